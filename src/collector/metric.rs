@@ -1,0 +1,101 @@
+//! The one table of metric names: the same in profile, JSON, CSV and text.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::smtp::Step;
+
+/// A duration that is recorded, in nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Metric {
+    /// From the intended start to the end of an arrival.
+    Response,
+    /// From the true start to the end of an arrival.
+    Service,
+    /// Our own lateness: the true start minus the intended start, without [`Metric::Wait`].
+    Lag,
+    /// How long a due arrival waited for a free session, because all that the profile allows were busy.
+    Wait,
+    /// A session, from the start of its connect to its end.
+    Session,
+    /// One step.
+    Step(Step),
+}
+
+impl Metric {
+    /// The number of metrics, for tables by [`Metric::index`].
+    pub const COUNT: usize = 5 + Step::ALL.len();
+
+    /// Every metric that can hold values, in the order of reports.
+    pub fn all() -> impl Iterator<Item = Metric> {
+        [Metric::Response, Metric::Service, Metric::Lag, Metric::Wait, Metric::Session]
+            .into_iter()
+            .chain(Step::ALL.into_iter().filter(|s| *s != Step::Idle).map(Metric::Step))
+    }
+
+    /// The metric's name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Metric::Response => "response",
+            Metric::Service => "service",
+            Metric::Lag => "lag",
+            Metric::Wait => "wait",
+            Metric::Session => "session",
+            Metric::Step(step) => match step {
+                Step::Dns => "step.dns",
+                Step::Connect => "step.connect",
+                Step::Tls => "step.tls",
+                Step::Greeting => "step.greeting",
+                Step::Hello => "step.hello",
+                Step::Starttls => "step.starttls",
+                Step::Auth => "step.auth",
+                Step::Mail => "step.mail",
+                Step::Rcpt => "step.rcpt",
+                Step::Data => "step.data",
+                Step::Body => "step.body",
+                Step::Quit => "step.quit",
+                Step::Idle => "step.idle",
+            },
+        }
+    }
+
+    /// A dense index below [`Metric::COUNT`].
+    pub const fn index(self) -> usize {
+        match self {
+            Metric::Response => 0,
+            Metric::Service => 1,
+            Metric::Lag => 2,
+            Metric::Wait => 3,
+            Metric::Session => 4,
+            Metric::Step(step) => 5 + step.index(),
+        }
+    }
+}
+
+impl fmt::Display for Metric {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for Metric {
+    type Err = ();
+
+    fn from_str(name: &str) -> Result<Self, ()> {
+        Metric::all().find(|metric| metric.as_str() == name).ok_or(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_indices_are_unique_and_read_back() {
+        let mut seen = std::collections::HashSet::new();
+        for metric in Metric::all() {
+            assert_eq!(metric.as_str().parse(), Ok(metric));
+            assert!(metric.index() < Metric::COUNT && seen.insert(metric.index()));
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! The measurements: what happened, how long it took, and what each reply means. It judges nothing and prints nothing.
+
+pub mod condition;
+pub mod expect;
+pub mod histogram;
+pub mod metric;
+pub mod outcome;
+pub mod snapshot;
+pub mod tally;
+
+pub use condition::Condition;
+pub use metric::Metric;
+pub use outcome::Outcome;

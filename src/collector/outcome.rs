@@ -1,0 +1,107 @@
+//! How an arrival, a transaction or a step ended.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// The end of an arrival, in the order of the books (M10): every scheduled arrival has exactly one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Outcome {
+    /// The positive reply after the final dot was read (for a session without messages: it did all it was asked to).
+    Accepted,
+    /// A refusal that the profile expects.
+    Expected,
+    /// A 4yz reply.
+    Deferred,
+    /// A 5yz reply.
+    Rejected,
+    /// No session came about: the connection was refused, or the greeting or hello turned it away.
+    Refused,
+    /// The connection was lost.
+    Dropped,
+    /// A step or the session took longer than its time-out.
+    TimedOut,
+    /// Lost between the final dot and its reply: the listener may have the message.
+    InDoubt,
+    /// The listener broke the protocol.
+    Malformed,
+    /// Still under way when the run ended; its times are lower bounds.
+    Interrupted,
+    /// Never started.
+    Shed,
+}
+
+impl Outcome {
+    /// Every outcome, in the order of the books.
+    pub const ALL: [Outcome; 11] = [
+        Outcome::Accepted,
+        Outcome::Expected,
+        Outcome::Deferred,
+        Outcome::Rejected,
+        Outcome::Refused,
+        Outcome::Dropped,
+        Outcome::TimedOut,
+        Outcome::InDoubt,
+        Outcome::Malformed,
+        Outcome::Interrupted,
+        Outcome::Shed,
+    ];
+
+    /// The outcome's name in text, CSV, JSON values and expressions.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Outcome::Accepted => "accepted",
+            Outcome::Expected => "expected",
+            Outcome::Deferred => "deferred",
+            Outcome::Rejected => "rejected",
+            Outcome::Refused => "refused",
+            Outcome::Dropped => "dropped",
+            Outcome::TimedOut => "timed-out",
+            Outcome::InDoubt => "in-doubt",
+            Outcome::Malformed => "malformed",
+            Outcome::Interrupted => "interrupted",
+            Outcome::Shed => "shed",
+        }
+    }
+
+    /// A dense index, for tables by outcome.
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
+    /// Whether the outcome is neither accepted nor expected.
+    pub const fn is_unexpected(self) -> bool {
+        !matches!(self, Outcome::Accepted | Outcome::Expected)
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for Outcome {
+    type Err = ();
+
+    /// Hyphen and underscore are both read.
+    fn from_str(name: &str) -> Result<Self, ()> {
+        Outcome::ALL
+            .into_iter()
+            .find(|o| o.as_str() == name || o.as_str().replace('-', "_") == name)
+            .ok_or(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_outcome_is_read_back_from_its_name() {
+        for (i, outcome) in Outcome::ALL.into_iter().enumerate() {
+            assert_eq!(outcome.as_str().parse(), Ok(outcome));
+            assert_eq!(outcome.index(), i);
+        }
+        assert_eq!("timed_out".parse(), Ok(Outcome::TimedOut));
+    }
+}

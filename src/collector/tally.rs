@@ -1,0 +1,189 @@
+//! What is counted: the books of one phase, and of all phases over a stretch of time.
+//!
+//! A tally can be added to another; worker to run, second to total and shard to whole are the same addition.
+
+use std::collections::BTreeMap;
+use std::ops::AddAssign;
+use std::time::Duration;
+
+use super::histogram::Hist;
+use super::{Condition, Metric, Outcome};
+use crate::smtp::{Enhanced, Step};
+
+/// A count by outcome.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ByOutcome([u64; Outcome::ALL.len()]);
+
+impl ByOutcome {
+    /// Counts one.
+    pub fn add(&mut self, outcome: Outcome) {
+        self.0[outcome.index()] += 1;
+    }
+
+    /// The count of one outcome.
+    pub fn of(&self, outcome: Outcome) -> u64 {
+        self.0[outcome.index()]
+    }
+
+    /// The sum over all outcomes but `shed`.
+    pub fn ended(&self) -> u64 {
+        Outcome::ALL.into_iter().filter(|o| *o != Outcome::Shed).map(|o| self.of(o)).sum()
+    }
+}
+
+/// The plain counts of one phase. `arrivals` are of the phase's unit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Arrivals that became due.
+    pub scheduled: u64,
+    /// Arrivals that were begun.
+    pub started: u64,
+    /// How arrivals ended, `shed` included: scheduled = shed + started, started = the sum of the others (M10).
+    pub arrivals: ByOutcome,
+    /// Transactions begun (MAIL written).
+    pub attempted: u64,
+    /// How transactions ended.
+    pub transactions: ByOutcome,
+    /// Connections tried.
+    pub opened: u64,
+    /// Sessions that got as far as being able to send.
+    pub established: u64,
+    /// Sessions that did not get so far, through no failure of ours.
+    pub refused: u64,
+    /// Established sessions that the listener ended.
+    pub closed_by_peer: u64,
+    /// How often a slot waited before the next connection because the last one failed.
+    pub backoffs: u64,
+    /// Failures of our own machine (descriptors, ports, buffers, memory).
+    pub own_failures: u64,
+    /// Recipients answered 2yz.
+    pub recipients_accepted: u64,
+    /// Recipients answered otherwise.
+    pub recipients_refused: u64,
+    /// Octets written.
+    pub bytes_sent: u64,
+    /// Octets read.
+    pub bytes_received: u64,
+    /// The area under the number of started and unfinished arrivals, in nanoseconds, within the phase's window (M20).
+    pub in_flight_ns: u128,
+    /// The part of [`Counts::in_flight_ns`] that ended arrivals account for by their service times, for Little's law.
+    pub service_ns: u128,
+}
+
+impl AddAssign<&Counts> for Counts {
+    fn add_assign(&mut self, other: &Counts) {
+        for outcome in Outcome::ALL {
+            self.arrivals.0[outcome.index()] += other.arrivals.0[outcome.index()];
+            self.transactions.0[outcome.index()] += other.transactions.0[outcome.index()];
+        }
+        self.scheduled += other.scheduled;
+        self.started += other.started;
+        self.attempted += other.attempted;
+        self.opened += other.opened;
+        self.established += other.established;
+        self.refused += other.refused;
+        self.closed_by_peer += other.closed_by_peer;
+        self.backoffs += other.backoffs;
+        self.own_failures += other.own_failures;
+        self.recipients_accepted += other.recipients_accepted;
+        self.recipients_refused += other.recipients_refused;
+        self.bytes_sent += other.bytes_sent;
+        self.bytes_received += other.bytes_received;
+        self.in_flight_ns += other.in_flight_ns;
+        self.service_ns += other.service_ns;
+    }
+}
+
+/// What distinguishes one row of the conditions table, within a phase.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConditionKey {
+    /// Where it showed.
+    pub step: Step,
+    /// What it means.
+    pub condition: Condition,
+    /// The reply's code, if it was a reply.
+    pub code: Option<u16>,
+    /// The reply's enhanced code, if it had one.
+    pub enhanced: Option<Enhanced>,
+    /// How the arrival or session ended by it.
+    pub outcome: Outcome,
+}
+
+/// How often a condition was met.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConditionCount {
+    /// How often.
+    pub count: u64,
+    /// When first, since the run's epoch.
+    pub first: Duration,
+    /// When last.
+    pub last: Duration,
+    /// The first reply of this kind as it came (lines separated by `\n`), or what happened in words.
+    pub sample: String,
+}
+
+impl ConditionCount {
+    fn merge(&mut self, other: &ConditionCount) {
+        if other.first < self.first {
+            self.first = other.first;
+            self.sample.clone_from(&other.sample);
+        }
+        self.count += other.count;
+        self.last = self.last.max(other.last);
+    }
+}
+
+/// The books of one phase.
+#[derive(Clone, Debug, Default)]
+pub struct PhaseTally {
+    /// The counts.
+    pub counts: Counts,
+    /// The distributions that hold at least one value. Outcomes never share one (M22).
+    pub hists: BTreeMap<(Metric, Outcome), Hist>,
+    /// The conditions met.
+    pub conditions: BTreeMap<ConditionKey, ConditionCount>,
+    /// Per `[[expect]]` of the profile, by its index: how many refusals it covered.
+    pub expects: BTreeMap<u32, u64>,
+}
+
+impl AddAssign<&PhaseTally> for PhaseTally {
+    fn add_assign(&mut self, other: &PhaseTally) {
+        self.counts += &other.counts;
+        for (key, hist) in &other.hists {
+            self.hists.entry(*key).or_default().merge(hist);
+        }
+        for (key, count) in &other.conditions {
+            match self.conditions.get_mut(key) {
+                Some(own) => own.merge(count),
+                None => {
+                    self.conditions.insert(key.clone(), count.clone());
+                }
+            }
+        }
+        for (index, count) in &other.expects {
+            *self.expects.entry(*index).or_default() += count;
+        }
+    }
+}
+
+/// The books of all phases, over a second, a worker, a shard or a run. One entry a phase of the plan, in its order.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    /// By phase index.
+    pub phases: Vec<PhaseTally>,
+}
+
+impl Tally {
+    /// Empty books for so many phases.
+    pub fn new(phases: usize) -> Tally {
+        Tally { phases: (0..phases).map(|_| PhaseTally::default()).collect() }
+    }
+}
+
+impl AddAssign<&Tally> for Tally {
+    fn add_assign(&mut self, other: &Tally) {
+        for (own, other) in self.phases.iter_mut().zip(&other.phases) {
+            *own += other;
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! The wire: names, connections and the one loop that moves bytes for a machine.
+
+pub mod target;

@@ -1,0 +1,13 @@
+//! The protocol without I/O and without a clock: replies, commands and the two machines (client and server).
+//!
+//! Nothing here opens a socket, reads the time or knows of a load; `net::drive` moves the bytes.
+
+pub mod machine;
+pub mod reply;
+pub mod script;
+pub mod step;
+
+pub use machine::{Closed, Machine, Need};
+pub use reply::{Enhanced, Malformed, Reply};
+pub use script::Script;
+pub use step::Step;

@@ -1,0 +1,436 @@
+//! Replies: the bounded incremental scanner, the reply as it came, and its enhanced code.
+//!
+//! It reads what a listener sent and keeps malformed input as evidence; what a reply *means* is the
+//! business of `collector::condition`.
+//!
+//! # Decisions
+//! - A reply that arrives whole in one read is parsed in place, without a copy; only a partial one is kept.
+//! - Any three digits are a code (RFC 5321 4.2 allows 2yz to 5yz, real listeners send 440 or 999); the judgement is the
+//!   classifier's. A bare LF ends a line, as many listeners send it.
+
+use std::fmt;
+
+/// The longest line kept, in octets (RFC 5321 4.5.3.1.5 asks for 512).
+pub const MAX_LINE: usize = 4096;
+/// The longest reply kept, all lines together, in octets.
+pub const MAX_REPLY: usize = 64 * 1024;
+
+/// An enhanced status code (RFC 3463). `None` stands for a literal `x`, as Cisco's `4.x.2`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Enhanced {
+    /// 2, 4 or 5.
+    pub class: u8,
+    /// 0 to 999.
+    pub subject: Option<u16>,
+    /// 0 to 999.
+    pub detail: Option<u16>,
+}
+
+impl Enhanced {
+    /// Reads `4.7.0`, `4.x.2`, `5.7.606`; the whole of `text` must be the code.
+    pub fn parse(text: &str) -> Option<Enhanced> {
+        let (code, rest) = Enhanced::prefix(text.as_bytes())?;
+        rest.is_empty().then_some(code)
+    }
+
+    /// Reads a code at the start of `bytes`; returns it with what follows.
+    fn prefix(bytes: &[u8]) -> Option<(Enhanced, &[u8])> {
+        let (&class, rest) = bytes.split_first()?;
+        if !matches!(class, b'2' | b'4' | b'5') {
+            return None;
+        }
+        let (subject, rest) = number(rest.strip_prefix(b".")?)?;
+        let (detail, rest) = number(rest.strip_prefix(b".")?)?;
+        // An address or a version (`4.3.2.1`, `5.7.1beta`) only looks like a code.
+        let ends = rest.first().is_none_or(|&b| !(b.is_ascii_alphanumeric() || b == b'.' && rest.len() > 1));
+        ends.then_some((Enhanced { class: class - b'0', subject, detail }, rest))
+    }
+}
+
+/// One to three digits, or a literal `x`.
+fn number(bytes: &[u8]) -> Option<(Option<u16>, &[u8])> {
+    if let Some(rest) = bytes.strip_prefix(b"x").or_else(|| bytes.strip_prefix(b"X")) {
+        return Some((None, rest));
+    }
+    let digits = bytes.iter().take_while(|b| b.is_ascii_digit()).count();
+    if digits == 0 || digits > 3 {
+        return None;
+    }
+    let value = bytes[..digits].iter().fold(0u16, |n, b| n * 10 + u16::from(b - b'0'));
+    Some((Some(value), &bytes[digits..]))
+}
+
+impl fmt::Display for Enhanced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.", self.class)?;
+        match self.subject {
+            Some(n) => write!(f, "{n}.")?,
+            None => f.write_str("x.")?,
+        }
+        match self.detail {
+            Some(n) => write!(f, "{n}"),
+            None => f.write_str("x"),
+        }
+    }
+}
+
+/// A complete reply, owned. `Display` gives the wire form, lines separated by `\n`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// The three-digit code, 0 to 999.
+    pub code: u16,
+    /// The text of each line after code and separator; at least one line, perhaps empty.
+    pub lines: Vec<String>,
+    /// The enhanced code: the last line's if it has one, else the nearest before it.
+    pub enhanced: Option<Enhanced>,
+}
+
+impl Reply {
+    /// A reply of these lines (texts without code).
+    pub fn new(code: u16, lines: Vec<String>) -> Reply {
+        let enhanced = lines.iter().rev().find_map(|line| find_enhanced(line).map(|(code, _, _)| code));
+        Reply { code, lines, enhanced }
+    }
+
+    /// Reads a reply as people write it down: `421 text`, or several lines `250-a\n250 b`. Line ends may be CRLF.
+    ///
+    /// # Errors
+    /// The first line that is no reply line.
+    pub fn parse(text: &str) -> Result<Reply, Malformed> {
+        let mut bytes = text.trim_end_matches(['\r', '\n']).as_bytes().to_vec();
+        bytes.extend_from_slice(b"\r\n");
+        let mut scanner = Scanner::default();
+        let mut input = bytes.as_slice();
+        match scanner.scan(&mut input) {
+            Some(Ok(raw)) if input.is_empty() => Ok(raw.to_reply()),
+            Some(Ok(_)) => Err(Malformed::new(Fault::Trailing, &bytes)),
+            Some(Err(malformed)) => Err(malformed),
+            None => Err(Malformed::new(Fault::Unfinished, &bytes)),
+        }
+    }
+
+    /// The first digit of the code.
+    pub fn class(&self) -> u16 {
+        self.code / 100
+    }
+
+    /// The text of all lines joined by a space, without the enhanced codes: what a person would read.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        for line in &self.lines {
+            let (before, after) = match find_enhanced(line) {
+                Some((_, start, end)) => (line[..start].trim(), line[end..].trim()),
+                None => (line.trim(), ""),
+            };
+            for part in [before, after] {
+                if !part.is_empty() {
+                    if !text.is_empty() {
+                        text.push(' ');
+                    }
+                    text.push_str(part);
+                }
+            }
+        }
+        text
+    }
+}
+
+/// The enhanced code of a line and the byte range it fills: at the start (with or without Cisco's `#`), or as `(#4.3.0)`.
+fn find_enhanced(line: &str) -> Option<(Enhanced, usize, usize)> {
+    let bytes = line.as_bytes();
+    let lead = bytes.iter().take_while(|b| **b == b' ').count();
+    let start = lead + usize::from(bytes.get(lead) == Some(&b'#'));
+    if let Some((code, rest)) = Enhanced::prefix(&bytes[start..]) {
+        return Some((code, lead, bytes.len() - rest.len()));
+    }
+    let open = line.rfind("(#")?;
+    let (code, rest) = Enhanced::prefix(&bytes[open + 2..])?;
+    (rest.first() == Some(&b')')).then(|| (code, open, bytes.len() - rest.len() + 1))
+}
+
+impl fmt::Display for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, line) in self.lines.iter().enumerate() {
+            let last = i + 1 == self.lines.len();
+            if i > 0 {
+                f.write_str("\n")?;
+            }
+            match (last, line.is_empty()) {
+                (true, true) => write!(f, "{:03}", self.code)?,
+                _ => write!(f, "{:03}{}{line}", self.code, if last { ' ' } else { '-' })?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What is wrong with malformed input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Fault {
+    /// A line that does not begin with three digits.
+    NoCode,
+    /// Something else than a space, `-` or the line's end after the code.
+    Separator,
+    /// A continuation line with another code than the first.
+    Continuation,
+    /// More than [`MAX_LINE`] octets without a line end.
+    LineTooLong,
+    /// More than [`MAX_REPLY`] octets without a last line.
+    ReplyTooLong,
+    /// The last line is missing (only when parsing stored text).
+    Unfinished,
+    /// More than one reply (only when parsing stored text).
+    Trailing,
+}
+
+/// Input that is no reply, kept as evidence.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}: {:?}", self.describe(), self.evidence)]
+pub struct Malformed {
+    /// What is wrong.
+    pub fault: Fault,
+    /// The first octets of the offending input, at most 256, as lossy text.
+    pub evidence: String,
+}
+
+impl Malformed {
+    fn new(fault: Fault, bytes: &[u8]) -> Malformed {
+        let bytes = &bytes[..bytes.len().min(256)];
+        Malformed {
+            fault,
+            evidence: String::from_utf8_lossy(bytes).trim_end_matches(['\r', '\n']).to_owned(),
+        }
+    }
+
+    /// The fault in words.
+    pub fn describe(&self) -> &'static str {
+        match self.fault {
+            Fault::NoCode => "a line without a reply code",
+            Fault::Separator => "no space or hyphen after the reply code",
+            Fault::Continuation => "a continuation line with another code",
+            Fault::LineTooLong => "a reply line over 4096 octets",
+            Fault::ReplyTooLong => "a reply over 65536 octets",
+            Fault::Unfinished => "a reply without its last line",
+            Fault::Trailing => "more than one reply",
+        }
+    }
+}
+
+/// A complete reply, still in the input or in the scanner's buffer.
+#[derive(Clone, Copy, Debug)]
+pub struct RawReply<'a> {
+    /// The three-digit code.
+    pub code: u16,
+    bytes: &'a [u8],
+}
+
+impl RawReply<'_> {
+    /// The owned form.
+    pub fn to_reply(self) -> Reply {
+        let lines = self
+            .bytes
+            .split_inclusive(|&b| b == b'\n')
+            .map(|line| {
+                let text = trim_line_end(line);
+                String::from_utf8_lossy(text.get(4..).unwrap_or_default()).into_owned()
+            })
+            .collect();
+        Reply::new(self.code, lines)
+    }
+}
+
+/// Reads replies incrementally, however the bytes are cut, within [`MAX_LINE`] and [`MAX_REPLY`].
+#[derive(Debug, Default)]
+pub struct Scanner {
+    /// The reply so far, when it did not come whole.
+    partial: Vec<u8>,
+    /// Where the unfinished line begins in `partial`.
+    line: usize,
+    code: Option<u16>,
+    spent: bool,
+}
+
+/// What one line says.
+enum Line {
+    Last(u16),
+    More(u16),
+}
+
+impl Scanner {
+    /// Takes bytes off the front of `input`. `Some(Ok)`: a complete reply. `Some(Err)`: the dialogue is out of step and
+    /// cannot go on. `None`: all input was taken and the reply is not complete yet.
+    pub fn scan<'s, 'i: 's>(&'s mut self, input: &mut &'i [u8]) -> Option<Result<RawReply<'s>, Malformed>> {
+        if self.spent {
+            // The buffer is given back rather than kept: a session at rest holds none.
+            *self = Scanner::default();
+        }
+        if self.partial.is_empty() {
+            let whole = *input;
+            let mut at = 0;
+            while let Some(end) = memchr::memchr(b'\n', &whole[at..]) {
+                let line = &whole[at..at + end + 1];
+                at += end + 1;
+                match self.line(line, at) {
+                    Err(malformed) => return Some(Err(malformed)),
+                    Ok(Line::Last(code)) => {
+                        *input = &whole[at..];
+                        self.code = None;
+                        return Some(Ok(RawReply { code, bytes: &whole[..at] }));
+                    }
+                    Ok(Line::More(code)) => self.code = Some(code),
+                }
+            }
+            self.partial.extend_from_slice(whole);
+            self.line = at;
+        } else {
+            while let Some(end) = memchr::memchr(b'\n', input) {
+                self.partial.extend_from_slice(&input[..end + 1]);
+                *input = &input[end + 1..];
+                match self.line(&self.partial[self.line..], self.partial.len()) {
+                    Err(malformed) => return Some(Err(malformed)),
+                    Ok(Line::Last(code)) => {
+                        self.spent = true;
+                        return Some(Ok(RawReply { code, bytes: &self.partial }));
+                    }
+                    Ok(Line::More(code)) => {
+                        self.code = Some(code);
+                        self.line = self.partial.len();
+                    }
+                }
+            }
+            self.partial.extend_from_slice(input);
+        }
+        *input = &[];
+        let rest = &self.partial[self.line..];
+        if rest.len() > MAX_LINE {
+            return Some(Err(Malformed::new(Fault::LineTooLong, rest)));
+        }
+        // A first octet that is no digit can never become a reply: say so now, not at the time-out.
+        if rest.iter().take(3).any(|b| !b.is_ascii_digit()) {
+            return Some(Err(Malformed::new(Fault::NoCode, rest)));
+        }
+        (self.partial.len() > MAX_REPLY).then(|| Err(Malformed::new(Fault::ReplyTooLong, &self.partial)))
+    }
+
+    /// Whether part of a reply was read and the rest is missing.
+    pub fn is_partial(&self) -> bool {
+        !self.spent && !self.partial.is_empty()
+    }
+
+    /// What was read of an unfinished reply, as evidence.
+    pub fn evidence(&self) -> String {
+        Malformed::new(Fault::Unfinished, if self.spent { &[] } else { &self.partial }).evidence
+    }
+
+    /// Judges one line with its end; `total` is the reply's length so far.
+    fn line(&self, line: &[u8], total: usize) -> Result<Line, Malformed> {
+        let text = trim_line_end(line);
+        if text.len() > MAX_LINE {
+            return Err(Malformed::new(Fault::LineTooLong, text));
+        }
+        if total > MAX_REPLY {
+            return Err(Malformed::new(Fault::ReplyTooLong, text));
+        }
+        let &[a, b, c, ref rest @ ..] = text else { return Err(Malformed::new(Fault::NoCode, text)) };
+        if ![a, b, c].iter().all(u8::is_ascii_digit) {
+            return Err(Malformed::new(Fault::NoCode, text));
+        }
+        let digit = |b: u8| u16::from(b - b'0');
+        let code = digit(a) * 100 + digit(b) * 10 + digit(c);
+        if self.code.is_some_and(|first| first != code) {
+            return Err(Malformed::new(Fault::Continuation, text));
+        }
+        match rest.first() {
+            None | Some(b' ') => Ok(Line::Last(code)),
+            Some(b'-') => Ok(Line::More(code)),
+            Some(_) => Err(Malformed::new(Fault::Separator, text)),
+        }
+    }
+}
+
+fn trim_line_end(line: &[u8]) -> &[u8] {
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    line.strip_suffix(b"\r").unwrap_or(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every reply in `wire`, when it comes in pieces of `piece` octets.
+    fn scan_all(wire: &[u8], piece: usize) -> Vec<Result<Reply, Fault>> {
+        let mut scanner = Scanner::default();
+        let mut found = Vec::new();
+        for chunk in wire.chunks(piece) {
+            let mut input = chunk;
+            while !input.is_empty() {
+                match scanner.scan(&mut input) {
+                    Some(Ok(raw)) => found.push(Ok(raw.to_reply())),
+                    Some(Err(malformed)) => {
+                        found.push(Err(malformed.fault));
+                        return found;
+                    }
+                    None => {}
+                }
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn replies_are_the_same_however_the_bytes_are_cut() {
+        let wire = b"220 mx ESMTP\r\n250-mx\r\n250-SIZE 1000\r\n250 PIPELINING\r\n421\r\n354 go\n";
+        let whole = scan_all(wire, wire.len());
+        assert_eq!(whole.iter().map(|r| r.as_ref().unwrap().code).collect::<Vec<_>>(), [220, 250, 421, 354]);
+        assert_eq!(whole[1].as_ref().unwrap().lines, ["mx", "SIZE 1000", "PIPELINING"]);
+        for piece in 1..wire.len() {
+            assert_eq!(scan_all(wire, piece), whole, "pieces of {piece}");
+        }
+    }
+
+    #[test]
+    fn malformed_input_is_named_and_bounded() {
+        let cases: [(&[u8], Fault); 6] = [
+            (b"hello there\r\n", Fault::NoCode),
+            (b"\r\n", Fault::NoCode),
+            (b"250x ok\r\n", Fault::Separator),
+            (b"250-a\r\n251 b\r\n", Fault::Continuation),
+            (b"25\x00 a\r\n", Fault::NoCode),
+            (b"HTTP", Fault::NoCode),
+        ];
+        for (wire, fault) in cases {
+            assert_eq!(scan_all(wire, wire.len()).pop(), Some(Err(fault)), "{wire:?}");
+            assert_eq!(scan_all(wire, 1).pop(), Some(Err(fault)), "{wire:?} byte by byte");
+        }
+        let endless = [b"250 ".as_slice(), &vec![b'a'; 1 << 20]].concat();
+        assert_eq!(scan_all(&endless, 1000).pop(), Some(Err(Fault::LineTooLong)));
+        let lines = b"250-more\r\n".repeat(100_000);
+        assert_eq!(scan_all(&lines, 1000).pop(), Some(Err(Fault::ReplyTooLong)));
+        assert_eq!(scan_all(&lines, lines.len()).pop(), Some(Err(Fault::ReplyTooLong)));
+    }
+
+    #[test]
+    fn enhanced_codes_are_found_where_real_listeners_put_them() {
+        let of = |line: &str| Reply::parse(line).unwrap().enhanced.map(|e| e.to_string());
+        assert_eq!(of("421 #4.4.5 Too many"), Some("4.4.5".into()));
+        assert_eq!(of("421 #4.x.2 Too many messages for this session"), Some("4.x.2".into()));
+        assert_eq!(of("451 qq temporary problem (#4.3.0)"), Some("4.3.0".into()));
+        assert_eq!(of("550 5.7.606 Access denied"), Some("5.7.606".into()));
+        assert_eq!(of("550-Mailbox unknown\n550 5.1.1 User unknown"), Some("5.1.1".into()));
+        assert_eq!(of("550-5.1.1 User unknown\n550 goodbye"), Some("5.1.1".into()));
+        assert_eq!(of("421 10.5.3.2 is busy"), None);
+        assert_eq!(of("421 5.3.2.1 is busy"), None);
+        assert_eq!(of("554 3.1.1 no"), None);
+        assert_eq!(of("250 2.0.0"), Some("2.0.0".into()));
+    }
+
+    #[test]
+    fn text_is_what_a_person_reads() {
+        let text = |line: &str| Reply::parse(line).unwrap().text();
+        assert_eq!(text("421 #4.4.5 Too many connections"), "Too many connections");
+        assert_eq!(text("451 qq problem (#4.3.0)"), "qq problem");
+        assert_eq!(text("550-5.1.1 No such\n550 5.1.1 user"), "No such user");
+        assert_eq!(Reply::parse("250-a\r\n250 b\r\n").unwrap().to_string(), "250-a\n250 b");
+        assert_eq!(Reply::parse("250").unwrap().to_string(), "250");
+    }
+}

@@ -1,0 +1,83 @@
+//! What a session is to say, decided before it begins: shared by all sessions of a run.
+
+use std::time::Duration;
+
+/// The first command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hello {
+    /// EHLO (RFC 5321 4.1.1.1).
+    Ehlo,
+    /// HELO, the document's flow.
+    Helo,
+}
+
+/// How commands are grouped (RFC 2920).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pipelining {
+    /// One command at a time.
+    Off,
+    /// MAIL, RCPT and DATA in one group when the listener offers PIPELINING.
+    Auto,
+    /// The content and the next MAIL, RCPT and DATA in one group too, when offered (RFC 2920 3.1).
+    Full,
+    /// As `Full`; a listener that does not offer it is a finding.
+    Require,
+}
+
+/// How a session ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quit {
+    /// QUIT, its reply, close.
+    Clean,
+    /// Close without QUIT.
+    Close,
+    /// Reset without QUIT.
+    Reset,
+}
+
+/// How long each step may take (RFC 5321 4.5.3.2). All count from the moment the wait begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Name resolution and connect.
+    pub connect: Duration,
+    /// The greeting.
+    pub greeting: Duration,
+    /// HELO, EHLO, MAIL, RCPT, QUIT.
+    pub command: Duration,
+    /// DATA, until the 354.
+    pub data: Duration,
+    /// The content, until the reply to the final dot.
+    pub body: Duration,
+    /// The whole session.
+    pub session: Duration,
+}
+
+impl Default for Timeouts {
+    /// The minima of RFC 5321 4.5.3.2, and an hour for the session.
+    fn default() -> Self {
+        let minutes = |n: u64| Duration::from_secs(60 * n);
+        Timeouts {
+            connect: Duration::from_secs(30),
+            greeting: minutes(5),
+            command: minutes(5),
+            data: minutes(2),
+            body: minutes(10),
+            session: minutes(60),
+        }
+    }
+}
+
+/// The dialogue of a session, but for its transactions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Script {
+    /// HELO or EHLO.
+    pub hello: Hello,
+    /// The name given with it.
+    pub name: String,
+    /// How commands are grouped.
+    pub pipelining: Pipelining,
+    /// How the session ends.
+    pub quit: Quit,
+    /// How long each step may take.
+    pub timeouts: Timeouts,
+}
