@@ -9,3 +9,4 @@ pub mod mail;
 pub mod net;
 pub mod plan;
 pub mod smtp;
+pub mod verdict;
