@@ -73,8 +73,9 @@ impl Pacer {
     pub fn new() -> io::Result<Pacer> {
         // The default slack of 50 us would be our own lateness.
         nix::sys::prctl::set_timerslack(1).map_err(io::Error::from)?;
-        let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC)
-            .map_err(io::Error::from)?;
+        let timer =
+            TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC)
+                .map_err(io::Error::from)?;
         Ok(Pacer { timer: AsyncFd::with_interest(Fd(timer), Interest::READABLE)? })
     }
 
@@ -112,7 +113,8 @@ mod tests {
             pacer.sleep(length).await.unwrap();
             assert!(now() - started >= length);
         }
-        let abandoned = tokio::time::timeout(Duration::from_millis(1), pacer.sleep(Duration::from_secs(60))).await;
+        let abandoned =
+            tokio::time::timeout(Duration::from_millis(1), pacer.sleep(Duration::from_secs(60))).await;
         assert!(abandoned.is_err());
         let started = now();
         pacer.sleep(Duration::from_millis(2)).await.unwrap();
