@@ -5,8 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::time::{Duration, Instant};
 
 use nix::sys::time::TimeSpec;
-use nix::sys::timer::{Expiration, TimerSetTimeFlags};
-use nix::sys::timerfd::{ClockId, TimerFd, TimerFlags};
+use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -76,7 +75,12 @@ impl Pacer {
         let timer =
             TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC)
                 .map_err(io::Error::from)?;
-        Ok(Pacer { timer: AsyncFd::with_interest(Fd(timer), Interest::READABLE)? })
+        #[expect(
+            deprecated,
+            reason = "its replacement is unsafe; what it guards against cannot happen here: Fd owns its descriptor for good"
+        )]
+        let timer = AsyncFd::with_interest(Fd(timer), Interest::READABLE)?;
+        Ok(Pacer { timer })
     }
 
     /// Waits for `length`; may be dropped and called anew at any time.

@@ -83,7 +83,7 @@ pub(super) enum Order {
 }
 
 /// The letter box of one session.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Mailbox {
     order: Cell<Option<Order>>,
     waker: Cell<Option<Waker>>,
