@@ -2,8 +2,10 @@
 //!
 //! Nothing here opens a socket, reads the time or knows of a load; `net::drive` moves the bytes.
 
+pub mod content;
 pub mod machine;
 pub mod reply;
+pub mod request;
 pub mod script;
 pub mod step;
 
