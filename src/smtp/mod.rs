@@ -7,6 +7,7 @@ pub mod machine;
 pub mod reply;
 pub mod request;
 pub mod script;
+pub mod server;
 pub mod step;
 
 pub use machine::{Closed, Machine, Need};

@@ -40,6 +40,8 @@ pub enum Fault<'a> {
     NestedMail,
     /// DATA after every RCPT was refused.
     NoValidRecipients,
+    /// AUTH or STARTTLS within a transaction.
+    InTransaction,
 }
 
 /// What the content is, as BODY= says (RFC 6152).
@@ -309,6 +311,13 @@ pub struct Lines {
     spent: bool,
 }
 
+impl Default for Lines {
+    /// Lines of at most [`MAX_LINE`] octets.
+    fn default() -> Self {
+        Lines::new(MAX_LINE)
+    }
+}
+
 impl Lines {
     /// Lines of at most `max` octets, CRLF included.
     pub fn new(max: usize) -> Lines {
@@ -321,10 +330,7 @@ impl Lines {
     /// # Errors
     /// `LineTooLong` once for a line over the limit, at its end; `Syntax` for one that a bare LF ended.
     pub fn next<'l, 'i: 'l>(&'l mut self, input: &mut &'i [u8]) -> Option<Result<&'l [u8], Fault<'static>>> {
-        if std::mem::take(&mut self.spent) {
-            // Given back, not cleared: a session at rest holds no buffer.
-            self.partial = Vec::new();
-        }
+        self.release();
         let Some(end) = memchr(b'\n', input) else {
             if self.partial.len() + input.len() > self.max {
                 self.skipping = true;
@@ -349,6 +355,13 @@ impl Lines {
             &self.partial
         };
         Some(line.strip_suffix(b"\r\n").ok_or(Fault::Syntax("")))
+    }
+
+    /// Gives the buffer of the last line back: a session at rest holds none.
+    pub fn release(&mut self) {
+        if std::mem::take(&mut self.spent) {
+            self.partial = Vec::new();
+        }
     }
 }
 
