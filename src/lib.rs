@@ -10,3 +10,4 @@ pub mod mail;
 pub mod net;
 pub mod plan;
 pub mod smtp;
+pub mod verdict;

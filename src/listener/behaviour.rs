@@ -20,7 +20,7 @@ use super::ledger::Books;
 use super::limits::{Delay, Limits, ShownBy};
 use super::styles::Saying;
 use crate::smtp::Step;
-use crate::smtp::content::Content;
+use crate::smtp::content::Measure;
 use crate::smtp::request::{Fault, MAX_LINE, Request};
 use crate::smtp::server::{Answer, Ask, Bounds, Lapse, Policy, Then};
 
@@ -280,7 +280,7 @@ impl Behaviour {
         answer
     }
 
-    fn body(&mut self, seen: &Content) -> Answer {
+    fn body(&mut self, seen: &Measure) -> Answer {
         let answer = self.at(Step::Body, |session| session.refuse_body(seen), Saying::Accepted);
         if let Some(transaction) = &mut self.transaction {
             transaction.content_bytes = seen.size;
@@ -288,7 +288,7 @@ impl Behaviour {
         answer
     }
 
-    fn refuse_body(&mut self, seen: &Content) -> Option<Answer> {
+    fn refuse_body(&mut self, seen: &Measure) -> Option<Answer> {
         let shared = Arc::clone(&self.shared);
         let limits = &shared.limits;
         let saying = if limits.max_line_length.is_some_and(|max| seen.longest_line > u64::from(max)) {

@@ -10,7 +10,7 @@ use memchr::memchr2;
 
 /// What was seen of a message's content.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Content {
+pub struct Measure {
     /// Octets, dots unstuffed, the final CRLF included (RFC 1870 section 5).
     pub size: u64,
     /// Octets of the header fields, without the empty line after them.
@@ -44,7 +44,7 @@ const RECEIVED: &[u8; 9] = b"received:";
 /// Reads content incrementally, however the bytes are cut.
 #[derive(Debug)]
 pub struct Reader {
-    seen: Content,
+    seen: Measure,
     at: At,
     /// Octets of the line so far.
     line: u64,
@@ -62,12 +62,12 @@ impl Default for Reader {
 impl Reader {
     /// A reader at the beginning of a content.
     pub fn new() -> Reader {
-        Reader { seen: Content::default(), at: At::Start, line: 0, in_header: true, matched: 0 }
+        Reader { seen: Measure::default(), at: At::Start, line: 0, in_header: true, matched: 0 }
     }
 
     /// Takes octets off the front of `input` and hands the content in them to `sink`, in order and in as few pieces as
     /// possible. `Some`: the final dot was read, and nothing after it was taken.
-    pub fn read(&mut self, input: &mut &[u8], mut sink: impl FnMut(&[u8])) -> Option<Content> {
+    pub fn read(&mut self, input: &mut &[u8], mut sink: impl FnMut(&[u8])) -> Option<Measure> {
         let bytes = *input;
         // What is read but not handed out yet is bytes[from..i].
         let (mut from, mut i) = (0, 0);
@@ -170,7 +170,7 @@ mod tests {
     use super::*;
 
     /// Content, measures and what is left, when the wire comes in pieces of `piece` octets.
-    fn read(wire: &[u8], piece: usize) -> (Vec<u8>, Option<Content>, usize) {
+    fn read(wire: &[u8], piece: usize) -> (Vec<u8>, Option<Measure>, usize) {
         let mut reader = Reader::new();
         let mut content = Vec::new();
         let mut taken = 0;

@@ -13,7 +13,7 @@ use std::borrow::Cow;
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
-use super::content::{Content, Reader};
+use super::content::{Measure, Reader};
 use super::machine::{Close, Closed, Machine, Need};
 use super::request::{Fault, Lines, Request};
 use super::step::Step;
@@ -26,7 +26,7 @@ pub enum Ask<'a> {
     /// A well-formed command in its right place.
     Request(Request<'a>),
     /// The content came to its final dot.
-    Body(&'a Content),
+    Body(&'a Measure),
     /// A line that is wrong, or comes at the wrong time.
     Fault(Fault<'a>),
     /// A deadline passed while the client was silent.
