@@ -5,6 +5,7 @@
 
 pub mod collector;
 pub mod generator;
+pub mod listener;
 pub mod load;
 pub mod mail;
 pub mod net;
