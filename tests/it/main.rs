@@ -1,1 +1,5 @@
-fn main() {}
+//! The integration tests, one binary.
+
+mod client_laws;
+mod dialogues;
+mod virtual_wire;
