@@ -144,3 +144,11 @@ pub enum CapacityStatus {
     /// It did not settle.
     Inconclusive,
 }
+
+named!(ShownBy {
+    Reply => "reply", Reset => "reset", Close => "close", NoGreeting => "no-greeting", NoConnect => "no-connect",
+});
+
+named!(CapacityStatus {
+    Found => "found", GeneratorLimited => "generator-limited", MaxReached => "max-reached", Inconclusive => "inconclusive",
+});

@@ -3,6 +3,11 @@
 //! [`RunResult`] is the only input of every renderer; a run is told again from its stored `result.json` with the same code.
 
 pub mod findings;
+#[cfg(test)]
+mod fixtures;
+mod layout;
 pub mod result;
+pub mod terminal;
+mod words;
 
 pub use result::RunResult;
