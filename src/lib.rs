@@ -10,3 +10,4 @@ pub mod net;
 pub mod plan;
 pub mod report;
 pub mod smtp;
+pub mod verdict;
