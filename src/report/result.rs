@@ -38,6 +38,9 @@ pub struct RunResult {
     pub validity: Validity,
     /// The judgement.
     pub verdict: RunVerdict,
+    /// What is odd and does not make the numbers wrong, in sentences.
+    #[serde(default)]
+    pub warnings: Vec<String>,
     /// The books, by phase, in the order of the profile.
     pub phases: Vec<Phase>,
     /// The distributions that hold values, by phase.
@@ -193,9 +196,6 @@ pub struct Phase {
     pub recipients: Recipients,
     /// The octets.
     pub bytes: Bytes,
-    /// What the reader must know, in words.
-    #[serde(default)]
-    pub warnings: Vec<String>,
 }
 
 /// How the transactions of a phase ended.
@@ -270,6 +270,9 @@ pub struct Metric {
     pub outcome: String,
     /// The number of values.
     pub count: u64,
+    /// Values of which only a lower bound is known: counted in the percentiles and nowhere else (M12).
+    #[serde(default)]
+    pub censored: u64,
     /// The smallest value, exactly.
     pub min_ns: u64,
     /// The largest value, exactly.
@@ -291,7 +294,7 @@ pub struct Percentile {
     pub value_ns: Option<u64>,
     /// The lower end of its 99 % interval.
     pub low_ns: Option<u64>,
-    /// The upper end of its 99 % interval; `null`: not bounded by what was seen.
+    /// The upper end of its 99 % interval; the largest value stands in where no rank is high enough.
     pub high_ns: Option<u64>,
     /// How far it can be relied on.
     pub status: PercentileStatus,
@@ -309,7 +312,8 @@ pub enum PercentileStatus {
     /// A lower bound: it falls among arrivals that were still under way at the end (M12).
     AtLeast,
     /// Not enough values (M18).
-    TooFew,
+    #[serde(rename = "n/a")]
+    NotAvailable,
 }
 
 /// One row of what failures and expected refusals meant.
@@ -346,8 +350,8 @@ pub struct Assertion {
     pub expr: String,
     /// The phase it is about; `null`: all measured phases.
     pub phase: Option<String>,
-    /// What was observed, with its unit; `null` without data.
-    pub observed: Option<String>,
+    /// What was observed, with its unit, or why nothing was.
+    pub observed: String,
     /// Whether it held.
     pub status: AssertionStatus,
     /// Whether smtpress asserts it by itself.

@@ -16,12 +16,9 @@ pub fn schedule(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
         return Ok(());
     }
     let remark = match result.phases.as_slice() {
-        [only] => format!(
-            "{} of {}, one {} an arrival",
-            only.model,
-            words::seconds(only.window_s),
-            only.unit
-        ),
+        [only] => {
+            format!("{} of {}, one {} an arrival", only.model, words::seconds(only.window_s), only.unit)
+        }
         _ => String::new(),
     };
     page.heading("Load", remark.trim_start_matches(" of "))?;
@@ -67,10 +64,8 @@ pub fn schedule(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
         }));
     }
     page.table(&table)?;
-    for phase in &result.phases {
-        for warning in &phase.warnings {
-            page.paragraph(2, &format!("{}: {warning}", phase.name), Tone::Warning)?;
-        }
+    for warning in &result.warnings {
+        page.paragraph(2, warning, Tone::Warning)?;
     }
     Ok(())
 }
@@ -129,7 +124,9 @@ fn arrivals<'a>(result: &'a RunResult, phase: &Phase) -> Vec<&'a Metric> {
         .metrics
         .iter()
         .filter(|m| m.phase == phase.name && m.count > 0)
-        .filter(|m| matches!(m.name.as_str(), "response" | "service") || m.name == "wait" && m.max_ns >= 1_000_000)
+        .filter(|m| {
+            matches!(m.name.as_str(), "response" | "service") || m.name == "wait" && m.max_ns >= 1_000_000
+        })
         .collect();
     let mut outcomes: Vec<&str> = Vec::new();
     for row in &rows {
@@ -186,7 +183,11 @@ impl Lacking {
             page.paragraph(2, &format!("too few values: {}", needs.join(", ")), Tone::Quiet)?;
         }
         if self.at_least {
-            page.paragraph(2, ">=: some were still under way at the end, so it is at least that", Tone::Quiet)?;
+            page.paragraph(
+                2,
+                ">=: some were still under way at the end, so it is at least that",
+                Tone::Quiet,
+            )?;
         }
         Ok(())
     }

@@ -42,9 +42,9 @@ fn claim(assertion: &Assertion) -> String {
 }
 
 fn observed(assertion: &Assertion) -> Span {
-    match &assertion.observed {
-        Some(observed) => Span::from(format!("observed {observed}")),
-        None => Span::new("no data to judge by", Tone::Quiet),
+    match assertion.status {
+        AssertionStatus::NoData => Span::new(&assertion.observed, Tone::Quiet),
+        _ => Span::from(format!("observed {}", assertion.observed)),
     }
 }
 
@@ -55,7 +55,11 @@ pub fn generator(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
     if let Some(lag) = own.lag_p99_ns {
         facts.push(format!("lag p99 {}", words::duration(lag as f64)));
     }
-    let threads = if own.threads > 0 { format!(" of {}", words::counted(own.threads.into(), "thread")) } else { String::new() };
+    let threads = if own.threads > 0 {
+        format!(" of {}", words::counted(own.threads.into(), "thread"))
+    } else {
+        String::new()
+    };
     facts.push(format!("CPU {:.0} %{threads}", own.cpu_share * 100.0));
     if own.peak_descriptors > 0 {
         facts.push(words::counted(own.peak_descriptors, "descriptor"));
@@ -109,8 +113,13 @@ fn facts_of(value: &serde_json::Value, name: &str, facts: &mut Vec<String>) {
 pub fn findings(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
     if !result.limits.is_empty() {
         page.heading("Limits", "")?;
-        let mut table =
-            Table::new([(Align::Left, 0), (Align::Right, 0), (Align::Right, 1), (Align::Left, 0), (Align::Left, 2)]);
+        let mut table = Table::new([
+            (Align::Left, 0),
+            (Align::Right, 0),
+            (Align::Right, 1),
+            (Align::Left, 0),
+            (Align::Left, 2),
+        ]);
         table.titles(["limit", "found", "configured", "finding", "reply"]);
         for limit in &result.limits {
             let tone = match limit.verdict {
@@ -146,7 +155,9 @@ pub fn findings(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
 fn found(limit: &Limit) -> String {
     match (limit.value, limit.at_least, limit.at_most) {
         (Some(value), _, _) => format!("{} {}", words::count(value), limit.unit),
-        (None, Some(low), Some(high)) => format!("{} to {} {}", words::count(low), words::count(high), limit.unit),
+        (None, Some(low), Some(high)) => {
+            format!("{} to {} {}", words::count(low), words::count(high), limit.unit)
+        }
         (None, Some(low), None) => format!(">= {} {}", words::count(low), limit.unit),
         (None, None, Some(high)) => format!("<= {} {}", words::count(high), limit.unit),
         (None, None, None) => "n/a".to_owned(),
