@@ -90,13 +90,22 @@ pub fn limit_bites() -> RunResult {
         peak: 71,
         backoffs: 0,
     };
+    storm.transactions = Transactions {
+        attempted: 1_419,
+        accepted: 1_412,
+        dropped: 4,
+        timed_out: 3,
+        ..Transactions::default()
+    };
+    storm.bytes = Bytes { sent: 6_243_600, received: 412_000 };
+    storm.recipients = Recipients { accepted: 1_419, refused: 0 };
     result.metrics = vec![
         metric("storm", "response", "accepted", 1_412, [3.1, 5.2, 12.4, 18.8, 61.2, 0., 0., 5_010.]),
         metric("storm", "service", "accepted", 1_412, [3.0, 5.1, 12.1, 18.5, 60.9, 0., 0., 5_000.]),
         metric("storm", "response", "expected", 540, [0.4, 0.812, 1.31, 1.52, 3.1, 0., 0., 4.2]),
         metric("storm", "service", "expected", 540, [0.3, 0.71, 1.2, 1.4, 2.9, 0., 0., 4.1]),
-        metric("storm", "response", "refused", 21, [0.5, 0., 0., 0., 0., 0., 0., 4.2]),
-        metric("storm", "service", "refused", 21, [0.5, 0., 0., 0., 0., 0., 0., 4.1]),
+        metric("storm", "response", "refused", 21, [0.5, 0.9, 0., 0., 0., 0., 0., 4.2]),
+        metric("storm", "service", "refused", 21, [0.5, 0.8, 0., 0., 0., 0., 0., 4.1]),
         metric("storm", "step.connect", "accepted", 1_980, [0.02, 0.04, 0.09, 0.11, 0.31, 0., 0., 1.2]),
         metric("storm", "step.greeting", "accepted", 1_415, [2.0, 2.2, 2.4, 2.5, 4.4, 0., 0., 9.9]),
         metric("storm", "step.greeting", "refused", 561, [0.2, 0.4, 0.6, 0.7, 1.2, 0., 0., 2.2]),
@@ -104,6 +113,7 @@ pub fn limit_bites() -> RunResult {
         metric("storm", "step.body", "accepted", 1_412, [1.1, 2.2, 4.4, 5.5, 40.1, 0., 0., 4_990.]),
     ];
     result.metrics[0].percentiles[3].status = PercentileStatus::AtLeast;
+    result.metrics[0].censored = 3;
     result.conditions = vec![
         condition(
             "storm",

@@ -52,6 +52,11 @@ impl Span {
         Span { text: words::harmless(text.as_ref()), tone }
     }
 
+    /// So many blanks.
+    pub fn blank(columns: usize) -> Span {
+        Span { text: " ".repeat(columns), tone: Tone::Plain }
+    }
+
     /// The columns it takes.
     pub fn columns(&self) -> usize {
         words::columns(&self.text)
@@ -99,74 +104,133 @@ impl<'a> Page<'a> {
         self.line(&line)
     }
 
-    /// One line of spans, cut at the page's width, without trailing blanks.
+    /// One line of spans (neighbours of one tone are painted together), cut at the page's width, without trailing blanks.
     pub fn line(&mut self, spans: &[Span]) -> io::Result<()> {
-        let mut room = self.width;
-        let last = spans.iter().rposition(|s| !s.text.trim_end().is_empty());
-        for (i, span) in spans.iter().enumerate().take(last.map_or(0, |l| l + 1)) {
-            let text = if Some(i) == last { span.text.trim_end() } else { &span.text };
-            let text = words::cut(text, room);
-            room -= words::columns(&text);
-            match span.tone.sgr().filter(|_| self.colour && !text.trim().is_empty()) {
+        let mut pieces: Vec<Span> = Vec::new();
+        for span in spans {
+            match pieces.last_mut().filter(|last| last.tone == span.tone) {
+                Some(last) => last.text.push_str(&span.text),
+                None => pieces.push(span.clone()),
+            }
+        }
+        trim_end(&mut pieces);
+        if pieces.iter().map(Span::columns).sum::<usize>() > self.width {
+            let mut room = self.width - 1;
+            for piece in &mut pieces {
+                piece.text = words::prefix(&piece.text, room).to_owned();
+                room -= piece.columns();
+            }
+            trim_end(&mut pieces);
+            pieces.push("…".into());
+        }
+        for Span { text, tone } in pieces {
+            match tone.sgr().filter(|_| self.colour && !text.trim().is_empty()) {
                 Some(sgr) => write!(self.out, "\x1b[{sgr}m{text}\x1b[0m")?,
                 None => write!(self.out, "{text}")?,
-            }
-            if room == 0 {
-                break;
             }
         }
         writeln!(self.out)
     }
 
-    /// A paragraph, broken between words, each line after `indent` blanks; a word that is too long is cut.
+    /// A label, and a text that is to be copied and so is never cut.
+    pub fn uncut(&mut self, label: &str, text: &str) -> io::Result<()> {
+        let width = std::mem::replace(&mut self.width, usize::MAX);
+        let done = self.labelled(label, &[text.into()]);
+        self.width = width;
+        done
+    }
+
+    /// A paragraph in one tone, each line after `indent` blanks; see [`Page::flow`].
     pub fn paragraph(&mut self, indent: usize, text: &str, tone: Tone) -> io::Result<()> {
-        let text = words::harmless(text);
-        let mut line = String::new();
-        for word in text.split_whitespace() {
-            if !line.is_empty() && indent + words::columns(&line) + 1 + words::columns(word) > self.width {
-                self.raw(indent, std::mem::take(&mut line), tone)?;
+        self.flow(indent, indent, &[Span::new(text, tone)])
+    }
+
+    /// A label, and a paragraph that hangs beside it.
+    pub fn labelled(&mut self, label: &str, text: &[Span]) -> io::Result<()> {
+        let mut spans = vec![Span::new(format!("{label:<LABEL$}"), Tone::Strong)];
+        spans.extend_from_slice(text);
+        self.flow(0, LABEL, &spans)
+    }
+
+    /// Spans as one paragraph, broken between words: the first line after `indent` blanks, the others after `hang`. Blanks
+    /// stay as they are within a line; a word that is too long is cut.
+    pub fn flow(&mut self, indent: usize, hang: usize, spans: &[Span]) -> io::Result<()> {
+        let mut line = vec![Span::blank(indent)];
+        let (mut used, mut begun) = (indent, false);
+        for span in spans {
+            for piece in pieces(&span.text) {
+                let word = words::columns(piece.trim_end());
+                if begun && used + word > self.width {
+                    self.line(&line)?;
+                    line = vec![Span::blank(hang)];
+                    (used, begun) = (hang, false);
+                }
+                begun |= word > 0;
+                used += words::columns(piece);
+                line.push(Span { text: piece.to_owned(), tone: span.tone });
             }
-            if !line.is_empty() {
-                line.push(' ');
-            }
-            line.push_str(word);
         }
-        if line.is_empty() { Ok(()) } else { self.raw(indent, line, tone) }
+        if begun { self.line(&line) } else { Ok(()) }
     }
 
     /// A table; see [`Table`].
     pub fn table(&mut self, table: &Table) -> io::Result<()> {
-        let shown = table.fit(self.width);
+        let (shown, gap) = table.fit(self.width);
         let widths: Vec<usize> = shown.iter().map(|&i| table.column_width(i)).collect();
         for row in &table.rows {
-            let mut line = vec![Span::from(" ".repeat(INDENT))];
+            let mut line = vec![Span::blank(INDENT)];
             for (place, (&i, &width)) in shown.iter().zip(&widths).enumerate() {
                 let empty = Span::default();
                 let cell = row.get(i).unwrap_or(&empty);
-                let fill = " ".repeat(width.saturating_sub(cell.columns()));
+                let fill = Span::blank(width.saturating_sub(cell.columns()));
                 if place > 0 {
-                    line.push(Span::from(" ".repeat(GAP)));
+                    line.push(Span::blank(gap));
                 }
                 match table.columns[i].align {
-                    Align::Left => line.extend([cell.clone(), Span::from(fill)]),
-                    Align::Right => line.extend([Span::from(fill), cell.clone()]),
+                    Align::Left => line.extend([cell.clone(), fill]),
+                    Align::Right => line.extend([fill, cell.clone()]),
                 }
             }
             self.line(&line)?;
         }
         Ok(())
     }
-
-    /// Harmless text as one line.
-    fn raw(&mut self, indent: usize, text: String, tone: Tone) -> io::Result<()> {
-        self.line(&[Span::from(" ".repeat(indent)), Span { text, tone }])
-    }
 }
 
 /// The blanks before each line below a heading.
 pub const INDENT: usize = 2;
-/// The blanks between two columns.
+/// The columns of a label beside a paragraph.
+const LABEL: usize = 11;
+/// The blanks between two columns; one where the page is too narrow.
 const GAP: usize = 2;
+
+/// Takes the blanks at the end of a line away.
+fn trim_end(line: &mut Vec<Span>) {
+    while let Some(last) = line.last_mut() {
+        last.text.truncate(last.text.trim_end().len());
+        if !last.text.is_empty() {
+            break;
+        }
+        line.pop();
+    }
+}
+
+/// A text in the pieces between which a line may break: words with the blanks after them, numbers with their units.
+fn pieces(text: &str) -> Vec<&str> {
+    const UNITS: [&str; 11] = ["ns", "us", "ms", "s", "min", "h", "%", "B", "KiB", "MiB", "GiB"];
+    let mut pieces = Vec::new();
+    let (mut start, mut end) = (0, 0);
+    for word in text.split_inclusive(' ') {
+        let is_unit = UNITS.contains(&word.trim_end_matches([' ', ',', '.', ';', ':']));
+        if end > start && !is_unit {
+            pieces.push(&text[start..end]);
+            start = end;
+        }
+        end += word.len();
+    }
+    pieces.push(&text[start..end]);
+    pieces
+}
 
 /// Where a cell's text stands in its column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -213,20 +277,28 @@ impl Table {
         self.rows.iter().filter_map(|row| row.get(column)).map(Span::columns).max().unwrap_or(0)
     }
 
-    /// The columns shown on a page so wide: those that hold anything, less what has to give way.
-    fn fit(&self, width: usize) -> Vec<usize> {
+    /// Whether the whole table has room on a page so wide.
+    pub fn fits(&self, width: usize) -> bool {
+        let columns: Vec<usize> = (0..self.columns.len()).collect();
+        self.total(&columns, GAP) <= width
+    }
+
+    /// The columns shown on a page so wide (those that hold anything, less what has to give way), and the blanks between.
+    fn fit(&self, width: usize) -> (Vec<usize>, usize) {
         let mut shown: Vec<usize> = (0..self.columns.len()).filter(|&i| self.column_width(i) > 0).collect();
-        let total = |shown: &[usize]| {
-            INDENT + shown.iter().map(|&i| self.column_width(i) + GAP).sum::<usize>().saturating_sub(GAP)
-        };
-        while total(&shown) > width {
+        while self.total(&shown, GAP) > width {
             let first_to_go = shown.iter().copied().max_by_key(|&i| self.columns[i].yields);
             match first_to_go.filter(|&i| self.columns[i].yields > 0) {
                 Some(gone) => shown.retain(|&i| i != gone),
-                None => break,
+                None => return (shown, 1),
             }
         }
-        shown
+        (shown, GAP)
+    }
+
+    fn total(&self, shown: &[usize], gap: usize) -> usize {
+        let filled: Vec<usize> = shown.iter().map(|&i| self.column_width(i)).filter(|w| *w > 0).collect();
+        INDENT + filled.iter().sum::<usize>() + gap * filled.len().saturating_sub(1)
     }
 }
 

@@ -27,9 +27,9 @@ pub fn duration(ns: f64) -> String {
     format!("{} {unit}", three_digits(value))
 }
 
-/// Seconds, as [`duration`].
+/// A length in seconds, as [`duration`], but whole ones without fraction: `60 s`.
 pub fn seconds(s: f64) -> String {
-    duration(s * 1e9)
+    if s < 119.95 && s >= 1.0 && s.fract() == 0.0 { format!("{s:.0} s") } else { duration(s * 1e9) }
 }
 
 /// A whole number with thousands separators.
@@ -61,7 +61,7 @@ pub fn rate(per_s: f64) -> String {
     }
 }
 
-/// A share, from 0 to 1. Only nothing is shown as `0 %`, and only the whole as `100 %`.
+/// A share of a whole, with two decimals. Only nothing is shown as `0 %`, and only the whole as `100 %`.
 pub fn share(part: u64, whole: u64) -> String {
     if part == 0 || whole == 0 {
         return "0 %".to_owned();
@@ -71,10 +71,16 @@ pub fn share(part: u64, whole: u64) -> String {
     }
     match part as f64 / whole as f64 * 100.0 {
         percent if percent < 0.01 => "<0.01 %".to_owned(),
-        percent if percent > 99.99 => ">99.99 %".to_owned(),
-        percent if percent < 9.995 => format!("{percent:.2} %"),
-        percent if percent <= 99.94 => format!("{percent:.1} %"),
+        percent if percent >= 99.995 => ">99.99 %".to_owned(),
         percent => format!("{percent:.2} %"),
+    }
+}
+
+/// A share from 0 to 1 without decimals.
+pub fn percent(share: f64) -> String {
+    match share * 100.0 {
+        percent if percent > 0.0 && percent < 1.0 => "<1 %".to_owned(),
+        percent => format!("{percent:.0} %"),
     }
 }
 
@@ -128,22 +134,24 @@ pub fn columns(text: &str) -> usize {
     text.chars().map(|c| if ('\u{1100}'..='\u{115f}').contains(&c) || c >= '\u{2e80}' { 2 } else { 1 }).sum()
 }
 
+/// As much of the text's start as takes at most so many columns.
+pub fn prefix(text: &str, width: usize) -> &str {
+    let mut used = 0;
+    for (at, c) in text.char_indices() {
+        used += columns(&text[at..at + c.len_utf8()]);
+        if used > width {
+            return &text[..at];
+        }
+    }
+    text
+}
+
 /// The text cut to so many columns, with `…` if something was cut.
 pub fn cut(text: &str, width: usize) -> String {
-    if columns(text) <= width {
-        return text.to_owned();
+    match prefix(text, width) {
+        whole if whole.len() == text.len() => text.to_owned(),
+        _ => format!("{}…", prefix(text, width.saturating_sub(1))),
     }
-    let mut out = String::new();
-    let mut used = 1;
-    for c in text.chars() {
-        used += columns(c.encode_utf8(&mut [0; 4]));
-        if used > width {
-            break;
-        }
-        out.push(c);
-    }
-    out.push('…');
-    out
 }
 
 /// A time since the Unix epoch as RFC 3339 in UTC, to the second.
@@ -213,8 +221,9 @@ mod tests {
         assert_eq!(share(999_999, 1_000_000), ">99.99 %");
         assert_eq!(share(10, 10), "100 %");
         assert_eq!(share(1193, 24_000), "4.97 %");
-        assert_eq!(share(22_806, 24_000), "95.0 %");
-        assert_eq!(share(9_996, 10_000), "99.96 %");
+        assert_eq!(share(22_806, 24_000), "95.03 %");
+        assert_eq!(share(99_994, 100_000), "99.99 %");
+        assert_eq!([0.0, 0.002, 0.31, 1.0].map(percent), ["0 %", "<1 %", "31 %", "100 %"]);
         assert_eq!(share(0, 0), "0 %");
     }
 

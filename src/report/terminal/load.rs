@@ -3,7 +3,7 @@
 use std::io;
 
 use super::measured;
-use crate::report::layout::{Align, Page, Span, Table, Tone};
+use crate::report::layout::{Align, INDENT, Page, Span, Table, Tone};
 use crate::report::result::{Metric, Percentile, PercentileStatus, Phase, RunResult};
 use crate::report::words;
 
@@ -12,62 +12,79 @@ const QUANTILES: [(f64, u8); 5] = [(0.5, 0), (0.9, 3), (0.95, 2), (0.99, 0), (0.
 
 /// Offered, started, accepted: three rates, one row a phase.
 pub fn schedule(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
-    if result.phases.is_empty() {
-        return Ok(());
-    }
-    let remark = match result.phases.as_slice() {
+    let several = match result.phases.as_slice() {
+        [] => return Ok(()),
         [only] => {
-            format!("{} of {}, one {} an arrival", only.model, words::seconds(only.window_s), only.unit)
+            let window = words::seconds(only.window_s);
+            page.heading("Load", &format!("{} for {window}, in {}s", only.model, only.unit))?;
+            false
         }
-        _ => String::new(),
+        _ => {
+            page.heading("Load", "")?;
+            true
+        }
     };
-    page.heading("Load", remark.trim_start_matches(" of "))?;
+    let shed = result.phases.iter().any(|phase| phase.shed > 0);
     let mut table = Table::new([
         (Align::Left, 0),
-        (Align::Left, 6),
-        (Align::Right, 5),
+        (Align::Right, 3),
         (Align::Right, 2),
         (Align::Right, 0),
+        (Align::Right, 1),
         (Align::Right, 0),
         (Align::Right, 0),
-        (Align::Right, 0),
-        (Align::Right, 4),
     ]);
-    let several = result.phases.len() > 1;
-    let shed = result.phases.iter().any(|p| p.shed > 0);
-    let heads =
-        ["phase", "model", "window", "scheduled", "offered", "started", "accepted", "shed", "sessions"];
-    let keep = |i: usize| match i {
-        1 | 2 => several,
-        7 => shed,
-        _ => true,
-    };
-    table.titles(heads.iter().enumerate().map(|(i, head)| if keep(i) { *head } else { "" }));
+    let when = |shown: bool, text: &'static str| if shown { text } else { "" };
+    let shed_title = when(shed, "shed");
+    table.titles(["phase", when(several, "for"), "scheduled", "offered", "started", "accepted", shed_title]);
     for phase in &result.phases {
         let tone = if phase.warmup { Tone::Quiet } else { Tone::Plain };
         let name = if phase.warmup { format!("{} (warm-up)", phase.name) } else { phase.name.clone() };
-        let cells = [
-            name,
-            phase.model.clone(),
-            words::seconds(phase.window_s),
-            words::count(phase.scheduled),
-            words::rate(phase.offered_per_s),
-            words::rate(phase.started_per_s),
-            words::rate(phase.accepted_per_s),
-            words::count(phase.shed),
-            words::count(phase.sessions.peak),
-        ];
-        table.row(cells.into_iter().enumerate().map(|(i, cell)| match i {
-            7 if phase.shed > 0 => Span::new(cell, Tone::Bad),
-            _ if keep(i) => Span::new(cell, tone),
-            _ => Span::default(),
-        }));
+        table.row([
+            Span::new(name, tone),
+            Span::new(if several { words::seconds(phase.window_s) } else { String::new() }, tone),
+            Span::new(words::count(phase.scheduled), tone),
+            Span::new(words::rate(phase.offered_per_s), tone),
+            Span::new(words::rate(phase.started_per_s), tone),
+            Span::new(words::rate(phase.accepted_per_s), tone),
+            match shed {
+                true => Span::new(words::count(phase.shed), if phase.shed > 0 { Tone::Bad } else { tone }),
+                false => Span::default(),
+            },
+        ]);
     }
     page.table(&table)?;
+    for phase in measured(result) {
+        traffic(phase, several, page)?;
+    }
     for warning in &result.warnings {
-        page.paragraph(2, warning, Tone::Warning)?;
+        page.paragraph(INDENT, warning, Tone::Warning)?;
     }
     Ok(())
+}
+
+/// What a phase opened and moved.
+fn traffic(phase: &Phase, several: bool, page: &mut Page<'_>) -> io::Result<()> {
+    let sessions = &phase.sessions;
+    let mut facts = vec![format!("{} opened", words::counted(sessions.opened, "session"))];
+    for (count, what) in [
+        (sessions.refused, "refused"),
+        (sessions.closed_by_peer, "closed by the listener"),
+        (sessions.backoffs, "waits after a failure"),
+    ] {
+        if count > 0 {
+            facts.push(format!("{} {what}", words::count(count)));
+        }
+    }
+    facts.push(format!("at most {} at once", words::count(sessions.peak)));
+    let transactions = &phase.transactions;
+    if phase.unit == "session" && transactions.attempted > 0 {
+        let attempted = words::counted(transactions.attempted, "message");
+        facts.push(format!("{attempted} tried, {} accepted", words::count(transactions.accepted)));
+    }
+    facts.push(format!("{} sent", words::bytes(phase.bytes.sent)));
+    let name = if several { format!("{}: ", phase.name) } else { String::new() };
+    page.paragraph(INDENT, &format!("{name}{}", facts.join(", ")), Tone::Quiet)
 }
 
 /// Response time beside service time, for each outcome by itself.
@@ -110,10 +127,12 @@ pub fn times(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
     page.table(&table)?;
     lacking.note(page)?;
     if let Some(interval) = interval(result).filter(|_| !several) {
-        page.paragraph(2, &interval, Tone::Quiet)?;
+        page.paragraph(INDENT, &interval, Tone::Quiet)?;
     }
-    if measured(result).any(|p| p.shed > 0) {
-        page.paragraph(2, "of started arrivals only: the shed ones waited for nothing", Tone::Warning)?;
+    let shed = measured(result).map(|phase| phase.shed).sum();
+    if shed > 0 {
+        let text = format!("of started only: {} were shed and have no time", words::count(shed));
+        page.paragraph(INDENT, &text, Tone::Warning)?;
     }
     Ok(())
 }
@@ -148,7 +167,7 @@ fn value(metric: &Metric, q: f64, lacking: &mut Lacking) -> String {
     match (percentile.status, percentile.value_ns) {
         (PercentileStatus::Exact, Some(ns)) => words::duration(ns as f64),
         (PercentileStatus::AtLeast, Some(ns)) => {
-            lacking.at_least = true;
+            lacking.censored = lacking.censored.max(metric.censored);
             format!(">={}", words::duration(ns as f64))
         }
         _ => {
@@ -162,7 +181,8 @@ fn value(metric: &Metric, q: f64, lacking: &mut Lacking) -> String {
 #[derive(Default)]
 struct Lacking {
     needs: Vec<(f64, u64)>,
-    at_least: bool,
+    /// The most values of which only a lower bound is known, where a percentile falls among them.
+    censored: u64,
 }
 
 impl Lacking {
@@ -180,14 +200,14 @@ impl Lacking {
             .map(|(q, needs)| format!("{} n/a (needs {})", words::quantile(*q), words::count(*needs)))
             .collect();
         if !needs.is_empty() {
-            page.paragraph(2, &format!("too few values: {}", needs.join(", ")), Tone::Quiet)?;
+            page.paragraph(INDENT, &format!("too few values: {}", needs.join(", ")), Tone::Quiet)?;
         }
-        if self.at_least {
-            page.paragraph(
-                2,
-                ">=: some were still under way at the end, so it is at least that",
-                Tone::Quiet,
-            )?;
+        if self.censored > 0 {
+            let text = format!(
+                ">=: {} timed out or never ended, counted at what they had waited; not in max",
+                words::count(self.censored)
+            );
+            page.paragraph(INDENT, &text, Tone::Quiet)?;
         }
         Ok(())
     }
@@ -240,14 +260,15 @@ fn steps_of_one(result: &RunResult, phase: &Phase, page: &mut Page<'_>) -> io::R
     let mut table = Table::new([
         (Align::Left, 0),
         (Align::Left, 0),
+        (Align::Right, 2),
+        (Align::Right, 0),
+        (Align::Right, 3),
+        (Align::Right, 0),
+        (Align::Right, 0),
         (Align::Right, 1),
-        (Align::Right, 0),
-        (Align::Right, 0),
-        (Align::Right, 0),
-        (Align::Right, 0),
-        (Align::Left, 2),
+        (Align::Left, 4),
     ]);
-    table.titles(["step", "", "count", "p50", "p99", "max", "share", ""]);
+    table.titles(["step", "", "count", "p50", "p90", "p99", "max", "share", ""]);
     let mut lacking = Lacking::default();
     for (name, metric) in steps {
         let share = metric.mean_ns * metric.count as f64 / whole;
@@ -257,10 +278,11 @@ fn steps_of_one(result: &RunResult, phase: &Phase, page: &mut Page<'_>) -> io::R
             Span::new(outcome, Tone::Warning),
             words::count(metric.count).into(),
             value(metric, 0.5, &mut lacking).into(),
+            value(metric, 0.9, &mut lacking).into(),
             value(metric, 0.99, &mut lacking).into(),
             words::duration(metric.max_ns as f64).into(),
-            words::share((share * 1e6).round() as u64, 1_000_000).into(),
-            Span::new(words::bar(share, 12), Tone::Quiet),
+            words::percent(share).into(),
+            Span::new(words::bar(share, 10), Tone::Quiet),
         ]);
     }
     page.table(&table)?;

@@ -6,46 +6,40 @@ use crate::report::layout::{Align, INDENT, Page, Span, Table, Tone};
 use crate::report::result::{Assertion, AssertionStatus, Limit, LimitVerdict, RunResult};
 use crate::report::words;
 
-/// The assertions that do not hold, below the verdict.
-pub fn broken(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
-    let broken = result.assertions.iter().filter(|a| a.status != AssertionStatus::Pass);
-    let mut table = Table::new([(Align::Left, 0), (Align::Left, 0)]);
-    for assertion in broken {
-        table.row([Span::new(claim(assertion), Tone::Bad), observed(assertion)]);
-    }
-    page.table(&table)
-}
-
-/// Every assertion with what was observed.
+/// Every assertion with what was observed, those that do not hold first.
 pub fn assertions(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
-    if result.assertions.is_empty() {
+    let mut assertions: Vec<&Assertion> = result.assertions.iter().collect();
+    assertions.sort_by_key(|assertion| assertion.status == AssertionStatus::Pass);
+    let mut table = Table::new([(Align::Left, 0), (Align::Left, 0), (Align::Left, 0)]);
+    for assertion in &assertions {
+        table.row(claim(assertion));
+    }
+    if assertions.is_empty() {
         return Ok(());
     }
-    page.heading("Assertions", "")?;
-    let mut table = Table::new([(Align::Left, 0), (Align::Left, 0), (Align::Left, 0)]);
-    for assertion in &result.assertions {
-        let (word, tone) = match assertion.status {
-            AssertionStatus::Pass => ("holds", Tone::Good),
-            AssertionStatus::Fail => ("FAILS", Tone::Bad),
-            AssertionStatus::NoData => ("NO DATA", Tone::Bad),
-        };
-        table.row([Span::new(word, tone), claim(assertion).into(), observed(assertion)]);
+    page.gap()?;
+    if table.fits(page.width()) {
+        return page.table(&table);
     }
-    page.table(&table)
+    for assertion in assertions {
+        let [word, claim, observed] = claim(assertion);
+        page.flow(INDENT, 2 * INDENT, &[word, "  ".into(), claim, ": ".into(), observed])?;
+    }
+    Ok(())
 }
 
-fn claim(assertion: &Assertion) -> String {
-    match &assertion.phase {
+/// Whether it holds, what is claimed, what was observed.
+fn claim(assertion: &Assertion) -> [Span; 3] {
+    let (word, tone) = match assertion.status {
+        AssertionStatus::Pass => ("holds", Tone::Good),
+        AssertionStatus::Fail => ("FAILS", Tone::Bad),
+        AssertionStatus::NoData => ("NO DATA", Tone::Bad),
+    };
+    let claim = match &assertion.phase {
         Some(phase) => format!("{} in {phase}", assertion.expr),
         None => assertion.expr.clone(),
-    }
-}
-
-fn observed(assertion: &Assertion) -> Span {
-    match assertion.status {
-        AssertionStatus::NoData => Span::new(&assertion.observed, Tone::Quiet),
-        _ => Span::from(format!("observed {}", assertion.observed)),
-    }
+    };
+    [Span::new(word, tone), claim.into(), (&assertion.observed).into()]
 }
 
 /// Whether our own side kept up.
@@ -55,40 +49,39 @@ pub fn generator(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
     if let Some(lag) = own.lag_p99_ns {
         facts.push(format!("lag p99 {}", words::duration(lag as f64)));
     }
-    let threads = if own.threads > 0 {
-        format!(" of {}", words::counted(own.threads.into(), "thread"))
-    } else {
-        String::new()
-    };
-    facts.push(format!("CPU {:.0} %{threads}", own.cpu_share * 100.0));
+    let cpu = words::percent(own.cpu_share);
+    facts.push(match own.threads {
+        0 => format!("CPU {cpu}"),
+        threads => format!("CPU {cpu} of {}", words::counted(threads.into(), "thread")),
+    });
     if own.peak_descriptors > 0 {
-        facts.push(words::counted(own.peak_descriptors, "descriptor"));
+        facts.push(words::counted(own.peak_descriptors, "fd"));
     }
     if own.peak_rss_bytes > 0 {
-        facts.push(format!("{} resident", words::bytes(own.peak_rss_bytes)));
+        facts.push(words::bytes(own.peak_rss_bytes));
     }
     if own.ports_used > 0 {
-        facts.push(words::counted(own.ports_used, "local port"));
+        facts.push(words::counted(own.ports_used, "port"));
     }
-    page.heading("Generator", "our own side")?;
-    page.paragraph(INDENT, &facts.join(", "), Tone::Plain)?;
+    let mut spans = vec![Span::from(facts.join(", "))];
     if own.own_failures > 0 {
-        let text = format!("{} of our own machine", words::counted(own.own_failures, "failure"));
-        page.paragraph(INDENT, &text, Tone::Bad)?;
+        spans.push(", ".into());
+        let failures = words::counted(own.own_failures, "failure");
+        spans.push(Span::new(format!("{failures} of our own machine"), Tone::Bad));
     }
-    Ok(())
+    page.labelled("Generator", &spans)
 }
 
 /// What the embedded listener counted on its own side.
 pub fn ledger(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
-    let Some(ledger) = &result.ledger else { return Ok(()) };
     let mut facts = Vec::new();
-    facts_of(ledger, "", &mut facts);
+    if let Some(ledger) = &result.ledger {
+        facts_of(ledger, "", &mut facts);
+    }
     if facts.is_empty() {
         return Ok(());
     }
-    page.heading("Ledger", "what the listener counted on its own side")?;
-    page.paragraph(INDENT, &format!("the listener says: {}", facts.join(", ")), Tone::Plain)
+    page.labelled("Ledger", &[format!("the listener says: {}", facts.join(", ")).into()])
 }
 
 /// The numbers of a ledger that are not 0, by name.
@@ -102,8 +95,8 @@ fn facts_of(value: &serde_json::Value, name: &str, facts: &mut Vec<String>) {
         }
         serde_json::Value::Number(n) => match n.as_u64() {
             Some(0) => {}
-            Some(n) => facts.push(format!("{} {}", words::count(n), name.replace('_', " "))),
-            None => facts.push(format!("{n} {}", name.replace('_', " "))),
+            Some(n) => facts.push(format!("{} {}", name.replace('_', " "), words::count(n))),
+            None => facts.push(format!("{} {n}", name.replace('_', " "))),
         },
         _ => {}
     }

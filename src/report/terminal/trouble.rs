@@ -9,8 +9,9 @@ use crate::report::words;
 
 /// Rows of the conditions shown; the rest is in the files.
 const CONDITIONS: usize = 10;
-/// Lines of a sample reply shown.
+/// Lines of a sample reply shown, and how much of each.
 const SAMPLE_LINES: usize = 3;
+const SAMPLE_COLUMNS: usize = 200;
 
 /// The outcomes that occurred, with the books.
 pub fn outcomes(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
@@ -44,10 +45,7 @@ pub fn outcomes(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
         }
     }
     page.table(&table)?;
-    for phase in phases {
-        books(phase, several, page)?;
-    }
-    Ok(())
+    books(&phases, page)
 }
 
 /// How started arrivals ended, in the order of the books.
@@ -66,23 +64,33 @@ fn ended(phase: &Phase) -> [(&'static str, u64, Tone); 10] {
     ]
 }
 
-/// Whether the books of a phase close (M10). Several phases with closed books need no line each.
-fn books(phase: &Phase, several: bool, page: &mut Page<'_>) -> io::Result<()> {
-    let sum: u64 = ended(phase).iter().map(|(_, count, _)| count).sum();
-    let closed = sum == phase.started && phase.scheduled == phase.started + phase.shed;
-    let name = if several { format!("{}: ", phase.name) } else { String::new() };
-    let text = format!(
-        "{name}{} scheduled = {} shed + {} started; {} ended",
-        words::count(phase.scheduled),
-        words::count(phase.shed),
-        words::count(phase.started),
-        words::count(sum),
-    );
-    if closed {
-        page.paragraph(INDENT, &format!("books: {text}, all accounted for"), Tone::Quiet)
-    } else {
-        page.paragraph(INDENT, &format!("the books do not close: {text}"), Tone::Bad)
+/// Whether the books close (M10): in one line if they do, phase by phase if not.
+fn books(phases: &[&Phase], page: &mut Page<'_>) -> io::Result<()> {
+    let sum = |phase: &Phase| ended(phase).iter().map(|(_, count, _)| count).sum::<u64>();
+    let broken: Vec<&&Phase> =
+        phases.iter().filter(|p| sum(p) != p.started || p.scheduled != p.started + p.shed).collect();
+    for phase in &broken {
+        let text = format!(
+            "the books of {} do not close: {} scheduled, {} started, {} shed, {} ended",
+            phase.name,
+            words::count(phase.scheduled),
+            words::count(phase.started),
+            words::count(phase.shed),
+            words::count(sum(phase)),
+        );
+        page.paragraph(INDENT, &text, Tone::Bad)?;
     }
+    if !broken.is_empty() {
+        return Ok(());
+    }
+    let total = |of: fn(&Phase) -> u64| words::count(phases.iter().map(|p| of(p)).sum());
+    let text = format!(
+        "books: {} scheduled = {} started + {} shed; each ended as above",
+        total(|p| p.scheduled),
+        total(|p| p.started),
+        total(|p| p.shed),
+    );
+    page.paragraph(INDENT, &text, Tone::Quiet)
 }
 
 /// What each failure and expected refusal meant, the most frequent first.
@@ -93,7 +101,9 @@ pub fn conditions(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
     }
     rows.sort_by_key(|row| (row.expected, std::cmp::Reverse(row.count)));
     let several = result.phases.len() > 1;
-    page.heading("What went wrong", if rows.iter().all(|r| r.expected) { "nothing unexpected" } else { "" })?;
+    let title =
+        if rows.iter().all(|row| row.expected) { "What was refused, as expected" } else { "What went wrong" };
+    page.heading(title, "")?;
     for row in rows.iter().take(CONDITIONS) {
         condition(result, row, several, page)?;
     }
@@ -113,7 +123,6 @@ fn condition(result: &RunResult, row: &ConditionRow, several: bool, page: &mut P
         code.push_str(enhanced);
     }
     let mut line = vec![
-        Span::from(" ".repeat(INDENT)),
         Span::new(format!("{} x ", words::count(row.count)), Tone::Strong),
         Span::new(&row.condition, tone),
         format!(" at {}", row.step).into(),
@@ -121,30 +130,29 @@ fn condition(result: &RunResult, row: &ConditionRow, several: bool, page: &mut P
     if !code.is_empty() {
         line.push(format!(", {code}").into());
     }
-    line.push(Span::new(format!(", {}", row.outcome), Tone::Plain));
-    page.line(&line)?;
-    let when = if row.count == 1 || row.first_s == row.last_s {
-        format!("at {}", words::seconds(row.first_s))
-    } else {
-        format!("from {} to {}", words::seconds(row.first_s), words::seconds(row.last_s))
-    };
+    page.flow(INDENT, 2 * INDENT, &line)?;
+    let (first, last) = (words::seconds(row.first_s), words::seconds(row.last_s));
     let mut remarks = Vec::new();
     if several {
         remarks.push(format!("in {}", row.phase));
     }
-    if row.outcome != "shed" && row.count <= started {
+    if row.count <= started {
         remarks.push(format!("{} of started", words::share(row.count, started)));
     }
-    remarks.push(when);
-    remarks.push(if row.expected { "as expected" } else { "not expected" }.to_owned());
+    remarks.push(if first == last { format!("at {first}") } else { format!("from {first} to {last}") });
+    remarks.push(match row.expected {
+        true => "expected by the profile".to_owned(),
+        false => format!("not expected: {}", row.outcome),
+    });
     page.paragraph(2 * INDENT, &remarks.join(", "), Tone::Quiet)?;
     let lines: Vec<&str> = row.sample.lines().collect();
     for text in lines.iter().take(SAMPLE_LINES) {
-        page.line(&[Span::from(" ".repeat(2 * INDENT)), Span::new("> ", Tone::Quiet), Span::from(text)])?;
+        let text = words::cut(text, SAMPLE_COLUMNS);
+        page.flow(2 * INDENT, 3 * INDENT, &[Span::new("> ", Tone::Quiet), text.into()])?;
     }
     if lines.len() > SAMPLE_LINES {
         let rest = words::counted((lines.len() - SAMPLE_LINES) as u64, "more line");
-        page.line(&[Span::from(" ".repeat(2 * INDENT)), Span::new(format!("> ({rest})"), Tone::Quiet)])?;
+        page.paragraph(2 * INDENT, &format!("> ({rest})"), Tone::Quiet)?;
     }
     Ok(())
 }
