@@ -8,7 +8,9 @@ mod quantile;
 use hdrhistogram::Histogram;
 
 pub use codec::DecodeError;
-pub use quantile::{Quantile, Status, needed};
+pub use quantile::{Quantile, Status, needed, rank};
+
+const SIGNIFICANT_DIGITS: u8 = 3;
 
 /// Durations in nanoseconds with three significant digits (error at most 0.1 %, M16); grows as needed, never clips (M14).
 #[derive(Clone, Debug, PartialEq)]
@@ -22,7 +24,8 @@ pub struct Hist {
 
 impl Default for Hist {
     fn default() -> Self {
-        let mut inner = Histogram::new_with_bounds(1, 1 << 30, 3).expect("constant bounds are valid");
+        let mut inner =
+            Histogram::new_with_bounds(1, 1 << 30, SIGNIFICANT_DIGITS).expect("constant bounds are valid");
         inner.auto(true);
         Hist { inner, min: u64::MAX, max: 0, sum: 0, clipped: 0 }
     }

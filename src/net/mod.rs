@@ -1,3 +1,6 @@
 //! The wire: names, connections and the one loop that moves bytes for a machine.
 
+pub mod dial;
+pub mod drive;
+pub mod stream;
 pub mod target;

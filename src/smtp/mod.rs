@@ -2,12 +2,18 @@
 //!
 //! Nothing here opens a socket, reads the time or knows of a load; `net::drive` moves the bytes.
 
+pub mod client;
+pub mod command;
+pub mod hello;
 pub mod machine;
 pub mod reply;
 pub mod script;
 pub mod step;
+pub mod transaction;
 
+pub use client::Client;
 pub use machine::{Closed, Machine, Need};
 pub use reply::{Enhanced, Malformed, Reply};
 pub use script::Script;
 pub use step::Step;
+pub use transaction::Content;

@@ -1,43 +1,290 @@
 //! A distribution as text: HdrHistogram's compressed V2 encoding in base64, as every reader of HDR logs knows it.
+//!
+//! # Decisions
+//! - The library writes, this file reads. The library's reader believes the lengths it is told and would reserve gigabytes
+//!   for a text of fifty bytes; texts come from result files that anyone may have made. Reading what we write is thirty
+//!   lines: zigzag numbers in LEB128, a count at the current bucket if positive, so many empty buckets if negative.
 
-use super::Hist;
+use std::io::Read;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use flate2::read::ZlibDecoder;
+use hdrhistogram::serialization::{Serializer, V2DeflateSerializer};
+
+use super::{Hist, SIGNIFICANT_DIGITS};
 
 /// Why a stored distribution cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
     /// Not base64.
-    #[error("not base64: {0}")]
+    #[error("not base64")]
     Base64(#[from] base64::DecodeError),
-    /// Something else than a compressed V2 histogram.
+    /// Not what it says of itself.
     #[error("not a compressed V2 histogram: {0}")]
     Format(&'static str),
-    /// It says of itself that it is no distribution of ours.
+    /// A histogram, and none of ours.
     #[error("a histogram of another kind: {0}")]
     Foreign(&'static str),
     /// Minimum, maximum or mean stored beside it do not fit.
-    #[error("the stored minimum, maximum and mean do not fit the histogram")]
+    #[error("the stored minimum, maximum or mean do not fit the histogram")]
     Exact,
 }
+
+/// "Compressed V2" and "V2", each with the mark for numbers of variable length.
+const COMPRESSED_COOKIE: u32 = 0x1c84_9314;
+const COOKIE: u32 = 0x1c84_9313;
+/// The uncompressed header: cookie, length, offset, digits, lowest, highest, ratio.
+const HEADER: usize = 40;
+/// Buckets of a histogram over all of u64 with three digits: 1024 for each power of two from 2^10 on, and those below.
+const BUCKETS: u64 = 1024 * (64 - 10 + 1);
+/// The longest number takes nine bytes.
+const LONGEST: u64 = HEADER as u64 + 9 * BUCKETS;
 
 impl Hist {
     /// The distribution as base64 text (`hdr_base64`). Exact minimum, maximum and mean are not in it.
     pub fn encode(&self) -> String {
-        todo!()
+        let mut bytes = Vec::new();
+        V2DeflateSerializer::new()
+            .serialize(&self.inner, &mut bytes)
+            .expect("a histogram that fits in memory is written into memory");
+        STANDARD.encode(bytes)
     }
 
-    /// Reads [`Hist::encode`]'s text. The text may come from anywhere: what it claims is checked before memory is given.
+    /// Reads [`Hist::encode`]'s text. The text may come from anywhere: no claim of it is believed before it is checked, and
+    /// it takes no more memory than an honest one could.
     ///
     /// # Errors
     /// When it is no such text, or describes a histogram of other precision.
     pub fn decode(text: &str) -> Result<Hist, DecodeError> {
-        todo!()
+        if text.len() as u64 > LONGEST * 2 {
+            return Err(DecodeError::Format("too long"));
+        }
+        let bytes = STANDARD.decode(text)?;
+        let mut compressed = bytes.as_slice();
+        if number(&mut compressed)? != COMPRESSED_COOKIE {
+            return Err(DecodeError::Format("it begins with another mark"));
+        }
+        if number(&mut compressed)? as usize != compressed.len() {
+            return Err(DecodeError::Format("its length is not what it says"));
+        }
+        let mut plain = Vec::new();
+        ZlibDecoder::new(compressed)
+            .take(LONGEST + 1)
+            .read_to_end(&mut plain)
+            .map_err(|_| DecodeError::Format("it cannot be inflated"))?;
+        if plain.len() as u64 > LONGEST {
+            return Err(DecodeError::Format("it inflates to more than a histogram can take"));
+        }
+        let mut plain = plain.as_slice();
+        header(&mut plain)?;
+        counts(plain)
     }
 
     /// Puts the exact minimum, maximum and mean that are stored beside the text back.
     ///
     /// # Errors
     /// When they cannot belong to these values.
-    pub fn with_exact(self, min_ns: u64, max_ns: u64, mean_ns: f64) -> Result<Hist, DecodeError> {
-        todo!()
+    pub fn with_exact(mut self, min_ns: u64, max_ns: u64, mean_ns: f64) -> Result<Hist, DecodeError> {
+        if self.is_empty() {
+            return Ok(self);
+        }
+        // A recorded 0 is filed with the 1s.
+        let same = |a: u64, b: u64| self.inner.equivalent(a.max(1), b.max(1));
+        let within = min_ns as f64 <= mean_ns && mean_ns <= max_ns as f64;
+        if !(same(min_ns, self.min) && same(max_ns, self.max) && within) {
+            return Err(DecodeError::Exact);
+        }
+        self.sum = (mean_ns * self.count() as f64).round() as u128;
+        (self.min, self.max) = (min_ns, max_ns);
+        Ok(self)
+    }
+}
+
+fn number(from: &mut &[u8]) -> Result<u32, DecodeError> {
+    let (bytes, rest) = from.split_first_chunk().ok_or(DecodeError::Format("it is cut short"))?;
+    *from = rest;
+    Ok(u32::from_be_bytes(*bytes))
+}
+
+fn header(plain: &mut &[u8]) -> Result<(), DecodeError> {
+    if number(plain)? != COOKIE {
+        return Err(DecodeError::Format("what it holds begins with another mark"));
+    }
+    let length = number(plain)? as usize;
+    if number(plain)? != 0 {
+        return Err(DecodeError::Foreign("it is shifted"));
+    }
+    if number(plain)? != u32::from(SIGNIFICANT_DIGITS) {
+        return Err(DecodeError::Foreign("it does not have three significant digits"));
+    }
+    if (number(plain)?, number(plain)?) != (0, 1) {
+        return Err(DecodeError::Foreign("its unit is not the nanosecond"));
+    }
+    let _highest = (number(plain)?, number(plain)?);
+    if (number(plain)?, number(plain)?) != (0x3ff0_0000, 0) {
+        return Err(DecodeError::Foreign("its values are scaled"));
+    }
+    if length != plain.len() {
+        return Err(DecodeError::Format("what it holds has another length than it says"));
+    }
+    Ok(())
+}
+
+fn counts(mut payload: &[u8]) -> Result<Hist, DecodeError> {
+    let mut hist = Hist::default();
+    let (mut bucket, mut total) = (0_u64, 0_i64);
+    while !payload.is_empty() {
+        let count = zigzag(&mut payload)?;
+        if count < 0 {
+            bucket = bucket.saturating_add(count.unsigned_abs());
+            continue;
+        }
+        if bucket >= BUCKETS {
+            return Err(DecodeError::Format("it has more buckets than there are values"));
+        }
+        total = total.checked_add(count).ok_or(DecodeError::Format("its counts overflow"))?;
+        if count > 0 {
+            hist.fill(bucket, count.unsigned_abs());
+        }
+        bucket += 1;
+    }
+    Ok(hist)
+}
+
+impl Hist {
+    /// Files `count` values in a bucket; for want of better, minimum, maximum and sum take them from the bucket's bounds.
+    fn fill(&mut self, bucket: u64, count: u64) {
+        // The first 2048 buckets hold a value each; from there on every 1024 double their width.
+        let (shift, step) = match bucket / 1024 {
+            0 | 1 => (0, bucket),
+            power => (power - 1, bucket % 1024 + 1024),
+        };
+        let low = (step << shift).max(1);
+        if self.inner.record_n(low, count).is_err() {
+            self.clipped += count;
+        }
+        let high = self.inner.highest_equivalent(low);
+        self.min = self.min.min(low);
+        self.max = self.max.max(high);
+        let middle = self.inner.median_equivalent(low);
+        self.sum = self.sum.saturating_add(u128::from(middle) * u128::from(count));
+    }
+}
+
+/// A signed number in LEB128, whose ninth byte counts in full.
+fn zigzag(from: &mut &[u8]) -> Result<i64, DecodeError> {
+    let mut value = 0_u64;
+    for i in 0..9 {
+        let (byte, rest) = from.split_first().ok_or(DecodeError::Format("it is cut short"))?;
+        *from = rest;
+        let last = i == 8 || byte & 0x80 == 0;
+        let bits = if i == 8 { *byte } else { byte & 0x7f };
+        value |= u64::from(bits) << (7 * i);
+        if last {
+            break;
+        }
+    }
+    Ok((value >> 1) as i64 ^ -((value & 1) as i64))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use flate2::Compression;
+    use flate2::write::ZlibEncoder;
+    use hdrhistogram::Histogram;
+    use hdrhistogram::serialization::Deserializer;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn wrap(plain: &[u8]) -> String {
+        let mut zlib = ZlibEncoder::new(Vec::new(), Compression::fast());
+        zlib.write_all(plain).unwrap();
+        let compressed = zlib.finish().unwrap();
+        let mut bytes = COMPRESSED_COOKIE.to_be_bytes().to_vec();
+        bytes.extend((compressed.len() as u32).to_be_bytes());
+        bytes.extend(compressed);
+        STANDARD.encode(bytes)
+    }
+
+    fn plain(length: u32, digits: u32, payload: &[u8]) -> Vec<u8> {
+        let mut plain = COOKIE.to_be_bytes().to_vec();
+        plain.extend(length.to_be_bytes());
+        plain.extend(0_u32.to_be_bytes());
+        plain.extend(digits.to_be_bytes());
+        plain.extend(1_u64.to_be_bytes());
+        plain.extend((1_u64 << 30).to_be_bytes());
+        plain.extend(1_f64.to_be_bytes());
+        plain.extend(payload);
+        plain
+    }
+
+    fn fault(text: &str) -> String {
+        Hist::decode(text).expect_err("must be refused").to_string()
+    }
+
+    #[test]
+    fn hostile_texts_are_refused_before_they_cost_memory() {
+        assert!(Hist::decode(&wrap(&plain(1, 3, &[2]))).is_ok());
+        assert_eq!(fault("***"), "not base64");
+        assert!(fault("").contains("cut short"));
+        assert!(fault(&STANDARD.encode([0; 60])).contains("another mark"));
+        assert!(fault(&"A".repeat(2_000_000)).contains("too long"));
+        // Four gigabytes claimed, one byte there.
+        assert!(fault(&wrap(&plain(u32::MAX, 3, &[2]))).contains("another length"));
+        // A zlib bomb.
+        assert!(fault(&wrap(&vec![0; 50_000_000])).contains("inflates to more"));
+        assert!(fault(&wrap(&plain(1, 5, &[2]))).contains("three significant digits"));
+        assert!(fault(&wrap(&plain(1, 3, &[0x80]))).contains("cut short"));
+        // i64::MIN empty buckets, then a value.
+        let far = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2];
+        assert!(fault(&wrap(&plain(10, 3, &far))).contains("more buckets"));
+        // i64::MAX twice.
+        let most = [0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
+        assert!(fault(&wrap(&plain(18, 3, &[most, most].concat()))).contains("overflow"));
+        let mut bytes = STANDARD.decode(wrap(&plain(1, 3, &[2]))).unwrap();
+        bytes.push(0);
+        assert!(fault(&STANDARD.encode(bytes)).contains("its length"));
+    }
+
+    #[test]
+    fn exact_numbers_are_put_back_only_where_they_fit() {
+        let mut hist = Hist::default();
+        [0, 1_234_567, 98_765_432].into_iter().for_each(|ns| hist.record(ns));
+        let read = || Hist::decode(&hist.encode()).unwrap();
+        let whole = read().with_exact(0, 98_765_432, hist.mean_ns()).unwrap();
+        assert_eq!((whole.min_ns(), whole.max_ns()), (0, 98_765_432));
+        assert_eq!(whole.sum_ns(), hist.sum_ns());
+        assert!(read().with_exact(0, 99_765_432, hist.mean_ns()).is_err());
+        assert!(read().with_exact(5, 98_765_432, hist.mean_ns()).is_err());
+        assert!(read().with_exact(0, 98_765_432, f64::NAN).is_err());
+        assert!(Hist::decode(&Hist::default().encode()).unwrap().is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_back_and_by_the_library_too(
+            values in proptest::collection::vec(0_u64..=u64::MAX, 0..200),
+            small in proptest::collection::vec(0_u64..5_000, 0..200),
+        ) {
+            let mut hist = Hist::default();
+            values.iter().chain(&small).for_each(|ns| hist.record(*ns));
+            let text = hist.encode();
+            let read = Hist::decode(&text).unwrap();
+            prop_assert!(read.buckets().eq(hist.buckets()));
+            let bytes = STANDARD.decode(&text).unwrap();
+            let library: Histogram<u64> =
+                Deserializer::new().deserialize(&mut bytes.as_slice()).unwrap();
+            prop_assert!(read.as_hdr() == &library);
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(payload in proptest::collection::vec(any::<u8>(), 0..100)) {
+            let _ = Hist::decode(&wrap(&plain(payload.len() as u32, 3, &payload)));
+            let _ = Hist::decode(&STANDARD.encode(&payload));
+        }
     }
 }
