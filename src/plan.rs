@@ -97,7 +97,9 @@ impl Messages {
             Messages::Unlimited => 1,
             Messages::Fixed(n) => u64::from(*n).max(1),
             Messages::Uniform { max, .. } => u64::from(*max).max(1),
-            Messages::Weighted(choices) => choices.iter().map(|(n, _)| u64::from(*n)).max().unwrap_or(1).max(1),
+            Messages::Weighted(choices) => {
+                choices.iter().map(|(n, _)| u64::from(*n)).max().unwrap_or(1).max(1)
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! [`RunResult`] is the only input of every renderer; a run is told again from its stored `result.json` with the same code.
 
+pub mod build;
 pub mod findings;
 #[cfg(test)]
 mod fixtures;
@@ -10,4 +11,5 @@ pub mod result;
 pub mod terminal;
 mod words;
 
+pub use build::BuildInput;
 pub use result::RunResult;
