@@ -10,5 +10,6 @@ pub mod load;
 pub mod mail;
 pub mod net;
 pub mod plan;
+pub mod report;
 pub mod smtp;
 pub mod verdict;
