@@ -8,4 +8,5 @@ pub mod load;
 pub mod mail;
 pub mod net;
 pub mod plan;
+pub mod profile;
 pub mod smtp;
