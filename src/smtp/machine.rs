@@ -27,6 +27,9 @@ pub enum Closed {
 pub enum Close {
     /// Orderly: send what is left, then FIN.
     Clean,
+    /// As `Clean`, then read and discard until the other side ends (for a while): unread input would turn the close
+    /// into a reset, and the other side could lose the last reply.
+    Linger,
     /// At once, with a reset.
     Reset,
 }

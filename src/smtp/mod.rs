@@ -6,8 +6,10 @@ pub mod machine;
 pub mod reply;
 pub mod script;
 pub mod step;
+pub mod transaction;
 
 pub use machine::{Closed, Machine, Need};
 pub use reply::{Enhanced, Malformed, Reply};
 pub use script::Script;
 pub use step::Step;
+pub use transaction::Content;

@@ -1,0 +1,163 @@
+//! Arrivals: their numbers, when they are due, and the walk through the arrivals of one phase.
+//! Which phase it is, and when a closed phase is over, `schedule` knows.
+
+use std::time::Duration;
+
+use rand_chacha::ChaCha8Rng;
+
+use super::curve::Inverse;
+use super::random::{self, Purpose};
+use super::{Curve, Load, Phase, Shard, Spacing, Think, nanos};
+
+/// By how much the numbers of a phase's arrivals lie above those of the phase before: arrival n of phase p has the number
+/// p * 10^12 + n. A phase has at most so many arrivals (11 days at a million a second).
+///
+/// How many arrivals a closed phase has is not known before it is over, so numbers cannot go on from phase to phase without
+/// depending on it. A decimal stride keeps them readable: 17 is an arrival of the first phase, 2000000000017 one of the third.
+pub const PHASE_STRIDE: u64 = 1_000_000_000_000;
+
+/// One arrival of the load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    /// Its number: unique in the run, the same for any sharding. See [`PHASE_STRIDE`].
+    pub seq: u64,
+    /// Its phase, from 0.
+    pub phase: u32,
+    /// When it is to start.
+    pub due: Due,
+}
+
+/// When an arrival is to start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// Open: at this offset from the run's epoch, whatever the target does.
+    At(Duration),
+    /// Closed: when a session is free and has thought.
+    WhenIdle {
+        /// Not before this offset from the run's epoch: the phase's start.
+        not_before: Duration,
+        /// How long the session is to think before it.
+        think: Duration,
+    },
+}
+
+/// How many arrivals a phase has: exactly for open loads and [`Load::Shared`], the mean for a Poisson process.
+/// `None` if time decides ([`Load::Sessions`]) or if it does not end.
+pub fn expected_arrivals(phase: &Phase) -> Option<u64> {
+    let whole = Walk::new(phase, 0, 0, 0, Shard::WHOLE);
+    match &whole.steps {
+        Steps::Uniform { .. } | Steps::Burst { .. } => phase.length.map(|_| whole.limit),
+        Steps::Poisson { inverse, .. } => phase.length.map(|_| inverse.area().round() as u64),
+        Steps::Closed { .. } => matches!(phase.load, Load::Shared { .. }).then_some(whole.limit),
+    }
+}
+
+/// The arrivals of one phase that belong to one shard, in order.
+#[derive(Clone, Debug)]
+pub(super) struct Walk {
+    phase: u32,
+    /// The phase's start, in nanoseconds since the run's epoch.
+    start: u64,
+    /// The place in the phase of the next arrival of this shard.
+    next: u64,
+    /// From place to place.
+    stride: u64,
+    /// Places are below this.
+    limit: u64,
+    steps: Steps,
+}
+
+/// How a phase steps from arrival to arrival.
+#[derive(Clone, Debug)]
+enum Steps {
+    /// Arrival n stands where the area under the rate curve is n.
+    Uniform { inverse: Inverse },
+    /// Arrival n stands where the area is the sum of the first n + 1 exponentials.
+    Poisson { inverse: Inverse, stream: Box<ChaCha8Rng>, drawn: u64, area: f64 },
+    /// Arrival n belongs to burst n / size.
+    Burst { size: u64, every: u64 },
+    /// Arrival n is due when a session is free.
+    Closed { think: Think, stream: Box<ChaCha8Rng> },
+}
+
+impl Walk {
+    /// Through `phase`, which is number `index` of the run and starts at `start` nanoseconds.
+    pub(super) fn new(phase: &Phase, index: u32, start: u64, seed: u64, shard: Shard) -> Walk {
+        let length = phase.length.map_or(u64::MAX, nanos);
+        let stream = |purpose| Box::new(random::stream(seed, index, purpose));
+        let closed = |think| Steps::Closed { think, stream: stream(Purpose::Think) };
+        let (limit, steps) = match &phase.load {
+            Load::Rate { curve, spacing: Spacing::Uniform } => uniform(curve, length),
+            Load::Rate { curve, spacing: Spacing::Poisson } => {
+                let inverse = Inverse::new(curve, length);
+                let stream = stream(Purpose::Spacing);
+                (PHASE_STRIDE, Steps::Poisson { inverse, stream, drawn: 0, area: 0.0 })
+            }
+            Load::Burst { size, every } => burst(*size, nanos(*every), length),
+            Load::Held { sessions, rate } if rate.is_infinite() => burst(*sessions, 0, length),
+            Load::Held { sessions, rate } => {
+                let (limit, steps) = uniform(&Curve::constant(*rate), length);
+                (limit.min(*sessions), steps)
+            }
+            Load::Sessions { think, .. } => (if length == 0 { 0 } else { PHASE_STRIDE }, closed(*think)),
+            Load::Shared { total, think, .. } => (if length == 0 { 0 } else { *total }, closed(*think)),
+        };
+        Walk {
+            phase: index,
+            start,
+            next: u64::from(shard.index),
+            stride: u64::from(shard.of.max(1)),
+            limit: limit.min(PHASE_STRIDE),
+            steps,
+        }
+    }
+}
+
+impl Iterator for Walk {
+    type Item = Arrival;
+
+    fn next(&mut self) -> Option<Arrival> {
+        let n = self.next;
+        if n >= self.limit {
+            return None;
+        }
+        let at = |offset: u64| Due::At(Duration::from_nanos(self.start.saturating_add(offset)));
+        let due = match &mut self.steps {
+            Steps::Uniform { inverse } => at(inverse.at(n as f64)?),
+            Steps::Poisson { inverse, stream, drawn, area } => {
+                // The arrivals of the other shards are drawn too: the process is one.
+                while *drawn <= n {
+                    *area += random::exponential(stream);
+                    *drawn += 1;
+                }
+                at(inverse.at(*area)?)
+            }
+            Steps::Burst { size, every } => at((n / *size).saturating_mul(*every)),
+            Steps::Closed { think, stream } => Due::WhenIdle {
+                not_before: Duration::from_nanos(self.start),
+                think: random::think(stream, *think, n),
+            },
+        };
+        self.next = n + self.stride;
+        Some(Arrival {
+            seq: u64::from(self.phase).wrapping_mul(PHASE_STRIDE).wrapping_add(n),
+            phase: self.phase,
+            due,
+        })
+    }
+}
+
+/// Evenly spaced under the curve, the first at the start of the area: as many as begin within it.
+fn uniform(curve: &Curve, length: u64) -> (u64, Steps) {
+    let inverse = Inverse::new(curve, length);
+    (inverse.area().ceil() as u64, Steps::Uniform { inverse })
+}
+
+/// `size` at a time, as often as fits; once if they do not come again.
+fn burst(size: u64, every: u64, length: u64) -> (u64, Steps) {
+    let bursts = match every {
+        0 => u64::from(length > 0),
+        every => length.div_ceil(every),
+    };
+    (size.saturating_mul(bursts), Steps::Burst { size: size.max(1), every })
+}

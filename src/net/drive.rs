@@ -1,0 +1,363 @@
+//! The one loop that moves bytes for a machine, client or listener. It knows no protocol.
+//!
+//! It reads and writes at once: a pipelining pair that both write before they read would deadlock otherwise.
+//!
+//! # Decisions
+//! - The buffers belong to the thread ([`Scratch`]), not to the session: a session at rest holds none. Only bytes that
+//!   the kernel did not take, or input that the machine cannot take yet, move to a buffer of the session.
+//! - After a write error the loop goes on reading: a reply that explains the close may be in flight (the last 421 before a reset).
+//! - The timer is armed lazily: deadlines mostly move later, and an early wake-up is cheaper than a new timer each step.
+
+use std::cell::RefCell;
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use tokio::io::ReadBuf;
+use tokio::time::Sleep;
+
+use super::stream::Stream;
+use crate::smtp::machine::{Close, Closed, Machine, Need};
+
+/// How long an orderly close may take to get its last bytes out, and then to see the peer's end.
+const CLOSING: Duration = Duration::from_secs(2);
+/// What one read takes at the most, in octets.
+const INPUT: usize = 64 * 1024;
+
+/// The owner of a machine: hears its events and wakes it from outside.
+pub trait Host<M: Machine> {
+    /// The machine tells something.
+    fn event(&mut self, machine: &mut M, now: Instant, event: M::Event);
+
+    /// Something from outside (an arrival, a stop) may call into the machine here. `Ready`: poll the machine again.
+    /// Called whenever the loop is about to wait; must arrange its own wake-up.
+    fn poll_wake(&mut self, machine: &mut M, now: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        let _ = (machine, now, cx);
+        Poll::Pending
+    }
+
+    /// These bytes are handed to the kernel, or wait for it.
+    fn sent(&mut self, bytes: &[u8]) {
+        let _ = bytes;
+    }
+
+    /// These bytes were read.
+    fn received(&mut self, bytes: &[u8]) {
+        let _ = bytes;
+    }
+}
+
+/// The buffers of one thread, borrowed only while a session is being polled.
+#[derive(Debug)]
+pub struct Scratch {
+    input: RefCell<Vec<u8>>,
+    output: RefCell<Vec<u8>>,
+}
+
+impl Scratch {
+    /// Buffers for one thread.
+    pub fn new() -> Scratch {
+        Scratch { input: RefCell::new(vec![0; INPUT]), output: RefCell::new(Vec::with_capacity(2 * INPUT)) }
+    }
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Scratch::new()
+    }
+}
+
+/// Drives `machine` over `stream` until it closes. The stream is shut down as the machine asked; dropping it ends it.
+pub async fn drive<M: Machine, H: Host<M>>(
+    stream: &mut Stream,
+    machine: &mut M,
+    host: &mut H,
+    scratch: &Scratch,
+) {
+    let mut timer = pin!(tokio::time::sleep_until(tokio::time::Instant::from_std(now())));
+    let mut wire = Wire {
+        stream,
+        backlog: Vec::new(),
+        written: 0,
+        held: Vec::new(),
+        write_failed: None,
+        read_closed: false,
+        closing: None,
+        deadline: None,
+        armed: None,
+    };
+    std::future::poll_fn(|cx| wire.poll(machine, host, scratch, timer.as_mut(), cx)).await;
+}
+
+#[expect(clippy::disallowed_methods, reason = "this loop is where time enters the machines")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+/// One connection under way.
+struct Wire<'a> {
+    stream: &'a mut Stream,
+    /// What the kernel did not take yet, from `written` on.
+    backlog: Vec<u8>,
+    written: usize,
+    /// Input that the machine could not take yet; nothing more is read meanwhile.
+    held: Vec<u8>,
+    write_failed: Option<Closed>,
+    read_closed: bool,
+    /// How to close, and by when.
+    closing: Option<(Close, Instant)>,
+    deadline: Option<Instant>,
+    armed: Option<Instant>,
+}
+
+/// What the machine said last.
+enum Settled {
+    Waits,
+    Closes,
+}
+
+impl Wire<'_> {
+    fn poll<M: Machine, H: Host<M>>(
+        &mut self,
+        machine: &mut M,
+        host: &mut H,
+        scratch: &Scratch,
+        mut timer: Pin<&mut Sleep>,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
+        let mut now = now();
+        if self.closing.is_none() {
+            self.settle(machine, host, scratch, now, cx);
+        }
+        loop {
+            if self.closing.is_some() {
+                return self.poll_close(scratch, now, timer, cx);
+            }
+            if !self.backlog.is_empty() && self.flush(cx) {
+                machine.handle_written(now);
+                self.settle(machine, host, scratch, now, cx);
+                continue;
+            }
+            if host.poll_wake(machine, now, cx).is_ready() {
+                self.settle(machine, host, scratch, now, cx);
+                continue;
+            }
+            if self.held.is_empty() && !self.read_closed {
+                let mut input = scratch.input.borrow_mut();
+                let mut buf = ReadBuf::new(&mut input);
+                if let Poll::Ready(read) = self.stream.poll_read(cx, &mut buf) {
+                    now = self::now();
+                    match read {
+                        Ok(()) if buf.filled().is_empty() => self.closed(machine, now, Closed::Eof),
+                        Ok(()) => {
+                            let bytes = buf.filled();
+                            host.received(bytes);
+                            self.feed(machine, host, scratch, bytes, now, cx);
+                            continue;
+                        }
+                        Err(error) => self.closed(machine, now, closed_by(&error)),
+                    }
+                    drop(input);
+                    self.settle(machine, host, scratch, now, cx);
+                    continue;
+                }
+            }
+            if self.poll_deadline(now, timer.as_mut(), cx) {
+                machine.handle_timeout(now);
+                self.settle(machine, host, scratch, now, cx);
+                self.offer_held(machine, host, scratch, now, cx);
+                continue;
+            }
+            return Poll::Pending;
+        }
+    }
+
+    /// Polls the machine until it waits or closes.
+    fn settle<M: Machine, H: Host<M>>(
+        &mut self,
+        machine: &mut M,
+        host: &mut H,
+        scratch: &Scratch,
+        now: Instant,
+        cx: &mut Context<'_>,
+    ) -> Settled {
+        loop {
+            let mut output = scratch.output.borrow_mut();
+            output.clear();
+            match machine.poll(now, &mut output) {
+                Need::Emit(event) => {
+                    drop(output);
+                    host.event(machine, now, event);
+                }
+                Need::Write => {
+                    host.sent(&output);
+                    if self.write(&output, cx) {
+                        machine.handle_written(now);
+                    }
+                }
+                // No machine asks for it before TLS is spoken.
+                Need::Secure => machine.handle_closed(now, Closed::Error(0)),
+                Need::Read { until } => {
+                    self.deadline = until;
+                    return Settled::Waits;
+                }
+                Need::Close(how) => {
+                    self.closing = Some((how, now + CLOSING));
+                    return Settled::Closes;
+                }
+            }
+        }
+    }
+
+    /// Gives input to the machine, polling it after each part it takes; what it cannot take yet is held.
+    fn feed<M: Machine, H: Host<M>>(
+        &mut self,
+        machine: &mut M,
+        host: &mut H,
+        scratch: &Scratch,
+        mut bytes: &[u8],
+        now: Instant,
+        cx: &mut Context<'_>,
+    ) {
+        while !bytes.is_empty() {
+            let taken = machine.handle_input(now, bytes);
+            bytes = &bytes[taken..];
+            match self.settle(machine, host, scratch, now, cx) {
+                Settled::Closes => return,
+                Settled::Waits if taken == 0 => {
+                    self.held = bytes.to_vec();
+                    return;
+                }
+                Settled::Waits => {}
+            }
+        }
+    }
+
+    fn offer_held<M: Machine, H: Host<M>>(
+        &mut self,
+        machine: &mut M,
+        host: &mut H,
+        scratch: &Scratch,
+        now: Instant,
+        cx: &mut Context<'_>,
+    ) {
+        if !self.held.is_empty() && self.closing.is_none() {
+            let held = std::mem::take(&mut self.held);
+            self.feed(machine, host, scratch, &held, now, cx);
+        }
+    }
+
+    fn closed<M: Machine>(&mut self, machine: &mut M, now: Instant, how: Closed) {
+        self.read_closed = true;
+        // A reset that was seen on writing says more than the end of stream that follows it.
+        machine.handle_closed(now, self.write_failed.unwrap_or(how));
+    }
+
+    /// Writes, or keeps for later. True: all of it is with the kernel.
+    fn write(&mut self, bytes: &[u8], cx: &mut Context<'_>) -> bool {
+        if self.write_failed.is_some() {
+            return false;
+        }
+        if self.backlog.is_empty() {
+            match self.stream.poll_write(cx, bytes) {
+                Poll::Ready(Ok(n)) if n == bytes.len() => return true,
+                Poll::Ready(Ok(n)) => self.backlog.extend_from_slice(&bytes[n..]),
+                Poll::Ready(Err(error)) => {
+                    self.write_failed = Some(closed_by(&error));
+                    return false;
+                }
+                Poll::Pending => self.backlog.extend_from_slice(bytes),
+            }
+        } else {
+            self.backlog.extend_from_slice(bytes);
+        }
+        self.flush(cx)
+    }
+
+    /// True: the backlog is with the kernel now.
+    fn flush(&mut self, cx: &mut Context<'_>) -> bool {
+        while self.written < self.backlog.len() {
+            match self.stream.poll_write(cx, &self.backlog[self.written..]) {
+                Poll::Ready(Ok(n)) => self.written += n,
+                Poll::Ready(Err(error)) => {
+                    self.write_failed = Some(closed_by(&error));
+                    self.backlog = Vec::new();
+                    self.written = 0;
+                    return false;
+                }
+                Poll::Pending => return false,
+            }
+        }
+        // Given back, not kept: a session at rest holds no buffer.
+        self.backlog = Vec::new();
+        self.written = 0;
+        true
+    }
+
+    /// Whether the machine's deadline has come; arms the timer if not.
+    fn poll_deadline(&mut self, now: Instant, mut timer: Pin<&mut Sleep>, cx: &mut Context<'_>) -> bool {
+        let Some(deadline) = self.deadline else { return false };
+        if deadline <= now {
+            self.deadline = None;
+            return true;
+        }
+        if self.armed.is_some_and(|armed| now < armed && armed <= deadline) {
+            return false;
+        }
+        self.armed = Some(deadline);
+        timer.as_mut().reset(tokio::time::Instant::from_std(deadline));
+        // Ready at once only if the deadline passed since `now` was read.
+        let due = Future::poll(timer, cx).is_ready();
+        if due {
+            self.deadline = None;
+        }
+        due
+    }
+
+    /// Gets the last bytes out, closes as asked, and for a lingering close waits for the peer's end.
+    fn poll_close(
+        &mut self,
+        scratch: &Scratch,
+        now: Instant,
+        timer: Pin<&mut Sleep>,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
+        let (how, by) = self.closing.expect("only called when closing");
+        if how == Close::Reset {
+            self.stream.reset_on_close();
+            return Poll::Ready(());
+        }
+        self.deadline = Some(by);
+        let dead = self.write_failed.is_some();
+        if !dead && !self.backlog.is_empty() && !self.flush(cx) && self.write_failed.is_none() {
+            return if self.poll_deadline(now, timer, cx) { Poll::Ready(()) } else { Poll::Pending };
+        }
+        if dead || self.read_closed || how == Close::Clean {
+            return Poll::Ready(());
+        }
+        if self.stream.poll_shutdown(cx).is_pending() {
+            return Poll::Pending;
+        }
+        // Unread input would turn our close into a reset, and the peer could lose our last reply by it.
+        let mut input = scratch.input.borrow_mut();
+        loop {
+            let mut buf = ReadBuf::new(&mut input);
+            match self.stream.poll_read(cx, &mut buf) {
+                Poll::Ready(Ok(())) if !buf.filled().is_empty() => {}
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending => break,
+            }
+        }
+        if self.poll_deadline(now, timer, cx) { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+fn closed_by(error: &io::Error) -> Closed {
+    match error.kind() {
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionAborted => {
+            Closed::Reset
+        }
+        _ => Closed::Error(error.raw_os_error().unwrap_or(0)),
+    }
+}
