@@ -3,6 +3,15 @@
 //! It knows no network and measures nothing. The walk: [`Document`] (text and overrides, with their places) becomes a
 //! [`schema::Profile`], is filled up with defaults by [`resolved`], and decided by [`compile()`].
 
+pub mod document;
+pub mod error;
+pub mod listener;
+pub mod overrides;
+pub mod resolved;
 pub mod schema;
 pub mod units;
 pub mod value;
+
+pub use document::Document;
+pub use error::ProfileError;
+pub use overrides::Override;

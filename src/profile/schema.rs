@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::listener::Listener;
 use super::units::{Count, Level, Percent, Rate, Seed, Size, Time, TimeRange};
 use super::value::{Distribution, Plain};
 
@@ -29,6 +30,7 @@ macro_rules! tables {
         }
     )*};
 }
+pub(super) use tables;
 
 /// A smtpress profile: one load test, what it expects, and what it promises.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -98,6 +100,7 @@ macro_rules! words {
         }
     )*};
 }
+pub(super) use words;
 
 words! {
     /// Whether and how TLS is used.
@@ -173,9 +176,9 @@ words! {
         /// `messages` in all, shared by `sessions`; `for` is the longest it may take.
         #[serde(alias = "shared-iterations")]
         SharedMessages = "shared-messages",
-        /// `size` arrivals at once, at the start and `every` so often, `for` so long.
+        /// `size` arrivals at once, at the start and then `every` so often, `for` so long. Without `every`: once.
         Burst = "burst",
-        /// From `from` up (or down) by `step`, `every` so often, `steps` steps in all. Rates or numbers of sessions.
+        /// From `from` up by `step`, `every` so often, `steps` steps in all. Rates or numbers of sessions.
         Staircase = "staircase",
         /// `sessions` opened (at `rate` if given) and held open, `for` so long.
         HeldSessions = "held-sessions",
@@ -370,16 +373,18 @@ tables! {
     }
     /// What must hold for the run to pass.
     Assert {
-        /// In which phase. Absent: in every measured phase.
+        /// In this phase. Absent: in all measured phases together.
         phase: String,
         /// The expression: "response p99 < 800ms".
         expr: String,
-        /// In every stretch of this length.
+        /// Over every stretch of this length instead of the whole.
         window: Time,
         /// Stop the run when it fails. Default false.
         abort: bool,
-        /// How long it may fail before the run is stopped.
+        /// Not looked at before the phase is this old. Default 0s.
         grace: Time,
+        /// Remove the built-in assertion with this expression (`accepted > 0`, `shed == 0`). Default false.
+        remove: bool,
     }
     /// Your own name for a reply. All that is given must hold.
     Classify {
@@ -425,26 +430,6 @@ tables! {
         slo: String,
         /// The share of arrivals that may miss it. Default 0%.
         failures: Percent,
-    }
-    /// The embedded listener.
-    Listener {
-        /// Whose texts it speaks: cisco, postfix or exim. Default postfix.
-        style: String,
-        /// The most connections.
-        max_connections: Count,
-        /// The most connections of one client address.
-        max_connections_per_host: Count,
-        /// The most messages of a session.
-        max_messages_per_session: Count,
-        /// How long it takes to answer.
-        delays: Delays,
-    }
-    /// How long the embedded listener takes to answer.
-    Delays {
-        /// Before the greeting.
-        greeting: TimeRange,
-        /// Before the reply to the content.
-        body: TimeRange,
     }
 }
 
