@@ -11,3 +11,4 @@ pub mod net;
 pub mod plan;
 pub mod profile;
 pub mod smtp;
+pub mod verdict;

@@ -115,3 +115,65 @@ impl Encoder {
         self.number((real + 0.0).to_bits());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn phases() -> Vec<Phase> {
+        let points = vec![(Duration::ZERO, 10.0), (Duration::from_secs(10), 50.0)];
+        let think = Think { min: Duration::ZERO, max: Duration::from_secs(1) };
+        let length = Some(Duration::from_secs(10));
+        let curve = Curve { points };
+        vec![
+            Phase { load: Load::Rate { curve: curve.clone(), spacing: Spacing::Uniform }, length },
+            Phase { load: Load::Rate { curve: curve.clone(), spacing: Spacing::Poisson }, length },
+            Phase { load: Load::Burst { size: 5, every: Duration::from_secs(3) }, length },
+            Phase { load: Load::Held { sessions: 20, rate: 7.0 }, length },
+            Phase { load: Load::Sessions { curve, think }, length },
+            Phase { load: Load::Shared { total: 100, sessions: 3, think }, length: None },
+        ]
+    }
+
+    fn hex(bytes: [u8; 32]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    #[test]
+    fn a_fingerprint_never_changes() {
+        let golden = "7860c37e0e74727399e62bc8be0eaaaa70f9227b62729b29ca521cb9f6e15a0a";
+        assert_eq!(hex(fingerprint(&phases(), 42)), golden, "a change here makes old results incomparable");
+    }
+
+    #[test]
+    fn every_part_of_what_is_asked_shows() {
+        let mut variants = vec![phases()];
+        let mut vary = |change: fn(&mut Vec<Phase>)| {
+            let mut phases = phases();
+            change(&mut phases);
+            variants.push(phases);
+        };
+        vary(|phases| phases.swap(0, 1));
+        vary(|phases| drop(phases.pop()));
+        vary(|phases| phases[0].length = Some(Duration::from_nanos(9_999_999_999)));
+        vary(|phases| phases[5].length = Some(Duration::from_secs(1)));
+        vary(|phases| phases[2].load = Load::Burst { size: 5, every: Duration::from_nanos(3_000_000_001) });
+        vary(|phases| phases[3].load = Load::Held { sessions: 20, rate: 7.000_000_001 });
+        vary(|phases| phases[5].load = Load::Shared { total: 100, sessions: 4, think: Think::default() });
+        let mut seen: Vec<[u8; 32]> = variants.iter().map(|phases| fingerprint(phases, 42)).collect();
+        seen.push(fingerprint(&phases(), 43));
+        assert!((1..seen.len()).all(|i| !seen[..i].contains(&seen[i])));
+        assert_eq!(fingerprint(&phases(), 42), seen[0]);
+    }
+
+    #[test]
+    fn a_phase_without_end_takes_a_moment_only() {
+        let endless = Phase {
+            load: Load::Sessions { curve: Curve::constant(1.0), think: Think::default() },
+            length: None,
+        };
+        let fast = Load::Rate { curve: Curve::constant(1e9), spacing: Spacing::Poisson };
+        let both = [Phase { load: fast, length: Some(Duration::from_secs(86_400)) }, endless];
+        assert_ne!(fingerprint(&both, 1), fingerprint(&both[..1], 1));
+    }
+}

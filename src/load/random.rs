@@ -76,7 +76,15 @@ mod tests {
     fn exponentials_never_change() {
         let mut stream = stream(42, 0, Purpose::Spacing);
         let drawn: Vec<u64> = (0..6).map(|_| exponential(&mut stream).to_bits()).collect();
-        assert_eq!(drawn, [0; 6], "a change here changes every seeded schedule ever published");
+        let golden = [
+            4602778365426103532,
+            4603227058099078275,
+            4592463315584586807,
+            4601748112268709696,
+            4614405189774066562,
+            4604848735992840928,
+        ];
+        assert_eq!(drawn, golden, "a change here changes every seeded schedule ever published");
     }
 
     #[test]
@@ -85,7 +93,8 @@ mod tests {
         let mut stream = stream(42, 3, Purpose::Think);
         let mut draw = |n| think(&mut stream, range, n).as_nanos();
         let forward = [draw(0), draw(1), draw(2), draw(1 << 40)];
-        assert_eq!(forward, [0; 4], "a change here changes every seeded schedule ever published");
+        let golden = [783517533, 420288065, 290494676, 311552205];
+        assert_eq!(forward, golden, "a change here changes every seeded schedule ever published");
         assert_eq!(
             [draw(1 << 40), draw(2), draw(1), draw(0)],
             [forward[3], forward[2], forward[1], forward[0]]

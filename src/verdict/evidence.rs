@@ -1,0 +1,1 @@
+//! The few numbers that one assertion needs, gathered from the books.
