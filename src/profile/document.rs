@@ -49,7 +49,7 @@ impl From<usize> for Key {
 
 /// A way down the tree, as an array of [`Key`]s.
 macro_rules! keys {
-    ($($key:expr),* $(,)?) => { [$(Key::from($key)),*] };
+    ($($key:expr),* $(,)?) => { [$($crate::profile::document::Key::from($key)),*] };
 }
 pub(super) use keys;
 
@@ -238,6 +238,13 @@ impl Document {
             place
         });
         ProfileError::new(message, remedy, place)
+    }
+
+    /// The end of the file, for what is missing there.
+    pub(super) fn end(&self) -> Option<Place> {
+        let source = self.sources.first()?;
+        let end = source.text.trim_end().len();
+        Some(Place { origin: source.origin.clone(), text: source.text.clone(), span: end..end })
     }
 
     /// What the file is called, without directory and extension.
