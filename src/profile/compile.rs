@@ -6,23 +6,19 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
 use super::document::{Document, Key, keys};
 use super::error::ProfileError;
 use super::schema::{self, Profile};
-use super::units::{Count, Quantity, Size, Time, TimeRange};
-use super::value::Distribution;
-use super::{listener, phase, resolved, rule};
+use super::{dialogue, listener, phase, resolved, rule};
 use crate::collector::Condition;
 use crate::listener::Limits;
 use crate::load::{Load, Shard, Think};
-use crate::mail;
-use crate::net::target::Target;
-use crate::plan::{Messages, Plan, Unit};
-use crate::smtp::Script;
-use crate::smtp::script::{Hello, Pipelining, Quit, Timeouts};
+use crate::net::target::{Target, TargetError};
+use crate::plan::{Phase, Plan};
 use crate::verdict::grammar::Assertion;
 
 pub use super::rule::Limit;
@@ -96,9 +92,9 @@ pub fn compile(document: &Document, context: &Context) -> Result<Compiled, Profi
         ));
     }
     let session = profile.session.clone().unwrap_or_default();
-    let think = think(&session);
+    let think = dialogue::think(&session);
     let phases = phases(document, &profile, context.purpose, think)?;
-    if think.max > std::time::Duration::ZERO
+    if think.max > Duration::ZERO
         && !phases.is_empty()
         && !phases.iter().any(|phase| is_closed(&phase.load.load))
     {
@@ -114,9 +110,9 @@ pub fn compile(document: &Document, context: &Context) -> Result<Compiled, Profi
         run_id: context.run_id.clone(),
         target: target(document, &profile, context.purpose)?,
         allow: allow(document, &profile)?,
-        script: script(document, &profile, &session)?,
-        messages: messages(document, &session, &phases)?,
-        mail: mail(document, &profile)?,
+        script: dialogue::script(document, &profile, &session)?,
+        messages: dialogue::messages(document, &session, &phases)?,
+        mail: dialogue::mail(document, &profile)?,
         expects: indexed(&profile.expect, |i, expect| rule::expect(document, &profile.phase, i, expect))?,
         classify: indexed(&profile.classify, |i, classify| rule::classify(document, i, classify))?,
         phases,
@@ -155,7 +151,7 @@ fn unsupported(document: &Document, profile: &Profile) -> Result<(), ProfileErro
     let target = profile.target.clone().unwrap_or_default();
     let session = profile.session.clone().unwrap_or_default();
     let message = profile.message.clone().unwrap_or_default();
-    let refused: [(bool, [&'static str; 2], &str, &str); 9] = [
+    let refused: [(bool, [&'static str; 2], &str, &str); 10] = [
         (
             target.tls.is_some_and(|tls| tls != schema::Tls::None),
             ["target", "tls"],
@@ -193,10 +189,16 @@ fn unsupported(document: &Document, profile: &Profile) -> Result<(), ProfileErro
             "remove the key",
         ),
         (
-            session.chunking.is_some_and(|chunking| chunking != schema::Chunking::Off),
+            session.chunking == Some(schema::Chunking::Require),
             ["session", "chunking"],
             "BDAT is not supported yet in this version",
-            "write `chunking = \"off\"`",
+            "write `chunking = \"auto\"`: every message is then sent with DATA",
+        ),
+        (
+            session.pipelining == Some(schema::Pipelining::Require),
+            ["session", "pipelining"],
+            "to require PIPELINING is not supported yet in this version",
+            "write `pipelining = \"full\"`",
         ),
         (
             session.quit == Some(schema::Quit::Hold),
@@ -231,7 +233,7 @@ fn default_name(document: &Document) -> String {
 
 fn target(document: &Document, profile: &Profile, purpose: Purpose) -> Result<Target, ProfileError> {
     match profile.target.as_ref().and_then(|target| target.address.as_deref()) {
-        Some(address) => address.parse().map_err(|error: crate::net::target::TargetError| {
+        Some(address) => address.parse().map_err(|error: TargetError| {
             document.error_at(&keys!["target", "address"], error.to_string(), "")
         }),
         None if purpose == Purpose::Listen => Ok(Target::Embedded),
@@ -263,7 +265,7 @@ fn phases(
     profile: &Profile,
     purpose: Purpose,
     think: Think,
-) -> Result<Vec<crate::plan::Phase>, ProfileError> {
+) -> Result<Vec<Phase>, ProfileError> {
     if profile.phase.is_empty() && purpose == Purpose::Run {
         return Err(ProfileError::new(
             "there is no phase, so there is nothing to do",
@@ -310,216 +312,6 @@ fn ordinal(index: usize) -> String {
 
 fn is_closed(load: &Load) -> bool {
     matches!(load, Load::Sessions { .. } | Load::Shared { .. })
-}
-
-fn think(session: &schema::Session) -> Think {
-    let TimeRange { min, max } = session.think.unwrap_or_default();
-    Think { min, max }
-}
-
-fn script(document: &Document, profile: &Profile, session: &schema::Session) -> Result<Script, ProfileError> {
-    let name = session.name.clone().unwrap_or_default();
-    // Any word is sent: a wrong HELO name is a thing to test. What would break the command line is not.
-    if name.is_empty() || name.len() > 255 || !name.bytes().all(|b| b.is_ascii_graphic()) {
-        return Err(document.error_at(
-            &keys!["session", "name"],
-            format!("{name:?} cannot be said with HELO or EHLO"),
-            "write a host name such as \"load.example\"",
-        ));
-    }
-    Ok(Script {
-        hello: match session.hello {
-            Some(schema::Hello::Helo) => Hello::Helo,
-            Some(schema::Hello::Ehlo) | None => Hello::Ehlo,
-        },
-        name,
-        pipelining: match session.pipelining {
-            Some(schema::Pipelining::Off) => Pipelining::Off,
-            Some(schema::Pipelining::Full) => Pipelining::Full,
-            Some(schema::Pipelining::Require) => Pipelining::Require,
-            Some(schema::Pipelining::Auto) | None => Pipelining::Auto,
-        },
-        quit: match session.quit {
-            Some(schema::Quit::Close) => Quit::Close,
-            Some(schema::Quit::Reset) => Quit::Reset,
-            // `hold` was refused before.
-            Some(schema::Quit::Clean | schema::Quit::Hold) | None => Quit::Clean,
-        },
-        timeouts: timeouts(document, profile)?,
-    })
-}
-
-fn timeouts(document: &Document, profile: &Profile) -> Result<Timeouts, ProfileError> {
-    let written = profile.timeouts.clone().unwrap_or_default();
-    let default = Timeouts::default();
-    let positive = |key: &'static str, value: Option<Time>, default| match value {
-        Some(Time(time)) if time.is_zero() => Err(document.error_at(
-            &keys!["timeouts", key],
-            "a time-out of 0 is over before it begins",
-            "write a duration such as \"30s\"",
-        )),
-        value => Ok(value.map_or(default, |Time(time)| time)),
-    };
-    Ok(Timeouts {
-        connect: positive("connect", written.connect, default.connect)?,
-        greeting: positive("greeting", written.greeting, default.greeting)?,
-        command: positive("command", written.command, default.command)?,
-        data: positive("data", written.data, default.data)?,
-        body: positive("body", written.body, default.body)?,
-        session: positive("session", written.session, default.session)?,
-    })
-}
-
-/// Messages of a session. 0 opens and closes a session; where the arrivals are messages, it is as many as there are.
-fn messages(
-    document: &Document,
-    session: &schema::Session,
-    phases: &[crate::plan::Phase],
-) -> Result<Messages, ProfileError> {
-    let at = keys!["session", "messages"];
-    let written = session.messages.clone().unwrap_or(Distribution::Fixed(Count(1)));
-    let of_messages = phases.iter().find(|phase| phase.unit == Unit::Message);
-    let number = |Count(n): Count| {
-        u32::try_from(n).map_err(|_| {
-            document.error_at(&at, format!("{n} messages in a session"), "write a number below 2^32")
-        })
-    };
-    if written == Distribution::Fixed(Count(0)) {
-        let of_sessions = phases.iter().find(|phase| phase.unit == Unit::Session);
-        return match (of_messages, of_sessions) {
-            (Some(message), Some(session)) => Err(document.error_at(
-                &at,
-                format!(
-                    "0 messages open and close the sessions of phase `{}`, but phase `{}` has messages to send",
-                    session.name, message.name
-                ),
-                "write a number of messages that does for both, or make two profiles",
-            )),
-            (Some(_), None) => Ok(Messages::Unlimited),
-            (None, _) => Ok(Messages::Fixed(0)),
-        };
-    }
-    let chosen = distribution(document, &at, &written, number)?;
-    let least = match &chosen {
-        Messages::Uniform { min, .. } => *min,
-        Messages::Weighted(shares) => shares.iter().map(|share| share.0).min().unwrap_or_default(),
-        Messages::Fixed(_) | Messages::Unlimited => 1,
-    };
-    match of_messages {
-        Some(phase) if least == 0 => Err(document.error_at(
-            &at,
-            format!(
-                "a session without a message cannot serve phase `{}`, whose arrivals are messages",
-                phase.name
-            ),
-            "write at least 1",
-        )),
-        _ => Ok(chosen),
-    }
-}
-
-fn mail(document: &Document, profile: &Profile) -> Result<mail::Spec, ProfileError> {
-    let written = profile.message.clone().unwrap_or_default();
-    let Count(recipients) = written.recipients.unwrap_or(Count(1));
-    let recipients =
-        u32::try_from(recipients).ok().filter(|n| (1..=1_000_000).contains(n)).ok_or_else(|| {
-            document.error_at(
-                &keys!["message", "recipients"],
-                format!("{recipients} is no possible number of recipients"),
-                "write 1 to 1000000",
-            )
-        })?;
-    let size = distribution(
-        document,
-        &keys!["message", "size"],
-        &written.size.unwrap_or(Distribution::Fixed(Size(4096))),
-        |Size(size)| Ok(size),
-    )?;
-    let address = |key: &'static str, address: Option<String>, empty: bool| {
-        let address = address.unwrap_or_default();
-        let plain = address.bytes().all(|b| b.is_ascii_graphic() && !b"<>".contains(&b));
-        let whole =
-            address.rsplit_once('@').is_some_and(|(local, domain)| !local.is_empty() && !domain.is_empty());
-        if plain && (whole || empty && address.is_empty()) {
-            return Ok(address);
-        }
-        Err(document.error_at(
-            &keys!["message", key],
-            format!("{address:?} is no mail address"),
-            format!(
-                "write one such as \"{}\"",
-                if empty { "load@sender.example" } else { "user{n}@recipient.example" }
-            ),
-        ))
-    };
-    Ok(mail::Spec {
-        from: address("from", written.from, true)?,
-        to: address("to", written.to, false)?,
-        recipients,
-        size,
-    })
-}
-
-/// A kind of distribution of the plan.
-trait Chosen<U> {
-    fn fixed(value: U) -> Self;
-    fn uniform(min: U, max: U) -> Self;
-    fn weighted(shares: Vec<(U, f64)>) -> Self;
-}
-
-impl Chosen<u32> for Messages {
-    fn fixed(value: u32) -> Self {
-        Messages::Fixed(value)
-    }
-    fn uniform(min: u32, max: u32) -> Self {
-        Messages::Uniform { min, max }
-    }
-    fn weighted(shares: Vec<(u32, f64)>) -> Self {
-        Messages::Weighted(shares)
-    }
-}
-
-impl Chosen<u64> for mail::Size {
-    fn fixed(value: u64) -> Self {
-        mail::Size::Fixed(value)
-    }
-    fn uniform(min: u64, max: u64) -> Self {
-        mail::Size::Uniform { min, max }
-    }
-    fn weighted(shares: Vec<(u64, f64)>) -> Self {
-        mail::Size::Weighted(shares)
-    }
-}
-
-fn distribution<T: Quantity + Copy + PartialOrd, U, C: Chosen<U>>(
-    document: &Document,
-    at: &[Key],
-    written: &Distribution<T>,
-    convert: impl Fn(T) -> Result<U, ProfileError>,
-) -> Result<C, ProfileError> {
-    Ok(match written {
-        Distribution::Fixed(value) => C::fixed(convert(*value)?),
-        Distribution::Range(range) if range.min > range.max => {
-            return Err(document.error_at(
-                at,
-                format!("the range begins at {} and ends at {}", range.min, range.max),
-                "write the smaller value as `min`",
-            ));
-        }
-        Distribution::Range(range) => C::uniform(convert(range.min)?, convert(range.max)?),
-        Distribution::Weighted(shares) => {
-            let sum: f64 = shares.iter().map(|share| share.weight).sum();
-            if !(sum > 0.0 && sum.is_finite()) || shares.iter().any(|share| share.weight < 0.0) {
-                return Err(document.error_at(
-                    at,
-                    "the weights must not be negative, and their sum must be above 0",
-                    "write a list such as [{ value = 1, weight = 90 }, { value = 10, weight = 10 }]",
-                ));
-            }
-            let shares = shares.iter().map(|share| Ok((convert(share.value)?, share.weight)));
-            C::weighted(shares.collect::<Result<_, _>>()?)
-        }
-    })
 }
 
 fn indexed<T, U>(

@@ -3,7 +3,9 @@
 //! It knows no network and measures nothing. The walk: [`Document`] (text and overrides, with their places) becomes a
 //! [`schema::Profile`], is filled up with defaults by [`resolved`], and decided by [`compile()`].
 
+pub mod check;
 pub mod compile;
+mod dialogue;
 pub mod document;
 pub mod error;
 pub mod listener;

@@ -67,7 +67,7 @@ fn session(session: &mut Session) {
     session.name.get_or_insert_with(|| "load.example".to_owned());
     session.messages.get_or_insert(Distribution::Fixed(Count(1)));
     session.pipelining.get_or_insert(Pipelining::Auto);
-    session.chunking.get_or_insert(Chunking::Off);
+    session.chunking.get_or_insert(Chunking::Auto);
     session.think.get_or_insert(TimeRange::default());
     session.quit.get_or_insert(Quit::Clean);
 }

@@ -271,7 +271,7 @@ tables! {
         messages: Distribution<Count>,
         /// How commands are grouped. Default auto.
         pipelining: Pipelining,
-        /// Whether BDAT is used. Default off.
+        /// Whether BDAT is used when offered; this version always sends DATA. Default auto.
         chunking: Chunking,
         /// How long a session pauses between two arrivals (closed loads). Default 0s.
         think: TimeRange,
