@@ -11,5 +11,6 @@ pub mod mail;
 pub mod net;
 pub mod plan;
 pub mod report;
+pub mod profile;
 pub mod smtp;
 pub mod verdict;
