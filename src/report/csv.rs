@@ -57,7 +57,7 @@ impl<W: Write> TimeSeries<W> {
     /// Those of `out`.
     pub fn new(out: W, phases: Vec<String>) -> io::Result<TimeSeries<W>> {
         let mut rows = csv::Writer::from_writer(out);
-        rows.write_record(COLUMNS)?;
+        rows.write_record(COLUMNS).map_err(plain)?;
         Ok(TimeSeries { rows, phases, current: None })
     }
 
@@ -71,7 +71,7 @@ impl<W: Write> TimeSeries<W> {
         for (i, tally) in phases.iter().enumerate() {
             if is_active(tally) || self.current == Some(i) {
                 let name = self.phases.get(i).map_or("", String::as_str);
-                self.rows.write_record(row(interval, name, tally))?;
+                self.rows.write_record(row(interval, name, tally)).map_err(plain)?;
             }
         }
         Ok(())
@@ -83,6 +83,14 @@ impl<W: Write> TimeSeries<W> {
     /// Those of the output.
     pub fn into_inner(self) -> io::Result<W> {
         self.rows.into_inner().map_err(csv::IntoInnerError::into_error)
+    }
+}
+
+/// The I/O error as it was: converted by the crate itself it would lose its kind, and a full disk its remedy.
+fn plain(error: csv::Error) -> io::Error {
+    match error.into_kind() {
+        csv::ErrorKind::Io(error) => error,
+        kind => io::Error::other(format!("{kind:?}")),
     }
 }
 
@@ -186,7 +194,7 @@ mod tests {
             }
         }
         let mut series = TimeSeries::new(Full, vec!["a".into(), "b".into()]).unwrap();
-        let failed = (0..100).find_map(|t| series.add(&second(t, 0, 1)).err()).unwrap();
+        let failed = (0..1000).find_map(|t| series.add(&second(t, 0, 1)).err()).unwrap();
         assert_eq!(failed.kind(), io::ErrorKind::StorageFull);
         assert_eq!(series.into_inner().err().unwrap().kind(), io::ErrorKind::StorageFull);
     }
