@@ -134,6 +134,10 @@ impl<C: Content> Client<C> {
         self.state == State::Rest && !self.finishing
     }
 
+    fn is_over(&self) -> bool {
+        matches!(self.state, State::Over(_))
+    }
+
     /// The step that is waited for, if [`is_waiting`](Self::is_waiting).
     fn step(&self) -> Step {
         match self.state {
@@ -192,7 +196,7 @@ impl<C: Content> Client<C> {
 
     /// The session cannot go on: the outstanding step fails, and with it every transaction.
     fn fail(&mut self, now: Instant, failure: Failure, by_peer: bool) {
-        if matches!(self.state, State::Over(_)) {
+        if self.is_over() {
             return;
         }
         let leaving = self.state == State::Quit;
@@ -391,7 +395,7 @@ impl<C: Content> Machine for Client<C> {
     type Event = Event;
 
     fn handle_input(&mut self, now: Instant, bytes: &[u8]) -> usize {
-        if matches!(self.state, State::Over(_)) {
+        if self.is_over() {
             return bytes.len();
         }
         let mut scanner = std::mem::take(&mut self.scanner);
@@ -402,7 +406,8 @@ impl<C: Content> Machine for Client<C> {
             Some(Err(malformed)) => self.fail(now, Failure::Malformed(malformed), true),
         }
         self.scanner = scanner;
-        bytes.len() - input.len()
+        // What follows the end is nobody's.
+        if self.is_over() { bytes.len() } else { bytes.len() - input.len() }
     }
 
     fn handle_written(&mut self, now: Instant) {
