@@ -9,7 +9,8 @@
 //!   time-out counts from the last sign of life (a reply, or bytes that the kernel took), or slow replies to the first
 //!   commands of a group would time out the last (RFC 5321 4.5.3.2 knows no groups).
 //! - 220 opens and 221 closes a session: neither is taken for the success of another command, whatever its first digit.
-//! - Once the final dot is with the kernel, whatever is lost is in doubt (RFC 5321 4.2.5): the listener may have the message.
+//! - Once the final dot may be with the kernel, whatever is lost is in doubt (RFC 5321 4.2.5): the listener may have the
+//!   message. That includes a dot that our own orderly close is still to flush.
 //! - Content is rendered piece by piece as the kernel takes it, so that a slow listener costs no memory.
 
 mod event;
@@ -188,8 +189,16 @@ impl<C: Content> Client<C> {
 
     fn tell(&mut self, now: Instant, step: Step, failure: Option<Failure>) {
         let started = if self.is_waiting() { self.since() } else { now };
-        let answered = matches!(failure, None | Some(Failure::Reply(_)));
-        let in_doubt = !answered && self.current.as_ref().is_some_and(Exchange::in_doubt);
+        let in_doubt = match &failure {
+            None | Some(Failure::Reply(_)) => false,
+            Some(failure) => {
+                // An orderly close still sends what the kernel has not taken, and of a dot with a group behind it
+                // nobody knows whether the kernel took it.
+                let gone = matches!(failure, Failure::Closed(Closed::Reset | Closed::Error(_)));
+                let alone = !self.next.as_ref().is_some_and(Exchange::is_waiting);
+                self.current.as_ref().is_some_and(|exchange| exchange.in_doubt(gone && alone))
+            }
+        };
         let failure = failure.map(Box::new);
         self.events.push_back(Event::Step { step, started, ended: now, failure, in_doubt });
     }
