@@ -451,7 +451,7 @@ impl<C: Content> Machine for Client<C> {
     }
 
     fn poll(&mut self, now: Instant, out: &mut Vec<u8>) -> Need<Event> {
-        if self.state == State::Rest && self.finishing && self.events.is_empty() {
+        if self.state == State::Rest && self.finishing {
             self.leave(now);
         }
         if let Some(event) = self.events.pop_front().or_else(|| self.offer()) {

@@ -19,8 +19,8 @@ use crate::virtual_wire::{Mail, Owner, Wire, script};
 /// What happens next.
 #[derive(Clone, Debug)]
 enum Move {
-    /// The listener answers what it owes as it should.
-    Good,
+    /// The listener answers what it owes as it should, up to so many replies in a row, in one read.
+    Good(usize),
     /// It answers with this code, whether it owes anything or not.
     Code(u16),
     /// It sends this, cut anywhere.
@@ -39,7 +39,7 @@ fn a_mail() -> impl Strategy<Value = Mail> {
 }
 
 fn an_owner() -> impl Strategy<Value = Owner> {
-    let mails = prop::collection::vec_deque(a_mail(), 0..6);
+    let mails = prop::collection::vec_deque(a_mail(), 0..9);
     (mails, any::<bool>(), any::<bool>()).prop_map(|(mails, declines, rests)| Owner {
         mails,
         declines,
@@ -57,14 +57,15 @@ fn a_code() -> impl Strategy<Value = u16> {
 
 fn a_move() -> impl Strategy<Value = Move> {
     prop_oneof![
-        80 => Just(Move::Good),
-        12 => a_code().prop_map(Move::Code),
+        120 => (1..6usize).prop_map(Move::Good),
+        10 => a_code().prop_map(Move::Code),
         1 => prop::collection::vec(any::<u8>(), 1..20).prop_map(Move::Noise),
         1 => prop::sample::select(vec![Closed::Eof, Closed::Reset, Closed::Error(110)]).prop_map(Move::Closes),
-        8 => prop_oneof![Just(1), 1..100u64, 1..4000u64].prop_map(Move::Passes),
+        6 => (0..30u64).prop_map(Move::Passes),
+        1 => (0..4000u64).prop_map(Move::Passes),
         4 => Just(Move::Holds),
-        8 => Just(Move::Takes),
-        4 => a_mail().prop_map(Move::Begin),
+        12 => Just(Move::Takes),
+        6 => a_mail().prop_map(Move::Begin),
         1 => Just(Move::Finish),
         1 => Just(Move::Abort),
     ]
@@ -87,7 +88,7 @@ proptest! {
         hello in prop::sample::select(vec![Hello::Ehlo, Hello::Ehlo, Hello::Helo]),
         pipelining in prop::sample::select(vec![Pipelining::Off, Pipelining::Auto, Pipelining::Full, Pipelining::Require]),
         quit in prop::sample::select(vec![Quit::Clean, Quit::Close, Quit::Reset]),
-        offers in any::<bool>(),
+        offers in prop::bool::weighted(0.8),
         owner in an_owner(),
         moves in prop::collection::vec((a_move(), any::<prop::sample::Index>()), 1..90),
     ) {
@@ -136,17 +137,21 @@ fn play(
             break;
         }
         match next {
-            Move::Good => {
-                if let Some(code) = listener.good() {
-                    answer(&mut wire, &mut listener, code, cut);
+            Move::Good(most) => {
+                let mut bytes = Vec::new();
+                for _ in 0..most {
+                    let Some(code) = listener.good() else { break };
+                    bytes.extend(listener.answers(code, wire.is_unread()));
                 }
+                receive(&mut wire, &bytes, cut);
             }
-            Move::Code(code) => answer(&mut wire, &mut listener, code, cut),
+            Move::Code(code) => {
+                let bytes = listener.answers(code, wire.is_unread());
+                receive(&mut wire, &bytes, cut);
+            }
             Move::Noise(bytes) => {
                 listener.lied = true;
-                let cut = cut.index(bytes.len());
-                wire.receive(&bytes[..cut]);
-                wire.receive(&bytes[cut..]);
+                receive(&mut wire, &bytes, cut);
             }
             Move::Closes(how) => {
                 listener.reset = how != Closed::Eof;
@@ -190,10 +195,9 @@ fn play(
     listener.balance(&wire.events, cut_short);
 }
 
-fn answer(wire: &mut Wire, listener: &mut Listener, code: u16, cut: prop::sample::Index) {
-    listener.answers(code, wire.is_unread());
-    let bytes = listener.wire_form(code);
-    let cut = cut.index(bytes.len());
+/// The bytes come in two reads.
+fn receive(wire: &mut Wire, bytes: &[u8], cut: prop::sample::Index) {
+    let cut = cut.index(bytes.len() + 1);
     wire.receive(&bytes[..cut]);
     wire.receive(&bytes[cut..]);
 }
@@ -262,7 +266,14 @@ impl Listener {
         }
     }
 
-    fn answers(&mut self, code: u16, unread: bool) {
+    /// Takes note of an answer and gives its bytes.
+    fn answers(&mut self, code: u16, unread: bool) -> Vec<u8> {
+        let bytes = self.wire_form(code);
+        self.note(code, unread);
+        bytes
+    }
+
+    fn note(&mut self, code: u16, unread: bool) {
         if !self.greeted {
             self.greeted = true;
             self.gave_up |= code / 100 != 2 || code == 221;
