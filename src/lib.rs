@@ -4,6 +4,7 @@
 //! and fills the **collector**; an **experiment** repeats it, a **verdict** judges it, a **report** tells it.
 
 pub mod collector;
+pub mod generator;
 pub mod listener;
 pub mod load;
 pub mod mail;

@@ -133,7 +133,23 @@ impl ConditionRow {
 impl Summary {
     /// Sums up a run. `phases` are the plan's, in its order.
     pub fn new(measured: &Measured, phases: &[PhaseInfo]) -> Summary {
-        todo!()
+        let phases: Vec<PhaseSummary> = phases
+            .iter()
+            .zip(&measured.tally.phases)
+            .enumerate()
+            .map(|(index, (info, tally))| PhaseSummary::new(measured, index, info, tally))
+            .collect();
+        let lag = measured_hist(measured, &phases, Metric::Lag);
+        Summary {
+            conditions: conditions(measured, phases.len()),
+            validity: Validity::of(measured, &phases),
+            warnings: phases.iter().filter_map(little).collect(),
+            health: measured.health.clone(),
+            lag_p99_ns: validity::late(&lag),
+            interrupted: measured.interrupted,
+            aborted_by: measured.aborted_by.clone(),
+            phases,
+        }
     }
 
     /// The phases that count (M15).
@@ -142,7 +158,116 @@ impl Summary {
     }
 }
 
-/// The values that count as censored beside those of this metric and outcome (M12).
-pub fn censored(tally: &PhaseTally, metric: Metric, outcome: Outcome) -> Hist {
-    todo!()
+impl PhaseSummary {
+    fn new(measured: &Measured, index: usize, info: &PhaseInfo, tally: &PhaseTally) -> PhaseSummary {
+        let window = measured.windows.get(index).copied().unwrap_or_default();
+        let counts = tally.counts;
+        let metrics = tally.hists.iter().filter(|(_, hist)| !hist.is_empty());
+        PhaseSummary {
+            info: info.clone(),
+            window,
+            counts,
+            peak_sessions: measured.peak_sessions.get(index).copied().unwrap_or_default(),
+            offered_per_s: per_second(counts.scheduled, window),
+            started_per_s: per_second(counts.started, window),
+            accepted_per_s: per_second(counts.arrivals.of(Outcome::Accepted), window),
+            metrics: metrics.map(|((metric, outcome), hist)| row(*metric, *outcome, hist, tally)).collect(),
+            expects: tally.expects.iter().map(|(index, count)| (*index, *count)).collect(),
+        }
+    }
 }
+
+/// The values that count as censored beside those of this metric and outcome (M12): none, but for the response and service
+/// times of what was accepted.
+pub fn censored(tally: &PhaseTally, metric: Metric, outcome: Outcome) -> Hist {
+    let mut censored = Hist::default();
+    if outcome == Outcome::Accepted && matches!(metric, Metric::Response | Metric::Service) {
+        for without_end in [Outcome::TimedOut, Outcome::Interrupted] {
+            if let Some(hist) = tally.hists.get(&(metric, without_end)) {
+                censored.merge(hist);
+            }
+        }
+    }
+    censored
+}
+
+/// A count over a window, as a number a second; 0 without a window.
+pub fn per_second(count: u64, window: Duration) -> f64 {
+    if window.is_zero() { 0.0 } else { count as f64 / window.as_secs_f64() }
+}
+
+fn row(metric: Metric, outcome: Outcome, hist: &Hist, tally: &PhaseTally) -> MetricRow {
+    let censored = censored(tally, metric, outcome);
+    MetricRow {
+        metric,
+        outcome,
+        count: hist.count(),
+        censored: censored.count(),
+        min_ns: hist.min_ns(),
+        max_ns: hist.max_ns(),
+        mean_ns: hist.mean_ns(),
+        quantiles: hist.quantiles_censored(&censored, &QUANTILES),
+    }
+}
+
+/// A metric over all outcomes of the phases that count. Only for what is our own doing, or where outcomes do not matter.
+fn measured_hist(measured: &Measured, phases: &[PhaseSummary], metric: Metric) -> Hist {
+    let mut all = Hist::default();
+    for (tally, phase) in measured.tally.phases.iter().zip(phases) {
+        if !phase.info.warmup {
+            all.merge(&whatever_outcome(tally, metric));
+        }
+    }
+    all
+}
+
+fn whatever_outcome(tally: &PhaseTally, metric: Metric) -> Hist {
+    let mut all = Hist::default();
+    let of_metric = tally.hists.iter().filter(|((m, _), _)| *m == metric);
+    of_metric.for_each(|(_, hist)| all.merge(hist));
+    all
+}
+
+fn conditions(measured: &Measured, phases: usize) -> Vec<ConditionRow> {
+    let mut rows = Vec::new();
+    for (phase, tally) in measured.tally.phases.iter().enumerate().take(phases) {
+        let mut of_phase: Vec<ConditionRow> = tally
+            .conditions
+            .iter()
+            .map(|(key, count)| ConditionRow {
+                phase,
+                key: key.clone(),
+                count: count.count,
+                first: count.first,
+                last: count.last,
+                sample: count.sample.clone(),
+            })
+            .collect();
+        // Stable: equal counts stay in the order of their keys.
+        of_phase.sort_by_key(|row| std::cmp::Reverse(row.count));
+        rows.append(&mut of_phase);
+    }
+    rows
+}
+
+/// Little's law (M20): in a steady phase mean concurrency = throughput x mean service time. Both sides have the window in
+/// the denominator, so the areas are compared.
+fn little(phase: &PhaseSummary) -> Option<String> {
+    if phase.info.warmup || !phase.info.steady || phase.window.is_zero() {
+        return None;
+    }
+    let Counts { in_flight_ns, service_ns, .. } = phase.counts;
+    (in_flight_ns.abs_diff(service_ns) * 20 > in_flight_ns).then(|| {
+        let window = phase.window.as_nanos() as f64;
+        let concurrency = in_flight_ns as f64 / window;
+        let explained = service_ns as f64 / window;
+        format!(
+            "phase `{}` was not steady: {concurrency:.2} arrivals under way on average, but throughput x mean service time \
+             explains {explained:.2} (Little's law allows 5 % apart); make it longer or lower its load",
+            phase.info.name
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests;

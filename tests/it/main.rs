@@ -1,3 +1,14 @@
 //! The integration tests, one binary.
 
 mod listener;
+mod client_laws;
+mod dialogues;
+mod virtual_wire;
+//! The integration tests: the crate from outside, and the shape of its source.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "in a test what fails must end it, also in the functions that tests share"
+)]
+
+mod architecture;
