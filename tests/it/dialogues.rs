@@ -168,7 +168,9 @@ fn tell(event: &Event) -> String {
                 Some(Failure::TimedOut(evidence)) => format!("timed-out {evidence:?}"),
                 Some(Failure::SessionTimedOut) => "session-timed-out".into(),
                 Some(Failure::Closed(how)) => format!("closed {how:?}").to_lowercase(),
-                Some(Failure::Malformed(malformed)) => format!("malformed {:?}", malformed.fault).to_lowercase(),
+                Some(Failure::Malformed(malformed)) => {
+                    format!("malformed {:?}", malformed.fault).to_lowercase()
+                }
                 Some(Failure::Aborted) => "aborted".into(),
             };
             let took = ended.duration_since(*started);
@@ -235,7 +237,8 @@ fn parse(text: &str, file: &str) -> Vec<Dialogue> {
                 }
                 "mails" => {
                     let mails = value.split(' ').zip(1..).map(|(word, number)| mail(word, number));
-                    dialogue.owner.mails = mails.collect::<Option<VecDeque<_>>>().unwrap_or_else(|| panic!("{}", at()));
+                    dialogue.owner.mails =
+                        mails.collect::<Option<VecDeque<_>>>().unwrap_or_else(|| panic!("{}", at()));
                     continue;
                 }
                 "C" => Move::Client(format!("{value}\r\n")),

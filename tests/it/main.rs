@@ -1,9 +1,3 @@
-//! The integration tests, one binary.
-
-mod listener;
-mod client_laws;
-mod dialogues;
-mod virtual_wire;
 //! The integration tests: the crate from outside, and the shape of its source.
 
 #![expect(
@@ -12,3 +6,7 @@ mod virtual_wire;
 )]
 
 mod architecture;
+mod client_laws;
+mod dialogues;
+mod listener;
+mod virtual_wire;

@@ -139,7 +139,10 @@ impl Wire {
                 Need::Secure => panic!("no TLS was asked for"),
                 Need::Read { until } => {
                     assert!(self.closed.is_none(), "a read after the end");
-                    assert!(until.is_none_or(|until| until > self.now), "a deadline that is past: a busy loop");
+                    assert!(
+                        until.is_none_or(|until| until > self.now),
+                        "a deadline that is past: a busy loop"
+                    );
                     self.until = until;
                     return;
                 }
