@@ -9,4 +9,5 @@ mod architecture;
 mod client_laws;
 mod dialogues;
 mod listener;
+mod runs;
 mod virtual_wire;
