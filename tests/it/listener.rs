@@ -1,5 +1,10 @@
 //! The embedded listener over real loopback sockets, with plain scripted clients.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "these tests look at a real clock, to bound waits and to see delays"
+)]
+
 mod cisco;
 mod client;
 
