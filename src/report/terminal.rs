@@ -160,6 +160,7 @@ mod tests {
 
     #[test]
     fn no_line_is_wider_than_the_page_and_colour_adds_nothing_else() {
+        let escape = regex::Regex::new("\x1b\\[[0-9;]+m").unwrap();
         for result in fixtures::all() {
             for width in [40, 48, 60, 72, 80, 200] {
                 let plain = text(&result, width, false);
@@ -168,7 +169,6 @@ mod tests {
                     assert_eq!(line.trim_end(), line);
                 }
                 let coloured = text(&result, width, true);
-                let escape = regex::Regex::new("\x1b\\[[0-9;]+m").unwrap();
                 assert!(escape.is_match(&coloured));
                 assert_eq!(escape.replace_all(&coloured, ""), plain);
             }

@@ -29,7 +29,7 @@ pub fn duration(ns: f64) -> String {
 
 /// A length in seconds, as [`duration`], but whole ones without fraction: `60 s`.
 pub fn seconds(s: f64) -> String {
-    if s < 119.95 && s >= 1.0 && s.fract() == 0.0 { format!("{s:.0} s") } else { duration(s * 1e9) }
+    if (1.0..119.95).contains(&s) && s.fract() == 0.0 { format!("{s:.0} s") } else { duration(s * 1e9) }
 }
 
 /// A whole number with thousands separators.
@@ -108,7 +108,7 @@ pub fn quantile(q: f64) -> String {
 /// A bar of at most `width` columns for a share from 0 to 1; whatever is not zero shows.
 pub fn bar(share: f64, width: usize) -> String {
     const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
-    if !(share > 0.0) {
+    if share.is_nan() || share <= 0.0 {
         return String::new();
     }
     let eighths = ((share.min(1.0) * width as f64 * 8.0).round() as usize).max(1);
