@@ -8,6 +8,7 @@
 //!   session at rest keeps 12 octets of it.
 //! - A forced reply stands in for the listener's own words at its step; a connection limit comes before it.
 
+use std::cell::Cell;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -80,7 +81,7 @@ pub(super) struct Behaviour {
     peer: IpAddr,
     /// The session's number, for its draws.
     number: u64,
-    draws: u32,
+    draws: Cell<u32>,
     /// It holds a place of [`Books::open`].
     open: bool,
     /// The session ends with the answer that is under way.
@@ -108,7 +109,7 @@ impl Behaviour {
             shared,
             peer,
             number,
-            draws: 0,
+            draws: Cell::new(0),
             open: false,
             leaving: false,
             messages: 0,
@@ -118,20 +119,20 @@ impl Behaviour {
     }
 
     /// The next draw, in [0, 1).
-    fn draw(&mut self) -> f64 {
+    fn draw(&self) -> f64 {
+        let draws = self.draws.replace(self.draws.get().wrapping_add(1));
         let mut counter = [0; 12];
         counter[..8].copy_from_slice(&self.number.to_le_bytes());
-        counter[8..].copy_from_slice(&self.draws.to_le_bytes());
-        self.draws = self.draws.wrapping_add(1);
+        counter[8..].copy_from_slice(&draws.to_le_bytes());
         (xxh3_64_with_seed(&counter, self.shared.seed) >> 11) as f64 / (1u64 << 53) as f64
     }
 
     /// Whether something of this probability happens. Certain and impossible things draw nothing.
-    fn happens(&mut self, probability: f64) -> bool {
+    fn happens(&self, probability: f64) -> bool {
         probability > 0.0 && (probability >= 1.0 || self.draw() < probability)
     }
 
-    fn delay(&mut self, delay: Delay) -> Duration {
+    fn delay(&self, delay: Delay) -> Duration {
         if delay.max <= delay.min {
             delay.min
         } else {
@@ -157,35 +158,31 @@ impl Behaviour {
     }
 
     /// The reply forced at this step, if it is its turn.
-    fn forced(&mut self, step: Step) -> Option<Answer> {
-        let shared = Arc::clone(&self.shared);
-        let forced = shared.limits.replies.iter().find(|f| f.step == step && self.happens(f.probability))?;
+    fn forced(&self, step: Step) -> Option<Answer> {
+        let mut replies = self.shared.limits.replies.iter();
+        let forced = replies.find(|f| f.step == step && self.happens(f.probability))?;
         let answer = Answer::new(forced.reply.clone());
         if answer.code() >= 400 {
-            shared.books.refuse(None);
+            self.shared.books.refuse(None);
         }
         Some(answer)
     }
 
-    /// The answer of a step: forced, or a refusal, or what is said when all is well.
-    fn at(
-        &mut self,
-        step: Step,
-        refusal: impl FnOnce(&mut Behaviour) -> Option<Answer>,
-        well: Saying,
-    ) -> Answer {
-        let mut answer = self.forced(step).or_else(|| refusal(self)).unwrap_or_else(|| self.say(well, ""));
-        answer.delay = self.delay(self.shared.limits.delays.at(step));
-        answer
+    /// The answer of a step with its delay: the forced one, or the listener's own.
+    fn at(&mut self, step: Step, own: impl FnOnce(&mut Behaviour) -> Answer) -> Answer {
+        let answer = self.forced(step).unwrap_or_else(|| own(self));
+        Answer { delay: self.delay(self.shared.limits.delays.at(step)), ..answer }
     }
 
     fn greet(&mut self, now: Instant) -> Answer {
-        let shared = Arc::clone(&self.shared);
-        let (limits, books) = (&shared.limits, &shared.books);
-        let unavailable = shared.end.is_some_and(|end| end <= now);
-        if unavailable || limits.licence_expired {
+        let (limits, books) = (&self.shared.limits, &self.shared.books);
+        let turned_away = if self.has_ended(now) {
+            Some(Saying::Unavailable)
+        } else {
+            limits.licence_expired.then_some(Saying::LicenceExpired)
+        };
+        if let Some(saying) = turned_away {
             books.turn_away();
-            let saying = if unavailable { Saying::Unavailable } else { Saying::LicenceExpired };
             return Answer { then: Then::Close, ..self.say(saying, "") };
         }
         if let Err(saying) = books.open(now, self.peer, limits) {
@@ -198,24 +195,34 @@ impl Behaviour {
             };
         }
         self.open = true;
-        self.at(Step::Greeting, |_| None, Saying::Greeting)
+        self.at(Step::Greeting, |session| session.say(Saying::Greeting, ""))
+    }
+
+    /// Whether the service is over.
+    fn has_ended(&self, now: Instant) -> bool {
+        self.shared.end.is_some_and(|end| end <= now)
     }
 
     fn hello(&mut self, extended: bool, name: &str) -> Answer {
-        let well = |session: &mut Behaviour| {
-            Some(if extended {
+        self.at(Step::Hello, |session| {
+            if extended {
                 Answer::new(session.shared.extensions.clone())
             } else {
                 session.say(Saying::Hello, name)
-            })
-        };
-        self.at(Step::Hello, well, Saying::Hello)
+            }
+        })
     }
 
     fn mail(&mut self, now: Instant, path: &str, size: Option<u64>) -> Answer {
         let mut begun = false;
-        let refusal = |session: &mut Behaviour| session.refuse_mail(now, path, size, &mut begun);
-        let answer = self.at(Step::Mail, refusal, Saying::Sender);
+        let answer = self.at(Step::Mail, |session| {
+            let saying = session.judge_mail(now, size);
+            if saying == Saying::Sender {
+                session.messages += 1;
+                begun = session.shared.limits.resource_low_above.is_some();
+            }
+            session.say(saying, path)
+        });
         if answer.code() / 100 == 2 {
             self.transaction = Some(Box::new(Transaction {
                 recipients: 0,
@@ -228,17 +235,10 @@ impl Behaviour {
         answer
     }
 
-    /// `begun` is set when the transaction counts as under way.
-    fn refuse_mail(
-        &mut self,
-        now: Instant,
-        path: &str,
-        size: Option<u64>,
-        begun: &mut bool,
-    ) -> Option<Answer> {
-        let shared = Arc::clone(&self.shared);
-        let (limits, books) = (&shared.limits, &shared.books);
-        let saying = if shared.end.is_some_and(|end| end <= now) {
+    /// What MAIL meets. When all is well the transaction has begun.
+    fn judge_mail(&self, now: Instant, size: Option<u64>) -> Saying {
+        let (limits, books) = (&self.shared.limits, &self.shared.books);
+        if self.has_ended(now) {
             Saying::Unavailable
         } else if limits.max_messages_per_session.is_some_and(|max| self.messages >= max) {
             Saying::TooManyMessages
@@ -257,20 +257,16 @@ impl Behaviour {
         } else if limits.resource_low_above.is_some_and(|max| !books.begin(max)) {
             Saying::ResourceLow
         } else {
-            *begun = limits.resource_low_above.is_some();
-            self.messages += 1;
-            return None;
-        };
-        Some(self.say(saying, path))
+            Saying::Sender
+        }
     }
 
     fn rcpt(&mut self, path: &str) -> Answer {
-        let recipients = self.transaction.as_ref().map_or(0, |transaction| transaction.recipients);
-        let refusal = |session: &mut Behaviour| {
-            let max = session.shared.limits.max_recipients?;
-            (recipients >= max).then(|| session.say(Saying::TooManyRecipients, path))
-        };
-        let answer = self.at(Step::Rcpt, refusal, Saying::Recipient);
+        let answer = self.at(Step::Rcpt, |session| {
+            let recipients = session.transaction.as_ref().map_or(0, |transaction| transaction.recipients);
+            let full = session.shared.limits.max_recipients.is_some_and(|max| recipients >= max);
+            session.say(if full { Saying::TooManyRecipients } else { Saying::Recipient }, path)
+        });
         if answer.code() / 100 == 2
             && let Some(transaction) = &mut self.transaction
         {
@@ -281,17 +277,28 @@ impl Behaviour {
     }
 
     fn body(&mut self, seen: &Measure) -> Answer {
-        let answer = self.at(Step::Body, |session| session.refuse_body(seen), Saying::Accepted);
+        let answer = self.at(Step::Body, |session| {
+            let mut saying = session.judge_body(seen);
+            if let (Saying::Accepted, Some(max)) = (saying, session.shared.limits.queue_full_after) {
+                let queued = session.shared.books.enqueue(max);
+                match &mut session.transaction {
+                    Some(transaction) if queued => transaction.queued = true,
+                    _ => saying = Saying::QueueFull,
+                }
+            }
+            // Exim says how long the line was, without its end.
+            session.say(saying, &seen.longest_line.saturating_sub(2).to_string())
+        });
         if let Some(transaction) = &mut self.transaction {
             transaction.content_bytes = seen.size;
         }
         answer
     }
 
-    fn refuse_body(&mut self, seen: &Measure) -> Option<Answer> {
-        let shared = Arc::clone(&self.shared);
-        let limits = &shared.limits;
-        let saying = if limits.max_line_length.is_some_and(|max| seen.longest_line > u64::from(max)) {
+    /// What the final dot meets, but for a full queue.
+    fn judge_body(&self, seen: &Measure) -> Saying {
+        let limits = &self.shared.limits;
+        if limits.max_line_length.is_some_and(|max| seen.longest_line > u64::from(max)) {
             Saying::TextLineTooLong
         } else if limits.max_header_size.is_some_and(|max| seen.header_size > max) {
             Saying::HeaderSize
@@ -306,44 +313,38 @@ impl Behaviour {
         } else if self.happens(limits.server_error_rate) {
             Saying::ServerError
         } else {
-            let max = limits.queue_full_after?;
-            if shared.books.enqueue(max) {
-                self.transaction.as_mut()?.queued = true;
-                return None;
-            }
-            Saying::QueueFull
-        };
-        // Exim says how long the line was, without its end.
-        Some(self.say(saying, &seen.longest_line.saturating_sub(2).to_string()))
+            Saying::Accepted
+        }
     }
 
     fn starttls(&mut self) -> Answer {
-        let refusal = |session: &mut Behaviour| {
+        self.at(Step::Starttls, |session| {
             let limits = &session.shared.limits;
-            Some(match limits.max_tls_sessions {
-                Some(0) => session.say(Saying::TooManyTlsSessions, ""),
-                _ if offers_tls(limits) => session.say(Saying::TlsUnavailable, ""),
-                _ => session.fault(Fault::Unrecognized("STARTTLS")),
-            })
-        };
-        self.at(Step::Starttls, refusal, Saying::TlsUnavailable)
+            if limits.max_tls_sessions == Some(0) {
+                session.say(Saying::TooManyTlsSessions, "")
+            } else if offers_tls(limits) {
+                session.say(Saying::TlsUnavailable, "")
+            } else {
+                session.fault(Fault::Unrecognized("STARTTLS"))
+            }
+        })
     }
 
     fn auth(&mut self, argument: &str) -> Answer {
-        let refusal = |session: &mut Behaviour| {
+        self.at(Step::Auth, |session| {
             let limits = &session.shared.limits;
             let mechanism = argument.split(' ').next().unwrap_or_default();
-            Some(if limits.auth_requires_encryption {
-                session.say(Saying::EncryptionRequired, "")
+            let saying = if limits.auth_requires_encryption {
+                Saying::EncryptionRequired
             } else if !limits.require_auth {
-                session.say(Saying::AuthNotAvailable, "")
+                Saying::AuthNotAvailable
             } else if mechanism.is_empty() {
-                session.say(Saying::AuthArguments, "")
+                Saying::AuthArguments
             } else {
-                session.say(Saying::AuthMechanism, mechanism)
-            })
-        };
-        self.at(Step::Auth, refusal, Saying::AuthNotAvailable)
+                Saying::AuthMechanism
+            };
+            session.say(saying, mechanism)
+        })
     }
 
     /// The answer to an error, while the session may still make some.
@@ -374,9 +375,9 @@ impl Behaviour {
             Request::Hello { extended, name } => self.hello(extended, name),
             Request::Mail { path, size, .. } => self.mail(now, path, size),
             Request::Rcpt { path } => self.rcpt(path),
-            Request::Data => self.at(Step::Data, |_| None, Saying::GoAhead),
+            Request::Data => self.at(Step::Data, |session| session.say(Saying::GoAhead, "")),
             Request::Quit => {
-                let answer = self.at(Step::Quit, |_| None, Saying::Bye);
+                let answer = self.at(Step::Quit, |session| session.say(Saying::Bye, ""));
                 Answer { then: Then::Close, ..answer }
             }
             Request::Reset => self.say(Saying::Reset, ""),

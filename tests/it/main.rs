@@ -8,5 +8,6 @@
 mod architecture;
 mod client_laws;
 mod dialogues;
+mod listener;
 mod runs;
 mod virtual_wire;
