@@ -289,7 +289,7 @@ mod tests {
         let phases = [info("a", Some(10)), info("b", Some(10))];
         let graceful =
             Assertion { grace: Duration::from_secs(3), ..assertion("unexpected rate < 50%", None, true) };
-        let mut windows = Windows::new(&[graceful.clone()], &phases, &[]);
+        let mut windows = Windows::new(std::slice::from_ref(&graceful), &phases, &[]);
         assert_eq!(watch(&mut windows, &[(0, 5), (5, 0), (6, 0), (5, 0)]), None);
         assert_eq!(windows.answer(0), None, "the verdict asks the whole run");
         let mut windows = Windows::new(&[graceful], &phases, &[]);

@@ -278,40 +278,52 @@ fn value<'a>(words: &[Word<'a>], end: usize) -> Result<Value<'a>, GrammarError> 
     Ok(Value { number: Word { text: number, start: first.start }, unit, unit_start })
 }
 
-const DURATIONS: [(&str, f64); 8] = [
-    ("ns", 1.0),
-    ("us", 1e3),
-    ("µs", 1e3),
-    ("ms", 1e6),
-    ("s", 1e9),
-    ("m", 60e9),
-    ("min", 60e9),
-    ("h", 3600e9),
+/// A unit: its name, and its size as a power of ten and a factor. The power is applied to the digits, so that `1.1%` is
+/// the number nearest to 0.011, and a share of exactly that compares equal.
+type Unit = (&'static str, i8, f64);
+
+const DURATIONS: [Unit; 8] = [
+    ("ns", 0, 1.0),
+    ("us", 3, 1.0),
+    ("µs", 3, 1.0),
+    ("ms", 6, 1.0),
+    ("s", 9, 1.0),
+    ("m", 9, 60.0),
+    ("min", 9, 60.0),
+    ("h", 9, 3600.0),
 ];
-const PLAIN: [(&str, f64); 3] = [("", 1.0), ("k", 1e3), ("m", 1e6)];
-const SHARES: [(&str, f64); 1] = [("%", 0.01)];
-const RATES: [(&str, f64); 5] =
-    [("/s", 1.0), ("/m", 1.0 / 60.0), ("/min", 1.0 / 60.0), ("/h", 1.0 / 3600.0), ("k/s", 1e3)];
+const PLAIN: [Unit; 3] = [("", 0, 1.0), ("k", 3, 1.0), ("m", 6, 1.0)];
+const SHARES: [Unit; 1] = [("%", -2, 1.0)];
+const RATES: [Unit; 5] = [
+    ("/s", 0, 1.0),
+    ("k/s", 3, 1.0),
+    ("/m", 0, 1.0 / 60.0),
+    ("/min", 0, 1.0 / 60.0),
+    ("/h", 0, 1.0 / 3600.0),
+];
 
 impl Value<'_> {
     /// In the unit of [`Expr::value`].
     fn read(&self, aggregate: Aggregate) -> Result<f64, GrammarError> {
-        let Ok(number) = self.number.text.parse::<f64>() else {
+        let scaled = |power: i8| format!("{}e{power}", self.number.text).parse::<f64>();
+        if !scaled(0).is_ok_and(f64::is_finite) {
             return fault(self.number.span(), format!("`{}` is no number", self.number.text));
-        };
-        let (units, kind, default): (&[(&str, f64)], _, _) = match aggregate {
+        }
+        let (units, kind, default): (&[Unit], _, _) = match aggregate {
             Aggregate::Count => (&PLAIN, "a plain number, or one with k or m", ""),
             Aggregate::Share => (&SHARES, "a share in %", "%"),
             Aggregate::PerSecond => (&RATES, "a rate in %, /s, /m or /h", "/s"),
             _ => (&DURATIONS, "a time in ns, us, ms, s, m or h", "ms"),
         };
-        if let Some((_, factor)) = units.iter().find(|(unit, _)| *unit == self.unit) {
+        if let Some((_, power, factor)) = units.iter().find(|(unit, ..)| *unit == self.unit)
+            && let Ok(number) = scaled(*power)
+        {
             return Ok(number * factor);
         }
         let nearest = if self.unit.is_empty() {
             Some(default.to_owned())
         } else {
-            nearest(self.unit, units.iter().map(|(unit, _)| (*unit).to_owned()))
+            nearest(self.unit, units.iter().map(|(unit, ..)| (*unit).to_owned()))
         };
         let found = match self.unit {
             "" => "no unit".to_owned(),

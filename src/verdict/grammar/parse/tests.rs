@@ -48,7 +48,8 @@ fn counts_and_rates_are_read() {
     );
     let (subject, aggregate, _, value) = read("unexpected rate < 0.1%");
     assert_eq!((subject, aggregate), (Subject::Unexpected, Share));
-    assert!((value - 0.001).abs() < 1e-15);
+    assert_eq!(value, 0.001);
+    assert_eq!(read("unexpected rate == 1.1%").3, 11.0 / 1000.0, "a share of just that is equal");
     let (_, aggregate, operator, value) = read("accepted rate >= 380/s");
     assert_eq!((aggregate, operator, value), (PerSecond, Operator::AtLeast, 380.0));
     assert_eq!(read("accepted rate >= 120/m").3, 2.0);
@@ -124,6 +125,8 @@ fn every_mistake_is_underlined_and_the_nearest_word_named() {
     }
     let error = expr("acepted > 1").unwrap_err();
     assert_eq!(error.to_string(), "unknown name `acepted`; did you mean `accepted`?");
+    let endless = format!("accepted < {}", "9".repeat(400));
+    assert!(expr(&endless).unwrap_err().message.contains("no number"));
     assert_eq!(expr("response p99 <").unwrap_err().span, 14..14);
     assert_eq!(expr("response p99 < 800").unwrap_err().span, 18..18);
 }
