@@ -135,7 +135,7 @@ pub fn compile(document: &Document, context: &Context) -> Result<Compiled, Profi
         },
         shard: context.shard,
     };
-    let assertions = rule::assertions(document, &profile.phase, &profile.assert)?;
+    let assertions = rule::assertions(document, &profile.phase, &profile.expect, &profile.assert)?;
     let listener = listener::compile(document, &profile.listener.clone().unwrap_or_default())?;
     let limits = rule::limits(document, &profile.limits)?;
     if let Some(capacity) = &profile.capacity {
