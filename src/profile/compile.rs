@@ -237,10 +237,10 @@ fn target(document: &Document, profile: &Profile, purpose: Purpose) -> Result<Ta
             document.error_at(&keys!["target", "address"], error.to_string(), "")
         }),
         None if purpose == Purpose::Listen => Ok(Target::Embedded),
-        None => Err(document.error_at(
-            &keys!["target"],
+        None => Err(ProfileError::new(
             "there is no target",
             "add [target] with `address = \"smtp://127.0.0.1:25\"`, or \"embedded\", or give --target",
+            document.place(&keys!["target"]).or(document.end()),
         )),
     }
 }

@@ -33,7 +33,7 @@ fn seen_alone(cases: &[(&str, &str)]) -> String {
 
 #[test]
 fn what_is_no_profile() {
-    insta::assert_snapshot!(seen_alone(&[
+    let seen = seen_alone(&[
         ("TOML syntax", "[target\naddress = \"embedded\"\n"),
         ("a text without its end", "name = \"x\nseed = 1\n"),
         ("a unit without quotes", "[[phase]]\nfor = 10s\n"),
@@ -45,14 +45,15 @@ fn what_is_no_profile() {
         ("a table where a list is", "[phase]\nload = \"constant-rate\"\n"),
         (
             "a target that is none",
-            "[target]\naddress = \"127.0.0.1:25\"\n[[phase]]\nload = \"constant-rate\"\nrate = \"1/s\"\nfor = \"1s\"\n"
+            "[target]\naddress = \"127.0.0.1:25\"\n[[phase]]\nload = \"constant-rate\"\nrate = \"1/s\"\nfor = \"1s\"\n",
         ),
-    ]));
+    ]);
+    insta::assert_snapshot!(seen);
 }
 
 #[test]
 fn unknown_keys_and_words() {
-    insta::assert_snapshot!(seen(&[
+    let seen = seen(&[
         ("a slip in a key", "[session]\nmesages = 5\n"),
         ("a hyphen for an underscore", "max-sessions = 5\n"),
         ("a slip in a table", "[sesion]\nmessages = 5\n"),
@@ -65,12 +66,13 @@ fn unknown_keys_and_words() {
         ("a step that is none", "[[expect]]\nstep = \"helo\"\n"),
         ("a limit that is none", "[limits]\ntoo-many-mesages-per-session = 10\n"),
         ("a limit without a threshold", "[limits]\nresource-low = 10\n"),
-    ]));
+    ]);
+    insta::assert_snapshot!(seen);
 }
 
 #[test]
 fn values_of_the_wrong_kind() {
-    insta::assert_snapshot!(seen(&[
+    let seen = seen(&[
         ("a duration without a unit", "graceful_stop = 30\n"),
         ("a duration in octets", "graceful_stop = \"30KiB\"\n"),
         ("a negative duration", "graceful_stop = \"-3s\"\n"),
@@ -93,11 +95,12 @@ fn values_of_the_wrong_kind() {
         ("a code beyond its type", "[[expect]]\ncode = 70000\n"),
         (
             "a regular expression that is none",
-            "[[classify]]\npattern = \"(\"\ncondition = \"rate-limited\"\n"
+            "[[classify]]\npattern = \"(\"\ncondition = \"rate-limited\"\n",
         ),
         ("a forced reply that is none", "[listener]\nreplies = [{ step = \"mail\", reply = \"no\" }]\n"),
-        ("a seed that is none", "[[phase]]\nload = \"burst\"\nsize = 5000000000000\nfor = \"1s\"\n"),
-    ]));
+        ("a burst beyond all numbers", "[[phase]]\nload = \"burst\"\nsize = 5000000000000\nfor = \"1s\"\n"),
+    ]);
+    insta::assert_snapshot!(seen);
 }
 
 #[test]
@@ -133,22 +136,23 @@ fn phases_that_make_no_sense() {
     ]
     .map(|(case, body)| (case, alone(body)));
     let cases: Vec<(&str, &str)> = cases.iter().map(|(case, text)| (*case, text.as_str())).collect();
-    insta::assert_snapshot!(seen_alone(&cases));
+    let seen = seen_alone(&cases);
+    insta::assert_snapshot!(seen);
 }
 
 #[test]
 fn what_does_not_fit_together() {
-    insta::assert_snapshot!(seen(&[
+    let seen = seen(&[
         ("two phases of one name", PHASE),
         (
             "an endless phase before another",
-            "[[phase]]\nload = \"shared-messages\"\nmessages = 5\nsessions = 1\n[[phase]]\nload = \"burst\"\nsize = 1\nfor = \"1s\"\n"
+            "[[phase]]\nload = \"shared-messages\"\nmessages = 5\nsessions = 1\n[[phase]]\nload = \"burst\"\nsize = 1\nfor = \"1s\"\n",
         ),
         ("thinking of open loads", "[session]\nthink = \"1s\"\n"),
         ("no messages for a phase of messages", "[session]\nmessages = { min = 0, max = 2 }\n"),
         (
             "0 messages in two meanings",
-            "[[phase]]\nload = \"held-sessions\"\nsessions = 1\nfor = \"1s\"\n[session]\nmessages = 0\n"
+            "[[phase]]\nload = \"held-sessions\"\nsessions = 1\nfor = \"1s\"\n[session]\nmessages = 0\n",
         ),
         ("an expectation of everything", "[[expect]]\nwhen = \"sessions > 50\"\n"),
         ("a condition on sessions that is none", "[[expect]]\nstep = \"mail\"\nwhen = \"sessions < 50\"\n"),
@@ -160,13 +164,14 @@ fn what_does_not_fit_together() {
         ("a window too short to measure", "[[assert]]\nexpr = \"shed == 0\"\nwindow = \"10ms\"\n"),
         (
             "a goal that is none",
-            "[capacity]\ngoals = [{ name = \"strict\", slo = \"response p99 > fast\" }]\n"
+            "[capacity]\ngoals = [{ name = \"strict\", slo = \"response p99 > fast\" }]\n",
         ),
         ("a rule for every reply", "[[classify]]\ncondition = \"rate-limited\"\n"),
         ("a reply that is no reply", "[[classify]]\ncode = 421\ncondition = \"connect-refused\"\n"),
         ("a burst without its rate", "[listener]\nmessage_burst = 5\n"),
         ("more often than always", "[listener]\nserver_error_rate = \"101%\"\n"),
-    ]));
+    ]);
+    insta::assert_snapshot!(seen);
 }
 
 #[test]
@@ -189,7 +194,8 @@ fn what_this_version_cannot_do() {
         ("files", "[message]\nfiles = \"corpus/*.eml\"\n"),
     ]);
     let lmtp = format!("[target]\naddress = \"lmtp://127.0.0.1:24\"\n{PHASE}");
-    insta::assert_snapshot!(seen_alone(&targets) + &others + &seen_alone(&[("lmtp", &lmtp)]));
+    let seen = seen_alone(&targets) + &others + &seen_alone(&[("lmtp", &lmtp)]);
+    insta::assert_snapshot!(seen);
 }
 
 #[test]

@@ -94,5 +94,6 @@ fn quickstart_takes_ten_seconds_and_its_preview_shows_it() {
     assert_eq!(check::Needs::of(&compiled.plan).duration.unwrap().as_secs(), 10);
     let mut preview = Vec::new();
     check::preview(&compiled, &mut preview).unwrap();
-    insta::assert_snapshot!(String::from_utf8(preview).unwrap());
+    let preview = String::from_utf8(preview).unwrap();
+    insta::assert_snapshot!(preview);
 }
