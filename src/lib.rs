@@ -4,11 +4,13 @@
 //! and fills the **collector**; an **experiment** repeats it, a **verdict** judges it, a **report** tells it.
 
 pub mod collector;
+pub mod generator;
 pub mod listener;
 pub mod load;
 pub mod mail;
 pub mod net;
 pub mod plan;
+pub mod report;
 pub mod profile;
 pub mod smtp;
 pub mod verdict;

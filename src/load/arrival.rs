@@ -111,6 +111,11 @@ impl Walk {
             steps,
         }
     }
+
+    /// How many of the shard's places below the limit are left.
+    pub(super) fn remaining(&self) -> u64 {
+        self.limit.saturating_sub(self.next).div_ceil(self.stride)
+    }
 }
 
 impl Iterator for Walk {

@@ -69,6 +69,13 @@ impl Schedule {
         arrival
     }
 
+    /// How many arrivals of this shard the current phase still has, if that is known before it is over: [`Load::Shared`].
+    pub fn remaining(&self) -> Option<u64> {
+        let stretch = self.stretches.get(self.current)?;
+        matches!(stretch.load, Load::Shared { .. })
+            .then(|| stretch.walk.remaining() + u64::from(self.ahead.is_some()))
+    }
+
     /// How many sessions this shard may have at `now`: in a closed phase those of its numbers, in an open phase any number
     /// (`u64::MAX`), after the last phase none. A ramp counts as soon as it reaches a whole number.
     pub fn slots(&self, now: Duration) -> u64 {

@@ -2,12 +2,19 @@
 //!
 //! Nothing here opens a socket, reads the time or knows of a load; `net::drive` moves the bytes.
 
+pub mod client;
+pub mod command;
+pub mod content;
+pub mod hello;
 pub mod machine;
 pub mod reply;
+pub mod request;
 pub mod script;
+pub mod server;
 pub mod step;
 pub mod transaction;
 
+pub use client::Client;
 pub use machine::{Closed, Machine, Need};
 pub use reply::{Enhanced, Malformed, Reply};
 pub use script::Script;

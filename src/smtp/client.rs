@@ -1,0 +1,456 @@
+//! The client machine: one session from the greeting to QUIT, over any number of transactions.
+//!
+//! It speaks, times each step and says how each ended; what a reply means and what is done next is its owner's business.
+//!
+//! # Decisions
+//! - A reply is not an error: 4yz and 5yz end a step, and the owner hears of it. Only a dialogue that is out of step ends
+//!   the session (malformed replies, unasked replies, 421, time-outs).
+//! - A step is measured from the moment its group is written: in a group all steps count from the same moment. Its
+//!   time-out counts from the last sign of life (a reply, or bytes that the kernel took), or slow replies to the first
+//!   commands of a group would time out the last (RFC 5321 4.5.3.2 knows no groups).
+//! - 220 opens and 221 closes a session: neither is taken for the success of another command, whatever its first digit.
+//! - Once the final dot is with the kernel, whatever is lost is in doubt (RFC 5321 4.2.5): the listener may have the message.
+//! - Content is rendered piece by piece as the kernel takes it, so that a slow listener costs no memory.
+
+mod event;
+mod exchange;
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use self::exchange::Exchange;
+use super::command;
+use super::hello::Offer;
+use super::machine::{Close, Closed, Machine, Need};
+use super::reply::{RawReply, Scanner};
+use super::script::{Hello, Pipelining, Quit, Script};
+use super::step::Step;
+use super::transaction::Content;
+
+pub use self::event::{Event, Failure};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Greeting,
+    /// HELO or EHLO is to be written, or was.
+    Hello,
+    /// Nothing outstanding.
+    Rest,
+    /// A transaction is under way: `current` is there.
+    Mail,
+    /// RSET is to be written, or was.
+    Reset,
+    /// QUIT is to be written, or was.
+    Quit,
+    Over(Close),
+}
+
+/// What goes out together, once the listener's offer is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Grouping {
+    Single,
+    /// MAIL, RCPT and DATA.
+    Envelope,
+    /// The content and the next envelope too.
+    Full,
+}
+
+/// The client side of a session.
+#[derive(Debug)]
+pub struct Client<C> {
+    script: Rc<Script>,
+    state: State,
+    scanner: Scanner,
+    grouping: Grouping,
+    current: Option<Exchange<C>>,
+    /// Begun before `current` ended.
+    next: Option<Exchange<C>>,
+    /// When the session began, and when the command of a state outside transactions was written.
+    opened: Instant,
+    since: Instant,
+    /// The last sign of life, from which time-outs count.
+    alive: Instant,
+    /// The state's command is written.
+    written: bool,
+    /// The kernel has not taken all that was written.
+    backlog: bool,
+    finishing: bool,
+    /// The owner knows that it may begin.
+    offered: bool,
+    events: VecDeque<Event>,
+}
+
+impl<C: Content> Client<C> {
+    /// A session over a connection that is established `now`.
+    pub fn new(script: Rc<Script>, now: Instant) -> Self {
+        Client {
+            script,
+            state: State::Greeting,
+            scanner: Scanner::default(),
+            grouping: Grouping::Single,
+            current: None,
+            next: None,
+            opened: now,
+            since: now,
+            alive: now,
+            written: false,
+            backlog: false,
+            finishing: false,
+            offered: false,
+            events: VecDeque::new(),
+        }
+    }
+
+    /// Begins a transaction. Only after a [`Event::Ready`] that was not answered yet, or while the session rests.
+    pub fn begin(&mut self, content: C) {
+        debug_assert!(
+            self.is_resting() || self.state == State::Mail && self.offered && !self.finishing,
+            "begin without Ready"
+        );
+        debug_assert!(self.next.is_none(), "begin twice for one Ready");
+        let exchange = Exchange::new(content, self.alive);
+        if self.current.is_none() {
+            self.current = Some(exchange);
+            self.state = State::Mail;
+            self.offered = false;
+        } else {
+            self.next = Some(exchange);
+        }
+    }
+
+    /// Ends the session as the script says, after the transactions under way.
+    pub fn finish(&mut self) {
+        self.finishing = true;
+    }
+
+    /// Ends the session at once; a step that is waited for fails as [`Failure::Aborted`].
+    pub fn abort(&mut self, now: Instant) {
+        self.fail(now, Failure::Aborted, false);
+    }
+
+    /// Whether the session rests: established, and nothing outstanding.
+    pub fn is_resting(&self) -> bool {
+        self.state == State::Rest && !self.finishing
+    }
+
+    /// The step that is waited for, if [`is_waiting`](Self::is_waiting).
+    fn step(&self) -> Step {
+        match self.state {
+            State::Greeting => Step::Greeting,
+            State::Hello => Step::Hello,
+            State::Mail => self.current.as_ref().map_or(Step::Idle, Exchange::step),
+            State::Quit => Step::Quit,
+            State::Rest | State::Reset | State::Over(_) => Step::Idle,
+        }
+    }
+
+    /// Whether the listener owes a reply.
+    fn is_waiting(&self) -> bool {
+        match self.state {
+            State::Greeting => true,
+            State::Hello | State::Reset | State::Quit => self.written,
+            State::Mail => self.current.as_ref().is_some_and(Exchange::is_waiting),
+            State::Rest | State::Over(_) => false,
+        }
+    }
+
+    /// When the outstanding wait began.
+    fn since(&self) -> Instant {
+        self.current.as_ref().map_or(self.since, Exchange::since)
+    }
+
+    /// When the session's time is up. One that is leaving is given the time to.
+    fn session_deadline(&self) -> Option<Instant> {
+        let leaving = matches!(self.state, State::Quit | State::Over(_));
+        if leaving { None } else { self.opened.checked_add(self.script.timeouts.session) }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let step = self.timeout().and_then(|timeout| self.alive.checked_add(timeout));
+        [self.session_deadline(), step].into_iter().flatten().min()
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        let timeouts = &self.script.timeouts;
+        match (self.state, self.step()) {
+            (State::Rest | State::Over(_), _) => None,
+            (_, Step::Greeting) => Some(timeouts.greeting),
+            (_, Step::Data) => Some(timeouts.data),
+            (_, Step::Body) => Some(timeouts.body),
+            _ => Some(timeouts.command),
+        }
+    }
+
+    fn tell(&mut self, now: Instant, step: Step, failure: Option<Failure>) {
+        let started = if self.is_waiting() { self.since() } else { now };
+        let answered = matches!(failure, None | Some(Failure::Reply(_)));
+        let in_doubt = !answered && self.current.as_ref().is_some_and(Exchange::in_doubt);
+        let failure = failure.map(Box::new);
+        self.events.push_back(Event::Step { step, started, ended: now, failure, in_doubt });
+    }
+
+    /// The session cannot go on: the outstanding step fails, and with it every transaction.
+    fn fail(&mut self, now: Instant, failure: Failure, by_peer: bool) {
+        if matches!(self.state, State::Over(_)) {
+            return;
+        }
+        let leaving = self.state == State::Quit;
+        // Giving up a session that waits for no step, or that is leaving anyway, is no finding.
+        let silent = failure == Failure::Aborted
+            && (!self.is_waiting() || matches!(self.state, State::Reset | State::Quit));
+        if !silent {
+            self.tell(now, self.step(), Some(failure));
+        }
+        self.end(now, Close::Clean, by_peer && !leaving);
+    }
+
+    fn end(&mut self, now: Instant, how: Close, by_peer: bool) {
+        let lost = self.current.take().into_iter().chain(self.next.take());
+        self.events.extend(lost.map(|_| Event::Transaction { accepted: false, ended: now }));
+        self.events.push_back(Event::Ended { by_peer });
+        self.state = State::Over(how);
+    }
+
+    /// Ends the session as the script says; QUIT is written at the next poll.
+    fn leave(&mut self, now: Instant) {
+        match self.script.quit {
+            Quit::Clean => self.command(State::Quit),
+            Quit::Close => self.end(now, Close::Clean, false),
+            Quit::Reset => self.end(now, Close::Reset, false),
+        }
+    }
+
+    /// Goes to a state whose command is written at the next poll.
+    fn command(&mut self, state: State) {
+        self.state = state;
+        self.written = false;
+    }
+
+    fn rest(&mut self) {
+        self.state = State::Rest;
+        self.offered = false;
+    }
+
+    /// One complete reply came.
+    fn reply(&mut self, now: Instant, raw: RawReply<'_>) {
+        let step = self.step();
+        let failure = failure(step, raw);
+        // RFC 5321 3.8: 421 may answer any command, come unasked, and always ends the session.
+        if raw.code == 421 || !self.is_waiting() {
+            let failure = failure.unwrap_or_else(|| Failure::Unexpected(raw.to_reply()));
+            return self.fail(now, failure, true);
+        }
+        self.alive = now;
+        match (self.state, failure) {
+            (State::Mail, failure) => self.transaction_reply(now, raw, failure),
+            (State::Quit, failure) => {
+                self.tell(now, step, failure);
+                self.end(now, Close::Clean, false);
+            }
+            (State::Greeting, None) => {
+                self.tell(now, step, None);
+                self.command(State::Hello);
+            }
+            (State::Hello, None) => self.hello_accepted(now, raw),
+            (State::Reset, None) => self.rest(),
+            (_, Some(failure @ Failure::Reply(_))) => {
+                // RFC 5321 3.1: after a refusing greeting QUIT is in order; so it is when hello or RSET is refused.
+                self.tell(now, step, Some(failure));
+                self.leave(now);
+            }
+            (_, Some(failure)) => self.fail(now, failure, true),
+            (State::Rest | State::Over(_), None) => {}
+        }
+    }
+
+    fn hello_accepted(&mut self, now: Instant, raw: RawReply<'_>) {
+        let offered = self.script.hello == Hello::Ehlo && Offer::parse(&raw.to_reply()).pipelining;
+        self.grouping = match self.script.pipelining {
+            Pipelining::Require if !offered => {
+                self.tell(now, Step::Hello, Some(Failure::Unexpected(raw.to_reply())));
+                return self.leave(now);
+            }
+            Pipelining::Auto if offered => Grouping::Envelope,
+            Pipelining::Full | Pipelining::Require if offered => Grouping::Full,
+            _ => Grouping::Single,
+        };
+        self.tell(now, Step::Hello, None);
+        self.events.push_back(Event::Established);
+        self.rest();
+    }
+
+    /// A reply to what is outstanding longest of the current transaction.
+    fn transaction_reply(&mut self, now: Instant, raw: RawReply<'_>, failure: Option<Failure>) {
+        let Some(exchange) = &self.current else { return };
+        let early = exchange.is_early();
+        let failure = match failure {
+            None if early => Some(Failure::Unexpected(raw.to_reply())),
+            failure => failure,
+        };
+        let good = failure.is_none();
+        // After an early reply the rest of the content can no longer be told from commands.
+        let out_of_step = early || matches!(failure, Some(Failure::Unexpected(_)));
+        if out_of_step || !exchange.is_consequence() {
+            self.tell(now, self.step(), failure);
+        }
+        if out_of_step {
+            return self.end(now, Close::Clean, true);
+        }
+        if let Some(accepted) = self.current.as_mut().and_then(|exchange| exchange.answer(good)) {
+            self.transaction_over(now, accepted);
+        }
+    }
+
+    /// The current transaction is over; the next one, if there is one already, takes its place.
+    fn transaction_over(&mut self, now: Instant, accepted: bool) {
+        self.events.push_back(Event::Transaction { accepted, ended: now });
+        let needs_reset = self.current.take().is_some_and(|exchange| exchange.needs_reset());
+        self.current = self.next.take();
+        self.offered = false;
+        if self.current.is_some() {
+            self.state = State::Mail;
+        } else if needs_reset {
+            self.command(State::Reset);
+        } else {
+            self.rest();
+        }
+    }
+
+    /// The `Ready` that is due now, told once for each occasion.
+    fn offer(&mut self) -> Option<Event> {
+        let early = match self.state {
+            State::Rest => false,
+            State::Mail if self.grouping == Grouping::Full && self.next.is_none() => {
+                // The next transaction can only go out with content that is not begun yet.
+                self.current
+                    .as_ref()
+                    .filter(|exchange| exchange.wants_body() && !exchange.is_consequence())?;
+                true
+            }
+            _ => return None,
+        };
+        if self.offered || self.finishing {
+            return None;
+        }
+        self.offered = true;
+        Some(Event::Ready { early })
+    }
+
+    /// Appends what is to be said now. False: nothing.
+    fn write(&mut self, now: Instant, out: &mut Vec<u8>) -> bool {
+        match self.state {
+            State::Mail => return self.write_mail(now, out),
+            _ if self.written => return false,
+            State::Hello => command::hello(out, self.script.hello, &self.script.name),
+            State::Reset => out.extend_from_slice(command::RSET),
+            State::Quit => out.extend_from_slice(command::QUIT),
+            State::Greeting | State::Rest | State::Over(_) => return false,
+        }
+        self.written = true;
+        self.since = now;
+        true
+    }
+
+    fn write_mail(&mut self, now: Instant, out: &mut Vec<u8>) -> bool {
+        let Some(exchange) = &mut self.current else { return false };
+        let before = out.len();
+        if exchange.wants_command() {
+            if exchange.step() == Step::Idle {
+                self.events.push_back(Event::Begun(now));
+            }
+            match self.grouping {
+                Grouping::Single => exchange.write_command(now, out),
+                Grouping::Envelope | Grouping::Full => exchange.write_group(now, out),
+            }
+        } else if exchange.wants_body() || exchange.is_partly_rendered() && !self.backlog {
+            let ends = exchange.write_body(now, out);
+            if ends && let Some(next) = &mut self.next {
+                self.events.push_back(Event::Begun(now));
+                next.write_group(now, out);
+            }
+        }
+        out.len() > before
+    }
+}
+
+/// What is wrong with a reply to `step`, if anything is. Only the first digit counts (RFC 5321 4.2), with three exceptions.
+fn failure(step: Step, raw: RawReply<'_>) -> Option<Failure> {
+    match (raw.code, raw.code / 100) {
+        (_, 4 | 5) => Some(Failure::Reply(raw.to_reply())),
+        (354, _) if step == Step::Data => None,
+        (220, _) if step == Step::Greeting => None,
+        (221, _) if step == Step::Quit => None,
+        (220 | 221, _) => Some(Failure::Unexpected(raw.to_reply())),
+        (_, 2) if step != Step::Data => None,
+        _ => Some(Failure::Unexpected(raw.to_reply())),
+    }
+}
+
+impl<C: Content> Machine for Client<C> {
+    type Event = Event;
+
+    fn handle_input(&mut self, now: Instant, bytes: &[u8]) -> usize {
+        if matches!(self.state, State::Over(_)) {
+            return bytes.len();
+        }
+        let mut scanner = std::mem::take(&mut self.scanner);
+        let mut input = bytes;
+        match scanner.scan(&mut input) {
+            None => {}
+            Some(Ok(raw)) => self.reply(now, raw),
+            Some(Err(malformed)) => self.fail(now, Failure::Malformed(malformed), true),
+        }
+        self.scanner = scanner;
+        bytes.len() - input.len()
+    }
+
+    fn handle_written(&mut self, now: Instant) {
+        self.backlog = false;
+        self.alive = now;
+        if let Some(exchange) = &mut self.current {
+            exchange.written();
+        }
+    }
+
+    fn handle_secured(&mut self, _now: Instant) {}
+
+    fn handle_timeout(&mut self, now: Instant) {
+        let over = |deadline: Option<Instant>| deadline.is_some_and(|deadline| now >= deadline);
+        if !over(self.deadline()) {
+            return;
+        }
+        if self.is_resting() {
+            // Nothing is lost when a resting session grows too old: it leaves as it would at its end.
+            return self.finish();
+        }
+        let failure = if over(self.session_deadline()) {
+            Failure::SessionTimedOut
+        } else {
+            Failure::TimedOut(self.scanner.evidence())
+        };
+        self.fail(now, failure, false);
+    }
+
+    fn handle_closed(&mut self, now: Instant, how: Closed) {
+        self.fail(now, Failure::Closed(how), true);
+    }
+
+    fn poll(&mut self, now: Instant, out: &mut Vec<u8>) -> Need<Event> {
+        if self.state == State::Rest && self.finishing && self.events.is_empty() {
+            self.leave(now);
+        }
+        if let Some(event) = self.events.pop_front().or_else(|| self.offer()) {
+            return Need::Emit(event);
+        }
+        if let State::Over(how) = self.state {
+            return Need::Close(how);
+        }
+        if self.write(now, out) {
+            self.backlog = true;
+            self.alive = now;
+            return Need::Write;
+        }
+        Need::Read { until: self.deadline() }
+    }
+}

@@ -1,0 +1,1 @@
+//! The laws of the client machine, whatever the listener does.
