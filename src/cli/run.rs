@@ -75,9 +75,7 @@ pub fn run(args: &RunArgs, screen: &Screen) -> Result<u8, Failure> {
     progress.finish();
     let ledger = listener.map(Listener::stop).and_then(|ledger| serde_json::to_value(ledger).ok());
     let result = judge(&prepared, &measured, &infos, &windows, ledger);
-    let stored = trouble
-        .map_or(Ok(()), Err)
-        .and_then(|()| store(&prepared, &directory, recording, &measured, &result));
+    let stored = store(&prepared, &directory, recording, &measured, &result);
     show(args, screen, &directory, &result)?;
     // The result is shown even if it could not be stored, but a caller must not take that for success.
     stored?;
