@@ -312,6 +312,17 @@ mod tests {
     }
 
     #[test]
+    fn no_window_reaches_over_a_gap_between_phases() {
+        let phases = [info("a", Some(2)), info("b", Some(2))];
+        let mut windows = Windows::new(&[assertion("accepted > 0", Some(3), true)], &phases, &[]);
+        let course = [[(5, 0), (0, 0)], [(5, 0), (0, 0)], [(0, 0); 2], [(0, 0), (5, 0)]];
+        for (start, counts) in course.into_iter().enumerate() {
+            assert_eq!(windows.feed(&second(start as u64, counts)), None);
+        }
+        assert_eq!(windows.answer(0).unwrap().observed, "no full window of 3 s");
+    }
+
+    #[test]
     fn a_window_that_cannot_be_judged_leaves_the_whole_without_data() {
         let phases = [info("a", Some(9)), info("b", Some(9))];
         let mut windows = Windows::new(&[assertion("p99 < 1s", Some(2), true)], &phases, &[]);
