@@ -6,7 +6,16 @@ const MS: f64 = 1e6;
 
 /// Every fixture.
 pub fn all() -> Vec<RunResult> {
-    vec![accepted(), limit_bites(), invalid(), no_data(), interrupted(), several_phases(), searched()]
+    vec![
+        accepted(),
+        limit_bites(),
+        invalid(),
+        no_data(),
+        interrupted(),
+        several_phases(),
+        searched(),
+        empty(),
+    ]
 }
 
 /// 400 messages a second for a minute, all accepted.
@@ -302,6 +311,23 @@ pub fn several_phases() -> RunResult {
         assertion("accepted > 0", None, "57,900", AssertionStatus::Pass, true),
         assertion("shed == 0", None, "1,200", AssertionStatus::Fail, true),
     ];
+    result
+}
+
+/// Stopped before anything was due.
+pub fn empty() -> RunResult {
+    let mut result = interrupted();
+    result.took_s = 0.0;
+    result.phases = vec![phase("steady", 0, 0.0)];
+    result.phases[0].offered_per_s = 0.0;
+    result.phases[0].started_per_s = 0.0;
+    result.phases[0].accepted_per_s = 0.0;
+    result.phases[0].sessions = Sessions::default();
+    result.metrics.clear();
+    result.conditions.clear();
+    result.assertions.clear();
+    result.generator = Generator::default();
+    result.ledger = Some(serde_json::json!({"messages": 0}));
     result
 }
 

@@ -161,6 +161,11 @@ mod tests {
     }
 
     #[test]
+    fn nothing_at_all() {
+        insta::assert_snapshot!(text(&fixtures::empty(), 80, false));
+    }
+
+    #[test]
     fn narrow() {
         insta::assert_snapshot!(text(&fixtures::limit_bites(), 48, false));
     }
