@@ -5,8 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::time::{Duration, Instant};
 
 use nix::sys::time::TimeSpec;
-use nix::sys::timer::{Expiration, TimerSetTimeFlags};
-use nix::sys::timerfd::{ClockId, TimerFd, TimerFlags};
+use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -73,9 +72,15 @@ impl Pacer {
     pub fn new() -> io::Result<Pacer> {
         // The default slack of 50 us would be our own lateness.
         nix::sys::prctl::set_timerslack(1).map_err(io::Error::from)?;
-        let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC)
-            .map_err(io::Error::from)?;
-        Ok(Pacer { timer: AsyncFd::with_interest(Fd(timer), Interest::READABLE)? })
+        let timer =
+            TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC)
+                .map_err(io::Error::from)?;
+        #[expect(
+            deprecated,
+            reason = "its replacement is unsafe; what it guards against cannot happen here: Fd owns its descriptor for good"
+        )]
+        let timer = AsyncFd::with_interest(Fd(timer), Interest::READABLE)?;
+        Ok(Pacer { timer })
     }
 
     /// Waits for `length`; may be dropped and called anew at any time.
@@ -112,7 +117,8 @@ mod tests {
             pacer.sleep(length).await.unwrap();
             assert!(now() - started >= length);
         }
-        let abandoned = tokio::time::timeout(Duration::from_millis(1), pacer.sleep(Duration::from_secs(60))).await;
+        let abandoned =
+            tokio::time::timeout(Duration::from_millis(1), pacer.sleep(Duration::from_secs(60))).await;
         assert!(abandoned.is_err());
         let started = now();
         pacer.sleep(Duration::from_millis(2)).await.unwrap();

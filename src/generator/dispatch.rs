@@ -15,8 +15,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::slots::{Slot, SlotId, Slots, Throttle};
-use crate::collector::recorder::Recorder;
 use crate::collector::Outcome;
+use crate::collector::recorder::Recorder;
 use crate::load::{self, Load, Schedule, Shard};
 use crate::plan::{OnSaturation, Plan, Unit};
 
@@ -184,7 +184,10 @@ impl Dispatch {
                 }
                 self.last_failure = Some(outcome);
                 if !slot.bound && self.established == 0 && outcome != Outcome::Interrupted {
-                    if let Some(due) = self.due.pop_front_if(|due| self.plan.phases[due.phase as usize].unit == Unit::Message) {
+                    if let Some(due) = self
+                        .due
+                        .pop_front_if(|due| self.plan.phases[due.phase as usize].unit == Unit::Message)
+                    {
                         self.actions.push_back(Action::Charge(due, outcome));
                     }
                 }
@@ -216,10 +219,15 @@ impl Dispatch {
             }
         };
         if self.stop_by.is_none() {
-            consider(self.schedule.peek(now).map(|arrival| match arrival.due {
-                load::Due::At(at) => at,
-                load::Due::WhenIdle { not_before, .. } => not_before,
-            }).filter(|at| *at > now));
+            consider(
+                self.schedule
+                    .peek(now)
+                    .map(|arrival| match arrival.due {
+                        load::Due::At(at) => at,
+                        load::Due::WhenIdle { not_before, .. } => not_before,
+                    })
+                    .filter(|at| *at > now),
+            );
             consider(self.schedule.next_change(now));
             consider(self.thinking.peek().map(|Reverse((at, ..))| *at));
         }
@@ -312,7 +320,8 @@ impl Dispatch {
             let reaped = self.reaped;
             self.abort(|slot| slot.in_flight > 0 && slot.arrival_phase < reaped);
             let failed = self.last_failure.filter(|_| self.established == 0);
-            let (expired, left) = std::mem::take(&mut self.due).into_iter().partition(|due| due.phase < reaped);
+            let (expired, left) =
+                std::mem::take(&mut self.due).into_iter().partition(|due| due.phase < reaped);
             self.due = left;
             for due in VecDeque::<Due>::into_iter(expired) {
                 match failed {
@@ -331,8 +340,12 @@ impl Dispatch {
     }
 
     fn release_held(&mut self, below: u32) {
-        let held: Vec<SlotId> =
-            self.slots.iter().filter(|(_, slot)| slot.held && slot.phase < below && !slot.leaving).map(|(id, _)| id).collect();
+        let held: Vec<SlotId> = self
+            .slots
+            .iter()
+            .filter(|(_, slot)| slot.held && slot.phase < below && !slot.leaving)
+            .map(|(id, _)| id)
+            .collect();
         for id in held {
             self.finish(id);
         }
@@ -462,7 +475,10 @@ impl Dispatch {
                     None => return,
                 },
                 Unit::Message if self.slots.idle() > self.thinking.len() as u64 => {
-                    let (Some(due), Some(slot)) = (self.take_closed(now, false, books), self.slots.wake()) else { return };
+                    let (Some(due), Some(slot)) = (self.take_closed(now, false, books), self.slots.wake())
+                    else {
+                        return;
+                    };
                     self.slots.take(slot, phase);
                     self.actions.push_back(Action::Serve { slot, due });
                 }

@@ -22,7 +22,13 @@ use crate::smtp::client::{Event, Failure};
 use crate::smtp::{Client, Step};
 
 /// Runs a session of the pool, or (`bound`) one that is an arrival itself.
-pub(super) async fn run(worker: Rc<Worker>, slot: SlotId, phase: u32, bound: Option<Due>, mailbox: Rc<Mailbox>) {
+pub(super) async fn run(
+    worker: Rc<Worker>,
+    slot: SlotId,
+    phase: u32,
+    bound: Option<Due>,
+    mailbox: Rc<Mailbox>,
+) {
     let mut session = Session::new(worker, slot, phase, bound, mailbox);
     session.dial_and_drive().await;
     session.over();
@@ -67,7 +73,13 @@ struct Session {
 }
 
 impl Session {
-    fn new(worker: Rc<Worker>, slot: SlotId, phase: u32, bound: Option<Due>, mailbox: Rc<Mailbox>) -> Session {
+    fn new(
+        worker: Rc<Worker>,
+        slot: SlotId,
+        phase: u32,
+        bound: Option<Due>,
+        mailbox: Rc<Mailbox>,
+    ) -> Session {
         let serial = bound.map_or_else(|| worker.next_serial(), |due| due.seq);
         let plan = worker.plan();
         let held = matches!(plan.phases[phase as usize].load.load, Load::Held { .. });
@@ -201,14 +213,16 @@ impl Session {
         let phase = self.current_phase();
         let code = reply.map(|reply| reply.code);
         let sessions = worker.open_sessions();
-        let covers = |expect: &crate::collector::expect::Expect| expect.covers(phase, step, condition, code, sessions);
+        let covers =
+            |expect: &crate::collector::expect::Expect| expect.covers(phase, step, condition, code, sessions);
         let expected = worker.plan().expects.iter().position(covers);
         let mut books = worker.books.borrow_mut();
         if let Some(index) = expected.and_then(|index| u32::try_from(index).ok()) {
             books.expect(phase, index);
             outcome = Outcome::Expected;
         }
-        let key = ConditionKey { step, condition, code, enhanced: reply.and_then(|reply| reply.enhanced), outcome };
+        let key =
+            ConditionKey { step, condition, code, enhanced: reply.and_then(|reply| reply.enhanced), outcome };
         books.condition(phase, key, worker.now(), sample);
         drop(books);
         worker.tapes.borrow_mut().met(condition);

@@ -26,7 +26,8 @@ pub(super) struct Slot {
     pub arrival_phase: u32,
     /// Arrivals it has taken.
     pub served: u64,
-    idle_at: Option<u32>,
+    /// Its place among the idle ones; kept by [`Slots`].
+    pub idle_at: Option<u32>,
 }
 
 /// All sessions of a worker.

@@ -66,6 +66,7 @@ pub(super) enum Told {
 /// A worker's last words.
 #[derive(Debug, Default)]
 pub(super) struct Over {
+    pub worker: u32,
     pub transcripts: Vec<(String, String)>,
     pub peaks: Vec<u64>,
     pub cpu: (Duration, Duration),
@@ -82,7 +83,7 @@ pub(super) enum Order {
 }
 
 /// The letter box of one session.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Mailbox {
     order: Cell<Option<Order>>,
     waker: Cell<Option<Waker>>,
@@ -344,6 +345,7 @@ pub(super) fn run(
     };
     let outcome = runtime.block_on(worker.sessions.run_until(pace(worker.clone(), tell, emptied)));
     let over = Over {
+        worker: index,
         transcripts: worker.tapes.borrow_mut().take(),
         peaks: worker.peaks.borrow().clone(),
         cpu: usage(),
@@ -390,7 +392,8 @@ async fn pace(
             return Ok(());
         }
         let next_second = Duration::from_secs(second + 1);
-        let wake = worker.dispatch.borrow_mut().next_wake(now).map_or(next_second, |wake| wake.min(next_second));
+        let wake =
+            worker.dispatch.borrow_mut().next_wake(now).map_or(next_second, |wake| wake.min(next_second));
         tokio::select! {
             biased;
             slept = pacer.sleep(wake.saturating_sub(worker.now())) => slept?,

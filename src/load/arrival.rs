@@ -355,7 +355,8 @@ mod tests {
             length in 0_u32..20_000,
             seed: u64,
         ) {
-            let mut points: Vec<_> = points.into_iter().map(|(at, value)| (f64::from(at) / 1e3, value)).collect();
+            let mut points: Vec<(f64, f64)> =
+                points.into_iter().map(|(at, value)| (f64::from(at) / 1e3, value)).collect();
             points.sort_by(|a, b| a.0.total_cmp(&b.0));
             let spacing = if poisson { Spacing::Poisson } else { Spacing::Uniform };
             let phase = rate(&points, spacing, f64::from(length) / 1e3);

@@ -2,5 +2,6 @@
 
 pub mod dial;
 pub mod drive;
+pub mod listen;
 pub mod stream;
 pub mod target;

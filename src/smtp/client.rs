@@ -5,79 +5,31 @@
 //! # Decisions
 //! - A reply is not an error: 4yz and 5yz end a step, and the owner hears of it. Only a dialogue that is out of step ends
 //!   the session (malformed replies, unasked replies, 421, time-outs).
-//! - A step is timed from the moment its group is written: in a group all steps count from the same moment.
-//! - Once the final dot is with the kernel, whatever is lost is in doubt (RFC 5321 4.2.5): the listener may have the message.
+//! - A step is measured from the moment its group is written: in a group all steps count from the same moment. Its
+//!   time-out counts from the last sign of life (a reply, or bytes that the kernel took), or slow replies to the first
+//!   commands of a group would time out the last (RFC 5321 4.5.3.2 knows no groups).
+//! - 220 opens and 221 closes a session: neither is taken for the success of another command, whatever its first digit.
+//! - Once the final dot may be with the kernel, whatever is lost is in doubt (RFC 5321 4.2.5): the listener may have the
+//!   message. That includes a dot that our own orderly close is still to flush.
+//! - Content is rendered piece by piece as the kernel takes it, so that a slow listener costs no memory.
 
+mod event;
+mod exchange;
+
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use self::exchange::Exchange;
 use super::command;
 use super::hello::Offer;
 use super::machine::{Close, Closed, Machine, Need};
-use super::reply::{Malformed, RawReply, Reply, Scanner};
+use super::reply::{RawReply, Scanner};
 use super::script::{Hello, Pipelining, Quit, Script};
 use super::step::Step;
 use super::transaction::Content;
 
-/// Why a step did not succeed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Failure {
-    /// A reply that refuses: 4yz, 5yz, and any 421 or unasked reply.
-    Reply(Reply),
-    /// A reply that does not fit the step, such as 250 to DATA.
-    Unexpected(Reply),
-    /// No reply within the step's time-out; what had come of an unfinished one.
-    TimedOut(String),
-    /// The session took longer than its time-out.
-    SessionTimedOut,
-    /// The connection is gone.
-    Closed(Closed),
-    /// What came is no reply.
-    Malformed(Malformed),
-    /// Given up by our own side.
-    Aborted,
-}
-
-/// What the client tells its owner.
-#[derive(Debug)]
-pub enum Event {
-    /// A step ended.
-    Step {
-        /// Which.
-        step: Step,
-        /// When its wait began.
-        started: Instant,
-        /// When it ended.
-        ended: Instant,
-        /// `None`: it succeeded.
-        failure: Option<Box<Failure>>,
-        /// The final dot was with the kernel: the listener may have the message.
-        in_doubt: bool,
-    },
-    /// The session can send mail: greeting and hello succeeded.
-    Established,
-    /// [`Client::begin`] or [`Client::finish`] may be called. If neither is, the session rests.
-    Ready {
-        /// The last transaction is still under way: the next one would go out in one group with its content.
-        /// Not calling `begin` now is no rest; another `Ready` follows.
-        early: bool,
-    },
-    /// MAIL of the transaction begun last is being written.
-    Begun(Instant),
-    /// The oldest transaction ended; told for each that was given to [`Client::begin`], in order. What failed, if it did,
-    /// was told by the steps before. One without [`Event::Begun`] never went out.
-    Transaction {
-        /// The positive reply to the final dot was read.
-        accepted: bool,
-        /// When it ended.
-        ended: Instant,
-    },
-    /// The session is over.
-    Ended {
-        /// The listener ended it: by closing, by 421, or by breaking the protocol.
-        by_peer: bool,
-    },
-}
+pub use self::event::{Event, Failure};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -86,73 +38,23 @@ enum State {
     Hello,
     /// Nothing outstanding.
     Rest,
-    /// Transactions outstanding.
+    /// A transaction is under way: `current` is there.
     Mail,
     /// RSET is to be written, or was.
     Reset,
+    /// QUIT is to be written, or was.
     Quit,
-    Over,
+    Over(Close),
 }
 
-/// One transaction under way. Its commands are numbered: 0 MAIL, 1..=n RCPT, n+1 DATA, n+2 content.
-#[derive(Debug)]
-struct Transaction<C> {
-    content: C,
-    recipients: u32,
-    sent: u32,
-    answered: u32,
-    accepted_recipients: u32,
-    /// Its fate is known to be bad; the replies still outstanding are read without more ado.
-    failed: bool,
-    /// The listener holds an open transaction that RSET must end.
-    open: bool,
-    offset: u64,
-    content_begun: bool,
-    /// The final dot is rendered; `dot_out`: and with the kernel.
-    rendered: bool,
-    dot_out: bool,
-}
-
-impl<C: Content> Transaction<C> {
-    fn new(content: C) -> Self {
-        let recipients = content.recipients();
-        Transaction {
-            content,
-            recipients,
-            sent: 0,
-            answered: 0,
-            accepted_recipients: 0,
-            failed: false,
-            open: false,
-            offset: 0,
-            content_begun: false,
-            rendered: false,
-            dot_out: false,
-        }
-    }
-
-    fn data(&self) -> u32 {
-        self.recipients + 1
-    }
-
-    fn step(&self, command: u32) -> Step {
-        match command {
-            0 => Step::Mail,
-            n if n <= self.recipients => Step::Rcpt,
-            n if n == self.data() => Step::Data,
-            _ => Step::Body,
-        }
-    }
-
-    /// Renders the next command (MAIL, RCPT or DATA).
-    fn write_command(&mut self, out: &mut Vec<u8>) {
-        match self.sent {
-            0 => command::mail(out, |out| self.content.sender(out)),
-            n if n <= self.recipients => command::rcpt(out, |out| self.content.recipient(n - 1, out)),
-            _ => out.extend_from_slice(command::DATA),
-        }
-        self.sent += 1;
-    }
+/// What goes out together, once the listener's offer is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Grouping {
+    Single,
+    /// MAIL, RCPT and DATA.
+    Envelope,
+    /// The content and the next envelope too.
+    Full,
 }
 
 /// The client side of a session.
@@ -161,26 +63,23 @@ pub struct Client<C> {
     script: Rc<Script>,
     state: State,
     scanner: Scanner,
-    pipelining: bool,
-    current: Option<Transaction<C>>,
-    /// Begun before `current` ended (full pipelining).
-    next: Option<Transaction<C>>,
-    /// When the session began and when the outstanding wait did.
+    grouping: Grouping,
+    current: Option<Exchange<C>>,
+    /// Begun before `current` ended.
+    next: Option<Exchange<C>>,
+    /// When the session began, and when the command of a state outside transactions was written.
     opened: Instant,
     since: Instant,
+    /// The last sign of life, from which time-outs count.
+    alive: Instant,
     /// The state's command is written.
     written: bool,
+    /// The kernel has not taken all that was written.
+    backlog: bool,
     finishing: bool,
-    /// A `Ready` is owed to the owner; early ones are offered once a transaction.
-    ready: bool,
-    early_offered: bool,
-    step: Option<(Step, Instant, Option<Box<Failure>>, bool)>,
-    done: Option<bool>,
-    established: bool,
-    begun: u8,
-    over: Option<(Close, bool)>,
-    ended: bool,
-    ended_at: Instant,
+    /// The owner knows that it may begin.
+    offered: bool,
+    events: VecDeque<Event>,
 }
 
 impl<C: Content> Client<C> {
@@ -190,342 +89,314 @@ impl<C: Content> Client<C> {
             script,
             state: State::Greeting,
             scanner: Scanner::default(),
-            pipelining: false,
+            grouping: Grouping::Single,
             current: None,
             next: None,
             opened: now,
             since: now,
+            alive: now,
             written: false,
+            backlog: false,
             finishing: false,
-            ready: false,
-            early_offered: false,
-            step: None,
-            done: None,
-            established: false,
-            begun: 0,
-            over: None,
-            ended: false,
-            ended_at: now,
+            offered: false,
+            events: VecDeque::new(),
         }
     }
 
     /// Begins a transaction. Only after a [`Event::Ready`] that was not answered yet, or while the session rests.
     pub fn begin(&mut self, content: C) {
-        debug_assert!(self.next.is_none() && !self.finishing);
-        self.ready = false;
+        debug_assert!(
+            self.is_resting() || self.state == State::Mail && self.offered && !self.finishing,
+            "begin without Ready"
+        );
+        debug_assert!(self.next.is_none(), "begin twice for one Ready");
+        let exchange = Exchange::new(content, self.alive);
         if self.current.is_none() {
-            self.current = Some(Transaction::new(content));
+            self.current = Some(exchange);
             self.state = State::Mail;
+            self.offered = false;
         } else {
-            self.next = Some(Transaction::new(content));
+            self.next = Some(exchange);
         }
     }
 
     /// Ends the session as the script says, after the transactions under way.
     pub fn finish(&mut self) {
         self.finishing = true;
-        self.ready = false;
     }
 
-    /// Ends the session at once; a wait that is outstanding fails as [`Failure::Aborted`].
+    /// Ends the session at once; a step that is waited for fails as [`Failure::Aborted`].
     pub fn abort(&mut self, now: Instant) {
         self.fail(now, Failure::Aborted, false);
     }
 
     /// Whether the session rests: established, and nothing outstanding.
     pub fn is_resting(&self) -> bool {
-        self.state == State::Rest && !self.finishing && self.over.is_none()
+        self.state == State::Rest && !self.finishing
     }
 
-    /// The step that is waited for.
-    fn waiting_step(&self) -> Step {
+    fn is_over(&self) -> bool {
+        matches!(self.state, State::Over(_))
+    }
+
+    /// The step that is waited for, if [`is_waiting`](Self::is_waiting).
+    fn step(&self) -> Step {
         match self.state {
             State::Greeting => Step::Greeting,
             State::Hello => Step::Hello,
-            State::Mail => self.current.as_ref().map_or(Step::Idle, |t| t.step(t.answered)),
+            State::Mail => self.current.as_ref().map_or(Step::Idle, Exchange::step),
             State::Quit => Step::Quit,
-            State::Rest | State::Reset | State::Over => Step::Idle,
+            State::Rest | State::Reset | State::Over(_) => Step::Idle,
         }
+    }
+
+    /// Whether the listener owes a reply.
+    fn is_waiting(&self) -> bool {
+        match self.state {
+            State::Greeting => true,
+            State::Hello | State::Reset | State::Quit => self.written,
+            State::Mail => self.current.as_ref().is_some_and(Exchange::is_waiting),
+            State::Rest | State::Over(_) => false,
+        }
+    }
+
+    /// When the outstanding wait began.
+    fn since(&self) -> Instant {
+        self.current.as_ref().map_or(self.since, Exchange::since)
+    }
+
+    /// When the session's time is up. One that is leaving is given the time to.
+    fn session_deadline(&self) -> Option<Instant> {
+        let leaving = matches!(self.state, State::Quit | State::Over(_));
+        if leaving { None } else { self.opened.checked_add(self.script.timeouts.session) }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let step = self.timeout().and_then(|timeout| self.alive.checked_add(timeout));
+        [self.session_deadline(), step].into_iter().flatten().min()
     }
 
     fn timeout(&self) -> Option<Duration> {
         let timeouts = &self.script.timeouts;
-        match self.state {
-            State::Greeting => Some(timeouts.greeting),
-            State::Hello | State::Reset | State::Quit => Some(timeouts.command),
-            State::Mail => Some(match self.waiting_step() {
-                Step::Data => timeouts.data,
-                Step::Body => timeouts.body,
-                _ => timeouts.command,
-            }),
-            State::Rest | State::Over => None,
+        match (self.state, self.step()) {
+            (State::Rest | State::Over(_), _) => None,
+            (_, Step::Greeting) => Some(timeouts.greeting),
+            (_, Step::Data) => Some(timeouts.data),
+            (_, Step::Body) => Some(timeouts.body),
+            _ => Some(timeouts.command),
         }
     }
 
-    fn deadline(&self) -> Instant {
-        let session = self.opened + self.script.timeouts.session;
-        self.timeout().map_or(session, |step| session.min(self.since + step))
-    }
-
-    /// Whether the kernel has all that a listener needs to own the message of the current transaction.
-    fn in_doubt(&self) -> bool {
-        self.current.as_ref().is_some_and(|t| t.dot_out && !t.failed && t.answered > t.data())
+    fn tell(&mut self, now: Instant, step: Step, failure: Option<Failure>) {
+        let started = if self.is_waiting() { self.since() } else { now };
+        let in_doubt = match &failure {
+            None | Some(Failure::Reply(_)) => false,
+            Some(failure) => {
+                // An orderly close still sends what the kernel has not taken, and of a dot with a group behind it
+                // nobody knows whether the kernel took it.
+                let gone = matches!(failure, Failure::Closed(Closed::Reset | Closed::Error(_)));
+                let alone = !self.next.as_ref().is_some_and(Exchange::is_waiting);
+                self.current.as_ref().is_some_and(|exchange| exchange.in_doubt(gone && alone))
+            }
+        };
+        let failure = failure.map(Box::new);
+        self.events.push_back(Event::Step { step, started, ended: now, failure, in_doubt });
     }
 
     /// The session cannot go on: the outstanding step fails, and with it every transaction.
     fn fail(&mut self, now: Instant, failure: Failure, by_peer: bool) {
-        if self.over.is_some() {
+        if self.is_over() {
             return;
         }
-        // Giving up a session that waits for nothing, or that is leaving anyway, is no finding.
-        let reported = match (&failure, self.state) {
-            (Failure::Aborted, State::Rest | State::Quit) => false,
-            (Failure::Closed(_), State::Rest) => !self.finishing,
-            _ => true,
-        };
-        if reported {
-            let started = if self.state == State::Rest { now } else { self.since };
-            let in_doubt = self.in_doubt();
-            self.step = Some((self.waiting_step(), started, Some(Box::new(failure)), in_doubt));
+        let leaving = self.state == State::Quit;
+        // Giving up a session that waits for no step, or that is leaving anyway, is no finding.
+        let silent = failure == Failure::Aborted
+            && (!self.is_waiting() || matches!(self.state, State::Reset | State::Quit));
+        if !silent {
+            self.tell(now, self.step(), Some(failure));
         }
-        self.end(now, Close::Clean, by_peer);
+        self.end(now, Close::Clean, by_peer && !leaving);
     }
 
     fn end(&mut self, now: Instant, how: Close, by_peer: bool) {
-        self.ended_at = now;
-        self.state = State::Over;
-        self.ready = false;
-        self.over = Some((how, by_peer));
-    }
-
-    /// One complete reply came.
-    fn reply(&mut self, now: Instant, raw: RawReply<'_>) {
-        let class = raw.code / 100;
-        if raw.code == 421 || matches!(self.state, State::Rest) {
-            // RFC 5321 3.8: 421 may answer any command, come unasked, and always ends the session.
-            return self.fail(now, Failure::Reply(raw.to_reply()), true);
-        }
-        match self.state {
-            State::Greeting if class == 2 => {
-                self.passed(now);
-                self.state = State::Hello;
-                self.written = false;
-            }
-            State::Hello if !self.written => self.fail(now, Failure::Unexpected(raw.to_reply()), true),
-            State::Hello if class == 2 => {
-                self.passed(now);
-                self.hello_accepted(now, raw);
-            }
-            State::Greeting | State::Hello => {
-                let failure = refusal(raw);
-                let by_peer = matches!(failure, Failure::Unexpected(_));
-                self.step = Some((self.waiting_step(), self.since, Some(Box::new(failure)), false));
-                if by_peer {
-                    self.end(now, Close::Clean, true);
-                } else {
-                    // RFC 5321 3.1: after a refusing greeting, and out of courtesy after a refused hello, QUIT.
-                    self.leave(now);
-                }
-            }
-            State::Mail => self.transaction_reply(now, raw),
-            State::Reset if class == 2 => self.rest(),
-            State::Reset => self.fail(now, refusal(raw), true),
-            State::Quit => {
-                if class == 2 {
-                    self.passed(now);
-                } else {
-                    self.step = Some((Step::Quit, self.since, Some(Box::new(refusal(raw))), false));
-                }
-                self.end(now, Close::Clean, false);
-            }
-            State::Rest | State::Over => {}
-        }
-    }
-
-    fn hello_accepted(&mut self, now: Instant, raw: RawReply<'_>) {
-        if self.script.hello == Hello::Ehlo {
-            self.pipelining =
-                self.script.pipelining != Pipelining::Off && Offer::parse(&raw.to_reply()).pipelining;
-        }
-        if self.script.pipelining == Pipelining::Require && !self.pipelining {
-            let failure = Failure::Unexpected(raw.to_reply());
-            self.step = Some((Step::Hello, self.since, Some(Box::new(failure)), false));
-            return self.leave(now);
-        }
-        self.established = true;
-        self.rest();
-    }
-
-    fn rest(&mut self) {
-        self.state = State::Rest;
-        self.ready = !self.finishing;
+        let lost = self.current.take().into_iter().chain(self.next.take());
+        self.events.extend(lost.map(|_| Event::Transaction { accepted: false, ended: now }));
+        self.events.push_back(Event::Ended { by_peer });
+        self.state = State::Over(how);
     }
 
     /// Ends the session as the script says; QUIT is written at the next poll.
     fn leave(&mut self, now: Instant) {
         match self.script.quit {
-            Quit::Clean => {
-                self.state = State::Quit;
-                self.written = false;
-            }
+            Quit::Clean => self.command(State::Quit),
             Quit::Close => self.end(now, Close::Clean, false),
             Quit::Reset => self.end(now, Close::Reset, false),
         }
     }
 
-    fn passed(&mut self, now: Instant) {
-        self.ended_at = now;
-        self.step = Some((self.waiting_step(), self.since, None, false));
+    /// Goes to a state whose command is written at the next poll.
+    fn command(&mut self, state: State) {
+        self.state = state;
+        self.written = false;
     }
 
-    /// A reply to the oldest unanswered command of the current transaction.
-    fn transaction_reply(&mut self, now: Instant, raw: RawReply<'_>) {
-        let Some(t) = &mut self.current else { return };
-        let command = t.answered;
-        let step = t.step(command);
-        let is_content = command > t.data();
-        if command >= t.sent || is_content && !t.content_begun {
-            return self.fail(now, Failure::Unexpected(raw.to_reply()), true);
+    fn rest(&mut self) {
+        self.state = State::Rest;
+        self.offered = false;
+    }
+
+    /// One complete reply came.
+    fn reply(&mut self, now: Instant, raw: RawReply<'_>) {
+        let step = self.step();
+        let failure = failure(step, raw);
+        // RFC 5321 3.8: 421 may answer any command, come unasked, and always ends the session.
+        if raw.code == 421 || !self.is_waiting() {
+            let failure = failure.unwrap_or_else(|| Failure::Unexpected(raw.to_reply()));
+            return self.fail(now, failure, true);
         }
-        t.answered += 1;
-        let class = raw.code / 100;
-        let good = if step == Step::Data { raw.code == 354 } else { class == 2 };
-        let mut failure = None;
-        if good {
-            match step {
-                Step::Mail => t.open = true,
-                Step::Rcpt => t.accepted_recipients += 1,
-                _ => {}
+        self.alive = now;
+        match (self.state, failure) {
+            (State::Mail, failure) => self.transaction_reply(now, raw, failure),
+            (State::Quit, failure) => {
+                self.tell(now, step, failure);
+                self.end(now, Close::Clean, false);
             }
-        } else {
-            failure = Some(Box::new(refusal(raw)));
+            (State::Greeting, None) => {
+                self.tell(now, step, None);
+                self.command(State::Hello);
+            }
+            (State::Hello, None) => self.hello_accepted(now, raw),
+            (State::Reset, None) => self.rest(),
+            (_, Some(failure @ Failure::Reply(_))) => {
+                // RFC 5321 3.1: after a refusing greeting QUIT is in order; so it is when hello or RSET is refused.
+                self.tell(now, step, Some(failure));
+                self.leave(now);
+            }
+            (_, Some(failure)) => self.fail(now, failure, true),
+            (State::Rest | State::Over(_), None) => {}
         }
-        self.ended_at = now;
-        // Once a transaction has failed, what follows of its group is a consequence and no finding of its own; a 354
-        // after all recipients failed only asks for the lone dot.
-        let consequence = t.failed || step == Step::Data && t.accepted_recipients == 0;
-        let out_of_step = matches!(failure.as_deref(), Some(Failure::Unexpected(_)));
-        let refused = failure.is_some();
-        let early_end = is_content && !t.rendered;
-        if !consequence || out_of_step {
-            self.step = Some((step, self.since, failure, false));
+    }
+
+    fn hello_accepted(&mut self, now: Instant, raw: RawReply<'_>) {
+        let offered = self.script.hello == Hello::Ehlo && Offer::parse(&raw.to_reply()).pipelining;
+        self.grouping = match self.script.pipelining {
+            Pipelining::Require if !offered => {
+                self.tell(now, Step::Hello, Some(Failure::Unexpected(raw.to_reply())));
+                return self.leave(now);
+            }
+            Pipelining::Auto if offered => Grouping::Envelope,
+            Pipelining::Full | Pipelining::Require if offered => Grouping::Full,
+            _ => Grouping::Single,
+        };
+        self.tell(now, Step::Hello, None);
+        self.events.push_back(Event::Established);
+        self.rest();
+    }
+
+    /// A reply to what is outstanding longest of the current transaction.
+    fn transaction_reply(&mut self, now: Instant, raw: RawReply<'_>, failure: Option<Failure>) {
+        let Some(exchange) = &self.current else { return };
+        let early = exchange.is_early();
+        let failure = match failure {
+            None if early => Some(Failure::Unexpected(raw.to_reply())),
+            failure => failure,
+        };
+        let good = failure.is_none();
+        // After an early reply the rest of the content can no longer be told from commands.
+        let out_of_step = early || matches!(failure, Some(Failure::Unexpected(_)));
+        if out_of_step || !exchange.is_consequence() {
+            self.tell(now, self.step(), failure);
         }
         if out_of_step {
-            t.failed = true;
             return self.end(now, Close::Clean, true);
         }
-        let last_recipient = command == t.recipients;
-        match step {
-            Step::Mail if refused => t.failed = true,
-            Step::Rcpt if last_recipient && t.accepted_recipients == 0 => t.failed = true,
-            Step::Data if refused => t.failed = true,
-            Step::Body => {
-                let accepted = good && !t.failed;
-                if early_end {
-                    // The rest of the content can no longer be told from commands.
-                    self.done = Some(false);
-                    self.current = None;
-                    return self.end(now, Close::Clean, true);
-                }
-                return self.transaction_over(accepted);
-            }
-            _ => {}
-        }
-        let Some(t) = &mut self.current else { return };
-        // A failed transaction is over when all that was sent is answered and no 354 asks for a dot.
-        let dot_owed = step == Step::Data && good;
-        if t.failed && t.answered == t.sent && !dot_owed {
-            self.transaction_over(false);
+        if let Some(accepted) = self.current.as_mut().and_then(|exchange| exchange.answer(good)) {
+            self.transaction_over(now, accepted);
         }
     }
 
-    fn is_full(&self) -> bool {
-        matches!(self.script.pipelining, Pipelining::Full | Pipelining::Require)
-    }
-
-    /// The current transaction is over; the next one, if it is out already, takes its place.
-    fn transaction_over(&mut self, accepted: bool) {
-        let Some(t) = self.current.take() else { return };
-        self.done = Some(accepted);
-        self.early_offered = false;
+    /// The current transaction is over; the next one, if there is one already, takes its place.
+    fn transaction_over(&mut self, now: Instant, accepted: bool) {
+        self.events.push_back(Event::Transaction { accepted, ended: now });
+        let needs_reset = self.current.take().is_some_and(|exchange| exchange.needs_reset());
         self.current = self.next.take();
-        let open = t.open && !t.content_begun;
+        self.offered = false;
         if self.current.is_some() {
             self.state = State::Mail;
-        } else if open {
-            self.state = State::Reset;
-            self.written = false;
+        } else if needs_reset {
+            self.command(State::Reset);
         } else {
             self.rest();
         }
     }
 
-    /// Appends what the transactions have to say now. False: nothing.
-    fn write_mail(&mut self, now: Instant, out: &mut Vec<u8>) -> bool {
-        let grouped = self.pipelining;
-        let full = self.is_full() && grouped;
-        let Some(t) = &mut self.current else { return false };
-        let before = out.len();
-        if t.sent <= t.data() && !t.failed {
-            let one = t.sent == t.answered;
-            if grouped && t.sent == 0 || one {
-                if t.sent == 0 {
-                    self.begun += 1;
-                }
-                t.write_command(out);
-                while grouped && t.sent <= t.data() {
-                    t.write_command(out);
-                }
+    /// The `Ready` that is due now, told once for each occasion.
+    fn offer(&mut self) -> Option<Event> {
+        let early = match self.state {
+            State::Rest => false,
+            State::Mail if self.grouping == Grouping::Full && self.next.is_none() => {
+                // The next transaction can only go out with content that is not begun yet.
+                self.current
+                    .as_ref()
+                    .filter(|exchange| exchange.wants_body() && !exchange.is_consequence())?;
+                true
             }
-        } else if t.answered > t.data() && !t.rendered {
-            if t.accepted_recipients == 0 || t.failed {
-                out.extend_from_slice(command::EMPTY_CONTENT);
-                t.rendered = true;
-            } else {
-                t.offset = t.content.body(t.offset, out);
-                t.rendered = t.offset >= t.content.size();
-            }
-            let first = !t.content_begun;
-            t.content_begun = true;
-            if t.rendered {
-                t.sent += 1;
-                if full && let Some(next) = &mut self.next {
-                    self.begun += 1;
-                    while next.sent <= next.data() {
-                        next.write_command(out);
-                    }
-                }
-            }
-            if !first {
-                // The step began with the first piece.
-                return out.len() > before;
-            }
+            _ => return None,
+        };
+        if self.offered || self.finishing {
+            return None;
         }
-        if out.len() > before {
-            self.since = now;
-            return true;
-        }
-        false
+        self.offered = true;
+        Some(Event::Ready { early })
     }
 
-    /// Whether an early `Ready` is due: content is about to be written and the next transaction could go with it.
-    fn wants_next(&self) -> bool {
-        self.pipelining
-            && self.is_full()
-            && !self.finishing
-            && !self.early_offered
-            && self.next.is_none()
-            && self.current.as_ref().is_some_and(|t| {
-                t.answered > t.data() && !t.content_begun && !t.failed && t.accepted_recipients > 0
-            })
+    /// Appends what is to be said now. False: nothing.
+    fn write(&mut self, now: Instant, out: &mut Vec<u8>) -> bool {
+        match self.state {
+            State::Mail => return self.write_mail(now, out),
+            _ if self.written => return false,
+            State::Hello => command::hello(out, self.script.hello, &self.script.name),
+            State::Reset => out.extend_from_slice(command::RSET),
+            State::Quit => out.extend_from_slice(command::QUIT),
+            State::Greeting | State::Rest | State::Over(_) => return false,
+        }
+        self.written = true;
+        self.since = now;
+        true
+    }
+
+    fn write_mail(&mut self, now: Instant, out: &mut Vec<u8>) -> bool {
+        let Some(exchange) = &mut self.current else { return false };
+        let before = out.len();
+        if exchange.wants_command() {
+            if exchange.step() == Step::Idle {
+                self.events.push_back(Event::Begun(now));
+            }
+            match self.grouping {
+                Grouping::Single => exchange.write_command(now, out),
+                Grouping::Envelope | Grouping::Full => exchange.write_group(now, out),
+            }
+        } else if exchange.wants_body() || exchange.is_partly_rendered() && !self.backlog {
+            let ends = exchange.write_body(now, out);
+            if ends && let Some(next) = &mut self.next {
+                self.events.push_back(Event::Begun(now));
+                next.write_group(now, out);
+            }
+        }
+        out.len() > before
     }
 }
 
-/// A reply that is not what the step hopes for.
-fn refusal(raw: RawReply<'_>) -> Failure {
-    match raw.code / 100 {
-        4 | 5 => Failure::Reply(raw.to_reply()),
-        _ => Failure::Unexpected(raw.to_reply()),
+/// What is wrong with a reply to `step`, if anything is. Only the first digit counts (RFC 5321 4.2), with three exceptions.
+fn failure(step: Step, raw: RawReply<'_>) -> Option<Failure> {
+    match (raw.code, raw.code / 100) {
+        (_, 4 | 5) => Some(Failure::Reply(raw.to_reply())),
+        (354, _) if step == Step::Data => None,
+        (220, _) if step == Step::Greeting => None,
+        (221, _) if step == Step::Quit => None,
+        (220 | 221, _) => Some(Failure::Unexpected(raw.to_reply())),
+        (_, 2) if step != Step::Data => None,
+        _ => Some(Failure::Unexpected(raw.to_reply())),
     }
 }
 
@@ -533,7 +404,7 @@ impl<C: Content> Machine for Client<C> {
     type Event = Event;
 
     fn handle_input(&mut self, now: Instant, bytes: &[u8]) -> usize {
-        if self.over.is_some() {
+        if self.is_over() {
             return bytes.len();
         }
         let mut scanner = std::mem::take(&mut self.scanner);
@@ -544,26 +415,30 @@ impl<C: Content> Machine for Client<C> {
             Some(Err(malformed)) => self.fail(now, Failure::Malformed(malformed), true),
         }
         self.scanner = scanner;
-        bytes.len() - input.len()
+        // What follows the end is nobody's.
+        if self.is_over() { bytes.len() } else { bytes.len() - input.len() }
     }
 
-    fn handle_written(&mut self, _now: Instant) {
-        if let Some(t) = &mut self.current {
-            t.dot_out = t.rendered;
+    fn handle_written(&mut self, now: Instant) {
+        self.backlog = false;
+        self.alive = now;
+        if let Some(exchange) = &mut self.current {
+            exchange.written();
         }
     }
 
     fn handle_secured(&mut self, _now: Instant) {}
 
     fn handle_timeout(&mut self, now: Instant) {
-        if now < self.deadline() {
+        let over = |deadline: Option<Instant>| deadline.is_some_and(|deadline| now >= deadline);
+        if !over(self.deadline()) {
             return;
         }
         if self.is_resting() {
             // Nothing is lost when a resting session grows too old: it leaves as it would at its end.
             return self.finish();
         }
-        let failure = if now >= self.opened + self.script.timeouts.session {
+        let failure = if over(self.session_deadline()) {
             Failure::SessionTimedOut
         } else {
             Failure::TimedOut(self.scanner.evidence())
@@ -576,58 +451,20 @@ impl<C: Content> Machine for Client<C> {
     }
 
     fn poll(&mut self, now: Instant, out: &mut Vec<u8>) -> Need<Event> {
-        if let Some((step, started, failure, in_doubt)) = self.step.take() {
-            return Need::Emit(Event::Step { step, started, ended: self.ended_at, failure, in_doubt });
-        }
-        if let Some(accepted) = self.done.take() {
-            return Need::Emit(Event::Transaction { accepted, ended: self.ended_at });
-        }
-        if let Some((how, by_peer)) = self.over {
-            if self.current.take().or_else(|| self.next.take()).is_some() {
-                return Need::Emit(Event::Transaction { accepted: false, ended: self.ended_at });
-            }
-            if !self.ended {
-                self.ended = true;
-                return Need::Emit(Event::Ended { by_peer });
-            }
-            return Need::Close(how);
-        }
-        if self.established {
-            self.established = false;
-            return Need::Emit(Event::Established);
-        }
-        if self.wants_next() {
-            self.early_offered = true;
-            return Need::Emit(Event::Ready { early: true });
-        }
-        if self.ready {
-            self.ready = false;
-            return Need::Emit(Event::Ready { early: false });
-        }
-        if self.begun > 0 {
-            self.begun -= 1;
-            return Need::Emit(Event::Begun(self.since));
-        }
         if self.state == State::Rest && self.finishing {
             self.leave(now);
-            if self.over.is_some() {
-                return self.poll(now, out);
-            }
         }
-        let wrote = match self.state {
-            State::Mail => self.write_mail(now, out),
-            State::Hello | State::Reset | State::Quit if !self.written => {
-                match self.state {
-                    State::Hello => command::hello(out, self.script.hello, &self.script.name),
-                    State::Reset => out.extend_from_slice(command::RSET),
-                    _ => out.extend_from_slice(command::QUIT),
-                }
-                self.written = true;
-                self.since = now;
-                true
-            }
-            _ => false,
-        };
-        if wrote { Need::Write } else { Need::Read { until: Some(self.deadline()) } }
+        if let Some(event) = self.events.pop_front().or_else(|| self.offer()) {
+            return Need::Emit(event);
+        }
+        if let State::Over(how) = self.state {
+            return Need::Close(how);
+        }
+        if self.write(now, out) {
+            self.backlog = true;
+            self.alive = now;
+            return Need::Write;
+        }
+        Need::Read { until: self.deadline() }
     }
 }

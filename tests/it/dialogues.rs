@@ -1,0 +1,353 @@
+//! Runs the dialogues in `tests/dialogues/*.txt` against the client machine, under a virtual clock.
+//!
+//! Every dialogue runs with the listener's bytes as they stand, cut once at every byte position, and byte by byte:
+//! what is written, what is told and the close must be the same each time. `tests/dialogues/README.md` has the format.
+
+use std::collections::VecDeque;
+use std::fmt::Write as _;
+use std::panic::catch_unwind;
+use std::path::Path;
+use std::time::Duration;
+
+use smtpress::smtp::client::{Event, Failure};
+use smtpress::smtp::machine::{Close, Closed};
+use smtpress::smtp::script::{Hello, Pipelining, Quit};
+
+use crate::virtual_wire::{Mail, Owner, Wire, script};
+
+#[derive(Clone, Debug)]
+struct Dialogue {
+    title: String,
+    hello: Hello,
+    pipelining: Pipelining,
+    quit: Quit,
+    owner: Owner,
+    moves: Vec<Move>,
+}
+
+#[derive(Clone, Debug)]
+enum Move {
+    /// The client writes exactly this, in one `Need::Write`.
+    Client(String),
+    /// The listener sends this.
+    Server(Vec<u8>),
+    ServerCloses(Closed),
+    /// The client told these, in this order, after what is named before.
+    Events(Vec<String>),
+    Pass(Duration),
+    Kernel {
+        holds: bool,
+    },
+    /// Calls from outside, with no poll between them.
+    Owner(Vec<Call>),
+    Closes(Close),
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Call {
+    Begin(Mail),
+    Finish,
+    Abort,
+}
+
+/// How the listener's bytes are cut.
+#[derive(Clone, Copy, Debug)]
+enum Cut {
+    Nowhere,
+    /// Once, before this byte of all that the listener sends.
+    Before(usize),
+    Everywhere,
+}
+
+#[test]
+fn every_dialogue_is_the_same_however_the_bytes_are_cut() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/dialogues");
+    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "txt"));
+    files.sort();
+    let mut failures = String::new();
+    let mut ran = 0;
+    for path in files {
+        let file = path.file_name().unwrap().to_string_lossy().into_owned();
+        for dialogue in parse(&std::fs::read_to_string(&path).unwrap(), &file) {
+            ran += 1;
+            match catch_unwind(|| run_with_all_cuts(&dialogue)) {
+                Ok(Ok(())) => {}
+                Ok(Err(failure)) => writeln!(failures, "{}: {failure}\n", dialogue.title).unwrap(),
+                Err(_) => writeln!(failures, "{}: panicked, see above\n", dialogue.title).unwrap(),
+            }
+        }
+    }
+    assert!(failures.is_empty(), "\n{failures}");
+    assert!(ran > 50, "only {ran} dialogues found");
+}
+
+fn run_with_all_cuts(dialogue: &Dialogue) -> Result<(), String> {
+    run(dialogue, Cut::Nowhere)?;
+    let bytes: usize =
+        dialogue.moves.iter().map(|m| if let Move::Server(bytes) = m { bytes.len() } else { 0 }).sum();
+    for cut in (1..bytes).map(Cut::Before).chain([Cut::Everywhere]) {
+        run(dialogue, cut).map_err(|failure| format!("only when cut {cut:?}: {failure}"))?;
+    }
+    Ok(())
+}
+
+fn run(dialogue: &Dialogue, cut: Cut) -> Result<(), String> {
+    let script = script(dialogue.hello, dialogue.pipelining, dialogue.quit);
+    let mut wire = Wire::new(script, dialogue.owner.clone());
+    let (mut written, mut heard, mut sent) = (0, 0, 0);
+    for (at, step) in dialogue.moves.iter().enumerate() {
+        let fail = |what: String| Err(format!("move {}, {step:?}: {what}", at + 1));
+        match step {
+            Move::Client(expected) => {
+                let write = wire.writes.get(written).map(|bytes| String::from_utf8_lossy(bytes));
+                written += 1;
+                if write.as_deref() != Some(expected) {
+                    return fail(format!("wrote {write:?}; told so far {:?}", told(&wire.events)));
+                }
+                continue;
+            }
+            Move::Events(expected) => {
+                let events = told(&wire.events[heard..]);
+                if events.get(..expected.len()) != Some(expected) {
+                    return fail(format!("told {events:?}"));
+                }
+                heard += expected.len();
+                continue;
+            }
+            Move::Closes(how) if wire.closed != Some(*how) => return fail(format!("{:?}", wire.closed)),
+            Move::Closes(_) => continue,
+            _ => {}
+        }
+        if let Some(more) = wire.writes.get(written) {
+            return fail(format!("wrote before it {:?}", String::from_utf8_lossy(more)));
+        }
+        if wire.closed.is_some() {
+            return fail(format!("closed before it; told {:?}", told(&wire.events)));
+        }
+        match step {
+            Move::Server(bytes) => {
+                match cut {
+                    Cut::Before(cut) if cut > sent && cut < sent + bytes.len() => {
+                        wire.receive(&bytes[..cut - sent]);
+                        wire.receive(&bytes[cut - sent..]);
+                    }
+                    Cut::Everywhere => bytes.chunks(1).for_each(|byte| wire.receive(byte)),
+                    Cut::Nowhere | Cut::Before(_) => wire.receive(bytes),
+                }
+                sent += bytes.len();
+                continue;
+            }
+            Move::ServerCloses(how) => wire.close(*how),
+            Move::Pass(time) => wire.pass(*time),
+            Move::Kernel { holds } => {
+                wire.holds = *holds;
+                if !holds {
+                    wire.written();
+                }
+            }
+            Move::Owner(calls) => {
+                for call in calls {
+                    match call {
+                        Call::Begin(mail) => wire.begin(*mail),
+                        Call::Finish => wire.client.finish(),
+                        Call::Abort => wire.client.abort(wire.now),
+                    }
+                }
+            }
+            Move::Client(_) | Move::Events(_) | Move::Closes(_) => {}
+        }
+        wire.settle();
+    }
+    let (writes, events) = (&wire.writes[written..], told(&wire.events[heard..]));
+    if !writes.is_empty() || !events.is_empty() {
+        let writes: Vec<_> = writes.iter().map(|bytes| String::from_utf8_lossy(bytes)).collect();
+        return Err(format!("left over: told {events:?}, wrote {writes:?}"));
+    }
+    Ok(())
+}
+
+/// The events as the dialogues write them.
+fn told(events: &[Event]) -> Vec<String> {
+    events.iter().map(tell).collect()
+}
+
+fn tell(event: &Event) -> String {
+    match event {
+        Event::Step { step, started, ended, failure, in_doubt } => {
+            let failure = match failure.as_deref() {
+                None => "ok".into(),
+                Some(Failure::Reply(reply)) => format!("refused {}", reply.code),
+                Some(Failure::Unexpected(reply)) => format!("unexpected {}", reply.code),
+                Some(Failure::TimedOut(evidence)) if evidence.is_empty() => "timed-out".into(),
+                Some(Failure::TimedOut(evidence)) => format!("timed-out {evidence:?}"),
+                Some(Failure::SessionTimedOut) => "session-timed-out".into(),
+                Some(Failure::Closed(how)) => format!("closed {how:?}").to_lowercase(),
+                Some(Failure::Malformed(malformed)) => {
+                    format!("malformed {:?}", malformed.fault).to_lowercase()
+                }
+                Some(Failure::Aborted) => "aborted".into(),
+            };
+            let took = ended.duration_since(*started);
+            let took = if took.is_zero() { String::new() } else { format!(" in {}s", took.as_secs_f64()) };
+            format!("{step} {failure}{took}{}", if *in_doubt { " in-doubt" } else { "" })
+        }
+        Event::Established => "established".into(),
+        Event::Ready { early } => if *early { "ready early" } else { "ready" }.into(),
+        Event::Begun(_) => "begun".into(),
+        Event::Transaction { accepted, .. } => if *accepted { "accepted" } else { "lost" }.into(),
+        Event::Ended { by_peer } => if *by_peer { "ended by peer" } else { "ended" }.into(),
+    }
+}
+
+/// Reads a file of dialogues.
+fn parse(text: &str, file: &str) -> Vec<Dialogue> {
+    let mut dialogues: Vec<Dialogue> = Vec::new();
+    // Lines of one kind in a row are one move; anything else between them parts them.
+    let mut joins = false;
+    for (number, line) in text.lines().enumerate() {
+        let at = || format!("{file}:{}: {line:?}", number + 1);
+        let line = line.trim_end();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        if let Some(title) = line.strip_prefix("== ") {
+            dialogues.push(Dialogue {
+                title: format!("{file}:{}: {title}", number + 1),
+                hello: Hello::Ehlo,
+                pipelining: Pipelining::Off,
+                quit: Quit::Clean,
+                owner: Owner::default(),
+                moves: Vec::new(),
+            });
+            joins = false;
+            continue;
+        }
+        let dialogue = dialogues.last_mut().unwrap_or_else(|| panic!("{}: no title yet", at()));
+        for line in expand(line, dialogue.hello) {
+            if line == "--" {
+                joins = false;
+                continue;
+            }
+            let (key, value) = line.split_once(':').unwrap_or_else(|| panic!("{}: no colon", at()));
+            let value = value.trim();
+            match (key, dialogue.moves.last_mut()) {
+                ("C", Some(Move::Client(text))) if joins => {
+                    write!(text, "{value}\r\n").unwrap();
+                    continue;
+                }
+                ("S", Some(Move::Server(bytes))) if joins && !value.starts_with('<') => {
+                    bytes.extend(wire_form(value));
+                    continue;
+                }
+                _ => {}
+            }
+            joins = true;
+            let step = match key {
+                "script" => {
+                    for word in value.split(' ') {
+                        dialogue.script(word).unwrap_or_else(|| panic!("{}: script word {word}", at()));
+                    }
+                    continue;
+                }
+                "mails" => {
+                    let mails = value.split(' ').zip(1..).map(|(word, number)| mail(word, number));
+                    dialogue.owner.mails =
+                        mails.collect::<Option<VecDeque<_>>>().unwrap_or_else(|| panic!("{}", at()));
+                    continue;
+                }
+                "C" => Move::Client(format!("{value}\r\n")),
+                "S" => match value {
+                    "<close>" => Move::ServerCloses(Closed::Eof),
+                    "<reset>" => Move::ServerCloses(Closed::Reset),
+                    _ => Move::Server(wire_form(value)),
+                },
+                "EVENT" => Move::Events(value.split("; ").map(str::to_owned).collect()),
+                "T" => Move::Pass(
+                    value.strip_prefix('+').and_then(duration).unwrap_or_else(|| panic!("{}", at())),
+                ),
+                "KERNEL" => Move::Kernel { holds: value == "holds" },
+                "OWNER" => {
+                    let calls = value.split("; ").map(call).collect::<Option<_>>();
+                    Move::Owner(calls.unwrap_or_else(|| panic!("{}: unknown call", at())))
+                }
+                "CLOSE" => Move::Closes(if value == "reset" { Close::Reset } else { Close::Clean }),
+                _ => panic!("{}: unknown", at()),
+            };
+            dialogue.moves.push(step);
+        }
+    }
+    dialogues
+}
+
+/// The lines that a shorthand stands for.
+fn expand(line: &str, hello: Hello) -> Vec<&str> {
+    let open = |command, reply: &[&'static str]| {
+        let mut lines = vec!["S: 220 mx.test ESMTP", command];
+        lines.extend(reply);
+        lines.push("EVENT: greeting ok; hello ok; established; ready");
+        lines
+    };
+    match (line, hello) {
+        ("OPEN", Hello::Helo) => open("C: HELO client.test", &["S: 250 mx.test"]),
+        ("OPEN", Hello::Ehlo) => {
+            open("C: EHLO client.test", &["S: 250-mx.test", "S: 250-SIZE 1000", "S: 250 8BITMIME"])
+        }
+        ("OPEN pipelining", _) => open("C: EHLO client.test", &["S: 250-mx.test", "S: 250 PIPELINING"]),
+        ("LEAVE", _) => vec!["C: QUIT", "S: 221 bye", "EVENT: quit ok; ended", "CLOSE: clean"],
+        _ => vec![line],
+    }
+}
+
+/// A line as it goes over the wire; one that ends in `\` has no line end.
+fn wire_form(line: &str) -> Vec<u8> {
+    match line.strip_suffix('\\') {
+        Some(open) => open.as_bytes().to_vec(),
+        None => format!("{line}\r\n").into_bytes(),
+    }
+}
+
+fn duration(text: &str) -> Option<Duration> {
+    let digits = text.trim_end_matches(char::is_alphabetic);
+    let number: u64 = digits.parse().ok()?;
+    match &text[digits.len()..] {
+        "ms" => Some(Duration::from_millis(number)),
+        "s" => Some(Duration::from_secs(number)),
+        "m" => Some(Duration::from_secs(60 * number)),
+        _ => None,
+    }
+}
+
+fn call(text: &str) -> Option<Call> {
+    match text.split_once(' ') {
+        None if text == "abort" => Some(Call::Abort),
+        None if text == "finish" => Some(Call::Finish),
+        Some(("begin", word)) => mail(word, 9).map(Call::Begin),
+        _ => None,
+    }
+}
+
+/// `2`: a mail to two recipients, of one piece; `2x3`: of three pieces.
+fn mail(word: &str, number: u32) -> Option<Mail> {
+    let (recipients, pieces) = word.split_once('x').unwrap_or((word, "1"));
+    Some(Mail { number, recipients: recipients.parse().ok()?, pieces: pieces.parse().ok()? })
+}
+
+impl Dialogue {
+    fn script(&mut self, word: &str) -> Option<()> {
+        match word {
+            "helo" => self.hello = Hello::Helo,
+            "ehlo" => self.hello = Hello::Ehlo,
+            "off" => self.pipelining = Pipelining::Off,
+            "auto" => self.pipelining = Pipelining::Auto,
+            "full" => self.pipelining = Pipelining::Full,
+            "require" => self.pipelining = Pipelining::Require,
+            "close" => self.quit = Quit::Close,
+            "reset" => self.quit = Quit::Reset,
+            "rests" => self.owner.rests = true,
+            "declines" => self.owner.declines = true,
+            _ => return None,
+        }
+        Some(())
+    }
+}

@@ -1,0 +1,229 @@
+//! A client machine, its owner and a kernel under a virtual clock: what `net::drive` does, without a socket.
+//!
+//! It also holds the laws of the seam that every dialogue must keep, whatever the listener does.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use smtpress::smtp::client::{Client, Event};
+use smtpress::smtp::machine::{Close, Closed, Machine, Need};
+use smtpress::smtp::script::{Hello, Pipelining, Quit, Script, Timeouts};
+use smtpress::smtp::transaction::Content;
+
+/// More polls than any event can ask for.
+const BOUND: usize = 200;
+const PIECE: u64 = "piece 1\r\n".len() as u64;
+
+/// The one moment from which all virtual time counts.
+#[expect(clippy::disallowed_methods, reason = "an Instant has no other source; nothing depends on its value")]
+pub fn base() -> Instant {
+    static BASE: OnceLock<Instant> = OnceLock::new();
+    *BASE.get_or_init(Instant::now)
+}
+
+pub fn script(hello: Hello, pipelining: Pipelining, quit: Quit) -> Rc<Script> {
+    Rc::new(Script { hello, name: "client.test".into(), pipelining, quit, timeouts: Timeouts::default() })
+}
+
+/// Mail `number`: sender `m<number>`, recipients `r1`, `r2`, ..., content of pieces of one line each.
+#[derive(Clone, Copy, Debug)]
+pub struct Mail {
+    pub number: u32,
+    pub recipients: u32,
+    /// At most 9.
+    pub pieces: u64,
+}
+
+impl Content for Mail {
+    fn sender(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(format!("m{}@client.test", self.number).as_bytes());
+    }
+
+    fn recipients(&self) -> u32 {
+        self.recipients
+    }
+
+    fn recipient(&self, index: u32, out: &mut Vec<u8>) {
+        assert!(index < self.recipients, "recipient {index} of {}", self.recipients);
+        out.extend_from_slice(format!("r{}@mx.test", index + 1).as_bytes());
+    }
+
+    fn size(&self) -> u64 {
+        self.pieces * PIECE
+    }
+
+    fn body(&self, offset: u64, out: &mut Vec<u8>) -> u64 {
+        assert!(offset == 0 || offset < self.size(), "the content was complete");
+        let mut end = offset;
+        if offset < self.size() {
+            out.extend_from_slice(format!("piece {}\r\n", offset / PIECE + 1).as_bytes());
+            end += PIECE;
+        }
+        if end == self.size() {
+            out.extend_from_slice(b".\r\n");
+        }
+        end
+    }
+}
+
+/// What the owner does when it hears `Ready`.
+#[derive(Clone, Debug, Default)]
+pub struct Owner {
+    /// What it has to send.
+    pub mails: VecDeque<Mail>,
+    /// It does not answer an early `Ready`.
+    pub declines: bool,
+    /// When it has nothing to send it lets the session rest instead of finishing it.
+    pub rests: bool,
+}
+
+pub struct Wire {
+    pub client: Client<Mail>,
+    pub owner: Owner,
+    pub now: Instant,
+    /// Each `Need::Write` as it came.
+    pub writes: Vec<Vec<u8>>,
+    pub events: Vec<Event>,
+    pub closed: Option<Close>,
+    /// The kernel takes nothing.
+    pub holds: bool,
+    /// Transactions begun, and told as over.
+    pub begun: usize,
+    pub told: usize,
+    unwritten: bool,
+    until: Option<Instant>,
+    ended: bool,
+}
+
+impl Wire {
+    pub fn new(script: Rc<Script>, owner: Owner) -> Wire {
+        let mut wire = Wire {
+            client: Client::new(script, base()),
+            owner,
+            now: base(),
+            writes: Vec::new(),
+            events: Vec::new(),
+            closed: None,
+            holds: false,
+            begun: 0,
+            told: 0,
+            unwritten: false,
+            until: None,
+            ended: false,
+        };
+        wire.settle();
+        wire
+    }
+
+    /// Polls until the machine waits or closes.
+    pub fn settle(&mut self) {
+        for _ in 0..BOUND {
+            let mut out = Vec::new();
+            match self.client.poll(self.now, &mut out) {
+                Need::Emit(event) => {
+                    assert!(self.closed.is_none() && !self.ended, "told after the end: {event:?}");
+                    self.heed(&event);
+                    self.events.push(event);
+                }
+                Need::Write => {
+                    assert!(!out.is_empty(), "a write of nothing");
+                    assert!(self.closed.is_none(), "a write after the end");
+                    self.writes.push(out);
+                    self.unwritten = true;
+                    if !self.holds {
+                        self.written();
+                    }
+                }
+                Need::Secure => panic!("no TLS was asked for"),
+                Need::Read { until } => {
+                    assert!(self.closed.is_none(), "a read after the end");
+                    assert!(
+                        until.is_none_or(|until| until > self.now),
+                        "a deadline that is past: a busy loop"
+                    );
+                    self.until = until;
+                    return;
+                }
+                Need::Close(how) => {
+                    assert!(self.ended, "closed without Ended");
+                    assert_eq!(self.told, self.begun, "one Transaction for each begin");
+                    assert!(self.closed.is_none_or(|before| before == how), "closed in two ways");
+                    self.closed = Some(how);
+                    return;
+                }
+            }
+        }
+        panic!("polled {BOUND} times without Read or Close");
+    }
+
+    fn heed(&mut self, event: &Event) {
+        match event {
+            Event::Step { started, ended, .. } => {
+                assert!(started <= ended && *ended <= self.now, "times of {event:?}");
+            }
+            Event::Transaction { .. } => {
+                self.told += 1;
+                assert!(self.told <= self.begun, "more transactions told than begun");
+            }
+            Event::Ended { .. } => self.ended = true,
+            Event::Ready { early } => {
+                if *early && self.owner.declines {
+                    return;
+                }
+                match self.owner.mails.pop_front() {
+                    Some(mail) => self.begin(mail),
+                    None if !*early && !self.owner.rests => self.client.finish(),
+                    None => {}
+                }
+            }
+            Event::Established | Event::Begun(_) => {}
+        }
+    }
+
+    pub fn begin(&mut self, mail: Mail) {
+        self.begun += 1;
+        self.client.begin(mail);
+    }
+
+    /// All that was written is with the kernel.
+    pub fn written(&mut self) {
+        if std::mem::take(&mut self.unwritten) {
+            self.client.handle_written(self.now);
+        }
+    }
+
+    /// The last write is not with the kernel yet.
+    pub fn is_unread(&self) -> bool {
+        self.unwritten
+    }
+
+    /// These bytes come in one read.
+    pub fn receive(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() && self.closed.is_none() {
+            let taken = self.client.handle_input(self.now, bytes);
+            assert!(taken > 0, "a client takes what comes");
+            bytes = &bytes[taken..];
+            self.settle();
+        }
+    }
+
+    pub fn close(&mut self, how: Closed) {
+        self.client.handle_closed(self.now, how);
+        self.settle();
+    }
+
+    /// Time passes; deadlines are kept on the way.
+    pub fn pass(&mut self, time: Duration) {
+        let end = self.now + time;
+        while self.closed.is_none()
+            && let Some(due) = self.until.filter(|until| *until <= end)
+        {
+            self.now = due;
+            self.client.handle_timeout(due);
+            self.settle();
+        }
+        self.now = end;
+    }
+}
