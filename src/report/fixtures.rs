@@ -6,7 +6,16 @@ const MS: f64 = 1e6;
 
 /// Every fixture.
 pub fn all() -> Vec<RunResult> {
-    vec![accepted(), limit_bites(), invalid(), no_data(), interrupted(), several_phases(), searched()]
+    vec![
+        accepted(),
+        limit_bites(),
+        invalid(),
+        no_data(),
+        interrupted(),
+        several_phases(),
+        searched(),
+        empty(),
+    ]
 }
 
 /// 400 messages a second for a minute, all accepted.
@@ -152,7 +161,7 @@ pub fn limit_bites() -> RunResult {
         assertion(
             "response p99.99 < 2s",
             None,
-            "1,412 values, p99.99 needs 46,050",
+            "n/a (needs 46050, has 1412)",
             AssertionStatus::NoData,
             false,
         ),
@@ -188,10 +197,31 @@ pub fn invalid() -> RunResult {
     result
 }
 
-/// Nobody listened.
+/// So short that nothing was due.
 pub fn no_data() -> RunResult {
-    let mut result = accepted();
+    let mut result = empty();
     result.verdict = RunVerdict { status: VerdictStatus::NoData, exit_code: 4, aborted_by: None };
+    result.took_s = 2.01;
+    result.phases[0].window_s = 2.0;
+    result.ledger = None;
+    result.assertions = vec![
+        assertion(
+            "response p99 < 800ms",
+            Some("steady"),
+            "n/a (needs 459, has 0)",
+            AssertionStatus::NoData,
+            false,
+        ),
+        assertion("accepted > 0", None, "0", AssertionStatus::Fail, true),
+        assertion("shed == 0", None, "0", AssertionStatus::Pass, true),
+    ];
+    result
+}
+
+/// Nobody listened.
+pub fn refused() -> RunResult {
+    let mut result = accepted();
+    result.verdict = RunVerdict { status: VerdictStatus::Fail, exit_code: 99, aborted_by: None };
     let phase = &mut result.phases[0];
     *phase = Phase { accepted: 0, refused: 24_000, accepted_per_s: 0.0, ..phase.clone() };
     phase.sessions =
@@ -302,6 +332,23 @@ pub fn several_phases() -> RunResult {
         assertion("accepted > 0", None, "57,900", AssertionStatus::Pass, true),
         assertion("shed == 0", None, "1,200", AssertionStatus::Fail, true),
     ];
+    result
+}
+
+/// Stopped before anything was due.
+pub fn empty() -> RunResult {
+    let mut result = interrupted();
+    result.took_s = 0.0;
+    result.phases = vec![phase("steady", 0, 0.0)];
+    result.phases[0].offered_per_s = 0.0;
+    result.phases[0].started_per_s = 0.0;
+    result.phases[0].accepted_per_s = 0.0;
+    result.phases[0].sessions = Sessions::default();
+    result.metrics.clear();
+    result.conditions.clear();
+    result.assertions.clear();
+    result.generator = Generator::default();
+    result.ledger = Some(serde_json::json!({"messages": 0}));
     result
 }
 

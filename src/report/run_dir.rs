@@ -189,7 +189,7 @@ impl RunDir {
     /// Sees before the run that a file can be written here.
     fn try_out(&self) -> Result<(), RunDirError> {
         let written = temporary(&self.path).and_then(|mut file| {
-            file.write_all(&[0; TRIAL_BYTES])?;
+            file.as_file_mut().write_all(&[0; TRIAL_BYTES])?;
             file.as_file().sync_data()?;
             file.close()
         });
@@ -239,7 +239,7 @@ fn temporary(directory: &Path) -> io::Result<tempfile::NamedTempFile> {
 
 fn put(path: &Path, text: &str) -> Result<(), RunDirError> {
     let written = temporary(path.parent().unwrap_or(Path::new("."))).and_then(|mut file| {
-        file.write_all(text.as_bytes())?;
+        file.as_file_mut().write_all(text.as_bytes())?;
         file.persist(path).map_err(|error| error.error)?;
         Ok(())
     });

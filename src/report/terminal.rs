@@ -63,18 +63,16 @@ fn verdict(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
     };
     let sentence = format!("{} (exit code {})", sentence(result), result.verdict.exit_code);
     page.flow(0, 0, &[Span::new(word, tone), "  ".into(), Span::new(sentence, Tone::Strong)])?;
-    if status != VerdictStatus::NoData {
-        for (i, reason) in result.validity.reasons.iter().enumerate() {
-            match result.validity.explanations.get(i) {
-                Some(words) => page.paragraph(INDENT, &format!("{reason}: {words}"), Tone::Bad)?,
-                None => page.paragraph(INDENT, reason, Tone::Bad)?,
-            }
+    for (i, reason) in result.validity.reasons.iter().enumerate() {
+        match result.validity.explanations.get(i) {
+            Some(words) => page.paragraph(INDENT, &format!("{reason}: {words}"), Tone::Bad)?,
+            None => page.paragraph(INDENT, reason, Tone::Bad)?,
         }
     }
     if let Some(expr) = &result.verdict.aborted_by {
         page.paragraph(INDENT, &format!("stopped early, as the profile asks, by: {expr}"), Tone::Warning)?;
     }
-    if status == VerdictStatus::NoData {
+    if measured(result).all(|phase| phase.accepted == 0) {
         trouble::foremost(result, page)?;
     }
     let profile = &result.profile;
@@ -146,6 +144,11 @@ mod tests {
     }
 
     #[test]
+    fn refused() {
+        insta::assert_snapshot!(text(&fixtures::refused(), 80, false));
+    }
+
+    #[test]
     fn interrupted() {
         insta::assert_snapshot!(text(&fixtures::interrupted(), 80, false));
     }
@@ -158,6 +161,11 @@ mod tests {
     #[test]
     fn limits_and_capacity() {
         insta::assert_snapshot!(text(&fixtures::searched(), 80, false));
+    }
+
+    #[test]
+    fn nothing_at_all() {
+        insta::assert_snapshot!(text(&fixtures::empty(), 80, false));
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub fn duration(ns: f64) -> String {
 
 /// A length in seconds, as [`duration`], but whole ones without fraction: `60 s`.
 pub fn seconds(s: f64) -> String {
-    if (1.0..119.95).contains(&s) && s.fract() == 0.0 { format!("{s:.0} s") } else { duration(s * 1e9) }
+    if (0.0..119.95).contains(&s) && s.fract() == 0.0 { format!("{s:.0} s") } else { duration(s * 1e9) }
 }
 
 /// A whole number with thousands separators.
@@ -199,6 +199,8 @@ mod tests {
 
     #[test]
     fn counts_rates_and_bytes() {
+        let lengths = [0.0, 60.0, 12.34, 0.5, 150.0].map(seconds);
+        assert_eq!(lengths, ["0 s", "60 s", "12.3 s", "500 ms", "2 min 30 s"]);
         assert_eq!(
             [0, 999, 1000, 24_000, 1_234_567].map(count),
             ["0", "999", "1,000", "24,000", "1,234,567"]

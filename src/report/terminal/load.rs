@@ -66,6 +66,9 @@ pub fn schedule(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
 /// What a phase opened and moved.
 fn traffic(phase: &Phase, several: bool, page: &mut Page<'_>) -> io::Result<()> {
     let sessions = &phase.sessions;
+    if sessions.opened == 0 {
+        return Ok(());
+    }
     let mut facts = vec![words::counted(sessions.opened, "connection")];
     for (count, what) in [
         (sessions.refused, "refused"),

@@ -77,6 +77,9 @@ pub fn ledger(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
     let Some(ledger) = &result.ledger else { return Ok(()) };
     let mut facts = Vec::new();
     facts_of(ledger, "", &mut facts);
+    if facts.is_empty() {
+        facts.push("nothing came".to_owned());
+    }
     let mut spans = vec![Span::from(format!("the listener says: {}", facts.join(", ")))];
     if let Some(delivered) = ledger.get("messages").and_then(serde_json::Value::as_u64) {
         let sum = |of: fn(&Phase) -> u64| result.phases.iter().map(of).sum::<u64>();
