@@ -6,6 +6,9 @@
 
 use std::time::Duration;
 
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
 use crate::collector::expect::{Expect, UserRule};
 use crate::load;
 use crate::mail;
@@ -56,6 +59,49 @@ pub enum Messages {
     },
     /// One of these, by weight.
     Weighted(Vec<(u32, f64)>),
+}
+
+impl Messages {
+    /// The number of messages of session `serial`, by seed; `u64::MAX`: as many as there are.
+    pub fn draw(&self, seed: u64, serial: u64) -> u64 {
+        let random = || {
+            let mut random = ChaCha8Rng::seed_from_u64(seed ^ 0x6d65_7373_6167_6573);
+            random.set_stream(serial);
+            random.next_u64()
+        };
+        match self {
+            Messages::Unlimited => u64::MAX,
+            Messages::Fixed(n) => u64::from(*n),
+            Messages::Uniform { min, max } => {
+                let width = u128::from(max.saturating_sub(*min)) + 1;
+                let drawn = (u128::from(random()) * width) >> 64;
+                u64::from(*min) + u64::try_from(drawn).unwrap_or(0)
+            }
+            Messages::Weighted(choices) => {
+                let total: f64 = choices.iter().map(|(_, weight)| weight).sum();
+                // 53 bits: every value is exact in a double.
+                let mut left = (random() >> 11) as f64 / (1u64 << 53) as f64 * total;
+                let drawn = choices.iter().find(|(_, weight)| {
+                    left -= weight;
+                    left < 0.0
+                });
+                drawn.or(choices.last()).map_or(1, |(n, _)| u64::from(*n))
+            }
+        }
+    }
+
+    /// The most messages of a session that is an arrival itself; at least 1. Message i of arrival n has the number
+    /// n times this plus i.
+    pub fn most(&self) -> u64 {
+        match self {
+            Messages::Unlimited => 1,
+            Messages::Fixed(n) => u64::from(*n).max(1),
+            Messages::Uniform { max, .. } => u64::from(*max).max(1),
+            Messages::Weighted(choices) => {
+                choices.iter().map(|(n, _)| u64::from(*n)).max().unwrap_or(1).max(1)
+            }
+        }
+    }
 }
 
 /// A named part of the run.
@@ -110,4 +156,23 @@ pub struct Plan {
     pub threads: u32,
     /// Which part of the whole load this process carries.
     pub shard: load::Shard,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_of_a_session_follow_from_seed_and_number() {
+        let drawn = |messages: &Messages| (0..8).map(|serial| messages.draw(42, serial)).collect::<Vec<_>>();
+        let uniform = Messages::Uniform { min: 1, max: 10 };
+        assert_eq!(drawn(&uniform), drawn(&uniform));
+        assert!((0..1000).all(|serial| (1..=10).contains(&uniform.draw(7, serial))));
+        let hit: std::collections::BTreeSet<u64> = (0..1000).map(|serial| uniform.draw(7, serial)).collect();
+        assert_eq!(hit.len(), 10);
+        let weighted = Messages::Weighted(vec![(1, 3.0), (50, 1.0)]);
+        let ones = (0..4000).filter(|serial| weighted.draw(7, *serial) == 1).count();
+        assert!((2850..3150).contains(&ones), "{ones}");
+        assert_eq!((weighted.most(), Messages::Fixed(0).most()), (50, 1));
+    }
 }

@@ -3,8 +3,18 @@
 //! The names of reply conditions are those of the shared taxonomy; `transport` and `generator` hold what is no reply.
 //! How a reply is read into one of them is the business of `condition::classify`.
 
+mod classify;
+mod rules;
+mod text;
+mod words;
+
+#[cfg(test)]
+mod accuracy;
+
 use std::fmt;
 use std::str::FromStr;
+
+pub use classify::{Classifier, classify};
 
 /// The families of conditions; a classifier that misses the name may still hit the group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -5,7 +5,9 @@ pub mod expect;
 pub mod histogram;
 pub mod metric;
 pub mod outcome;
+pub mod recorder;
 pub mod snapshot;
+pub mod summary;
 pub mod tally;
 
 pub use condition::Condition;

@@ -1,6 +1,29 @@
 //! When: which arrival is due at which moment. Pure arithmetic, without clock, threads or protocol.
+//!
+//! [`Schedule`] answers for a shard of a run: its next [`Arrival`], and how many sessions it may have. [`fingerprint`]
+//! names a whole schedule, [`expected_arrivals`] counts a phase without walking it.
+//!
+//! # Decisions
+//! - Every open model is one step in event space and one inverse: the place of an arrival follows from its number (or, for
+//!   a Poisson process, from the sum of the exponentials up to it), never from the arrival before. Nothing drifts.
+//! - Only `+ - * /` and `sqrt` of IEEE 754 are used, and a logarithm of our own made of them: the same seed gives the same
+//!   nanoseconds on any machine.
+//! - Times are whole nanoseconds in 64 bits: 584 years, which also stands for "never".
+
+mod arrival;
+mod curve;
+mod fingerprint;
+mod random;
+mod schedule;
+mod shard;
 
 use std::time::Duration;
+
+pub use arrival::{Arrival, Due, PHASE_STRIDE, expected_arrivals};
+pub use curve::Curve;
+pub use fingerprint::{FINGERPRINTED_ARRIVALS, fingerprint};
+pub use schedule::Schedule;
+pub use shard::Shard;
 
 /// How the events of a rate are spaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,14 +32,6 @@ pub enum Spacing {
     Uniform,
     /// As a Poisson process: the areas between events are exponential with mean 1.
     Poisson,
-}
-
-/// A quantity over time: straight lines between points, constant before the first and after the last.
-/// Two points at the same time make a step. Times are offsets from the phase's start.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Curve {
-    /// (offset, value), offsets not decreasing, values finite and not negative; at least one.
-    pub points: Vec<(Duration, f64)>,
 }
 
 /// How long a closed session thinks before its next arrival: uniformly between the two, drawn by seed and sequence number.
@@ -38,7 +53,7 @@ pub enum Load {
         /// How they are spaced.
         spacing: Spacing,
     },
-    /// Open: `size` arrivals at once, at 0, `every`, 2 `every`, ...
+    /// Open: `size` arrivals at once, at 0, `every`, 2 `every`, ... If `every` is zero, one burst.
     Burst {
         /// Arrivals in a burst.
         size: u64,
@@ -79,11 +94,7 @@ pub struct Phase {
     pub length: Option<Duration>,
 }
 
-/// Part `index` of `of` equal parts of a load: arrival n belongs to shard n mod `of`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shard {
-    /// From 0.
-    pub index: u32,
-    /// At least 1.
-    pub of: u32,
+/// A length in whole nanoseconds; what does not fit in 64 bits is as good as never (`u64::MAX`).
+fn nanos(length: Duration) -> u64 {
+    u64::try_from(length.as_nanos()).unwrap_or(u64::MAX)
 }

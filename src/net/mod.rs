@@ -1,5 +1,7 @@
 //! The wire: names, connections and the one loop that moves bytes for a machine.
 
+pub mod dial;
 pub mod drive;
+pub mod listen;
 pub mod stream;
 pub mod target;

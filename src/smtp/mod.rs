@@ -4,10 +4,13 @@
 
 pub mod client;
 pub mod command;
+pub mod content;
 pub mod hello;
 pub mod machine;
 pub mod reply;
+pub mod request;
 pub mod script;
+pub mod server;
 pub mod step;
 pub mod transaction;
 

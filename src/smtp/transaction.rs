@@ -1,16 +1,21 @@
-//! The seam between a session and what it sends.
+//! What a transaction carries, as the client machine asks for it. Who makes it (`mail`) stands elsewhere.
 
 /// The content of one transaction, rendered on demand into the driver's buffer; no allocation per message.
 pub trait Content {
-    /// Appends the reverse path's mailbox, without `<>`.
+    /// Appends the reverse path's mailbox, without the angle brackets; nothing for the null reverse path (RFC 5321 4.5.5).
     fn sender(&self, out: &mut Vec<u8>);
-    /// The number of recipients, at least 1.
+
+    /// How many recipients there are.
     fn recipients(&self) -> u32;
-    /// Appends the mailbox of recipient `index` (from 0), without `<>`.
+
+    /// Appends the mailbox of recipient `index` (from 0), without the angle brackets.
     fn recipient(&self, index: u32, out: &mut Vec<u8>);
-    /// Octets of the content before dot stuffing, without the final dot.
+
+    /// Octets of the content before dot stuffing, without the final dot: what `SIZE=` declares (RFC 1870).
     fn size(&self) -> u64;
-    /// Appends the next piece from `offset` of the unstuffed content, dot-stuffed, at most about 64 KiB; returns the new
-    /// offset. When that reaches [`Content::size`], the end of data (`.\r\n`) is appended too; content ends in CRLF.
+
+    /// Appends the next piece from `offset` of the unstuffed content, dot-stuffed (RFC 5321 4.5.2), at most about 64 KiB.
+    /// Returns the new offset; when it reaches [`size`](Content::size), the end of data, `.` CRLF, is appended too
+    /// (the content ends in CRLF).
     fn body(&self, offset: u64, out: &mut Vec<u8>) -> u64;
 }

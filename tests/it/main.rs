@@ -1,5 +1,13 @@
-//! The integration tests, one binary.
+//! The integration tests: the crate from outside, and the shape of its source.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "in a test what fails must end it, also in the functions that tests share"
+)]
+
+mod architecture;
 mod client_laws;
 mod dialogues;
+mod listener;
+mod runs;
 mod virtual_wire;

@@ -1,0 +1,151 @@
+//! The engine: asks the rules what a reply says and, when its words say nothing, its codes and its step.
+//!
+//! The rules are data in `rules`, the vocabulary in `words`; nothing here names a server.
+
+use super::Condition;
+use super::rules::{RULES, Rule};
+use super::words::{Meaning, Set};
+use crate::collector::expect::UserRule;
+use crate::smtp::{Reply, Step};
+
+/// Names the condition of a reply that is a failure, or does not fit its step, by the built-in rules.
+///
+/// Text first, then the enhanced code, the code and the step (`None`: not known). `closed` says whether the peer closed the
+/// connection with the reply. It never fails: what cannot be told is `deferred-unspecified`, `rejected-unspecified` or,
+/// for a 2yz or 3yz, `unexpected-reply`.
+pub fn classify(step: Option<Step>, reply: &Reply, closed: bool) -> Condition {
+    let meaning = Meaning::of(reply);
+    let positive = matches!(reply.class(), 2 | 3);
+    by_words(&meaning.own, reply)
+        .or_else(|| by_words(&meaning.quoted, reply))
+        .filter(|_| !positive || sounds_like_failure(&meaning))
+        .unwrap_or_else(|| by_code(step, reply, closed))
+}
+
+/// The built-in rules with the user's own in front.
+#[derive(Clone, Debug, Default)]
+pub struct Classifier {
+    user: Vec<UserRule>,
+}
+
+impl Classifier {
+    /// A classifier that asks these rules first, in their order.
+    pub fn new(user: Vec<UserRule>) -> Classifier {
+        Classifier { user }
+    }
+
+    /// Names the condition of a reply; see [`classify`].
+    pub fn classify(&self, step: Option<Step>, reply: &Reply, closed: bool) -> Condition {
+        let mut wire = None;
+        let mut holds = |rule: &UserRule| {
+            rule.code.is_none_or(|code| code == reply.code)
+                && rule.step.is_none_or(|wanted| Some(wanted) == step)
+                && rule
+                    .pattern
+                    .as_ref()
+                    .is_none_or(|p| p.is_match(wire.get_or_insert_with(|| reply.to_string())))
+        };
+        match self.user.iter().find(|rule| holds(rule)) {
+            Some(rule) => rule.condition,
+            None => classify(step, reply, closed),
+        }
+    }
+}
+
+impl Rule {
+    fn holds(&self, sentence: Set, reply: &Reply) -> bool {
+        !sentence.meets(self.none)
+            && self.all.iter().all(|&set| sentence.meets(set))
+            && (self.codes.is_empty() || self.codes.iter().any(|&c| c == reply.code || c == reply.class()))
+            && (self.subjects.is_empty()
+                || reply.enhanced.and_then(|e| e.subject).is_some_and(|s| self.subjects.contains(&s)))
+    }
+}
+
+/// The first rule that holds for one of the sentences, else for all of them together.
+fn by_words(sentences: &[Set], reply: &Reply) -> Option<Condition> {
+    let all = sentences.iter().fold(Set::NONE, |all, &s| all.or(s));
+    RULES
+        .iter()
+        .find(|rule| sentences.iter().any(|&s| rule.holds(s, reply)))
+        .or_else(|| RULES.iter().find(|rule| rule.holds(all, reply)))
+        .map(|rule| rule.condition)
+}
+
+/// Whether a 2yz or 3yz reply is a refusal in disguise ("221 2.7.0 Error: I can break rules, too").
+fn sounds_like_failure(meaning: &Meaning) -> bool {
+    use super::words::{EXCESS, MANY, PIPELINE, TIMEOUT};
+    meaning.own.iter().any(|s| s.meets(MANY.or(EXCESS).or(PIPELINE).or(TIMEOUT)))
+}
+
+/// What the codes alone say.
+fn by_code(step: Option<Step>, reply: &Reply, closed: bool) -> Condition {
+    if reply.class() < 4 {
+        return Condition::UnexpectedReply;
+    }
+    by_enhanced(reply, step).or_else(|| by_reply_code(reply.code, step)).unwrap_or(match reply.class() {
+        4 if closed && step == Some(Step::Greeting) => Condition::ServiceUnavailable,
+        4 => Condition::DeferredUnspecified,
+        5 => Condition::RejectedUnspecified,
+        _ => Condition::UnexpectedReply,
+    })
+}
+
+/// RFC 3463 and its registry, where a code has one meaning.
+fn by_enhanced(reply: &Reply, step: Option<Step>) -> Option<Condition> {
+    let enhanced = reply.enhanced?;
+    let permanent = reply.class() == 5;
+    Some(match (enhanced.subject?, enhanced.detail?) {
+        (1, 1 | 2 | 6) => Condition::UnknownUser,
+        (1, 3 | 7) => Condition::SyntaxError,
+        (1, 8) => Condition::DnsPolicyRejected,
+        (1, 10) => Condition::HostNotAcceptingMail,
+        (2, 1) => Condition::MailboxUnavailable,
+        (2, 2) => Condition::MailboxFull,
+        (2, 3) | (3, 4) => Condition::MessageSizeExceeded,
+        (3, 1) => Condition::InsufficientStorage,
+        (3, 2) => Condition::ServiceUnavailable,
+        (3, 0 | 5) if permanent => Condition::ServerError,
+        (3, 0 | 5) | (4, 0 | 3) => Condition::TemporarySystemError,
+        (4, 2) => Condition::IdleTimeout,
+        (4, 5) => Condition::ResourceLow,
+        (4, 6) => Condition::TooManyHops,
+        (5, 1) if reply.code == 503 => Condition::BadSequence,
+        (5, 1) if permanent => Condition::UnrecognizedCommand,
+        (5, 2) if permanent => Condition::SyntaxError,
+        (5, 3) => Condition::TooManyRecipients,
+        (5, 4) if permanent => Condition::UnsupportedParameter,
+        (6, _) if permanent => Condition::ContentRejected,
+        (7, 8) => Condition::AuthFailed,
+        (7, 10 | 11) => Condition::EncryptionRequired,
+        (7, 20..=24 | 26) => Condition::SenderAuthFailed,
+        (7, 25) => Condition::DnsPolicyRejected,
+        (7, 28) => Condition::RateLimited,
+        (7, 1) if permanent && step != Some(Step::Auth) => Condition::PolicyRejected,
+        _ => return None,
+    })
+}
+
+/// RFC 5321 and 4954, where a code has one meaning at its step.
+fn by_reply_code(code: u16, step: Option<Step>) -> Option<Condition> {
+    Some(match (code, step) {
+        (421, _) => Condition::ServiceUnavailable,
+        (452, Some(Step::Rcpt)) => Condition::TooManyRecipients,
+        (452, _) => Condition::InsufficientStorage,
+        (454, Some(Step::Starttls)) => Condition::TlsUnavailable,
+        (454, Some(Step::Auth)) => Condition::AuthTemporaryFailure,
+        (500 | 502, _) => Condition::UnrecognizedCommand,
+        (501, _) => Condition::SyntaxError,
+        (503, _) => Condition::BadSequence,
+        (455 | 504 | 555, _) => Condition::UnsupportedParameter,
+        (530, _) => Condition::AuthRequired,
+        (535, _) => Condition::AuthFailed,
+        (523 | 524 | 538, _) => Condition::EncryptionRequired,
+        (521 | 556, Some(Step::Rcpt)) | (556, _) => Condition::HostNotAcceptingMail,
+        (550 | 551 | 553, Some(Step::Rcpt)) => Condition::UnknownUser,
+        (550, Some(_)) => Condition::PolicyRejected,
+        (552, Some(Step::Rcpt)) => Condition::MailboxFull,
+        (552, _) => Condition::MessageSizeExceeded,
+        _ => return None,
+    })
+}

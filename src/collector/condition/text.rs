@@ -1,0 +1,264 @@
+//! From a reply to words: what carries meaning is kept and brought to one form, what names a place or a thing is taken out.
+//!
+//! It knows English (and a little of mail), not conditions; `words` holds the vocabulary, `classify` reads the result.
+//!
+//! # Decisions
+//! - Host names, addresses, URLs and identifiers become a *kind* (`anip`, `ahost`, `anaddr`) or nothing: a host called
+//!   `queue-full.example` must not look like a full queue, while "from 192.0.2.10" does say "from your address".
+//! - A light stemmer folds endings and spellings. It need not be right, only the same for the vocabulary and the reply.
+
+use crate::smtp::Reply;
+
+/// The most words read of one reply: 64 KiB of prose would say no more than its beginning.
+const MAX_WORDS: usize = 400;
+
+/// What the reader meets in a reply, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Item<'a> {
+    /// A word, stemmed.
+    Word(&'a str),
+    /// The end of a sentence.
+    Stop,
+    /// From here on another host is quoted ("host X said: ...").
+    Quote,
+}
+
+/// Public names that tell what a refusal is about, wherever they stand in a host name or URL.
+const TELLING_NAMES: &[(&str, &str)] = &[
+    ("spamhaus", "spamhaus"),
+    ("spamcop", "spamcop"),
+    ("barracudacentral", "spamhaus"),
+    ("sorbs.net", "spamhaus"),
+    ("uceprotect", "spamhaus"),
+    ("abuseat", "spamhaus"),
+    ("spamrats", "spamhaus"),
+    ("mailspike", "spamhaus"),
+    ("senderscore", "spamhaus"),
+    ("dnsbl", "dnsbl"),
+    ("openspf", "spf"),
+    ("smtplf", "smtplf"),
+];
+
+/// Hands every item of the reply to `take`.
+pub(super) fn read(reply: &Reply, mut take: impl FnMut(Item<'_>)) {
+    let mut scratch = String::with_capacity(64);
+    let mut words = 0;
+    for (at, line) in reply.lines.iter().enumerate() {
+        let line = without_enhanced(line);
+        let mut first = at == 0 || reply.lines.len() == at + 1;
+        let mut chunks = line.split([' ', '\t', ',', '"', '|']).filter(|c| !c.is_empty()).peekable();
+        while let Some(chunk) = chunks.next() {
+            if words >= MAX_WORDS {
+                return;
+            }
+            words += 1;
+            let next = chunks.peek().copied();
+            read_chunk(chunk, first, next, reply.code, &mut scratch, &mut take);
+            // Host names come first, alone or after a tag; anything else ends the search for them.
+            first &= chunk.ends_with(':') && !chunk.contains('.');
+        }
+    }
+}
+
+/// The line without the enhanced code at its start.
+fn without_enhanced(line: &str) -> &str {
+    let trimmed = line.trim_start();
+    let code = trimmed.strip_prefix('#').unwrap_or(trimmed);
+    let length = code.find(|c: char| !(c.is_ascii_digit() || c == '.' || c == 'x')).unwrap_or(code.len());
+    match code[..length].matches('.').count() {
+        2 | 3 if code.starts_with(['2', '4', '5']) && code[1..].starts_with('.') => &code[length..],
+        _ => trimmed,
+    }
+}
+
+/// One blank-separated piece.
+fn read_chunk(
+    chunk: &str,
+    first: bool,
+    next: Option<&str>,
+    code: u16,
+    scratch: &mut String,
+    take: &mut impl FnMut(Item<'_>),
+) {
+    let open = ['(', '[', '{', '\'', '<', '*', '`'];
+    let close = [')', ']', '}', '\'', '>', '*', '`', '.', ':', ';', '!', '?'];
+    let core = chunk.trim_start_matches(open).trim_end_matches(close);
+    let tail = &chunk[chunk.trim_end_matches(close).len()..];
+    let ends = tail.contains(['.', '!', '?', ';']) && !matches!(core, "e.g" | "i.e" | "no" | "No");
+    let word = |take: &mut dyn FnMut(Item<'_>), text: &str| take(Item::Word(text));
+
+    if is_label(core) && tail.starts_with(':') {
+        // "Error:" in front says no more than the code did.
+    } else if core.contains("://") || core.starts_with("www.") || core.starts_with("http") && core.len() > 8 {
+        telling(core, scratch, take);
+    } else if chunk.starts_with('<') && tail.starts_with(">:") && !is_line_end(core) {
+        // Postfix: "<subject>: text".
+        word(take, if core.contains('@') { "anaddr" } else { "asubj" });
+    } else if core.contains('@') {
+        word(take, "anaddr");
+    } else if is_address(core) {
+        word(take, "anip");
+    } else if is_host(core) {
+        if !first {
+            telling(core, scratch, take);
+            word(take, "ahost");
+        }
+    } else if matches!(core, "said" | "responded" | "replied" | "says") && tail.starts_with(':')
+        || matches!(core, "said" | "responded" | "says")
+            && next.is_some_and(|n| n.as_bytes()[0].is_ascii_digit())
+    {
+        take(Item::Quote);
+        return;
+    } else {
+        let bracketed = chunk.starts_with(['(', '[']) && tail.contains([')', ']']);
+        if !(bracketed
+            && core.bytes().any(|b| b.is_ascii_digit())
+            && core.bytes().any(|b| b.is_ascii_alphabetic()))
+        {
+            split_words(core, code, scratch, take);
+        }
+    }
+    if ends {
+        take(Item::Stop);
+    }
+}
+
+/// A tag that only says that what follows is an error.
+fn is_label(core: &str) -> bool {
+    ["error", "err", "sorry", "warning", "smtp", "esmtp"].iter().any(|label| core.eq_ignore_ascii_case(label))
+}
+
+/// Whether the text names a line ending, as in `bare <LF>`.
+fn is_line_end(core: &str) -> bool {
+    ["cr", "lf", "crlf", "cr/lf", "cr><lf", "crlf>.<crlf"].iter().any(|end| core.eq_ignore_ascii_case(end))
+}
+
+/// An IPv4 or IPv6 address, a network, or `client.example.net[192.0.2.10]`.
+fn is_address(core: &str) -> bool {
+    let core = core.rsplit('[').next().unwrap_or(core);
+    let core = core.strip_prefix("IPv6:").unwrap_or(core);
+    let v4 = core.matches('.').count() == 3
+        && core.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'/' | b':' | b'*' | b'x'));
+    let v6 = core.matches(':').count() >= 2
+        && core.bytes().all(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.' | b'/'));
+    v4 || v6
+}
+
+/// Something dotted that is no end of a sentence: a host, a version, a file, an enhanced code.
+fn is_host(core: &str) -> bool {
+    let bytes = core.as_bytes();
+    let Some(dot) = core.find('.') else { return false };
+    let tls =
+        core.len() > 3 && (core[..3].eq_ignore_ascii_case("tls") || core[..3].eq_ignore_ascii_case("ssl"));
+    let sentence = dot > 0
+        && bytes[dot - 1].is_ascii_lowercase()
+        && bytes.get(dot + 1).is_some_and(|b| b.is_ascii_uppercase())
+        && bytes.get(dot + 2).is_none_or(|b| b.is_ascii_lowercase());
+    !tls && !sentence && bytes.get(dot + 1).is_some_and(|b| b.is_ascii_alphanumeric())
+}
+
+/// The words of [`TELLING_NAMES`] within a host name or URL.
+fn telling(core: &str, scratch: &mut String, take: &mut impl FnMut(Item<'_>)) {
+    scratch.clear();
+    scratch.extend(core.chars().map(|c| c.to_ascii_lowercase()));
+    for (name, word) in TELLING_NAMES {
+        if scratch.contains(name) {
+            take(Item::Word(word));
+            return;
+        }
+    }
+}
+
+/// Cuts at everything that is no letter or digit, at `camelCase`, and between a number and its unit.
+fn split_words(core: &str, code: u16, scratch: &mut String, take: &mut impl FnMut(Item<'_>)) {
+    scratch.clear();
+    let mut last = ' ';
+    let mut lower_run = 0;
+    let mut upper = true;
+    for c in core.chars() {
+        if matches!(c, '\'' | '’' | '`') {
+            continue;
+        }
+        let camel = c.is_ascii_uppercase() && lower_run >= 2;
+        let unit =
+            last.is_ascii_digit() && c.is_ascii_alphabetic() && scratch.bytes().all(|b| b.is_ascii_digit());
+        if !c.is_alphanumeric() || camel || unit {
+            // "e-mail" is one word; a full stop inside is a sentence's.
+            if !(c == '-' && scratch == "e") {
+                flush(scratch, upper, code, take);
+                upper = true;
+            }
+            if c == '.' {
+                take(Item::Stop);
+            }
+        }
+        if c.is_alphanumeric() {
+            upper &= c.is_ascii_uppercase();
+            scratch.push(c.to_ascii_lowercase());
+        }
+        lower_run = if c.is_ascii_lowercase() { lower_run + 1 } else { 0 };
+        last = c;
+    }
+    flush(scratch, upper, code, take);
+}
+
+fn flush(scratch: &mut String, upper: bool, code: u16, take: &mut impl FnMut(Item<'_>)) {
+    if scratch.is_empty() {
+        return;
+    }
+    if scratch.bytes().all(|b| b.is_ascii_digit()) {
+        take(Item::Word(match scratch.as_str() {
+            "24" => "24",
+            _ if scratch.parse() == Ok(code) => "codnum",
+            _ => "0",
+        }));
+    } else if upper && matches!(scratch.as_str(), "mail" | "data" | "auth") {
+        // The command, not the thing.
+        scratch.push_str("cmd");
+        take(Item::Word(scratch));
+    } else {
+        stem(scratch);
+        take(Item::Word(scratch));
+    }
+    scratch.clear();
+}
+
+/// Folds endings: "exceeded", "exceeds", "exceeding" to "exceed"; "authorisation" and "authorized" to "authoriz".
+pub(super) fn stem(word: &mut String) {
+    if word.len() < 4 || !word.is_ascii() {
+        return;
+    }
+    if word.ends_with("ies") || word.ends_with("ied") {
+        word.truncate(word.len() - 3);
+        word.push('y');
+    } else if word.ends_with('s') && !["ss", "us", "is"].iter().any(|end| word.ends_with(end)) {
+        word.truncate(word.len() - 1);
+    }
+    for end in ["ation", "ing", "ed", "ion"] {
+        if word.len() >= end.len() + 3 && word.ends_with(end) && !word.ends_with("eed") {
+            word.truncate(word.len() - end.len());
+            if end == "ation" {
+                word.push_str("at");
+            }
+            break;
+        }
+    }
+    if word.len() > 4 && word.ends_with("at") && word.contains("iz") || word.ends_with("isat") {
+        word.truncate(word.len() - 2);
+    }
+    if word.len() > 3 && word.ends_with('e') {
+        word.truncate(word.len() - 1);
+    }
+    if word.len() > 4 && word.ends_with("is") {
+        word.truncate(word.len() - 1);
+        word.push('z');
+    }
+    let bytes = word.as_bytes();
+    if let [.., a, b] = bytes
+        && a == b
+        && word.len() > 3
+        && !matches!(b, b'l' | b's' | b'e' | b'o')
+    {
+        word.truncate(word.len() - 1);
+    }
+}

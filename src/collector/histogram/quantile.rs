@@ -1,0 +1,301 @@
+//! Percentiles: by rank, with an interval, with values of which only a lower bound is known, or not at all.
+//!
+//! # Decisions
+//! - A percentile is the value of rank ceil(q n) (nearest rank), reported as the greatest value of its bucket, as every
+//!   reader of HdrHistogram files does, never outside the exact minimum and maximum.
+//! - It is given only when the sample reaches it: n so large that with 99 % a value lies beyond it (M18).
+//! - The interval runs between two order statistics whose ranks enclose the true percentile with 99 % (M19), whatever the
+//!   shape of the distribution. Where no rank is high or low enough, maximum or minimum stand in.
+//! - A censored value ("still waiting after t") is counted at t. The percentile so found cannot be above the true one, and
+//!   is the true one if it lies below every censored value; otherwise it is "at least" (M12).
+
+use super::Hist;
+
+/// How far a percentile can be trusted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// It is the percentile.
+    Exact,
+    /// The percentile is this or more: arrivals without an end lie among the values below it.
+    AtLeast,
+    /// Too few values; the numbers beside it are 0.
+    NotAvailable,
+}
+
+impl Status {
+    /// The status's name in JSON and text.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Status::Exact => "exact",
+            Status::AtLeast => "at-least",
+            Status::NotAvailable => "n/a",
+        }
+    }
+}
+
+/// One percentile.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Quantile {
+    /// Which, above 0 and below 1.
+    pub q: f64,
+    /// Its value in nanoseconds.
+    pub value_ns: u64,
+    /// The lower end of its 99 % interval.
+    pub low_ns: u64,
+    /// The upper end of its 99 % interval.
+    pub high_ns: u64,
+    /// How far it can be trusted.
+    pub status: Status,
+}
+
+/// The least number of values for which the percentile is given: ceil(ln 0.01 / ln q) (M18).
+pub fn needed(q: f64) -> u64 {
+    (0.01_f64.ln() / q.ln()).ceil() as u64
+}
+
+impl Hist {
+    /// The percentiles of these values.
+    pub fn quantiles(&self, qs: &[f64]) -> Vec<Quantile> {
+        read(self, u64::MAX, qs)
+    }
+
+    /// The percentiles of these values together with `censored` ones, whose true values are greater than recorded.
+    pub fn quantiles_censored(&self, censored: &Hist, qs: &[f64]) -> Vec<Quantile> {
+        if censored.is_empty() {
+            return self.quantiles(qs);
+        }
+        let mut pooled = self.clone();
+        pooled.merge(censored);
+        read(&pooled, censored.min_ns(), qs)
+    }
+
+    /// The value of this rank, from 1 for the least; 0 without values.
+    pub fn at_rank(&self, rank: u64) -> u64 {
+        Ranked::new(self).at(rank)
+    }
+}
+
+/// The rank of a percentile among `n` values: ceil(q n), between 1 and n.
+pub fn rank(q: f64, n: u64) -> u64 {
+    // q n of a whole product may stand a rounding error above it; without the correction 0.07 of 100 would be rank 8.
+    let exact = q * n as f64 * (1.0 - 4.0 * f64::EPSILON);
+    (exact.ceil() as u64).clamp(1, n.max(1))
+}
+
+fn read(hist: &Hist, censored_from: u64, qs: &[f64]) -> Vec<Quantile> {
+    let n = hist.count();
+    let ranked = Ranked::new(hist);
+    qs.iter()
+        .map(|&q| {
+            if n < needed(q) {
+                return Quantile { q, value_ns: 0, low_ns: 0, high_ns: 0, status: Status::NotAvailable };
+            }
+            let value_ns = ranked.at(rank(q, n));
+            let (low, high) = interval(n, q);
+            let status = if censored_from <= value_ns { Status::AtLeast } else { Status::Exact };
+            Quantile { q, value_ns, low_ns: ranked.at(low), high_ns: ranked.at(high), status }
+        })
+        .collect()
+}
+
+/// The values in order: (rank of the last of its bucket, greatest value of the bucket).
+struct Ranked<'a> {
+    steps: Vec<(u64, u64)>,
+    hist: &'a Hist,
+}
+
+impl Ranked<'_> {
+    fn new(hist: &Hist) -> Ranked<'_> {
+        let mut last = 0;
+        let steps = hist.buckets().map(|(value, count)| {
+            last += count;
+            (last, value)
+        });
+        Ranked { steps: steps.collect(), hist }
+    }
+
+    fn at(&self, rank: u64) -> u64 {
+        let at = self.steps.partition_point(|(last, _)| *last < rank);
+        match self.steps.get(at) {
+            Some((_, value)) => (*value).clamp(self.hist.min_ns(), self.hist.max_ns()),
+            None => self.hist.max_ns(),
+        }
+    }
+}
+
+/// The ranks whose values enclose the percentile with 99 %: the number of values below it is binomial(n, q).
+fn interval(n: u64, q: f64) -> (u64, u64) {
+    const TAIL: f64 = 0.005;
+    const Z: f64 = 2.575_829_303_548_901;
+    let (mean, variance) = (n as f64 * q, n as f64 * q * (1.0 - q));
+    if variance > 10_000.0 {
+        // The normal approximation is off by less than a rank here, and the sum below would be long.
+        let half = Z * variance.sqrt();
+        let (low, high) = ((mean - half).floor(), (mean + half).ceil() + 1.0);
+        return ((low as u64).max(1), (high as u64).min(n));
+    }
+    let (first, weights) = binomial(n, q);
+    let total: f64 = weights.iter().sum();
+    let (mut low, mut high, mut below) = (1, n, 0.0);
+    for (k, weight) in (first..).zip(&weights) {
+        if below / total <= TAIL {
+            low = k.max(1);
+        }
+        below += weight;
+        if below / total >= 1.0 - TAIL {
+            high = (k + 1).min(n);
+            break;
+        }
+    }
+    (low, high)
+}
+
+/// Binomial probabilities up to a common factor: the first k that matters, and the weights from there on. Walking outwards
+/// from the mode needs neither factorials nor their logarithms.
+fn binomial(n: u64, q: f64) -> (u64, Vec<f64>) {
+    const NEGLIGIBLE: f64 = 1e-17;
+    let mode = (((n + 1) as f64 * q) as u64).min(n);
+    let odds = q / (1.0 - q);
+    let (mut first, mut weight, mut weights) = (mode, 1.0, vec![1.0]);
+    while first > 0 {
+        weight *= first as f64 / ((n - first + 1) as f64 * odds);
+        if weight < NEGLIGIBLE {
+            break;
+        }
+        first -= 1;
+        weights.push(weight);
+    }
+    weights.reverse();
+    weight = 1.0;
+    for k in mode..n {
+        weight *= (n - k) as f64 / (k + 1) as f64 * odds;
+        if weight < NEGLIGIBLE {
+            break;
+        }
+        weights.push(weight);
+    }
+    (first, weights)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rand::{RngExt, SeedableRng};
+
+    use super::*;
+
+    fn hist(values: impl IntoIterator<Item = u64>) -> Hist {
+        let mut hist = Hist::default();
+        values.into_iter().for_each(|ns| hist.record(ns));
+        hist
+    }
+
+    #[test]
+    fn m18_names_how_many_values_a_percentile_needs() {
+        let table = [(0.5, 7), (0.9, 44), (0.95, 90), (0.99, 459), (0.999, 4603), (0.9999, 46050)];
+        for (q, n) in table {
+            assert_eq!(needed(q), n);
+            let status = |n: u64| hist(1..=n).quantiles(&[q])[0].status;
+            assert_eq!(status(n - 1), Status::NotAvailable, "p{q} of {}", n - 1);
+            assert_eq!(status(n), Status::Exact, "p{q} of {n}");
+        }
+        assert_eq!(Hist::default().quantiles(&[0.5])[0].status, Status::NotAvailable);
+    }
+
+    #[test]
+    fn a_percentile_is_the_value_of_its_rank() {
+        // Values below 2048 have buckets of their own, so the answer is exact.
+        let one_to_thousand = hist(1..=1000);
+        let found: Vec<u64> =
+            one_to_thousand.quantiles(&[0.5, 0.9, 0.95, 0.99]).iter().map(|q| q.value_ns).collect();
+        assert_eq!(found, [500, 900, 950, 990]);
+        assert_eq!(rank(0.07, 100), 7);
+        assert_eq!(rank(0.999, 1_000_000), 999_000);
+        assert_eq!((rank(0.5, 1), rank(0.0001, 3), rank(0.5, 0)), (1, 1, 1));
+    }
+
+    #[test]
+    fn m19_interval_ranks_are_those_of_the_tables() {
+        // Exact binomial: P(B <= 36) = 0.0033, P(B <= 37) = 0.0060 for n = 100, q = 0.5.
+        assert_eq!(interval(100, 0.5), (37, 64));
+        assert_eq!(interval(7, 0.5), (1, 7));
+        // The exact sum and the normal approximation meet where one takes over from the other.
+        let (low, high) = interval(39_999, 0.5);
+        let (approximate_low, approximate_high) = interval(40_001, 0.5);
+        assert!(low.abs_diff(approximate_low) <= 3 && high.abs_diff(approximate_high) <= 3);
+        assert!(interval(459, 0.99).0 < rank(0.99, 459));
+        assert_eq!(interval(459, 0.99).1, 459);
+    }
+
+    #[test]
+    fn m19_intervals_hold_the_true_percentile_99_times_in_100() {
+        let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(19);
+        let (trials, mut held) = (1000, 0);
+        for _ in 0..trials {
+            let sample = hist((0..500).map(|_| rng.random_range(1_u64..=2000)));
+            let p90 = sample.quantiles(&[0.9])[0];
+            held += u32::from(p90.low_ns <= 1800 && 1800 <= p90.high_ns);
+        }
+        assert!(held >= 985, "{held} of {trials}");
+    }
+
+    #[test]
+    fn m12_a_percentile_among_censored_values_is_at_least() {
+        // 90 accepted at 1..=90, 10 still waiting after 1000: p90 is the last accepted, p95 lies among the censored.
+        let accepted = hist(1..=90);
+        let waiting = hist([1000; 10]);
+        let found = accepted.quantiles_censored(&waiting, &[0.5, 0.9, 0.95]);
+        assert_eq!((found[0].value_ns, found[0].status), (50, Status::Exact));
+        assert_eq!((found[1].value_ns, found[1].status), (90, Status::Exact));
+        assert_eq!((found[2].value_ns, found[2].status), (1000, Status::AtLeast));
+        // A censored value in the midst makes all above it lower bounds.
+        let found = accepted.quantiles_censored(&hist([20; 10]), &[0.5]);
+        assert_eq!((found[0].value_ns, found[0].status), (40, Status::AtLeast));
+        let found = accepted.quantiles_censored(&Hist::default(), &[0.5]);
+        assert_eq!((found[0].value_ns, found[0].status), (45, Status::Exact));
+    }
+
+    proptest! {
+        #[test]
+        fn m16_error_is_at_most_a_thousandth_and_all_is_in_order(
+            mut values in proptest::collection::vec(1_u64..600_000_000_000, 50..400),
+        ) {
+            let hist = hist(values.iter().copied());
+            values.sort_unstable();
+            prop_assert_eq!(hist.min_ns(), values[0]);
+            prop_assert_eq!(hist.max_ns(), values[values.len() - 1]);
+            let sum: u128 = values.iter().map(|v| u128::from(*v)).sum();
+            prop_assert_eq!(hist.sum_ns(), sum);
+            let mut before = hist.min_ns();
+            for found in hist.quantiles(&[0.1, 0.5, 0.75, 0.9]) {
+                prop_assume!(found.status == Status::Exact);
+                let exact = values[rank(found.q, values.len() as u64) as usize - 1];
+                prop_assert!(found.value_ns >= exact);
+                prop_assert!((found.value_ns - exact) as f64 <= exact as f64 * 0.001);
+                prop_assert!(before <= found.value_ns && found.value_ns <= hist.max_ns());
+                prop_assert!(found.low_ns <= found.value_ns && found.value_ns <= found.high_ns);
+                before = found.value_ns;
+            }
+        }
+
+        #[test]
+        fn m17_merged_parts_are_the_union(
+            values in proptest::collection::vec((0_u64..u64::MAX / 1024, 0_usize..5), 0..300),
+        ) {
+            let mut parts = vec![Hist::default(); 5];
+            let mut union = Hist::default();
+            for (value, part) in &values {
+                parts[*part].record(*value);
+                union.record(*value);
+            }
+            let mut merged = Hist::default();
+            parts.iter().for_each(|part| merged.merge(part));
+            prop_assert!(merged.buckets().eq(union.buckets()));
+            prop_assert_eq!(merged.count(), values.len() as u64);
+            prop_assert_eq!(
+                (merged.min_ns(), merged.max_ns(), merged.sum_ns(), merged.clipped()),
+                (union.min_ns(), union.max_ns(), union.sum_ns(), 0)
+            );
+        }
+    }
+}

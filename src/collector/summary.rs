@@ -1,0 +1,273 @@
+//! What a run amounts to: per phase the books, three rates, every distribution in numbers, and the conditions met.
+//!
+//! Plain data, computed once from [`Measured`]; the reports print it and the verdict reads it. Whether the numbers can be
+//! trusted at all is said by [`Validity`].
+//!
+//! # Decisions
+//! - Percentiles of response and service times of accepted arrivals count the arrivals that timed out or were interrupted
+//!   as censored (M12): leaving out those that never came back would make a listener that hangs look fast. Count, minimum,
+//!   maximum and mean, and the stored distribution, remain those of the accepted alone (M22).
+
+mod validity;
+
+use std::time::Duration;
+
+use super::histogram::{Hist, Quantile};
+use super::snapshot::{Health, Measured};
+use super::tally::{ConditionKey, Counts, PhaseTally};
+use super::{Metric, Outcome};
+
+pub use validity::{Code, Reason, Validity};
+
+/// The percentiles that are reported.
+pub const QUANTILES: [f64; 6] = [0.5, 0.9, 0.95, 0.99, 0.999, 0.9999];
+
+/// What must be known of a phase to sum it up; made from the plan's phase.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PhaseInfo {
+    /// Its name.
+    pub name: String,
+    /// Never measured (M15).
+    pub warmup: bool,
+    /// What an arrival is: `session` or `message`.
+    pub unit: &'static str,
+    /// The load asks the same all the time, so that Little's law must hold (M20).
+    pub steady: bool,
+    /// Arrivals without a free session are shed, because the profile says so.
+    pub sheds: bool,
+    /// The most sessions the profile allows at once.
+    pub max_sessions: u32,
+    /// How long arrivals are due in it; `None`: until they are used up.
+    pub length: Option<Duration>,
+}
+
+/// A run, summed up.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Summary {
+    /// By phase index, warm-up phases included.
+    pub phases: Vec<PhaseSummary>,
+    /// Every condition met, by phase, then the most frequent first.
+    pub conditions: Vec<ConditionRow>,
+    /// Whether the numbers can be trusted.
+    pub validity: Validity,
+    /// What is odd and does not make the numbers wrong, in sentences (M20).
+    pub warnings: Vec<String>,
+    /// How our own process fared.
+    pub health: Health,
+    /// The 99th percentile of our own lateness over the measured phases, by rank, in nanoseconds; 0 without arrivals.
+    pub lag_p99_ns: u64,
+    /// The user stopped the run.
+    pub interrupted: bool,
+    /// An aborting assertion stopped the run; which one.
+    pub aborted_by: Option<String>,
+}
+
+/// A phase, summed up.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PhaseSummary {
+    /// What it is.
+    pub info: PhaseInfo,
+    /// The denominator of its rates (M21).
+    pub window: Duration,
+    /// Its books.
+    pub counts: Counts,
+    /// The most sessions open at once.
+    pub peak_sessions: u64,
+    /// Arrivals due a second.
+    pub offered_per_s: f64,
+    /// Arrivals begun a second.
+    pub started_per_s: f64,
+    /// Arrivals accepted a second.
+    pub accepted_per_s: f64,
+    /// Every distribution that holds a value, in the order of [`Metric::all`] and [`Outcome::ALL`].
+    pub metrics: Vec<MetricRow>,
+    /// Per `[[expect]]` of the profile by its index: how many refusals it covered.
+    pub expects: Vec<(u32, u64)>,
+}
+
+/// A distribution in numbers; all times in nanoseconds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MetricRow {
+    /// What was timed.
+    pub metric: Metric,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The number of values.
+    pub count: u64,
+    /// Values of which only a lower bound is known, counted in the percentiles and nowhere else.
+    pub censored: u64,
+    /// The exact minimum.
+    pub min_ns: u64,
+    /// The exact maximum.
+    pub max_ns: u64,
+    /// The exact mean.
+    pub mean_ns: f64,
+    /// At [`QUANTILES`].
+    pub quantiles: Vec<Quantile>,
+}
+
+/// A row of the conditions table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConditionRow {
+    /// The phase's index.
+    pub phase: usize,
+    /// What it is.
+    pub key: ConditionKey,
+    /// How often.
+    pub count: u64,
+    /// When first, since the run's epoch.
+    pub first: Duration,
+    /// When last.
+    pub last: Duration,
+    /// The first reply of this kind, or what happened in words.
+    pub sample: String,
+}
+
+impl ConditionRow {
+    /// Whether the profile expects it.
+    pub fn expected(&self) -> bool {
+        self.key.outcome == Outcome::Expected
+    }
+}
+
+impl Summary {
+    /// Sums up a run. `phases` are the plan's, in its order.
+    pub fn new(measured: &Measured, phases: &[PhaseInfo]) -> Summary {
+        let phases: Vec<PhaseSummary> = phases
+            .iter()
+            .zip(&measured.tally.phases)
+            .enumerate()
+            .map(|(index, (info, tally))| PhaseSummary::new(measured, index, info, tally))
+            .collect();
+        let lag = measured_hist(measured, &phases, Metric::Lag);
+        Summary {
+            conditions: conditions(measured, phases.len()),
+            validity: Validity::of(measured, &phases),
+            warnings: phases.iter().filter_map(little).collect(),
+            health: measured.health.clone(),
+            lag_p99_ns: validity::late(&lag),
+            interrupted: measured.interrupted,
+            aborted_by: measured.aborted_by.clone(),
+            phases,
+        }
+    }
+
+    /// The phases that count (M15).
+    pub fn measured_phases(&self) -> impl Iterator<Item = &PhaseSummary> {
+        self.phases.iter().filter(|phase| !phase.info.warmup)
+    }
+}
+
+impl PhaseSummary {
+    fn new(measured: &Measured, index: usize, info: &PhaseInfo, tally: &PhaseTally) -> PhaseSummary {
+        let window = measured.windows.get(index).copied().unwrap_or_default();
+        let counts = tally.counts;
+        let metrics = tally.hists.iter().filter(|(_, hist)| !hist.is_empty());
+        PhaseSummary {
+            info: info.clone(),
+            window,
+            counts,
+            peak_sessions: measured.peak_sessions.get(index).copied().unwrap_or_default(),
+            offered_per_s: per_second(counts.scheduled, window),
+            started_per_s: per_second(counts.started, window),
+            accepted_per_s: per_second(counts.arrivals.of(Outcome::Accepted), window),
+            metrics: metrics.map(|((metric, outcome), hist)| row(*metric, *outcome, hist, tally)).collect(),
+            expects: tally.expects.iter().map(|(index, count)| (*index, *count)).collect(),
+        }
+    }
+}
+
+/// The values that count as censored beside those of this metric and outcome (M12): none, but for the response and service
+/// times of what was accepted.
+pub fn censored(tally: &PhaseTally, metric: Metric, outcome: Outcome) -> Hist {
+    let mut censored = Hist::default();
+    if outcome == Outcome::Accepted && matches!(metric, Metric::Response | Metric::Service) {
+        for without_end in [Outcome::TimedOut, Outcome::Interrupted] {
+            if let Some(hist) = tally.hists.get(&(metric, without_end)) {
+                censored.merge(hist);
+            }
+        }
+    }
+    censored
+}
+
+/// A count over a window, as a number a second; 0 without a window.
+pub fn per_second(count: u64, window: Duration) -> f64 {
+    if window.is_zero() { 0.0 } else { count as f64 / window.as_secs_f64() }
+}
+
+fn row(metric: Metric, outcome: Outcome, hist: &Hist, tally: &PhaseTally) -> MetricRow {
+    let censored = censored(tally, metric, outcome);
+    MetricRow {
+        metric,
+        outcome,
+        count: hist.count(),
+        censored: censored.count(),
+        min_ns: hist.min_ns(),
+        max_ns: hist.max_ns(),
+        mean_ns: hist.mean_ns(),
+        quantiles: hist.quantiles_censored(&censored, &QUANTILES),
+    }
+}
+
+/// A metric over all outcomes of the phases that count. Only for what is our own doing, or where outcomes do not matter.
+fn measured_hist(measured: &Measured, phases: &[PhaseSummary], metric: Metric) -> Hist {
+    let mut all = Hist::default();
+    for (tally, phase) in measured.tally.phases.iter().zip(phases) {
+        if !phase.info.warmup {
+            all.merge(&whatever_outcome(tally, metric));
+        }
+    }
+    all
+}
+
+fn whatever_outcome(tally: &PhaseTally, metric: Metric) -> Hist {
+    let mut all = Hist::default();
+    let of_metric = tally.hists.iter().filter(|((m, _), _)| *m == metric);
+    of_metric.for_each(|(_, hist)| all.merge(hist));
+    all
+}
+
+fn conditions(measured: &Measured, phases: usize) -> Vec<ConditionRow> {
+    let mut rows = Vec::new();
+    for (phase, tally) in measured.tally.phases.iter().enumerate().take(phases) {
+        let mut of_phase: Vec<ConditionRow> = tally
+            .conditions
+            .iter()
+            .map(|(key, count)| ConditionRow {
+                phase,
+                key: key.clone(),
+                count: count.count,
+                first: count.first,
+                last: count.last,
+                sample: count.sample.clone(),
+            })
+            .collect();
+        // Stable: equal counts stay in the order of their keys.
+        of_phase.sort_by_key(|row| std::cmp::Reverse(row.count));
+        rows.append(&mut of_phase);
+    }
+    rows
+}
+
+/// Little's law (M20): in a steady phase mean concurrency = throughput x mean service time. Both sides have the window in
+/// the denominator, so the areas are compared.
+fn little(phase: &PhaseSummary) -> Option<String> {
+    if phase.info.warmup || !phase.info.steady || phase.window.is_zero() {
+        return None;
+    }
+    let Counts { in_flight_ns, service_ns, .. } = phase.counts;
+    (in_flight_ns.abs_diff(service_ns) * 20 > in_flight_ns).then(|| {
+        let window = phase.window.as_nanos() as f64;
+        let concurrency = in_flight_ns as f64 / window;
+        let explained = service_ns as f64 / window;
+        format!(
+            "phase `{}` was not steady: {concurrency:.2} arrivals under way on average, but throughput x mean service time \
+             explains {explained:.2} (Little's law allows 5 % apart); make it longer or lower its load",
+            phase.info.name
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests;

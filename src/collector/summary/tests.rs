@@ -1,0 +1,247 @@
+//! Summing up, with known answers.
+
+use super::*;
+use crate::collector::Condition;
+use crate::collector::histogram::Status;
+use crate::collector::snapshot::Gauges;
+use crate::collector::tally::{ConditionCount, Tally};
+use crate::smtp::Step;
+
+const MS: u64 = 1_000_000;
+
+fn info(name: &str) -> PhaseInfo {
+    PhaseInfo {
+        name: name.to_owned(),
+        warmup: false,
+        unit: "message",
+        steady: true,
+        sheds: false,
+        max_sessions: 100,
+        length: Some(Duration::from_secs(10)),
+    }
+}
+
+/// A run of phases of 10 s without anything in them.
+fn run(phases: usize) -> Measured {
+    Measured {
+        tally: Tally::new(phases),
+        windows: vec![Duration::from_secs(10); phases],
+        starts: (0..phases as u64).map(|i| Duration::from_secs(10 * i)).collect(),
+        gauges: Gauges::default(),
+        peak_sessions: vec![3; phases],
+        health: Health::default(),
+        interrupted: false,
+        aborted_by: None,
+        took: Duration::from_secs(10 * phases as u64),
+        transcripts: Vec::new(),
+    }
+}
+
+/// Ends `n` arrivals so, each `ns` after it was due and started.
+fn end(tally: &mut PhaseTally, outcome: Outcome, n: u64, ns: u64) {
+    for _ in 0..n {
+        tally.counts.scheduled += 1;
+        tally.counts.arrivals.add(outcome);
+        if outcome == Outcome::Shed {
+            continue;
+        }
+        tally.counts.started += 1;
+        for metric in [Metric::Response, Metric::Service] {
+            tally.hists.entry((metric, outcome)).or_default().record(ns);
+        }
+        tally.hists.entry((Metric::Lag, outcome)).or_default().record(1);
+    }
+}
+
+fn codes(measured: &Measured, phases: &[PhaseInfo]) -> Vec<Code> {
+    Summary::new(measured, phases).validity.reasons.into_iter().map(|r| r.code).collect()
+}
+
+fn set_lag(measured: &mut Measured, lags: impl IntoIterator<Item = u64>) {
+    let mut hist = Hist::default();
+    lags.into_iter().for_each(|ns| hist.record(ns));
+    measured.tally.phases[0].hists.insert((Metric::Lag, Outcome::Accepted), hist);
+}
+
+#[test]
+fn m21_the_three_rates_share_the_window() {
+    let mut measured = run(1);
+    end(&mut measured.tally.phases[0], Outcome::Accepted, 300, MS);
+    end(&mut measured.tally.phases[0], Outcome::Deferred, 60, MS);
+    end(&mut measured.tally.phases[0], Outcome::Shed, 40, 0);
+    let phase = &Summary::new(&measured, &[info("a")]).phases[0];
+    assert_eq!((phase.offered_per_s, phase.started_per_s, phase.accepted_per_s), (40.0, 36.0, 30.0));
+    assert_eq!(per_second(5, Duration::ZERO), 0.0);
+}
+
+#[test]
+fn m12_accepted_percentiles_reckon_with_arrivals_without_an_end_and_m22_rows_stay_apart() {
+    let mut measured = run(1);
+    let tally = &mut measured.tally.phases[0];
+    (1..=90).for_each(|i| end(tally, Outcome::Accepted, 1, i));
+    end(tally, Outcome::TimedOut, 6, 5000);
+    end(tally, Outcome::Interrupted, 4, 4000);
+    end(tally, Outcome::Refused, 1000, 1);
+    let summary = Summary::new(&measured, &[info("a")]);
+    let row = |metric, outcome| {
+        let rows = &summary.phases[0].metrics;
+        rows.iter().find(|r| r.metric == metric && r.outcome == outcome).unwrap()
+    };
+    let accepted = row(Metric::Response, Outcome::Accepted);
+    assert_eq!((accepted.count, accepted.censored), (90, 10));
+    assert_eq!((accepted.min_ns, accepted.max_ns, accepted.mean_ns), (1, 90, 45.5));
+    let [p50, p90, p95, p99, ..] = accepted.quantiles[..] else { panic!("six quantiles") };
+    assert_eq!((p50.value_ns, p50.status), (50, Status::Exact), "a thousand refusals do not matter");
+    assert_eq!((p90.value_ns, p90.status), (90, Status::Exact));
+    assert_eq!(p95.status, Status::AtLeast);
+    assert_eq!(p99.status, Status::NotAvailable);
+    assert_eq!(row(Metric::Response, Outcome::TimedOut).censored, 0);
+    assert_eq!(row(Metric::Lag, Outcome::Accepted).censored, 0);
+}
+
+#[test]
+fn m10_books_that_do_not_sum_are_a_fault() {
+    let mut measured = run(2);
+    end(&mut measured.tally.phases[1], Outcome::Accepted, 500, MS);
+    assert_eq!(codes(&measured, &[info("a"), info("b")]), []);
+    measured.tally.phases[1].counts.scheduled += 1;
+    assert_eq!(codes(&measured, &[info("a"), info("b")]), [Code::Books]);
+    measured.tally.phases[1].counts.scheduled -= 1;
+    measured.tally.phases[1].counts.attempted += 1;
+    let summary = Summary::new(&measured, &[info("a"), PhaseInfo { warmup: true, ..info("b") }]);
+    let [reason] = &summary.validity.reasons[..] else { panic!("one reason") };
+    assert_eq!((reason.code, reason.phase), (Code::Books, Some(1)));
+    assert!(reason.sentence.contains("phase `b`"));
+    assert!(reason.sentence.ends_with("transactions begun is 1, but their outcomes is 0"));
+}
+
+#[test]
+fn m20_littles_law_warns_of_steady_phases_only() {
+    let mut measured = run(1);
+    let counts = &mut measured.tally.phases[0].counts;
+    counts.in_flight_ns = 100_000;
+    let mut warnings = |service, phase: PhaseInfo| {
+        measured.tally.phases[0].counts.service_ns = service;
+        Summary::new(&measured, &[phase]).warnings
+    };
+    assert!(warnings(95_000, info("a")).is_empty());
+    assert!(warnings(105_000, info("a")).is_empty());
+    assert!(warnings(94_999, info("a"))[0].contains("phase `a`"));
+    assert_eq!(warnings(105_001, info("a")).len(), 1);
+    assert!(warnings(1, PhaseInfo { steady: false, ..info("a") }).is_empty());
+    assert!(warnings(1, PhaseInfo { warmup: true, ..info("a") }).is_empty());
+}
+
+#[test]
+fn m23_lag_is_held_against_5_ms_or_5_percent_of_the_median_service_time() {
+    let mut measured = run(1);
+    end(&mut measured.tally.phases[0], Outcome::Accepted, 200, 10 * MS);
+    let with_lag = |measured: &mut Measured, late: u64, by: u64| {
+        set_lag(measured, (0..200).map(|i| if i < late { by } else { 1 }));
+        codes(measured, &[info("a")])
+    };
+    assert_eq!(with_lag(&mut measured, 2, 6 * MS), [], "the 198th of 200 was on time");
+    assert_eq!(with_lag(&mut measured, 3, 6 * MS), [Code::GeneratorLag]);
+    assert_eq!(with_lag(&mut measured, 3, 5 * MS - 10_000), []);
+    // A median of 200 ms allows 10 ms.
+    end(&mut measured.tally.phases[0], Outcome::Accepted, 300, 200 * MS);
+    assert_eq!(with_lag(&mut measured, 3, 9 * MS), []);
+    assert_eq!(with_lag(&mut measured, 3, 11 * MS), [Code::GeneratorLag]);
+    assert_eq!(codes(&measured, &[PhaseInfo { warmup: true, ..info("a") }]), []);
+}
+
+#[test]
+fn one_late_start_among_few_is_no_percentile() {
+    let mut measured = run(1);
+    end(&mut measured.tally.phases[0], Outcome::Accepted, 10, MS);
+    set_lag(&mut measured, [1, 1, 1, 50 * MS]);
+    assert_eq!(codes(&measured, &[info("a")]), []);
+    set_lag(&mut measured, [1, 1, 50 * MS, 50 * MS]);
+    assert_eq!(codes(&measured, &[info("a")]), [Code::GeneratorLag]);
+    set_lag(&mut measured, [50 * MS]);
+    assert_eq!(codes(&measured, &[info("a")]), [Code::GeneratorLag]);
+}
+
+#[test]
+fn m23_arrivals_not_started_need_a_reason_of_the_profiles() {
+    let mut measured = run(1);
+    end(&mut measured.tally.phases[0], Outcome::Accepted, 990, MS);
+    end(&mut measured.tally.phases[0], Outcome::Shed, 10, 0);
+    assert_eq!(codes(&measured, &[info("a")]), [], "99 % are enough");
+    end(&mut measured.tally.phases[0], Outcome::Shed, 1, 0);
+    assert_eq!(codes(&measured, &[info("a")]), [Code::NotStarted]);
+    assert_eq!(codes(&measured, &[PhaseInfo { sheds: true, ..info("a") }]), []);
+    assert_eq!(codes(&measured, &[PhaseInfo { max_sessions: 3, ..info("a") }]), []);
+    measured.interrupted = true;
+    assert_eq!(codes(&measured, &[info("a")]), []);
+}
+
+#[test]
+fn m23_m24_every_other_reason() {
+    let sound = || {
+        let mut measured = run(2);
+        end(&mut measured.tally.phases[1], Outcome::Accepted, 10, MS);
+        measured.health.cpu_saturated = vec![1.0, 0.05];
+        measured.health.clock_drift_ns = 270 * MS;
+        measured
+    };
+    let phases = [PhaseInfo { warmup: true, ..info("warm") }, info("b")];
+    assert_eq!(codes(&sound(), &phases), [], "a saturated warm-up does not matter");
+
+    let mut measured = sound();
+    measured.tally.phases[0].counts.own_failures = 1;
+    assert_eq!(codes(&measured, &phases), []);
+    measured.tally.phases[1].counts.own_failures = 1;
+    assert_eq!(codes(&measured, &phases), [Code::OwnResource]);
+
+    let mut measured = sound();
+    let key = ConditionKey {
+        step: Step::Connect,
+        condition: Condition::OutOfPorts,
+        code: None,
+        enhanced: None,
+        outcome: Outcome::Shed,
+    };
+    let count =
+        ConditionCount { count: 7, first: Duration::ZERO, last: Duration::ZERO, sample: String::new() };
+    measured.tally.phases[1].conditions.insert(key, count);
+    let summary = Summary::new(&measured, &phases);
+    assert!(summary.validity.reasons[0].sentence.contains("out-of-ports (7)"));
+
+    let mut measured = sound();
+    measured.health.cpu_saturated[1] = 0.06;
+    measured.health.clock_drift_ns = 271 * MS;
+    measured.health.lost_workers = 1;
+    let found = codes(&measured, &phases);
+    assert_eq!(found, [Code::GeneratorCpu, Code::ClockJumped, Code::WorkerLost]);
+}
+
+#[test]
+fn conditions_come_by_phase_then_the_most_frequent_first() {
+    let mut measured = run(2);
+    let mut meet = |phase: usize, condition, outcome, count| {
+        let key = ConditionKey { step: Step::Mail, condition, code: Some(452), enhanced: None, outcome };
+        let row = ConditionCount {
+            count,
+            first: Duration::ZERO,
+            last: Duration::from_secs(1),
+            sample: "452 busy".to_owned(),
+        };
+        measured.tally.phases[phase].conditions.insert(key, row);
+    };
+    meet(1, Condition::QueueFull, Outcome::Deferred, 900);
+    meet(0, Condition::QueueFull, Outcome::Deferred, 2);
+    meet(0, Condition::ResourceLow, Outcome::Deferred, 3);
+    meet(0, Condition::TooManyRecipients, Outcome::Expected, 2);
+    let rows = Summary::new(&measured, &[info("a"), info("b")]).conditions;
+    let order: Vec<_> = rows.iter().map(|r| (r.phase, r.key.condition, r.expected())).collect();
+    assert_eq!(
+        order,
+        [
+            (0, Condition::ResourceLow, false),
+            (0, Condition::TooManyRecipients, true),
+            (0, Condition::QueueFull, false),
+            (1, Condition::QueueFull, false),
+        ]
+    );
+}

@@ -1,0 +1,232 @@
+//! Whether a measurement can be trusted (M23): every reason why it says more about us than about the listener.
+//!
+//! # Decisions
+//! - Warm-up phases give no reason, with one exception: books that do not sum are a fault of ours wherever they stand.
+//! - Arrivals that were not started are the profile's will, and no reason, where it says that they be shed, where all the
+//!   sessions it allows were open, or where the run was stopped.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::{PhaseSummary, whatever_outcome};
+use crate::collector::condition::Group;
+use crate::collector::histogram::{Hist, rank};
+use crate::collector::snapshot::Measured;
+use crate::collector::tally::{Counts, PhaseTally};
+use crate::collector::{Metric, Outcome};
+
+/// The kinds of reasons.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Code {
+    /// We started arrivals late.
+    GeneratorLag,
+    /// We did not start what was due.
+    NotStarted,
+    /// Our own machine ran out of something (M24).
+    OwnResource,
+    /// Our threads had no CPU left.
+    GeneratorCpu,
+    /// Wall clock and monotonic clock parted.
+    ClockJumped,
+    /// A worker or shard never reported to the end.
+    WorkerLost,
+    /// Values were lost (M14).
+    Clipped,
+    /// The counts do not sum (M10): a fault of ours.
+    Books,
+}
+
+impl Code {
+    /// The code's name in JSON and text.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Code::GeneratorLag => "generator-lag",
+            Code::NotStarted => "not-started",
+            Code::OwnResource => "own-resource",
+            Code::GeneratorCpu => "generator-cpu",
+            Code::ClockJumped => "clock-jumped",
+            Code::WorkerLost => "worker-lost",
+            Code::Clipped => "clipped",
+            Code::Books => "books",
+        }
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// One reason why a measurement is invalid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reason {
+    /// Its kind.
+    pub code: Code,
+    /// The index of the phase, if it concerns one.
+    pub phase: Option<usize>,
+    /// What was found, what is allowed and what to do.
+    pub sentence: String,
+}
+
+/// Whether a measurement can be trusted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Validity {
+    /// Why not, in the order of phases; none: it can.
+    pub reasons: Vec<Reason>,
+}
+
+impl Validity {
+    /// Whether the measurement can be trusted.
+    pub fn is_valid(&self) -> bool {
+        self.reasons.is_empty()
+    }
+}
+
+/// The least lateness that matters.
+const LAG_FLOOR: Duration = Duration::from_millis(5);
+/// The share of the median session time that lateness may reach.
+const LAG_SHARE: f64 = 0.05;
+/// The share of due arrivals that must be started.
+const STARTED: f64 = 0.99;
+/// The share of a phase's seconds in which our CPU may be saturated.
+const SATURATED: f64 = 0.05;
+/// How far the clocks may part at once, and as a share of the run: more than any clock discipline slews.
+const CLOCK_STEP: Duration = Duration::from_millis(250);
+const CLOCK_SLEW: f64 = 0.001;
+
+impl Validity {
+    pub(super) fn of(measured: &Measured, phases: &[PhaseSummary]) -> Validity {
+        let mut reasons = Vec::new();
+        for (index, (tally, phase)) in measured.tally.phases.iter().zip(phases).enumerate() {
+            let mut found = Vec::new();
+            if !phase.info.warmup {
+                found.extend(generator_lag(tally));
+                found.extend(not_started(measured, phase));
+                found.extend(own_resource(tally));
+                found.extend(generator_cpu(measured, index));
+                found.extend(clipped(tally));
+            }
+            found.extend(books(&tally.counts).map(|sentence| (Code::Books, sentence)));
+            reasons.extend(found.into_iter().map(|(code, sentence)| Reason {
+                code,
+                phase: Some(index),
+                sentence: format!("phase `{}`: {sentence}", phase.info.name),
+            }));
+        }
+        let of_run = clock_jumped(measured).into_iter().chain(worker_lost(measured));
+        reasons.extend(of_run.map(|(code, sentence)| Reason { code, phase: None, sentence }));
+        Validity { reasons }
+    }
+}
+
+type Found = Option<(Code, String)>;
+
+/// Our lateness: the 99th percentile by rank, whether or not there are enough values to print it. Of fewer than a hundred
+/// starts the latest is left out: a single hiccup says nothing about a percentile.
+pub(super) fn late(lag: &Hist) -> u64 {
+    let n = lag.count();
+    lag.at_rank(rank(0.99, n).min(n.saturating_sub(1).max(1)))
+}
+
+fn generator_lag(tally: &PhaseTally) -> Found {
+    let found = Duration::from_nanos(late(&whatever_outcome(tally, Metric::Lag)));
+    let service = whatever_outcome(tally, Metric::Service);
+    let median = Duration::from_nanos(service.at_rank(rank(0.5, service.count())));
+    let allowed = LAG_FLOOR.max(median.mul_f64(LAG_SHARE));
+    (found > allowed).then(|| {
+        let sentence = format!(
+            "we started 1 % of the arrivals {:.1} ms late or more, {:.1} ms are allowed; lower the load, give the generator \
+             more threads, or run it on a machine of its own",
+            found.as_secs_f64() * 1e3,
+            allowed.as_secs_f64() * 1e3
+        );
+        (Code::GeneratorLag, sentence)
+    })
+}
+
+fn not_started(measured: &Measured, phase: &PhaseSummary) -> Found {
+    let Counts { scheduled, started, .. } = phase.counts;
+    let full = phase.peak_sessions >= u64::from(phase.info.max_sessions);
+    let stopped = measured.interrupted || measured.aborted_by.is_some();
+    if phase.info.sheds || full || stopped || started as f64 >= STARTED * scheduled as f64 {
+        return None;
+    }
+    let sentence = format!(
+        "only {started} of {scheduled} due arrivals were started, though at most {} of {} sessions were open; lower the load \
+         or give the generator more threads",
+        phase.peak_sessions, phase.info.max_sessions
+    );
+    Some((Code::NotStarted, sentence))
+}
+
+fn own_resource(tally: &PhaseTally) -> Found {
+    let named: Vec<String> = tally
+        .conditions
+        .iter()
+        .filter(|(key, _)| key.condition.group() == Group::Generator)
+        .map(|(key, count)| format!("{} ({})", key.condition, count.count))
+        .collect();
+    let failures = tally.counts.own_failures;
+    (failures > 0 || !named.is_empty()).then(|| {
+        let what = if named.is_empty() { format!("{failures} failures") } else { named.join(", ") };
+        let sentence = format!(
+            "our own machine ran out of something: {what}; raise its limits (`smtpress check` says what the profile needs)"
+        );
+        (Code::OwnResource, sentence)
+    })
+}
+
+fn generator_cpu(measured: &Measured, index: usize) -> Found {
+    let share = *measured.health.cpu_saturated.get(index)?;
+    (share > SATURATED).then(|| {
+        let sentence = format!(
+            "our threads used more than 85 % of their CPU in {:.0} % of its seconds, 5 % are allowed; lower the load, give \
+             the generator more threads, or run it on a machine of its own",
+            share * 100.0
+        );
+        (Code::GeneratorCpu, sentence)
+    })
+}
+
+fn clipped(tally: &PhaseTally) -> Found {
+    let clipped: u64 = tally.hists.values().map(Hist::clipped).sum();
+    (clipped > 0).then(|| (Code::Clipped, format!("{clipped} measured values could not be filed")))
+}
+
+/// Conservation (M10): what was counted in must be what was counted out.
+fn books(counts: &Counts) -> Option<String> {
+    let shed = counts.arrivals.of(Outcome::Shed);
+    let sums = [
+        ("scheduled", counts.scheduled, "shed + started", shed + counts.started),
+        ("started", counts.started, "all outcomes", counts.arrivals.ended()),
+        ("transactions begun", counts.attempted, "their outcomes", counts.transactions.ended()),
+    ];
+    let wrong: Vec<String> = sums
+        .iter()
+        .filter(|(_, left, _, right)| left != right)
+        .map(|(name, left, sum, right)| format!("{name} is {left}, but {sum} is {right}"))
+        .collect();
+    (!wrong.is_empty())
+        .then(|| format!("the books do not sum, which is a fault in smtpress: {}", wrong.join("; ")))
+}
+
+fn clock_jumped(measured: &Measured) -> Found {
+    let drift = Duration::from_nanos(measured.health.clock_drift_ns);
+    (drift > CLOCK_STEP + measured.took.mul_f64(CLOCK_SLEW)).then(|| {
+        let sentence = format!(
+            "the wall clock and the monotonic clock parted by {:.1} s: the clock was set or the machine slept",
+            drift.as_secs_f64()
+        );
+        (Code::ClockJumped, sentence)
+    })
+}
+
+fn worker_lost(measured: &Measured) -> Found {
+    let lost = measured.health.lost_workers;
+    (lost > 0).then(|| {
+        let sentence =
+            format!("{lost} workers or shards never reported their end; what they sent is missing");
+        (Code::WorkerLost, sentence)
+    })
+}

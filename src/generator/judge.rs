@@ -1,0 +1,94 @@
+//! From what the machine saw to how it counts: the condition's name and the outcome.
+
+use crate::collector::condition::Classifier;
+use crate::collector::{Condition, Outcome};
+use crate::net::dial;
+use crate::smtp::client::Failure;
+use crate::smtp::{Closed, Reply, Step};
+
+/// How a failed step counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Judged {
+    /// `None`: given up by our own side, which is no finding.
+    pub condition: Option<Condition>,
+    pub outcome: Outcome,
+}
+
+/// Judges a failed step of a session. `in_doubt`: the listener may have the message.
+pub fn judge(classifier: &Classifier, step: Step, failure: &Failure, in_doubt: bool) -> Judged {
+    let (condition, outcome) = match failure {
+        Failure::Reply(reply) => {
+            let condition = classifier.classify(Some(step), reply, reply.code == 421);
+            return Judged { condition: Some(condition), outcome: refused(step, reply) };
+        }
+        Failure::Unexpected(reply) => (classifier.classify(Some(step), reply, false), Outcome::Malformed),
+        Failure::Malformed(_) => (Condition::MalformedReply, Outcome::Malformed),
+        Failure::TimedOut(_) if step == Step::Greeting => (Condition::NoGreeting, Outcome::TimedOut),
+        Failure::TimedOut(_) => (Condition::ReplyTimeout, Outcome::TimedOut),
+        Failure::SessionTimedOut => (Condition::SessionTimeout, Outcome::TimedOut),
+        Failure::Closed(how) => match (step, how) {
+            (Step::Greeting, Closed::Eof) => (Condition::ClosedBeforeGreeting, Outcome::Refused),
+            (Step::Greeting, _) => (Condition::ResetBeforeGreeting, Outcome::Refused),
+            _ if in_doubt => (Condition::LostAfterDot, Outcome::InDoubt),
+            (_, Closed::Eof) => (Condition::ConnectionClosed, Outcome::Dropped),
+            (_, Closed::Reset | Closed::Error(_)) => (Condition::ConnectionReset, Outcome::Dropped),
+        },
+        Failure::Aborted => {
+            let outcome = if in_doubt { Outcome::InDoubt } else { Outcome::Interrupted };
+            return Judged { condition: None, outcome };
+        }
+    };
+    // Whatever took the place of the reply to the final dot, the listener may have the message.
+    Judged { condition: Some(condition), outcome: if in_doubt { Outcome::InDoubt } else { outcome } }
+}
+
+/// The outcome of a refusing reply: before the session can send, it is the session that is refused.
+fn refused(step: Step, reply: &Reply) -> Outcome {
+    match step {
+        Step::Greeting => Outcome::Refused,
+        Step::Hello | Step::Starttls | Step::Auth if reply.code == 421 => Outcome::Refused,
+        _ if reply.class() == 5 => Outcome::Rejected,
+        _ => Outcome::Deferred,
+    }
+}
+
+/// Judges a connection that did not come about. An own failure is nobody's outcome: the arrival is shed.
+pub fn judge_dial(fault: dial::Fault) -> Judged {
+    use dial::{Fault, Own};
+    let (condition, outcome) = match fault {
+        Fault::NotResolved => (Condition::NameNotResolved, Outcome::Refused),
+        Fault::Refused => (Condition::ConnectRefused, Outcome::Refused),
+        Fault::Unreachable => (Condition::HostUnreachable, Outcome::Refused),
+        Fault::Reset => (Condition::ConnectionReset, Outcome::Refused),
+        Fault::TimedOut => (Condition::ConnectTimeout, Outcome::TimedOut),
+        Fault::Own(Own::Descriptors) => (Condition::OutOfDescriptors, Outcome::Shed),
+        Fault::Own(Own::Ports) => (Condition::OutOfPorts, Outcome::Shed),
+        Fault::Own(Own::Buffers) => (Condition::OutOfBuffers, Outcome::Shed),
+        Fault::Own(Own::Memory) => (Condition::OutOfMemory, Outcome::Shed),
+        Fault::Own(Own::Other) => (Condition::OwnError, Outcome::Shed),
+    };
+    Judged { condition: Some(condition), outcome }
+}
+
+/// The evidence of a failed step, as text.
+pub fn sample(failure: &Failure) -> String {
+    match failure {
+        Failure::Reply(reply) | Failure::Unexpected(reply) => reply.to_string(),
+        Failure::Malformed(malformed) => malformed.to_string(),
+        Failure::TimedOut(partial) if partial.is_empty() => "nothing came in time".to_owned(),
+        Failure::TimedOut(partial) => format!("only part of a reply came in time: {partial:?}"),
+        Failure::SessionTimedOut => "the session took longer than its time-out".to_owned(),
+        Failure::Closed(Closed::Eof) => "the connection was closed".to_owned(),
+        Failure::Closed(Closed::Reset) => "the connection was reset".to_owned(),
+        Failure::Closed(Closed::Error(errno)) => format!("the connection failed (errno {errno})"),
+        Failure::Aborted => "given up at the end of the run".to_owned(),
+    }
+}
+
+/// The reply of a failed step, if it was one.
+pub fn reply(failure: &Failure) -> Option<&Reply> {
+    match failure {
+        Failure::Reply(reply) | Failure::Unexpected(reply) => Some(reply),
+        _ => None,
+    }
+}

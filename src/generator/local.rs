@@ -1,0 +1,395 @@
+//! The Runner on this machine: starts the threads, adds up what they tell, and watches over our own process.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::clock::{self, Clock};
+use super::worker::{self, Gauge, Over, Shared, Stop, Told};
+use super::{Control, Observer, Runner};
+use crate::collector::snapshot::{Gauges, Health, Interval, Measured, Snapshot};
+use crate::collector::tally::Tally;
+use crate::load::{Load, Shard};
+use crate::mail::Mailer;
+use crate::net::dial::{Endpoint, Resolver};
+use crate::net::target::Target;
+use crate::plan::Plan;
+
+/// How long after its making the run's epoch lies: time enough for all threads to be there.
+const LEAD: Duration = Duration::from_millis(50);
+/// Snapshots that may wait to be added up.
+const TOLD: usize = 1024;
+/// A worker that says nothing for so long is lost.
+const SILENCE: Duration = Duration::from_secs(30);
+/// CPU above this share of the allowance is saturation (M23).
+const SATURATED: f64 = 0.85;
+
+/// Why a run could not be done.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A thread could not be started or had no descriptor for its runtime.
+    #[error("failed to start a generator thread: {0}")]
+    Thread(#[from] io::Error),
+    /// The plan's target is `embedded`, and no address of a listener was given.
+    #[error("failed to run: the embedded listener was not started")]
+    NoListener,
+}
+
+/// The local threads.
+#[derive(Debug)]
+pub struct Local {
+    stop: watch::Receiver<Stop>,
+    asked: Option<watch::Sender<Stop>>,
+    embedded: Option<SocketAddr>,
+    resolver: Resolver,
+    date: String,
+}
+
+impl Local {
+    /// A runner that heeds `stop`. `date`: the Date of all messages (RFC 5322).
+    pub fn new(stop: watch::Receiver<Stop>, date: String) -> Local {
+        Local { stop, asked: None, embedded: None, resolver: Resolver::System, date }
+    }
+
+    /// Where the embedded listener is.
+    #[must_use]
+    pub fn with_listener(mut self, address: SocketAddr) -> Local {
+        self.embedded = Some(address);
+        self
+    }
+
+    /// How names are resolved.
+    #[must_use]
+    pub fn with_resolver(mut self, resolver: Resolver) -> Local {
+        self.resolver = resolver;
+        self
+    }
+
+    fn endpoint(&self, plan: &Plan) -> Result<Endpoint, RunError> {
+        let (host, port) = match (&plan.target, self.embedded) {
+            (Target::Smtp { host, port }, _) => (host.as_str().into(), *port),
+            (Target::Embedded, Some(address)) => (address.ip().to_string().into(), address.port()),
+            (Target::Embedded, None) => return Err(RunError::NoListener),
+        };
+        Ok(Endpoint { host, port, resolver: self.resolver.clone(), timeout: plan.script.timeouts.connect })
+    }
+}
+
+/// How many threads a plan can use: none may be left without a session for its share.
+pub fn threads(plan: &Plan) -> u32 {
+    let sessions = plan.phases.iter().map(|phase| {
+        let most = u64::from(phase.max_sessions);
+        match &phase.load.load {
+            Load::Shared { sessions, .. } => most.min(*sessions),
+            _ => most,
+        }
+    });
+    let usable = sessions.min().unwrap_or(1).max(1);
+    u32::try_from(u64::from(plan.threads.max(1)).min(usable)).unwrap_or(1)
+}
+
+impl Runner for Local {
+    fn run(&mut self, plan: &Plan, observer: &mut dyn Observer) -> Result<Measured, RunError> {
+        let threads = threads(plan);
+        let clock = Clock::new(clock::now() + LEAD);
+        let (ask, stop) = watch::channel(*self.stop.borrow());
+        let shared = Arc::new(Shared {
+            plan: Arc::new(plan.clone()),
+            mailer: Arc::new(Mailer::new(&plan.mail, plan.seed, &plan.run_id, &self.date)),
+            endpoint: self.endpoint(plan)?,
+            clock,
+            open: (0..threads).map(|_| Gauge::default()).collect(),
+            stop,
+        });
+        self.asked = Some(ask);
+        let mut run = Run::start(shared, plan, clock)?;
+        run.attend(self, observer);
+        Ok(run.finish(plan, *self.stop.borrow() > Stop::Run))
+    }
+}
+
+/// A run under way.
+struct Run {
+    clock: Clock,
+    started_wall: std::time::SystemTime,
+    told: Receiver<Told>,
+    emptied: Vec<Sender<Snapshot>>,
+    threads: Vec<JoinHandle<io::Result<()>>>,
+    /// Snapshots of seconds that not all workers have told yet.
+    waiting: Vec<Snapshot>,
+    /// By worker: the last second it told, and its last words.
+    seconds: Vec<Option<u64>>,
+    overs: Vec<Option<Over>>,
+    next_second: u64,
+    total: Tally,
+    gauges: Gauges,
+    stopped_at: Option<Duration>,
+    aborted_by: Option<String>,
+    health: Meter,
+}
+
+impl Run {
+    fn start(shared: Arc<Shared>, plan: &Plan, clock: Clock) -> Result<Run, RunError> {
+        let count = u32::try_from(shared.open.len()).expect("threads are few");
+        let (tell, told) = mpsc::sync_channel(TOLD);
+        let mut run = Run {
+            clock,
+            started_wall: clock::wall(),
+            told,
+            emptied: Vec::new(),
+            threads: Vec::new(),
+            waiting: Vec::new(),
+            seconds: vec![None; count as usize],
+            overs: (0..count).map(|_| None).collect(),
+            next_second: 0,
+            total: Tally::new(plan.phases.len()),
+            gauges: Gauges::default(),
+            stopped_at: None,
+            aborted_by: None,
+            health: Meter::new(count),
+        };
+        for index in 0..count {
+            let shard = Shard { index: plan.shard.index + plan.shard.of * index, of: plan.shard.of * count };
+            let (tell, shared) = (tell.clone(), shared.clone());
+            let (empty, emptied) = mpsc::channel();
+            run.emptied.push(empty);
+            let body = move || worker::run(index, shard, shared, &tell, &emptied);
+            run.threads.push(std::thread::Builder::new().name(format!("load-{index}")).spawn(body)?);
+        }
+        Ok(run)
+    }
+
+    /// Adds up what the workers tell until all are over.
+    fn attend(&mut self, local: &mut Local, observer: &mut dyn Observer) {
+        let mut heard = clock::now();
+        while self.overs.iter().any(Option::is_none) {
+            self.pass_on_stop(local);
+            match self.told.recv_timeout(Duration::from_millis(100)) {
+                Ok(Told::Second(snapshot)) => {
+                    heard = clock::now();
+                    let worker = snapshot.worker as usize;
+                    self.seconds[worker] = Some(snapshot.second);
+                    if snapshot.last {
+                        self.seconds[worker] = Some(u64::MAX);
+                    }
+                    self.waiting.push(snapshot);
+                    self.close_seconds(local, observer);
+                }
+                Ok(Told::Over(over)) => {
+                    heard = clock::now();
+                    let index = over.worker as usize;
+                    self.seconds[index] = Some(u64::MAX);
+                    self.overs[index] = Some(*over);
+                }
+                Err(RecvTimeoutError::Timeout) if clock::now() - heard < SILENCE => {}
+                Err(_) => break,
+            }
+        }
+        self.close_seconds(local, observer);
+    }
+
+    fn pass_on_stop(&mut self, local: &Local) {
+        let Some(ask) = &local.asked else { return };
+        let asked = *local.stop.borrow();
+        if asked > *ask.borrow() {
+            self.stopped_at.get_or_insert(self.clock.offset());
+            ask.send_replace(asked);
+        }
+    }
+
+    /// Hands every second that all workers have told to the observer.
+    fn close_seconds(&mut self, local: &Local, observer: &mut dyn Observer) {
+        while let Some(all) = self.seconds.iter().copied().min().flatten()
+            && self.next_second <= all
+            && self.waiting.iter().any(|snapshot| snapshot.second >= self.next_second)
+        {
+            let second = self.next_second;
+            self.next_second += 1;
+            let (now, later): (Vec<_>, Vec<_>) =
+                std::mem::take(&mut self.waiting).into_iter().partition(|snapshot| snapshot.second <= second);
+            self.waiting = later;
+            let mut tally = Tally::new(self.total.phases.len());
+            let mut gauges = Gauges::default();
+            for snapshot in now {
+                tally += &snapshot.tally;
+                gauges.sessions += snapshot.gauges.sessions;
+                gauges.in_flight += snapshot.gauges.in_flight;
+                gauges.waiting += snapshot.gauges.waiting;
+                gauges.peak_sessions = gauges.peak_sessions.max(snapshot.gauges.peak_sessions);
+                // A worker that is over needs no memory back.
+                self.emptied[snapshot.worker as usize].send(snapshot).ok();
+            }
+            gauges.peak_sessions = gauges.peak_sessions.max(self.gauges.peak_sessions);
+            self.gauges = gauges;
+            self.total += &tally;
+            let start = Duration::from_secs(second);
+            let length = Duration::from_secs(1).min(self.clock.offset().saturating_sub(start));
+            self.health.second(gauges.sessions);
+            let interval = Interval { start, length, tally, gauges };
+            if let Control::Stop(reason) = observer.interval(&interval, &self.total) {
+                self.aborted_by.get_or_insert(reason);
+                self.stopped_at.get_or_insert(self.clock.offset());
+                if let Some(ask) = &local.asked {
+                    ask.send_if_modified(|stop| {
+                        std::mem::replace(stop, (*stop).max(Stop::Drain)) < Stop::Drain
+                    });
+                }
+            }
+        }
+    }
+
+    fn finish(mut self, plan: &Plan, interrupted: bool) -> Measured {
+        let took = self.clock.offset();
+        let wall = clock::wall().duration_since(self.started_wall).unwrap_or_default();
+        let lost = self.overs.iter().filter(|over| over.is_none()).count();
+        let failed = self
+            .threads
+            .into_iter()
+            // A worker that was lost may hang; what it holds goes with the process.
+            .enumerate()
+            .filter(|(index, _)| self.overs[*index].is_some())
+            .map(|(_, thread)| thread)
+            .map(JoinHandle::join)
+            .filter(|ended| !matches!(ended, Ok(Ok(()))))
+            .count();
+        let overs: Vec<Over> = self.overs.iter_mut().filter_map(Option::take).collect();
+        let mut starts = Vec::new();
+        let mut windows = Vec::new();
+        let mut at = Duration::ZERO;
+        let end = self.stopped_at.unwrap_or(Duration::MAX);
+        for (index, phase) in plan.phases.iter().enumerate() {
+            let last =
+                overs.iter().filter_map(|over| over.last_ends.get(index)).max().copied().unwrap_or_default();
+            let used_up = matches!(phase.load.load, Load::Shared { .. });
+            let whole = phase.load.length.unwrap_or(Duration::MAX);
+            let ended = if used_up { last.saturating_sub(at) } else { whole };
+            starts.push(at);
+            windows.push(whole.min(ended).min(end.saturating_sub(at)));
+            at = at.saturating_add(whole);
+        }
+        let peaks =
+            |phase: usize| overs.iter().filter_map(|over| over.peaks.get(phase)).max().copied().unwrap_or(0);
+        let cpu = overs
+            .iter()
+            .fold((Duration::ZERO, Duration::ZERO), |sum, over| (sum.0 + over.cpu.0, sum.1 + over.cpu.1));
+        let ports = self.total.phases.iter().map(|phase| phase.counts.opened).sum();
+        let mut health = self.health.health(&starts, &windows, cpu, took, ports);
+        // Before the epoch the threads were started; both clocks saw the same time pass.
+        health.clock_drift_ns =
+            u64::try_from((wall + LEAD).abs_diff(took + LEAD + LEAD).as_nanos()).unwrap_or(u64::MAX);
+        health.lost_workers = u32::try_from(lost.max(failed)).unwrap_or(u32::MAX);
+        Measured {
+            peak_sessions: (0..plan.phases.len()).map(peaks).collect(),
+            gauges: self.gauges,
+            tally: self.total,
+            windows,
+            starts,
+            health,
+            interrupted,
+            aborted_by: self.aborted_by,
+            took,
+            transcripts: overs.into_iter().flat_map(|over| over.transcripts).collect(),
+        }
+    }
+}
+
+/// Watches our own process, once a second.
+struct Meter {
+    allowance: f64,
+    /// By second: the share of the allowance used.
+    shares: Vec<f64>,
+    used: f64,
+    at: std::time::Instant,
+    peak_rss: u64,
+    peak_sessions: u64,
+}
+
+impl Meter {
+    fn new(threads: u32) -> Meter {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Meter {
+            allowance: f64::from(threads).min(cores as f64),
+            shares: Vec::new(),
+            used: generator_cpu(),
+            at: clock::now(),
+            peak_rss: 0,
+            peak_sessions: 0,
+        }
+    }
+
+    fn second(&mut self, sessions: u64) {
+        let (used, at) = (generator_cpu(), clock::now());
+        let passed = (at - self.at).as_secs_f64();
+        // Several seconds may be closed in one go, after a stall of this thread.
+        let share = if passed > 0.2 { (used - self.used) / passed / self.allowance } else { 0.0 };
+        if passed > 0.2 {
+            (self.used, self.at) = (used, at);
+        }
+        self.shares.push(share);
+        self.peak_rss = self.peak_rss.max(resident_bytes());
+        self.peak_sessions = self.peak_sessions.max(sessions);
+    }
+
+    fn health(
+        &self,
+        starts: &[Duration],
+        windows: &[Duration],
+        cpu: (Duration, Duration),
+        took: Duration,
+        ports_used: u64,
+    ) -> Health {
+        let saturated = |(start, window): (&Duration, &Duration)| {
+            let from = start.as_secs() as usize;
+            let to = start.saturating_add(*window).as_secs().max(start.as_secs() + 1) as usize;
+            let seconds = self.shares.get(from..to.min(self.shares.len())).unwrap_or_default();
+            let above = seconds.iter().filter(|share| **share > SATURATED).count();
+            if seconds.is_empty() { 0.0 } else { above as f64 / seconds.len() as f64 }
+        };
+        let (user, system) = (cpu.0.as_secs_f64(), cpu.1.as_secs_f64());
+        Health {
+            cpu_share: (user + system) / took.as_secs_f64().max(1e-9) / self.allowance,
+            cpu_saturated: starts.iter().zip(windows).map(saturated).collect(),
+            cpu_user_s: user,
+            cpu_system_s: system,
+            peak_descriptors: self.peak_sessions + super::preflight::open_descriptors(),
+            peak_rss_bytes: self.peak_rss.max(resident_bytes()),
+            ports_used,
+            clock_drift_ns: 0,
+            lost_workers: 0,
+        }
+    }
+}
+
+/// CPU seconds of the generator's threads so far (those named `load-`), whatever else the process does.
+fn generator_cpu() -> f64 {
+    let ticks = |stat: &str| -> Option<u64> {
+        // The name may hold spaces and brackets; the fields after it do not.
+        let (head, rest) = stat.rsplit_once(')')?;
+        if !head.contains("(load-") {
+            return None;
+        }
+        let mut fields = rest.split_ascii_whitespace().skip(11);
+        Some(fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?)
+    };
+    let Ok(tasks) = std::fs::read_dir("/proc/self/task") else { return 0.0 };
+    let sum: u64 = tasks
+        .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("stat")).ok())
+        .filter_map(|stat| ticks(&stat))
+        .sum();
+    // USER_HZ is 100 on every Linux that matters to a user process.
+    sum as f64 / 100.0
+}
+
+/// Resident memory of this process, in octets; 0 if unknown.
+fn resident_bytes() -> u64 {
+    let pages = std::fs::read_to_string("/proc/self/statm")
+        .ok()
+        .and_then(|statm| statm.split_ascii_whitespace().nth(1)?.parse::<u64>().ok())
+        .unwrap_or(0);
+    pages * 4096
+}

@@ -1,0 +1,393 @@
+//! One session: dial, drive the client machine, and enter in the books what it tells.
+
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use futures::future::{Either, select};
+
+use super::clock;
+use super::dispatch::Due;
+use super::judge::{self, Judged};
+use super::slots::SlotId;
+use super::tape::Tape;
+use super::worker::{Mailbox, Order, Worker};
+use crate::collector::tally::ConditionKey;
+use crate::collector::{Condition, Metric, Outcome};
+use crate::load::Load;
+use crate::mail::Message;
+use crate::net::dial::{self, Dialed};
+use crate::net::drive::{Host, drive};
+use crate::smtp::client::{Event, Failure};
+use crate::smtp::{Client, Step};
+
+/// Runs a session of the pool, or (`bound`) one that is an arrival itself.
+pub(super) async fn run(
+    worker: Rc<Worker>,
+    slot: SlotId,
+    phase: u32,
+    bound: Option<Due>,
+    mailbox: Rc<Mailbox>,
+) {
+    let mut session = Session::new(worker, slot, phase, bound, mailbox);
+    session.dial_and_drive().await;
+    session.over();
+}
+
+/// An arrival taken by the session.
+#[derive(Clone, Copy, Debug)]
+struct Live {
+    due: Due,
+    taken: Duration,
+    /// When MAIL was written.
+    started: Option<Duration>,
+}
+
+/// The owner of one client machine.
+struct Session {
+    worker: Rc<Worker>,
+    slot: SlotId,
+    phase: u32,
+    mailbox: Rc<Mailbox>,
+    bound: Option<Due>,
+    /// Messages it may still begin.
+    left: u64,
+    /// Messages begun.
+    sent: u64,
+    started: Duration,
+    /// Arrivals of the pool under way: the one being answered, and the one that went out with its content.
+    live: [Option<Live>; 2],
+    established: bool,
+    /// Transactions whose MAIL went out and that are not over.
+    attempts: u32,
+    /// How the transaction under way is failing, and how the last that failed did.
+    cause: Option<Outcome>,
+    last_cause: Option<Outcome>,
+    /// It was told to go before it was connected.
+    finishing: bool,
+    /// The first step of the session that was not accepted.
+    failed: Option<Outcome>,
+    condition: Option<Condition>,
+    tape: Option<Box<Tape>>,
+    bytes: (u64, u64),
+}
+
+impl Session {
+    fn new(
+        worker: Rc<Worker>,
+        slot: SlotId,
+        phase: u32,
+        bound: Option<Due>,
+        mailbox: Rc<Mailbox>,
+    ) -> Session {
+        let serial = bound.map_or_else(|| worker.next_serial(), |due| due.seq);
+        let plan = worker.plan();
+        let held = matches!(plan.phases[phase as usize].load.load, Load::Held { .. });
+        let left = if held { 0 } else { plan.messages.draw(plan.seed, serial) };
+        let started = worker.now();
+        let tape = worker.tapes.borrow_mut().tape();
+        Session {
+            worker,
+            slot,
+            phase,
+            mailbox,
+            bound,
+            left,
+            sent: 0,
+            started,
+            live: [None; 2],
+            established: false,
+            attempts: 0,
+            cause: None,
+            last_cause: None,
+            finishing: false,
+            failed: None,
+            condition: None,
+            tape,
+            bytes: (0, 0),
+        }
+    }
+
+    async fn dial_and_drive(&mut self) {
+        self.started = self.worker.now();
+        self.worker.session_opened(self.phase);
+        if let Some(due) = self.bound {
+            self.worker.begin(due.phase, self.started);
+        }
+        let Some(dialed) = self.dial().await else {
+            self.failed = Some(Outcome::Interrupted);
+            return;
+        };
+        for (step, span) in [(Step::Dns, dialed.dns), (Step::Connect, dialed.connect)] {
+            let Some((from, to)) = span else { continue };
+            match dialed.result {
+                Err((failed, fault)) if failed == step => {
+                    let judged = judge::judge_dial(fault);
+                    let outcome = self.file(step, judged, None, || format!("{step} failed: {fault:?}"));
+                    self.timed(step, outcome, from, to);
+                    if judged.outcome == Outcome::Shed {
+                        self.worker.books.borrow_mut().counts(self.phase).own_failures += 1;
+                    }
+                }
+                _ => self.timed(step, Outcome::Accepted, from, to),
+            }
+        }
+        if let Ok(mut stream) = dialed.result {
+            let mut client = Client::new(self.worker.script.clone(), clock::now());
+            if self.finishing {
+                client.finish();
+            }
+            let worker = self.worker.clone();
+            drive(&mut stream, &mut client, self, &worker.scratch).await;
+        }
+    }
+
+    /// Dials; `None`: given up by our own side.
+    async fn dial(&mut self) -> Option<Dialed> {
+        let shared = self.worker.shared.clone();
+        let mut waits = Box::pin(dial::dial(&shared.endpoint, clock::now));
+        loop {
+            let order = std::future::poll_fn(|cx| self.mailbox.poll(cx));
+            match select(waits, order).await {
+                Either::Left((dialed, _)) => return Some(dialed),
+                Either::Right((Order::Abort, _)) => return None,
+                Either::Right((_, still)) => {
+                    self.finishing = true;
+                    waits = still;
+                }
+            }
+        }
+    }
+
+    /// Everything is over: the socket is closed, the books are brought up to date, the slot is free.
+    fn over(&mut self) {
+        let worker = self.worker.clone();
+        let now = worker.now();
+        if let Some(Order::Serve(due)) = self.mailbox.take() {
+            worker.give_back(self.slot, due);
+        }
+        let outcome = self.failed.unwrap_or(Outcome::Accepted);
+        {
+            let mut books = worker.books.borrow_mut();
+            let counts = books.counts(self.phase);
+            counts.bytes_sent += self.bytes.0;
+            counts.bytes_received += self.bytes.1;
+            if !self.established && !matches!(outcome, Outcome::Interrupted | Outcome::Shed) {
+                counts.refused += 1;
+            }
+            books.value(self.phase, Metric::Session, outcome, nanos(now.saturating_sub(self.started)));
+        }
+        if let Some(due) = self.bound.take() {
+            worker.end(due, self.started, self.started.saturating_sub(due.intended), now, outcome);
+        }
+        if let Some(tape) = self.tape.take() {
+            worker.tapes.borrow_mut().over(&tape, worker.index, self.condition);
+        }
+        worker.session_closed();
+        worker.session_over(self.slot, (!self.established).then_some(outcome));
+    }
+
+    fn timed(&self, step: Step, outcome: Outcome, from: Instant, to: Instant) {
+        let length = nanos(to.saturating_duration_since(from));
+        self.worker.books.borrow_mut().value(self.current_phase(), Metric::Step(step), outcome, length);
+    }
+
+    /// The phase that what happens now belongs to.
+    fn current_phase(&self) -> u32 {
+        self.live[0].map_or(self.phase, |live| live.due.phase)
+    }
+
+    /// Files what a failed step means; returns how it counts.
+    fn file(
+        &mut self,
+        step: Step,
+        judged: Judged,
+        reply: Option<&crate::smtp::Reply>,
+        sample: impl FnOnce() -> String,
+    ) -> Outcome {
+        let Judged { condition: Some(condition), mut outcome } = judged else {
+            self.failed.get_or_insert(judged.outcome);
+            return judged.outcome;
+        };
+        let worker = &self.worker;
+        let phase = self.current_phase();
+        let code = reply.map(|reply| reply.code);
+        let sessions = worker.open_sessions();
+        let covers =
+            |expect: &crate::collector::expect::Expect| expect.covers(phase, step, condition, code, sessions);
+        let expected = worker.plan().expects.iter().position(covers);
+        let mut books = worker.books.borrow_mut();
+        if let Some(index) = expected.and_then(|index| u32::try_from(index).ok()) {
+            books.expect(phase, index);
+            outcome = Outcome::Expected;
+        }
+        let key =
+            ConditionKey { step, condition, code, enhanced: reply.and_then(|reply| reply.enhanced), outcome };
+        books.condition(phase, key, worker.now(), sample);
+        drop(books);
+        worker.tapes.borrow_mut().met(condition);
+        if let Some(tape) = &mut self.tape {
+            tape.note(worker.now(), &format!("{step}: {condition} ({outcome})"));
+        }
+        self.condition.get_or_insert(condition);
+        self.failed.get_or_insert(outcome);
+        outcome
+    }
+
+    /// Gives the client what it is to do next.
+    fn supply(&mut self, client: &mut Client<Message>, early: bool) {
+        if self.bound.is_some() {
+            if self.left > 0 {
+                self.left -= 1;
+                self.begin_bound(client);
+            } else if !early && !self.is_held() {
+                client.finish();
+            }
+            return;
+        }
+        if self.left == 0 {
+            if !early {
+                client.finish();
+            }
+            return;
+        }
+        match self.worker.next_message(self.slot) {
+            Some(due) => self.take(client, due),
+            None if !early => self.worker.rest(self.slot),
+            None => {}
+        }
+    }
+
+    fn is_held(&self) -> bool {
+        matches!(self.worker.plan().phases[self.phase as usize].load.load, Load::Held { .. })
+    }
+
+    fn begin_bound(&mut self, client: &mut Client<Message>) {
+        let plan = self.worker.plan();
+        let seq = self.bound.map_or(0, |due| due.seq);
+        let number = seq * plan.messages.most() + self.sent;
+        self.sent += 1;
+        client.begin(self.worker.shared.mailer.message(number));
+    }
+
+    /// Begins an arrival of the pool.
+    fn take(&mut self, client: &mut Client<Message>, due: Due) {
+        self.left -= 1;
+        self.sent += 1;
+        let free = if self.live[0].is_none() { 0 } else { 1 };
+        self.live[free] = Some(Live { due, taken: self.worker.now(), started: None });
+        client.begin(self.worker.shared.mailer.message(due.seq));
+    }
+
+    fn step(&mut self, step: Step, from: Instant, to: Instant, failure: Option<&Failure>, in_doubt: bool) {
+        let Some(failure) = failure else {
+            self.timed(step, Outcome::Accepted, from, to);
+            if step == Step::Rcpt {
+                self.worker.books.borrow_mut().counts(self.current_phase()).recipients_accepted += 1;
+            }
+            return;
+        };
+        let judged = judge::judge(&self.worker.classifier, step, failure, in_doubt);
+        let outcome = self.file(step, judged, judge::reply(failure), || judge::sample(failure));
+        if step != Step::Idle {
+            self.timed(step, outcome, from, to);
+        }
+        if step == Step::Rcpt {
+            self.worker.books.borrow_mut().counts(self.current_phase()).recipients_refused += 1;
+        }
+        // A refused recipient is the cause only if nothing worse follows.
+        if step != Step::Rcpt || self.cause.is_none() {
+            self.cause = Some(outcome);
+        }
+        self.last_cause = Some(outcome);
+    }
+
+    fn transaction_begun(&mut self, at: Duration) {
+        if let Some(live) = self.live.iter_mut().flatten().find(|live| live.started.is_none()) {
+            live.started = Some(at);
+            self.worker.begin(live.due.phase, at);
+        }
+        self.attempts += 1;
+        self.worker.books.borrow_mut().counts(self.current_phase()).attempted += 1;
+    }
+
+    fn transaction_over(&mut self, accepted: bool, ended: Duration) {
+        let outcome = match self.cause.take() {
+            _ if accepted => Outcome::Accepted,
+            Some(cause) => cause,
+            // It went out with the one before it and was never answered: what ended that one ended the session.
+            None => match self.last_cause {
+                None => Outcome::Interrupted,
+                Some(Outcome::InDoubt) => Outcome::Dropped,
+                Some(cause) => cause,
+            },
+        };
+        if self.attempts > 0 {
+            self.attempts -= 1;
+            self.worker.books.borrow_mut().counts(self.current_phase()).transactions.add(outcome);
+        }
+        let Some(live) = self.live[0].take() else { return };
+        self.live[0] = self.live[1].take();
+        let due = live.due;
+        match live.started {
+            None => self.worker.give_back(self.slot, due),
+            Some(started) => {
+                let lag = due.noticed.saturating_sub(due.intended) + started.saturating_sub(live.taken);
+                self.worker.end(due, started, lag, ended, outcome);
+                self.worker.arrival_over(self.slot);
+            }
+        }
+    }
+}
+
+impl Host<Client<Message>> for Session {
+    fn event(&mut self, client: &mut Client<Message>, _now: Instant, event: Event) {
+        let clock = self.worker.shared.clock;
+        match event {
+            Event::Step { step, started, ended, failure, in_doubt } => {
+                self.step(step, started, ended, failure.as_deref(), in_doubt);
+            }
+            Event::Established => {
+                self.established = true;
+                self.worker.books.borrow_mut().counts(self.phase).established += 1;
+                self.worker.established(self.slot);
+            }
+            Event::Ready { early } => self.supply(client, early),
+            Event::Begun(at) => self.transaction_begun(clock.offset_of(at)),
+            Event::Transaction { accepted, ended } => self.transaction_over(accepted, clock.offset_of(ended)),
+            Event::Ended { by_peer } => {
+                if by_peer && self.established {
+                    self.worker.books.borrow_mut().counts(self.phase).closed_by_peer += 1;
+                }
+            }
+        }
+    }
+
+    fn poll_wake(&mut self, client: &mut Client<Message>, now: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        match self.mailbox.poll(cx) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Order::Serve(due)) => self.take(client, due),
+            Poll::Ready(Order::Finish) => client.finish(),
+            Poll::Ready(Order::Abort) => client.abort(now),
+        }
+        Poll::Ready(())
+    }
+
+    fn sent(&mut self, bytes: &[u8]) {
+        self.bytes.0 += bytes.len() as u64;
+        if let Some(tape) = &mut self.tape {
+            tape.sent(self.worker.now(), bytes);
+        }
+    }
+
+    fn received(&mut self, bytes: &[u8]) {
+        self.bytes.1 += bytes.len() as u64;
+        if let Some(tape) = &mut self.tape {
+            tape.received(self.worker.now(), bytes);
+        }
+    }
+}
+
+fn nanos(length: Duration) -> u64 {
+    u64::try_from(length.as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,271 @@
+//! The sessions a worker has open: which are idle, and how fast new ones may be opened.
+
+use std::time::Duration;
+
+/// Names an open session within its worker.
+pub type SlotId = u32;
+
+/// What the dispatcher knows of one session.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Slot {
+    /// The phase it was opened in.
+    pub phase: u32,
+    /// It is an arrival itself (unit `session`) rather than one of the pool.
+    pub bound: bool,
+    /// Its arrival came from a closed load.
+    pub closed: bool,
+    /// It rests until its phase ends.
+    pub held: bool,
+    /// It cannot send yet.
+    pub opening: bool,
+    /// It was told to go.
+    pub leaving: bool,
+    /// Arrivals under way on it.
+    pub in_flight: u32,
+    /// The phase of the arrival taken last.
+    pub arrival_phase: u32,
+    /// Arrivals it has taken.
+    pub served: u64,
+    /// Its place among the idle ones; kept by [`Slots`].
+    pub idle_at: Option<u32>,
+}
+
+/// All sessions of a worker.
+#[derive(Debug, Default)]
+pub(super) struct Slots {
+    slots: Vec<Option<Slot>>,
+    free: Vec<SlotId>,
+    idle: Vec<SlotId>,
+    live: u64,
+    opening: u64,
+    in_flight: u64,
+}
+
+impl Slots {
+    pub fn open(&mut self, slot: Slot) -> SlotId {
+        self.live += 1;
+        self.opening += u64::from(slot.opening);
+        self.in_flight += u64::from(slot.in_flight);
+        match self.free.pop() {
+            Some(id) => {
+                self.slots[id as usize] = Some(slot);
+                id
+            }
+            None => {
+                self.slots.push(Some(slot));
+                SlotId::try_from(self.slots.len() - 1).expect("fewer sessions than descriptors")
+            }
+        }
+    }
+
+    pub fn close(&mut self, id: SlotId) -> Slot {
+        self.unrest(id);
+        let slot = self.slots[id as usize].take().expect("a session is closed once");
+        self.free.push(id);
+        self.live -= 1;
+        self.opening -= u64::from(slot.opening);
+        self.in_flight -= u64::from(slot.in_flight);
+        slot
+    }
+
+    pub fn of(&self, id: SlotId) -> &Slot {
+        self.slots[id as usize].as_ref().expect("only open sessions are named")
+    }
+
+    pub fn of_mut(&mut self, id: SlotId) -> &mut Slot {
+        self.slots[id as usize].as_mut().expect("only open sessions are named")
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (SlotId, &Slot)> {
+        (0..).zip(&self.slots).filter_map(|(id, slot)| slot.as_ref().map(|slot| (id, slot)))
+    }
+
+    pub fn established(&mut self, id: SlotId) {
+        let slot = self.of_mut(id);
+        if std::mem::take(&mut slot.opening) {
+            self.opening -= 1;
+        }
+    }
+
+    /// The session takes an arrival.
+    pub fn take(&mut self, id: SlotId, phase: u32) {
+        let slot = self.of_mut(id);
+        slot.in_flight += 1;
+        slot.served += 1;
+        slot.arrival_phase = phase;
+        self.in_flight += 1;
+    }
+
+    /// An arrival of the session is over.
+    pub fn release(&mut self, id: SlotId) {
+        self.of_mut(id).in_flight -= 1;
+        self.in_flight -= 1;
+    }
+
+    pub fn rest(&mut self, id: SlotId) {
+        let at = u32::try_from(self.idle.len()).expect("fewer sessions than descriptors");
+        let slot = self.of_mut(id);
+        if slot.idle_at.is_none() && !slot.leaving {
+            slot.idle_at = Some(at);
+            self.idle.push(id);
+        }
+    }
+
+    /// The session that rested last: the fewest sessions carry the load, the others may time out.
+    pub fn wake(&mut self) -> Option<SlotId> {
+        let id = *self.idle.last()?;
+        self.unrest(id);
+        Some(id)
+    }
+
+    pub fn unrest(&mut self, id: SlotId) {
+        if let Some(at) = self.of_mut(id).idle_at.take() {
+            self.idle.swap_remove(at as usize);
+            if let Some(&moved) = self.idle.get(at as usize) {
+                self.of_mut(moved).idle_at = Some(at);
+            }
+        }
+    }
+
+    pub fn live(&self) -> u64 {
+        self.live
+    }
+
+    pub fn opening(&self) -> u64 {
+        self.opening
+    }
+
+    pub fn idle(&self) -> u64 {
+        self.idle.len() as u64
+    }
+
+    pub fn in_flight(&self) -> u64 {
+        self.in_flight
+    }
+}
+
+/// The most sessions of a worker that may be opening at once, unless the load itself is connections.
+const MAX_OPENING: u64 = 256;
+const FIRST_BACKOFF: Duration = Duration::from_millis(50);
+const LAST_BACKOFF: Duration = Duration::from_secs(1);
+
+/// How fast sessions may be opened: a rate, and a back-off after failures.
+///
+/// After a failure one session is tried at a time, at growing intervals; each success doubles how many may be tried at
+/// once. So a limit of the listener is probed gently and the target concurrency comes back soon after it lets go.
+#[derive(Debug)]
+pub(super) struct Throttle {
+    probe: u64,
+    failures: u32,
+    not_before: Duration,
+    next_connect: Duration,
+}
+
+impl Default for Throttle {
+    fn default() -> Self {
+        Throttle { probe: u64::MAX, failures: 0, not_before: Duration::ZERO, next_connect: Duration::ZERO }
+    }
+}
+
+impl Throttle {
+    /// Whether the pool, or a closed session, may open another.
+    pub fn allows(&self, now: Duration, opening: u64) -> bool {
+        opening < self.probe.min(MAX_OPENING) && now >= self.not_before && self.allows_rate(now)
+    }
+
+    /// Whether the connect rate allows another.
+    pub fn allows_rate(&self, now: Duration) -> bool {
+        now >= self.next_connect
+    }
+
+    /// When it may allow what it does not now.
+    pub fn next_change(&self, now: Duration) -> Option<Duration> {
+        [self.not_before, self.next_connect].into_iter().filter(|at| *at > now).min()
+    }
+
+    /// A session is being opened; `rate` a second at the most.
+    pub fn opened(&mut self, now: Duration, rate: Option<f64>) {
+        if let Some(rate) = rate {
+            // From the time it was allowed, not from now: lateness must not lower the rate.
+            let from = self.next_connect.max(now.saturating_sub(Duration::from_millis(100)));
+            self.next_connect = from + Duration::from_secs_f64(1.0 / rate);
+        }
+    }
+
+    pub fn succeeded(&mut self) {
+        self.failures = 0;
+        self.probe = self.probe.saturating_mul(2);
+        self.not_before = Duration::ZERO;
+    }
+
+    /// True: a back-off began with this failure.
+    pub fn failed(&mut self, now: Duration) -> bool {
+        self.probe = 1;
+        if now < self.not_before {
+            return false;
+        }
+        self.not_before = now + LAST_BACKOFF.min(FIRST_BACKOFF * 2u32.pow(self.failures.min(10)));
+        self.failures += 1;
+        true
+    }
+
+    pub fn is_failing(&self) -> bool {
+        self.failures > 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn idle_sessions_come_back_last_first_and_may_vanish_anywhere() {
+        let mut slots = Slots::default();
+        let ids: Vec<_> = (0..4).map(|_| slots.open(Slot { opening: true, ..Slot::default() })).collect();
+        assert_eq!((slots.live(), slots.opening()), (4, 4));
+        for &id in &ids {
+            slots.established(id);
+            slots.rest(id);
+        }
+        slots.close(ids[1]);
+        assert_eq!((slots.live(), slots.opening(), slots.idle()), (3, 0, 3));
+        let mut woken = std::iter::from_fn(|| slots.wake()).collect::<Vec<_>>();
+        woken.sort_unstable();
+        assert_eq!(woken, [ids[0], ids[2], ids[3]]);
+        assert_eq!(slots.open(Slot::default()), ids[1], "the number of a closed session is used again");
+    }
+
+    #[test]
+    fn the_throttle_backs_off_and_recovers() {
+        let ms = Duration::from_millis;
+        let mut throttle = Throttle::default();
+        assert!(throttle.allows(ms(0), 200));
+        assert!(throttle.failed(ms(0)));
+        assert!(!throttle.failed(ms(10)), "failures of one volley are one back-off");
+        assert!(!throttle.allows(ms(49), 0));
+        assert!(throttle.allows(ms(50), 0) && !throttle.allows(ms(50), 1));
+        assert!(throttle.failed(ms(50)));
+        assert_eq!(throttle.next_change(ms(50)), Some(ms(150)));
+        for n in 0..20 {
+            throttle.failed(ms(10_000 * n));
+        }
+        assert!(throttle.allows(ms(191_000), 0), "never more than a second");
+        throttle.succeeded();
+        assert!(throttle.allows(ms(191_000), 1) && !throttle.allows(ms(191_000), 2));
+        assert!(!throttle.is_failing());
+    }
+
+    #[test]
+    fn the_connect_rate_is_kept_on_average() {
+        let mut throttle = Throttle::default();
+        let mut opened = 0;
+        for ms in 0..10_000u64 {
+            let now = Duration::from_millis(ms);
+            while throttle.allows_rate(now) {
+                throttle.opened(now, Some(333.0));
+                opened += 1;
+            }
+        }
+        assert!((3325..=3366).contains(&opened), "{opened}");
+    }
+}

@@ -1,0 +1,404 @@
+//! One thread of the generator: its shard of the load, its sessions, its books.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::SyncSender;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use nix::sys::resource::{UsageWho, getrusage};
+use tokio::sync::Notify;
+use tokio::sync::watch;
+use tokio::task::LocalSet;
+
+use super::clock::{Clock, Pacer};
+use super::dispatch::{Action, Dispatch, Due};
+use super::session;
+use super::slots::SlotId;
+use super::tape::Tapes;
+use crate::collector::condition::Classifier;
+use crate::collector::recorder::Recorder;
+use crate::collector::snapshot::{Gauges, Snapshot};
+use crate::collector::{Metric, Outcome};
+use crate::load::Shard;
+use crate::mail::Mailer;
+use crate::net::dial::Endpoint;
+use crate::net::drive::Scratch;
+use crate::plan::Plan;
+use crate::smtp::Script;
+
+/// How far a run is to be stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stop {
+    /// Not at all.
+    Run,
+    /// Start nothing more, let what is under way end.
+    Drain,
+    /// At once.
+    Now,
+}
+
+/// What all workers of a run share.
+pub(super) struct Shared {
+    pub plan: Arc<Plan>,
+    pub mailer: Arc<Mailer>,
+    pub endpoint: Endpoint,
+    pub clock: Clock,
+    /// Sessions open, by worker; each worker writes only its own.
+    pub open: Vec<Gauge>,
+    pub stop: watch::Receiver<Stop>,
+}
+
+/// A number of one thread that others read, on a cache line of its own.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(super) struct Gauge(AtomicU64);
+
+/// What a worker tells the thread that adds up.
+#[derive(Debug)]
+pub(super) enum Told {
+    Second(Snapshot),
+    Over(Box<Over>),
+}
+
+/// A worker's last words.
+#[derive(Debug, Default)]
+pub(super) struct Over {
+    pub worker: u32,
+    pub transcripts: Vec<(String, String)>,
+    pub peaks: Vec<u64>,
+    pub cpu: (Duration, Duration),
+    /// By phase: when its last arrival ended.
+    pub last_ends: Vec<Duration>,
+}
+
+/// What the dispatcher tells a session that waits.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Order {
+    Serve(Due),
+    Finish,
+    Abort,
+}
+
+/// The letter box of one session.
+#[derive(Default)]
+pub(super) struct Mailbox {
+    order: Cell<Option<Order>>,
+    waker: Cell<Option<Waker>>,
+}
+
+impl Mailbox {
+    fn post(&self, order: Order) {
+        // An order to leave never waits behind another: what it replaces was not begun and is given back by the session.
+        debug_assert!(!matches!((self.order.get(), order), (Some(Order::Serve(_)), Order::Serve(_))));
+        if !matches!(self.order.get(), Some(Order::Serve(_))) || matches!(order, Order::Abort) {
+            self.order.set(Some(order));
+        }
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// Takes the order, or arranges to be woken by the next.
+    pub fn poll(&self, cx: &mut Context<'_>) -> Poll<Order> {
+        match self.order.take() {
+            Some(order) => Poll::Ready(order),
+            None => {
+                let waker = self.waker.take().filter(|waker| waker.will_wake(cx.waker()));
+                self.waker.set(Some(waker.unwrap_or_else(|| cx.waker().clone())));
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Takes an order that was not heard.
+    pub fn take(&self) -> Option<Order> {
+        self.order.take()
+    }
+}
+
+/// In-flight arrivals of one phase over time (M20).
+#[derive(Clone, Copy, Debug, Default)]
+struct Occupancy {
+    in_flight: u64,
+    since: Duration,
+}
+
+/// One worker.
+pub(super) struct Worker {
+    pub index: u32,
+    pub shared: Arc<Shared>,
+    pub script: Rc<Script>,
+    pub classifier: Classifier,
+    pub scratch: Scratch,
+    pub books: RefCell<Recorder>,
+    pub tapes: RefCell<Tapes>,
+    dispatch: RefCell<Dispatch>,
+    mailboxes: RefCell<Vec<Rc<Mailbox>>>,
+    occupancy: RefCell<Vec<Occupancy>>,
+    peaks: RefCell<Vec<u64>>,
+    last_ends: RefCell<Vec<Duration>>,
+    serial: Cell<u64>,
+    woken: Notify,
+    sessions: LocalSet,
+}
+
+impl Worker {
+    /// The run's clock.
+    pub fn now(&self) -> Duration {
+        self.shared.clock.offset()
+    }
+
+    pub fn plan(&self) -> &Plan {
+        &self.shared.plan
+    }
+
+    /// The number of the next session of this worker, unique in the run.
+    pub fn next_serial(&self) -> u64 {
+        let serial = self.serial.get();
+        self.serial.set(serial + self.shared.open.len() as u64);
+        serial
+    }
+
+    /// A session opens a socket.
+    pub fn session_opened(&self, phase: u32) {
+        self.books.borrow_mut().counts(phase).opened += 1;
+        self.shared.open[self.index as usize].0.fetch_add(1, Ordering::Relaxed);
+        let open = self.open_sessions();
+        let mut peaks = self.peaks.borrow_mut();
+        let peak = &mut peaks[phase as usize];
+        *peak = open.max(*peak);
+    }
+
+    /// A session's socket is closed.
+    pub fn session_closed(&self) {
+        self.shared.open[self.index as usize].0.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Sessions open over all workers.
+    pub fn open_sessions(&self) -> u64 {
+        self.shared.open.iter().map(|gauge| gauge.0.load(Ordering::Relaxed)).sum()
+    }
+
+    /// An arrival begins.
+    pub fn begin(&self, phase: u32, at: Duration) {
+        let mut books = self.books.borrow_mut();
+        books.counts(phase).started += 1;
+        books.counts(phase).in_flight_ns += self.occupy(phase, at, 1);
+    }
+
+    /// An arrival that began ends.
+    pub fn end(&self, due: Due, started: Duration, lag: Duration, ended: Duration, outcome: Outcome) {
+        let mut books = self.books.borrow_mut();
+        let nanos = |length: Duration| u64::try_from(length.as_nanos()).unwrap_or(u64::MAX);
+        let response = ended.saturating_sub(due.intended);
+        let service = ended.saturating_sub(started);
+        books.value(due.phase, Metric::Response, outcome, nanos(response));
+        books.value(due.phase, Metric::Service, outcome, nanos(service));
+        books.value(due.phase, Metric::Lag, outcome, nanos(lag));
+        books.value(due.phase, Metric::Wait, outcome, nanos(response.saturating_sub(service + lag)));
+        let counts = books.counts(due.phase);
+        counts.arrivals.add(outcome);
+        counts.service_ns += service.as_nanos();
+        counts.in_flight_ns += self.occupy(due.phase, ended, -1);
+        let last = &mut self.last_ends.borrow_mut()[due.phase as usize];
+        *last = ended.max(*last);
+    }
+
+    /// An arrival ends that never began, through no session of its own.
+    fn charge(&self, due: Due, outcome: Outcome) {
+        if outcome == Outcome::Shed {
+            self.books.borrow_mut().counts(due.phase).arrivals.add(Outcome::Shed);
+            return;
+        }
+        let now = self.now();
+        self.begin(due.phase, now);
+        self.end(due, now, due.noticed.saturating_sub(due.intended), now, outcome);
+    }
+
+    /// Brings the area under the number in flight up to date, within the phase's window; returns what is new, in ns.
+    fn occupy(&self, phase: u32, at: Duration, change: i64) -> u128 {
+        let (start, end) = self.dispatch.borrow().window(phase);
+        let within = |at: Duration| at.clamp(start, end.unwrap_or(Duration::MAX).max(start));
+        let mut occupancy = self.occupancy.borrow_mut();
+        let phase = &mut occupancy[phase as usize];
+        let area = within(at).saturating_sub(within(phase.since)).as_nanos() * u128::from(phase.in_flight);
+        phase.since = at.max(phase.since);
+        phase.in_flight = phase.in_flight.saturating_add_signed(change);
+        area
+    }
+
+    /// The next arrival for a session of the pool.
+    pub fn next_message(&self, slot: SlotId) -> Option<Due> {
+        self.dispatch.borrow_mut().next_message(self.now(), slot, &mut self.books.borrow_mut())
+    }
+
+    pub fn rest(&self, slot: SlotId) {
+        self.dispatch.borrow_mut().rest(slot);
+        // What closed loads or the end of the run have for it is decided by the pump.
+        self.woken.notify_one();
+    }
+
+    pub fn established(&self, slot: SlotId) {
+        self.dispatch.borrow_mut().established(slot);
+        self.woken.notify_one();
+    }
+
+    pub fn arrival_over(&self, slot: SlotId) {
+        self.dispatch.borrow_mut().arrival_over(slot);
+    }
+
+    pub fn give_back(&self, slot: SlotId, due: Due) {
+        self.dispatch.borrow_mut().give_back(slot, due);
+        self.woken.notify_one();
+    }
+
+    /// A session is over; see [`Dispatch::over`].
+    pub fn session_over(&self, slot: SlotId, failed: Option<Outcome>) {
+        self.dispatch.borrow_mut().over(self.now(), slot, failed, &mut self.books.borrow_mut());
+        self.woken.notify_one();
+    }
+
+    /// Does what the dispatcher decides.
+    fn pump(self: &Rc<Self>) {
+        self.dispatch.borrow_mut().advance(self.now(), &mut self.books.borrow_mut());
+        loop {
+            let Some(action) = self.dispatch.borrow_mut().action() else { return };
+            match action {
+                Action::Open { slot, phase, bound } => {
+                    let mailbox = Rc::new(Mailbox::default());
+                    let mut mailboxes = self.mailboxes.borrow_mut();
+                    if mailboxes.len() <= slot as usize {
+                        mailboxes.resize_with(slot as usize + 1, Rc::default);
+                    }
+                    mailboxes[slot as usize] = mailbox.clone();
+                    self.sessions.spawn_local(session::run(self.clone(), slot, phase, bound, mailbox));
+                }
+                Action::Serve { slot, due } => self.post(slot, Order::Serve(due)),
+                Action::Finish(slot) => self.post(slot, Order::Finish),
+                Action::Abort(slot) => self.post(slot, Order::Abort),
+                Action::Charge(due, outcome) => self.charge(due, outcome),
+            }
+        }
+    }
+
+    fn post(&self, slot: SlotId, order: Order) {
+        let mailbox = self.mailboxes.borrow()[slot as usize].clone();
+        mailbox.post(order);
+    }
+
+    fn gauges(&self) -> Gauges {
+        let (sessions, in_flight, waiting) = self.dispatch.borrow().gauges();
+        let peak_sessions = self.peaks.borrow().iter().copied().max().unwrap_or(0);
+        Gauges { sessions, peak_sessions, in_flight, waiting }
+    }
+
+    fn snapshot(&self, second: u64, last: bool) -> Snapshot {
+        let gauges = self.gauges();
+        let at = Duration::from_secs(second + 1).min(self.now());
+        for phase in 0..u32::try_from(self.plan().phases.len()).expect("phases are few") {
+            let area = self.occupy(phase, at, 0);
+            self.books.borrow_mut().counts(phase).in_flight_ns += area;
+        }
+        self.books.borrow_mut().snapshot(second, gauges, last)
+    }
+}
+
+/// Runs one worker on the current thread until its shard is done, telling `tell` once a second.
+///
+/// # Errors
+/// No descriptor is left for the runtime or its timer.
+pub(super) fn run(
+    index: u32,
+    shard: Shard,
+    shared: Arc<Shared>,
+    tell: &SyncSender<Told>,
+    emptied: &std::sync::mpsc::Receiver<Snapshot>,
+) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let phases = shared.plan.phases.len();
+    let worker = Rc::new(Worker {
+        index,
+        script: Rc::new(shared.plan.script.clone()),
+        classifier: Classifier::new(shared.plan.classify.clone()),
+        scratch: Scratch::new(),
+        books: RefCell::new(Recorder::new(phases, index)),
+        tapes: RefCell::default(),
+        dispatch: RefCell::new(Dispatch::new(shared.plan.clone(), shard)),
+        mailboxes: RefCell::default(),
+        occupancy: RefCell::new(vec![Occupancy::default(); phases]),
+        peaks: RefCell::new(vec![0; phases]),
+        last_ends: RefCell::new(vec![Duration::ZERO; phases]),
+        serial: Cell::new(u64::from(index)),
+        woken: Notify::new(),
+        sessions: LocalSet::new(),
+        shared,
+    });
+    let usage = || {
+        let usage = getrusage(UsageWho::RUSAGE_THREAD).expect("a thread can ask for its own usage");
+        let of = |time: nix::sys::time::TimeVal| {
+            Duration::new(time.tv_sec().unsigned_abs(), u32::try_from(time.tv_usec()).unwrap_or(0) * 1000)
+        };
+        (of(usage.user_time()), of(usage.system_time()))
+    };
+    let outcome = runtime.block_on(worker.sessions.run_until(pace(worker.clone(), tell, emptied)));
+    let over = Over {
+        worker: index,
+        transcripts: worker.tapes.borrow_mut().take(),
+        peaks: worker.peaks.borrow().clone(),
+        cpu: usage(),
+        last_ends: worker.last_ends.borrow().clone(),
+    };
+    // The receiver is only gone when the run is given up as a whole.
+    tell.send(Told::Over(Box::new(over))).ok();
+    outcome
+}
+
+/// The worker's own loop: wakes when something is due, when a session is done, at each second, and when the run is stopped.
+async fn pace(
+    worker: Rc<Worker>,
+    tell: &SyncSender<Told>,
+    emptied: &std::sync::mpsc::Receiver<Snapshot>,
+) -> std::io::Result<()> {
+    let mut pacer = Pacer::new()?;
+    let mut stop = worker.shared.stop.clone();
+    let mut stopped = Stop::Run;
+    pacer.sleep(worker.shared.clock.until_epoch()).await?;
+    let mut second = 0;
+    loop {
+        let asked = *stop.borrow_and_update();
+        if asked > stopped {
+            stopped = asked;
+            let now = worker.now();
+            let phase = worker.dispatch.borrow().phase_at(now);
+            let grace = worker.plan().phases[phase as usize].graceful_stop;
+            let by = if asked == Stop::Now { now } else { now + grace };
+            worker.dispatch.borrow_mut().stop(by, &mut worker.books.borrow_mut());
+        }
+        worker.pump();
+        let now = worker.now();
+        if now.as_secs() > second {
+            let snapshot = worker.snapshot(now.as_secs() - 1, false);
+            tell.send(Told::Second(snapshot)).ok();
+            second = now.as_secs();
+            while let Ok(old) = emptied.try_recv() {
+                worker.books.borrow_mut().reclaim(old);
+            }
+        }
+        if worker.dispatch.borrow_mut().is_done(now) {
+            tell.send(Told::Second(worker.snapshot(now.as_secs(), true))).ok();
+            return Ok(());
+        }
+        let next_second = Duration::from_secs(second + 1);
+        let wake =
+            worker.dispatch.borrow_mut().next_wake(now).map_or(next_second, |wake| wake.min(next_second));
+        tokio::select! {
+            biased;
+            slept = pacer.sleep(wake.saturating_sub(worker.now())) => slept?,
+            () = worker.woken.notified() => {}
+            changed = stop.changed() => if changed.is_err() { stopped = Stop::Now },
+        }
+    }
+}

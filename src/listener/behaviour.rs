@@ -1,0 +1,463 @@
+//! The embedded listener's policy: which limit bites when, and how it shows. The words are `styles`'s, the counts
+//! `ledger`'s, the order of commands the machine's.
+//!
+//! # Decisions
+//! - A place is given back when the reply that ends the session is handed over for writing: a client that has read its
+//!   221 finds the place free.
+//! - Draws come from a counter-based generator of seed, session and draw: nothing is shared between sessions, and a
+//!   session at rest keeps 12 octets of it.
+//! - A forced reply stands in for the listener's own words at its step; a connection limit comes before it.
+
+use std::cell::Cell;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use super::digest::Digest;
+use super::ledger::Books;
+use super::limits::{Delay, Limits, ShownBy};
+use super::styles::Saying;
+use crate::smtp::Step;
+use crate::smtp::content::Measure;
+use crate::smtp::request::{Fault, MAX_LINE, Request};
+use crate::smtp::server::{Answer, Ask, Bounds, Lapse, Policy, Then};
+
+/// What all sessions of a listener share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub limits: Limits,
+    pub books: Books,
+    seed: u64,
+    sessions: AtomicU64,
+    /// When the service ends.
+    end: Option<Instant>,
+    /// The answer to EHLO.
+    extensions: String,
+}
+
+impl Shared {
+    /// For a listener that starts at `start`.
+    pub fn new(limits: Limits, seed: u64, start: Instant) -> Shared {
+        let mut lines = vec![limits.hostname.clone(), "PIPELINING".to_owned()];
+        lines.extend(limits.max_message_size.map(|max| format!("SIZE {max}")));
+        lines.extend(offers_tls(&limits).then(|| "STARTTLS".to_owned()));
+        lines.extend(["8BITMIME".to_owned(), "ENHANCEDSTATUSCODES".to_owned()]);
+        let last = lines.len() - 1;
+        let joined = lines
+            .iter()
+            .enumerate()
+            .map(|(i, line)| if i == last { format!("250 {line}") } else { format!("250-{line}\n") });
+        let extensions = joined.collect();
+        let end = limits.unavailable_after.map(|after| start + after);
+        Shared { limits, books: Books::new(), seed, sessions: AtomicU64::new(0), end, extensions }
+    }
+
+    /// The number of the next session.
+    pub fn number(&self) -> u64 {
+        self.sessions.fetch_add(1, Relaxed)
+    }
+
+    /// What bounds each session.
+    pub fn bounds(&self) -> Bounds {
+        Bounds {
+            max_line: self.limits.max_line_length.map_or(MAX_LINE, |max| max as usize),
+            idle: self.limits.idle_timeout,
+            total: self.limits.max_connection_time,
+            end: self.end,
+        }
+    }
+}
+
+fn offers_tls(limits: &Limits) -> bool {
+    limits.require_starttls || limits.max_tls_sessions.is_some()
+}
+
+/// The policy of one session.
+pub(super) struct Behaviour {
+    shared: Arc<Shared>,
+    peer: IpAddr,
+    /// The session's number, for its draws.
+    number: u64,
+    draws: Cell<u32>,
+    /// It holds a place of [`Books::open`].
+    open: bool,
+    /// The session ends with the answer that is under way.
+    leaving: bool,
+    messages: u32,
+    errors: u32,
+    transaction: Option<Box<Transaction>>,
+}
+
+/// A transaction between MAIL and its end.
+struct Transaction {
+    recipients: u32,
+    content_bytes: u64,
+    digest: Digest,
+    /// It counts as under way in [`Books::begin`].
+    begun: bool,
+    /// It holds a place of [`Books::enqueue`].
+    queued: bool,
+}
+
+impl Behaviour {
+    /// The policy of the session `number` with a client at `peer`.
+    pub fn new(shared: Arc<Shared>, peer: IpAddr, number: u64) -> Behaviour {
+        Behaviour {
+            shared,
+            peer,
+            number,
+            draws: Cell::new(0),
+            open: false,
+            leaving: false,
+            messages: 0,
+            errors: 0,
+            transaction: None,
+        }
+    }
+
+    /// The next draw, in [0, 1).
+    fn draw(&self) -> f64 {
+        let draws = self.draws.replace(self.draws.get().wrapping_add(1));
+        let mut counter = [0; 12];
+        counter[..8].copy_from_slice(&self.number.to_le_bytes());
+        counter[8..].copy_from_slice(&draws.to_le_bytes());
+        (xxh3_64_with_seed(&counter, self.shared.seed) >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    /// Whether something of this probability happens. Certain and impossible things draw nothing.
+    fn happens(&self, probability: f64) -> bool {
+        probability > 0.0 && (probability >= 1.0 || self.draw() < probability)
+    }
+
+    fn delay(&self, delay: Delay) -> Duration {
+        if delay.max <= delay.min {
+            delay.min
+        } else {
+            delay.min + (delay.max - delay.min).mul_f64(self.draw())
+        }
+    }
+
+    /// The words for it, with what they are about.
+    fn say(&self, saying: Saying, about: &str) -> Answer {
+        let limits = &self.shared.limits;
+        if saying.condition().is_some() {
+            self.shared.books.refuse(Some(saying));
+        }
+        let pattern = saying.pattern(limits.style);
+        if !pattern.contains('{') {
+            return Answer::new(pattern);
+        }
+        let text = pattern
+            .replace("{host}", &limits.hostname)
+            .replace("{peer}", &self.peer.to_string())
+            .replace("{arg}", about);
+        Answer::new(text.trim_end().to_owned())
+    }
+
+    /// The reply forced at this step, if it is its turn.
+    fn forced(&self, step: Step) -> Option<Answer> {
+        let mut replies = self.shared.limits.replies.iter();
+        let forced = replies.find(|f| f.step == step && self.happens(f.probability))?;
+        let answer = Answer::new(forced.reply.clone());
+        if answer.code() >= 400 {
+            self.shared.books.refuse(None);
+        }
+        Some(answer)
+    }
+
+    /// The answer of a step with its delay: the forced one, or the listener's own.
+    fn at(&mut self, step: Step, own: impl FnOnce(&mut Behaviour) -> Answer) -> Answer {
+        let answer = self.forced(step).unwrap_or_else(|| own(self));
+        Answer { delay: self.delay(self.shared.limits.delays.at(step)), ..answer }
+    }
+
+    fn greet(&mut self, now: Instant) -> Answer {
+        let (limits, books) = (&self.shared.limits, &self.shared.books);
+        let turned_away = if self.has_ended(now) {
+            Some(Saying::Unavailable)
+        } else {
+            limits.licence_expired.then_some(Saying::LicenceExpired)
+        };
+        if let Some(saying) = turned_away {
+            books.turn_away();
+            return Answer { then: Then::Close, ..self.say(saying, "") };
+        }
+        if let Err(saying) = books.open(now, self.peer, limits) {
+            let said = self.say(saying, "");
+            return match limits.shown_by {
+                ShownBy::Reply => Answer { then: Then::Close, ..said },
+                ShownBy::Reset => Answer::silent(Then::Reset),
+                ShownBy::Close => Answer::silent(Then::Close),
+                ShownBy::NoGreeting => Answer::silent(Then::Silence),
+            };
+        }
+        self.open = true;
+        self.at(Step::Greeting, |session| session.say(Saying::Greeting, ""))
+    }
+
+    /// Whether the service is over.
+    fn has_ended(&self, now: Instant) -> bool {
+        self.shared.end.is_some_and(|end| end <= now)
+    }
+
+    fn hello(&mut self, extended: bool, name: &str) -> Answer {
+        self.at(Step::Hello, |session| {
+            if extended {
+                Answer::new(session.shared.extensions.clone())
+            } else {
+                session.say(Saying::Hello, name)
+            }
+        })
+    }
+
+    fn mail(&mut self, now: Instant, path: &str, size: Option<u64>) -> Answer {
+        let mut begun = false;
+        let answer = self.at(Step::Mail, |session| {
+            let saying = session.judge_mail(now, size);
+            if saying == Saying::Sender {
+                session.messages += 1;
+                begun = session.shared.limits.resource_low_above.is_some();
+            }
+            session.say(saying, path)
+        });
+        if answer.code() / 100 == 2 {
+            self.transaction = Some(Box::new(Transaction {
+                recipients: 0,
+                content_bytes: 0,
+                digest: Digest::new(path),
+                begun,
+                queued: false,
+            }));
+        }
+        answer
+    }
+
+    /// What MAIL meets. When all is well the transaction has begun.
+    fn judge_mail(&self, now: Instant, size: Option<u64>) -> Saying {
+        let (limits, books) = (&self.shared.limits, &self.shared.books);
+        if self.has_ended(now) {
+            Saying::Unavailable
+        } else if limits.max_messages_per_session.is_some_and(|max| self.messages >= max) {
+            Saying::TooManyMessages
+        } else if limits.require_starttls {
+            Saying::StarttlsFirst
+        } else if limits.require_auth {
+            Saying::AuthRequired
+        } else if size.zip(limits.max_message_size).is_some_and(|(size, max)| size > max) {
+            Saying::DeclaredSize
+        } else if limits.message_rate.is_some_and(|rate| !books.take_message_token(now, rate)) {
+            Saying::MessageRate
+        } else if limits.queue_full_after.is_some_and(|max| books.is_full(max)) {
+            Saying::QueueFull
+        } else if self.happens(limits.temporary_error_rate) {
+            Saying::TemporaryError
+        } else if limits.resource_low_above.is_some_and(|max| !books.begin(max)) {
+            Saying::ResourceLow
+        } else {
+            Saying::Sender
+        }
+    }
+
+    fn rcpt(&mut self, path: &str) -> Answer {
+        let answer = self.at(Step::Rcpt, |session| {
+            let recipients = session.transaction.as_ref().map_or(0, |transaction| transaction.recipients);
+            let full = session.shared.limits.max_recipients.is_some_and(|max| recipients >= max);
+            session.say(if full { Saying::TooManyRecipients } else { Saying::Recipient }, path)
+        });
+        if answer.code() / 100 == 2
+            && let Some(transaction) = &mut self.transaction
+        {
+            transaction.recipients += 1;
+            transaction.digest.path(path);
+        }
+        answer
+    }
+
+    fn body(&mut self, seen: &Measure) -> Answer {
+        let answer = self.at(Step::Body, |session| {
+            let mut saying = session.judge_body(seen);
+            if let (Saying::Accepted, Some(max)) = (saying, session.shared.limits.queue_full_after) {
+                let queued = session.shared.books.enqueue(max);
+                match &mut session.transaction {
+                    Some(transaction) if queued => transaction.queued = true,
+                    _ => saying = Saying::QueueFull,
+                }
+            }
+            // Exim says how long the line was, without its end.
+            session.say(saying, &seen.longest_line.saturating_sub(2).to_string())
+        });
+        if let Some(transaction) = &mut self.transaction {
+            transaction.content_bytes = seen.size;
+        }
+        answer
+    }
+
+    /// What the final dot meets, but for a full queue.
+    fn judge_body(&self, seen: &Measure) -> Saying {
+        let limits = &self.shared.limits;
+        if limits.max_line_length.is_some_and(|max| seen.longest_line > u64::from(max)) {
+            Saying::TextLineTooLong
+        } else if limits.max_header_size.is_some_and(|max| seen.header_size > max) {
+            Saying::HeaderSize
+        } else if limits.max_message_size.is_some_and(|max| seen.size > max) {
+            Saying::MessageSize
+        } else if limits.max_hops.is_some_and(|max| seen.received > max) {
+            Saying::TooManyHops
+        } else if limits.reject_bare_cr_lf && (seen.bare_cr || seen.bare_lf) {
+            Saying::BareCrLf
+        } else if self.happens(limits.server_deferral_rate) {
+            Saying::ServerDeferral
+        } else if self.happens(limits.server_error_rate) {
+            Saying::ServerError
+        } else {
+            Saying::Accepted
+        }
+    }
+
+    fn starttls(&mut self) -> Answer {
+        self.at(Step::Starttls, |session| {
+            let limits = &session.shared.limits;
+            if limits.max_tls_sessions == Some(0) {
+                session.say(Saying::TooManyTlsSessions, "")
+            } else if offers_tls(limits) {
+                session.say(Saying::TlsUnavailable, "")
+            } else {
+                session.fault(Fault::Unrecognized("STARTTLS"))
+            }
+        })
+    }
+
+    fn auth(&mut self, argument: &str) -> Answer {
+        self.at(Step::Auth, |session| {
+            let limits = &session.shared.limits;
+            let mechanism = argument.split(' ').next().unwrap_or_default();
+            let saying = if limits.auth_requires_encryption {
+                Saying::EncryptionRequired
+            } else if !limits.require_auth {
+                Saying::AuthNotAvailable
+            } else if mechanism.is_empty() {
+                Saying::AuthArguments
+            } else {
+                Saying::AuthMechanism
+            };
+            session.say(saying, mechanism)
+        })
+    }
+
+    /// The answer to an error, while the session may still make some.
+    fn fault(&mut self, fault: Fault<'_>) -> Answer {
+        if self.shared.limits.max_bad_commands.is_some_and(|max| self.errors >= max) {
+            return Answer { then: Then::Close, ..self.say(Saying::TooManyErrors, "") };
+        }
+        self.errors += 1;
+        match fault {
+            Fault::LineTooLong => self.say(Saying::LineTooLong, ""),
+            Fault::Unrecognized(verb) => self.say(Saying::Unrecognized, verb),
+            Fault::HelloName => self.say(Saying::HelloName, ""),
+            Fault::Syntax(about) => self.say(Saying::Syntax, about),
+            Fault::UnknownOption(about) => self.say(Saying::UnknownOption, about),
+            Fault::UnknownValue(about) => self.say(Saying::UnknownValue, about),
+            Fault::UnknownParameter(about) => self.say(Saying::UnknownParameter, about),
+            Fault::HelloFirst => self.say(Saying::HelloFirst, ""),
+            Fault::MailFirst => self.say(Saying::MailFirst, ""),
+            Fault::RcptFirst => self.say(Saying::RcptFirst, ""),
+            Fault::NestedMail => self.say(Saying::NestedMail, ""),
+            Fault::NoValidRecipients => self.say(Saying::NoValidRecipients, ""),
+            Fault::InTransaction => self.say(Saying::InTransaction, ""),
+        }
+    }
+
+    fn request(&mut self, now: Instant, request: Request<'_>) -> Answer {
+        match request {
+            Request::Hello { extended, name } => self.hello(extended, name),
+            Request::Mail { path, size, .. } => self.mail(now, path, size),
+            Request::Rcpt { path } => self.rcpt(path),
+            Request::Data => self.at(Step::Data, |session| session.say(Saying::GoAhead, "")),
+            Request::Quit => {
+                let answer = self.at(Step::Quit, |session| session.say(Saying::Bye, ""));
+                Answer { then: Then::Close, ..answer }
+            }
+            Request::Reset => self.say(Saying::Reset, ""),
+            Request::Noop => self.say(Saying::Noop, ""),
+            Request::Verify | Request::Expand => self.say(Saying::Verify, ""),
+            Request::Help(about) => match Request::parse(about.as_bytes()) {
+                Err(Fault::Unrecognized(_)) if !about.is_empty() => self.say(Saying::HelpUnknown, about),
+                _ => self.say(Saying::Help, ""),
+            },
+            Request::Starttls => self.starttls(),
+            Request::Auth(argument) => self.auth(argument),
+        }
+    }
+
+    /// Ends the transaction, delivered or not.
+    fn end_transaction(&mut self, delivered: bool) {
+        let Some(transaction) = self.transaction.take() else { return };
+        let books = &self.shared.books;
+        if transaction.begun {
+            books.end();
+        }
+        if delivered {
+            let recipients = u64::from(transaction.recipients);
+            books.deliver(recipients, transaction.content_bytes, transaction.digest.finish());
+        } else if transaction.queued {
+            books.dequeue();
+        }
+    }
+
+    fn leave(&mut self) {
+        if std::mem::take(&mut self.open) {
+            self.shared.books.close(self.peer);
+        }
+    }
+}
+
+impl Policy for Behaviour {
+    fn answer(&mut self, now: Instant, ask: Ask<'_>) -> Answer {
+        let answer = match ask {
+            Ask::Greeting => self.greet(now),
+            Ask::Request(request) => self.request(now, request),
+            Ask::Body(seen) => self.body(seen),
+            Ask::Fault(fault) => self.fault(fault),
+            Ask::Lapse(lapse) => self.say(
+                match lapse {
+                    Lapse::Idle => Saying::Idle,
+                    Lapse::Total => Saying::ConnectionTime,
+                    Lapse::End => Saying::Unavailable,
+                },
+                "",
+            ),
+        };
+        self.leaving = answer.then != Then::Keep;
+        answer
+    }
+
+    fn content(&mut self, octets: &[u8]) {
+        if let Some(transaction) = &mut self.transaction {
+            transaction.digest.content(octets);
+        }
+    }
+
+    fn queued(&mut self, _now: Instant, step: Step, code: u16) {
+        if step == Step::Body {
+            self.end_transaction(code / 100 == 2);
+        }
+        if self.leaving {
+            self.leave();
+        }
+    }
+
+    fn abandoned(&mut self) {
+        self.end_transaction(false);
+    }
+}
+
+impl Drop for Behaviour {
+    /// The connection is gone, however it went.
+    fn drop(&mut self) {
+        self.end_transaction(false);
+        self.leave();
+    }
+}

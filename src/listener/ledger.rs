@@ -1,0 +1,273 @@
+//! The books of the embedded listener: what it truly did, counted on its own side.
+//!
+//! # Decisions
+//! - A message counts as delivered when its 250 is handed over for writing. So, for every fault between the two sides,
+//!   accepted <= delivered <= accepted + in doubt.
+//! - The digest of the delivered messages is a sum, and so the same for any order and number of threads.
+//! - Locks are taken when a connection opens and closes and when a message ends, and are held for a few additions.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use serde::Serialize;
+
+use super::limits::{Limits, Rate};
+use super::styles::Saying;
+
+/// What the listener did so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct LedgerSnapshot {
+    /// Connections taken from the kernel, the refused ones included.
+    pub connections: u64,
+    /// Connections refused by a limit or the server's state, before or in place of the greeting.
+    pub refused_connections: u64,
+    /// Sessions being served now.
+    pub sessions: u64,
+    /// The most sessions served at once.
+    pub sessions_peak: u64,
+    /// The most sessions served at once from one client address.
+    pub host_sessions_peak: u64,
+    /// Messages delivered: their 250 after the final dot was handed over for writing.
+    pub messages: u64,
+    /// Recipients of those messages.
+    pub recipients: u64,
+    /// Octets of content of those messages, dots unstuffed.
+    pub content_bytes: u64,
+    /// Octets read from all connections.
+    pub received_bytes: u64,
+    /// Octets written to all connections.
+    pub sent_bytes: u64,
+    /// Times that the process had no descriptor for a connection.
+    pub accept_errors: u64,
+    /// Refusals by the name of their condition; `forced` are those of the profile's own replies.
+    pub refused: BTreeMap<String, u64>,
+    /// The sum of the digests of the delivered messages, 32 hexadecimal digits.
+    pub digest: String,
+}
+
+/// The counters that all threads of the listener share.
+#[derive(Debug)]
+pub(super) struct Books {
+    open: Mutex<Open>,
+    delivered: Mutex<Delivered>,
+    message_tokens: Mutex<Bucket>,
+    in_flight: AtomicU32,
+    queued: AtomicU64,
+    refused: Vec<AtomicU64>,
+    forced: AtomicU64,
+    /// Octets read.
+    pub received: AtomicU64,
+    /// Octets written.
+    pub sent: AtomicU64,
+    /// Failures to accept.
+    pub accept_errors: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    connections: u64,
+    refused: u64,
+    sessions: u64,
+    peak: u64,
+    host_peak: u64,
+    hosts: HashMap<IpAddr, u64>,
+    tokens: Bucket,
+}
+
+#[derive(Debug, Default)]
+struct Delivered {
+    messages: u64,
+    recipients: u64,
+    content_bytes: u64,
+    digest: u128,
+}
+
+impl Books {
+    /// Empty books.
+    pub fn new() -> Books {
+        Books {
+            open: Mutex::default(),
+            delivered: Mutex::default(),
+            message_tokens: Mutex::default(),
+            in_flight: AtomicU32::new(0),
+            queued: AtomicU64::new(0),
+            refused: Saying::ALL.iter().map(|_| AtomicU64::new(0)).collect(),
+            forced: AtomicU64::new(0),
+            received: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
+            accept_errors: AtomicU64::new(0),
+        }
+    }
+
+    /// A connection came: takes a place for its session.
+    ///
+    /// # Errors
+    /// What to say if it is over a limit; no place is taken then.
+    pub fn open(&self, now: Instant, peer: IpAddr, limits: &Limits) -> Result<(), Saying> {
+        let over =
+            |limit: Option<u32>, sessions: u64| limit.is_some_and(|limit| sessions >= u64::from(limit));
+        let mut open = lock(&self.open);
+        open.connections += 1;
+        let from_host = open.hosts.get(&peer).copied().unwrap_or(0);
+        let refusal = if limits.connection_rate.is_some_and(|rate| !open.tokens.take(now, rate)) {
+            Some(Saying::ConnectionRate)
+        } else if over(limits.max_connections_per_host, from_host) {
+            Some(Saying::TooManyFromHost)
+        } else if over(limits.max_connections, open.sessions) {
+            Some(Saying::TooManyToHost)
+        } else if over(limits.max_connections_per_listener, open.sessions) {
+            Some(Saying::TooManyToListener)
+        } else {
+            None
+        };
+        if let Some(refusal) = refusal {
+            open.refused += 1;
+            return Err(refusal);
+        }
+        open.sessions += 1;
+        open.peak = open.peak.max(open.sessions);
+        open.host_peak = open.host_peak.max(from_host + 1);
+        *open.hosts.entry(peer).or_default() += 1;
+        Ok(())
+    }
+
+    /// A connection came and is not served, whatever the limits are.
+    pub fn turn_away(&self) {
+        let mut open = lock(&self.open);
+        open.connections += 1;
+        open.refused += 1;
+    }
+
+    /// A session gives its place back.
+    pub fn close(&self, peer: IpAddr) {
+        let mut open = lock(&self.open);
+        open.sessions -= 1;
+        if let Some(sessions) = open.hosts.get_mut(&peer) {
+            *sessions -= 1;
+            if *sessions == 0 {
+                open.hosts.remove(&peer);
+            }
+        }
+    }
+
+    /// Whether a message may come now.
+    pub fn take_message_token(&self, now: Instant, rate: Rate) -> bool {
+        lock(&self.message_tokens).take(now, rate)
+    }
+
+    /// Begins a transaction, if fewer than `limit` are under way.
+    pub fn begin(&self, limit: u32) -> bool {
+        self.in_flight.fetch_update(Relaxed, Relaxed, |n| (n < limit).then_some(n + 1)).is_ok()
+    }
+
+    /// Ends a transaction that was begun.
+    pub fn end(&self) {
+        self.in_flight.fetch_sub(1, Relaxed);
+    }
+
+    /// Whether the queue holds `limit` messages.
+    pub fn is_full(&self, limit: u64) -> bool {
+        self.queued.load(Relaxed) >= limit
+    }
+
+    /// Takes a place in a queue of `limit`.
+    pub fn enqueue(&self, limit: u64) -> bool {
+        self.queued.fetch_update(Relaxed, Relaxed, |n| (n < limit).then_some(n + 1)).is_ok()
+    }
+
+    /// Gives a place in the queue back: the message was not delivered after all.
+    pub fn dequeue(&self) {
+        self.queued.fetch_sub(1, Relaxed);
+    }
+
+    /// A message was delivered.
+    pub fn deliver(&self, recipients: u64, content_bytes: u64, digest: u128) {
+        let mut delivered = lock(&self.delivered);
+        delivered.messages += 1;
+        delivered.recipients += recipients;
+        delivered.content_bytes += content_bytes;
+        delivered.digest = delivered.digest.wrapping_add(digest);
+    }
+
+    /// A refusal was given; `None`: in the profile's own words.
+    pub fn refuse(&self, saying: Option<Saying>) {
+        saying.map_or(&self.forced, |saying| &self.refused[saying as usize]).fetch_add(1, Relaxed);
+    }
+
+    /// All of it, now.
+    pub fn snapshot(&self) -> LedgerSnapshot {
+        let mut refused = BTreeMap::new();
+        let named = Saying::ALL.iter().filter_map(|saying| {
+            Some((saying.condition()?.as_str(), self.refused[*saying as usize].load(Relaxed)))
+        });
+        for (name, count) in named.chain([("forced", self.forced.load(Relaxed))]) {
+            if count > 0 {
+                *refused.entry(name.to_owned()).or_default() += count;
+            }
+        }
+        let open = lock(&self.open);
+        let delivered = lock(&self.delivered);
+        LedgerSnapshot {
+            connections: open.connections,
+            refused_connections: open.refused,
+            sessions: open.sessions,
+            sessions_peak: open.peak,
+            host_sessions_peak: open.host_peak,
+            messages: delivered.messages,
+            recipients: delivered.recipients,
+            content_bytes: delivered.content_bytes,
+            received_bytes: self.received.load(Relaxed),
+            sent_bytes: self.sent.load(Relaxed),
+            accept_errors: self.accept_errors.load(Relaxed),
+            refused,
+            digest: format!("{:032x}", delivered.digest),
+        }
+    }
+}
+
+/// A lock that a panicking thread left is still good for counting.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A token bucket; full at first.
+#[derive(Debug, Default)]
+struct Bucket {
+    /// Tokens, and when they were counted.
+    level: Option<(f64, Instant)>,
+}
+
+impl Bucket {
+    fn take(&mut self, now: Instant, rate: Rate) -> bool {
+        let burst = f64::from(rate.burst);
+        let tokens = self.level.map_or(burst, |(tokens, then)| {
+            let refilled = now.saturating_duration_since(then).as_secs_f64() * rate.per_second;
+            (tokens + refilled).min(burst)
+        });
+        let well = tokens >= 1.0;
+        self.level = Some((if well { tokens - 1.0 } else { tokens }, now));
+        well
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "the origin of a virtual clock")]
+    fn a_bucket_lets_its_burst_through_and_then_its_rate() {
+        let start = Instant::now();
+        let rate = Rate { per_second: 2.0, burst: 3 };
+        let mut bucket = Bucket::default();
+        let mut take = |ms| bucket.take(start + Duration::from_millis(ms), rate);
+        assert_eq!([take(0), take(0), take(0), take(0)], [true, true, true, false]);
+        assert_eq!([take(499), take(500), take(501)], [false, true, false]);
+        assert_eq!([take(60_000), take(60_000), take(60_000), take(60_000)], [true, true, true, false]);
+    }
+}

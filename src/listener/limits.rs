@@ -1,0 +1,268 @@
+//! What the embedded listener is to enforce and how it is to behave: plain data, compiled from the profile's
+//! `[listener]` table. How a limit is shown on the wire is the business of `behaviour` and `styles`.
+//!
+//! # Decisions
+//! - A limit is always the largest number that is still served: `max_connections_per_host = 50` serves 50 and refuses
+//!   the 51st. `None` is no limit, and `Limits::default()` has none.
+
+use std::time::Duration;
+
+use crate::smtp::Step;
+
+/// Whose texts the listener speaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Style {
+    /// Cisco's Email Security Appliance, with `#4.4.5` before the text.
+    #[default]
+    Cisco,
+    /// Postfix.
+    Postfix,
+    /// Exim.
+    Exim,
+}
+
+impl Style {
+    /// Every style.
+    pub const ALL: [Style; 3] = [Style::Cisco, Style::Postfix, Style::Exim];
+
+    /// The style's name in profiles.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Style::Cisco => "cisco",
+            Style::Postfix => "postfix",
+            Style::Exim => "exim",
+        }
+    }
+}
+
+/// How a connection over a limit learns of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ShownBy {
+    /// A 421 in place of the greeting, then a close.
+    #[default]
+    Reply,
+    /// A reset before the greeting.
+    Reset,
+    /// An orderly close before the greeting.
+    Close,
+    /// A connection that is taken and never greeted.
+    NoGreeting,
+}
+
+impl ShownBy {
+    /// Every way.
+    pub const ALL: [ShownBy; 4] = [ShownBy::Reply, ShownBy::Reset, ShownBy::Close, ShownBy::NoGreeting];
+
+    /// The name in profiles and results.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            ShownBy::Reply => "reply",
+            ShownBy::Reset => "reset",
+            ShownBy::Close => "close",
+            ShownBy::NoGreeting => "no-greeting",
+        }
+    }
+}
+
+/// How long a reply is held back: uniformly between the two, drawn by seed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Delay {
+    /// At least.
+    pub min: Duration,
+    /// At most; never below `min`.
+    pub max: Duration,
+}
+
+impl Delay {
+    /// Always the same.
+    pub const fn fixed(delay: Duration) -> Delay {
+        Delay { min: delay, max: delay }
+    }
+}
+
+/// The delay of the reply at each step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Delays {
+    /// Before the greeting.
+    pub greeting: Delay,
+    /// HELO and EHLO.
+    pub hello: Delay,
+    /// MAIL.
+    pub mail: Delay,
+    /// RCPT.
+    pub rcpt: Delay,
+    /// DATA, before the 354.
+    pub data: Delay,
+    /// The final dot.
+    pub body: Delay,
+    /// QUIT.
+    pub quit: Delay,
+}
+
+impl Delays {
+    /// The delay at `step`; none at steps that have no reply of their own here.
+    pub const fn at(&self, step: Step) -> Delay {
+        match step {
+            Step::Greeting => self.greeting,
+            Step::Hello => self.hello,
+            Step::Mail => self.mail,
+            Step::Rcpt => self.rcpt,
+            Step::Data => self.data,
+            Step::Body => self.body,
+            Step::Quit => self.quit,
+            Step::Dns | Step::Connect | Step::Tls | Step::Starttls | Step::Auth | Step::Idle => {
+                Delay::fixed(Duration::ZERO)
+            }
+        }
+    }
+}
+
+/// A token bucket: `per_second` are let through for good, `burst` at once.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rate {
+    /// Refilled a second; positive and finite.
+    pub per_second: f64,
+    /// The most that may come at once; at least 1.
+    pub burst: u32,
+}
+
+/// One window in which the listener reads, writes and accepts nothing, as a process under SIGSTOP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stall {
+    /// From the listener's start.
+    pub from: Duration,
+    /// How long.
+    pub length: Duration,
+}
+
+/// A reply forced at a step, in place of what the listener would say there.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Forced {
+    /// One of greeting, hello, starttls, auth, mail, rcpt, data, body, quit.
+    pub step: Step,
+    /// The whole reply with its code, `452 4.3.1 queue full`; several lines are separated by `\n`. A 421 also closes.
+    pub reply: String,
+    /// How often, 0 to 1, drawn by seed.
+    pub probability: f64,
+}
+
+/// All that the listener enforces.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    /// Whose texts it speaks.
+    pub style: Style,
+    /// The name in its greeting and replies.
+    pub hostname: String,
+    /// May bind an address beyond loopback.
+    pub allow_remote: bool,
+    /// The length of the kernel's accept queue.
+    pub backlog: u32,
+
+    /// Sessions at once, of the whole server ("to this host").
+    pub max_connections: Option<u32>,
+    /// Sessions at once from one client address.
+    pub max_connections_per_host: Option<u32>,
+    /// Sessions at once of this address and port ("to this listener").
+    pub max_connections_per_listener: Option<u32>,
+    /// New connections by time.
+    pub connection_rate: Option<Rate>,
+    /// How a connection over one of the four limits above learns of it.
+    pub shown_by: ShownBy,
+    /// TLS sessions at once. TLS itself is not spoken: with 0, STARTTLS meets this limit.
+    pub max_tls_sessions: Option<u32>,
+
+    /// MAIL commands of a session.
+    pub max_messages_per_session: Option<u32>,
+    /// Errors (500 to 504) answered in a session; the next one ends it.
+    pub max_bad_commands: Option<u32>,
+    /// From the greeting to the end of a session, active or not.
+    pub max_connection_time: Option<Duration>,
+    /// Without input.
+    pub idle_timeout: Option<Duration>,
+
+    /// Recipients of a message.
+    pub max_recipients: Option<u32>,
+    /// Octets of a message, dots unstuffed (RFC 1870); also advertised with SIZE.
+    pub max_message_size: Option<u64>,
+    /// Octets of a message's header, without the empty line.
+    pub max_header_size: Option<u64>,
+    /// Octets of a command or text line, with its CRLF (RFC 5321 4.5.3.1.4 and .6).
+    pub max_line_length: Option<u32>,
+    /// `Received:` fields of a message.
+    pub max_hops: Option<u32>,
+    /// Refuse content with a bare CR or LF.
+    pub reject_bare_cr_lf: bool,
+    /// Messages (MAIL commands) by time.
+    pub message_rate: Option<Rate>,
+
+    /// Messages accepted in all; then the queue is full.
+    pub queue_full_after: Option<u64>,
+    /// Transactions under way at once; above it, resources are low.
+    pub resource_low_above: Option<u32>,
+    /// How often, 0 to 1, MAIL meets a temporary system error (452).
+    pub temporary_error_rate: f64,
+    /// How often, 0 to 1, the final dot meets a temporary server error (451).
+    pub server_deferral_rate: f64,
+    /// How often, 0 to 1, the final dot meets a permanent server error (554).
+    pub server_error_rate: f64,
+    /// The licence has expired: nobody is served.
+    pub licence_expired: bool,
+    /// From this time after the start the service is not available (421); zero: from the beginning.
+    pub unavailable_after: Option<Duration>,
+
+    /// MAIL needs STARTTLS first (530). STARTTLS is then offered, and not available (454).
+    pub require_starttls: bool,
+    /// MAIL needs AUTH first (530).
+    pub require_auth: bool,
+    /// AUTH needs encryption first (538).
+    pub auth_requires_encryption: bool,
+
+    /// How long each reply is held back.
+    pub delays: Delays,
+    /// One window of silence.
+    pub stall: Option<Stall>,
+    /// Replies forced at steps; the first that fits is used.
+    pub replies: Vec<Forced>,
+}
+
+impl Default for Limits {
+    /// No limits at all.
+    fn default() -> Self {
+        Limits {
+            style: Style::default(),
+            hostname: "mx.recipient.example".to_owned(),
+            allow_remote: false,
+            backlog: 4096,
+            max_connections: None,
+            max_connections_per_host: None,
+            max_connections_per_listener: None,
+            connection_rate: None,
+            shown_by: ShownBy::default(),
+            max_tls_sessions: None,
+            max_messages_per_session: None,
+            max_bad_commands: None,
+            max_connection_time: None,
+            idle_timeout: None,
+            max_recipients: None,
+            max_message_size: None,
+            max_header_size: None,
+            max_line_length: None,
+            max_hops: None,
+            reject_bare_cr_lf: false,
+            message_rate: None,
+            queue_full_after: None,
+            resource_low_above: None,
+            temporary_error_rate: 0.0,
+            server_deferral_rate: 0.0,
+            server_error_rate: 0.0,
+            licence_expired: false,
+            unavailable_after: None,
+            require_starttls: false,
+            require_auth: false,
+            auth_requires_encryption: false,
+            delays: Delays::default(),
+            stall: None,
+            replies: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! The embedded listener: a target with programmable limits, delays and refusals that keeps its own books.
+//!
+//! It takes messages, digests and discards them; it never relays. It runs on threads of its own, each with its own
+//! runtime, so that its work is counted apart from the generator's.
+//!
+//! # Decisions
+//! - All threads accept from one socket, so that one accept queue of known length stands before them.
+//! - A stall blocks the threads themselves: nothing is read, written or accepted, as under SIGSTOP.
+
+mod behaviour;
+mod digest;
+pub mod ledger;
+pub mod limits;
+mod styles;
+
+use std::convert::Infallible;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+use tokio::task::LocalSet;
+
+use crate::net::drive::{Host, Scratch, drive};
+use crate::net::listen;
+use crate::net::stream::Stream;
+use crate::smtp::server::Server;
+use behaviour::{Behaviour, Shared};
+
+pub use ledger::LedgerSnapshot;
+pub use limits::{Limits, Style};
+
+/// How often a thread tells what processor time it used, and looks whether a stall is to end early.
+const TICK: Duration = Duration::from_millis(50);
+
+/// Why no listener came about.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// An address beyond loopback that was not allowed.
+    #[error(
+        "the listener may not bind {0}: it is no loopback address (set allow_remote = true in [listener] to allow it)"
+    )]
+    NotLoopback(SocketAddr),
+    /// The kernel refused the address.
+    #[error("cannot listen on {addr}: {source}")]
+    Bind {
+        /// The address.
+        addr: SocketAddr,
+        /// What the kernel says.
+        source: io::Error,
+    },
+    /// No thread or runtime.
+    #[error("cannot start a listener thread: {0}")]
+    Thread(io::Error),
+}
+
+/// A listener that runs until it is stopped or dropped.
+#[derive(Debug)]
+pub struct Listener {
+    addr: SocketAddr,
+    shared: Arc<Shared>,
+    stop: watch::Sender<bool>,
+    threads: Vec<(Arc<Cpu>, JoinHandle<()>)>,
+}
+
+/// Processor time of one thread, in microseconds.
+#[derive(Debug, Default)]
+struct Cpu {
+    user: AtomicU64,
+    system: AtomicU64,
+}
+
+/// Starts a listener on `addr` (port 0: a free one) with so many threads (at least one). `seed` feeds its draws.
+///
+/// # Errors
+/// See [`ListenError`].
+pub fn start(addr: SocketAddr, limits: Limits, seed: u64, threads: usize) -> Result<Listener, ListenError> {
+    if !addr.ip().is_loopback() && !limits.allow_remote {
+        return Err(ListenError::NotLoopback(addr));
+    }
+    let bind = |source| ListenError::Bind { addr, source };
+    let socket = listen::bind(addr, limits.backlog).map_err(bind)?;
+    let addr = socket.local_addr().map_err(bind)?;
+    let start = now();
+    let shared = Arc::new(Shared::new(limits, seed, start));
+    let mut listener = Listener { addr, shared, stop: watch::Sender::new(false), threads: Vec::new() };
+    for n in 0..threads.max(1) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(ListenError::Thread)?;
+        let cpu = Arc::new(Cpu::default());
+        let worker = Worker {
+            socket: socket.try_clone().map_err(bind)?,
+            shared: Arc::clone(&listener.shared),
+            stop: listener.stop.subscribe(),
+            cpu: Arc::clone(&cpu),
+            start,
+        };
+        let thread = std::thread::Builder::new()
+            .name(format!("listener-{n}"))
+            .spawn(move || worker.run(&runtime))
+            .map_err(ListenError::Thread)?;
+        listener.threads.push((cpu, thread));
+    }
+    Ok(listener)
+}
+
+impl Listener {
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// What it did so far.
+    pub fn ledger(&self) -> LedgerSnapshot {
+        self.shared.books.snapshot()
+    }
+
+    /// Processor time of its threads so far, in seconds: user, system. At most 50 ms old.
+    pub fn cpu(&self) -> (f64, f64) {
+        let sum = |of: fn(&Cpu) -> &AtomicU64| {
+            self.threads.iter().map(|(cpu, _)| of(cpu).load(Relaxed)).sum::<u64>() as f64 / 1e6
+        };
+        (sum(|cpu| &cpu.user), sum(|cpu| &cpu.system))
+    }
+
+    /// Ends every session and thread; returns the final books.
+    pub fn stop(mut self) -> LedgerSnapshot {
+        self.end();
+        self.ledger()
+    }
+
+    fn end(&mut self) {
+        self.stop.send_replace(true);
+        for (_, thread) in self.threads.drain(..) {
+            // A thread that panicked has said so already.
+            drop(thread.join());
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the listener's clock starts here")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+/// One thread of a listener.
+struct Worker {
+    socket: std::net::TcpListener,
+    shared: Arc<Shared>,
+    stop: watch::Receiver<bool>,
+    cpu: Arc<Cpu>,
+    start: Instant,
+}
+
+impl Worker {
+    fn run(self, runtime: &Runtime) {
+        let local = LocalSet::new();
+        let cpu = Arc::clone(&self.cpu);
+        local.block_on(runtime, self.serve());
+        // The sessions still open end here, and with them their part of the books.
+        drop(local);
+        cpu.publish();
+    }
+
+    async fn serve(mut self) {
+        let Ok(socket) = tokio::net::TcpListener::from_std(self.socket) else { return };
+        let scratch = Rc::new(Scratch::new());
+        tokio::task::spawn_local(publish(Arc::clone(&self.cpu)));
+        tokio::task::spawn_local(stall(Arc::clone(&self.shared), self.start, self.stop.clone()));
+        loop {
+            tokio::select! {
+                biased;
+                _ = self.stop.wait_for(|stop| *stop) => return,
+                accepted = listen::accept(&socket) => match accepted {
+                    Ok((stream, peer)) => {
+                        let scratch = Rc::clone(&scratch);
+                        tokio::task::spawn_local(session(Arc::clone(&self.shared), stream, peer, scratch));
+                    }
+                    Err(_) => {
+                        // No descriptors left, most likely: asking again at once would only burn the processor.
+                        self.shared.books.accept_errors.fetch_add(1, Relaxed);
+                        tokio::time::sleep(Duration::from_millis(10)).await;
+                    }
+                },
+            }
+        }
+    }
+}
+
+async fn session(shared: Arc<Shared>, mut stream: Stream, peer: IpAddr, scratch: Rc<Scratch>) {
+    let number = shared.number();
+    let bounds = shared.bounds();
+    let mut meter = Meter { shared: Arc::clone(&shared), received: 0, sent: 0 };
+    let mut server = Server::new(Behaviour::new(shared, peer, number), bounds);
+    drive(&mut stream, &mut server, &mut meter, &scratch).await;
+}
+
+/// Counts the octets of one session.
+struct Meter {
+    shared: Arc<Shared>,
+    received: u64,
+    sent: u64,
+}
+
+impl Host<Server<Behaviour>> for Meter {
+    fn event(&mut self, _machine: &mut Server<Behaviour>, _now: Instant, event: Infallible) {
+        match event {}
+    }
+
+    fn sent(&mut self, bytes: &[u8]) {
+        self.sent += bytes.len() as u64;
+    }
+
+    fn received(&mut self, bytes: &[u8]) {
+        self.received += bytes.len() as u64;
+    }
+}
+
+impl Drop for Meter {
+    fn drop(&mut self) {
+        self.shared.books.received.fetch_add(self.received, Relaxed);
+        self.shared.books.sent.fetch_add(self.sent, Relaxed);
+    }
+}
+
+/// Blocks the thread for the window of silence, if there is one.
+async fn stall(shared: Arc<Shared>, start: Instant, stop: watch::Receiver<bool>) {
+    let Some(window) = shared.limits.stall else { return };
+    let from = start + window.from;
+    tokio::time::sleep_until(from.into()).await;
+    let end = from + window.length;
+    while let Some(left) = end.checked_duration_since(now()).filter(|left| !left.is_zero()) {
+        if *stop.borrow() {
+            return;
+        }
+        std::thread::sleep(left.min(TICK));
+    }
+}
+
+async fn publish(cpu: Arc<Cpu>) {
+    loop {
+        cpu.publish();
+        tokio::time::sleep(TICK).await;
+    }
+}
+
+impl Cpu {
+    /// Notes what the calling thread used so far.
+    #[cfg(target_os = "linux")]
+    fn publish(&self) {
+        use nix::sys::resource::{UsageWho, getrusage};
+        let micros = |time: nix::sys::time::TimeVal| {
+            u64::try_from(time.tv_sec()).unwrap_or(0) * 1_000_000 + u64::try_from(time.tv_usec()).unwrap_or(0)
+        };
+        if let Ok(usage) = getrusage(UsageWho::RUSAGE_THREAD) {
+            self.user.store(micros(usage.user_time()), Relaxed);
+            self.system.store(micros(usage.system_time()), Relaxed);
+        }
+    }
+
+    /// Only Linux tells the time of one thread.
+    #[cfg(not(target_os = "linux"))]
+    fn publish(&self) {}
+}

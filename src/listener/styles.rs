@@ -1,0 +1,241 @@
+//! What the listener says, in the words of three servers: data only. When it is said is `behaviour`'s.
+//!
+//! `{host}` is the listener's name, `{peer}` the client's address, `{arg}` what the reply is about.
+//!
+//! # Decisions
+//! - Cisco's words are those of Cisco's published list of SMTP replies (52 rows), to the letter. Where the list has none
+//!   the entry says so, and the words are ours or the RFC's.
+//! - Postfix and Exim have no such limit here and there; they then say what they say to the nearest thing.
+
+use super::limits::Style;
+use crate::collector::Condition;
+
+/// Writes the enum and its texts from one table, so that each saying stands in one place.
+macro_rules! sayings {
+    ($($(#[$note:meta])* $name:ident, $condition:expr, $cisco:literal, $postfix:literal, $exim:literal;)*) => {
+        /// Everything the listener may say, apart from the answer to EHLO.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Saying {
+            $($(#[$note])* $name,)*
+        }
+
+        impl Saying {
+            /// Every saying.
+            pub const ALL: &'static [Saying] = &[$(Saying::$name),*];
+
+            /// The condition a refusal shows; `None` if it is none.
+            pub const fn condition(self) -> Option<Condition> {
+                match self { $(Saying::$name => $condition,)* }
+            }
+
+            /// The reply's pattern, lines separated by `\n`.
+            pub const fn pattern(self, style: Style) -> &'static str {
+                match self {
+                    $(Saying::$name => match style {
+                        Style::Cisco => $cisco,
+                        Style::Postfix => $postfix,
+                        Style::Exim => $exim,
+                    },)*
+                }
+            }
+        }
+    };
+}
+
+sayings! {
+    /// The greeting.
+    Greeting, None, "220 {host} ESMTP", "220 {host} ESMTP Postfix", "220 {host} ESMTP Exim 4.98";
+    /// HELO.
+    Hello, None, "250 {host}", "250 {host}", "250 {host} Hello {arg} [{peer}]";
+    /// MAIL.
+    Sender, None, "250 sender ok", "250 2.1.0 Ok", "250 OK";
+    /// RCPT.
+    Recipient, None, "250 recipient ok", "250 2.1.5 Ok", "250 Accepted";
+    /// DATA.
+    GoAhead, None,
+        "354 go ahead", "354 End data with <CR><LF>.<CR><LF>",
+        "354 Enter message, ending with \".\" on a line by itself";
+    /// The final dot.
+    Accepted, None, "250 ok:  Message accepted", "250 2.0.0 Ok: queued", "250 OK";
+    /// RSET.
+    Reset, None, "250 reset", "250 2.0.0 Ok", "250 Reset OK";
+    /// NOOP.
+    Noop, None, "250 ok", "250 2.0.0 Ok", "250 OK";
+    /// VRFY and EXPN.
+    Verify, None,
+        "252 Cannot VRFY user, but will accept message and attempt delivery", "252 2.0.0 Cannot VRFY user",
+        "252 VRFY not available";
+    /// HELP.
+    Help, None, "214 HELO EHLO MAIL RCPT DATA RSET NOOP VRFY QUIT", "214 2.0.0 HELO EHLO MAIL RCPT DATA RSET NOOP VRFY QUIT",
+        "214 Commands supported: HELO EHLO MAIL RCPT DATA RSET NOOP VRFY QUIT";
+    /// QUIT.
+    Bye, None, "221 {host}", "221 2.0.0 Bye", "221 {host} closing connection";
+
+    /// TLS sessions over the limit.
+    TooManyTlsSessions, Some(Condition::TooManyTlsSessions),
+        "421 #4.4.5 Too many TLS sessions at this time",
+        "421 4.7.0 {host} Error: too many new TLS sessions from unknown[{peer}]", "454 TLS currently unavailable";
+    /// Sessions from one address over the limit.
+    TooManyFromHost, Some(Condition::TooManyConnectionsFromHost),
+        "421 #4.4.5 Too many connections from your host", "421 4.7.0 {host} Error: too many connections from {peer}",
+        "421 Too many concurrent SMTP connections from this IP address; please try again later.";
+    /// Sessions of the server over the limit.
+    TooManyToHost, Some(Condition::TooManyConnectionsToHost),
+        "421 #4.4.5 Too many connections to this host", "421 4.3.2 All server ports are busy",
+        "421 Too many concurrent SMTP connections; please try again later.";
+    /// Sessions of the listener over the limit.
+    TooManyToListener, Some(Condition::TooManyConnectionsToListener),
+        "421 #4.4.5 Too many connections to this listener", "421 4.7.0 Error: too many connections",
+        "421 {host}: Too many concurrent SMTP connections; please try again later";
+    /// Connections by time over the limit. Cisco's list has none; Postfix says the same to both.
+    ConnectionRate, Some(Condition::ConnectionRateLimited),
+        "421 #4.4.5 Too many connections from your host", "421 4.7.0 {host} Error: too many connections from {peer}",
+        "451 SMTP service not available";
+    /// Messages of a session over the limit. Postfix has no such limit; its words are ours.
+    TooManyMessages, Some(Condition::TooManyMessagesPerSession),
+        "421 #4.x.2 Too many messages for this session", "421 4.7.0 {host} Error: too many messages for this session",
+        "421 too many messages in this connection";
+    /// The service is not available.
+    Unavailable, Some(Condition::ServiceUnavailable),
+        "421 {host} Service not available, closing transaction channel",
+        "421 {host} Service unavailable - try again later", "421 {host}: Service not available - closing connection";
+    /// The session lasted too long. Postfix and Exim say this of an idle session.
+    ConnectionTime, Some(Condition::ConnectionTimeExceeded),
+        "421 Exceeded allowable connection time", "421 4.4.2 {host} Error: timeout exceeded",
+        "421 {host}: SMTP command timeout - closing connection";
+    /// The client said nothing for too long. Cisco's list has none; its words are ours.
+    Idle, Some(Condition::IdleTimeout),
+        "421 #4.4.2 Idle timeout, closing connection", "421 4.4.2 {host} Error: timeout exceeded",
+        "421 {host}: SMTP command timeout - closing connection";
+    /// Errors of a session over the limit.
+    TooManyErrors, Some(Condition::BadCommandLimitExceeded),
+        "421 Exceeded bad SMTP command limit, disconnecting", "421 4.7.0 {host} Error: too many errors",
+        "500-unrecognized command\n500 Too many syntax or protocol errors";
+    /// The licence has expired. Only Cisco needs one.
+    LicenceExpired, Some(Condition::LicenseExpired),
+        "421 The evaluation license has expired", "421 4.3.5 Server configuration problem - try again later",
+        "421 Local configuration error; please try again later.";
+    /// A server error that will pass.
+    ServerDeferral, Some(Condition::ServerError),
+        "451 #4.3.0 Server Error", "451 4.3.0 Error: queue file write error",
+        "451 Temporary local problem - please try later";
+    /// The queue is full.
+    QueueFull, Some(Condition::QueueFull),
+        "452 #4.3.1 queue full", "452 4.3.1 Insufficient system storage", "452 Space shortage, please try later";
+    /// Too many transactions under way.
+    ResourceLow, Some(Condition::ResourceLow),
+        "452 #4.3.1 server resources low - try again later", "421 4.3.2 No system resources",
+        "421 {host}: Too much load; please try again later";
+    /// A system error that will pass.
+    TemporaryError, Some(Condition::TemporarySystemError),
+        "452 #4.3.1 temporary system error (12)", "451 4.3.0 <{arg}>: Temporary lookup failure",
+        "451 Temporary local problem - please try later";
+    /// Recipients of a message over the limit.
+    TooManyRecipients, Some(Condition::TooManyRecipients),
+        "452 #4.5.3 Too many recipients", "452 4.5.3 Error: too many recipients", "452 too many recipients";
+    /// STARTTLS that is offered and cannot be done.
+    TlsUnavailable, Some(Condition::TlsUnavailable),
+        "454 TLS not available due to a temporary reason", "454 4.7.0 TLS not available due to local problem",
+        "454 TLS currently unavailable";
+    /// No command that is known.
+    Unrecognized, Some(Condition::UnrecognizedCommand),
+        "500 #5.5.1 command not recognized", "500 5.5.2 Error: command not recognized", "500 unrecognized command";
+    /// A command line that is too long. Exim takes it for an unknown command.
+    LineTooLong, Some(Condition::LineTooLong),
+        "500 Line too long", "500 5.5.2 {host} Error: command too long", "500 unrecognized command";
+    /// A text line that is too long. Postfix breaks such lines instead; its words are those for a command.
+    TextLineTooLong, Some(Condition::LineTooLong),
+        "500 Line too long", "500 5.5.2 {host} Error: command too long",
+        "550 maximum allowed line length is 998 octets, got {arg}";
+    /// HELO or EHLO without a domain.
+    HelloName, Some(Condition::SyntaxError),
+        "501 #5.0.0 EHLO requires domain address", "501 Syntax: EHLO hostname",
+        "501 Syntactically invalid EHLO argument(s)";
+    /// An argument that is wrong.
+    Syntax, Some(Condition::SyntaxError),
+        "501 #5.5.2 syntax error {arg}", "500 5.5.2 Error: bad syntax", "501 {arg}: malformed address";
+    /// HELP about no command that is known. (Cisco's list does not say when; this is our guess.)
+    HelpUnknown, Some(Condition::UnrecognizedCommand),
+        "501 Unknown command {arg}", "500 5.5.2 Error: command not recognized", "500 unrecognized command";
+    /// A parameter of MAIL that is not known.
+    UnknownOption, Some(Condition::UnsupportedParameter),
+        "501 Unknown option {arg}", "555 5.5.4 Unsupported option: {arg}", "501 {arg}: malformed address";
+    /// A value of a parameter that is not known.
+    UnknownValue, Some(Condition::UnsupportedParameter),
+        "501 Unknown value {arg}", "555 5.5.4 Unsupported option: {arg}", "501 {arg}: malformed address";
+    /// A parameter of RCPT that is not known.
+    UnknownParameter, Some(Condition::UnsupportedParameter),
+        "504 Command parameter {arg} unrecognized", "555 5.5.4 Unsupported option: {arg}",
+        "501 {arg}: malformed address";
+    /// AUTH without a mechanism.
+    AuthArguments, Some(Condition::SyntaxError),
+        "501 #5.5.4 Invalid arguments to AUTH command", "501 5.5.4 Syntax: AUTH mechanism",
+        "501 Syntactically invalid AUTH argument(s)";
+    /// AUTH that is not offered.
+    AuthNotAvailable, Some(Condition::AuthNotAvailable),
+        "503 #5.3.3 AUTH not available", "503 5.5.1 Error: authentication not enabled",
+        "503 AUTH command used when not advertised";
+    /// AUTH (or STARTTLS) within a transaction.
+    InTransaction, Some(Condition::BadSequence),
+        "503 #5.5.0 AUTH not permitted during a mail transaction", "503 5.5.1 Error: MAIL transaction in progress",
+        "503 not permitted in mail transaction";
+    /// A mechanism that is not offered.
+    AuthMechanism, Some(Condition::AuthNotAvailable),
+        "504 #5.5.1 AUTH mechanism {arg} is not available",
+        "535 5.7.8 Error: authentication failed: Invalid authentication mechanism",
+        "504 {arg} authentication mechanism not supported";
+    /// RCPT or DATA before MAIL.
+    MailFirst, Some(Condition::BadSequence),
+        "503 #5.5.1 MAIL first", "503 5.5.1 Error: need MAIL command", "503 sender not yet given";
+    /// DATA before RCPT.
+    RcptFirst, Some(Condition::BadSequence),
+        "503 #5.5.1 RCPT first", "503 5.5.1 Error: need RCPT command", "503 valid RCPT command must precede DATA";
+    /// DATA after refused RCPTs only. Cisco's list makes no difference.
+    NoValidRecipients, Some(Condition::NoValidRecipients),
+        "503 #5.5.1 RCPT first", "554 5.5.1 Error: no valid recipients",
+        "503-All RCPT commands were rejected\n503 Valid RCPT command must precede DATA";
+    /// MAIL before HELO. Cisco's list has only the beginning of these words.
+    HelloFirst, Some(Condition::BadSequence),
+        "503 Bad sequence of commands", "503 5.5.1 Error: send HELO/EHLO first", "503 HELO or EHLO required";
+    /// MAIL within a transaction. As above.
+    NestedMail, Some(Condition::BadSequence),
+        "503 Bad sequence of commands", "503 5.5.1 Error: nested MAIL command", "503 sender already given";
+    /// MAIL before STARTTLS, where it is needed.
+    StarttlsFirst, Some(Condition::EncryptionRequired),
+        "530 #5.7.0 Must issue a STARTTLS command first", "530 5.7.0 Must issue a STARTTLS command first",
+        "550 Administrative prohibition";
+    /// MAIL before AUTH, where it is needed.
+    AuthRequired, Some(Condition::AuthRequired),
+        "530 Authentication required", "530 5.7.0 Authentication required", "550 Administrative prohibition";
+    /// AUTH in clear, where it may not be.
+    EncryptionRequired, Some(Condition::EncryptionRequired),
+        "538 #5.7.11 Encryption required", "504 5.5.4 Encryption required for requested authentication mechanism",
+        "503 AUTH command used when not advertised";
+    /// A header over the limit.
+    HeaderSize, Some(Condition::HeaderSizeExceeded),
+        "552 #5.3.4 message header size exceeds limit", "552 5.3.4 Error: message file too big",
+        "552 Message header is ridiculously long";
+    /// A content over the limit.
+    MessageSize, Some(Condition::MessageSizeExceeded),
+        "552 #5.3.4 message size exceeds limit", "552 5.3.4 Error: message file too big",
+        "552 Message size exceeds maximum permitted";
+    /// A SIZE= over the limit.
+    DeclaredSize, Some(Condition::MessageSizeExceeded),
+        "552 size limit exceeded", "552 5.3.4 Message size exceeds fixed limit",
+        "552 Message size exceeds maximum permitted";
+    /// A server error that stays. Postfix and Exim have none; their words are ours.
+    ServerError, Some(Condition::ServerError),
+        "554 #5.3.0 Server Error", "554 5.3.0 Error: internal server error", "554 Internal server error";
+    /// `Received:` fields over the limit.
+    TooManyHops, Some(Condition::TooManyHops),
+        "554 Too many hops", "554 5.4.0 Error: too many hops",
+        "550 Too many \"Received\" headers - suspected mail loop";
+    /// A bare CR or LF.
+    BareCrLf, Some(Condition::BareCrLf),
+        "554 message body contains illegal bare CR/LF characters.", "550 5.5.2 {host} Error: bare <LF> received",
+        "552 Message header not CRLF terminated";
+    /// Messages by time over the limit. Cisco's list has none; these are the default words of its host table.
+    MessageRate, Some(Condition::RateLimited),
+        "452 Too many recipients received this hour", "450 4.7.1 Error: too much mail from {peer}",
+        "451 Sorry, too busy. Try again later.";
+}

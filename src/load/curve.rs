@@ -1,0 +1,266 @@
+//! Curves over time: their value, their whole numbers, and the inverse of the area below them. Knows nothing of arrivals.
+
+use std::time::Duration;
+
+use super::nanos;
+
+const NANOS: f64 = 1e9;
+
+/// A quantity over time: straight lines between points, constant before the first and after the last.
+/// Two points at the same time make a step. Times are offsets from the phase's start.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Curve {
+    /// (offset, value), offsets not decreasing, values finite and not negative; at least one.
+    pub points: Vec<(Duration, f64)>,
+}
+
+impl Curve {
+    /// The same value at all times.
+    pub fn constant(value: f64) -> Curve {
+        Curve { points: vec![(Duration::ZERO, value)] }
+    }
+
+    /// The value at an offset; at a step, the value after it.
+    pub fn at(&self, offset: Duration) -> f64 {
+        let after = self.points.partition_point(|point| point.0 <= offset);
+        let value = |i: usize| self.points.get(i).map_or(0.0, |point| point.1.max(0.0));
+        if after == 0 {
+            return value(0);
+        }
+        let Some(&(end, _)) = self.points.get(after) else {
+            return value(after - 1);
+        };
+        let (start, _) = self.points[after - 1];
+        let part = (offset - start).as_nanos() as f64 / (end - start).as_nanos() as f64;
+        value(after - 1) + (value(after) - value(after - 1)) * part
+    }
+
+    /// The value's whole number at an offset; what is short of one by rounding alone counts as it.
+    pub(super) fn count_at(&self, offset: Duration) -> u64 {
+        let value = self.at(offset);
+        (value + 1e-9 + value * 1e-14) as u64
+    }
+
+    /// The first nanosecond after `offset` and before `end` at which `share` of the whole number is another.
+    /// `share` must not fall when its argument grows.
+    pub(super) fn next_change(
+        &self,
+        offset: Duration,
+        end: Duration,
+        share: impl Fn(u64) -> u64,
+    ) -> Option<Duration> {
+        const NANO: Duration = Duration::from_nanos(1);
+        let count = |at: Duration| share(self.count_at(at));
+        let now = count(offset);
+        let differs = |at: &Duration| *at < end && count(*at) != now;
+        let mut unchanged = offset;
+        for &(point, _) in self.points.iter().filter(|point| point.0 > offset) {
+            // Up to the nanosecond before the next point the value is monotone, so that halving finds the first change.
+            let last = (point - NANO).min(end.saturating_sub(NANO));
+            if last > unchanged && count(last) != now {
+                return Some(first_in(unchanged, last, |at| count(at) != now));
+            }
+            if let Some(step) = Some(point).filter(differs) {
+                return Some(step);
+            }
+            unchanged = point;
+        }
+        None
+    }
+}
+
+/// The first nanosecond in (`before`, `until`] of which `is` holds, if it holds from some moment on, and at `until`.
+fn first_in(before: Duration, until: Duration, is: impl Fn(Duration) -> bool) -> Duration {
+    let (mut before, mut until) = (nanos(before), nanos(until));
+    while until - before > 1 {
+        let middle = before + (until - before) / 2;
+        if is(Duration::from_nanos(middle)) { until = middle } else { before = middle }
+    }
+    Duration::from_nanos(until)
+}
+
+/// A straight piece of a rate curve under which there is an area.
+#[derive(Clone, Copy, Debug)]
+struct Piece {
+    /// Nanoseconds from the phase's start.
+    start: u64,
+    /// Nanoseconds from the phase's start; not part of the piece.
+    end: u64,
+    /// The area under the curve up to the start.
+    area: f64,
+    /// The area under the curve up to the end.
+    area_end: f64,
+    /// The rate at the start, a second.
+    rate: f64,
+    /// By how much the rate grows a second, a second.
+    slope: f64,
+}
+
+/// The inverse of the area under a rate curve, for areas that do not decrease from call to call.
+#[derive(Clone, Debug)]
+pub(super) struct Inverse {
+    pieces: Vec<Piece>,
+    cursor: usize,
+}
+
+impl Inverse {
+    /// Of the area under `curve` (values a second) up to `length` nanoseconds.
+    pub(super) fn new(curve: &Curve, length: u64) -> Inverse {
+        let mut inverse = Inverse { pieces: Vec::with_capacity(curve.points.len() + 1), cursor: 0 };
+        let (mut start, mut from) = (0, curve.points.first().map_or(0.0, |point| point.1.max(0.0)));
+        for point in &curve.points {
+            let (end, to) = (nanos(point.0), point.1.max(0.0));
+            inverse.push(start, end, from, to, length);
+            (start, from) = (end, to);
+        }
+        inverse.push(start, u64::MAX, from, from, length);
+        inverse
+    }
+
+    /// The area under the whole curve: how many events there are.
+    pub(super) fn area(&self) -> f64 {
+        self.pieces.last().map_or(0.0, |piece| piece.area_end)
+    }
+
+    /// When the area under the curve becomes greater than `area`, in nanoseconds; `None` if it never does.
+    ///
+    /// # Algorithm
+    /// In a piece with rate r0 at its start and slope a, the area x is reached after t = (-r0 + sqrt(r0^2 + 2 a x))/a,
+    /// here as 2 x/(r0 + sqrt(r0^2 + 2 a x)): the same number without the cancellation, also where a is 0 or nearly.
+    pub(super) fn at(&mut self, area: f64) -> Option<u64> {
+        while self.pieces.get(self.cursor)?.area_end <= area {
+            self.cursor += 1;
+        }
+        let piece = &self.pieces[self.cursor];
+        let x = (area - piece.area).max(0.0);
+        if x == 0.0 {
+            return Some(piece.start);
+        }
+        let root = (piece.rate * piece.rate + 2.0 * piece.slope * x).max(0.0).sqrt();
+        let after = 2.0 * x / (piece.rate + root) * NANOS + 0.5;
+        Some(piece.start.saturating_add(after as u64).min(piece.end - 1))
+    }
+
+    /// Appends the piece from `start` to `end` with these rates at its ends, up to `length`.
+    fn push(&mut self, start: u64, end: u64, from: f64, to: f64, length: u64) {
+        let cut = end.min(length);
+        if cut <= start {
+            return;
+        }
+        let seconds = (cut - start) as f64 / NANOS;
+        let slope = (to - from) / ((end - start) as f64 / NANOS);
+        let to = if cut == end { to } else { (from + slope * seconds).max(0.0) };
+        let area = self.area();
+        let area_end = snap(area + seconds * (0.5 * from + 0.5 * to));
+        if area_end > area {
+            self.pieces.push(Piece { start, end: cut, area, area_end, rate: from, slope });
+        }
+    }
+}
+
+/// An area that is a whole number but for rounding, as that number: else an event that stands exactly at the end of a piece
+/// would fall before it or after it by chance.
+fn snap(area: f64) -> f64 {
+    let whole = area.round();
+    if (area - whole).abs() <= 1e-9 + area * 1e-14 { whole } else { area }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn curve(points: &[(f64, f64)]) -> Curve {
+        Curve { points: points.iter().map(|&(at, value)| (Duration::from_secs_f64(at), value)).collect() }
+    }
+
+    fn inverse(points: &[(f64, f64)], seconds: f64) -> Inverse {
+        Inverse::new(&curve(points), nanos(Duration::from_secs_f64(seconds)))
+    }
+
+    #[test]
+    fn values_between_before_after_and_at_a_step() {
+        let curve = curve(&[(1.0, 2.0), (3.0, 6.0), (3.0, 1.0), (4.0, 1.0)]);
+        let at = |seconds| curve.at(Duration::from_secs_f64(seconds));
+        assert_eq!([at(0.0), at(1.0), at(2.0), at(2.5), at(3.0), at(9.0)], [2.0, 2.0, 4.0, 5.0, 1.0, 1.0]);
+        assert_eq!(Curve { points: Vec::new() }.at(Duration::ZERO), 0.0);
+    }
+
+    #[test]
+    fn the_next_change_is_the_first_nanosecond_of_another_count() {
+        let curve = curve(&[(0.0, 0.0), (10.0, 10.0), (12.0, 10.0), (12.0, 4.0), (20.0, 4.0), (24.0, 0.0)]);
+        let end = Duration::from_secs(30);
+        let (mut at, mut changes) = (Duration::ZERO, Vec::new());
+        while let Some(next) = curve.next_change(at, end, |count| count) {
+            assert_ne!(curve.count_at(next), curve.count_at(at));
+            assert_eq!(curve.count_at(next - Duration::from_nanos(1)), curve.count_at(at));
+            changes.push((next.as_secs_f64().round() as u64, curve.count_at(next)));
+            at = next;
+        }
+        let up = (1..=10).map(|n| (n, n));
+        let expected: Vec<_> = up.chain([(12, 4), (20, 3), (21, 2), (22, 1), (23, 0)]).collect();
+        assert_eq!(changes, expected);
+        assert_eq!(curve.next_change(Duration::ZERO, Duration::from_millis(500), |count| count), None);
+    }
+
+    #[test]
+    fn rounding_alone_takes_no_session() {
+        let curve = curve(&[(0.0, 0.0), (10.0, 1.0)]);
+        assert_eq!(curve.count_at(Duration::from_secs(10)), 1);
+        let thirds = Curve { points: vec![(Duration::ZERO, 0.1 + 0.2), (Duration::from_secs(3), 3.0)] };
+        assert_eq!(thirds.count_at(Duration::from_secs(3)), 3);
+    }
+
+    #[test]
+    fn a_ramp_up_follows_its_closed_form() {
+        let (r0, r1, d): (f64, f64, f64) = (10.0, 50.0, 20.0);
+        let a = (r1 - r0) / d;
+        let mut inverse = inverse(&[(0.0, r0), (d, r1)], d);
+        assert_eq!(inverse.area(), 600.0);
+        for k in 0..600 {
+            let expected = (-r0 + (r0 * r0 + 2.0 * a * f64::from(k)).sqrt()) / a;
+            let at = inverse.at(f64::from(k)).unwrap() as f64 / NANOS;
+            assert!((at - expected).abs() <= 1e-9, "event {k} at {at}, not {expected}");
+        }
+        assert_eq!(inverse.at(600.0), None);
+    }
+
+    #[test]
+    fn an_imperceptible_slope_is_no_slope() {
+        let mut flat = inverse(&[(0.0, 1000.0)], 60.0);
+        for slope in [1e-12, 1e-9, -1e-9] {
+            let mut tilted = inverse(&[(0.0, 1000.0), (60.0, 1000.0 + slope)], 60.0);
+            for k in [0.0, 1.0, 29_999.0, 59_999.0] {
+                assert!(tilted.at(k).unwrap().abs_diff(flat.at(k).unwrap()) <= 2, "slope {slope}, event {k}");
+            }
+            flat.cursor = 0;
+        }
+    }
+
+    #[test]
+    fn an_event_at_the_start_of_a_pause_waits_for_its_end() {
+        let mut inverse = inverse(&[(0.0, 10.0), (10.0, 10.0), (10.0, 0.0), (20.0, 0.0), (20.0, 0.1)], 40.0);
+        assert_eq!(inverse.at(99.0), Some(9_900_000_000));
+        assert_eq!(inverse.at(100.0), Some(20_000_000_000));
+        assert_eq!(inverse.at(101.0), Some(30_000_000_000));
+        assert_eq!(inverse.at(102.0), None);
+    }
+
+    #[test]
+    fn a_curve_is_cut_at_the_length_in_the_midst_of_a_ramp() {
+        assert_eq!(inverse(&[(0.0, 0.0), (10.0, 10.0)], 5.0).area(), 12.5);
+        assert_eq!(inverse(&[(0.0, 7.0)], 0.0).area(), 0.0);
+        assert_eq!(inverse(&[(5.0, 7.0)], 2.0).area(), 14.0);
+        assert_eq!(Inverse::new(&Curve { points: Vec::new() }, 5).area(), 0.0);
+    }
+
+    #[test]
+    fn extreme_rates_stay_within_the_phase() {
+        for rate in [1e-12, 1e-3, 1e9, 1e15, 1e200, f64::MAX] {
+            let mut inverse = inverse(&[(0.0, rate), (10.0, 0.0)], 10.0);
+            for part in [0.0, 0.25, 0.5, 0.999] {
+                let at = inverse.at(inverse.area() * part);
+                assert!(at.is_none_or(|at| at < 10_000_000_000), "rate {rate}: {at:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Dot stuffing, the transparency of DATA (RFC 5321 4.5.2), over a content that comes in pieces.
+//!
+//! A line begins at the start and after CRLF, and nowhere else: a bare LF or CR does not end one (RFC 5321 2.3.8), so what
+//! a listener makes of such a thing is left to it.
+
+use memchr::memmem;
+
+/// What follows a content that ends in CRLF.
+pub const END_OF_DATA: &[u8] = b".\r\n";
+
+/// What the end of the content looks like so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Tail {
+    /// A line begins here.
+    #[default]
+    LineStart,
+    /// A CR: a line begins after the next LF.
+    Cr,
+    /// Anything else.
+    Within,
+}
+
+/// Stuffs the dots of one content.
+#[derive(Clone, Debug, Default)]
+pub struct Stuffer {
+    tail: Tail,
+}
+
+impl Stuffer {
+    /// At the start of a content.
+    pub fn new() -> Stuffer {
+        Stuffer::default()
+    }
+
+    /// Appends the next piece of the content, with a second dot before each dot that begins a line.
+    pub fn stuff(&mut self, piece: &[u8], out: &mut Vec<u8>) {
+        if piece.is_empty() {
+            return;
+        }
+        let first = match (self.tail, piece) {
+            (Tail::LineStart, [b'.', ..]) => Some(0),
+            (Tail::Cr, [b'\n', b'.', ..]) => Some(1),
+            _ => None,
+        };
+        let mut copied = 0;
+        for dot in first.into_iter().chain(memmem::find_iter(piece, b"\r\n.").map(|line_end| line_end + 2)) {
+            out.extend_from_slice(&piece[copied..dot]);
+            out.push(b'.');
+            copied = dot;
+        }
+        out.extend_from_slice(&piece[copied..]);
+        self.tail = match (self.tail, piece) {
+            (_, [.., b'\r', b'\n']) | (Tail::Cr, [b'\n']) => Tail::LineStart,
+            (_, [.., b'\r']) => Tail::Cr,
+            _ => Tail::Within,
+        };
+    }
+
+    /// Ends the content: CRLF unless it ends in one, then the end of data, `.` CRLF. An empty content needs no CRLF
+    /// (RFC 5321 4.1.1.4).
+    pub fn finish(self, out: &mut Vec<u8>) {
+        if self.tail != Tail::LineStart {
+            out.extend_from_slice(b"\r\n");
+        }
+        out.extend_from_slice(END_OF_DATA);
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// What a listener makes of a DATA stream: the content, and how many octets it took. Written line by line, so that it
+    /// shares nothing with the stuffer.
+    pub(in crate::mail) fn unstuff(stream: &[u8]) -> Option<(Vec<u8>, usize)> {
+        let (mut content, mut taken) = (Vec::new(), 0);
+        loop {
+            let rest = &stream[taken..];
+            let length = rest.windows(2).position(|pair| pair == b"\r\n")? + 2;
+            let line = &rest[..length];
+            taken += length;
+            match line {
+                b".\r\n" => return Some((content, taken)),
+                [b'.', line @ ..] | line => content.extend_from_slice(line),
+            }
+        }
+    }
+
+    fn stuff(pieces: &[&[u8]]) -> Vec<u8> {
+        let (mut stuffer, mut out) = (Stuffer::new(), Vec::new());
+        pieces.iter().for_each(|piece| stuffer.stuff(piece, &mut out));
+        stuffer.finish(&mut out);
+        out
+    }
+
+    #[test]
+    fn dots_at_the_start_of_a_line_are_doubled_and_no_others() {
+        assert_eq!(stuff(&[b".a\r\nb.\r\n.\r\n..\r\n"]), b"..a\r\nb.\r\n..\r\n...\r\n.\r\n");
+        assert_eq!(stuff(&[b"a\n.b\r.c\r\n"]), b"a\n.b\r.c\r\n.\r\n", "a bare CR or LF begins no line");
+        assert_eq!(stuff(&[b"a\r", b"\n", b".", b".\r\n"]), b"a\r\n...\r\n.\r\n");
+        assert_eq!(stuff(&[b"a\r", b"\n.", b"\r\n"]), b"a\r\n..\r\n.\r\n");
+        assert_eq!(stuff(&[b"a\r", b"\r", b"\n", b"", b"."]), b"a\r\r\n..\r\n.\r\n");
+        assert_eq!(stuff(&[]), b".\r\n");
+        assert_eq!(stuff(&[b"a"]), b"a\r\n.\r\n");
+    }
+
+    proptest! {
+        #[test]
+        fn unstuffing_gives_the_content_back_whatever_the_cuts(
+            content in prop::collection::vec(prop_oneof![Just(b'.'), Just(b'\r'), Just(b'\n'), Just(b'a')], 0..60),
+            cuts in prop::collection::vec(0_usize..60, 0..8),
+        ) {
+            let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(content.len())).collect();
+            cuts.extend([0, content.len()]);
+            cuts.sort_unstable();
+            let pieces: Vec<&[u8]> = cuts.windows(2).map(|pair| &content[pair[0]..pair[1]]).collect();
+            let stuffed = stuff(&pieces);
+            prop_assert_eq!(&stuffed, &stuff(&[&content]), "cuts must not show");
+            let (unstuffed, taken) = unstuff(&stuffed).unwrap();
+            prop_assert_eq!(taken, stuffed.len(), "the end of data comes once, at the end");
+            let ended = content.is_empty() || content.ends_with(b"\r\n");
+            let expected = if ended { content } else { [&content[..], b"\r\n"].concat() };
+            prop_assert_eq!(unstuffed, expected);
+        }
+    }
+}

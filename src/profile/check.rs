@@ -1,0 +1,228 @@
+//! What `smtpress check` tells of a compiled profile: what it needs of this machine, and a preview of its schedule.
+//!
+//! Pure arithmetic: nothing is opened, and what the machine has is told by the caller.
+
+use std::io;
+use std::time::Duration;
+
+use super::compile::Compiled;
+use super::units::{Size, Time};
+use crate::load;
+use crate::load::{Curve, Due, Load, Schedule, Shard, Spacing, expected_arrivals, fingerprint};
+use crate::mail;
+use crate::net::target::Target;
+use crate::plan::{Messages, Phase, Plan, Unit};
+
+/// How long the kernel keeps the port of a closed connection (TIME_WAIT on Linux).
+const TIME_WAIT: Duration = Duration::from_secs(60);
+/// Descriptors that are open whatever the load: standard streams, files, epoll, timers.
+const OWN_DESCRIPTORS: u64 = 64;
+/// Descriptors of a thread: its epoll, its wake-up, its channel.
+const THREAD_DESCRIPTORS: u64 = 4;
+/// Memory whatever the load: code, histograms, intervals.
+const OWN_MEMORY: u64 = 32 << 20;
+/// Memory of a session at work: its socket's buffers in the process, the machine, a piece of content.
+const SESSION_MEMORY: u64 = 32 << 10;
+/// Arrivals shown of each phase.
+const SHOWN: usize = 5;
+
+/// What a profile needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Needs {
+    /// Sessions open at once, at most.
+    pub sessions_peak: u64,
+    /// Descriptors open at once, at most; with the embedded listener both ends of each session.
+    pub descriptors: u64,
+    /// Local ports busy at once: open sessions, and connections opened within a minute, which TIME_WAIT may hold. For
+    /// closed loads, whose rate the target decides, only the sessions are counted.
+    pub ports: u64,
+    /// Memory in octets, roughly.
+    pub memory: u64,
+    /// Arrivals of each phase; `None` where time and target decide.
+    pub arrivals: Vec<Option<u64>>,
+    /// How long the phases last together; `None` if the last ends when its messages are used up.
+    pub duration: Option<Duration>,
+}
+
+/// What a machine has. `None`: not known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Has {
+    /// Descriptors a process may open.
+    pub descriptors: Option<u64>,
+    /// Local ports for one target address.
+    pub ports: Option<u64>,
+    /// Free memory in octets.
+    pub memory: Option<u64>,
+}
+
+impl Needs {
+    /// What the plan needs.
+    pub fn of(plan: &Plan) -> Needs {
+        let sessions_peak = plan.phases.iter().map(sessions).max().unwrap_or_default();
+        let ends = if plan.target == Target::Embedded { 2 } else { 1 };
+        let busiest =
+            plan.phases.iter().map(|phase| connections(phase, &plan.messages)).max().unwrap_or_default();
+        Needs {
+            sessions_peak,
+            descriptors: sessions_peak * ends
+                + OWN_DESCRIPTORS
+                + u64::from(plan.threads) * THREAD_DESCRIPTORS,
+            ports: sessions_peak.max(busiest),
+            memory: OWN_MEMORY + sessions_peak * ends * SESSION_MEMORY + 2 * largest(&plan.mail.size),
+            arrivals: plan.phases.iter().map(|phase| expected_arrivals(&phase.load)).collect(),
+            duration: plan.phases.iter().map(|phase| phase.load.length).sum(),
+        }
+    }
+
+    /// What the machine lacks, one sentence each.
+    pub fn lacking(&self, has: &Has) -> Vec<String> {
+        let mut lacking = Vec::new();
+        if let Some(have) = has.descriptors.filter(|have| *have < self.descriptors) {
+            lacking.push(format!(
+                "{} descriptors are needed and {have} allowed: raise the limit with `ulimit -n {}`",
+                self.descriptors, self.descriptors
+            ));
+        }
+        if let Some(have) = has.ports.filter(|have| *have < self.ports) {
+            lacking.push(format!(
+                "up to {} local ports may be busy at once and there are {have}: lower the rate of connections, or raise `session.messages`",
+                self.ports
+            ));
+        }
+        if let Some(have) = has.memory.filter(|have| *have < self.memory) {
+            lacking.push(format!(
+                "about {} of memory are needed and {} are free",
+                mebibytes(self.memory),
+                mebibytes(have)
+            ));
+        }
+        lacking
+    }
+}
+
+/// Sessions of a phase open at once, at most.
+fn sessions(phase: &Phase) -> u64 {
+    let most = u64::from(phase.max_sessions);
+    expected_arrivals(&phase.load).map_or(most, |arrivals| most.min(arrivals))
+}
+
+/// Connections that a phase opens within the busiest minute, at most; for closed loads its sessions.
+fn connections(phase: &Phase, messages: &Messages) -> u64 {
+    let window = phase.load.length.unwrap_or(TIME_WAIT).min(TIME_WAIT).as_secs_f64();
+    let arrivals = match &phase.load.load {
+        Load::Rate { curve, .. } => curve.points.iter().map(|point| point.1).fold(0.0, f64::max) * window,
+        Load::Burst { size, every } if every.is_zero() => *size as f64,
+        Load::Burst { size, every } => *size as f64 * (window / every.as_secs_f64()).ceil(),
+        Load::Held { sessions, .. } | Load::Shared { sessions, .. } => *sessions as f64,
+        Load::Sessions { .. } => f64::from(phase.max_sessions),
+    };
+    let each = match (phase.unit, messages) {
+        (Unit::Session, _) => 1.0,
+        (Unit::Message, Messages::Unlimited) => return sessions(phase),
+        (Unit::Message, Messages::Fixed(n)) => f64::from(*n),
+        (Unit::Message, Messages::Uniform { min, .. }) => f64::from(*min),
+        (Unit::Message, Messages::Weighted(shares)) => {
+            shares.iter().map(|share| f64::from(share.0)).fold(f64::INFINITY, f64::min)
+        }
+    };
+    (arrivals / each.max(1.0)).ceil() as u64
+}
+
+fn largest(size: &mail::Size) -> u64 {
+    match size {
+        mail::Size::Fixed(size) | mail::Size::Uniform { max: size, .. } => *size,
+        mail::Size::Weighted(shares) => shares.iter().map(|share| share.0).max().unwrap_or_default(),
+    }
+}
+
+/// Writes what would be done: the phases with their windows, arrivals and first moments, and what they need.
+///
+/// # Errors
+/// When `out` cannot be written.
+pub fn preview(compiled: &Compiled, out: &mut impl io::Write) -> io::Result<()> {
+    let plan = &compiled.plan;
+    let needs = Needs::of(plan);
+    let loads: Vec<load::Phase> = plan.phases.iter().map(|phase| phase.load.clone()).collect();
+    writeln!(out, "profile   {}, sha256 {}", plan.name, compiled.sha256)?;
+    writeln!(out, "seed      {}", plan.seed)?;
+    writeln!(out, "target    {}", plan.target)?;
+    let hash: String = fingerprint(&loads, plan.seed).iter().map(|byte| format!("{byte:02x}")).collect();
+    writeln!(out, "schedule  sha256 {hash}")?;
+    writeln!(out)?;
+    let mut start = Some(Duration::ZERO);
+    for (index, phase) in plan.phases.iter().enumerate() {
+        let end = start.zip(phase.load.length).map(|(start, length)| start + length);
+        let time = |at: Option<Duration>| at.map_or("its end".to_owned(), |at| Time(at).to_string());
+        let warmup = if phase.warmup { ", warm-up, not measured" } else { "" };
+        writeln!(out, "phase {}: {}, {} to {}{warmup}", phase.name, phase.model, time(start), time(end))?;
+        writeln!(out, "  arrivals  {}", arrivals(phase, needs.arrivals[index]))?;
+        writeln!(out, "  first     {}", first(&loads, index, plan.seed))?;
+        writeln!(out, "  sessions  at most {} at once", sessions(phase))?;
+        start = end;
+    }
+    writeln!(out)?;
+    let duration =
+        needs.duration.map_or("until the messages are used up".to_owned(), |d| Time(d).to_string());
+    writeln!(out, "duration     {duration}")?;
+    writeln!(out, "descriptors  {}", needs.descriptors)?;
+    writeln!(out, "local ports  {}", needs.ports)?;
+    writeln!(out, "memory       about {}", mebibytes(needs.memory))?;
+    for note in notes(plan) {
+        writeln!(out, "note: {note}")?;
+    }
+    Ok(())
+}
+
+fn arrivals(phase: &Phase, expected: Option<u64>) -> String {
+    let unit = phase.unit.as_str();
+    match (expected, &phase.load.load) {
+        (Some(n), Load::Rate { spacing: Spacing::Poisson, .. }) => {
+            format!("about {n} {unit}s (a Poisson process)")
+        }
+        (Some(1), _) => format!("1 {unit}"),
+        (Some(n), _) => format!("{n} {unit}s"),
+        (None, _) => format!("{unit}s, as many as the target serves"),
+    }
+}
+
+/// The first moments of a phase, since the run's start.
+fn first(loads: &[load::Phase], index: usize, seed: u64) -> String {
+    // The phases before it are emptied and not walked: their arrivals may be many, and change nothing here.
+    let mut loads = loads[..=index].to_vec();
+    for before in &mut loads[..index] {
+        before.load = Load::Rate { curve: Curve::constant(0.0), spacing: Spacing::Uniform };
+    }
+    let mut schedule = Schedule::new(&loads, seed, Shard::WHOLE);
+    let mut times = Vec::new();
+    while times.len() < SHOWN {
+        match schedule.take(Duration::ZERO).map(|arrival| arrival.due) {
+            Some(Due::At(at)) => times.push(format!("{:.3}s", at.as_secs_f64())),
+            Some(Due::WhenIdle { not_before, .. }) => {
+                return format!("{}, then whenever a session is free", Time(not_before));
+            }
+            None => break,
+        }
+    }
+    times.join(", ")
+}
+
+/// What is asked and will be done in another way.
+fn notes(plan: &Plan) -> Vec<String> {
+    let least = match &plan.mail.size {
+        mail::Size::Fixed(size) | mail::Size::Uniform { min: size, .. } => *size,
+        mail::Size::Weighted(shares) => shares.iter().map(|share| share.0).min().unwrap_or_default(),
+    };
+    // A mailer renders its filler once; one of the least size asked for knows the least possible as well.
+    let small = mail::Spec { size: mail::Size::Fixed(least.min(1 << 10)), ..plan.mail.clone() };
+    let possible =
+        mail::Mailer::new(&small, plan.seed, &plan.run_id, "Thu, 01 Jan 1970 00:00:00 +0000").minimum();
+    let mut notes = Vec::new();
+    if least < possible {
+        notes.push(format!("messages of {least} octets become {possible}, which is what the header needs"));
+    }
+    notes
+}
+
+fn mebibytes(octets: u64) -> String {
+    Size(octets.div_ceil(1 << 20) << 20).to_string()
+}

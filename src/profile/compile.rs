@@ -1,0 +1,322 @@
+//! From a document to a [`Plan`]: every value is checked against every other, and nothing is silently ignored.
+//!
+//! # Decisions
+//! - The first error ends it: later ones often follow from it.
+//! - Keys of the contract whose feature this version lacks are refused at their place, with a sentence that says so.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+use super::document::{Document, Key, keys};
+use super::error::ProfileError;
+use super::schema::{self, Profile};
+use super::{dialogue, listener, phase, resolved, rule};
+use crate::collector::Condition;
+use crate::listener::Limits;
+use crate::load::{Load, Shard, Think};
+use crate::net::target::{Target, TargetError};
+use crate::plan::{Phase, Plan};
+use crate::verdict::grammar::Assertion;
+
+pub use super::rule::Limit;
+
+/// What a profile is compiled for; it decides what must be there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// A run: a target and phases.
+    Run,
+    /// A search for limits or capacity: a target. Phases, if any, are not run.
+    Search,
+    /// The embedded listener alone: nothing else.
+    Listen,
+}
+
+/// What comes from outside the profile.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// What it is for.
+    pub purpose: Purpose,
+    /// The seed if the profile has none; drawn by the caller.
+    pub seed: u64,
+    /// Identifies the run in its messages.
+    pub run_id: String,
+    /// Threads if the profile does not say; at least 1.
+    pub threads: u32,
+    /// Which part of the load this process carries.
+    pub shard: Shard,
+}
+
+/// A profile, decided.
+#[derive(Clone, Debug)]
+pub struct Compiled {
+    /// What is done.
+    pub plan: Plan,
+    /// What must hold: the built-in assertions that are not removed, then the user's.
+    pub assertions: Vec<Assertion>,
+    /// What the embedded listener enforces.
+    pub listener: Limits,
+    /// What the administrator configured, for `smtpress limit`.
+    pub limits: BTreeMap<Condition, Limit>,
+    /// The profile with its defaults; `capacity` is read from here.
+    pub profile: Profile,
+    /// The same as TOML: the run directory's `profile.toml`.
+    pub resolved: String,
+    /// SHA-256 of `resolved`, in hexadecimal: `sha256sum profile.toml` gives the same.
+    pub sha256: String,
+}
+
+/// Compiles a document.
+///
+/// # Errors
+/// The first thing in it that cannot be done, with its place.
+pub fn compile(document: &Document, context: &Context) -> Result<Compiled, ProfileError> {
+    let written = document.read()?;
+    if written.schema.is_some_and(|version| version != 1) {
+        return Err(document.error_at(
+            &keys!["schema"],
+            "this version of smtpress reads profiles of schema 1 only",
+            "write `schema = 1`",
+        ));
+    }
+    unsupported(document, &written)?;
+    let profile = resolved::fill(written, context.seed, &default_name(document));
+    let name = profile.name.clone().unwrap_or_default();
+    if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
+        return Err(document.error_at(
+            &keys!["name"],
+            format!("{name:?} is no name"),
+            "use letters, digits, `-`, `_` and `.`",
+        ));
+    }
+    let session = profile.session.clone().unwrap_or_default();
+    let think = dialogue::think(&session);
+    let phases = phases(document, &profile, context.purpose, think)?;
+    if think.max > Duration::ZERO
+        && !phases.is_empty()
+        && !phases.iter().any(|phase| is_closed(&phase.load.load))
+    {
+        return Err(document.error_at_key(
+            &keys!["session", "think"],
+            "`think` is the pause of sessions that begin again, and no phase has such sessions",
+            "remove it, or use a load such as constant-sessions",
+        ));
+    }
+    let plan = Plan {
+        name,
+        seed: profile.seed.map_or(context.seed, |seed| seed.0),
+        run_id: context.run_id.clone(),
+        target: target(document, &profile, context.purpose)?,
+        allow: allow(document, &profile)?,
+        script: dialogue::script(document, &profile, &session)?,
+        messages: dialogue::messages(document, &session, &phases)?,
+        mail: dialogue::mail(document, &profile)?,
+        expects: indexed(&profile.expect, |i, expect| rule::expect(document, &profile.phase, i, expect))?,
+        classify: indexed(&profile.classify, |i, classify| rule::classify(document, i, classify))?,
+        phases,
+        threads: match profile.threads {
+            Some(0) => {
+                return Err(document.error_at(
+                    &keys!["threads"],
+                    "0 threads do nothing",
+                    "write at least 1, or remove the key",
+                ));
+            }
+            Some(threads) if threads > 1024 => {
+                return Err(document.error_at(
+                    &keys!["threads"],
+                    "more than 1024 threads",
+                    "as many as there are cores is best: remove the key",
+                ));
+            }
+            threads => threads.unwrap_or(context.threads),
+        },
+        shard: context.shard,
+    };
+    let assertions = rule::assertions(document, &profile.phase, &profile.expect, &profile.assert)?;
+    let listener = listener::compile(document, &profile.listener.clone().unwrap_or_default())?;
+    let limits = rule::limits(document, &profile.limits)?;
+    if let Some(capacity) = &profile.capacity {
+        rule::goals(document, capacity.goals.as_deref().unwrap_or_default())?;
+    }
+    let resolved = resolved::render(&profile);
+    let sha256 = Sha256::digest(&resolved).iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(Compiled { plan, assertions, listener, limits, profile, resolved, sha256 })
+}
+
+/// What is part of the contract and not of this version.
+fn unsupported(document: &Document, profile: &Profile) -> Result<(), ProfileError> {
+    let target = profile.target.clone().unwrap_or_default();
+    let session = profile.session.clone().unwrap_or_default();
+    let message = profile.message.clone().unwrap_or_default();
+    let refused: [(bool, [&'static str; 2], &str, &str); 10] = [
+        (
+            target.tls.is_some_and(|tls| tls != schema::Tls::None),
+            ["target", "tls"],
+            "TLS is not supported yet in this version",
+            "write `tls = \"none\"`",
+        ),
+        (
+            target.tls_options.is_some(),
+            ["target", "tls_options"],
+            "TLS is not supported yet in this version",
+            "remove the table",
+        ),
+        (
+            target.sources.is_some_and(|sources| !sources.is_empty()),
+            ["target", "sources"],
+            "source addresses are not supported yet in this version",
+            "remove the key",
+        ),
+        (
+            target.proxy.is_some_and(|proxy| proxy != schema::Proxy::None),
+            ["target", "proxy"],
+            "the PROXY protocol is not supported yet in this version",
+            "write `proxy = \"none\"`",
+        ),
+        (
+            target.xclient == Some(true),
+            ["target", "xclient"],
+            "XCLIENT is not supported yet in this version",
+            "remove the key",
+        ),
+        (
+            session.auth.is_some(),
+            ["session", "auth"],
+            "AUTH is not supported yet in this version",
+            "remove the key",
+        ),
+        (
+            session.chunking == Some(schema::Chunking::Require),
+            ["session", "chunking"],
+            "BDAT is not supported yet in this version",
+            "write `chunking = \"auto\"`: every message is then sent with DATA",
+        ),
+        (
+            session.pipelining == Some(schema::Pipelining::Require),
+            ["session", "pipelining"],
+            "to require PIPELINING is not supported yet in this version",
+            "write `pipelining = \"full\"`",
+        ),
+        (
+            session.quit == Some(schema::Quit::Hold),
+            ["session", "quit"],
+            "`hold` is not supported yet in this version",
+            "a phase of load `held-sessions` holds its sessions open",
+        ),
+        (
+            message.files.is_some(),
+            ["message", "files"],
+            "messages from files are not supported yet in this version",
+            "remove the key, and give `size`",
+        ),
+    ];
+    for (asked, path, message, remedy) in refused {
+        if asked {
+            return Err(document.error_at(&path.map(Key::from), message, remedy));
+        }
+    }
+    Ok(())
+}
+
+/// The file's name, made fit to be a profile's.
+fn default_name(document: &Document) -> String {
+    let name: String = document
+        .stem()
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' })
+        .collect();
+    if name.bytes().any(|b| b.is_ascii_alphanumeric()) { name } else { "profile".to_owned() }
+}
+
+fn target(document: &Document, profile: &Profile, purpose: Purpose) -> Result<Target, ProfileError> {
+    match profile.target.as_ref().and_then(|target| target.address.as_deref()) {
+        Some(address) => address.parse().map_err(|error: TargetError| {
+            document.error_at(&keys!["target", "address"], error.to_string(), "")
+        }),
+        None if purpose == Purpose::Listen => Ok(Target::Embedded),
+        None => Err(ProfileError::new(
+            "there is no target",
+            "add [target] with `address = \"smtp://127.0.0.1:25\"`, or \"embedded\", or give --target",
+            document.place(&keys!["target"]).or(document.end()),
+        )),
+    }
+}
+
+fn allow(document: &Document, profile: &Profile) -> Result<Vec<String>, ProfileError> {
+    let hosts = profile.target.as_ref().and_then(|target| target.allow.clone()).unwrap_or_default();
+    for (index, host) in hosts.iter().enumerate() {
+        let named = !host.is_empty() && !host.contains([':', '/', '@', ' ', '*']);
+        if !named && host.parse::<IpAddr>().is_err() {
+            return Err(document.error_at(
+                &keys!["target", "allow", index],
+                format!("{host:?} is no host"),
+                "write a name or an address without a port, as in \"mx.example\"",
+            ));
+        }
+    }
+    Ok(hosts)
+}
+
+fn phases(
+    document: &Document,
+    profile: &Profile,
+    purpose: Purpose,
+    think: Think,
+) -> Result<Vec<Phase>, ProfileError> {
+    if profile.phase.is_empty() && purpose == Purpose::Run {
+        return Err(ProfileError::new(
+            "there is no phase, so there is nothing to do",
+            "add [[phase]] with `load = \"constant-rate\"`, `rate = \"50/s\"` and `for = \"30s\"`",
+            document.end(),
+        ));
+    }
+    let count = profile.phase.len();
+    let phases = indexed(&profile.phase, |index, one| {
+        let name = one.name.as_deref().unwrap_or_default();
+        rule::plain_name(document, &keys!["phase", index, "name"], name)?;
+        if let Some(first) =
+            profile.phase[..index].iter().position(|other| other.name.as_deref() == Some(name))
+        {
+            return Err(document.error_at(
+                &keys!["phase", index, "name"],
+                format!(
+                    "a phase before this one is called `{name}` too (the {} in the profile)",
+                    ordinal(first)
+                ),
+                "give each phase a name of its own",
+            ));
+        }
+        phase::compile(document, one, index, index + 1 == count, think)
+    })?;
+    if purpose == Purpose::Run && phases.iter().all(|phase| phase.warmup) {
+        return Err(document.error_at(
+            &keys!["phase", 0usize, "warmup"],
+            "every phase is a warm-up, so nothing is measured",
+            "add a phase without `warmup = true`",
+        ));
+    }
+    Ok(phases)
+}
+
+fn ordinal(index: usize) -> String {
+    match index {
+        0 => "first".to_owned(),
+        1 => "second".to_owned(),
+        2 => "third".to_owned(),
+        _ => format!("{}th", index + 1),
+    }
+}
+
+fn is_closed(load: &Load) -> bool {
+    matches!(load, Load::Sessions { .. } | Load::Shared { .. })
+}
+
+fn indexed<T, U>(
+    list: &[T],
+    make: impl Fn(usize, &T) -> Result<U, ProfileError>,
+) -> Result<Vec<U>, ProfileError> {
+    list.iter().enumerate().map(|(index, one)| make(index, one)).collect()
+}

@@ -1,0 +1,233 @@
+//! The `[timeouts]`, `[session]` and `[message]` tables, made into the script, the messages of a session and what they are.
+
+use super::document::{Document, Key, keys};
+use super::error::ProfileError;
+use super::schema::{self, Profile};
+use super::units::{Count, Quantity, Size, Time, TimeRange};
+use super::value::Distribution;
+use crate::load::Think;
+use crate::mail::{self, InvalidSpec};
+use crate::plan::{Messages, Phase, Unit};
+use crate::smtp::Script;
+use crate::smtp::script::{Hello, Pipelining, Quit, Timeouts};
+
+/// The largest message in octets that a profile may ask for.
+const LARGEST_MESSAGE: u64 = 1 << 31;
+
+pub(super) fn think(session: &schema::Session) -> Think {
+    let TimeRange { min, max } = session.think.unwrap_or_default();
+    Think { min, max }
+}
+
+pub(super) fn script(
+    document: &Document,
+    profile: &Profile,
+    session: &schema::Session,
+) -> Result<Script, ProfileError> {
+    let name = session.name.clone().unwrap_or_default();
+    // Any word is sent: a wrong HELO name is a thing to test. What would break the command line is not.
+    if name.is_empty() || name.len() > 255 || !name.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err(document.error_at(
+            &keys!["session", "name"],
+            format!("{name:?} cannot be said with HELO or EHLO"),
+            "write a host name such as \"load.example\"",
+        ));
+    }
+    Ok(Script {
+        hello: match session.hello {
+            Some(schema::Hello::Helo) => Hello::Helo,
+            Some(schema::Hello::Ehlo) | None => Hello::Ehlo,
+        },
+        name,
+        pipelining: match session.pipelining {
+            Some(schema::Pipelining::Off) => Pipelining::Off,
+            Some(schema::Pipelining::Full) => Pipelining::Full,
+            Some(schema::Pipelining::Require) => Pipelining::Require,
+            Some(schema::Pipelining::Auto) | None => Pipelining::Auto,
+        },
+        quit: match session.quit {
+            Some(schema::Quit::Close) => Quit::Close,
+            Some(schema::Quit::Reset) => Quit::Reset,
+            // `hold` was refused before.
+            Some(schema::Quit::Clean | schema::Quit::Hold) | None => Quit::Clean,
+        },
+        timeouts: timeouts(document, profile)?,
+    })
+}
+
+fn timeouts(document: &Document, profile: &Profile) -> Result<Timeouts, ProfileError> {
+    let written = profile.timeouts.clone().unwrap_or_default();
+    let default = Timeouts::default();
+    let positive = |key: &'static str, value: Option<Time>, default| match value {
+        Some(Time(time)) if time.is_zero() => Err(document.error_at(
+            &keys!["timeouts", key],
+            "a time-out of 0 is over before it begins",
+            "write a duration such as \"30s\"",
+        )),
+        value => Ok(value.map_or(default, |Time(time)| time)),
+    };
+    Ok(Timeouts {
+        connect: positive("connect", written.connect, default.connect)?,
+        greeting: positive("greeting", written.greeting, default.greeting)?,
+        command: positive("command", written.command, default.command)?,
+        data: positive("data", written.data, default.data)?,
+        body: positive("body", written.body, default.body)?,
+        session: positive("session", written.session, default.session)?,
+    })
+}
+
+/// Messages of a session. 0 opens and closes a session; where the arrivals are messages, it is as many as there are.
+pub(super) fn messages(
+    document: &Document,
+    session: &schema::Session,
+    phases: &[Phase],
+) -> Result<Messages, ProfileError> {
+    let at = keys!["session", "messages"];
+    let written = session.messages.clone().unwrap_or(Distribution::Fixed(Count(1)));
+    let of_messages = phases.iter().find(|phase| phase.unit == Unit::Message);
+    let number = |Count(n): Count| {
+        u32::try_from(n).map_err(|_| {
+            document.error_at(&at, format!("{n} messages in a session"), "write a number below 2^32")
+        })
+    };
+    if written == Distribution::Fixed(Count(0)) {
+        let of_sessions = phases.iter().find(|phase| phase.unit == Unit::Session);
+        return match (of_messages, of_sessions) {
+            (Some(message), Some(session)) => Err(document.error_at(
+                &at,
+                format!(
+                    "0 messages open and close the sessions of phase `{}`, but phase `{}` has messages to send",
+                    session.name, message.name
+                ),
+                "write a number of messages that does for both, or make two profiles",
+            )),
+            (Some(_), None) => Ok(Messages::Unlimited),
+            (None, _) => Ok(Messages::Fixed(0)),
+        };
+    }
+    let chosen = distribution(document, &at, &written, number)?;
+    let least = match &chosen {
+        Messages::Uniform { min, .. } => *min,
+        Messages::Weighted(shares) => shares.iter().map(|share| share.0).min().unwrap_or_default(),
+        Messages::Fixed(_) | Messages::Unlimited => 1,
+    };
+    match of_messages {
+        Some(phase) if least == 0 => Err(document.error_at(
+            &at,
+            format!(
+                "a session without a message cannot serve phase `{}`, whose arrivals are messages",
+                phase.name
+            ),
+            "write at least 1",
+        )),
+        _ => Ok(chosen),
+    }
+}
+
+pub(super) fn mail(document: &Document, profile: &Profile) -> Result<mail::Spec, ProfileError> {
+    let written = profile.message.clone().unwrap_or_default();
+    let Count(recipients) = written.recipients.unwrap_or(Count(1));
+    let recipients =
+        u32::try_from(recipients).ok().filter(|n| (1..=1_000_000).contains(n)).ok_or_else(|| {
+            document.error_at(
+                &keys!["message", "recipients"],
+                format!("{recipients} is no possible number of recipients"),
+                "write 1 to 1000000",
+            )
+        })?;
+    let size = distribution(
+        document,
+        &keys!["message", "size"],
+        &written.size.unwrap_or(Distribution::Fixed(Size(4096))),
+        |Size(size)| {
+            if size <= LARGEST_MESSAGE {
+                return Ok(size);
+            }
+            Err(document.error_at(
+                &keys!["message", "size"],
+                format!("{} is more than a message may have", Size(size)),
+                format!("write at most \"{}\"", Size(LARGEST_MESSAGE)),
+            ))
+        },
+    )?;
+    let spec = mail::Spec {
+        from: written.from.unwrap_or_default(),
+        to: written.to.unwrap_or_default(),
+        recipients,
+        size,
+    };
+    match spec.check() {
+        Ok(()) => Ok(spec),
+        Err(error) => {
+            let (key, remedy) = match &error {
+                InvalidSpec::From(_) => ("from", "write one such as \"load@sender.example\""),
+                InvalidSpec::To(_) => ("to", "write one such as \"user{n}@recipient.example\""),
+                InvalidSpec::NoRecipients => ("recipients", ""),
+                InvalidSpec::Size(_) => ("size", ""),
+            };
+            Err(document.error_at(&keys!["message", key], error.to_string(), remedy))
+        }
+    }
+}
+
+/// A kind of distribution of the plan.
+trait Chosen<U> {
+    fn fixed(value: U) -> Self;
+    fn uniform(min: U, max: U) -> Self;
+    fn weighted(shares: Vec<(U, f64)>) -> Self;
+}
+
+impl Chosen<u32> for Messages {
+    fn fixed(value: u32) -> Self {
+        Messages::Fixed(value)
+    }
+    fn uniform(min: u32, max: u32) -> Self {
+        Messages::Uniform { min, max }
+    }
+    fn weighted(shares: Vec<(u32, f64)>) -> Self {
+        Messages::Weighted(shares)
+    }
+}
+
+impl Chosen<u64> for mail::Size {
+    fn fixed(value: u64) -> Self {
+        mail::Size::Fixed(value)
+    }
+    fn uniform(min: u64, max: u64) -> Self {
+        mail::Size::Uniform { min, max }
+    }
+    fn weighted(shares: Vec<(u64, f64)>) -> Self {
+        mail::Size::Weighted(shares)
+    }
+}
+
+fn distribution<T: Quantity + Copy + PartialOrd, U, C: Chosen<U>>(
+    document: &Document,
+    at: &[Key],
+    written: &Distribution<T>,
+    convert: impl Fn(T) -> Result<U, ProfileError>,
+) -> Result<C, ProfileError> {
+    Ok(match written {
+        Distribution::Fixed(value) => C::fixed(convert(*value)?),
+        Distribution::Range(range) if range.min > range.max => {
+            return Err(document.error_at(
+                at,
+                format!("the range begins at {} and ends at {}", range.min, range.max),
+                "write the smaller value as `min`",
+            ));
+        }
+        Distribution::Range(range) => C::uniform(convert(range.min)?, convert(range.max)?),
+        Distribution::Weighted(shares) => {
+            let sum: f64 = shares.iter().map(|share| share.weight).sum();
+            if !(sum > 0.0 && sum.is_finite()) || shares.iter().any(|share| share.weight < 0.0) {
+                return Err(document.error_at(
+                    at,
+                    "the weights must not be negative, and their sum must be above 0",
+                    "write a list such as [{ value = 1, weight = 90 }, { value = 10, weight = 10 }]",
+                ));
+            }
+            let shares = shares.iter().map(|share| Ok((convert(share.value)?, share.weight)));
+            C::weighted(shares.collect::<Result<_, _>>()?)
+        }
+    })
+}

@@ -1,0 +1,340 @@
+//! A profile's text as a tree whose every node knows where it came from: a file, `--set` or a flag.
+//!
+//! It finds the place of a key for an error, and takes overrides in; what the keys mean it does not know.
+//!
+//! # Decisions
+//! - Overrides change the tree, not the text. Each brings its own text as a further source; the spans of all sources share
+//!   one row of numbers, as the files of a compiler do. An error about an overridden key therefore shows the override.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use serde::Deserialize;
+use toml::Spanned;
+use toml::de::{DeArray, DeTable, DeValue};
+
+use super::error::{Place, ProfileError, choose, explain};
+use super::overrides::Override;
+use super::schema::Profile;
+
+/// The keys at the top that are lists of tables: an override may begin one.
+const ELEMENTS: [&str; 4] = ["phase", "expect", "assert", "classify"];
+
+/// A step down the tree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Key {
+    /// Into a table.
+    Name(Cow<'static, str>),
+    /// Into a list.
+    Index(usize),
+}
+
+impl From<&'static str> for Key {
+    fn from(name: &'static str) -> Key {
+        Key::Name(Cow::Borrowed(name))
+    }
+}
+
+impl From<String> for Key {
+    fn from(name: String) -> Key {
+        Key::Name(Cow::Owned(name))
+    }
+}
+
+impl From<usize> for Key {
+    fn from(index: usize) -> Key {
+        Key::Index(index)
+    }
+}
+
+/// A way down the tree, as an array of [`Key`]s.
+macro_rules! keys {
+    ($($key:expr),* $(,)?) => { [$($crate::profile::document::Key::from($key)),*] };
+}
+pub(super) use keys;
+
+/// A text that part of the tree comes from.
+#[derive(Clone, Debug)]
+struct Source {
+    origin: String,
+    text: String,
+    /// The number of its first byte in the row of all sources.
+    base: usize,
+}
+
+/// A profile's text, with the overrides that were made to it.
+#[derive(Clone, Debug)]
+pub struct Document {
+    /// The file first, then one for each override.
+    sources: Vec<Source>,
+    overrides: Vec<Override>,
+}
+
+impl Document {
+    /// Parses the text of a file called `name`.
+    ///
+    /// # Errors
+    /// Where it is no TOML.
+    pub fn parse(name: &str, text: &str) -> Result<Document, ProfileError> {
+        let source = Source { origin: name.to_owned(), text: text.to_owned(), base: 0 };
+        let document = Document { sources: vec![source], overrides: Vec::new() };
+        document.tree()?;
+        Ok(document)
+    }
+
+    /// Takes an override in. Tables on its way are made; a list's elements must exist, or be the next.
+    ///
+    /// # Errors
+    /// A path that leads nowhere, or a value that is no TOML. The document is then as it was.
+    pub fn apply(&mut self, change: Override) -> Result<(), ProfileError> {
+        let base = self.sources.last().map_or(0, |source| source.base + source.text.len() + 1);
+        self.sources.push(Source {
+            origin: change.origin.as_str().to_owned(),
+            text: change.text.clone(),
+            base,
+        });
+        self.overrides.push(change);
+        match self.tree() {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                self.sources.pop();
+                self.overrides.pop();
+                Err(error)
+            }
+        }
+    }
+
+    /// The tree with all overrides. It borrows the texts, so it is made when it is needed: profiles are small.
+    fn tree(&self) -> Result<Spanned<DeTable<'_>>, ProfileError> {
+        let mut root = DeTable::parse(&self.sources[0].text).map_err(|error| self.toml_error(&error))?;
+        for (change, source) in self.overrides.iter().zip(&self.sources[1..]) {
+            self.graft(root.get_mut(), change, source)?;
+        }
+        Ok(root)
+    }
+
+    /// Puts one override into the tree.
+    fn graft<'s>(
+        &'s self,
+        root: &mut DeTable<'s>,
+        change: &'s Override,
+        source: &'s Source,
+    ) -> Result<(), ProfileError> {
+        let at = |span: &Range<usize>| source.base + span.start..source.base + span.end;
+        let wrong = |span: &Range<usize>, message: String, remedy: String| {
+            Err(ProfileError::new(message, remedy, self.locate(&at(span))))
+        };
+        let name_of = |span: &Range<usize>| -> &'s str { &source.text[span.clone()] };
+        let key = |span: &Range<usize>| Spanned::new(at(span), Cow::Borrowed(name_of(span)));
+        let (last, way) = change.path.split_last().expect("an override has a path");
+
+        let mut table = root;
+        let mut way = way.iter();
+        while let Some(segment) = way.next() {
+            let name = name_of(segment);
+            if !table.contains_key(name) {
+                let new = if ELEMENTS.contains(&name) {
+                    DeValue::Array(DeArray::new())
+                } else {
+                    DeValue::Table(DeTable::new())
+                };
+                table.insert(key(segment), Spanned::new(at(segment), new));
+            }
+            let node = table.get_mut(name).expect("it was inserted if it was not there");
+            table = match node.get_mut() {
+                DeValue::Table(inner) => inner,
+                DeValue::Array(list) => {
+                    let Some(which) = way.next() else {
+                        return wrong(
+                            last,
+                            format!("`{name}.{}` is a whole table", name_of(last)),
+                            format!("name one of its keys, as in {name}.{}.KEY=VALUE", name_of(last)),
+                        );
+                    };
+                    let index = match element(list, name, name_of(which)) {
+                        Ok(index) => index,
+                        Err((message, remedy)) => return wrong(which, message, remedy),
+                    };
+                    if index == list.len() {
+                        list.push(Spanned::new(at(which), DeValue::Table(DeTable::new())));
+                    }
+                    match list.as_mut()[index].get_mut() {
+                        DeValue::Table(inner) => inner,
+                        _ => return wrong(which, format!("`{name}` is no list of tables"), String::new()),
+                    }
+                }
+                _ => return wrong(segment, format!("`{name}` is a value, it has no keys"), String::new()),
+            };
+        }
+        let value = match change.parse_value(&source.text) {
+            Ok(value) => value,
+            Err(error) => {
+                let (message, remedy) = explain(error.message());
+                let span = error.span().unwrap_or_default();
+                let start = change.value.start;
+                return wrong(&(start + span.start..start + span.end), message, remedy);
+            }
+        };
+        table.remove(name_of(last));
+        table.insert(key(last), moved(value, source.base + change.value.start));
+        Ok(())
+    }
+
+    /// Reads the tree as a profile: every key known, every value of its kind.
+    ///
+    /// # Errors
+    /// The first that is not.
+    pub fn read(&self) -> Result<Profile, ProfileError> {
+        let root = self.tree()?;
+        Profile::deserialize(toml::de::Deserializer::from(root)).map_err(|error| self.toml_error(&error))
+    }
+
+    /// Where the value of a key stands; if it is not given, the nearest table around it that is.
+    pub fn place(&self, path: &[Key]) -> Option<Place> {
+        self.find(path, false)
+    }
+
+    /// Where a key itself stands; if it is not given, the nearest table around it that is.
+    pub fn place_of_key(&self, path: &[Key]) -> Option<Place> {
+        self.find(path, true)
+    }
+
+    /// An error about a value.
+    pub(super) fn error_at(
+        &self,
+        path: &[Key],
+        message: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> ProfileError {
+        ProfileError::new(message, remedy, self.find(path, false))
+    }
+
+    /// An error about a key.
+    pub(super) fn error_at_key(
+        &self,
+        path: &[Key],
+        message: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> ProfileError {
+        ProfileError::new(message, remedy, self.find(path, true))
+    }
+
+    /// An error about a part of a text; the whole of it is underlined if it was written with escapes.
+    pub(super) fn error_within(
+        &self,
+        path: &[Key],
+        text: &str,
+        part: Range<usize>,
+        message: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> ProfileError {
+        let place = self.find(path, false).map(|mut place| {
+            let start = place.span.start + place.text[place.span.clone()].find(text).unwrap_or(0);
+            if place.text[start..].starts_with(text) {
+                // An empty part stands at the end: show the character after the text, its closing quote.
+                let end = (start + part.end).max(start + part.start + 1).min(place.text.len());
+                place.span = start + part.start..end;
+            }
+            place
+        });
+        ProfileError::new(message, remedy, place)
+    }
+
+    /// The end of the file, for what is missing there.
+    pub(super) fn end(&self) -> Option<Place> {
+        let source = self.sources.first()?;
+        let end = source.text.trim_end().len();
+        Some(Place { origin: source.origin.clone(), text: source.text.clone(), span: end..end })
+    }
+
+    /// What the file is called, without directory and extension.
+    pub(super) fn stem(&self) -> &str {
+        let origin = &self.sources[0].origin;
+        let file = origin.rsplit(['/', '\\']).next().unwrap_or(origin);
+        file.strip_suffix(".toml").unwrap_or(file)
+    }
+
+    fn find(&self, path: &[Key], want_key: bool) -> Option<Place> {
+        let root = self.tree().ok()?;
+        let mut span = None;
+        let mut table = Some(root.get_ref());
+        let mut list = None;
+        for (depth, key) in path.iter().enumerate() {
+            let last = depth + 1 == path.len();
+            let (key_span, node): (_, &Spanned<DeValue<'_>>) = match key {
+                Key::Name(name) => match table.and_then(|table| table.get_key_value(name.as_ref())) {
+                    Some((key, node)) => (key.span(), node),
+                    None => break,
+                },
+                Key::Index(index) => match list.and_then(|list: &DeArray<'_>| list.get(*index)) {
+                    Some(node) => (node.span(), node),
+                    None => break,
+                },
+            };
+            span = Some(if want_key && last { key_span } else { node.span() });
+            table = node.get_ref().as_table();
+            list = node.get_ref().as_array();
+        }
+        span.and_then(|span| self.locate(&span))
+    }
+
+    /// The source that a span lies in.
+    fn locate(&self, span: &Range<usize>) -> Option<Place> {
+        let source = self.sources.iter().rev().find(|source| source.base <= span.start)?;
+        Some(Place {
+            origin: source.origin.clone(),
+            text: source.text.clone(),
+            span: span.start - source.base..span.end - source.base,
+        })
+    }
+
+    fn toml_error(&self, error: &toml::de::Error) -> ProfileError {
+        let (message, remedy) = explain(error.message());
+        ProfileError::new(message, remedy, error.span().and_then(|span| self.locate(&span)))
+    }
+}
+
+/// Which element of a list is meant: by number, or by the element's `name`.
+fn element(list: &[Spanned<DeValue<'_>>], list_name: &str, chosen: &str) -> Result<usize, (String, String)> {
+    let names: Vec<Cow<'_, str>> = list
+        .iter()
+        .enumerate()
+        .map(|(index, node)| match node.get_ref().get("name").and_then(|name| name.get_ref().as_str()) {
+            Some(name) => Cow::Borrowed(name),
+            None => Cow::Owned(format!("{list_name}-{}", index + 1)),
+        })
+        .collect();
+    if let Some(index) = names.iter().position(|name| name == chosen) {
+        return Ok(index);
+    }
+    match chosen.parse::<usize>() {
+        Ok(index) if index <= list.len() => Ok(index),
+        Ok(index) => Err((
+            format!("there is no {list_name} {index}"),
+            format!("the numbers begin at 0, the next new one is {}", list.len()),
+        )),
+        Err(_) => Err((
+            format!("no {list_name} is called `{chosen}`"),
+            choose(chosen, &names, "write its number, from 0, or one of"),
+        )),
+    }
+}
+
+/// The same value with all its spans moved on.
+fn moved(node: Spanned<DeValue<'_>>, by: usize) -> Spanned<DeValue<'_>> {
+    let move_on = |span: Range<usize>| span.start + by..span.end + by;
+    let span = move_on(node.span());
+    let value = match node.into_inner() {
+        DeValue::Array(list) => DeValue::Array(list.into_iter().map(|node| moved(node, by)).collect()),
+        DeValue::Table(table) => {
+            let entries = table.into_iter();
+            DeValue::Table(
+                entries
+                    .map(|(key, node)| (Spanned::new(move_on(key.span()), key.into_inner()), moved(node, by)))
+                    .collect(),
+            )
+        }
+        scalar => scalar,
+    };
+    Spanned::new(span, value)
+}

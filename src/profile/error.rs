@@ -1,0 +1,226 @@
+//! What a user sees of a wrong profile: the place underlined, one sentence, and the remedy.
+//!
+//! Every error of the profile, from TOML syntax to sense across keys, is one [`ProfileError`].
+
+use std::fmt;
+use std::ops::Range;
+
+use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
+
+use super::value::REMEDY;
+
+/// Where something stands: in which text, and where in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The file's name, or `--set`, or the flag's name.
+    pub origin: String,
+    /// The whole text of it.
+    pub text: String,
+    /// The offending part, in bytes of `text`.
+    pub span: Range<usize>,
+}
+
+impl Place {
+    /// Line and column, both from 1; the column in characters.
+    pub fn line_and_column(&self) -> (usize, usize) {
+        let before = self.text.get(..self.span.start).unwrap_or(&self.text);
+        let line = before.matches('\n').count() + 1;
+        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+        (line, column)
+    }
+
+    /// The offending part cut to whole characters of its first line, so that a table is shown by its first line.
+    fn first_line(&self) -> Range<usize> {
+        let mut start = self.span.start.min(self.text.len());
+        while !self.text.is_char_boundary(start) {
+            start -= 1;
+        }
+        let rest = &self.text[start..];
+        let line = rest.find(['\n', '\r']).unwrap_or(rest.len());
+        let mut end = self.span.end.clamp(start, start + line);
+        while !self.text.is_char_boundary(end) {
+            end += 1;
+        }
+        start..end
+    }
+}
+
+/// Why a profile cannot be used. `Display` gives one line; [`ProfileError::render`] shows the place.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct ProfileError {
+    /// What is wrong: a sentence without its full stop.
+    pub message: String,
+    /// What to do about it.
+    pub remedy: Option<String>,
+    /// Where; `None` if nothing was written that could be shown.
+    pub place: Option<Box<Place>>,
+}
+
+impl fmt::Display for ProfileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(place) = &self.place {
+            let (line, column) = place.line_and_column();
+            write!(f, "{}:{line}:{column}: ", place.origin)?;
+        }
+        f.write_str(&self.message)?;
+        match &self.remedy {
+            Some(remedy) => write!(f, "; {remedy}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl ProfileError {
+    /// An error with its remedy; an empty remedy is none.
+    pub(super) fn new(message: impl Into<String>, remedy: impl Into<String>, place: Option<Place>) -> Self {
+        let remedy = Some(remedy.into()).filter(|remedy| !remedy.is_empty());
+        ProfileError { message: message.into(), remedy, place: place.map(Box::new) }
+    }
+
+    /// The error as a compiler shows one: message, place, the offending text underlined, remedy. No final line end.
+    pub fn render(&self, color: bool) -> String {
+        let mut report =
+            Level::ERROR.primary_title(self.message.as_str()).elements(self.place.as_deref().map(|place| {
+                Snippet::source(place.text.as_str())
+                    .path(place.origin.as_str())
+                    .annotation(AnnotationKind::Primary.span(place.first_line()))
+            }));
+        if let Some(remedy) = &self.remedy {
+            report = report.element(Level::HELP.message(remedy.as_str()));
+        }
+        let renderer = if color { Renderer::styled() } else { Renderer::plain() };
+        renderer.render(&[report])
+    }
+}
+
+/// Says what serde or the TOML parser said in the words of this tool: message and remedy.
+pub(super) fn explain(said: &str) -> (String, String) {
+    if let Some((message, remedy)) = said.split_once(REMEDY) {
+        return (message.to_owned(), remedy.to_owned());
+    }
+    if let Some(rest) = said.strip_prefix("unknown field ") {
+        let (key, known) = quoted(rest);
+        return (format!("unknown key `{key}`"), choose(&key, &known, "the keys here are"));
+    }
+    if let Some(rest) = said.strip_prefix("unknown variant ") {
+        let (word, known) = quoted(rest);
+        return (format!("`{word}` is not a value of this key"), choose(&word, &known, "write one of"));
+    }
+    if let Some((found, expected)) = said
+        .strip_prefix("invalid type: ")
+        .or(said.strip_prefix("invalid value: "))
+        .and_then(|s| s.rsplit_once(", expected "))
+    {
+        let found = found.strip_prefix("string ").map_or(found.to_owned(), |text| format!("the text {text}"));
+        let found = if found == "map" { "a table".to_owned() } else { found.replace("sequence", "a list") };
+        return (format!("{found} does not fit here"), format!("write {}", in_words(expected)));
+    }
+    if let Some((key, _)) = said.strip_prefix("missing field `").and_then(|rest| rest.split_once('`')) {
+        return (format!("the key `{key}` is missing"), format!("add `{key} = ...`"));
+    }
+    if said.starts_with("string values must be quoted") {
+        return ("this text needs quotes".to_owned(), "write it as in \"10s\"".to_owned());
+    }
+    if said == "duplicate key" {
+        return ("this key was given before".to_owned(), "keep one of the two".to_owned());
+    }
+    (format!("not valid TOML: {said}"), String::new())
+}
+
+/// What serde expects, in a user's words.
+fn in_words(expected: &str) -> String {
+    match expected {
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number".to_owned(),
+        "f64" => "a number".to_owned(),
+        "a string" => "a text in quotes".to_owned(),
+        "a boolean" => "true or false".to_owned(),
+        "a sequence" => "a list, as in [[...]] or [...]".to_owned(),
+        "a map" => "a table".to_owned(),
+        _ if expected.starts_with("struct ") => "a table".to_owned(),
+        _ => expected.to_owned(),
+    }
+}
+
+/// The words in backticks: the first, and all others.
+fn quoted(text: &str) -> (String, Vec<String>) {
+    let Some((word, known)) = text.strip_prefix('`').and_then(|rest| rest.split_once("`, ")) else {
+        return (text.trim_matches('`').to_owned(), Vec::new());
+    };
+    (word.to_owned(), known.split('`').skip(1).step_by(2).map(str::to_owned).collect())
+}
+
+/// The nearest of the known words as a remedy, or all of them after `otherwise`.
+pub(super) fn choose<S: AsRef<str>>(word: &str, known: &[S], otherwise: &str) -> String {
+    if let Some(nearest) = nearest(word, known) {
+        return format!("did you mean `{nearest}`?");
+    }
+    let known: Vec<String> = known.iter().map(|word| format!("`{}`", word.as_ref())).collect();
+    if known.is_empty() { String::new() } else { format!("{otherwise} {}", known.join(", ")) }
+}
+
+/// The known word that is most likely meant, if one is near enough.
+pub(super) fn nearest<'a, S: AsRef<str>>(word: &str, known: &'a [S]) -> Option<&'a str> {
+    // `max-sessions` and `maxSessions` are the same slip.
+    let plain = |word: &str| word.replace(['-', '_', ' '], "").to_lowercase();
+    let wanted = plain(word);
+    let distance = |known: &str| strsim::damerau_levenshtein(&wanted, &plain(known));
+    let within = (wanted.chars().count() / 3).max(1);
+    known
+        .iter()
+        .map(AsRef::as_ref)
+        .map(|known| (distance(known), known))
+        .filter(|(d, _)| *d <= within)
+        .min()
+        .map(|(_, known)| known)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(text: &str, span: Range<usize>) -> Place {
+        Place { origin: "p.toml".to_owned(), text: text.to_owned(), span }
+    }
+
+    #[test]
+    fn lines_and_columns_count_characters_from_one() {
+        assert_eq!(place("a = 1\nä = 2", 9..10).line_and_column(), (2, 3));
+        assert_eq!(place("", 0..0).line_and_column(), (1, 1));
+        assert_eq!(place("a\n", 99..100).line_and_column(), (2, 1));
+    }
+
+    #[test]
+    fn a_place_over_several_lines_is_shown_by_its_first() {
+        let error = ProfileError::new("wrong", "do better", Some(place("[a]\nb = 1\n\n[c]\n", 0..9)));
+        let shown = error.render(false);
+        assert!(shown.contains("1 | [a]\n  | ^^^"), "{shown}");
+        assert!(shown.contains("help: do better"));
+        assert!(!shown.contains('\u{1b}') && error.render(true).contains('\u{1b}'));
+    }
+
+    #[test]
+    fn the_nearest_word_is_near() {
+        let known = ["rate", "for", "max_sessions", "constant-rate"];
+        assert_eq!(nearest("max-sessions", &known), Some("max_sessions"));
+        assert_eq!(nearest("rtae", &known), Some("rate"));
+        assert_eq!(nearest("contsant-rate", &known), Some("constant-rate"));
+        assert_eq!(nearest("duration", &known), None);
+    }
+
+    #[test]
+    fn what_serde_says_is_said_in_the_tools_words() {
+        let said = |text: &str| explain(text);
+        assert_eq!(
+            said("unknown field `rat`, expected one of `rate`, `for`"),
+            ("unknown key `rat`".into(), "did you mean `rate`?".into())
+        );
+        assert_eq!(
+            said("unknown field `xyzzy`, expected `rate` or `for`").1,
+            "the keys here are `rate`, `for`"
+        );
+        assert_eq!(
+            said("invalid type: string \"x\", expected a boolean"),
+            ("the text \"x\" does not fit here".into(), "write true or false".into())
+        );
+    }
+}

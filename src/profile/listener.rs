@@ -1,0 +1,324 @@
+//! The `[listener]` table: its keys, and what they make of the embedded listener's [`Limits`].
+//!
+//! What a limit does on the wire is the business of `listener`.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::document::{Document, Key, keys};
+use super::error::ProfileError;
+use super::schema::{tables, words};
+use super::units::{Count, Percent, Rate, Size, Time, TimeRange};
+use crate::listener::limits;
+use crate::listener::limits::Limits;
+use crate::smtp::{Reply, Step};
+
+words! {
+    /// Whose texts the embedded listener speaks.
+    Style {
+        /// Cisco's Email Security Appliance.
+        Cisco = "cisco",
+        /// Postfix.
+        Postfix = "postfix",
+        /// Exim.
+        Exim = "exim",
+    }
+    /// How a connection over a limit learns of it.
+    ShownBy {
+        /// A 421 in place of the greeting.
+        Reply = "reply",
+        /// A reset before the greeting.
+        Reset = "reset",
+        /// An orderly close before the greeting.
+        Close = "close",
+        /// A connection that is never greeted.
+        NoGreeting = "no-greeting",
+    }
+}
+
+tables! {
+    /// The embedded listener. A limit is the largest number that is still served; absent: no limit.
+    Listener {
+        /// Whose texts it speaks. Default cisco.
+        style: Style,
+        /// Its name in greeting and replies. Default mx.recipient.example.
+        hostname: String,
+        /// May bind an address beyond loopback. Default false.
+        allow_remote: bool,
+        /// The length of the kernel's accept queue. Default 4096.
+        backlog: Count,
+        /// Sessions at once, of the whole server.
+        max_connections: Count,
+        /// Sessions at once from one client address.
+        max_connections_per_host: Count,
+        /// Sessions at once of this address and port.
+        max_connections_per_listener: Count,
+        /// New connections in a time.
+        connection_rate: Rate,
+        /// How many of them may come at once. Default: as many as the rate's number, at least 1.
+        connection_burst: Count,
+        /// How a connection over a limit learns of it. Default reply.
+        shown_by: ShownBy,
+        /// TLS sessions at once. TLS itself is not spoken: with 0, STARTTLS meets this limit.
+        max_tls_sessions: Count,
+        /// Messages of a session.
+        max_messages_per_session: Count,
+        /// Errors answered in a session; the next one ends it.
+        max_bad_commands: Count,
+        /// The longest a session may last, active or not.
+        max_connection_time: Time,
+        /// The longest a session may be without input.
+        idle_timeout: Time,
+        /// Recipients of a message.
+        max_recipients: Count,
+        /// Octets of a message.
+        max_message_size: Size,
+        /// Octets of a message's header.
+        max_header_size: Size,
+        /// Octets of a line, with its CRLF.
+        max_line_length: Size,
+        /// `Received:` fields of a message.
+        max_hops: Count,
+        /// Refuse content with a bare CR or LF. Default false.
+        reject_bare_cr_lf: bool,
+        /// Messages in a time.
+        message_rate: Rate,
+        /// How many of them may come at once. Default: as many as the rate's number, at least 1.
+        message_burst: Count,
+        /// Messages accepted in all; then the queue is full.
+        queue_full_after: Count,
+        /// Transactions at once; above, resources are low.
+        resource_low_above: Count,
+        /// How often MAIL meets a temporary system error. Default 0%.
+        temporary_error_rate: Percent,
+        /// How often the final dot meets a temporary server error. Default 0%.
+        server_deferral_rate: Percent,
+        /// How often the final dot meets a permanent server error. Default 0%.
+        server_error_rate: Percent,
+        /// The licence has expired: nobody is served. Default false.
+        licence_expired: bool,
+        /// From this time after its start the service is not available.
+        unavailable_after: Time,
+        /// MAIL needs STARTTLS first. Default false.
+        require_starttls: bool,
+        /// MAIL needs AUTH first. Default false.
+        require_auth: bool,
+        /// AUTH needs encryption first. Default false.
+        auth_requires_encryption: bool,
+        /// How long each reply is held back.
+        delays: Delays,
+        /// One window of silence.
+        stall: Stall,
+        /// Replies forced at steps; the first that fits is used.
+        replies: Vec<Forced>,
+    }
+    /// How long each reply is held back: "2ms", or anything in "5ms..40ms". Default 0s.
+    Delays {
+        /// Before the greeting.
+        greeting: TimeRange,
+        /// HELO and EHLO.
+        hello: TimeRange,
+        /// MAIL.
+        mail: TimeRange,
+        /// RCPT.
+        rcpt: TimeRange,
+        /// DATA.
+        data: TimeRange,
+        /// The final dot.
+        body: TimeRange,
+        /// QUIT.
+        quit: TimeRange,
+    }
+    /// A window in which the listener reads, writes and accepts nothing.
+    Stall {
+        /// From the listener's start.
+        from: Time,
+        /// How long.
+        #[serde(rename = "for")]
+        length: Time,
+    }
+    /// A reply in place of the listener's own.
+    Forced {
+        /// Where: greeting, hello, starttls, auth, mail, rcpt, data, body or quit.
+        step: String,
+        /// The reply with its code: "452 4.3.1 queue full"; lines are separated by \n. A 421 also closes.
+        reply: String,
+        /// How often. Default 100%.
+        probability: Percent,
+    }
+}
+
+/// The steps at which a listener has something to say.
+const SPOKEN: [Step; 9] = [
+    Step::Greeting,
+    Step::Hello,
+    Step::Starttls,
+    Step::Auth,
+    Step::Mail,
+    Step::Rcpt,
+    Step::Data,
+    Step::Body,
+    Step::Quit,
+];
+
+/// What the table makes of the listener.
+///
+/// # Errors
+/// A value that no listener can have.
+pub(super) fn compile(document: &Document, listener: &Listener) -> Result<Limits, ProfileError> {
+    let none = Limits::default();
+    let at = |key: &'static str| keys!["listener", key];
+    let count = |key: &'static str, value: Option<Count>| match value {
+        None => Ok(None),
+        Some(Count(n)) => u32::try_from(n).map(Some).map_err(|_| {
+            document.error_at(
+                &at(key),
+                format!("{n} is more than a listener can count"),
+                "write a number below 2^32",
+            )
+        }),
+    };
+    let share = |key: &'static str, value: Option<Percent>| match value {
+        None => Ok(0.0),
+        Some(Percent(percent)) if percent <= 100.0 => Ok(percent / 100.0),
+        Some(percent) => {
+            Err(document.error_at(&at(key), format!("{percent} is more than always"), "write at most 100%"))
+        }
+    };
+    let rate = |key: &'static str, value: Option<Rate>, burst_key: &'static str, burst: Option<Count>| {
+        let burst = count(burst_key, burst)?;
+        let Some(rate) = value else {
+            return match burst {
+                Some(_) => Err(document.error_at(
+                    &at(burst_key),
+                    format!("`{burst_key}` without `{key}`"),
+                    format!("add `{key} = \"60/min\"`"),
+                )),
+                None => Ok(None),
+            };
+        };
+        if rate.amount <= 0.0 {
+            return Err(document.error_at(
+                &at(key),
+                "a rate of 0 lets nothing through",
+                "write a rate such as \"60/min\"",
+            ));
+        }
+        if burst == Some(0) {
+            return Err(document.error_at(
+                &at(burst_key),
+                "a burst of 0 lets nothing through",
+                "write at least 1",
+            ));
+        }
+        let burst = burst.unwrap_or(rate.amount.ceil().clamp(1.0, f64::from(u32::MAX)) as u32);
+        Ok(Some(limits::Rate { per_second: rate.hertz(), burst }))
+    };
+    Ok(Limits {
+        style: match listener.style.unwrap_or(Style::Cisco) {
+            Style::Cisco => limits::Style::Cisco,
+            Style::Postfix => limits::Style::Postfix,
+            Style::Exim => limits::Style::Exim,
+        },
+        hostname: listener.hostname.clone().unwrap_or(none.hostname),
+        allow_remote: listener.allow_remote.unwrap_or_default(),
+        backlog: count("backlog", listener.backlog)?.unwrap_or(none.backlog),
+        max_connections: count("max_connections", listener.max_connections)?,
+        max_connections_per_host: count("max_connections_per_host", listener.max_connections_per_host)?,
+        max_connections_per_listener: count(
+            "max_connections_per_listener",
+            listener.max_connections_per_listener,
+        )?,
+        connection_rate: rate(
+            "connection_rate",
+            listener.connection_rate,
+            "connection_burst",
+            listener.connection_burst,
+        )?,
+        shown_by: match listener.shown_by.unwrap_or(ShownBy::Reply) {
+            ShownBy::Reply => limits::ShownBy::Reply,
+            ShownBy::Reset => limits::ShownBy::Reset,
+            ShownBy::Close => limits::ShownBy::Close,
+            ShownBy::NoGreeting => limits::ShownBy::NoGreeting,
+        },
+        max_tls_sessions: count("max_tls_sessions", listener.max_tls_sessions)?,
+        max_messages_per_session: count("max_messages_per_session", listener.max_messages_per_session)?,
+        max_bad_commands: count("max_bad_commands", listener.max_bad_commands)?,
+        max_connection_time: listener.max_connection_time.map(|time| time.0),
+        idle_timeout: listener.idle_timeout.map(|time| time.0),
+        max_recipients: count("max_recipients", listener.max_recipients)?,
+        max_message_size: listener.max_message_size.map(|size| size.0),
+        max_header_size: listener.max_header_size.map(|size| size.0),
+        max_line_length: count("max_line_length", listener.max_line_length.map(|size| Count(size.0)))?,
+        max_hops: count("max_hops", listener.max_hops)?,
+        reject_bare_cr_lf: listener.reject_bare_cr_lf.unwrap_or_default(),
+        message_rate: rate("message_rate", listener.message_rate, "message_burst", listener.message_burst)?,
+        queue_full_after: listener.queue_full_after.map(|count| count.0),
+        resource_low_above: count("resource_low_above", listener.resource_low_above)?,
+        temporary_error_rate: share("temporary_error_rate", listener.temporary_error_rate)?,
+        server_deferral_rate: share("server_deferral_rate", listener.server_deferral_rate)?,
+        server_error_rate: share("server_error_rate", listener.server_error_rate)?,
+        licence_expired: listener.licence_expired.unwrap_or_default(),
+        unavailable_after: listener.unavailable_after.map(|time| time.0),
+        require_starttls: listener.require_starttls.unwrap_or_default(),
+        require_auth: listener.require_auth.unwrap_or_default(),
+        auth_requires_encryption: listener.auth_requires_encryption.unwrap_or_default(),
+        delays: listener.delays.as_ref().map(delays).unwrap_or_default(),
+        stall: listener.stall.as_ref().map(|stall| limits::Stall {
+            from: stall.from.unwrap_or_default().0,
+            length: stall.length.unwrap_or_default().0,
+        }),
+        replies: listener
+            .replies
+            .iter()
+            .flatten()
+            .enumerate()
+            .map(|(index, forced)| reply(document, index, forced))
+            .collect::<Result<_, _>>()?,
+    })
+}
+
+fn delays(delays: &Delays) -> limits::Delays {
+    let delay = |range: Option<TimeRange>| {
+        let range = range.unwrap_or_default();
+        limits::Delay { min: range.min, max: range.max }
+    };
+    limits::Delays {
+        greeting: delay(delays.greeting),
+        hello: delay(delays.hello),
+        mail: delay(delays.mail),
+        rcpt: delay(delays.rcpt),
+        data: delay(delays.data),
+        body: delay(delays.body),
+        quit: delay(delays.quit),
+    }
+}
+
+fn reply(document: &Document, index: usize, forced: &Forced) -> Result<limits::Forced, ProfileError> {
+    let at = |key: &'static str| -> Vec<Key> { keys!["listener", "replies", index, key].to_vec() };
+    let given = forced.step.as_deref().unwrap_or_default();
+    let step = SPOKEN.into_iter().find(|step| step.as_str() == given).ok_or_else(|| {
+        document.error_at(
+            &at("step"),
+            format!("a listener does not reply at the step `{given}`"),
+            super::error::choose(given, &SPOKEN.map(Step::as_str), "write one of"),
+        )
+    })?;
+    let text = forced.reply.clone().unwrap_or_default();
+    Reply::parse(&text).map_err(|error| {
+        document.error_at(
+            &at("reply"),
+            format!("this is no reply: {error}"),
+            "write a code and a text: \"452 4.3.1 queue full\"",
+        )
+    })?;
+    let Percent(percent) = forced.probability.unwrap_or(Percent(100.0));
+    if percent > 100.0 {
+        return Err(document.error_at(
+            &at("probability"),
+            format!("{percent}% is more than always"),
+            "write at most 100%",
+        ));
+    }
+    Ok(limits::Forced { step, reply: text, probability: percent / 100.0 })
+}

@@ -1,0 +1,133 @@
+//! What changes a profile from outside: `--set phase.steady.rate=200/s`, and flags that stand for a key.
+//!
+//! Only the text of a change is read here; `document` applies it.
+//!
+//! # Decisions
+//! - Precedence is order: what is applied later wins. The command line applies `--set` first, then `SMTPRESS_*` variables,
+//!   then flags ([`apply_in_order`]).
+
+use std::ops::Range;
+
+use toml::Spanned;
+use toml::de::DeValue;
+
+use super::document::Document;
+use super::error::{Place, ProfileError};
+
+/// One change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Override {
+    /// Where it comes from.
+    pub(super) origin: Origin,
+    /// The text as the user would write it.
+    pub(super) text: String,
+    /// Where the segments of the path stand in `text`; at least one.
+    pub(super) path: Vec<Range<usize>>,
+    /// Where the value stands in `text`.
+    pub(super) value: Range<usize>,
+}
+
+/// Where a change comes from; the order is the precedence, the last wins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Origin {
+    /// `--set`.
+    Set,
+    /// A `SMTPRESS_*` variable.
+    Environment,
+    /// A flag of its own.
+    Flag,
+}
+
+impl Origin {
+    /// What stands in place of a file's name in errors.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Origin::Set => "--set",
+            Origin::Environment => "environment",
+            Origin::Flag => "command line",
+        }
+    }
+}
+
+impl Override {
+    /// Reads `--set`'s argument: a dotted path, `=`, a value. List elements go by name or by number from 0.
+    ///
+    /// # Errors
+    /// No `=`, or an empty path.
+    pub fn set(argument: &str) -> Result<Override, ProfileError> {
+        let wrong = |message: &str, span: Range<usize>| {
+            let place = Place { origin: "--set".to_owned(), text: argument.to_owned(), span };
+            ProfileError::new(
+                message,
+                "write --set key=value, as in --set phase.steady.rate=200/s",
+                Some(place),
+            )
+        };
+        let Some((path, value)) = argument.split_once('=') else {
+            return Err(wrong("--set without a value", 0..argument.len()));
+        };
+        let segments = segments(path);
+        if segments.iter().any(|segment| segment.is_empty()) {
+            return Err(wrong("--set without a key", 0..path.len()));
+        }
+        let start = path.len() + 1 + (value.len() - value.trim_start().len());
+        let value = start..start + value.trim().len();
+        Ok(Override { origin: Origin::Set, text: argument.to_owned(), path: segments, value })
+    }
+
+    /// A flag or a variable that stands for a key: `Override::for_key(Origin::Flag, "--rate", "phase.0.rate", "200/s")`.
+    ///
+    /// # Panics
+    /// If the path is empty: paths are ours, not the user's.
+    pub fn for_key(origin: Origin, name: &str, path: &str, value: &str) -> Override {
+        let between = if origin == Origin::Flag { ' ' } else { '=' };
+        let head = format!("{name}{between}{value}");
+        let value = head.len() - value.len()..head.len();
+        // The path is not what the user wrote, but an error about it must find it: it stands behind the text.
+        let text = format!("{head}  # {path}");
+        let base = head.len() + 4;
+        let path = segments(path)
+            .into_iter()
+            .map(|segment| base + segment.start..base + segment.end)
+            .collect::<Vec<_>>();
+        assert!(path.iter().all(|segment| !segment.is_empty()), "a flag stands for a key");
+        Override { origin, text, path, value }
+    }
+
+    /// The value: TOML if it begins as a quoted text, a list or a table, or if it is a number or a truth value; else the
+    /// text as it stands (`200/s`, `4KiB`, `ehlo`). `text` is the override's own.
+    pub(super) fn parse_value<'t>(&self, text: &'t str) -> Result<Spanned<DeValue<'t>>, toml::de::Error> {
+        let value = &text[self.value.clone()];
+        match DeValue::parse(value) {
+            Ok(parsed) if !parsed.get_ref().is_datetime() => Ok(parsed),
+            Err(error) if value.starts_with(['"', '\'', '[', '{']) => Err(error),
+            _ => Ok(Spanned::new(0..value.len(), DeValue::String(value.into()))),
+        }
+    }
+}
+
+/// The parts of a dotted path.
+fn segments(path: &str) -> Vec<Range<usize>> {
+    let mut start = 0;
+    path.split('.')
+        .map(|segment| {
+            let lead = segment.len() - segment.trim_start().len();
+            let range = start + lead..start + lead + segment.trim().len();
+            start += segment.len() + 1;
+            range
+        })
+        .collect()
+}
+
+/// Applies changes by precedence, whatever order they come in; those of one origin keep theirs.
+///
+/// # Errors
+/// The first that cannot be applied.
+pub fn apply_in_order(
+    document: &mut Document,
+    changes: impl IntoIterator<Item = Override>,
+) -> Result<(), ProfileError> {
+    let mut changes: Vec<_> = changes.into_iter().collect();
+    changes.sort_by_key(|change| change.origin);
+    changes.into_iter().try_for_each(|change| document.apply(change))
+}

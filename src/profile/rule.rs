@@ -1,0 +1,334 @@
+//! The `[[expect]]`, `[[assert]]`, `[[classify]]` and `[limits]` tables: names of phases, steps and conditions made into
+//! rules. What a rule does with a reply or a number is the business of `collector` and `verdict`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use regex::RegexBuilder;
+
+use super::document::{Document, Key, keys};
+use super::error::{ProfileError, choose};
+use super::schema::{Assert, Classify, Expect, Goal, Phase};
+use super::units::{Count, Quantity, Rate, Size, Time};
+use super::value::Plain;
+use crate::collector::Condition;
+use crate::collector::condition::Group;
+use crate::collector::expect::{self, UserRule, When};
+use crate::smtp::Step;
+use crate::verdict::grammar::{Assertion, Subject};
+
+/// What an administrator configured; the condition decides which kind it is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Limit {
+    /// So many are served.
+    Count(u64),
+    /// So many octets are taken.
+    Octets(u64),
+    /// So long.
+    Time(Duration),
+    /// So many a second.
+    Rate(f64),
+}
+
+/// The `[[expect]]` of this index.
+pub(super) fn expect(
+    document: &Document,
+    phases: &[Phase],
+    index: usize,
+    written: &Expect,
+) -> Result<expect::Expect, ProfileError> {
+    let at = |key: &'static str| keys!["expect", index, key];
+    if written.step.is_none() && written.condition.is_none() && written.code.is_none() {
+        return Err(document.error_at(
+            &keys!["expect", index],
+            "this would expect every failure there is",
+            "add `condition`, `step` or `code`",
+        ));
+    }
+    if let Some(name) = &written.name {
+        plain_name(document, &at("name"), name)?;
+    }
+    Ok(expect::Expect {
+        name: written.name.clone(),
+        phase: match &written.phase {
+            Some(name) => Some(phase_index(document, phases, &at("phase"), name)?),
+            None => None,
+        },
+        step: written.step.as_deref().map(|name| step(document, &at("step"), name)).transpose()?,
+        condition: written
+            .condition
+            .as_deref()
+            .map(|name| condition(document, &at("condition"), name))
+            .transpose()?,
+        code: written.code.map(|number| code(document, &at("code"), number)).transpose()?,
+        when: written.when.as_deref().map_or(Ok(When::Always), |text| when(document, &at("when"), text))?,
+    })
+}
+
+/// The built-in assertions that are not removed, then the user's.
+pub(super) fn assertions(
+    document: &Document,
+    phases: &[Phase],
+    expects: &[Expect],
+    written: &[Assert],
+) -> Result<Vec<Assertion>, ProfileError> {
+    let mut builtin = Assertion::builtin();
+    let mut own = Vec::new();
+    for (index, assert) in written.iter().enumerate() {
+        let at = |key: &'static str| keys!["assert", index, key];
+        let Some(expr) = &assert.expr else {
+            return Err(document.error_at(
+                &keys!["assert", index],
+                "this assertion asserts nothing",
+                "add `expr = \"response p99 < 800ms\"`",
+            ));
+        };
+        let parsed = expression(document, &at("expr"), expr)?;
+        if let Subject::Expect(name) = &parsed.expr.subject {
+            known_expect(document, &at("expr"), expects, name)?;
+        }
+        if assert.remove == Some(true) {
+            let before = builtin.len();
+            builtin.retain(|one| one.expr.text.split_whitespace().ne(expr.split_whitespace()));
+            if builtin.len() == before {
+                let known: Vec<String> = Assertion::builtin().into_iter().map(|one| one.expr.text).collect();
+                return Err(document.error_at(
+                    &at("expr"),
+                    "no built-in assertion says this",
+                    choose(expr, &known, "those that can be removed are"),
+                ));
+            }
+            continue;
+        }
+        if let Some(name) = &assert.phase {
+            phase_index(document, phases, &at("phase"), name)?;
+        }
+        if assert.window.is_some_and(|Time(window)| window < Duration::from_secs(1)) {
+            return Err(document.error_at(
+                &at("window"),
+                "a window shorter than the second that is measured",
+                "write at least \"1s\"",
+            ));
+        }
+        own.push(Assertion {
+            phase: assert.phase.clone(),
+            window: assert.window.map(|Time(window)| window),
+            abort: assert.abort.unwrap_or_default(),
+            grace: assert.grace.unwrap_or_default().0,
+            ..parsed
+        });
+    }
+    builtin.extend(own);
+    Ok(builtin)
+}
+
+/// An expression may name an `[[expect]]` by its name, or by its place in the profile.
+fn known_expect(document: &Document, at: &[Key], expects: &[Expect], name: &str) -> Result<(), ProfileError> {
+    let names: Vec<&str> = expects.iter().filter_map(|expect| expect.name.as_deref()).collect();
+    if names.contains(&name) || name.parse::<usize>().is_ok_and(|place| place < expects.len()) {
+        return Ok(());
+    }
+    let remedy = choose(name, &names, "those with a name are");
+    let remedy = if remedy.is_empty() { "give an [[expect]] this `name`".to_owned() } else { remedy };
+    Err(document.error_within(at, name, 0..name.len(), format!("no [[expect]] is called `{name}`"), remedy))
+}
+
+/// Whether the goals of a capacity search can be understood.
+pub(super) fn goals(document: &Document, goals: &[Goal]) -> Result<(), ProfileError> {
+    for (index, goal) in goals.iter().enumerate() {
+        let Some(slo) = &goal.slo else {
+            return Err(document.error_at(
+                &keys!["capacity", "goals", index],
+                "this goal has no objective",
+                "add `slo = \"response p99 < 500ms\"`",
+            ));
+        };
+        expression(document, &keys!["capacity", "goals", index, "slo"], slo)?;
+    }
+    Ok(())
+}
+
+fn expression(document: &Document, at: &[Key], text: &str) -> Result<Assertion, ProfileError> {
+    Assertion::parse(text).map_err(|error| {
+        let remedy = match &error.nearest {
+            Some(nearest) => format!("did you mean `{nearest}`?"),
+            None => "write an expression such as \"response p99 < 800ms\" or \"unexpected rate < 0.1%\""
+                .to_owned(),
+        };
+        document.error_within(at, text, error.span, error.message, remedy)
+    })
+}
+
+/// The `[[classify]]` of this index.
+pub(super) fn classify(
+    document: &Document,
+    index: usize,
+    written: &Classify,
+) -> Result<UserRule, ProfileError> {
+    let at = |key: &'static str| keys!["classify", index, key];
+    let Some(name) = &written.condition else {
+        return Err(document.error_at(
+            &keys!["classify", index],
+            "this rule names no condition",
+            "add `condition = \"rate-limited\"`",
+        ));
+    };
+    if written.pattern.is_none() && written.code.is_none() && written.step.is_none() {
+        return Err(document.error_at(
+            &keys!["classify", index],
+            "this rule would name every reply there is",
+            "add `pattern`, `code` or `step`",
+        ));
+    }
+    let condition = condition(document, &at("condition"), name)?;
+    if matches!(condition.group(), Group::Transport | Group::Generator) {
+        return Err(document.error_at(
+            &at("condition"),
+            format!("`{condition}` is no reply, so no reply can mean it"),
+            "name a condition of a reply; `smtpress codes` lists them",
+        ));
+    }
+    let pattern = match &written.pattern {
+        None => None,
+        Some(pattern) => {
+            Some(RegexBuilder::new(pattern).case_insensitive(true).build().map_err(|error| {
+                let why = error.to_string();
+                let why = why.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+                document.error_at(
+                    &at("pattern"),
+                    format!("this is no regular expression: {why}"),
+                    "write single quotes around it, so that \\ stays as it is",
+                )
+            })?)
+        }
+    };
+    Ok(UserRule {
+        pattern,
+        code: written.code.map(|number| code(document, &at("code"), number)).transpose()?,
+        step: written.step.as_deref().map(|name| step(document, &at("step"), name)).transpose()?,
+        condition,
+    })
+}
+
+/// The `[limits]` table.
+pub(super) fn limits(
+    document: &Document,
+    written: &BTreeMap<String, Plain>,
+) -> Result<BTreeMap<Condition, Limit>, ProfileError> {
+    let mut limits = BTreeMap::new();
+    for (name, value) in written {
+        let at = keys!["limits", name.clone()];
+        let verifiable: Vec<&str> =
+            Condition::ALL.iter().filter(|c| c.is_verifiable_limit()).map(|c| c.as_str()).collect();
+        let Ok(condition) = name.parse::<Condition>() else {
+            return Err(document.error_at_key(
+                &at,
+                format!("`{name}` is not a condition"),
+                choose(name, &verifiable, "limits that can be verified are"),
+            ));
+        };
+        if !condition.is_verifiable_limit() {
+            return Err(document.error_at_key(
+                &at,
+                format!("`{name}` has no threshold that could be driven to"),
+                choose("", &verifiable, "limits that can be verified are"),
+            ));
+        }
+        let limit =
+            limit(condition, value).map_err(|error| document.error_at(&at, error.message, error.remedy))?;
+        limits.insert(condition, limit);
+    }
+    Ok(limits)
+}
+
+fn limit(condition: Condition, value: &Plain) -> Result<Limit, super::units::UnitError> {
+    fn read<Q: Quantity>(value: &Plain) -> Result<Q, super::units::UnitError> {
+        match value {
+            Plain::Number(number) => Q::from_integer(*number),
+            Plain::Text(text) => Q::read(text),
+        }
+    }
+    match condition {
+        Condition::MessageSizeExceeded
+        | Condition::HeaderSizeExceeded
+        | Condition::SessionBytesExceeded
+        | Condition::LineTooLong => read::<Size>(value).map(|Size(size)| Limit::Octets(size)),
+        Condition::ConnectionTimeExceeded | Condition::IdleTimeout => {
+            read::<Time>(value).map(|Time(time)| Limit::Time(time))
+        }
+        Condition::ConnectionRateLimited | Condition::RateLimited => {
+            read::<Rate>(value).map(|rate| Limit::Rate(rate.hertz()))
+        }
+        _ => read::<Count>(value).map(|Count(count)| Limit::Count(count)),
+    }
+}
+
+/// A name that may stand in expressions, file names and tags: letters, digits, `-` and `_`.
+pub(super) fn plain_name(document: &Document, at: &[Key], name: &str) -> Result<(), ProfileError> {
+    let plain = !name.is_empty()
+        && name.len() <= 64
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    if plain {
+        return Ok(());
+    }
+    Err(document.error_at(at, format!("{name:?} is no name"), "use 1 to 64 letters, digits, `-` and `_`"))
+}
+
+fn phase_index(document: &Document, phases: &[Phase], at: &[Key], name: &str) -> Result<u32, ProfileError> {
+    let names: Vec<&str> = phases.iter().filter_map(|phase| phase.name.as_deref()).collect();
+    match (0..).zip(&names).find(|(_, known)| **known == name) {
+        Some((index, _)) => Ok(index),
+        None => Err(document.error_at(
+            at,
+            format!("no phase is called `{name}`"),
+            choose(name, &names, "the phases are"),
+        )),
+    }
+}
+
+fn step(document: &Document, at: &[Key], name: &str) -> Result<Step, ProfileError> {
+    name.parse().map_err(|()| {
+        document.error_at(
+            at,
+            format!("`{name}` is not a step"),
+            choose(name, &Step::ALL.map(Step::as_str), "the steps are"),
+        )
+    })
+}
+
+fn condition(document: &Document, at: &[Key], name: &str) -> Result<Condition, ProfileError> {
+    name.parse().map_err(|()| {
+        let names: Vec<&str> = Condition::ALL.iter().map(|condition| condition.as_str()).collect();
+        let remedy = match super::error::nearest(name, &names) {
+            Some(nearest) => format!("did you mean `{nearest}`?"),
+            None => "`smtpress codes` lists the conditions".to_owned(),
+        };
+        document.error_at(at, format!("`{name}` is not a condition"), remedy)
+    })
+}
+
+fn code(document: &Document, at: &[Key], number: u16) -> Result<u16, ProfileError> {
+    if (200..=599).contains(&number) {
+        return Ok(number);
+    }
+    Err(document.error_at(at, format!("{number} is no reply code"), "write a number from 200 to 599"))
+}
+
+/// `sessions > 50` or `sessions >= 51`.
+fn when(document: &Document, at: &[Key], text: &str) -> Result<When, ProfileError> {
+    let parsed = text.trim().strip_prefix("sessions").map(str::trim_start).and_then(|rest| {
+        if let Some(number) = rest.strip_prefix(">=") {
+            return Count::read(number.trim()).ok().map(|Count(n)| When::SessionsFrom(n));
+        }
+        rest.strip_prefix('>')
+            .and_then(|number| Count::read(number.trim()).ok())
+            .map(|Count(n)| When::SessionsAbove(n))
+    });
+    parsed.ok_or_else(|| {
+        document.error_at(
+            at,
+            format!("`{text}` is no condition on sessions"),
+            "write `sessions > 50` or `sessions >= 51`",
+        )
+    })
+}

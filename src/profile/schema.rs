@@ -1,0 +1,451 @@
+//! What a profile may say: the serde types of the TOML file, and with them its JSON Schema (`smtpress schema profile`).
+//!
+//! Nothing is decided here. A key that is absent is `None`; `resolved` fills in defaults, `compile` says what makes sense.
+//!
+//! # Decisions
+//! - `deny_unknown_fields` everywhere, no `flatten`, no untagged enums: they lose the place of an error.
+//! - A phase is one flat table for all load models, so that a key of another model gets an error that says so.
+//! - Places of later errors come from the document (`Document::place`), not from spans in these types: a profile that is
+//!   made from flags has the same types.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::listener::Listener;
+use super::units::{Count, Level, Percent, Rate, Seed, Size, Time, TimeRange};
+use super::value::{Distribution, Plain};
+
+/// Writes a table of optional keys, with what all of them share.
+macro_rules! tables {
+    ($($(#[doc = $doc:literal])* $name:ident { $($(#[doc = $field_doc:literal])* $(#[serde($($serde:tt)*)])? $field:ident: $type:ty,)* })*) => {$(
+        $(#[doc = $doc])*
+        #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+        #[serde(deny_unknown_fields)]
+        pub struct $name {
+            $($(#[doc = $field_doc])* $(#[serde($($serde)*)])?
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub $field: Option<$type>,)*
+        }
+    )*};
+}
+pub(super) use tables;
+
+/// A smtpress profile: one load test, what it expects, and what it promises.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Profile {
+    /// The version of this format: 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schema: Option<u32>,
+    /// A name for reports and run directories: letters, digits, `-`, `_` and `.`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Decides every random choice of the run. Absent: drawn, printed and stored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seed: Option<Seed>,
+    /// Threads of the generator. Absent: as many as there are cores.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub threads: Option<u32>,
+    /// Where the load goes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<Target>,
+    /// How long each step may take.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeouts: Option<Timeouts>,
+    /// The dialogue.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session: Option<Session>,
+    /// The messages.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<Message>,
+    /// The parts of the run, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub phase: Vec<Phase>,
+    /// Answers that are right, and no failures.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub expect: Vec<Expect>,
+    /// What must hold for the run to pass.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub assert: Vec<Assert>,
+    /// Your own names for replies, asked before the built-in rules.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub classify: Vec<Classify>,
+    /// For `smtpress limit`: what the administrator configured, by condition.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub limits: BTreeMap<String, Plain>,
+    /// For `smtpress capacity`: what to search, and which goals to meet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub capacity: Option<Capacity>,
+    /// The embedded listener: for `address = "embedded"` and `smtpress listen`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listener: Option<Listener>,
+}
+
+/// Writes an enum of words, with their aliases; serde's list of variants makes the error for a wrong one.
+macro_rules! words {
+    ($($(#[doc = $doc:literal])* $name:ident { $($(#[doc = $variant_doc:literal])* $variant:ident = $word:literal $(| $alias:literal)*,)* })*) => {$(
+        $(#[doc = $doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+        pub enum $name {
+            $($(#[doc = $variant_doc])* #[serde(rename = $word, $(alias = $alias),*)] $variant,)*
+        }
+
+        impl $name {
+            /// The word in the profile.
+            pub const fn as_str(self) -> &'static str {
+                match self { $($name::$variant => $word,)* }
+            }
+        }
+
+        impl schemars::JsonSchema for $name {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            // Derived, it would not know the aliases.
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!({
+                    "description": concat!($($doc),*).trim(),
+                    "oneOf": [$(
+                        { "const": $word, "description": concat!($($variant_doc),*).trim() },
+                        $({ "const": $alias, "description": concat!("the same as ", $word) },)*
+                    )*],
+                })
+            }
+        }
+    )*};
+}
+pub(super) use words;
+
+words! {
+    /// Whether and how TLS is used.
+    Tls {
+        /// Clear text.
+        None = "none",
+        /// STARTTLS (RFC 3207).
+        Starttls = "starttls",
+        /// TLS from the first byte (RFC 8314).
+        Implicit = "implicit",
+    }
+    /// Whether the PROXY protocol carries the source address.
+    Proxy {
+        /// No header.
+        None = "none",
+        /// The text header.
+        V1 = "v1",
+        /// The binary header.
+        V2 = "v2",
+    }
+    /// The first command.
+    Hello {
+        /// EHLO.
+        Ehlo = "ehlo",
+        /// HELO.
+        Helo = "helo",
+    }
+    /// How commands are grouped (RFC 2920).
+    Pipelining {
+        /// One command at a time.
+        Off = "off",
+        /// MAIL, RCPT and DATA in one group, when offered.
+        Auto = "auto",
+        /// The content and the next MAIL, RCPT and DATA in one group too, when offered.
+        Full = "full",
+        /// As full; a listener that does not offer it is a finding.
+        Require = "require",
+    }
+    /// Whether BDAT carries the content (RFC 3030).
+    Chunking {
+        /// DATA.
+        Off = "off",
+        /// BDAT, when offered.
+        Auto = "auto",
+        /// BDAT; a listener that does not offer it is a finding.
+        Require = "require",
+    }
+    /// How a session ends.
+    Quit {
+        /// QUIT, its reply, close.
+        Clean = "clean",
+        /// Close without QUIT.
+        Close = "close",
+        /// Reset without QUIT.
+        Reset = "reset",
+        /// Stay open to the end of the phase.
+        Hold = "hold",
+    }
+    /// The load model of a phase.
+    Load {
+        /// Arrivals at a rate, whatever the target does: `rate`, `for`.
+        ConstantRate = "constant-rate" | "constant-arrival-rate",
+        /// Arrivals at a changing rate: `from`, `to`, `for`; or `from` and `stages`.
+        RampingRate = "ramping-rate" | "ramping-arrival-rate",
+        /// So many sessions at a time, each beginning again when it has ended: `sessions`, `for`.
+        ConstantSessions = "constant-sessions" | "constant-vus",
+        /// A changing number of sessions: `from`, `to`, `for`; or `from` and `stages`.
+        RampingSessions = "ramping-sessions" | "ramping-vus",
+        /// `messages` in all, shared by `sessions`; `for` is the longest it may take.
+        SharedMessages = "shared-messages" | "shared-iterations",
+        /// `size` arrivals at once, at the start and then `every` so often, `for` so long. Without `every`: once.
+        Burst = "burst",
+        /// From `from` up by `step`, `every` so often, `steps` steps in all. Rates or numbers of sessions.
+        Staircase = "staircase",
+        /// `sessions` opened (at `rate` if given) and held open, `for` so long.
+        HeldSessions = "held-sessions",
+    }
+    /// How the arrivals of a rate are spaced.
+    Arrival {
+        /// Evenly.
+        Uniform = "uniform",
+        /// As a Poisson process: independent senders.
+        Poisson = "poisson",
+    }
+    /// What one arrival is.
+    Unit {
+        /// A session with all its messages.
+        Session = "session",
+        /// A message, on a session of the pool.
+        Message = "message",
+    }
+    /// What becomes of an arrival that is due when no session is free.
+    OnSaturation {
+        /// It waits, with its intended time.
+        Queue = "queue",
+        /// It is dropped, and counted as shed.
+        Drop = "drop",
+    }
+    /// What a capacity search varies.
+    By {
+        /// The rate of arrivals.
+        Rate = "rate",
+        /// The number of sessions.
+        Sessions = "sessions",
+    }
+}
+
+tables! {
+    /// Where the load goes.
+    Target {
+        /// `smtp://host:port`, or `embedded` for the listener inside the process.
+        address: String,
+        /// Clear text, STARTTLS or implicit TLS.
+        tls: Tls,
+        /// Client addresses to bind, used in turn: addresses, or ranges `a-b`.
+        sources: Vec<String>,
+        /// The PROXY protocol.
+        proxy: Proxy,
+        /// Send XCLIENT.
+        xclient: bool,
+        /// Hosts beyond loopback that may be loaded.
+        allow: Vec<String>,
+        /// Details of TLS.
+        tls_options: TlsOptions,
+    }
+    /// Details of TLS.
+    TlsOptions {
+        /// A file of certificates to trust.
+        ca: String,
+        /// Whether the listener's certificate is verified.
+        verify: bool,
+        /// The server name to ask for.
+        sni: String,
+        /// Our certificate.
+        client_cert: String,
+        /// Its key.
+        client_key: String,
+        /// Whether sessions are resumed.
+        resumption: bool,
+    }
+    /// How long each step may take; the defaults are the minima of RFC 5321 4.5.3.2.
+    Timeouts {
+        /// Name resolution and connect. Default 30s.
+        connect: Time,
+        /// The greeting. Default 5m.
+        greeting: Time,
+        /// HELO, EHLO, MAIL, RCPT, QUIT. Default 5m.
+        command: Time,
+        /// DATA, until the 354. Default 2m.
+        data: Time,
+        /// The content, until its reply. Default 10m.
+        body: Time,
+        /// The whole session. Default 1h.
+        session: Time,
+    }
+    /// The dialogue.
+    Session {
+        /// The first command. Default ehlo.
+        hello: Hello,
+        /// The name given with it. Default load.example.
+        name: String,
+        /// Messages in a session. Default 1. 0: open and close the session; for phases of messages: as many as there are.
+        messages: Distribution<Count>,
+        /// How commands are grouped. Default auto.
+        pipelining: Pipelining,
+        /// Whether BDAT is used when offered; this version always sends DATA. Default auto.
+        chunking: Chunking,
+        /// How long a session pauses between two arrivals (closed loads). Default 0s.
+        think: TimeRange,
+        /// How a session ends. Default clean.
+        quit: Quit,
+        /// AUTH.
+        auth: Auth,
+    }
+    /// AUTH: never a secret in the file.
+    Auth {
+        /// The mechanism: plain, login, ...
+        mechanism: String,
+        /// The environment variable that holds the user.
+        user_env: String,
+        /// The environment variable that holds the password.
+        password_env: String,
+    }
+    /// The messages.
+    Message {
+        /// The sender, a pattern: `{n}` is the message's number. Default load@sender.example.
+        from: String,
+        /// The recipient, a pattern: `{n}` is the recipient's number. Default user{n}@recipient.example.
+        to: String,
+        /// Recipients of a message. Default 1.
+        recipients: Count,
+        /// How large a message is, in octets. Default 4KiB.
+        size: Distribution<Size>,
+        /// Messages from files, a pattern, instead of made ones.
+        files: String,
+    }
+    /// A part of the run.
+    Phase {
+        /// Its name, unique in the profile: letters, digits, `-` and `_`. Default: `phase-` and its number.
+        name: String,
+        /// The load model.
+        load: Load,
+        /// How long.
+        #[serde(rename = "for")]
+        length: Time,
+        /// Arrivals in a time (constant-rate); sessions opened in a time (held-sessions; absent: at once).
+        rate: Rate,
+        /// Sessions at a time.
+        sessions: Count,
+        /// Messages in all (shared-messages).
+        messages: Count,
+        /// Arrivals of a burst.
+        size: Count,
+        /// From burst to burst, or from step to step.
+        every: Time,
+        /// The first value of a ramp or staircase: a rate such as "10/s", or a number of sessions.
+        from: Level,
+        /// The last value of a ramp.
+        to: Level,
+        /// The height of a staircase's step.
+        step: Level,
+        /// The number of a staircase's steps, the first included.
+        steps: Count,
+        /// A ramp in several parts, each from the value before it.
+        stages: Vec<Stage>,
+        /// How arrivals of a rate are spaced. Default uniform.
+        arrival: Arrival,
+        /// What one arrival is. Default message for rates, bursts and shared-messages, session for the others.
+        unit: Unit,
+        /// Never measured. Default false.
+        warmup: bool,
+        /// The most sessions open at once. Default: 1000 for rates and bursts, else as many as the load asks for.
+        max_sessions: Count,
+        /// The most connections opened in a time. Default: as the load asks.
+        connect_rate: Rate,
+        /// What becomes of an arrival when no session is free. Default queue.
+        on_saturation: OnSaturation,
+        /// How long arrivals may take to end after the phase. Default 30s.
+        graceful_stop: Time,
+    }
+    /// A part of a ramp.
+    Stage {
+        /// How long.
+        #[serde(rename = "for")]
+        length: Time,
+        /// The rate at its end (ramping-rate).
+        rate: Rate,
+        /// The sessions at its end (ramping-sessions).
+        sessions: Count,
+    }
+    /// An answer that is right, and no failure. All that is given must hold.
+    Expect {
+        /// A name for expressions: `expect.NAME rate >= 99%`.
+        name: String,
+        /// Only in this phase.
+        phase: String,
+        /// Only at this step.
+        step: String,
+        /// Only with this meaning.
+        condition: String,
+        /// Only with this reply code.
+        code: u16,
+        /// Only while so many sessions are open: "sessions > 50".
+        when: String,
+    }
+    /// What must hold for the run to pass.
+    Assert {
+        /// In this phase. Absent: in all measured phases together.
+        phase: String,
+        /// The expression: "response p99 < 800ms".
+        expr: String,
+        /// Over every stretch of this length instead of the whole.
+        window: Time,
+        /// Stop the run when it fails. Default false.
+        abort: bool,
+        /// Not looked at before the phase is this old. Default 0s.
+        grace: Time,
+        /// Remove the built-in assertion with this expression (`accepted > 0`, `shed == 0`). Default false.
+        remove: bool,
+    }
+    /// Your own name for a reply. All that is given must hold.
+    Classify {
+        /// A regular expression for the whole reply, without regard to case.
+        pattern: String,
+        /// Only with this reply code.
+        code: u16,
+        /// Only at this step.
+        step: String,
+        /// What it means.
+        condition: String,
+    }
+    /// A search for the highest load that meets the goals.
+    Capacity {
+        /// What is varied. Default rate.
+        by: By,
+        /// Where the search begins.
+        start: Level,
+        /// Where it ends.
+        max: Level,
+        /// How close its two bounds must come. Default 5%.
+        width: Percent,
+        /// How long a trial lasts. Default 20s.
+        trial: Time,
+        /// How much trial time decides. Default 60s.
+        duration_sum: Time,
+        /// How long the result is confirmed. Default 60s.
+        confirm: Time,
+        /// Before the first trial. Default 10s.
+        warmup: Time,
+        /// Between two trials, at most. Default 60s.
+        cooldown_max: Time,
+        /// For the whole search. Default 20m.
+        deadline: Time,
+        /// What a load must meet.
+        goals: Vec<Goal>,
+    }
+    /// What a load must meet.
+    Goal {
+        /// Its name.
+        name: String,
+        /// The objective: "response p99 < 500ms".
+        slo: String,
+        /// The share of arrivals that may miss it. Default 0%.
+        failures: Percent,
+    }
+}
+
+/// The JSON Schema of a profile (2020-12).
+pub fn json_schema() -> schemars::Schema {
+    schemars::schema_for!(Profile)
+}

@@ -1,0 +1,521 @@
+//! The quantities of a profile as the user writes them: `"10s"`, `"50/s"`, `"4KiB"`, `"20k"`, `"5%"`, `"5ms..40ms"`.
+//!
+//! Each remembers what was written exactly enough to be written again; what a quantity is for, and whether it is sensible
+//! there, is the business of `compile`.
+
+use std::fmt;
+use std::time::Duration;
+
+/// Why a text is no quantity: what is wrong, and what to write instead.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}; {remedy}")]
+pub struct UnitError {
+    /// What is wrong.
+    pub message: String,
+    /// What to write, with an example.
+    pub remedy: String,
+}
+
+impl UnitError {
+    fn new(message: impl Into<String>, remedy: &str) -> UnitError {
+        UnitError { message: message.into(), remedy: remedy.to_owned() }
+    }
+}
+
+/// A quantity that is written as a text, or as a bare number where it needs no unit.
+pub trait Quantity: Sized + fmt::Display {
+    /// The type's name in the JSON Schema.
+    const NAME: &'static str;
+    /// What is expected, as in "expected ...", with an example.
+    const EXPECTED: &'static str;
+    /// What its text looks like, a regular expression for the JSON Schema.
+    const PATTERN: &'static str;
+    /// Whether a bare whole number is one (and how it is written again).
+    const BARE: bool;
+
+    /// Reads the text.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    fn read(text: &str) -> Result<Self, UnitError>;
+
+    /// Reads a bare whole number.
+    ///
+    /// # Errors
+    /// The unit that is missing.
+    fn from_integer(number: u64) -> Result<Self, UnitError> {
+        if Self::BARE || number == 0 {
+            Self::read(&number.to_string())
+        } else {
+            Err(UnitError::new(format!("{number} has no unit"), &format!("write {}", Self::EXPECTED)))
+        }
+    }
+}
+
+/// A length of time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Time(pub Duration);
+
+/// The longest time a profile may ask for; clocks can add it without overflow.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+
+impl Time {
+    /// So many seconds.
+    pub const fn seconds(seconds: u64) -> Time {
+        Time(Duration::from_secs(seconds))
+    }
+}
+
+impl Quantity for Time {
+    const NAME: &'static str = "Time";
+    const EXPECTED: &'static str =
+        "a duration such as \"10s\", \"1m30s\" or \"2ms\" (units: ns, us, ms, s, m, h, d)";
+    const PATTERN: &'static str = r"^(0|(\d+(\.\d+)?\s*(ns|us|µs|ms|s|m|min|h|d)\s*)+)$";
+    const BARE: bool = false;
+
+    fn read(text: &str) -> Result<Time, UnitError> {
+        let wrong =
+            |what: &str| UnitError::new(format!("\"{text}\" {what}"), &format!("write {}", Self::EXPECTED));
+        let plain = text.trim();
+        if plain == "0" {
+            return Ok(Time(Duration::ZERO));
+        }
+        if plain.starts_with('-') {
+            return Err(wrong("is negative"));
+        }
+        if !plain.is_empty() && plain.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
+            return Err(wrong("has no unit"));
+        }
+        let mut units = plain.split(|c: char| !c.is_alphabetic()).filter(|unit| !unit.is_empty());
+        if let Some(unit) =
+            units.find(|u| !matches!(*u, "ns" | "us" | "µs" | "ms" | "s" | "m" | "min" | "h" | "d"))
+        {
+            return Err(wrong(&format!("has a unit that is no time: \"{unit}\"")));
+        }
+        let time = humantime::parse_duration(plain).map_err(|_| wrong("is no duration"))?;
+        if time > LONGEST {
+            return Err(wrong("is longer than 365 days"));
+        }
+        Ok(Time(time))
+    }
+}
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (mut seconds, nanos) = (self.0.as_secs(), self.0.subsec_nanos());
+        if self.0.is_zero() {
+            return f.write_str("0s");
+        }
+        for (unit, length) in [("d", 86400), ("h", 3600), ("m", 60), ("s", 1)] {
+            if seconds >= length {
+                write!(f, "{}{unit}", seconds / length)?;
+                seconds %= length;
+            }
+        }
+        for (unit, value) in [("ms", nanos / 1_000_000), ("us", nanos / 1000 % 1000), ("ns", nanos % 1000)] {
+            if value > 0 {
+                write!(f, "{value}{unit}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A length of time, or anything between two.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TimeRange {
+    /// At least.
+    pub min: Duration,
+    /// At most.
+    pub max: Duration,
+}
+
+impl Quantity for TimeRange {
+    const NAME: &'static str = "TimeRange";
+    const EXPECTED: &'static str = "a duration such as \"2ms\", or a range such as \"5ms..40ms\"";
+    const PATTERN: &'static str = r"^(0|(\d+(\.\d+)?\s*(ns|us|µs|ms|s|m|min|h|d)\s*)+)(\.\.(0|(\d+(\.\d+)?\s*(ns|us|µs|ms|s|m|min|h|d)\s*)+))?$";
+    const BARE: bool = false;
+
+    fn read(text: &str) -> Result<TimeRange, UnitError> {
+        let Some((min, max)) = text.split_once("..") else {
+            let Time(time) = Time::read(text)?;
+            return Ok(TimeRange { min: time, max: time });
+        };
+        let (Time(min), Time(max)) = (Time::read(min)?, Time::read(max)?);
+        if min > max {
+            return Err(UnitError::new(
+                format!("\"{text}\" begins after its end"),
+                "write the smaller duration first, as in \"5ms..40ms\"",
+            ));
+        }
+        Ok(TimeRange { min, max })
+    }
+}
+
+impl fmt::Display for TimeRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", Time(self.min))?;
+        if self.min != self.max {
+            write!(f, "..{}", Time(self.max))?;
+        }
+        Ok(())
+    }
+}
+
+/// What a rate is counted in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Per {
+    /// `/s`
+    Second,
+    /// `/min`
+    Minute,
+    /// `/h`
+    Hour,
+}
+
+/// So many in a unit of time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rate {
+    /// How many; finite, not negative.
+    pub amount: f64,
+    /// In what time.
+    pub per: Per,
+}
+
+impl Rate {
+    /// So many a second.
+    pub const fn per_second(amount: f64) -> Rate {
+        Rate { amount, per: Per::Second }
+    }
+
+    /// The rate a second.
+    pub fn hertz(self) -> f64 {
+        match self.per {
+            Per::Second => self.amount,
+            Per::Minute => self.amount / 60.0,
+            Per::Hour => self.amount / 3600.0,
+        }
+    }
+}
+
+impl Quantity for Rate {
+    const NAME: &'static str = "Rate";
+    const EXPECTED: &'static str = "a rate such as \"50/s\", \"600/min\" or \"1k/s\"";
+    const PATTERN: &'static str = r"^\d+(\.\d+)?[kKm]?/(s|sec|m|min|h)$";
+    const BARE: bool = false;
+
+    fn read(text: &str) -> Result<Rate, UnitError> {
+        let wrong =
+            |what: &str| UnitError::new(format!("\"{text}\" {what}"), &format!("write {}", Self::EXPECTED));
+        if text.trim_start().starts_with('-') {
+            return Err(wrong("is negative"));
+        }
+        let Some((amount, per)) = text.split_once('/') else {
+            return Err(wrong("does not say per which time"));
+        };
+        let per = match per.trim() {
+            "s" | "sec" => Per::Second,
+            "m" | "min" => Per::Minute,
+            "h" => Per::Hour,
+            other => return Err(wrong(&format!("is per \"{other}\", which is no unit of time"))),
+        };
+        let amount = amount_of(amount.trim()).ok_or_else(|| wrong("does not begin with a number"))?;
+        if amount > 1e9 {
+            return Err(wrong("is more than 1000000000"));
+        }
+        Ok(Rate { amount, per })
+    }
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let per = match self.per {
+            Per::Second => "s",
+            Per::Minute => "min",
+            Per::Hour => "h",
+        };
+        write!(f, "{}/{per}", self.amount)
+    }
+}
+
+/// A number, perhaps with `k` (thousand) or `m` (million); finite and not negative.
+fn amount_of(text: &str) -> Option<f64> {
+    let (number, factor) = match text.strip_suffix(['k', 'K']) {
+        Some(number) => (number, 1e3),
+        None => match text.strip_suffix('m') {
+            Some(number) => (number, 1e6),
+            None => (text, 1.0),
+        },
+    };
+    // `f64` reads "inf", "nan" and "1e9" too, which nobody means here.
+    let plain = number.bytes().all(|b| b.is_ascii_digit() || b == b'.')
+        && number.starts_with(|c: char| c.is_ascii_digit());
+    plain.then(|| number.parse::<f64>().ok()).flatten().map(|n| n * factor)
+}
+
+/// How many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Count(pub u64);
+
+impl Quantity for Count {
+    const NAME: &'static str = "Count";
+    const EXPECTED: &'static str = "a whole number such as 50, \"20k\" (thousand) or \"1m\" (million)";
+    const PATTERN: &'static str = r"^\d+(\.\d+)?[kKm]?$";
+    const BARE: bool = true;
+
+    fn read(text: &str) -> Result<Count, UnitError> {
+        let wrong =
+            |what: &str| UnitError::new(format!("\"{text}\" {what}"), &format!("write {}", Self::EXPECTED));
+        if let Ok(count) = text.trim().parse::<u64>() {
+            return Ok(Count(count));
+        }
+        if text.trim_start().starts_with('-') {
+            return Err(wrong("is negative"));
+        }
+        if text.contains('/') {
+            return Err(wrong("is a rate, not a number"));
+        }
+        let count = amount_of(text.trim()).ok_or_else(|| wrong("is no number"))?;
+        if count.fract() != 0.0 || count > 1e15 {
+            return Err(wrong("is no whole number below 10^15"));
+        }
+        Ok(Count(count as u64))
+    }
+}
+
+impl fmt::Display for Count {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// A number of octets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Size(pub u64);
+
+impl Quantity for Size {
+    const NAME: &'static str = "Size";
+    const EXPECTED: &'static str =
+        "a size such as \"4KiB\", \"20MiB\", \"10MB\", or a plain number of octets";
+    const PATTERN: &'static str = r"^\d+(\.\d+)?\s*([kKmMgG]i?)?[bB]?$";
+    const BARE: bool = true;
+
+    fn read(text: &str) -> Result<Size, UnitError> {
+        let wrong =
+            |what: &str| UnitError::new(format!("\"{text}\" {what}"), &format!("write {}", Self::EXPECTED));
+        let plain = text.trim();
+        if plain.starts_with('-') {
+            return Err(wrong("is negative"));
+        }
+        let size: bytesize::ByteSize = plain.parse().map_err(|_| wrong("is no size"))?;
+        if size.as_u64() > 1 << 40 {
+            return Err(wrong("is more than 1 TiB"));
+        }
+        Ok(Size(size.as_u64()))
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            n if n > 0 && n % (1 << 30) == 0 => write!(f, "{}GiB", n >> 30),
+            n if n > 0 && n % (1 << 20) == 0 => write!(f, "{}MiB", n >> 20),
+            n if n > 0 && n % (1 << 10) == 0 => write!(f, "{}KiB", n >> 10),
+            n => write!(f, "{n}"),
+        }
+    }
+}
+
+/// A share of a hundred.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+pub struct Percent(pub f64);
+
+impl Quantity for Percent {
+    const NAME: &'static str = "Percent";
+    const EXPECTED: &'static str = "a percentage such as \"5%\"";
+    const PATTERN: &'static str = r"^\d+(\.\d+)?\s*%$";
+    const BARE: bool = false;
+
+    fn read(text: &str) -> Result<Percent, UnitError> {
+        let wrong =
+            |what: &str| UnitError::new(format!("\"{text}\" {what}"), &format!("write {}", Self::EXPECTED));
+        if text.trim_start().starts_with('-') {
+            return Err(wrong("is negative"));
+        }
+        let number = match text.trim().strip_suffix('%') {
+            Some(number) => number.trim(),
+            None if text.trim() == "0" => "0",
+            None => return Err(wrong("has no % sign")),
+        };
+        amount_of(number)
+            .filter(|_| !number.ends_with(['k', 'K', 'm']))
+            .map(Percent)
+            .ok_or_else(|| wrong("is no percentage"))
+    }
+}
+
+impl fmt::Display for Percent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}%", self.0)
+    }
+}
+
+/// How much load: a rate (`"10/s"`) or a number of sessions (`10`); how it is written decides.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Level {
+    /// Arrivals in a unit of time.
+    Rate(Rate),
+    /// Sessions at a time.
+    Sessions(Count),
+}
+
+impl Quantity for Level {
+    const NAME: &'static str = "Level";
+    const EXPECTED: &'static str = "a rate such as \"10/s\", or a number of sessions such as 10";
+    const PATTERN: &'static str = r"^\d+(\.\d+)?[kKm]?(/(s|sec|m|min|h))?$";
+    const BARE: bool = true;
+
+    fn read(text: &str) -> Result<Level, UnitError> {
+        if text.contains('/') {
+            return Rate::read(text).map(Level::Rate);
+        }
+        Count::read(text)
+            .map(Level::Sessions)
+            .map_err(|error| UnitError { remedy: format!("write {}", Self::EXPECTED), ..error })
+    }
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Level::Rate(rate) => rate.fmt(f),
+            Level::Sessions(count) => count.fmt(f),
+        }
+    }
+}
+
+/// The seed of all randomness. TOML's integers end at 2^63 - 1; a larger one is written as a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seed(pub u64);
+
+impl Quantity for Seed {
+    const NAME: &'static str = "Seed";
+    const EXPECTED: &'static str = "a whole number from 0 to 2^64 - 1 (in quotes from 2^63 on), such as 42";
+    const PATTERN: &'static str = r"^\d+$";
+    const BARE: bool = true;
+
+    fn read(text: &str) -> Result<Seed, UnitError> {
+        text.trim().parse().map(Seed).map_err(|_| {
+            UnitError::new(format!("\"{text}\" is no seed"), &format!("write {}", Self::EXPECTED))
+        })
+    }
+}
+
+impl fmt::Display for Seed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn message<Q: Quantity + fmt::Debug>(text: &str) -> String {
+        Q::read(text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn durations() {
+        let millis = |text| Time::read(text).unwrap().0.as_millis();
+        assert_eq!(
+            [millis("10s"), millis("1m30s"), millis("2ms"), millis("0"), millis("1.5s"), millis("1h 5m")],
+            [10_000, 90_000, 2, 0, 1500, 3_900_000]
+        );
+        assert!(message::<Time>("10").starts_with("\"10\" has no unit; write a duration such as \"10s\""));
+        assert!(message::<Time>("-3s").starts_with("\"-3s\" is negative"));
+        assert!(message::<Time>("4KiB").starts_with("\"4KiB\" has a unit that is no time: \"KiB\""));
+        assert!(message::<Time>("1M").contains("no time: \"M\""), "a month is not meant");
+        assert!(message::<Time>("").contains("is no duration"));
+        assert!(message::<Time>("400d").contains("longer than 365 days"));
+        assert_eq!(Time::from_integer(0).unwrap(), Time::default());
+        assert!(
+            Time::from_integer(10).unwrap_err().to_string().starts_with("10 has no unit; write a duration")
+        );
+    }
+
+    #[test]
+    fn ranges_of_time() {
+        assert_eq!(
+            TimeRange::read("5ms..40ms").unwrap(),
+            TimeRange { min: Duration::from_millis(5), max: Duration::from_millis(40) }
+        );
+        assert_eq!(TimeRange::read("2ms").unwrap().to_string(), "2ms");
+        assert!(message::<TimeRange>("40ms..5ms").contains("begins after its end"));
+        assert!(message::<TimeRange>("5..40ms").contains("\"5\" has no unit"));
+    }
+
+    #[test]
+    fn rates() {
+        let hertz = |text| Rate::read(text).unwrap().hertz();
+        assert_eq!(
+            [hertz("50/s"), hertz("600/min"), hertz("1k/s"), hertz("0.5/s"), hertz("7200/h")],
+            [50.0, 10.0, 1000.0, 0.5, 2.0]
+        );
+        assert!(message::<Rate>("50").contains("does not say per which time; write a rate such as \"50/s\""));
+        assert!(message::<Rate>("50/day").contains("per \"day\""));
+        assert!(message::<Rate>("fast/s").contains("does not begin with a number"));
+        assert!(message::<Rate>("inf/s").contains("does not begin with a number"));
+        assert!(message::<Rate>("-1/s").contains("negative"));
+    }
+
+    #[test]
+    fn sizes_counts_percentages_levels_and_seeds() {
+        let size = |text| Size::read(text).unwrap().0;
+        assert_eq!([size("4KiB"), size("20MiB"), size("10MB"), size("77")], [4096, 20 << 20, 10_000_000, 77]);
+        assert!(message::<Size>("4 parsecs").contains("is no size; write a size such as \"4KiB\""));
+        let count = |text| Count::read(text).unwrap().0;
+        assert_eq!([count("20k"), count("1m"), count("1.5k"), count("7")], [20_000, 1_000_000, 1500, 7]);
+        assert!(message::<Count>("1.5").contains("no whole number"));
+        assert!(message::<Count>("5/s").contains("is a rate, not a number"));
+        assert_eq!(Percent::read("0.5%").unwrap(), Percent(0.5));
+        assert!(message::<Percent>("5").contains("has no % sign"));
+        assert!(matches!(Level::read("10/s"), Ok(Level::Rate(_))));
+        assert!(matches!(Level::from_integer(10), Ok(Level::Sessions(Count(10)))));
+        assert_eq!(Seed::read("18446744073709551615").unwrap(), Seed(u64::MAX));
+        assert!(message::<Seed>("-1").contains("is no seed"));
+    }
+
+    fn written_again<Q: Quantity + PartialEq + fmt::Debug>(quantity: &Q) {
+        assert_eq!(&Q::read(&quantity.to_string()).unwrap(), quantity);
+        let pattern = regex::Regex::new(Q::PATTERN).unwrap();
+        assert!(pattern.is_match(&quantity.to_string()), "{quantity} does not match {}", Q::PATTERN);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_again(nanos in 0u64..10_000_000_000_000_000, n in 0u64..1 << 40, x in 0.0..1e6f64) {
+            let time = Duration::from_nanos(nanos);
+            written_again(&Time(time));
+            written_again(&TimeRange { min: time / 2, max: time });
+            written_again(&Size(n));
+            written_again(&Size(n >> 20 << 20));
+            written_again(&Count(n));
+            written_again(&Seed(n));
+            written_again(&Percent(x));
+            for per in [Per::Second, Per::Minute, Per::Hour] {
+                written_again(&Rate { amount: x, per });
+                written_again(&Level::Rate(Rate { amount: x, per }));
+            }
+        }
+
+        #[test]
+        fn no_text_is_too_odd(text in "\\PC*", digits in "[0-9.kms/%-]{0,30}") {
+            for text in [text, digits] {
+                let _ = (Time::read(&text), TimeRange::read(&text), Rate::read(&text), Count::read(&text));
+                let _ = (Size::read(&text), Percent::read(&text), Level::read(&text), Seed::read(&text));
+            }
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! How quantities and distributions are read from TOML, written to it, and described in the JSON Schema.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::units::{Count, Level, Percent, Quantity, Rate, Seed, Size, Time, TimeRange, UnitError};
+
+/// Parts a message from its remedy in an error that had to pass through serde, which carries one text.
+pub(super) const REMEDY: &str = "\u{1f}";
+
+/// An error for serde, which `error` takes apart again.
+fn error<E: de::Error>(error: &UnitError) -> E {
+    E::custom(format_args!("{}{REMEDY}{}", error.message, error.remedy))
+}
+
+/// Reads a quantity from a text or a whole number.
+struct QuantityVisitor<Q>(PhantomData<Q>);
+
+impl<Q: Quantity> Visitor<'_> for QuantityVisitor<Q> {
+    type Value = Q;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(Q::EXPECTED)
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Q, E> {
+        Q::read(text).map_err(|e| error(&e))
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Q, E> {
+        Q::from_integer(number).map_err(|e| error(&e))
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Q, E> {
+        match u64::try_from(number) {
+            Ok(number) => self.visit_u64(number),
+            Err(_) => Err(error(&UnitError {
+                message: format!("{number} is negative"),
+                remedy: format!("write {}", Q::EXPECTED),
+            })),
+        }
+    }
+}
+
+/// Implements serde and schemars for quantities; a blanket implementation would be an orphan.
+macro_rules! quantities {
+    ($($type:ty),*) => {$(
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                deserializer.deserialize_any(QuantityVisitor(PhantomData))
+            }
+        }
+
+        impl Serialize for $type {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                let text = self.to_string();
+                match text.parse::<i64>() {
+                    Ok(number) if <$type>::BARE => serializer.serialize_i64(number),
+                    _ => serializer.serialize_str(&text),
+                }
+            }
+        }
+
+        impl JsonSchema for $type {
+            fn schema_name() -> Cow<'static, str> {
+                <$type>::NAME.into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                if <$type>::BARE {
+                    json_schema!({
+                        "description": <$type>::EXPECTED,
+                        "type": ["string", "integer"],
+                        "pattern": <$type>::PATTERN,
+                        "minimum": 0,
+                    })
+                } else {
+                    json_schema!({
+                        "description": <$type>::EXPECTED,
+                        "anyOf": [{ "type": "string", "pattern": <$type>::PATTERN }, { "const": 0 }],
+                    })
+                }
+            }
+        }
+    )*};
+}
+
+quantities!(Time, TimeRange, Rate, Count, Size, Percent, Level, Seed);
+
+/// Always the same, anything between two, or one of a weighted list.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Distribution<T> {
+    /// Always this.
+    Fixed(T),
+    /// Anything from `min` to `max`.
+    Range(Range<T>),
+    /// One of these, by weight.
+    Weighted(Vec<Share<T>>),
+}
+
+/// Anything from `min` to `max`, both included, equally likely.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Range<T> {
+    /// The smallest.
+    pub min: T,
+    /// The largest.
+    pub max: T,
+}
+
+/// One of a weighted list.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Share<T> {
+    /// The value.
+    pub value: T,
+    /// Its weight, relative to the sum of all weights.
+    pub weight: f64,
+}
+
+struct DistributionVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Quantity + Deserialize<'de>> Visitor<'de> for DistributionVisitor<T> {
+    type Value = Distribution<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, or {{ min, max }}, or a list of {{ value, weight }}", T::EXPECTED)
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+        QuantityVisitor(PhantomData).visit_str(text).map(Distribution::Fixed)
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Self::Value, E> {
+        QuantityVisitor(PhantomData).visit_u64(number).map(Distribution::Fixed)
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Self::Value, E> {
+        QuantityVisitor(PhantomData).visit_i64(number).map(Distribution::Fixed)
+    }
+
+    fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+        Range::deserialize(MapAccessDeserializer::new(map)).map(Distribution::Range)
+    }
+
+    fn visit_seq<A: de::SeqAccess<'de>>(self, list: A) -> Result<Self::Value, A::Error> {
+        Vec::deserialize(SeqAccessDeserializer::new(list)).map(Distribution::Weighted)
+    }
+}
+
+impl<'de, T: Quantity + Deserialize<'de>> Deserialize<'de> for Distribution<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(DistributionVisitor(PhantomData))
+    }
+}
+
+impl<T: Serialize> Serialize for Distribution<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Distribution::Fixed(value) => value.serialize(serializer),
+            Distribution::Range(range) => range.serialize(serializer),
+            Distribution::Weighted(shares) => shares.serialize(serializer),
+        }
+    }
+}
+
+impl<T: Quantity + JsonSchema> JsonSchema for Distribution<T> {
+    fn schema_name() -> Cow<'static, str> {
+        format!("DistributionOf{}", T::NAME).into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "always the same, { min, max }, or a list of { value, weight }",
+            "anyOf": [
+                generator.subschema_for::<T>(),
+                generator.subschema_for::<Range<T>>(),
+                generator.subschema_for::<Vec<Share<T>>>(),
+            ],
+        })
+    }
+}
+
+/// A number, or a quantity whose kind the key decides (`[limits]`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Plain {
+    /// A bare number.
+    Number(u64),
+    /// A text with a unit.
+    Text(String),
+}
+
+struct PlainVisitor;
+
+impl Visitor<'_> for PlainVisitor {
+    type Value = Plain;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a number such as 50, or a text with a unit such as \"20MiB\"")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Plain, E> {
+        Ok(Plain::Text(text.to_owned()))
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Plain, E> {
+        Ok(Plain::Number(number))
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Plain, E> {
+        QuantityVisitor::<Count>(PhantomData).visit_i64(number).map(|Count(number)| Plain::Number(number))
+    }
+}
+
+impl<'de> Deserialize<'de> for Plain {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(PlainVisitor)
+    }
+}
+
+impl Serialize for Plain {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Plain::Number(number) => match i64::try_from(*number) {
+                Ok(number) => serializer.serialize_i64(number),
+                Err(_) => serializer.serialize_str(&number.to_string()),
+            },
+            Plain::Text(text) => serializer.serialize_str(text),
+        }
+    }
+}
+
+impl JsonSchema for Plain {
+    fn schema_name() -> Cow<'static, str> {
+        "Plain".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "a number, or a text with a unit; the key decides which",
+            "type": ["string", "integer"],
+        })
+    }
+}

@@ -1,0 +1,419 @@
+//! From what was asked, measured and judged to the one result.
+//!
+//! It only carries over: nothing is computed here that is not a name, a unit or a date.
+
+use std::time::Duration;
+
+use super::result::{
+    Assertion, AssertionStatus, Bytes, ConditionRow, Generator, Metric, Percentile, PercentileStatus, Phase,
+    Profile, Recipients, RunResult, RunVerdict, SCHEMA_VERSION, Sessions, Tool, Transactions, Validity,
+    ValidityStatus, VerdictStatus,
+};
+use super::words;
+use crate::collector::Outcome;
+use crate::collector::histogram::{self, Quantile, Status};
+use crate::collector::snapshot::Measured;
+use crate::collector::summary::{self, MetricRow, PhaseSummary, Summary};
+use crate::plan::Plan;
+use crate::verdict;
+
+/// All that a result is made from.
+#[derive(Clone, Debug)]
+pub struct BuildInput<'a> {
+    /// What was asked.
+    pub plan: &'a Plan,
+    /// What was measured; the distributions are taken from it.
+    pub measured: &'a Measured,
+    /// What it amounts to, made from `measured`.
+    pub summary: &'a Summary,
+    /// How it is judged.
+    pub verdict: &'a verdict::Verdict,
+    /// The profile's file, if there is one.
+    pub profile_path: Option<String>,
+    /// SHA-256 of the resolved profile, in hexadecimal.
+    pub profile_sha256: String,
+    /// SHA-256 of the whole schedule, in hexadecimal.
+    pub schedule_sha256: String,
+    /// When the run began, since the Unix epoch.
+    pub started_at: Duration,
+    /// What the embedded listener counted.
+    pub ledger: Option<serde_json::Value>,
+}
+
+impl RunResult {
+    /// The result of one run.
+    pub fn build(input: BuildInput<'_>) -> RunResult {
+        let BuildInput { plan, measured, summary, verdict, .. } = input;
+        let reasons = &summary.validity.reasons;
+        RunResult {
+            schema_version: SCHEMA_VERSION,
+            tool: Tool {
+                name: env!("CARGO_PKG_NAME").to_owned(),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+            },
+            run_id: plan.run_id.clone(),
+            started_at: words::timestamp(input.started_at),
+            took_s: measured.took.as_secs_f64(),
+            target: plan.target.to_string(),
+            profile: Profile {
+                name: plan.name.clone(),
+                path: input.profile_path,
+                sha256: input.profile_sha256,
+                seed: plan.seed,
+                schedule_sha256: input.schedule_sha256,
+            },
+            validity: Validity {
+                status: if reasons.is_empty() { ValidityStatus::Valid } else { ValidityStatus::Invalid },
+                reasons: reasons.iter().map(|reason| reason.code.to_string()).collect(),
+                explanations: reasons.iter().map(|reason| reason.sentence.clone()).collect(),
+            },
+            verdict: RunVerdict {
+                status: verdict.status.into(),
+                exit_code: verdict.exit_code,
+                aborted_by: summary.aborted_by.clone(),
+            },
+            warnings: summary.warnings.clone(),
+            phases: summary
+                .phases
+                .iter()
+                .enumerate()
+                .map(|(i, phase)| books(plan, measured, i, phase))
+                .collect(),
+            metrics: summary
+                .phases
+                .iter()
+                .enumerate()
+                .flat_map(|(i, phase)| phase.metrics.iter().map(move |row| metric(measured, i, phase, row)))
+                .collect(),
+            conditions: summary.conditions.iter().map(|row| condition(summary, row)).collect(),
+            assertions: verdict.results.iter().map(assertion).collect(),
+            generator: generator(plan, summary),
+            ledger: input.ledger,
+            limits: Vec::new(),
+            capacity: None,
+        }
+    }
+}
+
+fn books(plan: &Plan, measured: &Measured, index: usize, phase: &PhaseSummary) -> Phase {
+    let counts = &phase.counts;
+    let arrivals = |outcome| counts.arrivals.of(outcome);
+    let transactions = |outcome| counts.transactions.of(outcome);
+    Phase {
+        name: phase.info.name.clone(),
+        warmup: phase.info.warmup,
+        model: plan.phases.get(index).map(|phase| phase.model.clone()).unwrap_or_default(),
+        start_s: measured.starts.get(index).copied().unwrap_or_default().as_secs_f64(),
+        window_s: phase.window.as_secs_f64(),
+        unit: phase.info.unit.to_owned(),
+        scheduled: counts.scheduled,
+        shed: arrivals(Outcome::Shed),
+        started: counts.started,
+        accepted: arrivals(Outcome::Accepted),
+        expected: arrivals(Outcome::Expected),
+        deferred: arrivals(Outcome::Deferred),
+        rejected: arrivals(Outcome::Rejected),
+        refused: arrivals(Outcome::Refused),
+        dropped: arrivals(Outcome::Dropped),
+        timed_out: arrivals(Outcome::TimedOut),
+        in_doubt: arrivals(Outcome::InDoubt),
+        malformed: arrivals(Outcome::Malformed),
+        interrupted: arrivals(Outcome::Interrupted),
+        offered_per_s: finite(phase.offered_per_s),
+        started_per_s: finite(phase.started_per_s),
+        accepted_per_s: finite(phase.accepted_per_s),
+        transactions: Transactions {
+            attempted: counts.attempted,
+            accepted: transactions(Outcome::Accepted),
+            expected: transactions(Outcome::Expected),
+            deferred: transactions(Outcome::Deferred),
+            rejected: transactions(Outcome::Rejected),
+            dropped: transactions(Outcome::Dropped),
+            timed_out: transactions(Outcome::TimedOut),
+            in_doubt: transactions(Outcome::InDoubt),
+            malformed: transactions(Outcome::Malformed),
+            interrupted: transactions(Outcome::Interrupted),
+        },
+        sessions: Sessions {
+            opened: counts.opened,
+            established: counts.established,
+            refused: counts.refused,
+            closed_by_peer: counts.closed_by_peer,
+            peak: phase.peak_sessions,
+            backoffs: counts.backoffs,
+        },
+        recipients: Recipients { accepted: counts.recipients_accepted, refused: counts.recipients_refused },
+        bytes: Bytes { sent: counts.bytes_sent, received: counts.bytes_received },
+    }
+}
+
+fn metric(measured: &Measured, index: usize, phase: &PhaseSummary, row: &MetricRow) -> Metric {
+    let hist = measured.tally.phases.get(index).and_then(|tally| tally.hists.get(&(row.metric, row.outcome)));
+    Metric {
+        phase: phase.info.name.clone(),
+        name: row.metric.to_string(),
+        outcome: row.outcome.to_string(),
+        count: row.count,
+        censored: row.censored,
+        min_ns: row.min_ns,
+        max_ns: row.max_ns,
+        mean_ns: finite(row.mean_ns),
+        percentiles: row.quantiles.iter().map(percentile).collect(),
+        hdr_base64: hist.filter(|hist| !phase.info.warmup && !hist.is_empty()).map(|hist| hist.encode()),
+    }
+}
+
+fn percentile(quantile: &Quantile) -> Percentile {
+    let status = match quantile.status {
+        Status::Exact => PercentileStatus::Exact,
+        Status::AtLeast => PercentileStatus::AtLeast,
+        Status::NotAvailable => PercentileStatus::NotAvailable,
+    };
+    let known = |ns| (status != PercentileStatus::NotAvailable).then_some(ns);
+    Percentile {
+        q: quantile.q,
+        value_ns: known(quantile.value_ns),
+        low_ns: known(quantile.low_ns),
+        high_ns: known(quantile.high_ns),
+        status,
+        needs: histogram::needed(quantile.q),
+    }
+}
+
+fn condition(summary: &Summary, row: &summary::ConditionRow) -> ConditionRow {
+    ConditionRow {
+        phase: summary.phases.get(row.phase).map(|phase| phase.info.name.clone()).unwrap_or_default(),
+        step: row.key.step.to_string(),
+        condition: row.key.condition.to_string(),
+        code: row.key.code,
+        enhanced: row.key.enhanced.map(|enhanced| enhanced.to_string()),
+        outcome: row.key.outcome.to_string(),
+        expected: row.expected(),
+        count: row.count,
+        first_s: row.first.as_secs_f64(),
+        last_s: row.last.as_secs_f64(),
+        sample: row.sample.clone(),
+    }
+}
+
+fn assertion(result: &verdict::AssertionResult) -> Assertion {
+    Assertion {
+        expr: result.expr.clone(),
+        phase: result.phase.clone(),
+        observed: result.observed.clone(),
+        status: match result.status {
+            verdict::AssertionStatus::Pass => AssertionStatus::Pass,
+            verdict::AssertionStatus::Fail => AssertionStatus::Fail,
+            verdict::AssertionStatus::NoData => AssertionStatus::NoData,
+        },
+        builtin: result.builtin,
+    }
+}
+
+fn generator(plan: &Plan, summary: &Summary) -> Generator {
+    let health = &summary.health;
+    let started: u64 = summary.measured_phases().map(|phase| phase.counts.started).sum();
+    Generator {
+        cpu_share: finite(health.cpu_share),
+        cpu_user_s: finite(health.cpu_user_s),
+        cpu_system_s: finite(health.cpu_system_s),
+        lag_p99_ns: (started > 0).then_some(summary.lag_p99_ns),
+        peak_descriptors: health.peak_descriptors,
+        peak_rss_bytes: health.peak_rss_bytes,
+        ports_used: health.ports_used,
+        threads: plan.threads,
+        clock_drift_ns: health.clock_drift_ns,
+        own_failures: summary.phases.iter().map(|phase| phase.counts.own_failures).sum(),
+    }
+}
+
+impl From<verdict::VerdictStatus> for VerdictStatus {
+    fn from(status: verdict::VerdictStatus) -> VerdictStatus {
+        match status {
+            verdict::VerdictStatus::Pass => VerdictStatus::Pass,
+            verdict::VerdictStatus::Fail => VerdictStatus::Fail,
+            verdict::VerdictStatus::NoData => VerdictStatus::NoData,
+            verdict::VerdictStatus::Invalid => VerdictStatus::Invalid,
+            verdict::VerdictStatus::Interrupted => VerdictStatus::Interrupted,
+        }
+    }
+}
+
+/// JSON has no infinity and no NaN; a rate over an empty window is 0.
+fn finite(value: f64) -> f64 {
+    if value.is_finite() { value } else { 0.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::collector::histogram::Hist;
+    use crate::collector::snapshot::{Gauges, Health};
+    use crate::collector::summary::PhaseInfo;
+    use crate::collector::tally::{ConditionCount, ConditionKey, Tally};
+    use crate::collector::{Condition, Metric};
+    use crate::load::{self, Curve, Load, Shard, Spacing};
+    use crate::mail;
+    use crate::plan::{self, Messages, OnSaturation, Unit};
+    use crate::report::json;
+    use crate::smtp::{Enhanced, Script, Step, script};
+
+    fn plan() -> Plan {
+        let phase = |name: &str, warmup| plan::Phase {
+            name: name.to_owned(),
+            load: load::Phase {
+                load: Load::Rate {
+                    curve: Curve { points: vec![(Duration::ZERO, 10.0)] },
+                    spacing: Spacing::Uniform,
+                },
+                length: Some(Duration::from_secs(10)),
+            },
+            model: "constant-rate".to_owned(),
+            unit: Unit::Message,
+            warmup,
+            max_sessions: 10,
+            connect_rate: None,
+            on_saturation: OnSaturation::Queue,
+            graceful_stop: Duration::from_secs(30),
+        };
+        Plan {
+            name: "mx".to_owned(),
+            seed: 42,
+            run_id: "r1".to_owned(),
+            target: "smtp://127.0.0.1:2525".parse().unwrap(),
+            allow: vec![],
+            script: Script {
+                hello: script::Hello::Ehlo,
+                name: "load.example".to_owned(),
+                pipelining: script::Pipelining::Auto,
+                quit: script::Quit::Clean,
+                timeouts: script::Timeouts::default(),
+            },
+            messages: Messages::Fixed(1),
+            mail: mail::Spec {
+                from: "a@sender.example".to_owned(),
+                to: "b@recipient.example".to_owned(),
+                recipients: 1,
+                size: mail::Size::Fixed(1024),
+            },
+            phases: vec![phase("warm", true), phase("steady", false)],
+            expects: vec![],
+            classify: vec![],
+            threads: 2,
+            shard: Shard { index: 0, of: 1 },
+        }
+    }
+
+    fn measured() -> Measured {
+        let mut tally = Tally::new(2);
+        for phase in &mut tally.phases {
+            phase.counts.scheduled = 100;
+            phase.counts.started = 100;
+            let hist = phase.hists.entry((Metric::Response, Outcome::Accepted)).or_default();
+            for i in 1..=98 {
+                hist.record(i * 1_000_000);
+                phase.counts.arrivals.add(Outcome::Accepted);
+            }
+            for _ in 0..2 {
+                phase.counts.arrivals.add(Outcome::Deferred);
+            }
+        }
+        tally.phases[1].conditions.insert(
+            ConditionKey {
+                step: Step::Mail,
+                condition: Condition::ResourceLow,
+                code: Some(452),
+                enhanced: Enhanced::parse("4.3.1"),
+                outcome: Outcome::Deferred,
+            },
+            ConditionCount {
+                count: 2,
+                first: Duration::from_millis(12_500),
+                last: Duration::from_secs(19),
+                sample: "452 4.3.1 Insufficient system resources".to_owned(),
+            },
+        );
+        Measured {
+            tally,
+            windows: vec![Duration::from_secs(10); 2],
+            starts: vec![Duration::ZERO, Duration::from_secs(10)],
+            gauges: Gauges::default(),
+            peak_sessions: vec![3, 7],
+            health: Health { cpu_share: f64::NAN, ..Health::default() },
+            interrupted: false,
+            aborted_by: None,
+            took: Duration::from_secs(21),
+            transcripts: vec![],
+        }
+    }
+
+    fn info(name: &str, warmup: bool) -> PhaseInfo {
+        PhaseInfo {
+            name: name.to_owned(),
+            warmup,
+            unit: "message",
+            steady: false,
+            sheds: false,
+            max_sessions: 10,
+            length: Some(Duration::from_secs(10)),
+        }
+    }
+
+    #[test]
+    fn a_measured_run_becomes_a_result_that_fits_the_schema() {
+        let measured = measured();
+        let summary = Summary::new(&measured, &[info("warm", true), info("steady", false)]);
+        let verdict = verdict::Verdict {
+            status: verdict::VerdictStatus::Fail,
+            exit_code: 99,
+            results: vec![verdict::AssertionResult {
+                expr: "unexpected rate < 1%".to_owned(),
+                phase: None,
+                observed: "2 %".to_owned(),
+                status: verdict::AssertionStatus::Fail,
+                builtin: false,
+            }],
+        };
+        let result = RunResult::build(BuildInput {
+            plan: &plan(),
+            measured: &measured,
+            summary: &summary,
+            verdict: &verdict,
+            profile_path: None,
+            profile_sha256: "p".to_owned(),
+            schedule_sha256: "s".to_owned(),
+            started_at: Duration::from_secs(1_795_437_000),
+            ledger: None,
+        });
+
+        let value: serde_json::Value = serde_json::from_str(&json::write(&result)).unwrap();
+        let validator = jsonschema::validator_for(&json::schema()).unwrap();
+        let errors: Vec<String> = validator.iter_errors(&value).map(|e| e.to_string()).collect();
+        assert!(errors.is_empty(), "{errors:?}");
+
+        let steady = &result.phases[1];
+        assert_eq!(
+            (steady.name.as_str(), steady.model.as_str(), steady.start_s),
+            ("steady", "constant-rate", 10.0)
+        );
+        assert_eq!((steady.scheduled, steady.accepted, steady.deferred), (100, 98, 2));
+        assert_eq!((steady.offered_per_s, steady.accepted_per_s), (10.0, 9.8));
+        let of =
+            |phase: &str| result.metrics.iter().find(|m| m.phase == phase && m.name == "response").unwrap();
+        assert_eq!(of("warm").hdr_base64, None, "a warm-up is not measured");
+        let stored = of("steady").hdr_base64.as_deref().unwrap();
+        assert_eq!(Hist::decode(stored).unwrap().count(), 98);
+        let p = |q: f64| *of("steady").percentiles.iter().find(|p| p.q == q).unwrap();
+        assert_eq!((p(0.5).status, p(0.5).needs), (PercentileStatus::Exact, 7));
+        assert_eq!(
+            (p(0.99).status, p(0.99).value_ns, p(0.99).needs),
+            (PercentileStatus::NotAvailable, None, 459)
+        );
+        let row = &result.conditions[0];
+        assert_eq!((row.phase.as_str(), row.step.as_str(), row.first_s), ("steady", "mail", 12.5));
+        assert_eq!((row.code, row.enhanced.as_deref(), row.expected), (Some(452), Some("4.3.1"), false));
+        assert_eq!(result.generator.cpu_share, 0.0, "JSON has no NaN");
+        assert_eq!((result.verdict.status, result.verdict.exit_code), (VerdictStatus::Fail, 99));
+        assert_eq!(result.started_at, "2026-11-23T12:30:00Z");
+    }
+}

@@ -1,0 +1,210 @@
+//! `timeseries.csv`: one row a second a phase, written while the run goes on.
+//!
+//! Counts are of the row's interval, `sessions`, `in_flight` and `waiting` are the state at its end, of the whole run.
+//! Times are of accepted arrivals that ended in the interval; a cell is empty where there are too few values to say (M18).
+
+use std::io::{self, Write};
+
+use crate::collector::histogram::{Hist, Quantile, Status};
+use crate::collector::snapshot::Interval;
+use crate::collector::tally::PhaseTally;
+use crate::collector::{Metric, Outcome};
+
+const COLUMNS: [&str; 29] = [
+    "t_s",
+    "length_s",
+    "phase",
+    "offered",
+    "started",
+    "accepted",
+    "expected",
+    "deferred",
+    "rejected",
+    "refused",
+    "dropped",
+    "timed_out",
+    "in_doubt",
+    "malformed",
+    "interrupted",
+    "shed",
+    "opened",
+    "sessions",
+    "in_flight",
+    "waiting",
+    "response_p50_ms",
+    "response_p90_ms",
+    "response_p99_ms",
+    "response_max_ms",
+    "service_p50_ms",
+    "service_p99_ms",
+    "service_max_ms",
+    "bytes_sent",
+    "bytes_received",
+];
+
+/// Writes the time series of a run.
+pub struct TimeSeries<W: Write> {
+    rows: csv::Writer<W>,
+    phases: Vec<String>,
+    /// The last phase in which anything happened: it gets its rows in silent seconds too, so that a stall shows.
+    current: Option<usize>,
+}
+
+impl<W: Write> TimeSeries<W> {
+    /// Begins with the row of titles. `phases` are the plan's names, in its order.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn new(out: W, phases: Vec<String>) -> io::Result<TimeSeries<W>> {
+        let mut rows = csv::Writer::from_writer(out);
+        rows.write_record(COLUMNS).map_err(plain)?;
+        Ok(TimeSeries { rows, phases, current: None })
+    }
+
+    /// Adds an interval's rows.
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub fn add(&mut self, interval: &Interval) -> io::Result<()> {
+        let phases = &interval.tally.phases;
+        self.current = self.current.max(phases.iter().rposition(is_active));
+        for (i, tally) in phases.iter().enumerate() {
+            if is_active(tally) || self.current == Some(i) {
+                let name = self.phases.get(i).map_or("", String::as_str);
+                self.rows.write_record(row(interval, name, tally)).map_err(plain)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The output, with everything written to it.
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub fn into_inner(self) -> io::Result<W> {
+        self.rows.into_inner().map_err(csv::IntoInnerError::into_error)
+    }
+}
+
+/// The I/O error as it was: converted by the crate itself it would lose its kind, and a full disk its remedy.
+fn plain(error: csv::Error) -> io::Error {
+    match error.into_kind() {
+        csv::ErrorKind::Io(error) => error,
+        kind => io::Error::other(format!("{kind:?}")),
+    }
+}
+
+fn is_active(tally: &PhaseTally) -> bool {
+    let counts = &tally.counts;
+    counts.scheduled > 0 || counts.started > 0 || counts.arrivals.ended() > 0 || counts.opened > 0
+}
+
+fn row(interval: &Interval, phase: &str, tally: &PhaseTally) -> Vec<String> {
+    let counts = &tally.counts;
+    let mut row = vec![
+        format!("{:.3}", interval.start.as_secs_f64()),
+        format!("{:.3}", interval.length.as_secs_f64()),
+        phase.to_owned(),
+        counts.scheduled.to_string(),
+        counts.started.to_string(),
+    ];
+    row.extend(Outcome::ALL.map(|outcome| counts.arrivals.of(outcome).to_string()));
+    row.push(counts.opened.to_string());
+    let gauges = &interval.gauges;
+    row.extend([gauges.sessions, gauges.in_flight, gauges.waiting].map(|n| n.to_string()));
+    row.extend(times(tally.hists.get(&(Metric::Response, Outcome::Accepted)), &[0.5, 0.9, 0.99]));
+    row.extend(times(tally.hists.get(&(Metric::Service, Outcome::Accepted)), &[0.5, 0.99]));
+    row.extend([counts.bytes_sent, counts.bytes_received].map(|n| n.to_string()));
+    row
+}
+
+/// The quantiles and the maximum in milliseconds; empty where nothing can be said.
+fn times(hist: Option<&Hist>, qs: &[f64]) -> Vec<String> {
+    let Some(hist) = hist.filter(|hist| !hist.is_empty()) else {
+        return vec![String::new(); qs.len() + 1];
+    };
+    let known = |quantile: &Quantile| match quantile.status {
+        Status::NotAvailable => String::new(),
+        _ => milliseconds(quantile.value_ns),
+    };
+    hist.quantiles(qs).iter().map(known).chain([milliseconds(hist.max_ns())]).collect()
+}
+
+fn milliseconds(ns: u64) -> String {
+    format!("{:.3}", ns as f64 / 1e6)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::collector::snapshot::Gauges;
+    use crate::collector::tally::Tally;
+
+    /// The second `t`, in which `n` arrivals of phase `phase` are accepted, 1 ms to n ms after they were due.
+    fn second(t: u64, phase: usize, n: u64) -> Interval {
+        let mut tally = Tally::new(2);
+        let own = &mut tally.phases[phase];
+        own.counts.scheduled = n;
+        own.counts.started = n;
+        for i in 1..=n {
+            own.counts.arrivals.add(Outcome::Accepted);
+            own.hists.entry((Metric::Response, Outcome::Accepted)).or_default().record(i * 1_000_000);
+        }
+        Interval {
+            start: Duration::from_secs(t),
+            length: Duration::from_secs(1),
+            tally,
+            gauges: Gauges { sessions: 7, in_flight: 5, waiting: 3, ..Gauges::default() },
+        }
+    }
+
+    fn written(intervals: &[Interval]) -> String {
+        let mut series = TimeSeries::new(Vec::new(), vec!["one, two".into(), "b".into()]).unwrap();
+        for interval in intervals {
+            series.add(interval).unwrap();
+        }
+        String::from_utf8(series.into_inner().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn rows_hold_the_counts_and_only_the_times_that_can_be_told() {
+        let text = written(&[second(0, 0, 100)]);
+        let mut reader = csv::Reader::from_reader(text.as_bytes());
+        let titles = reader.headers().unwrap().clone();
+        let row = reader.records().next().unwrap().unwrap();
+        let cell = |name: &str| &row[titles.iter().position(|title| title == name).unwrap()];
+        assert_eq!((cell("phase"), cell("offered"), cell("accepted")), ("one, two", "100", "100"));
+        assert_eq!((cell("sessions"), cell("in_flight"), cell("waiting")), ("7", "5", "3"));
+        assert!((49.9..50.2).contains(&cell("response_p50_ms").parse::<f64>().unwrap()));
+        assert_eq!((cell("response_p99_ms"), cell("response_max_ms")), ("", "100.000"));
+        assert_eq!((cell("service_p50_ms"), cell("service_max_ms")), ("", ""));
+    }
+
+    #[test]
+    fn a_full_disk_is_still_known_as_one() {
+        struct Full;
+        impl Write for Full {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::StorageFull.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let mut series = TimeSeries::new(Full, vec!["a".into(), "b".into()]).unwrap();
+        let failed = (0..1000).find_map(|t| series.add(&second(t, 0, 1)).err()).unwrap();
+        assert_eq!(failed.kind(), io::ErrorKind::StorageFull);
+        assert_eq!(series.into_inner().err().unwrap().kind(), io::ErrorKind::StorageFull);
+    }
+
+    #[test]
+    fn a_silent_second_of_the_current_phase_has_its_row() {
+        let text =
+            written(&[second(0, 0, 1), second(1, 0, 0), second(2, 1, 1), second(3, 1, 0), second(4, 0, 1)]);
+        let rows: Vec<&str> =
+            text.lines().skip(1).map(|line| line.split(",1.000,").next().unwrap()).collect();
+        assert_eq!(rows, ["0.000", "1.000", "2.000", "3.000", "4.000", "4.000"]);
+    }
+}

@@ -1,0 +1,30 @@
+//! `failures.jsonl`: one object a condition, with first and last time, count and sample reply; made for `grep` and `jq`.
+
+use super::result::RunResult;
+
+/// The conditions of a run, one JSON object a line, in the order of the result.
+pub fn write(result: &RunResult) -> String {
+    let mut text = String::new();
+    for row in &result.conditions {
+        text.push_str(&serde_json::to_string(row).expect("a row has only text keys and plain values"));
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::fixtures;
+    use crate::report::result::ConditionRow;
+
+    #[test]
+    fn each_condition_is_one_line_even_if_its_reply_has_several() {
+        let result = fixtures::limit_bites();
+        let rows: Vec<ConditionRow> =
+            write(&result).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(rows, result.conditions);
+        assert!(rows.iter().any(|row| row.sample.contains('\n')));
+        assert_eq!(write(&fixtures::accepted()), "");
+    }
+}

@@ -1,0 +1,24 @@
+//! Telling: what a run gave, as text and as files. It measures nothing and judges nothing.
+//!
+//! [`RunResult`] is the only input of every renderer; a run is told again from its stored `result.json` with the same code.
+//! Only the two files that grow with the run, `timeseries.csv` and `metrics.hlog`, are written from its intervals.
+
+pub mod build;
+pub mod csv;
+pub mod environment;
+pub mod failures;
+pub mod findings;
+#[cfg(test)]
+mod fixtures;
+pub mod hdr_log;
+pub mod json;
+mod layout;
+pub mod result;
+pub mod run_dir;
+pub mod terminal;
+pub mod words;
+
+pub use build::BuildInput;
+pub use environment::Environment;
+pub use result::RunResult;
+pub use run_dir::{Contents, Recording, RunDir, RunDirError};

@@ -1,0 +1,402 @@
+//! The one result type: what `result.json` holds, and the only thing that text, files and comparisons are made from.
+//!
+//! It says what a stored run looks like. How it comes about from a measured run is `build`'s business; how it is shown, the
+//! renderers'. Units are in the names: `_ns`, `_ms`, `_s`, `_bytes`, `_per_s`; shares are from 0 to 1.
+//!
+//! # Decisions
+//! - Names of the shared vocabulary (outcomes, steps, metrics, conditions) are text here, so that a run stored by a later
+//!   version can still be read and shown by this one.
+//! - Unknown fields are tolerated when reading; the version is checked before anything else.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::findings::named;
+pub use super::findings::{Capacity, CapacityGoal, CapacityStatus, Limit, LimitVerdict, ShownBy};
+
+/// The version of the format that is written, and the latest that is read.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// One run, measured and judged.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RunResult {
+    /// The version of this format: 1.
+    pub schema_version: u32,
+    /// What made it.
+    pub tool: Tool,
+    /// Identifies the run, as in the header `X-Smtpress-Run` of its messages.
+    pub run_id: String,
+    /// When the run began, in UTC (RFC 3339).
+    pub started_at: String,
+    /// How long the run took in all, in seconds.
+    pub took_s: f64,
+    /// Where the load went, as a URL, or `embedded`.
+    pub target: String,
+    /// What was asked.
+    pub profile: Profile,
+    /// Whether the measurement may be believed.
+    pub validity: Validity,
+    /// The judgement.
+    pub verdict: RunVerdict,
+    /// What is odd and does not make the numbers wrong, in sentences.
+    #[serde(default)]
+    pub warnings: Vec<String>,
+    /// The books, by phase, in the order of the profile.
+    pub phases: Vec<Phase>,
+    /// The distributions that hold values, by phase.
+    pub metrics: Vec<Metric>,
+    /// What the failures and expected refusals meant, by phase.
+    pub conditions: Vec<ConditionRow>,
+    /// What was asserted, and what was observed.
+    pub assertions: Vec<Assertion>,
+    /// How our own side fared.
+    pub generator: Generator,
+    /// What the embedded listener counted on its own side; `null` with any other target.
+    pub ledger: Option<serde_json::Value>,
+    /// The limits that were looked for.
+    pub limits: Vec<Limit>,
+    /// The capacity that was looked for.
+    pub capacity: Option<Capacity>,
+}
+
+/// The program that measured.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Tool {
+    /// Its name: `smtpress`.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+}
+
+/// What was asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Profile {
+    /// The profile's name.
+    pub name: String,
+    /// The file it was read from; `null` for a run asked for by flags.
+    #[serde(default)]
+    pub path: Option<String>,
+    /// SHA-256 of the resolved profile, in hexadecimal.
+    pub sha256: String,
+    /// The seed of all randomness.
+    pub seed: u64,
+    /// SHA-256 of the whole schedule, in hexadecimal: two runs with the same one asked the same of their targets.
+    pub schedule_sha256: String,
+}
+
+/// Whether the measurement may be believed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Validity {
+    /// Valid or not.
+    pub status: ValidityStatus,
+    /// Why not, by name: `generator-lag`, `clock-jumped`, ...
+    pub reasons: Vec<String>,
+    /// Why not, in words; one sentence a reason, in the same order.
+    #[serde(default)]
+    pub explanations: Vec<String>,
+}
+
+/// Whether the measurement may be believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ValidityStatus {
+    /// The generator kept up: the numbers are the target's.
+    Valid,
+    /// They are not.
+    Invalid,
+}
+
+/// The judgement.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RunVerdict {
+    /// In a word.
+    pub status: VerdictStatus,
+    /// The exit code of the process.
+    pub exit_code: u8,
+    /// The assertion that stopped the run, if one did.
+    #[serde(default)]
+    pub aborted_by: Option<String>,
+}
+
+/// The judgement in a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum VerdictStatus {
+    /// Measured, valid, every assertion held.
+    Pass,
+    /// An assertion failed.
+    Fail,
+    /// Nothing was measured.
+    NoData,
+    /// The measurement is invalid.
+    Invalid,
+    /// The user stopped the run.
+    Interrupted,
+}
+
+named!(VerdictStatus {
+    Pass => "pass", Fail => "fail", NoData => "no-data", Invalid => "invalid", Interrupted => "interrupted",
+});
+
+/// The books of a phase. The outcomes are of arrivals, of the phase's unit:
+/// scheduled = shed + started, and started = the sum of the other outcomes (M10).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Phase {
+    /// Its name.
+    pub name: String,
+    /// Whether it is a warm-up, and so not measured.
+    pub warmup: bool,
+    /// The load model, as the profile names it.
+    #[serde(default)]
+    pub model: String,
+    /// When it began, since the start of the run.
+    #[serde(default)]
+    pub start_s: f64,
+    /// Its length, the denominator of its rates.
+    pub window_s: f64,
+    /// What an arrival is: `session` or `message`.
+    pub unit: String,
+    /// Arrivals that became due.
+    pub scheduled: u64,
+    /// Arrivals that never started.
+    pub shed: u64,
+    /// Arrivals that started.
+    pub started: u64,
+    /// Arrivals that ended well.
+    pub accepted: u64,
+    /// Refusals that the profile expects.
+    pub expected: u64,
+    /// Ended by a 4yz reply.
+    pub deferred: u64,
+    /// Ended by a 5yz reply.
+    pub rejected: u64,
+    /// No session came about.
+    pub refused: u64,
+    /// The connection was lost.
+    pub dropped: u64,
+    /// A time-out passed.
+    pub timed_out: u64,
+    /// Lost between the final dot and its reply.
+    pub in_doubt: u64,
+    /// The listener broke the protocol.
+    pub malformed: u64,
+    /// Still under way when the run ended.
+    pub interrupted: u64,
+    /// Arrivals that became due, a second.
+    pub offered_per_s: f64,
+    /// Arrivals that started, a second.
+    pub started_per_s: f64,
+    /// Arrivals that were accepted, a second.
+    pub accepted_per_s: f64,
+    /// The transactions, each by itself.
+    pub transactions: Transactions,
+    /// The sessions.
+    pub sessions: Sessions,
+    /// The recipients.
+    pub recipients: Recipients,
+    /// The octets.
+    pub bytes: Bytes,
+}
+
+/// How the transactions of a phase ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Transactions {
+    /// Begun: MAIL was written.
+    pub attempted: u64,
+    /// The positive reply after the final dot was read.
+    pub accepted: u64,
+    /// Refusals that the profile expects.
+    pub expected: u64,
+    /// Ended by a 4yz reply.
+    pub deferred: u64,
+    /// Ended by a 5yz reply.
+    pub rejected: u64,
+    /// The connection was lost.
+    pub dropped: u64,
+    /// A time-out passed.
+    pub timed_out: u64,
+    /// Lost between the final dot and its reply.
+    pub in_doubt: u64,
+    /// The listener broke the protocol.
+    pub malformed: u64,
+    /// Still under way when the run ended.
+    pub interrupted: u64,
+}
+
+/// The sessions of a phase.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Sessions {
+    /// Connections tried.
+    pub opened: u64,
+    /// Got as far as being able to send.
+    pub established: u64,
+    /// Did not get so far, through no failure of ours.
+    pub refused: u64,
+    /// Established, then ended by the listener.
+    pub closed_by_peer: u64,
+    /// The most open at once.
+    pub peak: u64,
+    /// Waits before another connection because the last one failed.
+    #[serde(default)]
+    pub backoffs: u64,
+}
+
+/// The recipients of a phase.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Recipients {
+    /// Answered 2yz.
+    pub accepted: u64,
+    /// Answered otherwise.
+    pub refused: u64,
+}
+
+/// The octets of a phase.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Bytes {
+    /// Written.
+    pub sent: u64,
+    /// Read.
+    pub received: u64,
+}
+
+/// One distribution of durations: a metric of one phase, for one outcome (outcomes never share one, M22).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Metric {
+    /// The phase.
+    pub phase: String,
+    /// `response`, `service`, `lag`, `wait`, `session`, `step.connect`, ...
+    pub name: String,
+    /// How what was timed ended.
+    pub outcome: String,
+    /// The number of values.
+    pub count: u64,
+    /// Values of which only a lower bound is known: counted in the percentiles and nowhere else (M12).
+    #[serde(default)]
+    pub censored: u64,
+    /// The smallest value, exactly.
+    pub min_ns: u64,
+    /// The largest value, exactly.
+    pub max_ns: u64,
+    /// The mean.
+    pub mean_ns: f64,
+    /// The quantiles.
+    pub percentiles: Vec<Percentile>,
+    /// The whole histogram: HdrHistogram V2, compressed, in base64.
+    pub hdr_base64: Option<String>,
+}
+
+/// One quantile of a distribution.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Percentile {
+    /// Which: 0.5 is the median.
+    pub q: f64,
+    /// Its value; `null` if there are too few values to say.
+    pub value_ns: Option<u64>,
+    /// The lower end of its 99 % interval.
+    pub low_ns: Option<u64>,
+    /// The upper end of its 99 % interval; the largest value stands in where no rank is high enough.
+    pub high_ns: Option<u64>,
+    /// How far it can be relied on.
+    pub status: PercentileStatus,
+    /// How many values it takes to say this quantile at all (M18).
+    #[serde(default)]
+    pub needs: u64,
+}
+
+/// How far a quantile can be relied on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum PercentileStatus {
+    /// Measured.
+    Exact,
+    /// A lower bound: it falls among arrivals that were still under way at the end (M12).
+    AtLeast,
+    /// Not enough values (M18).
+    #[serde(rename = "n/a")]
+    NotAvailable,
+}
+
+/// One row of what failures and expected refusals meant.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ConditionRow {
+    /// The phase.
+    pub phase: String,
+    /// Where it showed.
+    pub step: String,
+    /// What it means.
+    pub condition: String,
+    /// The reply's code; `null` if it was no reply.
+    pub code: Option<u16>,
+    /// The reply's enhanced code.
+    pub enhanced: Option<String>,
+    /// How the arrival, transaction or session ended by it.
+    pub outcome: String,
+    /// Whether the profile expects it.
+    pub expected: bool,
+    /// How often.
+    pub count: u64,
+    /// When first, since the start of the run.
+    pub first_s: f64,
+    /// When last, since the start of the run.
+    pub last_s: f64,
+    /// The first reply of this kind as it came (lines separated by `\n`), or what happened in words.
+    pub sample: String,
+}
+
+/// One assertion.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Assertion {
+    /// As the user wrote it.
+    pub expr: String,
+    /// The phase it is about; `null`: all measured phases.
+    pub phase: Option<String>,
+    /// What was observed, with its unit, or why nothing was.
+    pub observed: String,
+    /// Whether it held.
+    pub status: AssertionStatus,
+    /// Whether smtpress asserts it by itself.
+    #[serde(default)]
+    pub builtin: bool,
+}
+
+/// Whether an assertion held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum AssertionStatus {
+    /// It held.
+    Pass,
+    /// It did not.
+    Fail,
+    /// There was nothing to judge it by, which is a failure.
+    NoData,
+}
+
+named!(AssertionStatus { Pass => "pass", Fail => "fail", NoData => "no-data" });
+
+/// How our own side fared.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Generator {
+    /// The mean share of its CPU allowance that the generator used.
+    pub cpu_share: f64,
+    /// CPU seconds in user mode.
+    pub cpu_user_s: f64,
+    /// CPU seconds in the kernel.
+    pub cpu_system_s: f64,
+    /// The 99th percentile of our own lateness over the measured phases; `null` if nothing was measured.
+    pub lag_p99_ns: Option<u64>,
+    /// The most descriptors open at once.
+    pub peak_descriptors: u64,
+    /// The most resident memory.
+    pub peak_rss_bytes: u64,
+    /// Local ports used, at most.
+    pub ports_used: u64,
+    /// Generator threads.
+    #[serde(default)]
+    pub threads: u32,
+    /// By how much the wall clock and the monotonic clock parted.
+    #[serde(default)]
+    pub clock_drift_ns: u64,
+    /// Failures of our own machine (descriptors, ports, buffers, memory).
+    #[serde(default)]
+    pub own_failures: u64,
+}

@@ -1,0 +1,172 @@
+//! What was claimed and found, and how far our own side may be believed: assertions, searches, generator, ledger.
+
+use std::io;
+
+use crate::report::layout::{Align, INDENT, Page, Span, Table, Tone};
+use crate::report::result::{Assertion, AssertionStatus, Limit, LimitVerdict, Phase, RunResult};
+use crate::report::words;
+
+/// Every assertion with what was observed, those that do not hold first.
+pub fn assertions(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
+    let mut assertions: Vec<&Assertion> = result.assertions.iter().collect();
+    assertions.sort_by_key(|assertion| assertion.status == AssertionStatus::Pass);
+    let mut table = Table::new([(Align::Left, 0), (Align::Left, 0), (Align::Left, 0)]);
+    for assertion in &assertions {
+        table.row(claim(assertion));
+    }
+    if assertions.is_empty() {
+        return Ok(());
+    }
+    page.gap()?;
+    if table.fits(page.width()) {
+        return page.table(&table);
+    }
+    for assertion in assertions {
+        let [word, claim, observed] = claim(assertion);
+        page.flow(INDENT, 2 * INDENT, &[word, "  ".into(), claim, ": ".into(), observed])?;
+    }
+    Ok(())
+}
+
+/// Whether it holds, what is claimed, what was observed.
+fn claim(assertion: &Assertion) -> [Span; 3] {
+    let (word, tone) = match assertion.status {
+        AssertionStatus::Pass => ("holds", Tone::Good),
+        AssertionStatus::Fail => ("FAILS", Tone::Bad),
+        AssertionStatus::NoData => ("NO DATA", Tone::Bad),
+    };
+    let claim = match &assertion.phase {
+        Some(phase) => format!("{} in {phase}", assertion.expr),
+        None => assertion.expr.clone(),
+    };
+    [Span::new(word, tone), claim.into(), (&assertion.observed).into()]
+}
+
+/// Whether our own side kept up.
+pub fn generator(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
+    let own = &result.generator;
+    let mut facts = Vec::new();
+    if let Some(lag) = own.lag_p99_ns {
+        facts.push(format!("lag p99 {}", words::duration(lag as f64)));
+    }
+    let cpu = words::percent(own.cpu_share);
+    facts.push(match own.threads {
+        0 => format!("CPU {cpu}"),
+        threads => format!("CPU {cpu} of {}", words::counted(threads.into(), "thread")),
+    });
+    if own.peak_descriptors > 0 {
+        facts.push(words::counted(own.peak_descriptors, "fd"));
+    }
+    if own.peak_rss_bytes > 0 {
+        facts.push(words::bytes(own.peak_rss_bytes));
+    }
+    if own.ports_used > 0 {
+        facts.push(words::counted(own.ports_used, "port"));
+    }
+    let mut spans = vec![Span::from(facts.join(", "))];
+    if own.own_failures > 0 {
+        spans.push(", ".into());
+        let failures = words::counted(own.own_failures, "failure");
+        spans.push(Span::new(format!("{failures} of our own machine"), Tone::Bad));
+    }
+    page.labelled("Generator", &spans)
+}
+
+/// What the embedded listener counted on its own side, and whether that agrees with ours.
+pub fn ledger(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
+    let Some(ledger) = &result.ledger else { return Ok(()) };
+    let mut facts = Vec::new();
+    facts_of(ledger, "", &mut facts);
+    let mut spans = vec![Span::from(format!("the listener says: {}", facts.join(", ")))];
+    if let Some(delivered) = ledger.get("messages").and_then(serde_json::Value::as_u64) {
+        let sum = |of: fn(&Phase) -> u64| result.phases.iter().map(of).sum::<u64>();
+        let accepted = sum(|phase| phase.transactions.accepted);
+        // M10b; what an ended run left unread may have been delivered as well.
+        let open = sum(|phase| phase.transactions.in_doubt + phase.transactions.interrupted);
+        let ours = format!("{} accepted, {} in doubt", words::count(accepted), words::count(open));
+        spans.push(match (accepted..=accepted + open).contains(&delivered) {
+            true => Span::new(format!("; agrees with ours ({ours})"), Tone::Good),
+            false => Span::new(format!("; DOES NOT AGREE with ours ({ours})"), Tone::Bad),
+        });
+    }
+    page.labelled("Ledger", &spans)
+}
+
+/// The numbers of a ledger that are not 0, by name, messages and connections first.
+fn facts_of(value: &serde_json::Value, name: &str, facts: &mut Vec<String>) {
+    let words = name.replace('_', " ");
+    match value {
+        serde_json::Value::Object(fields) => {
+            let mut fields: Vec<_> = fields.iter().collect();
+            fields.sort_by_key(|(key, field)| (field.is_object(), *key != "messages", *key != "connections"));
+            for (key, field) in fields {
+                let inner = if name.is_empty() { key.clone() } else { format!("{name} {key}") };
+                facts_of(field, &inner, facts);
+            }
+        }
+        serde_json::Value::Number(n) => match n.as_u64() {
+            Some(0) => {}
+            Some(n) => facts.push(match words.strip_suffix(" bytes") {
+                Some(what) => format!("{} {what}", words::bytes(n)),
+                None => format!("{} {words}", words::count(n)),
+            }),
+            None => facts.push(format!("{n} {words}")),
+        },
+        _ => {}
+    }
+}
+
+/// The limits and the capacity that were looked for.
+pub fn findings(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
+    if !result.limits.is_empty() {
+        page.heading("Limits", "")?;
+        let mut table = Table::new([
+            (Align::Left, 0),
+            (Align::Right, 0),
+            (Align::Right, 1),
+            (Align::Left, 0),
+            (Align::Left, 2),
+        ]);
+        table.titles(["limit", "found", "configured", "finding", "reply"]);
+        for limit in &result.limits {
+            let tone = match limit.verdict {
+                LimitVerdict::AsExpected | LimitVerdict::Found => Tone::Good,
+                LimitVerdict::NotReached => Tone::Warning,
+                _ => Tone::Bad,
+            };
+            table.row([
+                Span::from(&limit.name),
+                Span::new(found(limit), Tone::Strong),
+                limit.expected.map(words::count).unwrap_or_default().into(),
+                Span::new(limit.verdict.as_str(), tone),
+                limit.code.map(|code| format!("{code:03}")).unwrap_or_default().into(),
+            ]);
+        }
+        page.table(&table)?;
+    }
+    let Some(capacity) = &result.capacity else { return Ok(()) };
+    page.heading("Capacity", &format!("by {}", capacity.by))?;
+    let mut table = Table::new([(Align::Left, 0), (Align::Left, 0), (Align::Left, 0)]);
+    for goal in &capacity.goals {
+        let bounds = match (goal.lower, goal.upper) {
+            (Some(lower), Some(upper)) => format!("{lower:.1} to {upper:.1} {}", goal.unit),
+            (Some(lower), None) => format!(">= {lower:.1} {}", goal.unit),
+            (None, Some(upper)) => format!("< {upper:.1} {}", goal.unit),
+            (None, None) => "n/a".to_owned(),
+        };
+        table.row([Span::from(&goal.name), Span::new(bounds, Tone::Strong), goal.status.as_str().into()]);
+    }
+    page.table(&table)
+}
+
+fn found(limit: &Limit) -> String {
+    match (limit.value, limit.at_least, limit.at_most) {
+        (Some(value), _, _) => format!("{} {}", words::count(value), limit.unit),
+        (None, Some(low), Some(high)) => {
+            format!("{} to {} {}", words::count(low), words::count(high), limit.unit)
+        }
+        (None, Some(low), None) => format!(">= {} {}", words::count(low), limit.unit),
+        (None, None, Some(high)) => format!("<= {} {}", words::count(high), limit.unit),
+        (None, None, None) => "n/a".to_owned(),
+    }
+}

@@ -1,0 +1,245 @@
+//! The content after DATA as the server reads it (RFC 5321 4.5.2): dots unstuffed, measured, never stored.
+//!
+//! What is done with the octets is the caller's; which measure is too much is the policy's.
+//!
+//! # Decisions
+//! - Only CRLF.CRLF ends the content, and only CRLF ends a line: a bare LF before a dot neither ends the content nor
+//!   makes the dot a stuffed one (the difference between servers here is what SMTP smuggling lives on).
+
+use memchr::memchr2;
+
+/// What was seen of a message's content.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Measure {
+    /// Octets, dots unstuffed, the final CRLF included (RFC 1870 section 5).
+    pub size: u64,
+    /// Octets of the header fields, without the empty line after them.
+    pub header_size: u64,
+    /// The longest line in octets, its CRLF included.
+    pub longest_line: u64,
+    /// Header fields named `Received`.
+    pub received: u32,
+    /// A CR without LF was seen.
+    pub bare_cr: bool,
+    /// An LF without CR was seen.
+    pub bare_lf: bool,
+}
+
+/// Where the reader stands in a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum At {
+    Start,
+    /// After a dot at the start, which is withheld.
+    Dot,
+    /// After such a dot and a CR, both withheld.
+    DotCr,
+    Middle,
+    /// After a CR.
+    Cr,
+    End,
+}
+
+const RECEIVED: &[u8; 9] = b"received:";
+
+/// Reads content incrementally, however the bytes are cut.
+#[derive(Debug)]
+pub struct Reader {
+    seen: Measure,
+    at: At,
+    /// Octets of the line so far.
+    line: u64,
+    in_header: bool,
+    /// Octets of the line so far that spell `Received:`; one more than its length when they do not.
+    matched: u8,
+}
+
+impl Default for Reader {
+    fn default() -> Self {
+        Reader::new()
+    }
+}
+
+impl Reader {
+    /// A reader at the beginning of a content.
+    pub fn new() -> Reader {
+        Reader { seen: Measure::default(), at: At::Start, line: 0, in_header: true, matched: 0 }
+    }
+
+    /// Takes octets off the front of `input` and hands the content in them to `sink`, in order and in as few pieces as
+    /// possible. `Some`: the final dot was read, and nothing after it was taken.
+    pub fn read(&mut self, input: &mut &[u8], mut sink: impl FnMut(&[u8])) -> Option<Measure> {
+        let bytes = *input;
+        // What is read but not handed out yet is bytes[from..i].
+        let (mut from, mut i) = (0, 0);
+        while i < bytes.len() && self.at != At::End {
+            let byte = bytes[i];
+            match self.at {
+                At::Start if byte == b'.' => {
+                    sink(&bytes[from..i]);
+                    i += 1;
+                    from = i;
+                    self.at = At::Dot;
+                }
+                At::Start => self.at = At::Middle,
+                At::Dot if byte == b'\r' => {
+                    i += 1;
+                    from = i;
+                    self.at = At::DotCr;
+                }
+                // The dot was stuffing, or stood alone before a bare LF: it is no content.
+                At::Dot => self.at = At::Middle,
+                At::DotCr if byte == b'\n' => {
+                    i += 1;
+                    from = i;
+                    self.at = At::End;
+                }
+                At::DotCr => {
+                    self.seen.bare_cr = true;
+                    self.count(b"\r");
+                    sink(b"\r");
+                    self.at = At::Middle;
+                }
+                At::Middle => {
+                    let length = memchr2(b'\r', b'\n', &bytes[i..]).unwrap_or(bytes.len() - i);
+                    self.count(&bytes[i..i + length]);
+                    i += length;
+                    if let Some(end) = bytes.get(i) {
+                        i += 1;
+                        self.count(&[*end]);
+                        if *end == b'\r' {
+                            self.at = At::Cr;
+                        } else {
+                            self.seen.bare_lf = true;
+                        }
+                    }
+                }
+                At::Cr if byte == b'\n' => {
+                    i += 1;
+                    self.count(b"\n");
+                    self.end_line();
+                }
+                At::Cr => {
+                    self.seen.bare_cr = true;
+                    self.at = At::Middle;
+                }
+                At::End => {}
+            }
+        }
+        if from < i {
+            sink(&bytes[from..i]);
+        }
+        *input = &bytes[i..];
+        (self.at == At::End).then_some(self.seen)
+    }
+
+    /// Counts octets of one line.
+    fn count(&mut self, octets: &[u8]) {
+        if self.in_header && usize::from(self.matched) < RECEIVED.len() {
+            for octet in octets {
+                match RECEIVED.get(usize::from(self.matched)) {
+                    Some(expected) if octet.to_ascii_lowercase() == *expected => self.matched += 1,
+                    Some(_) => self.matched = RECEIVED.len() as u8 + 1,
+                    None => break,
+                }
+            }
+            self.seen.received += u32::from(usize::from(self.matched) == RECEIVED.len());
+        }
+        self.line += octets.len() as u64;
+        self.seen.size += octets.len() as u64;
+    }
+
+    fn end_line(&mut self) {
+        self.seen.longest_line = self.seen.longest_line.max(self.line);
+        if self.in_header {
+            if self.line == 2 {
+                self.in_header = false;
+            } else {
+                self.seen.header_size += self.line;
+            }
+        }
+        self.line = 0;
+        self.matched = 0;
+        self.at = At::Start;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Content, measures and what is left, when the wire comes in pieces of `piece` octets.
+    fn read(wire: &[u8], piece: usize) -> (Vec<u8>, Option<Measure>, usize) {
+        let mut reader = Reader::new();
+        let mut content = Vec::new();
+        let mut taken = 0;
+        for chunk in wire.chunks(piece) {
+            let mut input = chunk;
+            let seen = reader.read(&mut input, |part| content.extend_from_slice(part));
+            taken += chunk.len() - input.len();
+            if seen.is_some() {
+                return (content, seen, wire.len() - taken);
+            }
+        }
+        (content, None, wire.len() - taken)
+    }
+
+    #[test]
+    fn content_is_unstuffed_and_measured_however_it_is_cut() {
+        let wire = b"Received: a\r\nrEcEiVeD: b\r\n\tReceived: folded\r\nReceive: no\r\n\r\n..dot\r\nReceived: body\r\n\
+                     ...\r\n.x\r\nlong line\r\n.\r\nQUIT\r\n";
+        let whole = read(wire, wire.len());
+        assert_eq!(
+            whole.0,
+            b"Received: a\r\nrEcEiVeD: b\r\n\tReceived: folded\r\nReceive: no\r\n\r\n.dot\r\nReceived: body\r\n..\r\n\
+              x\r\nlong line\r\n"
+        );
+        let seen = whole.1.unwrap();
+        assert_eq!(seen.size, whole.0.len() as u64);
+        assert_eq!((seen.received, seen.header_size, seen.longest_line), (2, 13 + 13 + 19 + 13, 19));
+        assert!(!seen.bare_cr && !seen.bare_lf);
+        assert_eq!(whole.2, b"QUIT\r\n".len());
+        for piece in 1..wire.len() {
+            assert_eq!(read(wire, piece), whole, "pieces of {piece}");
+        }
+    }
+
+    #[test]
+    fn only_crlf_dot_crlf_ends_the_content() {
+        for (wire, content, bare_cr, bare_lf) in [
+            (b"a\n.\n.\r\n\r\n.\r\n".as_slice(), b"a\n.\n.\r\n\r\n".as_slice(), false, true),
+            (b"a\n.\r\nb\r\n.\r\n", b"a\n.\r\nb\r\n", false, true),
+            (b"a\r\n.\nb\r\n.\r\n", b"a\r\n\nb\r\n", false, true),
+            (b"a\r\n.\rb\r\n.\r\n", b"a\r\n\rb\r\n", true, false),
+            (b"a\r\n.\r\r\n.\r\n", b"a\r\n\r\r\n", true, false),
+            (b"a\r\r\n.\r\n", b"a\r\r\n", true, false),
+            (b".\r\n", b"", false, false),
+        ] {
+            for piece in 1..=wire.len() {
+                let (got, seen, left) = read(wire, piece);
+                let seen = seen.expect("the content ends");
+                assert_eq!((got.as_slice(), left), (content, 0), "{wire:?} in pieces of {piece}");
+                assert_eq!((seen.bare_cr, seen.bare_lf), (bare_cr, bare_lf), "{wire:?}");
+                assert_eq!(seen.size, content.len() as u64, "{wire:?}");
+            }
+        }
+        assert_eq!(read(b"a\r\n.", 1).1, None);
+        assert_eq!(read(b"a\r\n.\r", 1).1, None);
+        assert_eq!(read(b"a.\r\n", 1).1, None);
+    }
+
+    proptest! {
+        /// Any lines, stuffed by the RFC's rule, come back as they were.
+        #[test]
+        fn stuffed_lines_come_back(lines in prop::collection::vec("[.ab]{0,4}", 0..12), piece in 1usize..9) {
+            let plain: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
+            let wire: String =
+                lines.iter().map(|line| format!("{}{line}\r\n", if line.starts_with('.') { "." } else { "" })).collect();
+            let (content, seen, left) = read(format!("{wire}.\r\n").as_bytes(), piece);
+            prop_assert_eq!(content, plain.as_bytes());
+            prop_assert_eq!(seen.unwrap().size, plain.len() as u64);
+            prop_assert_eq!(left, 0);
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Tests of `request`.
+
+use super::*;
+
+fn parse(line: &str) -> Result<Request<'_>, Fault<'_>> {
+    Request::parse(line.as_bytes())
+}
+
+#[test]
+fn commands_are_read_without_regard_to_case() {
+    assert_eq!(parse("EHLO mx.example"), Ok(Request::Hello { extended: true, name: "mx.example" }));
+    assert_eq!(parse("helo [127.0.0.1]"), Ok(Request::Hello { extended: false, name: "[127.0.0.1]" }));
+    assert_eq!(
+        parse("mail from:<a.b@c.example> size=1000 body=8bitmime"),
+        Ok(Request::Mail { path: "a.b@c.example", size: Some(1000), body: Some(Body::EightBit) })
+    );
+    assert_eq!(parse("MAIL FROM:<>"), Ok(Request::Mail { path: "", size: None, body: None }));
+    assert_eq!(
+        parse("RCPT TO:<@a.example,@b.example:\"x > \\\" y\"@[IPv6:::1]>"),
+        Ok(Request::Rcpt { path: "@a.example,@b.example:\"x > \\\" y\"@[IPv6:::1]" })
+    );
+    assert_eq!(parse("RCPT TO:<Postmaster>"), Ok(Request::Rcpt { path: "Postmaster" }));
+    assert_eq!(parse("NOOP what ever"), Ok(Request::Noop));
+    assert_eq!(parse("HELP mail"), Ok(Request::Help("mail")));
+    assert_eq!(parse("AUTH PLAIN AHUAcA=="), Ok(Request::Auth("PLAIN AHUAcA==")));
+    assert_eq!(parse("QUIT  "), Ok(Request::Quit));
+}
+
+#[test]
+fn a_faulty_line_is_named_by_what_is_wrong() {
+    assert_eq!(parse("XDFN a=b"), Err(Fault::Unrecognized("XDFN")));
+    assert_eq!(parse(""), Err(Fault::Unrecognized("")));
+    assert_eq!(parse("GET/ HTTP/1.1"), Err(Fault::Unrecognized("GET/")));
+    assert_eq!(parse("EHLO"), Err(Fault::HelloName));
+    assert_eq!(parse("EHLO a b"), Err(Fault::HelloName));
+    assert_eq!(parse("EHLO -a.example"), Err(Fault::HelloName));
+    for bad in [
+        "MAIL FROM: <a@b.example>",
+        "MAIL <a@b.example>",
+        "MAIL FROM:a@b.example",
+        "MAIL FROM:<a@b.example",
+        "MAIL FROM:<a..b@c.example>",
+        "MAIL FROM:<a@b..example>",
+        "MAIL FROM:<a b@c.example>",
+        "MAIL FROM:<a@b.example>SIZE=1",
+        "MAIL FROM:<a@b.example> SIZE",
+        "MAIL FROM:<a@b.example> =1",
+        "MAIL FROM:<user>",
+        "RCPT TO:<>",
+        "RCPT TO:<\"a\"b\"@c.example>",
+        "DATA now",
+        "RSET x",
+        "VRFY",
+    ] {
+        assert!(matches!(parse(bad), Err(Fault::Syntax(_))), "{bad}: {:?}", parse(bad));
+    }
+    assert_eq!(parse("MAIL FROM:<a@b.example> FOO=1"), Err(Fault::UnknownOption("FOO")));
+    assert_eq!(parse("MAIL FROM:<a@b.example> BODY=BINARYMIME"), Err(Fault::UnknownValue("BINARYMIME")));
+    assert_eq!(parse("MAIL FROM:<a@b.example> SIZE=12k"), Err(Fault::UnknownValue("12k")));
+    assert_eq!(parse("RCPT TO:<a@b.example> NOTIFY=NEVER"), Err(Fault::UnknownParameter("NOTIFY")));
+    assert_eq!(Request::parse(b"NOOP \0"), Err(Fault::Syntax("")));
+    assert_eq!(Request::parse(b"NOOP \xc3\xa4"), Err(Fault::Syntax("")));
+    assert_eq!(Request::parse(b"NO\rOP"), Err(Fault::Syntax("")));
+    let long = "X".repeat(500);
+    assert_eq!(parse(&long), Err(Fault::Unrecognized(&long[..32])));
+}
+
+#[test]
+fn a_size_that_does_not_fit_is_above_any_limit() {
+    let line = "MAIL FROM:<> SIZE=99999999999999999999";
+    assert_eq!(parse(line), Ok(Request::Mail { path: "", size: Some(u64::MAX), body: None }));
+}
+
+/// Every line in `wire`, when it comes in pieces of `piece` octets.
+fn lines(wire: &[u8], piece: usize, max: usize) -> Vec<Result<String, Fault<'static>>> {
+    let mut lines = Lines::new(max);
+    let mut found = Vec::new();
+    for chunk in wire.chunks(piece) {
+        let mut input = chunk;
+        while !input.is_empty() {
+            if let Some(line) = lines.next(&mut input) {
+                found.push(line.map(|line| String::from_utf8_lossy(line).into_owned()));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn lines_are_the_same_however_the_bytes_are_cut() {
+    let wire = b"EHLO a\r\n\r\nNOOP\nRSET\r\r\n1234567\r\n12345678\r\n123456789012345678901234\r\nQUIT\r\n";
+    let whole = lines(wire, wire.len(), 9);
+    let ok = |text: &str| Ok(text.to_owned());
+    assert_eq!(
+        whole,
+        [
+            ok("EHLO a"),
+            ok(""),
+            Err(Fault::Syntax("")),
+            ok("RSET\r"),
+            ok("1234567"),
+            Err(Fault::LineTooLong),
+            Err(Fault::LineTooLong),
+            ok("QUIT"),
+        ]
+    );
+    for piece in 1..wire.len() {
+        assert_eq!(lines(wire, piece, 9), whole, "pieces of {piece}");
+    }
+}
+
+#[test]
+fn an_endless_line_is_not_kept() {
+    let mut lines = Lines::new(512);
+    for _ in 0..1000 {
+        let mut input = [b'a'; 1000].as_slice();
+        assert!(lines.next(&mut input).is_none());
+        assert!(lines.partial.capacity() <= 1024);
+    }
+    assert_eq!(lines.next(&mut b"\r\n".as_slice()), Some(Err(Fault::LineTooLong)));
+    assert_eq!(lines.next(&mut b"NOOP\r\n".as_slice()), Some(Ok(b"NOOP".as_slice())));
+}

@@ -1,0 +1,372 @@
+//! The server as a machine: the order of commands (RFC 5321 4.1.4), answers in turn, delays and deadlines.
+//!
+//! What is answered is the policy's; what a line says is `request`'s. It opens no socket and reads no clock.
+//!
+//! # Decisions
+//! - While an answer is held back no input is taken: answers come in the order of the commands, and a delayed answer
+//!   delays those that follow, as in a real server.
+//! - A reply counts as given ([`Policy::queued`]) when its bytes are handed to the driver, not before: a message whose
+//!   session ends while its answer is held back was never accepted.
+//! - Closing with a reply lingers, so that input which is not read does not turn the reply into a reset.
+
+use std::borrow::Cow;
+use std::convert::Infallible;
+use std::time::{Duration, Instant};
+
+use super::content::{Measure, Reader};
+use super::machine::{Close, Closed, Machine, Need};
+use super::request::{Fault, Lines, Request};
+use super::step::Step;
+
+/// What the policy has to answer.
+#[derive(Clone, Copy, Debug)]
+pub enum Ask<'a> {
+    /// The connection is there.
+    Greeting,
+    /// A well-formed command in its right place.
+    Request(Request<'a>),
+    /// The content came to its final dot.
+    Body(&'a Measure),
+    /// A line that is wrong, or comes at the wrong time.
+    Fault(Fault<'a>),
+    /// A deadline passed while the client was silent.
+    Lapse(Lapse),
+}
+
+/// Which deadline passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lapse {
+    /// [`Bounds::idle`].
+    Idle,
+    /// [`Bounds::total`].
+    Total,
+    /// [`Bounds::end`].
+    End,
+}
+
+/// What becomes of the session after an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Then {
+    /// It goes on.
+    Keep,
+    /// It is closed, in order.
+    Close,
+    /// It is reset.
+    Reset,
+    /// It stays open, and nothing is ever said again.
+    Silence,
+}
+
+/// An answer of the policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The whole reply with its code, lines separated by `\n`; empty: none.
+    pub reply: Cow<'static, str>,
+    /// How long it is held back.
+    pub delay: Duration,
+    /// What comes after.
+    pub then: Then,
+}
+
+impl Answer {
+    /// This reply at once. A 421 closes (RFC 5321 3.8).
+    pub fn new(reply: impl Into<Cow<'static, str>>) -> Answer {
+        let reply = reply.into();
+        let then = if reply.starts_with("421") { Then::Close } else { Then::Keep };
+        Answer { reply, delay: Duration::ZERO, then }
+    }
+
+    /// No reply, only the end.
+    pub fn silent(then: Then) -> Answer {
+        Answer { reply: Cow::Borrowed(""), delay: Duration::ZERO, then }
+    }
+
+    /// The code of the reply; 0 if there is none.
+    pub fn code(&self) -> u16 {
+        self.reply.get(..3).and_then(|code| code.parse().ok()).unwrap_or(0)
+    }
+}
+
+/// Decides every answer of one session.
+pub trait Policy {
+    /// The answer to `ask`. With 2yz (354 for DATA) the command took effect.
+    fn answer(&mut self, now: Instant, ask: Ask<'_>) -> Answer;
+    /// More octets of the content, dots unstuffed.
+    fn content(&mut self, octets: &[u8]);
+    /// The reply of `step` is handed over for writing; [`Step::Idle`] for all that is no step of a transaction.
+    fn queued(&mut self, now: Instant, step: Step, code: u16);
+    /// The transaction ended without a final reply: RSET, or another HELO.
+    fn abandoned(&mut self);
+}
+
+/// What bounds a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// The longest command line in octets, with CRLF.
+    pub max_line: usize,
+    /// How long the client may say nothing.
+    pub idle: Option<Duration>,
+    /// How long the session may last.
+    pub total: Option<Duration>,
+    /// When every session ends.
+    pub end: Option<Instant>,
+}
+
+impl Default for Bounds {
+    /// Only the line is bounded.
+    fn default() -> Self {
+        Bounds { max_line: super::request::MAX_LINE, idle: None, total: None, end: None }
+    }
+}
+
+/// Where the session stands.
+#[derive(Debug)]
+enum Stage {
+    /// Not even greeted.
+    Fresh,
+    /// Greeted, without HELO.
+    Greeted,
+    /// Ready for MAIL.
+    Ready,
+    /// Between MAIL and DATA.
+    Transaction {
+        accepted: u32,
+        refused: u32,
+    },
+    Content(Reader),
+    Silent,
+    Closing(Close),
+}
+
+/// An answer that is held back.
+#[derive(Debug)]
+struct Pending {
+    step: Step,
+    answer: Answer,
+    due: Instant,
+}
+
+/// One session of a server.
+#[derive(Debug)]
+pub struct Server<P> {
+    policy: P,
+    bounds: Bounds,
+    lines: Lines,
+    stage: Stage,
+    pending: Option<Pending>,
+    /// Replies not yet handed to the driver.
+    out: Vec<u8>,
+    /// When it was greeted; the client's last sign of life, or our last reply after a delay.
+    since: Option<(Instant, Instant)>,
+}
+
+impl<P: Policy> Server<P> {
+    /// A session that begins with its greeting.
+    pub fn new(policy: P, bounds: Bounds) -> Server<P> {
+        Server {
+            policy,
+            bounds,
+            lines: Lines::new(bounds.max_line),
+            stage: Stage::Fresh,
+            pending: None,
+            out: Vec::new(),
+            since: None,
+        }
+    }
+
+    /// The policy.
+    pub fn policy(&self) -> &P {
+        &self.policy
+    }
+
+    /// The policy, to be changed.
+    pub fn policy_mut(&mut self) -> &mut P {
+        &mut self.policy
+    }
+
+    /// One line of the client, or what is wrong with it.
+    fn line(&mut self, now: Instant, line: Result<&[u8], Fault<'_>>) {
+        let request = line.and_then(Request::parse).and_then(|request| self.in_order(request));
+        let request = match request {
+            Ok(request) => request,
+            Err(fault) => return self.ask(now, Step::Idle, Ask::Fault(fault)),
+        };
+        let step = match request {
+            Request::Hello { .. } => Step::Hello,
+            Request::Mail { .. } => Step::Mail,
+            Request::Rcpt { .. } => Step::Rcpt,
+            Request::Data => Step::Data,
+            Request::Quit => Step::Quit,
+            Request::Starttls => Step::Starttls,
+            Request::Auth(_) => Step::Auth,
+            _ => Step::Idle,
+        };
+        let answer = self.policy.answer(now, Ask::Request(request));
+        self.take_effect(request, answer.code());
+        self.reply(now, step, answer);
+    }
+
+    /// The rules of sequence.
+    fn in_order<'a>(&self, request: Request<'a>) -> Result<Request<'a>, Fault<'a>> {
+        match (&request, &self.stage) {
+            (Request::Mail { .. }, Stage::Greeted) => Err(Fault::HelloFirst),
+            (Request::Mail { .. }, Stage::Transaction { .. }) => Err(Fault::NestedMail),
+            (Request::Data, Stage::Transaction { accepted: 0, refused: 0 }) => Err(Fault::RcptFirst),
+            (Request::Data, Stage::Transaction { accepted: 0, .. }) => Err(Fault::NoValidRecipients),
+            (_, Stage::Transaction { .. }) => match request {
+                Request::Auth(_) | Request::Starttls => Err(Fault::InTransaction),
+                _ => Ok(request),
+            },
+            (Request::Rcpt { .. } | Request::Data, _) => Err(Fault::MailFirst),
+            _ => Ok(request),
+        }
+    }
+
+    fn take_effect(&mut self, request: Request<'_>, code: u16) {
+        let well = code / 100 == 2;
+        match (request, &mut self.stage) {
+            (Request::Hello { .. } | Request::Reset, Stage::Transaction { .. }) if well => {
+                self.policy.abandoned();
+                self.stage = Stage::Ready;
+            }
+            (Request::Hello { .. }, Stage::Greeted) if well => self.stage = Stage::Ready,
+            (Request::Mail { .. }, _) if well => {
+                self.stage = Stage::Transaction { accepted: 0, refused: 0 };
+            }
+            (Request::Rcpt { .. }, Stage::Transaction { accepted, refused }) => {
+                *if well { accepted } else { refused } += 1;
+            }
+            (Request::Data, _) if code == 354 => self.stage = Stage::Content(Reader::new()),
+            _ => {}
+        }
+    }
+
+    fn ask(&mut self, now: Instant, step: Step, ask: Ask<'_>) {
+        let answer = self.policy.answer(now, ask);
+        self.reply(now, step, answer);
+    }
+
+    /// Gives the answer now, or holds it back.
+    fn reply(&mut self, now: Instant, step: Step, answer: Answer) {
+        if answer.delay.is_zero() {
+            self.give(now, step, &answer);
+        } else {
+            self.pending = Some(Pending { step, due: now + answer.delay, answer });
+        }
+    }
+
+    fn give(&mut self, now: Instant, step: Step, answer: &Answer) {
+        for line in answer.reply.split('\n').filter(|line| !line.is_empty()) {
+            self.out.extend_from_slice(line.as_bytes());
+            self.out.extend_from_slice(b"\r\n");
+        }
+        self.policy.queued(now, step, answer.code());
+        match answer.then {
+            Then::Keep => {}
+            Then::Close if answer.reply.is_empty() => self.stage = Stage::Closing(Close::Clean),
+            Then::Close => self.stage = Stage::Closing(Close::Linger),
+            Then::Reset => self.stage = Stage::Closing(Close::Reset),
+            Then::Silence => self.stage = Stage::Silent,
+        }
+    }
+
+    /// The next deadline and what it is.
+    fn deadline(&self) -> Option<(Instant, Lapse)> {
+        let (greeted, heard) = self.since?;
+        let at = |since: Instant, length: Option<Duration>, lapse| Some((since + length?, lapse));
+        [
+            at(greeted, self.bounds.total, Lapse::Total),
+            self.bounds.end.map(|end| (end, Lapse::End)),
+            at(heard, self.bounds.idle, Lapse::Idle),
+        ]
+        .into_iter()
+        .flatten()
+        .min_by_key(|(at, _)| *at)
+    }
+
+    fn heard(&mut self, now: Instant) {
+        if let Some((_, heard)) = &mut self.since {
+            *heard = now;
+        }
+    }
+}
+
+impl<P: Policy> Machine for Server<P> {
+    type Event = Infallible;
+
+    fn handle_input(&mut self, now: Instant, bytes: &[u8]) -> usize {
+        self.heard(now);
+        let mut input = bytes;
+        // Borrowed from self for the loop: a line may stand in its buffer while the machine moves.
+        let mut lines = std::mem::take(&mut self.lines);
+        while !input.is_empty() && self.pending.is_none() {
+            match &mut self.stage {
+                Stage::Fresh => break,
+                Stage::Silent | Stage::Closing(_) => input = &[],
+                Stage::Content(reader) => {
+                    let policy = &mut self.policy;
+                    if let Some(seen) = reader.read(&mut input, |octets| policy.content(octets)) {
+                        self.stage = Stage::Ready;
+                        self.ask(now, Step::Body, Ask::Body(&seen));
+                    }
+                }
+                Stage::Greeted | Stage::Ready | Stage::Transaction { .. } => {
+                    if let Some(line) = lines.next(&mut input) {
+                        self.line(now, line);
+                    }
+                }
+            }
+        }
+        lines.release();
+        self.lines = lines;
+        bytes.len() - input.len()
+    }
+
+    fn handle_written(&mut self, _now: Instant) {}
+
+    fn handle_secured(&mut self, _now: Instant) {}
+
+    fn handle_timeout(&mut self, now: Instant) {
+        if self.pending.is_some() || matches!(self.stage, Stage::Silent | Stage::Closing(_)) {
+            return;
+        }
+        if let Some((at, lapse)) = self.deadline()
+            && at <= now
+        {
+            self.ask(now, Step::Idle, Ask::Lapse(lapse));
+        }
+    }
+
+    fn handle_closed(&mut self, _now: Instant, _how: Closed) {
+        self.pending = None;
+        self.out = Vec::new();
+        self.stage = Stage::Closing(Close::Clean);
+    }
+
+    fn poll(&mut self, now: Instant, out: &mut Vec<u8>) -> Need<Infallible> {
+        if matches!(self.stage, Stage::Fresh) {
+            self.stage = Stage::Greeted;
+            self.since = Some((now, now));
+            self.ask(now, Step::Greeting, Ask::Greeting);
+        }
+        if let Some(pending) = self.pending.take_if(|pending| pending.due <= now) {
+            self.give(now, pending.step, &pending.answer);
+            self.heard(now);
+        }
+        if !self.out.is_empty() {
+            // The buffer is given back: a session at rest holds none.
+            out.append(&mut std::mem::take(&mut self.out));
+            return Need::Write;
+        }
+        match (&self.stage, &self.pending) {
+            (Stage::Closing(how), None) => Need::Close(*how),
+            (_, Some(pending)) => Need::Read { until: Some(pending.due) },
+            (Stage::Silent, None) => Need::Read { until: None },
+            (_, None) => Need::Read { until: self.deadline().map(|(at, _)| at) },
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "server_tests.rs"]
+mod tests;

@@ -1,0 +1,264 @@
+//! Tests of `server`: a client's octets against the machine under a virtual clock.
+
+use super::*;
+
+/// Answers every step well, with a delay for some; refuses recipients called `no`.
+#[derive(Debug, Default)]
+struct Plain {
+    delays: Vec<(Step, Duration)>,
+    content: Vec<u8>,
+    queued: Vec<(Step, u16)>,
+    abandoned: usize,
+}
+
+impl Policy for Plain {
+    fn answer(&mut self, _now: Instant, ask: Ask<'_>) -> Answer {
+        let (step, reply) = match ask {
+            Ask::Greeting => (Step::Greeting, "220 hi".to_owned()),
+            Ask::Request(Request::Hello { .. }) => (Step::Hello, "250-a\n250 b".to_owned()),
+            Ask::Request(Request::Mail { .. }) => (Step::Mail, "250 mail".to_owned()),
+            Ask::Request(Request::Rcpt { path: "no@b.example" }) => (Step::Rcpt, "550 rcpt".to_owned()),
+            Ask::Request(Request::Rcpt { .. }) => (Step::Rcpt, "250 rcpt".to_owned()),
+            Ask::Request(Request::Data) => (Step::Data, "354 data".to_owned()),
+            Ask::Request(Request::Quit) => {
+                return Answer { then: Then::Close, ..Answer::new("221 bye") };
+            }
+            Ask::Request(_) => (Step::Idle, "250 other".to_owned()),
+            Ask::Body(seen) => (Step::Body, format!("250 {} octets", seen.size)),
+            Ask::Fault(fault) => (Step::Idle, format!("500 {fault:?}")),
+            Ask::Lapse(lapse) => (Step::Idle, format!("421 {lapse:?}")),
+        };
+        let delay =
+            self.delays.iter().find(|(at, _)| *at == step).map_or(Duration::ZERO, |(_, delay)| *delay);
+        Answer { delay, ..Answer::new(reply) }
+    }
+
+    fn content(&mut self, octets: &[u8]) {
+        self.content.extend_from_slice(octets);
+    }
+
+    fn queued(&mut self, _now: Instant, step: Step, code: u16) {
+        self.queued.push((step, code));
+    }
+
+    fn abandoned(&mut self) {
+        self.abandoned += 1;
+    }
+}
+
+/// A machine, a clock that only we move, and what was said, each reply line with the milliseconds of its time.
+struct Pair {
+    server: Server<Plain>,
+    start: Instant,
+    now: Instant,
+    until: Option<Instant>,
+    held: Vec<u8>,
+    said: Vec<(u128, String)>,
+    closed: Option<Close>,
+}
+
+impl Pair {
+    #[expect(clippy::disallowed_methods, reason = "the origin of a virtual clock")]
+    fn new(policy: Plain, bounds: Bounds) -> Pair {
+        let start = Instant::now();
+        let server = Server::new(policy, bounds);
+        let mut pair =
+            Pair { server, start, now: start, until: None, held: Vec::new(), said: Vec::new(), closed: None };
+        pair.settle();
+        pair
+    }
+
+    fn settle(&mut self) {
+        while self.closed.is_none() {
+            let mut out = Vec::new();
+            match self.server.poll(self.now, &mut out) {
+                Need::Emit(never) => match never {},
+                Need::Write => {
+                    let text = String::from_utf8(out).unwrap();
+                    assert!(text.ends_with("\r\n"), "{text:?}");
+                    let ms = (self.now - self.start).as_millis();
+                    self.said.extend(text.split_terminator("\r\n").map(|line| (ms, line.to_owned())));
+                }
+                Need::Secure => panic!("no TLS here"),
+                Need::Read { until } => {
+                    self.until = until;
+                    return;
+                }
+                Need::Close(how) => self.closed = Some(how),
+            }
+        }
+    }
+
+    fn send(&mut self, wire: &[u8]) {
+        self.held.extend_from_slice(wire);
+        while !self.held.is_empty() && self.closed.is_none() {
+            let taken = self.server.handle_input(self.now, &self.held);
+            self.held.drain(..taken);
+            self.settle();
+            if taken == 0 {
+                return;
+            }
+        }
+    }
+
+    fn advance(&mut self, ms: u64) {
+        let end = self.now + Duration::from_millis(ms);
+        while let Some(until) = self.until.filter(|until| *until <= end && self.closed.is_none()) {
+            self.now = until;
+            self.server.handle_timeout(until);
+            self.settle();
+            self.send(b"");
+        }
+        self.now = end;
+    }
+
+    fn lines(&self) -> Vec<&str> {
+        self.said.iter().map(|(_, line)| line.as_str()).collect()
+    }
+
+    fn queued(&self) -> &[(Step, u16)] {
+        &self.server.policy().queued
+    }
+}
+
+fn plain(wire: &[u8]) -> Pair {
+    let mut pair = Pair::new(Plain::default(), Bounds::default());
+    pair.send(wire);
+    pair
+}
+
+#[test]
+fn a_session_runs_and_closes_however_it_is_cut() {
+    let wire = b"EHLO c.example\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<no@b.example>\r\nRCPT TO:<c@d.example>\r\nDATA\r\n\
+                 x\r\n..y\r\n.\r\nMAIL FROM:<>\r\nRSET\r\nNOOP\r\nFOO\r\nQUIT\r\nNOOP\r\n";
+    let whole = plain(wire);
+    assert_eq!(
+        whole.lines(),
+        [
+            "220 hi",
+            "250-a",
+            "250 b",
+            "250 mail",
+            "550 rcpt",
+            "250 rcpt",
+            "354 data",
+            "250 7 octets",
+            "250 mail",
+            "250 other",
+            "250 other",
+            "500 Unrecognized(\"FOO\")",
+            "221 bye"
+        ]
+    );
+    assert_eq!(whole.closed, Some(Close::Linger));
+    assert_eq!(whole.server.policy().content, b"x\r\n.y\r\n");
+    assert_eq!(whole.server.policy().abandoned, 1);
+    for piece in 1..wire.len() {
+        let mut pair = Pair::new(Plain::default(), Bounds::default());
+        wire.chunks(piece).for_each(|chunk| pair.send(chunk));
+        assert_eq!(pair.said, whole.said, "pieces of {piece}");
+        assert_eq!(pair.queued(), whole.queued());
+        assert_eq!(pair.server.policy().content, whole.server.policy().content);
+    }
+}
+
+#[test]
+fn commands_out_of_order_are_faults() {
+    let answers = |wire: &[u8]| plain(wire).lines().last().map(|line| (*line).to_owned()).unwrap();
+    assert_eq!(answers(b"MAIL FROM:<>\r\n"), "500 HelloFirst");
+    assert_eq!(answers(b"DATA\r\n"), "500 MailFirst");
+    assert_eq!(answers(b"HELO a\r\nRCPT TO:<a@b.example>\r\n"), "500 MailFirst");
+    assert_eq!(answers(b"HELO a\r\nMAIL FROM:<>\r\nMAIL FROM:<>\r\n"), "500 NestedMail");
+    assert_eq!(answers(b"HELO a\r\nMAIL FROM:<>\r\nDATA\r\n"), "500 RcptFirst");
+    assert_eq!(answers(b"HELO a\r\nMAIL FROM:<>\r\nAUTH PLAIN\r\n"), "500 InTransaction");
+    assert_eq!(
+        answers(b"HELO a\r\nMAIL FROM:<>\r\nRCPT TO:<no@b.example>\r\nDATA\r\n"),
+        "500 NoValidRecipients"
+    );
+    // A second HELO ends the transaction (RFC 5321 4.1.4).
+    assert_eq!(answers(b"HELO a\r\nMAIL FROM:<>\r\nHELO a\r\nRCPT TO:<a@b.example>\r\n"), "500 MailFirst");
+    assert_eq!(answers(b"HELO a\r\nMAIL FROM:<>\r\nRSET\r\nMAIL FROM:<>\r\n"), "250 mail");
+    // RSET before HELO does not stand in for it.
+    assert_eq!(answers(b"RSET\r\nMAIL FROM:<>\r\n"), "500 HelloFirst");
+}
+
+#[test]
+fn a_delayed_answer_delays_those_that_follow() {
+    let ms = Duration::from_millis;
+    let policy =
+        || Plain { delays: vec![(Step::Greeting, ms(10)), (Step::Mail, ms(100))], ..Plain::default() };
+    let wire = b"HELO a\r\nMAIL FROM:<>\r\nNOOP\r\nQUIT\r\n";
+    let mut pair = Pair::new(policy(), Bounds::default());
+    pair.send(wire);
+    assert!(pair.said.is_empty());
+    pair.advance(9);
+    assert!(pair.said.is_empty());
+    pair.advance(1);
+    assert_eq!(pair.lines(), ["220 hi", "250-a", "250 b"]);
+    pair.advance(99);
+    assert_eq!(pair.said.len(), 3);
+    pair.advance(1);
+    assert_eq!(pair.said[3..].iter().map(|(ms, _)| *ms).collect::<Vec<_>>(), [110; 3]);
+    assert_eq!(pair.lines()[3..], ["250 mail", "250 other", "221 bye"]);
+}
+
+#[test]
+fn a_message_whose_answer_is_held_back_is_not_accepted_when_the_client_goes() {
+    let delays = vec![(Step::Body, Duration::from_secs(1))];
+    let mut pair = Pair::new(Plain { delays, ..Plain::default() }, Bounds::default());
+    pair.send(b"HELO a\r\nMAIL FROM:<>\r\nRCPT TO:<a@b.example>\r\nDATA\r\nx\r\n.\r\n");
+    pair.advance(500);
+    pair.server.handle_closed(pair.now, Closed::Reset);
+    pair.settle();
+    pair.advance(1000);
+    assert_eq!(pair.closed, Some(Close::Clean));
+    assert!(!pair.queued().iter().any(|(step, _)| *step == Step::Body), "{:?}", pair.queued());
+}
+
+#[test]
+fn deadlines_end_a_session() {
+    let ms = Duration::from_millis;
+    let idle = Bounds { idle: Some(ms(100)), ..Bounds::default() };
+    let mut pair = Pair::new(Plain::default(), idle);
+    pair.advance(60);
+    pair.send(b"NOOP\r\n");
+    pair.advance(60);
+    assert_eq!(pair.lines(), ["220 hi", "250 other"]);
+    pair.advance(60);
+    assert_eq!(pair.said.last(), Some(&(160, "421 Idle".to_owned())));
+    assert_eq!(pair.closed, Some(Close::Linger));
+
+    let total = Bounds { total: Some(ms(100)), ..idle };
+    let mut pair = Pair::new(Plain::default(), total);
+    pair.advance(60);
+    pair.send(b"HELO a\r\nMAIL FROM:<>\r\nRCPT TO:<a@b.example>\r\nDATA\r\nunfinished");
+    pair.advance(60);
+    assert_eq!(pair.said.last(), Some(&(100, "421 Total".to_owned())));
+
+    // Our own delay is not the client's silence.
+    let delays = vec![(Step::Mail, ms(500))];
+    let mut pair = Pair::new(Plain { delays, ..Plain::default() }, idle);
+    pair.send(b"HELO a\r\nMAIL FROM:<>\r\n");
+    pair.advance(590);
+    assert_eq!(pair.lines().last(), Some(&"250 mail"));
+    pair.advance(10);
+    assert_eq!(pair.said.last(), Some(&(600, "421 Idle".to_owned())));
+
+    let mut pair = Pair::new(Plain::default(), Bounds::default());
+    let end = Some(pair.start + ms(50));
+    pair.server.bounds.end = end;
+    pair.send(b"NOOP\r\n");
+    pair.advance(50);
+    assert_eq!(pair.said.last(), Some(&(50, "421 End".to_owned())));
+}
+
+#[test]
+fn a_session_at_rest_is_small() {
+    let mut pair = plain(b"EHLO c.example\r\nMA");
+    pair.send(b"IL FROM:<>\r\nRCPT TO:<a@b.example>\r\nDATA\r\n");
+    pair.send(&[b'x'; 100_000]);
+    pair.send(b"\r\n.\r\n");
+    assert!(size_of::<Server<()>>() <= 512, "{}", size_of::<Server<()>>());
+    assert_eq!(pair.server.out.capacity(), 0);
+    assert!(format!("{:?}", pair.server.lines).contains("partial: []"));
+}

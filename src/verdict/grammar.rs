@@ -1,0 +1,193 @@
+//! The language of assertions: `<what> [<aggregate>] <operator> <value with unit>`, such as `response p99 < 800ms`.
+//!
+//! ```text
+//! what      = metric ["[" outcome "]"]      response service lag wait session step.NAME; without outcome: accepted
+//!           | outcome | unexpected | scheduled | started
+//!           | transactions.attempted | transactions.OUTCOME | condition.NAME | expect.NAME
+//! aggregate = pNN[.N...] | min | max | mean | count       of a metric; pNN alone means `response pNN`
+//!           | count | rate                                of what is counted; count if absent
+//! operator  = < <= > >= == !=
+//! value     = NUMBER (ns us ms s m h)       with pNN, min, max and mean
+//!           | NUMBER [k m]                  with count
+//!           | NUMBER (% /s /m /h)           with rate: the share of all, or so many in that time
+//! ```
+//!
+//! It says what was asked and where a mistake stands; `evidence` finds the number, `judge` compares.
+//!
+//! # Decisions
+//! - Our own lag and wait are not the listener's answer: without an outcome they are taken over all outcomes.
+//! - `m` is minutes after a duration's number and a million after a count's.
+
+mod parse;
+
+use std::fmt;
+use std::ops::Range;
+use std::time::Duration;
+
+use crate::collector::{Condition, Metric, Outcome};
+
+/// One assertion of a profile or of `--assert`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Assertion {
+    /// What must hold.
+    pub expr: Expr,
+    /// In this phase; in all measured phases together if absent.
+    pub phase: Option<String>,
+    /// Over every stretch of this length instead of the whole.
+    pub window: Option<Duration>,
+    /// End the run as soon as it fails.
+    pub abort: bool,
+    /// Not looked at before the phase is this old.
+    pub grace: Duration,
+    /// One of ours, not the user's.
+    pub builtin: bool,
+}
+
+/// An expression, understood.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Expr {
+    /// As it was written.
+    pub text: String,
+    /// What is looked at.
+    pub subject: Subject,
+    /// Which number of it.
+    pub aggregate: Aggregate,
+    /// How it is compared.
+    pub operator: Operator,
+    /// With what: nanoseconds, a count, a share (0.01 for 1 %) or a number a second, as the aggregate asks.
+    pub value: f64,
+}
+
+/// What an expression looks at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// A distribution of durations; `None`: whatever the outcome (our own lag and wait).
+    Latency(Metric, Option<Outcome>),
+    /// Arrivals that became due.
+    Scheduled,
+    /// Arrivals that were begun.
+    Started,
+    /// Arrivals that ended so.
+    Arrivals(Outcome),
+    /// Arrivals neither accepted nor expected.
+    Unexpected,
+    /// Transactions begun.
+    Attempted,
+    /// Transactions that ended so.
+    Transactions(Outcome),
+    /// How often a condition was met.
+    Condition(Condition),
+    /// Refusals that the `[[expect]]` of this name covered.
+    Expect(String),
+}
+
+/// Which number of the subject.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Aggregate {
+    /// The percentile, above 0 and below 1.
+    Quantile(f64),
+    /// The least.
+    Min,
+    /// The greatest.
+    Max,
+    /// The mean.
+    Mean,
+    /// How many.
+    Count,
+    /// Which share of all.
+    Share,
+    /// How many a second.
+    PerSecond,
+}
+
+impl Aggregate {
+    /// Whether it is a time.
+    pub const fn is_duration(self) -> bool {
+        matches!(self, Aggregate::Quantile(_) | Aggregate::Min | Aggregate::Max | Aggregate::Mean)
+    }
+}
+
+/// A comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operator {
+    /// `<`
+    Less,
+    /// `<=`
+    AtMost,
+    /// `>`
+    Greater,
+    /// `>=`
+    AtLeast,
+    /// `==`
+    Equal,
+    /// `!=`
+    Unequal,
+}
+
+impl Operator {
+    /// Every operator as it is written.
+    pub const ALL: [(&'static str, Operator); 6] = [
+        ("<", Operator::Less),
+        ("<=", Operator::AtMost),
+        (">", Operator::Greater),
+        (">=", Operator::AtLeast),
+        ("==", Operator::Equal),
+        ("!=", Operator::Unequal),
+    ];
+
+    /// Whether it holds between what was found and what was asked.
+    pub fn holds(self, found: f64, asked: f64) -> bool {
+        match self {
+            Operator::Less => found < asked,
+            Operator::AtMost => found <= asked,
+            Operator::Greater => found > asked,
+            Operator::AtLeast => found >= asked,
+            Operator::Equal => found == asked,
+            Operator::Unequal => found != asked,
+        }
+    }
+}
+
+impl fmt::Display for Expr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.text)
+    }
+}
+
+/// Why an expression is not understood.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}{}", nearest.as_ref().map(|word| format!("; did you mean `{word}`?")).unwrap_or_default())]
+pub struct GrammarError {
+    /// The offending piece, in bytes of the expression; empty, at its place, when something is missing.
+    pub span: Range<usize>,
+    /// What is wrong with it, as a lowercase fragment.
+    pub message: String,
+    /// The nearest valid word, if one is near.
+    pub nearest: Option<String>,
+}
+
+impl Assertion {
+    /// Reads an expression; it holds over all measured phases, without window, until the caller says otherwise.
+    ///
+    /// # Errors
+    /// With the place and the nearest valid word, when it is not understood.
+    pub fn parse(expr: &str) -> Result<Assertion, GrammarError> {
+        Ok(Assertion {
+            expr: parse::expr(expr)?,
+            phase: None,
+            window: None,
+            abort: false,
+            grace: Duration::ZERO,
+            builtin: false,
+        })
+    }
+
+    /// `accepted > 0` and `shed == 0`: they stand unless the profile removes them.
+    pub fn builtin() -> Vec<Assertion> {
+        let ours = |expr| Assertion {
+            builtin: true,
+            ..Assertion::parse(expr).expect("our own expressions are well-formed")
+        };
+        vec![ours("accepted > 0"), ours("shed == 0")]
+    }
+}

@@ -1,0 +1,87 @@
+//! Against Exim: what smtpress counts is what Exim takes, and each limit comes back by its name, in Exim's words.
+//!
+//! The words are those of Exim 4.96, seen on the wire; it has no enhanced status codes in them.
+
+use crate::exim::Exim;
+use crate::smtpress;
+
+#[test]
+fn accepted_is_what_exim_took() {
+    let Some(exim) = Exim::plain().start() else { return };
+    let outcome = smtpress::run(exim.port, "-c 10 -n 1000 --messages-per-session 0");
+    outcome.assert_books_balance();
+    assert_eq!(outcome.count("accepted"), 1_000);
+    assert_eq!(exim.taken(), 1_000);
+}
+
+// Five greetings, then: 421 Too many concurrent SMTP connections from this IP address; please try again later.
+#[test]
+fn the_connection_limit_is_named() {
+    let Some(exim) = Exim::plain().set("smtp_accept_max_per_host", 5).start() else { return };
+    let outcome = smtpress::run(exim.port, "-c 12 -n 400 --messages-per-session 0");
+    outcome.assert_books_balance();
+    let (count, sample) = outcome.condition("greeting", "too-many-connections-from-host");
+    assert!(count >= 1);
+    assert!(sample.contains("421 Too many concurrent SMTP connections from this IP address"), "{sample}");
+    assert_eq!(outcome.count("accepted"), exim.taken());
+}
+
+// Three recipients, then: 452 too many recipients
+#[test]
+fn the_recipient_limit_is_named() {
+    let Some(exim) = Exim::plain().set("recipients_max", 3).start() else { return };
+    let outcome = smtpress::run(exim.port, "-c 2 -n 20 --recipients 5");
+    outcome.assert_books_balance();
+    let (count, sample) = outcome.condition("rcpt", "too-many-recipients");
+    assert_eq!(count, 40, "two recipients of each of 20 messages");
+    assert!(sample.contains("452 too many recipients"), "{sample}");
+    assert_eq!(exim.taken(), 20);
+}
+
+// At MAIL with SIZE=20480 and, after HELO, at the final dot alike: 552 Message size exceeds maximum permitted
+#[test]
+fn the_size_limit_is_named_at_mail_and_at_the_end_of_the_content() {
+    for (hello, step) in [("ehlo", "mail"), ("helo", "body")] {
+        let Some(exim) = Exim::plain().set("message_size_limit", 10_000).start() else { return };
+        let outcome = smtpress::run(exim.port, &format!("-c 2 -n 20 --size 20KiB --hello {hello}"));
+        outcome.assert_books_balance();
+        let (count, sample) = outcome.condition(step, "message-size-exceeded");
+        assert_eq!(count, 20, "{hello}");
+        assert!(sample.contains("552 Message size exceeds maximum permitted"), "{sample}");
+        assert_eq!((outcome.count("rejected"), exim.taken()), (20, 0));
+    }
+}
+
+// Three messages, then at MAIL: 421 too many messages in this connection
+#[test]
+fn the_message_limit_of_a_session_is_named() {
+    let Some(exim) = Exim::plain().set("smtp_accept_max_per_connection", 3).start() else { return };
+    let outcome = smtpress::run(exim.port, "-c 1 -n 20 --messages-per-session 0");
+    outcome.assert_books_balance();
+    let (count, sample) = outcome.condition("mail", "too-many-messages-per-session");
+    assert!(count >= 1);
+    assert!(sample.contains("421 too many messages in this connection"), "{sample}");
+    assert!(outcome.count("accepted") >= 3);
+    assert_eq!(outcome.count("accepted"), exim.taken());
+}
+
+// The limit of unknown commands: 500 unrecognized command, three times, then: 500 Too many unrecognized commands, and the end.
+#[test]
+fn limit_finds_each_limit_where_it_was_set() {
+    let settings = Exim::plain()
+        .set("smtp_accept_max_per_host", 5)
+        .set("smtp_accept_max_per_connection", 4)
+        .set("recipients_max", 3)
+        .set("smtp_max_unknown_commands", 3);
+    let Some(exim) = settings.start() else { return };
+    let outcome = smtpress::limit(
+        exim.port,
+        "too-many-connections-from-host = 5\ntoo-many-messages-per-session = 4\n\
+         too-many-recipients = 3\nbad-command-limit-exceeded = 3",
+    );
+    outcome.assert_limit("too-many-connections-from-host", 5, "Too many concurrent SMTP connections");
+    outcome.assert_limit("too-many-messages-per-session", 4, "too many messages in this connection");
+    outcome.assert_limit("too-many-recipients", 3, "too many recipients");
+    outcome.assert_limit("bad-command-limit-exceeded", 3, "Too many unrecognized commands");
+    assert_eq!(outcome.code, 0);
+}

@@ -1,0 +1,108 @@
+//! Against Postfix: what smtpress counts is what Postfix queues, and each limit comes back by its name, in Postfix's words.
+//!
+//! The words are those of Postfix 3.7.11, seen on the wire.
+
+use crate::postfix::Postfix;
+use crate::smtpress;
+
+#[test]
+fn accepted_is_what_postfix_queued() {
+    let Some(postfix) = Postfix::plain().start() else { return };
+    let outcome = smtpress::run(postfix.port, "-c 20 -n 2000 --messages-per-session 0");
+    outcome.assert_books_balance();
+    assert_eq!(outcome.count("accepted"), 2_000);
+    assert_eq!(postfix.queued_in_the_end(2_000), 2_000);
+}
+
+// Five greetings, then: 421 4.7.0 postfix.test Error: too many connections from 127.0.0.1
+#[test]
+fn the_connection_limit_is_named() {
+    let Some(postfix) = Postfix::plain().set("smtpd_client_connection_count_limit", 5).start() else {
+        return;
+    };
+    let outcome = smtpress::run(postfix.port, "-c 12 -n 400 --messages-per-session 0");
+    outcome.assert_books_balance();
+    let (count, sample) = outcome.condition("greeting", "too-many-connections-from-host");
+    assert!(count >= 1);
+    assert!(sample.contains("421 4.7.0 postfix.test Error: too many connections from 127.0.0.1"), "{sample}");
+    // Refusals or not: the listener's books are ours.
+    let accepted = outcome.count("accepted");
+    assert!(accepted >= 1);
+    assert_eq!(postfix.queued_in_the_end(accepted), accepted);
+}
+
+// Three recipients, then: 452 4.5.3 Error: too many recipients
+#[test]
+fn the_recipient_limit_is_named_and_the_message_goes_to_the_rest() {
+    let Some(postfix) = Postfix::plain().set("smtpd_recipient_limit", 3).start() else { return };
+    let outcome = smtpress::run(postfix.port, "-c 2 -n 20 --recipients 5");
+    outcome.assert_books_balance();
+    let (count, sample) = outcome.condition("rcpt", "too-many-recipients");
+    assert_eq!(count, 40, "two recipients of each of 20 messages");
+    assert!(sample.contains("452 4.5.3 Error: too many recipients"), "{sample}");
+    assert_eq!(postfix.queued_in_the_end(20), 20);
+    assert!(
+        postfix
+            .log()
+            .lines()
+            .filter(|line| line.ends_with("(queue active)"))
+            .all(|line| line.contains("nrcpt=3"))
+    );
+}
+
+// With MAIL ... SIZE=20480: 552 5.3.4 Message size exceeds fixed limit
+#[test]
+fn the_size_limit_is_named_at_mail() {
+    let Some(postfix) = Postfix::plain().set("message_size_limit", 10_000).start() else { return };
+    let outcome = smtpress::run(postfix.port, "-c 2 -n 20 --size 20KiB --hello ehlo");
+    outcome.assert_books_balance();
+    let (count, sample) = outcome.condition("mail", "message-size-exceeded");
+    assert_eq!(count, 20);
+    assert!(sample.contains("552 5.3.4 Message size exceeds fixed limit"), "{sample}");
+    assert_eq!(outcome.count("rejected"), 20);
+    assert_eq!(postfix.queued_in_the_end(0), 0);
+}
+
+// After HELO, which announces no SIZE, at the final dot: 552 5.3.4 Error: message file too big
+#[test]
+fn the_size_limit_is_named_at_the_end_of_the_content() {
+    let Some(postfix) = Postfix::plain().set("message_size_limit", 10_000).start() else { return };
+    let outcome = smtpress::run(postfix.port, "-c 2 -n 20 --size 20KiB --hello helo");
+    outcome.assert_books_balance();
+    let (count, sample) = outcome.condition("body", "message-size-exceeded");
+    assert_eq!(count, 20);
+    assert!(sample.contains("552 5.3.4 Error: message file too big"), "{sample}");
+    assert_eq!(outcome.count("accepted"), 0);
+    assert_eq!(postfix.queued_in_the_end(0), 0);
+}
+
+// The error limit: 500 5.5.2 Error: command not recognized, three times, then: 421 4.7.0 postfix.test Error: too many errors
+#[test]
+fn limit_finds_each_limit_where_it_was_set() {
+    let settings = Postfix::plain()
+        .set("smtpd_client_connection_count_limit", 5)
+        .set("smtpd_recipient_limit", 3)
+        .set("smtpd_soft_error_limit", 2)
+        .set("smtpd_hard_error_limit", 3)
+        .set("smtpd_error_sleep_time", 0);
+    let Some(postfix) = settings.start() else { return };
+    let outcome = smtpress::limit(
+        postfix.port,
+        "too-many-connections-from-host = 5\ntoo-many-recipients = 3\nbad-command-limit-exceeded = 3",
+    );
+    outcome.assert_limit("too-many-connections-from-host", 5, "Error: too many connections from 127.0.0.1");
+    outcome.assert_limit("too-many-recipients", 3, "Error: too many recipients");
+    outcome.assert_limit("bad-command-limit-exceeded", 3, "Error: too many errors");
+    assert_eq!(outcome.code, 0);
+}
+
+#[test]
+fn a_limit_that_is_not_as_expected_is_told() {
+    let Some(postfix) = Postfix::plain().set("smtpd_client_connection_count_limit", 7).start() else {
+        return;
+    };
+    let outcome = smtpress::limit(postfix.port, "too-many-connections-from-host = 5");
+    let limit = outcome.limit("too-many-connections-from-host");
+    assert_eq!((&limit["value"], &limit["verdict"]), (&7.into(), &"differs".into()), "{limit:#}");
+    assert_eq!(outcome.code, 99);
+}

@@ -1,0 +1,21 @@
+//! smtpress against real listeners: Postfix, Exim and smtp-sink, each a private instance on a loopback port.
+//!
+//! `tests/real/install.sh` installs them. Where one is missing its tests say `skipped: ...` on standard error and pass; with
+//! `SMTPRESS_REAL=required` in the environment, as in CI, they fail. The listeners need root: they change users.
+//!
+//! What the tests trust is the listener's own account: its log, or its own counter. No timing decides a test.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "in a test what fails must end it, also in the functions that tests share"
+)]
+
+mod against_exim;
+mod against_postfix;
+mod against_sink;
+mod exim;
+mod faults;
+mod listener;
+mod postfix;
+mod sink;
+mod smtpress;

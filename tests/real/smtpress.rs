@@ -1,0 +1,177 @@
+//! The binary under test: starts it, waits for it, and reads its result.json as any user's script would.
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// The outcomes that an arrival that was started may have (M10).
+const OUTCOMES: [&str; 10] = [
+    "accepted",
+    "expected",
+    "deferred",
+    "rejected",
+    "refused",
+    "dropped",
+    "timed_out",
+    "in_doubt",
+    "malformed",
+    "interrupted",
+];
+
+/// A run on its way.
+pub struct Running {
+    child: Child,
+    folder: TempDir,
+}
+
+/// What a run came to.
+pub struct Outcome {
+    pub code: i32,
+    pub result: Value,
+    /// `result.json` of the run directory.
+    pub stored: Option<Value>,
+}
+
+/// `smtpress run --target` at a loopback port with these flags, its result on standard output.
+pub fn run(port: u16, flags: &str) -> Outcome {
+    start(port, flags).wait()
+}
+
+/// The same, not waited for.
+pub fn start(port: u16, flags: &str) -> Running {
+    let target = format!("smtp://{}:{port}", Ipv4Addr::LOCALHOST);
+    let mut words = vec!["run", "--target", &target];
+    words.extend(flags.split_whitespace());
+    words.extend(["--out", "run", "--json", "-", "--progress", "none"]);
+    Running::start(&words, tempfile::tempdir().unwrap())
+}
+
+/// `smtpress limit` with a profile that expects these limits: `name = value` a line.
+pub fn limit(port: u16, limits: &str) -> Outcome {
+    let folder = tempfile::tempdir().unwrap();
+    let profile = format!(
+        "schema = 1\nname = \"real-limits\"\nseed = 1\n\n\
+         [target]\naddress = \"smtp://127.0.0.1:{port}\"\n\n[limits]\n{limits}\n"
+    );
+    fs::write(folder.path().join("limits.toml"), profile).unwrap();
+    Running::start(&["limit", "limits.toml", "--out", "run", "--json", "-", "--progress", "none"], folder)
+        .wait()
+}
+
+impl Running {
+    fn start(words: &[&str], folder: TempDir) -> Running {
+        let output = |name: &str| fs::File::create(folder.path().join(name)).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_smtpress"))
+            .args(words)
+            .current_dir(folder.path())
+            .stdin(Stdio::null())
+            .stdout(output("stdout"))
+            .stderr(output("stderr"))
+            .spawn()
+            .unwrap();
+        Running { child, folder }
+    }
+
+    /// Waits for the end, for at most three minutes. Standard output must be pure JSON, whatever became of the load.
+    pub fn wait(mut self) -> Outcome {
+        let read = |name: &str| fs::read_to_string(self.folder.path().join(name)).unwrap_or_default();
+        let ended = (0..9000).find_map(|_| {
+            thread::sleep(Duration::from_millis(20));
+            self.child.try_wait().unwrap()
+        });
+        let stderr = read("stderr");
+        let status = ended.unwrap_or_else(|| panic!("smtpress does not end: {stderr}"));
+        let code = status.code().unwrap_or_else(|| panic!("smtpress ended by {status}: {stderr}"));
+        // 98 and 99 are honest answers of a busy machine and of a listener with limits; these are none.
+        assert!(![1, 2, 3, 4].contains(&code), "smtpress ended with {code}: {stderr}");
+        let stdout = read("stdout");
+        let result =
+            serde_json::from_str(&stdout).unwrap_or_else(|error| panic!("{error} in {stdout:?}: {stderr}"));
+        let stored = fs::read_to_string(self.folder.path().join(PathBuf::from("run/result.json"))).ok();
+        Outcome { code, result, stored: stored.map(|text| serde_json::from_str(&text).unwrap()) }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Of a run that has ended already there is nothing to end.
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+impl Outcome {
+    /// A count, over all phases.
+    #[track_caller]
+    pub fn count(&self, field: &str) -> u64 {
+        self.phases().iter().map(|phase| number(phase, field)).sum()
+    }
+
+    /// The failures of this condition at this step: their number and the sample reply of the first.
+    #[track_caller]
+    pub fn condition(&self, step: &str, name: &str) -> (u64, String) {
+        let conditions = self.result["conditions"].as_array().unwrap();
+        let found = conditions
+            .iter()
+            .find(|condition| condition["step"] == step && condition["condition"] == name)
+            .unwrap_or_else(|| panic!("no {name} at {step} among {conditions:#?}"));
+        (number(found, "count"), found["sample"].as_str().unwrap().to_owned())
+    }
+
+    /// What `smtpress limit` found of a limit.
+    #[track_caller]
+    pub fn limit(&self, name: &str) -> &Value {
+        let limits = self.result["limits"].as_array().unwrap();
+        limits
+            .iter()
+            .find(|limit| limit["name"] == name)
+            .unwrap_or_else(|| panic!("no {name} among {limits:#?}"))
+    }
+
+    /// The limit is `value`, as expected, and shown by a reply with these words.
+    #[track_caller]
+    pub fn assert_limit(&self, name: &str, value: u64, words: &str) {
+        let limit = self.limit(name);
+        assert_eq!(limit["value"], value, "{limit:#}");
+        assert_eq!(limit["verdict"], "as-expected", "{limit:#}");
+        assert!(limit["reply"].as_str().is_some_and(|reply| reply.contains(words)), "{words:?} in {limit:#}");
+    }
+
+    /// M10, exactly, for every phase.
+    #[track_caller]
+    pub fn assert_books_balance(&self) {
+        for phase in self.phases() {
+            let started = number(phase, "started");
+            assert_eq!(number(phase, "scheduled"), number(phase, "shed") + started, "{phase:#}");
+            assert_eq!(
+                started,
+                OUTCOMES.iter().map(|outcome| number(phase, outcome)).sum::<u64>(),
+                "{phase:#}"
+            );
+        }
+    }
+
+    /// The run directory holds the same result.
+    #[track_caller]
+    pub fn assert_report_is_written(&self) {
+        assert_eq!(self.stored.as_ref(), Some(&self.result), "result.json of the run directory");
+    }
+
+    #[track_caller]
+    fn phases(&self) -> &[Value] {
+        let phases = self.result["phases"].as_array().unwrap();
+        assert!(!phases.is_empty());
+        phases
+    }
+}
+
+#[track_caller]
+fn number(value: &Value, field: &str) -> u64 {
+    value[field].as_u64().unwrap_or_else(|| panic!("no number {field} in {value:#}"))
+}
