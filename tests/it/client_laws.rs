@@ -319,7 +319,7 @@ impl Listener {
     /// Reads what the kernel has taken.
     fn read(&mut self, wire: &mut Wire) {
         while self.read < wire.writes.len() && !(wire.is_unread() && self.read + 1 == wire.writes.len()) {
-            let text = String::from_utf8(wire.writes[self.read].clone()).unwrap();
+            let text = String::from_utf8(wire.writes[self.read].clone()).expect("commands are ASCII");
             self.read += 1;
             assert!(text.ends_with("\r\n"), "{text:?}");
             for line in text.split_terminator("\r\n") {

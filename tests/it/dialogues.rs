@@ -233,7 +233,8 @@ fn parse(text: &str, file: &str) -> Vec<Dialogue> {
             let value = value.trim();
             match (key, dialogue.moves.last_mut()) {
                 ("C", Some(Move::Client(text))) if joins => {
-                    write!(text, "{value}\r\n").unwrap();
+                    text.push_str(value);
+                    text.push_str("\r\n");
                     continue;
                 }
                 ("S", Some(Move::Server(bytes))) if joins && !value.starts_with('<') => {
