@@ -1,1 +1,7 @@
-fn main() {}
+//! Parse, call, exit code.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    smtpress::cli::main(std::env::args_os())
+}

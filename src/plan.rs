@@ -64,7 +64,7 @@ pub enum Messages {
 impl Messages {
     /// The number of messages of session `serial`, by seed; `u64::MAX`: as many as there are.
     pub fn draw(&self, seed: u64, serial: u64) -> u64 {
-        let mut random = || {
+        let random = || {
             let mut random = ChaCha8Rng::seed_from_u64(seed ^ 0x6d65_7373_6167_6573);
             random.set_stream(serial);
             random.next_u64()

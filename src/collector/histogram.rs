@@ -36,6 +36,7 @@ impl Hist {
     pub fn record(&mut self, ns: u64) {
         if self.inner.record(ns.max(1)).is_err() {
             self.clipped += 1;
+            return;
         }
         self.min = self.min.min(ns);
         self.max = self.max.max(ns);

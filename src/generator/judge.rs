@@ -8,14 +8,14 @@ use crate::smtp::{Closed, Reply, Step};
 
 /// How a failed step counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Judged {
+pub struct Judged {
     /// `None`: given up by our own side, which is no finding.
     pub condition: Option<Condition>,
     pub outcome: Outcome,
 }
 
 /// Judges a failed step of a session. `in_doubt`: the listener may have the message.
-pub(super) fn judge(classifier: &Classifier, step: Step, failure: &Failure, in_doubt: bool) -> Judged {
+pub fn judge(classifier: &Classifier, step: Step, failure: &Failure, in_doubt: bool) -> Judged {
     let (condition, outcome) = match failure {
         Failure::Reply(reply) => {
             let condition = classifier.classify(Some(step), reply, reply.code == 421);
@@ -53,7 +53,7 @@ fn refused(step: Step, reply: &Reply) -> Outcome {
 }
 
 /// Judges a connection that did not come about. An own failure is nobody's outcome: the arrival is shed.
-pub(super) fn judge_dial(fault: dial::Fault) -> Judged {
+pub fn judge_dial(fault: dial::Fault) -> Judged {
     use dial::{Fault, Own};
     let (condition, outcome) = match fault {
         Fault::NotResolved => (Condition::NameNotResolved, Outcome::Refused),
@@ -71,7 +71,7 @@ pub(super) fn judge_dial(fault: dial::Fault) -> Judged {
 }
 
 /// The evidence of a failed step, as text.
-pub(super) fn sample(failure: &Failure) -> String {
+pub fn sample(failure: &Failure) -> String {
     match failure {
         Failure::Reply(reply) | Failure::Unexpected(reply) => reply.to_string(),
         Failure::Malformed(malformed) => malformed.to_string(),
@@ -86,7 +86,7 @@ pub(super) fn sample(failure: &Failure) -> String {
 }
 
 /// The reply of a failed step, if it was one.
-pub(super) fn reply(failure: &Failure) -> Option<&Reply> {
+pub fn reply(failure: &Failure) -> Option<&Reply> {
     match failure {
         Failure::Reply(reply) | Failure::Unexpected(reply) => Some(reply),
         _ => None,

@@ -4,7 +4,7 @@
 
 pub mod clock;
 mod dispatch;
-mod judge;
+pub mod judge;
 mod local;
 pub mod preflight;
 mod session;

@@ -196,7 +196,7 @@ fn first(loads: &[load::Phase], index: usize, seed: u64) -> String {
     let mut times = Vec::new();
     while times.len() < SHOWN {
         match schedule.take(Duration::ZERO).map(|arrival| arrival.due) {
-            Some(Due::At(at)) => times.push(Time(Duration::from_micros(at.as_micros() as u64)).to_string()),
+            Some(Due::At(at)) => times.push(format!("{:.3}s", at.as_secs_f64())),
             Some(Due::WhenIdle { not_before, .. }) => {
                 return format!("{}, then whenever a session is free", Time(not_before));
             }

@@ -135,7 +135,7 @@ pub fn compile(document: &Document, context: &Context) -> Result<Compiled, Profi
         },
         shard: context.shard,
     };
-    let assertions = rule::assertions(document, &profile.phase, &profile.assert)?;
+    let assertions = rule::assertions(document, &profile.phase, &profile.expect, &profile.assert)?;
     let listener = listener::compile(document, &profile.listener.clone().unwrap_or_default())?;
     let limits = rule::limits(document, &profile.limits)?;
     if let Some(capacity) = &profile.capacity {
@@ -237,10 +237,10 @@ fn target(document: &Document, profile: &Profile, purpose: Purpose) -> Result<Ta
             document.error_at(&keys!["target", "address"], error.to_string(), "")
         }),
         None if purpose == Purpose::Listen => Ok(Target::Embedded),
-        None => Err(document.error_at(
-            &keys!["target"],
+        None => Err(ProfileError::new(
             "there is no target",
             "add [target] with `address = \"smtp://127.0.0.1:25\"`, or \"embedded\", or give --target",
+            document.place(&keys!["target"]).or(document.end()),
         )),
     }
 }

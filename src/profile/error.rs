@@ -118,6 +118,9 @@ pub(super) fn explain(said: &str) -> (String, String) {
     if let Some((key, _)) = said.strip_prefix("missing field `").and_then(|rest| rest.split_once('`')) {
         return (format!("the key `{key}` is missing"), format!("add `{key} = ...`"));
     }
+    if said.starts_with("string values must be quoted") {
+        return ("this text needs quotes".to_owned(), "write it as in \"10s\"".to_owned());
+    }
     if said == "duplicate key" {
         return ("this key was given before".to_owned(), "keep one of the two".to_owned());
     }

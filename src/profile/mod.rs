@@ -21,3 +21,6 @@ pub use compile::{Compiled, Context, Purpose, compile};
 pub use document::Document;
 pub use error::ProfileError;
 pub use overrides::Override;
+
+#[cfg(test)]
+mod tests;

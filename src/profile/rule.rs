@@ -15,7 +15,7 @@ use crate::collector::Condition;
 use crate::collector::condition::Group;
 use crate::collector::expect::{self, UserRule, When};
 use crate::smtp::Step;
-use crate::verdict::grammar::Assertion;
+use crate::verdict::grammar::{Assertion, Subject};
 
 /// What an administrator configured; the condition decides which kind it is.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -69,6 +69,7 @@ pub(super) fn expect(
 pub(super) fn assertions(
     document: &Document,
     phases: &[Phase],
+    expects: &[Expect],
     written: &[Assert],
 ) -> Result<Vec<Assertion>, ProfileError> {
     let mut builtin = Assertion::builtin();
@@ -83,6 +84,9 @@ pub(super) fn assertions(
             ));
         };
         let parsed = expression(document, &at("expr"), expr)?;
+        if let Subject::Expect(name) = &parsed.expr.subject {
+            known_expect(document, &at("expr"), expects, name)?;
+        }
         if assert.remove == Some(true) {
             let before = builtin.len();
             builtin.retain(|one| one.expr.text.split_whitespace().ne(expr.split_whitespace()));
@@ -116,6 +120,17 @@ pub(super) fn assertions(
     }
     builtin.extend(own);
     Ok(builtin)
+}
+
+/// An expression may name an `[[expect]]` by its name, or by its place in the profile.
+fn known_expect(document: &Document, at: &[Key], expects: &[Expect], name: &str) -> Result<(), ProfileError> {
+    let names: Vec<&str> = expects.iter().filter_map(|expect| expect.name.as_deref()).collect();
+    if names.contains(&name) || name.parse::<usize>().is_ok_and(|place| place < expects.len()) {
+        return Ok(());
+    }
+    let remedy = choose(name, &names, "those with a name are");
+    let remedy = if remedy.is_empty() { "give an [[expect]] this `name`".to_owned() } else { remedy };
+    Err(document.error_within(at, name, 0..name.len(), format!("no [[expect]] is called `{name}`"), remedy))
 }
 
 /// Whether the goals of a capacity search can be understood.

@@ -83,19 +83,36 @@ pub struct Profile {
     pub listener: Option<Listener>,
 }
 
-/// Writes an enum of words; serde's list of variants makes the error for a wrong one.
+/// Writes an enum of words, with their aliases; serde's list of variants makes the error for a wrong one.
 macro_rules! words {
-    ($($(#[doc = $doc:literal])* $name:ident { $($(#[doc = $variant_doc:literal])* $(#[serde($($serde:tt)*)])? $variant:ident = $word:literal,)* })*) => {$(
+    ($($(#[doc = $doc:literal])* $name:ident { $($(#[doc = $variant_doc:literal])* $variant:ident = $word:literal $(| $alias:literal)*,)* })*) => {$(
         $(#[doc = $doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
         pub enum $name {
-            $($(#[doc = $variant_doc])* $(#[serde($($serde)*)])? #[serde(rename = $word)] $variant,)*
+            $($(#[doc = $variant_doc])* #[serde(rename = $word, $(alias = $alias),*)] $variant,)*
         }
 
         impl $name {
             /// The word in the profile.
             pub const fn as_str(self) -> &'static str {
                 match self { $($name::$variant => $word,)* }
+            }
+        }
+
+        impl schemars::JsonSchema for $name {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            // Derived, it would not know the aliases.
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!({
+                    "description": concat!($($doc),*).trim(),
+                    "oneOf": [$(
+                        { "const": $word, "description": concat!($($variant_doc),*).trim() },
+                        $({ "const": $alias, "description": concat!("the same as ", $word) },)*
+                    )*],
+                })
             }
         }
     )*};
@@ -162,20 +179,15 @@ words! {
     /// The load model of a phase.
     Load {
         /// Arrivals at a rate, whatever the target does: `rate`, `for`.
-        #[serde(alias = "constant-arrival-rate")]
-        ConstantRate = "constant-rate",
+        ConstantRate = "constant-rate" | "constant-arrival-rate",
         /// Arrivals at a changing rate: `from`, `to`, `for`; or `from` and `stages`.
-        #[serde(alias = "ramping-arrival-rate")]
-        RampingRate = "ramping-rate",
+        RampingRate = "ramping-rate" | "ramping-arrival-rate",
         /// So many sessions at a time, each beginning again when it has ended: `sessions`, `for`.
-        #[serde(alias = "constant-vus")]
-        ConstantSessions = "constant-sessions",
+        ConstantSessions = "constant-sessions" | "constant-vus",
         /// A changing number of sessions: `from`, `to`, `for`; or `from` and `stages`.
-        #[serde(alias = "ramping-vus")]
-        RampingSessions = "ramping-sessions",
+        RampingSessions = "ramping-sessions" | "ramping-vus",
         /// `messages` in all, shared by `sessions`; `for` is the longest it may take.
-        #[serde(alias = "shared-iterations")]
-        SharedMessages = "shared-messages",
+        SharedMessages = "shared-messages" | "shared-iterations",
         /// `size` arrivals at once, at the start and then `every` so often, `for` so long. Without `every`: once.
         Burst = "burst",
         /// From `from` up by `step`, `every` so often, `steps` steps in all. Rates or numbers of sessions.

@@ -160,8 +160,9 @@ pub fn limit_bites() -> RunResult {
         assertion("shed == 0", None, "20", AssertionStatus::Fail, true),
     ];
     result.ledger = Some(serde_json::json!({
-        "connections": 1_980, "refused": 561, "delivered": 1_412, "recipients": 1_412, "errors": 0,
-        "replies": {"421": 561},
+        "connections": 1_980, "refused_connections": 561, "messages": 1_412, "recipients": 1_412, "sessions": 0,
+        "sessions_peak": 50, "accept_errors": 0, "content_bytes": 5_783_552, "digest": "00c0ffee",
+        "refused": {"too-many-connections-from-host": 540, "resource-low": 21},
     }));
     result
 }
@@ -196,6 +197,7 @@ pub fn no_data() -> RunResult {
     phase.sessions =
         Sessions { opened: 24_000, refused: 24_000, peak: 3, backoffs: 300, ..Sessions::default() };
     phase.transactions = Transactions::default();
+    phase.bytes = Bytes::default();
     result.metrics = vec![
         metric("steady", "response", "refused", 24_000, [0.02, 0.05, 0.09, 0.12, 0.4, 1.2, 1.9, 2.1]),
         metric("steady", "service", "refused", 24_000, [0.01, 0.04, 0.08, 0.10, 0.3, 0.9, 1.8, 1.9]),
@@ -254,6 +256,7 @@ pub fn interrupted() -> RunResult {
         "still under way when the run ended",
     )];
     result.assertions[0].observed = "at least 212 ms".into();
+    result.assertions[1].observed = "4,900".into();
     result
 }
 

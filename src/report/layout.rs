@@ -57,6 +57,10 @@ impl Span {
         Span { text: " ".repeat(columns), tone: Tone::Plain }
     }
 
+    fn cut(&self, columns: usize) -> Span {
+        Span { text: words::cut(&self.text, columns), tone: self.tone }
+    }
+
     /// The columns it takes.
     pub fn columns(&self) -> usize {
         words::columns(&self.text)
@@ -175,20 +179,19 @@ impl<'a> Page<'a> {
 
     /// A table; see [`Table`].
     pub fn table(&mut self, table: &Table) -> io::Result<()> {
-        let (shown, gap) = table.fit(self.width);
-        let widths: Vec<usize> = shown.iter().map(|&i| table.column_width(i)).collect();
+        let (columns, gap) = table.fit(self.width);
         for row in &table.rows {
             let mut line = vec![Span::blank(INDENT)];
-            for (place, (&i, &width)) in shown.iter().zip(&widths).enumerate() {
+            for (place, &(i, width)) in columns.iter().enumerate() {
                 let empty = Span::default();
-                let cell = row.get(i).unwrap_or(&empty);
+                let cell = row.get(i).unwrap_or(&empty).cut(width);
                 let fill = Span::blank(width.saturating_sub(cell.columns()));
                 if place > 0 {
                     line.push(Span::blank(gap));
                 }
                 match table.columns[i].align {
-                    Align::Left => line.extend([cell.clone(), fill]),
-                    Align::Right => line.extend([fill, cell.clone()]),
+                    Align::Left => line.extend([cell, fill]),
+                    Align::Right => line.extend([fill, cell]),
                 }
             }
             self.line(&line)?;
@@ -231,6 +234,10 @@ fn pieces(text: &str) -> Vec<&str> {
     pieces.push(&text[start..end]);
     pieces
 }
+
+/// The columns that words get at most, and at least, on a page that is too narrow.
+const MOST_WORDS: usize = 32;
+const LEAST_WORDS: usize = 8;
 
 /// Where a cell's text stands in its column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -279,27 +286,44 @@ impl Table {
 
     /// Whether the whole table has room on a page so wide.
     pub fn fits(&self, width: usize) -> bool {
-        let columns: Vec<usize> = (0..self.columns.len()).collect();
-        self.total(&columns, GAP) <= width
+        total(&self.natural(), GAP) <= width
     }
 
-    /// The columns shown on a page so wide (those that hold anything, less what has to give way), and the blanks between.
-    fn fit(&self, width: usize) -> (Vec<usize>, usize) {
-        let mut shown: Vec<usize> = (0..self.columns.len()).filter(|&i| self.column_width(i) > 0).collect();
-        while self.total(&shown, GAP) > width {
-            let first_to_go = shown.iter().copied().max_by_key(|&i| self.columns[i].yields);
+    /// The columns that hold anything, each as wide as its widest cell.
+    fn natural(&self) -> Vec<(usize, usize)> {
+        (0..self.columns.len()).map(|i| (i, self.column_width(i))).filter(|(_, width)| *width > 0).collect()
+    }
+
+    /// The columns shown on a page so wide, with their widths, and the blanks between them. On a narrow page long words are
+    /// cut first, then columns are left out in their order, and then words are cut further: numbers stay whole.
+    fn fit(&self, width: usize) -> (Vec<(usize, usize)>, usize) {
+        let is_words = |column: usize| self.columns[column].align == Align::Left;
+        let mut shown = self.natural();
+        if total(&shown, GAP) > width {
+            shown.iter_mut().filter(|(i, _)| is_words(*i)).for_each(|(_, own)| *own = (*own).min(MOST_WORDS));
+        }
+        while total(&shown, GAP) > width {
+            let first_to_go = shown.iter().map(|(i, _)| *i).max_by_key(|&i| self.columns[i].yields);
             match first_to_go.filter(|&i| self.columns[i].yields > 0) {
-                Some(gone) => shown.retain(|&i| i != gone),
-                None => return (shown, 1),
+                Some(gone) => shown.retain(|(i, _)| *i != gone),
+                None => break,
             }
         }
-        (shown, GAP)
+        let gap = if total(&shown, GAP) > width { 1 } else { GAP };
+        while total(&shown, gap) > width {
+            let widest = shown.iter_mut().filter(|(i, _)| is_words(*i)).max_by_key(|(_, own)| *own);
+            match widest.filter(|(_, own)| *own > LEAST_WORDS) {
+                Some((_, own)) => *own -= 1,
+                None => break,
+            }
+        }
+        (shown, gap)
     }
+}
 
-    fn total(&self, shown: &[usize], gap: usize) -> usize {
-        let filled: Vec<usize> = shown.iter().map(|&i| self.column_width(i)).filter(|w| *w > 0).collect();
-        INDENT + filled.iter().sum::<usize>() + gap * filled.len().saturating_sub(1)
-    }
+/// The columns of a line of cells so wide.
+fn total(columns: &[(usize, usize)], gap: usize) -> usize {
+    INDENT + columns.iter().map(|(_, width)| width + gap).sum::<usize>().saturating_sub(gap)
 }
 
 #[cfg(test)]

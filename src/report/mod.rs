@@ -16,7 +16,7 @@ mod layout;
 pub mod result;
 pub mod run_dir;
 pub mod terminal;
-mod words;
+pub mod words;
 
 pub use build::BuildInput;
 pub use environment::Environment;

@@ -63,16 +63,6 @@ fn verdict(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
     };
     let sentence = format!("{} (exit code {})", sentence(result), result.verdict.exit_code);
     page.flow(0, 0, &[Span::new(word, tone), "  ".into(), Span::new(sentence, Tone::Strong)])?;
-    let profile = &result.profile;
-    let what = format!(
-        "{} -> {}, {}, took {}, seed {}",
-        profile.name,
-        result.target,
-        result.started_at,
-        words::seconds(result.took_s),
-        profile.seed
-    );
-    page.paragraph(0, &what, Tone::Quiet)?;
     if status != VerdictStatus::NoData {
         for (i, reason) in result.validity.reasons.iter().enumerate() {
             match result.validity.explanations.get(i) {
@@ -84,7 +74,19 @@ fn verdict(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
     if let Some(expr) = &result.verdict.aborted_by {
         page.paragraph(INDENT, &format!("stopped early, as the profile asks, by: {expr}"), Tone::Warning)?;
     }
-    Ok(())
+    if status == VerdictStatus::NoData {
+        trouble::foremost(result, page)?;
+    }
+    let profile = &result.profile;
+    let what = format!(
+        "{} -> {}, {}, {}, seed {}",
+        profile.name,
+        result.target,
+        result.started_at,
+        words::seconds(result.took_s),
+        profile.seed
+    );
+    page.paragraph(0, &what, Tone::Quiet)
 }
 
 fn sentence(result: &RunResult) -> String {
@@ -154,6 +156,11 @@ mod tests {
     }
 
     #[test]
+    fn limits_and_capacity() {
+        insta::assert_snapshot!(text(&fixtures::searched(), 80, false));
+    }
+
+    #[test]
     fn narrow() {
         insta::assert_snapshot!(text(&fixtures::limit_bites(), 48, false));
     }
@@ -173,6 +180,28 @@ mod tests {
                 assert_eq!(escape.replace_all(&coloured, ""), plain);
             }
         }
+    }
+
+    #[test]
+    fn a_long_name_takes_no_room_from_the_numbers() {
+        let mut result = fixtures::several_phases();
+        let name = "a-phase-with-a-name-that-is-longer-than-anybody-would-ever-want-to-read".to_owned();
+        result.phases[2].name.clone_from(&name);
+        result.metrics.iter_mut().filter(|m| m.phase == "peak").for_each(|m| m.phase.clone_from(&name));
+        let text = text(&result, 80, false);
+        assert!(text.contains("930.0/s  1,200\n") && text.contains(" 384 ms "), "{text}");
+    }
+
+    #[test]
+    fn a_ledger_that_does_not_agree_is_told() {
+        let mut result = fixtures::limit_bites();
+        assert!(text(&result, 200, false).contains("agrees with ours"));
+        result.phases[0].transactions.accepted += 1;
+        assert!(text(&result, 200, false).contains("DOES NOT AGREE"));
+        result.phases[0].transactions.accepted -= 2;
+        assert!(text(&result, 200, false).contains("DOES NOT AGREE"));
+        result.phases[0].transactions.in_doubt = 1;
+        assert!(text(&result, 200, false).contains("agrees with ours"));
     }
 
     #[test]

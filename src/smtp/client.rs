@@ -9,7 +9,8 @@
 //!   time-out counts from the last sign of life (a reply, or bytes that the kernel took), or slow replies to the first
 //!   commands of a group would time out the last (RFC 5321 4.5.3.2 knows no groups).
 //! - 220 opens and 221 closes a session: neither is taken for the success of another command, whatever its first digit.
-//! - Once the final dot is with the kernel, whatever is lost is in doubt (RFC 5321 4.2.5): the listener may have the message.
+//! - Once the final dot may be with the kernel, whatever is lost is in doubt (RFC 5321 4.2.5): the listener may have the
+//!   message. That includes a dot that our own orderly close is still to flush.
 //! - Content is rendered piece by piece as the kernel takes it, so that a slow listener costs no memory.
 
 mod event;
@@ -134,6 +135,10 @@ impl<C: Content> Client<C> {
         self.state == State::Rest && !self.finishing
     }
 
+    fn is_over(&self) -> bool {
+        matches!(self.state, State::Over(_))
+    }
+
     /// The step that is waited for, if [`is_waiting`](Self::is_waiting).
     fn step(&self) -> Step {
         match self.state {
@@ -184,15 +189,23 @@ impl<C: Content> Client<C> {
 
     fn tell(&mut self, now: Instant, step: Step, failure: Option<Failure>) {
         let started = if self.is_waiting() { self.since() } else { now };
-        let answered = matches!(failure, None | Some(Failure::Reply(_)));
-        let in_doubt = !answered && self.current.as_ref().is_some_and(Exchange::in_doubt);
+        let in_doubt = match &failure {
+            None | Some(Failure::Reply(_)) => false,
+            Some(failure) => {
+                // An orderly close still sends what the kernel has not taken, and of a dot with a group behind it
+                // nobody knows whether the kernel took it.
+                let gone = matches!(failure, Failure::Closed(Closed::Reset | Closed::Error(_)));
+                let alone = !self.next.as_ref().is_some_and(Exchange::is_waiting);
+                self.current.as_ref().is_some_and(|exchange| exchange.in_doubt(gone && alone))
+            }
+        };
         let failure = failure.map(Box::new);
         self.events.push_back(Event::Step { step, started, ended: now, failure, in_doubt });
     }
 
     /// The session cannot go on: the outstanding step fails, and with it every transaction.
     fn fail(&mut self, now: Instant, failure: Failure, by_peer: bool) {
-        if matches!(self.state, State::Over(_)) {
+        if self.is_over() {
             return;
         }
         let leaving = self.state == State::Quit;
@@ -391,7 +404,7 @@ impl<C: Content> Machine for Client<C> {
     type Event = Event;
 
     fn handle_input(&mut self, now: Instant, bytes: &[u8]) -> usize {
-        if matches!(self.state, State::Over(_)) {
+        if self.is_over() {
             return bytes.len();
         }
         let mut scanner = std::mem::take(&mut self.scanner);
@@ -402,7 +415,8 @@ impl<C: Content> Machine for Client<C> {
             Some(Err(malformed)) => self.fail(now, Failure::Malformed(malformed), true),
         }
         self.scanner = scanner;
-        bytes.len() - input.len()
+        // What follows the end is nobody's.
+        if self.is_over() { bytes.len() } else { bytes.len() - input.len() }
     }
 
     fn handle_written(&mut self, now: Instant) {
@@ -437,7 +451,7 @@ impl<C: Content> Machine for Client<C> {
     }
 
     fn poll(&mut self, now: Instant, out: &mut Vec<u8>) -> Need<Event> {
-        if self.state == State::Rest && self.finishing && self.events.is_empty() {
+        if self.state == State::Rest && self.finishing {
             self.leave(now);
         }
         if let Some(event) = self.events.pop_front().or_else(|| self.offer()) {

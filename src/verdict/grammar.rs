@@ -1,4 +1,24 @@
-//! The language of assertions: `<what> <aggregate> <operator> <value with unit>`, such as `response p99 < 800ms`.
+//! The language of assertions: `<what> [<aggregate>] <operator> <value with unit>`, such as `response p99 < 800ms`.
+//!
+//! ```text
+//! what      = metric ["[" outcome "]"]      response service lag wait session step.NAME; without outcome: accepted
+//!           | outcome | unexpected | scheduled | started
+//!           | transactions.attempted | transactions.OUTCOME | condition.NAME | expect.NAME
+//! aggregate = pNN[.N...] | min | max | mean | count       of a metric; pNN alone means `response pNN`
+//!           | count | rate                                of what is counted; count if absent
+//! operator  = < <= > >= == !=
+//! value     = NUMBER (ns us ms s m h)       with pNN, min, max and mean
+//!           | NUMBER [k m]                  with count
+//!           | NUMBER (% /s /m /h)           with rate: the share of all, or so many in that time
+//! ```
+//!
+//! It says what was asked and where a mistake stands; `evidence` finds the number, `judge` compares.
+//!
+//! # Decisions
+//! - Our own lag and wait are not the listener's answer: without an outcome they are taken over all outcomes.
+//! - `m` is minutes after a duration's number and a million after a count's.
+
+mod parse;
 
 use std::fmt;
 use std::ops::Range;
@@ -80,6 +100,13 @@ pub enum Aggregate {
     PerSecond,
 }
 
+impl Aggregate {
+    /// Whether it is a time.
+    pub const fn is_duration(self) -> bool {
+        matches!(self, Aggregate::Quantile(_) | Aggregate::Min | Aggregate::Max | Aggregate::Mean)
+    }
+}
+
 /// A comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operator {
@@ -97,28 +124,47 @@ pub enum Operator {
     Unequal,
 }
 
-/// Why an expression is not understood.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GrammarError {
-    /// The offending piece, in bytes of the expression; empty at its end when something is missing.
-    pub span: Range<usize>,
-    /// What is wrong with it, as a lowercase fragment.
-    pub message: String,
-    /// The nearest valid word.
-    pub nearest: Option<String>,
-}
+impl Operator {
+    /// Every operator as it is written.
+    pub const ALL: [(&'static str, Operator); 6] = [
+        ("<", Operator::Less),
+        ("<=", Operator::AtMost),
+        (">", Operator::Greater),
+        (">=", Operator::AtLeast),
+        ("==", Operator::Equal),
+        ("!=", Operator::Unequal),
+    ];
 
-impl fmt::Display for GrammarError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)?;
-        match &self.nearest {
-            Some(word) => write!(f, ", did you mean `{word}`?"),
-            None => Ok(()),
+    /// Whether it holds between what was found and what was asked.
+    pub fn holds(self, found: f64, asked: f64) -> bool {
+        match self {
+            Operator::Less => found < asked,
+            Operator::AtMost => found <= asked,
+            Operator::Greater => found > asked,
+            Operator::AtLeast => found >= asked,
+            Operator::Equal => found == asked,
+            Operator::Unequal => found != asked,
         }
     }
 }
 
-impl std::error::Error for GrammarError {}
+impl fmt::Display for Expr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.text)
+    }
+}
+
+/// Why an expression is not understood.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}{}", nearest.as_ref().map(|word| format!("; did you mean `{word}`?")).unwrap_or_default())]
+pub struct GrammarError {
+    /// The offending piece, in bytes of the expression; empty, at its place, when something is missing.
+    pub span: Range<usize>,
+    /// What is wrong with it, as a lowercase fragment.
+    pub message: String,
+    /// The nearest valid word, if one is near.
+    pub nearest: Option<String>,
+}
 
 impl Assertion {
     /// Reads an expression; it holds over all measured phases, without window, until the caller says otherwise.
@@ -126,11 +172,22 @@ impl Assertion {
     /// # Errors
     /// With the place and the nearest valid word, when it is not understood.
     pub fn parse(expr: &str) -> Result<Assertion, GrammarError> {
-        todo!()
+        Ok(Assertion {
+            expr: parse::expr(expr)?,
+            phase: None,
+            window: None,
+            abort: false,
+            grace: Duration::ZERO,
+            builtin: false,
+        })
     }
 
     /// `accepted > 0` and `shed == 0`: they stand unless the profile removes them.
     pub fn builtin() -> Vec<Assertion> {
-        todo!()
+        let ours = |expr| Assertion {
+            builtin: true,
+            ..Assertion::parse(expr).expect("our own expressions are well-formed")
+        };
+        vec![ours("accepted > 0"), ours("shed == 0")]
     }
 }

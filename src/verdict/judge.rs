@@ -1,10 +1,16 @@
 //! From what was measured to a verdict and an exit code.
+//!
+//! # Decisions
+//! - When several things are true of a run, the one that says most about whether its numbers can be used comes first:
+//!   interrupted, invalid, nothing measured, an assertion failed. The results of all assertions are given in any case.
+//! - An assertion without data fails the run as a broken one does: a check that checked nothing must not look green.
 
-use super::grammar::Assertion;
+use super::evidence::{Answer, Evidence, expect_index};
+use super::grammar::{Assertion, Subject};
 use super::window::Windows;
 use crate::collector::expect::Expect;
 use crate::collector::snapshot::Measured;
-use crate::collector::summary::Summary;
+use crate::collector::summary::{PhaseInfo, Summary};
 
 /// How a run is judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,6 +108,234 @@ impl Verdict {
         assertions: &[Assertion],
         windows: &Windows,
     ) -> Verdict {
-        todo!()
+        let results: Vec<AssertionResult> = assertions
+            .iter()
+            .enumerate()
+            .map(|(index, assertion)| {
+                let answer = answer(measured, summary, expects, assertion, || windows.answer(index));
+                AssertionResult {
+                    expr: assertion.expr.text.clone(),
+                    phase: assertion.phase.clone(),
+                    observed: answer.observed,
+                    status: answer.status,
+                    builtin: assertion.builtin,
+                }
+            })
+            .collect();
+        let ended: u64 = summary.measured_phases().map(|p| p.counts.arrivals.ended()).sum();
+        let status = if summary.interrupted {
+            VerdictStatus::Interrupted
+        } else if !summary.validity.is_valid() {
+            VerdictStatus::Invalid
+        } else if ended == 0 {
+            VerdictStatus::NoData
+        } else if summary.aborted_by.is_some()
+            || results.iter().any(|result| result.status != AssertionStatus::Pass)
+        {
+            VerdictStatus::Fail
+        } else {
+            VerdictStatus::Pass
+        };
+        Verdict { status, exit_code: status.exit_code(), results }
+    }
+}
+
+/// The indices of the phases that an assertion is about.
+///
+/// # Errors
+/// In words, when there is none.
+pub(super) fn scope<'a>(
+    assertion: &Assertion,
+    phases: impl IntoIterator<Item = &'a PhaseInfo>,
+) -> Result<Vec<usize>, &'static str> {
+    let mut phases = phases.into_iter().enumerate();
+    match &assertion.phase {
+        None => Ok(phases.filter(|(_, phase)| !phase.warmup).map(|(index, _)| index).collect()),
+        Some(name) => match phases.find(|(_, phase)| phase.name == *name) {
+            Some((_, phase)) if phase.warmup => Err("a warm-up phase is not measured"),
+            Some((index, _)) => Ok(vec![index]),
+            None => Err("no such phase"),
+        },
+    }
+}
+
+fn answer(
+    measured: &Measured,
+    summary: &Summary,
+    expects: &[Expect],
+    assertion: &Assertion,
+    watched: impl FnOnce() -> Option<Answer>,
+) -> Answer {
+    let scope = match scope(assertion, summary.phases.iter().map(|phase| &phase.info)) {
+        Ok(scope) => scope,
+        Err(why) => return Answer::no_data(why),
+    };
+    if let Subject::Expect(name) = &assertion.expr.subject
+        && expect_index(expects, name).is_none()
+    {
+        return Answer::no_data("no such expect");
+    }
+    match watched() {
+        Some(answer) => return answer,
+        None if assertion.window.is_some() => return Answer::no_data("its windows were not watched"),
+        None => {}
+    }
+    let mut whole = Evidence::default();
+    for index in scope {
+        if let Some(tally) = measured.tally.phases.get(index) {
+            let window = summary.phases[index].window;
+            whole.add(&Evidence::gather(&assertion.expr, expects, tally, window));
+        }
+    }
+    whole.answer(&assertion.expr)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::collector::snapshot::{Gauges, Health, Interval};
+    use crate::collector::tally::Tally;
+    use crate::collector::{Metric, Outcome};
+
+    fn infos() -> [PhaseInfo; 3] {
+        ["warm", "a", "b"].map(|name| PhaseInfo {
+            name: name.to_owned(),
+            warmup: name == "warm",
+            unit: "message",
+            steady: false,
+            sheds: true,
+            max_sessions: 10,
+            length: Some(Duration::from_secs(10)),
+        })
+    }
+
+    /// By phase, accepted arrivals of so many nanoseconds.
+    fn run(phases: [&[u64]; 3]) -> Measured {
+        let mut tally = Tally::new(3);
+        for (books, values) in tally.phases.iter_mut().zip(phases) {
+            for ns in values {
+                books.counts.scheduled += 1;
+                books.counts.started += 1;
+                books.counts.arrivals.add(Outcome::Accepted);
+                let key = (Metric::Response, Outcome::Accepted);
+                books.hists.entry(key).or_default().record(*ns);
+            }
+        }
+        Measured {
+            tally,
+            windows: vec![Duration::from_secs(10); 3],
+            starts: vec![Duration::ZERO; 3],
+            gauges: Gauges::default(),
+            peak_sessions: vec![1; 3],
+            health: Health::default(),
+            interrupted: false,
+            aborted_by: None,
+            took: Duration::from_secs(30),
+            transcripts: Vec::new(),
+        }
+    }
+
+    fn judge_with(measured: &Measured, assertions: &[Assertion], windows: &Windows) -> Verdict {
+        let summary = Summary::new(measured, &infos());
+        Verdict::judge(measured, &summary, &[], assertions, windows)
+    }
+
+    fn judge(measured: &Measured, expr: &str) -> Verdict {
+        let mut assertions = Assertion::builtin();
+        assertions.push(Assertion::parse(expr).unwrap());
+        judge_with(measured, &assertions, &Windows::default())
+    }
+
+    #[test]
+    fn a_sound_run_passes_and_a_broken_assertion_fails_it() {
+        let measured = run([&[], &[5; 100], &[]]);
+        let verdict = judge(&measured, "p90 < 6ns");
+        assert_eq!((verdict.status, verdict.exit_code), (VerdictStatus::Pass, 0));
+        assert!(verdict.results[0].builtin && !verdict.results[2].builtin);
+        let verdict = judge(&measured, "p90 < 5ns");
+        assert_eq!((verdict.status, verdict.exit_code), (VerdictStatus::Fail, 99));
+        assert_eq!(verdict.results[2].observed, "5 ns");
+        let verdict = judge(&measured, "p99 < 6ns");
+        assert_eq!((verdict.exit_code, verdict.results[2].status), (99, AssertionStatus::NoData));
+    }
+
+    #[test]
+    fn m13_a_shed_arrival_fails_the_built_in_assertion() {
+        let mut measured = run([&[], &[5; 100], &[]]);
+        measured.tally.phases[1].counts.scheduled += 1;
+        measured.tally.phases[1].counts.arrivals.add(Outcome::Shed);
+        let verdict = judge(&measured, "accepted == 100");
+        let statuses: Vec<_> = verdict.results.iter().map(|r| r.status).collect();
+        let expected = [AssertionStatus::Pass, AssertionStatus::Fail, AssertionStatus::Pass];
+        assert_eq!((statuses, verdict.exit_code), (expected.to_vec(), 99));
+    }
+
+    #[test]
+    fn without_a_phase_all_measured_phases_are_one_distribution() {
+        // The median of the union is 100; the mean of the medians would be 505.
+        let measured = run([&[7_000; 500], &[100; 20], &[910; 10]]);
+        assert_eq!(judge(&measured, "p50 == 100ns").exit_code, 0);
+        assert_eq!(judge(&measured, "accepted == 30").exit_code, 0);
+        assert_eq!(judge(&measured, "accepted rate == 1.5/s").exit_code, 0, "30 in 20 s");
+        let of_phase = |phase: &str, expr: &str| {
+            let assertion = Assertion { phase: Some(phase.to_owned()), ..Assertion::parse(expr).unwrap() };
+            judge_with(&measured, &[assertion], &Windows::default()).results.remove(0)
+        };
+        assert_eq!(of_phase("b", "p50 == 910ns").status, AssertionStatus::Pass);
+        assert_eq!(of_phase("warm", "accepted > 0").observed, "a warm-up phase is not measured");
+        assert_eq!(of_phase("c", "accepted > 0").observed, "no such phase");
+        assert_eq!(of_phase("b", "expect.x > 0").observed, "no such expect");
+        assert_eq!(of_phase("c", "accepted > 0").status, AssertionStatus::NoData);
+    }
+
+    #[test]
+    fn exit_codes_have_an_order() {
+        let mut measured = run([&[1; 9], &[], &[]]);
+        let code = |measured: &Measured| {
+            let verdict = judge(measured, "p50 < 1ns");
+            assert_eq!(verdict.results.len(), 3, "all are judged in any case");
+            (verdict.status, verdict.exit_code)
+        };
+        assert_eq!(code(&measured), (VerdictStatus::NoData, 4), "a warm-up is no measurement");
+        measured.health.lost_workers = 1;
+        assert_eq!(code(&measured), (VerdictStatus::Invalid, 98));
+        measured.interrupted = true;
+        assert_eq!(code(&measured), (VerdictStatus::Interrupted, 105));
+        let mut broken = run([&[], &[1; 9], &[]]);
+        assert_eq!(code(&broken), (VerdictStatus::Fail, 99));
+        broken.health.lost_workers = 1;
+        assert_eq!(code(&broken), (VerdictStatus::Invalid, 98), "98 outranks 99");
+    }
+
+    #[test]
+    fn windowed_assertions_are_judged_by_their_windows() {
+        let measured = run([&[], &[5; 100], &[]]);
+        let windowed = Assertion {
+            window: Some(Duration::from_secs(2)),
+            abort: true,
+            ..Assertion::parse("accepted >= 20").unwrap()
+        };
+        let one = [windowed];
+        let unwatched = judge_with(&measured, &one, &Windows::default());
+        assert_eq!(unwatched.results[0].observed, "its windows were not watched");
+        let mut windows = Windows::new(&one, &infos(), &[]);
+        let mut second = |start, accepted: &[u64]| {
+            windows.feed(&Interval {
+                start: Duration::from_secs(start),
+                length: Duration::from_secs(1),
+                tally: run([&[], accepted, &[]]).tally,
+                gauges: Gauges::default(),
+            })
+        };
+        assert_eq!((second(0, &[5; 10]), second(1, &[5; 10])), (None, None));
+        let mut broken = second;
+        assert_eq!(broken(2, &[5; 9]), Some(0));
+        let mut measured = measured;
+        measured.aborted_by = Some("accepted >= 20".to_owned());
+        let verdict = judge_with(&measured, &one, &windows);
+        assert_eq!(verdict.exit_code, 99);
+        assert_eq!(verdict.results[0].observed, "19 between 1 s and 3 s of the run");
     }
 }

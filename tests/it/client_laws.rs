@@ -1,1 +1,406 @@
-//! The laws of the client machine, whatever the listener does.
+//! The laws of the client machine, whatever the listener does: random scripts, owners, replies, cuts, closes and times.
+//!
+//! `virtual_wire` holds the laws of the seam (one `Transaction` for each `begin`, `Ended` once and then the close, no
+//! empty write, no busy loop, no step that ends before it starts). Here a moody listener holds those of the protocol: no
+//! command where RFC 5321 and RFC 2920 allow none, and books that agree: what it took is accepted or in doubt.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
+use smtpress::smtp::client::Event;
+use smtpress::smtp::machine::Closed;
+use smtpress::smtp::script::{Hello, Pipelining, Quit};
+use smtpress::smtp::step::Step;
+
+use crate::virtual_wire::{Mail, Owner, Wire, script};
+
+/// What happens next.
+#[derive(Clone, Debug)]
+enum Move {
+    /// The listener answers what it owes as it should, up to so many replies in a row, in one read.
+    Good(usize),
+    /// It answers with this code, whether it owes anything or not.
+    Code(u16),
+    /// It sends this, cut anywhere.
+    Noise(Vec<u8>),
+    Closes(Closed),
+    Passes(u64),
+    Holds,
+    Takes,
+    Begin(Mail),
+    Finish,
+    Abort,
+}
+
+fn a_mail() -> impl Strategy<Value = Mail> {
+    (1..4u32, 0..4u64).prop_map(|(recipients, pieces)| Mail { number: 1, recipients, pieces })
+}
+
+fn an_owner() -> impl Strategy<Value = Owner> {
+    let mails = prop::collection::vec_deque(a_mail(), 0..9);
+    (mails, any::<bool>(), any::<bool>()).prop_map(|(mails, declines, rests)| Owner {
+        mails,
+        declines,
+        rests,
+    })
+}
+
+fn a_code() -> impl Strategy<Value = u16> {
+    prop_oneof![
+        4 => prop::sample::select(vec![450, 451, 452, 550, 552, 554]),
+        1 => prop::sample::select(vec![220, 221, 250, 251, 354, 421, 500]),
+        1 => 0..1000u16,
+    ]
+}
+
+fn a_move() -> impl Strategy<Value = Move> {
+    prop_oneof![
+        120 => (1..6usize).prop_map(Move::Good),
+        10 => a_code().prop_map(Move::Code),
+        1 => prop::collection::vec(any::<u8>(), 1..20).prop_map(Move::Noise),
+        1 => prop::sample::select(vec![Closed::Eof, Closed::Reset, Closed::Error(110)]).prop_map(Move::Closes),
+        6 => (0..30u64).prop_map(Move::Passes),
+        1 => (0..4000u64).prop_map(Move::Passes),
+        4 => Just(Move::Holds),
+        12 => Just(Move::Takes),
+        6 => a_mail().prop_map(Move::Begin),
+        1 => Just(Move::Finish),
+        1 => Just(Move::Abort),
+    ]
+}
+
+fn config() -> ProptestConfig {
+    ProptestConfig {
+        cases: 3000,
+        rng_seed: RngSeed::Fixed(2821),
+        failure_persistence: None,
+        ..Default::default()
+    }
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn the_client_keeps_the_protocol_and_the_books_with_any_listener(
+        hello in prop::sample::select(vec![Hello::Ehlo, Hello::Ehlo, Hello::Helo]),
+        pipelining in prop::sample::select(vec![Pipelining::Off, Pipelining::Auto, Pipelining::Full, Pipelining::Require]),
+        quit in prop::sample::select(vec![Quit::Clean, Quit::Close, Quit::Reset]),
+        offers in prop::bool::weighted(0.8),
+        owner in an_owner(),
+        moves in prop::collection::vec((a_move(), any::<prop::sample::Index>()), 1..90),
+    ) {
+        play(hello, pipelining, quit, offers, owner, moves);
+    }
+
+    #[test]
+    fn no_bytes_and_no_calls_break_the_client(
+        pipelining in prop::sample::select(vec![Pipelining::Off, Pipelining::Auto, Pipelining::Full]),
+        owner in an_owner(),
+        inputs in prop::collection::vec("(220|250|354|421|550)?[ -]?[a-z]{0,3}(\r\n|\n)?", 1..40),
+        abort in 0..60usize,
+    ) {
+        let mut wire = Wire::new(script(Hello::Ehlo, pipelining, Quit::Clean), owner);
+        for (at, input) in inputs.iter().enumerate() {
+            wire.receive(input.as_bytes());
+            if at == abort {
+                wire.client.abort(wire.now);
+                wire.settle();
+            }
+        }
+        wire.close(Closed::Eof);
+        prop_assert!(wire.closed.is_some());
+        // Nothing wakes the dead.
+        wire.receive(b"250 ok\r\n");
+        wire.close(Closed::Reset);
+        wire.client.abort(wire.now);
+        wire.settle();
+    }
+}
+
+fn play(
+    hello: Hello,
+    pipelining: Pipelining,
+    quit: Quit,
+    offers: bool,
+    owner: Owner,
+    moves: Vec<(Move, prop::sample::Index)>,
+) {
+    let mut wire = Wire::new(script(hello, pipelining, quit), owner);
+    let groups = offers && hello == Hello::Ehlo && pipelining != Pipelining::Off;
+    let full = groups && pipelining != Pipelining::Auto;
+    let mut listener = Listener { offers, groups, full, ..Listener::default() };
+    for (next, cut) in moves {
+        if wire.closed.is_some() {
+            break;
+        }
+        match next {
+            Move::Good(most) => {
+                let mut bytes = Vec::new();
+                for _ in 0..most {
+                    let Some(code) = listener.good() else { break };
+                    bytes.extend(listener.answers(code, wire.is_unread()));
+                }
+                receive(&mut wire, &bytes, cut);
+            }
+            Move::Code(code) => {
+                let bytes = listener.answers(code, wire.is_unread());
+                receive(&mut wire, &bytes, cut);
+            }
+            Move::Noise(bytes) => {
+                listener.lied = true;
+                receive(&mut wire, &bytes, cut);
+            }
+            Move::Closes(how) => {
+                listener.reset = how != Closed::Eof;
+                wire.close(how);
+            }
+            Move::Passes(seconds) => wire.pass(Duration::from_secs(seconds)),
+            Move::Holds => wire.holds = true,
+            Move::Takes => {
+                wire.holds = false;
+                wire.written();
+                wire.settle();
+            }
+            Move::Begin(mail) if wire.client.is_resting() => {
+                wire.begin(mail);
+                wire.settle();
+            }
+            Move::Begin(_) => {}
+            Move::Finish => {
+                wire.client.finish();
+                wire.settle();
+            }
+            Move::Abort => {
+                wire.client.abort(wire.now);
+                wire.settle();
+            }
+        }
+        listener.read(&mut wire);
+    }
+    // What a reset leaves unread is never read; an orderly close still sends it.
+    let cut_short = wire.is_unread() && listener.reset;
+    if !cut_short {
+        wire.holds = false;
+        wire.written();
+        wire.settle();
+        listener.read(&mut wire);
+    }
+    // All ends in the end: within its time-outs, or at once.
+    wire.pass(Duration::from_secs(3 * 3600));
+    listener.read(&mut wire);
+    assert!(wire.closed.is_some(), "a session that never ends");
+    listener.balance(&wire.events, cut_short);
+}
+
+/// The bytes come in two reads.
+fn receive(wire: &mut Wire, bytes: &[u8], cut: prop::sample::Index) {
+    let cut = cut.index(bytes.len() + 1);
+    wire.receive(&bytes[..cut]);
+    wire.receive(&bytes[cut..]);
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    Greeting,
+    Hello,
+    Mail,
+    Rcpt,
+    Data,
+    Content,
+    LoneDot,
+    Rset,
+    Quit,
+}
+
+/// A listener that takes what it is told by the book and answers as it likes.
+#[derive(Debug, Default)]
+struct Listener {
+    offers: bool,
+    /// MAIL, RCPT and DATA may come before the replies.
+    groups: bool,
+    /// And may follow content whose reply is outstanding.
+    full: bool,
+    greeted: bool,
+    /// It answered what it was not asked: it knows no longer what the client takes the answer for.
+    lied: bool,
+    /// It said something after which the client may only leave.
+    gave_up: bool,
+    reset: bool,
+    /// Hello was accepted.
+    established: bool,
+    read: usize,
+    last: Option<Told>,
+    unanswered: VecDeque<Told>,
+    /// Answered 354, and the final dot has not come.
+    content: bool,
+    lines: u32,
+    mail_accepted: bool,
+    recipients: u32,
+    accepted: usize,
+    refused: usize,
+    /// Messages it holds without having said so.
+    unsaid: usize,
+}
+
+impl Listener {
+    /// The reply it owes, as it should be.
+    fn good(&self) -> Option<u16> {
+        if !self.greeted {
+            return Some(220);
+        }
+        Some(match self.unanswered.front()? {
+            Told::Data => 354,
+            Told::Quit => 221,
+            _ => 250,
+        })
+    }
+
+    fn wire_form(&self, code: u16) -> Vec<u8> {
+        if self.offers && !self.established && code == 250 {
+            b"250-mx.test\r\n250 PIPELINING\r\n".to_vec()
+        } else {
+            format!("{code:03} text\r\n").into_bytes()
+        }
+    }
+
+    /// Takes note of an answer and gives its bytes.
+    fn answers(&mut self, code: u16, unread: bool) -> Vec<u8> {
+        let bytes = self.wire_form(code);
+        self.note(code, unread);
+        bytes
+    }
+
+    fn note(&mut self, code: u16, unread: bool) {
+        if !self.greeted {
+            self.greeted = true;
+            self.gave_up |= code / 100 != 2 || code == 221;
+            return;
+        }
+        let refuses = matches!(code / 100, 4 | 5);
+        let Some(told) = self.unanswered.pop_front() else {
+            // With writes it has not seen, what the client takes this for is not known.
+            self.lied |= unread;
+            self.gave_up = true;
+            return;
+        };
+        let succeeds = code / 100 == 2 && !matches!(code, 220 | 221);
+        match told {
+            Told::Hello => {
+                self.established = succeeds;
+                self.gave_up |= !succeeds;
+            }
+            Told::Mail => {
+                self.mail_accepted = succeeds;
+                self.recipients = 0;
+            }
+            Told::Rcpt => self.recipients += u32::from(succeeds),
+            Told::Data => {
+                self.content = code == 354;
+                self.lines = 0;
+                self.gave_up |= code / 100 == 2;
+            }
+            Told::Content if succeeds => self.accepted += 1,
+            Told::Content if refuses => self.refused += 1,
+            Told::Content => self.unsaid += 1,
+            Told::Rset => self.mail_accepted = false,
+            Told::Greeting | Told::LoneDot | Told::Quit => {}
+        }
+        let fits =
+            succeeds || refuses || told == Told::Data && code == 354 || told == Told::Quit && code == 221;
+        self.gave_up |= !fits || code == 421 || told == Told::Rset && refuses;
+        if told == Told::Data && refuses && !self.mail_accepted {
+            self.last = Some(Told::Rset);
+        }
+    }
+
+    /// Reads what the kernel has taken.
+    fn read(&mut self, wire: &mut Wire) {
+        while self.read < wire.writes.len() && !(wire.is_unread() && self.read + 1 == wire.writes.len()) {
+            let text = String::from_utf8(wire.writes[self.read].clone()).unwrap();
+            self.read += 1;
+            assert!(text.ends_with("\r\n"), "{text:?}");
+            for line in text.split_terminator("\r\n") {
+                self.line(line);
+            }
+        }
+    }
+
+    fn line(&mut self, line: &str) {
+        if self.lied {
+            return;
+        }
+        if self.content {
+            if line != "." {
+                assert!(
+                    line.starts_with("piece ") && self.recipients > 0 && self.mail_accepted,
+                    "content {line:?}"
+                );
+                self.lines += 1;
+                return;
+            }
+            self.content = false;
+            let wanted = self.recipients > 0 && self.mail_accepted;
+            self.mail_accepted = false;
+            return self.told(if wanted { Told::Content } else { Told::LoneDot });
+        }
+        let told = match &line[..4] {
+            "EHLO" | "HELO" => Told::Hello,
+            "MAIL" => Told::Mail,
+            "RCPT" => Told::Rcpt,
+            "DATA" => Told::Data,
+            "RSET" => Told::Rset,
+            "QUIT" => Told::Quit,
+            _ => panic!("no command: {line:?}"),
+        };
+        let last = self.last.unwrap_or(Told::Greeting);
+        let idle = self.unanswered.is_empty();
+        let allowed = match told {
+            Told::Hello => last == Told::Greeting && self.greeted && idle,
+            Told::Mail => {
+                let over = matches!(last, Told::Hello | Told::Content | Told::LoneDot | Told::Rset)
+                    || last == Told::Mail && !self.mail_accepted;
+                let follows = self.full && last == Told::Content && self.unanswered.len() == 1;
+                self.established && over && (idle || follows)
+            }
+            Told::Rcpt => {
+                matches!(last, Told::Mail | Told::Rcpt) && (self.groups || idle && self.mail_accepted)
+            }
+            Told::Data => {
+                last == Told::Rcpt && (self.groups || idle && self.mail_accepted && self.recipients > 0)
+            }
+            Told::Rset => matches!(last, Told::Rcpt | Told::Data) && idle && self.mail_accepted,
+            Told::Quit => last != Told::Quit && self.greeted && idle,
+            Told::Greeting | Told::Content | Told::LoneDot => unreachable!("no commands"),
+        };
+        let leaves = told == Told::Quit;
+        assert!(allowed && (leaves || !self.gave_up), "{line:?} after {last:?} with {self:?}");
+        self.told(told);
+    }
+
+    fn told(&mut self, told: Told) {
+        self.last = Some(told);
+        self.unanswered.push_back(told);
+    }
+
+    /// What it accepted was told as accepted, and what it may hold was told as accepted or in doubt.
+    fn balance(&self, events: &[Event], cut_short: bool) {
+        if self.lied {
+            return;
+        }
+        let accepted =
+            events.iter().filter(|e| matches!(e, Event::Transaction { accepted: true, .. })).count();
+        let in_doubt = |event: &&Event| {
+            matches!(event, Event::Step { step: Step::Body, in_doubt: true, failure: Some(_), .. })
+        };
+        let in_doubt = events.iter().filter(in_doubt).count();
+        let unanswered = self.unanswered.iter().filter(|told| **told == Told::Content).count();
+        assert_eq!(accepted, self.accepted, "accepted; {self:?}");
+        // Whether a dot was within what the kernel took of the last write is more than the client can know.
+        let unknown = usize::from(cut_short);
+        let held = self.unsaid + unanswered;
+        assert!((held..=held + unknown).contains(&in_doubt), "{in_doubt} in doubt; {self:?}");
+    }
+}

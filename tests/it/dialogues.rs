@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
+use std::panic::catch_unwind;
 use std::path::Path;
 use std::time::Duration;
 
@@ -37,10 +38,16 @@ enum Move {
     Kernel {
         holds: bool,
     },
+    /// Calls from outside, with no poll between them.
+    Owner(Vec<Call>),
+    Closes(Close),
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Call {
     Begin(Mail),
     Finish,
     Abort,
-    Closes(Close),
 }
 
 /// How the listener's bytes are cut.
@@ -64,8 +71,10 @@ fn every_dialogue_is_the_same_however_the_bytes_are_cut() {
         let file = path.file_name().unwrap().to_string_lossy().into_owned();
         for dialogue in parse(&std::fs::read_to_string(&path).unwrap(), &file) {
             ran += 1;
-            if let Err(failure) = run_with_all_cuts(&dialogue) {
-                writeln!(failures, "{}: {failure}\n", dialogue.title).unwrap();
+            match catch_unwind(|| run_with_all_cuts(&dialogue)) {
+                Ok(Ok(())) => {}
+                Ok(Err(failure)) => writeln!(failures, "{}: {failure}\n", dialogue.title).unwrap(),
+                Err(_) => writeln!(failures, "{}: panicked, see above\n", dialogue.title).unwrap(),
             }
         }
     }
@@ -137,9 +146,15 @@ fn run(dialogue: &Dialogue, cut: Cut) -> Result<(), String> {
                     wire.written();
                 }
             }
-            Move::Begin(mail) => wire.begin(*mail),
-            Move::Finish => wire.client.finish(),
-            Move::Abort => wire.client.abort(wire.now),
+            Move::Owner(calls) => {
+                for call in calls {
+                    match call {
+                        Call::Begin(mail) => wire.begin(*mail),
+                        Call::Finish => wire.client.finish(),
+                        Call::Abort => wire.client.abort(wire.now),
+                    }
+                }
+            }
             Move::Client(_) | Move::Events(_) | Move::Closes(_) => {}
         }
         wire.settle();
@@ -252,12 +267,10 @@ fn parse(text: &str, file: &str) -> Vec<Dialogue> {
                     value.strip_prefix('+').and_then(duration).unwrap_or_else(|| panic!("{}", at())),
                 ),
                 "KERNEL" => Move::Kernel { holds: value == "holds" },
-                "OWNER" => match value.split_once(' ') {
-                    None if value == "abort" => Move::Abort,
-                    None if value == "finish" => Move::Finish,
-                    Some(("begin", word)) => Move::Begin(mail(word, 9).unwrap_or_else(|| panic!("{}", at()))),
-                    _ => panic!("{}: unknown", at()),
-                },
+                "OWNER" => {
+                    let calls = value.split("; ").map(call).collect::<Option<_>>();
+                    Move::Owner(calls.unwrap_or_else(|| panic!("{}: unknown call", at())))
+                }
                 "CLOSE" => Move::Closes(if value == "reset" { Close::Reset } else { Close::Clean }),
                 _ => panic!("{}: unknown", at()),
             };
@@ -301,6 +314,15 @@ fn duration(text: &str) -> Option<Duration> {
         "ms" => Some(Duration::from_millis(number)),
         "s" => Some(Duration::from_secs(number)),
         "m" => Some(Duration::from_secs(60 * number)),
+        _ => None,
+    }
+}
+
+fn call(text: &str) -> Option<Call> {
+    match text.split_once(' ') {
+        None if text == "abort" => Some(Call::Abort),
+        None if text == "finish" => Some(Call::Finish),
+        Some(("begin", word)) => mail(word, 9).map(Call::Begin),
         _ => None,
     }
 }

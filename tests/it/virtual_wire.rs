@@ -194,6 +194,11 @@ impl Wire {
         }
     }
 
+    /// The last write is not with the kernel yet.
+    pub fn is_unread(&self) -> bool {
+        self.unwritten
+    }
+
     /// These bytes come in one read.
     pub fn receive(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() && self.closed.is_none() {

@@ -78,11 +78,8 @@ impl Settings {
     }
 
     fn write(&self, root: &Path, port: u16) {
-        let owner = nix::unistd::User::from_name("Debian-exim").unwrap().expect("install.sh makes the user");
-        for name in ["spool", "log"] {
-            fs::create_dir(root.join(name)).unwrap();
-            nix::unistd::chown(&root.join(name), Some(owner.uid), Some(owner.gid)).unwrap();
-        }
+        listener::folder_of("Debian-exim", root, "spool");
+        listener::folder_of("Debian-exim", root, "log");
         let at = root.display();
         let places = format!(
             "daemon_smtp_ports = {port}\nspool_directory = {at}/spool\n\

@@ -75,7 +75,7 @@ install_exim() {
             *) echo "exim: no package is known for its library $library" >&2; exit 1 ;;
         esac
     done
-    echo "exim: $("$exim" -C /dev/null -bV | awk 'NR == 1 { print $3 }') in $folder"
+    echo "exim: $(env -i "$exim" -C /dev/null -bV | awk 'NR == 1 { print $3 }') in $folder"
 }
 
 if [ "$(id -u)" != 0 ]; then

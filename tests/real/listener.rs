@@ -4,7 +4,7 @@ use std::env;
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{self, Child, Command, Stdio};
@@ -25,13 +25,14 @@ pub fn missing<T>(why: &str) -> Option<T> {
         "{why}, and SMTPRESS_REAL=required; run tests/real/install.sh as root"
     );
     // Not `eprintln!`: the test harness would keep it to itself.
-    writeln!(io::stderr(), "skipped: {why}; run tests/real/install.sh as root").unwrap();
+    let mut stderr = io::stderr().lock();
+    writeln!(stderr, "skipped: {why}; run tests/real/install.sh as root").unwrap();
     None
 }
 
 /// Whether this process may change users, as every one of the listeners does.
 pub fn is_root() -> bool {
-    nix::unistd::geteuid().is_root()
+    fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
 }
 
 /// The first of these that is there.
@@ -45,6 +46,13 @@ pub fn folder() -> TempDir {
     let folder = tempfile::Builder::new().prefix("smtpress-real-").tempdir().unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     folder
+}
+
+/// Makes `folder` in `root`, owned by one of the listener's users.
+pub fn folder_of(owner: &str, root: &Path, folder: &str) {
+    let path = root.join(folder);
+    fs::create_dir(&path).unwrap();
+    assert!(Command::new("chown").arg(owner).arg(&path).status().unwrap().success(), "no user {owner}");
 }
 
 /// A loopback port that nobody listens on, below those that the kernel gives to clients: no connection of ours takes it.

@@ -90,11 +90,9 @@ impl Settings {
     }
 
     fn write(&self, root: &Path, port: u16) {
-        for name in ["etc", "queue", "data"] {
-            fs::create_dir(root.join(name)).unwrap();
-        }
-        let owner = nix::unistd::User::from_name("postfix").unwrap().expect("the package makes the user");
-        nix::unistd::chown(&root.join("data"), Some(owner.uid), None).unwrap();
+        fs::create_dir(root.join("etc")).unwrap();
+        fs::create_dir(root.join("queue")).unwrap();
+        listener::folder_of("postfix", root, "data");
         let at = root.display();
         let places = format!(
             "queue_directory = {at}/queue\ndata_directory = {at}/data\n\

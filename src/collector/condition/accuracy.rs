@@ -71,6 +71,12 @@ fn score<'r>(rows: impl IntoIterator<Item = &'r Row>, with_step: bool) -> Score 
                 row.category,
                 row.alt
             );
+            if std::env::var_os("SMTPRESS_EXPLAIN").is_some() {
+                let meaning = super::words::Meaning::of(&reply);
+                for sentence in meaning.own.iter().chain(&meaning.quoted) {
+                    score.misses += &format!("          {}\n", super::words::names(*sentence));
+                }
+            }
         }
     }
     score
@@ -125,21 +131,4 @@ fn replies_of_other_servers_are_named() {
     tell("other servers, held out", &holdout, std::env::var_os("SMTPRESS_SHOW_HOLDOUT").is_some());
     assert!(holdout.lenient * 100 >= holdout.rows * 90, "held out");
     assert!(holdout.group * 100 >= holdout.rows * 95, "held out");
-}
-
-/// Development aid: every way the replies in `SMTPRESS_EXPLAIN` (a file) are read.
-#[test]
-#[ignore = "a development aid"]
-fn explain() {
-    let file = std::fs::read_to_string(std::env::var("SMTPRESS_EXPLAIN").unwrap()).unwrap();
-    for line in file.lines() {
-        let reply = Reply::parse(&line.replace("\\n", "\n")).unwrap();
-        let meaning = super::words::Meaning::of(&reply);
-        println!("{line}\n   => {}", classify(None, &reply, false));
-        for s in meaning.own.iter().chain(&meaning.quoted) {
-            let names: Vec<&str> =
-                super::words::NAMES.iter().filter(|(c, _)| c.meets(*s)).map(|(_, n)| *n).collect();
-            println!("      {}", names.join(" "));
-        }
-    }
 }

@@ -16,8 +16,8 @@ use crate::smtp::{Reply, Step};
 pub fn classify(step: Option<Step>, reply: &Reply, closed: bool) -> Condition {
     let meaning = Meaning::of(reply);
     let positive = matches!(reply.class(), 2 | 3);
-    by_words(&meaning.own, reply.code)
-        .or_else(|| by_words(&meaning.quoted, reply.code))
+    by_words(&meaning.own, reply)
+        .or_else(|| by_words(&meaning.quoted, reply))
         .filter(|_| !positive || sounds_like_failure(&meaning))
         .unwrap_or_else(|| by_code(step, reply, closed))
 }
@@ -53,20 +53,22 @@ impl Classifier {
 }
 
 impl Rule {
-    fn holds(&self, sentence: Set, code: u16) -> bool {
+    fn holds(&self, sentence: Set, reply: &Reply) -> bool {
         !sentence.meets(self.none)
             && self.all.iter().all(|&set| sentence.meets(set))
-            && (self.codes.is_empty() || self.codes.iter().any(|&c| c == code || c == code / 100))
+            && (self.codes.is_empty() || self.codes.iter().any(|&c| c == reply.code || c == reply.class()))
+            && (self.subjects.is_empty()
+                || reply.enhanced.and_then(|e| e.subject).is_some_and(|s| self.subjects.contains(&s)))
     }
 }
 
 /// The first rule that holds for one of the sentences, else for all of them together.
-fn by_words(sentences: &[Set], code: u16) -> Option<Condition> {
+fn by_words(sentences: &[Set], reply: &Reply) -> Option<Condition> {
     let all = sentences.iter().fold(Set::NONE, |all, &s| all.or(s));
     RULES
         .iter()
-        .find(|rule| sentences.iter().any(|&s| rule.holds(s, code)))
-        .or_else(|| RULES.iter().find(|rule| rule.holds(all, code)))
+        .find(|rule| sentences.iter().any(|&s| rule.holds(s, reply)))
+        .or_else(|| RULES.iter().find(|rule| rule.holds(all, reply)))
         .map(|rule| rule.condition)
 }
 

@@ -17,133 +17,203 @@ pub(super) struct Rule {
     pub(super) none: Set,
     /// Codes (`421`) or their classes (`4`) it is for; empty: any.
     pub(super) codes: &'static [u16],
+    /// Subjects of the enhanced code (the 7 of 5.7.1) it is for; empty: any, or no enhanced code.
+    pub(super) subjects: &'static [u16],
 }
 
-/// `Condition: [A | B, C] - [D] if [4, 550];` = one of A and B, and C, and no D, for a 4yz or a 550.
+/// `Condition: [A | B, C] - [D] if [4, 550] at [7];` = one of A and B, and C, and no D, for a 4yz or a 550, with x.7.z.
 macro_rules! rules {
-    ($($condition:ident: [$($($all:ident)|+),+] $(- [$($none:ident)|+])? $(if [$($code:literal),+])?;)*) => {
+    ($($condition:ident: [$($($all:ident)|+),+] $(- [$($none:ident)|+])? $(if [$($code:literal),+])? $(at [$($subject:literal),+])?;)*) => {
         &[$(Rule {
             condition: Condition::$condition,
             all: &[$(Set::NONE$(.or($all))+),+],
             none: Set::NONE$($(.or($none))+)?,
             codes: &[$($($code),+)?],
+            subjects: &[$($($subject),+)?],
         },)*]
     };
 }
 
 pub(super) const RULES: &[Rule] = rules! {
-    // The peer's own words for two things that look like others.
+    // Words that leave no doubt.
     BareCrLf: [SMTPLF];
-    TooManyInvalidRecipients: [HARVEST];
-    TooManyInvalidRecipients: [MANY, BADRCPT];
-    TooManyInvalidRecipients: [EXCESS, BADRCPT, ATTEMPT | LONG] - [FULL];
-    // Content of lines and headers.
-    TooManyHops: [LOOP, MANY | EXCESS | LOOP] - [CONNECTION];
-    TooManyHops: [HOPS, MANY | EXCESS, HEADER | HOPS] - [RCPT | PERTIME | CONNECTION | SENDER | USER];
-    BareCrLf: [BARE, LINEEND];
-    BareCrLf: [LINEEND, MUSTCRLF | NEG] - [LONG | TIMEOUT];
-    HeaderSizeExceeded: [HEADER, TOOBIG | MANY | LONG] - [SPF];
-    HeaderSizeExceeded: [HEADER, EXCESS, SIZE | EXCESS] - [SPF | HOPS];
-    // Sessions.
-    BadCommandLimitExceeded: [MANY, BADCOMMANDS] - [AUTH | RCPT | TLS | RATE | CONCURRENT | QUEUE];
-    BadCommandLimitExceeded: [EXCESS, BADCOMMANDS, COMMAND] - [AUTH | RCPT | TLS | LONG | LINE | RATE | MESSAGE];
-    TooManyTlsSessions: [MANY | EXCESS, TLS, CONNECTION | RATE] - [MESSAGE];
-    RateLimited: [MANY, AUTH, COMMAND, HOSTSCOPE];
-    TooManyAuthFailures: [MANY | EXCESS, AUTH, FAIL | ATTEMPT | ERROR | INVALID] - [SPF | CONCURRENT];
-    UserConcurrencyExceeded: [MANY | EXCESS, CONCURRENT | CONNECTION | PROCESS, USERSCOPE] - [SIZE | LIFETIME | RATE | PERTIME];
-    SessionBytesExceeded: [EXCESS | MANY, SIZE, CONNECTION] - [RCPT | RATE];
-    // Rates of messages and recipients before those of connections.
-    SenderAuthFailed: [SPF, RATE];
-    DnsPolicyRejected: [DNSCHECK, RATE];
-    EncryptionRequired: [TLS | ENCRYPT, RATE];
     Greylisted: [GREYLIST];
-    QuotaExceeded: [MANY | EXCESS | QUOTA, PERDAY, MESSAGE | RCPT | SENDER | USER | SERVICE] - [MAILBOX];
-    QuotaExceeded: [EXCESS | QUOTA | MANY, PERDAY];
-    ConnectionRateLimited: [CONNECTION, RATE | PERTIME, MANY | EXCESS | RATE | PERTIME] - [MESSAGE | RCPT | LIFETIME | TIMEOUT];
-    RateLimited: [RATE, MESSAGE | RCPT | SENDER | USER | EXCESS | MANY | HOSTSCOPE | ERROR] - [DNSCHECK];
-    RateLimited: [MANY | EXCESS, MESSAGE | RCPT | BADCOMMANDS, PERTIME] - [CONNECTION | LIFETIME];
-    RateLimited: [MANY | EXCESS, RCPT, HOSTSCOPE | SENDER] - [CONNECTION | SIZE | FULL];
-    // Messages.
-    TooManyRecipients: [MULTIDOMAIN];
-    TooManyRecipients: [MANY, RCPT] - [SIZE | FULL | MAILBOX];
-    TooManyRecipients: [EXCESS | MANY, RCPT] - [SIZE | FULL | QUOTA | DISK];
-    TooManyMessagesPerSession: [MANY | EXCESS, MESSAGE, CONNECTION] - [CONCURRENT | SIZE | PERTIME];
-    TooManyMessagesPerSession: [MANY, MESSAGE] - [CONCURRENT | SIZE | QUEUE | USERSCOPE | HOSTSCOPE];
-    RateLimited: [MANY, MESSAGE, HOSTSCOPE | SENDER | USERSCOPE] - [CONCURRENT | SIZE | QUEUE];
-    ConnectionTimeExceeded: [LIFETIME, EXCESS | LONG | EXPIRED | CONNECTION] - [TLS | CERT];
+    TooManyInvalidRecipients: [HARVEST];
+    TooManyInvalidRecipients: [MANY, BADRCPT] - [CONNECTION];
+    UnsupportedParameter: [EAI];
+
+    // The shape of the message and its lines.
+    TooManyHops: [LOOP] - [CONNECTION];
+    TooManyHops: [RECEIVED, HEADER, MANY | EXCESS];
+    BareCrLf: [BARE, LINEEND];
+    BareCrLf: [LINEEND, MUSTCRLF | NEG] - [LONG | TIMEOUT | SYNTAXSURE];
+    HeaderSizeExceeded: [HEADER, TOOBIG | MANY | LONG | SIZE | EXCESS] - [SPF | PERTIME | CONTENT];
+
+    // Errors, logins and TLS sessions counted.
+    QuotaExceeded: [EXCESS | QUOTA | MANY, PERDAY] - [MAILBOX];
+    QuotaExceeded: [EXCESS | MANY, PERDAY] - [FULL];
+    BadCommandLimitExceeded: [CMDLIMIT] - [TIMEOUT];
+    BadCommandLimitExceeded: [MANY, CMDERR] - [AUTH | RCPT | TLS | CONCURRENT | QUEUE | PERTIME];
+    TooManyTlsSessions: [MANY | EXCESS, TLS, CONNECTION | RATE] - [MESSAGE];
+    RateLimited: [MANY, AUTH, CMDERR, HOSTSCOPE] - [FAIL | INVALID];
+    TooManyAuthFailures: [MANY | EXCESS, AUTH, FAIL | ATTEMPT | ERROR | INVALID] - [SPF | CONCURRENT];
+    BadCommandLimitExceeded: [MANY, LOGIN, CMDERR];
+
+    // A rate limited because of something: the cause (label rule 7).
+    SenderAuthFailed: [SPF, RATE | RATESURE];
+    DnsPolicyRejected: [DNSCHECK, RATE | RATESURE];
+    EncryptionRequired: [TLS | ENCRYPT, RATE | RATESURE];
+
+    // Per user, per session.
+    UserConcurrencyExceeded: [MANY | EXCESS, CONCURRENT | PROCESS, USERSCOPE] - [SIZE | LIFETIME | RATESURE | PERTIME];
+    UserConcurrencyExceeded: [MANY, CONNECTION, USERSCOPE] - [HOSTSCOPE | PERTIME | RATESURE | MESSAGE | RCPT];
+    SessionBytesExceeded: [EXCESS | MANY, SIZE, CONNECTION] - [RCPT | RATESURE | CONCURRENT];
+    SessionBytesExceeded: [EXCESS, QUOTA, CONNECTION];
+    TooManyMessagesPerSession: [MANY | EXCESS, MESSAGE, CONNECTION] - [CONCURRENT | SIZE | PERTIME | RCPT | RATE | LIFETIME | HOSTSCOPE];
+    TooManyMessagesPerSession: [ALREADY | MANY | MULTIDOMAIN, MESSAGE, CONNECTION] - [RCPT | CONCURRENT | SIZE | PERTIME | RATE | HOSTSCOPE | AUTH];
+
+    // Rates.
+    ConnectionRateLimited: [CONNECTION, RATE, HOSTSCOPE | EXCESS | MANY | RATESURE | DENY] - [MESSAGE | RCPT | LIFETIME | TIMEOUT];
+    ConnectionRateLimited: [CONNECTION, PERTIME, MANY | EXCESS | DENY] - [MESSAGE | RCPT | LIFETIME | TIMEOUT | CONCURRENT];
+    RateLimited: [RATESURE, MESSAGE | RCPT | SENDER | HOSTSCOPE | USER | DOMAIN] - [CONNECTION];
+    RateLimited: [RATE, MESSAGE | RCPT | SENDER | USER, EXCESS | MANY | DENY | TEMP | RETRY] - [CONNECTION];
+    RateLimited: [MANY | EXCESS, MESSAGE | RCPT | CMDERR, PERTIME] - [CONNECTION | LIFETIME];
+    RateLimited: [MANY | EXCESS, PERTIME] - [CONNECTION | LIFETIME | TIMEOUT];
+    RateLimited: [MANY | EXCESS, RCPT, FROMSCOPE] - [CONNECTION | SIZE | FULL | BADRCPT];
+    RateLimited: [MANY, MESSAGE, FROMSCOPE | HOSTSCOPE | SENDER] - [CONCURRENT | CONNECTION | SIZE | QUEUE];
+
+    // Recipients and messages.
+    TooManyRecipients: [MULTIDOMAIN] - [MANY];
+    TooManyMessagesPerSession: [MANY, MESSAGE, CONNECTION | RCPT] - [CONCURRENT | SIZE | PERTIME | EXCESS | DENY | HEADER];
+    TooManyRecipients: [MANY | EXCESS | MULTIDOMAIN, RCPT] - [SIZE | FULL | QUOTA | DISK | CONCURRENT];
+    TooManyMessagesPerSession: [MANY, MESSAGE] - [CONCURRENT | CONNECTION | SIZE | QUEUE | RCPT | DISK | TOOBIG] if [421, 450, 451, 452];
+    RateLimited: [MANY, MESSAGE] - [CONCURRENT | CONNECTION | SIZE | QUEUE | RCPT | DISK | TOOBIG];
+    ConnectionTimeExceeded: [LIFETIME] - [TLS | CERT | TIMEOUT];
+
     // Connections.
-    TooManyConnectionsToListener: [MANY | EXCESS, CONNECTION, LISTENERSCOPE];
-    TooManyConnectionsFromHost: [MANY | EXCESS | CONCURRENT, CONNECTION | PROCESS, HOSTSCOPE] - [TIMEOUT | TLS];
-    TooManyConnectionsToHost: [MANY | EXCESS, CONNECTION, HERESCOPE] - [TIMEOUT | TLS];
-    TooManyConnectionsToHost: [PROCESS, LOAD] - [NEG];
-    TooManyConnections: [MANY | EXCESS | CONCURRENT, CONNECTION | CONCURRENT] - [TIMEOUT | TLS | MESSAGE | LOST];
+    TooManyConnectionsToListener: [MANY | EXCESS, CONNECTION | CONCURRENT, LISTENERSCOPE];
+    TooManyConnectionsFromHost: [MANY | EXCESS | CONCURRENT, CONNECTION | PROCESS, HOSTSCOPE] - [TIMEOUT | LOST | AUTH];
+    TooManyConnectionsToHost: [MANY | EXCESS, CONNECTION | CONCURRENT, HERESCOPE] - [TIMEOUT | LOST | MESSAGE];
+    TooManyConnectionsToHost: [PORTSBUSY, LOAD | MANY | EXCESS];
+    TooManyConnections: [MANY | EXCESS, CONNECTION | CONCURRENT] - [TIMEOUT | LOST | MESSAGE | SIZE | LICENSE];
     TooManyConnections: [MANY | EXCESS, PROCESS] - [RCPT | MESSAGE];
-    LineTooLong: [LINE | COMMAND | PARAM, LONG | TOOBIG] - [HEADER];
-    LineTooLong: [LINE, LONG | SIZE, EXCESS] - [HEADER];
+    TooManyConnections: [CONCURRENT, CONNECTION, NEG | DENY] - [TIMEOUT | LOST | MESSAGE | SIZE];
+
     // Sizes and stores.
-    MailboxFull: [MAILBOX, FULL | QUOTA | DISK, FULL | QUOTA | EXCESS | SHORT] - [QUEUE];
+    LineTooLong: [LINESURE, LONG | EXCESS | SIZE];
+    LineTooLong: [CMDERR | LINE, LONG] - [HEADER | MESSAGE | SIZE];
+    LineTooLong: [LINE, LONG] - [HEADER | MESSAGE];
+    LineTooLong: [LINE, EXCESS] - [HEADER | MESSAGE | DOMAIN | CMDERR | SIZE | QUOTA];
+    MailboxFull: [MAILBOX, FULL | QUOTA] - [QUEUE | SENDER];
+    MailboxFull: [MAILBOX, SIZE | DISK, EXCESS] - [MESSAGE];
+    MailboxFull: [MAILBOX, DISK, SHORT | NEG];
     QueueFull: [QUEUEFULL];
-    QueueFull: [QUEUE, EXCESS | MANY | FULL] - [DISK];
-    MessageSizeExceeded: [SIZE, TOOBIG | EXCESS | MANY];
-    InsufficientStorage: [DISK, SHORT | FULL | NEG | EXCESS];
-    MailboxFull: [FULL | QUOTA, QUOTA | EXCESS | FULL];
-    // Server.
+    InsufficientStorage: [DISK, SHORT | FULL | NEG] - [STORAGEALLOC];
+    QueueFull: [QUEUE, EXCESS | MANY | FULL];
+    MessageSizeExceeded: [SIZE | TOOBIG, TOOBIG | EXCESS | MANY] - [STORAGEALLOC | MAILBOX];
+    MessageSizeExceeded: [MESSAGE, SIZE, EXCESS | TOOBIG | MANY];
+    QuotaExceeded: [QUOTA, EXCESS | FULL] at [7];
+    QuotaExceeded: [QUOTA, MESSAGE | SENDER];
+    MailboxFull: [FULL, QUOTA | EXCESS | STORAGEALLOC];
+    MailboxFull: [QUOTA, EXCESS | FULL];
+    MailboxFull: [STORAGEALLOC];
     LicenseExpired: [LICENSE, EXPIRED | EXCESS];
-    // Authentication and encryption.
-    BadSequence: [TLS | AUTH, ALREADY | MANY] - [TEMP | RETRY];
-    EncryptionRequired: [STARTTLS, REQUIRED | FIRST] - [NEG];
-    EncryptionRequired: [TLS | ENCRYPT, REQUIRED | NEG | DENY] - [CERT | TEMP | UNAVAILABLE | UNREC | ERROR];
-    TlsFailure: [CERT];
-    TlsUnavailable: [TLS, UNAVAILABLE | UNREC | TEMP | NEG | RETRY];
+
+    // Encryption and authentication.
+    BadSequence: [TLS | AUTH, ALREADY] - [REQUIRED];
+    BadSequence: [TLS | AUTH, ALREADY] if [503];
+    SyntaxError: [AUTH, SYNTAXSURE];
+    EncryptionRequired: [STARTTLS, REQUIRED | FIRST] - [CERT | UNAVAILABLE | ERROR];
+    TlsUnavailable: [TLS, UNAVAILABLE] - [REQUIRED];
+    TlsUnavailable: [TLS, NEG | UNRECSURE | TEMP | UNREC] - [REQUIRED | CERT | MESSAGE];
+    EncryptionRequired: [TLS | ENCRYPT, REQUIRED | NEG | DENY] - [CERT | ERROR];
+    EncryptionRequired: [ENCRYPT];
+    TlsFailure: [CERT] - [FIRST];
+    TlsFailure: [CERT, TLS];
+    TlsUnavailable: [TLS, ERROR, TEMP | LOCAL] if [4];
     TlsFailure: [TLS, FAIL | ERROR | INVALID];
+    TlsUnavailable: [TLS, LOCAL | SERVICE] if [454, 554];
+    AuthNotAvailable: [AUTH, MECH, UNREC | UNKNOWN | NEG];
+    AuthNotAvailable: [AUTH, UNREC] - [OWNED | SENDER] if [500, 502, 503, 504];
+    PolicyRejected: [OWNED] - [SPF];
     AuthRequired: [LOGIN] - [RELAYSURE | SPF];
     RelayingDenied: [RELAYSURE];
     SenderAuthFailed: [SPF] - [TEMP | ERROR];
-    AuthTemporaryFailure: [AUTH, TEMP | RETRY | UNAVAILABLE | LOCAL | ERROR] if [4];
-    AuthNotAvailable: [AUTH, UNREC | UNAVAILABLE] - [SYNTAX] if [500, 502, 503, 504];
-    AuthFailed: [AUTH, FAIL | INVALID | DENY | NEG] - [REQUIRED];
-    AuthRequired: [AUTH, REQUIRED | NEG | FIRST] if [530, 550, 553, 554, 451];
-    // Lists, names, content.
+    SenderAuthFailed: [SPF] - [TEMP | RETRY] if [5];
+    AuthTemporaryFailure: [AUTH, TEMP | RETRY | UNAVAILABLE | LOCAL | ERROR | FAIL | NEG] if [4];
+    AuthFailed: [AUTHSURE] - [SPF];
+    AuthFailed: [AUTH, FAIL | INVALID | DENY | UNKNOWN] if [535, 534];
+    AuthRequired: [AUTH, REQUIRED | FIRST | NEG] - [POLICY] if [530, 550, 553, 554, 451, 503, 535];
+    AuthFailed: [AUTH, FAIL | INVALID] - [SENDER | ACTION];
+
+    // Names, lists, content.
+    DnsPolicyRejected: [DNSCHECK, NEG | INVALID | DENY | FAIL | UNKNOWN | ERROR | HELOREJ | SENDERREJ | CLIENTREJ] - [SYNTAXSURE | BLACK];
+    DnsPolicyRejected: [HELOREJ];
+    DnsPolicyRejected: [SENDERREJ | SENDER, UNKNOWN, DOMAIN];
+    ContentRejected: [URLBLACK, BLACK | CONTENT];
+    Blocklisted: [BLACK] - [ACTION];
     Blocklisted: [BLACK];
-    DnsPolicyRejected: [DNSCHECK, NEG | INVALID | DENY | FAIL | UNKNOWN | REQUIRED] - [SYNTAX | FIRST];
-    Blocklisted: [BLOCKED, YOU];
-    PolicyRejected: [OWNED | WHITELIST];
-    ContentRejected: [SPAMSURE] - [TEMP | ERROR];
-    // Dialogue.
+    ContentRejected: [CONTENT] - [TEMP | RETRY | ERROR | CMDERR];
+    Blocklisted: [BLOCKED, YOU] - [MESSAGE | USER];
+    DnsPolicyRejected: [DNSCHECK, TEMP | RETRY];
     NoValidRecipients: [NOVALID];
     ProtocolViolation: [PIPELINE];
-    BadSequence: [ALREADY, CMDNAME | COMMAND | SENDER | RCPT];
-    BadSequence: [CMDNAME | SENDER | RCPT, FIRST | REQUIRED] if [503, 502, 501, 500, 550, 554];
-    UnsupportedParameter: [PARAM, UNREC | INVALID | UNKNOWN] - [SYNTAXSURE];
-    SyntaxError: [SYNTAXSURE];
-    SyntaxError: [SYNTAX, INVALID | NEG | REQUIRED | FAIL | ERROR] if [5];
-    UnrecognizedCommand: [COMMAND, UNREC | UNKNOWN | INVALID];
-    UnrecognizedCommand: [UNREC] if [500, 502];
+
+    // Dialogue.
+    BadSequence: [ALREADY, CMDNAME | COMMAND | SENDER | RCPT | CMDERR] - [USER] if [5];
+    BadSequence: [ALREADY] if [503];
+    BadSequence: [CMDNAME | SENDER | RCPT, FIRST | REQUIRED] - [SYNTAXSURE] if [503, 502];
+    BadSequence: [CMDNAME, FIRST] - [SYNTAXSURE | SENDER] if [500, 501, 550, 554];
+    UnrecognizedCommand: [COMMAND | CMDERR, UNRECSURE] - [PARAM];
+    UnsupportedParameter: [PARAM, UNREC | INVALID | UNKNOWN | UNRECSURE] - [SYNTAXSURE];
+    SyntaxError: [SYNTAXSURE] if [5];
+    UnrecognizedCommand: [COMMAND | CMDERR, UNREC | UNKNOWN | INVALID] if [500, 501, 502, 503, 504, 421, 554];
+    UnrecognizedCommand: [UNRECSURE] if [500, 502, 504];
+    SyntaxError: [SYNTAX, INVALID | NEG | REQUIRED | FIRST | FAIL | ERROR | SYNTAX] if [500, 501, 502, 504, 553, 555];
+
     // Recipients.
     HostNotAcceptingMail: [NULLMX];
-    MailboxUnavailable: [USER, DISABLED];
-    UnknownUser: [USER, UNKNOWN | INVALID | NEG] - [SENDER];
-    RelayingDenied: [RELAY, DENY | NEG];
+    MailboxUnavailable: [USER, DISABLED] - [SERVICE | ACTION];
+    RelayingDenied: [RELAY] - [SENDER];
+    PolicyRejected: [SENDERREJ | CLIENTREJ | CMDREJ, DENY | POLICY];
+    DeferredUnspecified: [UNVERIFIED, TEMP | RETRY | ALREADY] if [4];
+    TemporarySystemError: [UNVERIFIED] if [4];
+    UnknownUser: [USER | RCPTREJ, UNKNOWN | INVALID | BADRCPT] - [SENDER | TEMP];
+    MailboxUnavailable: [USER, DISABLED] if [450, 451, 452];
+    UnknownUser: [USER, DISABLED];
+
     // Waits and losses.
     TemporarySystemError: [TIMEOUT, BACKEND];
     ConnectionDropped: [LOST];
     IdleTimeout: [TIMEOUT];
+
     // The server's state.
     ServiceShuttingDown: [SHUT];
+    TemporarySystemError: [LOAD, UNVERIFIED];
     ResourceLow: [LOAD];
     ServiceUnavailable: [MAINTENANCE];
     ServerError: [INTERNALSERVER] if [5];
-    ServerError: [INTERNALSERVER] - [TEMP | UNEXPECTED];
-    ServiceUnavailable: [UNAVAILABLE, SERVICE | TEMP | RETRY | CONNECTION | DISCONNECT];
-    TemporarySystemError: [ERROR, LOCAL | TEMP] if [4];
-    ServerError: [ERROR, LOCAL] if [5];
-    TemporarySystemError: [NEG | FAIL, LOCAL] if [4];
-    TemporarySystemError: [TEMP, ERROR] if [4];
-    ServiceUnavailable: [DISCONNECT] if [421];
+    ServerError: [INTERNALSERVER] - [TEMP | BACKEND];
+    DeferredUnspecified: [UNAVAILABLE, MESSAGE] - [SERVICE] if [4];
+    ServiceUnavailable: [UNAVAILABLE] - [USER];
+    ServiceUnavailable: [UNAVAILABLE, SERVICE];
+    ServiceUnavailable: [FAIL, SERVICE] - [TEMP | LOCAL] if [421];
+    TemporarySystemError: [ERROR | FAIL, LOCAL | TEMP] if [4];
+    TemporarySystemError: [NEG, LOCAL] - [DENY | RCPTREJ | SENDERREJ | CLIENTREJ] if [4];
+    RateLimited: [RATESURE];
+    ServiceUnavailable: [DISCONNECT] - [RETRY | DENY] if [421];
+    ServiceUnavailable: [UNAVAILABLE | DISCONNECT, ERROR] if [421];
+    DeferredUnspecified: [RETRY | DELAY] - [POLICYSURE] if [4];
+    ServerError: [ERROR, LOCAL] - [DENY | VERIFY | POLICY] if [5];
+
     // Refusals.
-    UnknownUser: [UNKNOWN, DOMAIN] - [SENDER];
-    UnknownUser: [DENY, USER] - [SENDER] if [550];
+    PolicyRejected: [VERIFY, FAIL];
+    PolicyRejected: [POLICYSURE | POLICY, DENY | NEG | POLICYSURE | ERROR | FAIL];
+    PolicyRejected: [DENY | BLOCKED, SENDER | SENDERREJ | CLIENTREJ];
+    UnknownUser: [RCPTREJ] at [1];
+    UnknownUser: [USER, DENY] - [MESSAGE] at [1];
     DeferredUnspecified: [RETRY | DELAY | TEMP] if [4];
-    PolicyRejected: [POLICY, DENY | NEG];
-    PolicyRejected: [DENY];
+    DeferredUnspecified: [DENY | NEG | FAIL, MESSAGE] if [4];
+    RejectedUnspecified: [PERMANENT, DENY];
+    PolicyRejected: [DENY | BLOCKED];
 };

@@ -66,7 +66,7 @@ pub fn schedule(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
 /// What a phase opened and moved.
 fn traffic(phase: &Phase, several: bool, page: &mut Page<'_>) -> io::Result<()> {
     let sessions = &phase.sessions;
-    let mut facts = vec![format!("{} opened", words::counted(sessions.opened, "session"))];
+    let mut facts = vec![words::counted(sessions.opened, "connection")];
     for (count, what) in [
         (sessions.refused, "refused"),
         (sessions.closed_by_peer, "closed by the listener"),
@@ -82,7 +82,9 @@ fn traffic(phase: &Phase, several: bool, page: &mut Page<'_>) -> io::Result<()> 
         let attempted = words::counted(transactions.attempted, "message");
         facts.push(format!("{attempted} tried, {} accepted", words::count(transactions.accepted)));
     }
-    facts.push(format!("{} sent", words::bytes(phase.bytes.sent)));
+    if phase.bytes.sent > 0 {
+        facts.push(format!("{} sent", words::bytes(phase.bytes.sent)));
+    }
     let name = if several { format!("{}: ", phase.name) } else { String::new() };
     page.paragraph(INDENT, &format!("{name}{}", facts.join(", ")), Tone::Quiet)
 }

@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::report::layout::{Align, INDENT, Page, Span, Table, Tone};
-use crate::report::result::{Assertion, AssertionStatus, Limit, LimitVerdict, RunResult};
+use crate::report::result::{Assertion, AssertionStatus, Limit, LimitVerdict, Phase, RunResult};
 use crate::report::words;
 
 /// Every assertion with what was observed, those that do not hold first.
@@ -72,22 +72,33 @@ pub fn generator(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
     page.labelled("Generator", &spans)
 }
 
-/// What the embedded listener counted on its own side.
+/// What the embedded listener counted on its own side, and whether that agrees with ours.
 pub fn ledger(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
+    let Some(ledger) = &result.ledger else { return Ok(()) };
     let mut facts = Vec::new();
-    if let Some(ledger) = &result.ledger {
-        facts_of(ledger, "", &mut facts);
+    facts_of(ledger, "", &mut facts);
+    let mut spans = vec![Span::from(format!("the listener says: {}", facts.join(", ")))];
+    if let Some(delivered) = ledger.get("messages").and_then(serde_json::Value::as_u64) {
+        let sum = |of: fn(&Phase) -> u64| result.phases.iter().map(of).sum::<u64>();
+        let accepted = sum(|phase| phase.transactions.accepted);
+        // M10b; what an ended run left unread may have been delivered as well.
+        let open = sum(|phase| phase.transactions.in_doubt + phase.transactions.interrupted);
+        let ours = format!("{} accepted, {} in doubt", words::count(accepted), words::count(open));
+        spans.push(match (accepted..=accepted + open).contains(&delivered) {
+            true => Span::new(format!("; agrees with ours ({ours})"), Tone::Good),
+            false => Span::new(format!("; DOES NOT AGREE with ours ({ours})"), Tone::Bad),
+        });
     }
-    if facts.is_empty() {
-        return Ok(());
-    }
-    page.labelled("Ledger", &[format!("the listener says: {}", facts.join(", ")).into()])
+    page.labelled("Ledger", &spans)
 }
 
-/// The numbers of a ledger that are not 0, by name.
+/// The numbers of a ledger that are not 0, by name, messages and connections first.
 fn facts_of(value: &serde_json::Value, name: &str, facts: &mut Vec<String>) {
+    let words = name.replace('_', " ");
     match value {
         serde_json::Value::Object(fields) => {
+            let mut fields: Vec<_> = fields.iter().collect();
+            fields.sort_by_key(|(key, field)| (field.is_object(), *key != "messages", *key != "connections"));
             for (key, field) in fields {
                 let inner = if name.is_empty() { key.clone() } else { format!("{name} {key}") };
                 facts_of(field, &inner, facts);
@@ -95,8 +106,11 @@ fn facts_of(value: &serde_json::Value, name: &str, facts: &mut Vec<String>) {
         }
         serde_json::Value::Number(n) => match n.as_u64() {
             Some(0) => {}
-            Some(n) => facts.push(format!("{} {}", name.replace('_', " "), words::count(n))),
-            None => facts.push(format!("{} {n}", name.replace('_', " "))),
+            Some(n) => facts.push(match words.strip_suffix(" bytes") {
+                Some(what) => format!("{} {what}", words::bytes(n)),
+                None => format!("{} {words}", words::count(n)),
+            }),
+            None => facts.push(format!("{n} {words}")),
         },
         _ => {}
     }

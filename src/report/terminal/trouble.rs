@@ -114,23 +114,31 @@ pub fn conditions(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
     Ok(())
 }
 
-fn condition(result: &RunResult, row: &ConditionRow, several: bool, page: &mut Page<'_>) -> io::Result<()> {
-    let started = result.phases.iter().find(|p| p.name == row.phase).map_or(0, |p| p.started);
-    let tone = if row.expected { Tone::Good } else { Tone::Bad };
-    let mut code = row.code.map_or_else(String::new, |code| format!("{code:03}"));
-    if let Some(enhanced) = &row.enhanced {
-        code.push(' ');
-        code.push_str(enhanced);
+/// The most frequent unexpected condition, in a line.
+pub fn foremost(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
+    let unexpected = result.conditions.iter().filter(|row| !row.expected && row.count > 0);
+    match unexpected.max_by_key(|row| row.count) {
+        Some(row) => page.flow(INDENT, 2 * INDENT, &headline(row)),
+        None => Ok(()),
     }
+}
+
+/// How often what happened where, and with which codes.
+fn headline(row: &ConditionRow) -> Vec<Span> {
+    let tone = if row.expected { Tone::Good } else { Tone::Bad };
     let mut line = vec![
         Span::new(format!("{} x ", words::count(row.count)), Tone::Strong),
         Span::new(&row.condition, tone),
         format!(" at {}", row.step).into(),
     ];
-    if !code.is_empty() {
-        line.push(format!(", {code}").into());
-    }
-    page.flow(INDENT, 2 * INDENT, &line)?;
+    line.extend(row.code.map(|code| Span::from(format!(", {code:03}"))));
+    line.extend(row.enhanced.as_ref().map(|enhanced| Span::from(format!(" {enhanced}"))));
+    line
+}
+
+fn condition(result: &RunResult, row: &ConditionRow, several: bool, page: &mut Page<'_>) -> io::Result<()> {
+    let started = result.phases.iter().find(|p| p.name == row.phase).map_or(0, |p| p.started);
+    page.flow(INDENT, 2 * INDENT, &headline(row))?;
     let (first, last) = (words::seconds(row.first_s), words::seconds(row.last_s));
     let mut remarks = Vec::new();
     if several {

@@ -38,7 +38,7 @@ pub enum Event {
         ended: Instant,
         /// `None`: it succeeded.
         failure: Option<Box<Failure>>,
-        /// The final dot was with the kernel and no reply says what became of the message: the listener may have it.
+        /// The final dot may be out and no reply says what became of the message: the listener may have it.
         in_doubt: bool,
     },
     /// The session can send mail: greeting and hello succeeded.

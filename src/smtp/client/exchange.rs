@@ -90,9 +90,10 @@ impl<C: Content> Exchange<C> {
         self.failed
     }
 
-    /// Whether the listener may have the message if no reply says otherwise (RFC 5321 4.2.5).
-    pub(super) fn in_doubt(&self) -> bool {
-        self.body == Body::Out && !self.failed
+    /// Whether the listener may have the message, or get it yet, if no reply says otherwise (RFC 5321 4.2.5).
+    /// `cut_short`: no more of what was rendered reaches it than what the kernel took, and the dot was rendered last.
+    pub(super) fn in_doubt(&self, cut_short: bool) -> bool {
+        !self.failed && (self.body == Body::Out || self.body == Body::Rendered && !cut_short)
     }
 
     /// Whether only RSET ends what the listener holds of it.

@@ -1,0 +1,98 @@
+//! The contract's exit codes, and how a failure of smtpress is told.
+
+use std::io;
+
+use super::look::Screen;
+use crate::generator::RunError;
+use crate::generator::preflight::PreflightError;
+use crate::listener::ListenError;
+use crate::profile::ProfileError;
+use crate::report::run_dir::RunDirError;
+
+/// A fault in smtpress itself.
+pub const FAULT: u8 = 1;
+/// Usage or profile error; nothing was sent.
+pub const USAGE: u8 = 2;
+/// Preflight failed, target unreachable, or refused by the safety rule; no load ran.
+pub const PREFLIGHT: u8 = 3;
+
+/// Why a command ends without its result.
+#[derive(Debug)]
+pub enum Failure {
+    /// A profile that cannot be read.
+    Profile(Box<ProfileError>),
+    /// A code and a sentence.
+    Told(u8, String),
+    /// stdout is gone: the reader has seen enough.
+    Pipe,
+}
+
+impl Failure {
+    /// Wrong usage.
+    pub fn usage(sentence: impl Into<String>) -> Failure {
+        Failure::Told(USAGE, sentence.into())
+    }
+
+    /// The exit code.
+    pub fn code(&self) -> u8 {
+        match self {
+            Failure::Profile(_) => USAGE,
+            Failure::Told(code, _) => *code,
+            Failure::Pipe => 0,
+        }
+    }
+
+    /// Writes it to stderr.
+    pub fn tell(&self, screen: &Screen) {
+        match self {
+            Failure::Profile(error) => screen.note(error.render(screen.colour_err()).trim_end()),
+            Failure::Told(_, sentence) => screen.note(&format!("smtpress: {sentence}")),
+            Failure::Pipe => {}
+        }
+    }
+}
+
+impl From<ProfileError> for Failure {
+    fn from(error: ProfileError) -> Self {
+        Failure::Profile(Box::new(error))
+    }
+}
+
+impl From<PreflightError> for Failure {
+    fn from(error: PreflightError) -> Self {
+        Failure::Told(PREFLIGHT, error.to_string())
+    }
+}
+
+impl From<RunDirError> for Failure {
+    fn from(error: RunDirError) -> Self {
+        let code = match &error {
+            RunDirError::Create { .. } => PREFLIGHT,
+            RunDirError::Write { .. } => FAULT,
+            RunDirError::Open { .. } | RunDirError::Read { .. } => USAGE,
+        };
+        Failure::Told(code, error.to_string())
+    }
+}
+
+impl From<RunError> for Failure {
+    fn from(error: RunError) -> Self {
+        Failure::Told(FAULT, error.to_string())
+    }
+}
+
+impl From<ListenError> for Failure {
+    fn from(error: ListenError) -> Self {
+        Failure::Told(PREFLIGHT, error.to_string())
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            Failure::Pipe
+        } else {
+            Failure::Told(FAULT, error.to_string())
+        }
+    }
+}

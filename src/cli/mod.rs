@@ -1,0 +1,51 @@
+//! The commands a user types. All writing to the terminal, all exit codes.
+//!
+//! stdout holds results only; progress and messages go to stderr.
+
+mod args;
+mod exit;
+mod look;
+mod prepare;
+mod progress;
+mod run;
+mod serve;
+mod trace;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Cli, Command};
+
+/// Parses the command line, does what it says, and gives the contract's exit code.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // --help and --version come as errors too; nobody is left to hear it if the terminal is gone.
+            error.print().ok();
+            return if error.use_stderr() { ExitCode::from(exit::USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    let screen = look::Screen::new(cli.color);
+    let done = match cli.command {
+        Command::Run(args) => run::run(&args, &screen),
+        Command::Trace(args) => trace::trace(&args, &screen),
+        Command::Listen(args) => serve::listen(&args, &screen),
+        Command::Check(args) => prepare::check(&args, &screen),
+        Command::Report(args) => look::report(&args, &screen),
+        Command::Classify(args) => look::classify(&args, &screen),
+        Command::Codes(args) => look::codes(&args, &screen),
+        Command::Schema { of } => look::schema(of),
+        Command::Completions { shell } => look::completions(shell),
+        Command::Man => look::man(),
+    };
+    match done {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            failure.tell(&screen);
+            ExitCode::from(failure.code())
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Showing that a run goes on: bars on a terminal, lines elsewhere. Always on stderr, never on a worker's thread.
+
+use std::time::Duration;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::args;
+use super::look::Screen;
+use crate::collector::Outcome;
+use crate::collector::snapshot::Interval;
+use crate::collector::tally::Tally;
+use crate::plan::Plan;
+use crate::report::words;
+
+/// Log lines come no more often than this.
+const LOG_EVERY: u64 = 5;
+
+/// The progress of one run.
+pub struct Progress {
+    form: Form,
+    phases: Vec<Phase>,
+    seconds: u64,
+}
+
+enum Form {
+    None,
+    Log(Screen),
+    Bars { all: MultiProgress, bars: Vec<ProgressBar>, line: ProgressBar },
+}
+
+struct Phase {
+    name: String,
+    start: Duration,
+    length: Option<Duration>,
+    total: Option<u64>,
+}
+
+impl Progress {
+    /// In the form asked for; bars if stderr is a terminal and nothing was asked.
+    pub fn new(plan: &Plan, asked: args::Progress, terminal: bool, screen: &Screen) -> Progress {
+        let mut start = Duration::ZERO;
+        let phases: Vec<Phase> = plan
+            .phases
+            .iter()
+            .map(|phase| {
+                let total = crate::load::expected_arrivals(&phase.load);
+                let this = Phase { name: phase.name.clone(), start, length: phase.load.length, total };
+                start = start.saturating_add(phase.load.length.unwrap_or_default());
+                this
+            })
+            .collect();
+        let form = match asked {
+            args::Progress::None => Form::None,
+            args::Progress::Log => Form::Log(*screen),
+            args::Progress::Auto if !terminal => Form::Log(*screen),
+            args::Progress::Auto | args::Progress::Bar => bars(&phases, screen.colour_err()),
+        };
+        Progress { form, phases, seconds: 0 }
+    }
+
+    /// A second is over.
+    pub fn update(&mut self, interval: &Interval, total: &Tally) {
+        self.seconds += 1;
+        let now = interval.start + interval.length;
+        let current = self.phases.iter().rposition(|phase| phase.start < now).unwrap_or(0);
+        match &self.form {
+            Form::None => {}
+            Form::Log(screen) => {
+                if self.seconds == 1 || self.seconds.is_multiple_of(LOG_EVERY) {
+                    screen.note(&format!(
+                        "{:>6} {:<12} {}",
+                        words::seconds(now.as_secs_f64()),
+                        self.phases[current].name,
+                        state(interval, total)
+                    ));
+                }
+            }
+            Form::Bars { bars, line, .. } => {
+                for (phase, bar) in self.phases.iter().zip(bars) {
+                    match (phase.length, phase.total) {
+                        (Some(length), _) => {
+                            let done = now.saturating_sub(phase.start).min(length);
+                            bar.set_position(u64::try_from(done.as_millis()).unwrap_or(u64::MAX));
+                        }
+                        (None, _) => {
+                            let ended: u64 =
+                                total.phases.iter().map(|phase| phase.counts.arrivals.ended()).sum();
+                            bar.set_position(ended);
+                        }
+                    }
+                }
+                line.set_message(state(interval, total));
+            }
+        }
+    }
+
+    /// The run is over: leaves the screen to the report.
+    pub fn finish(self) {
+        if let Form::Bars { all, bars, line } = self.form {
+            for bar in bars {
+                bar.finish_and_clear();
+            }
+            line.finish_and_clear();
+            // A terminal that is gone needs no clearing.
+            all.clear().ok();
+        }
+    }
+}
+
+fn bars(phases: &[Phase], colour: bool) -> Form {
+    let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10));
+    let widest = phases.iter().map(|phase| phase.name.chars().count()).max().unwrap_or(0).min(20);
+    let paint = if colour { ".cyan/dim" } else { "" };
+    let bars = phases
+        .iter()
+        .map(|phase| {
+            let (length, right) = match (phase.length, phase.total) {
+                (Some(length), _) => {
+                    (u64::try_from(length.as_millis()).unwrap_or(u64::MAX), "{percent:>3} %")
+                }
+                (None, Some(total)) => (total, "{pos}/{len}"),
+                (None, None) => (0, "{pos}"),
+            };
+            let template = format!("  {{prefix:{widest}}} {{bar:32{paint}}} {right}");
+            let style = ProgressStyle::with_template(&template)
+                .expect("the template is constant")
+                .progress_chars("━╸─");
+            let bar =
+                all.add(ProgressBar::new(length).with_style(style).with_prefix(words::cut(&phase.name, 20)));
+            bar.tick();
+            bar
+        })
+        .collect();
+    let style = ProgressStyle::with_template("  {wide_msg}").expect("the template is constant");
+    let line = all.add(ProgressBar::new(0).with_style(style));
+    Form::Bars { all, bars, line }
+}
+
+/// The second in a line: rates, what is under way, and the conditions that were met most.
+fn state(interval: &Interval, total: &Tally) -> String {
+    let length = interval.length.as_secs_f64().max(1e-3);
+    let sum = |of: &dyn Fn(&crate::collector::tally::Counts) -> u64| -> f64 {
+        interval.tally.phases.iter().map(|phase| of(&phase.counts)).sum::<u64>() as f64 / length
+    };
+    let mut line = format!(
+        "offered {}  started {}  accepted {}  in flight {}  sessions {}",
+        words::rate(sum(&|counts| counts.scheduled)),
+        words::rate(sum(&|counts| counts.started)),
+        words::rate(sum(&|counts| counts.arrivals.of(Outcome::Accepted))),
+        words::count(interval.gauges.in_flight),
+        words::count(interval.gauges.sessions),
+    );
+    if interval.gauges.waiting > 0 {
+        line.push_str(&format!("  waiting {}", words::count(interval.gauges.waiting)));
+    }
+    let mut met = std::collections::BTreeMap::<&str, u64>::new();
+    for (key, row) in total.phases.iter().flat_map(|phase| &phase.conditions) {
+        *met.entry(key.condition.as_str()).or_default() += row.count;
+    }
+    let mut met: Vec<_> = met.into_iter().collect();
+    met.sort_by_key(|(name, count)| (std::cmp::Reverse(*count), *name));
+    for (name, count) in met.into_iter().take(2) {
+        line.push_str(&format!("  {name} {}", words::count(count)));
+    }
+    line
+}

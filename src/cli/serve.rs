@@ -1,0 +1,60 @@
+//! `smtpress listen`: the embedded listener on its own.
+
+use std::io::Write;
+use std::time::Duration;
+
+use super::args::ListenArgs;
+use super::exit::Failure;
+use super::look::Screen;
+use super::prepare;
+use crate::generator::preflight;
+use crate::load::Shard;
+use crate::profile::Purpose;
+use crate::profile::overrides::apply_in_order;
+
+/// Listens until Ctrl-C or the end of its time, then writes the ledger as JSON to stdout.
+pub fn listen(args: &ListenArgs, screen: &Screen) -> Result<u8, Failure> {
+    let mut document = prepare::read(args.profile.as_deref())?;
+    apply_in_order(&mut document, prepare::set(&args.set)?)?;
+    let prepared = prepare::finish(&document, Purpose::Listen, Shard::WHOLE, args.profile.as_deref())?;
+    let length = args.length.as_deref().map(length).transpose()?;
+    let seed = args.seed.unwrap_or(prepared.compiled.plan.seed);
+    // As many as there may be: how many will come is the clients' business.
+    preflight::raise_descriptors(0)?;
+    let listener = crate::listener::start(args.bind, prepared.compiled.listener, seed, args.threads.max(1))?;
+    screen.note(&format!("smtpress: listening on {}; Ctrl-C ends it", listener.addr()));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let interrupted = runtime.block_on(async {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let end = async {
+            match length {
+                Some(length) => tokio::time::sleep(length).await,
+                None => std::future::pending().await,
+            }
+        };
+        std::io::Result::Ok(tokio::select! {
+            _ = interrupt.recv() => true,
+            _ = terminate.recv() => true,
+            () = end => false,
+        })
+    })?;
+    let (user, system) = listener.cpu();
+    let ledger = listener.stop();
+    if interrupted {
+        screen.note("");
+    }
+    screen.note(&format!("smtpress: the listener used {user:.2} s of user and {system:.2} s of system CPU"));
+    let ledger = serde_json::to_string_pretty(&ledger)
+        .map_err(|error| Failure::Told(super::exit::FAULT, error.to_string()))?;
+    writeln!(screen.out(), "{ledger}")?;
+    Ok(0)
+}
+
+/// A length of time on the command line.
+pub fn length(text: &str) -> Result<Duration, Failure> {
+    humantime::parse_duration(text).map_err(|error| {
+        Failure::usage(format!("{text:?} is no length of time ({error}): write 30s, 5m or 1h30m"))
+    })
+}

@@ -1,0 +1,269 @@
+//! Each class of bad input, with exactly what the user sees.
+
+use std::fmt::Write as _;
+
+use proptest::prelude::*;
+
+use super::super::{Document, Override, Purpose, compile};
+use super::{compiled, context};
+
+const TARGET: &str = "[target]\naddress = \"embedded\"\n";
+const PHASE: &str =
+    "[[phase]]\nname = \"steady\"\nload = \"constant-rate\"\nrate = \"50/s\"\nfor = \"10s\"\n";
+
+/// What the user sees of each case: its text follows a target and a phase.
+fn seen(cases: &[(&str, &str)]) -> String {
+    let mut seen = String::new();
+    for (case, text) in cases {
+        let error = compiled(&format!("{TARGET}{PHASE}{text}"), &[]).expect_err(case);
+        writeln!(seen, "## {case}\n{}\n", error.render(false)).unwrap();
+    }
+    seen
+}
+
+/// What the user sees of each case: its text is the whole profile.
+fn seen_alone(cases: &[(&str, &str)]) -> String {
+    let mut seen = String::new();
+    for (case, text) in cases {
+        let error = compiled(text, &[]).expect_err(case);
+        writeln!(seen, "## {case}\n{}\n", error.render(false)).unwrap();
+    }
+    seen
+}
+
+#[test]
+fn what_is_no_profile() {
+    let seen = seen_alone(&[
+        ("TOML syntax", "[target\naddress = \"embedded\"\n"),
+        ("a text without its end", "name = \"x\nseed = 1\n"),
+        ("a unit without quotes", "[[phase]]\nfor = 10s\n"),
+        ("a key given twice", "seed = 1\nseed = 2\n"),
+        ("nothing at all", ""),
+        ("no target", "[[phase]]\nload = \"constant-rate\"\nrate = \"1/s\"\nfor = \"1s\"\n"),
+        ("no phase", TARGET),
+        ("another schema", "schema = 2\n"),
+        ("a table where a list is", "[phase]\nload = \"constant-rate\"\n"),
+        (
+            "a target that is none",
+            "[target]\naddress = \"127.0.0.1:25\"\n[[phase]]\nload = \"constant-rate\"\nrate = \"1/s\"\nfor = \"1s\"\n",
+        ),
+    ]);
+    insta::assert_snapshot!(seen);
+}
+
+#[test]
+fn unknown_keys_and_words() {
+    let seen = seen(&[
+        ("a slip in a key", "[session]\nmesages = 5\n"),
+        ("a hyphen for an underscore", "max-sessions = 5\n"),
+        ("a slip in a table", "[sesion]\nmessages = 5\n"),
+        ("nothing near", "[session]\nxyzzy = 5\n"),
+        ("a slip in a word", "[session]\nhello = \"ehl0\"\n"),
+        ("a slip in an inline table", "[listener]\ndelays = { greating = \"2ms\" }\n"),
+        ("a load model that is none", "[[phase]]\nload = \"constant\"\n"),
+        ("a phase that is none", "[[assert]]\nphase = \"stedy\"\nexpr = \"shed == 0\"\n"),
+        ("a condition that is none", "[[expect]]\ncondition = \"too-many-conections\"\n"),
+        ("a step that is none", "[[expect]]\nstep = \"helo\"\n"),
+        ("a limit that is none", "[limits]\ntoo-many-mesages-per-session = 10\n"),
+        ("a limit without a threshold", "[limits]\nresource-low = 10\n"),
+    ]);
+    insta::assert_snapshot!(seen);
+}
+
+#[test]
+fn values_of_the_wrong_kind() {
+    let seen = seen(&[
+        ("a duration without a unit", "graceful_stop = 30\n"),
+        ("a duration in octets", "graceful_stop = \"30KiB\"\n"),
+        ("a negative duration", "graceful_stop = \"-3s\"\n"),
+        ("a rate without a time", "connect_rate = 50\n"),
+        ("a size that is none", "[message]\nsize = \"big\"\n"),
+        ("a negative number", "[message]\nrecipients = -1\n"),
+        ("a text for a truth", "warmup = \"yes\"\n"),
+        ("a number for a text", "[session]\nname = 5\n"),
+        ("a range the wrong way round", "[session]\nthink = \"3s..1s\"\n"),
+        ("a distribution without its end", "[message]\nsize = { min = \"1KiB\" }\n"),
+        ("a distribution the wrong way round", "[message]\nsize = { min = \"2KiB\", max = \"1KiB\" }\n"),
+        ("weights without a sum", "[session]\nmessages = [{ value = 1, weight = 0 }]\n"),
+        ("a slip in a weighted list", "[session]\nmessages = [{ value = 1, wieght = 1 }]\n"),
+        ("a size for a count", "[limits]\ntoo-many-connections = \"20MiB\"\n"),
+        ("a percentage without its sign", "[capacity]\nwidth = \"5\"\n"),
+        ("an address that is none", "[message]\nto = \"nobody\"\n"),
+        ("a name that would break the line", "[session]\nname = \"a\\r\\nQUIT\"\n"),
+        ("a time-out of nothing", "[timeouts]\ngreeting = 0\n"),
+        ("a code that is none", "[[expect]]\ncode = 42\n"),
+        ("a code beyond its type", "[[expect]]\ncode = 70000\n"),
+        (
+            "a regular expression that is none",
+            "[[classify]]\npattern = \"(\"\ncondition = \"rate-limited\"\n",
+        ),
+        ("a forced reply that is none", "[listener]\nreplies = [{ step = \"mail\", reply = \"no\" }]\n"),
+        ("a burst beyond all numbers", "[[phase]]\nload = \"burst\"\nsize = 5000000000000\nfor = \"1s\"\n"),
+    ]);
+    insta::assert_snapshot!(seen);
+}
+
+#[test]
+fn phases_that_make_no_sense() {
+    let alone = |body: &str| format!("{TARGET}[[phase]]\n{body}\n");
+    let cases = [
+        ("no load", "name = \"x\""),
+        ("no rate", "load = \"constant-rate\"\nfor = \"1s\""),
+        ("no length", "load = \"constant-rate\"\nrate = \"1/s\""),
+        ("a length of nothing", "load = \"constant-rate\"\nrate = \"1/s\"\nfor = \"0s\""),
+        ("a rate of nothing", "load = \"constant-rate\"\nrate = \"0/s\"\nfor = \"1s\""),
+        ("a key of another model", "load = \"constant-rate\"\nrate = \"1/s\"\nfor = \"1s\"\nsessions = 5"),
+        (
+            "arrivals of sessions",
+            "load = \"constant-vus\"\nsessions = 5\nfor = \"1s\"\narrival = \"poisson\"",
+        ),
+        ("no sessions to send", "load = \"constant-rate\"\nrate = \"1/s\"\nfor = \"1s\"\nmax_sessions = 0"),
+        ("a ramp of both kinds", "load = \"ramping-rate\"\nfrom = 5\nto = \"9/s\"\nfor = \"1s\""),
+        ("a ramp of the other kind", "load = \"ramping-sessions\"\nfrom = 5\nto = \"9/s\"\nfor = \"1s\""),
+        ("a ramp to nowhere", "load = \"ramping-rate\"\nfrom = \"5/s\"\nfor = \"1s\""),
+        (
+            "a ramp with two ends",
+            "load = \"ramping-rate\"\nto = \"5/s\"\nstages = [{ for = \"1s\", rate = \"1/s\" }]",
+        ),
+        ("a stage of the other kind", "load = \"ramping-rate\"\nstages = [{ for = \"1s\", sessions = 5 }]"),
+        ("a stage without its length", "load = \"ramping-rate\"\nstages = [{ rate = \"1/s\" }]"),
+        ("a staircase of no steps", "load = \"staircase\"\nfrom = 1\nstep = 1\nevery = \"1s\"\nsteps = 0"),
+        ("held messages", "load = \"held-sessions\"\nsessions = 5\nfor = \"1s\"\nunit = \"message\""),
+        ("too few arrivals", "load = \"constant-rate\"\nrate = \"1/h\"\nfor = \"1s\"\narrival = \"poisson\""),
+        ("too many arrivals", "load = \"constant-rate\"\nrate = \"1000000k/s\"\nfor = \"1h\""),
+        ("only a warm-up", "load = \"constant-rate\"\nrate = \"1/s\"\nfor = \"1s\"\nwarmup = true"),
+        ("a name that is none", "name = \"a b\"\nload = \"constant-rate\"\nrate = \"1/s\"\nfor = \"1s\""),
+    ]
+    .map(|(case, body)| (case, alone(body)));
+    let cases: Vec<(&str, &str)> = cases.iter().map(|(case, text)| (*case, text.as_str())).collect();
+    let seen = seen_alone(&cases);
+    insta::assert_snapshot!(seen);
+}
+
+#[test]
+fn what_does_not_fit_together() {
+    let seen = seen(&[
+        ("two phases of one name", PHASE),
+        (
+            "an endless phase before another",
+            "[[phase]]\nload = \"shared-messages\"\nmessages = 5\nsessions = 1\n[[phase]]\nload = \"burst\"\nsize = 1\nfor = \"1s\"\n",
+        ),
+        ("thinking of open loads", "[session]\nthink = \"1s\"\n"),
+        ("no messages for a phase of messages", "[session]\nmessages = { min = 0, max = 2 }\n"),
+        (
+            "0 messages in two meanings",
+            "[[phase]]\nload = \"held-sessions\"\nsessions = 1\nfor = \"1s\"\n[session]\nmessages = 0\n",
+        ),
+        ("an expectation of everything", "[[expect]]\nwhen = \"sessions > 50\"\n"),
+        ("a condition on sessions that is none", "[[expect]]\nstep = \"mail\"\nwhen = \"sessions < 50\"\n"),
+        ("an assertion of nothing", "[[assert]]\nabort = true\n"),
+        ("an expression that is none", "[[assert]]\nexpr = \"respons p99 < 800ms\"\n"),
+        ("an expression without its value", "[[assert]]\nexpr = \"response p99 <\"\n"),
+        ("an expectation that is not there", "[[assert]]\nexpr = \"expect.storm count > 0\"\n"),
+        ("a built-in assertion that is none", "[[assert]]\nexpr = \"rejected == 0\"\nremove = true\n"),
+        ("a window too short to measure", "[[assert]]\nexpr = \"shed == 0\"\nwindow = \"10ms\"\n"),
+        (
+            "a goal that is none",
+            "[capacity]\ngoals = [{ name = \"strict\", slo = \"response p99 > fast\" }]\n",
+        ),
+        ("a rule for every reply", "[[classify]]\ncondition = \"rate-limited\"\n"),
+        ("a reply that is no reply", "[[classify]]\ncode = 421\ncondition = \"connect-refused\"\n"),
+        ("a burst without its rate", "[listener]\nmessage_burst = 5\n"),
+        ("more often than always", "[listener]\nserver_error_rate = \"101%\"\n"),
+    ]);
+    insta::assert_snapshot!(seen);
+}
+
+#[test]
+fn what_this_version_cannot_do() {
+    let target = |key: &str| format!("[target]\naddress = \"embedded\"\n{key}\n{PHASE}");
+    let targets = [
+        ("tls", "tls = \"starttls\""),
+        ("tls options", "tls_options = { verify = false }"),
+        ("sources", "sources = [\"127.0.0.2-127.0.0.51\"]"),
+        ("proxy", "proxy = \"v2\""),
+        ("xclient", "xclient = true"),
+    ]
+    .map(|(case, key)| (case, target(key)));
+    let targets: Vec<(&str, &str)> = targets.iter().map(|(case, text)| (*case, text.as_str())).collect();
+    let others = seen(&[
+        ("auth", "[session]\nauth = { mechanism = \"plain\", user_env = \"U\", password_env = \"P\" }\n"),
+        ("chunking", "[session]\nchunking = \"require\"\n"),
+        ("pipelining", "[session]\npipelining = \"require\"\n"),
+        ("hold", "[session]\nquit = \"hold\"\n"),
+        ("files", "[message]\nfiles = \"corpus/*.eml\"\n"),
+    ]);
+    let lmtp = format!("[target]\naddress = \"lmtp://127.0.0.1:24\"\n{PHASE}");
+    let seen = seen_alone(&targets) + &others + &seen_alone(&[("lmtp", &lmtp)]);
+    insta::assert_snapshot!(seen);
+}
+
+#[test]
+fn overrides_that_lead_nowhere() {
+    let mut seen = String::new();
+    for set in [
+        "session.messages",
+        "=5",
+        "session.mesages=5",
+        "phase.stedy.rate=5/s",
+        "phase.7.rate=5/s",
+        "phase.steady=5/s",
+        "phase.steady.rate=5",
+        "phase.steady.rate.per=5",
+        "message.size=[1, 2",
+        "assert.0.expr=respons p99 < 1s",
+        "target.address=localhost",
+    ] {
+        let error = compiled(&format!("{TARGET}{PHASE}"), &[set]).expect_err(set);
+        writeln!(seen, "## --set '{set}'\n{}\n", error.render(false)).unwrap();
+    }
+    insta::assert_snapshot!(seen);
+}
+
+#[test]
+fn an_error_in_one_line_names_file_line_and_column() {
+    let error = compiled("[target]\naddress = \"embedded\"\ntsl = \"none\"\n", &[]).unwrap_err();
+    assert_eq!(error.to_string(), "profile.toml:3:1: unknown key `tsl`; did you mean `tls`?");
+}
+
+/// Text that is nearly a profile: lines of it in any order, with pieces cut out.
+fn nearly() -> impl Strategy<Value = String> {
+    let whole = include_str!("../../../profiles/quickstart.toml").to_owned() + super::plans::CONTRACT;
+    let lines: Vec<String> = whole.lines().map(str::to_owned).collect();
+    proptest::collection::vec(
+        (proptest::sample::select(lines), any::<proptest::sample::Index>(), any::<bool>()),
+        0..40,
+    )
+    .prop_map(|lines| {
+        let cut = |(line, at, cut): (String, proptest::sample::Index, bool)| match line
+            .char_indices()
+            .nth(at.index(line.len().max(1)))
+        {
+            Some((at, _)) if cut => line[..at].to_owned() + "\n",
+            _ => line + "\n",
+        };
+        lines.into_iter().map(cut).collect()
+    })
+}
+
+proptest! {
+    #[test]
+    fn no_text_is_too_odd(text in "\\PC*", nearly in nearly(), set in "[a-z.0-9]{0,20}=?[a-z0-9/\\[\"]{0,8}") {
+        for text in [text, nearly] {
+            let purposes = [Purpose::Run, Purpose::Search, Purpose::Listen];
+            if let Err(error) = Document::parse("p", &text) {
+                prop_assert!(!error.render(true).is_empty() && error.place.is_some());
+                continue;
+            }
+            let mut document = Document::parse("p", &text).unwrap();
+            if let Err(error) = Override::set(&set).and_then(|set| document.apply(set)) {
+                prop_assert!(!error.render(false).is_empty());
+            }
+            for purpose in purposes {
+                if let Err(error) = compile(&document, &context(purpose)) {
+                    prop_assert!(!error.render(false).is_empty() && !error.to_string().is_empty());
+                }
+            }
+        }
+    }
+}

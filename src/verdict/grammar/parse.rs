@@ -1,0 +1,358 @@
+//! From the text of an expression to its parts, or to the place that cannot be read.
+
+use std::ops::Range;
+
+use super::{Aggregate, Expr, GrammarError, Operator, Subject};
+use crate::collector::{Condition, Metric, Outcome};
+
+pub(super) fn expr(text: &str) -> Result<Expr, GrammarError> {
+    let words = words(text);
+    let end = text.trim_end().len();
+    if words.is_empty() {
+        return fault(end..end, "the expression is empty, it reads like `response p99 < 800ms`");
+    }
+    let Some(at) = words.iter().position(Word::is_operator) else {
+        return match words.get(2) {
+            Some(word) => fault(word.span(), format!("expected an operator before `{}`", word.text)),
+            None => fault(end..end, "an operator is missing: <, <=, >, >=, == or !="),
+        };
+    };
+    let operator = operator(words[at])?;
+    let value = value(&words[at + 1..], end)?;
+    let (subject, aggregate) = match words[..at] {
+        [] => {
+            let start = words[0].start;
+            return fault(start..start, "what to look at is missing before the operator");
+        }
+        [only] if latency_aggregate(only.text).is_some() => {
+            let response = Subject::Latency(Metric::Response, Some(Outcome::Accepted));
+            (response, aggregate_of_latency(only, only, &value)?)
+        }
+        [what] => (subject(what)?, None),
+        [what, aggregate] => {
+            let subject = subject(what)?;
+            let aggregate = match subject {
+                Subject::Latency(..) => aggregate_of_latency(what, aggregate, &value)?,
+                _ => aggregate_of_count(what, aggregate, &value)?,
+            };
+            (subject, aggregate)
+        }
+        [_, _, third, ..] => {
+            return fault(third.span(), format!("expected an operator before `{}`", third.text));
+        }
+    };
+    let aggregate = match (aggregate, &subject) {
+        (Some(aggregate), _) => aggregate,
+        (None, Subject::Latency(..)) => {
+            let message = format!("`{}` needs an aggregate such as p99, max or count", words[0].text);
+            return fault(words[0].span(), message);
+        }
+        (None, _) => match value.unit {
+            "%" => Aggregate::Share,
+            unit if unit.contains('/') => Aggregate::PerSecond,
+            _ => Aggregate::Count,
+        },
+    };
+    let value = value.read(aggregate)?;
+    Ok(Expr { text: text.trim().to_owned(), subject, aggregate, operator, value })
+}
+
+/// A piece without blanks, either of operator signs or of none, and where it begins.
+#[derive(Clone, Copy)]
+struct Word<'a> {
+    text: &'a str,
+    start: usize,
+}
+
+impl Word<'_> {
+    fn span(&self) -> Range<usize> {
+        self.start..self.start + self.text.len()
+    }
+
+    fn is_operator(&self) -> bool {
+        self.text.starts_with(is_sign)
+    }
+}
+
+fn is_sign(c: char) -> bool {
+    matches!(c, '<' | '>' | '=' | '!')
+}
+
+fn words(text: &str) -> Vec<Word<'_>> {
+    let mut words = Vec::new();
+    let mut start = 0;
+    while let Some(first) = text[start..].chars().next() {
+        let kind = |c: char| (c.is_whitespace(), is_sign(c));
+        let rest = &text[start..];
+        let length = rest.find(|c| kind(c) != kind(first)).unwrap_or(rest.len());
+        if !first.is_whitespace() {
+            words.push(Word { text: &rest[..length], start });
+        }
+        start += length;
+    }
+    words
+}
+
+fn operator(word: Word<'_>) -> Result<Operator, GrammarError> {
+    let known = Operator::ALL.iter().find(|(sign, _)| *sign == word.text);
+    known.map(|(_, operator)| *operator).ok_or_else(|| GrammarError {
+        span: word.span(),
+        message: format!("unknown operator `{}`", word.text),
+        nearest: match word.text {
+            "=" => Some("==".to_owned()),
+            "=<" => Some("<=".to_owned()),
+            "=>" => Some(">=".to_owned()),
+            "<>" => Some("!=".to_owned()),
+            _ => None,
+        },
+    })
+}
+
+fn subject(word: Word<'_>) -> Result<Subject, GrammarError> {
+    let (name, selector) = match word.text.split_once('[') {
+        Some((name, selector)) => (name, Some(selector)),
+        None => (word.text, None),
+    };
+    let name_span = word.start..word.start + name.len();
+    let subject = known_subject(name).ok_or_else(|| GrammarError {
+        span: name_span.clone(),
+        message: format!("unknown name `{name}`"),
+        nearest: nearest(name, subjects()),
+    })?;
+    let Some(selector) = selector else { return Ok(subject) };
+    let brackets = name_span.end..word.span().end;
+    let Subject::Latency(metric, _) = subject else {
+        return fault(brackets, format!("`{name}` is a count and takes no outcome in brackets"));
+    };
+    let Some(outcome) = selector.strip_suffix(']') else {
+        return fault(brackets, "the bracket is not closed by `]`");
+    };
+    match outcome.parse() {
+        Ok(outcome) => Ok(Subject::Latency(metric, Some(outcome))),
+        Err(()) => Err(GrammarError {
+            span: brackets.start + 1..brackets.end - 1,
+            message: format!("unknown outcome `{outcome}`"),
+            nearest: nearest(outcome, Outcome::ALL.map(|o| o.as_str().to_owned())),
+        }),
+    }
+}
+
+fn known_subject(name: &str) -> Option<Subject> {
+    if let Ok(metric) = name.parse() {
+        let outcome = match metric {
+            Metric::Lag | Metric::Wait => None,
+            _ => Some(Outcome::Accepted),
+        };
+        return Some(Subject::Latency(metric, outcome));
+    }
+    match name.split_once('.') {
+        Some(("transactions", "attempted")) => Some(Subject::Attempted),
+        Some(("transactions", outcome)) => outcome.parse().ok().map(Subject::Transactions),
+        Some(("condition", condition)) => condition.parse().ok().map(Subject::Condition),
+        Some(("expect", expect)) if !expect.is_empty() => Some(Subject::Expect(expect.to_owned())),
+        _ => match name {
+            "unexpected" => Some(Subject::Unexpected),
+            "scheduled" => Some(Subject::Scheduled),
+            "started" => Some(Subject::Started),
+            _ => name.parse().ok().map(Subject::Arrivals),
+        },
+    }
+}
+
+fn subjects() -> impl Iterator<Item = String> {
+    let plain = ["unexpected", "scheduled", "started", "transactions.attempted"];
+    let outcomes = Outcome::ALL.map(Outcome::as_str);
+    Metric::all()
+        .map(Metric::as_str)
+        .chain(outcomes)
+        .chain(plain)
+        .map(str::to_owned)
+        .chain(outcomes.map(|outcome| format!("transactions.{outcome}")))
+        .chain(Condition::ALL.iter().map(|condition| format!("condition.{condition}")))
+}
+
+fn latency_aggregate(word: &str) -> Option<Aggregate> {
+    match word {
+        "min" => Some(Aggregate::Min),
+        "max" => Some(Aggregate::Max),
+        "mean" => Some(Aggregate::Mean),
+        _ => percentile(word.strip_prefix('p')?).map(Aggregate::Quantile),
+    }
+}
+
+/// `99.9` as 0.999, digit by digit: dividing by 100 would be off in the last place, and miss the percentile of that name.
+fn percentile(number: &str) -> Option<f64> {
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let digits = |s: &str| s.bytes().all(|b| b.is_ascii_digit());
+    let sound = digits(whole) && digits(fraction) && !whole.is_empty() && number.len() <= 9;
+    if !sound || number.ends_with('.') {
+        return None;
+    }
+    let numerator: u32 = format!("{whole}{fraction}").parse().ok()?;
+    let denominator = 10_u64.pow(2 + fraction.len() as u32);
+    let q = f64::from(numerator) / denominator as f64;
+    (0.0 < q && q < 1.0).then_some(q)
+}
+
+fn aggregate_of_latency(
+    what: Word<'_>,
+    word: Word<'_>,
+    value: &Value<'_>,
+) -> Result<Option<Aggregate>, GrammarError> {
+    if let Some(aggregate) = latency_aggregate(word.text) {
+        return Ok(Some(aggregate));
+    }
+    match word.text {
+        "count" => Ok(Some(Aggregate::Count)),
+        "rate" => {
+            let nearest = format!("accepted rate {}{}", value.number.text, value.unit);
+            let message = format!("`{}` is timed, only what is counted has a rate", what.text);
+            Err(GrammarError { span: word.span(), message, nearest: Some(nearest) })
+        }
+        "p100" => unknown_aggregate(word, Some("max")),
+        "p0" => unknown_aggregate(word, Some("min")),
+        "avg" | "average" => unknown_aggregate(word, Some("mean")),
+        "median" | "med" => unknown_aggregate(word, Some("p50")),
+        other => {
+            let known = ["p50", "p90", "p95", "p99", "p99.9", "p99.99", "min", "max", "mean", "count"];
+            let nearest = nearest(other, known.map(str::to_owned));
+            unknown_aggregate(word, nearest.as_deref())
+        }
+    }
+}
+
+fn aggregate_of_count(
+    what: Word<'_>,
+    word: Word<'_>,
+    value: &Value<'_>,
+) -> Result<Option<Aggregate>, GrammarError> {
+    match word.text {
+        "count" => Ok(Some(Aggregate::Count)),
+        "rate" if value.unit == "%" => Ok(Some(Aggregate::Share)),
+        "rate" => Ok(Some(Aggregate::PerSecond)),
+        timed if latency_aggregate(timed).is_some() => {
+            let message = format!("`{}` is counted, not timed: it has count and rate", what.text);
+            fault(word.span(), message)
+        }
+        other => {
+            let nearest = nearest(other, ["count", "rate"].map(str::to_owned));
+            unknown_aggregate(word, nearest.as_deref())
+        }
+    }
+}
+
+fn unknown_aggregate<T>(word: Word<'_>, nearest: Option<&str>) -> Result<T, GrammarError> {
+    Err(GrammarError {
+        span: word.span(),
+        message: format!("unknown aggregate `{}`", word.text),
+        nearest: nearest.map(str::to_owned),
+    })
+}
+
+/// A number and its unit, which may stand apart.
+struct Value<'a> {
+    number: Word<'a>,
+    unit: &'a str,
+    unit_start: usize,
+}
+
+fn value<'a>(words: &[Word<'a>], end: usize) -> Result<Value<'a>, GrammarError> {
+    let Some(first) = words.first() else {
+        return fault(end..end, "a value is missing after the operator");
+    };
+    let digits = first.text.find(|c: char| !c.is_ascii_digit() && c != '.');
+    let (number, mut unit) = first.text.split_at(digits.unwrap_or(first.text.len()));
+    let mut unit_start = first.start + number.len();
+    let mut rest = &words[1..];
+    if let (true, [apart, after @ ..]) = (unit.is_empty(), rest)
+        && !apart.is_operator()
+    {
+        (unit, unit_start, rest) = (apart.text, apart.start, after);
+    }
+    if let Some(more) = rest.first() {
+        return fault(more.span(), format!("expected nothing after the value, found `{}`", more.text));
+    }
+    if number.is_empty() {
+        return fault(first.span(), format!("expected a number, found `{}`", first.text));
+    }
+    Ok(Value { number: Word { text: number, start: first.start }, unit, unit_start })
+}
+
+/// A unit: its name, and its size as a power of ten and a factor. The power is applied to the digits, so that `1.1%` is
+/// the number nearest to 0.011, and a share of exactly that compares equal.
+type Unit = (&'static str, i8, f64);
+
+const DURATIONS: [Unit; 8] = [
+    ("ns", 0, 1.0),
+    ("us", 3, 1.0),
+    ("µs", 3, 1.0),
+    ("ms", 6, 1.0),
+    ("s", 9, 1.0),
+    ("m", 9, 60.0),
+    ("min", 9, 60.0),
+    ("h", 9, 3600.0),
+];
+const PLAIN: [Unit; 3] = [("", 0, 1.0), ("k", 3, 1.0), ("m", 6, 1.0)];
+const SHARES: [Unit; 1] = [("%", -2, 1.0)];
+const RATES: [Unit; 5] = [
+    ("/s", 0, 1.0),
+    ("k/s", 3, 1.0),
+    ("/m", 0, 1.0 / 60.0),
+    ("/min", 0, 1.0 / 60.0),
+    ("/h", 0, 1.0 / 3600.0),
+];
+
+impl Value<'_> {
+    /// In the unit of [`Expr::value`].
+    fn read(&self, aggregate: Aggregate) -> Result<f64, GrammarError> {
+        let scaled = |power: i8| format!("{}e{power}", self.number.text).parse::<f64>();
+        if !scaled(0).is_ok_and(f64::is_finite) {
+            return fault(self.number.span(), format!("`{}` is no number", self.number.text));
+        }
+        let (units, kind, default): (&[Unit], _, _) = match aggregate {
+            Aggregate::Count => (&PLAIN, "a plain number, or one with k or m", ""),
+            Aggregate::Share => (&SHARES, "a share in %", "%"),
+            Aggregate::PerSecond => (&RATES, "a rate in %, /s, /m or /h", "/s"),
+            _ => (&DURATIONS, "a time in ns, us, ms, s, m or h", "ms"),
+        };
+        if let Some((_, power, factor)) = units.iter().find(|(unit, ..)| *unit == self.unit)
+            && let Ok(number) = scaled(*power)
+        {
+            return Ok(number * factor);
+        }
+        let nearest = if self.unit.is_empty() {
+            Some(default.to_owned())
+        } else {
+            nearest(self.unit, units.iter().map(|(unit, ..)| (*unit).to_owned()))
+        };
+        let found = match self.unit {
+            "" => "no unit".to_owned(),
+            unit => format!("`{unit}`"),
+        };
+        Err(GrammarError {
+            span: self.unit_start..self.unit_start + self.unit.len(),
+            message: format!("expected {kind}, found {found}"),
+            nearest: nearest
+                .filter(|unit| !unit.is_empty())
+                .map(|unit| format!("{}{unit}", self.number.text)),
+        })
+    }
+}
+
+fn nearest(word: &str, known: impl IntoIterator<Item = String>) -> Option<String> {
+    const NEAR: f64 = 0.5;
+    let word = word.to_lowercase();
+    known
+        .into_iter()
+        .map(|known| (strsim::normalized_damerau_levenshtein(&word, &known), known))
+        .filter(|(likeness, _)| *likeness >= NEAR)
+        .max_by(|(a, _), (b, _)| a.total_cmp(b))
+        .map(|(_, known)| known)
+}
+
+fn fault<T>(span: Range<usize>, message: impl Into<String>) -> Result<T, GrammarError> {
+    Err(GrammarError { span, message: message.into(), nearest: None })
+}
+
+#[cfg(test)]
+mod tests;
