@@ -275,3 +275,14 @@ impl Cpu {
     #[cfg(not(target_os = "linux"))]
     fn publish(&self) {}
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_at_rest_is_small() {
+        let size = size_of::<Server<Behaviour>>();
+        assert!(size <= 512, "{size} octets");
+    }
+}

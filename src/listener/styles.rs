@@ -175,7 +175,7 @@ sayings! {
     AuthNotAvailable, Some(Condition::AuthNotAvailable),
         "503 #5.3.3 AUTH not available", "503 5.5.1 Error: authentication not enabled",
         "503 AUTH command used when not advertised";
-    /// AUTH (or STARTTLS) within a transaction.
+    /// AUTH within a transaction.
     InTransaction, Some(Condition::BadSequence),
         "503 #5.5.0 AUTH not permitted during a mail transaction", "503 5.5.1 Error: MAIL transaction in progress",
         "503 not permitted in mail transaction";
@@ -238,4 +238,55 @@ sayings! {
     MessageRate, Some(Condition::RateLimited),
         "452 Too many recipients received this hour", "450 4.7.1 Error: too much mail from {peer}",
         "451 Sorry, too busy. Try again later.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::collector::condition::classify;
+    use crate::smtp::Reply;
+
+    /// What a client would receive.
+    fn said(saying: Saying, style: Style) -> String {
+        let pattern = saying.pattern(style);
+        pattern.replace("{host}", "mx.example").replace("{peer}", "192.0.2.1").replace("{arg}", "x")
+    }
+
+    #[test]
+    fn every_saying_is_a_reply_of_its_kind() {
+        for style in Style::ALL {
+            for &saying in Saying::ALL {
+                let text = said(saying, style);
+                let codes: Vec<&str> = text.lines().map(|line| &line[..3]).collect();
+                let last = text.lines().count() - 1;
+                for (i, line) in text.lines().enumerate() {
+                    assert!(line.is_ascii() && line.len() <= 510, "{line}");
+                    assert_eq!(&line[3..4], if i == last { " " } else { "-" }, "{line}");
+                    assert_eq!(codes[i], codes[0], "{line}");
+                }
+                assert!(!text.contains(['{', '}', '\r']), "{text}");
+                let refuses = codes[0].starts_with(['4', '5']);
+                assert_eq!(refuses, saying.condition().is_some(), "{saying:?}: {text}");
+            }
+        }
+    }
+
+    /// What the books call a refusal is what the classifier reads out of Cisco's words, where these tell.
+    #[test]
+    fn the_books_and_the_classifier_agree_on_cisco_s_words() {
+        let mut differ = Vec::new();
+        for &saying in Saying::ALL {
+            let Some(condition) = saying.condition() else { continue };
+            // The list has the same words for two things here.
+            if matches!(saying, Saying::ConnectionRate | Saying::NoValidRecipients) {
+                continue;
+            }
+            let text = said(saying, Style::Cisco);
+            let read = classify(None, &Reply::parse(&text).unwrap(), text.starts_with("421"));
+            if read != condition {
+                differ.push(format!("{text}: {read}, not {condition}"));
+            }
+        }
+        assert!(differ.is_empty(), "{}", differ.join("\n"));
+    }
 }

@@ -40,7 +40,7 @@ pub enum Fault<'a> {
     NestedMail,
     /// DATA after every RCPT was refused.
     NoValidRecipients,
-    /// AUTH or STARTTLS within a transaction.
+    /// AUTH within a transaction (RFC 4954 section 4).
     InTransaction,
 }
 

@@ -213,10 +213,8 @@ impl<P: Policy> Server<P> {
             (Request::Mail { .. }, Stage::Transaction { .. }) => Err(Fault::NestedMail),
             (Request::Data, Stage::Transaction { accepted: 0, refused: 0 }) => Err(Fault::RcptFirst),
             (Request::Data, Stage::Transaction { accepted: 0, .. }) => Err(Fault::NoValidRecipients),
-            (_, Stage::Transaction { .. }) => match request {
-                Request::Auth(_) | Request::Starttls => Err(Fault::InTransaction),
-                _ => Ok(request),
-            },
+            (Request::Auth(_), Stage::Transaction { .. }) => Err(Fault::InTransaction),
+            (_, Stage::Transaction { .. }) => Ok(request),
             (Request::Rcpt { .. } | Request::Data, _) => Err(Fault::MailFirst),
             _ => Ok(request),
         }
