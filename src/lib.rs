@@ -10,7 +10,7 @@ pub mod load;
 pub mod mail;
 pub mod net;
 pub mod plan;
-pub mod report;
 pub mod profile;
+pub mod report;
 pub mod smtp;
 pub mod verdict;
