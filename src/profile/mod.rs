@@ -8,6 +8,7 @@ pub mod compile;
 mod dialogue;
 pub mod document;
 pub mod error;
+pub mod flags;
 pub mod listener;
 pub mod overrides;
 mod phase;

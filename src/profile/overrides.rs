@@ -94,6 +94,11 @@ impl Override {
         Override { origin, text, path, value }
     }
 
+    /// Where it comes from.
+    pub fn origin(&self) -> Origin {
+        self.origin
+    }
+
     /// The value: TOML if it begins as a quoted text, a list or a table, or if it is a number or a truth value; else the
     /// text as it stands (`200/s`, `4KiB`, `ehlo`). `text` is the override's own.
     pub(super) fn parse_value<'t>(&self, text: &'t str) -> Result<Spanned<DeValue<'t>>, toml::de::Error> {

@@ -19,7 +19,9 @@ use super::value::{Distribution, Plain};
 
 /// Writes a table of optional keys, with what all of them share.
 macro_rules! tables {
-    ($($(#[doc = $doc:literal])* $name:ident { $($(#[doc = $field_doc:literal])* $(#[serde($($serde:tt)*)])? $field:ident: $type:ty,)* })*) => {$(
+    ($($(#[doc = $doc:literal])* $name:ident {
+        $($(#[doc = $field_doc:literal])* $(#[serde($($serde:tt)*)])? $field:ident: $type:ty,)*
+    })*) => {$(
         $(#[doc = $doc])*
         #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
         #[serde(deny_unknown_fields)]
@@ -85,7 +87,9 @@ pub struct Profile {
 
 /// Writes an enum of words, with their aliases; serde's list of variants makes the error for a wrong one.
 macro_rules! words {
-    ($($(#[doc = $doc:literal])* $name:ident { $($(#[doc = $variant_doc:literal])* $variant:ident = $word:literal $(| $alias:literal)*,)* })*) => {$(
+    ($($(#[doc = $doc:literal])* $name:ident {
+        $($(#[doc = $variant_doc:literal])* $variant:ident = $word:literal $(| $alias:literal)*,)*
+    })*) => {$(
         $(#[doc = $doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
         pub enum $name {
