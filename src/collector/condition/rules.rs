@@ -69,13 +69,13 @@ pub(super) const RULES: &[Rule] = rules! {
     UserConcurrencyExceeded: [MANY, CONNECTION, USERSCOPE] - [HOSTSCOPE | PERTIME | RATESURE | MESSAGE | RCPT];
     SessionBytesExceeded: [EXCESS | MANY, SIZE, CONNECTION] - [RCPT | RATESURE | CONCURRENT];
     SessionBytesExceeded: [EXCESS, QUOTA, CONNECTION];
+    TooManyMessagesPerSession: [MANYMSG, CONNECTION] - [CONCURRENT | SIZE | PERTIME | HOSTSCOPE];
     TooManyMessagesPerSession: [MANY | EXCESS, MESSAGE, CONNECTION] - [CONCURRENT | SIZE | PERTIME | RCPT | RATE | LIFETIME | HOSTSCOPE];
-    TooManyMessagesPerSession: [ALREADY | MANY | MULTIDOMAIN, MESSAGE, CONNECTION] - [RCPT | CONCURRENT | SIZE | PERTIME | RATE | HOSTSCOPE | AUTH];
 
     // Rates.
     ConnectionRateLimited: [CONNECTION, RATE, HOSTSCOPE | EXCESS | MANY | RATESURE | DENY] - [MESSAGE | RCPT | LIFETIME | TIMEOUT];
     ConnectionRateLimited: [CONNECTION, PERTIME, MANY | EXCESS | DENY] - [MESSAGE | RCPT | LIFETIME | TIMEOUT | CONCURRENT];
-    RateLimited: [RATESURE, MESSAGE | RCPT | SENDER | HOSTSCOPE | USER | DOMAIN] - [CONNECTION];
+    RateLimited: [RATESURE, MESSAGE | RCPT | SENDER | HOSTSCOPE | USER | DOMAIN] - [CONNECTION | SIZE];
     RateLimited: [RATE, MESSAGE | RCPT | SENDER | USER, EXCESS | MANY | DENY | TEMP | RETRY] - [CONNECTION];
     RateLimited: [MANY | EXCESS, MESSAGE | RCPT | CMDERR, PERTIME] - [CONNECTION | LIFETIME];
     RateLimited: [MANY | EXCESS, PERTIME] - [CONNECTION | LIFETIME | TIMEOUT];
@@ -84,9 +84,9 @@ pub(super) const RULES: &[Rule] = rules! {
 
     // Recipients and messages.
     TooManyRecipients: [MULTIDOMAIN] - [MANY];
-    TooManyMessagesPerSession: [MANY, MESSAGE, CONNECTION | RCPT] - [CONCURRENT | SIZE | PERTIME | EXCESS | DENY | HEADER];
+    TooManyMessagesPerSession: [MANYMSG, MANY, RCPT] - [PERTIME | SIZE | HEADER | FULL];
     TooManyRecipients: [MANY | EXCESS | MULTIDOMAIN, RCPT] - [SIZE | FULL | QUOTA | DISK | CONCURRENT];
-    TooManyMessagesPerSession: [MANY, MESSAGE] - [CONCURRENT | CONNECTION | SIZE | QUEUE | RCPT | DISK | TOOBIG] if [421, 450, 451, 452];
+    TooManyMessagesPerSession: [MANYMSG, MANY | EXCESS] - [CONCURRENT | SIZE | QUEUE | DISK | TOOBIG] if [421, 450, 451, 452];
     RateLimited: [MANY, MESSAGE] - [CONCURRENT | CONNECTION | SIZE | QUEUE | RCPT | DISK | TOOBIG];
     ConnectionTimeExceeded: [LIFETIME] - [TLS | CERT | TIMEOUT];
 
@@ -96,7 +96,7 @@ pub(super) const RULES: &[Rule] = rules! {
     TooManyConnectionsToHost: [MANY | EXCESS, CONNECTION | CONCURRENT, HERESCOPE] - [TIMEOUT | LOST | MESSAGE];
     TooManyConnectionsToHost: [PORTSBUSY, LOAD | MANY | EXCESS];
     TooManyConnections: [MANY | EXCESS, CONNECTION | CONCURRENT] - [TIMEOUT | LOST | MESSAGE | SIZE | LICENSE];
-    TooManyConnections: [MANY | EXCESS, PROCESS] - [RCPT | MESSAGE];
+    TooManyConnections: [MANY | EXCESS, PROCESS] - [RCPT | MESSAGE | TIMEOUT];
     TooManyConnections: [CONCURRENT, CONNECTION, NEG | DENY] - [TIMEOUT | LOST | MESSAGE | SIZE];
 
     // Sizes and stores.
@@ -108,10 +108,11 @@ pub(super) const RULES: &[Rule] = rules! {
     MailboxFull: [MAILBOX, SIZE | DISK, EXCESS] - [MESSAGE];
     MailboxFull: [MAILBOX, DISK, SHORT | NEG];
     QueueFull: [QUEUEFULL];
-    InsufficientStorage: [DISK, SHORT | FULL | NEG] - [STORAGEALLOC];
+    MessageSizeExceeded: [MESSAGE, SIZE, EXCESS | TOOBIG | MANY] - [STORAGEALLOC];
+    InsufficientStorage: [DISK, SHORT | FULL | NEG] - [STORAGEALLOC | QUOTA];
     QueueFull: [QUEUE, EXCESS | MANY | FULL];
-    MessageSizeExceeded: [SIZE | TOOBIG, TOOBIG | EXCESS | MANY] - [STORAGEALLOC | MAILBOX];
-    MessageSizeExceeded: [MESSAGE, SIZE, EXCESS | TOOBIG | MANY];
+    MessageSizeExceeded: [SIZE, TOOBIG | EXCESS | MANY] - [STORAGEALLOC | MAILBOX | TIMEOUT];
+    MessageSizeExceeded: [MESSAGE | BODY, TOOBIG];
     QuotaExceeded: [QUOTA, EXCESS | FULL] at [7];
     QuotaExceeded: [QUOTA, MESSAGE | SENDER];
     MailboxFull: [FULL, QUOTA | EXCESS | STORAGEALLOC];
@@ -120,6 +121,7 @@ pub(super) const RULES: &[Rule] = rules! {
     LicenseExpired: [LICENSE, EXPIRED | EXCESS];
 
     // Encryption and authentication.
+    ProtocolViolation: [PIPELINE];
     BadSequence: [TLS | AUTH, ALREADY] - [REQUIRED];
     BadSequence: [TLS | AUTH, ALREADY] if [503];
     SyntaxError: [AUTH, SYNTAXSURE];
@@ -150,6 +152,7 @@ pub(super) const RULES: &[Rule] = rules! {
     DnsPolicyRejected: [DNSCHECK, NEG | INVALID | DENY | FAIL | UNKNOWN | ERROR | HELOREJ | SENDERREJ | CLIENTREJ] - [SYNTAXSURE | BLACK];
     DnsPolicyRejected: [HELOREJ];
     DnsPolicyRejected: [SENDERREJ | SENDER, UNKNOWN, DOMAIN];
+    PolicyRejected: [VERIFY, FAIL] if [5];
     ContentRejected: [URLBLACK, BLACK | CONTENT];
     Blocklisted: [BLACK] - [ACTION];
     Blocklisted: [BLACK];
@@ -157,11 +160,10 @@ pub(super) const RULES: &[Rule] = rules! {
     Blocklisted: [BLOCKED, YOU] - [MESSAGE | USER];
     DnsPolicyRejected: [DNSCHECK, TEMP | RETRY];
     NoValidRecipients: [NOVALID];
-    ProtocolViolation: [PIPELINE];
 
     // Dialogue.
     BadSequence: [ALREADY, CMDNAME | COMMAND | SENDER | RCPT | CMDERR] - [USER] if [5];
-    BadSequence: [ALREADY] if [503];
+    BadSequence: [ALREADY] if [503, 504];
     BadSequence: [CMDNAME | SENDER | RCPT, FIRST | REQUIRED] - [SYNTAXSURE] if [503, 502];
     BadSequence: [CMDNAME, FIRST] - [SYNTAXSURE | SENDER] if [500, 501, 550, 554];
     UnrecognizedCommand: [COMMAND | CMDERR, UNRECSURE] - [PARAM];
@@ -176,7 +178,7 @@ pub(super) const RULES: &[Rule] = rules! {
     MailboxUnavailable: [USER, DISABLED] - [SERVICE | ACTION];
     RelayingDenied: [RELAY] - [SENDER];
     PolicyRejected: [SENDERREJ | CLIENTREJ | CMDREJ, DENY | POLICY];
-    DeferredUnspecified: [UNVERIFIED, TEMP | RETRY | ALREADY] if [4];
+    DeferredUnspecified: [UNVERIFIED, ALREADY] if [4];
     TemporarySystemError: [UNVERIFIED] if [4];
     UnknownUser: [USER | RCPTREJ, UNKNOWN | INVALID | BADRCPT] - [SENDER | TEMP];
     MailboxUnavailable: [USER, DISABLED] if [450, 451, 452];
@@ -187,6 +189,8 @@ pub(super) const RULES: &[Rule] = rules! {
     ConnectionDropped: [LOST];
     IdleTimeout: [TIMEOUT];
 
+    PolicyRejected: [POLICYSURE, NEG | DENY];
+
     // The server's state.
     ServiceShuttingDown: [SHUT];
     TemporarySystemError: [LOAD, UNVERIFIED];
@@ -194,6 +198,7 @@ pub(super) const RULES: &[Rule] = rules! {
     ServiceUnavailable: [MAINTENANCE];
     ServerError: [INTERNALSERVER] if [5];
     ServerError: [INTERNALSERVER] - [TEMP | BACKEND];
+    TemporarySystemError: [UNAVAILABLE, BACKEND] if [4];
     DeferredUnspecified: [UNAVAILABLE, MESSAGE] - [SERVICE] if [4];
     ServiceUnavailable: [UNAVAILABLE] - [USER];
     ServiceUnavailable: [UNAVAILABLE, SERVICE];
@@ -201,13 +206,13 @@ pub(super) const RULES: &[Rule] = rules! {
     TemporarySystemError: [ERROR | FAIL, LOCAL | TEMP] if [4];
     TemporarySystemError: [NEG, LOCAL] - [DENY | RCPTREJ | SENDERREJ | CLIENTREJ] if [4];
     RateLimited: [RATESURE];
+    TemporarySystemError: [ERROR] - [DENY] if [4];
     ServiceUnavailable: [DISCONNECT] - [RETRY | DENY] if [421];
     ServiceUnavailable: [UNAVAILABLE | DISCONNECT, ERROR] if [421];
     DeferredUnspecified: [RETRY | DELAY] - [POLICYSURE] if [4];
     ServerError: [ERROR, LOCAL] - [DENY | VERIFY | POLICY] if [5];
 
     // Refusals.
-    PolicyRejected: [VERIFY, FAIL];
     PolicyRejected: [POLICYSURE | POLICY, DENY | NEG | POLICYSURE | ERROR | FAIL];
     PolicyRejected: [DENY | BLOCKED, SENDER | SENDERREJ | CLIENTREJ];
     UnknownUser: [RCPTREJ] at [1];
