@@ -152,8 +152,7 @@ fn is_address(core: &str) -> bool {
 fn is_host(core: &str) -> bool {
     let bytes = core.as_bytes();
     let Some(dot) = core.find('.') else { return false };
-    let tls =
-        core.len() > 3 && (core[..3].eq_ignore_ascii_case("tls") || core[..3].eq_ignore_ascii_case("ssl"));
+    let tls = core.get(..3).is_some_and(|start| ["tls", "ssl"].iter().any(|t| start.eq_ignore_ascii_case(t)));
     let sentence = dot > 0
         && bytes[dot - 1].is_ascii_lowercase()
         && bytes.get(dot + 1).is_some_and(|b| b.is_ascii_uppercase())
