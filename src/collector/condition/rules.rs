@@ -84,6 +84,7 @@ pub(super) const RULES: &[Rule] = rules! {
 
     // Recipients and messages.
     TooManyRecipients: [MULTIDOMAIN] - [MANY];
+    MailboxFull: [MANYMSG, USERSCOPE, HERESCOPE];
     TooManyMessagesPerSession: [MANYMSG, MANY, RCPT] - [PERTIME | SIZE | HEADER | FULL];
     TooManyRecipients: [MANY | EXCESS | MULTIDOMAIN, RCPT] - [SIZE | FULL | QUOTA | DISK | CONCURRENT];
     TooManyMessagesPerSession: [MANYMSG, MANY | EXCESS] - [CONCURRENT | SIZE | QUEUE | DISK | TOOBIG] if [421, 450, 451, 452];
@@ -104,6 +105,7 @@ pub(super) const RULES: &[Rule] = rules! {
     LineTooLong: [CMDERR | LINE, LONG] - [HEADER | MESSAGE | SIZE];
     LineTooLong: [LINE, LONG] - [HEADER | MESSAGE];
     LineTooLong: [LINE, EXCESS] - [HEADER | MESSAGE | DOMAIN | CMDERR | SIZE | QUOTA];
+    MailboxFull: [QUOTA | FULL | DISK] at [2];
     MailboxFull: [MAILBOX, FULL | QUOTA] - [QUEUE | SENDER];
     MailboxFull: [MAILBOX, SIZE | DISK, EXCESS] - [MESSAGE];
     MailboxFull: [MAILBOX, DISK, SHORT | NEG];
@@ -114,7 +116,7 @@ pub(super) const RULES: &[Rule] = rules! {
     MessageSizeExceeded: [SIZE, TOOBIG | EXCESS | MANY] - [STORAGEALLOC | MAILBOX | TIMEOUT];
     MessageSizeExceeded: [MESSAGE | BODY, TOOBIG];
     QuotaExceeded: [QUOTA, EXCESS | FULL] at [7];
-    QuotaExceeded: [QUOTA, MESSAGE | SENDER];
+    QuotaExceeded: [QUOTA, SENDER | SENDERREJ];
     MailboxFull: [FULL, QUOTA | EXCESS | STORAGEALLOC];
     MailboxFull: [QUOTA, EXCESS | FULL];
     MailboxFull: [STORAGEALLOC];
@@ -150,6 +152,7 @@ pub(super) const RULES: &[Rule] = rules! {
 
     // Names, lists, content.
     DnsPolicyRejected: [DNSCHECK, NEG | INVALID | DENY | FAIL | UNKNOWN | ERROR | HELOREJ | SENDERREJ | CLIENTREJ] - [SYNTAXSURE | BLACK];
+    DnsPolicyRejected: [DNSCHECK] - [SYNTAXSURE | BLACK | CMDERR] if [450, 550, 553, 554];
     DnsPolicyRejected: [HELOREJ];
     DnsPolicyRejected: [SENDERREJ | SENDER, UNKNOWN, DOMAIN];
     PolicyRejected: [VERIFY, FAIL] if [5];
@@ -157,6 +160,9 @@ pub(super) const RULES: &[Rule] = rules! {
     Blocklisted: [BLACK] - [ACTION];
     Blocklisted: [BLACK];
     ContentRejected: [CONTENT] - [TEMP | RETRY | ERROR | CMDERR];
+    ContentRejected: [CONTENT] - [TEMP | RETRY | COMMAND] if [5];
+    ContentRejected: [BODY, DENY | BLOCKED] if [5];
+    ContentRejected: [HEADER, ERROR | INVALID | DENY] if [5];
     Blocklisted: [BLOCKED, YOU] - [MESSAGE | USER];
     DnsPolicyRejected: [DNSCHECK, TEMP | RETRY];
     NoValidRecipients: [NOVALID];
@@ -174,13 +180,14 @@ pub(super) const RULES: &[Rule] = rules! {
     SyntaxError: [SYNTAX, INVALID | NEG | REQUIRED | FIRST | FAIL | ERROR | SYNTAX] if [500, 501, 502, 504, 553, 555];
 
     // Recipients.
-    HostNotAcceptingMail: [NULLMX];
+    HostNotAcceptingMail: [NULLMX] - [FROMSCOPE | SENDER];
     MailboxUnavailable: [USER, DISABLED] - [SERVICE | ACTION];
     RelayingDenied: [RELAY] - [SENDER];
     PolicyRejected: [SENDERREJ | CLIENTREJ | CMDREJ, DENY | POLICY];
     DeferredUnspecified: [UNVERIFIED, ALREADY] if [4];
     TemporarySystemError: [UNVERIFIED] if [4];
     UnknownUser: [USER | RCPTREJ, UNKNOWN | INVALID | BADRCPT] - [SENDER | TEMP];
+    UnknownUser: [BADRCPT] if [5];
     MailboxUnavailable: [USER, DISABLED] if [450, 451, 452];
     UnknownUser: [USER, DISABLED];
 
@@ -199,6 +206,7 @@ pub(super) const RULES: &[Rule] = rules! {
     ServerError: [INTERNALSERVER] if [5];
     ServerError: [INTERNALSERVER] - [TEMP | BACKEND];
     TemporarySystemError: [UNAVAILABLE, BACKEND] if [4];
+    PolicyRejected: [UNAVAILABLE, FROMSCOPE] if [5];
     DeferredUnspecified: [UNAVAILABLE, MESSAGE] - [SERVICE] if [4];
     ServiceUnavailable: [UNAVAILABLE] - [USER];
     ServiceUnavailable: [UNAVAILABLE, SERVICE];
@@ -217,6 +225,8 @@ pub(super) const RULES: &[Rule] = rules! {
     PolicyRejected: [DENY | BLOCKED, SENDER | SENDERREJ | CLIENTREJ];
     UnknownUser: [RCPTREJ] at [1];
     UnknownUser: [USER, DENY] - [MESSAGE] at [1];
+    UnknownUser: [RCPT, NEG] - [DENY | SENDER | MESSAGE] if [550];
+    PolicyRejected: [SENDER, NEG] if [5];
     DeferredUnspecified: [RETRY | DELAY | TEMP] if [4];
     DeferredUnspecified: [DENY | NEG | FAIL, MESSAGE] if [4];
     RejectedUnspecified: [PERMANENT, DENY];
