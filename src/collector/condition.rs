@@ -3,9 +3,11 @@
 //! The names of reply conditions are those of the shared taxonomy; `transport` and `generator` hold what is no reply.
 //! How a reply is read into one of them is the business of `condition::classify`.
 
+pub mod cisco;
 mod classify;
 mod rules;
 mod text;
+pub mod triage;
 mod words;
 
 #[cfg(test)]

@@ -69,13 +69,13 @@ pub(super) const RULES: &[Rule] = rules! {
     UserConcurrencyExceeded: [MANY, CONNECTION, USERSCOPE] - [HOSTSCOPE | PERTIME | RATESURE | MESSAGE | RCPT];
     SessionBytesExceeded: [EXCESS | MANY, SIZE, CONNECTION] - [RCPT | RATESURE | CONCURRENT];
     SessionBytesExceeded: [EXCESS, QUOTA, CONNECTION];
+    TooManyMessagesPerSession: [MANYMSG, CONNECTION] - [CONCURRENT | SIZE | PERTIME | HOSTSCOPE];
     TooManyMessagesPerSession: [MANY | EXCESS, MESSAGE, CONNECTION] - [CONCURRENT | SIZE | PERTIME | RCPT | RATE | LIFETIME | HOSTSCOPE];
-    TooManyMessagesPerSession: [ALREADY | MANY | MULTIDOMAIN, MESSAGE, CONNECTION] - [RCPT | CONCURRENT | SIZE | PERTIME | RATE | HOSTSCOPE | AUTH];
 
     // Rates.
     ConnectionRateLimited: [CONNECTION, RATE, HOSTSCOPE | EXCESS | MANY | RATESURE | DENY] - [MESSAGE | RCPT | LIFETIME | TIMEOUT];
     ConnectionRateLimited: [CONNECTION, PERTIME, MANY | EXCESS | DENY] - [MESSAGE | RCPT | LIFETIME | TIMEOUT | CONCURRENT];
-    RateLimited: [RATESURE, MESSAGE | RCPT | SENDER | HOSTSCOPE | USER | DOMAIN] - [CONNECTION];
+    RateLimited: [RATESURE, MESSAGE | RCPT | SENDER | HOSTSCOPE | USER | DOMAIN] - [CONNECTION | SIZE];
     RateLimited: [RATE, MESSAGE | RCPT | SENDER | USER, EXCESS | MANY | DENY | TEMP | RETRY] - [CONNECTION];
     RateLimited: [MANY | EXCESS, MESSAGE | RCPT | CMDERR, PERTIME] - [CONNECTION | LIFETIME];
     RateLimited: [MANY | EXCESS, PERTIME] - [CONNECTION | LIFETIME | TIMEOUT];
@@ -84,9 +84,10 @@ pub(super) const RULES: &[Rule] = rules! {
 
     // Recipients and messages.
     TooManyRecipients: [MULTIDOMAIN] - [MANY];
-    TooManyMessagesPerSession: [MANY, MESSAGE, CONNECTION | RCPT] - [CONCURRENT | SIZE | PERTIME | EXCESS | DENY | HEADER];
+    MailboxFull: [MANYMSG, USERSCOPE, HERESCOPE];
+    TooManyMessagesPerSession: [MANYMSG, MANY, RCPT] - [PERTIME | SIZE | HEADER | FULL];
     TooManyRecipients: [MANY | EXCESS | MULTIDOMAIN, RCPT] - [SIZE | FULL | QUOTA | DISK | CONCURRENT];
-    TooManyMessagesPerSession: [MANY, MESSAGE] - [CONCURRENT | CONNECTION | SIZE | QUEUE | RCPT | DISK | TOOBIG] if [421, 450, 451, 452];
+    TooManyMessagesPerSession: [MANYMSG, MANY | EXCESS] - [CONCURRENT | SIZE | QUEUE | DISK | TOOBIG] if [421, 450, 451, 452];
     RateLimited: [MANY, MESSAGE] - [CONCURRENT | CONNECTION | SIZE | QUEUE | RCPT | DISK | TOOBIG];
     ConnectionTimeExceeded: [LIFETIME] - [TLS | CERT | TIMEOUT];
 
@@ -96,7 +97,7 @@ pub(super) const RULES: &[Rule] = rules! {
     TooManyConnectionsToHost: [MANY | EXCESS, CONNECTION | CONCURRENT, HERESCOPE] - [TIMEOUT | LOST | MESSAGE];
     TooManyConnectionsToHost: [PORTSBUSY, LOAD | MANY | EXCESS];
     TooManyConnections: [MANY | EXCESS, CONNECTION | CONCURRENT] - [TIMEOUT | LOST | MESSAGE | SIZE | LICENSE];
-    TooManyConnections: [MANY | EXCESS, PROCESS] - [RCPT | MESSAGE];
+    TooManyConnections: [MANY | EXCESS, PROCESS] - [RCPT | MESSAGE | TIMEOUT];
     TooManyConnections: [CONCURRENT, CONNECTION, NEG | DENY] - [TIMEOUT | LOST | MESSAGE | SIZE];
 
     // Sizes and stores.
@@ -104,22 +105,25 @@ pub(super) const RULES: &[Rule] = rules! {
     LineTooLong: [CMDERR | LINE, LONG] - [HEADER | MESSAGE | SIZE];
     LineTooLong: [LINE, LONG] - [HEADER | MESSAGE];
     LineTooLong: [LINE, EXCESS] - [HEADER | MESSAGE | DOMAIN | CMDERR | SIZE | QUOTA];
+    MailboxFull: [QUOTA | FULL | DISK] at [2];
     MailboxFull: [MAILBOX, FULL | QUOTA] - [QUEUE | SENDER];
     MailboxFull: [MAILBOX, SIZE | DISK, EXCESS] - [MESSAGE];
     MailboxFull: [MAILBOX, DISK, SHORT | NEG];
     QueueFull: [QUEUEFULL];
-    InsufficientStorage: [DISK, SHORT | FULL | NEG] - [STORAGEALLOC];
+    MessageSizeExceeded: [MESSAGE, SIZE, EXCESS | TOOBIG | MANY] - [STORAGEALLOC];
+    InsufficientStorage: [DISK, SHORT | FULL | NEG] - [STORAGEALLOC | QUOTA];
     QueueFull: [QUEUE, EXCESS | MANY | FULL];
-    MessageSizeExceeded: [SIZE | TOOBIG, TOOBIG | EXCESS | MANY] - [STORAGEALLOC | MAILBOX];
-    MessageSizeExceeded: [MESSAGE, SIZE, EXCESS | TOOBIG | MANY];
+    MessageSizeExceeded: [SIZE, TOOBIG | EXCESS | MANY] - [STORAGEALLOC | MAILBOX | TIMEOUT];
+    MessageSizeExceeded: [MESSAGE | BODY, TOOBIG];
     QuotaExceeded: [QUOTA, EXCESS | FULL] at [7];
-    QuotaExceeded: [QUOTA, MESSAGE | SENDER];
+    QuotaExceeded: [QUOTA, SENDER | SENDERREJ];
     MailboxFull: [FULL, QUOTA | EXCESS | STORAGEALLOC];
     MailboxFull: [QUOTA, EXCESS | FULL];
     MailboxFull: [STORAGEALLOC];
     LicenseExpired: [LICENSE, EXPIRED | EXCESS];
 
     // Encryption and authentication.
+    ProtocolViolation: [PIPELINE];
     BadSequence: [TLS | AUTH, ALREADY] - [REQUIRED];
     BadSequence: [TLS | AUTH, ALREADY] if [503];
     SyntaxError: [AUTH, SYNTAXSURE];
@@ -148,20 +152,24 @@ pub(super) const RULES: &[Rule] = rules! {
 
     // Names, lists, content.
     DnsPolicyRejected: [DNSCHECK, NEG | INVALID | DENY | FAIL | UNKNOWN | ERROR | HELOREJ | SENDERREJ | CLIENTREJ] - [SYNTAXSURE | BLACK];
+    DnsPolicyRejected: [DNSCHECK] - [SYNTAXSURE | BLACK | CMDERR] if [450, 550, 553, 554];
     DnsPolicyRejected: [HELOREJ];
     DnsPolicyRejected: [SENDERREJ | SENDER, UNKNOWN, DOMAIN];
+    PolicyRejected: [VERIFY, FAIL] if [5];
     ContentRejected: [URLBLACK, BLACK | CONTENT];
     Blocklisted: [BLACK] - [ACTION];
     Blocklisted: [BLACK];
     ContentRejected: [CONTENT] - [TEMP | RETRY | ERROR | CMDERR];
+    ContentRejected: [CONTENT] - [TEMP | RETRY | COMMAND] if [5];
+    ContentRejected: [BODY, DENY | BLOCKED] if [5];
+    ContentRejected: [HEADER, ERROR | INVALID | DENY] if [5];
     Blocklisted: [BLOCKED, YOU] - [MESSAGE | USER];
     DnsPolicyRejected: [DNSCHECK, TEMP | RETRY];
     NoValidRecipients: [NOVALID];
-    ProtocolViolation: [PIPELINE];
 
     // Dialogue.
     BadSequence: [ALREADY, CMDNAME | COMMAND | SENDER | RCPT | CMDERR] - [USER] if [5];
-    BadSequence: [ALREADY] if [503];
+    BadSequence: [ALREADY] if [503, 504];
     BadSequence: [CMDNAME | SENDER | RCPT, FIRST | REQUIRED] - [SYNTAXSURE] if [503, 502];
     BadSequence: [CMDNAME, FIRST] - [SYNTAXSURE | SENDER] if [500, 501, 550, 554];
     UnrecognizedCommand: [COMMAND | CMDERR, UNRECSURE] - [PARAM];
@@ -172,13 +180,14 @@ pub(super) const RULES: &[Rule] = rules! {
     SyntaxError: [SYNTAX, INVALID | NEG | REQUIRED | FIRST | FAIL | ERROR | SYNTAX] if [500, 501, 502, 504, 553, 555];
 
     // Recipients.
-    HostNotAcceptingMail: [NULLMX];
+    HostNotAcceptingMail: [NULLMX] - [FROMSCOPE | SENDER];
     MailboxUnavailable: [USER, DISABLED] - [SERVICE | ACTION];
     RelayingDenied: [RELAY] - [SENDER];
     PolicyRejected: [SENDERREJ | CLIENTREJ | CMDREJ, DENY | POLICY];
-    DeferredUnspecified: [UNVERIFIED, TEMP | RETRY | ALREADY] if [4];
+    DeferredUnspecified: [UNVERIFIED, ALREADY] if [4];
     TemporarySystemError: [UNVERIFIED] if [4];
     UnknownUser: [USER | RCPTREJ, UNKNOWN | INVALID | BADRCPT] - [SENDER | TEMP];
+    UnknownUser: [BADRCPT] if [5];
     MailboxUnavailable: [USER, DISABLED] if [450, 451, 452];
     UnknownUser: [USER, DISABLED];
 
@@ -187,6 +196,8 @@ pub(super) const RULES: &[Rule] = rules! {
     ConnectionDropped: [LOST];
     IdleTimeout: [TIMEOUT];
 
+    PolicyRejected: [POLICYSURE, NEG | DENY];
+
     // The server's state.
     ServiceShuttingDown: [SHUT];
     TemporarySystemError: [LOAD, UNVERIFIED];
@@ -194,6 +205,8 @@ pub(super) const RULES: &[Rule] = rules! {
     ServiceUnavailable: [MAINTENANCE];
     ServerError: [INTERNALSERVER] if [5];
     ServerError: [INTERNALSERVER] - [TEMP | BACKEND];
+    TemporarySystemError: [UNAVAILABLE, BACKEND] if [4];
+    PolicyRejected: [UNAVAILABLE, FROMSCOPE] if [5];
     DeferredUnspecified: [UNAVAILABLE, MESSAGE] - [SERVICE] if [4];
     ServiceUnavailable: [UNAVAILABLE] - [USER];
     ServiceUnavailable: [UNAVAILABLE, SERVICE];
@@ -201,17 +214,19 @@ pub(super) const RULES: &[Rule] = rules! {
     TemporarySystemError: [ERROR | FAIL, LOCAL | TEMP] if [4];
     TemporarySystemError: [NEG, LOCAL] - [DENY | RCPTREJ | SENDERREJ | CLIENTREJ] if [4];
     RateLimited: [RATESURE];
+    TemporarySystemError: [ERROR] - [DENY] if [4];
     ServiceUnavailable: [DISCONNECT] - [RETRY | DENY] if [421];
     ServiceUnavailable: [UNAVAILABLE | DISCONNECT, ERROR] if [421];
     DeferredUnspecified: [RETRY | DELAY] - [POLICYSURE] if [4];
     ServerError: [ERROR, LOCAL] - [DENY | VERIFY | POLICY] if [5];
 
     // Refusals.
-    PolicyRejected: [VERIFY, FAIL];
     PolicyRejected: [POLICYSURE | POLICY, DENY | NEG | POLICYSURE | ERROR | FAIL];
     PolicyRejected: [DENY | BLOCKED, SENDER | SENDERREJ | CLIENTREJ];
     UnknownUser: [RCPTREJ] at [1];
     UnknownUser: [USER, DENY] - [MESSAGE] at [1];
+    UnknownUser: [RCPT, NEG] - [DENY | SENDER | MESSAGE] if [550];
+    PolicyRejected: [SENDER, NEG] if [5];
     DeferredUnspecified: [RETRY | DELAY | TEMP] if [4];
     DeferredUnspecified: [DENY | NEG | FAIL, MESSAGE] if [4];
     RejectedUnspecified: [PERMANENT, DENY];

@@ -93,9 +93,13 @@ fn read_chunk(
         telling(core, scratch, take);
     } else if chunk.starts_with('<') && tail.starts_with(">:") && !is_line_end(core) {
         // Postfix: "<subject>: text".
-        word(take, if core.contains('@') { "anaddr" } else { "asubj" });
-    } else if core.contains('@') {
+        word(take, "asubj");
+    } else if let Some((_, host)) = core.split_once('@') {
         word(take, "anaddr");
+        // Barracuda: "(user@example.com:blocked)".
+        if let Some((_, reason)) = host.split_once(':') {
+            split_words(reason, code, scratch, take);
+        }
     } else if is_address(core) {
         word(take, "anip");
     } else if is_host(core) {
@@ -148,8 +152,7 @@ fn is_address(core: &str) -> bool {
 fn is_host(core: &str) -> bool {
     let bytes = core.as_bytes();
     let Some(dot) = core.find('.') else { return false };
-    let tls =
-        core.len() > 3 && (core[..3].eq_ignore_ascii_case("tls") || core[..3].eq_ignore_ascii_case("ssl"));
+    let tls = core.get(..3).is_some_and(|start| ["tls", "ssl"].iter().any(|t| start.eq_ignore_ascii_case(t)));
     let sentence = dot > 0
         && bytes[dot - 1].is_ascii_lowercase()
         && bytes.get(dot + 1).is_some_and(|b| b.is_ascii_uppercase())
@@ -175,6 +178,9 @@ fn split_words(core: &str, code: u16, scratch: &mut String, take: &mut impl FnMu
     let mut last = ' ';
     let mut lower_run = 0;
     let mut upper = true;
+    let core = core.strip_suffix("'s").or_else(|| core.strip_suffix("’s")).unwrap_or(core);
+    // The French article: "d'authentification".
+    let core = core.strip_prefix("d'").or_else(|| core.strip_prefix("l'")).unwrap_or(core);
     for c in core.chars() {
         if matches!(c, '\'' | '’' | '`') {
             continue;
@@ -225,7 +231,8 @@ fn flush(scratch: &mut String, upper: bool, code: u16, take: &mut impl FnMut(Ite
 
 /// Folds endings: "exceeded", "exceeds", "exceeding" to "exceed"; "authorisation" and "authorized" to "authoriz".
 pub(super) fn stem(word: &mut String) {
-    if word.len() < 4 || !word.is_ascii() {
+    // "not accepting" says that the service is shut, "not accepted" that a thing is refused.
+    if word.len() < 4 || !word.is_ascii() || word == "accepting" {
         return;
     }
     if word.ends_with("ies") || word.ends_with("ied") {
