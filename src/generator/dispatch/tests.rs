@@ -107,7 +107,8 @@ fn an_arrival_that_came_due_since_the_last_look_is_not_passed_over() {
 
 #[test]
 fn a_target_that_refuses_everybody_is_charged_and_does_not_hold_the_run() {
-    for (load, length) in [(rate(200.0), Some(1000)), (shared(1000, 10), None), (shared(1000, 10), Some(800))] {
+    for (load, length) in [(rate(200.0), Some(1000)), (shared(1000, 10), None), (shared(1000, 10), Some(800))]
+    {
         for unit in [Unit::Message, Unit::Session] {
             let plan = plan(vec![phase(load.clone(), length, unit, 10)]);
             let mut world = World::new(plan, Target { refuses: 100, ..Target::default() }, 1);
@@ -115,7 +116,11 @@ fn a_target_that_refuses_everybody_is_charged_and_does_not_hold_the_run() {
             assert!(end <= ms(length.unwrap_or(0) + 2100), "{load:?} {unit:?} ended at {end:?}");
             let refused = world.of(Outcome::Refused);
             assert!(refused > 0 && world.outcomes.len() == 1, "{load:?} {unit:?}: {:?}", world.outcomes);
-            assert_eq!(world.counts(0).arrivals.of(Outcome::Shed), 0, "the target is to blame, and nobody else");
+            assert_eq!(
+                world.counts(0).arrivals.of(Outcome::Shed),
+                0,
+                "the target is to blame, and nobody else"
+            );
         }
     }
 }
@@ -144,7 +149,7 @@ fn a_stop_sheds_what_waits_and_begins_nothing_more() {
 fn what_is_given_back_when_there_is_no_time_left_is_shed() {
     let plan = plan(vec![phase(rate(10.0), Some(100), Unit::Message, 3)]);
     let mut world = World::new(plan, Target::default(), 1);
-    world.run_until(ms(1));
+    world.run_until(ms(3));
     let (due, _) = world.begun[0];
     world.dispatch.stop(ms(5), &mut world.books);
     world.dispatch.give_back(0, due, &mut world.books);
@@ -173,8 +178,10 @@ fn a_ramp_downwards_lets_go_only_those_that_are_too_many() {
 
 #[test]
 fn a_phase_that_allows_fewer_sessions_gets_fewer() {
-    let phases =
-        vec![phase(rate(2000.0), Some(300), Unit::Message, 40), phase(rate(500.0), Some(500), Unit::Message, 4)];
+    let phases = vec![
+        phase(rate(2000.0), Some(300), Unit::Message, 40),
+        phase(rate(500.0), Some(500), Unit::Message, 4),
+    ];
     let mut world = World::new(plan(phases), Target::default(), 1);
     world.run_until(ms(299));
     assert!(world.gauges().sessions > 15);
@@ -270,7 +277,8 @@ fn any_phase() -> impl Strategy<Value = Phase> {
     ];
     (load, 50_u64..600, any::<bool>(), 1_u32..15, any::<bool>(), 1_u64..700, prop::option::of(20.0..900.0))
         .prop_map(|(load, length, message, max, drops, grace, connect_rate)| {
-            let unit = if message && !matches!(load, Load::Held { .. }) { Unit::Message } else { Unit::Session };
+            let unit =
+                if message && !matches!(load, Load::Held { .. }) { Unit::Message } else { Unit::Session };
             let mut phase = phase(load, Some(length), unit, max);
             phase.on_saturation = if drops { OnSaturation::Drop } else { OnSaturation::Queue };
             phase.graceful_stop = ms(grace);

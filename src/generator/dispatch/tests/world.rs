@@ -87,6 +87,8 @@ pub struct World {
     pub peak: usize,
     pub opened: Vec<Duration>,
     pub closings: u64,
+    /// A session ended while the pump was at work: it comes round again.
+    woken: bool,
     /// When to stop: at, and by.
     pub stop: Option<(Duration, Duration)>,
 }
@@ -115,6 +117,7 @@ impl World {
             peak: 0,
             opened: Vec::new(),
             closings: 0,
+            woken: false,
             stop: None,
         }
     }
@@ -156,8 +159,15 @@ impl World {
             if self.dispatch.is_done(self.now) || self.now >= end {
                 return;
             }
+            if std::mem::take(&mut self.woken) {
+                continue;
+            }
             let wake = self.dispatch.next_wake();
-            assert!(wake.is_none_or(|wake| wake > self.now), "a wake at {wake:?} is not after {:?}", self.now);
+            assert!(
+                wake.is_none_or(|wake| wake > self.now),
+                "a wake at {wake:?} is not after {:?}",
+                self.now
+            );
             let jitter = Duration::from_micros(self.draw(self.target.jitter + 1));
             let wake = wake.map(|wake| wake + jitter);
             let happens = self.happenings.peek().map(|Reverse((at, ..))| *at);
@@ -167,7 +177,7 @@ impl World {
             };
             still = if next <= self.now { still + 1 } else { 0 };
             assert!(still < 10_000, "time stands still at {:?}", self.now);
-            self.now = self.now.max(next);
+            self.now = self.now.max(next.min(end));
             while let Some(&Reverse((at, birth, slot, what))) = self.happenings.peek()
                 && at <= self.now
             {
@@ -235,6 +245,7 @@ impl World {
                     self.dispatch.arrival_over(slot);
                 }
                 self.over(slot, Outcome::Interrupted, (!established).then_some(Outcome::Interrupted));
+                self.woken = true;
             }
             Action::Charge(due, outcome) => {
                 assert_ne!(outcome, Outcome::Accepted);
