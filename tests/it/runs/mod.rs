@@ -1,4 +1,5 @@
 //! Whole runs against the embedded listener: the books, the ledger and the rules of measurement.
 
+mod anchor;
 mod books;
 mod stage;
