@@ -2,4 +2,7 @@
 
 mod anchor;
 mod books;
+mod ends;
+mod faults;
+mod rude;
 mod stage;
