@@ -74,7 +74,7 @@ fn resets_and_closes_at_each_step() {
                 let mut plan = plan(vec![phase(shared(30, 3), None, unit)]);
                 plan.messages = Messages::Fixed(2);
                 let rude = Rude::start(step, rudeness);
-                let told = run_against(&plan, rude.addr, || rude.stop());
+                let told = run_against(&plan, rude.addr, || Some(rude.stop()));
                 let what = format!("{rudeness:?} at {step}, {unit:?}: {:?}", told.counts());
                 assert_eq!(told.counts().arrivals.ended(), 30, "{what}");
                 let charged = match step {
@@ -106,7 +106,7 @@ fn silence_and_nonsense_at_each_step() {
                         *timeout = ms(300);
                     }
                     let rude = Rude::start(step, rudeness);
-                    let told = run_against(&plan, rude.addr, || rude.stop());
+                    let told = run_against(&plan, rude.addr, || Some(rude.stop()));
                     let what = format!("{rudeness:?} at {step}: {:?}", told.counts());
                     assert_eq!(told.counts().arrivals.ended(), 12, "{what}");
                     assert!(told.of(Outcome::Accepted) > 0, "{what}");
