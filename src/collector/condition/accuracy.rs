@@ -131,6 +131,8 @@ fn replies_of_other_servers_are_named() {
     tell("other servers, held out", &holdout, std::env::var_os("SMTPRESS_SHOW_HOLDOUT").is_some());
     let corpus = score(rows.iter().filter(|r| r.set == "corpus"), false);
     tell("bounce corpus", &corpus, true);
+    let fresh = score(rows.iter().filter(|r| r.set == "fresh"), false);
+    tell("fresh servers", &fresh, true);
     assert!(holdout.lenient * 100 >= holdout.rows * 90, "held out");
     assert!(holdout.group * 100 >= holdout.rows * 95, "held out");
 }
