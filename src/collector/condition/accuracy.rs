@@ -74,7 +74,7 @@ fn score<'r>(rows: impl IntoIterator<Item = &'r Row>, with_step: bool) -> Score 
             if std::env::var_os("SMTPRESS_EXPLAIN").is_some() {
                 let meaning = super::words::Meaning::of(&reply);
                 for sentence in meaning.own.iter().chain(&meaning.quoted) {
-                    score.misses += &format!("          {}\n", super::words::names(*sentence));
+                    score.misses += &format!("          {}\n", sentence.names());
                 }
             }
         }
