@@ -46,6 +46,7 @@
 
 pub mod cli;
 pub mod collector;
+pub mod experiment;
 pub mod generator;
 pub mod listener;
 pub mod load;

@@ -57,6 +57,8 @@ pub enum Command {
     Classify(ClassifyArgs),
     /// The table of conditions, with every row of Cisco's list.
     Codes(CodesArgs),
+    /// Prove on this machine that the measurements are true, and how fast the generator is.
+    Selftest(SelftestArgs),
     /// Print the JSON Schema of a profile or a result.
     Schema {
         #[arg(value_enum)]
@@ -279,4 +281,14 @@ pub struct CodesArgs {
     /// Write JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct SelftestArgs {
+    /// Write JSON to stdout.
+    #[arg(long)]
+    pub json: bool,
+    /// Only the proofs, without the search for this machine's ceilings.
+    #[arg(long)]
+    pub proofs_only: bool,
 }

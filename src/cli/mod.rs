@@ -8,6 +8,7 @@ mod look;
 mod prepare;
 mod progress;
 mod run;
+mod selftest;
 mod serve;
 mod trace;
 
@@ -39,6 +40,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Codes(args) => look::codes(&args, &screen),
         Command::Schema { of } => look::schema(of),
         Command::Completions { shell } => look::completions(shell),
+        Command::Selftest(args) => selftest::selftest(&args, &screen),
         Command::Man => look::man(),
     };
     match done {

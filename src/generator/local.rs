@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::clock::{self, Clock};
-use super::worker::{self, Gauge, Over, Shared, Stop, Told};
+use super::worker::{self, Faults, Gauge, Over, Shared, Stop, Told};
 use super::{Control, Observer, Runner};
 use crate::collector::snapshot::{Gauges, Health, Interval, Measured, Snapshot};
 use crate::collector::tally::Tally;
@@ -47,13 +47,21 @@ pub struct Local {
     asked: Option<watch::Sender<Stop>>,
     embedded: Option<SocketAddr>,
     resolver: Resolver,
+    faults: Faults,
     date: String,
 }
 
 impl Local {
     /// A runner that heeds `stop`. `date`: the Date of all messages (RFC 5322).
     pub fn new(stop: watch::Receiver<Stop>, date: String) -> Local {
-        Local { stop, asked: None, embedded: None, resolver: Resolver::System, date }
+        Local {
+            stop,
+            asked: None,
+            embedded: None,
+            resolver: Resolver::System,
+            faults: Faults::default(),
+            date,
+        }
     }
 
     /// Where the embedded listener is.
@@ -67,6 +75,13 @@ impl Local {
     #[must_use]
     pub fn with_resolver(mut self, resolver: Resolver) -> Local {
         self.resolver = resolver;
+        self
+    }
+
+    /// Puts faults into the generator, for proofs.
+    #[must_use]
+    pub fn with_faults(mut self, faults: Faults) -> Local {
+        self.faults = faults;
         self
     }
 
@@ -104,6 +119,7 @@ impl Runner for Local {
             endpoint: self.endpoint(plan)?,
             clock,
             open: (0..threads).map(|_| Gauge::default()).collect(),
+            faults: self.faults,
             stop,
         });
         self.asked = Some(ask);
@@ -386,7 +402,7 @@ fn generator_cpu() -> f64 {
 }
 
 /// Resident memory of this process, in octets; 0 if unknown.
-fn resident_bytes() -> u64 {
+pub fn resident_bytes() -> u64 {
     let pages = std::fs::read_to_string("/proc/self/statm")
         .ok()
         .and_then(|statm| statm.split_ascii_whitespace().nth(1)?.parse::<u64>().ok())
