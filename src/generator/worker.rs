@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use tokio::sync::watch;
 use tokio::task::LocalSet;
 
-use super::clock::{Clock, Pacer};
+use super::clock::Clock;
 use super::dispatch::{Action, Dispatch, Due};
 use super::session;
 use super::slots::SlotId;
@@ -26,6 +26,7 @@ use crate::load::Shard;
 use crate::mail::Mailer;
 use crate::net::dial::Endpoint;
 use crate::net::drive::Scratch;
+use crate::net::timer::Alarm;
 use crate::plan::Plan;
 use crate::smtp::Script;
 
@@ -375,7 +376,7 @@ async fn pace(
     tell: &SyncSender<Told>,
     emptied: &std::sync::mpsc::Receiver<Snapshot>,
 ) -> std::io::Result<()> {
-    let mut pacer = Pacer::new()?;
+    let mut pacer = Alarm::new()?;
     let mut stop = worker.shared.stop.clone();
     let mut stopped = Stop::Run;
     pacer.sleep(worker.shared.clock.until_epoch()).await?;
