@@ -10,4 +10,5 @@ mod client_laws;
 mod dialogues;
 mod listener;
 mod runs;
+mod selftest;
 mod virtual_wire;
