@@ -104,7 +104,8 @@ pub fn threads(plan: &Plan) -> u32 {
             _ => most,
         }
     });
-    let usable = sessions.min().unwrap_or(1).max(1);
+    // Each process of a fleet has its part of the sessions.
+    let usable = (sessions.min().unwrap_or(1) / u64::from(plan.shard.of.max(1))).max(1);
     u32::try_from(u64::from(plan.threads.max(1)).min(usable)).unwrap_or(1)
 }
 
@@ -206,6 +207,8 @@ impl Run {
                 Err(_) => break,
             }
         }
+        // What the others counted is not lost with a worker that is.
+        self.seconds.fill(Some(u64::MAX));
         self.close_seconds(local, observer);
     }
 

@@ -191,6 +191,8 @@ impl Wire<'_> {
                 }
             }
             if self.poll_deadline(scratch, now, timer.as_mut(), cx) {
+                // The deadline may have passed since the time was read, and the machine must see that it has.
+                now = self::now();
                 machine.handle_timeout(now);
                 self.settle(machine, host, scratch, now, cx);
                 self.offer_held(machine, host, scratch, now, cx);
@@ -348,6 +350,10 @@ impl Wire<'_> {
         let due = Future::poll(timer, cx).is_ready();
         if due {
             self.deadline = None;
+        }
+        if due || !tokio::task::coop::has_budget_remaining() {
+            // It is over; or the turn of the task is, and then the timer was not even asked and will wake nobody.
+            self.armed = None;
         }
         due
     }
