@@ -62,7 +62,10 @@ impl Cli {
 
     /// The command with a help that fits a screen: variables and values are told once and in the names of values.
     fn short() -> clap::Command {
-        let brief = |arg: clap::Arg| arg.hide_env(true).hide_possible_values(true);
+        let brief = |arg: clap::Arg| match arg.get_action().takes_values() {
+            true => arg.hide_env(true).hide_possible_values(true),
+            false => arg,
+        };
         Cli::command().mut_args(brief).mut_subcommands(|command| command.mut_args(brief))
     }
 }

@@ -6,6 +6,7 @@ mod args;
 mod exit;
 mod look;
 mod output;
+mod paper;
 mod prepare;
 mod progress;
 mod run;
