@@ -61,6 +61,11 @@ impl Screen {
         let seen = || terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| usize::from(width.0));
         asked.or_else(seen).unwrap_or(80)
     }
+
+    /// How wide stderr is, in columns.
+    pub fn width_err(&self) -> usize {
+        terminal_size::terminal_size_of(io::stderr()).map_or(80, |(width, _)| usize::from(width.0))
+    }
 }
 
 /// `smtpress report`.

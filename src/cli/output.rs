@@ -65,18 +65,21 @@ impl Output {
 /// A file beside `path` that goes away unless it takes its name.
 fn temporary(path: &Path) -> io::Result<tempfile::NamedTempFile> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let made = tempfile::Builder::new()
+    tempfile::Builder::new()
         .prefix(".smtpress-")
         .suffix(".part")
         // What the user's umask gives to any new file.
         .permissions(Permissions::from_mode(0o666))
-        .tempfile_in(folder);
-    // The temporary name would only puzzle the reader of the error.
-    made.map_err(|error| error.raw_os_error().map_or(error, io::Error::from_raw_os_error))
+        .tempfile_in(folder)
 }
 
 fn told(code: u8, path: &Path, error: &io::Error) -> Failure {
-    Failure::Told(code, format!("failed to write {}: {error}; name another file", path.display()))
+    // By its kind: the error itself names the temporary file.
+    let reason = match error.kind() {
+        io::ErrorKind::NotFound => "there is no such directory".to_owned(),
+        kind => kind.to_string(),
+    };
+    Failure::Told(code, format!("failed to write {}: {reason}; name another file", path.display()))
 }
 
 #[cfg(test)]

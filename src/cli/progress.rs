@@ -26,7 +26,7 @@ pub struct Progress {
 enum Form {
     None,
     Log,
-    Bars { all: MultiProgress, bars: Vec<ProgressBar>, line: ProgressBar },
+    Bars { all: MultiProgress, blank: ProgressBar, bars: Vec<ProgressBar>, line: ProgressBar },
 }
 
 /// Says lines to the user while the bars stand still.
@@ -87,9 +87,9 @@ impl Progress {
 
     /// The load begins.
     pub fn begin(&self) {
-        if let Form::Bars { all, bars, line } = &self.form {
+        if let Form::Bars { all, blank, bars, line } = &self.form {
             all.set_draw_target(ProgressDrawTarget::stderr_with_hz(10));
-            bars.iter().chain([line]).for_each(ProgressBar::tick);
+            [blank].into_iter().chain(bars).chain([line]).for_each(ProgressBar::tick);
         }
     }
 
@@ -124,15 +124,17 @@ impl Progress {
                         }
                     }
                 }
-                line.set_message(state(interval, total));
+                // A full line would wrap when the terminal echoes ^C behind it, and the bars would lose their place.
+                let width = self.screen.width_err().saturating_sub(6);
+                line.set_message(words::cut(&state(interval, total), width));
             }
         }
     }
 
     /// The run is over: leaves the screen to the report.
     pub fn finish(self) {
-        if let Form::Bars { all, bars, line } = self.form {
-            for bar in bars {
+        if let Form::Bars { all, blank, bars, line } = self.form {
+            for bar in bars.iter().chain([&blank]) {
                 bar.finish_and_clear();
             }
             line.finish_and_clear();
@@ -147,6 +149,9 @@ fn bars(phases: &[Phase], colour: bool) -> Form {
     let all = MultiProgress::with_draw_target(ProgressDrawTarget::hidden());
     let widest = phases.iter().map(|phase| phase.name.chars().count()).max().unwrap_or(0).min(20);
     let paint = if colour { ".cyan/dim" } else { "" };
+    // The first line is empty: a ^C that the terminal echoes moves the bars down by one, and would leave it behind.
+    let blank = ProgressStyle::with_template(" ").expect("the template is constant");
+    let blank = all.add(ProgressBar::new(0).with_style(blank));
     let bars = phases
         .iter()
         .map(|phase| {
@@ -164,9 +169,9 @@ fn bars(phases: &[Phase], colour: bool) -> Form {
             all.add(ProgressBar::new(length).with_style(style).with_prefix(words::cut(&phase.name, 20)))
         })
         .collect();
-    let style = ProgressStyle::with_template("  {wide_msg}").expect("the template is constant");
+    let style = ProgressStyle::with_template("  {msg}").expect("the template is constant");
     let line = all.add(ProgressBar::new(0).with_style(style));
-    Form::Bars { all, bars, line }
+    Form::Bars { all, blank, bars, line }
 }
 
 /// The second in a line: rates, what is under way, and the conditions that were met most.
