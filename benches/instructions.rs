@@ -4,6 +4,12 @@
 //! It needs `valgrind` and the runner of the same version as the library in `Cargo.toml`:
 //! `cargo install gungraun-runner --version 0.20.0`.
 
+#![expect(
+    missing_docs,
+    unused_qualifications,
+    reason = "the macros make functions, public and oddly qualified"
+)]
+
 mod workload;
 
 use std::hint::black_box;
