@@ -8,7 +8,8 @@ use tokio::sync::watch;
 
 use super::args::SelftestArgs;
 use super::exit::Failure;
-use super::look::{self, Screen};
+use super::look::Screen;
+use super::output::Output;
 use crate::experiment::selftest::{Ceiling, Check, Figure, LAG_LIMIT, Part, Stage, Told, ceilings, scenes};
 use crate::generator::{Faults, Local, RunError, Runner, Stop, preflight};
 use crate::listener::limits::{Delay, Limits, Stall};
@@ -60,7 +61,7 @@ pub fn selftest(args: &SelftestArgs, screen: &Screen) -> Result<u8, Failure> {
         // Where it cannot be kept, `check` simply does not know.
         let folder = path.parent().map(std::fs::create_dir_all);
         if matches!(folder, Some(Ok(()))) {
-            look::put(&path, format!("{result:#}\n").as_bytes())?;
+            Output::open(Some(&path))?.write(format!("{result:#}\n").as_bytes(), screen)?;
         }
     }
     Ok(if held { 0 } else { INVALID })

@@ -15,7 +15,7 @@ use crate::collector::recorder::Recorder;
 use crate::collector::snapshot::Gauges;
 use crate::collector::tally::Counts;
 use crate::generator::dispatch::{Action, Dispatch, Due, SlotId};
-use crate::load::{Load, Shard};
+use crate::load::Load;
 use crate::plan::{Plan, Unit};
 
 /// How the target behaves; times in milliseconds, chances in percent.
