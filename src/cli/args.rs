@@ -140,6 +140,8 @@ Examples:
     Classify(ClassifyArgs),
     /// Print the conditions, with every row of Cisco's list of bounces
     Codes(CodesArgs),
+    /// Prove on this machine that the measurements are true, and how fast the generator is
+    Selftest(SelftestArgs),
     /// Print the JSON Schema of a profile or a result
     Schema {
         /// Of what
@@ -386,4 +388,14 @@ pub struct CodesArgs {
     /// Write JSON
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct SelftestArgs {
+    /// Write JSON to stdout.
+    #[arg(long)]
+    pub json: bool,
+    /// Only the proofs, without the search for this machine's ceilings.
+    #[arg(long)]
+    pub proofs_only: bool,
 }

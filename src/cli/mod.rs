@@ -10,6 +10,7 @@ mod paper;
 mod prepare;
 mod progress;
 mod run;
+mod selftest;
 mod serve;
 mod signals;
 mod tables;
@@ -41,6 +42,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Codes(args) => tables::codes(&args, &screen),
         Command::Schema { of } => look::schema(of),
         Command::Completions { shell } => look::completions(shell),
+        Command::Selftest(args) => selftest::selftest(&args, &screen),
         Command::Man => look::man(),
     };
     match done {

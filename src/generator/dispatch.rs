@@ -7,7 +7,15 @@
 //! - A due arrival waits itself, with its intended time; there is no counter of missed ones.
 //! - A session that is done takes the next arrival at once; nothing has to be woken in between.
 //! - A message is not charged with a refused connection while other sessions of the pool can carry it. If there is none,
-//!   the arrival at the head is.
+//!   the arrival at the head is; in a closed load, the next one.
+//! - What still waits when its phase's grace is over ends as the last attempt to open a session did. If none failed since a
+//!   session was last opened it is interrupted while one is being opened, and else shed.
+//! - A closed load that no time ends is given up when for its grace no session came about: what it did not begin is never
+//!   scheduled, as with a closed load that time ends.
+
+mod closed;
+#[cfg(test)]
+mod tests;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -70,6 +78,8 @@ pub struct Dispatch {
     schedule: Schedule,
     /// By phase: this worker's part of `max_sessions`.
     shares: Vec<u64>,
+    /// Of how many shards this is one: each opens its part of the connections a second.
+    of: f64,
     due: VecDeque<Due>,
     /// Arrivals of closed sessions that think: when, number, phase.
     thinking: BinaryHeap<Reverse<(Duration, u64, u32)>>,
@@ -79,7 +89,13 @@ pub struct Dispatch {
     closed_busy: u64,
     /// How the last attempt to open a session for the pool ended, if it failed.
     last_failure: Option<Outcome>,
+    /// Since when every attempt to open a session failed, and none is open.
+    hopeless_since: Option<Duration>,
+    /// The closed load that no time ends was given up.
+    given_up: bool,
     established: u64,
+    /// When [`Dispatch::advance`] was last called: what was due then is done.
+    advanced: Duration,
     /// Phases below this are past their grace.
     reaped: u32,
     /// Phases below this have released their held sessions.
@@ -96,6 +112,7 @@ impl Dispatch {
         Dispatch {
             schedule: Schedule::new(&phases, plan.seed, shard),
             shares: plan.phases.iter().map(|phase| shard.share(u64::from(phase.max_sessions))).collect(),
+            of: f64::from(shard.of.max(1)),
             plan,
             due: VecDeque::new(),
             thinking: BinaryHeap::new(),
@@ -103,7 +120,10 @@ impl Dispatch {
             throttle: Throttle::default(),
             closed_busy: 0,
             last_failure: None,
+            hopeless_since: None,
+            given_up: false,
             established: 0,
+            advanced: Duration::ZERO,
             reaped: 0,
             released: 0,
             stop_by: None,
@@ -114,8 +134,10 @@ impl Dispatch {
 
     /// Decides all that can be decided at `now`; take the [`Dispatch::action`]s after.
     pub fn advance(&mut self, now: Duration, books: &mut Recorder) {
+        self.advanced = now;
         self.notice(now, books);
         self.release(now, books);
+        self.trim(now);
         self.serve_due(now, books);
         self.serve_closed(now, books);
         self.wind_down(now);
@@ -126,9 +148,15 @@ impl Dispatch {
         self.actions.pop_front()
     }
 
-    /// The next arrival for a session of the pool that can take one now.
-    pub fn next_message(&mut self, now: Duration, slot: SlotId, books: &mut Recorder) -> Option<Due> {
-        if self.slots.of(slot).leaving {
+    /// The next arrival for a session of the pool that can take one now. `early`: while its last one is under way.
+    pub fn next_message(
+        &mut self,
+        now: Duration,
+        slot: SlotId,
+        early: bool,
+        books: &mut Recorder,
+    ) -> Option<Due> {
+        if self.slots.of(slot).leaving || self.slots.staying() > self.most(now) {
             return None;
         }
         self.notice(now, books);
@@ -141,7 +169,11 @@ impl Dispatch {
             return Some(due);
         }
         let (phase, share) = self.closed_phase(now)?;
-        if self.unit(phase) != Unit::Message || self.slots.live() > share {
+        if self.unit(phase) != Unit::Message || self.slots.staying() > share {
+            return None;
+        }
+        // To think begins when the last arrival has ended.
+        if early && self.next_thinks(now) {
             return None;
         }
         let due = self.take_closed(now, self.slots.of(slot).served > 0, books)?;
@@ -159,6 +191,7 @@ impl Dispatch {
         self.slots.established(slot);
         self.established += 1;
         self.last_failure = None;
+        self.hopeless_since = None;
         self.throttle.succeeded();
     }
 
@@ -167,10 +200,14 @@ impl Dispatch {
         self.slots.release(slot);
     }
 
-    /// A session gives an arrival back that it never began.
-    pub fn give_back(&mut self, slot: SlotId, due: Due) {
+    /// A session gives an arrival back that it never began. It is shed if there is no time left to begin it.
+    pub fn give_back(&mut self, slot: SlotId, due: Due, books: &mut Recorder) {
         self.slots.release(slot);
-        self.due.push_front(due);
+        if self.stop_by.is_some() || due.phase < self.reaped {
+            books.counts(due.phase).arrivals.add(Outcome::Shed);
+        } else {
+            self.due.push_front(due);
+        }
     }
 
     /// A session is over. `failed`: it never could send, by this outcome; `backoff` counts if a back-off begins.
@@ -178,17 +215,17 @@ impl Dispatch {
         let slot = self.slots.close(slot);
         match failed {
             None => self.established -= 1,
+            // We gave it up ourselves.
+            Some(Outcome::Interrupted) => {}
             Some(outcome) if !slot.bound || slot.closed => {
                 if self.throttle.failed(now) {
                     books.counts(slot.phase).backoffs += 1;
                 }
                 self.last_failure = Some(outcome);
-                if !slot.bound && self.established == 0 && outcome != Outcome::Interrupted {
-                    if let Some(due) = self
-                        .due
-                        .pop_front_if(|due| self.plan.phases[due.phase as usize].unit == Unit::Message)
-                    {
-                        self.actions.push_back(Action::Charge(due, outcome));
+                if self.established == 0 {
+                    self.hopeless_since.get_or_insert(now);
+                    if !slot.bound {
+                        self.charge_next(now, outcome, books);
                     }
                 }
             }
@@ -202,38 +239,35 @@ impl Dispatch {
     /// Starts nothing more; what is under way may take until `by`.
     pub fn stop(&mut self, by: Duration, books: &mut Recorder) {
         self.stop_by = Some(self.stop_by.map_or(by, |earlier| earlier.min(by)));
-        self.closed_busy -= (self.thinking.len() as u64).min(self.closed_busy);
-        self.thinking.clear();
+        self.forget_thinking(u32::MAX);
         for due in std::mem::take(&mut self.due) {
-            books.counts(due.phase).arrivals.add(Outcome::Shed);
+            self.drop_due(due, books);
         }
         self.release_held(u32::MAX);
     }
 
-    /// When [`Dispatch::advance`] is to be called again, if nothing happens before.
-    pub fn next_wake(&mut self, now: Duration) -> Option<Duration> {
-        let mut wake = self.throttle.next_change(now);
+    /// When [`Dispatch::advance`] is to be called again, if nothing happens before. Always after its last call: what came
+    /// due since that call must not be passed over, and what was done by it must not be asked for again.
+    pub fn next_wake(&mut self) -> Option<Duration> {
+        let advanced = self.advanced;
+        let mut wake = self.throttle.next_change(advanced);
         let mut consider = |at: Option<Duration>| {
-            if let Some(at) = at {
+            if let Some(at) = at.filter(|at| *at > advanced) {
                 wake = Some(wake.map_or(at, |wake| wake.min(at)));
             }
         };
         if self.stop_by.is_none() {
-            consider(
-                self.schedule
-                    .peek(now)
-                    .map(|arrival| match arrival.due {
-                        load::Due::At(at) => at,
-                        load::Due::WhenIdle { not_before, .. } => not_before,
-                    })
-                    .filter(|at| *at > now),
-            );
-            consider(self.schedule.next_change(now));
+            consider(self.schedule.peek(advanced).map(|arrival| match arrival.due {
+                load::Due::At(at) => at,
+                load::Due::WhenIdle { not_before, .. } => not_before,
+            }));
+            consider(self.schedule.next_change(advanced));
             consider(self.thinking.peek().map(|Reverse((at, ..))| *at));
+            consider(self.giving_up());
         }
-        consider(self.grace_end(self.reaped).filter(|at| *at > now));
-        consider(self.stop_by.filter(|at| *at > now));
-        consider(self.leave_by.filter(|at| *at > now));
+        consider(self.grace_end(self.reaped));
+        consider(self.stop_by);
+        consider(self.leave_by);
         wake
     }
 
@@ -258,6 +292,11 @@ impl Dispatch {
         (self.schedule.phase_start(phase), self.schedule.phase_end(phase))
     }
 
+    /// The most sessions that may be open now.
+    fn most(&self, now: Duration) -> u64 {
+        self.shares[self.phase_at(now) as usize]
+    }
+
     fn unit(&self, phase: u32) -> Unit {
         self.plan.phases[phase as usize].unit
     }
@@ -269,7 +308,7 @@ impl Dispatch {
     fn is_exhausted(&mut self, now: Duration) -> bool {
         self.due.is_empty()
             && self.thinking.is_empty()
-            && (self.stop_by.is_some() || self.schedule.peek(now).is_none())
+            && (self.stop_by.is_some() || self.given_up || self.schedule.peek(now).is_none())
     }
 
     fn grace_end(&self, phase: u32) -> Option<Duration> {
@@ -283,8 +322,9 @@ impl Dispatch {
             && at <= now
         {
             self.thinking.pop();
-            if self.schedule.phase_end(phase).is_some_and(|end| at >= end) {
-                // It would have started after its phase: it is no arrival.
+            let late = self.schedule.phase_end(phase).is_some_and(|end| at >= end);
+            if late || self.is_one_too_many(now, phase) {
+                // It would have started after its phase, or beside as many as there should be: it is no arrival.
                 self.closed_busy -= u64::from(self.unit(phase) == Unit::Session);
                 continue;
             }
@@ -314,25 +354,50 @@ impl Dispatch {
         {
             self.released += 1;
             self.release_held(self.released);
+            self.forget_thinking(self.released);
+        }
+        if self.giving_up().is_some_and(|at| at <= now) {
+            self.given_up = true;
         }
         while self.grace_end(self.reaped).is_some_and(|end| end <= now) {
             self.reaped += 1;
             let reaped = self.reaped;
             self.abort(|slot| slot.in_flight > 0 && slot.arrival_phase < reaped);
-            let failed = self.last_failure.filter(|_| self.established == 0);
-            let (expired, left) =
+            let (expired, left): (Vec<Due>, _) =
                 std::mem::take(&mut self.due).into_iter().partition(|due| due.phase < reaped);
-            self.due = left;
-            for due in VecDeque::<Due>::into_iter(expired) {
-                match failed {
+            self.due = left.into();
+            let waited_for = (self.slots.opening() > 0).then_some(Outcome::Interrupted);
+            let pooled = self.last_failure.or(waited_for);
+            for due in expired {
+                match pooled.filter(|_| self.unit(due.phase) == Unit::Message) {
                     Some(outcome) => self.actions.push_back(Action::Charge(due, outcome)),
-                    None => books.counts(due.phase).arrivals.add(Outcome::Shed),
+                    None => self.drop_due(due, books),
                 }
             }
         }
         if self.stop_by.is_some_and(|by| by <= now) || self.leave_by.is_some_and(|by| by <= now) {
             self.abort(|_| true);
         }
+    }
+
+    /// An arrival that waits will not be begun.
+    fn drop_due(&mut self, due: Due, books: &mut Recorder) {
+        books.counts(due.phase).arrivals.add(Outcome::Shed);
+        self.closed_busy -= u64::from(self.is_closed(due.phase) && self.unit(due.phase) == Unit::Session);
+    }
+
+    /// No session could be opened: the arrival that would have had it ends so too.
+    fn charge_next(&mut self, now: Duration, outcome: Outcome, books: &mut Recorder) {
+        let waits = self.due.front().map(|due| self.unit(due.phase));
+        let due = match waits {
+            Some(Unit::Message) => self.due.pop_front(),
+            Some(Unit::Session) => None,
+            None => match self.closed_phase(now) {
+                Some((phase, _)) if self.unit(phase) == Unit::Message => self.take_closed(now, false, books),
+                _ => None,
+            },
+        };
+        self.actions.extend(due.map(|due| Action::Charge(due, outcome)));
     }
 
     fn schedule_phases(&self) -> u32 {
@@ -352,26 +417,46 @@ impl Dispatch {
     }
 
     fn abort(&mut self, which: impl Fn(&Slot) -> bool) {
-        let ids: Vec<SlotId> = self.slots.iter().filter(|(_, slot)| which(slot)).map(|(id, _)| id).collect();
+        let doomed = |slot: &Slot| !slot.aborted && which(slot);
+        let ids: Vec<SlotId> = self.slots.iter().filter(|(_, slot)| doomed(slot)).map(|(id, _)| id).collect();
         for id in ids {
-            self.slots.unrest(id);
-            self.slots.of_mut(id).leaving = true;
+            self.slots.leave(id);
+            self.slots.of_mut(id).aborted = true;
             self.actions.push_back(Action::Abort(id));
         }
     }
 
     fn finish(&mut self, id: SlotId) {
-        self.slots.unrest(id);
-        self.slots.of_mut(id).leaving = true;
+        self.slots.leave(id);
         self.actions.push_back(Action::Finish(id));
+    }
+
+    /// Lets sessions at rest go that are more than may be open.
+    fn trim(&mut self, now: Duration) {
+        while self.slots.staying() > self.most(now)
+            && let Some(id) = self.slots.wake()
+        {
+            self.finish(id);
+        }
+    }
+
+    /// Lets sessions of the pool go for sessions that are arrivals: what is left from an earlier phase must not starve them.
+    fn make_room(&mut self, wanted: u64) {
+        while self.slots.leaving() < wanted
+            && let Some(id) = self.slots.wake()
+        {
+            self.finish(id);
+        }
     }
 
     /// Serves arrivals that wait, in the order in which they became due.
     fn serve_due(&mut self, now: Duration, books: &mut Recorder) {
         while let Some(&first) = self.due.front() {
             let phase = &self.plan.phases[first.phase as usize];
-            let full = self.slots.live() >= self.shares[first.phase as usize];
-            let drops = phase.on_saturation == OnSaturation::Drop;
+            let most = self.shares[first.phase as usize].min(self.most(now));
+            let full = self.slots.live() >= most;
+            let closed = self.is_closed(first.phase);
+            let drops = phase.on_saturation == OnSaturation::Drop && !closed;
             match phase.unit {
                 Unit::Session if full && drops => {
                     self.due.pop_front();
@@ -379,17 +464,13 @@ impl Dispatch {
                 }
                 Unit::Session => {
                     if full {
-                        // A pool left over from an earlier phase must not starve this one.
-                        if let Some(id) = self.slots.wake() {
-                            self.finish(id);
-                        }
+                        self.make_room(self.due.len() as u64);
                         return;
                     }
                     if !self.throttle.allows_rate(now) {
                         return;
                     }
                     self.due.pop_front();
-                    let closed = self.is_closed(first.phase);
                     self.open(now, first.phase, Some(first), closed);
                 }
                 Unit::Message => {
@@ -416,86 +497,8 @@ impl Dispatch {
         }
     }
 
-    fn is_closed(&self, phase: u32) -> bool {
-        matches!(self.plan.phases[phase as usize].load.load, Load::Sessions { .. } | Load::Shared { .. })
-    }
-
-    /// The closed phase whose turn it is, and how many sessions it may have here.
-    fn closed_phase(&mut self, now: Duration) -> Option<(u32, u64)> {
-        if self.stop_by.is_some() {
-            return None;
-        }
-        let arrival = self.schedule.peek(now)?;
-        match arrival.due {
-            load::Due::WhenIdle { not_before, .. } if not_before <= now => {
-                Some((arrival.phase, self.schedule.slots(now).min(self.shares[arrival.phase as usize])))
-            }
-            _ => None,
-        }
-    }
-
-    /// Takes the next closed arrival; `None` if its session has to think first.
-    fn take_closed(&mut self, now: Duration, thinks: bool, books: &mut Recorder) -> Option<Due> {
-        let arrival = self.schedule.take(now)?;
-        let load::Due::WhenIdle { think, .. } = arrival.due else { return None };
-        if thinks && !think.is_zero() {
-            self.thinking.push(Reverse((now + think, arrival.seq, arrival.phase)));
-            return None;
-        }
-        books.counts(arrival.phase).scheduled += 1;
-        Some(Due { seq: arrival.seq, phase: arrival.phase, intended: now, noticed: now })
-    }
-
-    /// A closed session has finished: true if it thinks now and goes on after.
-    fn think(&mut self, now: Duration, phase: u32, books: &mut Recorder) -> bool {
-        let Some((current, share)) = self.closed_phase(now) else { return false };
-        if current != phase || self.closed_busy > share {
-            return false;
-        }
-        let thinks = self.schedule.peek(now).is_some_and(
-            |arrival| matches!(arrival.due, load::Due::WhenIdle { think, .. } if !think.is_zero()),
-        );
-        thinks && self.take_closed(now, true, books).is_none()
-    }
-
-    /// Starts what closed loads have room for.
-    fn serve_closed(&mut self, now: Duration, books: &mut Recorder) {
-        while let Some((phase, share)) = self.closed_phase(now) {
-            match self.unit(phase) {
-                Unit::Session => {
-                    if self.closed_busy >= share || !self.throttle.allows(now, self.slots.opening()) {
-                        return;
-                    }
-                    let Some(due) = self.take_closed(now, false, books) else { return };
-                    self.closed_busy += 1;
-                    self.open(now, phase, Some(due), true);
-                }
-                Unit::Message if self.slots.live() > share => match self.slots.wake() {
-                    Some(id) => self.finish(id),
-                    None => return,
-                },
-                Unit::Message if self.slots.idle() > self.thinking.len() as u64 => {
-                    let (Some(due), Some(slot)) = (self.take_closed(now, false, books), self.slots.wake())
-                    else {
-                        return;
-                    };
-                    self.slots.take(slot, phase);
-                    self.actions.push_back(Action::Serve { slot, due });
-                }
-                Unit::Message => {
-                    let opening = self.slots.opening();
-                    let wanted = self.schedule.remaining().is_none_or(|left| left > opening);
-                    if self.slots.live() >= share || !wanted || !self.throttle.allows(now, opening) {
-                        return;
-                    }
-                    self.open(now, phase, None, false);
-                }
-            }
-        }
-    }
-
     fn open(&mut self, now: Duration, phase: u32, bound: Option<Due>, closed: bool) {
-        self.throttle.opened(now, self.plan.phases[phase as usize].connect_rate);
+        self.throttle.opened(now, self.plan.phases[phase as usize].connect_rate.map(|rate| rate / self.of));
         let slot = self.slots.open(Slot {
             phase,
             bound: bound.is_some(),
@@ -507,6 +510,10 @@ impl Dispatch {
             ..Slot::default()
         });
         self.actions.push_back(Action::Open { slot, phase, bound });
+        if self.slots.of(slot).held && phase < self.released {
+            // It waited past its phase's end: there is nothing left to hold it for.
+            self.finish(slot);
+        }
     }
 
     /// Lets the sessions go that nothing will need any more.

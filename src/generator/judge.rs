@@ -11,7 +11,7 @@ use crate::smtp::{Closed, Reply, Step};
 pub struct Judged {
     /// `None`: given up by our own side, which is no finding.
     pub condition: Option<Condition>,
-    /// How it counts.
+    /// What it makes of the arrival.
     pub outcome: Outcome,
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::clock::{self, Clock};
-use super::worker::{self, Gauge, Over, Shared, Stop, Told};
+use super::worker::{self, Faults, Gauge, Over, Shared, Stop, Told};
 use super::{Control, Observer, Runner};
 use crate::collector::snapshot::{Gauges, Health, Interval, Measured, Snapshot};
 use crate::collector::tally::Tally;
@@ -47,13 +47,21 @@ pub struct Local {
     asked: Option<watch::Sender<Stop>>,
     embedded: Option<SocketAddr>,
     resolver: Resolver,
+    faults: Faults,
     date: String,
 }
 
 impl Local {
     /// A runner that heeds `stop`. `date`: the Date of all messages (RFC 5322).
     pub fn new(stop: watch::Receiver<Stop>, date: String) -> Local {
-        Local { stop, asked: None, embedded: None, resolver: Resolver::System, date }
+        Local {
+            stop,
+            asked: None,
+            embedded: None,
+            resolver: Resolver::System,
+            faults: Faults::default(),
+            date,
+        }
     }
 
     /// Where the embedded listener is.
@@ -67,6 +75,13 @@ impl Local {
     #[must_use]
     pub fn with_resolver(mut self, resolver: Resolver) -> Local {
         self.resolver = resolver;
+        self
+    }
+
+    /// Puts faults into the generator, for proofs.
+    #[must_use]
+    pub fn with_faults(mut self, faults: Faults) -> Local {
+        self.faults = faults;
         self
     }
 
@@ -89,7 +104,8 @@ pub fn threads(plan: &Plan) -> u32 {
             _ => most,
         }
     });
-    let usable = sessions.min().unwrap_or(1).max(1);
+    // Each process of a fleet has its part of the sessions.
+    let usable = (sessions.min().unwrap_or(1) / u64::from(plan.shard.of.max(1))).max(1);
     u32::try_from(u64::from(plan.threads.max(1)).min(usable)).unwrap_or(1)
 }
 
@@ -104,6 +120,7 @@ impl Runner for Local {
             endpoint: self.endpoint(plan)?,
             clock,
             open: (0..threads).map(|_| Gauge::default()).collect(),
+            faults: self.faults,
             stop,
         });
         self.asked = Some(ask);
@@ -190,6 +207,8 @@ impl Run {
                 Err(_) => break,
             }
         }
+        // What the others counted is not lost with a worker that is.
+        self.seconds.fill(Some(u64::MAX));
         self.close_seconds(local, observer);
     }
 
@@ -386,7 +405,7 @@ fn generator_cpu() -> f64 {
 }
 
 /// Resident memory of this process, in octets; 0 if unknown.
-fn resident_bytes() -> u64 {
+pub fn resident_bytes() -> u64 {
     let pages = std::fs::read_to_string("/proc/self/statm")
         .ok()
         .and_then(|statm| statm.split_ascii_whitespace().nth(1)?.parse::<u64>().ok())

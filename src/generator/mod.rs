@@ -12,8 +12,8 @@ mod slots;
 mod tape;
 mod worker;
 
-pub use local::{Local, RunError};
-pub use worker::Stop;
+pub use local::{Local, RunError, resident_bytes};
+pub use worker::{Faults, Stop};
 
 use crate::collector::snapshot::{Interval, Measured};
 use crate::collector::tally::Tally;

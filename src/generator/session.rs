@@ -21,15 +21,16 @@ use crate::net::drive::{Host, drive};
 use crate::smtp::client::{Event, Failure};
 use crate::smtp::{Client, Step};
 
-/// Runs a session of the pool, or (`bound`) one that is an arrival itself.
+/// Runs a session of the pool, or (`bound`) one that is an arrival itself, as was decided at `decided`.
 pub(super) async fn run(
     worker: Rc<Worker>,
     slot: SlotId,
     phase: u32,
     bound: Option<Due>,
+    decided: Duration,
     mailbox: Rc<Mailbox>,
 ) {
-    let mut session = Session::new(worker, slot, phase, bound, mailbox);
+    let mut session = Session::new(worker, slot, phase, bound, decided, mailbox);
     session.dial_and_drive().await;
     session.over();
 }
@@ -38,7 +39,8 @@ pub(super) async fn run(
 #[derive(Clone, Copy, Debug)]
 struct Live {
     due: Due,
-    taken: Duration,
+    /// When it was decided that this session serves it.
+    decided: Duration,
     /// When MAIL was written.
     started: Option<Duration>,
 }
@@ -50,6 +52,8 @@ struct Session {
     phase: u32,
     mailbox: Rc<Mailbox>,
     bound: Option<Due>,
+    /// When it was decided to open it.
+    decided: Duration,
     /// Messages it may still begin.
     left: u64,
     /// Messages begun.
@@ -78,6 +82,7 @@ impl Session {
         slot: SlotId,
         phase: u32,
         bound: Option<Due>,
+        decided: Duration,
         mailbox: Rc<Mailbox>,
     ) -> Session {
         let serial = bound.map_or_else(|| worker.next_serial(), |due| due.seq);
@@ -92,6 +97,7 @@ impl Session {
             phase,
             mailbox,
             bound,
+            decided,
             left,
             sent: 0,
             started,
@@ -112,11 +118,11 @@ impl Session {
         self.started = self.worker.now();
         self.worker.session_opened(self.phase);
         if let Some(due) = self.bound {
-            self.worker.begin(due.phase, self.started);
+            self.worker.enter(due.phase, self.started);
         }
         let Some(dialed) = self.dial().await else {
             self.failed = Some(Outcome::Interrupted);
-            return;
+            return self.bound_started();
         };
         for (step, span) in [(Step::Dns, dialed.dns), (Step::Connect, dialed.connect)] {
             let Some((from, to)) = span else { continue };
@@ -132,6 +138,9 @@ impl Session {
                 _ => self.timed(step, Outcome::Accepted, from, to),
             }
         }
+        if self.failed != Some(Outcome::Shed) {
+            self.bound_started();
+        }
         if let Ok(mut stream) = dialed.result {
             let mut client = Client::new(self.worker.script.clone(), clock::now());
             if self.finishing {
@@ -139,6 +148,13 @@ impl Session {
             }
             let worker = self.worker.clone();
             drive(&mut stream, &mut client, self, &worker.scratch).await;
+        }
+    }
+
+    /// The arrival that the session is itself has begun: nothing of our own kept it from the wire.
+    fn bound_started(&self) {
+        if let Some(due) = self.bound {
+            self.worker.started(due.phase);
         }
     }
 
@@ -163,7 +179,7 @@ impl Session {
     fn over(&mut self) {
         let worker = self.worker.clone();
         let now = worker.now();
-        if let Some(Order::Serve(due)) = self.mailbox.take() {
+        if let Some(Order::Serve(due, _)) = self.mailbox.take() {
             worker.give_back(self.slot, due);
         }
         let outcome = self.failed.unwrap_or(Outcome::Accepted);
@@ -178,7 +194,11 @@ impl Session {
             books.value(self.phase, Metric::Session, outcome, nanos(now.saturating_sub(self.started)));
         }
         if let Some(due) = self.bound.take() {
-            worker.end(due, self.started, self.started.saturating_sub(due.intended), now, outcome);
+            if outcome == Outcome::Shed {
+                worker.failed_to_start(due, self.started);
+            } else {
+                worker.end(due, self.started, lag(due, self.decided, self.started), now, outcome);
+            }
         }
         if let Some(tape) = self.tape.take() {
             worker.tapes.borrow_mut().over(&tape, worker.index, self.condition);
@@ -251,8 +271,8 @@ impl Session {
             }
             return;
         }
-        match self.worker.next_message(self.slot) {
-            Some(due) => self.take(client, due),
+        match self.worker.next_message(self.slot, early) {
+            Some(due) => self.take(client, due, self.worker.now()),
             None if !early => self.worker.rest(self.slot),
             None => {}
         }
@@ -271,11 +291,11 @@ impl Session {
     }
 
     /// Begins an arrival of the pool.
-    fn take(&mut self, client: &mut Client<Message>, due: Due) {
+    fn take(&mut self, client: &mut Client<Message>, due: Due, decided: Duration) {
         self.left -= 1;
         self.sent += 1;
         let free = if self.live[0].is_none() { 0 } else { 1 };
-        self.live[free] = Some(Live { due, taken: self.worker.now(), started: None });
+        self.live[free] = Some(Live { due, decided, started: None });
         client.begin(self.worker.shared.mailer.message(due.seq));
     }
 
@@ -332,8 +352,7 @@ impl Session {
         match live.started {
             None => self.worker.give_back(self.slot, due),
             Some(started) => {
-                let lag = due.noticed.saturating_sub(due.intended) + started.saturating_sub(live.taken);
-                self.worker.end(due, started, lag, ended, outcome);
+                self.worker.end(due, started, lag(due, live.decided, started), ended, outcome);
                 self.worker.arrival_over(self.slot);
             }
         }
@@ -366,7 +385,9 @@ impl Host<Client<Message>> for Session {
     fn poll_wake(&mut self, client: &mut Client<Message>, now: Instant, cx: &mut Context<'_>) -> Poll<()> {
         match self.mailbox.poll(cx) {
             Poll::Pending => return Poll::Pending,
-            Poll::Ready(Order::Serve(due)) => self.take(client, due),
+            Poll::Ready(Order::Serve(due, decided)) if client.is_resting() => self.take(client, due, decided),
+            // It is on its way out, of old age.
+            Poll::Ready(Order::Serve(due, _)) => self.worker.give_back(self.slot, due),
             Poll::Ready(Order::Finish) => client.finish(),
             Poll::Ready(Order::Abort) => client.abort(now),
         }
@@ -386,6 +407,11 @@ impl Host<Client<Message>> for Session {
             tape.received(self.worker.now(), bytes);
         }
     }
+}
+
+/// Our own lateness: in noticing that the arrival was due, and in doing what was decided. What lies between is waiting.
+fn lag(due: Due, decided: Duration, started: Duration) -> Duration {
+    due.noticed.saturating_sub(due.intended) + started.saturating_sub(decided)
 }
 
 fn nanos(length: Duration) -> u64 {

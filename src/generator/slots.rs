@@ -20,6 +20,8 @@ pub(super) struct Slot {
     pub opening: bool,
     /// It was told to go.
     pub leaving: bool,
+    /// It was told to go at once.
+    pub aborted: bool,
     /// Arrivals under way on it.
     pub in_flight: u32,
     /// The phase of the arrival taken last.
@@ -37,6 +39,7 @@ pub(super) struct Slots {
     free: Vec<SlotId>,
     idle: Vec<SlotId>,
     live: u64,
+    leaving: u64,
     opening: u64,
     in_flight: u64,
 }
@@ -63,6 +66,7 @@ impl Slots {
         let slot = self.slots[id as usize].take().expect("a session is closed once");
         self.free.push(id);
         self.live -= 1;
+        self.leaving -= u64::from(slot.leaving);
         self.opening -= u64::from(slot.opening);
         self.in_flight -= u64::from(slot.in_flight);
         slot
@@ -127,8 +131,26 @@ impl Slots {
         }
     }
 
+    /// The session is told to go; it rests no more.
+    pub fn leave(&mut self, id: SlotId) {
+        self.unrest(id);
+        if !std::mem::replace(&mut self.of_mut(id).leaving, true) {
+            self.leaving += 1;
+        }
+    }
+
     pub fn live(&self) -> u64 {
         self.live
+    }
+
+    /// Live sessions that were told to go.
+    pub fn leaving(&self) -> u64 {
+        self.leaving
+    }
+
+    /// Live sessions that were not.
+    pub fn staying(&self) -> u64 {
+        self.live - self.leaving
     }
 
     pub fn opening(&self) -> u64 {
@@ -208,10 +230,6 @@ impl Throttle {
         self.failures += 1;
         true
     }
-
-    pub fn is_failing(&self) -> bool {
-        self.failures > 0
-    }
 }
 
 #[cfg(test)]
@@ -252,7 +270,6 @@ mod tests {
         assert!(throttle.allows(ms(191_000), 0), "never more than a second");
         throttle.succeeded();
         assert!(throttle.allows(ms(191_000), 1) && !throttle.allows(ms(191_000), 2));
-        assert!(!throttle.is_failing());
     }
 
     #[test]

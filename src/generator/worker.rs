@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use tokio::sync::watch;
 use tokio::task::LocalSet;
 
-use super::clock::{Clock, Pacer};
+use super::clock::Clock;
 use super::dispatch::{Action, Dispatch, Due};
 use super::session;
 use super::slots::SlotId;
@@ -26,6 +26,7 @@ use crate::load::Shard;
 use crate::mail::Mailer;
 use crate::net::dial::Endpoint;
 use crate::net::drive::Scratch;
+use crate::net::timer::Alarm;
 use crate::plan::Plan;
 use crate::smtp::Script;
 
@@ -40,6 +41,16 @@ pub enum Stop {
     Now,
 }
 
+/// Faults that a proof puts into the generator itself, to show that its measurements see them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Faults {
+    /// Every thread stands still at this offset for this long (M5).
+    pub block: Option<(Duration, Duration)>,
+    /// Response times count from when an arrival was begun, not from when it was due: the mistake that M3, M4 and M5 are
+    /// there to catch.
+    pub anchors_at_start: bool,
+}
+
 /// What all workers of a run share.
 pub(super) struct Shared {
     pub plan: Arc<Plan>,
@@ -48,6 +59,7 @@ pub(super) struct Shared {
     pub clock: Clock,
     /// Sessions open, by worker; each worker writes only its own.
     pub open: Vec<Gauge>,
+    pub faults: Faults,
     pub stop: watch::Receiver<Stop>,
 }
 
@@ -77,7 +89,8 @@ pub(super) struct Over {
 /// What the dispatcher tells a session that waits.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Order {
-    Serve(Due),
+    /// An arrival, and when it was decided that this session serves it.
+    Serve(Due, Duration),
     Finish,
     Abort,
 }
@@ -92,8 +105,8 @@ pub(super) struct Mailbox {
 impl Mailbox {
     fn post(&self, order: Order) {
         // An order to leave never waits behind another: what it replaces was not begun and is given back by the session.
-        debug_assert!(!matches!((self.order.get(), order), (Some(Order::Serve(_)), Order::Serve(_))));
-        if !matches!(self.order.get(), Some(Order::Serve(_))) || matches!(order, Order::Abort) {
+        debug_assert!(!matches!((self.order.get(), order), (Some(Order::Serve(..)), Order::Serve(..))));
+        if !matches!(self.order.get(), Some(Order::Serve(..))) || matches!(order, Order::Abort) {
             self.order.set(Some(order));
         }
         if let Some(waker) = self.waker.take() {
@@ -184,16 +197,44 @@ impl Worker {
 
     /// An arrival begins.
     pub fn begin(&self, phase: u32, at: Duration) {
+        self.enter(phase, at);
+        self.started(phase);
+    }
+
+    /// An arrival is under way from now on, and begins if it can: see [`Worker::started`] and [`Worker::failed_to_start`].
+    pub fn enter(&self, phase: u32, at: Duration) {
+        let area = self.occupy(phase, at, 1);
+        self.books.borrow_mut().counts(phase).in_flight_ns += area;
+        let open = self.open_sessions();
+        let mut peaks = self.peaks.borrow_mut();
+        let peak = &mut peaks[phase as usize];
+        *peak = open.max(*peak);
+    }
+
+    /// An arrival that is under way has begun.
+    pub fn started(&self, phase: u32) {
+        self.books.borrow_mut().counts(phase).started += 1;
+    }
+
+    /// An arrival that is under way could not begin, by a failure of our own: it is shed (M24).
+    pub fn failed_to_start(&self, due: Due, entered: Duration) {
+        let now = self.now();
+        let area = self.occupy(due.phase, now, -1);
         let mut books = self.books.borrow_mut();
-        books.counts(phase).started += 1;
-        books.counts(phase).in_flight_ns += self.occupy(phase, at, 1);
+        let counts = books.counts(due.phase);
+        counts.arrivals.add(Outcome::Shed);
+        counts.in_flight_ns += area;
+        counts.service_ns += now.saturating_sub(entered).as_nanos();
     }
 
     /// An arrival that began ends.
     pub fn end(&self, due: Due, started: Duration, lag: Duration, ended: Duration, outcome: Outcome) {
+        let area = self.occupy(due.phase, ended, -1);
         let mut books = self.books.borrow_mut();
         let nanos = |length: Duration| u64::try_from(length.as_nanos()).unwrap_or(u64::MAX);
-        let response = ended.saturating_sub(due.intended);
+        let (intended, lag) =
+            if self.shared.faults.anchors_at_start { (started, Duration::ZERO) } else { (due.intended, lag) };
+        let response = ended.saturating_sub(intended);
         let service = ended.saturating_sub(started);
         books.value(due.phase, Metric::Response, outcome, nanos(response));
         books.value(due.phase, Metric::Service, outcome, nanos(service));
@@ -202,7 +243,7 @@ impl Worker {
         let counts = books.counts(due.phase);
         counts.arrivals.add(outcome);
         counts.service_ns += service.as_nanos();
-        counts.in_flight_ns += self.occupy(due.phase, ended, -1);
+        counts.in_flight_ns += area;
         let last = &mut self.last_ends.borrow_mut()[due.phase as usize];
         *last = ended.max(*last);
     }
@@ -231,8 +272,8 @@ impl Worker {
     }
 
     /// The next arrival for a session of the pool.
-    pub fn next_message(&self, slot: SlotId) -> Option<Due> {
-        self.dispatch.borrow_mut().next_message(self.now(), slot, &mut self.books.borrow_mut())
+    pub fn next_message(&self, slot: SlotId, early: bool) -> Option<Due> {
+        self.dispatch.borrow_mut().next_message(self.now(), slot, early, &mut self.books.borrow_mut())
     }
 
     pub fn rest(&self, slot: SlotId) {
@@ -251,7 +292,7 @@ impl Worker {
     }
 
     pub fn give_back(&self, slot: SlotId, due: Due) {
-        self.dispatch.borrow_mut().give_back(slot, due);
+        self.dispatch.borrow_mut().give_back(slot, due, &mut self.books.borrow_mut());
         self.woken.notify_one();
     }
 
@@ -263,7 +304,8 @@ impl Worker {
 
     /// Does what the dispatcher decides.
     fn pump(self: &Rc<Self>) {
-        self.dispatch.borrow_mut().advance(self.now(), &mut self.books.borrow_mut());
+        let now = self.now();
+        self.dispatch.borrow_mut().advance(now, &mut self.books.borrow_mut());
         loop {
             let Some(action) = self.dispatch.borrow_mut().action() else { return };
             match action {
@@ -274,9 +316,9 @@ impl Worker {
                         mailboxes.resize_with(slot as usize + 1, Rc::default);
                     }
                     mailboxes[slot as usize] = mailbox.clone();
-                    self.sessions.spawn_local(session::run(self.clone(), slot, phase, bound, mailbox));
+                    self.sessions.spawn_local(session::run(self.clone(), slot, phase, bound, now, mailbox));
                 }
-                Action::Serve { slot, due } => self.post(slot, Order::Serve(due)),
+                Action::Serve { slot, due } => self.post(slot, Order::Serve(due, now)),
                 Action::Finish(slot) => self.post(slot, Order::Finish),
                 Action::Abort(slot) => self.post(slot, Order::Abort),
                 Action::Charge(due, outcome) => self.charge(due, outcome),
@@ -362,13 +404,19 @@ async fn pace(
     tell: &SyncSender<Told>,
     emptied: &std::sync::mpsc::Receiver<Snapshot>,
 ) -> std::io::Result<()> {
-    let mut pacer = Pacer::new()?;
+    let mut pacer = Alarm::new()?;
     let mut stop = worker.shared.stop.clone();
     let mut stopped = Stop::Run;
+    let mut orphaned = false;
     pacer.sleep(worker.shared.clock.until_epoch()).await?;
     let mut second = 0;
+    let mut block = worker.shared.faults.block;
     loop {
-        let asked = *stop.borrow_and_update();
+        if let Some((_, length)) = block.take_if(|(at, _)| *at <= worker.now()) {
+            std::thread::sleep(length);
+        }
+        // Nobody is left who could ask.
+        let asked = if orphaned { Stop::Now } else { *stop.borrow_and_update() };
         if asked > stopped {
             stopped = asked;
             let now = worker.now();
@@ -392,13 +440,12 @@ async fn pace(
             return Ok(());
         }
         let next_second = Duration::from_secs(second + 1);
-        let wake =
-            worker.dispatch.borrow_mut().next_wake(now).map_or(next_second, |wake| wake.min(next_second));
+        let wake = worker.dispatch.borrow_mut().next_wake().map_or(next_second, |wake| wake.min(next_second));
         tokio::select! {
             biased;
             slept = pacer.sleep(wake.saturating_sub(worker.now())) => slept?,
             () = worker.woken.notified() => {}
-            changed = stop.changed() => if changed.is_err() { stopped = Stop::Now },
+            changed = stop.changed(), if !orphaned => orphaned = changed.is_err(),
         }
     }
 }

@@ -23,6 +23,13 @@ pub enum Resolver {
         /// How long a look-up takes.
         delay: Duration,
     },
+    /// A table whose look-up holds up its whole thread, as a machine without a free processor does; for tests.
+    Holding {
+        /// The address of any name.
+        address: IpAddr,
+        /// How long a look-up holds the thread.
+        hold: Duration,
+    },
 }
 
 /// Where to dial.
@@ -91,9 +98,9 @@ pub async fn dial(endpoint: &Endpoint, now: fn() -> Instant) -> Dialed {
             let found = tokio::time::timeout(endpoint.timeout, resolve(endpoint)).await;
             dialed.dns = Some((begun, now()));
             match found {
-                Ok(Some(address)) => address,
-                Ok(None) => {
-                    dialed.result = Err((Step::Dns, Fault::NotResolved));
+                Ok(Ok(address)) => address,
+                Ok(Err(fault)) => {
+                    dialed.result = Err((Step::Dns, fault));
                     return dialed;
                 }
                 Err(_) => return dialed,
@@ -112,15 +119,23 @@ pub async fn dial(endpoint: &Endpoint, now: fn() -> Instant) -> Dialed {
     dialed
 }
 
-async fn resolve(endpoint: &Endpoint) -> Option<SocketAddr> {
+async fn resolve(endpoint: &Endpoint) -> Result<SocketAddr, Fault> {
     match &endpoint.resolver {
-        Resolver::System => {
-            let mut found = tokio::net::lookup_host((&*endpoint.host, endpoint.port)).await.ok()?;
-            found.next()
-        }
+        Resolver::System => match tokio::net::lookup_host((&*endpoint.host, endpoint.port)).await {
+            Ok(mut found) => found.next().ok_or(Fault::NotResolved),
+            // A look-up without a descriptor for its socket says nothing of the name.
+            Err(error) => Err(match error.raw_os_error().map(|_| fault(&error)) {
+                Some(own @ Fault::Own(own_kind)) if own_kind != Own::Other => own,
+                _ => Fault::NotResolved,
+            }),
+        },
         Resolver::Table { address, delay } => {
             tokio::time::sleep(*delay).await;
-            Some(SocketAddr::new(*address, endpoint.port))
+            Ok(SocketAddr::new(*address, endpoint.port))
+        }
+        Resolver::Holding { address, hold } => {
+            std::thread::sleep(*hold);
+            Ok(SocketAddr::new(*address, endpoint.port))
         }
     }
 }

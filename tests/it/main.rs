@@ -11,4 +11,5 @@ mod commands;
 mod dialogues;
 mod listener;
 mod runs;
+mod selftest;
 mod virtual_wire;

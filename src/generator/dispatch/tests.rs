@@ -1,0 +1,340 @@
+//! The dispatcher in virtual time: each decision by itself, and what is true of every history.
+
+mod world;
+
+use proptest::prelude::*;
+
+use self::world::{Target, World, ms};
+use super::*;
+use crate::load::{Curve, Spacing, Think};
+use crate::plan::{Messages, Phase};
+
+fn plan(phases: Vec<Phase>) -> Plan {
+    Plan {
+        name: "test".into(),
+        seed: 42,
+        run_id: "run".into(),
+        target: crate::net::target::Target::Embedded,
+        allow: Vec::new(),
+        script: crate::smtp::Script {
+            hello: crate::smtp::script::Hello::Ehlo,
+            name: "load.example".into(),
+            pipelining: crate::smtp::script::Pipelining::Off,
+            quit: crate::smtp::script::Quit::Clean,
+            timeouts: crate::smtp::script::Timeouts::default(),
+        },
+        messages: Messages::Unlimited,
+        mail: crate::mail::Spec {
+            from: "a@b.example".into(),
+            to: "c@d.example".into(),
+            recipients: 1,
+            size: crate::mail::Size::Fixed(1024),
+        },
+        phases,
+        expects: Vec::new(),
+        classify: Vec::new(),
+        threads: 1,
+        shard: Shard::WHOLE,
+    }
+}
+
+fn phase(load: Load, millis: Option<u64>, unit: Unit, max_sessions: u32) -> Phase {
+    Phase {
+        name: "p".into(),
+        model: "test".into(),
+        load: load::Phase { load, length: millis.map(ms) },
+        unit,
+        warmup: false,
+        max_sessions,
+        connect_rate: None,
+        on_saturation: OnSaturation::Queue,
+        graceful_stop: ms(500),
+    }
+}
+
+fn rate(per_second: f64) -> Load {
+    Load::Rate { curve: Curve::constant(per_second), spacing: Spacing::Uniform }
+}
+
+fn sessions(points: &[(u64, f64)], think: u64) -> Load {
+    let curve = Curve { points: points.iter().map(|(at, value)| (ms(*at), *value)).collect() };
+    Load::Sessions { curve, think: Think { min: ms(think), max: ms(think) } }
+}
+
+fn shared(total: u64, sessions: u64) -> Load {
+    Load::Shared { total, sessions, think: Think::default() }
+}
+
+#[test]
+fn an_arrival_that_waits_keeps_its_time_and_its_turn() {
+    let plan = plan(vec![phase(rate(100.0), Some(200), Unit::Message, 1)]);
+    let mut world = World::new(plan, Target::default(), 1);
+    world.run();
+    assert_eq!((world.of(Outcome::Accepted), world.peak), (20, 1));
+    let intended: Vec<u64> =
+        world.begun.iter().map(|(due, _)| u64::try_from(due.intended.as_millis()).unwrap()).collect();
+    assert_eq!(intended, (0..20).map(|k| k * 10).collect::<Vec<_>>());
+}
+
+#[test]
+fn drop_sheds_what_finds_no_session_and_queue_does_not() {
+    for unit in [Unit::Message, Unit::Session] {
+        let mut phase = phase(rate(1000.0), Some(300), unit, 2);
+        phase.on_saturation = OnSaturation::Drop;
+        let mut world = World::new(plan(vec![phase.clone()]), Target::default(), 1);
+        world.run();
+        let shed = world.counts(0).arrivals.of(Outcome::Shed);
+        assert!(shed > 200 && world.of(Outcome::Accepted) > 20, "{unit:?}: {shed} {:?}", world.outcomes);
+        phase.on_saturation = OnSaturation::Queue;
+        phase.graceful_stop = ms(60_000);
+        let mut world = World::new(plan(vec![phase]), Target::default(), 1);
+        world.run();
+        assert_eq!(world.of(Outcome::Accepted), 300);
+    }
+}
+
+#[test]
+fn an_arrival_that_came_due_since_the_last_look_is_not_passed_over() {
+    let plan = Arc::new(plan(vec![phase(rate(100.0), Some(1000), Unit::Message, 1)]));
+    let mut dispatch = Dispatch::new(plan, Shard::WHOLE);
+    let mut books = Recorder::new(1, 0);
+    dispatch.advance(ms(5), &mut books);
+    // However late it is asked: the arrival of 10 ms has not been noticed.
+    assert_eq!(dispatch.next_wake(), Some(ms(10)));
+    dispatch.advance(ms(25), &mut books);
+    assert_eq!(dispatch.next_wake(), Some(ms(30)));
+}
+
+#[test]
+fn a_target_that_refuses_everybody_is_charged_and_does_not_hold_the_run() {
+    for (load, length) in [(rate(200.0), Some(1000)), (shared(1000, 10), None), (shared(1000, 10), Some(800))]
+    {
+        for unit in [Unit::Message, Unit::Session] {
+            let plan = plan(vec![phase(load.clone(), length, unit, 10)]);
+            let mut world = World::new(plan, Target { refuses: 100, ..Target::default() }, 1);
+            let end = world.run();
+            assert!(end <= ms(length.unwrap_or(0) + 2100), "{load:?} {unit:?} ended at {end:?}");
+            let refused = world.of(Outcome::Refused);
+            assert!(refused > 0 && world.outcomes.len() == 1, "{load:?} {unit:?}: {:?}", world.outcomes);
+            assert_eq!(
+                world.counts(0).arrivals.of(Outcome::Shed),
+                0,
+                "the target is to blame, and nobody else"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_target_that_never_greets_interrupts_what_waits_for_it() {
+    let plan = plan(vec![phase(rate(100.0), Some(500), Unit::Message, 1000)]);
+    let mut world = World::new(plan, Target { mute_every: 1, ..Target::default() }, 1);
+    let end = world.run();
+    assert!(end <= ms(1010), "{end:?}");
+    assert_eq!((world.of(Outcome::Interrupted), world.counts(0).arrivals.of(Outcome::Shed)), (50, 0));
+}
+
+#[test]
+fn a_stop_sheds_what_waits_and_begins_nothing_more() {
+    let plan = plan(vec![phase(rate(1000.0), Some(10_000), Unit::Message, 3)]);
+    let mut world = World::new(plan, Target::default(), 1);
+    world.stop = Some((ms(500), ms(600)));
+    let end = world.run();
+    assert!(end <= ms(600), "{end:?}");
+    assert!(world.begun.iter().all(|(_, at)| *at <= ms(500)));
+    assert!(world.counts(0).arrivals.of(Outcome::Shed) > 100);
+}
+
+#[test]
+fn what_is_given_back_when_there_is_no_time_left_is_shed() {
+    let plan = plan(vec![phase(rate(10.0), Some(100), Unit::Message, 3)]);
+    let mut world = World::new(plan, Target::default(), 1);
+    world.run_until(ms(3));
+    let (due, _) = world.begun[0];
+    world.dispatch.stop(ms(5), &mut world.books);
+    world.dispatch.give_back(0, due, &mut world.books);
+    assert_eq!((world.gauges().waiting, world.counts(0).arrivals.of(Outcome::Shed)), (0, 1));
+}
+
+#[test]
+fn a_ramp_downwards_lets_go_only_those_that_are_too_many() {
+    for (unit, think) in [(Unit::Message, 0), (Unit::Message, 40), (Unit::Session, 0), (Unit::Session, 40)] {
+        let load = sessions(&[(0, 20.0), (500, 20.0), (1000, 10.0), (2000, 10.0)], think);
+        let mut world = World::new(plan(vec![phase(load, Some(2000), unit, 50)]), Target::default(), 1);
+        world.run_until(ms(480));
+        let opened = world.opened.len();
+        assert!(world.peak <= 20, "{unit:?} {think}: {}", world.peak);
+        world.run_until(ms(1990));
+        if unit == Unit::Message {
+            assert_eq!((opened, world.opened.len(), world.gauges().sessions), (20, 20, 10), "think {think}");
+            assert_eq!(world.closings, 10);
+        }
+        let waited = world.begun.iter().filter(|(due, at)| *at > due.intended + ms(25)).count();
+        assert_eq!(waited, 0, "a closed load with think times has no queue: {unit:?} {think}");
+        assert!(world.gauges().in_flight <= 10);
+        world.run();
+    }
+}
+
+#[test]
+fn a_phase_that_allows_fewer_sessions_gets_fewer() {
+    let phases = vec![
+        phase(rate(2000.0), Some(300), Unit::Message, 40),
+        phase(rate(500.0), Some(500), Unit::Message, 4),
+    ];
+    let mut world = World::new(plan(phases), Target::default(), 1);
+    world.run_until(ms(299));
+    assert!(world.gauges().sessions > 15);
+    world.run_until(ms(400));
+    assert!(world.gauges().sessions <= 4, "{:?}", world.gauges());
+    world.run();
+}
+
+#[test]
+fn sessions_as_arrivals_follow_a_pool_within_the_same_bound() {
+    let phases = vec![
+        phase(rate(1000.0), Some(300), Unit::Message, 20),
+        phase(rate(500.0), Some(300), Unit::Session, 20),
+        phase(sessions(&[(0, 20.0)], 0), Some(300), Unit::Session, 20),
+        phase(sessions(&[(0, 20.0)], 0), Some(300), Unit::Message, 20),
+    ];
+    let mut world = World::new(plan(phases), Target::default(), 1);
+    world.run();
+    assert_eq!(world.of(Outcome::Accepted), (0..4).map(|n| world.counts(n).scheduled).sum::<u64>());
+    assert!((0..4).all(|n| world.counts(n).scheduled > 100));
+}
+
+#[test]
+fn held_sessions_that_come_late_leave_at_once() {
+    let mut phase = phase(Load::Held { sessions: 50, rate: 500.0 }, Some(200), Unit::Session, 100);
+    phase.connect_rate = Some(100.0);
+    phase.graceful_stop = ms(5000);
+    let mut world = World::new(plan(vec![phase]), Target::default(), 1);
+    let end = world.run();
+    assert_eq!(world.of(Outcome::Accepted), 50);
+    assert!(end < ms(600), "{end:?}: nobody is held when the phase is over");
+}
+
+#[test]
+fn the_connect_rate_is_that_of_all_shards_together() {
+    let mut phase = phase(rate(1000.0), Some(1000), Unit::Session, 1000);
+    phase.connect_rate = Some(100.0);
+    phase.graceful_stop = ms(1);
+    let opened = |index| {
+        let mut plan = plan(vec![phase.clone()]);
+        plan.shard = Shard { index, of: 4 };
+        let mut world = World::new(plan, Target::default(), 1);
+        world.run();
+        world.opened.len()
+    };
+    let sum: usize = (0..4).map(opened).sum();
+    assert!((90..=125).contains(&sum), "{sum}");
+}
+
+#[test]
+fn thinking_does_not_outlive_its_phase() {
+    for unit in [Unit::Message, Unit::Session] {
+        let phases = vec![
+            phase(sessions(&[(0, 5.0)], 10_000), Some(200), unit, 5),
+            phase(sessions(&[(0, 5.0)], 0), Some(200), unit, 5),
+        ];
+        let mut world = World::new(plan(phases), Target::default(), 1);
+        let end = world.run();
+        assert!(end < ms(420), "{end:?}");
+        assert_eq!(world.counts(0).scheduled, 5);
+        assert!(world.counts(1).scheduled > 50, "the next phase has all its sessions");
+    }
+}
+
+#[test]
+fn a_limit_is_probed_gently_while_the_others_go_on() {
+    let load = sessions(&[(0, 30.0)], 0);
+    let target = Target { limit: 20, ..Target::default() };
+    let mut world = World::new(plan(vec![phase(load, Some(5000), Unit::Message, 30)]), target, 1);
+    world.run();
+    // 20 sessions, 10 ms each: what they can carry, less the time in which it was found out.
+    assert!(world.of(Outcome::Accepted) > 9000, "{:?}", world.outcomes);
+    assert_eq!(world.outcomes.len(), 1, "a message is not charged while others can carry it");
+    assert!((25..60).contains(&world.opened.len()), "{} attempts", world.opened.len());
+}
+
+fn any_phase() -> impl Strategy<Value = Phase> {
+    let think = (0_u64..30, 0_u64..60).prop_map(|(a, b)| Think { min: ms(a.min(b)), max: ms(a.max(b)) });
+    let values = prop::collection::vec((0_u64..600, 0.0..12.0), 1..4).prop_map(|mut points| {
+        points.sort_by_key(|point| point.0);
+        Curve { points: points.into_iter().map(|(at, value)| (ms(at), value)).collect() }
+    });
+    let load = prop_oneof![
+        (1.0..600.0).prop_map(rate),
+        (1_u64..40, 1_u64..200).prop_map(|(size, every)| Load::Burst { size, every: ms(every) }),
+        (1_u64..30, 10.0..500.0).prop_map(|(sessions, rate)| Load::Held { sessions, rate }),
+        (values, think.clone()).prop_map(|(curve, think)| Load::Sessions { curve, think }),
+        (1_u64..200, 1_u64..12, think).prop_map(|(total, sessions, think)| Load::Shared {
+            total,
+            sessions,
+            think
+        }),
+    ];
+    (load, 50_u64..600, any::<bool>(), 1_u32..15, any::<bool>(), 1_u64..700, prop::option::of(20.0..900.0))
+        .prop_map(|(load, length, message, max, drops, grace, connect_rate)| {
+            let unit =
+                if message && !matches!(load, Load::Held { .. }) { Unit::Message } else { Unit::Session };
+            let mut phase = phase(load, Some(length), unit, max);
+            phase.on_saturation = if drops { OnSaturation::Drop } else { OnSaturation::Queue };
+            phase.graceful_stop = ms(grace);
+            phase.connect_rate = connect_rate;
+            phase
+        })
+}
+
+fn any_target() -> impl Strategy<Value = Target> {
+    let chance = || prop_oneof![3 => Just(0_u64), 2 => 1_u64..60, 1 => Just(100_u64)];
+    (0_u64..30, 0_u64..60, chance(), chance(), chance(), 0_u64..5, 1_usize..20, 0_u64..3000).prop_map(
+        |(opens_in, serves_in, refuses, drops, closes_idle, mute_every, limit, jitter)| Target {
+            opens_in,
+            serves_in,
+            refuses,
+            drops,
+            closes_idle,
+            mute_every,
+            limit,
+            jitter,
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    /// Whatever is asked and whatever the target does: every arrival ends once, no wake-up is lost, nothing spins, never
+    /// more sessions are open than allowed, and the run ends in time.
+    #[test]
+    fn every_history_is_accounted_for_and_ends(
+        phases in prop::collection::vec(any_phase(), 1..4),
+        endless: bool,
+        target in any_target(),
+        messages in prop_oneof![Just(Messages::Unlimited), (1_u32..4).prop_map(Messages::Fixed)],
+        stop in prop::option::of((0_u64..900, 0_u64..300)),
+        seed: u64,
+    ) {
+        let mut phases = phases;
+        if let Some(last) = phases.last_mut().filter(|phase| endless && matches!(phase.load.load, Load::Shared { .. })) {
+            last.load.length = None;
+        }
+        let ends: Option<Duration> = phases.iter().map(|phase| phase.load.length).sum();
+        let grace = phases.iter().map(|phase| phase.graceful_stop).max().unwrap_or_default();
+        let mut plan = plan(phases);
+        plan.messages = messages;
+        let mut world = World::new(plan, target, seed);
+        // A session that is never greeted holds an endless load for as long as its time-outs, which this world lacks.
+        if ends.is_none() && target.mute_every > 0 || stop.is_some() {
+            let (at, grace) = stop.unwrap_or((900, 300));
+            world.stop = Some((ms(at), ms(at + grace)));
+        }
+        let end = world.run();
+        if let Some(ends) = ends {
+            let most = ends + grace + LEAVING + ms(10);
+            prop_assert!(end <= most, "ended at {end:?}, {most:?} allowed");
+        }
+    }
+}

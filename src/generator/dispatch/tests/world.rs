@@ -1,0 +1,346 @@
+//! A world without sockets for the dispatcher: sessions that open, serve, fail and close in virtual time, by seed.
+//!
+//! It keeps its own books and holds the dispatcher to what must be true of every history.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::collector::Outcome;
+use crate::collector::recorder::Recorder;
+use crate::collector::snapshot::Gauges;
+use crate::collector::tally::Counts;
+use crate::generator::dispatch::{Action, Dispatch, Due, SlotId};
+use crate::load::Load;
+use crate::plan::{Plan, Unit};
+
+/// How the target behaves; times in milliseconds, chances in percent.
+#[derive(Clone, Copy, Debug)]
+pub struct Target {
+    pub opens_in: u64,
+    pub serves_in: u64,
+    /// Of refusing a session.
+    pub refuses: u64,
+    /// Of losing the session while it serves.
+    pub drops: u64,
+    /// Of ending a session that has begun to rest.
+    pub closes_idle: u64,
+    /// Sessions it never greets: every so many, 0: none.
+    pub mute_every: u64,
+    /// Sessions at once; more are refused.
+    pub limit: usize,
+    /// How late the pump is woken, at most, in microseconds.
+    pub jitter: u64,
+}
+
+impl Default for Target {
+    fn default() -> Self {
+        Target {
+            opens_in: 1,
+            serves_in: 10,
+            refuses: 0,
+            drops: 0,
+            closes_idle: 0,
+            mute_every: 0,
+            limit: usize::MAX,
+            jitter: 0,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Happening {
+    Opened,
+    Served,
+    Closed,
+}
+
+#[derive(Debug, Default)]
+struct Session {
+    /// Tells this session from others that had the slot.
+    birth: u64,
+    bound: Option<Due>,
+    serves: Option<Due>,
+    established: bool,
+    finishing: bool,
+    held: bool,
+    sent: u64,
+}
+
+pub struct World {
+    pub dispatch: Dispatch,
+    pub books: Recorder,
+    plan: Arc<Plan>,
+    target: Target,
+    now: Duration,
+    random: ChaCha8Rng,
+    happenings: BinaryHeap<Reverse<(Duration, u64, SlotId, Happening)>>,
+    sessions: BTreeMap<SlotId, Session>,
+    births: u64,
+    ended: BTreeSet<u64>,
+    pub begun: Vec<(Due, Duration)>,
+    pub outcomes: BTreeMap<Outcome, u64>,
+    pub peak: usize,
+    pub opened: Vec<Duration>,
+    pub closings: u64,
+    /// A session ended while the pump was at work: it comes round again.
+    woken: bool,
+    /// When to stop: at, and by.
+    pub stop: Option<(Duration, Duration)>,
+}
+
+pub fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+impl World {
+    pub fn new(plan: Plan, target: Target, seed: u64) -> World {
+        let plan = Arc::new(plan);
+        let shard = plan.shard;
+        World {
+            dispatch: Dispatch::new(plan.clone(), shard),
+            books: Recorder::new(plan.phases.len(), 0),
+            plan,
+            target,
+            now: Duration::ZERO,
+            random: ChaCha8Rng::seed_from_u64(seed),
+            happenings: BinaryHeap::new(),
+            sessions: BTreeMap::new(),
+            births: 0,
+            ended: BTreeSet::new(),
+            begun: Vec::new(),
+            outcomes: BTreeMap::new(),
+            peak: 0,
+            opened: Vec::new(),
+            closings: 0,
+            woken: false,
+            stop: None,
+        }
+    }
+
+    pub fn of(&self, outcome: Outcome) -> u64 {
+        self.outcomes.get(&outcome).copied().unwrap_or(0)
+    }
+
+    pub fn counts(&mut self, phase: u32) -> Counts {
+        *self.books.counts(phase)
+    }
+
+    /// Lets the run go to its end and holds the books to it; returns when that was.
+    pub fn run(&mut self) -> Duration {
+        self.run_until(Duration::MAX);
+        let phases = u32::try_from(self.plan.phases.len()).unwrap();
+        let all: Vec<Counts> = (0..phases).map(|phase| self.counts(phase)).collect();
+        let scheduled: u64 = all.iter().map(|counts| counts.scheduled).sum();
+        let shed: u64 = all.iter().map(|counts| counts.arrivals.of(Outcome::Shed)).sum();
+        assert_eq!(scheduled, shed + self.ended.len() as u64, "every arrival ends once: {:?}", self.outcomes);
+        assert!(self.sessions.is_empty());
+        self.now
+    }
+
+    /// Lets the run go on until `end`, or its own end.
+    pub fn run_until(&mut self, end: Duration) {
+        let (mut steps, mut still) = (0_u64, 0);
+        loop {
+            steps += 1;
+            assert!(steps < 2_000_000, "no end in sight at {:?}", self.now);
+            if self.stop.is_some_and(|(at, _)| at <= self.now) {
+                let (_, by) = self.stop.take().unwrap();
+                self.dispatch.stop(by, &mut self.books);
+            }
+            self.dispatch.advance(self.now, &mut self.books);
+            while let Some(action) = self.dispatch.action() {
+                self.act(action);
+            }
+            if self.dispatch.is_done(self.now) || self.now >= end {
+                return;
+            }
+            if std::mem::take(&mut self.woken) {
+                continue;
+            }
+            let wake = self.dispatch.next_wake();
+            assert!(
+                wake.is_none_or(|wake| wake > self.now),
+                "a wake at {wake:?} is not after {:?}",
+                self.now
+            );
+            let jitter = Duration::from_micros(self.draw(self.target.jitter + 1));
+            let wake = wake.map(|wake| wake + jitter);
+            let happens = self.happenings.peek().map(|Reverse((at, ..))| *at);
+            let stop = self.stop.map(|(at, _)| at);
+            let Some(next) = [wake, happens, stop].into_iter().flatten().min() else {
+                panic!("nothing will ever happen, and the run is not done at {:?}", self.now)
+            };
+            still = if next <= self.now { still + 1 } else { 0 };
+            assert!(still < 10_000, "time stands still at {:?}", self.now);
+            self.now = self.now.max(next.min(end));
+            while let Some(&Reverse((at, birth, slot, what))) = self.happenings.peek()
+                && at <= self.now
+            {
+                self.happenings.pop();
+                if self.sessions.get(&slot).is_some_and(|session| session.birth == birth) {
+                    self.happen(slot, what);
+                }
+            }
+        }
+    }
+
+    fn draw(&mut self, below: u64) -> u64 {
+        self.random.next_u64() % below.max(1)
+    }
+
+    fn chance(&mut self, percent: u64) -> bool {
+        percent > 0 && self.draw(100) < percent
+    }
+
+    fn later(&mut self, slot: SlotId, millis: u64, what: Happening) {
+        let birth = self.sessions[&slot].birth;
+        // Not always the same, or whole volleys would stay in step.
+        let at = self.now + Duration::from_micros(millis * 1000 + self.random.next_u64() % 300);
+        self.happenings.push(Reverse((at, birth, slot, what)));
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Open { slot, phase, bound } => {
+                self.births += 1;
+                let held = matches!(self.plan.phases[phase as usize].load.load, Load::Held { .. });
+                let session = Session { birth: self.births, bound, held, ..Session::default() };
+                assert!(self.sessions.insert(slot, session).is_none(), "a slot in use is opened");
+                let most = self.plan.phases[self.dispatch.phase_at(self.now) as usize].max_sessions as usize;
+                assert!(self.sessions.len() <= most, "{} sessions, {most} allowed", self.sessions.len());
+                self.peak = self.peak.max(self.sessions.len());
+                self.opened.push(self.now);
+                if let Some(due) = bound {
+                    assert_eq!(self.plan.phases[due.phase as usize].unit, Unit::Session);
+                    self.begun.push((due, self.now));
+                }
+                let mute = self.target.mute_every;
+                if mute == 0 || !self.births.is_multiple_of(mute) {
+                    self.later(slot, self.target.opens_in, Happening::Opened);
+                }
+            }
+            Action::Serve { slot, due } => {
+                let session = self.sessions.get_mut(&slot).unwrap();
+                assert!(session.serves.is_none() && session.established && session.bound.is_none());
+                self.serve(slot, due);
+            }
+            Action::Finish(slot) => {
+                self.closings += 1;
+                let session = self.sessions.get_mut(&slot).unwrap();
+                session.finishing = true;
+                if session.established {
+                    self.later(slot, 1, Happening::Closed);
+                }
+            }
+            Action::Abort(slot) => {
+                let session = &self.sessions[&slot];
+                let established = session.established;
+                if let Some(due) = session.serves {
+                    self.end(due, Outcome::Interrupted);
+                    self.dispatch.arrival_over(slot);
+                }
+                self.over(slot, Outcome::Interrupted, (!established).then_some(Outcome::Interrupted));
+                self.woken = true;
+            }
+            Action::Charge(due, outcome) => {
+                assert_ne!(outcome, Outcome::Accepted);
+                self.begun.push((due, self.now));
+                self.end(due, outcome);
+            }
+        }
+    }
+
+    fn happen(&mut self, slot: SlotId, what: Happening) {
+        match what {
+            Happening::Opened => {
+                let served = self.sessions.values().filter(|session| session.established).count();
+                if served >= self.target.limit || self.chance(self.target.refuses) {
+                    return self.over(slot, Outcome::Refused, Some(Outcome::Refused));
+                }
+                self.dispatch.established(slot);
+                let session = self.sessions.get_mut(&slot).unwrap();
+                session.established = true;
+                if session.finishing {
+                    self.later(slot, 1, Happening::Closed);
+                } else if session.bound.is_some() && !session.held {
+                    self.later(slot, self.target.serves_in, Happening::Closed);
+                } else if session.bound.is_none() {
+                    self.ask(slot);
+                }
+            }
+            Happening::Served => {
+                let due = self.sessions.get_mut(&slot).unwrap().serves.take().unwrap();
+                let dropped = self.chance(self.target.drops);
+                self.end(due, if dropped { Outcome::Dropped } else { Outcome::Accepted });
+                self.dispatch.arrival_over(slot);
+                if dropped { self.over(slot, Outcome::Dropped, None) } else { self.ask(slot) }
+            }
+            Happening::Closed => self.over(slot, Outcome::Accepted, None),
+        }
+    }
+
+    /// A session of the pool asks for work, as sessions do, or leaves when it has carried all it may.
+    fn ask(&mut self, slot: SlotId) {
+        if self.sessions[&slot].sent >= self.plan.messages.draw(self.plan.seed, 0) {
+            return self.later(slot, 1, Happening::Closed);
+        }
+        match self.dispatch.next_message(self.now, slot, false, &mut self.books) {
+            Some(due) => self.serve(slot, due),
+            None => {
+                self.dispatch.rest(slot);
+                if self.chance(self.target.closes_idle) {
+                    let birth = self.sessions[&slot].birth;
+                    // It may have been given work by then, and loses that too.
+                    self.happenings.push(Reverse((self.now + ms(3), birth, slot, Happening::Closed)));
+                }
+            }
+        }
+    }
+
+    fn serve(&mut self, slot: SlotId, due: Due) {
+        assert!(due.intended <= self.now && due.noticed <= self.now, "begun before it was due");
+        self.begun.push((due, self.now));
+        let session = self.sessions.get_mut(&slot).unwrap();
+        session.serves = Some(due);
+        session.sent += 1;
+        self.later(slot, self.target.serves_in, Happening::Served);
+    }
+
+    fn end(&mut self, due: Due, outcome: Outcome) {
+        if outcome == Outcome::Shed {
+            self.books.counts(due.phase).arrivals.add(outcome);
+            return;
+        }
+        assert!(self.ended.insert(due.seq), "arrival {} ends twice", due.seq);
+        *self.outcomes.entry(outcome).or_default() += 1;
+    }
+
+    fn over(&mut self, slot: SlotId, outcome: Outcome, failed: Option<Outcome>) {
+        let session = self.sessions.remove(&slot).unwrap();
+        if let Some(due) = session.serves {
+            // Half of the time it was closed before the arrival was begun.
+            if self.chance(50) && outcome == Outcome::Accepted {
+                self.begun.pop();
+                self.dispatch.give_back(slot, due, &mut self.books);
+            } else if outcome != Outcome::Interrupted {
+                self.end(due, Outcome::Dropped);
+                self.dispatch.arrival_over(slot);
+            }
+        }
+        if let Some(due) = session.bound {
+            self.end(due, outcome);
+        }
+        self.dispatch.over(self.now, slot, failed, &mut self.books);
+    }
+
+    /// Books as a worker hands them over, to see that nothing is left in them.
+    pub fn gauges(&self) -> Gauges {
+        let (sessions, in_flight, waiting) = self.dispatch.gauges();
+        Gauges { sessions, in_flight, waiting, peak_sessions: 0 }
+    }
+}
