@@ -7,6 +7,7 @@
 
 mod architecture;
 mod client_laws;
+mod commands;
 mod dialogues;
 mod listener;
 mod runs;
