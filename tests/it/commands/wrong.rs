@@ -122,7 +122,8 @@ fn nothing_is_sent_when_the_place_of_the_result_is_wrong() {
     let listener = Listening::with(&stage, &[]);
     let url = listener.url();
     stage.put("file", "mine");
-    let run = |more: &[&'static str]| -> Vec<&str> { [&["run", "--target", &url, "-n", "1"][..], more].concat() };
+    let run =
+        |more: &[&'static str]| -> Vec<&str> { [&["run", "--target", &url, "-n", "1"][..], more].concat() };
     refused(
         &stage,
         &run(&["--json", "no/such/x.json"]),
