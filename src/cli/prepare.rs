@@ -13,7 +13,6 @@ use crate::profile::flags::{self, Flag, Given};
 use crate::profile::overrides::{Origin, apply_in_order};
 use crate::profile::{Compiled, Context, Document, Override, Purpose, compile};
 use crate::report::words;
-use crate::report::words;
 
 /// A profile with the moment and the identity of its run.
 pub struct Prepared {
