@@ -2,9 +2,52 @@
 //!
 //! A **profile** becomes a **plan**; the **generator** asks **load** when and **mail** what, speaks **smtp** over **net**,
 //! and fills the **collector**; an **experiment** repeats it, a **verdict** judges it, a **report** tells it.
+//!
+//! # The map
+//!
+//! | module | answers for | may import |
+//! |---|---|---|
+//! | [`plan`] | one trial, fully decided: the centre between what is asked and what is done | smtp, load, mail, net::target, collector (the vocabulary of conditions) |
+//! | [`smtp`] | the protocol without I/O and clock: replies, commands, the client's and the server's machine | nothing of this crate |
+//! | [`load`] | when: curves, schedules, shards | nothing of this crate |
+//! | [`mail`] | what: addresses, envelopes, message bytes | smtp |
+//! | [`net`] | the wire: target, dial, stream, and the one loop that moves bytes for either machine | smtp |
+//! | [`collector`] | the measurements: histograms, conditions, outcomes, books, summary | smtp |
+//! | [`generator`] | the doing: threads, the loop for every load model, the pool, sessions | plan and its parts, net, collector |
+//! | [`experiment`] | how many trials: the proof of this machine, searches | plan and its parts, generator::Runner, collector, verdict |
+//! | [`verdict`] | the judging: expressions, windows, exit code | collector |
+//! | [`listener`] | the embedded listener: limits, behaviour, words of three products, ledger | smtp, net, collector |
+//! | [`profile`] | TOML to plan: schema, units, overrides, errors with their place | plan and its parts, collector, verdict, listener::limits |
+//! | [`report`] | the telling: one result type, and everything that reads it | plan, collector, verdict |
+//! | [`cli`] | the commands a user types | all |
+//!
+//! `tests/it/architecture.rs` holds these arrows.
+//!
+//! # The walk of one arrival
+//!
+//! `profile::document` -> `profile::compile` -> [`plan`] -> `generator::local` (threads) -> `generator::worker` ->
+//! `generator::dispatch` (asks `load::Schedule` what is due) -> `generator::session` (`net::dial`, then `net::drive` moves
+//! bytes for `smtp::client`, which asks `mail::Message` for them) -> `generator::judge` (`collector::condition` names the
+//! reply) -> `collector::recorder` -> a snapshot a second -> `generator::local` adds up -> `cli::progress` draws ->
+//! `collector::summary` -> [`verdict`] -> [`report`] -> exit code.
+//!
+//! # Three seams
+//!
+//! - `load::Due`: open and closed models differ in one enum, matched in one place (`generator::dispatch`).
+//! - `smtp::Machine`: an endpoint without I/O and clock. The client and the listener both are one; `net::drive` is the
+//!   one loop that moves bytes for either.
+//! - `generator::Runner`: a plan goes in, what was measured comes out.
+//!
+//! # Never mixed
+//!
+//! Protocol and I/O or clock. Intended and true time. A reply and an error (4yz and 5yz are outcomes; `Err` means that
+//! smtpress cannot go on). The target's slowness and ours. Session measures and transaction measures. Warm-up and measured.
+//! Measuring, judging, telling. What the user wrote and what the engine does. Seeded and system randomness. The client's
+//! parser and the listener's.
 
 pub mod cli;
 pub mod collector;
+pub mod experiment;
 pub mod generator;
 pub mod listener;
 pub mod load;

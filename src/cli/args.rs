@@ -1,8 +1,10 @@
 //! What a user can type: the commands and their flags.
 
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 /// SMTP load and concurrency stress tester.
 #[derive(Debug, Parser)]
@@ -11,272 +13,389 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
     version,
     max_term_width = 100,
     about = "SMTP load and concurrency stress tester: true latencies, every failure named, books that balance",
-    after_help = "Exit codes: 0 all held; 1 a fault in smtpress; 2 usage or profile; 3 preflight, target or safety; \
-                  4 nothing measured; 5 inconclusive; 98 the measurement is invalid; 99 an assertion failed; 105 interrupted."
+    after_help = "\
+First steps:
+  smtpress run --target embedded -c 10 -z 5s        see a run, without a server
+  smtpress trace smtp://127.0.0.1:2525 --helo       look at one session, line by line
+  smtpress run --target smtp://127.0.0.1:2525 -r 200/s -z 60s --assert 'p99 < 500ms'
+
+Exit codes:
+  0  measured, valid, every assertion held    5   inconclusive
+  1  a fault in smtpress itself               98  the measurement is invalid
+  2  usage or profile; nothing was sent       99  an assertion failed
+  3  preflight, target or safety; no load     105 interrupted; the report is written
+  4  nothing was measured"
 )]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
-    /// When to colour.
-    #[arg(long, global = true, value_enum, default_value = "auto", env = "SMTPRESS_COLOR")]
+    /// When to colour; NO_COLOR is heeded
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value = "auto",
+        hide_default_value = true,
+        value_name = "auto|always|never",
+        env = "SMTPRESS_COLOR"
+    )]
     pub color: Color,
+}
+
+impl Cli {
+    /// Reads the command line. Where a flag of `run` took its value from the environment is noted in its arguments.
+    ///
+    /// # Errors
+    /// Help, version and wrong usage, ready to be printed.
+    pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+        let matches = Cli::short().try_get_matches_from(arguments)?;
+        let mut cli = Cli::from_arg_matches(&matches)?;
+        if let (Command::Run(args), Some((_, matches))) = (&mut cli.command, matches.subcommand()) {
+            let from_environment = |id: &&clap::Id| {
+                matches.value_source(id.as_str()) == Some(clap::parser::ValueSource::EnvVariable)
+            };
+            args.load.from_environment =
+                matches.ids().filter(from_environment).map(|id| id.as_str().to_owned()).collect();
+        }
+        Ok(cli)
+    }
+
+    /// The command with a help that fits a screen: variables and values are told once and in the names of values.
+    fn short() -> clap::Command {
+        let brief = |arg: clap::Arg| match arg.get_action().takes_values() {
+            true => arg.hide_env(true).hide_possible_values(true),
+            false => arg,
+        };
+        Cli::command().mut_args(brief).mut_subcommands(|command| command.mut_args(brief))
+    }
 }
 
 /// When to colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Color {
-    /// On a terminal, unless NO_COLOR is set.
+    /// On a terminal, unless NO_COLOR is set
     Auto,
+    /// Always
     Always,
+    /// Never
     Never,
 }
 
 /// How a run shows that it goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Progress {
-    /// Bars on a terminal, else log lines.
+    /// Bars on a terminal, else log lines
     Auto,
+    /// Bars
     Bar,
+    /// Log lines
     Log,
+    /// Nothing
     None,
 }
 
+/// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run the load, check the assertions, write a run directory.
+    /// Run the load, check the assertions, write a run directory
+    #[command(after_help = "\
+Examples:
+  smtpress run --target embedded -c 10 -z 5s
+  smtpress run --target smtp://127.0.0.1:2525 -r 200/s -z 60s --assert 'p99 < 500ms'
+  smtpress run --target smtp://127.0.0.1:2525 -n 10k -c 50 --messages-per-session 0
+  smtpress run profile.toml --set phase.steady.rate=400/s --json - | jq .verdict
+  smtpress run profile.toml --shard 0/2 --start-at 2026-01-31T12:00:00Z --seed 7
+
+A profile is changed by --set, then by SMTPRESS_<FLAG> in the environment (--messages-per-session:
+SMTPRESS_MESSAGES_PER_SESSION), then by flags; the last wins. Ctrl-C once: stop starting, let what
+is under way end, write the report. Twice: stop now.")]
     Run(Box<RunArgs>),
-    /// One session with its whole transcript, times and meanings: the modern telnet test.
+    /// Lead one session and show every line of it, with times and meanings: the modern telnet test
+    #[command(after_help = "\
+Examples:
+  smtpress trace smtp://127.0.0.1:2525 --helo       HELO, MAIL FROM, RCPT TO, DATA, dot, QUIT
+  smtpress trace smtp://127.0.0.1:2525 --from a@sender.example --to b@recipient.example
+  smtpress trace smtp://127.0.0.1:2525 --no-message --timeout 5s
+  smtpress trace embedded                           without a server
+
+Exit codes: 0 accepted; 99 not accepted; 3 not reached; 2 usage.")]
     Trace(Box<TraceArgs>),
-    /// The embedded listener, on its own.
+    /// Run the embedded listener on its own; at its end, its ledger goes to stdout as JSON
+    #[command(after_help = "\
+Examples:
+  smtpress listen
+  smtpress listen --bind 127.0.0.1:0 -z 60s --set listener.max_connections_per_host=50
+  smtpress listen profiles/cisco-listener.toml")]
     Listen(ListenArgs),
-    /// Parse a profile strictly, preview its schedule and say what it needs; no network.
+    /// Parse a profile strictly, preview its schedule and say what it needs; no network
     Check(CheckArgs),
-    /// Render a stored run again.
+    /// Render a stored run again
     Report(ReportArgs),
-    /// Name the condition of every reply line read.
+    /// Name the condition of every reply read, one a line: a triage tool for logs
+    #[command(after_help = "\
+Examples:
+  smtpress classify /var/log/mail.log
+  echo '421 4.7.0 Too many connections' | smtpress classify
+  smtpress classify --json replies.txt | jq -r .condition | sort | uniq -c")]
     Classify(ClassifyArgs),
-    /// The table of conditions, with every row of Cisco's list.
+    /// Print the conditions, with every row of Cisco's list of bounces
     Codes(CodesArgs),
-    /// Print the JSON Schema of a profile or a result.
+    /// Prove on this machine that the measurements are true, and how fast the generator is
+    Selftest(SelftestArgs),
+    /// Print the JSON Schema of a profile or a result
     Schema {
-        #[arg(value_enum)]
+        /// Of what
+        #[arg(value_enum, value_name = "profile|result")]
         of: SchemaOf,
     },
-    /// Print the completions of a shell.
+    /// Print the completions of a shell
     Completions {
+        /// bash, elvish, fish, powershell or zsh
         #[arg(value_enum)]
         shell: clap_complete::Shell,
     },
-    /// Print the manual page.
+    /// Print the manual page (roff)
     Man,
 }
 
+/// What has a schema.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum SchemaOf {
+    /// The profile
     Profile,
+    /// result.json
     Result,
 }
 
+/// `smtpress run`.
 #[derive(Debug, Default, Args)]
 pub struct RunArgs {
-    /// The profile (TOML). Without it, --target and the flags below make one.
+    /// The profile (TOML); without it, --target and the flags of the load make one
     pub profile: Option<PathBuf>,
     #[command(flatten)]
     pub load: LoadArgs,
     #[command(flatten)]
     pub common: CommonArgs,
-    /// Print the profile that the flags make, with all defaults, and stop.
-    #[arg(long)]
-    pub print_profile: bool,
-    /// Something that must hold, such as 'p99 < 500ms'; may be given several times.
-    #[arg(long = "assert", value_name = "EXPR")]
+    /// What must hold, such as 'p99 < 500ms'; may be repeated
+    #[arg(long = "assert", value_name = "EXPR", help_heading = "Result")]
     pub asserts: Vec<String>,
-    /// Write the HTML report here.
-    #[arg(long, value_name = "FILE")]
+    /// Write the HTML report (not in this version)
+    #[arg(long, value_name = "FILE", help_heading = "Result", hide = true)]
     pub html: Option<PathBuf>,
-    /// Write a JUnit report here.
-    #[arg(long, value_name = "FILE")]
+    /// Write a JUnit report (not in this version)
+    #[arg(long, value_name = "FILE", help_heading = "Result", hide = true)]
     pub junit: Option<PathBuf>,
-    /// Carry part i of n of the load (from 0).
-    #[arg(long, value_name = "I/N", env = "SMTPRESS_SHARD")]
+    /// Print the profile that the arguments make, all defaults filled in, and stop
+    #[arg(long, help_heading = "Run")]
+    pub print_profile: bool,
+    /// Carry part I (from 0) of N of the load
+    #[arg(long, value_name = "I/N", env = "SMTPRESS_SHARD", help_heading = "Run")]
     pub shard: Option<String>,
-    /// Start at this time (RFC 3339), for shards on several machines.
-    #[arg(long, value_name = "TIME")]
+    /// Start at this time (RFC 3339), for shards on several machines
+    #[arg(long, value_name = "TIME", help_heading = "Run")]
     pub start_at: Option<String>,
 }
 
 /// Flags that stand for keys of a profile, named as in k6, oha, hey and vegeta.
 #[derive(Debug, Default, Args)]
 pub struct LoadArgs {
-    /// Where the load goes: smtp://host:port, or embedded.
-    #[arg(long, value_name = "URL", env = "SMTPRESS_TARGET")]
+    /// smtp://host:port, or embedded
+    #[arg(long, value_name = "URL", env = "SMTPRESS_TARGET", help_heading = "Load")]
     pub target: Option<String>,
-    /// Sessions at once.
-    #[arg(short = 'c', long, value_name = "N", env = "SMTPRESS_SESSIONS")]
+    /// Sessions at once [10]
+    #[arg(short = 'c', long, value_name = "N", env = "SMTPRESS_SESSIONS", help_heading = "Load")]
     pub sessions: Option<String>,
-    /// Messages in all (k and m are understood).
-    #[arg(short = 'n', long, value_name = "N", env = "SMTPRESS_MESSAGES")]
+    /// Messages in all: 500, 20k, 1m
+    #[arg(short = 'n', long, value_name = "N", env = "SMTPRESS_MESSAGES", help_heading = "Load")]
     pub messages: Option<String>,
-    /// How long.
-    #[arg(short = 'z', long = "for", value_name = "30s", env = "SMTPRESS_FOR")]
+    /// How long [10s]
+    #[arg(short = 'z', long = "for", value_name = "TIME", env = "SMTPRESS_FOR", help_heading = "Load")]
     pub length: Option<String>,
-    /// Arrivals a second, whatever the target does (open load).
-    #[arg(short = 'r', long, value_name = "200/s", env = "SMTPRESS_RATE")]
+    /// Messages a second, whatever the target does (open load): 200/s
+    #[arg(short = 'r', long, value_name = "RATE", env = "SMTPRESS_RATE", help_heading = "Load")]
     pub rate: Option<String>,
-    /// Message size.
-    #[arg(long, value_name = "4KiB", env = "SMTPRESS_SIZE")]
-    pub size: Option<String>,
-    /// Recipients of a message.
-    #[arg(long, value_name = "N", env = "SMTPRESS_RECIPIENTS")]
-    pub recipients: Option<String>,
-    /// Messages in a session; 0: as many as there are.
-    #[arg(long, value_name = "N", env = "SMTPRESS_MESSAGES_PER_SESSION")]
-    pub messages_per_session: Option<String>,
-    /// The first command: helo or ehlo.
-    #[arg(long, value_name = "helo|ehlo", env = "SMTPRESS_HELLO")]
-    pub hello: Option<String>,
-    /// Grouping of commands: off, auto or full (RFC 2920).
-    #[arg(long, value_name = "off|auto|full", env = "SMTPRESS_PIPELINING")]
-    pub pipelining: Option<String>,
-    /// none, starttls or implicit.
-    #[arg(long, value_name = "MODE", env = "SMTPRESS_TLS")]
-    pub tls: Option<String>,
-    /// Generator threads; as many as cores if not given.
-    #[arg(long, value_name = "N", env = "SMTPRESS_THREADS")]
+    /// Generator threads [one a core]
+    #[arg(long, value_name = "N", env = "SMTPRESS_THREADS", help_heading = "Load")]
     pub threads: Option<String>,
+    /// Messages a session [1]; 0: as many as there are
+    #[arg(long, value_name = "N", env = "SMTPRESS_MESSAGES_PER_SESSION", help_heading = "Dialogue")]
+    pub messages_per_session: Option<String>,
+    /// Message size [4KiB]
+    #[arg(long, value_name = "SIZE", env = "SMTPRESS_SIZE", help_heading = "Dialogue")]
+    pub size: Option<String>,
+    /// Recipients a message [1]
+    #[arg(long, value_name = "N", env = "SMTPRESS_RECIPIENTS", help_heading = "Dialogue")]
+    pub recipients: Option<String>,
+    /// The first command [ehlo]
+    #[arg(long, value_name = "ehlo|helo", env = "SMTPRESS_HELLO", help_heading = "Dialogue")]
+    pub hello: Option<String>,
+    /// How commands are grouped (RFC 2920) [auto]
+    #[arg(long, value_name = "off|auto|full", env = "SMTPRESS_PIPELINING", help_heading = "Dialogue")]
+    pub pipelining: Option<String>,
+    /// TLS (only none in this version)
+    #[arg(long, value_name = "none|starttls|implicit", env = "SMTPRESS_TLS", help_heading = "Dialogue")]
+    pub tls: Option<String>,
+    /// The ids of the arguments whose values come from the environment.
+    #[arg(skip)]
+    pub from_environment: BTreeSet<String>,
 }
 
 /// What the commands that send have in common.
 #[derive(Debug, Default, Args)]
 pub struct CommonArgs {
-    /// The seed of all randomness; drawn and printed if not given.
-    #[arg(long, value_name = "N", env = "SMTPRESS_SEED")]
-    pub seed: Option<String>,
-    /// Set a key of the profile, such as phase.steady.rate=200/s; may be given several times.
-    #[arg(long, value_name = "KEY=VALUE")]
+    /// Set a key of the profile, such as phase.steady.rate=200/s; may be repeated
+    #[arg(long, value_name = "KEY=VALUE", help_heading = "Run")]
     pub set: Vec<String>,
-    /// The run directory; smtpress-runs/<time>-<name> if not given.
-    #[arg(short = 'o', long, value_name = "DIR", env = "SMTPRESS_OUT")]
-    pub out: Option<PathBuf>,
-    /// Write the result as JSON to a file, or to stdout with -.
-    #[arg(long, value_name = "FILE|-", env = "SMTPRESS_JSON")]
-    pub json: Option<PathBuf>,
-    /// How to show that the run goes on.
-    #[arg(long, value_enum, env = "SMTPRESS_PROGRESS")]
-    pub progress: Option<Progress>,
-    /// Print nothing but errors.
-    #[arg(short = 'q', long)]
-    pub quiet: bool,
-    /// Allow a target beyond loopback, by its host; only with its owner's consent.
-    #[arg(long, value_name = "HOST")]
+    /// The seed of all randomness [drawn and told]
+    #[arg(long, value_name = "N", env = "SMTPRESS_SEED", help_heading = "Run")]
+    pub seed: Option<String>,
+    /// Allow this target beyond loopback; only with its owner's consent
+    #[arg(long, value_name = "HOST", help_heading = "Run")]
     pub allow_target: Vec<String>,
+    /// The run directory [smtpress-runs/<time>-<name>]
+    #[arg(short = 'o', long, value_name = "DIR", env = "SMTPRESS_OUT", help_heading = "Result")]
+    pub out: Option<PathBuf>,
+    /// Write the result as JSON; -: to stdout, and nothing else there
+    #[arg(long, value_name = "FILE|-", env = "SMTPRESS_JSON", help_heading = "Result")]
+    pub json: Option<PathBuf>,
+    /// How to show that the run goes on, on stderr [auto]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "auto|bar|log|none",
+        env = "SMTPRESS_PROGRESS",
+        help_heading = "Result"
+    )]
+    pub progress: Option<Progress>,
+    /// Print nothing but errors, and what --json - asks for
+    #[arg(short = 'q', long, help_heading = "Result")]
+    pub quiet: bool,
 }
 
+/// `smtpress trace`.
 #[derive(Debug, Args)]
 pub struct TraceArgs {
-    /// The listener: smtp://host:port, or embedded.
+    /// The listener: smtp://host:port, or embedded
     pub url: String,
-    /// Exactly the HELO flow of a telnet session, one command at a time.
+    /// Exactly the flow of a telnet session: HELO, and one command at a time
     #[arg(long)]
     pub helo: bool,
-    /// The name given with HELO or EHLO.
+    /// The name given with HELO or EHLO [load.example]
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
-    /// The sender.
+    /// The sender [load@sender.example]
     #[arg(long, value_name = "ADDRESS")]
     pub from: Option<String>,
-    /// The recipient.
+    /// The recipient [user{n}@recipient.example]
     #[arg(long, value_name = "ADDRESS")]
     pub to: Option<String>,
-    /// Recipients.
+    /// Recipients
     #[arg(long, value_name = "N", default_value = "1")]
     pub recipients: String,
-    /// Message size.
-    #[arg(long, value_name = "4KiB", default_value = "1KiB")]
+    /// Message size
+    #[arg(long, value_name = "SIZE", default_value = "1KiB")]
     pub size: String,
-    /// Grouping of commands: off, auto or full.
-    #[arg(long, value_name = "off|auto|full", default_value = "off")]
+    /// How commands are grouped (RFC 2920)
+    #[arg(long, value_name = "off|auto|full", default_value = "off", conflicts_with = "helo")]
     pub pipelining: String,
-    /// No message: greeting, hello, QUIT.
+    /// No message: greeting, hello, QUIT
     #[arg(long)]
     pub no_message: bool,
-    /// How long any step may take.
-    #[arg(long, value_name = "30s", default_value = "30s")]
+    /// How long any step may take
+    #[arg(long, value_name = "TIME", default_value = "30s")]
     pub timeout: String,
-    /// Write what happened as JSON to stdout.
+    /// Write what happened as JSON
     #[arg(long)]
     pub json: bool,
-    /// Allow a target beyond loopback, by its host; only with its owner's consent.
+    /// Allow this target beyond loopback; only with its owner's consent
     #[arg(long, value_name = "HOST")]
     pub allow_target: Vec<String>,
 }
 
+/// `smtpress listen`.
 #[derive(Debug, Args)]
 pub struct ListenArgs {
-    /// A profile; its [listener] table counts.
+    /// A profile; its [listener] table counts
     pub profile: Option<PathBuf>,
-    /// The address to listen on; port 0: any free one.
+    /// The address to listen on; port 0: any free one
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:2525")]
     pub bind: std::net::SocketAddr,
-    /// Threads of the listener.
+    /// Threads of the listener
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub threads: usize,
-    /// Stop after this time.
-    #[arg(short = 'z', long = "for", value_name = "30s")]
+    /// Stop after this time
+    #[arg(short = 'z', long = "for", value_name = "TIME")]
     pub length: Option<String>,
-    /// Set a key of the profile, such as listener.max_connections_per_host=20.
+    /// Set a key of the profile, such as listener.max_connections_per_host=20
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
-    /// The seed of probabilities and delays.
+    /// The seed of probabilities and delays
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
 }
 
+/// `smtpress check`.
 #[derive(Debug, Args)]
 pub struct CheckArgs {
-    /// The profile.
+    /// The profile
     pub profile: PathBuf,
-    /// Set a key of the profile; may be given several times.
+    /// Set a key of the profile; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
-    /// The seed.
+    /// The seed
     #[arg(long, value_name = "N")]
     pub seed: Option<String>,
 }
 
+/// `smtpress report`.
 #[derive(Debug, Args)]
 pub struct ReportArgs {
-    /// A run directory, or its result.json.
+    /// A run directory, or its result.json
     pub run: PathBuf,
-    /// The form.
-    #[arg(long, value_enum, default_value = "text")]
+    /// The form
+    #[arg(long, value_enum, default_value = "text", value_name = "text|json")]
     pub format: Format,
-    /// Write to a file instead of stdout.
+    /// Write to a file instead of stdout
     #[arg(short = 'o', long, value_name = "FILE")]
     pub out: Option<PathBuf>,
 }
 
+/// How a run is rendered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
+    /// For a terminal
     Text,
+    /// result.json
     Json,
 }
 
+/// `smtpress classify`.
 #[derive(Debug, Args)]
 pub struct ClassifyArgs {
-    /// A file of replies; stdin if not given, or -.
+    /// A file of replies; stdin if not given, or -
     pub file: Option<PathBuf>,
-    /// The input is one JSON object a line: {"reply": "...", "step": "mail"}.
+    /// The input is one JSON object a line: {"reply": "...", "step": "mail"}
     #[arg(long)]
     pub jsonl: bool,
-    /// Write one JSON object a reply.
+    /// Write one JSON object a reply
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `smtpress codes`.
+#[derive(Debug, Args)]
+pub struct CodesArgs {
+    /// Write JSON
     #[arg(long)]
     pub json: bool,
 }
 
 #[derive(Debug, Args)]
-pub struct CodesArgs {
-    /// Write JSON.
+pub struct SelftestArgs {
+    /// Write JSON to stdout.
     #[arg(long)]
     pub json: bool,
+    /// Only the proofs, without the search for this machine's ceilings.
+    #[arg(long)]
+    pub proofs_only: bool,
 }

@@ -46,7 +46,10 @@ impl Failure {
     pub fn tell(&self, screen: &Screen) {
         match self {
             Failure::Profile(error) => screen.note(error.render(screen.colour_err()).trim_end()),
-            Failure::Told(_, sentence) => screen.note(&format!("smtpress: {sentence}")),
+            Failure::Told(_, sentence) => {
+                let word = if screen.colour_err() { "\x1b[1;31merror\x1b[0m" } else { "error" };
+                screen.note(&format!("{word}: {sentence}"));
+            }
             Failure::Pipe => {}
         }
     }
@@ -60,7 +63,12 @@ impl From<ProfileError> for Failure {
 
 impl From<PreflightError> for Failure {
     fn from(error: PreflightError) -> Self {
-        Failure::Told(PREFLIGHT, error.to_string())
+        let remedy = match &error {
+            PreflightError::Unreachable { .. } => "; start the listener there, or name another target",
+            PreflightError::NotResolved { .. } => "; correct the name, or write its address",
+            PreflightError::Descriptors { .. } | PreflightError::NotAllowed { .. } => "",
+        };
+        Failure::Told(PREFLIGHT, format!("{error}{remedy}"))
     }
 }
 
@@ -83,7 +91,19 @@ impl From<RunError> for Failure {
 
 impl From<ListenError> for Failure {
     fn from(error: ListenError) -> Self {
-        Failure::Told(PREFLIGHT, error.to_string())
+        let remedy = match &error {
+            ListenError::Bind { source, .. } => match source.kind() {
+                io::ErrorKind::AddrInUse => {
+                    "; end what listens there, or name another address with --bind (port 0: any free one)"
+                }
+                io::ErrorKind::PermissionDenied => {
+                    "; ports below 1024 need a right of their own: name another with --bind"
+                }
+                _ => "; name another address with --bind",
+            },
+            ListenError::NotLoopback(_) | ListenError::Thread(_) => "",
+        };
+        Failure::Told(PREFLIGHT, format!("{error}{remedy}"))
     }
 }
 

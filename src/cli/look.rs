@@ -1,13 +1,13 @@
-//! What is only looked at: the screen, stored runs, replies, tables and schemas.
+//! What is only looked at: the screen, stored runs, schemas and manuals.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, IsTerminal, Write};
-use std::path::Path;
+use std::io::{self, IsTerminal, Write};
 
 use clap::CommandFactory;
 
-use super::args::{ClassifyArgs, Cli, CodesArgs, Color, Format, ReportArgs, SchemaOf};
+use super::args::{Cli, Color, Format, ReportArgs, SchemaOf};
 use super::exit::Failure;
+use super::output::Output;
+use crate::report::result::RunResult;
 use crate::report::run_dir::RunDir;
 use crate::report::{json, terminal};
 
@@ -61,63 +61,39 @@ impl Screen {
         let seen = || terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| usize::from(width.0));
         asked.or_else(seen).unwrap_or(80)
     }
+
+    /// How wide stderr is, in columns.
+    pub fn width_err(&self) -> usize {
+        terminal_size::terminal_size_of(io::stderr()).map_or(80, |(width, _)| usize::from(width.0))
+    }
 }
 
 /// `smtpress report`.
 pub fn report(args: &ReportArgs, screen: &Screen) -> Result<u8, Failure> {
     let result = RunDir::open(&args.run)?;
-    let mut text = Vec::new();
-    let directory = if args.run.is_dir() { Some(args.run.display().to_string()) } else { None };
-    match args.format {
-        Format::Json => writeln!(text, "{}", json::write(&result).trim_end())?,
+    let output = Output::open(args.out.as_deref())?;
+    let directory = args.run.is_dir().then(|| args.run.display().to_string());
+    let text = match args.format {
+        Format::Json => in_json(&result),
         Format::Text => {
-            let colour = args.out.is_none() && screen.colour_out();
-            let style = terminal::Style { width: screen.width(), colour, files: directory.as_deref() };
-            terminal::write(&result, style, &mut text)?;
+            let colour = output == Output::Stdout && screen.colour_out();
+            in_text(&result, screen.width(), colour, directory.as_deref())?
         }
-    }
-    match &args.out {
-        None => screen.out().write_all(&text)?,
-        Some(path) => put(path, &text)?,
-    }
-    Ok(0)
-}
-
-/// Writes a whole file or none.
-pub fn put(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    let failed = |error: io::Error| {
-        Failure::Told(
-            super::exit::FAULT,
-            format!("failed to write {}: {error}; name another file", path.display()),
-        )
     };
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
-    file.write_all(bytes).map_err(failed)?;
-    file.persist(path).map_err(|error| failed(error.error))?;
-    Ok(())
-}
-
-/// `smtpress classify`.
-pub fn classify(args: &ClassifyArgs, screen: &Screen) -> Result<u8, Failure> {
-    let input: Box<dyn BufRead> = match args.file.as_deref().filter(|path| *path != Path::new("-")) {
-        None => Box::new(io::stdin().lock()),
-        Some(path) => Box::new(BufReader::new(File::open(path).map_err(|error| {
-            Failure::usage(format!("failed to read {}: {error}; give a file of replies", path.display()))
-        })?)),
-    };
-    let _ = input;
-    let mut out = io::BufWriter::new(screen.out());
-    out.flush()?;
+    output.write(&text, screen)?;
     Ok(0)
 }
 
-/// `smtpress codes`.
-pub fn codes(args: &CodesArgs, screen: &Screen) -> Result<u8, Failure> {
-    let mut out = io::BufWriter::new(screen.out());
-    let _ = args.json;
-    out.flush()?;
-    Ok(0)
+/// A result as it stands in result.json.
+pub fn in_json(result: &RunResult) -> Vec<u8> {
+    format!("{}\n", json::write(result).trim_end()).into_bytes()
+}
+
+/// A result for a reader; `files`: the run directory to point to.
+pub fn in_text(result: &RunResult, width: usize, colour: bool, files: Option<&str>) -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    terminal::write(result, terminal::Style { width, colour, files }, &mut text)?;
+    Ok(text)
 }
 
 /// `smtpress schema`.
@@ -140,6 +116,29 @@ pub fn completions(shell: clap_complete::Shell) -> Result<u8, Failure> {
 
 /// `smtpress man`.
 pub fn man() -> Result<u8, Failure> {
-    clap_mangen::Man::new(Cli::command()).render(&mut io::stdout().lock())?;
+    let mut command = Cli::command().disable_help_subcommand(true);
+    // Subcommands know their whole names only when all is built.
+    command.build();
+    let mut text = Vec::new();
+    let page = clap_mangen::Man::new(command.clone());
+    page.render_title(&mut text)?;
+    page.render_name_section(&mut text)?;
+    page.render_synopsis_section(&mut text)?;
+    page.render_description_section(&mut text)?;
+    page.render_options_section(&mut text)?;
+    for subcommand in command.get_subcommands() {
+        let name = subcommand.get_bin_name().unwrap_or_default().to_uppercase();
+        let page = clap_mangen::Man::new(subcommand.clone());
+        let mut part = Vec::new();
+        page.render_synopsis_section(&mut part)?;
+        page.render_description_section(&mut part)?;
+        page.render_options_section(&mut part)?;
+        page.render_extra_section(&mut part)?;
+        let part = String::from_utf8_lossy(&part).replace(".SH ", ".SS ");
+        write!(text, ".SH \"{name}\"\n{part}")?;
+    }
+    page.render_extra_section(&mut text)?;
+    page.render_version_section(&mut text)?;
+    io::stdout().lock().write_all(&text)?;
     Ok(0)
 }

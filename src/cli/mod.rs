@@ -5,22 +5,25 @@
 mod args;
 mod exit;
 mod look;
+mod output;
+mod paper;
 mod prepare;
 mod progress;
 mod run;
+mod selftest;
 mod serve;
+mod signals;
+mod tables;
 mod trace;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::Parser;
-
 use args::{Cli, Command};
 
 /// Parses the command line, does what it says, and gives the contract's exit code.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(arguments) {
+    let cli = match Cli::read(arguments) {
         Ok(cli) => cli,
         Err(error) => {
             // --help and --version come as errors too; nobody is left to hear it if the terminal is gone.
@@ -35,10 +38,11 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Listen(args) => serve::listen(&args, &screen),
         Command::Check(args) => prepare::check(&args, &screen),
         Command::Report(args) => look::report(&args, &screen),
-        Command::Classify(args) => look::classify(&args, &screen),
-        Command::Codes(args) => look::codes(&args, &screen),
+        Command::Classify(args) => tables::classify(&args, &screen),
+        Command::Codes(args) => tables::codes(&args, &screen),
         Command::Schema { of } => look::schema(of),
         Command::Completions { shell } => look::completions(shell),
+        Command::Selftest(args) => selftest::selftest(&args, &screen),
         Command::Man => look::man(),
     };
     match done {

@@ -3,20 +3,37 @@
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
-use super::args::{CheckArgs, CommonArgs, LoadArgs, RunArgs};
+use super::args::{CheckArgs, RunArgs};
 use super::exit::Failure;
 use super::look::Screen;
 use crate::generator::clock;
-use crate::load::Shard;
+use crate::load::{Load, Shard};
 use crate::profile::check::{self, Has, Needs};
+use crate::profile::flags::{self, Flag, Given};
 use crate::profile::overrides::{Origin, apply_in_order};
 use crate::profile::{Compiled, Context, Document, Override, Purpose, compile};
+use crate::report::words;
 
 /// A profile with the moment and the identity of its run.
 pub struct Prepared {
     pub compiled: Compiled,
     pub path: Option<String>,
+    /// Since the Unix epoch.
     pub started_at: Duration,
+}
+
+impl Prepared {
+    /// The Date of all messages of a run (RFC 5322 3.3), in UTC.
+    pub fn date(&self) -> String {
+        let stamp = words::timestamp(self.started_at);
+        let weekdays = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+        let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+        let weekday = weekdays[usize::try_from(self.started_at.as_secs() / 86_400 % 7).unwrap_or(0)];
+        // RFC 3339: 2026-11-23T12:00:00Z.
+        let month =
+            stamp[5..7].parse::<usize>().ok().and_then(|month| months.get(month - 1)).unwrap_or(&"Jan");
+        format!("{weekday}, {} {month} {} {} +0000", &stamp[8..10], &stamp[..4], &stamp[11..19])
+    }
 }
 
 /// What the profile's text is called when there is no file.
@@ -25,23 +42,71 @@ const COMMAND_LINE: &str = "command line";
 /// Reads and compiles what `run` was asked for.
 pub fn prepare(args: &RunArgs) -> Result<Prepared, Failure> {
     let path = args.profile.as_deref();
-    let mut document = read(path)?;
-    if path.is_none()
-        && args.load.target.is_none()
-        && args.common.set.iter().all(|set| !set.starts_with("target."))
-    {
-        return Err(Failure::usage("nothing to load: give a profile, or --target smtp://host:port"));
-    }
-    let mut changes = set(&args.common.set)?;
-    changes.extend(load_flags(&args.load, path.is_some(), &document)?);
-    changes.extend(common_flags(&args.common));
-    let asserted = document.read().map_or(0, |profile| profile.assert.len());
-    for (index, expr) in (asserted..).zip(&args.asserts) {
-        changes.push(flag("--assert", &format!("assert.{index}.expr"), &quoted(expr)));
-    }
+    let given = given(args);
+    let mut document = match path {
+        Some(_) => read(path)?,
+        None => from_flags(args, &given)?,
+    };
+    // What --set changes decides what the flags mean.
+    apply_in_order(&mut document, set(&args.common.set)?)?;
+    let mut changes = flags::overrides(&document, &given)?;
+    changes.extend(allowed(&args.common.allow_target));
     apply_in_order(&mut document, changes)?;
     let shard = args.shard.as_deref().map_or(Ok(Shard::WHOLE), shard)?;
     finish(&document, Purpose::Run, shard, path)
+}
+
+/// The flags that stand for keys, as they were given.
+fn given(args: &RunArgs) -> Vec<Given> {
+    let load = &args.load;
+    let values = [
+        (Flag::Target, "target", &load.target),
+        (Flag::Sessions, "sessions", &load.sessions),
+        (Flag::Messages, "messages", &load.messages),
+        (Flag::For, "length", &load.length),
+        (Flag::Rate, "rate", &load.rate),
+        (Flag::Size, "size", &load.size),
+        (Flag::Recipients, "recipients", &load.recipients),
+        (Flag::MessagesPerSession, "messages_per_session", &load.messages_per_session),
+        (Flag::Hello, "hello", &load.hello),
+        (Flag::Pipelining, "pipelining", &load.pipelining),
+        (Flag::Tls, "tls", &load.tls),
+        (Flag::Threads, "threads", &load.threads),
+        (Flag::Seed, "seed", &args.common.seed),
+    ];
+    let one = |(flag, id, value): (Flag, &str, &Option<String>)| {
+        let origin = if load.from_environment.contains(id) { Origin::Environment } else { Origin::Flag };
+        value.as_ref().map(|value| Given { flag, origin, value: value.clone() })
+    };
+    let asserts = args.asserts.iter().map(|expr| Given {
+        flag: Flag::Assert,
+        origin: Origin::Flag,
+        value: quoted(expr),
+    });
+    values.into_iter().filter_map(one).chain(asserts).collect()
+}
+
+/// The profile of a run that has none.
+fn from_flags(args: &RunArgs, given: &[Given]) -> Result<Document, Failure> {
+    let load = &args.load;
+    if load.target.is_none() && args.common.set.iter().all(|set| !set.starts_with("target.")) {
+        return Err(Failure::usage(
+            "nothing to load: give a profile, --target smtp://host:port, or --target embedded to try it here",
+        ));
+    }
+    if load.rate.is_some() && load.messages.is_some() {
+        return Err(Failure::usage(
+            "--rate and --messages say twice how much: use --rate with --for, or --messages with --sessions",
+        ));
+    }
+    let mut document = flags::document(given);
+    let closed = load.rate.is_none() && load.messages.is_none();
+    if closed && load.messages_per_session.as_deref() == Some("0") {
+        // Sessions that are arrivals themselves would carry no message; over the pool they carry as many as there are.
+        let unit = Override::for_key(Origin::Flag, "--messages-per-session", "phase.0.unit", "message");
+        document.apply(unit)?;
+    }
+    Ok(document)
 }
 
 /// Compiles a document, drawing what it leaves open.
@@ -77,8 +142,15 @@ pub fn read(path: Option<&Path>) -> Result<Document, Failure> {
     let bytes = std::fs::read(path).map_err(|error| {
         Failure::usage(format!("failed to read the profile {name}: {error}; give the path of a TOML file"))
     })?;
-    let text = String::from_utf8(bytes)
-        .map_err(|_| Failure::usage(format!("failed to read the profile {name}: it is not UTF-8 text")))?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let before =
+            String::from_utf8_lossy(&error.as_bytes()[..error.utf8_error().valid_up_to()]).into_owned();
+        let (line, column) = (
+            before.matches('\n').count() + 1,
+            before.rsplit('\n').next().map_or(1, |rest| rest.chars().count() + 1),
+        );
+        Failure::usage(format!("{name}:{line}:{column}: this is not UTF-8; save the profile as UTF-8 text"))
+    })?;
     Ok(Document::parse(&name, &text)?)
 }
 
@@ -87,12 +159,8 @@ pub fn set(arguments: &[String]) -> Result<Vec<Override>, Failure> {
     arguments.iter().map(|argument| Ok(Override::set(argument)?)).collect()
 }
 
-fn flag(name: &str, path: &str, value: &str) -> Override {
-    Override::for_key(Origin::Flag, name, path, value)
-}
-
 /// A text as a TOML string.
-fn quoted(text: &str) -> String {
+pub fn quoted(text: &str) -> String {
     toml::Value::String(text.to_owned()).to_string()
 }
 
@@ -107,120 +175,11 @@ fn shard(text: &str) -> Result<Shard, Failure> {
     }
 }
 
-fn common_flags(args: &CommonArgs) -> Vec<Override> {
-    let mut changes = Vec::new();
-    if let Some(seed) = &args.seed {
-        changes.push(flag("--seed", "seed", &quoted(seed)));
-    }
-    if !args.allow_target.is_empty() {
-        let hosts: Vec<String> = args.allow_target.iter().map(|host| quoted(host)).collect();
-        changes.push(flag("--allow-target", "target.allow", &format!("[{}]", hosts.join(", "))));
-    }
-    changes
-}
-
-/// The flags that stand for keys. With a profile they change its measured phases; without one they make a phase.
-fn load_flags(args: &LoadArgs, has_profile: bool, document: &Document) -> Result<Vec<Override>, Failure> {
-    let mut changes = Vec::new();
-    let keys = [
-        ("--target", "target.address", &args.target),
-        ("--tls", "target.tls", &args.tls),
-        ("--size", "message.size", &args.size),
-        ("--recipients", "message.recipients", &args.recipients),
-        ("--messages-per-session", "session.messages", &args.messages_per_session),
-        ("--hello", "session.hello", &args.hello),
-        ("--pipelining", "session.pipelining", &args.pipelining),
-        ("--threads", "threads", &args.threads),
-    ];
-    for (name, path, value) in keys {
-        if let Some(value) = value {
-            changes.push(flag(name, path, value));
-        }
-    }
-    if has_profile {
-        changes.extend(phase_changes(args, document)?);
-    } else {
-        changes.push(flag("--target", "name", "command-line"));
-        changes.extend(new_phase(args)?);
-    }
-    Ok(changes)
-}
-
-fn phase_changes(args: &LoadArgs, document: &Document) -> Result<Vec<Override>, Failure> {
-    let wanted = [
-        ("--sessions", &args.sessions),
-        ("--messages", &args.messages),
-        ("--for", &args.length),
-        ("--rate", &args.rate),
-    ];
-    if wanted.iter().all(|(_, value)| value.is_none()) {
-        return Ok(Vec::new());
-    }
-    let profile = document.read()?;
-    let measured: Vec<usize> = profile
-        .phase
-        .iter()
-        .enumerate()
-        .filter(|(_, phase)| phase.warmup != Some(true))
-        .map(|(index, _)| index)
-        .collect();
-    let &[index] = measured.as_slice() else {
-        return Err(Failure::usage(format!(
-            "--sessions, --messages, --for and --rate say nothing about which of the profile's {} measured phases they change: use --set phase.NAME.key=value",
-            measured.len()
-        )));
-    };
-    let open = profile.phase[index].rate.is_some();
-    let keys = wanted.into_iter().filter_map(|(name, value)| {
-        let key = match name {
-            "--sessions" if open => "max_sessions",
-            "--sessions" => "sessions",
-            "--messages" => "messages",
-            "--for" => "for",
-            _ => "rate",
-        };
-        value.as_ref().map(|value| flag(name, &format!("phase.{index}.{key}"), value))
-    });
-    Ok(keys.collect())
-}
-
-/// The phase that the flags of a run without a profile ask for.
-fn new_phase(args: &LoadArgs) -> Result<Vec<Override>, Failure> {
-    let sessions = args.sessions.as_deref().unwrap_or("10");
-    let mut keys: Vec<(&str, &str, String)> = vec![("--target", "name", "load".into())];
-    match (&args.rate, &args.messages) {
-        (Some(_), Some(_)) => {
-            return Err(Failure::usage(
-                "--rate and --messages together say twice how much: use --rate with --for, or --messages with --sessions",
-            ));
-        }
-        (Some(rate), None) => {
-            keys.push(("--rate", "load", "constant-rate".into()));
-            keys.push(("--rate", "rate", rate.clone()));
-            keys.push(("--for", "for", args.length.clone().unwrap_or_else(|| "10s".into())));
-            if let Some(sessions) = &args.sessions {
-                keys.push(("--sessions", "max_sessions", sessions.clone()));
-            }
-        }
-        (None, Some(messages)) => {
-            keys.push(("--messages", "load", "shared-messages".into()));
-            keys.push(("--messages", "messages", messages.clone()));
-            keys.push(("--sessions", "sessions", sessions.into()));
-            if let Some(length) = &args.length {
-                keys.push(("--for", "for", length.clone()));
-            }
-        }
-        (None, None) => {
-            keys.push(("--sessions", "load", "constant-sessions".into()));
-            keys.push(("--sessions", "sessions", sessions.into()));
-            keys.push(("--for", "for", args.length.clone().unwrap_or_else(|| "10s".into())));
-            // As many messages as there are only makes sense over the pool.
-            if args.messages_per_session.as_deref() == Some("0") {
-                keys.push(("--messages-per-session", "unit", "message".into()));
-            }
-        }
-    }
-    Ok(keys.into_iter().map(|(name, key, value)| flag(name, &format!("phase.0.{key}"), &value)).collect())
+/// The hosts beyond loopback that the command line allows.
+pub fn allowed(hosts: &[String]) -> Option<Override> {
+    let list = hosts.iter().map(|host| quoted(host)).collect::<Vec<_>>().join(", ");
+    (!hosts.is_empty())
+        .then(|| Override::for_key(Origin::Flag, "--allow-target", "target.allow", &format!("[{list}]")))
 }
 
 /// `smtpress check`.
@@ -228,7 +187,7 @@ pub fn check(args: &CheckArgs, screen: &Screen) -> Result<u8, Failure> {
     let mut document = read(Some(&args.profile))?;
     let mut changes = set(&args.set)?;
     if let Some(seed) = &args.seed {
-        changes.push(flag("--seed", "seed", &quoted(seed)));
+        changes.push(Override::for_key(Origin::Flag, "--seed", "seed", seed));
     }
     apply_in_order(&mut document, changes)?;
     let prepared = finish(&document, Purpose::Run, Shard::WHOLE, Some(&args.profile))?;
@@ -236,9 +195,29 @@ pub fn check(args: &CheckArgs, screen: &Screen) -> Result<u8, Failure> {
     check::preview(&prepared.compiled, &mut out)?;
     let lacking = Needs::of(&prepared.compiled.plan).lacking(&has());
     for sentence in &lacking {
-        screen.note(&format!("smtpress: {sentence}"));
+        screen.note(&format!("error: {sentence}"));
+    }
+    if let Some(sentence) = too_fast(&prepared.compiled.plan) {
+        screen.note(&format!("warning: {sentence}"));
     }
     Ok(if lacking.is_empty() { 0 } else { super::exit::PREFLIGHT })
+}
+
+/// Whether the plan asks for more than 80 % of what the last selftest found this machine's generator to be in time for (M25).
+fn too_fast(plan: &crate::plan::Plan) -> Option<String> {
+    let rates = plan.phases.iter().filter_map(|phase| match &phase.load.load {
+        Load::Rate { curve, .. } => curve.points.iter().map(|(_, rate)| *rate).reduce(f64::max),
+        _ => None,
+    });
+    let asked = rates.reduce(f64::max)?;
+    let able = super::selftest::stored_rate()?;
+    (asked > 0.8 * able).then(|| {
+        format!(
+            "the profile asks for {}, and the last selftest found this machine's generator in time up to {} only: expect an invalid run, or use more machines (--shard)",
+            words::rate(asked),
+            words::rate(able)
+        )
+    })
 }
 
 /// What this machine has.

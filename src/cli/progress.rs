@@ -18,14 +18,32 @@ const LOG_EVERY: u64 = 5;
 /// The progress of one run.
 pub struct Progress {
     form: Form,
+    screen: Screen,
     phases: Vec<Phase>,
     seconds: u64,
 }
 
 enum Form {
     None,
-    Log(Screen),
-    Bars { all: MultiProgress, bars: Vec<ProgressBar>, line: ProgressBar },
+    Log,
+    Bars { all: MultiProgress, blank: ProgressBar, bars: Vec<ProgressBar>, line: ProgressBar },
+}
+
+/// Says lines to the user while the bars stand still.
+#[derive(Clone, Debug)]
+pub struct Voice {
+    screen: Screen,
+    bars: Option<MultiProgress>,
+}
+
+impl Voice {
+    /// One line, on stderr.
+    pub fn say(&self, line: &str) {
+        match &self.bars {
+            Some(bars) => bars.suspend(|| self.screen.note(line)),
+            None => self.screen.note(line),
+        }
+    }
 }
 
 struct Phase {
@@ -51,11 +69,28 @@ impl Progress {
             .collect();
         let form = match asked {
             args::Progress::None => Form::None,
-            args::Progress::Log => Form::Log(*screen),
-            args::Progress::Auto if !terminal => Form::Log(*screen),
+            args::Progress::Log => Form::Log,
+            args::Progress::Auto if !terminal => Form::Log,
             args::Progress::Auto | args::Progress::Bar => bars(&phases, screen.colour_err()),
         };
-        Progress { form, phases, seconds: 0 }
+        Progress { form, screen: *screen, phases, seconds: 0 }
+    }
+
+    /// What may speak while the bars are there.
+    pub fn voice(&self) -> Voice {
+        let bars = match &self.form {
+            Form::Bars { all, .. } => Some(all.clone()),
+            Form::None | Form::Log => None,
+        };
+        Voice { screen: self.screen, bars }
+    }
+
+    /// The load begins.
+    pub fn begin(&self) {
+        if let Form::Bars { all, blank, bars, line } = &self.form {
+            all.set_draw_target(ProgressDrawTarget::stderr_with_hz(10));
+            [blank].into_iter().chain(bars).chain([line]).for_each(ProgressBar::tick);
+        }
     }
 
     /// A second is over.
@@ -65,9 +100,9 @@ impl Progress {
         let current = self.phases.iter().rposition(|phase| phase.start < now).unwrap_or(0);
         match &self.form {
             Form::None => {}
-            Form::Log(screen) => {
+            Form::Log => {
                 if self.seconds == 1 || self.seconds.is_multiple_of(LOG_EVERY) {
-                    screen.note(&format!(
+                    self.screen.note(&format!(
                         "{:>6} {:<12} {}",
                         words::seconds(now.as_secs_f64()),
                         self.phases[current].name,
@@ -89,15 +124,17 @@ impl Progress {
                         }
                     }
                 }
-                line.set_message(state(interval, total));
+                // A full line would wrap when the terminal echoes ^C behind it, and the bars would lose their place.
+                let width = self.screen.width_err().saturating_sub(6);
+                line.set_message(words::cut(&state(interval, total), width));
             }
         }
     }
 
     /// The run is over: leaves the screen to the report.
     pub fn finish(self) {
-        if let Form::Bars { all, bars, line } = self.form {
-            for bar in bars {
+        if let Form::Bars { all, blank, bars, line } = self.form {
+            for bar in bars.iter().chain([&blank]) {
                 bar.finish_and_clear();
             }
             line.finish_and_clear();
@@ -108,9 +145,13 @@ impl Progress {
 }
 
 fn bars(phases: &[Phase], colour: bool) -> Form {
-    let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10));
+    // Nothing is drawn before all of it is there.
+    let all = MultiProgress::with_draw_target(ProgressDrawTarget::hidden());
     let widest = phases.iter().map(|phase| phase.name.chars().count()).max().unwrap_or(0).min(20);
     let paint = if colour { ".cyan/dim" } else { "" };
+    // The first line is empty: a ^C that the terminal echoes moves the bars down by one, and would leave it behind.
+    let blank = ProgressStyle::with_template(" ").expect("the template is constant");
+    let blank = all.add(ProgressBar::new(0).with_style(blank));
     let bars = phases
         .iter()
         .map(|phase| {
@@ -125,15 +166,12 @@ fn bars(phases: &[Phase], colour: bool) -> Form {
             let style = ProgressStyle::with_template(&template)
                 .expect("the template is constant")
                 .progress_chars("━╸─");
-            let bar =
-                all.add(ProgressBar::new(length).with_style(style).with_prefix(words::cut(&phase.name, 20)));
-            bar.tick();
-            bar
+            all.add(ProgressBar::new(length).with_style(style).with_prefix(words::cut(&phase.name, 20)))
         })
         .collect();
-    let style = ProgressStyle::with_template("  {wide_msg}").expect("the template is constant");
+    let style = ProgressStyle::with_template("  {msg}").expect("the template is constant");
     let line = all.add(ProgressBar::new(0).with_style(style));
-    Form::Bars { all, bars, line }
+    Form::Bars { all, blank, bars, line }
 }
 
 /// The second in a line: rates, what is under way, and the conditions that were met most.

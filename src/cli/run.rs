@@ -1,20 +1,19 @@
 //! `smtpress run`: from the profile to the exit code.
 
 use std::io::{self, IsTerminal, Write};
-use std::path::Path;
-use std::time::Duration;
-
-use tokio::sync::watch;
+use std::time::{Duration, UNIX_EPOCH};
 
 use super::args::{self, RunArgs};
-use super::exit::{FAULT, Failure};
+use super::exit::Failure;
 use super::look::{self, Screen};
+use super::output::Output;
 use super::prepare::{Prepared, prepare};
 use super::progress::Progress;
+use super::signals::Signals;
 use crate::collector::snapshot::{Interval, Measured};
 use crate::collector::summary::{PhaseInfo, Summary};
 use crate::collector::tally::Tally;
-use crate::generator::{Control, Local, Observer, Runner, Stop, clock, preflight};
+use crate::generator::{Control, Local, Observer, Runner, preflight};
 use crate::listener::Listener;
 use crate::load::{self, Load};
 use crate::net::target::Target;
@@ -23,63 +22,72 @@ use crate::report::build::BuildInput;
 use crate::report::environment::Environment;
 use crate::report::result::RunResult;
 use crate::report::run_dir::{Contents, Recording, RunDir};
-use crate::report::{json, terminal, words};
+use crate::report::words;
 use crate::verdict::grammar::Assertion;
 use crate::verdict::{Verdict, Windows};
 
 /// Runs the load and says how it went.
 pub fn run(args: &RunArgs, screen: &Screen) -> Result<u8, Failure> {
     unsupported(args)?;
-    let prepared = prepare(args)?;
+    let mut prepared = prepare(args)?;
     if args.print_profile {
         write!(screen.out(), "{}", prepared.compiled.resolved)?;
         return Ok(0);
     }
     let start_at = args.start_at.as_deref().map(start_time).transpose()?;
+    let now = prepared.started_at;
+    // A start that lies in the past is one that is due.
+    prepared.started_at = start_at.unwrap_or(now).max(now);
+    let prepared = prepared;
     let plan = &prepared.compiled.plan;
     let embedded = plan.target == Target::Embedded;
     preflight::raise_descriptors(preflight::descriptors_needed(plan, embedded))?;
     preflight::check_target(plan)?;
+    let json = args.common.json.as_deref().map(|path| Output::open(Some(path))).transpose()?;
     let directory = RunDir::create(args.common.out.as_deref(), &plan.name, prepared.started_at)?;
     let names: Vec<String> = plan.phases.iter().map(|phase| phase.name.clone()).collect();
     let recording = directory.record(&names, prepared.started_at)?;
-    if let Some(at) = start_at {
-        wait_until(at);
-    }
     let listener = if embedded { Some(start_listener(&prepared)?) } else { None };
-    let stop = stop_on_signals(screen)?;
-    let date = httpdate(prepared.started_at);
-    let mut local = Local::new(stop, date);
-    if let Some(listener) = &listener {
-        local = local.with_listener(listener.addr());
+    let progress = Progress::new(plan, shown(args), io::stderr().is_terminal(), screen);
+    let voice = progress.voice();
+    let signals = Signals::listen(voice.clone())?;
+    if !args.common.quiet {
+        voice.say(&format!(
+            "smtpress: {} against {}, seed {}, files in {}",
+            plan.name,
+            plan.target,
+            plan.seed,
+            directory.path().display()
+        ));
+        if let Some(start_at) = start_at {
+            voice.say(&start_notice(start_at, now));
+        }
+    }
+    if let Some(start_at) = start_at {
+        signals.wait_until(UNIX_EPOCH + start_at);
     }
     let infos = phase_infos(plan);
     let assertions = &prepared.compiled.assertions;
-    let mut watcher = Watcher {
-        windows: Windows::new(assertions, &infos, &plan.expects),
-        assertions,
-        recording,
-        progress: Progress::new(plan, shown(args), io::stderr().is_terminal(), screen),
-    };
-    if !args.common.quiet {
-        let seed = plan.seed;
-        screen.note(&format!(
-            "smtpress: {} against {}, seed {seed}, files in {}",
-            plan.name,
-            plan.target,
-            directory.path().display()
-        ));
+    let mut watcher =
+        Watcher { windows: Windows::new(assertions, &infos, &plan.expects), assertions, recording, progress };
+    let mut local = Local::new(signals.stop.clone(), prepared.date());
+    if let Some(listener) = &listener {
+        local = local.with_listener(listener.addr());
     }
+    watcher.progress.begin();
     let measured = local.run(plan, &mut watcher)?;
+    signals.over();
     let Watcher { windows, recording, progress, .. } = watcher;
     progress.finish();
     let ledger = listener.map(Listener::stop).and_then(|ledger| serde_json::to_value(ledger).ok());
     let result = judge(&prepared, &measured, &infos, &windows, ledger);
     let stored = store(&prepared, &directory, recording, &measured, &result);
-    show(args, screen, &directory, &result)?;
     // The result is shown even if it could not be stored, but a caller must not take that for success.
-    stored?;
-    Ok(result.verdict.exit_code)
+    match show(args, screen, json.as_ref(), &directory, &result).and(stored) {
+        // Whoever reads the report may stop reading; the verdict stands.
+        Ok(()) | Err(Failure::Pipe) => Ok(result.verdict.exit_code),
+        Err(failure) => Err(failure),
+    }
 }
 
 /// Flags of the contract whose feature this version lacks: refused, never ignored.
@@ -101,62 +109,32 @@ fn shown(args: &RunArgs) -> args::Progress {
     }
 }
 
-fn start_time(text: &str) -> Result<std::time::SystemTime, Failure> {
-    humantime::parse_rfc3339_weak(text).map_err(|error| {
-        Failure::usage(format!("{text:?} is no time ({error}): write --start-at 2026-01-31T12:00:00Z"))
+/// A point in time on the command line, since the Unix epoch.
+fn start_time(text: &str) -> Result<Duration, Failure> {
+    let time = humantime::parse_rfc3339_weak(text).ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+    time.ok_or_else(|| {
+        Failure::usage(format!("{text:?} is no time in UTC: write it as in --start-at 2026-01-31T12:00:00Z"))
     })
 }
 
-fn wait_until(at: std::time::SystemTime) {
-    if let Ok(left) = at.duration_since(clock::wall()) {
-        std::thread::sleep(left);
+fn start_notice(at: Duration, now: Duration) -> String {
+    let stamp = words::timestamp(at);
+    match at.checked_sub(now) {
+        Some(left) => {
+            format!("smtpress: the load starts at {stamp}, in {}", words::duration(left.as_nanos() as f64))
+        }
+        None => {
+            let late = words::duration((now - at).as_nanos() as f64);
+            format!(
+                "smtpress: warning: {stamp} was {late} ago; the load starts now, other shards may be ahead"
+            )
+        }
     }
 }
 
 fn start_listener(prepared: &Prepared) -> Result<Listener, Failure> {
     let address = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
     Ok(crate::listener::start(address, prepared.compiled.listener.clone(), prepared.compiled.plan.seed, 1)?)
-}
-
-/// The Date of all messages of a run (RFC 5322 3.3), in UTC.
-fn httpdate(since_epoch: Duration) -> String {
-    let stamp = words::timestamp(since_epoch);
-    let days = since_epoch.as_secs() / 86_400;
-    let weekday = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"][usize::try_from(days % 7).unwrap_or(0)];
-    let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-    // RFC 3339: 2026-11-23T12:00:00Z.
-    let month = stamp[5..7].parse::<usize>().ok().and_then(|month| months.get(month - 1)).unwrap_or(&"Jan");
-    format!("{weekday}, {} {month} {} {} +0000", &stamp[8..10], &stamp[..4], &stamp[11..19])
-}
-
-/// First Ctrl-C or SIGTERM: drain; second: stop now.
-fn stop_on_signals(screen: &Screen) -> Result<watch::Receiver<Stop>, Failure> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (ask, stop) = watch::channel(Stop::Run);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let screen = *screen;
-    std::thread::Builder::new().name("signals".into()).spawn(move || {
-        runtime.block_on(async move {
-            let (Ok(mut interrupt), Ok(mut terminate)) =
-                (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-            else {
-                return screen.note("smtpress: Ctrl-C cannot be caught here; the run ends by its own time");
-            };
-            for next in [Stop::Drain, Stop::Now] {
-                tokio::select! {
-                    heard = interrupt.recv() => if heard.is_none() { return },
-                    heard = terminate.recv() => if heard.is_none() { return },
-                }
-                if next == Stop::Drain {
-                    screen.note("smtpress: stopping; what is under way may end. Once more: stop now");
-                }
-                ask.send_replace(next);
-            }
-            // The sender must outlive the run: a dropped one would read as a stop.
-            std::future::pending::<()>().await;
-        });
-    })?;
-    Ok(stop)
 }
 
 /// What must be known of the plan's phases to sum them up.
@@ -231,7 +209,9 @@ fn store(
     measured: &Measured,
     result: &RunResult,
 ) -> Result<(), Failure> {
-    let environment = Environment::read(std::env::args().collect(), prepared.started_at);
+    // An argument need not be UTF-8.
+    let command_line = std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect();
+    let environment = Environment::read(command_line, prepared.started_at);
     let grown = recording.finish();
     directory.store(Contents {
         result,
@@ -243,23 +223,19 @@ fn store(
 }
 
 /// The report, to wherever it was asked for.
-fn show(args: &RunArgs, screen: &Screen, directory: &RunDir, result: &RunResult) -> Result<(), Failure> {
-    let to_stdout = args.common.json.as_deref() == Some(Path::new("-"));
-    if let Some(path) = &args.common.json {
-        let text = format!("{}\n", json::write(result).trim_end());
-        if to_stdout {
-            screen.out().write_all(text.as_bytes())?;
-        } else {
-            look::put(path, text.as_bytes())?;
-        }
+fn show(
+    args: &RunArgs,
+    screen: &Screen,
+    json: Option<&Output>,
+    directory: &RunDir,
+    result: &RunResult,
+) -> Result<(), Failure> {
+    let mut shown = Ok(());
+    if json != Some(&Output::Stdout) && !args.common.quiet {
+        let files = directory.path().display().to_string();
+        let text = look::in_text(result, screen.width(), screen.colour_out(), Some(&files))?;
+        shown = Output::Stdout.write(&text, screen);
     }
-    if to_stdout || args.common.quiet {
-        return Ok(());
-    }
-    let files = directory.path().display().to_string();
-    let style = terminal::Style { width: screen.width(), colour: screen.colour_out(), files: Some(&files) };
-    let mut text = Vec::new();
-    terminal::write(result, style, &mut text).map_err(|error| Failure::Told(FAULT, error.to_string()))?;
-    screen.out().write_all(&text)?;
-    Ok(())
+    // A reader of the text that went away takes nothing from the file.
+    json.map_or(Ok(()), |output| output.write(&look::in_json(result), screen)).and(shown)
 }

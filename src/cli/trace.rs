@@ -1,5 +1,6 @@
 //! `smtpress trace`: one session with its whole transcript, times and meanings. The document's telnet test, without the telnet.
 
+use std::collections::VecDeque;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -11,8 +12,8 @@ use serde_json::json;
 use super::args::TraceArgs;
 use super::exit::{Failure, PREFLIGHT};
 use super::look::Screen;
-use super::prepare;
-use super::serve::length;
+use super::paper::{Paper, Side};
+use super::prepare::{self, Prepared};
 use crate::collector::Condition;
 use crate::collector::condition::Classifier;
 use crate::generator::{clock, judge, preflight};
@@ -34,45 +35,34 @@ const NOT_ACCEPTED: u8 = 99;
 
 /// Leads one session and shows every line of it.
 pub fn trace(args: &TraceArgs, screen: &Screen) -> Result<u8, Failure> {
-    let plan = plan(args)?;
-    preflight::check_target(&plan)?;
+    let prepared = prepared(args)?;
+    let plan = &prepared.compiled.plan;
+    // No knock before the session: it would be a connection that the listener sees and the transcript does not.
+    preflight::check_allowed(plan)?;
     let listener = match plan.target {
         Target::Embedded => {
             Some(crate::listener::start(([127, 0, 0, 1], 0).into(), Default::default(), plan.seed, 1)?)
         }
         Target::Smtp { .. } => None,
     };
-    let endpoint = endpoint(&plan, listener.as_ref().map(Listener::addr));
+    let endpoint = endpoint(plan, listener.as_ref().map(Listener::addr));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let mut out: Box<dyn Write> = if args.json { Box::new(std::io::sink()) } else { Box::new(screen.out()) };
-    let ink = Ink { colour: screen.colour_out() };
-    writeln!(out, "{}", ink.bold(&format!("{} ({}:{})", plan.target, endpoint.host, endpoint.port)))?;
-    let mut session = Session {
-        begun: clock::now(),
-        classifier: Classifier::new(Vec::new()),
-        mailer: Arc::new(Mailer::new(&plan.mail, plan.seed, &plan.run_id, "Thu, 01 Jan 1970 00:00:00 +0000")),
-        messages: if args.no_message { 0 } else { 1 },
-        out,
-        ink,
-        steps: Vec::new(),
-        lines: Vec::new(),
-        accepted: false,
-        failed: false,
-        broken: None,
-    };
-    let reached = runtime.block_on(session.lead(&plan, &endpoint));
-    if let Some(error) = session.broken.take() {
-        return Err(error.into());
-    }
+    let out: Box<dyn Write> = if args.json { Box::new(std::io::sink()) } else { Box::new(screen.out()) };
+    let mailer = Mailer::new(&plan.mail, plan.seed, &plan.run_id, &prepared.date());
+    let messages = if args.no_message { 0 } else { 1 };
+    let mut session = Session::new(Paper::new(out, screen.colour_out()), mailer, messages);
+    session.paper.title(&plan.target, &endpoint);
+    let reached = runtime.block_on(session.lead(plan, &endpoint));
     let done = session.accepted || args.no_message && !session.failed;
-    if args.json {
-        let result = json!({ "target": plan.target.to_string(), "accepted": session.accepted, "steps": session.steps, "lines": session.lines });
-        writeln!(screen.out(), "{result:#}")?;
-    } else {
-        session.close(done)?;
-    }
+    session.close(reached, done);
+    let Session { paper, steps, lines, accepted, .. } = session;
     if let Some(listener) = listener {
         listener.stop();
+    }
+    paper.finish()?;
+    if args.json {
+        let result = json!({ "target": plan.target.to_string(), "reached": reached, "accepted": accepted, "steps": steps, "lines": lines });
+        writeln!(screen.out(), "{result:#}")?;
     }
     Ok(match (reached, done) {
         (false, _) => PREFLIGHT,
@@ -82,31 +72,19 @@ pub fn trace(args: &TraceArgs, screen: &Screen) -> Result<u8, Failure> {
 }
 
 /// The plan of one session, made by the same rules as any other.
-fn plan(args: &TraceArgs) -> Result<Plan, Failure> {
+fn prepared(args: &TraceArgs) -> Result<Prepared, Failure> {
     let mut document = Document::parse("command line", "")?;
-    let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
     let hello = if args.helo { "helo" } else { "ehlo" };
     let pipelining = if args.helo { "off" } else { &args.pipelining };
-    let mut keys = vec![
-        ("URL", "target.address", args.url.clone()),
-        ("--helo", "session.hello", hello.into()),
-        ("--pipelining", "session.pipelining", pipelining.into()),
-        ("--recipients", "message.recipients", args.recipients.clone()),
-        ("--size", "message.size", args.size.clone()),
+    let mut keys: Vec<(&str, String, String)> = vec![
+        ("URL", "target.address".into(), args.url.clone()),
+        ("--helo", "session.hello".into(), hello.into()),
+        ("--pipelining", "session.pipelining".into(), pipelining.into()),
+        ("--recipients", "message.recipients".into(), args.recipients.clone()),
+        ("--size", "message.size".into(), args.size.clone()),
     ];
-    length(&args.timeout)?;
-    for step in ["connect", "greeting", "command", "data", "body"] {
-        keys.push((
-            "--timeout",
-            match step {
-                "connect" => "timeouts.connect",
-                "greeting" => "timeouts.greeting",
-                "command" => "timeouts.command",
-                "data" => "timeouts.data",
-                _ => "timeouts.body",
-            },
-            args.timeout.clone(),
-        ));
+    for step in ["connect", "greeting", "command", "data", "body"].map(|step| ["timeouts.", step].concat()) {
+        keys.push(("--timeout", step, args.timeout.clone()));
     }
     for (flag, key, value) in [
         ("--name", "session.name", &args.name),
@@ -114,18 +92,12 @@ fn plan(args: &TraceArgs) -> Result<Plan, Failure> {
         ("--to", "message.to", &args.to),
     ] {
         if let Some(value) = value {
-            keys.push((flag, key, quoted(value)));
+            keys.push((flag, key.into(), prepare::quoted(value)));
         }
     }
-    if !args.allow_target.is_empty() {
-        let hosts: Vec<String> = args.allow_target.iter().map(|host| quoted(host)).collect();
-        keys.push(("--allow-target", "target.allow", format!("[{}]", hosts.join(", "))));
-    }
-    apply_in_order(
-        &mut document,
-        keys.into_iter().map(|(flag, key, value)| Override::for_key(Origin::Flag, flag, key, &value)),
-    )?;
-    Ok(prepare::finish(&document, Purpose::Search, Shard::WHOLE, None)?.compiled.plan)
+    let keys = keys.iter().map(|(flag, key, value)| Override::for_key(Origin::Flag, flag, key, value));
+    apply_in_order(&mut document, keys.chain(prepare::allowed(&args.allow_target)))?;
+    prepare::finish(&document, Purpose::Search, Shard::WHOLE, None)
 }
 
 fn endpoint(plan: &Plan, listener: Option<SocketAddr>) -> Endpoint {
@@ -139,43 +111,42 @@ fn endpoint(plan: &Plan, listener: Option<SocketAddr>) -> Endpoint {
     Endpoint { host, port, resolver: Resolver::System, timeout: plan.script.timeouts.connect }
 }
 
-/// How text is marked.
-#[derive(Clone, Copy)]
-struct Ink {
-    colour: bool,
-}
-
-impl Ink {
-    fn paint(self, code: &str, text: &str) -> String {
-        if self.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
-    }
-
-    fn bold(self, text: &str) -> String {
-        self.paint("1", text)
-    }
-
-    fn dim(self, text: &str) -> String {
-        self.paint("2", text)
-    }
-}
-
-/// The session under way, and the paper it is written on.
+/// The session under way and what is kept of it.
 struct Session {
     begun: Instant,
     classifier: Classifier,
     mailer: Arc<Mailer>,
     messages: u32,
-    out: Box<dyn Write>,
-    ink: Ink,
+    paper: Paper,
+    /// What came and is no whole line yet.
+    rest: Vec<u8>,
+    /// The codes of replies that no step has answered for yet.
+    codes: VecDeque<u16>,
     steps: Vec<serde_json::Value>,
     lines: Vec<serde_json::Value>,
+    longest: Option<(Duration, Step)>,
     accepted: bool,
     failed: bool,
-    /// The paper is gone.
-    broken: Option<std::io::Error>,
 }
 
 impl Session {
+    fn new(paper: Paper, mailer: Mailer, messages: u32) -> Session {
+        Session {
+            begun: clock::now(),
+            classifier: Classifier::new(Vec::new()),
+            mailer: Arc::new(mailer),
+            messages,
+            paper,
+            rest: Vec::new(),
+            codes: VecDeque::new(),
+            steps: Vec::new(),
+            lines: Vec::new(),
+            longest: None,
+            accepted: false,
+            failed: false,
+        }
+    }
+
     /// True: the listener was reached.
     async fn lead(&mut self, plan: &Plan, endpoint: &Endpoint) -> bool {
         self.begun = clock::now();
@@ -190,54 +161,30 @@ impl Session {
         let mut client = Client::new(Rc::new(plan.script.clone()), clock::now());
         let scratch = Scratch::new();
         drive(&mut stream, &mut client, self, &scratch).await;
+        let rest = std::mem::take(&mut self.rest);
+        self.line(Side::Listener, &rest);
         true
     }
 
-    fn write(&mut self, line: &str) {
-        if let Err(error) = writeln!(self.out, "{line}") {
-            self.broken.get_or_insert(error);
+    fn line(&mut self, side: Side, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
         }
-    }
-
-    fn said(&mut self, who: &str, bytes: &[u8]) {
-        const SHOWN: usize = 14;
         let at = clock::now() - self.begun;
-        let count = bytes.split_inclusive(|b| *b == b'\n').count();
-        for (index, line) in bytes.split_inclusive(|b| *b == b'\n').enumerate() {
-            let text = String::from_utf8_lossy(line);
-            let text = words::harmless(text.trim_end_matches(['\r', '\n']));
-            self.lines.push(json!({ "at_ns": nanos(at), "from": if who == "C:" { "client" } else { "listener" }, "line": text }));
-            // Of a long content the beginning and the end are enough.
-            if count > SHOWN + 3 && index >= SHOWN && index + 2 < count {
-                if index == SHOWN {
-                    let note = format!("{:>10}     ... {} more lines ...", "", count - SHOWN - 2);
-                    let note = self.ink.dim(&note);
-                    self.write(&note);
-                }
-                continue;
-            }
-            let time = if index == 0 { words::duration(at.as_nanos() as f64) } else { String::new() };
-            let who = if who == "C:" { self.ink.paint("36", who) } else { self.ink.paint("33", who) };
-            let line = format!("{}  {who} {text}", self.ink.dim(&format!("{time:>10}")));
-            self.write(&line);
+        let lines: Vec<String> = bytes.split_inclusive(|byte| *byte == b'\n').map(legible).collect();
+        for line in &lines {
+            self.lines.push(json!({ "at_ns": nanos(at), "from": side.as_str(), "line": line }));
         }
+        self.paper.said(side, at, &lines);
     }
 
     /// What a step took and what its end means.
     fn step(&mut self, step: Step, took: Duration, code: Option<u16>, condition: Option<Condition>) {
-        let took_text = words::duration(took.as_nanos() as f64);
-        let text = match condition {
-            Some(condition) => {
-                self.failed = true;
-                self.ink.paint(
-                    "31",
-                    &format!("{step} failed after {took_text}: {condition} - {}", condition.meaning()),
-                )
-            }
-            None => self.ink.dim(&format!("{step} {took_text}")),
-        };
-        let line = format!("{:>10}     {text}", "");
-        self.write(&line);
+        self.failed |= condition.is_some();
+        if self.longest.is_none_or(|(longest, _)| took > longest) {
+            self.longest = Some((took, step));
+        }
+        self.paper.step(step, took, code, condition);
         self.steps.push(json!({
             "step": step.as_str(),
             "took_ns": nanos(took),
@@ -246,15 +193,16 @@ impl Session {
         }));
     }
 
-    fn close(&mut self, done: bool) -> Result<(), Failure> {
-        let total = words::duration((clock::now() - self.begun).as_nanos() as f64);
-        let text = match (done, self.accepted) {
-            (true, true) => self.ink.paint("1;32", "accepted"),
-            (true, false) => self.ink.paint("1;32", "done"),
-            (false, _) => self.ink.paint("1;31", "not accepted"),
+    fn close(&mut self, reached: bool, done: bool) {
+        let total = clock::now() - self.begun;
+        let word = match (reached, done, self.accepted) {
+            (false, ..) => "not reached",
+            (_, true, true) => "accepted",
+            (_, true, false) => "done, no message sent",
+            (_, false, _) if self.messages > 0 => "not accepted: the message was never sent",
+            (_, false, _) => "not accepted",
         };
-        writeln!(self.out, "{text}, the session took {total}")?;
-        Ok(())
+        self.paper.end(word, done, total, self.longest);
     }
 }
 
@@ -264,7 +212,12 @@ impl Host<Client<Message>> for Session {
             Event::Step { step, started, ended, failure, in_doubt } => {
                 let judged =
                     failure.as_deref().map(|failure| judge::judge(&self.classifier, step, failure, in_doubt));
-                let code = failure.as_deref().and_then(judge::reply).map(|reply| reply.code);
+                let refused = failure.as_deref().and_then(judge::reply).map(|reply| reply.code);
+                // A step without a reply has failed without one.
+                let code = match failure {
+                    Some(_) if refused.is_none() => None,
+                    _ => self.codes.pop_front().or(refused),
+                };
                 self.step(step, ended - started, code, judged.and_then(|judged| judged.condition));
             }
             Event::Ready { early: false } => {
@@ -281,12 +234,23 @@ impl Host<Client<Message>> for Session {
     }
 
     fn sent(&mut self, bytes: &[u8]) {
-        self.said("C:", bytes);
+        self.line(Side::Client, bytes);
     }
 
     fn received(&mut self, bytes: &[u8]) {
-        self.said("S:", bytes);
+        self.rest.extend_from_slice(bytes);
+        let whole = self.rest.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        let lines: Vec<u8> = self.rest.drain(..whole).collect();
+        let last = |line: &&[u8]| line.get(3) != Some(&b'-');
+        let code = |line: &[u8]| std::str::from_utf8(line.get(..3)?).ok()?.parse::<u16>().ok();
+        self.codes.extend(lines.split_inclusive(|byte| *byte == b'\n').filter(last).filter_map(code));
+        self.line(Side::Listener, &lines);
     }
+}
+
+/// A line without its end and without anything that a terminal would obey.
+fn legible(line: &[u8]) -> String {
+    words::harmless(String::from_utf8_lossy(line).trim_end_matches(['\r', '\n']))
 }
 
 fn nanos(length: Duration) -> u64 {

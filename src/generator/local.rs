@@ -10,8 +10,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::clock::{self, Clock};
-use super::worker::{self, Gauge, Over, Shared, Stop, Told};
-use super::{Control, Observer, Runner};
+use super::runner::{Control, Observer, RunError, Runner};
+use super::worker::{self, Faults, Gauge, Over, Shared, Stop, Told};
 use crate::collector::snapshot::{Gauges, Health, Interval, Measured, Snapshot};
 use crate::collector::tally::Tally;
 use crate::load::{Load, Shard};
@@ -29,17 +29,6 @@ const SILENCE: Duration = Duration::from_secs(30);
 /// CPU above this share of the allowance is saturation (M23).
 const SATURATED: f64 = 0.85;
 
-/// Why a run could not be done.
-#[derive(Debug, thiserror::Error)]
-pub enum RunError {
-    /// A thread could not be started or had no descriptor for its runtime.
-    #[error("failed to start a generator thread: {0}")]
-    Thread(#[from] io::Error),
-    /// The plan's target is `embedded`, and no address of a listener was given.
-    #[error("failed to run: the embedded listener was not started")]
-    NoListener,
-}
-
 /// The local threads.
 #[derive(Debug)]
 pub struct Local {
@@ -47,13 +36,21 @@ pub struct Local {
     asked: Option<watch::Sender<Stop>>,
     embedded: Option<SocketAddr>,
     resolver: Resolver,
+    faults: Faults,
     date: String,
 }
 
 impl Local {
     /// A runner that heeds `stop`. `date`: the Date of all messages (RFC 5322).
     pub fn new(stop: watch::Receiver<Stop>, date: String) -> Local {
-        Local { stop, asked: None, embedded: None, resolver: Resolver::System, date }
+        Local {
+            stop,
+            asked: None,
+            embedded: None,
+            resolver: Resolver::System,
+            faults: Faults::default(),
+            date,
+        }
     }
 
     /// Where the embedded listener is.
@@ -67,6 +64,13 @@ impl Local {
     #[must_use]
     pub fn with_resolver(mut self, resolver: Resolver) -> Local {
         self.resolver = resolver;
+        self
+    }
+
+    /// Puts faults into the generator, for proofs.
+    #[must_use]
+    pub fn with_faults(mut self, faults: Faults) -> Local {
+        self.faults = faults;
         self
     }
 
@@ -105,6 +109,7 @@ impl Runner for Local {
             endpoint: self.endpoint(plan)?,
             clock,
             open: (0..threads).map(|_| Gauge::default()).collect(),
+            faults: self.faults,
             stop,
         });
         self.asked = Some(ask);
@@ -389,7 +394,7 @@ fn generator_cpu() -> f64 {
 }
 
 /// Resident memory of this process, in octets; 0 if unknown.
-fn resident_bytes() -> u64 {
+pub fn resident_bytes() -> u64 {
     let pages = std::fs::read_to_string("/proc/self/statm")
         .ok()
         .and_then(|statm| statm.split_ascii_whitespace().nth(1)?.parse::<u64>().ok())

@@ -97,8 +97,20 @@ pub fn open_descriptors() -> u64 {
 /// # Errors
 /// It does not resolve, is not allowed or cannot be reached.
 pub fn check_target(plan: &Plan) -> Result<(), PreflightError> {
+    let Some(address) = check_allowed(plan)? else { return Ok(()) };
+    let timeout = plan.script.timeouts.connect.min(Duration::from_secs(10)).max(Duration::from_millis(1));
+    std::net::TcpStream::connect_timeout(&address, timeout)
+        .map(drop)
+        .map_err(|error| PreflightError::Unreachable { address, reason: error.to_string() })
+}
+
+/// Whether the plan's target may be loaded; resolves it to its first address and sends nothing there. `None`: embedded.
+///
+/// # Errors
+/// It does not resolve or is not allowed.
+pub fn check_allowed(plan: &Plan) -> Result<Option<SocketAddr>, PreflightError> {
     use std::net::ToSocketAddrs;
-    let Target::Smtp { host, port } = &plan.target else { return Ok(()) };
+    let Target::Smtp { host, port } = &plan.target else { return Ok(None) };
     let allowed = plan.allow.iter().any(|allowed| allowed.eq_ignore_ascii_case(host));
     // A name is not looked up before it is allowed, unless it is one of this machine's own.
     let literal = host.parse::<IpAddr>().ok();
@@ -113,8 +125,5 @@ pub fn check_target(plan: &Plan) -> Result<(), PreflightError> {
     if !allowed && !local && addresses.iter().any(|address| !address.ip().is_loopback()) {
         return Err(PreflightError::NotAllowed { host: host.clone() });
     }
-    let timeout = plan.script.timeouts.connect.min(Duration::from_secs(10)).max(Duration::from_millis(1));
-    std::net::TcpStream::connect_timeout(&address, timeout)
-        .map(drop)
-        .map_err(|error| PreflightError::Unreachable { address, reason: error.to_string() })
+    Ok(Some(address))
 }

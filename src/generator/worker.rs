@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use tokio::sync::watch;
 use tokio::task::LocalSet;
 
-use super::clock::{Clock, Pacer};
+use super::clock::Clock;
 use super::dispatch::{Action, Dispatch, Due};
 use super::session;
 use super::slots::SlotId;
@@ -26,6 +26,7 @@ use crate::load::Shard;
 use crate::mail::Mailer;
 use crate::net::dial::Endpoint;
 use crate::net::drive::Scratch;
+use crate::net::timer::Alarm;
 use crate::plan::Plan;
 use crate::smtp::Script;
 
@@ -40,6 +41,16 @@ pub enum Stop {
     Now,
 }
 
+/// Faults that a proof puts into the generator itself, to show that its measurements see them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Faults {
+    /// Every thread stands still at this offset for this long (M5).
+    pub block: Option<(Duration, Duration)>,
+    /// Response times count from when an arrival was begun, not from when it was due: the mistake that M3, M4 and M5 are
+    /// there to catch.
+    pub anchors_at_start: bool,
+}
+
 /// What all workers of a run share.
 pub(super) struct Shared {
     pub plan: Arc<Plan>,
@@ -48,6 +59,7 @@ pub(super) struct Shared {
     pub clock: Clock,
     /// Sessions open, by worker; each worker writes only its own.
     pub open: Vec<Gauge>,
+    pub faults: Faults,
     pub stop: watch::Receiver<Stop>,
 }
 
@@ -220,7 +232,9 @@ impl Worker {
         let area = self.occupy(due.phase, ended, -1);
         let mut books = self.books.borrow_mut();
         let nanos = |length: Duration| u64::try_from(length.as_nanos()).unwrap_or(u64::MAX);
-        let response = ended.saturating_sub(due.intended);
+        let (intended, lag) =
+            if self.shared.faults.anchors_at_start { (started, Duration::ZERO) } else { (due.intended, lag) };
+        let response = ended.saturating_sub(intended);
         let service = ended.saturating_sub(started);
         books.value(due.phase, Metric::Response, outcome, nanos(response));
         books.value(due.phase, Metric::Service, outcome, nanos(service));
@@ -390,13 +404,17 @@ async fn pace(
     tell: &SyncSender<Told>,
     emptied: &std::sync::mpsc::Receiver<Snapshot>,
 ) -> std::io::Result<()> {
-    let mut pacer = Pacer::new()?;
+    let mut pacer = Alarm::new()?;
     let mut stop = worker.shared.stop.clone();
     let mut stopped = Stop::Run;
     let mut orphaned = false;
     pacer.sleep(worker.shared.clock.until_epoch()).await?;
     let mut second = 0;
+    let mut block = worker.shared.faults.block;
     loop {
+        if let Some((_, length)) = block.take_if(|(at, _)| *at <= worker.now()) {
+            std::thread::sleep(length);
+        }
         // Nobody is left who could ask.
         let asked = if orphaned { Stop::Now } else { *stop.borrow_and_update() };
         if asked > stopped {

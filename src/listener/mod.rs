@@ -177,7 +177,10 @@ impl Worker {
 
     async fn serve(mut self) {
         let Ok(socket) = tokio::net::TcpListener::from_std(self.socket) else { return };
-        let scratch = Rc::new(Scratch::new());
+        // Without a descriptor for them, delays are kept to the runtime's tick of 1 ms.
+        let scratch = Rc::new(Scratch::with_timers().unwrap_or_default());
+        let ringing = Rc::clone(&scratch);
+        tokio::task::spawn_local(async move { ringing.ring().await });
         tokio::task::spawn_local(publish(Arc::clone(&self.cpu)));
         tokio::task::spawn_local(stall(Arc::clone(&self.shared), self.start, self.stop.clone()));
         loop {

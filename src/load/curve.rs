@@ -204,10 +204,19 @@ mod tests {
 
     #[test]
     fn rounding_alone_takes_no_session() {
-        let curve = curve(&[(0.0, 0.0), (10.0, 1.0)]);
-        assert_eq!(curve.count_at(Duration::from_secs(10)), 1);
-        let thirds = Curve { points: vec![(Duration::ZERO, 0.1 + 0.2), (Duration::from_secs(3), 3.0)] };
-        assert_eq!(thirds.count_at(Duration::from_secs(3)), 3);
+        // 100 x 0.29 is 28.999999999999996 in binary.
+        let curve = curve(&[(0.0, 0.0), (10.0, 100.0)]);
+        assert_eq!(curve.count_at(Duration::from_millis(2900)), 29);
+        assert_eq!(curve.count_at(Duration::from_millis(2899)), 28);
+    }
+
+    #[test]
+    fn rounding_alone_adds_no_event() {
+        // 50 x 1.1 is 55.00000000000001 in binary.
+        let mut inverse = inverse(&[(0.0, 1.1), (50.0, 1.1), (50.0, 0.0), (60.0, 0.0), (60.0, 1.0)], 70.0);
+        assert_eq!(inverse.at(54.0), Some(49_090_909_091));
+        assert_eq!(inverse.at(55.0), Some(60_000_000_000), "the event after the pause");
+        assert_eq!(inverse.area(), 65.0);
     }
 
     #[test]

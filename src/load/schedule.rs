@@ -255,7 +255,9 @@ mod tests {
         while let Some(arrival) = schedule.take(now) {
             let endless = matches!(phases[arrival.phase as usize].load, Load::Sessions { .. });
             if endless && arrival.seq % PHASE_STRIDE >= most {
-                now = schedule.phase_end(arrival.phase).unwrap();
+                let end = schedule.phase_end(arrival.phase).unwrap();
+                assert!(end > now, "phase {} goes on after its end", arrival.phase);
+                now = end;
             } else {
                 found.push(arrival);
             }

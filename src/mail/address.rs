@@ -270,6 +270,8 @@ mod tests {
             "{N}@b",
             "a{n}{x}@b",
             "{n}@-{n}",
+            "\"a<b\"@c",
+            "\"a>b\"@c",
         ] {
             assert!(Pattern::parse(pattern).is_err(), "{pattern:?} was taken");
         }

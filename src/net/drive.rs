@@ -18,10 +18,13 @@ use tokio::io::ReadBuf;
 use tokio::time::Sleep;
 
 use super::stream::Stream;
+use super::timer::Timers;
 use crate::smtp::machine::{Close, Closed, Machine, Need};
 
 /// How long an orderly close may take to get its last bytes out, and then to see the peer's end.
 const CLOSING: Duration = Duration::from_secs(2);
+/// Deadlines nearer than this are kept to better than the runtime's tick of 1 ms, if the thread has timers for it.
+const NEAR: Duration = Duration::from_secs(1);
 /// What one read takes at the most, in octets.
 const INPUT: usize = 64 * 1024;
 
@@ -53,12 +56,36 @@ pub trait Host<M: Machine> {
 pub struct Scratch {
     input: RefCell<Vec<u8>>,
     output: RefCell<Vec<u8>>,
+    timers: Option<Timers>,
 }
 
 impl Scratch {
     /// Buffers for one thread.
     pub fn new() -> Scratch {
-        Scratch { input: RefCell::new(vec![0; INPUT]), output: RefCell::new(Vec::with_capacity(2 * INPUT)) }
+        Scratch {
+            input: RefCell::new(vec![0; INPUT]),
+            output: RefCell::new(Vec::with_capacity(2 * INPUT)),
+            timers: None,
+        }
+    }
+
+    /// The same, with timers for deadlines that are near: the thread must poll [`Scratch::ring`].
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub fn with_timers() -> io::Result<Scratch> {
+        Ok(Scratch { timers: Some(Timers::new(now)?), ..Scratch::new() })
+    }
+
+    /// Runs the timers, for ever.
+    ///
+    /// # Errors
+    /// What the kernel says; not seen in practice.
+    pub async fn ring(&self) -> io::Result<()> {
+        match &self.timers {
+            Some(timers) => timers.run().await,
+            None => std::future::pending().await,
+        }
     }
 }
 
@@ -163,7 +190,7 @@ impl Wire<'_> {
                     continue;
                 }
             }
-            if self.poll_deadline(now, timer.as_mut(), cx) {
+            if self.poll_deadline(scratch, now, timer.as_mut(), cx) {
                 // The deadline may have passed since the time was read, and the machine must see that it has.
                 now = self::now();
                 machine.handle_timeout(now);
@@ -298,7 +325,13 @@ impl Wire<'_> {
     }
 
     /// Whether the machine's deadline has come; arms the timer if not.
-    fn poll_deadline(&mut self, now: Instant, mut timer: Pin<&mut Sleep>, cx: &mut Context<'_>) -> bool {
+    fn poll_deadline(
+        &mut self,
+        scratch: &Scratch,
+        now: Instant,
+        mut timer: Pin<&mut Sleep>,
+        cx: &mut Context<'_>,
+    ) -> bool {
         let Some(deadline) = self.deadline else { return false };
         if deadline <= now {
             self.deadline = None;
@@ -308,6 +341,10 @@ impl Wire<'_> {
             return false;
         }
         self.armed = Some(deadline);
+        if let Some(timers) = scratch.timers.as_ref().filter(|_| deadline - now < NEAR) {
+            timers.wake_at(deadline, cx.waker());
+            return false;
+        }
         timer.as_mut().reset(tokio::time::Instant::from_std(deadline));
         // Ready at once only if the deadline passed since `now` was read.
         let due = Future::poll(timer, cx).is_ready();
@@ -337,7 +374,7 @@ impl Wire<'_> {
         self.deadline = Some(by);
         let dead = self.write_failed.is_some();
         if !dead && !self.backlog.is_empty() && !self.flush(cx) && self.write_failed.is_none() {
-            return if self.poll_deadline(now, timer, cx) { Poll::Ready(()) } else { Poll::Pending };
+            return if self.poll_deadline(scratch, now, timer, cx) { Poll::Ready(()) } else { Poll::Pending };
         }
         if dead || self.read_closed || how == Close::Clean {
             return Poll::Ready(());
@@ -355,7 +392,7 @@ impl Wire<'_> {
                 Poll::Pending => break,
             }
         }
-        if self.poll_deadline(now, timer, cx) { Poll::Ready(()) } else { Poll::Pending }
+        if self.poll_deadline(scratch, now, timer, cx) { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 

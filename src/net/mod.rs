@@ -5,3 +5,4 @@ pub mod drive;
 pub mod listen;
 pub mod stream;
 pub mod target;
+pub mod timer;

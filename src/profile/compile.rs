@@ -15,7 +15,7 @@ use super::error::ProfileError;
 use super::schema::{self, Profile};
 use super::{dialogue, listener, phase, resolved, rule};
 use crate::collector::Condition;
-use crate::listener::Limits;
+use crate::listener::limits::Limits;
 use crate::load::{Load, Shard, Think};
 use crate::net::target::{Target, TargetError};
 use crate::plan::{Phase, Plan};

@@ -70,6 +70,16 @@ impl Flag {
         }
     }
 
+    /// What the user wrote: the flag, or the variable that stands for it (`SMTPRESS_MESSAGES_PER_SESSION`).
+    fn name_at(self, origin: Origin) -> String {
+        match origin {
+            Origin::Environment => {
+                format!("SMTPRESS_{}", self.as_str().trim_start_matches('-').replace('-', "_").to_uppercase())
+            }
+            Origin::Set | Origin::Flag => self.as_str().to_owned(),
+        }
+    }
+
     /// The key of the flag, if it is not one of phases or lists.
     const fn key(self) -> Option<&'static str> {
         match self {
@@ -147,7 +157,8 @@ pub fn overrides(document: &Document, given: &[Given]) -> Result<Vec<Override>, 
     let mut asserts = profile.assert.len();
     let mut changes = Vec::new();
     for Given { flag, origin, value } in given {
-        let mut change = |path: &str| changes.push(Override::for_key(*origin, flag.as_str(), path, value));
+        let name = flag.name_at(*origin);
+        let mut change = |path: &str| changes.push(Override::for_key(*origin, &name, path, value));
         if let Some(key) = flag.key() {
             change(key);
         } else if *flag == Flag::Assert {
@@ -158,8 +169,8 @@ pub fn overrides(document: &Document, given: &[Given]) -> Result<Vec<Override>, 
             let keys: Vec<(usize, &str)> =
                 measured.filter_map(|(index, phase)| key_in(*flag, phase).map(|key| (index, key))).collect();
             if keys.is_empty() {
-                let text = format!("{} {value}", flag.as_str());
-                let place = Place { origin: "command line".to_owned(), span: 0..flag.as_str().len(), text };
+                let text = format!("{name} {value}");
+                let place = Place { origin: origin.as_str().to_owned(), span: 0..name.len(), text };
                 return Err(ProfileError::new(
                     format!("no measured phase of this profile has a use for {}", flag.as_str()),
                     "change a key of a phase with --set phase.NAME.KEY=VALUE",

@@ -64,6 +64,8 @@ pub struct Client<C> {
     state: State,
     scanner: Scanner,
     grouping: Grouping,
+    /// SIZE was offered.
+    declares_size: bool,
     current: Option<Exchange<C>>,
     /// Begun before `current` ended.
     next: Option<Exchange<C>>,
@@ -90,6 +92,7 @@ impl<C: Content> Client<C> {
             state: State::Greeting,
             scanner: Scanner::default(),
             grouping: Grouping::Single,
+            declares_size: false,
             current: None,
             next: None,
             opened: now,
@@ -110,7 +113,7 @@ impl<C: Content> Client<C> {
             "begin without Ready"
         );
         debug_assert!(self.next.is_none(), "begin twice for one Ready");
-        let exchange = Exchange::new(content, self.alive);
+        let exchange = Exchange::new(content, self.declares_size, self.alive);
         if self.current.is_none() {
             self.current = Some(exchange);
             self.state = State::Mail;
@@ -278,7 +281,12 @@ impl<C: Content> Client<C> {
     }
 
     fn hello_accepted(&mut self, now: Instant, raw: RawReply<'_>) {
-        let offered = self.script.hello == Hello::Ehlo && Offer::parse(&raw.to_reply()).pipelining;
+        let offer = match self.script.hello {
+            Hello::Ehlo => Offer::parse(&raw.to_reply()),
+            Hello::Helo => Offer::default(),
+        };
+        let offered = offer.pipelining;
+        self.declares_size = offer.size.is_some();
         self.grouping = match self.script.pipelining {
             Pipelining::Require if !offered => {
                 self.tell(now, Step::Hello, Some(Failure::Unexpected(raw.to_reply())));

@@ -12,11 +12,32 @@ pub fn hello(out: &mut Vec<u8>, kind: Hello, name: &str) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// MAIL FROM; `mailbox` appends the reverse path without `<>`.
-pub fn mail(out: &mut Vec<u8>, mailbox: impl FnOnce(&mut Vec<u8>)) {
+/// MAIL FROM; `mailbox` appends the reverse path without `<>`, `size` is declared if it is given (RFC 1870).
+pub fn mail(out: &mut Vec<u8>, size: Option<u64>, mailbox: impl FnOnce(&mut Vec<u8>)) {
     out.extend_from_slice(b"MAIL FROM:<");
     mailbox(out);
-    out.extend_from_slice(b">\r\n");
+    out.push(b'>');
+    if let Some(size) = size {
+        out.extend_from_slice(b" SIZE=");
+        number(out, size);
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// A number in decimal digits, without the detour over formatting.
+fn number(out: &mut Vec<u8>, mut value: u64) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        // A remainder of ten is one digit.
+        digits[at] = b'0' + (value % 10) as u8;
+        value /= 10;
+        if value == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
 }
 
 /// RCPT TO; `mailbox` appends the forward path without `<>`.
@@ -34,3 +55,20 @@ pub const RSET: &[u8] = b"RSET\r\n";
 pub const QUIT: &[u8] = b"QUIT\r\n";
 /// The end of data without any content (RFC 2920 3.1: after a 354 to DATA although all recipients failed).
 pub const EMPTY_CONTENT: &[u8] = b".\r\n";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mail_declares_the_size_to_the_digit() {
+        for size in [0, 9, 10, 20_000, u64::MAX] {
+            let mut out = Vec::new();
+            mail(&mut out, Some(size), |out| out.extend_from_slice(b"a@b.example"));
+            assert_eq!(String::from_utf8(out).unwrap(), format!("MAIL FROM:<a@b.example> SIZE={size}\r\n"));
+        }
+        let mut out = Vec::new();
+        mail(&mut out, None, |_| {});
+        assert_eq!(out, b"MAIL FROM:<>\r\n");
+    }
+}

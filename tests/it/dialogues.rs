@@ -291,9 +291,7 @@ fn expand(line: &str, hello: Hello) -> Vec<&str> {
     };
     match (line, hello) {
         ("OPEN", Hello::Helo) => open("C: HELO client.test", &["S: 250 mx.test"]),
-        ("OPEN", Hello::Ehlo) => {
-            open("C: EHLO client.test", &["S: 250-mx.test", "S: 250-SIZE 1000", "S: 250 8BITMIME"])
-        }
+        ("OPEN", Hello::Ehlo) => open("C: EHLO client.test", &["S: 250-mx.test", "S: 250 8BITMIME"]),
         ("OPEN pipelining", _) => open("C: EHLO client.test", &["S: 250-mx.test", "S: 250 PIPELINING"]),
         ("LEAVE", _) => vec!["C: QUIT", "S: 221 bye", "EVENT: quit ok; ended", "CLOSE: clean"],
         _ => vec![line],

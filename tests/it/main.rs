@@ -7,7 +7,9 @@
 
 mod architecture;
 mod client_laws;
+mod commands;
 mod dialogues;
 mod listener;
 mod runs;
+mod selftest;
 mod virtual_wire;

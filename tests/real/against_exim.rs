@@ -66,22 +66,3 @@ fn the_message_limit_of_a_session_is_named() {
 }
 
 // The limit of unknown commands: 500 unrecognized command, three times, then: 500 Too many unrecognized commands, and the end.
-#[test]
-fn limit_finds_each_limit_where_it_was_set() {
-    let settings = Exim::plain()
-        .set("smtp_accept_max_per_host", 5)
-        .set("smtp_accept_max_per_connection", 4)
-        .set("recipients_max", 3)
-        .set("smtp_max_unknown_commands", 3);
-    let Some(exim) = settings.start() else { return };
-    let outcome = smtpress::limit(
-        exim.port,
-        "too-many-connections-from-host = 5\ntoo-many-messages-per-session = 4\n\
-         too-many-recipients = 3\nbad-command-limit-exceeded = 3",
-    );
-    outcome.assert_limit("too-many-connections-from-host", 5, "Too many concurrent SMTP connections");
-    outcome.assert_limit("too-many-messages-per-session", 4, "too many messages in this connection");
-    outcome.assert_limit("too-many-recipients", 3, "too many recipients");
-    outcome.assert_limit("bad-command-limit-exceeded", 3, "Too many unrecognized commands");
-    assert_eq!(outcome.code, 0);
-}

@@ -77,32 +77,3 @@ fn the_size_limit_is_named_at_the_end_of_the_content() {
 }
 
 // The error limit: 500 5.5.2 Error: command not recognized, three times, then: 421 4.7.0 postfix.test Error: too many errors
-#[test]
-fn limit_finds_each_limit_where_it_was_set() {
-    let settings = Postfix::plain()
-        .set("smtpd_client_connection_count_limit", 5)
-        .set("smtpd_recipient_limit", 3)
-        .set("smtpd_soft_error_limit", 2)
-        .set("smtpd_hard_error_limit", 3)
-        .set("smtpd_error_sleep_time", 0);
-    let Some(postfix) = settings.start() else { return };
-    let outcome = smtpress::limit(
-        postfix.port,
-        "too-many-connections-from-host = 5\ntoo-many-recipients = 3\nbad-command-limit-exceeded = 3",
-    );
-    outcome.assert_limit("too-many-connections-from-host", 5, "Error: too many connections from 127.0.0.1");
-    outcome.assert_limit("too-many-recipients", 3, "Error: too many recipients");
-    outcome.assert_limit("bad-command-limit-exceeded", 3, "Error: too many errors");
-    assert_eq!(outcome.code, 0);
-}
-
-#[test]
-fn a_limit_that_is_not_as_expected_is_told() {
-    let Some(postfix) = Postfix::plain().set("smtpd_client_connection_count_limit", 7).start() else {
-        return;
-    };
-    let outcome = smtpress::limit(postfix.port, "too-many-connections-from-host = 5");
-    let limit = outcome.limit("too-many-connections-from-host");
-    assert_eq!((&limit["value"], &limit["verdict"]), (&7.into(), &"differs".into()), "{limit:#}");
-    assert_eq!(outcome.code, 99);
-}

@@ -32,7 +32,6 @@ pub struct Running {
 
 /// What a run came to.
 pub struct Outcome {
-    pub code: i32,
     pub result: Value,
     /// `result.json` of the run directory.
     pub stored: Option<Value>,
@@ -50,18 +49,6 @@ pub fn start(port: u16, flags: &str) -> Running {
     words.extend(flags.split_whitespace());
     words.extend(["--out", "run", "--json", "-", "--progress", "none"]);
     Running::start(&words, tempfile::tempdir().unwrap())
-}
-
-/// `smtpress limit` with a profile that expects these limits: `name = value` a line.
-pub fn limit(port: u16, limits: &str) -> Outcome {
-    let folder = tempfile::tempdir().unwrap();
-    let profile = format!(
-        "schema = 1\nname = \"real-limits\"\nseed = 1\n\n\
-         [target]\naddress = \"smtp://127.0.0.1:{port}\"\n\n[limits]\n{limits}\n"
-    );
-    fs::write(folder.path().join("limits.toml"), profile).unwrap();
-    Running::start(&["limit", "limits.toml", "--out", "run", "--json", "-", "--progress", "none"], folder)
-        .wait()
 }
 
 impl Running {
@@ -91,10 +78,11 @@ impl Running {
         // 98 and 99 are honest answers of a busy machine and of a listener with limits; these are none.
         assert!(![1, 2, 3, 4].contains(&code), "smtpress ended with {code}: {stderr}");
         let stdout = read("stdout");
-        let result =
+        let result: Value =
             serde_json::from_str(&stdout).unwrap_or_else(|error| panic!("{error} in {stdout:?}: {stderr}"));
+        assert_eq!(result["verdict"]["exit_code"], code, "the result names the exit code");
         let stored = fs::read_to_string(self.folder.path().join(PathBuf::from("run/result.json"))).ok();
-        Outcome { code, result, stored: stored.map(|text| serde_json::from_str(&text).unwrap()) }
+        Outcome { result, stored: stored.map(|text| serde_json::from_str(&text).unwrap()) }
     }
 }
 
@@ -122,25 +110,6 @@ impl Outcome {
             .find(|condition| condition["step"] == step && condition["condition"] == name)
             .unwrap_or_else(|| panic!("no {name} at {step} among {conditions:#?}"));
         (number(found, "count"), found["sample"].as_str().unwrap().to_owned())
-    }
-
-    /// What `smtpress limit` found of a limit.
-    #[track_caller]
-    pub fn limit(&self, name: &str) -> &Value {
-        let limits = self.result["limits"].as_array().unwrap();
-        limits
-            .iter()
-            .find(|limit| limit["name"] == name)
-            .unwrap_or_else(|| panic!("no {name} among {limits:#?}"))
-    }
-
-    /// The limit is `value`, as expected, and shown by a reply with these words.
-    #[track_caller]
-    pub fn assert_limit(&self, name: &str, value: u64, words: &str) {
-        let limit = self.limit(name);
-        assert_eq!(limit["value"], value, "{limit:#}");
-        assert_eq!(limit["verdict"], "as-expected", "{limit:#}");
-        assert!(limit["reply"].as_str().is_some_and(|reply| reply.contains(words)), "{words:?} in {limit:#}");
     }
 
     /// M10, exactly, for every phase.

@@ -1,9 +1,13 @@
-//! How often the classifier is right, on labelled replies of real servers.
+//! How often the classifier is right, on labelled replies; the figures stand in the tests' output.
+//!
+//! "Primary": the first label; "alternative": another label a careful person could give; "group": the family of either.
+//! A miss is listed with the concepts of its sentences: that is where the vocabulary or a rule is mended.
 
 use std::io::Write as _;
 
 use serde::Deserialize;
 
+use super::words::Meaning;
 use super::{Condition, classify};
 use crate::smtp::{Reply, Step};
 
@@ -11,9 +15,9 @@ use crate::smtp::{Reply, Step};
 struct Row {
     #[serde(default)]
     server: String,
-    reply: String,
     #[serde(default)]
     set: String,
+    reply: String,
     phase: Option<String>,
     category: String,
     #[serde(default)]
@@ -27,6 +31,14 @@ struct Score {
     lenient: usize,
     group: usize,
     misses: String,
+}
+
+impl Score {
+    /// At least these per cent, primary or alternative and by group.
+    fn must_reach(&self, lenient: usize, group: usize) {
+        assert!(self.lenient * 100 >= self.rows * lenient, "below {lenient} %\n{}", self.misses);
+        assert!(self.group * 100 >= self.rows * group, "group below {group} %\n{}", self.misses);
+    }
 }
 
 fn rows(file: &str) -> Vec<Row> {
@@ -71,11 +83,9 @@ fn score<'r>(rows: impl IntoIterator<Item = &'r Row>, with_step: bool) -> Score 
                 row.category,
                 row.alt
             );
-            if std::env::var_os("SMTPRESS_EXPLAIN").is_some() {
-                let meaning = super::words::Meaning::of(&reply);
-                for sentence in meaning.own.iter().chain(&meaning.quoted) {
-                    score.misses += &format!("          {}\n", super::words::names(*sentence));
-                }
+            let meaning = Meaning::of(&reply);
+            for sentence in meaning.own.iter().chain(&meaning.quoted) {
+                score.misses += &format!("       {}\n", sentence.names());
             }
         }
     }
@@ -117,20 +127,45 @@ fn the_shared_replies_are_named() {
     for with_step in [false, true] {
         let score = score(&rows, with_step);
         tell(if with_step { "shared replies, step known" } else { "shared replies" }, &score, true);
-        assert!(score.lenient * 100 >= score.rows * 97, "{}", score.misses);
-        assert!(score.group * 100 >= score.rows * 99, "{}", score.misses);
+        score.must_reach(97, 99);
+    }
+}
+
+/// `develop`: the rules were made looking at these. `holdout`: other servers, of which only the figure was looked at.
+/// `corpus`: texts of a bounce corpus, `fresh`: replies of servers met last, in three samples. They were looked at after
+/// they had been measured blind: the corpus at 85 % (group 89 %), the samples at 88, 90 and 93 % (group 92, 96, 95 %).
+#[test]
+fn replies_of_other_servers_are_named() {
+    let rows = rows(MORE);
+    for (set, lenient, group) in
+        [("develop", 97, 98), ("holdout", 94, 96), ("corpus", 95, 97), ("fresh", 95, 97)]
+    {
+        let score = score(rows.iter().filter(|row| row.set == set), false);
+        tell(&format!("other servers, {set}"), &score, set != "holdout");
+        assert!(score.rows > 100, "{set} is there");
+        score.must_reach(lenient, group);
     }
 }
 
 #[test]
-fn replies_of_other_servers_are_named() {
-    let rows = rows(MORE);
-    let develop = score(rows.iter().filter(|r| r.set == "develop"), false);
-    tell("other servers, seen in development", &develop, true);
-    let holdout = score(rows.iter().filter(|r| r.set == "holdout"), false);
-    tell("other servers, held out", &holdout, std::env::var_os("SMTPRESS_SHOW_HOLDOUT").is_some());
-    let corpus = score(rows.iter().filter(|r| r.set == "corpus"), false);
-    tell("bounce corpus", &corpus, true);
-    assert!(holdout.lenient * 100 >= holdout.rows * 90, "held out");
-    assert!(holdout.group * 100 >= holdout.rows * 95, "held out");
+fn names_and_addresses_carry_no_signal() {
+    let disguises = [
+        ("mail.example.com", "queue-full.too-many-connections.example"),
+        ("client.example.net", "greylisted.spam.virus.example"),
+        ("192.0.2.10", "198.51.100.77"),
+        ("user@example.net", "mailbox-full@disk-full.example"),
+        ("(dz2k5q)", "(r8t3x1)"),
+    ];
+    let mut disguised = 0;
+    for row in rows(SHARED).iter().chain(&rows(MORE)) {
+        let mut other = row.reply.clone();
+        for (plain, disguise) in disguises {
+            other = other.replace(plain, disguise);
+        }
+        disguised += usize::from(other != row.reply);
+        let [plain, other] =
+            [&row.reply, &other].map(|text| classify(None, &Reply::parse(text).unwrap(), false));
+        assert_eq!(plain, other, "{}", row.reply);
+    }
+    assert!(disguised > 150, "{disguised} replies hold a name");
 }

@@ -139,13 +139,105 @@ fn by_reply_code(code: u16, step: Option<Step>) -> Option<Condition> {
         (503, _) => Condition::BadSequence,
         (455 | 504 | 555, _) => Condition::UnsupportedParameter,
         (530, _) => Condition::AuthRequired,
+        (534, _) => Condition::AuthNotAvailable,
         (535, _) => Condition::AuthFailed,
         (523 | 524 | 538, _) => Condition::EncryptionRequired,
         (521 | 556, Some(Step::Rcpt)) | (556, _) => Condition::HostNotAcceptingMail,
-        (550 | 551 | 553, Some(Step::Rcpt)) => Condition::UnknownUser,
+        (551, _) | (550 | 553, Some(Step::Rcpt)) => Condition::UnknownUser,
         (550, Some(_)) => Condition::PolicyRejected,
         (552, Some(Step::Rcpt)) => Condition::MailboxFull,
         (552, _) => Condition::MessageSizeExceeded,
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use regex::RegexBuilder;
+
+    use super::*;
+
+    fn said(step: Option<Step>, text: &str) -> Condition {
+        classify(step, &Reply::parse(text).unwrap(), false)
+    }
+
+    #[test]
+    fn the_users_rules_are_asked_first_and_all_that_is_given_must_hold() {
+        let rule = |pattern: Option<&str>, code, step, condition| UserRule {
+            pattern: pattern.map(|p| RegexBuilder::new(p).case_insensitive(true).build().unwrap()),
+            code,
+            step,
+            condition,
+        };
+        let classifier = Classifier::new(vec![
+            rule(Some("MOON\\n450 .*cheese"), None, None, Condition::Greylisted),
+            rule(None, Some(450), Some(Step::Rcpt), Condition::RateLimited),
+            rule(Some("too many"), Some(421), None, Condition::LicenseExpired),
+        ]);
+        let said = |step, text| classifier.classify(step, &Reply::parse(text).unwrap(), false);
+        assert_eq!(said(None, "450-moon\n450 of Cheese"), Condition::Greylisted);
+        assert_eq!(said(Some(Step::Rcpt), "450 later"), Condition::RateLimited);
+        assert_eq!(said(Some(Step::Mail), "450 later"), Condition::DeferredUnspecified);
+        assert_eq!(said(None, "421 Too many connections"), Condition::LicenseExpired);
+        assert_eq!(said(None, "451 Too many connections"), Condition::TooManyConnections);
+    }
+
+    #[test]
+    fn codes_and_step_decide_when_the_text_says_nothing() {
+        let cases = [
+            (None, "550 5.1.1 xyzzy", Condition::UnknownUser),
+            (None, "452 4.2.2 xyzzy", Condition::MailboxFull),
+            (None, "552 5.3.4 xyzzy", Condition::MessageSizeExceeded),
+            (Some(Step::Body), "552 xyzzy", Condition::MessageSizeExceeded),
+            (Some(Step::Rcpt), "552 xyzzy", Condition::MailboxFull),
+            (Some(Step::Rcpt), "452 xyzzy", Condition::TooManyRecipients),
+            (Some(Step::Rcpt), "550 xyzzy", Condition::UnknownUser),
+            (None, "503 5.5.1 xyzzy", Condition::BadSequence),
+            (None, "535 xyzzy", Condition::AuthFailed),
+            (None, "450 xyzzy", Condition::DeferredUnspecified),
+            (None, "599", Condition::RejectedUnspecified),
+            (None, "250 fine", Condition::UnexpectedReply),
+            (None, "354 go ahead", Condition::UnexpectedReply),
+            (None, "001 what", Condition::UnexpectedReply),
+        ];
+        for (step, text, condition) in cases {
+            assert_eq!(said(step, text), condition, "{text} at {step:?}");
+        }
+        let closed = Reply::parse("450 xyzzy").unwrap();
+        assert_eq!(classify(Some(Step::Greeting), &closed, true), Condition::ServiceUnavailable);
+    }
+
+    #[test]
+    fn a_positive_code_can_be_a_refusal_and_a_number_no_code() {
+        assert_eq!(
+            said(None, "221 2.7.0 Error: I can break rules, too. Goodbye."),
+            Condition::ProtocolViolation
+        );
+        assert_eq!(said(None, "221 2.0.0 mail.example.com closing connection"), Condition::UnexpectedReply);
+        assert_eq!(said(None, "550 host mx said: 452 4.2.2 Mailbox full"), Condition::MailboxFull);
+    }
+
+    #[test]
+    fn other_wordings_of_the_same_limit_mean_the_same() {
+        use Condition::{
+            ConnectionRateLimited, MessageSizeExceeded, RateLimited, TooManyConnections,
+            TooManyConnectionsFromHost, TooManyRecipients,
+        };
+        let cases = [
+            ("421 Connections from your IP exceed the limit", TooManyConnectionsFromHost),
+            ("421 Your host has too many open sessions", TooManyConnectionsFromHost),
+            ("421 no more than 10 simultaneous connections per client, please", TooManyConnectionsFromHost),
+            ("421 Maximum concurrent sessions reached", TooManyConnections),
+            ("421 You connect too frequently", ConnectionRateLimited),
+            ("450 New-connection rate limit hit, retry in 2 minutes", ConnectionRateLimited),
+            ("452 Recipient limit reached (max. 50)", TooManyRecipients),
+            ("452 Only 100 recipients per message are allowed", TooManyRecipients),
+            ("451 You are sending mails too quickly", RateLimited),
+            ("452 More than 200 messages per hour", RateLimited),
+            ("552 The e-mail is larger than 10 MB", MessageSizeExceeded),
+        ];
+        for (text, condition) in cases {
+            assert_eq!(said(None, text), condition, "{text}");
+        }
+    }
 }

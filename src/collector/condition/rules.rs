@@ -52,7 +52,7 @@ pub(super) const RULES: &[Rule] = rules! {
     // Errors, logins and TLS sessions counted.
     QuotaExceeded: [EXCESS | QUOTA | MANY, PERDAY] - [MAILBOX];
     QuotaExceeded: [EXCESS | MANY, PERDAY] - [FULL];
-    BadCommandLimitExceeded: [CMDLIMIT] - [TIMEOUT];
+    BadCommandLimitExceeded: [CMDLIMIT] - [TIMEOUT | AUTH];
     BadCommandLimitExceeded: [MANY, CMDERR] - [AUTH | RCPT | TLS | CONCURRENT | QUEUE | PERTIME];
     TooManyTlsSessions: [MANY | EXCESS, TLS, CONNECTION | RATE] - [MESSAGE];
     RateLimited: [MANY, AUTH, CMDERR, HOSTSCOPE] - [FAIL | INVALID];
@@ -101,6 +101,7 @@ pub(super) const RULES: &[Rule] = rules! {
     TooManyConnections: [CONCURRENT, CONNECTION, NEG | DENY] - [TIMEOUT | LOST | MESSAGE | SIZE];
 
     // Sizes and stores.
+    LineTooLong: [TOOBIG] at [1];
     LineTooLong: [LINESURE, LONG | EXCESS | SIZE];
     LineTooLong: [CMDERR | LINE, LONG] - [HEADER | MESSAGE | SIZE];
     LineTooLong: [LINE, LONG] - [HEADER | MESSAGE];
@@ -126,7 +127,8 @@ pub(super) const RULES: &[Rule] = rules! {
     ProtocolViolation: [PIPELINE];
     BadSequence: [TLS | AUTH, ALREADY] - [REQUIRED];
     BadSequence: [TLS | AUTH, ALREADY] if [503];
-    SyntaxError: [AUTH, SYNTAXSURE];
+    SyntaxError: [AUTH | TLS, SYNTAXSURE] - [CERT];
+    BadSequence: [CMDNAME, FIRST] - [LOGIN | STARTTLS | UNREC | SYNTAXSURE] if [503];
     EncryptionRequired: [STARTTLS, REQUIRED | FIRST] - [CERT | UNAVAILABLE | ERROR];
     TlsUnavailable: [TLS, UNAVAILABLE] - [REQUIRED];
     TlsUnavailable: [TLS, NEG | UNRECSURE | TEMP | UNREC] - [REQUIRED | CERT | MESSAGE];
@@ -138,10 +140,12 @@ pub(super) const RULES: &[Rule] = rules! {
     TlsFailure: [TLS, FAIL | ERROR | INVALID];
     TlsUnavailable: [TLS, LOCAL | SERVICE] if [454, 554];
     AuthNotAvailable: [AUTH, MECH, UNREC | UNKNOWN | NEG];
+    AuthNotAvailable: [AUTH, MECH] if [504, 534];
     AuthNotAvailable: [AUTH, UNREC] - [OWNED | SENDER] if [500, 502, 503, 504];
     PolicyRejected: [OWNED] - [SPF];
     AuthRequired: [LOGIN] - [RELAYSURE | SPF];
-    RelayingDenied: [RELAYSURE];
+    Blocklisted: [BLACK, RELAYSURE];
+    RelayingDenied: [RELAYSURE] - [UNAVAILABLE];
     SenderAuthFailed: [SPF] - [TEMP | ERROR];
     SenderAuthFailed: [SPF] - [TEMP | RETRY] if [5];
     AuthTemporaryFailure: [AUTH, TEMP | RETRY | UNAVAILABLE | LOCAL | ERROR | FAIL | NEG] if [4];
@@ -152,7 +156,7 @@ pub(super) const RULES: &[Rule] = rules! {
 
     // Names, lists, content.
     DnsPolicyRejected: [DNSCHECK, NEG | INVALID | DENY | FAIL | UNKNOWN | ERROR | HELOREJ | SENDERREJ | CLIENTREJ] - [SYNTAXSURE | BLACK];
-    DnsPolicyRejected: [DNSCHECK] - [SYNTAXSURE | BLACK | CMDERR] if [450, 550, 553, 554];
+    DnsPolicyRejected: [DNSCHECK] - [SYNTAXSURE | BLACK | CMDERR] if [421, 450, 550, 553, 554];
     DnsPolicyRejected: [HELOREJ];
     DnsPolicyRejected: [SENDERREJ | SENDER, UNKNOWN, DOMAIN];
     PolicyRejected: [VERIFY, FAIL] if [5];
@@ -172,7 +176,9 @@ pub(super) const RULES: &[Rule] = rules! {
     BadSequence: [ALREADY] if [503, 504];
     BadSequence: [CMDNAME | SENDER | RCPT, FIRST | REQUIRED] - [SYNTAXSURE] if [503, 502];
     BadSequence: [CMDNAME, FIRST] - [SYNTAXSURE | SENDER] if [500, 501, 550, 554];
+    BadSequence: [CMDNAME, FIRST] - [SYNTAXSURE | SYNTAX | PARAM] at [5];
     UnrecognizedCommand: [COMMAND | CMDERR, UNRECSURE] - [PARAM];
+    SyntaxError: [INVALID, CMDNAME] - [CMDERR] if [501, 553];
     UnsupportedParameter: [PARAM, UNREC | INVALID | UNKNOWN | UNRECSURE] - [SYNTAXSURE];
     SyntaxError: [SYNTAXSURE] if [5];
     UnrecognizedCommand: [COMMAND | CMDERR, UNREC | UNKNOWN | INVALID] if [500, 501, 502, 503, 504, 421, 554];
@@ -193,6 +199,7 @@ pub(super) const RULES: &[Rule] = rules! {
 
     // Waits and losses.
     TemporarySystemError: [TIMEOUT, BACKEND];
+    TemporarySystemError: [BACKEND, LOST | DISCONNECT] if [4];
     ConnectionDropped: [LOST];
     IdleTimeout: [TIMEOUT];
 
@@ -209,7 +216,7 @@ pub(super) const RULES: &[Rule] = rules! {
     PolicyRejected: [UNAVAILABLE, FROMSCOPE] if [5];
     DeferredUnspecified: [UNAVAILABLE, MESSAGE] - [SERVICE] if [4];
     ServiceUnavailable: [UNAVAILABLE] - [USER];
-    ServiceUnavailable: [UNAVAILABLE, SERVICE];
+    ServiceUnavailable: [UNAVAILABLE | DISABLED, SERVICE] - [COMMAND];
     ServiceUnavailable: [FAIL, SERVICE] - [TEMP | LOCAL] if [421];
     TemporarySystemError: [ERROR | FAIL, LOCAL | TEMP] if [4];
     TemporarySystemError: [NEG, LOCAL] - [DENY | RCPTREJ | SENDERREJ | CLIENTREJ] if [4];
@@ -217,6 +224,8 @@ pub(super) const RULES: &[Rule] = rules! {
     TemporarySystemError: [ERROR] - [DENY] if [4];
     ServiceUnavailable: [DISCONNECT] - [RETRY | DENY] if [421];
     ServiceUnavailable: [UNAVAILABLE | DISCONNECT, ERROR] if [421];
+    PolicyRejected: [DENY | BLOCKED, HOSTSCOPE | FROMSCOPE | POLICYSURE | SENDER] if [4];
+    PolicyRejected: [BLOCKED] if [4];
     DeferredUnspecified: [RETRY | DELAY] - [POLICYSURE] if [4];
     ServerError: [ERROR, LOCAL] - [DENY | VERIFY | POLICY] if [5];
 

@@ -231,8 +231,8 @@ fn flush(scratch: &mut String, upper: bool, code: u16, take: &mut impl FnMut(Ite
 
 /// Folds endings: "exceeded", "exceeds", "exceeding" to "exceed"; "authorisation" and "authorized" to "authoriz".
 pub(super) fn stem(word: &mut String) {
-    // "not accepting" says that the service is shut, "not accepted" that a thing is refused.
-    if word.len() < 4 || !word.is_ascii() || word == "accepting" {
+    // "not accepting" says that the service is shut, "not accepted" that a thing is refused; "loading" is no load.
+    if word.len() < 4 || !word.is_ascii() || matches!(word.as_str(), "accepting" | "loading") {
         return;
     }
     if word.ends_with("ies") || word.ends_with("ied") {

@@ -33,13 +33,15 @@ pub(super) struct Exchange<C> {
     failed: bool,
     /// MAIL was accepted: the listener holds a transaction.
     open: bool,
+    /// The listener takes SIZE with MAIL (RFC 1870).
+    declares_size: bool,
     body: Body,
     /// When what is waited for was written.
     since: Instant,
 }
 
 impl<C: Content> Exchange<C> {
-    pub(super) fn new(content: C, now: Instant) -> Self {
+    pub(super) fn new(content: C, declares_size: bool, now: Instant) -> Self {
         let recipients = content.recipients();
         debug_assert!(recipients > 0, "a transaction has a recipient");
         Exchange {
@@ -50,6 +52,7 @@ impl<C: Content> Exchange<C> {
             accepted_recipients: 0,
             failed: false,
             open: false,
+            declares_size,
             body: Body::Ahead,
             since: now,
         }
@@ -117,7 +120,10 @@ impl<C: Content> Exchange<C> {
     /// Renders the next command: MAIL, RCPT or DATA.
     pub(super) fn write_command(&mut self, now: Instant, out: &mut Vec<u8>) {
         match self.sent {
-            0 => command::mail(out, |out| self.content.sender(out)),
+            0 => {
+                let size = self.declares_size.then(|| self.content.size());
+                command::mail(out, size, |out| self.content.sender(out));
+            }
             n if n <= self.recipients => command::rcpt(out, |out| self.content.recipient(n - 1, out)),
             _ => out.extend_from_slice(command::DATA),
         }

@@ -1,0 +1,106 @@
+//! Where a command writes a result: stdout, a whole file, or something special such as a pipe.
+
+use std::fs::{self, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use super::exit::{FAULT, Failure, PREFLIGHT};
+use super::look::Screen;
+
+/// A place for a result, tried out before the work begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// `-`, or nothing said.
+    Stdout,
+    /// A file that appears whole or not at all.
+    File(PathBuf),
+    /// What is there and no file: a device, a pipe. It is written to, never replaced.
+    Special(PathBuf),
+}
+
+impl Output {
+    /// Sees whether the place can be written to; nothing is left there.
+    ///
+    /// # Errors
+    /// It cannot: exit code 3, because nothing was done yet.
+    pub fn open(path: Option<&Path>) -> Result<Output, Failure> {
+        let Some(path) = path.filter(|path| *path != Path::new("-")) else { return Ok(Output::Stdout) };
+        let refused = |error: io::Error| told(PREFLIGHT, path, &error);
+        match fs::metadata(path) {
+            Ok(there) if there.is_dir() => Err(refused(io::ErrorKind::IsADirectory.into())),
+            Ok(there) if !there.is_file() => Ok(Output::Special(path.to_owned())),
+            _ => {
+                // A link is followed, not replaced.
+                let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+                temporary(&path).map_err(refused)?;
+                Ok(Output::File(path))
+            }
+        }
+    }
+
+    /// Writes the result.
+    ///
+    /// # Errors
+    /// It cannot be written; a reader of stdout that went away is [`Failure::Pipe`].
+    pub fn write(&self, bytes: &[u8], screen: &Screen) -> Result<(), Failure> {
+        match self {
+            Output::Stdout => Ok(screen.out().write_all(bytes)?),
+            Output::File(path) => {
+                let written = temporary(path).and_then(|mut file| {
+                    file.as_file_mut().write_all(bytes)?;
+                    file.persist(path).map_err(|error| error.error)
+                });
+                written.map(drop).map_err(|error| told(FAULT, path, &error))
+            }
+            Output::Special(path) => {
+                let written =
+                    OpenOptions::new().write(true).open(path).and_then(|mut file| file.write_all(bytes));
+                written.map_err(|error| told(FAULT, path, &error))
+            }
+        }
+    }
+}
+
+/// A file beside `path` that goes away unless it takes its name.
+fn temporary(path: &Path) -> io::Result<tempfile::NamedTempFile> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    tempfile::Builder::new()
+        .prefix(".smtpress-")
+        .suffix(".part")
+        // What the user's umask gives to any new file.
+        .permissions(Permissions::from_mode(0o666))
+        .tempfile_in(folder)
+}
+
+fn told(code: u8, path: &Path, error: &io::Error) -> Failure {
+    // By its kind: the error itself names the temporary file.
+    let reason = match error.kind() {
+        io::ErrorKind::NotFound => "there is no such directory".to_owned(),
+        kind => kind.to_string(),
+    };
+    Failure::Told(code, format!("failed to write {}: {reason}; name another file", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::args::Color;
+
+    #[test]
+    fn a_device_and_a_link_are_written_to_and_not_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, link) = (folder.path().join("file"), folder.path().join("link"));
+        fs::write(&file, "old").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        let screen = Screen::new(Color::Never);
+        Output::open(Some(&link)).unwrap().write(b"new", &screen).unwrap();
+        assert_eq!(fs::read_to_string(&file).unwrap(), "new");
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        let null = Path::new("/dev/null");
+        assert_eq!(Output::open(Some(null)).unwrap(), Output::Special(null.to_owned()));
+        Output::open(Some(null)).unwrap().write(b"gone", &screen).unwrap();
+        assert!(!fs::metadata(null).unwrap().is_file());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "nothing else is left there");
+    }
+}

@@ -1,0 +1,185 @@
+//! `smtpress selftest`: plays the scenes of the proof, and keeps what this machine can do for `check`.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use super::args::SelftestArgs;
+use super::exit::Failure;
+use super::look::Screen;
+use super::output::Output;
+use crate::experiment::selftest::{Ceiling, Check, Figure, LAG_LIMIT, Part, Stage, Told, ceilings, scenes};
+use crate::generator::{Faults, Local, RunError, Runner, Stop, preflight};
+use crate::listener::limits::{Delay, Limits, Stall};
+use crate::plan::Plan;
+use crate::report::words;
+
+/// A proof failed: the measurements of this machine cannot be trusted.
+const INVALID: u8 = 98;
+/// Where the result is kept, below the user's state directory.
+const STORED: &str = "smtpress/selftest.json";
+/// Descriptors kept free of sessions.
+const SPARE: u64 = 200;
+
+/// Plays all scenes and says whether they came out as they must.
+pub fn selftest(args: &SelftestArgs, screen: &Screen) -> Result<u8, Failure> {
+    let limit = preflight::raise_descriptors(0)?;
+    let mut stage = Embedded;
+    let mut checks = Vec::new();
+    for scene in scenes() {
+        if !args.json {
+            screen.note(&format!("  {}: {} ...", scene.name, scene.shows));
+        }
+        let told = stage.play(&scene.plan, &scene.part)?;
+        let check = scene.judge(&told);
+        if !args.json {
+            show(&check, screen)?;
+        }
+        checks.push(check);
+    }
+    let ceiling = if args.proofs_only {
+        None
+    } else {
+        if !args.json {
+            screen.note("  ceilings: how fast, and how many at once ...");
+        }
+        // Both ends of each session are in this process.
+        Some(ceilings(&mut stage, limit.saturating_sub(SPARE) / 2)?)
+    };
+    let held = checks.iter().all(Check::holds);
+    let result = to_json(held, &checks, ceiling.as_ref());
+    if args.json {
+        writeln!(screen.out(), "{result:#}")?;
+    } else {
+        close(held, ceiling.as_ref(), screen)?;
+    }
+    if ceiling.is_some()
+        && let Some(path) = stored_at()
+    {
+        // Where it cannot be kept, `check` simply does not know.
+        let folder = path.parent().map(std::fs::create_dir_all);
+        if matches!(folder, Some(Ok(()))) {
+            Output::open(Some(&path))?.write(format!("{result:#}\n").as_bytes(), screen)?;
+        }
+    }
+    Ok(if held { 0 } else { INVALID })
+}
+
+/// The highest rate at which this machine's generator was on time, from the last selftest; messages a second.
+pub fn stored_rate() -> Option<f64> {
+    let text = std::fs::read_to_string(stored_at()?).ok()?;
+    serde_json::from_str::<Value>(&text).ok()?["ceiling"]["rate_per_s"].as_f64()
+}
+
+fn stored_at() -> Option<PathBuf> {
+    let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from);
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state"));
+    Some(state.filter(|path| path.is_absolute()).or_else(home)?.join(STORED))
+}
+
+/// The embedded listener, in this process.
+struct Embedded;
+
+impl Stage for Embedded {
+    fn play(&mut self, plan: &Plan, part: &Part) -> Result<Told, RunError> {
+        let limits = Limits {
+            delays: crate::listener::limits::Delays {
+                body: Delay { min: part.body, max: part.body },
+                ..Default::default()
+            },
+            stall: part.stall.map(|(from, length)| Stall { from, length }),
+            temporary_error_rate: part.errors,
+            server_error_rate: part.errors,
+            max_connections_per_host: part.per_host,
+            ..Limits::default()
+        };
+        let listener = crate::listener::start(([127, 0, 0, 1], 0).into(), limits, plan.seed, 1)
+            .map_err(|error| RunError::Thread(std::io::Error::other(error.to_string())))?;
+        let (_ask, stop) = watch::channel(Stop::Run);
+        let mut local = Local::new(stop, "Thu, 01 Jan 1970 00:00:00 +0000".to_owned())
+            .with_listener(listener.addr())
+            .with_faults(Faults { block: part.block, ..Faults::default() });
+        let measured = local.run(plan, &mut ())?;
+        let ledger = listener.stop();
+        Ok(Told { measured, delivered: ledger.messages })
+    }
+
+    fn resident_bytes(&self) -> u64 {
+        crate::generator::resident_bytes()
+    }
+}
+
+fn show(check: &Check, screen: &Screen) -> Result<(), Failure> {
+    let mut out = screen.out();
+    let paint = |code: &str, text: &str| {
+        if screen.colour_out() { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    };
+    let word = if check.holds() { paint("32", "PASS") } else { paint("31", "FAIL") };
+    let figures: Vec<String> =
+        check.figures.iter().filter(|figure| !figure.unit.is_empty() || !figure.holds()).map(told).collect();
+    let figures = if figures.is_empty() { "all counts agree".to_owned() } else { figures.join(", ") };
+    writeln!(out, "{word}  {:<18} {figures}", check.name)?;
+    Ok(())
+}
+
+fn told(figure: &Figure) -> String {
+    let value = |value: f64| match figure.unit {
+        "ms" => words::duration(value * 1e6),
+        _ => format!("{value}"),
+    };
+    let bounds = match (figure.at_least, figure.at_most) {
+        (Some(low), Some(high)) => format!(" (must be {} to {})", value(low), value(high)),
+        (Some(low), None) => format!(" (must be at least {})", value(low)),
+        (None, Some(high)) => format!(" (must be at most {})", value(high)),
+        (None, None) => String::new(),
+    };
+    format!("{} {}{bounds}", figure.name, value(figure.value))
+}
+
+fn close(held: bool, ceiling: Option<&Ceiling>, screen: &Screen) -> Result<(), Failure> {
+    let mut out = screen.out();
+    if let Some(ceiling) = ceiling {
+        writeln!(
+            out,
+            "rate      {} messages a second with 99 % of them begun within {LAG_LIMIT} ms (p99 {}), listener on the same machine",
+            words::count(ceiling.rate_per_s as u64),
+            words::duration(ceiling.lag_p99_ms * 1e6),
+        )?;
+        writeln!(
+            out,
+            "sessions  {} of {} open at once, {} of resident memory a session with both its ends",
+            words::count(ceiling.sessions),
+            words::count(ceiling.sessions_asked),
+            words::bytes(ceiling.bytes_per_session),
+        )?;
+    }
+    let verdict = if held {
+        "PASS  the measurements are true on this machine"
+    } else {
+        "FAIL  the measurements of this machine cannot be trusted"
+    };
+    writeln!(out, "{verdict}")?;
+    Ok(())
+}
+
+fn to_json(held: bool, checks: &[Check], ceiling: Option<&Ceiling>) -> Value {
+    let figure = |figure: &Figure| {
+        json!({ "name": figure.name, "value": figure.value, "unit": figure.unit,
+                "at_least": figure.at_least, "at_most": figure.at_most, "holds": figure.holds() })
+    };
+    let check = |check: &Check| {
+        json!({ "name": check.name, "shows": check.shows, "status": if check.holds() { "pass" } else { "fail" },
+                "figures": check.figures.iter().map(figure).collect::<Vec<_>>() })
+    };
+    json!({
+        "tool": { "name": env!("CARGO_PKG_NAME"), "version": env!("CARGO_PKG_VERSION") },
+        "status": if held { "pass" } else { "fail" },
+        "checks": checks.iter().map(check).collect::<Vec<_>>(),
+        "ceiling": ceiling.map(|ceiling| json!({
+            "rate_per_s": ceiling.rate_per_s, "lag_p99_ms": ceiling.lag_p99_ms, "sessions": ceiling.sessions,
+            "sessions_asked": ceiling.sessions_asked, "bytes_per_session": ceiling.bytes_per_session,
+        })),
+    })
+}

@@ -1,0 +1,113 @@
+//! Replies and their meanings: `classify` reads them, `codes` lists them.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, IsTerminal, Write};
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::args::{ClassifyArgs, CodesArgs};
+use super::exit::Failure;
+use super::look::Screen;
+use crate::collector::Condition;
+use crate::collector::condition::cisco::{self, Certainty, Provocation};
+use crate::collector::condition::triage::{self, Input, Rendering};
+use crate::collector::condition::{Classifier, Group};
+
+/// `smtpress classify`.
+pub fn classify(args: &ClassifyArgs, screen: &Screen) -> Result<u8, Failure> {
+    let path = args.file.as_deref().filter(|path| *path != Path::new("-"));
+    let input: Box<dyn BufRead> = match path {
+        None => {
+            if io::stdin().is_terminal() {
+                screen.note("smtpress: reading replies from the terminal, one a line; Ctrl-D ends them");
+            }
+            Box::new(io::stdin().lock())
+        }
+        Some(path) => Box::new(BufReader::new(File::open(path).map_err(|error| unreadable(path, &error))?)),
+    };
+    let kind = if args.jsonl { Input::Json } else { Input::Lines };
+    let rendering = if args.json { Rendering::Json } else { Rendering::Table };
+    // Line by line, so that `tail -f | smtpress classify` is told at once.
+    let mut out = screen.out();
+    triage::triage(input, kind, &Classifier::default(), rendering, &mut out).map_err(|error| match path {
+        Some(path) if error.kind() == io::ErrorKind::IsADirectory => unreadable(path, &error),
+        _ => error.into(),
+    })?;
+    Ok(0)
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Failure {
+    Failure::usage(format!("failed to read {}: {error}; give a file of replies", path.display()))
+}
+
+/// `smtpress codes`.
+pub fn codes(args: &CodesArgs, screen: &Screen) -> Result<u8, Failure> {
+    let mut out = io::BufWriter::new(screen.out());
+    if args.json {
+        writeln!(out, "{:#}", as_json())?;
+    } else {
+        as_text(screen.colour_out(), &mut out)?;
+    }
+    out.flush()?;
+    Ok(0)
+}
+
+fn as_json() -> Value {
+    let conditions = Condition::ALL.iter().map(|condition| {
+        json!({
+            "condition": condition.as_str(),
+            "group": condition.group().as_str(),
+            "verifiable_limit": condition.is_verifiable_limit(),
+            "meaning": condition.meaning(),
+        })
+    });
+    let rows = cisco::ROWS.iter().map(|row| {
+        json!({
+            "row": row.number,
+            "reply": row.reply,
+            "condition": row.condition.as_str(),
+            "group": row.condition.group().as_str(),
+            "certainty": match row.certainty {
+                Certainty::Exact => "exact",
+                Certainty::Reconstructed => "reconstructed",
+            },
+            "provoked": match row.provocation {
+                Provocation::Smtp(_) => "by-smtp",
+                Provocation::NotYet(_) => "not-yet",
+                Provocation::Outside(_) => "not-by-a-client",
+            },
+            "how": row.provocation.describe(),
+        })
+    });
+    json!({ "conditions": conditions.collect::<Vec<_>>(), "cisco": rows.collect::<Vec<_>>() })
+}
+
+fn as_text(colour: bool, out: &mut impl Write) -> io::Result<()> {
+    let paint = |code: &str, text: &str| match colour {
+        true => format!("\x1b[{code}m{text}\x1b[0m"),
+        false => text.to_owned(),
+    };
+    writeln!(out, "{}  (* a limit whose threshold can be driven to)", paint("1", "Conditions"))?;
+    let mut group: Option<Group> = None;
+    for condition in Condition::ALL {
+        if group.replace(condition.group()) != Some(condition.group()) {
+            writeln!(out, "\n  {}", paint("1;36", condition.group().as_str()))?;
+        }
+        let mark = if condition.is_verifiable_limit() { '*' } else { ' ' };
+        writeln!(out, "  {mark} {condition:<34} {}", condition.meaning())?;
+    }
+    writeln!(out, "\n{}", paint("1", "Cisco's list of conversational bounces, and how a client meets each"))?;
+    for row in cisco::ROWS {
+        let how = match row.provocation {
+            Provocation::Smtp(how) => how.to_owned(),
+            Provocation::NotYet(why) => format!("not in this version: {why}"),
+            Provocation::Outside(why) => format!("not by a client: {why}"),
+        };
+        let restored = if row.certainty == Certainty::Reconstructed { "  (text restored)" } else { "" };
+        writeln!(out, "\n  {:>2}  {}{restored}", row.number, row.reply)?;
+        writeln!(out, "      {}", paint("36", row.condition.as_str()))?;
+        writeln!(out, "      {}", paint("2", &how))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,3 @@
+//! How many trials, and of what: searches and proofs that repeat a run with other knobs and another judge.
+
+pub mod selftest;

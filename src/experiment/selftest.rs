@@ -1,0 +1,157 @@
+//! The proof that the measurements are true on this machine: loads whose answer is known before they run.
+//!
+//! It plans the scenes and judges what a stage measured; the stage (the listener, the threads, the clock) is the caller's.
+//!
+//! # Decisions
+//! - Every scene is judged by lower bounds that follow from arithmetic, and by upper bounds only where the wrong anchor or
+//!   our own waits would break them by far: a busy machine makes a scene invalid, it does not make it false.
+//! - The wait of a stall at quantile q, under a constant open load over T with a stall of S, is at least S - (1 - q)T (M1).
+
+mod ceiling;
+mod scenes;
+
+use std::time::Duration;
+
+use crate::collector::histogram::Hist;
+use crate::collector::snapshot::Measured;
+use crate::collector::{Metric, Outcome};
+use crate::generator::runner::RunError;
+use crate::plan::Plan;
+
+pub use ceiling::{Ceiling, LAG_LIMIT, ceilings};
+pub use scenes::{Scene, scenes};
+
+/// What the listener of a scene does.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Part {
+    /// How long it takes for the reply to the final dot.
+    pub body: Duration,
+    /// A window, from its start, in which it reads and accepts nothing: from, length.
+    pub stall: Option<(Duration, Duration)>,
+    /// The share of messages it answers 4yz, and 5yz.
+    pub errors: f64,
+    /// Sessions it takes at once from one host.
+    pub per_host: Option<u32>,
+    /// Block every thread of the generator at this offset for this long.
+    pub block: Option<(Duration, Duration)>,
+}
+
+/// What a stage saw.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// What the generator measured.
+    pub measured: Measured,
+    /// What the listener says it took.
+    pub delivered: u64,
+}
+
+/// Where scenes are played.
+pub trait Stage {
+    /// Runs `plan` against a listener that plays `part`.
+    ///
+    /// # Errors
+    /// smtpress itself cannot go on.
+    fn play(&mut self, plan: &Plan, part: &Part) -> Result<Told, RunError>;
+
+    /// The resident memory of the generator's process, in octets; 0 if unknown.
+    fn resident_bytes(&self) -> u64;
+}
+
+/// One figure of a check, beside what it has to be.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Figure {
+    /// What it is.
+    pub name: &'static str,
+    /// Its value, in `unit`.
+    pub value: f64,
+    /// Not less than this.
+    pub at_least: Option<f64>,
+    /// Not more than this.
+    pub at_most: Option<f64>,
+    /// `ms`, or nothing for counts.
+    pub unit: &'static str,
+}
+
+impl Figure {
+    fn new(name: &'static str, value: f64, unit: &'static str) -> Figure {
+        Figure { name, value, at_least: None, at_most: None, unit }
+    }
+
+    fn at_least(mut self, bound: f64) -> Figure {
+        self.at_least = Some(bound);
+        self
+    }
+
+    fn at_most(mut self, bound: f64) -> Figure {
+        self.at_most = Some(bound);
+        self
+    }
+
+    /// Whether it is within its bounds.
+    pub fn holds(&self) -> bool {
+        self.at_least.is_none_or(|bound| self.value >= bound)
+            && self.at_most.is_none_or(|bound| self.value <= bound)
+    }
+}
+
+/// What a scene proved.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Check {
+    /// Its name.
+    pub name: &'static str,
+    /// What it shows, in a sentence.
+    pub shows: &'static str,
+    /// The figures.
+    pub figures: Vec<Figure>,
+}
+
+impl Check {
+    /// Whether all figures hold.
+    pub fn holds(&self) -> bool {
+        self.figures.iter().all(Figure::holds)
+    }
+}
+
+/// The distribution of a metric over all outcomes of the first phase but `shed`.
+fn all(measured: &Measured, metric: Metric) -> Hist {
+    let mut hist = Hist::default();
+    for ((name, _), values) in &measured.tally.phases[0].hists {
+        if *name == metric {
+            hist.merge(values);
+        }
+    }
+    hist
+}
+
+/// The value of rank ceil(qn), in milliseconds; 0 without values.
+fn quantile_ms(hist: &Hist, q: f64) -> f64 {
+    let count = hist.count();
+    if count == 0 {
+        return 0.0;
+    }
+    let rank = ((q * count as f64).ceil() as u64).clamp(1, count);
+    hist.at_rank(rank) as f64 / 1e6
+}
+
+fn max_ms(hist: &Hist) -> f64 {
+    if hist.count() == 0 { 0.0 } else { hist.max_ns() as f64 / 1e6 }
+}
+
+/// The laws of every run: conservation (M10) and the ledger (M10b), as figures that must be zero.
+fn books(told: &Told) -> Vec<Figure> {
+    let counts = &told.measured.tally.phases[0].counts;
+    let off = |left: u64, right: u64| left.abs_diff(right) as f64;
+    let accepted = counts.transactions.of(Outcome::Accepted);
+    let in_doubt = counts.transactions.of(Outcome::InDoubt);
+    let beyond = accepted.saturating_sub(told.delivered) + told.delivered.saturating_sub(accepted + in_doubt);
+    vec![
+        Figure::new(
+            "scheduled - shed - started",
+            off(counts.scheduled, counts.started + counts.arrivals.of(Outcome::Shed)),
+            "",
+        )
+        .at_most(0.0),
+        Figure::new("started - ended", off(counts.started, counts.arrivals.ended()), "").at_most(0.0),
+        Figure::new("ledger off", beyond as f64, "").at_most(0.0),
+    ]
+}

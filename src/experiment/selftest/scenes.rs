@@ -1,0 +1,196 @@
+//! The scenes: a load, the listener's part, and what must come out.
+
+use std::time::Duration;
+
+use super::{Check, Figure, Part, Told, all, books, max_ms, quantile_ms};
+use crate::collector::{Metric, Outcome};
+use crate::load::{self, Curve, Load, Shard, Spacing};
+use crate::mail::{Size, Spec};
+use crate::net::target::Target;
+use crate::plan::{Messages, OnSaturation, Phase, Plan, Unit};
+use crate::smtp::Script;
+use crate::smtp::script::{Hello, Pipelining, Quit, Timeouts};
+
+/// Rounding of the histograms and of our own scheduling, beside 5 ms (measurement.md: `e`).
+const E_SHARE: f64 = 0.001;
+const E_MS: f64 = 5.0;
+
+/// One scene.
+pub struct Scene {
+    /// Its name.
+    pub name: &'static str,
+    /// The load.
+    pub plan: Plan,
+    /// The listener's part, and ours.
+    pub part: Part,
+    /// What it shows.
+    pub shows: &'static str,
+    judge: fn(&Told) -> Vec<Figure>,
+}
+
+impl Scene {
+    /// Judges what the stage saw.
+    pub fn judge(&self, told: &Told) -> Check {
+        let mut figures = (self.judge)(told);
+        figures.extend(books(told));
+        Check { name: self.name, shows: self.shows, figures }
+    }
+}
+
+/// A plan of one phase of messages.
+pub(super) fn plan(load: Load, length: Option<Duration>, max_sessions: u32) -> Plan {
+    Plan {
+        name: "selftest".into(),
+        seed: 1,
+        run_id: "selftest".into(),
+        target: Target::Embedded,
+        allow: Vec::new(),
+        script: Script {
+            hello: Hello::Ehlo,
+            name: "load.example".into(),
+            pipelining: Pipelining::Auto,
+            quit: Quit::Clean,
+            timeouts: Timeouts::default(),
+        },
+        messages: Messages::Unlimited,
+        mail: Spec {
+            from: "load@sender.example".into(),
+            to: "user{n}@recipient.example".into(),
+            recipients: 1,
+            size: Size::Fixed(1024),
+        },
+        phases: vec![Phase {
+            name: "scene".into(),
+            model: "selftest".into(),
+            load: load::Phase { load, length },
+            unit: Unit::Message,
+            warmup: false,
+            max_sessions,
+            connect_rate: None,
+            on_saturation: OnSaturation::Queue,
+            graceful_stop: Duration::from_secs(30),
+        }],
+        expects: Vec::new(),
+        classify: Vec::new(),
+        threads: 1,
+        shard: Shard { index: 0, of: 1 },
+    }
+}
+
+pub(super) fn rate(per_second: f64) -> Load {
+    Load::Rate { curve: Curve { points: vec![(Duration::ZERO, per_second)] }, spacing: Spacing::Uniform }
+}
+
+fn seconds(n: u64) -> Option<Duration> {
+    Some(Duration::from_secs(n))
+}
+
+/// The stall of one second in a load of 20 seconds.
+const STALL_MS: f64 = 1000.0;
+const STALL_RUN_MS: f64 = 20_000.0;
+/// At most what a stall of S under a load over T leaves at quantile q, less what may be lost to rounding.
+fn stalled(q: f64) -> f64 {
+    let bound = STALL_MS - (1.0 - q) * STALL_RUN_MS;
+    bound - bound * E_SHARE - E_MS
+}
+
+/// All scenes, in the order in which they are played.
+pub fn scenes() -> Vec<Scene> {
+    let stall = Part { stall: Some((Duration::from_secs(8), Duration::from_secs(1))), ..Part::default() };
+    vec![
+        Scene {
+            name: "stall",
+            shows: "a listener that stands still for 1 s is seen by every message that was due meanwhile (M1)",
+            plan: plan(rate(200.0), seconds(20), 400),
+            part: stall,
+            judge: |told| {
+                let response = all(&told.measured, Metric::Response);
+                vec![
+                    Figure::new("response p99", quantile_ms(&response, 0.99), "ms").at_least(stalled(0.99)),
+                    Figure::new("response max", max_ms(&response), "ms")
+                        .at_least(STALL_MS * (1.0 - E_SHARE) - E_MS),
+                ]
+            },
+        },
+        Scene {
+            name: "capped stall",
+            shows: "with 20 sessions only, the wait is in the response and not in the service time (M3)",
+            plan: plan(rate(200.0), seconds(20), 20),
+            part: Part { body: Duration::from_millis(5), ..stall },
+            judge: |told| {
+                let response = all(&told.measured, Metric::Response);
+                let service = all(&told.measured, Metric::Service);
+                vec![
+                    Figure::new("response p99", quantile_ms(&response, 0.99), "ms").at_least(stalled(0.99)),
+                    // 20 of 4,000 were under way when it stood still.
+                    Figure::new("service p99", quantile_ms(&service, 0.99), "ms").at_most(50.0),
+                ]
+            },
+        },
+        Scene {
+            name: "exact queue",
+            shows: "20/s for 5 s on one session of 100 ms: the k-th waits k x 50 ms (M4)",
+            plan: plan(rate(20.0), seconds(5), 1),
+            part: Part { body: Duration::from_millis(100), ..Part::default() },
+            judge: |told| {
+                // Arrival k is due at 50k ms and done at 100(k + 1) ms: 100 + 50k, k from 0 to 99.
+                let response = all(&told.measured, Metric::Response);
+                let service = all(&told.measured, Metric::Service);
+                vec![
+                    Figure::new("arrivals", response.count() as f64, "").at_least(100.0).at_most(100.0),
+                    Figure::new("response p50", quantile_ms(&response, 0.5), "ms")
+                        .at_least(2550.0 * 0.98)
+                        .at_most(2550.0 * 1.04),
+                    Figure::new("response max", max_ms(&response), "ms")
+                        .at_least(5050.0 * 0.99)
+                        .at_most(5050.0 * 1.04),
+                    Figure::new("service p50", quantile_ms(&service, 0.5), "ms")
+                        .at_least(100.0)
+                        .at_most(110.0),
+                ]
+            },
+        },
+        Scene {
+            name: "blocked generator",
+            shows: "500 ms in which our own threads stand still are lag, and in the response (M5)",
+            plan: plan(rate(200.0), seconds(4), 50),
+            part: Part {
+                block: Some((Duration::from_secs(2), Duration::from_millis(500))),
+                ..Part::default()
+            },
+            judge: |told| {
+                vec![
+                    Figure::new("lag max", max_ms(&all(&told.measured, Metric::Lag)), "ms").at_least(495.0),
+                    Figure::new("response max", max_ms(&all(&told.measured, Metric::Response)), "ms")
+                        .at_least(495.0),
+                ]
+            },
+        },
+        Scene {
+            name: "delay",
+            shows: "a listener that waits 10 ms at the final dot is measured at 10 ms",
+            plan: plan(rate(100.0), seconds(5), 50),
+            part: Part { body: Duration::from_millis(10), ..Part::default() },
+            judge: |told| {
+                let body = all(&told.measured, Metric::Step(crate::smtp::Step::Body));
+                let p50 = quantile_ms(&body, 0.5);
+                // The listener's own timer is a part of what is measured: it may be late, never early.
+                vec![Figure::new("body p50", p50, "ms").at_least(10.0).at_most(10.0 * 1.01 + 0.2)]
+            },
+        },
+        Scene {
+            name: "books",
+            shows: "refused, failing and accepted messages are each counted once, and the listener agrees (M10, M10b)",
+            plan: plan(rate(500.0), seconds(4), 30),
+            part: Part { errors: 0.1, per_host: Some(20), ..Part::default() },
+            judge: |told| {
+                let counts = &told.measured.tally.phases[0].counts;
+                vec![
+                    Figure::new("accepted", counts.arrivals.of(Outcome::Accepted) as f64, "").at_least(1.0),
+                    Figure::new("deferred", counts.arrivals.of(Outcome::Deferred) as f64, "").at_least(1.0),
+                    Figure::new("rejected", counts.arrivals.of(Outcome::Rejected) as f64, "").at_least(1.0),
+                ]
+            },
+        },
+    ]
+}

@@ -1,0 +1,9 @@
+//! The binary from outside: what a user types, sees, finds in files and gets as exit code.
+
+mod flags;
+mod looks;
+mod runs;
+mod sessions;
+mod stage;
+mod stops;
+mod wrong;

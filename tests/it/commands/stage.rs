@@ -1,0 +1,227 @@
+//! A stage for the binary: a folder of its own, a clean environment, and what it said.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::thread;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+/// A profile of fifty messages in one second against the embedded listener.
+pub const SMALL: &str = r#"schema = 1
+name = "small"
+seed = 7
+[target]
+address = "embedded"
+[[phase]]
+name = "steady"
+load = "constant-rate"
+rate = "50/s"
+for = "1s"
+"#;
+
+/// A folder to work in.
+pub struct Stage {
+    folder: tempfile::TempDir,
+}
+
+impl Stage {
+    /// With [`SMALL`] as `small.toml`.
+    pub fn new() -> Stage {
+        let stage = Stage { folder: tempfile::tempdir().unwrap() };
+        stage.put("small.toml", SMALL);
+        stage
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn put(&self, name: &str, text: impl AsRef<[u8]>) {
+        fs::write(self.path(name), text).unwrap();
+    }
+
+    pub fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap()
+    }
+
+    pub fn json(&self, name: &str) -> Value {
+        serde_json::from_str(&self.read(name)).unwrap()
+    }
+
+    /// What is in the folder, sorted.
+    pub fn list(&self, name: &str) -> Vec<String> {
+        list(&self.path(name))
+    }
+
+    /// The binary, ready to start in the folder.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_smtpress"));
+        command.current_dir(self.folder.path()).args(arguments).stdin(Stdio::null());
+        for name in ["NO_COLOR", "COLUMNS", "RUST_BACKTRACE"] {
+            command.env_remove(name);
+        }
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("SMTPRESS_") {
+                command.env_remove(name);
+            }
+        }
+        command
+    }
+
+    /// Runs the binary to its end.
+    pub fn run(&self, arguments: &[&str]) -> Said {
+        Said::of(self.command(arguments).output().unwrap())
+    }
+
+    /// Runs the binary to its end with variables.
+    pub fn run_with(&self, variables: &[(&str, &str)], arguments: &[&str]) -> Said {
+        Said::of(self.command(arguments).envs(variables.iter().copied()).output().unwrap())
+    }
+
+    /// Runs the binary to its end with an input.
+    pub fn feed(&self, arguments: &[&str], input: &[u8]) -> Said {
+        let mut child = self
+            .command(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(input).unwrap();
+        Said::of(child.wait_with_output().unwrap())
+    }
+
+    /// Starts the binary.
+    pub fn start(&self, arguments: &[&str]) -> Running {
+        Running::new(self.command(arguments))
+    }
+}
+
+/// What is in a folder, sorted.
+pub fn list(path: &Path) -> Vec<String> {
+    let mut names: Vec<String> =
+        fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// What a finished command said.
+#[derive(Debug)]
+pub struct Said {
+    pub code: Option<i32>,
+    pub out: String,
+    pub err: String,
+}
+
+impl Said {
+    fn of(output: Output) -> Said {
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        let said = Said { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) };
+        assert!(!said.err.contains("panicked"), "{}", said.err);
+        said
+    }
+
+    /// Holds the exit code to `code`.
+    #[track_caller]
+    pub fn ended(self, code: i32) -> Said {
+        assert_eq!(self.code, Some(code), "\n{}\n{}", self.out, self.err);
+        self
+    }
+
+    /// stdout as JSON.
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {}", self.out))
+    }
+}
+
+/// A command under way. Its stderr is read as it comes; it ends with its owner.
+pub struct Running {
+    child: Child,
+    err: BufReader<std::process::ChildStderr>,
+    heard: String,
+    out: Option<thread::JoinHandle<String>>,
+}
+
+impl Running {
+    pub fn new(mut command: Command) -> Running {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let err = BufReader::new(child.stderr.take().unwrap());
+        let mut pipe = child.stdout.take().unwrap();
+        let out = thread::spawn(move || {
+            let mut text = String::new();
+            pipe.read_to_string(&mut text).unwrap();
+            text
+        });
+        Running { child, err, heard: String::new(), out: Some(out) }
+    }
+
+    /// Waits until stderr has said a line that holds this.
+    pub fn hear(&mut self, text: &str) -> String {
+        loop {
+            let mut line = String::new();
+            let read = self.err.read_line(&mut line).unwrap();
+            assert!(read > 0, "it ended without {text:?}: {}", self.heard);
+            self.heard.push_str(&line);
+            if line.contains(text) {
+                return line;
+            }
+        }
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
+    }
+
+    /// Waits for its end.
+    pub fn end(mut self) -> Said {
+        self.err.read_to_string(&mut self.heard).unwrap();
+        let code = self.child.wait().unwrap().code();
+        let out = self.out.take().unwrap().join().unwrap();
+        assert!(!self.heard.contains("panicked"), "{}", self.heard);
+        Said { code, out, err: std::mem::take(&mut self.heard) }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Already over if `end` was called.
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// `smtpress listen` on a port of its own.
+pub struct Listening {
+    pub running: Running,
+    pub address: SocketAddr,
+}
+
+impl Listening {
+    /// Listens until [`Listening::ledger`] or the end of its owner, twenty seconds at most.
+    pub fn with(stage: &Stage, settings: &[&str]) -> Listening {
+        let mut arguments = vec!["listen", "--bind", "127.0.0.1:0", "-z", "20s"];
+        for setting in settings {
+            arguments.extend(["--set", setting]);
+        }
+        let mut running = stage.start(&arguments);
+        let line = running.hear("listening on");
+        let address = line.split("listening on ").nth(1).unwrap().split(';').next().unwrap();
+        Listening { running, address: address.parse().unwrap() }
+    }
+
+    pub fn url(&self) -> String {
+        format!("smtp://{}", self.address)
+    }
+
+    /// Ends it with Ctrl-C and reads its books.
+    pub fn ledger(self) -> Value {
+        self.running.signal(Signal::SIGINT);
+        self.running.end().ended(0).json()
+    }
+}

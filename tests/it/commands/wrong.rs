@@ -1,0 +1,225 @@
+//! Wrong input: a clear sentence with place and remedy, the contract's exit code, nothing sent, nothing half-written.
+
+use std::fs;
+use std::io::{ErrorKind, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::process::Command;
+
+use super::stage::{Listening, SMALL, Stage};
+
+/// Runs what must not run: the code, all parts of the sentence, and nothing new in the folder.
+#[track_caller]
+fn refused(stage: &Stage, arguments: &[&str], code: i32, parts: &[&str]) {
+    let before = stage.list("");
+    let said = stage.run(arguments);
+    let text = &said.err;
+    for part in parts {
+        assert!(text.contains(part), "{arguments:?}: no {part:?} in\n{text}");
+    }
+    assert_eq!((said.code, said.out.as_str()), (Some(code), ""), "{arguments:?}\n{text}");
+    assert_eq!(stage.list(""), before, "{arguments:?}");
+}
+
+#[test]
+fn profiles_that_are_none() {
+    let stage = Stage::new();
+    let with = |name: &str, from: &str, to: &str| stage.put(name, SMALL.replace(from, to));
+    with("key.toml", "rate =", "rat =");
+    with("unit.toml", "50/s", "50 apples");
+    with("negative.toml", "50/s", "-5/s");
+    with("huge.toml", "\"50/s\"", "\"99999999999999999999999/s\"");
+    with("zero.toml", "for = \"1s\"", "for = \"0s\"");
+    with("tls.toml", "[target]", "[target]\ntls = \"starttls\"");
+    with("auth.toml", "[target]", "[session]\nauth = { mechanism = \"plain\" }\n[target]");
+    with("warm.toml", "[[phase]]", "[[phase]]\nwarmup = true");
+    stage.put("latin.toml", b"schema = 1\nname = \"caf\xe9\"\n");
+    stage.put("toml.toml", "name = \n");
+    for (name, parts) in [
+        ("key.toml", &["unknown key `rat`", "key.toml:9:1", "^^^", "did you mean `rate`?"][..]),
+        ("unit.toml", &["50 apples", "unit.toml:9:8", "^^^^^^^^^^^", "\"50/s\""]),
+        ("negative.toml", &["negative", "negative.toml:9:8"]),
+        ("huge.toml", &["huge.toml:9:8", "help"]),
+        ("zero.toml", &["zero.toml:10:7", "help"]),
+        ("tls.toml", &["TLS is not supported yet", "tls.toml:5:7"]),
+        ("auth.toml", &["AUTH is not supported yet", "auth.toml:5:8"]),
+        ("warm.toml", &["every phase is a warm-up", "warm.toml"]),
+        ("latin.toml", &["latin.toml:2:12", "not UTF-8", "save the profile as UTF-8"]),
+        ("toml.toml", &["not valid TOML", "toml.toml:1"]),
+        ("missing.toml", &["missing.toml", "No such file", "give the path"]),
+        (".", &["Is a directory", "give the path"]),
+    ] {
+        refused(&stage, &["run", name], 2, parts);
+        refused(&stage, &["check", name], 2, parts);
+    }
+}
+
+#[test]
+fn flags_that_make_no_sense() {
+    let stage = Stage::new();
+    for (arguments, parts) in [
+        ("run", &["nothing to load", "--target"][..]),
+        ("run --target smtp://127.0.0.1", &["no port", "^^^", "smtp://127.0.0.1:25"]),
+        ("run --target 127.0.0.1:25", &["is no target", "smtp://host:port"]),
+        ("run --target embedded -r 5/s -n 10", &["--rate and --messages", "--for"]),
+        ("run --target embedded -c 99999999999999999999", &["--sessions", "^^^", "whole number"]),
+        ("run --target embedded -c -1", &["-1"]),
+        ("run --target embedded -n 1e99", &["--messages 1e99", "whole number"]),
+        ("run --target embedded --size 5apples", &["--size 5apples", "^"]),
+        ("run small.toml --shard 2/2", &["\"2/2\" is no shard", "--shard 0/4"]),
+        ("run small.toml --shard 1", &["is no shard"]),
+        ("run small.toml --set rate", &["--set without a value", "--set key=value"]),
+        ("run small.toml --set phase.steady.rtae=5/s", &["unknown key `rtae`", "did you mean `rate`?"]),
+        ("run small.toml --set phase.sted.rate=5/s", &["sted", "steady"]),
+        ("run small.toml --assert p99<<5", &["unknown operator `<<`", "^^", "response p99 < 800ms"]),
+        ("run small.toml --assert p99<5parsec", &["^^^", "a time in"]),
+        ("run small.toml --tls starttls", &["TLS is not supported yet", "^^^^^^^^"]),
+        ("run small.toml --html x.html", &["--html is not supported yet", "--json"]),
+        ("run small.toml --junit x.xml", &["--junit is not supported yet"]),
+        ("run small.toml --start-at tomorrow", &["\"tomorrow\" is no time", "2026-01-31T12:00:00Z"]),
+        ("run small.toml -n 5", &["no use", "--messages", "--set"]),
+        ("listen --bind 127.0.0.1:0 -z soon", &["\"soon\" is no length of time", "30s"]),
+        ("trace embedded --timeout soon", &["soon", "^^^^"]),
+        ("trace embedded --recipients 0", &["--recipients 0"]),
+        ("trace smtp://127.0.0.1", &["no port"]),
+        ("report missing", &["failed to read missing", "give the directory of a run"]),
+        ("report .", &["result.json", "give the directory of a run"]),
+    ] {
+        let parts: Vec<&str> =
+            parts.iter().map(|part| if *part == "no use" { "has a use for" } else { part }).collect();
+        refused(&stage, &arguments.split(' ').collect::<Vec<_>>(), 2, &parts);
+    }
+}
+
+#[test]
+fn targets_that_may_not_or_cannot_be_loaded() {
+    let stage = Stage::new();
+    let gone = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap().local_addr().unwrap();
+    let gone = format!("smtp://{gone}");
+    for (target, parts) in [
+        (gone.as_str(), &["cannot be reached", "Connection refused", "start the listener"][..]),
+        (
+            "smtp://192.0.2.1:25",
+            &["192.0.2.1 is not on this machine's loopback", "consent", "--allow-target 192.0.2.1"],
+        ),
+        ("smtp://no-such-host.invalid:25", &["no-such-host.invalid", "does not resolve"]),
+    ] {
+        refused(&stage, &["run", "--target", target, "-z", "1s"], 3, parts);
+    }
+    refused(&stage, &["trace", "smtp://192.0.2.1:25"], 3, &["--allow-target 192.0.2.1"]);
+    refused(
+        &stage,
+        &["run", "--target", "embedded", "-c", "999999999"],
+        3,
+        &["file descriptors", "fewer sessions"],
+    );
+}
+
+#[test]
+fn nothing_is_sent_when_the_place_of_the_result_is_wrong() {
+    let stage = Stage::new();
+    let listener = Listening::with(&stage, &[]);
+    let url = listener.url();
+    stage.put("file", "mine");
+    let run =
+        |more: &[&'static str]| -> Vec<&str> { [&["run", "--target", &url, "-n", "1"][..], more].concat() };
+    refused(
+        &stage,
+        &run(&["--json", "no/such/x.json"]),
+        3,
+        &["no/such/x.json", "no such directory", "another file"],
+    );
+    refused(&stage, &run(&["--json", "."]), 3, &["is a directory"]);
+    refused(&stage, &run(&["--out", "file"]), 3, &["a file of that name", "--out"]);
+    refused(&stage, &run(&["--out", "/proc/none/r"]), 3, &["/proc/none/r", "--out"]);
+    assert_eq!(stage.read("file"), "mine");
+    let ledger = listener.ledger();
+    assert_eq!(
+        (&ledger["sessions"], &ledger["messages"], &ledger["received_bytes"]),
+        (&ledger["connections"], &0.into(), &0.into())
+    );
+}
+
+#[test]
+fn a_device_for_the_result_is_written_to_and_never_replaced() {
+    let stage = Stage::new();
+    let said = stage.run(&["run", "small.toml", "-o", "r", "--json", "/dev/full"]).ended(1);
+    assert!(said.err.contains("failed to write /dev/full"), "{}", said.err);
+    assert!(said.out.starts_with("PASS"), "the report is shown all the same");
+    assert!(stage.path("r/result.json").is_file());
+    stage.run(&["run", "small.toml", "-q", "-o", "s", "--json", "/dev/null"]).ended(0);
+    for device in ["/dev/full", "/dev/null"] {
+        assert!(!fs::metadata(device).unwrap().is_file(), "{device} was replaced");
+    }
+    let said = stage.run(&["run", "small.toml", "-q", "-o", "t", "--json", "/dev/stdout"]).ended(0);
+    assert_eq!(said.json()["phases"][0]["accepted"], 50);
+}
+
+/// A file system with so little room; `None`, said aloud, where none can be mounted.
+struct Full {
+    path: std::path::PathBuf,
+}
+
+impl Full {
+    fn mount(path: &Path, size: &str) -> Option<Full> {
+        fs::create_dir(path).unwrap();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
+            .arg(path)
+            .output();
+        if mounted.is_ok_and(|output| output.status.success()) {
+            return Some(Full { path: path.to_owned() });
+        }
+        writeln!(std::io::stderr(), "skipped: no tmpfs can be mounted here").unwrap();
+        None
+    }
+}
+
+impl Drop for Full {
+    fn drop(&mut self) {
+        Command::new("umount").arg(&self.path).status().ok();
+    }
+}
+
+#[test]
+fn a_full_disk_is_told_before_the_run_or_after_it() {
+    let stage = Stage::new();
+    let Some(_full) = Full::mount(&stage.path("full"), "32k") else { return };
+    let said = stage.run(&["run", "small.toml", "-o", "full/r"]).ended(3);
+    assert!(said.err.contains("No space left") && said.err.contains("--out"), "{}", said.err);
+    // Room for the trial and not for the run: it is shown, and the code says that it was not kept.
+    let Some(_small) = Full::mount(&stage.path("small"), "72k") else { return };
+    let said = stage.run(&["run", "small.toml", "-o", "small/r", "--set", "phase.steady.for=2s"]);
+    if said.code == Some(1) {
+        assert!(said.err.contains("No space left"), "{}", said.err);
+        assert!(said.out.starts_with("PASS"), "{}", said.out);
+        assert!(stage.list("small/r").iter().all(|name| !name.ends_with(".part")));
+    }
+}
+
+#[test]
+fn a_run_directory_that_may_not_be_written() {
+    let stage = Stage::new();
+    let locked = stage.path("locked");
+    fs::create_dir(&locked).unwrap();
+    let mut permissions = fs::metadata(&locked).unwrap().permissions();
+    permissions.set_readonly(true);
+    fs::set_permissions(&locked, permissions).unwrap();
+    let writable = fs::write(locked.join("probe"), "").map_err(|error| error.kind());
+    if writable != Err(ErrorKind::PermissionDenied) {
+        writeln!(std::io::stderr(), "skipped: this user may write anywhere").unwrap();
+        return;
+    }
+    refused(&stage, &["run", "small.toml", "-o", "locked/r"], 3, &["Permission denied", "--out"]);
+}
+
+#[test]
+fn arguments_that_are_not_text_and_odd_names_are_taken() {
+    let stage = Stage::new();
+    let mut command = stage.command(&["run", "small.toml", "-q", "-o"]);
+    command.arg(std::ffi::OsStr::from_bytes(b"r\xff"));
+    assert_eq!(command.output().unwrap().status.code(), Some(0));
+    let said = stage.run(&["run", "small.toml", "-o", "-odd name\n"]);
+    assert!(matches!(said.code, Some(0 | 2)), "{said:?}");
+}
