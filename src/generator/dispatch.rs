@@ -164,9 +164,12 @@ impl Dispatch {
             if self.unit(due.phase) != Unit::Message {
                 return None;
             }
-            self.due.pop_front();
-            self.slots.take(slot, due.phase);
-            return Some(due);
+            // One that was thought about is for a session that rests; this one has to think itself.
+            if !(self.is_closed(due.phase) && self.slots.idle() > 0) {
+                self.due.pop_front();
+                self.slots.take(slot, due.phase);
+                return Some(due);
+            }
         }
         let (phase, share) = self.closed_phase(now)?;
         if self.unit(phase) != Unit::Message || self.slots.staying() > share {

@@ -8,37 +8,43 @@ use smtpress::smtp::Step;
 use smtpress::smtp::script::Pipelining;
 
 use super::rude::{Rude, Rudeness};
-use super::stage::{SECOND, Stage, delayed, ms, phase, plan, rate, run, run_against, shared};
+use super::stage::{
+    SECOND, Stage, UNITS, delayed, messages, ms, phase, plan, rate, run, run_against, shared, side_by_side,
+};
 
 const STEPS: [Step; 6] = [Step::Greeting, Step::Hello, Step::Mail, Step::Rcpt, Step::Data, Step::Body];
 
 #[test]
 fn a_limit_on_connections_in_each_way_of_showing() {
-    for (shown_by, condition) in [
-        (ShownBy::Reply, "too-many-connections-from-host"),
-        (ShownBy::Reset, "reset-before-greeting"),
-        (ShownBy::Close, "closed-before-greeting"),
-        (ShownBy::NoGreeting, "no-greeting"),
-    ] {
-        for unit in [Unit::Message, Unit::Session] {
-            let mut plan = plan(vec![phase(rate(100.0), Some(SECOND), unit)]);
-            plan.phases[0].max_sessions = 12;
-            plan.messages = if unit == Unit::Session { Messages::Fixed(1) } else { Messages::Unlimited };
-            plan.script.timeouts.greeting = ms(200);
-            let mut limits = delayed(|delays| delays.body = Delay::fixed(ms(100)));
-            limits.max_connections_per_host = Some(4);
-            limits.shown_by = shown_by;
-            let told = run(&plan, limits);
-            assert!(told.met(condition) > 0, "{shown_by:?} {unit:?}: {:?}", told.summary.conditions);
-            assert!(told.of(Outcome::Accepted) > 20, "{shown_by:?} {unit:?}: {:?}", told.counts());
-            let failed = if shown_by == ShownBy::NoGreeting { Outcome::TimedOut } else { Outcome::Refused };
-            if unit == Unit::Session {
-                assert_eq!(told.of(Outcome::Accepted) + told.of(failed), 100, "{shown_by:?}");
-            } else {
-                assert_eq!(told.of(Outcome::Accepted), 100, "others carried the messages");
-            }
-        }
-    }
+    side_by_side(
+        [
+            (ShownBy::Reply, "too-many-connections-from-host"),
+            (ShownBy::Reset, "reset-before-greeting"),
+            (ShownBy::Close, "closed-before-greeting"),
+            (ShownBy::NoGreeting, "no-greeting"),
+        ],
+        |(shown_by, condition)| {
+            side_by_side(UNITS, |unit| {
+                let mut plan = plan(vec![phase(rate(100.0), Some(SECOND), unit)]);
+                plan.phases[0].max_sessions = 12;
+                plan.messages = messages(unit);
+                plan.script.timeouts.greeting = ms(200);
+                let mut limits = delayed(|delays| delays.body = Delay::fixed(ms(100)));
+                limits.max_connections_per_host = Some(4);
+                limits.shown_by = shown_by;
+                let told = run(&plan, limits);
+                assert!(told.met(condition) > 0, "{shown_by:?} {unit:?}: {:?}", told.summary.conditions);
+                assert!(told.of(Outcome::Accepted) > 20, "{shown_by:?} {unit:?}: {:?}", told.counts());
+                let failed =
+                    if shown_by == ShownBy::NoGreeting { Outcome::TimedOut } else { Outcome::Refused };
+                if unit == Unit::Session {
+                    assert_eq!(told.of(Outcome::Accepted) + told.of(failed), 100, "{shown_by:?}");
+                } else {
+                    assert_eq!(told.of(Outcome::Accepted), 100, "others carried the messages");
+                }
+            });
+        },
+    );
 }
 
 #[test]
@@ -91,27 +97,23 @@ fn resets_and_closes_at_each_step() {
 
 #[test]
 fn silence_and_nonsense_at_each_step() {
-    std::thread::scope(|scope| {
-        for step in STEPS {
-            scope.spawn(move || {
-                for rudeness in [Rudeness::Silence, Rudeness::Nonsense, Rudeness::Yes] {
-                    let mut plan = plan(vec![phase(shared(12, 3), None, Unit::Message)]);
-                    plan.messages = Messages::Fixed(2);
-                    for timeout in [
-                        &mut plan.script.timeouts.greeting,
-                        &mut plan.script.timeouts.command,
-                        &mut plan.script.timeouts.data,
-                        &mut plan.script.timeouts.body,
-                    ] {
-                        *timeout = ms(300);
-                    }
-                    let rude = Rude::start(step, rudeness);
-                    let told = run_against(&plan, rude.addr, || Some(rude.stop()));
-                    let what = format!("{rudeness:?} at {step}: {:?}", told.counts());
-                    assert_eq!(told.counts().arrivals.ended(), 12, "{what}");
-                    assert!(told.of(Outcome::Accepted) > 0, "{what}");
-                }
-            });
+    side_by_side(STEPS, |step| {
+        for rudeness in [Rudeness::Silence, Rudeness::Nonsense, Rudeness::Yes] {
+            let mut plan = plan(vec![phase(shared(12, 3), None, Unit::Message)]);
+            plan.messages = Messages::Fixed(2);
+            for timeout in [
+                &mut plan.script.timeouts.greeting,
+                &mut plan.script.timeouts.command,
+                &mut plan.script.timeouts.data,
+                &mut plan.script.timeouts.body,
+            ] {
+                *timeout = ms(300);
+            }
+            let rude = Rude::start(step, rudeness);
+            let told = run_against(&plan, rude.addr, || Some(rude.stop()));
+            let what = format!("{rudeness:?} at {step}: {:?}", told.counts());
+            assert_eq!(told.counts().arrivals.ended(), 12, "{what}");
+            assert!(told.of(Outcome::Accepted) > 0, "{what}");
         }
     });
 }
@@ -137,11 +139,11 @@ fn pipelined_groups_that_are_cut_off() {
 
 #[test]
 fn a_listener_that_dies_in_mid_run() {
-    for unit in [Unit::Message, Unit::Session] {
+    side_by_side(UNITS, |unit| {
         let mut plan = plan(vec![phase(rate(200.0), Some(2 * SECOND), unit)]);
         plan.phases[0].max_sessions = 20;
         plan.phases[0].graceful_stop = SECOND;
-        plan.messages = if unit == Unit::Session { Messages::Fixed(1) } else { Messages::Unlimited };
+        plan.messages = messages(unit);
         let limits = delayed(|delays| delays.body = Delay::fixed(ms(20)));
         let told = Stage { limits, dies: Some(SECOND), ..Stage::default() }.run(&plan);
         assert_eq!(told.counts().scheduled, 400);
@@ -150,7 +152,7 @@ fn a_listener_that_dies_in_mid_run() {
         assert!(told.of(Outcome::InDoubt) <= 20, "no more than were under way: {:?}", told.counts());
         assert_eq!(told.of(Outcome::Shed), 0, "{:?}", told.counts());
         assert!(told.measured.took < 9 * SECOND, "{:?}", told.measured.took);
-    }
+    });
 }
 
 #[test]
@@ -160,7 +162,5 @@ fn a_listener_that_answers_452_to_every_final_dot() {
     let told = run(&plan, Limits { replies: vec![reply], ..Limits::default() });
     assert_eq!((told.of(Outcome::Accepted), told.of(Outcome::Deferred), told.ledger.messages), (0, 100, 0));
     assert_eq!(told.met("queue-full"), 100, "{:?}", told.summary.conditions);
-    if !told.was_busy() {
-        assert_eq!(told.verdict.exit_code, 99, "{:?}", told.verdict);
-    }
+    assert!(told.fails_by("accepted > 0"), "{:?}", told.verdict);
 }

@@ -8,7 +8,9 @@ use smtpress::load::Load;
 use smtpress::plan::{Messages, Unit};
 use smtpress::smtp::Step;
 
-use super::stage::{SECOND, Told, delayed, ms, phase, plan, rate, run, run_against, sessions, shared};
+use super::stage::{
+    SECOND, Told, UNITS, delayed, ms, phase, plan, rate, run, run_against, sessions, shared, side_by_side,
+};
 
 /// Accepted in the last second of a phase of three: after the limit was found out.
 fn rate_of(told: &Told) -> f64 {
@@ -85,43 +87,50 @@ fn nobody() -> std::net::SocketAddr {
 #[test]
 fn a_target_that_refuses_every_connection() {
     let closed = sessions(&[(Duration::ZERO, 10.0)], ms(0));
-    for (load, length) in [(rate(100.0), Some(SECOND)), (closed, Some(SECOND)), (shared(500, 10), None)] {
-        for unit in [Unit::Message, Unit::Session] {
-            let mut plan = plan(vec![phase(load.clone(), length, unit)]);
-            plan.messages = Messages::Fixed(1);
-            plan.phases[0].graceful_stop = SECOND;
-            let told = run_against(&plan, nobody(), || Some(0));
-            let what = format!("{load:?} {unit:?}: {:?}", told.counts());
-            assert!(told.counts().scheduled > 0, "{what}");
-            assert_eq!(told.of(Outcome::Refused), told.counts().scheduled, "{what}");
-            assert!(told.met("connect-refused") > 0, "{what}");
-            assert!(told.measured.took < 7 * SECOND, "{what} {:?}", told.measured.took);
-            assert!(told.verdict.exit_code == 99 || told.was_busy(), "{:?}", told.verdict);
-        }
-    }
+    side_by_side(
+        [(rate(100.0), Some(SECOND)), (closed, Some(SECOND)), (shared(500, 10), None)],
+        |(load, length)| {
+            side_by_side(UNITS, |unit| {
+                let mut plan = plan(vec![phase(load.clone(), length, unit)]);
+                plan.messages = Messages::Fixed(1);
+                plan.phases[0].graceful_stop = SECOND;
+                let told = run_against(&plan, nobody(), || Some(0));
+                let what = format!("{load:?} {unit:?}: {:?}", told.counts());
+                assert!(told.counts().scheduled > 0, "{what}");
+                assert_eq!(told.of(Outcome::Refused), told.counts().scheduled, "{what}");
+                assert!(told.met("connect-refused") > 0, "{what}");
+                assert!(told.measured.took < 7 * SECOND, "{what} {:?}", told.measured.took);
+                assert!(told.fails_by("accepted > 0"), "{:?}", told.verdict);
+            });
+        },
+    );
 }
 
 #[test]
 fn a_listener_that_never_greets() {
-    for (timeout, unit) in [
-        (ms(300), Unit::Message),
-        (60 * SECOND, Unit::Message),
-        (ms(300), Unit::Session),
-        (60 * SECOND, Unit::Session),
-    ] {
-        let mut plan = plan(vec![phase(rate(40.0), Some(SECOND), unit)]);
-        plan.messages = Messages::Fixed(1);
-        plan.phases[0].graceful_stop = SECOND;
-        plan.script.timeouts.greeting = timeout;
-        let limits = Limits { max_connections: Some(0), shown_by: ShownBy::NoGreeting, ..Limits::default() };
-        let told = run(&plan, limits);
-        let ended = if timeout < SECOND { Outcome::TimedOut } else { Outcome::Interrupted };
-        assert_eq!(told.of(ended), 40, "{timeout:?} {unit:?} {:?}", told.counts());
-        if unit == Unit::Session {
-            let response = told.hist(Metric::Response, ended);
-            assert!(response.min_ns() >= 300_000_000, "{}", response.min_ns());
-        }
-        assert!(told.measured.took < 6 * SECOND, "{:?}", told.measured.took);
-        assert_eq!(told.counts().own_failures, 0);
-    }
+    side_by_side(
+        [
+            (ms(300), Unit::Message),
+            (60 * SECOND, Unit::Message),
+            (ms(300), Unit::Session),
+            (60 * SECOND, Unit::Session),
+        ],
+        |(timeout, unit)| {
+            let mut plan = plan(vec![phase(rate(40.0), Some(SECOND), unit)]);
+            plan.messages = Messages::Fixed(1);
+            plan.phases[0].graceful_stop = SECOND;
+            plan.script.timeouts.greeting = timeout;
+            let limits =
+                Limits { max_connections: Some(0), shown_by: ShownBy::NoGreeting, ..Limits::default() };
+            let told = run(&plan, limits);
+            let ended = if timeout < SECOND { Outcome::TimedOut } else { Outcome::Interrupted };
+            assert_eq!(told.of(ended), 40, "{timeout:?} {unit:?} {:?}", told.counts());
+            if unit == Unit::Session {
+                let response = told.hist(Metric::Response, ended);
+                assert!(response.min_ns() >= 300_000_000, "{}", response.min_ns());
+            }
+            assert!(told.measured.took < 6 * SECOND, "{:?}", told.measured.took);
+            assert_eq!(told.counts().own_failures, 0);
+        },
+    );
 }

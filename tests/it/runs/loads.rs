@@ -4,12 +4,15 @@ use std::time::Duration;
 
 use smtpress::collector::Outcome;
 use smtpress::generator::Stop;
-use smtpress::listener::limits::{Delay, Limits};
+use smtpress::listener::limits::{Delay, Limits, ShownBy};
 use smtpress::load::{Curve, Load, Spacing, Think};
 use smtpress::plan::{Messages, Unit};
 use smtpress::smtp::script::Quit;
 
-use super::stage::{SECOND, Stage, delayed, ms, phase, plan, rate, run, sessions, shared};
+use super::stage::{
+    SECOND, Stage, UNITS, delayed, messages, ms, phase, plan, rate, run, run_against, sessions, shared,
+    side_by_side,
+};
 
 #[test]
 fn bursts_come_at_once_and_again() {
@@ -34,26 +37,26 @@ fn a_staircase_has_the_area_under_its_steps() {
 
 #[test]
 fn sessions_ramp_up_and_down_without_churn() {
-    for think in [0, 30] {
+    side_by_side([0, 30], |think| {
         let points = [(ms(0), 1.0), (ms(700), 16.0), (ms(1400), 16.0), (ms(2000), 4.0), (ms(2600), 4.0)];
         let ramp = sessions(&points, ms(think));
         let plan = plan(vec![phase(ramp, Some(ms(2600)), Unit::Message)]);
         let told = run(&plan, delayed(|delays| delays.body = Delay::fixed(ms(10))));
         assert_eq!(told.of(Outcome::Accepted), told.counts().scheduled, "{:?}", told.counts());
         assert_eq!((told.ledger.sessions_peak, told.counts().opened), (16, 16), "think {think}");
-    }
+    });
 }
 
 #[test]
 fn thinking_slows_a_closed_load() {
-    for unit in [Unit::Message, Unit::Session] {
+    side_by_side(UNITS, |unit| {
         let mut plan = plan(vec![phase(sessions(&[(Duration::ZERO, 5.0)], ms(200)), Some(2 * SECOND), unit)]);
-        plan.messages = if unit == Unit::Session { Messages::Fixed(1) } else { Messages::Unlimited };
+        plan.messages = messages(unit);
         let told = run(&plan, Limits::default());
         // At most one at the start and one after each thought.
         assert!((20..=50).contains(&told.of(Outcome::Accepted)), "{unit:?} {:?}", told.counts());
         assert!(told.ledger.sessions_peak <= 5 && told.measured.took < 4 * SECOND);
-    }
+    });
     let thoughtful = Load::Shared { total: 20, sessions: 5, think: Think { min: ms(100), max: ms(100) } };
     let told = run(&plan(vec![phase(thoughtful, None, Unit::Message)]), Limits::default());
     assert_eq!((told.of(Outcome::Accepted), told.ledger.sessions_peak), (20, 5));
@@ -113,30 +116,33 @@ fn each_way_to_quit_ends_every_session() {
 #[test]
 fn a_run_that_is_stopped_drains() {
     let held = Load::Held { sessions: 20, rate: 100.0 };
-    for (load, unit) in [
-        (rate(100.0), Unit::Message),
-        (rate(100.0), Unit::Session),
-        (sessions(&[(ms(0), 10.0)], ms(20)), Unit::Message),
-        (shared(100_000, 10), Unit::Session),
-        (held, Unit::Session),
-    ] {
-        let mut plan = plan(vec![phase(load.clone(), Some(30 * SECOND), unit)]);
-        plan.messages = Messages::Fixed(1);
-        let limits = delayed(|delays| delays.body = Delay::fixed(ms(50)));
-        let told = Stage { limits, stops: vec![(ms(600), Stop::Drain)], ..Stage::default() }.run(&plan);
-        let what = format!("{load:?} {unit:?}: {:?}", told.counts());
-        // What was under way has ended well, and what waited was not begun.
-        assert_eq!(told.of(Outcome::Accepted), told.counts().started, "{what}");
-        assert!(told.of(Outcome::Accepted) >= 10, "{what}");
-        assert!(told.measured.took < 8 * SECOND, "{what} {:?}", told.measured.took);
-        assert!(told.measured.interrupted && told.verdict.exit_code == 105, "{what}");
-        assert!(told.measured.windows[0] < 5 * SECOND, "{:?}", told.measured.windows);
-    }
+    side_by_side(
+        [
+            (rate(100.0), Unit::Message),
+            (rate(100.0), Unit::Session),
+            (sessions(&[(ms(0), 10.0)], ms(20)), Unit::Message),
+            (shared(100_000, 10), Unit::Session),
+            (held, Unit::Session),
+        ],
+        |(load, unit)| {
+            let mut plan = plan(vec![phase(load.clone(), Some(30 * SECOND), unit)]);
+            plan.messages = Messages::Fixed(1);
+            let limits = delayed(|delays| delays.body = Delay::fixed(ms(50)));
+            let told = Stage { limits, stops: vec![(ms(600), Stop::Drain)], ..Stage::default() }.run(&plan);
+            let what = format!("{load:?} {unit:?}: {:?}", told.counts());
+            // What was under way has ended well, and what waited was not begun.
+            assert_eq!(told.of(Outcome::Accepted), told.counts().started, "{what}");
+            assert!(told.of(Outcome::Accepted) >= 10, "{what}");
+            assert!(told.measured.took < 8 * SECOND, "{what} {:?}", told.measured.took);
+            assert!(told.measured.interrupted && told.verdict.exit_code == 105, "{what}");
+            assert!(told.measured.windows[0] < 5 * SECOND, "{:?}", told.measured.windows);
+        },
+    );
 }
 
 #[test]
 fn a_second_stop_ends_all_at_once() {
-    for unit in [Unit::Message, Unit::Session] {
+    side_by_side(UNITS, |unit| {
         let mut plan = plan(vec![phase(rate(50.0), Some(30 * SECOND), unit)]);
         plan.messages = Messages::Fixed(1);
         plan.phases[0].max_sessions = 20;
@@ -147,5 +153,39 @@ fn a_second_stop_ends_all_at_once() {
         assert_eq!(told.of(Outcome::Interrupted), 20, "{unit:?} {:?}", told.counts());
         assert_eq!(told.counts().scheduled, 20 + told.of(Outcome::Shed));
         assert!(told.measured.took < 6 * SECOND, "{:?}", told.measured.took);
-    }
+    });
+}
+
+#[test]
+fn waiting_costs_no_processor() {
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mute = Limits { max_connections: Some(0), shown_by: ShownBy::NoGreeting, ..Limits::default() };
+    let held = Load::Held { sessions: 50, rate: f64::INFINITY };
+    let thinking = sessions(&[(ms(0), 50.0)], 20 * SECOND);
+    let slow = delayed(|delays| delays.body = Delay::fixed(20 * SECOND));
+    side_by_side(
+        [
+            ("held", held, Unit::Session, Some(Limits::default())),
+            ("thinking messages", thinking.clone(), Unit::Message, Some(Limits::default())),
+            ("thinking sessions", thinking, Unit::Session, Some(Limits::default())),
+            ("refused messages", rate(200.0), Unit::Message, None),
+            ("refused sessions", sessions(&[(ms(0), 50.0)], ms(0)), Unit::Session, None),
+            ("never greeted", rate(20.0), Unit::Message, Some(mute)),
+            ("never answered", rate(20.0), Unit::Message, Some(slow)),
+        ],
+        |(name, load, unit, limits)| {
+            let mut plan = plan(vec![phase(load, Some(2 * SECOND), unit)]);
+            plan.messages = messages(unit);
+            plan.script.timeouts.greeting = 60 * SECOND;
+            plan.script.timeouts.body = 60 * SECOND;
+            plan.phases[0].graceful_stop = SECOND;
+            let told = match limits {
+                Some(limits) => run(&plan, limits),
+                None => run_against(&plan, nobody, || Some(0)),
+            };
+            // Two threads over two seconds: one that spins would use two of the four at the least.
+            let used = told.measured.health.cpu_user_s + told.measured.health.cpu_system_s;
+            assert!(used < 0.7, "{name}: {used} s of processor");
+        },
+    );
 }

@@ -18,7 +18,7 @@ use smtpress::net::target::Target;
 use smtpress::plan::{Messages, OnSaturation, Phase, Plan, Unit};
 use smtpress::smtp::Script;
 use smtpress::smtp::script::{Hello, Pipelining, Quit, Timeouts};
-use smtpress::verdict::{Assertion, Verdict, Windows};
+use smtpress::verdict::{Assertion, AssertionStatus, Verdict, Windows};
 use tokio::sync::watch;
 
 pub const SECOND: Duration = Duration::from_secs(1);
@@ -91,6 +91,23 @@ pub fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
+/// Runs a test's cases at the same time: they wait more than they work.
+pub fn side_by_side<C: Send>(cases: impl IntoIterator<Item = C>, test: impl Fn(C) + Sync) {
+    std::thread::scope(|scope| {
+        for case in cases {
+            scope.spawn(|| test(case));
+        }
+    });
+}
+
+/// Messages of a session for either unit: a session that is an arrival needs a number.
+pub fn messages(unit: Unit) -> Messages {
+    if unit == Unit::Session { Messages::Fixed(1) } else { Messages::Unlimited }
+}
+
+/// Both units.
+pub const UNITS: [Unit; 2] = [Unit::Message, Unit::Session];
+
 /// A listener that answers each step at its delay.
 pub fn delayed(change: impl FnOnce(&mut Delays)) -> Limits {
     let mut limits = Limits::default();
@@ -147,6 +164,13 @@ impl Told {
         let rows = &self.summary.phases[0].metrics;
         let row = rows.iter().find(|row| (row.metric, row.outcome) == (metric, Outcome::Accepted));
         *row.unwrap().quantiles.iter().find(|quantile| quantile.q == q).unwrap()
+    }
+
+    /// Whether this built-in assertion failed, and the run with it: unless it was invalid for our own reasons.
+    pub fn fails_by(&self, expr: &str) -> bool {
+        let result = self.verdict.results.iter().find(|result| result.expr == expr).unwrap();
+        let code = if self.summary.validity.is_valid() { 99 } else { 98 };
+        result.status == AssertionStatus::Fail && self.verdict.exit_code == code
     }
 
     /// Whether the run was invalid for this reason.
