@@ -29,7 +29,7 @@ struct Args {
     /// Rounds of each event
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
-    /// Messages of a run; at least ten a session, and with one message a session a fifth
+    /// Messages of a run; with one message a session a fifth, but one for each session at least
     #[arg(long, default_value_t = 50_000)]
     messages: u64,
     /// Sessions at once
@@ -53,7 +53,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut args = Args::parse();
     if let Some(address) = args.floor {
         let sessions = usize::try_from(args.sessions[0])?;
-        println!("{}", floor::run(address, args.modes[0], sessions, args.messages)?);
+        let (accepted, peak) = floor::run(address, args.modes[0], sessions, args.messages)?;
+        println!("{accepted} {peak}");
         return Ok(());
     }
     if args.quick {
@@ -89,7 +90,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn messages(args: &Args, mode: Mode, sessions: u32) -> u64 {
     match mode {
         Mode::OneMessage => (args.messages / 5).max(u64::from(sessions)),
-        _ => args.messages.max(10 * u64::from(sessions)),
+        _ => args.messages,
     }
 }
 

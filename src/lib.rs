@@ -14,6 +14,7 @@
 //! | [`net`] | the wire: target, dial, stream, and the one loop that moves bytes for either machine | smtp |
 //! | [`collector`] | the measurements: histograms, conditions, outcomes, books, summary | smtp |
 //! | [`generator`] | the doing: threads, the loop for every load model, the pool, sessions | plan and its parts, net, collector |
+//! | [`experiment`] | how many trials: the proof of this machine, searches | plan and its parts, generator::Runner, collector, verdict |
 //! | [`verdict`] | the judging: expressions, windows, exit code | collector |
 //! | [`listener`] | the embedded listener: limits, behaviour, words of three products, ledger | smtp, net, collector |
 //! | [`profile`] | TOML to plan: schema, units, overrides, errors with their place | plan and its parts, collector, verdict, listener::limits |

@@ -63,6 +63,9 @@ pub struct Cost {
     pub wall: Duration,
     /// The most resident memory seen, in KiB.
     pub resident: u64,
+    /// The most sessions open at once, if it is told: while the listener is busy it accepts few, and messages may be over
+    /// before all sessions are there.
+    pub sessions: Option<u64>,
 }
 
 /// Runs one contender once; all messages were accepted.
@@ -84,9 +87,10 @@ pub fn run(contender: Contender, event: Event, sink: SocketAddr, folder: &Path) 
     drop(ended);
     let resident = watch.join().map_err(|_| io::Error::other("the watching thread panicked"))?;
     let cpu = children()?.saturating_sub(before);
-    let accepted = accepted(contender, event, &std::fs::read_to_string(&told)?);
+    let told = told_by(contender, event, &std::fs::read_to_string(&told)?);
     // 98: smtpress says itself that it was the bottleneck, which here is the point.
     let well = status.success() || contender == Contender::Smtpress && status.code() == Some(98);
+    let accepted = told.map(|(accepted, _)| accepted);
     if !well || accepted != Some(event.messages) {
         let said = std::fs::read_to_string(folder.join("stderr")).unwrap_or_default();
         let how = status.signal().map_or_else(|| status.to_string(), |signal| format!("signal {signal}"));
@@ -97,7 +101,7 @@ pub fn run(contender: Contender, event: Event, sink: SocketAddr, folder: &Path) 
             said.trim()
         )));
     }
-    Ok(Cost { cpu, wall, resident })
+    Ok(Cost { cpu, wall, resident, sessions: told.and_then(|(_, sessions)| sessions) })
 }
 
 fn command(contender: Contender, event: Event, sink: SocketAddr, folder: &Path) -> io::Result<Command> {
@@ -136,16 +140,20 @@ fn command(contender: Contender, event: Event, sink: SocketAddr, folder: &Path) 
     Ok(command)
 }
 
-/// How many messages a run says were accepted.
-fn accepted(contender: Contender, event: Event, told: &str) -> Option<u64> {
+/// What a run says: messages accepted, and the most sessions at once.
+fn told_by(contender: Contender, event: Event, told: &str) -> Option<(u64, Option<u64>)> {
     match contender {
         Contender::Smtpress => {
             let result: serde_json::Value = serde_json::from_str(told).ok()?;
-            result["phases"].as_array()?.iter().map(|phase| phase["accepted"].as_u64()).sum()
+            let phase = result["phases"].as_array()?.first()?;
+            Some((phase["accepted"].as_u64()?, phase["sessions"]["peak"].as_u64()))
         }
         // It stops with an error at the first reply that is not positive.
-        Contender::SmtpSource => Some(event.messages),
-        Contender::Floor => told.trim().parse().ok(),
+        Contender::SmtpSource => Some((event.messages, None)),
+        Contender::Floor => {
+            let (accepted, sessions) = told.trim().split_once(' ')?;
+            Some((accepted.parse().ok()?, sessions.parse().ok()))
+        }
     }
 }
 

@@ -45,11 +45,11 @@ const HEADER: &[u8] =
     b"From: <load@sender.example>\r\nTo: <user@recipient.example>\r\nSubject: floor\r\n\r\n";
 const LINE: &[u8] = b"The quick brown fox jumps over the lazy dog and the slow load generator.\r\n";
 
-/// Sends so many messages over so many sessions; returns how many were accepted.
+/// Sends so many messages over so many sessions; returns how many were accepted, and how many sessions were open at once.
 ///
 /// # Errors
 /// Anything that is not as it should be: the floor is for a listener that accepts all.
-pub fn run(address: SocketAddr, mode: Mode, sessions: usize, messages: u64) -> io::Result<u64> {
+pub fn run(address: SocketAddr, mode: Mode, sessions: usize, messages: u64) -> io::Result<(u64, usize)> {
     let sessions = sessions.min(usize::try_from(messages).unwrap_or(usize::MAX));
     let mut floor = Floor {
         address,
@@ -59,11 +59,12 @@ pub fn run(address: SocketAddr, mode: Mode, sessions: usize, messages: u64) -> i
         accepted: 0,
         opening: 0,
         live: 0,
+        peak: 0,
         epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
         sessions: (0..sessions).map(|_| None).collect(),
     };
     floor.work()?;
-    Ok(floor.accepted)
+    Ok((floor.accepted, floor.peak))
 }
 
 /// What is sent.
@@ -158,6 +159,7 @@ struct Floor {
     /// Sessions that are not greeted yet.
     opening: usize,
     live: usize,
+    peak: usize,
     epoll: Epoll,
     sessions: Vec<Option<Session>>,
 }
@@ -199,6 +201,7 @@ impl Floor {
         self.sessions[slot] = Some(Session { socket, awaits, follows: false, reply });
         self.opening += 1;
         self.live += 1;
+        self.peak = self.peak.max(self.live);
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use super::args::{CheckArgs, RunArgs};
 use super::exit::Failure;
 use super::look::Screen;
 use crate::generator::clock;
-use crate::load::Shard;
+use crate::load::{Load, Shard};
 use crate::profile::check::{self, Has, Needs};
 use crate::profile::flags::{self, Flag, Given};
 use crate::profile::overrides::{Origin, apply_in_order};
@@ -197,7 +197,27 @@ pub fn check(args: &CheckArgs, screen: &Screen) -> Result<u8, Failure> {
     for sentence in &lacking {
         screen.note(&format!("error: {sentence}"));
     }
+    if let Some(sentence) = too_fast(&prepared.compiled.plan) {
+        screen.note(&format!("warning: {sentence}"));
+    }
     Ok(if lacking.is_empty() { 0 } else { super::exit::PREFLIGHT })
+}
+
+/// Whether the plan asks for more than 80 % of what the last selftest found this machine's generator to be in time for (M25).
+fn too_fast(plan: &crate::plan::Plan) -> Option<String> {
+    let rates = plan.phases.iter().filter_map(|phase| match &phase.load.load {
+        Load::Rate { curve, .. } => curve.points.iter().map(|(_, rate)| *rate).reduce(f64::max),
+        _ => None,
+    });
+    let asked = rates.reduce(f64::max)?;
+    let able = super::selftest::stored_rate()?;
+    (asked > 0.8 * able).then(|| {
+        format!(
+            "the profile asks for {}, and the last selftest found this machine's generator in time up to {} only: expect an invalid run, or use more machines (--shard)",
+            words::rate(asked),
+            words::rate(able)
+        )
+    })
 }
 
 /// What this machine has.

@@ -105,6 +105,10 @@ impl Stage for Embedded {
         let ledger = listener.stop();
         Ok(Told { measured, delivered: ledger.messages })
     }
+
+    fn resident_bytes(&self) -> u64 {
+        crate::generator::resident_bytes()
+    }
 }
 
 fn show(check: &Check, screen: &Screen) -> Result<(), Failure> {

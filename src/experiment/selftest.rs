@@ -15,7 +15,7 @@ use std::time::Duration;
 use crate::collector::histogram::Hist;
 use crate::collector::snapshot::Measured;
 use crate::collector::{Metric, Outcome};
-use crate::generator::RunError;
+use crate::generator::runner::RunError;
 use crate::plan::Plan;
 
 pub use ceiling::{Ceiling, LAG_LIMIT, ceilings};
@@ -52,6 +52,9 @@ pub trait Stage {
     /// # Errors
     /// smtpress itself cannot go on.
     fn play(&mut self, plan: &Plan, part: &Part) -> Result<Told, RunError>;
+
+    /// The resident memory of the generator's process, in octets; 0 if unknown.
+    fn resident_bytes(&self) -> u64;
 }
 
 /// One figure of a check, beside what it has to be.

@@ -6,8 +6,8 @@
 //! # Decisions
 //! - A due arrival waits itself, with its intended time; there is no counter of missed ones.
 //! - A session that is done takes the next arrival at once; nothing has to be woken in between.
-//! - A message is not charged with a refused connection while other sessions of the pool can carry it. If there is none,
-//!   the arrival at the head is; in a closed load, the next one.
+//! - A message is not charged with a refused connection while other sessions of the pool can carry it, or may yet. If
+//!   there is none, the arrival at the head is; in a closed load, the next one.
 //! - What still waits when its phase's grace is over ends as the last attempt to open a session did. If none failed since a
 //!   session was last opened it is interrupted while one is being opened, and else shed.
 //! - A closed load that no time ends is given up when for its grace no session came about: what it did not begin is never
@@ -164,9 +164,12 @@ impl Dispatch {
             if self.unit(due.phase) != Unit::Message {
                 return None;
             }
-            self.due.pop_front();
-            self.slots.take(slot, due.phase);
-            return Some(due);
+            // One that was thought about is for a session that rests; this one has to think itself.
+            if !(self.is_closed(due.phase) && self.slots.idle() > 0) {
+                self.due.pop_front();
+                self.slots.take(slot, due.phase);
+                return Some(due);
+            }
         }
         let (phase, share) = self.closed_phase(now)?;
         if self.unit(phase) != Unit::Message || self.slots.staying() > share {
@@ -222,7 +225,7 @@ impl Dispatch {
                     books.counts(slot.phase).backoffs += 1;
                 }
                 self.last_failure = Some(outcome);
-                if self.established == 0 {
+                if self.established == 0 && self.slots.opening() == 0 {
                     self.hopeless_since.get_or_insert(now);
                     if !slot.bound {
                         self.charge_next(now, outcome, books);

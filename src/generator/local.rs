@@ -10,8 +10,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::clock::{self, Clock};
+use super::runner::{Control, Observer, RunError, Runner};
 use super::worker::{self, Faults, Gauge, Over, Shared, Stop, Told};
-use super::{Control, Observer, Runner};
 use crate::collector::snapshot::{Gauges, Health, Interval, Measured, Snapshot};
 use crate::collector::tally::Tally;
 use crate::load::{Load, Shard};
@@ -28,17 +28,6 @@ const TOLD: usize = 1024;
 const SILENCE: Duration = Duration::from_secs(30);
 /// CPU above this share of the allowance is saturation (M23).
 const SATURATED: f64 = 0.85;
-
-/// Why a run could not be done.
-#[derive(Debug, thiserror::Error)]
-pub enum RunError {
-    /// A thread could not be started or had no descriptor for its runtime.
-    #[error("failed to start a generator thread: {0}")]
-    Thread(#[from] io::Error),
-    /// The plan's target is `embedded`, and no address of a listener was given.
-    #[error("failed to run: the embedded listener was not started")]
-    NoListener,
-}
 
 /// The local threads.
 #[derive(Debug)]

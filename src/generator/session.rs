@@ -235,7 +235,9 @@ impl Session {
         let sessions = worker.open_sessions();
         let covers =
             |expect: &crate::collector::expect::Expect| expect.covers(phase, step, condition, code, sessions);
-        let expected = worker.plan().expects.iter().position(covers);
+        // What our own side failed at is never right, and what the listener may have taken never a plain refusal.
+        let expectable = !matches!(outcome, Outcome::Shed | Outcome::InDoubt);
+        let expected = worker.plan().expects.iter().position(|expect| expectable && covers(expect));
         let mut books = worker.books.borrow_mut();
         if let Some(index) = expected.and_then(|index| u32::try_from(index).ok()) {
             books.expect(phase, index);

@@ -20,7 +20,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("plan", &["smtp", "load", "mail", "net::target", "collector"]),
     ("generator", &["plan", "smtp", "load", "mail", "net", "collector"]),
     ("verdict", &["collector"]),
-    ("experiment", &["plan", RUNNER, RUNNER_MODULE, "collector", "verdict"]),
+    (
+        "experiment",
+        &["plan", "smtp", "load", "mail", "net::target", RUNNER, RUNNER_MODULE, "collector", "verdict"],
+    ),
     ("listener", &["smtp", "net", "collector"]),
     (
         "profile",

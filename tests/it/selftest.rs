@@ -28,6 +28,10 @@ impl Stage for Here {
         let measured = local.run(plan, &mut ())?;
         Ok(Told { measured, delivered: listener.stop().messages })
     }
+
+    fn resident_bytes(&self) -> u64 {
+        smtpress::generator::resident_bytes()
+    }
 }
 
 fn play(name: &str, anchors_at_start: bool) -> Check {

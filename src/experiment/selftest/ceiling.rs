@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::scenes::{plan, rate};
 use super::{Part, Stage, Told, all, quantile_ms};
 use crate::collector::{Metric, Outcome};
-use crate::generator::RunError;
+use crate::generator::runner::RunError;
 use crate::load::Load;
 use crate::plan::Unit;
 
@@ -63,7 +63,7 @@ pub fn ceilings(stage: &mut dyn Stage, descriptors: u64) -> Result<Ceiling, RunE
             }
         }
     }
-    let before = resident();
+    let before = stage.resident_bytes();
     let mut held = plan(
         Load::Held { sessions: descriptors, rate: OPENING },
         Some(Duration::from_secs_f64(descriptors as f64 / OPENING + 1.0)),
@@ -82,9 +82,4 @@ pub fn ceilings(stage: &mut dyn Stage, descriptors: u64) -> Result<Ceiling, RunE
 fn kept_up(told: &Told) -> bool {
     let counts = &told.measured.tally.phases[0].counts;
     counts.arrivals.of(Outcome::Accepted) * 100 >= counts.scheduled * 99
-}
-
-/// Resident memory of this process, in octets; 0 if unknown.
-fn resident() -> u64 {
-    crate::generator::resident_bytes()
 }

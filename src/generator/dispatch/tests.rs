@@ -258,6 +258,31 @@ fn a_limit_is_probed_gently_while_the_others_go_on() {
     assert!((25..60).contains(&world.opened.len()), "{} attempts", world.opened.len());
 }
 
+#[test]
+fn a_session_does_not_take_what_another_has_thought_about() {
+    let plan = Arc::new(plan(vec![phase(sessions(&[(0, 2.0)], 20), Some(1000), Unit::Message, 2)]));
+    let (mut dispatch, mut books) = (Dispatch::new(plan, Shard::WHOLE), Recorder::new(1, 0));
+    dispatch.advance(ms(0), &mut books);
+    let mut slots = Vec::new();
+    while let Some(Action::Open { slot, .. }) = dispatch.action() {
+        slots.push(slot);
+        dispatch.established(slot);
+        assert!(dispatch.next_message(ms(0), slot, false, &mut books).is_some());
+    }
+    let mut done = |dispatch: &mut Dispatch, at, slot| {
+        dispatch.arrival_over(slot);
+        let next = dispatch.next_message(at, slot, false, &mut books);
+        dispatch.rest(slot);
+        next
+    };
+    assert_eq!(done(&mut dispatch, ms(5), slots[0]), None, "it thinks until 25 ms");
+    assert_eq!(done(&mut dispatch, ms(26), slots[1]), None, "it has to think, too, until 46 ms");
+    dispatch.advance(ms(26), &mut books);
+    let Some(Action::Serve { due, .. }) = dispatch.action() else { panic!("what is due is served") };
+    assert_eq!((due.intended, dispatch.action()), (ms(25), None));
+    assert_eq!(dispatch.next_wake(), Some(ms(46)));
+}
+
 fn any_phase() -> impl Strategy<Value = Phase> {
     let think = (0_u64..30, 0_u64..60).prop_map(|(a, b)| Think { min: ms(a.min(b)), max: ms(a.max(b)) });
     let values = prop::collection::vec((0_u64..600, 0.0..12.0), 1..4).prop_map(|mut points| {

@@ -1,4 +1,12 @@
 //! Whole runs against the embedded listener: the books, the ledger and the rules of measurement.
 
+mod anchor;
 mod books;
+mod ends;
+mod faults;
+mod limits;
+mod loads;
+mod own;
+mod rude;
+mod same;
 mod stage;

@@ -1,0 +1,49 @@
+//! The seam of a trial: a plan goes in, what was measured comes out. Local threads, a fleet or a model all are one.
+
+use std::io;
+
+use crate::collector::snapshot::{Interval, Measured};
+use crate::collector::tally::Tally;
+use crate::plan::Plan;
+
+/// What an observer wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Control {
+    /// Go on.
+    Continue,
+    /// Stop gracefully, for this reason.
+    Stop(String),
+}
+
+/// Looks on while a run goes: progress, time series, aborting assertions.
+pub trait Observer {
+    /// A second is over. `total` is everything up to its end.
+    fn interval(&mut self, interval: &Interval, total: &Tally) -> Control;
+}
+
+/// An observer that only lets the run go on.
+impl Observer for () {
+    fn interval(&mut self, _: &Interval, _: &Tally) -> Control {
+        Control::Continue
+    }
+}
+
+/// Runs a plan once: the local threads, a fleet, or in tests a model with a known answer. A run is one trial.
+pub trait Runner {
+    /// Runs `plan` to its end.
+    ///
+    /// # Errors
+    /// smtpress itself cannot go on. What the target does is no error.
+    fn run(&mut self, plan: &Plan, observer: &mut dyn Observer) -> Result<Measured, RunError>;
+}
+
+/// Why a run could not be done.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A thread could not be started or had no descriptor for its runtime.
+    #[error("failed to start a generator thread: {0}")]
+    Thread(#[from] io::Error),
+    /// The plan's target is `embedded`, and no address of a listener was given.
+    #[error("failed to run: the embedded listener was not started")]
+    NoListener,
+}

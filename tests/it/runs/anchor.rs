@@ -1,0 +1,155 @@
+//! Where the clock starts: at the intended start of an arrival, whatever the listener or we ourselves do (M1 to M6, M9).
+//!
+//! Lower bounds hold on any machine. Upper bounds are checked only where the generator's own lag says that they can be.
+
+use std::net::Ipv4Addr;
+
+use smtpress::collector::summary::Code;
+use smtpress::collector::{Metric, Outcome};
+use smtpress::listener::limits::{Delay, Limits, Stall};
+use smtpress::net::dial::Resolver;
+use smtpress::plan::{Messages, Unit};
+use smtpress::smtp::Step;
+
+use super::stage::{SECOND, Stage, UNITS, delayed, messages, ms, phase, plan, rate, run, side_by_side};
+
+/// A stall of S in T of load: the percentile q is S - (1 - q) T at least. The listener's thread may come to its stall late,
+/// and is then silent for less.
+fn at_least(stall: f64, length: f64, q: f64) -> f64 {
+    stall - (1.0 - q) * length - 0.1
+}
+
+#[test]
+fn m1_a_stall_is_in_the_response_times_of_all_that_were_due_in_it() {
+    let plan = plan(vec![phase(rate(200.0), Some(10 * SECOND), Unit::Message)]);
+    let stall = Some(Stall { from: 4 * SECOND, length: SECOND });
+    let told = run(&plan, Limits { stall, ..Limits::default() });
+    assert_eq!(told.of(Outcome::Accepted), 2000);
+    for q in [0.95, 0.99] {
+        let found = told.quantile(Metric::Response, q);
+        assert!(found >= at_least(1.0, 10.0, q), "p{q} is {found}");
+    }
+    let max = told.hist(Metric::Response, Outcome::Accepted).max_ns();
+    assert!(max >= 900_000_000, "max is {max}");
+    if !told.was_busy() {
+        assert!(told.quantile(Metric::Response, 0.5) < 0.1, "nine tenths were not in the stall");
+    }
+}
+
+#[test]
+fn m2_a_stall_of_half_the_time() {
+    let plan = plan(vec![phase(rate(100.0), Some(6 * SECOND), Unit::Message)]);
+    let stall = Some(Stall { from: SECOND, length: 3 * SECOND });
+    let told = run(&plan, Limits { stall, ..Limits::default() });
+    let found = told.quantile(Metric::Response, 0.9);
+    assert!(found >= at_least(3.0, 6.0, 0.9), "{found}");
+    assert!(told.was_busy() || found < 2.4 * 1.15, "{found}");
+}
+
+#[test]
+fn m3_a_cap_on_sessions_does_not_move_the_anchor() {
+    let mut plan = plan(vec![phase(rate(200.0), Some(10 * SECOND), Unit::Message)]);
+    plan.phases[0].max_sessions = 8;
+    let mut limits = delayed(|delays| delays.body = Delay::fixed(ms(5)));
+    limits.stall = Some(Stall { from: 4 * SECOND, length: SECOND });
+    let told = run(&plan, limits);
+    assert_eq!(told.of(Outcome::Accepted), 2000);
+    let (response, service) = (told.quantile(Metric::Response, 0.99), told.quantile(Metric::Service, 0.99));
+    assert!(response >= at_least(1.0, 10.0, 0.99), "response p99 {response}");
+    assert!(told.ledger.sessions_peak <= 8);
+    // Eight of 2000 were under way in the stall; those that waited for them were not.
+    assert!(told.was_busy() || service < 0.3, "service p99 {service}");
+    let slow = told.hist(Metric::Service, Outcome::Accepted).max_ns();
+    assert!(slow >= 900_000_000, "those under way saw it: {slow}");
+}
+
+#[test]
+fn m4_a_queue_is_measured_exactly() {
+    side_by_side(UNITS, |unit| {
+        // Arrival k is due at 50 k ms and ends at 100 (k + 1) ms: it takes 50 k + 100 ms, of which 100 are service.
+        let mut plan = plan(vec![phase(rate(20.0), Some(4 * SECOND), unit)]);
+        plan.phases[0].max_sessions = 1;
+        plan.messages = messages(unit);
+        let told = run(&plan, delayed(|delays| delays.body = Delay::fixed(ms(100))));
+        assert_eq!((told.of(Outcome::Accepted), told.ledger.sessions_peak), (80, 1));
+        let response = told.hist(Metric::Response, Outcome::Accepted);
+        let p50 = told.quantile(Metric::Response, 0.5);
+        assert!(p50 >= 2.05 * 0.999, "{unit:?} response p50 {p50}");
+        assert!(response.max_ns() >= 4_050_000_000, "{unit:?} response max {}", response.max_ns());
+        assert!(told.hist(Metric::Service, Outcome::Accepted).min_ns() >= 100_000_000);
+        // To wait for a session is the profile's will and not our lateness.
+        let (wait, lag) =
+            (told.hist(Metric::Wait, Outcome::Accepted), told.hist(Metric::Lag, Outcome::Accepted));
+        assert!(wait.max_ns() >= 3_800_000_000, "{unit:?} wait max {}", wait.max_ns());
+        assert!(lag.max_ns() < 1_500_000_000, "{unit:?} lag max {}", lag.max_ns());
+        if !told.was_busy() {
+            assert!(p50 < 2.05 * 1.3, "{unit:?} response p50 {p50}");
+            assert!(told.quantile(Metric::Service, 0.5) < 0.13);
+        }
+    });
+}
+
+#[test]
+fn m5_our_own_stall_is_not_hidden() {
+    let mut plan = plan(vec![phase(rate(500.0), Some(2 * SECOND), Unit::Message)]);
+    plan.phases[0].max_sessions = 1;
+    plan.threads = 1;
+    let hold = ms(600);
+    let address = Ipv4Addr::LOCALHOST.into();
+    let stage = Stage { resolver: Some(Resolver::Holding { address, hold }), ..Stage::default() };
+    let told = stage.run(&plan);
+    assert_eq!((told.of(Outcome::Accepted), told.counts().opened), (1000, 1));
+    let lag = told.hist(Metric::Lag, Outcome::Accepted).max_ns();
+    assert!(lag >= 590_000_000, "lag max {lag}");
+    assert!(told.hist(Metric::Response, Outcome::Accepted).max_ns() >= 600_000_000);
+    assert!(told.is_invalid_by(Code::GeneratorLag), "{:?}", told.summary.validity);
+    assert_eq!(told.verdict.exit_code, 98);
+    // The next one is not shifted by it (M6): the arrivals are as many as they were to be, and the last is not late.
+    let offered = told.summary.phases[0].offered_per_s;
+    assert!((499.9..=500.1).contains(&offered), "{offered}");
+}
+
+#[test]
+fn m6_the_number_of_arrivals_is_exact() {
+    let plan = plan(vec![phase(rate(333.33), Some(6 * SECOND), Unit::Message)]);
+    let told = run(&plan, Limits::default());
+    assert!(told.counts().scheduled.abs_diff(2000) <= 1, "{:?}", told.counts());
+    assert_eq!(told.of(Outcome::Accepted), told.counts().scheduled);
+    // Drift would have them end after their phase.
+    assert!(told.was_busy() || told.measured.took < 8 * SECOND, "{:?}", told.measured.took);
+}
+
+#[test]
+fn m9_the_clock_starts_before_the_name_is_looked_up() {
+    let mut plan = plan(vec![phase(rate(20.0), Some(2 * SECOND), Unit::Session)]);
+    plan.messages = Messages::Fixed(1);
+    let address = Ipv4Addr::LOCALHOST.into();
+    let resolver = Some(Resolver::Table { address, delay: ms(300) });
+    let told = Stage { resolver, ..Stage::default() }.run(&plan);
+    let of = |metric| told.hist(metric, Outcome::Accepted);
+    assert_eq!(of(Metric::Step(Step::Dns)).count(), 40);
+    assert!(of(Metric::Step(Step::Dns)).min_ns() >= 300_000_000);
+    assert!(of(Metric::Response).min_ns() >= 300_000_000);
+    assert!(told.quantile(Metric::Response, 0.5) >= 0.3);
+    assert!(of(Metric::Step(Step::Connect)).min_ns() < 300_000_000);
+    assert!(of(Metric::Step(Step::Greeting)).min_ns() < 300_000_000);
+}
+
+#[test]
+fn m9_a_listener_that_is_slow_to_accept_is_slow_in_its_greeting() {
+    let mut plan = plan(vec![phase(rate(20.0), Some(SECOND), Unit::Session)]);
+    plan.messages = Messages::Fixed(1);
+    let told = run(&plan, delayed(|delays| delays.greeting = Delay::fixed(ms(300))));
+    let of = |step| told.hist(Metric::Step(step), Outcome::Accepted);
+    assert!(of(Step::Greeting).min_ns() >= 300_000_000);
+    assert!(of(Step::Connect).min_ns() < 300_000_000 && of(Step::Hello).min_ns() < 300_000_000);
+    assert_eq!(of(Step::Dns).count(), 0, "an address is not looked up");
+
+    // Accepted by the kernel, and by nobody else for a second.
+    let stall = Some(Stall { from: ms(300), length: SECOND });
+    let told = run(&plan, Limits { stall, ..Limits::default() });
+    let of = |step| told.hist(Metric::Step(step), Outcome::Accepted);
+    assert!(of(Step::Greeting).max_ns() >= 700_000_000, "{}", of(Step::Greeting).max_ns());
+    assert!(told.was_busy() || of(Step::Connect).max_ns() < 500_000_000);
+    assert!(told.hist(Metric::Response, Outcome::Accepted).max_ns() >= 700_000_000);
+}

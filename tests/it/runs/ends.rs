@@ -1,0 +1,106 @@
+//! What becomes of arrivals that do not end well, and what is said of percentiles then (M11 to M13, M15, M18, M22).
+
+use smtpress::collector::histogram::Status;
+use smtpress::collector::{Metric, Outcome};
+use smtpress::listener::limits::{Delay, Forced, Limits, Stall};
+use smtpress::plan::{OnSaturation, Unit};
+use smtpress::smtp::Step;
+use smtpress::verdict::AssertionStatus;
+
+use super::stage::{SECOND, delayed, ms, phase, plan, rate, run, sessions};
+
+#[test]
+fn m11_time_outs_are_data() {
+    let mut plan = plan(vec![phase(rate(50.0), Some(SECOND), Unit::Message)]);
+    plan.script.timeouts.command = ms(400);
+    let told = run(&plan, delayed(|delays| delays.mail = Delay::fixed(5 * SECOND)));
+    assert_eq!((told.of(Outcome::TimedOut), told.met("reply-timeout")), (50, 50));
+    let response = told.hist(Metric::Response, Outcome::TimedOut);
+    assert!(response.count() == 50 && response.min_ns() >= 400_000_000, "{}", response.min_ns());
+    assert!(told.hist(Metric::Step(Step::Mail), Outcome::TimedOut).min_ns() >= 400_000_000);
+}
+
+#[test]
+fn m12_what_is_under_way_at_the_end_counts_as_at_least() {
+    let mut plan = plan(vec![phase(rate(100.0), Some(2 * SECOND), Unit::Message)]);
+    plan.phases[0].graceful_stop = ms(300);
+    let stall = Some(Stall { from: SECOND, length: 20 * SECOND });
+    let told = run(&plan, Limits { stall, ..Limits::default() });
+    let (accepted, interrupted) = (told.of(Outcome::Accepted), told.of(Outcome::Interrupted));
+    assert!(accepted > 40 && interrupted > 60, "{:?}", told.counts());
+    // What was begun before the stall may have had its dot out.
+    assert_eq!(accepted + interrupted + told.of(Outcome::InDoubt), 200);
+    assert_eq!(told.hist(Metric::Response, Outcome::Interrupted).count(), interrupted);
+    assert!(told.hist(Metric::Response, Outcome::Interrupted).min_ns() >= 300_000_000);
+    let p90 = told.reported(Metric::Response, 0.9);
+    assert_eq!(p90.status, Status::AtLeast, "{p90:?}");
+    assert!(p90.value_ns >= 1_000_000_000, "{p90:?}");
+    assert!(told.measured.took < 6 * SECOND, "{:?}", told.measured.took);
+}
+
+#[test]
+fn m13_shed_arrivals_are_shown_and_fail_the_run() {
+    for unit in [Unit::Message, Unit::Session] {
+        let mut plan = plan(vec![phase(rate(50.0), Some(SECOND), unit)]);
+        plan.phases[0].max_sessions = 2;
+        plan.phases[0].on_saturation = OnSaturation::Drop;
+        plan.messages = smtpress::plan::Messages::Fixed(1);
+        let told = run(&plan, delayed(|delays| delays.body = Delay::fixed(ms(200))));
+        let shed = told.of(Outcome::Shed);
+        assert!(shed >= 30, "{unit:?}: {:?}", told.counts());
+        assert_eq!(told.of(Outcome::Accepted) + shed, 50);
+        let result = told.verdict.results.iter().find(|result| result.expr == "shed == 0").unwrap();
+        assert_eq!((result.status, &result.observed), (AssertionStatus::Fail, &shed.to_string()));
+    }
+}
+
+#[test]
+fn m15_each_phase_has_its_own_arrivals_and_nobody_elses() {
+    let mut warm = phase(rate(50.0), Some(SECOND), Unit::Message);
+    (warm.name, warm.warmup) = ("warm".into(), true);
+    let steady = phase(rate(40.0), Some(SECOND), Unit::Message);
+    let mut down = phase(sessions(&[(ms(0), 8.0), (ms(500), 0.0)], ms(10)), Some(ms(500)), Unit::Message);
+    down.name = "down".into();
+    let plan = plan(vec![warm, steady, down]);
+    // The stall holds what was due in the warm-up until the next phase is under way.
+    let stall = Some(Stall { from: ms(600), length: SECOND });
+    let told = run(&plan, Limits { stall, ..Limits::default() });
+    let phases = &told.measured.tally.phases;
+    let accepted = |n: usize| phases[n].counts.arrivals.of(Outcome::Accepted);
+    assert_eq!((phases[0].counts.scheduled, accepted(0)), (50, 50));
+    assert_eq!((phases[1].counts.scheduled, accepted(1)), (40, 40));
+    for (n, phase) in phases.iter().enumerate() {
+        let response = &phase.hists[&(Metric::Response, Outcome::Accepted)];
+        assert_eq!(response.count(), accepted(n));
+    }
+    // What was due in the warm-up took nearly a second, and is in no other phase's times.
+    assert!(phases[0].hists[&(Metric::Response, Outcome::Accepted)].max_ns() >= 700_000_000);
+    let steady = &phases[1].hists[&(Metric::Response, Outcome::Accepted)];
+    assert!(told.was_busy() || steady.max_ns() < 850_000_000, "{}", steady.max_ns());
+    assert_eq!(told.summary.measured_phases().count(), 2);
+    assert_eq!(told.measured.windows, [SECOND, SECOND, ms(500)]);
+}
+
+#[test]
+fn m18_a_percentile_needs_its_sample() {
+    let told = run(&plan(vec![phase(rate(40.0), Some(SECOND), Unit::Message)]), Limits::default());
+    let status = |q| told.reported(Metric::Response, q).status;
+    assert_eq!(
+        (status(0.5), status(0.9), status(0.99)),
+        (Status::Exact, Status::NotAvailable, Status::NotAvailable)
+    );
+}
+
+#[test]
+fn m22_refusing_fast_makes_nothing_faster() {
+    let plan = plan(vec![phase(rate(100.0), Some(SECOND), Unit::Message)]);
+    let mut limits = delayed(|delays| delays.body = Delay::fixed(ms(100)));
+    limits.replies = vec![Forced { step: Step::Mail, reply: "550 no".into(), probability: 0.7 }];
+    let told = run(&plan, limits);
+    let (accepted, rejected) = (told.of(Outcome::Accepted), told.of(Outcome::Rejected));
+    assert!(accepted > 10 && rejected > accepted, "{:?}", told.counts());
+    assert_eq!(accepted + rejected, 100);
+    assert!(told.quantile(Metric::Response, 0.5) >= 0.1);
+    assert!(told.hist(Metric::Response, Outcome::Accepted).min_ns() >= 100_000_000);
+    assert!(told.hist(Metric::Response, Outcome::Rejected).min_ns() < 100_000_000);
+}

@@ -1,0 +1,191 @@
+//! Each load model in a whole run, alone and one after the other over one pool; and runs that are stopped.
+
+use std::time::Duration;
+
+use smtpress::collector::Outcome;
+use smtpress::generator::Stop;
+use smtpress::listener::limits::{Delay, Limits, ShownBy};
+use smtpress::load::{Curve, Load, Spacing, Think};
+use smtpress::plan::{Messages, Unit};
+use smtpress::smtp::script::Quit;
+
+use super::stage::{
+    SECOND, Stage, UNITS, delayed, messages, ms, phase, plan, rate, run, run_against, sessions, shared,
+    side_by_side,
+};
+
+#[test]
+fn bursts_come_at_once_and_again() {
+    let bursts = Load::Burst { size: 30, every: ms(400) };
+    let told = run(&plan(vec![phase(bursts, Some(SECOND), Unit::Message)]), Limits::default());
+    assert_eq!((told.counts().scheduled, told.of(Outcome::Accepted)), (90, 90));
+    let mut once = plan(vec![phase(Load::Burst { size: 40, every: ms(0) }, Some(SECOND), Unit::Session)]);
+    once.messages = Messages::Fixed(1);
+    let told = run(&once, delayed(|delays| delays.body = Delay::fixed(ms(200))));
+    assert_eq!((told.of(Outcome::Accepted), told.ledger.sessions_peak), (40, 40));
+}
+
+#[test]
+fn a_staircase_has_the_area_under_its_steps() {
+    let points = [(0, 20.0), (500, 20.0), (500, 60.0), (1000, 60.0), (1000, 100.0), (1500, 100.0)];
+    let curve = Curve { points: points.iter().map(|(at, value)| (ms(*at), *value)).collect() };
+    let stairs = Load::Rate { curve, spacing: Spacing::Uniform };
+    let told = run(&plan(vec![phase(stairs, Some(ms(1500)), Unit::Message)]), Limits::default());
+    assert!(told.counts().scheduled.abs_diff(90) <= 1, "{:?}", told.counts());
+    assert_eq!(told.of(Outcome::Accepted), told.counts().scheduled);
+}
+
+#[test]
+fn sessions_ramp_up_and_down_without_churn() {
+    side_by_side([0, 30], |think| {
+        let points = [(ms(0), 1.0), (ms(700), 16.0), (ms(1400), 16.0), (ms(2000), 4.0), (ms(2600), 4.0)];
+        let ramp = sessions(&points, ms(think));
+        let plan = plan(vec![phase(ramp, Some(ms(2600)), Unit::Message)]);
+        let told = run(&plan, delayed(|delays| delays.body = Delay::fixed(ms(10))));
+        assert_eq!(told.of(Outcome::Accepted), told.counts().scheduled, "{:?}", told.counts());
+        assert_eq!((told.ledger.sessions_peak, told.counts().opened), (16, 16), "think {think}");
+    });
+}
+
+#[test]
+fn thinking_slows_a_closed_load() {
+    side_by_side(UNITS, |unit| {
+        let mut plan = plan(vec![phase(sessions(&[(Duration::ZERO, 5.0)], ms(200)), Some(2 * SECOND), unit)]);
+        plan.messages = messages(unit);
+        let told = run(&plan, Limits::default());
+        // At most one at the start and one after each thought.
+        assert!((20..=50).contains(&told.of(Outcome::Accepted)), "{unit:?} {:?}", told.counts());
+        assert!(told.ledger.sessions_peak <= 5 && told.measured.took < 4 * SECOND);
+    });
+    let thoughtful = Load::Shared { total: 20, sessions: 5, think: Think { min: ms(100), max: ms(100) } };
+    let told = run(&plan(vec![phase(thoughtful, None, Unit::Message)]), Limits::default());
+    assert_eq!((told.of(Outcome::Accepted), told.ledger.sessions_peak), (20, 5));
+    assert!(told.measured.took >= ms(300), "three thoughts each: {:?}", told.measured.took);
+}
+
+#[test]
+fn connections_are_opened_at_their_rate() {
+    let mut plan =
+        plan(vec![phase(Load::Held { sessions: 60, rate: f64::INFINITY }, Some(SECOND), Unit::Session)]);
+    plan.phases[0].connect_rate = Some(40.0);
+    let told = run(&plan, Limits::default());
+    // 40 a second over all threads: 60 need a second and a half, less what may come at once.
+    assert_eq!((told.of(Outcome::Accepted), told.counts().opened), (60, 60));
+    assert!(told.measured.took >= ms(1250), "{:?}", told.measured.took);
+    assert!(told.ledger.sessions_peak <= 48, "{:?}", told.ledger);
+}
+
+#[test]
+fn phases_share_a_pool_and_follow_each_other_in_either_unit() {
+    let mut few = phase(rate(50.0), Some(ms(500)), Unit::Message);
+    few.max_sessions = 2;
+    let held = Load::Held { sessions: 5, rate: f64::INFINITY };
+    let mut plan = plan(vec![
+        phase(rate(100.0), Some(ms(500)), Unit::Message),
+        few,
+        phase(rate(60.0), Some(ms(500)), Unit::Session),
+        phase(held, Some(ms(500)), Unit::Session),
+        phase(sessions(&[(ms(0), 4.0)], ms(0)), Some(ms(500)), Unit::Session),
+        phase(shared(40, 4), None, Unit::Message),
+    ]);
+    plan.messages = Messages::Fixed(2);
+    let told = run(&plan, delayed(|delays| delays.body = Delay::fixed(ms(5))));
+    let counts = told.measured.tally.phases.iter().map(|phase| phase.counts);
+    let ended: Vec<(u64, u64)> =
+        counts.map(|counts| (counts.scheduled, counts.arrivals.of(Outcome::Accepted))).collect();
+    assert!(ended.iter().all(|(scheduled, accepted)| scheduled == accepted), "{ended:?}");
+    let scheduled: Vec<u64> = ended.iter().map(|(scheduled, _)| *scheduled).collect();
+    assert_eq!([&scheduled[..4], &scheduled[5..]].concat(), [50, 25, 30, 5, 40]);
+    assert!(scheduled[4] > 20, "{scheduled:?}");
+}
+
+#[test]
+fn each_way_to_quit_ends_every_session() {
+    for quit in [Quit::Clean, Quit::Close, Quit::Reset] {
+        let mut plan = plan(vec![phase(shared(60, 6), None, Unit::Message)]);
+        plan.messages = Messages::Fixed(3);
+        plan.script.quit = quit;
+        let told = run(&plan, Limits::default());
+        assert_eq!(told.of(Outcome::Accepted), 60, "{quit:?}");
+        // The last of each session of the six may carry fewer than three.
+        assert!((20..=26).contains(&told.counts().opened), "{quit:?} {:?}", told.counts());
+        assert!(told.summary.conditions.is_empty(), "{:?}", told.summary.conditions);
+    }
+}
+
+#[test]
+fn a_run_that_is_stopped_drains() {
+    let held = Load::Held { sessions: 20, rate: 100.0 };
+    side_by_side(
+        [
+            (rate(100.0), Unit::Message),
+            (rate(100.0), Unit::Session),
+            (sessions(&[(ms(0), 10.0)], ms(20)), Unit::Message),
+            (shared(100_000, 10), Unit::Session),
+            (held, Unit::Session),
+        ],
+        |(load, unit)| {
+            let mut plan = plan(vec![phase(load.clone(), Some(30 * SECOND), unit)]);
+            plan.messages = Messages::Fixed(1);
+            let limits = delayed(|delays| delays.body = Delay::fixed(ms(50)));
+            let told = Stage { limits, stops: vec![(ms(600), Stop::Drain)], ..Stage::default() }.run(&plan);
+            let what = format!("{load:?} {unit:?}: {:?}", told.counts());
+            // What was under way has ended well, and what waited was not begun.
+            assert_eq!(told.of(Outcome::Accepted), told.counts().started, "{what}");
+            assert!(told.of(Outcome::Accepted) >= 10, "{what}");
+            assert!(told.measured.took < 8 * SECOND, "{what} {:?}", told.measured.took);
+            assert!(told.measured.interrupted && told.verdict.exit_code == 105, "{what}");
+            assert!(told.measured.windows[0] < 5 * SECOND, "{:?}", told.measured.windows);
+        },
+    );
+}
+
+#[test]
+fn a_second_stop_ends_all_at_once() {
+    side_by_side(UNITS, |unit| {
+        let mut plan = plan(vec![phase(rate(50.0), Some(30 * SECOND), unit)]);
+        plan.messages = Messages::Fixed(1);
+        plan.phases[0].max_sessions = 20;
+        plan.script.timeouts.command = 60 * SECOND;
+        let limits = delayed(|delays| delays.mail = Delay::fixed(40 * SECOND));
+        let stops = vec![(ms(800), Stop::Drain), (ms(1200), Stop::Now)];
+        let told = Stage { limits, stops, ..Stage::default() }.run(&plan);
+        assert_eq!(told.of(Outcome::Interrupted), 20, "{unit:?} {:?}", told.counts());
+        assert_eq!(told.counts().scheduled, 20 + told.of(Outcome::Shed));
+        assert!(told.measured.took < 6 * SECOND, "{:?}", told.measured.took);
+    });
+}
+
+#[test]
+fn waiting_costs_no_processor() {
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mute = Limits { max_connections: Some(0), shown_by: ShownBy::NoGreeting, ..Limits::default() };
+    let held = Load::Held { sessions: 50, rate: f64::INFINITY };
+    let thinking = sessions(&[(ms(0), 50.0)], 20 * SECOND);
+    let slow = delayed(|delays| delays.body = Delay::fixed(20 * SECOND));
+    side_by_side(
+        [
+            ("held", held, Unit::Session, Some(Limits::default())),
+            ("thinking messages", thinking.clone(), Unit::Message, Some(Limits::default())),
+            ("thinking sessions", thinking, Unit::Session, Some(Limits::default())),
+            ("refused messages", rate(200.0), Unit::Message, None),
+            ("refused sessions", sessions(&[(ms(0), 50.0)], ms(0)), Unit::Session, None),
+            ("never greeted", rate(20.0), Unit::Message, Some(mute)),
+            ("never answered", rate(20.0), Unit::Message, Some(slow)),
+        ],
+        |(name, load, unit, limits)| {
+            let mut plan = plan(vec![phase(load, Some(2 * SECOND), unit)]);
+            plan.messages = messages(unit);
+            plan.script.timeouts.greeting = 60 * SECOND;
+            plan.script.timeouts.body = 60 * SECOND;
+            plan.phases[0].graceful_stop = SECOND;
+            let told = match limits {
+                Some(limits) => run(&plan, limits),
+                None => run_against(&plan, nobody, || Some(0)),
+            };
+            // Two threads over two seconds: one that spins would use two of the four at the least.
+            let used = told.measured.health.cpu_user_s + told.measured.health.cpu_system_s;
+            assert!(used < 0.7, "{name}: {used} s of processor");
+        },
+    );
+}

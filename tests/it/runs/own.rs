@@ -1,0 +1,60 @@
+//! What our own machine runs out of is never charged to the listener, and makes the run invalid (M24).
+//!
+//! A process has one limit on descriptors, so the run is done by a child: this test binary again, with one test.
+
+use std::process::Command;
+use std::time::Duration;
+
+use nix::sys::resource::{Resource, setrlimit};
+use smtpress::collector::Outcome;
+use smtpress::collector::summary::Code;
+use smtpress::listener::limits::{Delay, Limits};
+use smtpress::load::Load;
+use smtpress::plan::{Messages, Unit};
+
+use super::stage::{SECOND, delayed, ms, phase, plan, rate, run_against, sessions};
+
+const ADDRESS: &str = "SMTPRESS_TEST_LISTENER";
+
+#[test]
+fn m24_descriptors_that_run_out_are_our_own_failure() {
+    let limits: Limits = delayed(|delays| delays.body = Delay::fixed(ms(300)));
+    let listener = smtpress::listener::start("127.0.0.1:0".parse().unwrap(), limits, 7, 1).unwrap();
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "--ignored", "--nocapture", "runs::own::with_few_descriptors"])
+        .env(ADDRESS, listener.addr().to_string())
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&child.stdout) + String::from_utf8_lossy(&child.stderr);
+    assert!(child.status.success() && told.contains("1 passed"), "{told}");
+    let ledger = listener.stop();
+    assert!(ledger.messages > 0, "what descriptors there were have been used: {ledger:?}");
+}
+
+#[test]
+#[ignore = "lowers the limit of its process: run by m24_descriptors_that_run_out_are_our_own_failure"]
+fn with_few_descriptors() {
+    let address = std::env::var(ADDRESS).unwrap().parse().unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, 48, 48).unwrap();
+    for (load, unit) in [
+        (rate(200.0), Unit::Message),
+        (rate(200.0), Unit::Session),
+        (sessions(&[(Duration::ZERO, 60.0)], ms(0)), Unit::Message),
+        (sessions(&[(Duration::ZERO, 60.0)], ms(0)), Unit::Session),
+        (Load::Held { sessions: 100, rate: f64::INFINITY }, Unit::Session),
+    ] {
+        let mut plan = plan(vec![phase(load.clone(), Some(SECOND), unit)]);
+        plan.messages = Messages::Fixed(1);
+        plan.phases[0].graceful_stop = 2 * SECOND;
+        let told = run_against(&plan, address, || None);
+        let what = format!("{load:?} {unit:?}: {:?}", told.counts());
+        assert!(told.counts().own_failures > 0 && told.met("out-of-descriptors") > 0, "{what}");
+        assert_eq!(told.counts().refused, 0, "not the listener's doing: {what}");
+        let ended = told.of(Outcome::Accepted) + told.of(Outcome::Shed);
+        assert_eq!(ended, told.counts().scheduled, "{what}");
+        assert!(told.of(Outcome::Accepted) > 0, "{what}");
+        assert!(told.is_invalid_by(Code::OwnResource), "{what} {:?}", told.summary.validity);
+        assert!(!told.is_invalid_by(Code::Books), "{what}");
+        assert_eq!(told.verdict.exit_code, 98, "{what}");
+    }
+}

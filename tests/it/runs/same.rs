@@ -1,0 +1,43 @@
+//! One plan and seed are one load: the listener takes the same octets, whatever the number of threads (M27).
+
+use std::collections::BTreeSet;
+
+use smtpress::collector::Outcome;
+use smtpress::listener::limits::Limits;
+use smtpress::mail::Size;
+use smtpress::plan::{Messages, Unit};
+
+use super::stage::{SECOND, phase, plan, rate, run, shared};
+
+#[test]
+fn m27_any_number_of_threads_sends_the_same_messages() {
+    for unit in [Unit::Message, Unit::Session] {
+        for (size, recipients) in [(Size::Fixed(900), 1), (Size::Uniform { min: 700, max: 90_000 }, 3)] {
+            let mut digests = BTreeSet::new();
+            for threads in [1, 2, 4] {
+                let mut plan =
+                    plan(vec![phase(rate(60.0), Some(SECOND / 2), unit), phase(shared(40, 5), None, unit)]);
+                plan.threads = threads;
+                plan.run_id = format!("run-{threads}");
+                plan.mail.size = size.clone();
+                plan.mail.recipients = recipients;
+                plan.messages = match unit {
+                    Unit::Session => Messages::Uniform { min: 1, max: 4 },
+                    Unit::Message => Messages::Unlimited,
+                };
+                let told = run(&plan, Limits::default());
+                assert_eq!(told.of(Outcome::Accepted), 30);
+                assert_eq!(told.ledger.recipients, told.ledger.messages * u64::from(recipients));
+                let ledger = told.ledger;
+                digests.insert((ledger.messages, ledger.content_bytes, ledger.digest));
+            }
+            assert_eq!(digests.len(), 1, "{unit:?} {size:?}: {digests:?}");
+        }
+    }
+    let digest = |seed| {
+        let mut plan = plan(vec![phase(shared(10, 2), None, Unit::Message)]);
+        plan.seed = seed;
+        run(&plan, Limits::default()).ledger.digest
+    };
+    assert_ne!(digest(1), digest(2), "the digest can tell two loads apart");
+}
