@@ -67,7 +67,8 @@ fn ctrl_c_twice_does_not_wait_for_anybody() {
     running.hear("stopping");
     running.signal(Signal::SIGINT);
     let result = interrupted(&stage, running.end());
-    assert!(result["took_s"].as_f64() < Some(20.0), "{}", result["took_s"]);
+    // The listener would have ended the drain after twenty seconds by its own end.
+    assert!(result["took_s"].as_f64() < Some(15.0), "{}", result["took_s"]);
     let phase = &result["phases"][0];
     assert_eq!((&phase["started"], &phase["accepted"]), (&3.into(), &0.into()));
 }
