@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::args::{self, RunArgs};
-use super::exit::Failure;
+use super::exit::{Failure, PREFLIGHT};
 use super::look::{self, Screen};
 use super::output::Output;
 use super::prepare::{Prepared, prepare};
@@ -21,7 +21,7 @@ use crate::plan::{OnSaturation, Plan};
 use crate::report::build::BuildInput;
 use crate::report::environment::Environment;
 use crate::report::result::RunResult;
-use crate::report::run_dir::{Contents, Recording, RunDir};
+use crate::report::run_dir::{Contents, Recording, RunDir, RunDirError};
 use crate::report::words;
 use crate::verdict::grammar::Assertion;
 use crate::verdict::{Verdict, Windows};
@@ -44,9 +44,12 @@ pub fn run(args: &RunArgs, screen: &Screen) -> Result<u8, Failure> {
     preflight::raise_descriptors(preflight::descriptors_needed(plan, embedded))?;
     preflight::check_target(plan)?;
     let json = args.common.json.as_deref().map(|path| Output::open(Some(path))).transpose()?;
-    let directory = RunDir::create(args.common.out.as_deref(), &plan.name, prepared.started_at)?;
+    // Whatever is wrong with the directory now, nothing was sent.
+    let unwritable = |error: RunDirError| Failure::Told(PREFLIGHT, error.to_string());
+    let directory =
+        RunDir::create(args.common.out.as_deref(), &plan.name, prepared.started_at).map_err(unwritable)?;
     let names: Vec<String> = plan.phases.iter().map(|phase| phase.name.clone()).collect();
-    let recording = directory.record(&names, prepared.started_at)?;
+    let recording = directory.record(&names, prepared.started_at).map_err(unwritable)?;
     let listener = if embedded { Some(start_listener(&prepared)?) } else { None };
     let progress = Progress::new(plan, shown(args), io::stderr().is_terminal(), screen);
     let voice = progress.voice();

@@ -22,12 +22,13 @@ pub fn listen(args: &ListenArgs, screen: &Screen) -> Result<u8, Failure> {
     // As many as there may be: how many will come is the clients' business.
     preflight::raise_descriptors(0)?;
     let listener = crate::listener::start(args.bind, prepared.compiled.listener, seed, args.threads.max(1))?;
-    screen.note(&format!("smtpress: listening on {}; Ctrl-C ends it", listener.addr()));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let interrupted = runtime.block_on(async {
         use tokio::signal::unix::{SignalKind, signal};
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
+        // Not before: whoever reads this line may send the signal at once.
+        screen.note(&format!("smtpress: listening on {}; Ctrl-C ends it", listener.addr()));
         let end = async {
             match length {
                 Some(length) => tokio::time::sleep(length).await,

@@ -112,6 +112,7 @@ pub(super) fn explain(said: &str) -> (String, String) {
         .and_then(|s| s.rsplit_once(", expected "))
     {
         let found = found.strip_prefix("string ").map_or(found.to_owned(), |text| format!("the text {text}"));
+        let found = found.trim_end_matches(" as i128").trim_end_matches(" as u128").to_owned();
         let found = if found == "map" { "a table".to_owned() } else { found.replace("sequence", "a list") };
         return (format!("{found} does not fit here"), format!("write {}", in_words(expected)));
     }

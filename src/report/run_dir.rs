@@ -113,7 +113,11 @@ impl RunDir {
             }
         };
         let directory = RunDir { path: claim(&path).map_err(|source| RunDirError::Create { path, source })? };
-        directory.try_out()?;
+        if let Err(error) = directory.try_out() {
+            // It was empty, or it was not there.
+            fs::remove_dir(&directory.path).ok();
+            return Err(error);
+        }
         Ok(directory)
     }
 

@@ -92,8 +92,8 @@ fn a_printed_profile_prints_itself_and_runs_the_same() {
     let profile = serde_json::to_value(printed.out.parse::<toml::Table>().unwrap()).unwrap();
     assert!(jsonschema::is_valid(&schema, &profile), "{profile:#}");
     let hash = |said: super::stage::Said| said.json()["profile"]["schedule_sha256"].clone();
-    let a = hash(stage.run(&["run", "printed.toml", "--json", "-", "-o", "a"]).ended(0));
-    let b = hash(stage.run(&["run", "printed.toml", "--json", "-", "-o", "b"]).ended(0));
+    let a = hash(stage.run(&["run", "printed.toml", "--json", "-", "-o", "a"]).measured());
+    let b = hash(stage.run(&["run", "printed.toml", "--json", "-", "-o", "b"]).measured());
     assert_eq!(a, b);
     assert_eq!(stage.read("a/profile.toml"), printed.out);
 }
@@ -125,7 +125,7 @@ fn the_shards_of_a_run_are_together_the_whole() {
         let run = |shard: &[&str]| {
             let common = ["run", "--target", "embedded", "--seed", "5", "--json", "-", "-q"];
             let out = stage.path(&shard.join("").replace('/', "-")).display().to_string();
-            let result = stage.run(&[&common[..], &load, shard, &["-o", &out]].concat()).ended(0).json();
+            let result = stage.run(&[&common[..], &load, shard, &["-o", &out]].concat()).measured().json();
             (result["phases"][0]["accepted"].as_u64().unwrap(), result["profile"]["schedule_sha256"].clone())
         };
         let (whole, hash) = run(&[]);

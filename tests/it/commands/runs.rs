@@ -5,7 +5,7 @@ use std::path::Path;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use super::stage::{Listening, SMALL, Stage, list};
+use super::stage::{FEW, Listening, SMALL, Stage, list};
 
 /// The files of every run.
 const FILES: [&str; 6] =
@@ -14,10 +14,10 @@ const FILES: [&str; 6] =
 #[test]
 fn a_good_run_passes_and_says_where_its_files_are() {
     let stage = Stage::new();
-    let said = stage.run(&["run", "small.toml"]).ended(0);
+    let said = stage.run(&["run", "few.toml"]).ended(0);
     assert!(said.out.starts_with("PASS  "), "{}", said.out);
     let folder = list(&stage.path("smtpress-runs")).remove(0);
-    assert!(folder.ends_with("-small"), "{folder}");
+    assert!(folder.ends_with("-few"), "{folder}");
     let place = format!("smtpress-runs/{folder}");
     assert!(said.err.contains(&place) && said.out.contains(&place));
     assert!(!said.out.contains('\u{1b}') && !said.err.contains('\u{1b}'), "no colour into a pipe");
@@ -29,11 +29,11 @@ fn a_good_run_passes_and_says_where_its_files_are() {
 #[test]
 fn json_on_stdout_is_pure_fits_the_schema_and_is_what_is_stored() {
     let stage = Stage::new();
-    let said = stage.run(&["run", "small.toml", "-o", "r", "--json", "-", "--progress", "log"]).ended(0);
+    let said = stage.run(&["run", "few.toml", "-o", "r", "--json", "-", "--progress", "log"]).ended(0);
     let result = said.json();
     assert_eq!(result, stage.json("r/result.json"));
     assert_eq!(said.out, stage.read("r/result.json"), "to the byte");
-    assert!(said.err.contains("steady"), "progress goes to stderr: {}", said.err);
+    assert!(said.err.contains("accepted"), "progress goes to stderr: {}", said.err);
     let schema = stage.run(&["schema", "result"]).ended(0).json();
     let validator = jsonschema::validator_for(&schema).unwrap();
     let errors: Vec<String> = validator.iter_errors(&result).map(|error| error.to_string()).collect();
@@ -46,7 +46,7 @@ fn json_on_stdout_is_pure_fits_the_schema_and_is_what_is_stored() {
 #[test]
 fn a_report_of_the_stored_run_is_the_same_again() {
     let stage = Stage::new();
-    let first = stage.run(&["run", "small.toml", "-o", "r", "--json", "x.json"]).ended(0);
+    let first = stage.run(&["run", "few.toml", "-o", "r", "--json", "x.json"]).ended(0);
     assert_eq!(stage.run(&["report", "r"]).ended(0).out, first.out);
     assert_eq!(stage.run(&["report", "r", "--format", "json"]).ended(0).out, stage.read("x.json"));
     assert_eq!(stage.read("x.json"), stage.read("r/result.json"));
@@ -61,9 +61,9 @@ fn a_run_can_be_repeated_from_its_stored_profile() {
     let stage = Stage::new();
     let profile = SMALL.replace("seed = 7\n", "").replace("\"50/s\"", "\"50/s\"\narrival = \"poisson\"");
     stage.put("drawn.toml", profile);
-    stage.run(&["run", "drawn.toml", "-o", "a", "-q"]).ended(0);
-    stage.run(&["run", "a/profile.toml", "-o", "b", "-q"]).ended(0);
-    stage.run(&["run", "drawn.toml", "-o", "c", "-q"]).ended(0);
+    stage.run(&["run", "drawn.toml", "-o", "a", "-q"]).measured();
+    stage.run(&["run", "a/profile.toml", "-o", "b", "-q"]).measured();
+    stage.run(&["run", "drawn.toml", "-o", "c", "-q"]).measured();
     let hash = |run: &str| stage.json(&format!("{run}/result.json"))["profile"]["schedule_sha256"].clone();
     assert_eq!(hash("a"), hash("b"));
     assert_ne!(hash("a"), hash("c"), "without a seed one is drawn");
@@ -76,7 +76,7 @@ fn the_files_of_a_run_tell_one_story() {
     stage.put(
         "limit.toml",
         format!(
-            "{SMALL}\n[session]\nmessages = 0\n[listener]\nmax_messages_per_session = 10\nstyle = \"cisco\"\n"
+            "{FEW}\n[session]\nmessages = 0\n[listener]\nmax_messages_per_session = 10\nstyle = \"cisco\"\n"
         ),
     );
     let said = stage.run(&["run", "limit.toml", "-o", "r"]);
@@ -99,7 +99,7 @@ fn the_files_of_a_run_tell_one_story() {
     assert!(
         rows.len() >= 2 && rows.iter().all(|row| row.matches(',').count() == rows[0].matches(',').count())
     );
-    assert!(stage.read("r/metrics.hlog").contains("steady/response/accepted"));
+    assert!(stage.read("r/metrics.hlog").contains("few/response/accepted"));
     let environment = stage.json("r/environment.json");
     assert_eq!(environment["command_line"][1], "run");
     assert!(!stage.read("r/result.json").contains(stage.path("").to_str().unwrap()));
@@ -108,7 +108,7 @@ fn the_files_of_a_run_tell_one_story() {
 #[test]
 fn an_assertion_that_fails_is_99_and_is_told() {
     let stage = Stage::new();
-    let said = stage.run(&["run", "small.toml", "--assert", "p50 < 1ns", "-o", "r"]).ended(99);
+    let said = stage.run(&["run", "few.toml", "--assert", "p50 < 1ns", "-o", "r"]).ended(99);
     assert!(said.out.starts_with("FAIL  1 of 3 assertions does not hold"), "{}", said.out);
     let assertions = stage.json("r/result.json")["assertions"].clone();
     let failed: Vec<&Value> =
@@ -167,23 +167,23 @@ fn a_generator_that_stood_still_makes_the_measurement_invalid() {
 #[test]
 fn quiet_says_nothing_and_progress_can_be_chosen() {
     let stage = Stage::new();
-    let said = stage.run(&["run", "small.toml", "-q", "-o", "a"]).ended(0);
+    let said = stage.run(&["run", "few.toml", "-q", "-o", "a"]).ended(0);
     assert_eq!((said.out.as_str(), said.err.as_str()), ("", ""));
-    let said = stage.run(&["run", "small.toml", "-q", "--json", "-", "-o", "b"]).ended(0);
+    let said = stage.run(&["run", "few.toml", "-q", "--json", "-", "-o", "b"]).ended(0);
     assert_eq!((said.json()["phases"][0]["accepted"].as_u64(), said.err.as_str()), (Some(50), ""));
-    let said = stage.run(&["run", "small.toml", "--progress", "none", "-o", "c"]).ended(0);
+    let said = stage.run(&["run", "few.toml", "--progress", "none", "-o", "c"]).ended(0);
     assert_eq!(said.err.lines().count(), 1, "{}", said.err);
-    let said = stage.run(&["run", "small.toml", "--progress", "log", "-o", "d"]).ended(0);
+    let said = stage.run(&["run", "few.toml", "--progress", "log", "-o", "d"]).ended(0);
     assert!(said.err.contains("accepted"), "{}", said.err);
     // Bars asked for where there is no terminal: nothing is drawn, nothing breaks.
-    let said = stage.run(&["run", "small.toml", "--progress", "bar", "-o", "e"]).ended(0);
+    let said = stage.run(&["run", "few.toml", "--progress", "bar", "-o", "e"]).ended(0);
     assert!(!said.err.contains('\u{1b}'), "{:?}", said.err);
 }
 
 #[test]
 fn colour_comes_when_it_is_asked_for() {
     let stage = Stage::new();
-    stage.run(&["run", "small.toml", "-q", "-o", "r"]).ended(0);
+    stage.run(&["run", "few.toml", "-q", "-o", "r"]).ended(0);
     let coloured = |variables: &[(&str, &str)], arguments: &[&str]| {
         stage.run_with(variables, arguments).ended(0).out.contains('\u{1b}')
     };
@@ -199,9 +199,9 @@ fn colour_comes_when_it_is_asked_for() {
 #[test]
 fn a_directory_that_is_taken_is_left_alone() {
     let stage = Stage::new();
-    stage.run(&["run", "small.toml", "-q", "-o", "r"]).ended(0);
+    stage.run(&["run", "few.toml", "-q", "-o", "r"]).ended(0);
     let before = stage.read("r/result.json");
-    let said = stage.run(&["run", "small.toml", "-o", "r"]).ended(0);
+    let said = stage.run(&["run", "few.toml", "-o", "r"]).ended(0);
     assert_eq!(stage.read("r/result.json"), before);
     assert!(Path::new(&stage.path("r-2/result.json")).is_file());
     assert!(said.err.contains("files in r-2"), "{}", said.err);

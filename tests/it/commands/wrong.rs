@@ -35,7 +35,7 @@ fn profiles_that_are_none() {
     with("auth.toml", "[target]", "[session]\nauth = { mechanism = \"plain\" }\n[target]");
     with("warm.toml", "[[phase]]", "[[phase]]\nwarmup = true");
     stage.put("latin.toml", b"schema = 1\nname = \"caf\xe9\"\n");
-    stage.put("toml.toml", "name = \n");
+    stage.put("toml.toml", "schema = 1\n[[[\n");
     for (name, parts) in [
         ("key.toml", &["unknown key `rat`", "key.toml:9:1", "^^^", "did you mean `rate`?"][..]),
         ("unit.toml", &["50 apples", "unit.toml:9:8", "^^^^^^^^^^^", "\"50/s\""]),
@@ -46,7 +46,7 @@ fn profiles_that_are_none() {
         ("auth.toml", &["AUTH is not supported yet", "auth.toml:5:8"]),
         ("warm.toml", &["every phase is a warm-up", "warm.toml"]),
         ("latin.toml", &["latin.toml:2:12", "not UTF-8", "save the profile as UTF-8"]),
-        ("toml.toml", &["not valid TOML", "toml.toml:1"]),
+        ("toml.toml", &["not valid TOML", "toml.toml:2"]),
         ("missing.toml", &["missing.toml", "No such file", "give the path"]),
         (".", &["Is a directory", "give the path"]),
     ] {
@@ -135,24 +135,21 @@ fn nothing_is_sent_when_the_place_of_the_result_is_wrong() {
     refused(&stage, &run(&["--out", "/proc/none/r"]), 3, &["/proc/none/r", "--out"]);
     assert_eq!(stage.read("file"), "mine");
     let ledger = listener.ledger();
-    assert_eq!(
-        (&ledger["sessions"], &ledger["messages"], &ledger["received_bytes"]),
-        (&ledger["connections"], &0.into(), &0.into())
-    );
+    assert_eq!((&ledger["messages"], &ledger["received_bytes"]), (&0.into(), &0.into()));
 }
 
 #[test]
 fn a_device_for_the_result_is_written_to_and_never_replaced() {
     let stage = Stage::new();
-    let said = stage.run(&["run", "small.toml", "-o", "r", "--json", "/dev/full"]).ended(1);
+    let said = stage.run(&["run", "few.toml", "-o", "r", "--json", "/dev/full"]).ended(1);
     assert!(said.err.contains("failed to write /dev/full"), "{}", said.err);
     assert!(said.out.starts_with("PASS"), "the report is shown all the same");
     assert!(stage.path("r/result.json").is_file());
-    stage.run(&["run", "small.toml", "-q", "-o", "s", "--json", "/dev/null"]).ended(0);
+    stage.run(&["run", "few.toml", "-q", "-o", "s", "--json", "/dev/null"]).ended(0);
     for device in ["/dev/full", "/dev/null"] {
         assert!(!fs::metadata(device).unwrap().is_file(), "{device} was replaced");
     }
-    let said = stage.run(&["run", "small.toml", "-q", "-o", "t", "--json", "/dev/stdout"]).ended(0);
+    let said = stage.run(&["run", "few.toml", "-q", "-o", "t", "--json", "/dev/stdout"]).ended(0);
     assert_eq!(said.json()["phases"][0]["accepted"], 50);
 }
 
@@ -171,7 +168,7 @@ impl Full {
         if mounted.is_ok_and(|output| output.status.success()) {
             return Some(Full { path: path.to_owned() });
         }
-        writeln!(std::io::stderr(), "skipped: no tmpfs can be mounted here").unwrap();
+        writeln!(std::io::stderr(), "skipped: no tmpfs can be mounted here").ok();
         None
     }
 }
@@ -188,14 +185,13 @@ fn a_full_disk_is_told_before_the_run_or_after_it() {
     let Some(_full) = Full::mount(&stage.path("full"), "32k") else { return };
     let said = stage.run(&["run", "small.toml", "-o", "full/r"]).ended(3);
     assert!(said.err.contains("No space left") && said.err.contains("--out"), "{}", said.err);
-    // Room for the trial and not for the run: it is shown, and the code says that it was not kept.
+    assert!(stage.list("full").is_empty(), "nothing is left there");
+    // Room for the trial and not for the whole run: it is shown, and the code says that it was not kept.
     let Some(_small) = Full::mount(&stage.path("small"), "72k") else { return };
-    let said = stage.run(&["run", "small.toml", "-o", "small/r", "--set", "phase.steady.for=2s"]);
-    if said.code == Some(1) {
-        assert!(said.err.contains("No space left"), "{}", said.err);
-        assert!(said.out.starts_with("PASS"), "{}", said.out);
-        assert!(stage.list("small/r").iter().all(|name| !name.ends_with(".part")));
-    }
+    let said = stage.run(&["run", "few.toml", "-o", "small/r", "-n", "20k"]).ended(1);
+    assert!(said.err.contains("No space left"), "{}", said.err);
+    assert!(said.out.starts_with("PASS"), "{}", said.out);
+    assert!(stage.list("small/r").iter().all(|name| !name.ends_with(".part")));
 }
 
 #[test]
@@ -208,7 +204,7 @@ fn a_run_directory_that_may_not_be_written() {
     fs::set_permissions(&locked, permissions).unwrap();
     let writable = fs::write(locked.join("probe"), "").map_err(|error| error.kind());
     if writable != Err(ErrorKind::PermissionDenied) {
-        writeln!(std::io::stderr(), "skipped: this user may write anywhere").unwrap();
+        writeln!(std::io::stderr(), "skipped: this user may write anywhere").ok();
         return;
     }
     refused(&stage, &["run", "small.toml", "-o", "locked/r"], 3, &["Permission denied", "--out"]);
@@ -217,9 +213,9 @@ fn a_run_directory_that_may_not_be_written() {
 #[test]
 fn arguments_that_are_not_text_and_odd_names_are_taken() {
     let stage = Stage::new();
-    let mut command = stage.command(&["run", "small.toml", "-q", "-o"]);
+    let mut command = stage.command(&["run", "few.toml", "-q", "-o"]);
     command.arg(std::ffi::OsStr::from_bytes(b"r\xff"));
     assert_eq!(command.output().unwrap().status.code(), Some(0));
-    let said = stage.run(&["run", "small.toml", "-o", "-odd name\n"]);
-    assert!(matches!(said.code, Some(0 | 2)), "{said:?}");
+    let said = stage.run(&["run", "few.toml", "-o=odd name\n"]);
+    assert!(said.code == Some(0) && stage.path("odd name\n/result.json").is_file(), "{said:?}");
 }
