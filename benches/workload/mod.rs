@@ -10,6 +10,7 @@
 )]
 
 mod pair;
+pub mod whole;
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use smtpress::collector::{Condition, Metric, Outcome};
 use smtpress::load::{Curve, Load, Phase, Schedule, Shard, Spacing};
 use smtpress::mail::{Mailer, Message, Size, Spec};
 use smtpress::smtp::reply::Scanner;
+use smtpress::smtp::script::{Hello, Pipelining, Quit, Script, Timeouts};
 use smtpress::smtp::{Content, Reply, Step};
 
 pub use pair::Pair;
@@ -32,6 +34,8 @@ pub use pair::Pair;
 pub const MESSAGE: u64 = 1024;
 /// The seed of all that is drawn.
 const SEED: u64 = 42;
+/// The Date of all messages.
+const DATE: &str = "Thu, 01 Jan 2026 00:00:00 +0000";
 /// The steps that a transaction in a session at rest goes through.
 const STEPS: [Step; 4] = [Step::Mail, Step::Rcpt, Step::Data, Step::Body];
 /// What a listener says to a transaction, as it comes when the client groups: four replies in one read.
@@ -133,15 +137,30 @@ impl Arrivals {
     }
 }
 
-/// The messages of the benches.
-pub fn mailer() -> Arc<Mailer> {
-    let spec = Spec {
+/// What the messages are.
+fn spec() -> Spec {
+    Spec {
         from: "load@sender.example".into(),
         to: "user{n}@recipient.example".into(),
         recipients: 1,
         size: Size::Fixed(MESSAGE),
-    };
-    Arc::new(Mailer::new(&spec, SEED, "bench-run", "Thu, 01 Jan 2026 00:00:00 +0000"))
+    }
+}
+
+fn mailer() -> Arc<Mailer> {
+    Arc::new(Mailer::new(&spec(), SEED, "bench-run", DATE))
+}
+
+/// What the sessions say; none grows too old.
+fn script(pipelining: Pipelining) -> Script {
+    let session = Duration::from_secs(u64::from(u32::MAX));
+    Script {
+        hello: Hello::Ehlo,
+        name: "client.example".into(),
+        pipelining,
+        quit: Quit::Clean,
+        timeouts: Timeouts { session, ..Timeouts::default() },
+    }
 }
 
 /// The rendering of messages.

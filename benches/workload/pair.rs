@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use smtpress::mail::{Mailer, Message};
 use smtpress::smtp::client::Event;
 use smtpress::smtp::request::Request;
-use smtpress::smtp::script::{Hello, Pipelining, Quit, Script, Timeouts};
+use smtpress::smtp::script::Pipelining;
 use smtpress::smtp::server::{Answer, Ask, Bounds, Policy, Server};
 use smtpress::smtp::{Client, Machine, Need, Step};
 
@@ -31,16 +31,9 @@ pub struct Pair {
 impl Pair {
     /// A session that is established.
     pub fn new(pipelining: Pipelining) -> Pair {
-        let script = Script {
-            hello: Hello::Ehlo,
-            name: "client.example".into(),
-            pipelining,
-            quit: Quit::Clean,
-            timeouts: Timeouts { session: Duration::from_secs(u64::from(u32::MAX)), ..Timeouts::default() },
-        };
         let now = epoch();
         let mut pair = Pair {
-            client: Client::new(Rc::new(script), now),
+            client: Client::new(Rc::new(super::script(pipelining)), now),
             owner: Owner {
                 mailer: super::mailer(),
                 books: Books::new(),
