@@ -122,10 +122,12 @@ pub(super) fn assertions(
     Ok(builtin)
 }
 
-/// An expression may name an `[[expect]]` by its name, or by its place in the profile.
+/// An expression may name an `[[expect]]` by its name; one without a name by its place in the profile, from 1.
 fn known_expect(document: &Document, at: &[Key], expects: &[Expect], name: &str) -> Result<(), ProfileError> {
     let names: Vec<&str> = expects.iter().filter_map(|expect| expect.name.as_deref()).collect();
-    if names.contains(&name) || name.parse::<usize>().is_ok_and(|place| place < expects.len()) {
+    let unnamed =
+        |place: usize| place.checked_sub(1).and_then(|i| expects.get(i)).is_some_and(|e| e.name.is_none());
+    if names.contains(&name) || name.parse().is_ok_and(unnamed) {
         return Ok(());
     }
     let remedy = choose(name, &names, "those with a name are");

@@ -356,3 +356,17 @@ fn the_json_schema_accepts_the_contracts_profile_and_not_a_slip() {
         "aliases are known"
     );
 }
+
+#[test]
+fn an_expect_without_a_name_is_named_by_its_place_from_one() {
+    let asking = |name: &str| {
+        let text = format!(
+            "[target]\naddress = \"embedded\"\n[[phase]]\nname = \"a\"\nload = \"constant-sessions\"\nsessions = 1\nfor = \"1s\"\n\
+             [[expect]]\ncode = 421\n[[expect]]\nname = \"own\"\ncode = 452\n[[assert]]\nexpr = \"expect.{name} == 0\"\n"
+        );
+        compiled(&text, &[]).is_ok()
+    };
+    assert!(asking("1") && asking("own"));
+    // The second has a name, and there is no third; numbers begin at 1, as the verdict counts.
+    assert!(!asking("0") && !asking("2") && !asking("3"));
+}
