@@ -53,7 +53,15 @@ pub fn prepare(args: &RunArgs) -> Result<Prepared, Failure> {
     changes.extend(allowed(&args.common.allow_target));
     apply_in_order(&mut document, changes)?;
     let shard = args.shard.as_deref().map_or(Ok(Shard::WHOLE), shard)?;
-    finish(&document, Purpose::Run, shard, path)
+    let prepared = finish(&document, Purpose::Run, shard, path)?;
+    let sessions = crate::generator::sessions_to_share(&prepared.compiled.plan);
+    if u64::from(shard.of) > sessions {
+        return Err(Failure::usage(format!(
+            "{} shards cannot share {sessions} sessions: some would have none; use at most {sessions} shards, or allow more sessions",
+            shard.of
+        )));
+    }
+    Ok(prepared)
 }
 
 /// The flags that stand for keys, as they were given.

@@ -84,8 +84,9 @@ impl Local {
     }
 }
 
-/// How many threads a plan can use: none may be left without a session for its share.
-pub fn threads(plan: &Plan) -> u32 {
+/// The sessions that every phase of a plan has for sharing out, over all shards: more shards than that would leave one
+/// without any.
+pub fn sessions_to_share(plan: &Plan) -> u64 {
     let sessions = plan.phases.iter().map(|phase| {
         let most = u64::from(phase.max_sessions);
         match &phase.load.load {
@@ -93,8 +94,13 @@ pub fn threads(plan: &Plan) -> u32 {
             _ => most,
         }
     });
+    sessions.min().unwrap_or(1)
+}
+
+/// How many threads a plan can use: none may be left without a session for its share.
+fn threads(plan: &Plan) -> u32 {
     // Each process of a fleet has its part of the sessions.
-    let usable = (sessions.min().unwrap_or(1) / u64::from(plan.shard.of.max(1))).max(1);
+    let usable = (sessions_to_share(plan) / u64::from(plan.shard.of.max(1))).max(1);
     u32::try_from(u64::from(plan.threads.max(1)).min(usable)).unwrap_or(1)
 }
 

@@ -13,6 +13,6 @@ mod slots;
 mod tape;
 mod worker;
 
-pub use local::{Local, resident_bytes};
+pub use local::{Local, resident_bytes, sessions_to_share};
 pub use runner::{Control, Observer, RunError, Runner};
 pub use worker::{Faults, Stop};
