@@ -22,7 +22,7 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::slots::{Slot, SlotId, Slots, Throttle};
+use super::slots::{MAX_OPENING, Slot, SlotId, Slots, Throttle};
 use crate::collector::Outcome;
 use crate::collector::recorder::Recorder;
 use crate::load::{self, Load, Schedule, Shard};
@@ -470,7 +470,9 @@ impl Dispatch {
                         self.make_room(self.due.len() as u64);
                         return;
                     }
-                    if !self.throttle.allows_rate(now) {
+                    // To hold many sessions is no wish for a storm of connections: the listener's accept queue is spared.
+                    let crowded = self.is_held(first.phase) && self.slots.opening() >= MAX_OPENING;
+                    if crowded || !self.throttle.allows_rate(now) {
                         return;
                     }
                     self.due.pop_front();

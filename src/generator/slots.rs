@@ -167,7 +167,7 @@ impl Slots {
 }
 
 /// The most sessions of a worker that may be opening at once, unless the load itself is connections.
-const MAX_OPENING: u64 = 256;
+pub(super) const MAX_OPENING: u64 = 256;
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 const LAST_BACKOFF: Duration = Duration::from_secs(1);
 

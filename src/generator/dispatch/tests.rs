@@ -216,6 +216,18 @@ fn held_sessions_that_come_late_leave_at_once() {
 }
 
 #[test]
+fn sessions_to_hold_are_opened_a_few_at_a_time() {
+    let held = phase(Load::Held { sessions: 1000, rate: f64::INFINITY }, Some(5000), Unit::Session, 2000);
+    let mut world =
+        World::new(plan(vec![held]), Target { opens_in: 100, limit: 2000, ..Target::default() }, 1);
+    world.run();
+    assert_eq!(world.of(Outcome::Accepted), 1000);
+    let first = world.opened[0];
+    let at_once = world.opened.iter().filter(|at| **at < first + ms(50)).count();
+    assert!((1..=256).contains(&at_once), "{at_once} connections at once");
+}
+
+#[test]
 fn the_connect_rate_is_that_of_all_shards_together() {
     let mut phase = phase(rate(1000.0), Some(1000), Unit::Session, 1000);
     phase.connect_rate = Some(100.0);
