@@ -57,6 +57,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("{accepted} {peak}");
         return Ok(());
     }
+    if !args.bench {
+        println!("nothing is measured by cargo test: cargo bench --bench side_by_side");
+        return Ok(());
+    }
     if args.quick {
         (args.rounds, args.messages, args.sessions) = (2, 10_000, vec![10, 100]);
     }
