@@ -41,6 +41,9 @@ impl Tape {
 
     fn bytes(&mut self, at: Duration, who: &str, bytes: &[u8]) {
         const HEAD: usize = 12;
+        if self.text.len() >= LENGTH {
+            return;
+        }
         let mut lines = bytes.split_inclusive(|b| *b == b'\n');
         for line in lines.by_ref().take(HEAD) {
             self.line(at, who, String::from_utf8_lossy(line).trim_end_matches(['\r', '\n']));
