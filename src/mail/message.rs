@@ -94,8 +94,8 @@ impl Message {
 
     /// How many octets of filler it has, and what stands after them: CRLF, and a `-` before it if the filler would be cut
     /// between CR and LF.
-    fn end(&self) -> (u64, &'static [u8]) {
-        let filler = self.size - self.header() - 2;
+    fn end(&self, header: u64) -> (u64, &'static [u8]) {
+        let filler = self.size - header - 2;
         match filler.checked_sub(1) {
             Some(last) if self.mailer.filler.octet(last) == b'\r' => (last, b"-\r\n"),
             _ => (filler, b"\r\n"),
@@ -126,13 +126,19 @@ impl Content for Message {
         if offset >= self.size {
             return self.size;
         }
-        let header = self.header();
-        if offset < header {
-            let start = out.len();
+        let start = out.len();
+        let header = if offset == 0 {
+            // What is rendered need not be reckoned: most messages are one piece.
+            self.mailer.header.render(self.n, self.mailer.recipient_number(self.n, 0), out);
+            (out.len() - start) as u64
+        } else {
+            self.header()
+        };
+        if offset > 0 && offset < header {
             self.mailer.header.render(self.n, self.mailer.recipient_number(self.n, 0), out);
             out.drain(start..start + offset as usize);
         }
-        let (filler, end) = self.end();
+        let (filler, end) = self.end(header);
         let from = offset.saturating_sub(header);
         let to = filler.min(from + PIECE);
         self.mailer.filler.append(from, to, out);
