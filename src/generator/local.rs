@@ -293,9 +293,8 @@ impl Run {
             .fold((Duration::ZERO, Duration::ZERO), |sum, over| (sum.0 + over.cpu.0, sum.1 + over.cpu.1));
         let ports = self.total.phases.iter().map(|phase| phase.counts.opened).sum();
         let mut health = self.health.health(&starts, &windows, cpu, took, ports);
-        // Before the epoch the threads were started; both clocks saw the same time pass.
-        health.clock_drift_ns =
-            u64::try_from((wall + LEAD).abs_diff(took + LEAD + LEAD).as_nanos()).unwrap_or(u64::MAX);
+        // The wall clock was read when the threads were started, and the epoch lay ahead of that.
+        health.clock_drift_ns = u64::try_from(wall.abs_diff(took + LEAD).as_nanos()).unwrap_or(u64::MAX);
         health.lost_workers = u32::try_from(lost.max(failed)).unwrap_or(u32::MAX);
         Measured {
             peak_sessions: (0..plan.phases.len()).map(peaks).collect(),
