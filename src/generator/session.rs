@@ -223,7 +223,7 @@ impl Session {
         step: Step,
         judged: Judged,
         reply: Option<&crate::smtp::Reply>,
-        sample: impl FnOnce() -> String,
+        sample: impl Fn() -> String,
     ) -> Outcome {
         let Judged { condition: Some(condition), mut outcome } = judged else {
             self.failed.get_or_insert(judged.outcome);
@@ -245,11 +245,11 @@ impl Session {
         }
         let key =
             ConditionKey { step, condition, code, enhanced: reply.and_then(|reply| reply.enhanced), outcome };
-        books.condition(phase, key, worker.now(), sample);
+        books.condition(phase, key, worker.now(), &sample);
         drop(books);
         worker.tapes.borrow_mut().met(condition);
         if let Some(tape) = &mut self.tape {
-            tape.note(worker.now(), &format!("{step}: {condition} ({outcome})"));
+            tape.note(worker.now(), &format!("{step}: {condition} ({outcome}): {}", sample()));
         }
         self.condition.get_or_insert(condition);
         self.failed.get_or_insert(outcome);

@@ -14,8 +14,9 @@ use crate::collector::Condition;
 const KEPT: u32 = 2;
 /// Sessions taped at once, by each worker.
 const LIVE: u32 = 16;
-/// What one tape holds, in octets.
+/// What one tape holds of the dialogue, in octets, and with our remarks.
 const LENGTH: usize = 32 * 1024;
+const WITH_NOTES: usize = 2 * LENGTH;
 
 /// The dialogue of one session.
 #[derive(Debug)]
@@ -24,9 +25,12 @@ pub(super) struct Tape {
 }
 
 impl Tape {
-    /// A line of our own remarks.
+    /// A line of our own remarks. There is room for them when there is none for the dialogue any more: the failure that a
+    /// long session ends with is what its transcript is kept for.
     pub fn note(&mut self, at: Duration, note: &str) {
-        self.line(at, "--", note);
+        if self.text.len() < WITH_NOTES {
+            self.line(at, "--", note);
+        }
     }
 
     /// Octets that were sent.
@@ -55,11 +59,9 @@ impl Tape {
     }
 
     fn line(&mut self, at: Duration, who: &str, line: &str) {
-        if self.text.len() < LENGTH {
-            let line: String = line.chars().take(1000).flat_map(char::escape_default).collect();
-            let line = line.replace("\\\"", "\"").replace("\\'", "'").replace("\\\\", "\\");
-            writeln!(self.text, "{:>12.6} {who} {line}", at.as_secs_f64()).expect("a string takes all");
-        }
+        let line: String = line.chars().take(1000).flat_map(char::escape_default).collect();
+        let line = line.replace("\\\"", "\"").replace("\\'", "'").replace("\\\\", "\\");
+        writeln!(self.text, "{:>12.6} {who} {line}", at.as_secs_f64()).expect("a string takes all");
     }
 }
 
@@ -117,5 +119,22 @@ impl Tapes {
     /// All that was kept: file stem and text.
     pub fn take(&mut self) -> Vec<(String, String)> {
         std::mem::take(&mut self.transcripts)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_tape_still_takes_the_failure_and_stays_bounded() {
+        let mut tapes = Tapes::default();
+        let mut tape = tapes.tape().unwrap();
+        (0..10_000).for_each(|_| tape.sent(Duration::ZERO, b"NOOP is said again and again\r\n"));
+        assert!(tape.text.len() < LENGTH + 1100);
+        tape.note(Duration::ZERO, "body: queue-full (deferred): 452 4.3.1 queue full");
+        assert!(tape.text.ends_with("452 4.3.1 queue full\n"));
+        (0..10_000).for_each(|_| tape.note(Duration::ZERO, "again"));
+        assert!(tape.text.len() < WITH_NOTES + 1100);
     }
 }
