@@ -69,8 +69,9 @@ pub struct Client<C> {
     current: Option<Exchange<C>>,
     /// Begun before `current` ended.
     next: Option<Exchange<C>>,
-    /// When the session began, and when the command of a state outside transactions was written.
-    opened: Instant,
+    /// When the session's time is up; reckoned once, for it is asked for at every wait.
+    expires: Option<Instant>,
+    /// When the command of a state outside transactions was written.
     since: Instant,
     /// The last sign of life, from which time-outs count.
     alive: Instant,
@@ -87,6 +88,7 @@ pub struct Client<C> {
 impl<C: Content> Client<C> {
     /// A session over a connection that is established `now`.
     pub fn new(script: Rc<Script>, now: Instant) -> Self {
+        let expires = now.checked_add(script.timeouts.session);
         Client {
             script,
             state: State::Greeting,
@@ -95,7 +97,7 @@ impl<C: Content> Client<C> {
             declares_size: false,
             current: None,
             next: None,
-            opened: now,
+            expires,
             since: now,
             alive: now,
             written: false,
@@ -171,12 +173,15 @@ impl<C: Content> Client<C> {
     /// When the session's time is up. One that is leaving is given the time to.
     fn session_deadline(&self) -> Option<Instant> {
         let leaving = matches!(self.state, State::Quit | State::Over(_));
-        if leaving { None } else { self.opened.checked_add(self.script.timeouts.session) }
+        if leaving { None } else { self.expires }
     }
 
     fn deadline(&self) -> Option<Instant> {
         let step = self.timeout().and_then(|timeout| self.alive.checked_add(timeout));
-        [self.session_deadline(), step].into_iter().flatten().min()
+        match (self.session_deadline(), step) {
+            (Some(session), Some(step)) => Some(session.min(step)),
+            (session, step) => session.or(step),
+        }
     }
 
     fn timeout(&self) -> Option<Duration> {
@@ -190,9 +195,9 @@ impl<C: Content> Client<C> {
         }
     }
 
-    fn tell(&mut self, now: Instant, step: Step, failure: Option<Failure>) {
+    fn tell(&mut self, now: Instant, step: Step, failure: Option<Box<Failure>>) {
         let started = if self.is_waiting() { self.since() } else { now };
-        let in_doubt = match &failure {
+        let in_doubt = match failure.as_deref() {
             None | Some(Failure::Reply(_)) => false,
             Some(failure) => {
                 // An orderly close still sends what the kernel has not taken, and of a dot with a group behind it
@@ -202,7 +207,6 @@ impl<C: Content> Client<C> {
                 self.current.as_ref().is_some_and(|exchange| exchange.in_doubt(gone && alone))
             }
         };
-        let failure = failure.map(Box::new);
         self.events.push_back(Event::Step { step, started, ended: now, failure, in_doubt });
     }
 
@@ -216,7 +220,7 @@ impl<C: Content> Client<C> {
         let silent = failure == Failure::Aborted
             && (!self.is_waiting() || matches!(self.state, State::Reset | State::Quit));
         if !silent {
-            self.tell(now, self.step(), Some(failure));
+            self.tell(now, self.step(), Some(Box::new(failure)));
         }
         self.end(now, Close::Clean, by_peer && !leaving);
     }
@@ -254,8 +258,8 @@ impl<C: Content> Client<C> {
         let failure = failure(step, raw);
         // RFC 5321 3.8: 421 may answer any command, come unasked, and always ends the session.
         if raw.code == 421 || !self.is_waiting() {
-            let failure = failure.unwrap_or_else(|| Failure::Unexpected(raw.to_reply()));
-            return self.fail(now, failure, true);
+            let failure = failure.unwrap_or_else(|| unexpected(raw));
+            return self.fail(now, *failure, true);
         }
         self.alive = now;
         match (self.state, failure) {
@@ -270,12 +274,12 @@ impl<C: Content> Client<C> {
             }
             (State::Hello, None) => self.hello_accepted(now, raw),
             (State::Reset, None) => self.rest(),
-            (_, Some(failure @ Failure::Reply(_))) => {
+            (_, Some(failure)) if matches!(*failure, Failure::Reply(_)) => {
                 // RFC 5321 3.1: after a refusing greeting QUIT is in order; so it is when hello or RSET is refused.
                 self.tell(now, step, Some(failure));
                 self.leave(now);
             }
-            (_, Some(failure)) => self.fail(now, failure, true),
+            (_, Some(failure)) => self.fail(now, *failure, true),
             (State::Rest | State::Over(_), None) => {}
         }
     }
@@ -289,7 +293,7 @@ impl<C: Content> Client<C> {
         self.declares_size = offer.size.is_some();
         self.grouping = match self.script.pipelining {
             Pipelining::Require if !offered => {
-                self.tell(now, Step::Hello, Some(Failure::Unexpected(raw.to_reply())));
+                self.tell(now, Step::Hello, Some(unexpected(raw)));
                 return self.leave(now);
             }
             Pipelining::Auto if offered => Grouping::Envelope,
@@ -302,16 +306,16 @@ impl<C: Content> Client<C> {
     }
 
     /// A reply to what is outstanding longest of the current transaction.
-    fn transaction_reply(&mut self, now: Instant, raw: RawReply<'_>, failure: Option<Failure>) {
+    fn transaction_reply(&mut self, now: Instant, raw: RawReply<'_>, failure: Option<Box<Failure>>) {
         let Some(exchange) = &self.current else { return };
         let early = exchange.is_early();
         let failure = match failure {
-            None if early => Some(Failure::Unexpected(raw.to_reply())),
+            None if early => Some(unexpected(raw)),
             failure => failure,
         };
         let good = failure.is_none();
         // After an early reply the rest of the content can no longer be told from commands.
-        let out_of_step = early || matches!(failure, Some(Failure::Unexpected(_)));
+        let out_of_step = early || matches!(failure.as_deref(), Some(Failure::Unexpected(_)));
         if out_of_step || !exchange.is_consequence() {
             self.tell(now, self.step(), failure);
         }
@@ -396,16 +400,21 @@ impl<C: Content> Client<C> {
 }
 
 /// What is wrong with a reply to `step`, if anything is. Only the first digit counts (RFC 5321 4.2), with three exceptions.
-fn failure(step: Step, raw: RawReply<'_>) -> Option<Failure> {
+/// Boxed: replies that are as they should be are many, and each is handed through several hands.
+fn failure(step: Step, raw: RawReply<'_>) -> Option<Box<Failure>> {
     match (raw.code, raw.code / 100) {
-        (_, 4 | 5) => Some(Failure::Reply(raw.to_reply())),
+        (_, 4 | 5) => Some(Box::new(Failure::Reply(raw.to_reply()))),
         (354, _) if step == Step::Data => None,
         (220, _) if step == Step::Greeting => None,
         (221, _) if step == Step::Quit => None,
-        (220 | 221, _) => Some(Failure::Unexpected(raw.to_reply())),
+        (220 | 221, _) => Some(unexpected(raw)),
         (_, 2) if step != Step::Data => None,
-        _ => Some(Failure::Unexpected(raw.to_reply())),
+        _ => Some(unexpected(raw)),
     }
+}
+
+fn unexpected(raw: RawReply<'_>) -> Box<Failure> {
+    Box::new(Failure::Unexpected(raw.to_reply()))
 }
 
 impl<C: Content> Machine for Client<C> {
@@ -417,10 +426,17 @@ impl<C: Content> Machine for Client<C> {
         }
         let mut scanner = std::mem::take(&mut self.scanner);
         let mut input = bytes;
-        match scanner.scan(&mut input) {
-            None => {}
-            Some(Ok(raw)) => self.reply(now, raw),
-            Some(Err(malformed)) => self.fail(now, Failure::Malformed(malformed), true),
+        // All replies that are owed are taken at once, for nothing is said between those to one group. Whether what follows
+        // them is owed is known only when what they let us say is written.
+        loop {
+            match scanner.scan(&mut input) {
+                None => break,
+                Some(Ok(raw)) => self.reply(now, raw),
+                Some(Err(malformed)) => self.fail(now, Failure::Malformed(malformed), true),
+            }
+            if input.is_empty() || !self.is_waiting() {
+                break;
+            }
         }
         self.scanner = scanner;
         // What follows the end is nobody's.
