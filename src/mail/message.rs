@@ -29,6 +29,8 @@ pub struct Mailer {
     sampler: Sampler,
     sizes: ChaCha8Rng,
     header: Header,
+    /// Reckoned once: every message asks for it.
+    minimum: u64,
     filler: Filler,
 }
 
@@ -44,20 +46,21 @@ impl Mailer {
         let run_id = replaced(run_id, |c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
         let date = replaced(date, |c| c.is_ascii_graphic() || c == ' ');
         let header = Header::new(from.as_ref(), Some(&to).filter(|_| spec.recipients == 1), &run_id, &date);
-        let largest = sampler.largest().max(header.minimum());
+        let minimum = header.minimum();
+        let largest = sampler.largest().max(minimum);
         let (sizes, filler) = (Sampler::stream(seed), Filler::new(seed, largest));
-        Mailer { from, to, recipients: spec.recipients, sampler, sizes, header, filler }
+        Mailer { from, to, recipients: spec.recipients, sampler, sizes, header, minimum, filler }
     }
 
     /// The least size of a message in octets: its header with 20-digit numbers and one CRLF, about 400. Smaller sizes that
     /// are asked for become this one.
     pub fn minimum(&self) -> u64 {
-        self.header.minimum()
+        self.minimum
     }
 
     /// Message `n`.
     pub fn message(self: &Arc<Mailer>, n: u64) -> Message {
-        let size = self.sampler.draw(&self.sizes, n).max(self.minimum());
+        let size = self.sampler.draw(&self.sizes, n).max(self.minimum);
         Message { mailer: Arc::clone(self), n, size }
     }
 
