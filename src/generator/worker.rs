@@ -272,8 +272,8 @@ impl Worker {
     }
 
     /// The next arrival for a session of the pool.
-    pub fn next_message(&self, slot: SlotId, early: bool) -> Option<Due> {
-        self.dispatch.borrow_mut().next_message(self.now(), slot, early, &mut self.books.borrow_mut())
+    pub fn next_message(&self, now: Duration, slot: SlotId, early: bool) -> Option<Due> {
+        self.dispatch.borrow_mut().next_message(now, slot, early, &mut self.books.borrow_mut())
     }
 
     pub fn rest(&self, slot: SlotId) {
