@@ -256,7 +256,7 @@ mod tests {
     use crate::mail;
     use crate::plan::{self, Messages, OnSaturation, Unit};
     use crate::report::json;
-    use crate::smtp::{Enhanced, Script, Step, script};
+    use crate::smtp::{Enhanced, Script, Step};
 
     fn plan() -> Plan {
         let phase = |name: &str, warmup| plan::Phase {
@@ -282,13 +282,7 @@ mod tests {
             run_id: "r1".to_owned(),
             target: "smtp://127.0.0.1:2525".parse().unwrap(),
             allow: vec![],
-            script: Script {
-                hello: script::Hello::Ehlo,
-                name: "load.example".to_owned(),
-                pipelining: script::Pipelining::Auto,
-                quit: script::Quit::Clean,
-                timeouts: script::Timeouts::default(),
-            },
+            script: Script::default(),
             messages: Messages::Fixed(1),
             mail: mail::Spec {
                 from: "a@sender.example".to_owned(),

@@ -81,3 +81,16 @@ pub struct Script {
     /// How long each step may take.
     pub timeouts: Timeouts,
 }
+
+impl Default for Script {
+    /// EHLO in clear text, grouped where that is offered, and a clean end.
+    fn default() -> Self {
+        Script {
+            hello: Hello::Ehlo,
+            name: "load.example".to_owned(),
+            pipelining: Pipelining::Auto,
+            quit: Quit::Clean,
+            timeouts: Timeouts::default(),
+        }
+    }
+}

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use smtpress::smtp::client::{Client, Event};
 use smtpress::smtp::machine::{Close, Closed, Machine, Need};
-use smtpress::smtp::script::{Hello, Pipelining, Quit, Script, Timeouts};
+use smtpress::smtp::script::{Hello, Pipelining, Quit, Script};
 use smtpress::smtp::transaction::Content;
 
 /// More polls than any event can ask for.
@@ -24,7 +24,7 @@ pub fn base() -> Instant {
 }
 
 pub fn script(hello: Hello, pipelining: Pipelining, quit: Quit) -> Rc<Script> {
-    Rc::new(Script { hello, name: "client.test".into(), pipelining, quit, timeouts: Timeouts::default() })
+    Rc::new(Script { hello, name: "client.test".into(), pipelining, quit, ..Script::default() })
 }
 
 /// Mail `number`: sender `m<number>`, recipients `r1`, `r2`, ..., content of pieces of one line each.

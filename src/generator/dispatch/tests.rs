@@ -16,13 +16,7 @@ fn plan(phases: Vec<Phase>) -> Plan {
         run_id: "run".into(),
         target: crate::net::target::Target::Embedded,
         allow: Vec::new(),
-        script: crate::smtp::Script {
-            hello: crate::smtp::script::Hello::Ehlo,
-            name: "load.example".into(),
-            pipelining: crate::smtp::script::Pipelining::Off,
-            quit: crate::smtp::script::Quit::Clean,
-            timeouts: crate::smtp::script::Timeouts::default(),
-        },
+        script: crate::smtp::Script::default(),
         messages: Messages::Unlimited,
         mail: crate::mail::Spec {
             from: "a@b.example".into(),

@@ -17,7 +17,7 @@ use smtpress::net::dial::Resolver;
 use smtpress::net::target::Target;
 use smtpress::plan::{Messages, OnSaturation, Phase, Plan, Unit};
 use smtpress::smtp::Script;
-use smtpress::smtp::script::{Hello, Pipelining, Quit, Timeouts};
+use smtpress::smtp::script::{Pipelining, Timeouts};
 use smtpress::verdict::{Assertion, AssertionStatus, Verdict, Windows};
 use tokio::sync::watch;
 
@@ -32,10 +32,7 @@ pub fn plan(phases: Vec<Phase>) -> Plan {
         target: Target::Embedded,
         allow: Vec::new(),
         script: Script {
-            hello: Hello::Ehlo,
-            name: "load.example".into(),
             pipelining: Pipelining::Off,
-            quit: Quit::Clean,
             timeouts: Timeouts {
                 greeting: 3 * SECOND,
                 command: 3 * SECOND,
@@ -43,6 +40,7 @@ pub fn plan(phases: Vec<Phase>) -> Plan {
                 body: 3 * SECOND,
                 ..Timeouts::default()
             },
+            ..Script::default()
         },
         messages: Messages::Unlimited,
         mail: Spec {
