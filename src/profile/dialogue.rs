@@ -52,6 +52,7 @@ pub(super) fn script(
             Some(schema::Quit::Clean | schema::Quit::Hold) | None => Quit::Clean,
         },
         timeouts: timeouts(document, profile)?,
+        ..Script::default()
     })
 }
 

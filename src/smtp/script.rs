@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::auth::Login;
+
 /// The first command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hello {
@@ -67,7 +69,27 @@ impl Default for Timeouts {
     }
 }
 
-/// The dialogue of a session, but for its transactions.
+/// Whether and how the session is encrypted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tls {
+    /// Clear text.
+    None,
+    /// STARTTLS (RFC 3207); a listener that does not offer it is a finding.
+    Starttls,
+    /// TLS from the first byte (RFC 8314).
+    Implicit,
+}
+
+/// As whom one session speaks; what is absent is not said.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// Who logs in.
+    pub login: Option<Login>,
+    /// The attributes of XCLIENT, as in `ADDR=192.0.2.1 NAME=client.example`.
+    pub xclient: Option<String>,
+}
+
+/// The dialogue of a session, but for its transactions and what differs from session to session ([`Identity`]).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Script {
     /// HELO or EHLO.
@@ -80,6 +102,10 @@ pub struct Script {
     pub quit: Quit,
     /// How long each step may take.
     pub timeouts: Timeouts,
+    /// Whether and how it is encrypted.
+    pub tls: Tls,
+    /// A login may go out in clear text.
+    pub clear_text_login: bool,
 }
 
 impl Default for Script {
@@ -91,6 +117,8 @@ impl Default for Script {
             pipelining: Pipelining::Auto,
             quit: Quit::Clean,
             timeouts: Timeouts::default(),
+            tls: Tls::None,
+            clear_text_login: false,
         }
     }
 }
