@@ -190,12 +190,25 @@ fn what_this_version_cannot_do() {
         ("auth", "[session]\nauth = { mechanism = \"plain\", user_env = \"U\", password_env = \"P\" }\n"),
         ("chunking", "[session]\nchunking = \"require\"\n"),
         ("pipelining", "[session]\npipelining = \"require\"\n"),
-        ("hold", "[session]\nquit = \"hold\"\n"),
         ("files", "[message]\nfiles = \"corpus/*.eml\"\n"),
     ]);
     let lmtp = format!("[target]\naddress = \"lmtp://127.0.0.1:24\"\n{PHASE}");
     let seen = seen_alone(&targets) + &others + &seen_alone(&[("lmtp", &lmtp)]);
     insta::assert_snapshot!(seen);
+}
+
+#[test]
+fn misbehaviour_that_makes_no_sense() {
+    let session = |body: &str| format!("{TARGET}[session]\n{body}\n{PHASE}");
+    let cases = [
+        ("half a stall", "misbehave = { stall = { after = \"rcpt\" } }"),
+        ("a stall after nothing", "misbehave = { stall = { after = \"quit\", for = \"1s\" } }"),
+        ("a stall after no step", "misbehave = { stall = { after = \"rctp\", for = \"1s\" } }"),
+        ("to hold a pool", "quit = \"hold\""),
+    ]
+    .map(|(case, body)| (case, session(body)));
+    let cases: Vec<(&str, &str)> = cases.iter().map(|(case, text)| (*case, text.as_str())).collect();
+    insta::assert_snapshot!(seen_alone(&cases));
 }
 
 #[test]
