@@ -71,8 +71,9 @@ pub struct Client<C> {
     current: Option<Exchange<C>>,
     /// Begun before `current` ended.
     next: Option<Exchange<C>>,
-    /// When the session began, and when the command of a state outside transactions was written.
-    opened: Instant,
+    /// When the session's time is up; reckoned once, for it is asked for at every wait.
+    expires: Option<Instant>,
+    /// When the command of a state outside transactions was written.
     since: Instant,
     /// The last sign of life, from which time-outs count.
     alive: Instant,
@@ -91,6 +92,7 @@ pub struct Client<C> {
 impl<C: Content> Client<C> {
     /// A session over a connection that is established `now`.
     pub fn new(script: Rc<Script>, identity: Identity, now: Instant) -> Self {
+        let expires = now.checked_add(script.timeouts.session);
         Client {
             opening: Some(Box::new(Opening::new(&script, identity))),
             script,
@@ -100,7 +102,7 @@ impl<C: Content> Client<C> {
             declares_size: false,
             current: None,
             next: None,
-            opened: now,
+            expires,
             since: now,
             alive: now,
             written: false,
@@ -188,7 +190,7 @@ impl<C: Content> Client<C> {
     /// When the session's time is up. One that is leaving is given the time to.
     fn session_deadline(&self) -> Option<Instant> {
         let leaving = matches!(self.state, State::Quit | State::Over(_));
-        if leaving { None } else { self.opened.checked_add(self.script.timeouts.session) }
+        if leaving { None } else { self.expires }
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -196,7 +198,10 @@ impl<C: Content> Client<C> {
             Some(until) if !self.is_waiting() => Some(until),
             _ => self.timeout().and_then(|timeout| self.alive.checked_add(timeout)),
         };
-        [self.session_deadline(), step].into_iter().flatten().min()
+        match (self.session_deadline(), step) {
+            (Some(session), Some(step)) => Some(session.min(step)),
+            (session, step) => session.or(step),
+        }
     }
 
     fn timeout(&self) -> Option<Duration> {
@@ -210,9 +215,9 @@ impl<C: Content> Client<C> {
         }
     }
 
-    fn tell(&mut self, now: Instant, step: Step, failure: Option<Failure>) {
+    fn tell(&mut self, now: Instant, step: Step, failure: Option<Box<Failure>>) {
         let started = if self.is_waiting() { self.since() } else { now };
-        let in_doubt = match &failure {
+        let in_doubt = match failure.as_deref() {
             None | Some(Failure::Reply(_)) => false,
             Some(failure) => {
                 // An orderly close still sends what the kernel has not taken, and of a dot with a group behind it
@@ -230,7 +235,7 @@ impl<C: Content> Client<C> {
         ended: Instant,
         step: Step,
         started: Instant,
-        failure: Option<Failure>,
+        failure: Option<Box<Failure>>,
         in_doubt: bool,
     ) {
         if let Some((after, length)) = self.script.manners.stall
@@ -239,7 +244,6 @@ impl<C: Content> Client<C> {
         {
             self.silent_until = ended.checked_add(length);
         }
-        let failure = failure.map(Box::new);
         self.events.push_back(Event::Step { step, started, ended, failure, in_doubt });
     }
 
@@ -253,7 +257,7 @@ impl<C: Content> Client<C> {
         let silent = failure == Failure::Aborted
             && (!self.is_waiting() || matches!(self.state, State::Reset | State::Quit));
         if !silent {
-            self.tell(now, self.step(), Some(failure));
+            self.tell(now, self.step(), Some(Box::new(failure)));
         }
         self.end(now, Close::Clean, by_peer && !leaving);
     }
@@ -296,8 +300,8 @@ impl<C: Content> Client<C> {
         };
         // RFC 5321 3.8: 421 may answer any command, come unasked, and always ends the session.
         if raw.code == 421 || !self.is_waiting() {
-            let failure = failure.unwrap_or_else(|| Failure::Unexpected(raw.to_reply()));
-            return self.fail(now, failure, true);
+            let failure = failure.unwrap_or_else(|| unexpected(raw));
+            return self.fail(now, *failure, true);
         }
         self.alive = now;
         match (self.state, failure) {
@@ -308,12 +312,12 @@ impl<C: Content> Client<C> {
             }
             (State::Opening, None) => self.opened(now, raw),
             (State::Reset, None) => self.rest(),
-            (_, Some(failure @ Failure::Reply(_))) => {
+            (_, Some(failure)) if matches!(*failure, Failure::Reply(_)) => {
                 // RFC 5321 3.1: after a refusing greeting QUIT is in order; so it is when hello or RSET is refused.
                 self.tell(now, step, Some(failure));
                 self.leave(now);
             }
-            (_, Some(failure)) => self.fail(now, failure, true),
+            (_, Some(failure)) => self.fail(now, *failure, true),
             (State::Rest | State::Over(_), None) => {}
         }
     }
@@ -328,7 +332,7 @@ impl<C: Content> Client<C> {
             Next::Goes { complete: false } => return,
             // What is asked for and not offered fails the hello that showed it, or a step of its own.
             Next::Fails(failed, failure) if failed == step => {
-                self.told(now, step, since, Some(failure), false);
+                self.told(now, step, since, Some(Box::new(failure)), false);
                 return self.leave(now);
             }
             _ => self.told(now, step, since, None, false),
@@ -337,7 +341,7 @@ impl<C: Content> Client<C> {
         match next {
             Next::Goes { .. } => {}
             Next::Fails(failed, failure) => {
-                self.told(now, failed, now, Some(failure), false);
+                self.told(now, failed, now, Some(Box::new(failure)), false);
                 self.leave(now);
             }
             Next::Established(offer) => self.established(&offer),
@@ -357,16 +361,16 @@ impl<C: Content> Client<C> {
     }
 
     /// A reply to what is outstanding longest of the current transaction.
-    fn transaction_reply(&mut self, now: Instant, raw: RawReply<'_>, failure: Option<Failure>) {
+    fn transaction_reply(&mut self, now: Instant, raw: RawReply<'_>, failure: Option<Box<Failure>>) {
         let Some(exchange) = &self.current else { return };
         let early = exchange.is_early();
         let failure = match failure {
-            None if early => Some(Failure::Unexpected(raw.to_reply())),
+            None if early => Some(unexpected(raw)),
             failure => failure,
         };
         let good = failure.is_none();
         // After an early reply the rest of the content can no longer be told from commands.
-        let out_of_step = early || matches!(failure, Some(Failure::Unexpected(_)));
+        let out_of_step = early || matches!(failure.as_deref(), Some(Failure::Unexpected(_)));
         if out_of_step || !exchange.is_consequence() {
             self.tell(now, self.step(), failure);
         }
@@ -465,8 +469,8 @@ impl<C: Content> Client<C> {
 }
 
 /// What is wrong with a reply to `step` after the opening, if anything is. Only the first digit counts (RFC 5321 4.2),
-/// with three exceptions.
-fn failure(step: Step, raw: RawReply<'_>) -> Option<Failure> {
+/// with three exceptions. Boxed: replies that are as they should be are many, and each is handed through several hands.
+fn failure(step: Step, raw: RawReply<'_>) -> Option<Box<Failure>> {
     refusal(raw).or_else(|| match (raw.code, raw.code / 100) {
         (354, _) if step == Step::Data => None,
         (221, _) if step == Step::Quit => None,
@@ -476,12 +480,12 @@ fn failure(step: Step, raw: RawReply<'_>) -> Option<Failure> {
     })
 }
 
-fn refusal(raw: RawReply<'_>) -> Option<Failure> {
-    matches!(raw.code / 100, 4 | 5).then(|| Failure::Reply(raw.to_reply()))
+fn refusal(raw: RawReply<'_>) -> Option<Box<Failure>> {
+    matches!(raw.code / 100, 4 | 5).then(|| Box::new(Failure::Reply(raw.to_reply())))
 }
 
-fn unexpected(raw: RawReply<'_>) -> Failure {
-    Failure::Unexpected(raw.to_reply())
+fn unexpected(raw: RawReply<'_>) -> Box<Failure> {
+    Box::new(Failure::Unexpected(raw.to_reply()))
 }
 
 impl<C: Content> Machine for Client<C> {
@@ -498,10 +502,17 @@ impl<C: Content> Machine for Client<C> {
         }
         let mut scanner = std::mem::take(&mut self.scanner);
         let mut input = bytes;
-        match scanner.scan(&mut input) {
-            None => {}
-            Some(Ok(raw)) => self.reply(now, raw),
-            Some(Err(malformed)) => self.fail(now, Failure::Malformed(malformed), true),
+        // All replies that are owed are taken at once, for nothing is said between those to one group. Whether what follows
+        // them is owed is known only when what they let us say is written.
+        loop {
+            match scanner.scan(&mut input) {
+                None => break,
+                Some(Ok(raw)) => self.reply(now, raw),
+                Some(Err(malformed)) => self.fail(now, Failure::Malformed(malformed), true),
+            }
+            if input.is_empty() || !self.is_waiting() || self.is_handshake() {
+                break;
+            }
         }
         self.scanner = scanner;
         // What follows the end is nobody's.
@@ -532,7 +543,7 @@ impl<C: Content> Machine for Client<C> {
         // A listener that refuses on its implicit-TLS port often does so in clear text: that is the reply it is.
         let failure = match &why {
             Insecure::ClearText(octets) => match Scanner::default().scan(&mut &octets[..]) {
-                Some(Ok(raw)) => refusal(raw).unwrap_or(Failure::Insecure(why)),
+                Some(Ok(raw)) => refusal(raw).map_or(Failure::Insecure(why), |refusal| *refusal),
                 _ => Failure::Insecure(why),
             },
             _ => Failure::Insecure(why),
