@@ -29,7 +29,7 @@ use super::machine::{Close, Closed, Handshake, Insecure, Machine, Need};
 use super::reply::{RawReply, Scanner};
 use super::script::{Identity, Pipelining, Quit, Script};
 use super::step::Step;
-use super::transaction::Content;
+use super::transaction::{Content, Lost};
 
 pub use self::event::{Event, Failure, Lacking};
 
@@ -458,7 +458,15 @@ impl<C: Content> Client<C> {
                 Grouping::Envelope | Grouping::Full => exchange.write_group(now, out),
             }
         } else if exchange.wants_body() || exchange.is_partly_rendered() && !self.backlog {
-            let ends = exchange.write_body(now, out);
+            let ends = match exchange.write_body(now, out) {
+                Ok(ends) => ends,
+                Err(Lost(why)) => {
+                    // Without its final dot the listener has no message (RFC 5321 4.1.1.4): it must see the end first.
+                    out.truncate(before);
+                    self.fail(now, Failure::Lost(why), false);
+                    return false;
+                }
+            };
             if ends && let Some(next) = &mut self.next {
                 self.events.push_back(Event::Begun(now));
                 next.write_group(now, out);
@@ -593,6 +601,10 @@ impl<C: Content> Machine for Client<C> {
             self.backlog = true;
             self.alive = now;
             return Need::Write;
+        }
+        if self.is_over() {
+            // What was to be written is lost, and that is to be told.
+            return self.poll(now, out);
         }
         Need::Read { until: self.deadline() }
     }

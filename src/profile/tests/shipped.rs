@@ -43,7 +43,7 @@ fn messages(plan: &Plan) -> String {
         (0..message.recipients()).for_each(|i| message.recipient(i, &mut bytes));
         let mut offset = 0;
         while offset < message.size() {
-            offset = message.body(offset, &mut bytes);
+            offset = message.body(offset, &mut bytes).unwrap();
         }
         hash.update(&bytes);
     }
