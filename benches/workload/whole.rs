@@ -70,7 +70,7 @@ fn plan(address: SocketAddr, pipelining: Pipelining, total: u64) -> Plan {
         name: "bench".into(),
         seed: SEED,
         run_id: "bench-run".into(),
-        target: Target::Smtp { host: address.ip().to_string(), port: address.port() },
+        target: Target::smtp(&address.ip().to_string(), address.port()),
         allow: Vec::new(),
         script: script(pipelining),
         messages: Messages::Unlimited,

@@ -17,8 +17,8 @@ use crate::collector::snapshot::{Gauges, Health, Interval, Measured, Snapshot};
 use crate::collector::tally::Tally;
 use crate::load::{Load, Shard};
 use crate::mail::Mailer;
-use crate::net::dial::{Endpoint, Resolver};
-use crate::net::target::Target;
+use crate::net::dial::{Endpoint, Place, Resolver};
+use crate::net::target::Transport;
 use crate::plan::Plan;
 
 /// How long after its making the run's epoch lies: time enough for all threads to be there.
@@ -76,12 +76,13 @@ impl Local {
     }
 
     fn endpoint(&self, plan: &Plan) -> Result<Endpoint, RunError> {
-        let (host, port) = match (&plan.target, self.embedded) {
-            (Target::Smtp { host, port }, _) => (host.as_str().into(), *port),
-            (Target::Embedded, Some(address)) => (address.ip().to_string().into(), address.port()),
-            (Target::Embedded, None) => return Err(RunError::NoListener),
+        let place = match (&plan.target.transport, self.embedded) {
+            (Transport::Tcp { host, port }, _) => Place::Tcp { host: host.clone(), port: *port },
+            (Transport::Unix { path }, _) => Place::Unix(path.clone()),
+            (Transport::Embedded, Some(address)) => Place::from(address),
+            (Transport::Embedded, None) => return Err(RunError::NoListener),
         };
-        Ok(Endpoint { host, port, resolver: self.resolver.clone(), timeout: plan.script.timeouts.connect })
+        Ok(Endpoint { place, resolver: self.resolver.clone(), timeout: plan.script.timeouts.connect })
     }
 }
 

@@ -10,7 +10,6 @@ use super::units::{Size, Time};
 use crate::load;
 use crate::load::{Curve, Due, Load, Schedule, Shard, Spacing, expected_arrivals, fingerprint};
 use crate::mail;
-use crate::net::target::Target;
 use crate::plan::{Messages, Phase, Plan, Unit};
 
 /// How long the kernel keeps the port of a closed connection (TIME_WAIT on Linux).
@@ -59,7 +58,7 @@ impl Needs {
     /// What the plan needs.
     pub fn of(plan: &Plan) -> Needs {
         let sessions_peak = plan.phases.iter().map(sessions).max().unwrap_or_default();
-        let ends = if plan.target == Target::Embedded { 2 } else { 1 };
+        let ends = if plan.target.is_embedded() { 2 } else { 1 };
         let busiest =
             plan.phases.iter().map(|phase| connections(phase, &plan.messages)).max().unwrap_or_default();
         Needs {

@@ -42,7 +42,7 @@ pub(super) fn plan(load: Load, length: Option<Duration>, max_sessions: u32) -> P
         name: "selftest".into(),
         seed: 1,
         run_id: "selftest".into(),
-        target: Target::Embedded,
+        target: Target::embedded(),
         allow: Vec::new(),
         script: Script::default(),
         messages: Messages::Unlimited,

@@ -15,7 +15,7 @@ fn plan(phases: Vec<Phase>) -> Plan {
         name: "test".into(),
         seed: 42,
         run_id: "run".into(),
-        target: crate::net::target::Target::Embedded,
+        target: crate::net::target::Target::embedded(),
         allow: Vec::new(),
         script: crate::smtp::Script::default(),
         messages: Messages::Unlimited,

@@ -201,7 +201,8 @@ fn what_this_version_cannot_do() {
         ("files", "[message]\nfiles = \"corpus/*.eml\"\n"),
     ]);
     let lmtp = format!("[target]\naddress = \"lmtp://127.0.0.1:24\"\n{PHASE}");
-    let seen = seen_alone(&targets) + &others + &seen_alone(&[("lmtp", &lmtp)]);
+    let smtps = lmtp.replace("lmtp:", "smtps:");
+    let seen = seen_alone(&targets) + &others + &seen_alone(&[("lmtp", &lmtp), ("smtps", &smtps)]);
     insta::assert_snapshot!(seen);
 }
 
