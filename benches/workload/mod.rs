@@ -25,7 +25,7 @@ use smtpress::collector::{Condition, Metric, Outcome};
 use smtpress::load::{Curve, Load, Phase, Schedule, Shard, Spacing};
 use smtpress::mail::{Mailer, Message, Size, Spec};
 use smtpress::smtp::reply::Scanner;
-use smtpress::smtp::script::{Hello, Pipelining, Quit, Script, Timeouts};
+use smtpress::smtp::script::{Pipelining, Script, Timeouts};
 use smtpress::smtp::{Content, Reply, Step};
 
 pub use pair::Pair;
@@ -155,11 +155,10 @@ fn mailer() -> Arc<Mailer> {
 fn script(pipelining: Pipelining) -> Script {
     let session = Duration::from_secs(u64::from(u32::MAX));
     Script {
-        hello: Hello::Ehlo,
         name: "client.example".into(),
         pipelining,
-        quit: Quit::Clean,
         timeouts: Timeouts { session, ..Timeouts::default() },
+        ..Script::default()
     }
 }
 
@@ -185,7 +184,7 @@ impl Render {
         message.recipient(0, &mut self.out);
         let mut offset = 0;
         while offset < message.size() {
-            offset = message.body(offset, &mut self.out);
+            offset = message.body(offset, &mut self.out).expect("made of words, it is always there");
         }
         black_box(&self.out).len()
     }

@@ -20,14 +20,15 @@ use crate::generator::{clock, judge, preflight};
 use crate::listener::Listener;
 use crate::load::Shard;
 use crate::mail::{Mailer, Message};
-use crate::net::dial::{self, Endpoint, Resolver};
+use crate::net::dial::{self, Endpoint, Place, Resolver};
 use crate::net::drive::{Host, Scratch, drive};
-use crate::net::target::Target;
+use crate::net::target::Transport;
 use crate::plan::Plan;
 use crate::profile::overrides::{Origin, apply_in_order};
 use crate::profile::{Document, Override, Purpose};
 use crate::report::words;
 use crate::smtp::client::Event;
+use crate::smtp::script::Identity;
 use crate::smtp::{Client, Step};
 
 /// The exit code if the dialogue was led and the message was not accepted.
@@ -39,11 +40,10 @@ pub fn trace(args: &TraceArgs, screen: &Screen) -> Result<u8, Failure> {
     let plan = &prepared.compiled.plan;
     // No knock before the session: it would be a connection that the listener sees and the transcript does not.
     preflight::check_allowed(plan)?;
-    let listener = match plan.target {
-        Target::Embedded => {
-            Some(crate::listener::start(([127, 0, 0, 1], 0).into(), Default::default(), plan.seed, 1)?)
-        }
-        Target::Smtp { .. } => None,
+    let listener = if plan.target.is_embedded() {
+        Some(crate::listener::start(([127, 0, 0, 1], 0).into(), Default::default(), plan.seed, 1)?)
+    } else {
+        None
     };
     let endpoint = endpoint(plan, listener.as_ref().map(Listener::addr));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -101,14 +101,12 @@ fn prepared(args: &TraceArgs) -> Result<Prepared, Failure> {
 }
 
 fn endpoint(plan: &Plan, listener: Option<SocketAddr>) -> Endpoint {
-    let (host, port) = match (&plan.target, listener) {
-        (Target::Smtp { host, port }, _) => (host.as_str().into(), *port),
-        (Target::Embedded, listener) => {
-            let address = listener.expect("the listener was started for this target");
-            (address.ip().to_string().into(), address.port())
-        }
+    let place = match &plan.target.transport {
+        Transport::Tcp { host, port } => Place::Tcp { host: host.clone(), port: *port },
+        Transport::Unix { path } => Place::Unix(path.clone()),
+        Transport::Embedded => Place::from(listener.expect("the listener was started for this target")),
     };
-    Endpoint { host, port, resolver: Resolver::System, timeout: plan.script.timeouts.connect }
+    Endpoint { place, resolver: Resolver::System, timeout: plan.script.timeouts.connect }
 }
 
 /// The session under way and what is kept of it.
@@ -158,7 +156,7 @@ impl Session {
             self.step(step, to - from, None, condition);
         }
         let Ok(mut stream) = dialed.result else { return false };
-        let mut client = Client::new(Rc::new(plan.script.clone()), clock::now());
+        let mut client = Client::new(Rc::new(plan.script.clone()), Identity::default(), clock::now());
         let scratch = Scratch::new();
         drive(&mut stream, &mut client, self, &scratch).await;
         let rest = std::mem::take(&mut self.rest);
@@ -229,12 +227,16 @@ impl Host<Client<Message>> for Session {
                 }
             }
             Event::Transaction { accepted, .. } => self.accepted |= accepted,
-            Event::Ready { early: true } | Event::Established | Event::Begun(_) | Event::Ended { .. } => {}
+            Event::Ready { early: true }
+            | Event::Established
+            | Event::Secured(_)
+            | Event::Begun(_)
+            | Event::Ended { .. } => {}
         }
     }
 
-    fn sent(&mut self, bytes: &[u8]) {
-        self.line(Side::Client, bytes);
+    fn sent(&mut self, client: &Client<Message>, bytes: &[u8]) {
+        self.line(Side::Client, if client.is_secret() { b"[redacted: AUTH]\r\n" } else { bytes });
     }
 
     fn received(&mut self, bytes: &[u8]) {

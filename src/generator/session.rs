@@ -19,6 +19,7 @@ use crate::mail::Message;
 use crate::net::dial::{self, Dialed};
 use crate::net::drive::{Host, drive};
 use crate::smtp::client::{Event, Failure};
+use crate::smtp::script::Identity;
 use crate::smtp::{Client, Step};
 
 /// Runs a session of the pool, or (`bound`) one that is an arrival itself, as was decided at `decided`.
@@ -34,6 +35,9 @@ pub(super) async fn run(
     session.dial_and_drive().await;
     session.over();
 }
+
+/// What a transcript shows for a line with a secret in it.
+const SECRET: &[u8] = b"[redacted: AUTH]\r\n";
 
 /// An arrival taken by the session.
 #[derive(Clone, Copy, Debug)]
@@ -142,7 +146,7 @@ impl Session {
             self.bound_started();
         }
         if let Ok(mut stream) = dialed.result {
-            let mut client = Client::new(self.worker.script.clone(), clock::now());
+            let mut client = Client::new(self.worker.script.clone(), Identity::default(), clock::now());
             if self.finishing {
                 client.finish();
             }
@@ -236,7 +240,7 @@ impl Session {
         let covers =
             |expect: &crate::collector::expect::Expect| expect.covers(phase, step, condition, code, sessions);
         // What our own side failed at is never right, and what the listener may have taken never a plain refusal.
-        let expectable = !matches!(outcome, Outcome::Shed | Outcome::InDoubt);
+        let expectable = !matches!(outcome, Outcome::Shed | Outcome::InDoubt | Outcome::Interrupted);
         let expected = worker.plan().expects.iter().position(|expect| expectable && covers(expect));
         let mut books = worker.books.borrow_mut();
         if let Some(index) = expected.and_then(|index| u32::try_from(index).ok()) {
@@ -281,7 +285,7 @@ impl Session {
     }
 
     fn is_held(&self) -> bool {
-        matches!(self.worker.plan().phases[self.phase as usize].load.load, Load::Held { .. })
+        self.worker.plan().holds(self.phase)
     }
 
     fn begin_bound(&mut self, client: &mut Client<Message>) {
@@ -311,6 +315,9 @@ impl Session {
         };
         let judged = judge::judge(&self.worker.classifier, step, failure, in_doubt);
         let outcome = self.file(step, judged, judge::reply(failure), || judge::sample(failure));
+        if matches!(failure, Failure::Lost(_)) {
+            self.worker.books.borrow_mut().counts(self.current_phase()).own_failures += 1;
+        }
         if step != Step::Idle {
             self.timed(step, outcome, from, to);
         }
@@ -368,6 +375,7 @@ impl Host<Client<Message>> for Session {
             Event::Step { step, started, ended, failure, in_doubt } => {
                 self.step(step, started, ended, failure.as_deref(), in_doubt);
             }
+            Event::Secured(_) => {}
             Event::Established => {
                 self.established = true;
                 self.worker.books.borrow_mut().counts(self.phase).established += 1;
@@ -396,10 +404,10 @@ impl Host<Client<Message>> for Session {
         Poll::Ready(())
     }
 
-    fn sent(&mut self, bytes: &[u8]) {
+    fn sent(&mut self, client: &Client<Message>, bytes: &[u8]) {
         self.bytes.0 += bytes.len() as u64;
         if let Some(tape) = &mut self.tape {
-            tape.sent(self.worker.now(), bytes);
+            tape.sent(self.worker.now(), if client.is_secret() { SECRET } else { bytes });
         }
     }
 

@@ -256,7 +256,7 @@ mod tests {
     use crate::mail;
     use crate::plan::{self, Messages, OnSaturation, Unit};
     use crate::report::json;
-    use crate::smtp::{Enhanced, Script, Step, script};
+    use crate::smtp::{Enhanced, Script, Step};
 
     fn plan() -> Plan {
         let phase = |name: &str, warmup| plan::Phase {
@@ -274,6 +274,7 @@ mod tests {
             max_sessions: 10,
             connect_rate: None,
             on_saturation: OnSaturation::Queue,
+            open_first: false,
             graceful_stop: Duration::from_secs(30),
         };
         Plan {
@@ -282,13 +283,7 @@ mod tests {
             run_id: "r1".to_owned(),
             target: "smtp://127.0.0.1:2525".parse().unwrap(),
             allow: vec![],
-            script: Script {
-                hello: script::Hello::Ehlo,
-                name: "load.example".to_owned(),
-                pipelining: script::Pipelining::Auto,
-                quit: script::Quit::Clean,
-                timeouts: script::Timeouts::default(),
-            },
+            script: Script::default(),
             messages: Messages::Fixed(1),
             mail: mail::Spec {
                 from: "a@sender.example".to_owned(),
@@ -336,6 +331,7 @@ mod tests {
         Measured {
             tally,
             windows: vec![Duration::from_secs(10); 2],
+            held_back: vec![false; 2],
             starts: vec![Duration::ZERO, Duration::from_secs(10)],
             gauges: Gauges::default(),
             peak_sessions: vec![3, 7],

@@ -15,27 +15,28 @@
 
 mod event;
 mod exchange;
+mod opening;
 
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use self::exchange::Exchange;
+use self::opening::{Next, Opening};
 use super::command;
 use super::hello::Offer;
-use super::machine::{Close, Closed, Machine, Need};
+use super::machine::{Close, Closed, Handshake, Insecure, Machine, Need};
 use super::reply::{RawReply, Scanner};
-use super::script::{Hello, Pipelining, Quit, Script};
+use super::script::{Identity, Pipelining, Quit, Script};
 use super::step::Step;
-use super::transaction::Content;
+use super::transaction::{Content, Lost};
 
-pub use self::event::{Event, Failure};
+pub use self::event::{Event, Failure, Lacking};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    Greeting,
-    /// HELO or EHLO is to be written, or was.
-    Hello,
+    /// Greeting, TLS, hello, XCLIENT and AUTH: `opening` is there.
+    Opening,
     /// Nothing outstanding.
     Rest,
     /// A transaction is under way: `current` is there.
@@ -62,6 +63,7 @@ enum Grouping {
 pub struct Client<C> {
     script: Rc<Script>,
     state: State,
+    opening: Option<Box<Opening>>,
     scanner: Scanner,
     grouping: Grouping,
     /// SIZE was offered.
@@ -80,6 +82,8 @@ pub struct Client<C> {
     /// The kernel has not taken all that was written.
     backlog: bool,
     finishing: bool,
+    /// Nothing is said before this time, by the script's bad manners.
+    silent_until: Option<Instant>,
     /// The owner knows that it may begin.
     offered: bool,
     events: VecDeque<Event>,
@@ -87,11 +91,12 @@ pub struct Client<C> {
 
 impl<C: Content> Client<C> {
     /// A session over a connection that is established `now`.
-    pub fn new(script: Rc<Script>, now: Instant) -> Self {
+    pub fn new(script: Rc<Script>, identity: Identity, now: Instant) -> Self {
         let expires = now.checked_add(script.timeouts.session);
         Client {
+            opening: Some(Box::new(Opening::new(&script, identity))),
             script,
-            state: State::Greeting,
+            state: State::Opening,
             scanner: Scanner::default(),
             grouping: Grouping::Single,
             declares_size: false,
@@ -103,6 +108,7 @@ impl<C: Content> Client<C> {
             written: false,
             backlog: false,
             finishing: false,
+            silent_until: None,
             offered: false,
             events: VecDeque::new(),
         }
@@ -140,15 +146,24 @@ impl<C: Content> Client<C> {
         self.state == State::Rest && !self.finishing
     }
 
+    /// Whether what it writes now holds a secret, which no transcript may show.
+    pub fn is_secret(&self) -> bool {
+        self.opening.as_ref().is_some_and(|opening| opening.is_secret())
+    }
+
     fn is_over(&self) -> bool {
         matches!(self.state, State::Over(_))
+    }
+
+    fn is_handshake(&self) -> bool {
+        self.opening.as_ref().is_some_and(|opening| opening.is_handshake())
     }
 
     /// The step that is waited for, if [`is_waiting`](Self::is_waiting).
     fn step(&self) -> Step {
         match self.state {
-            State::Greeting => Step::Greeting,
-            State::Hello => Step::Hello,
+            _ if self.silent_until.is_some() && !self.is_waiting() => Step::Idle,
+            State::Opening => self.opening.as_ref().map_or(Step::Idle, |opening| opening.step()),
             State::Mail => self.current.as_ref().map_or(Step::Idle, Exchange::step),
             State::Quit => Step::Quit,
             State::Rest | State::Reset | State::Over(_) => Step::Idle,
@@ -158,8 +173,10 @@ impl<C: Content> Client<C> {
     /// Whether the listener owes a reply.
     fn is_waiting(&self) -> bool {
         match self.state {
-            State::Greeting => true,
-            State::Hello | State::Reset | State::Quit => self.written,
+            State::Opening => {
+                self.written || self.opening.as_ref().is_some_and(|opening| opening.waits_unasked())
+            }
+            State::Reset | State::Quit => self.written,
             State::Mail => self.current.as_ref().is_some_and(Exchange::is_waiting),
             State::Rest | State::Over(_) => false,
         }
@@ -177,7 +194,10 @@ impl<C: Content> Client<C> {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        let step = self.timeout().and_then(|timeout| self.alive.checked_add(timeout));
+        let step = match self.silent_until {
+            Some(until) if !self.is_waiting() => Some(until),
+            _ => self.timeout().and_then(|timeout| self.alive.checked_add(timeout)),
+        };
         match (self.session_deadline(), step) {
             (Some(session), Some(step)) => Some(session.min(step)),
             (session, step) => session.or(step),
@@ -207,7 +227,24 @@ impl<C: Content> Client<C> {
                 self.current.as_ref().is_some_and(|exchange| exchange.in_doubt(gone && alone))
             }
         };
-        self.events.push_back(Event::Step { step, started, ended: now, failure, in_doubt });
+        self.told(now, step, started, failure, in_doubt);
+    }
+
+    fn told(
+        &mut self,
+        ended: Instant,
+        step: Step,
+        started: Instant,
+        failure: Option<Box<Failure>>,
+        in_doubt: bool,
+    ) {
+        if let Some((after, length)) = self.script.manners.stall
+            && after == step
+            && failure.is_none()
+        {
+            self.silent_until = ended.checked_add(length);
+        }
+        self.events.push_back(Event::Step { step, started, ended, failure, in_doubt });
     }
 
     /// The session cannot go on: the outstanding step fails, and with it every transaction.
@@ -230,12 +267,13 @@ impl<C: Content> Client<C> {
         self.events.extend(lost.map(|_| Event::Transaction { accepted: false, ended: now }));
         self.events.push_back(Event::Ended { by_peer });
         self.state = State::Over(how);
+        self.opening = None;
     }
 
     /// Ends the session as the script says; QUIT is written at the next poll.
     fn leave(&mut self, now: Instant) {
         match self.script.quit {
-            Quit::Clean => self.command(State::Quit),
+            Quit::Clean | Quit::Hold => self.command(State::Quit),
             Quit::Close => self.end(now, Close::Clean, false),
             Quit::Reset => self.end(now, Close::Reset, false),
         }
@@ -243,6 +281,7 @@ impl<C: Content> Client<C> {
 
     /// Goes to a state whose command is written at the next poll.
     fn command(&mut self, state: State) {
+        self.opening = None;
         self.state = state;
         self.written = false;
     }
@@ -255,7 +294,10 @@ impl<C: Content> Client<C> {
     /// One complete reply came.
     fn reply(&mut self, now: Instant, raw: RawReply<'_>) {
         let step = self.step();
-        let failure = failure(step, raw);
+        let failure = match &self.opening {
+            Some(opening) => refusal(raw).or_else(|| (!opening.fits(raw.code)).then(|| unexpected(raw))),
+            None => failure(step, raw),
+        };
         // RFC 5321 3.8: 421 may answer any command, come unasked, and always ends the session.
         if raw.code == 421 || !self.is_waiting() {
             let failure = failure.unwrap_or_else(|| unexpected(raw));
@@ -268,11 +310,7 @@ impl<C: Content> Client<C> {
                 self.tell(now, step, failure);
                 self.end(now, Close::Clean, false);
             }
-            (State::Greeting, None) => {
-                self.tell(now, step, None);
-                self.command(State::Hello);
-            }
-            (State::Hello, None) => self.hello_accepted(now, raw),
+            (State::Opening, None) => self.opened(now, raw),
             (State::Reset, None) => self.rest(),
             (_, Some(failure)) if matches!(*failure, Failure::Reply(_)) => {
                 // RFC 5321 3.1: after a refusing greeting QUIT is in order; so it is when hello or RSET is refused.
@@ -284,23 +322,40 @@ impl<C: Content> Client<C> {
         }
     }
 
-    fn hello_accepted(&mut self, now: Instant, raw: RawReply<'_>) {
-        let offer = match self.script.hello {
-            Hello::Ehlo => Offer::parse(&raw.to_reply()),
-            Hello::Helo => Offer::default(),
-        };
-        let offered = offer.pipelining;
-        self.declares_size = offer.size.is_some();
-        self.grouping = match self.script.pipelining {
-            Pipelining::Require if !offered => {
-                self.tell(now, Step::Hello, Some(unexpected(raw)));
+    /// A reply that fits came to what the opening waited for.
+    fn opened(&mut self, now: Instant, raw: RawReply<'_>) {
+        let (step, since) = (self.step(), self.since);
+        let Some(opening) = &mut self.opening else { return };
+        let next = opening.reply(&self.script, raw);
+        self.written = opening.was_said_early();
+        match next {
+            Next::Goes { complete: false } => return,
+            // What is asked for and not offered fails the hello that showed it, or a step of its own.
+            Next::Fails(failed, failure) if failed == step => {
+                self.told(now, step, since, Some(Box::new(failure)), false);
                 return self.leave(now);
             }
-            Pipelining::Auto if offered => Grouping::Envelope,
-            Pipelining::Full | Pipelining::Require if offered => Grouping::Full,
+            _ => self.told(now, step, since, None, false),
+        }
+        self.since = now;
+        match next {
+            Next::Goes { .. } => {}
+            Next::Fails(failed, failure) => {
+                self.told(now, failed, now, Some(Box::new(failure)), false);
+                self.leave(now);
+            }
+            Next::Established(offer) => self.established(&offer),
+        }
+    }
+
+    fn established(&mut self, offer: &Offer) {
+        self.declares_size = offer.size.is_some();
+        self.grouping = match self.script.pipelining {
+            Pipelining::Auto if offer.pipelining => Grouping::Envelope,
+            Pipelining::Full | Pipelining::Require if offer.pipelining => Grouping::Full,
             _ => Grouping::Single,
         };
-        self.tell(now, Step::Hello, None);
+        self.opening = None;
         self.events.push_back(Event::Established);
         self.rest();
     }
@@ -365,15 +420,29 @@ impl<C: Content> Client<C> {
     /// Appends what is to be said now. False: nothing.
     fn write(&mut self, now: Instant, out: &mut Vec<u8>) -> bool {
         match self.state {
+            _ if self.silent_until.is_some() => return false,
             State::Mail => return self.write_mail(now, out),
             _ if self.written => return false,
-            State::Hello => command::hello(out, self.script.hello, &self.script.name),
+            State::Opening => return self.write_opening(now, out),
             State::Reset => out.extend_from_slice(command::RSET),
             State::Quit => out.extend_from_slice(command::QUIT),
-            State::Greeting | State::Rest | State::Over(_) => return false,
+            State::Rest | State::Over(_) => return false,
         }
         self.written = true;
         self.since = now;
+        true
+    }
+
+    fn write_opening(&mut self, now: Instant, out: &mut Vec<u8>) -> bool {
+        let Some(opening) = &mut self.opening else { return false };
+        if opening.waits_unasked() && !opening.talks_early(&self.script) {
+            return false;
+        }
+        if !opening.continues() {
+            self.since = now;
+        }
+        opening.write(&self.script, out);
+        self.written = true;
         true
     }
 
@@ -389,7 +458,15 @@ impl<C: Content> Client<C> {
                 Grouping::Envelope | Grouping::Full => exchange.write_group(now, out),
             }
         } else if exchange.wants_body() || exchange.is_partly_rendered() && !self.backlog {
-            let ends = exchange.write_body(now, out);
+            let ends = match exchange.write_body(now, out) {
+                Ok(ends) => ends,
+                Err(Lost(why)) => {
+                    // Without its final dot the listener has no message (RFC 5321 4.1.1.4): it must see the end first.
+                    out.truncate(before);
+                    self.fail(now, Failure::Lost(why), false);
+                    return false;
+                }
+            };
             if ends && let Some(next) = &mut self.next {
                 self.events.push_back(Event::Begun(now));
                 next.write_group(now, out);
@@ -399,18 +476,20 @@ impl<C: Content> Client<C> {
     }
 }
 
-/// What is wrong with a reply to `step`, if anything is. Only the first digit counts (RFC 5321 4.2), with three exceptions.
-/// Boxed: replies that are as they should be are many, and each is handed through several hands.
+/// What is wrong with a reply to `step` after the opening, if anything is. Only the first digit counts (RFC 5321 4.2),
+/// with three exceptions. Boxed: replies that are as they should be are many, and each is handed through several hands.
 fn failure(step: Step, raw: RawReply<'_>) -> Option<Box<Failure>> {
-    match (raw.code, raw.code / 100) {
-        (_, 4 | 5) => Some(Box::new(Failure::Reply(raw.to_reply()))),
+    refusal(raw).or_else(|| match (raw.code, raw.code / 100) {
         (354, _) if step == Step::Data => None,
-        (220, _) if step == Step::Greeting => None,
         (221, _) if step == Step::Quit => None,
         (220 | 221, _) => Some(unexpected(raw)),
         (_, 2) if step != Step::Data => None,
         _ => Some(unexpected(raw)),
-    }
+    })
+}
+
+fn refusal(raw: RawReply<'_>) -> Option<Box<Failure>> {
+    matches!(raw.code / 100, 4 | 5).then(|| Box::new(Failure::Reply(raw.to_reply())))
 }
 
 fn unexpected(raw: RawReply<'_>) -> Box<Failure> {
@@ -424,6 +503,11 @@ impl<C: Content> Machine for Client<C> {
         if self.is_over() {
             return bytes.len();
         }
+        if self.is_handshake() {
+            let first = &bytes[..bytes.len().min(200)];
+            self.fail(now, Failure::Injected(String::from_utf8_lossy(first).into_owned()), true);
+            return bytes.len();
+        }
         let mut scanner = std::mem::take(&mut self.scanner);
         let mut input = bytes;
         // All replies that are owed are taken at once, for nothing is said between those to one group. Whether what follows
@@ -434,7 +518,7 @@ impl<C: Content> Machine for Client<C> {
                 Some(Ok(raw)) => self.reply(now, raw),
                 Some(Err(malformed)) => self.fail(now, Failure::Malformed(malformed), true),
             }
-            if input.is_empty() || !self.is_waiting() {
+            if input.is_empty() || !self.is_waiting() || self.is_handshake() {
                 break;
             }
         }
@@ -451,11 +535,36 @@ impl<C: Content> Machine for Client<C> {
         }
     }
 
-    fn handle_secured(&mut self, _now: Instant) {}
+    fn handle_secured(&mut self, now: Instant, handshake: Handshake) {
+        if !self.is_handshake() {
+            return;
+        }
+        self.tell(now, Step::Tls, None);
+        self.events.push_back(Event::Secured(Box::new(handshake.clone())));
+        if let Some(opening) = &mut self.opening {
+            opening.secured(handshake);
+        }
+        (self.since, self.alive) = (now, now);
+    }
+
+    fn handle_insecure(&mut self, now: Instant, why: Insecure) {
+        // A listener that refuses on its implicit-TLS port often does so in clear text: that is the reply it is.
+        let failure = match &why {
+            Insecure::ClearText(octets) => match Scanner::default().scan(&mut &octets[..]) {
+                Some(Ok(raw)) => refusal(raw).map_or(Failure::Insecure(why), |refusal| *refusal),
+                _ => Failure::Insecure(why),
+            },
+            _ => Failure::Insecure(why),
+        };
+        self.fail(now, failure, true);
+    }
 
     fn handle_timeout(&mut self, now: Instant) {
         let over = |deadline: Option<Instant>| deadline.is_some_and(|deadline| now >= deadline);
         if !over(self.deadline()) {
+            return;
+        }
+        if !self.is_waiting() && over(self.silent_until) {
             return;
         }
         if self.is_resting() {
@@ -475,6 +584,7 @@ impl<C: Content> Machine for Client<C> {
     }
 
     fn poll(&mut self, now: Instant, out: &mut Vec<u8>) -> Need<Event> {
+        self.silent_until.take_if(|until| *until <= now);
         if self.state == State::Rest && self.finishing {
             self.leave(now);
         }
@@ -484,10 +594,17 @@ impl<C: Content> Machine for Client<C> {
         if let State::Over(how) = self.state {
             return Need::Close(how);
         }
+        if self.is_handshake() {
+            return Need::Secure { until: self.deadline() };
+        }
         if self.write(now, out) {
             self.backlog = true;
             self.alive = now;
             return Need::Write;
+        }
+        if self.is_over() {
+            // What was to be written is lost, and that is to be told.
+            return self.poll(now, out);
         }
         Need::Read { until: self.deadline() }
     }

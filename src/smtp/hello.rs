@@ -3,7 +3,7 @@
 use super::reply::Reply;
 
 /// The extensions that matter to a session.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Offer {
     /// PIPELINING (RFC 2920).
     pub pipelining: bool,
@@ -13,6 +13,10 @@ pub struct Offer {
     pub chunking: bool,
     /// SIZE (RFC 1870): the largest message in octets; `Some(0)`: offered without a number.
     pub size: Option<u64>,
+    /// AUTH (RFC 4954): the mechanisms, in capitals.
+    pub auth: Vec<String>,
+    /// XCLIENT (of Postfix).
+    pub xclient: bool,
 }
 
 impl Offer {
@@ -20,8 +24,12 @@ impl Offer {
     pub fn parse(reply: &Reply) -> Offer {
         let mut offer = Offer::default();
         for line in reply.lines.iter().skip(1) {
-            let mut words = line.split_ascii_whitespace();
+            // `AUTH=PLAIN` is an old spelling of the same offer, and often comes beside the right one.
+            let mut words =
+                line.split(|c: char| c.is_ascii_whitespace() || c == '=').filter(|word| !word.is_empty());
             match words.next().unwrap_or_default().to_ascii_uppercase().as_str() {
+                "AUTH" => offer.auth.extend(words.map(str::to_ascii_uppercase)),
+                "XCLIENT" => offer.xclient = true,
                 "PIPELINING" => offer.pipelining = true,
                 "STARTTLS" => offer.starttls = true,
                 "CHUNKING" => offer.chunking = true,
@@ -42,7 +50,7 @@ mod tests {
         let reply =
             Reply::parse("250-PIPELINING greets you\n250-size 1000\n250-Starttls\n250 8BITMIME").unwrap();
         let offer = Offer::parse(&reply);
-        assert_eq!(offer, Offer { pipelining: false, starttls: true, chunking: false, size: Some(1000) });
+        assert_eq!(offer, Offer { starttls: true, size: Some(1000), ..Offer::default() });
         assert!(Offer::parse(&Reply::parse("250-mx\n250 PIPELINING").unwrap()).pipelining);
         assert_eq!(Offer::parse(&Reply::parse("250-mx\n250 SIZE").unwrap()).size, Some(0));
     }

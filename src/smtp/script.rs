@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use super::auth::Login;
+use super::step::Step;
+
 /// The first command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hello {
@@ -33,6 +36,17 @@ pub enum Quit {
     Close,
     /// Reset without QUIT.
     Reset,
+    /// As `Clean`, but only when the owner says so: the session stays open when it has nothing more to send.
+    Hold,
+}
+
+/// How a client behaves badly on purpose, so that a listener's time-outs and rules can be tested.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Manners {
+    /// It says hello before it was greeted (RFC 5321 3.1 has it wait).
+    pub early_talk: bool,
+    /// Whenever this step is accepted, it says nothing for so long.
+    pub stall: Option<(Step, Duration)>,
 }
 
 /// How long each step may take (RFC 5321 4.5.3.2). All count from the moment the wait begins.
@@ -67,7 +81,27 @@ impl Default for Timeouts {
     }
 }
 
-/// The dialogue of a session, but for its transactions.
+/// Whether and how the session is encrypted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tls {
+    /// Clear text.
+    None,
+    /// STARTTLS (RFC 3207); a listener that does not offer it is a finding.
+    Starttls,
+    /// TLS from the first byte (RFC 8314).
+    Implicit,
+}
+
+/// As whom one session speaks; what is absent is not said.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// Who logs in.
+    pub login: Option<Login>,
+    /// The attributes of XCLIENT, as in `ADDR=192.0.2.1 NAME=client.example`.
+    pub xclient: Option<String>,
+}
+
+/// The dialogue of a session, but for its transactions and what differs from session to session ([`Identity`]).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Script {
     /// HELO or EHLO.
@@ -80,4 +114,26 @@ pub struct Script {
     pub quit: Quit,
     /// How long each step may take.
     pub timeouts: Timeouts,
+    /// Whether and how it is encrypted.
+    pub tls: Tls,
+    /// A login may go out in clear text.
+    pub clear_text_login: bool,
+    /// How it misbehaves.
+    pub manners: Manners,
+}
+
+impl Default for Script {
+    /// EHLO in clear text, grouped where that is offered, and a clean end.
+    fn default() -> Self {
+        Script {
+            hello: Hello::Ehlo,
+            name: "load.example".to_owned(),
+            pipelining: Pipelining::Auto,
+            quit: Quit::Clean,
+            timeouts: Timeouts::default(),
+            tls: Tls::None,
+            clear_text_login: false,
+            manners: Manners::default(),
+        }
+    }
 }

@@ -8,9 +8,9 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use smtpress::smtp::client::{Client, Event};
-use smtpress::smtp::machine::{Close, Closed, Machine, Need};
-use smtpress::smtp::script::{Hello, Pipelining, Quit, Script, Timeouts};
-use smtpress::smtp::transaction::Content;
+use smtpress::smtp::machine::{Close, Closed, Handshake, Insecure, Machine, Need};
+use smtpress::smtp::script::{Hello, Identity, Pipelining, Quit, Script};
+use smtpress::smtp::transaction::{Content, Lost};
 
 /// More polls than any event can ask for.
 const BOUND: usize = 200;
@@ -24,7 +24,7 @@ pub fn base() -> Instant {
 }
 
 pub fn script(hello: Hello, pipelining: Pipelining, quit: Quit) -> Rc<Script> {
-    Rc::new(Script { hello, name: "client.test".into(), pipelining, quit, timeouts: Timeouts::default() })
+    Rc::new(Script { hello, name: "client.test".into(), pipelining, quit, ..Script::default() })
 }
 
 /// Mail `number`: sender `m<number>`, recipients `r1`, `r2`, ..., content of pieces of one line each.
@@ -34,6 +34,8 @@ pub struct Mail {
     pub recipients: u32,
     /// At most 9.
     pub pieces: u64,
+    /// From this piece on (from 0) it cannot be had.
+    pub lost_from: Option<u64>,
 }
 
 impl Content for Mail {
@@ -54,9 +56,13 @@ impl Content for Mail {
         self.pieces * PIECE
     }
 
-    fn body(&self, offset: u64, out: &mut Vec<u8>) -> u64 {
+    fn body(&self, offset: u64, out: &mut Vec<u8>) -> Result<u64, Lost> {
         assert!(offset == 0 || offset < self.size(), "the content was complete");
         let mut end = offset;
+        if self.lost_from.is_some_and(|piece| offset >= piece * PIECE) {
+            out.extend_from_slice(b"half of a line");
+            return Err(Lost("the file is gone".into()));
+        }
         if offset < self.size() {
             out.extend_from_slice(format!("piece {}\r\n", offset / PIECE + 1).as_bytes());
             end += PIECE;
@@ -64,7 +70,7 @@ impl Content for Mail {
         if end == self.size() {
             out.extend_from_slice(b".\r\n");
         }
-        end
+        Ok(end)
     }
 }
 
@@ -87,6 +93,8 @@ pub struct Wire {
     pub writes: Vec<Vec<u8>>,
     pub events: Vec<Event>,
     pub closed: Option<Close>,
+    /// It asked for a TLS handshake, and for nothing since.
+    pub secures: bool,
     /// The kernel takes nothing.
     pub holds: bool,
     /// Transactions begun, and told as over.
@@ -99,8 +107,13 @@ pub struct Wire {
 
 impl Wire {
     pub fn new(script: Rc<Script>, owner: Owner) -> Wire {
+        Wire::speaking_as(script, Identity::default(), owner)
+    }
+
+    pub fn speaking_as(script: Rc<Script>, identity: Identity, owner: Owner) -> Wire {
         let mut wire = Wire {
-            client: Client::new(script, base()),
+            client: Client::new(script, identity, base()),
+            secures: false,
             owner,
             now: base(),
             writes: Vec::new(),
@@ -136,7 +149,11 @@ impl Wire {
                         self.written();
                     }
                 }
-                Need::Secure => panic!("no TLS was asked for"),
+                Need::Secure { until } => {
+                    assert!(!self.unwritten, "what was written in clear text is to go out first");
+                    (self.secures, self.until) = (true, until);
+                    return;
+                }
                 Need::Read { until } => {
                     assert!(self.closed.is_none(), "a read after the end");
                     assert!(
@@ -178,7 +195,7 @@ impl Wire {
                     None => {}
                 }
             }
-            Event::Established | Event::Begun(_) => {}
+            Event::Secured(_) | Event::Established | Event::Begun(_) => {}
         }
     }
 
@@ -211,6 +228,16 @@ impl Wire {
 
     pub fn close(&mut self, how: Closed) {
         self.client.handle_closed(self.now, how);
+        self.settle();
+    }
+
+    /// The handshake ends.
+    pub fn secured(&mut self, how: Option<Insecure>) {
+        self.secures = false;
+        match how {
+            None => self.client.handle_secured(self.now, Handshake::default()),
+            Some(why) => self.client.handle_insecure(self.now, why),
+        }
         self.settle();
     }
 

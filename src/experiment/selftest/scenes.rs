@@ -9,7 +9,6 @@ use crate::mail::{Size, Spec};
 use crate::net::target::Target;
 use crate::plan::{Messages, OnSaturation, Phase, Plan, Unit};
 use crate::smtp::Script;
-use crate::smtp::script::{Hello, Pipelining, Quit, Timeouts};
 
 /// Rounding of the histograms and of our own scheduling, beside 5 ms (measurement.md: `e`).
 const E_SHARE: f64 = 0.001;
@@ -43,15 +42,9 @@ pub(super) fn plan(load: Load, length: Option<Duration>, max_sessions: u32) -> P
         name: "selftest".into(),
         seed: 1,
         run_id: "selftest".into(),
-        target: Target::Embedded,
+        target: Target::embedded(),
         allow: Vec::new(),
-        script: Script {
-            hello: Hello::Ehlo,
-            name: "load.example".into(),
-            pipelining: Pipelining::Auto,
-            quit: Quit::Clean,
-            timeouts: Timeouts::default(),
-        },
+        script: Script::default(),
         messages: Messages::Unlimited,
         mail: Spec {
             from: "load@sender.example".into(),
@@ -68,6 +61,7 @@ pub(super) fn plan(load: Load, length: Option<Duration>, max_sessions: u32) -> P
             max_sessions,
             connect_rate: None,
             on_saturation: OnSaturation::Queue,
+            open_first: false,
             graceful_stop: Duration::from_secs(30),
         }],
         expects: Vec::new(),
