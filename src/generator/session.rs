@@ -272,7 +272,7 @@ impl Session {
     }
 
     /// Gives the client what it is to do next.
-    fn supply(&mut self, client: &mut Client<Message>, early: bool) {
+    fn supply(&mut self, client: &mut Client<Message>, early: bool, now: Duration) {
         if self.bound.is_some() {
             if self.left > 0 {
                 self.left -= 1;
@@ -288,8 +288,8 @@ impl Session {
             }
             return;
         }
-        match self.worker.next_message(self.slot, early) {
-            Some(due) => self.take(client, due, self.worker.now()),
+        match self.worker.next_message(now, self.slot, early) {
+            Some(due) => self.take(client, due, now),
             None if !early => self.worker.rest(self.slot),
             None => {}
         }
@@ -380,7 +380,7 @@ impl Session {
 }
 
 impl Host<Client<Message>> for Session {
-    fn event(&mut self, client: &mut Client<Message>, _now: Instant, event: Event) {
+    fn event(&mut self, client: &mut Client<Message>, now: Instant, event: Event) {
         let clock = self.worker.shared.clock;
         match event {
             Event::Step { step, started, ended, failure, in_doubt } => {
@@ -392,7 +392,7 @@ impl Host<Client<Message>> for Session {
                 self.worker.books.borrow_mut().counts(self.phase).established += 1;
                 self.worker.established(self.slot);
             }
-            Event::Ready { early } => self.supply(client, early),
+            Event::Ready { early } => self.supply(client, early, clock.offset_of(now)),
             Event::Begun(at) => self.transaction_begun(clock.offset_of(at)),
             Event::Transaction { accepted, ended } => self.transaction_over(accepted, clock.offset_of(ended)),
             Event::Ended { by_peer } => {
@@ -403,14 +403,14 @@ impl Host<Client<Message>> for Session {
         }
     }
 
-    fn poll_wake(&mut self, client: &mut Client<Message>, now: Instant, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_wake(&mut self, client: &mut Client<Message>, cx: &mut Context<'_>) -> Poll<()> {
         match self.mailbox.poll(cx) {
             Poll::Pending => return Poll::Pending,
             Poll::Ready(Order::Serve(due, decided)) if client.is_resting() => self.take(client, due, decided),
             // It is on its way out, of old age.
             Poll::Ready(Order::Serve(due, _)) => self.worker.give_back(self.slot, due),
             Poll::Ready(Order::Finish) => client.finish(),
-            Poll::Ready(Order::Abort) => client.abort(now),
+            Poll::Ready(Order::Abort) => client.abort(clock::now()),
         }
         Poll::Ready(())
     }
