@@ -19,6 +19,7 @@ use crate::mail::Message;
 use crate::net::dial::{self, Dialed};
 use crate::net::drive::{Host, drive};
 use crate::smtp::client::{Event, Failure};
+use crate::smtp::command::xclient_attributes as xclient;
 use crate::smtp::script::Identity;
 use crate::smtp::{Client, Step};
 
@@ -58,6 +59,8 @@ struct Session {
     bound: Option<Due>,
     /// When it was decided to open it.
     decided: Duration,
+    /// Its number, which its draws and its client address follow.
+    serial: u64,
     /// Messages it may still begin.
     left: u64,
     /// Messages begun.
@@ -102,6 +105,7 @@ impl Session {
             mailbox,
             bound,
             decided,
+            serial,
             left,
             sent: 0,
             started,
@@ -146,13 +150,20 @@ impl Session {
             self.bound_started();
         }
         if let Ok(mut stream) = dialed.result {
-            let mut client = Client::new(self.worker.script.clone(), Identity::default(), clock::now());
+            let mut client = Client::new(self.worker.script.clone(), self.identity(), clock::now());
             if self.finishing {
                 client.finish();
             }
             let worker = self.worker.clone();
             drive(&mut stream, &mut client, self, &worker.scratch).await;
         }
+    }
+
+    /// As whom it speaks.
+    fn identity(&self) -> Identity {
+        let plan = self.worker.plan();
+        let told = plan.origin.told(self.serial);
+        Identity { xclient: told.map(|address| xclient(address, &plan.script.name)), ..Identity::default() }
     }
 
     /// The arrival that the session is itself has begun: nothing of our own kept it from the wire.
@@ -165,7 +176,7 @@ impl Session {
     /// Dials; `None`: given up by our own side.
     async fn dial(&mut self) -> Option<Dialed> {
         let shared = self.worker.shared.clone();
-        let mut waits = Box::pin(dial::dial(&shared.endpoint, clock::now));
+        let mut waits = Box::pin(dial::dial(&shared.endpoint, self.serial, clock::now));
         loop {
             let order = std::future::poll_fn(|cx| self.mailbox.poll(cx));
             match select(waits, order).await {
