@@ -9,4 +9,4 @@ mod loads;
 mod own;
 mod rude;
 mod same;
-mod stage;
+pub mod stage;
