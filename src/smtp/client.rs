@@ -8,6 +8,9 @@
 //! - A step is measured from the moment its group is written: in a group all steps count from the same moment. Its
 //!   time-out counts from the last sign of life (a reply, or bytes that the kernel took), or slow replies to the first
 //!   commands of a group would time out the last (RFC 5321 4.5.3.2 knows no groups).
+//! - What was read before the content was written is no answer to it: a 250 that came with the 354 says nothing of a
+//!   message that the listener has not seen. A reply that is as early to a command cannot be told from one that answers
+//!   when it comes by itself, and is not told from it; such a listener is out of step by DATA at the latest.
 //! - 220 opens and 221 closes a session: neither is taken for the success of another command, whatever its first digit.
 //! - Once the final dot may be with the kernel, whatever is lost is in doubt (RFC 5321 4.2.5): the listener may have the
 //!   message. That includes a dot that our own orderly close is still to flush.
@@ -80,6 +83,8 @@ pub struct Client<C> {
     written: bool,
     /// The kernel has not taken all that was written.
     backlog: bool,
+    /// Part of a reply was there before the content that is waited for was written.
+    early: bool,
     finishing: bool,
     /// The owner knows that it may begin.
     offered: bool,
@@ -103,6 +108,7 @@ impl<C: Content> Client<C> {
             alive: now,
             written: false,
             backlog: false,
+            early: false,
             finishing: false,
             offered: false,
             events: VecDeque::new(),
@@ -174,6 +180,11 @@ impl<C: Content> Client<C> {
             State::Mail => self.current.as_ref().is_some_and(Exchange::is_waiting),
             State::Rest | State::Over(_) => false,
         }
+    }
+
+    /// Whether the listener has asked for content of which nothing is written.
+    fn owes_content(&self) -> bool {
+        self.state == State::Mail && self.current.as_ref().is_some_and(Exchange::wants_body)
     }
 
     /// When the outstanding wait began.
@@ -282,7 +293,7 @@ impl<C: Content> Client<C> {
             None => failure(step, raw),
         };
         // RFC 5321 3.8: 421 may answer any command, come unasked, and always ends the session.
-        if raw.code == 421 || !self.is_waiting() {
+        if raw.code == 421 || self.early || !self.is_waiting() {
             let failure = failure.unwrap_or_else(|| Failure::Unexpected(raw.to_reply()));
             return self.fail(now, failure, true);
         }
@@ -484,10 +495,16 @@ impl<C: Content> Machine for Client<C> {
         }
         let mut scanner = std::mem::take(&mut self.scanner);
         let mut input = bytes;
-        match scanner.scan(&mut input) {
-            None => {}
-            Some(Ok(raw)) => self.reply(now, raw),
-            Some(Err(malformed)) => self.fail(now, Failure::Malformed(malformed), true),
+        loop {
+            match scanner.scan(&mut input) {
+                None => {}
+                Some(Ok(raw)) => self.reply(now, raw),
+                Some(Err(malformed)) => self.fail(now, Failure::Malformed(malformed), true),
+            }
+            // What is left comes back when the driver has polled; but by then the content would be written that it cannot answer.
+            if input.is_empty() || self.is_over() || !self.owes_content() {
+                break;
+            }
         }
         self.scanner = scanner;
         // What follows the end is nobody's.
@@ -560,7 +577,9 @@ impl<C: Content> Machine for Client<C> {
         if self.is_handshake() {
             return Need::Secure { until: self.deadline() };
         }
+        let early = self.owes_content() && self.scanner.is_partial();
         if self.write(now, out) {
+            self.early |= early;
             self.backlog = true;
             self.alive = now;
             return Need::Write;
