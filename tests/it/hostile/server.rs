@@ -33,6 +33,8 @@ pub enum Act {
     Reset,
     /// Reads, and says nothing, until the client is gone.
     Silence,
+    /// The same, and then goes on.
+    Drain,
     /// Neither reads nor says anything until the run is over.
     Deaf,
     /// Behaves well from now on.
@@ -160,6 +162,10 @@ impl Session<'_> {
             Act::Silence => loop {
                 self.line()?;
             },
+            Act::Drain => {
+                self.act(&Act::Silence).ok();
+                Ok(())
+            }
             Act::Deaf => {
                 while !self.books.over.load(Ordering::Relaxed) {
                     std::thread::sleep(Duration::from_millis(5));
@@ -197,7 +203,7 @@ impl Session<'_> {
 
     fn be_polite(&mut self) -> io::Result<()> {
         loop {
-            match &self.line()?[..4] {
+            match self.line()?.get(..4).unwrap_or_default() {
                 b"QUIT" => return self.send(b"221 bye\r\n"),
                 b"DATA" => {
                     self.send(b"354 go\r\n")?;
