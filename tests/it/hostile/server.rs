@@ -127,8 +127,8 @@ impl Session<'_> {
     fn new(stream: TcpStream, books: &Books) -> io::Result<Session<'_>> {
         stream.set_nodelay(true)?;
         // Neither a client that says nothing nor one that reads nothing may keep the test for ever.
-        stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-        stream.set_write_timeout(Some(Duration::from_secs(30)))?;
+        stream.set_read_timeout(Some(Duration::from_secs(200)))?;
+        stream.set_write_timeout(Some(Duration::from_secs(200)))?;
         Ok(Session { stream: BufReader::new(stream), books })
     }
 
