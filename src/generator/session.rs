@@ -290,7 +290,7 @@ impl Session {
         }
         match self.worker.next_message(now, self.slot, early) {
             Some(due) => self.take(client, due, now),
-            None if !early => self.worker.rest(self.slot),
+            None if !early => self.worker.rest(now, self.slot),
             None => {}
         }
     }
