@@ -63,6 +63,7 @@ fn plan(address: SocketAddr, pipelining: Pipelining, total: u64) -> Plan {
         max_sessions: SESSIONS,
         connect_rate: None,
         on_saturation: OnSaturation::Queue,
+        open_first: false,
         graceful_stop: Duration::from_secs(30),
     };
     Plan {

@@ -156,7 +156,12 @@ pub fn preview(compiled: &Compiled, out: &mut impl io::Write) -> io::Result<()> 
         let warmup = if phase.warmup { ", warm-up, not measured" } else { "" };
         writeln!(out, "phase {}: {}, {} to {}{warmup}", phase.name, phase.model, time(start), time(end))?;
         writeln!(out, "  arrivals  {}", arrivals(phase, needs.arrivals[index]))?;
-        writeln!(out, "  first     {}", first(&loads, index, plan.seed))?;
+        let first = first(&loads, index, plan.seed);
+        writeln!(
+            out,
+            "  first     {}{first}",
+            if phase.open_first { "once all sessions are open, from " } else { "" }
+        )?;
         writeln!(out, "  sessions  at most {} at once", sessions(phase))?;
         start = end;
     }

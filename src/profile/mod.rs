@@ -10,6 +10,7 @@ pub mod document;
 pub mod error;
 pub mod flags;
 pub mod listener;
+pub mod misbehave;
 pub mod overrides;
 mod phase;
 pub mod resolved;

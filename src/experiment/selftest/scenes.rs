@@ -61,6 +61,7 @@ pub(super) fn plan(load: Load, length: Option<Duration>, max_sessions: u32) -> P
             max_sessions,
             connect_rate: None,
             on_saturation: OnSaturation::Queue,
+            open_first: false,
             graceful_stop: Duration::from_secs(30),
         }],
         expects: Vec::new(),

@@ -68,6 +68,7 @@ pub fn phase(load: Load, length: Option<Duration>, unit: Unit) -> Phase {
         max_sessions: 400,
         connect_rate: None,
         on_saturation: OnSaturation::Queue,
+        open_first: false,
         graceful_stop: 10 * SECOND,
     }
 }
