@@ -19,6 +19,7 @@ use crate::mail::Message;
 use crate::net::dial::{self, Dialed};
 use crate::net::drive::{Host, drive};
 use crate::smtp::client::{Event, Failure};
+use crate::smtp::command::xclient_attributes as xclient;
 use crate::smtp::script::Identity;
 use crate::smtp::{Client, Step};
 
@@ -58,7 +59,7 @@ struct Session {
     bound: Option<Due>,
     /// When it was decided to open it.
     decided: Duration,
-    /// Its number, for messages that show it.
+    /// Its number, which its draws and its client address follow, and which messages may show.
     serial: u64,
     /// Messages it may still begin.
     left: u64,
@@ -149,13 +150,20 @@ impl Session {
             self.bound_started();
         }
         if let Ok(mut stream) = dialed.result {
-            let mut client = Client::new(self.worker.script.clone(), Identity::default(), clock::now());
+            let mut client = Client::new(self.worker.script.clone(), self.identity(), clock::now());
             if self.finishing {
                 client.finish();
             }
             let worker = self.worker.clone();
             drive(&mut stream, &mut client, self, &worker.scratch).await;
         }
+    }
+
+    /// As whom it speaks.
+    fn identity(&self) -> Identity {
+        let plan = self.worker.plan();
+        let told = plan.origin.told(self.serial);
+        Identity { xclient: told.map(|address| xclient(address, &plan.script.name)), ..Identity::default() }
     }
 
     /// The arrival that the session is itself has begun: nothing of our own kept it from the wire.
@@ -168,7 +176,7 @@ impl Session {
     /// Dials; `None`: given up by our own side.
     async fn dial(&mut self) -> Option<Dialed> {
         let shared = self.worker.shared.clone();
-        let mut waits = Box::pin(dial::dial(&shared.endpoint, clock::now));
+        let mut waits = Box::pin(dial::dial(&shared.endpoint, self.serial, clock::now));
         loop {
             let order = std::future::poll_fn(|cx| self.mailbox.poll(cx));
             match select(waits, order).await {
@@ -264,7 +272,7 @@ impl Session {
     }
 
     /// Gives the client what it is to do next.
-    fn supply(&mut self, client: &mut Client<Message>, early: bool) {
+    fn supply(&mut self, client: &mut Client<Message>, early: bool, now: Duration) {
         if self.bound.is_some() {
             if self.left > 0 {
                 self.left -= 1;
@@ -280,8 +288,8 @@ impl Session {
             }
             return;
         }
-        match self.worker.next_message(self.slot, early) {
-            Some(due) => self.take(client, due, self.worker.now()),
+        match self.worker.next_message(now, self.slot, early) {
+            Some(due) => self.take(client, due, now),
             None if !early => self.worker.rest(self.slot),
             None => {}
         }
@@ -372,7 +380,7 @@ impl Session {
 }
 
 impl Host<Client<Message>> for Session {
-    fn event(&mut self, client: &mut Client<Message>, _now: Instant, event: Event) {
+    fn event(&mut self, client: &mut Client<Message>, now: Instant, event: Event) {
         let clock = self.worker.shared.clock;
         match event {
             Event::Step { step, started, ended, failure, in_doubt } => {
@@ -384,7 +392,7 @@ impl Host<Client<Message>> for Session {
                 self.worker.books.borrow_mut().counts(self.phase).established += 1;
                 self.worker.established(self.slot);
             }
-            Event::Ready { early } => self.supply(client, early),
+            Event::Ready { early } => self.supply(client, early, clock.offset_of(now)),
             Event::Begun(at) => self.transaction_begun(clock.offset_of(at)),
             Event::Transaction { accepted, ended } => self.transaction_over(accepted, clock.offset_of(ended)),
             Event::Ended { by_peer } => {
@@ -395,14 +403,14 @@ impl Host<Client<Message>> for Session {
         }
     }
 
-    fn poll_wake(&mut self, client: &mut Client<Message>, now: Instant, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_wake(&mut self, client: &mut Client<Message>, cx: &mut Context<'_>) -> Poll<()> {
         match self.mailbox.poll(cx) {
             Poll::Pending => return Poll::Pending,
             Poll::Ready(Order::Serve(due, decided)) if client.is_resting() => self.take(client, due, decided),
             // It is on its way out, of old age.
             Poll::Ready(Order::Serve(due, _)) => self.worker.give_back(self.slot, due),
             Poll::Ready(Order::Finish) => client.finish(),
-            Poll::Ready(Order::Abort) => client.abort(now),
+            Poll::Ready(Order::Abort) => client.abort(clock::now()),
         }
         Poll::Ready(())
     }

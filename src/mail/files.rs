@@ -300,12 +300,20 @@ impl Corpus {
         self.files[index].has_message_id
     }
 
-    /// Appends what follows the place `from` of message `index`, a block at the most. Returns the place it ends at.
-    pub(super) fn append(&self, index: usize, form: Form, from: u64, out: &mut Vec<u8>) -> Result<u64, Lost> {
+    /// Appends what follows the place `from` of message `index`: about `most` octets if it is held, else the rest of a
+    /// block. Returns the place it ends at.
+    pub(super) fn append(
+        &self,
+        index: usize,
+        form: Form,
+        from: u64,
+        most: u64,
+        out: &mut Vec<u8>,
+    ) -> Result<u64, Lost> {
         let file = &self.files[index];
         match &file.octets {
             Octets::Held(text) => {
-                let to = file.size.min(from + BLOCK as u64);
+                let to = file.size.min(from + most);
                 text.append(form, from, to, out);
                 Ok(to)
             }

@@ -13,7 +13,7 @@ use super::random::{self, Purpose};
 use super::sign::Signer;
 use super::size::Sampler;
 use super::stuffed::Form;
-use super::template::{Binding, Draft, Numbers, Of, Template};
+use super::template::{Binding, Decimal, Draft, Numbers, Of, Template};
 use super::text::{self, Field};
 use super::{Addresses, Body, Order, Parts, Spec};
 use crate::smtp::Content;
@@ -40,6 +40,7 @@ pub struct Mailer {
     rest: Rest,
     signer: Option<Arc<Signer>>,
     least: u64,
+    run_id: Box<str>,
 }
 
 /// Mailboxes as they are rendered.
@@ -112,6 +113,7 @@ impl Mailer {
             head,
             rest,
             signer,
+            run_id: run_id.clone().into(),
         };
         if let Rest::Filler { sampler, filler, .. } = &mut mailer.rest {
             *filler = Filler::new(seed, sampler.largest().max(mailer.least));
@@ -223,6 +225,31 @@ impl Message {
         self.n
     }
 
+    /// Appends the content as it is from `offset` on, as BDAT carries it (RFC 3030 section 2): at most `limit` octets, and
+    /// at most about 64 KiB. Returns the new offset, which is larger than `offset` unless the content ends there or
+    /// `limit` is 0.
+    ///
+    /// # Errors
+    /// As of [`body`](Content::body).
+    pub fn raw(&self, offset: u64, limit: u64, out: &mut Vec<u8>) -> Result<u64, Lost> {
+        if offset >= self.size || limit == 0 {
+            return Ok(offset);
+        }
+        let before = out.len();
+        let to = self.append(Form::Plain, offset, limit.min(PIECE), out)?;
+        let beyond = to.saturating_sub(offset.saturating_add(limit));
+        // A piece is cut where the limit is.
+        out.truncate(out.len() - usize::try_from(beyond).unwrap_or(out.len() - before));
+        Ok(to - beyond)
+    }
+
+    /// Appends what tells this message's envelope from any other: run id and number, of letters, digits, `-`, `_` and `.`.
+    pub fn envelope_id(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.mailer.run_id.as_bytes());
+        out.push(b'.');
+        out.extend_from_slice(Decimal::new(self.n).as_bytes());
+    }
+
     fn numbers(&self) -> Numbers {
         Numbers {
             message: self.n,
@@ -256,7 +283,7 @@ impl Message {
         }
         let (mut content, mut at) = (Vec::with_capacity(usize::try_from(self.size).unwrap_or(0)), 0);
         while at < self.size {
-            at = self.append(Form::Plain, at, &mut content).expect("what is signed is no file");
+            at = self.append(Form::Plain, at, PIECE, &mut content).expect("what is signed is no file");
         }
         let signature = signer.sign(&content);
         self.size += signature.len() as u64;
@@ -273,12 +300,12 @@ impl Message {
         }
     }
 
-    /// Appends what follows the place `offset`, about [`PIECE`] octets. Returns the place it ends at.
-    fn append(&self, form: Form, offset: u64, out: &mut Vec<u8>) -> Result<u64, Lost> {
+    /// Appends what follows the place `offset`, about `most` octets, at least one. Returns the place it ends at.
+    fn append(&self, form: Form, offset: u64, most: u64, out: &mut Vec<u8>) -> Result<u64, Lost> {
         let (numbers, template) = (self.numbers(), self.head());
         let signature = self.signature.as_deref().unwrap_or_default();
         let signed = signature.len() as u64;
-        let (head, at) = if offset == 0 && template.longest() <= PIECE {
+        let (head, at) = if offset == 0 && template.longest() <= most {
             // What is rendered need not be reckoned: most messages are one piece.
             out.extend_from_slice(signature);
             let head = signed + template.render(form, &numbers, out);
@@ -288,14 +315,14 @@ impl Message {
             out.extend_from_slice(signature.get(offset as usize..).unwrap_or_default());
             let at = match offset.max(signed) {
                 within if within < head => {
-                    signed + template.append(form, &numbers, within - signed, PIECE, out)
+                    signed + template.append(form, &numbers, within - signed, most, out)
                 }
                 after => after,
             };
             (head, at)
         };
         let done = at - offset;
-        if at < head || (done >= PIECE && at < self.size) {
+        if at < head || (done >= most && at < self.size) {
             return Ok(at);
         }
         match &self.mailer.rest {
@@ -303,7 +330,7 @@ impl Message {
             Rest::Filler { filler, .. } => {
                 let (octets, end) = self.end(head, filler);
                 let from = at - head;
-                let to = octets.min(from + (PIECE - done));
+                let to = octets.min(from + (most - done));
                 filler.append(form, from, to, out);
                 if to < octets {
                     return Ok(head + to);
@@ -311,7 +338,9 @@ impl Message {
                 out.extend_from_slice(&end[from.saturating_sub(octets) as usize..]);
                 Ok(self.size)
             }
-            Rest::File { corpus, .. } => Ok(head + corpus.append(self.file(), form, at - head, out)?),
+            Rest::File { corpus, .. } => {
+                Ok(head + corpus.append(self.file(), form, at - head, most - done, out)?)
+            }
         }
     }
 }
@@ -341,7 +370,7 @@ impl Content for Message {
         if offset >= self.size {
             return Ok(self.size);
         }
-        let to = self.append(Form::Stuffed, offset, out)?;
+        let to = self.append(Form::Stuffed, offset, PIECE, out)?;
         if to >= self.size {
             out.extend_from_slice(END_OF_DATA);
         }

@@ -163,8 +163,10 @@ enum Patch {
 impl Patch {
     fn render(&self, numbers: &Numbers, out: &mut Vec<u8>) {
         match self {
-            Patch::Number(of) => push_number(numbers.number(*of), out),
-            Patch::Ranged(of, low, count) => push_number(low + numbers.number(*of) % count, out),
+            Patch::Number(of) => out.extend_from_slice(Decimal::new(numbers.number(*of)).as_bytes()),
+            Patch::Ranged(of, low, count) => {
+                out.extend_from_slice(Decimal::new(low + numbers.number(*of) % count).as_bytes());
+            }
             Patch::Letters(of, letters, stream) => push_letters(numbers.number(*of), *letters, stream, out),
             Patch::Listed(of, list) => out.extend_from_slice(list.mailbox(numbers.number(*of))),
         }
@@ -322,9 +324,15 @@ impl Template {
     /// Appends all of it, and returns its length (before stuffing).
     pub(super) fn render(&self, form: Form, numbers: &Numbers, out: &mut Vec<u8>) -> u64 {
         let before = out.len();
+        // Most numbers are the message's, and a header has several.
+        let mut message = None;
         for part in &self.parts {
             match part {
                 Part::Text(text) => text.append_all(form, out),
+                Part::Patch(Patch::Number(Of::Message)) => {
+                    let digits = message.get_or_insert_with(|| Decimal::new(numbers.message));
+                    out.extend_from_slice(digits.as_bytes());
+                }
                 Part::Patch(patch) => patch.render(numbers, out),
             }
         }
@@ -378,17 +386,28 @@ pub(super) fn digits(number: u64) -> u64 {
     number.checked_ilog10().map_or(1, |log| u64::from(log) + 1)
 }
 
-/// Appends a number in decimal digits.
-fn push_number(mut number: u64, out: &mut Vec<u8>) {
-    let mut buffer = [b'0'; 20];
-    let mut first = buffer.len();
-    loop {
-        first -= 1;
-        buffer[first] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            return out.extend_from_slice(&buffer[first..]);
+/// A number in decimal digits, to be written as often as it is wanted.
+pub(super) struct Decimal {
+    digits: [u8; 20],
+    first: usize,
+}
+
+impl Decimal {
+    pub(super) fn new(mut number: u64) -> Decimal {
+        let mut decimal = Decimal { digits: [b'0'; 20], first: 20 };
+        loop {
+            decimal.first -= 1;
+            // A remainder of ten is one digit.
+            decimal.digits[decimal.first] = b'0' + (number % 10) as u8;
+            number /= 10;
+            if number == 0 {
+                return decimal;
+            }
         }
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.digits[self.first..]
     }
 }
 
@@ -473,9 +492,7 @@ mod tests {
     #[test]
     fn digits_are_counted_as_they_are_written() {
         for number in [0, 1, 9, 10, 99, 100, 12_345, u64::MAX - 1, u64::MAX] {
-            let mut out = Vec::new();
-            push_number(number, &mut out);
-            assert_eq!(String::from_utf8(out).unwrap(), number.to_string());
+            assert_eq!(Decimal::new(number).as_bytes(), number.to_string().as_bytes());
             assert_eq!(digits(number), number.to_string().len() as u64);
         }
     }

@@ -20,7 +20,7 @@ fn sent(corpus: &Corpus, index: usize, form: Form, from: u64) -> Vec<u8> {
     let (mut out, mut at) = (Vec::new(), from);
     while at < corpus.size(index) {
         let before = out.len();
-        let next = corpus.append(index, form, at, &mut out).unwrap();
+        let next = corpus.append(index, form, at, BLOCK as u64, &mut out).unwrap();
         assert!(next > at && out.len() - before <= 2 * BLOCK + 2, "{at} to {next}");
         at = next;
     }
@@ -161,9 +161,9 @@ fn a_file_that_vanishes_or_changes_is_lost() {
         let path = folder.path().join("a.eml");
         let corpus = Corpus::read_holding(&path, 0).unwrap();
         let mut out = Vec::new();
-        let first = corpus.append(0, Form::Stuffed, 0, &mut out).unwrap();
+        let first = corpus.append(0, Form::Stuffed, 0, 1, &mut out).unwrap();
         change(&path);
-        let lost = corpus.append(0, Form::Stuffed, first, &mut out).unwrap_err().to_string();
+        let lost = corpus.append(0, Form::Stuffed, first, 1, &mut out).unwrap_err().to_string();
         lost.replace(&path.display().to_string(), "PATH")
     };
     assert_eq!(

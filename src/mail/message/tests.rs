@@ -175,7 +175,7 @@ fn plain(message: &Message) -> Vec<u8> {
     let (mut out, mut at) = (Vec::new(), 0);
     while at < message.size() {
         let before = out.len();
-        at = message.append(Form::Plain, at, &mut out).unwrap();
+        at = message.append(Form::Plain, at, PIECE, &mut out).unwrap();
         assert!(out.len() - before <= 70 * 1024, "a piece of {} octets", out.len() - before);
     }
     out
@@ -227,10 +227,32 @@ fn checked(message: &Message) -> Vec<u8> {
     for offset in [1, 7, 60, size / 3, size / 2, 2 * size / 3, size - 3, size - 1] {
         goes_on(message, &whole, offset);
         let mut rest = Vec::new();
-        message.append(Form::Plain, offset, &mut rest).unwrap();
+        message.append(Form::Plain, offset, PIECE, &mut rest).unwrap();
         assert!(whole[offset as usize..].starts_with(&rest) && !rest.is_empty(), "from {offset}");
     }
     whole
+}
+
+#[test]
+fn a_raw_piece_is_never_larger_than_it_may_be() {
+    let message = mailer(&spec(1, Size::Fixed(200_001))).message(3);
+    let whole = content(&message);
+    for limit in [1_u64, 7, 500, 4096, 100_000] {
+        let (mut out, mut at) = (Vec::new(), 0);
+        let stop = if limit < 500 { 1000 } else { message.size() };
+        while at < stop {
+            let before = out.len();
+            let to = message.raw(at, limit, &mut out).unwrap();
+            let appended = (out.len() - before) as u64;
+            assert!(to > at && to - at == appended && appended <= limit && appended < 70 * 1024);
+            at = to;
+        }
+        assert_eq!(out, whole[..at as usize], "pieces of {limit}");
+    }
+    let mut out = Vec::new();
+    assert_eq!((message.raw(5, 0, &mut out), message.raw(200_001, 9, &mut out)), (Ok(5), Ok(200_001)));
+    assert_eq!(rendered(|out| message.envelope_id(out)), "run-1.3");
+    assert!(out.is_empty());
 }
 
 fn text_of(content: &[u8]) -> String {

@@ -29,7 +29,8 @@ pub fn plan(phases: Vec<Phase>) -> Plan {
         name: "test".into(),
         seed: 42,
         run_id: "test-run".into(),
-        target: Target::Embedded,
+        target: Target::embedded(),
+        origin: Default::default(),
         allow: Vec::new(),
         script: Script {
             pipelining: Pipelining::Off,
@@ -223,7 +224,7 @@ impl Stage {
         let (ask, stop) = watch::channel(Stop::Run);
         let mut local = Local::new(stop, "Mon, 23 Nov 2026 12:00:00 +0000".into()).with_listener(addr);
         if let Some(resolver) = self.resolver {
-            plan.target = Target::Smtp { host: "mx.recipient.example".into(), port: addr.port() };
+            plan.target = Target::smtp("mx.recipient.example", addr.port());
             local = local.with_resolver(resolver);
         }
         let stops = self.stops;
