@@ -25,6 +25,7 @@ fn plan(phases: Vec<Phase>) -> Plan {
             to: "c@d.example".into(),
             recipients: 1,
             size: crate::mail::Size::Fixed(1024),
+            ..crate::mail::Spec::default()
         },
         phases,
         expects: Vec::new(),
