@@ -18,6 +18,7 @@ use crate::load::Load;
 use crate::mail::Message;
 use crate::net::dial::{self, Dialed};
 use crate::net::drive::{Host, drive};
+use crate::smtp::auth::{Heard, Login};
 use crate::smtp::client::{Event, Failure};
 use crate::smtp::script::Identity;
 use crate::smtp::{Client, Step};
@@ -58,6 +59,8 @@ struct Session {
     bound: Option<Due>,
     /// When it was decided to open it.
     decided: Duration,
+    /// Its number, which its draws follow.
+    serial: u64,
     /// Messages it may still begin.
     left: u64,
     /// Messages begun.
@@ -77,6 +80,8 @@ struct Session {
     failed: Option<Outcome>,
     condition: Option<Condition>,
     tape: Option<Box<Tape>>,
+    /// What keeps the secret of its login from the tape.
+    heard: Option<Heard>,
     bytes: (u64, u64),
 }
 
@@ -95,6 +100,8 @@ impl Session {
         let left = if held { 0 } else { plan.messages.draw(plan.seed, serial) };
         let started = worker.now();
         let tape = worker.tapes.borrow_mut().tape();
+        let login = tape.as_ref().and(plan.logins.of(plan.seed, serial));
+        let heard = login.map(|login| Heard::new(login.redactor()));
         Session {
             worker,
             slot,
@@ -102,6 +109,7 @@ impl Session {
             mailbox,
             bound,
             decided,
+            serial,
             left,
             sent: 0,
             started,
@@ -113,6 +121,7 @@ impl Session {
             finishing: false,
             failed: None,
             condition: None,
+            heard,
             tape,
             bytes: (0, 0),
         }
@@ -146,13 +155,23 @@ impl Session {
             self.bound_started();
         }
         if let Ok(mut stream) = dialed.result {
-            let mut client = Client::new(self.worker.script.clone(), Identity::default(), clock::now());
+            let mut client = Client::new(self.worker.script.clone(), self.identity(), clock::now());
             if self.finishing {
                 client.finish();
             }
             let worker = self.worker.clone();
             drive(&mut stream, &mut client, self, &worker.scratch).await;
         }
+    }
+
+    /// As whom it speaks.
+    fn identity(&self) -> Identity {
+        Identity { login: self.login().cloned(), ..Identity::default() }
+    }
+
+    fn login(&self) -> Option<&Login> {
+        let plan = self.worker.plan();
+        plan.logins.of(plan.seed, self.serial)
     }
 
     /// The arrival that the session is itself has begun: nothing of our own kept it from the wire.
@@ -204,7 +223,10 @@ impl Session {
                 worker.end(due, self.started, lag(due, self.decided, self.started), now, outcome);
             }
         }
-        if let Some(tape) = self.tape.take() {
+        if let Some(mut tape) = self.tape.take() {
+            if let Some(heard) = &mut self.heard {
+                tape.received(now, &heard.rest());
+            }
             worker.tapes.borrow_mut().over(&tape, worker.index, self.condition);
         }
         worker.session_closed();
@@ -314,7 +336,12 @@ impl Session {
             return;
         };
         let judged = judge::judge(&self.worker.classifier, step, failure, in_doubt);
-        let outcome = self.file(step, judged, judge::reply(failure), || judge::sample(failure));
+        let login = self.login().cloned();
+        let sample = || match &login {
+            Some(login) => login.redactor().text(&judge::sample(failure)).into_owned(),
+            None => judge::sample(failure),
+        };
+        let outcome = self.file(step, judged, judge::reply(failure), sample);
         if matches!(failure, Failure::Lost(_)) {
             self.worker.books.borrow_mut().counts(self.current_phase()).own_failures += 1;
         }
@@ -414,7 +441,10 @@ impl Host<Client<Message>> for Session {
     fn received(&mut self, bytes: &[u8]) {
         self.bytes.1 += bytes.len() as u64;
         if let Some(tape) = &mut self.tape {
-            tape.received(self.worker.now(), bytes);
+            match &mut self.heard {
+                Some(heard) => tape.received(self.worker.now(), &heard.lines(bytes)),
+                None => tape.received(self.worker.now(), bytes),
+            }
         }
     }
 }

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use super::document::{Document, Key, keys};
 use super::error::ProfileError;
 use super::schema::{self, Profile};
-use super::{dialogue, listener, phase, resolved, rule, target};
+use super::{auth, dialogue, listener, phase, resolved, rule, target};
 use crate::collector::Condition;
 use crate::listener::limits::Limits;
 use crate::load::{Load, Shard, Think};
@@ -111,13 +111,17 @@ pub fn compile(document: &Document, context: &Context) -> Result<Compiled, Profi
             "give that phase `unit = \"session\"`, or remove the key",
         ));
     }
+    let to = target(document, &profile, context.purpose)?;
+    let script = dialogue::script(document, &profile, &session)?;
+    let (script, logins) = auth::compile(document, &session, script, &to, context.purpose)?;
     let plan = Plan {
         name,
         seed: profile.seed.map_or(context.seed, |seed| seed.0),
         run_id: context.run_id.clone(),
-        target: target(document, &profile, context.purpose)?,
+        target: to,
         allow: allow(document, &profile)?,
-        script: dialogue::script(document, &profile, &session)?,
+        script,
+        logins,
         messages: dialogue::messages(document, &session, &phases)?,
         mail: dialogue::mail(document, &profile)?,
         expects: indexed(&profile.expect, |i, expect| rule::expect(document, &profile.phase, i, expect))?,
@@ -143,7 +147,8 @@ pub fn compile(document: &Document, context: &Context) -> Result<Compiled, Profi
         shard: context.shard,
     };
     let assertions = rule::assertions(document, &profile.phase, &profile.expect, &profile.assert)?;
-    let listener = listener::compile(document, &profile.listener.clone().unwrap_or_default())?;
+    let serves = context.purpose == Purpose::Listen || plan.target.is_embedded();
+    let listener = listener::compile(document, &profile.listener.clone().unwrap_or_default(), serves)?;
     let limits = rule::limits(document, &profile.limits)?;
     if let Some(capacity) = &profile.capacity {
         rule::goals(document, capacity.goals.as_deref().unwrap_or_default())?;
@@ -158,7 +163,7 @@ fn unsupported(document: &Document, profile: &Profile) -> Result<(), ProfileErro
     let target = profile.target.clone().unwrap_or_default();
     let session = profile.session.clone().unwrap_or_default();
     let message = profile.message.clone().unwrap_or_default();
-    let refused: [(bool, [&'static str; 2], &str, &str); 9] = [
+    let refused: [(bool, [&'static str; 2], &str, &str); 8] = [
         (
             target.tls.is_some_and(|tls| tls != schema::Tls::None),
             ["target", "tls"],
@@ -187,12 +192,6 @@ fn unsupported(document: &Document, profile: &Profile) -> Result<(), ProfileErro
             target.xclient == Some(true),
             ["target", "xclient"],
             "XCLIENT is not supported yet in this version",
-            "remove the key",
-        ),
-        (
-            session.auth.is_some(),
-            ["session", "auth"],
-            "AUTH is not supported yet in this version",
             "remove the key",
         ),
         (

@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::auth::Auth;
 use super::listener::Listener;
 use super::misbehave::Misbehave;
 use super::units::{Count, Level, Percent, Rate, Seed, Size, Time, TimeRange};
@@ -298,15 +299,6 @@ tables! {
         auth: Auth,
         /// How it behaves badly on purpose. Default: not at all.
         misbehave: Misbehave,
-    }
-    /// AUTH: never a secret in the file.
-    Auth {
-        /// The mechanism: plain, login, ...
-        mechanism: String,
-        /// The environment variable that holds the user.
-        user_env: String,
-        /// The environment variable that holds the password.
-        password_env: String,
     }
     /// The messages.
     Message {

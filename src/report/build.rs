@@ -284,6 +284,7 @@ mod tests {
             target: "smtp://127.0.0.1:2525".parse().unwrap(),
             allow: vec![],
             script: Script::default(),
+            logins: Default::default(),
             messages: Messages::Fixed(1),
             mail: mail::Spec {
                 from: "a@sender.example".to_owned(),

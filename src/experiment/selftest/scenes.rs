@@ -45,6 +45,7 @@ pub(super) fn plan(load: Load, length: Option<Duration>, max_sessions: u32) -> P
         target: Target::embedded(),
         allow: Vec::new(),
         script: Script::default(),
+        logins: Default::default(),
         messages: Messages::Unlimited,
         mail: Spec {
             from: "load@sender.example".into(),

@@ -18,6 +18,7 @@ fn plan(phases: Vec<Phase>) -> Plan {
         target: crate::net::target::Target::embedded(),
         allow: Vec::new(),
         script: crate::smtp::Script::default(),
+        logins: Default::default(),
         messages: Messages::Unlimited,
         mail: crate::mail::Spec {
             from: "a@b.example".into(),
