@@ -20,7 +20,7 @@ use crate::generator::{clock, judge, preflight};
 use crate::listener::Listener;
 use crate::load::Shard;
 use crate::mail::{Mailer, Message};
-use crate::net::dial::{self, Endpoint, Place, Resolver};
+use crate::net::dial::{self, Endpoint, Place};
 use crate::net::drive::{Host, Scratch, drive};
 use crate::net::target::Transport;
 use crate::plan::Plan;
@@ -108,7 +108,7 @@ fn endpoint(plan: &Plan, listener: Option<SocketAddr>) -> Endpoint {
         Transport::Unix { path } => Place::Unix(path.clone()),
         Transport::Embedded => Place::from(listener.expect("the listener was started for this target")),
     };
-    Endpoint { place, resolver: Resolver::System, timeout: plan.script.timeouts.connect }
+    Endpoint { timeout: plan.script.timeouts.connect, ..Endpoint::new(place) }
 }
 
 /// The session under way and what is kept of it.
@@ -153,7 +153,7 @@ impl Session {
     /// True: the listener was reached.
     async fn lead(&mut self, plan: &Plan, endpoint: &Endpoint) -> bool {
         self.begun = clock::now();
-        let dialed = dial::dial(endpoint, clock::now).await;
+        let dialed = dial::dial(endpoint, 0, clock::now).await;
         for (step, span) in [(Step::Dns, dialed.dns), (Step::Connect, dialed.connect)] {
             let Some((from, to)) = span else { continue };
             let fault = dialed.result.as_ref().err().filter(|(failed, _)| *failed == step);
@@ -174,8 +174,8 @@ impl Session {
 
     /// Lines of the listener.
     fn heard(&mut self, lines: &[u8]) {
-        match &self.redactor {
-            Some(redactor) => self.line(Side::Listener, &redactor.octets(lines).into_owned()),
+        match self.redactor.as_ref().map(|redactor| redactor.octets(lines)) {
+            Some(shown) => self.line(Side::Listener, &shown),
             None => self.line(Side::Listener, lines),
         }
     }

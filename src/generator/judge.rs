@@ -84,7 +84,7 @@ pub fn judge_dial(fault: dial::Fault) -> Judged {
         Fault::Own(Own::Ports) => (Condition::OutOfPorts, Outcome::Shed),
         Fault::Own(Own::Buffers) => (Condition::OutOfBuffers, Outcome::Shed),
         Fault::Own(Own::Memory) => (Condition::OutOfMemory, Outcome::Shed),
-        Fault::Own(Own::Other) => (Condition::OwnError, Outcome::Shed),
+        Fault::Own(Own::Source | Own::Other) => (Condition::OwnError, Outcome::Shed),
     };
     Judged { condition: Some(condition), outcome }
 }

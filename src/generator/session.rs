@@ -20,6 +20,7 @@ use crate::net::dial::{self, Dialed};
 use crate::net::drive::{Host, drive};
 use crate::smtp::auth::{Heard, Login};
 use crate::smtp::client::{Event, Failure};
+use crate::smtp::command::xclient_attributes as xclient;
 use crate::smtp::script::Identity;
 use crate::smtp::{Client, Step};
 
@@ -59,7 +60,7 @@ struct Session {
     bound: Option<Due>,
     /// When it was decided to open it.
     decided: Duration,
-    /// Its number, which its draws follow.
+    /// Its number, which its draws and its client address follow.
     serial: u64,
     /// Messages it may still begin.
     left: u64,
@@ -166,7 +167,12 @@ impl Session {
 
     /// As whom it speaks.
     fn identity(&self) -> Identity {
-        Identity { login: self.login().cloned(), ..Identity::default() }
+        let plan = self.worker.plan();
+        let told = plan.origin.told(self.serial);
+        Identity {
+            login: self.login().cloned(),
+            xclient: told.map(|address| xclient(address, &plan.script.name)),
+        }
     }
 
     fn login(&self) -> Option<&Login> {
@@ -184,7 +190,7 @@ impl Session {
     /// Dials; `None`: given up by our own side.
     async fn dial(&mut self) -> Option<Dialed> {
         let shared = self.worker.shared.clone();
-        let mut waits = Box::pin(dial::dial(&shared.endpoint, clock::now));
+        let mut waits = Box::pin(dial::dial(&shared.endpoint, self.serial, clock::now));
         loop {
             let order = std::future::poll_fn(|cx| self.mailbox.poll(cx));
             match select(waits, order).await {
@@ -283,7 +289,7 @@ impl Session {
     }
 
     /// Gives the client what it is to do next.
-    fn supply(&mut self, client: &mut Client<Message>, early: bool) {
+    fn supply(&mut self, client: &mut Client<Message>, early: bool, now: Duration) {
         if self.bound.is_some() {
             if self.left > 0 {
                 self.left -= 1;
@@ -299,8 +305,8 @@ impl Session {
             }
             return;
         }
-        match self.worker.next_message(self.slot, early) {
-            Some(due) => self.take(client, due, self.worker.now()),
+        match self.worker.next_message(now, self.slot, early) {
+            Some(due) => self.take(client, due, now),
             None if !early => self.worker.rest(self.slot),
             None => {}
         }
@@ -396,7 +402,7 @@ impl Session {
 }
 
 impl Host<Client<Message>> for Session {
-    fn event(&mut self, client: &mut Client<Message>, _now: Instant, event: Event) {
+    fn event(&mut self, client: &mut Client<Message>, now: Instant, event: Event) {
         let clock = self.worker.shared.clock;
         match event {
             Event::Step { step, started, ended, failure, in_doubt } => {
@@ -408,7 +414,7 @@ impl Host<Client<Message>> for Session {
                 self.worker.books.borrow_mut().counts(self.phase).established += 1;
                 self.worker.established(self.slot);
             }
-            Event::Ready { early } => self.supply(client, early),
+            Event::Ready { early } => self.supply(client, early, clock.offset_of(now)),
             Event::Begun(at) => self.transaction_begun(clock.offset_of(at)),
             Event::Transaction { accepted, ended } => self.transaction_over(accepted, clock.offset_of(ended)),
             Event::Ended { by_peer } => {
@@ -419,14 +425,14 @@ impl Host<Client<Message>> for Session {
         }
     }
 
-    fn poll_wake(&mut self, client: &mut Client<Message>, now: Instant, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_wake(&mut self, client: &mut Client<Message>, cx: &mut Context<'_>) -> Poll<()> {
         match self.mailbox.poll(cx) {
             Poll::Pending => return Poll::Pending,
             Poll::Ready(Order::Serve(due, decided)) if client.is_resting() => self.take(client, due, decided),
             // It is on its way out, of old age.
             Poll::Ready(Order::Serve(due, _)) => self.worker.give_back(self.slot, due),
             Poll::Ready(Order::Finish) => client.finish(),
-            Poll::Ready(Order::Abort) => client.abort(now),
+            Poll::Ready(Order::Abort) => client.abort(clock::now()),
         }
         Poll::Ready(())
     }

@@ -8,8 +8,10 @@
 //!   session at rest keeps 12 octets of it.
 //! - A forced reply stands in for the listener's own words at its step; a connection limit comes before it.
 
+mod auth;
+mod xclient;
+
 use std::cell::Cell;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -19,7 +21,8 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use super::digest::Digest;
 use super::ledger::Books;
 use super::limits::{Delay, Limits, ShownBy};
-use super::login::{Access, Logins, Next};
+use super::login::{Access, Logins};
+use super::peer::Peer;
 use super::styles::Saying;
 use crate::smtp::Step;
 use crate::smtp::content::Measure;
@@ -82,7 +85,7 @@ fn offers_tls(limits: &Limits) -> bool {
 /// The policy of one session.
 pub(super) struct Behaviour {
     shared: Arc<Shared>,
-    peer: IpAddr,
+    peer: Peer,
     /// The session's number, for its draws.
     number: u64,
     draws: Cell<u32>,
@@ -108,8 +111,8 @@ struct Transaction {
 }
 
 impl Behaviour {
-    /// The policy of the session `number` with a client at `peer`.
-    pub fn new(shared: Arc<Shared>, peer: IpAddr, number: u64) -> Behaviour {
+    /// The policy of the session `number` with `peer`.
+    pub fn new(shared: Arc<Shared>, peer: Peer, number: u64) -> Behaviour {
         Behaviour {
             shared,
             peer,
@@ -158,7 +161,7 @@ impl Behaviour {
         }
         let text = pattern
             .replace("{host}", &limits.hostname)
-            .replace("{peer}", &self.peer.to_string())
+            .replace("{peer}", &self.peer.shown())
             .replace("{arg}", about);
         Answer::new(text.trim_end().to_owned())
     }
@@ -191,17 +194,22 @@ impl Behaviour {
             books.turn_away();
             return Answer { then: Then::Close, ..self.say(saying, "") };
         }
-        if let Err(saying) = books.open(now, self.peer, limits) {
-            let said = self.say(saying, "");
-            return match limits.shown_by {
-                ShownBy::Reply => Answer { then: Then::Close, ..said },
-                ShownBy::Reset => Answer::silent(Then::Reset),
-                ShownBy::Close => Answer::silent(Then::Close),
-                ShownBy::NoGreeting => Answer::silent(Then::Silence),
-            };
+        if let Err(saying) = books.open(now, self.peer.host(), limits) {
+            return self.over(saying);
         }
         self.open = true;
         self.at(Step::Greeting, |session| session.say(Saying::Greeting, ""))
+    }
+
+    /// How a session over a limit of connections learns of it.
+    fn over(&self, saying: Saying) -> Answer {
+        let said = self.say(saying, "");
+        match self.shared.limits.shown_by {
+            ShownBy::Reply => Answer { then: Then::Close, ..said },
+            ShownBy::Reset => Answer::silent(Then::Reset),
+            ShownBy::Close => Answer::silent(Then::Close),
+            ShownBy::NoGreeting => Answer::silent(Then::Silence),
+        }
     }
 
     /// Whether the service is over.
@@ -212,12 +220,7 @@ impl Behaviour {
     fn hello(&mut self, extended: bool, name: &str) -> Answer {
         self.at(Step::Hello, |session| {
             if extended {
-                let offer = session.shared.extensions.clone();
-                // After the first line, which is the name and no extension.
-                Answer::new(match session.access.offer(&session.shared.limits) {
-                    Some(auth) => offer.replacen('\n', &format!("\n250-{auth}\n"), 1),
-                    None => offer,
-                })
+                Answer::new(session.with_auth(session.offer()))
             } else {
                 session.say(Saying::Hello, name)
             }
@@ -341,35 +344,6 @@ impl Behaviour {
         })
     }
 
-    fn auth(&mut self, argument: &str) -> Answer {
-        self.at(Step::Auth, |session| {
-            let shared = session.shared.clone();
-            let unique = session.draw().to_bits() ^ session.number.rotate_left(40);
-            let unique = format!("{unique:x}@{}", shared.limits.hostname);
-            let next = session.access.command(&shared.limits, argument, &unique);
-            let mechanism = argument.split(' ').next().unwrap_or_default();
-            session.access_answer(next, &mechanism[..mechanism.len().min(32)])
-        })
-    }
-
-    fn auth_response(&mut self, line: &[u8]) -> Answer {
-        let shared = self.shared.clone();
-        let next = self.access.response(&shared.limits, line);
-        Answer { delay: self.delay(shared.limits.delays.auth), ..self.access_answer(next, "") }
-    }
-
-    fn access_answer(&self, next: Next, mechanism: &str) -> Answer {
-        match next {
-            Next::Challenge(text) => Answer::new(format!("334 {text}")),
-            Next::Said(saying) => {
-                if matches!(saying, Saying::AuthFailed | Saying::AuthEncoding | Saying::TooManyAuthFailures) {
-                    self.shared.logins.failed.fetch_add(1, Relaxed);
-                }
-                self.say(saying, mechanism)
-            }
-        }
-    }
-
     /// The answer to an error, while the session may still make some.
     fn fault(&mut self, fault: Fault<'_>) -> Answer {
         if self.shared.limits.max_bad_commands.is_some_and(|max| self.errors >= max) {
@@ -415,6 +389,7 @@ impl Behaviour {
             },
             Request::Starttls => self.starttls(),
             Request::Auth(argument) => self.auth(argument),
+            Request::Xclient { address } => self.xclient(address),
         }
     }
 
@@ -435,7 +410,7 @@ impl Behaviour {
 
     fn leave(&mut self) {
         if std::mem::take(&mut self.open) {
-            self.shared.books.close(self.peer);
+            self.shared.books.close(self.peer.host());
         }
     }
 }

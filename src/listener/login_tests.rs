@@ -6,11 +6,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::super::behaviour::{Behaviour, Shared};
-use super::super::limits::{Delay, Style};
 use super::*;
 use crate::collector::Condition;
 use crate::collector::condition::Classifier;
+use crate::listener::behaviour::{Behaviour, Shared};
+use crate::listener::limits::{Delay, Style};
+use crate::listener::peer::Peer;
 use crate::smtp::auth::verify::Users;
 use crate::smtp::auth::{Login, Secret};
 use crate::smtp::client::{Client, Event, Failure};
@@ -70,7 +71,8 @@ impl Served {
     fn new(limits: Limits, secured: bool) -> Served {
         let now = start();
         let shared = Arc::new(Shared::new(limits, 7, now));
-        let policy = Behaviour::new(shared.clone(), Ipv4Addr::LOCALHOST.into(), shared.number());
+        let peer = Peer::new(Some(Ipv4Addr::LOCALHOST.into()), &shared.limits);
+        let policy = Behaviour::new(shared.clone(), peer, shared.number());
         let mut server = Server::new(policy, shared.bounds());
         if secured {
             server.handle_secured(now, handshake());

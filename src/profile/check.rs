@@ -3,6 +3,7 @@
 //! Pure arithmetic: nothing is opened, and what the machine has is told by the caller.
 
 use std::io;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::compile::Compiled;
@@ -10,6 +11,9 @@ use super::units::{Size, Time};
 use crate::load;
 use crate::load::{Curve, Due, Load, Schedule, Shard, Spacing, expected_arrivals, fingerprint};
 use crate::mail;
+use crate::net::target::Transport;
+use crate::net::target::addresses::Addresses;
+use crate::net::target::origin::{Origin, ProxyVersion};
 use crate::plan::{Messages, Phase, Plan, Unit};
 
 /// How long the kernel keeps the port of a closed connection (TIME_WAIT on Linux).
@@ -34,7 +38,10 @@ pub struct Needs {
     pub descriptors: u64,
     /// Local ports busy at once: open sessions, and connections opened within a minute, which TIME_WAIT may hold. For
     /// closed loads, whose rate the target decides, only the sessions are counted.
+    /// None over a unix socket.
     pub ports: u64,
+    /// Addresses that these ports are shared by: the sources that sessions are bound to, else 1.
+    pub addresses: u64,
     /// Memory in octets, roughly.
     pub memory: u64,
     /// Arrivals of each phase; `None` where time and target decide.
@@ -66,7 +73,17 @@ impl Needs {
             descriptors: sessions_peak * ends
                 + OWN_DESCRIPTORS
                 + u64::from(plan.threads) * THREAD_DESCRIPTORS,
-            ports: sessions_peak.max(busiest),
+            ports: if matches!(plan.target.transport, Transport::Unix { .. }) {
+                0
+            } else {
+                sessions_peak.max(busiest)
+            },
+            addresses: plan.origin.bound().map_or(1, |sources| {
+                // Of a target whose family is not known yet all may serve.
+                let literal = plan.target.host().and_then(|host| host.parse::<IpAddr>().ok());
+                let serve = literal.map_or(sources.len(), |target| sources.len_of(target.is_ipv4()));
+                u64::try_from(serve).unwrap_or(u64::MAX).max(1)
+            }),
             memory: OWN_MEMORY + sessions_peak * ends * SESSION_MEMORY + 2 * largest(&plan.mail.size),
             arrivals: plan.phases.iter().map(|phase| expected_arrivals(&phase.load)).collect(),
             duration: plan.phases.iter().map(|phase| phase.load.length).sum(),
@@ -82,11 +99,18 @@ impl Needs {
                 self.descriptors, self.descriptors
             ));
         }
-        if let Some(have) = has.ports.filter(|have| *have < self.ports) {
-            lacking.push(format!(
-                "up to {} local ports may be busy at once and there are {have}: lower the rate of connections, or raise `session.messages`",
-                self.ports
-            ));
+        if let Some(have) = has.ports.filter(|have| *have < self.ports_each()) {
+            let enough = self.ports.div_ceil(have.max(1));
+            lacking.push(match self.addresses {
+                1 => format!(
+                    "up to {} local ports may be busy at once and there are {have}: lower the rate of connections, raise `session.messages`, or give {enough} addresses in `target.sources`",
+                    self.ports
+                ),
+                _ => format!(
+                    "up to {} local ports of each source address may be busy at once and there are {have}: give {enough} addresses in `target.sources`, lower the rate of connections, or raise `session.messages`",
+                    self.ports_each()
+                ),
+            });
         }
         if let Some(have) = has.memory.filter(|have| *have < self.memory) {
             lacking.push(format!(
@@ -96,6 +120,13 @@ impl Needs {
             ));
         }
         lacking
+    }
+}
+
+impl Needs {
+    /// Local ports busy at once, of each address.
+    pub fn ports_each(&self) -> u64 {
+        self.ports.div_ceil(self.addresses)
     }
 }
 
@@ -145,6 +176,25 @@ pub fn preview(compiled: &Compiled, out: &mut impl io::Write) -> io::Result<()> 
     writeln!(out, "profile   {}, sha256 {}", plan.name, compiled.sha256)?;
     writeln!(out, "seed      {}", plan.seed)?;
     writeln!(out, "target    {}", plan.target)?;
+    match &plan.origin {
+        Origin::Any => {}
+        Origin::Bound(sources) => writeln!(out, "sources   {sources}: {}, bound in turn", count(sources))?,
+        Origin::Xclient(sources) => {
+            writeln!(out, "sources   {sources}: {}, told in turn by XCLIENT", count(sources))?;
+        }
+        Origin::Proxied(version, sources) => {
+            let version = match version {
+                ProxyVersion::V1 => 1,
+                ProxyVersion::V2 => 2,
+            };
+            let carried = format!("carried by a PROXY header (version {version})");
+            if sources.is_empty() {
+                writeln!(out, "sources   our own, {carried}")?;
+            } else {
+                writeln!(out, "sources   {sources}: {}, {carried} in turn", count(sources))?;
+            }
+        }
+    }
     let hash: String = fingerprint(&loads, plan.seed).iter().map(|byte| format!("{byte:02x}")).collect();
     writeln!(out, "schedule  sha256 {hash}")?;
     writeln!(out)?;
@@ -169,12 +219,27 @@ pub fn preview(compiled: &Compiled, out: &mut impl io::Write) -> io::Result<()> 
         needs.duration.map_or("until the messages are used up".to_owned(), |d| Time(d).to_string());
     writeln!(out, "duration     {duration}")?;
     writeln!(out, "descriptors  {}", needs.descriptors)?;
-    writeln!(out, "local ports  {}", needs.ports)?;
+    match needs.addresses {
+        1 => writeln!(out, "local ports  {}", needs.ports)?,
+        addresses => writeln!(
+            out,
+            "local ports  {} of each of {addresses} source addresses, {} in all",
+            needs.ports_each(),
+            needs.ports
+        )?,
+    }
     writeln!(out, "memory       about {}", mebibytes(needs.memory))?;
     for note in notes(plan) {
         writeln!(out, "note: {note}")?;
     }
     Ok(())
+}
+
+fn count(sources: &Addresses) -> String {
+    match sources.len() {
+        1 => "1 address".to_owned(),
+        n => format!("{n} addresses"),
+    }
 }
 
 fn arrivals(phase: &Phase, expected: Option<u64>) -> String {

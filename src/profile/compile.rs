@@ -17,6 +17,7 @@ use super::{auth, dialogue, listener, phase, resolved, rule, target};
 use crate::collector::Condition;
 use crate::listener::limits::Limits;
 use crate::load::{Load, Shard, Think};
+use crate::net::target::bind::Bind;
 use crate::net::target::{Target, TargetError};
 use crate::plan::{Phase, Plan, Unit};
 use crate::verdict::grammar::Assertion;
@@ -58,6 +59,8 @@ pub struct Compiled {
     pub assertions: Vec<Assertion>,
     /// What the embedded listener enforces.
     pub listener: Limits,
+    /// Where it listens, if the profile says so.
+    pub listen: Option<Bind>,
     /// What the administrator configured, for `smtpress limit`.
     pub limits: BTreeMap<Condition, Limit>,
     /// The profile with its defaults; `capacity` is read from here.
@@ -118,6 +121,7 @@ pub fn compile(document: &Document, context: &Context) -> Result<Compiled, Profi
         name,
         seed: profile.seed.map_or(context.seed, |seed| seed.0),
         run_id: context.run_id.clone(),
+        origin: target::origin(document, &profile, &to)?,
         target: to,
         allow: allow(document, &profile)?,
         script,
@@ -149,13 +153,14 @@ pub fn compile(document: &Document, context: &Context) -> Result<Compiled, Profi
     let assertions = rule::assertions(document, &profile.phase, &profile.expect, &profile.assert)?;
     let serves = context.purpose == Purpose::Listen || plan.target.is_embedded();
     let listener = listener::compile(document, &profile.listener.clone().unwrap_or_default(), serves)?;
+    let listen = target::listen(document, &profile)?;
     let limits = rule::limits(document, &profile.limits)?;
     if let Some(capacity) = &profile.capacity {
         rule::goals(document, capacity.goals.as_deref().unwrap_or_default())?;
     }
     let resolved = resolved::render(&profile);
     let sha256 = Sha256::digest(&resolved).iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(Compiled { plan, assertions, listener, limits, profile, resolved, sha256 })
+    Ok(Compiled { plan, assertions, listener, listen, limits, profile, resolved, sha256 })
 }
 
 /// What is part of the contract and not of this version.
@@ -163,7 +168,7 @@ fn unsupported(document: &Document, profile: &Profile) -> Result<(), ProfileErro
     let target = profile.target.clone().unwrap_or_default();
     let session = profile.session.clone().unwrap_or_default();
     let message = profile.message.clone().unwrap_or_default();
-    let refused: [(bool, [&'static str; 2], &str, &str); 8] = [
+    let refused: [(bool, [&'static str; 2], &str, &str); 5] = [
         (
             target.tls.is_some_and(|tls| tls != schema::Tls::None),
             ["target", "tls"],
@@ -175,24 +180,6 @@ fn unsupported(document: &Document, profile: &Profile) -> Result<(), ProfileErro
             ["target", "tls_options"],
             "TLS is not supported yet in this version",
             "remove the table",
-        ),
-        (
-            target.sources.is_some_and(|sources| !sources.is_empty()),
-            ["target", "sources"],
-            "source addresses are not supported yet in this version",
-            "remove the key",
-        ),
-        (
-            target.proxy.is_some_and(|proxy| proxy != schema::Proxy::None),
-            ["target", "proxy"],
-            "the PROXY protocol is not supported yet in this version",
-            "write `proxy = \"none\"`",
-        ),
-        (
-            target.xclient == Some(true),
-            ["target", "xclient"],
-            "XCLIENT is not supported yet in this version",
-            "remove the key",
         ),
         (
             session.chunking == Some(schema::Chunking::Require),

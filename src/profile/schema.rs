@@ -234,15 +234,17 @@ words! {
 tables! {
     /// Where the load goes.
     Target {
-        /// `smtp://host:port`, or `embedded` for the listener inside the process.
+        /// `smtp://host:port`, `smtps://host:port`, `lmtp://host:port`, `smtp+unix:path`, `lmtp+unix:path`, or `embedded`
+        /// for the listener inside the process.
         address: String,
         /// Clear text, STARTTLS or implicit TLS.
         tls: Tls,
-        /// Client addresses to bind, used in turn: addresses, or ranges `a-b`.
+        /// Client addresses, used in turn by session: addresses, ranges `a-b`, blocks `a/n`. They are bound, or with
+        /// `proxy` or `xclient` carried instead.
         sources: Vec<String>,
-        /// The PROXY protocol.
+        /// Whether a PROXY protocol header carries the client address (one of `sources`, or our own).
         proxy: Proxy,
-        /// Send XCLIENT.
+        /// XCLIENT tells the listener the client address (one of `sources`); it must offer XCLIENT to us.
         xclient: bool,
         /// Hosts beyond loopback that may be loaded.
         allow: Vec<String>,

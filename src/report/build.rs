@@ -282,6 +282,7 @@ mod tests {
             seed: 42,
             run_id: "r1".to_owned(),
             target: "smtp://127.0.0.1:2525".parse().unwrap(),
+            origin: Default::default(),
             allow: vec![],
             script: Script::default(),
             logins: Default::default(),

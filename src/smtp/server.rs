@@ -5,6 +5,7 @@
 //! # Decisions
 //! - While an answer is held back no input is taken: answers come in the order of the commands, and a delayed answer
 //!   delays those that follow, as in a real server.
+//! - Nor is any taken while a client leaves more than 64 KiB of replies unread: it may not fill our memory.
 //! - A reply counts as given ([`Policy::queued`]) when its bytes are handed to the driver, not before: a message whose
 //!   session ends while its answer is held back was never accepted.
 //! - Closing with a reply lingers, so that input which is not read does not turn the reply into a reset.
@@ -17,6 +18,9 @@ use super::content::{Measure, Reader};
 use super::machine::{Close, Closed, Handshake, Insecure, Machine, Need};
 use super::request::{Fault, Lines, Request};
 use super::step::Step;
+
+/// What may wait for a client that does not read, in octets.
+const UNREAD: usize = 64 * 1024;
 
 /// What the policy has to answer.
 #[derive(Clone, Copy, Debug)]
@@ -166,6 +170,8 @@ pub struct Server<P> {
     pending: Option<Pending>,
     /// Replies not yet handed to the driver.
     out: Vec<u8>,
+    /// Octets of replies that the driver has and the kernel has not.
+    unread: usize,
     /// When it was greeted; the client's last sign of life, or our last reply after a delay.
     since: Option<(Instant, Instant)>,
 }
@@ -181,6 +187,7 @@ impl<P: Policy> Server<P> {
             logged_in: false,
             pending: None,
             out: Vec::new(),
+            unread: 0,
             since: None,
         }
     }
@@ -221,7 +228,9 @@ impl<P: Policy> Server<P> {
     fn in_order<'a>(&self, request: Request<'a>) -> Result<Request<'a>, Fault<'a>> {
         match (&request, &self.stage) {
             (Request::Mail { .. }, Stage::Greeted) => Err(Fault::HelloFirst),
-            (Request::Mail { .. }, Stage::Transaction { .. }) => Err(Fault::NestedMail),
+            (Request::Mail { .. } | Request::Xclient { .. }, Stage::Transaction { .. }) => {
+                Err(Fault::NestedMail)
+            }
             (Request::Data, Stage::Transaction { accepted: 0, refused: 0 }) => Err(Fault::RcptFirst),
             (Request::Data, Stage::Transaction { accepted: 0, .. }) => Err(Fault::NoValidRecipients),
             (Request::Auth(_), Stage::Transaction { .. }) => Err(Fault::InTransaction),
@@ -241,6 +250,11 @@ impl<P: Policy> Server<P> {
                 self.stage = Stage::Ready;
             }
             (Request::Hello { .. }, Stage::Greeted) if well => self.stage = Stage::Ready,
+            // As after the first greeting: another client is served now.
+            (Request::Xclient { .. }, _) if code == 220 => {
+                self.stage = Stage::Greeted;
+                self.logged_in = false;
+            }
             (Request::Mail { .. }, _) if well => {
                 self.stage = Stage::Transaction { accepted: 0, refused: 0 };
             }
@@ -322,7 +336,7 @@ impl<P: Policy> Machine for Server<P> {
         let mut input = bytes;
         // Borrowed from self for the loop: a line may stand in its buffer while the machine moves.
         let mut lines = std::mem::take(&mut self.lines);
-        while !input.is_empty() && self.pending.is_none() {
+        while !input.is_empty() && self.pending.is_none() && self.out.len() + self.unread < UNREAD {
             match &mut self.stage {
                 Stage::Fresh => break,
                 Stage::Silent | Stage::Closing(_) => input = &[],
@@ -350,7 +364,9 @@ impl<P: Policy> Machine for Server<P> {
         bytes.len() - input.len()
     }
 
-    fn handle_written(&mut self, _now: Instant) {}
+    fn handle_written(&mut self, _now: Instant) {
+        self.unread = 0;
+    }
 
     fn handle_secured(&mut self, now: Instant, handshake: Handshake) {
         self.logged_in = false;
@@ -389,6 +405,7 @@ impl<P: Policy> Machine for Server<P> {
             self.heard(now);
         }
         if !self.out.is_empty() {
+            self.unread += self.out.len();
             // The buffer is given back: a session at rest holds none.
             out.append(&mut std::mem::take(&mut self.out));
             return Need::Write;

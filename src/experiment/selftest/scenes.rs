@@ -43,6 +43,7 @@ pub(super) fn plan(load: Load, length: Option<Duration>, max_sessions: u32) -> P
         seed: 1,
         run_id: "selftest".into(),
         target: Target::embedded(),
+        origin: Default::default(),
         allow: Vec::new(),
         script: Script::default(),
         logins: Default::default(),

@@ -16,6 +16,7 @@ fn plan(phases: Vec<Phase>) -> Plan {
         seed: 42,
         run_id: "run".into(),
         target: crate::net::target::Target::embedded(),
+        origin: Default::default(),
         allow: Vec::new(),
         script: crate::smtp::Script::default(),
         logins: Default::default(),

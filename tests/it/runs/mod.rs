@@ -11,4 +11,4 @@ mod logins;
 mod own;
 mod rude;
 mod same;
-mod stage;
+pub mod stage;
