@@ -174,8 +174,8 @@ impl Session {
 
     /// Lines of the listener.
     fn heard(&mut self, lines: &[u8]) {
-        match &self.redactor {
-            Some(redactor) => self.line(Side::Listener, &redactor.octets(lines).into_owned()),
+        match self.redactor.as_ref().map(|redactor| redactor.octets(lines)) {
+            Some(shown) => self.line(Side::Listener, &shown),
             None => self.line(Side::Listener, lines),
         }
     }

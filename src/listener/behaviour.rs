@@ -8,6 +8,7 @@
 //!   session at rest keeps 12 octets of it.
 //! - A forced reply stands in for the listener's own words at its step; a connection limit comes before it.
 
+mod auth;
 mod xclient;
 
 use std::cell::Cell;
@@ -20,7 +21,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use super::digest::Digest;
 use super::ledger::Books;
 use super::limits::{Delay, Limits, ShownBy};
-use super::login::{Access, Logins, Next};
+use super::login::{Access, Logins};
 use super::peer::Peer;
 use super::styles::Saying;
 use crate::smtp::Step;
@@ -219,12 +220,7 @@ impl Behaviour {
     fn hello(&mut self, extended: bool, name: &str) -> Answer {
         self.at(Step::Hello, |session| {
             if extended {
-                let offer = session.offer();
-                // After the first line, which is the name and no extension.
-                Answer::new(match session.access.offer(&session.shared.limits) {
-                    Some(auth) => offer.replacen('\n', &format!("\n250-{auth}\n"), 1),
-                    None => offer,
-                })
+                Answer::new(session.with_auth(session.offer()))
             } else {
                 session.say(Saying::Hello, name)
             }
@@ -346,35 +342,6 @@ impl Behaviour {
                 session.fault(Fault::Unrecognized("STARTTLS"))
             }
         })
-    }
-
-    fn auth(&mut self, argument: &str) -> Answer {
-        self.at(Step::Auth, |session| {
-            let shared = session.shared.clone();
-            let unique = session.draw().to_bits() ^ session.number.rotate_left(40);
-            let unique = format!("{unique:x}@{}", shared.limits.hostname);
-            let next = session.access.command(&shared.limits, argument, &unique);
-            let mechanism = argument.split(' ').next().unwrap_or_default();
-            session.access_answer(next, &mechanism[..mechanism.len().min(32)])
-        })
-    }
-
-    fn auth_response(&mut self, line: &[u8]) -> Answer {
-        let shared = self.shared.clone();
-        let next = self.access.response(&shared.limits, line);
-        Answer { delay: self.delay(shared.limits.delays.auth), ..self.access_answer(next, "") }
-    }
-
-    fn access_answer(&self, next: Next, mechanism: &str) -> Answer {
-        match next {
-            Next::Challenge(text) => Answer::new(format!("334 {text}")),
-            Next::Said(saying) => {
-                if matches!(saying, Saying::AuthFailed | Saying::AuthEncoding | Saying::TooManyAuthFailures) {
-                    self.shared.logins.failed.fetch_add(1, Relaxed);
-                }
-                self.say(saying, mechanism)
-            }
-        }
     }
 
     /// The answer to an error, while the session may still make some.

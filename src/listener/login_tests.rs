@@ -6,12 +6,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::super::behaviour::{Behaviour, Shared};
-use super::super::limits::{Delay, Style};
-use super::super::peer::Peer;
 use super::*;
 use crate::collector::Condition;
 use crate::collector::condition::Classifier;
+use crate::listener::behaviour::{Behaviour, Shared};
+use crate::listener::limits::{Delay, Style};
+use crate::listener::peer::Peer;
 use crate::smtp::auth::verify::Users;
 use crate::smtp::auth::{Login, Secret};
 use crate::smtp::client::{Client, Event, Failure};

@@ -251,7 +251,10 @@ impl<P: Policy> Server<P> {
             }
             (Request::Hello { .. }, Stage::Greeted) if well => self.stage = Stage::Ready,
             // As after the first greeting: another client is served now.
-            (Request::Xclient { .. }, _) if code == 220 => self.stage = Stage::Greeted,
+            (Request::Xclient { .. }, _) if code == 220 => {
+                self.stage = Stage::Greeted;
+                self.logged_in = false;
+            }
             (Request::Mail { .. }, _) if well => {
                 self.stage = Stage::Transaction { accepted: 0, refused: 0 };
             }
