@@ -240,7 +240,7 @@ impl Session {
         let covers =
             |expect: &crate::collector::expect::Expect| expect.covers(phase, step, condition, code, sessions);
         // What our own side failed at is never right, and what the listener may have taken never a plain refusal.
-        let expectable = !matches!(outcome, Outcome::Shed | Outcome::InDoubt);
+        let expectable = !matches!(outcome, Outcome::Shed | Outcome::InDoubt | Outcome::Interrupted);
         let expected = worker.plan().expects.iter().position(|expect| expectable && covers(expect));
         let mut books = worker.books.borrow_mut();
         if let Some(index) = expected.and_then(|index| u32::try_from(index).ok()) {
@@ -261,7 +261,7 @@ impl Session {
     }
 
     /// Gives the client what it is to do next.
-    fn supply(&mut self, client: &mut Client<Message>, early: bool) {
+    fn supply(&mut self, client: &mut Client<Message>, early: bool, now: Duration) {
         if self.bound.is_some() {
             if self.left > 0 {
                 self.left -= 1;
@@ -277,15 +277,15 @@ impl Session {
             }
             return;
         }
-        match self.worker.next_message(self.slot, early) {
-            Some(due) => self.take(client, due, self.worker.now()),
+        match self.worker.next_message(now, self.slot, early) {
+            Some(due) => self.take(client, due, now),
             None if !early => self.worker.rest(self.slot),
             None => {}
         }
     }
 
     fn is_held(&self) -> bool {
-        matches!(self.worker.plan().phases[self.phase as usize].load.load, Load::Held { .. })
+        self.worker.plan().holds(self.phase)
     }
 
     fn begin_bound(&mut self, client: &mut Client<Message>) {
@@ -315,6 +315,9 @@ impl Session {
         };
         let judged = judge::judge(&self.worker.classifier, step, failure, in_doubt);
         let outcome = self.file(step, judged, judge::reply(failure), || judge::sample(failure));
+        if matches!(failure, Failure::Lost(_)) {
+            self.worker.books.borrow_mut().counts(self.current_phase()).own_failures += 1;
+        }
         if step != Step::Idle {
             self.timed(step, outcome, from, to);
         }
@@ -366,7 +369,7 @@ impl Session {
 }
 
 impl Host<Client<Message>> for Session {
-    fn event(&mut self, client: &mut Client<Message>, _now: Instant, event: Event) {
+    fn event(&mut self, client: &mut Client<Message>, now: Instant, event: Event) {
         let clock = self.worker.shared.clock;
         match event {
             Event::Step { step, started, ended, failure, in_doubt } => {
@@ -378,7 +381,7 @@ impl Host<Client<Message>> for Session {
                 self.worker.books.borrow_mut().counts(self.phase).established += 1;
                 self.worker.established(self.slot);
             }
-            Event::Ready { early } => self.supply(client, early),
+            Event::Ready { early } => self.supply(client, early, clock.offset_of(now)),
             Event::Begun(at) => self.transaction_begun(clock.offset_of(at)),
             Event::Transaction { accepted, ended } => self.transaction_over(accepted, clock.offset_of(ended)),
             Event::Ended { by_peer } => {
@@ -389,14 +392,14 @@ impl Host<Client<Message>> for Session {
         }
     }
 
-    fn poll_wake(&mut self, client: &mut Client<Message>, now: Instant, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_wake(&mut self, client: &mut Client<Message>, cx: &mut Context<'_>) -> Poll<()> {
         match self.mailbox.poll(cx) {
             Poll::Pending => return Poll::Pending,
             Poll::Ready(Order::Serve(due, decided)) if client.is_resting() => self.take(client, due, decided),
             // It is on its way out, of old age.
             Poll::Ready(Order::Serve(due, _)) => self.worker.give_back(self.slot, due),
             Poll::Ready(Order::Finish) => client.finish(),
-            Poll::Ready(Order::Abort) => client.abort(now),
+            Poll::Ready(Order::Abort) => client.abort(clock::now()),
         }
         Poll::Ready(())
     }

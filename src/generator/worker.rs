@@ -15,6 +15,7 @@ use tokio::task::LocalSet;
 
 use super::clock::Clock;
 use super::dispatch::{Action, Dispatch, Due};
+use super::gates::{Gates, State};
 use super::session;
 use super::slots::SlotId;
 use super::tape::Tapes;
@@ -59,6 +60,7 @@ pub(super) struct Shared {
     pub clock: Clock,
     /// Sessions open, by worker; each worker writes only its own.
     pub open: Vec<Gauge>,
+    pub gates: Gates,
     pub faults: Faults,
     pub stop: watch::Receiver<Stop>,
 }
@@ -136,6 +138,7 @@ impl Mailbox {
 #[derive(Clone, Copy, Debug, Default)]
 struct Occupancy {
     in_flight: u64,
+    /// When it became so, within the phase's window.
     since: Duration,
 }
 
@@ -262,18 +265,18 @@ impl Worker {
     /// Brings the area under the number in flight up to date, within the phase's window; returns what is new, in ns.
     fn occupy(&self, phase: u32, at: Duration, change: i64) -> u128 {
         let (start, end) = self.dispatch.borrow().window(phase);
-        let within = |at: Duration| at.clamp(start, end.unwrap_or(Duration::MAX).max(start));
+        let at = at.clamp(start, end.unwrap_or(Duration::MAX).max(start));
         let mut occupancy = self.occupancy.borrow_mut();
         let phase = &mut occupancy[phase as usize];
-        let area = within(at).saturating_sub(within(phase.since)).as_nanos() * u128::from(phase.in_flight);
+        let area = at.saturating_sub(phase.since).as_nanos() * u128::from(phase.in_flight);
         phase.since = at.max(phase.since);
         phase.in_flight = phase.in_flight.saturating_add_signed(change);
         area
     }
 
     /// The next arrival for a session of the pool.
-    pub fn next_message(&self, slot: SlotId, early: bool) -> Option<Due> {
-        self.dispatch.borrow_mut().next_message(self.now(), slot, early, &mut self.books.borrow_mut())
+    pub fn next_message(&self, now: Duration, slot: SlotId, early: bool) -> Option<Due> {
+        self.dispatch.borrow_mut().next_message(now, slot, early, &mut self.books.borrow_mut())
     }
 
     pub fn rest(&self, slot: SlotId) {
@@ -322,6 +325,20 @@ impl Worker {
                 Action::Finish(slot) => self.post(slot, Order::Finish),
                 Action::Abort(slot) => self.post(slot, Order::Abort),
                 Action::Charge(due, outcome) => self.charge(due, outcome),
+                Action::Ready(phase) => self.shared.gates.ready(phase, now),
+                Action::Forgo(phase) => self.shared.gates.forgo(phase),
+            }
+        }
+    }
+
+    /// Goes by the gates as they are now.
+    fn heed(&self, gates: &[State]) {
+        let mut dispatch = self.dispatch.borrow_mut();
+        for (phase, state) in (0..).zip(gates) {
+            match *state {
+                State::Shut { .. } => {}
+                State::Open(at) => dispatch.open_gate(phase, at),
+                State::Forgone => dispatch.forgo(phase),
             }
         }
     }
@@ -406,6 +423,9 @@ async fn pace(
 ) -> std::io::Result<()> {
     let mut pacer = Alarm::new()?;
     let mut stop = worker.shared.stop.clone();
+    let mut gates = worker.shared.gates.watch();
+    // What others told before we listened.
+    gates.mark_changed();
     let mut stopped = Stop::Run;
     let mut orphaned = false;
     pacer.sleep(worker.shared.clock.until_epoch()).await?;
@@ -424,6 +444,9 @@ async fn pace(
             let grace = worker.plan().phases[phase as usize].graceful_stop;
             let by = if asked == Stop::Now { now } else { now + grace };
             worker.dispatch.borrow_mut().stop(by, &mut worker.books.borrow_mut());
+        }
+        if gates.has_changed().unwrap_or(false) {
+            worker.heed(&gates.borrow_and_update());
         }
         worker.pump();
         let now = worker.now();
@@ -446,6 +469,7 @@ async fn pace(
             slept = pacer.sleep(wake.saturating_sub(worker.now())) => slept?,
             () = worker.woken.notified() => {}
             changed = stop.changed(), if !orphaned => orphaned = changed.is_err(),
+            Ok(()) = gates.changed() => gates.mark_changed(),
         }
     }
 }

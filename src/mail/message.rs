@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use rand_chacha::ChaCha8Rng;
 
-use super::address::{Pattern, digits, push_number};
+use super::address::{Decimal, Pattern, digits};
 use super::encode::END_OF_DATA;
 use super::filler::Filler;
 use super::size::Sampler;
 use super::{Parts, Spec};
 use crate::smtp::Content;
+use crate::smtp::transaction::Lost;
 
 /// How many unstuffed octets of filler a piece has at most.
 const PIECE: u64 = 64 * 1024;
@@ -29,6 +30,8 @@ pub struct Mailer {
     sampler: Sampler,
     sizes: ChaCha8Rng,
     header: Header,
+    /// Reckoned once: every message asks for it.
+    minimum: u64,
     filler: Filler,
 }
 
@@ -44,20 +47,21 @@ impl Mailer {
         let run_id = replaced(run_id, |c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
         let date = replaced(date, |c| c.is_ascii_graphic() || c == ' ');
         let header = Header::new(from.as_ref(), Some(&to).filter(|_| spec.recipients == 1), &run_id, &date);
-        let largest = sampler.largest().max(header.minimum());
+        let minimum = header.minimum();
+        let largest = sampler.largest().max(minimum);
         let (sizes, filler) = (Sampler::stream(seed), Filler::new(seed, largest));
-        Mailer { from, to, recipients: spec.recipients, sampler, sizes, header, filler }
+        Mailer { from, to, recipients: spec.recipients, sampler, sizes, header, minimum, filler }
     }
 
     /// The least size of a message in octets: its header with 20-digit numbers and one CRLF, about 400. Smaller sizes that
     /// are asked for become this one.
     pub fn minimum(&self) -> u64 {
-        self.header.minimum()
+        self.minimum
     }
 
     /// Message `n`.
     pub fn message(self: &Arc<Mailer>, n: u64) -> Message {
-        let size = self.sampler.draw(&self.sizes, n).max(self.minimum());
+        let size = self.sampler.draw(&self.sizes, n).max(self.minimum);
         Message { mailer: Arc::clone(self), n, size }
     }
 
@@ -122,9 +126,9 @@ impl Content for Message {
         self.size
     }
 
-    fn body(&self, offset: u64, out: &mut Vec<u8>) -> u64 {
+    fn body(&self, offset: u64, out: &mut Vec<u8>) -> Result<u64, Lost> {
         if offset >= self.size {
-            return self.size;
+            return Ok(self.size);
         }
         let start = out.len();
         let header = if offset == 0 {
@@ -143,11 +147,11 @@ impl Content for Message {
         let to = filler.min(from + PIECE);
         self.mailer.filler.append(from, to, out);
         if to < filler {
-            return header + to;
+            return Ok(header + to);
         }
         out.extend_from_slice(&end[from.saturating_sub(filler) as usize..]);
         out.extend_from_slice(END_OF_DATA);
-        self.size
+        Ok(self.size)
     }
 }
 
@@ -156,48 +160,52 @@ struct Header {
     parts: Vec<Part>,
 }
 
+/// No two texts stand side by side: they are one.
 enum Part {
-    Text(Box<[u8]>),
+    Text(Vec<u8>),
     /// The message's number.
     Number,
-    /// A mailbox with the message's number.
-    From(Pattern),
-    /// A mailbox with the first recipient's number.
-    To(Pattern),
+    /// The first recipient's number.
+    Recipient,
 }
 
 impl Header {
     /// Without `from`, the mail is from the mail system; without `to`, to many.
     fn new(from: Option<&Pattern>, to: Option<&Pattern>, run_id: &str, date: &str) -> Header {
-        let text = |text: String| Part::Text(text.into_bytes().into());
+        let text = |text: &str| vec![Part::Text(text.into())];
         let sender = from
-            .map_or_else(|| text("mailer-daemon@smtpress.invalid".into()), |from| Part::From(from.clone()));
-        let mut parts = vec![text("From: <".into()), sender, text(">\r\nTo: ".into())];
-        match to {
-            Some(to) => parts.extend([text("<".into()), Part::To(to.clone()), text(">".into())]),
-            None => parts.push(text("undisclosed-recipients:;".into())),
-        }
-        parts.extend([
-            text("\r\nSubject: smtpress message ".into()),
-            Part::Number,
-            text(format!("\r\nDate: {date}\r\nMessage-ID: <{run_id}.")),
-            Part::Number,
-            text(format!("@smtpress.invalid>\r\nX-Smtpress-Run: {run_id}\r\nX-Smtpress-Seq: ")),
-            Part::Number,
-            text("\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=us-ascii\r\n".into()),
-            text("Content-Transfer-Encoding: 7bit\r\n\r\n".into()),
+            .map_or_else(|| text("mailer-daemon@smtpress.invalid"), |from| mailbox(from, || Part::Number));
+        let recipient = match to {
+            Some(to) => {
+                [text("<"), mailbox(to, || Part::Recipient), text(">")].into_iter().flatten().collect()
+            }
+            None => text("undisclosed-recipients:;"),
+        };
+        let parts = joined([
+            text("From: <"),
+            sender,
+            text(">\r\nTo: "),
+            recipient,
+            text("\r\nSubject: smtpress message "),
+            vec![Part::Number],
+            text(&format!("\r\nDate: {date}\r\nMessage-ID: <{run_id}.")),
+            vec![Part::Number],
+            text(&format!("@smtpress.invalid>\r\nX-Smtpress-Run: {run_id}\r\nX-Smtpress-Seq: ")),
+            vec![Part::Number],
+            text("\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=us-ascii\r\n"),
+            text("Content-Transfer-Encoding: 7bit\r\n\r\n"),
         ]);
         Header { parts }
     }
 
     fn render(&self, n: u64, recipient: u64, out: &mut Vec<u8>) {
+        let (n, recipient) = (Decimal::new(n), Decimal::new(recipient));
         for part in &self.parts {
-            match part {
-                Part::Text(text) => out.extend_from_slice(text),
-                Part::Number => push_number(n, out),
-                Part::From(pattern) => pattern.render(n, out),
-                Part::To(pattern) => pattern.render(recipient, out),
-            }
+            out.extend_from_slice(match part {
+                Part::Text(text) => text,
+                Part::Number => n.as_bytes(),
+                Part::Recipient => recipient.as_bytes(),
+            });
         }
     }
 
@@ -205,8 +213,7 @@ impl Header {
         let length = |part: &Part| match part {
             Part::Text(text) => text.len(),
             Part::Number => digits(n),
-            Part::From(pattern) => pattern.length(n),
-            Part::To(pattern) => pattern.length(recipient),
+            Part::Recipient => digits(recipient),
         };
         self.parts.iter().map(length).sum::<usize>() as u64
     }
@@ -215,6 +222,26 @@ impl Header {
     fn minimum(&self) -> u64 {
         self.length(u64::MAX, u64::MAX) + 2
     }
+}
+
+/// A mailbox whose number is this part.
+fn mailbox(pattern: &Pattern, number: impl Fn() -> Part) -> Vec<Part> {
+    let texts = pattern.texts().map(|text| vec![Part::Text(text.to_vec())]);
+    texts
+        .reduce(|before, after| before.into_iter().chain([number()]).chain(after).collect())
+        .unwrap_or_default()
+}
+
+/// The parts in their order, those texts that follow each other as one.
+fn joined(parts: impl IntoIterator<Item = Vec<Part>>) -> Vec<Part> {
+    let mut joined: Vec<Part> = Vec::new();
+    for part in parts.into_iter().flatten() {
+        match (joined.last_mut(), part) {
+            (Some(Part::Text(before)), Part::Text(text)) => before.extend(text),
+            (_, part) => joined.push(part),
+        }
+    }
+    joined
 }
 
 /// The text with `-` for each character that is not `right`.
@@ -246,7 +273,7 @@ mod tests {
         let (mut out, mut offsets) = (Vec::new(), vec![0]);
         while offsets[offsets.len() - 1] < message.size() {
             let before = out.len();
-            offsets.push(message.body(offsets[offsets.len() - 1], &mut out));
+            offsets.push(message.body(offsets[offsets.len() - 1], &mut out).unwrap());
             assert!(out.len() - before <= 70 * 1024, "a piece of {} octets", out.len() - before);
         }
         (out, offsets)
@@ -400,7 +427,7 @@ mod tests {
     fn goes_on(message: &Message, whole: &[u8], offset: u64) {
         let (mut rest, mut at) = (Vec::new(), offset);
         while at < message.size() {
-            at = message.body(at, &mut rest);
+            at = message.body(at, &mut rest).unwrap();
         }
         let start = whole[..offset as usize].iter().rposition(|&byte| byte == b'\n').map_or(0, |lf| lf + 1);
         let line = &whole[start..offset as usize];

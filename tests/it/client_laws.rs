@@ -35,7 +35,8 @@ enum Move {
 }
 
 fn a_mail() -> impl Strategy<Value = Mail> {
-    (1..4u32, 0..4u64).prop_map(|(recipients, pieces)| Mail { number: 1, recipients, pieces })
+    (1..4u32, 0..4u64, prop::option::weighted(0.1, 0..4u64))
+        .prop_map(|(recipients, pieces, lost_from)| Mail { number: 1, recipients, pieces, lost_from })
 }
 
 fn an_owner() -> impl Strategy<Value = Owner> {
@@ -124,7 +125,7 @@ proptest! {
 #[test]
 fn what_comes_with_354_accepts_nothing() {
     for early in ["250 taken\r\n", "250-taken\r\n250 as 1\r\n", "250", "250 taken\r"] {
-        let mails = VecDeque::from([Mail { number: 1, recipients: 1, pieces: 1 }]);
+        let mails = VecDeque::from([Mail { number: 1, recipients: 1, pieces: 1, lost_from: None }]);
         let owner = Owner { mails, ..Owner::default() };
         let mut wire = Wire::new(script(Hello::Ehlo, Pipelining::Off, Quit::Clean), owner);
         for reply in ["220 mx\r\n", "250 mx\r\n", "250 ok\r\n", "250 ok\r\n"] {
