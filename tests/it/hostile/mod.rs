@@ -10,6 +10,7 @@
 mod clients;
 mod every_step;
 mod particular;
+mod process;
 mod server;
 
 use std::panic::AssertUnwindSafe;
