@@ -19,6 +19,7 @@ use crate::mail::Message;
 use crate::net::dial::{self, Dialed};
 use crate::net::drive::{Host, drive};
 use crate::smtp::client::{Event, Failure};
+use crate::smtp::command::xclient_attributes as xclient;
 use crate::smtp::script::Identity;
 use crate::smtp::{Client, Step};
 
@@ -58,6 +59,8 @@ struct Session {
     bound: Option<Due>,
     /// When it was decided to open it.
     decided: Duration,
+    /// Its number, which its draws and its client address follow, and which messages may show.
+    serial: u64,
     /// Messages it may still begin.
     left: u64,
     /// Messages begun.
@@ -102,6 +105,7 @@ impl Session {
             mailbox,
             bound,
             decided,
+            serial,
             left,
             sent: 0,
             started,
@@ -144,13 +148,20 @@ impl Session {
             self.bound_started();
         }
         if let Ok(mut stream) = dialed.result {
-            let mut client = Client::new(self.worker.script.clone(), Identity::default(), clock::now());
+            let mut client = Client::new(self.worker.script.clone(), self.identity(), clock::now());
             if self.finishing {
                 client.finish();
             }
             let worker = self.worker.clone();
             drive(&mut stream, &mut client, self, &worker.scratch).await;
         }
+    }
+
+    /// As whom it speaks.
+    fn identity(&self) -> Identity {
+        let plan = self.worker.plan();
+        let told = plan.origin.told(self.serial);
+        Identity { xclient: told.map(|address| xclient(address, &plan.script.name)), ..Identity::default() }
     }
 
     /// The arrival that the session is itself has begun: nothing of our own kept it from the wire.
@@ -163,7 +174,7 @@ impl Session {
     /// Dials; `None`: given up by our own side.
     async fn dial(&mut self) -> Option<Dialed> {
         let shared = self.worker.shared.clone();
-        let mut waits = Box::pin(dial::dial(&shared.endpoint, clock::now));
+        let mut waits = Box::pin(dial::dial(&shared.endpoint, self.serial, clock::now));
         loop {
             let order = std::future::poll_fn(|cx| self.mailbox.poll(cx));
             match select(waits, order).await {
@@ -277,7 +288,7 @@ impl Session {
         }
         match self.worker.next_message(now, self.slot, early) {
             Some(due) => self.take(client, due, now),
-            None if !early => self.worker.rest(self.slot),
+            None if !early => self.worker.rest(now, self.slot),
             None => {}
         }
     }
@@ -291,7 +302,7 @@ impl Session {
         let seq = self.bound.map_or(0, |due| due.seq);
         let number = seq * plan.messages.most() + self.sent;
         self.sent += 1;
-        client.begin(self.worker.shared.mailer.message(number));
+        client.begin(self.worker.shared.mailer.message_of_session(number, self.serial));
     }
 
     /// Begins an arrival of the pool.
@@ -300,7 +311,7 @@ impl Session {
         self.sent += 1;
         let free = if self.live[0].is_none() { 0 } else { 1 };
         self.live[free] = Some(Live { due, decided, started: None });
-        client.begin(self.worker.shared.mailer.message(due.seq));
+        client.begin(self.worker.shared.mailer.message_of_session(due.seq, self.serial));
     }
 
     fn step(&mut self, step: Step, from: Instant, to: Instant, failure: Option<&Failure>, in_doubt: bool) {

@@ -522,7 +522,8 @@ impl<C: Content> Machine for Client<C> {
         let mut scanner = std::mem::take(&mut self.scanner);
         let mut input = bytes;
         // All replies that are owed are taken at once, for nothing is said between those to one group. Whether what follows
-        // them is owed is known only when what they let us say is written.
+        // them is owed is known only when what they let us say is written; but content that is owed would then be written
+        // after the reply that cannot answer it.
         loop {
             match scanner.scan(&mut input) {
                 None => break,
@@ -531,7 +532,7 @@ impl<C: Content> Machine for Client<C> {
             }
             // But what is there before the content is written must not come back as an answer to it.
             let goes_on = self.is_waiting() && !self.is_handshake() || self.owes_content();
-            if input.is_empty() || !goes_on {
+            if input.is_empty() || self.is_over() || !goes_on {
                 break;
             }
         }

@@ -217,7 +217,9 @@ impl<P: Policy> Server<P> {
     fn in_order<'a>(&self, request: Request<'a>) -> Result<Request<'a>, Fault<'a>> {
         match (&request, &self.stage) {
             (Request::Mail { .. }, Stage::Greeted) => Err(Fault::HelloFirst),
-            (Request::Mail { .. }, Stage::Transaction { .. }) => Err(Fault::NestedMail),
+            (Request::Mail { .. } | Request::Xclient { .. }, Stage::Transaction { .. }) => {
+                Err(Fault::NestedMail)
+            }
             (Request::Data, Stage::Transaction { accepted: 0, refused: 0 }) => Err(Fault::RcptFirst),
             (Request::Data, Stage::Transaction { accepted: 0, .. }) => Err(Fault::NoValidRecipients),
             (Request::Auth(_), Stage::Transaction { .. }) => Err(Fault::InTransaction),
@@ -235,6 +237,8 @@ impl<P: Policy> Server<P> {
                 self.stage = Stage::Ready;
             }
             (Request::Hello { .. }, Stage::Greeted) if well => self.stage = Stage::Ready,
+            // As after the first greeting: another client is served now.
+            (Request::Xclient { .. }, _) if code == 220 => self.stage = Stage::Greeted,
             (Request::Mail { .. }, _) if well => {
                 self.stage = Stage::Transaction { accepted: 0, refused: 0 };
             }
