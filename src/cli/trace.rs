@@ -154,13 +154,14 @@ impl Session {
     async fn lead(&mut self, plan: &Plan, endpoint: &Endpoint) -> bool {
         self.begun = clock::now();
         let dialed = dial::dial(endpoint, 0, clock::now).await;
-        for (step, span) in [(Step::Dns, dialed.dns), (Step::Connect, dialed.connect)] {
-            let Some((from, to)) = span else { continue };
-            let fault = dialed.result.as_ref().err().filter(|(failed, _)| *failed == step);
-            let condition = fault.and_then(|(_, fault)| judge::judge_dial(*fault).condition);
+        for (step, from, to, fault) in dialed.steps() {
+            let condition = fault.and_then(|fault| judge::judge_dial(fault).condition);
             self.step(step, to - from, None, condition);
         }
-        let Ok(mut stream) = dialed.result else { return false };
+        let mut stream = match dialed.result {
+            Ok(stream) => stream,
+            Err((failed, _)) => return failed == Step::Greeting,
+        };
         let login = plan.logins.of(plan.seed, 0).cloned();
         self.redactor = login.as_ref().map(Login::redactor);
         let identity = Identity { login, ..Identity::default() };

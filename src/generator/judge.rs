@@ -78,7 +78,7 @@ pub fn judge_dial(fault: dial::Fault) -> Judged {
         Fault::NotResolved => (Condition::NameNotResolved, Outcome::Refused),
         Fault::Refused => (Condition::ConnectRefused, Outcome::Refused),
         Fault::Unreachable => (Condition::HostUnreachable, Outcome::Refused),
-        Fault::Reset => (Condition::ConnectionReset, Outcome::Refused),
+        Fault::Reset => (Condition::ResetBeforeGreeting, Outcome::Refused),
         Fault::TimedOut => (Condition::ConnectTimeout, Outcome::TimedOut),
         Fault::Own(Own::Descriptors) => (Condition::OutOfDescriptors, Outcome::Shed),
         Fault::Own(Own::Ports) => (Condition::OutOfPorts, Outcome::Shed),

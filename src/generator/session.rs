@@ -138,18 +138,16 @@ impl Session {
             self.failed = Some(Outcome::Interrupted);
             return self.bound_started();
         };
-        for (step, span) in [(Step::Dns, dialed.dns), (Step::Connect, dialed.connect)] {
-            let Some((from, to)) = span else { continue };
-            match dialed.result {
-                Err((failed, fault)) if failed == step => {
-                    let judged = judge::judge_dial(fault);
-                    let outcome = self.file(step, judged, None, || format!("{step} failed: {fault:?}"));
-                    self.timed(step, outcome, from, to);
-                    if judged.outcome == Outcome::Shed {
-                        self.worker.books.borrow_mut().counts(self.phase).own_failures += 1;
-                    }
-                }
-                _ => self.timed(step, Outcome::Accepted, from, to),
+        for (step, from, to, fault) in dialed.steps() {
+            let Some(fault) = fault else {
+                self.timed(step, Outcome::Accepted, from, to);
+                continue;
+            };
+            let judged = judge::judge_dial(fault);
+            let outcome = self.file(step, judged, None, || format!("{step} failed: {fault:?}"));
+            self.timed(step, outcome, from, to);
+            if judged.outcome == Outcome::Shed {
+                self.worker.books.borrow_mut().counts(self.phase).own_failures += 1;
             }
         }
         if self.failed != Some(Outcome::Shed) {

@@ -530,6 +530,7 @@ impl<C: Content> Machine for Client<C> {
                 Some(Ok(raw)) => self.reply(now, raw),
                 Some(Err(malformed)) => self.fail(now, Failure::Malformed(malformed), true),
             }
+            // But what is there before the content is written must not come back as an answer to it.
             let goes_on = self.is_waiting() && !self.is_handshake() || self.owes_content();
             if input.is_empty() || self.is_over() || !goes_on {
                 break;
