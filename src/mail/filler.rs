@@ -72,6 +72,24 @@ impl Filler {
         }
     }
 
+    /// Appends the octets `from..to` as they are.
+    pub(super) fn append_raw(&self, mut from: u64, to: u64, out: &mut Vec<u8>) {
+        while from < to {
+            let start = from % self.period;
+            let end = self.period.min(start + (to - from));
+            let first = self.dots.partition_point(|&dot| dot <= start);
+            let within = self.dots[first..].iter().copied().take_while(|&dot| dot < end);
+            let mut at = start;
+            for (doubled, next) in (first..).zip(within.chain([end])) {
+                // So many dots were doubled up to here, and the second of a pair is the one that counts.
+                let begin = at as usize + doubled;
+                out.extend_from_slice(&self.stuffed[begin..begin + (next - at) as usize]);
+                at = next;
+            }
+            from += end - start;
+        }
+    }
+
     /// The unstuffed octet at a place.
     pub(super) fn octet(&self, place: u64) -> u8 {
         self.stuffed[self.at(place % self.period)]
@@ -117,6 +135,16 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn raw_octets_are_those_that_unstuffing_gives(from in 0_u64..2500, length in 0_u64..2500) {
+            let filler = Filler::new(1, 700);
+            let stuffed = [text(&filler, 0, 5000), b"\r\n.\r\n".to_vec()].concat();
+            let (content, _) = unstuff(&stuffed).unwrap();
+            let mut raw = Vec::new();
+            filler.append_raw(from, from + length, &mut raw);
+            prop_assert_eq!(&raw[..], &content[from as usize..(from + length) as usize]);
+        }
+
         #[test]
         fn any_cuts_give_the_same_octets(cuts in prop::collection::vec(0_u64..2500, 0..6)) {
             let filler = Filler::new(1, 700);

@@ -149,11 +149,47 @@ impl Content for Message {
         out.extend_from_slice(END_OF_DATA);
         self.size
     }
+
+    fn raw(&self, offset: u64, limit: u64, out: &mut Vec<u8>) -> u64 {
+        let to = offset.saturating_add(limit.min(PIECE)).min(self.size);
+        if offset >= to {
+            return offset;
+        }
+        let start = out.len();
+        let header = if offset == 0 {
+            self.mailer.header.render(self.n, self.mailer.recipient_number(self.n, 0), out);
+            (out.len() - start) as u64
+        } else {
+            self.header()
+        };
+        if offset > 0 && offset < header {
+            self.mailer.header.render(self.n, self.mailer.recipient_number(self.n, 0), out);
+            out.drain(start..start + offset as usize);
+        }
+        if to <= header {
+            out.truncate(start + (to - offset) as usize);
+            return to;
+        }
+        let (filler, end) = self.end(header);
+        let (from, to_filled) = (offset.saturating_sub(header), to - header);
+        self.mailer.filler.append_raw(from, filler.min(to_filled), out);
+        let past = |place: u64| place.saturating_sub(filler) as usize;
+        out.extend_from_slice(&end[past(from)..past(to_filled)]);
+        to
+    }
+
+    fn envelope_id(&self, out: &mut Vec<u8>) {
+        // Letters, digits, `-`, `_`, `.` only: xtext as it is.
+        out.extend_from_slice(self.mailer.header.run_id.as_bytes());
+        out.push(b'.');
+        push_number(self.n, out);
+    }
 }
 
 /// The header of every message, but for its numbers. None of its lines begins with a dot.
 struct Header {
     parts: Vec<Part>,
+    run_id: Box<str>,
 }
 
 enum Part {
@@ -187,7 +223,7 @@ impl Header {
             text("\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=us-ascii\r\n".into()),
             text("Content-Transfer-Encoding: 7bit\r\n\r\n".into()),
         ]);
-        Header { parts }
+        Header { parts, run_id: run_id.into() }
     }
 
     fn render(&self, n: u64, recipient: u64, out: &mut Vec<u8>) {
@@ -344,6 +380,33 @@ mod tests {
         assert!(stuffed > 4000, "{stuffed} dots were doubled");
         let small = mailer(&spec(1, Size::Fixed(600))).message(1);
         assert!(self::wire(&small).0.windows(4).any(|four| four == b"\r\n.."));
+    }
+
+    #[test]
+    fn its_envelope_is_told_apart_by_run_and_number() {
+        let message = mailer(&spec(3, Size::Fixed(600))).message(17);
+        assert_eq!(rendered(|out| message.envelope_id(out)), "run-1.17");
+    }
+
+    proptest! {
+        /// What BDAT carries is what a listener makes of DATA, whatever the chunks.
+        #[test]
+        fn raw_content_is_the_unstuffed_one(
+            size in prop_oneof![0..2000_u64, 60_000..140_000_u64],
+            limits in prop::collection::vec(prop_oneof![0..8_u64, 1..2000_u64, Just(u64::MAX)], 1..40),
+        ) {
+            let message = mailer(&spec(1, Size::Fixed(size))).message(3);
+            let (mut raw, mut offset) = (Vec::new(), 0);
+            for limit in limits.into_iter().chain([u64::MAX; 4]) {
+                let before = raw.len() as u64;
+                offset = message.raw(offset, limit, &mut raw);
+                let grown = raw.len() as u64 - before;
+                prop_assert!(grown <= limit.min(PIECE) && offset == raw.len() as u64);
+                prop_assert!(grown > 0 || limit == 0 || offset == message.size());
+            }
+            prop_assert_eq!(offset, message.size());
+            prop_assert!(raw == content(&message));
+        }
     }
 
     #[test]

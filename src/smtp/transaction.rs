@@ -18,4 +18,12 @@ pub trait Content {
     /// Returns the new offset; when it reaches [`size`](Content::size), the end of data, `.` CRLF, is appended too
     /// (the content ends in CRLF).
     fn body(&self, offset: u64, out: &mut Vec<u8>) -> u64;
+
+    /// Appends the unstuffed content from `offset` on, as BDAT carries it (RFC 3030 section 2): at most `limit` octets, and
+    /// at most about 64 KiB. Returns the new offset, which is larger than `offset` unless the content ends there or
+    /// `limit` is 0.
+    fn raw(&self, offset: u64, limit: u64, out: &mut Vec<u8>) -> u64;
+
+    /// Appends what tells this message's envelope from any other: the value of `ENVID=` (RFC 3461 4.4), in xtext.
+    fn envelope_id(&self, out: &mut Vec<u8>);
 }

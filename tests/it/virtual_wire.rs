@@ -66,6 +66,17 @@ impl Content for Mail {
         }
         end
     }
+
+    fn raw(&self, offset: u64, limit: u64, out: &mut Vec<u8>) -> u64 {
+        let whole: String = (1..=self.pieces).map(|piece| format!("piece {piece}\r\n")).collect();
+        let end = offset.saturating_add(limit.min(PIECE)).min(self.size());
+        out.extend_from_slice(&whole.as_bytes()[offset as usize..end as usize]);
+        end
+    }
+
+    fn envelope_id(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(format!("id{}", self.number).as_bytes());
+    }
 }
 
 /// What the owner does when it hears `Ready`.
