@@ -23,6 +23,7 @@ pub fn judge(classifier: &Classifier, step: Step, failure: &Failure, in_doubt: b
             return Judged { condition: Some(condition), outcome: refused(step, reply) };
         }
         Failure::Unexpected(reply) => (classifier.classify(Some(step), reply, false), Outcome::Malformed),
+        Failure::NotOffered { .. } => (Condition::ExtensionNotOffered, Outcome::Rejected),
         Failure::Malformed(_) => (Condition::MalformedReply, Outcome::Malformed),
         Failure::TimedOut(_) if step == Step::Greeting => (Condition::NoGreeting, Outcome::TimedOut),
         Failure::TimedOut(_) => (Condition::ReplyTimeout, Outcome::TimedOut),
@@ -75,6 +76,7 @@ pub fn judge_dial(fault: dial::Fault) -> Judged {
 pub fn sample(failure: &Failure) -> String {
     match failure {
         Failure::Reply(reply) | Failure::Unexpected(reply) => reply.to_string(),
+        Failure::NotOffered { keyword, reply } => format!("{keyword} is required and not offered: {reply}"),
         Failure::Malformed(malformed) => malformed.to_string(),
         Failure::TimedOut(partial) if partial.is_empty() => "nothing came in time".to_owned(),
         Failure::TimedOut(partial) => format!("only part of a reply came in time: {partial:?}"),
@@ -89,7 +91,7 @@ pub fn sample(failure: &Failure) -> String {
 /// The reply of a failed step, if it was one.
 pub fn reply(failure: &Failure) -> Option<&Reply> {
     match failure {
-        Failure::Reply(reply) | Failure::Unexpected(reply) => Some(reply),
+        Failure::Reply(reply) | Failure::Unexpected(reply) | Failure::NotOffered { reply, .. } => Some(reply),
         _ => None,
     }
 }

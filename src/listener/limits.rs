@@ -110,9 +110,13 @@ impl Delays {
             Step::Data => self.data,
             Step::Body => self.body,
             Step::Quit => self.quit,
-            Step::Dns | Step::Connect | Step::Tls | Step::Starttls | Step::Auth | Step::Idle => {
-                Delay::fixed(Duration::ZERO)
-            }
+            Step::Dns
+            | Step::Connect
+            | Step::Tls
+            | Step::Starttls
+            | Step::Auth
+            | Step::Command
+            | Step::Idle => Delay::fixed(Duration::ZERO),
         }
     }
 }

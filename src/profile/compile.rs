@@ -151,7 +151,7 @@ fn unsupported(document: &Document, profile: &Profile) -> Result<(), ProfileErro
     let target = profile.target.clone().unwrap_or_default();
     let session = profile.session.clone().unwrap_or_default();
     let message = profile.message.clone().unwrap_or_default();
-    let refused: [(bool, [&'static str; 2], &str, &str); 10] = [
+    let refused: [(bool, [&'static str; 2], &str, &str); 8] = [
         (
             target.tls.is_some_and(|tls| tls != schema::Tls::None),
             ["target", "tls"],
@@ -187,18 +187,6 @@ fn unsupported(document: &Document, profile: &Profile) -> Result<(), ProfileErro
             ["session", "auth"],
             "AUTH is not supported yet in this version",
             "remove the key",
-        ),
-        (
-            session.chunking == Some(schema::Chunking::Require),
-            ["session", "chunking"],
-            "BDAT is not supported yet in this version",
-            "write `chunking = \"auto\"`: every message is then sent with DATA",
-        ),
-        (
-            session.pipelining == Some(schema::Pipelining::Require),
-            ["session", "pipelining"],
-            "to require PIPELINING is not supported yet in this version",
-            "write `pipelining = \"full\"`",
         ),
         (
             session.quit == Some(schema::Quit::Hold),

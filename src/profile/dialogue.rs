@@ -2,6 +2,7 @@
 
 use super::document::{Document, Key, keys};
 use super::error::ProfileError;
+use super::extensions;
 use super::schema::{self, Profile};
 use super::units::{Count, Quantity, Size, Time, TimeRange};
 use super::value::Distribution;
@@ -9,7 +10,7 @@ use crate::load::Think;
 use crate::mail::{self, InvalidSpec};
 use crate::plan::{Messages, Phase, Unit};
 use crate::smtp::Script;
-use crate::smtp::script::{Hello, Pipelining, Quit, Timeouts};
+use crate::smtp::script::{Aside, Hello, Pipelining, Quit, Timeouts, Verify};
 
 /// The largest message in octets that a profile may ask for.
 const LARGEST_MESSAGE: u64 = 1 << 31;
@@ -45,6 +46,17 @@ pub(super) fn script(
             Some(schema::Pipelining::Require) => Pipelining::Require,
             Some(schema::Pipelining::Auto) | None => Pipelining::Auto,
         },
+        wishes: extensions::wishes(document, session)?,
+        verify: Verify {
+            times: verify(document, session)?,
+            whom: profile
+                .message
+                .as_ref()
+                .and_then(|message| message.to.as_deref())
+                .map(whom)
+                .unwrap_or_default(),
+        },
+        between: session.between.iter().flatten().map(aside).collect(),
         quit: match session.quit {
             Some(schema::Quit::Close) => Quit::Close,
             Some(schema::Quit::Reset) => Quit::Reset,
@@ -52,7 +64,31 @@ pub(super) fn script(
             Some(schema::Quit::Clean | schema::Quit::Hold) | None => Quit::Clean,
         },
         timeouts: timeouts(document, profile)?,
+        ..Script::default()
     })
+}
+
+fn aside(written: &schema::Aside) -> Aside {
+    match written {
+        schema::Aside::Noop => Aside::Noop,
+        schema::Aside::Rset => Aside::Reset,
+    }
+}
+
+fn verify(document: &Document, session: &schema::Session) -> Result<u32, ProfileError> {
+    let Count(times) = session.verify.unwrap_or(Count(0));
+    u32::try_from(times).map_err(|_| {
+        document.error_at(
+            &keys!["session", "verify"],
+            format!("{times} VRFY commands in a session"),
+            "write a number below 2^32",
+        )
+    })
+}
+
+/// The recipients' pattern, cut where the number stands.
+fn whom(pattern: &str) -> Vec<String> {
+    pattern.split("{n}").map(str::to_owned).collect()
 }
 
 fn timeouts(document: &Document, profile: &Profile) -> Result<Timeouts, ProfileError> {

@@ -13,6 +13,7 @@
 //!   message. That includes a dot that our own orderly close is still to flush.
 //! - Content is rendered piece by piece as the kernel takes it, so that a slow listener costs no memory.
 
+mod aside;
 mod event;
 mod exchange;
 
@@ -20,12 +21,14 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use self::aside::Turn;
 use self::exchange::Exchange;
 use super::command;
+use super::extensions::{Missing, Terms};
 use super::hello::Offer;
 use super::machine::{Close, Closed, Machine, Need};
 use super::reply::{RawReply, Scanner};
-use super::script::{Hello, Pipelining, Quit, Script};
+use super::script::{Hello, Pipelining, Protocol, Quit, Script};
 use super::step::Step;
 use super::transaction::Content;
 
@@ -42,6 +45,8 @@ enum State {
     Mail,
     /// RSET is to be written, or was.
     Reset,
+    /// A command for its own sake is to be written, or was.
+    Aside(Turn),
     /// QUIT is to be written, or was.
     Quit,
     Over(Close),
@@ -64,8 +69,9 @@ pub struct Client<C> {
     state: State,
     scanner: Scanner,
     grouping: Grouping,
-    /// SIZE was offered.
-    declares_size: bool,
+    /// The next transaction may go out before the current one has ended.
+    looks_ahead: bool,
+    terms: Terms,
     current: Option<Exchange<C>>,
     /// Begun before `current` ended.
     next: Option<Exchange<C>>,
@@ -92,7 +98,8 @@ impl<C: Content> Client<C> {
             state: State::Greeting,
             scanner: Scanner::default(),
             grouping: Grouping::Single,
-            declares_size: false,
+            looks_ahead: false,
+            terms: Terms::default(),
             current: None,
             next: None,
             opened: now,
@@ -113,7 +120,7 @@ impl<C: Content> Client<C> {
             "begin without Ready"
         );
         debug_assert!(self.next.is_none(), "begin twice for one Ready");
-        let exchange = Exchange::new(content, self.declares_size, self.alive);
+        let exchange = Exchange::new(content, &self.terms, self.script.protocol, self.alive);
         if self.current.is_none() {
             self.current = Some(exchange);
             self.state = State::Mail;
@@ -148,6 +155,7 @@ impl<C: Content> Client<C> {
             State::Greeting => Step::Greeting,
             State::Hello => Step::Hello,
             State::Mail => self.current.as_ref().map_or(Step::Idle, Exchange::step),
+            State::Aside(_) => Step::Command,
             State::Quit => Step::Quit,
             State::Rest | State::Reset | State::Over(_) => Step::Idle,
         }
@@ -157,7 +165,7 @@ impl<C: Content> Client<C> {
     fn is_waiting(&self) -> bool {
         match self.state {
             State::Greeting => true,
-            State::Hello | State::Reset | State::Quit => self.written,
+            State::Hello | State::Reset | State::Aside(_) | State::Quit => self.written,
             State::Mail => self.current.as_ref().is_some_and(Exchange::is_waiting),
             State::Rest | State::Over(_) => false,
         }
@@ -190,20 +198,19 @@ impl<C: Content> Client<C> {
         }
     }
 
-    fn tell(&mut self, now: Instant, step: Step, failure: Option<Failure>) {
+    /// Tells the end of a step, and the code of the reply that ended it.
+    fn tell(&mut self, now: Instant, step: Step, code: u16, failure: Option<Failure>) {
         let started = if self.is_waiting() { self.since() } else { now };
         let in_doubt = match &failure {
             None | Some(Failure::Reply(_)) => false,
             Some(failure) => {
-                // An orderly close still sends what the kernel has not taken, and of a dot with a group behind it
-                // nobody knows whether the kernel took it.
-                let gone = matches!(failure, Failure::Closed(Closed::Reset | Closed::Error(_)));
                 let alone = !self.next.as_ref().is_some_and(Exchange::is_waiting);
-                self.current.as_ref().is_some_and(|exchange| exchange.in_doubt(gone && alone))
+                let cut_short = alone && is_cut(failure);
+                self.current.as_ref().is_some_and(|exchange| exchange.in_doubt(cut_short))
             }
         };
         let failure = failure.map(Box::new);
-        self.events.push_back(Event::Step { step, started, ended: now, failure, in_doubt });
+        self.events.push_back(Event::Step { step, started, ended: now, code, failure, in_doubt });
     }
 
     /// The session cannot go on: the outstanding step fails, and with it every transaction.
@@ -212,18 +219,45 @@ impl<C: Content> Client<C> {
             return;
         }
         let leaving = self.state == State::Quit;
+        let code = match &failure {
+            Failure::Reply(reply) | Failure::Unexpected(reply) => reply.code,
+            _ => 0,
+        };
+        let next = self.next_in_doubt(now, &failure);
         // Giving up a session that waits for no step, or that is leaving anyway, is no finding.
         let silent = failure == Failure::Aborted
             && (!self.is_waiting() || matches!(self.state, State::Reset | State::Quit));
         if !silent {
-            self.tell(now, self.step(), Some(failure));
+            self.tell(now, self.step(), code, Some(failure));
         }
-        self.end(now, Close::Clean, by_peer && !leaving);
+        self.lose(now, Close::Clean, by_peer && !leaving, next);
+    }
+
+    /// What is to be told of the transaction that went out behind the current one, if the listener may have it too.
+    fn next_in_doubt(&self, now: Instant, failure: &Failure) -> Option<Event> {
+        let next = self.next.as_ref()?;
+        let told = !matches!(failure, Failure::Reply(_)) && next.in_doubt(is_cut(failure));
+        told.then(|| Event::Step {
+            step: next.step(),
+            started: next.since(),
+            ended: now,
+            code: 0,
+            failure: Some(Box::new(failure.clone())),
+            in_doubt: true,
+        })
     }
 
     fn end(&mut self, now: Instant, how: Close, by_peer: bool) {
-        let lost = self.current.take().into_iter().chain(self.next.take());
-        self.events.extend(lost.map(|_| Event::Transaction { accepted: false, ended: now }));
+        let next = self.next_in_doubt(now, &Failure::Aborted);
+        self.lose(now, how, by_peer, next);
+    }
+
+    /// The session is over, and with it what is under way; `next` is told of the second transaction.
+    fn lose(&mut self, now: Instant, how: Close, by_peer: bool, next: Option<Event>) {
+        let lost = Event::Transaction { accepted: false, ended: now };
+        self.events.extend(self.current.take().map(|_| lost.clone()));
+        self.events.extend(next);
+        self.events.extend(self.next.take().map(|_| lost));
         self.events.push_back(Event::Ended { by_peer });
         self.state = State::Over(how);
     }
@@ -241,6 +275,14 @@ impl<C: Content> Client<C> {
     fn command(&mut self, state: State) {
         self.state = state;
         self.written = false;
+    }
+
+    /// Goes on with a command for its own sake, or rests.
+    fn aside(&mut self, turn: Option<Turn>) {
+        match turn {
+            Some(turn) => self.command(State::Aside(turn)),
+            None => self.rest(),
+        }
     }
 
     fn rest(&mut self) {
@@ -261,18 +303,22 @@ impl<C: Content> Client<C> {
         match (self.state, failure) {
             (State::Mail, failure) => self.transaction_reply(now, raw, failure),
             (State::Quit, failure) => {
-                self.tell(now, step, failure);
+                self.tell(now, step, raw.code, failure);
                 self.end(now, Close::Clean, false);
             }
             (State::Greeting, None) => {
-                self.tell(now, step, None);
+                self.tell(now, step, raw.code, None);
                 self.command(State::Hello);
             }
             (State::Hello, None) => self.hello_accepted(now, raw),
-            (State::Reset, None) => self.rest(),
+            (State::Reset, None) => self.aside(Turn::after_transaction(&self.script)),
+            (State::Aside(turn), failure @ (None | Some(Failure::Reply(_)))) => {
+                self.tell(now, step, raw.code, failure);
+                self.aside(turn.next(&self.script));
+            }
             (_, Some(failure @ Failure::Reply(_))) => {
                 // RFC 5321 3.1: after a refusing greeting QUIT is in order; so it is when hello or RSET is refused.
-                self.tell(now, step, Some(failure));
+                self.tell(now, step, raw.code, Some(failure));
                 self.leave(now);
             }
             (_, Some(failure)) => self.fail(now, failure, true),
@@ -281,24 +327,32 @@ impl<C: Content> Client<C> {
     }
 
     fn hello_accepted(&mut self, now: Instant, raw: RawReply<'_>) {
-        let offer = match self.script.hello {
-            Hello::Ehlo => Offer::parse(&raw.to_reply()),
-            Hello::Helo => Offer::default(),
+        let offer = match (self.script.protocol, self.script.hello) {
+            (Protocol::Smtp, Hello::Helo) => Offer::default(),
+            (Protocol::Smtp, Hello::Ehlo) | (Protocol::Lmtp, _) => Offer::parse(&raw.to_reply()),
         };
-        let offered = offer.pipelining;
-        self.declares_size = offer.size.is_some();
-        self.grouping = match self.script.pipelining {
-            Pipelining::Require if !offered => {
-                self.tell(now, Step::Hello, Some(Failure::Unexpected(raw.to_reply())));
-                return self.leave(now);
-            }
-            Pipelining::Auto if offered => Grouping::Envelope,
-            Pipelining::Full | Pipelining::Require if offered => Grouping::Full,
-            _ => Grouping::Single,
-        };
-        self.tell(now, Step::Hello, None);
+        if let Err(Missing(keyword)) = self.agree(&offer) {
+            let failure = Failure::NotOffered { keyword, reply: raw.to_reply() };
+            self.tell(now, Step::Hello, raw.code, Some(failure));
+            return self.leave(now);
+        }
+        self.tell(now, Step::Hello, raw.code, None);
         self.events.push_back(Event::Established);
-        self.rest();
+        self.aside(Turn::first(&self.script));
+    }
+
+    /// Settles what is done with this offer.
+    fn agree(&mut self, offer: &Offer) -> Result<(), Missing> {
+        self.grouping = match (self.script.pipelining, offer.pipelining) {
+            (Pipelining::Require, false) => return Err(Missing("PIPELINING")),
+            (Pipelining::Off, _) | (_, false) => Grouping::Single,
+            (Pipelining::Auto, true) => Grouping::Envelope,
+            (Pipelining::Full | Pipelining::Require, true) => Grouping::Full,
+        };
+        // What is to stand between two transactions keeps them apart.
+        self.looks_ahead = self.grouping == Grouping::Full && self.script.between.is_empty();
+        self.terms = self.script.wishes.agree(offer)?;
+        Ok(())
     }
 
     /// A reply to what is outstanding longest of the current transaction.
@@ -310,10 +364,10 @@ impl<C: Content> Client<C> {
             failure => failure,
         };
         let good = failure.is_none();
-        // After an early reply the rest of the content can no longer be told from commands.
-        let out_of_step = early || matches!(failure, Some(Failure::Unexpected(_)));
-        if out_of_step || !exchange.is_consequence() {
-            self.tell(now, self.step(), failure);
+        // After an early reply the rest of the content can no longer be told from commands, unless its length was said.
+        let out_of_step = early && !exchange.is_chunked() || matches!(failure, Some(Failure::Unexpected(_)));
+        if out_of_step || !exchange.is_consequence() && !(good && exchange.is_midway()) {
+            self.tell(now, self.step(), raw.code, failure);
         }
         if out_of_step {
             return self.end(now, Close::Clean, true);
@@ -334,7 +388,7 @@ impl<C: Content> Client<C> {
         } else if needs_reset {
             self.command(State::Reset);
         } else {
-            self.rest();
+            self.aside(Turn::after_transaction(&self.script));
         }
     }
 
@@ -342,11 +396,13 @@ impl<C: Content> Client<C> {
     fn offer(&mut self) -> Option<Event> {
         let early = match self.state {
             State::Rest => false,
-            State::Mail if self.grouping == Grouping::Full && self.next.is_none() => {
+            State::Mail if self.looks_ahead && self.next.is_none() => {
                 // The next transaction can only go out with content that is not begun yet.
-                self.current
-                    .as_ref()
-                    .filter(|exchange| exchange.wants_body() && !exchange.is_consequence())?;
+                self.current.as_ref().filter(|exchange| {
+                    let begins =
+                        !exchange.is_chunked() && exchange.wants_body() && !exchange.is_consequence();
+                    begins || exchange.is_last_awaited()
+                })?;
                 true
             }
             _ => return None,
@@ -363,8 +419,11 @@ impl<C: Content> Client<C> {
         match self.state {
             State::Mail => return self.write_mail(now, out),
             _ if self.written => return false,
-            State::Hello => command::hello(out, self.script.hello, &self.script.name),
+            State::Hello => {
+                command::hello(out, self.script.protocol, self.script.hello, &self.script.name);
+            }
             State::Reset => out.extend_from_slice(command::RSET),
+            State::Aside(turn) => turn.write(&self.script, out),
             State::Quit => out.extend_from_slice(command::QUIT),
             State::Greeting | State::Rest | State::Over(_) => return false,
         }
@@ -376,23 +435,44 @@ impl<C: Content> Client<C> {
     fn write_mail(&mut self, now: Instant, out: &mut Vec<u8>) -> bool {
         let Some(exchange) = &mut self.current else { return false };
         let before = out.len();
+        let grouped = self.grouping != Grouping::Single;
         if exchange.wants_command() {
             if exchange.step() == Step::Idle {
                 self.events.push_back(Event::Begun(now));
             }
             match self.grouping {
-                Grouping::Single => exchange.write_command(now, out),
-                Grouping::Envelope | Grouping::Full => exchange.write_group(now, out),
+                Grouping::Single => exchange.write_command(&self.terms, now, out),
+                Grouping::Envelope | Grouping::Full => exchange.write_group(&self.terms, now, out),
             }
-        } else if exchange.wants_body() || exchange.is_partly_rendered() && !self.backlog {
-            let ends = exchange.write_body(now, out);
-            if ends && let Some(next) = &mut self.next {
+        } else if exchange.wants_body() || !self.backlog && exchange.wants_more_body(grouped) {
+            let ends = exchange.write_body(grouped, now, out);
+            if ends
+                && !exchange.is_chunked()
+                && let Some(next) = &mut self.next
+            {
                 self.events.push_back(Event::Begun(now));
-                next.write_group(now, out);
+                next.write_group(&self.terms, now, out);
+            }
+            if exchange.is_chunked() && exchange.is_spent() {
+                // The rest of a refused chunk was all that kept it.
+                self.transaction_over(now, false);
+            }
+        } else if let Some(next) = self.next.as_mut().filter(|next| next.is_chunked() && !self.backlog) {
+            if next.is_unsent() {
+                self.events.push_back(Event::Begun(now));
+                next.write_group(&self.terms, now, out);
+            } else if next.wants_more_body(grouped) {
+                next.write_body(grouped, now, out);
             }
         }
         out.len() > before
     }
+}
+
+/// Whether a failure means that no more reaches the listener than what the kernel took: an orderly close still sends the
+/// rest.
+fn is_cut(failure: &Failure) -> bool {
+    matches!(failure, Failure::Closed(Closed::Reset | Closed::Error(_)))
 }
 
 /// What is wrong with a reply to `step`, if anything is. Only the first digit counts (RFC 5321 4.2), with three exceptions.
@@ -430,7 +510,7 @@ impl<C: Content> Machine for Client<C> {
     fn handle_written(&mut self, now: Instant) {
         self.backlog = false;
         self.alive = now;
-        if let Some(exchange) = &mut self.current {
+        for exchange in [&mut self.current, &mut self.next].into_iter().flatten() {
             exchange.written();
         }
     }

@@ -5,6 +5,7 @@
 pub mod client;
 pub mod command;
 pub mod content;
+pub mod extensions;
 pub mod hello;
 pub mod machine;
 pub mod reply;

@@ -174,13 +174,14 @@ fn told(events: &[Event]) -> Vec<String> {
 
 fn tell(event: &Event) -> String {
     match event {
-        Event::Step { step, started, ended, failure, in_doubt } => {
+        Event::Step { step, started, ended, failure, in_doubt, .. } => {
             let failure = match failure.as_deref() {
                 None => "ok".into(),
                 Some(Failure::Reply(reply)) => format!("refused {}", reply.code),
                 Some(Failure::Unexpected(reply)) => format!("unexpected {}", reply.code),
                 Some(Failure::TimedOut(evidence)) if evidence.is_empty() => "timed-out".into(),
                 Some(Failure::TimedOut(evidence)) => format!("timed-out {evidence:?}"),
+                Some(Failure::NotOffered { keyword, .. }) => format!("not-offered {keyword}"),
                 Some(Failure::SessionTimedOut) => "session-timed-out".into(),
                 Some(Failure::Closed(how)) => format!("closed {how:?}").to_lowercase(),
                 Some(Failure::Malformed(malformed)) => {

@@ -13,6 +13,13 @@ pub enum Failure {
     Reply(Reply),
     /// A reply that does not fit the step, such as 250 to DATA, or 250 when nothing was asked.
     Unexpected(Reply),
+    /// The listener does not offer an extension that is required.
+    NotOffered {
+        /// The extension's keyword.
+        keyword: &'static str,
+        /// What it offers.
+        reply: Reply,
+    },
     /// No reply within the step's time-out; what had come of an unfinished one.
     TimedOut(String),
     /// The session took longer than its time-out.
@@ -26,7 +33,7 @@ pub enum Failure {
 }
 
 /// What the client tells its owner.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Event {
     /// A step ended.
     Step {
@@ -36,9 +43,11 @@ pub enum Event {
         started: Instant,
         /// When it ended.
         ended: Instant,
+        /// The code of the reply that ended it; 0 if none did.
+        code: u16,
         /// `None`: it succeeded.
         failure: Option<Box<Failure>>,
-        /// The final dot may be out and no reply says what became of the message: the listener may have it.
+        /// The final dot, or the chunk marked LAST, may be out and no reply says what became of the message: the listener may have it.
         in_doubt: bool,
     },
     /// The session can send mail: greeting and hello succeeded.
@@ -46,7 +55,8 @@ pub enum Event {
     /// [`Client::begin`](super::Client::begin) or [`Client::finish`](super::Client::finish) may be called. If neither is,
     /// the session rests.
     Ready {
-        /// The last transaction is still under way: the next one would go out in one group with its content.
+        /// The last transaction is still under way: the next one would go out in one group with its content, or behind
+        /// its last chunk.
         /// Not calling `begin` now is no rest; another `Ready` follows.
         early: bool,
     },
@@ -55,7 +65,7 @@ pub enum Event {
     /// The oldest transaction ended; told for each that was given to [`Client::begin`](super::Client::begin), in order.
     /// What failed, if it did, was told by the steps before. One without [`Event::Begun`] never went out.
     Transaction {
-        /// The positive reply to the final dot was read.
+        /// The positive reply to the end of the content was read; with LMTP that of every accepted recipient.
         accepted: bool,
         /// When it ended.
         ended: Instant,
