@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use smtpress::mail::{Mailer, Message};
 use smtpress::smtp::client::Event;
 use smtpress::smtp::request::Request;
-use smtpress::smtp::script::Pipelining;
+use smtpress::smtp::script::{Identity, Pipelining};
 use smtpress::smtp::server::{Answer, Ask, Bounds, Policy, Server};
 use smtpress::smtp::{Client, Machine, Need, Step};
 
@@ -33,7 +33,7 @@ impl Pair {
     pub fn new(pipelining: Pipelining) -> Pair {
         let now = epoch();
         let mut pair = Pair {
-            client: Client::new(Rc::new(super::script(pipelining)), now),
+            client: Client::new(Rc::new(super::script(pipelining)), Identity::default(), now),
             owner: Owner {
                 mailer: super::mailer(),
                 books: Books::new(),
@@ -79,7 +79,7 @@ impl Pair {
                 Need::Emit(event) => owner.hear(client, event),
                 Need::Write => client.handle_written(*now),
                 Need::Read { .. } => return,
-                Need::Secure | Need::Close(_) => unreachable!("the session goes on, in clear"),
+                Need::Secure { .. } | Need::Close(_) => unreachable!("the session goes on, in clear"),
             }
         };
         settle(client);
@@ -101,7 +101,7 @@ impl Pair {
                 Need::Emit(never) => match never {},
                 Need::Write => server.handle_written(*now),
                 Need::Read { .. } => return,
-                Need::Secure | Need::Close(_) => unreachable!("the session goes on, in clear"),
+                Need::Secure { .. } | Need::Close(_) => unreachable!("the session goes on, in clear"),
             }
         };
         settle(server);
@@ -152,7 +152,7 @@ impl Owner {
                 self.begun = [self.begun[1], None];
                 self.books.over(nanos(begun, ended));
             }
-            Event::Established => {}
+            Event::Secured(_) | Event::Established => {}
             Event::Ended { .. } => panic!("the session ended"),
         }
     }

@@ -27,6 +27,7 @@ use crate::profile::overrides::{Origin, apply_in_order};
 use crate::profile::{Document, Override, Purpose};
 use crate::report::words;
 use crate::smtp::client::Event;
+use crate::smtp::script::Identity;
 use crate::smtp::{Client, Step};
 
 /// The exit code if the dialogue was led and the message was not accepted.
@@ -154,7 +155,7 @@ impl Session {
             self.step(step, to - from, None, condition);
         }
         let Ok(mut stream) = dialed.result else { return false };
-        let mut client = Client::new(Rc::new(plan.script.clone()), clock::now());
+        let mut client = Client::new(Rc::new(plan.script.clone()), Identity::default(), clock::now());
         let scratch = Scratch::new();
         drive(&mut stream, &mut client, self, &scratch).await;
         let rest = std::mem::take(&mut self.rest);
@@ -220,12 +221,16 @@ impl Host<Client<Message>> for Session {
                 }
             }
             Event::Transaction { accepted, .. } => self.accepted |= accepted,
-            Event::Ready { early: true } | Event::Established | Event::Begun(_) | Event::Ended { .. } => {}
+            Event::Ready { early: true }
+            | Event::Established
+            | Event::Secured(_)
+            | Event::Begun(_)
+            | Event::Ended { .. } => {}
         }
     }
 
-    fn sent(&mut self, bytes: &[u8]) {
-        self.line(Side::Client, bytes);
+    fn sent(&mut self, client: &Client<Message>, bytes: &[u8]) {
+        self.line(Side::Client, if client.is_secret() { b"[redacted: AUTH]\r\n" } else { bytes });
     }
 
     fn received(&mut self, bytes: &[u8]) {

@@ -182,7 +182,6 @@ conditions! {
     LostAfterDot, "lost-after-dot", Transport, false, "the connection was lost between the final dot and its reply";
     MalformedReply, "malformed-reply", Transport, false, "the listener sent something that is no reply";
     UnexpectedReply, "unexpected-reply", Transport, false, "a reply that does not fit the step, such as 250 to DATA";
-    ExtensionNotOffered, "extension-not-offered", Transport, false, "the reply to EHLO lacks an extension that the profile requires";
     Aborted, "aborted", Transport, false, "not answered: an earlier command of the group ended the session";
     RunEnded, "run-ended", Transport, false, "still under way when the run ended";
     OutOfDescriptors, "out-of-descriptors", Generator, false, "our own process or system ran out of file descriptors (EMFILE, ENFILE)";

@@ -3,7 +3,8 @@
 use crate::collector::condition::Classifier;
 use crate::collector::{Condition, Outcome};
 use crate::net::dial;
-use crate::smtp::client::Failure;
+use crate::smtp::client::{Failure, Lacking};
+use crate::smtp::machine::Insecure;
 use crate::smtp::{Closed, Reply, Step};
 
 /// How a failed step counts.
@@ -23,7 +24,9 @@ pub fn judge(classifier: &Classifier, step: Step, failure: &Failure, in_doubt: b
             return Judged { condition: Some(condition), outcome: refused(step, reply) };
         }
         Failure::Unexpected(reply) => (classifier.classify(Some(step), reply, false), Outcome::Malformed),
-        Failure::NotOffered { .. } => (Condition::ExtensionNotOffered, Outcome::Rejected),
+        Failure::NotOffered(what) => (lacking(*what), Outcome::Refused),
+        Failure::Injected(_) => (Condition::ProtocolViolation, Outcome::Malformed),
+        Failure::Insecure(_) => (Condition::TlsFailure, Outcome::Refused),
         Failure::Malformed(_) => (Condition::MalformedReply, Outcome::Malformed),
         Failure::TimedOut(_) if step == Step::Greeting => (Condition::NoGreeting, Outcome::TimedOut),
         Failure::TimedOut(_) => (Condition::ReplyTimeout, Outcome::TimedOut),
@@ -44,10 +47,20 @@ pub fn judge(classifier: &Classifier, step: Step, failure: &Failure, in_doubt: b
     Judged { condition: Some(condition), outcome: if in_doubt { Outcome::InDoubt } else { outcome } }
 }
 
+/// What it means that the listener does not offer what was asked for.
+fn lacking(what: Lacking) -> Condition {
+    match what {
+        Lacking::Starttls => Condition::TlsUnavailable,
+        Lacking::Mechanism(_) => Condition::AuthNotAvailable,
+        Lacking::Encryption => Condition::EncryptionRequired,
+        Lacking::Xclient | Lacking::Pipelining | Lacking::Extension(_) => Condition::UnsupportedParameter,
+    }
+}
+
 /// The outcome of a refusing reply: before the session can send, it is the session that is refused.
 fn refused(step: Step, reply: &Reply) -> Outcome {
     match step {
-        Step::Greeting => Outcome::Refused,
+        Step::Greeting | Step::Tls => Outcome::Refused,
         Step::Hello | Step::Starttls | Step::Auth if reply.code == 421 => Outcome::Refused,
         _ if reply.class() == 5 => Outcome::Rejected,
         _ => Outcome::Deferred,
@@ -76,10 +89,17 @@ pub fn judge_dial(fault: dial::Fault) -> Judged {
 pub fn sample(failure: &Failure) -> String {
     match failure {
         Failure::Reply(reply) | Failure::Unexpected(reply) => reply.to_string(),
-        Failure::NotOffered { keyword, reply } => format!("{keyword} is required and not offered: {reply}"),
         Failure::Malformed(malformed) => malformed.to_string(),
         Failure::TimedOut(partial) if partial.is_empty() => "nothing came in time".to_owned(),
         Failure::TimedOut(partial) => format!("only part of a reply came in time: {partial:?}"),
+        Failure::NotOffered(what) => not_offered(*what),
+        Failure::Injected(octets) => format!("clear text came before the TLS handshake: {octets:?}"),
+        Failure::Insecure(Insecure::ClearText(octets)) => {
+            format!("no TLS handshake: clear text came: {:?}", String::from_utf8_lossy(octets))
+        }
+        Failure::Insecure(Insecure::Alert(alert)) => format!("the listener ended the TLS handshake: {alert}"),
+        Failure::Insecure(Insecure::Certificate(why)) => format!("the certificate is not trusted: {why}"),
+        Failure::Insecure(Insecure::Broken(why)) => format!("the TLS handshake failed: {why}"),
         Failure::SessionTimedOut => "the session took longer than its time-out".to_owned(),
         Failure::Closed(Closed::Eof) => "the connection was closed".to_owned(),
         Failure::Closed(Closed::Reset) => "the connection was reset".to_owned(),
@@ -88,10 +108,25 @@ pub fn sample(failure: &Failure) -> String {
     }
 }
 
+fn not_offered(what: Lacking) -> String {
+    match what {
+        Lacking::Starttls => {
+            "STARTTLS is asked for and not offered; nothing was sent in clear text".to_owned()
+        }
+        Lacking::Xclient => "XCLIENT is asked for and not offered to this client".to_owned(),
+        Lacking::Pipelining => "PIPELINING is required and not offered".to_owned(),
+        Lacking::Extension(keyword) => format!("{keyword} is required and not offered"),
+        Lacking::Mechanism(mechanism) => {
+            format!("AUTH {} is asked for and not offered", mechanism.as_str())
+        }
+        Lacking::Encryption => "the session is in clear text, and the login was not sent over it".to_owned(),
+    }
+}
+
 /// The reply of a failed step, if it was one.
 pub fn reply(failure: &Failure) -> Option<&Reply> {
     match failure {
-        Failure::Reply(reply) | Failure::Unexpected(reply) | Failure::NotOffered { reply, .. } => Some(reply),
+        Failure::Reply(reply) | Failure::Unexpected(reply) => Some(reply),
         _ => None,
     }
 }

@@ -19,7 +19,7 @@ use crate::mail::Message;
 use crate::net::dial::{self, Dialed};
 use crate::net::drive::{Host, drive};
 use crate::smtp::client::{Event, Failure};
-use crate::smtp::script::Protocol;
+use crate::smtp::script::{Identity, Protocol};
 use crate::smtp::{Client, Step};
 
 /// Runs a session of the pool, or (`bound`) one that is an arrival itself, as was decided at `decided`.
@@ -35,6 +35,9 @@ pub(super) async fn run(
     session.dial_and_drive().await;
     session.over();
 }
+
+/// What a transcript shows for a line with a secret in it.
+const SECRET: &[u8] = b"[redacted: AUTH]\r\n";
 
 /// An arrival taken by the session.
 #[derive(Clone, Copy, Debug)]
@@ -150,7 +153,7 @@ impl Session {
             self.bound_started();
         }
         if let Ok(mut stream) = dialed.result {
-            let mut client = Client::new(self.worker.script.clone(), clock::now());
+            let mut client = Client::new(self.worker.script.clone(), Identity::default(), clock::now());
             if self.finishing {
                 client.finish();
             }
@@ -380,6 +383,7 @@ impl Host<Client<Message>> for Session {
             Event::Step { step, started, ended, failure, in_doubt, .. } => {
                 self.step(step, started, ended, failure.as_deref(), in_doubt);
             }
+            Event::Secured(_) => {}
             Event::Established => {
                 self.established = true;
                 self.worker.books.borrow_mut().counts(self.phase).established += 1;
@@ -408,10 +412,10 @@ impl Host<Client<Message>> for Session {
         Poll::Ready(())
     }
 
-    fn sent(&mut self, bytes: &[u8]) {
+    fn sent(&mut self, client: &Client<Message>, bytes: &[u8]) {
         self.bytes.0 += bytes.len() as u64;
         if let Some(tape) = &mut self.tape {
-            tape.sent(self.worker.now(), bytes);
+            tape.sent(self.worker.now(), if client.is_secret() { SECRET } else { bytes });
         }
     }
 

@@ -223,7 +223,7 @@ impl Host<Server<Behaviour>> for Meter {
         match event {}
     }
 
-    fn sent(&mut self, bytes: &[u8]) {
+    fn sent(&mut self, _machine: &Server<Behaviour>, bytes: &[u8]) {
         self.sent += bytes.len() as u64;
     }
 

@@ -41,8 +41,8 @@ pub trait Host<M: Machine> {
     }
 
     /// These bytes are handed to the kernel, or wait for it.
-    fn sent(&mut self, bytes: &[u8]) {
-        let _ = bytes;
+    fn sent(&mut self, machine: &M, bytes: &[u8]) {
+        let _ = (machine, bytes);
     }
 
     /// These bytes were read.
@@ -220,13 +220,13 @@ impl Wire<'_> {
                     host.event(machine, now, event);
                 }
                 Need::Write => {
-                    host.sent(&output);
+                    host.sent(machine, &output);
                     if self.write(&output, cx) {
                         machine.handle_written(now);
                     }
                 }
                 // No machine asks for it before TLS is spoken.
-                Need::Secure => machine.handle_closed(now, Closed::Error(0)),
+                Need::Secure { .. } => machine.handle_closed(now, Closed::Error(0)),
                 Need::Read { until } => {
                     self.deadline = until;
                     return Settled::Waits;

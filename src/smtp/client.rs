@@ -16,6 +16,7 @@
 mod aside;
 mod event;
 mod exchange;
+mod opening;
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -23,22 +24,21 @@ use std::time::{Duration, Instant};
 
 use self::aside::Turn;
 use self::exchange::Exchange;
+use self::opening::{Next, Opening};
 use super::command;
-use super::extensions::{Missing, Terms};
-use super::hello::Offer;
-use super::machine::{Close, Closed, Machine, Need};
+use super::extensions::Terms;
+use super::machine::{Close, Closed, Handshake, Insecure, Machine, Need};
 use super::reply::{RawReply, Scanner};
-use super::script::{Hello, Pipelining, Protocol, Quit, Script};
+use super::script::{Identity, Pipelining, Quit, Script};
 use super::step::Step;
 use super::transaction::Content;
 
-pub use self::event::{Event, Failure};
+pub use self::event::{Event, Failure, Lacking};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    Greeting,
-    /// HELO or EHLO is to be written, or was.
-    Hello,
+    /// Greeting, TLS, hello, XCLIENT and AUTH: `opening` is there.
+    Opening,
     /// Nothing outstanding.
     Rest,
     /// A transaction is under way: `current` is there.
@@ -67,6 +67,7 @@ enum Grouping {
 pub struct Client<C> {
     script: Rc<Script>,
     state: State,
+    opening: Option<Box<Opening>>,
     scanner: Scanner,
     grouping: Grouping,
     /// The next transaction may go out before the current one has ended.
@@ -92,10 +93,11 @@ pub struct Client<C> {
 
 impl<C: Content> Client<C> {
     /// A session over a connection that is established `now`.
-    pub fn new(script: Rc<Script>, now: Instant) -> Self {
+    pub fn new(script: Rc<Script>, identity: Identity, now: Instant) -> Self {
         Client {
+            opening: Some(Box::new(Opening::new(&script, identity))),
             script,
-            state: State::Greeting,
+            state: State::Opening,
             scanner: Scanner::default(),
             grouping: Grouping::Single,
             looks_ahead: false,
@@ -145,15 +147,23 @@ impl<C: Content> Client<C> {
         self.state == State::Rest && !self.finishing
     }
 
+    /// Whether what it writes now holds a secret, which no transcript may show.
+    pub fn is_secret(&self) -> bool {
+        self.opening.as_ref().is_some_and(|opening| opening.is_secret())
+    }
+
     fn is_over(&self) -> bool {
         matches!(self.state, State::Over(_))
+    }
+
+    fn is_handshake(&self) -> bool {
+        self.opening.as_ref().is_some_and(|opening| opening.is_handshake())
     }
 
     /// The step that is waited for, if [`is_waiting`](Self::is_waiting).
     fn step(&self) -> Step {
         match self.state {
-            State::Greeting => Step::Greeting,
-            State::Hello => Step::Hello,
+            State::Opening => self.opening.as_ref().map_or(Step::Idle, |opening| opening.step()),
             State::Mail => self.current.as_ref().map_or(Step::Idle, Exchange::step),
             State::Aside(_) => Step::Command,
             State::Quit => Step::Quit,
@@ -164,8 +174,10 @@ impl<C: Content> Client<C> {
     /// Whether the listener owes a reply.
     fn is_waiting(&self) -> bool {
         match self.state {
-            State::Greeting => true,
-            State::Hello | State::Reset | State::Aside(_) | State::Quit => self.written,
+            State::Opening => {
+                self.written || self.opening.as_ref().is_some_and(|opening| opening.waits_unasked())
+            }
+            State::Reset | State::Aside(_) | State::Quit => self.written,
             State::Mail => self.current.as_ref().is_some_and(Exchange::is_waiting),
             State::Rest | State::Over(_) => false,
         }
@@ -198,19 +210,31 @@ impl<C: Content> Client<C> {
         }
     }
 
-    /// Tells the end of a step, and the code of the reply that ended it.
+    /// Tells the end of a step and the code of the reply that ended it (0: none did).
     fn tell(&mut self, now: Instant, step: Step, code: u16, failure: Option<Failure>) {
         let started = if self.is_waiting() { self.since() } else { now };
         let in_doubt = match &failure {
             None | Some(Failure::Reply(_)) => false,
             Some(failure) => {
+                // Of a dot with a group behind it nobody knows whether the kernel took it.
                 let alone = !self.next.as_ref().is_some_and(Exchange::is_waiting);
-                let cut_short = alone && is_cut(failure);
-                self.current.as_ref().is_some_and(|exchange| exchange.in_doubt(cut_short))
+                self.current.as_ref().is_some_and(|exchange| exchange.in_doubt(is_cut(failure) && alone))
             }
         };
+        self.told(now, step, started, code, failure, in_doubt);
+    }
+
+    fn told(
+        &mut self,
+        ended: Instant,
+        step: Step,
+        started: Instant,
+        code: u16,
+        failure: Option<Failure>,
+        in_doubt: bool,
+    ) {
         let failure = failure.map(Box::new);
-        self.events.push_back(Event::Step { step, started, ended: now, code, failure, in_doubt });
+        self.events.push_back(Event::Step { step, started, ended, code, failure, in_doubt });
     }
 
     /// The session cannot go on: the outstanding step fails, and with it every transaction.
@@ -260,6 +284,7 @@ impl<C: Content> Client<C> {
         self.events.extend(self.next.take().map(|_| lost));
         self.events.push_back(Event::Ended { by_peer });
         self.state = State::Over(how);
+        self.opening = None;
     }
 
     /// Ends the session as the script says; QUIT is written at the next poll.
@@ -273,6 +298,7 @@ impl<C: Content> Client<C> {
 
     /// Goes to a state whose command is written at the next poll.
     fn command(&mut self, state: State) {
+        self.opening = None;
         self.state = state;
         self.written = false;
     }
@@ -293,7 +319,10 @@ impl<C: Content> Client<C> {
     /// One complete reply came.
     fn reply(&mut self, now: Instant, raw: RawReply<'_>) {
         let step = self.step();
-        let failure = failure(step, raw);
+        let failure = match &self.opening {
+            Some(opening) => refusal(raw).or_else(|| (!opening.fits(raw.code)).then(|| unexpected(raw))),
+            None => failure(step, raw),
+        };
         // RFC 5321 3.8: 421 may answer any command, come unasked, and always ends the session.
         if raw.code == 421 || !self.is_waiting() {
             let failure = failure.unwrap_or_else(|| Failure::Unexpected(raw.to_reply()));
@@ -306,11 +335,7 @@ impl<C: Content> Client<C> {
                 self.tell(now, step, raw.code, failure);
                 self.end(now, Close::Clean, false);
             }
-            (State::Greeting, None) => {
-                self.tell(now, step, raw.code, None);
-                self.command(State::Hello);
-            }
-            (State::Hello, None) => self.hello_accepted(now, raw),
+            (State::Opening, None) => self.opened(now, raw),
             (State::Reset, None) => self.aside(Turn::after_transaction(&self.script)),
             (State::Aside(turn), failure @ (None | Some(Failure::Reply(_)))) => {
                 self.tell(now, step, raw.code, failure);
@@ -326,33 +351,44 @@ impl<C: Content> Client<C> {
         }
     }
 
-    fn hello_accepted(&mut self, now: Instant, raw: RawReply<'_>) {
-        let offer = match (self.script.protocol, self.script.hello) {
-            (Protocol::Smtp, Hello::Helo) => Offer::default(),
-            (Protocol::Smtp, Hello::Ehlo) | (Protocol::Lmtp, _) => Offer::parse(&raw.to_reply()),
-        };
-        if let Err(Missing(keyword)) = self.agree(&offer) {
-            let failure = Failure::NotOffered { keyword, reply: raw.to_reply() };
-            self.tell(now, Step::Hello, raw.code, Some(failure));
-            return self.leave(now);
+    /// A reply that fits came to what the opening waited for.
+    fn opened(&mut self, now: Instant, raw: RawReply<'_>) {
+        let (step, since) = (self.step(), self.since);
+        let Some(opening) = &mut self.opening else { return };
+        let next = opening.reply(&self.script, raw);
+        self.written = false;
+        match next {
+            Next::Goes { complete: false } => return,
+            // What is asked for and not offered fails the hello that showed it, or a step of its own.
+            Next::Fails(failed, failure) if failed == step => {
+                self.told(now, step, since, raw.code, Some(failure), false);
+                return self.leave(now);
+            }
+            _ => self.told(now, step, since, raw.code, None, false),
         }
-        self.tell(now, Step::Hello, raw.code, None);
-        self.events.push_back(Event::Established);
-        self.aside(Turn::first(&self.script));
+        self.since = now;
+        match next {
+            Next::Goes { .. } => {}
+            Next::Fails(failed, failure) => {
+                self.told(now, failed, now, 0, Some(failure), false);
+                self.leave(now);
+            }
+            Next::Established { pipelining, terms } => self.established(pipelining, terms),
+        }
     }
 
-    /// Settles what is done with this offer.
-    fn agree(&mut self, offer: &Offer) -> Result<(), Missing> {
-        self.grouping = match (self.script.pipelining, offer.pipelining) {
-            (Pipelining::Require, false) => return Err(Missing("PIPELINING")),
-            (Pipelining::Off, _) | (_, false) => Grouping::Single,
-            (Pipelining::Auto, true) => Grouping::Envelope,
-            (Pipelining::Full | Pipelining::Require, true) => Grouping::Full,
+    fn established(&mut self, pipelining: bool, terms: Terms) {
+        self.terms = terms;
+        self.grouping = match self.script.pipelining {
+            Pipelining::Auto if pipelining => Grouping::Envelope,
+            Pipelining::Full | Pipelining::Require if pipelining => Grouping::Full,
+            _ => Grouping::Single,
         };
         // What is to stand between two transactions keeps them apart.
         self.looks_ahead = self.grouping == Grouping::Full && self.script.between.is_empty();
-        self.terms = self.script.wishes.agree(offer)?;
-        Ok(())
+        self.opening = None;
+        self.events.push_back(Event::Established);
+        self.aside(Turn::first(&self.script));
     }
 
     /// A reply to what is outstanding longest of the current transaction.
@@ -397,7 +433,7 @@ impl<C: Content> Client<C> {
         let early = match self.state {
             State::Rest => false,
             State::Mail if self.looks_ahead && self.next.is_none() => {
-                // The next transaction can only go out with content that is not begun yet.
+                // The next transaction goes out with content that is not begun yet, or behind its last chunk.
                 self.current.as_ref().filter(|exchange| {
                     let begins =
                         !exchange.is_chunked() && exchange.wants_body() && !exchange.is_consequence();
@@ -419,16 +455,27 @@ impl<C: Content> Client<C> {
         match self.state {
             State::Mail => return self.write_mail(now, out),
             _ if self.written => return false,
-            State::Hello => {
-                command::hello(out, self.script.protocol, self.script.hello, &self.script.name);
-            }
+            State::Opening => return self.write_opening(now, out),
             State::Reset => out.extend_from_slice(command::RSET),
             State::Aside(turn) => turn.write(&self.script, out),
             State::Quit => out.extend_from_slice(command::QUIT),
-            State::Greeting | State::Rest | State::Over(_) => return false,
+            State::Rest | State::Over(_) => return false,
         }
         self.written = true;
         self.since = now;
+        true
+    }
+
+    fn write_opening(&mut self, now: Instant, out: &mut Vec<u8>) -> bool {
+        let Some(opening) = &mut self.opening else { return false };
+        if opening.waits_unasked() {
+            return false;
+        }
+        if !opening.continues() {
+            self.since = now;
+        }
+        opening.write(&self.script, out);
+        self.written = true;
         true
     }
 
@@ -475,17 +522,24 @@ fn is_cut(failure: &Failure) -> bool {
     matches!(failure, Failure::Closed(Closed::Reset | Closed::Error(_)))
 }
 
-/// What is wrong with a reply to `step`, if anything is. Only the first digit counts (RFC 5321 4.2), with three exceptions.
+/// What is wrong with a reply to `step` after the opening, if anything is. Only the first digit counts (RFC 5321 4.2),
+/// with three exceptions.
 fn failure(step: Step, raw: RawReply<'_>) -> Option<Failure> {
-    match (raw.code, raw.code / 100) {
-        (_, 4 | 5) => Some(Failure::Reply(raw.to_reply())),
+    refusal(raw).or_else(|| match (raw.code, raw.code / 100) {
         (354, _) if step == Step::Data => None,
-        (220, _) if step == Step::Greeting => None,
         (221, _) if step == Step::Quit => None,
-        (220 | 221, _) => Some(Failure::Unexpected(raw.to_reply())),
+        (220 | 221, _) => Some(unexpected(raw)),
         (_, 2) if step != Step::Data => None,
-        _ => Some(Failure::Unexpected(raw.to_reply())),
-    }
+        _ => Some(unexpected(raw)),
+    })
+}
+
+fn refusal(raw: RawReply<'_>) -> Option<Failure> {
+    matches!(raw.code / 100, 4 | 5).then(|| Failure::Reply(raw.to_reply()))
+}
+
+fn unexpected(raw: RawReply<'_>) -> Failure {
+    Failure::Unexpected(raw.to_reply())
 }
 
 impl<C: Content> Machine for Client<C> {
@@ -493,6 +547,11 @@ impl<C: Content> Machine for Client<C> {
 
     fn handle_input(&mut self, now: Instant, bytes: &[u8]) -> usize {
         if self.is_over() {
+            return bytes.len();
+        }
+        if self.is_handshake() {
+            let first = &bytes[..bytes.len().min(200)];
+            self.fail(now, Failure::Injected(String::from_utf8_lossy(first).into_owned()), true);
             return bytes.len();
         }
         let mut scanner = std::mem::take(&mut self.scanner);
@@ -515,7 +574,29 @@ impl<C: Content> Machine for Client<C> {
         }
     }
 
-    fn handle_secured(&mut self, _now: Instant) {}
+    fn handle_secured(&mut self, now: Instant, handshake: Handshake) {
+        if !self.is_handshake() {
+            return;
+        }
+        self.tell(now, Step::Tls, 0, None);
+        self.events.push_back(Event::Secured(Box::new(handshake.clone())));
+        if let Some(opening) = &mut self.opening {
+            opening.secured(handshake);
+        }
+        (self.since, self.alive) = (now, now);
+    }
+
+    fn handle_insecure(&mut self, now: Instant, why: Insecure) {
+        // A listener that refuses on its implicit-TLS port often does so in clear text: that is the reply it is.
+        let failure = match &why {
+            Insecure::ClearText(octets) => match Scanner::default().scan(&mut &octets[..]) {
+                Some(Ok(raw)) => refusal(raw).unwrap_or(Failure::Insecure(why)),
+                _ => Failure::Insecure(why),
+            },
+            _ => Failure::Insecure(why),
+        };
+        self.fail(now, failure, true);
+    }
 
     fn handle_timeout(&mut self, now: Instant) {
         let over = |deadline: Option<Instant>| deadline.is_some_and(|deadline| now >= deadline);
@@ -547,6 +628,9 @@ impl<C: Content> Machine for Client<C> {
         }
         if let State::Over(how) = self.state {
             return Need::Close(how);
+        }
+        if self.is_handshake() {
+            return Need::Secure { until: self.deadline() };
         }
         if self.write(now, out) {
             self.backlog = true;

@@ -104,6 +104,15 @@ pub fn verify(out: &mut Vec<u8>, whom: &[String], n: u32) {
     out.extend_from_slice(b"\r\n");
 }
 
+/// XCLIENT with these attributes (of Postfix).
+pub fn xclient(out: &mut Vec<u8>, attributes: &str) {
+    out.extend_from_slice(b"XCLIENT ");
+    out.extend_from_slice(attributes.as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+/// STARTTLS (RFC 3207).
+pub const STARTTLS: &[u8] = b"STARTTLS\r\n";
 /// DATA.
 pub const DATA: &[u8] = b"DATA\r\n";
 /// RSET.

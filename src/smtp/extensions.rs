@@ -230,29 +230,31 @@ mod tests {
         }
     }
 
-    const EVERYTHING: Offer = Offer {
-        pipelining: true,
-        starttls: true,
-        chunking: true,
-        size: Some(0),
-        eight_bit_mime: true,
-        binary_mime: true,
-        smtp_utf8: true,
-        dsn: true,
-        require_tls: true,
-        deliver_by: Some(0),
-    };
+    fn everything() -> Offer {
+        Offer {
+            pipelining: true,
+            chunking: true,
+            size: Some(0),
+            eight_bit_mime: true,
+            binary_mime: true,
+            smtp_utf8: true,
+            dsn: true,
+            require_tls: true,
+            deliver_by: Some(0),
+            ..Offer::default()
+        }
+    }
 
     #[test]
     fn what_is_offered_is_used_and_what_is_off_is_not() {
         for wanted in [Use::Auto, Use::Require] {
-            let terms = all(wanted).agree(&EVERYTHING).unwrap();
+            let terms = all(wanted).agree(&everything()).unwrap();
             assert_eq!(&*terms.mail, " BODY=BINARYMIME SMTPUTF8 REQUIRETLS RET=HDRS BY=120;NT");
             assert_eq!(&*terms.rcpt, " NOTIFY=SUCCESS,DELAY");
             assert!(terms.size && terms.envid && terms.orcpt && terms.chunk.is_some());
         }
         assert_eq!(all(Use::Auto).agree(&Offer::default()), Ok(Terms::default()));
-        assert_eq!(all(Use::Off).agree(&EVERYTHING), Ok(Terms::default()));
+        assert_eq!(all(Use::Off).agree(&everything()), Ok(Terms::default()));
     }
 
     #[test]
@@ -270,7 +272,7 @@ mod tests {
             ("CHUNKING", |o| *o = Offer::default()),
         ];
         for (keyword, take) in cases {
-            let mut offer = EVERYTHING;
+            let mut offer = everything();
             take(&mut offer);
             assert_eq!(all(Use::Require).agree(&offer), Err(Missing(keyword)));
             assert!(all(Use::Auto).agree(&offer).is_ok());
@@ -279,10 +281,10 @@ mod tests {
 
     #[test]
     fn binary_content_never_goes_with_data() {
-        let offer = Offer { chunking: false, ..EVERYTHING };
+        let offer = Offer { chunking: false, ..everything() };
         let terms = all(Use::Auto).agree(&offer).unwrap();
         assert!(terms.mail.starts_with(" BODY=8BITMIME "), "{}", terms.mail);
         let wishes = Wishes { chunking: Chunking::default(), ..all(Use::Require) };
-        assert_eq!(wishes.agree(&EVERYTHING), Err(Missing("BINARYMIME")));
+        assert_eq!(wishes.agree(&everything()), Err(Missing("BINARYMIME")));
     }
 }

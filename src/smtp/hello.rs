@@ -3,7 +3,7 @@
 use super::reply::Reply;
 
 /// The extensions that matter to a session.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Offer {
     /// PIPELINING (RFC 2920).
     pub pipelining: bool,
@@ -25,6 +25,10 @@ pub struct Offer {
     pub require_tls: bool,
     /// DELIVERBY (RFC 2852): the shortest time in seconds; `Some(0)`: offered without one.
     pub deliver_by: Option<u64>,
+    /// AUTH (RFC 4954): the mechanisms, in capitals.
+    pub auth: Vec<String>,
+    /// XCLIENT (of Postfix).
+    pub xclient: bool,
 }
 
 impl Offer {
@@ -32,8 +36,12 @@ impl Offer {
     pub fn parse(reply: &Reply) -> Offer {
         let mut offer = Offer::default();
         for line in reply.lines.iter().skip(1) {
-            let mut words = line.split_ascii_whitespace();
+            // `AUTH=PLAIN` is an old spelling of the same offer, and often comes beside the right one.
+            let mut words =
+                line.split(|c: char| c.is_ascii_whitespace() || c == '=').filter(|word| !word.is_empty());
             match words.next().unwrap_or_default().to_ascii_uppercase().as_str() {
+                "AUTH" => offer.auth.extend(words.map(str::to_ascii_uppercase)),
+                "XCLIENT" => offer.xclient = true,
                 "PIPELINING" => offer.pipelining = true,
                 "STARTTLS" => offer.starttls = true,
                 "CHUNKING" => offer.chunking = true,

@@ -1,7 +1,7 @@
 //! The seam between protocol and I/O: an endpoint that does no I/O and reads no clock.
 //!
 //! `net::drive` is the only loop that calls it. The rule of the seam: after one `handle_*`, call
-//! [`Machine::poll`] until it answers [`Need::Read`] or [`Need::Close`].
+//! [`Machine::poll`] until it answers [`Need::Read`], [`Need::Secure`] or [`Need::Close`].
 //!
 //! # Decisions
 //! - `poll` appends what is to be written to a buffer that the driver owns, so that a session at rest
@@ -20,6 +20,34 @@ pub enum Closed {
     Reset,
     /// Another I/O error; the value is the errno, 0 if unknown.
     Error(i32),
+}
+
+/// What a TLS handshake came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Handshake {
+    /// The protocol version, as in `TLSv1.3`.
+    pub version: String,
+    /// The cipher suite by its registered name.
+    pub suite: String,
+    /// The key-exchange group by its registered name; none for a resumption without one.
+    pub group: Option<String>,
+    /// An earlier session was resumed; otherwise the handshake was a full one.
+    pub resumed: bool,
+    /// The `tls-exporter` channel binding (RFC 9266), where it can be had.
+    pub binding: Option<Vec<u8>>,
+}
+
+/// Why there is no secure stream although both sides are there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Insecure {
+    /// What came is no TLS: its first octets.
+    ClearText(Vec<u8>),
+    /// The other side ended the handshake with this alert.
+    Alert(String),
+    /// We do not trust its certificate, and why.
+    Certificate(String),
+    /// The handshake broke down otherwise.
+    Broken(String),
 }
 
 /// How this side is to close.
@@ -42,8 +70,12 @@ pub enum Need<E> {
     /// Bytes were appended to the output buffer: write them out; poll again at once. The machine hears
     /// `handle_written` when all of them are with the kernel.
     Write,
-    /// Switch the stream to TLS before anything else is read or written.
-    Secure,
+    /// Switch the stream to TLS before anything else is read or written. Input that came with what led to this is
+    /// offered before the handshake begins: what was sent in clear text must not pass for what was sent in secret.
+    Secure {
+        /// When `handle_timeout` is due; `None`: never.
+        until: Option<Instant>,
+    },
     /// Nothing until input comes, or until this time.
     Read {
         /// When `handle_timeout` is due; `None`: never.
@@ -63,7 +95,9 @@ pub trait Machine {
     /// All bytes of the last [`Need::Write`] are with the kernel.
     fn handle_written(&mut self, now: Instant);
     /// The TLS handshake that [`Need::Secure`] asked for is complete.
-    fn handle_secured(&mut self, now: Instant);
+    fn handle_secured(&mut self, now: Instant, handshake: Handshake);
+    /// The handshake failed. A connection that is lost in it is `handle_closed`'s.
+    fn handle_insecure(&mut self, now: Instant, why: Insecure);
     /// The time of the last [`Need::Read`] has come.
     fn handle_timeout(&mut self, now: Instant);
     /// The other side is gone; nothing can be read any more.

@@ -2,6 +2,7 @@
 //!
 //! Nothing here opens a socket, reads the time or knows of a load; `net::drive` moves the bytes.
 
+pub mod auth;
 pub mod client;
 pub mod command;
 pub mod content;

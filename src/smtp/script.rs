@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::auth::Login;
 use super::extensions::Wishes;
 
 /// The first command.
@@ -97,7 +98,27 @@ pub enum Protocol {
     Lmtp,
 }
 
-/// The dialogue of a session, but for its transactions.
+/// Whether and how the session is encrypted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tls {
+    /// Clear text.
+    None,
+    /// STARTTLS (RFC 3207); a listener that does not offer it is a finding.
+    Starttls,
+    /// TLS from the first byte (RFC 8314).
+    Implicit,
+}
+
+/// As whom one session speaks; what is absent is not said.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// Who logs in.
+    pub login: Option<Login>,
+    /// The attributes of XCLIENT, as in `ADDR=192.0.2.1 NAME=client.example`.
+    pub xclient: Option<String>,
+}
+
+/// The dialogue of a session, but for its transactions and what differs from session to session ([`Identity`]).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Script {
     /// What is spoken; LMTP says LHLO, whatever `hello` is.
@@ -118,6 +139,10 @@ pub struct Script {
     pub quit: Quit,
     /// How long each step may take.
     pub timeouts: Timeouts,
+    /// Whether and how it is encrypted.
+    pub tls: Tls,
+    /// A login may go out in clear text.
+    pub clear_text_login: bool,
 }
 
 impl Default for Script {
@@ -133,6 +158,8 @@ impl Default for Script {
             between: Vec::new(),
             quit: Quit::Clean,
             timeouts: Timeouts::default(),
+            tls: Tls::None,
+            clear_text_login: false,
         }
     }
 }

@@ -14,7 +14,7 @@ use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
 use super::content::{Measure, Reader};
-use super::machine::{Close, Closed, Machine, Need};
+use super::machine::{Close, Closed, Handshake, Insecure, Machine, Need};
 use super::request::{Fault, Lines, Request};
 use super::step::Step;
 
@@ -322,7 +322,11 @@ impl<P: Policy> Machine for Server<P> {
 
     fn handle_written(&mut self, _now: Instant) {}
 
-    fn handle_secured(&mut self, _now: Instant) {}
+    fn handle_secured(&mut self, _now: Instant, _handshake: Handshake) {}
+
+    fn handle_insecure(&mut self, now: Instant, _why: Insecure) {
+        self.handle_closed(now, Closed::Eof);
+    }
 
     fn handle_timeout(&mut self, now: Instant) {
         if self.pending.is_some() || matches!(self.stage, Stage::Silent | Stage::Closing(_)) {

@@ -79,7 +79,7 @@ impl Pair {
                     let ms = (self.now - self.start).as_millis();
                     self.said.extend(text.split_terminator("\r\n").map(|line| (ms, line.to_owned())));
                 }
-                Need::Secure => panic!("no TLS here"),
+                Need::Secure { .. } => panic!("no TLS here"),
                 Need::Read { until } => {
                     self.until = until;
                     return;

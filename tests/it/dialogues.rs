@@ -7,20 +7,21 @@ use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::panic::catch_unwind;
 use std::path::Path;
+use std::rc::Rc;
 use std::time::Duration;
 
+use smtpress::smtp::auth::{Login, Mechanism, Secret};
 use smtpress::smtp::client::{Event, Failure};
-use smtpress::smtp::machine::{Close, Closed};
-use smtpress::smtp::script::{Hello, Pipelining, Quit};
+use smtpress::smtp::machine::{Close, Closed, Insecure};
+use smtpress::smtp::script::{Hello, Identity, Pipelining, Quit, Script, Tls};
 
-use crate::virtual_wire::{Mail, Owner, Wire, script};
+use crate::virtual_wire::{Mail, Owner, Wire};
 
 #[derive(Clone, Debug)]
 struct Dialogue {
     title: String,
-    hello: Hello,
-    pipelining: Pipelining,
-    quit: Quit,
+    script: Script,
+    identity: Identity,
     owner: Owner,
     moves: Vec<Move>,
 }
@@ -35,6 +36,8 @@ enum Move {
     /// The client told these, in this order, after what is named before.
     Events(Vec<String>),
     Pass(Duration),
+    /// How the TLS handshake ends; `None`: well.
+    Tls(Option<Insecure>),
     Kernel {
         holds: bool,
     },
@@ -93,8 +96,8 @@ fn run_with_all_cuts(dialogue: &Dialogue) -> Result<(), String> {
 }
 
 fn run(dialogue: &Dialogue, cut: Cut) -> Result<(), String> {
-    let script = script(dialogue.hello, dialogue.pipelining, dialogue.quit);
-    let mut wire = Wire::new(script, dialogue.owner.clone());
+    let script = Rc::new(dialogue.script.clone());
+    let mut wire = Wire::speaking_as(script, dialogue.identity.clone(), dialogue.owner.clone());
     let (mut written, mut heard, mut sent) = (0, 0, 0);
     for (at, step) in dialogue.moves.iter().enumerate() {
         let fail = |what: String| Err(format!("move {}, {step:?}: {what}", at + 1));
@@ -140,6 +143,12 @@ fn run(dialogue: &Dialogue, cut: Cut) -> Result<(), String> {
             }
             Move::ServerCloses(how) => wire.close(*how),
             Move::Pass(time) => wire.pass(*time),
+            Move::Tls(how) => {
+                if !wire.secures {
+                    return fail("no handshake was asked for".into());
+                }
+                wire.secured(how.clone());
+            }
             Move::Kernel { holds } => {
                 wire.holds = *holds;
                 if !holds {
@@ -181,18 +190,22 @@ fn tell(event: &Event) -> String {
                 Some(Failure::Unexpected(reply)) => format!("unexpected {}", reply.code),
                 Some(Failure::TimedOut(evidence)) if evidence.is_empty() => "timed-out".into(),
                 Some(Failure::TimedOut(evidence)) => format!("timed-out {evidence:?}"),
-                Some(Failure::NotOffered { keyword, .. }) => format!("not-offered {keyword}"),
                 Some(Failure::SessionTimedOut) => "session-timed-out".into(),
                 Some(Failure::Closed(how)) => format!("closed {how:?}").to_lowercase(),
                 Some(Failure::Malformed(malformed)) => {
                     format!("malformed {:?}", malformed.fault).to_lowercase()
                 }
+                Some(Failure::NotOffered(what)) => format!("lacks {what:?}").to_lowercase(),
+                Some(Failure::Injected(octets)) => format!("injected {octets:?}"),
+                Some(Failure::Insecure(Insecure::Alert(alert))) => format!("alert {alert}"),
+                Some(Failure::Insecure(_)) => "insecure".into(),
                 Some(Failure::Aborted) => "aborted".into(),
             };
             let took = ended.duration_since(*started);
             let took = if took.is_zero() { String::new() } else { format!(" in {}s", took.as_secs_f64()) };
             format!("{step} {failure}{took}{}", if *in_doubt { " in-doubt" } else { "" })
         }
+        Event::Secured(_) => "secured".into(),
         Event::Established => "established".into(),
         Event::Ready { early } => if *early { "ready early" } else { "ready" }.into(),
         Event::Begun(_) => "begun".into(),
@@ -215,9 +228,12 @@ fn parse(text: &str, file: &str) -> Vec<Dialogue> {
         if let Some(title) = line.strip_prefix("== ") {
             dialogues.push(Dialogue {
                 title: format!("{file}:{}: {title}", number + 1),
-                hello: Hello::Ehlo,
-                pipelining: Pipelining::Off,
-                quit: Quit::Clean,
+                script: Script {
+                    name: "client.test".into(),
+                    pipelining: Pipelining::Off,
+                    ..Script::default()
+                },
+                identity: Identity::default(),
                 owner: Owner::default(),
                 moves: Vec::new(),
             });
@@ -225,7 +241,7 @@ fn parse(text: &str, file: &str) -> Vec<Dialogue> {
             continue;
         }
         let dialogue = dialogues.last_mut().unwrap_or_else(|| panic!("{}: no title yet", at()));
-        for line in expand(line, dialogue.hello) {
+        for line in expand(line, dialogue.script.hello) {
             if line == "--" {
                 joins = false;
                 continue;
@@ -265,6 +281,12 @@ fn parse(text: &str, file: &str) -> Vec<Dialogue> {
                     _ => Move::Server(wire_form(value)),
                 },
                 "EVENT" => Move::Events(value.split("; ").map(str::to_owned).collect()),
+                "TLS" => Move::Tls(match value.split_once(' ').unwrap_or((value, "")) {
+                    ("ok", _) => None,
+                    ("alert", alert) => Some(Insecure::Alert(alert.into())),
+                    ("clear-text", text) => Some(Insecure::ClearText(wire_form(text))),
+                    _ => panic!("{}: unknown end of a handshake", at()),
+                }),
                 "T" => Move::Pass(
                     value.strip_prefix('+').and_then(duration).unwrap_or_else(|| panic!("{}", at())),
                 ),
@@ -333,17 +355,28 @@ fn mail(word: &str, number: u32) -> Option<Mail> {
     Some(Mail { number, recipients: recipients.parse().ok()?, pieces: pieces.parse().ok()? })
 }
 
+/// The user `u` with the password `p`.
+fn login(mechanism: Mechanism) -> Login {
+    Login { mechanism, user: "u".into(), secret: Secret::new("p") }
+}
+
 impl Dialogue {
     fn script(&mut self, word: &str) -> Option<()> {
         match word {
-            "helo" => self.hello = Hello::Helo,
-            "ehlo" => self.hello = Hello::Ehlo,
-            "off" => self.pipelining = Pipelining::Off,
-            "auto" => self.pipelining = Pipelining::Auto,
-            "full" => self.pipelining = Pipelining::Full,
-            "require" => self.pipelining = Pipelining::Require,
-            "close" => self.quit = Quit::Close,
-            "reset" => self.quit = Quit::Reset,
+            "helo" => self.script.hello = Hello::Helo,
+            "ehlo" => self.script.hello = Hello::Ehlo,
+            "off" => self.script.pipelining = Pipelining::Off,
+            "auto" => self.script.pipelining = Pipelining::Auto,
+            "full" => self.script.pipelining = Pipelining::Full,
+            "require" => self.script.pipelining = Pipelining::Require,
+            "close" => self.script.quit = Quit::Close,
+            "reset" => self.script.quit = Quit::Reset,
+            "starttls" => self.script.tls = Tls::Starttls,
+            "implicit" => self.script.tls = Tls::Implicit,
+            "clear-text-login" => self.script.clear_text_login = true,
+            "xclient" => self.identity.xclient = Some("ADDR=192.0.2.1".into()),
+            "plain" => self.identity.login = Some(login(Mechanism::Plain)),
+            "login" => self.identity.login = Some(login(Mechanism::Login)),
             "rests" => self.owner.rests = true,
             "declines" => self.owner.declines = true,
             _ => return None,

@@ -8,8 +8,8 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use smtpress::smtp::client::{Client, Event};
-use smtpress::smtp::machine::{Close, Closed, Machine, Need};
-use smtpress::smtp::script::{Hello, Pipelining, Quit, Script};
+use smtpress::smtp::machine::{Close, Closed, Handshake, Insecure, Machine, Need};
+use smtpress::smtp::script::{Hello, Identity, Pipelining, Quit, Script};
 use smtpress::smtp::transaction::Content;
 
 /// More polls than any event can ask for.
@@ -98,6 +98,8 @@ pub struct Wire {
     pub writes: Vec<Vec<u8>>,
     pub events: Vec<Event>,
     pub closed: Option<Close>,
+    /// It asked for a TLS handshake, and for nothing since.
+    pub secures: bool,
     /// The kernel takes nothing.
     pub holds: bool,
     /// Transactions begun, and told as over.
@@ -110,8 +112,13 @@ pub struct Wire {
 
 impl Wire {
     pub fn new(script: Rc<Script>, owner: Owner) -> Wire {
+        Wire::speaking_as(script, Identity::default(), owner)
+    }
+
+    pub fn speaking_as(script: Rc<Script>, identity: Identity, owner: Owner) -> Wire {
         let mut wire = Wire {
-            client: Client::new(script, base()),
+            client: Client::new(script, identity, base()),
+            secures: false,
             owner,
             now: base(),
             writes: Vec::new(),
@@ -147,7 +154,11 @@ impl Wire {
                         self.written();
                     }
                 }
-                Need::Secure => panic!("no TLS was asked for"),
+                Need::Secure { until } => {
+                    assert!(!self.unwritten, "what was written in clear text is to go out first");
+                    (self.secures, self.until) = (true, until);
+                    return;
+                }
                 Need::Read { until } => {
                     assert!(self.closed.is_none(), "a read after the end");
                     assert!(
@@ -189,7 +200,7 @@ impl Wire {
                     None => {}
                 }
             }
-            Event::Established | Event::Begun(_) => {}
+            Event::Secured(_) | Event::Established | Event::Begun(_) => {}
         }
     }
 
@@ -222,6 +233,16 @@ impl Wire {
 
     pub fn close(&mut self, how: Closed) {
         self.client.handle_closed(self.now, how);
+        self.settle();
+    }
+
+    /// The handshake ends.
+    pub fn secured(&mut self, how: Option<Insecure>) {
+        self.secures = false;
+        match how {
+            None => self.client.handle_secured(self.now, Handshake::default()),
+            Some(why) => self.client.handle_insecure(self.now, why),
+        }
         self.settle();
     }
 

@@ -2,7 +2,8 @@
 
 use std::time::Instant;
 
-use crate::smtp::machine::Closed;
+use crate::smtp::auth::Mechanism;
+use crate::smtp::machine::{Closed, Handshake, Insecure};
 use crate::smtp::reply::{Malformed, Reply};
 use crate::smtp::step::Step;
 
@@ -13,13 +14,6 @@ pub enum Failure {
     Reply(Reply),
     /// A reply that does not fit the step, such as 250 to DATA, or 250 when nothing was asked.
     Unexpected(Reply),
-    /// The listener does not offer an extension that is required.
-    NotOffered {
-        /// The extension's keyword.
-        keyword: &'static str,
-        /// What it offers.
-        reply: Reply,
-    },
     /// No reply within the step's time-out; what had come of an unfinished one.
     TimedOut(String),
     /// The session took longer than its time-out.
@@ -28,8 +22,31 @@ pub enum Failure {
     Closed(Closed),
     /// What came is no reply.
     Malformed(Malformed),
+    /// The session was to have what the listener does not offer.
+    NotOffered(Lacking),
+    /// Octets came in clear text between the 220 to STARTTLS and the handshake (the flaw of CVE-2011-0411): the first of them.
+    Injected(String),
+    /// The TLS handshake failed.
+    Insecure(Insecure),
     /// Given up by our own side.
     Aborted,
+}
+
+/// What the session was to have and the listener does not offer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lacking {
+    /// STARTTLS.
+    Starttls,
+    /// XCLIENT, to us.
+    Xclient,
+    /// PIPELINING.
+    Pipelining,
+    /// Another extension that is required; its keyword.
+    Extension(&'static str),
+    /// The AUTH mechanism.
+    Mechanism(Mechanism),
+    /// The session is in clear text, and a login must not be.
+    Encryption,
 }
 
 /// What the client tells its owner.
@@ -50,7 +67,9 @@ pub enum Event {
         /// The final dot, or the chunk marked LAST, may be out and no reply says what became of the message: the listener may have it.
         in_doubt: bool,
     },
-    /// The session can send mail: greeting and hello succeeded.
+    /// The TLS handshake is complete.
+    Secured(Box<Handshake>),
+    /// The session can send mail: all that the script asks before its first transaction succeeded.
     Established,
     /// [`Client::begin`](super::Client::begin) or [`Client::finish`](super::Client::finish) may be called. If neither is,
     /// the session rests.

@@ -1,0 +1,244 @@
+//! The opening of a session: all that stands before the first transaction. Greeting, TLS, hello, XCLIENT and AUTH.
+//!
+//! It knows what is said next and which replies fit; time-outs, events and the session around it are the client's.
+//!
+//! # Decisions
+//! - What was asked for and is not offered ends the session as a finding ([`Failure::NotOffered`]): never a silent step
+//!   down to clear text, and never a message without the login that was asked for.
+//! - After TLS and after XCLIENT the listener is asked anew what it offers (RFC 3207 4.2): what it said before counts for
+//!   nothing. TLS comes first, so that neither XCLIENT nor AUTH goes out in clear text before it.
+//! - An AUTH exchange is one step, from the command to the reply that is no 334 (RFC 4954 4).
+//! - XCLIENT is timed by nobody: it speaks for another client, and is no step that this other client would take.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use super::event::{Failure, Lacking};
+use crate::smtp::auth::Exchange;
+use crate::smtp::command;
+use crate::smtp::extensions::{Missing, Terms};
+use crate::smtp::hello::Offer;
+use crate::smtp::machine::Handshake;
+use crate::smtp::reply::{RawReply, Reply};
+use crate::smtp::script::{Hello, Identity, Pipelining, Protocol, Script, Tls};
+use crate::smtp::step::Step;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// The TLS handshake is under way.
+    Handshake {
+        /// It follows STARTTLS; there is no second greeting (RFC 3207 4.2).
+        greeted: bool,
+    },
+    Greeting,
+    /// The command is to be written, or was; so for all that follow.
+    Hello,
+    Starttls,
+    Xclient,
+    Auth,
+}
+
+/// What a good reply leads to.
+#[derive(Debug)]
+pub(super) enum Next {
+    /// More is to be said, or the handshake begins.
+    Goes {
+        /// The step is complete.
+        complete: bool,
+    },
+    /// The session can send mail, grouped if it may be, on these terms.
+    Established {
+        /// PIPELINING is offered.
+        pipelining: bool,
+        terms: Terms,
+    },
+    /// The step is complete, and the next one fails before anything is said.
+    Fails(Step, Failure),
+}
+
+/// Everything before the first transaction.
+#[derive(Debug)]
+pub(super) struct Opening {
+    stage: Stage,
+    identity: Identity,
+    /// The handshake, once it is complete.
+    handshake: Option<Handshake>,
+    /// XCLIENT was accepted.
+    presented: bool,
+    /// The login, once it is begun.
+    login: Option<Box<dyn Exchange>>,
+    /// The line to be said next in the login, without its CRLF.
+    line: Vec<u8>,
+    /// What the listener offered last.
+    offer: Offer,
+    /// What is made of it.
+    terms: Terms,
+}
+
+impl Opening {
+    pub(super) fn new(script: &Script, identity: Identity) -> Opening {
+        Opening {
+            stage: match script.tls {
+                Tls::Implicit => Stage::Handshake { greeted: false },
+                Tls::None | Tls::Starttls => Stage::Greeting,
+            },
+            identity,
+            handshake: None,
+            presented: false,
+            login: None,
+            line: Vec::new(),
+            offer: Offer::default(),
+            terms: Terms::default(),
+        }
+    }
+
+    pub(super) fn step(&self) -> Step {
+        match self.stage {
+            Stage::Handshake { .. } => Step::Tls,
+            Stage::Greeting => Step::Greeting,
+            Stage::Hello | Stage::Xclient => Step::Hello,
+            Stage::Starttls => Step::Starttls,
+            Stage::Auth => Step::Auth,
+        }
+    }
+
+    /// Whether something is owed to us without a command of ours.
+    pub(super) fn waits_unasked(&self) -> bool {
+        matches!(self.stage, Stage::Greeting | Stage::Handshake { .. })
+    }
+
+    pub(super) fn is_handshake(&self) -> bool {
+        matches!(self.stage, Stage::Handshake { .. })
+    }
+
+    /// Whether what goes out holds a secret.
+    pub(super) fn is_secret(&self) -> bool {
+        self.stage == Stage::Auth
+    }
+
+    /// Whether the wait is the continuation of one that began before.
+    pub(super) fn continues(&self) -> bool {
+        self.stage == Stage::Auth && self.login.is_some()
+    }
+
+    /// Whether a reply that does not refuse fits the step.
+    pub(super) fn fits(&self, code: u16) -> bool {
+        match self.stage {
+            Stage::Handshake { .. } => false,
+            Stage::Greeting | Stage::Starttls | Stage::Xclient => code == 220,
+            Stage::Auth if code == 334 => true,
+            Stage::Auth | Stage::Hello => code / 100 == 2 && !matches!(code, 220 | 221),
+        }
+    }
+
+    /// The handshake is complete.
+    pub(super) fn secured(&mut self, handshake: Handshake) {
+        if let Stage::Handshake { greeted } = self.stage {
+            self.stage = if greeted { Stage::Hello } else { Stage::Greeting };
+            self.handshake = Some(handshake);
+        }
+    }
+
+    /// Appends what is to be said now, if it was not said before.
+    pub(super) fn write(&mut self, script: &Script, out: &mut Vec<u8>) {
+        match self.stage {
+            Stage::Handshake { .. } | Stage::Greeting => {}
+            Stage::Hello => command::hello(out, script.protocol, script.hello, &script.name),
+            Stage::Starttls => out.extend_from_slice(command::STARTTLS),
+            Stage::Xclient => command::xclient(out, self.identity.xclient.as_deref().unwrap_or_default()),
+            Stage::Auth => {
+                out.append(&mut self.line);
+                out.extend_from_slice(b"\r\n");
+            }
+        }
+    }
+
+    /// A reply that fits the step came.
+    pub(super) fn reply(&mut self, script: &Script, raw: RawReply<'_>) -> Next {
+        match self.stage {
+            Stage::Handshake { .. } => Next::Goes { complete: false },
+            Stage::Greeting => self.go(Stage::Hello, true),
+            Stage::Starttls => self.go(Stage::Handshake { greeted: true }, true),
+            Stage::Xclient => {
+                self.presented = true;
+                self.go(Stage::Hello, false)
+            }
+            Stage::Hello => {
+                self.offer = match (script.protocol, script.hello) {
+                    (Protocol::Smtp, Hello::Helo) => Offer::default(),
+                    (Protocol::Smtp, Hello::Ehlo) | (Protocol::Lmtp, _) => Offer::parse(&raw.to_reply()),
+                };
+                self.hello_accepted(script)
+            }
+            Stage::Auth if raw.code == 334 => self.challenged(&raw.to_reply()),
+            Stage::Auth => {
+                // Success said by a listener that has not proved itself is no success.
+                if self.login.as_ref().is_some_and(|login| login.is_done()) {
+                    self.established()
+                } else {
+                    Next::Fails(Step::Auth, Failure::Unexpected(raw.to_reply()))
+                }
+            }
+        }
+    }
+
+    fn established(&mut self) -> Next {
+        Next::Established { pipelining: self.offer.pipelining, terms: std::mem::take(&mut self.terms) }
+    }
+
+    fn go(&mut self, stage: Stage, complete: bool) -> Next {
+        self.stage = stage;
+        Next::Goes { complete }
+    }
+
+    /// What the listener offers is known: TLS, XCLIENT and AUTH follow in this order, as far as they are asked for.
+    fn hello_accepted(&mut self, script: &Script) -> Next {
+        let lacks = |step, what| Next::Fails(step, Failure::NotOffered(what));
+        if script.tls == Tls::Starttls && self.handshake.is_none() {
+            if !self.offer.starttls {
+                return lacks(Step::Starttls, Lacking::Starttls);
+            }
+            return self.go(Stage::Starttls, true);
+        }
+        if self.identity.xclient.is_some() && !self.presented {
+            if !self.offer.xclient {
+                return lacks(Step::Hello, Lacking::Xclient);
+            }
+            return self.go(Stage::Xclient, true);
+        }
+        if script.pipelining == Pipelining::Require && !self.offer.pipelining {
+            return lacks(Step::Hello, Lacking::Pipelining);
+        }
+        match script.wishes.agree(&self.offer) {
+            Ok(terms) => self.terms = terms,
+            Err(Missing(keyword)) => return lacks(Step::Hello, Lacking::Extension(keyword)),
+        }
+        let Some(login) = &self.identity.login else { return self.established() };
+        if self.handshake.is_none() && !script.clear_text_login {
+            return lacks(Step::Auth, Lacking::Encryption);
+        }
+        let name = login.mechanism.as_str();
+        if !self.offer.auth.iter().any(|offered| offered == name) {
+            return lacks(Step::Auth, Lacking::Mechanism(login.mechanism));
+        }
+        let mut exchange = login.begin(self.handshake.as_ref());
+        self.line = [b"AUTH ", name.as_bytes()].concat();
+        if let Some(initial) = exchange.initial() {
+            self.line.push(b' ');
+            // An empty response is told from none (RFC 4954 4).
+            let encoded = if initial.is_empty() { "=".to_owned() } else { STANDARD.encode(initial) };
+            self.line.extend_from_slice(encoded.as_bytes());
+        }
+        self.login = Some(exchange);
+        self.go(Stage::Auth, true)
+    }
+
+    fn challenged(&mut self, reply: &Reply) -> Next {
+        let text = reply.lines.first().map_or("", |line| line.trim());
+        let answer = STANDARD.decode(text).ok();
+        let answer = answer.and_then(|challenge| self.login.as_mut()?.respond(&challenge));
+        // `*` cancels; the listener answers 501, and the step fails by it.
+        self.line = answer.map_or_else(|| b"*".to_vec(), |answer| STANDARD.encode(answer).into_bytes());
+        Next::Goes { complete: false }
+    }
+}
