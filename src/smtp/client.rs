@@ -16,6 +16,7 @@
 mod aside;
 mod event;
 mod exchange;
+mod fits;
 mod opening;
 
 use std::collections::VecDeque;
@@ -24,6 +25,7 @@ use std::time::{Duration, Instant};
 
 use self::aside::Turn;
 use self::exchange::Exchange;
+use self::fits::{failure, is_cut, refusal, unexpected};
 use self::opening::{Next, Opening};
 use super::command;
 use super::extensions::Terms;
@@ -514,32 +516,6 @@ impl<C: Content> Client<C> {
         }
         out.len() > before
     }
-}
-
-/// Whether a failure means that no more reaches the listener than what the kernel took: an orderly close still sends the
-/// rest.
-fn is_cut(failure: &Failure) -> bool {
-    matches!(failure, Failure::Closed(Closed::Reset | Closed::Error(_)))
-}
-
-/// What is wrong with a reply to `step` after the opening, if anything is. Only the first digit counts (RFC 5321 4.2),
-/// with three exceptions.
-fn failure(step: Step, raw: RawReply<'_>) -> Option<Failure> {
-    refusal(raw).or_else(|| match (raw.code, raw.code / 100) {
-        (354, _) if step == Step::Data => None,
-        (221, _) if step == Step::Quit => None,
-        (220 | 221, _) => Some(unexpected(raw)),
-        (_, 2) if step != Step::Data => None,
-        _ => Some(unexpected(raw)),
-    })
-}
-
-fn refusal(raw: RawReply<'_>) -> Option<Failure> {
-    matches!(raw.code / 100, 4 | 5).then(|| Failure::Reply(raw.to_reply()))
-}
-
-fn unexpected(raw: RawReply<'_>) -> Failure {
-    Failure::Unexpected(raw.to_reply())
 }
 
 impl<C: Content> Machine for Client<C> {
