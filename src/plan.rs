@@ -14,6 +14,7 @@ use crate::load;
 use crate::mail;
 use crate::net::target::Target;
 use crate::smtp::Script;
+use crate::smtp::script::Quit;
 
 /// What one arrival is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,6 +157,15 @@ pub struct Plan {
     pub threads: u32,
     /// Which part of the whole load this process carries.
     pub shard: load::Shard,
+}
+
+impl Plan {
+    /// Whether the sessions of a phase stay open to its end when they have nothing more to send.
+    pub fn holds(&self, phase: u32) -> bool {
+        let phase = &self.phases[phase as usize];
+        let held = matches!(phase.load.load, load::Load::Held { .. });
+        held || self.script.quit == Quit::Hold && phase.unit == Unit::Session
+    }
 }
 
 #[cfg(test)]

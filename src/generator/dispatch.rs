@@ -25,7 +25,7 @@ use std::time::Duration;
 use super::slots::{MAX_OPENING, Slot, SlotId, Slots, Throttle};
 use crate::collector::Outcome;
 use crate::collector::recorder::Recorder;
-use crate::load::{self, Load, Schedule, Shard};
+use crate::load::{self, Schedule, Shard};
 use crate::plan::{OnSaturation, Plan, Unit};
 
 /// An arrival that is due.
@@ -305,7 +305,7 @@ impl Dispatch {
     }
 
     fn is_held(&self, phase: u32) -> bool {
-        matches!(self.plan.phases[phase as usize].load.load, Load::Held { .. })
+        self.plan.holds(phase)
     }
 
     fn is_exhausted(&mut self, now: Duration) -> bool {

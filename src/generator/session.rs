@@ -292,7 +292,7 @@ impl Session {
     }
 
     fn is_held(&self) -> bool {
-        matches!(self.worker.plan().phases[self.phase as usize].load.load, Load::Held { .. })
+        self.worker.plan().holds(self.phase)
     }
 
     fn begin_bound(&mut self, client: &mut Client<Message>) {

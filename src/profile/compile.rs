@@ -18,7 +18,7 @@ use crate::collector::Condition;
 use crate::listener::limits::Limits;
 use crate::load::{Load, Shard, Think};
 use crate::net::target::{Target, TargetError};
-use crate::plan::{Phase, Plan};
+use crate::plan::{Phase, Plan, Unit};
 use crate::verdict::grammar::Assertion;
 
 pub use super::rule::Limit;
@@ -104,6 +104,13 @@ pub fn compile(document: &Document, context: &Context) -> Result<Compiled, Profi
             "remove it, or use a load such as constant-sessions",
         ));
     }
+    if session.quit == Some(schema::Quit::Hold) && phases.iter().any(|phase| phase.unit == Unit::Message) {
+        return Err(document.error_at(
+            &keys!["session", "quit"],
+            "`hold` is for sessions that are arrivals themselves, and a phase's unit is message: its pool is open to the end anyway",
+            "give that phase `unit = \"session\"`, or remove the key",
+        ));
+    }
     let plan = Plan {
         name,
         seed: profile.seed.map_or(context.seed, |seed| seed.0),
@@ -151,7 +158,7 @@ fn unsupported(document: &Document, profile: &Profile) -> Result<(), ProfileErro
     let target = profile.target.clone().unwrap_or_default();
     let session = profile.session.clone().unwrap_or_default();
     let message = profile.message.clone().unwrap_or_default();
-    let refused: [(bool, [&'static str; 2], &str, &str); 8] = [
+    let refused: [(bool, [&'static str; 2], &str, &str); 7] = [
         (
             target.tls.is_some_and(|tls| tls != schema::Tls::None),
             ["target", "tls"],
@@ -187,12 +194,6 @@ fn unsupported(document: &Document, profile: &Profile) -> Result<(), ProfileErro
             ["session", "auth"],
             "AUTH is not supported yet in this version",
             "remove the key",
-        ),
-        (
-            session.quit == Some(schema::Quit::Hold),
-            ["session", "quit"],
-            "`hold` is not supported yet in this version",
-            "a phase of load `held-sessions` holds its sessions open",
         ),
         (
             message.files.is_some(),

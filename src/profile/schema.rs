@@ -14,6 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::listener::Listener;
+use super::misbehave::Misbehave;
 use super::units::{Count, Level, Percent, Rate, Seed, Size, Time, TimeRange};
 use super::value::{Distribution, Plain};
 
@@ -218,7 +219,7 @@ words! {
         Close = "close",
         /// Reset without QUIT.
         Reset = "reset",
-        /// Stay open to the end of the phase.
+        /// QUIT too, but not before the end of the phase: until then the session stays open.
         Hold = "hold",
     }
     /// The load model of a phase.
@@ -344,6 +345,8 @@ tables! {
         quit: Quit,
         /// AUTH.
         auth: Auth,
+        /// How it behaves badly on purpose. Default: not at all.
+        misbehave: Misbehave,
     }
     /// Parameters of MAIL and RCPT. Each is never sent (`off`), sent when offered (`auto`), or sent, and a listener that does
     /// not offer it is a finding (`require`).

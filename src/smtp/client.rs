@@ -88,6 +88,8 @@ pub struct Client<C> {
     /// The kernel has not taken all that was written.
     backlog: bool,
     finishing: bool,
+    /// Nothing is said before this time, by the script's bad manners.
+    silent_until: Option<Instant>,
     /// The owner knows that it may begin.
     offered: bool,
     events: VecDeque<Event>,
@@ -112,6 +114,7 @@ impl<C: Content> Client<C> {
             written: false,
             backlog: false,
             finishing: false,
+            silent_until: None,
             offered: false,
             events: VecDeque::new(),
         }
@@ -165,6 +168,7 @@ impl<C: Content> Client<C> {
     /// The step that is waited for, if [`is_waiting`](Self::is_waiting).
     fn step(&self) -> Step {
         match self.state {
+            _ if self.silent_until.is_some() && !self.is_waiting() => Step::Idle,
             State::Opening => self.opening.as_ref().map_or(Step::Idle, |opening| opening.step()),
             State::Mail => self.current.as_ref().map_or(Step::Idle, Exchange::step),
             State::Aside(_) => Step::Command,
@@ -197,7 +201,10 @@ impl<C: Content> Client<C> {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        let step = self.timeout().and_then(|timeout| self.alive.checked_add(timeout));
+        let step = match self.silent_until {
+            Some(until) if !self.is_waiting() => Some(until),
+            _ => self.timeout().and_then(|timeout| self.alive.checked_add(timeout)),
+        };
         [self.session_deadline(), step].into_iter().flatten().min()
     }
 
@@ -235,6 +242,12 @@ impl<C: Content> Client<C> {
         failure: Option<Failure>,
         in_doubt: bool,
     ) {
+        if let Some((after, length)) = self.script.manners.stall
+            && after == step
+            && failure.is_none()
+        {
+            self.silent_until = ended.checked_add(length);
+        }
         let failure = failure.map(Box::new);
         self.events.push_back(Event::Step { step, started, ended, code, failure, in_doubt });
     }
@@ -292,7 +305,7 @@ impl<C: Content> Client<C> {
     /// Ends the session as the script says; QUIT is written at the next poll.
     fn leave(&mut self, now: Instant) {
         match self.script.quit {
-            Quit::Clean => self.command(State::Quit),
+            Quit::Clean | Quit::Hold => self.command(State::Quit),
             Quit::Close => self.end(now, Close::Clean, false),
             Quit::Reset => self.end(now, Close::Reset, false),
         }
@@ -358,7 +371,7 @@ impl<C: Content> Client<C> {
         let (step, since) = (self.step(), self.since);
         let Some(opening) = &mut self.opening else { return };
         let next = opening.reply(&self.script, raw);
-        self.written = false;
+        self.written = opening.was_said_early();
         match next {
             Next::Goes { complete: false } => return,
             // What is asked for and not offered fails the hello that showed it, or a step of its own.
@@ -455,6 +468,7 @@ impl<C: Content> Client<C> {
     /// Appends what is to be said now. False: nothing.
     fn write(&mut self, now: Instant, out: &mut Vec<u8>) -> bool {
         match self.state {
+            _ if self.silent_until.is_some() => return false,
             State::Mail => return self.write_mail(now, out),
             _ if self.written => return false,
             State::Opening => return self.write_opening(now, out),
@@ -470,7 +484,7 @@ impl<C: Content> Client<C> {
 
     fn write_opening(&mut self, now: Instant, out: &mut Vec<u8>) -> bool {
         let Some(opening) = &mut self.opening else { return false };
-        if opening.waits_unasked() {
+        if opening.waits_unasked() && !opening.talks_early(&self.script) {
             return false;
         }
         if !opening.continues() {
@@ -579,6 +593,9 @@ impl<C: Content> Machine for Client<C> {
         if !over(self.deadline()) {
             return;
         }
+        if !self.is_waiting() && over(self.silent_until) {
+            return;
+        }
         if self.is_resting() {
             // Nothing is lost when a resting session grows too old: it leaves as it would at its end.
             return self.finish();
@@ -596,6 +613,7 @@ impl<C: Content> Machine for Client<C> {
     }
 
     fn poll(&mut self, now: Instant, out: &mut Vec<u8>) -> Need<Event> {
+        self.silent_until.take_if(|until| *until <= now);
         if self.state == State::Rest && self.finishing {
             self.leave(now);
         }

@@ -374,12 +374,18 @@ impl Dialogue {
             "starttls" => self.script.tls = Tls::Starttls,
             "implicit" => self.script.tls = Tls::Implicit,
             "clear-text-login" => self.script.clear_text_login = true,
+            "early-talk" => self.script.manners.early_talk = true,
+            "hold" => self.script.quit = Quit::Hold,
             "xclient" => self.identity.xclient = Some("ADDR=192.0.2.1".into()),
             "plain" => self.identity.login = Some(login(Mechanism::Plain)),
             "login" => self.identity.login = Some(login(Mechanism::Login)),
             "rests" => self.owner.rests = true,
             "declines" => self.owner.declines = true,
-            _ => return None,
+            _ => {
+                // `stall-rcpt-7s`
+                let (step, length) = word.strip_prefix("stall-")?.split_once('-')?;
+                self.script.manners.stall = Some((step.parse().ok()?, duration(length)?));
+            }
         }
         Some(())
     }

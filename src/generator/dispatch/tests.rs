@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use self::world::{Target, World, ms};
 use super::*;
-use crate::load::{Curve, Spacing, Think};
+use crate::load::{Curve, Load, Spacing, Think};
 use crate::plan::{Messages, Phase};
 
 fn plan(phases: Vec<Phase>) -> Plan {

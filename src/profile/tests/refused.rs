@@ -188,14 +188,25 @@ fn what_this_version_cannot_do() {
     let targets: Vec<(&str, &str)> = targets.iter().map(|(case, text)| (*case, text.as_str())).collect();
     let others = seen(&[
         ("auth", "[session]\nauth = { mechanism = \"plain\", user_env = \"U\", password_env = \"P\" }\n"),
-        ("chunking", "[session]\nchunking = \"require\"\n"),
-        ("pipelining", "[session]\npipelining = \"require\"\n"),
-        ("hold", "[session]\nquit = \"hold\"\n"),
         ("files", "[message]\nfiles = \"corpus/*.eml\"\n"),
     ]);
     let lmtp = format!("[target]\naddress = \"lmtp://127.0.0.1:24\"\n{PHASE}");
     let seen = seen_alone(&targets) + &others + &seen_alone(&[("lmtp", &lmtp)]);
     insta::assert_snapshot!(seen);
+}
+
+#[test]
+fn misbehaviour_that_makes_no_sense() {
+    let session = |body: &str| format!("{TARGET}[session]\n{body}\n{PHASE}");
+    let cases = [
+        ("half a stall", "misbehave = { stall = { after = \"rcpt\" } }"),
+        ("a stall after nothing", "misbehave = { stall = { after = \"quit\", for = \"1s\" } }"),
+        ("a stall after no step", "misbehave = { stall = { after = \"rctp\", for = \"1s\" } }"),
+        ("to hold a pool", "quit = \"hold\""),
+    ]
+    .map(|(case, body)| (case, session(body)));
+    let cases: Vec<(&str, &str)> = cases.iter().map(|(case, text)| (*case, text.as_str())).collect();
+    insta::assert_snapshot!(seen_alone(&cases));
 }
 
 #[test]
@@ -244,6 +255,23 @@ fn nearly() -> impl Strategy<Value = String> {
         };
         lines.into_iter().map(cut).collect()
     })
+}
+
+#[test]
+fn extensions_that_cannot_be() {
+    let seen = seen(&[
+        ("a word that is none", "[session.extensions]\nsmtputf8 = \"yes\"\n"),
+        ("an extension that is none", "[session.extensions]\nutf8 = \"auto\"\n"),
+        ("binary without BDAT", "[session]\nchunking = \"off\"\nextensions = { binarymime = \"auto\" }\n"),
+        ("a chunk of nothing", "[session]\nchunk_size = 0\n"),
+        ("never and more", "[session.extensions.dsn]\nnotify = [\"never\", \"delay\"]\n"),
+        ("no time to deliver by", "[session.extensions]\ndeliverby = { late = \"notify\" }\n"),
+        ("half a second to deliver by", "[session.extensions]\ndeliverby = { within = \"500ms\" }\n"),
+        ("required of HELO", "[session]\nhello = \"helo\"\nextensions = { 8bitmime = \"require\" }\n"),
+        ("pipelining required of HELO", "[session]\nhello = \"helo\"\npipelining = \"require\"\n"),
+        ("an aside that is none", "[session]\nbetween = [\"help\"]\n"),
+    ]);
+    insta::assert_snapshot!(seen);
 }
 
 proptest! {
