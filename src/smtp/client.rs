@@ -18,20 +18,21 @@ mod event;
 mod exchange;
 mod fits;
 mod opening;
+mod underway;
 
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use self::aside::Turn;
-use self::exchange::Exchange;
-use self::fits::{failure, is_cut, refusal, unexpected};
+use self::fits::{failure, refusal, unexpected};
 use self::opening::{Next, Opening};
+use self::underway::Underway;
 use super::command;
 use super::extensions::Terms;
 use super::machine::{Close, Closed, Handshake, Insecure, Machine, Need};
 use super::reply::{RawReply, Scanner};
-use super::script::{Identity, Pipelining, Quit, Script};
+use super::script::{Identity, Quit, Script};
 use super::step::Step;
 use super::transaction::Content;
 
@@ -54,16 +55,6 @@ enum State {
     Over(Close),
 }
 
-/// What goes out together, once the listener's offer is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Grouping {
-    Single,
-    /// MAIL, RCPT and DATA.
-    Envelope,
-    /// The content and the next envelope too.
-    Full,
-}
-
 /// The client side of a session.
 #[derive(Debug)]
 pub struct Client<C> {
@@ -71,13 +62,7 @@ pub struct Client<C> {
     state: State,
     opening: Option<Box<Opening>>,
     scanner: Scanner,
-    grouping: Grouping,
-    /// The next transaction may go out before the current one has ended.
-    looks_ahead: bool,
-    terms: Terms,
-    current: Option<Exchange<C>>,
-    /// Begun before `current` ended.
-    next: Option<Exchange<C>>,
+    underway: Underway<C>,
     /// When the session began, and when the command of a state outside transactions was written.
     opened: Instant,
     since: Instant,
@@ -103,11 +88,7 @@ impl<C: Content> Client<C> {
             script,
             state: State::Opening,
             scanner: Scanner::default(),
-            grouping: Grouping::Single,
-            looks_ahead: false,
-            terms: Terms::default(),
-            current: None,
-            next: None,
+            underway: Underway::new(),
             opened: now,
             since: now,
             alive: now,
@@ -126,14 +107,9 @@ impl<C: Content> Client<C> {
             self.is_resting() || self.state == State::Mail && self.offered && !self.finishing,
             "begin without Ready"
         );
-        debug_assert!(self.next.is_none(), "begin twice for one Ready");
-        let exchange = Exchange::new(content, &self.terms, self.script.protocol, self.alive);
-        if self.current.is_none() {
-            self.current = Some(exchange);
+        if self.underway.begin(content, &self.script, self.alive) {
             self.state = State::Mail;
             self.offered = false;
-        } else {
-            self.next = Some(exchange);
         }
     }
 
@@ -170,7 +146,7 @@ impl<C: Content> Client<C> {
         match self.state {
             _ if self.silent_until.is_some() && !self.is_waiting() => Step::Idle,
             State::Opening => self.opening.as_ref().map_or(Step::Idle, |opening| opening.step()),
-            State::Mail => self.current.as_ref().map_or(Step::Idle, Exchange::step),
+            State::Mail => self.underway.step(),
             State::Aside(_) => Step::Command,
             State::Quit => Step::Quit,
             State::Rest | State::Reset | State::Over(_) => Step::Idle,
@@ -184,14 +160,14 @@ impl<C: Content> Client<C> {
                 self.written || self.opening.as_ref().is_some_and(|opening| opening.waits_unasked())
             }
             State::Reset | State::Aside(_) | State::Quit => self.written,
-            State::Mail => self.current.as_ref().is_some_and(Exchange::is_waiting),
+            State::Mail => self.underway.is_waiting(),
             State::Rest | State::Over(_) => false,
         }
     }
 
     /// When the outstanding wait began.
     fn since(&self) -> Instant {
-        self.current.as_ref().map_or(self.since, Exchange::since)
+        self.underway.current.as_ref().map_or(self.since, |exchange| exchange.since())
     }
 
     /// When the session's time is up. One that is leaving is given the time to.
@@ -224,11 +200,7 @@ impl<C: Content> Client<C> {
         let started = if self.is_waiting() { self.since() } else { now };
         let in_doubt = match &failure {
             None | Some(Failure::Reply(_)) => false,
-            Some(failure) => {
-                // Of a dot with a group behind it nobody knows whether the kernel took it.
-                let alone = !self.next.as_ref().is_some_and(Exchange::is_waiting);
-                self.current.as_ref().is_some_and(|exchange| exchange.in_doubt(is_cut(failure) && alone))
-            }
+            Some(failure) => self.underway.in_doubt(failure),
         };
         self.told(now, step, started, code, failure, in_doubt);
     }
@@ -262,41 +234,23 @@ impl<C: Content> Client<C> {
             Failure::Reply(reply) | Failure::Unexpected(reply) => reply.code,
             _ => 0,
         };
-        let next = self.next_in_doubt(now, &failure);
         // Giving up a session that waits for no step, or that is leaving anyway, is no finding.
         let silent = failure == Failure::Aborted
             && (!self.is_waiting() || matches!(self.state, State::Reset | State::Quit));
+        let why = failure.clone();
         if !silent {
             self.tell(now, self.step(), code, Some(failure));
         }
-        self.lose(now, Close::Clean, by_peer && !leaving, next);
-    }
-
-    /// What is to be told of the transaction that went out behind the current one, if the listener may have it too.
-    fn next_in_doubt(&self, now: Instant, failure: &Failure) -> Option<Event> {
-        let next = self.next.as_ref()?;
-        let told = !matches!(failure, Failure::Reply(_)) && next.in_doubt(is_cut(failure));
-        told.then(|| Event::Step {
-            step: next.step(),
-            started: next.since(),
-            ended: now,
-            code: 0,
-            failure: Some(Box::new(failure.clone())),
-            in_doubt: true,
-        })
+        self.lose(now, &why, Close::Clean, by_peer && !leaving);
     }
 
     fn end(&mut self, now: Instant, how: Close, by_peer: bool) {
-        let next = self.next_in_doubt(now, &Failure::Aborted);
-        self.lose(now, how, by_peer, next);
+        self.lose(now, &Failure::Aborted, how, by_peer);
     }
 
-    /// The session is over, and with it what is under way; `next` is told of the second transaction.
-    fn lose(&mut self, now: Instant, how: Close, by_peer: bool, next: Option<Event>) {
-        let lost = Event::Transaction { accepted: false, ended: now };
-        self.events.extend(self.current.take().map(|_| lost.clone()));
-        self.events.extend(next);
-        self.events.extend(self.next.take().map(|_| lost));
+    /// The session is over, and with it what is under way.
+    fn lose(&mut self, now: Instant, why: &Failure, how: Close, by_peer: bool) {
+        self.underway.lose(now, why, &mut self.events);
         self.events.push_back(Event::Ended { by_peer });
         self.state = State::Over(how);
         self.opening = None;
@@ -393,14 +347,7 @@ impl<C: Content> Client<C> {
     }
 
     fn established(&mut self, pipelining: bool, terms: Terms) {
-        self.terms = terms;
-        self.grouping = match self.script.pipelining {
-            Pipelining::Auto if pipelining => Grouping::Envelope,
-            Pipelining::Full | Pipelining::Require if pipelining => Grouping::Full,
-            _ => Grouping::Single,
-        };
-        // What is to stand between two transactions keeps them apart.
-        self.looks_ahead = self.grouping == Grouping::Full && self.script.between.is_empty();
+        self.underway.established(&self.script, pipelining, terms);
         self.opening = None;
         self.events.push_back(Event::Established);
         self.aside(Turn::first(&self.script));
@@ -408,7 +355,7 @@ impl<C: Content> Client<C> {
 
     /// A reply to what is outstanding longest of the current transaction.
     fn transaction_reply(&mut self, now: Instant, raw: RawReply<'_>, failure: Option<Failure>) {
-        let Some(exchange) = &self.current else { return };
+        let Some(exchange) = &self.underway.current else { return };
         let early = exchange.is_early();
         let failure = match failure {
             None if early => Some(Failure::Unexpected(raw.to_reply())),
@@ -423,7 +370,7 @@ impl<C: Content> Client<C> {
         if out_of_step {
             return self.end(now, Close::Clean, true);
         }
-        if let Some(accepted) = self.current.as_mut().and_then(|exchange| exchange.answer(good)) {
+        if let Some(accepted) = self.underway.current.as_mut().and_then(|exchange| exchange.answer(good)) {
             self.transaction_over(now, accepted);
         }
     }
@@ -431,10 +378,9 @@ impl<C: Content> Client<C> {
     /// The current transaction is over; the next one, if there is one already, takes its place.
     fn transaction_over(&mut self, now: Instant, accepted: bool) {
         self.events.push_back(Event::Transaction { accepted, ended: now });
-        let needs_reset = self.current.take().is_some_and(|exchange| exchange.needs_reset());
-        self.current = self.next.take();
+        let needs_reset = self.underway.over();
         self.offered = false;
-        if self.current.is_some() {
+        if self.underway.current.is_some() {
             self.state = State::Mail;
         } else if needs_reset {
             self.command(State::Reset);
@@ -447,15 +393,7 @@ impl<C: Content> Client<C> {
     fn offer(&mut self) -> Option<Event> {
         let early = match self.state {
             State::Rest => false,
-            State::Mail if self.looks_ahead && self.next.is_none() => {
-                // The next transaction goes out with content that is not begun yet, or behind its last chunk.
-                self.current.as_ref().filter(|exchange| {
-                    let begins =
-                        !exchange.is_chunked() && exchange.wants_body() && !exchange.is_consequence();
-                    begins || exchange.is_last_awaited()
-                })?;
-                true
-            }
+            State::Mail if self.underway.has_room() => true,
             _ => return None,
         };
         if self.offered || self.finishing {
@@ -496,37 +434,10 @@ impl<C: Content> Client<C> {
     }
 
     fn write_mail(&mut self, now: Instant, out: &mut Vec<u8>) -> bool {
-        let Some(exchange) = &mut self.current else { return false };
         let before = out.len();
-        let grouped = self.grouping != Grouping::Single;
-        if exchange.wants_command() {
-            if exchange.step() == Step::Idle {
-                self.events.push_back(Event::Begun(now));
-            }
-            match self.grouping {
-                Grouping::Single => exchange.write_command(&self.terms, now, out),
-                Grouping::Envelope | Grouping::Full => exchange.write_group(&self.terms, now, out),
-            }
-        } else if exchange.wants_body() || !self.backlog && exchange.wants_more_body(grouped) {
-            let ends = exchange.write_body(grouped, now, out);
-            if ends
-                && !exchange.is_chunked()
-                && let Some(next) = &mut self.next
-            {
-                self.events.push_back(Event::Begun(now));
-                next.write_group(&self.terms, now, out);
-            }
-            if exchange.is_chunked() && exchange.is_spent() {
-                // The rest of a refused chunk was all that kept it.
-                self.transaction_over(now, false);
-            }
-        } else if let Some(next) = self.next.as_mut().filter(|next| next.is_chunked() && !self.backlog) {
-            if next.is_unsent() {
-                self.events.push_back(Event::Begun(now));
-                next.write_group(&self.terms, now, out);
-            } else if next.wants_more_body(grouped) {
-                next.write_body(grouped, now, out);
-            }
+        self.underway.write(now, self.backlog, &mut self.events, out);
+        if self.underway.is_spent() {
+            self.transaction_over(now, false);
         }
         out.len() > before
     }
@@ -559,9 +470,7 @@ impl<C: Content> Machine for Client<C> {
     fn handle_written(&mut self, now: Instant) {
         self.backlog = false;
         self.alive = now;
-        for exchange in [&mut self.current, &mut self.next].into_iter().flatten() {
-            exchange.written();
-        }
+        self.underway.written();
     }
 
     fn handle_secured(&mut self, now: Instant, handshake: Handshake) {
