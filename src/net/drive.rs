@@ -110,6 +110,7 @@ pub async fn drive<M: Machine, H: Host<M>>(
         held: Vec::new(),
         write_failed: None,
         read_closed: false,
+        begun: false,
         closing: None,
         deadline: None,
         armed: None,
@@ -132,6 +133,8 @@ struct Wire<'a> {
     held: Vec<u8>,
     write_failed: Option<Closed>,
     read_closed: bool,
+    /// The machine was polled for the first time.
+    begun: bool,
     /// How to close, and by when.
     closing: Option<(Close, Instant)>,
     deadline: Option<Instant>,
@@ -154,7 +157,9 @@ impl Wire<'_> {
         cx: &mut Context<'_>,
     ) -> Poll<()> {
         let mut now = now();
-        if self.closing.is_none() {
+        if !self.begun {
+            // From then on it is polled after each thing that happens to it, and a wake-up alone is none.
+            self.begun = true;
             self.settle(machine, host, scratch, now, cx);
         }
         loop {

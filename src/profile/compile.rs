@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use super::document::{Document, Key, keys};
 use super::error::ProfileError;
 use super::schema::{self, Profile};
-use super::{dialogue, listener, phase, resolved, rule};
+use super::{dialogue, listener, phase, resolved, rule, target};
 use crate::collector::Condition;
 use crate::listener::limits::Limits;
 use crate::load::{Load, Shard, Think};
@@ -222,10 +222,15 @@ fn default_name(document: &Document) -> String {
 
 fn target(document: &Document, profile: &Profile, purpose: Purpose) -> Result<Target, ProfileError> {
     match profile.target.as_ref().and_then(|target| target.address.as_deref()) {
-        Some(address) => address.parse().map_err(|error: TargetError| {
-            document.error_at(&keys!["target", "address"], error.to_string(), "")
-        }),
-        None if purpose == Purpose::Listen => Ok(Target::Embedded),
+        Some(address) => {
+            let at = keys!["target", "address"];
+            let target = address
+                .parse()
+                .map_err(|error: TargetError| document.error_at(&at, error.to_string(), ""))?;
+            target::spoken(document, &target)?;
+            Ok(target)
+        }
+        None if purpose == Purpose::Listen => Ok(Target::embedded()),
         None => Err(ProfileError::new(
             "there is no target",
             "add [target] with `address = \"smtp://127.0.0.1:25\"`, or \"embedded\", or give --target",

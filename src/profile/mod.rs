@@ -17,6 +17,7 @@ mod phase;
 pub mod resolved;
 mod rule;
 pub mod schema;
+mod target;
 pub mod units;
 pub mod value;
 

@@ -452,6 +452,9 @@ tables! {
         warmup: bool,
         /// The most sessions open at once. Default: 1000 for rates and bursts, else as many as the load asks for.
         max_sessions: Count,
+        /// Open all sessions before the first message is begun (constant-sessions and shared-messages of unit message).
+        /// The load is measured from then on; what the opening takes is part of `for`. Default false.
+        open_first: bool,
         /// The most connections opened in a time. Default: as the load asks.
         connect_rate: Rate,
         /// What becomes of an arrival when no session is free. Default queue.

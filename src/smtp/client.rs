@@ -25,7 +25,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use self::aside::Turn;
-use self::fits::{failure, refusal, unexpected};
+use self::fits::{failure, is_refusal, refusal, unexpected};
 use self::opening::{Next, Opening};
 use self::underway::Underway;
 use super::command;
@@ -34,7 +34,7 @@ use super::machine::{Close, Closed, Handshake, Insecure, Machine, Need};
 use super::reply::{RawReply, Scanner};
 use super::script::{Identity, Quit, Script};
 use super::step::Step;
-use super::transaction::Content;
+use super::transaction::{Content, Lost};
 
 pub use self::event::{Event, Failure, Lacking};
 
@@ -63,8 +63,9 @@ pub struct Client<C> {
     opening: Option<Box<Opening>>,
     scanner: Scanner,
     underway: Underway<C>,
-    /// When the session began, and when the command of a state outside transactions was written.
-    opened: Instant,
+    /// When the session's time is up; reckoned once, for it is asked for at every wait.
+    expires: Option<Instant>,
+    /// When the command of a state outside transactions was written.
     since: Instant,
     /// The last sign of life, from which time-outs count.
     alive: Instant,
@@ -83,13 +84,14 @@ pub struct Client<C> {
 impl<C: Content> Client<C> {
     /// A session over a connection that is established `now`.
     pub fn new(script: Rc<Script>, identity: Identity, now: Instant) -> Self {
+        let expires = now.checked_add(script.timeouts.session);
         Client {
             opening: Some(Box::new(Opening::new(&script, identity))),
             script,
             state: State::Opening,
             scanner: Scanner::default(),
             underway: Underway::new(),
-            opened: now,
+            expires,
             since: now,
             alive: now,
             written: false,
@@ -173,7 +175,7 @@ impl<C: Content> Client<C> {
     /// When the session's time is up. One that is leaving is given the time to.
     fn session_deadline(&self) -> Option<Instant> {
         let leaving = matches!(self.state, State::Quit | State::Over(_));
-        if leaving { None } else { self.opened.checked_add(self.script.timeouts.session) }
+        if leaving { None } else { self.expires }
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -181,7 +183,10 @@ impl<C: Content> Client<C> {
             Some(until) if !self.is_waiting() => Some(until),
             _ => self.timeout().and_then(|timeout| self.alive.checked_add(timeout)),
         };
-        [self.session_deadline(), step].into_iter().flatten().min()
+        match (self.session_deadline(), step) {
+            (Some(session), Some(step)) => Some(session.min(step)),
+            (session, step) => session.or(step),
+        }
     }
 
     fn timeout(&self) -> Option<Duration> {
@@ -196,9 +201,9 @@ impl<C: Content> Client<C> {
     }
 
     /// Tells the end of a step and the code of the reply that ended it (0: none did).
-    fn tell(&mut self, now: Instant, step: Step, code: u16, failure: Option<Failure>) {
+    fn tell(&mut self, now: Instant, step: Step, code: u16, failure: Option<Box<Failure>>) {
         let started = if self.is_waiting() { self.since() } else { now };
-        let in_doubt = match &failure {
+        let in_doubt = match failure.as_deref() {
             None | Some(Failure::Reply(_)) => false,
             Some(failure) => self.underway.in_doubt(failure),
         };
@@ -211,7 +216,7 @@ impl<C: Content> Client<C> {
         step: Step,
         started: Instant,
         code: u16,
-        failure: Option<Failure>,
+        failure: Option<Box<Failure>>,
         in_doubt: bool,
     ) {
         if let Some((after, length)) = self.script.manners.stall
@@ -220,7 +225,6 @@ impl<C: Content> Client<C> {
         {
             self.silent_until = ended.checked_add(length);
         }
-        let failure = failure.map(Box::new);
         self.events.push_back(Event::Step { step, started, ended, code, failure, in_doubt });
     }
 
@@ -239,7 +243,7 @@ impl<C: Content> Client<C> {
             && (!self.is_waiting() || matches!(self.state, State::Reset | State::Quit));
         let why = failure.clone();
         if !silent {
-            self.tell(now, self.step(), code, Some(failure));
+            self.tell(now, self.step(), code, Some(Box::new(failure)));
         }
         self.lose(now, &why, Close::Clean, by_peer && !leaving);
     }
@@ -294,8 +298,8 @@ impl<C: Content> Client<C> {
         };
         // RFC 5321 3.8: 421 may answer any command, come unasked, and always ends the session.
         if raw.code == 421 || !self.is_waiting() {
-            let failure = failure.unwrap_or_else(|| Failure::Unexpected(raw.to_reply()));
-            return self.fail(now, failure, true);
+            let failure = failure.unwrap_or_else(|| unexpected(raw));
+            return self.fail(now, *failure, true);
         }
         self.alive = now;
         match (self.state, failure) {
@@ -306,17 +310,17 @@ impl<C: Content> Client<C> {
             }
             (State::Opening, None) => self.opened(now, raw),
             (State::Reset, None) => self.aside(Turn::after_transaction(&self.script)),
-            (State::Aside(turn), failure @ (None | Some(Failure::Reply(_)))) => {
+            (State::Aside(turn), failure) if failure.as_deref().is_none_or(is_refusal) => {
                 self.tell(now, step, raw.code, failure);
                 self.aside(turn.next(&self.script));
             }
-            (_, Some(failure @ Failure::Reply(_))) => {
+            (_, Some(failure)) if is_refusal(&failure) => {
                 // RFC 5321 3.1: after a refusing greeting QUIT is in order; so it is when hello or RSET is refused.
                 self.tell(now, step, raw.code, Some(failure));
                 self.leave(now);
             }
-            (_, Some(failure)) => self.fail(now, failure, true),
-            (State::Rest | State::Over(_), None) => {}
+            (_, Some(failure)) => self.fail(now, *failure, true),
+            (State::Aside(_) | State::Rest | State::Over(_), None) => {}
         }
     }
 
@@ -330,7 +334,7 @@ impl<C: Content> Client<C> {
             Next::Goes { complete: false } => return,
             // What is asked for and not offered fails the hello that showed it, or a step of its own.
             Next::Fails(failed, failure) if failed == step => {
-                self.told(now, step, since, raw.code, Some(failure), false);
+                self.told(now, step, since, raw.code, Some(Box::new(failure)), false);
                 return self.leave(now);
             }
             _ => self.told(now, step, since, raw.code, None, false),
@@ -339,7 +343,7 @@ impl<C: Content> Client<C> {
         match next {
             Next::Goes { .. } => {}
             Next::Fails(failed, failure) => {
-                self.told(now, failed, now, 0, Some(failure), false);
+                self.told(now, failed, now, 0, Some(Box::new(failure)), false);
                 self.leave(now);
             }
             Next::Established { pipelining, terms } => self.established(pipelining, terms),
@@ -354,16 +358,17 @@ impl<C: Content> Client<C> {
     }
 
     /// A reply to what is outstanding longest of the current transaction.
-    fn transaction_reply(&mut self, now: Instant, raw: RawReply<'_>, failure: Option<Failure>) {
+    fn transaction_reply(&mut self, now: Instant, raw: RawReply<'_>, failure: Option<Box<Failure>>) {
         let Some(exchange) = &self.underway.current else { return };
         let early = exchange.is_early();
         let failure = match failure {
-            None if early => Some(Failure::Unexpected(raw.to_reply())),
+            None if early => Some(unexpected(raw)),
             failure => failure,
         };
         let good = failure.is_none();
         // After an early reply the rest of the content can no longer be told from commands, unless its length was said.
-        let out_of_step = early && !exchange.is_chunked() || matches!(failure, Some(Failure::Unexpected(_)));
+        let out_of_step =
+            early && !exchange.is_chunked() || matches!(failure.as_deref(), Some(Failure::Unexpected(_)));
         if out_of_step || !exchange.is_consequence() && !(good && exchange.is_midway()) {
             self.tell(now, self.step(), raw.code, failure);
         }
@@ -435,7 +440,12 @@ impl<C: Content> Client<C> {
 
     fn write_mail(&mut self, now: Instant, out: &mut Vec<u8>) -> bool {
         let before = out.len();
-        self.underway.write(now, self.backlog, &mut self.events, out);
+        if let Err(Lost(why)) = self.underway.write(now, self.backlog, &mut self.events, out) {
+            // Without its end the listener has no message (RFC 5321 4.1.1.4): it must see the end of the session first.
+            out.truncate(before);
+            self.fail(now, Failure::Lost(why), false);
+            return false;
+        }
         if self.underway.is_spent() {
             self.transaction_over(now, false);
         }
@@ -457,10 +467,17 @@ impl<C: Content> Machine for Client<C> {
         }
         let mut scanner = std::mem::take(&mut self.scanner);
         let mut input = bytes;
-        match scanner.scan(&mut input) {
-            None => {}
-            Some(Ok(raw)) => self.reply(now, raw),
-            Some(Err(malformed)) => self.fail(now, Failure::Malformed(malformed), true),
+        // All replies that are owed are taken at once, for nothing is said between those to one group. Whether what follows
+        // them is owed is known only when what they let us say is written.
+        loop {
+            match scanner.scan(&mut input) {
+                None => break,
+                Some(Ok(raw)) => self.reply(now, raw),
+                Some(Err(malformed)) => self.fail(now, Failure::Malformed(malformed), true),
+            }
+            if input.is_empty() || !self.is_waiting() || self.is_handshake() {
+                break;
+            }
         }
         self.scanner = scanner;
         // What follows the end is nobody's.
@@ -489,7 +506,7 @@ impl<C: Content> Machine for Client<C> {
         // A listener that refuses on its implicit-TLS port often does so in clear text: that is the reply it is.
         let failure = match &why {
             Insecure::ClearText(octets) => match Scanner::default().scan(&mut &octets[..]) {
-                Some(Ok(raw)) => refusal(raw).unwrap_or(Failure::Insecure(why)),
+                Some(Ok(raw)) => refusal(raw).map_or(Failure::Insecure(why), |refusal| *refusal),
                 _ => Failure::Insecure(why),
             },
             _ => Failure::Insecure(why),
@@ -539,6 +556,10 @@ impl<C: Content> Machine for Client<C> {
             self.backlog = true;
             self.alive = now;
             return Need::Write;
+        }
+        if self.is_over() {
+            // What was to be written is lost, and that is to be told.
+            return self.poll(now, out);
         }
         Need::Read { until: self.deadline() }
     }

@@ -17,7 +17,7 @@ use crate::smtp::command;
 use crate::smtp::extensions::Terms;
 use crate::smtp::script::Protocol;
 use crate::smtp::step::Step;
-use crate::smtp::transaction::Content;
+use crate::smtp::transaction::{Content, Lost};
 
 /// How much of the content is rendered at once, about.
 const PIECE: usize = 64 * 1024;
@@ -218,50 +218,64 @@ impl<C: Content> Exchange<C> {
     }
 
     /// Renders MAIL, all RCPT and DATA, or as many chunks as are rendered at once.
-    pub(super) fn write_group(&mut self, terms: &Terms, now: Instant, out: &mut Vec<u8>) {
+    ///
+    /// # Errors
+    /// The content is lost: the session cannot go on, and no end may follow what was rendered of it.
+    pub(super) fn write_group(&mut self, terms: &Terms, now: Instant, out: &mut Vec<u8>) -> Result<(), Lost> {
         while self.sent <= self.recipients {
             self.write_command(terms, now, out);
         }
         match self.chunk {
-            None => self.write_command(terms, now, out),
+            None => {
+                self.write_command(terms, now, out);
+                Ok(())
+            }
             Some(chunk) => self.write_chunks(chunk, true, out),
         }
     }
 
     /// Renders the next piece of the content, or the lone dot of a failed transaction. True: its end is rendered.
-    pub(super) fn write_body(&mut self, grouped: bool, now: Instant, out: &mut Vec<u8>) -> bool {
+    ///
+    /// # Errors
+    /// As of [`write_group`](Self::write_group).
+    pub(super) fn write_body(
+        &mut self,
+        grouped: bool,
+        now: Instant,
+        out: &mut Vec<u8>,
+    ) -> Result<bool, Lost> {
         if self.body == Body::Ahead {
             self.since = now;
         }
         if let Some(chunk) = self.chunk {
-            self.write_chunks(chunk, grouped, out);
-            return self.body == Body::Rendered;
+            self.write_chunks(chunk, grouped, out)?;
+            return Ok(self.body == Body::Rendered);
         }
         let offset = match self.body {
             Body::Ahead => 0,
             Body::Partly(offset) => offset,
-            Body::Rendered | Body::Out => return true,
+            Body::Rendered | Body::Out => return Ok(true),
         };
         if self.failed {
             // RFC 2920 3.1: the listener asked for content although nobody is to get it.
             out.extend_from_slice(command::EMPTY_CONTENT);
             self.body = Body::Rendered;
-            return true;
+            return Ok(true);
         }
-        let offset = self.content.body(offset, out);
+        let offset = self.content.body(offset, out)?;
         let ends = offset >= self.content.size();
         self.body = if ends { Body::Rendered } else { Body::Partly(offset) };
-        ends
+        Ok(ends)
     }
 
     /// Renders chunks, or the rest of one: one, or (`grouped`) about as many as make a piece.
-    fn write_chunks(&mut self, chunk: NonZeroU64, grouped: bool, out: &mut Vec<u8>) {
+    fn write_chunks(&mut self, chunk: NonZeroU64, grouped: bool, out: &mut Vec<u8>) -> Result<(), Lost> {
         let (start, size) = (out.len(), self.content.size());
         loop {
             let offset = match self.body {
                 Body::Ahead => 0,
                 Body::Partly(offset) => offset,
-                Body::Rendered | Body::Out => return,
+                Body::Rendered | Body::Out => return Ok(()),
             };
             let within = offset % chunk;
             if within == 0 {
@@ -269,15 +283,15 @@ impl<C: Content> Exchange<C> {
                 command::bdat(out, octets, offset + octets == size);
                 self.sent += 1;
             }
-            let offset = self.content.raw(offset, chunk.get() - within, out);
+            let offset = self.content.raw(offset, chunk.get() - within, out)?;
             if offset >= size {
                 self.body = Body::Rendered;
-                return;
+                return Ok(());
             }
             self.body = Body::Partly(offset);
             let ends_chunk = offset % chunk == 0;
             if out.len() - start >= PIECE || ends_chunk && (!grouped || self.failed) {
-                return;
+                return Ok(());
             }
         }
     }

@@ -12,8 +12,8 @@ pub(super) fn is_cut(failure: &Failure) -> bool {
 }
 
 /// What is wrong with a reply to `step` after the opening, if anything is. Only the first digit counts (RFC 5321 4.2),
-/// with three exceptions.
-pub(super) fn failure(step: Step, raw: RawReply<'_>) -> Option<Failure> {
+/// with three exceptions. Boxed: replies that are as they should be are many, and each is handed through several hands.
+pub(super) fn failure(step: Step, raw: RawReply<'_>) -> Option<Box<Failure>> {
     refusal(raw).or_else(|| match (raw.code, raw.code / 100) {
         (354, _) if step == Step::Data => None,
         (221, _) if step == Step::Quit => None,
@@ -23,10 +23,15 @@ pub(super) fn failure(step: Step, raw: RawReply<'_>) -> Option<Failure> {
     })
 }
 
-pub(super) fn refusal(raw: RawReply<'_>) -> Option<Failure> {
-    matches!(raw.code / 100, 4 | 5).then(|| Failure::Reply(raw.to_reply()))
+pub(super) fn refusal(raw: RawReply<'_>) -> Option<Box<Failure>> {
+    matches!(raw.code / 100, 4 | 5).then(|| Box::new(Failure::Reply(raw.to_reply())))
 }
 
-pub(super) fn unexpected(raw: RawReply<'_>) -> Failure {
-    Failure::Unexpected(raw.to_reply())
+pub(super) fn unexpected(raw: RawReply<'_>) -> Box<Failure> {
+    Box::new(Failure::Unexpected(raw.to_reply()))
+}
+
+/// Whether it is a reply that refuses.
+pub(super) fn is_refusal(failure: &Failure) -> bool {
+    matches!(failure, Failure::Reply(_))
 }

@@ -10,7 +10,7 @@ use super::fits::is_cut;
 use crate::smtp::extensions::Terms;
 use crate::smtp::script::{Pipelining, Script};
 use crate::smtp::step::Step;
-use crate::smtp::transaction::Content;
+use crate::smtp::transaction::{Content, Lost};
 
 /// What goes out together, once the listener's offer is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,38 +129,42 @@ impl<C: Content> Underway<C> {
     }
 
     /// Appends what is to be said now. `backlog`: the kernel has not taken all that was rendered.
+    ///
+    /// # Errors
+    /// A content is lost: the session cannot go on, and what was appended is of no use.
     pub(super) fn write(
         &mut self,
         now: Instant,
         backlog: bool,
         events: &mut VecDeque<Event>,
         out: &mut Vec<u8>,
-    ) {
-        let Some(exchange) = &mut self.current else { return };
+    ) -> Result<(), Lost> {
+        let Some(exchange) = &mut self.current else { return Ok(()) };
         let (terms, grouped) = (&self.terms, self.grouping != Grouping::Single);
         if exchange.wants_command() {
             if exchange.is_unsent() {
                 events.push_back(Event::Begun(now));
             }
             if grouped {
-                exchange.write_group(terms, now, out);
+                exchange.write_group(terms, now, out)?;
             } else {
                 exchange.write_command(terms, now, out);
             }
         } else if exchange.wants_body() || !backlog && exchange.wants_more_body(grouped) {
-            let ends = exchange.write_body(grouped, now, out);
+            let ends = exchange.write_body(grouped, now, out)?;
             if let Some(next) = self.next.as_mut().filter(|next| ends && !next.is_chunked()) {
                 events.push_back(Event::Begun(now));
-                next.write_group(terms, now, out);
+                next.write_group(terms, now, out)?;
             }
         } else if let Some(next) = self.next.as_mut().filter(|next| next.is_chunked() && !backlog) {
             if next.is_unsent() {
                 events.push_back(Event::Begun(now));
-                next.write_group(terms, now, out);
+                next.write_group(terms, now, out)?;
             } else if next.wants_more_body(grouped) {
-                next.write_body(grouped, now, out);
+                next.write_body(grouped, now, out)?;
             }
         }
+        Ok(())
     }
 
     /// Whether the current one failed, and the rest of a refused chunk was all that kept it.
