@@ -7,7 +7,9 @@
 
 use std::time::Duration;
 
+use super::offers::Offers;
 use crate::smtp::Step;
+use crate::smtp::script::Protocol;
 
 /// Whose texts the listener speaks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -153,6 +155,10 @@ pub struct Forced {
 /// All that the listener enforces.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Limits {
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// Which extensions it offers.
+    pub offers: Offers,
     /// Whose texts it speaks.
     pub style: Style,
     /// The name in its greeting and replies.
@@ -233,6 +239,8 @@ impl Default for Limits {
     /// No limits at all.
     fn default() -> Self {
         Limits {
+            protocol: Protocol::Smtp,
+            offers: Offers::default(),
             style: Style::default(),
             hostname: "mx.recipient.example".to_owned(),
             allow_remote: false,

@@ -11,6 +11,7 @@ mod behaviour;
 mod digest;
 pub mod ledger;
 pub mod limits;
+pub mod offers;
 mod styles;
 
 use std::convert::Infallible;

@@ -111,13 +111,16 @@ pub fn compile(document: &Document, context: &Context) -> Result<Compiled, Profi
             "give that phase `unit = \"session\"`, or remove the key",
         ));
     }
+    let listener = listener::compile(document, &profile.listener.clone().unwrap_or_default())?;
+    let target = target(document, &profile, context.purpose)?;
+    let protocol = if target.is_embedded() { listener.protocol } else { target.protocol() };
     let plan = Plan {
         name,
         seed: profile.seed.map_or(context.seed, |seed| seed.0),
         run_id: context.run_id.clone(),
-        target: target(document, &profile, context.purpose)?,
+        target,
         allow: allow(document, &profile)?,
-        script: dialogue::script(document, &profile, &session)?,
+        script: dialogue::script(document, &profile, &session, protocol)?,
         messages: dialogue::messages(document, &session, &phases)?,
         mail: dialogue::mail(document, &profile)?,
         expects: indexed(&profile.expect, |i, expect| rule::expect(document, &profile.phase, i, expect))?,
@@ -143,7 +146,6 @@ pub fn compile(document: &Document, context: &Context) -> Result<Compiled, Profi
         shard: context.shard,
     };
     let assertions = rule::assertions(document, &profile.phase, &profile.expect, &profile.assert)?;
-    let listener = listener::compile(document, &profile.listener.clone().unwrap_or_default())?;
     let limits = rule::limits(document, &profile.limits)?;
     if let Some(capacity) = &profile.capacity {
         rule::goals(document, capacity.goals.as_deref().unwrap_or_default())?;

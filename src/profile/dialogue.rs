@@ -11,7 +11,7 @@ use crate::load::Think;
 use crate::mail::{self, InvalidSpec};
 use crate::plan::{Messages, Phase, Unit};
 use crate::smtp::Script;
-use crate::smtp::script::{Aside, Hello, Pipelining, Quit, Timeouts, Verify};
+use crate::smtp::script::{Aside, Hello, Pipelining, Protocol, Quit, Timeouts, Verify};
 
 /// The largest message in octets that a profile may ask for.
 const LARGEST_MESSAGE: u64 = 1 << 31;
@@ -25,6 +25,7 @@ pub(super) fn script(
     document: &Document,
     profile: &Profile,
     session: &schema::Session,
+    protocol: Protocol,
 ) -> Result<Script, ProfileError> {
     let name = session.name.clone().unwrap_or_default();
     // Any word is sent: a wrong HELO name is a thing to test. What would break the command line is not.
@@ -35,7 +36,15 @@ pub(super) fn script(
             "write a host name such as \"load.example\"",
         ));
     }
+    if protocol == Protocol::Lmtp && session.hello == Some(schema::Hello::Helo) {
+        return Err(document.error_at(
+            &keys!["session", "hello"],
+            "LMTP knows neither HELO nor EHLO, and is told LHLO (RFC 2033 4.1)",
+            "remove the key",
+        ));
+    }
     Ok(Script {
+        protocol,
         hello: match session.hello {
             Some(schema::Hello::Helo) => Hello::Helo,
             Some(schema::Hello::Ehlo) | None => Hello::Ehlo,

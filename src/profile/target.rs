@@ -2,20 +2,16 @@
 
 use super::document::{Document, keys};
 use super::error::ProfileError;
-use crate::net::target::{Protocol, Target};
+use crate::net::target::Target;
 
 /// Refuses what the contract knows and this version cannot speak.
 pub(super) fn spoken(document: &Document, target: &Target) -> Result<(), ProfileError> {
-    let missing = if target.protocol() == Protocol::Lmtp {
-        "LMTP is not supported yet in this version"
-    } else if target.implicit_tls() {
-        "TLS is not supported yet in this version"
-    } else {
+    if !target.implicit_tls() {
         return Ok(());
-    };
+    }
     Err(document.error_at(
         &keys!["target", "address"],
-        missing,
-        "write smtp://host:port, smtp+unix:path, or embedded",
+        "TLS is not supported yet in this version",
+        "write smtp://host:port, lmtp://host:port, smtp+unix:path, lmtp+unix:path, or embedded",
     ))
 }

@@ -198,9 +198,8 @@ fn what_this_version_cannot_do() {
         ("auth", "[session]\nauth = { mechanism = \"plain\", user_env = \"U\", password_env = \"P\" }\n"),
         ("files", "[message]\nfiles = \"corpus/*.eml\"\n"),
     ]);
-    let lmtp = format!("[target]\naddress = \"lmtp://127.0.0.1:24\"\n{PHASE}");
-    let smtps = lmtp.replace("lmtp:", "smtps:");
-    let seen = seen_alone(&targets) + &others + &seen_alone(&[("lmtp", &lmtp), ("smtps", &smtps)]);
+    let smtps = format!("[target]\naddress = \"smtps://127.0.0.1:465\"\n{PHASE}");
+    let seen = seen_alone(&targets) + &others + &seen_alone(&[("smtps", &smtps)]);
     insta::assert_snapshot!(seen);
 }
 
@@ -278,6 +277,8 @@ fn extensions_that_cannot_be() {
         ("half a second to deliver by", "[session.extensions]\ndeliverby = { within = \"500ms\" }\n"),
         ("required of HELO", "[session]\nhello = \"helo\"\nextensions = { 8bitmime = \"require\" }\n"),
         ("pipelining required of HELO", "[session]\nhello = \"helo\"\npipelining = \"require\"\n"),
+        ("HELO to LMTP", "[session]\nhello = \"helo\"\n[listener]\nprotocol = \"lmtp\"\n"),
+        ("an offer that is none", "[listener]\nextensions = [\"etrn\"]\n"),
         ("an aside that is none", "[session]\nbetween = [\"help\"]\n"),
     ]);
     insta::assert_snapshot!(seen);
