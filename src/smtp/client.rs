@@ -478,6 +478,10 @@ impl<C: Content> Machine for Client<C> {
             if input.is_empty() || !self.is_waiting() || self.is_handshake() {
                 break;
             }
+            // Behind a last chunk that is still to be answered the next transaction may go out.
+            if !self.offered && self.underway.has_room() {
+                break;
+            }
         }
         self.scanner = scanner;
         // What follows the end is nobody's.
