@@ -369,7 +369,8 @@ impl<C: Content> Client<C> {
         // After an early reply the rest of the content can no longer be told from commands, unless its length was said.
         let out_of_step =
             early && !exchange.is_chunked() || matches!(failure.as_deref(), Some(Failure::Unexpected(_)));
-        if out_of_step || !exchange.is_consequence() && !(good && exchange.is_midway()) {
+        let silent = exchange.is_consequence() || good && exchange.is_midway();
+        if out_of_step || !silent {
             self.tell(now, self.step(), raw.code, failure);
         }
         if out_of_step {

@@ -162,7 +162,8 @@ impl Request<'_> {
             let word = text.split(' ').next().unwrap_or_default();
             return Err(Fault::Unrecognized(if text.is_ascii() { &word[..word.len().min(32)] } else { "" }));
         }
-        if !text.is_ascii() && !(is("MAIL") || is("RCPT")) {
+        let takes_paths = is("MAIL") || is("RCPT");
+        if !takes_paths && !text.is_ascii() {
             return Err(Fault::Syntax(""));
         }
         let argument = rest.trim_matches(' ');
