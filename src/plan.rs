@@ -13,6 +13,7 @@ use crate::collector::expect::{Expect, UserRule};
 use crate::load;
 use crate::mail;
 use crate::net::target::Target;
+use crate::net::target::origin::Origin;
 use crate::smtp::Script;
 use crate::smtp::script::Quit;
 
@@ -141,6 +142,8 @@ pub struct Plan {
     pub run_id: String,
     /// Where the load goes.
     pub target: Target,
+    /// The client address of each session.
+    pub origin: Origin,
     /// Hosts beyond loopback that the user allows.
     pub allow: Vec<String>,
     /// The dialogue.

@@ -71,6 +71,7 @@ fn plan(address: SocketAddr, pipelining: Pipelining, total: u64) -> Plan {
         seed: SEED,
         run_id: "bench-run".into(),
         target: Target::smtp(&address.ip().to_string(), address.port()),
+        origin: Default::default(),
         allow: Vec::new(),
         script: script(pipelining),
         messages: Messages::Unlimited,

@@ -328,9 +328,9 @@ pub struct TraceArgs {
 pub struct ListenArgs {
     /// A profile; its [listener] table counts
     pub profile: Option<PathBuf>,
-    /// The address to listen on; port 0: any free one
-    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:2525")]
-    pub bind: std::net::SocketAddr,
+    /// The address to listen on; port 0: any free one [default: the profile's listener.address, or 127.0.0.1:2525]
+    #[arg(long, value_name = "IP:PORT|unix:PATH")]
+    pub bind: Option<crate::net::target::bind::Bind>,
     /// Threads of the listener
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub threads: usize,

@@ -19,7 +19,7 @@ use crate::generator::{clock, judge, preflight};
 use crate::listener::Listener;
 use crate::load::Shard;
 use crate::mail::{Mailer, Message};
-use crate::net::dial::{self, Endpoint, Place, Resolver};
+use crate::net::dial::{self, Endpoint, Place};
 use crate::net::drive::{Host, Scratch, drive};
 use crate::net::target::Transport;
 use crate::plan::Plan;
@@ -105,7 +105,7 @@ fn endpoint(plan: &Plan, listener: Option<SocketAddr>) -> Endpoint {
         Transport::Unix { path } => Place::Unix(path.clone()),
         Transport::Embedded => Place::from(listener.expect("the listener was started for this target")),
     };
-    Endpoint { place, resolver: Resolver::System, timeout: plan.script.timeouts.connect }
+    Endpoint { timeout: plan.script.timeouts.connect, ..Endpoint::new(place) }
 }
 
 /// The session under way and what is kept of it.
@@ -144,7 +144,7 @@ impl Session {
     /// True: the listener was reached.
     async fn lead(&mut self, plan: &Plan, endpoint: &Endpoint) -> bool {
         self.begun = clock::now();
-        let dialed = dial::dial(endpoint, clock::now).await;
+        let dialed = dial::dial(endpoint, 0, clock::now).await;
         for (step, span) in [(Step::Dns, dialed.dns), (Step::Connect, dialed.connect)] {
             let Some((from, to)) = span else { continue };
             let fault = dialed.result.as_ref().err().filter(|(failed, _)| *failed == step);

@@ -19,6 +19,7 @@ use crate::mail::Message;
 use crate::net::dial::{self, Dialed};
 use crate::net::drive::{Host, drive};
 use crate::smtp::client::{Event, Failure};
+use crate::smtp::command::xclient_attributes as xclient;
 use crate::smtp::script::{Identity, Protocol};
 use crate::smtp::{Client, Step};
 
@@ -58,6 +59,8 @@ struct Session {
     bound: Option<Due>,
     /// When it was decided to open it.
     decided: Duration,
+    /// Its number, which its draws and its client address follow, and which messages may show.
+    serial: u64,
     /// Messages it may still begin.
     left: u64,
     /// Messages begun.
@@ -108,6 +111,7 @@ impl Session {
             mailbox,
             bound,
             decided,
+            serial,
             left,
             sent: 0,
             started,
@@ -153,13 +157,20 @@ impl Session {
             self.bound_started();
         }
         if let Ok(mut stream) = dialed.result {
-            let mut client = Client::new(self.worker.script.clone(), Identity::default(), clock::now());
+            let mut client = Client::new(self.worker.script.clone(), self.identity(), clock::now());
             if self.finishing {
                 client.finish();
             }
             let worker = self.worker.clone();
             drive(&mut stream, &mut client, self, &worker.scratch).await;
         }
+    }
+
+    /// As whom it speaks.
+    fn identity(&self) -> Identity {
+        let plan = self.worker.plan();
+        let told = plan.origin.told(self.serial);
+        Identity { xclient: told.map(|address| xclient(address, &plan.script.name)), ..Identity::default() }
     }
 
     /// The arrival that the session is itself has begun: nothing of our own kept it from the wire.
@@ -172,7 +183,7 @@ impl Session {
     /// Dials; `None`: given up by our own side.
     async fn dial(&mut self) -> Option<Dialed> {
         let shared = self.worker.shared.clone();
-        let mut waits = Box::pin(dial::dial(&shared.endpoint, clock::now));
+        let mut waits = Box::pin(dial::dial(&shared.endpoint, self.serial, clock::now));
         loop {
             let order = std::future::poll_fn(|cx| self.mailbox.poll(cx));
             match select(waits, order).await {
@@ -268,7 +279,7 @@ impl Session {
     }
 
     /// Gives the client what it is to do next.
-    fn supply(&mut self, client: &mut Client<Message>, early: bool) {
+    fn supply(&mut self, client: &mut Client<Message>, early: bool, now: Duration) {
         if self.bound.is_some() {
             if self.left > 0 {
                 self.left -= 1;
@@ -284,9 +295,9 @@ impl Session {
             }
             return;
         }
-        match self.worker.next_message(self.slot, early) {
-            Some(due) => self.take(client, due, self.worker.now()),
-            None if !early => self.worker.rest(self.slot),
+        match self.worker.next_message(now, self.slot, early) {
+            Some(due) => self.take(client, due, now),
+            None if !early => self.worker.rest(now, self.slot),
             None => {}
         }
     }
@@ -300,7 +311,7 @@ impl Session {
         let seq = self.bound.map_or(0, |due| due.seq);
         let number = seq * plan.messages.most() + self.sent;
         self.sent += 1;
-        client.begin(self.worker.shared.mailer.message(number));
+        client.begin(self.worker.shared.mailer.message_of_session(number, self.serial));
     }
 
     /// Begins an arrival of the pool.
@@ -309,7 +320,7 @@ impl Session {
         self.sent += 1;
         let free = if self.live[0].is_none() { 0 } else { 1 };
         self.live[free] = Some(Live { due, decided, started: None });
-        client.begin(self.worker.shared.mailer.message(due.seq));
+        client.begin(self.worker.shared.mailer.message_of_session(due.seq, self.serial));
     }
 
     fn step(&mut self, step: Step, from: Instant, to: Instant, failure: Option<&Failure>, in_doubt: bool) {
@@ -380,7 +391,7 @@ impl Session {
 }
 
 impl Host<Client<Message>> for Session {
-    fn event(&mut self, client: &mut Client<Message>, _now: Instant, event: Event) {
+    fn event(&mut self, client: &mut Client<Message>, now: Instant, event: Event) {
         let clock = self.worker.shared.clock;
         match event {
             Event::Step { step, started, ended, failure, in_doubt, .. } => {
@@ -392,7 +403,7 @@ impl Host<Client<Message>> for Session {
                 self.worker.books.borrow_mut().counts(self.phase).established += 1;
                 self.worker.established(self.slot);
             }
-            Event::Ready { early } => self.supply(client, early),
+            Event::Ready { early } => self.supply(client, early, clock.offset_of(now)),
             Event::Begun(at) => self.transaction_begun(clock.offset_of(at)),
             Event::Transaction { accepted, ended } => self.transaction_over(accepted, clock.offset_of(ended)),
             Event::Ended { by_peer } => {
@@ -403,14 +414,14 @@ impl Host<Client<Message>> for Session {
         }
     }
 
-    fn poll_wake(&mut self, client: &mut Client<Message>, now: Instant, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_wake(&mut self, client: &mut Client<Message>, cx: &mut Context<'_>) -> Poll<()> {
         match self.mailbox.poll(cx) {
             Poll::Pending => return Poll::Pending,
             Poll::Ready(Order::Serve(due, decided)) if client.is_resting() => self.take(client, due, decided),
             // It is on its way out, of old age.
             Poll::Ready(Order::Serve(due, _)) => self.worker.give_back(self.slot, due),
             Poll::Ready(Order::Finish) => client.finish(),
-            Poll::Ready(Order::Abort) => client.abort(now),
+            Poll::Ready(Order::Abort) => client.abort(clock::now()),
         }
         Poll::Ready(())
     }

@@ -8,8 +8,9 @@
 //!   session at rest keeps 12 octets of it.
 //! - A forced reply stands in for the listener's own words at its step; a connection limit comes before it.
 
+mod xclient;
+
 use std::cell::Cell;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -19,6 +20,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use super::digest::Digest;
 use super::ledger::Books;
 use super::limits::{Delay, Limits, ShownBy};
+use super::peer::Peer;
 use super::styles::Saying;
 use crate::smtp::Step;
 use crate::smtp::content::Measure;
@@ -80,7 +82,7 @@ fn offers_tls(limits: &Limits) -> bool {
 /// The policy of one session.
 pub(super) struct Behaviour {
     shared: Arc<Shared>,
-    peer: IpAddr,
+    peer: Peer,
     /// The session's number, for its draws.
     number: u64,
     draws: Cell<u32>,
@@ -110,8 +112,8 @@ struct Transaction {
 }
 
 impl Behaviour {
-    /// The policy of the session `number` with a client at `peer`.
-    pub fn new(shared: Arc<Shared>, peer: IpAddr, number: u64) -> Behaviour {
+    /// The policy of the session `number` with `peer`.
+    pub fn new(shared: Arc<Shared>, peer: Peer, number: u64) -> Behaviour {
         Behaviour {
             shared,
             peer,
@@ -159,7 +161,7 @@ impl Behaviour {
         }
         let text = pattern
             .replace("{host}", &limits.hostname)
-            .replace("{peer}", &self.peer.to_string())
+            .replace("{peer}", &self.peer.shown())
             .replace("{arg}", about);
         Answer::new(text.trim_end().to_owned())
     }
@@ -192,17 +194,22 @@ impl Behaviour {
             books.turn_away();
             return Answer { then: Then::Close, ..self.say(saying, "") };
         }
-        if let Err(saying) = books.open(now, self.peer, limits) {
-            let said = self.say(saying, "");
-            return match limits.shown_by {
-                ShownBy::Reply => Answer { then: Then::Close, ..said },
-                ShownBy::Reset => Answer::silent(Then::Reset),
-                ShownBy::Close => Answer::silent(Then::Close),
-                ShownBy::NoGreeting => Answer::silent(Then::Silence),
-            };
+        if let Err(saying) = books.open(now, self.peer.host(), limits) {
+            return self.over(saying);
         }
         self.open = true;
         self.at(Step::Greeting, |session| session.say(Saying::Greeting, ""))
+    }
+
+    /// How a session over a limit of connections learns of it.
+    fn over(&self, saying: Saying) -> Answer {
+        let said = self.say(saying, "");
+        match self.shared.limits.shown_by {
+            ShownBy::Reply => Answer { then: Then::Close, ..said },
+            ShownBy::Reset => Answer::silent(Then::Reset),
+            ShownBy::Close => Answer::silent(Then::Close),
+            ShownBy::NoGreeting => Answer::silent(Then::Silence),
+        }
     }
 
     /// Whether the service is over.
@@ -212,11 +219,7 @@ impl Behaviour {
 
     fn hello(&mut self, extended: bool, name: &str) -> Answer {
         self.at(Step::Hello, |session| {
-            if extended {
-                Answer::new(session.shared.extensions.clone())
-            } else {
-                session.say(Saying::Hello, name)
-            }
+            if extended { Answer::new(session.offer()) } else { session.say(Saying::Hello, name) }
         })
     }
 
@@ -425,6 +428,7 @@ impl Behaviour {
             },
             Request::Starttls => self.starttls(),
             Request::Auth(argument) => self.auth(argument),
+            Request::Xclient { address } => self.xclient(address),
         }
     }
 
@@ -464,7 +468,7 @@ impl Behaviour {
 
     fn leave(&mut self) {
         if std::mem::take(&mut self.open) {
-            self.shared.books.close(self.peer);
+            self.shared.books.close(self.peer.host());
         }
     }
 }

@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use super::offers::Offers;
+use crate::net::target::addresses::Addresses;
 use crate::smtp::Step;
 use crate::smtp::script::Protocol;
 
@@ -165,6 +166,14 @@ pub struct Limits {
     pub hostname: String,
     /// May bind an address beyond loopback.
     pub allow_remote: bool,
+    /// Peers that may speak for other clients, by PROXY header or XCLIENT.
+    pub trusted: Addresses,
+    /// Connections of trusted peers begin with a PROXY header.
+    pub proxy: bool,
+    /// How long that header may take.
+    pub proxy_timeout: Duration,
+    /// Trusted peers may say XCLIENT.
+    pub xclient: bool,
     /// The length of the kernel's accept queue.
     pub backlog: u32,
 
@@ -245,6 +254,10 @@ impl Default for Limits {
             hostname: "mx.recipient.example".to_owned(),
             allow_remote: false,
             backlog: 4096,
+            trusted: Addresses::loopback(),
+            proxy: false,
+            proxy_timeout: Duration::from_secs(5),
+            xclient: false,
             max_connections: None,
             max_connections_per_host: None,
             max_connections_per_listener: None,

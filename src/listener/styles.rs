@@ -177,6 +177,10 @@ sayings! {
     AuthNotAvailable, Some(Condition::AuthNotAvailable),
         "503 #5.3.3 AUTH not available", "503 5.5.1 Error: authentication not enabled",
         "503 AUTH command used when not advertised";
+    /// XCLIENT from a peer that is not trusted. Cisco and Exim have no XCLIENT; their words are ours.
+    XclientDenied, Some(Condition::PolicyRejected),
+        "550 #5.7.1 XCLIENT is not permitted from your host", "550 5.7.0 Error: insufficient authorization",
+        "550 XCLIENT is not permitted from your host";
     /// AUTH within a transaction.
     InTransaction, Some(Condition::BadSequence),
         "503 #5.5.0 AUTH not permitted during a mail transaction", "503 5.5.1 Error: MAIL transaction in progress",

@@ -2,8 +2,8 @@
 
 use rand_chacha::rand_core::Rng;
 
-use super::encode::Stuffer;
 use super::random::{self, Purpose};
+use super::stuffed::{Form, Stuffed};
 
 /// The filler repeats itself after about this many octets, so that it takes no more memory however large messages are.
 const PERIOD: u64 = 1 << 20;
@@ -21,11 +21,9 @@ const WORDS: &str = "queue relay mailbox envelope sender reply greeting session 
 /// The first dot is in the second line.
 #[derive(Clone)]
 pub(super) struct Filler {
-    /// One period, dot-stuffed; whole lines.
-    stuffed: Vec<u8>,
-    /// Where in the unstuffed period the dots stand that were doubled.
-    dots: Vec<u64>,
-    /// Octets of the unstuffed period.
+    /// One period; whole lines.
+    lines: Stuffed,
+    /// Its octets, before stuffing.
     period: u64,
 }
 
@@ -34,12 +32,11 @@ impl Filler {
     pub(super) fn new(seed: u64, largest: u64) -> Filler {
         let words: Vec<&str> = WORDS.split_ascii_whitespace().collect();
         let mut stream = random::stream(seed, Purpose::Filler);
-        let (mut text, mut dots) = (Vec::new(), Vec::new());
+        let mut text = Vec::new();
         let mut number = 0_u32;
         while (text.len() as u64) < largest.clamp(1, PERIOD) {
             let line = text.len();
             if number % 8 == 1 {
-                dots.push(line as u64);
                 text.push(b'.');
             }
             if number % 32 != 17 {
@@ -57,47 +54,22 @@ impl Filler {
             text.extend_from_slice(b"\r\n");
             number += 1;
         }
-        let mut stuffed = Vec::with_capacity(text.len() + dots.len());
-        Stuffer::new().stuff(&text, &mut stuffed);
-        Filler { stuffed, dots, period: text.len() as u64 }
+        Filler { lines: Stuffed::new(&text, true), period: text.len() as u64 }
     }
 
-    /// Appends the unstuffed octets `from..to`, dot-stuffed.
-    pub(super) fn append(&self, mut from: u64, to: u64, out: &mut Vec<u8>) {
+    /// Appends the octets `from..to`; places count octets before stuffing.
+    pub(super) fn append(&self, form: Form, mut from: u64, to: u64, out: &mut Vec<u8>) {
         while from < to {
             let start = from % self.period;
             let end = self.period.min(start + (to - from));
-            out.extend_from_slice(&self.stuffed[self.at(start)..self.at(end)]);
+            self.lines.append(form, start, end, out);
             from += end - start;
         }
     }
 
-    /// Appends the octets `from..to` as they are.
-    pub(super) fn append_raw(&self, mut from: u64, to: u64, out: &mut Vec<u8>) {
-        while from < to {
-            let start = from % self.period;
-            let end = self.period.min(start + (to - from));
-            let first = self.dots.partition_point(|&dot| dot <= start);
-            let within = self.dots[first..].iter().copied().take_while(|&dot| dot < end);
-            let mut at = start;
-            for (doubled, next) in (first..).zip(within.chain([end])) {
-                // So many dots were doubled up to here, and the second of a pair is the one that counts.
-                let begin = at as usize + doubled;
-                out.extend_from_slice(&self.stuffed[begin..begin + (next - at) as usize]);
-                at = next;
-            }
-            from += end - start;
-        }
-    }
-
-    /// The unstuffed octet at a place.
+    /// The octet at a place, before stuffing.
     pub(super) fn octet(&self, place: u64) -> u8 {
-        self.stuffed[self.at(place % self.period)]
-    }
-
-    /// Where the octet at a place of the unstuffed period stands in the stuffed one; for a doubled dot, the first of the two.
-    fn at(&self, place: u64) -> usize {
-        place as usize + self.dots.partition_point(|&dot| dot < place)
+        self.lines.octet(place % self.period)
     }
 }
 
@@ -109,7 +81,7 @@ mod tests {
 
     fn text(filler: &Filler, from: u64, to: u64) -> Vec<u8> {
         let mut out = Vec::new();
-        filler.append(from, to, &mut out);
+        filler.append(Form::Stuffed, from, to, &mut out);
         out
     }
 
@@ -135,16 +107,6 @@ mod tests {
     }
 
     proptest! {
-        #[test]
-        fn raw_octets_are_those_that_unstuffing_gives(from in 0_u64..2500, length in 0_u64..2500) {
-            let filler = Filler::new(1, 700);
-            let stuffed = [text(&filler, 0, 5000), b"\r\n.\r\n".to_vec()].concat();
-            let (content, _) = unstuff(&stuffed).unwrap();
-            let mut raw = Vec::new();
-            filler.append_raw(from, from + length, &mut raw);
-            prop_assert_eq!(&raw[..], &content[from as usize..(from + length) as usize]);
-        }
-
         #[test]
         fn any_cuts_give_the_same_octets(cuts in prop::collection::vec(0_u64..2500, 0..6)) {
             let filler = Filler::new(1, 700);

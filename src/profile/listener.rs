@@ -74,6 +74,18 @@ tables! {
         style: Style,
         /// Its name in greeting and replies. Default mx.recipient.example.
         hostname: String,
+        /// Where it listens: `ip:port` or `unix:path`. Default: a free port of 127.0.0.1 for a run, 127.0.0.1:2525 for
+        /// `smtpress listen`.
+        address: String,
+        /// Peers that may speak for other clients: addresses, ranges `a-b`, blocks `a/n`. Default loopback. No limit of one
+        /// host counts them before they have said for whom they speak.
+        trusted: Vec<String>,
+        /// Connections of trusted peers begin with a PROXY protocol header, version 1 or 2. Default false.
+        proxy: bool,
+        /// How long the header may take. Default 5s.
+        proxy_timeout: Time,
+        /// Trusted peers may say XCLIENT. Default false.
+        xclient: bool,
         /// May bind an address beyond loopback. Default false.
         allow_remote: bool,
         /// The length of the kernel's accept queue. Default 4096.
@@ -258,6 +270,10 @@ pub(super) fn compile(document: &Document, listener: &Listener) -> Result<Limits
         },
         hostname: listener.hostname.clone().unwrap_or(none.hostname),
         allow_remote: listener.allow_remote.unwrap_or_default(),
+        trusted: super::target::trusted(document, listener)?.unwrap_or(none.trusted),
+        proxy: listener.proxy.unwrap_or_default(),
+        proxy_timeout: listener.proxy_timeout.map_or(none.proxy_timeout, |time| time.0),
+        xclient: listener.xclient.unwrap_or_default(),
         backlog: count("backlog", listener.backlog)?.unwrap_or(none.backlog),
         max_connections: count("max_connections", listener.max_connections)?,
         max_connections_per_host: count("max_connections_per_host", listener.max_connections_per_host)?,

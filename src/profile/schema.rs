@@ -14,6 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::listener::Listener;
+use super::message::Message;
 use super::misbehave::Misbehave;
 use super::units::{Count, Level, Percent, Rate, Seed, Size, Time, TimeRange};
 use super::value::{Distribution, Plain};
@@ -274,15 +275,17 @@ words! {
 tables! {
     /// Where the load goes.
     Target {
-        /// `smtp://host:port`, or `embedded` for the listener inside the process.
+        /// `smtp://host:port`, `smtps://host:port`, `lmtp://host:port`, `smtp+unix:path`, `lmtp+unix:path`, or `embedded`
+        /// for the listener inside the process.
         address: String,
         /// Clear text, STARTTLS or implicit TLS.
         tls: Tls,
-        /// Client addresses to bind, used in turn: addresses, or ranges `a-b`.
+        /// Client addresses, used in turn by session: addresses, ranges `a-b`, blocks `a/n`. They are bound, or with
+        /// `proxy` or `xclient` carried instead.
         sources: Vec<String>,
-        /// The PROXY protocol.
+        /// Whether a PROXY protocol header carries the client address (one of `sources`, or our own).
         proxy: Proxy,
-        /// Send XCLIENT.
+        /// XCLIENT tells the listener the client address (one of `sources`); it must offer XCLIENT to us.
         xclient: bool,
         /// Hosts beyond loopback that may be loaded.
         allow: Vec<String>,
@@ -401,19 +404,6 @@ tables! {
         user_env: String,
         /// The environment variable that holds the password.
         password_env: String,
-    }
-    /// The messages.
-    Message {
-        /// The sender, a pattern: `{n}` is the message's number. Default load@sender.example.
-        from: String,
-        /// The recipient, a pattern: `{n}` is the recipient's number. Default user{n}@recipient.example.
-        to: String,
-        /// Recipients of a message. Default 1.
-        recipients: Count,
-        /// How large a message is, in octets. Default 4KiB.
-        size: Distribution<Size>,
-        /// Messages from files, a pattern, instead of made ones.
-        files: String,
     }
     /// A part of the run.
     Phase {

@@ -282,14 +282,16 @@ mod tests {
             seed: 42,
             run_id: "r1".to_owned(),
             target: "smtp://127.0.0.1:2525".parse().unwrap(),
+            origin: Default::default(),
             allow: vec![],
             script: Script::default(),
             messages: Messages::Fixed(1),
             mail: mail::Spec {
-                from: "a@sender.example".to_owned(),
-                to: "b@recipient.example".to_owned(),
+                from: "a@sender.example".into(),
+                to: "b@recipient.example".into(),
                 recipients: 1,
                 size: mail::Size::Fixed(1024),
+                ..mail::Spec::default()
             },
             phases: vec![phase("warm", true), phase("steady", false)],
             expects: vec![],

@@ -1,5 +1,7 @@
 //! The commands as they go over the wire (RFC 5321 4.1.1).
 
+use std::net::IpAddr;
+
 use super::extensions::Terms;
 use super::script::{Hello, Protocol};
 
@@ -111,6 +113,20 @@ pub fn xclient(out: &mut Vec<u8>, attributes: &str) {
     out.extend_from_slice(b"\r\n");
 }
 
+/// What XCLIENT says of a client at `address` that said `hello`, which has no name in the DNS that we know of
+/// (Postfix's XCLIENT_README: an IPv6 address has a prefix, and values are xtext, RFC 3461 4).
+pub fn xclient_attributes(address: IpAddr, hello: &str) -> String {
+    let prefix = if address.is_ipv6() { "IPV6:" } else { "" };
+    let mut attributes = format!("ADDR={prefix}{address} NAME=[UNAVAILABLE] HELO=");
+    for octet in hello.bytes() {
+        match octet {
+            b'!'..=b'~' if !matches!(octet, b'+' | b'=') => attributes.push(char::from(octet)),
+            _ => attributes.push_str(&format!("+{octet:02X}")),
+        }
+    }
+    attributes
+}
+
 /// STARTTLS (RFC 3207).
 pub const STARTTLS: &[u8] = b"STARTTLS\r\n";
 /// DATA.
@@ -181,5 +197,15 @@ mod tests {
     fn chunks_are_counted_to_the_octet() {
         assert_eq!(said(|out| bdat(out, 100, false)), "BDAT 100\r\n");
         assert_eq!(said(|out| bdat(out, 0, true)), "BDAT 0 LAST\r\n");
+    }
+
+    #[test]
+    fn xclient_tells_of_either_family_in_xtext() {
+        let of = |address: &str, hello| xclient_attributes(address.parse().unwrap(), hello);
+        assert_eq!(of("127.0.0.7", "load.example"), "ADDR=127.0.0.7 NAME=[UNAVAILABLE] HELO=load.example");
+        assert_eq!(
+            of("2001:db8::7", "a=b+c d"),
+            "ADDR=IPV6:2001:db8::7 NAME=[UNAVAILABLE] HELO=a+3Db+2Bc+20d"
+        );
     }
 }

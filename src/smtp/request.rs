@@ -7,6 +7,8 @@
 //! - A line that arrives whole in one read is parsed in place; only a partial one is kept, up to the limit.
 //! - Only CRLF ends a line well. A bare LF ends it too, or the dialogue would hang, but the line is a syntax error.
 
+use std::net::IpAddr;
+
 use memchr::memchr;
 
 /// The longest command line when no limit is set, in octets with CRLF (RFC 5321 4.5.3.1.4 asks for 512, and more for
@@ -36,7 +38,7 @@ pub enum Fault<'a> {
     MailFirst,
     /// DATA before RCPT.
     RcptFirst,
-    /// MAIL within a transaction.
+    /// MAIL or XCLIENT within a transaction.
     NestedMail,
     /// DATA after every RCPT was refused.
     NoValidRecipients,
@@ -141,6 +143,11 @@ pub enum Request<'a> {
     Starttls,
     /// AUTH (RFC 4954): the mechanism and what follows; empty if there is none.
     Auth(&'a str),
+    /// XCLIENT (Postfix's XCLIENT_README).
+    Xclient {
+        /// ADDR=; `None` if it is not given or not known.
+        address: Option<IpAddr>,
+    },
 }
 
 impl Request<'_> {
@@ -201,10 +208,38 @@ impl Request<'_> {
             bare(Request::Starttls)
         } else if is("AUTH") {
             Ok(Request::Auth(argument))
+        } else if is("XCLIENT") {
+            xclient(argument)
         } else {
             Err(Fault::Unrecognized(&verb[..verb.len().min(32)]))
         }
     }
+}
+
+/// Attributes with values in xtext; what is told beside the address is of no use to this server.
+fn xclient(argument: &str) -> Result<Request<'_>, Fault<'_>> {
+    const KNOWN: [&str; 8] = ["NAME", "ADDR", "PORT", "PROTO", "HELO", "LOGIN", "DESTADDR", "DESTPORT"];
+    if argument.is_empty() {
+        return Err(Fault::Syntax(""));
+    }
+    let mut address = None;
+    for attribute in argument.split(' ').filter(|attribute| !attribute.is_empty()) {
+        let (name, value) = attribute.split_once('=').ok_or(Fault::Syntax(argument))?;
+        if value.is_empty() || !KNOWN.iter().any(|known| known.eq_ignore_ascii_case(name)) {
+            return Err(Fault::Syntax(argument));
+        }
+        let known = !["[UNAVAILABLE]", "[TEMPUNAVAIL]"].iter().any(|none| none.eq_ignore_ascii_case(value));
+        if name.eq_ignore_ascii_case("ADDR") && known {
+            let prefixed = value.get(..5).is_some_and(|prefix| prefix.eq_ignore_ascii_case("IPV6:"));
+            let told = if prefixed { &value[5..] } else { value };
+            let told: IpAddr = told.parse().map_err(|_| Fault::Syntax(argument))?;
+            if told.is_ipv6() != prefixed {
+                return Err(Fault::Syntax(argument));
+            }
+            address = Some(told.to_canonical());
+        }
+    }
+    Ok(Request::Xclient { address })
 }
 
 /// A number of octets, and maybe LAST.

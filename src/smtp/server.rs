@@ -5,6 +5,7 @@
 //! # Decisions
 //! - While an answer is held back no input is taken: answers come in the order of the commands, and a delayed answer
 //!   delays those that follow, as in a real server.
+//! - Nor is any taken while a client leaves more than 64 KiB of replies unread: it may not fill our memory.
 //! - A reply counts as given ([`Policy::queued`]) when its bytes are handed to the driver, not before: a message whose
 //!   session ends while its answer is held back was never accepted.
 //! - Closing with a reply lingers, so that input which is not read does not turn the reply into a reset.
@@ -18,6 +19,9 @@ use super::machine::{Close, Closed, Handshake, Insecure, Machine, Need};
 use super::request::{Body, Fault, Lines, Request};
 use super::script::Protocol;
 use super::step::Step;
+
+/// What may wait for a client that does not read, in octets.
+const UNREAD: usize = 64 * 1024;
 
 /// What the policy has to answer.
 #[derive(Clone, Copy, Debug)]
@@ -190,6 +194,8 @@ pub struct Server<P> {
     pending: Option<Pending>,
     /// Replies not yet handed to the driver.
     out: Vec<u8>,
+    /// Octets of replies that the driver has and the kernel has not.
+    unread: usize,
     /// When it was greeted; the client's last sign of life, or our last reply after a delay.
     since: Option<(Instant, Instant)>,
 }
@@ -212,6 +218,7 @@ impl<P: Policy> Server<P> {
             chunk: None,
             pending: None,
             out: Vec::new(),
+            unread: 0,
             since: None,
         }
     }
@@ -262,7 +269,7 @@ impl<P: Policy> Server<P> {
             (Request::Bdat { .. }, _) if !self.policy.takes_chunks() => Err(Fault::Unrecognized("BDAT")),
             (Request::Bdat { .. }, _) => Ok(request),
             (Request::Mail { .. }, Stage::Greeted) => Err(Fault::HelloFirst),
-            (Request::Mail { .. }, Stage::Transaction(_)) => Err(Fault::NestedMail),
+            (Request::Mail { .. } | Request::Xclient { .. }, Stage::Transaction(_)) => Err(Fault::NestedMail),
             (
                 Request::Data | Request::Rcpt { .. },
                 Stage::Transaction(Transaction { chunks: Some(_), .. }),
@@ -288,7 +295,11 @@ impl<P: Policy> Server<P> {
                 self.stage = Stage::Ready;
             }
             (Request::Hello { .. } | Request::Lhlo { .. }, Stage::Greeted) if well => {
-                self.stage = Stage::Ready
+                self.stage = Stage::Ready;
+            }
+            // As after the first greeting: another client is served now.
+            (Request::Xclient { .. }, _) if code == 220 => {
+                self.stage = Stage::Greeted;
             }
             (Request::Mail { parameters, .. }, _) if well => {
                 let binary = parameters.body == Some(Body::Binary);
@@ -442,7 +453,7 @@ impl<P: Policy> Machine for Server<P> {
         let mut input = bytes;
         // Borrowed from self for the loop: a line may stand in its buffer while the machine moves.
         let mut lines = std::mem::take(&mut self.lines);
-        while !input.is_empty() && self.pending.is_none() {
+        while !input.is_empty() && self.pending.is_none() && self.out.len() + self.unread < UNREAD {
             match &mut self.stage {
                 Stage::Fresh | Stage::Answers(..) => break,
                 Stage::Silent | Stage::Closing(_) => input = &[],
@@ -466,7 +477,9 @@ impl<P: Policy> Machine for Server<P> {
         bytes.len() - input.len()
     }
 
-    fn handle_written(&mut self, _now: Instant) {}
+    fn handle_written(&mut self, _now: Instant) {
+        self.unread = 0;
+    }
 
     fn handle_secured(&mut self, _now: Instant, _handshake: Handshake) {}
 
@@ -503,6 +516,7 @@ impl<P: Policy> Machine for Server<P> {
             self.answer_each(now);
         }
         if !self.out.is_empty() {
+            self.unread += self.out.len();
             // The buffer is given back: a session at rest holds none.
             out.append(&mut std::mem::take(&mut self.out));
             return Need::Write;

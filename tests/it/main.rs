@@ -10,6 +10,7 @@ mod chunk_laws;
 mod client_laws;
 mod commands;
 mod dialogues;
+mod hostile;
 mod listener;
 mod runs;
 mod selftest;

@@ -177,6 +177,12 @@ impl<C: Content> Exchange<C> {
             }
     }
 
+    /// Whether another chunk is due, and none is outstanding.
+    pub(super) fn owes_chunk(&self) -> bool {
+        let between = matches!(self.body, Body::Partly(offset) if !self.is_within_chunk(offset));
+        self.chunk.is_some() && between && !self.failed && self.sent == self.answered
+    }
+
     /// Whether content that is begun goes on as soon as the kernel has what was rendered. `grouped`: chunks do not wait for
     /// each other's replies.
     pub(super) fn wants_more_body(&self, grouped: bool) -> bool {

@@ -76,6 +76,18 @@ impl<C: Content> Underway<C> {
         self.current.as_ref().is_some_and(Exchange::is_waiting)
     }
 
+    /// Whether the listener has asked for content of which nothing is written, or for a chunk.
+    pub(super) fn owes_content(&self) -> bool {
+        self.current.as_ref().is_some_and(|exchange| exchange.wants_body() || exchange.owes_chunk())
+    }
+
+    /// Whether another one could go out now behind the last chunk of the current one.
+    pub(super) fn has_room_behind(&self) -> bool {
+        self.looks_ahead
+            && self.next.is_none()
+            && self.current.as_ref().is_some_and(Exchange::is_last_awaited)
+    }
+
     /// Whether another one could go out now, with the content of the current one or behind its last chunk.
     pub(super) fn has_room(&self) -> bool {
         self.looks_ahead

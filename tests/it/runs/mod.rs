@@ -11,4 +11,4 @@ mod loads;
 mod own;
 mod rude;
 mod same;
-mod stage;
+pub mod stage;

@@ -30,6 +30,7 @@ pub fn plan(phases: Vec<Phase>) -> Plan {
         seed: 42,
         run_id: "test-run".into(),
         target: Target::embedded(),
+        origin: Default::default(),
         allow: Vec::new(),
         script: Script {
             pipelining: Pipelining::Off,
@@ -48,6 +49,7 @@ pub fn plan(phases: Vec<Phase>) -> Plan {
             to: "user{n}@recipient.example".into(),
             recipients: 1,
             size: Size::Fixed(1024),
+            ..Spec::default()
         },
         phases,
         expects: Vec::new(),
