@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use super::offers::Offers;
+pub use super::offers::Offers;
 use crate::net::target::addresses::Addresses;
 use crate::smtp::Step;
 use crate::smtp::script::Protocol;

@@ -11,7 +11,7 @@ mod behaviour;
 mod digest;
 pub mod ledger;
 pub mod limits;
-pub mod offers;
+mod offers;
 mod peer;
 mod styles;
 

@@ -10,8 +10,7 @@ use super::error::ProfileError;
 use super::schema::{tables, words};
 use super::units::{Count, Percent, Rate, Size, Time, TimeRange};
 use crate::listener::limits;
-use crate::listener::limits::Limits;
-use crate::listener::offers::Offers;
+use crate::listener::limits::{Limits, Offers};
 use crate::smtp::{Reply, Step, script};
 
 words! {

@@ -2,8 +2,7 @@
 
 use smtpress::collector::Outcome;
 use smtpress::collector::{Condition, Metric};
-use smtpress::listener::limits::{Forced, Limits};
-use smtpress::listener::offers::Offers;
+use smtpress::listener::limits::{Forced, Limits, Offers};
 use smtpress::mail::Size;
 use smtpress::plan::{Plan, Unit};
 use smtpress::smtp::Step;
