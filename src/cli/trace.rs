@@ -1,6 +1,5 @@
 //! `smtpress trace`: one session with its whole transcript, times and meanings. The document's telnet test, without the telnet.
 
-use std::collections::VecDeque;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -122,8 +121,6 @@ struct Session {
     rest: Vec<u8>,
     /// What takes the secret of a login out of it.
     redactor: Option<Redactor>,
-    /// The codes of replies that no step has answered for yet.
-    codes: VecDeque<u16>,
     steps: Vec<serde_json::Value>,
     lines: Vec<serde_json::Value>,
     longest: Option<(Duration, Step)>,
@@ -141,7 +138,6 @@ impl Session {
             paper,
             rest: Vec::new(),
             redactor: None,
-            codes: VecDeque::new(),
             steps: Vec::new(),
             lines: Vec::new(),
             longest: None,
@@ -224,15 +220,10 @@ impl Session {
 impl Host<Client<Message>> for Session {
     fn event(&mut self, client: &mut Client<Message>, _now: Instant, event: Event) {
         match event {
-            Event::Step { step, started, ended, failure, in_doubt } => {
+            Event::Step { step, started, ended, code, failure, in_doubt } => {
                 let judged =
                     failure.as_deref().map(|failure| judge::judge(&self.classifier, step, failure, in_doubt));
-                let refused = failure.as_deref().and_then(judge::reply).map(|reply| reply.code);
-                // A step without a reply has failed without one.
-                let code = match failure {
-                    Some(_) if refused.is_none() => None,
-                    _ => self.codes.pop_front().or(refused),
-                };
+                let code = Some(code).filter(|code| *code > 0);
                 self.step(step, ended - started, code, judged.and_then(|judged| judged.condition));
             }
             Event::Ready { early: false } => {
@@ -260,9 +251,6 @@ impl Host<Client<Message>> for Session {
         self.rest.extend_from_slice(bytes);
         let whole = self.rest.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
         let lines: Vec<u8> = self.rest.drain(..whole).collect();
-        let last = |line: &&[u8]| line.get(3) != Some(&b'-');
-        let code = |line: &[u8]| std::str::from_utf8(line.get(..3)?).ok()?.parse::<u16>().ok();
-        self.codes.extend(lines.split_inclusive(|byte| *byte == b'\n').filter(last).filter_map(code));
         self.heard(&lines);
     }
 }
