@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use super::login::LoginArgs;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 /// SMTP load and concurrency stress tester.
@@ -66,7 +67,16 @@ impl Cli {
             true => arg.hide_env(true).hide_possible_values(true),
             false => arg,
         };
-        Cli::command().mut_args(brief).mut_subcommands(|command| command.mut_args(brief))
+        // The help of `run` is full; that of `trace` tells of all flags of a login.
+        let run = |command: clap::Command| {
+            let hide = |command: clap::Command, id| command.mut_arg(id, |arg| arg.hide(true));
+            let command = ["user", "user_env", "password_env", "token_env"].into_iter().fold(command, hide);
+            command.mut_arg("auth", |arg| {
+                arg.help("Log in with this mechanism; its flags stand in trace --help")
+            })
+        };
+        let command = Cli::command().mut_args(brief).mut_subcommands(|command| command.mut_args(brief));
+        command.mut_subcommand("run", run)
     }
 }
 
@@ -176,6 +186,8 @@ pub struct RunArgs {
     pub load: LoadArgs,
     #[command(flatten)]
     pub common: CommonArgs,
+    #[command(flatten, next_help_heading = "Dialogue")]
+    pub login: LoginArgs,
     /// What must hold, such as 'p99 < 500ms'; may be repeated
     #[arg(long = "assert", value_name = "EXPR", help_heading = "Result")]
     pub asserts: Vec<String>,
@@ -321,6 +333,8 @@ pub struct TraceArgs {
     /// Allow this target beyond loopback; only with its owner's consent
     #[arg(long, value_name = "HOST")]
     pub allow_target: Vec<String>,
+    #[command(flatten, next_help_heading = "Login")]
+    pub login: LoginArgs,
 }
 
 /// `smtpress listen`.
@@ -328,9 +342,9 @@ pub struct TraceArgs {
 pub struct ListenArgs {
     /// A profile; its [listener] table counts
     pub profile: Option<PathBuf>,
-    /// The address to listen on; port 0: any free one
-    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:2525")]
-    pub bind: std::net::SocketAddr,
+    /// The address to listen on; port 0: any free one [default: the profile's listener.address, or 127.0.0.1:2525]
+    #[arg(long, value_name = "IP:PORT|unix:PATH")]
+    pub bind: Option<crate::net::target::bind::Bind>,
     /// Threads of the listener
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub threads: usize,

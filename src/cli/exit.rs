@@ -6,6 +6,7 @@ use super::look::Screen;
 use crate::generator::RunError;
 use crate::generator::preflight::PreflightError;
 use crate::listener::ListenError;
+use crate::net::target::bind::Bind;
 use crate::profile::ProfileError;
 use crate::report::run_dir::RunDirError;
 
@@ -66,7 +67,10 @@ impl From<PreflightError> for Failure {
         let remedy = match &error {
             PreflightError::Unreachable { .. } => "; start the listener there, or name another target",
             PreflightError::NotResolved { .. } => "; correct the name, or write its address",
-            PreflightError::Descriptors { .. } | PreflightError::NotAllowed { .. } => "",
+            PreflightError::Families { .. } => "; add some, or name another target",
+            PreflightError::Descriptors { .. }
+            | PreflightError::NotAllowed { .. }
+            | PreflightError::Source { .. } => "",
         };
         Failure::Told(PREFLIGHT, format!("{error}{remedy}"))
     }
@@ -92,16 +96,19 @@ impl From<RunError> for Failure {
 impl From<ListenError> for Failure {
     fn from(error: ListenError) -> Self {
         let remedy = match &error {
-            ListenError::Bind { source, .. } => match source.kind() {
+            ListenError::Bind { place, source } => match source.kind() {
                 io::ErrorKind::AddrInUse => {
                     "; end what listens there, or name another address with --bind (port 0: any free one)"
+                }
+                io::ErrorKind::PermissionDenied if matches!(place, Bind::Unix(_)) => {
+                    "; choose a path in a directory that is yours"
                 }
                 io::ErrorKind::PermissionDenied => {
                     "; ports below 1024 need a right of their own: name another with --bind"
                 }
                 _ => "; name another address with --bind",
             },
-            ListenError::NotLoopback(_) | ListenError::Thread(_) => "",
+            ListenError::NotLoopback(_) | ListenError::Occupied(_) | ListenError::Thread(_) => "",
         };
         Failure::Told(PREFLIGHT, format!("{error}{remedy}"))
     }

@@ -20,13 +20,14 @@ use crate::generator::{clock, judge, preflight};
 use crate::listener::Listener;
 use crate::load::Shard;
 use crate::mail::{Mailer, Message};
-use crate::net::dial::{self, Endpoint, Place, Resolver};
+use crate::net::dial::{self, Endpoint, Place};
 use crate::net::drive::{Host, Scratch, drive};
 use crate::net::target::Transport;
 use crate::plan::Plan;
 use crate::profile::overrides::{Origin, apply_in_order};
 use crate::profile::{Document, Override, Purpose};
 use crate::report::words;
+use crate::smtp::auth::{Login, Redactor};
 use crate::smtp::client::Event;
 use crate::smtp::script::Identity;
 use crate::smtp::{Client, Step};
@@ -96,7 +97,8 @@ fn prepared(args: &TraceArgs) -> Result<Prepared, Failure> {
         }
     }
     let keys = keys.iter().map(|(flag, key, value)| Override::for_key(Origin::Flag, flag, key, value));
-    apply_in_order(&mut document, keys.chain(prepare::allowed(&args.allow_target)))?;
+    let keys = keys.chain(args.login.overrides()).chain(prepare::allowed(&args.allow_target));
+    apply_in_order(&mut document, keys)?;
     prepare::finish(&document, Purpose::Search, Shard::WHOLE, None)
 }
 
@@ -106,7 +108,7 @@ fn endpoint(plan: &Plan, listener: Option<SocketAddr>) -> Endpoint {
         Transport::Unix { path } => Place::Unix(path.clone()),
         Transport::Embedded => Place::from(listener.expect("the listener was started for this target")),
     };
-    Endpoint { place, resolver: Resolver::System, timeout: plan.script.timeouts.connect }
+    Endpoint { timeout: plan.script.timeouts.connect, ..Endpoint::new(place) }
 }
 
 /// The session under way and what is kept of it.
@@ -118,6 +120,8 @@ struct Session {
     paper: Paper,
     /// What came and is no whole line yet.
     rest: Vec<u8>,
+    /// What takes the secret of a login out of it.
+    redactor: Option<Redactor>,
     /// The codes of replies that no step has answered for yet.
     codes: VecDeque<u16>,
     steps: Vec<serde_json::Value>,
@@ -136,6 +140,7 @@ impl Session {
             messages,
             paper,
             rest: Vec::new(),
+            redactor: None,
             codes: VecDeque::new(),
             steps: Vec::new(),
             lines: Vec::new(),
@@ -148,20 +153,32 @@ impl Session {
     /// True: the listener was reached.
     async fn lead(&mut self, plan: &Plan, endpoint: &Endpoint) -> bool {
         self.begun = clock::now();
-        let dialed = dial::dial(endpoint, clock::now).await;
-        for (step, span) in [(Step::Dns, dialed.dns), (Step::Connect, dialed.connect)] {
-            let Some((from, to)) = span else { continue };
-            let fault = dialed.result.as_ref().err().filter(|(failed, _)| *failed == step);
-            let condition = fault.and_then(|(_, fault)| judge::judge_dial(*fault).condition);
+        let dialed = dial::dial(endpoint, 0, clock::now).await;
+        for (step, from, to, fault) in dialed.steps() {
+            let condition = fault.and_then(|fault| judge::judge_dial(fault).condition);
             self.step(step, to - from, None, condition);
         }
-        let Ok(mut stream) = dialed.result else { return false };
-        let mut client = Client::new(Rc::new(plan.script.clone()), Identity::default(), clock::now());
+        let mut stream = match dialed.result {
+            Ok(stream) => stream,
+            Err((failed, _)) => return failed == Step::Greeting,
+        };
+        let login = plan.logins.of(plan.seed, 0).cloned();
+        self.redactor = login.as_ref().map(Login::redactor);
+        let identity = Identity { login, ..Identity::default() };
+        let mut client = Client::new(Rc::new(plan.script.clone()), identity, clock::now());
         let scratch = Scratch::new();
         drive(&mut stream, &mut client, self, &scratch).await;
         let rest = std::mem::take(&mut self.rest);
-        self.line(Side::Listener, &rest);
+        self.heard(&rest);
         true
+    }
+
+    /// Lines of the listener.
+    fn heard(&mut self, lines: &[u8]) {
+        match self.redactor.as_ref().map(|redactor| redactor.octets(lines)) {
+            Some(shown) => self.line(Side::Listener, &shown),
+            None => self.line(Side::Listener, lines),
+        }
     }
 
     fn line(&mut self, side: Side, bytes: &[u8]) {
@@ -246,7 +263,7 @@ impl Host<Client<Message>> for Session {
         let last = |line: &&[u8]| line.get(3) != Some(&b'-');
         let code = |line: &[u8]| std::str::from_utf8(line.get(..3)?).ok()?.parse::<u16>().ok();
         self.codes.extend(lines.split_inclusive(|byte| *byte == b'\n').filter(last).filter_map(code));
-        self.line(Side::Listener, &lines);
+        self.heard(&lines);
     }
 }
 

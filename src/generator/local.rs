@@ -1,7 +1,6 @@
 //! The Runner on this machine: starts the threads, adds up what they tell, and watches over our own process.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
@@ -35,7 +34,7 @@ const SATURATED: f64 = 0.85;
 pub struct Local {
     stop: watch::Receiver<Stop>,
     asked: Option<watch::Sender<Stop>>,
-    embedded: Option<SocketAddr>,
+    embedded: Option<Place>,
     resolver: Resolver,
     faults: Faults,
     date: String,
@@ -56,8 +55,8 @@ impl Local {
 
     /// Where the embedded listener is.
     #[must_use]
-    pub fn with_listener(mut self, address: SocketAddr) -> Local {
-        self.embedded = Some(address);
+    pub fn with_listener(mut self, place: impl Into<Place>) -> Local {
+        self.embedded = Some(place.into());
         self
     }
 
@@ -76,14 +75,26 @@ impl Local {
     }
 
     fn endpoint(&self, plan: &Plan) -> Result<Endpoint, RunError> {
-        let place = match (&plan.target.transport, self.embedded) {
+        let place = match (&plan.target.transport, &self.embedded) {
             (Transport::Tcp { host, port }, _) => Place::Tcp { host: host.clone(), port: *port },
             (Transport::Unix { path }, _) => Place::Unix(path.clone()),
-            (Transport::Embedded, Some(address)) => Place::from(address),
+            (Transport::Embedded, Some(place)) => place.clone(),
             (Transport::Embedded, None) => return Err(RunError::NoListener),
         };
-        Ok(Endpoint { place, resolver: self.resolver.clone(), timeout: plan.script.timeouts.connect })
+        Ok(Endpoint {
+            place,
+            resolver: self.resolver.clone(),
+            timeout: plan.script.timeouts.connect,
+            origin: plan.origin.clone(),
+            proxied_tls: proxied_tls(plan),
+        })
     }
+}
+
+/// What a PROXY header says of TLS: a session that begins with it is said to speak its newest version, which is not
+/// agreed yet when the header goes out.
+pub fn proxied_tls(plan: &Plan) -> Option<&'static str> {
+    plan.target.implicit_tls().then_some("TLSv1.3")
 }
 
 /// The sessions that every phase of a plan has for sharing out, over all shards: more shards than that would leave one

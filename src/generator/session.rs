@@ -18,7 +18,9 @@ use crate::load::Load;
 use crate::mail::Message;
 use crate::net::dial::{self, Dialed};
 use crate::net::drive::{Host, drive};
+use crate::smtp::auth::{Heard, Login};
 use crate::smtp::client::{Event, Failure};
+use crate::smtp::command::xclient_attributes as xclient;
 use crate::smtp::script::Identity;
 use crate::smtp::{Client, Step};
 
@@ -58,6 +60,8 @@ struct Session {
     bound: Option<Due>,
     /// When it was decided to open it.
     decided: Duration,
+    /// Its number, which its draws and its client address follow, and which messages may show.
+    serial: u64,
     /// Messages it may still begin.
     left: u64,
     /// Messages begun.
@@ -77,6 +81,8 @@ struct Session {
     failed: Option<Outcome>,
     condition: Option<Condition>,
     tape: Option<Box<Tape>>,
+    /// What keeps the secret of its login from the tape.
+    heard: Option<Heard>,
     bytes: (u64, u64),
 }
 
@@ -95,6 +101,8 @@ impl Session {
         let left = if held { 0 } else { plan.messages.draw(plan.seed, serial) };
         let started = worker.now();
         let tape = worker.tapes.borrow_mut().tape();
+        let login = tape.as_ref().and(plan.logins.of(plan.seed, serial));
+        let heard = login.map(|login| Heard::new(login.redactor()));
         Session {
             worker,
             slot,
@@ -102,6 +110,7 @@ impl Session {
             mailbox,
             bound,
             decided,
+            serial,
             left,
             sent: 0,
             started,
@@ -113,6 +122,7 @@ impl Session {
             finishing: false,
             failed: None,
             condition: None,
+            heard,
             tape,
             bytes: (0, 0),
         }
@@ -128,31 +138,44 @@ impl Session {
             self.failed = Some(Outcome::Interrupted);
             return self.bound_started();
         };
-        for (step, span) in [(Step::Dns, dialed.dns), (Step::Connect, dialed.connect)] {
-            let Some((from, to)) = span else { continue };
-            match dialed.result {
-                Err((failed, fault)) if failed == step => {
-                    let judged = judge::judge_dial(fault);
-                    let outcome = self.file(step, judged, None, || format!("{step} failed: {fault:?}"));
-                    self.timed(step, outcome, from, to);
-                    if judged.outcome == Outcome::Shed {
-                        self.worker.books.borrow_mut().counts(self.phase).own_failures += 1;
-                    }
-                }
-                _ => self.timed(step, Outcome::Accepted, from, to),
+        for (step, from, to, fault) in dialed.steps() {
+            let Some(fault) = fault else {
+                self.timed(step, Outcome::Accepted, from, to);
+                continue;
+            };
+            let judged = judge::judge_dial(fault);
+            let outcome = self.file(step, judged, None, || format!("{step} failed: {fault:?}"));
+            self.timed(step, outcome, from, to);
+            if judged.outcome == Outcome::Shed {
+                self.worker.books.borrow_mut().counts(self.phase).own_failures += 1;
             }
         }
         if self.failed != Some(Outcome::Shed) {
             self.bound_started();
         }
         if let Ok(mut stream) = dialed.result {
-            let mut client = Client::new(self.worker.script.clone(), Identity::default(), clock::now());
+            let mut client = Client::new(self.worker.script.clone(), self.identity(), clock::now());
             if self.finishing {
                 client.finish();
             }
             let worker = self.worker.clone();
             drive(&mut stream, &mut client, self, &worker.scratch).await;
         }
+    }
+
+    /// As whom it speaks.
+    fn identity(&self) -> Identity {
+        let plan = self.worker.plan();
+        let told = plan.origin.told(self.serial);
+        Identity {
+            login: self.login().cloned(),
+            xclient: told.map(|address| xclient(address, &plan.script.name)),
+        }
+    }
+
+    fn login(&self) -> Option<&Login> {
+        let plan = self.worker.plan();
+        plan.logins.of(plan.seed, self.serial)
     }
 
     /// The arrival that the session is itself has begun: nothing of our own kept it from the wire.
@@ -165,7 +188,7 @@ impl Session {
     /// Dials; `None`: given up by our own side.
     async fn dial(&mut self) -> Option<Dialed> {
         let shared = self.worker.shared.clone();
-        let mut waits = Box::pin(dial::dial(&shared.endpoint, clock::now));
+        let mut waits = Box::pin(dial::dial(&shared.endpoint, self.serial, clock::now));
         loop {
             let order = std::future::poll_fn(|cx| self.mailbox.poll(cx));
             match select(waits, order).await {
@@ -204,7 +227,10 @@ impl Session {
                 worker.end(due, self.started, lag(due, self.decided, self.started), now, outcome);
             }
         }
-        if let Some(tape) = self.tape.take() {
+        if let Some(mut tape) = self.tape.take() {
+            if let Some(heard) = &mut self.heard {
+                tape.received(now, &heard.rest());
+            }
             worker.tapes.borrow_mut().over(&tape, worker.index, self.condition);
         }
         worker.session_closed();
@@ -293,7 +319,7 @@ impl Session {
         let seq = self.bound.map_or(0, |due| due.seq);
         let number = seq * plan.messages.most() + self.sent;
         self.sent += 1;
-        client.begin(self.worker.shared.mailer.message(number));
+        client.begin(self.worker.shared.mailer.message_of_session(number, self.serial));
     }
 
     /// Begins an arrival of the pool.
@@ -302,7 +328,7 @@ impl Session {
         self.sent += 1;
         let free = if self.live[0].is_none() { 0 } else { 1 };
         self.live[free] = Some(Live { due, decided, started: None });
-        client.begin(self.worker.shared.mailer.message(due.seq));
+        client.begin(self.worker.shared.mailer.message_of_session(due.seq, self.serial));
     }
 
     fn step(&mut self, step: Step, from: Instant, to: Instant, failure: Option<&Failure>, in_doubt: bool) {
@@ -314,7 +340,12 @@ impl Session {
             return;
         };
         let judged = judge::judge(&self.worker.classifier, step, failure, in_doubt);
-        let outcome = self.file(step, judged, judge::reply(failure), || judge::sample(failure));
+        let login = self.login().cloned();
+        let sample = || match &login {
+            Some(login) => login.redactor().text(&judge::sample(failure)).into_owned(),
+            None => judge::sample(failure),
+        };
+        let outcome = self.file(step, judged, judge::reply(failure), sample);
         if matches!(failure, Failure::Lost(_)) {
             self.worker.books.borrow_mut().counts(self.current_phase()).own_failures += 1;
         }
@@ -414,7 +445,10 @@ impl Host<Client<Message>> for Session {
     fn received(&mut self, bytes: &[u8]) {
         self.bytes.1 += bytes.len() as u64;
         if let Some(tape) = &mut self.tape {
-            tape.received(self.worker.now(), bytes);
+            match &mut self.heard {
+                Some(heard) => tape.received(self.worker.now(), &heard.lines(bytes)),
+                None => tape.received(self.worker.now(), bytes),
+            }
         }
     }
 }

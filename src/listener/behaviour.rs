@@ -8,8 +8,10 @@
 //!   session at rest keeps 12 octets of it.
 //! - A forced reply stands in for the listener's own words at its step; a connection limit comes before it.
 
+mod auth;
+mod xclient;
+
 use std::cell::Cell;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -19,9 +21,12 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use super::digest::Digest;
 use super::ledger::Books;
 use super::limits::{Delay, Limits, ShownBy};
+use super::login::{Access, Logins};
+use super::peer::Peer;
 use super::styles::Saying;
 use crate::smtp::Step;
 use crate::smtp::content::Measure;
+use crate::smtp::machine::Handshake;
 use crate::smtp::request::{Fault, MAX_LINE, Request};
 use crate::smtp::server::{Answer, Ask, Bounds, Lapse, Policy, Then};
 
@@ -30,6 +35,7 @@ use crate::smtp::server::{Answer, Ask, Bounds, Lapse, Policy, Then};
 pub(super) struct Shared {
     pub limits: Limits,
     pub books: Books,
+    pub logins: Logins,
     seed: u64,
     sessions: AtomicU64,
     /// When the service ends.
@@ -52,7 +58,8 @@ impl Shared {
             .map(|(i, line)| if i == last { format!("250 {line}") } else { format!("250-{line}\n") });
         let extensions = joined.collect();
         let end = limits.unavailable_after.map(|after| start + after);
-        Shared { limits, books: Books::new(), seed, sessions: AtomicU64::new(0), end, extensions }
+        let logins = Logins::new(&limits);
+        Shared { limits, books: Books::new(), logins, seed, sessions: AtomicU64::new(0), end, extensions }
     }
 
     /// The number of the next session.
@@ -78,7 +85,7 @@ fn offers_tls(limits: &Limits) -> bool {
 /// The policy of one session.
 pub(super) struct Behaviour {
     shared: Arc<Shared>,
-    peer: IpAddr,
+    peer: Peer,
     /// The session's number, for its draws.
     number: u64,
     draws: Cell<u32>,
@@ -88,6 +95,7 @@ pub(super) struct Behaviour {
     leaving: bool,
     messages: u32,
     errors: u32,
+    access: Access,
     transaction: Option<Box<Transaction>>,
 }
 
@@ -103,8 +111,8 @@ struct Transaction {
 }
 
 impl Behaviour {
-    /// The policy of the session `number` with a client at `peer`.
-    pub fn new(shared: Arc<Shared>, peer: IpAddr, number: u64) -> Behaviour {
+    /// The policy of the session `number` with `peer`.
+    pub fn new(shared: Arc<Shared>, peer: Peer, number: u64) -> Behaviour {
         Behaviour {
             shared,
             peer,
@@ -114,6 +122,7 @@ impl Behaviour {
             leaving: false,
             messages: 0,
             errors: 0,
+            access: Access::default(),
             transaction: None,
         }
     }
@@ -152,7 +161,7 @@ impl Behaviour {
         }
         let text = pattern
             .replace("{host}", &limits.hostname)
-            .replace("{peer}", &self.peer.to_string())
+            .replace("{peer}", &self.peer.shown())
             .replace("{arg}", about);
         Answer::new(text.trim_end().to_owned())
     }
@@ -185,17 +194,22 @@ impl Behaviour {
             books.turn_away();
             return Answer { then: Then::Close, ..self.say(saying, "") };
         }
-        if let Err(saying) = books.open(now, self.peer, limits) {
-            let said = self.say(saying, "");
-            return match limits.shown_by {
-                ShownBy::Reply => Answer { then: Then::Close, ..said },
-                ShownBy::Reset => Answer::silent(Then::Reset),
-                ShownBy::Close => Answer::silent(Then::Close),
-                ShownBy::NoGreeting => Answer::silent(Then::Silence),
-            };
+        if let Err(saying) = books.open(now, self.peer.host(), limits) {
+            return self.over(saying);
         }
         self.open = true;
         self.at(Step::Greeting, |session| session.say(Saying::Greeting, ""))
+    }
+
+    /// How a session over a limit of connections learns of it.
+    fn over(&self, saying: Saying) -> Answer {
+        let said = self.say(saying, "");
+        match self.shared.limits.shown_by {
+            ShownBy::Reply => Answer { then: Then::Close, ..said },
+            ShownBy::Reset => Answer::silent(Then::Reset),
+            ShownBy::Close => Answer::silent(Then::Close),
+            ShownBy::NoGreeting => Answer::silent(Then::Silence),
+        }
     }
 
     /// Whether the service is over.
@@ -206,7 +220,7 @@ impl Behaviour {
     fn hello(&mut self, extended: bool, name: &str) -> Answer {
         self.at(Step::Hello, |session| {
             if extended {
-                Answer::new(session.shared.extensions.clone())
+                Answer::new(session.with_auth(session.offer()))
             } else {
                 session.say(Saying::Hello, name)
             }
@@ -244,7 +258,7 @@ impl Behaviour {
             Saying::TooManyMessages
         } else if limits.require_starttls {
             Saying::StarttlsFirst
-        } else if limits.require_auth {
+        } else if limits.require_auth && self.access.user().is_none() {
             Saying::AuthRequired
         } else if size.zip(limits.max_message_size).is_some_and(|(size, max)| size > max) {
             Saying::DeclaredSize
@@ -330,31 +344,17 @@ impl Behaviour {
         })
     }
 
-    fn auth(&mut self, argument: &str) -> Answer {
-        self.at(Step::Auth, |session| {
-            let limits = &session.shared.limits;
-            let mechanism = argument.split(' ').next().unwrap_or_default();
-            let saying = if limits.auth_requires_encryption {
-                Saying::EncryptionRequired
-            } else if !limits.require_auth {
-                Saying::AuthNotAvailable
-            } else if mechanism.is_empty() {
-                Saying::AuthArguments
-            } else {
-                Saying::AuthMechanism
-            };
-            session.say(saying, mechanism)
-        })
-    }
-
     /// The answer to an error, while the session may still make some.
     fn fault(&mut self, fault: Fault<'_>) -> Answer {
         if self.shared.limits.max_bad_commands.is_some_and(|max| self.errors >= max) {
             return Answer { then: Then::Close, ..self.say(Saying::TooManyErrors, "") };
         }
         self.errors += 1;
+        self.access.give_up();
         match fault {
             Fault::LineTooLong => self.say(Saying::LineTooLong, ""),
+            Fault::AuthTooLong => self.say(Saying::AuthTooLong, ""),
+            Fault::LoggedIn => self.say(Saying::LoggedIn, ""),
             Fault::Unrecognized(verb) => self.say(Saying::Unrecognized, verb),
             Fault::HelloName => self.say(Saying::HelloName, ""),
             Fault::Syntax(about) => self.say(Saying::Syntax, about),
@@ -389,6 +389,7 @@ impl Behaviour {
             },
             Request::Starttls => self.starttls(),
             Request::Auth(argument) => self.auth(argument),
+            Request::Xclient { address } => self.xclient(address),
         }
     }
 
@@ -409,7 +410,7 @@ impl Behaviour {
 
     fn leave(&mut self) {
         if std::mem::take(&mut self.open) {
-            self.shared.books.close(self.peer);
+            self.shared.books.close(self.peer.host());
         }
     }
 }
@@ -419,6 +420,7 @@ impl Policy for Behaviour {
         let answer = match ask {
             Ask::Greeting => self.greet(now),
             Ask::Request(request) => self.request(now, request),
+            Ask::Response(line) => self.auth_response(line),
             Ask::Body(seen) => self.body(seen),
             Ask::Fault(fault) => self.fault(fault),
             Ask::Lapse(lapse) => self.say(
@@ -444,6 +446,9 @@ impl Policy for Behaviour {
         if step == Step::Body {
             self.end_transaction(code / 100 == 2);
         }
+        if let (Step::Auth, 235, Some(user)) = (step, code, self.access.user()) {
+            self.shared.logins.count(user);
+        }
         if self.leaving {
             self.leave();
         }
@@ -451,6 +456,10 @@ impl Policy for Behaviour {
 
     fn abandoned(&mut self) {
         self.end_transaction(false);
+    }
+
+    fn secured(&mut self, _now: Instant, handshake: &Handshake) {
+        self.access.secured(handshake);
     }
 }
 

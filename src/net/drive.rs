@@ -185,6 +185,15 @@ impl Wire<'_> {
                 let now = turn.now();
                 machine.handle_written(now);
                 self.settle(machine, host, scratch, now, cx);
+                self.offer_held(machine, host, scratch, now, cx);
+                continue;
+            }
+            if let Some(how) = self.write_failed.filter(|_| !self.held.is_empty() && !self.read_closed) {
+                // It holds back what can no longer be written, perhaps for ever, and nothing else tells it so.
+                let now = turn.now();
+                self.held = Vec::new();
+                self.closed(machine, now, how);
+                self.settle(machine, host, scratch, now, cx);
                 continue;
             }
             if host.poll_wake(machine, cx).is_ready() {

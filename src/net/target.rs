@@ -1,5 +1,9 @@
 //! Where the load goes: the target's URL, and what it says of transport and protocol.
 
+pub mod addresses;
+pub mod bind;
+pub mod origin;
+
 use std::fmt;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};

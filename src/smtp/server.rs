@@ -5,6 +5,7 @@
 //! # Decisions
 //! - While an answer is held back no input is taken: answers come in the order of the commands, and a delayed answer
 //!   delays those that follow, as in a real server.
+//! - Nor is any taken while a client leaves more than 64 KiB of replies unread: it may not fill our memory.
 //! - A reply counts as given ([`Policy::queued`]) when its bytes are handed to the driver, not before: a message whose
 //!   session ends while its answer is held back was never accepted.
 //! - Closing with a reply lingers, so that input which is not read does not turn the reply into a reset.
@@ -18,6 +19,9 @@ use super::machine::{Close, Closed, Handshake, Insecure, Machine, Need};
 use super::request::{Fault, Lines, Request};
 use super::step::Step;
 
+/// What may wait for a client that does not read, in octets.
+const UNREAD: usize = 64 * 1024;
+
 /// What the policy has to answer.
 #[derive(Clone, Copy, Debug)]
 pub enum Ask<'a> {
@@ -25,6 +29,8 @@ pub enum Ask<'a> {
     Greeting,
     /// A well-formed command in its right place.
     Request(Request<'a>),
+    /// A line of the exchange of AUTH, as it came, without its end.
+    Response(&'a [u8]),
     /// The content came to its final dot.
     Body(&'a Measure),
     /// A line that is wrong, or comes at the wrong time.
@@ -89,7 +95,7 @@ impl Answer {
 
 /// Decides every answer of one session.
 pub trait Policy {
-    /// The answer to `ask`. With 2yz (354 for DATA) the command took effect.
+    /// The answer to `ask`. With 2yz (354 for DATA) the command took effect; 334 goes on with the exchange of AUTH.
     fn answer(&mut self, now: Instant, ask: Ask<'_>) -> Answer;
     /// More octets of the content, dots unstuffed.
     fn content(&mut self, octets: &[u8]);
@@ -97,6 +103,10 @@ pub trait Policy {
     fn queued(&mut self, now: Instant, step: Step, code: u16);
     /// The transaction ended without a final reply: RSET, or another HELO.
     fn abandoned(&mut self);
+    /// The TLS handshake is complete.
+    fn secured(&mut self, now: Instant, handshake: &Handshake) {
+        let _ = (now, handshake);
+    }
 }
 
 /// What bounds a session.
@@ -134,6 +144,8 @@ enum Stage {
         refused: u32,
     },
     Content(Reader),
+    /// In the exchange of AUTH (RFC 4954 4): lines are no commands.
+    Login,
     Silent,
     Closing(Close),
 }
@@ -153,9 +165,13 @@ pub struct Server<P> {
     bounds: Bounds,
     lines: Lines,
     stage: Stage,
+    /// A client has logged in.
+    logged_in: bool,
     pending: Option<Pending>,
     /// Replies not yet handed to the driver.
     out: Vec<u8>,
+    /// Octets of replies that the driver has and the kernel has not.
+    unread: usize,
     /// When it was greeted; the client's last sign of life, or our last reply after a delay.
     since: Option<(Instant, Instant)>,
 }
@@ -168,8 +184,10 @@ impl<P: Policy> Server<P> {
             bounds,
             lines: Lines::new(bounds.max_line),
             stage: Stage::Fresh,
+            logged_in: false,
             pending: None,
             out: Vec::new(),
+            unread: 0,
             since: None,
         }
     }
@@ -210,10 +228,14 @@ impl<P: Policy> Server<P> {
     fn in_order<'a>(&self, request: Request<'a>) -> Result<Request<'a>, Fault<'a>> {
         match (&request, &self.stage) {
             (Request::Mail { .. }, Stage::Greeted) => Err(Fault::HelloFirst),
-            (Request::Mail { .. }, Stage::Transaction { .. }) => Err(Fault::NestedMail),
+            (Request::Mail { .. } | Request::Xclient { .. }, Stage::Transaction { .. }) => {
+                Err(Fault::NestedMail)
+            }
             (Request::Data, Stage::Transaction { accepted: 0, refused: 0 }) => Err(Fault::RcptFirst),
             (Request::Data, Stage::Transaction { accepted: 0, .. }) => Err(Fault::NoValidRecipients),
             (Request::Auth(_), Stage::Transaction { .. }) => Err(Fault::InTransaction),
+            (Request::Auth(_), Stage::Greeted) => Err(Fault::HelloFirst),
+            (Request::Auth(_), _) if self.logged_in => Err(Fault::LoggedIn),
             (_, Stage::Transaction { .. }) => Ok(request),
             (Request::Rcpt { .. } | Request::Data, _) => Err(Fault::MailFirst),
             _ => Ok(request),
@@ -228,15 +250,32 @@ impl<P: Policy> Server<P> {
                 self.stage = Stage::Ready;
             }
             (Request::Hello { .. }, Stage::Greeted) if well => self.stage = Stage::Ready,
+            // As after the first greeting: another client is served now.
+            (Request::Xclient { .. }, _) if code == 220 => {
+                self.stage = Stage::Greeted;
+                self.logged_in = false;
+            }
             (Request::Mail { .. }, _) if well => {
                 self.stage = Stage::Transaction { accepted: 0, refused: 0 };
             }
             (Request::Rcpt { .. }, Stage::Transaction { accepted, refused }) => {
                 *if well { accepted } else { refused } += 1;
             }
+            (Request::Auth(_), stage) if code == 334 => *stage = Stage::Login,
+            (Request::Auth(_), _) if code == 235 => self.logged_in = true,
             (Request::Data, _) if code == 354 => self.stage = Stage::Content(Reader::new()),
             _ => {}
         }
+    }
+
+    /// One line of the exchange of AUTH, or what is wrong with it.
+    fn response(&mut self, now: Instant, line: Result<&[u8], Fault<'_>>) {
+        let answer = self.policy.answer(now, line.map_or_else(Ask::Fault, Ask::Response));
+        if answer.code() != 334 {
+            self.stage = Stage::Ready;
+            self.logged_in = answer.code() == 235;
+        }
+        self.reply(now, Step::Auth, answer);
     }
 
     fn ask(&mut self, now: Instant, step: Step, ask: Ask<'_>) {
@@ -297,7 +336,7 @@ impl<P: Policy> Machine for Server<P> {
         let mut input = bytes;
         // Borrowed from self for the loop: a line may stand in its buffer while the machine moves.
         let mut lines = std::mem::take(&mut self.lines);
-        while !input.is_empty() && self.pending.is_none() {
+        while !input.is_empty() && self.pending.is_none() && self.out.len() + self.unread < UNREAD {
             match &mut self.stage {
                 Stage::Fresh => break,
                 Stage::Silent | Stage::Closing(_) => input = &[],
@@ -306,6 +345,11 @@ impl<P: Policy> Machine for Server<P> {
                     if let Some(seen) = reader.read(&mut input, |octets| policy.content(octets)) {
                         self.stage = Stage::Ready;
                         self.ask(now, Step::Body, Ask::Body(&seen));
+                    }
+                }
+                Stage::Login => {
+                    if let Some(line) = lines.next_response(&mut input) {
+                        self.response(now, line);
                     }
                 }
                 Stage::Greeted | Stage::Ready | Stage::Transaction { .. } => {
@@ -320,9 +364,14 @@ impl<P: Policy> Machine for Server<P> {
         bytes.len() - input.len()
     }
 
-    fn handle_written(&mut self, _now: Instant) {}
+    fn handle_written(&mut self, _now: Instant) {
+        self.unread = 0;
+    }
 
-    fn handle_secured(&mut self, _now: Instant, _handshake: Handshake) {}
+    fn handle_secured(&mut self, now: Instant, handshake: Handshake) {
+        self.logged_in = false;
+        self.policy.secured(now, &handshake);
+    }
 
     fn handle_insecure(&mut self, now: Instant, _why: Insecure) {
         self.handle_closed(now, Closed::Eof);
@@ -356,6 +405,7 @@ impl<P: Policy> Machine for Server<P> {
             self.heard(now);
         }
         if !self.out.is_empty() {
+            self.unread += self.out.len();
             // The buffer is given back: a session at rest holds none.
             out.append(&mut std::mem::take(&mut self.out));
             return Need::Write;

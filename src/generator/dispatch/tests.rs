@@ -16,14 +16,17 @@ fn plan(phases: Vec<Phase>) -> Plan {
         seed: 42,
         run_id: "run".into(),
         target: crate::net::target::Target::embedded(),
+        origin: Default::default(),
         allow: Vec::new(),
         script: crate::smtp::Script::default(),
+        logins: Default::default(),
         messages: Messages::Unlimited,
         mail: crate::mail::Spec {
             from: "a@b.example".into(),
             to: "c@d.example".into(),
             recipients: 1,
             size: crate::mail::Size::Fixed(1024),
+            ..crate::mail::Spec::default()
         },
         phases,
         expects: Vec::new(),

@@ -100,11 +100,7 @@ delays = { greeting = "2ms", body = "5ms..40ms" }
 
 /// The contract's profile without what this version refuses.
 fn supported() -> String {
-    CONTRACT
-        .lines()
-        .filter(|line| !line.starts_with("sources") && !line.starts_with("auth"))
-        .collect::<Vec<_>>()
-        .join("\n")
+    CONTRACT.lines().filter(|line| !line.starts_with("auth")).collect::<Vec<_>>().join("\n")
 }
 
 /// The load of the only phase of a profile.
@@ -119,11 +115,11 @@ fn plan(rest: &str) -> Plan {
 }
 
 #[test]
-fn the_contracts_profile_parses_and_only_what_is_missing_is_refused() {
+fn the_contracts_profile_parses_and_only_its_clear_text_is_refused() {
     let document = Document::parse("p", CONTRACT).unwrap();
     assert!(document.read().is_ok());
     let error = compile(&document, &context(Purpose::Run)).unwrap_err();
-    assert!(error.message.contains("source addresses are not supported yet"));
+    assert!(error.message.contains("the login would go out in clear text"), "{error}");
 
     let compiled = compiled(&supported(), &[]).unwrap();
     let plan = &compiled.plan;

@@ -1,9 +1,11 @@
 //! The binary from outside: what a user types, sees, finds in files and gets as exit code.
 
 mod flags;
+mod hosts;
+mod logins;
 mod looks;
 mod runs;
 mod sessions;
-mod stage;
+pub mod stage;
 mod stops;
 mod wrong;
