@@ -93,6 +93,12 @@ impl Hist {
         self.clipped
     }
 
+    /// As if a value could not be filed.
+    #[cfg(test)]
+    pub(crate) fn clip(&mut self) {
+        self.clipped += 1;
+    }
+
     /// The distinct values held, rising, as (greatest value of the bucket, count): for charts and tables.
     pub fn buckets(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
         self.inner.iter_recorded().map(|step| (step.value_iterated_to(), step.count_at_value()))
@@ -101,5 +107,25 @@ impl Hist {
     /// The histogram underneath, for writers of HdrHistogram's own formats.
     pub fn as_hdr(&self) -> &Histogram<u64> {
         &self.inner
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn m14_any_duration_is_filed() {
+        let mut hist = Hist::default();
+        // From nothing at all over a nanosecond, a minute and a year to what 64 bits hold.
+        let values = [0, 1, 60_000_000_000, 31_536_000_000_000_000, u64::MAX / 2, u64::MAX];
+        for (number, ns) in (1..).zip(values) {
+            hist.record(ns);
+            assert_eq!((hist.count(), hist.clipped(), hist.max_ns()), (number, 0, ns));
+        }
+        let mut both = Hist::default();
+        both.record(7);
+        both.merge(&hist);
+        assert_eq!((both.count(), both.clipped(), both.min_ns(), both.max_ns()), (7, 0, 0, u64::MAX));
     }
 }
