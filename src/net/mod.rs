@@ -6,3 +6,4 @@ pub mod listen;
 pub mod stream;
 pub mod target;
 pub mod timer;
+pub mod tls;

@@ -1,5 +1,7 @@
 //! Where the load goes: the target's URL, and whether it may be sent there.
 
+pub mod tls;
+
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
