@@ -18,10 +18,12 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::digest::Digest;
 use super::ledger::Books;
-use super::limits::{Delay, Limits, ShownBy};
+use super::limits::{Delay, Limits, ShownBy, Tls};
 use super::styles::Saying;
+use crate::net::tls::Security;
 use crate::smtp::Step;
 use crate::smtp::content::Measure;
+use crate::smtp::machine::{Handshake, Insecure};
 use crate::smtp::request::{Fault, MAX_LINE, Request};
 use crate::smtp::server::{Answer, Ask, Bounds, Lapse, Policy, Then};
 
@@ -34,25 +36,18 @@ pub(super) struct Shared {
     sessions: AtomicU64,
     /// When the service ends.
     end: Option<Instant>,
-    /// The answer to EHLO.
-    extensions: String,
+    /// The answer to EHLO, in clear text and with TLS.
+    extensions: [String; 2],
+    /// What a stream needs to be secured.
+    pub security: Option<Security>,
 }
 
 impl Shared {
-    /// For a listener that starts at `start`.
-    pub fn new(limits: Limits, seed: u64, start: Instant) -> Shared {
-        let mut lines = vec![limits.hostname.clone(), "PIPELINING".to_owned()];
-        lines.extend(limits.max_message_size.map(|max| format!("SIZE {max}")));
-        lines.extend(offers_tls(&limits).then(|| "STARTTLS".to_owned()));
-        lines.extend(["8BITMIME".to_owned(), "ENHANCEDSTATUSCODES".to_owned()]);
-        let last = lines.len() - 1;
-        let joined = lines
-            .iter()
-            .enumerate()
-            .map(|(i, line)| if i == last { format!("250 {line}") } else { format!("250-{line}\n") });
-        let extensions = joined.collect();
+    /// For a listener that starts at `start`; `security`: if it speaks TLS.
+    pub fn new(limits: Limits, seed: u64, start: Instant, security: Option<Security>) -> Shared {
+        let extensions = [offers_tls(&limits), false].map(|starttls| extensions(&limits, starttls));
         let end = limits.unavailable_after.map(|after| start + after);
-        Shared { limits, books: Books::new(), seed, sessions: AtomicU64::new(0), end, extensions }
+        Shared { limits, books: Books::new(), seed, sessions: AtomicU64::new(0), end, extensions, security }
     }
 
     /// The number of the next session.
@@ -67,12 +62,29 @@ impl Shared {
             idle: self.limits.idle_timeout,
             total: self.limits.max_connection_time,
             end: self.end,
+            implicit_tls: self.limits.tls == Tls::Implicit,
         }
     }
 }
 
+/// Where no TLS is spoken, STARTTLS is offered for the refusals it can meet.
 fn offers_tls(limits: &Limits) -> bool {
-    limits.require_starttls || limits.max_tls_sessions.is_some()
+    match limits.tls {
+        Tls::None => limits.require_starttls || limits.max_tls_sessions.is_some(),
+        Tls::Starttls => true,
+        Tls::Implicit => false,
+    }
+}
+
+/// The answer to EHLO.
+fn extensions(limits: &Limits, starttls: bool) -> String {
+    let mut lines = vec![limits.hostname.clone(), "PIPELINING".to_owned()];
+    lines.extend(limits.max_message_size.map(|max| format!("SIZE {max}")));
+    lines.extend(starttls.then(|| "STARTTLS".to_owned()));
+    lines.extend(["8BITMIME".to_owned(), "ENHANCEDSTATUSCODES".to_owned()]);
+    let last = lines.len() - 1;
+    let reply = |(i, line)| if i == last { format!("250 {line}") } else { format!("250-{line}\n") };
+    lines.iter().enumerate().map(reply).collect()
 }
 
 /// The policy of one session.
@@ -86,6 +98,10 @@ pub(super) struct Behaviour {
     open: bool,
     /// The session ends with the answer that is under way.
     leaving: bool,
+    /// It has TLS.
+    secured: bool,
+    /// It holds a place of [`Books::open_tls`].
+    tls_place: bool,
     messages: u32,
     errors: u32,
     transaction: Option<Box<Transaction>>,
@@ -112,6 +128,8 @@ impl Behaviour {
             draws: Cell::new(0),
             open: false,
             leaving: false,
+            secured: false,
+            tls_place: false,
             messages: 0,
             errors: 0,
             transaction: None,
@@ -175,6 +193,16 @@ impl Behaviour {
     }
 
     fn greet(&mut self, now: Instant) -> Answer {
+        if !self.open
+            && let Some(refusal) = self.refuse(now)
+        {
+            return refusal;
+        }
+        self.at(Step::Greeting, |session| session.say(Saying::Greeting, ""))
+    }
+
+    /// Takes a place for the session, or says why there is none.
+    fn refuse(&mut self, now: Instant) -> Option<Answer> {
         let (limits, books) = (&self.shared.limits, &self.shared.books);
         let turned_away = if self.has_ended(now) {
             Some(Saying::Unavailable)
@@ -183,19 +211,28 @@ impl Behaviour {
         };
         if let Some(saying) = turned_away {
             books.turn_away();
-            return Answer { then: Then::Close, ..self.say(saying, "") };
+            return Some(Answer { then: Then::Close, ..self.say(saying, "") });
         }
         if let Err(saying) = books.open(now, self.peer, limits) {
             let said = self.say(saying, "");
-            return match limits.shown_by {
+            return Some(match limits.shown_by {
                 ShownBy::Reply => Answer { then: Then::Close, ..said },
                 ShownBy::Reset => Answer::silent(Then::Reset),
                 ShownBy::Close => Answer::silent(Then::Close),
                 ShownBy::NoGreeting => Answer::silent(Then::Silence),
-            };
+            });
         }
         self.open = true;
-        self.at(Step::Greeting, |session| session.say(Saying::Greeting, ""))
+        if limits.tls == Tls::Implicit && !self.take_tls_place() {
+            return Some(Answer { then: Then::Close, ..self.say(Saying::TooManyTlsSessions, "") });
+        }
+        None
+    }
+
+    /// Takes a place for a TLS session, if one is free.
+    fn take_tls_place(&mut self) -> bool {
+        self.tls_place = self.tls_place || self.shared.books.open_tls(self.shared.limits.max_tls_sessions);
+        self.tls_place
     }
 
     /// Whether the service is over.
@@ -206,7 +243,7 @@ impl Behaviour {
     fn hello(&mut self, extended: bool, name: &str) -> Answer {
         self.at(Step::Hello, |session| {
             if extended {
-                Answer::new(session.shared.extensions.clone())
+                Answer::new(session.shared.extensions[usize::from(session.secured)].clone())
             } else {
                 session.say(Saying::Hello, name)
             }
@@ -242,7 +279,7 @@ impl Behaviour {
             Saying::Unavailable
         } else if limits.max_messages_per_session.is_some_and(|max| self.messages >= max) {
             Saying::TooManyMessages
-        } else if limits.require_starttls {
+        } else if limits.require_starttls && !self.secured {
             Saying::StarttlsFirst
         } else if limits.require_auth {
             Saying::AuthRequired
@@ -320,13 +357,20 @@ impl Behaviour {
     fn starttls(&mut self) -> Answer {
         self.at(Step::Starttls, |session| {
             let limits = &session.shared.limits;
-            if limits.max_tls_sessions == Some(0) {
-                session.say(Saying::TooManyTlsSessions, "")
-            } else if offers_tls(limits) {
-                session.say(Saying::TlsUnavailable, "")
-            } else {
-                session.fault(Fault::Unrecognized("STARTTLS"))
+            if !offers_tls(limits) {
+                return session.fault(Fault::Unrecognized("STARTTLS"));
             }
+            let spoken = limits.tls == Tls::Starttls;
+            let saying = if spoken && session.happens(limits.tls_error_rate) {
+                Saying::TlsUnavailable
+            } else if limits.max_tls_sessions == Some(0) || spoken && !session.take_tls_place() {
+                Saying::TooManyTlsSessions
+            } else if spoken {
+                Saying::TlsGoAhead
+            } else {
+                Saying::TlsUnavailable
+            };
+            session.say(saying, "")
         })
     }
 
@@ -334,7 +378,7 @@ impl Behaviour {
         self.at(Step::Auth, |session| {
             let limits = &session.shared.limits;
             let mechanism = argument.split(' ').next().unwrap_or_default();
-            let saying = if limits.auth_requires_encryption {
+            let saying = if limits.auth_requires_encryption && !session.secured {
                 Saying::EncryptionRequired
             } else if !limits.require_auth {
                 Saying::AuthNotAvailable
@@ -367,6 +411,9 @@ impl Behaviour {
             Fault::NestedMail => self.say(Saying::NestedMail, ""),
             Fault::NoValidRecipients => self.say(Saying::NoValidRecipients, ""),
             Fault::InTransaction => self.say(Saying::InTransaction, ""),
+            Fault::Secured => self.say(Saying::TlsActive, ""),
+            // What stands behind it came from nobody knows whom.
+            Fault::NotLast => Answer { then: Then::Close, ..self.say(Saying::TlsNotLast, "") },
         }
     }
 
@@ -411,6 +458,9 @@ impl Behaviour {
         if std::mem::take(&mut self.open) {
             self.shared.books.close(self.peer);
         }
+        if std::mem::take(&mut self.tls_place) {
+            self.shared.books.close_tls();
+        }
     }
 }
 
@@ -451,6 +501,20 @@ impl Policy for Behaviour {
 
     fn abandoned(&mut self) {
         self.end_transaction(false);
+    }
+
+    fn connected(&mut self, now: Instant) -> Option<Answer> {
+        if self.shared.limits.refuse_before_tls { self.refuse(now) } else { None }
+    }
+
+    fn secured(&mut self, _now: Instant, handshake: &Handshake) {
+        self.secured = true;
+        self.shared.books.handshake(handshake.resumed);
+    }
+
+    fn insecure(&mut self, _why: Option<&Insecure>) {
+        self.shared.books.handshake_failed();
+        self.leave();
     }
 }
 

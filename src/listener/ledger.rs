@@ -40,6 +40,14 @@ pub struct LedgerSnapshot {
     pub received_bytes: u64,
     /// Octets written to all connections.
     pub sent_bytes: u64,
+    /// TLS handshakes that were completed.
+    pub tls_handshakes: u64,
+    /// Those of them that resumed an earlier session.
+    pub tls_resumed: u64,
+    /// TLS handshakes that failed or were given up, clear text in their place included.
+    pub tls_failed: u64,
+    /// The most TLS sessions at once.
+    pub tls_sessions_peak: u64,
     /// Times that the process had no descriptor for a connection.
     pub accept_errors: u64,
     /// Refusals by the name of their condition; `forced` are those of the profile's own replies.
@@ -58,6 +66,11 @@ pub(super) struct Books {
     queued: AtomicU64,
     refused: Vec<AtomicU64>,
     forced: AtomicU64,
+    tls_sessions: AtomicU64,
+    tls_peak: AtomicU64,
+    tls_handshakes: AtomicU64,
+    tls_resumed: AtomicU64,
+    tls_failed: AtomicU64,
     /// Octets read.
     pub received: AtomicU64,
     /// Octets written.
@@ -96,6 +109,11 @@ impl Books {
             queued: AtomicU64::new(0),
             refused: Saying::ALL.iter().map(|_| AtomicU64::new(0)).collect(),
             forced: AtomicU64::new(0),
+            tls_sessions: AtomicU64::new(0),
+            tls_peak: AtomicU64::new(0),
+            tls_handshakes: AtomicU64::new(0),
+            tls_resumed: AtomicU64::new(0),
+            tls_failed: AtomicU64::new(0),
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
             accept_errors: AtomicU64::new(0),
@@ -151,6 +169,29 @@ impl Books {
                 open.hosts.remove(&peer);
             }
         }
+    }
+
+    /// Takes a place for a TLS session, if fewer than `limit` are open.
+    pub fn open_tls(&self, limit: Option<u32>) -> bool {
+        let within = |n: u64| limit.is_none_or(|limit| n < u64::from(limit)).then_some(n + 1);
+        let taken = self.tls_sessions.fetch_update(Relaxed, Relaxed, within);
+        taken.map(|before| self.tls_peak.fetch_max(before + 1, Relaxed)).is_ok()
+    }
+
+    /// Gives it back.
+    pub fn close_tls(&self) {
+        self.tls_sessions.fetch_sub(1, Relaxed);
+    }
+
+    /// A handshake is complete.
+    pub fn handshake(&self, resumed: bool) {
+        self.tls_handshakes.fetch_add(1, Relaxed);
+        self.tls_resumed.fetch_add(u64::from(resumed), Relaxed);
+    }
+
+    /// A handshake failed.
+    pub fn handshake_failed(&self) {
+        self.tls_failed.fetch_add(1, Relaxed);
     }
 
     /// Whether a message may come now.
@@ -221,6 +262,10 @@ impl Books {
             content_bytes: delivered.content_bytes,
             received_bytes: self.received.load(Relaxed),
             sent_bytes: self.sent.load(Relaxed),
+            tls_handshakes: self.tls_handshakes.load(Relaxed),
+            tls_resumed: self.tls_resumed.load(Relaxed),
+            tls_failed: self.tls_failed.load(Relaxed),
+            tls_sessions_peak: self.tls_peak.load(Relaxed),
             accept_errors: self.accept_errors.load(Relaxed),
             refused,
             digest: format!("{:032x}", delivered.digest),

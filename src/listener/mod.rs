@@ -8,6 +8,7 @@
 //! - A stall blocks the threads themselves: nothing is read, written or accepted, as under SIGSTOP.
 
 mod behaviour;
+pub mod certificate;
 mod digest;
 pub mod ledger;
 pub mod limits;
@@ -22,6 +23,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use rustls::pki_types::CertificateDer;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::LocalSet;
@@ -29,6 +31,7 @@ use tokio::task::LocalSet;
 use crate::net::drive::{Host, Scratch, drive};
 use crate::net::listen;
 use crate::net::stream::Stream;
+use crate::net::tls::{Security, TlsError};
 use crate::smtp::server::Server;
 use behaviour::{Behaviour, Shared};
 
@@ -54,6 +57,17 @@ pub enum ListenError {
         /// What the kernel says.
         source: io::Error,
     },
+    /// TLS cannot be set up.
+    #[error("the listener cannot speak TLS: {0}")]
+    Tls(#[from] TlsError),
+    /// Its certificate cannot be written.
+    #[error("cannot write the listener's certificate to {path}: {source}")]
+    CertificateOut {
+        /// Where to.
+        path: String,
+        /// What the system says.
+        source: io::Error,
+    },
     /// No thread or runtime.
     #[error("cannot start a listener thread: {0}")]
     Thread(io::Error),
@@ -63,6 +77,7 @@ pub enum ListenError {
 #[derive(Debug)]
 pub struct Listener {
     addr: SocketAddr,
+    certificate: Option<CertificateDer<'static>>,
     shared: Arc<Shared>,
     stop: watch::Sender<bool>,
     threads: Vec<(Arc<Cpu>, JoinHandle<()>)>,
@@ -83,12 +98,19 @@ pub fn start(addr: SocketAddr, limits: Limits, seed: u64, threads: usize) -> Res
     if !addr.ip().is_loopback() && !limits.allow_remote {
         return Err(ListenError::NotLoopback(addr));
     }
+    let (security, certificate) = match limits.tls {
+        limits::Tls::None => (None, None),
+        limits::Tls::Starttls | limits::Tls::Implicit => {
+            let (security, certificate) = certificate::security(&limits)?;
+            (Some(security), Some(certificate))
+        }
+    };
     let bind = |source| ListenError::Bind { addr, source };
     let socket = listen::bind(addr, limits.backlog).map_err(bind)?;
     let addr = socket.local_addr().map_err(bind)?;
     let start = now();
-    let shared = Arc::new(Shared::new(limits, seed, start));
-    let mut listener = Listener { addr, shared, stop: watch::Sender::new(false), threads: Vec::new() };
+    let shared = Arc::new(Shared::new(limits, seed, start, security));
+    let mut listener = Listener { addr, certificate, shared, stop: watch::Sender::new(false), threads: Vec::new() };
     for n in 0..threads.max(1) {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -115,6 +137,11 @@ impl Listener {
     /// Where it listens.
     pub fn addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    /// Its certificate, if it speaks TLS.
+    pub fn certificate(&self) -> Option<&CertificateDer<'static>> {
+        self.certificate.as_ref()
     }
 
     /// What it did so far.
@@ -229,6 +256,10 @@ impl Host<Server<Behaviour>> for Meter {
 
     fn received(&mut self, bytes: &[u8]) {
         self.received += bytes.len() as u64;
+    }
+
+    fn security(&self) -> Option<&Security> {
+        self.shared.security.as_ref()
     }
 }
 

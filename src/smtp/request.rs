@@ -42,6 +42,10 @@ pub enum Fault<'a> {
     NoValidRecipients,
     /// AUTH within a transaction (RFC 4954 section 4).
     InTransaction,
+    /// STARTTLS on a session that is secure already.
+    Secured,
+    /// STARTTLS with input behind it, which must not pass for what is sent in secret (RFC 3207 4, CVE-2011-0411).
+    NotLast,
 }
 
 /// What the content is, as BODY= says (RFC 6152).
