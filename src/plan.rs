@@ -14,6 +14,7 @@ use crate::load;
 use crate::mail;
 use crate::net::target::Target;
 use crate::smtp::Script;
+use crate::smtp::script::Quit;
 
 /// What one arrival is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,6 +124,8 @@ pub struct Phase {
     pub connect_rate: Option<f64>,
     /// What becomes of an arrival when no session is free.
     pub on_saturation: OnSaturation,
+    /// All sessions of the pool are open before the first message is begun (closed loads of messages).
+    pub open_first: bool,
     /// How long arrivals may take to end after the phase's end, before they are interrupted.
     pub graceful_stop: Duration,
 }
@@ -156,6 +159,15 @@ pub struct Plan {
     pub threads: u32,
     /// Which part of the whole load this process carries.
     pub shard: load::Shard,
+}
+
+impl Plan {
+    /// Whether the sessions of a phase stay open to its end when they have nothing more to send.
+    pub fn holds(&self, phase: u32) -> bool {
+        let phase = &self.phases[phase as usize];
+        let held = matches!(phase.load.load, load::Load::Held { .. });
+        held || self.script.quit == Quit::Hold && phase.unit == Unit::Session
+    }
 }
 
 #[cfg(test)]

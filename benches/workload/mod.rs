@@ -184,7 +184,7 @@ impl Render {
         message.recipient(0, &mut self.out);
         let mut offset = 0;
         while offset < message.size() {
-            offset = message.body(offset, &mut self.out);
+            offset = message.body(offset, &mut self.out).expect("made of words, it is always there");
         }
         black_box(&self.out).len()
     }

@@ -63,13 +63,14 @@ fn plan(address: SocketAddr, pipelining: Pipelining, total: u64) -> Plan {
         max_sessions: SESSIONS,
         connect_rate: None,
         on_saturation: OnSaturation::Queue,
+        open_first: false,
         graceful_stop: Duration::from_secs(30),
     };
     Plan {
         name: "bench".into(),
         seed: SEED,
         run_id: "bench-run".into(),
-        target: Target::Smtp { host: address.ip().to_string(), port: address.port() },
+        target: Target::smtp(&address.ip().to_string(), address.port()),
         allow: Vec::new(),
         script: script(pipelining),
         messages: Messages::Unlimited,

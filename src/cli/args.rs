@@ -214,6 +214,17 @@ pub struct LoadArgs {
     /// Messages a second, whatever the target does (open load): 200/s
     #[arg(short = 'r', long, value_name = "RATE", env = "SMTPRESS_RATE", help_heading = "Load")]
     pub rate: Option<String>,
+    /// Open all sessions before the first message (closed loads)
+    #[arg(
+        long,
+        value_name = "BOOL",
+        env = "SMTPRESS_OPEN_FIRST",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        help_heading = "Load"
+    )]
+    pub open_first: Option<String>,
     /// Generator threads [one a core]
     #[arg(long, value_name = "N", env = "SMTPRESS_THREADS", help_heading = "Load")]
     pub threads: Option<String>,

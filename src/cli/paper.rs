@@ -47,9 +47,10 @@ impl Paper {
 
     /// Whom the session is with.
     pub fn title(&mut self, target: &Target, endpoint: &Endpoint) {
-        let title = match target {
-            Target::Embedded => format!("{target} listener at {}:{}", endpoint.host, endpoint.port),
-            Target::Smtp { .. } => target.to_string(),
+        let title = if target.is_embedded() {
+            format!("{target} listener at {}", endpoint.place)
+        } else {
+            target.to_string()
         };
         let title = self.paint("1", &title);
         self.write(&title);

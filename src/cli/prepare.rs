@@ -73,6 +73,7 @@ fn given(args: &RunArgs) -> Vec<Given> {
         (Flag::Messages, "messages", &load.messages),
         (Flag::For, "length", &load.length),
         (Flag::Rate, "rate", &load.rate),
+        (Flag::OpenFirst, "open_first", &load.open_first),
         (Flag::Size, "size", &load.size),
         (Flag::Recipients, "recipients", &load.recipients),
         (Flag::MessagesPerSession, "messages_per_session", &load.messages_per_session),
@@ -109,10 +110,13 @@ fn from_flags(args: &RunArgs, given: &[Given]) -> Result<Document, Failure> {
     }
     let mut document = flags::document(given);
     let closed = load.rate.is_none() && load.messages.is_none();
-    if closed && load.messages_per_session.as_deref() == Some("0") {
-        // Sessions that are arrivals themselves would carry no message; over the pool they carry as many as there are.
-        let unit = Override::for_key(Origin::Flag, "--messages-per-session", "phase.0.unit", "message");
-        document.apply(unit)?;
+    // Sessions that are arrivals themselves would carry no message, and cannot be open before they are due.
+    let of_pool = [
+        ("--messages-per-session", load.messages_per_session.as_deref() == Some("0")),
+        ("--open-first", load.open_first.as_deref() == Some("true")),
+    ];
+    if let Some((flag, _)) = of_pool.iter().find(|(_, given)| *given && closed) {
+        document.apply(Override::for_key(Origin::Flag, flag, "phase.0.unit", "message"))?;
     }
     Ok(document)
 }

@@ -16,7 +16,6 @@ use crate::collector::tally::Tally;
 use crate::generator::{Control, Local, Observer, Runner, preflight};
 use crate::listener::Listener;
 use crate::load::{self, Load};
-use crate::net::target::Target;
 use crate::plan::{OnSaturation, Plan};
 use crate::report::build::BuildInput;
 use crate::report::environment::Environment;
@@ -40,7 +39,7 @@ pub fn run(args: &RunArgs, screen: &Screen) -> Result<u8, Failure> {
     prepared.started_at = start_at.unwrap_or(now).max(now);
     let prepared = prepared;
     let plan = &prepared.compiled.plan;
-    let embedded = plan.target == Target::Embedded;
+    let embedded = plan.target.is_embedded();
     preflight::raise_descriptors(preflight::descriptors_needed(plan, embedded))?;
     preflight::check_target(plan)?;
     let json = args.common.json.as_deref().map(|path| Output::open(Some(path))).transpose()?;

@@ -20,9 +20,9 @@ use crate::generator::{clock, judge, preflight};
 use crate::listener::Listener;
 use crate::load::Shard;
 use crate::mail::{Mailer, Message};
-use crate::net::dial::{self, Endpoint, Resolver};
+use crate::net::dial::{self, Endpoint, Place, Resolver};
 use crate::net::drive::{Host, Scratch, drive};
-use crate::net::target::Target;
+use crate::net::target::Transport;
 use crate::plan::Plan;
 use crate::profile::overrides::{Origin, apply_in_order};
 use crate::profile::{Document, Override, Purpose};
@@ -40,11 +40,10 @@ pub fn trace(args: &TraceArgs, screen: &Screen) -> Result<u8, Failure> {
     let plan = &prepared.compiled.plan;
     // No knock before the session: it would be a connection that the listener sees and the transcript does not.
     preflight::check_allowed(plan)?;
-    let listener = match plan.target {
-        Target::Embedded => {
-            Some(crate::listener::start(([127, 0, 0, 1], 0).into(), Default::default(), plan.seed, 1)?)
-        }
-        Target::Smtp { .. } => None,
+    let listener = if plan.target.is_embedded() {
+        Some(crate::listener::start(([127, 0, 0, 1], 0).into(), Default::default(), plan.seed, 1)?)
+    } else {
+        None
     };
     let endpoint = endpoint(plan, listener.as_ref().map(Listener::addr));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -102,14 +101,12 @@ fn prepared(args: &TraceArgs) -> Result<Prepared, Failure> {
 }
 
 fn endpoint(plan: &Plan, listener: Option<SocketAddr>) -> Endpoint {
-    let (host, port) = match (&plan.target, listener) {
-        (Target::Smtp { host, port }, _) => (host.as_str().into(), *port),
-        (Target::Embedded, listener) => {
-            let address = listener.expect("the listener was started for this target");
-            (address.ip().to_string().into(), address.port())
-        }
+    let place = match &plan.target.transport {
+        Transport::Tcp { host, port } => Place::Tcp { host: host.clone(), port: *port },
+        Transport::Unix { path } => Place::Unix(path.clone()),
+        Transport::Embedded => Place::from(listener.expect("the listener was started for this target")),
     };
-    Endpoint { host, port, resolver: Resolver::System, timeout: plan.script.timeouts.connect }
+    Endpoint { place, resolver: Resolver::System, timeout: plan.script.timeouts.connect }
 }
 
 /// The session under way and what is kept of it.

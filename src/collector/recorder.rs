@@ -5,7 +5,7 @@
 //!
 //! # Decisions
 //! - Distributions are found through a dense table of slot numbers per phase, and made when their first value comes: of the
-//!   some 200 pairs of metric and outcome a run fills a dozen, and each filled one takes 170 kB.
+//!   some 200 pairs of metric and outcome a run fills a dozen, and each filled one takes some 100 kB.
 //! - A snapshot takes the filled distributions with it; [`Recorder::reclaim`] brings emptied ones back, so that a run at
 //!   rest in its rhythm allocates nothing on the arrivals' path.
 

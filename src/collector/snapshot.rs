@@ -75,8 +75,10 @@ pub struct Measured {
     pub tally: Tally,
     /// The measured window of each phase, in seconds: from its start until its last arrival was due.
     pub windows: Vec<Duration>,
-    /// Where each phase began, since the run's epoch.
+    /// Where the load of each phase began, since the run's epoch: behind a gate when that was opened.
     pub starts: Vec<Duration>,
+    /// By phase index: it was to open all its sessions first, they were never all open, and so its load never began.
+    pub held_back: Vec<bool>,
     /// The state at the end; `peak_sessions` is of the whole run.
     pub gauges: Gauges,
     /// By phase index: the most sessions open at once.

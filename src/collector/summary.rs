@@ -143,7 +143,13 @@ impl Summary {
         Summary {
             conditions: conditions(measured, phases.len()),
             validity: Validity::of(measured, &phases),
-            warnings: phases.iter().filter_map(little).collect(),
+            warnings: phases
+                .iter()
+                .zip(&measured.held_back)
+                .filter_map(|(phase, held_back)| {
+                    held_back.then(|| never_opened(phase)).or_else(|| little(phase))
+                })
+                .collect(),
             health: measured.health.clone(),
             lag_p99_ns: validity::late(&lag),
             interrupted: measured.interrupted,
@@ -248,6 +254,15 @@ fn conditions(measured: &Measured, phases: usize) -> Vec<ConditionRow> {
         rows.append(&mut of_phase);
     }
     rows
+}
+
+/// A phase that was to open all its sessions before its first message (`open_first`), and never had them all.
+fn never_opened(phase: &PhaseSummary) -> String {
+    format!(
+        "phase `{}` began no message: its {} sessions were to be open first and were never open all at once (at most {}); see \
+         what the listener refused, lower `sessions`, or allow more time",
+        phase.info.name, phase.info.max_sessions, phase.peak_sessions
+    )
 }
 
 /// Little's law (M20): in a steady phase mean concurrency = throughput x mean service time. Both sides have the window in

@@ -14,6 +14,7 @@
 //!   scheduled, as with a closed load that time ends.
 
 mod closed;
+mod gate;
 #[cfg(test)]
 mod tests;
 
@@ -25,7 +26,7 @@ use std::time::Duration;
 use super::slots::{MAX_OPENING, Slot, SlotId, Slots, Throttle};
 use crate::collector::Outcome;
 use crate::collector::recorder::Recorder;
-use crate::load::{self, Load, Schedule, Shard};
+use crate::load::{self, Schedule, Shard};
 use crate::plan::{OnSaturation, Plan, Unit};
 
 /// An arrival that is due.
@@ -66,6 +67,10 @@ pub enum Action {
     Abort(SlotId),
     /// An arrival ends without a session of its own: none could be opened.
     Charge(Due, Outcome),
+    /// Our part of the sessions of a phase that opens them first is open: see [`Dispatch::open_gate`].
+    Ready(u32),
+    /// It will never be: see [`Dispatch::forgo`].
+    Forgo(u32),
 }
 
 /// How long sessions may take to leave when all work is done.
@@ -102,6 +107,10 @@ pub struct Dispatch {
     released: u32,
     stop_by: Option<Duration>,
     leave_by: Option<Duration>,
+    /// By phase: whether its sessions are all to be open first.
+    gates: Vec<gate::Gate>,
+    /// The gate that was opened since [`Dispatch::advance`] was last called, and when it was.
+    let_in: Option<(u32, Duration)>,
     actions: VecDeque<Action>,
 }
 
@@ -109,7 +118,7 @@ impl Dispatch {
     /// The dispatcher of shard `shard`.
     pub fn new(plan: Arc<Plan>, shard: Shard) -> Dispatch {
         let phases: Vec<load::Phase> = plan.phases.iter().map(|phase| phase.load.clone()).collect();
-        Dispatch {
+        let mut dispatch = Dispatch {
             schedule: Schedule::new(&phases, plan.seed, shard),
             shares: plan.phases.iter().map(|phase| shard.share(u64::from(phase.max_sessions))).collect(),
             of: f64::from(shard.of.max(1)),
@@ -128,8 +137,12 @@ impl Dispatch {
             released: 0,
             stop_by: None,
             leave_by: None,
+            gates: Vec::new(),
+            let_in: None,
             actions: VecDeque::new(),
-        }
+        };
+        dispatch.shut_gates();
+        dispatch
     }
 
     /// Decides all that can be decided at `now`; take the [`Dispatch::action`]s after.
@@ -140,6 +153,7 @@ impl Dispatch {
         self.trim(now);
         self.serve_due(now, books);
         self.serve_closed(now, books);
+        self.let_in = None;
         self.wind_down(now);
     }
 
@@ -172,7 +186,7 @@ impl Dispatch {
             }
         }
         let (phase, share) = self.closed_phase(now)?;
-        if self.unit(phase) != Unit::Message || self.slots.staying() > share {
+        if self.unit(phase) != Unit::Message || self.is_shut(phase) || self.slots.staying() > share {
             return None;
         }
         // To think begins when the last arrival has ended.
@@ -216,6 +230,9 @@ impl Dispatch {
     /// A session is over. `failed`: it never could send, by this outcome; `backoff` counts if a back-off begins.
     pub fn over(&mut self, now: Duration, slot: SlotId, failed: Option<Outcome>, books: &mut Recorder) {
         let slot = self.slots.close(slot);
+        if !slot.bound && !slot.leaving && failed != Some(Outcome::Interrupted) {
+            self.lost_at_gate(now);
+        }
         match failed {
             None => self.established -= 1,
             // We gave it up ourselves.
@@ -266,7 +283,7 @@ impl Dispatch {
             }));
             consider(self.schedule.next_change(advanced));
             consider(self.thinking.peek().map(|Reverse((at, ..))| *at));
-            consider(self.giving_up());
+            consider(self.giving_up().map(|(_, at)| at));
         }
         consider(self.grace_end(self.reaped));
         consider(self.stop_by);
@@ -305,7 +322,7 @@ impl Dispatch {
     }
 
     fn is_held(&self, phase: u32) -> bool {
-        matches!(self.plan.phases[phase as usize].load.load, Load::Held { .. })
+        self.plan.holds(phase)
     }
 
     fn is_exhausted(&mut self, now: Duration) -> bool {
@@ -359,8 +376,11 @@ impl Dispatch {
             self.release_held(self.released);
             self.forget_thinking(self.released);
         }
-        if self.giving_up().is_some_and(|at| at <= now) {
+        if let Some((phase, _)) = self.giving_up().filter(|(_, at)| *at <= now) {
             self.given_up = true;
+            if self.is_shut(phase) {
+                self.actions.push_back(Action::Forgo(phase));
+            }
         }
         while self.grace_end(self.reaped).is_some_and(|end| end <= now) {
             self.reaped += 1;
@@ -396,7 +416,9 @@ impl Dispatch {
             Some(Unit::Message) => self.due.pop_front(),
             Some(Unit::Session) => None,
             None => match self.closed_phase(now) {
-                Some((phase, _)) if self.unit(phase) == Unit::Message => self.take_closed(now, false, books),
+                Some((phase, _)) if self.unit(phase) == Unit::Message && !self.is_shut(phase) => {
+                    self.take_closed(now, false, books)
+                }
                 _ => None,
             },
         };

@@ -38,6 +38,10 @@ pub fn judge(classifier: &Classifier, step: Step, failure: &Failure, in_doubt: b
             (_, Closed::Eof) => (Condition::ConnectionClosed, Outcome::Dropped),
             (_, Closed::Reset | Closed::Error(_)) => (Condition::ConnectionReset, Outcome::Dropped),
         },
+        // Ours, and never charged to the listener (M24). The arrival was begun, so that it cannot be shed.
+        Failure::Lost(_) => {
+            return Judged { condition: Some(Condition::OwnError), outcome: Outcome::Interrupted };
+        }
         Failure::Aborted => {
             let outcome = if in_doubt { Outcome::InDoubt } else { Outcome::Interrupted };
             return Judged { condition: None, outcome };
@@ -104,6 +108,7 @@ pub fn sample(failure: &Failure) -> String {
         Failure::Closed(Closed::Eof) => "the connection was closed".to_owned(),
         Failure::Closed(Closed::Reset) => "the connection was reset".to_owned(),
         Failure::Closed(Closed::Error(errno)) => format!("the connection failed (errno {errno})"),
+        Failure::Lost(why) => format!("the message cannot be sent to its end: {why}"),
         Failure::Aborted => "given up at the end of the run".to_owned(),
     }
 }

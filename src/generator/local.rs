@@ -10,14 +10,15 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::clock::{self, Clock};
+use super::gates::Gates;
 use super::runner::{Control, Observer, RunError, Runner};
 use super::worker::{self, Faults, Gauge, Over, Shared, Stop, Told};
 use crate::collector::snapshot::{Gauges, Health, Interval, Measured, Snapshot};
 use crate::collector::tally::Tally;
 use crate::load::{Load, Shard};
 use crate::mail::Mailer;
-use crate::net::dial::{Endpoint, Resolver};
-use crate::net::target::Target;
+use crate::net::dial::{Endpoint, Place, Resolver};
+use crate::net::target::Transport;
 use crate::plan::Plan;
 
 /// How long after its making the run's epoch lies: time enough for all threads to be there.
@@ -75,12 +76,13 @@ impl Local {
     }
 
     fn endpoint(&self, plan: &Plan) -> Result<Endpoint, RunError> {
-        let (host, port) = match (&plan.target, self.embedded) {
-            (Target::Smtp { host, port }, _) => (host.as_str().into(), *port),
-            (Target::Embedded, Some(address)) => (address.ip().to_string().into(), address.port()),
-            (Target::Embedded, None) => return Err(RunError::NoListener),
+        let place = match (&plan.target.transport, self.embedded) {
+            (Transport::Tcp { host, port }, _) => Place::Tcp { host: host.clone(), port: *port },
+            (Transport::Unix { path }, _) => Place::Unix(path.clone()),
+            (Transport::Embedded, Some(address)) => Place::from(address),
+            (Transport::Embedded, None) => return Err(RunError::NoListener),
         };
-        Ok(Endpoint { host, port, resolver: self.resolver.clone(), timeout: plan.script.timeouts.connect })
+        Ok(Endpoint { place, resolver: self.resolver.clone(), timeout: plan.script.timeouts.connect })
     }
 }
 
@@ -115,6 +117,7 @@ impl Runner for Local {
             endpoint: self.endpoint(plan)?,
             clock,
             open: (0..threads).map(|_| Gauge::default()).collect(),
+            gates: Gates::new(plan.phases.len(), threads),
             faults: self.faults,
             stop,
         });
@@ -125,9 +128,19 @@ impl Runner for Local {
     }
 }
 
+/// Tells the others that a worker is over, however it ends: none waits at a gate for one that is lost.
+struct Leaving(Arc<Shared>);
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        self.0.gates.forgo_all();
+    }
+}
+
 /// A run under way.
 struct Run {
     clock: Clock,
+    shared: Arc<Shared>,
     started_wall: std::time::SystemTime,
     told: Receiver<Told>,
     emptied: Vec<Sender<Snapshot>>,
@@ -151,6 +164,7 @@ impl Run {
         let (tell, told) = mpsc::sync_channel(TOLD);
         let mut run = Run {
             clock,
+            shared: shared.clone(),
             started_wall: clock::wall(),
             told,
             emptied: Vec::new(),
@@ -170,7 +184,10 @@ impl Run {
             let (tell, shared) = (tell.clone(), shared.clone());
             let (empty, emptied) = mpsc::channel();
             run.emptied.push(empty);
-            let body = move || worker::run(index, shard, shared, &tell, &emptied);
+            let body = move || {
+                let _leaving = Leaving(shared.clone());
+                worker::run(index, shard, shared, &tell, &emptied)
+            };
             run.threads.push(std::thread::Builder::new().name(format!("load-{index}")).spawn(body)?);
         }
         Ok(run)
@@ -274,17 +291,23 @@ impl Run {
         let overs: Vec<Over> = self.overs.iter_mut().filter_map(Option::take).collect();
         let mut starts = Vec::new();
         let mut windows = Vec::new();
+        let mut held_back = Vec::new();
         let mut at = Duration::ZERO;
         let end = self.stopped_at.unwrap_or(Duration::MAX);
         for (index, phase) in plan.phases.iter().enumerate() {
             let last =
                 overs.iter().filter_map(|over| over.last_ends.get(index)).max().copied().unwrap_or_default();
             let used_up = matches!(phase.load.load, Load::Shared { .. });
-            let whole = phase.load.length.unwrap_or(Duration::MAX);
-            let ended = if used_up { last.saturating_sub(at) } else { whole };
-            starts.push(at);
-            windows.push(whole.min(ended).min(end.saturating_sub(at)));
-            at = at.saturating_add(whole);
+            let over = at.saturating_add(phase.load.length.unwrap_or(Duration::MAX));
+            // Behind a gate the load begins when that opens; if it never does, there is no window.
+            let opened = self.shared.gates.opened(index);
+            let shut = phase.open_first && opened.is_none();
+            let start = opened.unwrap_or(at);
+            let ended = if used_up { last.max(start) } else { over };
+            starts.push(start);
+            windows.push(if shut { Duration::ZERO } else { over.min(ended).min(end).saturating_sub(start) });
+            held_back.push(shut);
+            at = over;
         }
         let peaks =
             |phase: usize| overs.iter().filter_map(|over| over.peaks.get(phase)).max().copied().unwrap_or(0);
@@ -302,6 +325,7 @@ impl Run {
             tally: self.total,
             windows,
             starts,
+            held_back,
             health,
             interrupted,
             aborted_by: self.aborted_by,

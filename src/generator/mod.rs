@@ -4,6 +4,7 @@
 
 pub mod clock;
 mod dispatch;
+mod gates;
 pub mod judge;
 mod local;
 pub mod preflight;

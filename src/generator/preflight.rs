@@ -1,12 +1,13 @@
 //! What must be there before a load may run: descriptors, and a target that may be loaded and answers.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::load::Load;
-use crate::net::target::Target;
+use crate::net::target::Transport;
 use crate::plan::Plan;
 
 /// Descriptors for everything but sessions: runtimes, timers, files of the run.
@@ -42,10 +43,10 @@ pub enum PreflightError {
         reason: String,
     },
     /// Nothing answers there.
-    #[error("the target {address} cannot be reached: {reason}")]
+    #[error("the target {place} cannot be reached: {reason}")]
     Unreachable {
         /// Where it was tried.
-        address: SocketAddr,
+        place: String,
         /// What the kernel says.
         reason: String,
     },
@@ -97,20 +98,59 @@ pub fn open_descriptors() -> u64 {
 /// # Errors
 /// It does not resolve, is not allowed or cannot be reached.
 pub fn check_target(plan: &Plan) -> Result<(), PreflightError> {
-    let Some(address) = check_allowed(plan)? else { return Ok(()) };
+    if let Transport::Unix { path } = &plan.target.transport {
+        return knock_unix(path);
+    }
+    let addresses = check_allowed(plan)?;
     let timeout = plan.script.timeouts.connect.min(Duration::from_secs(10)).max(Duration::from_millis(1));
-    std::net::TcpStream::connect_timeout(&address, timeout)
-        .map(drop)
-        .map_err(|error| PreflightError::Unreachable { address, reason: error.to_string() })
+    let mut knocked = Ok(());
+    for &address in &addresses {
+        // As the load does: the first of the name's addresses that answers is good enough.
+        knocked = std::net::TcpStream::connect_timeout(&address, timeout / addresses.len() as u32).map(drop);
+        if knocked.is_ok() {
+            break;
+        }
+    }
+    knocked.map_err(|error| PreflightError::Unreachable {
+        place: addresses.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(", "),
+        reason: error.to_string(),
+    })
 }
 
-/// Whether the plan's target may be loaded; resolves it to its first address and sends nothing there. `None`: embedded.
+fn knock_unix(path: &Path) -> Result<(), PreflightError> {
+    use socket2::{Domain, SockAddr, Socket, Type};
+    use std::io::ErrorKind;
+    let knocked = SockAddr::unix(path).and_then(|address| {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        socket.set_nonblocking(true)?;
+        socket.connect(&address)
+    });
+    match knocked {
+        Ok(()) => Ok(()),
+        // Its queue is full: somebody listens.
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(()),
+        Err(error) => {
+            let reason = match error.kind() {
+                ErrorKind::NotFound => "there is no such file: is the listener running?".to_owned(),
+                ErrorKind::ConnectionRefused => {
+                    "nothing listens there: it is no socket, or its listener has gone".to_owned()
+                }
+                ErrorKind::PermissionDenied => "its mode does not let this user in".to_owned(),
+                _ => error.to_string(),
+            };
+            Err(PreflightError::Unreachable { place: path.display().to_string(), reason })
+        }
+    }
+}
+
+/// Whether the plan's target may be loaded; resolves it to its addresses, in the order to try them, and sends nothing there. None
+/// for a unix socket and the embedded listener, which are this machine's own.
 ///
 /// # Errors
 /// It does not resolve or is not allowed.
-pub fn check_allowed(plan: &Plan) -> Result<Option<SocketAddr>, PreflightError> {
+pub fn check_allowed(plan: &Plan) -> Result<Vec<SocketAddr>, PreflightError> {
     use std::net::ToSocketAddrs;
-    let Target::Smtp { host, port } = &plan.target else { return Ok(None) };
+    let Transport::Tcp { host, port } = &plan.target.transport else { return Ok(Vec::new()) };
     let allowed = plan.allow.iter().any(|allowed| allowed.eq_ignore_ascii_case(host));
     // A name is not looked up before it is allowed, unless it is one of this machine's own.
     let literal = host.parse::<IpAddr>().ok();
@@ -121,9 +161,11 @@ pub fn check_allowed(plan: &Plan) -> Result<Option<SocketAddr>, PreflightError> 
     let unresolved = |reason: String| PreflightError::NotResolved { host: host.clone(), reason };
     let addresses: Vec<SocketAddr> =
         (host.as_str(), *port).to_socket_addrs().map_err(|error| unresolved(error.to_string()))?.collect();
-    let Some(&address) = addresses.first() else { return Err(unresolved("no address".to_owned())) };
+    if addresses.is_empty() {
+        return Err(unresolved("no address".to_owned()));
+    }
     if !allowed && !local && addresses.iter().any(|address| !address.ip().is_loopback()) {
         return Err(PreflightError::NotAllowed { host: host.clone() });
     }
-    Ok(Some(address))
+    Ok(addresses)
 }

@@ -240,7 +240,7 @@ impl Session {
         let covers =
             |expect: &crate::collector::expect::Expect| expect.covers(phase, step, condition, code, sessions);
         // What our own side failed at is never right, and what the listener may have taken never a plain refusal.
-        let expectable = !matches!(outcome, Outcome::Shed | Outcome::InDoubt);
+        let expectable = !matches!(outcome, Outcome::Shed | Outcome::InDoubt | Outcome::Interrupted);
         let expected = worker.plan().expects.iter().position(|expect| expectable && covers(expect));
         let mut books = worker.books.borrow_mut();
         if let Some(index) = expected.and_then(|index| u32::try_from(index).ok()) {
@@ -285,7 +285,7 @@ impl Session {
     }
 
     fn is_held(&self) -> bool {
-        matches!(self.worker.plan().phases[self.phase as usize].load.load, Load::Held { .. })
+        self.worker.plan().holds(self.phase)
     }
 
     fn begin_bound(&mut self, client: &mut Client<Message>) {
@@ -315,6 +315,9 @@ impl Session {
         };
         let judged = judge::judge(&self.worker.classifier, step, failure, in_doubt);
         let outcome = self.file(step, judged, judge::reply(failure), || judge::sample(failure));
+        if matches!(failure, Failure::Lost(_)) {
+            self.worker.books.borrow_mut().counts(self.current_phase()).own_failures += 1;
+        }
         if step != Step::Idle {
             self.timed(step, outcome, from, to);
         }

@@ -15,6 +15,7 @@ use tokio::task::LocalSet;
 
 use super::clock::Clock;
 use super::dispatch::{Action, Dispatch, Due};
+use super::gates::{Gates, State};
 use super::session;
 use super::slots::SlotId;
 use super::tape::Tapes;
@@ -59,6 +60,7 @@ pub(super) struct Shared {
     pub clock: Clock,
     /// Sessions open, by worker; each worker writes only its own.
     pub open: Vec<Gauge>,
+    pub gates: Gates,
     pub faults: Faults,
     pub stop: watch::Receiver<Stop>,
 }
@@ -322,6 +324,20 @@ impl Worker {
                 Action::Finish(slot) => self.post(slot, Order::Finish),
                 Action::Abort(slot) => self.post(slot, Order::Abort),
                 Action::Charge(due, outcome) => self.charge(due, outcome),
+                Action::Ready(phase) => self.shared.gates.ready(phase, now),
+                Action::Forgo(phase) => self.shared.gates.forgo(phase),
+            }
+        }
+    }
+
+    /// Goes by the gates as they are now.
+    fn heed(&self, gates: &[State]) {
+        let mut dispatch = self.dispatch.borrow_mut();
+        for (phase, state) in (0..).zip(gates) {
+            match *state {
+                State::Shut { .. } => {}
+                State::Open(at) => dispatch.open_gate(phase, at),
+                State::Forgone => dispatch.forgo(phase),
             }
         }
     }
@@ -406,6 +422,9 @@ async fn pace(
 ) -> std::io::Result<()> {
     let mut pacer = Alarm::new()?;
     let mut stop = worker.shared.stop.clone();
+    let mut gates = worker.shared.gates.watch();
+    // What others told before we listened.
+    gates.mark_changed();
     let mut stopped = Stop::Run;
     let mut orphaned = false;
     pacer.sleep(worker.shared.clock.until_epoch()).await?;
@@ -424,6 +443,9 @@ async fn pace(
             let grace = worker.plan().phases[phase as usize].graceful_stop;
             let by = if asked == Stop::Now { now } else { now + grace };
             worker.dispatch.borrow_mut().stop(by, &mut worker.books.borrow_mut());
+        }
+        if gates.has_changed().unwrap_or(false) {
+            worker.heed(&gates.borrow_and_update());
         }
         worker.pump();
         let now = worker.now();
@@ -446,6 +468,7 @@ async fn pace(
             slept = pacer.sleep(wake.saturating_sub(worker.now())) => slept?,
             () = worker.woken.notified() => {}
             changed = stop.changed(), if !orphaned => orphaned = changed.is_err(),
+            Ok(()) = gates.changed() => gates.mark_changed(),
         }
     }
 }

@@ -76,6 +76,14 @@ impl Schedule {
             .then(|| stretch.walk.remaining() + u64::from(self.ahead.is_some()))
     }
 
+    /// Whether any arrival of a phase is still to come to this shard.
+    ///
+    /// # Panics
+    /// If there is no such phase.
+    pub fn has_part(&self, phase: u32) -> bool {
+        self.stretches[phase as usize].walk.remaining() > 0
+    }
+
     /// How many sessions this shard may have at `now`: in a closed phase those of its numbers, in an open phase any number
     /// (`u64::MAX`), after the last phase none. A ramp counts as soon as it reaches a whole number.
     pub fn slots(&self, now: Duration) -> u64 {

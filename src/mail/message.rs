@@ -12,6 +12,7 @@ use super::filler::Filler;
 use super::size::Sampler;
 use super::{Parts, Spec};
 use crate::smtp::Content;
+use crate::smtp::transaction::Lost;
 
 /// How many unstuffed octets of filler a piece has at most.
 const PIECE: u64 = 64 * 1024;
@@ -122,9 +123,9 @@ impl Content for Message {
         self.size
     }
 
-    fn body(&self, offset: u64, out: &mut Vec<u8>) -> u64 {
+    fn body(&self, offset: u64, out: &mut Vec<u8>) -> Result<u64, Lost> {
         if offset >= self.size {
-            return self.size;
+            return Ok(self.size);
         }
         let start = out.len();
         let header = if offset == 0 {
@@ -143,11 +144,11 @@ impl Content for Message {
         let to = filler.min(from + PIECE);
         self.mailer.filler.append(from, to, out);
         if to < filler {
-            return header + to;
+            return Ok(header + to);
         }
         out.extend_from_slice(&end[from.saturating_sub(filler) as usize..]);
         out.extend_from_slice(END_OF_DATA);
-        self.size
+        Ok(self.size)
     }
 }
 
@@ -246,7 +247,7 @@ mod tests {
         let (mut out, mut offsets) = (Vec::new(), vec![0]);
         while offsets[offsets.len() - 1] < message.size() {
             let before = out.len();
-            offsets.push(message.body(offsets[offsets.len() - 1], &mut out));
+            offsets.push(message.body(offsets[offsets.len() - 1], &mut out).unwrap());
             assert!(out.len() - before <= 70 * 1024, "a piece of {} octets", out.len() - before);
         }
         (out, offsets)
@@ -400,7 +401,7 @@ mod tests {
     fn goes_on(message: &Message, whole: &[u8], offset: u64) {
         let (mut rest, mut at) = (Vec::new(), offset);
         while at < message.size() {
-            at = message.body(at, &mut rest);
+            at = message.body(at, &mut rest).unwrap();
         }
         let start = whole[..offset as usize].iter().rposition(|&byte| byte == b'\n').map_or(0, |lf| lf + 1);
         let line = &whole[start..offset as usize];

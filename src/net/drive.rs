@@ -122,6 +122,7 @@ pub async fn drive<M: Machine, H: Host<M>>(
         write_failed: None,
         read_closed: false,
         securing: false,
+        begun: false,
         closing: None,
         deadline: None,
         armed: None,
@@ -146,6 +147,8 @@ struct Wire<'a> {
     read_closed: bool,
     /// The machine waits for the handshake.
     securing: bool,
+    /// The machine was polled for the first time.
+    begun: bool,
     /// How to close, and by when.
     closing: Option<(Close, Instant)>,
     deadline: Option<Instant>,
@@ -169,7 +172,9 @@ impl Wire<'_> {
         cx: &mut Context<'_>,
     ) -> Poll<()> {
         let mut now = now();
-        if self.closing.is_none() {
+        if !self.begun {
+            // From then on it is polled after each thing that happens to it, and a wake-up alone is none.
+            self.begun = true;
             self.settle(machine, host, scratch, now, cx);
         }
         loop {

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 
 use super::tls::{Failed, Secured, Security, Shaking};
 use crate::smtp::machine::Handshake;
@@ -22,6 +22,8 @@ pub enum Stream {
     Tls(Box<Secured>),
     /// Nothing is left of it.
     Gone,
+    /// A unix socket.
+    Unix(UnixStream),
 }
 
 impl Stream {
@@ -43,6 +45,8 @@ impl Stream {
             }
             Stream::Tls(stream) => stream.reset_on_close(),
             Stream::Shaking(_) | Stream::Gone => {}
+            // The kernel knows no reset of a unix socket that was read to its end: the peer sees its end.
+            Stream::Unix(_) => {}
         }
     }
 
@@ -86,6 +90,7 @@ impl Stream {
             Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
             Stream::Tls(stream) => stream.poll_read(cx, buf),
             Stream::Shaking(_) | Stream::Gone => Poll::Ready(Ok(())),
+            Stream::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
 
@@ -94,6 +99,7 @@ impl Stream {
             Stream::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
             Stream::Tls(stream) => stream.poll_write(cx, bytes),
             Stream::Shaking(_) | Stream::Gone => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+            Stream::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
 
@@ -102,6 +108,7 @@ impl Stream {
             Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Stream::Tls(stream) => stream.poll_shutdown(cx),
             Stream::Shaking(_) | Stream::Gone => Poll::Ready(Ok(())),
+            Stream::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

@@ -1,87 +1,196 @@
-//! Where the load goes: the target's URL, and whether it may be sent there.
+//! Where the load goes: the target's URL, and what it says of transport and protocol.
 
 pub mod tls;
 
 use std::fmt;
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 /// A listener's address as the user writes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// `smtp://host:port`.
-    Smtp {
-        /// A name or an address literal.
+pub struct Target {
+    /// How its bytes get there.
+    pub transport: Transport,
+    /// What is spoken.
+    pub protocol: Protocol,
+    /// TLS from the first byte (RFC 8314 3.3).
+    pub implicit_tls: bool,
+}
+
+/// How bytes get to a listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// TCP.
+    Tcp {
+        /// A name or an address literal, without brackets.
         host: String,
         /// The port.
         port: u16,
     },
-    /// `embedded`: the listener is started inside the process.
+    /// A unix socket.
+    Unix {
+        /// Its path.
+        path: PathBuf,
+    },
+    /// The listener is started inside the process.
     Embedded,
+}
+
+/// What is spoken with a listener.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Protocol {
+    /// SMTP (RFC 5321).
+    #[default]
+    Smtp,
+    /// LMTP (RFC 2033): LHLO, and one reply per recipient.
+    Lmtp,
+}
+
+impl Target {
+    /// The listener inside the process, in clear text.
+    pub fn embedded() -> Target {
+        Target { transport: Transport::Embedded, protocol: Protocol::Smtp, implicit_tls: false }
+    }
+
+    /// SMTP in clear text over TCP.
+    pub fn smtp(host: &str, port: u16) -> Target {
+        let transport = Transport::Tcp { host: host.to_owned(), port };
+        Target { transport, protocol: Protocol::Smtp, implicit_tls: false }
+    }
+
+    /// What is spoken.
+    pub fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    /// Whether TLS begins with the first byte.
+    pub fn implicit_tls(&self) -> bool {
+        self.implicit_tls
+    }
+
+    /// Whether the listener is started inside the process.
+    pub fn is_embedded(&self) -> bool {
+        self.transport == Transport::Embedded
+    }
+
+    /// The name or address literal that is dialled, if it is one.
+    pub fn host(&self) -> Option<&str> {
+        match &self.transport {
+            Transport::Tcp { host, .. } => Some(host),
+            Transport::Unix { .. } | Transport::Embedded => None,
+        }
+    }
+
+    fn scheme(&self) -> &'static str {
+        match (self.protocol, self.implicit_tls) {
+            (Protocol::Smtp, false) => "smtp",
+            (Protocol::Smtp, true) => "smtps",
+            (Protocol::Lmtp, _) => "lmtp",
+        }
+    }
 }
 
 /// Why a text is no target.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TargetError {
     /// Not a scheme that is known.
-    #[error("\"{0}\" is no target: write smtp://host:port, or embedded")]
+    #[error(
+        "\"{0}\" is no target: write smtp://host:port, smtps://host:port, lmtp://host:port, smtp+unix:path, lmtp+unix:path, or embedded"
+    )]
     Scheme(String),
-    /// A scheme that the contract knows and this version cannot speak yet.
-    #[error("{0} is not supported yet: this version speaks smtp://host:port, or embedded")]
-    Unsupported(String),
     /// No port.
-    #[error("the target \"{0}\" has no port: write smtp://host:port, for example {0}:25")]
-    Port(String),
+    #[error("the target \"{0}\" has no port: write {1}://host:port, for example {0}:{2}")]
+    Port(String, &'static str, u16),
     /// A port that is no number from 1 to 65535.
     #[error("\"{0}\" is no port: a number from 1 to 65535 is needed")]
     PortNumber(String),
     /// No host.
-    #[error("the target \"{0}\" has no host: write smtp://host:port")]
-    Host(String),
+    #[error("the target \"{0}\" has no host: write {1}://host:port")]
+    Host(String, &'static str),
+    /// An IPv6 address whose port cannot be told from it.
+    #[error("the target \"{0}\" has an IPv6 address without brackets: write {1}://[address]:port")]
+    Brackets(String, &'static str),
+    /// No path of a unix socket, or one that the kernel does not take.
+    #[error("the target \"{0}\" has no path of a unix socket: {1}")]
+    Path(String, &'static str),
 }
+
+/// The longest path of a unix socket: `sun_path` less its final NUL (unix(7)).
+pub const MAX_UNIX_PATH: usize = 107;
 
 impl FromStr for Target {
     type Err = TargetError;
 
     fn from_str(text: &str) -> Result<Self, TargetError> {
         if text == "embedded" {
-            return Ok(Target::Embedded);
+            return Ok(Target::embedded());
         }
-        let Some((scheme, rest)) = text.split_once("://") else {
-            if text.starts_with("lmtp+unix:") || text.starts_with("smtp+unix:") {
-                return Err(TargetError::Unsupported(text.to_owned()));
+        for (prefix, protocol) in [("smtp+unix:", Protocol::Smtp), ("lmtp+unix:", Protocol::Lmtp)] {
+            if let Some(path) = text.strip_prefix(prefix) {
+                let transport = Transport::Unix { path: unix_path(text, path)? };
+                return Ok(Target { transport, protocol, implicit_tls: false });
             }
-            return Err(TargetError::Scheme(text.to_owned()));
-        };
-        match scheme {
-            "smtp" => {}
-            "smtps" | "lmtp" => return Err(TargetError::Unsupported(format!("{scheme}://"))),
-            _ => return Err(TargetError::Scheme(text.to_owned())),
         }
+        let unknown = || TargetError::Scheme(text.to_owned());
+        let (scheme, rest) = text.split_once("://").ok_or_else(unknown)?;
+        let (scheme, usual, protocol, implicit_tls) = match scheme {
+            "smtp" => ("smtp", 25, Protocol::Smtp, false),
+            "smtps" => ("smtps", 465, Protocol::Smtp, true),
+            "lmtp" => ("lmtp", 24, Protocol::Lmtp, false),
+            _ => return Err(unknown()),
+        };
+        let no_host = || TargetError::Host(text.to_owned(), scheme);
+        let no_port = || TargetError::Port(text.trim_end_matches('/').to_owned(), scheme, usual);
         let rest = rest.strip_suffix('/').unwrap_or(rest);
         let (host, port) = match rest.strip_prefix('[') {
             Some(bracketed) => {
-                let (host, after) =
-                    bracketed.split_once(']').ok_or_else(|| TargetError::Host(text.to_owned()))?;
-                (host, after.strip_prefix(':').ok_or_else(|| TargetError::Port(text.to_owned()))?)
+                let (host, after) = bracketed.split_once(']').ok_or_else(no_host)?;
+                // Only an IPv6 address stands in brackets.
+                if !matches!(host.parse(), Ok(IpAddr::V6(_))) {
+                    return Err(no_host());
+                }
+                (host, after.strip_prefix(':').ok_or_else(no_port)?)
             }
-            None => rest.rsplit_once(':').ok_or_else(|| TargetError::Port(text.to_owned()))?,
+            // An address of which the last group would be taken for the port.
+            None if rest.matches(':').count() > 1 => {
+                return Err(TargetError::Brackets(text.to_owned(), scheme));
+            }
+            None => rest.rsplit_once(':').ok_or_else(no_port)?,
         };
-        if host.is_empty() || host.contains([':', '/', '@', ' ']) && host.parse::<IpAddr>().is_err() {
-            return Err(TargetError::Host(text.to_owned()));
+        if host.is_empty() || host.contains(['/', '@', ' ']) {
+            return Err(no_host());
         }
         let port =
             port.parse().ok().filter(|p| *p > 0).ok_or_else(|| TargetError::PortNumber(port.to_owned()))?;
-        Ok(Target::Smtp { host: host.to_owned(), port })
+        Ok(Target { transport: Transport::Tcp { host: host.to_owned(), port }, protocol, implicit_tls })
+    }
+}
+
+fn unix_path(text: &str, path: &str) -> Result<PathBuf, TargetError> {
+    let fault = |why| Err(TargetError::Path(text.to_owned(), why));
+    match path {
+        // unix:///run/x is a habit of URLs: the path is what comes after the two slashes of an empty authority.
+        _ if path.starts_with("//") && !path.starts_with("///") => {
+            fault("write it as it is, as in lmtp+unix:/run/lmtp.sock")
+        }
+        "" => fault("write it as it is, as in lmtp+unix:/run/lmtp.sock"),
+        _ if path.contains('\0') => fault("it holds a NUL"),
+        _ if path.trim_start_matches("//").len() > MAX_UNIX_PATH => {
+            fault("the kernel takes 107 octets at the most")
+        }
+        _ => Ok(Path::new(path.strip_prefix("//").unwrap_or(path)).to_owned()),
     }
 }
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Target::Smtp { host, port } if host.contains(':') => write!(f, "smtp://[{host}]:{port}"),
-            Target::Smtp { host, port } => write!(f, "smtp://{host}:{port}"),
-            Target::Embedded => f.write_str("embedded"),
+        let scheme = self.scheme();
+        match &self.transport {
+            Transport::Tcp { host, port } if host.contains(':') => write!(f, "{scheme}://[{host}]:{port}"),
+            Transport::Tcp { host, port } => write!(f, "{scheme}://{host}:{port}"),
+            Transport::Unix { path } => write!(f, "{scheme}+unix:{}", path.display()),
+            Transport::Embedded => f.write_str("embedded"),
         }
     }
 }
@@ -92,20 +201,54 @@ mod tests {
 
     #[test]
     fn targets_are_read_and_written_back() {
-        for url in ["smtp://127.0.0.1:2525", "smtp://[::1]:25", "smtp://mx.example:587", "embedded"] {
+        for url in [
+            "smtp://127.0.0.1:2525",
+            "smtp://[::1]:25",
+            "smtp://mx.example:587",
+            "smtps://mx.example:465",
+            "smtps://[::1]:465",
+            "lmtp://127.0.0.1:24",
+            "smtp+unix:/run/smtp.sock",
+            "lmtp+unix:/run/lmtp.sock",
+            "lmtp+unix:./lmtp.sock",
+            "embedded",
+        ] {
             assert_eq!(url.parse::<Target>().unwrap().to_string(), url);
         }
+    }
+
+    #[test]
+    fn a_target_says_its_transport_protocol_and_tls() {
+        let of = |text: &str| {
+            let target: Target = text.parse().unwrap();
+            (target.transport.clone(), target.protocol(), target.implicit_tls())
+        };
+        let tcp = |host: &str, port| Transport::Tcp { host: host.into(), port };
+        let unix = |path: &str| Transport::Unix { path: path.into() };
+        assert_eq!(of("smtp://h:25"), (tcp("h", 25), Protocol::Smtp, false));
+        assert_eq!(of("smtps://[::1]:465/"), (tcp("::1", 465), Protocol::Smtp, true));
+        assert_eq!(of("lmtp://h:24"), (tcp("h", 24), Protocol::Lmtp, false));
+        assert_eq!(of("smtp+unix:/a b"), (unix("/a b"), Protocol::Smtp, false));
+        assert_eq!(of("lmtp+unix:///run/x"), (unix("/run/x"), Protocol::Lmtp, false));
+        assert_eq!(of("embedded"), (Transport::Embedded, Protocol::Smtp, false));
     }
 
     #[test]
     fn a_bad_target_names_what_is_missing() {
         let error = |text: &str| text.parse::<Target>().unwrap_err().to_string();
         assert!(error("smtp://127.0.0.1").contains("no port"));
+        assert!(error("smtps://mx.example/").contains("for example smtps://mx.example:465"));
+        assert!(error("lmtp://[::1]").contains("for example lmtp://[::1]:24"));
         assert!(error("smtp://:25").contains("no host"));
+        assert!(error("smtp://[mx.example]:25").contains("no host"));
+        assert!(error("smtp://::1:25").contains("write smtp://[address]:port"));
         assert!(error("smtp://h:0").contains("no port: a number"));
         assert!(error("smtp://h:x").contains("is no port"));
         assert!(error("http://h:25").contains("no target"));
         assert!(error("127.0.0.1:25").contains("write smtp://host:port"));
-        assert!(error("smtps://h:465").contains("not supported yet"));
+        assert!(error("smtp+unix:").contains("write it as it is"));
+        assert!(error("smtp+unix://host/path").contains("write it as it is"));
+        assert!(error(&format!("lmtp+unix:/{}", "x".repeat(107))).contains("107 octets"));
+        assert!(format!("lmtp+unix:/{}", "x".repeat(106)).parse::<Target>().is_ok());
     }
 }

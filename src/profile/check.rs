@@ -10,7 +10,6 @@ use super::units::{Size, Time};
 use crate::load;
 use crate::load::{Curve, Due, Load, Schedule, Shard, Spacing, expected_arrivals, fingerprint};
 use crate::mail;
-use crate::net::target::Target;
 use crate::plan::{Messages, Phase, Plan, Unit};
 
 /// How long the kernel keeps the port of a closed connection (TIME_WAIT on Linux).
@@ -59,7 +58,7 @@ impl Needs {
     /// What the plan needs.
     pub fn of(plan: &Plan) -> Needs {
         let sessions_peak = plan.phases.iter().map(sessions).max().unwrap_or_default();
-        let ends = if plan.target == Target::Embedded { 2 } else { 1 };
+        let ends = if plan.target.is_embedded() { 2 } else { 1 };
         let busiest =
             plan.phases.iter().map(|phase| connections(phase, &plan.messages)).max().unwrap_or_default();
         Needs {
@@ -156,7 +155,12 @@ pub fn preview(compiled: &Compiled, out: &mut impl io::Write) -> io::Result<()> 
         let warmup = if phase.warmup { ", warm-up, not measured" } else { "" };
         writeln!(out, "phase {}: {}, {} to {}{warmup}", phase.name, phase.model, time(start), time(end))?;
         writeln!(out, "  arrivals  {}", arrivals(phase, needs.arrivals[index]))?;
-        writeln!(out, "  first     {}", first(&loads, index, plan.seed))?;
+        let first = first(&loads, index, plan.seed);
+        writeln!(
+            out,
+            "  first     {}{first}",
+            if phase.open_first { "once all sessions are open, from " } else { "" }
+        )?;
         writeln!(out, "  sessions  at most {} at once", sessions(phase))?;
         start = end;
     }

@@ -13,12 +13,12 @@ use sha2::{Digest, Sha256};
 use super::document::{Document, Key, keys};
 use super::error::ProfileError;
 use super::schema::{self, Profile};
-use super::{dialogue, listener, phase, resolved, rule};
+use super::{dialogue, listener, phase, resolved, rule, target};
 use crate::collector::Condition;
 use crate::listener::limits::Limits;
 use crate::load::{Load, Shard, Think};
 use crate::net::target::{Target, TargetError};
-use crate::plan::{Phase, Plan};
+use crate::plan::{Phase, Plan, Unit};
 use crate::verdict::grammar::Assertion;
 
 pub use super::rule::Limit;
@@ -104,6 +104,13 @@ pub fn compile(document: &Document, context: &Context) -> Result<Compiled, Profi
             "remove it, or use a load such as constant-sessions",
         ));
     }
+    if session.quit == Some(schema::Quit::Hold) && phases.iter().any(|phase| phase.unit == Unit::Message) {
+        return Err(document.error_at(
+            &keys!["session", "quit"],
+            "`hold` is for sessions that are arrivals themselves, and a phase's unit is message: its pool is open to the end anyway",
+            "give that phase `unit = \"session\"`, or remove the key",
+        ));
+    }
     let plan = Plan {
         name,
         seed: profile.seed.map_or(context.seed, |seed| seed.0),
@@ -151,7 +158,7 @@ fn unsupported(document: &Document, profile: &Profile) -> Result<(), ProfileErro
     let target = profile.target.clone().unwrap_or_default();
     let session = profile.session.clone().unwrap_or_default();
     let message = profile.message.clone().unwrap_or_default();
-    let refused: [(bool, [&'static str; 2], &str, &str); 10] = [
+    let refused: [(bool, [&'static str; 2], &str, &str); 9] = [
         (
             target.tls.is_some_and(|tls| tls != schema::Tls::None),
             ["target", "tls"],
@@ -201,12 +208,6 @@ fn unsupported(document: &Document, profile: &Profile) -> Result<(), ProfileErro
             "write `pipelining = \"full\"`",
         ),
         (
-            session.quit == Some(schema::Quit::Hold),
-            ["session", "quit"],
-            "`hold` is not supported yet in this version",
-            "a phase of load `held-sessions` holds its sessions open",
-        ),
-        (
             message.files.is_some(),
             ["message", "files"],
             "messages from files are not supported yet in this version",
@@ -233,10 +234,15 @@ fn default_name(document: &Document) -> String {
 
 fn target(document: &Document, profile: &Profile, purpose: Purpose) -> Result<Target, ProfileError> {
     match profile.target.as_ref().and_then(|target| target.address.as_deref()) {
-        Some(address) => address.parse().map_err(|error: TargetError| {
-            document.error_at(&keys!["target", "address"], error.to_string(), "")
-        }),
-        None if purpose == Purpose::Listen => Ok(Target::Embedded),
+        Some(address) => {
+            let at = keys!["target", "address"];
+            let target = address
+                .parse()
+                .map_err(|error: TargetError| document.error_at(&at, error.to_string(), ""))?;
+            target::spoken(document, &target)?;
+            Ok(target)
+        }
+        None if purpose == Purpose::Listen => Ok(Target::embedded()),
         None => Err(ProfileError::new(
             "there is no target",
             "add [target] with `address = \"smtp://127.0.0.1:25\"`, or \"embedded\", or give --target",

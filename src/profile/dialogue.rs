@@ -2,6 +2,7 @@
 
 use super::document::{Document, Key, keys};
 use super::error::ProfileError;
+use super::misbehave;
 use super::schema::{self, Profile};
 use super::units::{Count, Quantity, Size, Time, TimeRange};
 use super::value::Distribution;
@@ -48,10 +49,11 @@ pub(super) fn script(
         quit: match session.quit {
             Some(schema::Quit::Close) => Quit::Close,
             Some(schema::Quit::Reset) => Quit::Reset,
-            // `hold` was refused before.
-            Some(schema::Quit::Clean | schema::Quit::Hold) | None => Quit::Clean,
+            Some(schema::Quit::Hold) => Quit::Hold,
+            Some(schema::Quit::Clean) | None => Quit::Clean,
         },
         timeouts: timeouts(document, profile)?,
+        manners: misbehave::compile(document, session)?,
         ..Script::default()
     })
 }

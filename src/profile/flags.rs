@@ -24,6 +24,8 @@ pub enum Flag {
     For,
     /// `-r`, `--rate RATE`
     Rate,
+    /// `--open-first`: all sessions of a closed load are open before its first message.
+    OpenFirst,
     /// `--size SIZE`
     Size,
     /// `--recipients N`
@@ -58,6 +60,7 @@ impl Flag {
             Flag::Messages => "--messages",
             Flag::For => "--for",
             Flag::Rate => "--rate",
+            Flag::OpenFirst => "--open-first",
             Flag::Size => "--size",
             Flag::Recipients => "--recipients",
             Flag::MessagesPerSession => "--messages-per-session",
@@ -92,7 +95,7 @@ impl Flag {
             Flag::Tls => Some("target.tls"),
             Flag::Threads => Some("threads"),
             Flag::Seed => Some("seed"),
-            Flag::Sessions | Flag::Messages | Flag::For | Flag::Rate | Flag::Assert => None,
+            Flag::Sessions | Flag::Messages | Flag::For | Flag::Rate | Flag::OpenFirst | Flag::Assert => None,
         }
     }
 
@@ -101,6 +104,7 @@ impl Flag {
         match (self, load) {
             (Flag::Rate, Load::ConstantRate | Load::HeldSessions) => Some("rate"),
             (Flag::Messages, Load::SharedMessages) => Some("messages"),
+            (Flag::OpenFirst, Load::ConstantSessions | Load::SharedMessages) => Some("open_first"),
             (Flag::For, Load::Staircase) => None,
             (Flag::For, _) => Some("for"),
             (Flag::Sessions, Load::ConstantSessions | Load::SharedMessages | Load::HeldSessions) => {

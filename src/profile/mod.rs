@@ -10,11 +10,13 @@ pub mod document;
 pub mod error;
 pub mod flags;
 pub mod listener;
+pub mod misbehave;
 pub mod overrides;
 mod phase;
 pub mod resolved;
 mod rule;
 pub mod schema;
+mod target;
 pub mod units;
 pub mod value;
 

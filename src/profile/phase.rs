@@ -26,8 +26,8 @@ fn keys_of(load: Load, from: Option<Level>) -> Vec<&'static str> {
     let own: &[&str] = match load {
         Load::ConstantRate => &["rate", "for"],
         Load::RampingRate | Load::RampingSessions => &["from", "to", "for", "stages"],
-        Load::ConstantSessions => &["sessions", "for"],
-        Load::SharedMessages => &["messages", "sessions", "for"],
+        Load::ConstantSessions => &["sessions", "for", "open_first"],
+        Load::SharedMessages => &["messages", "sessions", "for", "open_first"],
         Load::Burst => &["size", "every", "for"],
         Load::Staircase => &["from", "step", "every", "steps"],
         Load::HeldSessions => &["sessions", "rate", "for"],
@@ -55,6 +55,7 @@ fn given(phase: &Phase) -> Vec<&'static str> {
         ("arrival", phase.arrival.is_some()),
         ("max_sessions", phase.max_sessions.is_some()),
         ("on_saturation", phase.on_saturation.is_some()),
+        ("open_first", phase.open_first.is_some()),
     ];
     all.into_iter().filter(|(_, given)| *given).map(|(key, _)| key).collect()
 }
@@ -97,6 +98,14 @@ pub(super) fn compile(
         Some(Unit::Message) => plan::Unit::Message,
         Some(Unit::Session) | None => plan::Unit::Session,
     };
+    let open_first = phase.open_first.unwrap_or_default();
+    if open_first && unit == plan::Unit::Session {
+        return Err(reader.error(
+            "open_first",
+            "sessions that are arrivals themselves cannot be open before the load begins",
+            "add `unit = \"message\"`, or remove `open_first`",
+        ));
+    }
     let load = load::Phase { load, length };
     match expected_arrivals(&load) {
         Some(0) => {
@@ -136,6 +145,7 @@ pub(super) fn compile(
             Some(OnSaturation::Drop) => plan::OnSaturation::Drop,
             Some(OnSaturation::Queue) | None => plan::OnSaturation::Queue,
         },
+        open_first,
         graceful_stop: phase.graceful_stop.unwrap_or_default().0,
     })
 }

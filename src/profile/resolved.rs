@@ -85,6 +85,9 @@ fn phase(phase: &mut Phase, index: usize) {
     phase.unit.get_or_insert(default_unit(load, phase.from));
     phase.warmup.get_or_insert(false);
     phase.graceful_stop.get_or_insert(Time(GRACEFUL_STOP));
+    if matches!(load, Load::ConstantSessions | Load::SharedMessages) && phase.unit == Some(Unit::Message) {
+        phase.open_first.get_or_insert(false);
+    }
     if is_rate(load, phase.from) {
         phase.arrival.get_or_insert(Arrival::Uniform);
     }

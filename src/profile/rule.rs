@@ -288,7 +288,7 @@ fn phase_index(document: &Document, phases: &[Phase], at: &[Key], name: &str) ->
     }
 }
 
-fn step(document: &Document, at: &[Key], name: &str) -> Result<Step, ProfileError> {
+pub(super) fn step(document: &Document, at: &[Key], name: &str) -> Result<Step, ProfileError> {
     name.parse().map_err(|()| {
         document.error_at(
             at,

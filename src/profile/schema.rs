@@ -14,6 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::listener::Listener;
+use super::misbehave::Misbehave;
 use super::units::{Count, Level, Percent, Rate, Seed, Size, Time, TimeRange};
 use super::value::{Distribution, Plain};
 
@@ -177,7 +178,7 @@ words! {
         Close = "close",
         /// Reset without QUIT.
         Reset = "reset",
-        /// Stay open to the end of the phase.
+        /// QUIT too, but not before the end of the phase: until then the session stays open.
         Hold = "hold",
     }
     /// The load model of a phase.
@@ -295,6 +296,8 @@ tables! {
         quit: Quit,
         /// AUTH.
         auth: Auth,
+        /// How it behaves badly on purpose. Default: not at all.
+        misbehave: Misbehave,
     }
     /// AUTH: never a secret in the file.
     Auth {
@@ -355,6 +358,9 @@ tables! {
         warmup: bool,
         /// The most sessions open at once. Default: 1000 for rates and bursts, else as many as the load asks for.
         max_sessions: Count,
+        /// Open all sessions before the first message is begun (constant-sessions and shared-messages of unit message).
+        /// The load is measured from then on; what the opening takes is part of `for`. Default false.
+        open_first: bool,
         /// The most connections opened in a time. Default: as the load asks.
         connect_rate: Rate,
         /// What becomes of an arrival when no session is free. Default queue.

@@ -274,6 +274,7 @@ mod tests {
             max_sessions: 10,
             connect_rate: None,
             on_saturation: OnSaturation::Queue,
+            open_first: false,
             graceful_stop: Duration::from_secs(30),
         };
         Plan {
@@ -330,6 +331,7 @@ mod tests {
         Measured {
             tally,
             windows: vec![Duration::from_secs(10); 2],
+            held_back: vec![false; 2],
             starts: vec![Duration::ZERO, Duration::from_secs(10)],
             gauges: Gauges::default(),
             peak_sessions: vec![3, 7],

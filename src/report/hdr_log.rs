@@ -50,7 +50,7 @@ impl<W: Write> IntervalLog<W> {
             for ((metric, outcome), hist) in tally.hists.iter().filter(|(_, hist)| !hist.is_empty()) {
                 let tag = format!("{phase}/{metric}/{outcome}");
                 let tag = Some(Tag::new(&tag).expect("a tag has no blank, comma or line end"));
-                writer.write_histogram(hist.as_hdr(), interval.start, interval.length, tag).map_err(
+                writer.write_histogram(&hist.to_hdr(), interval.start, interval.length, tag).map_err(
                     |error| match error {
                         IntervalLogWriterError::IoError(error) => error,
                         IntervalLogWriterError::SerializeError(error) => io::Error::other(error.to_string()),

@@ -149,7 +149,7 @@ pub struct Phase {
     /// The load model, as the profile names it.
     #[serde(default)]
     pub model: String,
-    /// When it began, since the start of the run.
+    /// When its load began, since the start of the run: with `open_first` when all its sessions were open.
     #[serde(default)]
     pub start_s: f64,
     /// Its length, the denominator of its rates.

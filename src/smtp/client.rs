@@ -29,7 +29,7 @@ use super::machine::{Close, Closed, Handshake, Insecure, Machine, Need};
 use super::reply::{RawReply, Scanner};
 use super::script::{Identity, Pipelining, Quit, Script};
 use super::step::Step;
-use super::transaction::Content;
+use super::transaction::{Content, Lost};
 
 pub use self::event::{Event, Failure, Lacking};
 
@@ -71,8 +71,9 @@ pub struct Client<C> {
     current: Option<Exchange<C>>,
     /// Begun before `current` ended.
     next: Option<Exchange<C>>,
-    /// When the session began, and when the command of a state outside transactions was written.
-    opened: Instant,
+    /// When the session's time is up; reckoned once, for it is asked for at every wait.
+    expires: Option<Instant>,
+    /// When the command of a state outside transactions was written.
     since: Instant,
     /// The last sign of life, from which time-outs count.
     alive: Instant,
@@ -81,6 +82,8 @@ pub struct Client<C> {
     /// The kernel has not taken all that was written.
     backlog: bool,
     finishing: bool,
+    /// Nothing is said before this time, by the script's bad manners.
+    silent_until: Option<Instant>,
     /// The owner knows that it may begin.
     offered: bool,
     events: VecDeque<Event>,
@@ -89,6 +92,7 @@ pub struct Client<C> {
 impl<C: Content> Client<C> {
     /// A session over a connection that is established `now`.
     pub fn new(script: Rc<Script>, identity: Identity, now: Instant) -> Self {
+        let expires = now.checked_add(script.timeouts.session);
         Client {
             opening: Some(Box::new(Opening::new(&script, identity))),
             script,
@@ -98,12 +102,13 @@ impl<C: Content> Client<C> {
             declares_size: false,
             current: None,
             next: None,
-            opened: now,
+            expires,
             since: now,
             alive: now,
             written: false,
             backlog: false,
             finishing: false,
+            silent_until: None,
             offered: false,
             events: VecDeque::new(),
         }
@@ -157,6 +162,7 @@ impl<C: Content> Client<C> {
     /// The step that is waited for, if [`is_waiting`](Self::is_waiting).
     fn step(&self) -> Step {
         match self.state {
+            _ if self.silent_until.is_some() && !self.is_waiting() => Step::Idle,
             State::Opening => self.opening.as_ref().map_or(Step::Idle, |opening| opening.step()),
             State::Mail => self.current.as_ref().map_or(Step::Idle, Exchange::step),
             State::Quit => Step::Quit,
@@ -184,12 +190,18 @@ impl<C: Content> Client<C> {
     /// When the session's time is up. One that is leaving is given the time to.
     fn session_deadline(&self) -> Option<Instant> {
         let leaving = matches!(self.state, State::Quit | State::Over(_));
-        if leaving { None } else { self.opened.checked_add(self.script.timeouts.session) }
+        if leaving { None } else { self.expires }
     }
 
     fn deadline(&self) -> Option<Instant> {
-        let step = self.timeout().and_then(|timeout| self.alive.checked_add(timeout));
-        [self.session_deadline(), step].into_iter().flatten().min()
+        let step = match self.silent_until {
+            Some(until) if !self.is_waiting() => Some(until),
+            _ => self.timeout().and_then(|timeout| self.alive.checked_add(timeout)),
+        };
+        match (self.session_deadline(), step) {
+            (Some(session), Some(step)) => Some(session.min(step)),
+            (session, step) => session.or(step),
+        }
     }
 
     fn timeout(&self) -> Option<Duration> {
@@ -203,9 +215,9 @@ impl<C: Content> Client<C> {
         }
     }
 
-    fn tell(&mut self, now: Instant, step: Step, failure: Option<Failure>) {
+    fn tell(&mut self, now: Instant, step: Step, failure: Option<Box<Failure>>) {
         let started = if self.is_waiting() { self.since() } else { now };
-        let in_doubt = match &failure {
+        let in_doubt = match failure.as_deref() {
             None | Some(Failure::Reply(_)) => false,
             Some(failure) => {
                 // An orderly close still sends what the kernel has not taken, and of a dot with a group behind it
@@ -223,10 +235,15 @@ impl<C: Content> Client<C> {
         ended: Instant,
         step: Step,
         started: Instant,
-        failure: Option<Failure>,
+        failure: Option<Box<Failure>>,
         in_doubt: bool,
     ) {
-        let failure = failure.map(Box::new);
+        if let Some((after, length)) = self.script.manners.stall
+            && after == step
+            && failure.is_none()
+        {
+            self.silent_until = ended.checked_add(length);
+        }
         self.events.push_back(Event::Step { step, started, ended, failure, in_doubt });
     }
 
@@ -240,7 +257,7 @@ impl<C: Content> Client<C> {
         let silent = failure == Failure::Aborted
             && (!self.is_waiting() || matches!(self.state, State::Reset | State::Quit));
         if !silent {
-            self.tell(now, self.step(), Some(failure));
+            self.tell(now, self.step(), Some(Box::new(failure)));
         }
         self.end(now, Close::Clean, by_peer && !leaving);
     }
@@ -256,7 +273,7 @@ impl<C: Content> Client<C> {
     /// Ends the session as the script says; QUIT is written at the next poll.
     fn leave(&mut self, now: Instant) {
         match self.script.quit {
-            Quit::Clean => self.command(State::Quit),
+            Quit::Clean | Quit::Hold => self.command(State::Quit),
             Quit::Close => self.end(now, Close::Clean, false),
             Quit::Reset => self.end(now, Close::Reset, false),
         }
@@ -283,8 +300,8 @@ impl<C: Content> Client<C> {
         };
         // RFC 5321 3.8: 421 may answer any command, come unasked, and always ends the session.
         if raw.code == 421 || !self.is_waiting() {
-            let failure = failure.unwrap_or_else(|| Failure::Unexpected(raw.to_reply()));
-            return self.fail(now, failure, true);
+            let failure = failure.unwrap_or_else(|| unexpected(raw));
+            return self.fail(now, *failure, true);
         }
         self.alive = now;
         match (self.state, failure) {
@@ -295,12 +312,12 @@ impl<C: Content> Client<C> {
             }
             (State::Opening, None) => self.opened(now, raw),
             (State::Reset, None) => self.rest(),
-            (_, Some(failure @ Failure::Reply(_))) => {
+            (_, Some(failure)) if matches!(*failure, Failure::Reply(_)) => {
                 // RFC 5321 3.1: after a refusing greeting QUIT is in order; so it is when hello or RSET is refused.
                 self.tell(now, step, Some(failure));
                 self.leave(now);
             }
-            (_, Some(failure)) => self.fail(now, failure, true),
+            (_, Some(failure)) => self.fail(now, *failure, true),
             (State::Rest | State::Over(_), None) => {}
         }
     }
@@ -310,12 +327,12 @@ impl<C: Content> Client<C> {
         let (step, since) = (self.step(), self.since);
         let Some(opening) = &mut self.opening else { return };
         let next = opening.reply(&self.script, raw);
-        self.written = false;
+        self.written = opening.was_said_early();
         match next {
             Next::Goes { complete: false } => return,
             // What is asked for and not offered fails the hello that showed it, or a step of its own.
             Next::Fails(failed, failure) if failed == step => {
-                self.told(now, step, since, Some(failure), false);
+                self.told(now, step, since, Some(Box::new(failure)), false);
                 return self.leave(now);
             }
             _ => self.told(now, step, since, None, false),
@@ -324,7 +341,7 @@ impl<C: Content> Client<C> {
         match next {
             Next::Goes { .. } => {}
             Next::Fails(failed, failure) => {
-                self.told(now, failed, now, Some(failure), false);
+                self.told(now, failed, now, Some(Box::new(failure)), false);
                 self.leave(now);
             }
             Next::Established(offer) => self.established(&offer),
@@ -344,16 +361,16 @@ impl<C: Content> Client<C> {
     }
 
     /// A reply to what is outstanding longest of the current transaction.
-    fn transaction_reply(&mut self, now: Instant, raw: RawReply<'_>, failure: Option<Failure>) {
+    fn transaction_reply(&mut self, now: Instant, raw: RawReply<'_>, failure: Option<Box<Failure>>) {
         let Some(exchange) = &self.current else { return };
         let early = exchange.is_early();
         let failure = match failure {
-            None if early => Some(Failure::Unexpected(raw.to_reply())),
+            None if early => Some(unexpected(raw)),
             failure => failure,
         };
         let good = failure.is_none();
         // After an early reply the rest of the content can no longer be told from commands.
-        let out_of_step = early || matches!(failure, Some(Failure::Unexpected(_)));
+        let out_of_step = early || matches!(failure.as_deref(), Some(Failure::Unexpected(_)));
         if out_of_step || !exchange.is_consequence() {
             self.tell(now, self.step(), failure);
         }
@@ -403,6 +420,7 @@ impl<C: Content> Client<C> {
     /// Appends what is to be said now. False: nothing.
     fn write(&mut self, now: Instant, out: &mut Vec<u8>) -> bool {
         match self.state {
+            _ if self.silent_until.is_some() => return false,
             State::Mail => return self.write_mail(now, out),
             _ if self.written => return false,
             State::Opening => return self.write_opening(now, out),
@@ -417,7 +435,7 @@ impl<C: Content> Client<C> {
 
     fn write_opening(&mut self, now: Instant, out: &mut Vec<u8>) -> bool {
         let Some(opening) = &mut self.opening else { return false };
-        if opening.waits_unasked() {
+        if opening.waits_unasked() && !opening.talks_early(&self.script) {
             return false;
         }
         if !opening.continues() {
@@ -440,7 +458,15 @@ impl<C: Content> Client<C> {
                 Grouping::Envelope | Grouping::Full => exchange.write_group(now, out),
             }
         } else if exchange.wants_body() || exchange.is_partly_rendered() && !self.backlog {
-            let ends = exchange.write_body(now, out);
+            let ends = match exchange.write_body(now, out) {
+                Ok(ends) => ends,
+                Err(Lost(why)) => {
+                    // Without its final dot the listener has no message (RFC 5321 4.1.1.4): it must see the end first.
+                    out.truncate(before);
+                    self.fail(now, Failure::Lost(why), false);
+                    return false;
+                }
+            };
             if ends && let Some(next) = &mut self.next {
                 self.events.push_back(Event::Begun(now));
                 next.write_group(now, out);
@@ -451,8 +477,8 @@ impl<C: Content> Client<C> {
 }
 
 /// What is wrong with a reply to `step` after the opening, if anything is. Only the first digit counts (RFC 5321 4.2),
-/// with three exceptions.
-fn failure(step: Step, raw: RawReply<'_>) -> Option<Failure> {
+/// with three exceptions. Boxed: replies that are as they should be are many, and each is handed through several hands.
+fn failure(step: Step, raw: RawReply<'_>) -> Option<Box<Failure>> {
     refusal(raw).or_else(|| match (raw.code, raw.code / 100) {
         (354, _) if step == Step::Data => None,
         (221, _) if step == Step::Quit => None,
@@ -462,12 +488,12 @@ fn failure(step: Step, raw: RawReply<'_>) -> Option<Failure> {
     })
 }
 
-fn refusal(raw: RawReply<'_>) -> Option<Failure> {
-    matches!(raw.code / 100, 4 | 5).then(|| Failure::Reply(raw.to_reply()))
+fn refusal(raw: RawReply<'_>) -> Option<Box<Failure>> {
+    matches!(raw.code / 100, 4 | 5).then(|| Box::new(Failure::Reply(raw.to_reply())))
 }
 
-fn unexpected(raw: RawReply<'_>) -> Failure {
-    Failure::Unexpected(raw.to_reply())
+fn unexpected(raw: RawReply<'_>) -> Box<Failure> {
+    Box::new(Failure::Unexpected(raw.to_reply()))
 }
 
 impl<C: Content> Machine for Client<C> {
@@ -484,10 +510,17 @@ impl<C: Content> Machine for Client<C> {
         }
         let mut scanner = std::mem::take(&mut self.scanner);
         let mut input = bytes;
-        match scanner.scan(&mut input) {
-            None => {}
-            Some(Ok(raw)) => self.reply(now, raw),
-            Some(Err(malformed)) => self.fail(now, Failure::Malformed(malformed), true),
+        // All replies that are owed are taken at once, for nothing is said between those to one group. Whether what follows
+        // them is owed is known only when what they let us say is written.
+        loop {
+            match scanner.scan(&mut input) {
+                None => break,
+                Some(Ok(raw)) => self.reply(now, raw),
+                Some(Err(malformed)) => self.fail(now, Failure::Malformed(malformed), true),
+            }
+            if input.is_empty() || !self.is_waiting() || self.is_handshake() {
+                break;
+            }
         }
         self.scanner = scanner;
         // What follows the end is nobody's.
@@ -518,7 +551,7 @@ impl<C: Content> Machine for Client<C> {
         // A listener that refuses on its implicit-TLS port often does so in clear text: that is the reply it is.
         let failure = match &why {
             Insecure::ClearText(octets) => match Scanner::default().scan(&mut &octets[..]) {
-                Some(Ok(raw)) => refusal(raw).unwrap_or(Failure::Insecure(why)),
+                Some(Ok(raw)) => refusal(raw).map_or(Failure::Insecure(why), |refusal| *refusal),
                 _ => Failure::Insecure(why),
             },
             _ => Failure::Insecure(why),
@@ -529,6 +562,9 @@ impl<C: Content> Machine for Client<C> {
     fn handle_timeout(&mut self, now: Instant) {
         let over = |deadline: Option<Instant>| deadline.is_some_and(|deadline| now >= deadline);
         if !over(self.deadline()) {
+            return;
+        }
+        if !self.is_waiting() && over(self.silent_until) {
             return;
         }
         if self.is_resting() {
@@ -548,6 +584,7 @@ impl<C: Content> Machine for Client<C> {
     }
 
     fn poll(&mut self, now: Instant, out: &mut Vec<u8>) -> Need<Event> {
+        self.silent_until.take_if(|until| *until <= now);
         if self.state == State::Rest && self.finishing {
             self.leave(now);
         }
@@ -564,6 +601,10 @@ impl<C: Content> Machine for Client<C> {
             self.backlog = true;
             self.alive = now;
             return Need::Write;
+        }
+        if self.is_over() {
+            // What was to be written is lost, and that is to be told.
+            return self.poll(now, out);
         }
         Need::Read { until: self.deadline() }
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::auth::Login;
+use super::step::Step;
 
 /// The first command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +36,17 @@ pub enum Quit {
     Close,
     /// Reset without QUIT.
     Reset,
+    /// As `Clean`, but only when the owner says so: the session stays open when it has nothing more to send.
+    Hold,
+}
+
+/// How a client behaves badly on purpose, so that a listener's time-outs and rules can be tested.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Manners {
+    /// It says hello before it was greeted (RFC 5321 3.1 has it wait).
+    pub early_talk: bool,
+    /// Whenever this step is accepted, it says nothing for so long.
+    pub stall: Option<(Step, Duration)>,
 }
 
 /// How long each step may take (RFC 5321 4.5.3.2). All count from the moment the wait begins.
@@ -106,6 +118,8 @@ pub struct Script {
     pub tls: Tls,
     /// A login may go out in clear text.
     pub clear_text_login: bool,
+    /// How it misbehaves.
+    pub manners: Manners,
 }
 
 impl Default for Script {
@@ -119,6 +133,7 @@ impl Default for Script {
             timeouts: Timeouts::default(),
             tls: Tls::None,
             clear_text_login: false,
+            manners: Manners::default(),
         }
     }
 }

@@ -1,5 +1,10 @@
 //! What a transaction carries, as the client machine asks for it. Who makes it (`mail`) stands elsewhere.
 
+/// The rest of a content cannot be had, such as of a file that is gone: what was the matter, as a sentence fragment.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Lost(pub String);
+
 /// The content of one transaction, rendered on demand into the driver's buffer; no allocation per message.
 pub trait Content {
     /// Appends the reverse path's mailbox, without the angle brackets; nothing for the null reverse path (RFC 5321 4.5.5).
@@ -17,5 +22,8 @@ pub trait Content {
     /// Appends the next piece from `offset` of the unstuffed content, dot-stuffed (RFC 5321 4.5.2), at most about 64 KiB.
     /// Returns the new offset; when it reaches [`size`](Content::size), the end of data, `.` CRLF, is appended too
     /// (the content ends in CRLF).
-    fn body(&self, offset: u64, out: &mut Vec<u8>) -> u64;
+    ///
+    /// # Errors
+    /// The octets cannot be had, and never will be: our own failure. What was appended is then of no use.
+    fn body(&self, offset: u64, out: &mut Vec<u8>) -> Result<u64, Lost>;
 }

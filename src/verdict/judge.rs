@@ -226,6 +226,7 @@ mod tests {
         Measured {
             tally,
             windows: vec![Duration::from_secs(10); 3],
+            held_back: vec![false; 3],
             starts: vec![Duration::ZERO; 3],
             gauges: Gauges::default(),
             peak_sessions: vec![1; 3],

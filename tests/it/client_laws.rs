@@ -35,7 +35,8 @@ enum Move {
 }
 
 fn a_mail() -> impl Strategy<Value = Mail> {
-    (1..4u32, 0..4u64).prop_map(|(recipients, pieces)| Mail { number: 1, recipients, pieces })
+    (1..4u32, 0..4u64, prop::option::weighted(0.1, 0..4u64))
+        .prop_map(|(recipients, pieces, lost_from)| Mail { number: 1, recipients, pieces, lost_from })
 }
 
 fn an_owner() -> impl Strategy<Value = Owner> {

@@ -199,6 +199,7 @@ fn tell(event: &Event) -> String {
                 Some(Failure::Injected(octets)) => format!("injected {octets:?}"),
                 Some(Failure::Insecure(Insecure::Alert(alert))) => format!("alert {alert}"),
                 Some(Failure::Insecure(_)) => "insecure".into(),
+                Some(Failure::Lost(why)) => format!("lost {why}"),
                 Some(Failure::Aborted) => "aborted".into(),
             };
             let took = ended.duration_since(*started);
@@ -349,10 +350,14 @@ fn call(text: &str) -> Option<Call> {
     }
 }
 
-/// `2`: a mail to two recipients, of one piece; `2x3`: of three pieces.
+/// `2`: a mail to two recipients, of one piece; `2x3`: of three pieces; `2x3-1`: the last two of them cannot be had.
 fn mail(word: &str, number: u32) -> Option<Mail> {
+    let (word, lost_from) = match word.split_once('-') {
+        Some((word, had)) => (word, Some(had.parse().ok()?)),
+        None => (word, None),
+    };
     let (recipients, pieces) = word.split_once('x').unwrap_or((word, "1"));
-    Some(Mail { number, recipients: recipients.parse().ok()?, pieces: pieces.parse().ok()? })
+    Some(Mail { number, recipients: recipients.parse().ok()?, pieces: pieces.parse().ok()?, lost_from })
 }
 
 /// The user `u` with the password `p`.
@@ -374,12 +379,18 @@ impl Dialogue {
             "starttls" => self.script.tls = Tls::Starttls,
             "implicit" => self.script.tls = Tls::Implicit,
             "clear-text-login" => self.script.clear_text_login = true,
+            "early-talk" => self.script.manners.early_talk = true,
+            "hold" => self.script.quit = Quit::Hold,
             "xclient" => self.identity.xclient = Some("ADDR=192.0.2.1".into()),
             "plain" => self.identity.login = Some(login(Mechanism::Plain)),
             "login" => self.identity.login = Some(login(Mechanism::Login)),
             "rests" => self.owner.rests = true,
             "declines" => self.owner.declines = true,
-            _ => return None,
+            _ => {
+                // `stall-rcpt-7s`
+                let (step, length) = word.strip_prefix("stall-")?.split_once('-')?;
+                self.script.manners.stall = Some((step.parse().ok()?, duration(length)?));
+            }
         }
         Some(())
     }

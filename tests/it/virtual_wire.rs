@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use smtpress::smtp::client::{Client, Event};
 use smtpress::smtp::machine::{Close, Closed, Handshake, Insecure, Machine, Need};
 use smtpress::smtp::script::{Hello, Identity, Pipelining, Quit, Script};
-use smtpress::smtp::transaction::Content;
+use smtpress::smtp::transaction::{Content, Lost};
 
 /// More polls than any event can ask for.
 const BOUND: usize = 200;
@@ -34,6 +34,8 @@ pub struct Mail {
     pub recipients: u32,
     /// At most 9.
     pub pieces: u64,
+    /// From this piece on (from 0) it cannot be had.
+    pub lost_from: Option<u64>,
 }
 
 impl Content for Mail {
@@ -54,9 +56,13 @@ impl Content for Mail {
         self.pieces * PIECE
     }
 
-    fn body(&self, offset: u64, out: &mut Vec<u8>) -> u64 {
+    fn body(&self, offset: u64, out: &mut Vec<u8>) -> Result<u64, Lost> {
         assert!(offset == 0 || offset < self.size(), "the content was complete");
         let mut end = offset;
+        if self.lost_from.is_some_and(|piece| offset >= piece * PIECE) {
+            out.extend_from_slice(b"half of a line");
+            return Err(Lost("the file is gone".into()));
+        }
         if offset < self.size() {
             out.extend_from_slice(format!("piece {}\r\n", offset / PIECE + 1).as_bytes());
             end += PIECE;
@@ -64,7 +70,7 @@ impl Content for Mail {
         if end == self.size() {
             out.extend_from_slice(b".\r\n");
         }
-        end
+        Ok(end)
     }
 }
 

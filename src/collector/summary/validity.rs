@@ -30,8 +30,6 @@ pub enum Code {
     ClockJumped,
     /// A worker or shard never reported to the end.
     WorkerLost,
-    /// Values were lost (M14).
-    Clipped,
     /// The counts do not sum (M10): a fault of ours.
     Books,
 }
@@ -46,7 +44,6 @@ impl Code {
             Code::GeneratorCpu => "generator-cpu",
             Code::ClockJumped => "clock-jumped",
             Code::WorkerLost => "worker-lost",
-            Code::Clipped => "clipped",
             Code::Books => "books",
         }
     }
@@ -105,7 +102,6 @@ impl Validity {
                 found.extend(not_started(measured, phase));
                 found.extend(own_resource(tally));
                 found.extend(generator_cpu(measured, index));
-                found.extend(clipped(tally));
             }
             found.extend(books(&tally.counts).map(|sentence| (Code::Books, sentence)));
             reasons.extend(found.into_iter().map(|(code, sentence)| Reason {
@@ -187,11 +183,6 @@ fn generator_cpu(measured: &Measured, index: usize) -> Found {
         );
         (Code::GeneratorCpu, sentence)
     })
-}
-
-fn clipped(tally: &PhaseTally) -> Found {
-    let clipped: u64 = tally.hists.values().map(Hist::clipped).sum();
-    (clipped > 0).then(|| (Code::Clipped, format!("{clipped} measured values could not be filed")))
 }
 
 /// Conservation (M10): what was counted in must be what was counted out.

@@ -72,13 +72,16 @@ impl Dispatch {
         self.closed_busy -= sessions as u64;
     }
 
-    /// When a closed load that no time ends is to be given up.
-    pub(super) fn giving_up(&mut self) -> Option<Duration> {
-        let since = self.hopeless_since.filter(|_| !self.given_up)?;
+    /// When a closed load that no time ends is to be given up, and which.
+    pub(super) fn giving_up(&mut self) -> Option<(u32, Duration)> {
+        if self.given_up {
+            return None;
+        }
         let phase = self.schedule.peek(self.advanced)?.phase;
+        let since = [self.hopeless_since, self.hopeless_gate(phase)].into_iter().flatten().min()?;
         let endless = self.schedule.phase_end(phase).is_none();
         let start = self.schedule.phase_start(phase);
-        endless.then(|| since.max(start) + self.plan.phases[phase as usize].graceful_stop)
+        endless.then(|| (phase, since.max(start) + self.plan.phases[phase as usize].graceful_stop))
     }
 
     /// Starts what closed loads have room for.
@@ -108,13 +111,22 @@ impl Dispatch {
                     }
                     None => return,
                 },
+                Unit::Message if self.is_shut(phase) => {
+                    let wanted = self.schedule.remaining().map_or(share, |left| left.min(share));
+                    self.look_at_gate(phase, wanted);
+                    if self.slots.live() >= wanted || !self.throttle.allows(now, self.slots.opening()) {
+                        return;
+                    }
+                    self.open(now, phase, None, false);
+                }
                 Unit::Message if self.slots.idle() > self.thinking.len() as u64 => {
                     let (Some(due), Some(slot)) = (self.take_closed(now, false, books), self.slots.wake())
                     else {
                         return;
                     };
                     self.slots.take(slot, phase);
-                    self.actions.push_back(Action::Serve { slot, due });
+                    let intended = self.let_in_at(phase).unwrap_or(due.intended);
+                    self.actions.push_back(Action::Serve { slot, due: Due { intended, ..due } });
                 }
                 Unit::Message => {
                     let opening = self.slots.opening();

@@ -1,12 +1,13 @@
 //! The dispatcher in virtual time: each decision by itself, and what is true of every history.
 
+mod gate;
 mod world;
 
 use proptest::prelude::*;
 
 use self::world::{Target, World, ms};
 use super::*;
-use crate::load::{Curve, Spacing, Think};
+use crate::load::{Curve, Load, Spacing, Think};
 use crate::plan::{Messages, Phase};
 
 fn plan(phases: Vec<Phase>) -> Plan {
@@ -14,7 +15,7 @@ fn plan(phases: Vec<Phase>) -> Plan {
         name: "test".into(),
         seed: 42,
         run_id: "run".into(),
-        target: crate::net::target::Target::Embedded,
+        target: crate::net::target::Target::embedded(),
         allow: Vec::new(),
         script: crate::smtp::Script::default(),
         messages: Messages::Unlimited,
@@ -42,6 +43,7 @@ fn phase(load: Load, millis: Option<u64>, unit: Unit, max_sessions: u32) -> Phas
         max_sessions,
         connect_rate: None,
         on_saturation: OnSaturation::Queue,
+        open_first: false,
         graceful_stop: ms(500),
     }
 }
@@ -306,14 +308,18 @@ fn any_phase() -> impl Strategy<Value = Phase> {
             think
         }),
     ];
-    (load, 50_u64..600, any::<bool>(), 1_u32..15, any::<bool>(), 1_u64..700, prop::option::of(20.0..900.0))
-        .prop_map(|(load, length, message, max, drops, grace, connect_rate)| {
+    let either = || any::<bool>();
+    let length = 50_u64..600;
+    (load, length, either(), 1_u32..15, either(), 1_u64..700, prop::option::of(20.0..900.0), either())
+        .prop_map(|(load, length, message, max, drops, grace, connect_rate, open_first)| {
             let unit =
                 if message && !matches!(load, Load::Held { .. }) { Unit::Message } else { Unit::Session };
             let mut phase = phase(load, Some(length), unit, max);
             phase.on_saturation = if drops { OnSaturation::Drop } else { OnSaturation::Queue };
             phase.graceful_stop = ms(grace);
             phase.connect_rate = connect_rate;
+            let closed = matches!(phase.load.load, Load::Sessions { .. } | Load::Shared { .. });
+            phase.open_first = open_first && closed && unit == Unit::Message;
             phase
         })
 }

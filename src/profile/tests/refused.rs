@@ -129,6 +129,14 @@ fn phases_that_make_no_sense() {
         ("a stage without its length", "load = \"ramping-rate\"\nstages = [{ rate = \"1/s\" }]"),
         ("a staircase of no steps", "load = \"staircase\"\nfrom = 1\nstep = 1\nevery = \"1s\"\nsteps = 0"),
         ("held messages", "load = \"held-sessions\"\nsessions = 5\nfor = \"1s\"\nunit = \"message\""),
+        (
+            "arrivals open before they are due",
+            "load = \"constant-sessions\"\nsessions = 5\nfor = \"1s\"\nopen_first = true",
+        ),
+        (
+            "an open load behind a gate",
+            "load = \"constant-rate\"\nrate = \"1/s\"\nfor = \"1s\"\nopen_first = true",
+        ),
         ("too few arrivals", "load = \"constant-rate\"\nrate = \"1/h\"\nfor = \"1s\"\narrival = \"poisson\""),
         ("too many arrivals", "load = \"constant-rate\"\nrate = \"1000000k/s\"\nfor = \"1h\""),
         ("only a warm-up", "load = \"constant-rate\"\nrate = \"1/s\"\nfor = \"1s\"\nwarmup = true"),
@@ -190,12 +198,26 @@ fn what_this_version_cannot_do() {
         ("auth", "[session]\nauth = { mechanism = \"plain\", user_env = \"U\", password_env = \"P\" }\n"),
         ("chunking", "[session]\nchunking = \"require\"\n"),
         ("pipelining", "[session]\npipelining = \"require\"\n"),
-        ("hold", "[session]\nquit = \"hold\"\n"),
         ("files", "[message]\nfiles = \"corpus/*.eml\"\n"),
     ]);
     let lmtp = format!("[target]\naddress = \"lmtp://127.0.0.1:24\"\n{PHASE}");
-    let seen = seen_alone(&targets) + &others + &seen_alone(&[("lmtp", &lmtp)]);
+    let smtps = lmtp.replace("lmtp:", "smtps:");
+    let seen = seen_alone(&targets) + &others + &seen_alone(&[("lmtp", &lmtp), ("smtps", &smtps)]);
     insta::assert_snapshot!(seen);
+}
+
+#[test]
+fn misbehaviour_that_makes_no_sense() {
+    let session = |body: &str| format!("{TARGET}[session]\n{body}\n{PHASE}");
+    let cases = [
+        ("half a stall", "misbehave = { stall = { after = \"rcpt\" } }"),
+        ("a stall after nothing", "misbehave = { stall = { after = \"quit\", for = \"1s\" } }"),
+        ("a stall after no step", "misbehave = { stall = { after = \"rctp\", for = \"1s\" } }"),
+        ("to hold a pool", "quit = \"hold\""),
+    ]
+    .map(|(case, body)| (case, session(body)));
+    let cases: Vec<(&str, &str)> = cases.iter().map(|(case, text)| (*case, text.as_str())).collect();
+    insta::assert_snapshot!(seen_alone(&cases));
 }
 
 #[test]

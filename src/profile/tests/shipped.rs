@@ -43,7 +43,7 @@ fn messages(plan: &Plan) -> String {
         (0..message.recipients()).for_each(|i| message.recipient(i, &mut bytes));
         let mut offset = 0;
         while offset < message.size() {
-            offset = message.body(offset, &mut bytes);
+            offset = message.body(offset, &mut bytes).unwrap();
         }
         hash.update(&bytes);
     }
@@ -65,7 +65,7 @@ fn each_shipped_profile_keeps_its_schedule_and_its_messages() {
         );
         match name {
             "postfix-relay" => assert_eq!(plan.target.to_string(), "smtp://127.0.0.1:2525"),
-            _ => assert_eq!(plan.target, Target::Embedded),
+            _ => assert_eq!(plan.target, Target::embedded()),
         }
         let loads: Vec<load::Phase> = plan.phases.iter().map(|phase| phase.load.clone()).collect();
         let schedule = hex(&load::fingerprint(&loads, plan.seed));

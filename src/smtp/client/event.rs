@@ -28,6 +28,8 @@ pub enum Failure {
     Injected(String),
     /// The TLS handshake failed.
     Insecure(Insecure),
+    /// The rest of the content cannot be had: our own failure. Its end was not sent, so the listener has no message.
+    Lost(String),
     /// Given up by our own side.
     Aborted,
 }

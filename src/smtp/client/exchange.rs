@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use crate::smtp::command;
 use crate::smtp::step::Step;
-use crate::smtp::transaction::Content;
+use crate::smtp::transaction::{Content, Lost};
 
 /// How far the content has got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,25 +139,28 @@ impl<C: Content> Exchange<C> {
     }
 
     /// Renders the next piece of the content, or the lone dot of a failed transaction. True: its end is rendered.
-    pub(super) fn write_body(&mut self, now: Instant, out: &mut Vec<u8>) -> bool {
+    ///
+    /// # Errors
+    /// The content is lost: the session cannot go on, and no end may follow what was rendered of it.
+    pub(super) fn write_body(&mut self, now: Instant, out: &mut Vec<u8>) -> Result<bool, Lost> {
         let offset = match self.body {
             Body::Ahead => {
                 self.since = now;
                 0
             }
             Body::Partly(offset) => offset,
-            Body::Rendered | Body::Out => return true,
+            Body::Rendered | Body::Out => return Ok(true),
         };
         if self.failed {
             // RFC 2920 3.1: the listener asked for content although nobody is to get it.
             out.extend_from_slice(command::EMPTY_CONTENT);
             self.body = Body::Rendered;
-            return true;
+            return Ok(true);
         }
-        let offset = self.content.body(offset, out);
+        let offset = self.content.body(offset, out)?;
         let ends = offset >= self.content.size();
         self.body = if ends { Body::Rendered } else { Body::Partly(offset) };
-        ends
+        Ok(ends)
     }
 
     /// All that was rendered is with the kernel.

@@ -58,6 +58,8 @@ pub(super) struct Opening {
     identity: Identity,
     /// The handshake, once it is complete.
     handshake: Option<Handshake>,
+    /// Hello was said before the greeting came.
+    talked_early: bool,
     /// XCLIENT was accepted.
     presented: bool,
     /// The login, once it is begun.
@@ -78,6 +80,7 @@ impl Opening {
             identity,
             handshake: None,
             presented: false,
+            talked_early: false,
             login: None,
             line: Vec::new(),
             offer: Offer::default(),
@@ -97,6 +100,16 @@ impl Opening {
     /// Whether something is owed to us without a command of ours.
     pub(super) fn waits_unasked(&self) -> bool {
         matches!(self.stage, Stage::Greeting | Stage::Handshake { .. })
+    }
+
+    /// Whether hello is to be said although no greeting came.
+    pub(super) fn talks_early(&self, script: &Script) -> bool {
+        self.stage == Stage::Greeting && script.manners.early_talk
+    }
+
+    /// Whether the command of this stage was said before its turn. True once.
+    pub(super) fn was_said_early(&mut self) -> bool {
+        self.stage == Stage::Hello && std::mem::take(&mut self.talked_early)
     }
 
     pub(super) fn is_handshake(&self) -> bool {
@@ -134,7 +147,11 @@ impl Opening {
     /// Appends what is to be said now, if it was not said before.
     pub(super) fn write(&mut self, script: &Script, out: &mut Vec<u8>) {
         match self.stage {
-            Stage::Handshake { .. } | Stage::Greeting => {}
+            Stage::Handshake { .. } => {}
+            Stage::Greeting => {
+                self.talked_early = true;
+                command::hello(out, script.hello, &script.name);
+            }
             Stage::Hello => command::hello(out, script.hello, &script.name),
             Stage::Starttls => out.extend_from_slice(command::STARTTLS),
             Stage::Xclient => command::xclient(out, self.identity.xclient.as_deref().unwrap_or_default()),

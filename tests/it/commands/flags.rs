@@ -14,7 +14,7 @@ fn made(stage: &Stage, variables: &[(&str, &str)], arguments: &[&str]) -> toml::
 #[test]
 fn each_flag_alone_does_what_its_name_says() {
     let stage = Stage::new();
-    let cases: [(&[&str], &str, &str); 14] = [
+    let cases: [(&[&str], &str, &str); 18] = [
         (&["-c", "7"], "/phase/0/sessions", "7"),
         (&["--sessions", "7"], "/phase/0/load", "\"constant-sessions\""),
         (&["-n", "2k"], "/phase/0/messages", "2000"),
@@ -22,6 +22,10 @@ fn each_flag_alone_does_what_its_name_says() {
         (&["-z", "90s"], "/phase/0/for", "\"1m30s\""),
         (&["-r", "200/s"], "/phase/0/rate", "\"200/s\""),
         (&["-r", "200/s", "-c", "9"], "/phase/0/max_sessions", "9"),
+        (&["--open-first"], "/phase/0/open_first", "true"),
+        (&["--open-first"], "/phase/0/unit", "\"message\""),
+        (&["-n", "5", "--open-first"], "/phase/0/open_first", "true"),
+        (&["-n", "5", "--open-first=false"], "/phase/0/open_first", "false"),
         (&["--size", "2KiB"], "/message/size", "\"2KiB\""),
         (&["--recipients", "3"], "/message/recipients", "3"),
         (&["--messages-per-session", "5"], "/session/messages", "5"),

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use smtpress::collector::Outcome;
+use smtpress::collector::{Condition, Outcome};
 use smtpress::generator::Stop;
 use smtpress::listener::limits::{Delay, Limits, ShownBy};
 use smtpress::load::{Curve, Load, Spacing, Think};
 use smtpress::plan::{Messages, Unit};
+use smtpress::smtp::Step;
 use smtpress::smtp::script::Quit;
 
 use super::stage::{
@@ -97,6 +98,33 @@ fn phases_share_a_pool_and_follow_each_other_in_either_unit() {
     let scheduled: Vec<u64> = ended.iter().map(|(scheduled, _)| *scheduled).collect();
     assert_eq!([&scheduled[..4], &scheduled[5..]].concat(), [50, 25, 30, 5, 40]);
     assert!(scheduled[4] > 20, "{scheduled:?}");
+}
+
+#[test]
+fn sessions_that_hold_stay_open_to_the_end_of_their_phase() {
+    let mut plan = plan(vec![phase(rate(20.0), Some(SECOND), Unit::Session)]);
+    plan.messages = Messages::Fixed(2);
+    let peak = |plan| run(&plan, Limits::default()).ledger.sessions_peak;
+    assert!(peak(plan.clone()) < 15);
+    plan.script.quit = Quit::Hold;
+    let told = run(&plan, Limits::default());
+    assert_eq!((told.of(Outcome::Accepted), told.ledger.messages, told.ledger.sessions_peak), (20, 40, 20));
+}
+
+#[test]
+fn a_stall_meets_the_listeners_patience() {
+    let mut plan = plan(vec![phase(shared(4, 2), None, Unit::Message)]);
+    plan.script.manners.stall = Some((Step::Rcpt, 2 * SECOND));
+    let impatient = Limits { idle_timeout: Some(ms(200)), ..Limits::default() };
+    let told = run(&plan, impatient);
+    assert_eq!(told.of(Outcome::Accepted), 0);
+    let seen: Vec<_> = told.summary.conditions.iter().map(|row| (row.key.step, row.key.condition)).collect();
+    assert_eq!(seen, [(Step::Idle, Condition::IdleTimeout)]);
+    // A listener that waits gets its messages, a stall later each.
+    plan.script.manners.stall = Some((Step::Rcpt, ms(100)));
+    let told = run(&plan, Limits::default());
+    assert_eq!(told.of(Outcome::Accepted), 4);
+    assert!(told.measured.took >= ms(200), "{:?}", told.measured.took);
 }
 
 #[test]

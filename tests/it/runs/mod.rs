@@ -4,6 +4,7 @@ mod anchor;
 mod books;
 mod ends;
 mod faults;
+mod gate;
 mod limits;
 mod loads;
 mod own;

@@ -29,7 +29,7 @@ pub fn plan(phases: Vec<Phase>) -> Plan {
         name: "test".into(),
         seed: 42,
         run_id: "test-run".into(),
-        target: Target::Embedded,
+        target: Target::embedded(),
         allow: Vec::new(),
         script: Script {
             pipelining: Pipelining::Off,
@@ -68,6 +68,7 @@ pub fn phase(load: Load, length: Option<Duration>, unit: Unit) -> Phase {
         max_sessions: 400,
         connect_rate: None,
         on_saturation: OnSaturation::Queue,
+        open_first: false,
         graceful_stop: 10 * SECOND,
     }
 }
@@ -221,7 +222,7 @@ impl Stage {
         let (ask, stop) = watch::channel(Stop::Run);
         let mut local = Local::new(stop, "Mon, 23 Nov 2026 12:00:00 +0000".into()).with_listener(addr);
         if let Some(resolver) = self.resolver {
-            plan.target = Target::Smtp { host: "mx.recipient.example".into(), port: addr.port() };
+            plan.target = Target::smtp("mx.recipient.example", addr.port());
             local = local.with_resolver(resolver);
         }
         let stops = self.stops;

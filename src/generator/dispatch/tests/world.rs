@@ -87,6 +87,10 @@ pub struct World {
     pub peak: usize,
     pub opened: Vec<Duration>,
     pub closings: u64,
+    /// By phase: when its gate was opened.
+    pub gate_opened: Vec<Option<Duration>>,
+    /// The phase whose gate will never open.
+    pub forgone: Option<u32>,
     /// A session ended while the pump was at work: it comes round again.
     woken: bool,
     /// When to stop: at, and by.
@@ -104,6 +108,8 @@ impl World {
         World {
             dispatch: Dispatch::new(plan.clone(), shard),
             books: Recorder::new(plan.phases.len(), 0),
+            gate_opened: vec![None; plan.phases.len()],
+            forgone: None,
             plan,
             target,
             now: Duration::ZERO,
@@ -247,6 +253,12 @@ impl World {
                 self.over(slot, Outcome::Interrupted, (!established).then_some(Outcome::Interrupted));
                 self.woken = true;
             }
+            Action::Ready(phase) => {
+                self.dispatch.open_gate(phase, self.now);
+                self.gate_opened[phase as usize] = Some(self.now);
+                self.woken = true;
+            }
+            Action::Forgo(phase) => self.forgone = Some(phase),
             Action::Charge(due, outcome) => {
                 assert_ne!(outcome, Outcome::Accepted);
                 self.begun.push((due, self.now));
@@ -304,6 +316,13 @@ impl World {
 
     fn serve(&mut self, slot: SlotId, due: Due) {
         assert!(due.intended <= self.now && due.noticed <= self.now, "begun before it was due");
+        let phase = due.phase as usize;
+        if self.plan.phases[phase].open_first {
+            assert!(
+                self.gate_opened[phase].is_some_and(|at| at <= due.intended),
+                "begun before its gate opened"
+            );
+        }
         self.begun.push((due, self.now));
         let session = self.sessions.get_mut(&slot).unwrap();
         session.serves = Some(due);

@@ -1,0 +1,21 @@
+//! What a profile's `[target]` means, and which of its forms this version cannot do yet.
+
+use super::document::{Document, keys};
+use super::error::ProfileError;
+use crate::net::target::{Protocol, Target};
+
+/// Refuses what the contract knows and this version cannot speak.
+pub(super) fn spoken(document: &Document, target: &Target) -> Result<(), ProfileError> {
+    let missing = if target.protocol() == Protocol::Lmtp {
+        "LMTP is not supported yet in this version"
+    } else if target.implicit_tls() {
+        "TLS is not supported yet in this version"
+    } else {
+        return Ok(());
+    };
+    Err(document.error_at(
+        &keys!["target", "address"],
+        missing,
+        "write smtp://host:port, smtp+unix:path, or embedded",
+    ))
+}

@@ -1,0 +1,62 @@
+//! `open_first`: all sessions are open before the first message, on every thread; and what is told if they never are.
+
+use smtpress::collector::{Metric, Outcome};
+use smtpress::listener::limits::Limits;
+use smtpress::plan::{Phase, Plan, Unit};
+
+use super::stage::{SECOND, Told, ms, phase, plan, run, shared};
+
+/// As many messages as sessions, and connections that come at their rate: the first sessions could carry all of it before
+/// the others are there.
+fn gated(sessions: u64) -> Plan {
+    let phase = phase(shared(sessions, sessions), None, Unit::Message);
+    plan(vec![Phase { open_first: true, connect_rate: Some(100.0), max_sessions: 1000, ..phase }])
+}
+
+#[test]
+fn all_sessions_are_open_when_the_first_message_is_begun() {
+    let told = run(&gated(60), Limits::default());
+    assert_eq!((told.of(Outcome::Accepted), told.counts().opened, told.ledger.sessions_peak), (60, 60, 60));
+    // Sixty at 100 a second, of which each thread's rate allows those of 100 ms at once.
+    let start = told.measured.starts[0];
+    assert!(start >= ms(350), "the load began at {start:?}");
+    assert!(told.measured.windows[0] <= told.measured.took.saturating_sub(start));
+    // The opening is in no message's time: it was due when the gate opened.
+    let longest = told.hist(Metric::Response, Outcome::Accepted).max_ns();
+    assert!(u128::from(longest) <= told.measured.windows[0].as_nanos() * 1001 / 1000, "{longest}");
+    assert!(told.summary.warnings.is_empty(), "{:?}", told.summary.warnings);
+
+    let mut ungated = gated(60);
+    ungated.phases[0].open_first = false;
+    let told = run(&ungated, Limits::default());
+    assert!(told.ledger.sessions_peak < 60 && told.measured.starts[0].is_zero(), "the test can tell");
+}
+
+#[test]
+fn a_listener_that_never_lets_all_in_ends_the_run_and_the_report_says_why() {
+    let held_back = |told: &Told| {
+        assert_eq!((told.counts().scheduled, told.ledger.messages), (0, 0));
+        assert!(
+            told.counts().refused > 0 && told.met("too-many-connections-from-host") > 0,
+            "{:?}",
+            told.counts()
+        );
+        let warning = &told.summary.warnings[0];
+        assert!(warning.contains("its 20 sessions were to be open first"), "{warning}");
+        assert_eq!(told.verdict.exit_code, 4, "nothing was measured: {:?}", told.verdict);
+    };
+    let limits = || Limits { max_connections_per_host: Some(10), ..Limits::default() };
+    let mut plan = gated(20);
+    plan.phases[0].max_sessions = 20;
+    plan.phases[0].connect_rate = None;
+    plan.phases[0].graceful_stop = SECOND;
+    let told = run(&plan, limits());
+    held_back(&told);
+    assert!(told.measured.took < 10 * SECOND, "{:?}", told.measured.took);
+
+    plan.phases[0].graceful_stop = 60 * SECOND;
+    plan.phases[0].load.length = Some(SECOND);
+    let told = run(&plan, limits());
+    held_back(&told);
+    assert!(told.measured.took < 10 * SECOND, "its own length ends it: {:?}", told.measured.took);
+}
