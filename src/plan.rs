@@ -13,6 +13,7 @@ use crate::collector::expect::{Expect, UserRule};
 use crate::load;
 use crate::mail;
 use crate::net::target::Target;
+use crate::net::target::tls::ClientTls;
 use crate::smtp::Script;
 use crate::smtp::script::Quit;
 
@@ -143,6 +144,8 @@ pub struct Plan {
     pub target: Target,
     /// Hosts beyond loopback that the user allows.
     pub allow: Vec<String>,
+    /// How TLS is spoken, if the script asks for it.
+    pub tls: ClientTls,
     /// The dialogue.
     pub script: Script,
     /// Messages in a session.

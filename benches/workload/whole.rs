@@ -72,6 +72,7 @@ fn plan(address: SocketAddr, pipelining: Pipelining, total: u64) -> Plan {
         run_id: "bench-run".into(),
         target: Target::smtp(&address.ip().to_string(), address.port()),
         allow: Vec::new(),
+        tls: Default::default(),
         script: script(pipelining),
         messages: Messages::Unlimited,
         mail: spec(),

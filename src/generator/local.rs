@@ -7,6 +7,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use rustls::pki_types::CertificateDer;
 use tokio::sync::watch;
 
 use super::clock::{self, Clock};
@@ -19,7 +20,10 @@ use crate::load::{Load, Shard};
 use crate::mail::Mailer;
 use crate::net::dial::{Endpoint, Place, Resolver};
 use crate::net::target::Transport;
+use crate::net::tls::TlsError;
+use crate::net::tls::client::Client;
 use crate::plan::Plan;
+use crate::smtp::script;
 
 /// How long after its making the run's epoch lies: time enough for all threads to be there.
 const LEAD: Duration = Duration::from_millis(50);
@@ -36,6 +40,7 @@ pub struct Local {
     stop: watch::Receiver<Stop>,
     asked: Option<watch::Sender<Stop>>,
     embedded: Option<SocketAddr>,
+    certificate: Option<CertificateDer<'static>>,
     resolver: Resolver,
     faults: Faults,
     date: String,
@@ -48,6 +53,7 @@ impl Local {
             stop,
             asked: None,
             embedded: None,
+            certificate: None,
             resolver: Resolver::System,
             faults: Faults::default(),
             date,
@@ -58,6 +64,13 @@ impl Local {
     #[must_use]
     pub fn with_listener(mut self, address: SocketAddr) -> Local {
         self.embedded = Some(address);
+        self
+    }
+
+    /// The embedded listener's certificate, which is trusted unless the plan names others.
+    #[must_use]
+    pub fn with_certificate(mut self, certificate: Option<CertificateDer<'static>>) -> Local {
+        self.certificate = certificate;
         self
     }
 
@@ -84,6 +97,23 @@ impl Local {
         };
         Ok(Endpoint { place, resolver: self.resolver.clone(), timeout: plan.script.timeouts.connect })
     }
+}
+
+/// How the sessions of a plan speak TLS, if they do; `embedded`: the certificate of the listener inside the process.
+///
+/// # Errors
+/// See [`TlsError`]; nothing is sent.
+pub fn tls(plan: &Plan, embedded: Option<&CertificateDer<'static>>) -> Result<Option<Client>, TlsError> {
+    if plan.script.tls == script::Tls::None {
+        return Ok(None);
+    }
+    let mut tls = plan.tls.clone();
+    if plan.target.is_embedded() && tls.authorities.is_none() {
+        tls.authorities = Some(embedded.cloned().into_iter().collect());
+    }
+    // The embedded listener is at an address of this machine; a unix socket has no name but the one it was given.
+    let host = plan.target.host().unwrap_or("127.0.0.1");
+    Client::new(&tls, host).map(Some)
 }
 
 /// The sessions that every phase of a plan has for sharing out, over all shards: more shards than that would leave one
@@ -115,6 +145,7 @@ impl Runner for Local {
             plan: Arc::new(plan.clone()),
             mailer: Arc::new(Mailer::new(&plan.mail, plan.seed, &plan.run_id, &self.date)),
             endpoint: self.endpoint(plan)?,
+            tls: tls(plan, self.certificate.as_ref())?,
             clock,
             open: (0..threads).map(|_| Gauge::default()).collect(),
             gates: Gates::new(plan.phases.len(), threads),

@@ -53,20 +53,15 @@ fn making(why: impl ToString) -> TlsError {
 
 /// SHA-256 of a certificate as tools show it: `AB:CD:...`.
 pub fn fingerprint(certificate: &CertificateDer<'_>) -> String {
-    let octets: Vec<String> = Sha256::digest(certificate).iter().map(|octet| format!("{octet:02X}")).collect();
+    let octets: Vec<String> =
+        Sha256::digest(certificate).iter().map(|octet| format!("{octet:02X}")).collect();
     octets.join(":")
 }
 
-/// RFC 7468 5.
 fn pem(certificate: &CertificateDer<'_>) -> String {
-    use base64::Engine;
-    let text = base64::engine::general_purpose::STANDARD.encode(certificate);
-    let mut pem = "-----BEGIN CERTIFICATE-----\n".to_owned();
-    for line in text.as_bytes().chunks(64) {
-        pem.push_str(&String::from_utf8_lossy(line));
-        pem.push('\n');
-    }
-    pem + "-----END CERTIFICATE-----\n"
+    let line_ending = pem::LineEnding::LF;
+    let one = pem::Pem::new("CERTIFICATE", certificate.to_vec());
+    pem::encode_config(&one, pem::EncodeConfig::new().set_line_ending(line_ending))
 }
 
 #[cfg(test)]

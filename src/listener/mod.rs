@@ -110,7 +110,8 @@ pub fn start(addr: SocketAddr, limits: Limits, seed: u64, threads: usize) -> Res
     let addr = socket.local_addr().map_err(bind)?;
     let start = now();
     let shared = Arc::new(Shared::new(limits, seed, start, security));
-    let mut listener = Listener { addr, certificate, shared, stop: watch::Sender::new(false), threads: Vec::new() };
+    let mut listener =
+        Listener { addr, certificate, shared, stop: watch::Sender::new(false), threads: Vec::new() };
     for n in 0..threads.max(1) {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()

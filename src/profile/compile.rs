@@ -13,12 +13,13 @@ use sha2::{Digest, Sha256};
 use super::document::{Document, Key, keys};
 use super::error::ProfileError;
 use super::schema::{self, Profile};
-use super::{dialogue, listener, phase, resolved, rule, target};
+use super::{dialogue, listener, phase, resolved, rule, target, tls};
 use crate::collector::Condition;
 use crate::listener::limits::Limits;
 use crate::load::{Load, Shard, Think};
 use crate::net::target::{Target, TargetError};
 use crate::plan::{Phase, Plan, Unit};
+use crate::smtp::{Script, script};
 use crate::verdict::grammar::Assertion;
 
 pub use super::rule::Limit;
@@ -82,6 +83,8 @@ pub fn compile(document: &Document, context: &Context) -> Result<Compiled, Profi
         ));
     }
     unsupported(document, &written)?;
+    let target = target(document, &written, context.purpose)?;
+    let tls = tls::mode(document, &written, &target)?;
     let profile = resolved::fill(written, context.seed, &default_name(document));
     let name = profile.name.clone().unwrap_or_default();
     if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
@@ -115,9 +118,9 @@ pub fn compile(document: &Document, context: &Context) -> Result<Compiled, Profi
         name,
         seed: profile.seed.map_or(context.seed, |seed| seed.0),
         run_id: context.run_id.clone(),
-        target: target(document, &profile, context.purpose)?,
         allow: allow(document, &profile)?,
-        script: dialogue::script(document, &profile, &session)?,
+        script: Script { tls, ..dialogue::script(document, &profile, &session)? },
+        tls: tls::client(document, &profile, &target, tls)?,
         messages: dialogue::messages(document, &session, &phases)?,
         mail: dialogue::mail(document, &profile)?,
         expects: indexed(&profile.expect, |i, expect| rule::expect(document, &profile.phase, i, expect))?,
@@ -141,9 +144,11 @@ pub fn compile(document: &Document, context: &Context) -> Result<Compiled, Profi
             threads => threads.unwrap_or(context.threads),
         },
         shard: context.shard,
+        target,
     };
     let assertions = rule::assertions(document, &profile.phase, &profile.expect, &profile.assert)?;
-    let listener = listener::compile(document, &profile.listener.clone().unwrap_or_default())?;
+    let clients = if plan.target.is_embedded() { tls } else { script::Tls::None };
+    let listener = listener::compile(document, &profile.listener.clone().unwrap_or_default(), clients)?;
     let limits = rule::limits(document, &profile.limits)?;
     if let Some(capacity) = &profile.capacity {
         rule::goals(document, capacity.goals.as_deref().unwrap_or_default())?;
@@ -158,19 +163,7 @@ fn unsupported(document: &Document, profile: &Profile) -> Result<(), ProfileErro
     let target = profile.target.clone().unwrap_or_default();
     let session = profile.session.clone().unwrap_or_default();
     let message = profile.message.clone().unwrap_or_default();
-    let refused: [(bool, [&'static str; 2], &str, &str); 9] = [
-        (
-            target.tls.is_some_and(|tls| tls != schema::Tls::None),
-            ["target", "tls"],
-            "TLS is not supported yet in this version",
-            "write `tls = \"none\"`",
-        ),
-        (
-            target.tls_options.is_some(),
-            ["target", "tls_options"],
-            "TLS is not supported yet in this version",
-            "remove the table",
-        ),
+    let refused: [(bool, [&'static str; 2], &str, &str); 7] = [
         (
             target.sources.is_some_and(|sources| !sources.is_empty()),
             ["target", "sources"],

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::listener::Listener;
 use super::misbehave::Misbehave;
+use super::tls::{Tls, TlsOptions};
 use super::units::{Count, Level, Percent, Rate, Seed, Size, Time, TimeRange};
 use super::value::{Distribution, Plain};
 
@@ -125,15 +126,6 @@ macro_rules! words {
 pub(super) use words;
 
 words! {
-    /// Whether and how TLS is used.
-    Tls {
-        /// Clear text.
-        None = "none",
-        /// STARTTLS (RFC 3207).
-        Starttls = "starttls",
-        /// TLS from the first byte (RFC 8314).
-        Implicit = "implicit",
-    }
     /// Whether the PROXY protocol carries the source address.
     Proxy {
         /// No header.
@@ -233,7 +225,7 @@ words! {
 tables! {
     /// Where the load goes.
     Target {
-        /// `smtp://host:port`, or `embedded` for the listener inside the process.
+        /// `smtp://host:port`, `smtps://host:port`, or `embedded` for the listener inside the process.
         address: String,
         /// Clear text, STARTTLS or implicit TLS.
         tls: Tls,
@@ -247,21 +239,6 @@ tables! {
         allow: Vec<String>,
         /// Details of TLS.
         tls_options: TlsOptions,
-    }
-    /// Details of TLS.
-    TlsOptions {
-        /// A file of certificates to trust.
-        ca: String,
-        /// Whether the listener's certificate is verified.
-        verify: bool,
-        /// The server name to ask for.
-        sni: String,
-        /// Our certificate.
-        client_cert: String,
-        /// Its key.
-        client_key: String,
-        /// Whether sessions are resumed.
-        resumption: bool,
     }
     /// How long each step may take; the defaults are the minima of RFC 5321 4.5.3.2.
     Timeouts {

@@ -6,16 +6,12 @@ use crate::net::target::{Protocol, Target};
 
 /// Refuses what the contract knows and this version cannot speak.
 pub(super) fn spoken(document: &Document, target: &Target) -> Result<(), ProfileError> {
-    let missing = if target.protocol() == Protocol::Lmtp {
-        "LMTP is not supported yet in this version"
-    } else if target.implicit_tls() {
-        "TLS is not supported yet in this version"
-    } else {
+    if target.protocol() != Protocol::Lmtp {
         return Ok(());
-    };
+    }
     Err(document.error_at(
         &keys!["target", "address"],
-        missing,
-        "write smtp://host:port, smtp+unix:path, or embedded",
+        "LMTP is not supported yet in this version",
+        "write smtp://host:port, smtps://host:port, smtp+unix:path, or embedded",
     ))
 }

@@ -283,6 +283,7 @@ mod tests {
             run_id: "r1".to_owned(),
             target: "smtp://127.0.0.1:2525".parse().unwrap(),
             allow: vec![],
+            tls: Default::default(),
             script: Script::default(),
             messages: Messages::Fixed(1),
             mail: mail::Spec {

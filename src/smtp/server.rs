@@ -430,9 +430,7 @@ impl<P: Policy> Machine for Server<P> {
         match (&self.stage, &self.pending) {
             (Stage::Closing(how), None) => Need::Close(*how),
             (_, Some(pending)) => Need::Read { until: Some(pending.due) },
-            (Stage::Handshake { .. }, None) => {
-                Need::Secure { until: self.deadline().map(|(at, _)| at) }
-            }
+            (Stage::Handshake { .. }, None) => Need::Secure { until: self.deadline().map(|(at, _)| at) },
             (Stage::Silent, None) => Need::Read { until: None },
             (_, None) => Need::Read { until: self.deadline().map(|(at, _)| at) },
         }

@@ -44,6 +44,7 @@ pub(super) fn plan(load: Load, length: Option<Duration>, max_sessions: u32) -> P
         run_id: "selftest".into(),
         target: Target::embedded(),
         allow: Vec::new(),
+        tls: Default::default(),
         script: Script::default(),
         messages: Messages::Unlimited,
         mail: Spec {

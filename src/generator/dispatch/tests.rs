@@ -17,6 +17,7 @@ fn plan(phases: Vec<Phase>) -> Plan {
         run_id: "run".into(),
         target: crate::net::target::Target::embedded(),
         allow: Vec::new(),
+        tls: Default::default(),
         script: crate::smtp::Script::default(),
         messages: Messages::Unlimited,
         mail: crate::mail::Spec {

@@ -4,8 +4,11 @@
 
 use std::sync::Arc;
 
+use rustls::RootCertStore;
+use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::sign::CertifiedKey;
 
 /// How the client speaks TLS.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +68,30 @@ pub struct Credential {
     pub chain: Vec<CertificateDer<'static>>,
     /// The key; it does not show itself.
     pub key: Arc<PrivateKeyDer<'static>>,
+}
+
+impl Credential {
+    /// Whether key and certificate can be used, and belong together.
+    ///
+    /// # Errors
+    /// Why not, in words.
+    pub fn check(&self) -> Result<(), String> {
+        let provider = aws_lc_rs::default_provider();
+        match CertifiedKey::from_der(self.chain.clone(), self.key.clone_key(), &provider) {
+            Ok(_) => Ok(()),
+            Err(rustls::Error::InconsistentKeys(_)) => Err("the key is another's".to_owned()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
+
+/// Whether these certificates can be trusted as authorities.
+///
+/// # Errors
+/// Why not, in words.
+pub fn check_authorities(certificates: &[CertificateDer<'static>]) -> Result<(), String> {
+    let mut roots = RootCertStore::empty();
+    certificates.iter().try_for_each(|one| roots.add(one.clone())).map_err(|error| error.to_string())
 }
 
 /// Why a text in PEM (RFC 7468) is not what it should be.

@@ -31,6 +31,7 @@ pub fn plan(phases: Vec<Phase>) -> Plan {
         run_id: "test-run".into(),
         target: Target::embedded(),
         allow: Vec::new(),
+        tls: Default::default(),
         script: Script {
             pipelining: Pipelining::Off,
             timeouts: Timeouts {
