@@ -14,8 +14,8 @@ use crate::load;
 use crate::mail;
 use crate::net::target::Target;
 use crate::net::target::tls::ClientTls;
-use crate::smtp::Script;
 use crate::smtp::script::Quit;
+use crate::smtp::{Script, script};
 
 /// What one arrival is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -165,6 +165,11 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Whether its sessions are encrypted.
+    pub fn speaks_tls(&self) -> bool {
+        self.script.tls != script::Tls::None
+    }
+
     /// Whether the sessions of a phase stay open to its end when they have nothing more to send.
     pub fn holds(&self, phase: u32) -> bool {
         let phase = &self.phases[phase as usize];

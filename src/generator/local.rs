@@ -23,7 +23,6 @@ use crate::net::target::Transport;
 use crate::net::tls::TlsError;
 use crate::net::tls::client::Client;
 use crate::plan::Plan;
-use crate::smtp::script;
 
 /// How long after its making the run's epoch lies: time enough for all threads to be there.
 const LEAD: Duration = Duration::from_millis(50);
@@ -104,7 +103,7 @@ impl Local {
 /// # Errors
 /// See [`TlsError`]; nothing is sent.
 pub fn tls(plan: &Plan, embedded: Option<&CertificateDer<'static>>) -> Result<Option<Client>, TlsError> {
-    if plan.script.tls == script::Tls::None {
+    if !plan.speaks_tls() {
         return Ok(None);
     }
     let mut tls = plan.tls.clone();

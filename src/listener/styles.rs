@@ -208,7 +208,7 @@ sayings! {
         "503 STARTTLS command used when not advertised";
     /// Input behind STARTTLS. Cisco's list has none; its words are ours.
     TlsNotLast, Some(Condition::ProtocolViolation),
-        "554 #5.5.0 input behind STARTTLS, before TLS", "503 5.5.0 {host} Error: improper command pipelining after STARTTLS",
+        "554 #5.5.0 protocol violation: input before the handshake", "503 5.5.0 {host} Error: improper command pipelining after STARTTLS",
         "554 SMTP synchronization error";
     /// MAIL before STARTTLS, where it is needed.
     StarttlsFirst, Some(Condition::EncryptionRequired),

@@ -22,6 +22,8 @@ const THREAD_DESCRIPTORS: u64 = 4;
 const OWN_MEMORY: u64 = 32 << 20;
 /// Memory of a session at work: its socket's buffers in the process, the machine, a piece of content.
 const SESSION_MEMORY: u64 = 32 << 10;
+/// Memory of a session's TLS besides.
+const TLS_MEMORY: u64 = 30 << 10;
 /// Arrivals shown of each phase.
 const SHOWN: usize = 5;
 
@@ -61,13 +63,14 @@ impl Needs {
         let ends = if plan.target.is_embedded() { 2 } else { 1 };
         let busiest =
             plan.phases.iter().map(|phase| connections(phase, &plan.messages)).max().unwrap_or_default();
+        let session = SESSION_MEMORY + if plan.speaks_tls() { TLS_MEMORY } else { 0 };
         Needs {
             sessions_peak,
             descriptors: sessions_peak * ends
                 + OWN_DESCRIPTORS
                 + u64::from(plan.threads) * THREAD_DESCRIPTORS,
             ports: sessions_peak.max(busiest),
-            memory: OWN_MEMORY + sessions_peak * ends * SESSION_MEMORY + 2 * largest(&plan.mail.size),
+            memory: OWN_MEMORY + sessions_peak * ends * session + 2 * largest(&plan.mail.size),
             arrivals: plan.phases.iter().map(|phase| expected_arrivals(&phase.load)).collect(),
             duration: plan.phases.iter().map(|phase| phase.load.length).sum(),
         }
@@ -145,6 +148,9 @@ pub fn preview(compiled: &Compiled, out: &mut impl io::Write) -> io::Result<()> 
     writeln!(out, "profile   {}, sha256 {}", plan.name, compiled.sha256)?;
     writeln!(out, "seed      {}", plan.seed)?;
     writeln!(out, "target    {}", plan.target)?;
+    if plan.speaks_tls() {
+        writeln!(out, "tls       {}", super::tls::told(plan))?;
+    }
     let hash: String = fingerprint(&loads, plan.seed).iter().map(|byte| format!("{byte:02x}")).collect();
     writeln!(out, "schedule  sha256 {hash}")?;
     writeln!(out)?;
@@ -171,6 +177,9 @@ pub fn preview(compiled: &Compiled, out: &mut impl io::Write) -> io::Result<()> 
     writeln!(out, "descriptors  {}", needs.descriptors)?;
     writeln!(out, "local ports  {}", needs.ports)?;
     writeln!(out, "memory       about {}", mebibytes(needs.memory))?;
+    if plan.speaks_tls() && !plan.tls.verify {
+        writeln!(out, "warning: THE LISTENER'S CERTIFICATE WILL NOT BE VERIFIED (verify = false)")?;
+    }
     for note in notes(plan) {
         writeln!(out, "note: {note}")?;
     }

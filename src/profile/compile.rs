@@ -83,8 +83,7 @@ pub fn compile(document: &Document, context: &Context) -> Result<Compiled, Profi
         ));
     }
     unsupported(document, &written)?;
-    let target = target(document, &written, context.purpose)?;
-    let tls = tls::mode(document, &written, &target)?;
+    let written_target = written.target.clone().unwrap_or_default();
     let profile = resolved::fill(written, context.seed, &default_name(document));
     let name = profile.name.clone().unwrap_or_default();
     if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
@@ -114,6 +113,8 @@ pub fn compile(document: &Document, context: &Context) -> Result<Compiled, Profi
             "give that phase `unit = \"session\"`, or remove the key",
         ));
     }
+    let target = target(document, &profile, context.purpose)?;
+    let tls = tls::mode(document, &written_target, &target)?;
     let plan = Plan {
         name,
         seed: profile.seed.map_or(context.seed, |seed| seed.0),

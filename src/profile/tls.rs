@@ -10,11 +10,12 @@ use serde::{Deserialize, Serialize};
 use super::document::{Document, Key, keys};
 use super::error::ProfileError;
 use super::listener::Listener;
-use super::schema::{Profile, tables, words};
+use super::schema::{self, Profile, tables, words};
 use super::units::Percent;
 use crate::listener::limits;
 use crate::net::target::Target;
 use crate::net::target::tls::{self, ClientTls, Credential, PemError, Version};
+use crate::plan::Plan;
 use crate::smtp::script;
 
 words! {
@@ -67,17 +68,16 @@ impl From<TlsVersion> for Version {
     }
 }
 
-/// Whether and how sessions are encrypted: as `tls` says, or as the address does.
+/// Whether and how sessions are encrypted: as `tls` says, or as the address does. `written`: without defaults.
 ///
 /// # Errors
 /// The two contradict each other, or TLS has details and is not asked for.
 pub(super) fn mode(
     document: &Document,
-    written: &Profile,
+    written: &schema::Target,
     target: &Target,
 ) -> Result<script::Tls, ProfileError> {
-    let table = written.target.as_ref();
-    let tls = table.and_then(|table| table.tls);
+    let tls = written.tls;
     if target.implicit_tls() {
         return match tls {
             None | Some(Tls::Implicit) => Ok(script::Tls::Implicit),
@@ -88,7 +88,7 @@ pub(super) fn mode(
             )),
         };
     }
-    if tls.is_none() && table.is_some_and(|table| table.tls_options.is_some()) {
+    if tls.is_none() && written.tls_options.is_some() {
         return Err(document.error_at_key(
             &keys!["target", "tls_options"],
             "TLS has details here and is not asked for",
@@ -153,6 +153,36 @@ pub(super) fn client(
         min_version: options.min_version.map_or(Version::Tls12, Version::from),
         resumption: options.resumption.unwrap_or(true),
     })
+}
+
+/// What `check` says of a plan's TLS.
+pub(super) fn told(plan: &Plan) -> String {
+    let tls = &plan.tls;
+    let mode = match plan.script.tls {
+        script::Tls::None => "none",
+        script::Tls::Starttls => "STARTTLS",
+        script::Tls::Implicit => "from the first octet",
+    };
+    let trust = match (tls.verify, &tls.authorities) {
+        (false, _) => "certificates are not verified".to_owned(),
+        (true, Some(authorities)) => {
+            format!("{} trusted", counted(authorities.len(), "authority", "authorities"))
+        }
+        (true, None) if plan.target.is_embedded() => "the listener's own certificate is trusted".to_owned(),
+        (true, None) => "the system's authorities are trusted".to_owned(),
+    };
+    let name = tls.name.as_ref().map(|name| format!(", name {}", name.to_str())).unwrap_or_default();
+    let version = match tls.min_version {
+        Version::Tls12 => "TLS 1.2 or later",
+        Version::Tls13 => "TLS 1.3",
+    };
+    let ours = if tls.credential.is_some() { ", with our certificate" } else { "" };
+    let resumption = if tls.resumption { "sessions are resumed" } else { "every handshake is full" };
+    format!("{mode}, {version}, {trust}{name}{ours}, {resumption}")
+}
+
+fn counted(n: usize, one: &str, many: &str) -> String {
+    format!("{n} {}", if n == 1 { one } else { many })
 }
 
 /// The keys of `[listener]` about TLS.

@@ -8,6 +8,7 @@ const MS: f64 = 1e6;
 pub fn all() -> Vec<RunResult> {
     vec![
         accepted(),
+        encrypted(),
         limit_bites(),
         invalid(),
         no_data(),
@@ -75,6 +76,35 @@ pub fn accepted() -> RunResult {
         limits: vec![],
         capacity: None,
     }
+}
+
+/// All accepted with TLS, most of it resumed, and nobody looked at the certificate.
+pub fn encrypted() -> RunResult {
+    let mut result = accepted();
+    result.target = "smtps://127.0.0.1:2465".into();
+    let both = Handshakes { full: 120, resumed: 880 };
+    result.phases[0].tls = Some(Tls {
+        full: both.full,
+        resumed: both.resumed,
+        untrusted: 120,
+        truncated: 3,
+        versions: [("TLSv1.3".to_owned(), both)].into(),
+        groups: [("X25519MLKEM768".to_owned(), both)].into(),
+    });
+    let phase = result.phases[0].name.clone();
+    result.metrics.push(metric(&phase, "step.tls", "accepted", 120, [2.1, 3.2, 4.4, 5.1, 7.7, 0., 0., 8.1]));
+    result.metrics.push(metric(
+        &phase,
+        "step.tls-resumed",
+        "accepted",
+        880,
+        [0.9, 1.2, 1.9, 2.2, 3.1, 0., 0., 4.4],
+    ));
+    result.warnings.push(
+        "THE LISTENER'S CERTIFICATE WAS NOT VERIFIED (verify = false): 120 full handshakes would have been refused"
+            .into(),
+    );
+    result
 }
 
 /// The limit of 50 connections a host bites; the embedded listener's ledger is there.
@@ -442,6 +472,7 @@ fn phase(name: &str, n: u64, window_s: f64) -> Phase {
         sessions: Sessions { opened: 200, established: 200, peak: 200, ..Sessions::default() },
         recipients: Recipients { accepted: n, refused: 0 },
         bytes: Bytes { sent: n * 4_400, received: n * 210 },
+        tls: None,
     }
 }
 

@@ -195,13 +195,18 @@ impl<C: Content> Client<C> {
 
     fn deadline(&self) -> Option<Instant> {
         let step = match self.silent_until {
-            Some(until) if !self.is_waiting() => Some(until),
+            Some(until) if self.is_silent() => Some(until),
             _ => self.timeout().and_then(|timeout| self.alive.checked_add(timeout)),
         };
         match (self.session_deadline(), step) {
             (Some(session), Some(step)) => Some(session.min(step)),
             (session, step) => session.or(step),
         }
+    }
+
+    /// Whether it is our own bad manners that keep the session waiting: nothing is owed to us, or only our handshake.
+    fn is_silent(&self) -> bool {
+        self.silent_until.is_some() && (!self.is_waiting() || self.is_handshake())
     }
 
     fn timeout(&self) -> Option<Duration> {
@@ -564,7 +569,7 @@ impl<C: Content> Machine for Client<C> {
         if !over(self.deadline()) {
             return;
         }
-        if !self.is_waiting() && over(self.silent_until) {
+        if self.is_silent() && over(self.silent_until) {
             return;
         }
         if self.is_resting() {
@@ -584,7 +589,9 @@ impl<C: Content> Machine for Client<C> {
     }
 
     fn poll(&mut self, now: Instant, out: &mut Vec<u8>) -> Need<Event> {
-        self.silent_until.take_if(|until| *until <= now);
+        if self.silent_until.take_if(|until| *until <= now).is_some() && self.is_handshake() {
+            (self.since, self.alive) = (now, now);
+        }
         if self.state == State::Rest && self.finishing {
             self.leave(now);
         }
@@ -594,7 +601,7 @@ impl<C: Content> Machine for Client<C> {
         if let State::Over(how) = self.state {
             return Need::Close(how);
         }
-        if self.is_handshake() {
+        if self.is_handshake() && self.silent_until.is_none() {
             return Need::Secure { until: self.deadline() };
         }
         if self.write(now, out) {
