@@ -26,7 +26,10 @@ pub fn judge(classifier: &Classifier, step: Step, failure: &Failure, in_doubt: b
         Failure::Unexpected(reply) => (classifier.classify(Some(step), reply, false), Outcome::Malformed),
         Failure::NotOffered(what) => (lacking(*what), Outcome::Refused),
         Failure::Injected(_) => (Condition::ProtocolViolation, Outcome::Malformed),
-        Failure::Insecure(_) if step == Step::Tls => (Condition::TlsFailure, Outcome::Refused),
+        // With TLS 1.3 the listener's refusal of our certificate comes when our side of the handshake is complete.
+        Failure::Insecure(_) if matches!(step, Step::Tls | Step::Greeting | Step::Hello) => {
+            (Condition::TlsFailure, Outcome::Refused)
+        }
         // The session was secure, and then it was not.
         Failure::Insecure(_) => (Condition::TlsFailure, Outcome::Dropped),
         Failure::Malformed(_) => (Condition::MalformedReply, Outcome::Malformed),

@@ -98,6 +98,8 @@ pub(super) struct Behaviour {
     open: bool,
     /// The session ends with the answer that is under way.
     leaving: bool,
+    /// It is in a TLS handshake.
+    shaking: bool,
     /// It has TLS.
     secured: bool,
     /// It holds a place of [`Books::open_tls`].
@@ -121,6 +123,7 @@ struct Transaction {
 impl Behaviour {
     /// The policy of the session `number` with a client at `peer`.
     pub fn new(shared: Arc<Shared>, peer: IpAddr, number: u64) -> Behaviour {
+        shared.books.arrive();
         Behaviour {
             shared,
             peer,
@@ -128,6 +131,7 @@ impl Behaviour {
             draws: Cell::new(0),
             open: false,
             leaving: false,
+            shaking: false,
             secured: false,
             tls_place: false,
             messages: 0,
@@ -355,7 +359,7 @@ impl Behaviour {
     }
 
     fn starttls(&mut self) -> Answer {
-        self.at(Step::Starttls, |session| {
+        let answer = self.at(Step::Starttls, |session| {
             let limits = &session.shared.limits;
             if !offers_tls(limits) {
                 return session.fault(Fault::Unrecognized("STARTTLS"));
@@ -371,7 +375,9 @@ impl Behaviour {
                 Saying::TlsUnavailable
             };
             session.say(saying, "")
-        })
+        });
+        self.shaking = answer.code() == 220;
+        answer
     }
 
     fn auth(&mut self, argument: &str) -> Answer {
@@ -454,6 +460,12 @@ impl Behaviour {
         }
     }
 
+    fn handshake_failed(&mut self) {
+        if std::mem::take(&mut self.shaking) {
+            self.shared.books.handshake_failed();
+        }
+    }
+
     fn leave(&mut self) {
         if std::mem::take(&mut self.open) {
             self.shared.books.close(self.peer);
@@ -504,16 +516,19 @@ impl Policy for Behaviour {
     }
 
     fn connected(&mut self, now: Instant) -> Option<Answer> {
-        if self.shared.limits.refuse_before_tls { self.refuse(now) } else { None }
+        let refusal = if self.shared.limits.refuse_before_tls { self.refuse(now) } else { None };
+        self.shaking = refusal.is_none();
+        refusal
     }
 
     fn secured(&mut self, _now: Instant, handshake: &Handshake) {
         self.secured = true;
+        self.shaking = false;
         self.shared.books.handshake(handshake.resumed);
     }
 
     fn insecure(&mut self, _why: Option<&Insecure>) {
-        self.shared.books.handshake_failed();
+        self.handshake_failed();
         self.leave();
     }
 }
@@ -521,6 +536,7 @@ impl Policy for Behaviour {
 impl Drop for Behaviour {
     /// The connection is gone, however it went.
     fn drop(&mut self) {
+        self.handshake_failed();
         self.end_transaction(false);
         self.leave();
     }

@@ -120,7 +120,12 @@ impl Books {
         }
     }
 
-    /// A connection came: takes a place for its session.
+    /// A connection came.
+    pub fn arrive(&self) {
+        lock(&self.open).connections += 1;
+    }
+
+    /// Takes a place for the session of a connection.
     ///
     /// # Errors
     /// What to say if it is over a limit; no place is taken then.
@@ -128,7 +133,6 @@ impl Books {
         let over =
             |limit: Option<u32>, sessions: u64| limit.is_some_and(|limit| sessions >= u64::from(limit));
         let mut open = lock(&self.open);
-        open.connections += 1;
         let from_host = open.hosts.get(&peer).copied().unwrap_or(0);
         let refusal = if limits.connection_rate.is_some_and(|rate| !open.tokens.take(now, rate)) {
             Some(Saying::ConnectionRate)
@@ -152,11 +156,9 @@ impl Books {
         Ok(())
     }
 
-    /// A connection came and is not served, whatever the limits are.
+    /// A connection is not served, whatever the limits are.
     pub fn turn_away(&self) {
-        let mut open = lock(&self.open);
-        open.connections += 1;
-        open.refused += 1;
+        lock(&self.open).refused += 1;
     }
 
     /// A session gives its place back.

@@ -12,4 +12,5 @@ mod dialogues;
 mod listener;
 mod runs;
 mod selftest;
+mod tls;
 mod virtual_wire;

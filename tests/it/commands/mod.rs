@@ -4,6 +4,6 @@ mod flags;
 mod looks;
 mod runs;
 mod sessions;
-mod stage;
+pub mod stage;
 mod stops;
 mod wrong;

@@ -10,4 +10,4 @@ mod loads;
 mod own;
 mod rude;
 mod same;
-mod stage;
+pub mod stage;

@@ -221,7 +221,9 @@ impl Stage {
         let addr = listener.addr();
         let mut plan = plan.clone();
         let (ask, stop) = watch::channel(Stop::Run);
-        let mut local = Local::new(stop, "Mon, 23 Nov 2026 12:00:00 +0000".into()).with_listener(addr);
+        let mut local = Local::new(stop, "Mon, 23 Nov 2026 12:00:00 +0000".into())
+            .with_listener(addr)
+            .with_certificate(listener.certificate().cloned());
         if let Some(resolver) = self.resolver {
             plan.target = Target::smtp("mx.recipient.example", addr.port());
             local = local.with_resolver(resolver);
