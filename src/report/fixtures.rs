@@ -1,5 +1,9 @@
 //! Results as runs give them, for the renderers' tests.
 
+mod others;
+
+pub use others::{encrypted, searched};
+
 use super::result::*;
 
 const MS: f64 = 1e6;
@@ -76,35 +80,6 @@ pub fn accepted() -> RunResult {
         limits: vec![],
         capacity: None,
     }
-}
-
-/// All accepted with TLS, most of it resumed, and nobody looked at the certificate.
-pub fn encrypted() -> RunResult {
-    let mut result = accepted();
-    result.target = "smtps://127.0.0.1:2465".into();
-    let both = Handshakes { full: 120, resumed: 880 };
-    result.phases[0].tls = Some(Tls {
-        full: both.full,
-        resumed: both.resumed,
-        untrusted: 120,
-        truncated: 3,
-        versions: [("TLSv1.3".to_owned(), both)].into(),
-        groups: [("X25519MLKEM768".to_owned(), both)].into(),
-    });
-    let phase = result.phases[0].name.clone();
-    result.metrics.push(metric(&phase, "step.tls", "accepted", 120, [2.1, 3.2, 4.4, 5.1, 7.7, 0., 0., 8.1]));
-    result.metrics.push(metric(
-        &phase,
-        "step.tls-resumed",
-        "accepted",
-        880,
-        [0.9, 1.2, 1.9, 2.2, 3.1, 0., 0., 4.4],
-    ));
-    result.warnings.push(
-        "THE LISTENER'S CERTIFICATE WAS NOT VERIFIED (verify = false): 120 full handshakes would have been refused"
-            .into(),
-    );
-    result
 }
 
 /// The limit of 50 connections a host bites; the embedded listener's ledger is there.
@@ -379,67 +354,6 @@ pub fn empty() -> RunResult {
     result.assertions.clear();
     result.generator = Generator::default();
     result.ledger = Some(serde_json::json!({"messages": 0}));
-    result
-}
-
-/// Two limits and a capacity, without load phases.
-pub fn searched() -> RunResult {
-    let mut result = accepted();
-    result.phases.clear();
-    result.metrics.clear();
-    result.limits = vec![
-        Limit {
-            name: "too-many-connections-from-host".into(),
-            value: Some(50),
-            at_least: Some(50),
-            at_most: Some(50),
-            unit: "sessions".into(),
-            expected: Some(50),
-            verdict: LimitVerdict::AsExpected,
-            shown_by: Some(ShownBy::Reply),
-            reply: Some("421 #4.4.5 Too many connections from your host.".into()),
-            code: Some(421),
-            enhanced: Some("4.4.5".into()),
-            condition: Some("too-many-connections-from-host".into()),
-            step: Some("greeting".into()),
-            closed: Some(true),
-            inside_alive: Some(true),
-            release_ms: Some(2.1),
-            trials: 9,
-            repeats: 3,
-        },
-        Limit {
-            name: "message-size-exceeded".into(),
-            value: None,
-            at_least: Some(20_971_520),
-            at_most: None,
-            unit: "bytes".into(),
-            expected: Some(20_971_520),
-            verdict: LimitVerdict::NotEnforced,
-            shown_by: None,
-            reply: None,
-            code: None,
-            enhanced: None,
-            condition: None,
-            step: None,
-            closed: None,
-            inside_alive: None,
-            release_ms: None,
-            trials: 12,
-            repeats: 0,
-        },
-    ];
-    result.capacity = Some(Capacity {
-        by: "rate".into(),
-        goals: vec![CapacityGoal {
-            name: "strict".into(),
-            lower: Some(812.0),
-            upper: Some(853.0),
-            unit: "messages/s".into(),
-            status: CapacityStatus::Found,
-        }],
-        trials: vec![],
-    });
     result
 }
 

@@ -173,6 +173,8 @@ impl<C: Content> Client<C> {
     /// Whether the listener owes a reply.
     fn is_waiting(&self) -> bool {
         match self.state {
+            // Our own silence holds the handshake back.
+            State::Opening if self.silent_until.is_some() && self.is_handshake() => false,
             State::Opening => {
                 self.written || self.opening.as_ref().is_some_and(|opening| opening.waits_unasked())
             }
@@ -195,18 +197,13 @@ impl<C: Content> Client<C> {
 
     fn deadline(&self) -> Option<Instant> {
         let step = match self.silent_until {
-            Some(until) if self.is_silent() => Some(until),
+            Some(until) if !self.is_waiting() => Some(until),
             _ => self.timeout().and_then(|timeout| self.alive.checked_add(timeout)),
         };
         match (self.session_deadline(), step) {
             (Some(session), Some(step)) => Some(session.min(step)),
             (session, step) => session.or(step),
         }
-    }
-
-    /// Whether it is our own bad manners that keep the session waiting: nothing is owed to us, or only our handshake.
-    fn is_silent(&self) -> bool {
-        self.silent_until.is_some() && (!self.is_waiting() || self.is_handshake())
     }
 
     fn timeout(&self) -> Option<Duration> {
@@ -569,7 +566,7 @@ impl<C: Content> Machine for Client<C> {
         if !over(self.deadline()) {
             return;
         }
-        if self.is_silent() && over(self.silent_until) {
+        if !self.is_waiting() && over(self.silent_until) {
             return;
         }
         if self.is_resting() {
