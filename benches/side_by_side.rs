@@ -1,5 +1,5 @@
 //! smtpress, `smtp-source` and the floor side by side against one `smtp-sink`: `cargo bench --bench side_by_side`, with
-//! `-- --quick` for a look, `-- --help` for what can be chosen. It needs Postfix's test programs (Debian: `postfix`).
+//! `-- --quick` for a look, `-- --handshakes` for TLS against `openssl s_time`, `-- --help` for what can be chosen. It needs Postfix's test programs (Debian: `postfix`).
 //!
 //! They run in turn, A B C A B C, so that what the machine does meanwhile meets all alike; ratios are taken within a round.
 //! The tables go to standard output and, as Markdown, to `target/side_by_side.md`.
@@ -41,6 +41,9 @@ struct Args {
     /// Two rounds of 10,000 messages over 10 and 100 sessions
     #[arg(long)]
     quick: bool,
+    /// Only TLS handshakes, against openssl s_time
+    #[arg(long)]
+    handshakes: bool,
     /// Be the floor, against this address: one mode, one number of sessions, as many messages as said
     #[arg(long, hide = true)]
     floor: Option<SocketAddr>,
@@ -64,6 +67,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     if args.quick {
         (args.rounds, args.messages, args.sessions) = (2, 10_000, vec![10, 100]);
     }
+    if args.handshakes {
+        let folder = tempfile::tempdir()?;
+        return tell(&contest::handshakes::run(args.rounds, folder.path(), &machine())?, "handshakes.md");
+    }
     for program in ["smtp-source", "smtp-sink"] {
         if !contest::is_installed(program) {
             return Err(format!("{program} is {MISSING}").into());
@@ -83,10 +90,14 @@ fn main() -> Result<(), Box<dyn Error>> {
             all.push(contend(event, args.rounds, &sink, folder.path())?);
         }
     }
-    let text = table::markdown(&all, &machine());
+    tell(&table::markdown(&all, &machine()), "side_by_side.md")
+}
+
+/// Prints the tables, and writes them to a file of the target folder.
+fn tell(text: &str, name: &str) -> Result<(), Box<dyn Error>> {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().ok_or("the target folder has no parent")?;
-    let path = target.join("side_by_side.md");
-    fs::write(&path, &text)?;
+    let path = target.join(name);
+    fs::write(&path, text)?;
     println!("{text}\nwritten to {}", path.display());
     Ok(())
 }
