@@ -11,7 +11,7 @@
 //! | [`smtp`] | the protocol without I/O and clock: replies, commands, the client's and the server's machine | nothing of this crate |
 //! | [`load`] | when: curves, schedules, shards | nothing of this crate |
 //! | [`mail`] | what: addresses, envelopes, message bytes | smtp |
-//! | [`net`] | the wire: target, dial, stream, and the one loop that moves bytes for either machine | smtp |
+//! | [`net`] | the wire: target, source, proxy, dial, stream, and the one loop that moves bytes for either machine | smtp |
 //! | [`collector`] | the measurements: histograms, conditions, outcomes, books, summary | smtp |
 //! | [`generator`] | the doing: threads, the loop for every load model, the pool, sessions | plan and its parts, net, collector |
 //! | [`experiment`] | how many trials: the proof of this machine, searches | plan and its parts, generator::Runner, collector, verdict |

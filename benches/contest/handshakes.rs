@@ -108,9 +108,9 @@ pub fn run(rounds: u32, folder: &Path, machine: &str) -> Result<String, Box<dyn 
          | | key exchange | full handshakes a second of CPU | a second of time |\n|---|---|---:|---:|\n"
     );
     for (name, costs) in &rows {
-        let of = |each: fn(&Cost) -> f64| Spread::of(costs.iter().map(each));
-        let cpu = of(|cost| cost.handshakes as f64 / cost.cpu.as_secs_f64());
-        let wall = of(|cost| cost.handshakes as f64 / cost.wall.as_secs_f64());
+        let of = |each: fn(&Cost) -> f64| Spread::of(costs.iter().map(each)).ok_or("there was no round");
+        let cpu = of(|cost| cost.handshakes as f64 / cost.cpu.as_secs_f64())?;
+        let wall = of(|cost| cost.handshakes as f64 / cost.wall.as_secs_f64())?;
         let group = costs.first().map_or("", |cost| &cost.group);
         let _ = writeln!(out, "| {name} | {group} | {cpu:.0} | {wall:.0} |");
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use super::login::LoginArgs;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 /// SMTP load and concurrency stress tester.
@@ -176,6 +177,8 @@ pub struct RunArgs {
     pub load: LoadArgs,
     #[command(flatten)]
     pub common: CommonArgs,
+    #[command(flatten, next_help_heading = "Login")]
+    pub login: LoginArgs,
     /// What must hold, such as 'p99 < 500ms'; may be repeated
     #[arg(long = "assert", value_name = "EXPR", help_heading = "Result")]
     pub asserts: Vec<String>,
@@ -321,6 +324,8 @@ pub struct TraceArgs {
     /// Take any certificate; what speaks against it is shown
     #[arg(long)]
     pub no_verify: bool,
+    #[command(flatten)]
+    pub login: LoginArgs,
     /// No message: greeting, hello, QUIT
     #[arg(long)]
     pub no_message: bool,
@@ -340,9 +345,9 @@ pub struct TraceArgs {
 pub struct ListenArgs {
     /// A profile; its [listener] table counts
     pub profile: Option<PathBuf>,
-    /// The address to listen on; port 0: any free one
-    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:2525")]
-    pub bind: std::net::SocketAddr,
+    /// The address to listen on; port 0: any free one [default: the profile's listener.address, or 127.0.0.1:2525]
+    #[arg(long, value_name = "IP:PORT|unix:PATH")]
+    pub bind: Option<crate::net::target::bind::Bind>,
     /// Threads of the listener
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub threads: usize,

@@ -6,6 +6,7 @@ use super::look::Screen;
 use crate::generator::RunError;
 use crate::generator::preflight::PreflightError;
 use crate::listener::ListenError;
+use crate::net::target::bind::Bind;
 use crate::net::tls::TlsError;
 use crate::profile::ProfileError;
 use crate::report::run_dir::RunDirError;
@@ -67,7 +68,10 @@ impl From<PreflightError> for Failure {
         let remedy = match &error {
             PreflightError::Unreachable { .. } => "; start the listener there, or name another target",
             PreflightError::NotResolved { .. } => "; correct the name, or write its address",
-            PreflightError::Descriptors { .. } | PreflightError::NotAllowed { .. } => "",
+            PreflightError::Families { .. } => "; add some, or name another target",
+            PreflightError::Descriptors { .. }
+            | PreflightError::NotAllowed { .. }
+            | PreflightError::Source { .. } => "",
         };
         Failure::Told(PREFLIGHT, format!("{error}{remedy}"))
     }
@@ -102,9 +106,12 @@ impl From<TlsError> for Failure {
 impl From<ListenError> for Failure {
     fn from(error: ListenError) -> Self {
         let remedy = match &error {
-            ListenError::Bind { source, .. } => match source.kind() {
+            ListenError::Bind { place, source } => match source.kind() {
                 io::ErrorKind::AddrInUse => {
                     "; end what listens there, or name another address with --bind (port 0: any free one)"
+                }
+                io::ErrorKind::PermissionDenied if matches!(place, Bind::Unix(_)) => {
+                    "; choose a path in a directory that is yours"
                 }
                 io::ErrorKind::PermissionDenied => {
                     "; ports below 1024 need a right of their own: name another with --bind"
@@ -112,7 +119,10 @@ impl From<ListenError> for Failure {
                 _ => "; name another address with --bind",
             },
             ListenError::CertificateOut { .. } => "; name another file with cert_out in [listener]",
-            ListenError::NotLoopback(_) | ListenError::Tls(_) | ListenError::Thread(_) => "",
+            ListenError::NotLoopback(_)
+            | ListenError::Occupied(_)
+            | ListenError::Tls(_)
+            | ListenError::Thread(_) => "",
         };
         Failure::Told(PREFLIGHT, format!("{error}{remedy}"))
     }

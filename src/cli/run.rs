@@ -16,6 +16,7 @@ use crate::collector::tally::Tally;
 use crate::generator::{Control, Local, Observer, Runner, preflight};
 use crate::listener::Listener;
 use crate::load::{self, Load};
+use crate::net::target::bind::Bind;
 use crate::plan::{OnSaturation, Plan};
 use crate::report::build::BuildInput;
 use crate::report::environment::Environment;
@@ -74,7 +75,7 @@ pub fn run(args: &RunArgs, screen: &Screen) -> Result<u8, Failure> {
         Watcher { windows: Windows::new(assertions, &infos, &plan.expects), assertions, recording, progress };
     let mut local = Local::new(signals.stop.clone(), prepared.date());
     if let Some(listener) = &listener {
-        local = local.with_listener(listener.addr()).with_certificate(listener.certificate().cloned());
+        local = local.with_listener(listener.place()).with_certificate(listener.certificate().cloned());
     }
     watcher.progress.begin();
     let measured = local.run(plan, &mut watcher)?;
@@ -135,8 +136,10 @@ fn start_notice(at: Duration, now: Duration) -> String {
 }
 
 fn start_listener(prepared: &Prepared) -> Result<Listener, Failure> {
-    let address = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
-    Ok(crate::listener::start(address, prepared.compiled.listener.clone(), prepared.compiled.plan.seed, 1)?)
+    let anywhere = || Bind::Tcp(([127, 0, 0, 1], 0).into());
+    let place = prepared.compiled.listen.clone().unwrap_or_else(anywhere);
+    let limits = prepared.compiled.listener.clone();
+    Ok(crate::listener::start_at(&place, limits, prepared.compiled.plan.seed, 1)?)
 }
 
 /// What must be known of the plan's phases to sum them up.

@@ -1,6 +1,7 @@
 //! `smtpress listen`: the embedded listener on its own.
 
 use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use super::args::ListenArgs;
@@ -9,8 +10,12 @@ use super::look::Screen;
 use super::prepare;
 use crate::generator::preflight;
 use crate::load::Shard;
+use crate::net::target::bind::Bind;
 use crate::profile::Purpose;
 use crate::profile::overrides::apply_in_order;
+
+/// Where it listens unless told otherwise.
+const USUAL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 2525);
 
 /// Listens until Ctrl-C or the end of its time, then writes the ledger as JSON to stdout.
 pub fn listen(args: &ListenArgs, screen: &Screen) -> Result<u8, Failure> {
@@ -18,10 +23,11 @@ pub fn listen(args: &ListenArgs, screen: &Screen) -> Result<u8, Failure> {
     apply_in_order(&mut document, prepare::set(&args.set)?)?;
     let prepared = prepare::finish(&document, Purpose::Listen, Shard::WHOLE, args.profile.as_deref())?;
     let length = args.length.as_deref().map(length).transpose()?;
+    let place = args.bind.clone().or(prepared.compiled.listen).unwrap_or(Bind::Tcp(USUAL));
     let seed = args.seed.unwrap_or(prepared.compiled.plan.seed);
     // As many as there may be: how many will come is the clients' business.
     preflight::raise_descriptors(0)?;
-    let listener = crate::listener::start(args.bind, prepared.compiled.listener, seed, args.threads.max(1))?;
+    let listener = crate::listener::start_at(&place, prepared.compiled.listener, seed, args.threads.max(1))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let interrupted = runtime.block_on(async {
         use tokio::signal::unix::{SignalKind, signal};
@@ -32,7 +38,7 @@ pub fn listen(args: &ListenArgs, screen: &Screen) -> Result<u8, Failure> {
             screen.note(&format!("smtpress: its certificate has the SHA-256 fingerprint {fingerprint}"));
         }
         // Not before: whoever reads this line may send the signal at once.
-        screen.note(&format!("smtpress: listening on {}; Ctrl-C ends it", listener.addr()));
+        screen.note(&format!("smtpress: listening on {}; Ctrl-C ends it", listener.place()));
         let end = async {
             match length {
                 Some(length) => tokio::time::sleep(length).await,

@@ -20,7 +20,7 @@ use crate::generator::{self, clock, judge, preflight};
 use crate::listener::Listener;
 use crate::load::Shard;
 use crate::mail::{Mailer, Message};
-use crate::net::dial::{self, Endpoint, Place, Resolver};
+use crate::net::dial::{self, Endpoint, Place};
 use crate::net::drive::{Host, Scratch, drive};
 use crate::net::target::Transport;
 use crate::net::tls::Security;
@@ -29,6 +29,7 @@ use crate::plan::Plan;
 use crate::profile::overrides::{Origin, apply_in_order};
 use crate::profile::{Document, Override, Purpose};
 use crate::report::words;
+use crate::smtp::auth::{Login, Redactor};
 use crate::smtp::client::{Event, Failure as StepFailure};
 use crate::smtp::machine::Handshake;
 use crate::smtp::script::Identity;
@@ -108,7 +109,8 @@ fn prepared(args: &TraceArgs) -> Result<Prepared, Failure> {
         keys.push(("--no-verify", "target.tls_options.verify".into(), "false".into()));
     }
     let keys = keys.iter().map(|(flag, key, value)| Override::for_key(Origin::Flag, flag, key, value));
-    apply_in_order(&mut document, keys.chain(prepare::allowed(&args.allow_target)))?;
+    let keys = keys.chain(args.login.overrides()).chain(prepare::allowed(&args.allow_target));
+    apply_in_order(&mut document, keys)?;
     prepare::finish(&document, Purpose::Search, Shard::WHOLE, None)
 }
 
@@ -118,7 +120,7 @@ fn endpoint(plan: &Plan, listener: Option<SocketAddr>) -> Endpoint {
         Transport::Unix { path } => Place::Unix(path.clone()),
         Transport::Embedded => Place::from(listener.expect("the listener was started for this target")),
     };
-    Endpoint { place, resolver: Resolver::System, timeout: plan.script.timeouts.connect }
+    Endpoint { timeout: plan.script.timeouts.connect, ..Endpoint::new(place) }
 }
 
 /// The session under way and what is kept of it.
@@ -131,6 +133,8 @@ struct Session {
     paper: Paper,
     /// What came and is no whole line yet.
     rest: Vec<u8>,
+    /// What takes the secret of a login out of it.
+    redactor: Option<Redactor>,
     /// The codes of replies that no step has answered for yet.
     codes: VecDeque<u16>,
     steps: Vec<serde_json::Value>,
@@ -151,6 +155,7 @@ impl Session {
             security,
             paper,
             rest: Vec::new(),
+            redactor: None,
             codes: VecDeque::new(),
             steps: Vec::new(),
             tls: None,
@@ -164,7 +169,7 @@ impl Session {
     /// True: the listener was reached.
     async fn lead(&mut self, plan: &Plan, endpoint: &Endpoint) -> bool {
         self.begun = clock::now();
-        let dialed = dial::dial(endpoint, clock::now).await;
+        let dialed = dial::dial(endpoint, 0, clock::now).await;
         for (step, span) in [(Step::Dns, dialed.dns), (Step::Connect, dialed.connect)] {
             let Some((from, to)) = span else { continue };
             let fault = dialed.result.as_ref().err().filter(|(failed, _)| *failed == step);
@@ -172,12 +177,23 @@ impl Session {
             self.step(step, to - from, None, condition);
         }
         let Ok(mut stream) = dialed.result else { return false };
-        let mut client = Client::new(Rc::new(plan.script.clone()), Identity::default(), clock::now());
+        let login = plan.logins.of(plan.seed, 0).cloned();
+        self.redactor = login.as_ref().map(Login::redactor);
+        let identity = Identity { login, ..Identity::default() };
+        let mut client = Client::new(Rc::new(plan.script.clone()), identity, clock::now());
         let scratch = Scratch::new();
         drive(&mut stream, &mut client, self, &scratch).await;
         let rest = std::mem::take(&mut self.rest);
-        self.line(Side::Listener, &rest);
+        self.heard(&rest);
         true
+    }
+
+    /// Lines of the listener.
+    fn heard(&mut self, lines: &[u8]) {
+        match &self.redactor {
+            Some(redactor) => self.line(Side::Listener, &redactor.octets(lines).into_owned()),
+            None => self.line(Side::Listener, lines),
+        }
     }
 
     fn line(&mut self, side: Side, bytes: &[u8]) {
@@ -284,7 +300,7 @@ impl Host<Client<Message>> for Session {
         let last = |line: &&[u8]| line.get(3) != Some(&b'-');
         let code = |line: &[u8]| std::str::from_utf8(line.get(..3)?).ok()?.parse::<u16>().ok();
         self.codes.extend(lines.split_inclusive(|byte| *byte == b'\n').filter(last).filter_map(code));
-        self.line(Side::Listener, &lines);
+        self.heard(&lines);
     }
 }
 

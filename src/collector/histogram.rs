@@ -25,8 +25,9 @@ const OCTAVE: usize = 1024;
 /// Durations in nanoseconds with three significant digits (error at most 0.1 %, M16); grows as needed, never clips (M14).
 #[derive(Clone, Debug)]
 pub struct Hist {
-    /// By bucket, whole octaves, as far up as a value was ever filed.
+    /// By bucket, from `first` on: the whole octaves from the least to the greatest value that was ever filed.
     counts: Vec<u64>,
+    first: usize,
     total: u64,
     min: u64,
     max: u64,
@@ -35,7 +36,7 @@ pub struct Hist {
 
 impl Default for Hist {
     fn default() -> Self {
-        Hist { counts: Vec::new(), total: 0, min: u64::MAX, max: 0, sum: 0 }
+        Hist { counts: Vec::new(), first: 0, total: 0, min: u64::MAX, max: 0, sum: 0 }
     }
 }
 
@@ -55,8 +56,9 @@ impl Hist {
         if filled.is_empty() {
             return;
         }
-        self.reach(filled.end - 1);
-        for (own, other) in self.counts[filled.clone()].iter_mut().zip(&other.counts[filled]) {
+        self.reach(filled.clone());
+        let from = filled.start - self.first;
+        for (own, other) in self.counts[from..].iter_mut().zip(other.held(filled)) {
             *own = own.saturating_add(*other);
         }
         self.total = self.total.saturating_add(other.total);
@@ -67,9 +69,12 @@ impl Hist {
 
     /// Forgets every value and keeps the memory.
     pub fn clear(&mut self) {
-        let filled = self.filled();
-        self.counts[filled].fill(0);
-        *self = Hist { counts: std::mem::take(&mut self.counts), ..Hist::default() };
+        let (filled, first) = (self.filled(), self.first);
+        let mut counts = std::mem::take(&mut self.counts);
+        if !filled.is_empty() {
+            counts[filled.start - first..filled.end - first].fill(0);
+        }
+        *self = Hist { counts, first, ..Hist::default() };
     }
 
     /// The number of values.
@@ -105,17 +110,17 @@ impl Hist {
     /// The distinct values held, rising, as (greatest value of the bucket, count): for charts and tables.
     pub fn buckets(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
         let filled = self.filled();
-        let counts = filled.clone().zip(&self.counts[filled]);
+        let counts = filled.clone().zip(self.held(filled));
         counts.filter(|(_, count)| **count > 0).map(|(bucket, count)| (greatest(bucket), *count))
     }
 
     /// The same counts as the library's histogram, for writers of HdrHistogram's own formats.
     pub fn to_hdr(&self) -> Histogram<u64> {
-        let mut hdr =
-            Histogram::new_with_bounds(1, 1 << 30, SIGNIFICANT_DIGITS).expect("constant bounds are valid");
-        hdr.auto(true);
+        // No larger than it has to be: its writer reckons with every bucket that it could have.
+        let mut hdr = Histogram::new_with_bounds(1, self.max.max(2), SIGNIFICANT_DIGITS)
+            .expect("the greatest value is at least twice the least");
         for (value, count) in self.buckets() {
-            hdr.record_n(value, count).expect("an automatic histogram takes any value");
+            hdr.record_n(value, count).expect("no value is above the greatest");
         }
         hdr
     }
@@ -125,24 +130,35 @@ impl Hist {
         if self.is_empty() { 0..0 } else { bucket(self.min)..bucket(self.max) + 1 }
     }
 
-    /// The count of a bucket, for which room is made if there is none.
-    fn at(&mut self, bucket: usize) -> &mut u64 {
-        if bucket >= self.counts.len() {
-            self.reach(bucket);
-        }
-        &mut self.counts[bucket]
+    /// The counts of some of the filled buckets.
+    fn held(&self, filled: Range<usize>) -> &[u64] {
+        if filled.is_empty() { &[] } else { &self.counts[filled.start - self.first..filled.end - self.first] }
     }
 
-    /// Makes room up to this bucket.
+    /// The count of a bucket, for which room is made if there is none.
+    fn at(&mut self, bucket: usize) -> &mut u64 {
+        // Below the first it is far beyond the last.
+        if bucket.wrapping_sub(self.first) >= self.counts.len() {
+            self.reach(bucket..bucket + 1);
+        }
+        &mut self.counts[bucket - self.first]
+    }
+
+    /// Makes room for these buckets.
     #[cold]
-    fn reach(&mut self, bucket: usize) {
-        let length = (bucket / OCTAVE + 1) * OCTAVE;
-        if length > self.counts.len() {
+    fn reach(&mut self, wanted: Range<usize>) {
+        let (mut first, mut end) = (wanted.start / OCTAVE * OCTAVE, wanted.end.next_multiple_of(OCTAVE));
+        if !self.counts.is_empty() {
+            (first, end) = (first.min(self.first), end.max(self.first + self.counts.len()));
+        }
+        if end - first > self.counts.len() {
             // Not resized: fresh zeros take no memory before they are touched.
-            let mut counts = vec![0; length];
+            let mut counts = vec![0; end - first];
             let filled = self.filled();
-            counts[filled.clone()].copy_from_slice(&self.counts[filled]);
-            self.counts = counts;
+            if !filled.is_empty() {
+                counts[filled.start - first..filled.end - first].copy_from_slice(self.held(filled));
+            }
+            (self.counts, self.first) = (counts, first);
         }
     }
 }
@@ -150,7 +166,7 @@ impl Hist {
 impl PartialEq for Hist {
     fn eq(&self, other: &Hist) -> bool {
         let exact = |hist: &Hist| (hist.total, hist.min, hist.max, hist.sum);
-        exact(self) == exact(other) && self.counts[self.filled()] == other.counts[other.filled()]
+        exact(self) == exact(other) && self.held(self.filled()) == other.held(other.filled())
     }
 }
 

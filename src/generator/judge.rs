@@ -60,7 +60,7 @@ pub fn judge(classifier: &Classifier, step: Step, failure: &Failure, in_doubt: b
 fn lacking(what: Lacking) -> Condition {
     match what {
         Lacking::Starttls => Condition::TlsUnavailable,
-        Lacking::Mechanism(_) => Condition::AuthNotAvailable,
+        Lacking::Mechanism(_) | Lacking::ChannelBinding => Condition::AuthNotAvailable,
         Lacking::Encryption => Condition::EncryptionRequired,
         Lacking::Xclient | Lacking::Pipelining => Condition::UnsupportedParameter,
     }
@@ -89,7 +89,7 @@ pub fn judge_dial(fault: dial::Fault) -> Judged {
         Fault::Own(Own::Ports) => (Condition::OutOfPorts, Outcome::Shed),
         Fault::Own(Own::Buffers) => (Condition::OutOfBuffers, Outcome::Shed),
         Fault::Own(Own::Memory) => (Condition::OutOfMemory, Outcome::Shed),
-        Fault::Own(Own::Other) => (Condition::OwnError, Outcome::Shed),
+        Fault::Own(Own::Source | Own::Other) => (Condition::OwnError, Outcome::Shed),
     };
     Judged { condition: Some(condition), outcome }
 }
@@ -138,6 +138,9 @@ fn not_offered(what: Lacking) -> String {
         Lacking::Pipelining => "PIPELINING is required and not offered".to_owned(),
         Lacking::Mechanism(mechanism) => {
             format!("AUTH {} is asked for and not offered", mechanism.as_str())
+        }
+        Lacking::ChannelBinding => {
+            "AUTH is to be bound to the TLS session, and this one has no tls-exporter binding".to_owned()
         }
         Lacking::Encryption => "the session is in clear text, and the login was not sent over it".to_owned(),
     }

@@ -1,7 +1,6 @@
 //! The Runner on this machine: starts the threads, adds up what they tell, and watches over our own process.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
@@ -23,6 +22,7 @@ use crate::net::target::Transport;
 use crate::net::tls::TlsError;
 use crate::net::tls::client::Client;
 use crate::plan::Plan;
+use crate::smtp::script::Tls;
 
 /// How long after its making the run's epoch lies: time enough for all threads to be there.
 const LEAD: Duration = Duration::from_millis(50);
@@ -38,7 +38,7 @@ const SATURATED: f64 = 0.85;
 pub struct Local {
     stop: watch::Receiver<Stop>,
     asked: Option<watch::Sender<Stop>>,
-    embedded: Option<SocketAddr>,
+    embedded: Option<Place>,
     certificate: Option<CertificateDer<'static>>,
     resolver: Resolver,
     faults: Faults,
@@ -61,8 +61,8 @@ impl Local {
 
     /// Where the embedded listener is.
     #[must_use]
-    pub fn with_listener(mut self, address: SocketAddr) -> Local {
-        self.embedded = Some(address);
+    pub fn with_listener(mut self, place: impl Into<Place>) -> Local {
+        self.embedded = Some(place.into());
         self
     }
 
@@ -88,13 +88,19 @@ impl Local {
     }
 
     fn endpoint(&self, plan: &Plan) -> Result<Endpoint, RunError> {
-        let place = match (&plan.target.transport, self.embedded) {
+        let place = match (&plan.target.transport, &self.embedded) {
             (Transport::Tcp { host, port }, _) => Place::Tcp { host: host.clone(), port: *port },
             (Transport::Unix { path }, _) => Place::Unix(path.clone()),
-            (Transport::Embedded, Some(address)) => Place::from(address),
+            (Transport::Embedded, Some(place)) => place.clone(),
             (Transport::Embedded, None) => return Err(RunError::NoListener),
         };
-        Ok(Endpoint { place, resolver: self.resolver.clone(), timeout: plan.script.timeouts.connect })
+        Ok(Endpoint {
+            place,
+            resolver: self.resolver.clone(),
+            timeout: plan.script.timeouts.connect,
+            origin: plan.origin.clone(),
+            proxied_tls: proxied_tls(plan),
+        })
     }
 }
 
@@ -113,6 +119,12 @@ pub fn tls(plan: &Plan, embedded: Option<&CertificateDer<'static>>) -> Result<Op
     // The embedded listener is at an address of this machine; a unix socket has no name but the one it was given.
     let host = plan.target.host().unwrap_or("127.0.0.1");
     Client::new(&tls, host).map(Some)
+}
+
+/// What a PROXY header says of TLS: a session that begins with it is said to speak its newest version, which is not
+/// agreed yet when the header goes out.
+pub fn proxied_tls(plan: &Plan) -> Option<&'static str> {
+    (plan.script.tls == Tls::Implicit).then_some("TLSv1.3")
 }
 
 /// The sessions that every phase of a plan has for sharing out, over all shards: more shards than that would leave one

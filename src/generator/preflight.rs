@@ -1,5 +1,6 @@
 //! What must be there before a load may run: descriptors, and a target that may be loaded and answers.
 
+use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
@@ -7,7 +8,9 @@ use std::time::Duration;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::load::Load;
+use crate::net::source;
 use crate::net::target::Transport;
+use crate::net::target::origin::Origin;
 use crate::plan::Plan;
 
 /// Descriptors for everything but sessions: runtimes, timers, files of the run.
@@ -41,6 +44,26 @@ pub enum PreflightError {
         host: String,
         /// What the resolver says.
         reason: String,
+    },
+    /// A source address that cannot be bound.
+    #[error(
+        "no session can leave from {address} (sources in [target]): {reason}; give it to an interface (ip address add {address} dev ...) or take it out of the list"
+    )]
+    Source {
+        /// The address.
+        address: IpAddr,
+        /// Why not.
+        reason: String,
+    },
+    /// Sources of the wrong family.
+    #[error(
+        "the target's address {target} needs {needed} addresses in sources of [target], and there are none"
+    )]
+    Families {
+        /// The target's first address.
+        target: IpAddr,
+        /// The family that is missing.
+        needed: &'static str,
     },
     /// Nothing answers there.
     #[error("the target {place} cannot be reached: {reason}")]
@@ -102,11 +125,12 @@ pub fn check_target(plan: &Plan) -> Result<(), PreflightError> {
         return knock_unix(path);
     }
     let addresses = check_allowed(plan)?;
+    check_sources(plan, &addresses)?;
     let timeout = plan.script.timeouts.connect.min(Duration::from_secs(10)).max(Duration::from_millis(1));
     let mut knocked = Ok(());
     for &address in &addresses {
         // As the load does: the first of the name's addresses that answers is good enough.
-        knocked = std::net::TcpStream::connect_timeout(&address, timeout / addresses.len() as u32).map(drop);
+        knocked = knock(plan, address, timeout / addresses.len() as u32);
         if knocked.is_ok() {
             break;
         }
@@ -117,9 +141,44 @@ pub fn check_target(plan: &Plan) -> Result<(), PreflightError> {
     })
 }
 
+/// Whether every source address is this machine's, and one of them can reach the target.
+fn check_sources(plan: &Plan, targets: &[SocketAddr]) -> Result<(), PreflightError> {
+    let sources = match &plan.origin {
+        Origin::Bound(sources) | Origin::Proxied(_, sources) if !sources.is_empty() => sources,
+        _ => return Ok(()),
+    };
+    if plan.origin.bound().is_some() {
+        source::check(sources).map_err(|(address, error)| PreflightError::Source {
+            address,
+            reason: match error.kind() {
+                ErrorKind::AddrNotAvailable => "it is none of this machine's".to_owned(),
+                _ => error.to_string(),
+            },
+        })?;
+    }
+    let reached = |target: &SocketAddr| sources.len_of(target.is_ipv4()) > 0;
+    match targets.first() {
+        Some(first) if !targets.iter().any(reached) => Err(PreflightError::Families {
+            target: first.ip(),
+            needed: if first.is_ipv4() { "IPv4" } else { "IPv6" },
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Connects once, from the address that the first session will have.
+fn knock(plan: &Plan, address: SocketAddr, timeout: Duration) -> std::io::Result<()> {
+    let Some(sources) = plan.origin.bound() else {
+        return std::net::TcpStream::connect_timeout(&address, timeout).map(drop);
+    };
+    match sources.in_turn_of(address.is_ipv4(), 0) {
+        Some(first) => source::from(first)?.connect_timeout(&address.into(), timeout),
+        None => Err(ErrorKind::AddrNotAvailable.into()),
+    }
+}
+
 fn knock_unix(path: &Path) -> Result<(), PreflightError> {
     use socket2::{Domain, SockAddr, Socket, Type};
-    use std::io::ErrorKind;
     let knocked = SockAddr::unix(path).and_then(|address| {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.set_nonblocking(true)?;
@@ -131,7 +190,7 @@ fn knock_unix(path: &Path) -> Result<(), PreflightError> {
         Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(()),
         Err(error) => {
             let reason = match error.kind() {
-                ErrorKind::NotFound => "there is no such file: is the listener running?".to_owned(),
+                ErrorKind::NotFound => "there is no such file".to_owned(),
                 ErrorKind::ConnectionRefused => {
                     "nothing listens there: it is no socket, or its listener has gone".to_owned()
                 }

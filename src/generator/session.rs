@@ -19,7 +19,9 @@ use crate::mail::Message;
 use crate::net::dial::{self, Dialed};
 use crate::net::drive::{Host, drive};
 use crate::net::tls::Security;
+use crate::smtp::auth::{Heard, Login};
 use crate::smtp::client::{Event, Failure};
+use crate::smtp::command::xclient_attributes as xclient;
 use crate::smtp::machine::Handshake;
 use crate::smtp::script::Identity;
 use crate::smtp::{Client, Step};
@@ -60,6 +62,8 @@ struct Session {
     bound: Option<Due>,
     /// When it was decided to open it.
     decided: Duration,
+    /// Its number, which its draws and its client address follow, and which messages may show.
+    serial: u64,
     /// Messages it may still begin.
     left: u64,
     /// Messages begun.
@@ -81,6 +85,8 @@ struct Session {
     /// When a complete TLS handshake began and ended.
     shaken: Option<(Instant, Instant)>,
     tape: Option<Box<Tape>>,
+    /// What keeps the secret of its login from the tape.
+    heard: Option<Heard>,
     bytes: (u64, u64),
 }
 
@@ -99,6 +105,8 @@ impl Session {
         let left = if held { 0 } else { plan.messages.draw(plan.seed, serial) };
         let started = worker.now();
         let tape = worker.tapes.borrow_mut().tape();
+        let login = tape.as_ref().and(plan.logins.of(plan.seed, serial));
+        let heard = login.map(|login| Heard::new(login.redactor()));
         Session {
             worker,
             slot,
@@ -106,6 +114,7 @@ impl Session {
             mailbox,
             bound,
             decided,
+            serial,
             left,
             sent: 0,
             started,
@@ -118,6 +127,7 @@ impl Session {
             failed: None,
             condition: None,
             shaken: None,
+            heard,
             tape,
             bytes: (0, 0),
         }
@@ -151,13 +161,28 @@ impl Session {
             self.bound_started();
         }
         if let Ok(mut stream) = dialed.result {
-            let mut client = Client::new(self.worker.script.clone(), Identity::default(), clock::now());
+            let mut client = Client::new(self.worker.script.clone(), self.identity(), clock::now());
             if self.finishing {
                 client.finish();
             }
             let worker = self.worker.clone();
             drive(&mut stream, &mut client, self, &worker.scratch).await;
         }
+    }
+
+    /// As whom it speaks.
+    fn identity(&self) -> Identity {
+        let plan = self.worker.plan();
+        let told = plan.origin.told(self.serial);
+        Identity {
+            login: self.login().cloned(),
+            xclient: told.map(|address| xclient(address, &plan.script.name)),
+        }
+    }
+
+    fn login(&self) -> Option<&Login> {
+        let plan = self.worker.plan();
+        plan.logins.of(plan.seed, self.serial)
     }
 
     /// The arrival that the session is itself has begun: nothing of our own kept it from the wire.
@@ -170,7 +195,7 @@ impl Session {
     /// Dials; `None`: given up by our own side.
     async fn dial(&mut self) -> Option<Dialed> {
         let shared = self.worker.shared.clone();
-        let mut waits = Box::pin(dial::dial(&shared.endpoint, clock::now));
+        let mut waits = Box::pin(dial::dial(&shared.endpoint, self.serial, clock::now));
         loop {
             let order = std::future::poll_fn(|cx| self.mailbox.poll(cx));
             match select(waits, order).await {
@@ -209,7 +234,10 @@ impl Session {
                 worker.end(due, self.started, lag(due, self.decided, self.started), now, outcome);
             }
         }
-        if let Some(tape) = self.tape.take() {
+        if let Some(mut tape) = self.tape.take() {
+            if let Some(heard) = &mut self.heard {
+                tape.received(now, &heard.rest());
+            }
             worker.tapes.borrow_mut().over(&tape, worker.index, self.condition);
         }
         worker.session_closed();
@@ -266,7 +294,7 @@ impl Session {
     }
 
     /// Gives the client what it is to do next.
-    fn supply(&mut self, client: &mut Client<Message>, early: bool) {
+    fn supply(&mut self, client: &mut Client<Message>, early: bool, now: Duration) {
         if self.bound.is_some() {
             if self.left > 0 {
                 self.left -= 1;
@@ -282,9 +310,9 @@ impl Session {
             }
             return;
         }
-        match self.worker.next_message(self.slot, early) {
-            Some(due) => self.take(client, due, self.worker.now()),
-            None if !early => self.worker.rest(self.slot),
+        match self.worker.next_message(now, self.slot, early) {
+            Some(due) => self.take(client, due, now),
+            None if !early => self.worker.rest(now, self.slot),
             None => {}
         }
     }
@@ -298,7 +326,7 @@ impl Session {
         let seq = self.bound.map_or(0, |due| due.seq);
         let number = seq * plan.messages.most() + self.sent;
         self.sent += 1;
-        client.begin(self.worker.shared.mailer.message(number));
+        client.begin(self.worker.shared.mailer.message_of_session(number, self.serial));
     }
 
     /// Begins an arrival of the pool.
@@ -307,7 +335,7 @@ impl Session {
         self.sent += 1;
         let free = if self.live[0].is_none() { 0 } else { 1 };
         self.live[free] = Some(Live { due, decided, started: None });
-        client.begin(self.worker.shared.mailer.message(due.seq));
+        client.begin(self.worker.shared.mailer.message_of_session(due.seq, self.serial));
     }
 
     fn step(&mut self, step: Step, from: Instant, to: Instant, failure: Option<&Failure>, in_doubt: bool) {
@@ -324,7 +352,12 @@ impl Session {
             return;
         };
         let judged = judge::judge(&self.worker.classifier, step, failure, in_doubt);
-        let outcome = self.file(step, judged, judge::reply(failure), || judge::sample(failure));
+        let login = self.login().cloned();
+        let sample = || match &login {
+            Some(login) => login.redactor().text(&judge::sample(failure)).into_owned(),
+            None => judge::sample(failure),
+        };
+        let outcome = self.file(step, judged, judge::reply(failure), sample);
         if matches!(failure, Failure::Lost(_)) {
             self.worker.books.borrow_mut().counts(self.current_phase()).own_failures += 1;
         }
@@ -400,7 +433,7 @@ impl Session {
 }
 
 impl Host<Client<Message>> for Session {
-    fn event(&mut self, client: &mut Client<Message>, _now: Instant, event: Event) {
+    fn event(&mut self, client: &mut Client<Message>, now: Instant, event: Event) {
         let clock = self.worker.shared.clock;
         match event {
             Event::Step { step, started, ended, failure, in_doubt } => {
@@ -412,7 +445,7 @@ impl Host<Client<Message>> for Session {
                 self.worker.books.borrow_mut().counts(self.phase).established += 1;
                 self.worker.established(self.slot);
             }
-            Event::Ready { early } => self.supply(client, early),
+            Event::Ready { early } => self.supply(client, early, clock.offset_of(now)),
             Event::Begun(at) => self.transaction_begun(clock.offset_of(at)),
             Event::Transaction { accepted, ended } => self.transaction_over(accepted, clock.offset_of(ended)),
             Event::Ended { by_peer } => {
@@ -423,14 +456,14 @@ impl Host<Client<Message>> for Session {
         }
     }
 
-    fn poll_wake(&mut self, client: &mut Client<Message>, now: Instant, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_wake(&mut self, client: &mut Client<Message>, cx: &mut Context<'_>) -> Poll<()> {
         match self.mailbox.poll(cx) {
             Poll::Pending => return Poll::Pending,
             Poll::Ready(Order::Serve(due, decided)) if client.is_resting() => self.take(client, due, decided),
             // It is on its way out, of old age.
             Poll::Ready(Order::Serve(due, _)) => self.worker.give_back(self.slot, due),
             Poll::Ready(Order::Finish) => client.finish(),
-            Poll::Ready(Order::Abort) => client.abort(now),
+            Poll::Ready(Order::Abort) => client.abort(clock::now()),
         }
         Poll::Ready(())
     }
@@ -445,7 +478,10 @@ impl Host<Client<Message>> for Session {
     fn received(&mut self, bytes: &[u8]) {
         self.bytes.1 += bytes.len() as u64;
         if let Some(tape) = &mut self.tape {
-            tape.received(self.worker.now(), bytes);
+            match &mut self.heard {
+                Some(heard) => tape.received(self.worker.now(), &heard.lines(bytes)),
+                None => tape.received(self.worker.now(), bytes),
+            }
         }
     }
 

@@ -59,9 +59,15 @@ impl Tape {
     }
 
     fn line(&mut self, at: Duration, who: &str, line: &str) {
-        let line: String = line.chars().take(1000).flat_map(char::escape_default).collect();
-        let line = line.replace("\\\"", "\"").replace("\\'", "'").replace("\\\\", "\\");
-        writeln!(self.text, "{:>12.6} {who} {line}", at.as_secs_f64()).expect("a string takes all");
+        write!(self.text, "{:>12.6} {who} ", at.as_secs_f64()).expect("a string takes all");
+        for char in line.chars().take(1000) {
+            match char {
+                ' '..='~' => self.text.push(char),
+                // What would not be seen, or do something on a terminal, is spelled out.
+                _ => self.text.extend(char.escape_default()),
+            }
+        }
+        self.text.push('\n');
     }
 }
 
@@ -125,6 +131,13 @@ impl Tapes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_said_stands_as_it_is_and_what_cannot_be_seen_is_spelled_out() {
+        let mut tape = Tapes::default().tape().unwrap();
+        tape.received(Duration::from_micros(1_500_001), b"250 \"a\\b\" it's\t\x1b[0m \xc3\xa4\r\n");
+        assert_eq!(tape.text, "    1.500001 S: 250 \"a\\b\" it's\\t\\u{1b}[0m \\u{e4}\n");
+    }
 
     #[test]
     fn a_full_tape_still_takes_the_failure_and_stays_bounded() {

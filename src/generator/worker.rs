@@ -141,6 +141,7 @@ impl Mailbox {
 #[derive(Clone, Copy, Debug, Default)]
 struct Occupancy {
     in_flight: u64,
+    /// When it became so, within the phase's window.
     since: Duration,
 }
 
@@ -269,24 +270,26 @@ impl Worker {
     /// Brings the area under the number in flight up to date, within the phase's window; returns what is new, in ns.
     fn occupy(&self, phase: u32, at: Duration, change: i64) -> u128 {
         let (start, end) = self.dispatch.borrow().window(phase);
-        let within = |at: Duration| at.clamp(start, end.unwrap_or(Duration::MAX).max(start));
+        let at = at.clamp(start, end.unwrap_or(Duration::MAX).max(start));
         let mut occupancy = self.occupancy.borrow_mut();
         let phase = &mut occupancy[phase as usize];
-        let area = within(at).saturating_sub(within(phase.since)).as_nanos() * u128::from(phase.in_flight);
+        let area = at.saturating_sub(phase.since).as_nanos() * u128::from(phase.in_flight);
         phase.since = at.max(phase.since);
         phase.in_flight = phase.in_flight.saturating_add_signed(change);
         area
     }
 
     /// The next arrival for a session of the pool.
-    pub fn next_message(&self, slot: SlotId, early: bool) -> Option<Due> {
-        self.dispatch.borrow_mut().next_message(self.now(), slot, early, &mut self.books.borrow_mut())
+    pub fn next_message(&self, now: Duration, slot: SlotId, early: bool) -> Option<Due> {
+        self.dispatch.borrow_mut().next_message(now, slot, early, &mut self.books.borrow_mut())
     }
 
-    pub fn rest(&self, slot: SlotId) {
-        self.dispatch.borrow_mut().rest(slot);
-        // What closed loads or the end of the run have for it is decided by the pump.
-        self.woken.notify_one();
+    pub fn rest(&self, now: Duration, slot: SlotId) {
+        // What closed loads or the end of the run have for it is decided by the pump. It is not woken for nothing: that would
+        // be a timer set anew, and so a system call, for each message of an open load.
+        if self.dispatch.borrow_mut().rest(now, slot) {
+            self.woken.notify_one();
+        }
     }
 
     pub fn established(&self, slot: SlotId) {

@@ -8,8 +8,9 @@
 //!   session at rest keeps 12 octets of it.
 //! - A forced reply stands in for the listener's own words at its step; a connection limit comes before it.
 
+mod xclient;
+
 use std::cell::Cell;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -19,6 +20,8 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use super::digest::Digest;
 use super::ledger::Books;
 use super::limits::{Delay, Limits, ShownBy, Tls};
+use super::login::{Access, Logins, Next};
+use super::peer::Peer;
 use super::styles::Saying;
 use crate::net::tls::Security;
 use crate::smtp::Step;
@@ -32,6 +35,7 @@ use crate::smtp::server::{Answer, Ask, Bounds, Lapse, Policy, Then};
 pub(super) struct Shared {
     pub limits: Limits,
     pub books: Books,
+    pub logins: Logins,
     seed: u64,
     sessions: AtomicU64,
     /// When the service ends.
@@ -47,7 +51,9 @@ impl Shared {
     pub fn new(limits: Limits, seed: u64, start: Instant, security: Option<Security>) -> Shared {
         let extensions = [offers_tls(&limits), false].map(|starttls| extensions(&limits, starttls));
         let end = limits.unavailable_after.map(|after| start + after);
-        Shared { limits, books: Books::new(), seed, sessions: AtomicU64::new(0), end, extensions, security }
+        let logins = Logins::new(&limits);
+        let (books, sessions) = (Books::new(), AtomicU64::new(0));
+        Shared { limits, books, logins, seed, sessions, end, extensions, security }
     }
 
     /// The number of the next session.
@@ -90,7 +96,7 @@ fn extensions(limits: &Limits, starttls: bool) -> String {
 /// The policy of one session.
 pub(super) struct Behaviour {
     shared: Arc<Shared>,
-    peer: IpAddr,
+    peer: Peer,
     /// The session's number, for its draws.
     number: u64,
     draws: Cell<u32>,
@@ -106,6 +112,7 @@ pub(super) struct Behaviour {
     tls_place: bool,
     messages: u32,
     errors: u32,
+    access: Access,
     transaction: Option<Box<Transaction>>,
 }
 
@@ -121,8 +128,8 @@ struct Transaction {
 }
 
 impl Behaviour {
-    /// The policy of the session `number` with a client at `peer`.
-    pub fn new(shared: Arc<Shared>, peer: IpAddr, number: u64) -> Behaviour {
+    /// The policy of the session `number` with `peer`.
+    pub fn new(shared: Arc<Shared>, peer: Peer, number: u64) -> Behaviour {
         shared.books.arrive();
         Behaviour {
             shared,
@@ -136,6 +143,7 @@ impl Behaviour {
             tls_place: false,
             messages: 0,
             errors: 0,
+            access: Access::default(),
             transaction: None,
         }
     }
@@ -174,7 +182,7 @@ impl Behaviour {
         }
         let text = pattern
             .replace("{host}", &limits.hostname)
-            .replace("{peer}", &self.peer.to_string())
+            .replace("{peer}", &self.peer.shown())
             .replace("{arg}", about);
         Answer::new(text.trim_end().to_owned())
     }
@@ -217,14 +225,8 @@ impl Behaviour {
             books.turn_away();
             return Some(Answer { then: Then::Close, ..self.say(saying, "") });
         }
-        if let Err(saying) = books.open(now, self.peer, limits) {
-            let said = self.say(saying, "");
-            return Some(match limits.shown_by {
-                ShownBy::Reply => Answer { then: Then::Close, ..said },
-                ShownBy::Reset => Answer::silent(Then::Reset),
-                ShownBy::Close => Answer::silent(Then::Close),
-                ShownBy::NoGreeting => Answer::silent(Then::Silence),
-            });
+        if let Err(saying) = books.open(now, self.peer.host(), limits) {
+            return Some(self.over(saying));
         }
         self.open = true;
         if limits.tls == Tls::Implicit && !self.take_tls_place() {
@@ -239,6 +241,17 @@ impl Behaviour {
         self.tls_place
     }
 
+    /// How a session over a limit of connections learns of it.
+    fn over(&self, saying: Saying) -> Answer {
+        let said = self.say(saying, "");
+        match self.shared.limits.shown_by {
+            ShownBy::Reply => Answer { then: Then::Close, ..said },
+            ShownBy::Reset => Answer::silent(Then::Reset),
+            ShownBy::Close => Answer::silent(Then::Close),
+            ShownBy::NoGreeting => Answer::silent(Then::Silence),
+        }
+    }
+
     /// Whether the service is over.
     fn has_ended(&self, now: Instant) -> bool {
         self.shared.end.is_some_and(|end| end <= now)
@@ -247,7 +260,12 @@ impl Behaviour {
     fn hello(&mut self, extended: bool, name: &str) -> Answer {
         self.at(Step::Hello, |session| {
             if extended {
-                Answer::new(session.shared.extensions[usize::from(session.secured)].clone())
+                let offer = session.offer();
+                // After the first line, which is the name and no extension.
+                Answer::new(match session.access.offer(&session.shared.limits) {
+                    Some(auth) => offer.replacen('\n', &format!("\n250-{auth}\n"), 1),
+                    None => offer,
+                })
             } else {
                 session.say(Saying::Hello, name)
             }
@@ -285,7 +303,7 @@ impl Behaviour {
             Saying::TooManyMessages
         } else if limits.require_starttls && !self.secured {
             Saying::StarttlsFirst
-        } else if limits.require_auth {
+        } else if limits.require_auth && self.access.user().is_none() {
             Saying::AuthRequired
         } else if size.zip(limits.max_message_size).is_some_and(|(size, max)| size > max) {
             Saying::DeclaredSize
@@ -382,19 +400,31 @@ impl Behaviour {
 
     fn auth(&mut self, argument: &str) -> Answer {
         self.at(Step::Auth, |session| {
-            let limits = &session.shared.limits;
+            let shared = session.shared.clone();
+            let unique = session.draw().to_bits() ^ session.number.rotate_left(40);
+            let unique = format!("{unique:x}@{}", shared.limits.hostname);
+            let next = session.access.command(&shared.limits, argument, &unique);
             let mechanism = argument.split(' ').next().unwrap_or_default();
-            let saying = if limits.auth_requires_encryption && !session.secured {
-                Saying::EncryptionRequired
-            } else if !limits.require_auth {
-                Saying::AuthNotAvailable
-            } else if mechanism.is_empty() {
-                Saying::AuthArguments
-            } else {
-                Saying::AuthMechanism
-            };
-            session.say(saying, mechanism)
+            session.access_answer(next, &mechanism[..mechanism.len().min(32)])
         })
+    }
+
+    fn auth_response(&mut self, line: &[u8]) -> Answer {
+        let shared = self.shared.clone();
+        let next = self.access.response(&shared.limits, line);
+        Answer { delay: self.delay(shared.limits.delays.auth), ..self.access_answer(next, "") }
+    }
+
+    fn access_answer(&self, next: Next, mechanism: &str) -> Answer {
+        match next {
+            Next::Challenge(text) => Answer::new(format!("334 {text}")),
+            Next::Said(saying) => {
+                if matches!(saying, Saying::AuthFailed | Saying::AuthEncoding | Saying::TooManyAuthFailures) {
+                    self.shared.logins.failed.fetch_add(1, Relaxed);
+                }
+                self.say(saying, mechanism)
+            }
+        }
     }
 
     /// The answer to an error, while the session may still make some.
@@ -403,8 +433,11 @@ impl Behaviour {
             return Answer { then: Then::Close, ..self.say(Saying::TooManyErrors, "") };
         }
         self.errors += 1;
+        self.access.give_up();
         match fault {
             Fault::LineTooLong => self.say(Saying::LineTooLong, ""),
+            Fault::AuthTooLong => self.say(Saying::AuthTooLong, ""),
+            Fault::LoggedIn => self.say(Saying::LoggedIn, ""),
             Fault::Unrecognized(verb) => self.say(Saying::Unrecognized, verb),
             Fault::HelloName => self.say(Saying::HelloName, ""),
             Fault::Syntax(about) => self.say(Saying::Syntax, about),
@@ -442,6 +475,7 @@ impl Behaviour {
             },
             Request::Starttls => self.starttls(),
             Request::Auth(argument) => self.auth(argument),
+            Request::Xclient { address } => self.xclient(address),
         }
     }
 
@@ -468,7 +502,7 @@ impl Behaviour {
 
     fn leave(&mut self) {
         if std::mem::take(&mut self.open) {
-            self.shared.books.close(self.peer);
+            self.shared.books.close(self.peer.host());
         }
         if std::mem::take(&mut self.tls_place) {
             self.shared.books.close_tls();
@@ -481,6 +515,7 @@ impl Policy for Behaviour {
         let answer = match ask {
             Ask::Greeting => self.greet(now),
             Ask::Request(request) => self.request(now, request),
+            Ask::Response(line) => self.auth_response(line),
             Ask::Body(seen) => self.body(seen),
             Ask::Fault(fault) => self.fault(fault),
             Ask::Lapse(lapse) => self.say(
@@ -506,6 +541,9 @@ impl Policy for Behaviour {
         if step == Step::Body {
             self.end_transaction(code / 100 == 2);
         }
+        if let (Step::Auth, 235, Some(user)) = (step, code, self.access.user()) {
+            self.shared.logins.count(user);
+        }
         if self.leaving {
             self.leave();
         }
@@ -524,6 +562,7 @@ impl Policy for Behaviour {
     fn secured(&mut self, _now: Instant, handshake: &Handshake) {
         self.secured = true;
         self.shaking = false;
+        self.access.secured(handshake);
         self.shared.books.handshake(handshake.resumed);
     }
 

@@ -36,7 +36,7 @@ pub struct LedgerSnapshot {
     pub recipients: u64,
     /// Octets of content of those messages, dots unstuffed.
     pub content_bytes: u64,
-    /// Octets read from all connections.
+    /// Octets read from all connections, but for PROXY headers.
     pub received_bytes: u64,
     /// Octets written to all connections.
     pub sent_bytes: u64,
@@ -50,7 +50,15 @@ pub struct LedgerSnapshot {
     pub tls_sessions_peak: u64,
     /// Times that the process had no descriptor for a connection.
     pub accept_errors: u64,
-    /// Refusals by the name of their condition; `forced` are those of the profile's own replies.
+    /// Logins (RFC 4954): the 235 was handed over for writing.
+    pub logins: u64,
+    /// Logins that failed.
+    pub failed_logins: u64,
+    /// The logins by user.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub logins_by_user: BTreeMap<String, u64>,
+    /// Refusals by the name of their condition; `forced` are those of the profile's own replies, `proxy-header` the
+    /// connections closed because their PROXY header was missing, malformed or late.
     pub refused: BTreeMap<String, u64>,
     /// The sum of the digests of the delivered messages, 32 hexadecimal digits.
     pub digest: String,
@@ -71,6 +79,7 @@ pub(super) struct Books {
     tls_handshakes: AtomicU64,
     tls_resumed: AtomicU64,
     tls_failed: AtomicU64,
+    bad_headers: AtomicU64,
     /// Octets read.
     pub received: AtomicU64,
     /// Octets written.
@@ -114,6 +123,7 @@ impl Books {
             tls_handshakes: AtomicU64::new(0),
             tls_resumed: AtomicU64::new(0),
             tls_failed: AtomicU64::new(0),
+            bad_headers: AtomicU64::new(0),
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
             accept_errors: AtomicU64::new(0),
@@ -125,18 +135,15 @@ impl Books {
         lock(&self.open).connections += 1;
     }
 
-    /// Takes a place for the session of a connection.
+    /// Takes a place for the session of a connection; `host` is what the limits of one host count it under, if they do.
     ///
     /// # Errors
     /// What to say if it is over a limit; no place is taken then.
-    pub fn open(&self, now: Instant, peer: IpAddr, limits: &Limits) -> Result<(), Saying> {
-        let over =
-            |limit: Option<u32>, sessions: u64| limit.is_some_and(|limit| sessions >= u64::from(limit));
+    pub fn open(&self, now: Instant, host: Option<IpAddr>, limits: &Limits) -> Result<(), Saying> {
         let mut open = lock(&self.open);
-        let from_host = open.hosts.get(&peer).copied().unwrap_or(0);
         let refusal = if limits.connection_rate.is_some_and(|rate| !open.tokens.take(now, rate)) {
             Some(Saying::ConnectionRate)
-        } else if over(limits.max_connections_per_host, from_host) {
+        } else if host.is_some_and(|host| over(limits.max_connections_per_host, open.from(host))) {
             Some(Saying::TooManyFromHost)
         } else if over(limits.max_connections, open.sessions) {
             Some(Saying::TooManyToHost)
@@ -151,9 +158,31 @@ impl Books {
         }
         open.sessions += 1;
         open.peak = open.peak.max(open.sessions);
-        open.host_peak = open.host_peak.max(from_host + 1);
-        *open.hosts.entry(peer).or_default() += 1;
+        open.enter(host);
         Ok(())
+    }
+
+    /// A session that holds a place under `from` turns out to be of the host `to`.
+    ///
+    /// # Errors
+    /// What to say if that host has too many; the place is given back then.
+    pub fn change_host(&self, from: Option<IpAddr>, to: IpAddr, limits: &Limits) -> Result<(), Saying> {
+        let mut open = lock(&self.open);
+        open.leave(from);
+        if over(limits.max_connections_per_host, open.from(to)) {
+            open.sessions -= 1;
+            open.refused += 1;
+            return Err(Saying::TooManyFromHost);
+        }
+        open.enter(Some(to));
+        Ok(())
+    }
+
+    /// A connection came and was closed for its PROXY header.
+    pub fn refuse_header(&self) {
+        self.bad_headers.fetch_add(1, Relaxed);
+        self.arrive();
+        self.turn_away();
     }
 
     /// A connection is not served, whatever the limits are.
@@ -162,15 +191,10 @@ impl Books {
     }
 
     /// A session gives its place back.
-    pub fn close(&self, peer: IpAddr) {
+    pub fn close(&self, host: Option<IpAddr>) {
         let mut open = lock(&self.open);
         open.sessions -= 1;
-        if let Some(sessions) = open.hosts.get_mut(&peer) {
-            *sessions -= 1;
-            if *sessions == 0 {
-                open.hosts.remove(&peer);
-            }
-        }
+        open.leave(host);
     }
 
     /// Takes a place for a TLS session, if fewer than `limit` are open.
@@ -240,13 +264,15 @@ impl Books {
         saying.map_or(&self.forced, |saying| &self.refused[saying as usize]).fetch_add(1, Relaxed);
     }
 
-    /// All of it, now.
+    /// All of it, now, but for the logins.
     pub fn snapshot(&self) -> LedgerSnapshot {
         let mut refused = BTreeMap::new();
         let named = Saying::ALL.iter().filter_map(|saying| {
             Some((saying.condition()?.as_str(), self.refused[*saying as usize].load(Relaxed)))
         });
-        for (name, count) in named.chain([("forced", self.forced.load(Relaxed))]) {
+        let others =
+            [("forced", self.forced.load(Relaxed)), ("proxy-header", self.bad_headers.load(Relaxed))];
+        for (name, count) in named.chain(others) {
             if count > 0 {
                 *refused.entry(name.to_owned()).or_default() += count;
             }
@@ -271,8 +297,37 @@ impl Books {
             accept_errors: self.accept_errors.load(Relaxed),
             refused,
             digest: format!("{:032x}", delivered.digest),
+            ..LedgerSnapshot::default()
         }
     }
+}
+
+impl Open {
+    /// Sessions from one host.
+    fn from(&self, host: IpAddr) -> u64 {
+        self.hosts.get(&host).copied().unwrap_or(0)
+    }
+
+    fn enter(&mut self, host: Option<IpAddr>) {
+        let Some(host) = host else { return };
+        let sessions = self.hosts.entry(host).or_default();
+        *sessions += 1;
+        self.host_peak = self.host_peak.max(*sessions);
+    }
+
+    fn leave(&mut self, host: Option<IpAddr>) {
+        let Some(host) = host else { return };
+        if let Some(sessions) = self.hosts.get_mut(&host) {
+            *sessions -= 1;
+            if *sessions == 0 {
+                self.hosts.remove(&host);
+            }
+        }
+    }
+}
+
+fn over(limit: Option<u32>, sessions: u64) -> bool {
+    limit.is_some_and(|limit| sessions >= u64::from(limit))
 }
 
 /// A lock that a panicking thread left is still good for counting.

@@ -6,12 +6,16 @@
 //!   the 51st. `None` is no limit, and `Limits::default()` has none.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
 
+use crate::net::target::addresses::Addresses;
 use crate::net::target::tls::{Credential, Version};
 use crate::smtp::Step;
+use crate::smtp::auth::Mechanism;
+use crate::smtp::auth::verify::Users;
 
 /// Whose texts the listener speaks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -107,6 +111,8 @@ pub struct Delays {
     pub mail: Delay,
     /// RCPT.
     pub rcpt: Delay,
+    /// Each reply to AUTH and within its exchange.
+    pub auth: Delay,
     /// DATA, before the 354.
     pub data: Delay,
     /// The final dot.
@@ -123,10 +129,11 @@ impl Delays {
             Step::Hello => self.hello,
             Step::Mail => self.mail,
             Step::Rcpt => self.rcpt,
+            Step::Auth => self.auth,
             Step::Data => self.data,
             Step::Body => self.body,
             Step::Quit => self.quit,
-            Step::Dns | Step::Connect | Step::Tls | Step::Starttls | Step::Auth | Step::Idle => {
+            Step::Dns | Step::Connect | Step::Tls | Step::Starttls | Step::Idle => {
                 Delay::fixed(Duration::ZERO)
             }
         }
@@ -171,6 +178,14 @@ pub struct Limits {
     pub hostname: String,
     /// May bind an address beyond loopback.
     pub allow_remote: bool,
+    /// Peers that may speak for other clients, by PROXY header or XCLIENT.
+    pub trusted: Addresses,
+    /// Connections of trusted peers begin with a PROXY header.
+    pub proxy: bool,
+    /// How long that header may take.
+    pub proxy_timeout: Duration,
+    /// Trusted peers may say XCLIENT.
+    pub xclient: bool,
     /// The length of the kernel's accept queue.
     pub backlog: u32,
 
@@ -247,6 +262,12 @@ pub struct Limits {
     pub require_auth: bool,
     /// AUTH needs encryption first (538).
     pub auth_requires_encryption: bool,
+    /// Who may log in; `None`: nobody, and AUTH is not offered.
+    pub users: Option<Arc<Users>>,
+    /// How they may; -PLUS only where there is a channel binding.
+    pub mechanisms: Vec<Mechanism>,
+    /// Failed logins answered in a session; the next one ends it.
+    pub max_auth_failures: Option<u32>,
 
     /// How long each reply is held back.
     pub delays: Delays,
@@ -264,6 +285,10 @@ impl Default for Limits {
             hostname: "mx.recipient.example".to_owned(),
             allow_remote: false,
             backlog: 4096,
+            trusted: Addresses::loopback(),
+            proxy: false,
+            proxy_timeout: Duration::from_secs(5),
+            xclient: false,
             max_connections: None,
             max_connections_per_host: None,
             max_connections_per_listener: None,
@@ -298,6 +323,9 @@ impl Default for Limits {
             require_starttls: false,
             require_auth: false,
             auth_requires_encryption: false,
+            users: None,
+            mechanisms: Mechanism::ALL.to_vec(),
+            max_auth_failures: None,
             delays: Delays::default(),
             stall: None,
             replies: Vec::new(),

@@ -12,11 +12,14 @@ pub mod certificate;
 mod digest;
 pub mod ledger;
 pub mod limits;
+mod login;
+mod peer;
 mod styles;
 
 use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -29,11 +32,14 @@ use tokio::sync::watch;
 use tokio::task::LocalSet;
 
 use crate::net::drive::{Host, Scratch, drive};
-use crate::net::listen;
+use crate::net::listen::Listening;
+use crate::net::proxy;
 use crate::net::stream::Stream;
+use crate::net::target::bind::Bind;
 use crate::net::tls::{Security, TlsError};
 use crate::smtp::server::Server;
 use behaviour::{Behaviour, Shared};
+use peer::Peer;
 
 pub use ledger::LedgerSnapshot;
 pub use limits::{Limits, Style};
@@ -49,11 +55,11 @@ pub enum ListenError {
         "the listener may not bind {0}: it is no loopback address (set allow_remote = true in [listener] to allow it)"
     )]
     NotLoopback(SocketAddr),
-    /// The kernel refused the address.
-    #[error("cannot listen on {addr}: {source}")]
+    /// The kernel refused the place.
+    #[error("cannot listen on {place}: {source}")]
     Bind {
-        /// The address.
-        addr: SocketAddr,
+        /// The place.
+        place: Bind,
         /// What the kernel says.
         source: io::Error,
     },
@@ -68,6 +74,9 @@ pub enum ListenError {
         /// What the system says.
         source: io::Error,
     },
+    /// There is a file at the path of a unix socket, and it is no socket.
+    #[error("cannot listen on unix:{}: there is a file that is no socket, which is not replaced: remove it or choose another path", .0.display())]
+    Occupied(PathBuf),
     /// No thread or runtime.
     #[error("cannot start a listener thread: {0}")]
     Thread(io::Error),
@@ -76,8 +85,10 @@ pub enum ListenError {
 /// A listener that runs until it is stopped or dropped.
 #[derive(Debug)]
 pub struct Listener {
-    addr: SocketAddr,
     certificate: Option<CertificateDer<'static>>,
+    /// Where it listens; a unix socket goes with it.
+    socket: Listening,
+    place: Bind,
     shared: Arc<Shared>,
     stop: watch::Sender<bool>,
     threads: Vec<(Arc<Cpu>, JoinHandle<()>)>,
@@ -95,8 +106,19 @@ struct Cpu {
 /// # Errors
 /// See [`ListenError`].
 pub fn start(addr: SocketAddr, limits: Limits, seed: u64, threads: usize) -> Result<Listener, ListenError> {
-    if !addr.ip().is_loopback() && !limits.allow_remote {
-        return Err(ListenError::NotLoopback(addr));
+    start_at(&Bind::Tcp(addr), limits, seed, threads)
+}
+
+/// Starts a listener as [`start`] does, on TCP or a unix socket.
+///
+/// # Errors
+/// See [`ListenError`].
+pub fn start_at(place: &Bind, limits: Limits, seed: u64, threads: usize) -> Result<Listener, ListenError> {
+    if let Bind::Tcp(addr) = place
+        && !addr.ip().is_loopback()
+        && !limits.allow_remote
+    {
+        return Err(ListenError::NotLoopback(*addr));
     }
     let (security, certificate) = match limits.tls {
         limits::Tls::None => (None, None),
@@ -105,13 +127,18 @@ pub fn start(addr: SocketAddr, limits: Limits, seed: u64, threads: usize) -> Res
             (Some(security), Some(certificate))
         }
     };
-    let bind = |source| ListenError::Bind { addr, source };
-    let socket = listen::bind(addr, limits.backlog).map_err(bind)?;
-    let addr = socket.local_addr().map_err(bind)?;
+    let bind = |source: io::Error| match place {
+        Bind::Unix(path) if source.kind() == io::ErrorKind::AlreadyExists => {
+            ListenError::Occupied(path.clone())
+        }
+        _ => ListenError::Bind { place: place.clone(), source },
+    };
+    let socket = Listening::at(place, limits.backlog).map_err(bind)?;
+    let bound = socket.place().map_err(bind)?;
     let start = now();
     let shared = Arc::new(Shared::new(limits, seed, start, security));
-    let mut listener =
-        Listener { addr, certificate, shared, stop: watch::Sender::new(false), threads: Vec::new() };
+    let stop = watch::Sender::new(false);
+    let mut listener = Listener { certificate, socket, place: bound, shared, stop, threads: Vec::new() };
     for n in 0..threads.max(1) {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -119,7 +146,7 @@ pub fn start(addr: SocketAddr, limits: Limits, seed: u64, threads: usize) -> Res
             .map_err(ListenError::Thread)?;
         let cpu = Arc::new(Cpu::default());
         let worker = Worker {
-            socket: socket.try_clone().map_err(bind)?,
+            socket: listener.socket.share().map_err(bind)?,
             shared: Arc::clone(&listener.shared),
             stop: listener.stop.subscribe(),
             cpu: Arc::clone(&cpu),
@@ -136,8 +163,19 @@ pub fn start(addr: SocketAddr, limits: Limits, seed: u64, threads: usize) -> Res
 
 impl Listener {
     /// Where it listens.
+    pub fn place(&self) -> &Bind {
+        &self.place
+    }
+
+    /// The address it listens on.
+    ///
+    /// # Panics
+    /// When it was started on a unix socket.
     pub fn addr(&self) -> SocketAddr {
-        self.addr
+        match &self.place {
+            Bind::Tcp(address) => *address,
+            Bind::Unix(_) => panic!("a listener on a unix socket has no IP address"),
+        }
     }
 
     /// Its certificate, if it speaks TLS.
@@ -147,7 +185,9 @@ impl Listener {
 
     /// What it did so far.
     pub fn ledger(&self) -> LedgerSnapshot {
-        self.shared.books.snapshot()
+        let mut ledger = self.shared.books.snapshot();
+        self.shared.logins.tell(&self.shared.limits, &mut ledger);
+        ledger
     }
 
     /// Processor time of its threads so far, in seconds: user, system. At most 50 ms old.
@@ -186,7 +226,7 @@ fn now() -> Instant {
 
 /// One thread of a listener.
 struct Worker {
-    socket: std::net::TcpListener,
+    socket: Listening,
     shared: Arc<Shared>,
     stop: watch::Receiver<bool>,
     cpu: Arc<Cpu>,
@@ -204,7 +244,7 @@ impl Worker {
     }
 
     async fn serve(mut self) {
-        let Ok(socket) = tokio::net::TcpListener::from_std(self.socket) else { return };
+        let Ok(socket) = self.socket.acceptor() else { return };
         // Without a descriptor for them, delays are kept to the runtime's tick of 1 ms.
         let scratch = Rc::new(Scratch::with_timers().unwrap_or_default());
         let ringing = Rc::clone(&scratch);
@@ -215,7 +255,7 @@ impl Worker {
             tokio::select! {
                 biased;
                 _ = self.stop.wait_for(|stop| *stop) => return,
-                accepted = listen::accept(&socket) => match accepted {
+                accepted = socket.accept() => match accepted {
                     Ok((stream, peer)) => {
                         let scratch = Rc::clone(&scratch);
                         tokio::task::spawn_local(session(Arc::clone(&self.shared), stream, peer, scratch));
@@ -231,8 +271,17 @@ impl Worker {
     }
 }
 
-async fn session(shared: Arc<Shared>, mut stream: Stream, peer: IpAddr, scratch: Rc<Scratch>) {
+async fn session(shared: Arc<Shared>, mut stream: Stream, address: Option<IpAddr>, scratch: Rc<Scratch>) {
     let number = shared.number();
+    let mut peer = Peer::new(address, &shared.limits);
+    if peer.sends_header(&shared.limits) {
+        // In a box, for the sessions that have none.
+        match Box::pin(proxy::read(&mut stream, shared.limits.proxy_timeout)).await {
+            Ok(Some(client)) => peer.speaks_for(client),
+            Ok(None) => {}
+            Err(_) => return shared.books.refuse_header(),
+        }
+    }
     let bounds = shared.bounds();
     let mut meter = Meter { shared: Arc::clone(&shared), received: 0, sent: 0 };
     let mut server = Server::new(Behaviour::new(shared, peer, number), bounds);

@@ -6,9 +6,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use tokio::net::{TcpSocket, UnixStream};
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
 
 use super::stream::Stream;
+use super::target::bind::Bind;
+use super::target::origin::{Origin, ProxyVersion};
+use super::{proxy, source};
 use crate::smtp::Step;
 
 /// How long until a unix socket whose queue is full is asked again.
@@ -50,6 +54,28 @@ pub enum Place {
     Unix(PathBuf),
 }
 
+impl Endpoint {
+    /// The place, dialled as the system sees fit, within 30 s.
+    pub fn new(place: Place) -> Endpoint {
+        Endpoint {
+            place,
+            resolver: Resolver::System,
+            timeout: Duration::from_secs(30),
+            origin: Origin::Any,
+            proxied_tls: None,
+        }
+    }
+}
+
+impl From<&Bind> for Place {
+    fn from(bind: &Bind) -> Place {
+        match bind {
+            Bind::Tcp(address) => Place::from(*address),
+            Bind::Unix(path) => Place::Unix(path.clone()),
+        }
+    }
+}
+
 impl From<SocketAddr> for Place {
     fn from(address: SocketAddr) -> Place {
         Place::Tcp { host: address.ip().to_string(), port: address.port() }
@@ -75,6 +101,10 @@ pub struct Endpoint {
     pub resolver: Resolver,
     /// For name resolution and connect together.
     pub timeout: Duration,
+    /// The client's address, as the listener sees it. Nothing but TCP has one to bind or to carry.
+    pub origin: Origin,
+    /// What a PROXY header says of the client's TLS: its version.
+    pub proxied_tls: Option<&'static str>,
 }
 
 /// Why there is no connection.
@@ -105,6 +135,8 @@ pub enum Own {
     Buffers,
     /// ENOMEM.
     Memory,
+    /// No source address that this machine owns and that is of the target's family.
+    Source,
     /// Anything else.
     Other,
 }
@@ -120,13 +152,14 @@ pub struct Dialed {
     pub result: Result<Stream, (Step, Fault)>,
 }
 
-/// Resolves and connects; `now` reads the clock.
-pub async fn dial(endpoint: &Endpoint, now: fn() -> Instant) -> Dialed {
+/// Resolves and connects for the session `serial`; `now` reads the clock.
+pub async fn dial(endpoint: &Endpoint, serial: u64, now: fn() -> Instant) -> Dialed {
     let begun = now();
     let mut dialed = Dialed { dns: None, connect: None, result: Err((Step::Dns, Fault::TimedOut)) };
     let addresses = match &endpoint.place {
         Place::Unix(path) => {
-            let connected = tokio::time::timeout(endpoint.timeout, connect_unix(path)).await;
+            let connected = async { connect_unix(path).await.map_err(|error| fault(&error)) };
+            let connected = tokio::time::timeout(endpoint.timeout, connected).await;
             dialed.connect = Some((begun, now()));
             dialed.result = ended(connected);
             return dialed;
@@ -149,30 +182,58 @@ pub async fn dial(endpoint: &Endpoint, now: fn() -> Instant) -> Dialed {
         },
     };
     let started = now();
-    let end = begun + endpoint.timeout;
-    for (tried, address) in addresses.iter().enumerate() {
-        // Each has its share of the time that is left: one that swallows our SYN must not hide those after it.
-        let shares = u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
-        let share = end.saturating_duration_since(now()) / shares;
-        dialed.result = ended(tokio::time::timeout(share, connect(*address)).await);
-        // What our own side lacks it lacks for the next address too.
-        if matches!(dialed.result, Ok(_) | Err((_, Fault::Own(_)))) {
-            break;
-        }
-    }
+    dialed.result = first_of(&addresses, endpoint, serial, begun + endpoint.timeout, now).await;
     dialed.connect = Some((started, now()));
     dialed
 }
 
+/// Connects to the first of the addresses that answers before `end`.
+async fn first_of(
+    addresses: &[SocketAddr],
+    endpoint: &Endpoint,
+    serial: u64,
+    end: Instant,
+    now: fn() -> Instant,
+) -> Result<Stream, (Step, Fault)> {
+    // Unless there is an address of a family that we have sources of.
+    let mut result = Err((Step::Connect, Fault::Own(Own::Source)));
+    for (tried, address) in addresses.iter().enumerate() {
+        // Each has its share of the time that is left: one that swallows our SYN must not hide those after it.
+        let shares = u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
+        let share = end.saturating_duration_since(now()) / shares;
+        let source = match &endpoint.origin {
+            Origin::Bound(sources) | Origin::Proxied(_, sources) if !sources.is_empty() => {
+                let Some(source) = sources.in_turn_of(address.is_ipv4(), serial) else { continue };
+                Some(source)
+            }
+            _ => None,
+        };
+        let connected = async {
+            let stream = match &endpoint.origin {
+                Origin::Proxied(version, _) => {
+                    connect_proxied(*address, *version, source, endpoint.proxied_tls).await
+                }
+                Origin::Any | Origin::Bound(_) | Origin::Xclient(_) => {
+                    let socket = socket(*address, source)?;
+                    socket.connect(*address).await.map_err(|error| fault(&error))
+                }
+            };
+            Stream::tcp(stream?).map_err(|error| fault(&error))
+        };
+        result = ended(tokio::time::timeout(share, connected).await);
+        // What our own side lacks it lacks for the next address too.
+        if matches!(result, Ok(_) | Err((_, Fault::Own(_)))) {
+            break;
+        }
+    }
+    result
+}
+
 /// How a connect ended.
 fn ended(
-    connected: Result<io::Result<Stream>, tokio::time::error::Elapsed>,
+    connected: Result<Result<Stream, Fault>, tokio::time::error::Elapsed>,
 ) -> Result<Stream, (Step, Fault)> {
-    match connected {
-        Ok(Ok(stream)) => Ok(stream),
-        Ok(Err(error)) => Err((Step::Connect, fault(&error))),
-        Err(_) => Err((Step::Connect, Fault::TimedOut)),
-    }
+    connected.unwrap_or(Err(Fault::TimedOut)).map_err(|fault| (Step::Connect, fault))
 }
 
 /// All addresses of a name, at least one, in the order to try them (RFC 6724, which the system's resolver applies).
@@ -200,9 +261,36 @@ async fn resolve(resolver: &Resolver, host: &str, port: u16) -> Result<Vec<Socke
     }
 }
 
-async fn connect(address: SocketAddr) -> io::Result<Stream> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    Stream::tcp(socket.connect(address).await?)
+/// A socket for a connection to `address`, bound to `source`.
+fn socket(address: SocketAddr, source: Option<IpAddr>) -> Result<TcpSocket, Fault> {
+    let Some(source) = source else {
+        let made = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
+        return made.map_err(|error| fault(&error));
+    };
+    let bound = source::from(source).map_err(|error| match fault(&error) {
+        // Without a port asked for it is the address that there is not.
+        Fault::Own(Own::Ports) => Fault::Own(Own::Source),
+        fault => fault,
+    });
+    Ok(TcpSocket::from_std_stream(bound?.into()))
+}
+
+/// Connects as a balancer does: the client's address goes before everything else.
+async fn connect_proxied(
+    address: SocketAddr,
+    version: ProxyVersion,
+    source: Option<IpAddr>,
+    tls: Option<&str>,
+) -> Result<TcpStream, Fault> {
+    let mut stream = socket(address, None)?.connect(address).await.map_err(|error| fault(&error))?;
+    let header_sent = async {
+        let local = stream.local_addr()?;
+        // The port is the connection's own, so that no two clients at one address have the same.
+        let client = SocketAddr::new(source.unwrap_or(local.ip()), local.port());
+        stream.write_all(&proxy::header(version, client, address, tls)?).await
+    };
+    header_sent.await.map_err(|error| fault(&error))?;
+    Ok(stream)
 }
 
 /// A unix socket whose queue is full says so at once, where TCP would wait: asked again until there is room.
@@ -236,6 +324,7 @@ fn fault(error: &io::Error) -> Fault {
 
 #[cfg(test)]
 mod tests {
+    use super::super::target::addresses::Addresses;
     use super::*;
 
     #[test]
@@ -255,21 +344,21 @@ mod tests {
     }
 
     fn endpoint(place: Place) -> Endpoint {
-        Endpoint { place, resolver: Resolver::System, timeout: Duration::from_secs(10) }
+        Endpoint { timeout: Duration::from_secs(10), ..Endpoint::new(place) }
     }
 
     #[tokio::test]
     async fn a_unix_socket_is_dialled_by_its_path() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("smtp.sock");
-        let dialed = dial(&endpoint(Place::Unix(path.clone())), now).await;
+        let dialed = dial(&endpoint(Place::Unix(path.clone())), 0, now).await;
         assert_eq!(dialed.result.unwrap_err(), (Step::Connect, Fault::Refused), "nothing is there");
         let listener = tokio::net::UnixListener::bind(&path).unwrap();
-        let dialed = dial(&endpoint(Place::Unix(path.clone())), now).await;
+        let dialed = dial(&endpoint(Place::Unix(path.clone())), 0, now).await;
         assert!(dialed.dns.is_none() && dialed.connect.is_some());
         assert!(matches!(dialed.result, Ok(Stream::Unix(_))));
         drop(listener);
-        let dialed = dial(&endpoint(Place::Unix(path)), now).await;
+        let dialed = dial(&endpoint(Place::Unix(path)), 0, now).await;
         assert_eq!(dialed.result.unwrap_err(), (Step::Connect, Fault::Refused), "the listener has gone");
     }
 
@@ -280,24 +369,80 @@ mod tests {
         let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
         socket.bind(&socket2::SockAddr::unix(&path).unwrap()).unwrap();
         socket.listen(0).unwrap();
-        let first = dial(&endpoint(Place::Unix(path.clone())), now).await;
+        let first = dial(&endpoint(Place::Unix(path.clone())), 0, now).await;
         assert!(first.result.is_ok());
         let place = endpoint(Place::Unix(path));
-        let mut second = std::pin::pin!(dial(&place, now));
+        let mut second = std::pin::pin!(dial(&place, 1, now));
         assert!(futures::poll!(&mut second).is_pending());
         socket.accept().unwrap();
         assert!(second.await.result.is_ok());
     }
 
+    fn listener(address: &str) -> (std::net::TcpListener, SocketAddr) {
+        let listener = std::net::TcpListener::bind(address).unwrap();
+        let address = listener.local_addr().unwrap();
+        (listener, address)
+    }
+
+    async fn connected(
+        addresses: &[SocketAddr],
+        origin: Origin,
+        serial: u64,
+    ) -> Result<Stream, (Step, Fault)> {
+        let endpoint = Endpoint { origin, ..endpoint(Place::from(addresses[0])) };
+        first_of(addresses, &endpoint, serial, now() + endpoint.timeout, now).await
+    }
+
     #[tokio::test]
-    async fn all_addresses_of_a_name_are_tried() {
-        // Of localhost at least one address has this listener, whatever the order.
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let of = |host: &str| endpoint(Place::Tcp { host: host.into(), port });
-        assert!(matches!(dial(&of("localhost"), now).await.result, Ok(Stream::Tcp(_))));
-        drop(listener);
-        let dialed = dial(&of("localhost"), now).await;
-        assert_eq!(dialed.result.unwrap_err(), (Step::Connect, Fault::Refused));
+    async fn all_addresses_of_a_name_are_tried_in_order() {
+        let (first, one) = listener("127.0.0.1:0");
+        let (_second, two) = listener("127.0.0.2:0");
+        let reached = |stream: Stream| match stream {
+            Stream::Tcp(stream) => stream.peer_addr().unwrap(),
+            _ => panic!("not TCP"),
+        };
+        assert_eq!(reached(connected(&[one, two], Origin::Any, 0).await.unwrap()), one);
+        drop(first);
+        assert_eq!(reached(connected(&[one, two], Origin::Any, 0).await.unwrap()), two);
+        assert_eq!(connected(&[one], Origin::Any, 0).await.unwrap_err(), (Step::Connect, Fault::Refused));
+    }
+
+    #[tokio::test]
+    async fn sessions_leave_from_the_sources_in_turn_and_by_family() {
+        let (listening, address) = listener("127.0.0.1:0");
+        let v6: SocketAddr = "[::1]:1".parse().unwrap();
+        let sources = Addresses::parse(&["127.0.0.5-127.0.0.6", "::1"]).unwrap();
+        for (serial, expected) in [(0, "127.0.0.5"), (1, "127.0.0.6"), (2, "127.0.0.5"), (7, "127.0.0.6")] {
+            connected(&[address], Origin::Bound(sources.clone()), serial).await.unwrap();
+            assert_eq!(listening.accept().unwrap().1.ip().to_string(), expected);
+        }
+        // There is no source to reach the first with, and so it is passed over.
+        let only_v4 = Addresses::parse(&["127.0.0.9"]).unwrap();
+        connected(&[v6, address], Origin::Bound(only_v4.clone()), 0).await.unwrap();
+        assert_eq!(listening.accept().unwrap().1.ip().to_string(), "127.0.0.9");
+        let own = Err((Step::Connect, Fault::Own(Own::Source)));
+        assert_eq!(connected(&[v6], Origin::Bound(only_v4), 0).await.map(drop), own);
+        // TEST-NET-1 (RFC 5737) is nobody's, and that is not the listener's fault.
+        let foreign = Origin::Bound(Addresses::parse(&["192.0.2.1"]).unwrap());
+        let ended = connected(&[address], foreign, 0).await.map(drop);
+        assert_eq!(ended, own);
+    }
+
+    #[tokio::test]
+    async fn the_header_goes_out_before_everything() {
+        use std::io::Read;
+        let (listening, address) = listener("127.0.0.1:0");
+        let sources = Addresses::parse(&["10.9.8.7-10.9.8.8"]).unwrap();
+        for (origin, client) in [
+            (Origin::Proxied(ProxyVersion::V1, sources), "10.9.8.8"),
+            (Origin::Proxied(ProxyVersion::V1, Addresses::default()), "127.0.0.1"),
+        ] {
+            drop(connected(&[address], origin, 3).await.unwrap());
+            let (mut stream, peer) = listening.accept().unwrap();
+            assert_eq!(peer.ip().to_string(), "127.0.0.1");
+            let mut said = String::new();
+            stream.read_to_string(&mut said).unwrap();
+            assert_eq!(said, format!("PROXY TCP4 {client} 127.0.0.1 {} {}\r\n", peer.port(), address.port()));
+        }
     }
 }

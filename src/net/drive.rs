@@ -38,8 +38,8 @@ pub trait Host<M: Machine> {
 
     /// Something from outside (an arrival, a stop) may call into the machine here. `Ready`: poll the machine again.
     /// Called whenever the loop is about to wait; must arrange its own wake-up.
-    fn poll_wake(&mut self, machine: &mut M, now: Instant, cx: &mut Context<'_>) -> Poll<()> {
-        let _ = (machine, now, cx);
+    fn poll_wake(&mut self, machine: &mut M, cx: &mut Context<'_>) -> Poll<()> {
+        let _ = (machine, cx);
         Poll::Pending
     }
 
@@ -135,6 +135,21 @@ fn now() -> Instant {
     Instant::now()
 }
 
+/// The time of one turn of a session, read when it is first asked for: most turns begin with input, and are of the time at
+/// which that was read.
+struct Turn(Option<Instant>);
+
+impl Turn {
+    fn now(&mut self) -> Instant {
+        *self.0.get_or_insert_with(now)
+    }
+
+    /// The time is another by now.
+    fn anew(&mut self) -> Instant {
+        *self.0.insert(now())
+    }
+}
+
 /// One connection under way.
 struct Wire<'a> {
     stream: &'a mut Stream,
@@ -171,36 +186,45 @@ impl Wire<'_> {
         mut timer: Pin<&mut Sleep>,
         cx: &mut Context<'_>,
     ) -> Poll<()> {
-        let mut now = now();
+        let mut turn = Turn(None);
         if !self.begun {
             // From then on it is polled after each thing that happens to it, and a wake-up alone is none.
             self.begun = true;
-            self.settle(machine, host, scratch, now, cx);
+            self.settle(machine, host, scratch, turn.now(), cx);
         }
         loop {
             if self.closing.is_some() {
-                return self.poll_close(scratch, now, timer, cx);
+                return self.poll_close(scratch, turn.now(), timer, cx);
             }
             if !self.backlog.is_empty() && self.flush(cx) {
+                let now = turn.now();
                 machine.handle_written(now);
+                self.settle(machine, host, scratch, now, cx);
+                self.offer_held(machine, host, scratch, now, cx);
+                continue;
+            }
+            if let Some(how) = self.write_failed.filter(|_| !self.held.is_empty() && !self.read_closed) {
+                // It holds back what can no longer be written, perhaps for ever, and nothing else tells it so.
+                self.held = Vec::new();
+                let now = turn.now();
+                self.closed(machine, now, how);
                 self.settle(machine, host, scratch, now, cx);
                 continue;
             }
-            if host.poll_wake(machine, now, cx).is_ready() {
-                self.settle(machine, host, scratch, now, cx);
+            if host.poll_wake(machine, cx).is_ready() {
+                self.settle(machine, host, scratch, turn.now(), cx);
                 continue;
             }
             if self.securing {
                 if self.poll_securing(machine, host, cx).is_ready() {
-                    now = self::now();
-                    self.settle(machine, host, scratch, now, cx);
+                    self.settle(machine, host, scratch, turn.anew(), cx);
                     continue;
                 }
             } else if self.held.is_empty() && !self.read_closed {
                 let mut input = scratch.input.borrow_mut();
                 let mut buf = ReadBuf::new(&mut input);
                 if let Poll::Ready(read) = self.stream.poll_read(cx, &mut buf) {
-                    now = self::now();
+                    let now = turn.anew();
                     match read {
                         Ok(()) if buf.filled().is_empty() => {
                             if self.stream.is_truncated() {
@@ -224,9 +248,9 @@ impl Wire<'_> {
                     continue;
                 }
             }
-            if self.poll_deadline(scratch, now, timer.as_mut(), cx) {
+            if self.poll_deadline(scratch, turn.now(), timer.as_mut(), cx) {
                 // The deadline may have passed since the time was read, and the machine must see that it has.
-                now = self::now();
+                let now = turn.anew();
                 machine.handle_timeout(now);
                 self.settle(machine, host, scratch, now, cx);
                 self.offer_held(machine, host, scratch, now, cx);

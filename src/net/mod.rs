@@ -3,6 +3,8 @@
 pub mod dial;
 pub mod drive;
 pub mod listen;
+pub mod proxy;
+pub mod source;
 pub mod stream;
 pub mod target;
 pub mod timer;

@@ -1,5 +1,8 @@
 //! Where the load goes: the target's URL, and what it says of transport and protocol.
 
+pub mod addresses;
+pub mod bind;
+pub mod origin;
 pub mod tls;
 
 use std::fmt;

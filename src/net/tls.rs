@@ -140,6 +140,9 @@ impl AsyncWrite for Beneath {
     }
 }
 
+/// What a handshake leaves: the secure stream, or the plain one and why it stays so.
+type Ended = Result<(Box<Secured>, Handshake), (Stream, Failed)>;
+
 /// A handshake under way.
 pub struct Shaking {
     state: State,
@@ -176,11 +179,7 @@ impl Shaking {
         Box::new(Shaking { state, doubts, doubt: None })
     }
 
-    /// The secure stream, or the plain one and why it stays so.
-    pub(super) fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<(Box<Secured>, Handshake), (Stream, Failed)>> {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
         let ended = match &mut self.state {
             State::Client(connect) => Pin::new(connect).poll(cx).map_ok(TlsStream::Client),
             State::Server(accept) => Pin::new(accept).poll(cx).map_ok(TlsStream::Server),

@@ -3,13 +3,17 @@
 //! Pure arithmetic: nothing is opened, and what the machine has is told by the caller.
 
 use std::io;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::compile::Compiled;
+use super::message;
 use super::units::{Size, Time};
 use crate::load;
 use crate::load::{Curve, Due, Load, Schedule, Shard, Spacing, expected_arrivals, fingerprint};
-use crate::mail;
+use crate::net::target::Transport;
+use crate::net::target::addresses::Addresses;
+use crate::net::target::origin::{Origin, ProxyVersion};
 use crate::plan::{Messages, Phase, Plan, Unit};
 
 /// How long the kernel keeps the port of a closed connection (TIME_WAIT on Linux).
@@ -36,7 +40,10 @@ pub struct Needs {
     pub descriptors: u64,
     /// Local ports busy at once: open sessions, and connections opened within a minute, which TIME_WAIT may hold. For
     /// closed loads, whose rate the target decides, only the sessions are counted.
+    /// None over a unix socket.
     pub ports: u64,
+    /// Addresses that these ports are shared by: the sources that sessions are bound to, else 1.
+    pub addresses: u64,
     /// Memory in octets, roughly.
     pub memory: u64,
     /// Arrivals of each phase; `None` where time and target decide.
@@ -69,8 +76,18 @@ impl Needs {
             descriptors: sessions_peak * ends
                 + OWN_DESCRIPTORS
                 + u64::from(plan.threads) * THREAD_DESCRIPTORS,
-            ports: sessions_peak.max(busiest),
-            memory: OWN_MEMORY + sessions_peak * ends * session + 2 * largest(&plan.mail.size),
+            ports: if matches!(plan.target.transport, Transport::Unix { .. }) {
+                0
+            } else {
+                sessions_peak.max(busiest)
+            },
+            addresses: plan.origin.bound().map_or(1, |sources| {
+                // Of a target whose family is not known yet all may serve.
+                let literal = plan.target.host().and_then(|host| host.parse::<IpAddr>().ok());
+                let serve = literal.map_or(sources.len(), |target| sources.len_of(target.is_ipv4()));
+                u64::try_from(serve).unwrap_or(u64::MAX).max(1)
+            }),
+            memory: OWN_MEMORY + sessions_peak * ends * session + plan.mail.memory(),
             arrivals: plan.phases.iter().map(|phase| expected_arrivals(&phase.load)).collect(),
             duration: plan.phases.iter().map(|phase| phase.load.length).sum(),
         }
@@ -85,11 +102,18 @@ impl Needs {
                 self.descriptors, self.descriptors
             ));
         }
-        if let Some(have) = has.ports.filter(|have| *have < self.ports) {
-            lacking.push(format!(
-                "up to {} local ports may be busy at once and there are {have}: lower the rate of connections, or raise `session.messages`",
-                self.ports
-            ));
+        if let Some(have) = has.ports.filter(|have| *have < self.ports_each()) {
+            let enough = self.ports.div_ceil(have.max(1));
+            lacking.push(match self.addresses {
+                1 => format!(
+                    "up to {} local ports may be busy at once and there are {have}: lower the rate of connections, raise `session.messages`, or give {enough} addresses in `target.sources`",
+                    self.ports
+                ),
+                _ => format!(
+                    "up to {} local ports of each source address may be busy at once and there are {have}: give {enough} addresses in `target.sources`, lower the rate of connections, or raise `session.messages`",
+                    self.ports_each()
+                ),
+            });
         }
         if let Some(have) = has.memory.filter(|have| *have < self.memory) {
             lacking.push(format!(
@@ -99,6 +123,13 @@ impl Needs {
             ));
         }
         lacking
+    }
+}
+
+impl Needs {
+    /// Local ports busy at once, of each address.
+    pub fn ports_each(&self) -> u64 {
+        self.ports.div_ceil(self.addresses)
     }
 }
 
@@ -130,13 +161,6 @@ fn connections(phase: &Phase, messages: &Messages) -> u64 {
     (arrivals / each.max(1.0)).ceil() as u64
 }
 
-fn largest(size: &mail::Size) -> u64 {
-    match size {
-        mail::Size::Fixed(size) | mail::Size::Uniform { max: size, .. } => *size,
-        mail::Size::Weighted(shares) => shares.iter().map(|share| share.0).max().unwrap_or_default(),
-    }
-}
-
 /// Writes what would be done: the phases with their windows, arrivals and first moments, and what they need.
 ///
 /// # Errors
@@ -151,8 +175,30 @@ pub fn preview(compiled: &Compiled, out: &mut impl io::Write) -> io::Result<()> 
     if plan.speaks_tls() {
         writeln!(out, "tls       {}", super::tls::told(plan))?;
     }
+    match &plan.origin {
+        Origin::Any => {}
+        Origin::Bound(sources) => writeln!(out, "sources   {sources}: {}, bound in turn", count(sources))?,
+        Origin::Xclient(sources) => {
+            writeln!(out, "sources   {sources}: {}, told in turn by XCLIENT", count(sources))?;
+        }
+        Origin::Proxied(version, sources) => {
+            let version = match version {
+                ProxyVersion::V1 => 1,
+                ProxyVersion::V2 => 2,
+            };
+            let carried = format!("carried by a PROXY header (version {version})");
+            if sources.is_empty() {
+                writeln!(out, "sources   our own, {carried}")?;
+            } else {
+                writeln!(out, "sources   {sources}: {}, {carried} in turn", count(sources))?;
+            }
+        }
+    }
     let hash: String = fingerprint(&loads, plan.seed).iter().map(|byte| format!("{byte:02x}")).collect();
     writeln!(out, "schedule  sha256 {hash}")?;
+    for (name, value) in message::told(plan) {
+        writeln!(out, "{name:<9} {value}")?;
+    }
     writeln!(out)?;
     let mut start = Some(Duration::ZERO);
     for (index, phase) in plan.phases.iter().enumerate() {
@@ -175,15 +221,30 @@ pub fn preview(compiled: &Compiled, out: &mut impl io::Write) -> io::Result<()> 
         needs.duration.map_or("until the messages are used up".to_owned(), |d| Time(d).to_string());
     writeln!(out, "duration     {duration}")?;
     writeln!(out, "descriptors  {}", needs.descriptors)?;
-    writeln!(out, "local ports  {}", needs.ports)?;
+    match needs.addresses {
+        1 => writeln!(out, "local ports  {}", needs.ports)?,
+        addresses => writeln!(
+            out,
+            "local ports  {} of each of {addresses} source addresses, {} in all",
+            needs.ports_each(),
+            needs.ports
+        )?,
+    }
     writeln!(out, "memory       about {}", mebibytes(needs.memory))?;
     if plan.speaks_tls() && !plan.tls.verify {
         writeln!(out, "warning: THE LISTENER'S CERTIFICATE WILL NOT BE VERIFIED (verify = false)")?;
     }
-    for note in notes(plan) {
+    for note in message::notes(plan) {
         writeln!(out, "note: {note}")?;
     }
     Ok(())
+}
+
+fn count(sources: &Addresses) -> String {
+    match sources.len() {
+        1 => "1 address".to_owned(),
+        n => format!("{n} addresses"),
+    }
 }
 
 fn arrivals(phase: &Phase, expected: Option<u64>) -> String {
@@ -217,23 +278,6 @@ fn first(loads: &[load::Phase], index: usize, seed: u64) -> String {
         }
     }
     times.join(", ")
-}
-
-/// What is asked and will be done in another way.
-fn notes(plan: &Plan) -> Vec<String> {
-    let least = match &plan.mail.size {
-        mail::Size::Fixed(size) | mail::Size::Uniform { min: size, .. } => *size,
-        mail::Size::Weighted(shares) => shares.iter().map(|share| share.0).min().unwrap_or_default(),
-    };
-    // A mailer renders its filler once; one of the least size asked for knows the least possible as well.
-    let small = mail::Spec { size: mail::Size::Fixed(least.min(1 << 10)), ..plan.mail.clone() };
-    let possible =
-        mail::Mailer::new(&small, plan.seed, &plan.run_id, "Thu, 01 Jan 1970 00:00:00 +0000").minimum();
-    let mut notes = Vec::new();
-    if least < possible {
-        notes.push(format!("messages of {least} octets become {possible}, which is what the header needs"));
-    }
-    notes
 }
 
 fn mebibytes(octets: u64) -> String {

@@ -13,10 +13,11 @@ use sha2::{Digest, Sha256};
 use super::document::{Document, Key, keys};
 use super::error::ProfileError;
 use super::schema::{self, Profile};
-use super::{dialogue, listener, phase, resolved, rule, target, tls};
+use super::{auth, dialogue, listener, message, phase, resolved, rule, target, tls};
 use crate::collector::Condition;
 use crate::listener::limits::Limits;
 use crate::load::{Load, Shard, Think};
+use crate::net::target::bind::Bind;
 use crate::net::target::{Target, TargetError};
 use crate::plan::{Phase, Plan, Unit};
 use crate::smtp::{Script, script};
@@ -59,6 +60,8 @@ pub struct Compiled {
     pub assertions: Vec<Assertion>,
     /// What the embedded listener enforces.
     pub listener: Limits,
+    /// Where it listens, if the profile says so.
+    pub listen: Option<Bind>,
     /// What the administrator configured, for `smtpress limit`.
     pub limits: BTreeMap<Condition, Limit>,
     /// The profile with its defaults; `capacity` is read from here.
@@ -84,7 +87,8 @@ pub fn compile(document: &Document, context: &Context) -> Result<Compiled, Profi
     }
     unsupported(document, &written)?;
     let written_target = written.target.clone().unwrap_or_default();
-    let profile = resolved::fill(written, context.seed, &default_name(document));
+    let mut profile = resolved::fill(written, context.seed, &default_name(document));
+    message::anchor(document, &mut profile, context.purpose);
     let name = profile.name.clone().unwrap_or_default();
     if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
         return Err(document.error_at(
@@ -113,17 +117,23 @@ pub fn compile(document: &Document, context: &Context) -> Result<Compiled, Profi
             "give that phase `unit = \"session\"`, or remove the key",
         ));
     }
-    let target = target(document, &profile, context.purpose)?;
-    let tls = tls::mode(document, &written_target, &target)?;
+    let to = target(document, &profile, context.purpose)?;
+    let origin = target::origin(document, &profile, &to)?;
+    let tls = tls::mode(document, &written_target, &to)?;
+    let script = Script { tls, ..dialogue::script(document, &profile, &session)? };
+    let (script, logins) = auth::compile(document, &session, script, &to, context.purpose)?;
     let plan = Plan {
         name,
         seed: profile.seed.map_or(context.seed, |seed| seed.0),
         run_id: context.run_id.clone(),
+        origin,
+        tls: tls::client(document, &profile, &to, tls)?,
+        target: to,
         allow: allow(document, &profile)?,
-        script: Script { tls, ..dialogue::script(document, &profile, &session)? },
-        tls: tls::client(document, &profile, &target, tls)?,
+        script,
+        logins,
         messages: dialogue::messages(document, &session, &phases)?,
-        mail: dialogue::mail(document, &profile)?,
+        mail: message::compile(document, &profile)?,
         expects: indexed(&profile.expect, |i, expect| rule::expect(document, &profile.phase, i, expect))?,
         classify: indexed(&profile.classify, |i, classify| rule::classify(document, i, classify))?,
         phases,
@@ -145,50 +155,26 @@ pub fn compile(document: &Document, context: &Context) -> Result<Compiled, Profi
             threads => threads.unwrap_or(context.threads),
         },
         shard: context.shard,
-        target,
     };
     let assertions = rule::assertions(document, &profile.phase, &profile.expect, &profile.assert)?;
     let clients = if plan.target.is_embedded() { tls } else { script::Tls::None };
-    let listener = listener::compile(document, &profile.listener.clone().unwrap_or_default(), clients)?;
+    let serves = context.purpose == Purpose::Listen || plan.target.is_embedded();
+    let listener =
+        listener::compile(document, &profile.listener.clone().unwrap_or_default(), clients, serves)?;
+    let listen = target::listen(document, &profile)?;
     let limits = rule::limits(document, &profile.limits)?;
     if let Some(capacity) = &profile.capacity {
         rule::goals(document, capacity.goals.as_deref().unwrap_or_default())?;
     }
-    let resolved = resolved::render(&profile);
+    let resolved = resolved::render(&profile) + &message::footprint(&plan.mail);
     let sha256 = Sha256::digest(&resolved).iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(Compiled { plan, assertions, listener, limits, profile, resolved, sha256 })
+    Ok(Compiled { plan, assertions, listener, listen, limits, profile, resolved, sha256 })
 }
 
 /// What is part of the contract and not of this version.
 fn unsupported(document: &Document, profile: &Profile) -> Result<(), ProfileError> {
-    let target = profile.target.clone().unwrap_or_default();
     let session = profile.session.clone().unwrap_or_default();
-    let message = profile.message.clone().unwrap_or_default();
-    let refused: [(bool, [&'static str; 2], &str, &str); 7] = [
-        (
-            target.sources.is_some_and(|sources| !sources.is_empty()),
-            ["target", "sources"],
-            "source addresses are not supported yet in this version",
-            "remove the key",
-        ),
-        (
-            target.proxy.is_some_and(|proxy| proxy != schema::Proxy::None),
-            ["target", "proxy"],
-            "the PROXY protocol is not supported yet in this version",
-            "write `proxy = \"none\"`",
-        ),
-        (
-            target.xclient == Some(true),
-            ["target", "xclient"],
-            "XCLIENT is not supported yet in this version",
-            "remove the key",
-        ),
-        (
-            session.auth.is_some(),
-            ["session", "auth"],
-            "AUTH is not supported yet in this version",
-            "remove the key",
-        ),
+    let refused: [(bool, [&'static str; 2], &str, &str); 2] = [
         (
             session.chunking == Some(schema::Chunking::Require),
             ["session", "chunking"],
@@ -200,12 +186,6 @@ fn unsupported(document: &Document, profile: &Profile) -> Result<(), ProfileErro
             ["session", "pipelining"],
             "to require PIPELINING is not supported yet in this version",
             "write `pipelining = \"full\"`",
-        ),
-        (
-            message.files.is_some(),
-            ["message", "files"],
-            "messages from files are not supported yet in this version",
-            "remove the key, and give `size`",
         ),
     ];
     for (asked, path, message, remedy) in refused {

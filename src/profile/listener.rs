@@ -3,10 +3,12 @@
 //! What a limit does on the wire is the business of `listener`.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::auth::{self, Known, Mechanism};
 use super::document::{Document, Key, keys};
 use super::error::ProfileError;
 use super::schema::{tables, words};
@@ -46,6 +48,18 @@ tables! {
         style: Style,
         /// Its name in greeting and replies. Default mx.recipient.example.
         hostname: String,
+        /// Where it listens: `ip:port` or `unix:path`. Default: a free port of 127.0.0.1 for a run, 127.0.0.1:2525 for
+        /// `smtpress listen`.
+        address: String,
+        /// Peers that may speak for other clients: addresses, ranges `a-b`, blocks `a/n`. Default loopback. No limit of one
+        /// host counts them before they have said for whom they speak.
+        trusted: Vec<String>,
+        /// Connections of trusted peers begin with a PROXY protocol header, version 1 or 2. Default false.
+        proxy: bool,
+        /// How long the header may take. Default 5s.
+        proxy_timeout: Time,
+        /// Trusted peers may say XCLIENT. Default false.
+        xclient: bool,
         /// May bind an address beyond loopback. Default false.
         allow_remote: bool,
         /// The length of the kernel's accept queue. Default 4096.
@@ -124,6 +138,12 @@ tables! {
         require_auth: bool,
         /// AUTH needs encryption first. Default false.
         auth_requires_encryption: bool,
+        /// Who may log in. Absent: nobody, and AUTH is not offered.
+        users: Known,
+        /// How they may. Default: all mechanisms, scram-sha-256-plus only over TLS.
+        auth_mechanisms: Vec<Mechanism>,
+        /// Failed logins answered in a session; the next one ends it.
+        max_auth_failures: Count,
         /// How long each reply is held back.
         delays: Delays,
         /// One window of silence.
@@ -137,6 +157,8 @@ tables! {
         greeting: TimeRange,
         /// HELO and EHLO.
         hello: TimeRange,
+        /// AUTH, and each line of its exchange.
+        auth: TimeRange,
         /// MAIL.
         mail: TimeRange,
         /// RCPT.
@@ -180,7 +202,8 @@ const SPOKEN: [Step; 9] = [
     Step::Quit,
 ];
 
-/// What the table makes of the listener; `clients`: how its clients speak TLS, if it is the embedded one.
+/// What the table makes of the listener. `clients`: how its clients speak TLS, if it is the embedded one. `serves`: it will
+/// be started, and needs its users' secrets.
 ///
 /// # Errors
 /// A value that no listener can have.
@@ -188,6 +211,7 @@ pub(super) fn compile(
     document: &Document,
     listener: &Listener,
     clients: script::Tls,
+    serves: bool,
 ) -> Result<Limits, ProfileError> {
     let none = Limits::default();
     let of_tls = tls::listener(document, listener, clients)?;
@@ -246,6 +270,10 @@ pub(super) fn compile(
         },
         hostname: listener.hostname.clone().unwrap_or(none.hostname),
         allow_remote: listener.allow_remote.unwrap_or_default(),
+        trusted: super::target::trusted(document, listener)?.unwrap_or(none.trusted),
+        proxy: listener.proxy.unwrap_or_default(),
+        proxy_timeout: listener.proxy_timeout.map_or(none.proxy_timeout, |time| time.0),
+        xclient: listener.xclient.unwrap_or_default(),
         backlog: count("backlog", listener.backlog)?.unwrap_or(none.backlog),
         max_connections: count("max_connections", listener.max_connections)?,
         max_connections_per_host: count("max_connections_per_host", listener.max_connections_per_host)?,
@@ -294,6 +322,12 @@ pub(super) fn compile(
         require_starttls: listener.require_starttls.unwrap_or_default(),
         require_auth: listener.require_auth.unwrap_or_default(),
         auth_requires_encryption: listener.auth_requires_encryption.unwrap_or_default(),
+        users: match &listener.users {
+            Some(users) if serves => Some(Arc::new(auth::known(document, users)?)),
+            _ => None,
+        },
+        mechanisms: auth::mechanisms(listener.auth_mechanisms.as_deref()),
+        max_auth_failures: count("max_auth_failures", listener.max_auth_failures)?,
         delays: listener.delays.as_ref().map(delays).unwrap_or_default(),
         stall: listener.stall.as_ref().map(|stall| limits::Stall {
             from: stall.from.unwrap_or_default().0,
@@ -317,6 +351,7 @@ fn delays(delays: &Delays) -> limits::Delays {
     limits::Delays {
         greeting: delay(delays.greeting),
         hello: delay(delays.hello),
+        auth: delay(delays.auth),
         mail: delay(delays.mail),
         rcpt: delay(delays.rcpt),
         data: delay(delays.data),

@@ -3,6 +3,7 @@
 //! It knows no network and measures nothing. The walk: [`Document`] (text and overrides, with their places) becomes a
 //! [`schema::Profile`], is filled up with defaults by [`resolved`], and decided by [`compile()`].
 
+pub mod auth;
 pub mod check;
 pub mod compile;
 mod dialogue;
@@ -10,6 +11,7 @@ pub mod document;
 pub mod error;
 pub mod flags;
 pub mod listener;
+pub mod message;
 pub mod misbehave;
 pub mod overrides;
 mod phase;

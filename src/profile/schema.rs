@@ -13,10 +13,12 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::auth::Auth;
 use super::listener::Listener;
+use super::message::Message;
 use super::misbehave::Misbehave;
 use super::tls::{Tls, TlsOptions};
-use super::units::{Count, Level, Percent, Rate, Seed, Size, Time, TimeRange};
+use super::units::{Count, Level, Percent, Rate, Seed, Time, TimeRange};
 use super::value::{Distribution, Plain};
 
 /// Writes a table of optional keys, with what all of them share.
@@ -225,15 +227,17 @@ words! {
 tables! {
     /// Where the load goes.
     Target {
-        /// `smtp://host:port`, `smtps://host:port`, or `embedded` for the listener inside the process.
+        /// `smtp://host:port`, `smtps://host:port`, `lmtp://host:port`, `smtp+unix:path`, `lmtp+unix:path`, or `embedded`
+        /// for the listener inside the process.
         address: String,
         /// Clear text, STARTTLS or implicit TLS.
         tls: Tls,
-        /// Client addresses to bind, used in turn: addresses, or ranges `a-b`.
+        /// Client addresses, used in turn by session: addresses, ranges `a-b`, blocks `a/n`. They are bound, or with
+        /// `proxy` or `xclient` carried instead.
         sources: Vec<String>,
-        /// The PROXY protocol.
+        /// Whether a PROXY protocol header carries the client address (one of `sources`, or our own).
         proxy: Proxy,
-        /// Send XCLIENT.
+        /// XCLIENT tells the listener the client address (one of `sources`); it must offer XCLIENT to us.
         xclient: bool,
         /// Hosts beyond loopback that may be loaded.
         allow: Vec<String>,
@@ -275,28 +279,6 @@ tables! {
         auth: Auth,
         /// How it behaves badly on purpose. Default: not at all.
         misbehave: Misbehave,
-    }
-    /// AUTH: never a secret in the file.
-    Auth {
-        /// The mechanism: plain, login, ...
-        mechanism: String,
-        /// The environment variable that holds the user.
-        user_env: String,
-        /// The environment variable that holds the password.
-        password_env: String,
-    }
-    /// The messages.
-    Message {
-        /// The sender, a pattern: `{n}` is the message's number. Default load@sender.example.
-        from: String,
-        /// The recipient, a pattern: `{n}` is the recipient's number. Default user{n}@recipient.example.
-        to: String,
-        /// Recipients of a message. Default 1.
-        recipients: Count,
-        /// How large a message is, in octets. Default 4KiB.
-        size: Distribution<Size>,
-        /// Messages from files, a pattern, instead of made ones.
-        files: String,
     }
     /// A part of the run.
     Phase {

@@ -1,15 +1,28 @@
 //! Logging in (RFC 4954): who, with which mechanism, and the mechanism's answers to the listener's challenges.
 //!
-//! It knows nothing of lines and base64: the client's opening puts what is said here on the wire.
+//! It knows nothing of lines and base64: the client's opening puts what is said here on the wire, and `listener` takes it
+//! off again. [`verify`] is the other side.
 //!
 //! # Decisions
-//! - A secret is a type of its own that does not show itself: no log, result or error can print it by accident.
+//! - A secret is a type of its own that does not show itself: no log, result or error can print it by accident. What a
+//!   listener says back is searched for it ([`Redactor`]).
+//! - SCRAM, HMAC and SASLprep are those of well-kept crates; the mechanisms that only put words together are here.
+
+mod bearer;
+mod cram;
+mod redact;
+mod scram;
+#[cfg(test)]
+mod vectors;
+pub mod verify;
 
 use std::fmt;
-use std::rc::Rc;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use super::machine::Handshake;
+
+pub use self::redact::{Heard, Redactor};
 
 /// The SASL mechanisms that can be spoken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,18 +31,46 @@ pub enum Mechanism {
     Plain,
     /// The two prompts that were never a standard.
     Login,
+    /// RFC 2195.
+    CramMd5,
+    /// RFC 7677.
+    ScramSha256,
+    /// The same, bound to the TLS session by `tls-exporter` (RFC 9266).
+    ScramSha256Plus,
+    /// Google's, before there was a standard.
+    Xoauth2,
+    /// RFC 7628.
+    Oauthbearer,
 }
 
 impl Mechanism {
     /// All of them.
-    pub const ALL: [Mechanism; 2] = [Mechanism::Plain, Mechanism::Login];
+    pub const ALL: [Mechanism; 7] = [
+        Mechanism::Plain,
+        Mechanism::Login,
+        Mechanism::CramMd5,
+        Mechanism::ScramSha256,
+        Mechanism::ScramSha256Plus,
+        Mechanism::Xoauth2,
+        Mechanism::Oauthbearer,
+    ];
 
     /// The registered name.
     pub const fn as_str(self) -> &'static str {
         match self {
             Mechanism::Plain => "PLAIN",
             Mechanism::Login => "LOGIN",
+            Mechanism::CramMd5 => "CRAM-MD5",
+            Mechanism::ScramSha256 => "SCRAM-SHA-256",
+            Mechanism::ScramSha256Plus => "SCRAM-SHA-256-PLUS",
+            Mechanism::Xoauth2 => "XOAUTH2",
+            Mechanism::Oauthbearer => "OAUTHBEARER",
         }
+    }
+
+    /// Its secret is a token, not a password.
+    pub const fn has_token(self) -> bool {
+        matches!(self, Mechanism::Xoauth2 | Mechanism::Oauthbearer)
     }
 }
 
@@ -44,7 +85,7 @@ impl FromStr for Mechanism {
 
 /// What must never be shown.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Rc<str>);
+pub struct Secret(Arc<str>);
 
 impl Secret {
     /// Keeps it.
@@ -64,28 +105,56 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Who logs in, and how.
+/// Who logs in, and how. Clones share what is reckoned once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Login {
     /// The mechanism.
     pub mechanism: Mechanism,
     /// The name (authentication identity).
-    pub user: Rc<str>,
+    pub user: Arc<str>,
     /// The password or token.
     pub secret: Secret,
+    /// The listener's name and port, which OAUTHBEARER tells (RFC 7628 3.1); nobody else does.
+    endpoint: Option<(Arc<str>, u16)>,
+    keys: scram::Keys,
 }
 
 impl Login {
+    /// A login that tells no endpoint.
+    pub fn new(mechanism: Mechanism, user: &str, secret: Secret) -> Login {
+        Login { mechanism, user: user.into(), secret, endpoint: None, keys: scram::Keys::default() }
+    }
+
+    /// The same, telling `endpoint`.
+    #[must_use]
+    pub fn to(self, endpoint: Option<(Arc<str>, u16)>) -> Login {
+        Login { endpoint, ..self }
+    }
+
     /// The exchange of one session. `tls`: the handshake the session stands on, for channel binding.
     pub fn begin(&self, tls: Option<&Handshake>) -> Box<dyn Exchange> {
-        let _ = tls;
         let (user, secret) = (self.user.as_bytes(), self.secret.reveal().as_bytes());
         match self.mechanism {
             Mechanism::Plain => {
                 Box::new(Said { parts: vec![[b"\0", user, b"\0", secret].concat()], first: true })
             }
             Mechanism::Login => Box::new(Said { parts: vec![secret.to_vec(), user.to_vec()], first: false }),
+            Mechanism::CramMd5 => Box::new(cram::Client::new(&self.user, &self.secret)),
+            Mechanism::ScramSha256 => Box::new(scram::Client::new(self, None)),
+            Mechanism::ScramSha256Plus => {
+                Box::new(scram::Client::new(self, Some(tls.and_then(|tls| tls.binding.as_deref()))))
+            }
+            Mechanism::Xoauth2 => Box::new(bearer::Client::xoauth2(&self.user, &self.secret)),
+            Mechanism::Oauthbearer => {
+                let endpoint = self.endpoint.as_ref().map(|(host, port)| (host.as_ref(), *port));
+                Box::new(bearer::Client::oauthbearer(&self.user, &self.secret, endpoint))
+            }
         }
+    }
+
+    /// What takes the secret out of what others say.
+    pub fn redactor(&self) -> Redactor {
+        Redactor::new(&self.secret)
     }
 }
 

@@ -8,6 +8,9 @@
 //! - A step is measured from the moment its group is written: in a group all steps count from the same moment. Its
 //!   time-out counts from the last sign of life (a reply, or bytes that the kernel took), or slow replies to the first
 //!   commands of a group would time out the last (RFC 5321 4.5.3.2 knows no groups).
+//! - What was read before the content was written is no answer to it: a 250 that came with the 354 says nothing of a
+//!   message that the listener has not seen. A reply that is as early to a command cannot be told from one that answers
+//!   when it comes by itself, and is not told from it; such a listener is out of step by DATA at the latest.
 //! - 220 opens and 221 closes a session: neither is taken for the success of another command, whatever its first digit.
 //! - Once the final dot may be with the kernel, whatever is lost is in doubt (RFC 5321 4.2.5): the listener may have the
 //!   message. That includes a dot that our own orderly close is still to flush.
@@ -81,6 +84,8 @@ pub struct Client<C> {
     written: bool,
     /// The kernel has not taken all that was written.
     backlog: bool,
+    /// Part of a reply was there before the content that is waited for was written.
+    early: bool,
     finishing: bool,
     /// Nothing is said before this time, by the script's bad manners.
     silent_until: Option<Instant>,
@@ -107,6 +112,7 @@ impl<C: Content> Client<C> {
             alive: now,
             written: false,
             backlog: false,
+            early: false,
             finishing: false,
             silent_until: None,
             offered: false,
@@ -182,6 +188,11 @@ impl<C: Content> Client<C> {
             State::Mail => self.current.as_ref().is_some_and(Exchange::is_waiting),
             State::Rest | State::Over(_) => false,
         }
+    }
+
+    /// Whether the listener has asked for content of which nothing is written.
+    fn owes_content(&self) -> bool {
+        self.state == State::Mail && self.current.as_ref().is_some_and(Exchange::wants_body)
     }
 
     /// When the outstanding wait began.
@@ -301,7 +312,7 @@ impl<C: Content> Client<C> {
             None => failure(step, raw),
         };
         // RFC 5321 3.8: 421 may answer any command, come unasked, and always ends the session.
-        if raw.code == 421 || !self.is_waiting() {
+        if raw.code == 421 || self.early || !self.is_waiting() {
             let failure = failure.unwrap_or_else(|| unexpected(raw));
             return self.fail(now, *failure, true);
         }
@@ -513,14 +524,16 @@ impl<C: Content> Machine for Client<C> {
         let mut scanner = std::mem::take(&mut self.scanner);
         let mut input = bytes;
         // All replies that are owed are taken at once, for nothing is said between those to one group. Whether what follows
-        // them is owed is known only when what they let us say is written.
+        // them is owed is known only when what they let us say is written; but content that is owed would then be written
+        // after the reply that cannot answer it.
         loop {
             match scanner.scan(&mut input) {
                 None => break,
                 Some(Ok(raw)) => self.reply(now, raw),
                 Some(Err(malformed)) => self.fail(now, Failure::Malformed(malformed), true),
             }
-            if input.is_empty() || !self.is_waiting() || self.is_handshake() {
+            let goes_on = self.is_waiting() && !self.is_handshake() || self.owes_content();
+            if input.is_empty() || self.is_over() || !goes_on {
                 break;
             }
         }
@@ -601,7 +614,9 @@ impl<C: Content> Machine for Client<C> {
         if self.is_handshake() && self.silent_until.is_none() {
             return Need::Secure { until: self.deadline() };
         }
+        let early = self.owes_content() && self.scanner.is_partial();
         if self.write(now, out) {
+            self.early |= early;
             self.backlog = true;
             self.alive = now;
             return Need::Write;

@@ -1,5 +1,7 @@
 //! The commands as they go over the wire (RFC 5321 4.1.1).
 
+use std::net::IpAddr;
+
 use super::script::Hello;
 
 /// HELO or EHLO with the client's name.
@@ -54,6 +56,20 @@ pub fn xclient(out: &mut Vec<u8>, attributes: &str) {
     out.extend_from_slice(b"\r\n");
 }
 
+/// What XCLIENT says of a client at `address` that said `hello`, which has no name in the DNS that we know of
+/// (Postfix's XCLIENT_README: an IPv6 address has a prefix, and values are xtext, RFC 3461 4).
+pub fn xclient_attributes(address: IpAddr, hello: &str) -> String {
+    let prefix = if address.is_ipv6() { "IPV6:" } else { "" };
+    let mut attributes = format!("ADDR={prefix}{address} NAME=[UNAVAILABLE] HELO=");
+    for octet in hello.bytes() {
+        match octet {
+            b'!'..=b'~' if !matches!(octet, b'+' | b'=') => attributes.push(char::from(octet)),
+            _ => attributes.push_str(&format!("+{octet:02X}")),
+        }
+    }
+    attributes
+}
+
 /// STARTTLS (RFC 3207).
 pub const STARTTLS: &[u8] = b"STARTTLS\r\n";
 /// DATA.
@@ -79,5 +95,15 @@ mod tests {
         let mut out = Vec::new();
         mail(&mut out, None, |_| {});
         assert_eq!(out, b"MAIL FROM:<>\r\n");
+    }
+
+    #[test]
+    fn xclient_tells_of_either_family_in_xtext() {
+        let of = |address: &str, hello| xclient_attributes(address.parse().unwrap(), hello);
+        assert_eq!(of("127.0.0.7", "load.example"), "ADDR=127.0.0.7 NAME=[UNAVAILABLE] HELO=load.example");
+        assert_eq!(
+            of("2001:db8::7", "a=b+c d"),
+            "ADDR=IPV6:2001:db8::7 NAME=[UNAVAILABLE] HELO=a+3Db+2Bc+20d"
+        );
     }
 }

@@ -5,6 +5,7 @@
 //! # Decisions
 //! - While an answer is held back no input is taken: answers come in the order of the commands, and a delayed answer
 //!   delays those that follow, as in a real server.
+//! - Nor is any taken while a client leaves more than 64 KiB of replies unread: it may not fill our memory.
 //! - A reply counts as given ([`Policy::queued`]) when its bytes are handed to the driver, not before: a message whose
 //!   session ends while its answer is held back was never accepted.
 //! - What a client sends behind STARTTLS, before the handshake, is refused and never read as a command (RFC 3207 4).
@@ -19,6 +20,9 @@ use super::machine::{Close, Closed, Handshake, Insecure, Machine, Need};
 use super::request::{Fault, Lines, Request};
 use super::step::Step;
 
+/// What may wait for a client that does not read, in octets.
+const UNREAD: usize = 64 * 1024;
+
 /// What the policy has to answer.
 #[derive(Clone, Copy, Debug)]
 pub enum Ask<'a> {
@@ -26,6 +30,8 @@ pub enum Ask<'a> {
     Greeting,
     /// A well-formed command in its right place.
     Request(Request<'a>),
+    /// A line of the exchange of AUTH, as it came, without its end.
+    Response(&'a [u8]),
     /// The content came to its final dot.
     Body(&'a Measure),
     /// A line that is wrong, or comes at the wrong time.
@@ -90,7 +96,7 @@ impl Answer {
 
 /// Decides every answer of one session.
 pub trait Policy {
-    /// The answer to `ask`. With 2yz (354 for DATA) the command took effect.
+    /// The answer to `ask`. With 2yz (354 for DATA) the command took effect; 334 goes on with the exchange of AUTH.
     fn answer(&mut self, now: Instant, ask: Ask<'_>) -> Answer;
     /// More octets of the content, dots unstuffed.
     fn content(&mut self, octets: &[u8]);
@@ -155,6 +161,8 @@ enum Stage {
         refused: u32,
     },
     Content(Reader),
+    /// In the exchange of AUTH (RFC 4954 4): lines are no commands.
+    Login,
     Silent,
     Closing(Close),
 }
@@ -176,9 +184,13 @@ pub struct Server<P> {
     stage: Stage,
     /// With TLS.
     secured: bool,
+    /// A client has logged in.
+    logged_in: bool,
     pending: Option<Pending>,
     /// Replies not yet handed to the driver.
     out: Vec<u8>,
+    /// Octets of replies that the driver has and the kernel has not.
+    unread: usize,
     /// When it was greeted; the client's last sign of life, or our last reply after a delay.
     since: Option<(Instant, Instant)>,
 }
@@ -192,8 +204,10 @@ impl<P: Policy> Server<P> {
             lines: Lines::new(bounds.max_line),
             stage: Stage::Fresh,
             secured: false,
+            logged_in: false,
             pending: None,
             out: Vec::new(),
+            unread: 0,
             since: None,
         }
     }
@@ -236,10 +250,14 @@ impl<P: Policy> Server<P> {
             (Request::Starttls, _) if self.secured => Err(Fault::Secured),
             (Request::Starttls, _) if !last => Err(Fault::NotLast),
             (Request::Mail { .. }, Stage::Greeted) => Err(Fault::HelloFirst),
-            (Request::Mail { .. }, Stage::Transaction { .. }) => Err(Fault::NestedMail),
+            (Request::Mail { .. } | Request::Xclient { .. }, Stage::Transaction { .. }) => {
+                Err(Fault::NestedMail)
+            }
             (Request::Data, Stage::Transaction { accepted: 0, refused: 0 }) => Err(Fault::RcptFirst),
             (Request::Data, Stage::Transaction { accepted: 0, .. }) => Err(Fault::NoValidRecipients),
             (Request::Auth(_), Stage::Transaction { .. }) => Err(Fault::InTransaction),
+            (Request::Auth(_), Stage::Greeted) => Err(Fault::HelloFirst),
+            (Request::Auth(_), _) if self.logged_in => Err(Fault::LoggedIn),
             (_, Stage::Transaction { .. }) => Ok(request),
             (Request::Rcpt { .. } | Request::Data, _) => Err(Fault::MailFirst),
             _ => Ok(request),
@@ -254,6 +272,8 @@ impl<P: Policy> Server<P> {
                 self.stage = Stage::Ready;
             }
             (Request::Hello { .. }, Stage::Greeted) if well => self.stage = Stage::Ready,
+            // As after the first greeting: another client is served now.
+            (Request::Xclient { .. }, _) if code == 220 => self.stage = Stage::Greeted,
             (Request::Mail { .. }, _) if well => {
                 self.stage = Stage::Transaction { accepted: 0, refused: 0 };
             }
@@ -267,9 +287,21 @@ impl<P: Policy> Server<P> {
                     self.policy.abandoned();
                 }
             }
+            (Request::Auth(_), stage) if code == 334 => *stage = Stage::Login,
+            (Request::Auth(_), _) if code == 235 => self.logged_in = true,
             (Request::Data, _) if code == 354 => self.stage = Stage::Content(Reader::new()),
             _ => {}
         }
+    }
+
+    /// One line of the exchange of AUTH, or what is wrong with it.
+    fn response(&mut self, now: Instant, line: Result<&[u8], Fault<'_>>) {
+        let answer = self.policy.answer(now, line.map_or_else(Ask::Fault, Ask::Response));
+        if answer.code() != 334 {
+            self.stage = Stage::Ready;
+            self.logged_in = answer.code() == 235;
+        }
+        self.reply(now, Step::Auth, answer);
     }
 
     fn ask(&mut self, now: Instant, step: Step, ask: Ask<'_>) {
@@ -338,7 +370,7 @@ impl<P: Policy> Machine for Server<P> {
         let mut input = bytes;
         // Borrowed from self for the loop: a line may stand in its buffer while the machine moves.
         let mut lines = std::mem::take(&mut self.lines);
-        while !input.is_empty() && self.pending.is_none() {
+        while !input.is_empty() && self.pending.is_none() && self.out.len() + self.unread < UNREAD {
             match &mut self.stage {
                 Stage::Fresh => break,
                 Stage::Handshake { .. } => {
@@ -354,6 +386,11 @@ impl<P: Policy> Machine for Server<P> {
                         self.ask(now, Step::Body, Ask::Body(&seen));
                     }
                 }
+                Stage::Login => {
+                    if let Some(line) = lines.next_response(&mut input) {
+                        self.response(now, line);
+                    }
+                }
                 Stage::Greeted | Stage::Ready | Stage::Transaction { .. } => {
                     if let Some(line) = lines.next(&mut input) {
                         self.line(now, line, input.is_empty());
@@ -366,12 +403,15 @@ impl<P: Policy> Machine for Server<P> {
         bytes.len() - input.len()
     }
 
-    fn handle_written(&mut self, _now: Instant) {}
+    fn handle_written(&mut self, _now: Instant) {
+        self.unread = 0;
+    }
 
     fn handle_secured(&mut self, now: Instant, handshake: Handshake) {
         let Stage::Handshake { greeted } = self.stage else { return };
         self.heard(now);
         self.secured = true;
+        self.logged_in = false;
         self.stage = Stage::Greeted;
         self.policy.secured(now, &handshake);
         if !greeted {
@@ -423,6 +463,7 @@ impl<P: Policy> Machine for Server<P> {
             self.heard(now);
         }
         if !self.out.is_empty() {
+            self.unread += self.out.len();
             // The buffer is given back: a session at rest holds none.
             out.append(&mut std::mem::take(&mut self.out));
             return Need::Write;

@@ -23,6 +23,16 @@ impl Policy for Plain {
             Ask::Request(Request::Quit) => {
                 return Answer { then: Then::Close, ..Answer::new("221 bye") };
             }
+            Ask::Request(Request::Auth("NOW")) => (Step::Auth, "235 in".to_owned()),
+            Ask::Request(Request::Auth(_)) => (Step::Auth, "334 ".to_owned()),
+            Ask::Response(line) => {
+                let reply = match line {
+                    b"yes" => "235 in",
+                    b"more" => "334 more",
+                    _ => "535 out",
+                };
+                (Step::Auth, reply.to_owned())
+            }
             Ask::Request(_) => (Step::Idle, "250 other".to_owned()),
             Ask::Body(seen) => (Step::Body, format!("250 {} octets", seen.size)),
             Ask::Fault(fault) => (Step::Idle, format!("500 {fault:?}")),
@@ -54,6 +64,8 @@ struct Pair {
     until: Option<Instant>,
     held: Vec<u8>,
     said: Vec<(u128, String)>,
+    /// The client reads nothing, and the kernel takes nothing any more.
+    full: bool,
     closed: Option<Close>,
 }
 
@@ -62,8 +74,16 @@ impl Pair {
     fn new(policy: Plain, bounds: Bounds) -> Pair {
         let start = Instant::now();
         let server = Server::new(policy, bounds);
-        let mut pair =
-            Pair { server, start, now: start, until: None, held: Vec::new(), said: Vec::new(), closed: None };
+        let mut pair = Pair {
+            server,
+            start,
+            now: start,
+            until: None,
+            held: Vec::new(),
+            said: Vec::new(),
+            full: false,
+            closed: None,
+        };
         pair.settle();
         pair
     }
@@ -78,6 +98,9 @@ impl Pair {
                     assert!(text.ends_with("\r\n"), "{text:?}");
                     let ms = (self.now - self.start).as_millis();
                     self.said.extend(text.split_terminator("\r\n").map(|line| (ms, line.to_owned())));
+                    if !self.full {
+                        self.server.handle_written(self.now);
+                    }
                 }
                 Need::Secure { .. } => panic!("no TLS here"),
                 Need::Read { until } => {
@@ -261,4 +284,27 @@ fn a_session_at_rest_is_small() {
     assert!(size_of::<Server<()>>() <= 512, "{}", size_of::<Server<()>>());
     assert_eq!(pair.server.out.capacity(), 0);
     assert!(format!("{:?}", pair.server.lines).contains("partial: []"));
+}
+
+#[test]
+fn a_client_that_reads_no_reply_is_not_heard_for_ever() {
+    let mut pair = plain(b"EHLO c.example\r\n");
+    pair.full = true;
+    let said = |pair: &Pair| pair.lines().iter().map(|line| line.len() + 2).sum::<usize>();
+    for _ in 0..1000 {
+        let flood = b"RSET\r\n".repeat(1000);
+        pair.send(&flood);
+        if !pair.held.is_empty() {
+            break;
+        }
+    }
+    let waits = said(&pair);
+    assert!((UNREAD..UNREAD + 1000).contains(&waits), "{waits} octets wait for the client");
+    let held = pair.held.len();
+    pair.send(b"");
+    assert_eq!(pair.held.len(), held, "nothing is taken while nothing is read");
+    pair.full = false;
+    pair.server.handle_written(pair.now);
+    pair.send(b"QUIT\r\n");
+    assert_eq!((pair.held.len(), pair.lines().last().copied()), (0, Some("221 bye")));
 }

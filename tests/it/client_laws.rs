@@ -121,6 +121,26 @@ proptest! {
     }
 }
 
+/// A 250 says nothing of content that was not written when it was read, whole or in part.
+#[test]
+fn what_comes_with_354_accepts_nothing() {
+    for early in ["250 taken\r\n", "250-taken\r\n250 as 1\r\n", "250", "250 taken\r"] {
+        let mails = VecDeque::from([Mail { number: 1, recipients: 1, pieces: 1, lost_from: None }]);
+        let owner = Owner { mails, ..Owner::default() };
+        let mut wire = Wire::new(script(Hello::Ehlo, Pipelining::Off, Quit::Clean), owner);
+        for reply in ["220 mx\r\n", "250 mx\r\n", "250 ok\r\n", "250 ok\r\n"] {
+            wire.receive(reply.as_bytes());
+        }
+        wire.receive(format!("354 go\r\n{early}").as_bytes());
+        wire.receive(b" later\r\n");
+        let accepted =
+            wire.events.iter().any(|event| matches!(event, Event::Transaction { accepted: true, .. }));
+        assert!(!accepted && wire.closed.is_some(), "{early:?}: {:?}", wire.events);
+        let wrote = wire.writes.last().is_some_and(|bytes| bytes.starts_with(b"piece"));
+        assert_eq!(wrote, !early.ends_with('\n'), "{early:?}: {:?}", wire.writes);
+    }
+}
+
 fn play(
     hello: Hello,
     pipelining: Pipelining,

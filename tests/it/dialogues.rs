@@ -362,7 +362,7 @@ fn mail(word: &str, number: u32) -> Option<Mail> {
 
 /// The user `u` with the password `p`.
 fn login(mechanism: Mechanism) -> Login {
-    Login { mechanism, user: "u".into(), secret: Secret::new("p") }
+    Login::new(mechanism, "u", Secret::new("p"))
 }
 
 impl Dialogue {
@@ -384,6 +384,11 @@ impl Dialogue {
             "xclient" => self.identity.xclient = Some("ADDR=192.0.2.1".into()),
             "plain" => self.identity.login = Some(login(Mechanism::Plain)),
             "login" => self.identity.login = Some(login(Mechanism::Login)),
+            "cram-md5" => self.identity.login = Some(login(Mechanism::CramMd5)),
+            "scram" => self.identity.login = Some(login(Mechanism::ScramSha256)),
+            "scram-plus" => self.identity.login = Some(login(Mechanism::ScramSha256Plus)),
+            "xoauth2" => self.identity.login = Some(login(Mechanism::Xoauth2)),
+            "oauthbearer" => self.identity.login = Some(login(Mechanism::Oauthbearer)),
             "rests" => self.owner.rests = true,
             "declines" => self.owner.declines = true,
             _ => {

@@ -7,6 +7,7 @@
 
 mod cisco;
 mod client;
+mod peers;
 
 use std::time::{Duration, Instant};
 

@@ -9,6 +9,7 @@ mod architecture;
 mod client_laws;
 mod commands;
 mod dialogues;
+mod hostile;
 mod listener;
 mod runs;
 mod selftest;

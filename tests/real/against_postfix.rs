@@ -77,3 +77,55 @@ fn the_size_limit_is_named_at_the_end_of_the_content() {
 }
 
 // The error limit: 500 5.5.2 Error: command not recognized, three times, then: 421 4.7.0 postfix.test Error: too many errors
+
+/// A load of twelve sessions at once from these clients, as `key=value` of the profile.
+fn from_clients(postfix: &Postfix, settings: &[&str]) -> smtpress::Outcome {
+    let settings: String = settings.iter().map(|setting| format!(" --set {setting}")).collect();
+    smtpress::run(postfix.port, &format!("-c 12 -n 400 --messages-per-session 0{settings}"))
+}
+
+/// Whatever carries the clients' addresses: of many none meets the limit of one, and one does.
+fn limit_of_one_host(postfix: &Postfix, carrier: &[&str]) {
+    let many = [&["target.sources=[\"127.0.3.0/24\"]"], carrier].concat();
+    let outcome = from_clients(postfix, &many);
+    outcome.assert_books_balance();
+    assert_eq!(outcome.count("accepted"), 400);
+    assert!(postfix.log().contains("client=unknown[127.0.3."), "{}", postfix.log());
+    let one = [&["target.sources=[\"127.0.4.1\"]"], carrier].concat();
+    let outcome = from_clients(postfix, &one);
+    outcome.assert_books_balance();
+    let (count, sample) = outcome.condition("greeting", "too-many-connections-from-host");
+    assert!(count >= 1);
+    assert!(sample.contains("421 4.7.0 postfix.test Error: too many connections from 127.0.4.1"), "{sample}");
+}
+
+#[test]
+fn clients_at_bound_addresses_are_hosts_of_their_own() {
+    let Some(postfix) = Postfix::plain().set("smtpd_client_connection_count_limit", 5).start() else {
+        return;
+    };
+    limit_of_one_host(&postfix, &[]);
+}
+
+#[test]
+fn clients_told_by_xclient_are_hosts_of_their_own() {
+    let settings = Postfix::plain().set("smtpd_authorized_xclient_hosts", "127.0.0.1");
+    let Some(postfix) = settings.start() else { return };
+    let outcome = from_clients(&postfix, &["target.sources=[\"127.0.3.0/24\"]", "target.xclient=true"]);
+    outcome.assert_books_balance();
+    assert_eq!(outcome.count("accepted"), 400);
+    assert!(postfix.log().contains("client=unknown[127.0.3."), "{}", postfix.log());
+    assert_eq!(postfix.queued_in_the_end(400), 400);
+}
+
+#[test]
+fn clients_carried_by_a_proxy_header_are_hosts_of_their_own() {
+    for version in ["v1", "v2"] {
+        let settings = Postfix::plain()
+            .set("smtpd_client_connection_count_limit", 5)
+            .set("smtpd_upstream_proxy_protocol", "haproxy")
+            .set("smtpd_upstream_proxy_timeout", "1s");
+        let Some(postfix) = settings.start() else { return };
+        limit_of_one_host(&postfix, &[&format!("target.proxy={version}")]);
+    }
+}

@@ -105,8 +105,14 @@ impl Processes {
 
     /// Waits for a greeting on `port`; says QUIT and waits for the end, so that the session is counted no more.
     pub fn await_greeting(&mut self, port: u16, output: &Path) {
+        self.await_greeting_to("", port, output);
+    }
+
+    /// The same of a listener that is first told `header`.
+    pub fn await_greeting_to(&mut self, header: &str, port: u16, output: &Path) {
         let greets = || {
             let Ok(mut stream) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)) else { return false };
+            stream.write_all(header.as_bytes()).unwrap();
             let mut greeting = String::new();
             BufReader::new(&stream).read_line(&mut greeting).unwrap();
             stream.write_all(b"QUIT\r\n").unwrap();

@@ -82,7 +82,9 @@ impl Settings {
         let mut command = Command::new(program);
         command.arg("-c").arg(root.join("etc")).arg("start-fg");
         let mut processes = Processes::start(&mut command, &output);
-        processes.await_greeting(port, &output);
+        let proxied = self.lines.contains("smtpd_upstream_proxy_protocol");
+        let header = if proxied { "PROXY TCP4 127.0.0.1 127.0.0.1 1 25\r\n" } else { "" };
+        processes.await_greeting_to(header, port, &output);
         // The master makes a session, and so a group, of its own.
         let master = fs::read_to_string(root.join("queue/pid/master.pid")).unwrap();
         processes.set_group(master.trim().parse().unwrap());

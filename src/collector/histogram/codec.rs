@@ -142,7 +142,7 @@ fn header(mut plain: &[u8]) -> Result<(), DecodeError> {
 fn adopt(inner: Histogram<u64>) -> Result<Hist, DecodeError> {
     let mut hist = Hist::default();
     // Room for all at once: what is in the buckets and what is said of it only fit together at the end.
-    hist.reach(bucket(inner.max()));
+    hist.reach(bucket(inner.min())..bucket(inner.max()) + 1);
     for step in inner.iter_recorded() {
         let (value, count) = (step.value_iterated_to(), step.count_at_value());
         hist.total = hist.total.checked_add(count).ok_or(DecodeError::Format("its counts overflow"))?;

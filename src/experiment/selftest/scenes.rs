@@ -43,15 +43,18 @@ pub(super) fn plan(load: Load, length: Option<Duration>, max_sessions: u32) -> P
         seed: 1,
         run_id: "selftest".into(),
         target: Target::embedded(),
+        origin: Default::default(),
         allow: Vec::new(),
         tls: Default::default(),
         script: Script::default(),
+        logins: Default::default(),
         messages: Messages::Unlimited,
         mail: Spec {
             from: "load@sender.example".into(),
             to: "user{n}@recipient.example".into(),
             recipients: 1,
             size: Size::Fixed(1024),
+            ..Spec::default()
         },
         phases: vec![Phase {
             name: "scene".into(),

@@ -184,22 +184,12 @@ fn what_does_not_fit_together() {
 
 #[test]
 fn what_this_version_cannot_do() {
-    let target = |key: &str| format!("[target]\naddress = \"embedded\"\n{key}\n{PHASE}");
-    let targets = [
-        ("sources", "sources = [\"127.0.0.2-127.0.0.51\"]"),
-        ("proxy", "proxy = \"v2\""),
-        ("xclient", "xclient = true"),
-    ]
-    .map(|(case, key)| (case, target(key)));
-    let targets: Vec<(&str, &str)> = targets.iter().map(|(case, text)| (*case, text.as_str())).collect();
     let others = seen(&[
-        ("auth", "[session]\nauth = { mechanism = \"plain\", user_env = \"U\", password_env = \"P\" }\n"),
         ("chunking", "[session]\nchunking = \"require\"\n"),
         ("pipelining", "[session]\npipelining = \"require\"\n"),
-        ("files", "[message]\nfiles = \"corpus/*.eml\"\n"),
     ]);
     let lmtp = format!("[target]\naddress = \"lmtp://127.0.0.1:24\"\n{PHASE}");
-    let seen = seen_alone(&targets) + &others + &seen_alone(&[("lmtp", &lmtp)]);
+    let seen = others + &seen_alone(&[("lmtp", &lmtp)]);
     insta::assert_snapshot!(seen);
 }
 
@@ -228,6 +218,34 @@ fn tls_that_makes_no_sense() {
             "a refusal before TLS that does not come first",
             format!("{TARGET}{PHASE}[listener]\ntls = \"starttls\"\nrefuse_before_tls = true\n"),
         ),
+    ];
+    let cases: Vec<(&str, &str)> = cases.iter().map(|(case, text)| (*case, text.as_str())).collect();
+    insta::assert_snapshot!(seen_alone(&cases));
+}
+
+#[test]
+fn client_addresses_that_cannot_be_had() {
+    let case = |address: &str, rest: &str, listener: &str| {
+        format!("[target]\naddress = \"{address}\"\n{rest}\n{PHASE}\n[listener]\n{listener}\n")
+    };
+    let cases = [
+        ("no address", case("embedded", "sources = [\"127.0.0.2\", \"localhost\"]", "")),
+        ("a range that is none", case("embedded", "sources = [\"127.0.0.9-127.0.0.2\"]", "")),
+        ("a block with bits of its hosts", case("embedded", "sources = [\"127.0.1.7/24\"]", "")),
+        ("too many to bind", case("embedded", "sources = [\"127.0.0.0/8\"]", "")),
+        ("too many to carry", case("embedded", "sources = [\"::/64\"]\nproxy = \"v2\"", "proxy = true")),
+        ("the other family", case("smtp://[::1]:25", "sources = [\"127.0.0.2\"]", "")),
+        ("the embedded listener's family", case("embedded", "sources = [\"::1\"]", "")),
+        ("both carriers", case("embedded", "sources = [\"::1\"]\nproxy = \"v1\"\nxclient = true", "")),
+        ("nothing to tell", case("embedded", "xclient = true", "")),
+        ("sources of a unix socket", case("smtp+unix:/x", "sources = [\"127.0.0.2\"]", "")),
+        (
+            "a header on a unix socket",
+            case("embedded", "proxy = \"v1\"", "address = \"unix:/x\"\nproxy = true"),
+        ),
+        ("a header that is not expected", case("embedded", "proxy = \"v1\"", "")),
+        ("a listener's place", case("embedded", "", "address = \"localhost:25\"")),
+        ("whom it trusts", case("embedded", "", "trusted = [\"127.0.0.1\", \"10.0.0.0/33\"]")),
     ];
     let cases: Vec<(&str, &str)> = cases.iter().map(|(case, text)| (*case, text.as_str())).collect();
     insta::assert_snapshot!(seen_alone(&cases));

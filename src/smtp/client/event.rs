@@ -47,6 +47,8 @@ pub enum Lacking {
     Mechanism(Mechanism),
     /// The session is in clear text, and a login must not be.
     Encryption,
+    /// The session's TLS has no channel binding (RFC 9266), and the mechanism needs one.
+    ChannelBinding,
 }
 
 /// What the client tells its owner.

@@ -14,7 +14,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::event::{Failure, Lacking};
-use crate::smtp::auth::Exchange;
+use crate::smtp::auth::{Exchange, Mechanism};
 use crate::smtp::command;
 use crate::smtp::hello::Offer;
 use crate::smtp::machine::Handshake;
@@ -223,6 +223,10 @@ impl Opening {
         let name = login.mechanism.as_str();
         if !self.offer.auth.iter().any(|offered| offered == name) {
             return lacks(Step::Auth, Lacking::Mechanism(login.mechanism));
+        }
+        let binding = self.handshake.as_ref().and_then(|tls| tls.binding.as_ref());
+        if login.mechanism == Mechanism::ScramSha256Plus && binding.is_none() {
+            return lacks(Step::Auth, Lacking::ChannelBinding);
         }
         let mut exchange = login.begin(self.handshake.as_ref());
         self.line = [b"AUTH ", name.as_bytes()].concat();

@@ -1,6 +1,8 @@
 //! The binary from outside: what a user types, sees, finds in files and gets as exit code.
 
 mod flags;
+mod hosts;
+mod logins;
 mod looks;
 mod runs;
 mod sessions;

@@ -30,6 +30,7 @@ pub fn plan(phases: Vec<Phase>) -> Plan {
         seed: 42,
         run_id: "test-run".into(),
         target: Target::embedded(),
+        origin: Default::default(),
         allow: Vec::new(),
         tls: Default::default(),
         script: Script {
@@ -43,12 +44,14 @@ pub fn plan(phases: Vec<Phase>) -> Plan {
             },
             ..Script::default()
         },
+        logins: Default::default(),
         messages: Messages::Unlimited,
         mail: Spec {
             from: "load@sender.example".into(),
             to: "user{n}@recipient.example".into(),
             recipients: 1,
             size: Size::Fixed(1024),
+            ..Spec::default()
         },
         phases,
         expects: Vec::new(),

@@ -1,0 +1,215 @@
+//! The PROXY protocol's header (version 1 and 2): written before a session, and read by a listener behind a balancer.
+//!
+//! What the header says is read and written by `proxy_header`; here is only how many octets of a stream belong to it.
+//!
+//! # Decisions
+//! - The reader takes not one octet beyond the header: what follows may be a TLS record, which is another's to read.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use proxy_header::{ParseConfig, Protocol, ProxiedAddress, ProxyHeader, SslInfo, Tlv};
+
+use super::stream::Stream;
+use super::target::origin::ProxyVersion;
+
+/// How a version 2 header begins.
+const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
+/// How a version 1 header begins.
+const WORD: &[u8] = b"PROXY ";
+/// The longest header of version 1, with its CRLF.
+const MAX_LINE: usize = 107;
+/// The longest header of version 2 that is read: addresses, and TLVs with certificates' names. The length field allows 64 KiB,
+/// which nobody sends and anybody could make us hold.
+const MAX_BINARY: usize = 4096;
+
+/// The header of a session from `source` to `destination`. `tls`: the version of TLS that the client is said to speak,
+/// as in "TLSv1.3"; only version 2 can say it.
+///
+/// # Errors
+/// The addresses are of different families.
+pub fn header(
+    version: ProxyVersion,
+    source: SocketAddr,
+    destination: SocketAddr,
+    tls: Option<&str>,
+) -> io::Result<Vec<u8>> {
+    let addresses = ProxiedAddress::stream(source, destination);
+    let ssl = tls.filter(|_| version == ProxyVersion::V2).map(|version| {
+        // No certificate of the client was verified.
+        let mut ssl = SslInfo::new(true, false, false, 1);
+        ssl.append_tlv(Tlv::SslVersion(version.into()));
+        Tlv::Ssl(ssl)
+    });
+    let header = ProxyHeader::with_tlvs(Some(addresses), ssl);
+    let mut bytes = vec![0; 256];
+    let written = match version {
+        ProxyVersion::V1 => header.encode_to_slice_v1(&mut bytes),
+        ProxyVersion::V2 => header.encode_to_slice_v2(&mut bytes),
+    };
+    bytes.truncate(written.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error.to_string()))?);
+    Ok(bytes)
+}
+
+/// Reads the header that a connection must begin with. `None`: it carries no address (a health check, or a client
+/// whose protocol the balancer does not know), so the connection speaks for itself.
+///
+/// # Errors
+/// No header, a malformed one, or none within `timeout`.
+pub async fn read(stream: &mut Stream, timeout: Duration) -> io::Result<Option<IpAddr>> {
+    let whole = tokio::time::timeout(timeout, whole(stream)).await.map_err(|_| io::ErrorKind::TimedOut)??;
+    let malformed = || io::Error::from(io::ErrorKind::InvalidData);
+    let (header, length) = ProxyHeader::parse(&whole, ParseConfig::default()).map_err(|_| malformed())?;
+    match header.proxied_address() {
+        _ if length != whole.len() => Err(malformed()),
+        None => Ok(None),
+        Some(address) if address.protocol == Protocol::Stream => Ok(Some(address.source.ip().to_canonical())),
+        Some(_) => Err(malformed()),
+    }
+}
+
+/// The octets of the header, and no more.
+async fn whole(stream: &mut Stream) -> io::Result<Vec<u8>> {
+    // No header of either version is shorter.
+    let mut header = vec![0; SIGNATURE.len()];
+    fill(stream, &mut header).await?;
+    if header == SIGNATURE {
+        header.resize(16, 0);
+        fill(stream, &mut header[12..]).await?;
+        let length = usize::from(u16::from_be_bytes([header[14], header[15]]));
+        if length > MAX_BINARY {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        header.resize(16 + length, 0);
+        fill(stream, &mut header[16..]).await?;
+        return Ok(header);
+    }
+    if !header.starts_with(WORD) {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    while !header.ends_with(b"\n") {
+        if header.len() >= MAX_LINE {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        // Octet by octet: a peer may send the whole line and more in one piece, and the rest is not ours.
+        let at = header.len();
+        header.push(0);
+        fill(stream, &mut header[at..]).await?;
+    }
+    Ok(header)
+}
+
+async fn fill(stream: &mut Stream, mut part: &mut [u8]) -> io::Result<()> {
+    while !part.is_empty() {
+        let taken = std::future::poll_fn(|cx| {
+            let mut buffer = tokio::io::ReadBuf::new(part);
+            stream.poll_read(cx, &mut buffer).map_ok(|()| buffer.filled().len())
+        })
+        .await?;
+        if taken == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        part = &mut part[taken..];
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::UnixStream;
+
+    use super::*;
+
+    /// What a listener reads of `bytes`, however they come, and what is left for the session.
+    async fn read_of(bytes: &[u8], cut: usize) -> (io::Result<Option<IpAddr>>, Vec<u8>) {
+        let (mut client, server) = UnixStream::pair().unwrap();
+        let mut server = Stream::Unix(server);
+        let send = async {
+            client.write_all(&bytes[..cut]).await.unwrap();
+            tokio::task::yield_now().await;
+            // It may have been closed already.
+            drop(client.write_all(&bytes[cut..]).await);
+            drop(client.shutdown().await);
+        };
+        let (read, ()) = tokio::join!(read(&mut server, Duration::from_secs(30)), send);
+        let mut rest = Vec::new();
+        let mut octet = [0];
+        while fill(&mut server, &mut octet).await.is_ok() {
+            rest.push(octet[0]);
+        }
+        (read, rest)
+    }
+
+    #[tokio::test]
+    async fn what_is_written_is_read_to_its_end_and_no_further() {
+        let of = |text: &str| -> SocketAddr { text.parse().unwrap() };
+        for (source, destination) in [("127.0.3.7:4000", "127.0.0.1:25"), ("[2001:db8::7]:1", "[::1]:65535")]
+        {
+            for (version, tls) in
+                [(ProxyVersion::V1, None), (ProxyVersion::V2, None), (ProxyVersion::V2, Some("TLSv1.3"))]
+            {
+                let mut bytes = header(version, of(source), of(destination), tls).unwrap();
+                bytes.extend_from_slice(b"EHLO x\r\n");
+                for cut in 0..bytes.len() {
+                    let (read, rest) = read_of(&bytes, cut).await;
+                    assert_eq!(read.unwrap(), Some(of(source).ip()), "{version:?} cut at {cut}");
+                    assert_eq!(rest, b"EHLO x\r\n");
+                }
+            }
+        }
+        assert!(header(ProxyVersion::V1, of("127.0.0.1:1"), of("[::1]:1"), None).is_err());
+    }
+
+    #[test]
+    fn version_1_is_text_and_version_2_tells_of_tls() {
+        let of = |text: &str| -> SocketAddr { text.parse().unwrap() };
+        let make = |version, tls| header(version, of("127.0.3.7:4000"), of("127.0.0.1:25"), tls).unwrap();
+        assert_eq!(make(ProxyVersion::V1, Some("TLSv1.3")), b"PROXY TCP4 127.0.3.7 127.0.0.1 4000 25\r\n");
+        let bytes = make(ProxyVersion::V2, Some("TLSv1.3"));
+        let config = ParseConfig { include_tlvs: true, ..ParseConfig::default() };
+        let (read, _) = ProxyHeader::parse(&bytes, config).unwrap();
+        let ssl = read.ssl().unwrap();
+        assert_eq!((ssl.client_ssl(), ssl.verify(), ssl.version()), (true, 1, Some("TLSv1.3")));
+        assert!(make(ProxyVersion::V2, None).len() < bytes.len());
+    }
+
+    #[tokio::test]
+    async fn what_carries_no_address_and_what_is_malformed() {
+        for bytes in [
+            &b"PROXY UNKNOWN\r\n"[..],
+            b"PROXY UNKNOWN ff::1 ff::2 1 2\r\n",
+            b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0",
+        ] {
+            assert_eq!(read_of(bytes, 3).await.0.unwrap(), None);
+        }
+        for bytes in [
+            &b"EHLO load.example\r\n"[..],
+            b"PROXYxTCP4 1.2.3.4 1.2.3.4 1 2\r\n",
+            b"PROXY TCP4 1.2.3.4 1.2.3.4 1\r\n",
+            b"PROXY TCP4 1.2.3.4 1.2.3.4 1 2\n",
+            b"PROXY TCP4 ::1 ::1 1 2\r\n",
+            b"PROXY TCP4 1.2.3.4 1.2.3.4 1 65536\r\n",
+            b"PROXY TCP9 1.2.3.4 1.2.3.4 1 2\r\n",
+            b"PROXY UNKNOWN\n",
+            b"PROXY TCP4 1.2.3.4",
+            b"\r\n\r\n\0\r\nQUIT\n\x31\x11\0\x0c\x01\x02\x03\x04\x01\x02\x03\x04\0\x01\0\x02",
+            b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x04\x01\x02\x03\x04",
+            b"\r\n\r\n\0\r\nQUIT\n\x21\x12\0\x0c\x01\x02\x03\x04\x01\x02\x03\x04\0\x01\0\x02",
+            b"\r\n\r\n\0\r\nQUIT\n\x21\x11\xff\xff\x01\x02",
+            b"",
+        ] {
+            assert!(read_of(bytes, 0).await.0.is_err(), "{bytes:?}");
+        }
+        let long = [b"PROXY UNKNOWN ".to_vec(), vec![b'x'; 200], b"\r\n".to_vec()].concat();
+        assert_eq!(read_of(&long, 0).await.0.unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_says_nothing_is_not_waited_for() {
+        let (_client, server) = UnixStream::pair().unwrap();
+        let read = read(&mut Stream::Unix(server), Duration::from_millis(5)).await;
+        assert_eq!(read.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    }
+}

@@ -1,0 +1,61 @@
+//! Sockets that leave from an address of our choice.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::target::addresses::Addresses;
+
+/// A socket, not blocking and not connected, that will connect from `source`; the kernel chooses the port when it
+/// connects. Chosen at bind time a port would be taken for every target at once, and run out 28,000 connections early.
+///
+/// # Errors
+/// What the kernel says: EADDRNOTAVAIL if the address is not this machine's.
+pub fn from(source: IpAddr) -> io::Result<Socket> {
+    let address = SocketAddr::new(source, 0);
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    #[cfg(target_os = "linux")]
+    nix::sys::socket::setsockopt(&socket, nix::sys::socket::sockopt::IpBindAddressNoPort, &true)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+/// Binds each address once, to see that it is this machine's.
+///
+/// # Errors
+/// The first that cannot be bound, and what the kernel says.
+pub fn check(sources: &Addresses) -> Result<(), (IpAddr, io::Error)> {
+    sources.iter().try_for_each(|source| from(source).map(drop).map_err(|error| (source, error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addresses(texts: &[&str]) -> Addresses {
+        Addresses::parse(texts).unwrap()
+    }
+
+    #[test]
+    fn a_socket_leaves_from_the_address_it_was_given() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let socket = from("127.0.0.77".parse().unwrap()).unwrap();
+        let local = |socket: &Socket| socket.local_addr().unwrap().as_socket().unwrap();
+        assert_eq!(local(&socket).port(), 0, "no port is taken before it connects");
+        socket.set_nonblocking(false).unwrap();
+        socket.connect(&listener.local_addr().unwrap().into()).unwrap();
+        let seen = listener.accept().unwrap().1;
+        assert_eq!((seen.ip().to_string().as_str(), seen), ("127.0.0.77", local(&socket)));
+    }
+
+    #[test]
+    fn an_address_of_another_machine_is_told() {
+        assert!(check(&addresses(&["127.0.0.2-127.0.0.201"])).is_ok());
+        // TEST-NET-1 (RFC 5737) is nobody's.
+        let (address, error) = check(&addresses(&["127.0.0.2", "192.0.2.1"])).unwrap_err();
+        assert_eq!(address.to_string(), "192.0.2.1");
+        assert_eq!(error.raw_os_error(), Some(nix::errno::Errno::EADDRNOTAVAIL as i32));
+    }
+}

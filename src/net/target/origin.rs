@@ -1,0 +1,47 @@
+//! Where sessions come from, as the listener sees it: many clients on one machine.
+
+use std::net::IpAddr;
+
+use super::addresses::Addresses;
+
+/// The client address of each session.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Origin {
+    /// The kernel's choice.
+    #[default]
+    Any,
+    /// Bound by the socket, in turn.
+    Bound(Addresses),
+    /// Carried by a PROXY protocol header before the first octet of the session, in turn; without addresses the
+    /// socket's own is carried.
+    Proxied(ProxyVersion, Addresses),
+    /// Told by XCLIENT, in turn.
+    Xclient(Addresses),
+}
+
+/// The PROXY protocol's header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyVersion {
+    /// A line of text.
+    V1,
+    /// Binary, with room for facts about TLS.
+    V2,
+}
+
+impl Origin {
+    /// The addresses that this machine must own, if sessions are to be bound.
+    pub fn bound(&self) -> Option<&Addresses> {
+        match self {
+            Origin::Bound(addresses) => Some(addresses),
+            Origin::Any | Origin::Proxied(..) | Origin::Xclient(_) => None,
+        }
+    }
+
+    /// The address that session `serial` tells by XCLIENT.
+    pub fn told(&self, serial: u64) -> Option<IpAddr> {
+        match self {
+            Origin::Xclient(addresses) => addresses.in_turn(serial),
+            Origin::Any | Origin::Bound(_) | Origin::Proxied(..) => None,
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! XOAUTH2 and OAUTHBEARER (RFC 7628), the client's side: the token goes with the command, and a challenge is the
+//! listener's reason to refuse it.
+
+use std::fmt;
+
+use super::{Exchange, Secret};
+
+/// An exchange with a bearer token.
+pub(super) struct Client {
+    initial: Option<Vec<u8>>,
+    /// What is answered to the listener's error, so that it can refuse.
+    dummy: Option<&'static [u8]>,
+    /// It answered an error: success cannot follow.
+    failed: bool,
+}
+
+impl Client {
+    /// `user=...^Aauth=Bearer ...^A^A`; an error is answered with nothing.
+    pub fn xoauth2(user: &str, token: &Secret) -> Client {
+        let initial = format!("user={user}\x01auth=Bearer {}\x01\x01", token.reveal());
+        Client { initial: Some(initial.into_bytes()), dummy: Some(b""), failed: false }
+    }
+
+    /// RFC 7628 3.1; an error is answered with one ^A (3.2.3).
+    pub fn oauthbearer(user: &str, token: &Secret, endpoint: Option<(&str, u16)>) -> Client {
+        let endpoint = endpoint.map(|(host, port)| format!("host={host}\x01port={port}\x01"));
+        // A saslname (RFC 5801 4).
+        let user = user.replace('=', "=3D").replace(',', "=2C");
+        let initial =
+            format!("n,a={user},\x01{}auth=Bearer {}\x01\x01", endpoint.unwrap_or_default(), token.reveal());
+        Client { initial: Some(initial.into_bytes()), dummy: Some(b"\x01"), failed: false }
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Bearer {{ failed: {} }}", self.failed)
+    }
+}
+
+impl Exchange for Client {
+    fn initial(&mut self) -> Option<Vec<u8>> {
+        self.initial.take()
+    }
+
+    fn respond(&mut self, _challenge: &[u8]) -> Option<Vec<u8>> {
+        self.failed = true;
+        self.dummy.take().map(<[u8]>::to_vec)
+    }
+
+    fn is_done(&self) -> bool {
+        self.initial.is_none() && !self.failed
+    }
+}

@@ -1,0 +1,142 @@
+//! Takes a secret out of what others say: a listener may repeat what it was told, as it came or in base64.
+
+use std::borrow::Cow;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+
+use super::Secret;
+
+/// What stands in its place.
+const MASK: &str = "[redacted]";
+/// Base64 of fewer letters than this may be anything.
+const TELLING: usize = 4;
+
+/// Finds one secret, alone or within the base64 of a longer text.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Redactor(Vec<String>);
+
+impl std::fmt::Debug for Redactor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Redactor")
+    }
+}
+
+impl Redactor {
+    pub(super) fn new(secret: &Secret) -> Redactor {
+        let secret = secret.reveal();
+        let mut shapes: Vec<String> = (!secret.is_empty()).then(|| secret.to_owned()).into_iter().collect();
+        // Three octets make four letters: the secret may begin at any of the three, and the letters at its ends are
+        // also made of what stands beside it.
+        for before in 0..3 {
+            let text = [&b"\0\0"[..before], secret.as_bytes()].concat();
+            let letters = STANDARD_NO_PAD.encode(&text);
+            let first = (before * 8).div_ceil(6);
+            let whole = text.len() * 8 / 6;
+            let sure = letters.get(first..whole).unwrap_or_default();
+            if sure.len() >= TELLING {
+                shapes.push(sure.to_owned());
+            }
+        }
+        // The longest first: a shape may be part of another.
+        shapes.sort_by_key(|shape| std::cmp::Reverse(shape.len()));
+        Redactor(shapes)
+    }
+
+    /// The text without the secret.
+    pub fn text<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        self.0.iter().fold(Cow::Borrowed(text), |text, shape| {
+            if text.contains(shape.as_str()) { text.replace(shape.as_str(), MASK).into() } else { text }
+        })
+    }
+
+    /// The octets without the secret; other octets stay as they are, if they are UTF-8.
+    pub fn octets<'a>(&self, octets: &'a [u8]) -> Cow<'a, [u8]> {
+        let within = |shape: &String| memchr::memmem::find(octets, shape.as_bytes()).is_some();
+        if self.0.iter().any(within) {
+            self.text(&String::from_utf8_lossy(octets)).into_owned().into_bytes().into()
+        } else {
+            octets.into()
+        }
+    }
+}
+
+/// The same for octets that come in pieces: they are given back by whole lines, for a secret may be cut in two.
+#[derive(Debug)]
+pub struct Heard {
+    redactor: Redactor,
+    partial: Vec<u8>,
+}
+
+/// More than this without a line's end is no reply.
+const LONGEST: usize = 16 * 1024;
+
+impl Heard {
+    /// Nothing yet.
+    pub fn new(redactor: Redactor) -> Heard {
+        Heard { redactor, partial: Vec::new() }
+    }
+
+    /// The lines that these octets complete, without the secret.
+    pub fn lines(&mut self, octets: &[u8]) -> Vec<u8> {
+        self.partial.extend_from_slice(octets);
+        let whole = memchr::memrchr(b'\n', &self.partial).map_or(0, |end| end + 1);
+        let whole = if self.partial.len() > LONGEST { self.partial.len() } else { whole };
+        let lines: Vec<u8> = self.partial.drain(..whole).collect();
+        self.redactor.octets(&lines).into_owned()
+    }
+
+    /// What came of an unfinished line.
+    pub fn rest(&mut self) -> Vec<u8> {
+        self.redactor.octets(&std::mem::take(&mut self.partial)).into_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base64::engine::general_purpose::STANDARD;
+
+    #[test]
+    fn a_secret_is_found_plain_and_within_any_base64() {
+        for secret in ["hunter2", "a longer pass phrase", "q/+9ab", "pässwörd"] {
+            let redactor = Redactor::new(&Secret::new(secret));
+            for (before, after) in
+                [("", ""), ("\0u\0", ""), ("\0us\0", "\x01\x01"), ("user=x\x01auth=Bearer ", "\x01")]
+            {
+                let encoded = STANDARD.encode([before, secret, after].concat());
+                let said = format!("501 cannot read {encoded} or {secret}");
+                let shown = redactor.text(&said);
+                assert!(!shown.contains(secret), "{shown}");
+                // Each block of four letters that is made of the secret alone is gone.
+                let within = before.len().div_ceil(3)..(before.len() + secret.len()) / 3;
+                assert!(!within.is_empty());
+                for block in within {
+                    let letters = &encoded[4 * block..4 * block + 4];
+                    assert!(!shown.contains(letters), "{letters} of {encoded}: {shown}");
+                }
+                assert_eq!(redactor.octets(said.as_bytes()), shown.as_bytes());
+            }
+        }
+    }
+
+    #[test]
+    fn a_secret_that_comes_in_pieces_is_found() {
+        let mut heard = Heard::new(Redactor::new(&Secret::new("hunter2")));
+        let said = b"501 hunter2?\r\n535 hun";
+        let mut shown: Vec<u8> = said.chunks(1).flat_map(|octet| heard.lines(octet)).collect();
+        assert_eq!(shown, b"501 [redacted]?\r\n");
+        shown = heard.lines(b"ter2");
+        assert_eq!((shown.len(), heard.rest()), (0, b"535 [redacted]".to_vec()));
+        assert!(heard.lines(&[b'x'; LONGEST + 1]).len() > LONGEST);
+    }
+
+    #[test]
+    fn other_texts_stay_as_they_are() {
+        let redactor = Redactor::new(&Secret::new("hunter2"));
+        assert!(matches!(redactor.text("535 5.7.8 no"), Cow::Borrowed("535 5.7.8 no")));
+        assert!(matches!(redactor.octets(b"\xff\xfe"), Cow::Borrowed(_)));
+        assert_eq!(Redactor::new(&Secret::new("")).text("535"), "535");
+        assert_eq!(format!("{redactor:?}"), "Redactor");
+    }
+}

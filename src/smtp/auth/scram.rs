@@ -1,0 +1,295 @@
+//! SCRAM-SHA-256 and -PLUS (RFC 5802, RFC 7677), both sides: what the crate needs to know, and what it costs.
+//!
+//! # Decisions
+//! - A salted password costs thousands of hashes. The first one of a login is kept (RFC 5802 5.1), or the generator would
+//!   measure itself; a listener that gives a user another salt each time is paid for each time.
+//! - A listener that asks for more than [`MOST_ITERATIONS`] is not obeyed: it would hold up all sessions of the thread.
+//! - Without -PLUS the client says `n`: it was not asked for a channel binding.
+//! - To an unknown user the server's side says what it says to a known one with a wrong password.
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use rsasl::callback::{Context, Request, SessionCallback, SessionData};
+use rsasl::mechanisms::scram::properties::{Iterations, Salt, SaltedPassword, ScramStoredPassword};
+use rsasl::mechanisms::scram::tools::{derive_keys, hash_password};
+use rsasl::mechanisms::scram::{SCRAM_SHA256, SCRAM_SHA256_PLUS};
+use rsasl::prelude::{
+    ChannelBindingCallback, Mechanism, Registry, SASLClient, SASLConfig, SASLServer, Session, SessionError,
+    Validation,
+};
+use rsasl::property::{AuthId, AuthzId};
+use rsasl::validate::{NoValidation, Validate, ValidationError};
+use sha2_of_rsasl::{Digest, Sha256};
+
+use super::verify::{Turn, Users};
+use super::{Exchange, Login, Secret};
+
+/// The most rounds of hashing that a listener may ask of us.
+pub(super) const MOST_ITERATIONS: u32 = 1_000_000;
+/// The rounds that our own server's side asks for (RFC 7677 4).
+pub(super) const ITERATIONS: u32 = 4096;
+
+static PLAIN: &[Mechanism] = &[SCRAM_SHA256];
+static PLUS: &[Mechanism] = &[SCRAM_SHA256_PLUS];
+/// With -PLUS beside it, a client that says it could have bound itself was stepped down, and is refused (RFC 5802 6).
+static BOTH: &[Mechanism] = &[SCRAM_SHA256, SCRAM_SHA256_PLUS];
+
+/// A password salted once, with its salt and rounds.
+#[derive(Clone, Default)]
+pub(super) struct Keys(Arc<OnceLock<(Vec<u8>, u32, [u8; 32])>>);
+
+impl PartialEq for Keys {
+    /// What was reckoned already makes no difference.
+    fn eq(&self, _other: &Keys) -> bool {
+        true
+    }
+}
+
+impl Eq for Keys {}
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+impl Keys {
+    pub fn salted(&self, secret: &Secret, salt: &[u8], iterations: u32) -> [u8; 32] {
+        let reckon = || salted(secret, salt, iterations);
+        let (kept_salt, kept_iterations, kept) = self.0.get_or_init(|| (salt.to_vec(), iterations, reckon()));
+        if (kept_salt.as_slice(), *kept_iterations) == (salt, iterations) { *kept } else { reckon() }
+    }
+}
+
+/// The salted password. One that SASLprep forbids is taken as it is: it can only fail.
+fn salted(secret: &Secret, salt: &[u8], iterations: u32) -> [u8; 32] {
+    let mut salted = Default::default();
+    hash_password::<Sha256>(prepared(secret.reveal()).as_bytes(), iterations, salt, &mut salted);
+    salted.into()
+}
+
+/// A name or password after SASLprep (RFC 4013).
+pub(super) fn prepared(text: &str) -> std::borrow::Cow<'_, str> {
+    stringprep::saslprep(text).unwrap_or(text.into())
+}
+
+/// The channel binding of a session: `tls-exporter`, if there is one.
+struct Binding(Option<Box<[u8]>>);
+
+impl ChannelBindingCallback for Binding {
+    fn get_cb_data(&self, name: &str) -> Option<&[u8]> {
+        self.0.as_deref().filter(|_| name == "tls-exporter")
+    }
+}
+
+/// What the client's side asks for.
+struct Credentials {
+    user: String,
+    secret: Secret,
+    keys: Keys,
+    plus: bool,
+}
+
+impl SessionCallback for Credentials {
+    fn callback(
+        &self,
+        _session: &SessionData,
+        context: &Context<'_>,
+        request: &mut Request<'_>,
+    ) -> Result<(), SessionError> {
+        request.satisfy::<AuthId>(&self.user)?;
+        if request.is::<SaltedPassword>()
+            && let (Some(salt), Some(iterations)) =
+                (context.get_ref::<Salt>(), context.get_ref::<Iterations>())
+            && *iterations <= MOST_ITERATIONS
+        {
+            request.satisfy::<SaltedPassword>(&self.keys.salted(&self.secret, salt, *iterations))?;
+        }
+        Ok(())
+    }
+
+    fn enable_channel_binding(&self) -> bool {
+        self.plus
+    }
+}
+
+/// The client's side of one exchange.
+pub(super) struct Client {
+    /// Gone once it is over or has failed: the crate's machine must not be asked again.
+    session: Option<Session<NoValidation, Binding>>,
+    proved: bool,
+}
+
+impl Client {
+    /// `binding`: with -PLUS the channel binding, if there is one.
+    pub fn new(login: &Login, binding: Option<Option<&[u8]>>) -> Client {
+        let credentials = Credentials {
+            user: prepared(&login.user).into_owned(),
+            secret: login.secret.clone(),
+            keys: login.keys.clone(),
+            plus: binding.is_some(),
+        };
+        let mechanisms = if credentials.plus { PLUS } else { PLAIN };
+        let binding = Binding(binding.flatten().map(Into::into));
+        let config = SASLConfig::builder()
+            .with_registry(Registry::with_mechanisms(mechanisms))
+            .with_callback(credentials);
+        let session = config.ok().and_then(|config| {
+            let names = mechanisms.iter().map(|mechanism| mechanism.mechanism);
+            SASLClient::with_cb(config, binding).start_suggested_iter(names).ok()
+        });
+        Client { session, proved: false }
+    }
+
+    fn step(&mut self, input: Option<&[u8]>) -> Option<Vec<u8>> {
+        let mut session = self.session.take()?;
+        let mut out = Vec::new();
+        let state = session.step(input, &mut out).ok()?;
+        if state.is_running() {
+            self.session = Some(session);
+        } else {
+            self.proved = true;
+        }
+        Some(out)
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Scram {{ proved: {} }}", self.proved)
+    }
+}
+
+impl Exchange for Client {
+    fn initial(&mut self) -> Option<Vec<u8>> {
+        self.step(None)
+    }
+
+    fn respond(&mut self, challenge: &[u8]) -> Option<Vec<u8>> {
+        self.step(Some(challenge))
+    }
+
+    fn is_done(&self) -> bool {
+        self.proved
+    }
+}
+
+/// What the server's side keeps of a password (RFC 5802 3).
+pub(super) struct Stored {
+    salt: [u8; 16],
+    stored_key: [u8; 32],
+    server_key: [u8; 32],
+}
+
+impl Stored {
+    pub fn new(secret: &Secret, salt: [u8; 16]) -> Stored {
+        let (client_key, server_key) = derive_keys::<Sha256>(&salted(secret, &salt, ITERATIONS));
+        Stored { salt, stored_key: Sha256::digest(client_key).into(), server_key: server_key.into() }
+    }
+}
+
+/// Tells the crate who a session is.
+struct User;
+
+impl Validation for User {
+    type Value = Option<usize>;
+}
+
+/// What the server's side answers.
+struct Directory(Arc<Users>);
+
+impl Directory {
+    /// The user that a client names. The crate leaves the name as a saslname.
+    fn named(&self, context: &Context<'_>) -> (String, Option<usize>) {
+        let name = context.get_ref::<AuthId>().unwrap_or_default().replace("=2C", ",").replace("=3D", "=");
+        let found = self.0.find(&name);
+        (name, found)
+    }
+}
+
+impl SessionCallback for Directory {
+    fn callback(
+        &self,
+        _session: &SessionData,
+        context: &Context<'_>,
+        request: &mut Request<'_>,
+    ) -> Result<(), SessionError> {
+        if !request.is::<ScramStoredPassword<'_>>() {
+            return Ok(());
+        }
+        let (name, found) = self.named(context);
+        let satisfy = |request: &mut Request<'_>, salt: &[u8], stored: &[u8], server: &[u8]| {
+            let answer = ScramStoredPassword::new(ITERATIONS, salt, stored, server);
+            request.satisfy::<ScramStoredPassword<'_>>(&answer).map(drop)
+        };
+        match found {
+            Some(index) => {
+                let Stored { salt, stored_key, server_key } = self.0.stored(index);
+                satisfy(request, salt, stored_key, server_key)
+            }
+            // No password has these keys.
+            None => satisfy(request, &self.0.salt(&name), &[0; 32], &[0; 32]),
+        }
+    }
+
+    fn validate(
+        &self,
+        _session: &SessionData,
+        context: &Context<'_>,
+        validate: &mut Validate<'_>,
+    ) -> Result<(), ValidationError> {
+        let (name, found) = self.named(context);
+        // Nobody acts for somebody else here.
+        let itself = context.get_ref::<AuthzId>().is_none_or(|other| other.is_empty() || other == name);
+        validate.finalize::<User>(found.filter(|_| itself));
+        Ok(())
+    }
+}
+
+/// The server's side of one exchange.
+pub(super) struct Server {
+    session: Option<Session<User, Binding>>,
+    /// The client has proved itself, and is to hear our proof.
+    user: Option<usize>,
+}
+
+impl Server {
+    /// `binding`: that of the session, if it has one; `plus`: it must be used.
+    pub fn new(users: Arc<Users>, binding: Option<&[u8]>, plus: bool) -> Server {
+        let registry = if binding.is_some() { BOTH } else { PLAIN };
+        let config = SASLConfig::builder()
+            .with_registry(Registry::with_mechanisms(registry))
+            .with_callback(Directory(users));
+        let name = if plus { SCRAM_SHA256_PLUS.mechanism } else { SCRAM_SHA256.mechanism };
+        let session = config.ok().and_then(|config| {
+            SASLServer::<User, Binding>::with_cb(config, Binding(binding.map(Into::into)))
+                .start_suggested(name)
+                .ok()
+        });
+        Server { session, user: None }
+    }
+
+    pub fn hear(&mut self, response: &[u8]) -> Turn {
+        if let Some(user) = self.user.take() {
+            // The answer to our proof is empty.
+            return if response.is_empty() { Turn::Accepted(user) } else { Turn::Malformed };
+        }
+        let Some(mut session) = self.session.take() else { return Turn::Denied };
+        let mut out = Vec::new();
+        match session.step(Some(response), &mut out) {
+            Err(_) => Turn::Malformed,
+            Ok(state) if state.is_running() => {
+                self.session = Some(session);
+                Turn::Challenge(out)
+            }
+            Ok(_) => match session.validation().flatten() {
+                Some(user) => {
+                    self.user = Some(user);
+                    Turn::Challenge(out)
+                }
+                None => Turn::Denied,
+            },
+        }
+    }
+}

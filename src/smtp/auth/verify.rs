@@ -1,0 +1,248 @@
+//! The server's side of logging in: who is known, and what each mechanism makes of a client's responses.
+//!
+//! Like the client's side it knows nothing of lines and base64.
+//!
+//! # Decisions
+//! - It shares no reading of messages with the client's side, so that one bug cannot hide the other; SCRAM is the crate's
+//!   on both sides, and held to the examples of the RFCs instead.
+//! - A user has one secret, be it a password or a token.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use super::scram::{self, Stored, prepared};
+use super::{Mechanism, Secret, cram};
+
+/// All who may log in.
+#[derive(Default)]
+pub struct Users {
+    /// By name after SASLprep.
+    by_name: HashMap<String, usize>,
+    known: Vec<Known>,
+}
+
+struct Known {
+    name: String,
+    secret: Secret,
+    /// Reckoned when SCRAM first asks for it.
+    stored: OnceLock<Stored>,
+}
+
+impl Users {
+    /// These, by name and secret. Of two with one name the last counts.
+    pub fn new(users: impl IntoIterator<Item = (String, Secret)>) -> Users {
+        let mut all = Users::default();
+        for (name, secret) in users {
+            let known = Known { name: name.clone(), secret, stored: OnceLock::new() };
+            match all.find(&name) {
+                Some(index) => all.known[index] = known,
+                None => {
+                    all.by_name.insert(prepared(&name).into_owned(), all.known.len());
+                    all.known.push(known);
+                }
+            }
+        }
+        all
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    /// Whether nobody can log in.
+    pub fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+
+    /// The names, by their numbers.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.known.iter().map(|known| known.name.as_str())
+    }
+
+    /// The number of a user. Names that SASLprep makes one are one.
+    pub(super) fn find(&self, name: &str) -> Option<usize> {
+        self.by_name.get(prepared(name).as_ref()).copied()
+    }
+
+    pub(super) fn stored(&self, index: usize) -> &Stored {
+        let known = &self.known[index];
+        known.stored.get_or_init(|| Stored::new(&known.secret, self.salt(&known.name)))
+    }
+
+    /// The salt of a name, known or not: always the same, as a real server's is, so that clients can keep their keys.
+    pub(super) fn salt(&self, name: &str) -> [u8; 16] {
+        xxhash_rust::xxh3::xxh3_128(name.as_bytes()).to_le_bytes()
+    }
+
+    /// The user with this secret. The comparison takes no care of time: nothing here is worth guarding.
+    fn check(&self, name: &str, secret: &str) -> Turn {
+        match self.find(name) {
+            Some(index) if prepared(self.known[index].secret.reveal()) == prepared(secret) => {
+                Turn::Accepted(index)
+            }
+            _ => Turn::Denied,
+        }
+    }
+}
+
+impl PartialEq for Users {
+    fn eq(&self, other: &Users) -> bool {
+        let pairs = |users: &Users| -> Vec<(String, Secret)> {
+            users.known.iter().map(|known| (known.name.clone(), known.secret.clone())).collect()
+        };
+        pairs(self) == pairs(other)
+    }
+}
+
+impl fmt::Debug for Users {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.names()).finish()
+    }
+}
+
+/// What follows a response.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// This is asked next.
+    Challenge(Vec<u8>),
+    /// The user of this number is logged in.
+    Accepted(usize),
+    /// The credentials are wrong.
+    Denied,
+    /// The response is not what the mechanism says.
+    Malformed,
+}
+
+/// The server's side of one exchange.
+pub struct Verifier {
+    users: Arc<Users>,
+    state: State,
+}
+
+enum State {
+    Plain,
+    /// LOGIN, with the user once it is told.
+    Login(Option<String>),
+    /// With the challenge.
+    CramMd5(Vec<u8>),
+    Scram(Box<scram::Server>),
+    Bearer {
+        standard: bool,
+    },
+    /// A token was wrong, the client was told why, and is to acknowledge it.
+    Refused,
+}
+
+impl fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Verifier")
+    }
+}
+
+impl Verifier {
+    /// An exchange. `binding`: the session's channel binding; `unique`: what no other session's challenge has.
+    pub fn new(mechanism: Mechanism, users: Arc<Users>, binding: Option<&[u8]>, unique: &str) -> Verifier {
+        let scram = |plus| State::Scram(Box::new(scram::Server::new(users.clone(), binding, plus)));
+        let state = match mechanism {
+            Mechanism::Plain => State::Plain,
+            Mechanism::Login => State::Login(None),
+            Mechanism::CramMd5 => State::CramMd5(format!("<{unique}>").into_bytes()),
+            Mechanism::ScramSha256 => scram(false),
+            Mechanism::ScramSha256Plus => scram(true),
+            Mechanism::Xoauth2 => State::Bearer { standard: false },
+            Mechanism::Oauthbearer => State::Bearer { standard: true },
+        };
+        Verifier { users, state }
+    }
+
+    /// What follows the AUTH command, with its initial response if it had one.
+    pub fn begin(&mut self, initial: Option<&[u8]>) -> Turn {
+        match (&self.state, initial) {
+            (State::CramMd5(challenge), None) => Turn::Challenge(challenge.clone()),
+            // The server speaks first here (RFC 4954 4).
+            (State::CramMd5(_), Some(_)) => Turn::Malformed,
+            (State::Login(_), None) => Turn::Challenge(b"Username:".to_vec()),
+            (_, None) => Turn::Challenge(Vec::new()),
+            (_, Some(initial)) => self.hear(initial),
+        }
+    }
+
+    /// What follows a response.
+    pub fn hear(&mut self, response: &[u8]) -> Turn {
+        if let State::Scram(server) = &mut self.state {
+            return server.hear(response);
+        }
+        let Ok(text) = std::str::from_utf8(response) else { return Turn::Malformed };
+        match &mut self.state {
+            State::Plain => self.plain(text).unwrap_or(Turn::Malformed),
+            State::Login(user) => match user.take() {
+                None => {
+                    *user = Some(text.to_owned());
+                    Turn::Challenge(b"Password:".to_vec())
+                }
+                Some(user) => self.users.check(&user, text),
+            },
+            State::CramMd5(challenge) => {
+                let Some((name, digest)) = text.rsplit_once(' ') else { return Turn::Malformed };
+                match self.users.find(name) {
+                    Some(index) if cram::digest(&self.users.known[index].secret, challenge) == digest => {
+                        Turn::Accepted(index)
+                    }
+                    _ => Turn::Denied,
+                }
+            }
+            State::Bearer { standard } => {
+                let (status, token) = match *standard {
+                    true => ("invalid_token", oauthbearer(text)),
+                    false => ("401", xoauth2(text)),
+                };
+                let Some((user, token)) = token else { return Turn::Malformed };
+                match self.users.check(&user, token) {
+                    Turn::Accepted(index) => Turn::Accepted(index),
+                    _ => {
+                        self.state = State::Refused;
+                        Turn::Challenge(format!("{{\"status\":\"{status}\"}}").into_bytes())
+                    }
+                }
+            }
+            State::Refused => Turn::Denied,
+            State::Scram(_) => Turn::Malformed,
+        }
+    }
+
+    /// `[authzid] NUL authcid NUL passwd` (RFC 4616 2). Nobody acts for somebody else here.
+    fn plain(&self, text: &str) -> Option<Turn> {
+        let mut parts = text.split('\0');
+        let (other, name, secret) = (parts.next()?, parts.next()?, parts.next()?);
+        if parts.next().is_some() || name.is_empty() || secret.is_empty() {
+            return None;
+        }
+        Some(if other.is_empty() || other == name { self.users.check(name, secret) } else { Turn::Denied })
+    }
+}
+
+/// User and token of `user=...^Aauth=Bearer ...^A^A`.
+fn xoauth2(text: &str) -> Option<(String, &str)> {
+    let (user, auth) = text.strip_suffix("\x01\x01")?.split_once('\x01')?;
+    Some((user.strip_prefix("user=")?.to_owned(), bearer(auth)?))
+}
+
+/// User and token of `n,a=user,^A(key=value^A)*^A` (RFC 7628 3.1).
+fn oauthbearer(text: &str) -> Option<(String, &str)> {
+    let (header, pairs) = text.strip_suffix("\x01\x01")?.split_once('\x01')?;
+    let mut parts = header.split(',');
+    let (_flag, name, end) = (parts.next()?, parts.next()?, parts.next()?);
+    if !end.is_empty() || parts.next().is_some() {
+        return None;
+    }
+    let user = name.strip_prefix("a=")?.replace("=2C", ",").replace("=3D", "=");
+    Some((user, pairs.split('\x01').find_map(bearer)?))
+}
+
+/// The token of `auth=Bearer token`; the scheme has no case (RFC 7235 2.1).
+fn bearer(pair: &str) -> Option<&str> {
+    let (scheme, token) = pair.strip_prefix("auth=")?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim_start_matches(' '))
+}

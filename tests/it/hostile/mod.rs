@@ -1,0 +1,223 @@
+//! Listeners that misbehave at every step, in every way a socket allows, and clients that do so to our own listener.
+//!
+//! Each case is one run of one session against a listener that follows a script. What must hold of each: no panic, no hang,
+//! little memory (a listener that never stops talking is soon left alone), the books balance (M10, M10b), the outcome and
+//! the conditions are the right ones, and the report can be told without harm.
+//!
+//! A step waits for less than a second where the case is about that, and else for longer than any case may take: so no
+//! result depends on how busy the machine is.
+
+mod every_step;
+mod particular;
+mod server;
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use smtpress::collector::Outcome;
+use smtpress::load::Load;
+use smtpress::mail::Size;
+use smtpress::plan::{Messages, Plan, Unit};
+use smtpress::report::{BuildInput, RunResult, json, terminal};
+use smtpress::smtp::Step;
+use smtpress::smtp::script::Pipelining;
+
+use crate::runs::stage::{Told, ms, phase, plan, run_against, shared};
+use server::{Act, Server};
+
+/// How long a step waits where nothing depends on it.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// The most a case may take.
+const LONGEST: Duration = Duration::from_secs(60);
+/// The most octets that a listener gets rid of before it is left alone: the kernel's buffers hold some of it.
+const MOST: u64 = 24 << 20;
+/// Cases that run at the same time: they wait more than they work.
+const AT_ONCE: usize = 10;
+
+/// One run of one session.
+pub struct Case {
+    name: String,
+    script: Vec<Act>,
+    /// The rows of conditions, `step condition outcome`, separated by `, `; the session ended as the first says.
+    expected: String,
+    pipelining: Pipelining,
+    impatient: Option<(Step, Duration)>,
+    messages: u32,
+    recipients: u32,
+    size: u64,
+    narrow: bool,
+    rests: bool,
+}
+
+impl Case {
+    pub fn new(name: impl Into<String>, script: Vec<Act>, expected: impl Into<String>) -> Case {
+        Case {
+            name: name.into(),
+            script,
+            expected: expected.into(),
+            pipelining: Pipelining::Off,
+            impatient: None,
+            messages: 1,
+            recipients: 1,
+            size: 1024,
+            narrow: false,
+            rests: false,
+        }
+    }
+
+    /// It does not wait long for the reply to this step.
+    pub fn impatient(self, step: Step) -> Case {
+        Case { impatient: Some((step, ms(400))), ..self }
+    }
+
+    /// The session sends nothing and rests.
+    pub fn at_rest(self) -> Case {
+        Case { rests: true, ..self }
+    }
+
+    /// It sends so much to a listener whose kernel takes as little as it can.
+    pub fn narrow(self, size: u64) -> Case {
+        Case { narrow: true, size, ..self }
+    }
+
+    fn plan(&self) -> Plan {
+        let (load, length) = if self.rests {
+            (Load::Held { sessions: 1, rate: 1000.0 }, Some(ms(2000)))
+        } else {
+            (shared(1, 1), None)
+        };
+        let mut plan = plan(vec![phase(load, length, Unit::Session)]);
+        plan.threads = 1;
+        plan.messages = Messages::Fixed(if self.rests { 0 } else { self.messages });
+        plan.mail.recipients = self.recipients;
+        plan.mail.size = Size::Fixed(self.size);
+        plan.script.pipelining = self.pipelining;
+        let timeouts = &mut plan.script.timeouts;
+        for timeout in [&mut timeouts.greeting, &mut timeouts.command, &mut timeouts.data, &mut timeouts.body]
+        {
+            *timeout = PATIENCE;
+        }
+        if let Some((step, wait)) = self.impatient {
+            *match step {
+                Step::Greeting => &mut timeouts.greeting,
+                Step::Data => &mut timeouts.data,
+                Step::Body => &mut timeouts.body,
+                _ => &mut timeouts.command,
+            } = wait;
+        }
+        plan
+    }
+
+    /// Runs it; what is wrong with the outcome. Where a short time-out is part of it, a busy machine may make a step before
+    /// that one late as well: then it is tried again with a longer one.
+    fn run(&mut self) -> Result<(), String> {
+        loop {
+            let (rows, ended) = self.run_once();
+            match &mut self.impatient {
+                Some((step, wait)) if *wait < ms(3000) && is_late_before(*step, &rows) => *wait *= 2,
+                _ => return ended,
+            }
+        }
+    }
+
+    fn run_once(&self) -> (String, Result<(), String>) {
+        let plan = self.plan();
+        let server = Server::start(self.script.clone(), self.narrow);
+        let mut sent = 0;
+        let told = run_against(&plan, server.addr, || {
+            let (taken, octets) = server.stop();
+            sent = octets;
+            Some(taken)
+        });
+        let rows = rows(&told);
+        let mut wrong = Vec::new();
+        if rows != self.expected {
+            wrong.push(format!("met {rows:?} instead of {:?}", self.expected));
+        }
+        let outcome: Outcome = rows
+            .split(", ")
+            .next()
+            .and_then(|row| row.rsplit(' ').next()?.parse().ok())
+            .unwrap_or(Outcome::Accepted);
+        if (told.of(outcome), told.counts().scheduled) != (1, 1) {
+            wrong.push(format!("ended as {:?}", told.counts().arrivals));
+        }
+        if told.measured.took > LONGEST {
+            wrong.push(format!("took {:?}", told.measured.took));
+        }
+        if sent > MOST {
+            wrong.push(format!("the listener got rid of {sent} octets"));
+        }
+        if let Some(harm) = harm(&plan, &told) {
+            wrong.push(format!("the report does harm: {harm:?}"));
+        }
+        let ended = match wrong.as_slice() {
+            [] => Ok(()),
+            wrong => Err(format!("{}: {}", self.name, wrong.join("; "))),
+        };
+        (rows, ended)
+    }
+}
+
+/// Whether all that was met is that a step before this one was late.
+fn is_late_before(step: Step, rows: &str) -> bool {
+    rows.strip_suffix(" reply-timeout timed-out")
+        .and_then(|late| late.parse().ok())
+        .is_some_and(|late: Step| late < step)
+}
+
+/// What was met, in the order of the books.
+fn rows(told: &Told) -> String {
+    let rows = told.measured.tally.phases[0].conditions.iter().flat_map(|(key, row)| {
+        let text = format!("{} {} {}", key.step, key.condition, key.outcome);
+        (0..row.count).map(move |_| text.clone())
+    });
+    let rows: Vec<String> = rows.collect();
+    if rows.is_empty() { "accepted".to_owned() } else { rows.join(", ") }
+}
+
+/// What in the report of a run a terminal would obey.
+fn harm(plan: &Plan, told: &Told) -> Option<String> {
+    let result = RunResult::build(BuildInput {
+        plan,
+        measured: &told.measured,
+        summary: &told.summary,
+        verdict: &told.verdict,
+        profile_path: None,
+        profile_sha256: String::new(),
+        schedule_sha256: String::new(),
+        started_at: Duration::ZERO,
+        ledger: None,
+    });
+    let mut text = Vec::new();
+    terminal::write(&result, terminal::Style { width: 80, colour: false, files: None }, &mut text).unwrap();
+    let text = String::from_utf8(text).unwrap();
+    let json = json::write(&result);
+    assert_eq!(json::read(&json).unwrap(), result);
+    let obeyed =
+        |text: &str| text.split('\n').find(|line| line.chars().any(char::is_control)).map(str::to_owned);
+    obeyed(&text).or_else(|| obeyed(&json))
+}
+
+/// Runs the cases a few at a time and names all that are wrong.
+pub fn play(cases: Vec<Case>) {
+    let count = cases.len();
+    let next = Mutex::new(cases.into_iter());
+    let wrong = Mutex::new(Vec::new());
+    let take = || next.lock().unwrap().next();
+    std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE.min(count) {
+            scope.spawn(|| {
+                while let Some(mut case) = take() {
+                    let name = case.name.clone();
+                    let ended = std::panic::catch_unwind(AssertUnwindSafe(|| case.run()));
+                    let ended = ended.unwrap_or_else(|_| Err(format!("{name}: panicked, see above")));
+                    wrong.lock().unwrap().extend(ended.err());
+                }
+            });
+        }
+    });
+    let wrong = wrong.into_inner().unwrap();
+    assert!(wrong.is_empty(), "{} of {count} cases:\n{}", wrong.len(), wrong.join("\n"));
+}

@@ -1,0 +1,218 @@
+//! A listener that follows a script, move by move, over a plain socket: it can do whatever a socket can.
+
+use std::io::{self, BufRead, BufReader, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use socket2::{Domain, SockRef, Socket, Type};
+
+/// One move.
+#[derive(Clone, Debug)]
+pub enum Act {
+    /// Sends these octets in one write.
+    Say(Vec<u8>),
+    /// Sends these octets one at a time, so far apart.
+    Drip(&'static str, Duration),
+    /// Sends these octets again and again, until the client is gone.
+    Flood(&'static str),
+    /// Reads lines up to one that begins with this.
+    Hear(&'static str),
+    /// Reads content up to its final dot.
+    Dot,
+    /// Takes the message, whatever it says then.
+    Take,
+    /// Waits until there is something to read, and leaves it unread.
+    Peek,
+    Pause(Duration),
+    /// Ends its own direction only.
+    HalfClose,
+    /// Ends with a reset.
+    Reset,
+    /// Reads, and says nothing, until the client is gone.
+    Silence,
+    /// The same, and then goes on.
+    Drain,
+    /// Neither reads nor says anything until the run is over.
+    Deaf,
+    /// Behaves well from now on.
+    Polite,
+}
+
+/// What a listener that behaves says to a session without extensions, up to its reply to `step`.
+pub fn until(step: smtpress::smtp::Step) -> Vec<Act> {
+    use smtpress::smtp::Step;
+    let order = [Step::Greeting, Step::Hello, Step::Mail, Step::Rcpt, Step::Data, Step::Body, Step::Quit];
+    let at = order.iter().position(|other| *other == step).unwrap_or(2);
+    let moves = [
+        vec![say("220 mx.test\r\n"), Act::Hear("EHLO")],
+        vec![say("250 mx.test\r\n"), Act::Hear("MAIL")],
+        vec![say("250 ok\r\n"), Act::Hear("RCPT")],
+        vec![say("250 ok\r\n"), Act::Hear("DATA")],
+        vec![say("354 go\r\n"), Act::Dot],
+        vec![Act::Take, say("250 taken\r\n"), Act::Hear("QUIT")],
+    ];
+    let mut script = moves[..at].concat();
+    // A session that only rests has said nothing after its hello.
+    if step == Step::Idle {
+        script.pop();
+    }
+    script
+}
+
+pub fn say(text: &str) -> Act {
+    Act::Say(text.as_bytes().to_vec())
+}
+
+/// How a session of the script was left.
+#[derive(Debug, Default)]
+struct Books {
+    /// Messages taken.
+    taken: AtomicU64,
+    /// Octets sent.
+    sent: AtomicU64,
+    over: AtomicBool,
+}
+
+/// A scripted listener; it ends when it is told to.
+pub struct Server {
+    pub addr: SocketAddr,
+    books: Arc<Books>,
+    thread: JoinHandle<()>,
+}
+
+impl Server {
+    /// One session after the other by `script`. `narrow`: the kernel takes as little as it can for a session that does not read.
+    pub fn start(script: Vec<Act>, narrow: bool) -> Server {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        if narrow {
+            socket.set_recv_buffer_size(1).unwrap();
+        }
+        let any: SocketAddr = ([127, 0, 0, 1], 0).into();
+        socket.bind(&any.into()).unwrap();
+        socket.listen(16).unwrap();
+        let socket = std::net::TcpListener::from(socket);
+        let addr = socket.local_addr().unwrap();
+        let books = Arc::new(Books::default());
+        let kept = books.clone();
+        let thread = std::thread::spawn(move || {
+            for stream in socket.incoming() {
+                if kept.over.load(Ordering::Relaxed) {
+                    return;
+                }
+                // A client that leaves in the middle of the script is what most scripts are about.
+                drop(stream.and_then(|stream| Session::new(stream, &kept)?.play(&script)));
+            }
+        });
+        Server { addr, books, thread }
+    }
+
+    /// Ends it: how many messages it took, and how many octets it sent.
+    pub fn stop(self) -> (u64, u64) {
+        self.books.over.store(true, Ordering::Relaxed);
+        drop(TcpStream::connect(self.addr));
+        self.thread.join().unwrap();
+        (self.books.taken.load(Ordering::Relaxed), self.books.sent.load(Ordering::Relaxed))
+    }
+}
+
+struct Session<'a> {
+    stream: BufReader<TcpStream>,
+    books: &'a Books,
+}
+
+impl Session<'_> {
+    fn new(stream: TcpStream, books: &Books) -> io::Result<Session<'_>> {
+        stream.set_nodelay(true)?;
+        // Neither a client that says nothing nor one that reads nothing may keep the test for ever.
+        stream.set_read_timeout(Some(Duration::from_secs(200)))?;
+        stream.set_write_timeout(Some(Duration::from_secs(200)))?;
+        Ok(Session { stream: BufReader::new(stream), books })
+    }
+
+    fn play(mut self, script: &[Act]) -> io::Result<()> {
+        script.iter().try_for_each(|act| self.act(act))
+    }
+
+    fn act(&mut self, act: &Act) -> io::Result<()> {
+        match act {
+            Act::Say(octets) => self.send(octets),
+            Act::Drip(text, apart) => text.bytes().try_for_each(|octet| {
+                std::thread::sleep(*apart);
+                self.send(&[octet])
+            }),
+            Act::Flood(text) => {
+                let octets = text.repeat((64 * 1024 / text.len()).max(1));
+                loop {
+                    self.send(octets.as_bytes())?;
+                }
+            }
+            Act::Hear(start) => self.read_to(|line| line.starts_with(start.as_bytes())),
+            Act::Dot => self.read_to(|line| line == b".\r\n"),
+            Act::Take => self.take(),
+            Act::Peek => self.stream.get_ref().peek(&mut [0]).map(drop),
+            Act::Pause(length) => {
+                std::thread::sleep(*length);
+                Ok(())
+            }
+            Act::HalfClose => self.stream.get_ref().shutdown(Shutdown::Write),
+            Act::Reset => SockRef::from(self.stream.get_ref()).set_linger(Some(Duration::ZERO)),
+            Act::Silence => loop {
+                self.line()?;
+            },
+            Act::Drain => {
+                self.act(&Act::Silence).ok();
+                Ok(())
+            }
+            Act::Deaf => {
+                while !self.books.over.load(Ordering::Relaxed) {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                Ok(())
+            }
+            Act::Polite => self.be_polite(),
+        }
+    }
+
+    fn read_to(&mut self, last: impl Fn(&[u8]) -> bool) -> io::Result<()> {
+        while !last(&self.line()?) {}
+        Ok(())
+    }
+
+    fn take(&self) -> io::Result<()> {
+        self.books.taken.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn send(&mut self, octets: &[u8]) -> io::Result<()> {
+        self.stream.get_mut().write_all(octets)?;
+        self.books.sent.fetch_add(octets.len() as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// A line with its end; the client's end of stream is an error.
+    fn line(&mut self) -> io::Result<Vec<u8>> {
+        let mut line = Vec::new();
+        match self.stream.read_until(b'\n', &mut line)? {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            _ => Ok(line),
+        }
+    }
+
+    fn be_polite(&mut self) -> io::Result<()> {
+        loop {
+            match self.line()?.get(..4).unwrap_or_default() {
+                b"QUIT" => return self.send(b"221 bye\r\n"),
+                b"DATA" => {
+                    self.send(b"354 go\r\n")?;
+                    self.act(&Act::Dot)?;
+                    self.take()?;
+                    self.send(b"250 taken\r\n")?;
+                }
+                _ => self.send(b"250 ok\r\n")?,
+            }
+        }
+    }
+}
