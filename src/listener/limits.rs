@@ -11,11 +11,13 @@ use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
 
+pub use super::offers::Offers;
 use crate::net::target::addresses::Addresses;
 use crate::net::target::tls::{Credential, Version};
 use crate::smtp::Step;
 use crate::smtp::auth::Mechanism;
 use crate::smtp::auth::verify::Users;
+use crate::smtp::script::Protocol;
 
 /// Whose texts the listener speaks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -133,7 +135,7 @@ impl Delays {
             Step::Data => self.data,
             Step::Body => self.body,
             Step::Quit => self.quit,
-            Step::Dns | Step::Connect | Step::Tls | Step::Starttls | Step::Idle => {
+            Step::Dns | Step::Connect | Step::Tls | Step::Starttls | Step::Command | Step::Idle => {
                 Delay::fixed(Duration::ZERO)
             }
         }
@@ -172,6 +174,10 @@ pub struct Forced {
 /// All that the listener enforces.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Limits {
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// Which extensions it offers.
+    pub offers: Offers,
     /// Whose texts it speaks.
     pub style: Style,
     /// The name in its greeting and replies.
@@ -281,6 +287,8 @@ impl Default for Limits {
     /// No limits at all.
     fn default() -> Self {
         Limits {
+            protocol: Protocol::Smtp,
+            offers: Offers::default(),
             style: Style::default(),
             hostname: "mx.recipient.example".to_owned(),
             allow_remote: false,

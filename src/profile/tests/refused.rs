@@ -183,17 +183,6 @@ fn what_does_not_fit_together() {
 }
 
 #[test]
-fn what_this_version_cannot_do() {
-    let others = seen(&[
-        ("chunking", "[session]\nchunking = \"require\"\n"),
-        ("pipelining", "[session]\npipelining = \"require\"\n"),
-    ]);
-    let lmtp = format!("[target]\naddress = \"lmtp://127.0.0.1:24\"\n{PHASE}");
-    let seen = others + &seen_alone(&[("lmtp", &lmtp)]);
-    insta::assert_snapshot!(seen);
-}
-
-#[test]
 fn tls_that_makes_no_sense() {
     let target = |address: &str, body: &str| format!("[target]\naddress = \"{address}\"\n{body}\n{PHASE}");
     let cases = [
@@ -311,6 +300,25 @@ fn nearly() -> impl Strategy<Value = String> {
         };
         lines.into_iter().map(cut).collect()
     })
+}
+
+#[test]
+fn extensions_that_cannot_be() {
+    let seen = seen(&[
+        ("a word that is none", "[session.extensions]\nsmtputf8 = \"yes\"\n"),
+        ("an extension that is none", "[session.extensions]\nutf8 = \"auto\"\n"),
+        ("binary without BDAT", "[session]\nchunking = \"off\"\nextensions = { binarymime = \"auto\" }\n"),
+        ("a chunk of nothing", "[session]\nchunk_size = 0\n"),
+        ("never and more", "[session.extensions.dsn]\nnotify = [\"never\", \"delay\"]\n"),
+        ("no time to deliver by", "[session.extensions]\ndeliverby = { late = \"notify\" }\n"),
+        ("half a second to deliver by", "[session.extensions]\ndeliverby = { within = \"500ms\" }\n"),
+        ("required of HELO", "[session]\nhello = \"helo\"\nextensions = { 8bitmime = \"require\" }\n"),
+        ("pipelining required of HELO", "[session]\nhello = \"helo\"\npipelining = \"require\"\n"),
+        ("HELO to LMTP", "[session]\nhello = \"helo\"\n[listener]\nprotocol = \"lmtp\"\n"),
+        ("an offer that is none", "[listener]\nextensions = [\"etrn\"]\n"),
+        ("an aside that is none", "[session]\nbetween = [\"help\"]\n"),
+    ]);
+    insta::assert_snapshot!(seen);
 }
 
 proptest! {
