@@ -66,3 +66,18 @@ fn the_message_limit_of_a_session_is_named() {
 }
 
 // The limit of unknown commands: 500 unrecognized command, three times, then: 500 Too many unrecognized commands, and the end.
+
+// Exim counts connections before it reads the header: its limit for a host is met by the balancer, not by those behind it.
+// Table: Exim: PROXY
+#[test]
+fn clients_carried_by_a_proxy_header_are_who_they_are_said_to_be() {
+    let Some(exim) = Exim::plain().set("hosts_proxy", "127.0.0.1").start() else { return };
+    for version in ["v1", "v2"] {
+        let before = exim.taken();
+        let flags = format!("-c 5 -n 100 --set target.sources=[\"127.0.3.0/24\"] --set target.proxy={version}");
+        let outcome = smtpress::run(exim.port, &flags);
+        outcome.assert_books_balance();
+        assert_eq!((outcome.count("accepted"), exim.taken() - before), (100, 100), "{version}");
+        assert_eq!(exim.taken_with("[127.0.3."), exim.taken(), "{}", exim.log());
+    }
+}

@@ -1,7 +1,6 @@
 //! The binary under test: starts it, waits for it, and reads its result.json as any user's script would.
 
 use std::fs;
-use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -37,6 +36,11 @@ pub struct Outcome {
     pub stored: Option<Value>,
 }
 
+/// The user that logs in, and what may stand in the environment of a run: the password that is right, and one that is not.
+pub const USER: &str = "load";
+pub const PASSWORD: &str = "open sesame";
+const ENVIRONMENT: [(&str, &str); 2] = [("RIGHT", PASSWORD), ("WRONG", "open barley")];
+
 /// `smtpress run --target` at a loopback port with these flags, its result on standard output.
 pub fn run(port: u16, flags: &str) -> Outcome {
     start(port, flags).wait()
@@ -44,11 +48,35 @@ pub fn run(port: u16, flags: &str) -> Outcome {
 
 /// The same, not waited for.
 pub fn start(port: u16, flags: &str) -> Running {
-    let target = format!("smtp://{}:{port}", Ipv4Addr::LOCALHOST);
-    let mut words = vec!["run", "--target", &target];
+    start_at(&format!("smtp://127.0.0.1:{port}"), flags)
+}
+
+/// A run against any target: `smtps://`, `lmtp://`, ... .
+pub fn run_at(target: &str, flags: &str) -> Outcome {
+    start_at(target, flags).wait()
+}
+
+fn start_at(target: &str, flags: &str) -> Running {
+    let mut words = vec!["run", "--target", target];
     words.extend(flags.split_whitespace());
     words.extend(["--out", "run", "--json", "-", "--progress", "none"]);
     Running::start(&words, tempfile::tempdir().unwrap())
+}
+
+/// The transcript of one accepted message.
+#[track_caller]
+pub fn trace(target: &str, flags: &str) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_smtpress"))
+        .args(["trace", target])
+        .args(flags.split_whitespace())
+        .envs(ENVIRONMENT)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let transcript = String::from_utf8(output.stdout).unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}: {transcript}{stderr}", output.status);
+    transcript
 }
 
 impl Running {
@@ -56,6 +84,7 @@ impl Running {
         let output = |name: &str| fs::File::create(folder.path().join(name)).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_smtpress"))
             .args(words)
+            .envs(ENVIRONMENT)
             .current_dir(folder.path())
             .stdin(Stdio::null())
             .stdout(output("stdout"))
