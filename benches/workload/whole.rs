@@ -74,6 +74,7 @@ fn plan(address: SocketAddr, pipelining: Pipelining, total: u64) -> Plan {
         origin: Default::default(),
         allow: Vec::new(),
         script: script(pipelining),
+        logins: Default::default(),
         messages: Messages::Unlimited,
         mail: spec(),
         phases: vec![phase],

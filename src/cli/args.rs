@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use super::login::LoginArgs;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 /// SMTP load and concurrency stress tester.
@@ -176,6 +177,8 @@ pub struct RunArgs {
     pub load: LoadArgs,
     #[command(flatten)]
     pub common: CommonArgs,
+    #[command(flatten, next_help_heading = "Login")]
+    pub login: LoginArgs,
     /// What must hold, such as 'p99 < 500ms'; may be repeated
     #[arg(long = "assert", value_name = "EXPR", help_heading = "Result")]
     pub asserts: Vec<String>,
@@ -309,6 +312,8 @@ pub struct TraceArgs {
     /// How commands are grouped (RFC 2920)
     #[arg(long, value_name = "off|auto|full", default_value = "off", conflicts_with = "helo")]
     pub pipelining: String,
+    #[command(flatten)]
+    pub login: LoginArgs,
     /// No message: greeting, hello, QUIT
     #[arg(long)]
     pub no_message: bool,

@@ -27,6 +27,7 @@ use crate::plan::Plan;
 use crate::profile::overrides::{Origin, apply_in_order};
 use crate::profile::{Document, Override, Purpose};
 use crate::report::words;
+use crate::smtp::auth::{Login, Redactor};
 use crate::smtp::client::Event;
 use crate::smtp::script::Identity;
 use crate::smtp::{Client, Step};
@@ -96,7 +97,8 @@ fn prepared(args: &TraceArgs) -> Result<Prepared, Failure> {
         }
     }
     let keys = keys.iter().map(|(flag, key, value)| Override::for_key(Origin::Flag, flag, key, value));
-    apply_in_order(&mut document, keys.chain(prepare::allowed(&args.allow_target)))?;
+    let keys = keys.chain(args.login.overrides()).chain(prepare::allowed(&args.allow_target));
+    apply_in_order(&mut document, keys)?;
     prepare::finish(&document, Purpose::Search, Shard::WHOLE, None)
 }
 
@@ -118,6 +120,8 @@ struct Session {
     paper: Paper,
     /// What came and is no whole line yet.
     rest: Vec<u8>,
+    /// What takes the secret of a login out of it.
+    redactor: Option<Redactor>,
     /// The codes of replies that no step has answered for yet.
     codes: VecDeque<u16>,
     steps: Vec<serde_json::Value>,
@@ -136,6 +140,7 @@ impl Session {
             messages,
             paper,
             rest: Vec::new(),
+            redactor: None,
             codes: VecDeque::new(),
             steps: Vec::new(),
             lines: Vec::new(),
@@ -156,12 +161,23 @@ impl Session {
             self.step(step, to - from, None, condition);
         }
         let Ok(mut stream) = dialed.result else { return false };
-        let mut client = Client::new(Rc::new(plan.script.clone()), Identity::default(), clock::now());
+        let login = plan.logins.of(plan.seed, 0).cloned();
+        self.redactor = login.as_ref().map(Login::redactor);
+        let identity = Identity { login, ..Identity::default() };
+        let mut client = Client::new(Rc::new(plan.script.clone()), identity, clock::now());
         let scratch = Scratch::new();
         drive(&mut stream, &mut client, self, &scratch).await;
         let rest = std::mem::take(&mut self.rest);
-        self.line(Side::Listener, &rest);
+        self.heard(&rest);
         true
+    }
+
+    /// Lines of the listener.
+    fn heard(&mut self, lines: &[u8]) {
+        match &self.redactor {
+            Some(redactor) => self.line(Side::Listener, &redactor.octets(lines).into_owned()),
+            None => self.line(Side::Listener, lines),
+        }
     }
 
     fn line(&mut self, side: Side, bytes: &[u8]) {
@@ -246,7 +262,7 @@ impl Host<Client<Message>> for Session {
         let last = |line: &&[u8]| line.get(3) != Some(&b'-');
         let code = |line: &[u8]| std::str::from_utf8(line.get(..3)?).ok()?.parse::<u16>().ok();
         self.codes.extend(lines.split_inclusive(|byte| *byte == b'\n').filter(last).filter_map(code));
-        self.line(Side::Listener, &lines);
+        self.heard(&lines);
     }
 }
 

@@ -18,6 +18,7 @@ use crate::load::Load;
 use crate::mail::Message;
 use crate::net::dial::{self, Dialed};
 use crate::net::drive::{Host, drive};
+use crate::smtp::auth::{Heard, Login};
 use crate::smtp::client::{Event, Failure};
 use crate::smtp::command::xclient_attributes as xclient;
 use crate::smtp::script::Identity;
@@ -80,6 +81,8 @@ struct Session {
     failed: Option<Outcome>,
     condition: Option<Condition>,
     tape: Option<Box<Tape>>,
+    /// What keeps the secret of its login from the tape.
+    heard: Option<Heard>,
     bytes: (u64, u64),
 }
 
@@ -98,6 +101,8 @@ impl Session {
         let left = if held { 0 } else { plan.messages.draw(plan.seed, serial) };
         let started = worker.now();
         let tape = worker.tapes.borrow_mut().tape();
+        let login = tape.as_ref().and(plan.logins.of(plan.seed, serial));
+        let heard = login.map(|login| Heard::new(login.redactor()));
         Session {
             worker,
             slot,
@@ -117,6 +122,7 @@ impl Session {
             finishing: false,
             failed: None,
             condition: None,
+            heard,
             tape,
             bytes: (0, 0),
         }
@@ -163,7 +169,15 @@ impl Session {
     fn identity(&self) -> Identity {
         let plan = self.worker.plan();
         let told = plan.origin.told(self.serial);
-        Identity { xclient: told.map(|address| xclient(address, &plan.script.name)), ..Identity::default() }
+        Identity {
+            login: self.login().cloned(),
+            xclient: told.map(|address| xclient(address, &plan.script.name)),
+        }
+    }
+
+    fn login(&self) -> Option<&Login> {
+        let plan = self.worker.plan();
+        plan.logins.of(plan.seed, self.serial)
     }
 
     /// The arrival that the session is itself has begun: nothing of our own kept it from the wire.
@@ -215,7 +229,10 @@ impl Session {
                 worker.end(due, self.started, lag(due, self.decided, self.started), now, outcome);
             }
         }
-        if let Some(tape) = self.tape.take() {
+        if let Some(mut tape) = self.tape.take() {
+            if let Some(heard) = &mut self.heard {
+                tape.received(now, &heard.rest());
+            }
             worker.tapes.borrow_mut().over(&tape, worker.index, self.condition);
         }
         worker.session_closed();
@@ -325,7 +342,12 @@ impl Session {
             return;
         };
         let judged = judge::judge(&self.worker.classifier, step, failure, in_doubt);
-        let outcome = self.file(step, judged, judge::reply(failure), || judge::sample(failure));
+        let login = self.login().cloned();
+        let sample = || match &login {
+            Some(login) => login.redactor().text(&judge::sample(failure)).into_owned(),
+            None => judge::sample(failure),
+        };
+        let outcome = self.file(step, judged, judge::reply(failure), sample);
         if matches!(failure, Failure::Lost(_)) {
             self.worker.books.borrow_mut().counts(self.current_phase()).own_failures += 1;
         }
@@ -425,7 +447,10 @@ impl Host<Client<Message>> for Session {
     fn received(&mut self, bytes: &[u8]) {
         self.bytes.1 += bytes.len() as u64;
         if let Some(tape) = &mut self.tape {
-            tape.received(self.worker.now(), bytes);
+            match &mut self.heard {
+                Some(heard) => tape.received(self.worker.now(), &heard.lines(bytes)),
+                None => tape.received(self.worker.now(), bytes),
+            }
         }
     }
 }

@@ -20,10 +20,12 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use super::digest::Digest;
 use super::ledger::Books;
 use super::limits::{Delay, Limits, ShownBy};
+use super::login::{Access, Logins, Next};
 use super::peer::Peer;
 use super::styles::Saying;
 use crate::smtp::Step;
 use crate::smtp::content::Measure;
+use crate::smtp::machine::Handshake;
 use crate::smtp::request::{Fault, MAX_LINE, Request};
 use crate::smtp::server::{Answer, Ask, Bounds, Lapse, Policy, Then};
 
@@ -32,6 +34,7 @@ use crate::smtp::server::{Answer, Ask, Bounds, Lapse, Policy, Then};
 pub(super) struct Shared {
     pub limits: Limits,
     pub books: Books,
+    pub logins: Logins,
     seed: u64,
     sessions: AtomicU64,
     /// When the service ends.
@@ -54,7 +57,8 @@ impl Shared {
             .map(|(i, line)| if i == last { format!("250 {line}") } else { format!("250-{line}\n") });
         let extensions = joined.collect();
         let end = limits.unavailable_after.map(|after| start + after);
-        Shared { limits, books: Books::new(), seed, sessions: AtomicU64::new(0), end, extensions }
+        let logins = Logins::new(&limits);
+        Shared { limits, books: Books::new(), logins, seed, sessions: AtomicU64::new(0), end, extensions }
     }
 
     /// The number of the next session.
@@ -90,6 +94,7 @@ pub(super) struct Behaviour {
     leaving: bool,
     messages: u32,
     errors: u32,
+    access: Access,
     transaction: Option<Box<Transaction>>,
 }
 
@@ -116,6 +121,7 @@ impl Behaviour {
             leaving: false,
             messages: 0,
             errors: 0,
+            access: Access::default(),
             transaction: None,
         }
     }
@@ -212,7 +218,16 @@ impl Behaviour {
 
     fn hello(&mut self, extended: bool, name: &str) -> Answer {
         self.at(Step::Hello, |session| {
-            if extended { Answer::new(session.offer()) } else { session.say(Saying::Hello, name) }
+            if extended {
+                let offer = session.offer();
+                // After the first line, which is the name and no extension.
+                Answer::new(match session.access.offer(&session.shared.limits) {
+                    Some(auth) => offer.replacen('\n', &format!("\n250-{auth}\n"), 1),
+                    None => offer,
+                })
+            } else {
+                session.say(Saying::Hello, name)
+            }
         })
     }
 
@@ -247,7 +262,7 @@ impl Behaviour {
             Saying::TooManyMessages
         } else if limits.require_starttls {
             Saying::StarttlsFirst
-        } else if limits.require_auth {
+        } else if limits.require_auth && self.access.user().is_none() {
             Saying::AuthRequired
         } else if size.zip(limits.max_message_size).is_some_and(|(size, max)| size > max) {
             Saying::DeclaredSize
@@ -335,19 +350,31 @@ impl Behaviour {
 
     fn auth(&mut self, argument: &str) -> Answer {
         self.at(Step::Auth, |session| {
-            let limits = &session.shared.limits;
+            let shared = session.shared.clone();
+            let unique = session.draw().to_bits() ^ session.number.rotate_left(40);
+            let unique = format!("{unique:x}@{}", shared.limits.hostname);
+            let next = session.access.command(&shared.limits, argument, &unique);
             let mechanism = argument.split(' ').next().unwrap_or_default();
-            let saying = if limits.auth_requires_encryption {
-                Saying::EncryptionRequired
-            } else if !limits.require_auth {
-                Saying::AuthNotAvailable
-            } else if mechanism.is_empty() {
-                Saying::AuthArguments
-            } else {
-                Saying::AuthMechanism
-            };
-            session.say(saying, mechanism)
+            session.access_answer(next, &mechanism[..mechanism.len().min(32)])
         })
+    }
+
+    fn auth_response(&mut self, line: &[u8]) -> Answer {
+        let shared = self.shared.clone();
+        let next = self.access.response(&shared.limits, line);
+        Answer { delay: self.delay(shared.limits.delays.auth), ..self.access_answer(next, "") }
+    }
+
+    fn access_answer(&self, next: Next, mechanism: &str) -> Answer {
+        match next {
+            Next::Challenge(text) => Answer::new(format!("334 {text}")),
+            Next::Said(saying) => {
+                if matches!(saying, Saying::AuthFailed | Saying::AuthEncoding | Saying::TooManyAuthFailures) {
+                    self.shared.logins.failed.fetch_add(1, Relaxed);
+                }
+                self.say(saying, mechanism)
+            }
+        }
     }
 
     /// The answer to an error, while the session may still make some.
@@ -356,8 +383,11 @@ impl Behaviour {
             return Answer { then: Then::Close, ..self.say(Saying::TooManyErrors, "") };
         }
         self.errors += 1;
+        self.access.give_up();
         match fault {
             Fault::LineTooLong => self.say(Saying::LineTooLong, ""),
+            Fault::AuthTooLong => self.say(Saying::AuthTooLong, ""),
+            Fault::LoggedIn => self.say(Saying::LoggedIn, ""),
             Fault::Unrecognized(verb) => self.say(Saying::Unrecognized, verb),
             Fault::HelloName => self.say(Saying::HelloName, ""),
             Fault::Syntax(about) => self.say(Saying::Syntax, about),
@@ -423,6 +453,7 @@ impl Policy for Behaviour {
         let answer = match ask {
             Ask::Greeting => self.greet(now),
             Ask::Request(request) => self.request(now, request),
+            Ask::Response(line) => self.auth_response(line),
             Ask::Body(seen) => self.body(seen),
             Ask::Fault(fault) => self.fault(fault),
             Ask::Lapse(lapse) => self.say(
@@ -448,6 +479,9 @@ impl Policy for Behaviour {
         if step == Step::Body {
             self.end_transaction(code / 100 == 2);
         }
+        if let (Step::Auth, 235, Some(user)) = (step, code, self.access.user()) {
+            self.shared.logins.count(user);
+        }
         if self.leaving {
             self.leave();
         }
@@ -455,6 +489,10 @@ impl Policy for Behaviour {
 
     fn abandoned(&mut self) {
         self.end_transaction(false);
+    }
+
+    fn secured(&mut self, _now: Instant, handshake: &Handshake) {
+        self.access.secured(handshake);
     }
 }
 

@@ -42,6 +42,13 @@ pub struct LedgerSnapshot {
     pub sent_bytes: u64,
     /// Times that the process had no descriptor for a connection.
     pub accept_errors: u64,
+    /// Logins (RFC 4954): the 235 was handed over for writing.
+    pub logins: u64,
+    /// Logins that failed.
+    pub failed_logins: u64,
+    /// The logins by user.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub logins_by_user: BTreeMap<String, u64>,
     /// Refusals by the name of their condition; `forced` are those of the profile's own replies, `proxy-header` the
     /// connections closed because their PROXY header was missing, malformed or late.
     pub refused: BTreeMap<String, u64>,
@@ -214,7 +221,7 @@ impl Books {
         saying.map_or(&self.forced, |saying| &self.refused[saying as usize]).fetch_add(1, Relaxed);
     }
 
-    /// All of it, now.
+    /// All of it, now, but for the logins.
     pub fn snapshot(&self) -> LedgerSnapshot {
         let mut refused = BTreeMap::new();
         let named = Saying::ALL.iter().filter_map(|saying| {
@@ -243,6 +250,7 @@ impl Books {
             accept_errors: self.accept_errors.load(Relaxed),
             refused,
             digest: format!("{:032x}", delivered.digest),
+            ..LedgerSnapshot::default()
         }
     }
 }

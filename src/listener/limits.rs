@@ -5,10 +5,13 @@
 //! - A limit is always the largest number that is still served: `max_connections_per_host = 50` serves 50 and refuses
 //!   the 51st. `None` is no limit, and `Limits::default()` has none.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::net::target::addresses::Addresses;
 use crate::smtp::Step;
+use crate::smtp::auth::Mechanism;
+use crate::smtp::auth::verify::Users;
 
 /// Whose texts the listener speaks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -92,6 +95,8 @@ pub struct Delays {
     pub mail: Delay,
     /// RCPT.
     pub rcpt: Delay,
+    /// Each reply to AUTH and within its exchange.
+    pub auth: Delay,
     /// DATA, before the 354.
     pub data: Delay,
     /// The final dot.
@@ -108,10 +113,11 @@ impl Delays {
             Step::Hello => self.hello,
             Step::Mail => self.mail,
             Step::Rcpt => self.rcpt,
+            Step::Auth => self.auth,
             Step::Data => self.data,
             Step::Body => self.body,
             Step::Quit => self.quit,
-            Step::Dns | Step::Connect | Step::Tls | Step::Starttls | Step::Auth | Step::Idle => {
+            Step::Dns | Step::Connect | Step::Tls | Step::Starttls | Step::Idle => {
                 Delay::fixed(Duration::ZERO)
             }
         }
@@ -225,6 +231,12 @@ pub struct Limits {
     pub require_auth: bool,
     /// AUTH needs encryption first (538).
     pub auth_requires_encryption: bool,
+    /// Who may log in; `None`: nobody, and AUTH is not offered.
+    pub users: Option<Arc<Users>>,
+    /// How they may; -PLUS only where there is a channel binding.
+    pub mechanisms: Vec<Mechanism>,
+    /// Failed logins answered in a session; the next one ends it.
+    pub max_auth_failures: Option<u32>,
 
     /// How long each reply is held back.
     pub delays: Delays,
@@ -273,6 +285,9 @@ impl Default for Limits {
             require_starttls: false,
             require_auth: false,
             auth_requires_encryption: false,
+            users: None,
+            mechanisms: Mechanism::ALL.to_vec(),
+            max_auth_failures: None,
             delays: Delays::default(),
             stall: None,
             replies: Vec::new(),

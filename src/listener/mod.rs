@@ -11,6 +11,7 @@ mod behaviour;
 mod digest;
 pub mod ledger;
 pub mod limits;
+mod login;
 mod peer;
 mod styles;
 
@@ -157,7 +158,9 @@ impl Listener {
 
     /// What it did so far.
     pub fn ledger(&self) -> LedgerSnapshot {
-        self.shared.books.snapshot()
+        let mut ledger = self.shared.books.snapshot();
+        self.shared.logins.tell(&self.shared.limits, &mut ledger);
+        ledger
     }
 
     /// Processor time of its threads so far, in seconds: user, system. At most 50 ms old.

@@ -171,6 +171,31 @@ sayings! {
     AuthArguments, Some(Condition::SyntaxError),
         "501 #5.5.4 Invalid arguments to AUTH command", "501 5.5.4 Syntax: AUTH mechanism",
         "501 Syntactically invalid AUTH argument(s)";
+    /// A login. Cisco's list has none; its words are ours, as for the other replies to AUTH that it lacks.
+    AuthAccepted, None, "235 #2.0.0 OK Authenticated", "235 2.7.0 Authentication successful",
+        "235 Authentication succeeded";
+    /// A login that failed.
+    AuthFailed, Some(Condition::AuthFailed),
+        "535 #5.7.8 Authentication failed", "535 5.7.8 Error: authentication failed: authentication failure",
+        "535 Incorrect authentication data";
+    /// An exchange that the client cancelled.
+    AuthCancelled, Some(Condition::SyntaxError),
+        "501 #5.7.0 Authentication exchange cancelled", "501 5.7.0 Authentication aborted",
+        "501 Authentication cancelled";
+    /// A response that is no base64, or not what the mechanism says.
+    AuthEncoding, Some(Condition::SyntaxError),
+        "501 #5.5.2 Cannot decode AUTH input", "501 5.5.2 Error: cannot decode AUTH input", "501 Invalid base64 data";
+    /// A line of the exchange that is too long (RFC 4954 4).
+    AuthTooLong, Some(Condition::LineTooLong),
+        "500 #5.5.6 Authentication exchange line too long", "500 5.5.6 Authentication exchange line too long",
+        "500 Authentication exchange line too long";
+    /// Failed logins of a session over the limit. Postfix counts them among all errors; the others have no words for it.
+    TooManyAuthFailures, Some(Condition::TooManyAuthFailures),
+        "421 #4.7.0 Too many failed authentication attempts, disconnecting",
+        "421 4.7.0 {host} Error: too many errors", "421 {host}: Too many failed authentication attempts";
+    /// AUTH after a login.
+    LoggedIn, Some(Condition::BadSequence),
+        "503 #5.5.0 Already authenticated", "503 5.5.1 Error: already authenticated", "503 already authenticated";
     /// AUTH that is not offered.
     AuthNotAvailable, Some(Condition::AuthNotAvailable),
         "503 #5.3.3 AUTH not available", "503 5.5.1 Error: authentication not enabled",

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use super::document::{Document, Key, keys};
 use super::error::ProfileError;
 use super::schema::{self, Profile};
-use super::{dialogue, listener, message, phase, resolved, rule, target};
+use super::{auth, dialogue, listener, message, phase, resolved, rule, target};
 use crate::collector::Condition;
 use crate::listener::limits::Limits;
 use crate::load::{Load, Shard, Think};
@@ -116,14 +116,18 @@ pub fn compile(document: &Document, context: &Context) -> Result<Compiled, Profi
         ));
     }
     let to = target(document, &profile, context.purpose)?;
+    let origin = target::origin(document, &profile, &to)?;
+    let script = dialogue::script(document, &profile, &session)?;
+    let (script, logins) = auth::compile(document, &session, script, &to, context.purpose)?;
     let plan = Plan {
         name,
         seed: profile.seed.map_or(context.seed, |seed| seed.0),
         run_id: context.run_id.clone(),
-        origin: target::origin(document, &profile, &to)?,
+        origin,
         target: to,
         allow: allow(document, &profile)?,
-        script: dialogue::script(document, &profile, &session)?,
+        script,
+        logins,
         messages: dialogue::messages(document, &session, &phases)?,
         mail: message::compile(document, &profile)?,
         expects: indexed(&profile.expect, |i, expect| rule::expect(document, &profile.phase, i, expect))?,
@@ -149,7 +153,8 @@ pub fn compile(document: &Document, context: &Context) -> Result<Compiled, Profi
         shard: context.shard,
     };
     let assertions = rule::assertions(document, &profile.phase, &profile.expect, &profile.assert)?;
-    let listener = listener::compile(document, &profile.listener.clone().unwrap_or_default())?;
+    let serves = context.purpose == Purpose::Listen || plan.target.is_embedded();
+    let listener = listener::compile(document, &profile.listener.clone().unwrap_or_default(), serves)?;
     let listen = target::listen(document, &profile)?;
     let limits = rule::limits(document, &profile.limits)?;
     if let Some(capacity) = &profile.capacity {
@@ -164,7 +169,7 @@ pub fn compile(document: &Document, context: &Context) -> Result<Compiled, Profi
 fn unsupported(document: &Document, profile: &Profile) -> Result<(), ProfileError> {
     let target = profile.target.clone().unwrap_or_default();
     let session = profile.session.clone().unwrap_or_default();
-    let refused: [(bool, [&'static str; 2], &str, &str); 5] = [
+    let refused: [(bool, [&'static str; 2], &str, &str); 4] = [
         (
             target.tls.is_some_and(|tls| tls != schema::Tls::None),
             ["target", "tls"],
@@ -176,12 +181,6 @@ fn unsupported(document: &Document, profile: &Profile) -> Result<(), ProfileErro
             ["target", "tls_options"],
             "TLS is not supported yet in this version",
             "remove the table",
-        ),
-        (
-            session.auth.is_some(),
-            ["session", "auth"],
-            "AUTH is not supported yet in this version",
-            "remove the key",
         ),
         (
             session.chunking == Some(schema::Chunking::Require),

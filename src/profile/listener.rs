@@ -2,9 +2,12 @@
 //!
 //! What a limit does on the wire is the business of `listener`.
 
+use std::sync::Arc;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::auth::{self, Known, Mechanism};
 use super::document::{Document, Key, keys};
 use super::error::ProfileError;
 use super::schema::{tables, words};
@@ -117,6 +120,12 @@ tables! {
         require_auth: bool,
         /// AUTH needs encryption first. Default false.
         auth_requires_encryption: bool,
+        /// Who may log in. Absent: nobody, and AUTH is not offered.
+        users: Known,
+        /// How they may. Default: all mechanisms, scram-sha-256-plus only over TLS.
+        auth_mechanisms: Vec<Mechanism>,
+        /// Failed logins answered in a session; the next one ends it.
+        max_auth_failures: Count,
         /// How long each reply is held back.
         delays: Delays,
         /// One window of silence.
@@ -130,6 +139,8 @@ tables! {
         greeting: TimeRange,
         /// HELO and EHLO.
         hello: TimeRange,
+        /// AUTH, and each line of its exchange.
+        auth: TimeRange,
         /// MAIL.
         mail: TimeRange,
         /// RCPT.
@@ -173,11 +184,15 @@ const SPOKEN: [Step; 9] = [
     Step::Quit,
 ];
 
-/// What the table makes of the listener.
+/// What the table makes of the listener. `serves`: it will be started, and needs its users' secrets.
 ///
 /// # Errors
 /// A value that no listener can have.
-pub(super) fn compile(document: &Document, listener: &Listener) -> Result<Limits, ProfileError> {
+pub(super) fn compile(
+    document: &Document,
+    listener: &Listener,
+    serves: bool,
+) -> Result<Limits, ProfileError> {
     let none = Limits::default();
     let at = |key: &'static str| keys!["listener", key];
     let count = |key: &'static str, value: Option<Count>| match value {
@@ -279,6 +294,12 @@ pub(super) fn compile(document: &Document, listener: &Listener) -> Result<Limits
         require_starttls: listener.require_starttls.unwrap_or_default(),
         require_auth: listener.require_auth.unwrap_or_default(),
         auth_requires_encryption: listener.auth_requires_encryption.unwrap_or_default(),
+        users: match &listener.users {
+            Some(users) if serves => Some(Arc::new(auth::known(document, users)?)),
+            _ => None,
+        },
+        mechanisms: auth::mechanisms(listener.auth_mechanisms.as_deref()),
+        max_auth_failures: count("max_auth_failures", listener.max_auth_failures)?,
         delays: listener.delays.as_ref().map(delays).unwrap_or_default(),
         stall: listener.stall.as_ref().map(|stall| limits::Stall {
             from: stall.from.unwrap_or_default().0,
@@ -302,6 +323,7 @@ fn delays(delays: &Delays) -> limits::Delays {
     limits::Delays {
         greeting: delay(delays.greeting),
         hello: delay(delays.hello),
+        auth: delay(delays.auth),
         mail: delay(delays.mail),
         rcpt: delay(delays.rcpt),
         data: delay(delays.data),

@@ -3,6 +3,7 @@
 //! It knows no network and measures nothing. The walk: [`Document`] (text and overrides, with their places) becomes a
 //! [`schema::Profile`], is filled up with defaults by [`resolved`], and decided by [`compile()`].
 
+pub mod auth;
 pub mod check;
 pub mod compile;
 mod dialogue;

@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::auth::Auth;
 use super::listener::Listener;
 use super::message::Message;
 use super::misbehave::Misbehave;
@@ -301,15 +302,6 @@ tables! {
         auth: Auth,
         /// How it behaves badly on purpose. Default: not at all.
         misbehave: Misbehave,
-    }
-    /// AUTH: never a secret in the file.
-    Auth {
-        /// The mechanism: plain, login, ...
-        mechanism: String,
-        /// The environment variable that holds the user.
-        user_env: String,
-        /// The environment variable that holds the password.
-        password_env: String,
     }
     /// A part of the run.
     Phase {

@@ -285,6 +285,7 @@ mod tests {
             origin: Default::default(),
             allow: vec![],
             script: Script::default(),
+            logins: Default::default(),
             messages: Messages::Fixed(1),
             mail: mail::Spec {
                 from: "a@sender.example".into(),

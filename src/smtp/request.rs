@@ -15,11 +15,16 @@ use memchr::memchr;
 /// extensions).
 pub const MAX_LINE: usize = 2048;
 
+/// The longest line of AUTH and its exchange, in octets with CRLF (RFC 4954 3 and 4).
+pub const MAX_AUTH_LINE: usize = 12288;
+
 /// What is wrong with a line or where it came; each has a reply of its own in some server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault<'a> {
     /// A line over the limit.
     LineTooLong,
+    /// A line of AUTH or its exchange over its limit (RFC 4954 4).
+    AuthTooLong,
     /// No command that is known; the verb, at most 32 octets.
     Unrecognized(&'a str),
     /// HELO or EHLO without a domain or address literal.
@@ -44,6 +49,8 @@ pub enum Fault<'a> {
     NoValidRecipients,
     /// AUTH within a transaction (RFC 4954 section 4).
     InTransaction,
+    /// AUTH on a session that is logged in already (RFC 4954 section 4).
+    LoggedIn,
 }
 
 /// What the content is, as BODY= says (RFC 6152).
@@ -340,8 +347,8 @@ fn is_domain(domain: &str) -> bool {
 pub struct Lines {
     partial: Vec<u8>,
     max: usize,
-    /// A line was too long: its rest is thrown away up to its end.
-    skipping: bool,
+    /// A line was too long, and this is its fault: its rest is thrown away up to its end.
+    skipping: Option<Fault<'static>>,
     /// The line in `partial` was handed out.
     spent: bool,
 }
@@ -356,31 +363,53 @@ impl Default for Lines {
 impl Lines {
     /// Lines of at most `max` octets, CRLF included.
     pub fn new(max: usize) -> Lines {
-        Lines { partial: Vec::new(), max, skipping: false, spent: false }
+        Lines { partial: Vec::new(), max, skipping: None, spent: false }
     }
 
     /// Takes one line off the front of `input`; returns it without its CRLF. `None`: all of `input` is taken and the
     /// line is not complete.
     ///
     /// # Errors
-    /// `LineTooLong` once for a line over the limit, at its end; `Syntax` for one that a bare LF ended.
+    /// `LineTooLong` (`AuthTooLong` for AUTH) once for a line over the limit, at its end; `Syntax` for one that a bare LF
+    /// ended.
     pub fn next<'l, 'i: 'l>(&'l mut self, input: &mut &'i [u8]) -> Option<Result<&'l [u8], Fault<'static>>> {
+        self.cut(input, false)
+    }
+
+    /// The same within the exchange of AUTH, where lines may be longer.
+    ///
+    /// # Errors
+    /// As for [`Lines::next`].
+    pub fn next_response<'l, 'i: 'l>(
+        &'l mut self,
+        input: &mut &'i [u8],
+    ) -> Option<Result<&'l [u8], Fault<'static>>> {
+        self.cut(input, true)
+    }
+
+    fn cut<'l, 'i: 'l>(
+        &'l mut self,
+        input: &mut &'i [u8],
+        response: bool,
+    ) -> Option<Result<&'l [u8], Fault<'static>>> {
         self.release();
         let Some(end) = memchr(b'\n', input) else {
-            if self.partial.len() + input.len() > self.max {
-                self.skipping = true;
-                self.partial = Vec::new();
-            } else if !self.skipping {
-                self.partial.extend_from_slice(input);
+            if self.skipping.is_none() {
+                self.skipping = self.too_long(input, response);
+                if self.skipping.is_none() {
+                    self.partial.extend_from_slice(input);
+                } else {
+                    self.partial = Vec::new();
+                }
             }
             *input = &[];
             return None;
         };
         let (head, rest) = input.split_at(end + 1);
         *input = rest;
-        if std::mem::take(&mut self.skipping) || self.partial.len() + head.len() > self.max {
+        if let Some(fault) = self.skipping.take().or_else(|| self.too_long(head, response)) {
             self.partial = Vec::new();
-            return Some(Err(Fault::LineTooLong));
+            return Some(Err(fault));
         }
         let line = if self.partial.is_empty() {
             head
@@ -390,6 +419,20 @@ impl Lines {
             &self.partial
         };
         Some(line.strip_suffix(b"\r\n").ok_or(Fault::Syntax("")))
+    }
+
+    /// The fault of a line that goes on with `more`, if it is too long.
+    fn too_long(&self, more: &[u8], response: bool) -> Option<Fault<'static>> {
+        let length = self.partial.len() + more.len();
+        if length <= self.max {
+            return None;
+        }
+        let begins = || self.partial.iter().chain(more).take(5).map(u8::to_ascii_uppercase);
+        match response || begins().eq(*b"AUTH ") {
+            true if length <= MAX_AUTH_LINE => None,
+            true => Some(Fault::AuthTooLong),
+            false => Some(Fault::LineTooLong),
+        }
     }
 
     /// Gives the buffer of the last line back: a session at rest holds none.

@@ -29,6 +29,8 @@ pub enum Ask<'a> {
     Greeting,
     /// A well-formed command in its right place.
     Request(Request<'a>),
+    /// A line of the exchange of AUTH, as it came, without its end.
+    Response(&'a [u8]),
     /// The content came to its final dot.
     Body(&'a Measure),
     /// A line that is wrong, or comes at the wrong time.
@@ -93,7 +95,7 @@ impl Answer {
 
 /// Decides every answer of one session.
 pub trait Policy {
-    /// The answer to `ask`. With 2yz (354 for DATA) the command took effect.
+    /// The answer to `ask`. With 2yz (354 for DATA) the command took effect; 334 goes on with the exchange of AUTH.
     fn answer(&mut self, now: Instant, ask: Ask<'_>) -> Answer;
     /// More octets of the content, dots unstuffed.
     fn content(&mut self, octets: &[u8]);
@@ -101,6 +103,10 @@ pub trait Policy {
     fn queued(&mut self, now: Instant, step: Step, code: u16);
     /// The transaction ended without a final reply: RSET, or another HELO.
     fn abandoned(&mut self);
+    /// The TLS handshake is complete.
+    fn secured(&mut self, now: Instant, handshake: &Handshake) {
+        let _ = (now, handshake);
+    }
 }
 
 /// What bounds a session.
@@ -138,6 +144,8 @@ enum Stage {
         refused: u32,
     },
     Content(Reader),
+    /// In the exchange of AUTH (RFC 4954 4): lines are no commands.
+    Login,
     Silent,
     Closing(Close),
 }
@@ -157,6 +165,8 @@ pub struct Server<P> {
     bounds: Bounds,
     lines: Lines,
     stage: Stage,
+    /// A client has logged in.
+    logged_in: bool,
     pending: Option<Pending>,
     /// Replies not yet handed to the driver.
     out: Vec<u8>,
@@ -174,6 +184,7 @@ impl<P: Policy> Server<P> {
             bounds,
             lines: Lines::new(bounds.max_line),
             stage: Stage::Fresh,
+            logged_in: false,
             pending: None,
             out: Vec::new(),
             unread: 0,
@@ -223,6 +234,8 @@ impl<P: Policy> Server<P> {
             (Request::Data, Stage::Transaction { accepted: 0, refused: 0 }) => Err(Fault::RcptFirst),
             (Request::Data, Stage::Transaction { accepted: 0, .. }) => Err(Fault::NoValidRecipients),
             (Request::Auth(_), Stage::Transaction { .. }) => Err(Fault::InTransaction),
+            (Request::Auth(_), Stage::Greeted) => Err(Fault::HelloFirst),
+            (Request::Auth(_), _) if self.logged_in => Err(Fault::LoggedIn),
             (_, Stage::Transaction { .. }) => Ok(request),
             (Request::Rcpt { .. } | Request::Data, _) => Err(Fault::MailFirst),
             _ => Ok(request),
@@ -245,9 +258,21 @@ impl<P: Policy> Server<P> {
             (Request::Rcpt { .. }, Stage::Transaction { accepted, refused }) => {
                 *if well { accepted } else { refused } += 1;
             }
+            (Request::Auth(_), stage) if code == 334 => *stage = Stage::Login,
+            (Request::Auth(_), _) if code == 235 => self.logged_in = true,
             (Request::Data, _) if code == 354 => self.stage = Stage::Content(Reader::new()),
             _ => {}
         }
+    }
+
+    /// One line of the exchange of AUTH, or what is wrong with it.
+    fn response(&mut self, now: Instant, line: Result<&[u8], Fault<'_>>) {
+        let answer = self.policy.answer(now, line.map_or_else(Ask::Fault, Ask::Response));
+        if answer.code() != 334 {
+            self.stage = Stage::Ready;
+            self.logged_in = answer.code() == 235;
+        }
+        self.reply(now, Step::Auth, answer);
     }
 
     fn ask(&mut self, now: Instant, step: Step, ask: Ask<'_>) {
@@ -319,6 +344,11 @@ impl<P: Policy> Machine for Server<P> {
                         self.ask(now, Step::Body, Ask::Body(&seen));
                     }
                 }
+                Stage::Login => {
+                    if let Some(line) = lines.next_response(&mut input) {
+                        self.response(now, line);
+                    }
+                }
                 Stage::Greeted | Stage::Ready | Stage::Transaction { .. } => {
                     if let Some(line) = lines.next(&mut input) {
                         self.line(now, line);
@@ -335,7 +365,10 @@ impl<P: Policy> Machine for Server<P> {
         self.unread = 0;
     }
 
-    fn handle_secured(&mut self, _now: Instant, _handshake: Handshake) {}
+    fn handle_secured(&mut self, now: Instant, handshake: Handshake) {
+        self.logged_in = false;
+        self.policy.secured(now, &handshake);
+    }
 
     fn handle_insecure(&mut self, now: Instant, _why: Insecure) {
         self.handle_closed(now, Closed::Eof);

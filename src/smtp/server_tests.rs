@@ -23,6 +23,16 @@ impl Policy for Plain {
             Ask::Request(Request::Quit) => {
                 return Answer { then: Then::Close, ..Answer::new("221 bye") };
             }
+            Ask::Request(Request::Auth("NOW")) => (Step::Auth, "235 in".to_owned()),
+            Ask::Request(Request::Auth(_)) => (Step::Auth, "334 ".to_owned()),
+            Ask::Response(line) => {
+                let reply = match line {
+                    b"yes" => "235 in",
+                    b"more" => "334 more",
+                    _ => "535 out",
+                };
+                (Step::Auth, reply.to_owned())
+            }
             Ask::Request(_) => (Step::Idle, "250 other".to_owned()),
             Ask::Body(seen) => (Step::Body, format!("250 {} octets", seen.size)),
             Ask::Fault(fault) => (Step::Idle, format!("500 {fault:?}")),

@@ -46,6 +46,7 @@ pub(super) fn plan(load: Load, length: Option<Duration>, max_sessions: u32) -> P
         origin: Default::default(),
         allow: Vec::new(),
         script: Script::default(),
+        logins: Default::default(),
         messages: Messages::Unlimited,
         mail: Spec {
             from: "load@sender.example".into(),

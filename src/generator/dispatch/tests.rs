@@ -19,6 +19,7 @@ fn plan(phases: Vec<Phase>) -> Plan {
         origin: Default::default(),
         allow: Vec::new(),
         script: crate::smtp::Script::default(),
+        logins: Default::default(),
         messages: Messages::Unlimited,
         mail: crate::mail::Spec {
             from: "a@b.example".into(),

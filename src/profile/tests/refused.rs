@@ -189,7 +189,6 @@ fn what_this_version_cannot_do() {
         .map(|(case, key)| (case, target(key)));
     let targets: Vec<(&str, &str)> = targets.iter().map(|(case, text)| (*case, text.as_str())).collect();
     let others = seen(&[
-        ("auth", "[session]\nauth = { mechanism = \"plain\", user_env = \"U\", password_env = \"P\" }\n"),
         ("chunking", "[session]\nchunking = \"require\"\n"),
         ("pipelining", "[session]\npipelining = \"require\"\n"),
     ]);

@@ -2,6 +2,7 @@
 
 mod flags;
 mod hosts;
+mod logins;
 mod looks;
 mod runs;
 mod sessions;

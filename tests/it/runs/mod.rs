@@ -7,6 +7,7 @@ mod faults;
 mod gate;
 mod limits;
 mod loads;
+mod logins;
 mod own;
 mod rude;
 mod same;

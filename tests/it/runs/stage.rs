@@ -43,6 +43,7 @@ pub fn plan(phases: Vec<Phase>) -> Plan {
             },
             ..Script::default()
         },
+        logins: Default::default(),
         messages: Messages::Unlimited,
         mail: Spec {
             from: "load@sender.example".into(),
