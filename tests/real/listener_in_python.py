@@ -14,6 +14,9 @@ from aiosmtpd.smtp import SMTP, AuthResult
 class Handler:
     """Takes everything, except what is for `full`."""
 
+    async def handle_PROXY(self, server, session, envelope, proxy_data):
+        return True
+
     async def handle_RCPT(self, server, session, envelope, address, options):
         if address.startswith("full@"):
             return "452 4.2.2 Mailbox full"

@@ -16,6 +16,7 @@ mod against_opensmtpd;
 mod against_postfix;
 mod against_sink;
 mod aiosmtpd;
+mod authenticated;
 mod certificate;
 mod dovecot;
 mod exim;

@@ -35,23 +35,21 @@ fn a_client_that_is_silent_meets_the_time_out_of_exim() {
     assert_eq!(exim.taken(), 0);
 }
 
-// Whoever speaks in the pause before the greeting hears 521 5.5.1 Protocol error. With the lure (220-postfix.test ...) it is
-// one reply with two codes, which RFC 5321 4.2.1 knows nothing of.
+// postscreen sends a line of its own at once (220-postfix.test ...) and waits for two seconds. To whoever speaks in them it
+// says then and there: 521 5.5.1 Protocol error. That ends the reply with another code than it began with, for which RFC 5321
+// 4.2.1 has no room.
 // Table: Postfix: postscreen
 #[test]
 fn a_client_that_talks_before_the_greeting_is_refused_by_postscreen_and_another_is_not() {
-    for (lure, condition) in [("", "bad-sequence"), ("$smtpd_banner", "malformed-reply")] {
-        let settings = Postfix::plain().postscreen().set("postscreen_greet_banner", lure);
-        let Some(postfix) = settings.start() else { return };
-        let early = "-c 3 -n 3 --set target.sources=[\"127.0.5.1\"] --set session.misbehave.early_talk=true";
-        let outcome = smtpress::run(postfix.port, early);
-        outcome.assert_books_balance();
-        assert_eq!(outcome.count("accepted"), 0);
-        let (count, sample) = outcome.condition("greeting", condition);
-        assert!(sample.contains("521 5.5.1 Protocol error"), "{sample}");
-        assert_eq!(postfix.lines("]: PREGREET 19 after ") as u64, count, "{}", postfix.log());
-        let outcome = smtpress::run(postfix.port, "-c 3 -n 3 --set target.sources=[\"127.0.6.1\"]");
-        outcome.assert_books_balance();
-        assert_eq!((outcome.count("accepted"), postfix.queued_in_the_end(3)), (3, 3));
-    }
+    let Some(postfix) = Postfix::plain().postscreen().start() else { return };
+    let early = "-c 3 -n 3 --set target.sources=[\"127.0.5.1\"] --set session.misbehave.early_talk=true";
+    let outcome = smtpress::run(postfix.port, early);
+    outcome.assert_books_balance();
+    assert_eq!(outcome.count("accepted"), 0, "{}", postfix.log());
+    let (count, sample) = outcome.condition("greeting", "malformed-reply");
+    assert!(sample.contains("521 5.5.1 Protocol error"), "{sample}");
+    assert_eq!(postfix.lines("]: PREGREET 19 after ") as u64, count, "{}", postfix.log());
+    let outcome = smtpress::run(postfix.port, "-c 3 -n 3 --set target.sources=[\"127.0.6.1\"]");
+    outcome.assert_books_balance();
+    assert_eq!((outcome.count("accepted"), postfix.queued_in_the_end(3)), (3, 3));
 }

@@ -88,8 +88,7 @@ impl Settings {
             .set("smtpd_sasl_path", dovecot.auth().display())
     }
 
-    /// postscreen stands before it, and hangs up on who talks before the greeting. Of that it sends one line at once, as a
-    /// lure, unless there is none.
+    /// postscreen stands before it, and hangs up on who talks before the greeting is whole.
     pub fn postscreen(mut self) -> Settings {
         self.postscreen = true;
         self.set("postscreen_access_list", "")

@@ -41,6 +41,13 @@ pub const USER: &str = "load";
 pub const PASSWORD: &str = "open sesame";
 const ENVIRONMENT: [(&str, &str); 2] = [("RIGHT", PASSWORD), ("WRONG", "open barley")];
 
+/// What makes a run log in, with the password in `RIGHT` or in `WRONG`.
+pub fn login(mechanism: &str, password: &str) -> String {
+    format!(
+        "--set session.auth.mechanism={mechanism} --set session.auth.user={USER} --set session.auth.password_env={password}"
+    )
+}
+
 /// `smtpress run --target` at a loopback port with these flags, its result on standard output.
 pub fn run(port: u16, flags: &str) -> Outcome {
     start(port, flags).wait()
