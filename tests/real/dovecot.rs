@@ -13,7 +13,7 @@ use crate::smtpress::{PASSWORD, USER};
 pub const PROGRAM: &str = "/usr/sbin/dovecot";
 
 /// Users `user0` to `user9` have a mailbox, and `user9` room for almost nothing in it. Whoever logs in wrongly hears so at
-/// once. ROOT, the ports and the rest in capitals are filled in.
+/// once, however often (the penalty of an address is off). ROOT, the ports and the rest in capitals are filled in.
 const SETTINGS: &str = "\
 base_dir = ROOT/run
 state_dir = ROOT/state
@@ -46,6 +46,9 @@ userdb {
 }
 service anvil {
   chroot =
+  unix_listener anvil-auth-penalty {
+    mode = 0
+  }
 }
 service stats {
   chroot =

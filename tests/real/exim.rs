@@ -173,7 +173,8 @@ impl Exim {
     /// Those whose line has this word, or a word that begins so: `K` came with BDAT, `L.` pipelined (not from the first octet on), `A=plain:load` after AUTH,
     /// `X=` encrypted, `[127.0.3.` from there.
     pub fn taken_with(&self, word: &str) -> u64 {
-        let is_it = |found: &&str| if word.contains(['=', '[']) { found.starts_with(word) } else { *found == word };
+        let is_it =
+            |found: &&str| if word.contains(['=', '[']) { found.starts_with(word) } else { *found == word };
         let counts = |line: &&str| {
             let words: Vec<&str> = line.split(' ').skip(3).collect();
             words.first() == Some(&"<=") && (word.is_empty() || words.iter().any(is_it))

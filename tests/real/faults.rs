@@ -12,6 +12,7 @@ use crate::smtpress;
 /// How long a listener stands still.
 const STALL: Duration = Duration::from_secs(1);
 
+// Table: smtp-sink: standstill and death
 #[test]
 fn a_sink_that_stands_still_for_a_second_loses_nothing_and_the_second_is_seen() {
     let Some(sink) = Sink::start() else { return };
@@ -33,6 +34,7 @@ fn a_sink_that_stands_still_for_a_second_loses_nothing_and_the_second_is_seen() 
     assert!(longest >= Some(950_000_000), "the stall is not in the response times: {longest:?} ns");
 }
 
+// Table: Postfix: standstill and death
 #[test]
 fn a_postfix_that_stands_still_loses_nothing() {
     let Some(postfix) = Postfix::plain().start() else { return };
@@ -47,6 +49,7 @@ fn a_postfix_that_stands_still_loses_nothing() {
     assert_eq!(postfix.queued_in_the_end(2_000), 2_000);
 }
 
+// Table: smtp-sink: standstill and death
 #[test]
 fn a_sink_that_is_killed_leaves_no_more_in_doubt_than_was_under_way() {
     let Some(sink) = Sink::start() else { return };
@@ -67,6 +70,7 @@ fn a_sink_that_is_killed_leaves_no_more_in_doubt_than_was_under_way() {
     );
 }
 
+// Table: Exim: standstill and death
 #[test]
 fn an_exim_that_is_killed_has_what_was_accepted_in_its_log() {
     let Some(exim) = Exim::plain().start() else { return };

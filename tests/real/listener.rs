@@ -114,7 +114,8 @@ impl Processes {
             let Ok(mut stream) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)) else { return false };
             stream.write_all(header.as_bytes()).unwrap();
             // To its last line: postscreen sends the first alone, to see who cannot wait.
-            let greeting = BufReader::new(&stream).lines().map_while(Result::ok).find(|line| !line.starts_with("220-"));
+            let greeting =
+                BufReader::new(&stream).lines().map_while(Result::ok).find(|line| !line.starts_with("220-"));
             stream.write_all(b"QUIT\r\n").unwrap();
             // It may be reset: what matters is that it has ended.
             stream.read_to_end(&mut Vec::new()).ok();

@@ -28,3 +28,4 @@ mod pipelined;
 mod postfix;
 mod sink;
 mod smtpress;
+mod table;

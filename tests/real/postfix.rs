@@ -141,8 +141,7 @@ impl Settings {
             format!("127.0.0.1:{port} inet n - n - - smtpd\n")
         };
         if self.tls {
-            let smtps =
-                format!("127.0.0.1:{implicit} inet n - n - - smtpd -o smtpd_tls_wrappermode=yes\n");
+            let smtps = format!("127.0.0.1:{implicit} inet n - n - - smtpd -o smtpd_tls_wrappermode=yes\n");
             services.push_str(&smtps);
         }
         services.push_str(SERVICES);
