@@ -9,12 +9,11 @@
 //! - A snapshot takes the filled distributions with it; [`Recorder::reclaim`] brings emptied ones back, so that a run at
 //!   rest in its rhythm allocates nothing on the arrivals' path.
 
-use std::collections::btree_map::Entry;
 use std::time::Duration;
 
 use super::histogram::Hist;
 use super::snapshot::{Gauges, Snapshot};
-use super::tally::{ConditionCount, ConditionKey, Counts, PhaseTally, Tally};
+use super::tally::{ConditionKey, Counts, PhaseTally, Tally};
 use super::{Metric, Outcome};
 
 /// One thread's recorder; shared within the thread as `Rc<RefCell<Recorder>>`.
@@ -57,16 +56,7 @@ impl Recorder {
         at: Duration,
         sample: impl FnOnce() -> String,
     ) {
-        match self.books[phase as usize].rest.conditions.entry(key) {
-            Entry::Occupied(entry) => {
-                let row = entry.into_mut();
-                row.count += 1;
-                row.last = row.last.max(at);
-            }
-            Entry::Vacant(entry) => {
-                entry.insert(ConditionCount { count: 1, first: at, last: at, sample: sample() });
-            }
-        }
+        self.books[phase as usize].rest.condition(key, at, sample);
     }
 
     /// Counts a refusal that the `[[expect]]` of this index covered.

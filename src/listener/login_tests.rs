@@ -6,12 +6,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::super::behaviour::{Behaviour, Shared};
-use super::super::limits::{Delay, Style};
-use super::super::peer::Peer;
 use super::*;
 use crate::collector::Condition;
 use crate::collector::condition::Classifier;
+use crate::listener::behaviour::{Behaviour, Shared};
+use crate::listener::limits::{Delay, Style};
+use crate::listener::peer::Peer;
 use crate::smtp::auth::verify::Users;
 use crate::smtp::auth::{Login, Secret};
 use crate::smtp::client::{Client, Event, Failure};
@@ -56,6 +56,10 @@ impl Content for NoMail {
     fn body(&self, _offset: u64, _out: &mut Vec<u8>) -> Result<u64, Lost> {
         Ok(0)
     }
+    fn raw(&self, _offset: u64, _limit: u64, _out: &mut Vec<u8>) -> Result<u64, Lost> {
+        Ok(0)
+    }
+    fn envelope_id(&self, _out: &mut Vec<u8>) {}
 }
 
 /// The listener's side of one session.

@@ -34,6 +34,7 @@ impl Behaviour {
             self.peer.speaks_for(client);
             // The counts are those of a client's session.
             (self.messages, self.errors) = (0, 0);
+            self.access.anew();
         }
         self.at(Step::Greeting, |session| session.say(Saying::Greeting, ""))
     }

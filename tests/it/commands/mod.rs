@@ -6,6 +6,6 @@ mod logins;
 mod looks;
 mod runs;
 mod sessions;
-mod stage;
+pub mod stage;
 mod stops;
 mod wrong;

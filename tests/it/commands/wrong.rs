@@ -43,7 +43,7 @@ fn profiles_that_are_none() {
         ("huge.toml", &["huge.toml:9:8", "help"]),
         ("zero.toml", &["zero.toml:10:7", "help"]),
         ("tls.toml", &["TLS is not supported yet", "tls.toml:5:7"]),
-        ("auth.toml", &["AUTH is not supported yet", "auth.toml:5:8"]),
+        ("auth.toml", &["would go out in clear text", "auth.toml:5:8", "allow_clear_text = true"]),
         ("warm.toml", &["every phase is a warm-up", "warm.toml"]),
         ("latin.toml", &["latin.toml:2:12", "not UTF-8", "save the profile as UTF-8"]),
         ("toml.toml", &["not valid TOML", "toml.toml:2"]),

@@ -3,6 +3,7 @@
 mod anchor;
 mod books;
 mod ends;
+mod extensions;
 mod faults;
 mod gate;
 mod limits;
