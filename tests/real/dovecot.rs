@@ -12,7 +12,7 @@ use crate::smtpress::{PASSWORD, USER};
 
 pub const PROGRAM: &str = "/usr/sbin/dovecot";
 
-/// Users `user0` to `user9` have a mailbox, and `user9` room for almost nothing in it. Whoever logs in wrongly hears so at
+/// Users `user0` to `user4` have a mailbox; so has `full`, with room for almost nothing in it. Whoever logs in wrongly hears so at
 /// once, however often (the penalty of an address is off). ROOT, the ports and the rest in capitals are filled in.
 const SETTINGS: &str = "\
 base_dir = ROOT/run
@@ -167,9 +167,9 @@ fn log(root: &Path) -> String {
 /// NAME:PASSWORD:UID:GID:GECOS:HOME:SHELL:EXTRA
 fn users() -> String {
     let mut users = format!("{USER}:{{PLAIN}}{PASSWORD}::::::\n");
-    for n in 0..9 {
+    for n in 0..5 {
         users.push_str(&format!("user{n}:{{PLAIN}}{PASSWORD}::::::\n"));
     }
-    users.push_str(&format!("user9:{{PLAIN}}{PASSWORD}::::::userdb_quota_rule=*:bytes=100\n"));
+    users.push_str(&format!("full:{{PLAIN}}{PASSWORD}::::::userdb_quota_rule=*:bytes=100\n"));
     users
 }

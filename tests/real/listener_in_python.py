@@ -12,23 +12,19 @@ from aiosmtpd.smtp import SMTP, AuthResult
 
 
 class Handler:
-    """Takes everything, except what is for `full`."""
+    """Takes everything."""
 
     async def handle_PROXY(self, server, session, envelope, proxy_data):
         return True
-
-    async def handle_RCPT(self, server, session, envelope, address, options):
-        if address.startswith("full@"):
-            return "452 4.2.2 Mailbox full"
-        envelope.rcpt_tos.append(address)
-        return "250 OK"
 
     async def handle_DATA(self, server, session, envelope):
         tls = session.ssl["cipher"][0] if session.ssl else "-"
         who = session.login_data.login.decode() if session.login_data else "-"
         source = session.proxy_data.src_addr if session.proxy_data else "-"
         print(f"message rcpt={len(envelope.rcpt_tos)} tls={tls} user={who} source={source}", flush=True)
-        return "250 OK"
+        # A library: the replies of LMTP, one for each recipient, are for its user to write.
+        replies = [f"250 OK {recipient}" for recipient in envelope.rcpt_tos]
+        return "\r\n".join(replies) if isinstance(server, LMTP) else "250 OK"
 
 
 async def main(chain, key, user, password, starttls, implicit, lmtp, proxied):

@@ -137,6 +137,30 @@ impl Outcome {
         self.phases().iter().map(|phase| number(phase, field)).sum()
     }
 
+    /// The TLS handshakes: full and resumed.
+    #[track_caller]
+    pub fn handshakes(&self) -> (u64, u64) {
+        let sum = |field| self.phases().iter().map(|phase| number(&phase["tls"], field)).sum();
+        (sum("full"), sum("resumed"))
+    }
+
+    /// Nothing was accepted, and the exit code says that this is a finding. (On a machine too busy to measure, 98 outranks it.)
+    #[track_caller]
+    pub fn assert_nothing_went_out(&self) {
+        assert_eq!(self.count("accepted"), 0);
+        let verdict = &self.result["verdict"];
+        assert!(matches!(verdict["exit_code"].as_u64(), Some(98 | 99)), "{verdict:#}");
+        let failed = |assertion: &Value| assertion["expr"] == "accepted > 0" && assertion["status"] == "fail";
+        assert!(self.result["assertions"].as_array().unwrap().iter().any(failed), "{:#}", self.result["assertions"]);
+    }
+
+    /// The recipients that were accepted and refused, over all phases.
+    #[track_caller]
+    pub fn recipients(&self) -> (u64, u64) {
+        let sum = |field| self.phases().iter().map(|phase| number(&phase["recipients"], field)).sum();
+        (sum("accepted"), sum("refused"))
+    }
+
     /// The failures of this condition at this step: their number and the sample reply of the first.
     #[track_caller]
     pub fn condition(&self, step: &str, name: &str) -> (u64, String) {
