@@ -71,6 +71,8 @@ pub(super) struct Opening {
     login: Option<Box<dyn Exchange>>,
     /// The line to be said next in the login, without its CRLF.
     line: Vec<u8>,
+    /// The login is cancelled.
+    cancelled: bool,
     /// What the listener offered last.
     offer: Offer,
     /// What is made of it.
@@ -90,6 +92,7 @@ impl Opening {
             talked_early: false,
             login: None,
             line: Vec::new(),
+            cancelled: false,
             offer: Offer::default(),
             terms: Terms::default(),
         }
@@ -139,6 +142,8 @@ impl Opening {
         match self.stage {
             Stage::Handshake { .. } => false,
             Stage::Greeting | Stage::Starttls | Stage::Xclient => code == 220,
+            // What is cancelled can only be refused: nothing else may come of it, and no challenge without an end.
+            Stage::Auth if self.cancelled => false,
             Stage::Auth if code == 334 => true,
             Stage::Auth | Stage::Hello => code / 100 == 2 && !matches!(code, 220 | 221),
         }
@@ -259,6 +264,7 @@ impl Opening {
         let answer = STANDARD.decode(text).ok();
         let answer = answer.and_then(|challenge| self.login.as_mut()?.respond(&challenge));
         // `*` cancels; the listener answers 501, and the step fails by it.
+        self.cancelled = answer.is_none();
         self.line = answer.map_or_else(|| b"*".to_vec(), |answer| STANDARD.encode(answer).into_bytes());
         Next::Goes { complete: false }
     }
