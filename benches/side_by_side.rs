@@ -64,6 +64,9 @@ struct Args {
     /// Two rounds of 10,000 messages over 10 and 100 sessions
     #[arg(long)]
     quick: bool,
+    /// Only TLS handshakes, against openssl s_time
+    #[arg(long)]
+    handshakes: bool,
     /// Begin with the sessions there are, instead of opening all of them first
     #[arg(long)]
     no_gate: bool,
@@ -105,6 +108,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     if args.quick {
         (args.rounds, args.messages) = (2, 10_000);
     }
+    if args.handshakes {
+        let folder = tempfile::tempdir()?;
+        return tell(&contest::handshakes::run(args.rounds, folder.path(), &machine())?, "handshakes.md");
+    }
     if args.sessions.is_empty() {
         args.sessions = match (args.two_workers, args.quick) {
             (true, _) => vec![OF_TWO_WORKERS],
@@ -122,9 +129,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     } else {
         (side_by_side(&args)?, "side_by_side.md")
     };
+    tell(&text, file)
+}
+
+/// Prints the tables, and writes them to a file of the target folder.
+fn tell(text: &str, name: &str) -> Result<(), Box<dyn Error>> {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().ok_or("the target folder has no parent")?;
-    let path = target.join(file);
-    fs::write(&path, &text)?;
+    let path = target.join(name);
+    fs::write(&path, text)?;
     println!("{text}\nwritten to {}", path.display());
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! The contenders: how each is called, and what one run of one costs. How figures are put together is `table`'s.
 
+pub mod handshakes;
 pub mod listeners;
 pub mod table;
 pub mod workers;
@@ -226,7 +227,7 @@ fn now() -> Instant {
     Instant::now()
 }
 
-/// Whether a program of Postfix is there.
+/// Whether a program is there.
 pub fn is_installed(name: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|folder| folder.join(name).is_file())

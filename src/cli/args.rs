@@ -255,7 +255,7 @@ pub struct LoadArgs {
     /// How commands are grouped (RFC 2920) [auto]
     #[arg(long, value_name = "off|auto|full", env = "SMTPRESS_PIPELINING", help_heading = "Dialogue")]
     pub pipelining: Option<String>,
-    /// TLS (only none in this version)
+    /// Whether and how the sessions are encrypted [none]
     #[arg(long, value_name = "none|starttls|implicit", env = "SMTPRESS_TLS", help_heading = "Dialogue")]
     pub tls: Option<String>,
     /// The ids of the arguments whose values come from the environment.
@@ -298,7 +298,7 @@ pub struct CommonArgs {
 /// `smtpress trace`.
 #[derive(Debug, Args)]
 pub struct TraceArgs {
-    /// The listener: smtp://host:port, or embedded
+    /// The listener: smtp://host:port, smtps://host:port, or embedded
     pub url: String,
     /// Exactly the flow of a telnet session: HELO, and one command at a time
     #[arg(long)]
@@ -321,6 +321,18 @@ pub struct TraceArgs {
     /// How commands are grouped (RFC 2920)
     #[arg(long, value_name = "off|auto|full", default_value = "off", conflicts_with = "helo")]
     pub pipelining: String,
+    /// Whether and how the session is encrypted [none; smtps://: implicit]
+    #[arg(long, value_name = "none|starttls|implicit")]
+    pub tls: Option<String>,
+    /// A file of certificates to trust, in PEM [those that the system trusts]
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<String>,
+    /// The server name to ask for and to find in the certificate [the host]
+    #[arg(long, value_name = "NAME")]
+    pub sni: Option<String>,
+    /// Take any certificate; what speaks against it is shown
+    #[arg(long)]
+    pub no_verify: bool,
     /// No message: greeting, hello, QUIT
     #[arg(long)]
     pub no_message: bool,

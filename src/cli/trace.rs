@@ -15,19 +15,22 @@ use super::paper::{Paper, Side};
 use super::prepare::{self, Prepared};
 use crate::collector::Condition;
 use crate::collector::condition::Classifier;
-use crate::generator::{clock, judge, preflight};
+use crate::generator::{self, clock, judge, preflight};
 use crate::listener::Listener;
 use crate::load::Shard;
 use crate::mail::{Mailer, Message};
 use crate::net::dial::{self, Endpoint, Place};
 use crate::net::drive::{Host, Scratch, drive};
 use crate::net::target::Transport;
+use crate::net::tls::Security;
+use crate::net::tls::client::Client as TlsClient;
 use crate::plan::Plan;
 use crate::profile::overrides::{Origin, apply_in_order};
 use crate::profile::{Document, Override, Purpose};
 use crate::report::words;
 use crate::smtp::auth::{Login, Redactor};
-use crate::smtp::client::Event;
+use crate::smtp::client::{Event, Failure as StepFailure};
+use crate::smtp::machine::Handshake;
 use crate::smtp::script::Identity;
 use crate::smtp::{Client, Step};
 
@@ -41,27 +44,30 @@ pub fn trace(args: &TraceArgs, screen: &Screen) -> Result<u8, Failure> {
     // No knock before the session: it would be a connection that the listener sees and the transcript does not.
     preflight::check_allowed(plan)?;
     let listener = if plan.target.is_embedded() {
-        Some(crate::listener::start(([127, 0, 0, 1], 0).into(), Default::default(), plan.seed, 1)?)
+        let limits = prepared.compiled.listener.clone();
+        Some(crate::listener::start(([127, 0, 0, 1], 0).into(), limits, plan.seed, 1)?)
     } else {
         None
     };
     let endpoint = endpoint(plan, listener.as_ref().map(Listener::addr));
+    let tls = generator::tls(plan, listener.as_ref().and_then(Listener::certificate))?;
+    let security = tls.as_ref().map(TlsClient::security).transpose()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let out: Box<dyn Write> = if args.json { Box::new(std::io::sink()) } else { Box::new(screen.out()) };
     let mailer = Mailer::new(&plan.mail, plan.seed, &plan.run_id, &prepared.date());
     let messages = if args.no_message { 0 } else { 1 };
-    let mut session = Session::new(Paper::new(out, screen.colour_out()), mailer, messages);
+    let mut session = Session::new(Paper::new(out, screen.colour_out()), mailer, messages, security);
     session.paper.title(&plan.target, &endpoint);
     let reached = runtime.block_on(session.lead(plan, &endpoint));
     let done = session.accepted || args.no_message && !session.failed;
     session.close(reached, done);
-    let Session { paper, steps, lines, accepted, .. } = session;
+    let Session { paper, steps, tls, lines, accepted, .. } = session;
     if let Some(listener) = listener {
         listener.stop();
     }
     paper.finish()?;
     if args.json {
-        let result = json!({ "target": plan.target.to_string(), "reached": reached, "accepted": accepted, "steps": steps, "lines": lines });
+        let result = json!({ "target": plan.target.to_string(), "reached": reached, "accepted": accepted, "tls": tls, "steps": steps, "lines": lines });
         writeln!(screen.out(), "{result:#}")?;
     }
     Ok(match (reached, done) {
@@ -90,10 +96,16 @@ fn prepared(args: &TraceArgs) -> Result<Prepared, Failure> {
         ("--name", "session.name", &args.name),
         ("--from", "message.from", &args.from),
         ("--to", "message.to", &args.to),
+        ("--tls", "target.tls", &args.tls),
+        ("--ca", "target.tls_options.ca", &args.ca),
+        ("--sni", "target.tls_options.sni", &args.sni),
     ] {
         if let Some(value) = value {
             keys.push((flag, key.into(), prepare::quoted(value)));
         }
+    }
+    if args.no_verify {
+        keys.push(("--no-verify", "target.tls_options.verify".into(), "false".into()));
     }
     let keys = keys.iter().map(|(flag, key, value)| Override::for_key(Origin::Flag, flag, key, value));
     let keys = keys.chain(args.login.overrides()).chain(prepare::allowed(&args.allow_target));
@@ -116,12 +128,14 @@ struct Session {
     classifier: Classifier,
     mailer: Arc<Mailer>,
     messages: u32,
+    security: Option<Security>,
     paper: Paper,
     /// What came and is no whole line yet.
     rest: Vec<u8>,
     /// What takes the secret of a login out of it.
     redactor: Option<Redactor>,
     steps: Vec<serde_json::Value>,
+    tls: Option<serde_json::Value>,
     lines: Vec<serde_json::Value>,
     longest: Option<(Duration, Step)>,
     accepted: bool,
@@ -129,16 +143,18 @@ struct Session {
 }
 
 impl Session {
-    fn new(paper: Paper, mailer: Mailer, messages: u32) -> Session {
+    fn new(paper: Paper, mailer: Mailer, messages: u32, security: Option<Security>) -> Session {
         Session {
             begun: clock::now(),
             classifier: Classifier::new(Vec::new()),
             mailer: Arc::new(mailer),
             messages,
+            security,
             paper,
             rest: Vec::new(),
             redactor: None,
             steps: Vec::new(),
+            tls: None,
             lines: Vec::new(),
             longest: None,
             accepted: false,
@@ -204,6 +220,18 @@ impl Session {
         }));
     }
 
+    /// What the handshake came to.
+    fn secured(&mut self, handshake: &Handshake) {
+        self.paper.remark(&judge::secured(handshake), handshake.untrusted.is_none());
+        self.tls = Some(json!({
+            "version": handshake.version,
+            "suite": handshake.suite,
+            "group": handshake.group,
+            "resumed": handshake.resumed,
+            "untrusted": handshake.untrusted,
+        }));
+    }
+
     fn close(&mut self, reached: bool, done: bool) {
         let total = clock::now() - self.begun;
         let word = match (reached, done, self.accepted) {
@@ -225,6 +253,14 @@ impl Host<Client<Message>> for Session {
                     failure.as_deref().map(|failure| judge::judge(&self.classifier, step, failure, in_doubt));
                 let code = Some(code).filter(|code| *code > 0);
                 self.step(step, ended - started, code, judged.and_then(|judged| judged.condition));
+                if let Some(
+                    failure @ (StepFailure::NotOffered(_)
+                    | StepFailure::Injected(_)
+                    | StepFailure::Insecure(_)),
+                ) = failure.as_deref()
+                {
+                    self.paper.remark(&words::harmless(&judge::sample(failure)), false);
+                }
             }
             Event::Ready { early: false } => {
                 if self.messages > 0 {
@@ -235,16 +271,17 @@ impl Host<Client<Message>> for Session {
                 }
             }
             Event::Transaction { accepted, .. } => self.accepted |= accepted,
-            Event::Ready { early: true }
-            | Event::Established
-            | Event::Secured(_)
-            | Event::Begun(_)
-            | Event::Ended { .. } => {}
+            Event::Secured(handshake) => self.secured(&handshake),
+            Event::Ready { early: true } | Event::Established | Event::Begun(_) | Event::Ended { .. } => {}
         }
     }
 
     fn sent(&mut self, client: &Client<Message>, bytes: &[u8]) {
         self.line(Side::Client, if client.is_secret() { b"[redacted: AUTH]\r\n" } else { bytes });
+    }
+
+    fn security(&self) -> Option<&Security> {
+        self.security.as_ref()
     }
 
     fn received(&mut self, bytes: &[u8]) {

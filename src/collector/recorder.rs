@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use super::histogram::Hist;
 use super::snapshot::{Gauges, Snapshot};
-use super::tally::{ConditionKey, Counts, PhaseTally, Tally};
+use super::tally::{ConditionKey, Counts, HandshakeKey, PhaseTally, Tally};
 use super::{Metric, Outcome};
 
 /// Emptied distributions, by what they held: values of the same kind fit into the memory that such values had before.
@@ -66,6 +66,11 @@ impl Recorder {
     /// Counts a refusal that the `[[expect]]` of this index covered.
     pub fn expect(&mut self, phase: u32, index: u32) {
         *self.books[phase as usize].rest.expects.entry(index).or_default() += 1;
+    }
+
+    /// Counts a TLS handshake that was completed.
+    pub fn handshake(&mut self, phase: u32, key: HandshakeKey) {
+        *self.books[phase as usize].rest.handshakes.entry(key).or_default() += 1;
     }
 
     /// Hands over what was counted since the last snapshot, and starts new books.

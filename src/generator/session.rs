@@ -12,15 +12,17 @@ use super::judge::{self, Judged};
 use super::slots::SlotId;
 use super::tape::Tape;
 use super::worker::{Mailbox, Order, Worker};
-use crate::collector::tally::ConditionKey;
+use crate::collector::tally::{ConditionKey, HandshakeKey};
 use crate::collector::{Condition, Metric, Outcome};
 use crate::load::Load;
 use crate::mail::Message;
 use crate::net::dial::{self, Dialed};
 use crate::net::drive::{Host, drive};
+use crate::net::tls::Security;
 use crate::smtp::auth::{Heard, Login};
 use crate::smtp::client::{Event, Failure};
 use crate::smtp::command::xclient_attributes as xclient;
+use crate::smtp::machine::Handshake;
 use crate::smtp::script::{Identity, Protocol};
 use crate::smtp::{Client, Step};
 
@@ -80,6 +82,8 @@ struct Session {
     /// The first step of the session that was not accepted.
     failed: Option<Outcome>,
     condition: Option<Condition>,
+    /// When a complete TLS handshake began and ended.
+    shaken: Option<(Instant, Instant)>,
     tape: Option<Box<Tape>>,
     /// What keeps the secret of its login from the tape.
     heard: Option<Heard>,
@@ -128,6 +132,7 @@ impl Session {
             finishing: false,
             failed: None,
             condition: None,
+            shaken: None,
             heard,
             tape,
             bytes: (0, 0),
@@ -340,6 +345,11 @@ impl Session {
 
     fn step(&mut self, step: Step, from: Instant, to: Instant, failure: Option<&Failure>, in_doubt: bool) {
         let Some(failure) = failure else {
+            if step == Step::Tls {
+                // Whether it was a full handshake is told next.
+                self.shaken = Some((from, to));
+                return;
+            }
             self.timed(step, Outcome::Accepted, from, to);
             if step == self.takes_recipients {
                 self.worker.books.borrow_mut().counts(self.current_phase()).recipients_accepted += 1;
@@ -371,6 +381,27 @@ impl Session {
             self.cause = Some((step, outcome));
         }
         self.last_cause = Some(outcome);
+    }
+
+    /// The TLS handshake whose step was told last is complete.
+    fn secured(&mut self, handshake: &Handshake) {
+        let phase = self.current_phase();
+        let mut books = self.worker.books.borrow_mut();
+        let key = HandshakeKey {
+            version: handshake.version.clone(),
+            group: handshake.group.clone(),
+            resumed: handshake.resumed,
+        };
+        books.handshake(phase, key);
+        books.counts(phase).untrusted += u64::from(handshake.untrusted.is_some());
+        if let Some((from, to)) = self.shaken.take() {
+            let metric = if handshake.resumed { Metric::TlsResumed } else { Metric::Step(Step::Tls) };
+            books.value(phase, metric, Outcome::Accepted, nanos(to.saturating_duration_since(from)));
+        }
+        drop(books);
+        if let Some(tape) = &mut self.tape {
+            tape.note(self.worker.now(), &judge::secured(handshake));
+        }
     }
 
     fn transaction_begun(&mut self, at: Duration) {
@@ -417,7 +448,7 @@ impl Host<Client<Message>> for Session {
             Event::Step { step, started, ended, failure, in_doubt, .. } => {
                 self.step(step, started, ended, failure.as_deref(), in_doubt);
             }
-            Event::Secured(_) => {}
+            Event::Secured(handshake) => self.secured(&handshake),
             Event::Established => {
                 self.established = true;
                 self.worker.books.borrow_mut().counts(self.phase).established += 1;
@@ -461,6 +492,14 @@ impl Host<Client<Message>> for Session {
                 None => tape.received(self.worker.now(), bytes),
             }
         }
+    }
+
+    fn security(&self) -> Option<&Security> {
+        self.worker.security.as_ref()
+    }
+
+    fn truncated(&mut self) {
+        self.worker.books.borrow_mut().counts(self.phase).truncated += 1;
     }
 }
 

@@ -20,13 +20,14 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::digest::Digest;
 use super::ledger::Books;
-use super::limits::{Delay, Limits, ShownBy};
+use super::limits::{Delay, Limits, ShownBy, Tls};
 use super::login::{Access, Logins};
 use super::peer::Peer;
 use super::styles::Saying;
+use crate::net::tls::Security;
 use crate::smtp::Step;
 use crate::smtp::content::Measure;
-use crate::smtp::machine::Handshake;
+use crate::smtp::machine::{Handshake, Insecure};
 use crate::smtp::request::{Fault, MAX_LINE, MailParameters, Request};
 use crate::smtp::script::Protocol;
 use crate::smtp::server::{Answer, Ask, Bounds, Lapse, Policy, Then};
@@ -41,27 +42,20 @@ pub(super) struct Shared {
     sessions: AtomicU64,
     /// When the service ends.
     end: Option<Instant>,
-    /// The answer to EHLO.
-    extensions: String,
+    /// The answer to EHLO, in clear text and with TLS.
+    extensions: [String; 2],
+    /// What a stream needs to be secured.
+    pub security: Option<Security>,
 }
 
 impl Shared {
-    /// For a listener that starts at `start`.
-    pub fn new(limits: Limits, seed: u64, start: Instant) -> Shared {
-        let mut lines = vec![limits.hostname.clone()];
-        lines.extend(limits.offers.pipelining.then(|| "PIPELINING".to_owned()));
-        lines.extend(limits.max_message_size.map(|max| format!("SIZE {max}")));
-        lines.extend(offers_tls(&limits).then(|| "STARTTLS".to_owned()));
-        lines.extend(limits.offers.keywords().map(str::to_owned));
-        let last = lines.len() - 1;
-        let joined = lines
-            .iter()
-            .enumerate()
-            .map(|(i, line)| if i == last { format!("250 {line}") } else { format!("250-{line}\n") });
-        let extensions = joined.collect();
+    /// For a listener that starts at `start`; `security`: if it speaks TLS.
+    pub fn new(limits: Limits, seed: u64, start: Instant, security: Option<Security>) -> Shared {
+        let extensions = [offers_tls(&limits), false].map(|starttls| extensions(&limits, starttls));
         let end = limits.unavailable_after.map(|after| start + after);
         let logins = Logins::new(&limits);
-        Shared { limits, books: Books::new(), logins, seed, sessions: AtomicU64::new(0), end, extensions }
+        let (books, sessions) = (Books::new(), AtomicU64::new(0));
+        Shared { limits, books, logins, seed, sessions, end, extensions, security }
     }
 
     /// The number of the next session.
@@ -76,12 +70,30 @@ impl Shared {
             idle: self.limits.idle_timeout,
             total: self.limits.max_connection_time,
             end: self.end,
+            implicit_tls: self.limits.tls == Tls::Implicit,
         }
     }
 }
 
+/// Where no TLS is spoken, STARTTLS is offered for the refusals it can meet.
 fn offers_tls(limits: &Limits) -> bool {
-    limits.require_starttls || limits.max_tls_sessions.is_some()
+    match limits.tls {
+        Tls::None => limits.require_starttls || limits.max_tls_sessions.is_some(),
+        Tls::Starttls => true,
+        Tls::Implicit => false,
+    }
+}
+
+/// The answer to EHLO.
+fn extensions(limits: &Limits, starttls: bool) -> String {
+    let mut lines = vec![limits.hostname.clone()];
+    lines.extend(limits.offers.pipelining.then(|| "PIPELINING".to_owned()));
+    lines.extend(limits.max_message_size.map(|max| format!("SIZE {max}")));
+    lines.extend(starttls.then(|| "STARTTLS".to_owned()));
+    lines.extend(limits.offers.keywords().map(str::to_owned));
+    let last = lines.len() - 1;
+    let reply = |(i, line)| if i == last { format!("250 {line}") } else { format!("250-{line}\n") };
+    lines.iter().enumerate().map(reply).collect()
 }
 
 /// The policy of one session.
@@ -95,6 +107,12 @@ pub(super) struct Behaviour {
     open: bool,
     /// The session ends with the answer that is under way.
     leaving: bool,
+    /// It is in a TLS handshake.
+    shaking: bool,
+    /// It has TLS.
+    secured: bool,
+    /// It holds a place of [`Books::open_tls`].
+    tls_place: bool,
     messages: u32,
     errors: u32,
     access: Access,
@@ -120,6 +138,7 @@ struct Transaction {
 impl Behaviour {
     /// The policy of the session `number` with `peer`.
     pub fn new(shared: Arc<Shared>, peer: Peer, number: u64) -> Behaviour {
+        shared.books.arrive();
         Behaviour {
             shared,
             peer,
@@ -127,6 +146,9 @@ impl Behaviour {
             draws: Cell::new(0),
             open: false,
             leaving: false,
+            shaking: false,
+            secured: false,
+            tls_place: false,
             messages: 0,
             errors: 0,
             access: Access::default(),
@@ -191,6 +213,16 @@ impl Behaviour {
     }
 
     fn greet(&mut self, now: Instant) -> Answer {
+        if !self.open
+            && let Some(refusal) = self.refuse(now)
+        {
+            return refusal;
+        }
+        self.at(Step::Greeting, |session| session.say(Saying::Greeting, ""))
+    }
+
+    /// Takes a place for the session, or says why there is none.
+    fn refuse(&mut self, now: Instant) -> Option<Answer> {
         let (limits, books) = (&self.shared.limits, &self.shared.books);
         let turned_away = if self.has_ended(now) {
             Some(Saying::Unavailable)
@@ -199,13 +231,22 @@ impl Behaviour {
         };
         if let Some(saying) = turned_away {
             books.turn_away();
-            return Answer { then: Then::Close, ..self.say(saying, "") };
+            return Some(Answer { then: Then::Close, ..self.say(saying, "") });
         }
         if let Err(saying) = books.open(now, self.peer.host(), limits) {
-            return self.over(saying);
+            return Some(self.over(saying));
         }
         self.open = true;
-        self.at(Step::Greeting, |session| session.say(Saying::Greeting, ""))
+        if limits.tls == Tls::Implicit && !self.take_tls_place() {
+            return Some(Answer { then: Then::Close, ..self.say(Saying::TooManyTlsSessions, "") });
+        }
+        None
+    }
+
+    /// Takes a place for a TLS session, if one is free.
+    fn take_tls_place(&mut self) -> bool {
+        self.tls_place = self.tls_place || self.shared.books.open_tls(self.shared.limits.max_tls_sessions);
+        self.tls_place
     }
 
     /// How a session over a limit of connections learns of it.
@@ -266,7 +307,7 @@ impl Behaviour {
             Saying::Unavailable
         } else if limits.max_messages_per_session.is_some_and(|max| self.messages >= max) {
             Saying::TooManyMessages
-        } else if limits.require_starttls {
+        } else if limits.require_starttls && !self.secured {
             Saying::StarttlsFirst
         } else if limits.require_auth && self.access.user().is_none() {
             Saying::AuthRequired
@@ -351,16 +392,25 @@ impl Behaviour {
     }
 
     fn starttls(&mut self) -> Answer {
-        self.at(Step::Starttls, |session| {
+        let answer = self.at(Step::Starttls, |session| {
             let limits = &session.shared.limits;
-            if limits.max_tls_sessions == Some(0) {
-                session.say(Saying::TooManyTlsSessions, "")
-            } else if offers_tls(limits) {
-                session.say(Saying::TlsUnavailable, "")
-            } else {
-                session.fault(Fault::Unrecognized("STARTTLS"))
+            if !offers_tls(limits) {
+                return session.fault(Fault::Unrecognized("STARTTLS"));
             }
-        })
+            let spoken = limits.tls == Tls::Starttls;
+            let saying = if spoken && session.happens(limits.tls_error_rate) {
+                Saying::TlsUnavailable
+            } else if limits.max_tls_sessions == Some(0) || spoken && !session.take_tls_place() {
+                Saying::TooManyTlsSessions
+            } else if spoken {
+                Saying::TlsGoAhead
+            } else {
+                Saying::TlsUnavailable
+            };
+            session.say(saying, "")
+        });
+        self.shaking = answer.code() == 220;
+        answer
     }
 
     /// The answer to an error, while the session may still make some.
@@ -386,6 +436,9 @@ impl Behaviour {
             Fault::NestedMail => self.say(Saying::NestedMail, ""),
             Fault::NoValidRecipients => self.say(Saying::NoValidRecipients, ""),
             Fault::InTransaction => self.say(Saying::InTransaction, ""),
+            Fault::Secured => self.say(Saying::TlsActive, ""),
+            // What stands behind it came from nobody knows whom.
+            Fault::NotLast => Answer { then: Then::Close, ..self.say(Saying::TlsNotLast, "") },
             Fault::BdatOnly => self.say(Saying::BdatOnly, ""),
             Fault::NotAscii => self.say(Saying::NotAscii, ""),
         }
@@ -463,9 +516,18 @@ impl Behaviour {
         }
     }
 
+    fn handshake_failed(&mut self) {
+        if std::mem::take(&mut self.shaking) {
+            self.shared.books.handshake_failed();
+        }
+    }
+
     fn leave(&mut self) {
         if std::mem::take(&mut self.open) {
             self.shared.books.close(self.peer.host());
+        }
+        if std::mem::take(&mut self.tls_place) {
+            self.shared.books.close_tls();
         }
     }
 }
@@ -522,14 +584,29 @@ impl Policy for Behaviour {
         self.end_transaction(false);
     }
 
+    fn connected(&mut self, now: Instant) -> Option<Answer> {
+        let refusal = if self.shared.limits.refuse_before_tls { self.refuse(now) } else { None };
+        self.shaking = refusal.is_none();
+        refusal
+    }
+
     fn secured(&mut self, _now: Instant, handshake: &Handshake) {
+        self.secured = true;
+        self.shaking = false;
         self.access.secured(handshake);
+        self.shared.books.handshake(handshake.resumed);
+    }
+
+    fn insecure(&mut self, _why: Option<&Insecure>) {
+        self.handshake_failed();
+        self.leave();
     }
 }
 
 impl Drop for Behaviour {
     /// The connection is gone, however it went.
     fn drop(&mut self) {
+        self.handshake_failed();
         self.end_transaction(false);
         self.leave();
     }

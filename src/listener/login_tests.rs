@@ -74,7 +74,7 @@ struct Served {
 impl Served {
     fn new(limits: Limits, secured: bool) -> Served {
         let now = start();
-        let shared = Arc::new(Shared::new(limits, 7, now));
+        let shared = Arc::new(Shared::new(limits, 7, now, None));
         let peer = Peer::new(Some(Ipv4Addr::LOCALHOST.into()), &shared.limits);
         let policy = Behaviour::new(shared.clone(), peer, shared.number());
         let mut server = Server::new(policy, shared.bounds());

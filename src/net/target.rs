@@ -3,6 +3,7 @@
 pub mod addresses;
 pub mod bind;
 pub mod origin;
+pub mod tls;
 
 use std::fmt;
 use std::net::IpAddr;

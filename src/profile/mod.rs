@@ -20,6 +20,7 @@ pub mod resolved;
 mod rule;
 pub mod schema;
 mod target;
+pub mod tls;
 pub mod units;
 pub mod value;
 

@@ -7,8 +7,9 @@ use std::time::Duration;
 use super::message;
 use super::schema::{
     Arrival, Chunking, Hello, Load, OnSaturation, Phase, Pipelining, Profile, Proxy, Quit, Session, Target,
-    Timeouts, Tls, Unit,
+    Timeouts, Unit,
 };
+use super::tls::Tls;
 use super::units::{Count, Level, Seed, Size, Time, TimeRange};
 use super::value::Distribution;
 use crate::smtp::{extensions, script};
@@ -48,7 +49,9 @@ pub fn render(profile: &Profile) -> String {
 }
 
 fn target(target: &mut Target) {
-    target.tls.get_or_insert(Tls::None);
+    // An address with TLS in it has said so.
+    let implicit = target.address.as_deref().is_some_and(|address| address.starts_with("smtps://"));
+    target.tls.get_or_insert(if implicit { Tls::Implicit } else { Tls::None });
     target.proxy.get_or_insert(Proxy::None);
     target.xclient.get_or_insert(false);
 }

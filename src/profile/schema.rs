@@ -17,6 +17,7 @@ use super::auth::Auth;
 use super::listener::Listener;
 use super::message::Message;
 use super::misbehave::Misbehave;
+use super::tls::{Tls, TlsOptions};
 use super::units::{Count, Level, Percent, Rate, Seed, Size, Time, TimeRange};
 use super::value::{Distribution, Plain};
 
@@ -127,15 +128,6 @@ macro_rules! words {
 pub(super) use words;
 
 words! {
-    /// Whether and how TLS is used.
-    Tls {
-        /// Clear text.
-        None = "none",
-        /// STARTTLS (RFC 3207).
-        Starttls = "starttls",
-        /// TLS from the first byte (RFC 8314).
-        Implicit = "implicit",
-    }
     /// Whether the PROXY protocol carries the source address.
     Proxy {
         /// No header.
@@ -292,21 +284,6 @@ tables! {
         allow: Vec<String>,
         /// Details of TLS.
         tls_options: TlsOptions,
-    }
-    /// Details of TLS.
-    TlsOptions {
-        /// A file of certificates to trust.
-        ca: String,
-        /// Whether the listener's certificate is verified.
-        verify: bool,
-        /// The server name to ask for.
-        sni: String,
-        /// Our certificate.
-        client_cert: String,
-        /// Its key.
-        client_key: String,
-        /// Whether sessions are resumed.
-        resumption: bool,
     }
     /// How long each step may take; the defaults are the minima of RFC 5321 4.5.3.2.
     Timeouts {

@@ -16,18 +16,6 @@ const MOST_BOUND: u128 = 1 << 16;
 /// The most addresses that are carried: as many as an IPv4 /8 has.
 const MOST_CARRIED: u128 = 1 << 24;
 
-/// Refuses what the contract knows and this version cannot speak.
-pub(super) fn spoken(document: &Document, target: &Target) -> Result<(), ProfileError> {
-    if !target.implicit_tls() {
-        return Ok(());
-    }
-    Err(document.error_at(
-        &keys!["target", "address"],
-        "TLS is not supported yet in this version",
-        "write smtp://host:port, lmtp://host:port, smtp+unix:path, lmtp+unix:path, or embedded",
-    ))
-}
-
 /// The client address of each session.
 pub(super) fn origin(
     document: &Document,

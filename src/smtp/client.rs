@@ -164,6 +164,8 @@ impl<C: Content> Client<C> {
     /// Whether the listener owes a reply.
     fn is_waiting(&self) -> bool {
         match self.state {
+            // Our own silence holds the handshake back.
+            State::Opening if self.silent_until.is_some() && self.is_handshake() => false,
             State::Opening => {
                 self.written || self.opening.as_ref().is_some_and(|opening| opening.waits_unasked())
             }
@@ -558,7 +560,9 @@ impl<C: Content> Machine for Client<C> {
     }
 
     fn poll(&mut self, now: Instant, out: &mut Vec<u8>) -> Need<Event> {
-        self.silent_until.take_if(|until| *until <= now);
+        if self.silent_until.take_if(|until| *until <= now).is_some() && self.is_handshake() {
+            (self.since, self.alive) = (now, now);
+        }
         if self.state == State::Rest && self.finishing {
             self.leave(now);
         }
@@ -568,7 +572,7 @@ impl<C: Content> Machine for Client<C> {
         if let State::Over(how) = self.state {
             return Need::Close(how);
         }
-        if self.is_handshake() {
+        if self.is_handshake() && self.silent_until.is_none() {
             return Need::Secure { until: self.deadline() };
         }
         let early = self.owes_content() && self.scanner.is_partial();

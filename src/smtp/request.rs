@@ -49,6 +49,10 @@ pub enum Fault<'a> {
     NoValidRecipients,
     /// AUTH within a transaction (RFC 4954 section 4).
     InTransaction,
+    /// STARTTLS on a session that is secure already.
+    Secured,
+    /// STARTTLS with input behind it, which must not pass for what is sent in secret (RFC 3207 4, CVE-2011-0411).
+    NotLast,
     /// AUTH on a session that is logged in already (RFC 4954 section 4).
     LoggedIn,
     /// DATA or RCPT after the first BDAT, or DATA for binary content (RFC 3030 sections 2 and 3).

@@ -8,6 +8,7 @@
 //! - Nor is any taken while a client leaves more than 64 KiB of replies unread: it may not fill our memory.
 //! - A reply counts as given ([`Policy::queued`]) when its bytes are handed to the driver, not before: a message whose
 //!   session ends while its answer is held back was never accepted.
+//! - What a client sends behind STARTTLS, before the handshake, is refused and never read as a command (RFC 3207 4).
 //! - Closing with a reply lingers, so that input which is not read does not turn the reply into a reset.
 
 use std::borrow::Cow;
@@ -113,11 +114,20 @@ pub trait Policy {
     fn content(&mut self, octets: &[u8]);
     /// The reply of `step` is handed over for writing; [`Step::Idle`] for all that is no step of a transaction.
     fn queued(&mut self, now: Instant, step: Step, code: u16);
-    /// The transaction ended without a final reply: RSET, or another HELO.
+    /// The transaction ended without a final reply: RSET, another HELO, or STARTTLS.
     fn abandoned(&mut self);
+    /// A connection on which TLS comes first is there. `Some`: it is refused in clear text, without a handshake.
+    fn connected(&mut self, now: Instant) -> Option<Answer> {
+        let _ = now;
+        None
+    }
     /// The TLS handshake is complete.
     fn secured(&mut self, now: Instant, handshake: &Handshake) {
         let _ = (now, handshake);
+    }
+    /// There is no TLS: why the handshake failed, or nothing if the connection ended in it.
+    fn insecure(&mut self, why: Option<&Insecure>) {
+        let _ = why;
     }
 }
 
@@ -132,12 +142,14 @@ pub struct Bounds {
     pub total: Option<Duration>,
     /// When every session ends.
     pub end: Option<Instant>,
+    /// TLS comes first (RFC 8314 3.3), the greeting after it.
+    pub implicit_tls: bool,
 }
 
 impl Default for Bounds {
     /// Only the line is bounded.
     fn default() -> Self {
-        Bounds { max_line: super::request::MAX_LINE, idle: None, total: None, end: None }
+        Bounds { max_line: super::request::MAX_LINE, idle: None, total: None, end: None, implicit_tls: false }
     }
 }
 
@@ -146,6 +158,11 @@ impl Default for Bounds {
 enum Stage {
     /// Not even greeted.
     Fresh,
+    /// In the TLS handshake.
+    Handshake {
+        /// It follows STARTTLS: there is no second greeting (RFC 3207 4.2).
+        greeted: bool,
+    },
     /// Greeted, without HELO.
     Greeted,
     /// Ready for MAIL.
@@ -198,6 +215,8 @@ pub struct Server<P> {
     bounds: Bounds,
     lines: Lines,
     stage: Stage,
+    /// With TLS.
+    secured: bool,
     /// A client has logged in.
     logged_in: bool,
     chunk: Option<Chunk>,
@@ -225,6 +244,7 @@ impl<P: Policy> Server<P> {
             bounds,
             lines: Lines::new(bounds.max_line),
             stage: Stage::Fresh,
+            secured: false,
             logged_in: false,
             chunk: None,
             pending: None,
@@ -244,9 +264,9 @@ impl<P: Policy> Server<P> {
         &mut self.policy
     }
 
-    /// One line of the client, or what is wrong with it.
-    fn line(&mut self, now: Instant, line: Result<&[u8], Fault<'_>>) {
-        let request = line.and_then(Request::parse).and_then(|request| self.in_order(request));
+    /// One line of the client, or what is wrong with it. `last`: no input came behind it.
+    fn line(&mut self, now: Instant, line: Result<&[u8], Fault<'_>>, last: bool) {
+        let request = line.and_then(Request::parse).and_then(|request| self.in_order(request, last));
         let request = match request {
             Ok(Request::Bdat { size, last }) => return self.chunk(now, size, last),
             Ok(request) => request,
@@ -268,8 +288,10 @@ impl<P: Policy> Server<P> {
     }
 
     /// The rules of sequence.
-    fn in_order<'a>(&self, request: Request<'a>) -> Result<Request<'a>, Fault<'a>> {
+    fn in_order<'a>(&self, request: Request<'a>, last: bool) -> Result<Request<'a>, Fault<'a>> {
         match (&request, &self.stage) {
+            (Request::Starttls, _) if self.secured => Err(Fault::Secured),
+            (Request::Starttls, _) if !last => Err(Fault::NotLast),
             // RFC 2033 4.1: LMTP has LHLO instead of both.
             (Request::Hello { .. }, _) if self.policy.protocol() == Protocol::Lmtp => {
                 Err(Fault::Unrecognized("HELO"))
@@ -325,6 +347,13 @@ impl<P: Policy> Server<P> {
             }
             (Request::Data, Stage::Transaction(transaction)) if code == 354 => {
                 self.stage = Stage::Content(Reader::new(), transaction.accepted);
+            }
+            (Request::Starttls, stage) if code == 220 => {
+                // RFC 3207 4.2: what was said before the handshake counts for nothing.
+                let stage = std::mem::replace(stage, Stage::Handshake { greeted: true });
+                if matches!(stage, Stage::Transaction { .. }) {
+                    self.policy.abandoned();
+                }
             }
             (Request::Auth(_), stage) if code == 334 => *stage = Stage::Login,
             (Request::Auth(_), _) if code == 235 => self.logged_in = true,
@@ -464,6 +493,14 @@ impl<P: Policy> Server<P> {
         .min_by_key(|(at, _)| *at)
     }
 
+    /// There is no handshake, and nothing to be said without one.
+    fn handshake_failed(&mut self, why: Option<&Insecure>, how: Close) {
+        self.policy.insecure(why);
+        self.pending = None;
+        self.out = Vec::new();
+        self.stage = Stage::Closing(how);
+    }
+
     fn heard(&mut self, now: Instant) {
         if let Some((_, heard)) = &mut self.since {
             *heard = now;
@@ -482,6 +519,11 @@ impl<P: Policy> Machine for Server<P> {
         while !input.is_empty() && self.pending.is_none() && self.out.len() + self.unread < UNREAD {
             match &mut self.stage {
                 Stage::Fresh | Stage::Answers(..) => break,
+                Stage::Handshake { .. } => {
+                    let injected = Insecure::ClearText(input[..input.len().min(200)].to_vec());
+                    self.handshake_failed(Some(&injected), Close::Linger);
+                    input = &[];
+                }
                 Stage::Silent | Stage::Closing(_) => input = &[],
                 _ if self.chunk.is_some() => self.read_chunk(now, &mut input),
                 Stage::Content(reader, accepted) => {
@@ -498,7 +540,7 @@ impl<P: Policy> Machine for Server<P> {
                 }
                 Stage::Greeted | Stage::Ready | Stage::Transaction(_) => {
                     if let Some(line) = lines.next(&mut input) {
-                        self.line(now, line);
+                        self.line(now, line, input.is_empty());
                     }
                 }
             }
@@ -513,12 +555,20 @@ impl<P: Policy> Machine for Server<P> {
     }
 
     fn handle_secured(&mut self, now: Instant, handshake: Handshake) {
+        let Stage::Handshake { greeted } = self.stage else { return };
+        self.heard(now);
+        self.secured = true;
         self.logged_in = false;
+        self.stage = Stage::Greeted;
         self.policy.secured(now, &handshake);
+        if !greeted {
+            self.ask(now, Step::Greeting, Ask::Greeting);
+        }
     }
 
-    fn handle_insecure(&mut self, now: Instant, _why: Insecure) {
-        self.handle_closed(now, Closed::Eof);
+    fn handle_insecure(&mut self, _now: Instant, why: Insecure) {
+        // Our alert must not be lost by a reset.
+        self.handshake_failed(Some(&why), Close::Linger);
     }
 
     fn handle_timeout(&mut self, now: Instant) {
@@ -528,11 +578,17 @@ impl<P: Policy> Machine for Server<P> {
         if let Some((at, lapse)) = self.deadline()
             && at <= now
         {
+            if matches!(self.stage, Stage::Handshake { .. }) {
+                return self.handshake_failed(None, Close::Clean);
+            }
             self.ask(now, Step::Idle, Ask::Lapse(lapse));
         }
     }
 
     fn handle_closed(&mut self, _now: Instant, _how: Closed) {
+        if matches!(self.stage, Stage::Handshake { .. }) {
+            self.policy.insecure(None);
+        }
         self.pending = None;
         self.out = Vec::new();
         self.stage = Stage::Closing(Close::Clean);
@@ -542,7 +598,12 @@ impl<P: Policy> Machine for Server<P> {
         if matches!(self.stage, Stage::Fresh) {
             self.stage = Stage::Greeted;
             self.since = Some((now, now));
-            self.ask(now, Step::Greeting, Ask::Greeting);
+            let refusal = if self.bounds.implicit_tls { self.policy.connected(now) } else { None };
+            match refusal {
+                Some(refusal) => self.reply(now, Step::Greeting, refusal),
+                None if self.bounds.implicit_tls => self.stage = Stage::Handshake { greeted: false },
+                None => self.ask(now, Step::Greeting, Ask::Greeting),
+            }
         }
         if let Some(pending) = self.pending.take_if(|pending| pending.due <= now) {
             self.give(now, pending.step, &pending.answer);
@@ -558,6 +619,7 @@ impl<P: Policy> Machine for Server<P> {
         match (&self.stage, &self.pending) {
             (Stage::Closing(how), None) => Need::Close(*how),
             (_, Some(pending)) => Need::Read { until: Some(pending.due) },
+            (Stage::Handshake { .. }, None) => Need::Secure { until: self.deadline().map(|(at, _)| at) },
             (Stage::Silent, None) => Need::Read { until: None },
             (_, None) => Need::Read { until: self.deadline().map(|(at, _)| at) },
         }

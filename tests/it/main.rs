@@ -14,4 +14,5 @@ mod hostile;
 mod listener;
 mod runs;
 mod selftest;
+mod tls;
 mod virtual_wire;

@@ -183,14 +183,33 @@ fn what_does_not_fit_together() {
 }
 
 #[test]
-fn what_this_version_cannot_do() {
-    let target = |key: &str| format!("[target]\naddress = \"embedded\"\n{key}\n{PHASE}");
-    let targets = [("tls", "tls = \"starttls\""), ("tls options", "tls_options = { verify = false }")]
-        .map(|(case, key)| (case, target(key)));
-    let targets: Vec<(&str, &str)> = targets.iter().map(|(case, text)| (*case, text.as_str())).collect();
-    let smtps = format!("[target]\naddress = \"smtps://127.0.0.1:465\"\n{PHASE}");
-    let seen = seen_alone(&targets) + &seen_alone(&[("smtps", &smtps)]);
-    insta::assert_snapshot!(seen);
+fn tls_that_makes_no_sense() {
+    let target = |address: &str, body: &str| format!("[target]\naddress = \"{address}\"\n{body}\n{PHASE}");
+    let cases = [
+        ("details without TLS", target("embedded", "tls_options = { verify = false }")),
+        ("TLS said twice", target("smtps://127.0.0.1:465", "tls = \"starttls\"")),
+        ("no such file", target("embedded", "tls = \"starttls\"\ntls_options = { ca = \"missing.pem\" }")),
+        ("no PEM", target("embedded", "tls = \"starttls\"\ntls_options = { ca = \"Cargo.toml\" }")),
+        ("half a pair", target("embedded", "tls = \"implicit\"\ntls_options = { client_cert = \"a.pem\" }")),
+        (
+            "the other half",
+            target("embedded", "tls = \"implicit\"\ntls_options = { client_key = \"a.pem\" }"),
+        ),
+        ("a name that is none", target("embedded", "tls = \"implicit\"\ntls_options = { sni = \"a b\" }")),
+        ("a host that is no name", target("smtps://m_x..example:465", "")),
+        ("a socket without a name", target("smtp+unix:/run/smtp", "tls = \"starttls\"")),
+        (
+            "a version that is none",
+            target("embedded", "tls = \"implicit\"\ntls_options = { min_version = \"1.1\" }"),
+        ),
+        ("a listener's key without TLS", format!("{TARGET}{PHASE}[listener]\ncert_out = \"x\"\n")),
+        (
+            "a refusal before TLS that does not come first",
+            format!("{TARGET}{PHASE}[listener]\ntls = \"starttls\"\nrefuse_before_tls = true\n"),
+        ),
+    ];
+    let cases: Vec<(&str, &str)> = cases.iter().map(|(case, text)| (*case, text.as_str())).collect();
+    insta::assert_snapshot!(seen_alone(&cases));
 }
 
 #[test]
