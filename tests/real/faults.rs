@@ -12,6 +12,7 @@ use crate::smtpress;
 /// How long a listener stands still.
 const STALL: Duration = Duration::from_secs(1);
 
+// Table: smtp-sink: standstill and death
 #[test]
 fn a_sink_that_stands_still_for_a_second_loses_nothing_and_the_second_is_seen() {
     let Some(sink) = Sink::start() else { return };
@@ -54,6 +55,7 @@ fn m2_half_of_the_time(port: u16, taken: impl Fn() -> u64, signal: impl Fn(&str)
     assert!(p90 >= (STOPPED - LENGTH / 10) * 980_000_000, "p90 of the response is {p90} ns");
 }
 
+// Table: smtp-sink: standstill and death
 #[test]
 fn m2_a_sink_that_stands_still_for_half_of_the_time() {
     let Some(sink) = Sink::start() else { return };
@@ -61,6 +63,7 @@ fn m2_a_sink_that_stands_still_for_half_of_the_time() {
     assert_eq!(sink.messages(), 400);
 }
 
+// Table: Postfix: standstill and death
 #[test]
 fn m2_a_postfix_that_stands_still_for_half_of_the_time() {
     let Some(postfix) = Postfix::plain().start() else { return };
@@ -69,6 +72,7 @@ fn m2_a_postfix_that_stands_still_for_half_of_the_time() {
     assert_eq!(postfix.queued_in_the_end(400), 400);
 }
 
+// Table: Postfix: standstill and death
 #[test]
 fn a_postfix_that_stands_still_loses_nothing() {
     let Some(postfix) = Postfix::plain().start() else { return };
@@ -83,6 +87,7 @@ fn a_postfix_that_stands_still_loses_nothing() {
     assert_eq!(postfix.queued_in_the_end(2_000), 2_000);
 }
 
+// Table: smtp-sink: standstill and death
 #[test]
 fn a_sink_that_is_killed_leaves_no_more_in_doubt_than_was_under_way() {
     let Some(sink) = Sink::start() else { return };
@@ -103,6 +108,7 @@ fn a_sink_that_is_killed_leaves_no_more_in_doubt_than_was_under_way() {
     );
 }
 
+// Table: Exim: standstill and death
 #[test]
 fn an_exim_that_is_killed_has_what_was_accepted_in_its_log() {
     let Some(exim) = Exim::plain().start() else { return };
