@@ -1,6 +1,7 @@
 //! The contenders: how each is called, and what one run of one costs. How figures are put together is `table`'s.
 
 pub mod listeners;
+pub mod soak;
 pub mod table;
 pub mod workers;
 

@@ -10,6 +10,7 @@ mod client_laws;
 mod commands;
 mod dialogues;
 mod listener;
+mod measurement;
 mod runs;
 mod selftest;
 mod virtual_wire;
