@@ -144,6 +144,7 @@ fn spec() -> Spec {
         to: "user{n}@recipient.example".into(),
         recipients: 1,
         size: Size::Fixed(MESSAGE),
+        ..Spec::default()
     }
 }
 

@@ -116,11 +116,11 @@ impl Hist {
 
     /// The same counts as the library's histogram, for writers of HdrHistogram's own formats.
     pub fn to_hdr(&self) -> Histogram<u64> {
-        let mut hdr =
-            Histogram::new_with_bounds(1, 1 << 30, SIGNIFICANT_DIGITS).expect("constant bounds are valid");
-        hdr.auto(true);
+        // No larger than it has to be: its writer reckons with every bucket that it could have.
+        let mut hdr = Histogram::new_with_bounds(1, self.max.max(2), SIGNIFICANT_DIGITS)
+            .expect("the greatest value is at least twice the least");
         for (value, count) in self.buckets() {
-            hdr.record_n(value, count).expect("an automatic histogram takes any value");
+            hdr.record_n(value, count).expect("no value is above the greatest");
         }
         hdr
     }

@@ -198,9 +198,15 @@ impl Dispatch {
         Some(due)
     }
 
-    /// The session has nothing to do.
-    pub fn rest(&mut self, slot: SlotId) {
+    /// The session has nothing to do. True: something may have to be decided because of it, see [`Dispatch::advance`]. Between
+    /// the arrivals of an open load there is nothing: it waits for the next as [`Dispatch::next_wake`] says.
+    #[must_use]
+    pub fn rest(&mut self, now: Duration, slot: SlotId) -> bool {
         self.slots.rest(slot);
+        let between_arrivals = self.stop_by.is_none()
+            && self.due.is_empty()
+            && self.schedule.peek(now).is_some_and(|next| matches!(next.due, load::Due::At(at) if at > now));
+        !between_arrivals || self.slots.staying() > self.most(now)
     }
 
     /// The session can send.

@@ -60,7 +60,7 @@ struct Session {
     bound: Option<Due>,
     /// When it was decided to open it.
     decided: Duration,
-    /// Its number, which its draws and its client address follow.
+    /// Its number, which its draws and its client address follow, and which messages may show.
     serial: u64,
     /// Messages it may still begin.
     left: u64,
@@ -307,7 +307,7 @@ impl Session {
         }
         match self.worker.next_message(now, self.slot, early) {
             Some(due) => self.take(client, due, now),
-            None if !early => self.worker.rest(self.slot),
+            None if !early => self.worker.rest(now, self.slot),
             None => {}
         }
     }
@@ -321,7 +321,7 @@ impl Session {
         let seq = self.bound.map_or(0, |due| due.seq);
         let number = seq * plan.messages.most() + self.sent;
         self.sent += 1;
-        client.begin(self.worker.shared.mailer.message(number));
+        client.begin(self.worker.shared.mailer.message_of_session(number, self.serial));
     }
 
     /// Begins an arrival of the pool.
@@ -330,7 +330,7 @@ impl Session {
         self.sent += 1;
         let free = if self.live[0].is_none() { 0 } else { 1 };
         self.live[free] = Some(Live { due, decided, started: None });
-        client.begin(self.worker.shared.mailer.message(due.seq));
+        client.begin(self.worker.shared.mailer.message_of_session(due.seq, self.serial));
     }
 
     fn step(&mut self, step: Step, from: Instant, to: Instant, failure: Option<&Failure>, in_doubt: bool) {

@@ -279,10 +279,12 @@ impl Worker {
         self.dispatch.borrow_mut().next_message(now, slot, early, &mut self.books.borrow_mut())
     }
 
-    pub fn rest(&self, slot: SlotId) {
-        self.dispatch.borrow_mut().rest(slot);
-        // What closed loads or the end of the run have for it is decided by the pump.
-        self.woken.notify_one();
+    pub fn rest(&self, now: Duration, slot: SlotId) {
+        // What closed loads or the end of the run have for it is decided by the pump. It is not woken for nothing: that would
+        // be a timer set anew, and so a system call, for each message of an open load.
+        if self.dispatch.borrow_mut().rest(now, slot) {
+            self.woken.notify_one();
+        }
     }
 
     pub fn established(&self, slot: SlotId) {

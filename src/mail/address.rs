@@ -1,21 +1,23 @@
-//! Mailboxes with numbers in them: the pattern, its check, its rendering. What the numbers mean, `message` decides.
+//! What a mailbox may be, and what a pattern of mailboxes. How a pattern is rendered, `template` knows.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
+
+use super::template::{self, InvalidTemplate, Piece};
 
 /// Why a pattern is no mailbox.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidAddress {
-    /// A placeholder that does not exist.
-    #[error("`{pattern}` has the unknown placeholder `{{{name}}}`: known is `{{n}}`, the number")]
-    Placeholder {
+    /// A placeholder that is none.
+    #[error("`{pattern}` {reason}")]
+    Template {
         /// The pattern.
         pattern: String,
-        /// What stood between the braces.
-        name: String,
+        /// What is wrong with it.
+        reason: InvalidTemplate,
     },
-    /// A brace without its partner.
-    #[error("`{0}` has a `{{` that is not closed: write `{{n}}` for the number")]
-    Unclosed(String),
+    /// A placeholder that an address cannot hold.
+    #[error("`{0}` has the placeholder `{{date}}`, whose blanks and commas no address may have: remove it")]
+    Date(String),
     /// Something that would break out of the command, or that SMTP cannot carry.
     #[error(
         "{pattern:?} has the character {found:?}: an address is of printable ASCII without spaces and angle brackets"
@@ -38,7 +40,9 @@ pub enum InvalidAddress {
     )]
     Domain(String),
     /// The local part is too long.
-    #[error("`{pattern}` has a local part of {length} octets when its number has 20 digits: 64 are allowed")]
+    #[error(
+        "`{pattern}` has a local part of {length} octets when its placeholders are at their longest: 64 are allowed"
+    )]
     LongLocalPart {
         /// The pattern.
         pattern: String,
@@ -46,7 +50,7 @@ pub enum InvalidAddress {
         length: usize,
     },
     /// The whole is too long.
-    #[error("`{pattern}` has {length} octets when its number has 20 digits: 254 are allowed")]
+    #[error("`{pattern}` has {length} octets when its placeholders are at their longest: 254 are allowed")]
     Long {
         /// The pattern.
         pattern: String,
@@ -55,89 +59,31 @@ pub enum InvalidAddress {
     },
 }
 
-/// A mailbox in which `{n}` stands for a number.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Pattern {
-    /// The text around the numbers, one more than there are numbers.
-    texts: Vec<Box<[u8]>>,
+/// Takes apart a pattern that is a mailbox (RFC 5321 4.1.2, 4.1.3) whatever its placeholders become.
+pub(super) fn parse(pattern: &str) -> Result<Vec<Piece>, InvalidAddress> {
+    let template = |reason| InvalidAddress::Template { pattern: pattern.into(), reason };
+    let pieces = template::parse(pattern).map_err(template)?;
+    if pieces.contains(&Piece::Date) {
+        return Err(InvalidAddress::Date(pattern.into()));
+    }
+    let widest = template::widest(&pieces);
+    check_characters(&widest, pattern)?;
+    check(&widest, pattern)?;
+    Ok(pieces)
 }
 
-impl Pattern {
-    /// A pattern that is a mailbox (RFC 5321 4.1.2, 4.1.3) for any number.
-    pub(super) fn parse(pattern: &str) -> Result<Pattern, InvalidAddress> {
-        if let Some(found) = pattern.chars().find(|c| !c.is_ascii_graphic() || matches!(c, '<' | '>')) {
-            return Err(InvalidAddress::Character { pattern: pattern.into(), found });
-        }
-        let parsed = Pattern { texts: texts(pattern)? };
-        let mut widest = Vec::new();
-        parsed.render(u64::MAX, &mut widest);
-        check(&String::from_utf8_lossy(&widest), pattern)?;
-        Ok(parsed)
-    }
-
-    /// Appends the mailbox with this number.
-    pub(super) fn render(&self, number: u64, out: &mut Vec<u8>) {
-        let (first, others) = self.texts.split_first().expect("a pattern has a first text");
-        out.extend_from_slice(first);
-        if others.is_empty() {
-            return;
-        }
-        let number = Decimal::new(number);
-        for text in others {
-            out.extend_from_slice(number.as_bytes());
-            out.extend_from_slice(text);
-        }
-    }
-
-    /// The texts around the numbers, in their order.
-    pub(super) fn texts(&self) -> impl Iterator<Item = &[u8]> {
-        self.texts.iter().map(|text| &**text)
-    }
+/// Whether a text is a mailbox (RFC 5321 4.1.2, 4.1.3) as it stands.
+pub(super) fn check_mailbox(mailbox: &str) -> Result<(), InvalidAddress> {
+    check_characters(mailbox, mailbox)?;
+    check(mailbox, mailbox)
 }
 
-/// How many decimal digits a number has.
-pub(super) fn digits(number: u64) -> usize {
-    number.checked_ilog10().map_or(1, |log| log as usize + 1)
-}
-
-/// A number in decimal digits, to be written as often as it is wanted.
-pub(super) struct Decimal {
-    digits: [u8; 20],
-    first: usize,
-}
-
-impl Decimal {
-    pub(super) fn new(mut number: u64) -> Decimal {
-        let mut decimal = Decimal { digits: [b'0'; 20], first: 20 };
-        loop {
-            decimal.first -= 1;
-            // A remainder of ten is one digit.
-            decimal.digits[decimal.first] = b'0' + (number % 10) as u8;
-            number /= 10;
-            if number == 0 {
-                return decimal;
-            }
-        }
+/// Whether SMTP can carry it.
+fn check_characters(mailbox: &str, pattern: &str) -> Result<(), InvalidAddress> {
+    match mailbox.chars().find(|c| !c.is_ascii_graphic() || matches!(c, '<' | '>')) {
+        Some(found) => Err(InvalidAddress::Character { pattern: pattern.into(), found }),
+        None => Ok(()),
     }
-
-    pub(super) fn as_bytes(&self) -> &[u8] {
-        &self.digits[self.first..]
-    }
-}
-
-/// The texts around the placeholders.
-fn texts(pattern: &str) -> Result<Vec<Box<[u8]>>, InvalidAddress> {
-    let (mut texts, mut rest) = (Vec::new(), pattern);
-    while let Some((text, after)) = rest.split_once('{') {
-        let (name, after) = after.split_once('}').ok_or_else(|| InvalidAddress::Unclosed(pattern.into()))?;
-        if name != "n" {
-            return Err(InvalidAddress::Placeholder { pattern: pattern.into(), name: name.into() });
-        }
-        texts.push(text.as_bytes().into());
-        rest = after;
-    }
-    texts.push(rest.as_bytes().into());
-    Ok(texts)
 }
 
 /// Whether a rendered mailbox is one; errors name the pattern.
@@ -166,7 +112,7 @@ fn is_dot_string(local: &str) -> bool {
     local.split('.').all(|atom| !atom.is_empty() && atom.bytes().all(is_atext))
 }
 
-/// RFC 5321 `Quoted-string`, without what [`Pattern::parse`] has refused before.
+/// RFC 5321 `Quoted-string`, without what [`parse`] has refused before.
 fn is_quoted_string(local: &str) -> bool {
     let Some(inner) = local.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else { return false };
     let mut bytes = inner.bytes();
@@ -201,27 +147,25 @@ fn is_literal(domain: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn rendered(pattern: &str, number: u64) -> String {
-        let mut out = Vec::new();
-        let pattern = Pattern::parse(pattern).unwrap();
-        pattern.render(number, &mut out);
-        String::from_utf8(out).unwrap()
+    fn taken(mailbox: &str) {
+        assert_eq!(parse(mailbox), Ok(vec![Piece::Text(mailbox.into())]), "as a pattern");
+        assert_eq!(check_mailbox(mailbox), Ok(()));
     }
 
     #[test]
-    fn numbers_are_put_in() {
-        assert_eq!(rendered("user{n}@example.test", 0), "user0@example.test");
-        assert_eq!(rendered("u{n}.x@d{n}.test", 1234), "u1234.x@d1234.test");
-        assert_eq!(rendered("{n}@localhost", u64::MAX), "18446744073709551615@localhost");
-        assert_eq!(rendered("plain@[127.0.0.1]", 7), "plain@[127.0.0.1]");
-    }
-
-    #[test]
-    fn digits_are_counted_as_they_are_written() {
-        for number in [0, 1, 9, 10, 99, 100, 12_345, u64::MAX - 1, u64::MAX] {
-            assert_eq!(Decimal::new(number).as_bytes(), number.to_string().as_bytes());
-            assert_eq!(digits(number), number.to_string().len());
+    fn patterns_are_taken() {
+        for pattern in [
+            "user{n}@recipient.example",
+            "u{n}.x@d{n}.test",
+            "{n}@localhost",
+            "{n:1..9}.{session}@b",
+            "{run}@b",
+            "{random:64}@b",
+        ] {
+            assert!(parse(pattern).is_ok(), "{pattern}");
         }
+        // A brace may stand in an atom (RFC 5322 3.2.3).
+        assert_eq!(parse("a{{b}}@c"), Ok(vec![Piece::Text("a{b}@c".into())]));
     }
 
     #[test]
@@ -229,13 +173,13 @@ mod tests {
         let longest = format!("{}@d.test", "a".repeat(64));
         for mailbox in [
             "a@b",
-            "a.b-c+d=e!#$%&'*/?^_`|}~@x-y.z9.test",
+            "a.b-c+d=e!#$%&'*/?^_`|~@x-y.z9.test",
             "\"a..b@c\\\"d\"@b.test",
             "\"\"@b.test",
             "a@[IPv6:::1]",
             longest.as_str(),
         ] {
-            assert_eq!(rendered(mailbox, 0), mailbox);
+            taken(mailbox);
         }
     }
 
@@ -282,30 +226,35 @@ mod tests {
             "{N}@b",
             "a{n}{x}@b",
             "{n}@-{n}",
+            "{date}@b",
+            "{run}{random:41}@b",
             "\"a<b\"@c",
             "\"a>b\"@c",
         ] {
-            assert!(Pattern::parse(pattern).is_err(), "{pattern:?} was taken");
+            assert!(parse(pattern).is_err(), "{pattern:?} was taken");
         }
     }
 
     #[test]
     fn a_local_part_must_be_short_enough_for_the_longest_number() {
-        assert!(Pattern::parse(&format!("{}{{n}}@b", "a".repeat(44))).is_ok());
-        let error = Pattern::parse(&format!("{}{{n}}@b", "a".repeat(45))).unwrap_err();
+        assert!(parse(&format!("{}{{n}}@b", "a".repeat(44))).is_ok());
+        let error = parse(&format!("{}{{n}}@b", "a".repeat(45))).unwrap_err();
         assert!(matches!(error, InvalidAddress::LongLocalPart { length: 65, .. }), "{error}");
         let labels = vec!["b".repeat(60); 5].join(".");
-        assert!(matches!(Pattern::parse(&format!("a@{labels}")), Err(InvalidAddress::Long { .. })));
+        assert!(matches!(parse(&format!("a@{labels}")), Err(InvalidAddress::Long { .. })));
     }
 
     #[test]
     fn errors_name_the_thing_and_the_remedy() {
-        let error = |pattern: &str| Pattern::parse(pattern).unwrap_err().to_string();
+        let error = |pattern: &str| parse(pattern).unwrap_err().to_string();
         assert_eq!(
-            error("a{seq}@b"),
-            "`a{seq}@b` has the unknown placeholder `{seq}`: known is `{n}`, the number"
+            error("a{random}@b"),
+            "`a{random}@b` has `{random}`: write 1 to 64 letters, as in `{random:8}`"
         );
-        assert_eq!(error("a{n@b"), "`a{n@b` has a `{` that is not closed: write `{n}` for the number");
+        assert_eq!(
+            error("a{n@b"),
+            "`a{n@b` has a `{` that is not closed: write `{n}` for the number, and `{{` for the brace itself"
+        );
         assert_eq!(
             error("a@b\r\nX"),
             r#""a@b\r\nX" has the character '\r': an address is of printable ASCII without spaces and angle brackets"#

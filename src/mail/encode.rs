@@ -32,6 +32,21 @@ impl Stuffer {
         Stuffer::default()
     }
 
+    /// Within a line.
+    pub(super) fn within() -> Stuffer {
+        Stuffer { tail: Tail::Within }
+    }
+
+    /// After an octet of the content; a LF is taken for the end of a CRLF.
+    pub(super) fn after(octet: u8) -> Stuffer {
+        let tail = match octet {
+            b'\n' => Tail::LineStart,
+            b'\r' => Tail::Cr,
+            _ => Tail::Within,
+        };
+        Stuffer { tail }
+    }
+
     /// Appends the next piece of the content, with a second dot before each dot that begins a line.
     pub fn stuff(&mut self, piece: &[u8], out: &mut Vec<u8>) {
         if piece.is_empty() {

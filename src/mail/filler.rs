@@ -2,8 +2,8 @@
 
 use rand_chacha::rand_core::Rng;
 
-use super::encode::Stuffer;
 use super::random::{self, Purpose};
+use super::stuffed::{Form, Stuffed};
 
 /// The filler repeats itself after about this many octets, so that it takes no more memory however large messages are.
 const PERIOD: u64 = 1 << 20;
@@ -21,11 +21,9 @@ const WORDS: &str = "queue relay mailbox envelope sender reply greeting session 
 /// The first dot is in the second line.
 #[derive(Clone)]
 pub(super) struct Filler {
-    /// One period, dot-stuffed; whole lines.
-    stuffed: Vec<u8>,
-    /// Where in the unstuffed period the dots stand that were doubled.
-    dots: Vec<u64>,
-    /// Octets of the unstuffed period.
+    /// One period; whole lines.
+    lines: Stuffed,
+    /// Its octets, before stuffing.
     period: u64,
 }
 
@@ -34,12 +32,11 @@ impl Filler {
     pub(super) fn new(seed: u64, largest: u64) -> Filler {
         let words: Vec<&str> = WORDS.split_ascii_whitespace().collect();
         let mut stream = random::stream(seed, Purpose::Filler);
-        let (mut text, mut dots) = (Vec::new(), Vec::new());
+        let mut text = Vec::new();
         let mut number = 0_u32;
         while (text.len() as u64) < largest.clamp(1, PERIOD) {
             let line = text.len();
             if number % 8 == 1 {
-                dots.push(line as u64);
                 text.push(b'.');
             }
             if number % 32 != 17 {
@@ -57,29 +54,22 @@ impl Filler {
             text.extend_from_slice(b"\r\n");
             number += 1;
         }
-        let mut stuffed = Vec::with_capacity(text.len() + dots.len());
-        Stuffer::new().stuff(&text, &mut stuffed);
-        Filler { stuffed, dots, period: text.len() as u64 }
+        Filler { lines: Stuffed::new(&text, true), period: text.len() as u64 }
     }
 
-    /// Appends the unstuffed octets `from..to`, dot-stuffed.
-    pub(super) fn append(&self, mut from: u64, to: u64, out: &mut Vec<u8>) {
+    /// Appends the octets `from..to`; places count octets before stuffing.
+    pub(super) fn append(&self, form: Form, mut from: u64, to: u64, out: &mut Vec<u8>) {
         while from < to {
             let start = from % self.period;
             let end = self.period.min(start + (to - from));
-            out.extend_from_slice(&self.stuffed[self.at(start)..self.at(end)]);
+            self.lines.append(form, start, end, out);
             from += end - start;
         }
     }
 
-    /// The unstuffed octet at a place.
+    /// The octet at a place, before stuffing.
     pub(super) fn octet(&self, place: u64) -> u8 {
-        self.stuffed[self.at(place % self.period)]
-    }
-
-    /// Where the octet at a place of the unstuffed period stands in the stuffed one; for a doubled dot, the first of the two.
-    fn at(&self, place: u64) -> usize {
-        place as usize + self.dots.partition_point(|&dot| dot < place)
+        self.lines.octet(place % self.period)
     }
 }
 
@@ -91,7 +81,7 @@ mod tests {
 
     fn text(filler: &Filler, from: u64, to: u64) -> Vec<u8> {
         let mut out = Vec::new();
-        filler.append(from, to, &mut out);
+        filler.append(Form::Stuffed, from, to, &mut out);
         out
     }
 

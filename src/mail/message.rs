@@ -6,68 +6,146 @@ use std::sync::Arc;
 
 use rand_chacha::ChaCha8Rng;
 
-use super::address::{Decimal, Pattern, digits};
 use super::encode::END_OF_DATA;
+use super::files::Corpus;
 use super::filler::Filler;
+use super::random::{self, Purpose};
+use super::sign::Signer;
 use super::size::Sampler;
-use super::{Parts, Spec};
+use super::stuffed::Form;
+use super::template::{Binding, Decimal, Draft, Numbers, Of, Template};
+use super::text::{self, Field};
+use super::{Addresses, Body, Order, Parts, Spec};
 use crate::smtp::Content;
 use crate::smtp::transaction::Lost;
 
-/// How many unstuffed octets of filler a piece has at most.
+/// How many unstuffed octets a piece has at most.
 const PIECE: u64 = 64 * 1024;
 
 /// Makes the messages of a run: all that they share, rendered once.
 ///
 /// # The message
-/// US-ASCII, CRLF. The header: From, To (the recipient, or `undisclosed-recipients:;` when there are many), Subject, Date,
-/// Message-ID, X-Smtpress-Run, X-Smtpress-Seq, MIME-Version, Content-Type, Content-Transfer-Encoding. Then filler, of which
-/// some lines begin with a dot. Lines have at most 78 characters, but for header lines with a longer address or run id.
+/// CRLF, and US-ASCII unless a file says otherwise. The header: From, To (the recipient, or `undisclosed-recipients:;` when
+/// there are many), Subject, Date, Message-ID, X-Smtpress-Run, X-Smtpress-Seq, the user's fields, MIME-Version,
+/// Content-Type, Content-Transfer-Encoding. Then the user's text, and filler up to the size, of which some lines begin with
+/// a dot. Lines have at most 78 characters, but for what the user wrote, and header lines with a longer address or run id.
+/// A message from a file has X-Smtpress-Run, X-Smtpress-Seq, the user's fields, and a Message-ID if it has none, before it.
 pub struct Mailer {
-    from: Option<Pattern>,
-    to: Pattern,
+    /// `None`: the null reverse path.
+    from: Option<Mailboxes>,
+    to: Mailboxes,
     recipients: u32,
-    sampler: Sampler,
-    sizes: ChaCha8Rng,
-    header: Header,
-    /// Reckoned once: every message asks for it.
-    minimum: u64,
-    filler: Filler,
+    /// All that stands before the filler or the file.
+    head: Template,
+    rest: Rest,
+    signer: Option<Arc<Signer>>,
+    least: u64,
+    run_id: Box<str>,
+}
+
+/// Mailboxes as they are rendered.
+struct Mailboxes {
+    template: Template,
+    /// Where they are drawn from; `None`: in turn.
+    random: Option<ChaCha8Rng>,
+}
+
+impl Mailboxes {
+    fn new(draft: &Draft, order: Order, seed: u64, purpose: Purpose) -> Mailboxes {
+        let random = (order == Order::Random).then(|| random::stream(seed, purpose));
+        Mailboxes { template: Template::new(draft.clone()), random }
+    }
+
+    /// The number of a mailbox: the first of a message that has `each` of them.
+    fn number(&self, message: u64, each: u32) -> u64 {
+        match &self.random {
+            None => message.wrapping_mul(u64::from(each)),
+            Some(stream) => random::draw(stream, message),
+        }
+    }
+}
+
+/// What follows the head.
+enum Rest {
+    Nothing,
+    /// Words up to the size.
+    Filler {
+        sampler: Sampler,
+        sizes: ChaCha8Rng,
+        filler: Filler,
+    },
+    /// A file. `head_with_id` goes before one that has no Message-ID.
+    File {
+        corpus: Arc<Corpus>,
+        random: Option<ChaCha8Rng>,
+        head_with_id: Template,
+    },
 }
 
 impl Mailer {
-    /// Everything about message n follows from `spec`, `seed` and n, but for the run id and the date (RFC 5322 3.3).
-    /// Characters of `run_id` other than letters, digits, `-`, `_` and `.`, and those of `date` that are not printable
-    /// ASCII, are written as `-`.
+    /// Everything about message n follows from `spec`, `seed` and n, but for the run id, the date (RFC 5322 3.3), and the
+    /// session's number where a template asks for it. Characters of `run_id` other than letters, digits, `-`, `_` and `.`,
+    /// and those of `date` that are not printable ASCII, are written as `-`.
     ///
     /// # Panics
     /// If [`Spec::check`] fails: a plan holds only specs that passed it.
     pub fn new(spec: &Spec, seed: u64, run_id: &str, date: &str) -> Mailer {
-        let Parts { from, to, sampler } = spec.parts().expect("the spec of a plan has passed its check");
+        let parts = spec.parts().expect("the spec of a plan has passed its check");
         let run_id = replaced(run_id, |c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
         let date = replaced(date, |c| c.is_ascii_graphic() || c == ' ');
-        let header = Header::new(from.as_ref(), Some(&to).filter(|_| spec.recipients == 1), &run_id, &date);
-        let minimum = header.minimum();
-        let largest = sampler.largest().max(minimum);
-        let (sizes, filler) = (Sampler::stream(seed), Filler::new(seed, largest));
-        Mailer { from, to, recipients: spec.recipients, sampler, sizes, header, minimum, filler }
+        let mut binding = Binding::new(seed, &run_id, &date);
+        let from = parts.from.as_ref().map(|from| addresses(from, Of::Sender, &mut binding));
+        let to = addresses(&parts.to, Of::Recipient, &mut binding);
+        let header = Header {
+            from: from.as_ref(),
+            to: Some(&to).filter(|_| spec.recipients == 1),
+            run_id: &run_id,
+            date: &date,
+        };
+        let (head, rest) = content(spec, &parts, seed, &header, &mut binding);
+        let signer = spec.dkim.clone();
+        let signature = signer.as_ref().map_or(0, |signer| signer.length());
+        let mut mailer = Mailer {
+            from: from.map(|from| Mailboxes::new(&from, spec.from.order, seed, Purpose::Sender)),
+            to: Mailboxes::new(&to, spec.to.order, seed, Purpose::Recipient),
+            recipients: spec.recipients,
+            least: signature + head.longest() + 2,
+            head,
+            rest,
+            signer,
+            run_id: run_id.clone().into(),
+        };
+        if let Rest::Filler { sampler, filler, .. } = &mut mailer.rest {
+            *filler = Filler::new(seed, sampler.largest().max(mailer.least));
+        }
+        mailer
     }
 
-    /// The least size of a message in octets: its header with 20-digit numbers and one CRLF, about 400. Smaller sizes that
-    /// are asked for become this one.
+    /// The least size of a message that is filled up, in octets: what stands before the filler with the longest numbers,
+    /// and one CRLF; about 400. Smaller sizes that are asked for become this one.
     pub fn minimum(&self) -> u64 {
-        self.minimum
+        self.least
     }
 
-    /// Message `n`.
+    /// Message `n`, sent outside any session.
     pub fn message(self: &Arc<Mailer>, n: u64) -> Message {
-        let size = self.sampler.draw(&self.sizes, n).max(self.minimum);
-        Message { mailer: Arc::clone(self), n, size }
+        self.message_of_session(n, 0)
     }
 
-    /// The number of a recipient, from the message's number and the recipient's place in it.
-    fn recipient_number(&self, n: u64, index: u32) -> u64 {
-        n.wrapping_mul(u64::from(self.recipients)).wrapping_add(u64::from(index))
+    /// Message `n`, sent in a session. It is signed here, if it is to be.
+    pub fn message_of_session(self: &Arc<Mailer>, n: u64, session: u64) -> Message {
+        let mut message = Message { mailer: Arc::clone(self), n, session, size: 0, signature: None };
+        message.size = match &self.rest {
+            Rest::Filler { sampler, sizes, .. } => sampler.draw(sizes, n).max(self.least),
+            Rest::Nothing => self.head.length(&message.numbers()),
+            Rest::File { corpus, .. } => {
+                message.head().length(&message.numbers()) + corpus.size(message.file())
+            }
+        };
+        if let Some(signer) = &self.signer {
+            message.sign(signer);
+        }
+        message
     }
 }
 
@@ -77,12 +155,68 @@ impl fmt::Debug for Mailer {
     }
 }
 
-/// One message: a handle of three words, whose octets are rendered when they are asked for.
+fn addresses(addresses: &Addresses, of: Of, binding: &mut Binding<'_>) -> Draft {
+    match addresses {
+        Addresses::Pattern(pieces) => binding.in_address(pieces, of),
+        Addresses::List(list) => {
+            let mut draft = Draft::default();
+            draft.listed(of, list);
+            draft
+        }
+    }
+}
+
+/// What stands before the filler or the file, and that.
+fn content(
+    spec: &Spec,
+    parts: &Parts,
+    seed: u64,
+    header: &Header<'_>,
+    binding: &mut Binding<'_>,
+) -> (Template, Rest) {
+    let filler = || Rest::Filler {
+        sampler: parts.sampler.clone(),
+        sizes: Sampler::stream(seed),
+        // Its size depends on the head.
+        filler: Filler::new(seed, 1),
+    };
+    let mut head = match spec.body {
+        Body::Files { .. } => header.of_file(&parts.fields, binding),
+        _ => header.draft(parts.subject.as_ref(), &parts.fields, binding),
+    };
+    match &spec.body {
+        Body::Words => {
+            head.text("MIME-Version: 1.0\r\nContent-Type: text/plain; charset=us-ascii\r\n");
+            head.text("Content-Transfer-Encoding: 7bit\r\n\r\n");
+            (Template::new(head), filler())
+        }
+        Body::Text { filled, .. } => {
+            head.draft(&text::simple(&parts.text, binding));
+            (Template::new(head), if *filled { filler() } else { Rest::Nothing })
+        }
+        Body::Attached { attachments, .. } => {
+            head.draft(&text::multipart(&parts.text, attachments, seed, binding));
+            (Template::new(head), Rest::Nothing)
+        }
+        Body::Files { corpus, order } => {
+            let mut with_id = head.clone();
+            header.message_id(&mut with_id);
+            let random = (*order == Order::Random).then(|| random::stream(seed, Purpose::File));
+            let corpus = Arc::clone(corpus);
+            (Template::new(head), Rest::File { corpus, random, head_with_id: Template::new(with_id) })
+        }
+    }
+}
+
+/// One message: a handle of a few words, whose octets are rendered when they are asked for.
 #[derive(Clone, Debug)]
 pub struct Message {
     mailer: Arc<Mailer>,
     n: u64,
+    session: u64,
     size: u64,
+    /// A DKIM-Signature field, before all else.
+    signature: Option<Arc<[u8]>>,
 }
 
 impl Message {
@@ -91,18 +225,122 @@ impl Message {
         self.n
     }
 
-    /// Octets of its header, with the empty line.
-    fn header(&self) -> u64 {
-        self.mailer.header.length(self.n, self.mailer.recipient_number(self.n, 0))
+    /// Appends the content as it is from `offset` on, as BDAT carries it (RFC 3030 section 2): at most `limit` octets, and
+    /// at most about 64 KiB. Returns the new offset, which is larger than `offset` unless the content ends there or
+    /// `limit` is 0.
+    ///
+    /// # Errors
+    /// As of [`body`](Content::body).
+    pub fn raw(&self, offset: u64, limit: u64, out: &mut Vec<u8>) -> Result<u64, Lost> {
+        if offset >= self.size || limit == 0 {
+            return Ok(offset);
+        }
+        let before = out.len();
+        let to = self.append(Form::Plain, offset, limit.min(PIECE), out)?;
+        let beyond = to.saturating_sub(offset.saturating_add(limit));
+        // A piece is cut where the limit is.
+        out.truncate(out.len() - usize::try_from(beyond).unwrap_or(out.len() - before));
+        Ok(to - beyond)
+    }
+
+    /// Appends what tells this message's envelope from any other: run id and number, of letters, digits, `-`, `_` and `.`.
+    pub fn envelope_id(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.mailer.run_id.as_bytes());
+        out.push(b'.');
+        out.extend_from_slice(Decimal::new(self.n).as_bytes());
+    }
+
+    fn numbers(&self) -> Numbers {
+        Numbers {
+            message: self.n,
+            sender: self.mailer.from.as_ref().map_or(0, |from| from.number(self.n, 1)),
+            recipient: self.mailer.to.number(self.n, self.mailer.recipients),
+            session: self.session,
+        }
+    }
+
+    /// Which file it is, if it is one.
+    fn file(&self) -> usize {
+        match &self.mailer.rest {
+            Rest::File { corpus, random, .. } => {
+                let number = random.as_ref().map_or(self.n, |stream| random::draw(stream, self.n));
+                (number % corpus.len() as u64) as usize
+            }
+            _ => 0,
+        }
+    }
+
+    fn head(&self) -> &Template {
+        match &self.mailer.rest {
+            Rest::File { corpus, head_with_id, .. } if !corpus.has_message_id(self.file()) => head_with_id,
+            _ => &self.mailer.head,
+        }
+    }
+
+    fn sign(&mut self, signer: &Signer) {
+        if let Rest::Filler { .. } = self.mailer.rest {
+            self.size -= signer.length();
+        }
+        let (mut content, mut at) = (Vec::with_capacity(usize::try_from(self.size).unwrap_or(0)), 0);
+        while at < self.size {
+            at = self.append(Form::Plain, at, PIECE, &mut content).expect("what is signed is no file");
+        }
+        let signature = signer.sign(&content);
+        self.size += signature.len() as u64;
+        self.signature = Some(signature.into());
     }
 
     /// How many octets of filler it has, and what stands after them: CRLF, and a `-` before it if the filler would be cut
     /// between CR and LF.
-    fn end(&self, header: u64) -> (u64, &'static [u8]) {
-        let filler = self.size - header - 2;
-        match filler.checked_sub(1) {
-            Some(last) if self.mailer.filler.octet(last) == b'\r' => (last, b"-\r\n"),
-            _ => (filler, b"\r\n"),
+    fn end(&self, head: u64, filler: &Filler) -> (u64, &'static [u8]) {
+        let octets = self.size - head - 2;
+        match octets.checked_sub(1) {
+            Some(last) if filler.octet(last) == b'\r' => (last, b"-\r\n"),
+            _ => (octets, b"\r\n"),
+        }
+    }
+
+    /// Appends what follows the place `offset`, about `most` octets, at least one. Returns the place it ends at.
+    fn append(&self, form: Form, offset: u64, most: u64, out: &mut Vec<u8>) -> Result<u64, Lost> {
+        let (numbers, template) = (self.numbers(), self.head());
+        let signature = self.signature.as_deref().unwrap_or_default();
+        let signed = signature.len() as u64;
+        let (head, at) = if offset == 0 && template.longest() <= most {
+            // What is rendered need not be reckoned: most messages are one piece.
+            out.extend_from_slice(signature);
+            let head = signed + template.render(form, &numbers, out);
+            (head, head)
+        } else {
+            let head = signed + template.length(&numbers);
+            out.extend_from_slice(signature.get(offset as usize..).unwrap_or_default());
+            let at = match offset.max(signed) {
+                within if within < head => {
+                    signed + template.append(form, &numbers, within - signed, most, out)
+                }
+                after => after,
+            };
+            (head, at)
+        };
+        let done = at - offset;
+        if at < head || (done >= most && at < self.size) {
+            return Ok(at);
+        }
+        match &self.mailer.rest {
+            Rest::Nothing => Ok(self.size),
+            Rest::Filler { filler, .. } => {
+                let (octets, end) = self.end(head, filler);
+                let from = at - head;
+                let to = octets.min(from + (most - done));
+                filler.append(form, from, to, out);
+                if to < octets {
+                    return Ok(head + to);
+                }
+                out.extend_from_slice(&end[from.saturating_sub(octets) as usize..]);
+                Ok(self.size)
+            }
+            Rest::File { corpus, .. } => {
+                Ok(head + corpus.append(self.file(), form, at - head, most - done, out)?)
+            }
         }
     }
 }
@@ -110,7 +348,7 @@ impl Message {
 impl Content for Message {
     fn sender(&self, out: &mut Vec<u8>) {
         if let Some(from) = &self.mailer.from {
-            from.render(self.n, out);
+            from.template.render(Form::Plain, &self.numbers(), out);
         }
     }
 
@@ -119,7 +357,9 @@ impl Content for Message {
     }
 
     fn recipient(&self, index: u32, out: &mut Vec<u8>) {
-        self.mailer.to.render(self.mailer.recipient_number(self.n, index), out);
+        let mut numbers = self.numbers();
+        numbers.recipient = numbers.recipient.wrapping_add(u64::from(index));
+        self.mailer.to.template.render(Form::Plain, &numbers, out);
     }
 
     fn size(&self) -> u64 {
@@ -130,118 +370,80 @@ impl Content for Message {
         if offset >= self.size {
             return Ok(self.size);
         }
-        let start = out.len();
-        let header = if offset == 0 {
-            // What is rendered need not be reckoned: most messages are one piece.
-            self.mailer.header.render(self.n, self.mailer.recipient_number(self.n, 0), out);
-            (out.len() - start) as u64
-        } else {
-            self.header()
-        };
-        if offset > 0 && offset < header {
-            self.mailer.header.render(self.n, self.mailer.recipient_number(self.n, 0), out);
-            out.drain(start..start + offset as usize);
+        let to = self.append(Form::Stuffed, offset, PIECE, out)?;
+        if to >= self.size {
+            out.extend_from_slice(END_OF_DATA);
         }
-        let (filler, end) = self.end(header);
-        let from = offset.saturating_sub(header);
-        let to = filler.min(from + PIECE);
-        self.mailer.filler.append(from, to, out);
-        if to < filler {
-            return Ok(header + to);
-        }
-        out.extend_from_slice(&end[from.saturating_sub(filler) as usize..]);
-        out.extend_from_slice(END_OF_DATA);
-        Ok(self.size)
+        Ok(to)
     }
 }
 
-/// The header of every message, but for its numbers. None of its lines begins with a dot.
-struct Header {
-    parts: Vec<Part>,
+/// What all headers of a run share. None of its lines begins with a dot.
+struct Header<'a> {
+    /// `None`: the mail is from the mail system.
+    from: Option<&'a Draft>,
+    /// `None`: to many.
+    to: Option<&'a Draft>,
+    run_id: &'a str,
+    date: &'a str,
 }
 
-/// No two texts stand side by side: they are one.
-enum Part {
-    Text(Vec<u8>),
-    /// The message's number.
-    Number,
-    /// The first recipient's number.
-    Recipient,
-}
-
-impl Header {
-    /// Without `from`, the mail is from the mail system; without `to`, to many.
-    fn new(from: Option<&Pattern>, to: Option<&Pattern>, run_id: &str, date: &str) -> Header {
-        let text = |text: &str| vec![Part::Text(text.into())];
-        let sender = from
-            .map_or_else(|| text("mailer-daemon@smtpress.invalid"), |from| mailbox(from, || Part::Number));
-        let recipient = match to {
-            Some(to) => {
-                [text("<"), mailbox(to, || Part::Recipient), text(">")].into_iter().flatten().collect()
+impl Header<'_> {
+    /// The header up to what is said of the content. The user's fields take the place of ours of the same name.
+    fn draft(&self, subject: Option<&Field>, fields: &[Field], binding: &mut Binding<'_>) -> Draft {
+        let mut draft = Draft::default();
+        let is_ours = |name: &str| !fields.iter().any(|field| field.name.eq_ignore_ascii_case(name));
+        if is_ours("From") {
+            draft.text("From: <");
+            match self.from {
+                Some(from) => draft.draft(from),
+                None => draft.text("mailer-daemon@smtpress.invalid"),
             }
-            None => text("undisclosed-recipients:;"),
-        };
-        let parts = joined([
-            text("From: <"),
-            sender,
-            text(">\r\nTo: "),
-            recipient,
-            text("\r\nSubject: smtpress message "),
-            vec![Part::Number],
-            text(&format!("\r\nDate: {date}\r\nMessage-ID: <{run_id}.")),
-            vec![Part::Number],
-            text(&format!("@smtpress.invalid>\r\nX-Smtpress-Run: {run_id}\r\nX-Smtpress-Seq: ")),
-            vec![Part::Number],
-            text("\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=us-ascii\r\n"),
-            text("Content-Transfer-Encoding: 7bit\r\n\r\n"),
-        ]);
-        Header { parts }
-    }
-
-    fn render(&self, n: u64, recipient: u64, out: &mut Vec<u8>) {
-        let (n, recipient) = (Decimal::new(n), Decimal::new(recipient));
-        for part in &self.parts {
-            out.extend_from_slice(match part {
-                Part::Text(text) => text,
-                Part::Number => n.as_bytes(),
-                Part::Recipient => recipient.as_bytes(),
-            });
+            draft.text(">\r\n");
         }
-    }
-
-    fn length(&self, n: u64, recipient: u64) -> u64 {
-        let length = |part: &Part| match part {
-            Part::Text(text) => text.len(),
-            Part::Number => digits(n),
-            Part::Recipient => digits(recipient),
-        };
-        self.parts.iter().map(length).sum::<usize>() as u64
-    }
-
-    /// With the longest numbers, and a CRLF after it.
-    fn minimum(&self) -> u64 {
-        self.length(u64::MAX, u64::MAX) + 2
-    }
-}
-
-/// A mailbox whose number is this part.
-fn mailbox(pattern: &Pattern, number: impl Fn() -> Part) -> Vec<Part> {
-    let texts = pattern.texts().map(|text| vec![Part::Text(text.to_vec())]);
-    texts
-        .reduce(|before, after| before.into_iter().chain([number()]).chain(after).collect())
-        .unwrap_or_default()
-}
-
-/// The parts in their order, those texts that follow each other as one.
-fn joined(parts: impl IntoIterator<Item = Vec<Part>>) -> Vec<Part> {
-    let mut joined: Vec<Part> = Vec::new();
-    for part in parts.into_iter().flatten() {
-        match (joined.last_mut(), part) {
-            (Some(Part::Text(before)), Part::Text(text)) => before.extend(text),
-            (_, part) => joined.push(part),
+        if is_ours("To") {
+            draft.text("To: ");
+            match self.to {
+                Some(to) => {
+                    draft.text("<");
+                    draft.draft(to);
+                    draft.text(">");
+                }
+                None => draft.text("undisclosed-recipients:;"),
+            }
+            draft.text("\r\n");
         }
+        match subject {
+            Some(subject) => draft.draft(&subject.draft(binding)),
+            None => {
+                draft.text("Subject: smtpress message ");
+                draft.number(Of::Message);
+                draft.text("\r\n");
+            }
+        }
+        if is_ours("Date") {
+            draft.text(format!("Date: {}\r\n", self.date));
+        }
+        self.message_id(&mut draft);
+        draft.draft(&self.of_file(fields, binding));
+        draft
     }
-    joined
+
+    /// What goes before the header of a file.
+    fn of_file(&self, fields: &[Field], binding: &mut Binding<'_>) -> Draft {
+        let mut draft = Draft::default();
+        draft.text(format!("X-Smtpress-Run: {}\r\nX-Smtpress-Seq: ", self.run_id));
+        draft.number(Of::Message);
+        draft.text("\r\n");
+        fields.iter().for_each(|field| draft.draft(&field.draft(binding)));
+        draft
+    }
+
+    fn message_id(&self, draft: &mut Draft) {
+        draft.text(format!("Message-ID: <{}.", self.run_id));
+        draft.number(Of::Message);
+        draft.text("@smtpress.invalid>\r\n");
+    }
 }
 
 /// The text with `-` for each character that is not `right`.
@@ -250,212 +452,4 @@ fn replaced(text: &str, right: impl Fn(char) -> bool) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::mail::Size;
-    use crate::mail::encode::tests::unstuff;
-    use proptest::prelude::*;
-    use sha2::{Digest, Sha256};
-
-    const DATE: &str = "Thu, 01 Jan 2026 00:00:00 +0000";
-
-    fn spec(recipients: u32, size: Size) -> Spec {
-        let (from, to) = ("load{n}@sender.example".into(), "user{n}@recipient.example".into());
-        Spec { from, to, recipients, size }
-    }
-
-    fn mailer(spec: &Spec) -> Arc<Mailer> {
-        Arc::new(Mailer::new(spec, 42, "run-1", DATE))
-    }
-
-    /// The wire form, from pieces, and the offsets between them.
-    fn wire(message: &Message) -> (Vec<u8>, Vec<u64>) {
-        let (mut out, mut offsets) = (Vec::new(), vec![0]);
-        while offsets[offsets.len() - 1] < message.size() {
-            let before = out.len();
-            offsets.push(message.body(offsets[offsets.len() - 1], &mut out).unwrap());
-            assert!(out.len() - before <= 70 * 1024, "a piece of {} octets", out.len() - before);
-        }
-        (out, offsets)
-    }
-
-    fn content(message: &Message) -> Vec<u8> {
-        let (wire, _) = wire(message);
-        let (content, taken) = unstuff(&wire).unwrap();
-        assert_eq!(taken, wire.len(), "the end of data comes once, at the end");
-        content
-    }
-
-    fn rendered(append: impl Fn(&mut Vec<u8>)) -> String {
-        let mut out = Vec::new();
-        append(&mut out);
-        String::from_utf8(out).unwrap()
-    }
-
-    #[test]
-    fn the_header_says_what_it_is() {
-        let message = mailer(&spec(1, Size::Fixed(600))).message(17);
-        let content = String::from_utf8(content(&message)).unwrap();
-        let (header, _) = content.split_once("\r\n\r\n").unwrap();
-        let expected = [
-            "From: <load17@sender.example>",
-            "To: <user17@recipient.example>",
-            "Subject: smtpress message 17",
-            "Date: Thu, 01 Jan 2026 00:00:00 +0000",
-            "Message-ID: <run-1.17@smtpress.invalid>",
-            "X-Smtpress-Run: run-1",
-            "X-Smtpress-Seq: 17",
-            "MIME-Version: 1.0",
-            "Content-Type: text/plain; charset=us-ascii",
-            "Content-Transfer-Encoding: 7bit",
-        ];
-        assert_eq!(header.split("\r\n").collect::<Vec<_>>(), expected);
-    }
-
-    #[test]
-    fn the_envelope_numbers_every_recipient_of_the_run() {
-        let message = mailer(&spec(3, Size::Fixed(600))).message(5);
-        assert_eq!(rendered(|out| message.sender(out)), "load5@sender.example");
-        let recipient = |index| rendered(|out| message.recipient(index, out));
-        assert_eq!(
-            [0, 1, 2].map(recipient),
-            ["user15@recipient.example", "user16@recipient.example", "user17@recipient.example"]
-        );
-        assert_eq!(message.recipients(), 3);
-        assert!(
-            String::from_utf8(content(&message)).unwrap().contains("\r\nTo: undisclosed-recipients:;\r\n")
-        );
-    }
-
-    #[test]
-    fn a_null_reverse_path_has_a_header_from_the_mail_system() {
-        let message = mailer(&Spec { from: String::new(), ..spec(1, Size::Fixed(600)) }).message(1);
-        assert_eq!(rendered(|out| message.sender(out)), "");
-        assert!(content(&message).starts_with(b"From: <mailer-daemon@smtpress.invalid>\r\n"));
-    }
-
-    #[test]
-    fn every_size_is_exact_and_ends_in_one_crlf_pair() {
-        let minimum = mailer(&spec(1, Size::Fixed(0))).minimum();
-        assert!((350..450).contains(&minimum), "{minimum}");
-        for size in minimum..minimum + 800 {
-            let content = content(&mailer(&spec(1, Size::Fixed(size))).message(3));
-            assert_eq!(content.len() as u64, size);
-            assert!(content.ends_with(b"\r\n"));
-            let text = String::from_utf8(content).unwrap();
-            assert!(
-                text.split("\r\n").all(|line| line.len() <= 78 && !line.contains(['\r', '\n'])),
-                "size {size}"
-            );
-        }
-    }
-
-    #[test]
-    fn too_small_a_size_becomes_the_minimum_for_every_number() {
-        let mailer = mailer(&spec(1, Size::Fixed(10)));
-        for n in [0, 9, 10, 12_345, u64::MAX] {
-            let message = mailer.message(n);
-            assert_eq!(message.size(), mailer.minimum());
-            assert_eq!(content(&message).len() as u64, mailer.minimum());
-        }
-    }
-
-    #[test]
-    fn a_large_message_comes_in_pieces_and_exercises_stuffing() {
-        let message = mailer(&spec(1, Size::Fixed(3_000_001))).message(1);
-        let (wire, offsets) = wire(&message);
-        assert!(offsets.len() > 45 && offsets.is_sorted());
-        let (content, _) = unstuff(&wire).unwrap();
-        assert_eq!(content.len(), 3_000_001);
-        let stuffed = wire.len() - END_OF_DATA.len() - content.len();
-        assert!(stuffed > 4000, "{stuffed} dots were doubled");
-        let small = mailer(&spec(1, Size::Fixed(600))).message(1);
-        assert!(self::wire(&small).0.windows(4).any(|four| four == b"\r\n.."));
-    }
-
-    #[test]
-    fn content_follows_from_spec_seed_and_number() {
-        let uniform = spec(1, Size::Uniform { min: 1000, max: 9000 });
-        let message = |seed, n| content(&Arc::new(Mailer::new(&uniform, seed, "r", DATE)).message(n));
-        assert_eq!(message(1, 5), message(1, 5));
-        assert_ne!(message(1, 5), message(2, 5));
-        assert_ne!(message(1, 5).len(), message(1, 6).len());
-    }
-
-    #[test]
-    fn messages_never_change() {
-        let message = mailer(&spec(2, Size::Uniform { min: 1000, max: 200_000 })).message(7);
-        let hash: [u8; 32] = Sha256::digest(content(&message)).into();
-        assert_eq!(
-            hash[..8],
-            [59, 3, 243, 38, 130, 215, 146, 167],
-            "a change here changes what seeded runs send"
-        );
-    }
-
-    #[test]
-    fn nothing_can_be_injected_by_run_id_or_date() {
-        let mailer = Arc::new(Mailer::new(&spec(1, Size::Fixed(600)), 1, "a\r\nX: {n}>", "now\r\n\r\n."));
-        let content = String::from_utf8(content(&mailer.message(1))).unwrap();
-        assert!(
-            content.contains("Message-ID: <a--X---n--.1@smtpress.invalid>\r\nX-Smtpress-Run: a--X---n--\r\n")
-        );
-        assert!(content.contains("\r\nDate: now----.\r\n"));
-    }
-
-    #[test]
-    fn a_spec_that_cannot_be_is_refused_in_clear_words() {
-        let error = |spec: Spec| spec.check().unwrap_err().to_string();
-        let good = spec(1, Size::Fixed(600));
-        assert_eq!(good.check(), Ok(()));
-        assert_eq!(
-            error(Spec { from: "bob".into(), ..good.clone() }),
-            "the sender `bob` has no domain: write it as local-part@domain"
-        );
-        assert_eq!(
-            error(Spec { to: "a{i}@b".into(), ..good.clone() }),
-            "the recipient `a{i}@b` has the unknown placeholder `{i}`: known is `{n}`, the number"
-        );
-        assert_eq!(error(spec(0, Size::Fixed(1))), "a message has no recipients: give it at least one");
-        assert_eq!(
-            error(spec(1, Size::Uniform { min: 2, max: 1 })),
-            "the message size has a smallest value of 2 above its largest of 1: exchange them"
-        );
-    }
-
-    /// Whether the content from `offset` on, put after what is before it in its line, is what it is in the whole.
-    fn goes_on(message: &Message, whole: &[u8], offset: u64) {
-        let (mut rest, mut at) = (Vec::new(), offset);
-        while at < message.size() {
-            at = message.body(at, &mut rest).unwrap();
-        }
-        let start = whole[..offset as usize].iter().rposition(|&byte| byte == b'\n').map_or(0, |lf| lf + 1);
-        let line = &whole[start..offset as usize];
-        let dot: &[u8] = if line.starts_with(b".") { b"." } else { b"" };
-        let stream = [dot, line, &rest].concat();
-        let (unstuffed, taken) = unstuff(&stream).unwrap();
-        assert_eq!(taken, stream.len(), "the end of data comes once, at the end");
-        assert_eq!(&unstuffed[..], &whole[start..], "from {offset}");
-    }
-
-    #[test]
-    fn every_offset_of_small_messages_goes_on() {
-        for size in 440..640 {
-            let message = mailer(&spec(1, Size::Fixed(size))).message(3);
-            let whole = content(&message);
-            (0..message.size()).for_each(|offset| goes_on(&message, &whole, offset));
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn any_offset_goes_on_where_the_octets_before_it_end(
-            size in 0_u64..200_000,
-            n: u64,
-            offset in 0_u64..200_000,
-        ) {
-            let message = mailer(&spec(2, Size::Fixed(size))).message(n);
-            goes_on(&message, &content(&message), offset % message.size());
-        }
-    }
-}
+mod tests;

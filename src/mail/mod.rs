@@ -2,22 +2,36 @@
 //!
 //! A [`Spec`] says what is asked ([`Spec::check`] whether it can be). A [`Mailer`] renders once what all messages share;
 //! a [`Message`] is a handle to one of them and implements [`Content`](crate::smtp::Content). [`encode`] stuffs dots.
+//! [`files`] and [`List`] bring in what the user has in files, before the run.
 //!
 //! # Decisions
 //! - The filler is rendered once, stuffed once, and shared: a piece of a body is one copy of bytes that stand ready.
-//! - Content and size of message n follow from spec, seed, n, run id and date alone: two runs differ in the documented
-//!   fields only.
+//! - Content and size of message n follow from spec, seed, n, run id, date and (only where `{session}` is written) the
+//!   session's number alone: two runs differ in the documented fields only.
 
 mod address;
 pub mod encode;
+pub mod files;
 mod filler;
+mod list;
 mod message;
 mod random;
+pub mod sign;
 mod size;
+mod stuffed;
+mod template;
+mod text;
+
+use std::sync::Arc;
 
 pub use address::InvalidAddress;
+pub use files::Corpus;
+pub use list::{InvalidList, List};
 pub use message::{Mailer, Message};
+pub use sign::Signer;
 pub use size::InvalidSize;
+pub use template::InvalidTemplate;
+pub use text::{InvalidField, InvalidText};
 
 /// A message size in octets, before dot stuffing.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,19 +47,138 @@ pub enum Size {
     },
     /// One of these, by weight.
     Weighted(Vec<(u64, f64)>),
+    /// Log-normal, and nothing beyond the bounds.
+    LogNormal {
+        /// Half are smaller (of the whole distribution, without bounds).
+        median: u64,
+        /// The standard deviation of the size's natural logarithm: 0.5 is narrow, 2 is wide.
+        sigma: f64,
+        /// Smallest.
+        min: u64,
+        /// Largest.
+        max: u64,
+    },
+}
+
+impl Size {
+    /// The smallest and the largest there is.
+    pub fn bounds(&self) -> (u64, u64) {
+        match self {
+            Size::Fixed(size) => (*size, *size),
+            Size::Uniform { min, max } | Size::LogNormal { min, max, .. } => (*min, *max),
+            Size::Weighted(shares) => {
+                let sizes = shares.iter().map(|share| share.0);
+                (sizes.clone().min().unwrap_or_default(), sizes.max().unwrap_or_default())
+            }
+        }
+    }
+}
+
+/// Which of many comes next.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// One after the other, and again from the first.
+    #[default]
+    InTurn,
+    /// Any, by seed and the message's number; the recipients of one message follow each other.
+    Random,
+}
+
+/// Where mailboxes come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A pattern with placeholders.
+    Pattern(String),
+    /// A list.
+    List(Arc<List>),
+}
+
+/// The mailboxes of senders or of recipients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mailboxes {
+    /// Where they come from.
+    pub source: Source,
+    /// Which comes next.
+    pub order: Order,
+}
+
+impl From<&str> for Mailboxes {
+    fn from(pattern: &str) -> Self {
+        pattern.to_owned().into()
+    }
+}
+
+impl From<String> for Mailboxes {
+    fn from(pattern: String) -> Self {
+        Mailboxes { source: Source::Pattern(pattern), order: Order::InTurn }
+    }
+}
+
+/// What a message says.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Body {
+    /// Seeded words, up to the size.
+    #[default]
+    Words,
+    /// The user's.
+    Text {
+        /// A template.
+        text: String,
+        /// Seeded words follow, up to the size; else the size is what the text has.
+        filled: bool,
+    },
+    /// A text, and attachments of seeded octets (`multipart/mixed`).
+    Attached {
+        /// A template.
+        text: String,
+        /// Octets of each attachment, before base64.
+        attachments: Vec<u64>,
+    },
+    /// Messages from files, as they are.
+    Files {
+        /// The files.
+        corpus: Arc<Corpus>,
+        /// Which comes next.
+        order: Order,
+    },
 }
 
 /// What the messages of a run are.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Spec {
-    /// The reverse path, a pattern: `{n}` is the message's number. Empty: the null reverse path (RFC 5321 4.5.5).
-    pub from: String,
-    /// The forward path, a pattern: `{n}` is the recipient's number: the message's number times `recipients` plus its place.
-    pub to: String,
+    /// The reverse path; in a pattern `{n}` is the message's number. Empty: the null reverse path (RFC 5321 4.5.5).
+    pub from: Mailboxes,
+    /// The forward path; in a pattern `{n}` is the recipient's number: the message's number times `recipients` plus its
+    /// place.
+    pub to: Mailboxes,
     /// Recipients of a message, at least one.
     pub recipients: u32,
-    /// How large messages are.
+    /// How large messages are, if they are made of words.
     pub size: Size,
+    /// The subject, a template; `None`: one of ours.
+    pub subject: Option<String>,
+    /// Further header fields, `Name: value`, templates.
+    pub headers: Vec<String>,
+    /// What they say.
+    pub body: Body,
+    /// Signs them; not those from files.
+    pub dkim: Option<Arc<Signer>>,
+}
+
+impl Default for Spec {
+    /// 4 KiB of words to one recipient.
+    fn default() -> Self {
+        Spec {
+            from: "load@sender.example".into(),
+            to: "user{n}@recipient.example".into(),
+            recipients: 1,
+            size: Size::Fixed(4096),
+            subject: None,
+            headers: Vec::new(),
+            body: Body::Words,
+            dkim: None,
+        }
+    }
 }
 
 /// Why a spec cannot be.
@@ -60,9 +193,39 @@ pub enum InvalidSpec {
     /// No recipients.
     #[error("a message has no recipients: give it at least one")]
     NoRecipients,
+    /// More recipients than there are.
+    #[error("a message has {recipients} recipients and the list {listed}: some would get it twice")]
+    FewListed {
+        /// Of a message.
+        recipients: u32,
+        /// In the list.
+        listed: usize,
+    },
     /// The size.
     #[error("the message size {0}")]
     Size(#[source] InvalidSize),
+    /// The subject.
+    #[error("the subject {0}")]
+    Subject(#[source] InvalidField),
+    /// A header field, by its place.
+    #[error("the header field {field:?} {reason}")]
+    Header {
+        /// From 0.
+        index: usize,
+        /// As it is written.
+        field: String,
+        /// What is wrong with it.
+        reason: InvalidField,
+    },
+    /// The text.
+    #[error("the text {0}")]
+    Text(#[source] InvalidText),
+    /// The attachments.
+    #[error("{0} attachments of {1} octets together: at most {most} of {octets} octets are possible", most = text::MOST_ATTACHMENTS, octets = text::MOST_ATTACHED)]
+    Attachments(usize, u64),
+    /// Files are sent as they are.
+    #[error("messages from files are sent as they are: they cannot be signed, nor have another subject")]
+    OfFiles,
 }
 
 impl Spec {
@@ -74,25 +237,88 @@ impl Spec {
         self.parts().map(drop)
     }
 
+    /// Memory that is held for all messages, in octets, roughly.
+    pub fn memory(&self) -> u64 {
+        let list = |mailboxes: &Mailboxes| match &mailboxes.source {
+            Source::List(list) => list.memory(),
+            Source::Pattern(_) => 0,
+        };
+        let body = match &self.body {
+            Body::Words | Body::Text { .. } => 2 * self.size.bounds().1,
+            Body::Attached { attachments, .. } => 3 * attachments.iter().sum::<u64>(),
+            Body::Files { corpus, .. } => corpus.memory(),
+        };
+        body + list(&self.from) + list(&self.to)
+    }
+
     /// The parts that a mailer is made of.
     fn parts(&self) -> Result<Parts, InvalidSpec> {
-        let from = match self.from.as_str() {
-            "" => None,
-            from => Some(address::Pattern::parse(from).map_err(InvalidSpec::From)?),
+        let from = match &self.from.source {
+            Source::Pattern(none) if none.is_empty() => None,
+            source => Some(Addresses::new(source).map_err(InvalidSpec::From)?),
         };
-        let to = address::Pattern::parse(&self.to).map_err(InvalidSpec::To)?;
-        if self.recipients == 0 {
-            return Err(InvalidSpec::NoRecipients);
+        let to = Addresses::new(&self.to.source).map_err(InvalidSpec::To)?;
+        match &to {
+            _ if self.recipients == 0 => return Err(InvalidSpec::NoRecipients),
+            Addresses::List(list) if list.len() < self.recipients as usize => {
+                return Err(InvalidSpec::FewListed { recipients: self.recipients, listed: list.len() });
+            }
+            _ => {}
         }
         let sampler = size::Sampler::new(&self.size).map_err(InvalidSpec::Size)?;
-        Ok(Parts { from, to, sampler })
+        let of_files = matches!(self.body, Body::Files { .. });
+        if of_files && (self.subject.is_some() || self.dkim.is_some()) {
+            return Err(InvalidSpec::OfFiles);
+        }
+        let subject =
+            self.subject.as_deref().map(text::Field::subject).transpose().map_err(InvalidSpec::Subject)?;
+        let field = |(index, field): (usize, &String)| {
+            text::field(field, index, of_files).map_err(|reason| InvalidSpec::Header {
+                index,
+                field: field.clone(),
+                reason,
+            })
+        };
+        let fields = self.headers.iter().enumerate().map(field).collect::<Result<_, _>>()?;
+        let text = match &self.body {
+            Body::Text { text, .. } | Body::Attached { text, .. } => {
+                text::text(text).map_err(InvalidSpec::Text)?
+            }
+            Body::Words | Body::Files { .. } => Vec::new(),
+        };
+        if let Body::Attached { attachments, .. } = &self.body {
+            let octets = attachments.iter().fold(0, |sum: u64, octets| sum.saturating_add(*octets));
+            if attachments.len() > text::MOST_ATTACHMENTS || octets > text::MOST_ATTACHED {
+                return Err(InvalidSpec::Attachments(attachments.len(), octets));
+            }
+        }
+        Ok(Parts { from, to, sampler, subject, fields, text })
     }
 }
 
 /// A spec that has been checked.
 struct Parts {
     /// `None`: the null reverse path.
-    from: Option<address::Pattern>,
-    to: address::Pattern,
+    from: Option<Addresses>,
+    to: Addresses,
     sampler: size::Sampler,
+    subject: Option<text::Field>,
+    fields: Vec<text::Field>,
+    /// Of a body that has one.
+    text: Vec<template::Piece>,
+}
+
+/// Mailboxes that have been checked.
+enum Addresses {
+    Pattern(Vec<template::Piece>),
+    List(Arc<List>),
+}
+
+impl Addresses {
+    fn new(source: &Source) -> Result<Addresses, InvalidAddress> {
+        match source {
+            Source::Pattern(pattern) => address::parse(pattern).map(Addresses::Pattern),
+            Source::List(list) => Ok(Addresses::List(Arc::clone(list))),
+        }
+    }
 }

@@ -10,9 +10,34 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Purpose {
     /// Sizes.
-    Size = 0,
+    Size,
     /// The filler's words.
-    Filler = 1,
+    Filler,
+    /// Which sender.
+    Sender,
+    /// Which recipients.
+    Recipient,
+    /// Which file.
+    File,
+    /// The octets of attachments.
+    Attachment,
+    /// The letters of a placeholder `{random:N}`, by its place in the profile.
+    Letters(u32),
+}
+
+impl Purpose {
+    /// Fixed for ever: they decide what a seeded run sends.
+    fn stream(self) -> u64 {
+        match self {
+            Purpose::Size => 0,
+            Purpose::Filler => 1,
+            Purpose::Sender => 2,
+            Purpose::Recipient => 3,
+            Purpose::File => 4,
+            Purpose::Attachment => 5,
+            Purpose::Letters(place) => 16 + u64::from(place),
+        }
+    }
 }
 
 /// The stream of a seed for a purpose.
@@ -21,7 +46,7 @@ pub(super) fn stream(seed: u64, purpose: Purpose) -> ChaCha8Rng {
     key[..8].copy_from_slice(&seed.to_le_bytes());
     key[8..21].copy_from_slice(b"smtpress mail");
     let mut stream = ChaCha8Rng::from_seed(key);
-    stream.set_stream(purpose as u64);
+    stream.set_stream(purpose.stream());
     stream
 }
 

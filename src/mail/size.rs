@@ -24,6 +24,19 @@ pub enum InvalidSize {
         /// The weight.
         weight: f64,
     },
+    /// A spread that is none.
+    #[error("has the spread {0}: sigma is a number above 0 and at most {MOST_SIGMA}")]
+    Sigma(f64),
+    /// A median that the bounds leave no room for.
+    #[error("has a median of {median} that is not between {min} and {max}")]
+    Median {
+        /// The median.
+        median: u64,
+        /// The smallest.
+        min: u64,
+        /// The largest.
+        max: u64,
+    },
     /// There is nothing to choose from.
     #[error("has no value with a weight above 0: give at least one")]
     Empty,
@@ -39,6 +52,48 @@ pub(super) enum Sampler {
     },
     /// Each size with the sum of the weights up to it.
     Weighted(Vec<(u64, f64)>),
+    LogNormal(LogNormal),
+}
+
+/// The widest spread of sizes: with it, one in six is 20,000 times the median.
+const MOST_SIGMA: f64 = 10.0;
+
+/// 2^-53: the upper 53 bits of a draw become a multiple of it in [0, 1).
+const UNIT: f64 = 1.0 / (1_u64 << 53) as f64;
+
+/// Sizes whose logarithm is normal: many small ones and a long tail, as mail has. What the bounds cut off is not drawn.
+#[derive(Clone, Debug)]
+pub(super) struct LogNormal {
+    median: f64,
+    sigma: f64,
+    min: u64,
+    max: u64,
+    /// The share of the whole distribution that lies below the smallest, and up to the largest.
+    from: f64,
+    to: f64,
+}
+
+impl LogNormal {
+    fn new(median: u64, sigma: f64, min: u64, max: u64) -> Result<LogNormal, InvalidSize> {
+        if !(sigma > 0.0 && sigma <= MOST_SIGMA) {
+            return Err(InvalidSize::Sigma(sigma));
+        }
+        if !(min..=max).contains(&median) || median == 0 {
+            return Err(InvalidSize::Median { median, min, max });
+        }
+        let median = median as f64;
+        let share = |size: u64| normal_share((size as f64 / median).ln() / sigma);
+        let from = if min == 0 { 0.0 } else { share(min) };
+        Ok(LogNormal { median, sigma, min, max, from, to: share(max) })
+    }
+
+    fn draw(&self, bits: u64) -> u64 {
+        // The middle of one of 2^53 equal parts, so that neither end is met.
+        let share = ((bits >> 11) as f64 + 0.5) * UNIT;
+        let size =
+            self.median * (self.sigma * normal_quantile(self.from + (self.to - self.from) * share)).exp();
+        (size.round() as u64).clamp(self.min, self.max)
+    }
 }
 
 impl Sampler {
@@ -61,6 +116,10 @@ impl Sampler {
                 }
                 if sums.is_empty() { Err(InvalidSize::Empty) } else { Ok(Sampler::Weighted(sums)) }
             }
+            &Size::LogNormal { min, max, .. } if min > max => Err(InvalidSize::Reversed { min, max }),
+            &Size::LogNormal { median, sigma, min, max } => {
+                LogNormal::new(median, sigma, min, max).map(Sampler::LogNormal)
+            }
         }
     }
 
@@ -75,6 +134,7 @@ impl Sampler {
             Sampler::Fixed(size) => *size,
             Sampler::Uniform { max, .. } => *max,
             Sampler::Weighted(sums) => sums.iter().map(|&(size, _)| size).max().unwrap_or(0),
+            Sampler::LogNormal(sizes) => sizes.max,
         }
     }
 
@@ -87,14 +147,60 @@ impl Sampler {
                 min + ((u128::from(random::draw(stream, n)) * span) >> 64) as u64
             }
             Sampler::Weighted(sums) => {
-                /// 2^-53: the upper 53 bits of a draw become a multiple of it in [0, 1).
-                const UNIT: f64 = 1.0 / (1_u64 << 53) as f64;
                 let (last, total) = *sums.last().expect("a weighted sampler has at least one size");
                 let at = (random::draw(stream, n) >> 11) as f64 * UNIT * total;
                 sums.iter().find(|&&(_, sum)| at < sum).map_or(last, |&(size, _)| size)
             }
+            Sampler::LogNormal(sizes) => sizes.draw(random::draw(stream, n)),
         }
     }
+}
+
+/// The value below which this share of a standard normal distribution lies, to 16 digits: Wichura, "Algorithm AS 241",
+/// Applied Statistics 37 (1988), PPND16. Ours, because the samplers of libraries change their values.
+fn normal_quantile(share: f64) -> f64 {
+    #[rustfmt::skip]
+    const MIDDLE: [[f64; 8]; 2] = [
+        [3.387_132_872_796_366_5, 133.141_667_891_784_38, 1_971.590_950_306_551_3, 13_731.693_765_509_46,
+         45_921.953_931_549_87, 67_265.770_927_008_7, 33_430.575_583_588_13, 2_509.080_928_730_122_7],
+        [1.0, 42.313_330_701_600_91, 687.187_007_492_057_9, 5_394.196_021_424_751,
+         21_213.794_301_586_597, 39_307.895_800_092_71, 28_729.085_735_721_943, 5_226.495_278_852_854],
+    ];
+    #[rustfmt::skip]
+    const OUTER: [[f64; 8]; 2] = [
+        [1.423_437_110_749_683_5, 4.630_337_846_156_546, 5.769_497_221_460_691, 3.647_848_324_763_204_5,
+         1.270_458_252_452_368_4, 0.241_780_725_177_450_6, 0.022_723_844_989_269_184, 7.745_450_142_783_414e-4],
+        [1.0, 2.053_191_626_637_759, 1.676_384_830_183_803_8, 0.689_767_334_985_1,
+         0.148_103_976_427_480_08, 0.015_198_666_563_616_457, 5.475_938_084_995_345e-4, 1.050_750_071_644_416_9e-9],
+    ];
+    #[rustfmt::skip]
+    const TAIL: [[f64; 8]; 2] = [
+        [6.657_904_643_501_103, 5.463_784_911_164_114, 1.784_826_539_917_291_3, 0.296_560_571_828_504_87,
+         0.026_532_189_526_576_124, 1.242_660_947_388_078_4e-3, 2.711_555_568_743_487_6e-5, 2.010_334_399_292_288_1e-7],
+        [1.0, 0.599_832_206_555_887_9, 0.136_929_880_922_735_8, 0.014_875_361_290_850_615,
+         7.868_691_311_456_133e-4, 1.846_318_317_510_054_7e-5, 1.421_511_758_316_446e-7, 2.044_263_103_389_939_8e-15],
+    ];
+    let ratio = |[above, below]: [[f64; 8]; 2], x: f64| {
+        let sum = |factors: [f64; 8]| factors.iter().rev().fold(0.0, |sum, factor| sum * x + factor);
+        sum(above) / sum(below)
+    };
+    let from_middle = share - 0.5;
+    if from_middle.abs() <= 0.425 {
+        return from_middle * ratio(MIDDLE, 0.180_625 - from_middle * from_middle);
+    }
+    let depth = (-share.min(1.0 - share).ln()).sqrt();
+    let distance = if depth <= 5.0 { ratio(OUTER, depth - 1.6) } else { ratio(TAIL, depth - 5.0) };
+    distance.copysign(from_middle)
+}
+
+/// The share of a standard normal distribution below a value: the quantile turned round, by halving.
+fn normal_share(value: f64) -> f64 {
+    let (mut low, mut high) = (0.0_f64, 1.0_f64);
+    for _ in 0..60 {
+        let middle = f64::midpoint(low, high);
+        if normal_quantile(middle) < value { low = middle } else { high = middle }
+    }
+    f64::midpoint(low, high)
 }
 
 #[cfg(test)]
@@ -116,6 +222,45 @@ mod tests {
         let weighted = Size::Weighted(vec![(1, 5.0), (2, 3.0), (3, 2.0)]);
         let golden = [1, 2, 1, 1, 1, 1, 2, 1, 1, 3, 2, 3, 1, 3, 1, 1];
         assert_eq!(draws(&weighted, 0..16), golden, "a change here changes every seeded run");
+    }
+
+    #[test]
+    fn quantiles_are_those_of_the_normal_distribution() {
+        // From mpmath with 30 digits.
+        for (share, value) in [
+            (0.5, 0.0),
+            (0.75, 0.674_489_750_196_081_7),
+            (0.925, 1.439_531_470_938_456),
+            (0.95, 1.644_853_626_951_472_6),
+            (0.99, 2.326_347_874_040_841),
+            (0.999, 3.090_232_306_167_813),
+            (1e-9, -5.997_807_015_007_687),
+            (1e-15, -7.941_345_326_170_998),
+        ] {
+            assert!((normal_quantile(share) - value).abs() < 1e-14 * value.abs().max(1.0), "{share}");
+            assert!((normal_share(value) - share).abs() < 1e-15, "{value}");
+        }
+    }
+
+    #[test]
+    fn log_normal_sizes_have_their_median_their_spread_and_their_bounds() {
+        let whole = Size::LogNormal { median: 20_000, sigma: 1.0, min: 0, max: 1 << 31 };
+        let mut sizes = draws(&whole, 0..20_000);
+        // By the uniform draws of the same numbers (0.00734, 0.60948, ...) and a table of the normal distribution.
+        let golden = [1743, 26_409, 8816, 18_058];
+        assert_eq!(sizes[..4], golden, "a change here changes every seeded run");
+        sizes.sort_unstable();
+        // Standard errors: 1.25 sigma / sqrt(n) of the median's logarithm, 2.1 of p95's.
+        for (rank, expected, error) in [(10_000, 20_000.0, 0.027), (19_000, 20_000.0 * 5.180_251, 0.045)] {
+            let off = (sizes[rank] as f64 / expected).ln().abs();
+            assert!(off < error, "rank {rank} is {}", sizes[rank]);
+        }
+        let bounded = Size::LogNormal { median: 20_000, sigma: 1.0, min: 10_000, max: 40_000 };
+        let sizes = draws(&bounded, 0..20_000);
+        assert!(sizes.iter().all(|size| (10_000..=40_000).contains(size)));
+        // What was cut off has not gathered at the bounds.
+        let at_bounds = sizes.iter().filter(|size| [10_000, 40_000].contains(*size)).count();
+        assert!(at_bounds < 10, "{at_bounds}");
     }
 
     #[test]
@@ -152,6 +297,14 @@ mod tests {
             Sampler::new(&Size::Weighted(vec![(5, f64::NAN)])),
             Err(InvalidSize::Weight { .. })
         ));
+        let log_normal = |median, sigma, min, max| error(Size::LogNormal { median, sigma, min, max });
+        assert_eq!(log_normal(5, 0.0, 1, 9), "has the spread 0: sigma is a number above 0 and at most 10");
+        assert!(log_normal(5, f64::NAN, 1, 9).contains("the spread NaN"));
+        assert_eq!(log_normal(5, 1.0, 6, 9), "has a median of 5 that is not between 6 and 9");
+        assert_eq!(
+            log_normal(5, 1.0, 9, 6),
+            "has a smallest value of 9 above its largest of 6: exchange them"
+        );
         assert_eq!(Sampler::new(&Size::Weighted(vec![(5, 0.0)])).unwrap_err(), InvalidSize::Empty);
     }
 }

@@ -7,10 +7,10 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::compile::Compiled;
+use super::message;
 use super::units::{Size, Time};
 use crate::load;
 use crate::load::{Curve, Due, Load, Schedule, Shard, Spacing, expected_arrivals, fingerprint};
-use crate::mail;
 use crate::net::target::Transport;
 use crate::net::target::addresses::Addresses;
 use crate::net::target::origin::{Origin, ProxyVersion};
@@ -84,7 +84,7 @@ impl Needs {
                 let serve = literal.map_or(sources.len(), |target| sources.len_of(target.is_ipv4()));
                 u64::try_from(serve).unwrap_or(u64::MAX).max(1)
             }),
-            memory: OWN_MEMORY + sessions_peak * ends * SESSION_MEMORY + 2 * largest(&plan.mail.size),
+            memory: OWN_MEMORY + sessions_peak * ends * SESSION_MEMORY + plan.mail.memory(),
             arrivals: plan.phases.iter().map(|phase| expected_arrivals(&phase.load)).collect(),
             duration: plan.phases.iter().map(|phase| phase.load.length).sum(),
         }
@@ -158,13 +158,6 @@ fn connections(phase: &Phase, messages: &Messages) -> u64 {
     (arrivals / each.max(1.0)).ceil() as u64
 }
 
-fn largest(size: &mail::Size) -> u64 {
-    match size {
-        mail::Size::Fixed(size) | mail::Size::Uniform { max: size, .. } => *size,
-        mail::Size::Weighted(shares) => shares.iter().map(|share| share.0).max().unwrap_or_default(),
-    }
-}
-
 /// Writes what would be done: the phases with their windows, arrivals and first moments, and what they need.
 ///
 /// # Errors
@@ -197,6 +190,9 @@ pub fn preview(compiled: &Compiled, out: &mut impl io::Write) -> io::Result<()> 
     }
     let hash: String = fingerprint(&loads, plan.seed).iter().map(|byte| format!("{byte:02x}")).collect();
     writeln!(out, "schedule  sha256 {hash}")?;
+    for (name, value) in message::told(plan) {
+        writeln!(out, "{name:<9} {value}")?;
+    }
     writeln!(out)?;
     let mut start = Some(Duration::ZERO);
     for (index, phase) in plan.phases.iter().enumerate() {
@@ -229,7 +225,7 @@ pub fn preview(compiled: &Compiled, out: &mut impl io::Write) -> io::Result<()> 
         )?,
     }
     writeln!(out, "memory       about {}", mebibytes(needs.memory))?;
-    for note in notes(plan) {
+    for note in message::notes(plan) {
         writeln!(out, "note: {note}")?;
     }
     Ok(())
@@ -273,23 +269,6 @@ fn first(loads: &[load::Phase], index: usize, seed: u64) -> String {
         }
     }
     times.join(", ")
-}
-
-/// What is asked and will be done in another way.
-fn notes(plan: &Plan) -> Vec<String> {
-    let least = match &plan.mail.size {
-        mail::Size::Fixed(size) | mail::Size::Uniform { min: size, .. } => *size,
-        mail::Size::Weighted(shares) => shares.iter().map(|share| share.0).min().unwrap_or_default(),
-    };
-    // A mailer renders its filler once; one of the least size asked for knows the least possible as well.
-    let small = mail::Spec { size: mail::Size::Fixed(least.min(1 << 10)), ..plan.mail.clone() };
-    let possible =
-        mail::Mailer::new(&small, plan.seed, &plan.run_id, "Thu, 01 Jan 1970 00:00:00 +0000").minimum();
-    let mut notes = Vec::new();
-    if least < possible {
-        notes.push(format!("messages of {least} octets become {possible}, which is what the header needs"));
-    }
-    notes
 }
 
 fn mebibytes(octets: u64) -> String {

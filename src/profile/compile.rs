@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use super::document::{Document, Key, keys};
 use super::error::ProfileError;
 use super::schema::{self, Profile};
-use super::{auth, dialogue, listener, phase, resolved, rule, target};
+use super::{auth, dialogue, listener, message, phase, resolved, rule, target};
 use crate::collector::Condition;
 use crate::listener::limits::Limits;
 use crate::load::{Load, Shard, Think};
@@ -85,7 +85,8 @@ pub fn compile(document: &Document, context: &Context) -> Result<Compiled, Profi
         ));
     }
     unsupported(document, &written)?;
-    let profile = resolved::fill(written, context.seed, &default_name(document));
+    let mut profile = resolved::fill(written, context.seed, &default_name(document));
+    message::anchor(document, &mut profile, context.purpose);
     let name = profile.name.clone().unwrap_or_default();
     if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
         return Err(document.error_at(
@@ -127,7 +128,7 @@ pub fn compile(document: &Document, context: &Context) -> Result<Compiled, Profi
         script,
         logins,
         messages: dialogue::messages(document, &session, &phases)?,
-        mail: dialogue::mail(document, &profile)?,
+        mail: message::compile(document, &profile)?,
         expects: indexed(&profile.expect, |i, expect| rule::expect(document, &profile.phase, i, expect))?,
         classify: indexed(&profile.classify, |i, classify| rule::classify(document, i, classify))?,
         phases,
@@ -158,7 +159,7 @@ pub fn compile(document: &Document, context: &Context) -> Result<Compiled, Profi
     if let Some(capacity) = &profile.capacity {
         rule::goals(document, capacity.goals.as_deref().unwrap_or_default())?;
     }
-    let resolved = resolved::render(&profile);
+    let resolved = resolved::render(&profile) + &message::footprint(&plan.mail);
     let sha256 = Sha256::digest(&resolved).iter().map(|byte| format!("{byte:02x}")).collect();
     Ok(Compiled { plan, assertions, listener, listen, limits, profile, resolved, sha256 })
 }
@@ -167,8 +168,7 @@ pub fn compile(document: &Document, context: &Context) -> Result<Compiled, Profi
 fn unsupported(document: &Document, profile: &Profile) -> Result<(), ProfileError> {
     let target = profile.target.clone().unwrap_or_default();
     let session = profile.session.clone().unwrap_or_default();
-    let message = profile.message.clone().unwrap_or_default();
-    let refused: [(bool, [&'static str; 2], &str, &str); 5] = [
+    let refused: [(bool, [&'static str; 2], &str, &str); 4] = [
         (
             target.tls.is_some_and(|tls| tls != schema::Tls::None),
             ["target", "tls"],
@@ -192,12 +192,6 @@ fn unsupported(document: &Document, profile: &Profile) -> Result<(), ProfileErro
             ["session", "pipelining"],
             "to require PIPELINING is not supported yet in this version",
             "write `pipelining = \"full\"`",
-        ),
-        (
-            message.files.is_some(),
-            ["message", "files"],
-            "messages from files are not supported yet in this version",
-            "remove the key, and give `size`",
         ),
     ];
     for (asked, path, message, remedy) in refused {

@@ -1,19 +1,16 @@
-//! The `[timeouts]`, `[session]` and `[message]` tables, made into the script, the messages of a session and what they are.
+//! The `[timeouts]` and `[session]` tables, made into the script and the messages of a session.
 
 use super::document::{Document, Key, keys};
 use super::error::ProfileError;
 use super::misbehave;
 use super::schema::{self, Profile};
-use super::units::{Count, Quantity, Size, Time, TimeRange};
-use super::value::Distribution;
+use super::units::{Count, Quantity, Time, TimeRange};
+use super::value::{Distribution, LogNormal};
 use crate::load::Think;
-use crate::mail::{self, InvalidSpec};
+use crate::mail;
 use crate::plan::{Messages, Phase, Unit};
 use crate::smtp::Script;
 use crate::smtp::script::{Hello, Pipelining, Quit, Timeouts};
-
-/// The largest message in octets that a profile may ask for.
-const LARGEST_MESSAGE: u64 = 1 << 31;
 
 pub(super) fn think(session: &schema::Session) -> Think {
     let TimeRange { min, max } = session.think.unwrap_or_default();
@@ -127,57 +124,13 @@ pub(super) fn messages(
     }
 }
 
-pub(super) fn mail(document: &Document, profile: &Profile) -> Result<mail::Spec, ProfileError> {
-    let written = profile.message.clone().unwrap_or_default();
-    let Count(recipients) = written.recipients.unwrap_or(Count(1));
-    let recipients =
-        u32::try_from(recipients).ok().filter(|n| (1..=1_000_000).contains(n)).ok_or_else(|| {
-            document.error_at(
-                &keys!["message", "recipients"],
-                format!("{recipients} is no possible number of recipients"),
-                "write 1 to 1000000",
-            )
-        })?;
-    let size = distribution(
-        document,
-        &keys!["message", "size"],
-        &written.size.unwrap_or(Distribution::Fixed(Size(4096))),
-        |Size(size)| {
-            if size <= LARGEST_MESSAGE {
-                return Ok(size);
-            }
-            Err(document.error_at(
-                &keys!["message", "size"],
-                format!("{} is more than a message may have", Size(size)),
-                format!("write at most \"{}\"", Size(LARGEST_MESSAGE)),
-            ))
-        },
-    )?;
-    let spec = mail::Spec {
-        from: written.from.unwrap_or_default(),
-        to: written.to.unwrap_or_default(),
-        recipients,
-        size,
-    };
-    match spec.check() {
-        Ok(()) => Ok(spec),
-        Err(error) => {
-            let (key, remedy) = match &error {
-                InvalidSpec::From(_) => ("from", "write one such as \"load@sender.example\""),
-                InvalidSpec::To(_) => ("to", "write one such as \"user{n}@recipient.example\""),
-                InvalidSpec::NoRecipients => ("recipients", ""),
-                InvalidSpec::Size(_) => ("size", ""),
-            };
-            Err(document.error_at(&keys!["message", key], error.to_string(), remedy))
-        }
-    }
-}
-
 /// A kind of distribution of the plan.
-trait Chosen<U> {
+pub(super) trait Chosen<U>: Sized {
     fn fixed(value: U) -> Self;
     fn uniform(min: U, max: U) -> Self;
     fn weighted(shares: Vec<(U, f64)>) -> Self;
+    /// `None`: there is no such thing of it.
+    fn log_normal(median: U, sigma: f64, min: U, max: U) -> Option<Self>;
 }
 
 impl Chosen<u32> for Messages {
@@ -189,6 +142,9 @@ impl Chosen<u32> for Messages {
     }
     fn weighted(shares: Vec<(u32, f64)>) -> Self {
         Messages::Weighted(shares)
+    }
+    fn log_normal(_: u32, _: f64, _: u32, _: u32) -> Option<Self> {
+        None
     }
 }
 
@@ -202,9 +158,13 @@ impl Chosen<u64> for mail::Size {
     fn weighted(shares: Vec<(u64, f64)>) -> Self {
         mail::Size::Weighted(shares)
     }
+    fn log_normal(median: u64, sigma: f64, min: u64, max: u64) -> Option<Self> {
+        Some(mail::Size::LogNormal { median, sigma, min, max })
+    }
 }
 
-fn distribution<T: Quantity + Copy + PartialOrd, U, C: Chosen<U>>(
+/// A distribution whose values make sense.
+pub(super) fn distribution<T: Quantity + Copy + PartialOrd, U, C: Chosen<U>>(
     document: &Document,
     at: &[Key],
     written: &Distribution<T>,
@@ -220,6 +180,19 @@ fn distribution<T: Quantity + Copy + PartialOrd, U, C: Chosen<U>>(
             ));
         }
         Distribution::Range(range) => C::uniform(convert(range.min)?, convert(range.max)?),
+        Distribution::LogNormal(LogNormal { median, sigma, min, max }) => {
+            let smallest = convert(
+                min.unwrap_or(T::read("0").expect("0 is a quantity of every kind that has a spread")),
+            )?;
+            let made = C::log_normal(convert(*median)?, *sigma, smallest, convert(*max)?);
+            return made.ok_or_else(|| {
+                document.error_at(
+                    at,
+                    "a median and a spread are for sizes only",
+                    "write { min, max }, or a list of { value, weight }",
+                )
+            });
+        }
         Distribution::Weighted(shares) => {
             let sum: f64 = shares.iter().map(|share| share.weight).sum();
             if !(sum > 0.0 && sum.is_finite()) || shares.iter().any(|share| share.weight < 0.0) {

@@ -11,6 +11,7 @@ pub mod document;
 pub mod error;
 pub mod flags;
 pub mod listener;
+pub mod message;
 pub mod misbehave;
 pub mod overrides;
 mod phase;

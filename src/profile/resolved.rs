@@ -4,11 +4,12 @@
 
 use std::time::Duration;
 
+use super::message;
 use super::schema::{
-    Arrival, Chunking, Hello, Load, Message, OnSaturation, Phase, Pipelining, Profile, Proxy, Quit, Session,
-    Target, Timeouts, Tls, Unit,
+    Arrival, Chunking, Hello, Load, OnSaturation, Phase, Pipelining, Profile, Proxy, Quit, Session, Target,
+    Timeouts, Tls, Unit,
 };
-use super::units::{Count, Level, Seed, Size, Time, TimeRange};
+use super::units::{Count, Level, Seed, Time, TimeRange};
 use super::value::Distribution;
 use crate::smtp::script;
 
@@ -28,7 +29,7 @@ pub fn fill(mut profile: Profile, seed: u64, name: &str) -> Profile {
     target(profile.target.get_or_insert_default());
     timeouts(profile.timeouts.get_or_insert_default());
     session(profile.session.get_or_insert_default());
-    message(profile.message.get_or_insert_default());
+    message::fill(profile.message.get_or_insert_default());
     for (index, one) in profile.phase.iter_mut().enumerate() {
         phase(one, index);
     }
@@ -70,13 +71,6 @@ fn session(session: &mut Session) {
     session.chunking.get_or_insert(Chunking::Auto);
     session.think.get_or_insert(TimeRange::default());
     session.quit.get_or_insert(Quit::Clean);
-}
-
-fn message(message: &mut Message) {
-    message.from.get_or_insert_with(|| "load@sender.example".to_owned());
-    message.to.get_or_insert_with(|| "user{n}@recipient.example".to_owned());
-    message.recipients.get_or_insert(Count(1));
-    message.size.get_or_insert(Distribution::Fixed(Size(4096)));
 }
 
 fn phase(phase: &mut Phase, index: usize) {

@@ -15,8 +15,9 @@ use serde::{Deserialize, Serialize};
 
 use super::auth::Auth;
 use super::listener::Listener;
+use super::message::Message;
 use super::misbehave::Misbehave;
-use super::units::{Count, Level, Percent, Rate, Seed, Size, Time, TimeRange};
+use super::units::{Count, Level, Percent, Rate, Seed, Time, TimeRange};
 use super::value::{Distribution, Plain};
 
 /// Writes a table of optional keys, with what all of them share.
@@ -301,19 +302,6 @@ tables! {
         auth: Auth,
         /// How it behaves badly on purpose. Default: not at all.
         misbehave: Misbehave,
-    }
-    /// The messages.
-    Message {
-        /// The sender, a pattern: `{n}` is the message's number. Default load@sender.example.
-        from: String,
-        /// The recipient, a pattern: `{n}` is the recipient's number. Default user{n}@recipient.example.
-        to: String,
-        /// Recipients of a message. Default 1.
-        recipients: Count,
-        /// How large a message is, in octets. Default 4KiB.
-        size: Distribution<Size>,
-        /// Messages from files, a pattern, instead of made ones.
-        files: String,
     }
     /// A part of the run.
     Phase {

@@ -100,6 +100,8 @@ pub enum Distribution<T> {
     Fixed(T),
     /// Anything from `min` to `max`.
     Range(Range<T>),
+    /// Log-normal: many small ones and a long tail.
+    LogNormal(LogNormal<T>),
     /// One of these, by weight.
     Weighted(Vec<Share<T>>),
 }
@@ -112,6 +114,52 @@ pub struct Range<T> {
     pub min: T,
     /// The largest.
     pub max: T,
+}
+
+/// Half below the median, most within a factor of it, and a long tail above.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LogNormal<T> {
+    /// Half are smaller.
+    pub median: T,
+    /// The standard deviation of the natural logarithm: 0.5 is narrow, 2 is wide.
+    pub sigma: f64,
+    /// The smallest. Default 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min: Option<T>,
+    /// The largest.
+    pub max: T,
+}
+
+/// Any table that is a distribution: which, its keys say.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Spread<T> {
+    min: Option<T>,
+    max: Option<T>,
+    median: Option<T>,
+    sigma: Option<f64>,
+}
+
+impl<T> Spread<T> {
+    fn distribution<E: de::Error>(self) -> Result<Distribution<T>, E> {
+        let missing = |key: &str| {
+            error(&UnitError {
+                message: format!("the key `{key}` is missing"),
+                remedy: format!("add `{key} = ...`"),
+            })
+        };
+        match self {
+            Spread { max: None, .. } => Err(missing("max")),
+            Spread { median: Some(median), sigma: Some(sigma), min, max: Some(max) } => {
+                Ok(Distribution::LogNormal(LogNormal { median, sigma, min, max }))
+            }
+            Spread { median: Some(_), .. } => Err(missing("sigma")),
+            Spread { sigma: Some(_), .. } => Err(missing("median")),
+            Spread { min: Some(min), max: Some(max), .. } => Ok(Distribution::Range(Range { min, max })),
+            Spread { min: None, .. } => Err(missing("min")),
+        }
+    }
 }
 
 /// One of a weighted list.
@@ -130,7 +178,11 @@ impl<'de, T: Quantity + Deserialize<'de>> Visitor<'de> for DistributionVisitor<T
     type Value = Distribution<T>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, or {{ min, max }}, or a list of {{ value, weight }}", T::EXPECTED)
+        write!(
+            f,
+            "{}, or {{ min, max }}, or {{ median, sigma, max }}, or a list of {{ value, weight }}",
+            T::EXPECTED
+        )
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
@@ -146,7 +198,7 @@ impl<'de, T: Quantity + Deserialize<'de>> Visitor<'de> for DistributionVisitor<T
     }
 
     fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-        Range::deserialize(MapAccessDeserializer::new(map)).map(Distribution::Range)
+        Spread::deserialize(MapAccessDeserializer::new(map))?.distribution()
     }
 
     fn visit_seq<A: de::SeqAccess<'de>>(self, list: A) -> Result<Self::Value, A::Error> {
@@ -165,6 +217,7 @@ impl<T: Serialize> Serialize for Distribution<T> {
         match self {
             Distribution::Fixed(value) => value.serialize(serializer),
             Distribution::Range(range) => range.serialize(serializer),
+            Distribution::LogNormal(spread) => spread.serialize(serializer),
             Distribution::Weighted(shares) => shares.serialize(serializer),
         }
     }
@@ -177,10 +230,11 @@ impl<T: Quantity + JsonSchema> JsonSchema for Distribution<T> {
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         json_schema!({
-            "description": "always the same, { min, max }, or a list of { value, weight }",
+            "description": "always the same, { min, max }, { median, sigma, max }, or a list of { value, weight }",
             "anyOf": [
                 generator.subschema_for::<T>(),
                 generator.subschema_for::<Range<T>>(),
+                generator.subschema_for::<LogNormal<T>>(),
                 generator.subschema_for::<Vec<Share<T>>>(),
             ],
         })

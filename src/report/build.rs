@@ -288,10 +288,11 @@ mod tests {
             logins: Default::default(),
             messages: Messages::Fixed(1),
             mail: mail::Spec {
-                from: "a@sender.example".to_owned(),
-                to: "b@recipient.example".to_owned(),
+                from: "a@sender.example".into(),
+                to: "b@recipient.example".into(),
                 recipients: 1,
                 size: mail::Size::Fixed(1024),
+                ..mail::Spec::default()
             },
             phases: vec![phase("warm", true), phase("steady", false)],
             expects: vec![],

@@ -53,6 +53,7 @@ pub(super) fn plan(load: Load, length: Option<Duration>, max_sessions: u32) -> P
             to: "user{n}@recipient.example".into(),
             recipients: 1,
             size: Size::Fixed(1024),
+            ..Spec::default()
         },
         phases: vec![Phase {
             name: "scene".into(),

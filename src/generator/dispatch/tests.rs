@@ -26,6 +26,7 @@ fn plan(phases: Vec<Phase>) -> Plan {
             to: "c@d.example".into(),
             recipients: 1,
             size: crate::mail::Size::Fixed(1024),
+            ..crate::mail::Spec::default()
         },
         phases,
         expects: Vec::new(),
@@ -282,7 +283,7 @@ fn a_session_does_not_take_what_another_has_thought_about() {
     let mut done = |dispatch: &mut Dispatch, at, slot| {
         dispatch.arrival_over(slot);
         let next = dispatch.next_message(at, slot, false, &mut books);
-        dispatch.rest(slot);
+        assert!(dispatch.rest(at, slot), "a closed load may have something for it");
         next
     };
     assert_eq!(done(&mut dispatch, ms(5), slots[0]), None, "it thinks until 25 ms");
@@ -291,6 +292,30 @@ fn a_session_does_not_take_what_another_has_thought_about() {
     let Some(Action::Serve { due, .. }) = dispatch.action() else { panic!("what is due is served") };
     assert_eq!((due.intended, dispatch.action()), (ms(25), None));
     assert_eq!(dispatch.next_wake(), Some(ms(46)));
+}
+
+#[test]
+fn a_session_that_rests_between_arrivals_is_no_reason_to_decide_anything() {
+    let plan = Arc::new(plan(vec![phase(rate(100.0), Some(25), Unit::Message, 1)]));
+    let (mut dispatch, mut books) = (Dispatch::new(plan, Shard::WHOLE), Recorder::new(1, 0));
+    dispatch.advance(ms(0), &mut books);
+    let Some(Action::Open { slot, .. }) = dispatch.action() else {
+        panic!("the first arrival opens a session")
+    };
+    dispatch.established(slot);
+    let mut next = |dispatch: &mut Dispatch, at| dispatch.next_message(at, slot, false, &mut books).is_some();
+    assert!(next(&mut dispatch, ms(1)));
+    dispatch.arrival_over(slot);
+    assert!(!next(&mut dispatch, ms(2)));
+    assert!(!dispatch.rest(ms(2), slot), "the next is due at 10 ms");
+    assert_eq!(dispatch.next_wake(), Some(ms(10)));
+    assert!(next(&mut dispatch, ms(21)), "two are due by now");
+    dispatch.arrival_over(slot);
+    assert!(dispatch.rest(ms(22), slot), "the other waits");
+    assert!(next(&mut dispatch, ms(23)));
+    dispatch.arrival_over(slot);
+    assert!(!next(&mut dispatch, ms(24)));
+    assert!(dispatch.rest(ms(24), slot), "nothing will come any more");
 }
 
 fn any_phase() -> impl Strategy<Value = Phase> {

@@ -191,7 +191,6 @@ fn what_this_version_cannot_do() {
     let others = seen(&[
         ("chunking", "[session]\nchunking = \"require\"\n"),
         ("pipelining", "[session]\npipelining = \"require\"\n"),
-        ("files", "[message]\nfiles = \"corpus/*.eml\"\n"),
     ]);
     let lmtp = format!("[target]\naddress = \"lmtp://127.0.0.1:24\"\n{PHASE}");
     let smtps = lmtp.replace("lmtp:", "smtps:");

@@ -50,6 +50,7 @@ pub fn plan(phases: Vec<Phase>) -> Plan {
             to: "user{n}@recipient.example".into(),
             recipients: 1,
             size: Size::Fixed(1024),
+            ..Spec::default()
         },
         phases,
         expects: Vec::new(),

@@ -116,7 +116,7 @@ fn the_parts_of_all_workers_begin_when_the_last_is_ready() {
                 Action::Open { slot, .. } => {
                     dispatch.established(slot);
                     assert_eq!(dispatch.next_message(at, slot, false, books), None, "the gate is shut");
-                    dispatch.rest(slot);
+                    assert!(dispatch.rest(at, slot), "the gate may be ready by it");
                 }
                 other => told.push(other),
             }

@@ -304,7 +304,11 @@ impl World {
         match self.dispatch.next_message(self.now, slot, false, &mut self.books) {
             Some(due) => self.serve(slot, due),
             None => {
-                self.dispatch.rest(slot);
+                let quiet = self.dispatch.actions.is_empty();
+                if !self.dispatch.rest(self.now, slot) && quiet {
+                    self.dispatch.advance(self.now, &mut self.books);
+                    assert!(self.dispatch.actions.is_empty(), "there was something to decide");
+                }
                 if self.chance(self.target.closes_idle) {
                     let birth = self.sessions[&slot].birth;
                     // It may have been given work by then, and loses that too.

@@ -1,0 +1,495 @@
+//! Messages from files: found and read once before the run, then sent from memory or, if they are too many for that, from
+//! the files themselves, a block at a time.
+//!
+//! # Decisions
+//! - What is declared and what is sent is the content with every line ended by CRLF, whatever the file has. A CR that ends
+//!   no line stays as it is: some listeners refuse it, and that is a thing to test.
+//! - A corpus of up to [`HELD`] octets is held in memory: no file is touched during the run, and none can vanish.
+//! - A larger one is read during the run with blocking calls on the worker's thread, [`BLOCK`] octets at a time. From the
+//!   page cache that takes about as long as copying them; from a slow disk it holds up the thread's other sessions, which
+//!   shows in `lag`. A thread of its own for reading would cost two wake-ups a block.
+//! - No descriptor is held between two blocks: each block opens its file and looks whether it is still what was read
+//!   before the run (device, inode, length, time of change), before and after it reads. If not, the content is lost: a
+//!   message that is half old and half new is worse than none.
+//! - Only the name may be a pattern, not the folders before it: a profile of somebody else's must not walk the whole disk.
+//! - Only regular files are opened, and never waited for: a FIFO or a device would hang.
+
+use std::cell::RefCell;
+use std::ffi::OsStr;
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use memchr::{memchr, memchr_iter};
+use sha2::{Digest, Sha256};
+
+use super::encode::Stuffer;
+use super::stuffed::{Form, Stuffed};
+use crate::smtp::transaction::Lost;
+
+/// A corpus of up to so many octets is held in memory.
+pub const HELD: u64 = 64 << 20;
+/// What is read of a file at a time, in octets.
+const BLOCK: usize = 64 * 1024;
+/// The most files.
+const MOST_FILES: usize = 100_000;
+/// The most entries of a folder that are looked at.
+const MOST_ENTRIES: usize = 1_000_000;
+/// The most octets of one file, and of all.
+const LARGEST_FILE: u64 = 1 << 31;
+const LARGEST_CORPUS: u64 = 1 << 36;
+/// What files a folder gives.
+const IN_FOLDER: &str = "*.eml";
+
+/// Why there are no messages.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidFiles {
+    /// The operating system's word.
+    #[error("{path} cannot be read: {reason}")]
+    Io {
+        /// Which.
+        path: String,
+        /// Why.
+        reason: String,
+    },
+    /// A device, a FIFO, a socket.
+    #[error("{0} is no regular file")]
+    NotRegular(String),
+    /// Nothing in it.
+    #[error("{0} is empty")]
+    Empty(String),
+    /// Too large.
+    #[error("{path} has {octets} octets: {allowed} are allowed")]
+    Large {
+        /// Which.
+        path: String,
+        /// What it has.
+        octets: u64,
+        /// What it may have.
+        allowed: u64,
+    },
+    /// A pattern that is none.
+    #[error("{0} is no pattern of file names: {1}")]
+    Pattern(String, String),
+    /// A pattern for folders.
+    #[error("{0} has a pattern for a folder: only the name of the files may have `*`, `?` and `[...]`")]
+    Folder(String),
+    /// None found.
+    #[error("no file matches {0}")]
+    None(String),
+    /// Too many.
+    #[error("{0} has more than {1} entries")]
+    Many(String, usize),
+    /// It changed while it was being read.
+    #[error("{0} changed while it was read")]
+    Changed(String),
+}
+
+impl InvalidFiles {
+    fn io(path: &Path, error: &io::Error) -> InvalidFiles {
+        InvalidFiles::Io { path: shown(path), reason: error.to_string() }
+    }
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}
+
+/// Reads a small file whole.
+///
+/// # Errors
+/// It is no regular file, is empty, has more than `most` octets, or cannot be read.
+pub fn read(path: &Path, most: u64) -> Result<Vec<u8>, InvalidFiles> {
+    let (file, found) = open(path, most)?;
+    // No more than it had when it was looked at: some files have no end.
+    let mut content = Vec::new();
+    file.take(found.len()).read_to_end(&mut content).map_err(|error| InvalidFiles::io(path, &error))?;
+    if content.len() as u64 == found.len() { Ok(content) } else { Err(InvalidFiles::Changed(shown(path))) }
+}
+
+fn open(path: &Path, allowed: u64) -> Result<(File, Metadata), InvalidFiles> {
+    let io = |error| InvalidFiles::io(path, &error);
+    // Without waiting: a FIFO may stand where a file was looked for.
+    let nonblocking = nix::fcntl::OFlag::O_NONBLOCK.bits();
+    let file = OpenOptions::new().read(true).custom_flags(nonblocking).open(path).map_err(io)?;
+    let found = file.metadata().map_err(io)?;
+    match found.len() {
+        _ if !found.is_file() => Err(InvalidFiles::NotRegular(shown(path))),
+        0 => Err(InvalidFiles::Empty(shown(path))),
+        octets if octets > allowed => Err(InvalidFiles::Large { path: shown(path), octets, allowed }),
+        _ => Ok((file, found)),
+    }
+}
+
+/// What makes a file the one that was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Identity {
+    device: u64,
+    inode: u64,
+    octets: u64,
+    changed: (i64, i64),
+}
+
+impl From<&Metadata> for Identity {
+    fn from(found: &Metadata) -> Self {
+        Identity {
+            device: found.dev(),
+            inode: found.ino(),
+            octets: found.len(),
+            changed: (found.mtime(), found.mtime_nsec()),
+        }
+    }
+}
+
+/// What there is to say of the messages, each a number of files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Remarks {
+    /// With octets above 127, which want 8BITMIME (RFC 6152).
+    pub eight_bit: u32,
+    /// With a CR that ends no line.
+    pub bare_cr: u32,
+    /// With a line of more than 998 octets (RFC 5322 2.1.1).
+    pub long_lines: u32,
+    /// With lines that end in LF, sent as CRLF.
+    pub bare_lf: u32,
+}
+
+/// The messages of a run, from files; at least one.
+pub struct Corpus {
+    files: Vec<Entry>,
+    digest: [u8; 32],
+    remarks: Remarks,
+}
+
+struct Entry {
+    path: PathBuf,
+    identity: Identity,
+    /// Octets of the content, every line ended by CRLF.
+    size: u64,
+    has_message_id: bool,
+    octets: Octets,
+}
+
+enum Octets {
+    Held(Stuffed),
+    /// The place in the content at which each block of the file begins.
+    Streamed(Vec<u64>),
+}
+
+impl std::fmt::Debug for Corpus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Corpus").field("files", &self.files.len()).finish_non_exhaustive()
+    }
+}
+
+impl PartialEq for Corpus {
+    fn eq(&self, other: &Self) -> bool {
+        self.digest == other.digest
+    }
+}
+
+impl Corpus {
+    /// Finds the files and reads each once. `pattern`: a file, a folder (its `*.eml`), or a folder with a pattern of names.
+    ///
+    /// # Errors
+    /// The first thing in the way, with the file's name.
+    pub fn read(pattern: &Path) -> Result<Corpus, InvalidFiles> {
+        Corpus::read_holding(pattern, HELD)
+    }
+
+    fn read_holding(pattern: &Path, held: u64) -> Result<Corpus, InvalidFiles> {
+        let paths = find(pattern)?;
+        let mut octets = 0_u64;
+        for path in &paths {
+            octets += std::fs::metadata(path).map_err(|error| InvalidFiles::io(path, &error))?.len();
+        }
+        if octets > LARGEST_CORPUS {
+            let path = shown(pattern);
+            return Err(InvalidFiles::Large { path, octets, allowed: LARGEST_CORPUS });
+        }
+        let mut corpus = Corpus { files: Vec::new(), digest: [0; 32], remarks: Remarks::default() };
+        let mut digest = Sha256::new();
+        for path in paths {
+            let entry = corpus.scan(path, octets <= held, &mut digest)?;
+            corpus.files.push(entry);
+        }
+        corpus.digest = digest.finalize().into();
+        Ok(corpus)
+    }
+
+    /// Reads a file to its end.
+    fn scan(&mut self, path: PathBuf, hold: bool, digest: &mut Sha256) -> Result<Entry, InvalidFiles> {
+        let (mut file, found) = open(&path, LARGEST_FILE)?;
+        let identity = Identity::from(&found);
+        let mut block = vec![0; BLOCK];
+        let (mut before, mut left, mut size) = (b'\n', found.len(), 0_u64);
+        let (mut starts, mut content, mut seen) = (Vec::new(), Vec::new(), Seen::default());
+        digest.update(path.file_name().unwrap_or_default().as_bytes());
+        digest.update(found.len().to_le_bytes());
+        while left > 0 {
+            let octets = &mut block[..BLOCK.min(usize::try_from(left).unwrap_or(BLOCK))];
+            file.read_exact(octets).map_err(|error| match error.kind() {
+                io::ErrorKind::UnexpectedEof => InvalidFiles::Changed(shown(&path)),
+                _ => InvalidFiles::io(&path, &error),
+            })?;
+            left -= octets.len() as u64;
+            digest.update(&*octets);
+            seen.look(octets, before, size == 0);
+            starts.push(size);
+            normalise(octets, before, left == 0, |piece| {
+                size += piece.len() as u64;
+                if hold {
+                    content.extend_from_slice(piece);
+                }
+            });
+            before = octets.last().copied().unwrap_or(before);
+        }
+        let now = file.metadata().map_err(|error| InvalidFiles::io(&path, &error))?;
+        if Identity::from(&now) != identity {
+            return Err(InvalidFiles::Changed(shown(&path)));
+        }
+        seen.remark(before, &mut self.remarks);
+        let octets = if hold { Octets::Held(Stuffed::new(&content, true)) } else { Octets::Streamed(starts) };
+        Ok(Entry { path, identity, size, has_message_id: seen.has_message_id, octets })
+    }
+
+    /// How many messages there are.
+    #[expect(clippy::len_without_is_empty, reason = "there is always one")]
+    pub fn len(&self) -> usize {
+        self.files.len()
+    }
+
+    /// Whether the messages are held in memory.
+    pub fn is_held(&self) -> bool {
+        matches!(self.files[0].octets, Octets::Held(_))
+    }
+
+    /// The sizes of the smallest and of the largest, in octets as they are sent.
+    pub fn sizes(&self) -> (u64, u64) {
+        let sizes = self.files.iter().map(|file| file.size);
+        (sizes.clone().min().unwrap_or_default(), sizes.max().unwrap_or_default())
+    }
+
+    /// Memory in octets.
+    pub fn memory(&self) -> u64 {
+        let octets = |file: &Entry| match &file.octets {
+            Octets::Held(text) => text.length() + 8 * text.doubled(),
+            Octets::Streamed(starts) => 8 * starts.len() as u64,
+        };
+        self.files.iter().map(octets).sum()
+    }
+
+    /// SHA-256 over the names, lengths and contents of all files.
+    pub fn digest(&self) -> &[u8; 32] {
+        &self.digest
+    }
+
+    /// What there is to say of the messages.
+    pub fn remarks(&self) -> Remarks {
+        self.remarks
+    }
+
+    /// The size of message `index`.
+    pub(super) fn size(&self, index: usize) -> u64 {
+        self.files[index].size
+    }
+
+    pub(super) fn has_message_id(&self, index: usize) -> bool {
+        self.files[index].has_message_id
+    }
+
+    /// Appends what follows the place `from` of message `index`: about `most` octets if it is held, else the rest of a
+    /// block. Returns the place it ends at.
+    pub(super) fn append(
+        &self,
+        index: usize,
+        form: Form,
+        from: u64,
+        most: u64,
+        out: &mut Vec<u8>,
+    ) -> Result<u64, Lost> {
+        let file = &self.files[index];
+        match &file.octets {
+            Octets::Held(text) => {
+                let to = file.size.min(from + most);
+                text.append(form, from, to, out);
+                Ok(to)
+            }
+            Octets::Streamed(starts) => {
+                let block = starts.partition_point(|start| *start <= from).saturating_sub(1);
+                file.append(block, from - starts[block], form, out)
+                    .map_err(|why| Lost(format!("{} {why}", file.path.display())))?;
+                Ok(starts.get(block + 1).copied().unwrap_or(file.size))
+            }
+        }
+    }
+}
+
+thread_local! {
+    /// A block and the octet before it.
+    static READ: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Entry {
+    /// Appends a block of the file, without so many octets at its start.
+    fn append(&self, block: usize, skip: u64, form: Form, out: &mut Vec<u8>) -> Result<(), String> {
+        let (file, found) = open(&self.path, LARGEST_FILE).map_err(|error| match error {
+            InvalidFiles::Io { reason, .. } => format!("cannot be read any more: {reason}"),
+            _ => "is no longer what it was when the run began".to_owned(),
+        })?;
+        let is_same = |found: &Metadata| Identity::from(found) == self.identity;
+        let changed = || "changed since the run began".to_owned();
+        if !is_same(&found) {
+            return Err(changed());
+        }
+        let start = (block * BLOCK) as u64;
+        let octets = BLOCK.min(usize::try_from(self.identity.octets - start).unwrap_or(BLOCK));
+        let lead = usize::from(block > 0);
+        READ.with_borrow_mut(|buffer| {
+            buffer.resize(BLOCK + 1, 0);
+            let read = &mut buffer[..lead + octets];
+            file.read_exact_at(read, start - lead as u64)
+                .map_err(|error| format!("failed to be read: {error}"))?;
+            if !file.metadata().is_ok_and(|found| is_same(&found)) {
+                return Err(changed());
+            }
+            let (before, read) = if lead == 0 { (b'\n', &read[..]) } else { (read[0], &read[1..]) };
+            let (mut skip, mut last) = (skip as usize, before);
+            let mut stuffer = None;
+            let ends = start + octets as u64 == self.identity.octets;
+            normalise(read, before, ends, |piece| {
+                let skipped = skip.min(piece.len());
+                skip -= skipped;
+                if let Some(octet) = piece[..skipped].last() {
+                    last = *octet;
+                }
+                match form {
+                    Form::Plain => out.extend_from_slice(&piece[skipped..]),
+                    Form::Stuffed if skipped == piece.len() => {}
+                    Form::Stuffed => {
+                        stuffer.get_or_insert_with(|| Stuffer::after(last)).stuff(&piece[skipped..], out);
+                    }
+                }
+            });
+            Ok(())
+        })
+    }
+}
+
+/// Hands on the octets of a block, with CRLF at the end of each line. `before`: the octet before the block; `ends`: the
+/// file ends with it, and so does a line.
+fn normalise(block: &[u8], before: u8, ends: bool, mut sink: impl FnMut(&[u8])) {
+    let mut from = 0;
+    for lf in memchr_iter(b'\n', block) {
+        let last = lf.checked_sub(1).map_or(before, |last| block[last]);
+        if last != b'\r' {
+            sink(&block[from..lf]);
+            sink(b"\r");
+            from = lf;
+        }
+    }
+    sink(&block[from..]);
+    match block.last() {
+        Some(b'\n') => {}
+        Some(b'\r') if ends => sink(b"\n"),
+        Some(_) if ends => sink(b"\r\n"),
+        _ => {}
+    }
+}
+
+/// What was seen of a file so far.
+#[derive(Default)]
+struct Seen {
+    has_message_id: bool,
+    eight_bit: bool,
+    bare_cr: bool,
+    bare_lf: bool,
+    line: u64,
+    longest_line: u64,
+}
+
+impl Seen {
+    fn look(&mut self, block: &[u8], before: u8, first: bool) {
+        if first {
+            self.has_message_id = has_message_id(block);
+        }
+        self.eight_bit |= !block.is_ascii();
+        self.bare_cr |= before == b'\r' && block.first() != Some(&b'\n');
+        self.bare_cr |=
+            memchr_iter(b'\r', block).any(|cr| block.get(cr + 1).is_some_and(|after| *after != b'\n'));
+        let mut from = 0;
+        for lf in memchr_iter(b'\n', block) {
+            let last = lf.checked_sub(1).map_or(before, |last| block[last]);
+            self.bare_lf |= last != b'\r';
+            let line = self.line + (lf - from) as u64 - u64::from(last == b'\r' && lf > from);
+            self.longest_line = self.longest_line.max(line);
+            (self.line, from) = (0, lf + 1);
+        }
+        self.line += (block.len() - from) as u64;
+    }
+
+    /// `last`: the last octet of the file.
+    fn remark(&mut self, last: u8, remarks: &mut Remarks) {
+        self.longest_line = self.longest_line.max(self.line - u64::from(last == b'\r' && self.line > 0));
+        remarks.eight_bit += u32::from(self.eight_bit);
+        remarks.bare_cr += u32::from(self.bare_cr);
+        remarks.bare_lf += u32::from(self.bare_lf);
+        remarks.long_lines += u32::from(self.longest_line > 998);
+    }
+}
+
+/// Whether the header has a Message-ID, as far as its first block shows.
+fn has_message_id(block: &[u8]) -> bool {
+    block
+        .split(|octet| *octet == b'\n')
+        .take_while(|line| !line.is_empty() && *line != b"\r")
+        .any(|line| line.get(..11).is_some_and(|name| name.eq_ignore_ascii_case(b"message-id:")))
+}
+
+/// The files that a pattern names, by name.
+fn find(pattern: &Path) -> Result<Vec<PathBuf>, InvalidFiles> {
+    let is_pattern = |part: &OsStr| part.as_bytes().iter().any(|octet| memchr(*octet, b"*?[").is_some());
+    let name = pattern.file_name().unwrap_or_default();
+    if pattern.parent().is_some_and(|folder| is_pattern(folder.as_os_str())) {
+        return Err(InvalidFiles::Folder(shown(pattern)));
+    }
+    if is_pattern(name) {
+        return matching(pattern.parent().unwrap_or(Path::new("")), name, pattern);
+    }
+    match std::fs::metadata(pattern) {
+        Err(error) => Err(InvalidFiles::io(pattern, &error)),
+        Ok(found) if found.is_dir() => matching(pattern, OsStr::new(IN_FOLDER), &pattern.join(IN_FOLDER)),
+        Ok(_) => Ok(vec![pattern.to_owned()]),
+    }
+}
+
+/// The regular files of a folder whose names match; others are passed over.
+fn matching(folder: &Path, names: &OsStr, shown_as: &Path) -> Result<Vec<PathBuf>, InvalidFiles> {
+    let io = |error: io::Error| InvalidFiles::io(folder, &error);
+    let names = glob::Pattern::new(&names.to_string_lossy())
+        .map_err(|error| InvalidFiles::Pattern(shown(shown_as), error.to_string()))?;
+    let folder_or_here = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let mut found = Vec::new();
+    for (index, entry) in std::fs::read_dir(folder_or_here).map_err(io)?.enumerate() {
+        let name = entry.map_err(io)?.file_name();
+        let path = folder.join(&name);
+        if names.matches(&name.to_string_lossy())
+            && std::fs::metadata(&path).is_ok_and(|found| found.is_file())
+        {
+            found.push(path);
+        }
+        if index >= MOST_ENTRIES {
+            return Err(InvalidFiles::Many(shown(folder), MOST_ENTRIES));
+        }
+        if found.len() > MOST_FILES {
+            return Err(InvalidFiles::Many(shown(shown_as), MOST_FILES));
+        }
+    }
+    found.sort();
+    if found.is_empty() { Err(InvalidFiles::None(shown(shown_as))) } else { Ok(found) }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,210 @@
+//! Files of every shape: found, read, sent whole or in blocks, and changed under our hands.
+
+use std::fs;
+
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use super::*;
+use crate::mail::encode::END_OF_DATA;
+use crate::mail::encode::tests::unstuff;
+
+fn folder(files: &[(&str, &[u8])]) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    files.iter().for_each(|(name, content)| fs::write(folder.path().join(name), content).unwrap());
+    folder
+}
+
+/// All of a message, from the place on.
+fn sent(corpus: &Corpus, index: usize, form: Form, from: u64) -> Vec<u8> {
+    let (mut out, mut at) = (Vec::new(), from);
+    while at < corpus.size(index) {
+        let before = out.len();
+        let next = corpus.append(index, form, at, BLOCK as u64, &mut out).unwrap();
+        assert!(next > at && out.len() - before <= 2 * BLOCK + 2, "{at} to {next}");
+        at = next;
+    }
+    out
+}
+
+/// What a content should be, reckoned octet by octet.
+fn expected(file: &[u8]) -> Vec<u8> {
+    let mut out: Vec<u8> = Vec::new();
+    for octet in file {
+        if *octet == b'\n' && out.last() != Some(&b'\r') {
+            out.push(b'\r');
+        }
+        out.push(*octet);
+    }
+    match out.last() {
+        Some(b'\n') => {}
+        Some(b'\r') => out.push(b'\n'),
+        _ => out.extend_from_slice(b"\r\n"),
+    }
+    out
+}
+
+fn both(file: &[u8]) -> [Corpus; 2] {
+    let folder = folder(&[("a.eml", file)]);
+    let [held, streamed] =
+        [u64::MAX, 0].map(|held| Corpus::read_holding(&folder.path().join("a.eml"), held).unwrap());
+    assert!(held.is_held() && !streamed.is_held());
+    // The folder is to live as long as what streams from it.
+    std::mem::forget(folder);
+    [held, streamed]
+}
+
+fn check(file: &[u8], places: &[u64]) {
+    let expected = expected(file);
+    for corpus in both(file) {
+        assert_eq!(corpus.size(0), expected.len() as u64);
+        assert_eq!(sent(&corpus, 0, Form::Plain, 0), expected);
+        let wire = [&sent(&corpus, 0, Form::Stuffed, 0), END_OF_DATA].concat();
+        let (content, taken) = unstuff(&wire).unwrap();
+        assert_eq!((taken, content), (wire.len(), expected.clone()));
+        for place in places {
+            let place = place % expected.len() as u64;
+            let from = place as usize;
+            assert_eq!(sent(&corpus, 0, Form::Plain, place), expected[from..], "from {place}");
+            let mut stuffed = Vec::new();
+            let mut stuffer =
+                from.checked_sub(1).map_or(Stuffer::new(), |last| Stuffer::after(expected[last]));
+            stuffer.stuff(&expected[from..], &mut stuffed);
+            assert_eq!(sent(&corpus, 0, Form::Stuffed, place), stuffed, "from {place}");
+        }
+    }
+}
+
+#[test]
+fn lines_end_in_crlf_and_dots_are_stuffed_at_every_border() {
+    // Each shape with its parts before, on and after the border of two blocks.
+    for shape in ["\n.x\n", "\r\n.x\r\n", "\r.\n", "\r\r\n..\n", "x", "\n", "\r", ".\n"] {
+        for before in BLOCK - 5..=BLOCK + 1 {
+            let mut file = vec![b'a'; before];
+            file.extend_from_slice(shape.as_bytes());
+            let near = [before as u64 - 1, before as u64, before as u64 + 2, BLOCK as u64, BLOCK as u64 + 1];
+            check(&file, &near);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn any_file_is_sent_as_it_is_but_for_its_line_ends(
+        parts in prop::collection::vec(
+            prop::sample::select(vec!["\n", "\r", ".", "a", "\r\n", "\n.", "a line of some octets\n", "\u{e9}"]), 1..80,
+        ),
+        filler in 0_usize..2 * BLOCK,
+        places in prop::collection::vec(any::<u64>(), 4),
+    ) {
+        let (first, last) = parts.split_at(parts.len() / 2);
+        let file = [first.concat().into_bytes(), vec![b'b'; filler], last.concat().into_bytes()].concat();
+        check(&file, &places);
+    }
+}
+
+#[test]
+fn files_are_found_by_name_in_order() {
+    let folder = folder(&[("b.eml", b"b"), ("a.eml", b"a"), ("c.txt", b"c")]);
+    fs::create_dir(folder.path().join("d.eml")).unwrap();
+    nix::unistd::mkfifo(&folder.path().join("e.eml"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let contents = |pattern: &str| {
+        let corpus = Corpus::read(&folder.path().join(pattern)).unwrap();
+        (0..corpus.len()).map(|index| sent(&corpus, index, Form::Plain, 0)).collect::<Vec<_>>().concat()
+    };
+    assert_eq!(contents("*.eml"), b"a\r\nb\r\n");
+    assert_eq!(contents(""), b"a\r\nb\r\n");
+    assert_eq!(contents("[bc].*"), b"b\r\nc\r\n");
+    assert_eq!(contents("c.txt"), b"c\r\n");
+}
+
+#[test]
+fn what_cannot_be_sent_is_refused_and_never_waited_for() {
+    let folder = folder(&[("empty.eml", b"")]);
+    let at = |name: &str| folder.path().join(name);
+    nix::unistd::mkfifo(&at("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let error = |path: &Path| Corpus::read(path).unwrap_err().to_string();
+    let here = folder.path().display();
+    assert_eq!(error(Path::new("/dev/zero")), "/dev/zero is no regular file");
+    assert_eq!(error(&at("fifo")), format!("{here}/fifo is no regular file"));
+    assert_eq!(error(&at("empty.eml")), format!("{here}/empty.eml is empty"));
+    assert_eq!(error(Path::new("/proc/self/status")), "/proc/self/status is empty");
+    assert_eq!(
+        error(&at("none.eml")),
+        format!("{here}/none.eml cannot be read: No such file or directory (os error 2)")
+    );
+    assert_eq!(error(&at("x*")), format!("no file matches {here}/x*"));
+    assert_eq!(
+        error(&at("x[")),
+        format!(
+            "{here}/x[ is no pattern of file names: Pattern syntax error near position 1: invalid range pattern"
+        )
+    );
+    assert!(error(&at("*/a.eml")).ends_with("only the name of the files may have `*`, `?` and `[...]`"));
+    let sparse = File::create(at("large.eml")).unwrap();
+    sparse.set_len(LARGEST_FILE + 1).unwrap();
+    assert_eq!(
+        error(&at("large.eml")),
+        format!("{here}/large.eml has 2147483649 octets: 2147483648 are allowed")
+    );
+    assert!(matches!(read(&at("fifo"), 10), Err(InvalidFiles::NotRegular(_))));
+    assert!(matches!(read(&at("large.eml"), 10), Err(InvalidFiles::Large { .. })));
+}
+
+#[test]
+fn a_file_that_vanishes_or_changes_is_lost() {
+    let content = "a line\n".repeat(20_000);
+    let lost = |change: fn(&Path)| {
+        let folder = folder(&[("a.eml", content.as_bytes())]);
+        let path = folder.path().join("a.eml");
+        let corpus = Corpus::read_holding(&path, 0).unwrap();
+        let mut out = Vec::new();
+        let first = corpus.append(0, Form::Stuffed, 0, 1, &mut out).unwrap();
+        change(&path);
+        let lost = corpus.append(0, Form::Stuffed, first, 1, &mut out).unwrap_err().to_string();
+        lost.replace(&path.display().to_string(), "PATH")
+    };
+    assert_eq!(
+        lost(|path| fs::remove_file(path).unwrap()),
+        "PATH cannot be read any more: No such file or directory (os error 2)"
+    );
+    let changed = "PATH changed since the run began";
+    assert_eq!(
+        lost(|path| OpenOptions::new().write(true).open(path).unwrap().set_len(100_000).unwrap()),
+        changed
+    );
+    // Another file of the same length and time in its place.
+    assert_eq!(
+        lost(|path| {
+            let time = fs::metadata(path).unwrap().modified().unwrap();
+            let other = path.with_extension("other");
+            fs::write(&other, "b line\n".repeat(20_000)).unwrap();
+            File::options().write(true).open(&other).unwrap().set_modified(time).unwrap();
+            fs::rename(&other, path).unwrap();
+        }),
+        changed
+    );
+    assert_eq!(
+        lost(|path| {
+            fs::remove_file(path).unwrap();
+            nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        }),
+        "PATH is no longer what it was when the run began"
+    );
+}
+
+#[test]
+fn there_is_something_to_say_of_odd_files() {
+    let folder = folder(&[
+        ("a.eml", b"Message-Id: <a@b>\r\n\r\nplain\r\n"),
+        ("b.eml", "X: y\n\nMessage-ID: in the body\nM\u{fc}ller\n".as_bytes()),
+        ("c.eml", &[b"a\rb\r\n".as_slice(), &[b'x'; 999], b"\r\n"].concat()),
+        ("d.eml", &[&[b'x'; 998], b"\r\n".as_slice()].concat()),
+    ]);
+    let corpus = Corpus::read(folder.path()).unwrap();
+    assert_eq!(corpus.remarks(), Remarks { eight_bit: 1, bare_cr: 1, long_lines: 1, bare_lf: 1 });
+    assert_eq!([0, 1, 2, 3].map(|index| corpus.has_message_id(index)), [true, false, false, false]);
+    assert_eq!(corpus.sizes(), (28, 1006));
+}

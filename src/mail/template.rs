@@ -1,0 +1,524 @@
+//! Texts with placeholders: how they are written, and their rendering, which copies and patches and allocates nothing.
+//!
+//! What stands where in a message, `message` decides.
+//!
+//! # Decisions
+//! - What is the same in the whole run (`{run}`, `{date}`) is text before the run begins.
+//! - `{random:N}` is letters and digits of base 32: five random bits each, so that none is likelier than another.
+
+use std::sync::Arc;
+
+use rand_chacha::ChaCha8Rng;
+
+use super::list::List;
+use super::random::{self, Purpose};
+use super::stuffed::{Form, Stuffed};
+
+/// The most letters of one `{random:N}`.
+pub(super) const MOST_LETTERS: u8 = 64;
+/// The most octets that a run id has in a template; what is longer is cut.
+pub(super) const RUN_ID: usize = 24;
+
+/// What `{random:N}` is written in.
+const LETTERS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+/// How many of them 64 random bits give.
+const LETTERS_OF_A_DRAW: u64 = 12;
+
+/// Why a text with placeholders is none.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidTemplate {
+    /// A brace without its partner.
+    #[error("has a `{{` that is not closed: write `{{n}}` for the number, and `{{{{` for the brace itself")]
+    Unclosed,
+    /// A placeholder that does not exist.
+    #[error(
+        "has the unknown placeholder `{{{0}}}`: known are `{{n}}`, `{{n:1..500}}`, `{{session}}`, `{{run}}`, `{{date}}` and `{{random:8}}`; write `{{{{` for the brace itself"
+    )]
+    Unknown(String),
+    /// A range of numbers that is none.
+    #[error("has the range `{{{0}}}`: write it from the smaller to the larger number, as in `{{n:1..500}}`")]
+    Range(String),
+    /// A number of random letters that cannot be.
+    #[error("has `{{{0}}}`: write 1 to {MOST_LETTERS} letters, as in `{{random:8}}`")]
+    Letters(String),
+}
+
+/// A part of a template as it is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Piece {
+    Text(String),
+    /// `{n}`, or `{n:low..high}`.
+    Number(Option<(u64, u64)>),
+    Session,
+    Run,
+    Date,
+    /// `{random:N}`.
+    Letters(u8),
+}
+
+/// Takes a text apart. `{{` stands for a brace, and so does `}}`.
+pub(super) fn parse(text: &str) -> Result<Vec<Piece>, InvalidTemplate> {
+    let (mut pieces, mut literal, mut rest) = (Vec::new(), String::new(), text);
+    while let Some(brace) = rest.find(['{', '}']) {
+        literal.push_str(&rest[..brace]);
+        rest = &rest[brace..];
+        if let Some(after) = rest.strip_prefix("{{").or_else(|| rest.strip_prefix('}')) {
+            literal.push_str(&rest[..1]);
+            rest = after.strip_prefix('}').filter(|_| rest.starts_with('}')).unwrap_or(after);
+            continue;
+        }
+        let (name, after) = rest[1..].split_once('}').ok_or(InvalidTemplate::Unclosed)?;
+        let piece = placeholder(name)?;
+        if !literal.is_empty() {
+            pieces.push(Piece::Text(std::mem::take(&mut literal)));
+        }
+        pieces.push(piece);
+        rest = after;
+    }
+    literal.push_str(rest);
+    if !literal.is_empty() {
+        pieces.push(Piece::Text(literal));
+    }
+    Ok(pieces)
+}
+
+fn placeholder(name: &str) -> Result<Piece, InvalidTemplate> {
+    match name.split_once(':') {
+        None => match name {
+            "n" => Ok(Piece::Number(None)),
+            "session" => Ok(Piece::Session),
+            "run" => Ok(Piece::Run),
+            "date" => Ok(Piece::Date),
+            "random" => Err(InvalidTemplate::Letters(name.into())),
+            _ => Err(InvalidTemplate::Unknown(name.chars().take(40).collect())),
+        },
+        Some(("n", range)) => {
+            let bounds =
+                range.split_once("..").and_then(|(low, high)| Some((low.parse().ok()?, high.parse().ok()?)));
+            match bounds {
+                Some((low, high)) if low <= high && high < u64::MAX => Ok(Piece::Number(Some((low, high)))),
+                _ => Err(InvalidTemplate::Range(name.into())),
+            }
+        }
+        Some(("random", letters)) => match letters.parse() {
+            Ok(letters) if (1..=MOST_LETTERS).contains(&letters) => Ok(Piece::Letters(letters)),
+            _ => Err(InvalidTemplate::Letters(name.into())),
+        },
+        Some(_) => Err(InvalidTemplate::Unknown(name.chars().take(40).collect())),
+    }
+}
+
+/// The longest that it can become, with stand-ins for what is not known yet.
+pub(super) fn widest(pieces: &[Piece]) -> String {
+    let widest = |piece: &Piece| match piece {
+        Piece::Text(text) => text.clone(),
+        Piece::Number(None) | Piece::Session => "9".repeat(20),
+        Piece::Number(Some((_, high))) => high.to_string(),
+        Piece::Run => "r".repeat(RUN_ID),
+        Piece::Date => "Thu, 01 Jan 1970 00:00:00 +0000".to_owned(),
+        Piece::Letters(letters) => "a".repeat(usize::from(*letters)),
+    };
+    pieces.iter().map(widest).collect()
+}
+
+/// Which number a placeholder means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Of {
+    Message,
+    Sender,
+    Recipient,
+    Session,
+}
+
+/// The numbers of one message.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Numbers {
+    pub message: u64,
+    pub sender: u64,
+    pub recipient: u64,
+    pub session: u64,
+}
+
+impl Numbers {
+    fn number(&self, of: Of) -> u64 {
+        match of {
+            Of::Message => self.message,
+            Of::Sender => self.sender,
+            Of::Recipient => self.recipient,
+            Of::Session => self.session,
+        }
+    }
+}
+
+/// What differs from message to message.
+#[derive(Clone)]
+enum Patch {
+    Number(Of),
+    /// From the first of these on, that many of them, again and again.
+    Ranged(Of, u64, u64),
+    Letters(Of, u8, Arc<ChaCha8Rng>),
+    Listed(Of, Arc<List>),
+}
+
+impl Patch {
+    fn render(&self, numbers: &Numbers, out: &mut Vec<u8>) {
+        match self {
+            Patch::Number(of) => out.extend_from_slice(Decimal::new(numbers.number(*of)).as_bytes()),
+            Patch::Ranged(of, low, count) => {
+                out.extend_from_slice(Decimal::new(low + numbers.number(*of) % count).as_bytes());
+            }
+            Patch::Letters(of, letters, stream) => push_letters(numbers.number(*of), *letters, stream, out),
+            Patch::Listed(of, list) => out.extend_from_slice(list.mailbox(numbers.number(*of))),
+        }
+    }
+
+    fn length(&self, numbers: &Numbers) -> u64 {
+        match self {
+            Patch::Number(of) => digits(numbers.number(*of)),
+            Patch::Ranged(of, low, count) => digits(low + numbers.number(*of) % count),
+            Patch::Letters(_, letters, _) => u64::from(*letters),
+            Patch::Listed(of, list) => list.mailbox(numbers.number(*of)).len() as u64,
+        }
+    }
+
+    fn longest(&self) -> u64 {
+        match self {
+            Patch::Number(_) => 20,
+            Patch::Ranged(_, low, count) => digits(low + (count - 1)),
+            Patch::Letters(_, letters, _) => u64::from(*letters),
+            Patch::Listed(_, list) => list.longest(),
+        }
+    }
+}
+
+/// A template being put together.
+#[derive(Clone, Default)]
+pub(super) struct Draft {
+    parts: Vec<Result<Vec<u8>, Patch>>,
+}
+
+impl Draft {
+    pub(super) fn text(&mut self, text: impl AsRef<[u8]>) {
+        match self.parts.last_mut() {
+            Some(Ok(before)) => before.extend_from_slice(text.as_ref()),
+            _ => self.parts.push(Ok(text.as_ref().to_vec())),
+        }
+    }
+
+    pub(super) fn number(&mut self, of: Of) {
+        self.parts.push(Err(Patch::Number(of)));
+    }
+
+    pub(super) fn listed(&mut self, of: Of, list: &Arc<List>) {
+        self.parts.push(Err(Patch::Listed(of, Arc::clone(list))));
+    }
+
+    pub(super) fn draft(&mut self, other: &Draft) {
+        for part in &other.parts {
+            match part {
+                Ok(text) => self.text(text),
+                patch => self.parts.push(patch.clone()),
+            }
+        }
+    }
+}
+
+/// Turns what is written into what is rendered, for one run.
+pub(super) struct Binding<'a> {
+    seed: u64,
+    run: &'a str,
+    date: &'a str,
+    /// Placeholders of random letters so far: each has letters of its own.
+    letters: u32,
+}
+
+impl<'a> Binding<'a> {
+    /// `run` and `date` are fit for a header.
+    pub(super) fn new(seed: u64, run: &'a str, date: &'a str) -> Binding<'a> {
+        Binding { seed, run: run.get(..RUN_ID).unwrap_or(run), date, letters: 0 }
+    }
+
+    /// A run id that is fit for any place in an address.
+    pub(super) fn in_address(&mut self, pieces: &[Piece], of: Of) -> Draft {
+        let run = self.run.replace(['.', '_'], "-");
+        let run = match run.trim_matches('-') {
+            "" => "run",
+            run => run,
+        };
+        let mut within = Binding { run, ..*self };
+        let draft = within.bound(pieces, of, <[u8]>::to_vec);
+        self.letters = within.letters;
+        draft
+    }
+
+    /// `write` makes of each piece of text what is sent of it. `{n}` is the number `of`.
+    pub(super) fn bound(&mut self, pieces: &[Piece], of: Of, write: impl Fn(&[u8]) -> Vec<u8>) -> Draft {
+        let mut draft = Draft::default();
+        for piece in pieces {
+            match piece {
+                Piece::Text(text) => draft.text(write(text.as_bytes())),
+                Piece::Run => draft.text(self.run),
+                Piece::Date => draft.text(self.date),
+                Piece::Session => draft.number(Of::Session),
+                Piece::Number(None) => draft.number(of),
+                &Piece::Number(Some((low, high))) => {
+                    draft.parts.push(Err(Patch::Ranged(of, low, high - low + 1)));
+                }
+                Piece::Letters(letters) => {
+                    let stream = random::stream(self.seed, Purpose::Letters(self.letters));
+                    self.letters += 1;
+                    draft.parts.push(Err(Patch::Letters(of, *letters, Arc::new(stream))));
+                }
+            }
+        }
+        draft
+    }
+}
+
+enum Part {
+    Text(Stuffed),
+    Patch(Patch),
+}
+
+/// A template that is ready to be rendered. No patch holds a CR, LF or dot that could begin a line.
+pub(super) struct Template {
+    parts: Vec<Part>,
+    longest: u64,
+    doubled: u64,
+}
+
+impl Template {
+    pub(super) fn new(draft: Draft) -> Template {
+        let (mut longest, mut doubled) = (0, 0);
+        let mut parts = Vec::with_capacity(draft.parts.len());
+        for part in draft.parts {
+            parts.push(match part {
+                Ok(text) => {
+                    let text = Stuffed::new(&text, parts.is_empty());
+                    longest += text.length();
+                    doubled += text.doubled();
+                    Part::Text(text)
+                }
+                Err(patch) => {
+                    longest += patch.longest();
+                    Part::Patch(patch)
+                }
+            });
+        }
+        Template { parts, longest, doubled }
+    }
+
+    /// Its length with the longest numbers.
+    pub(super) fn longest(&self) -> u64 {
+        self.longest
+    }
+
+    pub(super) fn length(&self, numbers: &Numbers) -> u64 {
+        let length = |part: &Part| match part {
+            Part::Text(text) => text.length(),
+            Part::Patch(patch) => patch.length(numbers),
+        };
+        self.parts.iter().map(length).sum()
+    }
+
+    /// Appends all of it, and returns its length (before stuffing).
+    pub(super) fn render(&self, form: Form, numbers: &Numbers, out: &mut Vec<u8>) -> u64 {
+        let before = out.len();
+        // Most numbers are the message's, and a header has several.
+        let mut message = None;
+        for part in &self.parts {
+            match part {
+                Part::Text(text) => text.append_all(form, out),
+                Part::Patch(Patch::Number(Of::Message)) => {
+                    let digits = message.get_or_insert_with(|| Decimal::new(numbers.message));
+                    out.extend_from_slice(digits.as_bytes());
+                }
+                Part::Patch(patch) => patch.render(numbers, out),
+            }
+        }
+        let doubled = if form == Form::Stuffed { self.doubled } else { 0 };
+        (out.len() - before) as u64 - doubled
+    }
+
+    /// Appends what follows the place `from`, about `most` octets. Returns the place it ends at.
+    pub(super) fn append(
+        &self,
+        form: Form,
+        numbers: &Numbers,
+        from: u64,
+        most: u64,
+        out: &mut Vec<u8>,
+    ) -> u64 {
+        let (mut start, mut at, end) = (0, from, from + most);
+        for part in &self.parts {
+            if at >= end {
+                break;
+            }
+            let length = match part {
+                Part::Text(text) => {
+                    let length = text.length();
+                    if at < start + length {
+                        let to = length.min(end - start);
+                        text.append(form, at - start, to, out);
+                        at = start + to;
+                    }
+                    length
+                }
+                Part::Patch(patch) => {
+                    let length = patch.length(numbers);
+                    if at < start + length {
+                        let before = out.len();
+                        patch.render(numbers, out);
+                        out.drain(before..before + (at - start) as usize);
+                        at = start + length;
+                    }
+                    length
+                }
+            };
+            start += length;
+        }
+        at
+    }
+}
+
+/// How many decimal digits a number has.
+pub(super) fn digits(number: u64) -> u64 {
+    number.checked_ilog10().map_or(1, |log| u64::from(log) + 1)
+}
+
+/// A number in decimal digits, to be written as often as it is wanted.
+pub(super) struct Decimal {
+    digits: [u8; 20],
+    first: usize,
+}
+
+impl Decimal {
+    pub(super) fn new(mut number: u64) -> Decimal {
+        let mut decimal = Decimal { digits: [b'0'; 20], first: 20 };
+        loop {
+            decimal.first -= 1;
+            // A remainder of ten is one digit.
+            decimal.digits[decimal.first] = b'0' + (number % 10) as u8;
+            number /= 10;
+            if number == 0 {
+                return decimal;
+            }
+        }
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.digits[self.first..]
+    }
+}
+
+/// Appends the random letters of a number.
+fn push_letters(number: u64, letters: u8, stream: &ChaCha8Rng, out: &mut Vec<u8>) {
+    let draws = u64::from(letters).div_ceil(LETTERS_OF_A_DRAW);
+    let mut left = u64::from(letters);
+    for draw in 0..draws {
+        let mut bits = random::draw(stream, number.wrapping_mul(draws).wrapping_add(draw));
+        for _ in 0..left.min(LETTERS_OF_A_DRAW) {
+            out.push(LETTERS[(bits % 32) as usize]);
+            bits /= 32;
+        }
+        left = left.saturating_sub(LETTERS_OF_A_DRAW);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn bound(text: &str) -> Template {
+        let mut binding = Binding::new(42, "run-1", "a date");
+        Template::new(binding.bound(&parse(text).unwrap(), Of::Message, <[u8]>::to_vec))
+    }
+
+    fn numbers(message: u64) -> Numbers {
+        Numbers { message, sender: 70, recipient: 80, session: 9 }
+    }
+
+    fn rendered(text: &str, message: u64) -> String {
+        let template = bound(text);
+        let mut out = Vec::new();
+        let length = template.render(Form::Plain, &numbers(message), &mut out);
+        assert_eq!(out.len() as u64, length);
+        assert_eq!(template.length(&numbers(message)), length);
+        assert!(template.longest() >= length);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn placeholders_are_put_in() {
+        assert_eq!(rendered("a{n}b{session}c{run}d{date}", 17), "a17b9crun-1da date");
+        assert_eq!(rendered("{n:1..3}", 0) + &rendered("{n:1..3}", 2) + &rendered("{n:1..3}", 3), "131");
+        assert_eq!(rendered("{n:7..7}{n}", u64::MAX), format!("7{}", u64::MAX));
+        assert_eq!(rendered("{{n}} {{{n}}} } {{", 5), "{n} {5} } {");
+        assert_eq!(rendered("", 5), "");
+    }
+
+    #[test]
+    fn letters_never_change_and_each_placeholder_has_its_own() {
+        let two = rendered("{random:13} {random:13}", 3);
+        assert_eq!(two, "fkllvgr5r6vx7 cu6hau2g72k3l", "a change here changes every seeded run");
+        assert_ne!(rendered("{random:13}", 4), two[..13]);
+        assert_eq!(rendered("{random:5}", 3), rendered("{random:12}", 3)[..5]);
+    }
+
+    #[test]
+    fn what_is_no_template_is_refused_in_clear_words() {
+        let error = |text: &str| parse(text).unwrap_err();
+        assert_eq!(error("a{n"), InvalidTemplate::Unclosed);
+        assert_eq!(error("{}"), InvalidTemplate::Unknown(String::new()));
+        assert_eq!(error("{x:1}"), InvalidTemplate::Unknown("x:1".into()));
+        for range in ["n:", "n:1", "n:2..1", "n:-1..2", "n:0..18446744073709551615", "n:1..2..3"] {
+            assert_eq!(error(&format!("{{{range}}}")), InvalidTemplate::Range(range.into()));
+        }
+        for letters in ["random", "random:", "random:0", "random:65", "random:999"] {
+            assert_eq!(error(&format!("{{{letters}}}")), InvalidTemplate::Letters(letters.into()));
+        }
+        assert_eq!(
+            error("{seq}").to_string(),
+            "has the unknown placeholder `{seq}`: known are `{n}`, `{n:1..500}`, `{session}`, `{run}`, `{date}` and \
+             `{random:8}`; write `{{` for the brace itself"
+        );
+        assert_eq!(
+            error("{").to_string(),
+            "has a `{` that is not closed: write `{n}` for the number, and `{{` for the brace itself"
+        );
+    }
+
+    #[test]
+    fn digits_are_counted_as_they_are_written() {
+        for number in [0, 1, 9, 10, 99, 100, 12_345, u64::MAX - 1, u64::MAX] {
+            assert_eq!(Decimal::new(number).as_bytes(), number.to_string().as_bytes());
+            assert_eq!(digits(number), number.to_string().len() as u64);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_cuts_give_the_same_octets(
+            text in prop::collection::vec(
+                prop::sample::select(vec!["{n}", "{random:15}", "{session}", ".", "\r\n", "a", "{n:5..500}"]), 0..12,
+            ),
+            message: u64,
+            most in 1_u64..9,
+        ) {
+            let (template, numbers) = (bound(&text.concat()), numbers(message));
+            for form in [Form::Plain, Form::Stuffed] {
+                let (mut whole, mut pieces) = (Vec::new(), Vec::new());
+                let length = template.render(form, &numbers, &mut whole);
+                let mut at = 0;
+                while at < length {
+                    let next = template.append(form, &numbers, at, most, &mut pieces);
+                    prop_assert!(next > at);
+                    at = next;
+                }
+                prop_assert_eq!(at, length);
+                prop_assert_eq!(pieces, whole);
+            }
+        }
+    }
+}

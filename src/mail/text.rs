@@ -1,0 +1,245 @@
+//! What the user writes of a message: its header fields, its text, its attachments; made into templates of what is sent.
+//!
+//! # Decisions
+//! - MIME is mail-builder's, rendered once: base64 of seeded octets, boundaries that depend on the seed alone.
+//! - A text of short lines of ASCII is sent as it is. Any other is quoted-printable (RFC 2045 6.7), its placeholders
+//!   between soft line breaks, so that no line grows too long whatever they become.
+
+use mail_builder::headers::content_type::ContentType;
+use mail_builder::mime::{BodyPart, MimePart};
+use rand_chacha::rand_core::Rng;
+
+use super::random::{self, Purpose};
+use super::template::{self, Binding, Draft, InvalidTemplate, Of, Piece};
+
+/// The most octets of a line, without its CRLF (RFC 5322 2.1.1).
+const LINE: usize = 998;
+/// The most octets of a text.
+pub(super) const MOST_TEXT: usize = 256 * 1024;
+/// The most header fields.
+const MOST_FIELDS: usize = 1000;
+/// The most octets of all attachments together: they are rendered before the run.
+pub(super) const MOST_ATTACHED: u64 = 128 << 20;
+/// The most attachments.
+pub(super) const MOST_ATTACHMENTS: usize = 1000;
+
+/// What smtpress itself writes, and what it says of the content.
+const OWN_FIELDS: [&str; 4] = ["message-id", "x-smtpress-run", "x-smtpress-seq", "mime-version"];
+
+/// Stands for the text while mail-builder writes what is around it.
+const TEXT_MARK: &str = "smtpress puts the text here\r\n";
+
+/// Why a header field cannot be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidField {
+    /// No name, or one that is none (RFC 5322 2.2).
+    #[error("is no header field: write it as `Name: value`")]
+    Form,
+    /// Smtpress writes it.
+    #[error("is written by smtpress itself")]
+    Own,
+    /// The subject has a key of its own.
+    #[error("is what the key `subject` is for")]
+    Subject,
+    /// Something that a header cannot carry.
+    #[error(
+        "has the character {0:?}: a header is of printable ASCII; write others as an encoded word such as `=?utf-8?q?Gr=C3=BC=C3=9Fe?=`"
+    )]
+    Character(char),
+    /// Longer than a line may be (RFC 5322 2.1.1).
+    #[error("has {0} octets when its placeholders are at their longest: a line has at most 998")]
+    Long(usize),
+    /// A placeholder.
+    #[error("{0}")]
+    Template(#[from] InvalidTemplate),
+    /// Too many of them.
+    #[error("is one of more than 1000")]
+    Many,
+}
+
+/// Why a text cannot be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidText {
+    /// There is none.
+    #[error("is empty: write at least a line")]
+    Empty,
+    /// It has too much.
+    #[error("has {0} octets: {MOST_TEXT} are allowed; use `size` for larger messages")]
+    Long(usize),
+    /// A placeholder.
+    #[error("{0}")]
+    Template(#[from] InvalidTemplate),
+}
+
+/// A header field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Field {
+    pub name: String,
+    pub value: Vec<Piece>,
+}
+
+impl Field {
+    fn new(name: &str, value: &str) -> Result<Field, InvalidField> {
+        if let Some(found) = value.chars().find(|c| !matches!(c, ' '..='~' | '\t')) {
+            return Err(InvalidField::Character(found));
+        }
+        let value = template::parse(value)?;
+        match name.len() + 2 + template::widest(&value).len() {
+            length if length > LINE => Err(InvalidField::Long(length)),
+            _ => Ok(Field { name: name.to_owned(), value }),
+        }
+    }
+
+    /// The subject's value.
+    pub(super) fn subject(value: &str) -> Result<Field, InvalidField> {
+        Field::new("Subject", value)
+    }
+
+    pub(super) fn draft(&self, binding: &mut Binding<'_>) -> Draft {
+        let mut draft = Draft::default();
+        draft.text(format!("{}: ", self.name));
+        draft.draft(&binding.bound(&self.value, Of::Message, <[u8]>::to_vec));
+        draft.text("\r\n");
+        draft
+    }
+}
+
+/// Reads `Name: value`. `of_files`: it goes before the header of a file, which has a subject of its own.
+pub(super) fn field(line: &str, index: usize, of_files: bool) -> Result<Field, InvalidField> {
+    if index >= MOST_FIELDS {
+        return Err(InvalidField::Many);
+    }
+    let (name, value) = line.split_once(':').ok_or(InvalidField::Form)?;
+    let plain = name.to_ascii_lowercase();
+    match plain.as_str() {
+        _ if plain.is_empty() || !plain.bytes().all(|byte| byte.is_ascii_graphic()) => {
+            Err(InvalidField::Form)
+        }
+        "subject" if !of_files => Err(InvalidField::Subject),
+        own if OWN_FIELDS.contains(&own) || own.starts_with("content-") => Err(InvalidField::Own),
+        _ => Field::new(name, value.trim_matches([' ', '\t'])),
+    }
+}
+
+/// Reads a text. Its lines may end in CRLF or LF.
+pub(super) fn text(text: &str) -> Result<Vec<Piece>, InvalidText> {
+    match text.len() {
+        0 => Err(InvalidText::Empty),
+        length if length > MOST_TEXT => Err(InvalidText::Long(length)),
+        _ => {
+            let mut text = text.replace("\r\n", "\n").replace('\n', "\r\n");
+            if !text.ends_with("\r\n") {
+                text.push_str("\r\n");
+            }
+            Ok(template::parse(&text)?)
+        }
+    }
+}
+
+/// A text as it is sent.
+struct Written {
+    content_type: &'static str,
+    encoding: &'static str,
+    draft: Draft,
+}
+
+impl Written {
+    fn new(pieces: &[Piece], binding: &mut Binding<'_>) -> Written {
+        let widest = template::widest(pieces);
+        let plain = widest.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\t' | b'\r' | b'\n'))
+            && widest.split("\r\n").all(|line| line.len() <= LINE && !line.contains('\r'));
+        if plain {
+            let draft = binding.bound(pieces, Of::Message, <[u8]>::to_vec);
+            return Written { content_type: "text/plain; charset=us-ascii", encoding: "7bit", draft };
+        }
+        let mut draft = Draft::default();
+        for piece in pieces {
+            let encode = |text: &[u8]| encodify::qp::BODY.encode(text).into_bytes();
+            let bound = binding.bound(std::slice::from_ref(piece), Of::Message, encode);
+            if matches!(piece, Piece::Text(_)) {
+                draft.draft(&bound);
+            } else {
+                draft.text("=\r\n");
+                draft.draft(&bound);
+                draft.text("=\r\n");
+            }
+        }
+        Written { content_type: "text/plain; charset=utf-8", encoding: "quoted-printable", draft }
+    }
+}
+
+/// The end of a header from MIME-Version on, the empty line, and the text.
+pub(super) fn simple(pieces: &[Piece], binding: &mut Binding<'_>) -> Draft {
+    let Written { content_type, encoding, draft: text } = Written::new(pieces, binding);
+    let mut draft = Draft::default();
+    draft.text(format!(
+        "MIME-Version: 1.0\r\nContent-Type: {content_type}\r\nContent-Transfer-Encoding: {encoding}\r\n\r\n"
+    ));
+    draft.draft(&text);
+    draft
+}
+
+/// The same with attachments of so many octets (before base64): `multipart/mixed` (RFC 2046 5.1.3).
+pub(super) fn multipart(
+    pieces: &[Piece],
+    attachments: &[u64],
+    seed: u64,
+    binding: &mut Binding<'_>,
+) -> Draft {
+    let Written { content_type, encoding, draft: text } = Written::new(pieces, binding);
+    let mut random = random::stream(seed, Purpose::Attachment);
+    let (kind, charset) = content_type.split_once("; charset=").unwrap_or((content_type, "us-ascii"));
+    let kind = ContentType::new(kind).attribute("charset", charset);
+    let mut parts = vec![MimePart::new(kind, BodyPart::Text(TEXT_MARK.into())).transfer_encoding(encoding)];
+    let boundary = format!("=_smtpress_{:016x}", random.next_u64());
+    for (index, octets) in attachments.iter().enumerate() {
+        let mut content = vec![0; *octets as usize];
+        random.fill_bytes(&mut content);
+        let name = format!("attachment-{}.bin", index + 1);
+        parts.push(MimePart::new("application/octet-stream", content).attachment(name));
+    }
+    let mixed = ContentType::new("multipart/mixed").attribute("boundary", boundary);
+    let mut rendered = Vec::new();
+    MimePart::new(mixed, parts).write_part(&mut rendered);
+    let mark = memchr::memmem::find(&rendered, TEXT_MARK.as_bytes())
+        .expect("mail-builder writes raw parts as they are");
+    let mut draft = Draft::default();
+    draft.text("MIME-Version: 1.0\r\n");
+    draft.text(&rendered[..mark]);
+    draft.draft(&text);
+    draft.text(&rendered[mark + TEXT_MARK.len()..]);
+    draft
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_read() {
+        let field = |line: &str| field(line, 0, false);
+        assert_eq!(field("X-Foo:  a {n} \t").unwrap().value.len(), 2);
+        assert_eq!(field("X-Foo:").unwrap().value, []);
+        for line in ["X-Foo", ": a", "X Foo: a", "X\u{e9}: a", "X-\r\nFoo: a"] {
+            assert_eq!(field(line), Err(InvalidField::Form), "{line:?}");
+        }
+        for line in ["message-id: <a@b>", "Content-Type: text/html", "X-SMTPRESS-RUN: a"] {
+            assert_eq!(field(line), Err(InvalidField::Own));
+        }
+        assert_eq!(field("Subject: a"), Err(InvalidField::Subject));
+        assert_eq!(field("X: a\r\nY: b"), Err(InvalidField::Character('\r')));
+        assert_eq!(field("X: \u{e9}"), Err(InvalidField::Character('\u{e9}')));
+        assert_eq!(field(&format!("X: {}{{n}}", "a".repeat(976))), Err(InvalidField::Long(999)));
+        assert!(field(&format!("X: {}{{n}}", "a".repeat(975))).is_ok());
+        assert_eq!(field("X: {"), Err(InvalidField::Template(InvalidTemplate::Unclosed)));
+        assert_eq!(super::field("X: a", 1000, false), Err(InvalidField::Many));
+        assert!(super::field("Subject: a", 0, true).is_ok());
+    }
+
+    #[test]
+    fn lines_of_a_text_end_in_crlf() {
+        assert_eq!(text("a\nb\r\nc").unwrap(), [Piece::Text("a\r\nb\r\nc\r\n".into())]);
+        assert_eq!(text(""), Err(InvalidText::Empty));
+        assert_eq!(text(&"a".repeat(MOST_TEXT + 1)), Err(InvalidText::Long(MOST_TEXT + 1)));
+    }
+}
