@@ -116,13 +116,14 @@ pub fn compile(document: &Document, context: &Context) -> Result<Compiled, Profi
         ));
     }
     let to = target(document, &profile, context.purpose)?;
+    let origin = target::origin(document, &profile, &to)?;
     let script = dialogue::script(document, &profile, &session)?;
     let (script, logins) = auth::compile(document, &session, script, &to, context.purpose)?;
     let plan = Plan {
         name,
         seed: profile.seed.map_or(context.seed, |seed| seed.0),
         run_id: context.run_id.clone(),
-        origin: target::origin(document, &profile, &to)?,
+        origin,
         target: to,
         allow: allow(document, &profile)?,
         script,
