@@ -261,7 +261,9 @@ impl Host<Client<Message>> for Session {
         let lines: Vec<u8> = self.rest.drain(..whole).collect();
         let last = |line: &&[u8]| line.get(3) != Some(&b'-');
         let code = |line: &[u8]| std::str::from_utf8(line.get(..3)?).ok()?.parse::<u16>().ok();
-        self.codes.extend(lines.split_inclusive(|byte| *byte == b'\n').filter(last).filter_map(code));
+        let codes = lines.split_inclusive(|byte| *byte == b'\n').filter(last).filter_map(code);
+        // 334 goes on with an exchange; the step ends with another.
+        self.codes.extend(codes.filter(|code| *code != 334));
         self.heard(&lines);
     }
 }
