@@ -53,6 +53,7 @@ impl Metric {
                 Step::Rcpt => "step.rcpt",
                 Step::Data => "step.data",
                 Step::Body => "step.body",
+                Step::Command => "step.command",
                 Step::Quit => "step.quit",
                 Step::Idle => "step.idle",
             },

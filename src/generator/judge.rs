@@ -57,7 +57,7 @@ fn lacking(what: Lacking) -> Condition {
         Lacking::Starttls => Condition::TlsUnavailable,
         Lacking::Mechanism(_) | Lacking::ChannelBinding => Condition::AuthNotAvailable,
         Lacking::Encryption => Condition::EncryptionRequired,
-        Lacking::Xclient | Lacking::Pipelining => Condition::UnsupportedParameter,
+        Lacking::Xclient | Lacking::Pipelining | Lacking::Extension(_) => Condition::UnsupportedParameter,
     }
 }
 
@@ -78,7 +78,7 @@ pub fn judge_dial(fault: dial::Fault) -> Judged {
         Fault::NotResolved => (Condition::NameNotResolved, Outcome::Refused),
         Fault::Refused => (Condition::ConnectRefused, Outcome::Refused),
         Fault::Unreachable => (Condition::HostUnreachable, Outcome::Refused),
-        Fault::Reset => (Condition::ConnectionReset, Outcome::Refused),
+        Fault::Reset => (Condition::ResetBeforeGreeting, Outcome::Refused),
         Fault::TimedOut => (Condition::ConnectTimeout, Outcome::TimedOut),
         Fault::Own(Own::Descriptors) => (Condition::OutOfDescriptors, Outcome::Shed),
         Fault::Own(Own::Ports) => (Condition::OutOfPorts, Outcome::Shed),
@@ -120,6 +120,7 @@ fn not_offered(what: Lacking) -> String {
         }
         Lacking::Xclient => "XCLIENT is asked for and not offered to this client".to_owned(),
         Lacking::Pipelining => "PIPELINING is required and not offered".to_owned(),
+        Lacking::Extension(keyword) => format!("{keyword} is required and not offered"),
         Lacking::Mechanism(mechanism) => {
             format!("AUTH {} is asked for and not offered", mechanism.as_str())
         }

@@ -441,3 +441,29 @@ pub fn resident_bytes() -> u64 {
         .unwrap_or(0);
     pages * 4096
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn m23_the_share_of_saturated_seconds_is_that_of_each_phase_alone() {
+        let mut meter = Meter::new(1);
+        // Five quiet seconds, then twenty of which two are above 85 %.
+        meter.shares = [vec![0.2; 5], vec![0.85; 18], vec![0.86, 1.0]].concat();
+        let seconds = Duration::from_secs;
+        let saturated = |starts: &[u64], windows: &[u64]| {
+            let of = |values: &[u64]| values.iter().map(|value| seconds(*value)).collect::<Vec<_>>();
+            meter.health(&of(starts), &of(windows), (seconds(3), seconds(2)), seconds(25), 0).cpu_saturated
+        };
+        assert_eq!(saturated(&[0, 5], &[5, 20]), [0.0, 0.1]);
+        assert_eq!(saturated(&[24], &[0]), [1.0], "a phase of less than a second is that second");
+        assert_eq!(saturated(&[30], &[5]), [0.0], "of a phase that was never reached nothing is known");
+        let health = meter.health(&[], &[], (seconds(3), seconds(2)), seconds(25), 0);
+        assert!(
+            (health.cpu_share - 0.2).abs() < 1e-9,
+            "5 of 25 CPU seconds of one thread: {}",
+            health.cpu_share
+        );
+    }
+}

@@ -21,7 +21,7 @@ use crate::net::drive::{Host, drive};
 use crate::smtp::auth::{Heard, Login};
 use crate::smtp::client::{Event, Failure};
 use crate::smtp::command::xclient_attributes as xclient;
-use crate::smtp::script::Identity;
+use crate::smtp::script::{Identity, Protocol};
 use crate::smtp::{Client, Step};
 
 /// Runs a session of the pool, or (`bound`) one that is an arrival itself, as was decided at `decided`.
@@ -72,8 +72,8 @@ struct Session {
     established: bool,
     /// Transactions whose MAIL went out and that are not over.
     attempts: u32,
-    /// How the transaction under way is failing, and how the last that failed did.
-    cause: Option<Outcome>,
+    /// How the transaction under way is failing, and at which step; and how the last that failed did.
+    cause: Option<(Step, Outcome)>,
     last_cause: Option<Outcome>,
     /// It was told to go before it was connected.
     finishing: bool,
@@ -84,6 +84,8 @@ struct Session {
     /// What keeps the secret of its login from the tape.
     heard: Option<Heard>,
     bytes: (u64, u64),
+    /// The step at which the listener takes a recipient: RCPT, or with LMTP its reply to the content (RFC 2033 4.2).
+    takes_recipients: Step,
 }
 
 impl Session {
@@ -99,6 +101,10 @@ impl Session {
         let plan = worker.plan();
         let held = matches!(plan.phases[phase as usize].load.load, Load::Held { .. });
         let left = if held { 0 } else { plan.messages.draw(plan.seed, serial) };
+        let takes_recipients = match worker.script.protocol {
+            Protocol::Smtp => Step::Rcpt,
+            Protocol::Lmtp => Step::Body,
+        };
         let started = worker.now();
         let tape = worker.tapes.borrow_mut().tape();
         let login = tape.as_ref().and(plan.logins.of(plan.seed, serial));
@@ -125,6 +131,7 @@ impl Session {
             heard,
             tape,
             bytes: (0, 0),
+            takes_recipients,
         }
     }
 
@@ -138,18 +145,16 @@ impl Session {
             self.failed = Some(Outcome::Interrupted);
             return self.bound_started();
         };
-        for (step, span) in [(Step::Dns, dialed.dns), (Step::Connect, dialed.connect)] {
-            let Some((from, to)) = span else { continue };
-            match dialed.result {
-                Err((failed, fault)) if failed == step => {
-                    let judged = judge::judge_dial(fault);
-                    let outcome = self.file(step, judged, None, || format!("{step} failed: {fault:?}"));
-                    self.timed(step, outcome, from, to);
-                    if judged.outcome == Outcome::Shed {
-                        self.worker.books.borrow_mut().counts(self.phase).own_failures += 1;
-                    }
-                }
-                _ => self.timed(step, Outcome::Accepted, from, to),
+        for (step, from, to, fault) in dialed.steps() {
+            let Some(fault) = fault else {
+                self.timed(step, Outcome::Accepted, from, to);
+                continue;
+            };
+            let judged = judge::judge_dial(fault);
+            let outcome = self.file(step, judged, None, || format!("{step} failed: {fault:?}"));
+            self.timed(step, outcome, from, to);
+            if judged.outcome == Outcome::Shed {
+                self.worker.books.borrow_mut().counts(self.phase).own_failures += 1;
             }
         }
         if self.failed != Some(Outcome::Shed) {
@@ -336,7 +341,7 @@ impl Session {
     fn step(&mut self, step: Step, from: Instant, to: Instant, failure: Option<&Failure>, in_doubt: bool) {
         let Some(failure) = failure else {
             self.timed(step, Outcome::Accepted, from, to);
-            if step == Step::Rcpt {
+            if step == self.takes_recipients {
                 self.worker.books.borrow_mut().counts(self.current_phase()).recipients_accepted += 1;
             }
             return;
@@ -354,12 +359,16 @@ impl Session {
         if step != Step::Idle {
             self.timed(step, outcome, from, to);
         }
-        if step == Step::Rcpt {
+        if step == Step::Rcpt || step == self.takes_recipients && judge::reply(failure).is_some() {
             self.worker.books.borrow_mut().counts(self.current_phase()).recipients_refused += 1;
         }
-        // A refused recipient is the cause only if nothing worse follows.
-        if step != Step::Rcpt || self.cause.is_none() {
-            self.cause = Some(outcome);
+        if step == Step::Command {
+            // It is no part of a transaction.
+            return;
+        }
+        // The first failure is the cause; a refused recipient only if nothing worse follows.
+        if self.cause.is_none_or(|(cause, _)| cause == Step::Rcpt && step != Step::Rcpt) {
+            self.cause = Some((step, outcome));
         }
         self.last_cause = Some(outcome);
     }
@@ -376,7 +385,7 @@ impl Session {
     fn transaction_over(&mut self, accepted: bool, ended: Duration) {
         let outcome = match self.cause.take() {
             _ if accepted => Outcome::Accepted,
-            Some(cause) => cause,
+            Some((_, cause)) => cause,
             // It went out with the one before it and was never answered: what ended that one ended the session.
             None => match self.last_cause {
                 None => Outcome::Interrupted,
@@ -405,7 +414,7 @@ impl Host<Client<Message>> for Session {
     fn event(&mut self, client: &mut Client<Message>, now: Instant, event: Event) {
         let clock = self.worker.shared.clock;
         match event {
-            Event::Step { step, started, ended, failure, in_doubt } => {
+            Event::Step { step, started, ended, failure, in_doubt, .. } => {
                 self.step(step, started, ended, failure.as_deref(), in_doubt);
             }
             Event::Secured(_) => {}

@@ -27,7 +27,8 @@ use super::styles::Saying;
 use crate::smtp::Step;
 use crate::smtp::content::Measure;
 use crate::smtp::machine::Handshake;
-use crate::smtp::request::{Fault, MAX_LINE, Request};
+use crate::smtp::request::{Fault, MAX_LINE, MailParameters, Request};
+use crate::smtp::script::Protocol;
 use crate::smtp::server::{Answer, Ask, Bounds, Lapse, Policy, Then};
 
 /// What all sessions of a listener share.
@@ -47,10 +48,11 @@ pub(super) struct Shared {
 impl Shared {
     /// For a listener that starts at `start`.
     pub fn new(limits: Limits, seed: u64, start: Instant) -> Shared {
-        let mut lines = vec![limits.hostname.clone(), "PIPELINING".to_owned()];
+        let mut lines = vec![limits.hostname.clone()];
+        lines.extend(limits.offers.pipelining.then(|| "PIPELINING".to_owned()));
         lines.extend(limits.max_message_size.map(|max| format!("SIZE {max}")));
         lines.extend(offers_tls(&limits).then(|| "STARTTLS".to_owned()));
-        lines.extend(["8BITMIME".to_owned(), "ENHANCEDSTATUSCODES".to_owned()]);
+        lines.extend(limits.offers.keywords().map(str::to_owned));
         let last = lines.len() - 1;
         let joined = lines
             .iter()
@@ -108,6 +110,11 @@ struct Transaction {
     begun: bool,
     /// It holds a place of [`Books::enqueue`].
     queued: bool,
+    /// Its paths may be beyond ASCII.
+    utf8: bool,
+    /// Answers to its content that were given, and how many of them were good; with LMTP each is one recipient's.
+    settled: u32,
+    delivered: u32,
 }
 
 impl Behaviour {
@@ -227,10 +234,10 @@ impl Behaviour {
         })
     }
 
-    fn mail(&mut self, now: Instant, path: &str, size: Option<u64>) -> Answer {
+    fn mail(&mut self, now: Instant, path: &str, parameters: &MailParameters<'_>) -> Answer {
         let mut begun = false;
         let answer = self.at(Step::Mail, |session| {
-            let saying = session.judge_mail(now, size);
+            let saying = session.judge_mail(now, parameters.size);
             if saying == Saying::Sender {
                 session.messages += 1;
                 begun = session.shared.limits.resource_low_above.is_some();
@@ -244,6 +251,9 @@ impl Behaviour {
                 digest: Digest::new(path),
                 begun,
                 queued: false,
+                utf8: parameters.utf8,
+                settled: 0,
+                delivered: 0,
             }));
         }
         answer
@@ -293,7 +303,10 @@ impl Behaviour {
     fn body(&mut self, seen: &Measure) -> Answer {
         let answer = self.at(Step::Body, |session| {
             let mut saying = session.judge_body(seen);
-            if let (Saying::Accepted, Some(max)) = (saying, session.shared.limits.queue_full_after) {
+            let has_place = session.transaction.as_ref().is_some_and(|transaction| transaction.queued);
+            if let (Saying::Accepted, Some(max), false) =
+                (saying, session.shared.limits.queue_full_after, has_place)
+            {
                 let queued = session.shared.books.enqueue(max);
                 match &mut session.transaction {
                     Some(transaction) if queued => transaction.queued = true,
@@ -307,6 +320,12 @@ impl Behaviour {
             transaction.content_bytes = seen.size;
         }
         answer
+    }
+
+    /// The answer to a chunk that is not the last: what is too large already need not come to its end.
+    fn chunk(&mut self, size: u64, seen: &Measure) -> Answer {
+        let over = self.shared.limits.max_message_size.is_some_and(|max| seen.size > max);
+        self.say(if over { Saying::MessageSize } else { Saying::Chunk }, &size.to_string())
     }
 
     /// What the final dot meets, but for a full queue.
@@ -367,14 +386,31 @@ impl Behaviour {
             Fault::NestedMail => self.say(Saying::NestedMail, ""),
             Fault::NoValidRecipients => self.say(Saying::NoValidRecipients, ""),
             Fault::InTransaction => self.say(Saying::InTransaction, ""),
+            Fault::BdatOnly => self.say(Saying::BdatOnly, ""),
+            Fault::NotAscii => self.say(Saying::NotAscii, ""),
         }
     }
 
     fn request(&mut self, now: Instant, request: Request<'_>) -> Answer {
         match request {
             Request::Hello { extended, name } => self.hello(extended, name),
-            Request::Mail { path, size, .. } => self.mail(now, path, size),
-            Request::Rcpt { path } => self.rcpt(path),
+            Request::Lhlo { name } => self.hello(true, name),
+            Request::Mail { path, parameters } => {
+                match self.shared.limits.offers.fault_of_mail(&parameters) {
+                    Some(fault) => self.fault(fault),
+                    None => self.mail(now, path, &parameters),
+                }
+            }
+            Request::Rcpt { path, parameters } => {
+                let utf8 = self.transaction.as_ref().is_some_and(|transaction| transaction.utf8);
+                match self.shared.limits.offers.fault_of_rcpt(&parameters) {
+                    Some(fault) => self.fault(fault),
+                    None if !utf8 && !path.is_ascii() => self.fault(Fault::NotAscii),
+                    None => self.rcpt(path),
+                }
+            }
+            // The machine reads the chunk first, and asks then.
+            Request::Bdat { .. } => self.fault(Fault::Unrecognized("BDAT")),
             Request::Data => self.at(Step::Data, |session| session.say(Saying::GoAhead, "")),
             Request::Quit => {
                 let answer = self.at(Step::Quit, |session| session.say(Saying::Bye, ""));
@@ -400,11 +436,30 @@ impl Behaviour {
         if transaction.begun {
             books.end();
         }
+        let recipients = match self.shared.limits.protocol {
+            Protocol::Smtp if !delivered => 0,
+            Protocol::Smtp => u64::from(transaction.recipients),
+            Protocol::Lmtp => u64::from(transaction.delivered),
+        };
         if delivered {
-            let recipients = u64::from(transaction.recipients);
             books.deliver(recipients, transaction.content_bytes, transaction.digest.finish());
-        } else if transaction.queued {
-            books.dequeue();
+        } else {
+            books.deliver_partly(recipients);
+            if transaction.queued {
+                books.dequeue();
+            }
+        }
+    }
+
+    /// An answer to the content is given. A message counts as delivered when all of its accepted recipients have it.
+    fn settle(&mut self, good: bool) {
+        let lmtp = self.shared.limits.protocol == Protocol::Lmtp;
+        let Some(transaction) = &mut self.transaction else { return };
+        transaction.settled += 1;
+        transaction.delivered += u32::from(good);
+        if !lmtp || transaction.settled == transaction.recipients {
+            let all = transaction.delivered == transaction.settled;
+            self.end_transaction(all);
         }
     }
 
@@ -416,12 +471,21 @@ impl Behaviour {
 }
 
 impl Policy for Behaviour {
+    fn protocol(&self) -> Protocol {
+        self.shared.limits.protocol
+    }
+
+    fn takes_chunks(&self) -> bool {
+        self.shared.limits.offers.chunking
+    }
+
     fn answer(&mut self, now: Instant, ask: Ask<'_>) -> Answer {
         let answer = match ask {
             Ask::Greeting => self.greet(now),
             Ask::Request(request) => self.request(now, request),
             Ask::Response(line) => self.auth_response(line),
             Ask::Body(seen) => self.body(seen),
+            Ask::Chunk(size, seen) => self.chunk(size, seen),
             Ask::Fault(fault) => self.fault(fault),
             Ask::Lapse(lapse) => self.say(
                 match lapse {
@@ -444,7 +508,7 @@ impl Policy for Behaviour {
 
     fn queued(&mut self, _now: Instant, step: Step, code: u16) {
         if step == Step::Body {
-            self.end_transaction(code / 100 == 2);
+            self.settle(code / 100 == 2);
         }
         if let (Step::Auth, 235, Some(user)) = (step, code, self.access.user()) {
             self.shared.logins.count(user);

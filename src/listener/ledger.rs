@@ -3,6 +3,8 @@
 //! # Decisions
 //! - A message counts as delivered when its 250 is handed over for writing. So, for every fault between the two sides,
 //!   accepted <= delivered <= accepted + in doubt.
+//! - With LMTP a message counts when all of its accepted recipients have it, as the client counts it; its recipients count
+//!   each by itself.
 //! - The digest of the delivered messages is a sum, and so the same for any order and number of threads.
 //! - Locks are taken when a connection opens and closes and when a message ends, and are held for a few additions.
 
@@ -30,9 +32,9 @@ pub struct LedgerSnapshot {
     pub sessions_peak: u64,
     /// The most sessions served at once from one client address.
     pub host_sessions_peak: u64,
-    /// Messages delivered: their 250 after the final dot was handed over for writing.
+    /// Messages delivered: their 250 after the content was handed over for writing, with LMTP those of all recipients.
     pub messages: u64,
-    /// Recipients of those messages.
+    /// Recipients of those messages, and with LMTP also those that alone have one.
     pub recipients: u64,
     /// Octets of content of those messages, dots unstuffed.
     pub content_bytes: u64,
@@ -214,6 +216,13 @@ impl Books {
         delivered.recipients += recipients;
         delivered.content_bytes += content_bytes;
         delivered.digest = delivered.digest.wrapping_add(digest);
+    }
+
+    /// A message was delivered to some of its recipients only (LMTP).
+    pub fn deliver_partly(&self, recipients: u64) {
+        if recipients > 0 {
+            lock(&self.delivered).recipients += recipients;
+        }
     }
 
     /// A refusal was given; `None`: in the profile's own words.

@@ -8,10 +8,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use super::offers::Offers;
 use crate::net::target::addresses::Addresses;
 use crate::smtp::Step;
 use crate::smtp::auth::Mechanism;
 use crate::smtp::auth::verify::Users;
+use crate::smtp::script::Protocol;
 
 /// Whose texts the listener speaks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -117,7 +119,7 @@ impl Delays {
             Step::Data => self.data,
             Step::Body => self.body,
             Step::Quit => self.quit,
-            Step::Dns | Step::Connect | Step::Tls | Step::Starttls | Step::Idle => {
+            Step::Dns | Step::Connect | Step::Tls | Step::Starttls | Step::Command | Step::Idle => {
                 Delay::fixed(Duration::ZERO)
             }
         }
@@ -156,6 +158,10 @@ pub struct Forced {
 /// All that the listener enforces.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Limits {
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// Which extensions it offers.
+    pub offers: Offers,
     /// Whose texts it speaks.
     pub style: Style,
     /// The name in its greeting and replies.
@@ -250,6 +256,8 @@ impl Default for Limits {
     /// No limits at all.
     fn default() -> Self {
         Limits {
+            protocol: Protocol::Smtp,
+            offers: Offers::default(),
             style: Style::default(),
             hostname: "mx.recipient.example".to_owned(),
             allow_remote: false,

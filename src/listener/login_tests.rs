@@ -56,6 +56,10 @@ impl Content for NoMail {
     fn body(&self, _offset: u64, _out: &mut Vec<u8>) -> Result<u64, Lost> {
         Ok(0)
     }
+    fn raw(&self, _offset: u64, _limit: u64, _out: &mut Vec<u8>) -> Result<u64, Lost> {
+        Ok(0)
+    }
+    fn envelope_id(&self, _out: &mut Vec<u8>) {}
 }
 
 /// The listener's side of one session.

@@ -12,6 +12,7 @@ mod digest;
 pub mod ledger;
 pub mod limits;
 mod login;
+mod offers;
 mod peer;
 mod styles;
 

@@ -57,6 +57,8 @@ sayings! {
         "354 Enter message, ending with \".\" on a line by itself";
     /// The final dot.
     Accepted, None, "250 ok:  Message accepted", "250 2.0.0 Ok: queued", "250 OK";
+    /// A chunk that is not the last. Cisco knows none; its words are ours.
+    Chunk, None, "250 ok:  {arg} octets received", "250 2.0.0 Ok: {arg} bytes", "250 {arg} byte chunk received";
     /// RSET.
     Reset, None, "250 reset", "250 2.0.0 Ok", "250 Reset OK";
     /// NOOP.
@@ -223,6 +225,13 @@ sayings! {
     NoValidRecipients, Some(Condition::NoValidRecipients),
         "503 #5.5.1 RCPT first", "554 5.5.1 Error: no valid recipients",
         "503-All RCPT commands were rejected\n503 Valid RCPT command must precede DATA";
+    /// DATA or RCPT after BDAT, or DATA for binary content. The words are ours.
+    BdatOnly, Some(Condition::BadSequence),
+        "503 Bad sequence of commands", "503 5.5.1 Error: need BDAT command", "503 only BDAT permissible after non-LAST BDAT";
+    /// A path beyond ASCII without SMTPUTF8 (RFC 6531 3.5). The words are ours.
+    NotAscii, Some(Condition::UnsupportedParameter),
+        "553 #5.6.7 SMTPUTF8 required", "553 5.6.7 Error: bad address syntax: SMTPUTF8 is required",
+        "553 bad address syntax: SMTPUTF8 required";
     /// MAIL before HELO. Cisco's list has only the beginning of these words.
     HelloFirst, Some(Condition::BadSequence),
         "503 Bad sequence of commands", "503 5.5.1 Error: send HELO/EHLO first", "503 HELO or EHLO required";

@@ -190,8 +190,8 @@ impl Wire<'_> {
             }
             if let Some(how) = self.write_failed.filter(|_| !self.held.is_empty() && !self.read_closed) {
                 // It holds back what can no longer be written, perhaps for ever, and nothing else tells it so.
-                self.held = Vec::new();
                 let now = turn.now();
+                self.held = Vec::new();
                 self.closed(machine, now, how);
                 self.settle(machine, host, scratch, now, cx);
                 continue;

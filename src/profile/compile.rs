@@ -116,8 +116,11 @@ pub fn compile(document: &Document, context: &Context) -> Result<Compiled, Profi
         ));
     }
     let to = target(document, &profile, context.purpose)?;
+    let serves = context.purpose == Purpose::Listen || to.is_embedded();
+    let listener = listener::compile(document, &profile.listener.clone().unwrap_or_default(), serves)?;
+    let protocol = if to.is_embedded() { listener.protocol } else { to.protocol() };
     let origin = target::origin(document, &profile, &to)?;
-    let script = dialogue::script(document, &profile, &session)?;
+    let script = dialogue::script(document, &profile, &session, protocol)?;
     let (script, logins) = auth::compile(document, &session, script, &to, context.purpose)?;
     let plan = Plan {
         name,
@@ -153,8 +156,6 @@ pub fn compile(document: &Document, context: &Context) -> Result<Compiled, Profi
         shard: context.shard,
     };
     let assertions = rule::assertions(document, &profile.phase, &profile.expect, &profile.assert)?;
-    let serves = context.purpose == Purpose::Listen || plan.target.is_embedded();
-    let listener = listener::compile(document, &profile.listener.clone().unwrap_or_default(), serves)?;
     let listen = target::listen(document, &profile)?;
     let limits = rule::limits(document, &profile.limits)?;
     if let Some(capacity) = &profile.capacity {
@@ -168,8 +169,7 @@ pub fn compile(document: &Document, context: &Context) -> Result<Compiled, Profi
 /// What is part of the contract and not of this version.
 fn unsupported(document: &Document, profile: &Profile) -> Result<(), ProfileError> {
     let target = profile.target.clone().unwrap_or_default();
-    let session = profile.session.clone().unwrap_or_default();
-    let refused: [(bool, [&'static str; 2], &str, &str); 4] = [
+    let refused: [(bool, [&'static str; 2], &str, &str); 2] = [
         (
             target.tls.is_some_and(|tls| tls != schema::Tls::None),
             ["target", "tls"],
@@ -181,18 +181,6 @@ fn unsupported(document: &Document, profile: &Profile) -> Result<(), ProfileErro
             ["target", "tls_options"],
             "TLS is not supported yet in this version",
             "remove the table",
-        ),
-        (
-            session.chunking == Some(schema::Chunking::Require),
-            ["session", "chunking"],
-            "BDAT is not supported yet in this version",
-            "write `chunking = \"auto\"`: every message is then sent with DATA",
-        ),
-        (
-            session.pipelining == Some(schema::Pipelining::Require),
-            ["session", "pipelining"],
-            "to require PIPELINING is not supported yet in this version",
-            "write `pipelining = \"full\"`",
         ),
     ];
     for (asked, path, message, remedy) in refused {

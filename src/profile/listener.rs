@@ -13,10 +13,36 @@ use super::error::ProfileError;
 use super::schema::{tables, words};
 use super::units::{Count, Percent, Rate, Size, Time, TimeRange};
 use crate::listener::limits;
-use crate::listener::limits::Limits;
-use crate::smtp::{Reply, Step};
+use crate::listener::limits::{Limits, Offers};
+use crate::smtp::{Reply, Step, script};
 
 words! {
+    /// What the embedded listener speaks.
+    Protocol {
+        /// SMTP.
+        Smtp = "smtp",
+        /// LMTP: LHLO, and one reply for each recipient after the content.
+        Lmtp = "lmtp",
+    }
+    /// An extension that the embedded listener may offer.
+    Extension {
+        /// RFC 2920.
+        Pipelining = "pipelining",
+        /// RFC 6152.
+        EightBitMime = "8bitmime",
+        /// BDAT (RFC 3030).
+        Chunking = "chunking",
+        /// RFC 3030.
+        BinaryMime = "binarymime",
+        /// RFC 6531.
+        SmtpUtf8 = "smtputf8",
+        /// RFC 3461.
+        Dsn = "dsn",
+        /// RFC 2852.
+        DeliverBy = "deliverby",
+        /// RFC 8689; in clear text too.
+        RequireTls = "requiretls",
+    }
     /// Whose texts the embedded listener speaks.
     Style {
         /// Cisco's Email Security Appliance.
@@ -42,6 +68,10 @@ words! {
 tables! {
     /// The embedded listener. A limit is the largest number that is still served; absent: no limit.
     Listener {
+        /// What it speaks. Default smtp.
+        protocol: Protocol,
+        /// The extensions it offers, beside SIZE and STARTTLS. Default pipelining and 8bitmime.
+        extensions: Vec<Extension>,
         /// Whose texts it speaks. Default cisco.
         style: Style,
         /// Its name in greeting and replies. Default mx.recipient.example.
@@ -242,6 +272,11 @@ pub(super) fn compile(
         Ok(Some(limits::Rate { per_second: rate.hertz(), burst }))
     };
     Ok(Limits {
+        protocol: match listener.protocol.unwrap_or(Protocol::Smtp) {
+            Protocol::Smtp => script::Protocol::Smtp,
+            Protocol::Lmtp => script::Protocol::Lmtp,
+        },
+        offers: listener.extensions.as_deref().map_or(none.offers, offers),
         style: match listener.style.unwrap_or(Style::Cisco) {
             Style::Cisco => limits::Style::Cisco,
             Style::Postfix => limits::Style::Postfix,
@@ -313,6 +348,20 @@ pub(super) fn compile(
             .map(|(index, forced)| reply(document, index, forced))
             .collect::<Result<_, _>>()?,
     })
+}
+
+fn offers(extensions: &[Extension]) -> Offers {
+    let has = |extension| extensions.contains(&extension);
+    Offers {
+        pipelining: has(Extension::Pipelining),
+        eight_bit_mime: has(Extension::EightBitMime),
+        chunking: has(Extension::Chunking),
+        binary_mime: has(Extension::BinaryMime),
+        smtp_utf8: has(Extension::SmtpUtf8),
+        dsn: has(Extension::Dsn),
+        deliver_by: has(Extension::DeliverBy),
+        require_tls: has(Extension::RequireTls),
+    }
 }
 
 fn delays(delays: &Delays) -> limits::Delays {

@@ -9,6 +9,7 @@ pub mod compile;
 mod dialogue;
 pub mod document;
 pub mod error;
+mod extensions;
 pub mod flags;
 pub mod listener;
 pub mod message;

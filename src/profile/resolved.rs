@@ -9,9 +9,9 @@ use super::schema::{
     Arrival, Chunking, Hello, Load, OnSaturation, Phase, Pipelining, Profile, Proxy, Quit, Session, Target,
     Timeouts, Tls, Unit,
 };
-use super::units::{Count, Level, Seed, Time, TimeRange};
+use super::units::{Count, Level, Seed, Size, Time, TimeRange};
 use super::value::Distribution;
-use crate::smtp::script;
+use crate::smtp::{extensions, script};
 
 /// Sessions that an open load may have open at once unless the profile says otherwise.
 pub const MAX_SESSIONS: u64 = 1000;
@@ -69,6 +69,7 @@ fn session(session: &mut Session) {
     session.messages.get_or_insert(Distribution::Fixed(Count(1)));
     session.pipelining.get_or_insert(Pipelining::Auto);
     session.chunking.get_or_insert(Chunking::Auto);
+    session.chunk_size.get_or_insert(Size(extensions::Chunking::default().size.get()));
     session.think.get_or_insert(TimeRange::default());
     session.quit.get_or_insert(Quit::Clean);
 }

@@ -16,7 +16,8 @@ use std::time::{Duration, Instant};
 
 use super::content::{Measure, Reader};
 use super::machine::{Close, Closed, Handshake, Insecure, Machine, Need};
-use super::request::{Fault, Lines, Request};
+use super::request::{Body, Fault, Lines, Request};
+use super::script::Protocol;
 use super::step::Step;
 
 /// What may wait for a client that does not read, in octets.
@@ -31,8 +32,11 @@ pub enum Ask<'a> {
     Request(Request<'a>),
     /// A line of the exchange of AUTH, as it came, without its end.
     Response(&'a [u8]),
-    /// The content came to its final dot.
+    /// The content came to its end: the final dot, or all of the last chunk. With LMTP this is asked for each accepted
+    /// recipient in turn, and answers for that one (RFC 2033 4.2).
     Body(&'a Measure),
+    /// A chunk of so many octets came that is not the last; what was seen of the content so far.
+    Chunk(u64, &'a Measure),
     /// A line that is wrong, or comes at the wrong time.
     Fault(Fault<'a>),
     /// A deadline passed while the client was silent.
@@ -95,6 +99,14 @@ impl Answer {
 
 /// Decides every answer of one session.
 pub trait Policy {
+    /// What is spoken.
+    fn protocol(&self) -> Protocol {
+        Protocol::Smtp
+    }
+    /// Whether BDAT is known.
+    fn takes_chunks(&self) -> bool {
+        false
+    }
     /// The answer to `ask`. With 2yz (354 for DATA) the command took effect; 334 goes on with the exchange of AUTH.
     fn answer(&mut self, now: Instant, ask: Ask<'_>) -> Answer;
     /// More octets of the content, dots unstuffed.
@@ -138,16 +150,37 @@ enum Stage {
     Greeted,
     /// Ready for MAIL.
     Ready,
-    /// Between MAIL and DATA.
-    Transaction {
-        accepted: u32,
-        refused: u32,
-    },
-    Content(Reader),
+    /// Between MAIL and DATA or the last chunk.
+    Transaction(Transaction),
+    Content(Reader, u32),
+    /// LMTP's answers to a content: what was seen of it, and how many are due yet.
+    Answers(Measure, u32),
     /// In the exchange of AUTH (RFC 4954 4): lines are no commands.
     Login,
     Silent,
     Closing(Close),
+}
+
+/// What was said since MAIL.
+#[derive(Debug)]
+struct Transaction {
+    /// Recipients.
+    accepted: u32,
+    refused: u32,
+    /// Its content is binary, and needs BDAT.
+    binary: bool,
+    /// The chunks so far.
+    chunks: Option<Box<Reader>>,
+}
+
+/// A chunk that is being read.
+#[derive(Debug)]
+struct Chunk {
+    size: u64,
+    left: u64,
+    last: bool,
+    /// It is thrown away (RFC 3030 section 2), and then answered so.
+    fault: Option<Fault<'static>>,
 }
 
 /// An answer that is held back.
@@ -167,6 +200,7 @@ pub struct Server<P> {
     stage: Stage,
     /// A client has logged in.
     logged_in: bool,
+    chunk: Option<Chunk>,
     pending: Option<Pending>,
     /// Replies not yet handed to the driver.
     out: Vec<u8>,
@@ -174,6 +208,13 @@ pub struct Server<P> {
     unread: usize,
     /// When it was greeted; the client's last sign of life, or our last reply after a delay.
     since: Option<(Instant, Instant)>,
+}
+
+impl Transaction {
+    /// What content without a recipient meets.
+    fn without_recipients(&self) -> Fault<'static> {
+        if self.refused == 0 { Fault::RcptFirst } else { Fault::NoValidRecipients }
+    }
 }
 
 impl<P: Policy> Server<P> {
@@ -185,6 +226,7 @@ impl<P: Policy> Server<P> {
             lines: Lines::new(bounds.max_line),
             stage: Stage::Fresh,
             logged_in: false,
+            chunk: None,
             pending: None,
             out: Vec::new(),
             unread: 0,
@@ -206,11 +248,12 @@ impl<P: Policy> Server<P> {
     fn line(&mut self, now: Instant, line: Result<&[u8], Fault<'_>>) {
         let request = line.and_then(Request::parse).and_then(|request| self.in_order(request));
         let request = match request {
+            Ok(Request::Bdat { size, last }) => return self.chunk(now, size, last),
             Ok(request) => request,
             Err(fault) => return self.ask(now, Step::Idle, Ask::Fault(fault)),
         };
         let step = match request {
-            Request::Hello { .. } => Step::Hello,
+            Request::Hello { .. } | Request::Lhlo { .. } => Step::Hello,
             Request::Mail { .. } => Step::Mail,
             Request::Rcpt { .. } => Step::Rcpt,
             Request::Data => Step::Data,
@@ -227,16 +270,29 @@ impl<P: Policy> Server<P> {
     /// The rules of sequence.
     fn in_order<'a>(&self, request: Request<'a>) -> Result<Request<'a>, Fault<'a>> {
         match (&request, &self.stage) {
-            (Request::Mail { .. }, Stage::Greeted) => Err(Fault::HelloFirst),
-            (Request::Mail { .. } | Request::Xclient { .. }, Stage::Transaction { .. }) => {
-                Err(Fault::NestedMail)
+            // RFC 2033 4.1: LMTP has LHLO instead of both.
+            (Request::Hello { .. }, _) if self.policy.protocol() == Protocol::Lmtp => {
+                Err(Fault::Unrecognized("HELO"))
             }
-            (Request::Data, Stage::Transaction { accepted: 0, refused: 0 }) => Err(Fault::RcptFirst),
-            (Request::Data, Stage::Transaction { accepted: 0, .. }) => Err(Fault::NoValidRecipients),
-            (Request::Auth(_), Stage::Transaction { .. }) => Err(Fault::InTransaction),
+            (Request::Lhlo { .. }, _) if self.policy.protocol() == Protocol::Smtp => {
+                Err(Fault::Unrecognized("LHLO"))
+            }
+            (Request::Bdat { .. }, _) if !self.policy.takes_chunks() => Err(Fault::Unrecognized("BDAT")),
+            (Request::Bdat { .. }, _) => Ok(request),
+            (Request::Mail { .. }, Stage::Greeted) => Err(Fault::HelloFirst),
+            (Request::Mail { .. } | Request::Xclient { .. }, Stage::Transaction(_)) => Err(Fault::NestedMail),
+            (
+                Request::Data | Request::Rcpt { .. },
+                Stage::Transaction(Transaction { chunks: Some(_), .. }),
+            ) => Err(Fault::BdatOnly),
+            (Request::Data, Stage::Transaction(Transaction { binary: true, .. })) => Err(Fault::BdatOnly),
+            (Request::Data, Stage::Transaction(transaction)) if transaction.accepted == 0 => {
+                Err(transaction.without_recipients())
+            }
+            (Request::Auth(_), Stage::Transaction(_)) => Err(Fault::InTransaction),
             (Request::Auth(_), Stage::Greeted) => Err(Fault::HelloFirst),
             (Request::Auth(_), _) if self.logged_in => Err(Fault::LoggedIn),
-            (_, Stage::Transaction { .. }) => Ok(request),
+            (_, Stage::Transaction(_)) => Ok(request),
             (Request::Rcpt { .. } | Request::Data, _) => Err(Fault::MailFirst),
             _ => Ok(request),
         }
@@ -245,25 +301,33 @@ impl<P: Policy> Server<P> {
     fn take_effect(&mut self, request: Request<'_>, code: u16) {
         let well = code / 100 == 2;
         match (request, &mut self.stage) {
-            (Request::Hello { .. } | Request::Reset, Stage::Transaction { .. }) if well => {
+            (Request::Hello { .. } | Request::Lhlo { .. } | Request::Reset, Stage::Transaction(_))
+                if well =>
+            {
                 self.policy.abandoned();
                 self.stage = Stage::Ready;
             }
-            (Request::Hello { .. }, Stage::Greeted) if well => self.stage = Stage::Ready,
+            (Request::Hello { .. } | Request::Lhlo { .. }, Stage::Greeted) if well => {
+                self.stage = Stage::Ready;
+            }
             // As after the first greeting: another client is served now.
             (Request::Xclient { .. }, _) if code == 220 => {
                 self.stage = Stage::Greeted;
                 self.logged_in = false;
             }
-            (Request::Mail { .. }, _) if well => {
-                self.stage = Stage::Transaction { accepted: 0, refused: 0 };
+            (Request::Mail { parameters, .. }, _) if well => {
+                let binary = parameters.body == Some(Body::Binary);
+                self.stage =
+                    Stage::Transaction(Transaction { accepted: 0, refused: 0, binary, chunks: None });
             }
-            (Request::Rcpt { .. }, Stage::Transaction { accepted, refused }) => {
-                *if well { accepted } else { refused } += 1;
+            (Request::Rcpt { .. }, Stage::Transaction(transaction)) => {
+                *if well { &mut transaction.accepted } else { &mut transaction.refused } += 1;
+            }
+            (Request::Data, Stage::Transaction(transaction)) if code == 354 => {
+                self.stage = Stage::Content(Reader::new(), transaction.accepted);
             }
             (Request::Auth(_), stage) if code == 334 => *stage = Stage::Login,
             (Request::Auth(_), _) if code == 235 => self.logged_in = true,
-            (Request::Data, _) if code == 354 => self.stage = Stage::Content(Reader::new()),
             _ => {}
         }
     }
@@ -276,6 +340,85 @@ impl<P: Policy> Server<P> {
             self.logged_in = answer.code() == 235;
         }
         self.reply(now, Step::Auth, answer);
+    }
+
+    /// BDAT came: its chunk follows, whatever is to be answered.
+    fn chunk(&mut self, now: Instant, size: u64, last: bool) {
+        let fault = match &mut self.stage {
+            Stage::Transaction(transaction) if transaction.accepted == 0 => {
+                Some(transaction.without_recipients())
+            }
+            Stage::Transaction(transaction) => {
+                transaction.chunks.get_or_insert_default();
+                None
+            }
+            Stage::Greeted => Some(Fault::HelloFirst),
+            _ => Some(Fault::MailFirst),
+        };
+        self.chunk = Some(Chunk { size, left: size, last, fault });
+        self.read_chunk(now, &mut &[][..]);
+    }
+
+    /// Takes what there is of the chunk, and answers at its end.
+    fn read_chunk(&mut self, now: Instant, input: &mut &[u8]) {
+        let Some(chunk) = &mut self.chunk else { return };
+        let here = usize::try_from(chunk.left).unwrap_or(usize::MAX).min(input.len());
+        let (octets, rest) = input.split_at(here);
+        *input = rest;
+        chunk.left -= here as u64;
+        if let (None, Stage::Transaction(Transaction { chunks: Some(reader), .. })) =
+            (chunk.fault, &mut self.stage)
+        {
+            reader.raw(octets);
+            self.policy.content(octets);
+        }
+        if chunk.left > 0 {
+            return;
+        }
+        let Some(Chunk { size, last, fault, .. }) = self.chunk.take() else { return };
+        if let Some(fault) = fault {
+            return self.ask(now, Step::Idle, Ask::Fault(fault));
+        }
+        let Stage::Transaction(Transaction { chunks: Some(reader), accepted, .. }) = &self.stage else {
+            return;
+        };
+        let (seen, accepted) = (reader.measure(), *accepted);
+        if last {
+            return self.complete(now, seen, accepted);
+        }
+        let answer = self.policy.answer(now, Ask::Chunk(size, &seen));
+        if answer.code() / 100 != 2 {
+            // RFC 3030 section 2: the transaction has failed; what comes of it yet is out of order.
+            self.policy.abandoned();
+            self.stage = Stage::Ready;
+        }
+        self.reply(now, Step::Idle, answer);
+    }
+
+    /// The content is complete.
+    fn complete(&mut self, now: Instant, seen: Measure, accepted: u32) {
+        match self.policy.protocol() {
+            Protocol::Smtp => {
+                self.stage = Stage::Ready;
+                self.ask(now, Step::Body, Ask::Body(&seen));
+            }
+            Protocol::Lmtp => {
+                self.stage = Stage::Answers(seen, accepted);
+                self.answer_each(now);
+            }
+        }
+    }
+
+    /// Gives LMTP's answers as far as none is held back.
+    fn answer_each(&mut self, now: Instant) {
+        while let (Stage::Answers(seen, due), None) = (&mut self.stage, &self.pending) {
+            let seen = *seen;
+            *due -= 1;
+            if *due == 0 {
+                self.stage = Stage::Ready;
+            }
+            self.ask(now, Step::Body, Ask::Body(&seen));
+        }
     }
 
     fn ask(&mut self, now: Instant, step: Step, ask: Ask<'_>) {
@@ -338,13 +481,14 @@ impl<P: Policy> Machine for Server<P> {
         let mut lines = std::mem::take(&mut self.lines);
         while !input.is_empty() && self.pending.is_none() && self.out.len() + self.unread < UNREAD {
             match &mut self.stage {
-                Stage::Fresh => break,
+                Stage::Fresh | Stage::Answers(..) => break,
                 Stage::Silent | Stage::Closing(_) => input = &[],
-                Stage::Content(reader) => {
+                _ if self.chunk.is_some() => self.read_chunk(now, &mut input),
+                Stage::Content(reader, accepted) => {
                     let policy = &mut self.policy;
+                    let accepted = *accepted;
                     if let Some(seen) = reader.read(&mut input, |octets| policy.content(octets)) {
-                        self.stage = Stage::Ready;
-                        self.ask(now, Step::Body, Ask::Body(&seen));
+                        self.complete(now, seen, accepted);
                     }
                 }
                 Stage::Login => {
@@ -352,7 +496,7 @@ impl<P: Policy> Machine for Server<P> {
                         self.response(now, line);
                     }
                 }
-                Stage::Greeted | Stage::Ready | Stage::Transaction { .. } => {
+                Stage::Greeted | Stage::Ready | Stage::Transaction(_) => {
                     if let Some(line) = lines.next(&mut input) {
                         self.line(now, line);
                     }
@@ -403,6 +547,7 @@ impl<P: Policy> Machine for Server<P> {
         if let Some(pending) = self.pending.take_if(|pending| pending.due <= now) {
             self.give(now, pending.step, &pending.answer);
             self.heard(now);
+            self.answer_each(now);
         }
         if !self.out.is_empty() {
             self.unread += self.out.len();

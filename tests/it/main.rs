@@ -6,6 +6,7 @@
 )]
 
 mod architecture;
+mod chunk_laws;
 mod client_laws;
 mod commands;
 mod dialogues;

@@ -112,6 +112,16 @@ impl Outcome {
         (number(found, "count"), found["sample"].as_str().unwrap().to_owned())
     }
 
+    /// A percentile of the response times of what was accepted in the first phase, in nanoseconds.
+    #[track_caller]
+    pub fn response_ns(&self, q: f64) -> u64 {
+        let metrics = self.result["metrics"].as_array().unwrap();
+        let accepted =
+            metrics.iter().find(|m| m["name"] == "response" && m["outcome"] == "accepted").unwrap();
+        let percentiles = accepted["percentiles"].as_array().unwrap();
+        number(percentiles.iter().find(|percentile| percentile["q"] == q).unwrap(), "value_ns")
+    }
+
     /// M10, exactly, for every phase.
     #[track_caller]
     pub fn assert_books_balance(&self) {

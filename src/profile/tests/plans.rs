@@ -98,7 +98,7 @@ max_messages_per_session = 10
 delays = { greeting = "2ms", body = "5ms..40ms" }
 "#;
 
-/// The contract's profile without the login that it would send in clear text.
+/// The contract's profile without what this version refuses.
 fn supported() -> String {
     CONTRACT.lines().filter(|line| !line.starts_with("auth")).collect::<Vec<_>>().join("\n")
 }
@@ -115,12 +115,11 @@ fn plan(rest: &str) -> Plan {
 }
 
 #[test]
-fn the_contracts_profile_parses_and_only_its_login_in_clear_text_is_refused() {
+fn the_contracts_profile_parses_and_only_its_clear_text_is_refused() {
     let document = Document::parse("p", CONTRACT).unwrap();
     assert!(document.read().is_ok());
     let error = compile(&document, &context(Purpose::Run)).unwrap_err();
-    // It asks for a login in clear text, and never says that it may go out so.
-    assert!(error.message.contains("the login would go out in clear text"), "{}", error.message);
+    assert!(error.message.contains("the login would go out in clear text"), "{error}");
 
     let compiled = compiled(&supported(), &[]).unwrap();
     let plan = &compiled.plan;
