@@ -138,7 +138,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     } else {
         (side_by_side(&args)?, "side_by_side.md", true)
     };
-    tell(&text, file)
+    tell(&text, file)?;
+    if well { Ok(()) } else { Err("memory grew".into()) }
 }
 
 /// Prints the tables, and writes them to a file of the target folder.
@@ -147,7 +148,7 @@ fn tell(text: &str, name: &str) -> Result<(), Box<dyn Error>> {
     let path = target.join(name);
     fs::write(&path, text)?;
     println!("{text}\nwritten to {}", path.display());
-    if well { Ok(()) } else { Err("memory grew".into()) }
+    Ok(())
 }
 
 /// All that was chosen, in the order of dialogues and sessions.

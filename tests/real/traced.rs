@@ -12,7 +12,8 @@ use crate::smtpress;
 /// What a client says, in this order and once each; and after it what the handshake came to.
 #[track_caller]
 fn assert_whole(transcript: &str, said: &[&str]) {
-    let ours: Vec<&str> = transcript.lines().filter_map(|line| line.split_once("  C: ").map(|(_, said)| said)).collect();
+    let ours: Vec<&str> =
+        transcript.lines().filter_map(|line| line.split_once("  C: ").map(|(_, said)| said)).collect();
     let mut rest = ours.iter();
     for begin in said {
         assert!(rest.any(|line| line.starts_with(begin)), "no {begin} in its place: {transcript}");
@@ -31,8 +32,10 @@ const MESSAGE: [&str; 5] = ["MAIL FROM:<", "RCPT TO:<", "DATA", ".", "QUIT"];
 #[track_caller]
 fn traced(starttls: u16, implicit: u16, certificate: &Certificate, login: &str) {
     let trusted = certificate.trusted_by_trace();
-    let transcript =
-        smtpress::trace(&format!("smtp://127.0.0.1:{starttls}"), &format!("--tls starttls {trusted} {login}"));
+    let transcript = smtpress::trace(
+        &format!("smtp://127.0.0.1:{starttls}"),
+        &format!("--tls starttls {trusted} {login}"),
+    );
     assert_whole(&transcript, &[&["EHLO ", "STARTTLS", "EHLO "][..], &MESSAGE].concat());
     let transcript = smtpress::trace(&format!("smtps://127.0.0.1:{implicit}"), &format!("{trusted} {login}"));
     assert_whole(&transcript, &[&["EHLO "][..], &MESSAGE].concat());
