@@ -3,6 +3,7 @@
 mod clients;
 mod commands;
 mod hostile;
+mod logins;
 mod runs;
 
 use std::sync::Arc;
