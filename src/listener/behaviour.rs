@@ -9,6 +9,7 @@
 //! - A forced reply stands in for the listener's own words at its step; a connection limit comes before it.
 
 mod auth;
+mod starttls;
 mod xclient;
 
 use std::cell::Cell;
@@ -51,7 +52,8 @@ pub(super) struct Shared {
 impl Shared {
     /// For a listener that starts at `start`; `security`: if it speaks TLS.
     pub fn new(limits: Limits, seed: u64, start: Instant, security: Option<Security>) -> Shared {
-        let extensions = [offers_tls(&limits), false].map(|starttls| extensions(&limits, starttls));
+        let extensions =
+            [starttls::is_offered(&limits), false].map(|starttls| starttls::extensions(&limits, starttls));
         let end = limits.unavailable_after.map(|after| start + after);
         let logins = Logins::new(&limits);
         let (books, sessions) = (Books::new(), AtomicU64::new(0));
@@ -73,27 +75,6 @@ impl Shared {
             implicit_tls: self.limits.tls == Tls::Implicit,
         }
     }
-}
-
-/// Where no TLS is spoken, STARTTLS is offered for the refusals it can meet.
-fn offers_tls(limits: &Limits) -> bool {
-    match limits.tls {
-        Tls::None => limits.require_starttls || limits.max_tls_sessions.is_some(),
-        Tls::Starttls => true,
-        Tls::Implicit => false,
-    }
-}
-
-/// The answer to EHLO.
-fn extensions(limits: &Limits, starttls: bool) -> String {
-    let mut lines = vec![limits.hostname.clone()];
-    lines.extend(limits.offers.pipelining.then(|| "PIPELINING".to_owned()));
-    lines.extend(limits.max_message_size.map(|max| format!("SIZE {max}")));
-    lines.extend(starttls.then(|| "STARTTLS".to_owned()));
-    lines.extend(limits.offers.keywords().map(str::to_owned));
-    let last = lines.len() - 1;
-    let reply = |(i, line)| if i == last { format!("250 {line}") } else { format!("250-{line}\n") };
-    lines.iter().enumerate().map(reply).collect()
 }
 
 /// The policy of one session.
@@ -243,12 +224,6 @@ impl Behaviour {
         None
     }
 
-    /// Takes a place for a TLS session, if one is free.
-    fn take_tls_place(&mut self) -> bool {
-        self.tls_place = self.tls_place || self.shared.books.open_tls(self.shared.limits.max_tls_sessions);
-        self.tls_place
-    }
-
     /// How a session over a limit of connections learns of it.
     fn over(&self, saying: Saying) -> Answer {
         let said = self.say(saying, "");
@@ -391,28 +366,6 @@ impl Behaviour {
         }
     }
 
-    fn starttls(&mut self) -> Answer {
-        let answer = self.at(Step::Starttls, |session| {
-            let limits = &session.shared.limits;
-            if !offers_tls(limits) {
-                return session.fault(Fault::Unrecognized("STARTTLS"));
-            }
-            let spoken = limits.tls == Tls::Starttls;
-            let saying = if spoken && session.happens(limits.tls_error_rate) {
-                Saying::TlsUnavailable
-            } else if limits.max_tls_sessions == Some(0) || spoken && !session.take_tls_place() {
-                Saying::TooManyTlsSessions
-            } else if spoken {
-                Saying::TlsGoAhead
-            } else {
-                Saying::TlsUnavailable
-            };
-            session.say(saying, "")
-        });
-        self.shaking = answer.code() == 220;
-        answer
-    }
-
     /// The answer to an error, while the session may still make some.
     fn fault(&mut self, fault: Fault<'_>) -> Answer {
         if self.shared.limits.max_bad_commands.is_some_and(|max| self.errors >= max) {
@@ -513,12 +466,6 @@ impl Behaviour {
         if !lmtp || transaction.settled == transaction.recipients {
             let all = transaction.delivered == transaction.settled;
             self.end_transaction(all);
-        }
-    }
-
-    fn handshake_failed(&mut self) {
-        if std::mem::take(&mut self.shaking) {
-            self.shared.books.handshake_failed();
         }
     }
 
