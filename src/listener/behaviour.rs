@@ -9,7 +9,7 @@
 //! - A forced reply stands in for the listener's own words at its step; a connection limit comes before it.
 
 mod auth;
-mod tls;
+mod starttls;
 mod xclient;
 
 use std::cell::Cell;
@@ -52,7 +52,8 @@ pub(super) struct Shared {
 impl Shared {
     /// For a listener that starts at `start`; `security`: if it speaks TLS.
     pub fn new(limits: Limits, seed: u64, start: Instant, security: Option<Security>) -> Shared {
-        let extensions = [tls::offers_tls(&limits), false].map(|starttls| extensions(&limits, starttls));
+        let extensions =
+            [starttls::is_offered(&limits), false].map(|starttls| starttls::extensions(&limits, starttls));
         let end = limits.unavailable_after.map(|after| start + after);
         let logins = Logins::new(&limits);
         let (books, sessions) = (Books::new(), AtomicU64::new(0));
@@ -74,18 +75,6 @@ impl Shared {
             implicit_tls: self.limits.tls == Tls::Implicit,
         }
     }
-}
-
-/// The answer to EHLO.
-fn extensions(limits: &Limits, starttls: bool) -> String {
-    let mut lines = vec![limits.hostname.clone()];
-    lines.extend(limits.offers.pipelining.then(|| "PIPELINING".to_owned()));
-    lines.extend(limits.max_message_size.map(|max| format!("SIZE {max}")));
-    lines.extend(starttls.then(|| "STARTTLS".to_owned()));
-    lines.extend(limits.offers.keywords().map(str::to_owned));
-    let last = lines.len() - 1;
-    let reply = |(i, line)| if i == last { format!("250 {line}") } else { format!("250-{line}\n") };
-    lines.iter().enumerate().map(reply).collect()
 }
 
 /// The policy of one session.

@@ -68,6 +68,25 @@ fn messages_arrive_as_they_were_sent_and_every_handshake_is_counted() {
 }
 
 #[test]
+fn a_message_that_the_kernel_cannot_take_at_once_arrives_whole() {
+    let of = |client, server| {
+        let mut plan = plan(vec![phase(shared(3, 1), None, Unit::Message)]);
+        plan.script.tls = client;
+        plan.script.timeouts.body = 60 * SECOND;
+        // More than the buffers of both sockets hold.
+        plan.mail.size = Size::Fixed(7 << 20);
+        run(&plan, limits(server))
+    };
+    let plain = of(script::Tls::None, Tls::None);
+    let told = of(script::Tls::Implicit, Tls::Implicit);
+    assert_eq!(told.of(Outcome::Accepted), 3, "{:?}", told.summary.conditions);
+    assert_eq!(
+        (told.ledger.digest, told.ledger.content_bytes),
+        (plain.ledger.digest, plain.ledger.content_bytes)
+    );
+}
+
+#[test]
 fn a_worker_resumes_its_sessions_or_makes_every_handshake_in_full() {
     for version in [Version::Tls12, Version::Tls13] {
         for (client, server) in WAYS {

@@ -1,14 +1,9 @@
-//! STARTTLS and the places of TLS sessions, as the policy has them.
+//! TLS at the listener: what is offered, what STARTTLS meets, and the places of TLS sessions.
 
-use super::Behaviour;
-use crate::listener::limits::{Limits, Tls};
-use crate::listener::styles::Saying;
-use crate::smtp::Step;
-use crate::smtp::request::Fault;
-use crate::smtp::server::Answer;
+use super::{Answer, Behaviour, Fault, Limits, Saying, Step, Tls};
 
 /// Where no TLS is spoken, STARTTLS is offered for the refusals it can meet.
-pub(super) fn offers_tls(limits: &Limits) -> bool {
+pub(super) fn is_offered(limits: &Limits) -> bool {
     match limits.tls {
         Tls::None => limits.require_starttls || limits.max_tls_sessions.is_some(),
         Tls::Starttls => true,
@@ -16,17 +11,23 @@ pub(super) fn offers_tls(limits: &Limits) -> bool {
     }
 }
 
-impl Behaviour {
-    /// Takes a place for a TLS session, if one is free.
-    pub(super) fn take_tls_place(&mut self) -> bool {
-        self.tls_place = self.tls_place || self.shared.books.open_tls(self.shared.limits.max_tls_sessions);
-        self.tls_place
-    }
+/// The answer to EHLO.
+pub(super) fn extensions(limits: &Limits, starttls: bool) -> String {
+    let mut lines = vec![limits.hostname.clone()];
+    lines.extend(limits.offers.pipelining.then(|| "PIPELINING".to_owned()));
+    lines.extend(limits.max_message_size.map(|max| format!("SIZE {max}")));
+    lines.extend(starttls.then(|| "STARTTLS".to_owned()));
+    lines.extend(limits.offers.keywords().map(str::to_owned));
+    let last = lines.len() - 1;
+    let reply = |(i, line)| if i == last { format!("250 {line}") } else { format!("250-{line}\n") };
+    lines.iter().enumerate().map(reply).collect()
+}
 
+impl Behaviour {
     pub(super) fn starttls(&mut self) -> Answer {
         let answer = self.at(Step::Starttls, |session| {
             let limits = &session.shared.limits;
-            if !offers_tls(limits) {
+            if !is_offered(limits) {
                 return session.fault(Fault::Unrecognized("STARTTLS"));
             }
             let spoken = limits.tls == Tls::Starttls;
@@ -45,7 +46,12 @@ impl Behaviour {
         answer
     }
 
-    /// The handshake that was under way, if one was, did not come about.
+    /// Takes a place for a TLS session, if one is free.
+    pub(super) fn take_tls_place(&mut self) -> bool {
+        self.tls_place = self.tls_place || self.shared.books.open_tls(self.shared.limits.max_tls_sessions);
+        self.tls_place
+    }
+
     pub(super) fn handshake_failed(&mut self) {
         if std::mem::take(&mut self.shaking) {
             self.shared.books.handshake_failed();
