@@ -14,9 +14,10 @@ use crate::load;
 use crate::mail;
 use crate::net::target::Target;
 use crate::net::target::origin::Origin;
-use crate::smtp::Script;
+use crate::net::target::tls::ClientTls;
 use crate::smtp::auth::Login;
 use crate::smtp::script::Quit;
+use crate::smtp::{Script, script};
 
 /// What one arrival is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -171,6 +172,8 @@ pub struct Plan {
     pub origin: Origin,
     /// Hosts beyond loopback that the user allows.
     pub allow: Vec<String>,
+    /// How TLS is spoken, if the script asks for it.
+    pub tls: ClientTls,
     /// The dialogue.
     pub script: Script,
     /// Who logs in.
@@ -192,6 +195,11 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Whether its sessions are encrypted.
+    pub fn speaks_tls(&self) -> bool {
+        self.script.tls != script::Tls::None
+    }
+
     /// Whether the sessions of a phase stay open to its end when they have nothing more to send.
     pub fn holds(&self, phase: u32) -> bool {
         let phase = &self.phases[phase as usize];

@@ -73,6 +73,7 @@ fn plan(address: SocketAddr, pipelining: Pipelining, total: u64) -> Plan {
         target: Target::smtp(&address.ip().to_string(), address.port()),
         origin: Default::default(),
         allow: Vec::new(),
+        tls: Default::default(),
         script: script(pipelining),
         logins: Default::default(),
         messages: Messages::Unlimited,

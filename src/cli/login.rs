@@ -11,7 +11,7 @@ use crate::profile::overrides::Origin;
 /// Who logs in, and how.
 #[derive(Debug, Default, Args)]
 pub struct LoginArgs {
-    /// Log in: plain, login, cram-md5, scram-sha-256[-plus], xoauth2 or oauthbearer
+    /// Log in: plain, login, cram-md5, scram-sha-256[-plus], xoauth2, oauthbearer
     #[arg(long, value_name = "MECHANISM")]
     auth: Option<String>,
     /// The user
@@ -26,7 +26,7 @@ pub struct LoginArgs {
     /// The environment variable that holds the token
     #[arg(long, value_name = "VARIABLE", requires = "auth")]
     token_env: Option<String>,
-    /// A CSV file of many users, with the columns user and password (or token)
+    /// A CSV file of many users: columns user and password (or token)
     #[arg(long, value_name = "FILE", requires = "auth")]
     users_file: Option<String>,
     /// Log in although the session is not encrypted

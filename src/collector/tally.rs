@@ -3,6 +3,7 @@
 //! A tally can be added to another; worker to run, second to total and shard to whole are the same addition.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::ops::AddAssign;
 use std::time::Duration;
 
@@ -60,6 +61,10 @@ pub struct Counts {
     pub recipients_accepted: u64,
     /// Recipients answered otherwise.
     pub recipients_refused: u64,
+    /// Full TLS handshakes with a certificate that was not verified and would not have been trusted.
+    pub untrusted: u64,
+    /// Secure streams that the listener ended without saying so (RFC 8446 6.1).
+    pub truncated: u64,
     /// Octets written.
     pub bytes_sent: u64,
     /// Octets read.
@@ -87,12 +92,20 @@ impl AddAssign<&Counts> for Counts {
         self.own_failures += other.own_failures;
         self.recipients_accepted += other.recipients_accepted;
         self.recipients_refused += other.recipients_refused;
+        self.untrusted += other.untrusted;
+        self.truncated += other.truncated;
         self.bytes_sent += other.bytes_sent;
         self.bytes_received += other.bytes_received;
         self.in_flight_ns += other.in_flight_ns;
         self.service_ns += other.service_ns;
     }
 }
+
+/// The most rows of conditions that a phase tells apart by their codes; what comes after is told apart without. A listener
+/// that never says the same code twice must not fill our memory.
+const MOST_ROWS: usize = 1000;
+/// What is kept of a sample, in octets.
+const SAMPLE: usize = 4096;
 
 /// What distinguishes one row of the conditions table, within a phase.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -101,7 +114,7 @@ pub struct ConditionKey {
     pub step: Step,
     /// What it means.
     pub condition: Condition,
-    /// The reply's code, if it was a reply.
+    /// The reply's code, if it was a reply (and the phase has not met a thousand others).
     pub code: Option<u16>,
     /// The reply's enhanced code, if it had one.
     pub enhanced: Option<Enhanced>,
@@ -118,11 +131,22 @@ pub struct ConditionCount {
     pub first: Duration,
     /// When last.
     pub last: Duration,
-    /// The first reply of this kind as it came (lines separated by `\n`), or what happened in words.
+    /// The first reply of this kind as it came (lines separated by `\n`), or what happened in words; 4 KiB of it at most.
     pub sample: String,
 }
 
 impl ConditionCount {
+    fn new(at: Duration, mut sample: String) -> ConditionCount {
+        let kept = sample.floor_char_boundary(SAMPLE);
+        if kept < sample.len() {
+            let rest = sample.len() - kept;
+            sample.truncate(kept);
+            sample.push_str(&format!(" [{rest} more octets]"));
+            sample.shrink_to_fit();
+        }
+        ConditionCount { count: 1, first: at, last: at, sample }
+    }
+
     fn merge(&mut self, other: &ConditionCount) {
         if other.first < self.first {
             self.first = other.first;
@@ -131,6 +155,17 @@ impl ConditionCount {
         self.count += other.count;
         self.last = self.last.max(other.last);
     }
+}
+
+/// What distinguishes TLS handshakes that were completed.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HandshakeKey {
+    /// The version, as in `TLSv1.3`.
+    pub version: String,
+    /// The key-exchange group by its registered name; none for a resumption without one.
+    pub group: Option<String>,
+    /// It resumed an earlier session.
+    pub resumed: bool,
 }
 
 /// The books of one phase.
@@ -144,6 +179,31 @@ pub struct PhaseTally {
     pub conditions: BTreeMap<ConditionKey, ConditionCount>,
     /// Per `[[expect]]` of the profile, by its index: how many refusals it covered.
     pub expects: BTreeMap<u32, u64>,
+    /// TLS handshakes that were completed.
+    pub handshakes: BTreeMap<HandshakeKey, u64>,
+}
+
+impl PhaseTally {
+    /// Counts a condition, met `at` this time since the run's epoch; the sample is made for the first of its kind.
+    pub fn condition(&mut self, key: ConditionKey, at: Duration, sample: impl FnOnce() -> String) {
+        match self.row(&key) {
+            Entry::Occupied(entry) => {
+                let row = entry.into_mut();
+                row.count += 1;
+                row.last = row.last.max(at);
+            }
+            Entry::Vacant(entry) => {
+                entry.insert(ConditionCount::new(at, sample()));
+            }
+        }
+    }
+
+    /// Where a condition is counted.
+    fn row(&mut self, key: &ConditionKey) -> Entry<'_, ConditionKey, ConditionCount> {
+        let full = self.conditions.len() >= MOST_ROWS && !self.conditions.contains_key(key);
+        let codes = if full { (None, None) } else { (key.code, key.enhanced) };
+        self.conditions.entry(ConditionKey { code: codes.0, enhanced: codes.1, ..key.clone() })
+    }
 }
 
 impl AddAssign<&PhaseTally> for PhaseTally {
@@ -153,15 +213,19 @@ impl AddAssign<&PhaseTally> for PhaseTally {
             self.hists.entry(*key).or_default().merge(hist);
         }
         for (key, count) in &other.conditions {
-            match self.conditions.get_mut(key) {
-                Some(own) => own.merge(count),
-                None => {
-                    self.conditions.insert(key.clone(), count.clone());
-                }
+            match self.row(key) {
+                Entry::Occupied(entry) => entry.into_mut().merge(count),
+                Entry::Vacant(entry) => drop(entry.insert(count.clone())),
             }
         }
         for (index, count) in &other.expects {
             *self.expects.entry(*index).or_default() += count;
+        }
+        for (key, count) in &other.handshakes {
+            match self.handshakes.get_mut(key) {
+                Some(own) => *own += count,
+                None => drop(self.handshakes.insert(key.clone(), *count)),
+            }
         }
     }
 }
@@ -185,5 +249,44 @@ impl AddAssign<&Tally> for Tally {
         for (own, other) in self.phases.iter_mut().zip(&other.phases) {
             *own += other;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listener_that_never_says_the_same_twice_fills_no_books() {
+        let key = |n: u16| ConditionKey {
+            step: Step::Mail,
+            condition: Condition::RejectedUnspecified,
+            code: Some(500 + n % 100),
+            enhanced: Some(Enhanced { class: 5, subject: Some(n / 100), detail: Some(n) }),
+            outcome: Outcome::Rejected,
+        };
+        let at = Duration::from_secs;
+        let (mut total, mut met) = (PhaseTally::default(), 0);
+        for second in 0..50 {
+            let mut tally = PhaseTally::default();
+            for n in 0..1200 {
+                tally
+                    .condition(key((second * 200 + n) % 10_000), at(second.into()), || "x".repeat(64 * 1024));
+                met += 1;
+            }
+            assert!(tally.conditions.len() <= MOST_ROWS + 1);
+            total += &tally;
+        }
+        assert!(total.conditions.len() <= MOST_ROWS + 1);
+        let rows = total.conditions.values();
+        assert_eq!(rows.clone().map(|row| row.count).sum::<u64>(), met, "none is lost");
+        assert!(rows.map(|row| row.sample.len()).all(|length| length < SAMPLE + 30));
+        assert_eq!(total.conditions[&key(0)].first, at(0));
+    }
+
+    #[test]
+    fn a_sample_is_cut_between_characters() {
+        let row = ConditionCount::new(Duration::ZERO, ["x", &"é".repeat(3000)].concat());
+        assert!(row.sample.ends_with("é [1906 more octets]"), "{}", &row.sample[4000..]);
     }
 }

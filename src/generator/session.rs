@@ -12,16 +12,18 @@ use super::judge::{self, Judged};
 use super::slots::SlotId;
 use super::tape::Tape;
 use super::worker::{Mailbox, Order, Worker};
-use crate::collector::tally::ConditionKey;
+use crate::collector::tally::{ConditionKey, HandshakeKey};
 use crate::collector::{Condition, Metric, Outcome};
 use crate::load::Load;
 use crate::mail::Message;
 use crate::net::dial::{self, Dialed};
 use crate::net::drive::{Host, drive};
+use crate::net::tls::Security;
 use crate::smtp::auth::{Heard, Login};
 use crate::smtp::client::{Event, Failure};
 use crate::smtp::command::xclient_attributes as xclient;
-use crate::smtp::script::Identity;
+use crate::smtp::machine::Handshake;
+use crate::smtp::script::{Identity, Protocol};
 use crate::smtp::{Client, Step};
 
 /// Runs a session of the pool, or (`bound`) one that is an arrival itself, as was decided at `decided`.
@@ -72,18 +74,22 @@ struct Session {
     established: bool,
     /// Transactions whose MAIL went out and that are not over.
     attempts: u32,
-    /// How the transaction under way is failing, and how the last that failed did.
-    cause: Option<Outcome>,
+    /// How the transaction under way is failing, and at which step; and how the last that failed did.
+    cause: Option<(Step, Outcome)>,
     last_cause: Option<Outcome>,
     /// It was told to go before it was connected.
     finishing: bool,
     /// The first step of the session that was not accepted.
     failed: Option<Outcome>,
     condition: Option<Condition>,
+    /// When a complete TLS handshake began and ended.
+    shaken: Option<(Instant, Instant)>,
     tape: Option<Box<Tape>>,
     /// What keeps the secret of its login from the tape.
     heard: Option<Heard>,
     bytes: (u64, u64),
+    /// The step at which the listener takes a recipient: RCPT, or with LMTP its reply to the content (RFC 2033 4.2).
+    takes_recipients: Step,
 }
 
 impl Session {
@@ -99,6 +105,10 @@ impl Session {
         let plan = worker.plan();
         let held = matches!(plan.phases[phase as usize].load.load, Load::Held { .. });
         let left = if held { 0 } else { plan.messages.draw(plan.seed, serial) };
+        let takes_recipients = match worker.script.protocol {
+            Protocol::Smtp => Step::Rcpt,
+            Protocol::Lmtp => Step::Body,
+        };
         let started = worker.now();
         let tape = worker.tapes.borrow_mut().tape();
         let login = tape.as_ref().and(plan.logins.of(plan.seed, serial));
@@ -122,9 +132,11 @@ impl Session {
             finishing: false,
             failed: None,
             condition: None,
+            shaken: None,
             heard,
             tape,
             bytes: (0, 0),
+            takes_recipients,
         }
     }
 
@@ -138,18 +150,16 @@ impl Session {
             self.failed = Some(Outcome::Interrupted);
             return self.bound_started();
         };
-        for (step, span) in [(Step::Dns, dialed.dns), (Step::Connect, dialed.connect)] {
-            let Some((from, to)) = span else { continue };
-            match dialed.result {
-                Err((failed, fault)) if failed == step => {
-                    let judged = judge::judge_dial(fault);
-                    let outcome = self.file(step, judged, None, || format!("{step} failed: {fault:?}"));
-                    self.timed(step, outcome, from, to);
-                    if judged.outcome == Outcome::Shed {
-                        self.worker.books.borrow_mut().counts(self.phase).own_failures += 1;
-                    }
-                }
-                _ => self.timed(step, Outcome::Accepted, from, to),
+        for (step, from, to, fault) in dialed.steps() {
+            let Some(fault) = fault else {
+                self.timed(step, Outcome::Accepted, from, to);
+                continue;
+            };
+            let judged = judge::judge_dial(fault);
+            let outcome = self.file(step, judged, None, || format!("{step} failed: {fault:?}"));
+            self.timed(step, outcome, from, to);
+            if judged.outcome == Outcome::Shed {
+                self.worker.books.borrow_mut().counts(self.phase).own_failures += 1;
             }
         }
         if self.failed != Some(Outcome::Shed) {
@@ -335,8 +345,13 @@ impl Session {
 
     fn step(&mut self, step: Step, from: Instant, to: Instant, failure: Option<&Failure>, in_doubt: bool) {
         let Some(failure) = failure else {
+            if step == Step::Tls {
+                // Whether it was a full handshake is told next.
+                self.shaken = Some((from, to));
+                return;
+            }
             self.timed(step, Outcome::Accepted, from, to);
-            if step == Step::Rcpt {
+            if step == self.takes_recipients {
                 self.worker.books.borrow_mut().counts(self.current_phase()).recipients_accepted += 1;
             }
             return;
@@ -354,14 +369,39 @@ impl Session {
         if step != Step::Idle {
             self.timed(step, outcome, from, to);
         }
-        if step == Step::Rcpt {
+        if step == Step::Rcpt || step == self.takes_recipients && judge::reply(failure).is_some() {
             self.worker.books.borrow_mut().counts(self.current_phase()).recipients_refused += 1;
         }
-        // A refused recipient is the cause only if nothing worse follows.
-        if step != Step::Rcpt || self.cause.is_none() {
-            self.cause = Some(outcome);
+        if step == Step::Command {
+            // It is no part of a transaction.
+            return;
+        }
+        // The first failure is the cause; a refused recipient only if nothing worse follows.
+        if self.cause.is_none_or(|(cause, _)| cause == Step::Rcpt && step != Step::Rcpt) {
+            self.cause = Some((step, outcome));
         }
         self.last_cause = Some(outcome);
+    }
+
+    /// The TLS handshake whose step was told last is complete.
+    fn secured(&mut self, handshake: &Handshake) {
+        let phase = self.current_phase();
+        let mut books = self.worker.books.borrow_mut();
+        let key = HandshakeKey {
+            version: handshake.version.clone(),
+            group: handshake.group.clone(),
+            resumed: handshake.resumed,
+        };
+        books.handshake(phase, key);
+        books.counts(phase).untrusted += u64::from(handshake.untrusted.is_some());
+        if let Some((from, to)) = self.shaken.take() {
+            let metric = if handshake.resumed { Metric::TlsResumed } else { Metric::Step(Step::Tls) };
+            books.value(phase, metric, Outcome::Accepted, nanos(to.saturating_duration_since(from)));
+        }
+        drop(books);
+        if let Some(tape) = &mut self.tape {
+            tape.note(self.worker.now(), &judge::secured(handshake));
+        }
     }
 
     fn transaction_begun(&mut self, at: Duration) {
@@ -376,7 +416,7 @@ impl Session {
     fn transaction_over(&mut self, accepted: bool, ended: Duration) {
         let outcome = match self.cause.take() {
             _ if accepted => Outcome::Accepted,
-            Some(cause) => cause,
+            Some((_, cause)) => cause,
             // It went out with the one before it and was never answered: what ended that one ended the session.
             None => match self.last_cause {
                 None => Outcome::Interrupted,
@@ -405,10 +445,10 @@ impl Host<Client<Message>> for Session {
     fn event(&mut self, client: &mut Client<Message>, now: Instant, event: Event) {
         let clock = self.worker.shared.clock;
         match event {
-            Event::Step { step, started, ended, failure, in_doubt } => {
+            Event::Step { step, started, ended, failure, in_doubt, .. } => {
                 self.step(step, started, ended, failure.as_deref(), in_doubt);
             }
-            Event::Secured(_) => {}
+            Event::Secured(handshake) => self.secured(&handshake),
             Event::Established => {
                 self.established = true;
                 self.worker.books.borrow_mut().counts(self.phase).established += 1;
@@ -452,6 +492,14 @@ impl Host<Client<Message>> for Session {
                 None => tape.received(self.worker.now(), bytes),
             }
         }
+    }
+
+    fn security(&self) -> Option<&Security> {
+        self.worker.security.as_ref()
+    }
+
+    fn truncated(&mut self) {
+        self.worker.books.borrow_mut().counts(self.phase).truncated += 1;
     }
 }
 

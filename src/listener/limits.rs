@@ -5,13 +5,19 @@
 //! - A limit is always the largest number that is still served: `max_connections_per_host = 50` serves 50 and refuses
 //!   the 51st. `None` is no limit, and `Limits::default()` has none.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::pki_types::CertificateDer;
+
+pub use super::offers::Offers;
 use crate::net::target::addresses::Addresses;
+use crate::net::target::tls::{Credential, Version};
 use crate::smtp::Step;
 use crate::smtp::auth::Mechanism;
 use crate::smtp::auth::verify::Users;
+use crate::smtp::script::Protocol;
 
 /// Whose texts the listener speaks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,6 +74,18 @@ impl ShownBy {
     }
 }
 
+/// Whether and how TLS is spoken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Tls {
+    /// Not at all.
+    #[default]
+    None,
+    /// STARTTLS is offered (RFC 3207).
+    Starttls,
+    /// From the first octet (RFC 8314 3.3).
+    Implicit,
+}
+
 /// How long a reply is held back: uniformly between the two, drawn by seed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Delay {
@@ -117,7 +135,7 @@ impl Delays {
             Step::Data => self.data,
             Step::Body => self.body,
             Step::Quit => self.quit,
-            Step::Dns | Step::Connect | Step::Tls | Step::Starttls | Step::Idle => {
+            Step::Dns | Step::Connect | Step::Tls | Step::Starttls | Step::Command | Step::Idle => {
                 Delay::fixed(Duration::ZERO)
             }
         }
@@ -156,6 +174,10 @@ pub struct Forced {
 /// All that the listener enforces.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Limits {
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// Which extensions it offers.
+    pub offers: Offers,
     /// Whose texts it speaks.
     pub style: Style,
     /// The name in its greeting and replies.
@@ -183,8 +205,23 @@ pub struct Limits {
     pub connection_rate: Option<Rate>,
     /// How a connection over one of the four limits above learns of it.
     pub shown_by: ShownBy,
-    /// TLS sessions at once. TLS itself is not spoken: with 0, STARTTLS meets this limit.
+    /// TLS sessions at once. Where no TLS is spoken, STARTTLS is offered all the same and with 0 meets this limit.
     pub max_tls_sessions: Option<u32>,
+
+    /// Whether and how TLS is spoken.
+    pub tls: Tls,
+    /// Who the listener says it is; `None`: a certificate is made at the start.
+    pub credential: Option<Credential>,
+    /// Where that certificate is written to, in PEM.
+    pub certificate_out: Option<PathBuf>,
+    /// A client must show a certificate of one of these.
+    pub client_authorities: Option<Vec<CertificateDer<'static>>>,
+    /// The latest version of TLS that is spoken.
+    pub max_tls_version: Version,
+    /// With TLS from the first octet: connections over a limit are refused in clear text, before the handshake, as Exim does.
+    pub refuse_before_tls: bool,
+    /// How often, 0 to 1, STARTTLS meets a temporary reason (454).
+    pub tls_error_rate: f64,
 
     /// MAIL commands of a session.
     pub max_messages_per_session: Option<u32>,
@@ -225,7 +262,7 @@ pub struct Limits {
     /// From this time after the start the service is not available (421); zero: from the beginning.
     pub unavailable_after: Option<Duration>,
 
-    /// MAIL needs STARTTLS first (530). STARTTLS is then offered, and not available (454).
+    /// MAIL needs TLS first (530). Where no TLS is spoken, STARTTLS is then offered, and not available (454).
     pub require_starttls: bool,
     /// MAIL needs AUTH first (530).
     pub require_auth: bool,
@@ -250,6 +287,8 @@ impl Default for Limits {
     /// No limits at all.
     fn default() -> Self {
         Limits {
+            protocol: Protocol::Smtp,
+            offers: Offers::default(),
             style: Style::default(),
             hostname: "mx.recipient.example".to_owned(),
             allow_remote: false,
@@ -264,6 +303,13 @@ impl Default for Limits {
             connection_rate: None,
             shown_by: ShownBy::default(),
             max_tls_sessions: None,
+            tls: Tls::default(),
+            credential: None,
+            certificate_out: None,
+            client_authorities: None,
+            max_tls_version: Version::Tls13,
+            refuse_before_tls: false,
+            tls_error_rate: 0.0,
             max_messages_per_session: None,
             max_bad_commands: None,
             max_connection_time: None,

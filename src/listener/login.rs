@@ -48,6 +48,11 @@ impl Access {
         };
     }
 
+    /// Another client speaks on the session.
+    pub fn anew(&mut self) {
+        (self.exchange, self.user, self.failures) = (None, None, 0);
+    }
+
     /// Who is logged in.
     pub fn user(&self) -> Option<u32> {
         self.user

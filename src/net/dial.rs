@@ -118,7 +118,7 @@ pub enum Fault {
     TimedOut,
     /// No route, or an ICMP unreachable.
     Unreachable,
-    /// Reset while connecting.
+    /// Established, and reset before we knew of it.
     Reset,
     /// Our own side could not: the errno.
     Own(Own),
@@ -148,8 +148,27 @@ pub struct Dialed {
     pub dns: Option<(Instant, Instant)>,
     /// When the connect began and ended; `None` if it never came to it.
     pub connect: Option<(Instant, Instant)>,
-    /// The stream, or the step that failed and why.
+    /// The stream, or the step that failed and why. A reset is the greeting's failure: it can only follow an established
+    /// connection, and whether we learn of it before or after that is up to our own speed.
     pub result: Result<Stream, (Step, Fault)>,
+}
+
+impl Dialed {
+    /// The steps it came to, in order: when each began and ended, and why it failed if it did.
+    pub fn steps(&self) -> impl Iterator<Item = (Step, Instant, Instant, Option<Fault>)> {
+        let failed = self.result.as_ref().err().copied();
+        let reset = self.connect.filter(|_| failed.is_some_and(|(step, _)| step == Step::Greeting));
+        [
+            (Step::Dns, self.dns),
+            (Step::Connect, self.connect),
+            (Step::Greeting, reset.map(|(_, at)| (at, at))),
+        ]
+        .into_iter()
+        .filter_map(move |(step, span)| {
+            let (from, to) = span?;
+            Some((step, from, to, failed.filter(|(at, _)| *at == step).map(|(_, fault)| fault)))
+        })
+    }
 }
 
 /// Resolves and connects for the session `serial`; `now` reads the clock.
@@ -221,8 +240,8 @@ async fn first_of(
             Stream::tcp(stream?).map_err(|error| fault(&error))
         };
         result = ended(tokio::time::timeout(share, connected).await);
-        // What our own side lacks it lacks for the next address too.
-        if matches!(result, Ok(_) | Err((_, Fault::Own(_)))) {
+        // What our own side lacks it lacks for the next address too; and one that resets us was reached.
+        if matches!(result, Ok(_) | Err((_, Fault::Own(_) | Fault::Reset))) {
             break;
         }
     }
@@ -233,7 +252,10 @@ async fn first_of(
 fn ended(
     connected: Result<Result<Stream, Fault>, tokio::time::error::Elapsed>,
 ) -> Result<Stream, (Step, Fault)> {
-    connected.unwrap_or(Err(Fault::TimedOut)).map_err(|fault| (Step::Connect, fault))
+    connected.unwrap_or(Err(Fault::TimedOut)).map_err(|fault| match fault {
+        Fault::Reset => (Step::Greeting, Fault::Reset),
+        fault => (Step::Connect, fault),
+    })
 }
 
 /// All addresses of a name, at least one, in the order to try them (RFC 6724, which the system's resolver applies).
@@ -336,6 +358,16 @@ mod tests {
         assert_eq!(of(12), Fault::Own(Own::Memory));
         assert_eq!(of(111), Fault::Refused);
         assert_eq!(of(113), Fault::Unreachable);
+    }
+
+    #[test]
+    fn a_reset_comes_after_the_connect_however_slow_we_were() {
+        let of = |errno: i32| ended(Ok(Err(fault(&io::Error::from_raw_os_error(errno)))));
+        assert_eq!(of(111).unwrap_err(), (Step::Connect, Fault::Refused));
+        let (from, to) = (now(), now());
+        let dialed = Dialed { dns: None, connect: Some((from, to)), result: of(104) };
+        let steps: Vec<_> = dialed.steps().collect();
+        assert_eq!(steps, [(Step::Connect, from, to, None), (Step::Greeting, to, to, Some(Fault::Reset))]);
     }
 
     #[expect(clippy::disallowed_methods, reason = "the test's clock")]

@@ -9,6 +9,7 @@ pub mod compile;
 mod dialogue;
 pub mod document;
 pub mod error;
+mod extensions;
 pub mod flags;
 pub mod listener;
 pub mod message;
@@ -19,6 +20,7 @@ pub mod resolved;
 mod rule;
 pub mod schema;
 mod target;
+pub mod tls;
 pub mod units;
 pub mod value;
 

@@ -1,12 +1,14 @@
 //! `failures.jsonl`: one object a condition, with first and last time, count and sample reply; made for `grep` and `jq`.
 
 use super::result::RunResult;
+use super::words;
 
 /// The conditions of a run, one JSON object a line, in the order of the result.
 pub fn write(result: &RunResult) -> String {
     let mut text = String::new();
     for row in &result.conditions {
-        text.push_str(&serde_json::to_string(row).expect("a row has only text keys and plain values"));
+        let row = serde_json::to_string(row).expect("a row has only text keys and plain values");
+        text.push_str(&words::harmless_json(row));
         text.push('\n');
     }
     text

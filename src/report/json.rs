@@ -1,6 +1,7 @@
 //! `result.json`: writing it, reading it back, and its schema.
 
 use super::result::{RunResult, SCHEMA_VERSION};
+use super::words;
 
 /// Why a stored result cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -26,8 +27,9 @@ pub enum ReadError {
 
 /// The result as text, indented, fields in the order of the types, with a line end.
 pub fn write(result: &RunResult) -> String {
-    let mut text =
-        serde_json::to_string_pretty(result).expect("a result has only text keys and plain values");
+    let mut text = words::harmless_json(
+        serde_json::to_string_pretty(result).expect("a result has only text keys and plain values"),
+    );
     text.push('\n');
     text
 }

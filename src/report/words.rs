@@ -134,6 +134,26 @@ pub fn columns(text: &str) -> usize {
     text.chars().map(|c| if ('\u{1100}'..='\u{115f}').contains(&c) || c >= '\u{2e80}' { 2 } else { 1 }).sum()
 }
 
+/// The JSON with all of that in its strings that is beyond ASCII written as `\uXXXX` (what is ASCII is escaped already): a
+/// file of it may be shown with `cat` as well. It says the same to every reader.
+pub fn harmless_json(json: String) -> String {
+    let obeyed = |c: char| c >= '\u{7f}' && c.escape_debug().nth(1).is_some();
+    if !json.contains(obeyed) {
+        return json;
+    }
+    let mut out = String::with_capacity(json.len() + 64);
+    for c in json.chars() {
+        if obeyed(c) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                out.push_str(&format!("\\u{unit:04x}"));
+            }
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
 /// As much of the text's start as takes at most so many columns.
 pub fn prefix(text: &str, width: usize) -> &str {
     let mut used = 0;
@@ -171,6 +191,14 @@ fn three_digits(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn json_is_the_same_to_a_reader_and_harmless_to_a_terminal() {
+        let value = serde_json::json!({ "sample": "\u{9b}31m\u{202e}x\u{7f}é\u{e0041}\u{1b}\"\\\n" });
+        let json = harmless_json(value.to_string());
+        assert_eq!(json, r#"{"sample":"\u009b31m\u202ex\u007fé\udb40\udc41\u001b\"\\\n"}"#);
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&json).unwrap(), value);
+    }
 
     #[test]
     fn durations_keep_three_digits_and_never_show_a_thousand() {

@@ -45,6 +45,7 @@ pub(super) fn plan(load: Load, length: Option<Duration>, max_sessions: u32) -> P
         target: Target::embedded(),
         origin: Default::default(),
         allow: Vec::new(),
+        tls: Default::default(),
         script: Script::default(),
         logins: Default::default(),
         messages: Messages::Unlimited,

@@ -1,11 +1,13 @@
 //! The binary from outside: what a user types, sees, finds in files and gets as exit code.
 
+mod ceiling;
 mod flags;
 mod hosts;
 mod logins;
 mod looks;
+mod memory;
 mod runs;
 mod sessions;
-mod stage;
+pub mod stage;
 mod stops;
 mod wrong;

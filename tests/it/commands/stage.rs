@@ -195,6 +195,11 @@ impl Running {
         }
     }
 
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
     }
@@ -224,9 +229,9 @@ pub struct Listening {
 }
 
 impl Listening {
-    /// Listens until [`Listening::ledger`] or the end of its owner, twenty seconds at most.
+    /// Listens until [`Listening::ledger`] or the end of its owner, two minutes at most.
     pub fn with(stage: &Stage, settings: &[&str]) -> Listening {
-        let mut arguments = vec!["listen", "--bind", "127.0.0.1:0", "-z", "20s"];
+        let mut arguments = vec!["listen", "--bind", "127.0.0.1:0", "-z", "2m"];
         for setting in settings {
             arguments.extend(["--set", setting]);
         }

@@ -7,8 +7,10 @@
 //! A step waits for less than a second where the case is about that, and else for longer than any case may take: so no
 //! result depends on how busy the machine is.
 
+mod clients;
 mod every_step;
 mod particular;
+mod process;
 mod server;
 
 use std::panic::AssertUnwindSafe;
