@@ -14,8 +14,8 @@ use std::process::ExitCode;
 
 use smtpress::smtp::script::Pipelining;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
-use workload::Pair;
 use workload::whole::Whole;
+use workload::{Pair, Render};
 
 #[global_allocator]
 static COUNTED: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
@@ -24,6 +24,8 @@ static COUNTED: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 const WARM_UP: u64 = 1_000;
 /// Messages of the count.
 const MESSAGES: u64 = 100_000;
+/// Messages of each kind that are rendered.
+const RENDERED: u64 = 1_000;
 /// Messages between two snapshots: a second at a fair rate.
 const SECOND: u64 = 20_000;
 
@@ -117,6 +119,14 @@ fn main() -> ExitCode {
             server.each(MESSAGES),
             seconds.each(MESSAGES / SECOND)
         );
+    }
+    println!("\n| message | allocations |\n|---|---:|");
+    for (name, mut render) in Render::kinds() {
+        let mut count = Count::default();
+        (0..10).for_each(|_| assert!(render.run() > 0));
+        count.during(|| (0..RENDERED).for_each(|_| assert!(render.run() > 0)));
+        clean &= count.calls == 0;
+        println!("| {name} | {} |", count.each(RENDERED));
     }
     if clean {
         println!("\na message allocates nothing");

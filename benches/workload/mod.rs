@@ -23,10 +23,12 @@ use smtpress::collector::snapshot::Gauges;
 use smtpress::collector::tally::Tally;
 use smtpress::collector::{Condition, Metric, Outcome};
 use smtpress::load::{Curve, Load, Phase, Schedule, Shard, Spacing};
-use smtpress::mail::{Mailer, Message, Size, Spec};
+use smtpress::mail::files::HELD;
+use smtpress::mail::{Body, Corpus, List, Mailboxes, Mailer, Message, Order, Size, Source, Spec};
 use smtpress::smtp::reply::Scanner;
 use smtpress::smtp::script::{Pipelining, Script, Timeouts};
 use smtpress::smtp::{Content, Reply, Step};
+use tempfile::TempDir;
 
 pub use pair::Pair;
 
@@ -168,12 +170,55 @@ pub struct Render {
     mailer: Arc<Mailer>,
     out: Vec<u8>,
     n: u64,
+    /// What it reads from.
+    _folder: Option<Arc<TempDir>>,
 }
 
 impl Render {
     /// With a buffer that is large enough.
     pub fn new() -> Render {
-        Render { mailer: mailer(), out: Vec::with_capacity(4 * MESSAGE as usize), n: 0 }
+        Render { mailer: mailer(), out: Vec::with_capacity(4 * MESSAGE as usize), n: 0, _folder: None }
+    }
+
+    /// Every other kind of message, by its name.
+    pub fn kinds() -> Vec<(&'static str, Render)> {
+        let folder = Arc::new(tempfile::tempdir().expect("there is room for a few files"));
+        let write = |name: &str, octets: u64| {
+            let path = folder.path().join(name);
+            let head = "Subject: a\n\n.line\n".repeat(5000);
+            std::fs::write(&path, head)
+                .and_then(|()| std::fs::File::options().write(true).open(&path)?.set_len(octets))
+        };
+        let corpus =
+            |name: &str| Corpus::read(&folder.path().join(name)).map(Arc::new).expect("the files are there");
+        write("held.eml", 90_000).expect("there is room");
+        let held = corpus("held.eml");
+        // Larger than what is held.
+        write("large.eml", HELD + 1).expect("there is room");
+        let files = |corpus| Body::Files { corpus, order: Order::Random };
+        let list = List::parse(b"a@x.example\nb@x.example\n").map(Arc::new).expect("these are mailboxes");
+        let text = "{n} {session} {run} {date} {random:20}\n";
+        let bodies = [
+            ("text", Body::Text { text: text.into(), filled: false }),
+            ("text and words", Body::Text { text: text.into(), filled: true }),
+            ("attachments", Body::Attached { text: text.into(), attachments: vec![100_000] }),
+            ("files held", files(held)),
+            ("files read", files(corpus("large.eml"))),
+        ];
+        let render = |(name, body)| {
+            let listed = Mailboxes { source: Source::List(list.clone()), order: Order::Random };
+            let spec = Spec {
+                from: listed.clone(),
+                to: listed,
+                headers: vec!["X-A: {session} {n:1..50} {random:8}".into()],
+                body,
+                size: Size::LogNormal { median: 20_000, sigma: 1.0, min: 1000, max: 200_000 },
+                ..Spec::default()
+            };
+            let mailer = Arc::new(Mailer::new(&spec, SEED, "bench-run", DATE));
+            (name, Render { mailer, out: Vec::with_capacity(1 << 20), n: 0, _folder: Some(folder.clone()) })
+        };
+        bodies.into_iter().map(render).collect()
     }
 
     /// Envelope and content of the next message as they go over the wire; returns their octets.
@@ -184,7 +229,8 @@ impl Render {
         message.sender(&mut self.out);
         message.recipient(0, &mut self.out);
         let mut offset = 0;
-        while offset < message.size() {
+        // Of a message of many megabytes the first pieces are as good as all.
+        while offset < message.size().min(500_000) {
             offset = message.body(offset, &mut self.out).expect("made of words, it is always there");
         }
         black_box(&self.out).len()

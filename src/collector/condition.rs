@@ -188,6 +188,7 @@ conditions! {
     OutOfPorts, "out-of-ports", Generator, false, "our own machine ran out of local ports (EADDRNOTAVAIL)";
     OutOfBuffers, "out-of-buffers", Generator, false, "our own kernel ran out of buffers (ENOBUFS)";
     OutOfMemory, "out-of-memory", Generator, false, "our own machine ran out of memory (ENOMEM)";
+    ContentLost, "content-lost", Generator, false, "the file of a message vanished or changed while it was to be sent";
     OwnError, "own-error", Generator, false, "another failure on our own side";
 }
 

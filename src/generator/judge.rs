@@ -45,7 +45,7 @@ pub fn judge(classifier: &Classifier, step: Step, failure: &Failure, in_doubt: b
         },
         // Ours, and never charged to the listener (M24). The arrival was begun, so that it cannot be shed.
         Failure::Lost(_) => {
-            return Judged { condition: Some(Condition::OwnError), outcome: Outcome::Interrupted };
+            return Judged { condition: Some(Condition::ContentLost), outcome: Outcome::Interrupted };
         }
         Failure::Aborted => {
             let outcome = if in_doubt { Outcome::InDoubt } else { Outcome::Interrupted };

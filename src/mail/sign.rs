@@ -156,3 +156,6 @@ mod with {
         }
     }
 }
+
+#[cfg(all(test, feature = "dkim"))]
+mod tests;

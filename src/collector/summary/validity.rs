@@ -12,8 +12,9 @@ use super::{PhaseSummary, whatever_outcome};
 use crate::collector::condition::Group;
 use crate::collector::histogram::{Hist, rank};
 use crate::collector::snapshot::Measured;
+use crate::collector::tally::ConditionKey;
 use crate::collector::tally::{Counts, PhaseTally};
-use crate::collector::{Metric, Outcome};
+use crate::collector::{Condition, Metric, Outcome};
 
 /// The kinds of reasons.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -166,9 +167,16 @@ fn own_resource(tally: &PhaseTally) -> Found {
     let failures = tally.counts.own_failures;
     (failures > 0 || !named.is_empty()).then(|| {
         let what = if named.is_empty() { format!("{failures} failures") } else { named.join(", ") };
-        let sentence = format!(
-            "our own machine ran out of something: {what}; raise its limits (`smtpress check` says what the profile needs)"
-        );
+        let is_lost = |key: &ConditionKey| key.condition == Condition::ContentLost;
+        let is_content = tally.conditions.keys().any(is_lost)
+            && tally.conditions.keys().all(|key| is_lost(key) || key.condition.group() != Group::Generator);
+        let sentence = if is_content {
+            format!("messages could not be sent to their end: {what}; leave their files alone while a run goes on")
+        } else {
+            format!(
+                "our own machine ran out of something: {what}; raise its limits (`smtpress check` says what the profile needs)"
+            )
+        };
         (Code::OwnResource, sentence)
     })
 }

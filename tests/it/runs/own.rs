@@ -2,7 +2,9 @@
 //!
 //! A process has one limit on descriptors, so the run is done by a child: this test binary again, with one test.
 
+use std::fs;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, setrlimit};
@@ -10,9 +12,12 @@ use smtpress::collector::Outcome;
 use smtpress::collector::summary::Code;
 use smtpress::listener::limits::{Delay, Limits};
 use smtpress::load::Load;
+use smtpress::mail::{Body, Corpus, Order, files};
 use smtpress::plan::{Messages, Unit};
 
-use super::stage::{SECOND, delayed, ms, phase, plan, rate, run_against, sessions};
+use super::stage::{
+    SECOND, UNITS, delayed, messages, ms, phase, plan, rate, run, run_against, sessions, shared,
+};
 
 const ADDRESS: &str = "SMTPRESS_TEST_LISTENER";
 
@@ -55,6 +60,39 @@ fn with_few_descriptors() {
         assert!(told.of(Outcome::Accepted) > 0, "{what}");
         assert!(told.is_invalid_by(Code::OwnResource), "{what} {:?}", told.summary.validity);
         assert!(!told.is_invalid_by(Code::Books), "{what}");
+        assert_eq!(told.verdict.exit_code, 98, "{what}");
+    }
+}
+
+#[test]
+fn m24_a_message_whose_file_is_gone_is_our_own_failure_and_reaches_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::write(at("a.eml"), "Subject: a\n\nbody\n").unwrap();
+    // The first block of it is long enough to be seen by the listener before the loss.
+    fs::write(at("b.eml"), "Subject: b\n\n".to_owned() + &"a line of the body\n".repeat(20_000)).unwrap();
+    // Together they are more than is held in memory; this one is never sent.
+    fs::File::create(at("z.eml")).unwrap().set_len(files::HELD).unwrap();
+    let corpus = Arc::new(Corpus::read(folder.path()).unwrap());
+    assert!(!corpus.is_held());
+    for unit in UNITS {
+        let mut plan = plan(vec![phase(shared(2, 1), None, unit)]);
+        plan.messages = messages(unit);
+        plan.mail.body = Body::Files { corpus: Arc::clone(&corpus), order: Order::InTurn };
+        let told = run(&plan, Limits::default());
+        assert_eq!((told.of(Outcome::Accepted), told.ledger.messages), (2, 2), "{:?}", told.counts());
+    }
+    fs::write(at("b.eml"), "Subject: another\n").unwrap();
+    for unit in UNITS {
+        let mut plan = plan(vec![phase(shared(2, 1), None, unit)]);
+        plan.messages = messages(unit);
+        plan.mail.body = Body::Files { corpus: Arc::clone(&corpus), order: Order::InTurn };
+        let told = run(&plan, Limits::default());
+        let what = format!("{unit:?}: {:?}", told.counts());
+        assert_eq!((told.of(Outcome::Accepted), told.of(Outcome::Interrupted)), (1, 1), "{what}");
+        assert_eq!((told.met("content-lost"), told.counts().own_failures), (1, 1), "{what}");
+        assert_eq!(told.ledger.messages, 1, "the listener has no half of a message");
+        assert!(told.is_invalid_by(Code::OwnResource) && !told.is_invalid_by(Code::Books), "{what}");
         assert_eq!(told.verdict.exit_code, 98, "{what}");
     }
 }

@@ -2,10 +2,11 @@
 //! (M27).
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use smtpress::collector::Outcome;
 use smtpress::listener::limits::Limits;
-use smtpress::mail::Size;
+use smtpress::mail::{Body, Corpus, List, Mailboxes, Order, Size, Source};
 use smtpress::plan::{Messages, Unit};
 
 use super::scribe::Scribe;
@@ -35,6 +36,37 @@ fn m27_any_number_of_threads_sends_the_same_messages() {
             }
             assert_eq!(digests.len(), 1, "{unit:?} {size:?}: {digests:?}");
         }
+    }
+    // Every kind of message, and all that is drawn.
+    let folder = tempfile::tempdir().unwrap();
+    for (name, content) in
+        [("a.eml", "Subject: a\n\n.a\n"), ("b.eml", "Subject: b\r\n\r\nb"), ("c.eml", "C: c\n\n")]
+    {
+        std::fs::write(folder.path().join(name), content).unwrap();
+    }
+    let corpus = Arc::new(Corpus::read(folder.path()).unwrap());
+    let list = Arc::new(List::parse(b"a@x.example\nb@x.example\nc@x.example\n").unwrap());
+    let bodies = [
+        Body::Text { text: "{n} {random:20}\n.\n".into(), filled: true },
+        Body::Attached { text: "{n}".into(), attachments: vec![5000, 70_000] },
+        Body::Files { corpus, order: Order::Random },
+    ];
+    for body in bodies {
+        let mut digests = BTreeSet::new();
+        for threads in [1, 3] {
+            let mut plan = plan(vec![phase(shared(40, 5), None, Unit::Message)]);
+            plan.threads = threads;
+            plan.mail.size = Size::LogNormal { median: 2000, sigma: 1.0, min: 1000, max: 100_000 };
+            plan.mail.headers = vec!["X-Drawn: {random:9}".into()];
+            plan.mail.from = "{random:6}@sender.example".into();
+            plan.mail.to = Mailboxes { source: Source::List(list.clone()), order: Order::Random };
+            plan.mail.recipients = 2;
+            plan.mail.body = body.clone();
+            let told = run(&plan, Limits::default());
+            assert_eq!(told.of(Outcome::Accepted), 40);
+            digests.insert((told.ledger.content_bytes, told.ledger.digest));
+        }
+        assert_eq!(digests.len(), 1, "{body:?}: {digests:?}");
     }
     let digest = |seed| {
         let mut plan = plan(vec![phase(shared(10, 2), None, Unit::Message)]);
