@@ -38,7 +38,12 @@ fn accepted_is_what_postfix_queued_and_handshakes_are_those_of_its_log() {
         accepted += outcome.count("accepted");
         handshakes += full + resumed;
         assert_eq!(postfix.queued_in_the_end(accepted), accepted);
-        assert_eq!(postfix.lines(" TLS connection established from ") as u64, handshakes, "{}", postfix.log());
+        assert_eq!(
+            postfix.lines(" TLS connection established from ") as u64,
+            handshakes,
+            "{}",
+            postfix.log()
+        );
     }
     assert_eq!(accepted, 400);
 }
@@ -62,7 +67,11 @@ fn every_message_that_exim_took_came_encrypted() {
         let before = exim.taken_with("X=TLS1.3:");
         let flags = format!("-c 5 -n 100 --messages-per-session 10 --pipelining full {tls}");
         let outcome = run(&target, exim.certificate(), &flags);
-        assert_eq!((outcome.count("accepted"), exim.taken_with("X=TLS1.3:") - before), (100, 100), "{target}");
+        assert_eq!(
+            (outcome.count("accepted"), exim.taken_with("X=TLS1.3:") - before),
+            (100, 100),
+            "{target}"
+        );
         assert_eq!(exim.taken_with("K"), exim.taken());
     }
 }
@@ -74,7 +83,8 @@ fn accepted_is_what_opensmtpd_took_and_handshakes_are_those_of_its_log() {
     let Some(opensmtpd) = Opensmtpd::start("") else { return };
     let mut handshakes = 0;
     for (done, (target, tls)) in (1..).zip(both_ways(opensmtpd.starttls, opensmtpd.implicit)) {
-        let outcome = run(&target, &opensmtpd.certificate, &format!("-c 5 -n 100 --messages-per-session 10 {tls}"));
+        let outcome =
+            run(&target, &opensmtpd.certificate, &format!("-c 5 -n 100 --messages-per-session 10 {tls}"));
         let (full, resumed) = outcome.handshakes();
         handshakes += full + resumed;
         assert_eq!((outcome.count("accepted"), opensmtpd.taken()), (100, 100 * done), "{target}");
@@ -91,7 +101,12 @@ fn who_logs_in_at_opensmtpd_sends_and_who_does_not_is_told_so() {
         let flags = format!("-c 3 -n 30 --tls starttls {}", login(mechanism, "RIGHT"));
         let outcome = run(&target, &opensmtpd.certificate, &flags);
         assert_eq!((outcome.count("accepted"), opensmtpd.taken()), (30, 30 * done), "{mechanism}");
-        assert_eq!(opensmtpd.lines(" smtp authentication user=load result=ok"), 30 * done, "{}", opensmtpd.log());
+        assert_eq!(
+            opensmtpd.lines(" smtp authentication user=load result=ok"),
+            30 * done,
+            "{}",
+            opensmtpd.log()
+        );
     }
     let flags = format!("-c 2 -n 4 --set phase.load.unit=session --tls starttls {}", login("plain", "WRONG"));
     let outcome = run(&target, &opensmtpd.certificate, &flags);
@@ -109,7 +124,12 @@ fn what_is_submitted_encrypted_is_what_the_listener_behind_it_counts() {
     for (done, (target, tls)) in (1..).zip(both_ways(dovecot.submission, dovecot.submissions)) {
         let flags = format!("-c 3 -n 60 --messages-per-session 10 {tls} {}", login("plain", "RIGHT"));
         let outcome = run(&target, &dovecot.certificate, &flags);
-        assert_eq!((outcome.count("accepted"), sink.messages()), (60, 60 * done), "{target}: {}", dovecot.log());
+        assert_eq!(
+            (outcome.count("accepted"), sink.messages()),
+            (60, 60 * done),
+            "{target}: {}",
+            dovecot.log()
+        );
         let log = dovecot.log();
         let logins = log.lines().filter(|line| line.contains(": Login: user=<load>"));
         assert!(logins.clone().all(|line| line.contains(", TLS, ")) && logins.count() > 0, "{log}");
@@ -133,7 +153,8 @@ fn lmtp_does_starttls_too() {
 fn every_message_that_aiosmtpd_took_came_encrypted() {
     let Some(aiosmtpd) = Aiosmtpd::start() else { return };
     for (done, (target, tls)) in (1..).zip(both_ways(aiosmtpd.starttls, aiosmtpd.implicit)) {
-        let outcome = run(&target, &aiosmtpd.certificate, &format!("-c 3 -n 60 --messages-per-session 10 {tls}"));
+        let outcome =
+            run(&target, &aiosmtpd.certificate, &format!("-c 3 -n 60 --messages-per-session 10 {tls}"));
         assert_eq!((outcome.count("accepted"), aiosmtpd.taken()), (60, 60 * done), "{target}");
         assert_eq!(aiosmtpd.taken_with(" tls=TLS_"), aiosmtpd.taken());
     }
@@ -147,7 +168,11 @@ fn who_logs_in_at_aiosmtpd_sends_and_who_does_not_is_told_so() {
     for (done, mechanism) in (1..).zip(["plain", "login"]) {
         let flags = format!("-c 3 -n 30 --tls starttls {}", login(mechanism, "RIGHT"));
         let outcome = run(&target, &aiosmtpd.certificate, &flags);
-        assert_eq!((outcome.count("accepted"), aiosmtpd.taken_with(" user=load ")), (30, 30 * done), "{mechanism}");
+        assert_eq!(
+            (outcome.count("accepted"), aiosmtpd.taken_with(" user=load ")),
+            (30, 30 * done),
+            "{mechanism}"
+        );
     }
     let flags = format!("-c 2 -n 4 --set phase.load.unit=session --tls starttls {}", login("plain", "WRONG"));
     let outcome = run(&target, &aiosmtpd.certificate, &flags);

@@ -151,7 +151,11 @@ impl Outcome {
         let verdict = &self.result["verdict"];
         assert!(matches!(verdict["exit_code"].as_u64(), Some(98 | 99)), "{verdict:#}");
         let failed = |assertion: &Value| assertion["expr"] == "accepted > 0" && assertion["status"] == "fail";
-        assert!(self.result["assertions"].as_array().unwrap().iter().any(failed), "{:#}", self.result["assertions"]);
+        assert!(
+            self.result["assertions"].as_array().unwrap().iter().any(failed),
+            "{:#}",
+            self.result["assertions"]
+        );
     }
 
     /// The recipients that were accepted and refused, over all phases.
