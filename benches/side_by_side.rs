@@ -2,8 +2,9 @@
 //! `-- --quick` for a look, `-- --help` for what can be chosen. It needs Postfix's test programs (Debian: `postfix`).
 //!
 //! They run in turn, A B C A B C, so that what the machine does meanwhile meets all alike; ratios are taken within a round.
-//! `-- --two-workers` runs one generator thread and two instead, against a listener that is not the bottleneck.
-//! The tables go to standard output and, as Markdown, to `target/side_by_side.md` or `target/two_workers.md`.
+//! `-- --two-workers` runs one generator thread and two instead, against a listener that is not the bottleneck, and
+//! `-- --soak 30` thirty minutes of load, to see whether memory grows.
+//! The tables go to standard output and, as Markdown, to `target/side_by_side.md`, `two_workers.md` or `soak.md`.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a bench tells its figures")]
 
@@ -14,12 +15,13 @@ use std::error::Error;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 
 use contest::listeners::{self, Frugal, Sink};
 use contest::table::{self, Rounds};
-use contest::{Contender, Cost, Event, workers};
+use contest::{Contender, Cost, Event, soak, workers};
 use floor::{Mode, Task, sink};
 
 /// Whose programs are missing, and how to get them.
@@ -73,6 +75,9 @@ struct Args {
     /// One generator thread and two, against a listener that is not the bottleneck
     #[arg(long)]
     two_workers: bool,
+    /// 2,000 messages a second for so many minutes: does memory grow (M26)?
+    #[arg(long, value_name = "MINUTES")]
+    soak: Option<f64>,
     /// Be the floor, against this address: one mode, one number of sessions, as many messages as said
     #[arg(long, hide = true)]
     floor: Option<SocketAddr>,
@@ -124,12 +129,17 @@ fn main() -> Result<(), Box<dyn Error>> {
     if u64::from(most) + 100 > descriptors {
         return Err(format!("{most} sessions need more than the {descriptors} descriptors allowed").into());
     }
-    let (text, file) = if args.two_workers {
-        (two_workers(&args)?, "two_workers.md")
+    let (text, file, well) = if let Some(minutes) = args.soak {
+        let folder = tempfile::tempdir()?;
+        let (text, well) = soak::soak(Duration::try_from_secs_f64(minutes * 60.0)?, folder.path())?;
+        (format!("{text}\n{}\n", machine()), "soak.md", well)
+    } else if args.two_workers {
+        (two_workers(&args)?, "two_workers.md", true)
     } else {
-        (side_by_side(&args)?, "side_by_side.md")
+        (side_by_side(&args)?, "side_by_side.md", true)
     };
-    tell(&text, file)
+    tell(&text, file)?;
+    if well { Ok(()) } else { Err("memory grew".into()) }
 }
 
 /// Prints the tables, and writes them to a file of the target folder.

@@ -2,6 +2,7 @@
 
 pub mod handshakes;
 pub mod listeners;
+pub mod soak;
 pub mod table;
 pub mod workers;
 

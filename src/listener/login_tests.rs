@@ -10,7 +10,7 @@ use super::*;
 use crate::collector::Condition;
 use crate::collector::condition::Classifier;
 use crate::listener::behaviour::{Behaviour, Shared};
-use crate::listener::limits::{Delay, Style};
+use crate::listener::limits::{self, Delay, Style};
 use crate::listener::peer::Peer;
 use crate::smtp::auth::verify::Users;
 use crate::smtp::auth::{Login, Secret};
@@ -74,13 +74,11 @@ struct Served {
 impl Served {
     fn new(limits: Limits, secured: bool) -> Served {
         let now = start();
-        let shared = Arc::new(Shared::new(limits, 7, now, None));
+        let tls = if secured { limits::Tls::Implicit } else { limits.tls };
+        let shared = Arc::new(Shared::new(Limits { tls, ..limits }, 7, now, None));
         let peer = Peer::new(Some(Ipv4Addr::LOCALHOST.into()), &shared.limits);
         let policy = Behaviour::new(shared.clone(), peer, shared.number());
-        let mut server = Server::new(policy, shared.bounds());
-        if secured {
-            server.handle_secured(now, handshake());
-        }
+        let server = Server::new(policy, shared.bounds());
         let mut served = Served { shared, server, now, said: Vec::new(), over: false };
         served.settle();
         served
@@ -91,7 +89,7 @@ impl Served {
             match self.server.poll(self.now, &mut self.said) {
                 Need::Emit(never) => match never {},
                 Need::Write => {}
-                Need::Secure { .. } => panic!("TLS is not asked for here"),
+                Need::Secure { .. } => self.server.handle_secured(self.now, handshake()),
                 Need::Read { until } => match until {
                     // An answer is held back.
                     Some(until) if self.said.is_empty() => self.now = until,

@@ -12,6 +12,7 @@ mod commands;
 mod dialogues;
 mod hostile;
 mod listener;
+mod measurement;
 mod runs;
 mod selftest;
 mod tls;
