@@ -4,9 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, PKCS_RSA_SHA256, RsaKeySize,
-};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 
 /// The files of a listener's certificate, in PEM.
 pub struct Certificate {
@@ -17,18 +15,8 @@ pub struct Certificate {
 }
 
 impl Certificate {
-    /// Makes one for `localhost` and 127.0.0.1 in a new folder `tls` of `root`, its key (ECDSA) for `owner` alone.
+    /// Makes one for `localhost` and 127.0.0.1 in a new folder `tls` of `root`, its key for `owner` alone.
     pub fn make(root: &Path, owner: &str) -> Certificate {
-        Certificate::of(&KeyPair::generate().unwrap(), root, owner)
-    }
-
-    /// The same with RSA.
-    pub fn make_rsa(root: &Path, owner: &str) -> Certificate {
-        let key = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).unwrap();
-        Certificate::of(&key, root, owner)
-    }
-
-    fn of(key: &KeyPair, root: &Path, owner: &str) -> Certificate {
         let folder = root.join("tls");
         fs::create_dir(&folder).unwrap();
         let file = |name: &str, content: String| {
@@ -40,8 +28,9 @@ impl Certificate {
         of_authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         of_authority.distinguished_name.push(DnType::CommonName, "authority of a test");
         let issuer = CertifiedIssuer::self_signed(of_authority, KeyPair::generate().unwrap()).unwrap();
+        let key = KeyPair::generate().unwrap();
         let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
-        let certificate = CertificateParams::new(names).unwrap().signed_by(key, &issuer).unwrap();
+        let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &issuer).unwrap();
         let made = Certificate {
             chain: file("chain.pem", certificate.pem()),
             key: file("key.pem", key.serialize_pem()),

@@ -57,12 +57,27 @@ fn the_dialogue_with_exim() {
     assert_eq!(exim.taken(), 2);
 }
 
-// Table: OpenSMTPD: trace
+// Table: OpenSMTPD: TLS that fails, trace
 #[test]
-fn the_dialogue_with_opensmtpd() {
+fn the_dialogue_with_opensmtpd_ends_in_the_handshake() {
     let Some(opensmtpd) = Opensmtpd::start("") else { return };
-    traced(opensmtpd.starttls, opensmtpd.implicit, &opensmtpd.certificate, WITH_DATA, "");
-    assert_eq!(opensmtpd.taken(), 2);
+    let trusted = opensmtpd.certificate.trusted_by_trace();
+    for target in [
+        format!("smtp://127.0.0.1:{} --tls starttls", opensmtpd.starttls),
+        format!("smtps://127.0.0.1:{}", opensmtpd.implicit),
+    ] {
+        let (code, transcript) = smtpress::traced(&format!("{target} {trusted}"));
+        assert_eq!(code, 99, "{transcript}");
+        for said in
+            ["= tls failed after ", "tls-failure: ", "the listener ended the TLS handshake: internal_error\n"]
+        {
+            assert!(transcript.contains(said), "no {said}: {transcript}");
+        }
+        assert!(!transcript.contains("C: MAIL"), "{transcript}");
+    }
+    let transcript = smtpress::trace(&format!("smtp://127.0.0.1:{}", opensmtpd.plain), "");
+    assert!(transcript.contains("\naccepted after "), "{transcript}");
+    assert_eq!(opensmtpd.taken(), 1);
 }
 
 // Table: Dovecot submission: trace
