@@ -76,44 +76,22 @@ fn every_message_that_exim_took_came_encrypted() {
     }
 }
 
-// `smtp tls ciphers=TLSv1.3:...` for each session.
-// Table: OpenSMTPD: STARTTLS, implicit TLS
+// `smtp disconnected reason="io-error: error:0A080006:SSL routines::EVP lib"`: Debian's OpenSMTPD promises TLS and cannot keep
+// the promise (its issue 1171). It says so in an alert, and no MAIL follows.
+// Table: OpenSMTPD: TLS that fails
 #[test]
-fn accepted_is_what_opensmtpd_took_and_handshakes_are_those_of_its_log() {
+fn a_listener_that_cannot_do_the_tls_it_offers_gets_nothing() {
     let Some(opensmtpd) = Opensmtpd::start("") else { return };
-    let mut handshakes = 0;
-    for (done, (target, tls)) in (1..).zip(both_ways(opensmtpd.starttls, opensmtpd.implicit)) {
-        let outcome =
-            run(&target, &opensmtpd.certificate, &format!("-c 5 -n 100 --messages-per-session 10 {tls}"));
-        let (full, resumed) = outcome.handshakes();
-        handshakes += full + resumed;
-        assert_eq!((outcome.count("accepted"), opensmtpd.taken()), (100, 100 * done), "{target}");
-        assert_eq!(opensmtpd.lines(" smtp tls ciphers=TLSv1.3:") as u64, handshakes, "{}", opensmtpd.log());
-    }
-}
-
-// Table: OpenSMTPD: STARTTLS, AUTH
-#[test]
-fn who_logs_in_at_opensmtpd_sends_and_who_does_not_is_told_so() {
-    let Some(opensmtpd) = Opensmtpd::start("") else { return };
-    let target = format!("smtp://127.0.0.1:{}", opensmtpd.starttls);
-    for (done, mechanism) in (1..).zip(["plain", "login"]) {
-        let flags = format!("-c 3 -n 30 --tls starttls {}", login(mechanism, "RIGHT"));
+    for (target, tls) in both_ways(opensmtpd.starttls, opensmtpd.implicit) {
+        let flags = format!("-c 2 -n 6 --set phase.load.unit=session {tls}");
         let outcome = run(&target, &opensmtpd.certificate, &flags);
-        assert_eq!((outcome.count("accepted"), opensmtpd.taken()), (30, 30 * done), "{mechanism}");
-        assert_eq!(
-            opensmtpd.lines(" smtp authentication user=load result=ok"),
-            30 * done,
-            "{}",
-            opensmtpd.log()
-        );
+        let (count, sample) = outcome.condition("tls", "tls-failure");
+        assert_eq!(count, 6);
+        assert!(sample.contains("the listener ended the TLS handshake: internal_error"), "{sample}");
+        outcome.assert_nothing_went_out();
     }
-    let flags = format!("-c 2 -n 4 --set phase.load.unit=session --tls starttls {}", login("plain", "WRONG"));
-    let outcome = run(&target, &opensmtpd.certificate, &flags);
-    let (count, sample) = outcome.condition("auth", "auth-failed");
-    assert_eq!(count, 4);
-    assert!(sample.contains("535 Authentication failed"), "{sample}");
-    assert_eq!((outcome.count("accepted"), opensmtpd.taken()), (0, 60));
+    assert_eq!(opensmtpd.lines("SSL routines::EVP lib"), 12, "{}", opensmtpd.log());
+    assert_eq!(opensmtpd.taken(), 0);
 }
 
 // Table: Dovecot submission: STARTTLS, implicit TLS, AUTH

@@ -18,8 +18,9 @@ class Handler:
         return True
 
     async def handle_DATA(self, server, session, envelope):
-        tls = session.ssl["cipher"][0] if session.ssl else "-"
-        who = session.login_data.login.decode() if session.login_data else "-"
+        cipher = server.transport.get_extra_info("cipher")
+        tls = cipher[0] if cipher else "-"
+        who = session.auth_data.login.decode() if session.auth_data else "-"
         source = session.proxy_data.src_addr if session.proxy_data else "-"
         print(f"message rcpt={len(envelope.rcpt_tos)} tls={tls} user={who} source={source}", flush=True)
         # A library: the replies of LMTP, one for each recipient, are for its user to write.

@@ -10,7 +10,6 @@ use tempfile::TempDir;
 
 use crate::certificate::Certificate;
 use crate::listener::{self, Processes};
-use crate::smtpress::{PASSWORD, USER};
 
 /// Where `install.sh` unpacks it.
 pub const PROGRAM: &str = "target/real-listeners/opensmtpd/usr/sbin/smtpd";
@@ -40,9 +39,10 @@ mknod -m 666 dev/urandom c 1 9
 pub struct Opensmtpd {
     /// Without TLS.
     pub plain: u16,
-    /// With STARTTLS, and AUTH behind it.
+    /// With STARTTLS. Every handshake fails: Debian's build cannot use its key since OpenSSL 3 (OpenSMTPD issue 1171). AUTH,
+    /// which it offers behind TLS only, is out of reach.
     pub starttls: u16,
-    /// With TLS from the first octet.
+    /// With TLS from the first octet, of which the same is true.
     pub implicit: u16,
     /// Behind the PROXY protocol, version 2.
     pub proxied: u16,
@@ -71,15 +71,13 @@ impl Opensmtpd {
 {lines}
 pki opensmtpd.test cert "/tls/chain.pem"
 pki opensmtpd.test key "/tls/key.pem"
-table users {{ {USER} = "{}" }}
-listen on 127.0.0.1 port {starttls} hostname opensmtpd.test tls pki opensmtpd.test auth-optional <users>
+listen on 127.0.0.1 port {starttls} hostname opensmtpd.test tls pki opensmtpd.test
 listen on 127.0.0.1 port {implicit} hostname opensmtpd.test smtps pki opensmtpd.test
 listen on 127.0.0.1 port {proxied} hostname opensmtpd.test proxy-v2
 listen on 127.0.0.1 port {plain} hostname opensmtpd.test
 action "relay" relay host "smtp://127.0.0.1:{nobody}"
 match from any for any action "relay"
-"#,
-            hash(PASSWORD)
+"#
         );
         fs::write(root.join("etc/smtpd.conf"), settings).unwrap();
         let output = root.join("output");
@@ -108,11 +106,4 @@ match from any for any action "relay"
 
 fn log(root: &Path) -> String {
     fs::read_to_string(root.join("output")).unwrap_or_default()
-}
-
-/// The password as crypt(3) keeps it.
-fn hash(password: &str) -> String {
-    let output = Command::new("openssl").args(["passwd", "-6", password]).output().unwrap();
-    assert!(output.status.success(), "openssl passwd: {}", output.status);
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }

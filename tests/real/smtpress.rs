@@ -73,17 +73,22 @@ fn start_at(target: &str, flags: &str) -> Running {
 /// The transcript of one accepted message.
 #[track_caller]
 pub fn trace(target: &str, flags: &str) -> String {
+    let (code, transcript) = traced(&format!("{target} {flags}"));
+    assert_eq!(code, 0, "{transcript}");
+    transcript
+}
+
+/// The exit code and the transcript of `smtpress trace` with these arguments.
+pub fn traced(arguments: &str) -> (i32, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_smtpress"))
-        .args(["trace", target])
-        .args(flags.split_whitespace())
+        .arg("trace")
+        .args(arguments.split_whitespace())
         .envs(ENVIRONMENT)
         .stdin(Stdio::null())
         .output()
         .unwrap();
-    let transcript = String::from_utf8(output.stdout).unwrap();
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{}: {transcript}{stderr}", output.status);
-    transcript
+    let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    (output.status.code().unwrap_or_else(|| panic!("smtpress ended by {}: {said}", output.status)), said)
 }
 
 impl Running {

@@ -11,12 +11,13 @@ use crate::listener::{missing, program};
 use crate::{aiosmtpd, dovecot, exim, opensmtpd};
 
 /// The words, in the order of the table.
-const WORDS: [&str; 15] = [
+const WORDS: [&str; 16] = [
     "SMTP",
     "LMTP",
     "unix socket",
     "STARTTLS",
     "implicit TLS",
+    "TLS that fails",
     "AUTH",
     "PIPELINING",
     "CHUNKING",

@@ -9,7 +9,7 @@ use crate::postfix::Postfix;
 use crate::sink::Sink;
 use crate::smtpress;
 
-/// What a client says, in this order and once each; and after it what the handshake came to.
+/// What a client says, in this order; how long each step took; and what the handshake came to.
 #[track_caller]
 fn assert_whole(transcript: &str, said: &[&str]) {
     let ours: Vec<&str> =
@@ -21,31 +21,31 @@ fn assert_whole(transcript: &str, said: &[&str]) {
     for detail in ["= connect took ", "= greeting took ", "= tls took ", "= body took ", "= quit took "] {
         assert!(transcript.contains(detail), "no {detail}: {transcript}");
     }
-    assert!(transcript.contains("TLSv1_3, TLS13_AES_256_GCM_SHA384, "), "{transcript}");
-    assert!(transcript.contains(", full handshake"), "{transcript}");
+    assert!(transcript.contains("TLSv1.3, TLS_AES_256_GCM_SHA384, X25519, full handshake\n"), "{transcript}");
     assert!(transcript.contains("\naccepted after "), "{transcript}");
 }
 
-const MESSAGE: [&str; 5] = ["MAIL FROM:<", "RCPT TO:<", "DATA", ".", "QUIT"];
+const WITH_DATA: &[&str] = &["MAIL FROM:<", "RCPT TO:<", "DATA", "From: ", ".", "QUIT"];
+const WITH_BDAT: &[&str] = &["MAIL FROM:<", "RCPT TO:<", "BDAT 1024 LAST", "From: ", "QUIT"];
 
 /// By STARTTLS and from the first octet.
 #[track_caller]
-fn traced(starttls: u16, implicit: u16, certificate: &Certificate, login: &str) {
+fn traced(starttls: u16, implicit: u16, certificate: &Certificate, message: &[&str], login: &str) {
     let trusted = certificate.trusted_by_trace();
     let transcript = smtpress::trace(
         &format!("smtp://127.0.0.1:{starttls}"),
         &format!("--tls starttls {trusted} {login}"),
     );
-    assert_whole(&transcript, &[&["EHLO ", "STARTTLS", "EHLO "][..], &MESSAGE].concat());
+    assert_whole(&transcript, &[&["EHLO ", "STARTTLS", "EHLO "], message].concat());
     let transcript = smtpress::trace(&format!("smtps://127.0.0.1:{implicit}"), &format!("{trusted} {login}"));
-    assert_whole(&transcript, &[&["EHLO "][..], &MESSAGE].concat());
+    assert_whole(&transcript, &[&["EHLO "], message].concat());
 }
 
 // Table: Postfix: trace
 #[test]
 fn the_dialogue_with_postfix() {
     let Some(postfix) = Postfix::plain().tls().start() else { return };
-    traced(postfix.port, postfix.implicit, postfix.certificate(), "");
+    traced(postfix.port, postfix.implicit, postfix.certificate(), WITH_BDAT, "");
     assert_eq!(postfix.queued_in_the_end(2), 2);
 }
 
@@ -53,16 +53,31 @@ fn the_dialogue_with_postfix() {
 #[test]
 fn the_dialogue_with_exim() {
     let Some(exim) = Exim::plain().tls().start() else { return };
-    traced(exim.port, exim.implicit, exim.certificate(), "");
+    traced(exim.port, exim.implicit, exim.certificate(), WITH_BDAT, "");
     assert_eq!(exim.taken(), 2);
 }
 
-// Table: OpenSMTPD: trace
+// Table: OpenSMTPD: TLS that fails, trace
 #[test]
-fn the_dialogue_with_opensmtpd() {
+fn the_dialogue_with_opensmtpd_ends_in_the_handshake() {
     let Some(opensmtpd) = Opensmtpd::start("") else { return };
-    traced(opensmtpd.starttls, opensmtpd.implicit, &opensmtpd.certificate, "");
-    assert_eq!(opensmtpd.taken(), 2);
+    let trusted = opensmtpd.certificate.trusted_by_trace();
+    for target in [
+        format!("smtp://127.0.0.1:{} --tls starttls", opensmtpd.starttls),
+        format!("smtps://127.0.0.1:{}", opensmtpd.implicit),
+    ] {
+        let (code, transcript) = smtpress::traced(&format!("{target} {trusted}"));
+        assert_eq!(code, 99, "{transcript}");
+        for said in
+            ["= tls failed after ", "tls-failure: ", "the listener ended the TLS handshake: internal_error\n"]
+        {
+            assert!(transcript.contains(said), "no {said}: {transcript}");
+        }
+        assert!(!transcript.contains("C: MAIL"), "{transcript}");
+    }
+    let transcript = smtpress::trace(&format!("smtp://127.0.0.1:{}", opensmtpd.plain), "");
+    assert!(transcript.contains("\naccepted after "), "{transcript}");
+    assert_eq!(opensmtpd.taken(), 1);
 }
 
 // Table: Dovecot submission: trace
@@ -71,7 +86,7 @@ fn the_dialogue_with_dovecot_submission() {
     let Some(sink) = Sink::start() else { return };
     let Some(dovecot) = Dovecot::start(sink.port) else { return };
     let login = "--auth plain --user load --password-env RIGHT";
-    traced(dovecot.submission, dovecot.submissions, &dovecot.certificate, login);
+    traced(dovecot.submission, dovecot.submissions, &dovecot.certificate, WITH_BDAT, login);
     assert_eq!(sink.messages(), 2);
 }
 
@@ -81,7 +96,7 @@ fn the_dialogue_with_dovecot_lmtp() {
     let Some(dovecot) = Dovecot::start(1) else { return };
     let flags = format!("--tls starttls --to user0@dovecot.test {}", dovecot.certificate.trusted_by_trace());
     let transcript = smtpress::trace(&format!("lmtp://127.0.0.1:{}", dovecot.lmtp), &flags);
-    assert_whole(&transcript, &[&["LHLO ", "STARTTLS", "LHLO "][..], &MESSAGE].concat());
+    assert_whole(&transcript, &[&["LHLO ", "STARTTLS", "LHLO "], WITH_BDAT].concat());
     assert_eq!(dovecot.delivered("user0"), 1);
 }
 
@@ -89,6 +104,6 @@ fn the_dialogue_with_dovecot_lmtp() {
 #[test]
 fn the_dialogue_with_aiosmtpd() {
     let Some(aiosmtpd) = Aiosmtpd::start() else { return };
-    traced(aiosmtpd.starttls, aiosmtpd.implicit, &aiosmtpd.certificate, "");
+    traced(aiosmtpd.starttls, aiosmtpd.implicit, &aiosmtpd.certificate, WITH_DATA, "");
     assert_eq!(aiosmtpd.taken(), 2);
 }
