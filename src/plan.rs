@@ -14,8 +14,10 @@ use crate::load;
 use crate::mail;
 use crate::net::target::Target;
 use crate::net::target::origin::Origin;
-use crate::smtp::Script;
+use crate::net::target::tls::ClientTls;
+use crate::smtp::auth::Login;
 use crate::smtp::script::Quit;
+use crate::smtp::{Script, script};
 
 /// What one arrival is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +108,30 @@ impl Messages {
     }
 }
 
+/// Who logs in, session by session.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Logins {
+    /// All who do; empty: nobody logs in.
+    pub users: Vec<Login>,
+    /// Drawn by seed and session; otherwise one after the other.
+    pub random: bool,
+}
+
+impl Logins {
+    /// The login of session `serial`.
+    pub fn of(&self, seed: u64, serial: u64) -> Option<&Login> {
+        let count = self.users.len() as u64;
+        let index = if self.random {
+            let mut random = ChaCha8Rng::seed_from_u64(seed ^ 0x6c6f_6769_6e73);
+            random.set_stream(serial);
+            u64::try_from((u128::from(random.next_u64()) * u128::from(count)) >> 64).unwrap_or(0)
+        } else {
+            serial.checked_rem(count)?
+        };
+        self.users.get(usize::try_from(index).ok()?)
+    }
+}
+
 /// A named part of the run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Phase {
@@ -146,8 +172,12 @@ pub struct Plan {
     pub origin: Origin,
     /// Hosts beyond loopback that the user allows.
     pub allow: Vec<String>,
+    /// How TLS is spoken, if the script asks for it.
+    pub tls: ClientTls,
     /// The dialogue.
     pub script: Script,
+    /// Who logs in.
+    pub logins: Logins,
     /// Messages in a session.
     pub messages: Messages,
     /// What the messages are.
@@ -165,6 +195,11 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Whether its sessions are encrypted.
+    pub fn speaks_tls(&self) -> bool {
+        self.script.tls != script::Tls::None
+    }
+
     /// Whether the sessions of a phase stay open to its end when they have nothing more to send.
     pub fn holds(&self, phase: u32) -> bool {
         let phase = &self.phases[phase as usize];

@@ -1,20 +1,24 @@
 //! The contenders: how each is called, and what one run of one costs. How figures are put together is `table`'s.
 
+pub mod handshakes;
+pub mod listeners;
+pub mod soak;
 pub mod table;
+pub mod workers;
 
 use std::fs::File;
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::time::TimeValLike;
-use nix::unistd::{Pid, Uid};
+use nix::unistd::Pid;
 
 use crate::floor::{MESSAGE, Mode};
 
@@ -22,8 +26,6 @@ use crate::floor::{MESSAGE, Mode};
 const PATIENCE: Duration = Duration::from_secs(180);
 /// How often a run's memory is looked at.
 const LOOK: Duration = Duration::from_millis(10);
-/// What `smtp-sink` holds at once, and how many connections may wait to be accepted.
-const SINK: [&str; 2] = ["20000", "4096"];
 
 /// Who sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +54,10 @@ pub struct Event {
     pub mode: Mode,
     pub sessions: u32,
     pub messages: u64,
+    /// All sessions are open before the first message; `smtp-source` cannot.
+    pub gate: bool,
+    /// Threads of smtpress.
+    pub threads: u32,
 }
 
 /// What one run cost.
@@ -63,9 +69,18 @@ pub struct Cost {
     pub wall: Duration,
     /// The most resident memory seen, in KiB.
     pub resident: u64,
-    /// The most sessions open at once, if it is told: while the listener is busy it accepts few, and messages may be over
-    /// before all sessions are there.
-    pub sessions: Option<u64>,
+    /// The most sessions open at once. Of who does not tell: half of the machine's TCP sockets that were not there before,
+    /// those included that the listener has not accepted yet.
+    pub sessions: u64,
+    /// The time of the load itself, if it is told: behind a gate from its opening on.
+    pub window: Option<Duration>,
+}
+
+/// What a run says of itself.
+struct Told {
+    accepted: u64,
+    sessions: Option<u64>,
+    window: Option<Duration>,
 }
 
 /// Runs one contender once; all messages were accepted.
@@ -76,7 +91,7 @@ pub fn run(contender: Contender, event: Event, sink: SocketAddr, folder: &Path) 
     let told = folder.join("told");
     let mut command = command(contender, event, sink, folder)?;
     command.stdin(Stdio::null()).stdout(File::create(&told)?).stderr(File::create(folder.join("stderr"))?);
-    let before = children()?;
+    let (before, sockets) = (children()?, sockets());
     let begun = now();
     let mut child = command.spawn()?;
     let pid = child.id();
@@ -85,12 +100,13 @@ pub fn run(contender: Contender, event: Event, sink: SocketAddr, folder: &Path) 
     let status = child.wait()?;
     let wall = begun.elapsed();
     drop(ended);
-    let resident = watch.join().map_err(|_| io::Error::other("the watching thread panicked"))?;
+    let (resident, most_sockets) =
+        watch.join().map_err(|_| io::Error::other("the watching thread panicked"))?;
     let cpu = children()?.saturating_sub(before);
     let told = told_by(contender, event, &std::fs::read_to_string(&told)?);
     // 98: smtpress says itself that it was the bottleneck, which here is the point.
     let well = status.success() || contender == Contender::Smtpress && status.code() == Some(98);
-    let accepted = told.map(|(accepted, _)| accepted);
+    let accepted = told.as_ref().map(|told| told.accepted);
     if !well || accepted != Some(event.messages) {
         let said = std::fs::read_to_string(folder.join("stderr")).unwrap_or_default();
         let how = status.signal().map_or_else(|| status.to_string(), |signal| format!("signal {signal}"));
@@ -101,11 +117,13 @@ pub fn run(contender: Contender, event: Event, sink: SocketAddr, folder: &Path) 
             said.trim()
         )));
     }
-    Ok(Cost { cpu, wall, resident, sessions: told.and_then(|(_, sessions)| sessions) })
+    let (sessions, window) = told.map_or((None, None), |told| (told.sessions, told.window));
+    let sessions = sessions.unwrap_or(most_sockets.saturating_sub(sockets) / 2);
+    Ok(Cost { cpu, wall, resident, sessions, window })
 }
 
 fn command(contender: Contender, event: Event, sink: SocketAddr, folder: &Path) -> io::Result<Command> {
-    let Event { mode, sessions, messages } = event;
+    let Event { mode, sessions, messages, gate, threads } = event;
     let one = mode == Mode::OneMessage;
     let mut command;
     match contender {
@@ -119,7 +137,8 @@ fn command(contender: Contender, event: Event, sink: SocketAddr, folder: &Path) 
             let _ = std::fs::remove_dir_all(&out);
             command = Command::new(env!("CARGO_BIN_EXE_smtpress"));
             command
-                .args(["run", "--threads", "1", "--json", "-", "--progress", "none"])
+                .args(["run", "--json", "-", "--progress", "none"])
+                .args([format!("--threads={threads}"), format!("--open-first={gate}")])
                 .args(["--pipelining", pipelining, "--messages-per-session", if one { "1" } else { "0" }])
                 .args([format!("--target=smtp://{sink}"), format!("--size={MESSAGE}B")])
                 .args([format!("--sessions={sessions}"), format!("--messages={messages}")])
@@ -135,24 +154,32 @@ fn command(contender: Contender, event: Event, sink: SocketAddr, folder: &Path) 
             command = Command::new(std::env::current_exe()?);
             command.args([format!("--floor={sink}"), format!("--modes={mode}")]);
             command.args([format!("--sessions={sessions}"), format!("--messages={messages}")]);
+            command.args((!gate).then_some("--no-gate"));
         }
     }
     Ok(command)
 }
 
-/// What a run says: messages accepted, and the most sessions at once.
-fn told_by(contender: Contender, event: Event, told: &str) -> Option<(u64, Option<u64>)> {
+fn told_by(contender: Contender, event: Event, told: &str) -> Option<Told> {
     match contender {
         Contender::Smtpress => {
             let result: serde_json::Value = serde_json::from_str(told).ok()?;
             let phase = result["phases"].as_array()?.first()?;
-            Some((phase["accepted"].as_u64()?, phase["sessions"]["peak"].as_u64()))
+            Some(Told {
+                accepted: phase["accepted"].as_u64()?,
+                sessions: Some(phase["sessions"]["peak"].as_u64()?),
+                window: Some(Duration::from_secs_f64(phase["window_s"].as_f64()?)),
+            })
         }
         // It stops with an error at the first reply that is not positive.
-        Contender::SmtpSource => Some((event.messages, None)),
+        Contender::SmtpSource => Some(Told { accepted: event.messages, sessions: None, window: None }),
         Contender::Floor => {
-            let (accepted, sessions) = told.trim().split_once(' ')?;
-            Some((accepted.parse().ok()?, sessions.parse().ok()))
+            let mut numbers = told.split_ascii_whitespace().map(|number| number.parse::<u64>().ok());
+            Some(Told {
+                accepted: numbers.next()??,
+                sessions: Some(numbers.next()??),
+                window: Some(Duration::from_micros(numbers.next()??)),
+            })
         }
     }
 }
@@ -164,19 +191,27 @@ fn children() -> io::Result<Duration> {
     Ok(Duration::from_micros(u64::try_from(micros).unwrap_or(0)))
 }
 
-/// Looks at a process until its end is told; returns its peak resident memory in KiB.
-fn watch(pid: u32, ended: &mpsc::Receiver<()>) -> u64 {
+/// The TCP sockets in use on this machine.
+fn sockets() -> u64 {
+    let stat = std::fs::read_to_string("/proc/net/sockstat").unwrap_or_default();
+    let line = stat.lines().find_map(|line| line.strip_prefix("TCP: inuse "));
+    line.and_then(|line| line.split_ascii_whitespace().next()?.parse().ok()).unwrap_or(0)
+}
+
+/// Looks at a process until its end is told; returns its peak resident memory in KiB, and the most sockets there were.
+fn watch(pid: u32, ended: &mpsc::Receiver<()>) -> (u64, u64) {
     let begun = now();
-    let mut peak = 0;
+    let (mut peak, mut most) = (0, 0);
     loop {
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
         let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
         peak = kib.unwrap_or(peak).max(peak);
+        most = sockets().max(most);
         match ended.recv_timeout(LOOK) {
             Err(RecvTimeoutError::Timeout) if begun.elapsed() > PATIENCE => end(pid, Signal::SIGKILL),
             Err(RecvTimeoutError::Timeout) => {}
-            _ => return peak,
+            _ => return (peak, most),
         }
     }
 }
@@ -193,45 +228,7 @@ fn now() -> Instant {
     Instant::now()
 }
 
-/// The listener of the contest; it is stopped when this is dropped.
-pub struct Sink {
-    child: Child,
-    pub address: SocketAddr,
-}
-
-impl Sink {
-    /// Starts `smtp-sink` on a free port of loopback.
-    ///
-    /// # Errors
-    /// It is not there, or does not listen.
-    pub fn start() -> io::Result<Sink> {
-        let address = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?;
-        let mut command = Command::new("smtp-sink");
-        // It wants to be nobody of importance.
-        command.args(Uid::effective().is_root().then_some(["-u", "postfix"]).into_iter().flatten());
-        command.args(["-m", SINK[0], &address.to_string(), SINK[1]]).stdin(Stdio::null());
-        let mut sink = Sink { child: command.spawn()?, address };
-        for _ in 0..500 {
-            if TcpStream::connect(address).is_ok() {
-                return Ok(sink);
-            }
-            if let Some(status) = sink.child.try_wait()? {
-                return Err(io::Error::other(format!("smtp-sink ended with {status}")));
-            }
-            std::thread::sleep(LOOK);
-        }
-        Err(io::Error::other("smtp-sink does not listen"))
-    }
-}
-
-impl Drop for Sink {
-    fn drop(&mut self) {
-        end(self.child.id(), Signal::SIGTERM);
-        let _ = self.child.wait();
-    }
-}
-
-/// Whether a program of Postfix is there.
+/// Whether a program is there.
 pub fn is_installed(name: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|folder| folder.join(name).is_file())

@@ -2,14 +2,20 @@
 //! the start, TCP_NODELAY, one write for each group and one read for each wake-up.
 //!
 //! It reads every reply and checks its code, so that it cannot be cheap by not listening. It is no load generator: it
-//! keeps no time, knows no failure but its own end, and sends the same octets always.
+//! reads the clock twice in all, knows no failure but its own end, and sends the same octets always.
+//!
+//! With the gate, as smtpress has it (`--open-first`), no message is begun before the last session is greeted and its EHLO
+//! answered.
+
+pub mod sink;
 
 use std::fmt;
 use std::io::{self, Error, ErrorKind, Read, Write};
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// How a session speaks.
@@ -36,6 +42,8 @@ pub const MESSAGE: usize = 1024;
 
 /// Sessions that may be opening at once: fewer than any accept queue holds.
 const OPENING: usize = 256;
+/// How long the listener may be silent on all sessions, in milliseconds.
+const PATIENCE: u16 = 30_000;
 const HELLO: &[u8] = b"EHLO client.example\r\n";
 const MAIL: &[u8] = b"MAIL FROM:<load@sender.example>\r\n";
 const RCPT: &[u8] = b"RCPT TO:<user@recipient.example>\r\n";
@@ -45,11 +53,33 @@ const HEADER: &[u8] =
     b"From: <load@sender.example>\r\nTo: <user@recipient.example>\r\nSubject: floor\r\n\r\n";
 const LINE: &[u8] = b"The quick brown fox jumps over the lazy dog and the slow load generator.\r\n";
 
-/// Sends so many messages over so many sessions; returns how many were accepted, and how many sessions were open at once.
+/// What is asked of the floor.
+#[derive(Clone, Copy, Debug)]
+pub struct Task {
+    pub address: SocketAddr,
+    pub mode: Mode,
+    pub sessions: usize,
+    pub messages: u64,
+    /// All sessions are open before the first message.
+    pub gate: bool,
+}
+
+/// What it did.
+#[derive(Clone, Copy, Debug)]
+pub struct Done {
+    pub accepted: u64,
+    /// The most sessions open at once.
+    pub peak: usize,
+    /// From the opening of the gate, or else from the start, to the end.
+    pub window: Duration,
+}
+
+/// Sends so many messages over so many sessions.
 ///
 /// # Errors
 /// Anything that is not as it should be: the floor is for a listener that accepts all.
-pub fn run(address: SocketAddr, mode: Mode, sessions: usize, messages: u64) -> io::Result<(u64, usize)> {
+pub fn run(task: Task) -> io::Result<Done> {
+    let Task { address, mode, sessions, messages, gate } = task;
     let sessions = sessions.min(usize::try_from(messages).unwrap_or(usize::MAX));
     let mut floor = Floor {
         address,
@@ -60,11 +90,18 @@ pub fn run(address: SocketAddr, mode: Mode, sessions: usize, messages: u64) -> i
         opening: 0,
         live: 0,
         peak: 0,
+        at_gate: gate.then_some(0),
+        opened: now(),
         epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
         sessions: (0..sessions).map(|_| None).collect(),
     };
     floor.work()?;
-    Ok((floor.accepted, floor.peak))
+    Ok(Done { accepted: floor.accepted, peak: floor.peak, window: floor.opened.elapsed() })
+}
+
+#[expect(clippy::disallowed_methods, reason = "a bench of processes measures time")]
+fn now() -> Instant {
+    Instant::now()
 }
 
 /// What is sent.
@@ -93,6 +130,8 @@ impl Lines {
 enum Awaits {
     Greeting,
     Hello,
+    /// No reply: that the gate opens.
+    Gate,
     Mail,
     Rcpt,
     Data,
@@ -106,6 +145,7 @@ impl Awaits {
             Awaits::Greeting => b"220",
             Awaits::Data => b"354",
             Awaits::Quit => b"221",
+            Awaits::Gate => b"...",
             Awaits::Hello | Awaits::Mail | Awaits::Rcpt | Awaits::Body => b"250",
         }
     }
@@ -160,6 +200,9 @@ struct Floor {
     opening: usize,
     live: usize,
     peak: usize,
+    /// Sessions that wait at the gate; `None`: it is open.
+    at_gate: Option<usize>,
+    opened: Instant,
     epoll: Epoll,
     sessions: Vec<Option<Session>>,
 }
@@ -178,12 +221,36 @@ impl Floor {
             if self.live == 0 {
                 return Ok(());
             }
-            let ready = self.epoll.wait(&mut events, EpollTimeout::NONE)?;
+            let ready = self.epoll.wait(&mut events, PATIENCE)?;
+            if ready == 0 {
+                let (opening, live, at_gate) = (self.opening, self.live, self.at_gate.unwrap_or(0));
+                let what = format!(
+                    "nothing came for 30 s: of {live} sessions {opening} were never greeted, {at_gate} wait for the others"
+                );
+                return Err(Error::new(ErrorKind::TimedOut, what));
+            }
             for event in &events[..ready] {
                 let slot = usize::try_from(event.data()).expect("a slot's number");
                 self.read(slot, &mut input)?;
             }
+            if self.at_gate == Some(self.sessions.len()) {
+                self.open_gate()?;
+            }
         }
+    }
+
+    /// Lets all sessions begin.
+    fn open_gate(&mut self) -> io::Result<()> {
+        self.at_gate = None;
+        self.opened = now();
+        for slot in 0..self.sessions.len() {
+            let mut session = self.sessions[slot].take().expect("all are open");
+            let (awaits, bytes) = self.next_message();
+            session.awaits = awaits;
+            write(&session.socket, bytes)?;
+            self.sessions[slot] = Some(session);
+        }
+        Ok(())
     }
 
     fn open(&mut self, slot: usize) -> io::Result<()> {
@@ -242,7 +309,13 @@ impl Floor {
                 self.opening -= 1;
                 (Awaits::Hello, HELLO)
             }
-            Awaits::Hello => self.next_message(),
+            Awaits::Hello => match &mut self.at_gate {
+                Some(waiting) => {
+                    *waiting += 1;
+                    (Awaits::Gate, b"")
+                }
+                None => self.next_message(),
+            },
             Awaits::Mail => (Awaits::Rcpt, if single { RCPT } else { b"" }),
             Awaits::Rcpt => (Awaits::Data, if single { DATA } else { b"" }),
             Awaits::Data => {
@@ -261,14 +334,10 @@ impl Floor {
                     _ => self.next_message(),
                 }
             }
-            Awaits::Quit => unreachable!("the end of a session is no step"),
+            Awaits::Gate | Awaits::Quit => unreachable!("neither a gate nor an end is answered"),
         };
         session.awaits = awaits;
-        // One message at the most is on its way: the kernel takes it whole.
-        if !bytes.is_empty() && (&session.socket).write(bytes)? != bytes.len() {
-            return Err(Error::new(ErrorKind::WriteZero, "the kernel took part of a group"));
-        }
-        Ok(())
+        write(&session.socket, bytes)
     }
 
     /// What a session at rest says: the next message's beginning, or QUIT.
@@ -282,4 +351,12 @@ impl Floor {
             Mode::Grouped | Mode::Full => (Awaits::Mail, &self.lines.group),
         }
     }
+}
+
+/// Writes what there is. One message at the most is on its way: the kernel takes it whole.
+fn write(mut socket: &Socket, bytes: &[u8]) -> io::Result<()> {
+    if !bytes.is_empty() && socket.write(bytes)? != bytes.len() {
+        return Err(Error::new(ErrorKind::WriteZero, "the kernel took part of a group"));
+    }
+    Ok(())
 }

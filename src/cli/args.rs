@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use super::login::LoginArgs;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 /// SMTP load and concurrency stress tester.
@@ -66,7 +67,16 @@ impl Cli {
             true => arg.hide_env(true).hide_possible_values(true),
             false => arg,
         };
-        Cli::command().mut_args(brief).mut_subcommands(|command| command.mut_args(brief))
+        // The help of `run` is full; that of `trace` tells of all flags of a login.
+        let run = |command: clap::Command| {
+            let hide = |command: clap::Command, id| command.mut_arg(id, |arg| arg.hide(true));
+            let command = ["user", "user_env", "password_env", "token_env"].into_iter().fold(command, hide);
+            command.mut_arg("auth", |arg| {
+                arg.help("Log in with this mechanism; its flags stand in trace --help")
+            })
+        };
+        let command = Cli::command().mut_args(brief).mut_subcommands(|command| command.mut_args(brief));
+        command.mut_subcommand("run", run)
     }
 }
 
@@ -176,6 +186,8 @@ pub struct RunArgs {
     pub load: LoadArgs,
     #[command(flatten)]
     pub common: CommonArgs,
+    #[command(flatten, next_help_heading = "Dialogue")]
+    pub login: LoginArgs,
     /// What must hold, such as 'p99 < 500ms'; may be repeated
     #[arg(long = "assert", value_name = "EXPR", help_heading = "Result")]
     pub asserts: Vec<String>,
@@ -243,7 +255,7 @@ pub struct LoadArgs {
     /// How commands are grouped (RFC 2920) [auto]
     #[arg(long, value_name = "off|auto|full", env = "SMTPRESS_PIPELINING", help_heading = "Dialogue")]
     pub pipelining: Option<String>,
-    /// TLS (only none in this version)
+    /// Whether and how the sessions are encrypted [none]
     #[arg(long, value_name = "none|starttls|implicit", env = "SMTPRESS_TLS", help_heading = "Dialogue")]
     pub tls: Option<String>,
     /// The ids of the arguments whose values come from the environment.
@@ -286,7 +298,7 @@ pub struct CommonArgs {
 /// `smtpress trace`.
 #[derive(Debug, Args)]
 pub struct TraceArgs {
-    /// The listener: smtp://host:port, or embedded
+    /// The listener: smtp://host:port, smtps://host:port, or embedded
     pub url: String,
     /// Exactly the flow of a telnet session: HELO, and one command at a time
     #[arg(long)]
@@ -309,6 +321,18 @@ pub struct TraceArgs {
     /// How commands are grouped (RFC 2920)
     #[arg(long, value_name = "off|auto|full", default_value = "off", conflicts_with = "helo")]
     pub pipelining: String,
+    /// Whether and how the session is encrypted [none; smtps://: implicit]
+    #[arg(long, value_name = "none|starttls|implicit")]
+    pub tls: Option<String>,
+    /// A file of certificates to trust, in PEM [those that the system trusts]
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<String>,
+    /// The server name to ask for and to find in the certificate [the host]
+    #[arg(long, value_name = "NAME")]
+    pub sni: Option<String>,
+    /// Take any certificate; what speaks against it is shown
+    #[arg(long)]
+    pub no_verify: bool,
     /// No message: greeting, hello, QUIT
     #[arg(long)]
     pub no_message: bool,
@@ -321,6 +345,8 @@ pub struct TraceArgs {
     /// Allow this target beyond loopback; only with its owner's consent
     #[arg(long, value_name = "HOST")]
     pub allow_target: Vec<String>,
+    #[command(flatten, next_help_heading = "Login")]
+    pub login: LoginArgs,
 }
 
 /// `smtpress listen`.

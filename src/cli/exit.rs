@@ -7,6 +7,7 @@ use crate::generator::RunError;
 use crate::generator::preflight::PreflightError;
 use crate::listener::ListenError;
 use crate::net::target::bind::Bind;
+use crate::net::tls::TlsError;
 use crate::profile::ProfileError;
 use crate::report::run_dir::RunDirError;
 
@@ -89,7 +90,16 @@ impl From<RunDirError> for Failure {
 
 impl From<RunError> for Failure {
     fn from(error: RunError) -> Self {
-        Failure::Told(FAULT, error.to_string())
+        match error {
+            RunError::Tls(error) => error.into(),
+            error => Failure::Told(FAULT, error.to_string()),
+        }
+    }
+}
+
+impl From<TlsError> for Failure {
+    fn from(error: TlsError) -> Self {
+        Failure::Told(USAGE, format!("failed to set up TLS: {error}; nothing was sent"))
     }
 }
 
@@ -108,7 +118,11 @@ impl From<ListenError> for Failure {
                 }
                 _ => "; name another address with --bind",
             },
-            ListenError::NotLoopback(_) | ListenError::Occupied(_) | ListenError::Thread(_) => "",
+            ListenError::CertificateOut { .. } => "; name another file with cert_out in [listener]",
+            ListenError::NotLoopback(_)
+            | ListenError::Occupied(_)
+            | ListenError::Tls(_)
+            | ListenError::Thread(_) => "",
         };
         Failure::Told(PREFLIGHT, format!("{error}{remedy}"))
     }

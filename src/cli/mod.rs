@@ -4,6 +4,7 @@
 
 mod args;
 mod exit;
+mod login;
 mod look;
 mod output;
 mod paper;

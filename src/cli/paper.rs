@@ -108,6 +108,12 @@ impl Paper {
         }
     }
 
+    /// What is known besides of the step that was told last; `good`: nothing speaks against it.
+    pub fn remark(&mut self, text: &str, good: bool) {
+        let text = self.paint(if good { "2" } else { "31" }, text);
+        self.write(&format!("{:>14}{text}", ""));
+    }
+
     /// How it ended.
     pub fn end(&mut self, word: &str, good: bool, total: Duration, longest: Option<(Duration, Step)>) {
         self.write("");

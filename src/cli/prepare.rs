@@ -50,6 +50,7 @@ pub fn prepare(args: &RunArgs) -> Result<Prepared, Failure> {
     // What --set changes decides what the flags mean.
     apply_in_order(&mut document, set(&args.common.set)?)?;
     let mut changes = flags::overrides(&document, &given)?;
+    changes.extend(args.login.overrides());
     changes.extend(allowed(&args.common.allow_target));
     apply_in_order(&mut document, changes)?;
     let shard = args.shard.as_deref().map_or(Ok(Shard::WHOLE), shard)?;

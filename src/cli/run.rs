@@ -75,7 +75,7 @@ pub fn run(args: &RunArgs, screen: &Screen) -> Result<u8, Failure> {
         Watcher { windows: Windows::new(assertions, &infos, &plan.expects), assertions, recording, progress };
     let mut local = Local::new(signals.stop.clone(), prepared.date());
     if let Some(listener) = &listener {
-        local = local.with_listener(listener.place());
+        local = local.with_listener(listener.place()).with_certificate(listener.certificate().cloned());
     }
     watcher.progress.begin();
     let measured = local.run(plan, &mut watcher)?;

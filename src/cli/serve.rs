@@ -33,6 +33,10 @@ pub fn listen(args: &ListenArgs, screen: &Screen) -> Result<u8, Failure> {
         use tokio::signal::unix::{SignalKind, signal};
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
+        if let Some(certificate) = listener.certificate() {
+            let fingerprint = crate::listener::certificate::fingerprint(certificate);
+            screen.note(&format!("smtpress: its certificate has the SHA-256 fingerprint {fingerprint}"));
+        }
         // Not before: whoever reads this line may send the signal at once.
         screen.note(&format!("smtpress: listening on {}; Ctrl-C ends it", listener.place()));
         let end = async {

@@ -1,6 +1,5 @@
 //! `smtpress trace`: one session with its whole transcript, times and meanings. The document's telnet test, without the telnet.
 
-use std::collections::VecDeque;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -16,18 +15,22 @@ use super::paper::{Paper, Side};
 use super::prepare::{self, Prepared};
 use crate::collector::Condition;
 use crate::collector::condition::Classifier;
-use crate::generator::{clock, judge, preflight};
+use crate::generator::{self, clock, judge, preflight};
 use crate::listener::Listener;
 use crate::load::Shard;
 use crate::mail::{Mailer, Message};
 use crate::net::dial::{self, Endpoint, Place};
 use crate::net::drive::{Host, Scratch, drive};
 use crate::net::target::Transport;
+use crate::net::tls::Security;
+use crate::net::tls::client::Client as TlsClient;
 use crate::plan::Plan;
 use crate::profile::overrides::{Origin, apply_in_order};
 use crate::profile::{Document, Override, Purpose};
 use crate::report::words;
-use crate::smtp::client::Event;
+use crate::smtp::auth::{Login, Redactor};
+use crate::smtp::client::{Event, Failure as StepFailure};
+use crate::smtp::machine::Handshake;
 use crate::smtp::script::Identity;
 use crate::smtp::{Client, Step};
 
@@ -41,27 +44,30 @@ pub fn trace(args: &TraceArgs, screen: &Screen) -> Result<u8, Failure> {
     // No knock before the session: it would be a connection that the listener sees and the transcript does not.
     preflight::check_allowed(plan)?;
     let listener = if plan.target.is_embedded() {
-        Some(crate::listener::start(([127, 0, 0, 1], 0).into(), Default::default(), plan.seed, 1)?)
+        let limits = prepared.compiled.listener.clone();
+        Some(crate::listener::start(([127, 0, 0, 1], 0).into(), limits, plan.seed, 1)?)
     } else {
         None
     };
     let endpoint = endpoint(plan, listener.as_ref().map(Listener::addr));
+    let tls = generator::tls(plan, listener.as_ref().and_then(Listener::certificate))?;
+    let security = tls.as_ref().map(TlsClient::security).transpose()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let out: Box<dyn Write> = if args.json { Box::new(std::io::sink()) } else { Box::new(screen.out()) };
     let mailer = Mailer::new(&plan.mail, plan.seed, &plan.run_id, &prepared.date());
     let messages = if args.no_message { 0 } else { 1 };
-    let mut session = Session::new(Paper::new(out, screen.colour_out()), mailer, messages);
+    let mut session = Session::new(Paper::new(out, screen.colour_out()), mailer, messages, security);
     session.paper.title(&plan.target, &endpoint);
     let reached = runtime.block_on(session.lead(plan, &endpoint));
     let done = session.accepted || args.no_message && !session.failed;
     session.close(reached, done);
-    let Session { paper, steps, lines, accepted, .. } = session;
+    let Session { paper, steps, tls, lines, accepted, .. } = session;
     if let Some(listener) = listener {
         listener.stop();
     }
     paper.finish()?;
     if args.json {
-        let result = json!({ "target": plan.target.to_string(), "reached": reached, "accepted": accepted, "steps": steps, "lines": lines });
+        let result = json!({ "target": plan.target.to_string(), "reached": reached, "accepted": accepted, "tls": tls, "steps": steps, "lines": lines });
         writeln!(screen.out(), "{result:#}")?;
     }
     Ok(match (reached, done) {
@@ -90,13 +96,20 @@ fn prepared(args: &TraceArgs) -> Result<Prepared, Failure> {
         ("--name", "session.name", &args.name),
         ("--from", "message.from", &args.from),
         ("--to", "message.to", &args.to),
+        ("--tls", "target.tls", &args.tls),
+        ("--ca", "target.tls_options.ca", &args.ca),
+        ("--sni", "target.tls_options.sni", &args.sni),
     ] {
         if let Some(value) = value {
             keys.push((flag, key.into(), prepare::quoted(value)));
         }
     }
+    if args.no_verify {
+        keys.push(("--no-verify", "target.tls_options.verify".into(), "false".into()));
+    }
     let keys = keys.iter().map(|(flag, key, value)| Override::for_key(Origin::Flag, flag, key, value));
-    apply_in_order(&mut document, keys.chain(prepare::allowed(&args.allow_target)))?;
+    let keys = keys.chain(args.login.overrides()).chain(prepare::allowed(&args.allow_target));
+    apply_in_order(&mut document, keys)?;
     prepare::finish(&document, Purpose::Search, Shard::WHOLE, None)
 }
 
@@ -115,12 +128,14 @@ struct Session {
     classifier: Classifier,
     mailer: Arc<Mailer>,
     messages: u32,
+    security: Option<Security>,
     paper: Paper,
     /// What came and is no whole line yet.
     rest: Vec<u8>,
-    /// The codes of replies that no step has answered for yet.
-    codes: VecDeque<u16>,
+    /// What takes the secret of a login out of it.
+    redactor: Option<Redactor>,
     steps: Vec<serde_json::Value>,
+    tls: Option<serde_json::Value>,
     lines: Vec<serde_json::Value>,
     longest: Option<(Duration, Step)>,
     accepted: bool,
@@ -128,16 +143,18 @@ struct Session {
 }
 
 impl Session {
-    fn new(paper: Paper, mailer: Mailer, messages: u32) -> Session {
+    fn new(paper: Paper, mailer: Mailer, messages: u32, security: Option<Security>) -> Session {
         Session {
             begun: clock::now(),
             classifier: Classifier::new(Vec::new()),
             mailer: Arc::new(mailer),
             messages,
+            security,
             paper,
             rest: Vec::new(),
-            codes: VecDeque::new(),
+            redactor: None,
             steps: Vec::new(),
+            tls: None,
             lines: Vec::new(),
             longest: None,
             accepted: false,
@@ -157,12 +174,23 @@ impl Session {
             Ok(stream) => stream,
             Err((failed, _)) => return failed == Step::Greeting,
         };
-        let mut client = Client::new(Rc::new(plan.script.clone()), Identity::default(), clock::now());
+        let login = plan.logins.of(plan.seed, 0).cloned();
+        self.redactor = login.as_ref().map(Login::redactor);
+        let identity = Identity { login, ..Identity::default() };
+        let mut client = Client::new(Rc::new(plan.script.clone()), identity, clock::now());
         let scratch = Scratch::new();
         drive(&mut stream, &mut client, self, &scratch).await;
         let rest = std::mem::take(&mut self.rest);
-        self.line(Side::Listener, &rest);
+        self.heard(&rest);
         true
+    }
+
+    /// Lines of the listener.
+    fn heard(&mut self, lines: &[u8]) {
+        match self.redactor.as_ref().map(|redactor| redactor.octets(lines)) {
+            Some(shown) => self.line(Side::Listener, &shown),
+            None => self.line(Side::Listener, lines),
+        }
     }
 
     fn line(&mut self, side: Side, bytes: &[u8]) {
@@ -192,6 +220,18 @@ impl Session {
         }));
     }
 
+    /// What the handshake came to.
+    fn secured(&mut self, handshake: &Handshake) {
+        self.paper.remark(&judge::secured(handshake), handshake.untrusted.is_none());
+        self.tls = Some(json!({
+            "version": handshake.version,
+            "suite": handshake.suite,
+            "group": handshake.group,
+            "resumed": handshake.resumed,
+            "untrusted": handshake.untrusted,
+        }));
+    }
+
     fn close(&mut self, reached: bool, done: bool) {
         let total = clock::now() - self.begun;
         let word = match (reached, done, self.accepted) {
@@ -208,16 +248,19 @@ impl Session {
 impl Host<Client<Message>> for Session {
     fn event(&mut self, client: &mut Client<Message>, _now: Instant, event: Event) {
         match event {
-            Event::Step { step, started, ended, failure, in_doubt } => {
+            Event::Step { step, started, ended, code, failure, in_doubt } => {
                 let judged =
                     failure.as_deref().map(|failure| judge::judge(&self.classifier, step, failure, in_doubt));
-                let refused = failure.as_deref().and_then(judge::reply).map(|reply| reply.code);
-                // A step without a reply has failed without one.
-                let code = match failure {
-                    Some(_) if refused.is_none() => None,
-                    _ => self.codes.pop_front().or(refused),
-                };
+                let code = Some(code).filter(|code| *code > 0);
                 self.step(step, ended - started, code, judged.and_then(|judged| judged.condition));
+                if let Some(
+                    failure @ (StepFailure::NotOffered(_)
+                    | StepFailure::Injected(_)
+                    | StepFailure::Insecure(_)),
+                ) = failure.as_deref()
+                {
+                    self.paper.remark(&words::harmless(&judge::sample(failure)), false);
+                }
             }
             Event::Ready { early: false } => {
                 if self.messages > 0 {
@@ -228,11 +271,8 @@ impl Host<Client<Message>> for Session {
                 }
             }
             Event::Transaction { accepted, .. } => self.accepted |= accepted,
-            Event::Ready { early: true }
-            | Event::Established
-            | Event::Secured(_)
-            | Event::Begun(_)
-            | Event::Ended { .. } => {}
+            Event::Secured(handshake) => self.secured(&handshake),
+            Event::Ready { early: true } | Event::Established | Event::Begun(_) | Event::Ended { .. } => {}
         }
     }
 
@@ -240,14 +280,15 @@ impl Host<Client<Message>> for Session {
         self.line(Side::Client, if client.is_secret() { b"[redacted: AUTH]\r\n" } else { bytes });
     }
 
+    fn security(&self) -> Option<&Security> {
+        self.security.as_ref()
+    }
+
     fn received(&mut self, bytes: &[u8]) {
         self.rest.extend_from_slice(bytes);
         let whole = self.rest.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
         let lines: Vec<u8> = self.rest.drain(..whole).collect();
-        let last = |line: &&[u8]| line.get(3) != Some(&b'-');
-        let code = |line: &[u8]| std::str::from_utf8(line.get(..3)?).ok()?.parse::<u16>().ok();
-        self.codes.extend(lines.split_inclusive(|byte| *byte == b'\n').filter(last).filter_map(code));
-        self.line(Side::Listener, &lines);
+        self.heard(&lines);
     }
 }
 

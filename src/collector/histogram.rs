@@ -217,4 +217,19 @@ mod tests {
             prop_assert_eq!(used, new);
         }
     }
+
+    #[test]
+    fn m14_any_duration_is_filed() {
+        let mut hist = Hist::default();
+        // From nothing at all over a nanosecond, a minute and a year to what 64 bits hold.
+        let values = [0, 1, 60_000_000_000, 31_536_000_000_000_000, u64::MAX / 2, u64::MAX];
+        for (number, ns) in (1..).zip(values) {
+            hist.record(ns);
+            assert_eq!((hist.count(), hist.max_ns()), (number, ns));
+        }
+        let mut both = Hist::default();
+        both.record(7);
+        both.merge(&hist);
+        assert_eq!((both.count(), both.min_ns(), both.max_ns()), (7, 0, u64::MAX));
+    }
 }

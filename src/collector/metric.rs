@@ -18,19 +18,22 @@ pub enum Metric {
     Wait,
     /// A session, from the start of its connect to its end.
     Session,
-    /// One step.
+    /// One step; of TLS handshakes the full ones.
     Step(Step),
+    /// TLS handshakes that resumed an earlier session: other work than a full one, and so never with those.
+    TlsResumed,
 }
 
 impl Metric {
     /// The number of metrics, for tables by [`Metric::index`].
-    pub const COUNT: usize = 5 + Step::ALL.len();
+    pub const COUNT: usize = 6 + Step::ALL.len();
 
     /// Every metric that can hold values, in the order of reports.
     pub fn all() -> impl Iterator<Item = Metric> {
         [Metric::Response, Metric::Service, Metric::Lag, Metric::Wait, Metric::Session]
             .into_iter()
             .chain(Step::ALL.into_iter().filter(|s| *s != Step::Idle).map(Metric::Step))
+            .chain([Metric::TlsResumed])
     }
 
     /// The metric's name.
@@ -53,9 +56,11 @@ impl Metric {
                 Step::Rcpt => "step.rcpt",
                 Step::Data => "step.data",
                 Step::Body => "step.body",
+                Step::Command => "step.command",
                 Step::Quit => "step.quit",
                 Step::Idle => "step.idle",
             },
+            Metric::TlsResumed => "step.tls-resumed",
         }
     }
 
@@ -68,6 +73,7 @@ impl Metric {
             Metric::Wait => 3,
             Metric::Session => 4,
             Metric::Step(step) => 5 + step.index(),
+            Metric::TlsResumed => 5 + Step::ALL.len(),
         }
     }
 }

@@ -9,19 +9,23 @@
 //! - A snapshot takes the filled distributions with it; [`Recorder::reclaim`] brings emptied ones back, so that a run at
 //!   rest in its rhythm allocates nothing on the arrivals' path.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::histogram::Hist;
 use super::snapshot::{Gauges, Snapshot};
-use super::tally::{ConditionKey, Counts, PhaseTally, Tally};
+use super::tally::{ConditionKey, Counts, HandshakeKey, PhaseTally, Tally};
 use super::{Metric, Outcome};
+
+/// Emptied distributions, by what they held: values of the same kind fit into the memory that such values had before.
+type Free = BTreeMap<(Metric, Outcome), Vec<Hist>>;
 
 /// One thread's recorder; shared within the thread as `Rc<RefCell<Recorder>>`.
 #[derive(Debug)]
 pub struct Recorder {
     worker: u32,
     books: Vec<Books>,
-    free: Vec<Hist>,
+    free: Free,
     spare: Vec<Tally>,
 }
 
@@ -31,7 +35,7 @@ impl Recorder {
         Recorder {
             worker,
             books: (0..phases).map(|_| Books::default()).collect(),
-            free: Vec::new(),
+            free: Free::new(),
             spare: Vec::new(),
         }
     }
@@ -64,6 +68,11 @@ impl Recorder {
         *self.books[phase as usize].rest.expects.entry(index).or_default() += 1;
     }
 
+    /// Counts a TLS handshake that was completed.
+    pub fn handshake(&mut self, phase: u32, key: HandshakeKey) {
+        *self.books[phase as usize].rest.handshakes.entry(key).or_default() += 1;
+    }
+
     /// Hands over what was counted since the last snapshot, and starts new books.
     pub fn snapshot(&mut self, second: u64, gauges: Gauges, last: bool) -> Snapshot {
         let mut tally = self.spare.pop().unwrap_or_else(|| Tally::new(self.books.len()));
@@ -77,9 +86,9 @@ impl Recorder {
     pub fn reclaim(&mut self, snapshot: Snapshot) {
         let mut tally = snapshot.tally;
         for phase in &mut tally.phases {
-            for (_, mut hist) in std::mem::take(&mut phase.hists) {
+            for (key, mut hist) in std::mem::take(&mut phase.hists) {
                 hist.clear();
-                self.free.push(hist);
+                self.free.entry(key).or_default().push(hist);
             }
             *phase = PhaseTally::default();
         }
@@ -110,11 +119,12 @@ impl Default for Books {
 }
 
 impl Books {
-    fn hist(&mut self, metric: Metric, outcome: Outcome, free: &mut Vec<Hist>) -> &mut Hist {
+    fn hist(&mut self, metric: Metric, outcome: Outcome, free: &mut Free) -> &mut Hist {
         let slot = &mut self.slots[cell(metric, outcome)];
         if *slot == EMPTY {
             *slot = self.filled.len() as u8;
-            self.filled.push(((metric, outcome), free.pop().unwrap_or_default()));
+            let key = (metric, outcome);
+            self.filled.push((key, free.get_mut(&key).and_then(Vec::pop).unwrap_or_default()));
         }
         &mut self.filled[usize::from(*slot)].1
     }
@@ -198,15 +208,18 @@ mod tests {
         recorder.counts(0).scheduled = 9;
         let old = recorder.snapshot(0, Gauges::default(), false);
         recorder.reclaim(old);
-        assert_eq!((recorder.free.len(), recorder.spare.len()), (1, 1));
+        let free = |recorder: &Recorder| recorder.free.values().map(Vec::len).sum::<usize>();
+        assert_eq!((free(&recorder), recorder.spare.len()), (1, 1));
         recorder.value(0, Metric::Service, Outcome::Rejected, 5);
-        assert!(recorder.free.is_empty(), "the memory is used again");
+        assert_eq!(free(&recorder), 1, "it is kept for values of the same kind");
+        recorder.value(0, Metric::Lag, Outcome::Accepted, 5);
+        assert_eq!(free(&recorder), 0, "the memory is used again");
         let new = recorder.snapshot(1, Gauges::default(), true);
         assert!(recorder.spare.is_empty());
         let phase = &new.tally.phases[0];
         assert_eq!(phase.counts, Counts::default());
-        assert_eq!(phase.hists.len(), 1);
-        let hist = &phase.hists[&(Metric::Service, Outcome::Rejected)];
+        assert_eq!(phase.hists.len(), 2);
+        let hist = &phase.hists[&(Metric::Lag, Outcome::Accepted)];
         assert_eq!((hist.count(), hist.min_ns(), hist.max_ns()), (1, 5, 5));
     }
 

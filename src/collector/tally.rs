@@ -61,6 +61,10 @@ pub struct Counts {
     pub recipients_accepted: u64,
     /// Recipients answered otherwise.
     pub recipients_refused: u64,
+    /// Full TLS handshakes with a certificate that was not verified and would not have been trusted.
+    pub untrusted: u64,
+    /// Secure streams that the listener ended without saying so (RFC 8446 6.1).
+    pub truncated: u64,
     /// Octets written.
     pub bytes_sent: u64,
     /// Octets read.
@@ -88,6 +92,8 @@ impl AddAssign<&Counts> for Counts {
         self.own_failures += other.own_failures;
         self.recipients_accepted += other.recipients_accepted;
         self.recipients_refused += other.recipients_refused;
+        self.untrusted += other.untrusted;
+        self.truncated += other.truncated;
         self.bytes_sent += other.bytes_sent;
         self.bytes_received += other.bytes_received;
         self.in_flight_ns += other.in_flight_ns;
@@ -151,6 +157,17 @@ impl ConditionCount {
     }
 }
 
+/// What distinguishes TLS handshakes that were completed.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HandshakeKey {
+    /// The version, as in `TLSv1.3`.
+    pub version: String,
+    /// The key-exchange group by its registered name; none for a resumption without one.
+    pub group: Option<String>,
+    /// It resumed an earlier session.
+    pub resumed: bool,
+}
+
 /// The books of one phase.
 #[derive(Clone, Debug, Default)]
 pub struct PhaseTally {
@@ -162,6 +179,8 @@ pub struct PhaseTally {
     pub conditions: BTreeMap<ConditionKey, ConditionCount>,
     /// Per `[[expect]]` of the profile, by its index: how many refusals it covered.
     pub expects: BTreeMap<u32, u64>,
+    /// TLS handshakes that were completed.
+    pub handshakes: BTreeMap<HandshakeKey, u64>,
 }
 
 impl PhaseTally {
@@ -201,6 +220,12 @@ impl AddAssign<&PhaseTally> for PhaseTally {
         }
         for (index, count) in &other.expects {
             *self.expects.entry(*index).or_default() += count;
+        }
+        for (key, count) in &other.handshakes {
+            match self.handshakes.get_mut(key) {
+                Some(own) => *own += count,
+                None => drop(self.handshakes.insert(key.clone(), *count)),
+            }
         }
     }
 }

@@ -4,7 +4,7 @@ use crate::collector::condition::Classifier;
 use crate::collector::{Condition, Outcome};
 use crate::net::dial;
 use crate::smtp::client::{Failure, Lacking};
-use crate::smtp::machine::Insecure;
+use crate::smtp::machine::{Handshake, Insecure};
 use crate::smtp::{Closed, Reply, Step};
 
 /// How a failed step counts.
@@ -26,7 +26,12 @@ pub fn judge(classifier: &Classifier, step: Step, failure: &Failure, in_doubt: b
         Failure::Unexpected(reply) => (classifier.classify(Some(step), reply, false), Outcome::Malformed),
         Failure::NotOffered(what) => (lacking(*what), Outcome::Refused),
         Failure::Injected(_) => (Condition::ProtocolViolation, Outcome::Malformed),
-        Failure::Insecure(_) => (Condition::TlsFailure, Outcome::Refused),
+        // With TLS 1.3 the listener's refusal of our certificate comes when our side of the handshake is complete.
+        Failure::Insecure(_) if matches!(step, Step::Tls | Step::Greeting | Step::Hello) => {
+            (Condition::TlsFailure, Outcome::Refused)
+        }
+        // The session was secure, and then it was not.
+        Failure::Insecure(_) => (Condition::TlsFailure, Outcome::Dropped),
         Failure::Malformed(_) => (Condition::MalformedReply, Outcome::Malformed),
         Failure::TimedOut(_) if step == Step::Greeting => (Condition::NoGreeting, Outcome::TimedOut),
         Failure::TimedOut(_) => (Condition::ReplyTimeout, Outcome::TimedOut),
@@ -57,7 +62,7 @@ fn lacking(what: Lacking) -> Condition {
         Lacking::Starttls => Condition::TlsUnavailable,
         Lacking::Mechanism(_) | Lacking::ChannelBinding => Condition::AuthNotAvailable,
         Lacking::Encryption => Condition::EncryptionRequired,
-        Lacking::Xclient | Lacking::Pipelining => Condition::UnsupportedParameter,
+        Lacking::Xclient | Lacking::Pipelining | Lacking::Extension(_) => Condition::UnsupportedParameter,
     }
 }
 
@@ -87,6 +92,17 @@ pub fn judge_dial(fault: dial::Fault) -> Judged {
         Fault::Own(Own::Source | Own::Other) => (Condition::OwnError, Outcome::Shed),
     };
     Judged { condition: Some(condition), outcome }
+}
+
+/// What a TLS handshake came to, in words.
+pub fn secured(handshake: &Handshake) -> String {
+    let Handshake { version, suite, group, resumed, untrusted, .. } = handshake;
+    let group = group.as_deref().unwrap_or("no key exchange");
+    let kind = if *resumed { "resumed" } else { "full handshake" };
+    let doubt = untrusted
+        .as_ref()
+        .map(|why| format!("; the certificate was not verified, and would not be trusted: {why}"));
+    format!("{version}, {suite}, {group}, {kind}{}", doubt.unwrap_or_default())
 }
 
 /// The evidence of a failed step, as text.
@@ -120,6 +136,7 @@ fn not_offered(what: Lacking) -> String {
         }
         Lacking::Xclient => "XCLIENT is asked for and not offered to this client".to_owned(),
         Lacking::Pipelining => "PIPELINING is required and not offered".to_owned(),
+        Lacking::Extension(keyword) => format!("{keyword} is required and not offered"),
         Lacking::Mechanism(mechanism) => {
             format!("AUTH {} is asked for and not offered", mechanism.as_str())
         }

@@ -6,6 +6,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use rustls::pki_types::CertificateDer;
 use tokio::sync::watch;
 
 use super::clock::{self, Clock};
@@ -18,7 +19,10 @@ use crate::load::{Load, Shard};
 use crate::mail::Mailer;
 use crate::net::dial::{Endpoint, Place, Resolver};
 use crate::net::target::Transport;
+use crate::net::tls::TlsError;
+use crate::net::tls::client::Client;
 use crate::plan::Plan;
+use crate::smtp::script::Tls;
 
 /// How long after its making the run's epoch lies: time enough for all threads to be there.
 const LEAD: Duration = Duration::from_millis(50);
@@ -35,6 +39,7 @@ pub struct Local {
     stop: watch::Receiver<Stop>,
     asked: Option<watch::Sender<Stop>>,
     embedded: Option<Place>,
+    certificate: Option<CertificateDer<'static>>,
     resolver: Resolver,
     faults: Faults,
     date: String,
@@ -47,6 +52,7 @@ impl Local {
             stop,
             asked: None,
             embedded: None,
+            certificate: None,
             resolver: Resolver::System,
             faults: Faults::default(),
             date,
@@ -57,6 +63,13 @@ impl Local {
     #[must_use]
     pub fn with_listener(mut self, place: impl Into<Place>) -> Local {
         self.embedded = Some(place.into());
+        self
+    }
+
+    /// The embedded listener's certificate, which is trusted unless the plan names others.
+    #[must_use]
+    pub fn with_certificate(mut self, certificate: Option<CertificateDer<'static>>) -> Local {
+        self.certificate = certificate;
         self
     }
 
@@ -91,10 +104,27 @@ impl Local {
     }
 }
 
+/// How the sessions of a plan speak TLS, if they do; `embedded`: the certificate of the listener inside the process.
+///
+/// # Errors
+/// See [`TlsError`]; nothing is sent.
+pub fn tls(plan: &Plan, embedded: Option<&CertificateDer<'static>>) -> Result<Option<Client>, TlsError> {
+    if !plan.speaks_tls() {
+        return Ok(None);
+    }
+    let mut tls = plan.tls.clone();
+    if plan.target.is_embedded() && tls.authorities.is_none() {
+        tls.authorities = Some(embedded.cloned().into_iter().collect());
+    }
+    // The embedded listener is at an address of this machine; a unix socket has no name but the one it was given.
+    let host = plan.target.host().unwrap_or("127.0.0.1");
+    Client::new(&tls, host).map(Some)
+}
+
 /// What a PROXY header says of TLS: a session that begins with it is said to speak its newest version, which is not
 /// agreed yet when the header goes out.
 pub fn proxied_tls(plan: &Plan) -> Option<&'static str> {
-    plan.target.implicit_tls().then_some("TLSv1.3")
+    (plan.script.tls == Tls::Implicit).then_some("TLSv1.3")
 }
 
 /// The sessions that every phase of a plan has for sharing out, over all shards: more shards than that would leave one
@@ -126,6 +156,7 @@ impl Runner for Local {
             plan: Arc::new(plan.clone()),
             mailer: Arc::new(Mailer::new(&plan.mail, plan.seed, &plan.run_id, &self.date)),
             endpoint: self.endpoint(plan)?,
+            tls: tls(plan, self.certificate.as_ref())?,
             clock,
             open: (0..threads).map(|_| Gauge::default()).collect(),
             gates: Gates::new(plan.phases.len(), threads),
@@ -440,4 +471,30 @@ pub fn resident_bytes() -> u64 {
         .and_then(|statm| statm.split_ascii_whitespace().nth(1)?.parse::<u64>().ok())
         .unwrap_or(0);
     pages * 4096
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn m23_the_share_of_saturated_seconds_is_that_of_each_phase_alone() {
+        let mut meter = Meter::new(1);
+        // Five quiet seconds, then twenty of which two are above 85 %.
+        meter.shares = [vec![0.2; 5], vec![0.85; 18], vec![0.86, 1.0]].concat();
+        let seconds = Duration::from_secs;
+        let saturated = |starts: &[u64], windows: &[u64]| {
+            let of = |values: &[u64]| values.iter().map(|value| seconds(*value)).collect::<Vec<_>>();
+            meter.health(&of(starts), &of(windows), (seconds(3), seconds(2)), seconds(25), 0).cpu_saturated
+        };
+        assert_eq!(saturated(&[0, 5], &[5, 20]), [0.0, 0.1]);
+        assert_eq!(saturated(&[24], &[0]), [1.0], "a phase of less than a second is that second");
+        assert_eq!(saturated(&[30], &[5]), [0.0], "of a phase that was never reached nothing is known");
+        let health = meter.health(&[], &[], (seconds(3), seconds(2)), seconds(25), 0);
+        assert!(
+            (health.cpu_share - 0.2).abs() < 1e-9,
+            "5 of 25 CPU seconds of one thread: {}",
+            health.cpu_share
+        );
+    }
 }

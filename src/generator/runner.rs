@@ -4,6 +4,7 @@ use std::io;
 
 use crate::collector::snapshot::{Interval, Measured};
 use crate::collector::tally::Tally;
+use crate::net::tls::TlsError;
 use crate::plan::Plan;
 
 /// What an observer wants.
@@ -46,4 +47,7 @@ pub enum RunError {
     /// The plan's target is `embedded`, and no address of a listener was given.
     #[error("failed to run: the embedded listener was not started")]
     NoListener,
+    /// TLS cannot be set up.
+    #[error("failed to set up TLS: {0}")]
+    Tls(#[from] TlsError),
 }

@@ -12,15 +12,18 @@ use super::judge::{self, Judged};
 use super::slots::SlotId;
 use super::tape::Tape;
 use super::worker::{Mailbox, Order, Worker};
-use crate::collector::tally::ConditionKey;
+use crate::collector::tally::{ConditionKey, HandshakeKey};
 use crate::collector::{Condition, Metric, Outcome};
 use crate::load::Load;
 use crate::mail::Message;
 use crate::net::dial::{self, Dialed};
 use crate::net::drive::{Host, drive};
+use crate::net::tls::Security;
+use crate::smtp::auth::{Heard, Login};
 use crate::smtp::client::{Event, Failure};
 use crate::smtp::command::xclient_attributes as xclient;
-use crate::smtp::script::Identity;
+use crate::smtp::machine::Handshake;
+use crate::smtp::script::{Identity, Protocol};
 use crate::smtp::{Client, Step};
 
 /// Runs a session of the pool, or (`bound`) one that is an arrival itself, as was decided at `decided`.
@@ -71,16 +74,22 @@ struct Session {
     established: bool,
     /// Transactions whose MAIL went out and that are not over.
     attempts: u32,
-    /// How the transaction under way is failing, and how the last that failed did.
-    cause: Option<Outcome>,
+    /// How the transaction under way is failing, and at which step; and how the last that failed did.
+    cause: Option<(Step, Outcome)>,
     last_cause: Option<Outcome>,
     /// It was told to go before it was connected.
     finishing: bool,
     /// The first step of the session that was not accepted.
     failed: Option<Outcome>,
     condition: Option<Condition>,
+    /// When a complete TLS handshake began and ended.
+    shaken: Option<(Instant, Instant)>,
     tape: Option<Box<Tape>>,
+    /// What keeps the secret of its login from the tape.
+    heard: Option<Heard>,
     bytes: (u64, u64),
+    /// The step at which the listener takes a recipient: RCPT, or with LMTP its reply to the content (RFC 2033 4.2).
+    takes_recipients: Step,
 }
 
 impl Session {
@@ -96,8 +105,14 @@ impl Session {
         let plan = worker.plan();
         let held = matches!(plan.phases[phase as usize].load.load, Load::Held { .. });
         let left = if held { 0 } else { plan.messages.draw(plan.seed, serial) };
+        let takes_recipients = match worker.script.protocol {
+            Protocol::Smtp => Step::Rcpt,
+            Protocol::Lmtp => Step::Body,
+        };
         let started = worker.now();
         let tape = worker.tapes.borrow_mut().tape();
+        let login = tape.as_ref().and(plan.logins.of(plan.seed, serial));
+        let heard = login.map(|login| Heard::new(login.redactor()));
         Session {
             worker,
             slot,
@@ -117,8 +132,11 @@ impl Session {
             finishing: false,
             failed: None,
             condition: None,
+            shaken: None,
+            heard,
             tape,
             bytes: (0, 0),
+            takes_recipients,
         }
     }
 
@@ -161,7 +179,15 @@ impl Session {
     fn identity(&self) -> Identity {
         let plan = self.worker.plan();
         let told = plan.origin.told(self.serial);
-        Identity { xclient: told.map(|address| xclient(address, &plan.script.name)), ..Identity::default() }
+        Identity {
+            login: self.login().cloned(),
+            xclient: told.map(|address| xclient(address, &plan.script.name)),
+        }
+    }
+
+    fn login(&self) -> Option<&Login> {
+        let plan = self.worker.plan();
+        plan.logins.of(plan.seed, self.serial)
     }
 
     /// The arrival that the session is itself has begun: nothing of our own kept it from the wire.
@@ -213,7 +239,10 @@ impl Session {
                 worker.end(due, self.started, lag(due, self.decided, self.started), now, outcome);
             }
         }
-        if let Some(tape) = self.tape.take() {
+        if let Some(mut tape) = self.tape.take() {
+            if let Some(heard) = &mut self.heard {
+                tape.received(now, &heard.rest());
+            }
             worker.tapes.borrow_mut().over(&tape, worker.index, self.condition);
         }
         worker.session_closed();
@@ -316,28 +345,63 @@ impl Session {
 
     fn step(&mut self, step: Step, from: Instant, to: Instant, failure: Option<&Failure>, in_doubt: bool) {
         let Some(failure) = failure else {
+            if step == Step::Tls {
+                // Whether it was a full handshake is told next.
+                self.shaken = Some((from, to));
+                return;
+            }
             self.timed(step, Outcome::Accepted, from, to);
-            if step == Step::Rcpt {
+            if step == self.takes_recipients {
                 self.worker.books.borrow_mut().counts(self.current_phase()).recipients_accepted += 1;
             }
             return;
         };
         let judged = judge::judge(&self.worker.classifier, step, failure, in_doubt);
-        let outcome = self.file(step, judged, judge::reply(failure), || judge::sample(failure));
+        let login = self.login().cloned();
+        let sample = || match &login {
+            Some(login) => login.redactor().text(&judge::sample(failure)).into_owned(),
+            None => judge::sample(failure),
+        };
+        let outcome = self.file(step, judged, judge::reply(failure), sample);
         if matches!(failure, Failure::Lost(_)) {
             self.worker.books.borrow_mut().counts(self.current_phase()).own_failures += 1;
         }
         if step != Step::Idle {
             self.timed(step, outcome, from, to);
         }
-        if step == Step::Rcpt {
+        if step == Step::Rcpt || step == self.takes_recipients && judge::reply(failure).is_some() {
             self.worker.books.borrow_mut().counts(self.current_phase()).recipients_refused += 1;
         }
-        // A refused recipient is the cause only if nothing worse follows.
-        if step != Step::Rcpt || self.cause.is_none() {
-            self.cause = Some(outcome);
+        if step == Step::Command {
+            // It is no part of a transaction.
+            return;
+        }
+        // The first failure is the cause; a refused recipient only if nothing worse follows.
+        if self.cause.is_none_or(|(cause, _)| cause == Step::Rcpt && step != Step::Rcpt) {
+            self.cause = Some((step, outcome));
         }
         self.last_cause = Some(outcome);
+    }
+
+    /// The TLS handshake whose step was told last is complete.
+    fn secured(&mut self, handshake: &Handshake) {
+        let phase = self.current_phase();
+        let mut books = self.worker.books.borrow_mut();
+        let key = HandshakeKey {
+            version: handshake.version.clone(),
+            group: handshake.group.clone(),
+            resumed: handshake.resumed,
+        };
+        books.handshake(phase, key);
+        books.counts(phase).untrusted += u64::from(handshake.untrusted.is_some());
+        if let Some((from, to)) = self.shaken.take() {
+            let metric = if handshake.resumed { Metric::TlsResumed } else { Metric::Step(Step::Tls) };
+            books.value(phase, metric, Outcome::Accepted, nanos(to.saturating_duration_since(from)));
+        }
+        drop(books);
+        if let Some(tape) = &mut self.tape {
+            tape.note(self.worker.now(), &judge::secured(handshake));
+        }
     }
 
     fn transaction_begun(&mut self, at: Duration) {
@@ -352,7 +416,7 @@ impl Session {
     fn transaction_over(&mut self, accepted: bool, ended: Duration) {
         let outcome = match self.cause.take() {
             _ if accepted => Outcome::Accepted,
-            Some(cause) => cause,
+            Some((_, cause)) => cause,
             // It went out with the one before it and was never answered: what ended that one ended the session.
             None => match self.last_cause {
                 None => Outcome::Interrupted,
@@ -381,10 +445,10 @@ impl Host<Client<Message>> for Session {
     fn event(&mut self, client: &mut Client<Message>, now: Instant, event: Event) {
         let clock = self.worker.shared.clock;
         match event {
-            Event::Step { step, started, ended, failure, in_doubt } => {
+            Event::Step { step, started, ended, failure, in_doubt, .. } => {
                 self.step(step, started, ended, failure.as_deref(), in_doubt);
             }
-            Event::Secured(_) => {}
+            Event::Secured(handshake) => self.secured(&handshake),
             Event::Established => {
                 self.established = true;
                 self.worker.books.borrow_mut().counts(self.phase).established += 1;
@@ -423,8 +487,19 @@ impl Host<Client<Message>> for Session {
     fn received(&mut self, bytes: &[u8]) {
         self.bytes.1 += bytes.len() as u64;
         if let Some(tape) = &mut self.tape {
-            tape.received(self.worker.now(), bytes);
+            match &mut self.heard {
+                Some(heard) => tape.received(self.worker.now(), &heard.lines(bytes)),
+                None => tape.received(self.worker.now(), bytes),
+            }
         }
+    }
+
+    fn security(&self) -> Option<&Security> {
+        self.worker.security.as_ref()
+    }
+
+    fn truncated(&mut self) {
+        self.worker.books.borrow_mut().counts(self.phase).truncated += 1;
     }
 }
 

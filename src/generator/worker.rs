@@ -28,6 +28,8 @@ use crate::mail::Mailer;
 use crate::net::dial::Endpoint;
 use crate::net::drive::Scratch;
 use crate::net::timer::Alarm;
+use crate::net::tls::Security;
+use crate::net::tls::client::Client;
 use crate::plan::Plan;
 use crate::smtp::Script;
 
@@ -57,6 +59,7 @@ pub(super) struct Shared {
     pub plan: Arc<Plan>,
     pub mailer: Arc<Mailer>,
     pub endpoint: Endpoint,
+    pub tls: Option<Client>,
     pub clock: Clock,
     /// Sessions open, by worker; each worker writes only its own.
     pub open: Vec<Gauge>,
@@ -149,6 +152,8 @@ pub(super) struct Worker {
     pub script: Rc<Script>,
     pub classifier: Classifier,
     pub scratch: Scratch,
+    /// What the sessions need for TLS; they resume each other's.
+    pub security: Option<Security>,
     pub books: RefCell<Recorder>,
     pub tapes: RefCell<Tapes>,
     dispatch: RefCell<Dispatch>,
@@ -385,6 +390,8 @@ pub(super) fn run(
         script: Rc::new(shared.plan.script.clone()),
         classifier: Classifier::new(shared.plan.classify.clone()),
         scratch: Scratch::new(),
+        // It was tried before the threads were started.
+        security: shared.tls.as_ref().map(Client::security).transpose().map_err(std::io::Error::other)?,
         books: RefCell::new(Recorder::new(phases, index)),
         tapes: RefCell::default(),
         dispatch: RefCell::new(Dispatch::new(shared.plan.clone(), shard)),

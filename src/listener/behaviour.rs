@@ -8,6 +8,7 @@
 //!   session at rest keeps 12 octets of it.
 //! - A forced reply stands in for the listener's own words at its step; a connection limit comes before it.
 
+mod auth;
 mod xclient;
 
 use std::cell::Cell;
@@ -19,12 +20,16 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::digest::Digest;
 use super::ledger::Books;
-use super::limits::{Delay, Limits, ShownBy};
+use super::limits::{Delay, Limits, ShownBy, Tls};
+use super::login::{Access, Logins};
 use super::peer::Peer;
 use super::styles::Saying;
+use crate::net::tls::Security;
 use crate::smtp::Step;
 use crate::smtp::content::Measure;
-use crate::smtp::request::{Fault, MAX_LINE, Request};
+use crate::smtp::machine::{Handshake, Insecure};
+use crate::smtp::request::{Fault, MAX_LINE, MailParameters, Request};
+use crate::smtp::script::Protocol;
 use crate::smtp::server::{Answer, Ask, Bounds, Lapse, Policy, Then};
 
 /// What all sessions of a listener share.
@@ -32,29 +37,25 @@ use crate::smtp::server::{Answer, Ask, Bounds, Lapse, Policy, Then};
 pub(super) struct Shared {
     pub limits: Limits,
     pub books: Books,
+    pub logins: Logins,
     seed: u64,
     sessions: AtomicU64,
     /// When the service ends.
     end: Option<Instant>,
-    /// The answer to EHLO.
-    extensions: String,
+    /// The answer to EHLO, in clear text and with TLS.
+    extensions: [String; 2],
+    /// What a stream needs to be secured.
+    pub security: Option<Security>,
 }
 
 impl Shared {
-    /// For a listener that starts at `start`.
-    pub fn new(limits: Limits, seed: u64, start: Instant) -> Shared {
-        let mut lines = vec![limits.hostname.clone(), "PIPELINING".to_owned()];
-        lines.extend(limits.max_message_size.map(|max| format!("SIZE {max}")));
-        lines.extend(offers_tls(&limits).then(|| "STARTTLS".to_owned()));
-        lines.extend(["8BITMIME".to_owned(), "ENHANCEDSTATUSCODES".to_owned()]);
-        let last = lines.len() - 1;
-        let joined = lines
-            .iter()
-            .enumerate()
-            .map(|(i, line)| if i == last { format!("250 {line}") } else { format!("250-{line}\n") });
-        let extensions = joined.collect();
+    /// For a listener that starts at `start`; `security`: if it speaks TLS.
+    pub fn new(limits: Limits, seed: u64, start: Instant, security: Option<Security>) -> Shared {
+        let extensions = [offers_tls(&limits), false].map(|starttls| extensions(&limits, starttls));
         let end = limits.unavailable_after.map(|after| start + after);
-        Shared { limits, books: Books::new(), seed, sessions: AtomicU64::new(0), end, extensions }
+        let logins = Logins::new(&limits);
+        let (books, sessions) = (Books::new(), AtomicU64::new(0));
+        Shared { limits, books, logins, seed, sessions, end, extensions, security }
     }
 
     /// The number of the next session.
@@ -69,12 +70,30 @@ impl Shared {
             idle: self.limits.idle_timeout,
             total: self.limits.max_connection_time,
             end: self.end,
+            implicit_tls: self.limits.tls == Tls::Implicit,
         }
     }
 }
 
+/// Where no TLS is spoken, STARTTLS is offered for the refusals it can meet.
 fn offers_tls(limits: &Limits) -> bool {
-    limits.require_starttls || limits.max_tls_sessions.is_some()
+    match limits.tls {
+        Tls::None => limits.require_starttls || limits.max_tls_sessions.is_some(),
+        Tls::Starttls => true,
+        Tls::Implicit => false,
+    }
+}
+
+/// The answer to EHLO.
+fn extensions(limits: &Limits, starttls: bool) -> String {
+    let mut lines = vec![limits.hostname.clone()];
+    lines.extend(limits.offers.pipelining.then(|| "PIPELINING".to_owned()));
+    lines.extend(limits.max_message_size.map(|max| format!("SIZE {max}")));
+    lines.extend(starttls.then(|| "STARTTLS".to_owned()));
+    lines.extend(limits.offers.keywords().map(str::to_owned));
+    let last = lines.len() - 1;
+    let reply = |(i, line)| if i == last { format!("250 {line}") } else { format!("250-{line}\n") };
+    lines.iter().enumerate().map(reply).collect()
 }
 
 /// The policy of one session.
@@ -88,8 +107,15 @@ pub(super) struct Behaviour {
     open: bool,
     /// The session ends with the answer that is under way.
     leaving: bool,
+    /// It is in a TLS handshake.
+    shaking: bool,
+    /// It has TLS.
+    secured: bool,
+    /// It holds a place of [`Books::open_tls`].
+    tls_place: bool,
     messages: u32,
     errors: u32,
+    access: Access,
     transaction: Option<Box<Transaction>>,
 }
 
@@ -102,11 +128,17 @@ struct Transaction {
     begun: bool,
     /// It holds a place of [`Books::enqueue`].
     queued: bool,
+    /// Its paths may be beyond ASCII.
+    utf8: bool,
+    /// Answers to its content that were given, and how many of them were good; with LMTP each is one recipient's.
+    settled: u32,
+    delivered: u32,
 }
 
 impl Behaviour {
     /// The policy of the session `number` with `peer`.
     pub fn new(shared: Arc<Shared>, peer: Peer, number: u64) -> Behaviour {
+        shared.books.arrive();
         Behaviour {
             shared,
             peer,
@@ -114,8 +146,12 @@ impl Behaviour {
             draws: Cell::new(0),
             open: false,
             leaving: false,
+            shaking: false,
+            secured: false,
+            tls_place: false,
             messages: 0,
             errors: 0,
+            access: Access::default(),
             transaction: None,
         }
     }
@@ -177,6 +213,16 @@ impl Behaviour {
     }
 
     fn greet(&mut self, now: Instant) -> Answer {
+        if !self.open
+            && let Some(refusal) = self.refuse(now)
+        {
+            return refusal;
+        }
+        self.at(Step::Greeting, |session| session.say(Saying::Greeting, ""))
+    }
+
+    /// Takes a place for the session, or says why there is none.
+    fn refuse(&mut self, now: Instant) -> Option<Answer> {
         let (limits, books) = (&self.shared.limits, &self.shared.books);
         let turned_away = if self.has_ended(now) {
             Some(Saying::Unavailable)
@@ -185,13 +231,22 @@ impl Behaviour {
         };
         if let Some(saying) = turned_away {
             books.turn_away();
-            return Answer { then: Then::Close, ..self.say(saying, "") };
+            return Some(Answer { then: Then::Close, ..self.say(saying, "") });
         }
         if let Err(saying) = books.open(now, self.peer.host(), limits) {
-            return self.over(saying);
+            return Some(self.over(saying));
         }
         self.open = true;
-        self.at(Step::Greeting, |session| session.say(Saying::Greeting, ""))
+        if limits.tls == Tls::Implicit && !self.take_tls_place() {
+            return Some(Answer { then: Then::Close, ..self.say(Saying::TooManyTlsSessions, "") });
+        }
+        None
+    }
+
+    /// Takes a place for a TLS session, if one is free.
+    fn take_tls_place(&mut self) -> bool {
+        self.tls_place = self.tls_place || self.shared.books.open_tls(self.shared.limits.max_tls_sessions);
+        self.tls_place
     }
 
     /// How a session over a limit of connections learns of it.
@@ -212,14 +267,18 @@ impl Behaviour {
 
     fn hello(&mut self, extended: bool, name: &str) -> Answer {
         self.at(Step::Hello, |session| {
-            if extended { Answer::new(session.offer()) } else { session.say(Saying::Hello, name) }
+            if extended {
+                Answer::new(session.with_auth(session.offer()))
+            } else {
+                session.say(Saying::Hello, name)
+            }
         })
     }
 
-    fn mail(&mut self, now: Instant, path: &str, size: Option<u64>) -> Answer {
+    fn mail(&mut self, now: Instant, path: &str, parameters: &MailParameters<'_>) -> Answer {
         let mut begun = false;
         let answer = self.at(Step::Mail, |session| {
-            let saying = session.judge_mail(now, size);
+            let saying = session.judge_mail(now, parameters.size);
             if saying == Saying::Sender {
                 session.messages += 1;
                 begun = session.shared.limits.resource_low_above.is_some();
@@ -233,6 +292,9 @@ impl Behaviour {
                 digest: Digest::new(path),
                 begun,
                 queued: false,
+                utf8: parameters.utf8,
+                settled: 0,
+                delivered: 0,
             }));
         }
         answer
@@ -245,9 +307,9 @@ impl Behaviour {
             Saying::Unavailable
         } else if limits.max_messages_per_session.is_some_and(|max| self.messages >= max) {
             Saying::TooManyMessages
-        } else if limits.require_starttls {
+        } else if limits.require_starttls && !self.secured {
             Saying::StarttlsFirst
-        } else if limits.require_auth {
+        } else if limits.require_auth && self.access.user().is_none() {
             Saying::AuthRequired
         } else if size.zip(limits.max_message_size).is_some_and(|(size, max)| size > max) {
             Saying::DeclaredSize
@@ -282,7 +344,10 @@ impl Behaviour {
     fn body(&mut self, seen: &Measure) -> Answer {
         let answer = self.at(Step::Body, |session| {
             let mut saying = session.judge_body(seen);
-            if let (Saying::Accepted, Some(max)) = (saying, session.shared.limits.queue_full_after) {
+            let has_place = session.transaction.as_ref().is_some_and(|transaction| transaction.queued);
+            if let (Saying::Accepted, Some(max), false) =
+                (saying, session.shared.limits.queue_full_after, has_place)
+            {
                 let queued = session.shared.books.enqueue(max);
                 match &mut session.transaction {
                     Some(transaction) if queued => transaction.queued = true,
@@ -296,6 +361,12 @@ impl Behaviour {
             transaction.content_bytes = seen.size;
         }
         answer
+    }
+
+    /// The answer to a chunk that is not the last: what is too large already need not come to its end.
+    fn chunk(&mut self, size: u64, seen: &Measure) -> Answer {
+        let over = self.shared.limits.max_message_size.is_some_and(|max| seen.size > max);
+        self.say(if over { Saying::MessageSize } else { Saying::Chunk }, &size.to_string())
     }
 
     /// What the final dot meets, but for a full queue.
@@ -321,33 +392,25 @@ impl Behaviour {
     }
 
     fn starttls(&mut self) -> Answer {
-        self.at(Step::Starttls, |session| {
+        let answer = self.at(Step::Starttls, |session| {
             let limits = &session.shared.limits;
-            if limits.max_tls_sessions == Some(0) {
-                session.say(Saying::TooManyTlsSessions, "")
-            } else if offers_tls(limits) {
-                session.say(Saying::TlsUnavailable, "")
-            } else {
-                session.fault(Fault::Unrecognized("STARTTLS"))
+            if !offers_tls(limits) {
+                return session.fault(Fault::Unrecognized("STARTTLS"));
             }
-        })
-    }
-
-    fn auth(&mut self, argument: &str) -> Answer {
-        self.at(Step::Auth, |session| {
-            let limits = &session.shared.limits;
-            let mechanism = argument.split(' ').next().unwrap_or_default();
-            let saying = if limits.auth_requires_encryption {
-                Saying::EncryptionRequired
-            } else if !limits.require_auth {
-                Saying::AuthNotAvailable
-            } else if mechanism.is_empty() {
-                Saying::AuthArguments
+            let spoken = limits.tls == Tls::Starttls;
+            let saying = if spoken && session.happens(limits.tls_error_rate) {
+                Saying::TlsUnavailable
+            } else if limits.max_tls_sessions == Some(0) || spoken && !session.take_tls_place() {
+                Saying::TooManyTlsSessions
+            } else if spoken {
+                Saying::TlsGoAhead
             } else {
-                Saying::AuthMechanism
+                Saying::TlsUnavailable
             };
-            session.say(saying, mechanism)
-        })
+            session.say(saying, "")
+        });
+        self.shaking = answer.code() == 220;
+        answer
     }
 
     /// The answer to an error, while the session may still make some.
@@ -356,8 +419,11 @@ impl Behaviour {
             return Answer { then: Then::Close, ..self.say(Saying::TooManyErrors, "") };
         }
         self.errors += 1;
+        self.access.give_up();
         match fault {
             Fault::LineTooLong => self.say(Saying::LineTooLong, ""),
+            Fault::AuthTooLong => self.say(Saying::AuthTooLong, ""),
+            Fault::LoggedIn => self.say(Saying::LoggedIn, ""),
             Fault::Unrecognized(verb) => self.say(Saying::Unrecognized, verb),
             Fault::HelloName => self.say(Saying::HelloName, ""),
             Fault::Syntax(about) => self.say(Saying::Syntax, about),
@@ -370,14 +436,34 @@ impl Behaviour {
             Fault::NestedMail => self.say(Saying::NestedMail, ""),
             Fault::NoValidRecipients => self.say(Saying::NoValidRecipients, ""),
             Fault::InTransaction => self.say(Saying::InTransaction, ""),
+            Fault::Secured => self.say(Saying::TlsActive, ""),
+            // What stands behind it came from nobody knows whom.
+            Fault::NotLast => Answer { then: Then::Close, ..self.say(Saying::TlsNotLast, "") },
+            Fault::BdatOnly => self.say(Saying::BdatOnly, ""),
+            Fault::NotAscii => self.say(Saying::NotAscii, ""),
         }
     }
 
     fn request(&mut self, now: Instant, request: Request<'_>) -> Answer {
         match request {
             Request::Hello { extended, name } => self.hello(extended, name),
-            Request::Mail { path, size, .. } => self.mail(now, path, size),
-            Request::Rcpt { path } => self.rcpt(path),
+            Request::Lhlo { name } => self.hello(true, name),
+            Request::Mail { path, parameters } => {
+                match self.shared.limits.offers.fault_of_mail(&parameters) {
+                    Some(fault) => self.fault(fault),
+                    None => self.mail(now, path, &parameters),
+                }
+            }
+            Request::Rcpt { path, parameters } => {
+                let utf8 = self.transaction.as_ref().is_some_and(|transaction| transaction.utf8);
+                match self.shared.limits.offers.fault_of_rcpt(&parameters) {
+                    Some(fault) => self.fault(fault),
+                    None if !utf8 && !path.is_ascii() => self.fault(Fault::NotAscii),
+                    None => self.rcpt(path),
+                }
+            }
+            // The machine reads the chunk first, and asks then.
+            Request::Bdat { .. } => self.fault(Fault::Unrecognized("BDAT")),
             Request::Data => self.at(Step::Data, |session| session.say(Saying::GoAhead, "")),
             Request::Quit => {
                 let answer = self.at(Step::Quit, |session| session.say(Saying::Bye, ""));
@@ -403,11 +489,36 @@ impl Behaviour {
         if transaction.begun {
             books.end();
         }
+        let recipients = match self.shared.limits.protocol {
+            Protocol::Smtp if !delivered => 0,
+            Protocol::Smtp => u64::from(transaction.recipients),
+            Protocol::Lmtp => u64::from(transaction.delivered),
+        };
         if delivered {
-            let recipients = u64::from(transaction.recipients);
             books.deliver(recipients, transaction.content_bytes, transaction.digest.finish());
-        } else if transaction.queued {
-            books.dequeue();
+        } else {
+            books.deliver_partly(recipients);
+            if transaction.queued {
+                books.dequeue();
+            }
+        }
+    }
+
+    /// An answer to the content is given. A message counts as delivered when all of its accepted recipients have it.
+    fn settle(&mut self, good: bool) {
+        let lmtp = self.shared.limits.protocol == Protocol::Lmtp;
+        let Some(transaction) = &mut self.transaction else { return };
+        transaction.settled += 1;
+        transaction.delivered += u32::from(good);
+        if !lmtp || transaction.settled == transaction.recipients {
+            let all = transaction.delivered == transaction.settled;
+            self.end_transaction(all);
+        }
+    }
+
+    fn handshake_failed(&mut self) {
+        if std::mem::take(&mut self.shaking) {
+            self.shared.books.handshake_failed();
         }
     }
 
@@ -415,15 +526,28 @@ impl Behaviour {
         if std::mem::take(&mut self.open) {
             self.shared.books.close(self.peer.host());
         }
+        if std::mem::take(&mut self.tls_place) {
+            self.shared.books.close_tls();
+        }
     }
 }
 
 impl Policy for Behaviour {
+    fn protocol(&self) -> Protocol {
+        self.shared.limits.protocol
+    }
+
+    fn takes_chunks(&self) -> bool {
+        self.shared.limits.offers.chunking
+    }
+
     fn answer(&mut self, now: Instant, ask: Ask<'_>) -> Answer {
         let answer = match ask {
             Ask::Greeting => self.greet(now),
             Ask::Request(request) => self.request(now, request),
+            Ask::Response(line) => self.auth_response(line),
             Ask::Body(seen) => self.body(seen),
+            Ask::Chunk(size, seen) => self.chunk(size, seen),
             Ask::Fault(fault) => self.fault(fault),
             Ask::Lapse(lapse) => self.say(
                 match lapse {
@@ -446,7 +570,10 @@ impl Policy for Behaviour {
 
     fn queued(&mut self, _now: Instant, step: Step, code: u16) {
         if step == Step::Body {
-            self.end_transaction(code / 100 == 2);
+            self.settle(code / 100 == 2);
+        }
+        if let (Step::Auth, 235, Some(user)) = (step, code, self.access.user()) {
+            self.shared.logins.count(user);
         }
         if self.leaving {
             self.leave();
@@ -456,11 +583,30 @@ impl Policy for Behaviour {
     fn abandoned(&mut self) {
         self.end_transaction(false);
     }
+
+    fn connected(&mut self, now: Instant) -> Option<Answer> {
+        let refusal = if self.shared.limits.refuse_before_tls { self.refuse(now) } else { None };
+        self.shaking = refusal.is_none();
+        refusal
+    }
+
+    fn secured(&mut self, _now: Instant, handshake: &Handshake) {
+        self.secured = true;
+        self.shaking = false;
+        self.access.secured(handshake);
+        self.shared.books.handshake(handshake.resumed);
+    }
+
+    fn insecure(&mut self, _why: Option<&Insecure>) {
+        self.handshake_failed();
+        self.leave();
+    }
 }
 
 impl Drop for Behaviour {
     /// The connection is gone, however it went.
     fn drop(&mut self) {
+        self.handshake_failed();
         self.end_transaction(false);
         self.leave();
     }

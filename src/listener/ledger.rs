@@ -3,6 +3,8 @@
 //! # Decisions
 //! - A message counts as delivered when its 250 is handed over for writing. So, for every fault between the two sides,
 //!   accepted <= delivered <= accepted + in doubt.
+//! - With LMTP a message counts when all of its accepted recipients have it, as the client counts it; its recipients count
+//!   each by itself.
 //! - The digest of the delivered messages is a sum, and so the same for any order and number of threads.
 //! - Locks are taken when a connection opens and closes and when a message ends, and are held for a few additions.
 
@@ -30,9 +32,9 @@ pub struct LedgerSnapshot {
     pub sessions_peak: u64,
     /// The most sessions served at once from one client address.
     pub host_sessions_peak: u64,
-    /// Messages delivered: their 250 after the final dot was handed over for writing.
+    /// Messages delivered: their 250 after the content was handed over for writing, with LMTP those of all recipients.
     pub messages: u64,
-    /// Recipients of those messages.
+    /// Recipients of those messages, and with LMTP also those that alone have one.
     pub recipients: u64,
     /// Octets of content of those messages, dots unstuffed.
     pub content_bytes: u64,
@@ -40,8 +42,23 @@ pub struct LedgerSnapshot {
     pub received_bytes: u64,
     /// Octets written to all connections.
     pub sent_bytes: u64,
+    /// TLS handshakes that were completed.
+    pub tls_handshakes: u64,
+    /// Those of them that resumed an earlier session.
+    pub tls_resumed: u64,
+    /// TLS handshakes that failed or were given up, clear text in their place included.
+    pub tls_failed: u64,
+    /// The most TLS sessions at once.
+    pub tls_sessions_peak: u64,
     /// Times that the process had no descriptor for a connection.
     pub accept_errors: u64,
+    /// Logins (RFC 4954): the 235 was handed over for writing.
+    pub logins: u64,
+    /// Logins that failed.
+    pub failed_logins: u64,
+    /// The logins by user.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub logins_by_user: BTreeMap<String, u64>,
     /// Refusals by the name of their condition; `forced` are those of the profile's own replies, `proxy-header` the
     /// connections closed because their PROXY header was missing, malformed or late.
     pub refused: BTreeMap<String, u64>,
@@ -59,6 +76,11 @@ pub(super) struct Books {
     queued: AtomicU64,
     refused: Vec<AtomicU64>,
     forced: AtomicU64,
+    tls_sessions: AtomicU64,
+    tls_peak: AtomicU64,
+    tls_handshakes: AtomicU64,
+    tls_resumed: AtomicU64,
+    tls_failed: AtomicU64,
     bad_headers: AtomicU64,
     /// Octets read.
     pub received: AtomicU64,
@@ -98,6 +120,11 @@ impl Books {
             queued: AtomicU64::new(0),
             refused: Saying::ALL.iter().map(|_| AtomicU64::new(0)).collect(),
             forced: AtomicU64::new(0),
+            tls_sessions: AtomicU64::new(0),
+            tls_peak: AtomicU64::new(0),
+            tls_handshakes: AtomicU64::new(0),
+            tls_resumed: AtomicU64::new(0),
+            tls_failed: AtomicU64::new(0),
             bad_headers: AtomicU64::new(0),
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
@@ -105,14 +132,17 @@ impl Books {
         }
     }
 
-    /// A connection came: takes a place for its session; `host` is what the limits of one host count it under, if
-    /// they do.
+    /// A connection came.
+    pub fn arrive(&self) {
+        lock(&self.open).connections += 1;
+    }
+
+    /// Takes a place for the session of a connection; `host` is what the limits of one host count it under, if they do.
     ///
     /// # Errors
     /// What to say if it is over a limit; no place is taken then.
     pub fn open(&self, now: Instant, host: Option<IpAddr>, limits: &Limits) -> Result<(), Saying> {
         let mut open = lock(&self.open);
-        open.connections += 1;
         let refusal = if limits.connection_rate.is_some_and(|rate| !open.tokens.take(now, rate)) {
             Some(Saying::ConnectionRate)
         } else if host.is_some_and(|host| over(limits.max_connections_per_host, open.from(host))) {
@@ -153,14 +183,13 @@ impl Books {
     /// A connection came and was closed for its PROXY header.
     pub fn refuse_header(&self) {
         self.bad_headers.fetch_add(1, Relaxed);
+        self.arrive();
         self.turn_away();
     }
 
-    /// A connection came and is not served, whatever the limits are.
+    /// A connection is not served, whatever the limits are.
     pub fn turn_away(&self) {
-        let mut open = lock(&self.open);
-        open.connections += 1;
-        open.refused += 1;
+        lock(&self.open).refused += 1;
     }
 
     /// A session gives its place back.
@@ -168,6 +197,29 @@ impl Books {
         let mut open = lock(&self.open);
         open.sessions -= 1;
         open.leave(host);
+    }
+
+    /// Takes a place for a TLS session, if fewer than `limit` are open.
+    pub fn open_tls(&self, limit: Option<u32>) -> bool {
+        let within = |n: u64| limit.is_none_or(|limit| n < u64::from(limit)).then_some(n + 1);
+        let taken = self.tls_sessions.fetch_update(Relaxed, Relaxed, within);
+        taken.map(|before| self.tls_peak.fetch_max(before + 1, Relaxed)).is_ok()
+    }
+
+    /// Gives it back.
+    pub fn close_tls(&self) {
+        self.tls_sessions.fetch_sub(1, Relaxed);
+    }
+
+    /// A handshake is complete.
+    pub fn handshake(&self, resumed: bool) {
+        self.tls_handshakes.fetch_add(1, Relaxed);
+        self.tls_resumed.fetch_add(u64::from(resumed), Relaxed);
+    }
+
+    /// A handshake failed.
+    pub fn handshake_failed(&self) {
+        self.tls_failed.fetch_add(1, Relaxed);
     }
 
     /// Whether a message may come now.
@@ -209,12 +261,19 @@ impl Books {
         delivered.digest = delivered.digest.wrapping_add(digest);
     }
 
+    /// A message was delivered to some of its recipients only (LMTP).
+    pub fn deliver_partly(&self, recipients: u64) {
+        if recipients > 0 {
+            lock(&self.delivered).recipients += recipients;
+        }
+    }
+
     /// A refusal was given; `None`: in the profile's own words.
     pub fn refuse(&self, saying: Option<Saying>) {
         saying.map_or(&self.forced, |saying| &self.refused[saying as usize]).fetch_add(1, Relaxed);
     }
 
-    /// All of it, now.
+    /// All of it, now, but for the logins.
     pub fn snapshot(&self) -> LedgerSnapshot {
         let mut refused = BTreeMap::new();
         let named = Saying::ALL.iter().filter_map(|saying| {
@@ -240,9 +299,14 @@ impl Books {
             content_bytes: delivered.content_bytes,
             received_bytes: self.received.load(Relaxed),
             sent_bytes: self.sent.load(Relaxed),
+            tls_handshakes: self.tls_handshakes.load(Relaxed),
+            tls_resumed: self.tls_resumed.load(Relaxed),
+            tls_failed: self.tls_failed.load(Relaxed),
+            tls_sessions_peak: self.tls_peak.load(Relaxed),
             accept_errors: self.accept_errors.load(Relaxed),
             refused,
             digest: format!("{:032x}", delivered.digest),
+            ..LedgerSnapshot::default()
         }
     }
 }

@@ -5,10 +5,19 @@
 //! - A limit is always the largest number that is still served: `max_connections_per_host = 50` serves 50 and refuses
 //!   the 51st. `None` is no limit, and `Limits::default()` has none.
 
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::pki_types::CertificateDer;
+
+pub use super::offers::Offers;
 use crate::net::target::addresses::Addresses;
+use crate::net::target::tls::{Credential, Version};
 use crate::smtp::Step;
+use crate::smtp::auth::Mechanism;
+use crate::smtp::auth::verify::Users;
+use crate::smtp::script::Protocol;
 
 /// Whose texts the listener speaks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,6 +74,18 @@ impl ShownBy {
     }
 }
 
+/// Whether and how TLS is spoken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Tls {
+    /// Not at all.
+    #[default]
+    None,
+    /// STARTTLS is offered (RFC 3207).
+    Starttls,
+    /// From the first octet (RFC 8314 3.3).
+    Implicit,
+}
+
 /// How long a reply is held back: uniformly between the two, drawn by seed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Delay {
@@ -92,6 +113,8 @@ pub struct Delays {
     pub mail: Delay,
     /// RCPT.
     pub rcpt: Delay,
+    /// Each reply to AUTH and within its exchange.
+    pub auth: Delay,
     /// DATA, before the 354.
     pub data: Delay,
     /// The final dot.
@@ -108,10 +131,11 @@ impl Delays {
             Step::Hello => self.hello,
             Step::Mail => self.mail,
             Step::Rcpt => self.rcpt,
+            Step::Auth => self.auth,
             Step::Data => self.data,
             Step::Body => self.body,
             Step::Quit => self.quit,
-            Step::Dns | Step::Connect | Step::Tls | Step::Starttls | Step::Auth | Step::Idle => {
+            Step::Dns | Step::Connect | Step::Tls | Step::Starttls | Step::Command | Step::Idle => {
                 Delay::fixed(Duration::ZERO)
             }
         }
@@ -150,6 +174,10 @@ pub struct Forced {
 /// All that the listener enforces.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Limits {
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// Which extensions it offers.
+    pub offers: Offers,
     /// Whose texts it speaks.
     pub style: Style,
     /// The name in its greeting and replies.
@@ -177,8 +205,23 @@ pub struct Limits {
     pub connection_rate: Option<Rate>,
     /// How a connection over one of the four limits above learns of it.
     pub shown_by: ShownBy,
-    /// TLS sessions at once. TLS itself is not spoken: with 0, STARTTLS meets this limit.
+    /// TLS sessions at once. Where no TLS is spoken, STARTTLS is offered all the same and with 0 meets this limit.
     pub max_tls_sessions: Option<u32>,
+
+    /// Whether and how TLS is spoken.
+    pub tls: Tls,
+    /// Who the listener says it is; `None`: a certificate is made at the start.
+    pub credential: Option<Credential>,
+    /// Where that certificate is written to, in PEM.
+    pub certificate_out: Option<PathBuf>,
+    /// A client must show a certificate of one of these.
+    pub client_authorities: Option<Vec<CertificateDer<'static>>>,
+    /// The latest version of TLS that is spoken.
+    pub max_tls_version: Version,
+    /// With TLS from the first octet: connections over a limit are refused in clear text, before the handshake, as Exim does.
+    pub refuse_before_tls: bool,
+    /// How often, 0 to 1, STARTTLS meets a temporary reason (454).
+    pub tls_error_rate: f64,
 
     /// MAIL commands of a session.
     pub max_messages_per_session: Option<u32>,
@@ -219,12 +262,18 @@ pub struct Limits {
     /// From this time after the start the service is not available (421); zero: from the beginning.
     pub unavailable_after: Option<Duration>,
 
-    /// MAIL needs STARTTLS first (530). STARTTLS is then offered, and not available (454).
+    /// MAIL needs TLS first (530). Where no TLS is spoken, STARTTLS is then offered, and not available (454).
     pub require_starttls: bool,
     /// MAIL needs AUTH first (530).
     pub require_auth: bool,
     /// AUTH needs encryption first (538).
     pub auth_requires_encryption: bool,
+    /// Who may log in; `None`: nobody, and AUTH is not offered.
+    pub users: Option<Arc<Users>>,
+    /// How they may; -PLUS only where there is a channel binding.
+    pub mechanisms: Vec<Mechanism>,
+    /// Failed logins answered in a session; the next one ends it.
+    pub max_auth_failures: Option<u32>,
 
     /// How long each reply is held back.
     pub delays: Delays,
@@ -238,6 +287,8 @@ impl Default for Limits {
     /// No limits at all.
     fn default() -> Self {
         Limits {
+            protocol: Protocol::Smtp,
+            offers: Offers::default(),
             style: Style::default(),
             hostname: "mx.recipient.example".to_owned(),
             allow_remote: false,
@@ -252,6 +303,13 @@ impl Default for Limits {
             connection_rate: None,
             shown_by: ShownBy::default(),
             max_tls_sessions: None,
+            tls: Tls::default(),
+            credential: None,
+            certificate_out: None,
+            client_authorities: None,
+            max_tls_version: Version::Tls13,
+            refuse_before_tls: false,
+            tls_error_rate: 0.0,
             max_messages_per_session: None,
             max_bad_commands: None,
             max_connection_time: None,
@@ -273,6 +331,9 @@ impl Default for Limits {
             require_starttls: false,
             require_auth: false,
             auth_requires_encryption: false,
+            users: None,
+            mechanisms: Mechanism::ALL.to_vec(),
+            max_auth_failures: None,
             delays: Delays::default(),
             stall: None,
             replies: Vec::new(),

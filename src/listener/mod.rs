@@ -8,9 +8,12 @@
 //! - A stall blocks the threads themselves: nothing is read, written or accepted, as under SIGSTOP.
 
 mod behaviour;
+pub mod certificate;
 mod digest;
 pub mod ledger;
 pub mod limits;
+mod login;
+mod offers;
 mod peer;
 mod styles;
 
@@ -24,6 +27,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use rustls::pki_types::CertificateDer;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::LocalSet;
@@ -33,6 +37,7 @@ use crate::net::listen::Listening;
 use crate::net::proxy;
 use crate::net::stream::Stream;
 use crate::net::target::bind::Bind;
+use crate::net::tls::{Security, TlsError};
 use crate::smtp::server::Server;
 use behaviour::{Behaviour, Shared};
 use peer::Peer;
@@ -59,6 +64,17 @@ pub enum ListenError {
         /// What the kernel says.
         source: io::Error,
     },
+    /// TLS cannot be set up.
+    #[error("the listener cannot speak TLS: {0}")]
+    Tls(#[from] TlsError),
+    /// Its certificate cannot be written.
+    #[error("cannot write the listener's certificate to {path}: {source}")]
+    CertificateOut {
+        /// Where to.
+        path: String,
+        /// What the system says.
+        source: io::Error,
+    },
     /// There is a file at the path of a unix socket, and it is no socket.
     #[error("cannot listen on unix:{}: there is a file that is no socket, which is not replaced: remove it or choose another path", .0.display())]
     Occupied(PathBuf),
@@ -70,6 +86,7 @@ pub enum ListenError {
 /// A listener that runs until it is stopped or dropped.
 #[derive(Debug)]
 pub struct Listener {
+    certificate: Option<CertificateDer<'static>>,
     /// Where it listens; a unix socket goes with it.
     socket: Listening,
     place: Bind,
@@ -104,6 +121,13 @@ pub fn start_at(place: &Bind, limits: Limits, seed: u64, threads: usize) -> Resu
     {
         return Err(ListenError::NotLoopback(*addr));
     }
+    let (security, certificate) = match limits.tls {
+        limits::Tls::None => (None, None),
+        limits::Tls::Starttls | limits::Tls::Implicit => {
+            let (security, certificate) = certificate::security(&limits)?;
+            (Some(security), Some(certificate))
+        }
+    };
     let bind = |source: io::Error| match place {
         Bind::Unix(path) if source.kind() == io::ErrorKind::AlreadyExists => {
             ListenError::Occupied(path.clone())
@@ -113,9 +137,9 @@ pub fn start_at(place: &Bind, limits: Limits, seed: u64, threads: usize) -> Resu
     let socket = Listening::at(place, limits.backlog).map_err(bind)?;
     let bound = socket.place().map_err(bind)?;
     let start = now();
-    let shared = Arc::new(Shared::new(limits, seed, start));
+    let shared = Arc::new(Shared::new(limits, seed, start, security));
     let stop = watch::Sender::new(false);
-    let mut listener = Listener { socket, place: bound, shared, stop, threads: Vec::new() };
+    let mut listener = Listener { certificate, socket, place: bound, shared, stop, threads: Vec::new() };
     for n in 0..threads.max(1) {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -155,9 +179,16 @@ impl Listener {
         }
     }
 
+    /// Its certificate, if it speaks TLS.
+    pub fn certificate(&self) -> Option<&CertificateDer<'static>> {
+        self.certificate.as_ref()
+    }
+
     /// What it did so far.
     pub fn ledger(&self) -> LedgerSnapshot {
-        self.shared.books.snapshot()
+        let mut ledger = self.shared.books.snapshot();
+        self.shared.logins.tell(&self.shared.limits, &mut ledger);
+        ledger
     }
 
     /// Processor time of its threads so far, in seconds: user, system. At most 50 ms old.
@@ -276,6 +307,10 @@ impl Host<Server<Behaviour>> for Meter {
 
     fn received(&mut self, bytes: &[u8]) {
         self.received += bytes.len() as u64;
+    }
+
+    fn security(&self) -> Option<&Security> {
+        self.shared.security.as_ref()
     }
 }
 

@@ -57,6 +57,10 @@ sayings! {
         "354 Enter message, ending with \".\" on a line by itself";
     /// The final dot.
     Accepted, None, "250 ok:  Message accepted", "250 2.0.0 Ok: queued", "250 OK";
+    /// STARTTLS.
+    TlsGoAhead, None, "220 Go ahead with TLS", "220 2.0.0 Ready to start TLS", "220 TLS go ahead";
+    /// A chunk that is not the last. Cisco knows none; its words are ours.
+    Chunk, None, "250 ok:  {arg} octets received", "250 2.0.0 Ok: {arg} bytes", "250 {arg} byte chunk received";
     /// RSET.
     Reset, None, "250 reset", "250 2.0.0 Ok", "250 Reset OK";
     /// NOOP.
@@ -171,6 +175,31 @@ sayings! {
     AuthArguments, Some(Condition::SyntaxError),
         "501 #5.5.4 Invalid arguments to AUTH command", "501 5.5.4 Syntax: AUTH mechanism",
         "501 Syntactically invalid AUTH argument(s)";
+    /// A login. Cisco's list has none; its words are ours, as for the other replies to AUTH that it lacks.
+    AuthAccepted, None, "235 #2.0.0 OK Authenticated", "235 2.7.0 Authentication successful",
+        "235 Authentication succeeded";
+    /// A login that failed.
+    AuthFailed, Some(Condition::AuthFailed),
+        "535 #5.7.8 Authentication failed", "535 5.7.8 Error: authentication failed: authentication failure",
+        "535 Incorrect authentication data";
+    /// An exchange that the client cancelled.
+    AuthCancelled, Some(Condition::SyntaxError),
+        "501 #5.7.0 Authentication exchange cancelled", "501 5.7.0 Authentication aborted",
+        "501 Authentication cancelled";
+    /// A response that is no base64, or not what the mechanism says.
+    AuthEncoding, Some(Condition::SyntaxError),
+        "501 #5.5.2 Cannot decode AUTH input", "501 5.5.2 Error: cannot decode AUTH input", "501 Invalid base64 data";
+    /// A line of the exchange that is too long (RFC 4954 4).
+    AuthTooLong, Some(Condition::LineTooLong),
+        "500 #5.5.6 Authentication exchange line too long", "500 5.5.6 Authentication exchange line too long",
+        "500 Authentication exchange line too long";
+    /// Failed logins of a session over the limit. Postfix counts them among all errors; the others have no words for it.
+    TooManyAuthFailures, Some(Condition::TooManyAuthFailures),
+        "421 #4.7.0 Too many failed authentication attempts, disconnecting",
+        "421 4.7.0 {host} Error: too many errors", "421 {host}: Too many failed authentication attempts";
+    /// AUTH after a login.
+    LoggedIn, Some(Condition::BadSequence),
+        "503 #5.5.0 Already authenticated", "503 5.5.1 Error: already authenticated", "503 already authenticated";
     /// AUTH that is not offered.
     AuthNotAvailable, Some(Condition::AuthNotAvailable),
         "503 #5.3.3 AUTH not available", "503 5.5.1 Error: authentication not enabled",
@@ -198,12 +227,27 @@ sayings! {
     NoValidRecipients, Some(Condition::NoValidRecipients),
         "503 #5.5.1 RCPT first", "554 5.5.1 Error: no valid recipients",
         "503-All RCPT commands were rejected\n503 Valid RCPT command must precede DATA";
+    /// DATA or RCPT after BDAT, or DATA for binary content. The words are ours.
+    BdatOnly, Some(Condition::BadSequence),
+        "503 Bad sequence of commands", "503 5.5.1 Error: need BDAT command", "503 only BDAT permissible after non-LAST BDAT";
+    /// A path beyond ASCII without SMTPUTF8 (RFC 6531 3.5). The words are ours.
+    NotAscii, Some(Condition::UnsupportedParameter),
+        "553 #5.6.7 SMTPUTF8 required", "553 5.6.7 Error: bad address syntax: SMTPUTF8 is required",
+        "553 bad address syntax: SMTPUTF8 required";
     /// MAIL before HELO. Cisco's list has only the beginning of these words.
     HelloFirst, Some(Condition::BadSequence),
         "503 Bad sequence of commands", "503 5.5.1 Error: send HELO/EHLO first", "503 HELO or EHLO required";
     /// MAIL within a transaction. As above.
     NestedMail, Some(Condition::BadSequence),
         "503 Bad sequence of commands", "503 5.5.1 Error: nested MAIL command", "503 sender already given";
+    /// STARTTLS with TLS. Cisco's list has none; its words are ours. Exim offers it no more.
+    TlsActive, Some(Condition::BadSequence),
+        "503 #5.5.1 TLS already active", "554 5.5.1 Error: TLS already active",
+        "503 STARTTLS command used when not advertised";
+    /// Input behind STARTTLS. Cisco's list has none; its words are ours.
+    TlsNotLast, Some(Condition::ProtocolViolation),
+        "554 #5.5.0 protocol violation: input before the handshake", "503 5.5.0 {host} Error: improper command pipelining after STARTTLS",
+        "554 SMTP synchronization error";
     /// MAIL before STARTTLS, where it is needed.
     StarttlsFirst, Some(Condition::EncryptionRequired),
         "530 #5.7.0 Must issue a STARTTLS command first", "530 5.7.0 Must issue a STARTTLS command first",

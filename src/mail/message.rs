@@ -225,31 +225,6 @@ impl Message {
         self.n
     }
 
-    /// Appends the content as it is from `offset` on, as BDAT carries it (RFC 3030 section 2): at most `limit` octets, and
-    /// at most about 64 KiB. Returns the new offset, which is larger than `offset` unless the content ends there or
-    /// `limit` is 0.
-    ///
-    /// # Errors
-    /// As of [`body`](Content::body).
-    pub fn raw(&self, offset: u64, limit: u64, out: &mut Vec<u8>) -> Result<u64, Lost> {
-        if offset >= self.size || limit == 0 {
-            return Ok(offset);
-        }
-        let before = out.len();
-        let to = self.append(Form::Plain, offset, limit.min(PIECE), out)?;
-        let beyond = to.saturating_sub(offset.saturating_add(limit));
-        // A piece is cut where the limit is.
-        out.truncate(out.len() - usize::try_from(beyond).unwrap_or(out.len() - before));
-        Ok(to - beyond)
-    }
-
-    /// Appends what tells this message's envelope from any other: run id and number, of letters, digits, `-`, `_` and `.`.
-    pub fn envelope_id(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(self.mailer.run_id.as_bytes());
-        out.push(b'.');
-        out.extend_from_slice(Decimal::new(self.n).as_bytes());
-    }
-
     fn numbers(&self) -> Numbers {
         Numbers {
             message: self.n,
@@ -375,6 +350,24 @@ impl Content for Message {
             out.extend_from_slice(END_OF_DATA);
         }
         Ok(to)
+    }
+
+    fn raw(&self, offset: u64, limit: u64, out: &mut Vec<u8>) -> Result<u64, Lost> {
+        if offset >= self.size || limit == 0 {
+            return Ok(offset);
+        }
+        let before = out.len();
+        let to = self.append(Form::Plain, offset, limit.min(PIECE), out)?;
+        let beyond = to.saturating_sub(offset.saturating_add(limit));
+        // A piece is cut where the limit is.
+        out.truncate(out.len() - usize::try_from(beyond).unwrap_or(out.len() - before));
+        Ok(to - beyond)
+    }
+
+    fn envelope_id(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.mailer.run_id.as_bytes());
+        out.push(b'.');
+        out.extend_from_slice(Decimal::new(self.n).as_bytes());
     }
 }
 

@@ -8,6 +8,8 @@
 //! - After a write error the loop goes on reading: a reply that explains the close may be in flight (the last 421 before a reset).
 //! - The timer is armed lazily: deadlines mostly move later, and an early wake-up is cheaper than a new timer each step.
 
+mod secure;
+
 use std::cell::RefCell;
 use std::io;
 use std::pin::{Pin, pin};
@@ -19,6 +21,7 @@ use tokio::time::Sleep;
 
 use super::stream::Stream;
 use super::timer::Timers;
+use super::tls::{self, Security};
 use crate::smtp::machine::{Close, Closed, Machine, Need};
 
 /// How long an orderly close may take to get its last bytes out, and then to see the peer's end.
@@ -49,6 +52,14 @@ pub trait Host<M: Machine> {
     fn received(&mut self, bytes: &[u8]) {
         let _ = bytes;
     }
+
+    /// What the stream needs for [`Need::Secure`]; `None`: no TLS is spoken, and no machine of this host asks for it.
+    fn security(&self) -> Option<&Security> {
+        None
+    }
+
+    /// The other side ended a secure stream without close_notify: it may have been cut short.
+    fn truncated(&mut self) {}
 }
 
 /// The buffers of one thread, borrowed only while a session is being polled.
@@ -110,6 +121,7 @@ pub async fn drive<M: Machine, H: Host<M>>(
         held: Vec::new(),
         write_failed: None,
         read_closed: false,
+        securing: false,
         begun: false,
         closing: None,
         deadline: None,
@@ -148,6 +160,8 @@ struct Wire<'a> {
     held: Vec<u8>,
     write_failed: Option<Closed>,
     read_closed: bool,
+    /// The machine waits for the handshake.
+    securing: bool,
     /// The machine was polled for the first time.
     begun: bool,
     /// How to close, and by when.
@@ -159,6 +173,7 @@ struct Wire<'a> {
 /// What the machine said last.
 enum Settled {
     Waits,
+    Secures,
     Closes,
 }
 
@@ -200,20 +215,33 @@ impl Wire<'_> {
                 self.settle(machine, host, scratch, turn.now(), cx);
                 continue;
             }
-            if self.held.is_empty() && !self.read_closed {
+            if self.securing {
+                if self.poll_securing(machine, host, cx).is_ready() {
+                    self.settle(machine, host, scratch, turn.anew(), cx);
+                    continue;
+                }
+            } else if self.held.is_empty() && !self.read_closed {
                 let mut input = scratch.input.borrow_mut();
                 let mut buf = ReadBuf::new(&mut input);
                 if let Poll::Ready(read) = self.stream.poll_read(cx, &mut buf) {
                     let now = turn.anew();
                     match read {
-                        Ok(()) if buf.filled().is_empty() => self.closed(machine, now, Closed::Eof),
+                        Ok(()) if buf.filled().is_empty() => {
+                            if self.stream.is_truncated() {
+                                host.truncated();
+                            }
+                            self.closed(machine, now, Closed::Eof);
+                        }
                         Ok(()) => {
                             let bytes = buf.filled();
                             host.received(bytes);
                             self.feed(machine, host, scratch, bytes, now, cx);
                             continue;
                         }
-                        Err(error) => self.closed(machine, now, closed_by(&error)),
+                        Err(error) => match tls::insecure(&error) {
+                            Some(why) => self.insecure(machine, now, why),
+                            None => self.closed(machine, now, closed_by(&error)),
+                        },
                     }
                     drop(input);
                     self.settle(machine, host, scratch, now, cx);
@@ -255,8 +283,11 @@ impl Wire<'_> {
                         machine.handle_written(now);
                     }
                 }
-                // No machine asks for it before TLS is spoken.
-                Need::Secure { .. } => machine.handle_closed(now, Closed::Error(0)),
+                Need::Secure { until } => {
+                    self.deadline = until;
+                    self.securing = true;
+                    return Settled::Secures;
+                }
                 Need::Read { until } => {
                     self.deadline = until;
                     return Settled::Waits;
@@ -284,11 +315,11 @@ impl Wire<'_> {
             bytes = &bytes[taken..];
             match self.settle(machine, host, scratch, now, cx) {
                 Settled::Closes => return,
-                Settled::Waits if taken == 0 => {
+                Settled::Waits | Settled::Secures if taken == 0 => {
                     self.held = bytes.to_vec();
                     return;
                 }
-                Settled::Waits => {}
+                Settled::Waits | Settled::Secures => {}
             }
         }
     }
@@ -406,11 +437,17 @@ impl Wire<'_> {
         if !dead && !self.backlog.is_empty() && !self.flush(cx) && self.write_failed.is_none() {
             return if self.poll_deadline(scratch, now, timer, cx) { Poll::Ready(()) } else { Poll::Pending };
         }
-        if dead || self.read_closed || how == Close::Clean {
+        if dead
+            || how == Close::Clean && !self.stream.takes_leave()
+            || how == Close::Linger && self.read_closed
+        {
             return Poll::Ready(());
         }
         if self.stream.poll_shutdown(cx).is_pending() {
-            return Poll::Pending;
+            return if self.poll_deadline(scratch, now, timer, cx) { Poll::Ready(()) } else { Poll::Pending };
+        }
+        if self.read_closed || how == Close::Clean {
+            return Poll::Ready(());
         }
         // Unread input would turn our close into a reset, and the peer could lose our last reply by it.
         let mut input = scratch.input.borrow_mut();
@@ -426,7 +463,7 @@ impl Wire<'_> {
     }
 }
 
-fn closed_by(error: &io::Error) -> Closed {
+pub(super) fn closed_by(error: &io::Error) -> Closed {
     match error.kind() {
         io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionAborted => {
             Closed::Reset

@@ -8,3 +8,4 @@ pub mod source;
 pub mod stream;
 pub mod target;
 pub mod timer;
+pub mod tls;

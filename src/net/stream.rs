@@ -1,17 +1,27 @@
 //! One stream type for all that a session may run over.
 
 use std::io;
+use std::mem;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+
+use super::tls::{Failed, Secured, Security, Shaking};
+use crate::smtp::machine::Handshake;
 
 /// A connected stream.
 #[derive(Debug)]
 pub enum Stream {
     /// Plain TCP, with TCP_NODELAY: a message written in two pieces must not wait for a delayed ACK.
     Tcp(TcpStream),
+    /// In a TLS handshake: nothing is read or written but that.
+    Shaking(Box<Shaking>),
+    /// With TLS.
+    Tls(Box<Secured>),
+    /// Nothing is left of it.
+    Gone,
     /// A unix socket.
     Unix(UnixStream),
 }
@@ -33,14 +43,53 @@ impl Stream {
             Stream::Tcp(stream) => {
                 drop(socket2::SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO)))
             }
+            Stream::Tls(stream) => stream.reset_on_close(),
+            Stream::Shaking(_) | Stream::Gone => {}
             // The kernel knows no reset of a unix socket that was read to its end: the peer sees its end.
             Stream::Unix(_) => {}
         }
     }
 
+    /// Begins the TLS handshake; see [`Stream::poll_secured`].
+    pub(super) fn secure(&mut self, security: &Security) {
+        *self = Stream::Shaking(Shaking::new(mem::replace(self, Stream::Gone), security));
+    }
+
+    /// Whether its handshake is under way.
+    pub(super) fn is_shaking(&self) -> bool {
+        matches!(self, Stream::Shaking(_))
+    }
+
+    /// Goes on with the handshake. After it the stream is secure, or plain as before.
+    pub(super) fn poll_secured(&mut self, cx: &mut Context<'_>) -> Poll<Result<Handshake, Failed>> {
+        let Stream::Shaking(shaking) = self else { return Poll::Pending };
+        match ready!(shaking.poll(cx)) {
+            Ok((secured, handshake)) => {
+                *self = Stream::Tls(secured);
+                Poll::Ready(Ok(handshake))
+            }
+            Err((plain, failed)) => {
+                *self = plain;
+                Poll::Ready(Err(failed))
+            }
+        }
+    }
+
+    /// Whether an orderly close has something to say before it.
+    pub(super) fn takes_leave(&self) -> bool {
+        matches!(self, Stream::Tls(_))
+    }
+
+    /// Whether the other side ended a secure stream without saying so (RFC 8446 6.1).
+    pub(super) fn is_truncated(&self) -> bool {
+        matches!(self, Stream::Tls(stream) if stream.truncated())
+    }
+
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self {
             Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+            Stream::Tls(stream) => stream.poll_read(cx, buf),
+            Stream::Shaking(_) | Stream::Gone => Poll::Ready(Ok(())),
             Stream::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
@@ -48,6 +97,8 @@ impl Stream {
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self {
             Stream::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Stream::Tls(stream) => stream.poll_write(cx, bytes),
+            Stream::Shaking(_) | Stream::Gone => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
             Stream::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
@@ -55,6 +106,8 @@ impl Stream {
     pub(super) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Tls(stream) => stream.poll_shutdown(cx),
+            Stream::Shaking(_) | Stream::Gone => Poll::Ready(Ok(())),
             Stream::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }

@@ -3,6 +3,7 @@
 pub mod addresses;
 pub mod bind;
 pub mod origin;
+pub mod tls;
 
 use std::fmt;
 use std::net::IpAddr;
@@ -39,15 +40,7 @@ pub enum Transport {
     Embedded,
 }
 
-/// What is spoken with a listener.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Protocol {
-    /// SMTP (RFC 5321).
-    #[default]
-    Smtp,
-    /// LMTP (RFC 2033): LHLO, and one reply per recipient.
-    Lmtp,
-}
+pub use crate::smtp::script::Protocol;
 
 impl Target {
     /// The listener inside the process, in clear text.

@@ -26,6 +26,8 @@ const THREAD_DESCRIPTORS: u64 = 4;
 const OWN_MEMORY: u64 = 32 << 20;
 /// Memory of a session at work: its socket's buffers in the process, the machine, a piece of content.
 const SESSION_MEMORY: u64 = 32 << 10;
+/// Memory of a session's TLS besides.
+const TLS_MEMORY: u64 = 30 << 10;
 /// Arrivals shown of each phase.
 const SHOWN: usize = 5;
 
@@ -68,6 +70,7 @@ impl Needs {
         let ends = if plan.target.is_embedded() { 2 } else { 1 };
         let busiest =
             plan.phases.iter().map(|phase| connections(phase, &plan.messages)).max().unwrap_or_default();
+        let session = SESSION_MEMORY + if plan.speaks_tls() { TLS_MEMORY } else { 0 };
         Needs {
             sessions_peak,
             descriptors: sessions_peak * ends
@@ -84,7 +87,7 @@ impl Needs {
                 let serve = literal.map_or(sources.len(), |target| sources.len_of(target.is_ipv4()));
                 u64::try_from(serve).unwrap_or(u64::MAX).max(1)
             }),
-            memory: OWN_MEMORY + sessions_peak * ends * SESSION_MEMORY + plan.mail.memory(),
+            memory: OWN_MEMORY + sessions_peak * ends * session + plan.mail.memory(),
             arrivals: plan.phases.iter().map(|phase| expected_arrivals(&phase.load)).collect(),
             duration: plan.phases.iter().map(|phase| phase.load.length).sum(),
         }
@@ -169,6 +172,9 @@ pub fn preview(compiled: &Compiled, out: &mut impl io::Write) -> io::Result<()> 
     writeln!(out, "profile   {}, sha256 {}", plan.name, compiled.sha256)?;
     writeln!(out, "seed      {}", plan.seed)?;
     writeln!(out, "target    {}", plan.target)?;
+    if plan.speaks_tls() {
+        writeln!(out, "tls       {}", super::tls::told(plan))?;
+    }
     match &plan.origin {
         Origin::Any => {}
         Origin::Bound(sources) => writeln!(out, "sources   {sources}: {}, bound in turn", count(sources))?,
@@ -225,6 +231,9 @@ pub fn preview(compiled: &Compiled, out: &mut impl io::Write) -> io::Result<()> 
         )?,
     }
     writeln!(out, "memory       about {}", mebibytes(needs.memory))?;
+    if plan.speaks_tls() && !plan.tls.verify {
+        writeln!(out, "warning: THE LISTENER'S CERTIFICATE WILL NOT BE VERIFIED (verify = false)")?;
+    }
     for note in message::notes(plan) {
         writeln!(out, "note: {note}")?;
     }

@@ -10,16 +10,17 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use super::document::{Document, Key, keys};
+use super::document::{Document, keys};
 use super::error::ProfileError;
 use super::schema::{self, Profile};
-use super::{dialogue, listener, message, phase, resolved, rule, target};
+use super::{auth, dialogue, listener, message, phase, resolved, rule, target, tls};
 use crate::collector::Condition;
 use crate::listener::limits::Limits;
 use crate::load::{Load, Shard, Think};
 use crate::net::target::bind::Bind;
 use crate::net::target::{Target, TargetError};
 use crate::plan::{Phase, Plan, Unit};
+use crate::smtp::{Script, script};
 use crate::verdict::grammar::Assertion;
 
 pub use super::rule::Limit;
@@ -84,7 +85,7 @@ pub fn compile(document: &Document, context: &Context) -> Result<Compiled, Profi
             "write `schema = 1`",
         ));
     }
-    unsupported(document, &written)?;
+    let written_target = written.target.clone().unwrap_or_default();
     let mut profile = resolved::fill(written, context.seed, &default_name(document));
     message::anchor(document, &mut profile, context.purpose);
     let name = profile.name.clone().unwrap_or_default();
@@ -116,14 +117,26 @@ pub fn compile(document: &Document, context: &Context) -> Result<Compiled, Profi
         ));
     }
     let to = target(document, &profile, context.purpose)?;
+    let serves = context.purpose == Purpose::Listen || to.is_embedded();
+    let tls = tls::mode(document, &written_target, &to)?;
+    let clients = if to.is_embedded() { tls } else { script::Tls::None };
+    let listener =
+        listener::compile(document, &profile.listener.clone().unwrap_or_default(), clients, serves)?;
+    let protocol = if to.is_embedded() { listener.protocol } else { to.protocol() };
+    let origin = target::origin(document, &profile, &to)?;
+    let script = dialogue::script(document, &profile, &session, protocol)?;
+    let script = Script { tls, ..script };
+    let (script, logins) = auth::compile(document, &session, script, &to, context.purpose)?;
     let plan = Plan {
         name,
         seed: profile.seed.map_or(context.seed, |seed| seed.0),
         run_id: context.run_id.clone(),
-        origin: target::origin(document, &profile, &to)?,
+        origin,
+        tls: tls::client(document, &profile, &to, tls)?,
         target: to,
         allow: allow(document, &profile)?,
-        script: dialogue::script(document, &profile, &session)?,
+        script,
+        logins,
         messages: dialogue::messages(document, &session, &phases)?,
         mail: message::compile(document, &profile)?,
         expects: indexed(&profile.expect, |i, expect| rule::expect(document, &profile.phase, i, expect))?,
@@ -149,7 +162,6 @@ pub fn compile(document: &Document, context: &Context) -> Result<Compiled, Profi
         shard: context.shard,
     };
     let assertions = rule::assertions(document, &profile.phase, &profile.expect, &profile.assert)?;
-    let listener = listener::compile(document, &profile.listener.clone().unwrap_or_default())?;
     let listen = target::listen(document, &profile)?;
     let limits = rule::limits(document, &profile.limits)?;
     if let Some(capacity) = &profile.capacity {
@@ -158,50 +170,6 @@ pub fn compile(document: &Document, context: &Context) -> Result<Compiled, Profi
     let resolved = resolved::render(&profile) + &message::footprint(&plan.mail);
     let sha256 = Sha256::digest(&resolved).iter().map(|byte| format!("{byte:02x}")).collect();
     Ok(Compiled { plan, assertions, listener, listen, limits, profile, resolved, sha256 })
-}
-
-/// What is part of the contract and not of this version.
-fn unsupported(document: &Document, profile: &Profile) -> Result<(), ProfileError> {
-    let target = profile.target.clone().unwrap_or_default();
-    let session = profile.session.clone().unwrap_or_default();
-    let refused: [(bool, [&'static str; 2], &str, &str); 5] = [
-        (
-            target.tls.is_some_and(|tls| tls != schema::Tls::None),
-            ["target", "tls"],
-            "TLS is not supported yet in this version",
-            "write `tls = \"none\"`",
-        ),
-        (
-            target.tls_options.is_some(),
-            ["target", "tls_options"],
-            "TLS is not supported yet in this version",
-            "remove the table",
-        ),
-        (
-            session.auth.is_some(),
-            ["session", "auth"],
-            "AUTH is not supported yet in this version",
-            "remove the key",
-        ),
-        (
-            session.chunking == Some(schema::Chunking::Require),
-            ["session", "chunking"],
-            "BDAT is not supported yet in this version",
-            "write `chunking = \"auto\"`: every message is then sent with DATA",
-        ),
-        (
-            session.pipelining == Some(schema::Pipelining::Require),
-            ["session", "pipelining"],
-            "to require PIPELINING is not supported yet in this version",
-            "write `pipelining = \"full\"`",
-        ),
-    ];
-    for (asked, path, message, remedy) in refused {
-        if asked {
-            return Err(document.error_at(&path.map(Key::from), message, remedy));
-        }
-    }
-    Ok(())
 }
 
 /// The file's name, made fit to be a profile's.
@@ -218,11 +186,7 @@ fn target(document: &Document, profile: &Profile, purpose: Purpose) -> Result<Ta
     match profile.target.as_ref().and_then(|target| target.address.as_deref()) {
         Some(address) => {
             let at = keys!["target", "address"];
-            let target = address
-                .parse()
-                .map_err(|error: TargetError| document.error_at(&at, error.to_string(), ""))?;
-            target::spoken(document, &target)?;
-            Ok(target)
+            address.parse().map_err(|error: TargetError| document.error_at(&at, error.to_string(), ""))
         }
         None if purpose == Purpose::Listen => Ok(Target::embedded()),
         None => Err(ProfileError::new(

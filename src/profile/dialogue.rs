@@ -2,6 +2,7 @@
 
 use super::document::{Document, Key, keys};
 use super::error::ProfileError;
+use super::extensions;
 use super::misbehave;
 use super::schema::{self, Profile};
 use super::units::{Count, Quantity, Time, TimeRange};
@@ -10,7 +11,7 @@ use crate::load::Think;
 use crate::mail;
 use crate::plan::{Messages, Phase, Unit};
 use crate::smtp::Script;
-use crate::smtp::script::{Hello, Pipelining, Quit, Timeouts};
+use crate::smtp::script::{Aside, Hello, Pipelining, Protocol, Quit, Timeouts, Verify};
 
 pub(super) fn think(session: &schema::Session) -> Think {
     let TimeRange { min, max } = session.think.unwrap_or_default();
@@ -21,6 +22,7 @@ pub(super) fn script(
     document: &Document,
     profile: &Profile,
     session: &schema::Session,
+    protocol: Protocol,
 ) -> Result<Script, ProfileError> {
     let name = session.name.clone().unwrap_or_default();
     // Any word is sent: a wrong HELO name is a thing to test. What would break the command line is not.
@@ -31,7 +33,15 @@ pub(super) fn script(
             "write a host name such as \"load.example\"",
         ));
     }
+    if protocol == Protocol::Lmtp && session.hello == Some(schema::Hello::Helo) {
+        return Err(document.error_at(
+            &keys!["session", "hello"],
+            "LMTP knows neither HELO nor EHLO, and is told LHLO (RFC 2033 4.1)",
+            "remove the key",
+        ));
+    }
     Ok(Script {
+        protocol,
         hello: match session.hello {
             Some(schema::Hello::Helo) => Hello::Helo,
             Some(schema::Hello::Ehlo) | None => Hello::Ehlo,
@@ -43,6 +53,17 @@ pub(super) fn script(
             Some(schema::Pipelining::Require) => Pipelining::Require,
             Some(schema::Pipelining::Auto) | None => Pipelining::Auto,
         },
+        wishes: extensions::wishes(document, session)?,
+        verify: Verify {
+            times: verify(document, session)?,
+            whom: profile
+                .message
+                .as_ref()
+                .and_then(|message| message.to.as_deref())
+                .map(whom)
+                .unwrap_or_default(),
+        },
+        between: session.between.iter().flatten().map(aside).collect(),
         quit: match session.quit {
             Some(schema::Quit::Close) => Quit::Close,
             Some(schema::Quit::Reset) => Quit::Reset,
@@ -53,6 +74,29 @@ pub(super) fn script(
         manners: misbehave::compile(document, session)?,
         ..Script::default()
     })
+}
+
+fn aside(written: &schema::Aside) -> Aside {
+    match written {
+        schema::Aside::Noop => Aside::Noop,
+        schema::Aside::Rset => Aside::Reset,
+    }
+}
+
+fn verify(document: &Document, session: &schema::Session) -> Result<u32, ProfileError> {
+    let Count(times) = session.verify.unwrap_or(Count(0));
+    u32::try_from(times).map_err(|_| {
+        document.error_at(
+            &keys!["session", "verify"],
+            format!("{times} VRFY commands in a session"),
+            "write a number below 2^32",
+        )
+    })
+}
+
+/// The recipients' pattern, cut where the number stands.
+fn whom(pattern: &str) -> Vec<String> {
+    pattern.split("{n}").map(str::to_owned).collect()
 }
 
 fn timeouts(document: &Document, profile: &Profile) -> Result<Timeouts, ProfileError> {

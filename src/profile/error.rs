@@ -4,8 +4,10 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::sync::LazyLock;
 
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
+use regex::{Captures, Regex};
 
 use super::value::REMEDY;
 
@@ -74,7 +76,7 @@ impl ProfileError {
     /// An error with its remedy; an empty remedy is none.
     pub(super) fn new(message: impl Into<String>, remedy: impl Into<String>, place: Option<Place>) -> Self {
         let remedy = Some(remedy.into()).filter(|remedy| !remedy.is_empty());
-        ProfileError { message: message.into(), remedy, place: place.map(Box::new) }
+        ProfileError { message: message.into(), remedy, place: place.map(unveiling_nothing).map(Box::new) }
     }
 
     /// The error as a compiler shows one: message, place, the offending text underlined, remedy. No final line end.
@@ -93,6 +95,32 @@ impl ProfileError {
     }
 }
 
+/// The place with stars for every value whose key tells of a secret, misspelt or not: one that was written into a profile
+/// although it must not, beside what is shown.
+fn unveiling_nothing(place: Place) -> Place {
+    static PAIR: LazyLock<Regex> = LazyLock::new(|| {
+        let text = r#""{3}[\s\S]*?"{3}|'{3}[\s\S]*?'{3}|"(?:[^"\\\n]|\\.)*"?|'[^'\n]*'?|[^\s,{}\[\]"'=]+"#;
+        Regex::new(&format!(r#"([\w-]+)(["']?\s*=\s*)({text})"#)).expect("the pattern is a constant")
+    });
+    const SECRETS: [&str; 5] = ["password", "passphrase", "token", "secret", "credential"];
+    let tells = |key: &str| {
+        let key = key.to_ascii_lowercase();
+        let names_a_place = ["_env", "_file"].iter().any(|end| key.ends_with(end));
+        let near = nearest(&key, &SECRETS).is_some();
+        !names_a_place && (near || ["pass", "pwd", "secret", "token"].iter().any(|word| key.contains(word)))
+    };
+    let stars = |found: &Captures<'_>| {
+        let star = |byte| if byte == b'\n' { '\n' } else { '*' };
+        let value = &found[3];
+        let shown: String =
+            if tells(&found[1]) { value.bytes().map(star).collect() } else { value.to_owned() };
+        format!("{}{}{shown}", &found[1], &found[2])
+    };
+    // As long as before: the span stays right.
+    let text = PAIR.replace_all(&place.text, stars).into_owned();
+    Place { text, ..place }
+}
+
 /// Says what serde or the TOML parser said in the words of this tool: message and remedy.
 pub(super) fn explain(said: &str) -> (String, String) {
     if let Some((message, remedy)) = said.split_once(REMEDY) {
@@ -100,6 +128,13 @@ pub(super) fn explain(said: &str) -> (String, String) {
     }
     if let Some(rest) = said.strip_prefix("unknown field ") {
         let (key, known) = quoted(rest);
+        if ["password", "token", "secret"].contains(&key.as_str()) {
+            return (
+                format!("`{key}`: a secret does not stand in a profile"),
+                "put it in a variable or a file, and name that: `password_env`, `password_file`, `token_env` or `token_file`"
+                    .to_owned(),
+            );
+        }
         return (format!("unknown key `{key}`"), choose(&key, &known, "the keys here are"));
     }
     if let Some(rest) = said.strip_prefix("unknown variant ") {
@@ -197,6 +232,29 @@ mod tests {
         assert!(shown.contains("1 | [a]\n  | ^^^"), "{shown}");
         assert!(shown.contains("help: do better"));
         assert!(!shown.contains('\u{1b}') && error.render(true).contains('\u{1b}'));
+    }
+
+    #[test]
+    fn no_place_shows_what_may_be_a_secret() {
+        for text in [
+            "auth={password=\"hunter2\",user=\"u\"}",
+            "auth = { user = \"u\", \"password\" = 'hunter2' }",
+            "[session.auth]\nPassword = \"a \\\" hunter2\"\nuser = \"u\"",
+            "pasword = \"hunter2\"  # user = \"u\"",
+            "session.auth.tokn=hunter2 user = \"u\"",
+            "my_secret = \"\"\"\nhunter2\n\"\"\"\nuser = \"u\"",
+            "password = \"hunter2\nuser = \"u\"",
+            "pässwörd = 'x'\npassword = 'hünter2'\nuser = \"u\"",
+        ] {
+            let place = ProfileError::new("wrong", "", Some(place(text, 0..3))).place.unwrap();
+            assert!(!place.text.contains("nter2") && place.text.contains("user"), "{}", place.text);
+            assert_eq!(
+                (place.text.len(), place.text.matches('\n').count()),
+                (text.len(), text.matches('\n').count())
+            );
+        }
+        let harmless = "password_env = \"P\"\ntoken_file = 'f'\nname = \"pass\"\naddress = \"smtp://a:1\"";
+        assert_eq!(ProfileError::new("", "", Some(place(harmless, 0..1))).place.unwrap().text, harmless);
     }
 
     #[test]

@@ -2,18 +2,49 @@
 //!
 //! What a limit does on the wire is the business of `listener`.
 
+use std::path::PathBuf;
+use std::sync::Arc;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::auth::{self, Known, Mechanism};
 use super::document::{Document, Key, keys};
 use super::error::ProfileError;
 use super::schema::{tables, words};
+use super::tls::{self, Tls, TlsVersion};
 use super::units::{Count, Percent, Rate, Size, Time, TimeRange};
 use crate::listener::limits;
-use crate::listener::limits::Limits;
-use crate::smtp::{Reply, Step};
+use crate::listener::limits::{Limits, Offers};
+use crate::smtp::{Reply, Step, script};
 
 words! {
+    /// What the embedded listener speaks.
+    Protocol {
+        /// SMTP.
+        Smtp = "smtp",
+        /// LMTP: LHLO, and one reply for each recipient after the content.
+        Lmtp = "lmtp",
+    }
+    /// An extension that the embedded listener may offer.
+    Extension {
+        /// RFC 2920.
+        Pipelining = "pipelining",
+        /// RFC 6152.
+        EightBitMime = "8bitmime",
+        /// BDAT (RFC 3030).
+        Chunking = "chunking",
+        /// RFC 3030.
+        BinaryMime = "binarymime",
+        /// RFC 6531.
+        SmtpUtf8 = "smtputf8",
+        /// RFC 3461.
+        Dsn = "dsn",
+        /// RFC 2852.
+        DeliverBy = "deliverby",
+        /// RFC 8689; in clear text too.
+        RequireTls = "requiretls",
+    }
     /// Whose texts the embedded listener speaks.
     Style {
         /// Cisco's Email Security Appliance.
@@ -39,6 +70,10 @@ words! {
 tables! {
     /// The embedded listener. A limit is the largest number that is still served; absent: no limit.
     Listener {
+        /// What it speaks. Default smtp.
+        protocol: Protocol,
+        /// The extensions it offers, beside SIZE and STARTTLS. Default pipelining and 8bitmime.
+        extensions: Vec<Extension>,
         /// Whose texts it speaks. Default cisco.
         style: Style,
         /// Its name in greeting and replies. Default mx.recipient.example.
@@ -71,7 +106,23 @@ tables! {
         connection_burst: Count,
         /// How a connection over a limit learns of it. Default reply.
         shown_by: ShownBy,
-        /// TLS sessions at once. TLS itself is not spoken: with 0, STARTTLS meets this limit.
+        /// Whether and how TLS is spoken. Default: as the clients of an embedded listener do, else none.
+        tls: Tls,
+        /// A file with its certificate, in PEM. Absent: one is made at the start.
+        cert: String,
+        /// A file with the key of it.
+        key: String,
+        /// A file to write its certificate to.
+        cert_out: String,
+        /// A file of certificates: a client must show one that these issued.
+        client_ca: String,
+        /// The latest version of TLS that is spoken. Default 1.3.
+        max_tls_version: TlsVersion,
+        /// Refuse connections over a limit in clear text, before the handshake (implicit TLS). Default false.
+        refuse_before_tls: bool,
+        /// How often STARTTLS meets a temporary reason. Default 0%.
+        tls_error_rate: Percent,
+        /// TLS sessions at once. Where no TLS is spoken, STARTTLS is offered all the same and with 0 meets this limit.
         max_tls_sessions: Count,
         /// Messages of a session.
         max_messages_per_session: Count,
@@ -111,12 +162,18 @@ tables! {
         licence_expired: bool,
         /// From this time after its start the service is not available.
         unavailable_after: Time,
-        /// MAIL needs STARTTLS first. Default false.
+        /// MAIL needs TLS first. Default false.
         require_starttls: bool,
         /// MAIL needs AUTH first. Default false.
         require_auth: bool,
         /// AUTH needs encryption first. Default false.
         auth_requires_encryption: bool,
+        /// Who may log in. Absent: nobody, and AUTH is not offered.
+        users: Known,
+        /// How they may. Default: all mechanisms, scram-sha-256-plus only over TLS.
+        auth_mechanisms: Vec<Mechanism>,
+        /// Failed logins answered in a session; the next one ends it.
+        max_auth_failures: Count,
         /// How long each reply is held back.
         delays: Delays,
         /// One window of silence.
@@ -130,6 +187,8 @@ tables! {
         greeting: TimeRange,
         /// HELO and EHLO.
         hello: TimeRange,
+        /// AUTH, and each line of its exchange.
+        auth: TimeRange,
         /// MAIL.
         mail: TimeRange,
         /// RCPT.
@@ -173,12 +232,19 @@ const SPOKEN: [Step; 9] = [
     Step::Quit,
 ];
 
-/// What the table makes of the listener.
+/// What the table makes of the listener. `clients`: how its clients speak TLS, if it is the embedded one. `serves`: it will
+/// be started, and needs its users' secrets.
 ///
 /// # Errors
 /// A value that no listener can have.
-pub(super) fn compile(document: &Document, listener: &Listener) -> Result<Limits, ProfileError> {
+pub(super) fn compile(
+    document: &Document,
+    listener: &Listener,
+    clients: script::Tls,
+    serves: bool,
+) -> Result<Limits, ProfileError> {
     let none = Limits::default();
+    let of_tls = tls::listener(document, listener, clients)?;
     let at = |key: &'static str| keys!["listener", key];
     let count = |key: &'static str, value: Option<Count>| match value {
         None => Ok(None),
@@ -227,6 +293,11 @@ pub(super) fn compile(document: &Document, listener: &Listener) -> Result<Limits
         Ok(Some(limits::Rate { per_second: rate.hertz(), burst }))
     };
     Ok(Limits {
+        protocol: match listener.protocol.unwrap_or(Protocol::Smtp) {
+            Protocol::Smtp => script::Protocol::Smtp,
+            Protocol::Lmtp => script::Protocol::Lmtp,
+        },
+        offers: listener.extensions.as_deref().map_or(none.offers, offers),
         style: match listener.style.unwrap_or(Style::Cisco) {
             Style::Cisco => limits::Style::Cisco,
             Style::Postfix => limits::Style::Postfix,
@@ -258,6 +329,13 @@ pub(super) fn compile(document: &Document, listener: &Listener) -> Result<Limits
             ShownBy::NoGreeting => limits::ShownBy::NoGreeting,
         },
         max_tls_sessions: count("max_tls_sessions", listener.max_tls_sessions)?,
+        tls: of_tls.tls,
+        credential: of_tls.credential,
+        certificate_out: listener.cert_out.as_ref().map(PathBuf::from),
+        client_authorities: of_tls.client_authorities,
+        max_tls_version: of_tls.max_version,
+        refuse_before_tls: listener.refuse_before_tls.unwrap_or_default(),
+        tls_error_rate: of_tls.error_rate,
         max_messages_per_session: count("max_messages_per_session", listener.max_messages_per_session)?,
         max_bad_commands: count("max_bad_commands", listener.max_bad_commands)?,
         max_connection_time: listener.max_connection_time.map(|time| time.0),
@@ -279,6 +357,12 @@ pub(super) fn compile(document: &Document, listener: &Listener) -> Result<Limits
         require_starttls: listener.require_starttls.unwrap_or_default(),
         require_auth: listener.require_auth.unwrap_or_default(),
         auth_requires_encryption: listener.auth_requires_encryption.unwrap_or_default(),
+        users: match &listener.users {
+            Some(users) if serves => Some(Arc::new(auth::known(document, users)?)),
+            _ => None,
+        },
+        mechanisms: auth::mechanisms(listener.auth_mechanisms.as_deref()),
+        max_auth_failures: count("max_auth_failures", listener.max_auth_failures)?,
         delays: listener.delays.as_ref().map(delays).unwrap_or_default(),
         stall: listener.stall.as_ref().map(|stall| limits::Stall {
             from: stall.from.unwrap_or_default().0,
@@ -294,6 +378,20 @@ pub(super) fn compile(document: &Document, listener: &Listener) -> Result<Limits
     })
 }
 
+fn offers(extensions: &[Extension]) -> Offers {
+    let has = |extension| extensions.contains(&extension);
+    Offers {
+        pipelining: has(Extension::Pipelining),
+        eight_bit_mime: has(Extension::EightBitMime),
+        chunking: has(Extension::Chunking),
+        binary_mime: has(Extension::BinaryMime),
+        smtp_utf8: has(Extension::SmtpUtf8),
+        dsn: has(Extension::Dsn),
+        deliver_by: has(Extension::DeliverBy),
+        require_tls: has(Extension::RequireTls),
+    }
+}
+
 fn delays(delays: &Delays) -> limits::Delays {
     let delay = |range: Option<TimeRange>| {
         let range = range.unwrap_or_default();
@@ -302,6 +400,7 @@ fn delays(delays: &Delays) -> limits::Delays {
     limits::Delays {
         greeting: delay(delays.greeting),
         hello: delay(delays.hello),
+        auth: delay(delays.auth),
         mail: delay(delays.mail),
         rcpt: delay(delays.rcpt),
         data: delay(delays.data),

@@ -3,11 +3,13 @@
 //! It knows no network and measures nothing. The walk: [`Document`] (text and overrides, with their places) becomes a
 //! [`schema::Profile`], is filled up with defaults by [`resolved`], and decided by [`compile()`].
 
+pub mod auth;
 pub mod check;
 pub mod compile;
 mod dialogue;
 pub mod document;
 pub mod error;
+mod extensions;
 pub mod flags;
 pub mod listener;
 pub mod message;
@@ -18,6 +20,7 @@ pub mod resolved;
 mod rule;
 pub mod schema;
 mod target;
+pub mod tls;
 pub mod units;
 pub mod value;
 

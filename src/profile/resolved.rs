@@ -7,11 +7,12 @@ use std::time::Duration;
 use super::message;
 use super::schema::{
     Arrival, Chunking, Hello, Load, OnSaturation, Phase, Pipelining, Profile, Proxy, Quit, Session, Target,
-    Timeouts, Tls, Unit,
+    Timeouts, Unit,
 };
-use super::units::{Count, Level, Seed, Time, TimeRange};
+use super::tls::Tls;
+use super::units::{Count, Level, Seed, Size, Time, TimeRange};
 use super::value::Distribution;
-use crate::smtp::script;
+use crate::smtp::{extensions, script};
 
 /// Sessions that an open load may have open at once unless the profile says otherwise.
 pub const MAX_SESSIONS: u64 = 1000;
@@ -48,7 +49,9 @@ pub fn render(profile: &Profile) -> String {
 }
 
 fn target(target: &mut Target) {
-    target.tls.get_or_insert(Tls::None);
+    // An address with TLS in it has said so.
+    let implicit = target.address.as_deref().is_some_and(|address| address.starts_with("smtps://"));
+    target.tls.get_or_insert(if implicit { Tls::Implicit } else { Tls::None });
     target.proxy.get_or_insert(Proxy::None);
     target.xclient.get_or_insert(false);
 }
@@ -69,6 +72,7 @@ fn session(session: &mut Session) {
     session.messages.get_or_insert(Distribution::Fixed(Count(1)));
     session.pipelining.get_or_insert(Pipelining::Auto);
     session.chunking.get_or_insert(Chunking::Auto);
+    session.chunk_size.get_or_insert(Size(extensions::Chunking::default().size.get()));
     session.think.get_or_insert(TimeRange::default());
     session.quit.get_or_insert(Quit::Clean);
 }

@@ -13,10 +13,12 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::auth::Auth;
 use super::listener::Listener;
 use super::message::Message;
 use super::misbehave::Misbehave;
-use super::units::{Count, Level, Percent, Rate, Seed, Time, TimeRange};
+use super::tls::{Tls, TlsOptions};
+use super::units::{Count, Level, Percent, Rate, Seed, Size, Time, TimeRange};
 use super::value::{Distribution, Plain};
 
 /// Writes a table of optional keys, with what all of them share.
@@ -126,15 +128,6 @@ macro_rules! words {
 pub(super) use words;
 
 words! {
-    /// Whether and how TLS is used.
-    Tls {
-        /// Clear text.
-        None = "none",
-        /// STARTTLS (RFC 3207).
-        Starttls = "starttls",
-        /// TLS from the first byte (RFC 8314).
-        Implicit = "implicit",
-    }
     /// Whether the PROXY protocol carries the source address.
     Proxy {
         /// No header.
@@ -170,6 +163,47 @@ words! {
         Auto = "auto",
         /// BDAT; a listener that does not offer it is a finding.
         Require = "require",
+    }
+    /// Whether an extension is used.
+    Use {
+        /// Never.
+        Off = "off",
+        /// When it is offered.
+        Auto = "auto",
+        /// Always; a listener that does not offer it is a finding.
+        Require = "require",
+    }
+    /// What a delivery report is to hold (RFC 3461).
+    Ret {
+        /// The whole message.
+        Full = "full",
+        /// Its header.
+        Hdrs = "hdrs",
+    }
+    /// When a delivery is to be reported (RFC 3461).
+    Notify {
+        /// In no case; stands alone.
+        Never = "never",
+        /// When it succeeded.
+        Success = "success",
+        /// When it failed.
+        Failure = "failure",
+        /// When it takes long.
+        Delay = "delay",
+    }
+    /// What becomes of a message that is late (RFC 2852).
+    Late {
+        /// It is returned.
+        Return = "return",
+        /// The sender is told.
+        Notify = "notify",
+    }
+    /// A command for its own sake.
+    Aside {
+        /// NOOP.
+        Noop = "noop",
+        /// RSET.
+        Rset = "rset",
     }
     /// How a session ends.
     Quit {
@@ -251,21 +285,6 @@ tables! {
         /// Details of TLS.
         tls_options: TlsOptions,
     }
-    /// Details of TLS.
-    TlsOptions {
-        /// A file of certificates to trust.
-        ca: String,
-        /// Whether the listener's certificate is verified.
-        verify: bool,
-        /// The server name to ask for.
-        sni: String,
-        /// Our certificate.
-        client_cert: String,
-        /// Its key.
-        client_key: String,
-        /// Whether sessions are resumed.
-        resumption: bool,
-    }
     /// How long each step may take; the defaults are the minima of RFC 5321 4.5.3.2.
     Timeouts {
         /// Name resolution and connect. Default 30s.
@@ -291,8 +310,16 @@ tables! {
         messages: Distribution<Count>,
         /// How commands are grouped. Default auto.
         pipelining: Pipelining,
-        /// Whether BDAT is used when offered; this version always sends DATA. Default auto.
+        /// Whether BDAT carries the content. Default auto: when offered.
         chunking: Chunking,
+        /// Octets of a chunk. Default 64KiB.
+        chunk_size: Size,
+        /// Parameters of MAIL and RCPT.
+        extensions: Extensions,
+        /// VRFY commands at the beginning of a session, about `to` with `{n}` counted from 0. Default 0.
+        verify: Count,
+        /// Commands after each message, before the next one or QUIT: noop, rset. Default none.
+        between: Vec<Aside>,
         /// How long a session pauses between two arrivals (closed loads). Default 0s.
         think: TimeRange,
         /// How a session ends. Default clean.
@@ -302,14 +329,50 @@ tables! {
         /// How it behaves badly on purpose. Default: not at all.
         misbehave: Misbehave,
     }
-    /// AUTH: never a secret in the file.
-    Auth {
-        /// The mechanism: plain, login, ...
-        mechanism: String,
-        /// The environment variable that holds the user.
-        user_env: String,
-        /// The environment variable that holds the password.
-        password_env: String,
+    /// Parameters of MAIL and RCPT. Each is never sent (`off`), sent when offered (`auto`), or sent, and a listener that does
+    /// not offer it is a finding (`require`).
+    Extensions {
+        /// SIZE= (RFC 1870). Default auto.
+        size: Use,
+        /// BODY=8BITMIME (RFC 6152). Default off.
+        #[serde(rename = "8bitmime")]
+        eight_bit_mime: Use,
+        /// BODY=BINARYMIME (RFC 3030), which goes with BDAT only. Default off.
+        binarymime: Use,
+        /// SMTPUTF8 (RFC 6531). Default off.
+        smtputf8: Use,
+        /// REQUIRETLS (RFC 8689). Default off.
+        requiretls: Use,
+        /// Delivery reports (RFC 3461).
+        dsn: Dsn,
+        /// Deliver by (RFC 2852).
+        deliverby: DeliverBy,
+    }
+    /// Delivery reports (RFC 3461).
+    Dsn {
+        /// Whether they are asked for. Default require.
+        #[serde(rename = "use")]
+        wanted: Use,
+        /// RET=: what a report is to hold.
+        ret: Ret,
+        /// ENVID=: the run and the message's number. Default false.
+        envid: bool,
+        /// NOTIFY=: never, or some of success, failure, delay.
+        notify: Vec<Notify>,
+        /// ORCPT=: the recipient. Default false.
+        orcpt: bool,
+    }
+    /// Deliver by (RFC 2852).
+    DeliverBy {
+        /// Whether it is asked for. Default require.
+        #[serde(rename = "use")]
+        wanted: Use,
+        /// The time from MAIL on, in whole seconds. Needed.
+        within: Time,
+        /// What becomes of a message that is late. Default return.
+        late: Late,
+        /// Whether each relay is to be reported. Default false.
+        trace: bool,
     }
     /// A part of the run.
     Phase {

@@ -9,25 +9,12 @@ use super::schema::{Profile, Proxy};
 use crate::net::target::addresses::Addresses;
 use crate::net::target::bind::{Bind, BindError};
 use crate::net::target::origin::{Origin, ProxyVersion};
-use crate::net::target::{Protocol, Target, Transport};
+use crate::net::target::{Target, Transport};
 
 /// The most addresses that are bound: each is tried before a run.
 const MOST_BOUND: u128 = 1 << 16;
 /// The most addresses that are carried: as many as an IPv4 /8 has.
 const MOST_CARRIED: u128 = 1 << 24;
-
-/// Refuses what the contract knows and this version cannot speak.
-pub(super) fn spoken(document: &Document, target: &Target) -> Result<(), ProfileError> {
-    let missing = if target.protocol() == Protocol::Lmtp {
-        "LMTP is not supported yet in this version"
-    } else if target.implicit_tls() {
-        "TLS is not supported yet in this version"
-    } else {
-        return Ok(());
-    };
-    let remedy = "write smtp://host:port, smtp+unix:path, or embedded";
-    Err(document.error_at(&keys!["target", "address"], missing, remedy))
-}
 
 /// The client address of each session.
 pub(super) fn origin(

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::result::{
     Assertion, AssertionStatus, Bytes, ConditionRow, Generator, Metric, Percentile, PercentileStatus, Phase,
-    Profile, Recipients, RunResult, RunVerdict, SCHEMA_VERSION, Sessions, Tool, Transactions, Validity,
+    Profile, Recipients, RunResult, RunVerdict, SCHEMA_VERSION, Sessions, Tls, Tool, Transactions, Validity,
     ValidityStatus, VerdictStatus,
 };
 use super::words;
@@ -72,7 +72,7 @@ impl RunResult {
                 exit_code: verdict.exit_code,
                 aborted_by: summary.aborted_by.clone(),
             },
-            warnings: summary.warnings.clone(),
+            warnings: warnings(plan, summary),
             phases: summary
                 .phases
                 .iter()
@@ -144,7 +144,45 @@ fn books(plan: &Plan, measured: &Measured, index: usize, phase: &PhaseSummary) -
         },
         recipients: Recipients { accepted: counts.recipients_accepted, refused: counts.recipients_refused },
         bytes: Bytes { sent: counts.bytes_sent, received: counts.bytes_received },
+        tls: plan.speaks_tls().then(|| tls(measured, index)),
     }
+}
+
+/// The handshakes of a phase.
+fn tls(measured: &Measured, index: usize) -> Tls {
+    let mut tls = Tls::default();
+    let Some(tally) = measured.tally.phases.get(index) else { return tls };
+    tls.untrusted = tally.counts.untrusted;
+    tls.truncated = tally.counts.truncated;
+    for (key, count) in &tally.handshakes {
+        let group = key.group.clone().unwrap_or_else(|| "none".to_owned());
+        let version = tls.versions.entry(key.version.clone()).or_default();
+        let group = tls.groups.entry(group).or_default();
+        if key.resumed {
+            tls.resumed += count;
+            version.resumed += count;
+            group.resumed += count;
+        } else {
+            tls.full += count;
+            version.full += count;
+            group.full += count;
+        }
+    }
+    tls
+}
+
+/// What must not be overlooked.
+fn warnings(plan: &Plan, summary: &Summary) -> Vec<String> {
+    let mut warnings = summary.warnings.clone();
+    if plan.speaks_tls() && !plan.tls.verify {
+        let untrusted: u64 = summary.phases.iter().map(|phase| phase.counts.untrusted).sum();
+        let found = match untrusted {
+            0 => "none seen would have been refused".to_owned(),
+            _ => format!("{} would have been refused", words::counted(untrusted, "full handshake")),
+        };
+        warnings.push(format!("THE LISTENER'S CERTIFICATE WAS NOT VERIFIED (verify = false): {found}"));
+    }
+    warnings
 }
 
 fn metric(measured: &Measured, index: usize, phase: &PhaseSummary, row: &MetricRow) -> Metric {
@@ -284,7 +322,9 @@ mod tests {
             target: "smtp://127.0.0.1:2525".parse().unwrap(),
             origin: Default::default(),
             allow: vec![],
+            tls: Default::default(),
             script: Script::default(),
+            logins: Default::default(),
             messages: Messages::Fixed(1),
             mail: mail::Spec {
                 from: "a@sender.example".into(),

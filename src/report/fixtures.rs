@@ -1,5 +1,9 @@
 //! Results as runs give them, for the renderers' tests.
 
+mod others;
+
+pub use others::{encrypted, searched};
+
 use super::result::*;
 
 const MS: f64 = 1e6;
@@ -8,6 +12,7 @@ const MS: f64 = 1e6;
 pub fn all() -> Vec<RunResult> {
     vec![
         accepted(),
+        encrypted(),
         limit_bites(),
         invalid(),
         no_data(),
@@ -352,67 +357,6 @@ pub fn empty() -> RunResult {
     result
 }
 
-/// Two limits and a capacity, without load phases.
-pub fn searched() -> RunResult {
-    let mut result = accepted();
-    result.phases.clear();
-    result.metrics.clear();
-    result.limits = vec![
-        Limit {
-            name: "too-many-connections-from-host".into(),
-            value: Some(50),
-            at_least: Some(50),
-            at_most: Some(50),
-            unit: "sessions".into(),
-            expected: Some(50),
-            verdict: LimitVerdict::AsExpected,
-            shown_by: Some(ShownBy::Reply),
-            reply: Some("421 #4.4.5 Too many connections from your host.".into()),
-            code: Some(421),
-            enhanced: Some("4.4.5".into()),
-            condition: Some("too-many-connections-from-host".into()),
-            step: Some("greeting".into()),
-            closed: Some(true),
-            inside_alive: Some(true),
-            release_ms: Some(2.1),
-            trials: 9,
-            repeats: 3,
-        },
-        Limit {
-            name: "message-size-exceeded".into(),
-            value: None,
-            at_least: Some(20_971_520),
-            at_most: None,
-            unit: "bytes".into(),
-            expected: Some(20_971_520),
-            verdict: LimitVerdict::NotEnforced,
-            shown_by: None,
-            reply: None,
-            code: None,
-            enhanced: None,
-            condition: None,
-            step: None,
-            closed: None,
-            inside_alive: None,
-            release_ms: None,
-            trials: 12,
-            repeats: 0,
-        },
-    ];
-    result.capacity = Some(Capacity {
-        by: "rate".into(),
-        goals: vec![CapacityGoal {
-            name: "strict".into(),
-            lower: Some(812.0),
-            upper: Some(853.0),
-            unit: "messages/s".into(),
-            status: CapacityStatus::Found,
-        }],
-        trials: vec![],
-    });
-    result
-}
-
 fn phase(name: &str, n: u64, window_s: f64) -> Phase {
     let rate = n as f64 / window_s;
     Phase {
@@ -442,6 +386,7 @@ fn phase(name: &str, n: u64, window_s: f64) -> Phase {
         sessions: Sessions { opened: 200, established: 200, peak: 200, ..Sessions::default() },
         recipients: Recipients { accepted: n, refused: 0 },
         bytes: Bytes { sent: n * 4_400, received: n * 210 },
+        tls: None,
     }
 }
 

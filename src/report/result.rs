@@ -8,6 +8,8 @@
 //!   version can still be read and shown by this one.
 //! - Unknown fields are tolerated when reading; the version is checked before anything else.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -194,8 +196,11 @@ pub struct Phase {
     pub sessions: Sessions,
     /// The recipients.
     pub recipients: Recipients,
-    /// The octets.
+    /// The octets, after TLS where it is spoken.
     pub bytes: Bytes,
+    /// The TLS handshakes; `null` in clear text.
+    #[serde(default)]
+    pub tls: Option<Tls>,
 }
 
 /// How the transactions of a phase ended.
@@ -259,12 +264,38 @@ pub struct Bytes {
     pub received: u64,
 }
 
+/// The TLS handshakes of a phase that were completed. Their times are in `step.tls` (full) and `step.tls-resumed`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Tls {
+    /// Full handshakes.
+    pub full: u64,
+    /// Those that resumed an earlier session.
+    pub resumed: u64,
+    /// Full handshakes with a certificate that was not verified and would not have been trusted.
+    pub untrusted: u64,
+    /// Secure streams that the listener ended without close_notify.
+    pub truncated: u64,
+    /// By version, as in `TLSv1.3`.
+    pub versions: BTreeMap<String, Handshakes>,
+    /// By key-exchange group, as in `X25519MLKEM768`; `none` for a resumption without one.
+    pub groups: BTreeMap<String, Handshakes>,
+}
+
+/// Handshakes of one kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Handshakes {
+    /// Full handshakes.
+    pub full: u64,
+    /// Those that resumed an earlier session.
+    pub resumed: u64,
+}
+
 /// One distribution of durations: a metric of one phase, for one outcome (outcomes never share one, M22).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Metric {
     /// The phase.
     pub phase: String,
-    /// `response`, `service`, `lag`, `wait`, `session`, `step.connect`, ...
+    /// `response`, `service`, `lag`, `wait`, `session`, `step.connect`, ..., `step.tls-resumed`
     pub name: String,
     /// How what was timed ended.
     pub outcome: String,

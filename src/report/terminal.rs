@@ -129,6 +129,11 @@ mod tests {
     }
 
     #[test]
+    fn encrypted() {
+        insta::assert_snapshot!(text(&fixtures::encrypted(), 80, false));
+    }
+
+    #[test]
     fn a_limit_bites() {
         insta::assert_snapshot!(text(&fixtures::limit_bites(), 80, false));
     }

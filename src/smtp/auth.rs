@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 use super::machine::Handshake;
 
-pub use self::redact::Redactor;
+pub use self::redact::{Heard, Redactor};
 
 /// The SASL mechanisms that can be spoken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,7 +115,7 @@ pub struct Login {
     /// The password or token.
     pub secret: Secret,
     /// The listener's name and port, which OAUTHBEARER tells (RFC 7628 3.1); nobody else does.
-    pub endpoint: Option<(Arc<str>, u16)>,
+    endpoint: Option<(Arc<str>, u16)>,
     keys: scram::Keys,
 }
 
@@ -123,6 +123,12 @@ impl Login {
     /// A login that tells no endpoint.
     pub fn new(mechanism: Mechanism, user: &str, secret: Secret) -> Login {
         Login { mechanism, user: user.into(), secret, endpoint: None, keys: scram::Keys::default() }
+    }
+
+    /// The same, telling `endpoint`.
+    #[must_use]
+    pub fn to(self, endpoint: Option<(Arc<str>, u16)>) -> Login {
+        Login { endpoint, ..self }
     }
 
     /// The exchange of one session. `tls`: the handshake the session stands on, for channel binding.

@@ -16,21 +16,26 @@
 //!   message. That includes a dot that our own orderly close is still to flush.
 //! - Content is rendered piece by piece as the kernel takes it, so that a slow listener costs no memory.
 
+mod aside;
 mod event;
 mod exchange;
+mod fits;
 mod opening;
+mod underway;
 
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use self::exchange::Exchange;
+use self::aside::Turn;
+use self::fits::{failure, is_refusal, refusal, unexpected};
 use self::opening::{Next, Opening};
+use self::underway::Underway;
 use super::command;
-use super::hello::Offer;
+use super::extensions::Terms;
 use super::machine::{Close, Closed, Handshake, Insecure, Machine, Need};
 use super::reply::{RawReply, Scanner};
-use super::script::{Identity, Pipelining, Quit, Script};
+use super::script::{Identity, Quit, Script};
 use super::step::Step;
 use super::transaction::{Content, Lost};
 
@@ -46,19 +51,11 @@ enum State {
     Mail,
     /// RSET is to be written, or was.
     Reset,
+    /// A command for its own sake is to be written, or was.
+    Aside(Turn),
     /// QUIT is to be written, or was.
     Quit,
     Over(Close),
-}
-
-/// What goes out together, once the listener's offer is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Grouping {
-    Single,
-    /// MAIL, RCPT and DATA.
-    Envelope,
-    /// The content and the next envelope too.
-    Full,
 }
 
 /// The client side of a session.
@@ -68,12 +65,7 @@ pub struct Client<C> {
     state: State,
     opening: Option<Box<Opening>>,
     scanner: Scanner,
-    grouping: Grouping,
-    /// SIZE was offered.
-    declares_size: bool,
-    current: Option<Exchange<C>>,
-    /// Begun before `current` ended.
-    next: Option<Exchange<C>>,
+    underway: Underway<C>,
     /// When the session's time is up; reckoned once, for it is asked for at every wait.
     expires: Option<Instant>,
     /// When the command of a state outside transactions was written.
@@ -103,10 +95,7 @@ impl<C: Content> Client<C> {
             script,
             state: State::Opening,
             scanner: Scanner::default(),
-            grouping: Grouping::Single,
-            declares_size: false,
-            current: None,
-            next: None,
+            underway: Underway::new(),
             expires,
             since: now,
             alive: now,
@@ -126,14 +115,9 @@ impl<C: Content> Client<C> {
             self.is_resting() || self.state == State::Mail && self.offered && !self.finishing,
             "begin without Ready"
         );
-        debug_assert!(self.next.is_none(), "begin twice for one Ready");
-        let exchange = Exchange::new(content, self.declares_size, self.alive);
-        if self.current.is_none() {
-            self.current = Some(exchange);
+        if self.underway.begin(content, &self.script, self.alive) {
             self.state = State::Mail;
             self.offered = false;
-        } else {
-            self.next = Some(exchange);
         }
     }
 
@@ -170,7 +154,8 @@ impl<C: Content> Client<C> {
         match self.state {
             _ if self.silent_until.is_some() && !self.is_waiting() => Step::Idle,
             State::Opening => self.opening.as_ref().map_or(Step::Idle, |opening| opening.step()),
-            State::Mail => self.current.as_ref().map_or(Step::Idle, Exchange::step),
+            State::Mail => self.underway.step(),
+            State::Aside(_) => Step::Command,
             State::Quit => Step::Quit,
             State::Rest | State::Reset | State::Over(_) => Step::Idle,
         }
@@ -179,23 +164,25 @@ impl<C: Content> Client<C> {
     /// Whether the listener owes a reply.
     fn is_waiting(&self) -> bool {
         match self.state {
+            // Our own silence holds the handshake back.
+            State::Opening if self.silent_until.is_some() && self.is_handshake() => false,
             State::Opening => {
                 self.written || self.opening.as_ref().is_some_and(|opening| opening.waits_unasked())
             }
-            State::Reset | State::Quit => self.written,
-            State::Mail => self.current.as_ref().is_some_and(Exchange::is_waiting),
+            State::Reset | State::Aside(_) | State::Quit => self.written,
+            State::Mail => self.underway.is_waiting(),
             State::Rest | State::Over(_) => false,
         }
     }
 
-    /// Whether the listener has asked for content of which nothing is written.
+    /// Whether the listener has asked for content of which nothing is written, or for a chunk.
     fn owes_content(&self) -> bool {
-        self.state == State::Mail && self.current.as_ref().is_some_and(Exchange::wants_body)
+        self.state == State::Mail && self.underway.owes_content()
     }
 
     /// When the outstanding wait began.
     fn since(&self) -> Instant {
-        self.current.as_ref().map_or(self.since, Exchange::since)
+        self.underway.current.as_ref().map_or(self.since, |exchange| exchange.since())
     }
 
     /// When the session's time is up. One that is leaving is given the time to.
@@ -226,19 +213,14 @@ impl<C: Content> Client<C> {
         }
     }
 
-    fn tell(&mut self, now: Instant, step: Step, failure: Option<Box<Failure>>) {
+    /// Tells the end of a step and the code of the reply that ended it (0: none did).
+    fn tell(&mut self, now: Instant, step: Step, code: u16, failure: Option<Box<Failure>>) {
         let started = if self.is_waiting() { self.since() } else { now };
         let in_doubt = match failure.as_deref() {
             None | Some(Failure::Reply(_)) => false,
-            Some(failure) => {
-                // An orderly close still sends what the kernel has not taken, and of a dot with a group behind it
-                // nobody knows whether the kernel took it.
-                let gone = matches!(failure, Failure::Closed(Closed::Reset | Closed::Error(_)));
-                let alone = !self.next.as_ref().is_some_and(Exchange::is_waiting);
-                self.current.as_ref().is_some_and(|exchange| exchange.in_doubt(gone && alone))
-            }
+            Some(failure) => self.underway.in_doubt(failure),
         };
-        self.told(now, step, started, failure, in_doubt);
+        self.told(now, step, started, code, failure, in_doubt);
     }
 
     fn told(
@@ -246,6 +228,7 @@ impl<C: Content> Client<C> {
         ended: Instant,
         step: Step,
         started: Instant,
+        code: u16,
         failure: Option<Box<Failure>>,
         in_doubt: bool,
     ) {
@@ -255,7 +238,7 @@ impl<C: Content> Client<C> {
         {
             self.silent_until = ended.checked_add(length);
         }
-        self.events.push_back(Event::Step { step, started, ended, failure, in_doubt });
+        self.events.push_back(Event::Step { step, started, ended, code, failure, in_doubt });
     }
 
     /// The session cannot go on: the outstanding step fails, and with it every transaction.
@@ -264,18 +247,27 @@ impl<C: Content> Client<C> {
             return;
         }
         let leaving = self.state == State::Quit;
+        let code = match &failure {
+            Failure::Reply(reply) | Failure::Unexpected(reply) => reply.code,
+            _ => 0,
+        };
         // Giving up a session that waits for no step, or that is leaving anyway, is no finding.
         let silent = failure == Failure::Aborted
             && (!self.is_waiting() || matches!(self.state, State::Reset | State::Quit));
+        let why = failure.clone();
         if !silent {
-            self.tell(now, self.step(), Some(Box::new(failure)));
+            self.tell(now, self.step(), code, Some(Box::new(failure)));
         }
-        self.end(now, Close::Clean, by_peer && !leaving);
+        self.lose(now, &why, Close::Clean, by_peer && !leaving);
     }
 
     fn end(&mut self, now: Instant, how: Close, by_peer: bool) {
-        let lost = self.current.take().into_iter().chain(self.next.take());
-        self.events.extend(lost.map(|_| Event::Transaction { accepted: false, ended: now }));
+        self.lose(now, &Failure::Aborted, how, by_peer);
+    }
+
+    /// The session is over, and with it what is under way.
+    fn lose(&mut self, now: Instant, why: &Failure, how: Close, by_peer: bool) {
+        self.underway.lose(now, why, &mut self.events);
         self.events.push_back(Event::Ended { by_peer });
         self.state = State::Over(how);
         self.opening = None;
@@ -295,6 +287,14 @@ impl<C: Content> Client<C> {
         self.opening = None;
         self.state = state;
         self.written = false;
+    }
+
+    /// Goes on with a command for its own sake, or rests.
+    fn aside(&mut self, turn: Option<Turn>) {
+        match turn {
+            Some(turn) => self.command(State::Aside(turn)),
+            None => self.rest(),
+        }
     }
 
     fn rest(&mut self) {
@@ -318,18 +318,22 @@ impl<C: Content> Client<C> {
         match (self.state, failure) {
             (State::Mail, failure) => self.transaction_reply(now, raw, failure),
             (State::Quit, failure) => {
-                self.tell(now, step, failure);
+                self.tell(now, step, raw.code, failure);
                 self.end(now, Close::Clean, false);
             }
             (State::Opening, None) => self.opened(now, raw),
-            (State::Reset, None) => self.rest(),
-            (_, Some(failure)) if matches!(*failure, Failure::Reply(_)) => {
+            (State::Reset, None) => self.aside(Turn::after_transaction(&self.script)),
+            (State::Aside(turn), failure) if failure.as_deref().is_none_or(is_refusal) => {
+                self.tell(now, step, raw.code, failure);
+                self.aside(turn.next(&self.script));
+            }
+            (_, Some(failure)) if is_refusal(&failure) => {
                 // RFC 5321 3.1: after a refusing greeting QUIT is in order; so it is when hello or RSET is refused.
-                self.tell(now, step, Some(failure));
+                self.tell(now, step, raw.code, Some(failure));
                 self.leave(now);
             }
             (_, Some(failure)) => self.fail(now, *failure, true),
-            (State::Rest | State::Over(_), None) => {}
+            (State::Aside(_) | State::Rest | State::Over(_), None) => {}
         }
     }
 
@@ -343,52 +347,49 @@ impl<C: Content> Client<C> {
             Next::Goes { complete: false } => return,
             // What is asked for and not offered fails the hello that showed it, or a step of its own.
             Next::Fails(failed, failure) if failed == step => {
-                self.told(now, step, since, Some(Box::new(failure)), false);
+                self.told(now, step, since, raw.code, Some(Box::new(failure)), false);
                 return self.leave(now);
             }
-            _ => self.told(now, step, since, None, false),
+            _ => self.told(now, step, since, raw.code, None, false),
         }
         self.since = now;
         match next {
             Next::Goes { .. } => {}
             Next::Fails(failed, failure) => {
-                self.told(now, failed, now, Some(Box::new(failure)), false);
+                self.told(now, failed, now, 0, Some(Box::new(failure)), false);
                 self.leave(now);
             }
-            Next::Established(offer) => self.established(&offer),
+            Next::Established { pipelining, terms } => self.established(pipelining, terms),
         }
     }
 
-    fn established(&mut self, offer: &Offer) {
-        self.declares_size = offer.size.is_some();
-        self.grouping = match self.script.pipelining {
-            Pipelining::Auto if offer.pipelining => Grouping::Envelope,
-            Pipelining::Full | Pipelining::Require if offer.pipelining => Grouping::Full,
-            _ => Grouping::Single,
-        };
+    fn established(&mut self, pipelining: bool, terms: Terms) {
+        self.underway.established(&self.script, pipelining, terms);
         self.opening = None;
         self.events.push_back(Event::Established);
-        self.rest();
+        self.aside(Turn::first(&self.script));
     }
 
     /// A reply to what is outstanding longest of the current transaction.
     fn transaction_reply(&mut self, now: Instant, raw: RawReply<'_>, failure: Option<Box<Failure>>) {
-        let Some(exchange) = &self.current else { return };
+        let Some(exchange) = &self.underway.current else { return };
         let early = exchange.is_early();
         let failure = match failure {
             None if early => Some(unexpected(raw)),
             failure => failure,
         };
         let good = failure.is_none();
-        // After an early reply the rest of the content can no longer be told from commands.
-        let out_of_step = early || matches!(failure.as_deref(), Some(Failure::Unexpected(_)));
-        if out_of_step || !exchange.is_consequence() {
-            self.tell(now, self.step(), failure);
+        // After an early reply the rest of the content can no longer be told from commands, unless its length was said.
+        let out_of_step =
+            early && !exchange.is_chunked() || matches!(failure.as_deref(), Some(Failure::Unexpected(_)));
+        let silent = exchange.is_consequence() || good && exchange.is_midway();
+        if out_of_step || !silent {
+            self.tell(now, self.step(), raw.code, failure);
         }
         if out_of_step {
             return self.end(now, Close::Clean, true);
         }
-        if let Some(accepted) = self.current.as_mut().and_then(|exchange| exchange.answer(good)) {
+        if let Some(accepted) = self.underway.current.as_mut().and_then(|exchange| exchange.answer(good)) {
             self.transaction_over(now, accepted);
         }
     }
@@ -396,15 +397,14 @@ impl<C: Content> Client<C> {
     /// The current transaction is over; the next one, if there is one already, takes its place.
     fn transaction_over(&mut self, now: Instant, accepted: bool) {
         self.events.push_back(Event::Transaction { accepted, ended: now });
-        let needs_reset = self.current.take().is_some_and(|exchange| exchange.needs_reset());
-        self.current = self.next.take();
+        let needs_reset = self.underway.over();
         self.offered = false;
-        if self.current.is_some() {
+        if self.underway.current.is_some() {
             self.state = State::Mail;
         } else if needs_reset {
             self.command(State::Reset);
         } else {
-            self.rest();
+            self.aside(Turn::after_transaction(&self.script));
         }
     }
 
@@ -412,13 +412,7 @@ impl<C: Content> Client<C> {
     fn offer(&mut self) -> Option<Event> {
         let early = match self.state {
             State::Rest => false,
-            State::Mail if self.grouping == Grouping::Full && self.next.is_none() => {
-                // The next transaction can only go out with content that is not begun yet.
-                self.current
-                    .as_ref()
-                    .filter(|exchange| exchange.wants_body() && !exchange.is_consequence())?;
-                true
-            }
+            State::Mail if self.underway.has_room() => true,
             _ => return None,
         };
         if self.offered || self.finishing {
@@ -436,6 +430,7 @@ impl<C: Content> Client<C> {
             _ if self.written => return false,
             State::Opening => return self.write_opening(now, out),
             State::Reset => out.extend_from_slice(command::RSET),
+            State::Aside(turn) => turn.write(&self.script, out),
             State::Quit => out.extend_from_slice(command::QUIT),
             State::Rest | State::Over(_) => return false,
         }
@@ -458,53 +453,18 @@ impl<C: Content> Client<C> {
     }
 
     fn write_mail(&mut self, now: Instant, out: &mut Vec<u8>) -> bool {
-        let Some(exchange) = &mut self.current else { return false };
         let before = out.len();
-        if exchange.wants_command() {
-            if exchange.step() == Step::Idle {
-                self.events.push_back(Event::Begun(now));
-            }
-            match self.grouping {
-                Grouping::Single => exchange.write_command(now, out),
-                Grouping::Envelope | Grouping::Full => exchange.write_group(now, out),
-            }
-        } else if exchange.wants_body() || exchange.is_partly_rendered() && !self.backlog {
-            let ends = match exchange.write_body(now, out) {
-                Ok(ends) => ends,
-                Err(Lost(why)) => {
-                    // Without its final dot the listener has no message (RFC 5321 4.1.1.4): it must see the end first.
-                    out.truncate(before);
-                    self.fail(now, Failure::Lost(why), false);
-                    return false;
-                }
-            };
-            if ends && let Some(next) = &mut self.next {
-                self.events.push_back(Event::Begun(now));
-                next.write_group(now, out);
-            }
+        if let Err(Lost(why)) = self.underway.write(now, self.backlog, &mut self.events, out) {
+            // Without its end the listener has no message (RFC 5321 4.1.1.4): it must see the end of the session first.
+            out.truncate(before);
+            self.fail(now, Failure::Lost(why), false);
+            return false;
+        }
+        if self.underway.is_spent() {
+            self.transaction_over(now, false);
         }
         out.len() > before
     }
-}
-
-/// What is wrong with a reply to `step` after the opening, if anything is. Only the first digit counts (RFC 5321 4.2),
-/// with three exceptions. Boxed: replies that are as they should be are many, and each is handed through several hands.
-fn failure(step: Step, raw: RawReply<'_>) -> Option<Box<Failure>> {
-    refusal(raw).or_else(|| match (raw.code, raw.code / 100) {
-        (354, _) if step == Step::Data => None,
-        (221, _) if step == Step::Quit => None,
-        (220 | 221, _) => Some(unexpected(raw)),
-        (_, 2) if step != Step::Data => None,
-        _ => Some(unexpected(raw)),
-    })
-}
-
-fn refusal(raw: RawReply<'_>) -> Option<Box<Failure>> {
-    matches!(raw.code / 100, 4 | 5).then(|| Box::new(Failure::Reply(raw.to_reply())))
-}
-
-fn unexpected(raw: RawReply<'_>) -> Box<Failure> {
-    Box::new(Failure::Unexpected(raw.to_reply()))
 }
 
 impl<C: Content> Machine for Client<C> {
@@ -535,6 +495,10 @@ impl<C: Content> Machine for Client<C> {
             if input.is_empty() || self.is_over() || !goes_on {
                 break;
             }
+            // Behind a last chunk that is still to be answered the next transaction may go out.
+            if !self.offered && !self.finishing && self.underway.has_room_behind() {
+                break;
+            }
         }
         self.scanner = scanner;
         // What follows the end is nobody's.
@@ -544,16 +508,14 @@ impl<C: Content> Machine for Client<C> {
     fn handle_written(&mut self, now: Instant) {
         self.backlog = false;
         self.alive = now;
-        if let Some(exchange) = &mut self.current {
-            exchange.written();
-        }
+        self.underway.written();
     }
 
     fn handle_secured(&mut self, now: Instant, handshake: Handshake) {
         if !self.is_handshake() {
             return;
         }
-        self.tell(now, Step::Tls, None);
+        self.tell(now, Step::Tls, 0, None);
         self.events.push_back(Event::Secured(Box::new(handshake.clone())));
         if let Some(opening) = &mut self.opening {
             opening.secured(handshake);
@@ -598,7 +560,9 @@ impl<C: Content> Machine for Client<C> {
     }
 
     fn poll(&mut self, now: Instant, out: &mut Vec<u8>) -> Need<Event> {
-        self.silent_until.take_if(|until| *until <= now);
+        if self.silent_until.take_if(|until| *until <= now).is_some() && self.is_handshake() {
+            (self.since, self.alive) = (now, now);
+        }
         if self.state == State::Rest && self.finishing {
             self.leave(now);
         }
@@ -608,7 +572,7 @@ impl<C: Content> Machine for Client<C> {
         if let State::Over(how) = self.state {
             return Need::Close(how);
         }
-        if self.is_handshake() {
+        if self.is_handshake() && self.silent_until.is_none() {
             return Need::Secure { until: self.deadline() };
         }
         let early = self.owes_content() && self.scanner.is_partial();

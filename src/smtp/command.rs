@@ -2,26 +2,39 @@
 
 use std::net::IpAddr;
 
-use super::script::Hello;
+use super::extensions::Terms;
+use super::script::{Hello, Protocol};
 
-/// HELO or EHLO with the client's name.
-pub fn hello(out: &mut Vec<u8>, kind: Hello, name: &str) {
-    out.extend_from_slice(match kind {
-        Hello::Ehlo => b"EHLO ",
-        Hello::Helo => b"HELO ",
+/// HELO, EHLO or LHLO with the client's name.
+pub fn hello(out: &mut Vec<u8>, protocol: Protocol, kind: Hello, name: &str) {
+    out.extend_from_slice(match (protocol, kind) {
+        (Protocol::Lmtp, _) => b"LHLO ",
+        (Protocol::Smtp, Hello::Ehlo) => b"EHLO ",
+        (Protocol::Smtp, Hello::Helo) => b"HELO ",
     });
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b"\r\n");
 }
 
-/// MAIL FROM; `mailbox` appends the reverse path without `<>`, `size` is declared if it is given (RFC 1870).
-pub fn mail(out: &mut Vec<u8>, size: Option<u64>, mailbox: impl FnOnce(&mut Vec<u8>)) {
+/// MAIL FROM. `mailbox` appends the reverse path without `<>`; `size` and `envid` are asked for if the terms have them.
+pub fn mail(
+    out: &mut Vec<u8>,
+    terms: &Terms,
+    size: impl FnOnce() -> u64,
+    envid: impl FnOnce(&mut Vec<u8>),
+    mailbox: impl FnOnce(&mut Vec<u8>),
+) {
     out.extend_from_slice(b"MAIL FROM:<");
     mailbox(out);
     out.push(b'>');
-    if let Some(size) = size {
+    if terms.size {
         out.extend_from_slice(b" SIZE=");
-        number(out, size);
+        number(out, size());
+    }
+    out.extend_from_slice(terms.mail.as_bytes());
+    if terms.envid {
+        out.extend_from_slice(b" ENVID=");
+        envid(out);
     }
     out.extend_from_slice(b"\r\n");
 }
@@ -43,10 +56,54 @@ fn number(out: &mut Vec<u8>, mut value: u64) {
 }
 
 /// RCPT TO; `mailbox` appends the forward path without `<>`.
-pub fn rcpt(out: &mut Vec<u8>, mailbox: impl FnOnce(&mut Vec<u8>)) {
+pub fn rcpt(out: &mut Vec<u8>, terms: &Terms, mailbox: impl Fn(&mut Vec<u8>)) {
     out.extend_from_slice(b"RCPT TO:<");
     mailbox(out);
-    out.extend_from_slice(b">\r\n");
+    out.push(b'>');
+    out.extend_from_slice(terms.rcpt.as_bytes());
+    if terms.orcpt {
+        // RFC 3461 4.2: the address as its sender knows it.
+        out.extend_from_slice(b" ORCPT=rfc822;");
+        let start = out.len();
+        mailbox(out);
+        xtext(out, start);
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Makes xtext of what stands from `start` on (RFC 3461 section 4): `+`, `=` and all that is not printable become `+` and
+/// two hexadecimal digits.
+fn xtext(out: &mut Vec<u8>, start: usize) {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    let mut at = start;
+    while let Some(&octet) = out.get(at) {
+        if octet.is_ascii_graphic() && !matches!(octet, b'+' | b'=') {
+            at += 1;
+        } else {
+            let (high, low) = (DIGITS[usize::from(octet >> 4)], DIGITS[usize::from(octet & 15)]);
+            out.splice(at..=at, [b'+', high, low]);
+            at += 3;
+        }
+    }
+}
+
+/// BDAT: so many octets follow, and none after them if they are the `last` (RFC 3030 section 2).
+pub fn bdat(out: &mut Vec<u8>, octets: u64, last: bool) {
+    out.extend_from_slice(b"BDAT ");
+    number(out, octets);
+    out.extend_from_slice(if last { b" LAST\r\n" } else { b"\r\n" });
+}
+
+/// VRFY; the number stands between the parts of the name.
+pub fn verify(out: &mut Vec<u8>, whom: &[String], n: u32) {
+    out.extend_from_slice(b"VRFY ");
+    for (at, part) in whom.iter().enumerate() {
+        if at > 0 {
+            number(out, n.into());
+        }
+        out.extend_from_slice(part.as_bytes());
+    }
+    out.extend_from_slice(b"\r\n");
 }
 
 /// XCLIENT with these attributes (of Postfix).
@@ -76,6 +133,8 @@ pub const STARTTLS: &[u8] = b"STARTTLS\r\n";
 pub const DATA: &[u8] = b"DATA\r\n";
 /// RSET.
 pub const RSET: &[u8] = b"RSET\r\n";
+/// NOOP.
+pub const NOOP: &[u8] = b"NOOP\r\n";
 /// QUIT.
 pub const QUIT: &[u8] = b"QUIT\r\n";
 /// The end of data without any content (RFC 2920 3.1: after a 354 to DATA although all recipients failed).
@@ -85,16 +144,59 @@ pub const EMPTY_CONTENT: &[u8] = b".\r\n";
 mod tests {
     use super::*;
 
+    fn said(append: impl Fn(&mut Vec<u8>)) -> String {
+        let mut out = Vec::new();
+        append(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    fn a_mailbox(out: &mut Vec<u8>) {
+        out.extend_from_slice(b"a@b.example");
+    }
+
     #[test]
     fn mail_declares_the_size_to_the_digit() {
+        let terms = Terms { size: true, ..Terms::default() };
         for size in [0, 9, 10, 20_000, u64::MAX] {
-            let mut out = Vec::new();
-            mail(&mut out, Some(size), |out| out.extend_from_slice(b"a@b.example"));
-            assert_eq!(String::from_utf8(out).unwrap(), format!("MAIL FROM:<a@b.example> SIZE={size}\r\n"));
+            assert_eq!(
+                said(|out| mail(out, &terms, || size, |_| {}, a_mailbox)),
+                format!("MAIL FROM:<a@b.example> SIZE={size}\r\n")
+            );
         }
-        let mut out = Vec::new();
-        mail(&mut out, None, |_| {});
-        assert_eq!(out, b"MAIL FROM:<>\r\n");
+        assert_eq!(said(|out| mail(out, &Terms::default(), || 1, |_| {}, |_| {})), "MAIL FROM:<>\r\n");
+    }
+
+    #[test]
+    fn parameters_follow_the_path() {
+        let terms = Terms {
+            size: true,
+            envid: true,
+            orcpt: true,
+            mail: " BODY=8BITMIME RET=HDRS".into(),
+            rcpt: " NOTIFY=NEVER".into(),
+            ..Terms::default()
+        };
+        assert_eq!(
+            said(|out| mail(out, &terms, || 5, |out| out.extend_from_slice(b"run.1"), a_mailbox)),
+            "MAIL FROM:<a@b.example> SIZE=5 BODY=8BITMIME RET=HDRS ENVID=run.1\r\n"
+        );
+        assert_eq!(
+            said(|out| rcpt(out, &terms, |out| out.extend_from_slice(b"a+b=\"c d\"@e.example"))),
+            "RCPT TO:<a+b=\"c d\"@e.example> NOTIFY=NEVER ORCPT=rfc822;a+2Bb+3D\"c+20d\"@e.example\r\n"
+        );
+        assert_eq!(said(|out| rcpt(out, &Terms::default(), a_mailbox)), "RCPT TO:<a@b.example>\r\n");
+    }
+
+    #[test]
+    fn vrfy_numbers_whom_it_asks_about() {
+        let whom = ["user".to_owned(), "@b.example".to_owned()];
+        assert_eq!(said(|out| verify(out, &whom, 12)), "VRFY user12@b.example\r\n");
+    }
+
+    #[test]
+    fn chunks_are_counted_to_the_octet() {
+        assert_eq!(said(|out| bdat(out, 100, false)), "BDAT 100\r\n");
+        assert_eq!(said(|out| bdat(out, 0, true)), "BDAT 0 LAST\r\n");
     }
 
     #[test]

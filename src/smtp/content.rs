@@ -1,4 +1,4 @@
-//! The content after DATA as the server reads it (RFC 5321 4.5.2): dots unstuffed, measured, never stored.
+//! The content after DATA (RFC 5321 4.5.2) or BDAT (RFC 3030) as the server reads it: dots unstuffed, measured, never stored.
 //!
 //! What is done with the octets is the caller's; which measure is too much is the policy's.
 //!
@@ -132,6 +132,38 @@ impl Reader {
         (self.at == At::End).then_some(self.seen)
     }
 
+    /// Measures octets of a chunk: nothing ends the content but its announced length, and no dot is stuffed.
+    pub fn raw(&mut self, mut octets: &[u8]) {
+        while let Some(&first) = octets.first() {
+            match (self.at, first) {
+                (At::Cr, b'\n') => {
+                    self.count(b"\n");
+                    self.end_line();
+                    octets = &octets[1..];
+                    continue;
+                }
+                (At::Cr, _) => self.seen.bare_cr = true,
+                _ => {}
+            }
+            self.at = At::Middle;
+            let length = memchr2(b'\r', b'\n', octets).unwrap_or(octets.len());
+            let end = octets.get(length).copied();
+            let (line, rest) = octets.split_at(length + usize::from(end.is_some()));
+            self.count(line);
+            octets = rest;
+            match end {
+                Some(b'\r') => self.at = At::Cr,
+                Some(_) => self.seen.bare_lf = true,
+                None => {}
+            }
+        }
+    }
+
+    /// What was seen so far; a line without its end counts as it stands.
+    pub fn measure(&self) -> Measure {
+        Measure { longest_line: self.seen.longest_line.max(self.line), ..self.seen }
+    }
+
     /// Counts octets of one line.
     fn count(&mut self, octets: &[u8]) {
         if self.in_header && usize::from(self.matched) < RECEIVED.len() {
@@ -203,6 +235,34 @@ mod tests {
         for piece in 1..wire.len() {
             assert_eq!(read(wire, piece), whole, "pieces of {piece}");
         }
+    }
+
+    #[test]
+    fn chunks_are_measured_as_the_same_content_after_data() {
+        for content in [
+            b"Received: a\r\nrEcEiVeD: b\r\n\tfolded\r\n\r\n.dot\r\n.\r\n..\r\nlong line\r\n".as_slice(),
+            b"a\nb\rc\r\r\n\n\r\n",
+            b"",
+        ] {
+            let mut stuffed = content.to_vec();
+            let mut at = 0;
+            while at < stuffed.len() {
+                if stuffed[at] == b'.' && (at == 0 || stuffed[..at].ends_with(b"\r\n")) {
+                    stuffed.insert(at, b'.');
+                    at += 1;
+                }
+                at += 1;
+            }
+            let dotted = read(&[&stuffed, b".\r\n".as_slice()].concat(), 1000).1.unwrap();
+            for piece in 1..=content.len().max(1) {
+                let mut reader = Reader::new();
+                content.chunks(piece).for_each(|chunk| reader.raw(chunk));
+                assert_eq!(reader.measure(), dotted, "{content:?} in pieces of {piece}");
+            }
+        }
+        let mut reader = Reader::new();
+        reader.raw(b"ab\r\nabcde");
+        assert_eq!(reader.measure().longest_line, 5);
     }
 
     #[test]

@@ -13,6 +13,18 @@ pub struct Offer {
     pub chunking: bool,
     /// SIZE (RFC 1870): the largest message in octets; `Some(0)`: offered without a number.
     pub size: Option<u64>,
+    /// 8BITMIME (RFC 6152).
+    pub eight_bit_mime: bool,
+    /// BINARYMIME (RFC 3030).
+    pub binary_mime: bool,
+    /// SMTPUTF8 (RFC 6531).
+    pub smtp_utf8: bool,
+    /// DSN (RFC 3461).
+    pub dsn: bool,
+    /// REQUIRETLS (RFC 8689).
+    pub require_tls: bool,
+    /// DELIVERBY (RFC 2852): the shortest time in seconds; `Some(0)`: offered without one.
+    pub deliver_by: Option<u64>,
     /// AUTH (RFC 4954): the mechanisms, in capitals.
     pub auth: Vec<String>,
     /// XCLIENT (of Postfix).
@@ -33,12 +45,22 @@ impl Offer {
                 "PIPELINING" => offer.pipelining = true,
                 "STARTTLS" => offer.starttls = true,
                 "CHUNKING" => offer.chunking = true,
-                "SIZE" => offer.size = Some(words.next().and_then(|n| n.parse().ok()).unwrap_or(0)),
+                "SIZE" => offer.size = Some(number(words.next())),
+                "8BITMIME" => offer.eight_bit_mime = true,
+                "BINARYMIME" => offer.binary_mime = true,
+                "SMTPUTF8" => offer.smtp_utf8 = true,
+                "DSN" => offer.dsn = true,
+                "REQUIRETLS" => offer.require_tls = true,
+                "DELIVERBY" => offer.deliver_by = Some(number(words.next())),
                 _ => {}
             }
         }
         offer
     }
+}
+
+fn number(word: Option<&str>) -> u64 {
+    word.and_then(|word| word.parse().ok()).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -50,8 +72,22 @@ mod tests {
         let reply =
             Reply::parse("250-PIPELINING greets you\n250-size 1000\n250-Starttls\n250 8BITMIME").unwrap();
         let offer = Offer::parse(&reply);
-        assert_eq!(offer, Offer { starttls: true, size: Some(1000), ..Offer::default() });
+        let expected = Offer { starttls: true, size: Some(1000), eight_bit_mime: true, ..Offer::default() };
+        assert_eq!(offer, expected);
         assert!(Offer::parse(&Reply::parse("250-mx\n250 PIPELINING").unwrap()).pipelining);
         assert_eq!(Offer::parse(&Reply::parse("250-mx\n250 SIZE").unwrap()).size, Some(0));
+        let reply =
+            "250-mx\n250-Chunking\n250-BINARYMIME\n250-SMTPUTF8\n250-DSN\n250-REQUIRETLS\n250 DELIVERBY 240";
+        let offer = Offer::parse(&Reply::parse(reply).unwrap());
+        let expected = Offer {
+            chunking: true,
+            binary_mime: true,
+            smtp_utf8: true,
+            dsn: true,
+            require_tls: true,
+            deliver_by: Some(240),
+            ..Offer::default()
+        };
+        assert_eq!(offer, expected);
     }
 }

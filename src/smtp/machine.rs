@@ -35,6 +35,8 @@ pub struct Handshake {
     pub resumed: bool,
     /// The `tls-exporter` channel binding (RFC 9266), where it can be had.
     pub binding: Option<Vec<u8>>,
+    /// What speaks against the other side's certificate, which was not verified.
+    pub untrusted: Option<String>,
 }
 
 /// Why there is no secure stream although both sides are there.

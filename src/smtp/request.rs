@@ -15,11 +15,16 @@ use memchr::memchr;
 /// extensions).
 pub const MAX_LINE: usize = 2048;
 
+/// The longest line of AUTH and its exchange, in octets with CRLF (RFC 4954 3 and 4).
+pub const MAX_AUTH_LINE: usize = 12288;
+
 /// What is wrong with a line or where it came; each has a reply of its own in some server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault<'a> {
     /// A line over the limit.
     LineTooLong,
+    /// A line of AUTH or its exchange over its limit (RFC 4954 4).
+    AuthTooLong,
     /// No command that is known; the verb, at most 32 octets.
     Unrecognized(&'a str),
     /// HELO or EHLO without a domain or address literal.
@@ -44,6 +49,16 @@ pub enum Fault<'a> {
     NoValidRecipients,
     /// AUTH within a transaction (RFC 4954 section 4).
     InTransaction,
+    /// STARTTLS on a session that is secure already.
+    Secured,
+    /// STARTTLS with input behind it, which must not pass for what is sent in secret (RFC 3207 4, CVE-2011-0411).
+    NotLast,
+    /// AUTH on a session that is logged in already (RFC 4954 section 4).
+    LoggedIn,
+    /// DATA or RCPT after the first BDAT, or DATA for binary content (RFC 3030 sections 2 and 3).
+    BdatOnly,
+    /// A path that is not ASCII, in a transaction without SMTPUTF8 (RFC 6531 3.5).
+    NotAscii,
 }
 
 /// What the content is, as BODY= says (RFC 6152).
@@ -53,6 +68,36 @@ pub enum Body {
     SevenBit,
     /// `8BITMIME`.
     EightBit,
+    /// `BINARYMIME` (RFC 3030).
+    Binary,
+}
+
+/// The parameters of MAIL (RFC 5321 4.1.1.11) that are known, well formed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MailParameters<'a> {
+    /// SIZE= in octets (RFC 1870).
+    pub size: Option<u64>,
+    /// BODY=.
+    pub body: Option<Body>,
+    /// SMTPUTF8 (RFC 6531).
+    pub utf8: bool,
+    /// REQUIRETLS (RFC 8689).
+    pub require_tls: bool,
+    /// RET= (RFC 3461).
+    pub ret: Option<&'a str>,
+    /// ENVID= (RFC 3461), in xtext.
+    pub envid: Option<&'a str>,
+    /// BY= (RFC 2852).
+    pub by: Option<&'a str>,
+}
+
+/// The parameters of RCPT that are known, well formed (RFC 3461).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RcptParameters<'a> {
+    /// NOTIFY=.
+    pub notify: Option<&'a str>,
+    /// ORCPT=.
+    pub orcpt: Option<&'a str>,
 }
 
 /// A command line, well formed.
@@ -69,15 +114,27 @@ pub enum Request<'a> {
     Mail {
         /// The reverse path without its brackets; empty for `<>`.
         path: &'a str,
-        /// SIZE= in octets (RFC 1870).
-        size: Option<u64>,
-        /// BODY=.
-        body: Option<Body>,
+        /// What follows it.
+        parameters: MailParameters<'a>,
     },
     /// RCPT TO.
     Rcpt {
         /// The forward path without its brackets.
         path: &'a str,
+        /// What follows it.
+        parameters: RcptParameters<'a>,
+    },
+    /// LHLO (RFC 2033).
+    Lhlo {
+        /// The client's domain or address literal.
+        name: &'a str,
+    },
+    /// BDAT (RFC 3030).
+    Bdat {
+        /// Octets of the chunk, which follows the line.
+        size: u64,
+        /// It is the last.
+        last: bool,
     },
     /// DATA.
     Data,
@@ -110,9 +167,9 @@ impl Request<'_> {
     /// # Errors
     /// The first fault of the line.
     pub fn parse(line: &[u8]) -> Result<Request<'_>, Fault<'_>> {
-        // Eight-bit octets are for SMTPUTF8, which is not offered; NUL and bare CR are for nobody.
+        // Beyond ASCII there is only the UTF-8 of SMTPUTF8; NUL and bare CR are for nobody.
         let text = match std::str::from_utf8(line) {
-            Ok(text) if line.iter().all(|b| (b' '..=b'~').contains(b) || *b == b'\t') => text,
+            Ok(text) if line.iter().all(|b| *b == b'\t' || *b >= b' ' && *b != 0x7f) => text,
             _ => return Err(Fault::Syntax("")),
         };
         let verb = &text[..text.bytes().take_while(u8::is_ascii_alphanumeric).count()];
@@ -121,7 +178,11 @@ impl Request<'_> {
         // A verb ends at a space or with the line.
         if !(rest.is_empty() || rest.starts_with(' ')) || verb.is_empty() {
             let word = text.split(' ').next().unwrap_or_default();
-            return Err(Fault::Unrecognized(&word[..word.len().min(32)]));
+            return Err(Fault::Unrecognized(if text.is_ascii() { &word[..word.len().min(32)] } else { "" }));
+        }
+        let takes_paths = is("MAIL") || is("RCPT");
+        if !takes_paths && !text.is_ascii() {
+            return Err(Fault::Syntax(""));
         }
         let argument = rest.trim_matches(' ');
         let bare = |request| if argument.is_empty() { Ok(request) } else { Err(Fault::Syntax(argument)) };
@@ -139,6 +200,10 @@ impl Request<'_> {
             } else {
                 Err(Fault::HelloName)
             }
+        } else if is("LHLO") {
+            if is_host(argument) { Ok(Request::Lhlo { name: argument }) } else { Err(Fault::HelloName) }
+        } else if is("BDAT") {
+            bdat(argument)
         } else if is("RSET") {
             bare(Request::Reset)
         } else if is("NOOP") {
@@ -188,49 +253,143 @@ fn xclient(argument: &str) -> Result<Request<'_>, Fault<'_>> {
     Ok(Request::Xclient { address })
 }
 
-fn mail(argument: &str) -> Result<Request<'_>, Fault<'_>> {
-    let (path, parameters) = bracketed(argument, "FROM:")?;
-    if !(path.is_empty() || is_path(path)) {
-        return Err(Fault::Syntax(argument));
+/// A number of octets, and maybe LAST.
+fn bdat(argument: &str) -> Result<Request<'_>, Fault<'_>> {
+    let fault = Fault::Syntax(argument);
+    let mut words = argument.split(' ').filter(|word| !word.is_empty());
+    let size = words.next().filter(|size| size.bytes().all(|b| b.is_ascii_digit())).ok_or(fault)?;
+    let last = match words.next() {
+        None => false,
+        Some(word) if word.eq_ignore_ascii_case("LAST") => true,
+        Some(_) => return Err(fault),
+    };
+    match words.next() {
+        None => Ok(Request::Bdat { size: size.parse().map_err(|_| fault)?, last }),
+        Some(_) => Err(fault),
     }
-    let (mut size, mut body) = (None, None);
-    for parameter in parameters {
-        let (keyword, value) = split_parameter(parameter).ok_or(Fault::Syntax(argument))?;
-        if keyword.eq_ignore_ascii_case("SIZE") {
-            let value = value.ok_or(Fault::Syntax(argument))?;
+}
+
+/// A parameter's place is taken once (RFC 5321 4.1.2).
+fn once<'a, T>(place: &mut Option<T>, value: T, fault: Fault<'a>) -> Result<(), Fault<'a>> {
+    match place.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(fault),
+    }
+}
+
+fn mail(argument: &str) -> Result<Request<'_>, Fault<'_>> {
+    let (path, written) = bracketed(argument, "FROM:")?;
+    let fault = Fault::Syntax(argument);
+    if !(path.is_empty() || is_path(path)) {
+        return Err(fault);
+    }
+    let mut parameters = MailParameters::default();
+    for parameter in written {
+        let (keyword, value) = split_parameter(parameter).ok_or(fault)?;
+        let is = |name: &str| keyword.eq_ignore_ascii_case(name);
+        if is("SMTPUTF8") || is("REQUIRETLS") {
+            let asked = if is("SMTPUTF8") { &mut parameters.utf8 } else { &mut parameters.require_tls };
+            if value.is_some() || std::mem::replace(asked, true) {
+                return Err(fault);
+            }
+            continue;
+        }
+        if !["SIZE", "BODY", "RET", "ENVID", "BY"].iter().any(|known| is(known)) {
+            return Err(Fault::UnknownOption(keyword));
+        }
+        let value = value.ok_or(fault)?;
+        if is("SIZE") {
             if value.len() > 20 || !value.bytes().all(|b| b.is_ascii_digit()) {
                 return Err(Fault::UnknownValue(value));
             }
             // Twenty digits may not fit; such a size is above any limit.
-            size = Some(value.parse().unwrap_or(u64::MAX));
-        } else if keyword.eq_ignore_ascii_case("BODY") {
-            let value = value.ok_or(Fault::Syntax(argument))?;
-            body = Some(if value.eq_ignore_ascii_case("7BIT") {
-                Body::SevenBit
-            } else if value.eq_ignore_ascii_case("8BITMIME") {
-                Body::EightBit
-            } else {
+            once(&mut parameters.size, value.parse().unwrap_or(u64::MAX), fault)?;
+        } else if is("BODY") {
+            let bodies =
+                [("7BIT", Body::SevenBit), ("8BITMIME", Body::EightBit), ("BINARYMIME", Body::Binary)];
+            let body = bodies.into_iter().find(|(name, _)| value.eq_ignore_ascii_case(name));
+            once(&mut parameters.body, body.ok_or(Fault::UnknownValue(value))?.1, fault)?;
+        } else if is("RET") {
+            if !["FULL", "HDRS"].iter().any(|known| value.eq_ignore_ascii_case(known)) {
                 return Err(Fault::UnknownValue(value));
-            });
+            }
+            once(&mut parameters.ret, value, fault)?;
+        } else if is("ENVID") {
+            if value.len() > 100 || !is_xtext(value) {
+                return Err(fault);
+            }
+            once(&mut parameters.envid, value, fault)?;
         } else {
-            return Err(Fault::UnknownOption(keyword));
+            if !is_by(value) {
+                return Err(fault);
+            }
+            once(&mut parameters.by, value, fault)?;
         }
     }
-    Ok(Request::Mail { path, size, body })
+    if !path.is_ascii() && !parameters.utf8 {
+        return Err(Fault::NotAscii);
+    }
+    Ok(Request::Mail { path, parameters })
 }
 
 fn rcpt(argument: &str) -> Result<Request<'_>, Fault<'_>> {
-    let (path, mut parameters) = bracketed(argument, "TO:")?;
+    let (path, written) = bracketed(argument, "TO:")?;
+    let fault = Fault::Syntax(argument);
     if !(is_path(path) || path.eq_ignore_ascii_case("postmaster")) {
-        return Err(Fault::Syntax(argument));
+        return Err(fault);
     }
-    match parameters.next() {
-        None => Ok(Request::Rcpt { path }),
-        Some(parameter) => {
-            let (keyword, _) = split_parameter(parameter).ok_or(Fault::Syntax(argument))?;
-            Err(Fault::UnknownParameter(keyword))
+    let mut parameters = RcptParameters::default();
+    for parameter in written {
+        let (keyword, value) = split_parameter(parameter).ok_or(fault)?;
+        if keyword.eq_ignore_ascii_case("NOTIFY") {
+            let value = value.filter(|value| is_notify(value)).ok_or(fault)?;
+            once(&mut parameters.notify, value, fault)?;
+        } else if keyword.eq_ignore_ascii_case("ORCPT") {
+            let typed = |value: &&str| {
+                value.split_once(';').is_some_and(|(kind, address)| !kind.is_empty() && is_xtext(address))
+            };
+            once(&mut parameters.orcpt, value.filter(typed).ok_or(fault)?, fault)?;
+        } else {
+            return Err(Fault::UnknownParameter(keyword));
         }
     }
+    Ok(Request::Rcpt { path, parameters })
+}
+
+/// Printable, without `=`, and `+` only before two hexadecimal capitals (RFC 3461 section 4).
+fn is_xtext(text: &str) -> bool {
+    let mut bytes = text.bytes();
+    let hex = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_digit() || (b'A'..=b'F').contains(&b));
+    while let Some(b) = bytes.next() {
+        let well = match b {
+            b'+' => hex(bytes.next()) && hex(bytes.next()),
+            b'=' => false,
+            b => b.is_ascii_graphic() || !b.is_ascii(),
+        };
+        if !well {
+            return false;
+        }
+    }
+    !text.is_empty()
+}
+
+/// NEVER alone, or some of the others (RFC 3461 4.1).
+fn is_notify(value: &str) -> bool {
+    let others = ["SUCCESS", "FAILURE", "DELAY"];
+    value.eq_ignore_ascii_case("NEVER")
+        || value.split(',').all(|word| others.iter().any(|known| word.eq_ignore_ascii_case(known)))
+}
+
+/// At most nine digits of seconds, and what becomes of the message then; none can be returned before it came
+/// (RFC 2852 section 4).
+fn is_by(value: &str) -> bool {
+    let Some((time, mode)) = value.split_once(';') else { return false };
+    let digits = time.strip_prefix('-').unwrap_or(time);
+    let mode = mode.strip_suffix(['T', 't']).unwrap_or(mode);
+    let positive = !time.starts_with('-') && digits.bytes().any(|b| b != b'0');
+    (1..=9).contains(&digits.len())
+        && digits.bytes().all(|b| b.is_ascii_digit())
+        && (mode.eq_ignore_ascii_case("N") || mode.eq_ignore_ascii_case("R") && positive)
 }
 
 /// `FROM:<path> parameters` into path and parameters. A quoted local part may hold a `>`.
@@ -309,7 +468,9 @@ fn is_local(local: &str) -> bool {
         }
         None => local.split('.').all(|atom| {
             !atom.is_empty()
-                && atom.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&b))
+                && atom.bytes().all(|b| {
+                    b.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&b) || !b.is_ascii()
+                })
         }),
     }
 }
@@ -331,7 +492,7 @@ fn is_domain(domain: &str) -> bool {
             !label.is_empty()
                 && !label.starts_with('-')
                 && !label.ends_with('-')
-                && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+                && label.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b) || !b.is_ascii())
         })
 }
 
@@ -340,8 +501,8 @@ fn is_domain(domain: &str) -> bool {
 pub struct Lines {
     partial: Vec<u8>,
     max: usize,
-    /// A line was too long: its rest is thrown away up to its end.
-    skipping: bool,
+    /// A line was too long, and this is its fault: its rest is thrown away up to its end.
+    skipping: Option<Fault<'static>>,
     /// The line in `partial` was handed out.
     spent: bool,
 }
@@ -356,31 +517,53 @@ impl Default for Lines {
 impl Lines {
     /// Lines of at most `max` octets, CRLF included.
     pub fn new(max: usize) -> Lines {
-        Lines { partial: Vec::new(), max, skipping: false, spent: false }
+        Lines { partial: Vec::new(), max, skipping: None, spent: false }
     }
 
     /// Takes one line off the front of `input`; returns it without its CRLF. `None`: all of `input` is taken and the
     /// line is not complete.
     ///
     /// # Errors
-    /// `LineTooLong` once for a line over the limit, at its end; `Syntax` for one that a bare LF ended.
+    /// `LineTooLong` (`AuthTooLong` for AUTH) once for a line over the limit, at its end; `Syntax` for one that a bare LF
+    /// ended.
     pub fn next<'l, 'i: 'l>(&'l mut self, input: &mut &'i [u8]) -> Option<Result<&'l [u8], Fault<'static>>> {
+        self.cut(input, false)
+    }
+
+    /// The same within the exchange of AUTH, where lines may be longer.
+    ///
+    /// # Errors
+    /// As for [`Lines::next`].
+    pub fn next_response<'l, 'i: 'l>(
+        &'l mut self,
+        input: &mut &'i [u8],
+    ) -> Option<Result<&'l [u8], Fault<'static>>> {
+        self.cut(input, true)
+    }
+
+    fn cut<'l, 'i: 'l>(
+        &'l mut self,
+        input: &mut &'i [u8],
+        response: bool,
+    ) -> Option<Result<&'l [u8], Fault<'static>>> {
         self.release();
         let Some(end) = memchr(b'\n', input) else {
-            if self.partial.len() + input.len() > self.max {
-                self.skipping = true;
-                self.partial = Vec::new();
-            } else if !self.skipping {
-                self.partial.extend_from_slice(input);
+            if self.skipping.is_none() {
+                self.skipping = self.too_long(input, response);
+                if self.skipping.is_none() {
+                    self.partial.extend_from_slice(input);
+                } else {
+                    self.partial = Vec::new();
+                }
             }
             *input = &[];
             return None;
         };
         let (head, rest) = input.split_at(end + 1);
         *input = rest;
-        if std::mem::take(&mut self.skipping) || self.partial.len() + head.len() > self.max {
+        if let Some(fault) = self.skipping.take().or_else(|| self.too_long(head, response)) {
             self.partial = Vec::new();
-            return Some(Err(Fault::LineTooLong));
+            return Some(Err(fault));
         }
         let line = if self.partial.is_empty() {
             head
@@ -390,6 +573,20 @@ impl Lines {
             &self.partial
         };
         Some(line.strip_suffix(b"\r\n").ok_or(Fault::Syntax("")))
+    }
+
+    /// The fault of a line that goes on with `more`, if it is too long.
+    fn too_long(&self, more: &[u8], response: bool) -> Option<Fault<'static>> {
+        let length = self.partial.len() + more.len();
+        if length <= self.max {
+            return None;
+        }
+        let begins = || self.partial.iter().chain(more).take(5).map(u8::to_ascii_uppercase);
+        match response || begins().eq(*b"AUTH ") {
+            true if length <= MAX_AUTH_LINE => None,
+            true => Some(Fault::AuthTooLong),
+            false => Some(Fault::LineTooLong),
+        }
     }
 
     /// Gives the buffer of the last line back: a session at rest holds none.

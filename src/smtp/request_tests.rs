@@ -12,14 +12,25 @@ fn commands_are_read_without_regard_to_case() {
     assert_eq!(parse("helo [127.0.0.1]"), Ok(Request::Hello { extended: false, name: "[127.0.0.1]" }));
     assert_eq!(
         parse("mail from:<a.b@c.example> size=1000 body=8bitmime"),
-        Ok(Request::Mail { path: "a.b@c.example", size: Some(1000), body: Some(Body::EightBit) })
+        Ok(Request::Mail {
+            path: "a.b@c.example",
+            parameters: MailParameters {
+                size: Some(1000),
+                body: Some(Body::EightBit),
+                ..MailParameters::default()
+            }
+        })
     );
-    assert_eq!(parse("MAIL FROM:<>"), Ok(Request::Mail { path: "", size: None, body: None }));
+    assert_eq!(parse("MAIL FROM:<>"), Ok(Request::Mail { path: "", parameters: MailParameters::default() }));
+    let plain = RcptParameters::default();
     assert_eq!(
         parse("RCPT TO:<@a.example,@b.example:\"x > \\\" y\"@[IPv6:::1]>"),
-        Ok(Request::Rcpt { path: "@a.example,@b.example:\"x > \\\" y\"@[IPv6:::1]" })
+        Ok(Request::Rcpt { path: "@a.example,@b.example:\"x > \\\" y\"@[IPv6:::1]", parameters: plain })
     );
-    assert_eq!(parse("RCPT TO:<Postmaster>"), Ok(Request::Rcpt { path: "Postmaster" }));
+    assert_eq!(parse("RCPT TO:<Postmaster>"), Ok(Request::Rcpt { path: "Postmaster", parameters: plain }));
+    assert_eq!(parse("LHLO mx.example"), Ok(Request::Lhlo { name: "mx.example" }));
+    assert_eq!(parse("bdat 1000"), Ok(Request::Bdat { size: 1000, last: false }));
+    assert_eq!(parse("BDAT 0 last"), Ok(Request::Bdat { size: 0, last: true }));
     assert_eq!(parse("NOOP what ever"), Ok(Request::Noop));
     assert_eq!(parse("HELP mail"), Ok(Request::Help("mail")));
     assert_eq!(parse("AUTH PLAIN AHUAcA=="), Ok(Request::Auth("PLAIN AHUAcA==")));
@@ -48,6 +59,27 @@ fn a_faulty_line_is_named_by_what_is_wrong() {
         "MAIL FROM:<user>",
         "RCPT TO:<>",
         "RCPT TO:<\"a\"b\"@c.example>",
+        "MAIL FROM:<> SIZE=1 SIZE=1",
+        "MAIL FROM:<> SMTPUTF8 SMTPUTF8",
+        "MAIL FROM:<> SMTPUTF8=yes",
+        "MAIL FROM:<> REQUIRETLS=1",
+        "MAIL FROM:<> ENVID=a+2b",
+        "MAIL FROM:<> BY=0;R",
+        "MAIL FROM:<> BY=-5;R",
+        "MAIL FROM:<> BY=1234567890;N",
+        "MAIL FROM:<> BY=5",
+        "RCPT TO:<a@b.example> NOTIFY=NEVER,DELAY",
+        "RCPT TO:<a@b.example> NOTIFY=",
+        "RCPT TO:<a@b.example> NOTIFY",
+        "RCPT TO:<a@b.example> ORCPT=a@b.example",
+        "RCPT TO:<a@b.example> ORCPT=rfc822;a ORCPT=rfc822;a",
+        "BDAT",
+        "BDAT x",
+        "BDAT -1",
+        "BDAT 1 LAST LAST",
+        "BDAT 1 FIRST",
+        "BDAT 99999999999999999999",
+        "LHLO \u{e4}",
         "DATA now",
         "RSET x",
         "VRFY",
@@ -55,9 +87,12 @@ fn a_faulty_line_is_named_by_what_is_wrong() {
         assert!(matches!(parse(bad), Err(Fault::Syntax(_))), "{bad}: {:?}", parse(bad));
     }
     assert_eq!(parse("MAIL FROM:<a@b.example> FOO=1"), Err(Fault::UnknownOption("FOO")));
-    assert_eq!(parse("MAIL FROM:<a@b.example> BODY=BINARYMIME"), Err(Fault::UnknownValue("BINARYMIME")));
+    assert_eq!(parse("MAIL FROM:<a@b.example> BODY=9BIT"), Err(Fault::UnknownValue("9BIT")));
+    assert_eq!(parse("MAIL FROM:<a@b.example> RET=HEAD"), Err(Fault::UnknownValue("HEAD")));
     assert_eq!(parse("MAIL FROM:<a@b.example> SIZE=12k"), Err(Fault::UnknownValue("12k")));
-    assert_eq!(parse("RCPT TO:<a@b.example> NOTIFY=NEVER"), Err(Fault::UnknownParameter("NOTIFY")));
+    assert_eq!(parse("RCPT TO:<a@b.example> NOTE=NEVER"), Err(Fault::UnknownParameter("NOTE")));
+    assert_eq!(parse("MAIL FROM:<\u{e4}@b.example>"), Err(Fault::NotAscii));
+    assert_eq!(parse("H\u{e4}LP"), Err(Fault::Unrecognized("")));
     assert_eq!(Request::parse(b"NOOP \0"), Err(Fault::Syntax("")));
     assert_eq!(Request::parse(b"NOOP \xc3\xa4"), Err(Fault::Syntax("")));
     assert_eq!(Request::parse(b"NO\rOP"), Err(Fault::Syntax("")));
@@ -66,9 +101,28 @@ fn a_faulty_line_is_named_by_what_is_wrong() {
 }
 
 #[test]
+fn every_parameter_is_read() {
+    let line = "MAIL FROM:<\u{e4}.b@\u{f6}.example> BODY=BINARYMIME smtputf8 REQUIRETLS RET=hdrs ENVID=run+2B.1 BY=-120;NT";
+    let parameters = MailParameters {
+        size: None,
+        body: Some(Body::Binary),
+        utf8: true,
+        require_tls: true,
+        ret: Some("hdrs"),
+        envid: Some("run+2B.1"),
+        by: Some("-120;NT"),
+    };
+    assert_eq!(parse(line), Ok(Request::Mail { path: "\u{e4}.b@\u{f6}.example", parameters }));
+    let line = "RCPT TO:<a@b.example> NOTIFY=success,DELAY ORCPT=rfc822;a+3Db@c.example";
+    let parameters = RcptParameters { notify: Some("success,DELAY"), orcpt: Some("rfc822;a+3Db@c.example") };
+    assert_eq!(parse(line), Ok(Request::Rcpt { path: "a@b.example", parameters }));
+}
+
+#[test]
 fn a_size_that_does_not_fit_is_above_any_limit() {
     let line = "MAIL FROM:<> SIZE=99999999999999999999";
-    assert_eq!(parse(line), Ok(Request::Mail { path: "", size: Some(u64::MAX), body: None }));
+    let parameters = MailParameters { size: Some(u64::MAX), ..MailParameters::default() };
+    assert_eq!(parse(line), Ok(Request::Mail { path: "", parameters }));
 }
 
 /// Every line in `wire`, when it comes in pieces of `piece` octets.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::auth::Login;
+use super::extensions::Wishes;
 use super::step::Step;
 
 /// The first command.
@@ -81,6 +82,34 @@ impl Default for Timeouts {
     }
 }
 
+/// A command that is sent for its own sake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Aside {
+    /// NOOP.
+    Noop,
+    /// RSET.
+    Reset,
+}
+
+/// VRFY commands at the beginning of a session.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Verify {
+    /// How many.
+    pub times: u32,
+    /// About whom: the number of the command, from 0, stands between each two parts.
+    pub whom: Vec<String>,
+}
+
+/// What is spoken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Protocol {
+    /// SMTP (RFC 5321).
+    #[default]
+    Smtp,
+    /// LMTP (RFC 2033): LHLO, and one reply for each accepted recipient after the content.
+    Lmtp,
+}
+
 /// Whether and how the session is encrypted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tls {
@@ -104,12 +133,20 @@ pub struct Identity {
 /// The dialogue of a session, but for its transactions and what differs from session to session ([`Identity`]).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Script {
+    /// What is spoken; LMTP says LHLO, whatever `hello` is.
+    pub protocol: Protocol,
     /// HELO or EHLO.
     pub hello: Hello,
     /// The name given with it.
     pub name: String,
     /// How commands are grouped.
     pub pipelining: Pipelining,
+    /// What is wanted of the other extensions.
+    pub wishes: Wishes,
+    /// VRFY before the first transaction.
+    pub verify: Verify,
+    /// What follows each transaction, before the next or the end.
+    pub between: Vec<Aside>,
     /// How the session ends.
     pub quit: Quit,
     /// How long each step may take.
@@ -126,9 +163,13 @@ impl Default for Script {
     /// EHLO in clear text, grouped where that is offered, and a clean end.
     fn default() -> Self {
         Script {
+            protocol: Protocol::Smtp,
             hello: Hello::Ehlo,
             name: "load.example".to_owned(),
             pipelining: Pipelining::Auto,
+            wishes: Wishes::default(),
+            verify: Verify::default(),
+            between: Vec::new(),
             quit: Quit::Clean,
             timeouts: Timeouts::default(),
             tls: Tls::None,

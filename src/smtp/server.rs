@@ -8,6 +8,7 @@
 //! - Nor is any taken while a client leaves more than 64 KiB of replies unread: it may not fill our memory.
 //! - A reply counts as given ([`Policy::queued`]) when its bytes are handed to the driver, not before: a message whose
 //!   session ends while its answer is held back was never accepted.
+//! - What a client sends behind STARTTLS, before the handshake, is refused and never read as a command (RFC 3207 4).
 //! - Closing with a reply lingers, so that input which is not read does not turn the reply into a reset.
 
 use std::borrow::Cow;
@@ -16,7 +17,8 @@ use std::time::{Duration, Instant};
 
 use super::content::{Measure, Reader};
 use super::machine::{Close, Closed, Handshake, Insecure, Machine, Need};
-use super::request::{Fault, Lines, Request};
+use super::request::{Body, Fault, Lines, Request};
+use super::script::Protocol;
 use super::step::Step;
 
 /// What may wait for a client that does not read, in octets.
@@ -29,8 +31,13 @@ pub enum Ask<'a> {
     Greeting,
     /// A well-formed command in its right place.
     Request(Request<'a>),
-    /// The content came to its final dot.
+    /// A line of the exchange of AUTH, as it came, without its end.
+    Response(&'a [u8]),
+    /// The content came to its end: the final dot, or all of the last chunk. With LMTP this is asked for each accepted
+    /// recipient in turn, and answers for that one (RFC 2033 4.2).
     Body(&'a Measure),
+    /// A chunk of so many octets came that is not the last; what was seen of the content so far.
+    Chunk(u64, &'a Measure),
     /// A line that is wrong, or comes at the wrong time.
     Fault(Fault<'a>),
     /// A deadline passed while the client was silent.
@@ -93,14 +100,35 @@ impl Answer {
 
 /// Decides every answer of one session.
 pub trait Policy {
-    /// The answer to `ask`. With 2yz (354 for DATA) the command took effect.
+    /// What is spoken.
+    fn protocol(&self) -> Protocol {
+        Protocol::Smtp
+    }
+    /// Whether BDAT is known.
+    fn takes_chunks(&self) -> bool {
+        false
+    }
+    /// The answer to `ask`. With 2yz (354 for DATA) the command took effect; 334 goes on with the exchange of AUTH.
     fn answer(&mut self, now: Instant, ask: Ask<'_>) -> Answer;
     /// More octets of the content, dots unstuffed.
     fn content(&mut self, octets: &[u8]);
     /// The reply of `step` is handed over for writing; [`Step::Idle`] for all that is no step of a transaction.
     fn queued(&mut self, now: Instant, step: Step, code: u16);
-    /// The transaction ended without a final reply: RSET, or another HELO.
+    /// The transaction ended without a final reply: RSET, another HELO, or STARTTLS.
     fn abandoned(&mut self);
+    /// A connection on which TLS comes first is there. `Some`: it is refused in clear text, without a handshake.
+    fn connected(&mut self, now: Instant) -> Option<Answer> {
+        let _ = now;
+        None
+    }
+    /// The TLS handshake is complete.
+    fn secured(&mut self, now: Instant, handshake: &Handshake) {
+        let _ = (now, handshake);
+    }
+    /// There is no TLS: why the handshake failed, or nothing if the connection ended in it.
+    fn insecure(&mut self, why: Option<&Insecure>) {
+        let _ = why;
+    }
 }
 
 /// What bounds a session.
@@ -114,12 +142,14 @@ pub struct Bounds {
     pub total: Option<Duration>,
     /// When every session ends.
     pub end: Option<Instant>,
+    /// TLS comes first (RFC 8314 3.3), the greeting after it.
+    pub implicit_tls: bool,
 }
 
 impl Default for Bounds {
     /// Only the line is bounded.
     fn default() -> Self {
-        Bounds { max_line: super::request::MAX_LINE, idle: None, total: None, end: None }
+        Bounds { max_line: super::request::MAX_LINE, idle: None, total: None, end: None, implicit_tls: false }
     }
 }
 
@@ -128,18 +158,46 @@ impl Default for Bounds {
 enum Stage {
     /// Not even greeted.
     Fresh,
+    /// In the TLS handshake.
+    Handshake {
+        /// It follows STARTTLS: there is no second greeting (RFC 3207 4.2).
+        greeted: bool,
+    },
     /// Greeted, without HELO.
     Greeted,
     /// Ready for MAIL.
     Ready,
-    /// Between MAIL and DATA.
-    Transaction {
-        accepted: u32,
-        refused: u32,
-    },
-    Content(Reader),
+    /// Between MAIL and DATA or the last chunk.
+    Transaction(Transaction),
+    Content(Reader, u32),
+    /// LMTP's answers to a content: what was seen of it, and how many are due yet.
+    Answers(Measure, u32),
+    /// In the exchange of AUTH (RFC 4954 4): lines are no commands.
+    Login,
     Silent,
     Closing(Close),
+}
+
+/// What was said since MAIL.
+#[derive(Debug)]
+struct Transaction {
+    /// Recipients.
+    accepted: u32,
+    refused: u32,
+    /// Its content is binary, and needs BDAT.
+    binary: bool,
+    /// The chunks so far.
+    chunks: Option<Box<Reader>>,
+}
+
+/// A chunk that is being read.
+#[derive(Debug)]
+struct Chunk {
+    size: u64,
+    left: u64,
+    last: bool,
+    /// It is thrown away (RFC 3030 section 2), and then answered so.
+    fault: Option<Fault<'static>>,
 }
 
 /// An answer that is held back.
@@ -157,6 +215,11 @@ pub struct Server<P> {
     bounds: Bounds,
     lines: Lines,
     stage: Stage,
+    /// With TLS.
+    secured: bool,
+    /// A client has logged in.
+    logged_in: bool,
+    chunk: Option<Chunk>,
     pending: Option<Pending>,
     /// Replies not yet handed to the driver.
     out: Vec<u8>,
@@ -164,6 +227,13 @@ pub struct Server<P> {
     unread: usize,
     /// When it was greeted; the client's last sign of life, or our last reply after a delay.
     since: Option<(Instant, Instant)>,
+}
+
+impl Transaction {
+    /// What content without a recipient meets.
+    fn without_recipients(&self) -> Fault<'static> {
+        if self.refused == 0 { Fault::RcptFirst } else { Fault::NoValidRecipients }
+    }
 }
 
 impl<P: Policy> Server<P> {
@@ -174,6 +244,9 @@ impl<P: Policy> Server<P> {
             bounds,
             lines: Lines::new(bounds.max_line),
             stage: Stage::Fresh,
+            secured: false,
+            logged_in: false,
+            chunk: None,
             pending: None,
             out: Vec::new(),
             unread: 0,
@@ -191,15 +264,16 @@ impl<P: Policy> Server<P> {
         &mut self.policy
     }
 
-    /// One line of the client, or what is wrong with it.
-    fn line(&mut self, now: Instant, line: Result<&[u8], Fault<'_>>) {
-        let request = line.and_then(Request::parse).and_then(|request| self.in_order(request));
+    /// One line of the client, or what is wrong with it. `last`: no input came behind it.
+    fn line(&mut self, now: Instant, line: Result<&[u8], Fault<'_>>, last: bool) {
+        let request = line.and_then(Request::parse).and_then(|request| self.in_order(request, last));
         let request = match request {
+            Ok(Request::Bdat { size, last }) => return self.chunk(now, size, last),
             Ok(request) => request,
             Err(fault) => return self.ask(now, Step::Idle, Ask::Fault(fault)),
         };
         let step = match request {
-            Request::Hello { .. } => Step::Hello,
+            Request::Hello { .. } | Request::Lhlo { .. } => Step::Hello,
             Request::Mail { .. } => Step::Mail,
             Request::Rcpt { .. } => Step::Rcpt,
             Request::Data => Step::Data,
@@ -214,16 +288,33 @@ impl<P: Policy> Server<P> {
     }
 
     /// The rules of sequence.
-    fn in_order<'a>(&self, request: Request<'a>) -> Result<Request<'a>, Fault<'a>> {
+    fn in_order<'a>(&self, request: Request<'a>, last: bool) -> Result<Request<'a>, Fault<'a>> {
         match (&request, &self.stage) {
-            (Request::Mail { .. }, Stage::Greeted) => Err(Fault::HelloFirst),
-            (Request::Mail { .. } | Request::Xclient { .. }, Stage::Transaction { .. }) => {
-                Err(Fault::NestedMail)
+            (Request::Starttls, _) if self.secured => Err(Fault::Secured),
+            (Request::Starttls, _) if !last => Err(Fault::NotLast),
+            // RFC 2033 4.1: LMTP has LHLO instead of both.
+            (Request::Hello { .. }, _) if self.policy.protocol() == Protocol::Lmtp => {
+                Err(Fault::Unrecognized("HELO"))
             }
-            (Request::Data, Stage::Transaction { accepted: 0, refused: 0 }) => Err(Fault::RcptFirst),
-            (Request::Data, Stage::Transaction { accepted: 0, .. }) => Err(Fault::NoValidRecipients),
-            (Request::Auth(_), Stage::Transaction { .. }) => Err(Fault::InTransaction),
-            (_, Stage::Transaction { .. }) => Ok(request),
+            (Request::Lhlo { .. }, _) if self.policy.protocol() == Protocol::Smtp => {
+                Err(Fault::Unrecognized("LHLO"))
+            }
+            (Request::Bdat { .. }, _) if !self.policy.takes_chunks() => Err(Fault::Unrecognized("BDAT")),
+            (Request::Bdat { .. }, _) => Ok(request),
+            (Request::Mail { .. }, Stage::Greeted) => Err(Fault::HelloFirst),
+            (Request::Mail { .. } | Request::Xclient { .. }, Stage::Transaction(_)) => Err(Fault::NestedMail),
+            (
+                Request::Data | Request::Rcpt { .. },
+                Stage::Transaction(Transaction { chunks: Some(_), .. }),
+            ) => Err(Fault::BdatOnly),
+            (Request::Data, Stage::Transaction(Transaction { binary: true, .. })) => Err(Fault::BdatOnly),
+            (Request::Data, Stage::Transaction(transaction)) if transaction.accepted == 0 => {
+                Err(transaction.without_recipients())
+            }
+            (Request::Auth(_), Stage::Transaction(_)) => Err(Fault::InTransaction),
+            (Request::Auth(_), Stage::Greeted) => Err(Fault::HelloFirst),
+            (Request::Auth(_), _) if self.logged_in => Err(Fault::LoggedIn),
+            (_, Stage::Transaction(_)) => Ok(request),
             (Request::Rcpt { .. } | Request::Data, _) => Err(Fault::MailFirst),
             _ => Ok(request),
         }
@@ -232,21 +323,130 @@ impl<P: Policy> Server<P> {
     fn take_effect(&mut self, request: Request<'_>, code: u16) {
         let well = code / 100 == 2;
         match (request, &mut self.stage) {
-            (Request::Hello { .. } | Request::Reset, Stage::Transaction { .. }) if well => {
+            (Request::Hello { .. } | Request::Lhlo { .. } | Request::Reset, Stage::Transaction(_))
+                if well =>
+            {
                 self.policy.abandoned();
                 self.stage = Stage::Ready;
             }
-            (Request::Hello { .. }, Stage::Greeted) if well => self.stage = Stage::Ready,
+            (Request::Hello { .. } | Request::Lhlo { .. }, Stage::Greeted) if well => {
+                self.stage = Stage::Ready;
+            }
             // As after the first greeting: another client is served now.
-            (Request::Xclient { .. }, _) if code == 220 => self.stage = Stage::Greeted,
-            (Request::Mail { .. }, _) if well => {
-                self.stage = Stage::Transaction { accepted: 0, refused: 0 };
+            (Request::Xclient { .. }, _) if code == 220 => {
+                self.stage = Stage::Greeted;
+                self.logged_in = false;
             }
-            (Request::Rcpt { .. }, Stage::Transaction { accepted, refused }) => {
-                *if well { accepted } else { refused } += 1;
+            (Request::Mail { parameters, .. }, _) if well => {
+                let binary = parameters.body == Some(Body::Binary);
+                self.stage =
+                    Stage::Transaction(Transaction { accepted: 0, refused: 0, binary, chunks: None });
             }
-            (Request::Data, _) if code == 354 => self.stage = Stage::Content(Reader::new()),
+            (Request::Rcpt { .. }, Stage::Transaction(transaction)) => {
+                *if well { &mut transaction.accepted } else { &mut transaction.refused } += 1;
+            }
+            (Request::Data, Stage::Transaction(transaction)) if code == 354 => {
+                self.stage = Stage::Content(Reader::new(), transaction.accepted);
+            }
+            (Request::Starttls, stage) if code == 220 => {
+                // RFC 3207 4.2: what was said before the handshake counts for nothing.
+                let stage = std::mem::replace(stage, Stage::Handshake { greeted: true });
+                if matches!(stage, Stage::Transaction { .. }) {
+                    self.policy.abandoned();
+                }
+            }
+            (Request::Auth(_), stage) if code == 334 => *stage = Stage::Login,
+            (Request::Auth(_), _) if code == 235 => self.logged_in = true,
             _ => {}
+        }
+    }
+
+    /// One line of the exchange of AUTH, or what is wrong with it.
+    fn response(&mut self, now: Instant, line: Result<&[u8], Fault<'_>>) {
+        let answer = self.policy.answer(now, line.map_or_else(Ask::Fault, Ask::Response));
+        if answer.code() != 334 {
+            self.stage = Stage::Ready;
+            self.logged_in = answer.code() == 235;
+        }
+        self.reply(now, Step::Auth, answer);
+    }
+
+    /// BDAT came: its chunk follows, whatever is to be answered.
+    fn chunk(&mut self, now: Instant, size: u64, last: bool) {
+        let fault = match &mut self.stage {
+            Stage::Transaction(transaction) if transaction.accepted == 0 => {
+                Some(transaction.without_recipients())
+            }
+            Stage::Transaction(transaction) => {
+                transaction.chunks.get_or_insert_default();
+                None
+            }
+            Stage::Greeted => Some(Fault::HelloFirst),
+            _ => Some(Fault::MailFirst),
+        };
+        self.chunk = Some(Chunk { size, left: size, last, fault });
+        self.read_chunk(now, &mut &[][..]);
+    }
+
+    /// Takes what there is of the chunk, and answers at its end.
+    fn read_chunk(&mut self, now: Instant, input: &mut &[u8]) {
+        let Some(chunk) = &mut self.chunk else { return };
+        let here = usize::try_from(chunk.left).unwrap_or(usize::MAX).min(input.len());
+        let (octets, rest) = input.split_at(here);
+        *input = rest;
+        chunk.left -= here as u64;
+        if let (None, Stage::Transaction(Transaction { chunks: Some(reader), .. })) =
+            (chunk.fault, &mut self.stage)
+        {
+            reader.raw(octets);
+            self.policy.content(octets);
+        }
+        if chunk.left > 0 {
+            return;
+        }
+        let Some(Chunk { size, last, fault, .. }) = self.chunk.take() else { return };
+        if let Some(fault) = fault {
+            return self.ask(now, Step::Idle, Ask::Fault(fault));
+        }
+        let Stage::Transaction(Transaction { chunks: Some(reader), accepted, .. }) = &self.stage else {
+            return;
+        };
+        let (seen, accepted) = (reader.measure(), *accepted);
+        if last {
+            return self.complete(now, seen, accepted);
+        }
+        let answer = self.policy.answer(now, Ask::Chunk(size, &seen));
+        if answer.code() / 100 != 2 {
+            // RFC 3030 section 2: the transaction has failed; what comes of it yet is out of order.
+            self.policy.abandoned();
+            self.stage = Stage::Ready;
+        }
+        self.reply(now, Step::Idle, answer);
+    }
+
+    /// The content is complete.
+    fn complete(&mut self, now: Instant, seen: Measure, accepted: u32) {
+        match self.policy.protocol() {
+            Protocol::Smtp => {
+                self.stage = Stage::Ready;
+                self.ask(now, Step::Body, Ask::Body(&seen));
+            }
+            Protocol::Lmtp => {
+                self.stage = Stage::Answers(seen, accepted);
+                self.answer_each(now);
+            }
+        }
+    }
+
+    /// Gives LMTP's answers as far as none is held back.
+    fn answer_each(&mut self, now: Instant) {
+        while let (Stage::Answers(seen, due), None) = (&mut self.stage, &self.pending) {
+            let seen = *seen;
+            *due -= 1;
+            if *due == 0 {
+                self.stage = Stage::Ready;
+            }
+            self.ask(now, Step::Body, Ask::Body(&seen));
         }
     }
 
@@ -293,6 +493,14 @@ impl<P: Policy> Server<P> {
         .min_by_key(|(at, _)| *at)
     }
 
+    /// There is no handshake, and nothing to be said without one.
+    fn handshake_failed(&mut self, why: Option<&Insecure>, how: Close) {
+        self.policy.insecure(why);
+        self.pending = None;
+        self.out = Vec::new();
+        self.stage = Stage::Closing(how);
+    }
+
     fn heard(&mut self, now: Instant) {
         if let Some((_, heard)) = &mut self.since {
             *heard = now;
@@ -310,18 +518,29 @@ impl<P: Policy> Machine for Server<P> {
         let mut lines = std::mem::take(&mut self.lines);
         while !input.is_empty() && self.pending.is_none() && self.out.len() + self.unread < UNREAD {
             match &mut self.stage {
-                Stage::Fresh => break,
+                Stage::Fresh | Stage::Answers(..) => break,
+                Stage::Handshake { .. } => {
+                    let injected = Insecure::ClearText(input[..input.len().min(200)].to_vec());
+                    self.handshake_failed(Some(&injected), Close::Linger);
+                    input = &[];
+                }
                 Stage::Silent | Stage::Closing(_) => input = &[],
-                Stage::Content(reader) => {
+                _ if self.chunk.is_some() => self.read_chunk(now, &mut input),
+                Stage::Content(reader, accepted) => {
                     let policy = &mut self.policy;
+                    let accepted = *accepted;
                     if let Some(seen) = reader.read(&mut input, |octets| policy.content(octets)) {
-                        self.stage = Stage::Ready;
-                        self.ask(now, Step::Body, Ask::Body(&seen));
+                        self.complete(now, seen, accepted);
                     }
                 }
-                Stage::Greeted | Stage::Ready | Stage::Transaction { .. } => {
+                Stage::Login => {
+                    if let Some(line) = lines.next_response(&mut input) {
+                        self.response(now, line);
+                    }
+                }
+                Stage::Greeted | Stage::Ready | Stage::Transaction(_) => {
                     if let Some(line) = lines.next(&mut input) {
-                        self.line(now, line);
+                        self.line(now, line, input.is_empty());
                     }
                 }
             }
@@ -335,10 +554,21 @@ impl<P: Policy> Machine for Server<P> {
         self.unread = 0;
     }
 
-    fn handle_secured(&mut self, _now: Instant, _handshake: Handshake) {}
+    fn handle_secured(&mut self, now: Instant, handshake: Handshake) {
+        let Stage::Handshake { greeted } = self.stage else { return };
+        self.heard(now);
+        self.secured = true;
+        self.logged_in = false;
+        self.stage = Stage::Greeted;
+        self.policy.secured(now, &handshake);
+        if !greeted {
+            self.ask(now, Step::Greeting, Ask::Greeting);
+        }
+    }
 
-    fn handle_insecure(&mut self, now: Instant, _why: Insecure) {
-        self.handle_closed(now, Closed::Eof);
+    fn handle_insecure(&mut self, _now: Instant, why: Insecure) {
+        // Our alert must not be lost by a reset.
+        self.handshake_failed(Some(&why), Close::Linger);
     }
 
     fn handle_timeout(&mut self, now: Instant) {
@@ -348,11 +578,17 @@ impl<P: Policy> Machine for Server<P> {
         if let Some((at, lapse)) = self.deadline()
             && at <= now
         {
+            if matches!(self.stage, Stage::Handshake { .. }) {
+                return self.handshake_failed(None, Close::Clean);
+            }
             self.ask(now, Step::Idle, Ask::Lapse(lapse));
         }
     }
 
     fn handle_closed(&mut self, _now: Instant, _how: Closed) {
+        if matches!(self.stage, Stage::Handshake { .. }) {
+            self.policy.insecure(None);
+        }
         self.pending = None;
         self.out = Vec::new();
         self.stage = Stage::Closing(Close::Clean);
@@ -362,11 +598,17 @@ impl<P: Policy> Machine for Server<P> {
         if matches!(self.stage, Stage::Fresh) {
             self.stage = Stage::Greeted;
             self.since = Some((now, now));
-            self.ask(now, Step::Greeting, Ask::Greeting);
+            let refusal = if self.bounds.implicit_tls { self.policy.connected(now) } else { None };
+            match refusal {
+                Some(refusal) => self.reply(now, Step::Greeting, refusal),
+                None if self.bounds.implicit_tls => self.stage = Stage::Handshake { greeted: false },
+                None => self.ask(now, Step::Greeting, Ask::Greeting),
+            }
         }
         if let Some(pending) = self.pending.take_if(|pending| pending.due <= now) {
             self.give(now, pending.step, &pending.answer);
             self.heard(now);
+            self.answer_each(now);
         }
         if !self.out.is_empty() {
             self.unread += self.out.len();
@@ -377,6 +619,7 @@ impl<P: Policy> Machine for Server<P> {
         match (&self.stage, &self.pending) {
             (Stage::Closing(how), None) => Need::Close(*how),
             (_, Some(pending)) => Need::Read { until: Some(pending.due) },
+            (Stage::Handshake { .. }, None) => Need::Secure { until: self.deadline().map(|(at, _)| at) },
             (Stage::Silent, None) => Need::Read { until: None },
             (_, None) => Need::Read { until: self.deadline().map(|(at, _)| at) },
         }

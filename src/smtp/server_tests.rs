@@ -9,25 +9,60 @@ struct Plain {
     content: Vec<u8>,
     queued: Vec<(Step, u16)>,
     abandoned: usize,
+    lmtp: bool,
+    /// Bodies answered with 250; those after are refused.
+    good: Option<usize>,
+    /// Octets of chunks above which one is refused.
+    most: Option<u64>,
 }
 
 impl Policy for Plain {
+    fn protocol(&self) -> Protocol {
+        if self.lmtp { Protocol::Lmtp } else { Protocol::Smtp }
+    }
+
+    fn takes_chunks(&self) -> bool {
+        true
+    }
+
     fn answer(&mut self, _now: Instant, ask: Ask<'_>) -> Answer {
         let (step, reply) = match ask {
             Ask::Greeting => (Step::Greeting, "220 hi".to_owned()),
-            Ask::Request(Request::Hello { .. }) => (Step::Hello, "250-a\n250 b".to_owned()),
+            Ask::Request(Request::Hello { .. } | Request::Lhlo { .. }) => {
+                (Step::Hello, "250-a\n250 b".to_owned())
+            }
             Ask::Request(Request::Mail { .. }) => (Step::Mail, "250 mail".to_owned()),
-            Ask::Request(Request::Rcpt { path: "no@b.example" }) => (Step::Rcpt, "550 rcpt".to_owned()),
+            Ask::Request(Request::Rcpt { path: "no@b.example", .. }) => (Step::Rcpt, "550 rcpt".to_owned()),
             Ask::Request(Request::Rcpt { .. }) => (Step::Rcpt, "250 rcpt".to_owned()),
             Ask::Request(Request::Data) => (Step::Data, "354 data".to_owned()),
             Ask::Request(Request::Quit) => {
                 return Answer { then: Then::Close, ..Answer::new("221 bye") };
             }
+            Ask::Request(Request::Auth("NOW")) => (Step::Auth, "235 in".to_owned()),
+            Ask::Request(Request::Auth(_)) => (Step::Auth, "334 ".to_owned()),
+            Ask::Response(line) => {
+                let reply = match line {
+                    b"yes" => "235 in",
+                    b"more" => "334 more",
+                    _ => "535 out",
+                };
+                (Step::Auth, reply.to_owned())
+            }
             Ask::Request(_) => (Step::Idle, "250 other".to_owned()),
+            Ask::Chunk(_, seen) if self.most.is_some_and(|most| seen.size > most) => {
+                (Step::Idle, "552 too large".to_owned())
+            }
+            Ask::Chunk(size, _) => (Step::Idle, format!("250 {size} more")),
+            Ask::Body(_) if self.good == Some(0) => (Step::Body, "450 body".to_owned()),
             Ask::Body(seen) => (Step::Body, format!("250 {} octets", seen.size)),
             Ask::Fault(fault) => (Step::Idle, format!("500 {fault:?}")),
             Ask::Lapse(lapse) => (Step::Idle, format!("421 {lapse:?}")),
         };
+        if step == Step::Body
+            && let Some(good) = &mut self.good
+        {
+            *good = good.saturating_sub(1);
+        }
         let delay =
             self.delays.iter().find(|(at, _)| *at == step).map_or(Duration::ZERO, |(_, delay)| *delay);
         Answer { delay, ..Answer::new(reply) }
@@ -274,6 +309,151 @@ fn a_session_at_rest_is_small() {
     assert!(size_of::<Server<()>>() <= 512, "{}", size_of::<Server<()>>());
     assert_eq!(pair.server.out.capacity(), 0);
     assert!(format!("{:?}", pair.server.lines).contains("partial: []"));
+}
+
+const OPEN: &str = "EHLO c.example\r\nMAIL FROM:<a@b.example> BODY=BINARYMIME\r\nRCPT TO:<c@d.example>\r\n";
+
+/// What is said after greeting and hello, and the content, when the wire comes in pieces of `piece` octets.
+fn chunked(wire: &[u8], piece: usize, policy: Plain) -> (Vec<String>, Vec<u8>, usize) {
+    let mut pair = Pair::new(policy, Bounds::default());
+    wire.chunks(piece).for_each(|part| pair.send(part));
+    let said = pair.lines().into_iter().skip(3).map(str::to_owned).collect();
+    let policy = pair.server.policy();
+    (said, policy.content.clone(), policy.abandoned)
+}
+
+#[test]
+fn chunks_are_taken_as_they_are_however_they_are_cut() {
+    let wire = format!(
+        "{OPEN}BDAT 5\r\n.\r\n.\r\
+BDAT 0\r\nbdat 12 last\r\n\nBDAT 9\r\n.\r\nNOOP\r\n\
+         MAIL FROM:<>\r\nRCPT TO:<c@d.example>\r\nBDAT 0 LAST\r\nQUIT\r\n"
+    );
+    let wire = wire.as_bytes();
+    let whole = chunked(wire, wire.len(), Plain::default());
+    assert_eq!(
+        whole.0,
+        [
+            "250 mail",
+            "250 rcpt",
+            "250 5 more",
+            "250 0 more",
+            "250 17 octets",
+            "250 other",
+            "250 mail",
+            "250 rcpt",
+            "250 0 octets",
+            "221 bye"
+        ]
+    );
+    assert_eq!(whole.1, b".\r\n.\r\nBDAT 9\r\n.\r\n");
+    for piece in 1..wire.len() {
+        assert_eq!(chunked(wire, piece, Plain::default()), whole, "pieces of {piece}");
+    }
+}
+
+#[test]
+fn chunks_that_are_out_of_order_are_thrown_away_and_refused_after_that() {
+    for (wire, said) in [
+        ("BDAT 6\r\nNOOP\r\nQUIT\r\n", &["500 HelloFirst", "221 bye"][..]),
+        ("EHLO a\r\nBDAT 6 LAST\r\nNOOP\r\nQUIT\r\n", &["250-a", "250 b", "500 MailFirst", "221 bye"]),
+        (
+            "EHLO a\r\nMAIL FROM:<>\r\nBDAT 6\r\nNOOP\r\nRCPT TO:<no@b.example>\r\nBDAT 6 LAST\r\nNOOP\r\nQUIT\r\n",
+            &["250-a", "250 b", "250 mail", "500 RcptFirst", "550 rcpt", "500 NoValidRecipients", "221 bye"],
+        ),
+        (
+            "EHLO a\r\nMAIL FROM:<>\r\nRCPT TO:<a@b.example>\r\nBDAT 6\r\nNOOP\r\nDATA\r\nRCPT TO:<a@b.example>\r\nMAIL FROM:<>\r\nRSET\r\nQUIT\r\n",
+            &[
+                "250-a",
+                "250 b",
+                "250 mail",
+                "250 rcpt",
+                "250 6 more",
+                "500 BdatOnly",
+                "500 BdatOnly",
+                "500 NestedMail",
+                "250 other",
+                "221 bye",
+            ],
+        ),
+        (
+            "EHLO a\r\nMAIL FROM:<> BODY=BINARYMIME\r\nRCPT TO:<a@b.example>\r\nDATA\r\nBDAT 2 LAST\r\n\r\nQUIT\r\n",
+            &["250-a", "250 b", "250 mail", "250 rcpt", "500 BdatOnly", "250 2 octets", "221 bye"],
+        ),
+        (
+            "EHLO a\r\nBDAT x\r\nLHLO a\r\nQUIT\r\n",
+            &["250-a", "250 b", "500 Syntax(\"x\")", "500 Unrecognized(\"LHLO\")", "221 bye"],
+        ),
+    ] {
+        for piece in 1..=wire.len() {
+            let mut pair = Pair::new(Plain::default(), Bounds::default());
+            wire.as_bytes().chunks(piece).for_each(|part| pair.send(part));
+            assert_eq!(pair.lines()[1..], *said, "{wire:?} in pieces of {piece}");
+        }
+    }
+}
+
+#[test]
+fn a_refused_chunk_ends_its_transaction_and_what_was_pipelined_is_thrown_away() {
+    let wire = format!("{OPEN}BDAT 4\r\nabcdBDAT 4\r\nefghBDAT 4 LAST\r\nijklRSET\r\nMAIL FROM:<>\r\n");
+    let policy = || Plain { most: Some(6), ..Plain::default() };
+    let whole = chunked(wire.as_bytes(), wire.len(), policy());
+    assert_eq!(
+        whole.0,
+        ["250 mail", "250 rcpt", "250 4 more", "552 too large", "500 MailFirst", "250 other", "250 mail"]
+    );
+    assert_eq!((whole.1.as_slice(), whole.2), (b"abcdefgh".as_slice(), 1));
+    for piece in 1..wire.len() {
+        assert_eq!(chunked(wire.as_bytes(), piece, policy()), whole, "pieces of {piece}");
+    }
+}
+
+#[test]
+fn lmtp_answers_for_each_accepted_recipient() {
+    for (content, octets) in [("DATA\r\nx\r\n.\r\n", 3), ("BDAT 2\r\nx\rBDAT 1 LAST\r\n\n", 3)] {
+        let wire = format!(
+            "EHLO a\r\nHELO a\r\nLHLO a\r\nMAIL FROM:<>\r\nRCPT TO:<a@b.example>\r\nRCPT TO:<no@b.example>\r\n\
+             RCPT TO:<c@b.example>\r\nRCPT TO:<d@b.example>\r\n{content}NOOP\r\nQUIT\r\n"
+        );
+        for piece in 1..=wire.len() {
+            let delays = vec![(Step::Body, Duration::from_millis(10))];
+            let policy = Plain { lmtp: true, good: Some(2), delays, ..Plain::default() };
+            let mut pair = Pair::new(policy, Bounds::default());
+            wire.as_bytes().chunks(piece).for_each(|part| pair.send(part));
+            pair.advance(100);
+            let said: Vec<&str> = pair
+                .lines()
+                .into_iter()
+                .filter(|line| *line != "354 data" && !line.ends_with("more"))
+                .collect();
+            let good = format!("250 {octets} octets");
+            let expected = [
+                "500 Unrecognized(\"HELO\")",
+                "500 Unrecognized(\"HELO\")",
+                "250-a",
+                "250 b",
+                "250 mail",
+                "250 rcpt",
+                "550 rcpt",
+                "250 rcpt",
+                "250 rcpt",
+                &good,
+                &good,
+                "450 body",
+                "250 other",
+                "221 bye",
+            ];
+            assert_eq!(said[1..], expected, "pieces of {piece}");
+            let at: Vec<u128> = pair
+                .said
+                .iter()
+                .filter(|(_, line)| line.contains("octets") || line.contains("body"))
+                .map(|(ms, _)| *ms)
+                .collect();
+            assert_eq!(at, [10, 20, 30]);
+            assert_eq!(pair.queued().iter().filter(|(step, _)| *step == Step::Body).count(), 3);
+        }
+    }
 }
 
 #[test]

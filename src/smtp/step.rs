@@ -28,6 +28,9 @@ pub enum Step {
     Data,
     /// The content, from its first byte to the reply to the final dot.
     Body,
+    /// A command outside transactions that is sent for its own sake: NOOP, RSET, VRFY. A step of its own, because its wait
+    /// is none of the others', and `idle` is never timed.
+    Command,
     /// QUIT.
     Quit,
     /// No command is outstanding. Never timed: an unasked 421 or a close while the session rests is filed here.
@@ -36,7 +39,7 @@ pub enum Step {
 
 impl Step {
     /// Every step, in session order.
-    pub const ALL: [Step; 13] = [
+    pub const ALL: [Step; 14] = [
         Step::Dns,
         Step::Connect,
         Step::Tls,
@@ -48,6 +51,7 @@ impl Step {
         Step::Rcpt,
         Step::Data,
         Step::Body,
+        Step::Command,
         Step::Quit,
         Step::Idle,
     ];
@@ -66,6 +70,7 @@ impl Step {
             Step::Rcpt => "rcpt",
             Step::Data => "data",
             Step::Body => "body",
+            Step::Command => "command",
             Step::Quit => "quit",
             Step::Idle => "idle",
         }

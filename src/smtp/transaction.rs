@@ -26,4 +26,15 @@ pub trait Content {
     /// # Errors
     /// The octets cannot be had, and never will be: our own failure. What was appended is then of no use.
     fn body(&self, offset: u64, out: &mut Vec<u8>) -> Result<u64, Lost>;
+
+    /// Appends the unstuffed content from `offset` on, as BDAT carries it (RFC 3030 section 2): at most `limit` octets, and
+    /// at most about 64 KiB. Returns the new offset, which is larger than `offset` unless the content ends there or
+    /// `limit` is 0.
+    ///
+    /// # Errors
+    /// As of [`body`](Content::body).
+    fn raw(&self, offset: u64, limit: u64, out: &mut Vec<u8>) -> Result<u64, Lost>;
+
+    /// Appends what tells this message's envelope from any other: the value of `ENVID=` (RFC 3461 4.4), in xtext.
+    fn envelope_id(&self, out: &mut Vec<u8>);
 }

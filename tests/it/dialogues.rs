@@ -11,9 +11,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use smtpress::smtp::auth::{Login, Mechanism, Secret};
-use smtpress::smtp::client::{Event, Failure};
+use smtpress::smtp::client::{Event, Failure, Lacking};
+use smtpress::smtp::extensions::{Chunking, DeliverBy, Dsn, Use, Wishes};
 use smtpress::smtp::machine::{Close, Closed, Insecure};
-use smtpress::smtp::script::{Hello, Identity, Pipelining, Quit, Script, Tls};
+use smtpress::smtp::script::{Aside, Hello, Identity, Pipelining, Protocol, Quit, Script, Tls, Verify};
 
 use crate::virtual_wire::{Mail, Owner, Wire};
 
@@ -183,7 +184,7 @@ fn told(events: &[Event]) -> Vec<String> {
 
 fn tell(event: &Event) -> String {
     match event {
-        Event::Step { step, started, ended, failure, in_doubt } => {
+        Event::Step { step, started, ended, failure, in_doubt, .. } => {
             let failure = match failure.as_deref() {
                 None => "ok".into(),
                 Some(Failure::Reply(reply)) => format!("refused {}", reply.code),
@@ -195,6 +196,7 @@ fn tell(event: &Event) -> String {
                 Some(Failure::Malformed(malformed)) => {
                     format!("malformed {:?}", malformed.fault).to_lowercase()
                 }
+                Some(Failure::NotOffered(Lacking::Extension(keyword))) => format!("lacks {keyword}"),
                 Some(Failure::NotOffered(what)) => format!("lacks {what:?}").to_lowercase(),
                 Some(Failure::Injected(octets)) => format!("injected {octets:?}"),
                 Some(Failure::Insecure(Insecure::Alert(alert))) => format!("alert {alert}"),
@@ -305,6 +307,26 @@ fn parse(text: &str, file: &str) -> Vec<Dialogue> {
     dialogues
 }
 
+/// Every parameter of MAIL and RCPT.
+fn everything(wanted: Use) -> Wishes {
+    Wishes {
+        chunking: Chunking::default(),
+        size: wanted,
+        eight_bit: wanted,
+        binary: Use::Off,
+        utf8: wanted,
+        require_tls: wanted,
+        dsn: Dsn {
+            wanted,
+            ret: Some("HDRS"),
+            envid: true,
+            notify: Some("SUCCESS,DELAY".into()),
+            orcpt: true,
+        },
+        deliver_by: DeliverBy { wanted, within: Duration::from_secs(120), ..DeliverBy::default() },
+    }
+}
+
 /// The lines that a shorthand stands for.
 fn expand(line: &str, hello: Hello) -> Vec<&str> {
     let open = |command, reply: &[&'static str]| {
@@ -316,6 +338,11 @@ fn expand(line: &str, hello: Hello) -> Vec<&str> {
     match (line, hello) {
         ("OPEN", Hello::Helo) => open("C: HELO client.test", &["S: 250 mx.test"]),
         ("OPEN", Hello::Ehlo) => open("C: EHLO client.test", &["S: 250-mx.test", "S: 250 8BITMIME"]),
+        ("OPEN chunking", _) => open("C: EHLO client.test", &["S: 250-mx.test", "S: 250 CHUNKING"]),
+        ("OPEN pipelining chunking", _) => {
+            open("C: EHLO client.test", &["S: 250-mx.test", "S: 250-PIPELINING", "S: 250 CHUNKING"])
+        }
+        ("OPEN lmtp", _) => open("C: LHLO client.test", &["S: 250-mx.test", "S: 250 PIPELINING"]),
         ("OPEN pipelining", _) => open("C: EHLO client.test", &["S: 250-mx.test", "S: 250 PIPELINING"]),
         ("LEAVE", _) => vec!["C: QUIT", "S: 221 bye", "EVENT: quit ok; ended", "CLOSE: clean"],
         _ => vec![line],
@@ -370,6 +397,20 @@ impl Dialogue {
         match word {
             "helo" => self.script.hello = Hello::Helo,
             "ehlo" => self.script.hello = Hello::Ehlo,
+            "lmtp" => self.script.protocol = Protocol::Lmtp,
+            "require-bdat" => self.script.wishes.chunking.wanted = Use::Require,
+            "noop" => self.script.between.push(Aside::Noop),
+            "rset" => self.script.between.push(Aside::Reset),
+            _ if word.starts_with("bdat=") => {
+                let size = word[5..].parse().ok()?;
+                self.script.wishes.chunking = Chunking { wanted: Use::Auto, size };
+            }
+            _ if word.starts_with("verify=") => {
+                let whom = vec!["who".to_owned(), "@mx.test".to_owned()];
+                self.script.verify = Verify { times: word[7..].parse().ok()?, whom };
+            }
+            "parameters=auto" => self.script.wishes = everything(Use::Auto),
+            "parameters=require" => self.script.wishes = everything(Use::Require),
             "off" => self.script.pipelining = Pipelining::Off,
             "auto" => self.script.pipelining = Pipelining::Auto,
             "full" => self.script.pipelining = Pipelining::Full,

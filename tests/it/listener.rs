@@ -22,7 +22,7 @@ fn start(limits: Limits) -> Listener {
 }
 
 /// The ledger, once it says what is waited for (a close reaches the books a moment after it reaches the client).
-fn ledger_when(listener: &Listener, is: impl Fn(&LedgerSnapshot) -> bool) -> LedgerSnapshot {
+pub fn ledger_when(listener: &Listener, is: impl Fn(&LedgerSnapshot) -> bool) -> LedgerSnapshot {
     let begin = Instant::now();
     loop {
         let ledger = listener.ledger();

@@ -6,11 +6,14 @@
 )]
 
 mod architecture;
+mod chunk_laws;
 mod client_laws;
 mod commands;
 mod dialogues;
 mod hostile;
 mod listener;
+mod measurement;
 mod runs;
 mod selftest;
+mod tls;
 mod virtual_wire;

@@ -72,6 +72,20 @@ impl Content for Mail {
         }
         Ok(end)
     }
+
+    fn raw(&self, offset: u64, limit: u64, out: &mut Vec<u8>) -> Result<u64, Lost> {
+        if let Some(from) = self.lost_from.filter(|from| offset >= from * PIECE) {
+            return Err(Lost(format!("piece {from}")));
+        }
+        let whole: String = (1..=self.pieces).map(|piece| format!("piece {piece}\r\n")).collect();
+        let end = offset.saturating_add(limit.min(PIECE)).min(self.size());
+        out.extend_from_slice(&whole.as_bytes()[offset as usize..end as usize]);
+        Ok(end)
+    }
+
+    fn envelope_id(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(format!("id{}", self.number).as_bytes());
+    }
 }
 
 /// What the owner does when it hears `Ready`.

@@ -5,6 +5,7 @@
 use crate::exim::Exim;
 use crate::smtpress;
 
+// Table: Exim: SMTP
 #[test]
 fn accepted_is_what_exim_took() {
     let Some(exim) = Exim::plain().start() else { return };
@@ -15,6 +16,7 @@ fn accepted_is_what_exim_took() {
 }
 
 // Five greetings, then: 421 Too many concurrent SMTP connections from this IP address; please try again later.
+// Table: Exim: limits
 #[test]
 fn the_connection_limit_is_named() {
     let Some(exim) = Exim::plain().set("smtp_accept_max_per_host", 5).start() else { return };
@@ -27,6 +29,7 @@ fn the_connection_limit_is_named() {
 }
 
 // Three recipients, then: 452 too many recipients
+// Table: Exim: limits
 #[test]
 fn the_recipient_limit_is_named() {
     let Some(exim) = Exim::plain().set("recipients_max", 3).start() else { return };
@@ -39,6 +42,7 @@ fn the_recipient_limit_is_named() {
 }
 
 // At MAIL with SIZE=20480 and, after HELO, at the final dot alike: 552 Message size exceeds maximum permitted
+// Table: Exim: limits
 #[test]
 fn the_size_limit_is_named_at_mail_and_at_the_end_of_the_content() {
     for (hello, step) in [("ehlo", "mail"), ("helo", "body")] {
@@ -53,6 +57,7 @@ fn the_size_limit_is_named_at_mail_and_at_the_end_of_the_content() {
 }
 
 // Three messages, then at MAIL: 421 too many messages in this connection
+// Table: Exim: limits
 #[test]
 fn the_message_limit_of_a_session_is_named() {
     let Some(exim) = Exim::plain().set("smtp_accept_max_per_connection", 3).start() else { return };
@@ -66,3 +71,19 @@ fn the_message_limit_of_a_session_is_named() {
 }
 
 // The limit of unknown commands: 500 unrecognized command, three times, then: 500 Too many unrecognized commands, and the end.
+
+// Exim counts connections before it reads the header: its limit for a host is met by the balancer, not by those behind it.
+// Table: Exim: PROXY
+#[test]
+fn clients_carried_by_a_proxy_header_are_who_they_are_said_to_be() {
+    let Some(exim) = Exim::plain().set("hosts_proxy", "127.0.0.1").start() else { return };
+    for version in ["v1", "v2"] {
+        let before = exim.taken();
+        let flags =
+            format!("-c 5 -n 100 --set target.sources=[\"127.0.3.0/24\"] --set target.proxy={version}");
+        let outcome = smtpress::run(exim.port, &flags);
+        outcome.assert_books_balance();
+        assert_eq!((outcome.count("accepted"), exim.taken() - before), (100, 100), "{version}");
+        assert_eq!(exim.taken_with("[127.0.3."), exim.taken(), "{}", exim.log());
+    }
+}

@@ -5,6 +5,7 @@
 use crate::postfix::Postfix;
 use crate::smtpress;
 
+// Table: Postfix: SMTP
 #[test]
 fn accepted_is_what_postfix_queued() {
     let Some(postfix) = Postfix::plain().start() else { return };
@@ -15,6 +16,7 @@ fn accepted_is_what_postfix_queued() {
 }
 
 // Five greetings, then: 421 4.7.0 postfix.test Error: too many connections from 127.0.0.1
+// Table: Postfix: limits
 #[test]
 fn the_connection_limit_is_named() {
     let Some(postfix) = Postfix::plain().set("smtpd_client_connection_count_limit", 5).start() else {
@@ -32,6 +34,7 @@ fn the_connection_limit_is_named() {
 }
 
 // Three recipients, then: 452 4.5.3 Error: too many recipients
+// Table: Postfix: limits
 #[test]
 fn the_recipient_limit_is_named_and_the_message_goes_to_the_rest() {
     let Some(postfix) = Postfix::plain().set("smtpd_recipient_limit", 3).start() else { return };
@@ -51,6 +54,7 @@ fn the_recipient_limit_is_named_and_the_message_goes_to_the_rest() {
 }
 
 // With MAIL ... SIZE=20480: 552 5.3.4 Message size exceeds fixed limit
+// Table: Postfix: limits
 #[test]
 fn the_size_limit_is_named_at_mail() {
     let Some(postfix) = Postfix::plain().set("message_size_limit", 10_000).start() else { return };
@@ -64,6 +68,7 @@ fn the_size_limit_is_named_at_mail() {
 }
 
 // After HELO, which announces no SIZE, at the final dot: 552 5.3.4 Error: message file too big
+// Table: Postfix: limits
 #[test]
 fn the_size_limit_is_named_at_the_end_of_the_content() {
     let Some(postfix) = Postfix::plain().set("message_size_limit", 10_000).start() else { return };
@@ -99,6 +104,7 @@ fn limit_of_one_host(postfix: &Postfix, carrier: &[&str]) {
     assert!(sample.contains("421 4.7.0 postfix.test Error: too many connections from 127.0.4.1"), "{sample}");
 }
 
+// Table: Postfix: limits
 #[test]
 fn clients_at_bound_addresses_are_hosts_of_their_own() {
     let Some(postfix) = Postfix::plain().set("smtpd_client_connection_count_limit", 5).start() else {
@@ -107,6 +113,7 @@ fn clients_at_bound_addresses_are_hosts_of_their_own() {
     limit_of_one_host(&postfix, &[]);
 }
 
+// Table: Postfix: XCLIENT
 #[test]
 fn clients_told_by_xclient_are_hosts_of_their_own() {
     let settings = Postfix::plain().set("smtpd_authorized_xclient_hosts", "127.0.0.1");
@@ -118,6 +125,7 @@ fn clients_told_by_xclient_are_hosts_of_their_own() {
     assert_eq!(postfix.queued_in_the_end(400), 400);
 }
 
+// Table: Postfix: PROXY
 #[test]
 fn clients_carried_by_a_proxy_header_are_hosts_of_their_own() {
     for version in ["v1", "v2"] {

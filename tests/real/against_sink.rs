@@ -3,6 +3,7 @@
 use crate::sink::Sink;
 use crate::smtpress;
 
+// Table: smtp-sink: SMTP
 #[test]
 fn every_message_of_twenty_thousand_is_accepted_and_counted_once() {
     let Some(sink) = Sink::start() else { return };
@@ -12,6 +13,7 @@ fn every_message_of_twenty_thousand_is_accepted_and_counted_once() {
     assert_eq!(sink.messages(), 20_000);
 }
 
+// Table: smtp-sink: SMTP
 #[test]
 fn a_session_for_every_message_loses_none_either() {
     let Some(sink) = Sink::start() else { return };

@@ -9,27 +9,52 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
+use crate::certificate::Certificate;
 use crate::listener::{self, Processes};
+use crate::smtpress::{PASSWORD, USER};
+
+/// Where `install.sh` unpacks it. No other will do: the `exim4-daemon-light` of a Debian machine has no PROXY protocol.
+pub const PROGRAM: &str = "target/real-listeners/exim/usr/sbin/exim4";
 
 /// Takes any recipient; looks nobody up; offers no TLS. `smtp_accept_max` must be set for a limit per host to be allowed.
 const SETTINGS: &str = "\
 primary_hostname = exim.test
 local_interfaces = 127.0.0.1
 tls_advertise_hosts =
+auth_advertise_hosts =
 host_lookup =
 rfc1413_query_timeout = 0s
 smtp_accept_max = 500
 smtp_accept_queue_per_connection = 0
+log_selector = +pipelining
 smtp_accept_max_per_connection = 0
 queue_only
 acl_smtp_rcpt = acl_rcpt
 ";
 
-/// The parts behind the settings.
+/// The parts behind the settings. AUTH is offered with `auth_advertise_hosts` only, which is empty in ours.
 const SECTIONS: &str = "
 begin acl
 acl_rcpt:
   accept
+
+begin authenticators
+plain:
+  driver = plaintext
+  public_name = PLAIN
+  server_condition = ${if and {{eq{$auth2}{USER}}{eq{$auth3}{PASSWORD}}}}
+  server_set_id = $auth2
+login:
+  driver = plaintext
+  public_name = LOGIN
+  server_prompts = Username:: : Password::
+  server_condition = ${if and {{eq{$auth1}{USER}}{eq{$auth2}{PASSWORD}}}}
+  server_set_id = $auth1
+cram:
+  driver = cram_md5
+  public_name = CRAM-MD5
+  server_secret = ${if eq{$auth1}{USER}{PASSWORD}fail}
+  server_set_id = $auth1
 
 begin routers
 discard:
@@ -41,12 +66,16 @@ discard:
 #[derive(Default)]
 pub struct Settings {
     lines: String,
+    tls: bool,
 }
 
 /// A running Exim.
 pub struct Exim {
     pub port: u16,
+    /// Where TLS begins with the first octet, if it speaks TLS.
+    pub implicit: u16,
     pub processes: Processes,
+    certificate: Option<Certificate>,
     folder: TempDir,
 }
 
@@ -57,36 +86,60 @@ impl Settings {
         self
     }
 
+    /// STARTTLS on its port, and TLS from the first octet on another.
+    pub fn tls(mut self) -> Settings {
+        self.tls = true;
+        self.set("tls_advertise_hosts", "*")
+    }
+
+    /// AUTH, for one user.
+    pub fn auth(self) -> Settings {
+        self.set("auth_advertise_hosts", "*")
+    }
+
     /// Starts it; `None` where Exim is not installed.
     pub fn start(self) -> Option<Exim> {
-        let Some(program) = listener::program(&["target/real-listeners/usr/sbin/exim4", "/usr/sbin/exim4"])
-        else {
+        let Some(program) = listener::program(&[PROGRAM]) else {
             return listener::missing("Exim is not installed");
         };
         if !listener::is_root() {
             return listener::missing("Exim starts as root only");
         }
-        let (folder, port) = (listener::folder(), listener::free_port());
+        let (folder, port, implicit) = (listener::folder(), listener::free_port(), listener::free_port());
         let root = folder.path();
-        self.write(root, port);
+        let certificate = self.tls.then(|| Certificate::make(root, "Debian-exim"));
+        self.write(root, (port, implicit), certificate.as_ref());
         let output = root.join("output");
         let mut command = Command::new(program);
         command.arg("-C").arg(root.join("exim.conf")).arg("-bdf"); // a daemon in the foreground
         let mut processes = Processes::start(&mut command, &output);
-        processes.await_greeting(port, &output);
-        Some(Exim { port, processes, folder })
+        let proxied = self.lines.contains("hosts_proxy");
+        let header = if proxied { "PROXY TCP4 127.0.0.1 127.0.0.1 1 25\r\n" } else { "" };
+        processes.await_greeting_to(header, port, &output);
+        Some(Exim { port, implicit, processes, certificate, folder })
     }
 
-    fn write(&self, root: &Path, port: u16) {
+    fn write(&self, root: &Path, (port, implicit): (u16, u16), certificate: Option<&Certificate>) {
         listener::folder_of("Debian-exim", root, "spool");
         listener::folder_of("Debian-exim", root, "log");
         let at = root.display();
+        let ports = match certificate {
+            None => port.to_string(),
+            Some(certificate) => {
+                let (chain, key) = (certificate.chain.display(), certificate.key.display());
+                format!(
+                    "{port} : {implicit}\ntls_on_connect_ports = {implicit}\n\
+                     tls_certificate = {chain}\ntls_privatekey = {key}"
+                )
+            }
+        };
+        let sections = SECTIONS.replace("USER", USER).replace("PASSWORD", PASSWORD);
         let places = format!(
-            "daemon_smtp_ports = {port}\nspool_directory = {at}/spool\n\
+            "daemon_smtp_ports = {ports}\nspool_directory = {at}/spool\n\
              log_file_path = {at}/log/%slog\npid_file_path = {at}/log/exim.pid\n"
         );
         let ours = SETTINGS.lines().filter(|line| !self.names(line)).collect::<Vec<_>>().join("\n");
-        fs::write(root.join("exim.conf"), format!("{ours}\n{places}{}{SECTIONS}", self.lines)).unwrap();
+        fs::write(root.join("exim.conf"), format!("{ours}\n{places}{}{sections}", self.lines)).unwrap();
     }
 
     /// Whether a line of ours gives way to one of the test's.
@@ -107,8 +160,25 @@ impl Exim {
         fs::read_to_string(self.folder.path().join("log/mainlog")).unwrap_or_default()
     }
 
+    /// What its clients trust.
+    pub fn certificate(&self) -> &Certificate {
+        self.certificate.as_ref().expect("an Exim that speaks TLS")
+    }
+
     /// The messages it has taken: a line `ID <= SENDER ...` each, written before the final 250 is sent.
     pub fn taken(&self) -> u64 {
-        self.log().lines().filter(|line| line.split(' ').nth(3) == Some("<=")).count() as u64
+        self.taken_with("")
+    }
+
+    /// Those whose line has this word, or a word that begins so: `K` came with BDAT, `L.` pipelined (not from the first octet on), `A=plain:load` after AUTH,
+    /// `X=` encrypted, `[127.0.3.` from there.
+    pub fn taken_with(&self, word: &str) -> u64 {
+        let is_it =
+            |found: &&str| if word.contains(['=', '[']) { found.starts_with(word) } else { *found == word };
+        let counts = |line: &&str| {
+            let words: Vec<&str> = line.split(' ').skip(3).collect();
+            words.first() == Some(&"<=") && (word.is_empty() || words.iter().any(is_it))
+        };
+        self.log().lines().filter(counts).count() as u64
     }
 }

@@ -12,6 +12,7 @@ use crate::smtpress;
 /// How long a listener stands still.
 const STALL: Duration = Duration::from_secs(1);
 
+// Table: smtp-sink: standstill and death
 #[test]
 fn a_sink_that_stands_still_for_a_second_loses_nothing_and_the_second_is_seen() {
     let Some(sink) = Sink::start() else { return };
@@ -33,6 +34,45 @@ fn a_sink_that_stands_still_for_a_second_loses_nothing_and_the_second_is_seen() 
     assert!(longest >= Some(950_000_000), "the stall is not in the response times: {longest:?} ns");
 }
 
+/// M2 with SIGSTOP: half of an open load of 10 s is spent standing still. The percentile q is S - (1 - q) T at least.
+fn m2_half_of_the_time(port: u16, taken: impl Fn() -> u64, signal: impl Fn(&str)) {
+    const RATE: u64 = 40;
+    const LENGTH: u64 = 10;
+    const STOPPED: u64 = 5;
+    let flags = format!("-r {RATE}/s -z {LENGTH}s -c 20 --messages-per-session 0");
+    let run = smtpress::start(port, &flags);
+    assert!(wait_until(|| taken() >= RATE / 2));
+    signal("STOP");
+    let before = taken();
+    thread::sleep(Duration::from_secs(STOPPED));
+    signal("CONT");
+    let outcome = run.wait();
+    outcome.assert_books_balance();
+    assert_eq!(outcome.count("accepted"), RATE * LENGTH);
+    // Where it stood still early enough, all of its standstill lies within the load.
+    assert!(before < RATE * (LENGTH - STOPPED), "{before} messages were taken before it stood still");
+    let p90 = outcome.response_ns(0.9);
+    assert!(p90 >= (STOPPED - LENGTH / 10) * 980_000_000, "p90 of the response is {p90} ns");
+}
+
+// Table: smtp-sink: standstill and death
+#[test]
+fn m2_a_sink_that_stands_still_for_half_of_the_time() {
+    let Some(sink) = Sink::start() else { return };
+    m2_half_of_the_time(sink.port, || sink.messages(), |signal| sink.processes.signal(signal));
+    assert_eq!(sink.messages(), 400);
+}
+
+// Table: Postfix: standstill and death
+#[test]
+fn m2_a_postfix_that_stands_still_for_half_of_the_time() {
+    let Some(postfix) = Postfix::plain().start() else { return };
+    let taken = || postfix.queued().len() as u64;
+    m2_half_of_the_time(postfix.port, taken, |signal| postfix.processes.signal(signal));
+    assert_eq!(postfix.queued_in_the_end(400), 400);
+}
+
+// Table: Postfix: standstill and death
 #[test]
 fn a_postfix_that_stands_still_loses_nothing() {
     let Some(postfix) = Postfix::plain().start() else { return };
@@ -47,6 +87,7 @@ fn a_postfix_that_stands_still_loses_nothing() {
     assert_eq!(postfix.queued_in_the_end(2_000), 2_000);
 }
 
+// Table: smtp-sink: standstill and death
 #[test]
 fn a_sink_that_is_killed_leaves_no_more_in_doubt_than_was_under_way() {
     let Some(sink) = Sink::start() else { return };
@@ -67,6 +108,7 @@ fn a_sink_that_is_killed_leaves_no_more_in_doubt_than_was_under_way() {
     );
 }
 
+// Table: Exim: standstill and death
 #[test]
 fn an_exim_that_is_killed_has_what_was_accepted_in_its_log() {
     let Some(exim) = Exim::plain().start() else { return };

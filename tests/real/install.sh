@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 # Installs the listeners that `cargo test --test real` drives, on a bare Debian 12, as root:
 #   Postfix (with smtp-sink)  by apt-get, with no configuration of its own and no service started;
-#   Exim 4                    unpacked into a folder of its own, because the two packages conflict. (Exim delivers by executing
-#                             /usr/sbin/exim4, which is not there: the tests let it queue only.)
+#   Dovecot                   by apt-get, no service started: its LMTP, its submission, and AUTH for Postfix and Exim;
+#   Exim 4, OpenSMTPD         unpacked into folders of their own, because they conflict with Postfix. (Exim delivers by
+#                             executing /usr/sbin/exim4, which is not there: the tests let it queue only.)
+#   aiosmtpd                  from PyPI, in a virtual environment of its own.
 # Usage: tests/real/install.sh [FOLDER]   (default: target/real-listeners in the checkout)
 # It may be run again at any time: what is there already is left alone, and then it takes no time.
 set -euo pipefail
@@ -47,35 +49,74 @@ install_postfix() {
     echo "postfix: $(postconf -d -h mail_version), installed"
 }
 
-install_exim() {
-    local exim=$folder/usr/sbin/exim4 packages=$folder/packages library package
-    if [ ! -x "$exim" ]; then
+install_dovecot() {
+    local program
+    for program in auth lmtp submission; do
+        if [ ! -x /usr/lib/dovecot/$program ]; then
+            forbid_services
+            apt_install dovecot-core dovecot-lmtpd dovecot-submissiond
+            restore_policy
+        fi
+    done
+    echo "dovecot: $(/usr/sbin/dovecot --version | cut -d' ' -f1)"
+}
+
+# Unpacks packages into a folder of their own, and installs the libraries that their program misses here.
+unpack() {
+    local root=$1 program=$2 packages=$1/packages package
+    shift 2
+    if [ ! -x "$root/$program" ] || [ -e "$packages" ]; then
+        rm -rf "$packages"
         mkdir -p "$packages"
         [ -n "$apt_updated" ] || apt-get update -qq
         apt_updated=yes
         # apt's downloader gives its rights away to the user _apt, who may not write here: that is a warning, not a failure.
-        (cd "$packages" && apt-get download -qq exim4-daemon-light exim4-base)
-        for package in "$packages"/*.deb; do dpkg -x "$package" "$folder"; done
+        (cd "$packages" && apt-get download -qq "$@")
+        for package in "$packages"/*.deb; do dpkg -x "$package" "$root"; done
+        if ldd "$root/$program" | grep -q 'not found'; then
+            # Of what the packages need, the libraries: the rest is configuration.
+            apt_install $(for package in "$packages"/*.deb; do dpkg -f "$package" Depends; done \
+                | tr ',' '\n' | awk '$1 ~ /^lib/ { print $1 }')
+        fi
         rm -r "$packages"
     fi
-    # Exim refuses to start without the user it was compiled for.
-    id Debian-exim >/dev/null 2>&1 \
-        || useradd --system --user-group --no-create-home --home-dir /var/spool/exim4 --shell /usr/sbin/nologin Debian-exim
-    # Its libraries: those of Debian 12, for what is missing here only.
-    for library in $(ldd "$exim" | awk '/not found/ { print $1 }'); do
-        case $library in
-            libidn.so.12) apt_install libidn12 ;;
-            libgnutls-dane.so.0) apt_install libgnutls-dane0 ;;
-            libgnutls.so.30) apt_install libgnutls30 ;;
-            libspf2.so.2) apt_install libspf2-2 ;;
-            libdb-5.3.so) apt_install libdb5.3 ;;
-            libcrypt.so.1) apt_install libcrypt1 ;;
-            libpcre2-8.so.0) apt_install libpcre2-8-0 ;;
-            libnsl.so.2) apt_install libnsl2 ;;
-            *) echo "exim: no package is known for its library $library" >&2; exit 1 ;;
-        esac
-    done
-    echo "exim: $(env -i "$exim" -C /dev/null -bV | awk 'NR == 1 { print $3 }') in $folder"
+    if ldd "$root/$program" | grep 'not found'; then
+        echo "$root/$program: libraries are missing; remove $root and run this again" >&2
+        exit 1
+    fi
+}
+
+# The user that a listener was compiled for; it refuses to start without.
+user() {
+    id "$1" >/dev/null 2>&1 \
+        || useradd --system --user-group --no-create-home --home-dir "$2" --shell /usr/sbin/nologin "$1"
+}
+
+install_exim() {
+    # The heavy one: the light one has no PROXY protocol.
+    unpack "$folder/exim" usr/sbin/exim4 exim4-daemon-heavy exim4-base
+    user Debian-exim /var/spool/exim4
+    echo "exim: $(env -i "$folder/exim/usr/sbin/exim4" -C /dev/null -bV 2>/dev/null | awk '$1 == "Exim" { print $3; exit }')"
+}
+
+install_opensmtpd() {
+    unpack "$folder/opensmtpd" usr/sbin/smtpd opensmtpd
+    user opensmtpd /var/lib/opensmtpd
+    user opensmtpq /var/lib/opensmtpd
+    echo "opensmtpd: $("$folder/opensmtpd/usr/sbin/smtpd" -h 2>&1 | awk 'NR == 1 { print $3 }')"
+}
+
+install_aiosmtpd() {
+    local venv=$folder/aiosmtpd
+    if ! "$venv/bin/python" -c 'import aiosmtpd' 2>/dev/null; then
+        if ! { python3 -m venv --help && python3 -m ensurepip --version; } >/dev/null 2>&1; then
+            apt_install python3-venv
+        fi
+        rm -rf "$venv"
+        python3 -m venv "$venv"
+        "$venv/bin/pip" install --quiet --disable-pip-version-check 'aiosmtpd==1.4.6'
+    fi
+    echo "aiosmtpd: $("$venv/bin/python" -c 'import aiosmtpd; print(aiosmtpd.__version__)')"
 }
 
 if [ "$(id -u)" != 0 ]; then
@@ -84,4 +125,7 @@ if [ "$(id -u)" != 0 ]; then
 fi
 mkdir -p "$folder"
 install_postfix
+install_dovecot
 install_exim
+install_opensmtpd
+install_aiosmtpd

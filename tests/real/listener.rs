@@ -113,11 +113,13 @@ impl Processes {
         let greets = || {
             let Ok(mut stream) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)) else { return false };
             stream.write_all(header.as_bytes()).unwrap();
-            let mut greeting = String::new();
-            BufReader::new(&stream).read_line(&mut greeting).unwrap();
+            // To its last line: postscreen sends the first alone, to see who cannot wait.
+            let greeting =
+                BufReader::new(&stream).lines().map_while(Result::ok).find(|line| !line.starts_with("220-"));
             stream.write_all(b"QUIT\r\n").unwrap();
-            stream.read_to_end(&mut Vec::new()).unwrap();
-            greeting.starts_with("220")
+            // It may be reset: what matters is that it has ended.
+            stream.read_to_end(&mut Vec::new()).ok();
+            greeting.is_some_and(|greeting| greeting.starts_with("220 "))
         };
         let child = &mut self.child;
         let (mut ended, mut greeted) = (None, false);

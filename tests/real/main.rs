@@ -10,12 +10,26 @@
     reason = "in a test what fails must end it, also in the functions that tests share"
 )]
 
+mod against_aiosmtpd;
 mod against_exim;
+mod against_opensmtpd;
 mod against_postfix;
 mod against_sink;
+mod aiosmtpd;
+mod authenticated;
+mod certificate;
+mod chunked;
+mod delivered;
+mod dovecot;
+mod encrypted;
 mod exim;
 mod faults;
 mod listener;
+mod manners;
+mod opensmtpd;
+mod pipelined;
 mod postfix;
 mod sink;
 mod smtpress;
+mod table;
+mod traced;

@@ -8,6 +8,8 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
+use crate::certificate::Certificate;
+use crate::dovecot::Dovecot;
 use crate::listener::{self, Processes};
 
 /// The services that receiving and discarding a message needs, none of them chrooted.
@@ -25,6 +27,7 @@ retry unix - - n - - error
 discard unix - - n - - discard
 anvil unix - - n - 1 anvil
 postlog unix-dgram n - n - 1 postlogd
+tlsmgr unix - - n 1000? 1 tlsmgr
 ";
 
 /// Takes any recipient from loopback and discards the message; looks nobody up; its queue ids never come twice.
@@ -51,12 +54,17 @@ enable_long_queue_ids = yes
 #[derive(Default)]
 pub struct Settings {
     lines: String,
+    tls: bool,
+    postscreen: bool,
 }
 
 /// A running Postfix.
 pub struct Postfix {
     pub port: u16,
+    /// Where TLS begins with the first octet, if it speaks TLS.
+    pub implicit: u16,
     pub processes: Processes,
+    certificate: Option<Certificate>,
     folder: TempDir,
 }
 
@@ -67,6 +75,27 @@ impl Settings {
         self
     }
 
+    /// STARTTLS on its port, and TLS from the first octet on another.
+    pub fn tls(mut self) -> Settings {
+        self.tls = true;
+        self.set("smtpd_tls_security_level", "may").set("smtpd_tls_loglevel", 1)
+    }
+
+    /// AUTH, by Dovecot's word.
+    pub fn sasl(self, dovecot: &Dovecot) -> Settings {
+        self.set("smtpd_sasl_auth_enable", "yes")
+            .set("smtpd_sasl_type", "dovecot")
+            .set("smtpd_sasl_path", dovecot.auth().display())
+    }
+
+    /// postscreen stands before it, and hangs up on who talks before the greeting is whole.
+    pub fn postscreen(mut self) -> Settings {
+        self.postscreen = true;
+        self.set("postscreen_access_list", "")
+            .set("postscreen_greet_action", "drop")
+            .set("postscreen_greet_wait", "2s")
+    }
+
     /// Starts it; `None` where Postfix is not installed.
     pub fn start(self) -> Option<Postfix> {
         let Some(program) = listener::program(&["/usr/sbin/postfix"]) else {
@@ -75,9 +104,10 @@ impl Settings {
         if !listener::is_root() {
             return listener::missing("Postfix starts as root only");
         }
-        let (folder, port) = (listener::folder(), listener::free_port());
+        let (folder, port, implicit) = (listener::folder(), listener::free_port(), listener::free_port());
         let root = folder.path();
-        self.write(root, port);
+        let certificate = self.tls.then(|| Certificate::make(root, "root"));
+        self.write(root, (port, implicit), certificate.as_ref());
         let output = root.join("output");
         let mut command = Command::new(program);
         command.arg("-c").arg(root.join("etc")).arg("start-fg");
@@ -88,10 +118,10 @@ impl Settings {
         // The master makes a session, and so a group, of its own.
         let master = fs::read_to_string(root.join("queue/pid/master.pid")).unwrap();
         processes.set_group(master.trim().parse().unwrap());
-        Some(Postfix { port, processes, folder })
+        Some(Postfix { port, implicit, processes, certificate, folder })
     }
 
-    fn write(&self, root: &Path, port: u16) {
+    fn write(&self, root: &Path, (port, implicit): (u16, u16), certificate: Option<&Certificate>) {
         fs::create_dir(root.join("etc")).unwrap();
         fs::create_dir(root.join("queue")).unwrap();
         listener::folder_of("postfix", root, "data");
@@ -100,8 +130,21 @@ impl Settings {
             "queue_directory = {at}/queue\ndata_directory = {at}/data\n\
              maillog_file = {at}/maillog\nmaillog_file_prefixes = {at}\n"
         );
-        fs::write(root.join("etc/main.cf"), format!("{SETTINGS}{places}{}", self.lines)).unwrap();
-        let services = format!("127.0.0.1:{port} inet n - n - - smtpd\n{SERVICES}");
+        let keys = certificate.map_or(String::new(), |certificate| {
+            let (chain, key) = (certificate.chain.display(), certificate.key.display());
+            format!("smtpd_tls_cert_file = {chain}\nsmtpd_tls_key_file = {key}\n")
+        });
+        fs::write(root.join("etc/main.cf"), format!("{SETTINGS}{places}{keys}{}", self.lines)).unwrap();
+        let mut services = if self.postscreen {
+            format!("127.0.0.1:{port} inet n - n - 1 postscreen\nsmtpd pass - - n - - smtpd\n")
+        } else {
+            format!("127.0.0.1:{port} inet n - n - - smtpd\n")
+        };
+        if self.tls {
+            let smtps = format!("127.0.0.1:{implicit} inet n - n - - smtpd -o smtpd_tls_wrappermode=yes\n");
+            services.push_str(&smtps);
+        }
+        services.push_str(SERVICES);
         fs::write(root.join("etc/master.cf"), services).unwrap();
     }
 }
@@ -110,6 +153,27 @@ impl Postfix {
     /// Our settings and no limit beyond Postfix's own.
     pub fn plain() -> Settings {
         Settings::default()
+    }
+
+    /// What its clients trust.
+    pub fn certificate(&self) -> &Certificate {
+        self.certificate.as_ref().expect("a Postfix that speaks TLS")
+    }
+
+    /// How often this command was accepted (`bdat`, `starttls`, `auth`, ...), by the last line of each of its sessions:
+    /// `disconnect from unknown[..] ehlo=1 auth=0/1 mail=2 rcpt=2 data=2 quit=1 commands=7/8`. Of `1/2`, one was.
+    pub fn commands(&self, command: &str) -> u64 {
+        let of_session = |line: &str| -> Option<u64> {
+            let (_, said) = line.split_once(": disconnect from ")?;
+            let count = said.split(' ').find_map(|word| word.strip_prefix(command)?.strip_prefix('='))?;
+            count.split('/').next().map(|accepted| accepted.parse().unwrap())
+        };
+        self.log().lines().filter_map(of_session).sum()
+    }
+
+    /// The lines of its log that say this.
+    pub fn lines(&self, said: &str) -> usize {
+        self.log().lines().filter(|line| line.contains(said)).count()
     }
 
     /// Its whole log.

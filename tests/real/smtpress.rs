@@ -1,7 +1,6 @@
 //! The binary under test: starts it, waits for it, and reads its result.json as any user's script would.
 
 use std::fs;
-use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -37,6 +36,18 @@ pub struct Outcome {
     pub stored: Option<Value>,
 }
 
+/// The user that logs in, and what may stand in the environment of a run: the password that is right, and one that is not.
+pub const USER: &str = "load";
+pub const PASSWORD: &str = "open sesame";
+const ENVIRONMENT: [(&str, &str); 2] = [("RIGHT", PASSWORD), ("WRONG", "open barley")];
+
+/// What makes a run log in, with the password in `RIGHT` or in `WRONG`.
+pub fn login(mechanism: &str, password: &str) -> String {
+    format!(
+        "--set session.auth.mechanism={mechanism} --set session.auth.user={USER} --set session.auth.password_env={password}"
+    )
+}
+
 /// `smtpress run --target` at a loopback port with these flags, its result on standard output.
 pub fn run(port: u16, flags: &str) -> Outcome {
     start(port, flags).wait()
@@ -44,11 +55,35 @@ pub fn run(port: u16, flags: &str) -> Outcome {
 
 /// The same, not waited for.
 pub fn start(port: u16, flags: &str) -> Running {
-    let target = format!("smtp://{}:{port}", Ipv4Addr::LOCALHOST);
-    let mut words = vec!["run", "--target", &target];
+    start_at(&format!("smtp://127.0.0.1:{port}"), flags)
+}
+
+/// A run against any target: `smtps://`, `lmtp://`, ... .
+pub fn run_at(target: &str, flags: &str) -> Outcome {
+    start_at(target, flags).wait()
+}
+
+fn start_at(target: &str, flags: &str) -> Running {
+    let mut words = vec!["run", "--target", target];
     words.extend(flags.split_whitespace());
     words.extend(["--out", "run", "--json", "-", "--progress", "none"]);
     Running::start(&words, tempfile::tempdir().unwrap())
+}
+
+/// The transcript of one accepted message.
+#[track_caller]
+pub fn trace(target: &str, flags: &str) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_smtpress"))
+        .args(["trace", target])
+        .args(flags.split_whitespace())
+        .envs(ENVIRONMENT)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let transcript = String::from_utf8(output.stdout).unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}: {transcript}{stderr}", output.status);
+    transcript
 }
 
 impl Running {
@@ -56,6 +91,7 @@ impl Running {
         let output = |name: &str| fs::File::create(folder.path().join(name)).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_smtpress"))
             .args(words)
+            .envs(ENVIRONMENT)
             .current_dir(folder.path())
             .stdin(Stdio::null())
             .stdout(output("stdout"))
@@ -101,6 +137,30 @@ impl Outcome {
         self.phases().iter().map(|phase| number(phase, field)).sum()
     }
 
+    /// The TLS handshakes: full and resumed.
+    #[track_caller]
+    pub fn handshakes(&self) -> (u64, u64) {
+        let sum = |field| self.phases().iter().map(|phase| number(&phase["tls"], field)).sum();
+        (sum("full"), sum("resumed"))
+    }
+
+    /// Nothing was accepted, and the exit code says that this is a finding. (On a machine too busy to measure, 98 outranks it.)
+    #[track_caller]
+    pub fn assert_nothing_went_out(&self) {
+        assert_eq!(self.count("accepted"), 0);
+        let verdict = &self.result["verdict"];
+        assert!(matches!(verdict["exit_code"].as_u64(), Some(98 | 99)), "{verdict:#}");
+        let failed = |assertion: &Value| assertion["expr"] == "accepted > 0" && assertion["status"] == "fail";
+        assert!(self.result["assertions"].as_array().unwrap().iter().any(failed), "{:#}", self.result["assertions"]);
+    }
+
+    /// The recipients that were accepted and refused, over all phases.
+    #[track_caller]
+    pub fn recipients(&self) -> (u64, u64) {
+        let sum = |field| self.phases().iter().map(|phase| number(&phase["recipients"], field)).sum();
+        (sum("accepted"), sum("refused"))
+    }
+
     /// The failures of this condition at this step: their number and the sample reply of the first.
     #[track_caller]
     pub fn condition(&self, step: &str, name: &str) -> (u64, String) {
@@ -110,6 +170,16 @@ impl Outcome {
             .find(|condition| condition["step"] == step && condition["condition"] == name)
             .unwrap_or_else(|| panic!("no {name} at {step} among {conditions:#?}"));
         (number(found, "count"), found["sample"].as_str().unwrap().to_owned())
+    }
+
+    /// A percentile of the response times of what was accepted in the first phase, in nanoseconds.
+    #[track_caller]
+    pub fn response_ns(&self, q: f64) -> u64 {
+        let metrics = self.result["metrics"].as_array().unwrap();
+        let accepted =
+            metrics.iter().find(|m| m["name"] == "response" && m["outcome"] == "accepted").unwrap();
+        let percentiles = accepted["percentiles"].as_array().unwrap();
+        number(percentiles.iter().find(|percentile| percentile["q"] == q).unwrap(), "value_ns")
     }
 
     /// M10, exactly, for every phase.

@@ -217,6 +217,43 @@ fn m23_m24_every_other_reason() {
     assert_eq!(found, [Code::GeneratorCpu, Code::ClockJumped, Code::WorkerLost]);
 }
 
+/// What alone makes a sound measurement invalid, by each kind of reason.
+fn spoil(measured: &mut Measured, code: Code) {
+    let tally = &mut measured.tally.phases[0];
+    match code {
+        Code::GeneratorLag => set_lag(measured, [50 * MS; 300]),
+        Code::NotStarted => end(tally, Outcome::Shed, 10, 0),
+        Code::OwnResource => tally.counts.own_failures = 1,
+        Code::GeneratorCpu => measured.health.cpu_saturated = vec![0.06],
+        Code::ClockJumped => measured.health.clock_drift_ns = 1000 * MS,
+        Code::WorkerLost => measured.health.lost_workers = 1,
+        Code::Books => tally.counts.started += 1,
+    }
+}
+
+#[test]
+fn m23_each_reason_alone_makes_a_run_invalid_and_says_why() {
+    let all = [
+        Code::GeneratorLag,
+        Code::NotStarted,
+        Code::OwnResource,
+        Code::GeneratorCpu,
+        Code::ClockJumped,
+        Code::WorkerLost,
+        Code::Books,
+    ];
+    for code in all {
+        let mut measured = run(1);
+        end(&mut measured.tally.phases[0], Outcome::Accepted, 300, MS);
+        assert!(Summary::new(&measured, &[info("a")]).validity.is_valid());
+        spoil(&mut measured, code);
+        let validity = Summary::new(&measured, &[info("a")]).validity;
+        let [reason] = &validity.reasons[..] else { panic!("{code}: {:?}", validity.reasons) };
+        assert!(reason.code == code && !validity.is_valid(), "{code}: {reason:?}");
+        assert!(reason.sentence.len() > 30, "{code}: {}", reason.sentence);
+    }
+}
+
 #[test]
 fn conditions_come_by_phase_then_the_most_frequent_first() {
     let mut measured = run(2);

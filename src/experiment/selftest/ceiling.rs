@@ -90,3 +90,95 @@ fn kept_up(told: &Told) -> bool {
     let counts = &told.measured.tally.phases[0].counts;
     counts.arrivals.of(Outcome::Accepted) * 100 >= counts.scheduled * 99
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::collector::histogram::Hist;
+    use crate::collector::snapshot::{Gauges, Health, Measured};
+    use crate::collector::tally::Tally;
+    use crate::plan::Plan;
+
+    /// A machine that is in time up to a rate, keeps up to another, and holds so many sessions of 2 KiB.
+    struct Machine {
+        in_time: f64,
+        keeps_up: f64,
+        holds: u64,
+        /// Trials at which it has a hiccup, counted from 1.
+        hiccups: Vec<u32>,
+        played: u32,
+    }
+
+    impl Stage for Machine {
+        fn play(&mut self, plan: &Plan, _: &Part) -> Result<Told, RunError> {
+            self.played += 1;
+            let mut tally = Tally::new(1);
+            let (asked, done) = match &plan.phases[0].load.load {
+                Load::Rate { curve, .. } => {
+                    let rate = curve.points[0].1;
+                    let late = rate > self.in_time || self.hiccups.contains(&self.played);
+                    let mut lag = Hist::default();
+                    (0..100).for_each(|_| lag.record(if late { 1_100_000 } else { 900_000 }));
+                    tally.phases[0].hists.insert((Metric::Lag, Outcome::Accepted), lag);
+                    (100, if rate > self.keeps_up { 98 } else { 99 })
+                }
+                Load::Held { sessions, .. } => (*sessions, self.holds.min(*sessions)),
+                other => panic!("{other:?}"),
+            };
+            tally.phases[0].counts.scheduled = asked;
+            (0..done).for_each(|_| tally.phases[0].counts.arrivals.add(Outcome::Accepted));
+            let health = Health { peak_rss_bytes: self.resident_bytes() + done * 2048, ..Health::default() };
+            let measured = Measured {
+                tally,
+                health,
+                windows: vec![TRIAL],
+                starts: vec![Duration::ZERO],
+                held_back: vec![false],
+                gauges: Gauges::default(),
+                peak_sessions: vec![0],
+                interrupted: false,
+                aborted_by: None,
+                took: TRIAL,
+                transcripts: Vec::new(),
+            };
+            Ok(Told { measured, delivered: done })
+        }
+
+        fn resident_bytes(&self) -> u64 {
+            10 << 20
+        }
+    }
+
+    fn found(in_time: f64, keeps_up: f64, hiccups: &[u32]) -> Ceiling {
+        let hiccups = hiccups.to_vec();
+        ceilings(&mut Machine { in_time, keeps_up, holds: 3000, hiccups, played: 0 }, 9000).unwrap()
+    }
+
+    #[test]
+    fn m25_the_highest_rate_in_time_is_found_from_below_and_never_above() {
+        for (in_time, keeps_up) in
+            [(150.0_f64, 1e9), (2000.0, 1e9), (5300.0, 1e9), (70_000.0, 1e9), (1e9, 9000.0), (256_000.0, 1e9)]
+        {
+            let (able, found) = (in_time.min(keeps_up), found(in_time, keeps_up, &[]));
+            // Three halvings of a doubling, in log space.
+            let width = 2.0_f64.powf(1.0 / 8.0) * 1.001;
+            let rate = found.rate_per_s;
+            assert!(rate <= able && (rate * width >= able || able < 250.0), "{able}: {rate}");
+            assert!((found.lag_p99_ms - 0.9).abs() < 0.01, "{found:?}");
+        }
+        assert_eq!(found(1e9, 1e9, &[]).rate_per_s, LAST_RATE, "no more is tried");
+        assert_eq!(found(0.0, 0.0, &[]).rate_per_s, 0.0, "a machine that is never in time");
+    }
+
+    #[test]
+    fn m25_one_hiccup_is_no_ceiling() {
+        assert_eq!(found(5300.0, 1e9, &[1, 3]), found(5300.0, 1e9, &[]));
+        assert_ne!(found(5300.0, 1e9, &[1, 2]), found(5300.0, 1e9, &[]), "two are");
+    }
+
+    #[test]
+    fn sessions_are_those_that_were_open_and_their_memory_is_above_the_empty_process() {
+        let found = found(2000.0, 1e9, &[]);
+        assert_eq!((found.sessions, found.sessions_asked, found.bytes_per_session), (3000, 9000, 2048));
+    }
+}

@@ -45,7 +45,9 @@ pub(super) fn plan(load: Load, length: Option<Duration>, max_sessions: u32) -> P
         target: Target::embedded(),
         origin: Default::default(),
         allow: Vec::new(),
+        tls: Default::default(),
         script: Script::default(),
+        logins: Default::default(),
         messages: Messages::Unlimited,
         mail: Spec {
             from: "load@sender.example".into(),

@@ -18,7 +18,9 @@ fn plan(phases: Vec<Phase>) -> Plan {
         target: crate::net::target::Target::embedded(),
         origin: Default::default(),
         allow: Vec::new(),
+        tls: Default::default(),
         script: crate::smtp::Script::default(),
+        logins: Default::default(),
         messages: Messages::Unlimited,
         mail: crate::mail::Spec {
             from: "a@b.example".into(),

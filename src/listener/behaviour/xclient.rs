@@ -7,7 +7,7 @@ use super::{Answer, Behaviour, Fault, Saying, Step};
 impl Behaviour {
     /// The answer to EHLO.
     pub(super) fn offer(&self) -> String {
-        let extensions = &self.shared.extensions;
+        let extensions = &self.shared.extensions[usize::from(self.secured)];
         if self.peer.may_tell(&self.shared.limits) {
             // After the first line, which is the name and no extension.
             extensions.replacen('\n', "\n250-XCLIENT NAME ADDR PORT PROTO HELO\n", 1)
@@ -34,6 +34,7 @@ impl Behaviour {
             self.peer.speaks_for(client);
             // The counts are those of a client's session.
             (self.messages, self.errors) = (0, 0);
+            self.access.anew();
         }
         self.at(Step::Greeting, |session| session.say(Saying::Greeting, ""))
     }

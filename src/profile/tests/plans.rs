@@ -115,11 +115,11 @@ fn plan(rest: &str) -> Plan {
 }
 
 #[test]
-fn the_contracts_profile_parses_and_only_what_is_missing_is_refused() {
+fn the_contracts_profile_parses_and_only_its_clear_text_is_refused() {
     let document = Document::parse("p", CONTRACT).unwrap();
     assert!(document.read().is_ok());
     let error = compile(&document, &context(Purpose::Run)).unwrap_err();
-    assert!(error.message.contains("AUTH is not supported yet"));
+    assert!(error.message.contains("the login would go out in clear text"), "{error}");
 
     let compiled = compiled(&supported(), &[]).unwrap();
     let plan = &compiled.plan;
@@ -365,4 +365,35 @@ fn an_expect_without_a_name_is_named_by_its_place_from_one() {
     assert!(asking("1") && asking("own"));
     // The second has a name, and there is no third; numbers begin at 1, as the verdict counts.
     assert!(!asking("0") && !asking("2") && !asking("3"));
+}
+
+#[test]
+fn tls_is_what_key_and_address_say() {
+    use crate::listener::limits;
+    use crate::smtp::script;
+    let of = |head: &str, listener: &str| {
+        let phase = "[[phase]]\nload = \"constant-rate\"\nrate = \"1/s\"\nfor = \"1s\"\n";
+        let compiled = compiled(&format!("[target]\n{head}\n{phase}{listener}"), &[]).unwrap();
+        // What is stored repeats the run.
+        let again = super::compiled(&compiled.resolved, &[]).unwrap();
+        assert_eq!(again.resolved, compiled.resolved);
+        (compiled.plan.script.tls, compiled.listener.tls)
+    };
+    let embedded = "address = \"embedded\"\ntls = \"starttls\"";
+    assert_eq!(
+        of(embedded, ""),
+        (script::Tls::Starttls, limits::Tls::Starttls),
+        "it speaks as its clients do"
+    );
+    let stripped = "[listener]\ntls = \"none\"\n";
+    assert_eq!(
+        of(embedded, stripped),
+        (script::Tls::Starttls, limits::Tls::None),
+        "unless it is told otherwise"
+    );
+    let smtps = "address = \"smtps://127.0.0.1:465\"";
+    assert_eq!(of(smtps, ""), (script::Tls::Implicit, limits::Tls::None));
+    let told = of(&format!("{smtps}\ntls = \"implicit\"\ntls_options = {{ verify = false }}"), "");
+    assert_eq!(told.0, script::Tls::Implicit);
+    assert_eq!(of("address = \"smtp://127.0.0.1:25\"", "").0, script::Tls::None);
 }

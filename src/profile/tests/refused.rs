@@ -183,20 +183,33 @@ fn what_does_not_fit_together() {
 }
 
 #[test]
-fn what_this_version_cannot_do() {
-    let target = |key: &str| format!("[target]\naddress = \"embedded\"\n{key}\n{PHASE}");
-    let targets = [("tls", "tls = \"starttls\""), ("tls options", "tls_options = { verify = false }")]
-        .map(|(case, key)| (case, target(key)));
-    let targets: Vec<(&str, &str)> = targets.iter().map(|(case, text)| (*case, text.as_str())).collect();
-    let others = seen(&[
-        ("auth", "[session]\nauth = { mechanism = \"plain\", user_env = \"U\", password_env = \"P\" }\n"),
-        ("chunking", "[session]\nchunking = \"require\"\n"),
-        ("pipelining", "[session]\npipelining = \"require\"\n"),
-    ]);
-    let lmtp = format!("[target]\naddress = \"lmtp://127.0.0.1:24\"\n{PHASE}");
-    let smtps = lmtp.replace("lmtp:", "smtps:");
-    let seen = seen_alone(&targets) + &others + &seen_alone(&[("lmtp", &lmtp), ("smtps", &smtps)]);
-    insta::assert_snapshot!(seen);
+fn tls_that_makes_no_sense() {
+    let target = |address: &str, body: &str| format!("[target]\naddress = \"{address}\"\n{body}\n{PHASE}");
+    let cases = [
+        ("details without TLS", target("embedded", "tls_options = { verify = false }")),
+        ("TLS said twice", target("smtps://127.0.0.1:465", "tls = \"starttls\"")),
+        ("no such file", target("embedded", "tls = \"starttls\"\ntls_options = { ca = \"missing.pem\" }")),
+        ("no PEM", target("embedded", "tls = \"starttls\"\ntls_options = { ca = \"Cargo.toml\" }")),
+        ("half a pair", target("embedded", "tls = \"implicit\"\ntls_options = { client_cert = \"a.pem\" }")),
+        (
+            "the other half",
+            target("embedded", "tls = \"implicit\"\ntls_options = { client_key = \"a.pem\" }"),
+        ),
+        ("a name that is none", target("embedded", "tls = \"implicit\"\ntls_options = { sni = \"a b\" }")),
+        ("a host that is no name", target("smtps://m_x..example:465", "")),
+        ("a socket without a name", target("smtp+unix:/run/smtp", "tls = \"starttls\"")),
+        (
+            "a version that is none",
+            target("embedded", "tls = \"implicit\"\ntls_options = { min_version = \"1.1\" }"),
+        ),
+        ("a listener's key without TLS", format!("{TARGET}{PHASE}[listener]\ncert_out = \"x\"\n")),
+        (
+            "a refusal before TLS that does not come first",
+            format!("{TARGET}{PHASE}[listener]\ntls = \"starttls\"\nrefuse_before_tls = true\n"),
+        ),
+    ];
+    let cases: Vec<(&str, &str)> = cases.iter().map(|(case, text)| (*case, text.as_str())).collect();
+    insta::assert_snapshot!(seen_alone(&cases));
 }
 
 #[test]
@@ -287,6 +300,25 @@ fn nearly() -> impl Strategy<Value = String> {
         };
         lines.into_iter().map(cut).collect()
     })
+}
+
+#[test]
+fn extensions_that_cannot_be() {
+    let seen = seen(&[
+        ("a word that is none", "[session.extensions]\nsmtputf8 = \"yes\"\n"),
+        ("an extension that is none", "[session.extensions]\nutf8 = \"auto\"\n"),
+        ("binary without BDAT", "[session]\nchunking = \"off\"\nextensions = { binarymime = \"auto\" }\n"),
+        ("a chunk of nothing", "[session]\nchunk_size = 0\n"),
+        ("never and more", "[session.extensions.dsn]\nnotify = [\"never\", \"delay\"]\n"),
+        ("no time to deliver by", "[session.extensions]\ndeliverby = { late = \"notify\" }\n"),
+        ("half a second to deliver by", "[session.extensions]\ndeliverby = { within = \"500ms\" }\n"),
+        ("required of HELO", "[session]\nhello = \"helo\"\nextensions = { 8bitmime = \"require\" }\n"),
+        ("pipelining required of HELO", "[session]\nhello = \"helo\"\npipelining = \"require\"\n"),
+        ("HELO to LMTP", "[session]\nhello = \"helo\"\n[listener]\nprotocol = \"lmtp\"\n"),
+        ("an offer that is none", "[listener]\nextensions = [\"etrn\"]\n"),
+        ("an aside that is none", "[session]\nbetween = [\"help\"]\n"),
+    ]);
+    insta::assert_snapshot!(seen);
 }
 
 proptest! {

@@ -4,7 +4,7 @@ use std::io;
 
 use super::measured;
 use crate::report::layout::{Align, INDENT, Page, Span, Table, Tone};
-use crate::report::result::{Metric, Percentile, PercentileStatus, Phase, RunResult};
+use crate::report::result::{Metric, Percentile, PercentileStatus, Phase, RunResult, Tls};
 use crate::report::words;
 
 /// The quantiles of the table of times, and how readily each gives way.
@@ -89,7 +89,32 @@ fn traffic(phase: &Phase, several: bool, page: &mut Page<'_>) -> io::Result<()> 
         facts.push(format!("{} sent", words::bytes(phase.bytes.sent)));
     }
     let name = if several { format!("{}: ", phase.name) } else { String::new() };
-    page.paragraph(INDENT, &format!("{name}{}", facts.join(", ")), Tone::Quiet)
+    page.paragraph(INDENT, &format!("{name}{}", facts.join(", ")), Tone::Quiet)?;
+    match &phase.tls {
+        Some(tls) => page.paragraph(INDENT, &format!("{name}{}", handshakes(tls)), Tone::Quiet),
+        None => Ok(()),
+    }
+}
+
+/// The TLS handshakes in words: full and resumed apart, with what they were made of.
+fn handshakes(tls: &Tls) -> String {
+    let mut facts = vec![words::counted(tls.full, "full TLS handshake")];
+    if tls.resumed > 0 {
+        facts.push(format!("{} resumed", words::count(tls.resumed)));
+    }
+    let names: Vec<&str> = tls.versions.keys().chain(tls.groups.keys()).map(String::as_str).collect();
+    if !names.is_empty() {
+        facts.push(names.join(", "));
+    }
+    for (count, what) in [
+        (tls.untrusted, "with a certificate that nobody would trust"),
+        (tls.truncated, "ended by the listener without close_notify"),
+    ] {
+        if count > 0 {
+            facts.push(format!("{} {what}", words::count(count)));
+        }
+    }
+    facts.join(", ")
 }
 
 /// Response time beside service time, for each outcome by itself.

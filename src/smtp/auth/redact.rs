@@ -61,6 +61,37 @@ impl Redactor {
     }
 }
 
+/// The same for octets that come in pieces: they are given back by whole lines, for a secret may be cut in two.
+#[derive(Debug)]
+pub struct Heard {
+    redactor: Redactor,
+    partial: Vec<u8>,
+}
+
+/// More than this without a line's end is no reply.
+const LONGEST: usize = 16 * 1024;
+
+impl Heard {
+    /// Nothing yet.
+    pub fn new(redactor: Redactor) -> Heard {
+        Heard { redactor, partial: Vec::new() }
+    }
+
+    /// The lines that these octets complete, without the secret.
+    pub fn lines(&mut self, octets: &[u8]) -> Vec<u8> {
+        self.partial.extend_from_slice(octets);
+        let whole = memchr::memrchr(b'\n', &self.partial).map_or(0, |end| end + 1);
+        let whole = if self.partial.len() > LONGEST { self.partial.len() } else { whole };
+        let lines: Vec<u8> = self.partial.drain(..whole).collect();
+        self.redactor.octets(&lines).into_owned()
+    }
+
+    /// What came of an unfinished line.
+    pub fn rest(&mut self) -> Vec<u8> {
+        self.redactor.octets(&std::mem::take(&mut self.partial)).into_owned()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -87,6 +118,17 @@ mod tests {
                 assert_eq!(redactor.octets(said.as_bytes()), shown.as_bytes());
             }
         }
+    }
+
+    #[test]
+    fn a_secret_that_comes_in_pieces_is_found() {
+        let mut heard = Heard::new(Redactor::new(&Secret::new("hunter2")));
+        let said = b"501 hunter2?\r\n535 hun";
+        let mut shown: Vec<u8> = said.chunks(1).flat_map(|octet| heard.lines(octet)).collect();
+        assert_eq!(shown, b"501 [redacted]?\r\n");
+        shown = heard.lines(b"ter2");
+        assert_eq!((shown.len(), heard.rest()), (0, b"535 [redacted]".to_vec()));
+        assert!(heard.lines(&[b'x'; LONGEST + 1]).len() > LONGEST);
     }
 
     #[test]

@@ -37,7 +37,13 @@ static BOTH: &[Mechanism] = &[SCRAM_SHA256, SCRAM_SHA256_PLUS];
 
 /// A password salted once, with its salt and rounds.
 #[derive(Clone, Default)]
-pub(super) struct Keys(Arc<OnceLock<(Vec<u8>, u32, [u8; 32])>>);
+pub(super) struct Keys(Arc<OnceLock<Salted>>);
+
+struct Salted {
+    salt: Vec<u8>,
+    iterations: u32,
+    password: [u8; 32],
+}
 
 impl PartialEq for Keys {
     /// What was reckoned already makes no difference.
@@ -56,9 +62,10 @@ impl fmt::Debug for Keys {
 
 impl Keys {
     pub fn salted(&self, secret: &Secret, salt: &[u8], iterations: u32) -> [u8; 32] {
-        let reckon = || salted(secret, salt, iterations);
-        let (kept_salt, kept_iterations, kept) = self.0.get_or_init(|| (salt.to_vec(), iterations, reckon()));
-        if (kept_salt.as_slice(), *kept_iterations) == (salt, iterations) { *kept } else { reckon() }
+        let password = || salted(secret, salt, iterations);
+        let kept = self.0.get_or_init(|| Salted { salt: salt.to_vec(), iterations, password: password() });
+        let same = (kept.salt.as_slice(), kept.iterations) == (salt, iterations);
+        if same { kept.password } else { password() }
     }
 }
 

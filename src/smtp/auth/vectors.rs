@@ -177,8 +177,8 @@ fn names_and_passwords_are_prepared_as_rfc_4013_says() {
 #[test]
 fn oauthbearer_of_rfc_7628() {
     let token = "vF9dft4qmTc2Nvb3RlckBhbHRhdmlzdGEuY29tCg==";
-    let mut login = Login::new(Mechanism::Oauthbearer, "user@example.com", Secret::new(token));
-    login.endpoint = Some(("server.example.com".into(), 143));
+    let endpoint = Some(("server.example.com".into(), 143));
+    let login = Login::new(Mechanism::Oauthbearer, "user@example.com", Secret::new(token)).to(endpoint);
     let mut exchange = login.begin(None);
     let initial = exchange.initial().unwrap();
     let expected = "bixhPXVzZXJAZXhhbXBsZS5jb20sAWhvc3Q9c2VydmVyLmV4YW1wbGUuY29tAXBvcnQ9MTQzAWF1dGg9QmVhcmVyIHZGOWRmdDRxbVRjMk52YjNSbGNrQmhiSFJoZG1semRHRXVZMjl0Q2c9PQEB";

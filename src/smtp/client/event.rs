@@ -43,6 +43,8 @@ pub enum Lacking {
     Xclient,
     /// PIPELINING.
     Pipelining,
+    /// Another extension that is required; its keyword.
+    Extension(&'static str),
     /// The AUTH mechanism.
     Mechanism(Mechanism),
     /// The session is in clear text, and a login must not be.
@@ -52,7 +54,7 @@ pub enum Lacking {
 }
 
 /// What the client tells its owner.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Event {
     /// A step ended.
     Step {
@@ -62,9 +64,11 @@ pub enum Event {
         started: Instant,
         /// When it ended.
         ended: Instant,
+        /// The code of the reply that ended it; 0 if none did.
+        code: u16,
         /// `None`: it succeeded.
         failure: Option<Box<Failure>>,
-        /// The final dot may be out and no reply says what became of the message: the listener may have it.
+        /// The final dot, or the chunk marked LAST, may be out and no reply says what became of the message: the listener may have it.
         in_doubt: bool,
     },
     /// The TLS handshake is complete.
@@ -74,7 +78,8 @@ pub enum Event {
     /// [`Client::begin`](super::Client::begin) or [`Client::finish`](super::Client::finish) may be called. If neither is,
     /// the session rests.
     Ready {
-        /// The last transaction is still under way: the next one would go out in one group with its content.
+        /// The last transaction is still under way: the next one would go out in one group with its content, or behind
+        /// its last chunk.
         /// Not calling `begin` now is no rest; another `Ready` follows.
         early: bool,
     },
@@ -83,7 +88,7 @@ pub enum Event {
     /// The oldest transaction ended; told for each that was given to [`Client::begin`](super::Client::begin), in order.
     /// What failed, if it did, was told by the steps before. One without [`Event::Begun`] never went out.
     Transaction {
-        /// The positive reply to the final dot was read.
+        /// The positive reply to the end of the content was read; with LMTP that of every accepted recipient.
         accepted: bool,
         /// When it ended.
         ended: Instant,

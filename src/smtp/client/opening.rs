@@ -16,10 +16,11 @@ use base64::engine::general_purpose::STANDARD;
 use super::event::{Failure, Lacking};
 use crate::smtp::auth::{Exchange, Mechanism};
 use crate::smtp::command;
+use crate::smtp::extensions::{Missing, Terms};
 use crate::smtp::hello::Offer;
 use crate::smtp::machine::Handshake;
 use crate::smtp::reply::{RawReply, Reply};
-use crate::smtp::script::{Hello, Identity, Pipelining, Script, Tls};
+use crate::smtp::script::{Hello, Identity, Pipelining, Protocol, Script, Tls};
 use crate::smtp::step::Step;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,8 +46,12 @@ pub(super) enum Next {
         /// The step is complete.
         complete: bool,
     },
-    /// The session can send mail.
-    Established(Offer),
+    /// The session can send mail, grouped if it may be, on these terms.
+    Established {
+        /// PIPELINING is offered.
+        pipelining: bool,
+        terms: Terms,
+    },
     /// The step is complete, and the next one fails before anything is said.
     Fails(Step, Failure),
 }
@@ -70,6 +75,8 @@ pub(super) struct Opening {
     cancelled: bool,
     /// What the listener offered last.
     offer: Offer,
+    /// What is made of it.
+    terms: Terms,
 }
 
 impl Opening {
@@ -87,6 +94,7 @@ impl Opening {
             line: Vec::new(),
             cancelled: false,
             offer: Offer::default(),
+            terms: Terms::default(),
         }
     }
 
@@ -155,9 +163,9 @@ impl Opening {
             Stage::Handshake { .. } => {}
             Stage::Greeting => {
                 self.talked_early = true;
-                command::hello(out, script.hello, &script.name);
+                command::hello(out, script.protocol, script.hello, &script.name);
             }
-            Stage::Hello => command::hello(out, script.hello, &script.name),
+            Stage::Hello => command::hello(out, script.protocol, script.hello, &script.name),
             Stage::Starttls => out.extend_from_slice(command::STARTTLS),
             Stage::Xclient => command::xclient(out, self.identity.xclient.as_deref().unwrap_or_default()),
             Stage::Auth => {
@@ -178,9 +186,9 @@ impl Opening {
                 self.go(Stage::Hello, false)
             }
             Stage::Hello => {
-                self.offer = match script.hello {
-                    Hello::Ehlo => Offer::parse(&raw.to_reply()),
-                    Hello::Helo => Offer::default(),
+                self.offer = match (script.protocol, script.hello) {
+                    (Protocol::Smtp, Hello::Helo) => Offer::default(),
+                    (Protocol::Smtp, Hello::Ehlo) | (Protocol::Lmtp, _) => Offer::parse(&raw.to_reply()),
                 };
                 self.hello_accepted(script)
             }
@@ -188,12 +196,16 @@ impl Opening {
             Stage::Auth => {
                 // Success said by a listener that has not proved itself is no success.
                 if self.login.as_ref().is_some_and(|login| login.is_done()) {
-                    Next::Established(std::mem::take(&mut self.offer))
+                    self.established()
                 } else {
                     Next::Fails(Step::Auth, Failure::Unexpected(raw.to_reply()))
                 }
             }
         }
+    }
+
+    fn established(&mut self) -> Next {
+        Next::Established { pipelining: self.offer.pipelining, terms: std::mem::take(&mut self.terms) }
     }
 
     fn go(&mut self, stage: Stage, complete: bool) -> Next {
@@ -219,9 +231,11 @@ impl Opening {
         if script.pipelining == Pipelining::Require && !self.offer.pipelining {
             return lacks(Step::Hello, Lacking::Pipelining);
         }
-        let Some(login) = &self.identity.login else {
-            return Next::Established(std::mem::take(&mut self.offer));
-        };
+        match script.wishes.agree(&self.offer) {
+            Ok(terms) => self.terms = terms,
+            Err(Missing(keyword)) => return lacks(Step::Hello, Lacking::Extension(keyword)),
+        }
+        let Some(login) = &self.identity.login else { return self.established() };
         if self.handshake.is_none() && !script.clear_text_login {
             return lacks(Step::Auth, Lacking::Encryption);
         }

@@ -1,8 +1,11 @@
 //! The binary from outside: what a user types, sees, finds in files and gets as exit code.
 
+mod ceiling;
 mod flags;
 mod hosts;
+mod logins;
 mod looks;
+mod memory;
 mod runs;
 mod sessions;
 pub mod stage;

@@ -31,7 +31,7 @@ fn profiles_that_are_none() {
     with("negative.toml", "50/s", "-5/s");
     with("huge.toml", "\"50/s\"", "\"99999999999999999999999/s\"");
     with("zero.toml", "for = \"1s\"", "for = \"0s\"");
-    with("tls.toml", "[target]", "[target]\ntls = \"starttls\"");
+    with("tls.toml", "[target]", "[target]\ntls = \"starttls\"\ntls_options = { ca = \"no.pem\" }");
     with("auth.toml", "[target]", "[session]\nauth = { mechanism = \"plain\" }\n[target]");
     with("warm.toml", "[[phase]]", "[[phase]]\nwarmup = true");
     stage.put("latin.toml", b"schema = 1\nname = \"caf\xe9\"\n");
@@ -42,8 +42,8 @@ fn profiles_that_are_none() {
         ("negative.toml", &["negative", "negative.toml:9:8"]),
         ("huge.toml", &["huge.toml:9:8", "help"]),
         ("zero.toml", &["zero.toml:10:7", "help"]),
-        ("tls.toml", &["TLS is not supported yet", "tls.toml:5:7"]),
-        ("auth.toml", &["AUTH is not supported yet", "auth.toml:5:8"]),
+        ("tls.toml", &["failed to read no.pem", "tls.toml:6:22", "named from the directory"]),
+        ("auth.toml", &["would go out in clear text", "auth.toml:5:8", "allow_clear_text = true"]),
         ("warm.toml", &["every phase is a warm-up", "warm.toml"]),
         ("latin.toml", &["latin.toml:2:12", "not UTF-8", "save the profile as UTF-8"]),
         ("toml.toml", &["not valid TOML", "toml.toml:2"]),
@@ -75,7 +75,8 @@ fn flags_that_make_no_sense() {
         ("run small.toml --set phase.sted.rate=5/s", &["sted", "steady"]),
         ("run small.toml --assert p99<<5", &["unknown operator `<<`", "^^", "response p99 < 800ms"]),
         ("run small.toml --assert p99<5parsec", &["^^^", "a time in"]),
-        ("run small.toml --tls starttls", &["TLS is not supported yet", "^^^^^^^^"]),
+        ("run small.toml --tls startls", &["`startls`", "did you mean `starttls`?"]),
+        ("trace embedded --ca no.pem", &["TLS has details here and is not asked for", "tls = \"starttls\""]),
         ("run small.toml --html x.html", &["--html is not supported yet", "--json"]),
         ("run small.toml --junit x.xml", &["--junit is not supported yet"]),
         ("run small.toml --start-at tomorrow", &["\"tomorrow\" is no time", "2026-01-31T12:00:00Z"]),

@@ -2,7 +2,8 @@
 //!
 //! Lower bounds hold on any machine. Upper bounds are checked only where the generator's own lag says that they can be.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
 
 use smtpress::collector::summary::Code;
 use smtpress::collector::{Metric, Outcome};
@@ -11,7 +12,10 @@ use smtpress::net::dial::Resolver;
 use smtpress::plan::{Messages, Unit};
 use smtpress::smtp::Step;
 
-use super::stage::{SECOND, Stage, UNITS, delayed, messages, ms, phase, plan, rate, run, side_by_side};
+use super::scribe;
+use super::stage::{
+    SECOND, Stage, UNITS, delayed, messages, ms, phase, plan, rate, run, run_against, side_by_side,
+};
 
 /// A stall of S in T of load: the percentile q is S - (1 - q) T at least. The listener's thread may come to its stall late,
 /// and is then silent for less.
@@ -156,4 +160,41 @@ fn m9_a_listener_that_is_slow_to_accept_is_slow_in_its_greeting() {
     assert!(of(Step::Greeting).max_ns() >= 700_000_000, "{}", of(Step::Greeting).max_ns());
     assert!(told.was_busy() || of(Step::Connect).max_ns() < 500_000_000);
     assert!(told.hist(Metric::Response, Outcome::Accepted).max_ns() >= 700_000_000);
+}
+
+#[test]
+fn m9_a_lost_syn_is_in_the_connect_step_and_in_the_response() {
+    // An accept queue of one place, which is taken: the kernel drops the next SYN, and the client's repeats it after 1 s.
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+    socket.listen(0).unwrap();
+    let listener = TcpListener::from(socket);
+    let addr = listener.local_addr().unwrap();
+    let first = TcpStream::connect(addr).unwrap();
+    let serving = std::thread::spawn(move || {
+        // Patience without a bound: who never connects has failed by itself.
+        while !is_syn_sent_to(addr.port()) {
+            std::thread::sleep(ms(10));
+        }
+        drop(listener.accept().unwrap());
+        scribe::serve(&listener.accept().unwrap().0).unwrap()
+    });
+    let mut plan = plan(vec![phase(rate(1.0), Some(SECOND), Unit::Session)]);
+    plan.messages = Messages::Fixed(1);
+    plan.script.timeouts.connect = 30 * SECOND;
+    let told = run_against(&plan, addr, || Some(1));
+    drop(first);
+    assert!(!serving.join().unwrap().is_empty());
+    let least = |metric| Duration::from_nanos(told.hist(metric, Outcome::Accepted).min_ns());
+    assert_eq!(told.of(Outcome::Accepted), 1);
+    assert!(least(Metric::Step(Step::Connect)) >= ms(990), "{:?}", least(Metric::Step(Step::Connect)));
+    assert!(least(Metric::Response) >= ms(990), "{:?}", least(Metric::Response));
+}
+
+/// Whether a socket of this machine has sent its SYN to this port, and waits.
+fn is_syn_sent_to(port: u16) -> bool {
+    // `sl local_address rem_address st ...`, in hexadecimal; 02 is SYN_SENT.
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let there = format!("0100007F:{port:04X} 02 ");
+    table.lines().any(|line| line.contains(&there))
 }

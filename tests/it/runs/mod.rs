@@ -3,11 +3,16 @@
 mod anchor;
 mod books;
 mod ends;
+mod extensions;
 mod faults;
 mod gate;
 mod limits;
 mod loads;
+mod logins;
+mod long;
+mod occupancy;
 mod own;
 mod rude;
 mod same;
+mod scribe;
 pub mod stage;

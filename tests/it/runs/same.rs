@@ -1,4 +1,5 @@
-//! One plan and seed are one load: the listener takes the same octets, whatever the number of threads (M27).
+//! One plan and seed are one load: the listener takes the same octets in the same order, whatever the number of threads
+//! (M27).
 
 use std::collections::BTreeSet;
 
@@ -7,7 +8,8 @@ use smtpress::listener::limits::Limits;
 use smtpress::mail::Size;
 use smtpress::plan::{Messages, Unit};
 
-use super::stage::{SECOND, phase, plan, rate, run, shared};
+use super::scribe::Scribe;
+use super::stage::{SECOND, phase, plan, rate, run, run_against, shared};
 
 #[test]
 fn m27_any_number_of_threads_sends_the_same_messages() {
@@ -40,4 +42,46 @@ fn m27_any_number_of_threads_sends_the_same_messages() {
         run(&plan, Limits::default()).ledger.digest
     };
     assert_ne!(digest(1), digest(2), "the digest can tell two loads apart");
+}
+
+#[test]
+fn m27_two_runs_of_one_seed_send_the_same_octets_in_the_same_order_in_each_session() {
+    for (unit, max_sessions) in [(Unit::Session, 400), (Unit::Message, 1)] {
+        let sessions = |seed, run_id: &str| {
+            let scribe = Scribe::start();
+            let mut plan = plan(vec![phase(rate(60.0), Some(SECOND / 2), unit)]);
+            plan.phases[0].max_sessions = max_sessions;
+            (plan.seed, plan.run_id) = (seed, run_id.into());
+            plan.mail.size = Size::Uniform { min: 700, max: 9_000 };
+            plan.mail.recipients = 2;
+            if unit == Unit::Session {
+                plan.messages = Messages::Uniform { min: 1, max: 4 };
+            }
+            let told = run_against(&plan, scribe.addr, || None);
+            assert_eq!(told.of(Outcome::Accepted), 30);
+            scribe.stop()
+        };
+        // Which of several sessions comes first is the kernel's.
+        let sorted = |mut sessions: Vec<Vec<u8>>| {
+            sessions.sort();
+            sessions
+        };
+        let (one, other) = (sessions(7, "run-one"), sessions(7, "run-two"));
+        assert_eq!(one.len(), if unit == Unit::Session { 30 } else { 1 });
+        assert!(sorted(one.clone()) != sorted(other.clone()), "the run's id is told");
+        let documented =
+            |sessions: Vec<Vec<u8>>| sorted(sessions.iter().map(|octets| masked(octets)).collect());
+        assert!(
+            documented(one.clone()) == documented(other),
+            "{unit:?}: more than the documented lines differ"
+        );
+        assert!(documented(one) != documented(sessions(8, "run-one")), "the octets can tell two loads apart");
+    }
+}
+
+/// Without the lines that differ from run to run by design.
+fn masked(octets: &[u8]) -> Vec<u8> {
+    const DOCUMENTED: [&[u8]; 3] = [b"Date: ", b"Message-ID: ", b"X-Smtpress-Run: "];
+    let lines = octets.split_inclusive(|octet| *octet == b'\n');
+    lines.filter(|line| !DOCUMENTED.iter().any(|field| line.starts_with(field))).flatten().copied().collect()
 }

@@ -32,6 +32,7 @@ pub fn plan(phases: Vec<Phase>) -> Plan {
         target: Target::embedded(),
         origin: Default::default(),
         allow: Vec::new(),
+        tls: Default::default(),
         script: Script {
             pipelining: Pipelining::Off,
             timeouts: Timeouts {
@@ -43,6 +44,7 @@ pub fn plan(phases: Vec<Phase>) -> Plan {
             },
             ..Script::default()
         },
+        logins: Default::default(),
         messages: Messages::Unlimited,
         mail: Spec {
             from: "load@sender.example".into(),
@@ -222,7 +224,9 @@ impl Stage {
         let addr = listener.addr();
         let mut plan = plan.clone();
         let (ask, stop) = watch::channel(Stop::Run);
-        let mut local = Local::new(stop, "Mon, 23 Nov 2026 12:00:00 +0000".into()).with_listener(addr);
+        let mut local = Local::new(stop, "Mon, 23 Nov 2026 12:00:00 +0000".into())
+            .with_listener(addr)
+            .with_certificate(listener.certificate().cloned());
         if let Some(resolver) = self.resolver {
             plan.target = Target::smtp("mx.recipient.example", addr.port());
             local = local.with_resolver(resolver);

@@ -1,0 +1,49 @@
+//! AUTH as the policy answers it: delays, forced replies and the count of failures around `login`.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::Behaviour;
+use crate::listener::login::Next;
+use crate::listener::styles::Saying;
+use crate::smtp::Step;
+use crate::smtp::server::Answer;
+
+impl Behaviour {
+    /// The answer to EHLO with the mechanisms, if anybody can log in.
+    pub(super) fn with_auth(&self, offer: String) -> String {
+        match self.access.offer(&self.shared.limits) {
+            // After the first line, which is the name and no extension.
+            Some(auth) => offer.replacen('\n', &format!("\n250-{auth}\n"), 1),
+            None => offer,
+        }
+    }
+
+    pub(super) fn auth(&mut self, argument: &str) -> Answer {
+        self.at(Step::Auth, |session| {
+            let shared = session.shared.clone();
+            let unique = session.draw().to_bits() ^ session.number.rotate_left(40);
+            let unique = format!("{unique:x}@{}", shared.limits.hostname);
+            let next = session.access.command(&shared.limits, argument, &unique);
+            let mechanism = argument.split(' ').next().unwrap_or_default();
+            session.access_answer(next, &mechanism[..mechanism.len().min(32)])
+        })
+    }
+
+    pub(super) fn auth_response(&mut self, line: &[u8]) -> Answer {
+        let shared = self.shared.clone();
+        let next = self.access.response(&shared.limits, line);
+        Answer { delay: self.delay(shared.limits.delays.auth), ..self.access_answer(next, "") }
+    }
+
+    fn access_answer(&self, next: Next, mechanism: &str) -> Answer {
+        match next {
+            Next::Challenge(text) => Answer::new(format!("334 {text}")),
+            Next::Said(saying) => {
+                if matches!(saying, Saying::AuthFailed | Saying::AuthEncoding | Saying::TooManyAuthFailures) {
+                    self.shared.logins.failed.fetch_add(1, Relaxed);
+                }
+                self.say(saying, mechanism)
+            }
+        }
+    }
+}

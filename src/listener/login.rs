@@ -1,0 +1,178 @@
+//! AUTH at the embedded listener (RFC 4954): what is offered, the exchange of a session with its lines in base64, and how
+//! many logins each user had. The mechanisms are `smtp::auth`'s, the words `styles`'s.
+//!
+//! # Decisions
+//! - It is offered in clear text too, where encryption is required: a client that tries is to meet the refusal.
+//! - What a client said in an exchange is never repeated in a reply, and kept nowhere.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use super::ledger::LedgerSnapshot;
+use super::limits::Limits;
+use super::styles::Saying;
+use crate::smtp::auth::Mechanism;
+use crate::smtp::auth::verify::{Turn, Verifier};
+use crate::smtp::machine::Handshake;
+
+/// What a session has of logging in.
+#[derive(Debug, Default)]
+pub(super) struct Access {
+    exchange: Option<Box<Verifier>>,
+    user: Option<u32>,
+    failures: u32,
+    secured: bool,
+    binding: Option<Box<[u8]>>,
+}
+
+/// What is said next.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// 334 with this text.
+    Challenge(String),
+    /// The exchange is over.
+    Said(Saying),
+}
+
+impl Access {
+    /// The session has TLS; who it was before counts for nothing (RFC 3207 4.2).
+    pub fn secured(&mut self, handshake: &Handshake) {
+        *self = Access {
+            failures: self.failures,
+            secured: true,
+            binding: handshake.binding.as_deref().map(Into::into),
+            ..Access::default()
+        };
+    }
+
+    /// Another client speaks on the session.
+    pub fn anew(&mut self) {
+        (self.exchange, self.user, self.failures) = (None, None, 0);
+    }
+
+    /// Who is logged in.
+    pub fn user(&self) -> Option<u32> {
+        self.user
+    }
+
+    /// The line of the answer to EHLO, if anybody can log in.
+    pub fn offer(&self, limits: &Limits) -> Option<String> {
+        let names = Mechanism::ALL.into_iter().filter(|mechanism| self.offers(limits, *mechanism));
+        let names: String = names.flat_map(|mechanism| [" ", mechanism.as_str()]).collect();
+        (!names.is_empty()).then(|| format!("AUTH{names}"))
+    }
+
+    fn offers(&self, limits: &Limits, mechanism: Mechanism) -> bool {
+        limits.users.is_some()
+            && limits.mechanisms.contains(&mechanism)
+            && (mechanism != Mechanism::ScramSha256Plus || self.binding.is_some())
+    }
+
+    /// The AUTH command with its argument. `unique`: what no other challenge has.
+    pub fn command(&mut self, limits: &Limits, argument: &str, unique: &str) -> Next {
+        let mut words = argument.split(' ').filter(|word| !word.is_empty());
+        let (name, initial) = (words.next().unwrap_or_default(), words.next());
+        let refusal = if limits.auth_requires_encryption && !self.secured {
+            Saying::EncryptionRequired
+        } else if limits.users.is_none() && !limits.require_auth {
+            Saying::AuthNotAvailable
+        } else if name.is_empty() || words.next().is_some() {
+            Saying::AuthArguments
+        } else {
+            Saying::AuthMechanism
+        };
+        let mechanism = name.parse().ok().filter(|mechanism| self.offers(limits, *mechanism));
+        let (Saying::AuthMechanism, Some(mechanism), Some(users)) = (refusal, mechanism, &limits.users)
+        else {
+            return Next::Said(refusal);
+        };
+        let initial = match initial {
+            // An empty response is told from none.
+            Some("=") => Some(Vec::new()),
+            Some(text) => match STANDARD.decode(text) {
+                Ok(octets) => Some(octets),
+                Err(_) => return self.turn(limits, Turn::Malformed),
+            },
+            None => None,
+        };
+        let mut exchange = Box::new(Verifier::new(mechanism, users.clone(), self.binding.as_deref(), unique));
+        let turn = exchange.begin(initial.as_deref());
+        self.exchange = Some(exchange);
+        self.turn(limits, turn)
+    }
+
+    /// A line of the exchange.
+    pub fn response(&mut self, limits: &Limits, line: &[u8]) -> Next {
+        if line == b"*" {
+            self.give_up();
+            return Next::Said(Saying::AuthCancelled);
+        }
+        let turn = match (&mut self.exchange, STANDARD.decode(line)) {
+            (Some(exchange), Ok(response)) => exchange.hear(&response),
+            _ => Turn::Malformed,
+        };
+        self.turn(limits, turn)
+    }
+
+    /// The exchange under way is over.
+    pub fn give_up(&mut self) {
+        self.exchange = None;
+    }
+
+    fn turn(&mut self, limits: &Limits, turn: Turn) -> Next {
+        let failed = match turn {
+            Turn::Challenge(octets) => return Next::Challenge(STANDARD.encode(octets)),
+            Turn::Accepted(user) => {
+                self.give_up();
+                self.user = u32::try_from(user).ok();
+                return Next::Said(Saying::AuthAccepted);
+            }
+            Turn::Denied => Saying::AuthFailed,
+            Turn::Malformed => Saying::AuthEncoding,
+        };
+        self.give_up();
+        if limits.max_auth_failures.is_some_and(|max| self.failures >= max) {
+            return Next::Said(Saying::TooManyAuthFailures);
+        }
+        self.failures += 1;
+        Next::Said(failed)
+    }
+}
+
+/// How often each user logged in.
+#[derive(Debug)]
+pub(super) struct Logins {
+    by_user: Vec<AtomicU64>,
+    pub failed: AtomicU64,
+}
+
+impl Logins {
+    pub fn new(limits: &Limits) -> Logins {
+        let users = limits.users.as_ref().map_or(0, |users| users.len());
+        Logins { by_user: (0..users).map(|_| AtomicU64::new(0)).collect(), failed: AtomicU64::new(0) }
+    }
+
+    /// The user of this number logged in.
+    pub fn count(&self, user: u32) {
+        if let Some(count) = self.by_user.get(user as usize) {
+            count.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Enters them in the ledger.
+    pub fn tell(&self, limits: &Limits, ledger: &mut LedgerSnapshot) {
+        let names = limits.users.iter().flat_map(|users| users.names());
+        let counted = names.zip(&self.by_user).map(|(name, count)| (name.to_owned(), count.load(Relaxed)));
+        let by_user: BTreeMap<String, u64> = counted.filter(|(_, count)| *count > 0).collect();
+        ledger.logins = by_user.values().sum();
+        ledger.failed_logins = self.failed.load(Relaxed);
+        ledger.logins_by_user = by_user;
+    }
+}
+
+#[cfg(test)]
+#[path = "login_tests.rs"]
+mod tests;

@@ -1,0 +1,396 @@
+//! Tests of `login`: the client's machine against the listener's, and lines that a client types, without a socket.
+
+use std::collections::VecDeque;
+use std::net::Ipv4Addr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::*;
+use crate::collector::Condition;
+use crate::collector::condition::Classifier;
+use crate::listener::behaviour::{Behaviour, Shared};
+use crate::listener::limits::{self, Delay, Style};
+use crate::listener::peer::Peer;
+use crate::smtp::auth::verify::Users;
+use crate::smtp::auth::{Login, Secret};
+use crate::smtp::client::{Client, Event, Failure};
+use crate::smtp::machine::{Machine, Need};
+use crate::smtp::script::{Identity, Script, Tls};
+use crate::smtp::server::Server;
+use crate::smtp::transaction::{Content, Lost};
+use crate::smtp::{Reply, Step};
+
+const SECRET: &str = "correct horse battery";
+
+fn limits() -> Limits {
+    let users = Users::new([
+        ("anna".to_owned(), Secret::new("another secret")),
+        ("load".to_owned(), Secret::new(SECRET)),
+    ]);
+    Limits { users: Some(Arc::new(users)), ..Limits::default() }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the origin of a virtual clock")]
+fn start() -> Instant {
+    Instant::now()
+}
+
+fn handshake() -> Handshake {
+    Handshake { binding: Some(b"this session".to_vec()), ..Handshake::default() }
+}
+
+/// No message is sent here.
+#[derive(Debug)]
+struct NoMail;
+
+impl Content for NoMail {
+    fn sender(&self, _out: &mut Vec<u8>) {}
+    fn recipients(&self) -> u32 {
+        0
+    }
+    fn recipient(&self, _index: u32, _out: &mut Vec<u8>) {}
+    fn size(&self) -> u64 {
+        0
+    }
+    fn body(&self, _offset: u64, _out: &mut Vec<u8>) -> Result<u64, Lost> {
+        Ok(0)
+    }
+    fn raw(&self, _offset: u64, _limit: u64, _out: &mut Vec<u8>) -> Result<u64, Lost> {
+        Ok(0)
+    }
+    fn envelope_id(&self, _out: &mut Vec<u8>) {}
+}
+
+/// The listener's side of one session.
+struct Served {
+    shared: Arc<Shared>,
+    server: Server<Behaviour>,
+    now: Instant,
+    said: Vec<u8>,
+    over: bool,
+}
+
+impl Served {
+    fn new(limits: Limits, secured: bool) -> Served {
+        let now = start();
+        let tls = if secured { limits::Tls::Implicit } else { limits.tls };
+        let shared = Arc::new(Shared::new(Limits { tls, ..limits }, 7, now, None));
+        let peer = Peer::new(Some(Ipv4Addr::LOCALHOST.into()), &shared.limits);
+        let policy = Behaviour::new(shared.clone(), peer, shared.number());
+        let server = Server::new(policy, shared.bounds());
+        let mut served = Served { shared, server, now, said: Vec::new(), over: false };
+        served.settle();
+        served
+    }
+
+    fn settle(&mut self) {
+        while !self.over {
+            match self.server.poll(self.now, &mut self.said) {
+                Need::Emit(never) => match never {},
+                Need::Write => {}
+                Need::Secure { .. } => self.server.handle_secured(self.now, handshake()),
+                Need::Read { until } => match until {
+                    // An answer is held back.
+                    Some(until) if self.said.is_empty() => self.now = until,
+                    _ => return,
+                },
+                Need::Close(_) => self.over = true,
+            }
+        }
+    }
+
+    fn hear(&mut self, mut octets: &[u8]) {
+        while !octets.is_empty() && !self.over {
+            octets = &octets[self.server.handle_input(self.now, octets)..];
+            self.settle();
+        }
+    }
+
+    /// Types lines; what is said to the last.
+    fn types(&mut self, lines: &[&str]) -> String {
+        for line in lines {
+            self.said.clear();
+            self.hear(format!("{line}\r\n").as_bytes());
+        }
+        String::from_utf8(std::mem::take(&mut self.said)).unwrap().replace("\r\n", "\n").trim_end().to_owned()
+    }
+
+    fn ledger(&self) -> LedgerSnapshot {
+        let mut ledger = self.shared.books.snapshot();
+        self.shared.logins.tell(&self.shared.limits, &mut ledger);
+        ledger
+    }
+}
+
+/// How what is said is cut on its way.
+#[derive(Clone, Copy, Debug)]
+enum Cut {
+    Nowhere,
+    /// Once, before this octet of all that both sides say.
+    Before(usize),
+    Everywhere,
+}
+
+/// A session of a client that logs in and leaves: how the login ended, and how many octets went either way.
+fn session(login: &Login, limits: Limits, cut: Cut) -> (Served, Vec<Option<Failure>>, bool, usize) {
+    let mut served = Served::new(limits, true);
+    let script = Script { tls: Tls::Implicit, ..Script::default() };
+    let identity = Identity { login: Some(login.clone()), ..Identity::default() };
+    let mut client: Client<NoMail> = Client::new(Rc::new(script), identity, served.now);
+    let (mut logins, mut established, mut moved) = (Vec::new(), false, 0);
+    let mut coming = VecDeque::new();
+    let mut pieces = |octets: &[u8]| -> Vec<Vec<u8>> {
+        if octets.is_empty() {
+            return Vec::new();
+        }
+        let from = moved;
+        moved += octets.len();
+        match cut {
+            Cut::Everywhere => octets.chunks(1).map(<[u8]>::to_vec).collect(),
+            Cut::Before(at) if (from + 1..moved).contains(&at) => {
+                vec![octets[..at - from].to_vec(), octets[at - from..].to_vec()]
+            }
+            Cut::Nowhere | Cut::Before(_) => vec![octets.to_vec()],
+        }
+    };
+    for _ in 0..10_000 {
+        let mut out = Vec::new();
+        match client.poll(served.now, &mut out) {
+            Need::Emit(Event::Step { step: Step::Auth, failure, .. }) => logins.push(failure.map(|why| *why)),
+            Need::Emit(Event::Established) => established = true,
+            Need::Emit(Event::Ready { .. }) => client.finish(),
+            Need::Emit(_) => {}
+            Need::Write => {
+                client.handle_written(served.now);
+                pieces(&out).iter().for_each(|piece| served.hear(piece));
+            }
+            Need::Secure { .. } => client.handle_secured(served.now, handshake()),
+            Need::Read { .. } => {
+                let said = std::mem::take(&mut served.said);
+                coming.extend(pieces(&said));
+                let piece = coming.pop_front().expect("one side has something to say");
+                client.handle_input(served.now, &piece);
+            }
+            Need::Close(_) => return (served, logins, established, moved),
+        }
+    }
+    panic!("it never ends");
+}
+
+#[test]
+fn each_mechanism_logs_in_however_its_octets_are_cut() {
+    for mechanism in Mechanism::ALL {
+        let login = Login::new(mechanism, "load", Secret::new(SECRET));
+        let (_, _, _, octets) = session(&login, limits(), Cut::Nowhere);
+        assert!(octets > 300);
+        // SCRAM's rounds are reckoned once for a login, and anew for each listener.
+        let step =
+            if matches!(mechanism, Mechanism::ScramSha256 | Mechanism::ScramSha256Plus) { 7 } else { 1 };
+        let all = (0..octets).step_by(step).map(Cut::Before);
+        for cut in all.chain([Cut::Nowhere, Cut::Everywhere]) {
+            let (served, logins, established, _) = session(&login, limits(), cut);
+            assert_eq!((logins, established), (vec![None], true), "{mechanism:?} {cut:?}");
+            let ledger = served.ledger();
+            assert_eq!((ledger.logins, ledger.failed_logins), (1, 0));
+            assert_eq!(ledger.logins_by_user.into_iter().collect::<Vec<_>>(), [("load".to_owned(), 1)]);
+        }
+    }
+}
+
+#[test]
+fn a_wrong_password_fails_the_step_by_its_name_in_all_words() {
+    let classifier = Classifier::new(Vec::new());
+    for style in Style::ALL {
+        for mechanism in Mechanism::ALL {
+            for (user, secret) in [("load", "wrong"), ("nobody", SECRET)] {
+                let login = Login::new(mechanism, user, Secret::new(secret));
+                let (served, logins, established, _) =
+                    session(&login, Limits { style, ..limits() }, Cut::Nowhere);
+                let [Some(Failure::Reply(reply))] = &logins[..] else {
+                    panic!("{mechanism:?} {style:?}: {logins:?}")
+                };
+                assert_eq!(reply.code, 535, "{mechanism:?}");
+                assert_eq!(classifier.classify(Some(Step::Auth), reply, false), Condition::AuthFailed);
+                assert!(!established);
+                let ledger = served.ledger();
+                assert_eq!((ledger.logins, ledger.failed_logins), (0, 1));
+                assert_eq!(ledger.refused.get("auth-failed"), Some(&1));
+            }
+        }
+    }
+}
+
+/// Whether these lines, typed after EHLO, end in this reply.
+#[track_caller]
+fn assert_said(limits: &Limits, lines: &[&str], says: &str) {
+    let mut served = Served::new(limits.clone(), false);
+    served.types(&["EHLO client.example"]);
+    assert_eq!(served.types(lines), says, "{lines:?}");
+}
+
+fn plain(user: &str, secret: &str) -> String {
+    format!("AUTH PLAIN {}", STANDARD.encode(format!("\0{user}\0{secret}")))
+}
+
+#[test]
+fn what_is_offered_follows_from_users_mechanisms_and_tls() {
+    let hello = |limits: Limits, secured| {
+        let said = Served::new(limits, secured).types(&["EHLO client.example"]);
+        said.lines().filter(|line| line.contains("AUTH")).collect::<Vec<_>>().join("|")
+    };
+    let clear = "250-AUTH PLAIN LOGIN CRAM-MD5 SCRAM-SHA-256 XOAUTH2 OAUTHBEARER";
+    let tls = "250-AUTH PLAIN LOGIN CRAM-MD5 SCRAM-SHA-256 SCRAM-SHA-256-PLUS XOAUTH2 OAUTHBEARER";
+    assert_eq!(hello(limits(), false), clear);
+    assert_eq!(hello(limits(), true), tls);
+    let mechanisms = vec![Mechanism::Login, Mechanism::ScramSha256Plus];
+    assert_eq!(hello(Limits { mechanisms: mechanisms.clone(), ..limits() }, false), "250-AUTH LOGIN");
+    assert_eq!(hello(Limits { mechanisms: mechanisms[1..].to_vec(), ..limits() }, false), "");
+    assert_eq!(hello(Limits::default(), true), "");
+}
+
+#[test]
+fn the_lines_of_an_exchange_mean_what_rfc_4954_says() {
+    let (right, wrong) = (plain("load", SECRET), plain("load", "wrong"));
+    let response = &right["AUTH PLAIN ".len()..];
+    let limits = limits();
+    let said = |lines: &[&str], says| assert_said(&limits, lines, says);
+    let welcome = "235 #2.0.0 OK Authenticated";
+    said(&[&right], welcome);
+    said(&["AUTH PLAIN"], "334");
+    said(&["auth plain", response], welcome);
+    said(&[&wrong], "535 #5.7.8 Authentication failed");
+    said(&[&wrong, &right], welcome);
+    said(&["AUTH LOGIN"], "334 VXNlcm5hbWU6");
+    said(&["AUTH LOGIN", "bG9hZA=="], "334 UGFzc3dvcmQ6");
+    said(&["AUTH LOGIN bG9hZA=="], "334 UGFzc3dvcmQ6");
+    // Empty: `=` with the command, an empty line after.
+    said(&["AUTH LOGIN ="], "334 UGFzc3dvcmQ6");
+    said(&["AUTH PLAIN ="], "501 #5.5.2 Cannot decode AUTH input");
+    said(&["AUTH LOGIN", "bG9hZA==", ""], "535 #5.7.8 Authentication failed");
+    said(&["AUTH LOGIN", "*"], "501 #5.7.0 Authentication exchange cancelled");
+    said(&["AUTH LOGIN", "*", "NOOP"], "250 ok");
+    said(&["AUTH LOGIN", "no base64"], "501 #5.5.2 Cannot decode AUTH input");
+    said(&["AUTH LOGIN", "QUIT"], "334 UGFzc3dvcmQ6");
+    said(&["AUTH PLAIN ???"], "501 #5.5.2 Cannot decode AUTH input");
+    said(&["AUTH CRAM-MD5 bG9hZA=="], "501 #5.5.2 Cannot decode AUTH input");
+    said(&["AUTH"], "501 #5.5.4 Invalid arguments to AUTH command");
+    said(&["AUTH PLAIN bG9hZA== x"], "501 #5.5.4 Invalid arguments to AUTH command");
+    said(&["AUTH GSSAPI"], "504 #5.5.1 AUTH mechanism GSSAPI is not available");
+    said(&["AUTH SCRAM-SHA-256-PLUS"], "504 #5.5.1 AUTH mechanism SCRAM-SHA-256-PLUS is not available");
+    said(&[&right, &right], "503 #5.5.0 Already authenticated");
+    said(&[&right, "EHLO client.example", &right], "503 #5.5.0 Already authenticated");
+    said(&["MAIL FROM:<a@b.example>", &right], "503 #5.5.0 AUTH not permitted during a mail transaction");
+    let long = |length: usize| "A".repeat(length);
+    let too_long = "500 #5.5.6 Authentication exchange line too long";
+    said(&["AUTH LOGIN", &long(12288 - 2)], "501 #5.5.2 Cannot decode AUTH input");
+    said(&["AUTH LOGIN", &long(12288 - 4)], "334 UGFzc3dvcmQ6");
+    said(&["AUTH LOGIN", &long(12288)], too_long);
+    said(&["AUTH LOGIN", &long(12288), "NOOP"], "250 ok");
+    said(&[&format!("AUTH LOGIN {}", long(12276))], too_long);
+    said(&[&format!("AUTH LOGIN {}", long(12272))], "334 UGFzc3dvcmQ6");
+    said(&[&format!("NOOP {}", long(3000))], "500 Line too long");
+    // An end of line that is none, within an exchange.
+    let mut served = Served::new(limits.clone(), false);
+    served.types(&["EHLO client.example", "AUTH LOGIN"]);
+    served.hear(b"bG9hZA==\n");
+    assert_eq!(served.types(&[]), "501 #5.5.2 syntax error");
+    assert_eq!(served.types(&["NOOP"]), "250 ok");
+    // Before hello there is no AUTH.
+    assert_eq!(Served::new(limits.clone(), false).types(&[&right]), "503 Bad sequence of commands");
+    // XOAUTH2's error, acknowledged.
+    let token = STANDARD.encode("user=load\x01auth=Bearer wrong\x01\x01");
+    said(&[&format!("AUTH XOAUTH2 {token}")], "334 eyJzdGF0dXMiOiI0MDEifQ==");
+    said(&[&format!("AUTH XOAUTH2 {token}"), ""], "535 #5.7.8 Authentication failed");
+}
+
+#[test]
+fn failures_over_the_limit_end_the_session_in_each_one_s_words() {
+    let (right, wrong) = (plain("load", SECRET), plain("load", "wrong"));
+    for (style, failed, last) in [
+        (
+            Style::Cisco,
+            "535 #5.7.8 Authentication failed",
+            "421 #4.7.0 Too many failed authentication attempts, disconnecting",
+        ),
+        (
+            Style::Postfix,
+            "535 5.7.8 Error: authentication failed: authentication failure",
+            "421 4.7.0 mx.recipient.example Error: too many errors",
+        ),
+        (
+            Style::Exim,
+            "535 Incorrect authentication data",
+            "421 mx.recipient.example: Too many failed authentication attempts",
+        ),
+    ] {
+        let limits = Limits { style, max_auth_failures: Some(2), ..limits() };
+        assert_said(
+            &limits,
+            &[&wrong, &wrong, &right],
+            match style {
+                Style::Cisco => "235 #2.0.0 OK Authenticated",
+                Style::Postfix => "235 2.7.0 Authentication successful",
+                Style::Exim => "235 Authentication succeeded",
+            },
+        );
+        let mut served = Served::new(limits, false);
+        served.types(&["EHLO client.example"]);
+        assert_eq!(served.types(&[&wrong, &wrong]), failed);
+        // Nonsense counts too.
+        assert_eq!(served.types(&["AUTH PLAIN ???"]), last);
+        assert!(served.over);
+        let ledger = served.ledger();
+        assert_eq!((ledger.failed_logins, ledger.refused["too-many-auth-failures"]), (3, 1));
+    }
+}
+
+#[test]
+fn what_is_required_first_is_said_by_its_code() {
+    let right = plain("load", SECRET);
+    let mail = "MAIL FROM:<a@b.example>";
+    let limits = Limits { require_auth: true, ..limits() };
+    assert_said(&limits, &[mail], "530 Authentication required");
+    assert_said(&limits, &[&right, mail], "250 sender ok");
+    let limits = Limits { auth_requires_encryption: true, ..limits };
+    assert_said(&limits, &[&right], "538 #5.7.11 Encryption required");
+    let mut secured = Served::new(limits, true);
+    assert_eq!(secured.types(&["EHLO client.example", &right, mail]), "250 sender ok");
+    // As before: who has no users has no logins.
+    assert_said(
+        &Limits { require_auth: true, ..Limits::default() },
+        &["AUTH PLAIN"],
+        "504 #5.5.1 AUTH mechanism PLAIN is not available",
+    );
+    assert_said(&Limits::default(), &["AUTH PLAIN"], "503 #5.3.3 AUTH not available");
+    // The conditions of all these, by step.
+    let classifier = Classifier::new(Vec::new());
+    for (reply, condition) in [
+        ("535 5.7.8 no", Condition::AuthFailed),
+        ("454 4.7.0 Temporary authentication failure", Condition::AuthTemporaryFailure),
+        ("454", Condition::AuthTemporaryFailure),
+        ("538 #5.7.11 Encryption required", Condition::EncryptionRequired),
+        ("538", Condition::EncryptionRequired),
+        ("530 5.7.0 Must issue a STARTTLS command first", Condition::EncryptionRequired),
+        ("534 5.7.9 Authentication mechanism is too weak", Condition::AuthNotAvailable),
+        ("504 5.5.4 Unrecognized authentication type", Condition::AuthNotAvailable),
+        ("421 4.7.0 Too many failed authentication attempts", Condition::TooManyAuthFailures),
+        ("500 5.5.6 Authentication Exchange line is too long", Condition::LineTooLong),
+    ] {
+        let reply = Reply::parse(reply).unwrap();
+        assert_eq!(classifier.classify(Some(Step::Auth), &reply, reply.code == 421), condition, "{reply}");
+    }
+}
+
+#[test]
+fn each_line_of_an_exchange_is_held_back() {
+    let mut limits = limits();
+    limits.delays.auth = Delay::fixed(Duration::from_secs(2));
+    let mut served = Served::new(limits, false);
+    let begun = served.now;
+    served.types(&["EHLO client.example"]);
+    assert_eq!(served.now, begun);
+    let password = STANDARD.encode(SECRET);
+    assert_eq!(served.types(&["AUTH LOGIN", "bG9hZA==", &password]), "235 #2.0.0 OK Authenticated");
+    assert_eq!(served.now - begun, Duration::from_secs(6));
+}

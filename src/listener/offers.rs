@@ -1,0 +1,127 @@
+//! What the listener offers after EHLO, and what it makes of parameters that it does not offer.
+
+use crate::smtp::request::{Body, Fault, MailParameters, RcptParameters};
+
+/// The extensions that can be chosen. SIZE and STARTTLS follow from the limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offers {
+    /// PIPELINING (RFC 2920).
+    pub pipelining: bool,
+    /// 8BITMIME (RFC 6152).
+    pub eight_bit_mime: bool,
+    /// CHUNKING (RFC 3030).
+    pub chunking: bool,
+    /// BINARYMIME (RFC 3030).
+    pub binary_mime: bool,
+    /// SMTPUTF8 (RFC 6531).
+    pub smtp_utf8: bool,
+    /// DSN (RFC 3461).
+    pub dsn: bool,
+    /// DELIVERBY (RFC 2852).
+    pub deliver_by: bool,
+    /// REQUIRETLS (RFC 8689), in clear text too: a listener of which it is to be seen what a client makes of that.
+    pub require_tls: bool,
+}
+
+impl Default for Offers {
+    /// What needs no word of the profile: what a client does unasked does not change by it.
+    fn default() -> Self {
+        Offers { pipelining: true, eight_bit_mime: true, ..Offers::NONE }
+    }
+}
+
+impl Offers {
+    /// None of them.
+    pub const NONE: Offers = Offers {
+        pipelining: false,
+        eight_bit_mime: false,
+        chunking: false,
+        binary_mime: false,
+        smtp_utf8: false,
+        dsn: false,
+        deliver_by: false,
+        require_tls: false,
+    };
+
+    /// The keywords, in the order in which they are said.
+    pub(super) fn keywords(self) -> impl Iterator<Item = &'static str> {
+        [
+            (self.eight_bit_mime, "8BITMIME"),
+            (true, "ENHANCEDSTATUSCODES"),
+            (self.chunking, "CHUNKING"),
+            (self.binary_mime, "BINARYMIME"),
+            (self.smtp_utf8, "SMTPUTF8"),
+            (self.dsn, "DSN"),
+            (self.deliver_by, "DELIVERBY"),
+            (self.require_tls, "REQUIRETLS"),
+        ]
+        .into_iter()
+        .filter_map(|(offered, keyword)| offered.then_some(keyword))
+    }
+
+    /// The first parameter of MAIL that is not offered.
+    pub(super) fn fault_of_mail(self, parameters: &MailParameters<'_>) -> Option<Fault<'static>> {
+        let asked = [
+            (parameters.utf8, self.smtp_utf8, "SMTPUTF8"),
+            (parameters.require_tls, self.require_tls, "REQUIRETLS"),
+            (parameters.ret.is_some(), self.dsn, "RET"),
+            (parameters.envid.is_some(), self.dsn, "ENVID"),
+            (parameters.by.is_some(), self.deliver_by, "BY"),
+        ];
+        let body = match parameters.body {
+            Some(Body::Binary) if !self.binary_mime => Some(Fault::UnknownValue("BINARYMIME")),
+            Some(_) if !self.eight_bit_mime && !self.binary_mime => Some(Fault::UnknownOption("BODY")),
+            _ => None,
+        };
+        let option = asked.into_iter().find(|(asked, offered, _)| *asked && !offered);
+        body.or(option.map(|(_, _, keyword)| Fault::UnknownOption(keyword)))
+    }
+
+    /// The first parameter of RCPT that is not offered.
+    pub(super) fn fault_of_rcpt(self, parameters: &RcptParameters<'_>) -> Option<Fault<'static>> {
+        let keyword = match parameters {
+            RcptParameters { notify: Some(_), .. } => "NOTIFY",
+            RcptParameters { orcpt: Some(_), .. } => "ORCPT",
+            RcptParameters { .. } => return None,
+        };
+        (!self.dsn).then_some(Fault::UnknownParameter(keyword))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_offered_is_refused_by_its_name() {
+        let none = MailParameters::default();
+        let cases = [
+            (MailParameters { utf8: true, ..none }, Fault::UnknownOption("SMTPUTF8")),
+            (MailParameters { require_tls: true, ..none }, Fault::UnknownOption("REQUIRETLS")),
+            (MailParameters { ret: Some("FULL"), ..none }, Fault::UnknownOption("RET")),
+            (MailParameters { envid: Some("a"), ..none }, Fault::UnknownOption("ENVID")),
+            (MailParameters { by: Some("1;R"), ..none }, Fault::UnknownOption("BY")),
+            (MailParameters { body: Some(Body::EightBit), ..none }, Fault::UnknownOption("BODY")),
+            (MailParameters { body: Some(Body::Binary), ..none }, Fault::UnknownValue("BINARYMIME")),
+        ];
+        let all = Offers {
+            pipelining: true,
+            eight_bit_mime: true,
+            chunking: true,
+            binary_mime: true,
+            smtp_utf8: true,
+            dsn: true,
+            deliver_by: true,
+            require_tls: true,
+        };
+        for (parameters, fault) in cases {
+            assert_eq!(Offers::NONE.fault_of_mail(&parameters), Some(fault));
+            assert_eq!(all.fault_of_mail(&parameters), None);
+        }
+        assert_eq!(Offers::NONE.fault_of_mail(&none), None);
+        let notify = RcptParameters { notify: Some("NEVER"), orcpt: None };
+        assert_eq!(Offers::NONE.fault_of_rcpt(&notify), Some(Fault::UnknownParameter("NOTIFY")));
+        assert_eq!(all.fault_of_rcpt(&notify), None);
+        assert_eq!(Offers::NONE.fault_of_rcpt(&RcptParameters::default()), None);
+    }
+}

@@ -1,0 +1,172 @@
+//! What TLS is to be on either side of the wire, decided before any connection: whom to trust, who we are, which versions.
+//!
+//! Plain data with the certificates and keys in it; it speaks no TLS. A key does not show itself.
+
+use std::sync::Arc;
+
+use rustls::RootCertStore;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::sign::CertifiedKey;
+
+/// How the client speaks TLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientTls {
+    /// Whom to trust; `None`: the authorities that the system trusts.
+    pub authorities: Option<Vec<CertificateDer<'static>>>,
+    /// A listener whose certificate is not trusted, or has another name, is a finding. Otherwise it is only noted.
+    pub verify: bool,
+    /// The name to ask for (SNI) and to find in the certificate; `None`: the target's host.
+    pub name: Option<ServerName<'static>>,
+    /// Who we say we are, if asked.
+    pub credential: Option<Credential>,
+    /// The oldest version that is spoken.
+    pub min_version: Version,
+    /// Later sessions resume those before them.
+    pub resumption: bool,
+}
+
+impl Default for ClientTls {
+    /// Whom the system trusts, TLS 1.2 and later, resumption.
+    fn default() -> Self {
+        ClientTls {
+            authorities: None,
+            verify: true,
+            name: None,
+            credential: None,
+            min_version: Version::Tls12,
+            resumption: true,
+        }
+    }
+}
+
+/// How the listener speaks TLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerTls {
+    /// Who it says it is.
+    pub credential: Credential,
+    /// A client must show a certificate of one of these.
+    pub client_authorities: Option<Vec<CertificateDer<'static>>>,
+    /// The latest version that is spoken.
+    pub max_version: Version,
+}
+
+/// A version of the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Version {
+    /// RFC 5246.
+    Tls12,
+    /// RFC 8446.
+    Tls13,
+}
+
+/// A certificate with its chain, and its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credential {
+    /// The certificate first, then those that lead to its authority.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// The key; it does not show itself.
+    pub key: Arc<PrivateKeyDer<'static>>,
+}
+
+impl Credential {
+    /// Whether key and certificate can be used, and belong together.
+    ///
+    /// # Errors
+    /// Why not, in words.
+    pub fn check(&self) -> Result<(), String> {
+        let provider = aws_lc_rs::default_provider();
+        match CertifiedKey::from_der(self.chain.clone(), self.key.clone_key(), &provider) {
+            Ok(_) => Ok(()),
+            Err(rustls::Error::InconsistentKeys(_)) => Err("the key is another's".to_owned()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
+
+/// Whether these certificates can be trusted as authorities.
+///
+/// # Errors
+/// Why not, in words.
+pub fn check_authorities(certificates: &[CertificateDer<'static>]) -> Result<(), String> {
+    let mut roots = RootCertStore::empty();
+    certificates.iter().try_for_each(|one| roots.add(one.clone())).map_err(|error| error.to_string())
+}
+
+/// Why a text in PEM (RFC 7468) is not what it should be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PemError {
+    /// Nothing of the kind is in it.
+    #[error("there is no {0} in it")]
+    Lacking(&'static str),
+    /// It is broken.
+    #[error("it is no valid PEM: {0}")]
+    Broken(String),
+}
+
+/// All certificates of a text in PEM, at least one.
+///
+/// # Errors
+/// See [`PemError`].
+pub fn certificates(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, PemError> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
+    match found {
+        Ok(found) if found.is_empty() => Err(PemError::Lacking("certificate")),
+        Ok(found) => Ok(found),
+        Err(error) => Err(broken(error, "certificate")),
+    }
+}
+
+/// The first private key of a text in PEM: PKCS #8, PKCS #1 or SEC1, not encrypted.
+///
+/// # Errors
+/// See [`PemError`].
+pub fn key(text: &[u8]) -> Result<Arc<PrivateKeyDer<'static>>, PemError> {
+    PrivateKeyDer::from_pem_slice(text).map(Arc::new).map_err(|error| broken(error, "private key"))
+}
+
+fn broken(error: pem::Error, what: &'static str) -> PemError {
+    match error {
+        pem::Error::NoItemsFound => PemError::Lacking(what),
+        // What stands in the file must not be shown: it may be the key.
+        pem::Error::MissingSectionEnd { .. } => PemError::Broken("a section has no end".to_owned()),
+        pem::Error::IllegalSectionStart { .. } => {
+            PemError::Broken("a section does not begin as it should".to_owned())
+        }
+        pem::Error::Base64Decode(_) => PemError::Broken("a section is not in base64".to_owned()),
+        _ => PemError::Broken("it cannot be read".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_shows_itself_nowhere() {
+        let made = rcgen::generate_simple_self_signed(["mx.example".to_owned()]).unwrap();
+        let pem = made.signing_key.serialize_pem();
+        let credential =
+            Credential { chain: vec![made.cert.der().clone()], key: key(pem.as_bytes()).unwrap() };
+        let octets = made.signing_key.serialized_der();
+        let shown = format!("{credential:?}");
+        let numbers = format!("{octets:?}");
+        assert!(!shown.contains(numbers.trim_matches(['[', ']'])), "{shown}");
+        let broken = pem.replace("-----END", "-----AND");
+        let error = key(broken.as_bytes()).unwrap_err().to_string();
+        assert!(!error.contains(&pem[30..60]), "{error}");
+    }
+
+    #[test]
+    fn what_is_not_there_is_named() {
+        let made = rcgen::generate_simple_self_signed(["mx.example".to_owned()]).unwrap();
+        let (certificate, secret) = (made.cert.pem(), made.signing_key.serialize_pem());
+        assert_eq!(certificates(format!("{certificate}{secret}{certificate}").as_bytes()).unwrap().len(), 2);
+        assert_eq!(certificates(secret.as_bytes()), Err(PemError::Lacking("certificate")));
+        assert_eq!(key(certificate.as_bytes()), Err(PemError::Lacking("private key")));
+        assert_eq!(key(b""), Err(PemError::Lacking("private key")));
+        let half = &certificate[..certificate.len() / 2];
+        assert!(matches!(certificates(half.as_bytes()), Err(PemError::Broken(_))));
+    }
+}

@@ -1,0 +1,275 @@
+//! The client's side of TLS: whom it trusts, what it shows, and the sessions it can resume.
+//!
+//! # Decisions
+//! - The sessions that can be resumed are kept by each worker for itself, and more of them than rustls's own store keeps
+//!   for one server (8): with many sessions at once it would be chance which handshakes are full.
+//! - A certificate that is not verified is judged all the same, and what speaks against it is told: a run without
+//!   verification should not hide that the listener's certificate has expired.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{
+    ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls13ClientSessionValue, WebPkiServerVerifier,
+};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, NamedGroup, RootCertStore, SignatureScheme,
+    SupportedProtocolVersion,
+};
+
+use super::{Security, TlsError};
+use crate::net::target::tls::{ClientTls, Version};
+
+/// Sessions that a worker can resume, at most; each takes about 1 KiB.
+const RESUMABLE: usize = 1024;
+
+/// What the clients of all workers have in common.
+#[derive(Clone, Debug)]
+pub struct Client {
+    tls: ClientTls,
+    roots: Arc<RootCertStore>,
+    name: ServerName<'static>,
+    provider: Arc<CryptoProvider>,
+}
+
+impl Client {
+    /// A client for a listener at `host`, a name or an address literal.
+    ///
+    /// # Errors
+    /// See [`TlsError`]; nothing is sent.
+    pub fn new(tls: &ClientTls, host: &str) -> Result<Client, TlsError> {
+        let name = match &tls.name {
+            Some(name) => name.clone(),
+            None => ServerName::try_from(host.to_owned()).map_err(|_| TlsError::Name(host.to_owned()))?,
+        };
+        let roots = match &tls.authorities {
+            Some(authorities) => trusted(authorities)?,
+            None => of_the_system(tls.verify)?,
+        };
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let client = Client { tls: tls.clone(), roots: Arc::new(roots), name, provider };
+        client.config().map(|_| client)
+    }
+
+    /// What the sessions of one worker need; they resume each other's.
+    ///
+    /// # Errors
+    /// Those of [`Client::new`], which tried it.
+    pub fn security(&self) -> Result<Security, TlsError> {
+        let (config, doubts) = self.config()?;
+        Ok(Security::Client { config: Arc::new(config), name: self.name.clone(), doubts })
+    }
+
+    fn config(&self) -> Result<(ClientConfig, Option<Arc<Doubts>>), TlsError> {
+        let builder = ClientConfig::builder_with_provider(self.provider.clone())
+            .with_protocol_versions(versions(self.tls.min_version, Version::Tls13))
+            .map_err(|error| TlsError::Credential(error.to_string()))?;
+        let (builder, doubts) = if self.tls.verify {
+            (builder.with_root_certificates(self.roots.clone()), None)
+        } else {
+            let doubts = Arc::new(Doubts::default());
+            // Without anybody to trust there is no judging.
+            let verifier =
+                WebPkiServerVerifier::builder_with_provider(self.roots.clone(), self.provider.clone());
+            let judge = verifier.build().ok();
+            let accepting = Accepting { judge, doubts: doubts.clone(), provider: self.provider.clone() };
+            (builder.dangerous().with_custom_certificate_verifier(Arc::new(accepting)), Some(doubts))
+        };
+        let mut config = match &self.tls.credential {
+            Some(credential) => builder
+                .with_client_auth_cert(credential.chain.clone(), credential.key.clone_key())
+                .map_err(|error| TlsError::Credential(error.to_string()))?,
+            None => builder.with_no_client_auth(),
+        };
+        config.resumption = if self.tls.resumption {
+            Resumption::store(Arc::new(Sessions::default()))
+        } else {
+            Resumption::disabled()
+        };
+        Ok((config, doubts))
+    }
+}
+
+/// The versions between the two, both included.
+pub(super) fn versions(min: Version, max: Version) -> &'static [&'static SupportedProtocolVersion] {
+    static OLD: [&SupportedProtocolVersion; 1] = [&rustls::version::TLS12];
+    static NEW: [&SupportedProtocolVersion; 1] = [&rustls::version::TLS13];
+    match (min, max) {
+        (_, Version::Tls12) => &OLD,
+        (Version::Tls12, Version::Tls13) => rustls::ALL_VERSIONS,
+        (Version::Tls13, Version::Tls13) => &NEW,
+    }
+}
+
+pub(super) fn trusted(authorities: &[CertificateDer<'static>]) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for authority in authorities {
+        roots.add(authority.clone()).map_err(|error| TlsError::Authority(error.to_string()))?;
+    }
+    Ok(roots)
+}
+
+fn of_the_system(needed: bool) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    // Some of a system's certificates may be too old to be read; the others are as good as before.
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if roots.is_empty() && needed { Err(TlsError::NoAuthorities) } else { Ok(roots) }
+}
+
+/// Why a certificate is not trusted.
+pub(super) fn in_words(why: &CertificateError) -> String {
+    match why {
+        CertificateError::UnknownIssuer => "none of the trusted authorities issued it".to_owned(),
+        CertificateError::BadSignature => "its signature is wrong".to_owned(),
+        CertificateError::Expired => "it has expired".to_owned(),
+        CertificateError::ExpiredContext { time, not_after } => {
+            format!("it expired {} ago", ago(time.as_secs().saturating_sub(not_after.as_secs())))
+        }
+        CertificateError::NotValidYet => "it is not valid yet".to_owned(),
+        CertificateError::NotValidYetContext { time, not_before } => {
+            format!(
+                "it is not valid for another {}",
+                ago(not_before.as_secs().saturating_sub(time.as_secs()))
+            )
+        }
+        CertificateError::Revoked => "it was revoked".to_owned(),
+        CertificateError::NotValidForName => "it is for another name".to_owned(),
+        CertificateError::NotValidForNameContext { expected, presented } => {
+            let presented = if presented.is_empty() { "none".to_owned() } else { presented.join(", ") };
+            format!("it is not for {}: its names are {presented}", expected.to_str())
+        }
+        CertificateError::Other(other) if other.0.to_string() == "CaUsedAsEndEntity" => {
+            "it is an authority's own, not a server's".to_owned()
+        }
+        other => other.to_string(),
+    }
+}
+
+fn ago(seconds: u64) -> String {
+    match seconds {
+        0..=119 => format!("{seconds} seconds"),
+        120..=7_199 => format!("{} minutes", seconds / 60),
+        7_200..=172_799 => format!("{} hours", seconds / 3600),
+        _ => format!("{} days", seconds / 86_400),
+    }
+}
+
+/// What a verifier that accepts all has against the certificate it saw last.
+#[derive(Debug, Default)]
+pub struct Doubts(Mutex<Option<String>>);
+
+impl Doubts {
+    /// The doubts since they were last taken.
+    pub(super) fn take(&self) -> Option<String> {
+        lock(&self.0).take()
+    }
+}
+
+/// Accepts every certificate, and notes what speaks against it. That the listener has the certificate's key is still proved.
+#[derive(Debug)]
+struct Accepting {
+    judge: Option<Arc<WebPkiServerVerifier>>,
+    doubts: Arc<Doubts>,
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for Accepting {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let doubt = match &self.judge {
+            None => Some("nobody is trusted".to_owned()),
+            Some(judge) => match judge.verify_server_cert(certificate, intermediates, name, ocsp, now) {
+                Ok(_) => None,
+                Err(Error::InvalidCertificate(why)) => Some(in_words(&why)),
+                Err(other) => Some(other.to_string()),
+            },
+        };
+        *lock(&self.doubts.0) = doubt;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, certificate, signed, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, certificate, signed, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// The sessions of one worker that can be resumed; all are with one server.
+#[derive(Debug, Default)]
+struct Sessions(Mutex<Kept>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    group: Option<NamedGroup>,
+    tls12: Option<Tls12ClientSessionValue>,
+    /// The oldest first; each may be used once.
+    tickets: VecDeque<Tls13ClientSessionValue>,
+}
+
+/// What a panicking thread left is still good.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl ClientSessionStore for Sessions {
+    fn set_kx_hint(&self, _server: ServerName<'static>, group: NamedGroup) {
+        lock(&self.0).group = Some(group);
+    }
+
+    fn kx_hint(&self, _server: &ServerName<'_>) -> Option<NamedGroup> {
+        lock(&self.0).group
+    }
+
+    fn set_tls12_session(&self, _server: ServerName<'static>, session: Tls12ClientSessionValue) {
+        lock(&self.0).tls12 = Some(session);
+    }
+
+    fn tls12_session(&self, _server: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
+        lock(&self.0).tls12.clone()
+    }
+
+    fn remove_tls12_session(&self, _server: &ServerName<'static>) {
+        lock(&self.0).tls12 = None;
+    }
+
+    fn insert_tls13_ticket(&self, _server: ServerName<'static>, ticket: Tls13ClientSessionValue) {
+        let tickets = &mut lock(&self.0).tickets;
+        if tickets.len() >= RESUMABLE {
+            tickets.pop_front();
+        }
+        tickets.push_back(ticket);
+    }
+
+    fn take_tls13_ticket(&self, _server: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
+        // The latest has the longest to live.
+        lock(&self.0).tickets.pop_back()
+    }
+}

@@ -1,0 +1,575 @@
+//! `[session] auth` and `[listener] users`: who logs in, and who may. Secrets come from the environment or from files.
+//!
+//! # Decisions
+//! - No error and no stored profile holds a secret: a profile names where it stands, and an error names that place.
+//! - Paths are taken as a shell takes them: from the folder that smtpress runs in.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::compile::Purpose;
+use super::document::{Document, Key, keys};
+use super::error::ProfileError;
+use super::schema::{Hello, Session, tables, words};
+use crate::net::target::{Target, Transport};
+use crate::plan::Logins;
+use crate::smtp::auth::verify::Users;
+use crate::smtp::auth::{self, Login, Secret};
+use crate::smtp::script::{Script, Tls};
+
+words! {
+    /// A SASL mechanism.
+    Mechanism {
+        /// User and password (RFC 4616).
+        Plain = "plain" | "PLAIN",
+        /// User and password, each asked for.
+        Login = "login" | "LOGIN",
+        /// A digest of the password and a challenge (RFC 2195).
+        CramMd5 = "cram-md5" | "CRAM-MD5",
+        /// Proofs of both sides (RFC 7677).
+        ScramSha256 = "scram-sha-256" | "SCRAM-SHA-256",
+        /// The same, bound to the TLS session.
+        ScramSha256Plus = "scram-sha-256-plus" | "SCRAM-SHA-256-PLUS",
+        /// User and token, as Google asks for them.
+        Xoauth2 = "xoauth2" | "XOAUTH2",
+        /// User and token (RFC 7628).
+        Oauthbearer = "oauthbearer" | "OAUTHBEARER",
+    }
+    /// Which user of a list a session is.
+    Order {
+        /// One after the other, by the number of the session.
+        InTurn = "in-turn",
+        /// One of them, drawn by seed and number of the session.
+        Random = "random",
+    }
+}
+
+impl Mechanism {
+    fn spoken(self) -> auth::Mechanism {
+        match self {
+            Mechanism::Plain => auth::Mechanism::Plain,
+            Mechanism::Login => auth::Mechanism::Login,
+            Mechanism::CramMd5 => auth::Mechanism::CramMd5,
+            Mechanism::ScramSha256 => auth::Mechanism::ScramSha256,
+            Mechanism::ScramSha256Plus => auth::Mechanism::ScramSha256Plus,
+            Mechanism::Xoauth2 => auth::Mechanism::Xoauth2,
+            Mechanism::Oauthbearer => auth::Mechanism::Oauthbearer,
+        }
+    }
+}
+
+tables! {
+    /// AUTH: who logs in, and how. Never a secret in the profile.
+    Auth {
+        /// The mechanism: plain, login, cram-md5, scram-sha-256, scram-sha-256-plus, xoauth2 or oauthbearer.
+        mechanism: Mechanism,
+        /// The user.
+        user: String,
+        /// The environment variable that holds the user.
+        user_env: String,
+        /// The file that holds the user.
+        user_file: String,
+        /// The environment variable that holds the password.
+        password_env: String,
+        /// The file that holds the password.
+        password_file: String,
+        /// The environment variable that holds the token.
+        token_env: String,
+        /// The file that holds the token.
+        token_file: String,
+        /// A CSV file of many users, with the columns user and password (or token).
+        users_file: String,
+        /// Which of many users a session is. Default in-turn.
+        order: Order,
+        /// Log in although the session is not encrypted. Default false.
+        allow_clear_text: bool,
+    }
+    /// Who may log in at the listener. Never a secret in the profile.
+    Known {
+        /// The user.
+        user: String,
+        /// The environment variable that holds the user.
+        user_env: String,
+        /// The file that holds the user.
+        user_file: String,
+        /// The environment variable that holds the password.
+        password_env: String,
+        /// The file that holds the password.
+        password_file: String,
+        /// The environment variable that holds the token.
+        token_env: String,
+        /// The file that holds the token.
+        token_file: String,
+        /// A CSV file of many users, with the columns user and password (or token).
+        users_file: String,
+    }
+}
+
+/// Where secrets come from.
+trait Source {
+    /// The variable's value; an error says what is wrong with it.
+    fn variable(&self, name: &str) -> Result<String, &'static str>;
+    /// The file's content; an error says why there is none.
+    fn file(&self, path: &str) -> Result<String, String>;
+}
+
+/// The process's environment, and the files of the system.
+struct System;
+
+impl Source for System {
+    fn variable(&self, name: &str) -> Result<String, &'static str> {
+        // No variable has such a name, and asking for it would panic on some systems.
+        if name.is_empty() || name.contains(['=', '\0']) {
+            return Err("is no name of a variable");
+        }
+        std::env::var(name).map_err(|error| match error {
+            std::env::VarError::NotPresent => "is not set",
+            std::env::VarError::NotUnicode(_) => "is not UTF-8",
+        })
+    }
+
+    fn file(&self, path: &str) -> Result<String, String> {
+        std::fs::read_to_string(Path::new(path)).map_err(|error| error.to_string())
+    }
+}
+
+/// Who logs in, and the script with what is said about clear text.
+///
+/// # Errors
+/// A login that cannot be, or a secret that cannot be had.
+pub(super) fn compile(
+    document: &Document,
+    session: &Session,
+    script: Script,
+    target: &Target,
+    purpose: Purpose,
+) -> Result<(Script, Logins), ProfileError> {
+    // A listener needs no client's secrets.
+    let Some(auth) = session.auth.as_ref().filter(|_| purpose != Purpose::Listen) else {
+        return Ok((script, Logins::default()));
+    };
+    logins(document, session, auth, script, target, &System)
+}
+
+fn logins(
+    document: &Document,
+    session: &Session,
+    auth: &Auth,
+    mut script: Script,
+    target: &Target,
+    source: &dyn Source,
+) -> Result<(Script, Logins), ProfileError> {
+    let at = keys!["session", "auth"];
+    let Some(mechanism) = auth.mechanism.map(Mechanism::spoken) else {
+        return Err(document.error_at(
+            &at,
+            "there is no mechanism to log in with",
+            "add `mechanism = \"plain\"`, or another that the listener offers",
+        ));
+    };
+    let of_mechanism = keys!["session", "auth", "mechanism"];
+    if session.hello == Some(Hello::Helo) {
+        return Err(document.error_at(
+            &at,
+            "AUTH is an extension, and a session that says HELO has none",
+            "write `hello = \"ehlo\"` in [session], or remove `auth`",
+        ));
+    }
+    script.clear_text_login = auth.allow_clear_text.unwrap_or(false);
+    if script.tls == Tls::None && mechanism == auth::Mechanism::ScramSha256Plus {
+        return Err(document.error_at(
+            &of_mechanism,
+            "this mechanism binds a login to the TLS session, and there is none",
+            "write `tls = \"starttls\"` in [target], or `mechanism = \"scram-sha-256\"`",
+        ));
+    }
+    if script.tls == Tls::None && !script.clear_text_login {
+        return Err(document.error_at(
+            &at,
+            "the login would go out in clear text",
+            "write `tls = \"starttls\"` in [target], or say that it may: `allow_clear_text = true`",
+        ));
+    }
+    let given = Given {
+        user: (&auth.user, &auth.user_env, &auth.user_file),
+        password: (&auth.password_env, &auth.password_file),
+        token: (&auth.token_env, &auth.token_file),
+        users_file: &auth.users_file,
+    };
+    let reader = Reader { document, at: &at, source };
+    let wants = Some(if mechanism.has_token() { "token" } else { "password" });
+    let users = reader.users(&given, wants)?;
+    if auth.order.is_some() && users.len() < 2 {
+        return Err(document.error_at_key(
+            &keys!["session", "auth", "order"],
+            "there is one user, and no order",
+            "remove the key, or give `users_file`",
+        ));
+    }
+    let endpoint = match &target.transport {
+        Transport::Tcp { host, port } => Some((host.as_str().into(), *port)),
+        Transport::Unix { .. } | Transport::Embedded => None,
+    };
+    let login = |(user, secret): (String, Secret)| Login::new(mechanism, &user, secret).to(endpoint.clone());
+    let random = auth.order == Some(Order::Random);
+    Ok((script, Logins { users: users.into_iter().map(login).collect(), random }))
+}
+
+/// Who may log in at the listener.
+///
+/// # Errors
+/// A secret that cannot be had.
+pub(super) fn known(document: &Document, known: &Known) -> Result<Users, ProfileError> {
+    let given = Given {
+        user: (&known.user, &known.user_env, &known.user_file),
+        password: (&known.password_env, &known.password_file),
+        token: (&known.token_env, &known.token_file),
+        users_file: &known.users_file,
+    };
+    Reader { document, at: &keys!["listener", "users"], source: &System }.users(&given, None).map(Users::new)
+}
+
+/// How the listener lets them; all ways if it does not say.
+pub(super) fn mechanisms(written: Option<&[Mechanism]>) -> Vec<auth::Mechanism> {
+    written.map_or(auth::Mechanism::ALL.to_vec(), |list| list.iter().map(|one| one.spoken()).collect())
+}
+
+/// Where a profile says that users and secrets stand.
+struct Given<'a> {
+    /// Itself, variable, file.
+    user: (&'a Option<String>, &'a Option<String>, &'a Option<String>),
+    /// Variable, file.
+    password: (&'a Option<String>, &'a Option<String>),
+    token: (&'a Option<String>, &'a Option<String>),
+    users_file: &'a Option<String>,
+}
+
+/// Reads users and secrets, and names the key that leads to a wrong one.
+struct Reader<'a> {
+    document: &'a Document,
+    at: &'a [Key],
+    source: &'a dyn Source,
+}
+
+impl Reader<'_> {
+    fn error(&self, key: &'static str, message: impl Into<String>, remedy: &str) -> ProfileError {
+        let path: Vec<Key> = self.at.iter().cloned().chain([Key::from(key)]).collect();
+        self.document.error_at(&path, message, remedy)
+    }
+
+    /// `wants`: the kind of secret that the mechanism has; none: any.
+    fn users(
+        &self,
+        given: &Given<'_>,
+        wants: Option<&'static str>,
+    ) -> Result<Vec<(String, Secret)>, ProfileError> {
+        let single = [
+            ("user", given.user.0.is_some()),
+            ("user_env", given.user.1.is_some()),
+            ("user_file", given.user.2.is_some()),
+            ("password_env", given.password.0.is_some()),
+            ("password_file", given.password.1.is_some()),
+            ("token_env", given.token.0.is_some()),
+            ("token_file", given.token.1.is_some()),
+        ];
+        if let Some(path) = given.users_file {
+            return match single.iter().find(|(_, is_given)| *is_given) {
+                Some((key, _)) => {
+                    Err(self.error(key, format!("`{key}` beside `users_file`"), "keep one of the two"))
+                }
+                None => self.list(path, wants),
+            };
+        }
+        let of_user = match given.user {
+            (Some(user), None, None) => self.sound("user", user.clone())?,
+            (None, variable, file) => self.one(["user_env", "user_file"], variable, file, "user")?,
+            _ => return Err(self.error("user", "the user is given twice", "keep one of the keys")),
+        };
+        let password = (given.password.0.is_some() || given.password.1.is_some()).then_some("password");
+        let token = (given.token.0.is_some() || given.token.1.is_some()).then_some("token");
+        let kind = match (password, token) {
+            (Some(_), Some(_)) => {
+                let key = if given.token.0.is_some() { "token_env" } else { "token_file" };
+                return Err(self.error(key, "a password and a token", "keep one of the two"));
+            }
+            (kind, other) => kind.or(other).or(wants).unwrap_or("password"),
+        };
+        let ((variable, file), names) = match kind {
+            "token" => (given.token, ["token_env", "token_file"]),
+            _ => (given.password, ["password_env", "password_file"]),
+        };
+        if let Some(wants) = wants.filter(|wants| *wants != kind) {
+            let key = if variable.is_some() { names[0] } else { names[1] };
+            return Err(self.error(
+                key,
+                format!("the mechanism logs in with a {wants}, not with a {kind}"),
+                &format!("write `{wants}_env` or `{wants}_file`"),
+            ));
+        }
+        let secret = self.one(names, variable, file, kind)?;
+        Ok(vec![(of_user, Secret::new(&secret))])
+    }
+
+    /// A value from its variable or its file.
+    fn one(
+        &self,
+        names: [&'static str; 2],
+        variable: &Option<String>,
+        file: &Option<String>,
+        what: &str,
+    ) -> Result<String, ProfileError> {
+        match (variable, file) {
+            (Some(name), None) => {
+                let value = self.source.variable(name).map_err(|why| {
+                    let remedy = format!("set it, as in `export {name}=...`");
+                    self.error(names[0], format!("the environment variable `{name}` {why}"), &remedy)
+                })?;
+                self.sound(names[0], value)
+            }
+            (None, Some(path)) => {
+                let text = self.file(names[1], path)?;
+                self.sound(names[1], text.trim_end_matches(['\r', '\n']).to_owned())
+            }
+            (None, None) => Err(self.document.error_at(
+                self.at,
+                format!("there is no {what} to log in with"),
+                format!("add `{}` with the name of a variable, or `{}`", names[0], names[1]),
+            )),
+            (Some(_), Some(_)) => {
+                Err(self.error(names[1], format!("the {what} is given twice"), "keep one of the keys"))
+            }
+        }
+    }
+
+    fn file(&self, key: &'static str, path: &str) -> Result<String, ProfileError> {
+        self.source.file(path).map_err(|why| {
+            self.error(key, format!("failed to read {path:?}: {why}"), "give the path of a file")
+        })
+    }
+
+    /// The users of a CSV file.
+    fn list(&self, path: &str, wants: Option<&'static str>) -> Result<Vec<(String, Secret)>, ProfileError> {
+        let key = "users_file";
+        let text = self.file(key, path)?;
+        let mut csv = csv::ReaderBuilder::new().trim(csv::Trim::Headers).from_reader(text.as_bytes());
+        // What the file holds is not shown, were it only a name that stands in the wrong column.
+        let unread = |error: &csv::Error| {
+            let line = error.position().map_or(1, csv::Position::line);
+            self.error(
+                key,
+                format!("{path}:{line}: this is no row of the columns that the first line names"),
+                "write CSV: `user,password` in the first line, and one user in each other",
+            )
+        };
+        let headers = csv.headers().map_err(|error| unread(&error))?.clone();
+        let column = |names: &[&str]| headers.iter().position(|header| names.contains(&header));
+        let secrets: &[&str] = match wants {
+            Some("token") => &["token"],
+            Some(_) => &["password"],
+            None => &["password", "token"],
+        };
+        let (Some(user), Some(secret)) = (column(&["user"]), column(secrets)) else {
+            return Err(self.error(
+                key,
+                format!(
+                    "the first line of {path:?} names no columns `user` and `{}`",
+                    secrets.join("` or `")
+                ),
+                &format!("begin the file with `user,{}`", secrets[0]),
+            ));
+        };
+        let mut users = Vec::new();
+        let mut lines = BTreeMap::new();
+        for row in csv.records() {
+            let row = row.map_err(|error| unread(&error))?;
+            let line = row.position().map_or(0, csv::Position::line);
+            let (name, secret) = (row.get(user).unwrap_or_default(), row.get(secret).unwrap_or_default());
+            if let Some(fault) = fault(name).or(fault(secret)) {
+                return Err(self.error(
+                    key,
+                    format!("{path}:{line}: a user or secret {fault}"),
+                    "correct the line",
+                ));
+            }
+            if let Some(before) = lines.insert(name.to_owned(), line) {
+                return Err(self.error(
+                    key,
+                    format!("{path}:{line}: the user of line {before} again"),
+                    "give each user one line",
+                ));
+            }
+            users.push((name.to_owned(), Secret::new(secret)));
+        }
+        if users.is_empty() {
+            return Err(self.error(key, format!("{path:?} holds no user"), "give each user a line"));
+        }
+        Ok(users)
+    }
+
+    fn sound(&self, key: &'static str, value: String) -> Result<String, ProfileError> {
+        match fault(&value) {
+            Some(fault) => Err(self.error(key, format!("the value {fault}"), "correct it where it stands")),
+            None => Ok(value),
+        }
+    }
+}
+
+/// What no mechanism can say.
+fn fault(value: &str) -> Option<&'static str> {
+    if value.is_empty() {
+        Some("is empty")
+    } else if value.len() > 4096 {
+        Some("is longer than 4096 octets")
+    } else if value.chars().any(char::is_control) {
+        Some("holds a control character")
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECRET: &str = "correct horse";
+
+    /// One variable and some files.
+    struct Made;
+
+    impl Source for Made {
+        fn variable(&self, name: &str) -> Result<String, &'static str> {
+            match name {
+                "U" => Ok("load".to_owned()),
+                "P" | "T" => Ok(SECRET.to_owned()),
+                "EMPTY" => Ok(String::new()),
+                "LINES" => Ok(format!("{SECRET}\n{SECRET}")),
+                _ => Err("is not set"),
+            }
+        }
+
+        fn file(&self, path: &str) -> Result<String, String> {
+            Ok(match path {
+                "secret" => format!("{SECRET}\r\n"),
+                "users.csv" => format!("user, password\na,{SECRET}\n\"b,c\",\"say \"\"x\"\"\"\nd,3\n"),
+                "tokens.csv" => "token,user\nt1,a\n".to_owned(),
+                "twice.csv" => format!("user,password\na,{SECRET}\nb,2\na,3\n"),
+                "short.csv" => format!("user,password\na,1\n{SECRET}\n"),
+                "empty.csv" => "user,password\n".to_owned(),
+                "hole.csv" => format!("user,password\n,{SECRET}\n"),
+                _ => return Err("No such file or directory".to_owned()),
+            })
+        }
+    }
+
+    fn compiled(auth: &str, tls: Tls) -> Result<Logins, ProfileError> {
+        let document = Document::parse("p.toml", &format!("[session]\n{auth}\n")).unwrap();
+        let session = document.read()?.session.unwrap_or_default();
+        let script = Script { tls, ..Script::default() };
+        let auth = session.auth.clone().unwrap_or_default();
+        let target = Target::smtp("mx.example", 25);
+        let (script, logins) = logins(&document, &session, &auth, script, &target, &Made)?;
+        assert_eq!(script.clear_text_login, auth.allow_clear_text == Some(true));
+        Ok(logins)
+    }
+
+    #[test]
+    fn one_user_comes_from_where_the_profile_says() {
+        for auth in [
+            "auth = { mechanism = \"plain\", user_env = \"U\", password_env = \"P\" }",
+            "auth = { mechanism = \"PLAIN\", user = \"load\", password_file = \"secret\" }",
+            "auth = { mechanism = \"plain\", user_env = \"U\", password_env = \"P\", allow_clear_text = true }",
+        ] {
+            let logins = compiled(auth, Tls::Starttls).unwrap_or_else(|e| panic!("{}", e.render(false)));
+            let expected = Login::new(auth::Mechanism::Plain, "load", Secret::new(SECRET));
+            let expected = expected.to(Some(("mx.example".into(), 25)));
+            assert_eq!(logins, Logins { users: vec![expected], random: false });
+        }
+        let token = "auth = { mechanism = \"oauthbearer\", user = \"load\", token_env = \"T\" }";
+        assert_eq!(compiled(token, Tls::Implicit).unwrap().users[0].secret, Secret::new(SECRET));
+        let clear =
+            "auth = { mechanism = \"login\", user = \"u\", password_env = \"P\", allow_clear_text = true }";
+        assert_eq!(compiled(clear, Tls::None).unwrap().users.len(), 1);
+    }
+
+    #[test]
+    fn many_users_come_from_a_file_and_are_taken_in_turn_or_drawn() {
+        let list = |more: &str| {
+            let auth =
+                format!("auth = {{ mechanism = \"scram-sha-256\", users_file = \"users.csv\"{more} }}");
+            compiled(&auth, Tls::Starttls).unwrap_or_else(|e| panic!("{}", e.render(false)))
+        };
+        let (in_turn, random) = (list(""), list(", order = \"random\""));
+        let user = |logins: &Logins, seed, serial| logins.of(seed, serial).unwrap().user.to_string();
+        let first: Vec<String> = (0..5).map(|serial| user(&in_turn, 7, serial)).collect();
+        assert_eq!(first, ["a", "b,c", "d", "a", "b,c"]);
+        assert_eq!(in_turn.users[1].secret, Secret::new("say \"x\""));
+        let drawn = |seed| (0..300).map(|serial| user(&random, seed, serial)).collect::<Vec<_>>();
+        assert_eq!(drawn(7), drawn(7));
+        assert_ne!(drawn(7), drawn(8));
+        for name in ["a", "b,c", "d"] {
+            let count = drawn(7).iter().filter(|drawn| *drawn == name).count();
+            assert!((60..140).contains(&count), "{name}: {count}");
+        }
+        let tokens = "auth = { mechanism = \"xoauth2\", users_file = \"tokens.csv\" }";
+        assert_eq!(compiled(tokens, Tls::Starttls).unwrap().users[0].secret, Secret::new("t1"));
+        assert_eq!(Logins::default().of(7, 0), None);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_and_no_secret_with_it() {
+        let plain = |keys: &str| format!("auth = {{ mechanism = \"plain\", {keys} }}");
+        for (auth, says) in [
+            ("auth = { user_env = \"U\" }".to_owned(), "there is no mechanism"),
+            (
+                plain("user_env = \"U\", password_env = \"MISSING\""),
+                "the environment variable `MISSING` is not set",
+            ),
+            (plain("user_env = \"U\", password_env = \"EMPTY\""), "the value is empty"),
+            (plain("user_env = \"U\", password_env = \"LINES\""), "holds a control character"),
+            (
+                plain("user_env = \"U\", password_file = \"missing\""),
+                "failed to read \"missing\": No such file",
+            ),
+            (plain("user_env = \"U\""), "there is no password to log in with"),
+            (plain("password_env = \"P\""), "there is no user to log in with"),
+            (plain("user = \"a\", user_env = \"U\", password_env = \"P\""), "the user is given twice"),
+            (
+                plain("user = \"a\", password_file = \"secret\", password_env = \"P\""),
+                "the password is given twice",
+            ),
+            (plain("user = \"a\", token_env = \"T\""), "with a password, not with a token"),
+            (plain("user = \"a\", token_env = \"T\", password_env = \"P\""), "a password and a token"),
+            (plain("user = \"a\", users_file = \"users.csv\""), "`user` beside `users_file`"),
+            (plain("users_file = \"tokens.csv\""), "names no columns `user` and `password`"),
+            (plain("users_file = \"twice.csv\""), "twice.csv:4: the user of line 2 again"),
+            (plain("users_file = \"short.csv\""), "short.csv:3: this is no row"),
+            (plain("users_file = \"empty.csv\""), "holds no user"),
+            (plain("users_file = \"hole.csv\""), "hole.csv:2: a user or secret is empty"),
+            (plain("user = \"a\", password_env = \"P\", order = \"random\""), "one user, and no order"),
+            (
+                plain("user = \"a\", password_env = \"P\" }\nhello = \"helo\"\nmisbehave = {"),
+                "a session that says HELO has none",
+            ),
+            (
+                plain(&format!("user = \"a\", password = \"{SECRET}\"")),
+                "a secret does not stand in a profile",
+            ),
+            (format!("auth.token = '{SECRET}'"), "a secret does not stand in a profile"),
+            (format!("auth.pasword = \"{SECRET}\""), "unknown key `pasword`"),
+        ] {
+            let error = compiled(&auth, Tls::Starttls).expect_err(&auth);
+            let shown = format!("{error} {}", error.render(true));
+            assert!(shown.contains(says), "{auth}:\n{}", error.render(false));
+            assert!(!shown.contains(SECRET) && error.remedy.is_some(), "{}", error.render(false));
+        }
+        let clear = compiled(&plain("user = \"a\", password_env = \"P\""), Tls::None).unwrap_err();
+        assert!(
+            clear.message.contains("clear text") && clear.remedy.unwrap().contains("allow_clear_text = true")
+        );
+        let plus = "auth = { mechanism = \"scram-sha-256-plus\", user = \"a\", password_env = \"P\", allow_clear_text = true }";
+        assert!(compiled(plus, Tls::None).unwrap_err().message.contains("binds a login to the TLS session"));
+    }
+}

@@ -1,0 +1,48 @@
+//! Commands for their own sake: VRFY before the first transaction, NOOP and RSET after each. Which is next, and its words.
+//!
+//! # Decisions
+//! - They go one at a time: NOOP and VRFY may only end a group (RFC 2920 3.1).
+//! - Those between transactions follow the one that ended instead of preceding the next, so that they are over before the
+//!   next is due; its start is not late because of them.
+
+use crate::smtp::command;
+use crate::smtp::script::{Aside, Script};
+
+/// Which command outside transactions is written, or to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// This VRFY.
+    Verify(u32),
+    /// This one of those that follow each transaction.
+    Between(usize),
+}
+
+impl Turn {
+    /// The first of a session, if there is one.
+    pub(super) fn first(script: &Script) -> Option<Turn> {
+        (script.verify.times > 0).then_some(Turn::Verify(0))
+    }
+
+    /// The first after a transaction, if there is one.
+    pub(super) fn after_transaction(script: &Script) -> Option<Turn> {
+        (!script.between.is_empty()).then_some(Turn::Between(0))
+    }
+
+    /// The one after this.
+    pub(super) fn next(self, script: &Script) -> Option<Turn> {
+        match self {
+            Turn::Verify(n) => (n + 1 < script.verify.times).then_some(Turn::Verify(n + 1)),
+            Turn::Between(n) => (n + 1 < script.between.len()).then_some(Turn::Between(n + 1)),
+        }
+    }
+
+    pub(super) fn write(self, script: &Script, out: &mut Vec<u8>) {
+        match self {
+            Turn::Verify(n) => command::verify(out, &script.verify.whom, n),
+            Turn::Between(n) => out.extend_from_slice(match script.between[n] {
+                Aside::Noop => command::NOOP,
+                Aside::Reset => command::RSET,
+            }),
+        }
+    }
+}

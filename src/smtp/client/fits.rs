@@ -1,0 +1,37 @@
+//! Which replies fit a step after the opening, and what the others are.
+
+use super::event::Failure;
+use crate::smtp::machine::Closed;
+use crate::smtp::reply::RawReply;
+use crate::smtp::step::Step;
+
+/// Whether a failure means that no more reaches the listener than what the kernel took: an orderly close still sends the
+/// rest.
+pub(super) fn is_cut(failure: &Failure) -> bool {
+    matches!(failure, Failure::Closed(Closed::Reset | Closed::Error(_)))
+}
+
+/// What is wrong with a reply to `step` after the opening, if anything is. Only the first digit counts (RFC 5321 4.2),
+/// with three exceptions. Boxed: replies that are as they should be are many, and each is handed through several hands.
+pub(super) fn failure(step: Step, raw: RawReply<'_>) -> Option<Box<Failure>> {
+    refusal(raw).or_else(|| match (raw.code, raw.code / 100) {
+        (354, _) if step == Step::Data => None,
+        (221, _) if step == Step::Quit => None,
+        (220 | 221, _) => Some(unexpected(raw)),
+        (_, 2) if step != Step::Data => None,
+        _ => Some(unexpected(raw)),
+    })
+}
+
+pub(super) fn refusal(raw: RawReply<'_>) -> Option<Box<Failure>> {
+    matches!(raw.code / 100, 4 | 5).then(|| Box::new(Failure::Reply(raw.to_reply())))
+}
+
+pub(super) fn unexpected(raw: RawReply<'_>) -> Box<Failure> {
+    Box::new(Failure::Unexpected(raw.to_reply()))
+}
+
+/// Whether it is a reply that refuses.
+pub(super) fn is_refusal(failure: &Failure) -> bool {
+    matches!(failure, Failure::Reply(_))
+}

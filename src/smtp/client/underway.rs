@@ -1,0 +1,186 @@
+//! The transactions under way: the one that is answered next, and the one that went out before that has ended. What goes
+//! out together, and when the second may begin.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use super::event::{Event, Failure};
+use super::exchange::Exchange;
+use super::fits::is_cut;
+use crate::smtp::extensions::Terms;
+use crate::smtp::script::{Pipelining, Script};
+use crate::smtp::step::Step;
+use crate::smtp::transaction::{Content, Lost};
+
+/// What goes out together, once the listener's offer is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Grouping {
+    Single,
+    /// MAIL, RCPT and DATA, or MAIL, RCPT and the chunks.
+    Envelope,
+    /// The content and the next envelope too, or all of the next behind the last chunk.
+    Full,
+}
+
+/// At most two transactions of a session.
+#[derive(Debug)]
+pub(super) struct Underway<C> {
+    pub(super) current: Option<Exchange<C>>,
+    /// Begun before `current` ended.
+    next: Option<Exchange<C>>,
+    grouping: Grouping,
+    /// The next transaction may go out before the current one has ended.
+    looks_ahead: bool,
+    terms: Terms,
+}
+
+impl<C: Content> Underway<C> {
+    pub(super) fn new() -> Underway<C> {
+        Underway {
+            current: None,
+            next: None,
+            grouping: Grouping::Single,
+            looks_ahead: false,
+            terms: Terms::default(),
+        }
+    }
+
+    /// The listener's offer is known.
+    pub(super) fn established(&mut self, script: &Script, pipelining: bool, terms: Terms) {
+        self.terms = terms;
+        self.grouping = match script.pipelining {
+            Pipelining::Auto if pipelining => Grouping::Envelope,
+            Pipelining::Full | Pipelining::Require if pipelining => Grouping::Full,
+            _ => Grouping::Single,
+        };
+        // What is to stand between two transactions keeps them apart.
+        self.looks_ahead = self.grouping == Grouping::Full && script.between.is_empty();
+    }
+
+    /// Begins a transaction. True: it is the only one.
+    pub(super) fn begin(&mut self, content: C, script: &Script, now: Instant) -> bool {
+        debug_assert!(self.next.is_none(), "begin twice for one Ready");
+        let exchange = Exchange::new(content, &self.terms, script.protocol, now);
+        let alone = self.current.is_none();
+        *if alone { &mut self.current } else { &mut self.next } = Some(exchange);
+        alone
+    }
+
+    /// The step that is waited for.
+    pub(super) fn step(&self) -> Step {
+        self.current.as_ref().map_or(Step::Idle, Exchange::step)
+    }
+
+    /// Whether the listener owes a reply.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.current.as_ref().is_some_and(Exchange::is_waiting)
+    }
+
+    /// Whether the listener has asked for content of which nothing is written, or for a chunk.
+    pub(super) fn owes_content(&self) -> bool {
+        self.current.as_ref().is_some_and(|exchange| exchange.wants_body() || exchange.owes_chunk())
+    }
+
+    /// Whether another one could go out now behind the last chunk of the current one.
+    pub(super) fn has_room_behind(&self) -> bool {
+        self.looks_ahead
+            && self.next.is_none()
+            && self.current.as_ref().is_some_and(Exchange::is_last_awaited)
+    }
+
+    /// Whether another one could go out now, with the content of the current one or behind its last chunk.
+    pub(super) fn has_room(&self) -> bool {
+        self.looks_ahead
+            && self.next.is_none()
+            && self.current.as_ref().is_some_and(|exchange| {
+                // The next transaction can only go out with content that is not begun yet.
+                !exchange.is_chunked() && exchange.wants_body() && !exchange.is_consequence()
+                    || exchange.is_last_awaited()
+            })
+    }
+
+    /// Whether the listener may have the message of the current one, if it failed so.
+    pub(super) fn in_doubt(&self, failure: &Failure) -> bool {
+        // Of a dot with a group behind it nobody knows whether the kernel took it.
+        let alone = !self.next.as_ref().is_some_and(Exchange::is_waiting);
+        self.current.as_ref().is_some_and(|exchange| exchange.in_doubt(is_cut(failure) && alone))
+    }
+
+    /// Ends both; `failure` is what ended the session.
+    pub(super) fn lose(&mut self, now: Instant, failure: &Failure, events: &mut VecDeque<Event>) {
+        let lost = Event::Transaction { accepted: false, ended: now };
+        events.extend(self.current.take().map(|_| lost.clone()));
+        let Some(next) = self.next.take() else { return };
+        // What stands behind the last chunk of another may be with the listener too, unless that one was answered: 421 says
+        // that nothing more is taken.
+        if !matches!(failure, Failure::Reply(_)) && next.in_doubt(is_cut(failure)) {
+            events.push_back(Event::Step {
+                step: next.step(),
+                started: next.since(),
+                ended: now,
+                code: 0,
+                failure: Some(Box::new(failure.clone())),
+                in_doubt: true,
+            });
+        }
+        events.push_back(lost);
+    }
+
+    /// The current one is over; the next one, if there is one, takes its place. True: only RSET ends what the listener
+    /// holds of it.
+    pub(super) fn over(&mut self) -> bool {
+        let over = std::mem::replace(&mut self.current, self.next.take());
+        over.is_some_and(|exchange| exchange.needs_reset())
+    }
+
+    /// All that was rendered is with the kernel.
+    pub(super) fn written(&mut self) {
+        for exchange in [&mut self.current, &mut self.next].into_iter().flatten() {
+            exchange.written();
+        }
+    }
+
+    /// Appends what is to be said now. `backlog`: the kernel has not taken all that was rendered.
+    ///
+    /// # Errors
+    /// A content is lost: the session cannot go on, and what was appended is of no use.
+    pub(super) fn write(
+        &mut self,
+        now: Instant,
+        backlog: bool,
+        events: &mut VecDeque<Event>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Lost> {
+        let Some(exchange) = &mut self.current else { return Ok(()) };
+        let (terms, grouped) = (&self.terms, self.grouping != Grouping::Single);
+        if exchange.wants_command() {
+            if exchange.is_unsent() {
+                events.push_back(Event::Begun(now));
+            }
+            if grouped {
+                exchange.write_group(terms, now, out)?;
+            } else {
+                exchange.write_command(terms, now, out);
+            }
+        } else if exchange.wants_body() || !backlog && exchange.wants_more_body(grouped) {
+            let ends = exchange.write_body(grouped, now, out)?;
+            if let Some(next) = self.next.as_mut().filter(|next| ends && !next.is_chunked()) {
+                events.push_back(Event::Begun(now));
+                next.write_group(terms, now, out)?;
+            }
+        } else if let Some(next) = self.next.as_mut().filter(|next| next.is_chunked() && !backlog) {
+            if next.is_unsent() {
+                events.push_back(Event::Begun(now));
+                next.write_group(terms, now, out)?;
+            } else if next.wants_more_body(grouped) {
+                next.write_body(grouped, now, out)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the current one failed, and the rest of a refused chunk was all that kept it.
+    pub(super) fn is_spent(&self) -> bool {
+        self.current.as_ref().is_some_and(|exchange| exchange.is_chunked() && exchange.is_spent())
+    }
+}

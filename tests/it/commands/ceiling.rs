@@ -1,0 +1,24 @@
+//! What the last selftest found this machine able to do, and what `check` says of a profile that asks for more (M25).
+
+use super::stage::Stage;
+
+#[test]
+fn m25_check_warns_of_a_rate_above_four_fifths_of_what_the_machine_can() {
+    let stage = Stage::new();
+    let state = stage.path("state");
+    std::fs::create_dir_all(state.join("smtpress")).unwrap();
+    let state = state.to_str().unwrap();
+    let check = |rate: &str| {
+        let set = format!("phase.steady.rate={rate}");
+        stage.run_with(&[("XDG_STATE_HOME", state)], &["check", "small.toml", "--set", &set]).ended(0).err
+    };
+    assert!(!check("1000/s").contains("selftest"), "no selftest was made here");
+    stage.put("state/smtpress/selftest.json", r#"{ "ceiling": { "rate_per_s": 50.0 } }"#);
+    assert!(!check("40/s").contains("selftest"));
+    let warning = check("41/s");
+    assert!(warning.contains("warning: the profile asks for 41.0/s"), "{warning}");
+    assert!(warning.contains("in time up to 50.0/s only"), "{warning}");
+    // What is kept there and cannot be read is no reason to fail.
+    stage.put("state/smtpress/selftest.json", "}");
+    assert_eq!(check("1000/s"), "");
+}

@@ -1,0 +1,259 @@
+//! AUTH from the command line: who logs in, what is refused before anything is sent, and that no secret is ever shown.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
+
+use super::stage::{Listening, Said, Stage};
+
+const SECRET: &str = "Tr0ub4dor and 3 more";
+
+/// A profile of a few sessions that log in.
+fn profile(auth: &str) -> String {
+    format!(
+        "schema = 1\nname = \"logins\"\nseed = 7\n[target]\naddress = \"embedded\"\n\
+         [session]\nauth = {{ {auth} }}\n[listener]\nusers = {{ users_file = \"users.csv\" }}\nrequire_auth = true\n\
+         [[phase]]\nname = \"few\"\nload = \"shared-messages\"\nmessages = 12\nsessions = 3\n"
+    )
+}
+
+fn stage() -> Stage {
+    let stage = Stage::new();
+    stage.put("users.csv", format!("user,password\nanna,{SECRET}\nbert,{SECRET}\nload,{SECRET}\n"));
+    stage.put("wrong.csv", format!("user,password\nanna,{SECRET}!\nbert,{SECRET}!\n"));
+    stage.put("secret", format!("{SECRET}\n"));
+    stage
+}
+
+/// What the secret looks like alone, and within base64 at any place.
+fn shapes() -> Vec<String> {
+    let within = (0..3).map(|before| {
+        let encoded = STANDARD_NO_PAD.encode([&b"xx"[..before], SECRET.as_bytes()].concat());
+        encoded[4..encoded.len() - 4].to_owned()
+    });
+    within.chain([SECRET.to_owned()]).collect()
+}
+
+/// All that is in a folder and below it.
+fn all(path: &Path, found: &mut Vec<(String, String)>) {
+    for entry in fs::read_dir(path).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            all(&path, found);
+        } else {
+            found.push((
+                path.display().to_string(),
+                String::from_utf8_lossy(&fs::read(&path).unwrap()).into_owned(),
+            ));
+        }
+    }
+}
+
+/// Whether nothing that was said or written holds the secret.
+#[track_caller]
+fn assert_kept(said: &Said, directory: Option<&Path>) {
+    let mut texts = vec![("stdout".to_owned(), said.out.clone()), ("stderr".to_owned(), said.err.clone())];
+    if let Some(directory) = directory {
+        all(directory, &mut texts);
+        assert!(texts.len() > 6, "the run directory was not read: {texts:?}");
+    }
+    for (name, text) in texts {
+        for shape in shapes() {
+            assert!(!text.contains(&shape), "{name} holds {shape:?}:\n{text}");
+        }
+    }
+}
+
+#[test]
+fn each_mechanism_carries_a_run_and_nothing_that_it_leaves_holds_the_secret() {
+    let stage = stage();
+    for mechanism in ["plain", "login", "cram-md5", "scram-sha-256", "xoauth2", "oauthbearer"] {
+        let kind = if mechanism.starts_with(['x', 'o']) { "token" } else { "password" };
+        for (end, secret) in [("env", "LOAD_SECRET"), ("file", "secret")] {
+            let auth = format!(
+                "mechanism = \"{mechanism}\", user = \"load\", {kind}_{end} = \"{secret}\", allow_clear_text = true"
+            );
+            stage.put("p.toml", profile(&auth));
+            let out = format!("{mechanism}-{end}");
+            let said = stage
+                .run_with(&[("LOAD_SECRET", SECRET)], &["run", "p.toml", "-o", &out, "--json", "-"])
+                .measured();
+            let ledger = &said.json()["ledger"];
+            assert_eq!((&ledger["logins"], &ledger["messages"]), (&12.into(), &12.into()), "{ledger}");
+            assert_eq!(ledger["logins_by_user"]["load"], 12);
+            assert_kept(&said, Some(&stage.path(&out)));
+            let transcripts = stage.list(&format!("{out}/transcripts"));
+            let transcript = stage.read(&format!("{out}/transcripts/{}", transcripts[0]));
+            assert!(transcript.contains("C: [redacted: AUTH]"), "{transcript}");
+            // What is stored repeats the run.
+            let stored = stage.read(&format!("{out}/profile.toml"));
+            assert!(stored.contains(&format!("{kind}_{end} = \"{secret}\"")), "{stored}");
+        }
+    }
+}
+
+#[test]
+fn users_of_a_list_are_counted_one_by_one_and_wrong_ones_are_a_finding() {
+    let stage = stage();
+    let auth = "mechanism = \"scram-sha-256\", users_file = \"users.csv\", allow_clear_text = true";
+    stage.put("p.toml", profile(auth));
+    let ledger =
+        stage.run(&["run", "p.toml", "--threads", "1", "--json", "-"]).measured().json()["ledger"].clone();
+    assert_eq!(ledger["logins_by_user"], serde_json::json!({"anna": 4, "bert": 4, "load": 4}));
+
+    let wrong =
+        ["run", "p.toml", "--set", "session.auth.users_file=\"wrong.csv\"", "-o", "wrong", "--json", "-"];
+    let said = stage.run(&wrong).ended(99);
+    let condition = &said.json()["conditions"][0];
+    assert_eq!((&condition["condition"], &condition["step"]), (&"auth-failed".into(), &"auth".into()));
+    assert_eq!(said.json()["ledger"]["messages"], 0);
+    assert_kept(&said, Some(&stage.path("wrong")));
+}
+
+/// A listener that repeats all it hears, as it came and decoded.
+fn parrot() -> SocketAddr {
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in socket.incoming() {
+            let Ok(mut stream) = stream else { return };
+            stream.write_all(b"220 parrot\r\n").unwrap();
+            for line in BufReader::new(stream.try_clone().unwrap()).lines() {
+                let Ok(line) = line else { break };
+                let answer = match line.split(' ').next().unwrap() {
+                    "EHLO" => "250-parrot\r\n250 AUTH PLAIN LOGIN XOAUTH2\r\n".to_owned(),
+                    "QUIT" => "221 bye\r\n".to_owned(),
+                    "AUTH" if line == "AUTH LOGIN" => "334 VXNlcm5hbWU6\r\n".to_owned(),
+                    _ => {
+                        let told = line.rsplit(' ').next().unwrap();
+                        let decoded = STANDARD.decode(told).unwrap_or_default();
+                        let decoded = String::from_utf8_lossy(&decoded).replace(['\0', '\x01'], "|");
+                        // The user of LOGIN comes before its password.
+                        if line == STANDARD.encode("anna") {
+                            "334 UGFzc3dvcmQ6\r\n".to_owned()
+                        } else {
+                            format!("535-5.7.8 {line}?\r\n535 5.7.8 {decoded}!\r\n")
+                        }
+                    }
+                };
+                // In two pieces, cut within the secret.
+                let (head, tail) = answer.split_at(answer.len() - answer.len().min(9));
+                stream.write_all(head.as_bytes()).unwrap();
+                std::thread::sleep(std::time::Duration::from_millis(5));
+                stream.write_all(tail.as_bytes()).unwrap();
+            }
+        }
+    });
+    address
+}
+
+#[test]
+fn a_listener_that_repeats_the_secret_is_not_repeated() {
+    let stage = stage();
+    let url = format!("smtp://{}", parrot());
+    let variables = [("LOAD_SECRET", SECRET)];
+    for (mechanism, kind) in [("plain", "password"), ("login", "password"), ("xoauth2", "token")] {
+        let flag = format!("--{kind}-env");
+        let login = ["--auth", mechanism, "--user", "anna", &flag, "LOAD_SECRET", "--allow-clear-text"];
+        let run = ["run", "--target", &url, "-n", "3", "-c", "1", "-o", mechanism, "--json", "-"];
+        let said = stage.run_with(&variables, &[&run[..], &login].concat()).ended(99);
+        let condition = &said.json()["conditions"][0];
+        assert_eq!(condition["condition"], "auth-failed");
+        assert!(condition["sample"].as_str().unwrap().contains("[redacted]"), "{condition}");
+        assert_kept(&said, Some(&stage.path(mechanism)));
+        for more in [&[][..], &["--json"]] {
+            let said = stage.run_with(&variables, &[&["trace", &url][..], &login, more].concat()).ended(99);
+            assert!(said.out.contains("[redacted: AUTH]") && said.out.contains("5.7.8"), "{}", said.out);
+            assert_kept(&said, None);
+        }
+    }
+}
+
+#[test]
+fn a_trace_logs_in_and_shows_the_exchange_without_its_secret() {
+    let stage = stage();
+    let settings = ["listener.users.users_file=\"users.csv\"", "listener.require_auth=true"];
+    let listener = Listening::with(&stage, &settings);
+    let variables = [("LOAD_USER", "load"), ("LOAD_SECRET", SECRET)];
+    let url = listener.url();
+    let said = stage
+        .run_with(
+            &variables,
+            &[
+                "trace",
+                &url,
+                "--auth",
+                "login",
+                "--user-env",
+                "LOAD_USER",
+                "--password-env",
+                "LOAD_SECRET",
+                "--allow-clear-text",
+            ],
+        )
+        .ended(0);
+    assert!(said.out.contains("334 VXNlcm5hbWU6") && said.out.contains("235 #2.0.0"), "{}", said.out);
+    // The challenges end no step.
+    for (step, meaning) in [
+        ("auth took", "235 authenticated"),
+        ("mail took", "250 done"),
+        ("quit took", "221 goodbye, closing the connection"),
+    ] {
+        let line =
+            said.out.lines().find(|line| line.contains(step)).unwrap_or_else(|| panic!("{}", said.out));
+        assert!(line.ends_with(meaning), "{}", said.out);
+    }
+    assert_kept(&said, None);
+    let refused = stage.run(&["trace", &url]).ended(99);
+    assert!(refused.out.contains("530 Authentication required"), "{}", refused.out);
+    let ledger = listener.ledger();
+    assert_eq!((&ledger["logins"], &ledger["messages"]), (&1.into(), &1.into()));
+}
+
+#[test]
+fn what_cannot_log_in_sends_nothing_and_says_why() {
+    let stage = stage();
+    let refused = |auth: &str, says: &str| {
+        stage.put("p.toml", profile(auth));
+        let said = stage.run_with(&[("LOAD_SECRET", SECRET)], &["run", "p.toml", "-o", "never"]).ended(2);
+        assert!(said.err.contains(says), "{}", said.err);
+        assert_kept(&said, None);
+        assert!(!stage.path("never").exists());
+    };
+    let clear = ", allow_clear_text = true";
+    refused(
+        "mechanism = \"plain\", user = \"load\", password_env = \"LOAD_SECRET\"",
+        "allow_clear_text = true",
+    );
+    refused(
+        &format!("mechanism = \"plain\", user = \"load\", password_env = \"NOT_SET\"{clear}"),
+        "the environment variable `NOT_SET` is not set",
+    );
+    refused(
+        &format!("mechanism = \"plain\", user = \"load\", password = \"{SECRET}\"{clear}"),
+        "a secret does not stand in a profile",
+    );
+    refused(
+        &format!("mechanism = \"plain\", user = \"load\", pasword = \"{SECRET}\"{clear}"),
+        "unknown key `pasword`",
+    );
+    refused(&format!("mechanism = \"gssapi\"{clear}"), "`gssapi` is not a value of this key");
+    stage.put(
+        "p.toml",
+        profile(&format!("mechanism = \"plain\", user = \"load\", password_file = \"secret\"{clear}")),
+    );
+    let helo = stage.run(&["run", "p.toml", "--hello", "helo"]).ended(2);
+    assert!(helo.err.contains("a session that says HELO has none"), "{}", helo.err);
+    let literal = format!("session.auth.password={SECRET}");
+    let said = stage.run(&["run", "p.toml", "--set", &literal]).ended(2);
+    assert_kept(&said, None);
+    let said = stage.run(&["check", "p.toml", "--set", &literal]).ended(2);
+    assert_kept(&said, None);
+    // A listener alone needs no client's secret.
+    stage.put("p.toml", profile("mechanism = \"plain\", user = \"load\", password_env = \"NOT_SET\""));
+    stage.run(&["listen", "p.toml", "--bind", "127.0.0.1:0", "-z", "10ms"]).ended(0);
+}

@@ -1,0 +1,95 @@
+//! The rules whose figures are given for a minute of load, at their full length: M1 to M4 and M6. `.ci/run` plays them all
+//! at once; `anchor` holds the same rules at a tenth of the length in every run of the tests.
+//!
+//! Lower bounds hold on any machine. Upper bounds are checked only where the generator's own lag says that they can be.
+
+use smtpress::collector::{Metric, Outcome};
+use smtpress::listener::limits::{Delay, Limits, Stall};
+use smtpress::plan::{Phase, Unit};
+use smtpress::smtp::script::Timeouts;
+
+use super::stage::{SECOND, delayed, ms, phase, plan, rate, run};
+
+/// 0.1 % and 5 ms of these seconds.
+fn e(seconds: f64) -> f64 {
+    seconds * 0.001 + 0.005
+}
+
+/// At least what a stall of S in T of load leaves at quantile q: S - (1 - q) T. The listener's thread may come to its stall
+/// late on a busy machine, and is then silent for less: by a tenth of a second, no test is decided by it.
+fn stalled(stall: f64, length: f64, q: f64) -> f64 {
+    let bound = stall - (1.0 - q) * length;
+    bound - e(bound) - 0.1
+}
+
+fn constant(per_second: f64, seconds: u32) -> Phase {
+    phase(rate(per_second), Some(seconds * SECOND), Unit::Message)
+}
+
+#[test]
+#[ignore = "takes a minute: cargo test --test it -- --ignored at_full_length"]
+fn m1_to_m4_and_m6_at_full_length() {
+    std::thread::scope(|scope| {
+        for rule in [m1, m2, m3, m4, m6] {
+            scope.spawn(rule);
+        }
+    });
+}
+
+fn m1() {
+    let stall = Some(Stall { from: 20 * SECOND, length: SECOND });
+    let told = run(&plan(vec![constant(200.0, 60)]), Limits { stall, ..Limits::default() });
+    assert_eq!(told.of(Outcome::Accepted), 12_000);
+    for q in [0.99, 0.999] {
+        let found = told.quantile(Metric::Response, q);
+        assert!(found >= stalled(1.0, 60.0, q), "M1: p{q} is {found}");
+    }
+    let max = told.hist(Metric::Response, Outcome::Accepted).max_ns();
+    assert!(max >= 895_000_000, "M1: max is {max}");
+    let p95 = told.quantile(Metric::Response, 0.95);
+    assert!(told.was_busy() || p95 <= 0.1, "M1: only one in sixty was in the stall, and p95 is {p95}");
+}
+
+fn m2() {
+    let stall = Some(Stall { from: 10 * SECOND, length: 30 * SECOND });
+    let mut plan = plan(vec![constant(100.0, 60)]);
+    // As long as RFC 5321 4.5.3.2 has them: who stands still for half a minute is slow, and no failure.
+    plan.script.timeouts = Timeouts::default();
+    let told = run(&plan, Limits { stall, ..Limits::default() });
+    assert_eq!(told.of(Outcome::Accepted), 6_000, "{:?}", told.counts());
+    let p90 = told.quantile(Metric::Response, 0.9);
+    assert!(p90 >= 24.0 * 0.98, "M2: p90 is {p90}");
+    assert!(told.was_busy() || p90 <= 24.0 * 1.02, "M2: p90 is {p90}");
+}
+
+fn m3() {
+    let mut plan = plan(vec![constant(200.0, 60)]);
+    plan.phases[0].max_sessions = 20;
+    let mut limits = delayed(|delays| delays.body = Delay::fixed(ms(5)));
+    limits.stall = Some(Stall { from: 20 * SECOND, length: SECOND });
+    let told = run(&plan, limits);
+    assert_eq!(told.of(Outcome::Accepted), 12_000);
+    let (response, service) = (told.quantile(Metric::Response, 0.99), told.quantile(Metric::Service, 0.99));
+    assert!(response >= stalled(1.0, 60.0, 0.99), "M3: response p99 {response}");
+    assert!(told.was_busy() || service <= 0.1, "M3: service p99 {service}");
+}
+
+fn m4() {
+    let mut plan = plan(vec![constant(20.0, 10)]);
+    plan.phases[0].max_sessions = 1;
+    plan.phases[0].graceful_stop = 60 * SECOND;
+    let told = run(&plan, delayed(|delays| delays.body = Delay::fixed(ms(100))));
+    assert_eq!((told.of(Outcome::Accepted), told.ledger.sessions_peak), (200, 1));
+    let p50 = told.quantile(Metric::Response, 0.5);
+    let max = told.hist(Metric::Response, Outcome::Accepted).max_ns() as f64 / 1e9;
+    let service = told.quantile(Metric::Service, 0.5);
+    assert!(p50 >= 5.05 * 0.98 && max >= 10.05 * 0.99 && service >= 0.1, "M4: {p50}, {max}, {service}");
+    assert!(told.was_busy() || p50 <= 5.05 * 1.3 && service < 0.13, "M4: {p50}, {max}, {service}");
+}
+
+fn m6() {
+    let told = run(&plan(vec![constant(333.33, 60)]), Limits::default());
+    assert!(told.counts().scheduled.abs_diff(20_000) <= 1, "M6: {:?}", told.counts());
+    assert_eq!(told.of(Outcome::Accepted), told.counts().scheduled, "M6");
+    assert!(told.was_busy() || told.measured.took < 62 * SECOND, "M6: {:?}", told.measured.took);
+}

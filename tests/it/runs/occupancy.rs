@@ -1,0 +1,80 @@
+//! Rates and concurrency: Little's law in a real run (M20), the three rates over one window (M21), and arrivals that are not
+//! started without the profile's will (M23).
+
+use smtpress::collector::Outcome;
+use smtpress::collector::summary::{Code, PhaseInfo, Summary};
+use smtpress::listener::limits::{Delay, Forced, Limits};
+use smtpress::plan::{Messages, OnSaturation, Plan, Unit};
+use smtpress::smtp::Step;
+
+use super::stage::{SECOND, Told, UNITS, delayed, messages, ms, phase, plan, rate, run, sessions};
+
+/// The warnings of a run whose one phase is held to Little's law.
+fn warnings(plan: &Plan, told: &Told) -> Vec<String> {
+    let phase = &plan.phases[0];
+    let info = PhaseInfo {
+        name: phase.name.clone(),
+        warmup: false,
+        unit: phase.unit.as_str(),
+        steady: true,
+        sheds: false,
+        max_sessions: phase.max_sessions,
+        length: phase.load.length,
+    };
+    Summary::new(&told.measured, &[info]).warnings
+}
+
+#[test]
+fn m20_a_steady_load_obeys_littles_law() {
+    for unit in UNITS {
+        let mut plan = plan(vec![phase(sessions(&[(ms(0), 10.0)], ms(0)), Some(3 * SECOND), unit)]);
+        plan.messages = messages(unit);
+        let told = run(&plan, delayed(|delays| delays.body = Delay::fixed(ms(10))));
+        assert_eq!(warnings(&plan, &told), [""; 0], "{unit:?}");
+        // Ten sessions without a pause: as many arrivals under way as that all the time, but for their turns.
+        let counts = told.counts();
+        let mean = counts.in_flight_ns as f64 / told.measured.windows[0].as_nanos() as f64;
+        assert!(mean <= 10.0, "{unit:?}: {mean} under way");
+        assert!(counts.in_flight_ns > 0 && counts.service_ns > 0);
+    }
+}
+
+#[test]
+fn m20_a_phase_that_ends_before_its_load_has_settled_is_named() {
+    // Answers take twice as long as the phase: what is under way in it is half of what ends after it.
+    let plan = plan(vec![phase(rate(50.0), Some(SECOND), Unit::Message)]);
+    let told = run(&plan, delayed(|delays| delays.body = Delay::fixed(2 * SECOND)));
+    assert_eq!(told.of(Outcome::Accepted), 50);
+    let warnings = warnings(&plan, &told);
+    assert!(warnings[0].contains("phase `steady` was not steady") && warnings.len() == 1, "{warnings:?}");
+}
+
+#[test]
+fn m21_offered_started_and_accepted_are_three_rates_over_the_phases_window() {
+    let mut plan = plan(vec![phase(rate(80.0), Some(2 * SECOND), Unit::Message)]);
+    plan.phases[0].max_sessions = 2;
+    plan.phases[0].on_saturation = OnSaturation::Drop;
+    let mut limits = delayed(|delays| delays.mail = Delay::fixed(ms(100)));
+    limits.replies = vec![Forced { step: Step::Rcpt, reply: "550 no".into(), probability: 0.5 }];
+    let told = run(&plan, limits);
+    let (counts, phase) = (told.counts(), &told.summary.phases[0]);
+    let rates = [phase.offered_per_s, phase.started_per_s, phase.accepted_per_s];
+    assert_eq!(phase.window, 2 * SECOND);
+    let expected =
+        [counts.scheduled, counts.started, told.of(Outcome::Accepted)].map(|count| count as f64 / 2.0);
+    assert_eq!(rates, expected);
+    assert!(rates[0] == 80.0 && rates[0] > rates[1] && rates[1] > rates[2] && rates[2] > 0.0, "{rates:?}");
+}
+
+#[test]
+fn m23_arrivals_that_we_do_not_start_make_the_run_invalid() {
+    let mut plan = plan(vec![phase(rate(100.0), Some(SECOND), Unit::Session)]);
+    plan.messages = Messages::Fixed(1);
+    // Connections are allowed too slowly for the load, and nobody said that arrivals may be shed.
+    plan.phases[0].connect_rate = Some(20.0);
+    plan.phases[0].graceful_stop = ms(100);
+    let told = run(&plan, Limits::default());
+    assert!(told.counts().started < told.counts().scheduled, "{:?}", told.counts());
+    assert!(told.is_invalid_by(Code::NotStarted), "{:?}", told.summary.validity);
+    assert_eq!(told.verdict.exit_code, 98);
+}

@@ -1,0 +1,234 @@
+//! Listeners that break TLS in each of its places: nothing hangs, nothing passes for what it is not, and the books balance.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use smtpress::collector::Outcome;
+use smtpress::net::target::tls::Credential;
+use smtpress::smtp::{Step, script};
+
+use super::super::runs::stage::{SECOND, Told, ms, run_against};
+use super::{ALWAYS, credential, one_by_one};
+
+/// A listener that does `serve` with each connection, for as long as the process lives.
+fn listener(serve: impl Fn(TcpStream) -> std::io::Result<()> + Send + Sync + 'static) -> SocketAddr {
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = socket.local_addr().unwrap();
+    let serve = Arc::new(serve);
+    std::thread::spawn(move || {
+        for stream in socket.incoming().flatten() {
+            let serve = serve.clone();
+            // A client that says nothing for so long has been lost.
+            stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+            std::thread::spawn(move || drop(serve(stream)));
+        }
+    });
+    addr
+}
+
+/// Speaks clear text until the client has said STARTTLS.
+fn until_starttls(stream: &TcpStream) -> std::io::Result<()> {
+    let mut lines = BufReader::new(stream);
+    let mut line = String::new();
+    (&mut &*stream).write_all(b"220 rude.example\r\n")?;
+    lines.read_line(&mut line)?;
+    (&mut &*stream).write_all(b"250-rude.example\r\n250 STARTTLS\r\n")?;
+    line.clear();
+    lines.read_line(&mut line)?;
+    assert_eq!(line, "STARTTLS\r\n");
+    Ok(())
+}
+
+fn server(credential: &Credential) -> Arc<ServerConfig> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = config.with_no_client_auth();
+    Arc::new(config.with_single_cert(credential.chain.clone(), credential.key.clone_key()).unwrap())
+}
+
+/// Two sessions against such a listener; the only condition must be this one, at this step.
+#[track_caller]
+fn meets(addr: SocketAddr, tls: script::Tls, condition: &str, step: Step, outcome: Outcome) -> Told {
+    let mut plan = one_by_one(2, tls);
+    plan.script.timeouts.command = ms(400);
+    plan.script.timeouts.greeting = ms(400);
+    told(&plan, addr, condition, step, outcome)
+}
+
+#[track_caller]
+fn told(
+    plan: &smtpress::plan::Plan,
+    addr: SocketAddr,
+    condition: &str,
+    step: Step,
+    outcome: Outcome,
+) -> Told {
+    let told = run_against(plan, addr, || Some(0));
+    let [row] = &told.summary.conditions[..] else { panic!("{:?}", told.summary.conditions) };
+    assert_eq!((row.key.condition.as_str(), row.key.step), (condition, step), "{}", row.sample);
+    assert_eq!((row.count, told.of(outcome)), (2, 2), "{:?}", told.counts());
+    assert!(told.measured.took < 5 * SECOND, "{:?}", told.measured.took);
+    told
+}
+
+#[test]
+fn a_reply_injected_before_the_handshake_is_a_finding() {
+    let in_one = listener(|mut stream| {
+        until_starttls(&stream)?;
+        stream.write_all(b"220 go\r\n250 injected.example\r\n")?;
+        stream.read_to_end(&mut Vec::new()).map(drop)
+    });
+    let told = meets(in_one, script::Tls::Starttls, "protocol-violation", Step::Tls, Outcome::Malformed);
+    assert!(told.summary.conditions[0].sample.contains("250 injected"), "{:?}", told.summary.conditions);
+    let apart = listener(|mut stream| {
+        until_starttls(&stream)?;
+        stream.write_all(b"220 go\r\n")?;
+        // Not before our side has begun its handshake.
+        stream.read_exact(&mut [0])?;
+        stream.write_all(b"250 injected.example\r\n")?;
+        stream.read_to_end(&mut Vec::new()).map(drop)
+    });
+    let told = meets(apart, script::Tls::Starttls, "tls-failure", Step::Tls, Outcome::Refused);
+    assert!(told.summary.conditions[0].sample.contains("250 injected"), "{:?}", told.summary.conditions);
+}
+
+#[test]
+fn a_refusal_in_clear_text_is_the_reply_it_is_however_it_comes() {
+    let at_once = listener(|mut stream| {
+        stream.write_all(b"421 mx.example: Too many concurrent SMTP connections; please try again later\r\n")
+    });
+    let slowly = listener(|mut stream| {
+        for octet in b"421 mx.example: Too many concurrent SMTP connections; please try again later\r\n" {
+            stream.write_all(&[*octet])?;
+            std::thread::sleep(ms(1));
+        }
+        stream.read_to_end(&mut Vec::new()).map(drop)
+    });
+    let without_end = listener(|mut stream| {
+        stream.read_exact(&mut [0; 5])?;
+        stream.write_all(
+            b"421-mx.example\r\n421 Too many concurrent SMTP connections; please try again later\r\n",
+        )?;
+        // The client's hello was not read: the close is a reset.
+        stream.shutdown(std::net::Shutdown::Write)?;
+        stream.read_to_end(&mut Vec::new()).map(drop)
+    });
+    for addr in [at_once, slowly, without_end] {
+        let mut plan = one_by_one(2, script::Tls::Implicit);
+        plan.script.timeouts.command = 3 * SECOND;
+        let told = told(&plan, addr, "too-many-connections", Step::Tls, Outcome::Refused);
+        assert_eq!(told.summary.conditions[0].key.code, Some(421));
+    }
+}
+
+#[test]
+fn a_handshake_that_hangs_is_timed_out() {
+    let silent = listener(|mut stream| stream.read_to_end(&mut Vec::new()).map(drop));
+    meets(silent, script::Tls::Implicit, "reply-timeout", Step::Tls, Outcome::TimedOut);
+    let after_starttls = listener(|mut stream| {
+        until_starttls(&stream)?;
+        stream.write_all(b"220 go\r\n")?;
+        stream.read_to_end(&mut Vec::new()).map(drop)
+    });
+    meets(after_starttls, script::Tls::Starttls, "reply-timeout", Step::Tls, Outcome::TimedOut);
+    // It says something all the time, and never a whole record.
+    let drips = listener(|mut stream| {
+        stream.write_all(&[22, 3, 3, 0x40, 0])?;
+        loop {
+            stream.write_all(&[0])?;
+            std::thread::sleep(ms(20));
+        }
+    });
+    meets(drips, script::Tls::Implicit, "reply-timeout", Step::Tls, Outcome::TimedOut);
+}
+
+#[test]
+fn a_handshake_that_is_cut_off() {
+    let at_once = listener(|mut stream| stream.read_exact(&mut [0; 5]));
+    // What was not read turns the close into a reset.
+    meets(at_once, script::Tls::Implicit, "connection-reset", Step::Tls, Outcome::Dropped);
+    let halfway = listener(|mut stream| {
+        let mut hello = [0; 4096];
+        let _ = stream.read(&mut hello)?;
+        stream.write_all(&[22, 3, 3, 0, 122, 2, 0, 0, 118, 3, 3])?;
+        stream.shutdown(std::net::Shutdown::Write)?;
+        stream.read_to_end(&mut Vec::new()).map(drop)
+    });
+    meets(halfway, script::Tls::Implicit, "connection-closed", Step::Tls, Outcome::Dropped);
+}
+
+#[test]
+fn an_alert_and_nonsense_in_the_handshake() {
+    let alert = listener(|mut stream| {
+        let mut hello = [0; 4096];
+        let _ = stream.read(&mut hello)?;
+        // Fatal, handshake_failure (RFC 8446 6).
+        stream.write_all(&[21, 3, 3, 0, 2, 2, 40])?;
+        stream.read_to_end(&mut Vec::new()).map(drop)
+    });
+    let told = meets(alert, script::Tls::Implicit, "tls-failure", Step::Tls, Outcome::Refused);
+    let sample = &told.summary.conditions[0].sample;
+    assert_eq!(sample, "the listener ended the TLS handshake: handshake_failure");
+    let nonsense = listener(|mut stream| {
+        stream.write_all(&[22, 3, 3, 0, 4, 99, 0, 0, 0])?;
+        stream.read_to_end(&mut Vec::new()).map(drop)
+    });
+    meets(nonsense, script::Tls::Implicit, "tls-failure", Step::Tls, Outcome::Refused);
+}
+
+/// A listener that greets in TLS and then does this with the connection and its socket.
+fn after_tls(
+    then: impl Fn(StreamOwned<ServerConnection, TcpStream>) -> std::io::Result<()> + Send + Sync + 'static,
+) -> (SocketAddr, Credential) {
+    let credential = credential(&["127.0.0.1"], ALWAYS);
+    let config = server(&credential);
+    let addr = listener(move |stream| {
+        let mut stream = StreamOwned::new(ServerConnection::new(config.clone()).unwrap(), stream);
+        stream.write_all(b"220 rude.example\r\n")?;
+        stream.flush()?;
+        // EHLO
+        let _ = stream.read(&mut [0; 512])?;
+        then(stream)
+    });
+    (addr, credential)
+}
+
+#[test]
+fn what_comes_after_tls_must_be_tls() {
+    let clear = |mut stream: StreamOwned<ServerConnection, TcpStream>| {
+        stream.sock.write_all(b"250 rude.example\r\n")?;
+        stream.sock.read_to_end(&mut Vec::new()).map(drop)
+    };
+    let alert = |mut stream: StreamOwned<ServerConnection, TcpStream>| {
+        stream.sock.write_all(&[21, 3, 3, 0, 2, 2, 80])?;
+        stream.sock.read_to_end(&mut Vec::new()).map(drop)
+    };
+    type Then = fn(StreamOwned<ServerConnection, TcpStream>) -> std::io::Result<()>;
+    for then in [clear as Then, alert as Then] {
+        let (addr, credential) = after_tls(then);
+        let mut plan = one_by_one(2, script::Tls::Implicit);
+        plan.tls.authorities = Some(credential.chain);
+        told(&plan, addr, "tls-failure", Step::Hello, Outcome::Refused);
+    }
+}
+
+#[test]
+fn an_end_without_a_goodbye_is_an_end_and_is_counted() {
+    type Then = fn(StreamOwned<ServerConnection, TcpStream>) -> std::io::Result<()>;
+    let cut: Then = |stream| stream.sock.shutdown(std::net::Shutdown::Write);
+    let orderly: Then = |mut stream| {
+        stream.conn.send_close_notify();
+        stream.flush()?;
+        stream.sock.shutdown(std::net::Shutdown::Write)
+    };
+    for (then, truncated) in [(cut, 2), (orderly, 0)] {
+        let (addr, credential) = after_tls(then);
+        let mut plan = one_by_one(2, script::Tls::Implicit);
+        plan.tls.authorities = Some(credential.chain);
+        let told = told(&plan, addr, "connection-closed", Step::Hello, Outcome::Dropped);
+        assert_eq!(told.counts().truncated, truncated);
+    }
+}

@@ -1,0 +1,44 @@
+//! TLS over loopback: whole runs against the embedded listener, listeners that break it, and clients that do.
+
+mod clients;
+mod commands;
+mod hostile;
+mod runs;
+
+use std::sync::Arc;
+
+use rcgen::{CertificateParams, KeyPair, date_time_ymd};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use smtpress::listener::limits::{Limits, Tls};
+use smtpress::net::target::tls::Credential;
+use smtpress::plan::{Messages, Plan, Unit};
+use smtpress::smtp::script;
+
+use super::runs::stage::{phase, plan, shared};
+
+/// Messages over sessions that carry one each, one after the other, on one thread.
+fn one_by_one(messages: u64, tls: script::Tls) -> Plan {
+    let mut plan = plan(vec![phase(shared(messages, 1), None, Unit::Message)]);
+    plan.messages = Messages::Fixed(1);
+    plan.threads = 1;
+    plan.script.tls = tls;
+    plan
+}
+
+fn limits(tls: Tls) -> Limits {
+    Limits { tls, ..Limits::default() }
+}
+
+/// A certificate for `names`, valid in these years, signed by itself.
+fn credential(names: &[&str], (from, to): (i32, i32)) -> Credential {
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let mut params = CertificateParams::new(names).unwrap();
+    (params.not_before, params.not_after) = (date_time_ymd(from, 1, 1), date_time_ymd(to, 1, 1));
+    let key = KeyPair::generate().unwrap();
+    let certificate: CertificateDer<'static> = params.self_signed(&key).unwrap().der().clone();
+    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    Credential { chain: vec![certificate], key: Arc::new(key) }
+}
+
+/// The years in which everything is valid.
+const ALWAYS: (i32, i32) = (2000, 3000);

@@ -1,0 +1,123 @@
+//! Keeps the README's table of what was run against what true: it says what the tests here say they do, no more, no less.
+//!
+//! Above each test stands `// Table: LISTENER: WORD, WORD`, for every listener that it runs against.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use crate::listener::{missing, program};
+use crate::{aiosmtpd, dovecot, exim, opensmtpd};
+
+/// The words, in the order of the table.
+const WORDS: [&str; 15] = [
+    "SMTP",
+    "LMTP",
+    "unix socket",
+    "STARTTLS",
+    "implicit TLS",
+    "AUTH",
+    "PIPELINING",
+    "CHUNKING",
+    "XCLIENT",
+    "PROXY",
+    "limits",
+    "time-outs",
+    "postscreen",
+    "standstill and death",
+    "trace",
+];
+
+/// The listeners, in the order of the table.
+const LISTENERS: [&str; 7] =
+    ["Postfix", "smtp-sink", "Exim", "OpenSMTPD", "Dovecot LMTP", "Dovecot submission", "aiosmtpd"];
+
+/// What the tests say: the words of each listener.
+fn said() -> BTreeMap<String, BTreeSet<String>> {
+    let mut said = BTreeMap::<String, BTreeSet<String>>::new();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/real");
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "rs") || path.ends_with("table.rs") {
+            continue;
+        }
+        let source = fs::read_to_string(&path).unwrap();
+        let mut named = false;
+        for line in source.lines() {
+            if let Some(row) = line.strip_prefix("// Table: ") {
+                let (listener, words) = row.split_once(": ").unwrap_or_else(|| panic!("{row}"));
+                said.entry(listener.to_owned()).or_default().extend(words.split(", ").map(str::to_owned));
+                named = true;
+            } else if line == "#[test]" {
+                assert!(named, "a test without a `// Table: ` line in {}", path.display());
+                named = false;
+            }
+        }
+    }
+    said
+}
+
+/// The rows of the README's table: listener, version, words.
+fn written() -> Vec<[String; 3]> {
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let (_, section) = readme.split_once("\n## What it was run against\n").unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |")).skip(1);
+    rows.map(|row| {
+        let cells: Vec<String> = row.split(" | ").map(str::to_owned).collect();
+        <[String; 3]>::try_from(cells).unwrap_or_else(|cells| panic!("three cells in {cells:?}"))
+    })
+    .collect()
+}
+
+// Fails by itself where the README and the tests part.
+#[test]
+fn the_readme_says_what_the_tests_do() {
+    let said = said();
+    let expected: Vec<(String, String)> = LISTENERS
+        .iter()
+        .map(|listener| {
+            let words = said.get(*listener).unwrap_or_else(|| panic!("no test for {listener}"));
+            let known: Vec<&str> = WORDS.into_iter().filter(|word| words.contains(*word)).collect();
+            assert_eq!(known.len(), words.len(), "a word that is not in WORDS among {words:?}");
+            ((*listener).to_owned(), known.join(", "))
+        })
+        .collect();
+    assert_eq!(said.len(), LISTENERS.len(), "a listener that is not in LISTENERS among {said:?}");
+    let written: Vec<(String, String)> =
+        written().into_iter().map(|[listener, _, words]| (listener, words)).collect();
+    assert_eq!(written, expected);
+}
+
+/// The version of an installed listener, as it says itself.
+fn version(listener: &str) -> Option<String> {
+    let (candidate, arguments) = match listener {
+        "Postfix" | "smtp-sink" => ("/usr/sbin/postconf", &["-d", "-h", "mail_version"][..]),
+        "Exim" => (exim::PROGRAM, &["-C", "/dev/null", "-bV"][..]),
+        "OpenSMTPD" => (opensmtpd::PROGRAM, &["-h"][..]),
+        "Dovecot LMTP" | "Dovecot submission" => (dovecot::PROGRAM, &["--version"][..]),
+        "aiosmtpd" => (aiosmtpd::PROGRAM, &["-c", "import aiosmtpd; print(aiosmtpd.__version__)"][..]),
+        other => panic!("how {other} tells its version is not known"),
+    };
+    let Some(program) = program(&[candidate]) else {
+        return missing(&format!("{listener} is not installed"));
+    };
+    let output = Command::new(program).args(arguments).output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    // The first word that begins as a version does, on a line that names nothing else with one.
+    let words = said.lines().filter(|line| !line.contains("Warning")).flat_map(str::split_whitespace);
+    let versions = words.filter(|word| word.starts_with(|c: char| c.is_ascii_digit()) && word.contains('.'));
+    Some(versions.take(1).collect())
+}
+
+// Of the same series, as in 3.7: a security update of Debian does not make the README false.
+#[test]
+fn the_readme_names_the_versions_that_are_here() {
+    for [listener, written, _] in written() {
+        let Some(version) = version(&listener) else { return };
+        let series = |version: &str| version.split('.').take(2).collect::<Vec<_>>().join(".");
+        assert_eq!(series(&version), series(&written), "{listener} is {version}");
+    }
+}

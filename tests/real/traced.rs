@@ -1,0 +1,91 @@
+//! `smtpress trace`: the whole dialogue with each listener, and what the handshake came to.
+
+use crate::aiosmtpd::Aiosmtpd;
+use crate::certificate::Certificate;
+use crate::dovecot::Dovecot;
+use crate::exim::Exim;
+use crate::opensmtpd::Opensmtpd;
+use crate::postfix::Postfix;
+use crate::sink::Sink;
+use crate::smtpress;
+
+/// What a client says, in this order and once each; and after it what the handshake came to.
+#[track_caller]
+fn assert_whole(transcript: &str, said: &[&str]) {
+    let ours: Vec<&str> = transcript.lines().filter_map(|line| line.split_once("  C: ").map(|(_, said)| said)).collect();
+    let mut rest = ours.iter();
+    for begin in said {
+        assert!(rest.any(|line| line.starts_with(begin)), "no {begin} in its place: {transcript}");
+    }
+    for detail in ["= connect took ", "= greeting took ", "= tls took ", "= body took ", "= quit took "] {
+        assert!(transcript.contains(detail), "no {detail}: {transcript}");
+    }
+    assert!(transcript.contains("TLSv1_3, TLS13_AES_256_GCM_SHA384, "), "{transcript}");
+    assert!(transcript.contains(", full handshake"), "{transcript}");
+    assert!(transcript.contains("\naccepted after "), "{transcript}");
+}
+
+const MESSAGE: [&str; 5] = ["MAIL FROM:<", "RCPT TO:<", "DATA", ".", "QUIT"];
+
+/// By STARTTLS and from the first octet.
+#[track_caller]
+fn traced(starttls: u16, implicit: u16, certificate: &Certificate, login: &str) {
+    let trusted = certificate.trusted_by_trace();
+    let transcript =
+        smtpress::trace(&format!("smtp://127.0.0.1:{starttls}"), &format!("--tls starttls {trusted} {login}"));
+    assert_whole(&transcript, &[&["EHLO ", "STARTTLS", "EHLO "][..], &MESSAGE].concat());
+    let transcript = smtpress::trace(&format!("smtps://127.0.0.1:{implicit}"), &format!("{trusted} {login}"));
+    assert_whole(&transcript, &[&["EHLO "][..], &MESSAGE].concat());
+}
+
+// Table: Postfix: trace
+#[test]
+fn the_dialogue_with_postfix() {
+    let Some(postfix) = Postfix::plain().tls().start() else { return };
+    traced(postfix.port, postfix.implicit, postfix.certificate(), "");
+    assert_eq!(postfix.queued_in_the_end(2), 2);
+}
+
+// Table: Exim: trace
+#[test]
+fn the_dialogue_with_exim() {
+    let Some(exim) = Exim::plain().tls().start() else { return };
+    traced(exim.port, exim.implicit, exim.certificate(), "");
+    assert_eq!(exim.taken(), 2);
+}
+
+// Table: OpenSMTPD: trace
+#[test]
+fn the_dialogue_with_opensmtpd() {
+    let Some(opensmtpd) = Opensmtpd::start("") else { return };
+    traced(opensmtpd.starttls, opensmtpd.implicit, &opensmtpd.certificate, "");
+    assert_eq!(opensmtpd.taken(), 2);
+}
+
+// Table: Dovecot submission: trace
+#[test]
+fn the_dialogue_with_dovecot_submission() {
+    let Some(sink) = Sink::start() else { return };
+    let Some(dovecot) = Dovecot::start(sink.port) else { return };
+    let login = "--auth plain --user load --password-env RIGHT";
+    traced(dovecot.submission, dovecot.submissions, &dovecot.certificate, login);
+    assert_eq!(sink.messages(), 2);
+}
+
+// Table: Dovecot LMTP: trace
+#[test]
+fn the_dialogue_with_dovecot_lmtp() {
+    let Some(dovecot) = Dovecot::start(1) else { return };
+    let flags = format!("--tls starttls --to user0@dovecot.test {}", dovecot.certificate.trusted_by_trace());
+    let transcript = smtpress::trace(&format!("lmtp://127.0.0.1:{}", dovecot.lmtp), &flags);
+    assert_whole(&transcript, &[&["LHLO ", "STARTTLS", "LHLO "][..], &MESSAGE].concat());
+    assert_eq!(dovecot.delivered("user0"), 1);
+}
+
+// Table: aiosmtpd: trace
+#[test]
+fn the_dialogue_with_aiosmtpd() {
+    let Some(aiosmtpd) = Aiosmtpd::start() else { return };
+    traced(aiosmtpd.starttls, aiosmtpd.implicit, &aiosmtpd.certificate, "");
+    assert_eq!(aiosmtpd.taken(), 2);
+}
