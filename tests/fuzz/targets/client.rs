@@ -1,0 +1,82 @@
+//! The client's machine as a whole: any octets, closes, silences and calls of its owner, under the laws of the seam.
+
+#![no_main]
+
+#[path = "../../it/virtual_wire.rs"]
+#[expect(dead_code, reason = "the integration tests use more of it")]
+mod virtual_wire;
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use libfuzzer_sys::fuzz_target;
+use smtpress::smtp::auth::{Login, Mechanism, Secret};
+use smtpress::smtp::machine::{Closed, Insecure};
+use smtpress::smtp::script::{Hello, Identity, Pipelining, Quit, Script, Tls};
+use virtual_wire::{Mail, Owner, Wire};
+
+fuzz_target!(|octets: &[u8]| {
+    let [choice, more, moves @ ..] = octets else { return };
+    let script = Script {
+        hello: if choice & 1 == 0 { Hello::Ehlo } else { Hello::Helo },
+        name: "client.test".into(),
+        pipelining: [Pipelining::Off, Pipelining::Auto, Pipelining::Full, Pipelining::Require]
+            [usize::from(choice >> 1 & 3)],
+        quit: [Quit::Clean, Quit::Clean, Quit::Close, Quit::Reset][usize::from(choice >> 3 & 3)],
+        tls: [Tls::None, Tls::None, Tls::Starttls, Tls::Implicit][usize::from(choice >> 5 & 3)],
+        clear_text_login: true,
+        ..Script::default()
+    };
+    let mail = |number| Mail { number, recipients: number, pieces: 1 + u64::from(more & 1), lost_from: None };
+    let mechanism = Mechanism::ALL.get(usize::from(more >> 1 & 15));
+    let identity = Identity {
+        login: mechanism.map(|mechanism| Login::new(*mechanism, "u", Secret::new("p"))),
+        xclient: (more & 32 != 0).then(|| "ADDR=192.0.2.1".to_owned()),
+    };
+    let owner = Owner { mails: (1..4).map(mail).collect(), declines: more & 64 != 0, rests: more & 128 != 0 };
+    let mut wire = Wire::speaking_as(Rc::new(script), identity, owner);
+    let mut moves = moves;
+    while let [next, rest @ ..] = moves
+        && wire.closed.is_none()
+    {
+        moves = rest;
+        match next {
+            // Most octets are the listener's.
+            b'\x00' => wire.pass(Duration::from_secs(60)),
+            b'\x01' => wire.pass(Duration::from_secs(4000)),
+            b'\x02' => wire.holds = true,
+            b'\x03' => {
+                wire.holds = false;
+                wire.written();
+                wire.settle();
+            }
+            b'\x04' => wire.close(Closed::Eof),
+            b'\x05' => wire.close(Closed::Reset),
+            b'\x06' => {
+                wire.client.abort(wire.now);
+                wire.settle();
+            }
+            b'\x07' => {
+                wire.client.finish();
+                wire.settle();
+            }
+            b'\x08' if wire.secures => wire.secured(None),
+            b'\x0e' if wire.secures => wire.secured(Some(Insecure::ClearText(b"421 no\r\n".to_vec()))),
+            _ => {
+                // Up to the next move of another kind, in one read.
+                let length = 1 + moves.iter().take_while(|octet| !matches!(octet, 0..=8 | 14)).count();
+                let start = octets.len() - moves.len() - 1;
+                wire.receive(&octets[start..start + length]);
+                moves = &octets[start + length..];
+            }
+        }
+    }
+    wire.holds = false;
+    wire.written();
+    wire.settle();
+    wire.pass(Duration::from_secs(3 * 3600));
+    if wire.secures && wire.closed.is_none() {
+        wire.close(Closed::Eof);
+    }
+    assert!(wire.closed.is_some(), "a session that never ends");
+});

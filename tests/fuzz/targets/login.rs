@@ -1,0 +1,33 @@
+//! Logging in, both sides: any challenges and any responses.
+
+#![no_main]
+
+use std::sync::{Arc, LazyLock};
+
+use libfuzzer_sys::fuzz_target;
+use smtpress::smtp::auth::verify::{Users, Verifier};
+use smtpress::smtp::auth::{Login, Mechanism, Secret};
+
+static USERS: LazyLock<Arc<Users>> = LazyLock::new(|| Arc::new(Users::new([("u".to_owned(), Secret::new("p"))])));
+
+fuzz_target!(|octets: &[u8]| {
+    let Some((choice, octets)) = octets.split_first() else { return };
+    let mechanism = Mechanism::ALL[usize::from(choice & 127) % Mechanism::ALL.len()];
+    let turns = octets.split(|octet| *octet == 0xff);
+    if choice & 128 == 0 {
+        let mut exchange = Login::new(mechanism, "u", Secret::new("p")).begin(None);
+        drop(exchange.initial());
+        for challenge in turns {
+            if exchange.respond(challenge).is_none() {
+                break;
+            }
+        }
+    } else {
+        let mut verifier = Verifier::new(mechanism, USERS.clone(), None, "1.2@x");
+        let mut turns = turns.take(8);
+        verifier.begin(turns.next().filter(|initial| !initial.is_empty()));
+        for response in turns {
+            verifier.hear(response);
+        }
+    }
+});

@@ -1,0 +1,31 @@
+//! The listener's line reader and parser of commands: the same requests however the octets are cut, within its bounds.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use smtpress::smtp::request::{Lines, Request};
+
+const MOST: usize = 300;
+
+/// What each line is, as text.
+fn requests(octets: &[u8], piece: usize) -> Vec<String> {
+    let (mut lines, mut found) = (Lines::new(MOST), Vec::new());
+    for mut input in octets.chunks(piece) {
+        while !input.is_empty() {
+            let before = input.len();
+            if let Some(line) = lines.next(&mut input) {
+                assert!(line.is_ok_and(|line| line.len() <= MOST) || line.is_err());
+                found.push(format!("{:?}", line.and_then(Request::parse)));
+            }
+            assert!(input.len() < before, "it takes something");
+        }
+    }
+    found
+}
+
+fuzz_target!(|octets: &[u8]| {
+    let Some((piece, octets)) = octets.split_first() else { return };
+    let whole = requests(octets, octets.len().max(1));
+    assert_eq!(whole, requests(octets, 1));
+    assert_eq!(whole, requests(octets, usize::from(*piece) + 1));
+});

@@ -1,0 +1,91 @@
+//! The listener's machine: the same answers and the same content however a client's octets are cut.
+
+#![no_main]
+
+use std::time::{Duration, Instant};
+
+use libfuzzer_sys::fuzz_target;
+use smtpress::smtp::machine::{Machine, Need};
+use smtpress::smtp::request::Request;
+use smtpress::smtp::server::{Answer, Ask, Bounds, Policy, Server, Then};
+use smtpress::smtp::step::Step;
+
+/// Accepts all but recipients that begin with `no`; ends after some faults.
+#[derive(Default)]
+struct Plain {
+    faults: u32,
+    content: Vec<u8>,
+    queued: Vec<(Step, u16)>,
+    abandoned: u32,
+}
+
+impl Policy for Plain {
+    fn answer(&mut self, _now: Instant, ask: Ask<'_>) -> Answer {
+        match ask {
+            Ask::Greeting => Answer::new("220 hi"),
+            Ask::Request(Request::Hello { .. }) => Answer::new("250-a\n250 b"),
+            Ask::Request(Request::Rcpt { path, .. }) if path.starts_with("no") => Answer::new("550 no"),
+            Ask::Request(Request::Data) => Answer::new("354 go"),
+            Ask::Request(Request::Quit) => Answer { then: Then::Close, ..Answer::new("221 bye") },
+            Ask::Request(_) => Answer::new("250 ok"),
+            Ask::Body(seen) => Answer::new(format!("250 {seen:?}")),
+            Ask::Fault(_) if self.faults > 20 => Answer::new("421 too many"),
+            Ask::Fault(fault) => {
+                self.faults += 1;
+                Answer::new(format!("500 {fault:?}"))
+            }
+            Ask::Lapse(lapse) => Answer::new(format!("421 {lapse:?}")),
+            #[expect(unreachable_patterns, reason = "what is asked beside these has the same answer")]
+            _ => Answer::new("250 ok"),
+        }
+    }
+
+    fn content(&mut self, octets: &[u8]) {
+        self.content.extend_from_slice(octets);
+    }
+
+    fn queued(&mut self, _now: Instant, step: Step, code: u16) {
+        self.queued.push((step, code));
+    }
+
+    fn abandoned(&mut self) {
+        self.abandoned += 1;
+    }
+}
+
+/// What a session says, and what it told its policy.
+fn session(octets: &[u8], piece: usize, now: Instant) -> (Vec<u8>, Vec<u8>, Vec<(Step, u16)>, u32, bool) {
+    let bounds = Bounds { max_line: 200, idle: Some(Duration::from_secs(60)), ..Bounds::default() };
+    let mut server = Server::new(Plain::default(), bounds);
+    let mut said = Vec::new();
+    let mut closed = settle(&mut server, now, &mut said);
+    for mut input in octets.chunks(piece) {
+        while !input.is_empty() && !closed {
+            let taken = server.handle_input(now, input);
+            assert!(taken > 0, "all is written: it takes what comes");
+            input = &input[taken..];
+            closed = settle(&mut server, now, &mut said);
+        }
+    }
+    let policy = server.policy();
+    (said, policy.content.clone(), policy.queued.clone(), policy.abandoned, closed)
+}
+
+fn settle(server: &mut Server<Plain>, now: Instant, said: &mut Vec<u8>) -> bool {
+    loop {
+        match server.poll(now, said) {
+            Need::Emit(never) => match never {},
+            Need::Write => server.handle_written(now),
+            Need::Read { .. } => return false,
+            Need::Secure { .. } | Need::Close(_) => return true,
+        }
+    }
+}
+
+fuzz_target!(|octets: &[u8]| {
+    let Some((piece, octets)) = octets.split_first() else { return };
+    let now = Instant::now();
+    let whole = session(octets, octets.len().max(1), now);
+    assert_eq!(whole, session(octets, 1, now));
+    assert_eq!(whole, session(octets, usize::from(*piece) + 1, now));
+});
