@@ -465,6 +465,10 @@ impl Host<Client<Message>> for Session {
         }
     }
 
+    fn pace(&self) -> Option<u32> {
+        self.worker.script.manners.trickle
+    }
+
     fn poll_wake(&mut self, client: &mut Client<Message>, cx: &mut Context<'_>) -> Poll<()> {
         match self.mailbox.poll(cx) {
             Poll::Pending => return Poll::Pending,

@@ -43,6 +43,11 @@ pub trait Host<M: Machine> {
         Poll::Pending
     }
 
+    /// How many octets a second may go out; `None`: as many as the kernel takes.
+    fn pace(&self) -> Option<u32> {
+        None
+    }
+
     /// These bytes are handed to the kernel, or wait for it.
     fn sent(&mut self, machine: &M, bytes: &[u8]) {
         let _ = (machine, bytes);
@@ -121,6 +126,9 @@ pub async fn drive<M: Machine, H: Host<M>>(
         held: Vec::new(),
         write_failed: None,
         read_closed: false,
+        deaf: false,
+        ends_write: false,
+        pace: host.pace().map(Pace::new),
         securing: false,
         begun: false,
         closing: None,
@@ -150,6 +158,31 @@ impl Turn {
     }
 }
 
+/// Lets octets out at a rate, in pieces of a twentieth of a second and of one octet at the least.
+struct Pace {
+    per_second: u32,
+    /// When the next piece may go; boxed, for nearly every session has none.
+    next: Pin<Box<Sleep>>,
+}
+
+impl Pace {
+    fn new(per_second: u32) -> Pace {
+        let next = Box::pin(tokio::time::sleep_until(tokio::time::Instant::from_std(now())));
+        Pace { per_second: per_second.max(1), next }
+    }
+
+    /// The octets that may go now.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<usize> {
+        let piece = usize::try_from(self.per_second / 20).unwrap_or(usize::MAX).max(1);
+        self.next.as_mut().poll(cx).map(|()| piece)
+    }
+
+    fn wrote(&mut self, octets: usize) {
+        let pause = Duration::from_secs_f64(octets as f64 / f64::from(self.per_second));
+        self.next.as_mut().reset(tokio::time::Instant::from_std(now() + pause));
+    }
+}
+
 /// One connection under way.
 struct Wire<'a> {
     stream: &'a mut Stream,
@@ -160,6 +193,11 @@ struct Wire<'a> {
     held: Vec<u8>,
     write_failed: Option<Closed>,
     read_closed: bool,
+    /// Nothing is to be read, by the machine's wish.
+    deaf: bool,
+    /// Our side of the stream is to be ended when all is out.
+    ends_write: bool,
+    pace: Option<Pace>,
     /// The machine waits for the handshake.
     securing: bool,
     /// The machine was polled for the first time.
@@ -203,7 +241,11 @@ impl Wire<'_> {
                 self.offer_held(machine, host, scratch, now, cx);
                 continue;
             }
-            if let Some(how) = self.write_failed.filter(|_| !self.held.is_empty() && !self.read_closed) {
+            if self.ends_write && self.backlog.is_empty() && self.write_failed.is_none() {
+                self.ends_write = self.stream.poll_shutdown(cx).is_pending();
+            }
+            let unheard = self.deaf || !self.held.is_empty();
+            if let Some(how) = self.write_failed.filter(|_| unheard && !self.read_closed) {
                 // It holds back what can no longer be written, perhaps for ever, and nothing else tells it so.
                 let now = turn.now();
                 self.held = Vec::new();
@@ -220,7 +262,7 @@ impl Wire<'_> {
                     self.settle(machine, host, scratch, turn.anew(), cx);
                     continue;
                 }
-            } else if self.held.is_empty() && !self.read_closed {
+            } else if self.held.is_empty() && !self.read_closed && !self.deaf {
                 let mut input = scratch.input.borrow_mut();
                 let mut buf = ReadBuf::new(&mut input);
                 if let Poll::Ready(read) = self.stream.poll_read(cx, &mut buf) {
@@ -289,9 +331,14 @@ impl Wire<'_> {
                     return Settled::Secures;
                 }
                 Need::Read { until } => {
-                    self.deadline = until;
+                    (self.deadline, self.deaf) = (until, false);
                     return Settled::Waits;
                 }
+                Need::Wait { until } => {
+                    (self.deadline, self.deaf) = (until, true);
+                    return Settled::Waits;
+                }
+                Need::EndWrite => self.ends_write = true,
                 Need::Close(how) => {
                     self.closing = Some((how, now + CLOSING));
                     return Settled::Closes;
@@ -349,7 +396,7 @@ impl Wire<'_> {
         if self.write_failed.is_some() {
             return false;
         }
-        if self.backlog.is_empty() {
+        if self.backlog.is_empty() && self.pace.is_none() {
             match self.stream.poll_write(cx, bytes) {
                 Poll::Ready(Ok(n)) if n == bytes.len() => return true,
                 Poll::Ready(Ok(n)) => self.backlog.extend_from_slice(&bytes[n..]),
@@ -368,8 +415,20 @@ impl Wire<'_> {
     /// True: the backlog is with the kernel now.
     fn flush(&mut self, cx: &mut Context<'_>) -> bool {
         while self.written < self.backlog.len() {
-            match self.stream.poll_write(cx, &self.backlog[self.written..]) {
-                Poll::Ready(Ok(n)) => self.written += n,
+            let mut end = self.backlog.len();
+            if let Some(pace) = &mut self.pace {
+                match pace.poll(cx) {
+                    Poll::Ready(octets) => end = end.min(self.written + octets),
+                    Poll::Pending => return false,
+                }
+            }
+            match self.stream.poll_write(cx, &self.backlog[self.written..end]) {
+                Poll::Ready(Ok(n)) => {
+                    self.written += n;
+                    if let Some(pace) = &mut self.pace {
+                        pace.wrote(n);
+                    }
+                }
                 Poll::Ready(Err(error)) => {
                     self.write_failed = Some(closed_by(&error));
                     self.backlog = Vec::new();

@@ -53,10 +53,24 @@ enum State {
     Reset,
     /// A command for its own sake is to be written, or was.
     Aside(Turn),
+    /// NOOP is said again and again, and no reply is read, by the script's bad manners.
+    Deaf,
     /// QUIT is to be written, or was.
     Quit,
     Over(Close),
 }
+
+/// Whether the sending side is ended before the session, by the script's bad manners.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Half {
+    Open,
+    Due,
+    Done,
+}
+
+/// How many NOOPs a client that reads nothing says at once, and how long it pauses then: 100,000 a second at the most.
+const DEAF_BURST: u32 = 1000;
+const DEAF_PAUSE: Duration = Duration::from_millis(10);
 
 /// The client side of a session.
 #[derive(Debug)]
@@ -81,6 +95,7 @@ pub struct Client<C> {
     finishing: bool,
     /// Nothing is said before this time, by the script's bad manners.
     silent_until: Option<Instant>,
+    half_closed: Half,
     /// The owner knows that it may begin.
     offered: bool,
     events: VecDeque<Event>,
@@ -104,6 +119,7 @@ impl<C: Content> Client<C> {
             early: false,
             finishing: false,
             silent_until: None,
+            half_closed: Half::Open,
             offered: false,
             events: VecDeque::new(),
         }
@@ -145,6 +161,11 @@ impl<C: Content> Client<C> {
         matches!(self.state, State::Over(_))
     }
 
+    /// Whether nonsense is said, and any answer to it will do.
+    fn is_nonsense(&self) -> bool {
+        self.opening.as_ref().is_some_and(|opening| opening.is_nonsense())
+    }
+
     fn is_handshake(&self) -> bool {
         self.opening.as_ref().is_some_and(|opening| opening.is_handshake())
     }
@@ -157,7 +178,7 @@ impl<C: Content> Client<C> {
             State::Mail => self.underway.step(),
             State::Aside(_) => Step::Command,
             State::Quit => Step::Quit,
-            State::Rest | State::Reset | State::Over(_) => Step::Idle,
+            State::Rest | State::Reset | State::Deaf | State::Over(_) => Step::Idle,
         }
     }
 
@@ -171,7 +192,7 @@ impl<C: Content> Client<C> {
             }
             State::Reset | State::Aside(_) | State::Quit => self.written,
             State::Mail => self.underway.is_waiting(),
-            State::Rest | State::Over(_) => false,
+            State::Rest | State::Deaf | State::Over(_) => false,
         }
     }
 
@@ -205,7 +226,7 @@ impl<C: Content> Client<C> {
     fn timeout(&self) -> Option<Duration> {
         let timeouts = &self.script.timeouts;
         match (self.state, self.step()) {
-            (State::Rest | State::Over(_), _) => None,
+            (State::Rest | State::Deaf | State::Over(_), _) => None,
             (_, Step::Greeting) => Some(timeouts.greeting),
             (_, Step::Data) => Some(timeouts.data),
             (_, Step::Body) => Some(timeouts.body),
@@ -321,7 +342,10 @@ impl<C: Content> Client<C> {
                 self.tell(now, step, raw.code, failure);
                 self.end(now, Close::Clean, false);
             }
-            (State::Opening, None) => self.opened(now, raw),
+            (State::Opening, None) => self.opened(now, raw, None),
+            (State::Opening, Some(failure)) if is_refusal(&failure) && self.is_nonsense() => {
+                self.opened(now, raw, Some(failure));
+            }
             (State::Reset, None) => self.aside(Turn::after_transaction(&self.script)),
             (State::Aside(turn), failure) if failure.as_deref().is_none_or(is_refusal) => {
                 self.tell(now, step, raw.code, failure);
@@ -333,12 +357,12 @@ impl<C: Content> Client<C> {
                 self.leave(now);
             }
             (_, Some(failure)) => self.fail(now, *failure, true),
-            (State::Aside(_) | State::Rest | State::Over(_), None) => {}
+            (State::Aside(_) | State::Rest | State::Deaf | State::Over(_), None) => {}
         }
     }
 
     /// A reply that fits came to what the opening waited for.
-    fn opened(&mut self, now: Instant, raw: RawReply<'_>) {
+    fn opened(&mut self, now: Instant, raw: RawReply<'_>, refused: Option<Box<Failure>>) {
         let (step, since) = (self.step(), self.since);
         let Some(opening) = &mut self.opening else { return };
         let next = opening.reply(&self.script, raw);
@@ -350,7 +374,7 @@ impl<C: Content> Client<C> {
                 self.told(now, step, since, raw.code, Some(Box::new(failure)), false);
                 return self.leave(now);
             }
-            _ => self.told(now, step, since, raw.code, None, false),
+            _ => self.told(now, step, since, raw.code, refused, false),
         }
         self.since = now;
         match next {
@@ -367,7 +391,11 @@ impl<C: Content> Client<C> {
         self.underway.established(&self.script, pipelining, terms);
         self.opening = None;
         self.events.push_back(Event::Established);
-        self.aside(Turn::first(&self.script));
+        if self.script.manners.deaf {
+            self.state = State::Deaf;
+        } else {
+            self.aside(Turn::first(&self.script));
+        }
     }
 
     /// A reply to what is outstanding longest of the current transaction.
@@ -415,7 +443,7 @@ impl<C: Content> Client<C> {
             State::Mail if self.underway.has_room() => true,
             _ => return None,
         };
-        if self.offered || self.finishing {
+        if self.offered || self.finishing || self.half_closed != Half::Open {
             return None;
         }
         self.offered = true;
@@ -431,6 +459,12 @@ impl<C: Content> Client<C> {
             State::Opening => return self.write_opening(now, out),
             State::Reset => out.extend_from_slice(command::RSET),
             State::Aside(turn) => turn.write(&self.script, out),
+            State::Deaf if self.backlog => return false,
+            State::Deaf => {
+                (0..DEAF_BURST).for_each(|_| out.extend_from_slice(command::NOOP));
+                self.silent_until = now.checked_add(DEAF_PAUSE);
+                return true;
+            }
             State::Quit => out.extend_from_slice(command::QUIT),
             State::Rest | State::Over(_) => return false,
         }
@@ -563,8 +597,11 @@ impl<C: Content> Machine for Client<C> {
         if self.silent_until.take_if(|until| *until <= now).is_some() && self.is_handshake() {
             (self.since, self.alive) = (now, now);
         }
-        if self.state == State::Rest && self.finishing {
-            self.leave(now);
+        match self.state {
+            State::Rest if self.finishing => self.leave(now),
+            // What was read of the listener does not tell whether it still listens.
+            State::Deaf if self.finishing => self.end(now, Close::Clean, false),
+            _ => {}
         }
         if let Some(event) = self.events.pop_front().or_else(|| self.offer()) {
             return Need::Emit(event);
@@ -575,17 +612,30 @@ impl<C: Content> Machine for Client<C> {
         if self.is_handshake() && self.silent_until.is_none() {
             return Need::Secure { until: self.deadline() };
         }
+        if self.half_closed == Half::Due {
+            self.half_closed = Half::Done;
+            return Need::EndWrite;
+        }
+        if self.half_closed == Half::Done && !self.is_waiting() {
+            // All that is owed was read, and nothing more can be said.
+            self.end(now, Close::Clean, false);
+            return self.poll(now, out);
+        }
         let early = self.owes_content() && self.scanner.is_partial();
-        if self.write(now, out) {
+        if self.half_closed == Half::Open && self.write(now, out) {
             self.early |= early;
             self.backlog = true;
             self.alive = now;
+            if self.script.manners.half_close == Some(self.step()) && !self.underway.is_partly_rendered() {
+                self.half_closed = Half::Due;
+            }
             return Need::Write;
         }
         if self.is_over() {
             // What was to be written is lost, and that is to be told.
             return self.poll(now, out);
         }
-        Need::Read { until: self.deadline() }
+        let until = self.deadline();
+        if self.state == State::Deaf { Need::Wait { until } } else { Need::Read { until } }
     }
 }

@@ -127,6 +127,8 @@ pub fn xclient_attributes(address: IpAddr, hello: &str) -> String {
     attributes
 }
 
+/// A line that is no command.
+pub const GARBAGE: &[u8] = b"@@@ GARBAGE ###\r\n";
 /// STARTTLS (RFC 3207).
 pub const STARTTLS: &[u8] = b"STARTTLS\r\n";
 /// DATA.

@@ -1,7 +1,7 @@
 //! The seam between protocol and I/O: an endpoint that does no I/O and reads no clock.
 //!
 //! `net::drive` is the only loop that calls it. The rule of the seam: after one `handle_*`, call
-//! [`Machine::poll`] until it answers [`Need::Read`], [`Need::Secure`] or [`Need::Close`].
+//! [`Machine::poll`] until it answers [`Need::Read`], [`Need::Wait`], [`Need::Secure`] or [`Need::Close`].
 //!
 //! # Decisions
 //! - `poll` appends what is to be written to a buffer that the driver owns, so that a session at rest
@@ -83,6 +83,13 @@ pub enum Need<E> {
         /// When `handle_timeout` is due; `None`: never.
         until: Option<Instant>,
     },
+    /// As `Read`, but nothing is to be read: what comes stays with the kernel.
+    Wait {
+        /// When `handle_timeout` is due; `None`: never.
+        until: Option<Instant>,
+    },
+    /// Nothing more will be written: end this side of the stream when all is out, go on reading; poll again at once.
+    EndWrite,
     /// The end.
     Close(Close),
 }

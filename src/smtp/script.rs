@@ -48,6 +48,14 @@ pub struct Manners {
     pub early_talk: bool,
     /// Whenever this step is accepted, it says nothing for so long.
     pub stall: Option<(Step, Duration)>,
+    /// Lines of nonsense after the greeting, each of which is answered before the next: the step `command`.
+    pub garbage: u32,
+    /// It ends its sending side once the command of this step is out (for the body: the final dot), and reads what is owed.
+    pub half_close: Option<Step>,
+    /// Once it can send mail it says NOOP without end and reads no reply, until it is ended.
+    pub deaf: bool,
+    /// Octets a second that it writes; `None`: as fast as they go. The driver's business, not the machine's.
+    pub trickle: Option<u32>,
 }
 
 /// How long each step may take (RFC 5321 4.5.3.2). All count from the moment the wait begins.

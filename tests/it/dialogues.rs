@@ -10,6 +10,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
+use smtpress::smtp::Step;
 use smtpress::smtp::auth::{Login, Mechanism, Secret};
 use smtpress::smtp::client::{Event, Failure, Lacking};
 use smtpress::smtp::extensions::{Chunking, DeliverBy, Dsn, Use, Wishes};
@@ -420,6 +421,11 @@ impl Dialogue {
             "starttls" => self.script.tls = Tls::Starttls,
             "implicit" => self.script.tls = Tls::Implicit,
             "clear-text-login" => self.script.clear_text_login = true,
+            "garbage" => self.script.manners.garbage = 2,
+            "deaf" => self.script.manners.deaf = true,
+            "half-close-quit" => self.script.manners.half_close = Some(Step::Quit),
+            "half-close-body" => self.script.manners.half_close = Some(Step::Body),
+            "half-close-mail" => self.script.manners.half_close = Some(Step::Mail),
             "early-talk" => self.script.manners.early_talk = true,
             "hold" => self.script.quit = Quit::Hold,
             "xclient" => self.identity.xclient = Some("ADDR=192.0.2.1".into()),

@@ -168,7 +168,8 @@ impl Wire {
                     (self.secures, self.until) = (true, until);
                     return;
                 }
-                Need::Read { until } => {
+                Need::EndWrite => self.writes.push(b"<end>\r\n".to_vec()),
+                Need::Read { until } | Need::Wait { until } => {
                     assert!(self.closed.is_none(), "a read after the end");
                     assert!(
                         until.is_none_or(|until| until > self.now),

@@ -130,6 +130,10 @@ impl<C: Content> Exchange<C> {
     }
 
     /// Whether the next reply answers a chunk that is not the last.
+    pub(super) fn is_partly_rendered(&self) -> bool {
+        matches!(self.body, Body::Partly(_))
+    }
+
     pub(super) fn is_midway(&self) -> bool {
         self.chunk.is_some() && self.answered > self.recipients && self.answered < self.last
     }

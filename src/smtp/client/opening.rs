@@ -31,6 +31,8 @@ enum Stage {
         greeted: bool,
     },
     Greeting,
+    /// So many lines of nonsense are left.
+    Garbage(u32),
     /// The command is to be written, or was; so for all that follow.
     Hello,
     Starttls,
@@ -102,6 +104,7 @@ impl Opening {
         match self.stage {
             Stage::Handshake { .. } => Step::Tls,
             Stage::Greeting => Step::Greeting,
+            Stage::Garbage(_) => Step::Command,
             Stage::Hello | Stage::Xclient => Step::Hello,
             Stage::Starttls => Step::Starttls,
             Stage::Auth => Step::Auth,
@@ -111,6 +114,11 @@ impl Opening {
     /// Whether something is owed to us without a command of ours.
     pub(super) fn waits_unasked(&self) -> bool {
         matches!(self.stage, Stage::Greeting | Stage::Handshake { .. })
+    }
+
+    /// Whether any answer will do.
+    pub(super) fn is_nonsense(&self) -> bool {
+        matches!(self.stage, Stage::Garbage(_))
     }
 
     /// Whether hello is to be said although no greeting came.
@@ -145,7 +153,7 @@ impl Opening {
             // What is cancelled can only be refused: nothing else may come of it, and no challenge without an end.
             Stage::Auth if self.cancelled => false,
             Stage::Auth if code == 334 => true,
-            Stage::Auth | Stage::Hello => code / 100 == 2 && !matches!(code, 220 | 221),
+            Stage::Auth | Stage::Hello | Stage::Garbage(_) => code / 100 == 2 && !matches!(code, 220 | 221),
         }
     }
 
@@ -165,6 +173,7 @@ impl Opening {
                 self.talked_early = true;
                 command::hello(out, script.protocol, script.hello, &script.name);
             }
+            Stage::Garbage(_) => out.extend_from_slice(command::GARBAGE),
             Stage::Hello => command::hello(out, script.protocol, script.hello, &script.name),
             Stage::Starttls => out.extend_from_slice(command::STARTTLS),
             Stage::Xclient => command::xclient(out, self.identity.xclient.as_deref().unwrap_or_default()),
@@ -179,7 +188,11 @@ impl Opening {
     pub(super) fn reply(&mut self, script: &Script, raw: RawReply<'_>) -> Next {
         match self.stage {
             Stage::Handshake { .. } => Next::Goes { complete: false },
-            Stage::Greeting => self.go(Stage::Hello, true),
+            Stage::Greeting if script.manners.garbage > 0 && !self.talked_early => {
+                self.go(Stage::Garbage(script.manners.garbage), true)
+            }
+            Stage::Garbage(left @ 2..) => self.go(Stage::Garbage(left - 1), true),
+            Stage::Greeting | Stage::Garbage(_) => self.go(Stage::Hello, true),
             Stage::Starttls => self.go(Stage::Handshake { greeted: true }, true),
             Stage::Xclient => {
                 self.presented = true;

@@ -45,6 +45,11 @@ impl<C: Content> Underway<C> {
         }
     }
 
+    /// Whether there is more of the content than was rendered.
+    pub(super) fn is_partly_rendered(&self) -> bool {
+        self.current.as_ref().is_some_and(Exchange::is_partly_rendered)
+    }
+
     /// The listener's offer is known.
     pub(super) fn established(&mut self, script: &Script, pipelining: bool, terms: Terms) {
         self.terms = terms;

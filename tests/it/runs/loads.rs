@@ -8,7 +8,7 @@ use smtpress::listener::limits::{Delay, Limits, ShownBy};
 use smtpress::load::{Curve, Load, Spacing, Think};
 use smtpress::plan::{Messages, Unit};
 use smtpress::smtp::Step;
-use smtpress::smtp::script::Quit;
+use smtpress::smtp::script::{Manners, Quit};
 
 use super::stage::{
     SECOND, Stage, UNITS, delayed, messages, ms, phase, plan, rate, run, run_against, sessions, shared,
@@ -125,6 +125,40 @@ fn a_stall_meets_the_listeners_patience() {
     let told = run(&plan, Limits::default());
     assert_eq!(told.of(Outcome::Accepted), 4);
     assert!(told.measured.took >= ms(200), "{:?}", told.measured.took);
+}
+
+#[test]
+fn clients_that_misbehave_get_what_a_listener_gives_them() {
+    let plan = |manners| {
+        let mut plan = plan(vec![phase(shared(4, 2), Some(SECOND), Unit::Message)]);
+        plan.messages = Messages::Fixed(2);
+        plan.script.manners = manners;
+        plan
+    };
+    let seen = |manners, limits| {
+        let told = run(&plan(manners), limits);
+        let rows = told.summary.conditions.iter().map(|row| (row.key.step, row.key.condition));
+        (told.of(Outcome::Accepted), rows.collect::<Vec<_>>(), told)
+    };
+    // Three errors are allowed, and two are made in each session.
+    let patient = Limits { max_bad_commands: Some(3), ..Limits::default() };
+    let (accepted, rows, _) = seen(Manners { garbage: 2, ..Manners::default() }, patient.clone());
+    assert_eq!((accepted, rows), (4, vec![(Step::Command, Condition::UnrecognizedCommand)]));
+    let (accepted, rows, _) = seen(Manners { garbage: 9, ..Manners::default() }, patient);
+    assert!(accepted == 0 && rows.contains(&(Step::Command, Condition::BadCommandLimitExceeded)), "{rows:?}");
+    // Written octet by octet, a message is what it was; a session of it takes its time.
+    let slow = Manners { trickle: Some(20_000), ..Manners::default() };
+    let (accepted, rows, told) = seen(slow, Limits::default());
+    assert_eq!((accepted, rows, told.ledger.messages), (4, vec![], 4));
+    assert!(told.measured.took >= ms(100), "two sessions of two messages of 1 KiB: {:?}", told.measured.took);
+    // The final dot is out, and so is the end of our side: the answer is read all the same.
+    let half = Manners { half_close: Some(Step::Body), ..Manners::default() };
+    let (accepted, rows, told) = seen(half, Limits::default());
+    assert_eq!((accepted, rows, told.ledger.messages), (4, vec![], 4));
+    // A client that reads no reply sends no message either; it is ended with its phase, and the listener lives on.
+    let (accepted, _, told) = seen(Manners { deaf: true, ..Manners::default() }, Limits::default());
+    assert_eq!((accepted, told.ledger.messages), (0, 0));
+    assert!(told.ledger.received_bytes > 6000, "{:?}", told.ledger);
 }
 
 #[test]
