@@ -12,9 +12,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{
     ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls13ClientSessionValue, WebPkiServerVerifier,
+    verify_server_name,
 };
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, NamedGroup, RootCertStore, SignatureScheme,
     SupportedProtocolVersion,
@@ -67,17 +69,16 @@ impl Client {
         let builder = ClientConfig::builder_with_provider(self.provider.clone())
             .with_protocol_versions(versions(self.tls.min_version, Version::Tls13))
             .map_err(|error| TlsError::Credential(error.to_string()))?;
-        let (builder, doubts) = if self.tls.verify {
-            (builder.with_root_certificates(self.roots.clone()), None)
-        } else {
-            let doubts = Arc::new(Doubts::default());
+        let doubts = (!self.tls.verify).then(|| Arc::new(Doubts::default()));
+        let webpki = WebPkiServerVerifier::builder_with_provider(self.roots.clone(), self.provider.clone());
+        let verifier = Verifier {
             // Without anybody to trust there is no judging.
-            let verifier =
-                WebPkiServerVerifier::builder_with_provider(self.roots.clone(), self.provider.clone());
-            let judge = verifier.build().ok();
-            let accepting = Accepting { judge, doubts: doubts.clone(), provider: self.provider.clone() };
-            (builder.dangerous().with_custom_certificate_verifier(Arc::new(accepting)), Some(doubts))
+            webpki: webpki.build().ok(),
+            named: self.tls.authorities.clone().unwrap_or_default(),
+            doubts: doubts.clone(),
+            provider: self.provider.clone(),
         };
+        let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier));
         let mut config = match &self.tls.credential {
             Some(credential) => builder
                 .with_client_auth_cert(credential.chain.clone(), credential.key.clone_key())
@@ -141,8 +142,8 @@ pub(super) fn in_words(why: &CertificateError) -> String {
             let presented = if presented.is_empty() { "none".to_owned() } else { presented.join(", ") };
             format!("it is not for {}: its names are {presented}", expected.to_str())
         }
-        CertificateError::Other(other) if other.0.to_string() == "CaUsedAsEndEntity" => {
-            "it is an authority's own, not a server's".to_owned()
+        why if is_authority(why) => {
+            "it is an authority's own, not a server's, and is not named itself as one to trust".to_owned()
         }
         other => other.to_string(),
     }
@@ -168,15 +169,47 @@ impl Doubts {
     }
 }
 
-/// Accepts every certificate, and notes what speaks against it. That the listener has the certificate's key is still proved.
+/// Judges the listener's certificate; with `doubts` it accepts every one, and notes what speaks against it. That the
+/// listener has the certificate's key is proved in any case.
 #[derive(Debug)]
-struct Accepting {
-    judge: Option<Arc<WebPkiServerVerifier>>,
-    doubts: Arc<Doubts>,
+struct Verifier {
+    webpki: Option<Arc<WebPkiServerVerifier>>,
+    /// The certificates to trust that were named.
+    named: Vec<CertificateDer<'static>>,
+    doubts: Option<Arc<Doubts>>,
     provider: Arc<CryptoProvider>,
 }
 
-impl ServerCertVerifier for Accepting {
+impl Verifier {
+    fn judge(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<(), Error> {
+        let Some(webpki) = &self.webpki else {
+            return Err(Error::InvalidCertificate(CertificateError::UnknownIssuer));
+        };
+        match webpki.verify_server_cert(certificate, intermediates, name, ocsp, now) {
+            // What `openssl req -x509` makes is an authority by its marks. Who names a listener's own certificate as one to
+            // trust means that very certificate; its dates are not looked at then.
+            Err(Error::InvalidCertificate(why))
+                if is_authority(&why) && self.named.iter().any(|named| named == certificate) =>
+            {
+                verify_server_name(&ParsedCertificate::try_from(certificate)?, name)
+            }
+            judged => judged.map(drop),
+        }
+    }
+}
+
+fn is_authority(why: &CertificateError) -> bool {
+    matches!(why, CertificateError::Other(other) if other.0.to_string() == "CaUsedAsEndEntity")
+}
+
+impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
         certificate: &CertificateDer<'_>,
@@ -185,15 +218,15 @@ impl ServerCertVerifier for Accepting {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let doubt = match &self.judge {
-            None => Some("nobody is trusted".to_owned()),
-            Some(judge) => match judge.verify_server_cert(certificate, intermediates, name, ocsp, now) {
-                Ok(_) => None,
-                Err(Error::InvalidCertificate(why)) => Some(in_words(&why)),
-                Err(other) => Some(other.to_string()),
-            },
+        let judged = self.judge(certificate, intermediates, name, ocsp, now);
+        let Some(doubts) = &self.doubts else {
+            return judged.map(|()| ServerCertVerified::assertion());
         };
-        *lock(&self.doubts.0) = doubt;
+        *lock(&doubts.0) = match judged {
+            Ok(()) => None,
+            Err(Error::InvalidCertificate(why)) => Some(in_words(&why)),
+            Err(other) => Some(other.to_string()),
+        };
         Ok(ServerCertVerified::assertion())
     }
 

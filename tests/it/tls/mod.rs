@@ -8,7 +8,7 @@ mod runs;
 
 use std::sync::Arc;
 
-use rcgen::{CertificateParams, KeyPair, date_time_ymd};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, date_time_ymd};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use smtpress::listener::limits::{Limits, Tls};
 use smtpress::net::target::tls::Credential;
@@ -31,15 +31,23 @@ fn limits(tls: Tls) -> Limits {
 }
 
 /// A certificate for `names`, valid in these years, signed by itself.
-fn credential(names: &[&str], (from, to): (i32, i32)) -> Credential {
+fn credential(names: &[&str], years: (i32, i32)) -> Credential {
+    marked(names, years, IsCa::NoCa)
+}
+
+fn marked(names: &[&str], (from, to): (i32, i32), is_ca: IsCa) -> Credential {
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     let mut params = CertificateParams::new(names).unwrap();
     (params.not_before, params.not_after) = (date_time_ymd(from, 1, 1), date_time_ymd(to, 1, 1));
+    params.is_ca = is_ca;
     let key = KeyPair::generate().unwrap();
     let certificate: CertificateDer<'static> = params.self_signed(&key).unwrap().der().clone();
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
     Credential { chain: vec![certificate], key: Arc::new(key) }
 }
+
+/// The marks that `openssl req -x509` gives.
+const AUTHORITY: IsCa = IsCa::Ca(BasicConstraints::Unconstrained);
 
 /// The years in which everything is valid.
 const ALWAYS: (i32, i32) = (2000, 3000);

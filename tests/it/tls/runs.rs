@@ -12,7 +12,7 @@ use smtpress::smtp::Step;
 use smtpress::smtp::script::{self, Pipelining};
 
 use super::super::runs::stage::{SECOND, Stage, Told, phase, plan, run, shared, side_by_side};
-use super::{ALWAYS, credential, limits, one_by_one};
+use super::{ALWAYS, AUTHORITY, credential, limits, marked, one_by_one};
 
 /// Both ways to TLS, on either side.
 const WAYS: [(script::Tls, Tls); 2] =
@@ -156,6 +156,21 @@ fn a_name_is_verified_as_it_was_given() {
     plan.tls.name = Some("mx.other.example".try_into().unwrap());
     let told = run(&plan, limits(Tls::Implicit));
     assert!(only(&told).sample.contains("it is not for mx.other.example"), "{}", only(&told).sample);
+}
+
+#[test]
+fn a_certificate_that_is_named_itself_is_trusted_though_it_is_an_authoritys() {
+    let made = marked(&["127.0.0.1"], ALWAYS, AUTHORITY);
+    let listener = || Limits { credential: Some(made.clone()), ..limits(Tls::Implicit) };
+    let mut plan = one_by_one(2, script::Tls::Implicit);
+    plan.tls.authorities = Some(made.chain.clone());
+    assert_eq!(run(&plan, listener()).of(Outcome::Accepted), 2);
+    plan.tls.name = Some("mx.other.example".try_into().unwrap());
+    let told = run(&plan, listener());
+    assert!(only(&told).sample.contains("it is not for mx.other.example"), "{}", only(&told).sample);
+    plan.tls.name = None;
+    plan.tls.authorities = Some(marked(&["127.0.0.1"], ALWAYS, AUTHORITY).chain);
+    assert_eq!(run(&plan, listener()).of(Outcome::Refused), 2, "another of the same kind is another");
 }
 
 #[test]
