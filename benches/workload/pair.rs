@@ -79,7 +79,9 @@ impl Pair {
                 Need::Emit(event) => owner.hear(client, event),
                 Need::Write => client.handle_written(*now),
                 Need::Read { .. } => return,
-                Need::Secure { .. } | Need::Close(_) => unreachable!("the session goes on, in clear"),
+                Need::Secure { .. } | Need::Wait { .. } | Need::EndWrite | Need::Close(_) => {
+                    unreachable!("the session goes on, in clear, and well-behaved")
+                }
             }
         };
         settle(client);
@@ -101,7 +103,9 @@ impl Pair {
                 Need::Emit(never) => match never {},
                 Need::Write => server.handle_written(*now),
                 Need::Read { .. } => return,
-                Need::Secure { .. } | Need::Close(_) => unreachable!("the session goes on, in clear"),
+                Need::Secure { .. } | Need::Wait { .. } | Need::EndWrite | Need::Close(_) => {
+                    unreachable!("the session goes on, in clear, and well-behaved")
+                }
             }
         };
         settle(server);

@@ -90,6 +90,7 @@ impl Served {
                 Need::Emit(never) => match never {},
                 Need::Write => {}
                 Need::Secure { .. } => self.server.handle_secured(self.now, handshake()),
+                Need::Wait { .. } | Need::EndWrite => unreachable!("a server has manners"),
                 Need::Read { until } => match until {
                     // An answer is held back.
                     Some(until) if self.said.is_empty() => self.now = until,
@@ -166,6 +167,7 @@ fn session(login: &Login, limits: Limits, cut: Cut) -> (Served, Vec<Option<Failu
                 pieces(&out).iter().for_each(|piece| served.hear(piece));
             }
             Need::Secure { .. } => client.handle_secured(served.now, handshake()),
+            Need::Wait { .. } | Need::EndWrite => unreachable!("the client has manners"),
             Need::Read { .. } => {
                 let said = std::mem::take(&mut served.said);
                 coming.extend(pieces(&said));

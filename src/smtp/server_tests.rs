@@ -128,6 +128,7 @@ impl Pair {
                     }
                 }
                 Need::Secure { .. } => panic!("no TLS here"),
+                Need::Wait { .. } | Need::EndWrite => unreachable!("a server has manners"),
                 Need::Read { until } => {
                     self.until = until;
                     return;

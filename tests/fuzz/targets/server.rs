@@ -77,7 +77,7 @@ fn settle(server: &mut Server<Plain>, now: Instant, said: &mut Vec<u8>) -> bool 
             Need::Emit(never) => match never {},
             Need::Write => server.handle_written(now),
             Need::Read { .. } => return false,
-            Need::Secure { .. } | Need::Close(_) => return true,
+            Need::Secure { .. } | Need::Wait { .. } | Need::EndWrite | Need::Close(_) => return true,
         }
     }
 }
