@@ -21,6 +21,7 @@ mod event;
 mod exchange;
 mod fits;
 mod opening;
+mod rude;
 mod underway;
 
 use std::collections::VecDeque;
@@ -28,8 +29,9 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use self::aside::Turn;
-use self::fits::{failure, is_refusal, refusal, unexpected};
+use self::fits::{failure, insecure, is_refusal, refusal, unexpected};
 use self::opening::{Next, Opening};
+use self::rude::Half;
 use self::underway::Underway;
 use super::command;
 use super::extensions::Terms;
@@ -59,18 +61,6 @@ enum State {
     Quit,
     Over(Close),
 }
-
-/// Whether the sending side is ended before the session, by the script's bad manners.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Half {
-    Open,
-    Due,
-    Done,
-}
-
-/// How many NOOPs a client that reads nothing says at once, and how long it pauses then: 100,000 a second at the most.
-const DEAF_BURST: u32 = 1000;
-const DEAF_PAUSE: Duration = Duration::from_millis(10);
 
 /// The client side of a session.
 #[derive(Debug)]
@@ -159,11 +149,6 @@ impl<C: Content> Client<C> {
 
     fn is_over(&self) -> bool {
         matches!(self.state, State::Over(_))
-    }
-
-    /// Whether nonsense is said, and any answer to it will do.
-    fn is_nonsense(&self) -> bool {
-        self.opening.as_ref().is_some_and(|opening| opening.is_nonsense())
     }
 
     fn is_handshake(&self) -> bool {
@@ -343,7 +328,7 @@ impl<C: Content> Client<C> {
                 self.end(now, Close::Clean, false);
             }
             (State::Opening, None) => self.opened(now, raw, None),
-            (State::Opening, Some(failure)) if is_refusal(&failure) && self.is_nonsense() => {
+            (State::Opening, Some(failure)) if is_refusal(&failure) && step == Step::Command => {
                 self.opened(now, raw, Some(failure));
             }
             (State::Reset, None) => self.aside(Turn::after_transaction(&self.script)),
@@ -461,8 +446,7 @@ impl<C: Content> Client<C> {
             State::Aside(turn) => turn.write(&self.script, out),
             State::Deaf if self.backlog => return false,
             State::Deaf => {
-                (0..DEAF_BURST).for_each(|_| out.extend_from_slice(command::NOOP));
-                self.silent_until = now.checked_add(DEAF_PAUSE);
+                self.silent_until = rude::chatter(now, out);
                 return true;
             }
             State::Quit => out.extend_from_slice(command::QUIT),
@@ -558,15 +542,7 @@ impl<C: Content> Machine for Client<C> {
     }
 
     fn handle_insecure(&mut self, now: Instant, why: Insecure) {
-        // A listener that refuses on its implicit-TLS port often does so in clear text: that is the reply it is.
-        let failure = match &why {
-            Insecure::ClearText(octets) => match Scanner::default().scan(&mut &octets[..]) {
-                Some(Ok(raw)) => refusal(raw).map_or(Failure::Insecure(why), |refusal| *refusal),
-                _ => Failure::Insecure(why),
-            },
-            _ => Failure::Insecure(why),
-        };
-        self.fail(now, failure, true);
+        self.fail(now, insecure(why), true);
     }
 
     fn handle_timeout(&mut self, now: Instant) {

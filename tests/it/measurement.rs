@@ -228,6 +228,10 @@ const RULES: &[Rule] = &[
         "what our own machine runs out of is never charged to the listener",
         &[
             ("tests/it/runs/own.rs", "m24_descriptors_that_run_out_are_our_own_failure"),
+            (
+                "tests/it/runs/own.rs",
+                "m24_a_message_whose_file_is_gone_is_our_own_failure_and_reaches_nobody",
+            ),
             (SUMMARY, "m23_m24_every_other_reason"),
         ],
     ),

@@ -5,6 +5,8 @@
 //!   measure itself; a listener that gives a user another salt each time is paid for each time.
 //! - A listener that asks for more than [`MOST_ITERATIONS`] is not obeyed: it would hold up all sessions of the thread.
 //! - Without -PLUS the client says `n`: it was not asked for a channel binding.
+//! - The crate's parser takes for granted that each attribute has its letter and `=`, and panics where one has not. What
+//!   strangers send is looked at before it gets there.
 //! - To an unknown user the server's side says what it says to a known one with a wrong password.
 
 use std::fmt;
@@ -151,6 +153,9 @@ impl Client {
 
     fn step(&mut self, input: Option<&[u8]>) -> Option<Vec<u8>> {
         let mut session = self.session.take()?;
+        if input.is_some_and(|input| !are_attributes(input.split(is_comma))) {
+            return None;
+        }
         let mut out = Vec::new();
         let state = session.step(input, &mut out).ok()?;
         if state.is_running() {
@@ -180,6 +185,19 @@ impl Exchange for Client {
     fn is_done(&self) -> bool {
         self.proved
     }
+}
+
+fn is_comma(octet: &u8) -> bool {
+    *octet == b','
+}
+
+/// Whether it is a letter, `=`, and a value (RFC 5802 5.1).
+fn is_attribute(part: &[u8]) -> bool {
+    part.len() >= 2 && part[1] == b'='
+}
+
+fn are_attributes<'a>(mut parts: impl Iterator<Item = &'a [u8]>) -> bool {
+    parts.all(is_attribute)
 }
 
 /// What the server's side keeps of a password (RFC 5802 3).
@@ -257,6 +275,8 @@ impl SessionCallback for Directory {
 /// The server's side of one exchange.
 pub(super) struct Server {
     session: Option<Session<User, Binding>>,
+    /// The client's first message came.
+    begun: bool,
     /// The client has proved itself, and is to hear our proof.
     user: Option<usize>,
 }
@@ -274,7 +294,7 @@ impl Server {
                 .start_suggested(name)
                 .ok()
         });
-        Server { session, user: None }
+        Server { session, begun: false, user: None }
     }
 
     pub fn hear(&mut self, response: &[u8]) -> Turn {
@@ -283,6 +303,18 @@ impl Server {
             return if response.is_empty() { Turn::Accepted(user) } else { Turn::Malformed };
         }
         let Some(mut session) = self.session.take() else { return Turn::Denied };
+        let mut parts = response.split(is_comma);
+        if !std::mem::replace(&mut self.begun, true) {
+            // The first message has a header of two parts: a flag, and for whom the user acts, which may be empty.
+            if parts.next().is_none()
+                || !parts.next().is_some_and(|other| other.is_empty() || is_attribute(other))
+            {
+                return Turn::Malformed;
+            }
+        }
+        if !are_attributes(parts) {
+            return Turn::Malformed;
+        }
         let mut out = Vec::new();
         match session.step(Some(response), &mut out) {
             Err(_) => Turn::Malformed,

@@ -221,3 +221,51 @@ fn nothing_that_is_printed_holds_a_secret() {
         assert_eq!(mechanism.as_str().to_lowercase().parse(), Ok(mechanism));
     }
 }
+
+/// What the crate's own parser would take for granted, and panic without.
+#[test]
+fn a_stranger_s_message_without_its_attributes_is_refused() {
+    let login = Login::new(Mechanism::ScramSha256, "tim", Secret::new("tanstaaftanstaaf"));
+    let begun = || {
+        let mut exchange = login.begin(None);
+        let initial = String::from_utf8(exchange.initial().unwrap()).unwrap();
+        let nonce = initial.split_once("r=").unwrap().1.to_owned();
+        (exchange, initial, nonce)
+    };
+    let broken = [
+        "",
+        "r",
+        "s",
+        "v",
+        ",",
+        "r=",
+        "v,",
+        "e",
+        "c,",
+        "n,,",
+        "n,a,n=tim,r=x",
+        "n,,n",
+        "n,,n=tim,r",
+        "y",
+        "p=",
+    ];
+    for broken in broken {
+        let (mut exchange, initial, nonce) = begun();
+        for first in [broken.to_owned(), format!("r={nonce}x,s,i=1"), format!("r={nonce}x,s=AAAA,i")] {
+            assert_eq!(begun().0.respond(first.as_bytes()), None, "{first:?}");
+        }
+        let first = format!("r={nonce}x,s=AAAA,i=1");
+        assert!(exchange.respond(first.as_bytes()).is_some());
+        assert_eq!(exchange.respond(broken.as_bytes()), None, "{broken:?}");
+        assert!(!exchange.is_done());
+        let verifier = || Verifier::new(Mechanism::ScramSha256, users(), None, "");
+        assert_eq!(verifier().begin(Some(broken.as_bytes())), Turn::Malformed, "{broken:?}");
+        let mut verifier = verifier();
+        assert!(matches!(verifier.begin(Some(initial.as_bytes())), Turn::Challenge(_)));
+        for broken in [broken, "c=biws,r", "c=biws,r=x,", "c=biws,r=x,p"] {
+            let mut verifier = Verifier::new(Mechanism::ScramSha256, users(), None, "");
+            verifier.begin(Some(initial.as_bytes()));
+            assert_eq!(verifier.hear(broken.as_bytes()), Turn::Malformed, "{broken:?}");
+        }
+    }
+}

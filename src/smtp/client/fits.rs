@@ -1,8 +1,8 @@
 //! Which replies fit a step after the opening, and what the others are.
 
 use super::event::Failure;
-use crate::smtp::machine::Closed;
-use crate::smtp::reply::RawReply;
+use crate::smtp::machine::{Closed, Insecure};
+use crate::smtp::reply::{RawReply, Scanner};
 use crate::smtp::step::Step;
 
 /// Whether a failure means that no more reaches the listener than what the kernel took: an orderly close still sends the
@@ -34,4 +34,17 @@ pub(super) fn unexpected(raw: RawReply<'_>) -> Box<Failure> {
 /// Whether it is a reply that refuses.
 pub(super) fn is_refusal(failure: &Failure) -> bool {
     matches!(failure, Failure::Reply(_))
+}
+
+/// Why there is no secure stream. A listener that refuses on its implicit-TLS port often does so in clear text: that is the
+/// reply it is.
+pub(super) fn insecure(why: Insecure) -> Failure {
+    let refused = match &why {
+        Insecure::ClearText(octets) => match Scanner::default().scan(&mut &octets[..]) {
+            Some(Ok(raw)) => refusal(raw),
+            _ => None,
+        },
+        _ => None,
+    };
+    refused.map_or(Failure::Insecure(why), |refusal| *refusal)
 }

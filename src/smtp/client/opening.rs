@@ -116,11 +116,6 @@ impl Opening {
         matches!(self.stage, Stage::Greeting | Stage::Handshake { .. })
     }
 
-    /// Whether any answer will do.
-    pub(super) fn is_nonsense(&self) -> bool {
-        matches!(self.stage, Stage::Garbage(_))
-    }
-
     /// Whether hello is to be said although no greeting came.
     pub(super) fn talks_early(&self, script: &Script) -> bool {
         self.stage == Stage::Greeting && script.manners.early_talk

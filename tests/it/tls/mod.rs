@@ -31,7 +31,7 @@ fn limits(tls: Tls) -> Limits {
 }
 
 /// A certificate for `names`, valid in these years, signed by itself.
-fn credential(names: &[&str], years: (i32, i32)) -> Credential {
+pub fn credential(names: &[&str], years: (i32, i32)) -> Credential {
     marked(names, years, IsCa::NoCa)
 }
 
@@ -50,4 +50,4 @@ fn marked(names: &[&str], (from, to): (i32, i32), is_ca: IsCa) -> Credential {
 const AUTHORITY: IsCa = IsCa::Ca(BasicConstraints::Unconstrained);
 
 /// The years in which everything is valid.
-const ALWAYS: (i32, i32) = (2000, 3000);
+pub const ALWAYS: (i32, i32) = (2000, 3000);
