@@ -5,7 +5,7 @@
 //! - What is declared and what is sent is the content with every line ended by CRLF, whatever the file has. A CR that ends
 //!   no line stays as it is: some listeners refuse it, and that is a thing to test.
 //! - A corpus of up to [`HELD`] octets is held in memory: no file is touched during the run, and none can vanish.
-//! - A larger one is read during the run with blocking calls on the worker's thread, [`BLOCK`] octets at a time. From the
+//! - A larger one is read during the run with blocking calls on the worker's thread, `BLOCK` octets at a time. From the
 //!   page cache that takes about as long as copying them; from a slow disk it holds up the thread's other sessions, which
 //!   shows in `lag`. A thread of its own for reading would cost two wake-ups a block.
 //! - No descriptor is held between two blocks: each block opens its file and looks whether it is still what was read

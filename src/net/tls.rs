@@ -6,7 +6,7 @@
 //! - A write is complete when its records are with the kernel, as on a plain stream: whoever waits for "written" would
 //!   else take what waits in our own buffers for sent.
 //! - An end of the stream without close_notify (RFC 8446 6.1) is an end like any other for SMTP, which has its own; it
-//!   is noted apart ([`Secured::truncated`]).
+//!   is noted apart (`Secured::truncated`).
 
 pub mod client;
 pub mod server;
