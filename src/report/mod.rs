@@ -15,6 +15,7 @@ pub mod json;
 mod layout;
 pub mod result;
 pub mod run_dir;
+pub mod searched;
 pub mod terminal;
 pub mod words;
 
