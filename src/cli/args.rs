@@ -207,8 +207,8 @@ pub struct RunArgs {
     /// Write the HTML report (not in this version)
     #[arg(long, value_name = "FILE", help_heading = "Result", hide = true)]
     pub html: Option<PathBuf>,
-    /// Write a JUnit report (not in this version)
-    #[arg(long, value_name = "FILE", help_heading = "Result", hide = true)]
+    /// Write JUnit XML for CI: a case for each assertion
+    #[arg(long, value_name = "FILE", env = "SMTPRESS_JUNIT", help_heading = "Result")]
     pub junit: Option<PathBuf>,
     /// Print the profile that the arguments make, all defaults filled in, and stop
     #[arg(long, help_heading = "Run")]
@@ -403,7 +403,7 @@ pub struct ReportArgs {
     /// A run directory, or its result.json
     pub run: PathBuf,
     /// The form
-    #[arg(long, value_enum, default_value = "text", value_name = "text|json")]
+    #[arg(long, value_enum, default_value = "text", value_name = "text|json|junit")]
     pub format: Format,
     /// Write to a file instead of stdout
     #[arg(short = 'o', long, value_name = "FILE")]
@@ -417,6 +417,8 @@ pub enum Format {
     Text,
     /// result.json
     Json,
+    /// JUnit XML, for CI
+    Junit,
 }
 
 /// `smtpress classify`.

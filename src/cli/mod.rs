@@ -11,6 +11,7 @@ mod output;
 mod paper;
 mod prepare;
 mod progress;
+mod report;
 mod run;
 mod selftest;
 mod serve;
@@ -40,7 +41,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Trace(args) => trace::trace(&args, &screen),
         Command::Listen(args) => serve::listen(&args, &screen),
         Command::Check(args) => prepare::check(&args, &screen),
-        Command::Report(args) => look::report(&args, &screen),
+        Command::Report(args) => report::report(&args, &screen),
         Command::Classify(args) => tables::classify(&args, &screen),
         Command::Codes(args) => tables::codes(&args, &screen),
         Command::Schema { of } => look::schema(of),

@@ -12,6 +12,7 @@ pub mod findings;
 mod fixtures;
 pub mod hdr_log;
 pub mod json;
+pub mod junit;
 mod layout;
 pub mod result;
 pub mod run_dir;
@@ -21,5 +22,6 @@ pub mod words;
 
 pub use build::BuildInput;
 pub use environment::Environment;
+pub use junit::junit;
 pub use result::RunResult;
 pub use run_dir::{Contents, Recording, RunDir, RunDirError};

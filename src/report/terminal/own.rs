@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::report::layout::{Align, INDENT, Page, Span, Table, Tone};
-use crate::report::result::{Assertion, AssertionStatus, Limit, LimitVerdict, Phase, RunResult};
+use crate::report::result::{Assertion, AssertionStatus, LimitVerdict, Phase, RunResult};
 use crate::report::words;
 
 /// Every assertion with what was observed, those that do not hold first.
@@ -139,7 +139,7 @@ pub fn findings(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
             };
             table.row([
                 Span::from(&limit.name),
-                Span::new(found(limit), Tone::Strong),
+                Span::new(words::limit_found(limit), Tone::Strong),
                 limit.expected.map(words::count).unwrap_or_default().into(),
                 Span::new(limit.verdict.as_str(), tone),
                 limit.code.map(|code| format!("{code:03}")).unwrap_or_default().into(),
@@ -151,25 +151,8 @@ pub fn findings(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
     page.heading("Capacity", &format!("by {}", capacity.by))?;
     let mut table = Table::new([(Align::Left, 0), (Align::Left, 0), (Align::Left, 0)]);
     for goal in &capacity.goals {
-        let bounds = match (goal.lower, goal.upper) {
-            (Some(lower), Some(upper)) => format!("{lower:.1} to {upper:.1} {}", goal.unit),
-            (Some(lower), None) => format!(">= {lower:.1} {}", goal.unit),
-            (None, Some(upper)) => format!("< {upper:.1} {}", goal.unit),
-            (None, None) => "n/a".to_owned(),
-        };
+        let bounds = words::capacity_found(goal);
         table.row([Span::from(&goal.name), Span::new(bounds, Tone::Strong), goal.status.as_str().into()]);
     }
     page.table(&table)
-}
-
-fn found(limit: &Limit) -> String {
-    match (limit.value, limit.at_least, limit.at_most) {
-        (Some(value), _, _) => format!("{} {}", words::count(value), limit.unit),
-        (None, Some(low), Some(high)) => {
-            format!("{} to {} {}", words::count(low), words::count(high), limit.unit)
-        }
-        (None, Some(low), None) => format!(">= {} {}", words::count(low), limit.unit),
-        (None, None, Some(high)) => format!("<= {} {}", words::count(high), limit.unit),
-        (None, None, None) => "n/a".to_owned(),
-    }
 }
