@@ -6,12 +6,13 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::args::Progress;
+use super::args::{Format, Progress};
 use super::exit::Failure;
-use super::look::{self, Screen};
+use super::look::Screen;
 use super::output::Output;
 use super::prepare::{self, Prepared};
 use super::progress::Voice;
+use super::report::{Copies, in_text};
 use super::run::start_listener;
 use super::signals::Signals;
 use crate::collector::condition::Classifier;
@@ -68,10 +69,10 @@ pub fn limit(args: &LimitArgs, screen: &Screen) -> Result<u8, Failure> {
     preflight::raise_descriptors(bounds.sessions.saturating_mul(if embedded { 2 } else { 1 }) + 64).ok();
     let plan = &prepared.compiled.plan;
     preflight::check_target(plan)?;
-    let outputs =
-        [&args.common.json, &args.junit].map(|path| path.as_deref().map(|path| Output::open(Some(path))));
-    let [json, junit] = outputs.map(Option::transpose);
-    let (json, junit) = (json?, junit?);
+    let copies = Copies::open(&[
+        ("--json", Format::Json, args.common.json.as_deref()),
+        ("--junit", Format::Junit, args.junit.as_deref()),
+    ])?;
     let directory = RunDir::create(args.common.out.as_deref(), &plan.name, prepared.started_at)?;
     let listener = if embedded { Some(start_listener(&prepared)?) } else { None };
     let begun = clock::now();
@@ -94,13 +95,12 @@ pub fn limit(args: &LimitArgs, screen: &Screen) -> Result<u8, Failure> {
     let stored =
         directory.store(Contents { result: &result, profile, environment: &environment, transcripts: &[] });
     let mut shown = Ok(());
-    if json != Some(Output::Stdout) && !args.common.quiet {
+    if !copies.take_stdout() && !args.common.quiet {
         let files = directory.path().display().to_string();
-        let text = look::in_text(&result, screen.width(), screen.colour_out(), Some(&files))?;
+        let text = in_text(&result, screen.width(), screen.colour_out(), Some(&files))?;
         shown = Output::Stdout.write(&text, screen);
     }
-    let shown = json.map_or(Ok(()), |output| output.write(&look::in_json(&result), screen)).and(shown);
-    match shown.and(stored.map_err(Failure::from)) {
+    match copies.write(&result, screen).and(shown).and(stored.map_err(Failure::from)) {
         Ok(()) | Err(Failure::Pipe) => Ok(result.verdict.exit_code),
         Err(failure) => Err(failure),
     }

@@ -269,7 +269,9 @@ impl Hands for Live {
 
     fn hear(&mut self, session: Session, within: Duration) -> Met {
         let line = self.lines[session.0].clone();
-        let heard = self.runtime.block_on(self.tasks.run_until(tokio::time::timeout(within, line.next())));
+        // The timer is made within the runtime.
+        let heard = async { tokio::time::timeout(within, line.next()).await };
+        let heard = self.runtime.block_on(self.tasks.run_until(heard));
         let silence = || Met { what: By::Silence, at: self.since(clock::now()) };
         let Ok(Some((at, heard))) = heard else { return silence() };
         let what = match heard {
@@ -317,7 +319,7 @@ impl Hands for Live {
     }
 
     fn pause(&mut self, length: Duration) {
-        self.runtime.block_on(self.tasks.run_until(tokio::time::sleep(length)));
+        self.runtime.block_on(self.tasks.run_until(async { tokio::time::sleep(length).await }));
     }
 
     fn now(&self) -> Duration {

@@ -6,7 +6,6 @@ use super::super::check::{Has, Needs};
 use super::super::overrides::{Origin, apply_in_order};
 use super::super::{Document, Override, Purpose, compile, resolved, schema};
 use super::{compiled, context};
-use crate::collector::Condition;
 use crate::collector::expect::When;
 use crate::listener::limits::{Delay, Style};
 use crate::load::{Curve, Load, Spacing, Think};
