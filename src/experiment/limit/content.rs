@@ -4,8 +4,6 @@
 //! - A smuggling probe is one write: the content, the doubtful end, a second transaction behind it, and a right end. More
 //!   than one reply means that the listener saw more than one message in it.
 
-use std::time::Duration;
-
 use super::Kind;
 use super::field::{Field, Found, Halt, Letter};
 use super::finding::{Finding, Verdict};
@@ -16,8 +14,8 @@ use crate::smtp::Step;
 
 /// Nobody means more hops than this.
 const HOPS: u64 = 200;
-/// How long a second reply to one message may take to come.
-const SECOND: Duration = Duration::from_millis(700);
+/// A command that no listener knows: the reply to it is told from those to what was smuggled in.
+const MARK: &[u8] = b"XYZZY\r\n";
 
 /// `Received:` fields of a message.
 pub(super) fn hops(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) -> Found<()> {
@@ -109,8 +107,13 @@ pub(super) fn smuggled(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding
     }
     let met = field.data(session, &octets).map_err(|(step, met)| Halt::Failed(step, Box::new(met)))?;
     let mut replies = vec![met.clone()];
-    while matches!(replies.last().map(|met| &met.what), Some(By::Reply(_))) && replies.len() < 8 {
-        replies.push(field.hands.hear(session, SECOND));
+    field.hands.tell(session, MARK);
+    while replies.len() < 8 && replies.last().is_some_and(|met| met.code() > 0) {
+        let next = field.hands.hear(session, field.setting.patience);
+        if matches!(next.code(), 500 | 502) {
+            break;
+        }
+        replies.push(next);
     }
     let taken = replies.iter().filter(|met| met.code() / 100 == 2).count();
     let more = replies.iter().filter(|met| met.code() > 0 && met.code() != 421).count() > 1;

@@ -14,6 +14,8 @@ use crate::smtp::{Closed, Content, Step};
 
 /// How long a listener that has refused may take to close the connection, to be seen closing it.
 const CLOSING: Duration = Duration::from_secs(2);
+/// How long it may take before it is asked whether it lives.
+const GLANCE: Duration = Duration::from_millis(50);
 
 /// What a search may spend, and how far it goes where nothing is expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -270,12 +272,18 @@ impl<'a> Field<'a> {
         }
     }
 
-    /// Whether the listener closes the connection now, of itself. A reply that explains it is let pass.
+    /// Whether the listener closes the connection now, of itself; one that answers a NOOP does not. A reply that explains
+    /// the close is let pass.
     pub(super) fn closes(&mut self, session: Session) -> bool {
+        let mut met = self.hands.hear(session, GLANCE);
+        if matches!(met.what, By::Silence) {
+            self.hands.tell(session, b"NOOP\r\n");
+            met = self.hands.hear(session, CLOSING);
+        }
         for _ in 0..3 {
-            match self.hands.hear(session, CLOSING).what {
+            match &met.what {
                 By::Closed(_) => return true,
-                By::Reply(_) => {}
+                By::Reply(reply) if reply.code == 421 => met = self.hands.hear(session, CLOSING),
                 _ => return false,
             }
         }

@@ -188,7 +188,14 @@ impl Room<'_, '_> {
             (Some(false), other) => Some(other.unwrap_or("a limit that counts all clients")),
             (None, other) => other,
         };
-        if let Some(other) = foreign {
+        // Two names for limits that count all clients: where nothing was expected, the one that the reply gives is right.
+        let whole =
+            |name: &str| matches!(name, "too-many-connections-to-listener" | "too-many-connections-to-host");
+        if let Some(other) =
+            foreign.filter(|other| finding.expected.is_none() && whole(kind.name) && whole(other))
+        {
+            finding.name = other.to_owned();
+        } else if let Some(other) = foreign {
             finding.unmet(first);
             finding.verdict =
                 if finding.expected.is_some() { Verdict::Obstructed } else { Verdict::NotReached };

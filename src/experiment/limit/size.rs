@@ -1,12 +1,12 @@
 //! Limits on octets: of a message by its declaration and by its content, of its header, of lines and paths. Each is searched
-//! to the octet, in sessions that are opened anew where one was closed.
+//! to the octet.
 
 use super::Kind;
 use super::field::{Field, Found, Halt, Letter};
 use super::finding::{Finding, Verdict};
 use super::looks::{bound, settle};
 use crate::experiment::search::Search;
-use crate::generator::hands::{By, Met, Session};
+use crate::generator::hands::{Met, Session};
 use crate::smtp::Step;
 use crate::smtp::hello::Offer;
 
@@ -30,7 +30,7 @@ enum Came {
 /// One size, tried in a session at rest.
 type Trial<'t> = &'t mut dyn FnMut(&mut Field<'_>, Session, u64) -> Found<Came>;
 
-/// Searches to the octet with `trial`; the session that it used is used again as long as it lives.
+/// Searches to the octet with `trial`, each in a session of its own: a limit on messages of a session is another one.
 fn octet(
     field: &mut Field<'_>,
     kind: &Kind,
@@ -38,37 +38,25 @@ fn octet(
     mut search: Search,
     trial: Trial<'_>,
 ) -> Found<()> {
-    let mut session = None;
-    let mut last = None;
     while let Some(size) = search.next() {
         finding.trials += 1;
-        let (served, met) = one(field, &mut session, size, trial)?;
-        search.tell(size, served);
-        if let Some((step, met, session)) = met {
-            last = Some((step, met, session));
+        let session = field.enter()?;
+        let came = trial(field, session, size)?;
+        search.tell(size, matches!(came, Came::Served));
+        if let Came::Refused(step, met) = came {
+            field.shown(finding, step, &met.what, session);
         }
-    }
-    let alive = session;
-    if let Some((step, met, session)) = last {
-        field.shown(finding, step, &met.what, session);
+        field.leave(session);
     }
     (finding.looked, finding.repeats) = (1, 1);
     match (search.found(), search.at_most()) {
-        (Some(0), _) => {
-            // Not even the least is served: something else is in the way.
-            finding.exactly(0);
-        }
         (Some(exact), _) => {
             finding.exactly(exact);
             for _ in 0..AGAIN {
                 finding.looked += 1;
-                let mut session = None;
-                let (low, _) = one(field, &mut session, exact, trial)?;
-                let (high, _) = one(field, &mut session, exact + 1, trial)?;
+                let low = exact == 0 || served(field, exact, trial)?;
+                let high = served(field, exact + 1, trial)?;
                 finding.repeats += u64::from(low && !high);
-                if let Some(session) = session {
-                    field.leave(session);
-                }
             }
         }
         (None, Some(most)) => {
@@ -86,34 +74,15 @@ fn octet(
         finding.verdict = Verdict::Unstable;
     }
     settle(kind, finding, 0);
-    if let Some(session) = alive {
-        field.leave(session);
-    }
     Ok(())
 }
 
-type Refused = (Step, Met, Session);
-
-/// One trial in `session`, which is opened if there is none and given up if it did not outlive the trial.
-fn one(
-    field: &mut Field<'_>,
-    session: &mut Option<Session>,
-    size: u64,
-    trial: Trial<'_>,
-) -> Found<(bool, Option<Refused>)> {
-    let here = match *session {
-        Some(session) => session,
-        None => field.enter()?,
-    };
-    let came = trial(field, here, size)?;
-    let Came::Refused(step, met) = came else {
-        *session = Some(here);
-        return Ok((true, None));
-    };
-    // Where the reply alone was heard, RSET tells whether more can be said; what is told of it later needs the line quiet.
-    let lives = matches!(met.what, By::Reply(_)) && field.ask(here, "RSET").code() / 100 == 2;
-    *session = lives.then_some(here);
-    Ok((false, Some((step, met, here))))
+/// Whether this size is served.
+fn served(field: &mut Field<'_>, size: u64, trial: Trial<'_>) -> Found<bool> {
+    let session = field.enter()?;
+    let came = trial(field, session, size)?;
+    field.leave(session);
+    Ok(matches!(came, Came::Served))
 }
 
 /// What the listener offers.
@@ -151,11 +120,7 @@ pub(super) fn declared(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding
     let sender = sender(field);
     octet(field, kind, finding, Search::new(64 << 10, most, guess), &mut |field, session, size| {
         let met = field.ask(session, &format!("MAIL FROM:<{sender}> SIZE={size}"));
-        if met.code() / 100 == 2 {
-            field.ask(session, "RSET");
-            return Ok(Came::Served);
-        }
-        Ok(Came::Refused(Step::Mail, met))
+        if met.code() / 100 == 2 { Ok(Came::Served) } else { Ok(Came::Refused(Step::Mail, met)) }
     })?;
     compare(finding, advertised);
     Ok(())
@@ -255,10 +220,7 @@ pub(super) fn command_line(field: &mut Field<'_>, kind: &Kind, finding: &mut Fin
     octet(field, kind, finding, search, &mut |field, session, size| {
         let padding = "x".repeat(usize::try_from(size - least + 1).unwrap_or(1));
         let met = field.ask(session, &format!("NOOP {padding}"));
-        if met.code() / 100 == 2 {
-            return Ok(Came::Served);
-        }
-        Ok(Came::Refused(Step::Command, met))
+        if met.code() / 100 == 2 { Ok(Came::Served) } else { Ok(Came::Refused(Step::Command, met)) }
     })
 }
 
@@ -278,11 +240,7 @@ pub(super) fn path(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) ->
         }
         let padding = "x".repeat(usize::try_from(size - least).unwrap_or(0));
         let met = field.ask(session, &format!("RCPT TO:<{local}{padding}@{domain}>"));
-        if met.code() / 100 != 2 {
-            return Ok(Came::Refused(Step::Rcpt, met));
-        }
-        field.ask(session, "RSET");
-        Ok(Came::Served)
+        if met.code() / 100 == 2 { Ok(Came::Served) } else { Ok(Came::Refused(Step::Rcpt, met)) }
     })?;
     finding.remark("RFC 5321 4.5.3.1 asks for 256 octets, of which 64 in front of the @");
     Ok(())
