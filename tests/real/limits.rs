@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::exim::Exim;
+use crate::opensmtpd::Opensmtpd;
 use crate::postfix::Postfix;
 use crate::smtpress;
 
@@ -90,4 +92,62 @@ fn those_of_postfix() {
         "552 5.3.4 Message size exceeds fixed limit",
     );
     shows(&limits, "idle-timeout", None, "idle-timeout", "timeout exceeded");
+}
+
+// Table: Exim: limits found
+#[test]
+fn those_of_exim() {
+    let (sessions, messages, recipients) = (any(3, 20), any(2, 30), any(2, 60));
+    let (unknown, size) = (any(2, 9), any(20_000, 200_000));
+    let settings = Exim::plain()
+        .set("smtp_accept_max_per_host", sessions)
+        .set("smtp_accept_max_per_connection", messages)
+        .set("recipients_max", recipients)
+        .set("recipients_max_reject", "no")
+        .set("smtp_max_unknown_commands", unknown)
+        .set("smtp_max_synprot_errors", 100)
+        .set("message_size_limit", size)
+        .set("smtp_receive_timeout", "2s");
+    let Some(exim) = settings.start() else { return };
+    let expected = [
+        ("too-many-connections-from-host", sessions.to_string()),
+        ("too-many-messages-per-session", messages.to_string()),
+        ("too-many-recipients", recipients.to_string()),
+        ("bad-command-limit-exceeded", unknown.to_string()),
+        ("message-size-exceeded", size.to_string()),
+        ("idle-timeout", "2s".to_owned()),
+    ];
+    let limits = found(exim.port, &expected, "");
+    let host = "too-many-connections-from-host";
+    shows(
+        &limits,
+        host,
+        Some(sessions),
+        host,
+        "421 Too many concurrent SMTP connections from this IP address",
+    );
+}
+
+// Table: OpenSMTPD: limits found
+#[test]
+fn those_of_opensmtpd() {
+    let (recipients, messages) = (any(2, 30), any(2, 20));
+    let size = any(20_000, 200_000);
+    let lines = format!(
+        "smtp limit max-rcpt {recipients}\nsmtp limit max-mails {messages}\nsmtp max-message-size \"{size}\""
+    );
+    let Some(opensmtpd) = Opensmtpd::start(&lines) else { return };
+    let expected = [
+        ("too-many-recipients", recipients.to_string()),
+        ("too-many-messages-per-session", messages.to_string()),
+        ("message-size-exceeded.content", size.to_string()),
+    ];
+    let limits = found(opensmtpd.plain, &expected, "");
+    shows(
+        &limits,
+        "too-many-recipients",
+        Some(recipients),
+        "too-many-recipients",
+        "451 4.5.3 Too many recipients",
+    );
 }

@@ -8,10 +8,11 @@ use super::looks::{bound, settle};
 use crate::experiment::search::Search;
 use crate::generator::hands::{Met, Session};
 use crate::smtp::Step;
-use crate::smtp::hello::Offer;
 
 /// How often the bracket's two ends are asked again.
 const AGAIN: u64 = 2;
+/// What a listener may add to a content, and count with it.
+const MARGIN: u64 = 1024;
 /// No header is made longer than this.
 const HEADER: u64 = 1 << 20;
 /// No line, and no command.
@@ -70,10 +71,24 @@ fn octet(
         (None, None) => finding.unmet(search.at_least()),
     }
     if finding.repeats < finding.looked {
-        finding.inexact = Some("it was not the same each time".to_owned());
-        finding.verdict = Verdict::Unstable;
+        near(field, finding, trial)?;
     }
     settle(kind, finding, 0);
+    Ok(())
+}
+
+/// A limit that is not the same to the octet each time, for a listener counts what it adds itself: the bracket that holds it.
+fn near(field: &mut Field<'_>, finding: &mut Finding, trial: Trial<'_>) -> Found<()> {
+    let value = finding.value.unwrap_or(0);
+    let (low, high) = (value.saturating_sub(MARGIN), value.saturating_add(MARGIN));
+    finding.trials += 2;
+    if served(field, low, trial)? && !served(field, high, trial)? {
+        finding.repeats = finding.looked;
+        finding.between(low, high, "the listener counts more than the content, and not always as much");
+        return Ok(());
+    }
+    finding.between(0, high, "it was not the same each time");
+    finding.verdict = Verdict::Unstable;
     Ok(())
 }
 
@@ -85,17 +100,10 @@ fn served(field: &mut Field<'_>, size: u64, trial: Trial<'_>) -> Found<bool> {
     Ok(matches!(came, Came::Served))
 }
 
-/// What the listener offers.
-fn offer(field: &mut Field<'_>, session: Session) -> Offer {
-    let hello = format!("EHLO {}", field.setting.name);
-    let met = field.ask(session, &hello);
-    met.reply().filter(|reply| reply.code == 250).map(Offer::parse).unwrap_or_default()
-}
-
 /// The size that the listener advertises.
 fn advertised(field: &mut Field<'_>) -> Found<Option<u64>> {
     let session = field.enter()?;
-    let offer = offer(field, session);
+    let offer = field.hands.offer(session);
     field.leave(session);
     Ok(offer.size)
 }
@@ -164,8 +172,31 @@ pub(super) fn content(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding)
         let letter = field.letter(&mailer);
         Ok(whole(field, session, &letter))
     })?;
+    own_way(field, finding);
     compare(finding, advertised);
     Ok(())
+}
+
+/// A listener may count a line's end as one octet, and what it adds itself: where that explains what was expected, the value
+/// is a bracket.
+fn own_way(field: &mut Field<'_>, finding: &mut Finding) {
+    let (Some(value), Some(expected)) = (finding.value, finding.expected) else { return };
+    if value == expected {
+        return;
+    }
+    let mailer = field.mailer(Some(value), 1);
+    let letter = field.letter(&mailer);
+    let lines = letter.content.iter().filter(|octet| **octet == b'\n').count() as u64;
+    let (low, high) = (value.saturating_sub(lines + MARGIN), value.saturating_add(MARGIN));
+    if (low..=high).contains(&expected) {
+        finding.remark(format!("{value} octets of content were taken, and not one more"));
+        finding.between(
+            low,
+            high,
+            "how the listener counts line ends, and what it adds itself, is its own way",
+        );
+        finding.judge(0);
+    }
 }
 
 /// The header of a message.

@@ -8,7 +8,7 @@ use super::field::{Field, Found, Halt, Letter};
 use super::finding::Finding;
 use super::looks::settle;
 use super::{KINDS, Kind, Measure, Request};
-use crate::generator::hands::{By, Met, Session, Way};
+use crate::generator::hands::{By, Leave, Met, Session, Way};
 use crate::smtp::Step;
 
 /// What a time may miss an expectation by, in milliseconds: listeners count in seconds.
@@ -127,7 +127,8 @@ fn wait(field: &mut Field<'_>, asked: &[(&'static Kind, Duration)]) -> Found<BTr
                 let after = if ended { met.at } else { now } - one.since;
                 let by = ended.then_some((met, one.session));
                 if by.is_none() {
-                    field.leave(one.session);
+                    // Where content is awaited, QUIT is content.
+                    field.hands.leave(&[one.session], Leave::Close);
                 }
                 seen.insert(one.kind.name, Seen { after, by, step: one.step, halted: None });
                 continue;
