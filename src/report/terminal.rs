@@ -87,7 +87,7 @@ fn verdict(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
     page.paragraph(0, &what, Tone::Quiet)
 }
 
-fn sentence(result: &RunResult) -> String {
+pub(super) fn sentence(result: &RunResult) -> String {
     let broken = result.assertions.iter().filter(|a| a.status != AssertionStatus::Pass).count();
     let all = result.assertions.len();
     match result.verdict.status {
