@@ -89,7 +89,7 @@ fn verdict(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
     page.paragraph(0, &what, Tone::Quiet)
 }
 
-fn sentence(result: &RunResult) -> String {
+pub(super) fn sentence(result: &RunResult) -> String {
     if !result.limits.is_empty() && result.phases.is_empty() {
         return searched(result);
     }
