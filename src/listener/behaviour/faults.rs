@@ -1,0 +1,36 @@
+//! What a session's errors meet: their words, and how many of them are answered.
+
+use super::{Answer, Behaviour, Fault, Saying, Then};
+
+impl Behaviour {
+    /// The answer to an error, while the session may still make some.
+    pub(super) fn fault(&mut self, fault: Fault<'_>) -> Answer {
+        if self.shared.limits.max_bad_commands.is_some_and(|max| self.errors >= max) {
+            return Answer { then: Then::Close, ..self.say(Saying::TooManyErrors, "") };
+        }
+        self.errors += 1;
+        self.access.give_up();
+        match fault {
+            Fault::LineTooLong => self.say(Saying::LineTooLong, ""),
+            Fault::AuthTooLong => self.say(Saying::AuthTooLong, ""),
+            Fault::LoggedIn => self.say(Saying::LoggedIn, ""),
+            Fault::Unrecognized(verb) => self.say(Saying::Unrecognized, verb),
+            Fault::HelloName => self.say(Saying::HelloName, ""),
+            Fault::Syntax(about) => self.say(Saying::Syntax, about),
+            Fault::UnknownOption(about) => self.say(Saying::UnknownOption, about),
+            Fault::UnknownValue(about) => self.say(Saying::UnknownValue, about),
+            Fault::UnknownParameter(about) => self.say(Saying::UnknownParameter, about),
+            Fault::HelloFirst => self.say(Saying::HelloFirst, ""),
+            Fault::MailFirst => self.say(Saying::MailFirst, ""),
+            Fault::RcptFirst => self.say(Saying::RcptFirst, ""),
+            Fault::NestedMail => self.say(Saying::NestedMail, ""),
+            Fault::NoValidRecipients => self.say(Saying::NoValidRecipients, ""),
+            Fault::InTransaction => self.say(Saying::InTransaction, ""),
+            Fault::Secured => self.say(Saying::TlsActive, ""),
+            // What stands behind it came from nobody knows whom.
+            Fault::NotLast => Answer { then: Then::Close, ..self.say(Saying::TlsNotLast, "") },
+            Fault::BdatOnly => self.say(Saying::BdatOnly, ""),
+            Fault::NotAscii => self.say(Saying::NotAscii, ""),
+        }
+    }
+}
