@@ -11,6 +11,7 @@
 mod auth;
 mod faults;
 mod starttls;
+mod tally;
 mod xclient;
 
 use std::cell::Cell;
@@ -33,6 +34,7 @@ use crate::smtp::machine::{Handshake, Insecure};
 use crate::smtp::request::{Fault, MAX_LINE, MailParameters, Request};
 use crate::smtp::script::Protocol;
 use crate::smtp::server::{Answer, Ask, Bounds, Lapse, Policy, Then};
+use tally::Tally;
 
 /// What all sessions of a listener share.
 #[derive(Debug)]
@@ -95,8 +97,7 @@ pub(super) struct Behaviour {
     secured: bool,
     /// It holds a place of [`Books::open_tls`].
     tls_place: bool,
-    messages: u32,
-    errors: u32,
+    tally: Tally,
     access: Access,
     transaction: Option<Box<Transaction>>,
 }
@@ -131,8 +132,7 @@ impl Behaviour {
             shaking: false,
             secured: false,
             tls_place: false,
-            messages: 0,
-            errors: 0,
+            tally: Tally::default(),
             access: Access::default(),
             transaction: None,
         }
@@ -256,7 +256,7 @@ impl Behaviour {
         let answer = self.at(Step::Mail, |session| {
             let saying = session.judge_mail(now, parameters.size);
             if saying == Saying::Sender {
-                session.messages += 1;
+                session.tally.messages += 1;
                 begun = session.shared.limits.resource_low_above.is_some();
             }
             session.say(saying, path)
@@ -281,7 +281,7 @@ impl Behaviour {
         let (limits, books) = (&self.shared.limits, &self.shared.books);
         if self.has_ended(now) {
             Saying::Unavailable
-        } else if limits.max_messages_per_session.is_some_and(|max| self.messages >= max) {
+        } else if limits.max_messages_per_session.is_some_and(|max| self.tally.messages >= max) {
             Saying::TooManyMessages
         } else if limits.require_starttls && !self.secured {
             Saying::StarttlsFirst

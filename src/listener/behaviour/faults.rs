@@ -5,10 +5,10 @@ use super::{Answer, Behaviour, Fault, Saying, Then};
 impl Behaviour {
     /// The answer to an error, while the session may still make some.
     pub(super) fn fault(&mut self, fault: Fault<'_>) -> Answer {
-        if self.shared.limits.max_bad_commands.is_some_and(|max| self.errors >= max) {
+        if self.shared.limits.max_bad_commands.is_some_and(|max| self.tally.errors >= max) {
             return Answer { then: Then::Close, ..self.say(Saying::TooManyErrors, "") };
         }
-        self.errors += 1;
+        self.tally.errors += 1;
         self.access.give_up();
         match fault {
             Fault::LineTooLong => self.say(Saying::LineTooLong, ""),

@@ -1,0 +1,10 @@
+//! How much a session has had of what is limited by session. Numbers only: what happens at a limit is the policy's.
+
+/// The counts of one client's session; another client on it (XCLIENT) begins at nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Tally {
+    /// MAIL commands that took effect.
+    pub messages: u32,
+    /// Errors (500 to 504) that were answered.
+    pub errors: u32,
+}
