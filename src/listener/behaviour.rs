@@ -305,8 +305,13 @@ impl Behaviour {
     fn rcpt(&mut self, path: &str) -> Answer {
         let answer = self.at(Step::Rcpt, |session| {
             let recipients = session.transaction.as_ref().map_or(0, |transaction| transaction.recipients);
-            let full = session.shared.limits.max_recipients.is_some_and(|max| recipients >= max);
-            session.say(if full { Saying::TooManyRecipients } else { Saying::Recipient }, path)
+            if session.shared.limits.max_recipients.is_some_and(|max| recipients >= max) {
+                session.say(Saying::TooManyRecipients, path)
+            } else if session.shared.limits.unknown_recipients.fit(path) {
+                session.unknown(path)
+            } else {
+                session.say(Saying::Recipient, path)
+            }
         });
         if answer.code() / 100 == 2
             && let Some(transaction) = &mut self.transaction

@@ -12,6 +12,7 @@ use std::time::Duration;
 use rustls::pki_types::CertificateDer;
 
 pub use super::offers::Offers;
+pub use super::patterns::Patterns;
 use crate::net::target::addresses::Addresses;
 use crate::net::target::tls::{Credential, Version};
 use crate::smtp::Step;
@@ -234,6 +235,10 @@ pub struct Limits {
 
     /// Recipients of a message.
     pub max_recipients: Option<u32>,
+    /// Recipients that nobody knows.
+    pub unknown_recipients: Patterns,
+    /// Such recipients answered in a session; the next one ends it.
+    pub max_invalid_recipients: Option<u32>,
     /// Octets of a message, dots unstuffed (RFC 1870); also advertised with SIZE.
     pub max_message_size: Option<u64>,
     /// Octets of a message's header, without the empty line.
@@ -315,6 +320,8 @@ impl Default for Limits {
             max_connection_time: None,
             idle_timeout: None,
             max_recipients: None,
+            unknown_recipients: Patterns::default(),
+            max_invalid_recipients: None,
             max_message_size: None,
             max_header_size: None,
             max_line_length: None,

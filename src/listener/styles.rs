@@ -137,6 +137,15 @@ sayings! {
     /// Recipients of a message over the limit.
     TooManyRecipients, Some(Condition::TooManyRecipients),
         "452 #4.5.3 Too many recipients", "452 4.5.3 Error: too many recipients", "452 too many recipients";
+    /// A recipient that nobody knows. Cisco's list has none; these are the words of its recipient access table.
+    UnknownUser, Some(Condition::UnknownUser),
+        "550 #5.1.0 Address rejected.",
+        "550 5.1.1 <{arg}>: Recipient address rejected: User unknown in local recipient table", "550 Unknown user";
+    /// Such recipients of a session over the limit. Cisco's list has none; these are the default words of its host table.
+    /// Postfix counts them among all errors.
+    TooManyInvalidRecipients, Some(Condition::TooManyInvalidRecipients),
+        "550 Too many invalid recipients", "421 4.7.0 {host} Error: too many errors",
+        "550 Rejected for too many bad recipients";
     /// STARTTLS that is offered and cannot be done.
     TlsUnavailable, Some(Condition::TlsUnavailable),
         "454 TLS not available due to a temporary reason", "454 4.7.0 TLS not available due to local problem",

@@ -134,6 +134,10 @@ tables! {
         idle_timeout: Time,
         /// Recipients of a message.
         max_recipients: Count,
+        /// Recipients that nobody knows, as patterns: `nobody*@*`. They get 550 unknown-user. Default: none.
+        unknown_recipients: Vec<String>,
+        /// Such recipients answered in a session; the next one ends it.
+        max_invalid_recipients: Count,
         /// Octets of a message.
         max_message_size: Size,
         /// Octets of a message's header.
@@ -341,6 +345,8 @@ pub(super) fn compile(
         max_connection_time: listener.max_connection_time.map(|time| time.0),
         idle_timeout: listener.idle_timeout.map(|time| time.0),
         max_recipients: count("max_recipients", listener.max_recipients)?,
+        unknown_recipients: unknown_recipients(document, listener)?,
+        max_invalid_recipients: count("max_invalid_recipients", listener.max_invalid_recipients)?,
         max_message_size: listener.max_message_size.map(|size| size.0),
         max_header_size: listener.max_header_size.map(|size| size.0),
         max_line_length: count("max_line_length", listener.max_line_length.map(|size| Count(size.0)))?,
@@ -376,6 +382,26 @@ pub(super) fn compile(
             .map(|(index, forced)| reply(document, index, forced))
             .collect::<Result<_, _>>()?,
     })
+}
+
+/// Who nobody knows. A limit of such recipients that none can ever reach is a slip.
+fn unknown_recipients(document: &Document, listener: &Listener) -> Result<limits::Patterns, ProfileError> {
+    let texts = listener.unknown_recipients.as_deref().unwrap_or_default();
+    let patterns = limits::Patterns::parse(texts).map_err(|index| {
+        document.error_at(
+            &keys!["listener", "unknown_recipients", index],
+            format!("{:?} is no pattern of an address", texts[index]),
+            "write local@domain, with `*` for any octets: \"nobody*@*\"",
+        )
+    })?;
+    if patterns.is_empty() && listener.max_invalid_recipients.is_some() {
+        return Err(document.error_at(
+            &keys!["listener", "max_invalid_recipients"],
+            "`max_invalid_recipients` without `unknown_recipients`: no recipient is invalid",
+            "add `unknown_recipients = [\"nobody*@*\"]`",
+        ));
+    }
+    Ok(patterns)
 }
 
 fn offers(extensions: &[Extension]) -> Offers {

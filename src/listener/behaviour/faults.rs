@@ -3,6 +3,15 @@
 use super::{Answer, Behaviour, Fault, Saying, Then};
 
 impl Behaviour {
+    /// The answer to a recipient that nobody knows, while the session may still name some.
+    pub(super) fn unknown(&mut self, path: &str) -> Answer {
+        if self.shared.limits.max_invalid_recipients.is_some_and(|max| self.tally.invalid >= max) {
+            return Answer { then: Then::Close, ..self.say(Saying::TooManyInvalidRecipients, "") };
+        }
+        self.tally.invalid += 1;
+        self.say(Saying::UnknownUser, path)
+    }
+
     /// The answer to an error, while the session may still make some.
     pub(super) fn fault(&mut self, fault: Fault<'_>) -> Answer {
         if self.shared.limits.max_bad_commands.is_some_and(|max| self.tally.errors >= max) {

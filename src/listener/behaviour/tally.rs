@@ -7,4 +7,6 @@ pub(super) struct Tally {
     pub messages: u32,
     /// Errors (500 to 504) that were answered.
     pub errors: u32,
+    /// Recipients that nobody knows, and that were answered.
+    pub invalid: u32,
 }

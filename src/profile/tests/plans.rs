@@ -9,7 +9,7 @@ use super::super::{Document, Override, Purpose, compile, resolved, schema};
 use super::{compiled, context};
 use crate::collector::Condition;
 use crate::collector::expect::When;
-use crate::listener::limits::{Delay, Style};
+use crate::listener::limits::{self, Delay, Style};
 use crate::load::{Curve, Load, Spacing, Think};
 use crate::mail::Size;
 use crate::plan::{Messages, OnSaturation, Plan, Unit};
@@ -309,6 +309,23 @@ fn a_listener_alone_needs_no_target_and_a_search_no_phase() {
     .unwrap();
     let limits = compile(&search, &context(Purpose::Search)).unwrap().limits;
     assert_eq!(limits[&Condition::IdleTimeout], Limit::Time(Duration::from_secs(300)));
+}
+
+#[test]
+fn the_bounds_of_a_listener_are_those_of_the_profile() {
+    let compiled = |text: &str| {
+        let document = Document::parse("p", text).unwrap();
+        compile(&document, &context(Purpose::Listen)).unwrap().listener
+    };
+    let bounds = compiled(
+        "[listener]
+unknown_recipients = [\"nobody*@*\"]
+max_invalid_recipients = 5
+",
+    );
+    assert_eq!(bounds.unknown_recipients, limits::Patterns::parse(&["nobody*@*"]).unwrap());
+    assert_eq!(bounds.max_invalid_recipients, Some(5));
+    assert_eq!(compiled("[listener]\n"), limits::Limits::default());
 }
 
 #[test]
