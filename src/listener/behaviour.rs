@@ -289,6 +289,8 @@ impl Behaviour {
             Saying::AuthRequired
         } else if size.zip(limits.max_message_size).is_some_and(|(size, max)| size > max) {
             Saying::DeclaredSize
+        } else if size.is_some_and(|size| self.is_beyond_session(size)) {
+            Saying::SessionBytes
         } else if limits.message_rate.is_some_and(|rate| !books.take_message_token(now, rate)) {
             Saying::MessageRate
         } else if limits.queue_full_after.is_some_and(|max| books.is_full(max)) {
@@ -346,8 +348,20 @@ impl Behaviour {
 
     /// The answer to a chunk that is not the last: what is too large already need not come to its end.
     fn chunk(&mut self, size: u64, seen: &Measure) -> Answer {
-        let over = self.shared.limits.max_message_size.is_some_and(|max| seen.size > max);
-        self.say(if over { Saying::MessageSize } else { Saying::Chunk }, &size.to_string())
+        let saying = if self.shared.limits.max_message_size.is_some_and(|max| seen.size > max) {
+            Saying::MessageSize
+        } else if self.is_beyond_session(seen.size) {
+            Saying::SessionBytes
+        } else {
+            Saying::Chunk
+        };
+        self.say(saying, &size.to_string())
+    }
+
+    /// Whether a content of this size is more than the session may still have.
+    fn is_beyond_session(&self, size: u64) -> bool {
+        let limit = self.shared.limits.max_session_bytes;
+        limit.is_some_and(|max| self.tally.bytes.saturating_add(size) > max)
     }
 
     /// What the final dot meets, but for a full queue.
@@ -359,6 +373,8 @@ impl Behaviour {
             Saying::HeaderSize
         } else if limits.max_message_size.is_some_and(|max| seen.size > max) {
             Saying::MessageSize
+        } else if self.is_beyond_session(seen.size) {
+            Saying::SessionBytes
         } else if limits.max_hops.is_some_and(|max| seen.received > max) {
             Saying::TooManyHops
         } else if limits.reject_bare_cr_lf && (seen.bare_cr || seen.bare_lf) {
@@ -422,6 +438,10 @@ impl Behaviour {
             Protocol::Smtp => u64::from(transaction.recipients),
             Protocol::Lmtp => u64::from(transaction.delivered),
         };
+        // With LMTP what one recipient has was accepted.
+        if delivered || transaction.delivered > 0 {
+            self.tally.bytes += transaction.content_bytes;
+        }
         if delivered {
             books.deliver(recipients, transaction.content_bytes, transaction.digest.finish());
         } else {

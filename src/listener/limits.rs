@@ -226,6 +226,9 @@ pub struct Limits {
 
     /// MAIL commands of a session.
     pub max_messages_per_session: Option<u32>,
+    /// Octets of content accepted in a session, dots unstuffed; what would go beyond is refused at its end, and at MAIL by
+    /// its SIZE.
+    pub max_session_bytes: Option<u64>,
     /// Errors (500 to 504) answered in a session; the next one ends it.
     pub max_bad_commands: Option<u32>,
     /// From the greeting to the end of a session, active or not.
@@ -316,6 +319,7 @@ impl Default for Limits {
             refuse_before_tls: false,
             tls_error_rate: 0.0,
             max_messages_per_session: None,
+            max_session_bytes: None,
             max_bad_commands: None,
             max_connection_time: None,
             idle_timeout: None,

@@ -99,6 +99,11 @@ sayings! {
     TooManyMessages, Some(Condition::TooManyMessagesPerSession),
         "421 #4.x.2 Too many messages for this session", "421 4.7.0 {host} Error: too many messages for this session",
         "421 too many messages in this connection";
+    /// Octets of content of a session over the limit. None of the three has such a limit; the words are ours.
+    SessionBytes, Some(Condition::SessionBytesExceeded),
+        "452 #4.7.28 Session exceeded transfer quota",
+        "421 4.4.2 {host} Error: message size limit for this connection reached",
+        "452 Session exceeded transfer quota";
     /// The service is not available.
     Unavailable, Some(Condition::ServiceUnavailable),
         "421 {host} Service not available, closing transaction channel",

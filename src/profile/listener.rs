@@ -126,6 +126,8 @@ tables! {
         max_tls_sessions: Count,
         /// Messages of a session.
         max_messages_per_session: Count,
+        /// Octets of content accepted in a session; a message that would go beyond is refused.
+        max_session_bytes: Size,
         /// Errors answered in a session; the next one ends it.
         max_bad_commands: Count,
         /// The longest a session may last, active or not.
@@ -341,6 +343,7 @@ pub(super) fn compile(
         refuse_before_tls: listener.refuse_before_tls.unwrap_or_default(),
         tls_error_rate: of_tls.error_rate,
         max_messages_per_session: count("max_messages_per_session", listener.max_messages_per_session)?,
+        max_session_bytes: listener.max_session_bytes.map(|size| size.0),
         max_bad_commands: count("max_bad_commands", listener.max_bad_commands)?,
         max_connection_time: listener.max_connection_time.map(|time| time.0),
         idle_timeout: listener.idle_timeout.map(|time| time.0),

@@ -5,6 +5,8 @@
 pub(super) struct Tally {
     /// MAIL commands that took effect.
     pub messages: u32,
+    /// Octets of content that were accepted.
+    pub bytes: u64,
     /// Errors (500 to 504) that were answered.
     pub errors: u32,
     /// Recipients that nobody knows, and that were answered.

@@ -321,10 +321,12 @@ fn the_bounds_of_a_listener_are_those_of_the_profile() {
         "[listener]
 unknown_recipients = [\"nobody*@*\"]
 max_invalid_recipients = 5
+max_session_bytes = \"10KiB\"
 ",
     );
     assert_eq!(bounds.unknown_recipients, limits::Patterns::parse(&["nobody*@*"]).unwrap());
     assert_eq!(bounds.max_invalid_recipients, Some(5));
+    assert_eq!(bounds.max_session_bytes, Some(10 << 10));
     assert_eq!(compiled("[listener]\n"), limits::Limits::default());
 }
 

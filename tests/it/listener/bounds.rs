@@ -40,3 +40,48 @@ fn unknown_recipients_are_answered_so_often_and_the_next_ends_the_session() {
         assert_eq!((ledger.refused["unknown-user"], ledger.refused["too-many-invalid-recipients"]), (3, 1));
     }
 }
+
+/// A message of so many octets of content; at least 4.
+fn content(octets: usize) -> String {
+    format!("\r\n{}\r\n.", "x".repeat(octets - 4))
+}
+
+#[test]
+fn a_session_accepts_so_many_octets_of_content() {
+    for (style, reply) in [
+        (Style::Cisco, "452 #4.7.28 Session exceeded transfer quota"),
+        (
+            Style::Postfix,
+            "421 4.4.2 mx.recipient.example Error: message size limit for this connection reached",
+        ),
+        (Style::Exim, "452 Session exceeded transfer quota"),
+    ] {
+        let listener = start(Limits { style, max_session_bytes: Some(100), ..Limits::default() });
+        let greeted = || {
+            let mut client = Client::greeted(&listener);
+            TRANSACTION[..3].iter().for_each(|line| drop(client.say(line)));
+            assert_eq!(client.say(&content(60))[..3], *"250");
+            client
+        };
+        let mut client = greeted();
+        assert_eq!(client.say("MAIL FROM:<> SIZE=40")[..3], *"250");
+        client.say(TRANSACTION[1]);
+        client.say("DATA");
+        assert_eq!(client.say(&content(40))[..3], *"250", "all of it is served");
+        assert_eq!(client.say("MAIL FROM:<> SIZE=1"), reply);
+        if reply.starts_with("421") {
+            assert!(client.is_closed());
+        }
+        // What is refused counts for nothing.
+        let mut client = greeted();
+        TRANSACTION[..3].iter().for_each(|line| drop(client.say(line)));
+        assert_eq!(client.say(&content(41)), reply);
+        if reply.starts_with("452") {
+            TRANSACTION[..3].iter().for_each(|line| drop(client.say(line)));
+            assert_eq!(client.say(&content(40))[..3], *"250");
+        }
+        // Another session begins at nothing.
+        assert_eq!(greeted().say("QUIT")[..3], *"221");
+        assert_eq!(listener.stop().refused["session-bytes-exceeded"], 2);
+    }
+}
