@@ -242,13 +242,15 @@ impl Behaviour {
     }
 
     fn hello(&mut self, extended: bool, name: &str) -> Answer {
-        self.at(Step::Hello, |session| {
+        let answer = self.at(Step::Hello, |session| {
             if extended {
                 Answer::new(session.with_auth(session.offer()))
             } else {
                 session.say(Saying::Hello, name)
             }
-        })
+        });
+        self.tally.greeted |= answer.code() == 250;
+        answer
     }
 
     fn mail(&mut self, now: Instant, path: &str, parameters: &MailParameters<'_>) -> Answer {
@@ -389,6 +391,9 @@ impl Behaviour {
     }
 
     fn request(&mut self, now: Instant, request: Request<'_>) -> Answer {
+        if let Some(refusal) = self.junk(&request) {
+            return refusal;
+        }
         match request {
             Request::Hello { extended, name } => self.hello(extended, name),
             Request::Lhlo { name } => self.hello(true, name),
@@ -441,6 +446,7 @@ impl Behaviour {
         // With LMTP what one recipient has was accepted.
         if delivered || transaction.delivered > 0 {
             self.tally.bytes += transaction.content_bytes;
+            self.tally.junk = 0;
         }
         if delivered {
             books.deliver(recipients, transaction.content_bytes, transaction.digest.finish());
@@ -534,6 +540,8 @@ impl Policy for Behaviour {
 
     fn secured(&mut self, _now: Instant, handshake: &Handshake) {
         self.secured = true;
+        // RFC 3207 4.2: it has to say hello again.
+        self.tally.greeted = false;
         self.shaking = false;
         self.access.secured(handshake);
         self.shared.books.handshake(handshake.resumed);

@@ -231,6 +231,9 @@ pub struct Limits {
     pub max_session_bytes: Option<u64>,
     /// Errors (500 to 504) answered in a session; the next one ends it.
     pub max_bad_commands: Option<u32>,
+    /// NOOP, RSET, VRFY, EXPN, HELP and another hello answered in a session without a message between them; the next one
+    /// ends it.
+    pub max_junk_commands: Option<u32>,
     /// From the greeting to the end of a session, active or not.
     pub max_connection_time: Option<Duration>,
     /// Without input.
@@ -321,6 +324,7 @@ impl Default for Limits {
             max_messages_per_session: None,
             max_session_bytes: None,
             max_bad_commands: None,
+            max_junk_commands: None,
             max_connection_time: None,
             idle_timeout: None,
             max_recipients: None,

@@ -120,6 +120,10 @@ sayings! {
     TooManyErrors, Some(Condition::BadCommandLimitExceeded),
         "421 Exceeded bad SMTP command limit, disconnecting", "421 4.7.0 {host} Error: too many errors",
         "500-unrecognized command\n500 Too many syntax or protocol errors";
+    /// Commands without use over the limit. Cisco and Postfix count them among all errors.
+    TooMuchJunk, Some(Condition::BadCommandLimitExceeded),
+        "421 Exceeded bad SMTP command limit, disconnecting", "421 4.7.0 {host} Error: too many errors",
+        "554 Too many nonmail commands";
     /// The licence has expired. Only Cisco needs one.
     LicenceExpired, Some(Condition::LicenseExpired),
         "421 The evaluation license has expired", "421 4.3.5 Server configuration problem - try again later",

@@ -130,6 +130,9 @@ tables! {
         max_session_bytes: Size,
         /// Errors answered in a session; the next one ends it.
         max_bad_commands: Count,
+        /// NOOP, RSET, VRFY, EXPN, HELP and another hello answered in a session without a message between them; the next
+        /// one ends it.
+        max_junk_commands: Count,
         /// The longest a session may last, active or not.
         max_connection_time: Time,
         /// The longest a session may be without input.
@@ -345,6 +348,7 @@ pub(super) fn compile(
         max_messages_per_session: count("max_messages_per_session", listener.max_messages_per_session)?,
         max_session_bytes: listener.max_session_bytes.map(|size| size.0),
         max_bad_commands: count("max_bad_commands", listener.max_bad_commands)?,
+        max_junk_commands: count("max_junk_commands", listener.max_junk_commands)?,
         max_connection_time: listener.max_connection_time.map(|time| time.0),
         idle_timeout: listener.idle_timeout.map(|time| time.0),
         max_recipients: count("max_recipients", listener.max_recipients)?,

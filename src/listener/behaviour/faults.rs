@@ -1,6 +1,6 @@
 //! What a session's errors meet: their words, and how many of them are answered.
 
-use super::{Answer, Behaviour, Fault, Saying, Then};
+use super::{Answer, Behaviour, Fault, Request, Saying, Then};
 
 impl Behaviour {
     /// The answer to a recipient that nobody knows, while the session may still name some.
@@ -10,6 +10,23 @@ impl Behaviour {
         }
         self.tally.invalid += 1;
         self.say(Saying::UnknownUser, path)
+    }
+
+    /// Counts a command that brings no message nearer; the answer to one too many.
+    pub(super) fn junk(&mut self, request: &Request<'_>) -> Option<Answer> {
+        let junk = match request {
+            Request::Noop | Request::Reset | Request::Verify | Request::Expand | Request::Help(_) => true,
+            Request::Hello { .. } | Request::Lhlo { .. } => self.tally.greeted,
+            _ => false,
+        };
+        if !junk {
+            return None;
+        }
+        if self.shared.limits.max_junk_commands.is_some_and(|max| self.tally.junk >= max) {
+            return Some(Answer { then: Then::Close, ..self.say(Saying::TooMuchJunk, "") });
+        }
+        self.tally.junk = self.tally.junk.saturating_add(1);
+        None
     }
 
     /// The answer to an error, while the session may still make some.

@@ -11,4 +11,8 @@ pub(super) struct Tally {
     pub errors: u32,
     /// Recipients that nobody knows, and that were answered.
     pub invalid: u32,
+    /// Commands without use that were answered since the last message.
+    pub junk: u32,
+    /// The client has said hello.
+    pub greeted: bool,
 }

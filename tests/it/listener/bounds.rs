@@ -85,3 +85,37 @@ fn a_session_accepts_so_many_octets_of_content() {
         assert_eq!(listener.stop().refused["session-bytes-exceeded"], 2);
     }
 }
+
+#[test]
+fn commands_without_use_are_answered_so_often_between_messages() {
+    for (style, last) in [
+        (Style::Cisco, "421 Exceeded bad SMTP command limit, disconnecting"),
+        (Style::Postfix, "421 4.7.0 mx.recipient.example Error: too many errors"),
+        (Style::Exim, "554 Too many nonmail commands"),
+    ] {
+        let listener = start(Limits { style, max_junk_commands: Some(4), ..Limits::default() });
+        let mut client = Client::greeted(&listener);
+        let junk = ["NOOP", "RSET", "VRFY a@b.example", "EHLO again.example"];
+        for line in junk {
+            assert_eq!(client.say(line)[..1], *"2", "{line}");
+        }
+        // What a message needs is no junk, and after a message the count begins anew.
+        for line in TRANSACTION {
+            client.say(line);
+        }
+        for line in junk {
+            assert_eq!(client.say(line)[..1], *"2", "{line}");
+        }
+        client.say(TRANSACTION[0]);
+        assert_eq!(client.say("NOOP"), last);
+        assert!(client.is_closed());
+        assert_eq!(listener.stop().refused["bad-command-limit-exceeded"], 1);
+    }
+    // The first hello is needed, however many were refused before it.
+    let listener = start(Limits { max_junk_commands: Some(0), ..Limits::default() });
+    let mut client = Client::connect(&listener);
+    client.reply();
+    client.say("EHLO");
+    assert_eq!(client.say("HELO client.example")[..3], *"250");
+    assert_eq!(client.say("EHLO client.example")[..3], *"421");
+}
