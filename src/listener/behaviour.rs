@@ -191,7 +191,7 @@ impl Behaviour {
     /// The answer of a step with its delay: the forced one, or the listener's own.
     fn at(&mut self, step: Step, own: impl FnOnce(&mut Behaviour) -> Answer) -> Answer {
         let answer = self.forced(step).unwrap_or_else(|| own(self));
-        Answer { delay: self.delay(self.shared.limits.delays.at(step)), ..answer }
+        Answer { delay: answer.delay + self.delay(self.shared.limits.delays.at(step)), ..answer }
     }
 
     fn greet(&mut self, now: Instant) -> Answer {

@@ -143,6 +143,15 @@ impl Delays {
     }
 }
 
+/// A tarpit: what a session's errors cost it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ErrorDelay {
+    /// Errors of a session that are answered at once.
+    pub after: u32,
+    /// How long the reply to each one after them is held back.
+    pub delay: Duration,
+}
+
 /// A token bucket: `per_second` are let through for good, `burst` at once.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rate {
@@ -288,6 +297,8 @@ pub struct Limits {
 
     /// How long each reply is held back.
     pub delays: Delays,
+    /// How long replies to errors are held back besides.
+    pub error_delay: Option<ErrorDelay>,
     /// One window of silence.
     pub stall: Option<Stall>,
     /// Replies forced at steps; the first that fits is used.
@@ -350,6 +361,7 @@ impl Default for Limits {
             mechanisms: Mechanism::ALL.to_vec(),
             max_auth_failures: None,
             delays: Delays::default(),
+            error_delay: None,
             stall: None,
             replies: Vec::new(),
         }

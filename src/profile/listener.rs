@@ -185,6 +185,8 @@ tables! {
         max_auth_failures: Count,
         /// How long each reply is held back.
         delays: Delays,
+        /// A tarpit: how long replies to errors, unknown recipients and failed logins are held back.
+        error_delay: ErrorDelay,
         /// One window of silence.
         stall: Stall,
         /// Replies forced at steps; the first that fits is used.
@@ -208,6 +210,13 @@ tables! {
         body: TimeRange,
         /// QUIT.
         quit: TimeRange,
+    }
+    /// What a session's errors cost it.
+    ErrorDelay {
+        /// So many are answered at once; the next ones are held back. Default 0.
+        after: Count,
+        /// How long each is held back.
+        delay: Time,
     }
     /// A window in which the listener reads, writes and accepts nothing.
     Stall {
@@ -377,6 +386,7 @@ pub(super) fn compile(
         mechanisms: auth::mechanisms(listener.auth_mechanisms.as_deref()),
         max_auth_failures: count("max_auth_failures", listener.max_auth_failures)?,
         delays: listener.delays.as_ref().map(delays).unwrap_or_default(),
+        error_delay: error_delay(document, listener, count)?,
         stall: listener.stall.as_ref().map(|stall| limits::Stall {
             from: stall.from.unwrap_or_default().0,
             length: stall.length.unwrap_or_default().0,
@@ -422,6 +432,24 @@ fn offers(extensions: &[Extension]) -> Offers {
         dsn: has(Extension::Dsn),
         deliver_by: has(Extension::DeliverBy),
         require_tls: has(Extension::RequireTls),
+    }
+}
+
+/// The tarpit. One that holds nothing back is a slip.
+fn error_delay(
+    document: &Document,
+    listener: &Listener,
+    count: impl Fn(&'static str, Option<Count>) -> Result<Option<u32>, ProfileError>,
+) -> Result<Option<limits::ErrorDelay>, ProfileError> {
+    let Some(tarpit) = &listener.error_delay else { return Ok(None) };
+    let after = count("error_delay", tarpit.after)?.unwrap_or_default();
+    match tarpit.delay {
+        Some(Time(delay)) => Ok(Some(limits::ErrorDelay { after, delay })),
+        None => Err(document.error_at(
+            &keys!["listener", "error_delay"],
+            "`error_delay` without its delay",
+            "write `error_delay = { after = 10, delay = \"1s\" }`",
+        )),
     }
 }
 

@@ -3,8 +3,25 @@
 use super::{Answer, Behaviour, Fault, Request, Saying, Then};
 
 impl Behaviour {
-    /// The answer to a recipient that nobody knows, while the session may still name some.
+    /// The answer to what the client did wrong, held back as the tarpit says.
+    pub(super) fn mistake(&mut self, answer: Answer) -> Answer {
+        self.tally.mistakes = self.tally.mistakes.saturating_add(1);
+        match self.shared.limits.error_delay {
+            Some(tarpit) if self.tally.mistakes > tarpit.after => {
+                Answer { delay: answer.delay + tarpit.delay, ..answer }
+            }
+            _ => answer,
+        }
+    }
+
+    /// The answer to a recipient that nobody knows.
     pub(super) fn unknown(&mut self, path: &str) -> Answer {
+        let answer = self.unknown_words(path);
+        self.mistake(answer)
+    }
+
+    /// Its words, while the session may still name some.
+    fn unknown_words(&mut self, path: &str) -> Answer {
         if self.shared.limits.max_invalid_recipients.is_some_and(|max| self.tally.invalid >= max) {
             return Answer { then: Then::Close, ..self.say(Saying::TooManyInvalidRecipients, "") };
         }
@@ -29,8 +46,14 @@ impl Behaviour {
         None
     }
 
-    /// The answer to an error, while the session may still make some.
+    /// The answer to an error.
     pub(super) fn fault(&mut self, fault: Fault<'_>) -> Answer {
+        let answer = self.fault_words(fault);
+        self.mistake(answer)
+    }
+
+    /// Its words, while the session may still make some.
+    fn fault_words(&mut self, fault: Fault<'_>) -> Answer {
         if self.shared.limits.max_bad_commands.is_some_and(|max| self.tally.errors >= max) {
             return Answer { then: Then::Close, ..self.say(Saying::TooManyErrors, "") };
         }

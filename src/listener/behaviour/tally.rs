@@ -9,6 +9,8 @@ pub(super) struct Tally {
     pub bytes: u64,
     /// Errors (500 to 504) that were answered.
     pub errors: u32,
+    /// Whatever the client did wrong: errors, unknown recipients and failed logins.
+    pub mistakes: u32,
     /// Recipients that nobody knows, and that were answered.
     pub invalid: u32,
     /// Commands without use that were answered since the last message.

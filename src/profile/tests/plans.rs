@@ -323,12 +323,14 @@ unknown_recipients = [\"nobody*@*\"]
 max_invalid_recipients = 5
 max_session_bytes = \"10KiB\"
 max_junk_commands = 20
+error_delay = { after = 10, delay = \"1s\" }
 ",
     );
     assert_eq!(bounds.unknown_recipients, limits::Patterns::parse(&["nobody*@*"]).unwrap());
     assert_eq!(bounds.max_invalid_recipients, Some(5));
     assert_eq!(bounds.max_session_bytes, Some(10 << 10));
     assert_eq!(bounds.max_junk_commands, Some(20));
+    assert_eq!(bounds.error_delay, Some(limits::ErrorDelay { after: 10, delay: Duration::from_secs(1) }));
     assert_eq!(compiled("[listener]\n"), limits::Limits::default());
 }
 

@@ -1,6 +1,8 @@
 //! The bounds of a session, one by one, at the largest number that is still served and one beyond it.
 
-use smtpress::listener::limits::Patterns;
+use std::time::{Duration, Instant};
+
+use smtpress::listener::limits::{ErrorDelay, Patterns};
 use smtpress::listener::{Limits, Style};
 
 use super::client::{Client, TRANSACTION};
@@ -118,4 +120,37 @@ fn commands_without_use_are_answered_so_often_between_messages() {
     client.say("EHLO");
     assert_eq!(client.say("HELO client.example")[..3], *"250");
     assert_eq!(client.say("EHLO client.example")[..3], *"421");
+}
+
+#[test]
+fn a_tarpit_holds_back_the_replies_to_errors_from_its_number_on() {
+    // Nobody waits so long: what is held back is seen by that nothing comes, not by a watch.
+    let hour = Duration::from_secs(3600);
+    let limits = |after, delay| Limits {
+        error_delay: Some(ErrorDelay { after, delay }),
+        unknown_recipients: Patterns::parse(&["nobody@*"]).unwrap(),
+        ..Limits::default()
+    };
+    let listener = start(limits(3, hour));
+    for third in ["FOO", "RCPT TO:<nobody@x.example>"] {
+        let mut client = Client::greeted(&listener);
+        client.say(TRANSACTION[0]);
+        client.say("FOO");
+        client.say("RCPT TO:<nobody@x.example>");
+        assert_eq!(client.say(third)[..1], *"5", "the third is answered at once");
+        // What is no error is answered at once, whatever came before.
+        for line in &TRANSACTION[1..] {
+            assert_eq!(client.say(line)[..1], *if *line == "DATA" { "3" } else { "2" });
+        }
+        client.send("FOO\r\n");
+        assert!(client.is_silent_for(Duration::from_millis(200)));
+    }
+    let long = Duration::from_millis(120);
+    let listener = start(limits(0, long));
+    let mut client = Client::greeted(&listener);
+    for _ in 0..2 {
+        let begin = Instant::now();
+        assert_eq!(client.say("FOO")[..3], *"500");
+        assert!(begin.elapsed() >= long);
+    }
 }
