@@ -398,14 +398,14 @@ impl Behaviour {
             Request::Hello { extended, name } => self.hello(extended, name),
             Request::Lhlo { name } => self.hello(true, name),
             Request::Mail { path, parameters } => {
-                match self.shared.limits.offers.fault_of_mail(&parameters) {
+                match self.path_fault(path).or(self.shared.limits.offers.fault_of_mail(&parameters)) {
                     Some(fault) => self.fault(fault),
                     None => self.mail(now, path, &parameters),
                 }
             }
             Request::Rcpt { path, parameters } => {
                 let utf8 = self.transaction.as_ref().is_some_and(|transaction| transaction.utf8);
-                match self.shared.limits.offers.fault_of_rcpt(&parameters) {
+                match self.path_fault(path).or(self.shared.limits.offers.fault_of_rcpt(&parameters)) {
                     Some(fault) => self.fault(fault),
                     None if !utf8 && !path.is_ascii() => self.fault(Fault::NotAscii),
                     None => self.rcpt(path),

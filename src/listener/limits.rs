@@ -260,6 +260,8 @@ pub struct Limits {
     pub max_header_size: Option<u64>,
     /// Octets of a command or text line, with its CRLF (RFC 5321 4.5.3.1.4 and .6).
     pub max_line_length: Option<u32>,
+    /// Octets of a path, with its angle brackets; never more than [`MAX_PATH`](crate::smtp::request::MAX_PATH).
+    pub max_path_length: Option<u32>,
     /// `Received:` fields of a message.
     pub max_hops: Option<u32>,
     /// Refuse content with a bare CR or LF.
@@ -344,6 +346,7 @@ impl Default for Limits {
             max_message_size: None,
             max_header_size: None,
             max_line_length: None,
+            max_path_length: None,
             max_hops: None,
             reject_bare_cr_lf: false,
             message_rate: None,

@@ -169,6 +169,9 @@ sayings! {
     TextLineTooLong, Some(Condition::LineTooLong),
         "500 Line too long", "500 5.5.2 {host} Error: command too long",
         "550 maximum allowed line length is 998 octets, got {arg}";
+    /// A path that is too long. None of the three has such a limit of its own; the words are ours.
+    PathTooLong, Some(Condition::LineTooLong),
+        "553 #5.1.3 Path too long", "501 5.5.4 Error: path too long", "501 path too long";
     /// HELO or EHLO without a domain.
     HelloName, Some(Condition::SyntaxError),
         "501 #5.0.0 EHLO requires domain address", "501 Syntax: EHLO hostname",

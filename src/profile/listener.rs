@@ -16,6 +16,7 @@ use super::tls::{self, Tls, TlsVersion};
 use super::units::{Count, Percent, Rate, Size, Time, TimeRange};
 use crate::listener::limits;
 use crate::listener::limits::{Limits, Offers};
+use crate::smtp::request::MAX_PATH;
 use crate::smtp::{Reply, Step, script};
 
 words! {
@@ -149,6 +150,8 @@ tables! {
         max_header_size: Size,
         /// Octets of a line, with its CRLF.
         max_line_length: Size,
+        /// Octets of a sender's or recipient's path, with its angle brackets; at most 256.
+        max_path_length: Size,
         /// `Received:` fields of a message.
         max_hops: Count,
         /// Refuse content with a bare CR or LF. Default false.
@@ -366,6 +369,7 @@ pub(super) fn compile(
         max_message_size: listener.max_message_size.map(|size| size.0),
         max_header_size: listener.max_header_size.map(|size| size.0),
         max_line_length: count("max_line_length", listener.max_line_length.map(|size| Count(size.0)))?,
+        max_path_length: max_path_length(document, listener)?,
         max_hops: count("max_hops", listener.max_hops)?,
         reject_bare_cr_lf: listener.reject_bare_cr_lf.unwrap_or_default(),
         message_rate: rate("message_rate", listener.message_rate, "message_burst", listener.message_burst)?,
@@ -419,6 +423,19 @@ fn unknown_recipients(document: &Document, listener: &Listener) -> Result<limits
         ));
     }
     Ok(patterns)
+}
+
+/// Beyond the longest path of all the limit could never be met.
+fn max_path_length(document: &Document, listener: &Listener) -> Result<Option<u32>, ProfileError> {
+    let Some(Size(octets)) = listener.max_path_length else { return Ok(None) };
+    match u32::try_from(octets) {
+        Ok(octets) if octets as usize <= MAX_PATH => Ok(Some(octets)),
+        _ => Err(document.error_at(
+            &keys!["listener", "max_path_length"],
+            format!("{octets} octets are no limit: no path has more than {MAX_PATH} (RFC 5321 4.5.3.1.3)"),
+            format!("write at most {MAX_PATH}"),
+        )),
+    }
 }
 
 fn offers(extensions: &[Extension]) -> Offers {

@@ -15,6 +15,9 @@ use memchr::memchr;
 /// extensions).
 pub const MAX_LINE: usize = 2048;
 
+/// The longest path in octets, with its angle brackets (RFC 5321 4.5.3.1.3); a longer one is none.
+pub const MAX_PATH: usize = 256;
+
 /// The longest line of AUTH and its exchange, in octets with CRLF (RFC 4954 3 and 4).
 pub const MAX_AUTH_LINE: usize = 12288;
 
@@ -23,6 +26,8 @@ pub const MAX_AUTH_LINE: usize = 12288;
 pub enum Fault<'a> {
     /// A line over the limit.
     LineTooLong,
+    /// A path over the limit (RFC 5321 4.5.3.1.3).
+    PathTooLong,
     /// A line of AUTH or its exchange over its limit (RFC 4954 4).
     AuthTooLong,
     /// No command that is known; the verb, at most 32 octets.
@@ -412,6 +417,9 @@ fn bracketed<'a>(
         false
     });
     let close = close.ok_or(fault)?;
+    if close + 2 > MAX_PATH {
+        return Err(Fault::PathTooLong);
+    }
     let parameters = &rest[close + 1..];
     if !(parameters.is_empty() || parameters.starts_with(' ')) {
         return Err(fault);
@@ -445,7 +453,7 @@ fn is_path(path: &str) -> bool {
         None => path,
     };
     let Some((local, domain)) = mailbox.rsplit_once('@') else { return false };
-    path.len() <= 254 && local.len() <= 64 && is_local(local) && is_host(domain)
+    local.len() <= 64 && is_local(local) && is_host(domain)
 }
 
 /// A dot-string or a quoted string.

@@ -46,6 +46,12 @@ impl Behaviour {
         None
     }
 
+    /// What a path over the limit meets.
+    pub(super) fn path_fault(&self, path: &str) -> Option<Fault<'static>> {
+        let longest = self.shared.limits.max_path_length?;
+        (path.len() + 2 > longest as usize).then_some(Fault::PathTooLong)
+    }
+
     /// The answer to an error.
     pub(super) fn fault(&mut self, fault: Fault<'_>) -> Answer {
         let answer = self.fault_words(fault);
@@ -61,6 +67,7 @@ impl Behaviour {
         self.access.give_up();
         match fault {
             Fault::LineTooLong => self.say(Saying::LineTooLong, ""),
+            Fault::PathTooLong => self.say(Saying::PathTooLong, ""),
             Fault::AuthTooLong => self.say(Saying::AuthTooLong, ""),
             Fault::LoggedIn => self.say(Saying::LoggedIn, ""),
             Fault::Unrecognized(verb) => self.say(Saying::Unrecognized, verb),

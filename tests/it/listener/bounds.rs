@@ -154,3 +154,27 @@ fn a_tarpit_holds_back_the_replies_to_errors_from_its_number_on() {
         assert!(begin.elapsed() >= long);
     }
 }
+
+#[test]
+fn a_path_may_have_so_many_octets() {
+    for (style, reply) in [
+        (Style::Cisco, "553 #5.1.3 Path too long"),
+        (Style::Postfix, "501 5.5.4 Error: path too long"),
+        (Style::Exim, "501 path too long"),
+    ] {
+        let listener = start(Limits { style, max_path_length: Some(40), ..Limits::default() });
+        let path = |octets: usize| format!("<{}@b.example>", "x".repeat(octets - "<@b.example>".len()));
+        let mut client = Client::greeted(&listener);
+        assert_eq!(client.say(&format!("MAIL FROM:{}", path(41))), reply);
+        assert_eq!(client.say(&format!("MAIL FROM:{} SIZE=1", path(40)))[..3], *"250");
+        assert_eq!(client.say(&format!("RCPT TO:{}", path(41))), reply);
+        assert_eq!(client.say(&format!("RCPT TO:{}", path(40)))[..3], *"250");
+        assert_eq!(listener.stop().refused["line-too-long"], 2);
+    }
+    // It is an error as any other.
+    let listener = start(Limits { max_path_length: Some(2), max_bad_commands: Some(1), ..Limits::default() });
+    let mut client = Client::greeted(&listener);
+    assert_eq!(client.say("MAIL FROM:<>")[..3], *"250");
+    assert_eq!(client.say(TRANSACTION[1])[..3], *"553");
+    assert_eq!(client.say(TRANSACTION[1])[..3], *"421");
+}
