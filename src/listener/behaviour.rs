@@ -29,7 +29,7 @@ use super::peer::Peer;
 use super::styles::Saying;
 use crate::net::tls::Security;
 use crate::smtp::Step;
-use crate::smtp::content::Measure;
+use crate::smtp::content::{EndOfData, Measure};
 use crate::smtp::machine::{Handshake, Insecure};
 use crate::smtp::request::{Fault, MAX_LINE, MailParameters, Request};
 use crate::smtp::script::Protocol;
@@ -487,6 +487,10 @@ impl Policy for Behaviour {
 
     fn takes_chunks(&self) -> bool {
         self.shared.limits.offers.chunking
+    }
+
+    fn end_of_data(&self) -> EndOfData {
+        self.shared.limits.end_of_data
     }
 
     fn answer(&mut self, now: Instant, ask: Ask<'_>) -> Answer {

@@ -18,6 +18,7 @@ use crate::net::target::tls::{Credential, Version};
 use crate::smtp::Step;
 use crate::smtp::auth::Mechanism;
 use crate::smtp::auth::verify::Users;
+pub use crate::smtp::content::EndOfData;
 use crate::smtp::script::Protocol;
 
 /// Whose texts the listener speaks.
@@ -264,6 +265,8 @@ pub struct Limits {
     pub max_path_length: Option<u32>,
     /// `Received:` fields of a message.
     pub max_hops: Option<u32>,
+    /// What ends the content after DATA.
+    pub end_of_data: EndOfData,
     /// Refuse content with a bare CR or LF.
     pub reject_bare_cr_lf: bool,
     /// Messages (MAIL commands) by time.
@@ -348,6 +351,7 @@ impl Default for Limits {
             max_line_length: None,
             max_path_length: None,
             max_hops: None,
+            end_of_data: EndOfData::Strict,
             reject_bare_cr_lf: false,
             message_rate: None,
             queue_full_after: None,

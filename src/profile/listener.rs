@@ -55,6 +55,13 @@ words! {
         /// Exim.
         Exim = "exim",
     }
+    /// What ends the content after DATA.
+    EndOfData {
+        /// CRLF.CRLF only.
+        Strict = "strict",
+        /// A dot between any line ends, bare LF and bare CR too: open to SMTP smuggling.
+        Lenient = "lenient",
+    }
     /// How a connection over a limit learns of it.
     ShownBy {
         /// A 421 in place of the greeting.
@@ -154,6 +161,8 @@ tables! {
         max_path_length: Size,
         /// `Received:` fields of a message.
         max_hops: Count,
+        /// What ends the content after DATA. Default strict.
+        end_of_data: EndOfData,
         /// Refuse content with a bare CR or LF. Default false.
         reject_bare_cr_lf: bool,
         /// Messages in a time.
@@ -371,6 +380,10 @@ pub(super) fn compile(
         max_line_length: count("max_line_length", listener.max_line_length.map(|size| Count(size.0)))?,
         max_path_length: max_path_length(document, listener)?,
         max_hops: count("max_hops", listener.max_hops)?,
+        end_of_data: match listener.end_of_data.unwrap_or(EndOfData::Strict) {
+            EndOfData::Strict => limits::EndOfData::Strict,
+            EndOfData::Lenient => limits::EndOfData::Lenient,
+        },
         reject_bare_cr_lf: listener.reject_bare_cr_lf.unwrap_or_default(),
         message_rate: rate("message_rate", listener.message_rate, "message_burst", listener.message_burst)?,
         queue_full_after: listener.queue_full_after.map(|count| count.0),

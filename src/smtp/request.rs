@@ -513,6 +513,8 @@ pub struct Lines {
     skipping: Option<Fault<'static>>,
     /// The line in `partial` was handed out.
     spent: bool,
+    /// A bare CR ended what came before: an LF right behind it belongs to that.
+    after_cr: bool,
 }
 
 impl Default for Lines {
@@ -525,7 +527,12 @@ impl Default for Lines {
 impl Lines {
     /// Lines of at most `max` octets, CRLF included.
     pub fn new(max: usize) -> Lines {
-        Lines { partial: Vec::new(), max, skipping: None, spent: false }
+        Lines { partial: Vec::new(), max, skipping: None, spent: false, after_cr: false }
+    }
+
+    /// What comes next stands behind a bare CR that ended a content: an LF there is thrown away.
+    pub fn after_cr(&mut self) {
+        self.after_cr = true;
     }
 
     /// Takes one line off the front of `input`; returns it without its CRLF. `None`: all of `input` is taken and the
@@ -555,6 +562,9 @@ impl Lines {
         response: bool,
     ) -> Option<Result<&'l [u8], Fault<'static>>> {
         self.release();
+        if !input.is_empty() && std::mem::take(&mut self.after_cr) {
+            *input = input.strip_prefix(b"\n").unwrap_or(input);
+        }
         let Some(end) = memchr(b'\n', input) else {
             if self.skipping.is_none() {
                 self.skipping = self.too_long(input, response);

@@ -219,7 +219,7 @@ impl<P: Policy> Server<P> {
                 *if well { &mut transaction.accepted } else { &mut transaction.refused } += 1;
             }
             (Request::Data, Stage::Transaction(transaction)) if code == 354 => {
-                self.stage = Stage::Content(Reader::new(), transaction.accepted);
+                self.stage = Stage::Content(Reader::new(self.policy.end_of_data()), transaction.accepted);
             }
             (Request::Starttls, stage) if code == 220 => {
                 // RFC 3207 4.2: what was said before the handshake counts for nothing.
@@ -403,6 +403,9 @@ impl<P: Policy> Machine for Server<P> {
                     let policy = &mut self.policy;
                     let accepted = *accepted;
                     if let Some(seen) = reader.read(&mut input, |octets| policy.content(octets)) {
+                        if reader.ended_at_cr() {
+                            lines.after_cr();
+                        }
                         self.complete(now, seen, accepted);
                     }
                 }

@@ -1,6 +1,7 @@
 //! Tests of `server`: a client's octets against the machine under a virtual clock.
 
 use super::*;
+use crate::smtp::content::EndOfData;
 
 /// Answers every step well, with a delay for some; refuses recipients called `no`.
 #[derive(Debug, Default)]
@@ -14,6 +15,7 @@ struct Plain {
     good: Option<usize>,
     /// Octets of chunks above which one is refused.
     most: Option<u64>,
+    end: EndOfData,
 }
 
 impl Policy for Plain {
@@ -23,6 +25,10 @@ impl Policy for Plain {
 
     fn takes_chunks(&self) -> bool {
         true
+    }
+
+    fn end_of_data(&self) -> EndOfData {
+        self.end
     }
 
     fn answer(&mut self, _now: Instant, ask: Ask<'_>) -> Answer {
@@ -478,4 +484,24 @@ fn a_client_that_reads_no_reply_is_not_heard_for_ever() {
     pair.server.handle_written(pair.now);
     pair.send(b"QUIT\r\n");
     assert_eq!((pair.held.len(), pair.lines().last().copied()), (0, Some("221 bye")));
+}
+
+#[test]
+fn a_lenient_end_of_data_is_answered_at_once_however_the_line_end_comes() {
+    let open = "EHLO a\r\nMAIL FROM:<>\r\nRCPT TO:<a@b.example>\r\nDATA\r\n";
+    for end in ["\r\n.\r\n", "\n.\n", "\r.\r", "\r\n.\r"] {
+        let wire = format!("{open}x{end}MAIL FROM:<>\r\nRSET\r\nQUIT\r\n");
+        for piece in 1..=wire.len() {
+            let policy = Plain { end: EndOfData::Lenient, ..Plain::default() };
+            let mut pair = Pair::new(policy, Bounds::default());
+            wire.as_bytes().chunks(piece).for_each(|part| pair.send(part));
+            let taken = format!("250 {} octets", end.find('.').unwrap() + 1);
+            let said = ["354 data", &taken, "250 mail", "250 other", "221 bye"];
+            assert_eq!(pair.lines()[5..], said, "{end:?} in pieces of {piece}");
+        }
+    }
+    // Nobody waits for the LF that may come.
+    let mut pair = Pair::new(Plain { end: EndOfData::Lenient, ..Plain::default() }, Bounds::default());
+    pair.send(format!("{open}x\r.\r").as_bytes());
+    assert_eq!(pair.lines().last(), Some(&"250 2 octets"));
 }

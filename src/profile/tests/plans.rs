@@ -323,6 +323,7 @@ unknown_recipients = [\"nobody*@*\"]
 max_invalid_recipients = 5
 max_session_bytes = \"10KiB\"
 max_junk_commands = 20
+end_of_data = \"lenient\"
 max_path_length = 256
 error_delay = { after = 10, delay = \"1s\" }
 ",
@@ -333,6 +334,12 @@ error_delay = { after = 10, delay = \"1s\" }
     assert_eq!(bounds.max_junk_commands, Some(20));
     assert_eq!(bounds.error_delay, Some(limits::ErrorDelay { after: 10, delay: Duration::from_secs(1) }));
     assert_eq!(bounds.max_path_length, Some(256));
+    assert_eq!(bounds.end_of_data, limits::EndOfData::Lenient);
+    let strict = compiled("[listener]\nend_of_data = \"strict\"\n");
+    assert_eq!(
+        (strict.end_of_data, limits::Limits::default().end_of_data),
+        (limits::EndOfData::Strict, limits::EndOfData::Strict)
+    );
     assert_eq!(compiled("[listener]\n"), limits::Limits::default());
 }
 

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
-use crate::smtp::content::Measure;
+use crate::smtp::content::{EndOfData, Measure};
 use crate::smtp::machine::{Handshake, Insecure};
 use crate::smtp::request::{Fault, Request};
 use crate::smtp::script::Protocol;
@@ -93,6 +93,10 @@ pub trait Policy {
     /// Whether BDAT is known.
     fn takes_chunks(&self) -> bool {
         false
+    }
+    /// What ends the content after DATA.
+    fn end_of_data(&self) -> EndOfData {
+        EndOfData::Strict
     }
     /// The answer to `ask`. With 2yz (354 for DATA) the command took effect; 334 goes on with the exchange of AUTH.
     fn answer(&mut self, now: Instant, ask: Ask<'_>) -> Answer;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use smtpress::listener::limits::{ErrorDelay, Patterns};
+use smtpress::listener::limits::{EndOfData, ErrorDelay, Patterns};
 use smtpress::listener::{Limits, Style};
 
 use super::client::{Client, TRANSACTION};
@@ -177,4 +177,29 @@ fn a_path_may_have_so_many_octets() {
     assert_eq!(client.say("MAIL FROM:<>")[..3], *"250");
     assert_eq!(client.say(TRANSACTION[1])[..3], *"553");
     assert_eq!(client.say(TRANSACTION[1])[..3], *"421");
+}
+
+#[test]
+fn only_a_listener_that_was_told_so_takes_a_smuggled_message() {
+    let ends =
+        ["\n.\n", "\n.\r\n", "\r.\r", "\r\n.\r", "\r\n.\n", "\r.\r\n", "\r\n\0.\r\n", "\n.\r", "\r.\n"];
+    for end in ends {
+        for end_of_data in [EndOfData::Strict, EndOfData::Lenient] {
+            let listener = start(Limits { end_of_data, ..Limits::default() });
+            let mut client = Client::greeted(&listener);
+            TRANSACTION[..3].iter().for_each(|line| drop(client.say(line)));
+            client.send(&format!("Subject: a\r\n\r\na{end}MAIL FROM:<smuggled@a.example>\r\n"));
+            client.send("RCPT TO:<user@recipient.example>\r\nDATA\r\nSubject: b\r\n\r\nb\r\n.\r\nQUIT\r\n");
+            let messages = match end_of_data {
+                EndOfData::Strict => 1,
+                EndOfData::Lenient => 2,
+            };
+            let codes = ["250", "250", "250", "354", "250", "221"];
+            for code in if messages == 1 { &codes[4..] } else { &codes[..] } {
+                assert_eq!(client.reply()[..3], **code, "{end:?}, {end_of_data:?}");
+            }
+            assert!(client.is_closed());
+            assert_eq!(listener.stop().messages, messages, "{end:?}, {end_of_data:?}");
+        }
+    }
 }
