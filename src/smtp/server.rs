@@ -503,5 +503,4 @@ impl<P: Policy> Machine for Server<P> {
 }
 
 #[cfg(test)]
-#[path = "server_tests.rs"]
 mod tests;
