@@ -489,6 +489,10 @@ impl Policy for Behaviour {
         self.shared.limits.offers.chunking
     }
 
+    fn patience(&self, after: Step) -> Option<Duration> {
+        self.shared.limits.step_timeouts.after(after)
+    }
+
     fn end_of_data(&self) -> EndOfData {
         self.shared.limits.end_of_data
     }

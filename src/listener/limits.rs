@@ -144,6 +144,38 @@ impl Delays {
     }
 }
 
+/// How long the listener waits for input after each step, in place of the idle time-out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StepTimeouts {
+    /// After the greeting or a handshake after STARTTLS, for the hello.
+    pub greeting: Option<Duration>,
+    /// After the hello or a message, for MAIL.
+    pub hello: Option<Duration>,
+    /// After MAIL, for RCPT.
+    pub mail: Option<Duration>,
+    /// After RCPT, for the next one or the content.
+    pub rcpt: Option<Duration>,
+    /// After the 354, for the first of the content.
+    pub data: Option<Duration>,
+    /// Within the content, and between its chunks.
+    pub body: Option<Duration>,
+}
+
+impl StepTimeouts {
+    /// That after `step`, if there is one.
+    pub const fn after(&self, step: Step) -> Option<Duration> {
+        match step {
+            Step::Greeting => self.greeting,
+            Step::Hello => self.hello,
+            Step::Mail => self.mail,
+            Step::Rcpt => self.rcpt,
+            Step::Data => self.data,
+            Step::Body => self.body,
+            _ => None,
+        }
+    }
+}
+
 /// A tarpit: what a session's errors cost it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ErrorDelay {
@@ -248,6 +280,8 @@ pub struct Limits {
     pub max_connection_time: Option<Duration>,
     /// Without input.
     pub idle_timeout: Option<Duration>,
+    /// The same by what comes next.
+    pub step_timeouts: StepTimeouts,
 
     /// Recipients of a message.
     pub max_recipients: Option<u32>,
@@ -343,6 +377,7 @@ impl Default for Limits {
             max_junk_commands: None,
             max_connection_time: None,
             idle_timeout: None,
+            step_timeouts: StepTimeouts::default(),
             max_recipients: None,
             unknown_recipients: Patterns::default(),
             max_invalid_recipients: None,

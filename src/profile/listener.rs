@@ -145,6 +145,8 @@ tables! {
         max_connection_time: Time,
         /// The longest a session may be without input.
         idle_timeout: Time,
+        /// The same by what comes next.
+        step_timeouts: StepTimeouts,
         /// Recipients of a message.
         max_recipients: Count,
         /// Recipients that nobody knows, as patterns: `nobody*@*`. They get 550 unknown-user. Default: none.
@@ -222,6 +224,21 @@ tables! {
         body: TimeRange,
         /// QUIT.
         quit: TimeRange,
+    }
+    /// How long the listener waits for input after each step. Default: as `idle_timeout` says.
+    StepTimeouts {
+        /// After the greeting, for the hello.
+        greeting: Time,
+        /// After the hello or a message, for MAIL.
+        hello: Time,
+        /// After MAIL, for RCPT.
+        mail: Time,
+        /// After RCPT, for the next one or the content.
+        rcpt: Time,
+        /// After the 354, for the first of the content.
+        data: Time,
+        /// Within the content, and between its chunks.
+        body: Time,
     }
     /// What a session's errors cost it.
     ErrorDelay {
@@ -372,6 +389,7 @@ pub(super) fn compile(
         max_junk_commands: count("max_junk_commands", listener.max_junk_commands)?,
         max_connection_time: listener.max_connection_time.map(|time| time.0),
         idle_timeout: listener.idle_timeout.map(|time| time.0),
+        step_timeouts: listener.step_timeouts.as_ref().map(step_timeouts).unwrap_or_default(),
         max_recipients: count("max_recipients", listener.max_recipients)?,
         unknown_recipients: unknown_recipients(document, listener)?,
         max_invalid_recipients: count("max_invalid_recipients", listener.max_invalid_recipients)?,
@@ -480,6 +498,18 @@ fn error_delay(
             "`error_delay` without its delay",
             "write `error_delay = { after = 10, delay = \"1s\" }`",
         )),
+    }
+}
+
+fn step_timeouts(timeouts: &StepTimeouts) -> limits::StepTimeouts {
+    let time = |time: Option<Time>| time.map(|Time(time)| time);
+    limits::StepTimeouts {
+        greeting: time(timeouts.greeting),
+        hello: time(timeouts.hello),
+        mail: time(timeouts.mail),
+        rcpt: time(timeouts.rcpt),
+        data: time(timeouts.data),
+        body: time(timeouts.body),
     }
 }
 

@@ -218,6 +218,11 @@ impl Reader {
         }
     }
 
+    /// Whether no octet was read yet.
+    pub fn is_untouched(&self) -> bool {
+        self.at == At::Start && self.seen.size == 0
+    }
+
     /// Whether a bare CR ended the content, so that an LF right behind it is no command (lenient only).
     pub fn ended_at_cr(&self) -> bool {
         self.ended_at_cr

@@ -352,6 +352,21 @@ impl<P: Policy> Server<P> {
         }
     }
 
+    /// How long the client may say nothing now.
+    fn patience(&self) -> Option<Duration> {
+        let after = match &self.stage {
+            Stage::Greeted => Some(Step::Greeting),
+            Stage::Ready => Some(Step::Hello),
+            Stage::Transaction(Transaction { chunks: Some(_), .. }) => Some(Step::Body),
+            Stage::Transaction(Transaction { accepted: 0, refused: 0, .. }) => Some(Step::Mail),
+            Stage::Transaction(_) => Some(Step::Rcpt),
+            Stage::Content(reader, _) if reader.is_untouched() => Some(Step::Data),
+            Stage::Content(..) => Some(Step::Body),
+            _ => None,
+        };
+        after.and_then(|step| self.policy.patience(step)).or(self.bounds.idle)
+    }
+
     /// The next deadline and what it is.
     fn deadline(&self) -> Option<(Instant, Lapse)> {
         let (greeted, heard) = self.since?;
@@ -359,7 +374,7 @@ impl<P: Policy> Server<P> {
         [
             at(greeted, self.bounds.total, Lapse::Total),
             self.bounds.end.map(|end| (end, Lapse::End)),
-            at(heard, self.bounds.idle, Lapse::Idle),
+            at(heard, self.patience(), Lapse::Idle),
         ]
         .into_iter()
         .flatten()

@@ -13,6 +13,7 @@ use crate::listener::limits::{self, Delay, Style};
 use crate::load::{Curve, Load, Spacing, Think};
 use crate::mail::Size;
 use crate::plan::{Messages, OnSaturation, Plan, Unit};
+use crate::smtp::Step;
 use crate::smtp::script::{Hello, Pipelining, Timeouts};
 
 /// The profile of the contract, with every key that it names.
@@ -323,6 +324,7 @@ unknown_recipients = [\"nobody*@*\"]
 max_invalid_recipients = 5
 max_session_bytes = \"10KiB\"
 max_junk_commands = 20
+step_timeouts = { greeting = \"1s\", hello = \"2s\", mail = \"3s\", rcpt = \"4s\", data = \"5s\", body = \"6s\" }
 end_of_data = \"lenient\"
 max_path_length = 256
 error_delay = { after = 10, delay = \"1s\" }
@@ -335,6 +337,11 @@ error_delay = { after = 10, delay = \"1s\" }
     assert_eq!(bounds.error_delay, Some(limits::ErrorDelay { after: 10, delay: Duration::from_secs(1) }));
     assert_eq!(bounds.max_path_length, Some(256));
     assert_eq!(bounds.end_of_data, limits::EndOfData::Lenient);
+    let steps = [Step::Greeting, Step::Hello, Step::Mail, Step::Rcpt, Step::Data, Step::Body, Step::Quit];
+    assert_eq!(
+        steps.map(|step| bounds.step_timeouts.after(step).map(|time| time.as_secs())),
+        [Some(1), Some(2), Some(3), Some(4), Some(5), Some(6), None]
+    );
     let strict = compiled("[listener]\nend_of_data = \"strict\"\n");
     assert_eq!(
         (strict.end_of_data, limits::Limits::default().end_of_data),

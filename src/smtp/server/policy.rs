@@ -98,6 +98,13 @@ pub trait Policy {
     fn end_of_data(&self) -> EndOfData {
         EndOfData::Strict
     }
+    /// How long the client may say nothing after this step, in place of [`Bounds::idle`]: greeting (no hello yet), hello
+    /// (no transaction), mail (no recipient), rcpt (no content), data (the 354 was said and no content came) or body
+    /// (within the content).
+    fn patience(&self, after: Step) -> Option<Duration> {
+        let _ = after;
+        None
+    }
     /// The answer to `ask`. With 2yz (354 for DATA) the command took effect; 334 goes on with the exchange of AUTH.
     fn answer(&mut self, now: Instant, ask: Ask<'_>) -> Answer;
     /// More octets of the content, dots unstuffed.

@@ -1,5 +1,7 @@
 //! Tests of `server`: a client's octets against the machine under a virtual clock.
 
+mod ends;
+
 use super::*;
 use crate::smtp::content::EndOfData;
 
@@ -16,6 +18,7 @@ struct Plain {
     /// Octets of chunks above which one is refused.
     most: Option<u64>,
     end: EndOfData,
+    patience: Vec<(Step, Duration)>,
 }
 
 impl Policy for Plain {
@@ -25,6 +28,10 @@ impl Policy for Plain {
 
     fn takes_chunks(&self) -> bool {
         true
+    }
+
+    fn patience(&self, after: Step) -> Option<Duration> {
+        self.patience.iter().find(|(at, _)| *at == after).map(|(_, patience)| *patience)
     }
 
     fn end_of_data(&self) -> EndOfData {
@@ -271,43 +278,6 @@ fn a_message_whose_answer_is_held_back_is_not_accepted_when_the_client_goes() {
 }
 
 #[test]
-fn deadlines_end_a_session() {
-    let ms = Duration::from_millis;
-    let idle = Bounds { idle: Some(ms(100)), ..Bounds::default() };
-    let mut pair = Pair::new(Plain::default(), idle);
-    pair.advance(60);
-    pair.send(b"NOOP\r\n");
-    pair.advance(60);
-    assert_eq!(pair.lines(), ["220 hi", "250 other"]);
-    pair.advance(60);
-    assert_eq!(pair.said.last(), Some(&(160, "421 Idle".to_owned())));
-    assert_eq!(pair.closed, Some(Close::Linger));
-
-    let total = Bounds { total: Some(ms(100)), ..idle };
-    let mut pair = Pair::new(Plain::default(), total);
-    pair.advance(60);
-    pair.send(b"HELO a\r\nMAIL FROM:<>\r\nRCPT TO:<a@b.example>\r\nDATA\r\nunfinished");
-    pair.advance(60);
-    assert_eq!(pair.said.last(), Some(&(100, "421 Total".to_owned())));
-
-    // Our own delay is not the client's silence.
-    let delays = vec![(Step::Mail, ms(500))];
-    let mut pair = Pair::new(Plain { delays, ..Plain::default() }, idle);
-    pair.send(b"HELO a\r\nMAIL FROM:<>\r\n");
-    pair.advance(590);
-    assert_eq!(pair.lines().last(), Some(&"250 mail"));
-    pair.advance(10);
-    assert_eq!(pair.said.last(), Some(&(600, "421 Idle".to_owned())));
-
-    let mut pair = Pair::new(Plain::default(), Bounds::default());
-    let end = Some(pair.start + ms(50));
-    pair.server.bounds.end = end;
-    pair.send(b"NOOP\r\n");
-    pair.advance(50);
-    assert_eq!(pair.said.last(), Some(&(50, "421 End".to_owned())));
-}
-
-#[test]
 fn a_session_at_rest_is_small() {
     let mut pair = plain(b"EHLO c.example\r\nMA");
     pair.send(b"IL FROM:<>\r\nRCPT TO:<a@b.example>\r\nDATA\r\n");
@@ -484,24 +454,4 @@ fn a_client_that_reads_no_reply_is_not_heard_for_ever() {
     pair.server.handle_written(pair.now);
     pair.send(b"QUIT\r\n");
     assert_eq!((pair.held.len(), pair.lines().last().copied()), (0, Some("221 bye")));
-}
-
-#[test]
-fn a_lenient_end_of_data_is_answered_at_once_however_the_line_end_comes() {
-    let open = "EHLO a\r\nMAIL FROM:<>\r\nRCPT TO:<a@b.example>\r\nDATA\r\n";
-    for end in ["\r\n.\r\n", "\n.\n", "\r.\r", "\r\n.\r"] {
-        let wire = format!("{open}x{end}MAIL FROM:<>\r\nRSET\r\nQUIT\r\n");
-        for piece in 1..=wire.len() {
-            let policy = Plain { end: EndOfData::Lenient, ..Plain::default() };
-            let mut pair = Pair::new(policy, Bounds::default());
-            wire.as_bytes().chunks(piece).for_each(|part| pair.send(part));
-            let taken = format!("250 {} octets", end.find('.').unwrap() + 1);
-            let said = ["354 data", &taken, "250 mail", "250 other", "221 bye"];
-            assert_eq!(pair.lines()[5..], said, "{end:?} in pieces of {piece}");
-        }
-    }
-    // Nobody waits for the LF that may come.
-    let mut pair = Pair::new(Plain { end: EndOfData::Lenient, ..Plain::default() }, Bounds::default());
-    pair.send(format!("{open}x\r.\r").as_bytes());
-    assert_eq!(pair.lines().last(), Some(&"250 2 octets"));
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use smtpress::listener::limits::{EndOfData, ErrorDelay, Patterns};
+use smtpress::listener::limits::{EndOfData, ErrorDelay, Patterns, StepTimeouts};
 use smtpress::listener::{Limits, Style};
 
 use super::client::{Client, TRANSACTION};
@@ -200,6 +200,48 @@ fn only_a_listener_that_was_told_so_takes_a_smuggled_message() {
             }
             assert!(client.is_closed());
             assert_eq!(listener.stop().messages, messages, "{end:?}, {end_of_data:?}");
+        }
+    }
+}
+
+#[test]
+fn each_state_has_a_time_out_of_its_own_in_the_style_s_words() {
+    let short = Some(Duration::from_millis(100));
+    let hour = Duration::from_secs(3600);
+    let hello = "EHLO client.example\r\n";
+    let [mail, rcpt, data, _] = TRANSACTION.map(|line| format!("{line}\r\n"));
+    let none = StepTimeouts::default();
+    let states = [
+        (StepTimeouts { greeting: short, ..none }, String::new()),
+        (StepTimeouts { hello: short, ..none }, hello.to_owned()),
+        (StepTimeouts { mail: short, ..none }, format!("{hello}{mail}")),
+        (StepTimeouts { rcpt: short, ..none }, format!("{hello}{mail}{rcpt}")),
+        (StepTimeouts { data: short, ..none }, format!("{hello}{mail}{rcpt}{data}")),
+        (StepTimeouts { body: short, ..none }, format!("{hello}{mail}{rcpt}{data}x")),
+    ];
+    for (style, words) in [
+        (Style::Cisco, "421 #4.4.2 Idle timeout, closing connection"),
+        (Style::Postfix, "421 4.4.2 mx.recipient.example Error: timeout exceeded"),
+        (Style::Exim, "421 mx.recipient.example: SMTP command timeout - closing connection"),
+    ] {
+        for (state, (step_timeouts, says)) in states.iter().enumerate() {
+            let limits = Limits {
+                style,
+                idle_timeout: Some(hour),
+                step_timeouts: *step_timeouts,
+                ..Limits::default()
+            };
+            let listener = start(limits);
+            let mut client = Client::connect(&listener);
+            client.send(says);
+            // One reply to each command and one to the connection, and then the end.
+            for _ in 0..=state.min(4) {
+                let reply = client.reply();
+                assert!(reply.starts_with(['2', '3']), "{state}: {reply}");
+            }
+            assert_eq!(client.reply(), words, "{state}");
+            assert!(client.is_closed());
+            assert_eq!(listener.stop().refused["idle-timeout"], 1);
         }
     }
 }
