@@ -1,0 +1,3 @@
+//! Limits of listeners, and listeners that do not keep theirs.
+
+mod faulty;
