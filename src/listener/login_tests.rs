@@ -159,7 +159,7 @@ fn session(login: &Login, limits: Limits, cut: Cut) -> (Served, Vec<Option<Failu
         let mut out = Vec::new();
         match client.poll(served.now, &mut out) {
             Need::Emit(Event::Step { step: Step::Auth, failure, .. }) => logins.push(failure.map(|why| *why)),
-            Need::Emit(Event::Established) => established = true,
+            Need::Emit(Event::Established(_)) => established = true,
             Need::Emit(Event::Ready { .. }) => client.finish(),
             Need::Emit(_) => {}
             Need::Write => {

@@ -14,6 +14,7 @@ mod hostile;
 mod limits;
 mod listener;
 mod measurement;
+mod reports;
 mod runs;
 mod selftest;
 mod tls;

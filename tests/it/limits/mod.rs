@@ -1,3 +1,5 @@
-//! Limits of listeners, and listeners that do not keep theirs.
+//! Searches for limits: the embedded listener's are found exactly, and faulty listeners are told apart.
 
 mod faulty;
+mod found;
+mod stage;
