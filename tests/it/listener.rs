@@ -5,6 +5,7 @@
     reason = "these tests look at a real clock, to bound waits and to see delays"
 )]
 
+mod bounds;
 mod cisco;
 mod client;
 mod peers;

@@ -1,0 +1,4 @@
+//! Searches for limits: the embedded listener's are found exactly, and faulty listeners are told apart.
+
+mod found;
+mod stage;
