@@ -7,7 +7,7 @@
 
 mod bounds;
 mod cisco;
-mod client;
+pub mod client;
 mod peers;
 
 use std::time::{Duration, Instant};

@@ -99,10 +99,13 @@ fn wait(field: &mut Field<'_>, asked: &[(&'static Kind, Duration)]) -> Found<BTr
     let mut seen = BTreeMap::new();
     let mut waiting = Vec::new();
     for (kind, length) in asked {
+        let opened = field.hands.now();
         match begin(field, kind) {
             Ok((session, step)) => {
-                let since = field.hands.now();
-                let spoke = (kind.name == "connection-time-exceeded").then_some(since);
+                // A session's time is the listener's from its first octet on; silence begins when all is said.
+                let lasts = kind.name == "connection-time-exceeded";
+                let since = if lasts { opened } else { field.hands.now() };
+                let spoke = lasts.then_some(since);
                 waiting.push(Waiting { kind, session, since, until: since + *length, step, spoke });
             }
             Err(Halt::Own(why)) => return Err(Halt::Own(why)),

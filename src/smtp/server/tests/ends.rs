@@ -87,10 +87,10 @@ fn each_state_has_a_patience_of_its_own_and_the_others_that_of_idle() {
         assert_eq!(said, "421 Idle", "{index}");
         *at - if says[index].1.is_empty() { 0 } else { 60 }
     };
-    for index in 0..steps.len() {
-        assert_eq!(at(index, &patience, false), 100 * (index as u128 + 1), "{}", steps[index]);
-        let others: Vec<_> = patience.iter().filter(|(step, _)| *step != steps[index]).copied().collect();
-        assert_eq!(at(index, &others, false), 1000, "{} as idle", steps[index]);
+    for (index, state) in steps.into_iter().enumerate() {
+        assert_eq!(at(index, &patience, false), 100 * (index as u128 + 1), "{state}");
+        let others: Vec<_> = patience.iter().filter(|(step, _)| *step != state).copied().collect();
+        assert_eq!(at(index, &others, false), 1000, "{state} as idle");
     }
     // A chunk is content from its command on.
     assert_eq!(at(4, &patience, true), 600);
