@@ -14,10 +14,8 @@ use super::*;
 use crate::mail::{Body, Mailer, Message, Size, Spec};
 use crate::smtp::Content;
 
-const RSA: (&str, &str) = (
-    include_str!("../../../tests/data/dkim/rsa.pem"),
-    include_str!("../../../tests/data/dkim/rsa.txt"),
-);
+const RSA: (&str, &str) =
+    (include_str!("../../../tests/data/dkim/rsa.pem"), include_str!("../../../tests/data/dkim/rsa.txt"));
 const ED25519: (&str, &str) = (
     include_str!("../../../tests/data/dkim/ed25519.pem"),
     include_str!("../../../tests/data/dkim/ed25519.txt"),

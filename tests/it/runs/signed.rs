@@ -17,8 +17,7 @@ use smtpress::plan::{Plan, Unit};
 use super::scribe::Scribe;
 use super::stage::{phase, plan, run, run_against, shared};
 
-const RSA: (&str, &str) =
-    (include_str!("../../data/dkim/rsa.pem"), include_str!("../../data/dkim/rsa.txt"));
+const RSA: (&str, &str) = (include_str!("../../data/dkim/rsa.pem"), include_str!("../../data/dkim/rsa.txt"));
 const ED25519: (&str, &str) =
     (include_str!("../../data/dkim/ed25519.pem"), include_str!("../../data/dkim/ed25519.txt"));
 
@@ -36,7 +35,10 @@ impl ResolverCache<Box<str>, Txt> for Zone {
     where
         Box<str>: Borrow<Q>,
     {
-        assert!(Zone::is_ours(name, Box::from("load._domainkey.sender.example.")), "another name is asked for");
+        assert!(
+            Zone::is_ours(name, Box::from("load._domainkey.sender.example.")),
+            "another name is asked for"
+        );
         Some(Txt::DomainKey(self.0.clone()))
     }
 
@@ -82,7 +84,7 @@ fn messages(session: &[u8]) -> Vec<Vec<u8>> {
     messages
 }
 
-fn signed(pem: &str, body: &Body, threads: usize) -> Plan {
+fn signed(pem: &str, body: &Body, threads: u32) -> Plan {
     let signer = Signer::new(pem.as_bytes(), "sender.example", "load").unwrap();
     let mut plan = plan(vec![phase(shared(12, 3), None, Unit::Message)]);
     plan.threads = threads;
