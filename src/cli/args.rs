@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use super::limit::args::LimitArgs;
 use super::login::LoginArgs;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
@@ -119,6 +120,18 @@ Examples:
 --set changes a profile, then SMTPRESS_<FLAG> (as in SMTPRESS_MESSAGES_PER_SESSION), then flags.
 Ctrl-C once: start nothing more, let what is under way end, write the report. Twice: stop now.")]
     Run(Box<RunArgs>),
+    /// Find every limit of a listener, and verify that it bites where it should
+    #[command(after_help = "\
+Examples:
+  smtpress limit --target smtp://127.0.0.1:2525
+  smtpress limit --target smtp://127.0.0.1:2525 --find too-many-recipients,rule
+  smtpress limit --target smtp://127.0.0.1:2525 --expect too-many-connections-from-host=50
+  smtpress limit profiles/limits/postfix.toml --junit limits.xml
+  smtpress limit --target embedded --set listener.max_recipients=100 --plan
+
+Exit codes: 0 all as expected; 99 something differs; 98 it could not be carried through;
+3 the listener does not serve; 2 usage.")]
+    Limit(Box<LimitArgs>),
     /// Lead one session and show every line of it, with times and meanings: the modern telnet test
     #[command(after_help = "\
 Examples:

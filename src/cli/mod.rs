@@ -4,6 +4,7 @@
 
 mod args;
 mod exit;
+mod limit;
 mod login;
 mod look;
 mod output;
@@ -36,6 +37,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let screen = look::Screen::new(cli.color);
     let done = match cli.command {
         Command::Run(args) => run::run(&args, &screen),
+        Command::Limit(args) => limit::limit(&args, &screen),
         Command::Trace(args) => trace::trace(&args, &screen),
         Command::Listen(args) => serve::listen(&args, &screen),
         Command::Check(args) => prepare::check(&args, &screen),

@@ -128,7 +128,8 @@ fn start_notice(at: Duration, now: Duration) -> String {
     }
 }
 
-fn start_listener(prepared: &Prepared) -> Result<Listener, Failure> {
+/// Starts the embedded listener that a profile asks for.
+pub fn start_listener(prepared: &Prepared) -> Result<Listener, Failure> {
     let anywhere = || Bind::Tcp(([127, 0, 0, 1], 0).into());
     let place = prepared.compiled.listen.clone().unwrap_or_else(anywhere);
     let limits = prepared.compiled.listener.clone();

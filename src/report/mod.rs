@@ -20,6 +20,7 @@ pub mod markdown;
 pub mod merge;
 pub mod result;
 pub mod run_dir;
+pub mod searched;
 pub mod seconds;
 pub mod terminal;
 pub mod words;

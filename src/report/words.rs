@@ -109,13 +109,22 @@ pub fn quantile(q: f64) -> String {
 
 /// What was found of a limit: a number, a range, or a bound, with its unit.
 pub fn limit_found(limit: &Limit) -> String {
-    let unit = harmless(&limit.unit);
     match (limit.value, limit.at_least, limit.at_most) {
-        (Some(value), _, _) => format!("{} {unit}", count(value)),
-        (None, Some(low), Some(high)) => format!("{} to {} {unit}", count(low), count(high)),
-        (None, Some(low), None) => format!(">= {} {unit}", count(low)),
-        (None, None, Some(high)) => format!("<= {} {unit}", count(high)),
-        (None, None, None) => "n/a".to_owned(),
+        (Some(value), ..) => limit_amount(limit, value),
+        (None, Some(low), Some(high)) => format!("{} to {}", count(low), limit_amount(limit, high)),
+        (None, Some(low), None) => format!(">= {}", limit_amount(limit, low)),
+        (None, None, Some(high)) => format!("<= {}", limit_amount(limit, high)),
+        (None, None, None) => "unknown".to_owned(),
+    }
+}
+
+/// A number of a limit's unit.
+pub fn limit_amount(limit: &Limit, value: u64) -> String {
+    match limit.unit.as_str() {
+        "ms" => duration(value as f64 * 1e6),
+        "reply" => format!("{value:03}"),
+        unit if unit.ends_with(" a minute") => format!("{}/min", count(value)),
+        unit => format!("{} {}", count(value), harmless(unit)),
     }
 }
 

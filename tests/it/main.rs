@@ -11,6 +11,7 @@ mod client_laws;
 mod commands;
 mod dialogues;
 mod hostile;
+mod limits;
 mod listener;
 mod measurement;
 mod reports;

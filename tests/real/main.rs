@@ -24,6 +24,7 @@ mod dovecot;
 mod encrypted;
 mod exim;
 mod faults;
+mod limits;
 mod listener;
 mod manners;
 mod opensmtpd;

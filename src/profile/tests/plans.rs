@@ -3,16 +3,15 @@
 use std::time::Duration;
 
 use super::super::check::{Has, Needs};
-use super::super::compile::Limit;
 use super::super::overrides::{Origin, apply_in_order};
 use super::super::{Document, Override, Purpose, compile, resolved, schema};
 use super::{compiled, context};
-use crate::collector::Condition;
 use crate::collector::expect::When;
-use crate::listener::limits::{Delay, Style};
+use crate::listener::limits::{self, Delay, Style};
 use crate::load::{Curve, Load, Spacing, Think};
 use crate::mail::Size;
 use crate::plan::{Messages, OnSaturation, Plan, Unit};
+use crate::smtp::Step;
 use crate::smtp::script::{Hello, Pipelining, Timeouts};
 
 /// The profile of the contract, with every key that it names.
@@ -135,8 +134,8 @@ fn the_contracts_profile_parses_and_only_its_clear_text_is_refused() {
     let texts: Vec<&str> = compiled.assertions.iter().map(|one| one.expr.text.as_str()).collect();
     assert_eq!(texts, ["accepted > 0", "shed == 0", "response p99 < 800ms", "unexpected rate < 0.1%"]);
     assert!(compiled.assertions[3].abort && compiled.assertions[3].window == Some(Duration::from_secs(30)));
-    assert_eq!(compiled.limits[&Condition::TooManyConnectionsFromHost], Limit::Count(50));
-    assert_eq!(compiled.limits[&Condition::MessageSizeExceeded], Limit::Octets(20 << 20));
+    assert_eq!(compiled.limits["too-many-connections-from-host"], 50);
+    assert_eq!(compiled.limits["message-size-exceeded"], 20 << 20);
     assert_eq!((compiled.listener.style, compiled.listener.max_connections), (Style::Cisco, Some(300)));
     let body = Delay { min: Duration::from_millis(5), max: Duration::from_millis(40) };
     assert_eq!(compiled.listener.delays.body, body);
@@ -308,7 +307,45 @@ fn a_listener_alone_needs_no_target_and_a_search_no_phase() {
     )
     .unwrap();
     let limits = compile(&search, &context(Purpose::Search)).unwrap().limits;
-    assert_eq!(limits[&Condition::IdleTimeout], Limit::Time(Duration::from_secs(300)));
+    assert_eq!(limits["idle-timeout"], 300_000);
+}
+
+#[test]
+fn the_bounds_of_a_listener_are_those_of_the_profile() {
+    let compiled = |text: &str| {
+        let document = Document::parse("p", text).unwrap();
+        compile(&document, &context(Purpose::Listen)).unwrap().listener
+    };
+    let bounds = compiled(
+        "[listener]
+unknown_recipients = [\"nobody*@*\"]
+max_invalid_recipients = 5
+max_session_bytes = \"10KiB\"
+max_junk_commands = 20
+step_timeouts = { greeting = \"1s\", hello = \"2s\", mail = \"3s\", rcpt = \"4s\", data = \"5s\", body = \"6s\" }
+end_of_data = \"lenient\"
+max_path_length = 256
+error_delay = { after = 10, delay = \"1s\" }
+",
+    );
+    assert_eq!(bounds.unknown_recipients, limits::Patterns::parse(&["nobody*@*"]).unwrap());
+    assert_eq!(bounds.max_invalid_recipients, Some(5));
+    assert_eq!(bounds.max_session_bytes, Some(10 << 10));
+    assert_eq!(bounds.max_junk_commands, Some(20));
+    assert_eq!(bounds.error_delay, Some(limits::ErrorDelay { after: 10, delay: Duration::from_secs(1) }));
+    assert_eq!(bounds.max_path_length, Some(256));
+    assert_eq!(bounds.end_of_data, limits::EndOfData::Lenient);
+    let steps = [Step::Greeting, Step::Hello, Step::Mail, Step::Rcpt, Step::Data, Step::Body, Step::Quit];
+    assert_eq!(
+        steps.map(|step| bounds.step_timeouts.after(step).map(|time| time.as_secs())),
+        [Some(1), Some(2), Some(3), Some(4), Some(5), Some(6), None]
+    );
+    let strict = compiled("[listener]\nend_of_data = \"strict\"\n");
+    assert_eq!(
+        (strict.end_of_data, limits::Limits::default().end_of_data),
+        (limits::EndOfData::Strict, limits::EndOfData::Strict)
+    );
+    assert_eq!(compiled("[listener]\n"), limits::Limits::default());
 }
 
 #[test]

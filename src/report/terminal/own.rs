@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::report::layout::{Align, INDENT, Page, Span, Table, Tone};
-use crate::report::result::{Assertion, AssertionStatus, LimitVerdict, Phase, RunResult};
+use crate::report::result::{Assertion, AssertionStatus, Phase, RunResult};
 use crate::report::words;
 
 /// Every assertion with what was observed, those that do not hold first.
@@ -81,7 +81,9 @@ pub fn ledger(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
         facts.push("nothing came".to_owned());
     }
     let mut spans = vec![Span::from(format!("the listener says: {}", facts.join(", ")))];
-    if let Some(delivered) = ledger.get("messages").and_then(serde_json::Value::as_u64) {
+    // A search keeps no books of its own.
+    let delivered = ledger.get("messages").and_then(serde_json::Value::as_u64);
+    if let Some(delivered) = delivered.filter(|_| !result.phases.is_empty()) {
         let sum = |of: fn(&Phase) -> u64| result.phases.iter().map(of).sum::<u64>();
         let accepted = sum(|phase| phase.transactions.accepted);
         // M10b; what an ended run left unread may have been delivered as well.
@@ -119,34 +121,8 @@ fn facts_of(value: &serde_json::Value, name: &str, facts: &mut Vec<String>) {
     }
 }
 
-/// The limits and the capacity that were looked for.
+/// The capacity that was looked for.
 pub fn findings(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
-    if !result.limits.is_empty() {
-        page.heading("Limits", "")?;
-        let mut table = Table::new([
-            (Align::Left, 0),
-            (Align::Right, 0),
-            (Align::Right, 1),
-            (Align::Left, 0),
-            (Align::Left, 2),
-        ]);
-        table.titles(["limit", "found", "configured", "finding", "reply"]);
-        for limit in &result.limits {
-            let tone = match limit.verdict {
-                LimitVerdict::AsExpected | LimitVerdict::Found => Tone::Good,
-                LimitVerdict::NotReached => Tone::Warning,
-                _ => Tone::Bad,
-            };
-            table.row([
-                Span::from(&limit.name),
-                Span::new(words::limit_found(limit), Tone::Strong),
-                limit.expected.map(words::count).unwrap_or_default().into(),
-                Span::new(limit.verdict.as_str(), tone),
-                limit.code.map(|code| format!("{code:03}")).unwrap_or_default().into(),
-            ]);
-        }
-        page.table(&table)?;
-    }
     let Some(capacity) = &result.capacity else { return Ok(()) };
     page.heading("Capacity", &format!("by {}", capacity.by))?;
     let mut table = Table::new([(Align::Left, 0), (Align::Left, 0), (Align::Left, 0)]);
