@@ -1,3 +1,4 @@
 //! How many trials, and of what: searches and proofs that repeat a run with other knobs and another judge.
 
+pub mod capacity;
 pub mod selftest;
