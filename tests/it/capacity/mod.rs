@@ -1,0 +1,3 @@
+//! The search for the capacity: its rules against their authors' library, whole searches against listeners.
+
+mod oracle;
