@@ -16,6 +16,7 @@ mod login;
 mod offers;
 mod peer;
 mod styles;
+mod workers;
 
 use std::convert::Infallible;
 use std::io;
