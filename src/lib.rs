@@ -14,7 +14,7 @@
 //! | [`net`] | the wire: target, source, proxy, dial, stream, and the one loop that moves bytes for either machine | smtp |
 //! | [`collector`] | the measurements: histograms, conditions, outcomes, books, summary | smtp |
 //! | [`generator`] | the doing: threads, the loop for every load model, the pool, sessions | plan and its parts, net, collector |
-//! | [`experiment`] | how many trials: the proof of this machine, searches | plan and its parts, generator::Runner, collector, verdict |
+//! | [`experiment`] | how many trials: the proof of this machine, searches | plan and its parts, generator::Runner, generator::hands, collector, verdict |
 //! | [`verdict`] | the judging: expressions, windows, exit code | collector |
 //! | [`listener`] | the embedded listener: limits, behaviour, words of three products, ledger | smtp, net, collector |
 //! | [`profile`] | TOML to plan: schema, units, overrides, errors with their place | plan and its parts, collector, verdict, listener::limits |
@@ -37,6 +37,9 @@
 //! - `smtp::Machine`: an endpoint without I/O and clock. The client and the listener both are one; `net::drive` is the
 //!   one loop that moves bytes for either.
 //! - `generator::Runner`: a plan goes in, what was measured comes out.
+//!
+//! And for searches that must ask one question after the other, `generator::hands`: sessions over the same machine and
+//! the same wire, led line by line.
 //!
 //! # Never mixed
 //!

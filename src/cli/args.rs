@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use super::limit::args::LimitArgs;
 use super::login::LoginArgs;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
@@ -120,6 +121,18 @@ A profile is changed by --set, then by SMTPRESS_<FLAG> in the environment (--mes
 SMTPRESS_MESSAGES_PER_SESSION), then by flags; the last wins. Ctrl-C once: stop starting, let what
 is under way end, write the report. Twice: stop now.")]
     Run(Box<RunArgs>),
+    /// Find every limit of a listener, and verify that it bites where it should
+    #[command(after_help = "\
+Examples:
+  smtpress limit --target smtp://127.0.0.1:2525
+  smtpress limit --target smtp://127.0.0.1:2525 --find too-many-recipients,rule
+  smtpress limit --target smtp://127.0.0.1:2525 --expect too-many-connections-from-host=50
+  smtpress limit profiles/limits/postfix.toml --junit limits.xml
+  smtpress limit --target embedded --set listener.max_recipients=100 --plan
+
+Exit codes: 0 all as expected; 99 something differs; 98 it could not be carried through;
+3 the listener does not serve; 2 usage.")]
+    Limit(Box<LimitArgs>),
     /// Lead one session and show every line of it, with times and meanings: the modern telnet test
     #[command(after_help = "\
 Examples:
@@ -194,8 +207,8 @@ pub struct RunArgs {
     /// Write the HTML report (not in this version)
     #[arg(long, value_name = "FILE", help_heading = "Result", hide = true)]
     pub html: Option<PathBuf>,
-    /// Write a JUnit report (not in this version)
-    #[arg(long, value_name = "FILE", help_heading = "Result", hide = true)]
+    /// Write JUnit XML for CI: a case for each assertion
+    #[arg(long, value_name = "FILE", env = "SMTPRESS_JUNIT", help_heading = "Result")]
     pub junit: Option<PathBuf>,
     /// Print the profile that the arguments make, all defaults filled in, and stop
     #[arg(long, help_heading = "Run")]
@@ -390,7 +403,7 @@ pub struct ReportArgs {
     /// A run directory, or its result.json
     pub run: PathBuf,
     /// The form
-    #[arg(long, value_enum, default_value = "text", value_name = "text|json")]
+    #[arg(long, value_enum, default_value = "text", value_name = "text|json|junit")]
     pub format: Format,
     /// Write to a file instead of stdout
     #[arg(short = 'o', long, value_name = "FILE")]
@@ -404,6 +417,8 @@ pub enum Format {
     Text,
     /// result.json
     Json,
+    /// JUnit XML, for CI
+    Junit,
 }
 
 /// `smtpress classify`.

@@ -1,15 +1,12 @@
-//! What is only looked at: the screen, stored runs, schemas and manuals.
+//! What is only looked at: the screen, schemas and manuals.
 
 use std::io::{self, IsTerminal, Write};
 
 use clap::CommandFactory;
 
-use super::args::{Cli, Color, Format, ReportArgs, SchemaOf};
+use super::args::{Cli, Color, SchemaOf};
 use super::exit::Failure;
-use super::output::Output;
-use crate::report::result::RunResult;
-use crate::report::run_dir::RunDir;
-use crate::report::{json, terminal};
+use crate::report::json;
 
 /// Where text goes, and whether it may be coloured.
 #[derive(Clone, Copy, Debug)]
@@ -66,34 +63,6 @@ impl Screen {
     pub fn width_err(&self) -> usize {
         terminal_size::terminal_size_of(io::stderr()).map_or(80, |(width, _)| usize::from(width.0))
     }
-}
-
-/// `smtpress report`.
-pub fn report(args: &ReportArgs, screen: &Screen) -> Result<u8, Failure> {
-    let result = RunDir::open(&args.run)?;
-    let output = Output::open(args.out.as_deref())?;
-    let directory = args.run.is_dir().then(|| args.run.display().to_string());
-    let text = match args.format {
-        Format::Json => in_json(&result),
-        Format::Text => {
-            let colour = output == Output::Stdout && screen.colour_out();
-            in_text(&result, screen.width(), colour, directory.as_deref())?
-        }
-    };
-    output.write(&text, screen)?;
-    Ok(0)
-}
-
-/// A result as it stands in result.json.
-pub fn in_json(result: &RunResult) -> Vec<u8> {
-    format!("{}\n", json::write(result).trim_end()).into_bytes()
-}
-
-/// A result for a reader; `files`: the run directory to point to.
-pub fn in_text(result: &RunResult, width: usize, colour: bool, files: Option<&str>) -> io::Result<Vec<u8>> {
-    let mut text = Vec::new();
-    terminal::write(result, terminal::Style { width, colour, files }, &mut text)?;
-    Ok(text)
 }
 
 /// `smtpress schema`.

@@ -4,12 +4,14 @@
 
 mod args;
 mod exit;
+mod limit;
 mod login;
 mod look;
 mod output;
 mod paper;
 mod prepare;
 mod progress;
+mod report;
 mod run;
 mod selftest;
 mod serve;
@@ -35,10 +37,11 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let screen = look::Screen::new(cli.color);
     let done = match cli.command {
         Command::Run(args) => run::run(&args, &screen),
+        Command::Limit(args) => limit::limit(&args, &screen),
         Command::Trace(args) => trace::trace(&args, &screen),
         Command::Listen(args) => serve::listen(&args, &screen),
         Command::Check(args) => prepare::check(&args, &screen),
-        Command::Report(args) => look::report(&args, &screen),
+        Command::Report(args) => report::report(&args, &screen),
         Command::Classify(args) => tables::classify(&args, &screen),
         Command::Codes(args) => tables::codes(&args, &screen),
         Command::Schema { of } => look::schema(of),

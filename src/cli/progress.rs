@@ -37,6 +37,11 @@ pub struct Voice {
 }
 
 impl Voice {
+    /// Lines alone: there are no bars.
+    pub fn plain(screen: &Screen) -> Voice {
+        Voice { screen: *screen, bars: None }
+    }
+
     /// One line, on stderr.
     pub fn say(&self, line: &str) {
         match &self.bars {

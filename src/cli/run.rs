@@ -3,12 +3,13 @@
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, UNIX_EPOCH};
 
-use super::args::{self, RunArgs};
+use super::args::{self, Format, RunArgs};
 use super::exit::{Failure, PREFLIGHT};
-use super::look::{self, Screen};
+use super::look::Screen;
 use super::output::Output;
 use super::prepare::{Prepared, prepare};
 use super::progress::Progress;
+use super::report::{self, Copies};
 use super::signals::Signals;
 use crate::collector::snapshot::{Interval, Measured};
 use crate::collector::summary::{PhaseInfo, Summary};
@@ -43,7 +44,10 @@ pub fn run(args: &RunArgs, screen: &Screen) -> Result<u8, Failure> {
     let embedded = plan.target.is_embedded();
     preflight::raise_descriptors(preflight::descriptors_needed(plan, embedded))?;
     preflight::check_target(plan)?;
-    let json = args.common.json.as_deref().map(|path| Output::open(Some(path))).transpose()?;
+    let copies = Copies::open(&[
+        ("--json", Format::Json, args.common.json.as_deref()),
+        ("--junit", Format::Junit, args.junit.as_deref()),
+    ])?;
     // Whatever is wrong with the directory now, nothing was sent.
     let unwritable = |error: RunDirError| Failure::Told(PREFLIGHT, error.to_string());
     let directory =
@@ -86,7 +90,7 @@ pub fn run(args: &RunArgs, screen: &Screen) -> Result<u8, Failure> {
     let result = judge(&prepared, &measured, &infos, &windows, ledger);
     let stored = store(&prepared, &directory, recording, &measured, &result);
     // The result is shown even if it could not be stored, but a caller must not take that for success.
-    match show(args, screen, json.as_ref(), &directory, &result).and(stored) {
+    match show(args, screen, &copies, &directory, &result).and(stored) {
         // Whoever reads the report may stop reading; the verdict stands.
         Ok(()) | Err(Failure::Pipe) => Ok(result.verdict.exit_code),
         Err(failure) => Err(failure),
@@ -95,11 +99,10 @@ pub fn run(args: &RunArgs, screen: &Screen) -> Result<u8, Failure> {
 
 /// Flags of the contract whose feature this version lacks: refused, never ignored.
 fn unsupported(args: &RunArgs) -> Result<(), Failure> {
-    let missing = [("--html", args.html.is_some()), ("--junit", args.junit.is_some())];
-    match missing.iter().find(|(_, given)| *given) {
-        Some((flag, _)) => Err(Failure::usage(format!(
-            "{flag} is not supported yet in this version: use --json or the run directory"
-        ))),
+    match args.html {
+        Some(_) => Err(Failure::usage(
+            "--html is not supported yet in this version: use --json or the run directory",
+        )),
         None => Ok(()),
     }
 }
@@ -135,7 +138,8 @@ fn start_notice(at: Duration, now: Duration) -> String {
     }
 }
 
-fn start_listener(prepared: &Prepared) -> Result<Listener, Failure> {
+/// Starts the embedded listener that a profile asks for.
+pub fn start_listener(prepared: &Prepared) -> Result<Listener, Failure> {
     let anywhere = || Bind::Tcp(([127, 0, 0, 1], 0).into());
     let place = prepared.compiled.listen.clone().unwrap_or_else(anywhere);
     let limits = prepared.compiled.listener.clone();
@@ -231,16 +235,16 @@ fn store(
 fn show(
     args: &RunArgs,
     screen: &Screen,
-    json: Option<&Output>,
+    copies: &Copies,
     directory: &RunDir,
     result: &RunResult,
 ) -> Result<(), Failure> {
     let mut shown = Ok(());
-    if json != Some(&Output::Stdout) && !args.common.quiet {
+    if !copies.take_stdout() && !args.common.quiet {
         let files = directory.path().display().to_string();
-        let text = look::in_text(result, screen.width(), screen.colour_out(), Some(&files))?;
+        let text = report::in_text(result, screen.width(), screen.colour_out(), Some(&files))?;
         shown = Output::Stdout.write(&text, screen);
     }
-    // A reader of the text that went away takes nothing from the file.
-    json.map_or(Ok(()), |output| output.write(&look::in_json(result), screen)).and(shown)
+    // A reader of the text that went away takes nothing from the files.
+    copies.write(result, screen).and(shown)
 }

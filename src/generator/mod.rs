@@ -5,6 +5,7 @@
 pub mod clock;
 mod dispatch;
 mod gates;
+pub mod hands;
 pub mod judge;
 mod local;
 pub mod preflight;

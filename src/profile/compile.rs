@@ -14,7 +14,6 @@ use super::document::{Document, keys};
 use super::error::ProfileError;
 use super::schema::{self, Profile};
 use super::{auth, capacity, dialogue, listener, message, phase, resolved, rule, target, tls};
-use crate::collector::Condition;
 use crate::experiment::capacity::Asked;
 use crate::listener::limits::Limits;
 use crate::load::{Load, Shard, Think};
@@ -23,8 +22,6 @@ use crate::net::target::{Target, TargetError};
 use crate::plan::{Phase, Plan, Unit};
 use crate::smtp::{Script, script};
 use crate::verdict::grammar::Assertion;
-
-pub use super::rule::Limit;
 
 /// What a profile is compiled for; it decides what must be there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,8 +60,8 @@ pub struct Compiled {
     pub listener: Limits,
     /// Where it listens, if the profile says so.
     pub listen: Option<Bind>,
-    /// What the administrator configured, for `smtpress limit`.
-    pub limits: BTreeMap<Condition, Limit>,
+    /// What the administrator configured, for `smtpress limit`: by the name of its kind, in its unit.
+    pub limits: BTreeMap<String, u64>,
     /// What `smtpress capacity` is to do, if the profile says so.
     pub capacity: Option<Asked>,
     /// The profile with its defaults.

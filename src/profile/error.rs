@@ -195,7 +195,7 @@ pub(super) fn choose<S: AsRef<str>>(word: &str, known: &[S], otherwise: &str) ->
 }
 
 /// The known word that is most likely meant, if one is near enough.
-pub(super) fn nearest<'a, S: AsRef<str>>(word: &str, known: &'a [S]) -> Option<&'a str> {
+pub fn nearest<'a, S: AsRef<str>>(word: &str, known: &'a [S]) -> Option<&'a str> {
     // `max-sessions` and `maxSessions` are the same slip.
     let plain = |word: &str| word.replace(['-', '_', ' '], "").to_lowercase();
     let wanted = plain(word);

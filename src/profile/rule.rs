@@ -14,21 +14,9 @@ use super::value::Plain;
 use crate::collector::Condition;
 use crate::collector::condition::Group;
 use crate::collector::expect::{self, UserRule, When};
+use crate::experiment::limit::{KINDS, Kind, Measure};
 use crate::smtp::Step;
 use crate::verdict::grammar::{Assertion, Subject};
-
-/// What an administrator configured; the condition decides which kind it is.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Limit {
-    /// So many are served.
-    Count(u64),
-    /// So many octets are taken.
-    Octets(u64),
-    /// So long.
-    Time(Duration),
-    /// So many a second.
-    Rate(f64),
-}
 
 /// The `[[expect]]` of this index.
 pub(super) fn expect(
@@ -209,56 +197,43 @@ pub(super) fn classify(
     })
 }
 
-/// The `[limits]` table.
+/// The `[limits]` table: by the name of the limit's kind, in its unit.
 pub(super) fn limits(
     document: &Document,
     written: &BTreeMap<String, Plain>,
-) -> Result<BTreeMap<Condition, Limit>, ProfileError> {
+) -> Result<BTreeMap<String, u64>, ProfileError> {
     let mut limits = BTreeMap::new();
     for (name, value) in written {
         let at = keys!["limits", name.clone()];
-        let verifiable: Vec<&str> =
-            Condition::ALL.iter().filter(|c| c.is_verifiable_limit()).map(|c| c.as_str()).collect();
-        let Ok(condition) = name.parse::<Condition>() else {
+        let Some(kind) = Kind::of(name) else {
+            let known: Vec<&str> = KINDS.iter().map(|kind| kind.name).collect();
             return Err(document.error_at_key(
                 &at,
-                format!("`{name}` is not a condition"),
-                choose(name, &verifiable, "limits that can be verified are"),
+                format!("`{name}` is no limit that can be looked for"),
+                choose(name, &known, "those that can are"),
             ));
         };
-        if !condition.is_verifiable_limit() {
-            return Err(document.error_at_key(
-                &at,
-                format!("`{name}` has no threshold that could be driven to"),
-                choose("", &verifiable, "limits that can be verified are"),
-            ));
-        }
         let limit =
-            limit(condition, value).map_err(|error| document.error_at(&at, error.message, error.remedy))?;
-        limits.insert(condition, limit);
+            limit(kind, value).map_err(|error| document.error_at(&at, error.message, error.remedy))?;
+        limits.insert(name.clone(), limit);
     }
     Ok(limits)
 }
 
-fn limit(condition: Condition, value: &Plain) -> Result<Limit, super::units::UnitError> {
+fn limit(kind: &Kind, value: &Plain) -> Result<u64, super::units::UnitError> {
     fn read<Q: Quantity>(value: &Plain) -> Result<Q, super::units::UnitError> {
         match value {
             Plain::Number(number) => Q::from_integer(*number),
             Plain::Text(text) => Q::read(text),
         }
     }
-    match condition {
-        Condition::MessageSizeExceeded
-        | Condition::HeaderSizeExceeded
-        | Condition::SessionBytesExceeded
-        | Condition::LineTooLong => read::<Size>(value).map(|Size(size)| Limit::Octets(size)),
-        Condition::ConnectionTimeExceeded | Condition::IdleTimeout => {
-            read::<Time>(value).map(|Time(time)| Limit::Time(time))
+    match kind.measure {
+        Measure::Octets => read::<Size>(value).map(|Size(size)| size),
+        Measure::Time => {
+            read::<Time>(value).map(|Time(time)| u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
         }
-        Condition::ConnectionRateLimited | Condition::RateLimited => {
-            read::<Rate>(value).map(|rate| Limit::Rate(rate.hertz()))
-        }
-        _ => read::<Count>(value).map(|Count(count)| Limit::Count(count)),
+        Measure::Rate => read::<Rate>(value).map(|rate| (rate.hertz() * 60.0).round() as u64),
+        Measure::Count | Measure::Rule => read::<Count>(value).map(|Count(count)| count),
     }
 }
 

@@ -5,108 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::experiment::capacity::describe::{Latency, Law, Onset};
 use crate::experiment::capacity::record::Record;
+pub(super) use crate::experiment::limit::finding::named;
 
-/// Gives each variant of a plain enum its stored name, for text.
-macro_rules! named {
-    ($type:ident { $($variant:ident => $name:literal),* $(,)? }) => {
-        impl $type {
-            /// The name, as it is stored.
-            pub const fn as_str(self) -> &'static str {
-                match self { $($type::$variant => $name,)* }
-            }
-        }
-
-        impl std::fmt::Display for $type {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.pad(self.as_str())
-            }
-        }
-    };
-}
-
-pub(super) use named;
-
-/// One limit that was looked for.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Limit {
-    /// The condition that shows it.
-    pub name: String,
-    /// The largest that was still served; `null` if that is not known to the unit.
-    pub value: Option<u64>,
-    /// The largest known to be served.
-    pub at_least: Option<u64>,
-    /// The largest that can be served, as far as known.
-    pub at_most: Option<u64>,
-    /// What is counted: `sessions`, `messages`, `bytes`, ...
-    pub unit: String,
-    /// What the administrator configured.
-    pub expected: Option<u64>,
-    /// The finding.
-    pub verdict: LimitVerdict,
-    /// By what it showed.
-    pub shown_by: Option<ShownBy>,
-    /// The reply as it came.
-    pub reply: Option<String>,
-    /// The reply's code.
-    pub code: Option<u16>,
-    /// The reply's enhanced code.
-    pub enhanced: Option<String>,
-    /// What the reply means.
-    pub condition: Option<String>,
-    /// Where it showed.
-    pub step: Option<String>,
-    /// Whether the listener closed the connection with it.
-    pub closed: Option<bool>,
-    /// Whether those inside the limit were still served while it bit.
-    pub inside_alive: Option<bool>,
-    /// How long after one inside had left a new one was served; `null`: it never was, or it was not tried.
-    pub release_ms: Option<f64>,
-    /// Trials made.
-    pub trials: u64,
-    /// How often the finding was repeated with the same result.
-    pub repeats: u64,
-}
-
-/// What was found about a limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum LimitVerdict {
-    /// It bites where it was expected to.
-    AsExpected,
-    /// It bites elsewhere.
-    Differs,
-    /// It was not met up to the highest value tried.
-    NotReached,
-    /// It bites now here, now there.
-    Unstable,
-    /// More than was configured is served.
-    NotEnforced,
-    /// Looking for it harmed those inside it.
-    Unsafe,
-    /// It was found; nothing was expected of it.
-    Found,
-}
-
-named!(LimitVerdict {
-    AsExpected => "as-expected", Differs => "differs", NotReached => "not-reached", Unstable => "unstable",
-    NotEnforced => "not-enforced", Unsafe => "unsafe", Found => "found",
-});
-
-/// By what a limit showed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum ShownBy {
-    /// A reply.
-    Reply,
-    /// A reset.
-    Reset,
-    /// An orderly close without a reply.
-    Close,
-    /// A greeting that never came.
-    NoGreeting,
-    /// A connection that was never established.
-    NoConnect,
-}
+pub use crate::experiment::limit::finding::{Finding as Limit, ShownBy, Verdict as LimitVerdict};
 
 /// The capacity that was looked for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -207,10 +108,6 @@ pub enum CapacityStatus {
     /// It did not settle.
     Inconclusive,
 }
-
-named!(ShownBy {
-    Reply => "reply", Reset => "reset", Close => "close", NoGreeting => "no-greeting", NoConnect => "no-connect",
-});
 
 named!(CapacityStatus {
     Found => "found", GeneratorLimited => "generator-limited", MaxReached => "max-reached", Inconclusive => "inconclusive",

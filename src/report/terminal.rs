@@ -7,6 +7,7 @@
 //! - Response time stands beside service time, always: the difference is the queue that a caller would have felt.
 //! - No averages, and no time of one outcome mixed with another's.
 
+mod limits;
 mod load;
 mod own;
 mod trouble;
@@ -41,6 +42,7 @@ pub fn write(result: &RunResult, style: Style<'_>, out: &mut dyn Write) -> io::R
     load::steps(result, page)?;
     trouble::outcomes(result, page)?;
     trouble::conditions(result, page)?;
+    limits::limits(result, page)?;
     own::findings(result, page)?;
     page.gap()?;
     own::generator(result, page)?;
@@ -88,6 +90,9 @@ fn verdict(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
 }
 
 fn sentence(result: &RunResult) -> String {
+    if !result.limits.is_empty() && result.phases.is_empty() {
+        return searched(result);
+    }
     let broken = result.assertions.iter().filter(|a| a.status != AssertionStatus::Pass).count();
     let all = result.assertions.len();
     match result.verdict.status {
@@ -103,6 +108,19 @@ fn sentence(result: &RunResult) -> String {
         VerdictStatus::Interrupted => {
             format!("stopped by the user after {}", words::seconds(result.took_s))
         }
+    }
+}
+
+/// The judgement of a search for limits.
+fn searched(result: &RunResult) -> String {
+    let broken = result.limits.iter().filter(|limit| limit.fails()).count();
+    let limits = words::counted(result.limits.len() as u64, "limit");
+    match result.verdict.status {
+        VerdictStatus::Pass => format!("{limits} looked for, and nothing is other than it should be"),
+        VerdictStatus::Fail => format!("{broken} of {limits} are not as they should be"),
+        VerdictStatus::Interrupted => format!("stopped by the user after {}", words::seconds(result.took_s)),
+        VerdictStatus::NoData => "nothing was found".to_owned(),
+        VerdictStatus::Invalid => "the search could not be carried through".to_owned(),
     }
 }
 

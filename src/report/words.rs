@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use super::findings::{CapacityGoal, Limit};
+
 /// A duration in nanoseconds with three significant digits: `812 us`, `12.4 ms`, `1.02 s`, `2 min 05 s`.
 pub fn duration(ns: f64) -> String {
     if ns < 1.0 {
@@ -103,6 +105,38 @@ pub fn bytes(n: u64) -> String {
 pub fn quantile(q: f64) -> String {
     let percent = (q * 1e8).round() / 1e6;
     format!("p{percent}")
+}
+
+/// What was found of a limit: a number, a range, or a bound, with its unit.
+pub fn limit_found(limit: &Limit) -> String {
+    match (limit.value, limit.at_least, limit.at_most) {
+        (Some(value), ..) => limit_amount(limit, value),
+        (None, Some(low), Some(high)) => format!("{} to {}", count(low), limit_amount(limit, high)),
+        (None, Some(low), None) => format!(">= {}", limit_amount(limit, low)),
+        (None, None, Some(high)) => format!("<= {}", limit_amount(limit, high)),
+        (None, None, None) => "unknown".to_owned(),
+    }
+}
+
+/// A number of a limit's unit.
+pub fn limit_amount(limit: &Limit, value: u64) -> String {
+    match limit.unit.as_str() {
+        "ms" => duration(value as f64 * 1e6),
+        "reply" => format!("{value:03}"),
+        unit if unit.ends_with(" a minute") => format!("{}/min", count(value)),
+        unit => format!("{} {}", count(value), harmless(unit)),
+    }
+}
+
+/// The bounds of a capacity, with their unit.
+pub fn capacity_found(goal: &CapacityGoal) -> String {
+    let unit = harmless(&goal.unit);
+    match (goal.lower, goal.upper) {
+        (Some(lower), Some(upper)) => format!("{lower:.1} to {upper:.1} {unit}"),
+        (Some(lower), None) => format!(">= {lower:.1} {unit}"),
+        (None, Some(upper)) => format!("< {upper:.1} {unit}"),
+        (None, None) => "n/a".to_owned(),
+    }
 }
 
 /// A bar of at most `width` columns for a share from 0 to 1; whatever is not zero shows.

@@ -8,6 +8,7 @@ pub mod command;
 pub mod content;
 pub mod extensions;
 pub mod hello;
+pub mod led;
 pub mod machine;
 pub mod reply;
 pub mod request;

@@ -22,7 +22,18 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("verdict", &["collector"]),
     (
         "experiment",
-        &["plan", "smtp", "load", "mail", "net::target", RUNNER, RUNNER_MODULE, "collector", "verdict"],
+        &[
+            "plan",
+            "smtp",
+            "load",
+            "mail",
+            "net::target",
+            RUNNER,
+            RUNNER_MODULE,
+            HANDS,
+            "collector",
+            "verdict",
+        ],
     ),
     ("listener", &["smtp", "net", "collector"]),
     (
@@ -49,6 +60,9 @@ const ARROWS: &[(&str, &[&str])] = &[
 const RUNNER: &str = "generator::Runner";
 /// The same by its module, with the trait's error.
 const RUNNER_MODULE: &str = "generator::runner";
+
+/// The seam of sessions that are led by hand, for searches that ask one question after the other.
+const HANDS: &str = "generator::hands";
 
 /// A file holds fewer lines of code than this.
 const LINES_OF_CODE: usize = 500;

@@ -14,6 +14,7 @@ mod dialogues;
 mod hostile;
 mod listener;
 mod measurement;
+mod reports;
 mod runs;
 mod selftest;
 mod tls;

@@ -3,11 +3,9 @@
 use std::time::Duration;
 
 use super::super::check::{Has, Needs};
-use super::super::compile::Limit;
 use super::super::overrides::{Origin, apply_in_order};
 use super::super::{Document, Override, Purpose, compile, resolved, schema};
 use super::{compiled, context};
-use crate::collector::Condition;
 use crate::collector::expect::When;
 use crate::listener::limits::{Delay, Style};
 use crate::load::{Curve, Load, Spacing, Think};
@@ -135,8 +133,8 @@ fn the_contracts_profile_parses_and_only_its_clear_text_is_refused() {
     let texts: Vec<&str> = compiled.assertions.iter().map(|one| one.expr.text.as_str()).collect();
     assert_eq!(texts, ["accepted > 0", "shed == 0", "response p99 < 800ms", "unexpected rate < 0.1%"]);
     assert!(compiled.assertions[3].abort && compiled.assertions[3].window == Some(Duration::from_secs(30)));
-    assert_eq!(compiled.limits[&Condition::TooManyConnectionsFromHost], Limit::Count(50));
-    assert_eq!(compiled.limits[&Condition::MessageSizeExceeded], Limit::Octets(20 << 20));
+    assert_eq!(compiled.limits["too-many-connections-from-host"], 50);
+    assert_eq!(compiled.limits["message-size-exceeded"], 20 << 20);
     assert_eq!((compiled.listener.style, compiled.listener.max_connections), (Style::Cisco, Some(300)));
     let body = Delay { min: Duration::from_millis(5), max: Duration::from_millis(40) };
     assert_eq!(compiled.listener.delays.body, body);
@@ -308,7 +306,7 @@ fn a_listener_alone_needs_no_target_and_a_search_no_phase() {
     )
     .unwrap();
     let limits = compile(&search, &context(Purpose::Search)).unwrap().limits;
-    assert_eq!(limits[&Condition::IdleTimeout], Limit::Time(Duration::from_secs(300)));
+    assert_eq!(limits["idle-timeout"], 300_000);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::report::layout::{Align, INDENT, Page, Span, Table, Tone};
-use crate::report::result::{Assertion, AssertionStatus, Limit, LimitVerdict, Phase, RunResult};
+use crate::report::result::{Assertion, AssertionStatus, Phase, RunResult};
 use crate::report::words;
 
 /// Every assertion with what was observed, those that do not hold first.
@@ -81,7 +81,9 @@ pub fn ledger(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
         facts.push("nothing came".to_owned());
     }
     let mut spans = vec![Span::from(format!("the listener says: {}", facts.join(", ")))];
-    if let Some(delivered) = ledger.get("messages").and_then(serde_json::Value::as_u64) {
+    // A search keeps no books of its own.
+    let delivered = ledger.get("messages").and_then(serde_json::Value::as_u64);
+    if let Some(delivered) = delivered.filter(|_| !result.phases.is_empty()) {
         let sum = |of: fn(&Phase) -> u64| result.phases.iter().map(of).sum::<u64>();
         let accepted = sum(|phase| phase.transactions.accepted);
         // M10b; what an ended run left unread may have been delivered as well.
@@ -119,57 +121,14 @@ fn facts_of(value: &serde_json::Value, name: &str, facts: &mut Vec<String>) {
     }
 }
 
-/// The limits and the capacity that were looked for.
+/// The capacity that was looked for.
 pub fn findings(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
-    if !result.limits.is_empty() {
-        page.heading("Limits", "")?;
-        let mut table = Table::new([
-            (Align::Left, 0),
-            (Align::Right, 0),
-            (Align::Right, 1),
-            (Align::Left, 0),
-            (Align::Left, 2),
-        ]);
-        table.titles(["limit", "found", "configured", "finding", "reply"]);
-        for limit in &result.limits {
-            let tone = match limit.verdict {
-                LimitVerdict::AsExpected | LimitVerdict::Found => Tone::Good,
-                LimitVerdict::NotReached => Tone::Warning,
-                _ => Tone::Bad,
-            };
-            table.row([
-                Span::from(&limit.name),
-                Span::new(found(limit), Tone::Strong),
-                limit.expected.map(words::count).unwrap_or_default().into(),
-                Span::new(limit.verdict.as_str(), tone),
-                limit.code.map(|code| format!("{code:03}")).unwrap_or_default().into(),
-            ]);
-        }
-        page.table(&table)?;
-    }
     let Some(capacity) = &result.capacity else { return Ok(()) };
     page.heading("Capacity", &format!("by {}", capacity.by))?;
     let mut table = Table::new([(Align::Left, 0), (Align::Left, 0), (Align::Left, 0)]);
     for goal in &capacity.goals {
-        let bounds = match (goal.lower, goal.upper) {
-            (Some(lower), Some(upper)) => format!("{lower:.1} to {upper:.1} {}", goal.unit),
-            (Some(lower), None) => format!(">= {lower:.1} {}", goal.unit),
-            (None, Some(upper)) => format!("< {upper:.1} {}", goal.unit),
-            (None, None) => "n/a".to_owned(),
-        };
+        let bounds = words::capacity_found(goal);
         table.row([Span::from(&goal.name), Span::new(bounds, Tone::Strong), goal.status.as_str().into()]);
     }
     page.table(&table)
-}
-
-fn found(limit: &Limit) -> String {
-    match (limit.value, limit.at_least, limit.at_most) {
-        (Some(value), _, _) => format!("{} {}", words::count(value), limit.unit),
-        (None, Some(low), Some(high)) => {
-            format!("{} to {} {}", words::count(low), words::count(high), limit.unit)
-        }
-        (None, Some(low), None) => format!(">= {} {}", words::count(low), limit.unit),
-        (None, None, Some(high)) => format!("<= {} {}", words::count(high), limit.unit),
-        (None, None, None) => "n/a".to_owned(),
-    }
 }

@@ -6,6 +6,9 @@ use smtpress::listener::limits::Limits;
 use super::stage::Stage;
 
 const MESSAGES: u64 = 200_000;
+/// What may come late and is not the messages': a machine that grows busy shows sizes of times for the first time, each of
+/// which touches pages of its histogram in every copy. A hundred thousand messages that leave 40 octets each are more.
+const PAGES_KIB: u64 = 2048;
 
 /// The resident memory of a process, in KiB; `None`: it is over.
 fn resident_kib(pid: u32) -> Option<u64> {
@@ -39,6 +42,7 @@ fn m26_memory_does_not_grow_with_the_messages_sent() {
     }
     running.end().measured();
     let last = last.expect("a hundred thousand messages take longer than two looks");
-    assert!(warm > 0 && last * 100 <= warm * 105, "{warm} KiB after half of them, {last} KiB at the end");
+    let most = warm * 105 / 100 + PAGES_KIB;
+    assert!(warm > 0 && last <= most, "{warm} KiB after half of them, {last} KiB at the end");
     assert_eq!(listener.stop().messages, MESSAGES);
 }

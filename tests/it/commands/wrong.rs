@@ -78,7 +78,7 @@ fn flags_that_make_no_sense() {
         ("run small.toml --tls startls", &["`startls`", "did you mean `starttls`?"]),
         ("trace embedded --ca no.pem", &["TLS has details here and is not asked for", "tls = \"starttls\""]),
         ("run small.toml --html x.html", &["--html is not supported yet", "--json"]),
-        ("run small.toml --junit x.xml", &["--junit is not supported yet"]),
+        ("run small.toml --junit - --json -", &["--json - and --junit - both want stdout"]),
         ("run small.toml --start-at tomorrow", &["\"tomorrow\" is no time", "2026-01-31T12:00:00Z"]),
         ("run small.toml -n 5", &["no use", "--messages", "--set"]),
         ("listen --bind 127.0.0.1:0 -z soon", &["\"soon\" is no length of time", "30s"]),

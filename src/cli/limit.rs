@@ -1,0 +1,377 @@
+//! `smtpress limit`: what is to be looked for, the hands that do it, and the exit code that follows from what was found.
+
+pub mod args;
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::args::{Format, Progress};
+use super::exit::Failure;
+use super::look::Screen;
+use super::output::Output;
+use super::prepare::{self, Prepared};
+use super::progress::Voice;
+use super::report::{Copies, in_text};
+use super::run::start_listener;
+use super::signals::Signals;
+use crate::collector::condition::Classifier;
+use crate::experiment::limit::{
+    self, Bounds, Ended, Finding, KINDS, Kind, Measure, Outcome, Request, Setting, Watch,
+};
+use crate::generator::hands::Live;
+use crate::generator::{self, Stop, clock, preflight};
+use crate::listener::Listener;
+use crate::load::Shard;
+use crate::net::dial::{Endpoint, Place};
+use crate::net::target::Transport;
+use crate::net::target::addresses::Addresses;
+use crate::net::target::origin::Origin;
+use crate::net::tls::client::Client as TlsClient;
+use crate::plan::Plan;
+use crate::profile::overrides::{Origin as From, apply_in_order};
+use crate::profile::units::{Count, Quantity, Size, Time};
+use crate::profile::{Override, Purpose};
+use crate::report::environment::Environment;
+use crate::report::result::{RunResult, VerdictStatus};
+use crate::report::run_dir::{Contents, RunDir};
+use crate::report::searched::Searched;
+use crate::report::words;
+use crate::smtp::script::Tls;
+use args::LimitArgs;
+
+/// How long a reply may take, unless told otherwise: much less than a client would wait, for a search asks often.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Client addresses on loopback, where every address is this machine's.
+const LOOPBACK: &str = "127.0.0.1-127.0.63.254";
+
+/// Finds limits, and says whether they are as expected.
+pub fn limit(args: &LimitArgs, screen: &Screen) -> Result<u8, Failure> {
+    let mut prepared = prepared(args)?;
+    let bounds = bounds(args)?;
+    let patience = read::<Time>("--timeout", args.timeout.as_deref())?.map_or(PATIENCE, |time| time.0);
+    let plan = &mut prepared.compiled.plan;
+    let timeouts = &mut plan.script.timeouts;
+    for timeout in [&mut timeouts.connect, &mut timeouts.greeting, &mut timeouts.command] {
+        *timeout = patience.min(*timeout);
+    }
+    let addresses = preflight::check_allowed(plan)?;
+    let embedded = plan.target.is_embedded();
+    let loopback = embedded || addresses.iter().all(|address| address.ip().is_loopback());
+    if plan.origin == Origin::Any && loopback && embedded | all_v4(&addresses) {
+        plan.origin = Origin::Bound(Addresses::parse(&[LOOPBACK]).expect("it is a range of addresses"));
+    }
+    let request = request(args, &prepared, loopback)?;
+    if args.plan {
+        write!(screen.out(), "{}", outline(&request, &bounds, &prepared.compiled.plan))?;
+        return Ok(0);
+    }
+    preflight::raise_descriptors(bounds.sessions.saturating_mul(if embedded { 2 } else { 1 }) + 64).ok();
+    let plan = &prepared.compiled.plan;
+    preflight::check_target(plan)?;
+    let copies = Copies::open(&[
+        ("--json", Format::Json, args.common.json.as_deref()),
+        ("--junit", Format::Junit, args.junit.as_deref()),
+    ])?;
+    let directory = RunDir::create(args.common.out.as_deref(), &plan.name, prepared.started_at)?;
+    let listener = if embedded { Some(start_listener(&prepared)?) } else { None };
+    let begun = clock::now();
+    let signals = Signals::listen(Voice::plain(screen))?;
+    let mut watcher = Watcher {
+        screen,
+        stop: signals.stop.clone(),
+        speaks: !args.common.quiet && args.common.progress != Some(Progress::None),
+    };
+    if watcher.speaks {
+        screen.note(outline(&request, &bounds, plan).trim_end());
+    }
+    let outcome = search(args, &prepared, patience, bounds, &request, listener.as_ref(), &mut watcher)?;
+    signals.over();
+    let ledger = listener.map(Listener::stop).and_then(|ledger| serde_json::to_value(ledger).ok());
+    let result = judged(&prepared, outcome, begun, ledger);
+    let command_line = std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect();
+    let environment = Environment::read(command_line, prepared.started_at);
+    let profile = &prepared.compiled.resolved;
+    let stored =
+        directory.store(Contents { result: &result, profile, environment: &environment, transcripts: &[] });
+    let mut shown = Ok(());
+    if !copies.take_stdout() && !args.common.quiet {
+        let files = directory.path().display().to_string();
+        let text = in_text(&result, screen.width(), screen.colour_out(), Some(&files))?;
+        shown = Output::Stdout.write(&text, screen);
+    }
+    match copies.write(&result, screen).and(shown).and(stored.map_err(Failure::from)) {
+        Ok(()) | Err(Failure::Pipe) => Ok(result.verdict.exit_code),
+        Err(failure) => Err(failure),
+    }
+}
+
+fn all_v4(addresses: &[SocketAddr]) -> bool {
+    !addresses.is_empty() && addresses.iter().all(SocketAddr::is_ipv4)
+}
+
+/// The profile that the arguments make.
+fn prepared(args: &LimitArgs) -> Result<Prepared, Failure> {
+    let path = args.profile.as_deref();
+    let mut document = prepare::read(path)?;
+    let has_target = path.is_some() || args.common.set.iter().any(|set| set.starts_with("target."));
+    if !has_target && args.target.is_none() {
+        return Err(Failure::usage(
+            "nothing to look at: give a profile, --target smtp://host:port, or --target embedded to try it here",
+        ));
+    }
+    apply_in_order(&mut document, prepare::set(&args.common.set)?)?;
+    let flags = [
+        ("--target", "target.address", &args.target),
+        ("--tls", "target.tls", &args.tls),
+        ("--from", "message.from", &args.from),
+        ("--to", "message.to", &args.to),
+    ];
+    let mut changes: Vec<Override> = flags
+        .into_iter()
+        .filter_map(|(flag, key, value)| {
+            Some(Override::for_key(From::Flag, flag, key, &prepare::quoted(value.as_ref()?)))
+        })
+        .collect();
+    if let Some(seed) = &args.common.seed {
+        changes.push(Override::for_key(From::Flag, "--seed", "seed", seed));
+    }
+    for expect in &args.expect {
+        let Some((name, value)) = expect.split_once('=') else {
+            return Err(Failure::usage(format!(
+                "{expect:?} expects nothing: write --expect NAME=VALUE, such as too-many-recipients=100"
+            )));
+        };
+        let value = if value.parse::<u64>().is_ok() { value.to_owned() } else { prepare::quoted(value) };
+        changes.push(Override::for_key(
+            From::Flag,
+            "--expect",
+            &format!("limits.\"{}\"", name.trim()),
+            &value,
+        ));
+    }
+    changes.extend(args.login.overrides());
+    changes.extend(prepare::allowed(&args.common.allow_target));
+    apply_in_order(&mut document, changes)?;
+    prepare::finish(&document, Purpose::Search, Shard::WHOLE, path)
+}
+
+fn read<Q: Quantity>(flag: &str, text: Option<&str>) -> Result<Option<Q>, Failure> {
+    let wrong = |error: crate::profile::units::UnitError| {
+        Failure::usage(format!("{flag}: {}; {}", error.message, error.remedy))
+    };
+    text.map(|text| Q::read(text).map_err(wrong)).transpose()
+}
+
+fn bounds(args: &LimitArgs) -> Result<Bounds, Failure> {
+    let mut bounds = Bounds::default();
+    if let Some(Count(sessions)) = read("--max-sessions", args.max_sessions.as_deref())? {
+        bounds.sessions = sessions;
+        bounds.connections = bounds.connections.max(sessions.saturating_mul(8));
+    }
+    if let Some(Count(messages)) = read("--max-messages", args.max_messages.as_deref())? {
+        bounds.messages = messages;
+    }
+    if let Some(Size(octets)) = read("--max-size", args.max_size.as_deref())? {
+        bounds.message_octets = octets;
+    }
+    if let Some(Time(wait)) = read("--wait", args.wait.as_deref())? {
+        bounds.wait = wait;
+    }
+    if let Some(Time(time)) = read("--max-time", args.max_time.as_deref())? {
+        bounds.time = time;
+    }
+    Ok(bounds)
+}
+
+/// What is looked for.
+fn request(args: &LimitArgs, prepared: &Prepared, loopback: bool) -> Result<Request, Failure> {
+    let expected = prepared.compiled.limits.clone();
+    let tls = prepared.compiled.plan.script.tls != Tls::None;
+    let everything =
+        args.find.iter().any(|name| name == "all") || args.find.is_empty() && expected.is_empty();
+    for name in args.find.iter().filter(|name| *name != "all") {
+        if !KINDS.iter().any(|kind| is_of(kind, name)) {
+            let names: Vec<&str> = KINDS.iter().map(|kind| kind.name).collect();
+            let nearest = crate::profile::error::nearest(name, &names);
+            let remedy = nearest.map_or("smtpress limit --plan lists them".to_owned(), |near| {
+                format!("did you mean {near}?")
+            });
+            return Err(Failure::usage(format!("--find: no limit is called {name}; {remedy}")));
+        }
+    }
+    let applies = |kind: &Kind| match kind.name {
+        // Looked for in the same way as the limit of the listener.
+        "too-many-connections-to-host" => false,
+        "too-many-tls-sessions" | "rule.starttls-twice" => tls,
+        "rule.auth-twice" => !prepared.compiled.plan.logins.users.is_empty(),
+        _ => loopback || !kind.offends,
+    };
+    let wanted = |kind: &&Kind| {
+        args.find.iter().any(|name| is_of(kind, name))
+            || args.find.is_empty() && expected.contains_key(kind.name)
+            || everything && (applies(kind) || expected.contains_key(kind.name))
+    };
+    Ok(Request { kinds: KINDS.iter().filter(wanted).collect(), expected })
+}
+
+/// Whether a name means this kind: its own, or that of its family.
+fn is_of(kind: &Kind, name: &str) -> bool {
+    kind.name.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
+/// What will be done, in words.
+fn outline(request: &Request, bounds: &Bounds, plan: &Plan) -> String {
+    let mut text = format!(
+        "smtpress limit: {} against {}, in this order:\n",
+        words::counted(request.kinds.len() as u64, "limit"),
+        plan.target
+    );
+    for kind in &request.kinds {
+        let expected =
+            request.expected.get(kind.name).map(|value| format!(", expected {}", amount(kind, *value)));
+        text.push_str(&format!("  {:36} {}{}\n", kind.name, kind.how, expected.unwrap_or_default()));
+    }
+    text.push_str(&format!(
+        "at most {} sessions at once, {} connections, {} messages of a session, {} a message, {} in all, {} of silence, {} together\n",
+        words::count(bounds.sessions),
+        words::count(bounds.connections),
+        words::count(bounds.messages),
+        words::bytes(bounds.message_octets),
+        words::bytes(bounds.octets),
+        words::duration(bounds.wait.as_nanos() as f64),
+        words::duration(bounds.time.as_nanos() as f64),
+    ));
+    text
+}
+
+fn amount(kind: &Kind, value: u64) -> String {
+    match kind.measure {
+        Measure::Time => words::duration(value as f64 * 1e6),
+        _ => format!("{} {}", words::count(value), kind.unit),
+    }
+}
+
+/// Leads the search on hands of this machine.
+fn search(
+    args: &LimitArgs,
+    prepared: &Prepared,
+    patience: Duration,
+    bounds: Bounds,
+    request: &Request,
+    listener: Option<&Listener>,
+    watcher: &mut Watcher<'_>,
+) -> Result<Outcome, Failure> {
+    let plan = &prepared.compiled.plan;
+    let place = match &plan.target.transport {
+        Transport::Tcp { host, port } => Place::Tcp { host: host.clone(), port: *port },
+        Transport::Unix { path } => Place::Unix(path.clone()),
+        Transport::Embedded => {
+            Place::from(listener.expect("the listener was started for this target").place())
+        }
+    };
+    let tls = generator::tls(plan, listener.and_then(Listener::certificate))?;
+    let security = tls.as_ref().map(TlsClient::security).transpose()?;
+    let endpoint = Endpoint {
+        timeout: plan.script.timeouts.connect,
+        origin: plan.origin.clone(),
+        ..Endpoint::new(place)
+    };
+    let mut hands = Live::new(plan, endpoint, security)?;
+    let setting = Setting {
+        mail: plan.mail.clone(),
+        seed: plan.seed,
+        run_id: plan.run_id.clone(),
+        date: prepared.date(),
+        name: plan.script.name.clone(),
+        protocol: plan.script.protocol,
+        tls: plan.script.tls != Tls::None,
+        implicit: plan.script.tls == Tls::Implicit,
+        logged_in: !plan.logins.users.is_empty(),
+        bad_recipient: args.bad_recipient.clone(),
+        classifier: Classifier::new(plan.classify.clone()),
+        patience,
+        bounds,
+    };
+    Ok(limit::search(&mut hands, &setting, request, watcher))
+}
+
+/// The result, and the exit code.
+fn judged(
+    prepared: &Prepared,
+    outcome: Outcome,
+    begun: std::time::Instant,
+    ledger: Option<serde_json::Value>,
+) -> RunResult {
+    let failed = outcome.findings.iter().any(Finding::fails);
+    let (status, exit_code, reason) = match &outcome.ended {
+        None if failed => (VerdictStatus::Fail, 99, None),
+        None => (VerdictStatus::Pass, 0, None),
+        Some(Ended::Stopped) => (VerdictStatus::Interrupted, 105, None),
+        Some(Ended::Unserved(refusal)) => (
+            VerdictStatus::NoData,
+            3,
+            Some((
+                "unserved",
+                format!(
+                    "the listener does not serve a first session: {}",
+                    limit::told(refusal.step, &refusal.by, None)
+                ),
+            )),
+        ),
+        Some(Ended::Lost(after, refusal)) => (
+            VerdictStatus::Invalid,
+            98,
+            Some((
+                "listener-lost",
+                format!(
+                    "after {after} the listener served nobody any more: {}",
+                    limit::told(refusal.step, &refusal.by, None)
+                ),
+            )),
+        ),
+        Some(Ended::Own(why)) => (
+            VerdictStatus::Invalid,
+            98,
+            Some(("own-failure", format!("our own side could not go on: {why}"))),
+        ),
+        Some(Ended::Spent(what)) => (
+            VerdictStatus::Invalid,
+            98,
+            Some(("spent", format!("what may be spent in {what} is spent, and not all was looked for"))),
+        ),
+    };
+    let plan = &prepared.compiled.plan;
+    let mut result = RunResult::searched(Searched {
+        plan,
+        profile_path: prepared.path.clone(),
+        profile_sha256: prepared.compiled.sha256.clone(),
+        started_at: prepared.started_at,
+        took: clock::now() - begun,
+        status,
+        exit_code,
+        invalid: reason.map(|(code, sentence)| (code.to_owned(), sentence)),
+        ledger,
+    });
+    result.limits = outcome.findings;
+    result
+}
+
+/// Tells how it goes.
+struct Watcher<'a> {
+    screen: &'a Screen,
+    stop: tokio::sync::watch::Receiver<Stop>,
+    speaks: bool,
+}
+
+impl Watch for Watcher<'_> {
+    fn begins(&mut self, kind: &Kind, index: usize, count: usize) {
+        if self.speaks {
+            self.screen.note(&format!("  [{}/{count}] {}: {} ...", index + 1, kind.name, kind.how));
+        }
+    }
+
+    fn is_stopped(&self) -> bool {
+        *self.stop.borrow() != Stop::Run
+    }
+}

@@ -1,0 +1,151 @@
+//! What a listener takes within a content: how many hops, bare CR and LF, and the ends of data of SMTP smuggling.
+//!
+//! # Decisions
+//! - A smuggling probe is one write: the content, the doubtful end, a second transaction behind it, and a right end. More
+//!   than one reply means that the listener saw more than one message in it.
+
+use super::Kind;
+use super::field::{Field, Found, Halt, Letter};
+use super::finding::{Finding, Verdict};
+use super::looks::{bound, settle};
+use crate::experiment::search::Search;
+use crate::generator::hands::By;
+use crate::smtp::Step;
+
+/// Nobody means more hops than this.
+const HOPS: u64 = 200;
+/// A command that no listener knows: the reply to it is told from those to what was smuggled in.
+const MARK: &[u8] = b"XYZZY\r\n";
+
+/// `Received:` fields of a message.
+pub(super) fn hops(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) -> Found<()> {
+    field.one_message()?;
+    let mailer = field.mailer(None, 1);
+    let mut search = Search::new(8, bound(finding.expected, HOPS), finding.expected);
+    let mut shown = None;
+    while let Some(count) = search.next() {
+        finding.trials += 1;
+        let session = field.enter()?;
+        let letter = field.letter(&mailer);
+        let received = (0..count).map(|n| {
+            format!(
+                "Received: from relay{n}.load.example (relay{n}.load.example [192.0.2.1])\r\n\tby relay{}.load.example with ESMTP; {}\r\n",
+                n + 1, field.setting.date
+            )
+        });
+        let letter = letter.with_header(received.collect::<String>().as_bytes());
+        let sent = field.send(session, &letter);
+        search.tell(count, sent.is_ok());
+        if let Err((step, met)) = sent {
+            field.shown(finding, step, &met.what, session);
+            shown = Some(count);
+        }
+        field.leave(session);
+    }
+    (finding.looked, finding.repeats) = (1, 1);
+    match (search.found(), shown) {
+        (Some(hops), _) => finding.exactly(hops),
+        (None, Some(_)) => {
+            finding.between(search.at_least(), HOPS, "its answers contradict each other");
+            finding.verdict = Verdict::Unstable;
+        }
+        (None, None) => finding.unmet(search.at_least()),
+    }
+    settle(kind, finding, 0);
+    Ok(())
+}
+
+/// A bare LF, or CR, within a text.
+pub(super) fn bare(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) -> Found<()> {
+    field.one_message()?;
+    let mailer = field.mailer(None, 1);
+    let letter = field.letter(&mailer);
+    let line: &[u8] = if kind.name.ends_with(".cr") { b"one\rtwo\r\n.\r\n" } else { b"one\ntwo\r\n.\r\n" };
+    let content = [letter.head(), line].concat();
+    let session = field.enter()?;
+    finding.trials += 1;
+    (finding.looked, finding.repeats) = (1, 1);
+    match field.send(session, &Letter { content, ..letter }) {
+        Ok(_) => {
+            finding.unmet(1);
+            finding.remark("taken: whether it was repaired shows in the mailbox only");
+        }
+        Err((step, met)) => {
+            finding.exactly(0);
+            field.shown(finding, step, &met.what, session);
+        }
+    }
+    field.leave(session);
+    settle(kind, finding, 0);
+    Ok(())
+}
+
+/// An end of data that is none (RFC 5321 4.1.1.4), with a second message behind it.
+pub(super) fn smuggled(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) -> Found<()> {
+    field.one_message()?;
+    let mailer = field.mailer(None, 1);
+    let (first, second) = (field.letter(&mailer), field.letter(&mailer));
+    let end: &[u8] = match kind.name.rsplit('.').next().unwrap_or_default() {
+        "lf-dot-lf" => b"\n.\n",
+        "lf-dot-crlf" => b"\n.\r\n",
+        "cr-dot-cr" => b"\r.\r",
+        "cr-dot-crlf" => b"\r.\r\n",
+        "crlf-dot-cr" => b"\r\n.\r",
+        "crlf-dot-lf" => b"\r\n.\n",
+        _ => b"\r\n\0.\r\n",
+    };
+    let recipient = second.recipients.first().cloned().unwrap_or_default();
+    let envelope = format!("MAIL FROM:<{}>\r\nRCPT TO:<{recipient}>\r\nDATA\r\n", second.sender);
+    let octets =
+        [first.head(), b"the first message", end, envelope.as_bytes(), second.head(), b"the second\r\n.\r\n"]
+            .concat();
+    let session = field.enter()?;
+    finding.trials += 1;
+    (finding.looked, finding.repeats) = (1, 1);
+    if let Err((step, met)) = field.envelope(session, &first) {
+        return Err(Halt::Failed(step, Box::new(met)));
+    }
+    let met = field.data(session, &octets).map_err(|(step, met)| Halt::Failed(step, Box::new(met)))?;
+    let mut replies = vec![met.clone()];
+    field.hands.tell(session, MARK);
+    while replies.len() < 8 && replies.last().is_some_and(|met| met.code() > 0) {
+        let next = field.hands.hear(session, field.setting.patience);
+        if matches!(next.code(), 500 | 502) {
+            break;
+        }
+        replies.push(next);
+    }
+    let taken = replies.iter().filter(|met| met.code() / 100 == 2).count();
+    let more = replies.iter().filter(|met| met.code() > 0 && met.code() != 421).count() > 1;
+    match (met.code() / 100, more, taken) {
+        (2, true, 4..) => {
+            field.shown(finding, Step::Body, &met.what, session);
+            finding.unmet(1);
+            finding.verdict = Verdict::Unsafe;
+            finding
+                .remark("accepted as a second message: mail can be smuggled in (CVE-2023-51764 and its kin)");
+        }
+        (2, true, _) => {
+            field.shown(finding, Step::Body, &met.what, session);
+            finding.unmet(1);
+            finding.verdict = Verdict::Unsafe;
+            finding.remark("taken for the end of the message: what follows it is read as commands");
+        }
+        (2, false, _) => {
+            finding.exactly(0);
+            finding.verdict = Verdict::Found;
+            finding.remark("not an end: all of it was taken as one message");
+        }
+        (0, ..) if matches!(met.what, By::Silence) => {
+            finding.remark("no reply came, neither to it nor to the right end behind it");
+        }
+        _ => {
+            field.shown(finding, Step::Body, &met.what, session);
+            finding.exactly(0);
+            finding.verdict = Verdict::Found;
+            finding.remark("rejected");
+        }
+    }
+    field.leave(session);
+    Ok(())
+}

@@ -1,0 +1,329 @@
+//! Where limits are looked for: the hands, what they may spend, and the few moves that all searches are made of.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::finding::{Finding, ShownBy};
+use super::times::Waits;
+use crate::collector::Condition;
+use crate::collector::condition::Classifier;
+use crate::generator::hands::{By, Hands, Leave, Met, Opened, Refusal, Session, Way};
+use crate::mail::{Mailer, Size, Spec};
+use crate::smtp::script::Protocol;
+use crate::smtp::{Closed, Content, Step};
+
+/// How long a listener that has refused may take to close the connection, to be seen closing it.
+const CLOSING: Duration = Duration::from_secs(2);
+/// How long it may take before it is asked whether it lives.
+const GLANCE: Duration = Duration::from_millis(50);
+
+/// What a search may spend, and how far it goes where nothing is expected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Sessions held at once.
+    pub sessions: u64,
+    /// Connections in all.
+    pub connections: u64,
+    /// Messages, recipients or errors of one session.
+    pub messages: u64,
+    /// Octets of one message.
+    pub message_octets: u64,
+    /// Octets sent in all.
+    pub octets: u64,
+    /// How long silence is waited for where no time is expected.
+    pub wait: Duration,
+    /// How long a place is waited for.
+    pub release: Duration,
+    /// All of it.
+    pub time: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Bounds {
+            sessions: 1000,
+            connections: 20_000,
+            messages: 1000,
+            message_octets: 64 << 20,
+            octets: 4 << 30,
+            wait: Duration::from_secs(20),
+            release: Duration::from_secs(30),
+            time: Duration::from_secs(20 * 60),
+        }
+    }
+}
+
+/// What the searches work with.
+#[derive(Debug)]
+pub struct Setting {
+    /// What the messages are; their size is the search's.
+    pub mail: Spec,
+    /// All randomness.
+    pub seed: u64,
+    /// Identifies the search in its messages.
+    pub run_id: String,
+    /// The Date of all messages.
+    pub date: String,
+    /// Who we say we are.
+    pub name: String,
+    /// What is spoken.
+    pub protocol: Protocol,
+    /// Sessions are encrypted.
+    pub tls: bool,
+    /// They are from the first octet.
+    pub implicit: bool,
+    /// Somebody logs in.
+    pub logged_in: bool,
+    /// A recipient that the listener does not accept; `None`: one of ours.
+    pub bad_recipient: Option<String>,
+    /// Names what replies mean.
+    pub classifier: Classifier,
+    /// How long a reply may take.
+    pub patience: Duration,
+    /// What may be spent.
+    pub bounds: Bounds,
+}
+
+/// Why a search cannot go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Halt {
+    /// The listener does not let in whom the search needs.
+    Refused(Box<Refusal>),
+    /// A step that the search needs failed, and how.
+    Failed(Step, Box<Met>),
+    /// Our own side could not, and why.
+    Own(String),
+    /// What may be spent is spent.
+    Spent(&'static str),
+    /// It does not apply to this listener, and why.
+    Foreign(String),
+}
+
+/// What a search does, and gives.
+pub type Found<T> = Result<T, Halt>;
+
+/// The hands and the rules by which they move.
+pub struct Field<'a> {
+    pub(super) hands: &'a mut dyn Hands,
+    pub(super) setting: &'a Setting,
+    letters: u64,
+    pub(super) waits: Waits,
+}
+
+impl<'a> Field<'a> {
+    /// A field for these hands.
+    pub fn new(hands: &'a mut dyn Hands, setting: &'a Setting) -> Field<'a> {
+        Field { hands, setting, letters: 0, waits: Waits::default() }
+    }
+
+    /// What may be spent is not spent yet.
+    pub(super) fn afford(&self) -> Found<()> {
+        let (spent, bounds) = (self.hands.spent(), &self.setting.bounds);
+        match () {
+            () if spent.connections >= bounds.connections => Err(Halt::Spent("connections")),
+            () if spent.octets >= bounds.octets => Err(Halt::Spent("octets")),
+            () if self.hands.now() >= bounds.time => Err(Halt::Spent("time")),
+            () => Ok(()),
+        }
+    }
+
+    /// Opens one session, as any client would.
+    pub(super) fn enter(&mut self) -> Found<Session> {
+        self.enter_by(Way::default())
+    }
+
+    pub(super) fn enter_by(&mut self, way: Way) -> Found<Session> {
+        self.afford()?;
+        match self.hands.open(&[way]).pop() {
+            Some(Opened::In(session)) => Ok(session),
+            Some(Opened::Out(refusal)) => Err(Halt::Refused(Box::new(refusal))),
+            Some(Opened::Own(why)) => Err(Halt::Own(why)),
+            None => Err(Halt::Own("no session was opened".to_owned())),
+        }
+    }
+
+    /// Says a line and hears what it meets.
+    pub(super) fn ask(&mut self, session: Session, line: &str) -> Met {
+        let line = [line.as_bytes(), b"\r\n"].concat();
+        self.hands.say(session, &line, self.setting.patience)
+    }
+
+    /// Whether a session still answers.
+    pub(super) fn is_alive(&mut self, session: Session) -> bool {
+        self.ask(session, "NOOP").code() / 100 == 2
+    }
+
+    /// How many of these still answer NOOP; all are asked before any is heard.
+    pub(super) fn alive(&mut self, sessions: &[Session]) -> u64 {
+        for session in sessions {
+            self.hands.tell(*session, b"NOOP\r\n");
+        }
+        let heard = sessions.iter().filter(|session| {
+            let met = self.hands.hear(**session, self.setting.patience);
+            met.code() / 100 == 2
+        });
+        heard.count() as u64
+    }
+
+    pub(super) fn leave(&mut self, session: Session) {
+        self.hands.leave(&[session], Leave::Quit);
+    }
+
+    /// Messages of this size, with this many recipients each; `None`: of the least size.
+    pub(super) fn mailer(&self, size: Option<u64>, recipients: u32) -> Arc<Mailer> {
+        let mail = Spec { size: Size::Fixed(size.unwrap_or(0)), recipients, ..self.setting.mail.clone() };
+        Arc::new(Mailer::new(&mail, self.setting.seed, &self.setting.run_id, &self.setting.date))
+    }
+
+    /// The next message of a mailer.
+    pub(super) fn letter(&mut self, mailer: &Arc<Mailer>) -> Letter {
+        let message = mailer.message(self.letters);
+        self.letters += 1;
+        let mut sender = Vec::new();
+        message.sender(&mut sender);
+        let recipients = (0..message.recipients()).map(|index| {
+            let mut recipient = Vec::new();
+            message.recipient(index, &mut recipient);
+            String::from_utf8_lossy(&recipient).into_owned()
+        });
+        Letter {
+            sender: String::from_utf8_lossy(&sender).into_owned(),
+            recipients: recipients.collect(),
+            content: content(&message),
+        }
+    }
+
+    /// MAIL and RCPT, one at a time.
+    pub(super) fn envelope(&mut self, session: Session, letter: &Letter) -> Result<(), (Step, Met)> {
+        let met = self.ask(session, &format!("MAIL FROM:<{}>", letter.sender));
+        expect(Step::Mail, met, 2)?;
+        for recipient in &letter.recipients {
+            let met = self.ask(session, &format!("RCPT TO:<{recipient}>"));
+            expect(Step::Rcpt, met, 2)?;
+        }
+        Ok(())
+    }
+
+    /// DATA and these octets, which end as they are to end.
+    pub(super) fn data(&mut self, session: Session, octets: &[u8]) -> Result<Met, (Step, Met)> {
+        expect(Step::Data, self.ask(session, "DATA"), 3)?;
+        Ok(self.hands.say(session, octets, self.setting.patience))
+    }
+
+    /// A whole transaction; the reply to its end.
+    pub(super) fn send(&mut self, session: Session, letter: &Letter) -> Result<Met, (Step, Met)> {
+        self.envelope(session, letter)?;
+        expect(Step::Body, self.data(session, &letter.content)?, 2)
+    }
+
+    /// One message in a session of its own.
+    ///
+    /// # Errors
+    /// It is not accepted.
+    pub(super) fn one_message(&mut self) -> Found<()> {
+        let session = self.enter()?;
+        let mailer = self.mailer(None, 1);
+        let letter = self.letter(&mailer);
+        let sent = self.send(session, &letter).map_err(|(step, met)| Halt::Failed(step, Box::new(met)));
+        self.leave(session);
+        sent.map(drop)
+    }
+
+    /// What a reply, or what came in its place, means at a step.
+    pub(super) fn condition(&self, step: Step, by: &By) -> Option<Condition> {
+        match (by, step) {
+            (By::Reply(reply), _) => Some(self.setting.classifier.classify(Some(step), reply, false)),
+            (By::Closed(Closed::Eof), Step::Greeting) => Some(Condition::ClosedBeforeGreeting),
+            (By::Closed(Closed::Eof), _) => Some(Condition::ConnectionClosed),
+            (By::Closed(_), Step::Greeting) => Some(Condition::ResetBeforeGreeting),
+            (By::Closed(_), _) => Some(Condition::ConnectionReset),
+            (By::Silence, Step::Greeting) => Some(Condition::NoGreeting),
+            (By::Silence, _) => Some(Condition::ReplyTimeout),
+            (By::NoConnect(crate::generator::hands::Unconnected::Refused), _) => {
+                Some(Condition::ConnectRefused)
+            }
+            (By::NoConnect(_), _) => Some(Condition::ConnectTimeout),
+            (By::Other(_), Step::Tls) => Some(Condition::TlsFailure),
+            (By::Other(_), _) => Some(Condition::MalformedReply),
+        }
+    }
+
+    /// Enters into a finding how its limit showed, and whether the connection was closed with it.
+    pub(super) fn shown(&mut self, finding: &mut Finding, step: Step, by: &By, session: Session) {
+        finding.step = Some(step.as_str().to_owned());
+        finding.condition = self.condition(step, by).map(|condition| condition.as_str().to_owned());
+        finding.shown_by = Some(match by {
+            By::Reply(_) | By::Other(_) => ShownBy::Reply,
+            By::Closed(Closed::Eof) => ShownBy::Close,
+            By::Closed(_) => ShownBy::Reset,
+            By::Silence => ShownBy::NoGreeting,
+            By::NoConnect(_) => ShownBy::NoConnect,
+        });
+        match by {
+            By::Reply(reply) => {
+                finding.reply = Some(reply.to_string());
+                finding.code = Some(reply.code);
+                finding.enhanced = reply.enhanced.map(|code| code.to_string());
+                finding.closed = Some(self.closes(session));
+            }
+            By::Other(what) => finding.reply = Some(what.clone()),
+            By::Closed(_) => finding.closed = Some(true),
+            By::Silence | By::NoConnect(_) => {}
+        }
+    }
+
+    /// Whether the listener closes the connection now, of itself; one that answers a NOOP does not. A reply that explains
+    /// the close is let pass.
+    pub(super) fn closes(&mut self, session: Session) -> bool {
+        let mut met = self.hands.hear(session, GLANCE);
+        if matches!(met.what, By::Silence) {
+            self.hands.tell(session, b"NOOP\r\n");
+            met = self.hands.hear(session, CLOSING);
+        }
+        for _ in 0..3 {
+            match &met.what {
+                By::Closed(_) => return true,
+                By::Reply(reply) if reply.code == 421 => met = self.hands.hear(session, CLOSING),
+                _ => return false,
+            }
+        }
+        false
+    }
+}
+
+/// Envelope and content of a message.
+#[derive(Clone, Debug)]
+pub(super) struct Letter {
+    pub(super) sender: String,
+    pub(super) recipients: Vec<String>,
+    /// With its dots stuffed, and its end.
+    pub(super) content: Vec<u8>,
+}
+
+impl Letter {
+    /// The content with these octets in front of its header.
+    pub(super) fn with_header(&self, fields: &[u8]) -> Letter {
+        Letter { content: [fields, &self.content[..]].concat(), ..self.clone() }
+    }
+
+    /// Header and empty line, without the rest.
+    pub(super) fn head(&self) -> &[u8] {
+        let end = self.content.windows(4).position(|four| four == b"\r\n\r\n");
+        &self.content[..end.map_or(self.content.len(), |at| at + 4)]
+    }
+}
+
+fn content(message: &impl Content) -> Vec<u8> {
+    let (mut out, mut offset) = (Vec::new(), 0);
+    while offset < message.size() {
+        // Messages of words have no file to lose.
+        let Ok(next) = message.body(offset, &mut out) else { break };
+        offset = next;
+    }
+    out
+}
+
+/// What was met, if it is a reply of this class.
+fn expect(step: Step, met: Met, class: u16) -> Result<Met, (Step, Met)> {
+    if met.code() / 100 == class { Ok(met) } else { Err((step, met)) }
+}

@@ -1,0 +1,166 @@
+//! The order of commands and their form: what a listener answers to what it should not take, against RFC 5321 and against
+//! the codes of Cisco's list.
+
+use super::Kind;
+use super::field::{Field, Found, Halt};
+use super::finding::{Finding, Verdict};
+use crate::collector::Condition;
+use crate::collector::condition::cisco;
+use crate::generator::hands::{By, Met, Session};
+use crate::smtp::Step;
+use crate::smtp::hello::Offer;
+
+/// What is right.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Right {
+    /// A permanent refusal: 5yz.
+    Refused,
+    /// Either.
+    Any,
+    /// Not refused.
+    Taken,
+}
+
+/// One rule.
+pub(super) fn find(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) -> Found<()> {
+    finding.trials = 1;
+    (finding.looked, finding.repeats) = (1, 1);
+    let rule = kind.name.strip_prefix("rule.").unwrap_or_default();
+    if rule == "pipelining" {
+        return pipelining(field, finding);
+    }
+    let (session, step, met) = broken(field, rule)?;
+    let (right, meant, source) = match rule {
+        "hello-without-name" => (Right::Refused, Condition::SyntaxError, "RFC 5321 4.1.1.1"),
+        "hello-too-long" => (Right::Any, Condition::SyntaxError, "RFC 5321 4.5.3.1.2"),
+        "unknown-command" => (Right::Refused, Condition::UnrecognizedCommand, "RFC 5321 4.2.4"),
+        "auth-twice" => (Right::Refused, Condition::BadSequence, "RFC 4954 4"),
+        "starttls-twice" => (Right::Refused, Condition::BadSequence, "RFC 3207 4.2"),
+        // RFC 5321 4.1.1.1 lets a server take mail without a hello.
+        "mail-before-hello" => (Right::Any, Condition::BadSequence, "RFC 5321 4.1.1.1"),
+        _ => (Right::Refused, Condition::BadSequence, "RFC 5321 4.1.4"),
+    };
+    conclude(field, finding, session, step, &met, right);
+    let codes = cisco_codes(meant);
+    if !codes.is_empty() && met.code() / 100 == 5 {
+        let same = codes.contains(&met.code());
+        let list = codes.iter().map(u16::to_string).collect::<Vec<_>>().join(", ");
+        finding.remark(format!("{}Cisco's list has {list} for it", if same { "" } else { "differs: " }));
+    }
+    finding.remark(source);
+    field.leave(session);
+    Ok(())
+}
+
+/// Breaks a rule; what was met.
+fn broken(field: &mut Field<'_>, rule: &str) -> Found<(Session, Step, Met)> {
+    let mailer = field.mailer(None, 1);
+    let letter = field.letter(&mailer);
+    let mail = format!("MAIL FROM:<{}>", letter.sender);
+    let rcpt = format!("RCPT TO:<{}>", letter.recipients.first().map_or("", |to| to));
+    let bare = matches!(rule, "mail-before-hello" | "hello-without-name" | "hello-too-long");
+    let session = if bare { field.enter_bare()? } else { field.enter()? };
+    let (step, line) = match rule {
+        "data-before-rcpt" => {
+            needs(field, session, Step::Mail, &mail)?;
+            (Step::Data, "DATA".to_owned())
+        }
+        "rcpt-before-mail" => (Step::Rcpt, rcpt),
+        "mail-before-hello" => (Step::Mail, mail),
+        "mail-twice" => {
+            needs(field, session, Step::Mail, &mail)?;
+            (Step::Mail, mail)
+        }
+        "hello-without-name" => (Step::Hello, "EHLO".to_owned()),
+        "hello-too-long" => {
+            // Labels of at most 63 octets, so that only the whole is too long (255).
+            (Step::Hello, format!("EHLO {}example", "long-name-of-a-client.".repeat(14)))
+        }
+        "auth-twice" => {
+            if !field.setting.logged_in {
+                return Err(Halt::Foreign("nobody logs in: give --auth and its flags".to_owned()));
+            }
+            (Step::Auth, "AUTH PLAIN AGEAYg==".to_owned())
+        }
+        "starttls-twice" => {
+            if !field.setting.tls {
+                return Err(Halt::Foreign("the sessions are not encrypted: give --tls starttls".to_owned()));
+            }
+            (Step::Starttls, "STARTTLS".to_owned())
+        }
+        _ => (Step::Command, "XYZZY plugh".to_owned()),
+    };
+    let met = field.ask(session, &line);
+    Ok((session, step, met))
+}
+
+fn needs(field: &mut Field<'_>, session: Session, step: Step, line: &str) -> Found<()> {
+    let met = field.ask(session, line);
+    if met.code() / 100 == 2 { Ok(()) } else { Err(Halt::Failed(step, Box::new(met))) }
+}
+
+fn conclude(
+    field: &mut Field<'_>,
+    finding: &mut Finding,
+    session: Session,
+    step: Step,
+    met: &Met,
+    right: Right,
+) {
+    field.shown(finding, step, &met.what, session);
+    let code = u64::from(met.code());
+    finding.exactly(code);
+    finding.verdict = match (&met.what, right) {
+        (By::Reply(reply), Right::Refused) if reply.code / 100 == 5 => Verdict::Found,
+        (By::Reply(reply), Right::Taken) if matches!(reply.code / 100, 2 | 3) => Verdict::Found,
+        (By::Reply(_), Right::Any) => Verdict::Found,
+        _ => Verdict::Differs,
+    };
+    if finding.verdict == Verdict::Differs && right == Right::Refused {
+        finding.remark("a 5yz is right here");
+    }
+    if finding.expected.is_some_and(|expected| expected != code) {
+        finding.verdict = Verdict::Differs;
+    } else if finding.expected.is_some() {
+        finding.verdict = Verdict::AsExpected;
+    }
+}
+
+/// MAIL, RCPT and DATA in one write: each is answered, in order, whether or not PIPELINING is offered.
+fn pipelining(field: &mut Field<'_>, finding: &mut Finding) -> Found<()> {
+    let mailer = field.mailer(None, 1);
+    let letter = field.letter(&mailer);
+    let session = field.enter()?;
+    let hello = format!("EHLO {}", field.setting.name);
+    let offer = field.ask(session, &hello).reply().map(Offer::parse).unwrap_or_default();
+    let recipient = letter.recipients.first().map_or("", |to| to);
+    let group = format!("MAIL FROM:<{}>\r\nRCPT TO:<{recipient}>\r\nDATA\r\n", letter.sender);
+    field.hands.tell(session, group.as_bytes());
+    let patience = field.setting.patience;
+    let mut last = (Step::Mail, field.hands.hear(session, patience));
+    for step in [Step::Rcpt, Step::Data] {
+        if last.1.code() / 100 == 2 {
+            last = (step, field.hands.hear(session, patience));
+        }
+    }
+    finding.remark(if offer.pipelining { "PIPELINING is offered" } else { "PIPELINING is not offered" });
+    let right = if offer.pipelining { Right::Taken } else { Right::Any };
+    conclude(field, finding, session, last.0, &last.1, right);
+    if last.1.code() == 354 {
+        let met = field.hands.say(session, &letter.content, patience);
+        if met.code() / 100 != 2 {
+            finding.remark("the message behind it was not accepted");
+        }
+    }
+    field.leave(session);
+    Ok(())
+}
+
+/// The codes of Cisco's list for a condition.
+fn cisco_codes(condition: Condition) -> Vec<u16> {
+    let rows = cisco::ROWS.iter().filter(|row| row.condition == condition);
+    let mut codes: Vec<u16> = rows.filter_map(|row| row.reply.get(..3)?.parse().ok()).collect();
+    codes.sort_unstable();
+    codes.dedup();
+    codes
+}

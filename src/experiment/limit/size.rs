@@ -1,0 +1,265 @@
+//! Limits on octets: of a message by its declaration and by its content, of its header, of lines and paths. Each is searched
+//! to the octet.
+
+use super::Kind;
+use super::field::{Field, Found, Halt, Letter};
+use super::finding::{Finding, Verdict};
+use super::looks::{bound, settle};
+use crate::experiment::search::Search;
+use crate::generator::hands::{Met, Session};
+use crate::smtp::Step;
+use crate::smtp::hello::Offer;
+
+/// How often the bracket's two ends are asked again.
+const AGAIN: u64 = 2;
+/// No header is made longer than this.
+const HEADER: u64 = 1 << 20;
+/// No line, and no command.
+const LINE: u64 = 256 << 10;
+const COMMAND: u64 = 64 << 10;
+const PATH: u64 = 4096;
+/// One field of a header that is made longer, with its CRLF.
+const FIELD: u64 = 200;
+
+/// What came of one size.
+enum Came {
+    Served,
+    Refused(Step, Met),
+}
+
+/// One size, tried in a session at rest.
+type Trial<'t> = &'t mut dyn FnMut(&mut Field<'_>, Session, u64) -> Found<Came>;
+
+/// Searches to the octet with `trial`, each in a session of its own: a limit on messages of a session is another one.
+fn octet(
+    field: &mut Field<'_>,
+    kind: &Kind,
+    finding: &mut Finding,
+    mut search: Search,
+    trial: Trial<'_>,
+) -> Found<()> {
+    while let Some(size) = search.next() {
+        finding.trials += 1;
+        let session = field.enter()?;
+        let came = trial(field, session, size)?;
+        search.tell(size, matches!(came, Came::Served));
+        if let Came::Refused(step, met) = came {
+            field.shown(finding, step, &met.what, session);
+        }
+        field.leave(session);
+    }
+    (finding.looked, finding.repeats) = (1, 1);
+    match (search.found(), search.at_most()) {
+        (Some(exact), _) => {
+            finding.exactly(exact);
+            for _ in 0..AGAIN {
+                finding.looked += 1;
+                let low = exact == 0 || served(field, exact, trial)?;
+                let high = served(field, exact + 1, trial)?;
+                finding.repeats += u64::from(low && !high);
+            }
+        }
+        (None, Some(most)) => {
+            finding.between(
+                search.at_least(),
+                most.max(search.at_least()),
+                "its answers contradict each other",
+            );
+            finding.verdict = Verdict::Unstable;
+        }
+        (None, None) => finding.unmet(search.at_least()),
+    }
+    if finding.repeats < finding.looked {
+        finding.inexact = Some("it was not the same each time".to_owned());
+        finding.verdict = Verdict::Unstable;
+    }
+    settle(kind, finding, 0);
+    Ok(())
+}
+
+/// Whether this size is served.
+fn served(field: &mut Field<'_>, size: u64, trial: Trial<'_>) -> Found<bool> {
+    let session = field.enter()?;
+    let came = trial(field, session, size)?;
+    field.leave(session);
+    Ok(matches!(came, Came::Served))
+}
+
+/// What the listener offers.
+fn offer(field: &mut Field<'_>, session: Session) -> Offer {
+    let hello = format!("EHLO {}", field.setting.name);
+    let met = field.ask(session, &hello);
+    met.reply().filter(|reply| reply.code == 250).map(Offer::parse).unwrap_or_default()
+}
+
+/// The size that the listener advertises.
+fn advertised(field: &mut Field<'_>) -> Found<Option<u64>> {
+    let session = field.enter()?;
+    let offer = offer(field, session);
+    field.leave(session);
+    Ok(offer.size)
+}
+
+fn compare(finding: &mut Finding, advertised: Option<u64>) {
+    match (advertised, finding.value) {
+        (None, _) => finding.remark("SIZE is not offered"),
+        (Some(0), _) => finding.remark("SIZE is offered without a number"),
+        (Some(size), Some(value)) if size == value => finding.remark(format!("SIZE {size} is advertised")),
+        (Some(size), _) => finding.remark(format!("SIZE {size} is advertised, and it is not what is held")),
+    }
+}
+
+/// A message by what is said of its size.
+pub(super) fn declared(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) -> Found<()> {
+    let advertised = advertised(field)?;
+    if advertised.is_none() {
+        return Err(Halt::Foreign("SIZE is not offered: see message-size-exceeded.content".to_owned()));
+    }
+    let most = bound(finding.expected, 1 << 40).max(bound(advertised, 0));
+    let guess = finding.expected.or(advertised.filter(|size| *size > 0));
+    let sender = sender(field);
+    octet(field, kind, finding, Search::new(64 << 10, most, guess), &mut |field, session, size| {
+        let met = field.ask(session, &format!("MAIL FROM:<{sender}> SIZE={size}"));
+        if met.code() / 100 == 2 { Ok(Came::Served) } else { Ok(Came::Refused(Step::Mail, met)) }
+    })?;
+    compare(finding, advertised);
+    Ok(())
+}
+
+fn sender(field: &mut Field<'_>) -> String {
+    let mailer = field.mailer(None, 1);
+    field.letter(&mailer).sender
+}
+
+/// Sends a letter whole.
+fn whole(field: &mut Field<'_>, session: Session, letter: &Letter) -> Came {
+    match field.send(session, letter) {
+        Ok(_) => Came::Served,
+        Err((step, met)) => Came::Refused(step, met),
+    }
+}
+
+/// The least message has to be taken, or it is not its size that is in the way.
+fn taken(field: &mut Field<'_>) -> Found<()> {
+    field.one_message()
+}
+
+/// A message by its content.
+pub(super) fn content(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) -> Found<()> {
+    taken(field)?;
+    let advertised = advertised(field)?;
+    let guess = finding.expected.or(advertised.filter(|size| *size > 0));
+    let budget = field.setting.bounds.message_octets;
+    let most = match guess {
+        Some(guess) => (guess.saturating_add(guess / 8).saturating_add(4096))
+            .max(finding.expected.unwrap_or(0) * 2)
+            .min(budget * 8),
+        None => budget,
+    };
+    let least = field.mailer(None, 1).minimum();
+    let search = Search::new(64 << 10, most, guess).known(least);
+    octet(field, kind, finding, search, &mut |field, session, size| {
+        field.afford()?;
+        let mailer = field.mailer(Some(size), 1);
+        let letter = field.letter(&mailer);
+        Ok(whole(field, session, &letter))
+    })?;
+    compare(finding, advertised);
+    Ok(())
+}
+
+/// The header of a message.
+pub(super) fn header(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) -> Found<()> {
+    taken(field)?;
+    let mailer = field.mailer(None, 1);
+    let letter = field.letter(&mailer);
+    // Without the empty line.
+    let least = letter.head().len() as u64 - 2;
+    let search = Search::new(4096, bound(finding.expected, HEADER), finding.expected).known(least + FIELD);
+    octet(field, kind, finding, search, &mut |field, session, size| {
+        let letter = field.letter(&mailer);
+        let more = size.saturating_sub(letter.head().len() as u64 - 2);
+        Ok(whole(field, session, &letter.with_header(&fields(more))))
+    })
+}
+
+/// Header fields of so many octets together, at least [`FIELD`].
+fn fields(octets: u64) -> Vec<u8> {
+    let name = b"X-Smtpress-Filler: ";
+    let mut out = Vec::new();
+    let mut left = usize::try_from(octets).unwrap_or(usize::MAX);
+    let field = FIELD as usize;
+    while left > 0 {
+        // The last takes what would be too little for one of its own.
+        let here = if left < 2 * field { left } else { field };
+        out.extend_from_slice(name);
+        out.resize(out.len() + here.saturating_sub(name.len() + 2), b'x');
+        out.extend_from_slice(b"\r\n");
+        left -= here;
+    }
+    out
+}
+
+/// A line of text, with its CRLF.
+pub(super) fn text_line(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) -> Found<()> {
+    taken(field)?;
+    let mailer = field.mailer(None, 1);
+    let search = Search::new(512, bound(finding.expected, LINE), finding.expected).known(3);
+    octet(field, kind, finding, search, &mut |field, session, size| {
+        let letter = field.letter(&mailer);
+        let line = vec![b'x'; usize::try_from(size - 2).unwrap_or(0)];
+        let content = [letter.head(), &line, b"\r\n.\r\n"].concat();
+        Ok(whole(field, session, &Letter { content, ..letter.clone() }))
+    })
+}
+
+/// A command line, with its CRLF.
+pub(super) fn command_line(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) -> Found<()> {
+    let least = "NOOP x\r\n".len() as u64;
+    let search = Search::new(512, bound(finding.expected, COMMAND), finding.expected).known(least);
+    octet(field, kind, finding, search, &mut |field, session, size| {
+        let padding = "x".repeat(usize::try_from(size - least + 1).unwrap_or(1));
+        let met = field.ask(session, &format!("NOOP {padding}"));
+        if met.code() / 100 == 2 { Ok(Came::Served) } else { Ok(Came::Refused(Step::Command, met)) }
+    })
+}
+
+/// A path with its angle brackets (RFC 5321 4.5.3.1.3), its domain as it is and its local part made longer.
+pub(super) fn path(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) -> Found<()> {
+    let mailer = field.mailer(None, 1);
+    let letter = field.letter(&mailer);
+    let recipient = letter.recipients.first().cloned().unwrap_or_default();
+    let (local, domain) = recipient.rsplit_once('@').unwrap_or((&recipient, ""));
+    let least = (local.len() + domain.len() + 3) as u64;
+    let search = Search::new(64, bound(finding.expected, PATH), finding.expected).known(least);
+    let (local, domain) = (local.to_owned(), domain.to_owned());
+    octet(field, kind, finding, search, &mut |field, session, size| {
+        let met = field.ask(session, &format!("MAIL FROM:<{}>", letter.sender));
+        if met.code() / 100 != 2 {
+            return Err(Halt::Failed(Step::Mail, Box::new(met)));
+        }
+        let padding = "x".repeat(usize::try_from(size - least).unwrap_or(0));
+        let met = field.ask(session, &format!("RCPT TO:<{local}{padding}@{domain}>"));
+        if met.code() / 100 == 2 { Ok(Came::Served) } else { Ok(Came::Refused(Step::Rcpt, met)) }
+    })?;
+    finding.remark("RFC 5321 4.5.3.1 asks for 256 octets, of which 64 in front of the @");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_have_exactly_the_octets_that_were_asked_for() {
+        for octets in [200, 201, 399, 400, 401, 1000, 4097, 100_000] {
+            let fields = fields(octets);
+            assert_eq!(fields.len() as u64, octets);
+            let text = String::from_utf8(fields).unwrap();
+            assert!(
+                text.ends_with("\r\n")
+                    && text.lines().all(|line| line.starts_with("X-Smtpress-Filler: ") && line.len() < 400)
+            );
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! Limits on time: how long a listener waits for a client that is silent, at each point of a session, and how long it lets
+//! one stay that is not. All of them are waited for at once.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::field::{Field, Found, Halt, Letter};
+use super::finding::Finding;
+use super::looks::settle;
+use super::{KINDS, Kind, Measure, Request};
+use crate::generator::hands::{By, Met, Session, Way};
+use crate::smtp::Step;
+
+/// What a time may miss an expectation by, in milliseconds: listeners count in seconds.
+const SLACK: u64 = 1000;
+/// One session is looked at for so long before the next is.
+const GLANCE: Duration = Duration::from_millis(4);
+/// Between two signs of life of the session that is not silent.
+const TRICKLE: Duration = Duration::from_millis(500);
+
+/// The times that are looked for, and what was seen of them once they were waited for.
+#[derive(Debug, Default)]
+pub(super) struct Waits {
+    /// The kinds, and how long each is waited for.
+    asked: Vec<(&'static Kind, Duration)>,
+    seen: Option<BTreeMap<&'static str, Seen>>,
+}
+
+/// What became of a session that was waited for.
+#[derive(Clone, Debug)]
+struct Seen {
+    /// Since its last sign of life, or since its greeting if it went on giving them.
+    after: Duration,
+    /// What ended it; nothing if the wait ended first.
+    by: Option<(Met, Session)>,
+    step: Step,
+    /// It could not be brought to where it is to wait.
+    halted: Option<Halt>,
+}
+
+/// A session that waits.
+struct Waiting {
+    kind: &'static Kind,
+    session: Session,
+    since: Duration,
+    until: Duration,
+    step: Step,
+    /// When it last gave a sign of life, if it does.
+    spoke: Option<Duration>,
+}
+
+impl Field<'_> {
+    /// Notes which times are requested: the first of them waits for all.
+    pub(super) fn timed(&mut self, request: &Request) {
+        let wait = self.setting.bounds.wait;
+        let times = KINDS.iter().filter(|kind| kind.measure == Measure::Time);
+        let asked = times.filter(|kind| request.kinds.iter().any(|one| one.name == kind.name));
+        self.waits.asked = asked
+            .map(|kind| {
+                let expected = request.expected.get(kind.name).map(|ms| Duration::from_millis(*ms));
+                // Long enough to see that it does not come.
+                (kind, expected.map_or(wait, |expected| expected + expected / 10 + Duration::from_secs(2)))
+            })
+            .collect();
+    }
+}
+
+/// One of the times.
+pub(super) fn find(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) -> Found<()> {
+    if field.waits.seen.is_none() {
+        let asked = std::mem::take(&mut field.waits.asked);
+        field.waits.seen = Some(wait(field, &asked)?);
+    }
+    let Some(seen) = field.waits.seen.as_ref().and_then(|seen| seen.get(kind.name)).cloned() else {
+        return Err(Halt::Foreign("it was not waited for".to_owned()));
+    };
+    if let Some(halt) = seen.halted {
+        return Err(halt);
+    }
+    finding.trials = 1;
+    (finding.looked, finding.repeats) = (1, 1);
+    let ms = u64::try_from(seen.after.as_millis()).unwrap_or(u64::MAX);
+    match seen.by {
+        Some((met, session)) => {
+            finding.exactly(ms);
+            field.shown(finding, seen.step, &met.what, session);
+            if let By::Closed(_) = met.what {
+                finding.remark("the connection was closed without a word");
+            }
+        }
+        None => finding.unmet(ms),
+    }
+    settle(kind, finding, SLACK);
+    Ok(())
+}
+
+/// Brings a session to each point, and waits for all of them at once.
+fn wait(field: &mut Field<'_>, asked: &[(&'static Kind, Duration)]) -> Found<BTreeMap<&'static str, Seen>> {
+    let mut seen = BTreeMap::new();
+    let mut waiting = Vec::new();
+    for (kind, length) in asked {
+        match begin(field, kind) {
+            Ok((session, step)) => {
+                let since = field.hands.now();
+                let spoke = (kind.name == "connection-time-exceeded").then_some(since);
+                waiting.push(Waiting { kind, session, since, until: since + *length, step, spoke });
+            }
+            Err(Halt::Own(why)) => return Err(Halt::Own(why)),
+            Err(halt) => {
+                let halted = Some(halt);
+                seen.insert(kind.name, Seen { after: Duration::ZERO, by: None, step: Step::Idle, halted });
+            }
+        }
+    }
+    while !waiting.is_empty() {
+        let mut still = Vec::new();
+        for mut one in waiting {
+            let met = field.hands.hear(one.session, GLANCE);
+            let ended = match (&met.what, one.spoke) {
+                (By::Silence, _) => false,
+                // The answer to a sign of life.
+                (By::Reply(reply), Some(_)) => reply.code / 100 != 2,
+                _ => true,
+            };
+            let now = field.hands.now();
+            if ended || now >= one.until {
+                let after = if ended { met.at } else { now } - one.since;
+                let by = ended.then_some((met, one.session));
+                if by.is_none() {
+                    field.leave(one.session);
+                }
+                seen.insert(one.kind.name, Seen { after, by, step: one.step, halted: None });
+                continue;
+            }
+            if let Some(spoke) = one.spoke.as_mut().filter(|spoke| now - **spoke >= TRICKLE) {
+                *spoke = now;
+                field.hands.tell(one.session, b"NOOP\r\n");
+            }
+            still.push(one);
+        }
+        waiting = still;
+    }
+    Ok(seen)
+}
+
+/// A session that is silent from here on, and the step at which it is.
+fn begin(field: &mut Field<'_>, kind: &Kind) -> Found<(Session, Step)> {
+    let point = kind.name.strip_prefix("idle-timeout.").unwrap_or_default();
+    if point == "greeting" {
+        let session = field.enter_bare()?;
+        return Ok((session, Step::Hello));
+    }
+    let session = field.enter()?;
+    let mailer = field.mailer(None, 1);
+    let letter = field.letter(&mailer);
+    let failed = |(step, met): (Step, Met)| Halt::Failed(step, Box::new(met));
+    let step = match point {
+        "mail" => {
+            let alone = Letter { recipients: Vec::new(), ..letter };
+            field.envelope(session, &alone).map_err(failed)?;
+            Step::Rcpt
+        }
+        "rcpt" => {
+            field.envelope(session, &letter).map_err(failed)?;
+            Step::Data
+        }
+        "data" | "body" => {
+            field.envelope(session, &letter).map_err(failed)?;
+            let met = field.ask(session, "DATA");
+            if met.code() != 354 {
+                return Err(failed((Step::Data, met)));
+            }
+            if point == "body" {
+                field.hands.tell(session, letter.head());
+            }
+            Step::Body
+        }
+        _ => Step::Idle,
+    };
+    Ok((session, step))
+}
+
+impl Field<'_> {
+    /// A session that was greeted and has said nothing.
+    pub(super) fn enter_bare(&mut self) -> Found<Session> {
+        if self.setting.implicit {
+            return Err(Halt::Foreign("nothing can be said before TLS here".to_owned()));
+        }
+        let session = self.enter_by(Way { bare: true, ..Way::default() })?;
+        let met = self.hands.hear(session, self.setting.patience);
+        if met.code() == 220 { Ok(session) } else { Err(Halt::Failed(Step::Greeting, Box::new(met))) }
+    }
+}

@@ -1,0 +1,336 @@
+//! Hands over a real wire: a thread's runtime that runs while its owner waits, and a mailbox for each session.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use tokio::runtime::Runtime;
+use tokio::sync::Notify;
+use tokio::task::LocalSet;
+
+use super::{By, Hands, Leave, Met, Opened, Refusal, Session, Spent, Unconnected, Way};
+use crate::generator::clock;
+use crate::generator::judge;
+use crate::generator::runner::RunError;
+use crate::net::dial::{self, Endpoint, Fault};
+use crate::net::drive::{Host, Scratch, drive};
+use crate::net::target::origin::Origin;
+use crate::net::tls::Security;
+use crate::plan::Plan;
+use crate::smtp::client::Failure;
+use crate::smtp::command::xclient_attributes;
+use crate::smtp::led::{Heard, Led};
+use crate::smtp::machine::Close;
+use crate::smtp::script::{Identity, Tls};
+use crate::smtp::{Closed, Script, Step};
+
+/// Openings under way at once: fewer than any listener's accept queue holds.
+const AT_ONCE: usize = 64;
+/// How long a session may take to end when we leave it.
+const LEAVING: Duration = Duration::from_secs(5);
+/// QUIT, as it is said.
+const QUIT: &[u8] = b"QUIT\r\n";
+
+/// The hands of this machine.
+pub struct Live {
+    runtime: Runtime,
+    tasks: LocalSet,
+    shared: Rc<Shared>,
+    lines: Vec<Rc<Line>>,
+    hosts: u64,
+    begun: Instant,
+}
+
+/// What every session needs.
+struct Shared {
+    endpoint: Endpoint,
+    plan: Plan,
+    script: Rc<Script>,
+    /// The same without TLS.
+    clear: Rc<Script>,
+    security: Option<Security>,
+    scratch: Scratch,
+    connections: Cell<u64>,
+    octets: Cell<u64>,
+}
+
+/// One session as its owner sees it.
+#[derive(Default)]
+struct Line {
+    heard: RefCell<VecDeque<(Instant, Heard)>>,
+    says: RefCell<Vec<u8>>,
+    close: Cell<Option<Close>>,
+    waker: RefCell<Option<Waker>>,
+    /// Something was heard, or it is over.
+    news: Notify,
+    over: Cell<bool>,
+}
+
+impl Line {
+    fn wake(&self) {
+        if let Some(waker) = self.waker.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+
+    /// The next thing that is heard; `None`: it is over, and all was heard.
+    async fn next(&self) -> Option<(Instant, Heard)> {
+        loop {
+            let news = self.news.notified();
+            if let Some(heard) = self.heard.borrow_mut().pop_front() {
+                return Some(heard);
+            }
+            if self.over.get() {
+                return None;
+            }
+            news.await;
+        }
+    }
+
+    async fn is_over(&self) {
+        loop {
+            let news = self.news.notified();
+            if self.over.get() {
+                return;
+            }
+            news.await;
+        }
+    }
+}
+
+/// The driver's side of a session.
+struct Desk {
+    line: Rc<Line>,
+    shared: Rc<Shared>,
+}
+
+impl Host<Led> for Desk {
+    fn event(&mut self, _: &mut Led, now: Instant, event: Heard) {
+        self.line.heard.borrow_mut().push_back((now, event));
+        self.line.news.notify_waiters();
+    }
+
+    fn poll_wake(&mut self, led: &mut Led, cx: &mut Context<'_>) -> Poll<()> {
+        let says = std::mem::take(&mut *self.line.says.borrow_mut());
+        let close = self.line.close.take();
+        if says.is_empty() && close.is_none() {
+            *self.line.waker.borrow_mut() = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        led.say(&says);
+        if let Some(how) = close {
+            led.close(how);
+        }
+        Poll::Ready(())
+    }
+
+    fn pace(&self) -> Option<u32> {
+        self.shared.script.manners.trickle
+    }
+
+    fn sent(&mut self, _: &Led, bytes: &[u8]) {
+        self.shared.octets.set(self.shared.octets.get() + bytes.len() as u64);
+    }
+
+    fn security(&self) -> Option<&Security> {
+        self.shared.security.as_ref()
+    }
+}
+
+impl Live {
+    /// Hands that open sessions of `plan` at `endpoint`. `security`: if the plan speaks TLS.
+    ///
+    /// # Errors
+    /// No descriptor is left for the runtime.
+    pub fn new(plan: &Plan, endpoint: Endpoint, security: Option<Security>) -> Result<Live, RunError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let hosts = match &endpoint.origin {
+            Origin::Any => 1,
+            Origin::Bound(addresses) | Origin::Proxied(_, addresses) | Origin::Xclient(addresses) => {
+                u64::try_from(addresses.len()).unwrap_or(u64::MAX).max(1)
+            }
+        };
+        let clear = Script { tls: Tls::None, ..plan.script.clone() };
+        let shared = Shared {
+            endpoint,
+            plan: plan.clone(),
+            script: Rc::new(plan.script.clone()),
+            clear: Rc::new(clear),
+            security,
+            scratch: Scratch::new(),
+            connections: Cell::new(0),
+            octets: Cell::new(0),
+        };
+        Ok(Live {
+            runtime,
+            tasks: LocalSet::new(),
+            shared: Rc::new(shared),
+            lines: Vec::new(),
+            hosts,
+            begun: clock::now(),
+        })
+    }
+
+    fn since(&self, at: Instant) -> Duration {
+        at.saturating_duration_since(self.begun)
+    }
+}
+
+/// Opens one session and goes on driving it; what became of the opening.
+async fn opening(shared: Rc<Shared>, line: Rc<Line>, session: Session, way: Way) -> Opened {
+    let begun = clock::now();
+    shared.connections.set(shared.connections.get() + 1);
+    let dialed = dial::dial(&shared.endpoint, way.host, clock::now).await;
+    let took = |at: Instant| at.saturating_duration_since(begun);
+    let stream = match dialed.result {
+        Ok(stream) => stream,
+        Err((step, fault)) => {
+            line.over.set(true);
+            let by = match fault {
+                Fault::Own(_) => return Opened::Own(format!("{step} failed: {fault:?}")),
+                Fault::Refused => By::NoConnect(Unconnected::Refused),
+                Fault::TimedOut => By::NoConnect(Unconnected::TimedOut),
+                Fault::Unreachable | Fault::NotResolved => By::NoConnect(Unconnected::Unreachable),
+                Fault::Reset => By::Closed(Closed::Reset),
+            };
+            let step = if fault == Fault::Reset { Step::Greeting } else { step };
+            return Opened::Out(Refusal { step, by, session, took: took(clock::now()) });
+        }
+    };
+    let identity = Identity {
+        login: (!way.clear).then(|| shared.plan.logins.of(shared.plan.seed, way.host).cloned()).flatten(),
+        xclient: shared
+            .endpoint
+            .origin
+            .told(way.host)
+            .map(|address| xclient_attributes(address, &shared.plan.script.name)),
+    };
+    let script = if way.clear { shared.clear.clone() } else { shared.script.clone() };
+    let driven = {
+        let (line, shared) = (line.clone(), shared.clone());
+        async move {
+            let mut stream = stream;
+            let mut led = if way.bare { Led::bare() } else { Led::new(script, identity, clock::now()) };
+            let mut desk = Desk { line: line.clone(), shared: shared.clone() };
+            drive(&mut stream, &mut led, &mut desk, &shared.scratch).await;
+            drop(stream);
+            line.over.set(true);
+            line.news.notify_waiters();
+        }
+    };
+    tokio::task::spawn_local(driven);
+    if way.bare {
+        return Opened::In(session);
+    }
+    match line.next().await {
+        Some((_, Heard::Established)) => Opened::In(session),
+        Some((at, Heard::Refused(step, failure))) => {
+            Opened::Out(Refusal { step, by: by(*failure), session, took: took(at) })
+        }
+        Some((at, Heard::Closed(how))) => {
+            Opened::Out(Refusal { step: Step::Greeting, by: By::Closed(how), session, took: took(at) })
+        }
+        Some((_, Heard::Reply(_) | Heard::Malformed(_))) | None => {
+            Opened::Own("the session ended before its opening did".to_owned())
+        }
+    }
+}
+
+/// What a failed step shows to who looks on.
+fn by(failure: Failure) -> By {
+    match failure {
+        Failure::Reply(reply) | Failure::Unexpected(reply) => By::Reply(reply),
+        Failure::TimedOut(_) | Failure::SessionTimedOut => By::Silence,
+        Failure::Closed(how) => By::Closed(how),
+        other => By::Other(judge::sample(&other)),
+    }
+}
+
+impl Hands for Live {
+    fn open(&mut self, ways: &[Way]) -> Vec<Opened> {
+        let first = self.lines.len();
+        self.lines.extend(ways.iter().map(|_| Rc::new(Line::default())));
+        let openings = ways.iter().enumerate().map(|(index, way)| {
+            let line = self.lines[first + index].clone();
+            opening(self.shared.clone(), line, Session(first + index), *way)
+        });
+        let openings = futures::stream::iter(openings).buffered(AT_ONCE);
+        self.runtime.block_on(self.tasks.run_until(openings.collect()))
+    }
+
+    fn tell(&mut self, session: Session, octets: &[u8]) {
+        let line = &self.lines[session.0];
+        line.says.borrow_mut().extend_from_slice(octets);
+        line.wake();
+    }
+
+    fn hear(&mut self, session: Session, within: Duration) -> Met {
+        let line = self.lines[session.0].clone();
+        // The timer is made within the runtime.
+        let heard = async { tokio::time::timeout(within, line.next()).await };
+        let heard = self.runtime.block_on(self.tasks.run_until(heard));
+        let silence = || Met { what: By::Silence, at: self.since(clock::now()) };
+        let Ok(Some((at, heard))) = heard else { return silence() };
+        let what = match heard {
+            Heard::Reply(reply) => By::Reply(reply),
+            Heard::Malformed(malformed) => By::Other(malformed.to_string()),
+            Heard::Closed(how) => By::Closed(how),
+            Heard::Refused(_, failure) => by(*failure),
+            Heard::Established => return silence(),
+        };
+        Met { what, at: self.since(at) }
+    }
+
+    fn leave(&mut self, sessions: &[Session], how: Leave) {
+        let lines: Vec<Rc<Line>> = sessions.iter().map(|session| self.lines[session.0].clone()).collect();
+        for line in lines.iter().filter(|line| !line.over.get()) {
+            match how {
+                Leave::Quit => line.says.borrow_mut().extend_from_slice(QUIT),
+                Leave::Close => line.close.set(Some(Close::Clean)),
+                Leave::Reset => line.close.set(Some(Close::Reset)),
+            }
+            line.wake();
+        }
+        let gone = async {
+            for line in &lines {
+                if how == Leave::Quit {
+                    // Its reply, or its end; what else was left unheard is of no interest any more.
+                    let farewell = async {
+                        while let Some((_, heard)) = line.next().await {
+                            if matches!(&heard, Heard::Reply(reply) if reply.code == 221) {
+                                return;
+                            }
+                        }
+                    };
+                    tokio::time::timeout(LEAVING, farewell).await.ok();
+                    line.close.set(Some(Close::Clean));
+                    line.wake();
+                }
+                if tokio::time::timeout(LEAVING, line.is_over()).await.is_err() {
+                    line.close.set(Some(Close::Reset));
+                    line.wake();
+                }
+            }
+        };
+        self.runtime.block_on(self.tasks.run_until(gone));
+    }
+
+    fn pause(&mut self, length: Duration) {
+        self.runtime.block_on(self.tasks.run_until(async { tokio::time::sleep(length).await }));
+    }
+
+    fn now(&self) -> Duration {
+        self.since(clock::now())
+    }
+
+    fn hosts(&self) -> u64 {
+        self.hosts
+    }
+
+    fn spent(&self) -> Spent {
+        Spent { connections: self.shared.connections.get(), octets: self.shared.octets.get() }
+    }
+}

@@ -1,0 +1,74 @@
+//! The result of a search for limits or capacity: the head of a result, without phases, to which the findings are added.
+
+use std::time::Duration;
+
+use super::result::{
+    Generator, Profile, RunResult, RunVerdict, SCHEMA_VERSION, Tool, Validity, ValidityStatus, VerdictStatus,
+};
+use super::words;
+use crate::plan::Plan;
+
+/// All that the head of a search's result is made from.
+#[derive(Clone, Debug)]
+pub struct Searched<'a> {
+    /// What was asked.
+    pub plan: &'a Plan,
+    /// The profile's file, if there is one.
+    pub profile_path: Option<String>,
+    /// SHA-256 of the resolved profile, in hexadecimal.
+    pub profile_sha256: String,
+    /// When it began, since the Unix epoch.
+    pub started_at: Duration,
+    /// How long it took.
+    pub took: Duration,
+    /// How it is judged.
+    pub status: VerdictStatus,
+    /// The exit code of the process.
+    pub exit_code: u8,
+    /// Why it is not to be believed, if so: a name and a sentence.
+    pub invalid: Option<(String, String)>,
+    /// What the embedded listener counted.
+    pub ledger: Option<serde_json::Value>,
+}
+
+impl RunResult {
+    /// The result of a search, with nothing found yet.
+    pub fn searched(input: Searched<'_>) -> RunResult {
+        let plan = input.plan;
+        let (reasons, explanations) = input.invalid.into_iter().unzip();
+        RunResult {
+            schema_version: SCHEMA_VERSION,
+            tool: Tool {
+                name: env!("CARGO_PKG_NAME").to_owned(),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+            },
+            run_id: plan.run_id.clone(),
+            started_at: words::timestamp(input.started_at),
+            took_s: input.took.as_secs_f64(),
+            target: plan.target.to_string(),
+            profile: Profile {
+                name: plan.name.clone(),
+                path: input.profile_path,
+                sha256: input.profile_sha256,
+                seed: plan.seed,
+                schedule_sha256: String::new(),
+            },
+            validity: validity(reasons, explanations),
+            verdict: RunVerdict { status: input.status, exit_code: input.exit_code, aborted_by: None },
+            warnings: Vec::new(),
+            phases: Vec::new(),
+            metrics: Vec::new(),
+            conditions: Vec::new(),
+            assertions: Vec::new(),
+            generator: Generator { threads: 1, ..Generator::default() },
+            ledger: input.ledger,
+            limits: Vec::new(),
+            capacity: None,
+        }
+    }
+}
+
+fn validity(reasons: Vec<String>, explanations: Vec<String>) -> Validity {
+    let status = if reasons.is_empty() { ValidityStatus::Valid } else { ValidityStatus::Invalid };
+    Validity { status, reasons, explanations }
+}

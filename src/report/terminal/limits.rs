@@ -1,0 +1,114 @@
+//! The limits that were looked for: a line each, and under the table how each showed and what else is to be known.
+
+use std::io;
+
+use crate::report::layout::{Align, INDENT, Page, Span, Table, Tone};
+use crate::report::result::{Limit, LimitVerdict, RunResult, ShownBy};
+use crate::report::words;
+
+/// The limits, if any were looked for.
+pub fn limits(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
+    if result.limits.is_empty() {
+        return Ok(());
+    }
+    page.heading("Limits", &tally(&result.limits))?;
+    let mut table = Table::new([
+        (Align::Left, 0),
+        (Align::Right, 0),
+        (Align::Right, 2),
+        (Align::Left, 0),
+        (Align::Left, 1),
+        (Align::Right, 3),
+    ]);
+    table.titles(["limit", "served", "configured", "finding", "shown by", "let go"]);
+    for limit in &result.limits {
+        table.row([
+            Span::from(&limit.name),
+            Span::new(words::limit_found(limit), Tone::Strong),
+            limit.expected.map(|value| words::limit_amount(limit, value)).unwrap_or_default().into(),
+            Span::new(limit.verdict.as_str(), tone(limit)),
+            shown(limit).into(),
+            limit.release_ms.map(|ms| words::duration(ms * 1e6)).unwrap_or_default().into(),
+        ]);
+    }
+    page.table(&table)?;
+    let told: Vec<&Limit> = result.limits.iter().filter(|limit| is_told(limit)).collect();
+    if !told.is_empty() {
+        page.gap()?;
+    }
+    for limit in told {
+        let mut text: Vec<String> = Vec::new();
+        if let Some(reply) = &limit.reply {
+            text.push(words::harmless(&reply.replace('\n', " / ")));
+        }
+        text.extend(facts(limit));
+        text.extend(limit.inexact.iter().map(|why| format!("not exact: {why}")));
+        text.extend(limit.remarks.iter().map(|remark| words::harmless(remark)));
+        page.flow(
+            INDENT,
+            INDENT,
+            &[Span::new(format!("{}: ", limit.name), tone(limit)), Span::from(text.join("; "))],
+        )?;
+    }
+    Ok(())
+}
+
+/// How many of each verdict.
+fn tally(limits: &[Limit]) -> String {
+    let mut counts: Vec<(LimitVerdict, usize)> = Vec::new();
+    for limit in limits {
+        match counts.iter_mut().find(|(verdict, _)| *verdict == limit.verdict) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((limit.verdict, 1)),
+        }
+    }
+    counts.iter().map(|(verdict, count)| format!("{count} {verdict}")).collect::<Vec<_>>().join(", ")
+}
+
+fn tone(limit: &Limit) -> Tone {
+    match limit.verdict {
+        LimitVerdict::AsExpected | LimitVerdict::Found => Tone::Good,
+        LimitVerdict::NotReached => Tone::Warning,
+        LimitVerdict::Obstructed if limit.expected.is_none() => Tone::Warning,
+        _ => Tone::Bad,
+    }
+}
+
+/// Rules that are kept need no words; the rest is told as it was seen.
+fn is_told(limit: &Limit) -> bool {
+    let plain = limit.verdict == LimitVerdict::Found && limit.unit == "reply";
+    let unmet = limit.verdict == LimitVerdict::NotReached && limit.remarks.is_empty();
+    !plain && !unmet && (limit.reply.is_some() || !limit.remarks.is_empty() || limit.inexact.is_some())
+}
+
+fn facts(limit: &Limit) -> Vec<String> {
+    let mut facts = Vec::new();
+    match (limit.closed, limit.code) {
+        (Some(true), Some(_)) => facts.push("the connection was closed with it".to_owned()),
+        (Some(false), Some(421)) => facts.push("the connection was NOT closed with it".to_owned()),
+        _ => {}
+    }
+    match limit.inside_alive {
+        Some(true) if limit.unit == "sessions" => facts.push("those inside lived on".to_owned()),
+        Some(true) => facts.push("the session lived on".to_owned()),
+        Some(false) if limit.unit == "sessions" => facts.push("NOT all inside lived on".to_owned()),
+        _ => {}
+    }
+    if let Some(ms) = limit.window_ms {
+        facts.push(format!("window {}", words::duration(ms * 1e6)));
+    }
+    if limit.looked > 1 {
+        facts.push(format!("{} of {} looks agree", limit.repeats, limit.looked));
+    }
+    facts
+}
+
+/// By what it showed, and where.
+fn shown(limit: &Limit) -> String {
+    let at = limit.step.as_deref().unwrap_or_default();
+    match (limit.shown_by, limit.code) {
+        (None, _) => String::new(),
+        (Some(ShownBy::Reply), Some(code)) => format!("{code:03} at {at}"),
+        (Some(by), _) => format!("{by} at {at}"),
+    }
+}
