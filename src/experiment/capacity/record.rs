@@ -100,6 +100,8 @@ pub struct State {
     pub version: u32,
     /// SHA-256 of the resolved profile: another one's trials are no part of this search.
     pub profile_sha256: String,
+    /// Identifies the search in its messages.
+    pub run_id: String,
     /// What decides; its trials are the records, in their order.
     pub controller: Controller,
     /// The trials.
@@ -115,9 +117,9 @@ pub const VERSION: u32 = 1;
 
 impl State {
     /// A search that has not begun.
-    pub fn new(controller: Controller, profile_sha256: String) -> State {
+    pub fn new(controller: Controller, profile_sha256: String, run_id: String) -> State {
         let (records, elapsed_s, base_ns) = (Vec::new(), 0.0, None);
-        State { version: VERSION, profile_sha256, controller, records, elapsed_s, base_ns }
+        State { version: VERSION, profile_sha256, run_id, controller, records, elapsed_s, base_ns }
     }
 
     /// Takes a trial in. `lost`: it was ended early, with these verdicts.
