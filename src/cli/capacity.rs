@@ -25,7 +25,7 @@ use crate::load::Shard;
 use crate::profile::overrides::{Origin, apply_in_order};
 use crate::profile::{Document, Override, Purpose};
 use crate::report::environment::Environment;
-use crate::report::result::{Capacity, RunResult};
+use crate::report::result::{Capacity, Generator, RunResult};
 use crate::report::run_dir::{Contents, RunDir};
 use crate::report::searched::Searched;
 use crate::report::words;
@@ -121,13 +121,15 @@ pub fn capacity(args: &CapacityArgs, screen: &Screen) -> Result<u8, Failure> {
         before: Duration::from_secs_f64(state.elapsed_s),
         unkept: None,
         transcripts: Vec::new(),
+        health: Generator { threads: plan.threads, ..Generator::default() },
         seen: false,
     };
     let end = search(&asked, plan, &mut here, &mut state)?;
     signals.over();
-    let Here { unkept, transcripts, .. } = here;
+    let Here { unkept, transcripts, health, .. } = here;
     let ledger = listener.map(Listener::stop).and_then(|ledger| serde_json::to_value(ledger).ok());
-    let result = judged(&prepared, &asked, &state, &end, &expects, ledger);
+    let mut result = judged(&prepared, &asked, &state, &end, &expects, ledger);
+    result.generator = health;
     let command_line = std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect();
     let environment = Environment::read(command_line, prepared.started_at);
     let profile = &prepared.compiled.resolved;
@@ -299,7 +301,6 @@ fn judged(
     });
     result.assertions = verdict.assertions;
     result.capacity = Some(Capacity::found(asked, state, end));
-    result.generator.threads = prepared.compiled.plan.threads;
     result
 }
 

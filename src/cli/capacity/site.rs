@@ -12,11 +12,12 @@ use tokio::sync::watch;
 use crate::cli::args;
 use crate::cli::look::Screen;
 use crate::cli::progress::Progress;
-use crate::collector::snapshot::{Interval, Measured};
+use crate::collector::snapshot::{Health, Interval, Measured};
 use crate::collector::tally::Tally;
 use crate::experiment::capacity::{Asked, News, Record, Site, State};
 use crate::generator::{Control, Local, Observer, RunError, Runner, Stop, clock};
 use crate::plan::Plan;
+use crate::report::result::Generator;
 use crate::report::run_dir::{RunDir, RunDirError};
 use crate::report::words;
 
@@ -44,14 +45,18 @@ pub struct Here<'a> {
     /// The first failure to keep the search.
     pub unkept: Option<RunDirError>,
     pub transcripts: Vec<(String, String)>,
-    /// What runs is to be seen.
+    /// How our own side fared, over all runs.
+    pub health: Generator,
+    /// The next run is to be seen.
     pub seen: bool,
 }
 
 impl Runner for Here<'_> {
     fn run(&mut self, plan: &Plan, observer: &mut dyn Observer) -> Result<Measured, RunError> {
-        if !self.seen || self.shown == args::Progress::None {
-            return self.local.run(plan, observer);
+        if !std::mem::take(&mut self.seen) || self.shown == args::Progress::None {
+            let measured = self.local.run(plan, observer)?;
+            self.own(&measured.health);
+            return Ok(measured);
         }
         let progress = Progress::new(plan, self.shown, io::stderr().is_terminal(), self.screen);
         let mut both = Both { progress, observer };
@@ -59,6 +64,7 @@ impl Runner for Here<'_> {
         let measured = self.local.run(plan, &mut both);
         both.progress.finish();
         let measured = measured?;
+        self.own(&measured.health);
         let name = &plan.phases[0].name;
         let kept = measured.transcripts.iter().map(|(stem, text)| (format!("{name}-{stem}"), text.clone()));
         self.transcripts.extend(kept.take(MOST_TRANSCRIPTS.saturating_sub(self.transcripts.len())));
@@ -123,7 +129,7 @@ impl Site for Here<'_> {
     }
 
     fn tell(&mut self, news: News<'_>, state: &State) {
-        self.seen = matches!(news, News::Begins(_) | News::WarmUp);
+        self.seen |= matches!(news, News::Begins(_) | News::WarmUp);
         match news {
             News::WarmUp => {
                 let rules = &self.asked.rules;
@@ -152,6 +158,18 @@ impl Site for Here<'_> {
 }
 
 impl Here<'_> {
+    /// Adds up what our own side used.
+    fn own(&mut self, health: &Health) {
+        let own = &mut self.health;
+        own.cpu_user_s += health.cpu_user_s;
+        own.cpu_system_s += health.cpu_system_s;
+        own.cpu_share = own.cpu_share.max(health.cpu_share);
+        own.peak_descriptors = own.peak_descriptors.max(health.peak_descriptors);
+        own.peak_rss_bytes = own.peak_rss_bytes.max(health.peak_rss_bytes);
+        own.ports_used += health.ports_used;
+        own.clock_drift_ns = own.clock_drift_ns.max(health.clock_drift_ns);
+    }
+
     fn say(&self, line: &str) {
         if self.shown != args::Progress::None {
             self.screen.note(line);
@@ -177,8 +195,8 @@ impl Here<'_> {
         let goals: Vec<String> = goals
             .map(|(goal, verdict)| format!("{} {}", goal.name, if verdict.good { "good" } else { "BAD" }))
             .collect();
-        let time = record.p99_ns.or(record.max_ns).map_or("n/a".to_owned(), |ns| words::duration(ns as f64));
-        let name = if record.p99_ns.is_some() { "p99" } else { "max" };
+        let (name, ns) = record.p99_ns.map_or(("max", record.max_ns), |ns| ("p99", Some(ns)));
+        let time = ns.map_or("n/a".to_owned(), |ns| words::duration(ns as f64));
         let missed = record.scheduled.saturating_sub(record.accepted);
         let mut line = format!(
             "{}; {name} {time}, accepted {}, not accepted {}",

@@ -110,15 +110,16 @@ fn curve(capacity: &Capacity, page: &mut Page<'_>) -> io::Result<()> {
     page.heading("Trials", "by load; response times of accepted arrivals")?;
     let fixed = [
         (Align::Right, 0),
+        (Align::Right, 4),
+        (Align::Right, 0),
+        (Align::Right, 0),
         (Align::Right, 3),
-        (Align::Right, 0),
-        (Align::Right, 0),
         (Align::Right, 1),
         (Align::Right, 0),
     ];
     let goals = capacity.goals.iter().map(|_| (Align::Left, 0));
     let mut table = Table::new(fixed.into_iter().chain(goals).chain([(Align::Left, 2)]));
-    let titles = [capacity.by.as_str(), "trial", "p50", "p99", "accepted", "not acc."];
+    let titles = [capacity.by.as_str(), "trial", "p50", "p99", "max", "accepted", "not acc."];
     let names = capacity.goals.iter().map(|goal| goal.name.as_str());
     table.titles(titles.into_iter().chain(names).chain(["for"]));
     let mut trials: Vec<&Record> = capacity.trials.iter().collect();
@@ -131,6 +132,7 @@ fn curve(capacity: &Capacity, page: &mut Page<'_>) -> io::Result<()> {
             trial.number.to_string(),
             time(trial.p50_ns),
             time(trial.p99_ns),
+            time(trial.max_ns),
             words::rate(trial.accepted_per_s),
             words::share(missed, trial.scheduled),
         ];
