@@ -56,7 +56,7 @@ pub(super) fn compile(
         let remedy = "write at least as much as `trial`, which is three of them by default";
         return Err(reader.error("duration_sum", "less trial time than one trial", remedy));
     }
-    let confirm = time(written.confirm, 60);
+    let confirm = written.confirm.map_or(trial.max(Duration::from_secs(60)), |Time(confirm)| confirm);
     if !confirm.is_zero() && confirm < trial {
         let remedy = "write at least as much as `trial`, or \"0s\" for no confirmation";
         return Err(reader.error("confirm", "a confirmation shorter than a trial", remedy));

@@ -242,3 +242,6 @@ impl Observer for Watch<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
