@@ -167,7 +167,13 @@ Examples:
     Listen(ListenArgs),
     /// Parse a profile strictly, preview its schedule and say what it needs; no network
     Check(CheckArgs),
-    /// Render a stored run again
+    /// Render a stored run again, or all shards of one as the one run that they are
+    #[command(after_help = "\
+Examples:
+  smtpress report smtpress-runs/20261123T120000Z-mx
+  smtpress report RUN --format markdown >> $GITHUB_STEP_SUMMARY
+  smtpress report shard-0 shard-1 shard-2 --format json -o whole.json
+  smtpress report RUN --format hgrm --of steady/step.body/accepted -o body.hgrm")]
     Report(ReportArgs),
     /// Name the condition of every reply read, one a line: a triage tool for logs
     #[command(after_help = "\
@@ -415,11 +421,20 @@ pub struct CheckArgs {
 /// `smtpress report`.
 #[derive(Debug, Args)]
 pub struct ReportArgs {
-    /// A run directory, or its result.json
-    pub run: PathBuf,
+    /// A run directory or its result.json; several: all shards of one run, told as the one run that they are
+    #[arg(required = true, value_name = "RUN")]
+    pub runs: Vec<PathBuf>,
     /// The form
-    #[arg(long, value_enum, default_value = "text", value_name = "text|json|junit")]
+    #[arg(
+        long,
+        value_enum,
+        default_value = "text",
+        value_name = "text|html|json|junit|csv|hlog|hgrm|markdown"
+    )]
     pub format: Format,
+    /// For hgrm, the distribution: metric/outcome of all measured phases, or phase/metric/outcome
+    #[arg(long, default_value = "response/accepted", value_name = "NAME")]
+    pub of: String,
     /// Write to a file instead of stdout
     #[arg(short = 'o', long, value_name = "FILE")]
     pub out: Option<PathBuf>,
@@ -434,6 +449,14 @@ pub enum Format {
     Json,
     /// JUnit XML, for CI
     Junit,
+    /// The time series, one row a second a phase
+    Csv,
+    /// HdrHistogram's interval log, one line a second a distribution
+    Hlog,
+    /// HdrHistogram's table of percentiles, of one distribution
+    Hgrm,
+    /// Markdown, for a pull request
+    Markdown,
 }
 
 /// `smtpress classify`.

@@ -143,12 +143,7 @@ fn prepared(args: &LimitArgs) -> Result<Prepared, Failure> {
             )));
         };
         let value = if value.parse::<u64>().is_ok() { value.to_owned() } else { prepare::quoted(value) };
-        changes.push(Override::for_key(
-            From::Flag,
-            "--expect",
-            &format!("limits.\"{}\"", name.trim()),
-            &value,
-        ));
+        changes.push(Override::for_key(From::Flag, "--expect", &format!("limits.{}", name.trim()), &value));
     }
     changes.extend(args.login.overrides());
     changes.extend(prepare::allowed(&args.common.allow_target));

@@ -1,31 +1,160 @@
 //! `smtpress report`, and the forms of a result that a run writes on request.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::args::{Format, ReportArgs};
-use super::exit::Failure;
+use super::exit::{Failure, USAGE};
 use super::look::Screen;
 use super::output::Output;
+use crate::collector::snapshot::Interval;
+use crate::report::csv::TimeSeries;
+use crate::report::hdr_log::IntervalLog;
+use crate::report::merge::{MergeError, MergedSeconds, Shards};
 use crate::report::result::RunResult;
 use crate::report::run_dir::RunDir;
-use crate::report::{self, json, terminal};
+use crate::report::seconds::{LOG, SERIES, Seconds, SecondsError};
+use crate::report::{self, hgrm, json, markdown, terminal};
 
 /// `smtpress report`.
 pub fn report(args: &ReportArgs, screen: &Screen) -> Result<u8, Failure> {
-    let result = RunDir::open(&args.run)?;
+    let stored = Stored::open(&args.runs)?;
     let output = Output::open(args.out.as_deref())?;
-    let directory = args.run.is_dir().then(|| args.run.display().to_string());
+    let result = &stored.result;
     let text = match args.format {
-        Format::Json => in_json(&result),
-        Format::Junit => report::junit(&result).into_bytes(),
         Format::Text => {
             let colour = output == Output::Stdout && screen.colour_out();
-            in_text(&result, screen.width(), colour, directory.as_deref())?
+            let files = stored.directories.iter().map(|path| path.display().to_string()).collect::<Vec<_>>();
+            let files = (!files.is_empty()).then(|| files.join(", "));
+            in_text(result, screen.width(), colour, files.as_deref())?
         }
+        Format::Csv => stored.time_series()?,
+        Format::Hlog => stored.interval_log()?,
+        Format::Hgrm => {
+            let hist = hgrm::pick(result, &args.of).map_err(|error| {
+                Failure::usage(format!("{error}; name one with --of, as in --of steady/response/accepted"))
+            })?;
+            hgrm::write(&hist).into_bytes()
+        }
+        Format::Json | Format::Junit | Format::Markdown => plain(args.format, result),
     };
     output.write(&text, screen)?;
     Ok(0)
+}
+
+/// The forms that are made from the result alone.
+fn plain(format: Format, result: &RunResult) -> Vec<u8> {
+    match format {
+        Format::Junit => report::junit(result).into_bytes(),
+        Format::Markdown => markdown::write(result).into_bytes(),
+        _ => in_json(result),
+    }
+}
+
+/// A stored run, or the shards of one.
+struct Stored {
+    result: RunResult,
+    /// Empty if the result alone is there; else by shard.
+    directories: Vec<PathBuf>,
+    /// By shard, how many seconds later each of its phases began; empty for a run that is whole.
+    shifts: Vec<Vec<i64>>,
+}
+
+impl Stored {
+    fn open(paths: &[PathBuf]) -> Result<Stored, Failure> {
+        let mut runs = Vec::new();
+        for path in paths {
+            runs.push((path.display().to_string(), RunDir::open(path)?));
+        }
+        let mut directories: Vec<PathBuf> = paths.iter().filter(|path| path.is_dir()).cloned().collect();
+        if let [(_, result)] = runs.as_slice() {
+            return Ok(Stored { result: result.clone(), directories, shifts: Vec::new() });
+        }
+        let shards = Shards::of(runs)?;
+        // Without the files of one there are no seconds of the whole.
+        let complete = directories.len() == paths.len();
+        directories =
+            if complete { shards.given().iter().map(|at| paths[*at].clone()).collect() } else { Vec::new() };
+        let mut stored = Stored { result: shards.merge(None)?, directories, shifts: shards.shifts() };
+        if complete {
+            let mut fault = None;
+            let mut seconds =
+                stored.seconds()?.map_while(|second| second.map_err(|error| fault = Some(error)).ok());
+            let result = shards.merge(Some(&mut seconds))?;
+            drop(seconds);
+            stored.result = result;
+            if let Some(fault) = fault {
+                return Err(fault.into());
+            }
+        }
+        Ok(stored)
+    }
+
+    fn phases(&self) -> Vec<String> {
+        self.result.phases.iter().map(|phase| phase.name.clone()).collect()
+    }
+
+    /// The seconds of the run.
+    fn seconds(&self) -> Result<Box<dyn Iterator<Item = Result<Interval, SecondsError>>>, Failure> {
+        let phases = self.phases();
+        let opened: Result<Vec<Seconds>, SecondsError> =
+            self.directories.iter().map(|directory| Seconds::open(directory, &phases)).collect();
+        let mut opened = opened?;
+        if opened.is_empty() {
+            return Err(Failure::usage(
+                "a result alone has no time series: give the run directory, with timeseries.csv and metrics.hlog",
+            ));
+        }
+        Ok(match self.shifts.is_empty() {
+            true => Box::new(opened.remove(0)),
+            false => Box::new(MergedSeconds::new(opened, self.shifts.clone())),
+        })
+    }
+
+    /// A file of the run directory, as it was written.
+    fn file(&self, name: &str) -> Option<Result<Vec<u8>, Failure>> {
+        let [directory] = self.directories.as_slice() else { return None };
+        let path = directory.join(name);
+        let read = std::fs::read(&path);
+        Some(read.map_err(|source| SecondsError::File { path, source }.into()))
+    }
+
+    fn time_series(&self) -> Result<Vec<u8>, Failure> {
+        if let Some(file) = self.file(SERIES) {
+            return file;
+        }
+        let mut series = TimeSeries::new(Vec::new(), self.phases())?;
+        for second in self.seconds()? {
+            series.add(&second?)?;
+        }
+        Ok(series.into_inner()?)
+    }
+
+    fn interval_log(&self) -> Result<Vec<u8>, Failure> {
+        if let Some(file) = self.file(LOG) {
+            return file;
+        }
+        let started_at = humantime::parse_rfc3339(&self.result.started_at).ok();
+        let started_at =
+            started_at.and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok()).unwrap_or_default();
+        let mut log = IntervalLog::new(Vec::new(), &self.phases(), started_at)?;
+        for second in self.seconds()? {
+            log.add(&second?)?;
+        }
+        Ok(log.into_inner())
+    }
+}
+
+impl From<SecondsError> for Failure {
+    fn from(error: SecondsError) -> Self {
+        Failure::Told(USAGE, error.to_string())
+    }
+}
+
+impl From<MergeError> for Failure {
+    fn from(error: MergeError) -> Self {
+        Failure::Told(USAGE, error.to_string())
+    }
 }
 
 /// A result as it stands in result.json.
@@ -78,11 +207,7 @@ impl Copies {
     pub fn write(&self, result: &RunResult, screen: &Screen) -> Result<(), Failure> {
         let mut first = Ok(());
         for (format, output) in &self.0 {
-            let text = match format {
-                Format::Json => in_json(result),
-                Format::Junit => report::junit(result).into_bytes(),
-                Format::Text => in_text(result, screen.width(), false, None)?,
-            };
+            let text = plain(*format, result);
             first = first.and(output.write(&text, screen));
         }
         first

@@ -272,7 +272,7 @@ impl Host<Client<Message>> for Session {
             }
             Event::Transaction { accepted, .. } => self.accepted |= accepted,
             Event::Secured(handshake) => self.secured(&handshake),
-            Event::Ready { early: true } | Event::Established | Event::Begun(_) | Event::Ended { .. } => {}
+            Event::Ready { early: true } | Event::Established(_) | Event::Begun(_) | Event::Ended { .. } => {}
         }
     }
 

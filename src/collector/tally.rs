@@ -21,6 +21,11 @@ impl ByOutcome {
         self.0[outcome.index()] += 1;
     }
 
+    /// Counts so many.
+    pub fn add_many(&mut self, outcome: Outcome, count: u64) {
+        self.0[outcome.index()] += count;
+    }
+
     /// The count of one outcome.
     pub fn of(&self, outcome: Outcome) -> u64 {
         self.0[outcome.index()]

@@ -357,6 +357,8 @@ fn is_foreign(kind: &Kind, finding: &Finding) -> Option<Condition> {
             | Condition::TooManyConnections
     );
     let other = match shown.group() {
+        // There was never more than one session: whatever the reply says, it counts by time.
+        Group::ConnectionLimit if wanted == Condition::ConnectionRateLimited => false,
         Group::Transport | Group::Protocol | Group::Generator => false,
         Group::Recipient | Group::Auth | Group::Tls => wanted.group() != shown.group(),
         _ => shown != wanted && !general,

@@ -10,6 +10,7 @@ mod live;
 
 use std::time::Duration;
 
+use crate::smtp::hello::Offer;
 use crate::smtp::{Closed, Reply, Step};
 
 pub use live::Live;
@@ -138,6 +139,9 @@ pub trait Hands {
     /// Opens a session for each of `ways`, all at once as far as the listener's accept queue allows, and waits until each
     /// is in or out. In their order.
     fn open(&mut self, ways: &[Way]) -> Vec<Opened>;
+
+    /// What the listener offers to a session that is open; nothing to one that said no hello.
+    fn offer(&self, session: Session) -> Offer;
 
     /// Says these octets, line ends included, as they are.
     fn tell(&mut self, session: Session, octets: &[u8]);

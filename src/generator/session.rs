@@ -449,7 +449,7 @@ impl Host<Client<Message>> for Session {
                 self.step(step, started, ended, failure.as_deref(), in_doubt);
             }
             Event::Secured(handshake) => self.secured(&handshake),
-            Event::Established => {
+            Event::Established(_) => {
                 self.established = true;
                 self.worker.books.borrow_mut().counts(self.phase).established += 1;
                 self.worker.established(self.slot);

@@ -9,7 +9,9 @@
 //! - A forced reply stands in for the listener's own words at its step; a connection limit comes before it.
 
 mod auth;
+mod faults;
 mod starttls;
+mod tally;
 mod xclient;
 
 use std::cell::Cell;
@@ -28,11 +30,12 @@ use super::styles::Saying;
 use super::workers::Workers;
 use crate::net::tls::Security;
 use crate::smtp::Step;
-use crate::smtp::content::Measure;
+use crate::smtp::content::{EndOfData, Measure};
 use crate::smtp::machine::{Handshake, Insecure};
 use crate::smtp::request::{Fault, MAX_LINE, MailParameters, Request};
 use crate::smtp::script::Protocol;
 use crate::smtp::server::{Answer, Ask, Bounds, Lapse, Policy, Then};
+use tally::Tally;
 
 /// What all sessions of a listener share.
 #[derive(Debug)]
@@ -97,8 +100,7 @@ pub(super) struct Behaviour {
     secured: bool,
     /// It holds a place of [`Books::open_tls`].
     tls_place: bool,
-    messages: u32,
-    errors: u32,
+    tally: Tally,
     access: Access,
     transaction: Option<Box<Transaction>>,
 }
@@ -133,8 +135,7 @@ impl Behaviour {
             shaking: false,
             secured: false,
             tls_place: false,
-            messages: 0,
-            errors: 0,
+            tally: Tally::default(),
             access: Access::default(),
             transaction: None,
         }
@@ -193,7 +194,7 @@ impl Behaviour {
     /// The answer of a step with its delay: the forced one, or the listener's own.
     fn at(&mut self, step: Step, own: impl FnOnce(&mut Behaviour) -> Answer) -> Answer {
         let answer = self.forced(step).unwrap_or_else(|| own(self));
-        Answer { delay: self.delay(self.shared.limits.delays.at(step)), ..answer }
+        Answer { delay: answer.delay + self.delay(self.shared.limits.delays.at(step)), ..answer }
     }
 
     fn greet(&mut self, now: Instant) -> Answer {
@@ -244,13 +245,15 @@ impl Behaviour {
     }
 
     fn hello(&mut self, extended: bool, name: &str) -> Answer {
-        self.at(Step::Hello, |session| {
+        let answer = self.at(Step::Hello, |session| {
             if extended {
                 Answer::new(session.with_auth(session.offer()))
             } else {
                 session.say(Saying::Hello, name)
             }
-        })
+        });
+        self.tally.greeted |= answer.code() == 250;
+        answer
     }
 
     fn mail(&mut self, now: Instant, path: &str, parameters: &MailParameters<'_>) -> Answer {
@@ -258,7 +261,7 @@ impl Behaviour {
         let answer = self.at(Step::Mail, |session| {
             let saying = session.judge_mail(now, parameters.size);
             if saying == Saying::Sender {
-                session.messages += 1;
+                session.tally.messages += 1;
                 begun = session.shared.limits.resource_low_above.is_some();
             }
             session.say(saying, path)
@@ -283,7 +286,7 @@ impl Behaviour {
         let (limits, books) = (&self.shared.limits, &self.shared.books);
         if self.has_ended(now) {
             Saying::Unavailable
-        } else if limits.max_messages_per_session.is_some_and(|max| self.messages >= max) {
+        } else if limits.max_messages_per_session.is_some_and(|max| self.tally.messages >= max) {
             Saying::TooManyMessages
         } else if limits.require_starttls && !self.secured {
             Saying::StarttlsFirst
@@ -291,6 +294,8 @@ impl Behaviour {
             Saying::AuthRequired
         } else if size.zip(limits.max_message_size).is_some_and(|(size, max)| size > max) {
             Saying::DeclaredSize
+        } else if size.is_some_and(|size| self.is_beyond_session(size)) {
+            Saying::SessionBytes
         } else if limits.message_rate.is_some_and(|rate| !books.take_message_token(now, rate)) {
             Saying::MessageRate
         } else if limits.queue_full_after.is_some_and(|max| books.is_full(max)) {
@@ -307,8 +312,13 @@ impl Behaviour {
     fn rcpt(&mut self, path: &str) -> Answer {
         let answer = self.at(Step::Rcpt, |session| {
             let recipients = session.transaction.as_ref().map_or(0, |transaction| transaction.recipients);
-            let full = session.shared.limits.max_recipients.is_some_and(|max| recipients >= max);
-            session.say(if full { Saying::TooManyRecipients } else { Saying::Recipient }, path)
+            if session.shared.limits.max_recipients.is_some_and(|max| recipients >= max) {
+                session.say(Saying::TooManyRecipients, path)
+            } else if session.shared.limits.unknown_recipients.fit(path) {
+                session.unknown(path)
+            } else {
+                session.say(Saying::Recipient, path)
+            }
         });
         if answer.code() / 100 == 2
             && let Some(transaction) = &mut self.transaction
@@ -346,8 +356,20 @@ impl Behaviour {
 
     /// The answer to a chunk that is not the last: what is too large already need not come to its end.
     fn chunk(&mut self, size: u64, seen: &Measure) -> Answer {
-        let over = self.shared.limits.max_message_size.is_some_and(|max| seen.size > max);
-        self.say(if over { Saying::MessageSize } else { Saying::Chunk }, &size.to_string())
+        let saying = if self.shared.limits.max_message_size.is_some_and(|max| seen.size > max) {
+            Saying::MessageSize
+        } else if self.is_beyond_session(seen.size) {
+            Saying::SessionBytes
+        } else {
+            Saying::Chunk
+        };
+        self.say(saying, &size.to_string())
+    }
+
+    /// Whether a content of this size is more than the session may still have.
+    fn is_beyond_session(&self, size: u64) -> bool {
+        let limit = self.shared.limits.max_session_bytes;
+        limit.is_some_and(|max| self.tally.bytes.saturating_add(size) > max)
     }
 
     /// What the final dot meets, but for a full queue.
@@ -359,6 +381,8 @@ impl Behaviour {
             Saying::HeaderSize
         } else if limits.max_message_size.is_some_and(|max| seen.size > max) {
             Saying::MessageSize
+        } else if self.is_beyond_session(seen.size) {
+            Saying::SessionBytes
         } else if limits.max_hops.is_some_and(|max| seen.received > max) {
             Saying::TooManyHops
         } else if limits.reject_bare_cr_lf && (seen.bare_cr || seen.bare_lf) {
@@ -372,50 +396,22 @@ impl Behaviour {
         }
     }
 
-    /// The answer to an error, while the session may still make some.
-    fn fault(&mut self, fault: Fault<'_>) -> Answer {
-        if self.shared.limits.max_bad_commands.is_some_and(|max| self.errors >= max) {
-            return Answer { then: Then::Close, ..self.say(Saying::TooManyErrors, "") };
-        }
-        self.errors += 1;
-        self.access.give_up();
-        match fault {
-            Fault::LineTooLong => self.say(Saying::LineTooLong, ""),
-            Fault::AuthTooLong => self.say(Saying::AuthTooLong, ""),
-            Fault::LoggedIn => self.say(Saying::LoggedIn, ""),
-            Fault::Unrecognized(verb) => self.say(Saying::Unrecognized, verb),
-            Fault::HelloName => self.say(Saying::HelloName, ""),
-            Fault::Syntax(about) => self.say(Saying::Syntax, about),
-            Fault::UnknownOption(about) => self.say(Saying::UnknownOption, about),
-            Fault::UnknownValue(about) => self.say(Saying::UnknownValue, about),
-            Fault::UnknownParameter(about) => self.say(Saying::UnknownParameter, about),
-            Fault::HelloFirst => self.say(Saying::HelloFirst, ""),
-            Fault::MailFirst => self.say(Saying::MailFirst, ""),
-            Fault::RcptFirst => self.say(Saying::RcptFirst, ""),
-            Fault::NestedMail => self.say(Saying::NestedMail, ""),
-            Fault::NoValidRecipients => self.say(Saying::NoValidRecipients, ""),
-            Fault::InTransaction => self.say(Saying::InTransaction, ""),
-            Fault::Secured => self.say(Saying::TlsActive, ""),
-            // What stands behind it came from nobody knows whom.
-            Fault::NotLast => Answer { then: Then::Close, ..self.say(Saying::TlsNotLast, "") },
-            Fault::BdatOnly => self.say(Saying::BdatOnly, ""),
-            Fault::NotAscii => self.say(Saying::NotAscii, ""),
-        }
-    }
-
     fn request(&mut self, now: Instant, request: Request<'_>) -> Answer {
+        if let Some(refusal) = self.junk(&request) {
+            return refusal;
+        }
         match request {
             Request::Hello { extended, name } => self.hello(extended, name),
             Request::Lhlo { name } => self.hello(true, name),
             Request::Mail { path, parameters } => {
-                match self.shared.limits.offers.fault_of_mail(&parameters) {
+                match self.path_fault(path).or(self.shared.limits.offers.fault_of_mail(&parameters)) {
                     Some(fault) => self.fault(fault),
                     None => self.mail(now, path, &parameters),
                 }
             }
             Request::Rcpt { path, parameters } => {
                 let utf8 = self.transaction.as_ref().is_some_and(|transaction| transaction.utf8);
-                match self.shared.limits.offers.fault_of_rcpt(&parameters) {
+                match self.path_fault(path).or(self.shared.limits.offers.fault_of_rcpt(&parameters)) {
                     Some(fault) => self.fault(fault),
                     None if !utf8 && !path.is_ascii() => self.fault(Fault::NotAscii),
                     None => self.rcpt(path),
@@ -453,6 +449,11 @@ impl Behaviour {
             Protocol::Smtp => u64::from(transaction.recipients),
             Protocol::Lmtp => u64::from(transaction.delivered),
         };
+        // With LMTP what one recipient has was accepted.
+        if delivered || transaction.delivered > 0 {
+            self.tally.bytes += transaction.content_bytes;
+            self.tally.junk = 0;
+        }
         if delivered {
             books.deliver(recipients, transaction.content_bytes, transaction.digest.finish());
         } else {
@@ -492,6 +493,14 @@ impl Policy for Behaviour {
 
     fn takes_chunks(&self) -> bool {
         self.shared.limits.offers.chunking
+    }
+
+    fn patience(&self, after: Step) -> Option<Duration> {
+        self.shared.limits.step_timeouts.after(after)
+    }
+
+    fn end_of_data(&self) -> EndOfData {
+        self.shared.limits.end_of_data
     }
 
     fn answer(&mut self, now: Instant, ask: Ask<'_>) -> Answer {
@@ -545,6 +554,8 @@ impl Policy for Behaviour {
 
     fn secured(&mut self, _now: Instant, handshake: &Handshake) {
         self.secured = true;
+        // RFC 3207 4.2: it has to say hello again.
+        self.tally.greeted = false;
         self.shaking = false;
         self.access.secured(handshake);
         self.shared.books.handshake(handshake.resumed);

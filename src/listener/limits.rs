@@ -12,11 +12,13 @@ use std::time::Duration;
 use rustls::pki_types::CertificateDer;
 
 pub use super::offers::Offers;
+pub use super::patterns::Patterns;
 use crate::net::target::addresses::Addresses;
 use crate::net::target::tls::{Credential, Version};
 use crate::smtp::Step;
 use crate::smtp::auth::Mechanism;
 use crate::smtp::auth::verify::Users;
+pub use crate::smtp::content::EndOfData;
 use crate::smtp::script::Protocol;
 
 /// Whose texts the listener speaks.
@@ -142,6 +144,47 @@ impl Delays {
     }
 }
 
+/// How long the listener waits for input after each step, in place of the idle time-out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StepTimeouts {
+    /// After the greeting or a handshake after STARTTLS, for the hello.
+    pub greeting: Option<Duration>,
+    /// After the hello or a message, for MAIL.
+    pub hello: Option<Duration>,
+    /// After MAIL, for RCPT.
+    pub mail: Option<Duration>,
+    /// After RCPT, for the next one or the content.
+    pub rcpt: Option<Duration>,
+    /// After the 354, for the first of the content.
+    pub data: Option<Duration>,
+    /// Within the content, and between its chunks.
+    pub body: Option<Duration>,
+}
+
+impl StepTimeouts {
+    /// That after `step`, if there is one.
+    pub const fn after(&self, step: Step) -> Option<Duration> {
+        match step {
+            Step::Greeting => self.greeting,
+            Step::Hello => self.hello,
+            Step::Mail => self.mail,
+            Step::Rcpt => self.rcpt,
+            Step::Data => self.data,
+            Step::Body => self.body,
+            _ => None,
+        }
+    }
+}
+
+/// A tarpit: what a session's errors cost it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ErrorDelay {
+    /// Errors of a session that are answered at once.
+    pub after: u32,
+    /// How long the reply to each one after them is held back.
+    pub delay: Duration,
+}
+
 /// A token bucket: `per_second` are let through for good, `burst` at once.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rate {
@@ -225,23 +268,39 @@ pub struct Limits {
 
     /// MAIL commands of a session.
     pub max_messages_per_session: Option<u32>,
+    /// Octets of content accepted in a session, dots unstuffed; what would go beyond is refused at its end, and at MAIL by
+    /// its SIZE.
+    pub max_session_bytes: Option<u64>,
     /// Errors (500 to 504) answered in a session; the next one ends it.
     pub max_bad_commands: Option<u32>,
+    /// NOOP, RSET, VRFY, EXPN, HELP and another hello answered in a session without a message between them; the next one
+    /// ends it.
+    pub max_junk_commands: Option<u32>,
     /// From the greeting to the end of a session, active or not.
     pub max_connection_time: Option<Duration>,
     /// Without input.
     pub idle_timeout: Option<Duration>,
+    /// The same by what comes next.
+    pub step_timeouts: StepTimeouts,
 
     /// Recipients of a message.
     pub max_recipients: Option<u32>,
+    /// Recipients that nobody knows.
+    pub unknown_recipients: Patterns,
+    /// Such recipients answered in a session; the next one ends it.
+    pub max_invalid_recipients: Option<u32>,
     /// Octets of a message, dots unstuffed (RFC 1870); also advertised with SIZE.
     pub max_message_size: Option<u64>,
     /// Octets of a message's header, without the empty line.
     pub max_header_size: Option<u64>,
     /// Octets of a command or text line, with its CRLF (RFC 5321 4.5.3.1.4 and .6).
     pub max_line_length: Option<u32>,
+    /// Octets of a path, with its angle brackets; never more than [`MAX_PATH`](crate::smtp::request::MAX_PATH).
+    pub max_path_length: Option<u32>,
     /// `Received:` fields of a message.
     pub max_hops: Option<u32>,
+    /// What ends the content after DATA.
+    pub end_of_data: EndOfData,
     /// Refuse content with a bare CR or LF.
     pub reject_bare_cr_lf: bool,
     /// Messages (MAIL commands) by time.
@@ -279,6 +338,8 @@ pub struct Limits {
 
     /// How long each reply is held back.
     pub delays: Delays,
+    /// How long replies to errors are held back besides.
+    pub error_delay: Option<ErrorDelay>,
     /// One window of silence.
     pub stall: Option<Stall>,
     /// Replies forced at steps; the first that fits is used.
@@ -313,14 +374,21 @@ impl Default for Limits {
             refuse_before_tls: false,
             tls_error_rate: 0.0,
             max_messages_per_session: None,
+            max_session_bytes: None,
             max_bad_commands: None,
+            max_junk_commands: None,
             max_connection_time: None,
             idle_timeout: None,
+            step_timeouts: StepTimeouts::default(),
             max_recipients: None,
+            unknown_recipients: Patterns::default(),
+            max_invalid_recipients: None,
             max_message_size: None,
             max_header_size: None,
             max_line_length: None,
+            max_path_length: None,
             max_hops: None,
+            end_of_data: EndOfData::Strict,
             reject_bare_cr_lf: false,
             message_rate: None,
             queue_full_after: None,
@@ -338,6 +406,7 @@ impl Default for Limits {
             mechanisms: Mechanism::ALL.to_vec(),
             max_auth_failures: None,
             delays: Delays::default(),
+            error_delay: None,
             stall: None,
             replies: Vec::new(),
         }

@@ -10,7 +10,7 @@ use super::*;
 use crate::collector::Condition;
 use crate::collector::condition::Classifier;
 use crate::listener::behaviour::{Behaviour, Shared};
-use crate::listener::limits::{self, Delay, Style};
+use crate::listener::limits::{self, Delay, ErrorDelay, Style};
 use crate::listener::peer::Peer;
 use crate::smtp::auth::verify::Users;
 use crate::smtp::auth::{Login, Secret};
@@ -159,7 +159,7 @@ fn session(login: &Login, limits: Limits, cut: Cut) -> (Served, Vec<Option<Failu
         let mut out = Vec::new();
         match client.poll(served.now, &mut out) {
             Need::Emit(Event::Step { step: Step::Auth, failure, .. }) => logins.push(failure.map(|why| *why)),
-            Need::Emit(Event::Established) => established = true,
+            Need::Emit(Event::Established(_)) => established = true,
             Need::Emit(Event::Ready { .. }) => client.finish(),
             Need::Emit(_) => {}
             Need::Write => {
@@ -395,4 +395,25 @@ fn each_line_of_an_exchange_is_held_back() {
     let password = STANDARD.encode(SECRET);
     assert_eq!(served.types(&["AUTH LOGIN", "bG9hZA==", &password]), "235 #2.0.0 OK Authenticated");
     assert_eq!(served.now - begun, Duration::from_secs(6));
+}
+
+#[test]
+fn failed_logins_are_held_back_by_the_tarpit_and_good_ones_are_not() {
+    let error_delay = Some(ErrorDelay { after: 1, delay: Duration::from_secs(2) });
+    let mut served = Served::new(Limits { error_delay, ..limits() }, false);
+    let begun = served.now;
+    let (wrong, right) = (plain("load", "wrong"), plain("load", SECRET));
+    served.types(&["EHLO client.example", &wrong]);
+    assert_eq!(served.now, begun);
+    served.types(&[&wrong, "AUTH LOGIN", "*"]);
+    assert_eq!(served.now - begun, Duration::from_secs(2));
+    // With the delay of the step, not in place of it.
+    served.types(&[&right]);
+    assert_eq!(served.now - begun, Duration::from_secs(2));
+    let mut slow = Limits { error_delay, ..limits() };
+    slow.delays.auth = Delay::fixed(Duration::from_secs(3));
+    let mut served = Served::new(slow, false);
+    let begun = served.now;
+    served.types(&["EHLO client.example", &wrong, &wrong]);
+    assert_eq!(served.now - begun, Duration::from_secs(3 + 5));
 }

@@ -14,6 +14,7 @@ pub mod ledger;
 pub mod limits;
 mod login;
 mod offers;
+mod patterns;
 mod peer;
 mod styles;
 mod workers;

@@ -99,6 +99,11 @@ sayings! {
     TooManyMessages, Some(Condition::TooManyMessagesPerSession),
         "421 #4.x.2 Too many messages for this session", "421 4.7.0 {host} Error: too many messages for this session",
         "421 too many messages in this connection";
+    /// Octets of content of a session over the limit. None of the three has such a limit; the words are ours.
+    SessionBytes, Some(Condition::SessionBytesExceeded),
+        "452 #4.7.28 Session exceeded transfer quota",
+        "421 4.4.2 {host} Error: message size limit for this connection reached",
+        "452 Session exceeded transfer quota";
     /// The service is not available.
     Unavailable, Some(Condition::ServiceUnavailable),
         "421 {host} Service not available, closing transaction channel",
@@ -115,6 +120,10 @@ sayings! {
     TooManyErrors, Some(Condition::BadCommandLimitExceeded),
         "421 Exceeded bad SMTP command limit, disconnecting", "421 4.7.0 {host} Error: too many errors",
         "500-unrecognized command\n500 Too many syntax or protocol errors";
+    /// Commands without use over the limit. Cisco and Postfix count them among all errors.
+    TooMuchJunk, Some(Condition::BadCommandLimitExceeded),
+        "421 Exceeded bad SMTP command limit, disconnecting", "421 4.7.0 {host} Error: too many errors",
+        "554 Too many nonmail commands";
     /// The licence has expired. Only Cisco needs one.
     LicenceExpired, Some(Condition::LicenseExpired),
         "421 The evaluation license has expired", "421 4.3.5 Server configuration problem - try again later",
@@ -137,6 +146,15 @@ sayings! {
     /// Recipients of a message over the limit.
     TooManyRecipients, Some(Condition::TooManyRecipients),
         "452 #4.5.3 Too many recipients", "452 4.5.3 Error: too many recipients", "452 too many recipients";
+    /// A recipient that nobody knows. Cisco's list has none; these are the words of its recipient access table.
+    UnknownUser, Some(Condition::UnknownUser),
+        "550 #5.1.0 Address rejected.",
+        "550 5.1.1 <{arg}>: Recipient address rejected: User unknown in local recipient table", "550 Unknown user";
+    /// Such recipients of a session over the limit. Cisco's list has none; these are the default words of its host table.
+    /// Postfix counts them among all errors.
+    TooManyInvalidRecipients, Some(Condition::TooManyInvalidRecipients),
+        "550 Too many invalid recipients", "421 4.7.0 {host} Error: too many errors",
+        "550 Rejected for too many bad recipients";
     /// STARTTLS that is offered and cannot be done.
     TlsUnavailable, Some(Condition::TlsUnavailable),
         "454 TLS not available due to a temporary reason", "454 4.7.0 TLS not available due to local problem",
@@ -151,6 +169,9 @@ sayings! {
     TextLineTooLong, Some(Condition::LineTooLong),
         "500 Line too long", "500 5.5.2 {host} Error: command too long",
         "550 maximum allowed line length is 998 octets, got {arg}";
+    /// A path that is too long. None of the three has such a limit of its own; the words are ours.
+    PathTooLong, Some(Condition::LineTooLong),
+        "553 #5.1.3 Path too long", "501 5.5.4 Error: path too long", "501 path too long";
     /// HELO or EHLO without a domain.
     HelloName, Some(Condition::SyntaxError),
         "501 #5.0.0 EHLO requires domain address", "501 Syntax: EHLO hostname",

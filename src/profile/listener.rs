@@ -16,6 +16,7 @@ use super::tls::{self, Tls, TlsVersion};
 use super::units::{Count, Percent, Rate, Size, Time, TimeRange};
 use crate::listener::limits;
 use crate::listener::limits::{Limits, Offers};
+use crate::smtp::request::MAX_PATH;
 use crate::smtp::{Reply, Step, script};
 
 words! {
@@ -53,6 +54,13 @@ words! {
         Postfix = "postfix",
         /// Exim.
         Exim = "exim",
+    }
+    /// What ends the content after DATA.
+    EndOfData {
+        /// CRLF.CRLF only.
+        Strict = "strict",
+        /// A dot between any line ends, bare LF and bare CR too: open to SMTP smuggling.
+        Lenient = "lenient",
     }
     /// How a connection over a limit learns of it.
     ShownBy {
@@ -126,22 +134,37 @@ tables! {
         max_tls_sessions: Count,
         /// Messages of a session.
         max_messages_per_session: Count,
+        /// Octets of content accepted in a session; a message that would go beyond is refused.
+        max_session_bytes: Size,
         /// Errors answered in a session; the next one ends it.
         max_bad_commands: Count,
+        /// NOOP, RSET, VRFY, EXPN, HELP and another hello answered in a session without a message between them; the next
+        /// one ends it.
+        max_junk_commands: Count,
         /// The longest a session may last, active or not.
         max_connection_time: Time,
         /// The longest a session may be without input.
         idle_timeout: Time,
+        /// The same by what comes next.
+        step_timeouts: StepTimeouts,
         /// Recipients of a message.
         max_recipients: Count,
+        /// Recipients that nobody knows, as patterns: `nobody*@*`. They get 550 unknown-user. Default: none.
+        unknown_recipients: Vec<String>,
+        /// Such recipients answered in a session; the next one ends it.
+        max_invalid_recipients: Count,
         /// Octets of a message.
         max_message_size: Size,
         /// Octets of a message's header.
         max_header_size: Size,
         /// Octets of a line, with its CRLF.
         max_line_length: Size,
+        /// Octets of a sender's or recipient's path, with its angle brackets; at most 256.
+        max_path_length: Size,
         /// `Received:` fields of a message.
         max_hops: Count,
+        /// What ends the content after DATA. Default strict.
+        end_of_data: EndOfData,
         /// Refuse content with a bare CR or LF. Default false.
         reject_bare_cr_lf: bool,
         /// Messages in a time.
@@ -178,6 +201,8 @@ tables! {
         max_auth_failures: Count,
         /// How long each reply is held back.
         delays: Delays,
+        /// A tarpit: how long replies to errors, unknown recipients and failed logins are held back.
+        error_delay: ErrorDelay,
         /// One window of silence.
         stall: Stall,
         /// Replies forced at steps; the first that fits is used.
@@ -201,6 +226,28 @@ tables! {
         body: TimeRange,
         /// QUIT.
         quit: TimeRange,
+    }
+    /// How long the listener waits for input after each step. Default: as `idle_timeout` says.
+    StepTimeouts {
+        /// After the greeting, for the hello.
+        greeting: Time,
+        /// After the hello or a message, for MAIL.
+        hello: Time,
+        /// After MAIL, for RCPT.
+        mail: Time,
+        /// After RCPT, for the next one or the content.
+        rcpt: Time,
+        /// After the 354, for the first of the content.
+        data: Time,
+        /// Within the content, and between its chunks.
+        body: Time,
+    }
+    /// What a session's errors cost it.
+    ErrorDelay {
+        /// So many are answered at once; the next ones are held back. Default 0.
+        after: Count,
+        /// How long each is held back.
+        delay: Time,
     }
     /// A window in which the listener reads, writes and accepts nothing.
     Stall {
@@ -339,14 +386,24 @@ pub(super) fn compile(
         refuse_before_tls: listener.refuse_before_tls.unwrap_or_default(),
         tls_error_rate: of_tls.error_rate,
         max_messages_per_session: count("max_messages_per_session", listener.max_messages_per_session)?,
+        max_session_bytes: listener.max_session_bytes.map(|size| size.0),
         max_bad_commands: count("max_bad_commands", listener.max_bad_commands)?,
+        max_junk_commands: count("max_junk_commands", listener.max_junk_commands)?,
         max_connection_time: listener.max_connection_time.map(|time| time.0),
         idle_timeout: listener.idle_timeout.map(|time| time.0),
+        step_timeouts: listener.step_timeouts.as_ref().map(step_timeouts).unwrap_or_default(),
         max_recipients: count("max_recipients", listener.max_recipients)?,
+        unknown_recipients: unknown_recipients(document, listener)?,
+        max_invalid_recipients: count("max_invalid_recipients", listener.max_invalid_recipients)?,
         max_message_size: listener.max_message_size.map(|size| size.0),
         max_header_size: listener.max_header_size.map(|size| size.0),
         max_line_length: count("max_line_length", listener.max_line_length.map(|size| Count(size.0)))?,
+        max_path_length: max_path_length(document, listener)?,
         max_hops: count("max_hops", listener.max_hops)?,
+        end_of_data: match listener.end_of_data.unwrap_or(EndOfData::Strict) {
+            EndOfData::Strict => limits::EndOfData::Strict,
+            EndOfData::Lenient => limits::EndOfData::Lenient,
+        },
         reject_bare_cr_lf: listener.reject_bare_cr_lf.unwrap_or_default(),
         message_rate: rate("message_rate", listener.message_rate, "message_burst", listener.message_burst)?,
         queue_full_after: listener.queue_full_after.map(|count| count.0),
@@ -373,6 +430,7 @@ pub(super) fn compile(
         mechanisms: auth::mechanisms(listener.auth_mechanisms.as_deref()),
         max_auth_failures: count("max_auth_failures", listener.max_auth_failures)?,
         delays: listener.delays.as_ref().map(delays).unwrap_or_default(),
+        error_delay: error_delay(document, listener, count)?,
         stall: listener.stall.as_ref().map(|stall| limits::Stall {
             from: stall.from.unwrap_or_default().0,
             length: stall.length.unwrap_or_default().0,
@@ -387,6 +445,39 @@ pub(super) fn compile(
     })
 }
 
+/// Who nobody knows. A limit of such recipients that none can ever reach is a slip.
+fn unknown_recipients(document: &Document, listener: &Listener) -> Result<limits::Patterns, ProfileError> {
+    let texts = listener.unknown_recipients.as_deref().unwrap_or_default();
+    let patterns = limits::Patterns::parse(texts).map_err(|index| {
+        document.error_at(
+            &keys!["listener", "unknown_recipients", index],
+            format!("{:?} is no pattern of an address", texts[index]),
+            "write local@domain, with `*` for any octets: \"nobody*@*\"",
+        )
+    })?;
+    if patterns.is_empty() && listener.max_invalid_recipients.is_some() {
+        return Err(document.error_at(
+            &keys!["listener", "max_invalid_recipients"],
+            "`max_invalid_recipients` without `unknown_recipients`: no recipient is invalid",
+            "add `unknown_recipients = [\"nobody*@*\"]`",
+        ));
+    }
+    Ok(patterns)
+}
+
+/// Beyond the longest path of all the limit could never be met.
+fn max_path_length(document: &Document, listener: &Listener) -> Result<Option<u32>, ProfileError> {
+    let Some(Size(octets)) = listener.max_path_length else { return Ok(None) };
+    match u32::try_from(octets) {
+        Ok(octets) if octets as usize <= MAX_PATH => Ok(Some(octets)),
+        _ => Err(document.error_at(
+            &keys!["listener", "max_path_length"],
+            format!("{octets} octets are no limit: no path has more than {MAX_PATH} (RFC 5321 4.5.3.1.3)"),
+            format!("write at most {MAX_PATH}"),
+        )),
+    }
+}
+
 fn offers(extensions: &[Extension]) -> Offers {
     let has = |extension| extensions.contains(&extension);
     Offers {
@@ -398,6 +489,36 @@ fn offers(extensions: &[Extension]) -> Offers {
         dsn: has(Extension::Dsn),
         deliver_by: has(Extension::DeliverBy),
         require_tls: has(Extension::RequireTls),
+    }
+}
+
+/// The tarpit. One that holds nothing back is a slip.
+fn error_delay(
+    document: &Document,
+    listener: &Listener,
+    count: impl Fn(&'static str, Option<Count>) -> Result<Option<u32>, ProfileError>,
+) -> Result<Option<limits::ErrorDelay>, ProfileError> {
+    let Some(tarpit) = &listener.error_delay else { return Ok(None) };
+    let after = count("error_delay", tarpit.after)?.unwrap_or_default();
+    match tarpit.delay {
+        Some(Time(delay)) => Ok(Some(limits::ErrorDelay { after, delay })),
+        None => Err(document.error_at(
+            &keys!["listener", "error_delay"],
+            "`error_delay` without its delay",
+            "write `error_delay = { after = 10, delay = \"1s\" }`",
+        )),
+    }
+}
+
+fn step_timeouts(timeouts: &StepTimeouts) -> limits::StepTimeouts {
+    let time = |time: Option<Time>| time.map(|Time(time)| time);
+    limits::StepTimeouts {
+        greeting: time(timeouts.greeting),
+        hello: time(timeouts.hello),
+        mail: time(timeouts.mail),
+        rcpt: time(timeouts.rcpt),
+        data: time(timeouts.data),
+        body: time(timeouts.body),
     }
 }
 

@@ -111,10 +111,11 @@ impl Override {
     }
 }
 
-/// The parts of a dotted path.
+/// The parts of a dotted path. Names of limits have dots of their own: behind `limits` all is one part.
 fn segments(path: &str) -> Vec<Range<usize>> {
     let mut start = 0;
-    path.split('.')
+    let parts = if path.starts_with("limits.") { 2 } else { usize::MAX };
+    path.splitn(parts, '.')
         .map(|segment| {
             let lead = segment.len() - segment.trim_start().len();
             let range = start + lead..start + lead + segment.trim().len();

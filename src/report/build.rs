@@ -2,6 +2,7 @@
 //!
 //! It only carries over: nothing is computed here that is not a name, a unit or a date.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::result::{
@@ -9,8 +10,9 @@ use super::result::{
     Profile, Recipients, RunResult, RunVerdict, SCHEMA_VERSION, Sessions, Tls, Tool, Transactions, Validity,
     ValidityStatus, VerdictStatus,
 };
-use super::words;
+use super::{result, words};
 use crate::collector::Outcome;
+use crate::collector::expect::Expect;
 use crate::collector::histogram::{self, Quantile, Status};
 use crate::collector::snapshot::Measured;
 use crate::collector::summary::{self, MetricRow, PhaseSummary, Summary};
@@ -62,6 +64,8 @@ impl RunResult {
                 seed: plan.seed,
                 schedule_sha256: input.schedule_sha256,
             },
+            shard: (plan.shard.of > 1)
+                .then_some(result::Shard { index: plan.shard.index, of: plan.shard.of }),
             validity: Validity {
                 status: if reasons.is_empty() { ValidityStatus::Valid } else { ValidityStatus::Invalid },
                 reasons: reasons.iter().map(|reason| reason.code.to_string()).collect(),
@@ -145,7 +149,18 @@ fn books(plan: &Plan, measured: &Measured, index: usize, phase: &PhaseSummary) -
         recipients: Recipients { accepted: counts.recipients_accepted, refused: counts.recipients_refused },
         bytes: Bytes { sent: counts.bytes_sent, received: counts.bytes_received },
         tls: plan.speaks_tls().then(|| tls(measured, index)),
+        expects: expects(plan, phase),
     }
+}
+
+/// What each `[[expect]]` covered, by the name that an expression calls it.
+fn expects(plan: &Plan, phase: &PhaseSummary) -> BTreeMap<String, u64> {
+    let covered =
+        |index: u32| phase.expects.iter().find(|(own, _)| *own == index).map_or(0, |(_, count)| *count);
+    let name = |(index, expect): (u32, &Expect)| {
+        (expect.name.clone().unwrap_or_else(|| (index + 1).to_string()), covered(index))
+    };
+    (0..).zip(&plan.expects).map(name).collect()
 }
 
 /// The handshakes of a phase.
@@ -185,7 +200,7 @@ fn warnings(plan: &Plan, summary: &Summary) -> Vec<String> {
     warnings
 }
 
-fn metric(measured: &Measured, index: usize, phase: &PhaseSummary, row: &MetricRow) -> Metric {
+pub(super) fn metric(measured: &Measured, index: usize, phase: &PhaseSummary, row: &MetricRow) -> Metric {
     let hist = measured.tally.phases.get(index).and_then(|tally| tally.hists.get(&(row.metric, row.outcome)));
     Metric {
         phase: phase.info.name.clone(),
@@ -201,7 +216,7 @@ fn metric(measured: &Measured, index: usize, phase: &PhaseSummary, row: &MetricR
     }
 }
 
-fn percentile(quantile: &Quantile) -> Percentile {
+pub(super) fn percentile(quantile: &Quantile) -> Percentile {
     let status = match quantile.status {
         Status::Exact => PercentileStatus::Exact,
         Status::AtLeast => PercentileStatus::AtLeast,
@@ -234,7 +249,7 @@ fn condition(summary: &Summary, row: &summary::ConditionRow) -> ConditionRow {
     }
 }
 
-fn assertion(result: &verdict::AssertionResult) -> Assertion {
+pub(super) fn assertion(result: &verdict::AssertionResult) -> Assertion {
     Assertion {
         expr: result.expr.clone(),
         phase: result.phase.clone(),
@@ -245,6 +260,7 @@ fn assertion(result: &verdict::AssertionResult) -> Assertion {
             verdict::AssertionStatus::NoData => AssertionStatus::NoData,
         },
         builtin: result.builtin,
+        window_s: result.window.map(|window| window.as_secs_f64()),
     }
 }
 
@@ -278,7 +294,7 @@ impl From<verdict::VerdictStatus> for VerdictStatus {
 }
 
 /// JSON has no infinity and no NaN; a rate over an empty window is 0.
-fn finite(value: f64) -> f64 {
+pub(super) fn finite(value: f64) -> f64 {
     if value.is_finite() { value } else { 0.0 }
 }
 
@@ -410,6 +426,7 @@ mod tests {
                 observed: "2 %".to_owned(),
                 status: verdict::AssertionStatus::Fail,
                 builtin: false,
+                window: None,
             }],
         };
         let result = RunResult::build(BuildInput {

@@ -53,6 +53,7 @@ pub fn accepted() -> RunResult {
             seed: 42,
             schedule_sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08".into(),
         },
+        shard: None,
         validity: Validity { status: ValidityStatus::Valid, reasons: vec![], explanations: vec![] },
         verdict: RunVerdict { status: VerdictStatus::Pass, exit_code: 0, aborted_by: None },
         warnings: vec![],
@@ -387,6 +388,7 @@ fn phase(name: &str, n: u64, window_s: f64) -> Phase {
         recipients: Recipients { accepted: n, refused: 0 },
         bytes: Bytes { sent: n * 4_400, received: n * 210 },
         tls: None,
+        expects: Default::default(),
     }
 }
 
@@ -467,5 +469,12 @@ fn assertion(
     status: AssertionStatus,
     builtin: bool,
 ) -> Assertion {
-    Assertion { expr: expr.into(), phase: phase.map(Into::into), observed: observed.into(), status, builtin }
+    Assertion {
+        expr: expr.into(),
+        phase: phase.map(Into::into),
+        observed: observed.into(),
+        status,
+        builtin,
+        window_s: None,
+    }
 }

@@ -68,7 +68,7 @@ impl<W: Write> IntervalLog<W> {
 }
 
 /// A phase's name without what the format cannot hold in a tag.
-fn word(name: &str) -> String {
+pub(super) fn word(name: &str) -> String {
     name.chars()
         .map(|c| if c == ',' || c == '/' || c.is_whitespace() || c.is_control() { '_' } else { c })
         .collect()

@@ -12,12 +12,16 @@ pub mod findings;
 #[cfg(test)]
 mod fixtures;
 pub mod hdr_log;
+pub mod hgrm;
 pub mod json;
 pub mod junit;
 mod layout;
+pub mod markdown;
+pub mod merge;
 pub mod result;
 pub mod run_dir;
 pub mod searched;
+pub mod seconds;
 pub mod terminal;
 pub mod words;
 

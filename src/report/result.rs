@@ -38,6 +38,9 @@ pub struct RunResult {
     pub target: String,
     /// What was asked.
     pub profile: Profile,
+    /// Which part of the load this run carried; `null`: all of it.
+    #[serde(default)]
+    pub shard: Option<Shard>,
     /// Whether the measurement may be believed.
     pub validity: Validity,
     /// The judgement.
@@ -86,6 +89,15 @@ pub struct Profile {
     pub seed: u64,
     /// SHA-256 of the whole schedule, in hexadecimal: two runs with the same one asked the same of their targets.
     pub schedule_sha256: String,
+}
+
+/// One of the equal parts of a load that were run each by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Shard {
+    /// Which, from 0.
+    pub index: u32,
+    /// Of how many.
+    pub of: u32,
 }
 
 /// Whether the measurement may be believed.
@@ -203,6 +215,9 @@ pub struct Phase {
     /// The TLS handshakes; `null` in clear text.
     #[serde(default)]
     pub tls: Option<Tls>,
+    /// How many refusals each `[[expect]]` of the profile covered, by its name, or its place from 1 if it has none.
+    #[serde(default)]
+    pub expects: BTreeMap<String, u64>,
 }
 
 /// How the transactions of a phase ended.
@@ -390,6 +405,9 @@ pub struct Assertion {
     /// Whether smtpress asserts it by itself.
     #[serde(default)]
     pub builtin: bool,
+    /// The stretch of time over which it had to hold wherever that lay; `null`: the whole.
+    #[serde(default)]
+    pub window_s: Option<f64>,
 }
 
 /// Whether an assertion held.

@@ -92,8 +92,11 @@ fn verdict(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
     page.paragraph(0, &what, Tone::Quiet)
 }
 
-fn sentence(result: &RunResult) -> String {
-    if let Some(capacity) = result.capacity.as_ref().filter(|_| result.phases.is_empty()) {
+pub(super) fn sentence(result: &RunResult) -> String {
+    if let Some(capacity) = &result.capacity
+        && result.phases.is_empty()
+        && result.limits.is_empty()
+    {
         return capacity::sentence(result, capacity);
     }
     if !result.limits.is_empty() && result.phases.is_empty() {

@@ -374,8 +374,8 @@ impl<C: Content> Client<C> {
 
     fn established(&mut self, pipelining: bool, terms: Terms) {
         self.underway.established(&self.script, pipelining, terms);
-        self.opening = None;
-        self.events.push_back(Event::Established);
+        let offer = self.opening.take().map(|opening| opening.into_offer()).unwrap_or_default();
+        self.events.push_back(Event::Established(Box::new(offer)));
         if self.script.manners.deaf {
             self.state = State::Deaf;
         } else {

@@ -4,9 +4,21 @@
 //!
 //! # Decisions
 //! - Only CRLF.CRLF ends the content, and only CRLF ends a line: a bare LF before a dot neither ends the content nor
-//!   makes the dot a stuffed one (the difference between servers here is what SMTP smuggling lives on).
+//!   makes the dot a stuffed one (the difference between servers here is what SMTP smuggling lives on). A reader that was
+//!   asked to be lenient is such a server.
 
 use memchr::memchr2;
+
+/// What ends the content after DATA.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EndOfData {
+    /// CRLF.CRLF (RFC 5321 4.1.1.4).
+    #[default]
+    Strict,
+    /// A dot between any two line ends of CRLF, a bare LF and a bare CR, also with a NUL before it: open to SMTP smuggling
+    /// (CVE-2023-51764 to -51766).
+    Lenient,
+}
 
 /// What was seen of a message's content.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,6 +45,10 @@ enum At {
     Dot,
     /// After such a dot and a CR, both withheld.
     DotCr,
+    /// After a NUL at the start, which is withheld (lenient only).
+    Nul,
+    /// After such a NUL and a dot, both withheld.
+    NulDot,
     Middle,
     /// After a CR.
     Cr,
@@ -44,6 +60,9 @@ const RECEIVED: &[u8; 9] = b"received:";
 /// Reads content incrementally, however the bytes are cut.
 #[derive(Debug)]
 pub struct Reader {
+    end: EndOfData,
+    /// A bare CR ended the content; an LF right behind it still belongs to it.
+    ended_at_cr: bool,
     seen: Measure,
     at: At,
     /// Octets of the line so far.
@@ -55,20 +74,29 @@ pub struct Reader {
 
 impl Default for Reader {
     fn default() -> Self {
-        Reader::new()
+        Reader::new(EndOfData::Strict)
     }
 }
 
 impl Reader {
-    /// A reader at the beginning of a content.
-    pub fn new() -> Reader {
-        Reader { seen: Measure::default(), at: At::Start, line: 0, in_header: true, matched: 0 }
+    /// A reader at the beginning of a content that ends so.
+    pub fn new(end: EndOfData) -> Reader {
+        Reader {
+            end,
+            ended_at_cr: false,
+            seen: Measure::default(),
+            at: At::Start,
+            line: 0,
+            in_header: true,
+            matched: 0,
+        }
     }
 
     /// Takes octets off the front of `input` and hands the content in them to `sink`, in order and in as few pieces as
     /// possible. `Some`: the final dot was read, and nothing after it was taken.
     pub fn read(&mut self, input: &mut &[u8], mut sink: impl FnMut(&[u8])) -> Option<Measure> {
         let bytes = *input;
+        let lenient = self.end == EndOfData::Lenient;
         // What is read but not handed out yet is bytes[from..i].
         let (mut from, mut i) = (0, 0);
         while i < bytes.len() && self.at != At::End {
@@ -80,7 +108,32 @@ impl Reader {
                     from = i;
                     self.at = At::Dot;
                 }
+                At::Start if lenient && byte == 0 => {
+                    sink(&bytes[from..i]);
+                    i += 1;
+                    from = i;
+                    self.at = At::Nul;
+                }
                 At::Start => self.at = At::Middle,
+                At::Nul if byte == b'.' => {
+                    i += 1;
+                    from = i;
+                    self.at = At::NulDot;
+                }
+                At::Dot | At::NulDot if lenient && matches!(byte, b'\r' | b'\n') => {
+                    i += 1;
+                    from = i;
+                    self.seen.bare_lf |= byte == b'\n';
+                    // The client may wait for the answer: whether an LF follows is seen later.
+                    self.ended_at_cr = byte == b'\r';
+                    self.at = At::End;
+                }
+                At::Nul | At::NulDot => {
+                    let withheld: &[u8] = if self.at == At::Nul { b"\0" } else { b"\0." };
+                    self.count(withheld);
+                    sink(withheld);
+                    self.at = At::Middle;
+                }
                 At::Dot if byte == b'\r' => {
                     i += 1;
                     from = i;
@@ -110,17 +163,23 @@ impl Reader {
                             self.at = At::Cr;
                         } else {
                             self.seen.bare_lf = true;
+                            if lenient {
+                                self.end_line(1);
+                            }
                         }
                     }
                 }
                 At::Cr if byte == b'\n' => {
                     i += 1;
                     self.count(b"\n");
-                    self.end_line();
+                    self.end_line(2);
                 }
                 At::Cr => {
                     self.seen.bare_cr = true;
                     self.at = At::Middle;
+                    if lenient {
+                        self.end_line(1);
+                    }
                 }
                 At::End => {}
             }
@@ -138,7 +197,7 @@ impl Reader {
             match (self.at, first) {
                 (At::Cr, b'\n') => {
                     self.count(b"\n");
-                    self.end_line();
+                    self.end_line(2);
                     octets = &octets[1..];
                     continue;
                 }
@@ -157,6 +216,16 @@ impl Reader {
                 None => {}
             }
         }
+    }
+
+    /// Whether no octet was read yet.
+    pub fn is_untouched(&self) -> bool {
+        self.at == At::Start && self.seen.size == 0
+    }
+
+    /// Whether a bare CR ended the content, so that an LF right behind it is no command (lenient only).
+    pub fn ended_at_cr(&self) -> bool {
+        self.ended_at_cr
     }
 
     /// What was seen so far; a line without its end counts as it stands.
@@ -180,10 +249,11 @@ impl Reader {
         self.seen.size += octets.len() as u64;
     }
 
-    fn end_line(&mut self) {
+    /// A line ended, with an end of so many octets.
+    fn end_line(&mut self, end: u64) {
         self.seen.longest_line = self.seen.longest_line.max(self.line);
         if self.in_header {
-            if self.line == 2 {
+            if self.line == end {
                 self.in_header = false;
             } else {
                 self.seen.header_size += self.line;
@@ -203,7 +273,10 @@ mod tests {
 
     /// Content, measures and what is left, when the wire comes in pieces of `piece` octets.
     fn read(wire: &[u8], piece: usize) -> (Vec<u8>, Option<Measure>, usize) {
-        let mut reader = Reader::new();
+        read_by(Reader::default(), wire, piece)
+    }
+
+    fn read_by(mut reader: Reader, wire: &[u8], piece: usize) -> (Vec<u8>, Option<Measure>, usize) {
         let mut content = Vec::new();
         let mut taken = 0;
         for chunk in wire.chunks(piece) {
@@ -255,12 +328,12 @@ mod tests {
             }
             let dotted = read(&[&stuffed, b".\r\n".as_slice()].concat(), 1000).1.unwrap();
             for piece in 1..=content.len().max(1) {
-                let mut reader = Reader::new();
+                let mut reader = Reader::default();
                 content.chunks(piece).for_each(|chunk| reader.raw(chunk));
                 assert_eq!(reader.measure(), dotted, "{content:?} in pieces of {piece}");
             }
         }
-        let mut reader = Reader::new();
+        let mut reader = Reader::default();
         reader.raw(b"ab\r\nabcde");
         assert_eq!(reader.measure().longest_line, 5);
     }
@@ -287,6 +360,62 @@ mod tests {
         assert_eq!(read(b"a\r\n.", 1).1, None);
         assert_eq!(read(b"a\r\n.\r", 1).1, None);
         assert_eq!(read(b"a.\r\n", 1).1, None);
+    }
+
+    /// Every end of data that some server took, each behind one line of content; the first is the only right one.
+    const ENDS: [&[u8]; 10] = [
+        b"\r\n.\r\n",
+        b"\n.\n",
+        b"\n.\r\n",
+        b"\r.\r",
+        b"\r\n.\r",
+        b"\r\n.\n",
+        b"\r.\r\n",
+        b"\n.\r",
+        b"\r.\n",
+        b"\r\n\0.\r\n",
+    ];
+
+    #[test]
+    fn a_lenient_reader_takes_every_variant_and_a_strict_one_only_the_right_one() {
+        for end in ENDS {
+            let wire = [b"h: x\r\n\r\na", end, b"rest\r\n.\r\n"].concat();
+            for piece in 1..=wire.len() {
+                let (content, seen, left) = read_by(Reader::new(EndOfData::Lenient), &wire, piece);
+                let before = end.iter().position(|b| matches!(b, b'.' | 0)).unwrap();
+                assert_eq!(
+                    content,
+                    [b"h: x\r\n\r\na", &end[..before]].concat(),
+                    "{end:?} in pieces of {piece}"
+                );
+                assert_eq!(seen.map(|seen| seen.size), Some(content.len() as u64), "{end:?}");
+                // After a bare CR the LF is left to whoever reads next.
+                let lf = usize::from(end.ends_with(b".\r\n"));
+                assert_eq!(left, b"rest\r\n.\r\n".len() + lf, "{end:?} in pieces of {piece}");
+                let (_, _, left) = read(&wire, piece);
+                let taken = if end == ENDS[0] { b"rest\r\n.\r\n".len() } else { 0 };
+                assert_eq!(left, taken, "strict: {end:?} in pieces of {piece}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_lenient_reader_ends_lines_at_every_variant_and_keeps_the_content() {
+        let wire = b"Received: a\nReceived: b\rh: x\r\n\n\0b\0.\n\0.c\r..d\n.e\r\n.\r\n";
+        for piece in 1..=wire.len() {
+            let (content, seen, left) = read_by(Reader::new(EndOfData::Lenient), wire, piece);
+            assert_eq!(content, b"Received: a\nReceived: b\rh: x\r\n\n\0b\0.\n\0.c\r.d\ne\r\n", "{piece}");
+            let seen = seen.unwrap();
+            assert_eq!((seen.received, seen.header_size, seen.longest_line), (2, 12 + 12 + 6, 12));
+            assert_eq!((seen.size, seen.bare_cr, seen.bare_lf), (content.len() as u64, true, true));
+            assert_eq!(left, 1, "the LF behind the bare CR");
+        }
+    }
+
+    #[test]
+    fn nobody_is_lenient_who_was_not_asked() {
+        assert_eq!(EndOfData::default(), EndOfData::Strict);
+        assert_eq!(Reader::default().end, EndOfData::Strict);
     }
 
     proptest! {

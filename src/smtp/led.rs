@@ -11,6 +11,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use super::client::{Client, Event, Failure};
+use super::hello::Offer;
 use super::machine::{Close, Closed, Handshake, Insecure, Machine, Need};
 use super::reply::{Malformed, Reply, Scanner};
 use super::script::{Identity, Script};
@@ -20,8 +21,8 @@ use super::transaction::{Content, Lost};
 /// What a session that is led tells.
 #[derive(Clone, Debug)]
 pub enum Heard {
-    /// The opening succeeded: nothing is outstanding.
-    Established,
+    /// The opening succeeded, and nothing is outstanding: what the listener offers.
+    Established(Box<Offer>),
     /// The opening failed at this step. The connection may live on.
     Refused(Step, Box<Failure>),
     /// A reply, asked for or not.
@@ -180,7 +181,7 @@ impl Machine for Led {
         }
         while let Some(opening) = &mut self.opening {
             let step = match opening.poll(now, out) {
-                Need::Emit(Event::Established) => return self.opened(Heard::Established),
+                Need::Emit(Event::Established(offer)) => return self.opened(Heard::Established(offer)),
                 Need::Emit(Event::Step { step, failure: Some(failure), .. }) => (step, failure),
                 Need::Emit(_) => continue,
                 Need::Write => return Need::Write,
@@ -241,7 +242,7 @@ mod tests {
         led.say(b"NOOP\r\n");
         assert_eq!(turn(&mut led, now, "220 hi\r\n").0, "EHLO load.example\r\n");
         let (out, told, _) = turn(&mut led, now, "250 hi\r\n");
-        assert!(matches!(told[..], [Heard::Established]), "{told:?}");
+        assert!(matches!(told[..], [Heard::Established(_)]), "{told:?}");
         assert_eq!(out, "NOOP\r\n");
         let (_, told, closed) = turn(&mut led, now, "250 ok\r\n421 4.7.0 too many errors\r\n");
         let [Heard::Reply(first), Heard::Reply(second)] = &told[..] else { panic!("{told:?}") };

@@ -15,6 +15,9 @@ use memchr::memchr;
 /// extensions).
 pub const MAX_LINE: usize = 2048;
 
+/// The longest path in octets, with its angle brackets (RFC 5321 4.5.3.1.3); a longer one is none.
+pub const MAX_PATH: usize = 256;
+
 /// The longest line of AUTH and its exchange, in octets with CRLF (RFC 4954 3 and 4).
 pub const MAX_AUTH_LINE: usize = 12288;
 
@@ -23,6 +26,8 @@ pub const MAX_AUTH_LINE: usize = 12288;
 pub enum Fault<'a> {
     /// A line over the limit.
     LineTooLong,
+    /// A path over the limit (RFC 5321 4.5.3.1.3).
+    PathTooLong,
     /// A line of AUTH or its exchange over its limit (RFC 4954 4).
     AuthTooLong,
     /// No command that is known; the verb, at most 32 octets.
@@ -412,6 +417,9 @@ fn bracketed<'a>(
         false
     });
     let close = close.ok_or(fault)?;
+    if close + 2 > MAX_PATH {
+        return Err(Fault::PathTooLong);
+    }
     let parameters = &rest[close + 1..];
     if !(parameters.is_empty() || parameters.starts_with(' ')) {
         return Err(fault);
@@ -445,7 +453,7 @@ fn is_path(path: &str) -> bool {
         None => path,
     };
     let Some((local, domain)) = mailbox.rsplit_once('@') else { return false };
-    path.len() <= 254 && local.len() <= 64 && is_local(local) && is_host(domain)
+    local.len() <= 64 && is_local(local) && is_host(domain)
 }
 
 /// A dot-string or a quoted string.
@@ -505,6 +513,8 @@ pub struct Lines {
     skipping: Option<Fault<'static>>,
     /// The line in `partial` was handed out.
     spent: bool,
+    /// A bare CR ended what came before: an LF right behind it belongs to that.
+    after_cr: bool,
 }
 
 impl Default for Lines {
@@ -517,7 +527,12 @@ impl Default for Lines {
 impl Lines {
     /// Lines of at most `max` octets, CRLF included.
     pub fn new(max: usize) -> Lines {
-        Lines { partial: Vec::new(), max, skipping: None, spent: false }
+        Lines { partial: Vec::new(), max, skipping: None, spent: false, after_cr: false }
+    }
+
+    /// What comes next stands behind a bare CR that ended a content: an LF there is thrown away.
+    pub fn after_cr(&mut self) {
+        self.after_cr = true;
     }
 
     /// Takes one line off the front of `input`; returns it without its CRLF. `None`: all of `input` is taken and the
@@ -547,6 +562,9 @@ impl Lines {
         response: bool,
     ) -> Option<Result<&'l [u8], Fault<'static>>> {
         self.release();
+        if !input.is_empty() && std::mem::take(&mut self.after_cr) {
+            *input = input.strip_prefix(b"\n").unwrap_or(input);
+        }
         let Some(end) = memchr(b'\n', input) else {
             if self.skipping.is_none() {
                 self.skipping = self.too_long(input, response);

@@ -174,3 +174,17 @@ fn an_endless_line_is_not_kept() {
     assert_eq!(lines.next(&mut b"\r\n".as_slice()), Some(Err(Fault::LineTooLong)));
     assert_eq!(lines.next(&mut b"NOOP\r\n".as_slice()), Some(Ok(b"NOOP".as_slice())));
 }
+
+#[test]
+fn a_path_has_at_most_256_octets_with_its_brackets() {
+    let local = "x".repeat(60);
+    for (length, well) in [(256, true), (257, false)] {
+        let domain = "d".repeat(length - "<@>".len() - local.len());
+        for verb in ["MAIL FROM:", "RCPT TO:"] {
+            let line = format!("{verb}<{local}@{domain}>");
+            let read = parse(&line);
+            assert_eq!(read.is_ok(), well, "{length}: {read:?}");
+            assert!(well || read == Err(Fault::PathTooLong), "{read:?}");
+        }
+    }
+}

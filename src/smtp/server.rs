@@ -11,7 +11,8 @@
 //! - What a client sends behind STARTTLS, before the handshake, is refused and never read as a command (RFC 3207 4).
 //! - Closing with a reply lingers, so that input which is not read does not turn the reply into a reset.
 
-use std::borrow::Cow;
+mod policy;
+
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
@@ -20,138 +21,10 @@ use super::machine::{Close, Closed, Handshake, Insecure, Machine, Need};
 use super::request::{Body, Fault, Lines, Request};
 use super::script::Protocol;
 use super::step::Step;
+pub use policy::{Answer, Ask, Bounds, Lapse, Policy, Then};
 
 /// What may wait for a client that does not read, in octets.
 const UNREAD: usize = 64 * 1024;
-
-/// What the policy has to answer.
-#[derive(Clone, Copy, Debug)]
-pub enum Ask<'a> {
-    /// The connection is there.
-    Greeting,
-    /// A well-formed command in its right place.
-    Request(Request<'a>),
-    /// A line of the exchange of AUTH, as it came, without its end.
-    Response(&'a [u8]),
-    /// The content came to its end: the final dot, or all of the last chunk. With LMTP this is asked for each accepted
-    /// recipient in turn, and answers for that one (RFC 2033 4.2).
-    Body(&'a Measure),
-    /// A chunk of so many octets came that is not the last; what was seen of the content so far.
-    Chunk(u64, &'a Measure),
-    /// A line that is wrong, or comes at the wrong time.
-    Fault(Fault<'a>),
-    /// A deadline passed while the client was silent.
-    Lapse(Lapse),
-}
-
-/// Which deadline passed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lapse {
-    /// [`Bounds::idle`].
-    Idle,
-    /// [`Bounds::total`].
-    Total,
-    /// [`Bounds::end`].
-    End,
-}
-
-/// What becomes of the session after an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Then {
-    /// It goes on.
-    Keep,
-    /// It is closed, in order.
-    Close,
-    /// It is reset.
-    Reset,
-    /// It stays open, and nothing is ever said again.
-    Silence,
-}
-
-/// An answer of the policy.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
-    /// The whole reply with its code, lines separated by `\n`; empty: none.
-    pub reply: Cow<'static, str>,
-    /// How long it is held back.
-    pub delay: Duration,
-    /// What comes after.
-    pub then: Then,
-}
-
-impl Answer {
-    /// This reply at once. A 421 closes (RFC 5321 3.8).
-    pub fn new(reply: impl Into<Cow<'static, str>>) -> Answer {
-        let reply = reply.into();
-        let then = if reply.starts_with("421") { Then::Close } else { Then::Keep };
-        Answer { reply, delay: Duration::ZERO, then }
-    }
-
-    /// No reply, only the end.
-    pub fn silent(then: Then) -> Answer {
-        Answer { reply: Cow::Borrowed(""), delay: Duration::ZERO, then }
-    }
-
-    /// The code of the reply; 0 if there is none.
-    pub fn code(&self) -> u16 {
-        self.reply.get(..3).and_then(|code| code.parse().ok()).unwrap_or(0)
-    }
-}
-
-/// Decides every answer of one session.
-pub trait Policy {
-    /// What is spoken.
-    fn protocol(&self) -> Protocol {
-        Protocol::Smtp
-    }
-    /// Whether BDAT is known.
-    fn takes_chunks(&self) -> bool {
-        false
-    }
-    /// The answer to `ask`. With 2yz (354 for DATA) the command took effect; 334 goes on with the exchange of AUTH.
-    fn answer(&mut self, now: Instant, ask: Ask<'_>) -> Answer;
-    /// More octets of the content, dots unstuffed.
-    fn content(&mut self, octets: &[u8]);
-    /// The reply of `step` is handed over for writing; [`Step::Idle`] for all that is no step of a transaction.
-    fn queued(&mut self, now: Instant, step: Step, code: u16);
-    /// The transaction ended without a final reply: RSET, another HELO, or STARTTLS.
-    fn abandoned(&mut self);
-    /// A connection on which TLS comes first is there. `Some`: it is refused in clear text, without a handshake.
-    fn connected(&mut self, now: Instant) -> Option<Answer> {
-        let _ = now;
-        None
-    }
-    /// The TLS handshake is complete.
-    fn secured(&mut self, now: Instant, handshake: &Handshake) {
-        let _ = (now, handshake);
-    }
-    /// There is no TLS: why the handshake failed, or nothing if the connection ended in it.
-    fn insecure(&mut self, why: Option<&Insecure>) {
-        let _ = why;
-    }
-}
-
-/// What bounds a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bounds {
-    /// The longest command line in octets, with CRLF.
-    pub max_line: usize,
-    /// How long the client may say nothing.
-    pub idle: Option<Duration>,
-    /// How long the session may last.
-    pub total: Option<Duration>,
-    /// When every session ends.
-    pub end: Option<Instant>,
-    /// TLS comes first (RFC 8314 3.3), the greeting after it.
-    pub implicit_tls: bool,
-}
-
-impl Default for Bounds {
-    /// Only the line is bounded.
-    fn default() -> Self {
-        Bounds { max_line: super::request::MAX_LINE, idle: None, total: None, end: None, implicit_tls: false }
-    }
-}
 
 /// Where the session stands.
 #[derive(Debug)]
@@ -346,7 +219,7 @@ impl<P: Policy> Server<P> {
                 *if well { &mut transaction.accepted } else { &mut transaction.refused } += 1;
             }
             (Request::Data, Stage::Transaction(transaction)) if code == 354 => {
-                self.stage = Stage::Content(Reader::new(), transaction.accepted);
+                self.stage = Stage::Content(Reader::new(self.policy.end_of_data()), transaction.accepted);
             }
             (Request::Starttls, stage) if code == 220 => {
                 // RFC 3207 4.2: what was said before the handshake counts for nothing.
@@ -479,6 +352,21 @@ impl<P: Policy> Server<P> {
         }
     }
 
+    /// How long the client may say nothing now.
+    fn patience(&self) -> Option<Duration> {
+        let after = match &self.stage {
+            Stage::Greeted => Some(Step::Greeting),
+            Stage::Ready => Some(Step::Hello),
+            Stage::Transaction(Transaction { chunks: Some(_), .. }) => Some(Step::Body),
+            Stage::Transaction(Transaction { accepted: 0, refused: 0, .. }) => Some(Step::Mail),
+            Stage::Transaction(_) => Some(Step::Rcpt),
+            Stage::Content(reader, _) if reader.is_untouched() => Some(Step::Data),
+            Stage::Content(..) => Some(Step::Body),
+            _ => None,
+        };
+        after.and_then(|step| self.policy.patience(step)).or(self.bounds.idle)
+    }
+
     /// The next deadline and what it is.
     fn deadline(&self) -> Option<(Instant, Lapse)> {
         let (greeted, heard) = self.since?;
@@ -486,7 +374,7 @@ impl<P: Policy> Server<P> {
         [
             at(greeted, self.bounds.total, Lapse::Total),
             self.bounds.end.map(|end| (end, Lapse::End)),
-            at(heard, self.bounds.idle, Lapse::Idle),
+            at(heard, self.patience(), Lapse::Idle),
         ]
         .into_iter()
         .flatten()
@@ -530,6 +418,9 @@ impl<P: Policy> Machine for Server<P> {
                     let policy = &mut self.policy;
                     let accepted = *accepted;
                     if let Some(seen) = reader.read(&mut input, |octets| policy.content(octets)) {
+                        if reader.ended_at_cr() {
+                            lines.after_cr();
+                        }
                         self.complete(now, seen, accepted);
                     }
                 }
@@ -627,5 +518,4 @@ impl<P: Policy> Machine for Server<P> {
 }
 
 #[cfg(test)]
-#[path = "server_tests.rs"]
 mod tests;

@@ -5,6 +5,8 @@
 //!   interrupted, invalid, nothing measured, an assertion failed. The results of all assertions are given in any case.
 //! - An assertion without data fails the run as a broken one does: a check that checked nothing must not look green.
 
+use std::time::Duration;
+
 use super::evidence::{Answer, Evidence, expect_index};
 use super::grammar::{Assertion, Subject};
 use super::window::Windows;
@@ -86,6 +88,8 @@ pub struct AssertionResult {
     pub status: AssertionStatus,
     /// One of ours, not the user's.
     pub builtin: bool,
+    /// Over every stretch of this length instead of the whole.
+    pub window: Option<Duration>,
 }
 
 /// The judgement of a run.
@@ -119,6 +123,7 @@ impl Verdict {
                     observed: answer.observed,
                     status: answer.status,
                     builtin: assertion.builtin,
+                    window: assertion.window,
                 }
             })
             .collect();
@@ -192,8 +197,6 @@ fn answer(
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::collector::snapshot::{Gauges, Health, Interval};
     use crate::collector::tally::Tally;

@@ -79,6 +79,8 @@ def seeds():
         b"<1.2@x>\xffu 0123456789abcdef0123456789abcdef",
         b"n,,n=u,r=fyko+d2lbbFgONRv9qkxdawL\xffc=biws,r=fyko+d2lbbFgONRv9qkxdawL3rfc,p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=",
         b"\xffr=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096\xffv=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=",
+        b"r=\xfex,s=AAAA,i=1\xffv=AAAA",
+        b"r=\xfe,s=,i=0\xffe=other-error",
         b"user=u\x01auth=Bearer p\x01\x01",
         b"n,a=u,\x01auth=Bearer p\x01\x01",
     ]

@@ -210,7 +210,7 @@ fn tell(event: &Event) -> String {
             format!("{step} {failure}{took}{}", if *in_doubt { " in-doubt" } else { "" })
         }
         Event::Secured(_) => "secured".into(),
-        Event::Established => "established".into(),
+        Event::Established(_) => "established".into(),
         Event::Ready { early } => if *early { "ready early" } else { "ready" }.into(),
         Event::Begun(_) => "begun".into(),
         Event::Transaction { accepted, .. } => if *accepted { "accepted" } else { "lost" }.into(),

@@ -5,8 +5,9 @@
     reason = "these tests look at a real clock, to bound waits and to see delays"
 )]
 
+mod bounds;
 mod cisco;
-mod client;
+pub mod client;
 mod peers;
 
 use std::time::{Duration, Instant};

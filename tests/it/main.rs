@@ -12,6 +12,7 @@ mod client_laws;
 mod commands;
 mod dialogues;
 mod hostile;
+mod limits;
 mod listener;
 mod measurement;
 mod reports;

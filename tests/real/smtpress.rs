@@ -91,6 +91,24 @@ pub fn traced(arguments: &str) -> (i32, String) {
     (output.status.code().unwrap_or_else(|| panic!("smtpress ended by {}: {said}", output.status)), said)
 }
 
+/// The exit code and the result of `smtpress limit` at a loopback port with these flags.
+pub fn limit(port: u16, flags: &str) -> (i32, Value) {
+    let folder = tempfile::tempdir().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_smtpress"))
+        .args(["limit", "--target", &format!("smtp://127.0.0.1:{port}")])
+        .args(flags.split_whitespace())
+        .args(["--json", "-", "--progress", "none", "--out", "run"])
+        .current_dir(folder.path())
+        .envs(ENVIRONMENT)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let code = output.status.code().unwrap_or_else(|| panic!("smtpress ended by {}: {said}", output.status));
+    let result = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {said}"));
+    (code, result)
+}
+
 impl Running {
     fn start(words: &[&str], folder: TempDir) -> Running {
         let output = |name: &str| fs::File::create(folder.path().join(name)).unwrap();

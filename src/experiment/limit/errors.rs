@@ -12,7 +12,6 @@ use super::finding::Finding;
 use super::looks::{Look, bound, look};
 use crate::generator::hands::{Met, Session};
 use crate::smtp::Step;
-use crate::smtp::hello::Offer;
 use crate::smtp::script::Protocol;
 
 /// A reply that is held back longer than this, and than twice the first, is held back on purpose.
@@ -72,7 +71,7 @@ pub(super) fn find(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) ->
             field.afford()?;
             let begun = field.hands.now();
             let met = field.ask(session, &wrong.line(served, &recipient));
-            if answered(wrong, &met) {
+            if answered(field, kind, wrong, &met) {
                 pace.took(served, met.at.saturating_sub(begun));
                 continue;
             }
@@ -96,8 +95,11 @@ pub(super) fn find(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) ->
 }
 
 /// Whether the error was answered as one that a client may still make.
-fn answered(wrong: Wrong, met: &Met) -> bool {
+fn answered(field: &Field<'_>, kind: &Kind, wrong: Wrong, met: &Met) -> bool {
+    // Some say that it is enough with the code of the error itself.
+    let enough = field.condition(wrong.step(), &met.what) == kind.condition();
     match wrong {
+        _ if enough => false,
         Wrong::Junk => met.code() / 100 == 2,
         _ => met.code() / 100 == 5 || met.code() / 100 == 4 && met.code() != 421,
     }
@@ -133,8 +135,7 @@ fn prepare(field: &mut Field<'_>, wrong: Wrong) -> Found<(Session, String)> {
             Ok((session, recipient))
         }
         Wrong::Login => {
-            let hello = format!("EHLO {}", field.setting.name);
-            let offer = field.ask(session, &hello).reply().map(Offer::parse).unwrap_or_default();
+            let offer = field.hands.offer(session);
             if field.setting.protocol == Protocol::Lmtp || !offer.auth.iter().any(|name| name == "PLAIN") {
                 field.leave(session);
                 return Err(Halt::Foreign("AUTH PLAIN is not offered to this client".to_owned()));

@@ -150,8 +150,8 @@ impl Finding {
     pub fn fails(&self) -> bool {
         match self.verdict {
             Verdict::AsExpected | Verdict::Found => false,
-            Verdict::NotReached | Verdict::Obstructed => self.expected.is_some(),
-            Verdict::Differs | Verdict::Unstable | Verdict::NotEnforced | Verdict::Unsafe => true,
+            Verdict::NotReached | Verdict::Obstructed | Verdict::Unstable => self.expected.is_some(),
+            Verdict::Differs | Verdict::NotEnforced | Verdict::Unsafe => true,
         }
     }
 }
@@ -212,6 +212,7 @@ mod tests {
     fn what_is_left_open_fails_only_where_something_was_expected() {
         let fails = |verdict, expected| Finding { verdict, expected, ..Finding::default() }.fails();
         assert!(fails(Verdict::Obstructed, Some(1)) && !fails(Verdict::Obstructed, None));
+        assert!(fails(Verdict::Unstable, Some(1)) && !fails(Verdict::Unstable, None));
         assert!(fails(Verdict::NotReached, Some(1)) && !fails(Verdict::NotReached, None));
         assert!(fails(Verdict::Unsafe, None) && fails(Verdict::Differs, Some(1)));
         assert!(!fails(Verdict::AsExpected, Some(1)) && !fails(Verdict::Found, None));

@@ -85,12 +85,12 @@ impl Room<'_, '_> {
         };
         finding.exactly(first);
         self.field.shown(finding, refusal.step, &refusal.by, refusal.session);
-        self.scope(kind, finding, first)?;
+        let foreign = self.scope(kind, finding, first)?;
         finding.inside_alive = Some(self.field.alive(&self.held.clone()) == first);
         finding.release_ms = self.release(finding)?;
         self.kinds_apart(finding)?;
         self.again(finding, first)?;
-        if finding.verdict == Verdict::Obstructed {
+        if !foreign && finding.verdict != Verdict::Unstable {
             finding.judge(0);
         }
         if finding.inside_alive == Some(false) {
@@ -149,8 +149,8 @@ impl Room<'_, '_> {
         Ok((inside, refused))
     }
 
-    /// Whom the limit counts, told by a client from elsewhere and by the reply.
-    fn scope(&mut self, kind: &Kind, finding: &mut Finding, first: u64) -> Found<()> {
+    /// Whom the limit counts, told by a client from elsewhere and by the reply. True: it is another limit.
+    fn scope(&mut self, kind: &Kind, finding: &mut Finding, first: u64) -> Found<bool> {
         let named = finding.condition.as_deref().and_then(|name| name.parse::<Condition>().ok());
         let elsewhere = match self.crowd {
             Crowd::OneHost
@@ -200,8 +200,9 @@ impl Room<'_, '_> {
             finding.verdict =
                 if finding.expected.is_some() { Verdict::Obstructed } else { Verdict::NotReached };
             finding.remark(format!("{other} bit first, at {first}"));
+            return Ok(true);
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Lets one go, and asks again and again until one comes in: how long that took. The place is full again afterwards.

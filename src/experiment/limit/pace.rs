@@ -17,6 +17,9 @@ use crate::smtp::Step;
 
 /// How long a window is waited for, if the search may wait that long.
 const WINDOW: Duration = Duration::from_secs(75);
+/// So many refills tell the rate of a bucket, or as many as come in this time.
+const REFILLS: u64 = 10;
+const FILLING: Duration = Duration::from_secs(8);
 /// Between two questions whether one more is served.
 const ASKING: Duration = Duration::from_millis(20);
 
@@ -79,8 +82,38 @@ fn find(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding, item: &mut dy
     if let Some((_, _, session)) = second.refused.take() {
         field.hands.leave(&[session], Leave::Close);
     }
-    conclude(finding, kind, &first, &second, again - first.begun, recovery);
+    // The one that ended the wait is of the second count.
+    let served = second.served + 1;
+    if served * 2 >= first.served && first.served > 2 {
+        window(finding, kind, first.served, served, again - first.begun);
+    } else {
+        let (refills, took) = refills(field, item, again, second.served)?;
+        bucket(finding, kind, &first, refills as f64 / took.as_secs_f64().max(1e-3));
+    }
+    finding.judge(0);
     Ok(())
+}
+
+/// How many more are served by a bucket that is empty, and in how long: as many as tell its rate, or as time is given.
+fn refills(
+    field: &mut Field<'_>,
+    item: &mut dyn Item,
+    since: Duration,
+    served: u64,
+) -> Found<(u64, Duration)> {
+    let (mut refills, mut last) = (served, field.hands.now());
+    let begun = last;
+    while refills < REFILLS && field.hands.now() - begun < FILLING || refills == 0 {
+        field.hands.pause(ASKING);
+        match item.one(field)? {
+            Ok(()) => (refills, last) = (refills + 1, field.hands.now()),
+            Err((_, _, session)) => field.hands.leave(&[session], Leave::Close),
+        }
+        if field.hands.now() - begun > WINDOW {
+            break;
+        }
+    }
+    Ok((refills, last - since))
 }
 
 /// What was served until one was not.
@@ -115,42 +148,30 @@ fn per_minute(count: u64, time: Duration) -> u64 {
     (count as f64 * 60.0 / time.as_secs_f64().max(1e-3)) as u64
 }
 
-/// A window or a bucket, and how large.
-fn conclude(
-    finding: &mut Finding,
-    kind: &Kind,
-    first: &Counted,
-    second: &Counted,
-    cycle: Duration,
-    recovery: Duration,
-) {
-    // The one that ended the wait is of the second count.
-    let again = second.served + 1;
-    if again * 2 >= first.served && first.served > 2 {
-        finding.window_ms = Some(cycle.as_secs_f64() * 1e3);
-        finding.remark(format!(
-            "{} {} are served in a window of about {:.1} s, and then {again} again",
-            first.served,
-            unit(kind),
-            cycle.as_secs_f64()
-        ));
-        // The count began somewhere in a window, and its end was seen a little late.
-        let rate = per_minute(first.served, cycle);
-        finding.between(rate * 9 / 10, rate + rate / 10 + 1, "when a window begins is not known");
-    } else {
-        // All that were served since one was refused were filled in meanwhile.
-        let refill = again as f64 / (recovery + second.took).as_secs_f64().max(1e-3);
-        finding.window_ms = Some(1e3 / refill);
-        let filled = (first.took.as_secs_f64() * refill).round() as u64;
-        finding.remark(format!(
-            "about {} {} are served at once, and then {refill:.2} a second",
-            first.served.saturating_sub(filled),
-            unit(kind)
-        ));
-        let rate = refill * 60.0;
-        finding.between((rate * 0.75) as u64, (rate * 1.34).ceil() as u64, "one is asked for now and then");
-    }
-    finding.judge(0);
+/// As many are served again when the window is over.
+fn window(finding: &mut Finding, kind: &Kind, served: u64, again: u64, cycle: Duration) {
+    finding.window_ms = Some(cycle.as_secs_f64() * 1e3);
+    finding.remark(format!(
+        "{served} {} are served in a window of about {:.1} s, and then {again} again",
+        unit(kind),
+        cycle.as_secs_f64()
+    ));
+    let rate = per_minute(served, cycle);
+    // The count began somewhere in a window, and its end was seen a little late.
+    finding.between(rate * 9 / 10, rate + rate / 10 + 1, "when a window begins is not known");
+}
+
+/// What was there is served at once, and then what is filled in.
+fn bucket(finding: &mut Finding, kind: &Kind, first: &Counted, refill: f64) {
+    finding.window_ms = Some(1e3 / refill);
+    let filled = (first.took.as_secs_f64() * refill).round() as u64;
+    finding.remark(format!(
+        "about {} {} are served at once, and then {refill:.2} a second",
+        first.served.saturating_sub(filled),
+        unit(kind)
+    ));
+    let rate = refill * 60.0;
+    finding.between((rate * 0.85) as u64, (rate * 1.15).ceil() as u64, "one is asked for now and then");
 }
 
 struct Connections;

@@ -8,7 +8,6 @@ use crate::collector::Condition;
 use crate::collector::condition::cisco;
 use crate::generator::hands::{By, Met, Session};
 use crate::smtp::Step;
-use crate::smtp::hello::Offer;
 
 /// What is right.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -131,8 +130,7 @@ fn pipelining(field: &mut Field<'_>, finding: &mut Finding) -> Found<()> {
     let mailer = field.mailer(None, 1);
     let letter = field.letter(&mailer);
     let session = field.enter()?;
-    let hello = format!("EHLO {}", field.setting.name);
-    let offer = field.ask(session, &hello).reply().map(Offer::parse).unwrap_or_default();
+    let offer = field.hands.offer(session);
     let recipient = letter.recipients.first().map_or("", |to| to);
     let group = format!("MAIL FROM:<{}>\r\nRCPT TO:<{recipient}>\r\nDATA\r\n", letter.sender);
     field.hands.tell(session, group.as_bytes());

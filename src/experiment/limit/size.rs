@@ -8,16 +8,19 @@ use super::looks::{bound, settle};
 use crate::experiment::search::Search;
 use crate::generator::hands::{Met, Session};
 use crate::smtp::Step;
-use crate::smtp::hello::Offer;
 
 /// How often the bracket's two ends are asked again.
 const AGAIN: u64 = 2;
+/// What a listener may add to a content, and count with it.
+const MARGIN: u64 = 1024;
 /// No header is made longer than this.
 const HEADER: u64 = 1 << 20;
 /// No line, and no command.
 const LINE: u64 = 256 << 10;
 const COMMAND: u64 = 64 << 10;
 const PATH: u64 = 4096;
+/// No local part is made longer.
+const LOCAL: usize = 64;
 /// One field of a header that is made longer, with its CRLF.
 const FIELD: u64 = 200;
 
@@ -70,10 +73,24 @@ fn octet(
         (None, None) => finding.unmet(search.at_least()),
     }
     if finding.repeats < finding.looked {
-        finding.inexact = Some("it was not the same each time".to_owned());
-        finding.verdict = Verdict::Unstable;
+        near(field, finding, trial)?;
     }
     settle(kind, finding, 0);
+    Ok(())
+}
+
+/// A limit that is not the same to the octet each time, for a listener counts what it adds itself: the bracket that holds it.
+fn near(field: &mut Field<'_>, finding: &mut Finding, trial: Trial<'_>) -> Found<()> {
+    let value = finding.value.unwrap_or(0);
+    let (low, high) = (value.saturating_sub(MARGIN), value.saturating_add(MARGIN));
+    finding.trials += 2;
+    if served(field, low, trial)? && !served(field, high, trial)? {
+        finding.repeats = finding.looked;
+        finding.between(low, high, "the listener counts more than the content, and not always as much");
+        return Ok(());
+    }
+    finding.between(0, high, "it was not the same each time");
+    finding.verdict = Verdict::Unstable;
     Ok(())
 }
 
@@ -85,17 +102,10 @@ fn served(field: &mut Field<'_>, size: u64, trial: Trial<'_>) -> Found<bool> {
     Ok(matches!(came, Came::Served))
 }
 
-/// What the listener offers.
-fn offer(field: &mut Field<'_>, session: Session) -> Offer {
-    let hello = format!("EHLO {}", field.setting.name);
-    let met = field.ask(session, &hello);
-    met.reply().filter(|reply| reply.code == 250).map(Offer::parse).unwrap_or_default()
-}
-
 /// The size that the listener advertises.
 fn advertised(field: &mut Field<'_>) -> Found<Option<u64>> {
     let session = field.enter()?;
-    let offer = offer(field, session);
+    let offer = field.hands.offer(session);
     field.leave(session);
     Ok(offer.size)
 }
@@ -164,8 +174,29 @@ pub(super) fn content(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding)
         let letter = field.letter(&mailer);
         Ok(whole(field, session, &letter))
     })?;
+    own_way(field, finding);
     compare(finding, advertised);
     Ok(())
+}
+
+/// A listener may count a line's end as one octet, and what it adds itself: where that explains what was expected, the value
+/// is a bracket.
+fn own_way(field: &mut Field<'_>, finding: &mut Finding) {
+    let (Some(value), Some(expected)) = (finding.value, finding.expected) else { return };
+    if value == expected {
+        return;
+    }
+    let mailer = field.mailer(Some(value), 1);
+    let letter = field.letter(&mailer);
+    let lines = letter.content.iter().filter(|octet| **octet == b'\n').count() as u64;
+    for low in [value, value.saturating_sub(lines)] {
+        if (low..=low.saturating_add(MARGIN)).contains(&expected) {
+            finding.remark(format!("{value} octets of content were taken, and not one more"));
+            let why = "the listener counts what it adds itself, and perhaps a line's end as one octet";
+            finding.between(low, low.saturating_add(MARGIN), why);
+            return finding.judge(0);
+        }
+    }
 }
 
 /// The header of a message.
@@ -224,7 +255,7 @@ pub(super) fn command_line(field: &mut Field<'_>, kind: &Kind, finding: &mut Fin
     })
 }
 
-/// A path with its angle brackets (RFC 5321 4.5.3.1.3), its domain as it is and its local part made longer.
+/// A path with its angle brackets (RFC 5321 4.5.3.1.3).
 pub(super) fn path(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) -> Found<()> {
     let mailer = field.mailer(None, 1);
     let letter = field.letter(&mailer);
@@ -238,17 +269,43 @@ pub(super) fn path(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) ->
         if met.code() / 100 != 2 {
             return Err(Halt::Failed(Step::Mail, Box::new(met)));
         }
-        let padding = "x".repeat(usize::try_from(size - least).unwrap_or(0));
-        let met = field.ask(session, &format!("RCPT TO:<{local}{padding}@{domain}>"));
+        let (local, domain) = longer(&local, &domain, usize::try_from(size - least).unwrap_or(0));
+        let met = field.ask(session, &format!("RCPT TO:<{local}@{domain}>"));
         if met.code() / 100 == 2 { Ok(Came::Served) } else { Ok(Came::Refused(Step::Rcpt, met)) }
     })?;
     finding.remark("RFC 5321 4.5.3.1 asks for 256 octets, of which 64 in front of the @");
     Ok(())
 }
 
+/// A mailbox that is longer by so many octets: first its local part, as far as every listener takes it (RFC 5321 4.5.3.1.1),
+/// then its domain, by labels of at most 63 octets in front of it.
+fn longer(local: &str, domain: &str, by: usize) -> (String, String) {
+    let mut room = LOCAL.saturating_sub(local.len()).min(by);
+    // A label is an octet and a dot at the least.
+    room -= usize::from(by - room == 1 && room > 0);
+    let (mut left, mut labels) = (by - room, String::new());
+    while left > 0 {
+        let here = if left == 65 { 63 } else { left.min(64) };
+        labels.push_str(&"x".repeat(here - 1));
+        labels.push('.');
+        left -= here;
+    }
+    (format!("{local}{}", "x".repeat(room)), format!("{labels}{domain}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_mailbox_is_longer_by_as_many_octets_as_were_asked_for() {
+        for by in 0..400 {
+            let (local, domain) = longer("user1", "recipient.example", by);
+            assert_eq!(local.len() + domain.len(), "user1recipient.example".len() + by, "{by}");
+            assert!(local.len() <= 64, "{local}");
+            assert!(domain.split('.').all(|label| (1..=63).contains(&label.len())), "{domain}");
+        }
+    }
 
     #[test]
     fn fields_have_exactly_the_octets_that_were_asked_for() {

@@ -8,7 +8,7 @@ use super::field::{Field, Found, Halt, Letter};
 use super::finding::Finding;
 use super::looks::settle;
 use super::{KINDS, Kind, Measure, Request};
-use crate::generator::hands::{By, Met, Session, Way};
+use crate::generator::hands::{By, Leave, Met, Session, Way};
 use crate::smtp::Step;
 
 /// What a time may miss an expectation by, in milliseconds: listeners count in seconds.
@@ -99,10 +99,13 @@ fn wait(field: &mut Field<'_>, asked: &[(&'static Kind, Duration)]) -> Found<BTr
     let mut seen = BTreeMap::new();
     let mut waiting = Vec::new();
     for (kind, length) in asked {
+        let opened = field.hands.now();
         match begin(field, kind) {
             Ok((session, step)) => {
-                let since = field.hands.now();
-                let spoke = (kind.name == "connection-time-exceeded").then_some(since);
+                // A session's time is the listener's from its first octet on; silence begins when all is said.
+                let lasts = kind.name == "connection-time-exceeded";
+                let since = if lasts { opened } else { field.hands.now() };
+                let spoke = lasts.then_some(since);
                 waiting.push(Waiting { kind, session, since, until: since + *length, step, spoke });
             }
             Err(Halt::Own(why)) => return Err(Halt::Own(why)),
@@ -127,7 +130,8 @@ fn wait(field: &mut Field<'_>, asked: &[(&'static Kind, Duration)]) -> Found<BTr
                 let after = if ended { met.at } else { now } - one.since;
                 let by = ended.then_some((met, one.session));
                 if by.is_none() {
-                    field.leave(one.session);
+                    // Where content is awaited, QUIT is content.
+                    field.hands.leave(&[one.session], Leave::Close);
                 }
                 seen.insert(one.kind.name, Seen { after, by, step: one.step, halted: None });
                 continue;

@@ -22,6 +22,7 @@ use crate::net::tls::Security;
 use crate::plan::Plan;
 use crate::smtp::client::Failure;
 use crate::smtp::command::xclient_attributes;
+use crate::smtp::hello::Offer;
 use crate::smtp::led::{Heard, Led};
 use crate::smtp::machine::Close;
 use crate::smtp::script::{Identity, Tls};
@@ -67,6 +68,8 @@ struct Line {
     /// Something was heard, or it is over.
     news: Notify,
     over: Cell<bool>,
+    /// What the listener offers.
+    offer: RefCell<Offer>,
 }
 
 impl Line {
@@ -226,7 +229,10 @@ async fn opening(shared: Rc<Shared>, line: Rc<Line>, session: Session, way: Way)
         return Opened::In(session);
     }
     match line.next().await {
-        Some((_, Heard::Established)) => Opened::In(session),
+        Some((_, Heard::Established(offer))) => {
+            *line.offer.borrow_mut() = *offer;
+            Opened::In(session)
+        }
         Some((at, Heard::Refused(step, failure))) => {
             Opened::Out(Refusal { step, by: by(*failure), session, took: took(at) })
         }
@@ -261,6 +267,10 @@ impl Hands for Live {
         self.runtime.block_on(self.tasks.run_until(openings.collect()))
     }
 
+    fn offer(&self, session: Session) -> Offer {
+        self.lines[session.0].offer.borrow().clone()
+    }
+
     fn tell(&mut self, session: Session, octets: &[u8]) {
         let line = &self.lines[session.0];
         line.says.borrow_mut().extend_from_slice(octets);
@@ -279,7 +289,7 @@ impl Hands for Live {
             Heard::Malformed(malformed) => By::Other(malformed.to_string()),
             Heard::Closed(how) => By::Closed(how),
             Heard::Refused(_, failure) => by(*failure),
-            Heard::Established => return silence(),
+            Heard::Established(_) => return silence(),
         };
         Met { what, at: self.since(at) }
     }

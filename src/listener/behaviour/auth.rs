@@ -32,17 +32,21 @@ impl Behaviour {
     pub(super) fn auth_response(&mut self, line: &[u8]) -> Answer {
         let shared = self.shared.clone();
         let next = self.access.response(&shared.limits, line);
-        Answer { delay: self.delay(shared.limits.delays.auth), ..self.access_answer(next, "") }
+        let answer = self.access_answer(next, "");
+        Answer { delay: answer.delay + self.delay(shared.limits.delays.auth), ..answer }
     }
 
-    fn access_answer(&self, next: Next, mechanism: &str) -> Answer {
+    fn access_answer(&mut self, next: Next, mechanism: &str) -> Answer {
         match next {
             Next::Challenge(text) => Answer::new(format!("334 {text}")),
             Next::Said(saying) => {
+                let answer = self.say(saying, mechanism);
                 if matches!(saying, Saying::AuthFailed | Saying::AuthEncoding | Saying::TooManyAuthFailures) {
                     self.shared.logins.failed.fetch_add(1, Relaxed);
+                    self.mistake(answer)
+                } else {
+                    answer
                 }
-                self.say(saying, mechanism)
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{Answer, Behaviour, Fault, Saying, Step};
+use super::{Answer, Behaviour, Fault, Saying, Step, Tally};
 
 impl Behaviour {
     /// The answer to EHLO.
@@ -33,7 +33,7 @@ impl Behaviour {
             }
             self.peer.speaks_for(client);
             // The counts are those of a client's session.
-            (self.messages, self.errors) = (0, 0);
+            self.tally = Tally::default();
             self.access.anew();
         }
         self.at(Step::Greeting, |session| session.say(Saying::Greeting, ""))

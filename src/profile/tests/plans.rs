@@ -7,10 +7,11 @@ use super::super::overrides::{Origin, apply_in_order};
 use super::super::{Document, Override, Purpose, compile, resolved, schema};
 use super::{compiled, context};
 use crate::collector::expect::When;
-use crate::listener::limits::{Delay, Style};
+use crate::listener::limits::{self, Delay, Style};
 use crate::load::{Curve, Load, Spacing, Think};
 use crate::mail::Size;
 use crate::plan::{Messages, OnSaturation, Plan, Unit};
+use crate::smtp::Step;
 use crate::smtp::script::{Hello, Pipelining, Timeouts};
 
 /// The profile of the contract, with every key that it names.
@@ -307,6 +308,44 @@ fn a_listener_alone_needs_no_target_and_a_search_no_phase() {
     .unwrap();
     let limits = compile(&search, &context(Purpose::Search)).unwrap().limits;
     assert_eq!(limits["idle-timeout"], 300_000);
+}
+
+#[test]
+fn the_bounds_of_a_listener_are_those_of_the_profile() {
+    let compiled = |text: &str| {
+        let document = Document::parse("p", text).unwrap();
+        compile(&document, &context(Purpose::Listen)).unwrap().listener
+    };
+    let bounds = compiled(
+        "[listener]
+unknown_recipients = [\"nobody*@*\"]
+max_invalid_recipients = 5
+max_session_bytes = \"10KiB\"
+max_junk_commands = 20
+step_timeouts = { greeting = \"1s\", hello = \"2s\", mail = \"3s\", rcpt = \"4s\", data = \"5s\", body = \"6s\" }
+end_of_data = \"lenient\"
+max_path_length = 256
+error_delay = { after = 10, delay = \"1s\" }
+",
+    );
+    assert_eq!(bounds.unknown_recipients, limits::Patterns::parse(&["nobody*@*"]).unwrap());
+    assert_eq!(bounds.max_invalid_recipients, Some(5));
+    assert_eq!(bounds.max_session_bytes, Some(10 << 10));
+    assert_eq!(bounds.max_junk_commands, Some(20));
+    assert_eq!(bounds.error_delay, Some(limits::ErrorDelay { after: 10, delay: Duration::from_secs(1) }));
+    assert_eq!(bounds.max_path_length, Some(256));
+    assert_eq!(bounds.end_of_data, limits::EndOfData::Lenient);
+    let steps = [Step::Greeting, Step::Hello, Step::Mail, Step::Rcpt, Step::Data, Step::Body, Step::Quit];
+    assert_eq!(
+        steps.map(|step| bounds.step_timeouts.after(step).map(|time| time.as_secs())),
+        [Some(1), Some(2), Some(3), Some(4), Some(5), Some(6), None]
+    );
+    let strict = compiled("[listener]\nend_of_data = \"strict\"\n");
+    assert_eq!(
+        (strict.end_of_data, limits::Limits::default().end_of_data),
+        (limits::EndOfData::Strict, limits::EndOfData::Strict)
+    );
+    assert_eq!(compiled("[listener]\n"), limits::Limits::default());
 }
 
 #[test]

@@ -200,6 +200,19 @@ fn what_does_not_fit_together() {
 }
 
 #[test]
+fn bounds_of_a_listener_that_cannot_be() {
+    let seen = seen(&[
+        ("nobody that is no address", "[listener]\nunknown_recipients = [\"a@b.example\", \"nobody\"]\n"),
+        ("a limit of nobody", "[listener]\nmax_invalid_recipients = 5\n"),
+        ("a path beyond the longest", "[listener]\nmax_path_length = 257\n"),
+        ("an end of data that is none", "[listener]\nend_of_data = \"loose\"\n"),
+        ("a time-out of no state", "[listener]\nstep_timeouts = { quit = \"5s\" }\n"),
+        ("a tarpit without its delay", "[listener]\nerror_delay = { after = 10 }\n"),
+    ]);
+    insta::assert_snapshot!(seen);
+}
+
+#[test]
 fn tls_that_makes_no_sense() {
     let target = |address: &str, body: &str| format!("[target]\naddress = \"{address}\"\n{body}\n{PHASE}");
     let cases = [

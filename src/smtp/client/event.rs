@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use crate::smtp::auth::Mechanism;
+use crate::smtp::hello::Offer;
 use crate::smtp::machine::{Closed, Handshake, Insecure};
 use crate::smtp::reply::{Malformed, Reply};
 use crate::smtp::step::Step;
@@ -73,8 +74,9 @@ pub enum Event {
     },
     /// The TLS handshake is complete.
     Secured(Box<Handshake>),
-    /// The session can send mail: all that the script asks before its first transaction succeeded.
-    Established,
+    /// The session can send mail: all that the script asks before its first transaction succeeded. What the listener
+    /// offers.
+    Established(Box<Offer>),
     /// [`Client::begin`](super::Client::begin) or [`Client::finish`](super::Client::finish) may be called. If neither is,
     /// the session rests.
     Ready {

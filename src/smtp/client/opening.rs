@@ -179,6 +179,11 @@ impl Opening {
         }
     }
 
+    /// What the listener offers, as it said last.
+    pub(super) fn into_offer(self) -> Offer {
+        self.offer
+    }
+
     /// A reply that fits the step came.
     pub(super) fn reply(&mut self, script: &Script, raw: RawReply<'_>) -> Next {
         match self.stage {

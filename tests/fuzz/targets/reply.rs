@@ -14,14 +14,16 @@ fn scan(octets: &[u8], piece: usize) -> Vec<Result<Reply, Fault>> {
         while !input.is_empty() {
             let before = input.len();
             let scanned = scanner.scan(&mut input).map(|scanned| scanned.map(|raw| raw.to_reply()));
-            assert!(input.len() < before, "it takes something");
             match scanned {
                 Some(Err(malformed)) => {
                     assert!(malformed.evidence.len() <= 3 * 256);
                     found.push(Err(malformed.fault));
                     return found;
                 }
-                Some(Ok(reply)) => found.push(Ok(reply)),
+                Some(Ok(reply)) => {
+                    assert!(input.len() < before, "it takes something");
+                    found.push(Ok(reply));
+                }
                 None => assert!(input.is_empty()),
             }
         }

@@ -83,6 +83,10 @@ fn settle(server: &mut Server<Plain>, now: Instant, said: &mut Vec<u8>) -> bool 
 
 fuzz_target!(|octets: &[u8]| {
     let Some((piece, octets)) = octets.split_first() else { return };
+    // What may only stand last in a group is answered by where the group ends.
+    if [&b"starttls"[..], b"xclient"].iter().any(|verb| octets.windows(verb.len()).any(|at| at.eq_ignore_ascii_case(verb))) {
+        return;
+    }
     let now = Instant::now();
     let whole = session(octets, octets.len().max(1), now);
     assert_eq!(whole, session(octets, 1, now));

@@ -11,19 +11,21 @@ mod clients;
 mod every_step;
 mod particular;
 mod process;
+mod secured;
 mod server;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use rustls::pki_types::CertificateDer;
 use smtpress::collector::Outcome;
 use smtpress::load::Load;
 use smtpress::mail::Size;
 use smtpress::plan::{Messages, Plan, Unit};
 use smtpress::report::{BuildInput, RunResult, json, terminal};
 use smtpress::smtp::Step;
-use smtpress::smtp::script::Pipelining;
+use smtpress::smtp::script::{Pipelining, Tls};
 
 use crate::runs::stage::{Told, ms, phase, plan, run_against, shared};
 use server::{Act, Server};
@@ -50,6 +52,9 @@ pub struct Case {
     size: u64,
     narrow: bool,
     rests: bool,
+    tls: Tls,
+    /// Whom it trusts; `None`: the listener as it usually is.
+    trusts: Option<Vec<CertificateDer<'static>>>,
 }
 
 impl Case {
@@ -65,6 +70,8 @@ impl Case {
             size: 1024,
             narrow: false,
             rests: false,
+            tls: Tls::None,
+            trusts: None,
         }
     }
 
@@ -95,6 +102,8 @@ impl Case {
         plan.mail.recipients = self.recipients;
         plan.mail.size = Size::Fixed(self.size);
         plan.script.pipelining = self.pipelining;
+        plan.script.tls = self.tls;
+        plan.tls.authorities = Some(self.trusts.clone().unwrap_or_else(|| server::CREDENTIAL.chain.clone()));
         let timeouts = &mut plan.script.timeouts;
         for timeout in [&mut timeouts.greeting, &mut timeouts.command, &mut timeouts.data, &mut timeouts.body]
         {

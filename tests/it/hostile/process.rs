@@ -40,6 +40,17 @@ fn no_listener_takes_much_memory_or_the_terminal() {
     }
     let deaf = [until(Step::Data), vec![say("354 go\r\n"), Act::Deaf]].concat();
     run("a window closed for ever", deaf, &["--size", "1GiB", "--set", "timeouts.body=1s"]);
+    // TLS keeps what it cannot read yet, and that too has its bounds.
+    let secure = |script: Vec<Act>| [vec![Act::Secure], script].concat();
+    for (name, script) in [
+        ("no end of a handshake", vec![Act::PartOfHandshake(usize::MAX), Act::Flood("\x16\x03\x03\x40\0")]),
+        ("no end of clear text", vec![Act::Peek, Act::Flood("and so on ")]),
+        ("no end of a line in TLS", secure(vec![Act::Flood("250 and so on and so on ")])),
+        ("no end of a reply in TLS", secure(vec![Act::Flood("250-more\r\n")])),
+        ("no end of new keys", secure(vec![Act::Rekey])),
+    ] {
+        run(name, script, &["--tls", "implicit", "--set", "target.tls_options.verify=false"]);
+    }
     let owned = "\u{1b}]0;owned\u{7}\u{1b}[2J\u{9b}31m\u{202e}gnihton\u{8}\0\r";
     let text = format!("554-5.7.1 {owned}\r\n554 5.7.1 {owned}{}\r\n", "long ".repeat(700));
     for step in [Step::Greeting, Step::Hello, Step::Mail, Step::Rcpt, Step::Data, Step::Body] {

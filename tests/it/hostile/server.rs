@@ -1,13 +1,22 @@
 //! A listener that follows a script, move by move, over a plain socket: it can do whatever a socket can.
 
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use smtpress::net::target::tls::Credential;
 use socket2::{Domain, SockRef, Socket, Type};
+
+use crate::tls::{ALWAYS, credential, server_config};
+
+/// The certificate it shows.
+pub static CREDENTIAL: LazyLock<Credential> = LazyLock::new(|| credential(&["127.0.0.1"], ALWAYS));
+
+static CONFIG: LazyLock<Arc<ServerConfig>> = LazyLock::new(|| server_config(&CREDENTIAL));
 
 /// One move.
 #[derive(Clone, Debug)]
@@ -27,6 +36,20 @@ pub enum Act {
     /// Waits until there is something to read, and leaves it unread.
     Peek,
     Pause(Duration),
+    /// Shakes hands: all that follows is said and heard in TLS.
+    Secure,
+    /// The same with another certificate.
+    SecureWith(Arc<ServerConfig>),
+    /// Answers the hello rightly, and sends so many octets of that; at most all but the last.
+    PartOfHandshake(usize),
+    /// Asks for new keys again and again, until the client is gone.
+    Rekey,
+    /// Sends these octets beneath TLS.
+    Beneath(Vec<u8>),
+    /// Sends back what comes first.
+    Echo,
+    /// Says that it will say no more in TLS.
+    Goodbye,
     /// Ends its own direction only.
     HalfClose,
     /// Ends with a reset.
@@ -118,8 +141,35 @@ impl Server {
     }
 }
 
+/// What is spoken over.
+enum Channel {
+    Clear(TcpStream),
+    Secure(Box<StreamOwned<ServerConnection, TcpStream>>),
+    Gone,
+}
+
+impl Channel {
+    fn socket(&self) -> io::Result<&TcpStream> {
+        match self {
+            Channel::Clear(socket) => Ok(socket),
+            Channel::Secure(stream) => Ok(&stream.sock),
+            Channel::Gone => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+}
+
+impl Read for Channel {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Channel::Clear(socket) => socket.read(into),
+            Channel::Secure(stream) => stream.read(into),
+            Channel::Gone => Ok(0),
+        }
+    }
+}
+
 struct Session<'a> {
-    stream: BufReader<TcpStream>,
+    stream: BufReader<Channel>,
     books: &'a Books,
 }
 
@@ -127,9 +177,9 @@ impl Session<'_> {
     fn new(stream: TcpStream, books: &Books) -> io::Result<Session<'_>> {
         stream.set_nodelay(true)?;
         // Neither a client that says nothing nor one that reads nothing may keep the test for ever.
-        stream.set_read_timeout(Some(Duration::from_secs(200)))?;
-        stream.set_write_timeout(Some(Duration::from_secs(200)))?;
-        Ok(Session { stream: BufReader::new(stream), books })
+        stream.set_read_timeout(Some(Duration::from_secs(90)))?;
+        stream.set_write_timeout(Some(Duration::from_secs(90)))?;
+        Ok(Session { stream: BufReader::new(Channel::Clear(stream)), books })
     }
 
     fn play(mut self, script: &[Act]) -> io::Result<()> {
@@ -152,13 +202,33 @@ impl Session<'_> {
             Act::Hear(start) => self.read_to(|line| line.starts_with(start.as_bytes())),
             Act::Dot => self.read_to(|line| line == b".\r\n"),
             Act::Take => self.take(),
-            Act::Peek => self.stream.get_ref().peek(&mut [0]).map(drop),
+            Act::Peek => self.stream.get_ref().socket()?.peek(&mut [0]).map(drop),
             Act::Pause(length) => {
                 std::thread::sleep(*length);
                 Ok(())
             }
-            Act::HalfClose => self.stream.get_ref().shutdown(Shutdown::Write),
-            Act::Reset => SockRef::from(self.stream.get_ref()).set_linger(Some(Duration::ZERO)),
+            Act::Echo => {
+                let octets = self.stream.fill_buf()?.to_vec();
+                self.send(&octets)
+            }
+            Act::Secure => self.secure(&CONFIG),
+            Act::SecureWith(config) => self.secure(config),
+            Act::PartOfHandshake(most) => self.begin_handshake(*most),
+            Act::Rekey => loop {
+                let Channel::Secure(stream) = self.stream.get_mut() else { return Ok(()) };
+                stream.conn.refresh_traffic_keys().unwrap();
+                stream.flush()?;
+            },
+            Act::Beneath(octets) => self.stream.get_ref().socket()?.write_all(octets),
+            Act::Goodbye => match self.stream.get_mut() {
+                Channel::Secure(stream) => {
+                    stream.conn.send_close_notify();
+                    stream.flush()
+                }
+                _ => Ok(()),
+            },
+            Act::HalfClose => self.stream.get_ref().socket()?.shutdown(Shutdown::Write),
+            Act::Reset => SockRef::from(self.stream.get_ref().socket()?).set_linger(Some(Duration::ZERO)),
             Act::Silence => loop {
                 self.line()?;
             },
@@ -176,6 +246,33 @@ impl Session<'_> {
         }
     }
 
+    fn secure(&mut self, config: &Arc<ServerConfig>) -> io::Result<()> {
+        let Channel::Clear(mut socket) = std::mem::replace(self.stream.get_mut(), Channel::Gone) else {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        };
+        let mut connection = ServerConnection::new(config.clone()).unwrap();
+        while connection.is_handshaking() {
+            connection.complete_io(&mut socket)?;
+        }
+        *self.stream.get_mut() = Channel::Secure(Box::new(StreamOwned::new(connection, socket)));
+        Ok(())
+    }
+
+    fn begin_handshake(&mut self, most: usize) -> io::Result<()> {
+        let mut connection = ServerConnection::new(CONFIG.clone()).unwrap();
+        while !connection.wants_write() {
+            if connection.read_tls(&mut self.stream)? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            connection.process_new_packets().map_err(io::Error::other)?;
+        }
+        let mut answer = Vec::new();
+        while connection.wants_write() {
+            connection.write_tls(&mut answer)?;
+        }
+        self.send(&answer[..most.min(answer.len() - 1)])
+    }
+
     fn read_to(&mut self, last: impl Fn(&[u8]) -> bool) -> io::Result<()> {
         while !last(&self.line()?) {}
         Ok(())
@@ -187,7 +284,14 @@ impl Session<'_> {
     }
 
     fn send(&mut self, octets: &[u8]) -> io::Result<()> {
-        self.stream.get_mut().write_all(octets)?;
+        match self.stream.get_mut() {
+            Channel::Clear(socket) => socket.write_all(octets)?,
+            Channel::Secure(stream) => {
+                stream.write_all(octets)?;
+                stream.flush()?;
+            }
+            Channel::Gone => {}
+        }
         self.books.sent.fetch_add(octets.len() as u64, Ordering::Relaxed);
         Ok(())
     }

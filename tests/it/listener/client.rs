@@ -32,7 +32,7 @@ impl Client {
         Client::over(socket.into())
     }
 
-    fn over(stream: TcpStream) -> Client {
+    pub fn over(stream: TcpStream) -> Client {
         stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         stream.set_nodelay(true).unwrap();
         Client { stream: BufReader::new(stream) }
@@ -44,6 +44,11 @@ impl Client {
         assert_eq!(client.reply()[..3], *"220");
         assert_eq!(client.say("EHLO client.example")[..3], *"250");
         client
+    }
+
+    /// The connection, of which all that came was read.
+    pub fn into_stream(self) -> TcpStream {
+        self.stream.into_inner()
     }
 
     pub fn send(&mut self, text: &str) {

@@ -1,4 +1,6 @@
 //! What is told of a stored run, read by readers that are not ours.
 
+mod forms;
 mod junit;
+mod logs;
 mod readers;

@@ -5,13 +5,13 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use rustls::{ServerConnection, StreamOwned};
 use smtpress::collector::Outcome;
 use smtpress::net::target::tls::Credential;
 use smtpress::smtp::{Step, script};
 
 use super::super::runs::stage::{SECOND, Told, ms, run_against};
-use super::{ALWAYS, credential, one_by_one};
+use super::{ALWAYS, credential, one_by_one, server_config};
 
 /// A listener that does `serve` with each connection, for as long as the process lives.
 fn listener(serve: impl Fn(TcpStream) -> std::io::Result<()> + Send + Sync + 'static) -> SocketAddr {
@@ -40,13 +40,6 @@ fn until_starttls(stream: &TcpStream) -> std::io::Result<()> {
     lines.read_line(&mut line)?;
     assert_eq!(line, "STARTTLS\r\n");
     Ok(())
-}
-
-fn server(credential: &Credential) -> Arc<ServerConfig> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    let config = config.with_no_client_auth();
-    Arc::new(config.with_single_cert(credential.chain.clone(), credential.key.clone_key()).unwrap())
 }
 
 /// Two sessions against such a listener; the only condition must be this one, at this step.
@@ -184,7 +177,7 @@ fn after_tls(
     then: impl Fn(StreamOwned<ServerConnection, TcpStream>) -> std::io::Result<()> + Send + Sync + 'static,
 ) -> (SocketAddr, Credential) {
     let credential = credential(&["127.0.0.1"], ALWAYS);
-    let config = server(&credential);
+    let config = server_config(&credential);
     let addr = listener(move |stream| {
         let mut stream = StreamOwned::new(ServerConnection::new(config.clone()).unwrap(), stream);
         stream.write_all(b"220 rude.example\r\n")?;

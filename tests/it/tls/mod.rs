@@ -8,7 +8,8 @@ mod runs;
 
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, date_time_ymd};
+use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyPair, date_time_ymd};
+use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use smtpress::listener::limits::{Limits, Tls};
 use smtpress::net::target::tls::Credential;
@@ -35,15 +36,32 @@ pub fn credential(names: &[&str], years: (i32, i32)) -> Credential {
     marked(names, years, IsCa::NoCa)
 }
 
-fn marked(names: &[&str], (from, to): (i32, i32), is_ca: IsCa) -> Credential {
+fn marked(names: &[&str], years: (i32, i32), is_ca: IsCa) -> Credential {
+    made(names, years, |params| params.is_ca = is_ca)
+}
+
+/// One that is for something else than to show to a client.
+pub fn of_a_client(names: &[&str]) -> Credential {
+    made(names, ALWAYS, |params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth])
+}
+
+fn made(names: &[&str], (from, to): (i32, i32), mark: impl FnOnce(&mut CertificateParams)) -> Credential {
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     let mut params = CertificateParams::new(names).unwrap();
     (params.not_before, params.not_after) = (date_time_ymd(from, 1, 1), date_time_ymd(to, 1, 1));
-    params.is_ca = is_ca;
+    mark(&mut params);
     let key = KeyPair::generate().unwrap();
     let certificate: CertificateDer<'static> = params.self_signed(&key).unwrap().der().clone();
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
     Credential { chain: vec![certificate], key: Arc::new(key) }
+}
+
+/// A listener that shows this, by rustls itself.
+pub fn server_config(credential: &Credential) -> Arc<ServerConfig> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let (chain, key) = (credential.chain.clone(), credential.key.clone_key());
+    Arc::new(config.with_no_client_auth().with_single_cert(chain, key).unwrap())
 }
 
 /// The marks that `openssl req -x509` gives.

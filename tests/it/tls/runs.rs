@@ -12,7 +12,7 @@ use smtpress::smtp::Step;
 use smtpress::smtp::script::{self, Pipelining};
 
 use super::super::runs::stage::{SECOND, Stage, Told, phase, plan, run, shared, side_by_side};
-use super::{ALWAYS, AUTHORITY, credential, limits, marked, one_by_one};
+use super::{ALWAYS, AUTHORITY, credential, limits, marked, of_a_client, one_by_one};
 
 /// Both ways to TLS, on either side.
 const WAYS: [(script::Tls, Tls); 2] =
@@ -126,6 +126,7 @@ fn a_certificate_that_is_not_trusted_ends_the_session_and_the_reason_is_told() {
         (credential(&names, (2001, 2002)), None, "it expired"),
         (credential(&names, (2900, 3000)), None, "it is not valid for another"),
         (credential(&["other.example"], ALWAYS), None, "it is not for 127.0.0.1: its names are"),
+        (of_a_client(&names), None, "does not allow extended key usage for server authentication"),
     ] {
         for (client, server) in WAYS {
             let mut plan = one_by_one(3, client);

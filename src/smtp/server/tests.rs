@@ -1,6 +1,9 @@
 //! Tests of `server`: a client's octets against the machine under a virtual clock.
 
+mod ends;
+
 use super::*;
+use crate::smtp::content::EndOfData;
 
 /// Answers every step well, with a delay for some; refuses recipients called `no`.
 #[derive(Debug, Default)]
@@ -14,6 +17,8 @@ struct Plain {
     good: Option<usize>,
     /// Octets of chunks above which one is refused.
     most: Option<u64>,
+    end: EndOfData,
+    patience: Vec<(Step, Duration)>,
 }
 
 impl Policy for Plain {
@@ -23,6 +28,14 @@ impl Policy for Plain {
 
     fn takes_chunks(&self) -> bool {
         true
+    }
+
+    fn patience(&self, after: Step) -> Option<Duration> {
+        self.patience.iter().find(|(at, _)| *at == after).map(|(_, patience)| *patience)
+    }
+
+    fn end_of_data(&self) -> EndOfData {
+        self.end
     }
 
     fn answer(&mut self, _now: Instant, ask: Ask<'_>) -> Answer {
@@ -262,43 +275,6 @@ fn a_message_whose_answer_is_held_back_is_not_accepted_when_the_client_goes() {
     pair.advance(1000);
     assert_eq!(pair.closed, Some(Close::Clean));
     assert!(!pair.queued().iter().any(|(step, _)| *step == Step::Body), "{:?}", pair.queued());
-}
-
-#[test]
-fn deadlines_end_a_session() {
-    let ms = Duration::from_millis;
-    let idle = Bounds { idle: Some(ms(100)), ..Bounds::default() };
-    let mut pair = Pair::new(Plain::default(), idle);
-    pair.advance(60);
-    pair.send(b"NOOP\r\n");
-    pair.advance(60);
-    assert_eq!(pair.lines(), ["220 hi", "250 other"]);
-    pair.advance(60);
-    assert_eq!(pair.said.last(), Some(&(160, "421 Idle".to_owned())));
-    assert_eq!(pair.closed, Some(Close::Linger));
-
-    let total = Bounds { total: Some(ms(100)), ..idle };
-    let mut pair = Pair::new(Plain::default(), total);
-    pair.advance(60);
-    pair.send(b"HELO a\r\nMAIL FROM:<>\r\nRCPT TO:<a@b.example>\r\nDATA\r\nunfinished");
-    pair.advance(60);
-    assert_eq!(pair.said.last(), Some(&(100, "421 Total".to_owned())));
-
-    // Our own delay is not the client's silence.
-    let delays = vec![(Step::Mail, ms(500))];
-    let mut pair = Pair::new(Plain { delays, ..Plain::default() }, idle);
-    pair.send(b"HELO a\r\nMAIL FROM:<>\r\n");
-    pair.advance(590);
-    assert_eq!(pair.lines().last(), Some(&"250 mail"));
-    pair.advance(10);
-    assert_eq!(pair.said.last(), Some(&(600, "421 Idle".to_owned())));
-
-    let mut pair = Pair::new(Plain::default(), Bounds::default());
-    let end = Some(pair.start + ms(50));
-    pair.server.bounds.end = end;
-    pair.send(b"NOOP\r\n");
-    pair.advance(50);
-    assert_eq!(pair.said.last(), Some(&(50, "421 End".to_owned())));
 }
 
 #[test]

@@ -1,0 +1,95 @@
+//! HdrHistogram's own table of percentiles (`.hgrm`): what its plotters draw.
+//!
+//! The form is that of `outputPercentileDistribution` in the Java library, five ticks to each halving of what remains;
+//! values in milliseconds.
+
+use std::fmt::Write;
+
+use super::merge::{self, MergeError};
+use super::result::{Metric, RunResult};
+use crate::collector::histogram::Hist;
+
+/// Ticks for each half of the distance that remains to 100 %.
+const TICKS: u32 = 5;
+/// Buckets of the first octave, and twice those of each that follows.
+const SUB_BUCKETS: u32 = 2048;
+const NS_PER_MS: f64 = 1e6;
+
+/// Why there is no table.
+#[derive(Debug, thiserror::Error)]
+pub enum HgrmError {
+    /// Nothing of that name holds values.
+    #[error("the run has no distribution {wanted}; it has {}", has.join(", "))]
+    Unknown {
+        /// What was asked for.
+        wanted: String,
+        /// What there is.
+        has: Vec<String>,
+    },
+    /// It is stored and cannot be read, or is not stored.
+    #[error(transparent)]
+    Histogram(#[from] MergeError),
+}
+
+/// The distribution of this name: `phase/metric/outcome`, or `metric/outcome` for that of all measured phases together.
+///
+/// # Errors
+/// There is none.
+pub fn pick(result: &RunResult, wanted: &str) -> Result<Hist, HgrmError> {
+    let whole = |metric: &Metric| format!("{}/{}/{}", metric.phase, metric.name, metric.outcome);
+    let short = |metric: &Metric| format!("{}/{}", metric.name, metric.outcome);
+    let is_measured = |metric: &&Metric| result.phases.iter().any(|p| p.name == metric.phase && !p.warmup);
+    let measured = || result.metrics.iter().filter(is_measured);
+    let mut found = Hist::default();
+    for metric in measured().filter(|metric| whole(metric) == wanted || short(metric) == wanted) {
+        found.merge(&merge::histogram(result, metric)?);
+    }
+    if found.is_empty() {
+        let has = measured().map(whole).collect();
+        return Err(HgrmError::Unknown { wanted: wanted.to_owned(), has });
+    }
+    Ok(found)
+}
+
+/// The distribution as a table of percentiles.
+pub fn write(hist: &Hist) -> String {
+    let hdr = hist.to_hdr();
+    let mut text =
+        format!("{:>12} {:>14} {:>10} {:>14}\n\n", "Value", "Percentile", "TotalCount", "1/(1-Percentile)");
+    let mut total = 0;
+    for step in hdr.iter_quantiles(TICKS) {
+        total += step.count_since_last_iteration();
+        let (value, q) = (step.value_iterated_to() as f64 / NS_PER_MS, step.quantile_iterated_to());
+        let line = match q < 1.0 {
+            true => writeln!(text, "{value:12.3} {q:2.12} {total:10} {:14.2}", 1.0 / (1.0 - q)),
+            false => writeln!(text, "{value:12.3} {q:2.12} {total:10}"),
+        };
+        line.expect("text takes any line");
+    }
+    let (mean, deviation, max) =
+        (hdr.mean() / NS_PER_MS, hdr.stdev() / NS_PER_MS, hdr.max() as f64 / NS_PER_MS);
+    let (count, buckets) = (hdr.len(), hdr.buckets());
+    text.push_str(&format!("#[Mean    = {mean:12.3}, StdDeviation   = {deviation:12.3}]\n"));
+    text.push_str(&format!("#[Max     = {max:12.3}, Total count    = {count:12}]\n"));
+    text.push_str(&format!("#[Buckets = {buckets:12}, SubBuckets     = {SUB_BUCKETS:12}]\n"));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_that_of_the_java_library() {
+        let mut hist = Hist::default();
+        (1..=10).for_each(|ms| hist.record(ms * 1_000_000));
+        let text = write(&hist);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], "       Value     Percentile TotalCount 1/(1-Percentile)");
+        assert_eq!(lines[2], "       1.000 0.000000000000          1           1.00");
+        assert!(text.contains("       5.001 0.500000000000          5           2.00\n"), "{text}");
+        assert!(text.contains("      10.002 1.000000000000         10\n"), "{text}");
+        assert!(text.contains("#[Max     =       10.002, Total count    =           10]\n"), "{text}");
+        assert!(write(&Hist::default()).contains("Total count    =            0]\n"));
+    }
+}

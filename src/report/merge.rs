@@ -1,0 +1,380 @@
+//! The shards of one run, told as the one run that they are.
+//!
+//! Counts are added, distributions are added count by count (M17), and the whole is summed up and judged anew by the code
+//! that sums up and judges any run. Nothing is averaged. Times are aligned on the beginnings of phases.
+//!
+//! # Decisions
+//! - Runs that are no shards are never merged: two whole runs are two measurements, and `compare` is for them.
+//! - A shard that is missing or given twice is refused, and so are shards of different loads.
+//! - The run is as valid as the least valid of its shards, and interrupted if one of them was.
+//! - The most sessions open at once cannot be known from shards: the sum of theirs is given, with a warning that says so.
+
+mod parts;
+mod seconds;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::build;
+use super::result::{
+    Assertion, AssertionStatus, Metric, Phase, RunResult, RunVerdict, ValidityStatus, VerdictStatus,
+};
+use crate::collector::expect::{Expect, When};
+use crate::collector::histogram::{DecodeError, Hist};
+use crate::collector::snapshot::{Gauges, Health, Interval, Measured};
+use crate::collector::summary::{Code, PhaseInfo, Reason, Summary};
+use crate::collector::tally::{ConditionCount, ConditionKey, Tally};
+use crate::verdict::grammar::{self, Subject};
+use crate::verdict::{self, Windows};
+
+pub use seconds::MergedSeconds;
+
+/// Why runs cannot be merged.
+#[derive(Debug, thiserror::Error)]
+pub enum MergeError {
+    /// Not a shard.
+    #[error(
+        "{run} is a whole run and no shard: only the shards of one run (run --shard I/N) can be merged; to hold whole runs against each other, compare them"
+    )]
+    NotAShard {
+        /// Which.
+        run: String,
+    },
+    /// Of another load.
+    #[error(
+        "{run} is no shard of the same run as {other}: its {what} is another; give all shards the same profile, the same --seed and the same --shard count"
+    )]
+    Other {
+        /// Which.
+        run: String,
+        /// Than which.
+        other: String,
+        /// What differs.
+        what: &'static str,
+    },
+    /// Twice the same part.
+    #[error("{run} and {other} are both shard {index} of {of}: give each shard once")]
+    Doubled {
+        /// Which.
+        run: String,
+        /// And which.
+        other: String,
+        /// The shard's index.
+        index: u32,
+        /// Of how many.
+        of: u32,
+    },
+    /// A part is not there.
+    #[error("shard{} {missing} of {of} {} missing: what was not given cannot be left out; give all shards of the run", if *many { "s" } else { "" }, if *many { "are" } else { "is" })]
+    Missing {
+        /// Which, as text.
+        missing: String,
+        /// More than one.
+        many: bool,
+        /// Of how many.
+        of: u32,
+    },
+    /// A stored distribution that is none.
+    #[error("failed to read {run}: the histogram of {metric} is {source}")]
+    Histogram {
+        /// Of which run.
+        run: String,
+        /// Of which metric.
+        metric: String,
+        /// What is wrong with it.
+        source: DecodeError,
+    },
+    /// A distribution is not there.
+    #[error(
+        "failed to merge {run}: the histogram of {metric} is not in it, and percentiles cannot be merged"
+    )]
+    NoHistogram {
+        /// Of which run.
+        run: String,
+        /// Of which metric.
+        metric: String,
+    },
+}
+
+/// The shards of one run, complete and in order.
+#[derive(Debug)]
+pub struct Shards {
+    results: Vec<RunResult>,
+    /// Where each stands among those that were given.
+    given: Vec<usize>,
+}
+
+impl Shards {
+    /// Sees that the runs are all the shards of one run. Each comes with the name by which the user calls it.
+    ///
+    /// # Errors
+    /// They are not.
+    pub fn of(runs: Vec<(String, RunResult)>) -> Result<Shards, MergeError> {
+        let mut found: BTreeMap<u32, usize> = BTreeMap::new();
+        let (first_name, first) = runs.first().expect("there is at least one run");
+        let of = first.shard.map_or(1, |shard| shard.of);
+        for (at, (name, result)) in runs.iter().enumerate() {
+            let Some(shard) = result.shard else { return Err(MergeError::NotAShard { run: name.clone() }) };
+            if let Some(what) = difference(first, result) {
+                return Err(MergeError::Other { run: name.clone(), other: first_name.clone(), what });
+            }
+            if let Some(other) = found.insert(shard.index, at) {
+                let other = runs[other].0.clone();
+                return Err(MergeError::Doubled { run: name.clone(), other, index: shard.index, of });
+            }
+        }
+        // Found are as many as were given: the numbers of what is missing need no list as long as `of` says.
+        let missing: Vec<u32> = (0..of).filter(|index| !found.contains_key(index)).take(20).collect();
+        if !missing.is_empty() {
+            let numbers: Vec<String> = missing.iter().map(u32::to_string).collect();
+            return Err(MergeError::Missing { missing: numbers.join(", "), many: missing.len() > 1, of });
+        }
+        let given: Vec<usize> = found.into_values().collect();
+        let mut results: Vec<Option<RunResult>> = runs.into_iter().map(|(_, result)| Some(result)).collect();
+        Ok(Shards { results: given.iter().filter_map(|at| results[*at].take()).collect(), given })
+    }
+
+    /// Where each shard stands among the runs that were given.
+    pub fn given(&self) -> &[usize] {
+        &self.given
+    }
+
+    /// By shard, how many whole seconds each phase began later than in the first shard.
+    pub fn shifts(&self) -> Vec<Vec<i64>> {
+        let first = &self.results[0].phases;
+        let of = |result: &RunResult| {
+            result
+                .phases
+                .iter()
+                .zip(first)
+                .map(|(own, first)| (own.start_s - first.start_s).round() as i64)
+                .collect()
+        };
+        self.results.iter().map(of).collect()
+    }
+
+    /// The one run. `seconds` are its seconds, if the files are there: without them nothing can be said of assertions that
+    /// had to hold in every stretch of time.
+    ///
+    /// # Errors
+    /// A stored distribution cannot be read.
+    pub fn merge(
+        &self,
+        seconds: Option<&mut dyn Iterator<Item = Interval>>,
+    ) -> Result<RunResult, MergeError> {
+        let first = &self.results[0];
+        let phases = parts::phases(&self.results);
+        let infos: Vec<PhaseInfo> = phases.iter().map(info).collect();
+        let expects = expects(&phases);
+        let tally = self.tally(&expects)?;
+        let assertions: Vec<grammar::Assertion> = first.assertions.iter().filter_map(asserted).collect();
+        let mut windows = Windows::default();
+        if let Some(seconds) = seconds {
+            let watched: Vec<grammar::Assertion> = assertions.iter().map(watched).collect();
+            windows = Windows::new(&watched, &infos, &expects);
+            for second in seconds {
+                // What would have ended the run has ended its shards.
+                let _ = windows.feed(&second);
+            }
+        }
+        let measured = self.measured(tally, &phases);
+        let validity = parts::validity(&self.results);
+        let mut summary = Summary::new(&measured, &infos);
+        // What makes a shard invalid was found where it ran, and is told in its words.
+        let lost = Reason { code: Code::WorkerLost, phase: None, sentence: String::new() };
+        let invalid = validity.status == ValidityStatus::Invalid;
+        summary.validity.reasons = if invalid { vec![lost] } else { Vec::new() };
+        let judged = verdict::Verdict::judge(&measured, &summary, &expects, &assertions, &windows);
+        let mut verdict = RunVerdict {
+            status: judged.status.into(),
+            exit_code: judged.exit_code,
+            aborted_by: summary.aborted_by.clone(),
+        };
+        let mut assertions: Vec<Assertion> = judged.results.iter().map(build::assertion).collect();
+        assertions.extend(first.assertions.iter().filter(|own| asserted(own).is_none()).map(unjudged));
+        if verdict.status == VerdictStatus::Pass
+            && assertions.iter().any(|own| own.status != AssertionStatus::Pass)
+        {
+            verdict = RunVerdict { status: VerdictStatus::Fail, exit_code: 99, aborted_by: None };
+        }
+        Ok(RunResult {
+            run_id: self.results.iter().map(|shard| shard.run_id.as_str()).collect::<Vec<_>>().join("+"),
+            started_at: self.results.iter().map(|shard| shard.started_at.clone()).min().unwrap_or_default(),
+            took_s: measured.took.as_secs_f64(),
+            shard: None,
+            validity,
+            verdict,
+            warnings: parts::warnings(&self.results),
+            metrics: self.metrics(&measured, &summary),
+            conditions: parts::conditions(&self.results),
+            assertions,
+            generator: parts::generator(&self.results, summary.lag_p99_ns),
+            ledger: parts::ledger(&self.results),
+            phases,
+            ..first.clone()
+        })
+    }
+
+    /// The books and distributions of all shards together. Warm-ups have no distributions: they are not stored.
+    fn tally(&self, expects: &[Expect]) -> Result<Tally, MergeError> {
+        let mut tally = Tally::new(self.results[0].phases.len());
+        for result in &self.results {
+            for (whole, phase) in tally.phases.iter_mut().zip(&result.phases) {
+                parts::count(whole, phase, expects);
+                for metric in
+                    result.metrics.iter().filter(|metric| metric.phase == phase.name && !phase.warmup)
+                {
+                    let (Ok(name), Ok(outcome)) = (metric.name.parse(), metric.outcome.parse()) else {
+                        continue;
+                    };
+                    whole.hists.entry((name, outcome)).or_default().merge(&histogram(result, metric)?);
+                }
+                for row in result.conditions.iter().filter(|row| row.phase == phase.name) {
+                    let (Ok(step), Ok(condition), Ok(outcome)) =
+                        (row.step.parse(), row.condition.parse(), row.outcome.parse())
+                    else {
+                        continue;
+                    };
+                    let key = ConditionKey { step, condition, code: None, enhanced: None, outcome };
+                    let none = || ConditionCount {
+                        count: 0,
+                        first: Duration::ZERO,
+                        last: Duration::ZERO,
+                        sample: String::new(),
+                    };
+                    whole.conditions.entry(key).or_insert_with(none).count += row.count;
+                }
+            }
+        }
+        Ok(tally)
+    }
+
+    fn measured(&self, tally: Tally, phases: &[Phase]) -> Measured {
+        let time = |s: f64| Duration::try_from_secs_f64(s).unwrap_or_default();
+        let results = &self.results;
+        Measured {
+            windows: phases.iter().map(|phase| time(phase.window_s)).collect(),
+            starts: phases.iter().map(|phase| time(phase.start_s)).collect(),
+            held_back: vec![false; phases.len()],
+            gauges: Gauges::default(),
+            peak_sessions: phases.iter().map(|phase| phase.sessions.peak).collect(),
+            health: Health::default(),
+            interrupted: results.iter().any(|shard| shard.verdict.status == VerdictStatus::Interrupted),
+            aborted_by: results.iter().find_map(|shard| shard.verdict.aborted_by.clone()),
+            took: time(results.iter().map(|shard| shard.took_s).fold(0.0, f64::max)),
+            transcripts: Vec::new(),
+            tally,
+        }
+    }
+
+    /// The distributions of all shards; those of warm-ups without percentiles.
+    fn metrics(&self, measured: &Measured, summary: &Summary) -> Vec<Metric> {
+        let mut metrics = Vec::new();
+        for (index, phase) in summary.phases.iter().enumerate() {
+            if phase.info.warmup {
+                let name = &phase.info.name;
+                let own = self.results.iter().flat_map(|shard| &shard.metrics).filter(|m| m.phase == *name);
+                metrics.extend(parts::rough(own));
+            } else {
+                metrics.extend(phase.metrics.iter().map(|row| build::metric(measured, index, phase, row)));
+            }
+        }
+        metrics
+    }
+}
+
+/// What keeps two results from being of one run.
+fn difference(first: &RunResult, other: &RunResult) -> Option<&'static str> {
+    let names = |result: &RunResult| result.phases.iter().map(|phase| phase.name.clone()).collect::<Vec<_>>();
+    let claims = |result: &RunResult| {
+        result.assertions.iter().map(|own| (own.expr.clone(), own.phase.clone())).collect::<Vec<_>>()
+    };
+    let differs = [
+        ("seed", first.profile.seed != other.profile.seed),
+        ("profile", first.profile.sha256 != other.profile.sha256),
+        ("schedule", first.profile.schedule_sha256 != other.profile.schedule_sha256),
+        ("number of shards", first.shard.map(|shard| shard.of) != other.shard.map(|shard| shard.of)),
+        ("list of phases", names(first) != names(other)),
+        ("list of assertions", claims(first) != claims(other)),
+    ];
+    differs.into_iter().find(|(_, differs)| *differs).map(|(what, _)| what)
+}
+
+/// The distribution of a metric, exact to its least and greatest value.
+///
+/// # Errors
+/// It is not stored, or is none.
+pub fn histogram(result: &RunResult, metric: &Metric) -> Result<Hist, MergeError> {
+    let named = || (result.run_id.clone(), format!("{}/{}/{}", metric.phase, metric.name, metric.outcome));
+    let Some(text) = &metric.hdr_base64 else {
+        let (run, metric) = named();
+        return Err(MergeError::NoHistogram { run, metric });
+    };
+    Hist::decode(text).and_then(|hist| hist.with_exact(metric.min_ns, metric.max_ns, metric.mean_ns)).map_err(
+        |source| {
+            let (run, metric) = named();
+            MergeError::Histogram { run, metric, source }
+        },
+    )
+}
+
+/// What a stored phase tells of its plan.
+fn info(phase: &Phase) -> PhaseInfo {
+    let length = Duration::try_from_secs_f64(phase.window_s).unwrap_or_default();
+    PhaseInfo {
+        name: phase.name.clone(),
+        warmup: phase.warmup,
+        unit: if phase.unit == "session" { "session" } else { "message" },
+        // Little's law needs areas that are not stored; each shard was held against it.
+        steady: false,
+        sheds: true,
+        max_sessions: 0,
+        length: (phase.model != "shared-messages").then_some(length),
+    }
+}
+
+/// The `[[expect]]`s that expressions may name.
+fn expects(phases: &[Phase]) -> Vec<Expect> {
+    let mut names: Vec<&String> = phases.iter().flat_map(|phase| phase.expects.keys()).collect();
+    names.sort();
+    names.dedup();
+    let named = |name: &String| Expect {
+        name: Some(name.clone()),
+        phase: None,
+        step: None,
+        condition: None,
+        code: None,
+        when: When::Always,
+    };
+    names.into_iter().map(named).collect()
+}
+
+/// An assertion as it was asked; `None` if this version does not understand it.
+fn asserted(assertion: &Assertion) -> Option<grammar::Assertion> {
+    let parsed = grammar::Assertion::parse(&assertion.expr).ok()?;
+    let window = assertion.window_s.and_then(|window| Duration::try_from_secs_f64(window).ok());
+    Some(grammar::Assertion { phase: assertion.phase.clone(), window, builtin: assertion.builtin, ..parsed })
+}
+
+/// The assertion as it can be watched: what is not stored second by second cannot.
+fn watched(assertion: &grammar::Assertion) -> grammar::Assertion {
+    let window = assertion.window.filter(|_| {
+        matches!(
+            assertion.expr.subject,
+            Subject::Latency(..)
+                | Subject::Scheduled
+                | Subject::Started
+                | Subject::Arrivals(_)
+                | Subject::Unexpected
+        )
+    });
+    grammar::Assertion { window, ..assertion.clone() }
+}
+
+fn unjudged(assertion: &Assertion) -> Assertion {
+    let observed = "this version does not understand it".to_owned();
+    Assertion { observed, status: AssertionStatus::NoData, ..assertion.clone() }
+}
+
+#[cfg(test)]
+mod tests;

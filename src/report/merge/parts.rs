@@ -1,0 +1,227 @@
+//! The parts of a result that are added up by their fields: books, conditions, our own side, the listener's ledger.
+
+use std::collections::BTreeMap;
+
+use crate::collector::Outcome;
+use crate::collector::expect::Expect;
+use crate::collector::summary::per_second;
+use crate::collector::tally::PhaseTally;
+use crate::report::result::{
+    ConditionRow, Generator, Handshakes, Metric, Percentile, PercentileStatus, Phase, RunResult, Tls,
+    Validity, ValidityStatus,
+};
+
+/// The phases of all shards. A window is as long as the longest.
+pub fn phases(results: &[RunResult]) -> Vec<Phase> {
+    let mut whole = results[0].phases.clone();
+    for result in &results[1..] {
+        for (sum, part) in whole.iter_mut().zip(&result.phases) {
+            add(sum, part);
+        }
+    }
+    for phase in &mut whole {
+        let window = std::time::Duration::try_from_secs_f64(phase.window_s).unwrap_or_default();
+        phase.offered_per_s = per_second(phase.scheduled, window);
+        phase.started_per_s = per_second(phase.started, window);
+        phase.accepted_per_s = per_second(phase.accepted, window);
+    }
+    whole
+}
+
+/// Adds the fields of the same names.
+macro_rules! add_fields {
+    ($sum:expr, $part:expr; $($field:ident)*) => { $($sum.$field += $part.$field;)* };
+}
+
+fn add(sum: &mut Phase, part: &Phase) {
+    add_fields!(sum, part; scheduled shed started accepted expected deferred rejected refused dropped timed_out in_doubt
+        malformed interrupted);
+    add_fields!(sum.transactions, part.transactions; attempted accepted expected deferred rejected dropped timed_out
+        in_doubt malformed interrupted);
+    add_fields!(sum.sessions, part.sessions; opened established refused closed_by_peer peak backoffs);
+    add_fields!(sum.recipients, part.recipients; accepted refused);
+    add_fields!(sum.bytes, part.bytes; sent received);
+    sum.window_s = sum.window_s.max(part.window_s);
+    for (name, count) in &part.expects {
+        *sum.expects.entry(name.clone()).or_default() += count;
+    }
+    if let Some(part) = &part.tls {
+        let sum = sum.tls.get_or_insert_with(Tls::default);
+        add_fields!(sum, part; full resumed untrusted truncated);
+        handshakes(&mut sum.versions, &part.versions);
+        handshakes(&mut sum.groups, &part.groups);
+    }
+}
+
+fn handshakes(sum: &mut BTreeMap<String, Handshakes>, part: &BTreeMap<String, Handshakes>) {
+    for (name, part) in part {
+        add_fields!(sum.entry(name.clone()).or_default(), part; full resumed);
+    }
+}
+
+/// Adds the books of a stored phase to a tally.
+pub fn count(tally: &mut PhaseTally, phase: &Phase, expects: &[Expect]) {
+    let counts = &mut tally.counts;
+    counts.scheduled += phase.scheduled;
+    counts.started += phase.started;
+    counts.attempted += phase.transactions.attempted;
+    let (arrivals, transactions) = (phase, &phase.transactions);
+    for (outcome, of_arrivals, of_transactions) in [
+        (Outcome::Accepted, arrivals.accepted, transactions.accepted),
+        (Outcome::Expected, arrivals.expected, transactions.expected),
+        (Outcome::Deferred, arrivals.deferred, transactions.deferred),
+        (Outcome::Rejected, arrivals.rejected, transactions.rejected),
+        (Outcome::Refused, arrivals.refused, 0),
+        (Outcome::Dropped, arrivals.dropped, transactions.dropped),
+        (Outcome::TimedOut, arrivals.timed_out, transactions.timed_out),
+        (Outcome::InDoubt, arrivals.in_doubt, transactions.in_doubt),
+        (Outcome::Malformed, arrivals.malformed, transactions.malformed),
+        (Outcome::Interrupted, arrivals.interrupted, transactions.interrupted),
+        (Outcome::Shed, arrivals.shed, 0),
+    ] {
+        counts.arrivals.add_many(outcome, of_arrivals);
+        counts.transactions.add_many(outcome, of_transactions);
+    }
+    for (index, expect) in (0_u32..).zip(expects) {
+        let covered = expect.name.as_ref().and_then(|name| phase.expects.get(name)).copied();
+        *tally.expects.entry(index).or_default() += covered.unwrap_or(0);
+    }
+}
+
+/// Metrics of which only numbers are stored: counts are added, extremes and means are exact, percentiles are not known.
+pub fn rough<'a>(metrics: impl Iterator<Item = &'a Metric>) -> Vec<Metric> {
+    let mut whole: Vec<Metric> = Vec::new();
+    for part in metrics {
+        let Some(sum) = whole.iter_mut().find(|sum| sum.name == part.name && sum.outcome == part.outcome)
+        else {
+            let unknown = |own: &Percentile| Percentile {
+                value_ns: None,
+                low_ns: None,
+                high_ns: None,
+                status: PercentileStatus::NotAvailable,
+                ..*own
+            };
+            let percentiles = part.percentiles.iter().map(unknown).collect();
+            whole.push(Metric { percentiles, hdr_base64: None, ..part.clone() });
+            continue;
+        };
+        let count = sum.count + part.count;
+        if count > 0 {
+            sum.mean_ns = (sum.mean_ns * sum.count as f64 + part.mean_ns * part.count as f64) / count as f64;
+        }
+        sum.count = count;
+        sum.censored += part.censored;
+        sum.min_ns = sum.min_ns.min(part.min_ns);
+        sum.max_ns = sum.max_ns.max(part.max_ns);
+    }
+    whole
+}
+
+/// The conditions of all shards, by phase, the most frequent first; times are those of the first shard's phases.
+pub fn conditions(results: &[RunResult]) -> Vec<ConditionRow> {
+    let mut whole: Vec<ConditionRow> = Vec::new();
+    for result in results {
+        for row in &result.conditions {
+            let start =
+                |of: &RunResult| of.phases.iter().find(|p| p.name == row.phase).map_or(0.0, |p| p.start_s);
+            let shift = start(result) - start(&results[0]);
+            let row =
+                ConditionRow { first_s: row.first_s - shift, last_s: row.last_s - shift, ..row.clone() };
+            let key = |row: &ConditionRow| {
+                let ConditionRow { phase, step, condition, code, enhanced, outcome, .. } = row.clone();
+                (phase, step, condition, code, enhanced, outcome)
+            };
+            match whole.iter_mut().find(|own| key(own) == key(&row)) {
+                Some(own) => {
+                    if row.first_s < own.first_s {
+                        own.first_s = row.first_s;
+                        own.sample.clone_from(&row.sample);
+                    }
+                    own.last_s = own.last_s.max(row.last_s);
+                    own.count += row.count;
+                }
+                None => whole.push(row),
+            }
+        }
+    }
+    let place = |row: &ConditionRow| results[0].phases.iter().position(|phase| phase.name == row.phase);
+    whole.sort_by_key(|row| (place(row), std::cmp::Reverse(row.count)));
+    whole
+}
+
+/// Every reason of every shard.
+pub fn validity(results: &[RunResult]) -> Validity {
+    let mut whole = Validity { status: ValidityStatus::Valid, reasons: Vec::new(), explanations: Vec::new() };
+    for result in results.iter().filter(|shard| shard.validity.status == ValidityStatus::Invalid) {
+        whole.status = ValidityStatus::Invalid;
+        for (i, reason) in result.validity.reasons.iter().enumerate() {
+            let words = result.validity.explanations.get(i).cloned().unwrap_or_default();
+            whole.reasons.push(reason.clone());
+            whole.explanations.push(format!("{}{words}", of(result)));
+        }
+    }
+    whole
+}
+
+/// Every warning of every shard, and what merging leaves unknown.
+pub fn warnings(results: &[RunResult]) -> Vec<String> {
+    let tell = |result: &RunResult| {
+        let of = of(result);
+        result.warnings.iter().map(move |warning| format!("{of}{warning}")).collect::<Vec<_>>()
+    };
+    let mut whole: Vec<String> = results.iter().flat_map(tell).collect();
+    whole.push(format!(
+        "merged from {} shards: the most sessions at once is the sum of theirs, which may not have been at the same time",
+        results.len()
+    ));
+    whole
+}
+
+fn of(result: &RunResult) -> String {
+    result.shard.map(|shard| format!("shard {}/{}: ", shard.index, shard.of)).unwrap_or_default()
+}
+
+/// Our own side: what is used is added, what is reached is the worst of any shard.
+pub fn generator(results: &[RunResult], lag_p99_ns: u64) -> Generator {
+    let mut whole = Generator::default();
+    for part in results.iter().map(|shard| &shard.generator) {
+        add_fields!(whole, part; cpu_user_s cpu_system_s ports_used threads own_failures);
+        whole.cpu_share = whole.cpu_share.max(part.cpu_share);
+        whole.peak_descriptors = whole.peak_descriptors.max(part.peak_descriptors);
+        whole.peak_rss_bytes = whole.peak_rss_bytes.max(part.peak_rss_bytes);
+        whole.clock_drift_ns = whole.clock_drift_ns.max(part.clock_drift_ns);
+    }
+    let measured = results.iter().any(|shard| shard.generator.lag_p99_ns.is_some());
+    Generator { lag_p99_ns: measured.then_some(lag_p99_ns), ..whole }
+}
+
+/// What all embedded listeners counted, each shard having its own; `None` if one has none.
+pub fn ledger(results: &[RunResult]) -> Option<serde_json::Value> {
+    let ledgers: Option<Vec<serde_json::Value>> = results.iter().map(|shard| shard.ledger.clone()).collect();
+    ledgers?.into_iter().reduce(|sum, part| sum_of(sum, part, false))
+}
+
+/// Numbers are added, those of peaks are the greatest; text that differs is left out.
+fn sum_of(sum: serde_json::Value, part: serde_json::Value, peak: bool) -> serde_json::Value {
+    use serde_json::Value;
+    match (sum, part) {
+        (Value::Object(mut sum), Value::Object(part)) => {
+            for (name, part) in part {
+                let peak = peak || name.contains("peak");
+                let own = sum.remove(&name);
+                let both = own.map_or(part.clone(), |own| sum_of(own, part, peak));
+                if !both.is_null() {
+                    sum.insert(name, both);
+                }
+            }
+            Value::Object(sum)
+        }
+        (Value::Number(a), Value::Number(b)) => match (a.as_u64(), b.as_u64()) {
+            (Some(a), Some(b)) if peak => a.max(b).into(),
+            (Some(a), Some(b)) => a.saturating_add(b).into(),
+            _ => Value::Null,
+        },
+        (a, b) if a == b => a,
+        _ => Value::Null,
+    }
+}

@@ -1,0 +1,210 @@
+//! Shards that are made here, whose union is known.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::collector::Outcome;
+use crate::collector::summary;
+use crate::report::fixtures;
+use crate::report::result::{Percentile, PercentileStatus, Shard};
+
+fn hist(values: &[u64]) -> Hist {
+    let mut hist = Hist::default();
+    values.iter().for_each(|ns| hist.record(*ns));
+    hist
+}
+
+/// A shard whose accepted arrivals took so long; those of `lost` timed out.
+fn shard(index: u32, of: u32, accepted: &[u64], lost: &[u64]) -> RunResult {
+    let mut result = fixtures::accepted();
+    result.shard = Some(Shard { index, of });
+    result.run_id = format!("run{index}");
+    let phase = &mut result.phases[0];
+    let (n, timed_out) = (accepted.len() as u64, lost.len() as u64);
+    (phase.scheduled, phase.started) = (n + timed_out, n + timed_out);
+    (phase.accepted, phase.timed_out) = (n, timed_out);
+    let stored = |name: &str, outcome: &str, values: &[u64]| {
+        let hist = hist(values);
+        Metric {
+            phase: "steady".into(),
+            name: name.into(),
+            outcome: outcome.into(),
+            count: hist.count(),
+            censored: 0,
+            min_ns: hist.min_ns(),
+            max_ns: hist.max_ns(),
+            mean_ns: hist.mean_ns(),
+            percentiles: vec![],
+            hdr_base64: Some(hist.encode()),
+        }
+    };
+    result.metrics = vec![stored("response", "accepted", accepted)];
+    if !lost.is_empty() {
+        result.metrics.push(stored("response", "timed-out", lost));
+    }
+    result.assertions.retain(|assertion| assertion.builtin);
+    result
+}
+
+fn named(results: Vec<RunResult>) -> Vec<(String, RunResult)> {
+    (0..).zip(results).map(|(i, result): (u32, _)| (format!("dir{i}"), result)).collect()
+}
+
+fn merged(results: Vec<RunResult>) -> RunResult {
+    Shards::of(named(results)).unwrap().merge(None).unwrap()
+}
+
+fn refusal(results: Vec<RunResult>) -> String {
+    Shards::of(named(results)).unwrap_err().to_string()
+}
+
+proptest! {
+    #[test]
+    fn m17_the_merged_distribution_is_that_of_the_union(
+        values in proptest::collection::vec((1_u64..100_000_000_000, 0_usize..3), 3..300),
+    ) {
+        let mut parts = vec![Vec::new(); 3];
+        values.iter().for_each(|(value, part)| parts[*part].push(*value));
+        prop_assume!(parts.iter().all(|part| !part.is_empty()));
+        let shards = (0..).zip(&parts).map(|(i, part)| shard(i, 3, part, &[])).collect();
+        let union = hist(&values.iter().map(|(value, _)| *value).collect::<Vec<_>>());
+        let whole = merged(shards);
+        let metric = &whole.metrics[0];
+        prop_assert_eq!(metric.hdr_base64.as_ref().unwrap(), &union.encode());
+        prop_assert_eq!((metric.count, metric.min_ns, metric.max_ns), (union.count(), union.min_ns(), union.max_ns()));
+        prop_assert!((metric.mean_ns - union.mean_ns()).abs() <= union.mean_ns() * 1e-9 + 1.0);
+        for (found, expected) in metric.percentiles.iter().zip(union.quantiles(&summary::QUANTILES)) {
+            let Percentile { value_ns, low_ns, high_ns, .. } = build::percentile(&expected);
+            prop_assert_eq!((found.value_ns, found.low_ns, found.high_ns), (value_ns, low_ns, high_ns));
+        }
+    }
+}
+
+#[test]
+fn counts_are_added_rates_taken_anew_and_assertions_judged_anew() {
+    let mut shards = vec![shard(0, 2, &[5_000_000; 400], &[]), shard(1, 2, &[9_000_000; 200], &[])];
+    for one in &mut shards {
+        one.assertions.push(Assertion {
+            expr: "response p99 < 8ms".into(),
+            phase: Some("steady".into()),
+            // Each shard alone has too few values to say.
+            observed: "n/a (needs 459, has 200)".into(),
+            status: AssertionStatus::NoData,
+            builtin: false,
+            window_s: None,
+        });
+        one.verdict = RunVerdict { status: VerdictStatus::Fail, exit_code: 99, aborted_by: None };
+    }
+    let whole = merged(shards);
+    assert_eq!((whole.phases[0].accepted, whole.phases[0].offered_per_s), (600, 10.0));
+    assert_eq!(whole.assertions[0].observed, "600");
+    assert_eq!(
+        (whole.assertions[2].observed.as_str(), whole.assertions[2].status),
+        ("9 ms", AssertionStatus::Fail)
+    );
+    assert_eq!((whole.verdict.exit_code, whole.shard), (99, None));
+    assert_eq!((whole.run_id.as_str(), whole.generator.threads), ("run0+run1", 4));
+    assert!(whole.warnings[0].contains("merged from 2 shards"), "{:?}", whole.warnings);
+}
+
+#[test]
+fn m12_what_never_ended_in_one_shard_is_censored_in_the_whole() {
+    let whole =
+        merged(vec![shard(0, 2, &[1_000_000; 60], &[]), shard(1, 2, &[1_000_000; 30], &[30_000_000; 10])]);
+    let response = &whole.metrics[0];
+    assert_eq!((response.count, response.censored), (90, 10));
+    let p95 = response.percentiles.iter().find(|own| own.q == 0.95).unwrap();
+    assert_eq!(p95.status, PercentileStatus::AtLeast);
+    assert_eq!(
+        p95.value_ns,
+        Some(hist(&[30_000_000]).quantiles_censored(&hist(&[30_000_000; 99]), &[0.95])[0].value_ns)
+    );
+}
+
+#[test]
+fn conditions_are_one_row_and_their_times_those_of_the_first_shards_phases() {
+    let mut shards = vec![fixtures::limit_bites(), fixtures::limit_bites()];
+    for (index, one) in (0..).zip(&mut shards) {
+        one.shard = Some(Shard { index, of: 2 });
+        one.metrics.clear();
+    }
+    shards[1].phases[0].start_s = 5.0;
+    shards[1].conditions[0].first_s = 5.1;
+    shards[1].conditions[0].sample = "421 earlier".into();
+    let whole = merged(shards);
+    let row = &whole.conditions[0];
+    assert_eq!((row.count, row.sample.as_str()), (1080, "421 earlier"));
+    assert!((row.first_s - 0.1).abs() < 1e-9 && (row.last_s - 9.9).abs() < 1e-9, "{row:?}");
+    assert_eq!(whole.conditions.len(), 4);
+    let ledger = whole.ledger.unwrap();
+    assert_eq!((&ledger["messages"], &ledger["sessions_peak"]), (&2824.into(), &50.into()));
+}
+
+#[test]
+fn what_is_not_the_whole_is_refused_and_the_sentence_says_what_to_do() {
+    let of = |index, of| shard(index, of, &[1], &[]);
+    let text = refusal(vec![of(0, 3), of(2, 3)]);
+    assert!(text.starts_with("shard 1 of 3 is missing") && text.contains("give all shards"), "{text}");
+    let text = refusal(vec![of(3, 4), of(3, 4)]);
+    assert!(text.starts_with("dir1 and dir0 are both shard 3 of 4"), "{text}");
+    assert!(refusal(vec![of(0, 2), of(1, 3)]).contains("number of shards"));
+    let text = refusal(vec![fixtures::accepted(), fixtures::accepted()]);
+    assert!(text.starts_with("dir0 is a whole run and no shard"), "{text}");
+    let mut other = of(1, 2);
+    other.profile.seed = 7;
+    let text = refusal(vec![of(0, 2), other]);
+    assert!(text.contains("its seed is another") && text.contains("--seed"), "{text}");
+    // What a file says of itself costs nothing.
+    let text = refusal(vec![of(0, u32::MAX), of(1, u32::MAX)]);
+    assert!(text.starts_with("shards 2, 3"), "{text}");
+}
+
+#[test]
+fn the_worst_of_any_shard_is_told_of_the_whole() {
+    let mut late = shard(1, 2, &[1; 10], &[]);
+    late.validity = fixtures::invalid().validity;
+    let whole = merged(vec![shard(0, 2, &[1; 10], &[]), late]);
+    assert_eq!((whole.verdict.exit_code, whole.validity.reasons.len()), (98, 2));
+    assert!(whole.validity.explanations[0].starts_with("shard 1/2: arrivals of phase steady"));
+    let mut stopped = shard(1, 2, &[1; 10], &[]);
+    stopped.verdict.status = VerdictStatus::Interrupted;
+    assert_eq!(merged(vec![shard(0, 2, &[1; 10], &[]), stopped]).verdict.exit_code, 105);
+}
+
+#[test]
+fn a_window_is_judged_from_the_seconds_of_the_whole() {
+    let mut shards = vec![shard(0, 2, &[1; 10], &[]), shard(1, 2, &[1; 10], &[])];
+    for one in &mut shards {
+        one.assertions = vec![Assertion {
+            expr: "accepted >= 2".into(),
+            phase: None,
+            observed: "1 between 0 s and 1 s of the run".into(),
+            status: AssertionStatus::Fail,
+            builtin: false,
+            window_s: Some(1.0),
+        }];
+    }
+    let shards = Shards::of(named(shards)).unwrap();
+    assert_eq!(shards.merge(None).unwrap().assertions[0].observed, "its windows were not watched");
+    let mut seconds = (0..5).map(|t| {
+        let mut tally = Tally::new(1);
+        tally.phases[0].counts.scheduled = 2;
+        tally.phases[0].counts.arrivals.add_many(Outcome::Accepted, 2);
+        let (start, length) = (Duration::from_secs(t), Duration::from_secs(1));
+        Interval { start, length, tally, gauges: Gauges::default() }
+    });
+    let whole = shards.merge(Some(&mut seconds)).unwrap();
+    assert_eq!(whole.assertions[0].observed, "held in each of 5 windows of 1 s");
+}
+
+#[test]
+fn a_distribution_that_is_not_there_is_no_reason_to_guess() {
+    let mut without = shard(1, 2, &[1; 10], &[]);
+    without.metrics[0].hdr_base64 = None;
+    let error = Shards::of(named(vec![shard(0, 2, &[1], &[]), without]))
+        .unwrap()
+        .merge(None)
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("run1: the histogram of steady/response/accepted is not in it"), "{error}");
+}

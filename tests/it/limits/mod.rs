@@ -1,0 +1,5 @@
+//! Searches for limits: the embedded listener's are found exactly, and faulty listeners are told apart.
+
+mod faulty;
+mod found;
+mod stage;

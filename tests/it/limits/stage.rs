@@ -1,0 +1,94 @@
+//! A stage for searches: a listener, hands, and what they are to find.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use smtpress::collector::condition::Classifier;
+use smtpress::experiment::limit::{self, Bounds, Finding, KINDS, Kind, Outcome, Request, Setting};
+use smtpress::generator::hands::Live;
+use smtpress::listener::limits::Limits;
+use smtpress::net::dial::{Endpoint, Place};
+use smtpress::net::target::addresses::Addresses;
+use smtpress::net::target::origin::Origin;
+use smtpress::smtp::script::{Timeouts, Tls};
+
+use crate::runs::stage::plan;
+
+pub const SECOND: Duration = Duration::from_secs(1);
+
+/// Bounds that a test can afford.
+pub fn bounds() -> Bounds {
+    Bounds {
+        sessions: 200,
+        messages: 200,
+        message_octets: 4 << 20,
+        wait: 2 * SECOND,
+        release: 3 * SECOND,
+        ..Bounds::default()
+    }
+}
+
+/// What is to be found: names, and what is expected of each.
+pub fn request(names: &[(&str, Option<u64>)]) -> Request {
+    let kinds = KINDS.iter().filter(|kind| names.iter().any(|(name, _)| *name == kind.name));
+    let kinds: Vec<&'static Kind> = kinds.collect();
+    assert_eq!(kinds.len(), names.len(), "a kind of another name in {names:?}");
+    let expected = names.iter().filter_map(|(name, value)| Some(((*name).to_owned(), (*value)?)));
+    Request { kinds, expected: expected.collect::<BTreeMap<_, _>>() }
+}
+
+/// Searches at `place`.
+pub fn search_at(
+    place: SocketAddr,
+    tls: Option<&smtpress::listener::Listener>,
+    bounds: Bounds,
+    request: &Request,
+) -> Outcome {
+    let mut plan = plan(Vec::new());
+    plan.script.timeouts = Timeouts { greeting: SECOND, command: 10 * SECOND, ..Timeouts::default() };
+    plan.script.tls = if tls.is_some() { Tls::Starttls } else { Tls::None };
+    let certificate = tls.and_then(smtpress::listener::Listener::certificate);
+    let client = smtpress::generator::tls(&plan, certificate).unwrap();
+    let security = client.as_ref().map(|client| client.security().unwrap());
+    let origin = Origin::Bound(Addresses::parse(&["127.0.0.1-127.0.3.254"]).unwrap());
+    let endpoint = Endpoint { origin, timeout: SECOND, ..Endpoint::new(Place::from(place)) };
+    let mut hands = Live::new(&plan, endpoint, security).unwrap();
+    let setting = Setting {
+        mail: plan.mail.clone(),
+        seed: 42,
+        run_id: "test-run".into(),
+        date: "Mon, 23 Nov 2026 12:00:00 +0000".into(),
+        name: plan.script.name.clone(),
+        protocol: plan.script.protocol,
+        tls: tls.is_some(),
+        implicit: false,
+        logged_in: false,
+        bad_recipient: Some("nobody-at-all@recipient.example".into()),
+        classifier: Classifier::default(),
+        patience: 10 * SECOND,
+        bounds,
+    };
+    limit::search(&mut hands, &setting, request, &mut ())
+}
+
+/// Searches a listener of these limits.
+pub fn search(limits: Limits, names: &[(&str, Option<u64>)]) -> Outcome {
+    let tls = limits.tls != smtpress::listener::limits::Tls::None;
+    let listener = smtpress::listener::start("127.0.0.1:0".parse().unwrap(), limits, 7, 1).unwrap();
+    let outcome = search_at(listener.addr(), tls.then_some(&listener), bounds(), &request(names));
+    listener.stop();
+    outcome
+}
+
+/// The one finding of a search for one limit.
+pub fn find(limits: Limits, name: &str, expected: Option<u64>) -> Finding {
+    one(search(limits, &[(name, expected)]))
+}
+
+/// The only finding.
+pub fn one(outcome: Outcome) -> Finding {
+    assert_eq!(outcome.ended, None, "{:?}", outcome.findings);
+    let [finding] = <[Finding; 1]>::try_from(outcome.findings).unwrap();
+    finding
+}

@@ -1,0 +1,247 @@
+//! The bounds of a session, one by one, at the largest number that is still served and one beyond it.
+
+use std::time::{Duration, Instant};
+
+use smtpress::listener::limits::{EndOfData, ErrorDelay, Patterns, StepTimeouts};
+use smtpress::listener::{Limits, Style};
+
+use super::client::{Client, TRANSACTION};
+use super::start;
+
+#[test]
+fn unknown_recipients_are_answered_so_often_and_the_next_ends_the_session() {
+    for (style, unknown, last) in [
+        (Style::Cisco, "550 #5.1.0 Address rejected.", "550 Too many invalid recipients"),
+        (
+            Style::Postfix,
+            "550 5.1.1 <nobody1@x.example>: Recipient address rejected: User unknown in local recipient table",
+            "421 4.7.0 mx.recipient.example Error: too many errors",
+        ),
+        (Style::Exim, "550 Unknown user", "550 Rejected for too many bad recipients"),
+    ] {
+        let listener = start(Limits {
+            style,
+            unknown_recipients: Patterns::parse(&["nobody*@*"]).unwrap(),
+            max_invalid_recipients: Some(3),
+            ..Limits::default()
+        });
+        let mut client = Client::greeted(&listener);
+        client.say(TRANSACTION[0]);
+        assert_eq!(client.say("RCPT TO:<nobody1@x.example>"), unknown);
+        assert_eq!(client.say(TRANSACTION[1])[..3], *"250");
+        assert_eq!(client.say("RCPT TO:<Nobody1@x.example>")[..3], *"550");
+        // The message still goes to those that are known, and the count is the session's.
+        assert_eq!(client.say("DATA")[..3], *"354");
+        assert_eq!(client.say(TRANSACTION[3])[..3], *"250");
+        client.say(TRANSACTION[0]);
+        assert_eq!(client.say("RCPT TO:<nobody@x.example>")[..3], *"550");
+        assert_eq!(client.say("RCPT TO:<nobody@x.example>"), last);
+        assert!(client.is_closed());
+        let ledger = listener.stop();
+        assert_eq!((ledger.messages, ledger.recipients), (1, 1));
+        assert_eq!((ledger.refused["unknown-user"], ledger.refused["too-many-invalid-recipients"]), (3, 1));
+    }
+}
+
+/// A message of so many octets of content; at least 4.
+fn content(octets: usize) -> String {
+    format!("\r\n{}\r\n.", "x".repeat(octets - 4))
+}
+
+#[test]
+fn a_session_accepts_so_many_octets_of_content() {
+    for (style, reply) in [
+        (Style::Cisco, "452 #4.7.28 Session exceeded transfer quota"),
+        (
+            Style::Postfix,
+            "421 4.4.2 mx.recipient.example Error: message size limit for this connection reached",
+        ),
+        (Style::Exim, "452 Session exceeded transfer quota"),
+    ] {
+        let listener = start(Limits { style, max_session_bytes: Some(100), ..Limits::default() });
+        let greeted = || {
+            let mut client = Client::greeted(&listener);
+            TRANSACTION[..3].iter().for_each(|line| drop(client.say(line)));
+            assert_eq!(client.say(&content(60))[..3], *"250");
+            client
+        };
+        let mut client = greeted();
+        assert_eq!(client.say("MAIL FROM:<> SIZE=40")[..3], *"250");
+        client.say(TRANSACTION[1]);
+        client.say("DATA");
+        assert_eq!(client.say(&content(40))[..3], *"250", "all of it is served");
+        assert_eq!(client.say("MAIL FROM:<> SIZE=1"), reply);
+        if reply.starts_with("421") {
+            assert!(client.is_closed());
+        }
+        // What is refused counts for nothing.
+        let mut client = greeted();
+        TRANSACTION[..3].iter().for_each(|line| drop(client.say(line)));
+        assert_eq!(client.say(&content(41)), reply);
+        if reply.starts_with("452") {
+            TRANSACTION[..3].iter().for_each(|line| drop(client.say(line)));
+            assert_eq!(client.say(&content(40))[..3], *"250");
+        }
+        // Another session begins at nothing.
+        assert_eq!(greeted().say("QUIT")[..3], *"221");
+        assert_eq!(listener.stop().refused["session-bytes-exceeded"], 2);
+    }
+}
+
+#[test]
+fn commands_without_use_are_answered_so_often_between_messages() {
+    for (style, last) in [
+        (Style::Cisco, "421 Exceeded bad SMTP command limit, disconnecting"),
+        (Style::Postfix, "421 4.7.0 mx.recipient.example Error: too many errors"),
+        (Style::Exim, "554 Too many nonmail commands"),
+    ] {
+        let listener = start(Limits { style, max_junk_commands: Some(4), ..Limits::default() });
+        let mut client = Client::greeted(&listener);
+        let junk = ["NOOP", "RSET", "VRFY a@b.example", "EHLO again.example"];
+        for line in junk {
+            assert_eq!(client.say(line)[..1], *"2", "{line}");
+        }
+        // What a message needs is no junk, and after a message the count begins anew.
+        for line in TRANSACTION {
+            client.say(line);
+        }
+        for line in junk {
+            assert_eq!(client.say(line)[..1], *"2", "{line}");
+        }
+        client.say(TRANSACTION[0]);
+        assert_eq!(client.say("NOOP"), last);
+        assert!(client.is_closed());
+        assert_eq!(listener.stop().refused["bad-command-limit-exceeded"], 1);
+    }
+    // The first hello is needed, however many were refused before it.
+    let listener = start(Limits { max_junk_commands: Some(0), ..Limits::default() });
+    let mut client = Client::connect(&listener);
+    client.reply();
+    client.say("EHLO");
+    assert_eq!(client.say("HELO client.example")[..3], *"250");
+    assert_eq!(client.say("EHLO client.example")[..3], *"421");
+}
+
+#[test]
+fn a_tarpit_holds_back_the_replies_to_errors_from_its_number_on() {
+    // Nobody waits so long: what is held back is seen by that nothing comes, not by a watch.
+    let hour = Duration::from_secs(3600);
+    let limits = |after, delay| Limits {
+        error_delay: Some(ErrorDelay { after, delay }),
+        unknown_recipients: Patterns::parse(&["nobody@*"]).unwrap(),
+        ..Limits::default()
+    };
+    let listener = start(limits(3, hour));
+    for third in ["FOO", "RCPT TO:<nobody@x.example>"] {
+        let mut client = Client::greeted(&listener);
+        client.say(TRANSACTION[0]);
+        client.say("FOO");
+        client.say("RCPT TO:<nobody@x.example>");
+        assert_eq!(client.say(third)[..1], *"5", "the third is answered at once");
+        // What is no error is answered at once, whatever came before.
+        for line in &TRANSACTION[1..] {
+            assert_eq!(client.say(line)[..1], *if *line == "DATA" { "3" } else { "2" });
+        }
+        client.send("FOO\r\n");
+        assert!(client.is_silent_for(Duration::from_millis(200)));
+    }
+    let long = Duration::from_millis(120);
+    let listener = start(limits(0, long));
+    let mut client = Client::greeted(&listener);
+    for _ in 0..2 {
+        let begin = Instant::now();
+        assert_eq!(client.say("FOO")[..3], *"500");
+        assert!(begin.elapsed() >= long);
+    }
+}
+
+#[test]
+fn a_path_may_have_so_many_octets() {
+    for (style, reply) in [
+        (Style::Cisco, "553 #5.1.3 Path too long"),
+        (Style::Postfix, "501 5.5.4 Error: path too long"),
+        (Style::Exim, "501 path too long"),
+    ] {
+        let listener = start(Limits { style, max_path_length: Some(40), ..Limits::default() });
+        let path = |octets: usize| format!("<{}@b.example>", "x".repeat(octets - "<@b.example>".len()));
+        let mut client = Client::greeted(&listener);
+        assert_eq!(client.say(&format!("MAIL FROM:{}", path(41))), reply);
+        assert_eq!(client.say(&format!("MAIL FROM:{} SIZE=1", path(40)))[..3], *"250");
+        assert_eq!(client.say(&format!("RCPT TO:{}", path(41))), reply);
+        assert_eq!(client.say(&format!("RCPT TO:{}", path(40)))[..3], *"250");
+        assert_eq!(listener.stop().refused["line-too-long"], 2);
+    }
+    // It is an error as any other.
+    let listener = start(Limits { max_path_length: Some(2), max_bad_commands: Some(1), ..Limits::default() });
+    let mut client = Client::greeted(&listener);
+    assert_eq!(client.say("MAIL FROM:<>")[..3], *"250");
+    assert_eq!(client.say(TRANSACTION[1])[..3], *"553");
+    assert_eq!(client.say(TRANSACTION[1])[..3], *"421");
+}
+
+#[test]
+fn only_a_listener_that_was_told_so_takes_a_smuggled_message() {
+    let ends =
+        ["\n.\n", "\n.\r\n", "\r.\r", "\r\n.\r", "\r\n.\n", "\r.\r\n", "\r\n\0.\r\n", "\n.\r", "\r.\n"];
+    for end in ends {
+        for end_of_data in [EndOfData::Strict, EndOfData::Lenient] {
+            let listener = start(Limits { end_of_data, ..Limits::default() });
+            let mut client = Client::greeted(&listener);
+            TRANSACTION[..3].iter().for_each(|line| drop(client.say(line)));
+            client.send(&format!("Subject: a\r\n\r\na{end}MAIL FROM:<smuggled@a.example>\r\n"));
+            client.send("RCPT TO:<user@recipient.example>\r\nDATA\r\nSubject: b\r\n\r\nb\r\n.\r\nQUIT\r\n");
+            let messages = match end_of_data {
+                EndOfData::Strict => 1,
+                EndOfData::Lenient => 2,
+            };
+            let codes = ["250", "250", "250", "354", "250", "221"];
+            for code in if messages == 1 { &codes[4..] } else { &codes[..] } {
+                assert_eq!(client.reply()[..3], **code, "{end:?}, {end_of_data:?}");
+            }
+            assert!(client.is_closed());
+            assert_eq!(listener.stop().messages, messages, "{end:?}, {end_of_data:?}");
+        }
+    }
+}
+
+#[test]
+fn each_state_has_a_time_out_of_its_own_in_the_style_s_words() {
+    let short = Some(Duration::from_millis(100));
+    let hour = Duration::from_secs(3600);
+    let hello = "EHLO client.example\r\n";
+    let [mail, rcpt, data, _] = TRANSACTION.map(|line| format!("{line}\r\n"));
+    let none = StepTimeouts::default();
+    let states = [
+        (StepTimeouts { greeting: short, ..none }, String::new()),
+        (StepTimeouts { hello: short, ..none }, hello.to_owned()),
+        (StepTimeouts { mail: short, ..none }, format!("{hello}{mail}")),
+        (StepTimeouts { rcpt: short, ..none }, format!("{hello}{mail}{rcpt}")),
+        (StepTimeouts { data: short, ..none }, format!("{hello}{mail}{rcpt}{data}")),
+        (StepTimeouts { body: short, ..none }, format!("{hello}{mail}{rcpt}{data}x")),
+    ];
+    for (style, words) in [
+        (Style::Cisco, "421 #4.4.2 Idle timeout, closing connection"),
+        (Style::Postfix, "421 4.4.2 mx.recipient.example Error: timeout exceeded"),
+        (Style::Exim, "421 mx.recipient.example: SMTP command timeout - closing connection"),
+    ] {
+        for (state, (step_timeouts, says)) in states.iter().enumerate() {
+            let limits = Limits {
+                style,
+                idle_timeout: Some(hour),
+                step_timeouts: *step_timeouts,
+                ..Limits::default()
+            };
+            let listener = start(limits);
+            let mut client = Client::connect(&listener);
+            client.send(says);
+            // One reply to each command and one to the connection, and then the end.
+            for _ in 0..=state.min(4) {
+                let reply = client.reply();
+                assert!(reply.starts_with(['2', '3']), "{state}: {reply}");
+            }
+            assert_eq!(client.reply(), words, "{state}");
+            assert!(client.is_closed());
+            assert_eq!(listener.stop().refused["idle-timeout"], 1);
+        }
+    }
+}

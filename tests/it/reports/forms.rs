@@ -1,0 +1,125 @@
+//! The forms of a stored run: one run, all shards of one, and runs stored by earlier versions.
+
+use serde_json::Value;
+
+use crate::commands::stage::{FEW, Stage};
+
+/// A run directory as the first version wrote it, with a limit that bit.
+const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/reports/golden/schema-1");
+
+const FORMS: [&str; 7] = ["text", "json", "junit", "csv", "hlog", "hgrm", "markdown"];
+
+fn report(stage: &Stage, runs: &[&str], form: &str) -> String {
+    let mut arguments = vec!["report", "--format", form];
+    arguments.extend(runs);
+    stage.run(&arguments).ended(0).out
+}
+
+#[test]
+fn a_run_that_an_earlier_version_stored_is_told_in_every_form() {
+    let stage = Stage::new();
+    for form in FORMS {
+        let text = report(&stage, &[GOLDEN], form);
+        let text = text.replace(GOLDEN, "GOLDEN");
+        match form {
+            "csv" | "hlog" => {
+                let file = if form == "csv" { "timeseries.csv" } else { "metrics.hlog" };
+                assert_eq!(text, std::fs::read_to_string(format!("{GOLDEN}/{file}")).unwrap());
+            }
+            // What was stored is there unchanged; what is new is empty.
+            "json" => {
+                let old: Value =
+                    serde_json::from_str(&std::fs::read_to_string(format!("{GOLDEN}/result.json")).unwrap())
+                        .unwrap();
+                let new: Value = serde_json::from_str(&text).unwrap();
+                assert!(holds(&new, &old) && new["shard"].is_null());
+            }
+            _ => insta::assert_snapshot!(format!("golden_{form}"), text),
+        }
+    }
+}
+
+/// Whether all that `old` has stands in `new`.
+fn holds(new: &Value, old: &Value) -> bool {
+    match (new, old) {
+        (Value::Object(new), Value::Object(old)) => {
+            old.iter().all(|(key, old)| new.get(key).is_some_and(|new| holds(new, old)))
+        }
+        (Value::Array(new), Value::Array(old)) => {
+            new.len() == old.len() && new.iter().zip(old).all(|(new, old)| holds(new, old))
+        }
+        (new, old) => new == old,
+    }
+}
+
+/// Two shards of fifty messages, in `s0` and `s1`.
+fn shards(stage: &Stage) {
+    stage.put("two.toml", FEW.replace("sessions = 2", "sessions = 4"));
+    for (shard, out) in [("0/2", "s0"), ("1/2", "s1")] {
+        stage.run(&["run", "two.toml", "-q", "--shard", shard, "-o", out]).measured();
+    }
+}
+
+#[test]
+fn shards_are_told_as_the_run_that_they_are() {
+    let stage = Stage::new();
+    shards(&stage);
+    let whole: Value = serde_json::from_str(&report(&stage, &["s0", "s1"], "json")).unwrap();
+    let parts = [stage.json("s0/result.json"), stage.json("s1/result.json")];
+    assert_eq!(whole["phases"][0]["accepted"], 50);
+    assert_eq!(whole["ledger"]["messages"], 50);
+    let metric = |result: &Value| {
+        let metrics = result["metrics"].as_array().unwrap().clone();
+        metrics.into_iter().find(|m| m["name"] == "response" && m["outcome"] == "accepted").unwrap()
+    };
+    let count = |result: &Value| metric(result)["count"].as_u64().unwrap();
+    assert_eq!(count(&whole), count(&parts[0]) + count(&parts[1]));
+    let max = parts.iter().map(|part| metric(part)["max_ns"].as_u64().unwrap()).max();
+    assert_eq!(metric(&whole)["max_ns"].as_u64(), max);
+    for form in FORMS {
+        assert_eq!(
+            report(&stage, &["s1", "s0"], form).replace("s1, s0", "s0, s1"),
+            report(&stage, &["s0", "s1"], form)
+        );
+    }
+    let schema = stage.run(&["schema", "result"]).ended(0).json();
+    assert!(jsonschema::validator_for(&schema).unwrap().is_valid(&whole));
+    // The time series says the same as the books.
+    let series = report(&stage, &["s0", "s1"], "csv");
+    let mut rows = series.lines();
+    let titles: Vec<&str> = rows.next().unwrap().split(',').collect();
+    let at = titles.iter().position(|title| *title == "accepted").unwrap();
+    assert_eq!(rows.map(|row| row.split(',').nth(at).unwrap().parse::<u64>().unwrap()).sum::<u64>(), 50);
+    // It can be stored, and told again.
+    stage.put("whole.json", whole.to_string());
+    assert_eq!(report(&stage, &["whole.json"], "json"), report(&stage, &["s0", "s1"], "json"));
+}
+
+#[test]
+fn what_cannot_be_merged_is_refused() {
+    let stage = Stage::new();
+    shards(&stage);
+    stage.run(&["run", "two.toml", "-q", "-o", "whole"]).measured();
+    stage.run(&["run", "two.toml", "-q", "--shard", "1/2", "--seed", "8", "-o", "other"]).measured();
+    for (runs, part) in [
+        (&["s0", "s0"][..], "s0 and s0 are both shard 0 of 2"),
+        (&["s0", "whole"], "whole is a whole run and no shard"),
+        (&["s0", "other"], "its seed is another"),
+        (&["s0", "s1", "s1"], "both shard 1 of 2"),
+        (&["s0", "missing"], "failed to read missing"),
+    ] {
+        let mut arguments = vec!["report"];
+        arguments.extend(runs);
+        let said = stage.run(&arguments).ended(2);
+        assert!(said.err.contains(part), "{runs:?}: {}", said.err);
+    }
+    for (form, part) in [("csv", "no time series"), ("hlog", "no time series")] {
+        let said = stage.run(&["report", "s0/result.json", "--format", form]).ended(2);
+        assert!(said.err.contains(part), "{}", said.err);
+    }
+    let said = stage.run(&["report", "s0", "--format", "hgrm", "--of", "few/response/shed"]).ended(2);
+    assert!(said.err.contains("it has few/response/accepted") && said.err.contains("--of"), "{}", said.err);
+    stage.put("s1/timeseries.csv", stage.read("s1/timeseries.csv").replace(",few,", ",fwe,"));
+    let said = stage.run(&["report", "s0", "s1", "--format", "csv"]).ended(2);
+    assert!(said.err.contains("s1/timeseries.csv: line 2 is of a phase \"fwe\""), "{}", said.err);
+}

@@ -1,0 +1,153 @@
+//! The limits of real listeners, set to numbers that differ from run to run: found exactly, in the product's own words.
+
+use serde_json::Value;
+
+use crate::exim::Exim;
+use crate::opensmtpd::Opensmtpd;
+use crate::postfix::Postfix;
+use crate::smtpress;
+
+/// A number from `low` to `high` that no run can know beforehand.
+fn any(low: u64, high: u64) -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    low + std::collections::hash_map::RandomState::new().build_hasher().finish() % (high - low + 1)
+}
+
+/// Looks for these, each with what is expected of it; one finding each.
+#[track_caller]
+fn found(port: u16, expected: &[(&str, String)], flags: &str) -> Vec<Value> {
+    let expects: String = expected.iter().map(|(name, value)| format!(" --expect {name}={value}")).collect();
+    let (code, result) = smtpress::limit(port, &format!("{flags}{expects}"));
+    let limits = result["limits"].as_array().unwrap().clone();
+    assert_eq!(limits.len(), expected.len(), "{result:#}");
+    assert_eq!(code, 0, "{result:#}");
+    limits
+}
+
+#[track_caller]
+fn shows(limits: &[Value], name: &str, value: Option<u64>, condition: &str, reply: &str) {
+    let finding = limits.iter().find(|limit| limit["name"] == name).unwrap_or_else(|| panic!("no {name}"));
+    assert_eq!(finding["verdict"], "as-expected", "{finding:#}");
+    if let Some(value) = value {
+        assert_eq!(finding["value"], value, "{finding:#}");
+    }
+    assert_eq!(finding["condition"], condition, "{finding:#}");
+    assert!(finding["reply"].as_str().unwrap().contains(reply), "{finding:#}");
+}
+
+// Table: Postfix: limits found
+#[test]
+fn those_of_postfix() {
+    let (sessions, recipients, errors, junk, hops) =
+        (any(3, 40), any(2, 60), any(3, 9), any(5, 50), any(10, 60));
+    let (size, line) = (any(20_000, 200_000), any(2048, 8000));
+    let settings = Postfix::plain()
+        .set("smtpd_client_connection_count_limit", sessions)
+        .set("smtpd_recipient_limit", recipients)
+        .set("smtpd_hard_error_limit", errors)
+        .set("smtpd_soft_error_limit", errors)
+        .set("smtpd_junk_command_limit", junk)
+        .set("hopcount_limit", hops)
+        .set("message_size_limit", size)
+        .set("line_length_limit", line)
+        .set("smtpd_timeout", "2s");
+    let Some(postfix) = settings.start() else { return };
+    let expected = [
+        ("too-many-connections-from-host", sessions.to_string()),
+        ("too-many-recipients", recipients.to_string()),
+        ("bad-command-limit-exceeded", errors.to_string()),
+        ("message-size-exceeded", size.to_string()),
+        ("idle-timeout", "2s".to_owned()),
+    ];
+    let limits = found(postfix.port, &expected, "");
+    let host = "too-many-connections-from-host";
+    shows(
+        &limits,
+        host,
+        Some(sessions),
+        host,
+        "421 4.7.0 postfix.test Error: too many connections from 127.0.0.1",
+    );
+    let limit = limits.iter().find(|limit| limit["name"] == host).unwrap();
+    assert_eq!((&limit["inside_alive"], &limit["closed"]), (&Value::Bool(true), &Value::Bool(true)));
+    shows(
+        &limits,
+        "too-many-recipients",
+        Some(recipients),
+        "too-many-recipients",
+        "452 4.5.3 Error: too many recipients",
+    );
+    shows(
+        &limits,
+        "bad-command-limit-exceeded",
+        Some(errors),
+        "bad-command-limit-exceeded",
+        "too many errors",
+    );
+    shows(
+        &limits,
+        "message-size-exceeded",
+        Some(size),
+        "message-size-exceeded",
+        "552 5.3.4 Message size exceeds fixed limit",
+    );
+    shows(&limits, "idle-timeout", None, "idle-timeout", "timeout exceeded");
+}
+
+// Table: Exim: limits found
+#[test]
+fn those_of_exim() {
+    let (sessions, messages, recipients) = (any(3, 20), any(2, 30), any(2, 60));
+    let (unknown, size) = (any(2, 9), any(20_000, 200_000));
+    let settings = Exim::plain()
+        .set("smtp_accept_max_per_host", sessions)
+        .set("smtp_accept_max_per_connection", messages)
+        .set("recipients_max", recipients)
+        .set("recipients_max_reject", "no")
+        .set("smtp_max_unknown_commands", unknown)
+        .set("smtp_max_synprot_errors", 100)
+        .set("message_size_limit", size)
+        .set("smtp_receive_timeout", "2s");
+    let Some(exim) = settings.start() else { return };
+    let expected = [
+        ("too-many-connections-from-host", sessions.to_string()),
+        ("too-many-messages-per-session", messages.to_string()),
+        ("too-many-recipients", recipients.to_string()),
+        ("bad-command-limit-exceeded", unknown.to_string()),
+        ("message-size-exceeded", size.to_string()),
+        ("idle-timeout", "2s".to_owned()),
+    ];
+    let limits = found(exim.port, &expected, "");
+    let host = "too-many-connections-from-host";
+    shows(
+        &limits,
+        host,
+        Some(sessions),
+        host,
+        "421 Too many concurrent SMTP connections from this IP address",
+    );
+}
+
+// Table: OpenSMTPD: limits found
+#[test]
+fn those_of_opensmtpd() {
+    let (recipients, messages) = (any(2, 30), any(2, 20));
+    let size = any(20_000, 200_000);
+    let lines = format!(
+        "smtp limit max-rcpt {recipients}\nsmtp limit max-mails {messages}\nsmtp max-message-size \"{size}\""
+    );
+    let Some(opensmtpd) = Opensmtpd::start(&lines) else { return };
+    let expected = [
+        ("too-many-recipients", recipients.to_string()),
+        ("too-many-messages-per-session", messages.to_string()),
+        ("message-size-exceeded.content", size.to_string()),
+    ];
+    let limits = found(opensmtpd.plain, &expected, "");
+    shows(
+        &limits,
+        "too-many-recipients",
+        Some(recipients),
+        "too-many-recipients",
+        "451 4.5.3 Too many recipients",
+    );
+}
