@@ -19,7 +19,6 @@ fn postfix(processes: u64) -> Option<Postfix> {
 /// The bounds by sessions that are all served without waiting for another's process; nothing where a trial could not be
 /// trusted on a busy machine.
 fn searched(port: u16, processes: u64, folder: &Path) -> Option<(u64, u64)> {
-    // Its generator is fast enough for a handful of sessions on any machine.
     let settings = [
         format!("capacity.start={}", processes.div_ceil(2)),
         format!("capacity.max={}", processes * 3),
@@ -32,7 +31,7 @@ fn searched(port: u16, processes: u64, folder: &Path) -> Option<(u64, u64)> {
     command.args(["capacity", "--target", &format!("smtp://127.0.0.1:{port}"), "--by", "sessions"]);
     // One that waits for a process waits for a second.
     command.args(["--goal", "response p99 < 1700ms", "--progress", "log", "--json", "-", "-o", "out"]);
-    settings.iter().for_each(|setting| drop(command.args(["--set", setting])));
+    command.args(settings.iter().flat_map(|setting| ["--set", setting]));
     let output = command.current_dir(folder).stdin(Stdio::null()).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     let result: Value =
@@ -74,6 +73,7 @@ fn capacity_grows_with_the_processes() {
     }
 }
 
+// Table: Postfix: capacity
 #[test]
 #[ignore = "takes some minutes"]
 fn five_searches_give_the_same_answer_at_full_length() {
