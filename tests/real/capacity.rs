@@ -18,6 +18,7 @@ fn postfix(processes: u64) -> Option<Postfix> {
 
 /// The bounds by sessions that are all served without waiting for another's process; nothing where a trial could not be
 /// trusted on a busy machine.
+#[expect(clippy::print_stderr, reason = "whoever reads the test's output is to know")]
 fn searched(port: u16, processes: u64, folder: &Path) -> Option<(u64, u64)> {
     let settings = [
         format!("capacity.start={}", processes.div_ceil(2)),

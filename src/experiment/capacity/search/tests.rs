@@ -69,7 +69,7 @@ impl Runner for Virtual {
             Load::Shared { .. } => vec![Duration::ZERO],
             _ => Vec::new(),
         };
-        let mut schedule = Schedule::new(&[phase.load.clone()], plan.seed, Shard::WHOLE);
+        let mut schedule = Schedule::new(std::slice::from_ref(&phase.load), plan.seed, Shard::WHOLE);
         let mut second = Duration::from_secs(1);
         loop {
             let due = if let Load::Rate { .. } = phase.load.load {
