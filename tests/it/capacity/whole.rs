@@ -21,7 +21,6 @@ fn profile(listener: &str, capacity: &str) -> String {
 }
 
 /// Searches; where others use the machine so that no trial could be trusted, again, a few times.
-#[expect(clippy::print_stderr, reason = "whoever reads the test's output is to know")]
 fn searched(stage: &Stage, arguments: &[&str]) -> (Said, Value) {
     let state = stage.path("state").display().to_string();
     for attempt in 0..4 {
@@ -124,7 +123,6 @@ fn two_goals_at_once_and_the_onset_of_resource_low() {
 }
 
 #[test]
-#[expect(clippy::print_stderr, reason = "whoever reads the test's output is to know")]
 fn by_sessions_three_workers_carry_six_and_a_search_that_is_killed_goes_on() {
     let stage = stage(1e6);
     // Three workers of 300 ms: six sessions are served in two rounds, the seventh waits for a third.
