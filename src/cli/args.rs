@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use super::capacity::args::CapacityArgs;
 use super::limit::args::LimitArgs;
 use super::login::LoginArgs;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
@@ -117,9 +118,8 @@ Examples:
   smtpress run profile.toml --set phase.steady.rate=400/s --json - | jq .verdict
   smtpress run profile.toml --shard 0/2 --start-at 2026-01-31T12:00:00Z --seed 7
 
-A profile is changed by --set, then by SMTPRESS_<FLAG> in the environment (--messages-per-session:
-SMTPRESS_MESSAGES_PER_SESSION), then by flags; the last wins. Ctrl-C once: stop starting, let what
-is under way end, write the report. Twice: stop now.")]
+--set changes a profile, then SMTPRESS_<FLAG> (as in SMTPRESS_MESSAGES_PER_SESSION), then flags.
+Ctrl-C once: start nothing more, let what is under way end, write the report. Twice: stop now.")]
     Run(Box<RunArgs>),
     /// Find every limit of a listener, and verify that it bites where it should
     #[command(after_help = "\
@@ -133,6 +133,20 @@ Examples:
 Exit codes: 0 all as expected; 99 something differs; 98 it could not be carried through;
 3 the listener does not serve; 2 usage.")]
     Limit(Box<LimitArgs>),
+    /// Search the highest load that meets the goals (RFC 9971)
+    #[command(after_help = "\
+Examples:
+  smtpress capacity --target smtp://127.0.0.1:2525 --goal 'response p99 < 500ms'
+  smtpress capacity profiles/capacity.toml --by sessions --expect '>= 50'
+  smtpress capacity profiles/capacity.toml --set capacity.start=50/s --junit capacity.xml
+  smtpress capacity --resume smtpress-runs/20260131T120000Z-capacity
+
+A goal says what each trial must meet; the share of arrivals that may fail stands behind a comma:
+--goal 'strict: response p99 < 500ms' --goal 'lax: response p95 < 2s, failures 1%'
+
+Exit codes: 0 found, or as expected; 5 inconclusive; 98 no trial can be trusted; 99 not as expected;
+3 not reached, or between_trials failed; 105 stopped, --resume goes on; 2 usage.")]
+    Capacity(Box<CapacityArgs>),
     /// Lead one session and show every line of it, with times and meanings: the modern telnet test
     #[command(after_help = "\
 Examples:
@@ -210,8 +224,8 @@ pub struct RunArgs {
     /// What must hold, such as 'p99 < 500ms'; may be repeated
     #[arg(long = "assert", value_name = "EXPR", help_heading = "Result")]
     pub asserts: Vec<String>,
-    /// Write the HTML report (not in this version)
-    #[arg(long, value_name = "FILE", help_heading = "Result", hide = true)]
+    /// Write the HTML report here too; report.html is in the run directory
+    #[arg(long, value_name = "FILE", env = "SMTPRESS_HTML", help_heading = "Result")]
     pub html: Option<PathBuf>,
     /// Write JUnit XML for CI: a case for each assertion
     #[arg(long, value_name = "FILE", env = "SMTPRESS_JUNIT", help_heading = "Result")]
@@ -439,6 +453,8 @@ pub struct ReportArgs {
 pub enum Format {
     /// For a terminal
     Text,
+    /// One page for a browser, that needs nothing else
+    Html,
     /// result.json
     Json,
     /// JUnit XML, for CI
