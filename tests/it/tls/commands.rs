@@ -207,3 +207,46 @@ fn a_listener_that_speaks_starttls_serves_both() {
     let ledger = listening.ledger();
     assert_eq!((&ledger["messages"], &ledger["tls_handshakes"]), (&2.into(), &1.into()));
 }
+
+/// The most resident memory that a TLS session at rest may take, in octets.
+const MOST_EACH: u64 = 30 << 10;
+
+#[test]
+fn a_tls_session_at_rest_takes_little_memory() {
+    let stage = Stage::new();
+    let out = format!("listener.cert_out={:?}", stage.path("listener.pem").display().to_string());
+    // The listener is a process of its own: what is measured is the generator's.
+    let listener = Listening::with(&stage, &["listener.tls=implicit", &out]);
+    for resumption in [true, false] {
+        let peak = |sessions: u64| {
+            let text = format!(
+                r#"schema = 1
+threads = 1
+[target]
+address = "{}"
+tls_options = {{ ca = "listener.pem", resumption = {resumption} }}
+[session]
+messages = 0
+[[phase]]
+load = "held-sessions"
+sessions = {sessions}
+rate = "200/s"
+for = "{}s"
+[[assert]]
+expr = "accepted > 0"
+remove = true
+"#,
+                listener.url().replace("smtp://", "smtps://"),
+                1 + sessions / 200,
+            );
+            let (file, out) = (format!("{sessions}.toml"), format!("{resumption}-{sessions}"));
+            stage.put(&file, text);
+            let told = measured(&stage, &out, &[&file]);
+            assert_eq!(told["phases"][0]["sessions"]["peak"], sessions, "all at once");
+            told["generator"]["peak_rss_bytes"].as_u64().unwrap()
+        };
+        let (few, many) = (peak(100), peak(800));
+        let each = many.saturating_sub(few) / 700;
+        assert!((1..MOST_EACH).contains(&each), "{each} octets each, resumption {resumption}");
+    }
+}
