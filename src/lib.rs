@@ -17,8 +17,8 @@
 //! | [`experiment`] | how many trials: the proof of this machine, searches | plan and its parts, generator::Runner, generator::hands, collector, verdict |
 //! | [`verdict`] | the judging: expressions, windows, exit code | collector |
 //! | [`listener`] | the embedded listener: limits, behaviour, words of three products, ledger | smtp, net, collector |
-//! | [`profile`] | TOML to plan: schema, units, overrides, errors with their place | plan and its parts, collector, verdict, listener::limits |
-//! | [`report`] | the telling: one result type, and everything that reads it | plan, collector, verdict |
+//! | [`profile`] | TOML to plan: schema, units, overrides, errors with their place | plan and its parts, collector, verdict, experiment, listener::limits |
+//! | [`report`] | the telling: one result type, and everything that reads it | plan, collector, verdict, experiment |
 //! | [`cli`] | the commands a user types | all |
 //!
 //! `tests/it/architecture.rs` holds these arrows.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use super::capacity::args::CapacityArgs;
 use super::limit::args::LimitArgs;
 use super::login::LoginArgs;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
@@ -132,6 +133,20 @@ Examples:
 Exit codes: 0 all as expected; 99 something differs; 98 it could not be carried through;
 3 the listener does not serve; 2 usage.")]
     Limit(Box<LimitArgs>),
+    /// Search the highest load that meets the goals (RFC 9971)
+    #[command(after_help = "\
+Examples:
+  smtpress capacity --target smtp://127.0.0.1:2525 --goal 'response p99 < 500ms'
+  smtpress capacity profiles/capacity.toml --by sessions --expect '>= 50'
+  smtpress capacity profiles/capacity.toml --set capacity.start=50/s --junit capacity.xml
+  smtpress capacity --resume smtpress-runs/20260131T120000Z-capacity
+
+A goal says what each trial must meet; the share of arrivals that may fail stands behind a comma:
+--goal 'strict: response p99 < 500ms' --goal 'lax: response p95 < 2s, failures 1%'
+
+Exit codes: 0 found, or as expected; 5 inconclusive; 98 no trial can be trusted; 99 not as expected;
+3 not reached, or between_trials failed; 105 stopped, --resume goes on; 2 usage.")]
+    Capacity(Box<CapacityArgs>),
     /// Lead one session and show every line of it, with times and meanings: the modern telnet test
     #[command(after_help = "\
 Examples:

@@ -3,6 +3,7 @@
 //! stdout holds results only; progress and messages go to stderr.
 
 mod args;
+mod capacity;
 mod exit;
 mod limit;
 mod login;
@@ -37,6 +38,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let screen = look::Screen::new(cli.color);
     let done = match cli.command {
         Command::Run(args) => run::run(&args, &screen),
+        Command::Capacity(args) => capacity::capacity(&args, &screen),
         Command::Limit(args) => limit::limit(&args, &screen),
         Command::Trace(args) => trace::trace(&args, &screen),
         Command::Listen(args) => serve::listen(&args, &screen),

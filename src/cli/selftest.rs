@@ -10,7 +10,9 @@ use super::args::SelftestArgs;
 use super::exit::Failure;
 use super::look::Screen;
 use super::output::Output;
-use crate::experiment::selftest::{Ceiling, Check, Figure, LAG_LIMIT, Part, Stage, Told, ceilings, scenes};
+use crate::experiment::selftest::{
+    Ceiling, Check, Figure, LAG_LIMIT, Part, Stage, Told, ceilings, rate_ceiling, scenes,
+};
 use crate::generator::{Faults, Local, RunError, Runner, Stop, preflight};
 use crate::listener::limits::{Delay, Limits, Stall};
 use crate::plan::Plan;
@@ -71,6 +73,11 @@ pub fn selftest(args: &SelftestArgs, screen: &Screen) -> Result<u8, Failure> {
 pub fn stored_rate() -> Option<f64> {
     let text = std::fs::read_to_string(stored_at()?).ok()?;
     serde_json::from_str::<Value>(&text).ok()?["ceiling"]["rate_per_s"].as_f64()
+}
+
+/// Finds the rate up to which this machine's generator is in time, or that it is in time at `most`; messages a second.
+pub fn rate(most: f64) -> Result<f64, Failure> {
+    Ok(rate_ceiling(&mut Embedded, most)?.rate_per_s)
 }
 
 fn stored_at() -> Option<PathBuf> {

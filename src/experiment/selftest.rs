@@ -18,7 +18,7 @@ use crate::collector::{Metric, Outcome};
 use crate::generator::runner::RunError;
 use crate::plan::Plan;
 
-pub use ceiling::{Ceiling, LAG_LIMIT, ceilings};
+pub use ceiling::{Ceiling, LAG_LIMIT, ceilings, rate_ceiling};
 pub use scenes::{Scene, scenes};
 
 /// What the listener of a scene does.

@@ -27,6 +27,7 @@ use super::limits::{Delay, Limits, ShownBy, Tls};
 use super::login::{Access, Logins};
 use super::peer::Peer;
 use super::styles::Saying;
+use super::workers::Workers;
 use crate::net::tls::Security;
 use crate::smtp::Step;
 use crate::smtp::content::{EndOfData, Measure};
@@ -48,6 +49,7 @@ pub(super) struct Shared {
     end: Option<Instant>,
     /// The answer to EHLO, in clear text and with TLS.
     extensions: [String; 2],
+    workers: Option<Workers>,
     /// What a stream needs to be secured.
     pub security: Option<Security>,
 }
@@ -59,8 +61,9 @@ impl Shared {
             [starttls::is_offered(&limits), false].map(|starttls| starttls::extensions(&limits, starttls));
         let end = limits.unavailable_after.map(|after| start + after);
         let logins = Logins::new(&limits);
+        let workers = limits.workers.map(|count| Workers::new(count, start));
         let (books, sessions) = (Books::new(), AtomicU64::new(0));
-        Shared { limits, books, logins, seed, sessions, end, extensions, security }
+        Shared { limits, books, logins, seed, sessions, end, extensions, workers, security }
     }
 
     /// The number of the next session.
@@ -326,8 +329,8 @@ impl Behaviour {
         answer
     }
 
-    fn body(&mut self, seen: &Measure) -> Answer {
-        let answer = self.at(Step::Body, |session| {
+    fn body(&mut self, now: Instant, seen: &Measure) -> Answer {
+        let mut answer = self.at(Step::Body, |session| {
             let mut saying = session.judge_body(seen);
             let has_place = session.transaction.as_ref().is_some_and(|transaction| transaction.queued);
             if let (Saying::Accepted, Some(max), false) =
@@ -344,6 +347,9 @@ impl Behaviour {
         });
         if let Some(transaction) = &mut self.transaction {
             transaction.content_bytes = seen.size;
+        }
+        if let Some(workers) = &self.shared.workers {
+            answer.delay = workers.serve(now, answer.delay);
         }
         answer
     }
@@ -502,7 +508,7 @@ impl Policy for Behaviour {
             Ask::Greeting => self.greet(now),
             Ask::Request(request) => self.request(now, request),
             Ask::Response(line) => self.auth_response(line),
-            Ask::Body(seen) => self.body(seen),
+            Ask::Body(seen) => self.body(now, seen),
             Ask::Chunk(size, seen) => self.chunk(size, seen),
             Ask::Fault(fault) => self.fault(fault),
             Ask::Lapse(lapse) => self.say(

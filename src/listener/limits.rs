@@ -310,6 +310,8 @@ pub struct Limits {
     pub queue_full_after: Option<u64>,
     /// Transactions under way at once; above it, resources are low.
     pub resource_low_above: Option<u32>,
+    /// Contents that are served at once; the others wait for their turn, and then for as long as a content takes.
+    pub workers: Option<u32>,
     /// How often, 0 to 1, MAIL meets a temporary system error (452).
     pub temporary_error_rate: f64,
     /// How often, 0 to 1, the final dot meets a temporary server error (451).
@@ -391,6 +393,7 @@ impl Default for Limits {
             message_rate: None,
             queue_full_after: None,
             resource_low_above: None,
+            workers: None,
             temporary_error_rate: 0.0,
             server_deferral_rate: 0.0,
             server_error_rate: 0.0,

@@ -17,6 +17,7 @@ mod offers;
 mod patterns;
 mod peer;
 mod styles;
+mod workers;
 
 use std::convert::Infallible;
 use std::io;

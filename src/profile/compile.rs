@@ -13,7 +13,8 @@ use sha2::{Digest, Sha256};
 use super::document::{Document, keys};
 use super::error::ProfileError;
 use super::schema::{self, Profile};
-use super::{auth, dialogue, listener, message, phase, resolved, rule, target, tls};
+use super::{auth, capacity, dialogue, listener, message, phase, resolved, rule, target, tls};
+use crate::experiment::capacity::Asked;
 use crate::listener::limits::Limits;
 use crate::load::{Load, Shard, Think};
 use crate::net::target::bind::Bind;
@@ -61,7 +62,9 @@ pub struct Compiled {
     pub listen: Option<Bind>,
     /// What the administrator configured, for `smtpress limit`: by the name of its kind, in its unit.
     pub limits: BTreeMap<String, u64>,
-    /// The profile with its defaults; `capacity` is read from here.
+    /// What `smtpress capacity` is to do, if the profile says so.
+    pub capacity: Option<Asked>,
+    /// The profile with its defaults.
     pub profile: Profile,
     /// The same as TOML: the run directory's `profile.toml`.
     pub resolved: String,
@@ -161,12 +164,12 @@ pub fn compile(document: &Document, context: &Context) -> Result<Compiled, Profi
     let assertions = rule::assertions(document, &profile.phase, &profile.expect, &profile.assert)?;
     let listen = target::listen(document, &profile)?;
     let limits = rule::limits(document, &profile.limits)?;
-    if let Some(capacity) = &profile.capacity {
-        rule::goals(document, capacity.goals.as_deref().unwrap_or_default())?;
-    }
+    let searched = profile.capacity.is_some();
+    let capacity =
+        searched.then(|| capacity::compile(document, &profile, &plan.phases, &plan.mail)).transpose()?;
     let resolved = resolved::render(&profile) + &message::footprint(&plan.mail);
     let sha256 = Sha256::digest(&resolved).iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(Compiled { plan, assertions, listener, listen, limits, profile, resolved, sha256 })
+    Ok(Compiled { plan, assertions, listener, listen, limits, capacity, profile, resolved, sha256 })
 }
 
 /// The file's name, made fit to be a profile's.

@@ -175,6 +175,8 @@ tables! {
         queue_full_after: Count,
         /// Transactions at once; above, resources are low.
         resource_low_above: Count,
+        /// Contents that it serves at once, each for as long as `delays.body` says; the others wait for their turn.
+        workers: Count,
         /// How often MAIL meets a temporary system error. Default 0%.
         temporary_error_rate: Percent,
         /// How often the final dot meets a temporary server error. Default 0%.
@@ -406,6 +408,13 @@ pub(super) fn compile(
         message_rate: rate("message_rate", listener.message_rate, "message_burst", listener.message_burst)?,
         queue_full_after: listener.queue_full_after.map(|count| count.0),
         resource_low_above: count("resource_low_above", listener.resource_low_above)?,
+        workers: match count("workers", listener.workers)? {
+            Some(0) => {
+                let key = keys!["listener", "workers"];
+                return Err(document.error_at(&key, "0 workers serve nothing", "write at least 1"));
+            }
+            workers => workers,
+        },
         temporary_error_rate: share("temporary_error_rate", listener.temporary_error_rate)?,
         server_deferral_rate: share("server_deferral_rate", listener.server_deferral_rate)?,
         server_error_rate: share("server_error_rate", listener.server_error_rate)?,

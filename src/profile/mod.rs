@@ -4,6 +4,7 @@
 //! [`schema::Profile`], is filled up with defaults by [`resolved`], and decided by [`compile()`].
 
 pub mod auth;
+mod capacity;
 pub mod check;
 pub mod compile;
 mod dialogue;

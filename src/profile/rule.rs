@@ -123,19 +123,16 @@ fn known_expect(document: &Document, at: &[Key], expects: &[Expect], name: &str)
     Err(document.error_within(at, name, 0..name.len(), format!("no [[expect]] is called `{name}`"), remedy))
 }
 
-/// Whether the goals of a capacity search can be understood.
-pub(super) fn goals(document: &Document, goals: &[Goal]) -> Result<(), ProfileError> {
-    for (index, goal) in goals.iter().enumerate() {
-        let Some(slo) = &goal.slo else {
-            return Err(document.error_at(
-                &keys!["capacity", "goals", index],
-                "this goal has no objective",
-                "add `slo = \"response p99 < 500ms\"`",
-            ));
-        };
-        expression(document, &keys!["capacity", "goals", index, "slo"], slo)?;
-    }
-    Ok(())
+/// The objective of a capacity search's goal, of this index.
+pub(super) fn objective(document: &Document, index: usize, goal: &Goal) -> Result<Assertion, ProfileError> {
+    let Some(slo) = &goal.slo else {
+        return Err(document.error_at(
+            &keys!["capacity", "goals", index],
+            "this goal has no objective",
+            "add `slo = \"response p99 < 500ms\"`",
+        ));
+    };
+    expression(document, &keys!["capacity", "goals", index, "slo"], slo)
 }
 
 fn expression(document: &Document, at: &[Key], text: &str) -> Result<Assertion, ProfileError> {

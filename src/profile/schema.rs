@@ -18,7 +18,7 @@ use super::listener::Listener;
 use super::message::Message;
 use super::misbehave::Misbehave;
 use super::tls::{Tls, TlsOptions};
-use super::units::{Count, Level, Percent, Rate, Seed, Size, Time, TimeRange};
+use super::units::{Count, Level, Percent, Rate, Seed, Setting, Size, Time, TimeRange};
 use super::value::{Distribution, Plain};
 
 /// Writes a table of optional keys, with what all of them share.
@@ -262,6 +262,8 @@ words! {
         Rate = "rate",
         /// The number of sessions.
         Sessions = "sessions",
+        /// The size of the messages, under the load of the first measured phase.
+        Size = "size",
     }
 }
 
@@ -476,17 +478,17 @@ tables! {
     Capacity {
         /// What is varied. Default rate.
         by: By,
-        /// Where the search begins.
-        start: Level,
-        /// Where it ends.
-        max: Level,
+        /// Where the search begins: a rate, a number of sessions or a size. Default 20/s, 1 or 4KiB.
+        start: Setting,
+        /// Where it ends. Default 5000/s, 1000 or 64MiB.
+        max: Setting,
         /// How close its two bounds must come. Default 5%.
         width: Percent,
         /// How long a trial lasts. Default 20s.
         trial: Time,
         /// How much trial time decides. Default 60s.
         duration_sum: Time,
-        /// How long the result is confirmed. Default 60s.
+        /// How long the result is confirmed; 0: not at all. Default 60s.
         confirm: Time,
         /// Before the first trial. Default 10s.
         warmup: Time,
@@ -494,6 +496,9 @@ tables! {
         cooldown_max: Time,
         /// For the whole search. Default 20m.
         deadline: Time,
+        /// A command that the shell runs before each trial but the first: flush a queue, restart a service. When it fails,
+        /// the search ends.
+        between_trials: String,
         /// What a load must meet.
         goals: Vec<Goal>,
     }
@@ -503,7 +508,7 @@ tables! {
         name: String,
         /// The objective: "response p99 < 500ms".
         slo: String,
-        /// The share of arrivals that may miss it. Default 0%.
+        /// The share of arrivals that need not be accepted, beside those that the objective lets be slow. Default 0%.
         failures: Percent,
     }
 }

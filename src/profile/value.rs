@@ -9,7 +9,7 @@ use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::units::{Count, Level, Percent, Quantity, Rate, Seed, Size, Time, TimeRange, UnitError};
+use super::units::{Count, Level, Percent, Quantity, Rate, Seed, Setting, Size, Time, TimeRange, UnitError};
 
 /// Parts a message from its remedy in an error that had to pass through serde, which carries one text.
 pub(super) const REMEDY: &str = "\u{1f}";
@@ -91,7 +91,7 @@ macro_rules! quantities {
     )*};
 }
 
-quantities!(Time, TimeRange, Rate, Count, Size, Percent, Level, Seed);
+quantities!(Time, TimeRange, Rate, Count, Size, Percent, Level, Setting, Seed);
 
 /// Always the same, anything between two, or one of a weighted list.
 #[derive(Clone, Debug, PartialEq)]

@@ -4,6 +4,7 @@
 //! Only the two files that grow with the run, `timeseries.csv` and `metrics.hlog`, are written from its intervals.
 
 pub mod build;
+mod capacity;
 pub mod csv;
 pub mod environment;
 pub mod failures;

@@ -14,7 +14,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::findings::named;
-pub use super::findings::{Capacity, CapacityGoal, CapacityStatus, Limit, LimitVerdict, ShownBy};
+pub use super::findings::{
+    Capacity, CapacityEnd, CapacityGoal, CapacityStatus, Limit, LimitVerdict, ShownBy,
+};
 
 /// The version of the format that is written, and the latest that is read.
 pub const SCHEMA_VERSION: u32 = 1;

@@ -123,6 +123,15 @@ impl RunDir {
         Ok(directory)
     }
 
+    /// A directory that a search was broken off in, to go on there.
+    ///
+    /// # Errors
+    /// When it cannot be written to.
+    pub fn reopen(path: &Path) -> Result<RunDir, RunDirError> {
+        let directory = RunDir { path: path.to_owned() };
+        directory.try_out().map(|()| directory)
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path

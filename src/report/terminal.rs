@@ -7,6 +7,7 @@
 //! - Response time stands beside service time, always: the difference is the queue that a caller would have felt.
 //! - No averages, and no time of one outcome mixed with another's.
 
+mod capacity;
 pub(super) mod limits;
 mod load;
 mod own;
@@ -43,7 +44,7 @@ pub fn write(result: &RunResult, style: Style<'_>, out: &mut dyn Write) -> io::R
     trouble::outcomes(result, page)?;
     trouble::conditions(result, page)?;
     limits::limits(result, page)?;
-    own::findings(result, page)?;
+    capacity::capacity(result, page)?;
     page.gap()?;
     own::generator(result, page)?;
     own::ledger(result, page)?;
@@ -59,6 +60,8 @@ fn verdict(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
     let (word, tone) = match status {
         VerdictStatus::Pass => ("PASS", Tone::Good),
         VerdictStatus::Fail => ("FAIL", Tone::Bad),
+        // A search that did not come to its answer measured all the same.
+        VerdictStatus::NoData if result.capacity.is_some() => ("INCONCLUSIVE", Tone::Warning),
         VerdictStatus::NoData => ("NO DATA", Tone::Bad),
         VerdictStatus::Invalid => ("INVALID", Tone::Bad),
         VerdictStatus::Interrupted => ("INTERRUPTED", Tone::Warning),
@@ -90,6 +93,12 @@ fn verdict(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
 }
 
 pub(super) fn sentence(result: &RunResult) -> String {
+    if let Some(capacity) = &result.capacity
+        && result.phases.is_empty()
+        && result.limits.is_empty()
+    {
+        return capacity::sentence(result, capacity);
+    }
     if !result.limits.is_empty() && result.phases.is_empty() {
         return searched(result);
     }

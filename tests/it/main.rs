@@ -6,6 +6,7 @@
 )]
 
 mod architecture;
+mod capacity;
 mod chunk_laws;
 mod client_laws;
 mod commands;

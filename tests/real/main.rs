@@ -17,6 +17,7 @@ mod against_postfix;
 mod against_sink;
 mod aiosmtpd;
 mod authenticated;
+mod capacity;
 mod certificate;
 mod chunked;
 mod delivered;

@@ -11,7 +11,7 @@ use crate::listener::{missing, program};
 use crate::{aiosmtpd, dovecot, exim, opensmtpd};
 
 /// The words, in the order of the table.
-const WORDS: [&str; 16] = [
+const WORDS: [&str; 17] = [
     "SMTP",
     "LMTP",
     "unix socket",
@@ -24,6 +24,7 @@ const WORDS: [&str; 16] = [
     "XCLIENT",
     "PROXY",
     "limits",
+    "capacity",
     "time-outs",
     "postscreen",
     "standstill and death",

@@ -43,6 +43,27 @@ pub struct Ceiling {
 /// # Errors
 /// smtpress itself cannot go on.
 pub fn ceilings(stage: &mut dyn Stage, descriptors: u64) -> Result<Ceiling, RunError> {
+    let mut ceiling = rate_ceiling(stage, f64::INFINITY)?;
+    let before = stage.resident_bytes();
+    let mut held = plan(
+        Load::Held { sessions: descriptors, rate: OPENING },
+        Some(Duration::from_secs_f64(descriptors as f64 / OPENING + 1.0)),
+        u32::try_from(descriptors).unwrap_or(u32::MAX),
+    );
+    held.phases[0].unit = Unit::Session;
+    let told = stage.play(&held, &Part::default())?;
+    ceiling.sessions_asked = descriptors;
+    ceiling.sessions = told.measured.tally.phases[0].counts.arrivals.of(Outcome::Accepted);
+    ceiling.bytes_per_session =
+        told.measured.health.peak_rss_bytes.saturating_sub(before) / ceiling.sessions.max(1);
+    Ok(ceiling)
+}
+
+/// Finds the rate alone; once `most` is known to be in time, no more is looked for.
+///
+/// # Errors
+/// smtpress itself cannot go on.
+pub fn rate_ceiling(stage: &mut dyn Stage, most: f64) -> Result<Ceiling, RunError> {
     let mut ceiling = Ceiling::default();
     let mut on_time = |per_second: f64, ceiling: &mut Ceiling| -> Result<bool, RunError> {
         for _ in 0..TRIES {
@@ -56,13 +77,13 @@ pub fn ceilings(stage: &mut dyn Stage, descriptors: u64) -> Result<Ceiling, RunE
         Ok(false)
     };
     let mut upper = FIRST_RATE;
-    while upper <= LAST_RATE && on_time(upper, &mut ceiling)? {
+    while ceiling.rate_per_s < most && upper <= LAST_RATE && on_time(upper, &mut ceiling)? {
         upper *= 2.0;
     }
     while ceiling.rate_per_s == 0.0 && upper > LEAST_RATE && !on_time(upper / 2.0, &mut ceiling)? {
         upper /= 2.0;
     }
-    if ceiling.rate_per_s > 0.0 && upper <= LAST_RATE {
+    if ceiling.rate_per_s > 0.0 && ceiling.rate_per_s < most && upper <= LAST_RATE {
         for _ in 0..HALVINGS {
             let middle = (ceiling.rate_per_s * upper).sqrt();
             if !on_time(middle, &mut ceiling)? {
@@ -70,18 +91,6 @@ pub fn ceilings(stage: &mut dyn Stage, descriptors: u64) -> Result<Ceiling, RunE
             }
         }
     }
-    let before = stage.resident_bytes();
-    let mut held = plan(
-        Load::Held { sessions: descriptors, rate: OPENING },
-        Some(Duration::from_secs_f64(descriptors as f64 / OPENING + 1.0)),
-        u32::try_from(descriptors).unwrap_or(u32::MAX),
-    );
-    held.phases[0].unit = Unit::Session;
-    let told = stage.play(&held, &Part::default())?;
-    ceiling.sessions_asked = descriptors;
-    ceiling.sessions = told.measured.tally.phases[0].counts.arrivals.of(Outcome::Accepted);
-    ceiling.bytes_per_session =
-        told.measured.health.peak_rss_bytes.saturating_sub(before) / ceiling.sessions.max(1);
     Ok(ceiling)
 }
 
@@ -167,6 +176,9 @@ mod tests {
             assert!((found.lag_p99_ms - 0.9).abs() < 0.01, "{found:?}");
         }
         assert_eq!(found(1e9, 1e9, &[]).rate_per_s, LAST_RATE, "no more is tried");
+        let mut machine = Machine { in_time: 1e9, keeps_up: 1e9, holds: 0, hiccups: vec![], played: 0 };
+        assert_eq!(rate_ceiling(&mut machine, 5000.0).unwrap().rate_per_s, 8000.0);
+        assert_eq!(machine.played, 3, "2,000, 4,000 and 8,000 a second");
         assert_eq!(found(0.0, 0.0, &[]).rate_per_s, 0.0, "a machine that is never in time");
     }
 

@@ -13,13 +13,15 @@ use crate::net::target::Target;
 use crate::plan::Plan;
 use crate::smtp::transaction::Content;
 
-const SHIPPED: [(&str, &str); 10] = [
+const SHIPPED: [(&str, &str); 12] = [
+    ("capacity", include_str!("../../../profiles/capacity.toml")),
     ("cisco-listener", include_str!("../../../profiles/cisco-listener.toml")),
     ("connection-storm", include_str!("../../../profiles/connection-storm.toml")),
     ("held-sessions", include_str!("../../../profiles/held-sessions.toml")),
     ("messages-per-session", include_str!("../../../profiles/messages-per-session.toml")),
     ("postfix-relay", include_str!("../../../profiles/postfix-relay.toml")),
     ("quickstart", include_str!("../../../profiles/quickstart.toml")),
+    ("session-capacity", include_str!("../../../profiles/session-capacity.toml")),
     ("soak", include_str!("../../../profiles/soak.toml")),
     ("spike", include_str!("../../../profiles/spike.toml")),
     ("staircase", include_str!("../../../profiles/staircase.toml")),

@@ -120,15 +120,3 @@ fn facts_of(value: &serde_json::Value, name: &str, facts: &mut Vec<String>) {
         _ => {}
     }
 }
-
-/// The capacity that was looked for.
-pub fn findings(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
-    let Some(capacity) = &result.capacity else { return Ok(()) };
-    page.heading("Capacity", &format!("by {}", capacity.by))?;
-    let mut table = Table::new([(Align::Left, 0), (Align::Left, 0), (Align::Left, 0)]);
-    for goal in &capacity.goals {
-        let bounds = words::capacity_found(goal);
-        table.row([Span::from(&goal.name), Span::new(bounds, Tone::Strong), goal.status.as_str().into()]);
-    }
-    page.table(&table)
-}

@@ -211,11 +211,14 @@ pub fn capacity(result: &RunResult) -> Table {
 
 /// The trials of a search for the capacity as they are stored: a column for each plain field that one has.
 pub fn trials(result: &RunResult) -> Table {
-    let trials: Vec<&serde_json::Map<String, serde_json::Value>> = result
+    let trials: Vec<serde_json::Map<String, serde_json::Value>> = result
         .capacity
         .iter()
         .flat_map(|capacity| &capacity.trials)
-        .filter_map(serde_json::Value::as_object)
+        .filter_map(|trial| match serde_json::to_value(trial) {
+            Ok(serde_json::Value::Object(fields)) => Some(fields),
+            _ => None,
+        })
         .collect();
     let mut names: Vec<&String> = Vec::new();
     for (name, value) in trials.iter().flat_map(|trial| trial.iter()) {

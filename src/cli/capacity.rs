@@ -1,0 +1,322 @@
+//! `smtpress capacity`: from the profile and the flags to a search on this machine, its files and its exit code.
+
+pub mod args;
+mod expect;
+mod site;
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::args::{Format, Progress};
+use super::exit::{Failure, PREFLIGHT, USAGE};
+use super::look::Screen;
+use super::output::Output;
+use super::prepare::{self, Prepared};
+use super::progress::Voice;
+use super::report::{Copies, in_text};
+use super::run::start_listener;
+use super::selftest;
+use super::signals::Signals;
+use crate::experiment::capacity::record::VERSION;
+use crate::experiment::capacity::{Asked, Controller, End, Knob, State, search};
+use crate::generator::{Local, clock, preflight};
+use crate::listener::Listener;
+use crate::load::Shard;
+use crate::profile::overrides::{Origin, apply_in_order};
+use crate::profile::{Document, Override, Purpose};
+use crate::report::environment::Environment;
+use crate::report::result::{Capacity, Generator, RunResult};
+use crate::report::run_dir::{Contents, RunDir};
+use crate::report::searched::Searched;
+use crate::report::words;
+use args::CapacityArgs;
+use expect::Expect;
+use site::{Here, STATE};
+
+/// Beyond this share of what the generator can do, an answer would be its own.
+const TRUSTED: f64 = 0.8;
+/// Descriptors kept free of sessions.
+const SPARE: u64 = 200;
+
+/// Searches the capacity and says what it is.
+pub fn capacity(args: &CapacityArgs, screen: &Screen) -> Result<u8, Failure> {
+    let mut prepared = match &args.resume {
+        Some(directory) => resumed(args, directory)?,
+        None => prepared(args)?,
+    };
+    let no_goal = "nothing is to be met: give --goal 'response p99 < 500ms', or `goals` in [capacity]";
+    let mut asked = prepared.compiled.capacity.clone().ok_or_else(|| Failure::usage(no_goal))?;
+    if asked.goals.is_empty() {
+        return Err(Failure::usage(no_goal));
+    }
+    let expects =
+        args.expects.iter().map(|text| Expect::read(text, &asked)).collect::<Result<Vec<_>, _>>()?;
+    let stored = args.resume.as_deref().map(|directory| load(directory, &prepared, &asked)).transpose()?;
+    if let Some(state) = &stored {
+        prepared.compiled.plan.run_id.clone_from(&state.run_id);
+    }
+    let prepared = prepared;
+    let plan = &prepared.compiled.plan;
+    let embedded = plan.target.is_embedded();
+    let sessions = sessions_possible(&asked, plan, embedded)?;
+    preflight::check_target(plan)?;
+    let copies = Copies::open(&[
+        ("--json", Format::Json, args.common.json.as_deref()),
+        ("--junit", Format::Junit, args.junit.as_deref()),
+    ])?;
+    let directory = match &args.resume {
+        Some(path) => RunDir::reopen(path)?,
+        None => RunDir::create(args.common.out.as_deref(), &plan.name, prepared.started_at)?,
+    };
+    // Whoever goes on with a search that was killed needs it.
+    directory.put("profile.toml", &prepared.compiled.resolved)?;
+    let shown =
+        if args.common.quiet { Progress::None } else { args.common.progress.unwrap_or(Progress::Auto) };
+    let say = |line: &str| {
+        if shown != Progress::None {
+            screen.note(line);
+        }
+    };
+    say(&format!(
+        "smtpress: the capacity of {} by {}, seed {}, files in {}",
+        plan.target,
+        asked.knob.as_str(),
+        plan.seed,
+        directory.path().display()
+    ));
+    let mut state = match stored {
+        Some(state) => {
+            say(&format!("  going on after {}", words::counted(state.records.len() as u64, "trial")));
+            // What the generator can do is as it was found at first.
+            asked.rules = state.controller.rules().clone();
+            state
+        }
+        None => {
+            asked.rules.ceiling = match asked.knob {
+                Knob::Rate => trusted_rate(asked.rules.max, &say)?,
+                Knob::Sessions => Some(sessions),
+                Knob::Size => None,
+            };
+            State::new(
+                Controller::new(asked.rules.clone()),
+                prepared.compiled.sha256.clone(),
+                plan.run_id.clone(),
+            )
+        }
+    };
+    let listener = if embedded { Some(start_listener(&prepared)?) } else { None };
+    let signals = Signals::listen(Voice::plain(screen))?;
+    let mut local = Local::new(signals.stop.clone(), prepared.date());
+    if let Some(listener) = &listener {
+        local = local.with_listener(listener.place()).with_certificate(listener.certificate().cloned());
+    }
+    let mut here = Here {
+        local,
+        stop: signals.stop.clone(),
+        screen,
+        directory: &directory,
+        asked: &asked,
+        shown,
+        began: clock::now(),
+        before: Duration::from_secs_f64(state.elapsed_s),
+        unkept: None,
+        transcripts: Vec::new(),
+        health: Generator { threads: plan.threads, ..Generator::default() },
+        seen: false,
+    };
+    let end = search(&asked, plan, &mut here, &mut state)?;
+    signals.over();
+    let Here { unkept, transcripts, health, .. } = here;
+    let ledger = listener.map(Listener::stop).and_then(|ledger| serde_json::to_value(ledger).ok());
+    let mut result = judged(&prepared, &asked, &state, &end, &expects, ledger);
+    result.generator = health;
+    let command_line = std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect();
+    let environment = Environment::read(command_line, prepared.started_at);
+    let profile = &prepared.compiled.resolved;
+    let contents =
+        Contents { result: &result, profile, environment: &environment, transcripts: &transcripts };
+    let stored = directory.store(contents).and(unkept.map_or(Ok(()), Err));
+    let mut shown = Ok(());
+    if !copies.take_stdout() && !args.common.quiet {
+        let files = directory.path().display().to_string();
+        let text = in_text(&result, screen.width(), screen.colour_out(), Some(&files))?;
+        shown = Output::Stdout.write(&text, screen);
+    }
+    if let End::Hook(reason) = &end {
+        Failure::Told(PREFLIGHT, reason.clone()).tell(screen);
+    }
+    match copies.write(&result, directory.path(), screen).and(shown).and(stored.map_err(Failure::from)) {
+        Ok(()) | Err(Failure::Pipe) => Ok(result.verdict.exit_code),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// The profile that the arguments make.
+fn prepared(args: &CapacityArgs) -> Result<Prepared, Failure> {
+    let path = args.profile.as_deref();
+    let mut document = prepare::read(path)?;
+    let has_target = path.is_some() || args.common.set.iter().any(|set| set.starts_with("target."));
+    if !has_target && args.target.is_none() {
+        return Err(Failure::usage(
+            "nothing to load: give a profile, --target smtp://host:port, or --target embedded to try it here",
+        ));
+    }
+    apply_in_order(&mut document, prepare::set(&args.common.set)?)?;
+    let flags = [
+        ("--target", "target.address", &args.target),
+        ("--tls", "target.tls", &args.tls),
+        ("--by", "capacity.by", &args.by),
+    ];
+    let mut changes: Vec<Override> = flags
+        .into_iter()
+        .filter_map(|(flag, key, value)| {
+            Some(Override::for_key(Origin::Flag, flag, key, &prepare::quoted(value.as_ref()?)))
+        })
+        .collect();
+    if !args.goals.is_empty() {
+        let goals = args.goals.iter().map(|goal| table(goal)).collect::<Vec<_>>().join(", ");
+        changes.push(Override::for_key(Origin::Flag, "--goal", "capacity.goals", &format!("[{goals}]")));
+    }
+    changes.extend(common(args));
+    apply_in_order(&mut document, changes)?;
+    prepare::finish(&document, Purpose::Search, Shard::WHOLE, path)
+}
+
+fn common(args: &CapacityArgs) -> Vec<Override> {
+    let seed = args.common.seed.as_ref();
+    let seed = seed.map(|seed| Override::for_key(Origin::Flag, "--seed", "seed", seed));
+    let allowed = prepare::allowed(&args.common.allow_target);
+    args.login.overrides().into_iter().chain(seed).chain(allowed).collect()
+}
+
+/// `[NAME:] EXPRESSION[, failures SHARE]` as a goal's table.
+fn table(goal: &str) -> String {
+    let (name, rest) = match goal.split_once(':') {
+        Some((name, rest)) => (Some(name.trim()), rest),
+        None => (None, goal),
+    };
+    let (slo, failures) = match rest.split_once(',') {
+        Some((slo, failures)) => (slo, Some(failures.trim())),
+        None => (rest, None),
+    };
+    let failures = failures
+        .map(|text| text.strip_prefix("failures").unwrap_or(text).trim_start_matches([' ', '<', '=']));
+    let keys = [("name", name), ("slo", Some(slo.trim())), ("failures", failures)];
+    let keys =
+        keys.into_iter().filter_map(|(key, value)| Some(format!("{key} = {}", prepare::quoted(value?))));
+    format!("{{ {} }}", keys.collect::<Vec<_>>().join(", "))
+}
+
+/// The profile of a search that was broken off.
+fn resumed(args: &CapacityArgs, directory: &Path) -> Result<Prepared, Failure> {
+    let path = directory.join("profile.toml");
+    let document: Document = prepare::read(Some(&path))?;
+    // The seed, the login and the target are those of the search.
+    if args.target.is_some() || args.common.seed.is_some() {
+        return Err(Failure::usage(
+            "--resume goes on with the target and the seed of the search: remove the flag",
+        ));
+    }
+    let mut document = document;
+    apply_in_order(&mut document, prepare::allowed(&args.common.allow_target))?;
+    prepare::finish(&document, Purpose::Search, Shard::WHOLE, Some(&path))
+}
+
+/// What is known of the search that was broken off there.
+fn load(directory: &Path, prepared: &Prepared, asked: &Asked) -> Result<State, Failure> {
+    let path = directory.join(STATE);
+    let told = |why: String| {
+        let path = path.display();
+        Failure::Told(
+            USAGE,
+            format!("failed to go on with {path}: {why}; begin a search anew without --resume"),
+        )
+    };
+    let text = std::fs::read_to_string(&path).map_err(|error| told(error.to_string()))?;
+    let state: State = serde_json::from_str(&text).map_err(|error| told(error.to_string()))?;
+    if state.version != VERSION {
+        return Err(told(format!("it is of version {}, and this smtpress reads {VERSION}", state.version)));
+    }
+    if state.profile_sha256 != prepared.compiled.sha256 {
+        return Err(told("it belongs to another profile than the one beside it".to_owned()));
+    }
+    let rules = state.controller.rules();
+    if state.records.len() != state.controller.trials().len() || rules.goals != asked.goals.len() {
+        return Err(told("its parts do not fit each other".to_owned()));
+    }
+    Ok(state)
+}
+
+/// Raises the descriptor limit: how many sessions there can be at once.
+fn sessions_possible(asked: &Asked, plan: &crate::plan::Plan, embedded: bool) -> Result<f64, Failure> {
+    if asked.knob != Knob::Sessions {
+        let trial = asked.trial(plan, 1, asked.rules.start, Duration::from_secs(1));
+        preflight::raise_descriptors(preflight::descriptors_needed(&trial, embedded))?;
+    }
+    let limit = preflight::raise_descriptors(0)?;
+    let ends = if embedded { 2 } else { 1 };
+    Ok((limit.saturating_sub(SPARE) / ends).max(1) as f64)
+}
+
+/// The rate up to which this machine's generator is trusted; nothing if that cannot be said.
+fn trusted_rate(most: f64, say: &dyn Fn(&str)) -> Result<Option<f64>, Failure> {
+    let able = match selftest::stored_rate() {
+        Some(rate) => rate,
+        None => {
+            say("  no selftest of this machine is stored: looking how fast its generator is");
+            selftest::rate(most / TRUSTED)?
+        }
+    };
+    if able <= 0.0 {
+        say("  this machine is too busy to say how fast its generator is: each trial must show it");
+        return Ok(None);
+    }
+    say(&format!(
+        "  this machine's generator is in time up to {}, and trusted up to {}",
+        words::rate(able),
+        words::rate(TRUSTED * able)
+    ));
+    Ok(Some(TRUSTED * able))
+}
+
+fn judged(
+    prepared: &Prepared,
+    asked: &Asked,
+    state: &State,
+    end: &End,
+    expects: &[Expect],
+    ledger: Option<serde_json::Value>,
+) -> RunResult {
+    let verdict = expect::judge(asked, state, end, expects);
+    let mut result = RunResult::searched(Searched {
+        plan: &prepared.compiled.plan,
+        profile_path: prepared.path.clone(),
+        profile_sha256: prepared.compiled.sha256.clone(),
+        started_at: prepared.started_at,
+        took: Duration::from_secs_f64(state.elapsed_s),
+        status: verdict.status,
+        exit_code: verdict.exit_code,
+        invalid: verdict.invalid,
+        ledger,
+    });
+    result.assertions = verdict.assertions;
+    result.capacity = Some(Capacity::found(asked, state, end));
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_goal_on_the_command_line_is_a_table_of_the_profile() {
+        for (goal, expected) in [
+            ("response p99 < 500ms", r#"{ slo = "response p99 < 500ms" }"#),
+            ("strict: p99 < 1s", r#"{ name = "strict", slo = "p99 < 1s" }"#),
+            ("lax: p95 < 2s, failures 1%", r#"{ name = "lax", slo = "p95 < 2s", failures = "1%" }"#),
+            ("p95 < 2s, failures <= 0.5%", r#"{ slo = "p95 < 2s", failures = "0.5%" }"#),
+        ] {
+            assert_eq!(table(goal), expected);
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! Where a search for the capacity happens: this machine's threads, its clock, the run directory, the user's command and
+//! the screen.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, IsTerminal, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use crate::cli::args;
+use crate::cli::look::Screen;
+use crate::cli::progress::Progress;
+use crate::collector::snapshot::{Health, Interval, Measured};
+use crate::collector::tally::Tally;
+use crate::experiment::capacity::{Asked, News, Record, Site, State};
+use crate::generator::{Control, Local, Observer, RunError, Runner, Stop, clock};
+use crate::plan::Plan;
+use crate::report::result::Generator;
+use crate::report::run_dir::{RunDir, RunDirError};
+use crate::report::words;
+
+/// The search as it is stored in its run directory.
+pub const STATE: &str = "search.json";
+/// What the user's command writes.
+const HOOK_LOG: &str = "between_trials.log";
+/// How often it is looked whether the user wants to stop, or the command is done.
+const GLANCE: Duration = Duration::from_millis(20);
+/// The most dialogues that are kept as evidence.
+const MOST_TRANSCRIPTS: usize = 200;
+
+/// This machine.
+pub struct Here<'a> {
+    pub local: Local,
+    pub stop: watch::Receiver<Stop>,
+    pub screen: &'a Screen,
+    pub directory: &'a RunDir,
+    pub asked: &'a Asked,
+    /// How trials show that they go on; nothing at all is said with `None`.
+    pub shown: args::Progress,
+    pub began: Instant,
+    /// What the search took before it was broken off.
+    pub before: Duration,
+    /// The first failure to keep the search.
+    pub unkept: Option<RunDirError>,
+    pub transcripts: Vec<(String, String)>,
+    /// How our own side fared, over all runs.
+    pub health: Generator,
+    /// The next run is to be seen.
+    pub seen: bool,
+}
+
+impl Runner for Here<'_> {
+    fn run(&mut self, plan: &Plan, observer: &mut dyn Observer) -> Result<Measured, RunError> {
+        if !std::mem::take(&mut self.seen) || self.shown == args::Progress::None {
+            let measured = self.local.run(plan, observer)?;
+            self.own(&measured.health);
+            return Ok(measured);
+        }
+        let progress = Progress::new(plan, self.shown, io::stderr().is_terminal(), self.screen);
+        let mut both = Both { progress, observer };
+        both.progress.begin();
+        let measured = self.local.run(plan, &mut both);
+        both.progress.finish();
+        let measured = measured?;
+        self.own(&measured.health);
+        let name = &plan.phases[0].name;
+        let kept = measured.transcripts.iter().map(|(stem, text)| (format!("{name}-{stem}"), text.clone()));
+        self.transcripts.extend(kept.take(MOST_TRANSCRIPTS.saturating_sub(self.transcripts.len())));
+        Ok(measured)
+    }
+}
+
+/// Shows what another looks at.
+struct Both<'a> {
+    progress: Progress,
+    observer: &'a mut dyn Observer,
+}
+
+impl Observer for Both<'_> {
+    fn interval(&mut self, interval: &Interval, total: &Tally) -> Control {
+        self.progress.update(interval, total);
+        self.observer.interval(interval, total)
+    }
+}
+
+impl Site for Here<'_> {
+    fn elapsed(&self) -> Duration {
+        self.before + (clock::now() - self.began)
+    }
+
+    fn wait(&mut self, time: Duration) {
+        let until = clock::now() + time;
+        while !self.stopped() {
+            let left = until.saturating_duration_since(clock::now());
+            if left.is_zero() {
+                return;
+            }
+            std::thread::sleep(left.min(GLANCE));
+        }
+    }
+
+    fn stopped(&self) -> bool {
+        *self.stop.borrow() > Stop::Run
+    }
+
+    fn between(&mut self, command: &str, number: usize) -> Result<(), String> {
+        let path = self.directory.path().join(HOOK_LOG);
+        self.say(&format!("  before trial {number}: {command}"));
+        let ended = self.hook(command, number, &path);
+        match ended {
+            Ok(None) => Ok(()),
+            Ok(Some(how)) => Err(format!(
+                "between_trials, before trial {number}: {command:?} {how}; what it said is in {}",
+                path.display()
+            )),
+            Err(error) => {
+                Err(format!("between_trials, before trial {number}: failed to run {command:?}: {error}"))
+            }
+        }
+    }
+
+    fn keep(&mut self, state: &State) {
+        let text = serde_json::to_string_pretty(state).expect("a search has a JSON form");
+        if let Err(error) = self.directory.put(STATE, &format!("{text}\n")) {
+            self.unkept.get_or_insert(error);
+        }
+    }
+
+    fn tell(&mut self, news: News<'_>, state: &State) {
+        self.seen |= matches!(news, News::Begins(_) | News::WarmUp);
+        match news {
+            News::WarmUp => {
+                let rules = &self.asked.rules;
+                let load = self.asked.told(rules.start);
+                self.say(&format!(
+                    "  warming up at {load} for {}",
+                    words::seconds(self.asked.warmup.as_secs_f64())
+                ));
+            }
+            News::Begins(ask) => {
+                let left = self.asked.deadline.saturating_sub(self.elapsed());
+                self.say(&format!(
+                    "  trial {}: {} for {} ({}); {}; at most {} left",
+                    state.records.len() + 1,
+                    self.asked.told(ask.load),
+                    words::seconds(ask.seconds),
+                    ask.why.as_str(),
+                    self.bracket(state),
+                    words::seconds(left.as_secs_f64())
+                ));
+            }
+            News::Judged(record) => self.say(&format!("    {}", self.judged(record))),
+            News::CoolDown => self.say("    waiting until the backlog is gone"),
+        }
+    }
+}
+
+impl Here<'_> {
+    /// Adds up what our own side used.
+    fn own(&mut self, health: &Health) {
+        let own = &mut self.health;
+        own.cpu_user_s += health.cpu_user_s;
+        own.cpu_system_s += health.cpu_system_s;
+        own.cpu_share = own.cpu_share.max(health.cpu_share);
+        own.peak_descriptors = own.peak_descriptors.max(health.peak_descriptors);
+        own.peak_rss_bytes = own.peak_rss_bytes.max(health.peak_rss_bytes);
+        own.ports_used += health.ports_used;
+        own.clock_drift_ns = own.clock_drift_ns.max(health.clock_drift_ns);
+    }
+
+    fn say(&self, line: &str) {
+        if self.shown != args::Progress::None {
+            self.screen.note(line);
+        }
+    }
+
+    /// How far each goal's bounds have closed.
+    fn bracket(&self, state: &State) -> String {
+        let goal = |index: usize| {
+            let told = |load: Option<f64>| load.map_or("?".to_owned(), |load| self.asked.told(load));
+            let (low, high) = state.controller.gap(index);
+            format!("{} {} .. {}", self.asked.goals[index].name, told(low), told(high))
+        };
+        (0..self.asked.goals.len()).map(goal).collect::<Vec<_>>().join(", ")
+    }
+
+    /// What came out of a trial.
+    fn judged(&self, record: &Record) -> String {
+        if let Some(reason) = record.invalid.first() {
+            return format!("invalid, {}: it is not the listener's", reason.code);
+        }
+        let goals = self.asked.goals.iter().zip(&record.goals);
+        let goals: Vec<String> = goals
+            .map(|(goal, verdict)| format!("{} {}", goal.name, if verdict.good { "good" } else { "BAD" }))
+            .collect();
+        let (name, ns) = record.p99_ns.map_or(("max", record.max_ns), |ns| ("p99", Some(ns)));
+        let time = ns.map_or("n/a".to_owned(), |ns| words::duration(ns as f64));
+        let missed = record.scheduled.saturating_sub(record.accepted);
+        let mut line = format!(
+            "{}; {name} {time}, accepted {}, not accepted {}",
+            goals.join(", "),
+            words::rate(record.accepted_per_s),
+            words::share(missed, record.scheduled)
+        );
+        if record.ended_early {
+            line.push_str("; cut short");
+        }
+        line
+    }
+
+    /// Runs the user's command to its end: nothing if it went well, else how it ended.
+    fn hook(&self, command: &str, number: usize, log: &Path) -> io::Result<Option<String>> {
+        let mut file: File = OpenOptions::new().create(true).append(true).open(log)?;
+        writeln!(file, "== before trial {number}: {command}")?;
+        let mut child = Command::new("/bin/sh")
+            .args(["-c", command])
+            .env("SMTPRESS_TRIAL", number.to_string())
+            .stdin(Stdio::null())
+            .stdout(file.try_clone()?)
+            .stderr(file)
+            .spawn()?;
+        loop {
+            if let Some(status) = child.try_wait()? {
+                return Ok((!status.success()).then(|| format!("failed ({status})")));
+            }
+            if self.elapsed() > self.asked.deadline || *self.stop.borrow() > Stop::Drain {
+                child.kill()?;
+                child.wait()?;
+                return Ok(Some("was still running when the search had to end".to_owned()));
+            }
+            std::thread::sleep(GLANCE);
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! What a search for the capacity is asked, and the plans of its trials: the knob that is turned, and all that stays.
+
+use std::time::Duration;
+
+use super::controller::Rules;
+use super::goal::Goal;
+use crate::load::{self, Curve, Load, Shard, Think};
+use crate::mail::Size;
+use crate::plan::{Messages, Phase, Plan, Unit};
+
+/// How long a probe may take.
+const PROBE: Duration = Duration::from_secs(10);
+/// What arrivals that are due at the end of a trial have beyond their goal's limit before they are interrupted.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// What is turned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Knob {
+    /// Arrivals a second.
+    Rate,
+    /// Sessions at a time.
+    Sessions,
+    /// Octets of a message.
+    Size,
+}
+
+impl Knob {
+    /// The name in profile and result.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Knob::Rate => "rate",
+            Knob::Sessions => "sessions",
+            Knob::Size => "size",
+        }
+    }
+}
+
+/// A search, fully decided.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Asked {
+    /// What is turned.
+    pub knob: Knob,
+    /// How it is searched.
+    pub rules: Rules,
+    /// What a load must meet.
+    pub goals: Vec<Goal>,
+    /// The load of a trial, but for the knob.
+    pub phase: Phase,
+    /// The index of the profile's phase that it was taken from.
+    pub of_phase: Option<u32>,
+    /// Messages of a session.
+    pub messages: Messages,
+    /// How long the listener is warmed up.
+    pub warmup: Duration,
+    /// How long is waited, at most, until the backlog of a trial is gone.
+    pub cooldown_max: Duration,
+    /// How long the search may take.
+    pub deadline: Duration,
+    /// A command for between two trials.
+    pub between_trials: Option<String>,
+}
+
+impl Asked {
+    /// The unit of loads.
+    pub fn unit(&self) -> &'static str {
+        match (self.knob, self.phase.unit) {
+            (Knob::Rate, Unit::Message) => "messages/s",
+            (Knob::Rate, Unit::Session) => "sessions/s",
+            (Knob::Sessions, _) => "sessions",
+            (Knob::Size, _) => "bytes",
+        }
+    }
+
+    /// A load in words: `640/s`, `24 sessions`, `65536 bytes`.
+    pub fn told(&self, load: f64) -> String {
+        match self.knob {
+            Knob::Rate => format!("{load}/s"),
+            Knob::Sessions => format!("{load} sessions"),
+            Knob::Size => format!("{load} bytes"),
+        }
+    }
+
+    /// The plan of the trial of this number (from 1) at this load.
+    pub fn trial(&self, plan: &Plan, number: usize, load: f64, length: Duration) -> Plan {
+        let mut trial = self.at(plan, load, length);
+        // Each trial draws anew, and its messages can be told from those of the others.
+        trial.seed = plan.seed.wrapping_add(number as u64);
+        trial.run_id = format!("{}-{number}", plan.run_id);
+        let patience = self.goals.iter().map(Goal::limit).max().unwrap_or_default() + GRACE;
+        let phase = &mut trial.phases[0];
+        phase.name = format!("trial-{number}");
+        phase.graceful_stop = phase.graceful_stop.min(patience);
+        trial
+    }
+
+    /// The plan that warms the listener up.
+    pub fn warm_up(&self, plan: &Plan, length: Duration) -> Plan {
+        let mut warm_up = self.at(plan, self.rules.start, length);
+        warm_up.run_id = format!("{}-warm-up", plan.run_id);
+        warm_up.phases[0].name = "warm-up".into();
+        warm_up.phases[0].warmup = true;
+        warm_up
+    }
+
+    /// The plan of one arrival, to see how fast the listener is when it has nothing else to do.
+    pub fn probe(&self, plan: &Plan, number: usize) -> Plan {
+        let mut probe = self.at(plan, self.rules.start, PROBE);
+        probe.run_id = format!("{}-probe-{number}", plan.run_id);
+        let phase = &mut probe.phases[0];
+        phase.name = "probe".into();
+        phase.load.load = Load::Shared { total: 1, sessions: 1, think: Think::default() };
+        phase.max_sessions = 1;
+        phase.graceful_stop = Duration::ZERO;
+        probe
+    }
+
+    fn at(&self, plan: &Plan, load: f64, length: Duration) -> Plan {
+        let mut phase = self.phase.clone();
+        let mut mail = plan.mail.clone();
+        match self.knob {
+            Knob::Rate => {
+                if let Load::Rate { curve, .. } = &mut phase.load.load {
+                    *curve = Curve::constant(load);
+                }
+            }
+            Knob::Sessions => {
+                if let Load::Sessions { curve, .. } = &mut phase.load.load {
+                    *curve = Curve::constant(load);
+                }
+                phase.max_sessions = load as u32;
+            }
+            Knob::Size => mail.size = Size::Fixed(load as u64),
+        }
+        phase.load.length = Some(length);
+        phase.warmup = false;
+        let mut expects = plan.expects.clone();
+        expects.retain(|expect| expect.phase.is_none_or(|phase| Some(phase) == self.of_phase));
+        expects.iter_mut().for_each(|expect| expect.phase = expect.phase.map(|_| 0));
+        Plan {
+            phases: vec![phase],
+            messages: self.messages.clone(),
+            mail,
+            expects,
+            shard: Shard::WHOLE,
+            ..plan.clone()
+        }
+    }
+
+    /// How many arrivals a plan will have, if that is known before.
+    pub fn scheduled(plan: &Plan) -> Option<u64> {
+        load::expected_arrivals(&plan.phases[0].load)
+    }
+}

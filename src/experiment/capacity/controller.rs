@@ -1,0 +1,396 @@
+//! The search as a state machine: the results of trials in, the next trial out. It reads no clock and does no I/O.
+//!
+//! What is next follows from the trials so far and from nothing else, so that a stored search goes on where it was. What a
+//! load is for a goal, `classify` says.
+//!
+//! # Decisions
+//! - For each goal the loads are walked from the lowest upwards, to the first that is not good: all that is good beyond it
+//!   counts for nothing (RFC 9971: the relevant lower bound is below the relevant upper bound). While only good ones are
+//!   known the load is doubled; then the gap is halved in log space until it is no wider than asked.
+//! - On the way one good trial is enough to go up, and two bad ones of at most three to go down: that a trial fails for a
+//!   reason that has nothing to do with its load is common, that one succeeds by chance is not. Both ends of the gap are
+//!   classified at the end, when it is known which they are.
+//! - For the same reason an upper bound is asked again at the end until its bad trials exceed the good ones by
+//!   [`DOUBT`]: one listener that was disturbed twice must not set the answer far too low.
+//! - Where several goals want a trial, that at the lowest load is made (RFC 9971: lower loads first), and counts for all.
+//! - A trial that our own side spoilt says nothing about the listener. After [`TRIES`] of them at a load the generator can
+//!   do no more, and the load bounds the search without being an upper bound.
+
+use serde::{Deserialize, Serialize};
+
+use super::classify::{Class, Judged, Sums, Weights, conditional_throughput};
+
+/// By how many trials the bad ones exceed the good ones at an upper bound that is no longer doubted.
+pub const DOUBT: f64 = 4.0;
+/// So many trials that our own side spoilt are made at a load, before it counts as beyond the generator.
+pub const TRIES: usize = 3;
+/// The most trials at a load.
+const MOST_AT_LOAD: usize = 12;
+/// The most trials of a search, for each trial that it takes to fill the sum that decides.
+const MOST_BY_SUM: f64 = 40.0;
+/// From where the search begins it goes down no further than to this share.
+const FLOOR: f64 = 1.0 / 64.0;
+/// Below the first load, each is this share of the one before.
+const DOWN: f64 = 1.0 / 4.0;
+/// Loads have so many significant digits.
+const DIGITS: i32 = 4;
+
+/// What a search is to do.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Rules {
+    /// The first load.
+    pub start: f64,
+    /// The greatest load.
+    pub max: f64,
+    /// How close the bounds must come: the gap as a share of the upper one.
+    pub width: f64,
+    /// Loads are whole numbers.
+    pub whole: bool,
+    /// The generator is not trusted beyond this load.
+    pub ceiling: Option<f64>,
+    /// What decides at a load; a trial lasts `full_s`.
+    pub weights: Weights,
+    /// The length of the trial that confirms a lower bound, in seconds; 0: it is not confirmed.
+    pub confirm_s: f64,
+    /// How many goals there are.
+    pub goals: usize,
+}
+
+/// A trial that was made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Trial {
+    /// The load.
+    pub load: f64,
+    /// Its intended length, in seconds.
+    pub seconds: f64,
+    /// What it says about each goal; nothing if our own side spoilt it.
+    pub judged: Option<Vec<Judged>>,
+}
+
+/// Why a trial is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Why {
+    /// The first load.
+    Start,
+    /// No good load is known yet.
+    Down,
+    /// No bad load is known yet.
+    Double,
+    /// The gap between good and bad is halved.
+    Bisect,
+    /// More trials at a load, to classify it.
+    Classify,
+    /// The lower bound is confirmed.
+    Confirm,
+}
+
+impl Why {
+    /// The name, as it is stored.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Why::Start => "start",
+            Why::Down => "down",
+            Why::Double => "double",
+            Why::Bisect => "bisect",
+            Why::Classify => "classify",
+            Why::Confirm => "confirm",
+        }
+    }
+}
+
+/// The next trial.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Ask {
+    /// At this load.
+    pub load: f64,
+    /// For so many seconds.
+    pub seconds: f64,
+    /// Why.
+    pub why: Why,
+}
+
+/// How the search for a goal ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ending {
+    /// Both bounds are known, and as close as asked.
+    Found,
+    /// The greatest load allowed still meets the goal.
+    MaxReached,
+    /// The generator can do no more.
+    GeneratorLimited,
+    /// Even the lowest load tried misses the goal.
+    NoneGood,
+    /// It is not at its end.
+    Unfinished,
+}
+
+/// What is known for a goal.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Bounds {
+    /// The relevant lower bound.
+    pub lower: Option<f64>,
+    /// The relevant upper bound.
+    pub upper: Option<f64>,
+    /// The conditional throughput at the lower bound.
+    pub throughput: Option<f64>,
+    /// A trial of the confirming length was good at the lower bound, or none was asked for.
+    pub confirmed: bool,
+    /// Loads above the upper bound met the goal.
+    pub inverted: bool,
+    /// How far the search is.
+    pub ending: Ending,
+}
+
+/// A search and what it knows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Controller {
+    rules: Rules,
+    trials: Vec<Trial>,
+}
+
+/// All trials at one load, for one goal.
+#[derive(Clone, Debug, Default)]
+struct Row {
+    load: f64,
+    sums: Sums,
+    trials: usize,
+    /// Trials that our own side spoilt.
+    spoilt: usize,
+    /// A trial of the confirming length was good.
+    confirmed: bool,
+    /// One was bad.
+    refuted: bool,
+}
+
+/// What a load seems to be before it is classified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lean {
+    Good,
+    Bad,
+    /// Another trial at this load must say.
+    Open,
+    /// The generator cannot offer it.
+    Beyond,
+}
+
+/// What a goal wants next, or how its search ended.
+enum Wish {
+    Trial(Ask),
+    End(Ending),
+}
+
+impl Controller {
+    /// A search that has not begun.
+    pub fn new(rules: Rules) -> Controller {
+        Controller { rules, trials: Vec::new() }
+    }
+
+    /// What it is to do.
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// The trials so far.
+    pub fn trials(&self) -> &[Trial] {
+        &self.trials
+    }
+
+    /// Takes the result of a trial.
+    pub fn tell(&mut self, trial: Trial) {
+        self.trials.push(trial);
+    }
+
+    /// The next trial; nothing if the search is at its end.
+    pub fn next(&self) -> Option<Ask> {
+        if self.trials.len() >= self.most() {
+            return None;
+        }
+        let wishes = (0..self.rules.goals).filter_map(|goal| match self.wish(goal) {
+            Wish::Trial(ask) => Some(ask),
+            Wish::End(_) => None,
+        });
+        // Of equal loads the longer trial: it counts as the shorter one too.
+        wishes
+            .min_by(|one, other| one.load.total_cmp(&other.load).then(other.seconds.total_cmp(&one.seconds)))
+    }
+
+    /// What is known for a goal (RFC 9971: relevant bounds, conditional throughput).
+    pub fn bounds(&self, goal: usize) -> Bounds {
+        let rows = self.rows(goal);
+        let class = |row: &Row| row.sums.class(&self.rules.weights);
+        let upper = rows.iter().position(|row| class(row) == Class::Upper);
+        let below = &rows[..upper.unwrap_or(rows.len())];
+        let lower = below.iter().rev().find(|row| class(row) == Class::Lower);
+        let above = upper.map_or(&[][..], |upper| &rows[upper + 1..]);
+        Bounds {
+            lower: lower.map(|row| row.load),
+            upper: upper.map(|upper| rows[upper].load),
+            throughput: lower.map(|row| self.throughput(goal, row.load)),
+            confirmed: lower.is_some_and(|row| row.confirmed || self.rules.confirm_s == 0.0),
+            inverted: above.iter().any(|row| class(row) == Class::Lower || row.sums.excess_s() < 0.0),
+            ending: match self.wish(goal) {
+                Wish::End(ending) => ending,
+                Wish::Trial(_) => Ending::Unfinished,
+            },
+        }
+    }
+
+    /// What a goal's trials make of a load.
+    pub fn class(&self, goal: usize, load: f64) -> Class {
+        let row = self.rows(goal).into_iter().find(|row| row.load == load);
+        row.map_or(Class::Undecided, |row| row.sums.class(&self.rules.weights))
+    }
+
+    /// The gap that is being closed for a goal: the greatest load that seems good below the least that does not.
+    pub fn gap(&self, goal: usize) -> (Option<f64>, Option<f64>) {
+        let rows = self.rows(goal);
+        let high = rows.iter().position(|row| self.lean(row) != Lean::Good);
+        let low = rows[..high.unwrap_or(rows.len())].last().map(|row| row.load);
+        (low, high.map(|high| rows[high].load))
+    }
+
+    fn throughput(&self, goal: usize, load: f64) -> f64 {
+        let at_load = self.trials.iter().filter(|trial| trial.load == load);
+        let heard =
+            at_load.filter_map(|trial| Some((trial.seconds, trial.judged.as_ref()?.get(goal)?.ratio)));
+        conditional_throughput(&self.rules.weights, load, &heard.collect::<Vec<_>>())
+    }
+
+    /// The loads that were tried, rising.
+    fn rows(&self, goal: usize) -> Vec<Row> {
+        let mut rows: Vec<Row> = Vec::new();
+        for trial in &self.trials {
+            let at = rows.partition_point(|row| row.load < trial.load);
+            if rows.get(at).is_none_or(|row| row.load != trial.load) {
+                rows.insert(at, Row { load: trial.load, ..Row::default() });
+            }
+            let row = &mut rows[at];
+            match trial.judged.as_ref().and_then(|judged| judged.get(goal)) {
+                None => row.spoilt += 1,
+                Some(judged) => {
+                    row.sums.add(&self.rules.weights, trial.seconds, judged.good);
+                    row.trials += 1;
+                    let long = trial.seconds >= self.rules.confirm_s;
+                    row.confirmed |= long && judged.good;
+                    row.refuted |= long && !judged.good;
+                }
+            }
+        }
+        rows
+    }
+
+    fn lean(&self, row: &Row) -> Lean {
+        let excess_s = row.sums.excess_s();
+        match row.sums.class(&self.rules.weights) {
+            Class::Lower => Lean::Good,
+            Class::Upper => Lean::Bad,
+            Class::Undecided if row.spoilt >= TRIES => Lean::Beyond,
+            Class::Undecided if excess_s < 0.0 => Lean::Good,
+            Class::Undecided => Lean::Open,
+        }
+    }
+
+    fn wish(&self, goal: usize) -> Wish {
+        let rows = self.rows(goal);
+        let rules = &self.rules;
+        let trial = |load: f64, why| Wish::Trial(Ask { load, seconds: rules.weights.full_s, why });
+        let Some(first) = rows.first() else {
+            return trial(self.round(rules.start.min(self.top())), Why::Start);
+        };
+        let high = rows.iter().find(|row| self.lean(row) != Lean::Good);
+        let low = rows.iter().take_while(|row| self.lean(row) == Lean::Good).last();
+        if let Some(open) = high.filter(|row| self.lean(row) == Lean::Open) {
+            return trial(open.load, Why::Classify);
+        }
+        match (low, high) {
+            (None, _) => {
+                let next = self.round(first.load * DOWN);
+                let beyond = self.lean(first) == Lean::Beyond;
+                if next > 0.0 && next >= rules.start * FLOOR && next < first.load {
+                    trial(next, Why::Down)
+                } else {
+                    Wish::End(if beyond { Ending::GeneratorLimited } else { Ending::NoneGood })
+                }
+            }
+            (Some(low), None) if low.load < self.top() => {
+                trial(self.round((2.0 * low.load).min(self.top())), Why::Double)
+            }
+            (Some(low), None) => {
+                let limited = rules.ceiling.is_some_and(|ceiling| ceiling < rules.max);
+                self.settle(low, None, if limited { Ending::GeneratorLimited } else { Ending::MaxReached })
+            }
+            (Some(low), Some(high)) => match self.between(low.load, high.load) {
+                Some(middle) => trial(middle, Why::Bisect),
+                None if self.lean(high) == Lean::Beyond => self.settle(low, None, Ending::GeneratorLimited),
+                None => self.settle(low, Some(high), Ending::Found),
+            },
+        }
+    }
+
+    /// Classifies the two ends of a gap that is as narrow as asked, and confirms the lower one.
+    fn settle(&self, low: &Row, high: Option<&Row>, ending: Ending) -> Wish {
+        let rules = &self.rules;
+        let full_s = rules.weights.full_s;
+        let exhausted = |row: &Row| row.trials >= MOST_AT_LOAD || row.spoilt >= TRIES + MOST_AT_LOAD;
+        let trial = |load, seconds, why| Wish::Trial(Ask { load, seconds, why });
+        if low.sums.class(&rules.weights) != Class::Lower {
+            return trial(low.load, full_s, Why::Classify);
+        }
+        if let Some(high) = high
+            && high.sums.excess_s() < DOUBT * full_s
+            && !exhausted(high)
+        {
+            // What fails only in the long run is not asked in short.
+            let seconds = if high.refuted { rules.confirm_s.max(full_s) } else { full_s };
+            return trial(high.load, seconds, Why::Classify);
+        }
+        if rules.confirm_s > 0.0 && !low.confirmed && !exhausted(low) {
+            return trial(low.load, rules.confirm_s.max(full_s), Why::Confirm);
+        }
+        Wish::End(ending)
+    }
+
+    /// The most trials that are made; a search that takes them all does not settle.
+    pub fn most(&self) -> usize {
+        let Weights { full_s, sum_s, .. } = self.rules.weights;
+        (MOST_BY_SUM * (sum_s / full_s).ceil().max(1.0)) as usize
+    }
+
+    /// The greatest load that is tried.
+    fn top(&self) -> f64 {
+        let top = self.rules.ceiling.map_or(self.rules.max, |ceiling| ceiling.min(self.rules.max));
+        if self.rules.whole { top.floor().max(1.0) } else { top }
+    }
+
+    /// The load to try between two, if they are not close enough.
+    fn between(&self, low: f64, high: f64) -> Option<f64> {
+        let close = 1.0 - low / high <= self.rules.width + 1e-9;
+        let middle = self.round((low * high).sqrt());
+        (!close && middle > low && middle < high).then_some(middle)
+    }
+
+    /// A load as it can be told: a whole number, or one of few digits. Never above the greatest.
+    fn round(&self, load: f64) -> f64 {
+        if load <= 0.0 {
+            return 0.0;
+        }
+        let rounded = if self.rules.whole {
+            load.round()
+        } else {
+            let unit = 10f64.powi(load.log10().floor() as i32 + 1 - DIGITS);
+            // Divided where the unit is no binary fraction: 0.1 times a whole number is not what is written so.
+            if unit < 1.0 {
+                (load / unit).round() / (1.0 / unit).round()
+            } else {
+                (load / unit).round() * unit
+            }
+        };
+        rounded.min(self.top())
+    }
+}
+
+#[cfg(test)]
+mod simulated;
+#[cfg(test)]
+mod tests;

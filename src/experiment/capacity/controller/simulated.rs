@@ -1,0 +1,229 @@
+//! Searches against listeners of a known capacity: properties over a thousand seeds each.
+
+use rand::{Rng, RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::*;
+
+const SEEDS: u64 = 1000;
+const WIDTH: f64 = 0.05;
+const TRIAL_S: f64 = 20.0;
+
+/// A listener: load and number of the trial in, the share of bad arrivals out.
+type Listener<'a> = dyn FnMut(&mut ChaCha8Rng, f64, f64, usize) -> f64 + 'a;
+
+fn rules() -> Rules {
+    Rules {
+        start: 10.0,
+        max: 10_000.0,
+        width: WIDTH,
+        whole: false,
+        ceiling: None,
+        weights: Weights { full_s: TRIAL_S, sum_s: 60.0, exceed: 0.5 },
+        confirm_s: 60.0,
+        goals: 1,
+    }
+}
+
+/// A capacity anywhere in the range, as likely in one decade as in another.
+fn capacity(random: &mut ChaCha8Rng) -> f64 {
+    10.0 * 1000f64.powf(random.random::<f64>())
+}
+
+/// Searches to the end; the goal allows 1 % to be bad.
+fn search(rules: Rules, random: &mut ChaCha8Rng, listener: &mut Listener<'_>) -> Controller {
+    let mut controller = Controller::new(rules);
+    while let Some(ask) = controller.next() {
+        let ratio = listener(random, ask.load, ask.seconds, controller.trials().len());
+        let judged = Some(vec![Judged { good: ratio <= 0.01, ratio }]);
+        controller.tell(Trial { load: ask.load, seconds: ask.seconds, judged });
+        assert!(controller.trials().len() <= controller.most(), "a search must end");
+    }
+    controller
+}
+
+fn seeded(seed: u64) -> ChaCha8Rng {
+    ChaCha8Rng::seed_from_u64(seed)
+}
+
+/// The share of a load that a listener of this capacity does not carry.
+fn beyond(load: f64, capacity: f64) -> f64 {
+    if load <= capacity { 0.0 } else { 1.0 - capacity / load }
+}
+
+#[test]
+fn a_hard_limit_is_enclosed_within_the_width_by_at_most_25_trials() {
+    let mut most = 0;
+    for seed in 0..SEEDS {
+        let random = &mut seeded(seed);
+        let k = capacity(random);
+        // What is refused is all beyond the limit, however little that is: the goal is met up to it.
+        let done = search(rules(), random, &mut |_, load, _, _| if load <= k { 0.0 } else { 1.0 });
+        let found = done.bounds(0);
+        let Bounds { lower: Some(lower), upper, .. } = found else { panic!("{seed}: {found:?}") };
+        assert!(lower <= k, "{seed}: {lower} of {k}");
+        match upper {
+            Some(upper) => {
+                assert!(upper > k && 1.0 - lower / upper <= WIDTH + 1e-9, "{seed}: {found:?} of {k}");
+                assert_eq!(found.ending, Ending::Found);
+            }
+            None => assert!(k >= 10_000.0 && found.ending == Ending::MaxReached, "{seed}: {found:?} of {k}"),
+        }
+        assert!(found.confirmed && !found.inverted);
+        assert_eq!(found.throughput, Some(lower));
+        most = most.max(done.trials().len());
+    }
+    assert!(most <= 25, "{most} trials");
+}
+
+/// Response times in an M/M/c listener, arrivals in their order, from an empty one: the share that takes too long.
+fn m_m_c(
+    random: &mut ChaCha8Rng,
+    rate: f64,
+    seconds: f64,
+    workers: usize,
+    service: f64,
+    allowed: f64,
+) -> f64 {
+    let mut exponential = |mean: f64| -(1.0 - random.random::<f64>()).ln() * mean;
+    let mut free = vec![0.0f64; workers];
+    let (mut now, mut all, mut late) = (0.0, 0u32, 0u32);
+    loop {
+        now += exponential(1.0 / rate);
+        if now > seconds {
+            return f64::from(late) / f64::from(all.max(1));
+        }
+        let next = free.iter_mut().min_by(|one, other| one.total_cmp(other)).unwrap();
+        *next = next.max(now) + exponential(service);
+        all += 1;
+        late += u32::from(*next - now > allowed);
+    }
+}
+
+#[test]
+fn a_soft_knee_is_never_put_beyond_what_the_workers_can_do() {
+    let mut trials = 0;
+    for seed in 0..SEEDS {
+        let random = &mut seeded(seed);
+        let workers = 2 + (random.next_u32() % 5) as usize;
+        let service = 0.03 + 0.03 * random.random::<f64>();
+        // Of one that is idle 0.03 % take longer; 1 % do long before all workers are busy all the time.
+        let allowed = service * 8.0;
+        let k = workers as f64 / service;
+        let rules = Rules { start: 0.5, max: 500.0, ..rules() };
+        let done = search(rules, random, &mut |random, load, seconds, _| {
+            m_m_c(random, load, seconds, workers, service, allowed)
+        });
+        let found = done.bounds(0);
+        let lower = found.lower.unwrap_or_default();
+        assert!(lower <= k * (1.0 + WIDTH), "{seed}: {lower} of {k}");
+        assert!(lower >= k * 0.5, "{seed}: {lower} of {k}, {workers} workers");
+        assert!(matches!(found.ending, Ending::Found), "{seed}: {found:?}");
+        trials += done.trials().len() as u64;
+    }
+    // Close to the knee a trial may turn out either way, so that some loads take a third one, and some a second look.
+    assert!(trials / SEEDS <= 30, "{} trials on average", trials / SEEDS);
+}
+
+#[test]
+fn of_noisy_trials_one_in_five_fails_for_no_reason_and_the_answer_stands() {
+    let (mut near, mut trials) = (0, 0);
+    for seed in 0..SEEDS {
+        let random = &mut seeded(seed);
+        let k = capacity(random);
+        let done = search(rules(), random, &mut |random, load, _, _| {
+            let disturbed = random.random::<f64>() < 0.2;
+            if disturbed { 0.3f64.max(beyond(load, k)) } else { beyond(load, k) }
+        });
+        let lower = done.bounds(0).lower.unwrap_or_default();
+        // A goal of 1 % is met a little beyond the limit.
+        assert!(lower <= k * (1.0 + WIDTH), "{seed}: {lower} of {k}");
+        near += u64::from(lower >= 0.9 * k);
+        trials += done.trials().len() as u64;
+    }
+    assert!(near * 100 >= SEEDS * 95, "only {near} of {SEEDS} come to 0.9 K");
+    assert!(trials / SEEDS <= 27, "{} trials on average", trials / SEEDS);
+}
+
+#[test]
+fn good_results_above_bad_ones_are_told_and_not_believed() {
+    for seed in 0..SEEDS {
+        let random = &mut seeded(seed);
+        let k = capacity(random).min(4000.0);
+        // Bad from K to 2.2 K: one step of doubling cannot jump over it.
+        let done = search(rules(), random, &mut |_, load, _, _| {
+            if load <= k || load > 2.2 * k { 0.0 } else { 1.0 }
+        });
+        let found = done.bounds(0);
+        let lower = found.lower.unwrap_or_default();
+        assert!(lower <= k && lower >= 0.9 * k, "{seed}: {lower} of {k}");
+        assert!(done.trials().len() <= 25, "{} trials", done.trials().len());
+    }
+    // Two goals: what is bad for one at 160 and good at 320 is seen, because the other has to go there.
+    let mut controller = Controller::new(Rules { goals: 2, ..rules() });
+    while let Some(ask) = controller.next() {
+        let odd = ask.load <= 100.0 || ask.load > 200.0;
+        let easy = ask.load <= 1000.0;
+        let judged = [odd, easy].map(|good| Judged { good, ratio: if good { 0.0 } else { 1.0 } }).to_vec();
+        controller.tell(Trial { load: ask.load, seconds: ask.seconds, judged: Some(judged) });
+    }
+    let (odd, easy) = (controller.bounds(0), controller.bounds(1));
+    assert!(odd.inverted && odd.lower.unwrap() <= 100.0 && odd.upper.unwrap() <= 160.0, "{odd:?}");
+    assert!(!easy.inverted && easy.lower.unwrap() > 900.0, "{easy:?}");
+}
+
+#[test]
+fn a_listener_that_changes_in_the_midst_is_never_put_above_its_best() {
+    for seed in 0..SEEDS {
+        let random = &mut seeded(seed);
+        let (before, after) = (capacity(random), capacity(random));
+        let step = (random.next_u32() % 25) as usize;
+        let done = search(rules(), random, &mut |_, load, _, trial| {
+            if load <= if trial < step { before } else { after } { 0.0 } else { 1.0 }
+        });
+        let lower = done.bounds(0).lower.unwrap_or_default();
+        let best = before.max(after);
+        assert!(lower <= best * (1.0 + WIDTH), "{seed}: {lower} of {best}");
+    }
+}
+
+#[test]
+fn a_listener_that_answers_by_the_dice_ends_the_search() {
+    for seed in 0..SEEDS {
+        let random = &mut seeded(seed);
+        let share: f64 = random.random();
+        let done = search(rules(), random, &mut |random, _, _, _| f64::from(random.random::<f64>() < share));
+        assert!(done.next().is_none());
+    }
+}
+
+#[test]
+fn sessions_are_whole_numbers_and_enclosed_to_one() {
+    for seed in 0..SEEDS {
+        let random = &mut seeded(seed);
+        let k = 1 + random.next_u64() % 1000;
+        let rules = Rules { start: 1.0, max: 1000.0, whole: true, width: 0.001, ..rules() };
+        let done = search(rules, random, &mut |_, load, _, _| f64::from(load > k as f64));
+        let found = done.bounds(0);
+        assert_eq!(found.lower, Some(k as f64));
+        assert_eq!(found.upper, (k < 1000).then_some(k as f64 + 1.0));
+        assert!(done.trials().iter().all(|trial| trial.load.fract() == 0.0));
+    }
+}
+
+#[test]
+fn a_generator_that_can_do_no_more_bounds_the_search_and_not_the_listener() {
+    for seed in 0..SEEDS {
+        let random = &mut seeded(seed);
+        let able = capacity(random).max(20.0);
+        let mut controller = Controller::new(rules());
+        while let Some(ask) = controller.next() {
+            let judged = (ask.load <= able).then(|| vec![Judged { good: true, ratio: 0.0 }]);
+            controller.tell(Trial { load: ask.load, seconds: ask.seconds, judged });
+        }
+        let found = controller.bounds(0);
+        assert_eq!((found.ending, found.upper), (Ending::GeneratorLimited, None), "{seed}: {able}");
+        let lower = found.lower.unwrap();
+        assert!(lower <= able && lower >= able * (1.0 - WIDTH) * 0.999, "{seed}: {lower} of {able}");
+    }
+}

@@ -1,0 +1,180 @@
+//! The order of trials, several goals, ceilings and stored searches, each by hand.
+
+use super::*;
+
+fn rules() -> Rules {
+    Rules {
+        start: 20.0,
+        max: 5000.0,
+        width: 0.05,
+        whole: false,
+        ceiling: None,
+        weights: Weights { full_s: 20.0, sum_s: 60.0, exceed: 0.5 },
+        confirm_s: 60.0,
+        goals: 1,
+    }
+}
+
+/// Answers every trial by the loads up to which each goal is met; the trials in short: load, seconds, reason.
+fn play(controller: &mut Controller, up_to: &[f64]) -> Vec<(f64, f64, &'static str)> {
+    let mut made = Vec::new();
+    while let Some(ask) = controller.next() {
+        made.push((ask.load, ask.seconds, ask.why.as_str()));
+        tell(controller, ask, up_to);
+    }
+    made
+}
+
+fn tell(controller: &mut Controller, ask: Ask, up_to: &[f64]) {
+    let judge = |limit: &f64| {
+        let good = ask.load <= *limit;
+        Judged { good, ratio: if good { 0.0 } else { 0.5 } }
+    };
+    let judged = Some(up_to.iter().map(judge).collect());
+    controller.tell(Trial { load: ask.load, seconds: ask.seconds, judged });
+}
+
+#[test]
+fn it_doubles_halves_the_gap_classifies_both_ends_and_confirms() {
+    let mut controller = Controller::new(rules());
+    let made = play(&mut controller, &[400.0]);
+    let expected = [
+        (20.0, 20.0, "start"),
+        (40.0, 20.0, "double"),
+        (80.0, 20.0, "double"),
+        (160.0, 20.0, "double"),
+        (320.0, 20.0, "double"),
+        (640.0, 20.0, "double"),
+        (640.0, 20.0, "classify"),
+        (452.5, 20.0, "bisect"),
+        (452.5, 20.0, "classify"),
+        (380.5, 20.0, "bisect"),
+        (414.9, 20.0, "bisect"),
+        (414.9, 20.0, "classify"),
+        (397.3, 20.0, "bisect"),
+        // Both ends: the lower one is made sure of, the upper one asked until it is past doubt.
+        (397.3, 20.0, "classify"),
+        (414.9, 20.0, "classify"),
+        (414.9, 20.0, "classify"),
+        (397.3, 60.0, "confirm"),
+    ];
+    assert_eq!(made, expected);
+    let found = controller.bounds(0);
+    assert_eq!((found.lower, found.upper), (Some(397.3), Some(414.9)));
+    assert_eq!((found.throughput, found.confirmed, found.inverted), (Some(397.3), true, false));
+    assert_eq!(found.ending, Ending::Found);
+}
+
+#[test]
+fn several_goals_share_all_trials_and_the_lowest_load_comes_first() {
+    let mut both = Controller::new(Rules { goals: 2, ..rules() });
+    let made = play(&mut both, &[100.0, 400.0]);
+    let single = |limit: f64| {
+        let mut one = Controller::new(rules());
+        (play(&mut one, &[limit]).len(), one.bounds(0))
+    };
+    let (strict, loose) = (single(100.0), single(400.0));
+    assert_eq!((both.bounds(0), both.bounds(1)), (strict.1, loose.1), "what one finds alone");
+    assert!(made.len() < strict.0 + loose.0 - 3, "{} trials, alone {} and {}", made.len(), strict.0, loose.0);
+    // Not before the strict one is at its end the loose one goes beyond it.
+    let confirmed = made.iter().position(|(_, seconds, _)| *seconds == 60.0).unwrap();
+    assert!(made[..confirmed].iter().all(|(load, ..)| *load <= 160.0), "{made:?}");
+}
+
+#[test]
+fn a_start_that_is_too_high_is_left_downwards() {
+    let mut controller = Controller::new(rules());
+    let made = play(&mut controller, &[3.0]);
+    assert_eq!(
+        made[..4],
+        [(20.0, 20.0, "start"), (20.0, 20.0, "classify"), (5.0, 20.0, "down"), (5.0, 20.0, "classify"),]
+    );
+    let found = controller.bounds(0);
+    assert!(found.lower.unwrap() > 2.8 && found.upper.unwrap() < 3.2, "{found:?}");
+    let mut hopeless = Controller::new(rules());
+    play(&mut hopeless, &[0.0]);
+    let found = hopeless.bounds(0);
+    assert_eq!((found.lower, found.upper, found.ending), (None, Some(0.3125), Ending::NoneGood));
+}
+
+#[test]
+fn a_goal_that_the_greatest_load_meets_has_no_upper_bound() {
+    let mut controller = Controller::new(Rules { max: 100.0, ..rules() });
+    let made = play(&mut controller, &[1e9]);
+    let loads: Vec<f64> = made.iter().map(|(load, ..)| *load).collect();
+    assert_eq!(loads, [20.0, 40.0, 80.0, 100.0, 100.0, 100.0]);
+    let found = controller.bounds(0);
+    assert_eq!((found.lower, found.upper, found.ending), (Some(100.0), None, Ending::MaxReached));
+}
+
+#[test]
+fn the_generators_own_ceiling_is_never_told_as_the_listeners() {
+    let mut controller = Controller::new(Rules { ceiling: Some(90.0), ..rules() });
+    let made = play(&mut controller, &[1e9]);
+    assert!(made.iter().all(|(load, ..)| *load <= 90.0));
+    let found = controller.bounds(0);
+    assert_eq!((found.lower, found.upper, found.ending), (Some(90.0), None, Ending::GeneratorLimited));
+    // Beyond what was asked for it plays no part.
+    let mut controller = Controller::new(Rules { ceiling: Some(90.0), max: 80.0, ..rules() });
+    play(&mut controller, &[1e9]);
+    assert_eq!(controller.bounds(0).ending, Ending::MaxReached);
+}
+
+#[test]
+fn a_trial_that_our_own_side_spoilt_is_made_again_and_says_nothing() {
+    let mut controller = Controller::new(rules());
+    let ask = controller.next().unwrap();
+    let spoil = |controller: &mut Controller, ask: Ask| {
+        controller.tell(Trial { load: ask.load, seconds: ask.seconds, judged: None });
+    };
+    spoil(&mut controller, ask);
+    assert_eq!(controller.next().unwrap().load, 20.0);
+    spoil(&mut controller, ask);
+    let again = controller.next().unwrap();
+    assert_eq!(again.load, 20.0);
+    tell(&mut controller, again, &[400.0]);
+    assert_eq!(controller.next().unwrap().load, 40.0, "two hiccups are no ceiling");
+    assert_eq!(controller.class(0, 20.0), Class::Undecided);
+    let after = play(&mut controller, &[400.0]);
+    assert_eq!(controller.bounds(0).ending, Ending::Found, "{after:?}");
+}
+
+#[test]
+fn a_lower_bound_that_is_not_confirmed_is_asked_again_or_given_up() {
+    let mut controller = Controller::new(rules());
+    while let Some(ask) = controller.next() {
+        // Long trials never succeed above 300: a listener that tires.
+        let limit = if ask.seconds > 20.0 { 300.0 } else { 400.0 };
+        tell(&mut controller, ask, &[limit]);
+    }
+    let found = controller.bounds(0);
+    assert!(found.confirmed && found.lower.unwrap() <= 300.0, "{found:?}");
+}
+
+#[test]
+fn a_stored_search_goes_on_where_it_was_and_repeats_nothing() {
+    let mut whole = Controller::new(Rules { goals: 2, ..rules() });
+    let made = play(&mut whole, &[100.0, 400.0]);
+    for stop in 0..made.len() {
+        let mut first = Controller::new(Rules { goals: 2, ..rules() });
+        for _ in 0..stop {
+            let ask = first.next().unwrap();
+            tell(&mut first, ask, &[100.0, 400.0]);
+        }
+        let stored = serde_json::to_string(&first).unwrap();
+        let mut resumed: Controller = serde_json::from_str(&stored).unwrap();
+        assert_eq!(play(&mut resumed, &[100.0, 400.0]), made[stop..], "stopped after {stop}");
+        assert_eq!(resumed, whole);
+    }
+}
+
+#[test]
+fn loads_are_told_in_few_digits() {
+    let controller = Controller::new(Rules { max: 1e9, ..rules() });
+    for (load, expected) in
+        [(452.548, "452.5"), (0.312_54, "0.3125"), (123_456.0, "123500"), (99_999.0, "100000")]
+    {
+        assert_eq!(controller.round(load).to_string(), expected);
+    }
+    assert_eq!(Controller::new(Rules { whole: true, ..rules() }).round(17.6), 18.0);
+}

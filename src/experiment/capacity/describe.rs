@@ -1,0 +1,289 @@
+//! What can be said of a search beyond its bounds: what bound first, where conditions set in, how latency grew, and which
+//! law of scalability the trials look like. It describes what was measured and decides nothing.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::asked::Asked;
+use super::record::{Met, Record, State};
+
+/// Shares of a capacity at which its latency is told.
+const SHARES: [f64; 3] = [0.1, 0.5, 0.9];
+/// A trial stands for a share if its load is no further from it than this factor.
+const NEAR: f64 = 1.5;
+/// A law is fitted to so many different concurrencies at least, over so wide a range.
+const LEAST_POINTS: usize = 5;
+const LEAST_RANGE: f64 = 4.0;
+
+/// The latency at a share of the capacity, from the trial whose load is nearest.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Latency {
+    /// The share that was looked for.
+    pub share: f64,
+    /// The load of the trial.
+    pub load: f64,
+    /// The median of the response times of accepted arrivals.
+    pub p50_ns: Option<u64>,
+    /// Their 99th percentile.
+    pub p99_ns: Option<u64>,
+}
+
+/// Where a condition was met first.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Onset {
+    /// The lowest load at which it was met.
+    pub from: f64,
+    /// The greatest load below that was tried without meeting it; `null`: there is none.
+    pub not_at: Option<f64>,
+    /// What was met there; the count is of the trial.
+    pub met: Met,
+}
+
+/// The universal scalability law, fitted to the trials: X(n) = lambda n / (1 + sigma (n - 1) + kappa n (n - 1)), for n
+/// arrivals under way. A description, not a prediction.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Law {
+    /// What one arrival at a time would give, a second.
+    pub lambda: f64,
+    /// Contention: the share of the work that cannot be done side by side.
+    pub sigma: f64,
+    /// Crosstalk: what each costs each other.
+    pub kappa: f64,
+    /// The share of the variation of the throughput that it explains.
+    pub r_squared: f64,
+    /// The trials it was fitted to.
+    pub trials: usize,
+}
+
+/// The latency at 10, 50 and 90 % of a capacity, where a trial was near.
+pub fn latency(records: &[Record], capacity: f64) -> Vec<Latency> {
+    let at = |share: f64| {
+        let wanted = share * capacity;
+        let apart = |record: &Record| (record.load / wanted).ln().abs();
+        let near = records
+            .iter()
+            .filter(|record| record.invalid.is_empty() && !record.ended_early && record.load <= capacity)
+            .filter(|record| apart(record) <= NEAR.ln());
+        let nearest = near.min_by(|one, other| {
+            // Of trials at one load the longest says most.
+            apart(one).total_cmp(&apart(other)).then(other.length_s.total_cmp(&one.length_s))
+        })?;
+        Some(Latency { share, load: nearest.load, p50_ns: nearest.p50_ns, p99_ns: nearest.p99_ns })
+    };
+    SHARES.into_iter().filter_map(at).collect()
+}
+
+/// Each condition with the lowest load that met it, the lowest first.
+pub fn onsets(records: &[Record]) -> Vec<Onset> {
+    let mut found: Vec<Onset> = Vec::new();
+    let mut rising: Vec<&Record> = records.iter().filter(|record| record.invalid.is_empty()).collect();
+    rising.sort_by(|one, other| one.load.total_cmp(&other.load).then(one.number.cmp(&other.number)));
+    let same = |one: &Met, other: &Met| {
+        (&one.condition, &one.step, one.code) == (&other.condition, &other.step, other.code)
+    };
+    for record in &rising {
+        for met in &record.conditions {
+            if found.iter().all(|onset| !same(&onset.met, met)) {
+                let below = rising.iter().map(|record| record.load).filter(|load| *load < record.load);
+                let not_at = below.reduce(f64::max);
+                found.push(Onset { from: record.load, not_at, met: met.clone() });
+            }
+        }
+    }
+    found
+}
+
+/// Why a goal was missed at its upper bound, in words: too slow, or not accepted.
+pub fn bound_by(asked: &Asked, state: &State, goal: usize) -> Option<String> {
+    let upper = state.controller.bounds(goal).upper?;
+    let missed = state.records.iter().filter(|record| record.load == upper);
+    let missed: Vec<&Record> =
+        missed.filter(|record| record.goals.get(goal).is_some_and(|verdict| !verdict.good)).collect();
+    let sum = |of: &dyn Fn(&Record) -> u64| missed.iter().map(|record| of(record)).sum::<u64>();
+    let failed = sum(&|record| record.goals[goal].failed);
+    let slow = sum(&|record| record.goals[goal].bad) - failed;
+    if failed + slow == 0 {
+        return None;
+    }
+    let share = |count: u64| format!("{:.1} %", 100.0 * count as f64 / (failed + slow) as f64);
+    let objective = &asked.goals[goal].objective;
+    let why = match foremost(&missed) {
+        Some(met) => match met.code {
+            Some(code) => format!("{code:03} {}", met.condition),
+            None => met.condition.clone(),
+        },
+        None if sum(&|record| record.shed) > 0 => "shed".to_owned(),
+        None => "without an end in time".to_owned(),
+    };
+    Some(match (slow, failed) {
+        (_, 0) => {
+            format!("time: what was bad at {} was accepted too late for {objective}", asked.told(upper))
+        }
+        (0, _) => format!("failures: what was bad at {} was not accepted, mostly {why}", asked.told(upper)),
+        _ => format!(
+            "both: of what was bad at {}, {} was too slow for {objective}, and {} was not accepted, mostly {why}",
+            asked.told(upper),
+            share(slow),
+            share(failed),
+        ),
+    })
+}
+
+/// The condition that was met most in these trials.
+fn foremost<'a>(records: &[&'a Record]) -> Option<&'a Met> {
+    let met = records.iter().flat_map(|record| &record.conditions).filter(|met| !met.expected);
+    met.max_by_key(|met| met.count)
+}
+
+/// The law that the trials look like; nothing if they are too few or too much alike.
+pub fn law(records: &[Record]) -> Option<Law> {
+    let whole = records.iter().filter(|record| record.invalid.is_empty() && !record.ended_early);
+    let points: Vec<(f64, f64)> = whole
+        .filter(|record| record.accepted > 0 && record.concurrency > 0.0)
+        .map(|record| (record.concurrency, record.accepted_per_s))
+        .collect();
+    let mut different: Vec<f64> = points.iter().map(|point| point.0).collect();
+    different.sort_by(f64::total_cmp);
+    different.dedup_by(|one, other| *one < *other * 1.05);
+    if different.len() < LEAST_POINTS || different[different.len() - 1] < LEAST_RANGE * different[0] {
+        return None;
+    }
+    // n / X(n) = (1 + sigma (n - 1) + kappa n (n - 1)) / lambda is linear. No term is negative.
+    let fits = [[true, true], [true, false], [false, true], [false, false]].map(|terms| fit(&points, terms));
+    let [lambda, sigma, kappa] = fits
+        .into_iter()
+        .flatten()
+        .map(|[a, b, c]| [1.0 / a, b / a, c / a])
+        .find(|[lambda, sigma, kappa]| *lambda > 0.0 && *sigma >= 0.0 && *kappa >= 0.0)?;
+    let law = |n: f64| lambda * n / (1.0 + sigma * (n - 1.0) + kappa * n * (n - 1.0));
+    let mean = points.iter().map(|point| point.1).sum::<f64>() / points.len() as f64;
+    let squares = |of: &dyn Fn(&(f64, f64)) -> f64| points.iter().map(|point| of(point).powi(2)).sum::<f64>();
+    let (left, all) = (squares(&|(n, x)| x - law(*n)), squares(&|(_, x)| x - mean));
+    let r_squared = if all > 0.0 { (1.0 - left / all).max(0.0) } else { 0.0 };
+    Some(Law { lambda, sigma, kappa, r_squared, trials: points.len() })
+}
+
+/// The least squares of the relative error of n / X over the terms 1, n - 1 and n (n - 1), the last two if wanted.
+fn fit(points: &[(f64, f64)], wanted: [bool; 2]) -> Option<[f64; 3]> {
+    let mut matrix = [[0.0; 4]; 3];
+    for (n, x) in points {
+        let y = n / x;
+        let on = |wanted: bool, term: f64| if wanted { term / y } else { 0.0 };
+        let row = [1.0 / y, on(wanted[0], n - 1.0), on(wanted[1], n * (n - 1.0))];
+        for (line, left) in matrix.iter_mut().zip(row) {
+            for (cell, right) in line.iter_mut().zip(row.into_iter().chain([1.0])) {
+                *cell += left * right;
+            }
+        }
+    }
+    for (at, wanted) in [(1, wanted[0]), (2, wanted[1])] {
+        if !wanted {
+            matrix[at][at] = 1.0;
+        }
+    }
+    // Gauss and Jordan, with the greatest pivot.
+    for column in 0..3 {
+        let pivot = (column..3)
+            .max_by(|one, other| matrix[*one][column].abs().total_cmp(&matrix[*other][column].abs()))?;
+        matrix.swap(column, pivot);
+        let scale = matrix[column][column];
+        if scale.abs() < f64::MIN_POSITIVE {
+            return None;
+        }
+        matrix[column].iter_mut().for_each(|cell| *cell /= scale);
+        let line = matrix[column];
+        for (_, other) in matrix.iter_mut().enumerate().filter(|(index, _)| *index != column) {
+            let factor = other[column];
+            other.iter_mut().zip(line).for_each(|(cell, pivot)| *cell -= factor * pivot);
+        }
+    }
+    let solved = [matrix[0][3], matrix[1][3], matrix[2][3]];
+    solved.iter().all(|value| value.is_finite()).then_some(solved)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// A valid trial at a load, accepted at its rate with this many under way.
+    pub fn record(number: usize, load: f64, concurrency: f64) -> Record {
+        Record {
+            number,
+            load,
+            length_s: 20.0,
+            why: "double".into(),
+            began_s: 0.0,
+            ended_early: false,
+            invalid: Vec::new(),
+            scheduled: (load * 20.0) as u64,
+            started: (load * 20.0) as u64,
+            accepted: (load * 20.0) as u64,
+            shed: 0,
+            offered_per_s: load,
+            accepted_per_s: load,
+            concurrency,
+            peak_sessions: 8,
+            p50_ns: Some((load * 1e4) as u64),
+            p90_ns: None,
+            p99_ns: Some((load * 1e5) as u64),
+            max_ns: None,
+            goals: Vec::new(),
+            conditions: Vec::new(),
+            cooldown_s: None,
+            backlog_left: false,
+        }
+    }
+
+    fn met(condition: &str, code: u16, count: u64) -> Met {
+        let (condition, step, sample) = (condition.to_owned(), "mail".to_owned(), String::new());
+        Met { condition, step, code: Some(code), count, expected: false, sample }
+    }
+
+    #[test]
+    fn latency_is_that_of_the_nearest_trial_and_of_no_distant_one() {
+        let records: Vec<Record> = [40.0, 100.0, 200.0, 350.0, 380.0, 640.0]
+            .into_iter()
+            .zip(1..)
+            .map(|(load, n)| record(n, load, 1.0))
+            .collect();
+        let loads: Vec<(f64, f64)> = latency(&records, 400.0).iter().map(|at| (at.share, at.load)).collect();
+        assert_eq!(loads, [(0.1, 40.0), (0.5, 200.0), (0.9, 350.0)]);
+        assert_eq!(latency(&records[1..], 400.0).len(), 2, "nothing was tried near 10 %");
+    }
+
+    #[test]
+    fn a_condition_sets_in_at_the_lowest_load_that_met_it() {
+        let mut records: Vec<Record> =
+            [320.0, 640.0, 452.5, 380.0].into_iter().zip(1..).map(|(load, n)| record(n, load, 1.0)).collect();
+        records[1].conditions = vec![met("resource-low", 452, 900), met("too-many-connections", 421, 3)];
+        records[2].conditions = vec![met("resource-low", 452, 7)];
+        let found = onsets(&records);
+        let told: Vec<_> =
+            found.iter().map(|onset| (onset.met.condition.as_str(), onset.from, onset.not_at)).collect();
+        assert_eq!(
+            told,
+            [("resource-low", 452.5, Some(380.0)), ("too-many-connections", 640.0, Some(452.5))]
+        );
+        assert_eq!(found[0].met.count, 7);
+    }
+
+    #[test]
+    fn the_law_that_made_the_trials_is_found_again() {
+        let (lambda, sigma, kappa) = (50.0, 0.05, 0.001);
+        let law_of = |n: f64| lambda * n / (1.0 + sigma * (n - 1.0) + kappa * n * (n - 1.0));
+        let records: Vec<Record> = (1..12)
+            .map(|n| {
+                let n = f64::from(n * n);
+                record(1, law_of(n), n)
+            })
+            .collect();
+        let found = law(&records).unwrap();
+        assert!((found.lambda - lambda).abs() < 0.01 && (found.sigma - sigma).abs() < 1e-4, "{found:?}");
+        assert!((found.kappa - kappa).abs() < 1e-5 && found.r_squared > 0.999, "{found:?}");
+        // What grows in proportion has neither contention nor crosstalk, however the rounding falls.
+        let linear: Vec<Record> = (1..12).map(|n| record(1, 50.0 * f64::from(n), f64::from(n))).collect();
+        let found = law(&linear).unwrap();
+        assert!(found.sigma < 1e-6 && found.kappa < 1e-6, "{found:?}");
+        assert_eq!(law(&linear[..4]), None, "too few");
+    }
+}

@@ -1,0 +1,206 @@
+//! What a load must meet, and whether a trial met it: which arrivals are bad, and how many may be.
+//!
+//! # Decisions
+//! - An arrival is bad that was not accepted (refused, failed, shed, interrupted) or took longer than the objective says.
+//!   `response p99 < 500ms` lets 1 % of the scheduled arrivals be bad. Beside that `failures` says which share need not be
+//!   accepted at all: none, unless the goal says otherwise.
+//! - A percentile is not estimated: the bad ones are counted, so that a trial of any length has an answer.
+
+use serde::{Deserialize, Serialize};
+
+use super::classify::Judged;
+use crate::collector::tally::PhaseTally;
+use crate::collector::{Metric, Outcome};
+use crate::verdict::grammar::{Aggregate, Expr, Operator, Subject};
+
+/// What a load must meet.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Goal {
+    /// Its name.
+    pub name: String,
+    /// The objective as it was written.
+    pub objective: String,
+    /// The share of arrivals that need not be accepted, 0 to 1.
+    pub failures: f64,
+    /// What is timed.
+    metric: Metric,
+    /// The longest that is good, in nanoseconds.
+    limit_ns: u64,
+    /// The share of arrivals that may be bad, 0 to 1.
+    bad: f64,
+}
+
+/// Why an expression is no goal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GoalError {
+    /// It is not about the time of an arrival.
+    #[error("a goal is about the response or service times of accepted arrivals")]
+    Subject,
+    /// It says nothing of each arrival.
+    #[error("a goal limits a percentile or the maximum: of a mean nobody can say which arrivals are bad")]
+    Aggregate,
+    /// It is no upper limit.
+    #[error("a goal is an upper limit")]
+    Operator,
+}
+
+/// What a trial says about a goal.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Verdict {
+    /// The goal was met.
+    pub good: bool,
+    /// Arrivals that were bad: not accepted, or too slow. In a trial that was ended early, those known by then.
+    pub bad: u64,
+    /// Those of them that were not accepted.
+    pub failed: u64,
+    /// The bad ones as a share of all that were scheduled.
+    pub bad_share: f64,
+}
+
+impl From<Verdict> for Judged {
+    fn from(verdict: Verdict) -> Judged {
+        Judged { good: verdict.good, ratio: verdict.bad_share }
+    }
+}
+
+impl Goal {
+    /// Makes a goal of an expression such as `response p99 < 500ms`. `failures`: a share, 0 to 1.
+    ///
+    /// # Errors
+    /// It is no upper limit of a percentile or maximum of response or service times.
+    pub fn new(name: &str, expr: &Expr, failures: f64) -> Result<Goal, GoalError> {
+        let metric = match &expr.subject {
+            Subject::Latency(metric @ (Metric::Response | Metric::Service), Some(Outcome::Accepted)) => {
+                *metric
+            }
+            _ => return Err(GoalError::Subject),
+        };
+        let slow = match expr.aggregate {
+            Aggregate::Quantile(q) => 1.0 - q,
+            Aggregate::Max => 0.0,
+            _ => return Err(GoalError::Aggregate),
+        };
+        if !matches!(expr.operator, Operator::Less | Operator::AtMost) {
+            return Err(GoalError::Operator);
+        }
+        Ok(Goal {
+            name: name.to_owned(),
+            objective: expr.text.clone(),
+            failures,
+            metric,
+            limit_ns: expr.value as u64,
+            bad: slow + failures,
+        })
+    }
+
+    /// The longest that is good.
+    pub fn limit(&self) -> std::time::Duration {
+        std::time::Duration::from_nanos(self.limit_ns)
+    }
+
+    /// Judges a trial that went to its end.
+    pub fn judge(&self, tally: &PhaseTally) -> Verdict {
+        let scheduled = tally.counts.scheduled;
+        let accepted = tally.counts.arrivals.of(Outcome::Accepted);
+        let bad = scheduled.saturating_sub(accepted - self.slow(tally).min(accepted));
+        let failed = scheduled.saturating_sub(accepted);
+        let good = scheduled > 0 && self.allows(bad, failed, scheduled);
+        Verdict { good, bad, failed, bad_share: share(bad, scheduled) }
+    }
+
+    /// Judges a trial under way: something only if it can no longer become good, whatever still comes. `scheduled`: all
+    /// that it will have had.
+    pub fn is_lost(&self, tally: &PhaseTally, scheduled: u64) -> Option<Verdict> {
+        let arrivals = &tally.counts.arrivals;
+        let accepted = arrivals.of(Outcome::Accepted);
+        let failed = (arrivals.ended() + arrivals.of(Outcome::Shed)).saturating_sub(accepted);
+        let bad = failed + self.slow(tally);
+        let lost = scheduled > 0 && !self.allows(bad, failed, scheduled);
+        lost.then(|| Verdict { good: false, bad, failed, bad_share: share(bad, scheduled) })
+    }
+
+    fn allows(&self, bad: u64, failed: u64, scheduled: u64) -> bool {
+        // A share such as 1 - 0.99 is a little more or less than it is written.
+        let within = |count: u64, share: f64| count as f64 <= share * scheduled as f64 * (1.0 + 1e-9);
+        within(bad, self.bad) && within(failed, self.failures)
+    }
+
+    /// Accepted arrivals that took too long.
+    fn slow(&self, tally: &PhaseTally) -> u64 {
+        let hist = tally.hists.get(&(self.metric, Outcome::Accepted));
+        let beyond = hist.into_iter().flat_map(|hist| hist.buckets()).filter(|(ns, _)| *ns > self.limit_ns);
+        beyond.map(|(_, count)| count).sum()
+    }
+}
+
+fn share(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 1.0 } else { (part as f64 / whole as f64).min(1.0) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verdict::Assertion;
+
+    fn goal(text: &str, failures: f64) -> Result<Goal, GoalError> {
+        Goal::new("goal", &Assertion::parse(text).unwrap().expr, failures)
+    }
+
+    /// So many accepted quickly, accepted slowly (1 s), rejected, shed, of so many scheduled.
+    fn tally(quick: u64, slow: u64, rejected: u64, shed: u64, scheduled: u64) -> PhaseTally {
+        let mut tally = PhaseTally::default();
+        tally.counts.scheduled = scheduled;
+        for (count, outcome) in
+            [(quick + slow, Outcome::Accepted), (rejected, Outcome::Rejected), (shed, Outcome::Shed)]
+        {
+            (0..count).for_each(|_| tally.counts.arrivals.add(outcome));
+        }
+        let hist = tally.hists.entry((Metric::Response, Outcome::Accepted)).or_default();
+        (0..quick).for_each(|_| hist.record(1_000_000));
+        (0..slow).for_each(|_| hist.record(1_000_000_000));
+        tally
+    }
+
+    #[test]
+    fn a_bad_arrival_was_not_accepted_or_was_too_slow() {
+        let p99 = goal("response p99 < 500ms", 0.0).unwrap();
+        let good = |quick, slow, rejected, shed| p99.judge(&tally(quick, slow, rejected, shed, 1000)).good;
+        assert!(good(1000, 0, 0, 0) && good(990, 10, 0, 0), "1 % may be slow");
+        assert!(!good(989, 11, 0, 0));
+        assert!(!good(999, 0, 1, 0) && !good(999, 0, 0, 1), "none may fail, or be shed");
+        assert!(!good(999, 0, 0, 0), "or be without an end");
+        let lax = goal("response p99 < 500ms", 0.02).unwrap();
+        assert!(lax.judge(&tally(970, 10, 15, 5, 1000)).good);
+        assert!(!lax.judge(&tally(969, 10, 15, 6, 1000)).good, "2.1 % failed");
+        let max = goal("service max <= 2s", 0.0).unwrap();
+        assert!(max.judge(&tally(0, 10, 0, 0, 10)).good);
+        assert!(!p99.judge(&tally(0, 0, 0, 0, 0)).good, "nothing is no proof");
+        assert_eq!(
+            p99.judge(&tally(900, 50, 30, 20, 1000)),
+            Verdict { good: false, bad: 100, failed: 50, bad_share: 0.1 }
+        );
+    }
+
+    #[test]
+    fn a_trial_is_lost_when_nothing_that_comes_can_make_it_good() {
+        let p99 = goal("response p99 < 500ms", 0.0).unwrap();
+        assert_eq!(p99.is_lost(&tally(300, 10, 0, 0, 310), 1000), None, "10 of 1,000 are allowed");
+        let lost = p99.is_lost(&tally(300, 11, 0, 0, 311), 1000).unwrap();
+        assert_eq!((lost.bad, lost.failed, lost.bad_share), (11, 0, 0.011));
+        assert!(p99.is_lost(&tally(300, 0, 1, 0, 301), 1000).is_some(), "no failure is allowed");
+    }
+
+    #[test]
+    fn what_is_no_upper_limit_of_a_time_is_no_goal() {
+        for (text, expected) in [
+            ("response p99 > 500ms", GoalError::Operator),
+            ("response mean < 500ms", GoalError::Aggregate),
+            ("step.body p99 < 1s", GoalError::Subject),
+            ("response[rejected] p99 < 1s", GoalError::Subject),
+            ("unexpected rate < 1%", GoalError::Subject),
+        ] {
+            assert_eq!(goal(text, 0.0).unwrap_err(), expected, "{text}");
+        }
+        assert_eq!(goal("p95 < 2s", 0.0).unwrap().limit().as_secs(), 2);
+    }
+}

@@ -1,0 +1,195 @@
+//! What is kept of each trial: enough for every report, and to go on with a search that was broken off.
+//!
+//! The types are those of `result.json` (`capacity.trials`) too. Durations are in the unit of their names, shares from 0 to 1.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::controller::{Ask, Controller, Trial};
+use super::goal::Verdict;
+use crate::collector::histogram::Status;
+use crate::collector::snapshot::Measured;
+use crate::collector::summary::{PhaseInfo, Summary};
+use crate::collector::{Metric, Outcome};
+use crate::plan::{OnSaturation, Phase};
+
+/// Samples of replies are kept to so many characters.
+const SAMPLE: usize = 300;
+
+/// One trial.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Record {
+    /// Its number, from 1.
+    pub number: usize,
+    /// The load, in the unit of the goals' bounds.
+    pub load: f64,
+    /// Its intended length.
+    pub length_s: f64,
+    /// Why it was made: `start`, `down`, `double`, `bisect`, `classify` or `confirm`.
+    pub why: String,
+    /// When it began, since the search began.
+    pub began_s: f64,
+    /// It was ended as soon as no goal could be met any more.
+    pub ended_early: bool,
+    /// Why it says more about us than about the listener, by name and in a sentence; then it counts for no goal.
+    pub invalid: Vec<Reason>,
+    /// Arrivals that became due.
+    pub scheduled: u64,
+    /// Arrivals that started.
+    pub started: u64,
+    /// Arrivals that were accepted.
+    pub accepted: u64,
+    /// Arrivals that were never started.
+    pub shed: u64,
+    /// Arrivals that became due, a second.
+    pub offered_per_s: f64,
+    /// Arrivals that were accepted, a second.
+    pub accepted_per_s: f64,
+    /// Arrivals under way, on average.
+    pub concurrency: f64,
+    /// The most sessions open at once.
+    pub peak_sessions: u64,
+    /// The median of the response times of accepted arrivals; `null` where there are too few to say.
+    pub p50_ns: Option<u64>,
+    /// Their 90th percentile.
+    pub p90_ns: Option<u64>,
+    /// Their 99th percentile.
+    pub p99_ns: Option<u64>,
+    /// The longest of them.
+    pub max_ns: Option<u64>,
+    /// By goal, in their order: whether it was met. Empty if the trial is invalid.
+    pub goals: Vec<Verdict>,
+    /// What failures and expected refusals meant.
+    pub conditions: Vec<Met>,
+    /// How long the listener took, after the trial, to be as fast as before the search; `null`: it was not waited for.
+    pub cooldown_s: Option<f64>,
+    /// It did not come back to that within the time allowed.
+    pub backlog_left: bool,
+}
+
+/// A reason why a trial is invalid.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Reason {
+    /// `generator-lag`, `own-resource`, ...
+    pub code: String,
+    /// In a sentence.
+    pub sentence: String,
+}
+
+/// A condition that was met in a trial.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Met {
+    /// What it means.
+    pub condition: String,
+    /// Where it showed.
+    pub step: String,
+    /// The reply's code; `null` if it was no reply.
+    pub code: Option<u16>,
+    /// How often.
+    pub count: u64,
+    /// The profile expects it.
+    pub expected: bool,
+    /// The first reply of this kind, cut to some length.
+    pub sample: String,
+}
+
+/// A search as it is stored after each trial.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    /// The version of this format: 1.
+    pub version: u32,
+    /// SHA-256 of the resolved profile: another one's trials are no part of this search.
+    pub profile_sha256: String,
+    /// Identifies the search in its messages.
+    pub run_id: String,
+    /// What decides; its trials are the records, in their order.
+    pub controller: Controller,
+    /// The trials.
+    pub records: Vec<Record>,
+    /// How long the search took so far.
+    pub elapsed_s: f64,
+    /// The median of an idle listener's response times, before the first trial.
+    pub base_ns: Option<u64>,
+}
+
+/// The version of the stored search.
+pub const VERSION: u32 = 1;
+
+impl State {
+    /// A search that has not begun.
+    pub fn new(controller: Controller, profile_sha256: String, run_id: String) -> State {
+        let (records, elapsed_s, base_ns) = (Vec::new(), 0.0, None);
+        State { version: VERSION, profile_sha256, run_id, controller, records, elapsed_s, base_ns }
+    }
+
+    /// Takes a trial in. `lost`: it was ended early, with these verdicts.
+    pub(super) fn add(&mut self, record: Record) {
+        let judged = record.invalid.is_empty().then(|| record.goals.iter().map(|v| (*v).into()).collect());
+        self.controller.tell(Trial { load: record.load, seconds: record.length_s, judged });
+        self.records.push(record);
+    }
+}
+
+/// What must be known of a trial's phase to sum it up.
+fn info(phase: &Phase) -> PhaseInfo {
+    PhaseInfo {
+        name: phase.name.clone(),
+        warmup: false,
+        unit: phase.unit.as_str(),
+        // Little's law is for runs that are told in full.
+        steady: false,
+        sheds: phase.on_saturation == OnSaturation::Drop,
+        max_sessions: phase.max_sessions,
+        length: phase.load.length,
+    }
+}
+
+/// The record of a trial, but for its goals and what comes after it.
+pub(super) fn record(ask: &Ask, number: usize, began_s: f64, phase: &Phase, measured: &Measured) -> Record {
+    let summary = Summary::new(measured, &[info(phase)]);
+    let told = &summary.phases[0];
+    let counts = &told.counts;
+    let window_ns = told.window.as_nanos() as f64;
+    let response =
+        told.metrics.iter().find(|row| row.metric == Metric::Response && row.outcome == Outcome::Accepted);
+    let quantile = |q: f64| {
+        let found = response?.quantiles.iter().find(|found| found.q == q)?;
+        (found.status != Status::NotAvailable).then_some(found.value_ns)
+    };
+    let reasons = summary.validity.reasons.iter();
+    let conditions = summary.conditions.iter().map(|row| Met {
+        condition: row.key.condition.to_string(),
+        step: row.key.step.as_str().to_owned(),
+        code: row.key.code,
+        count: row.count,
+        expected: row.key.outcome == Outcome::Expected,
+        sample: row.sample.chars().take(SAMPLE).collect(),
+    });
+    Record {
+        number,
+        load: ask.load,
+        length_s: ask.seconds,
+        why: ask.why.as_str().to_owned(),
+        began_s,
+        ended_early: measured.aborted_by.is_some(),
+        invalid: reasons
+            .map(|reason| Reason { code: reason.code.to_string(), sentence: reason.sentence.clone() })
+            .collect(),
+        scheduled: counts.scheduled,
+        started: counts.started,
+        accepted: counts.arrivals.of(Outcome::Accepted),
+        shed: counts.arrivals.of(Outcome::Shed),
+        offered_per_s: told.offered_per_s,
+        accepted_per_s: told.accepted_per_s,
+        concurrency: if window_ns > 0.0 { counts.in_flight_ns as f64 / window_ns } else { 0.0 },
+        peak_sessions: told.peak_sessions,
+        p50_ns: quantile(0.5),
+        p90_ns: quantile(0.9),
+        p99_ns: quantile(0.99),
+        max_ns: response.map(|row| row.max_ns),
+        goals: Vec::new(),
+        conditions: conditions.collect(),
+        cooldown_s: None,
+        backlog_left: false,
+    }
+}

@@ -1,0 +1,315 @@
+//! Searches where time is virtual and the listener a queue with a known answer.
+
+use super::super::asked::Knob;
+use super::super::classify::Weights;
+use super::super::controller::{Controller, Ending, Rules};
+use super::*;
+use crate::collector::snapshot::{Gauges, Health};
+use crate::collector::tally::PhaseTally;
+use crate::experiment::selftest::scenes;
+use crate::load::{Curve, Schedule, Shard, Think};
+use crate::mail::Size;
+use crate::plan::{Messages, Unit};
+use crate::verdict::Assertion;
+
+/// An M/D/c listener that knows its backlog from trial to trial, on a clock of its own.
+struct Virtual {
+    now: Duration,
+    workers: Vec<Duration>,
+    service: Duration,
+    /// What it takes besides from this size on, in nanoseconds an octet.
+    by_size: u64,
+    /// Trials that our own side spoils, by number.
+    spoilt: Vec<usize>,
+    /// The user's command fails before this trial.
+    hook_fails: Option<usize>,
+    /// The user stops at this moment.
+    stops: Option<Duration>,
+    said: Vec<String>,
+    kept: usize,
+    runs: usize,
+}
+
+impl Virtual {
+    fn new(workers: usize, service_ms: u64) -> Virtual {
+        Virtual {
+            now: Duration::ZERO,
+            workers: vec![Duration::ZERO; workers],
+            service: Duration::from_millis(service_ms),
+            by_size: 0,
+            spoilt: Vec::new(),
+            hook_fails: None,
+            stops: None,
+            said: Vec::new(),
+            kept: 0,
+            runs: 0,
+        }
+    }
+
+    /// The response time of an arrival now.
+    fn serve(&mut self, at: Duration, size: u64) -> Duration {
+        let service = self.service + Duration::from_nanos(self.by_size * size);
+        let worker = self.workers.iter_mut().min().unwrap();
+        *worker = (*worker).max(at) + service;
+        *worker - at
+    }
+}
+
+impl Runner for Virtual {
+    fn run(&mut self, plan: &Plan, observer: &mut dyn Observer) -> Result<Measured, RunError> {
+        self.runs += 1;
+        let phase = &plan.phases[0];
+        let length = phase.load.length.unwrap();
+        let size = if let Size::Fixed(size) = plan.mail.size { size } else { 0 };
+        // When each arrival is due: by the schedule, or as soon as its session is free.
+        let mut tally = Tally::new(1);
+        let (mut end, mut aborted_by, mut in_flight_ns) = (Duration::ZERO, None, 0u128);
+        let mut idle = match &phase.load.load {
+            Load::Sessions { curve, .. } => vec![Duration::ZERO; curve.points[0].1 as usize],
+            Load::Shared { .. } => vec![Duration::ZERO],
+            _ => Vec::new(),
+        };
+        let mut schedule = Schedule::new(std::slice::from_ref(&phase.load), plan.seed, Shard::WHOLE);
+        let mut second = Duration::from_secs(1);
+        loop {
+            let due = if let Load::Rate { .. } = phase.load.load {
+                let Some(arrival) = schedule.take(Duration::ZERO) else { break };
+                let crate::load::Due::At(due) = arrival.due else { panic!("{arrival:?}") };
+                due
+            } else {
+                let Some(due) = idle.iter().copied().min().filter(|due| *due < length) else { break };
+                due
+            };
+            while due >= second && aborted_by.is_none() {
+                let interval = Interval {
+                    start: second - Duration::from_secs(1),
+                    length: Duration::from_secs(1),
+                    tally: Tally::new(1),
+                    gauges: Gauges::default(),
+                };
+                if let Control::Stop(why) = observer.interval(&interval, &tally) {
+                    aborted_by = Some(why);
+                }
+                second += Duration::from_secs(1);
+            }
+            if aborted_by.is_some() {
+                break;
+            }
+            let took = self.serve(self.now + due, size);
+            file(&mut tally.phases[0], took);
+            in_flight_ns += took.as_nanos();
+            end = end.max(due + took);
+            match idle.iter_mut().min() {
+                Some(_) if matches!(phase.load.load, Load::Shared { .. }) => idle.clear(),
+                Some(session) => *session = due + took,
+                None => {}
+            }
+        }
+        tally.phases[0].counts.in_flight_ns = in_flight_ns;
+        let number = phase.name.strip_prefix("trial-").and_then(|number| number.parse().ok());
+        if number.is_some_and(|number| self.spoilt.contains(&number)) {
+            tally.phases[0].counts.own_failures = 1;
+        }
+        // Whoever is still waiting when patience is over leaves, and leaves the listener its work.
+        let over = if aborted_by.is_some() { second } else { length };
+        self.now += if phase.name == "probe" { end } else { end.clamp(over, over + phase.graceful_stop) };
+        Ok(Measured {
+            tally,
+            windows: vec![length],
+            starts: vec![Duration::ZERO],
+            held_back: vec![false],
+            gauges: Gauges::default(),
+            peak_sessions: vec![1],
+            health: Health::default(),
+            interrupted: self.stops.is_some_and(|at| self.now >= at),
+            aborted_by,
+            took: end,
+            transcripts: Vec::new(),
+        })
+    }
+}
+
+fn file(tally: &mut PhaseTally, took: Duration) {
+    tally.counts.scheduled += 1;
+    tally.counts.started += 1;
+    tally.counts.arrivals.add(Outcome::Accepted);
+    let ns = took.as_nanos() as u64;
+    for metric in [Metric::Response, Metric::Service] {
+        tally.hists.entry((metric, Outcome::Accepted)).or_default().record(ns);
+    }
+}
+
+impl Site for Virtual {
+    fn elapsed(&self) -> Duration {
+        self.now
+    }
+
+    fn wait(&mut self, time: Duration) {
+        self.now += time;
+    }
+
+    fn stopped(&self) -> bool {
+        self.stops.is_some_and(|at| self.now >= at)
+    }
+
+    fn between(&mut self, command: &str, number: usize) -> Result<(), String> {
+        self.said.push(format!("{command} {number}"));
+        if self.hook_fails == Some(number) { Err("it failed".to_owned()) } else { Ok(()) }
+    }
+
+    fn keep(&mut self, state: &State) {
+        self.kept = state.records.len();
+    }
+
+    fn tell(&mut self, news: News<'_>, _: &State) {
+        self.said.push(match news {
+            News::WarmUp => "warm-up".to_owned(),
+            News::Begins(ask) => format!("begins {}", ask.load),
+            News::Judged(record) => format!("judged {}", record.load),
+            News::CoolDown => "cool-down".to_owned(),
+        });
+    }
+}
+
+/// A search of the rate for one objective.
+fn asked(objective: &str) -> (Asked, Plan) {
+    let plan = scenes().remove(0).plan;
+    let expr = Assertion::parse(objective).unwrap().expr;
+    let asked = Asked {
+        knob: Knob::Rate,
+        rules: Rules {
+            start: 20.0,
+            max: 5000.0,
+            width: 0.05,
+            whole: false,
+            ceiling: None,
+            weights: Weights { full_s: 20.0, sum_s: 60.0, exceed: 0.5 },
+            confirm_s: 60.0,
+            goals: 1,
+        },
+        goals: vec![Goal::new("goal", &expr, 0.0).unwrap()],
+        phase: plan.phases[0].clone(),
+        of_phase: None,
+        messages: Messages::Unlimited,
+        warmup: Duration::from_secs(10),
+        cooldown_max: Duration::from_secs(60),
+        deadline: Duration::from_secs(20 * 60),
+        between_trials: None,
+    };
+    (asked, plan)
+}
+
+fn begun(asked: &Asked) -> State {
+    State::new(Controller::new(asked.rules.clone()), "sha".to_owned(), "run".to_owned())
+}
+
+#[test]
+fn eight_workers_of_20_ms_carry_400_a_second() {
+    let (asked, plan) = asked("response p99 < 200ms");
+    let (mut site, mut state) = (Virtual::new(8, 20), begun(&asked));
+    assert_eq!(search(&asked, &plan, &mut site, &mut state).unwrap(), End::Complete);
+    let found = state.controller.bounds(0);
+    assert_eq!(found.ending, Ending::Found);
+    // An overload of 1 % makes the last of 20 s wait 200 ms.
+    let (lower, upper) = (found.lower.unwrap(), found.upper.unwrap());
+    assert!((380.0..=404.5).contains(&lower) && upper > 400.0 && found.confirmed, "{found:?}");
+    assert_eq!((site.kept, state.base_ns), (state.records.len(), Some(20_000_000)));
+    assert_eq!(&site.said[..3], ["warm-up", "begins 20", "judged 20"]);
+    // What is far too much is not endured to its end.
+    let lost = state.records.iter().find(|record| record.load == 640.0).unwrap();
+    assert!(lost.ended_early && !lost.goals[0].good && lost.goals[0].bad_share > 0.01, "{lost:?}");
+}
+
+#[test]
+fn the_backlog_of_a_trial_is_waited_for_and_not_taken_into_the_next() {
+    let (mut asked, plan) = asked("response p99 < 200ms");
+    asked.rules.start = 4000.0;
+    let (mut site, mut state) = (Virtual::new(8, 20), begun(&asked));
+    search(&asked, &plan, &mut site, &mut state).unwrap();
+    assert!(site.said.contains(&"cool-down".to_owned()), "{:?}", site.said);
+    // After a second of ten times what it carries the listener has nine seconds to do.
+    let first = &state.records[0];
+    assert!(first.cooldown_s > Some(3.0) && !first.backlog_left, "{first:?}");
+    assert!(state.controller.bounds(0).lower >= Some(380.0), "the next trials do not suffer of it");
+    asked.cooldown_max = Duration::from_secs(2);
+    let (mut site, mut state) = (Virtual::new(8, 20), begun(&asked));
+    search(&asked, &plan, &mut site, &mut state).unwrap();
+    assert!(state.records[0].backlog_left, "and where that takes too long, it is told");
+}
+
+#[test]
+fn by_sessions_the_time_of_a_full_house_decides() {
+    let (mut asked, plan) = asked("response p99 < 65ms");
+    asked.knob = Knob::Sessions;
+    asked.rules = Rules { start: 1.0, max: 1000.0, whole: true, ..asked.rules };
+    asked.phase.load.load = Load::Sessions { curve: Curve::constant(1.0), think: Think::default() };
+    asked.phase.unit = Unit::Session;
+    let (mut site, mut state) = (Virtual::new(8, 20), begun(&asked));
+    search(&asked, &plan, &mut site, &mut state).unwrap();
+    let found = state.controller.bounds(0);
+    // Three rounds of eight: the 25th session waits for a fourth.
+    assert_eq!((found.lower, found.upper), (Some(24.0), Some(25.0)), "{:?}", state.records);
+    let law = super::super::describe::law(&state.records).unwrap();
+    assert!(law.lambda > 30.0, "{law:?}");
+}
+
+#[test]
+fn by_size_the_time_of_an_octet_decides() {
+    let (mut asked, plan) = asked("response p99 < 100ms");
+    asked.knob = Knob::Size;
+    asked.rules = Rules { start: 1024.0, max: 1e7, whole: true, ..asked.rules };
+    asked.phase.load.load = Load::Rate { curve: Curve::constant(5.0), spacing: Spacing::Uniform };
+    let mut site = Virtual { by_size: 100, ..Virtual::new(8, 20) };
+    let mut state = begun(&asked);
+    search(&asked, &plan, &mut site, &mut state).unwrap();
+    let found = state.controller.bounds(0);
+    // 80 ms are 800,000 octets.
+    let (lower, upper) = (found.lower.unwrap(), found.upper.unwrap());
+    assert!(lower <= 800_000.0 && upper > 799_000.0 && lower >= upper * 0.95, "{found:?}");
+}
+
+#[test]
+fn what_our_own_side_spoilt_is_never_the_listeners() {
+    let (asked, plan) = asked("response p99 < 200ms");
+    let mut site =
+        Virtual { spoilt: (1..).skip_while(|n| *n < 4).take(100).collect(), ..Virtual::new(8, 20) };
+    let mut state = begun(&asked);
+    search(&asked, &plan, &mut site, &mut state).unwrap();
+    let found = state.controller.bounds(0);
+    assert_eq!(found.upper, None, "not one of them made an upper bound: {found:?}");
+    assert!(state.records[3].goals.is_empty() && state.records[3].invalid[0].code == "own-resource");
+}
+
+#[test]
+fn a_failing_command_a_deadline_and_the_user_end_it_with_what_is_known() {
+    let (mut asked, plan) = asked("response p99 < 200ms");
+    asked.between_trials = Some("flush".to_owned());
+    let mut site = Virtual { hook_fails: Some(3), ..Virtual::new(8, 20) };
+    let mut state = begun(&asked);
+    assert_eq!(search(&asked, &plan, &mut site, &mut state).unwrap(), End::Hook("it failed".to_owned()));
+    assert_eq!(state.records.len(), 2);
+    asked.between_trials = None;
+    asked.deadline = Duration::from_secs(100);
+    let (mut site, mut state) = (Virtual::new(8, 20), begun(&asked));
+    assert_eq!(search(&asked, &plan, &mut site, &mut state).unwrap(), End::Deadline);
+    assert!(!state.records.is_empty() && site.now <= Duration::from_secs(101), "{:?}", site.now);
+    let mut site = Virtual { stops: Some(Duration::from_secs(70)), ..Virtual::new(8, 20) };
+    let mut state = begun(&asked);
+    assert_eq!(search(&asked, &plan, &mut site, &mut state).unwrap(), End::Interrupted);
+    assert_eq!(site.kept, state.records.len());
+}
+
+#[test]
+fn a_search_that_goes_on_finds_what_it_would_have_found() {
+    let (asked, plan) = asked("response p99 < 200ms");
+    let (mut site, mut whole) = (Virtual::new(8, 20), begun(&asked));
+    search(&asked, &plan, &mut site, &mut whole).unwrap();
+    let hurried = Asked { deadline: Duration::from_secs(150), ..asked.clone() };
+    let (mut site, mut state) = (Virtual::new(8, 20), begun(&hurried));
+    assert_eq!(search(&hurried, &plan, &mut site, &mut state).unwrap(), End::Deadline);
+    let known = state.records.len();
+    assert!(known > 0 && known < whole.records.len());
+    let mut state: State = serde_json::from_str(&serde_json::to_string(&state).unwrap()).unwrap();
+    search(&asked, &plan, &mut site, &mut state).unwrap();
+    assert_eq!(state.controller, whole.controller);
+}

@@ -1,0 +1,281 @@
+//! The `[capacity]` table: what is turned, how far and how finely, and the goals. How it is searched is the business of
+//! `experiment::capacity`.
+//!
+//! # Decisions
+//! - A trial is the profile's first measured phase of the kind that is turned (arrivals at a rate, or sessions at a time)
+//!   with another rate or number, so that a run at the capacity does what its trials did. Without one: messages at an even
+//!   rate over at most 1,000 sessions, or sessions that begin again.
+
+use std::time::Duration;
+
+use super::document::{Document, keys};
+use super::error::ProfileError;
+use super::resolved::{GRACEFUL_STOP, MAX_SESSIONS};
+use super::schema::{By, Capacity, Profile};
+use super::units::{Count, Percent, Setting, Size, Time};
+use super::{dialogue, rule};
+use crate::experiment::capacity::classify::Weights;
+use crate::experiment::capacity::goal::GoalError;
+use crate::experiment::capacity::{Asked, Goal, Knob, Rules};
+use crate::load::{self, Curve, Load, Spacing};
+use crate::mail;
+use crate::plan::{OnSaturation, Phase, Unit};
+
+/// Good and bad trials weigh the same (RFC 9971: goal exceed ratio).
+const EXCEED: f64 = 0.5;
+/// Loads are searched to this share at the finest.
+const FINEST: f64 = 0.001;
+/// The shortest trial: a second is what is measured.
+const SHORTEST: Duration = Duration::from_secs(1);
+
+/// Makes the search of a profile with defaults. `phases` and `mail` are those of its plan.
+///
+/// # Errors
+/// The first thing in the table that makes no sense.
+pub(super) fn compile(
+    document: &Document,
+    profile: &Profile,
+    phases: &[Phase],
+    mail: &mail::Spec,
+) -> Result<Asked, ProfileError> {
+    let written = profile.capacity.clone().unwrap_or_default();
+    let reader = Reader { document, written: &written };
+    let (knob, start, max) = reader.range()?;
+    let (phase, of_phase) = reader.phase(profile, phases, knob, mail)?;
+    let session = profile.session.clone().unwrap_or_default();
+    let messages = dialogue::messages(document, &session, std::slice::from_ref(&phase))?;
+    let time =
+        |time: Option<Time>, default: u64| time.map_or(Duration::from_secs(default), |Time(time)| time);
+    let trial = time(written.trial, 20);
+    if trial < SHORTEST {
+        return Err(reader.error("trial", "a trial shorter than a second", "write at least \"1s\""));
+    }
+    // Three trials decide, unless it is said otherwise.
+    let sum = written.duration_sum.map_or(trial * 3, |Time(sum)| sum);
+    if sum < trial {
+        let remedy = "write at least as much as `trial`, which is three of them by default";
+        return Err(reader.error("duration_sum", "less trial time than one trial", remedy));
+    }
+    let confirm = written.confirm.map_or(trial.max(Duration::from_secs(60)), |Time(confirm)| confirm);
+    if !confirm.is_zero() && confirm < trial {
+        let remedy = "write at least as much as `trial`, or \"0s\" for no confirmation";
+        return Err(reader.error("confirm", "a confirmation shorter than a trial", remedy));
+    }
+    let width = written.width.map_or(0.05, |Percent(percent)| percent / 100.0);
+    if !(FINEST..1.0).contains(&width) {
+        return Err(reader.error("width", "no width for two bounds", "write 0.1% to 99%"));
+    }
+    if written.between_trials.as_ref().is_some_and(|command| command.trim().is_empty()) {
+        return Err(reader.error(
+            "between_trials",
+            "a command without words",
+            "write one, or remove the key",
+        ));
+    }
+    let goals = reader.goals()?;
+    Ok(Asked {
+        knob,
+        rules: Rules {
+            start,
+            max,
+            width,
+            whole: knob != Knob::Rate,
+            ceiling: None,
+            weights: Weights { full_s: trial.as_secs_f64(), sum_s: sum.as_secs_f64(), exceed: EXCEED },
+            confirm_s: confirm.as_secs_f64(),
+            goals: goals.len(),
+        },
+        goals,
+        phase,
+        of_phase,
+        messages,
+        warmup: time(written.warmup, 10),
+        cooldown_max: time(written.cooldown_max, 60),
+        deadline: time(written.deadline, 20 * 60),
+        between_trials: written.between_trials.clone(),
+    })
+}
+
+struct Reader<'d> {
+    document: &'d Document,
+    written: &'d Capacity,
+}
+
+impl Reader<'_> {
+    fn error(
+        &self,
+        key: &'static str,
+        message: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> ProfileError {
+        self.document.error_at(&keys!["capacity", key], message, remedy)
+    }
+
+    /// What is turned, from where to where.
+    fn range(&self) -> Result<(Knob, f64, f64), ProfileError> {
+        let knob = match self.written.by {
+            Some(By::Sessions) => Knob::Sessions,
+            Some(By::Size) => Knob::Size,
+            Some(By::Rate) | None => Knob::Rate,
+        };
+        let (first, last): (f64, f64) = match knob {
+            Knob::Rate => (20.0, 5000.0),
+            Knob::Sessions => (1.0, 1000.0),
+            Knob::Size => (4096.0, 67_108_864.0),
+        };
+        let start = self.level("start", self.written.start, knob)?;
+        // A start beyond the usual end moves it.
+        let max =
+            self.level("max", self.written.max, knob)?.unwrap_or_else(|| last.max(start.unwrap_or(first)));
+        let start = start.unwrap_or_else(|| first.min(max));
+        if start > max {
+            return Err(self.error("max", "the search would end below its start", "write more than `start`"));
+        }
+        Ok((knob, start, max))
+    }
+
+    fn level(
+        &self,
+        key: &'static str,
+        level: Option<Setting>,
+        knob: Knob,
+    ) -> Result<Option<f64>, ProfileError> {
+        let value = match (knob, level) {
+            (_, None) => return Ok(None),
+            (Knob::Rate, Some(Setting::Rate(rate))) => rate.hertz(),
+            (Knob::Sessions, Some(Setting::Sessions(Count(count)))) => count as f64,
+            (Knob::Size, Some(Setting::Size(Size(octets)) | Setting::Sessions(Count(octets)))) => {
+                octets as f64
+            }
+            (_, Some(level)) => {
+                let (what, example) = match knob {
+                    Knob::Rate => ("rate", "\"20/s\""),
+                    Knob::Sessions => ("number of sessions", "10"),
+                    Knob::Size => ("size", "\"4KiB\""),
+                };
+                return Err(self.error(
+                    key,
+                    format!("{level} is no {what}, and `by` is {}", knob.as_str()),
+                    format!("write a {what} such as {example}"),
+                ));
+            }
+        };
+        if value <= 0.0 {
+            return Err(self.error(key, "0 is no load", "write more than 0"));
+        }
+        if knob == Knob::Sessions && value > f64::from(u32::MAX) {
+            return Err(self.error(key, "more sessions than can be counted", "write a number below 2^32"));
+        }
+        Ok(Some(value))
+    }
+
+    /// The load that is turned, and the index of the phase that it is.
+    fn phase(
+        &self,
+        profile: &Profile,
+        phases: &[Phase],
+        knob: Knob,
+        mail: &mail::Spec,
+    ) -> Result<(Phase, Option<u32>), ProfileError> {
+        let fits = |phase: &&(u32, &Phase)| {
+            let load = &phase.1.load.load;
+            let of_knob = match knob {
+                Knob::Rate => matches!(load, Load::Rate { .. }),
+                Knob::Sessions => matches!(load, Load::Sessions { .. }),
+                Knob::Size => matches!(load, Load::Rate { .. } | Load::Sessions { .. }),
+            };
+            of_knob && !phase.1.warmup
+        };
+        let numbered: Vec<(u32, &Phase)> = (0..).zip(phases).collect();
+        let found = numbered.iter().find(fits).map(|(index, phase)| ((*phase).clone(), Some(*index)));
+        match (knob, found) {
+            (Knob::Size, None) => Err(self.error(
+                "by",
+                "the size of messages is searched under a load, and no measured phase says which",
+                "add [[phase]] with `load = \"constant-rate\"`, `rate = \"20/s\"` and `for = \"10s\"`",
+            )),
+            (Knob::Size, Some(_))
+                if !matches!(mail.body, mail::Body::Words | mail::Body::Text { filled: true, .. }) =>
+            {
+                Err(self.error(
+                    "by",
+                    "the messages come from files, and have the size that those have",
+                    "remove `files` and `text_file` in [message]",
+                ))
+            }
+            (Knob::Size, Some((phase, index))) => Ok((phase_at_peak(phase), index)),
+            (_, Some(found)) => Ok(found),
+            (_, None) => {
+                let think = dialogue::think(&profile.session.clone().unwrap_or_default());
+                Ok((usual(knob, think), None))
+            }
+        }
+    }
+
+    fn goals(&self) -> Result<Vec<Goal>, ProfileError> {
+        let mut goals: Vec<Goal> = Vec::new();
+        for (index, written) in self.written.goals.iter().flatten().enumerate() {
+            let at = |key: &'static str| keys!["capacity", "goals", index, key];
+            let name = written.name.clone().unwrap_or_else(|| format!("goal-{}", index + 1));
+            rule::plain_name(self.document, &at("name"), &name)?;
+            if goals.iter().any(|goal| goal.name == name) {
+                let message = format!("a goal before this one is called `{name}` too");
+                return Err(self.document.error_at(&at("name"), message, "give each goal a name of its own"));
+            }
+            let failures = match written.failures {
+                Some(Percent(percent)) if percent >= 100.0 => {
+                    let remedy = "write less than 100%";
+                    return Err(self.document.error_at(
+                        &at("failures"),
+                        "a goal that nothing can miss",
+                        remedy,
+                    ));
+                }
+                failures => failures.map_or(0.0, |Percent(percent)| percent / 100.0),
+            };
+            let expression = rule::objective(self.document, index, written)?;
+            let goal = Goal::new(&name, &expression.expr, failures).map_err(|error: GoalError| {
+                let remedy = "write one such as \"response p99 < 500ms\"; how many may fail says `failures`";
+                self.document.error_at(&at("slo"), error.to_string(), remedy)
+            })?;
+            goals.push(goal);
+        }
+        Ok(goals)
+    }
+}
+
+/// What is turned where the profile has no phase of the kind.
+fn usual(knob: Knob, think: load::Think) -> Phase {
+    let (load, unit, model) = match knob {
+        Knob::Sessions => {
+            (Load::Sessions { curve: Curve::constant(1.0), think }, Unit::Session, "constant-sessions")
+        }
+        Knob::Rate | Knob::Size => (
+            Load::Rate { curve: Curve::constant(1.0), spacing: Spacing::Uniform },
+            Unit::Message,
+            "constant-rate",
+        ),
+    };
+    Phase {
+        name: "trial".into(),
+        load: load::Phase { load, length: None },
+        model: model.into(),
+        unit,
+        warmup: false,
+        max_sessions: MAX_SESSIONS as u32,
+        connect_rate: None,
+        on_saturation: OnSaturation::Queue,
+        open_first: false,
+        graceful_stop: GRACEFUL_STOP,
+    }
+}
+
+/// The phase with the greatest load that it comes to, all the time.
+fn phase_at_peak(mut phase: Phase) -> Phase {
+    let (Load::Rate { curve, .. } | Load::Sessions { curve, .. }) = &mut phase.load.load else {
+        return phase;
+    };
+    let peak = curve.points.iter().map(|point| point.1).fold(0.0, f64::max);
+    *curve = Curve::constant(peak);
+    phase
+}

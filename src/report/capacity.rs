@@ -1,0 +1,107 @@
+//! From a search for the capacity to what is stored of it.
+
+use super::findings::{Capacity, CapacityEnd, CapacityGoal, CapacityStatus};
+use crate::experiment::capacity::controller::TRIES;
+use crate::experiment::capacity::{Asked, Bounds, End, Ending, State, describe};
+
+impl Capacity {
+    /// What a search found, whatever its end.
+    pub fn found(asked: &Asked, state: &State, end: &End) -> Capacity {
+        let (ended, ended_by) = match end {
+            End::Complete => (CapacityEnd::Complete, None),
+            End::Deadline => {
+                let allowed = asked.deadline.as_secs();
+                (
+                    CapacityEnd::Deadline,
+                    Some(format!(
+                        "ended by its deadline of {allowed} s: raise `deadline`, or shorten the trials; --resume goes on with what is known"
+                    )),
+                )
+            }
+            End::Interrupted => (CapacityEnd::Interrupted, None),
+            End::Hook(reason) => (CapacityEnd::HookFailed, Some(reason.clone())),
+        };
+        let rules = state.controller.rules();
+        Capacity {
+            by: asked.knob.as_str().to_owned(),
+            goals: (0..asked.goals.len()).map(|index| goal(asked, state, index)).collect(),
+            trials: state.records.clone(),
+            width: rules.width,
+            ended,
+            ended_by,
+            ceiling: rules.ceiling,
+            base_ns: state.base_ns,
+            onsets: describe::onsets(&state.records),
+            law: describe::law(&state.records),
+        }
+    }
+}
+
+fn goal(asked: &Asked, state: &State, index: usize) -> CapacityGoal {
+    let goal = &asked.goals[index];
+    let bounds = state.controller.bounds(index);
+    let status = match bounds.ending {
+        Ending::Found if bounds.confirmed => CapacityStatus::Found,
+        Ending::MaxReached => CapacityStatus::MaxReached,
+        Ending::GeneratorLimited => CapacityStatus::GeneratorLimited,
+        Ending::Found | Ending::NoneGood | Ending::Unfinished => CapacityStatus::Inconclusive,
+    };
+    CapacityGoal {
+        name: goal.name.clone(),
+        lower: bounds.lower,
+        upper: bounds.upper,
+        unit: asked.unit().to_owned(),
+        status,
+        objective: goal.objective.clone(),
+        failures: goal.failures,
+        throughput: bounds.throughput,
+        confirmed: bounds.confirmed,
+        inverted: bounds.inverted,
+        bound_by: describe::bound_by(asked, state, index),
+        notes: notes(asked, state, index, &bounds),
+        latency: bounds.lower.map(|lower| describe::latency(&state.records, lower)).unwrap_or_default(),
+    }
+}
+
+/// What is irregular about a result (RFC 9971, "Irregular Goal Result"), and what to do.
+fn notes(asked: &Asked, state: &State, index: usize, bounds: &Bounds) -> Vec<String> {
+    let rules = state.controller.rules();
+    let mut notes = Vec::new();
+    match bounds.ending {
+        Ending::Found if !bounds.confirmed => {
+            notes.push(format!("no trial of {} s was good at the lower bound", rules.confirm_s));
+        }
+        Ending::Found => {}
+        Ending::MaxReached => {
+            notes.push(format!("max reached: {} meets the goal; raise `max`", asked.told(rules.max)));
+        }
+        Ending::GeneratorLimited => notes.push(match rules.ceiling {
+            Some(ceiling) if ceiling < rules.max && bounds.lower == Some(ceiling) => format!(
+                "generator-limited: beyond {} this machine's generator is not trusted; use a faster or an idle one",
+                asked.told(ceiling)
+            ),
+            _ => format!(
+                "generator-limited: at the next load {TRIES} trials said more about our own side than about the listener"
+            ),
+        }),
+        Ending::NoneGood => notes.push("even the lowest load that was tried misses the goal".to_owned()),
+        Ending::Unfinished => {
+            if let (Some(lower), Some(upper)) = state.controller.gap(index) {
+                notes.push(format!(
+                    "width not met: the search had come to between {} and {}",
+                    asked.told(lower),
+                    asked.told(upper)
+                ));
+            }
+        }
+    }
+    if bounds.inverted {
+        notes.push("results inverted: higher loads met the goal, which is not believed".to_owned());
+    }
+    if state.records.iter().any(|record| record.backlog_left) {
+        notes.push(
+            "after some trials the listener did not become as fast as before in the time allowed".to_owned(),
+        );
+    }
+    notes
+}

@@ -1,0 +1,244 @@
+//! Whole searches by the binary against the embedded listener, whose capacity is known.
+
+use serde_json::Value;
+
+use crate::commands::stage::{Listening, Said, Stage};
+
+/// A stage on which the generator is known to be fast, so that it is not measured first.
+fn stage(rate_per_s: f64) -> Stage {
+    let stage = Stage::new();
+    std::fs::create_dir_all(stage.path("state/smtpress")).unwrap();
+    stage.put("state/smtpress/selftest.json", format!("{{\"ceiling\": {{\"rate_per_s\": {rate_per_s}}}}}"));
+    stage
+}
+
+/// What stands in every profile: short trials, since what is searched is sharp.
+fn profile(listener: &str, capacity: &str) -> String {
+    format!(
+        "schema = 1\nname = \"cap\"\nseed = 7\n[target]\naddress = \"embedded\"\n[message]\nsize = \"1KiB\"\n\
+         [listener]\n{listener}\n[capacity]\ntrial = \"1s\"\nconfirm = \"2s\"\nwarmup = \"0s\"\n{capacity}\n"
+    )
+}
+
+/// Searches; where others use the machine so that no trial could be trusted, again, a few times.
+#[expect(clippy::print_stderr, reason = "whoever reads the test's output is to know")]
+fn searched(stage: &Stage, arguments: &[&str]) -> (Said, Value) {
+    let state = stage.path("state").display().to_string();
+    for attempt in 0..4 {
+        let out = format!("out-{attempt}");
+        let mut words = vec!["capacity"];
+        words.extend(arguments);
+        words.extend(["-o", &out]);
+        let said = stage.run_with(&[("XDG_STATE_HOME", &state)], &words);
+        let path = format!("{out}/result.json");
+        if !stage.path(&path).exists() {
+            return (said, Value::Null);
+        }
+        let result = stage.json(&path);
+        let trials = result["capacity"]["trials"].as_array().unwrap();
+        if trials.iter().all(|trial| trial["invalid"].as_array().unwrap().is_empty()) {
+            return (said, result);
+        }
+        eprintln!("a trial was invalid on this busy machine, try {attempt}");
+    }
+    panic!("this machine is too busy: in four searches no trial could be trusted");
+}
+
+fn goal(result: &Value, index: usize) -> (Option<f64>, Option<f64>, &str) {
+    let goal = &result["capacity"]["goals"][index];
+    (goal["lower"].as_f64(), goal["upper"].as_f64(), goal["status"].as_str().unwrap())
+}
+
+#[test]
+fn by_sessions_a_limit_of_twelve_is_found_as_twelve() {
+    let stage = stage(1e6);
+    // The greeting takes its time, so that a busy machine's own lateness is small beside a session.
+    stage.put("p.toml", profile(
+        "max_connections_per_host = 12\ndelays = { greeting = \"250ms\" }",
+        "by = \"sessions\"\nstart = 5\nmax = 40\ngoals = [{ name = \"none-fails\", slo = \"response p99 < 20s\" }]",
+    ));
+    let (said, result) = searched(&stage, &["p.toml", "--expect", ">= 20", "--progress", "log"]);
+    assert_eq!(goal(&result, 0), (Some(12.0), Some(13.0), "found"), "{}", said.err);
+    let said = said.ended(99);
+    assert_eq!(result["verdict"]["status"], "fail");
+    assert_eq!(result["assertions"][0]["status"], "fail");
+    assert!(said.out.starts_with("FAIL  the capacity is not as expected"), "{}", said.out);
+    assert!(said.err.contains("none-fails 5 sessions .. ?") && said.err.contains("left"), "{}", said.err);
+    let first = &result["capacity"]["onsets"][0];
+    assert_eq!((first["from"].as_f64(), first["not_at"].as_f64()), (Some(13.0), Some(12.0)), "{first}");
+    assert_eq!(first["met"]["condition"], "too-many-connections-from-host");
+    let bound_by = result["capacity"]["goals"][0]["bound_by"].as_str().unwrap();
+    assert!(bound_by.contains("421 too-many-connections-from-host"), "{bound_by}");
+    let schema: Value = serde_json::from_str(&stage.run(&["schema", "result"]).out).unwrap();
+    let faults: Vec<String> = jsonschema::validator_for(&schema)
+        .unwrap()
+        .iter_errors(&result)
+        .map(|fault| fault.to_string())
+        .collect();
+    assert!(faults.is_empty(), "{faults:?}");
+    let again = stage.run(&["report", "out-0"]).out;
+    assert!(again.contains("none-fails  12.0 to 13.0 sessions"), "{again}");
+}
+
+#[test]
+fn by_rate_sixteen_workers_of_400_ms_carry_forty_a_second() {
+    let stage = stage(1e6);
+    // At 45.3/s the last of two seconds waits 260 ms, at 38.1/s none does: 150 ms lie between them and the goal.
+    stage.put(
+        "p.toml",
+        profile(
+            "workers = 16\ndelays = { body = \"400ms\" }",
+            "start = \"32/s\"\nmax = \"128/s\"\nwidth = \"17%\"\ngoals = [{ slo = \"response p99 < 550ms\" }]",
+        )
+        .replacen("trial = \"1s\"", "trial = \"2s\"", 1),
+    );
+    let (said, result) = searched(&stage, &["p.toml", "--expect", ">= 38/s"]);
+    let told = format!("{}\n{}", said.out, said.err);
+    assert_eq!(goal(&result, 0), (Some(38.05), Some(45.25), "found"), "{told}");
+    said.ended(0);
+    let trials = result["capacity"]["trials"].as_array().unwrap();
+    assert!(trials.iter().any(|trial| trial["load"] == 64.0));
+}
+
+#[test]
+fn two_goals_at_once_and_the_onset_of_resource_low() {
+    let stage = stage(1e6);
+    // Each transaction takes 400 ms and ten may be under way: 25/s are served, whatever is asked.
+    stage.put("p.toml", profile(
+        "resource_low_above = 10\ndelays = { body = \"400ms\" }",
+        "start = \"12/s\"\nmax = \"120/s\"\nwidth = \"20%\"\n\
+         goals = [{ name = \"all\", slo = \"response p99 < 30s\" }, { name = \"some\", slo = \"response p99 < 30s\", failures = \"30%\" }]",
+    ));
+    let (said, result) = searched(&stage, &["p.toml"]);
+    let (all, some) = (goal(&result, 0), goal(&result, 1));
+    // In a trial of a second the first ten are served at once, and those that wait for no one: 25/s and a little more.
+    assert!(all.2 == "found" && some.2 == "found", "{}\n{}", said.out, said.err);
+    assert!(all.0.unwrap() >= 18.0 && all.0.unwrap() <= 29.0, "{all:?}\n{}", said.out);
+    assert!(some.0.unwrap() > all.0.unwrap(), "{all:?} {some:?}\n{}", said.out);
+    let first = &result["capacity"]["onsets"][0];
+    assert_eq!(first["met"]["condition"], "resource-low");
+    assert_eq!(first["met"]["code"], 452);
+    assert_eq!(first["from"].as_f64(), all.1, "it sets in where the goal is missed first: {}", said.out);
+    assert!(said.out.contains("452 resource-low"), "{}", said.out);
+    said.ended(0);
+}
+
+#[test]
+#[expect(clippy::print_stderr, reason = "whoever reads the test's output is to know")]
+fn by_sessions_three_workers_carry_six_and_a_search_that_is_killed_goes_on() {
+    let stage = stage(1e6);
+    // Three workers of 300 ms: six sessions are served in two rounds, the seventh waits for a third.
+    let settings = ["listener.workers=3", "listener.delays.body=300ms"];
+    let listener = Listening::with(&stage, &settings);
+    stage.put(
+        "p.toml",
+        profile("", "by = \"sessions\"\nstart = 2\nmax = 40\ngoals = [{ slo = \"response p99 < 750ms\" }]")
+            .replace("\"embedded\"", &format!("{:?}", listener.url())),
+    );
+    let state = stage.path("state").display().to_string();
+    let mut killed = stage.command(&["capacity", "p.toml", "-o", "out", "--progress", "log"]);
+    killed.env("XDG_STATE_HOME", &state);
+    let mut running = crate::commands::stage::Running::new(killed);
+    running.hear("trial 4:");
+    running.signal(nix::sys::signal::Signal::SIGKILL);
+    drop(running);
+    let before = stage.json("out/search.json");
+    let known = before["records"].as_array().unwrap();
+    assert_eq!(known.len(), 3);
+    let wrong = stage.run(&["capacity", "p.toml", "--resume", "out"]).ended(2);
+    assert!(wrong.err.contains("--resume"), "{}", wrong.err);
+    let said = stage.run_with(&[("XDG_STATE_HOME", &state)], &["capacity", "--resume", "out"]);
+    let result = stage.json("out/result.json");
+    let trials = result["capacity"]["trials"].as_array().unwrap();
+    for (kept, trial) in known.iter().zip(trials) {
+        // What follows a trial may not have been known yet.
+        for field in ["number", "load", "why", "began_s", "scheduled", "accepted", "goals"] {
+            assert_eq!(kept[field], trial[field], "{field}");
+        }
+    }
+    assert!(trials.iter().zip(1..).all(|(trial, number)| trial["number"] == number));
+    assert!(trials[3]["began_s"].as_f64() > known[2]["began_s"].as_f64());
+    let invalid = trials.iter().any(|trial| !trial["invalid"].as_array().unwrap().is_empty());
+    if invalid {
+        eprintln!("a trial was invalid on this busy machine: the answer is not held");
+        return;
+    }
+    assert_eq!(goal(&result, 0), (Some(6.0), Some(7.0), "found"), "{}", said.err);
+    said.ended(0);
+}
+
+#[test]
+fn a_listener_faster_than_the_generator_is_at_least_what_the_generator_can_do() {
+    let stage = stage(50.0);
+    stage.put("p.toml", profile("", "start = \"25/s\"\ngoals = [{ slo = \"response p99 < 30s\" }]"));
+    for (expect, code) in [(None, 5), (Some(">= 30/s"), 0), (Some(">= 60/s"), 5)] {
+        let mut words = vec!["p.toml"];
+        words.extend(expect.iter().flat_map(|expect| ["--expect", expect]));
+        let (said, result) = searched(&stage, &words);
+        // 80 % of what it was in time for.
+        assert_eq!(goal(&result, 0), (Some(40.0), None, "generator-limited"), "{}", said.err);
+        let said = said.ended(code);
+        assert!(
+            said.out.contains(">= 40.0 messages/s") && said.out.contains("generator-limited"),
+            "{}",
+            said.out
+        );
+        assert!(
+            result["capacity"]["trials"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .all(|trial| trial["load"].as_f64() <= Some(40.0))
+        );
+        for attempt in 0..4 {
+            std::fs::remove_dir_all(stage.path(&format!("out-{attempt}"))).ok();
+        }
+    }
+}
+
+#[test]
+fn a_command_between_the_trials_that_fails_ends_the_search_with_what_is_known() {
+    let stage = stage(1e6);
+    stage.put(
+        "p.toml",
+        profile(
+            "",
+            "start = \"5/s\"\ngoals = [{ slo = \"response p99 < 30s\" }]\n\
+         between_trials = \"echo flushed before $SMTPRESS_TRIAL; test $SMTPRESS_TRIAL -lt 3 || exit 7\"",
+        ),
+    );
+    let (said, result) = searched(&stage, &["p.toml"]);
+    let said = said.ended(3);
+    assert_eq!(result["capacity"]["trials"].as_array().unwrap().len(), 2);
+    assert_eq!(
+        (&result["capacity"]["ended"], &result["verdict"]["exit_code"]),
+        (&"hook-failed".into(), &3.into())
+    );
+    assert!(said.err.contains("exit status: 7") && said.err.contains("between_trials.log"), "{}", said.err);
+    let log = stage.read("out-0/between_trials.log");
+    assert!(log.contains("flushed before 2") && log.contains("flushed before 3"), "{log}");
+}
+
+#[test]
+fn what_cannot_be_searched_is_told_before_anything_is_sent() {
+    let stage = stage(1e6);
+    stage.put("p.toml", profile("", "goals = [{ slo = \"response p99 < 30s\" }]"));
+    let target = ["--target", "embedded"];
+    for (arguments, told) in [
+        (vec![], "nothing to load"),
+        (vec!["--target", "embedded"], "--goal 'response p99 < 500ms'"),
+        ([&target[..], &["--goal", "response p99 > 1s"]].concat(), "a goal is an upper limit"),
+        ([&target[..], &["--goal", "p99 < 1s", "--by", "weight"]].concat(), "weight"),
+        ([&target[..], &["--goal", "p99 < 1s", "--by", "size"]].concat(), "searched under a load"),
+        (vec!["p.toml", "--by", "sessions", "--set", "capacity.start=20/s"], "20/s is no number of sessions"),
+        (vec!["p.toml", "--expect", ">= 400"], "--expect"),
+        (vec!["p.toml", "--expect", "lax: >= 400/s"], "no goal is called \"lax\""),
+        (vec!["--resume", "nowhere"], "nowhere"),
+        (vec!["p.toml", "--set", "target.address=smtp://192.0.2.1:25"], "allow"),
+    ] {
+        let said = stage.run(&[&["capacity"], &arguments[..]].concat());
+        assert!(matches!(said.code, Some(2 | 3)), "{arguments:?}: {:?}", said.code);
+        assert!(said.err.contains(told), "{arguments:?}: {}", said.err);
+    }
+    assert!(!stage.path("smtpress-runs").exists());
+}

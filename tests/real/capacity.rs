@@ -1,0 +1,85 @@
+//! The capacity of a Postfix whose processes and delay are known: as many sessions at once as it has processes.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread;
+
+use serde_json::Value;
+
+use crate::postfix::Postfix;
+
+/// A Postfix of so many smtpd processes, each of which sleeps a second at RCPT.
+fn postfix(processes: u64) -> Option<Postfix> {
+    Postfix::plain()
+        .set("default_process_limit", processes)
+        .set("smtpd_recipient_restrictions", "sleep 1, permit_mynetworks, reject")
+        .start()
+}
+
+/// The bounds by sessions that are all served without waiting for another's process; nothing where a trial could not be
+/// trusted on a busy machine.
+#[expect(clippy::print_stderr, reason = "whoever reads the test's output is to know")]
+fn searched(port: u16, processes: u64, folder: &Path) -> Option<(u64, u64)> {
+    let settings = [
+        format!("capacity.start={}", processes.div_ceil(2)),
+        format!("capacity.max={}", processes * 3),
+        "capacity.width=1%".to_owned(),
+        "capacity.trial=2s".to_owned(),
+        "capacity.confirm=4s".to_owned(),
+        "capacity.warmup=2s".to_owned(),
+    ];
+    let mut command = Command::new(env!("CARGO_BIN_EXE_smtpress"));
+    command.args(["capacity", "--target", &format!("smtp://127.0.0.1:{port}"), "--by", "sessions"]);
+    // One that waits for a process waits for a second.
+    command.args(["--goal", "response p99 < 1700ms", "--progress", "log", "--json", "-", "-o", "out"]);
+    command.args(settings.iter().flat_map(|setting| ["--set", setting]));
+    let output = command.current_dir(folder).stdin(Stdio::null()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let result: Value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {said}"));
+    let trials = result["capacity"]["trials"].as_array().unwrap();
+    if trials.iter().any(|trial| !trial["invalid"].as_array().unwrap().is_empty()) {
+        eprintln!("a trial could not be trusted on this busy machine: {said}");
+        return None;
+    }
+    let goal = &result["capacity"]["goals"][0];
+    assert_eq!((goal["status"].as_str(), output.status.code()), (Some("found"), Some(0)), "{said}");
+    Some((goal["lower"].as_f64().unwrap() as u64, goal["upper"].as_f64().unwrap() as u64))
+}
+
+/// Searches until one could be trusted.
+fn trusted(port: u16, processes: u64) -> (u64, u64) {
+    let search = |_| {
+        let folder = tempfile::tempdir().unwrap();
+        searched(port, processes, folder.path())
+    };
+    (0..4).find_map(search).expect("in four searches no trial could be trusted: this machine is too busy")
+}
+
+// Table: Postfix: capacity
+#[test]
+fn capacity_grows_with_the_processes() {
+    let searches: Vec<_> = [5, 10, 20]
+        .map(|processes| {
+            thread::spawn(move || {
+                let postfix = postfix(processes)?;
+                Some((processes, trusted(postfix.port, processes)))
+            })
+        })
+        .into_iter()
+        .collect();
+    for search in searches {
+        let Some((processes, found)) = search.join().unwrap() else { return };
+        assert_eq!(found, (processes, processes + 1), "of {processes} processes");
+    }
+}
+
+// Table: Postfix: capacity
+#[test]
+#[ignore = "takes some minutes"]
+fn five_searches_give_the_same_answer_at_full_length() {
+    let Some(postfix) = postfix(5) else { return };
+    for search in 0..5 {
+        assert_eq!(trusted(postfix.port, 5), (5, 6), "search {search}");
+    }
+}
