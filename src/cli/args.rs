@@ -118,9 +118,8 @@ Examples:
   smtpress run profile.toml --set phase.steady.rate=400/s --json - | jq .verdict
   smtpress run profile.toml --shard 0/2 --start-at 2026-01-31T12:00:00Z --seed 7
 
-A profile is changed by --set, then by SMTPRESS_<FLAG> in the environment (--messages-per-session:
-SMTPRESS_MESSAGES_PER_SESSION), then by flags; the last wins. Ctrl-C once: stop starting, let what
-is under way end, write the report. Twice: stop now.")]
+--set changes a profile, then SMTPRESS_<FLAG> (as in SMTPRESS_MESSAGES_PER_SESSION), then flags.
+Ctrl-C once: start nothing more, let what is under way end, write the report. Twice: stop now.")]
     Run(Box<RunArgs>),
     /// Find every limit of a listener, and verify that it bites where it should
     #[command(after_help = "\
@@ -225,8 +224,8 @@ pub struct RunArgs {
     /// What must hold, such as 'p99 < 500ms'; may be repeated
     #[arg(long = "assert", value_name = "EXPR", help_heading = "Result")]
     pub asserts: Vec<String>,
-    /// Write the HTML report (not in this version)
-    #[arg(long, value_name = "FILE", help_heading = "Result", hide = true)]
+    /// Write the HTML report here too; report.html is in the run directory
+    #[arg(long, value_name = "FILE", env = "SMTPRESS_HTML", help_heading = "Result")]
     pub html: Option<PathBuf>,
     /// Write JUnit XML for CI: a case for each assertion
     #[arg(long, value_name = "FILE", env = "SMTPRESS_JUNIT", help_heading = "Result")]
@@ -445,6 +444,8 @@ pub struct ReportArgs {
 pub enum Format {
     /// For a terminal
     Text,
+    /// One page for a browser, that needs nothing else
+    Html,
     /// result.json
     Json,
     /// JUnit XML, for CI

@@ -145,7 +145,7 @@ pub fn capacity(args: &CapacityArgs, screen: &Screen) -> Result<u8, Failure> {
     if let End::Hook(reason) = &end {
         Failure::Told(PREFLIGHT, reason.clone()).tell(screen);
     }
-    match copies.write(&result, screen).and(shown).and(stored.map_err(Failure::from)) {
+    match copies.write(&result, directory.path(), screen).and(shown).and(stored.map_err(Failure::from)) {
         Ok(()) | Err(Failure::Pipe) => Ok(result.verdict.exit_code),
         Err(failure) => Err(failure),
     }

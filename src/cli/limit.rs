@@ -100,7 +100,7 @@ pub fn limit(args: &LimitArgs, screen: &Screen) -> Result<u8, Failure> {
         let text = in_text(&result, screen.width(), screen.colour_out(), Some(&files))?;
         shown = Output::Stdout.write(&text, screen);
     }
-    match copies.write(&result, screen).and(shown).and(stored.map_err(Failure::from)) {
+    match copies.write(&result, directory.path(), screen).and(shown).and(stored.map_err(Failure::from)) {
         Ok(()) | Err(Failure::Pipe) => Ok(result.verdict.exit_code),
         Err(failure) => Err(failure),
     }

@@ -12,9 +12,9 @@ use crate::report::csv::TimeSeries;
 use crate::report::hdr_log::IntervalLog;
 use crate::report::merge::{MergeError, MergedSeconds, Shards};
 use crate::report::result::RunResult;
-use crate::report::run_dir::RunDir;
+use crate::report::run_dir::{self, RunDir};
 use crate::report::seconds::{LOG, SERIES, Seconds, SecondsError};
-use crate::report::{self, hgrm, json, markdown, terminal};
+use crate::report::{self, hgrm, html, json, markdown, terminal};
 
 /// `smtpress report`.
 pub fn report(args: &ReportArgs, screen: &Screen) -> Result<u8, Failure> {
@@ -36,6 +36,7 @@ pub fn report(args: &ReportArgs, screen: &Screen) -> Result<u8, Failure> {
             })?;
             hgrm::write(&hist).into_bytes()
         }
+        Format::Html => stored.page()?.into_bytes(),
         Format::Json | Format::Junit | Format::Markdown => plain(args.format, result),
     };
     output.write(&text, screen)?;
@@ -119,6 +120,25 @@ impl Stored {
         Some(read.map_err(|source| SecondsError::File { path, source }.into()))
     }
 
+    fn page(&self) -> Result<String, Failure> {
+        if let [directory] = self.directories.as_slice() {
+            return Ok(run_dir::page(directory, &self.result));
+        }
+        let course = match self.directories.is_empty() {
+            true => None,
+            false => Some(html::Course::of(&self.result, self.seconds()?)?),
+        };
+        // The shards of a run have one profile, and each a machine of its own.
+        let profile =
+            self.directories.first().and_then(|path| std::fs::read_to_string(path.join("profile.toml")).ok());
+        Ok(html::write(html::Input {
+            result: &self.result,
+            profile: profile.as_deref(),
+            environment: None,
+            course: course.as_ref().map(|(course, series)| (course, series.as_str())),
+        }))
+    }
+
     fn time_series(&self) -> Result<Vec<u8>, Failure> {
         if let Some(file) = self.file(SERIES) {
             return file;
@@ -200,14 +220,19 @@ impl Copies {
         self.0.iter().any(|(_, output)| *output == Output::Stdout)
     }
 
-    /// Writes them all, whatever becomes of one.
+    /// Writes them all, whatever becomes of one. `directory`: the run's.
     ///
     /// # Errors
     /// The first of them.
-    pub fn write(&self, result: &RunResult, screen: &Screen) -> Result<(), Failure> {
+    pub fn write(&self, result: &RunResult, directory: &Path, screen: &Screen) -> Result<(), Failure> {
         let mut first = Ok(());
         for (format, output) in &self.0 {
-            let text = plain(*format, result);
+            let text = match format {
+                // It was made a moment ago; of a long run that takes its time.
+                Format::Html => std::fs::read(directory.join(run_dir::PAGE))
+                    .unwrap_or_else(|_| run_dir::page(directory, result).into_bytes()),
+                format => plain(*format, result),
+            };
             first = first.and(output.write(&text, screen));
         }
         first

@@ -29,7 +29,6 @@ use crate::verdict::{Verdict, Windows};
 
 /// Runs the load and says how it went.
 pub fn run(args: &RunArgs, screen: &Screen) -> Result<u8, Failure> {
-    unsupported(args)?;
     let mut prepared = prepare(args)?;
     if args.print_profile {
         write!(screen.out(), "{}", prepared.compiled.resolved)?;
@@ -46,6 +45,7 @@ pub fn run(args: &RunArgs, screen: &Screen) -> Result<u8, Failure> {
     preflight::check_target(plan)?;
     let copies = Copies::open(&[
         ("--json", Format::Json, args.common.json.as_deref()),
+        ("--html", Format::Html, args.html.as_deref()),
         ("--junit", Format::Junit, args.junit.as_deref()),
     ])?;
     // Whatever is wrong with the directory now, nothing was sent.
@@ -94,16 +94,6 @@ pub fn run(args: &RunArgs, screen: &Screen) -> Result<u8, Failure> {
         // Whoever reads the report may stop reading; the verdict stands.
         Ok(()) | Err(Failure::Pipe) => Ok(result.verdict.exit_code),
         Err(failure) => Err(failure),
-    }
-}
-
-/// Flags of the contract whose feature this version lacks: refused, never ignored.
-fn unsupported(args: &RunArgs) -> Result<(), Failure> {
-    match args.html {
-        Some(_) => Err(Failure::usage(
-            "--html is not supported yet in this version: use --json or the run directory",
-        )),
-        None => Ok(()),
     }
 }
 
@@ -246,5 +236,5 @@ fn show(
         shown = Output::Stdout.write(&text, screen);
     }
     // A reader of the text that went away takes nothing from the files.
-    copies.write(result, screen).and(shown)
+    copies.write(result, directory.path(), screen).and(shown)
 }

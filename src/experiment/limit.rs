@@ -332,8 +332,7 @@ fn recovered(field: &mut Field<'_>, kind: &Kind) -> Result<(), Ended> {
             }
             Some(Opened::Out(refusal)) => {
                 field.hands.leave(&[refusal.session], Leave::Close);
-                // A window of a minute is what listeners commonly count in.
-                if field.hands.now() - begun > field.setting.bounds.release.max(Duration::from_secs(65)) {
+                if field.hands.now() - begun > field.setting.bounds.recovery {
                     return Err(Ended::Lost(kind.name, refusal));
                 }
             }

@@ -75,8 +75,13 @@ impl fmt::Display for ProfileError {
 impl ProfileError {
     /// An error with its remedy; an empty remedy is none.
     pub(super) fn new(message: impl Into<String>, remedy: impl Into<String>, place: Option<Place>) -> Self {
-        let remedy = Some(remedy.into()).filter(|remedy| !remedy.is_empty());
-        ProfileError { message: message.into(), remedy, place: place.map(unveiling_nothing).map(Box::new) }
+        let remedy = Some(harmless(&remedy.into())).filter(|remedy| !remedy.is_empty());
+        let place = place.map(unveiling_nothing).map(|place| Place {
+            origin: harmless(&place.origin),
+            text: of_one_set_of_controls(&place.text),
+            ..place
+        });
+        ProfileError { message: harmless(&message.into()), remedy, place: place.map(Box::new) }
     }
 
     /// The error as a compiler shows one: message, place, the offending text underlined, remedy. No final line end.
@@ -93,6 +98,17 @@ impl ProfileError {
         let renderer = if color { Renderer::styled() } else { Renderer::plain() };
         renderer.render(&[report])
     }
+}
+
+/// Without what a terminal would obey: a profile may be a stranger's, and its words are repeated.
+fn harmless(text: &str) -> String {
+    text.replace(|c: char| c.is_control() && c != '\n', "\u{fffd}")
+}
+
+/// The same for a text that is shown line by line, as long as before, so that the span stays right: what ASCII has of
+/// controls is drawn as pictures then, and only the other set (ISO 6429 C1) is replaced here.
+fn of_one_set_of_controls(text: &str) -> String {
+    text.replace(|c: char| c.is_control() && !c.is_ascii(), "\u{b7}")
 }
 
 /// The place with stars for every value whose key tells of a secret, misspelt or not: one that was written into a profile
@@ -232,6 +248,24 @@ mod tests {
         assert!(shown.contains("1 | [a]\n  | ^^^"), "{shown}");
         assert!(shown.contains("help: do better"));
         assert!(!shown.contains('\u{1b}') && error.render(true).contains('\u{1b}'));
+    }
+
+    #[test]
+    fn nothing_that_is_repeated_drives_a_terminal() {
+        for owned in ["\0", "\u{1b}[2J", "\u{7f}", "\u{9b}31m", "\r"] {
+            let text = format!("ä{owned} = 1");
+            let end = text.len();
+            let said = format!("`{owned}` is wrong");
+            let mut place = place(&text, end - 1..end);
+            place.origin = format!("{owned}.toml");
+            let error = ProfileError::new(&said, format!("not {owned}"), Some(place));
+            for shown in [error.render(false), error.to_string()] {
+                assert!(!shown.contains(|c: char| c.is_control() && c != '\n'), "{shown:?}");
+                assert!(shown.contains("is wrong"), "{shown:?}");
+            }
+            let place = error.place.unwrap();
+            assert_eq!(&place.text[place.span], "1");
+        }
     }
 
     #[test]

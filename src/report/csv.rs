@@ -43,6 +43,7 @@ const COLUMNS: [&str; 29] = [
 ];
 
 /// Writes the time series of a run.
+#[derive(Debug)]
 pub struct TimeSeries<W: Write> {
     rows: csv::Writer<W>,
     phases: Vec<String>,

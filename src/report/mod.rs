@@ -13,6 +13,7 @@ pub mod findings;
 mod fixtures;
 pub mod hdr_log;
 pub mod hgrm;
+pub mod html;
 pub mod json;
 pub mod junit;
 mod layout;

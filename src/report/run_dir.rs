@@ -5,6 +5,7 @@
 //! - `result.json` comes last, so a directory that has one is complete.
 //! - A directory that is not empty is never written to; the run takes the next free name (`-2`, `-3`, ...).
 
+mod page;
 mod stream;
 
 use std::fs::{self, Permissions};
@@ -18,6 +19,7 @@ use super::json::{self, ReadError};
 use super::result::RunResult;
 use super::{failures, words};
 
+pub use page::{PAGE, page};
 pub use stream::Recording;
 
 /// Where runs go when the user names no directory.
@@ -157,6 +159,7 @@ impl RunDir {
         keep(self.put("environment.json", &contents.environment.to_json()));
         keep(self.put("failures.jsonl", &failures::write(contents.result)));
         keep(self.transcripts(contents.transcripts));
+        keep(self.put(PAGE, &page(&self.path, contents.result)));
         keep(self.put(RESULT, &json::write(contents.result)));
         first
     }

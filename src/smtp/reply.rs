@@ -301,15 +301,9 @@ impl Scanner {
             self.partial.extend_from_slice(input);
         }
         *input = &[];
+        // What can never become a reply is said now, not at the time-out.
         let rest = &self.partial[self.line..];
-        if rest.len() > MAX_LINE {
-            return Some(Err(Malformed::new(Fault::LineTooLong, rest)));
-        }
-        // A first octet that is no digit can never become a reply: say so now, not at the time-out.
-        if rest.iter().take(3).any(|b| !b.is_ascii_digit()) {
-            return Some(Err(Malformed::new(Fault::NoCode, rest)));
-        }
-        (self.partial.len() > MAX_REPLY).then(|| Err(Malformed::new(Fault::ReplyTooLong, &self.partial)))
+        earliest_fault(rest, self.line).map(|fault| Err(Malformed::new(fault, rest)))
     }
 
     /// Whether part of a reply was read and the rest is missing.
@@ -325,16 +319,10 @@ impl Scanner {
     /// Judges one line with its end; `total` is the reply's length so far.
     fn line(&self, line: &[u8], total: usize) -> Result<Line, Malformed> {
         let text = trim_line_end(line);
-        if text.len() > MAX_LINE {
-            return Err(Malformed::new(Fault::LineTooLong, text));
-        }
-        if total > MAX_REPLY {
-            return Err(Malformed::new(Fault::ReplyTooLong, text));
+        if let Some(fault) = earliest_fault(line, total - line.len()) {
+            return Err(Malformed::new(fault, text));
         }
         let &[a, b, c, ref rest @ ..] = text else { return Err(Malformed::new(Fault::NoCode, text)) };
-        if ![a, b, c].iter().all(u8::is_ascii_digit) {
-            return Err(Malformed::new(Fault::NoCode, text));
-        }
         let digit = |b: u8| u16::from(b - b'0');
         let code = digit(a) * 100 + digit(b) * 10 + digit(c);
         if self.code.is_some_and(|first| first != code) {
@@ -346,6 +334,21 @@ impl Scanner {
             Some(_) => Err(Malformed::new(Fault::Separator, text)),
         }
     }
+}
+
+/// What is wrong with a line, or the beginning of one, that stands after `before` octets of the reply, as far as that is seen
+/// before its end. Of several faults it is the one whose octet comes first: so it does not depend on how the octets were cut.
+fn earliest_fault(line: &[u8], before: usize) -> Option<Fault> {
+    let no_code = line.iter().take(3).position(|octet| !octet.is_ascii_digit());
+    // A CR there may belong to the line's end.
+    let most = MAX_LINE + usize::from(line.get(MAX_LINE) == Some(&b'\r'));
+    let line_too_long = Some(most).filter(|at| line.get(*at).is_some_and(|octet| *octet != b'\n'));
+    let reply_too_long = (before + line.len() > MAX_REPLY).then(|| MAX_REPLY.saturating_sub(before));
+    [(no_code, Fault::NoCode), (line_too_long, Fault::LineTooLong), (reply_too_long, Fault::ReplyTooLong)]
+        .into_iter()
+        .filter_map(|(at, fault)| Some((at?, fault)))
+        .min_by_key(|(at, _)| *at)
+        .map(|(_, fault)| fault)
 }
 
 fn trim_line_end(line: &[u8]) -> &[u8] {
@@ -385,6 +388,37 @@ mod tests {
         assert_eq!(whole[1].as_ref().unwrap().lines, ["mx", "SIZE 1000", "PIPELINING"]);
         for piece in 1..wire.len() {
             assert_eq!(scan_all(wire, piece), whole, "pieces of {piece}");
+        }
+    }
+
+    #[test]
+    fn of_several_faults_the_first_is_told_however_the_bytes_are_cut() {
+        let full = "250-".to_owned() + &"x".repeat(MAX_LINE - 6) + "\r\n";
+        // Six octets less than the reply may have.
+        let nearly = full.repeat(MAX_REPLY / full.len() - 1) + &full[..full.len() - 8] + "\r\n";
+        let long = "y".repeat(MAX_LINE);
+        for (wire, expected) in [
+            (format!("50e{long}\r\n"), Some(Fault::NoCode)),
+            (format!("250x{long}\r\n"), Some(Fault::LineTooLong)),
+            (format!("250 {}\r\n", &long[4..]), None),
+            (format!("250 {}\n", &long[4..]), None),
+            (format!("250 {}\r\r\n", &long[4..]), Some(Fault::LineTooLong)),
+            (format!("250 {}y\r\n", &long[4..]), Some(Fault::LineTooLong)),
+            (format!("{nearly}250 \r\n"), None),
+            (format!("{nearly}250 x\r\n"), Some(Fault::ReplyTooLong)),
+            (format!("{nearly}25x\r\n"), Some(Fault::NoCode)),
+            (format!("{nearly}250 x{long}\r\n"), Some(Fault::ReplyTooLong)),
+            (format!("{nearly}251 x{long}\r\n"), Some(Fault::ReplyTooLong)),
+        ] {
+            for piece in [1, 2, 3, 7, 4096, wire.len()] {
+                let said = scan_all(wire.as_bytes(), piece);
+                assert_eq!(
+                    said[0].as_ref().err().copied(),
+                    expected,
+                    "{piece}: {:?}",
+                    &wire[wire.len() - 20..]
+                );
+            }
         }
     }
 

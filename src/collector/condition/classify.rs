@@ -2,9 +2,9 @@
 //!
 //! The rules are data in `rules`, the vocabulary in `words`; nothing here names a server.
 
-use super::Condition;
 use super::rules::{RULES, Rule};
 use super::words::{Meaning, Set};
+use super::{Condition, Group};
 use crate::collector::expect::UserRule;
 use crate::smtp::{Reply, Step};
 
@@ -19,6 +19,7 @@ pub fn classify(step: Option<Step>, reply: &Reply, closed: bool) -> Condition {
     by_words(&meaning.own, reply)
         .or_else(|| by_words(&meaning.quoted, reply))
         .filter(|_| !positive || sounds_like_failure(&meaning))
+        .filter(|condition| reply.code != LOGIN_REFUSED || is_of_a_login(*condition))
         .unwrap_or_else(|| by_code(step, reply, closed))
 }
 
@@ -78,10 +79,22 @@ fn sounds_like_failure(meaning: &Meaning) -> bool {
     meaning.own.iter().any(|s| s.meets(MANY.or(EXCESS).or(PIPELINE).or(TIMEOUT)))
 }
 
+/// "Authentication credentials invalid" (RFC 4954 6), and nothing else: the words of such a reply are about users, their
+/// names and what they are allowed, and sound like much.
+const LOGIN_REFUSED: u16 = 535;
+
+/// Whether words may say so of a login that is refused: which refusal it is, that TLS is the reason, or a limit.
+fn is_of_a_login(condition: Condition) -> bool {
+    matches!(condition.group(), Group::Auth | Group::Tls) || condition.is_verifiable_limit()
+}
+
 /// What the codes alone say.
 fn by_code(step: Option<Step>, reply: &Reply, closed: bool) -> Condition {
     if reply.class() < 4 {
         return Condition::UnexpectedReply;
+    }
+    if reply.code == LOGIN_REFUSED {
+        return Condition::AuthFailed;
     }
     by_enhanced(reply, step).or_else(|| by_reply_code(reply.code, step)).unwrap_or(match reply.class() {
         4 if closed && step == Some(Step::Greeting) => Condition::ServiceUnavailable,
@@ -140,7 +153,6 @@ fn by_reply_code(code: u16, step: Option<Step>) -> Option<Condition> {
         (455 | 504 | 555, _) => Condition::UnsupportedParameter,
         (530, _) => Condition::AuthRequired,
         (534, _) => Condition::AuthNotAvailable,
-        (535, _) => Condition::AuthFailed,
         (523 | 524 | 538, _) => Condition::EncryptionRequired,
         (521 | 556, Some(Step::Rcpt)) | (556, _) => Condition::HostNotAcceptingMail,
         (551, _) | (550 | 553, Some(Step::Rcpt)) => Condition::UnknownUser,
@@ -180,6 +192,24 @@ mod tests {
         assert_eq!(said(Some(Step::Mail), "450 later"), Condition::DeferredUnspecified);
         assert_eq!(said(None, "421 Too many connections"), Condition::LicenseExpired);
         assert_eq!(said(None, "451 Too many connections"), Condition::TooManyConnections);
+    }
+
+    #[test]
+    fn a_login_that_is_refused_is_that_whatever_it_is_called() {
+        for text in [
+            "535 5.7.8 user load0017 unknown",
+            "535 5.7.8 load: wrong password",
+            "535 5.7.1 load is not allowed here",
+            "535 5.2.1 mailbox load@queue.example is full of spam",
+            "535 xyzzy",
+        ] {
+            for step in [None, Some(Step::Auth)] {
+                assert_eq!(said(step, text), Condition::AuthFailed, "{text}");
+            }
+        }
+        assert_eq!(said(None, "535 5.7.0 Too many authentication failures"), Condition::TooManyAuthFailures);
+        assert_eq!(said(None, "535 5.7.8 TLS certificate invalid"), Condition::TlsFailure);
+        assert_eq!(said(None, "454 4.3.0 load too high"), Condition::ResourceLow);
     }
 
     #[test]

@@ -34,6 +34,8 @@ pub struct Bounds {
     pub wait: Duration,
     /// How long a place is waited for.
     pub release: Duration,
+    /// How long the listener is given after each kind to serve again: common windows are a minute.
+    pub recovery: Duration,
     /// All of it.
     pub time: Duration,
 }
@@ -48,6 +50,7 @@ impl Default for Bounds {
             octets: 4 << 30,
             wait: Duration::from_secs(20),
             release: Duration::from_secs(30),
+            recovery: Duration::from_secs(65),
             time: Duration::from_secs(20 * 60),
         }
     }

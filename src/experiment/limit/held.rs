@@ -86,7 +86,8 @@ impl Room<'_, '_> {
         finding.exactly(first);
         self.field.shown(finding, refusal.step, &refusal.by, refusal.session);
         let foreign = self.scope(kind, finding, first)?;
-        finding.inside_alive = Some(self.field.alive(&self.held.clone()) == first);
+        let alive = finding.inside_alive != Some(false) && self.field.alive(&self.held.clone()) == first;
+        finding.inside_alive = Some(alive);
         finding.release_ms = self.release(finding)?;
         self.kinds_apart(finding)?;
         self.again(finding, first)?;
@@ -94,6 +95,7 @@ impl Room<'_, '_> {
             finding.judge(0);
         }
         if finding.inside_alive == Some(false) {
+            finding.verdict = Verdict::Unsafe;
             finding.remark("of those inside the limit some did not answer any more while it bit");
         }
         Ok(())
@@ -114,6 +116,11 @@ impl Room<'_, '_> {
                 search.tell(served, true);
             }
             let Some(refusal) = &refused else { continue };
+            // Whoever throws out those inside has free places again.
+            if self.field.alive(&self.held.clone()) < served {
+                finding.inside_alive = Some(false);
+                return Ok((served, refused));
+            }
             // With the place as full as the step has left it, one more by itself decides.
             self.field.hands.leave(&[refusal.session], Leave::Close);
             finding.trials += 1;
@@ -185,6 +192,8 @@ impl Room<'_, '_> {
         let foreign = match (elsewhere, other) {
             // What happens weighs more than what is said.
             (Some(true), _) | (None, None) => None,
+            // It may count networks, or call it so: what is said and what happens agree well enough.
+            (Some(false), None) if named.is_some_and(|scope| scope.as_str() == kind.name) => None,
             (Some(false), other) => Some(other.unwrap_or("a limit that counts all clients")),
             (None, other) => other,
         };

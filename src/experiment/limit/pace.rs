@@ -17,6 +17,8 @@ use crate::smtp::Step;
 
 /// How long a window is waited for, if the search may wait that long.
 const WINDOW: Duration = Duration::from_secs(75);
+/// No count goes on for longer.
+const COUNTING: Duration = Duration::from_secs(20);
 /// So many refills tell the rate of a bucket, or as many as come in this time.
 const REFILLS: u64 = 10;
 const FILLING: Duration = Duration::from_secs(8);
@@ -128,7 +130,7 @@ fn count(field: &mut Field<'_>, item: &mut dyn Item, most: u64) -> Found<Counted
     let begun = field.hands.now();
     let mut served = 0;
     let refused = loop {
-        if served >= most {
+        if served >= most || field.hands.now() - begun > COUNTING {
             break None;
         }
         match item.one(field)? {

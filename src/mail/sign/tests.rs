@@ -14,16 +14,11 @@ use super::*;
 use crate::mail::{Body, Mailer, Message, Size, Spec};
 use crate::smtp::Content;
 
-const RSA: (&str, &str) = (
-    include_str!("../../../tests/data/dkim/rsa.pem"),
-    "v=DKIM1; k=rsa; p=MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEAxWfCZGN53o0L4gH7QcVdAfQj6qegv58KUduNdF6EoJcIpxjVDowO\
-     nUj9/LXO31TQFW0VGi5t6tlB6FUg6NWojqExLjEc3+oBK/xMMm1GHP+C59ID0ThppCXFlWf7fDLdfrOfA4WtDcdQrkRgqIvE0KHdHv1srmimsNxISK\
-     /nXnVKD8SSicXs+bdBgyB6KGviwhlCSAndj04DIzCR8Vux4j78qkRRpCyeCSIWlWBWa/Kjik6H/GxLsV0D6f7+ya5GAB1xRd6hnonuzVDJaivWyumB\
-     QBtHU5KCqO8wWolI7jcpHajDuOtDMoFFB3sIHEnC4U7W2qpKqfrVBY+cgPKuswIDAQAB",
-);
+const RSA: (&str, &str) =
+    (include_str!("../../../tests/data/dkim/rsa.pem"), include_str!("../../../tests/data/dkim/rsa.txt"));
 const ED25519: (&str, &str) = (
     include_str!("../../../tests/data/dkim/ed25519.pem"),
-    "v=DKIM1; k=ed25519; p=/yuNCBVbt/jqUDSb+yAqKNc7IksOzm+b5nOGyiPl8bI=",
+    include_str!("../../../tests/data/dkim/ed25519.txt"),
 );
 
 fn message(pem: &str, spec: Spec) -> Message {
@@ -111,7 +106,7 @@ fn verify(content: &str, record: &str) -> Result<(), String> {
         "ed25519-sha256" => Algorithm::Ed25519Sha256,
         other => return Err(other.to_owned()),
     };
-    let key = DomainKey::parse(record.as_bytes()).map_err(|error| error.to_string())?;
+    let key = DomainKey::parse(record.trim().as_bytes()).map_err(|error| error.to_string())?;
     let b = STANDARD.decode(tag("b")?).map_err(|error| error.to_string())?;
     key.p.verify_bytes(signed.as_bytes(), &b, algorithm).map_err(|error| error.to_string())
 }

@@ -86,7 +86,7 @@ fn values_of_the_wrong_kind() {
         ("a distribution the wrong way round", "[message]\nsize = { min = \"2KiB\", max = \"1KiB\" }\n"),
         ("weights without a sum", "[session]\nmessages = [{ value = 1, weight = 0 }]\n"),
         ("a slip in a weighted list", "[session]\nmessages = [{ value = 1, wieght = 1 }]\n"),
-        ("a size for a count", "[limits]\ntoo-many-connections = \"20MiB\"\n"),
+        ("a size for a count", "[limits]\ntoo-many-recipients = \"20MiB\"\n"),
         ("a percentage without its sign", "[capacity]\nwidth = \"5\"\n"),
         ("an address that is none", "[message]\nto = \"nobody\"\n"),
         ("a name that would break the line", "[session]\nname = \"a\\r\\nQUIT\"\n"),

@@ -51,6 +51,7 @@ fn a_run_is_stored_whole_and_read_back() {
             "failures.jsonl",
             "metrics.hlog",
             "profile.toml",
+            "report.html",
             "result.json",
             "timeseries.csv",
             "transcripts"

@@ -8,8 +8,15 @@ use serde_json::Value;
 use super::stage::{FEW, Listening, SMALL, Stage, list};
 
 /// The files of every run.
-const FILES: [&str; 6] =
-    ["environment.json", "failures.jsonl", "metrics.hlog", "profile.toml", "result.json", "timeseries.csv"];
+const FILES: [&str; 7] = [
+    "environment.json",
+    "failures.jsonl",
+    "metrics.hlog",
+    "profile.toml",
+    "report.html",
+    "result.json",
+    "timeseries.csv",
+];
 
 #[test]
 fn a_good_run_passes_and_says_where_its_files_are() {

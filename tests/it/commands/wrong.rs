@@ -77,7 +77,6 @@ fn flags_that_make_no_sense() {
         ("run small.toml --assert p99<5parsec", &["^^^", "a time in"]),
         ("run small.toml --tls startls", &["`startls`", "did you mean `starttls`?"]),
         ("trace embedded --ca no.pem", &["TLS has details here and is not asked for", "tls = \"starttls\""]),
-        ("run small.toml --html x.html", &["--html is not supported yet", "--json"]),
         ("run small.toml --junit - --json -", &["--json - and --junit - both want stdout"]),
         ("run small.toml --start-at tomorrow", &["\"tomorrow\" is no time", "2026-01-31T12:00:00Z"]),
         ("run small.toml -n 5", &["no use", "--messages", "--set"]),

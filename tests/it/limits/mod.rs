@@ -3,3 +3,4 @@
 mod faulty;
 mod found;
 mod stage;
+mod told_apart;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use rustls::pki_types::CertificateDer;
 use smtpress::collector::condition::Classifier;
 use smtpress::experiment::limit::{self, Bounds, Finding, KINDS, Kind, Outcome, Request, Setting};
 use smtpress::generator::hands::Live;
@@ -25,6 +26,7 @@ pub fn bounds() -> Bounds {
         message_octets: 4 << 20,
         wait: 2 * SECOND,
         release: 3 * SECOND,
+        recovery: 3 * SECOND,
         ..Bounds::default()
     }
 }
@@ -41,14 +43,13 @@ pub fn request(names: &[(&str, Option<u64>)]) -> Request {
 /// Searches at `place`.
 pub fn search_at(
     place: SocketAddr,
-    tls: Option<&smtpress::listener::Listener>,
+    certificate: Option<&CertificateDer<'static>>,
     bounds: Bounds,
     request: &Request,
 ) -> Outcome {
     let mut plan = plan(Vec::new());
-    plan.script.timeouts = Timeouts { greeting: SECOND, command: 10 * SECOND, ..Timeouts::default() };
-    plan.script.tls = if tls.is_some() { Tls::Starttls } else { Tls::None };
-    let certificate = tls.and_then(smtpress::listener::Listener::certificate);
+    plan.script.timeouts = Timeouts { greeting: SECOND, command: 3 * SECOND, ..Timeouts::default() };
+    plan.script.tls = if certificate.is_some() { Tls::Starttls } else { Tls::None };
     let client = smtpress::generator::tls(&plan, certificate).unwrap();
     let security = client.as_ref().map(|client| client.security().unwrap());
     let origin = Origin::Bound(Addresses::parse(&["127.0.0.1-127.0.3.254"]).unwrap());
@@ -61,7 +62,7 @@ pub fn search_at(
         date: "Mon, 23 Nov 2026 12:00:00 +0000".into(),
         name: plan.script.name.clone(),
         protocol: plan.script.protocol,
-        tls: tls.is_some(),
+        tls: certificate.is_some(),
         implicit: false,
         logged_in: false,
         bad_recipient: Some("nobody-at-all@recipient.example".into()),
@@ -74,9 +75,8 @@ pub fn search_at(
 
 /// Searches a listener of these limits.
 pub fn search(limits: Limits, names: &[(&str, Option<u64>)]) -> Outcome {
-    let tls = limits.tls != smtpress::listener::limits::Tls::None;
     let listener = smtpress::listener::start("127.0.0.1:0".parse().unwrap(), limits, 7, 1).unwrap();
-    let outcome = search_at(listener.addr(), tls.then_some(&listener), bounds(), &request(names));
+    let outcome = search_at(listener.addr(), listener.certificate(), bounds(), &request(names));
     listener.stop();
     outcome
 }

@@ -15,4 +15,6 @@ mod own;
 mod rude;
 mod same;
 mod scribe;
+#[cfg(feature = "dkim")]
+mod signed;
 pub mod stage;

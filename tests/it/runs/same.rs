@@ -78,37 +78,53 @@ fn m27_any_number_of_threads_sends_the_same_messages() {
 
 #[test]
 fn m27_two_runs_of_one_seed_send_the_same_octets_in_the_same_order_in_each_session() {
+    let text = "{n} {random:30} of session {session}\n.\nä\n".to_owned();
+    let bodies = [
+        Body::Words,
+        Body::Text { text: text.clone(), filled: true },
+        Body::Attached { text, attachments: vec![3000, 1, 20_000] },
+    ];
     for (unit, max_sessions) in [(Unit::Session, 400), (Unit::Message, 1)] {
-        let sessions = |seed, run_id: &str| {
-            let scribe = Scribe::start();
-            let mut plan = plan(vec![phase(rate(60.0), Some(SECOND / 2), unit)]);
-            plan.phases[0].max_sessions = max_sessions;
-            (plan.seed, plan.run_id) = (seed, run_id.into());
-            plan.mail.size = Size::Uniform { min: 700, max: 9_000 };
-            plan.mail.recipients = 2;
-            if unit == Unit::Session {
-                plan.messages = Messages::Uniform { min: 1, max: 4 };
-            }
-            let told = run_against(&plan, scribe.addr, || None);
-            assert_eq!(told.of(Outcome::Accepted), 30);
-            scribe.stop()
-        };
-        // Which of several sessions comes first is the kernel's.
-        let sorted = |mut sessions: Vec<Vec<u8>>| {
-            sessions.sort();
-            sessions
-        };
-        let (one, other) = (sessions(7, "run-one"), sessions(7, "run-two"));
-        assert_eq!(one.len(), if unit == Unit::Session { 30 } else { 1 });
-        assert!(sorted(one.clone()) != sorted(other.clone()), "the run's id is told");
-        let documented =
-            |sessions: Vec<Vec<u8>>| sorted(sessions.iter().map(|octets| masked(octets)).collect());
-        assert!(
-            documented(one.clone()) == documented(other),
-            "{unit:?}: more than the documented lines differ"
-        );
-        assert!(documented(one) != documented(sessions(8, "run-one")), "the octets can tell two loads apart");
+        for body in &bodies {
+            two_runs_of_one_seed(unit, max_sessions, body);
+        }
     }
+}
+
+fn two_runs_of_one_seed(unit: Unit, max_sessions: u32, body: &Body) {
+    let sessions = |seed, run_id: &str| {
+        let scribe = Scribe::start();
+        let mut plan = plan(vec![phase(rate(60.0), Some(SECOND / 2), unit)]);
+        plan.phases[0].max_sessions = max_sessions;
+        (plan.seed, plan.run_id) = (seed, run_id.into());
+        plan.mail.size = Size::Uniform { min: 900, max: 9_000 };
+        plan.mail.recipients = 2;
+        plan.mail.body = body.clone();
+        plan.mail.subject = Some("{n} {random:5}".into());
+        plan.mail.headers = vec!["X-Drawn: {random:9}".into()];
+        if unit == Unit::Session {
+            plan.messages = Messages::Uniform { min: 1, max: 4 };
+        }
+        let told = run_against(&plan, scribe.addr, || None);
+        assert_eq!(told.of(Outcome::Accepted), 30);
+        scribe.stop()
+    };
+    // Which of several sessions comes first is the kernel's.
+    let sorted = |mut sessions: Vec<Vec<u8>>| {
+        sessions.sort();
+        sessions
+    };
+    let (one, other) = (sessions(7, "run-one"), sessions(7, "run-two"));
+    assert_eq!(one.len(), if unit == Unit::Session { 30 } else { 1 });
+    let attached = one.iter().filter(|session| memchr::memmem::find(session, b"\r\n--=_smtpress_").is_some());
+    assert_eq!(attached.count(), if matches!(body, Body::Attached { .. }) { one.len() } else { 0 });
+    assert!(sorted(one.clone()) != sorted(other.clone()), "the run's id is told");
+    let documented = |sessions: Vec<Vec<u8>>| sorted(sessions.iter().map(|octets| masked(octets)).collect());
+    assert!(
+        documented(one.clone()) == documented(other),
+        "{unit:?}, {body:?}: more than the documented lines differ"
+    );
+    assert!(documented(one) != documented(sessions(8, "run-one")), "the octets can tell two loads apart");
 }
 
 /// Without the lines that differ from run to run by design.

@@ -1,0 +1,199 @@
+//! `report.html`: one run as one page that needs nothing else, for a person who has never seen the tool.
+//!
+//! The words and tables are there without scripts; the charts are drawn from data that the page carries, and the same data
+//! can be saved from it.
+//!
+//! # Decisions
+//! - Everything a stranger may have said is made harmless and then escaped by the template; data stands in a block that is
+//!   no script, with `<` written as an escape. Beside that the page forbids itself every request and every script but its
+//!   own two, by their hashes.
+//! - Charts are uPlot's (1.6.32, MIT), which the page carries whole, with its licence.
+//! - Figures carry the place in `result.json` where they stand, so that a test can hold the one against the other.
+
+mod course;
+mod spectrum;
+mod view;
+
+use askama::Template;
+use base64::Engine;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use super::json;
+use super::result::RunResult;
+use super::words;
+use view::{Bar, Cell, ConditionView, Head, Line, Table};
+
+pub use course::Course;
+
+const UPLOT: &str = include_str!("html/uplot/uPlot.iife.min.js");
+const UPLOT_STYLE: &str = include_str!("html/uplot/uPlot.min.css");
+const UPLOT_LICENCE: &str = include_str!("html/uplot/LICENSE");
+const SCRIPT: &str = include_str!("html/page.js");
+const STYLE: &str = include_str!("html/style.css");
+
+/// What a page is made from.
+#[derive(Clone, Copy, Debug)]
+pub struct Input<'a> {
+    /// The run.
+    pub result: &'a RunResult,
+    /// The resolved profile, as TOML, if it is there.
+    pub profile: Option<&'a str>,
+    /// `environment.json`, if it is there.
+    pub environment: Option<&'a str>,
+    /// The run over time and the time series that belongs to it, if the files are there.
+    pub course: Option<(&'a Course, &'a str)>,
+}
+
+/// The page.
+pub fn write(input: Input<'_>) -> String {
+    let result = input.result;
+    let (conditions, more_conditions) = view::conditions(result);
+    let environment: Option<serde_json::Value> =
+        input.environment.and_then(|text| serde_json::from_str(text).ok());
+    let mut machine = Table::new(["", ""]);
+    if let Some(environment) = &environment {
+        view::flat(environment, "", "", &mut machine);
+        // These figures stand in another file.
+        machine.rows.iter_mut().flatten().for_each(|cell| cell.path.clear());
+    }
+    let data = Data {
+        took_s: result.took_s,
+        phases: result
+            .phases
+            .iter()
+            .map(|p| Span {
+                name: words::harmless(&p.name),
+                from: p.start_s,
+                length: p.window_s,
+                warmup: p.warmup,
+            })
+            .collect(),
+        course: input.course.map(|(course, _)| course),
+        spectra: spectrum::spectra(result),
+    };
+    let mut files = vec![("result.json", json::write(result))];
+    files.extend(input.course.map(|(_, series)| ("timeseries.csv", series.to_owned())));
+    files.extend(input.profile.map(|text| ("profile.toml", text.to_owned())));
+    files.extend(input.environment.map(|text| ("environment.json", text.to_owned())));
+    let page = Page {
+        policy: format!("script-src {} {}", hash(UPLOT), hash(SCRIPT)),
+        uplot: UPLOT,
+        uplot_style: UPLOT_STYLE,
+        uplot_licence: UPLOT_LICENCE,
+        script: SCRIPT,
+        style: STYLE,
+        title: format!("{}: {}", words::harmless(&result.profile.name), result.verdict.status),
+        head: view::head(result),
+        asked: view::asked(result),
+        happened: view::happened(result),
+        assertions: view::assertions(result),
+        load: view::load(result),
+        times: view::times(result),
+        spent: view::spent(result),
+        outcomes: view::outcomes(result),
+        conditions,
+        more_conditions,
+        limits: view::limits(result),
+        capacity: view::capacity(result),
+        trials: view::trials(result),
+        generator: view::generator(result),
+        ledger: view::ledger(result),
+        identity: identity(result),
+        machine,
+        profile: input.profile.map(|text| text.lines().map(words::harmless).collect::<Vec<_>>().join("\n")),
+        has_course: input.course.is_some(),
+        has_spectra: !data.spectra.is_empty(),
+        has_refusals: result.phases.iter().any(|p| p.expected + p.deferred + p.rejected + p.refused > 0),
+        data: block(&data),
+        files: files.into_iter().map(|(name, text)| (name, size(&text), block(&text))).collect(),
+        version: words::harmless(&result.tool.version),
+    };
+    page.render().expect("a template of plain values writes into memory")
+}
+
+#[derive(Template)]
+#[template(path = "html/page.html")]
+struct Page<'a> {
+    policy: String,
+    uplot: &'a str,
+    uplot_style: &'a str,
+    uplot_licence: &'a str,
+    script: &'a str,
+    style: &'a str,
+    title: String,
+    head: Head,
+    asked: Vec<Line>,
+    happened: Vec<Line>,
+    assertions: Table,
+    load: Table,
+    times: Table,
+    spent: Vec<Bar>,
+    outcomes: Table,
+    conditions: Vec<ConditionView>,
+    more_conditions: usize,
+    limits: Table,
+    capacity: Table,
+    trials: Table,
+    generator: Table,
+    ledger: Option<Table>,
+    identity: Table,
+    machine: Table,
+    profile: Option<String>,
+    has_course: bool,
+    has_spectra: bool,
+    has_refusals: bool,
+    data: String,
+    /// Name, size in words, text.
+    files: Vec<(&'static str, String, String)>,
+    version: String,
+}
+
+/// What the charts are drawn from, beside the time series.
+#[derive(Serialize)]
+struct Data<'a> {
+    took_s: f64,
+    phases: Vec<Span>,
+    course: Option<&'a Course>,
+    spectra: Vec<spectrum::Spectrum>,
+}
+
+/// When a phase was.
+#[derive(Serialize)]
+struct Span {
+    name: String,
+    from: f64,
+    length: f64,
+    warmup: bool,
+}
+
+/// What identifies the run and what was asked of it.
+fn identity(result: &RunResult) -> Table {
+    let mut table = Table::new(["", ""]);
+    let mut row = |what: &str, cell: Cell| table.rows.push(vec![Cell::text(what), cell.class("code")]);
+    row("run", Cell::stored(&result.run_id, "/run_id"));
+    if let Some(path) = &result.profile.path {
+        row("profile", Cell::stored(path, "/profile/path"));
+    }
+    row("profile, SHA-256", Cell::stored(&result.profile.sha256, "/profile/sha256"));
+    row("schedule, SHA-256", Cell::stored(&result.profile.schedule_sha256, "/profile/schedule_sha256"));
+    row("seed", Cell::text(result.profile.seed.to_string()));
+    if let Some(shard) = result.shard {
+        row("shard", Cell::text(format!("{} of {}", shard.index, shard.of)));
+    }
+    table
+}
+
+/// Data for a block of the page that is no script: nothing in it can end the block.
+fn block(data: &impl Serialize) -> String {
+    let json = serde_json::to_string(data).expect("plain values and text keys have a JSON form");
+    words::harmless_json(json).replace('<', "\\u003c")
+}
+
+fn hash(script: &str) -> String {
+    format!("'sha256-{}'", base64::engine::general_purpose::STANDARD.encode(Sha256::digest(script)))
+}
+
+fn size(text: &str) -> String {
+    words::bytes(text.len() as u64)
+}

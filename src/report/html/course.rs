@@ -1,0 +1,354 @@
+//! How a run went over time, small enough to be put into a page: what is too much for it is added up, never left out.
+//!
+//! Fed second by second. Quantiles are taken from the added distributions of a stretch, never from other quantiles, and only
+//! where there are enough values to say them (M18).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::collector::histogram::{Hist, Status};
+use crate::collector::snapshot::{Gauges, Interval};
+use crate::collector::tally::{PhaseTally, Tally};
+use crate::collector::{Metric, Outcome};
+use crate::report::csv::TimeSeries;
+use crate::report::result::RunResult;
+
+/// Points in time on a chart, at most about so many.
+const POINTS: f64 = 3600.0;
+/// Columns of the heat map.
+const COLUMNS: f64 = 240.0;
+/// Rows of the heat map for each power of ten.
+const ROWS_A_DECADE: f64 = 10.0;
+/// The stretches, in seconds, over which quantiles may be taken.
+const STRETCHES: [f64; 8] = [1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0];
+/// Values in a stretch that give it a 99th percentile, with some to spare.
+const ENOUGH: f64 = 600.0;
+/// Points that are left of the quantiles at least, where the stretch could be chosen longer.
+const FEWEST: f64 = 40.0;
+/// Numbers of sessions told apart in what refusals are held against.
+const LEVELS: u64 = 60;
+
+/// A run over time.
+#[derive(Debug, Serialize)]
+pub struct Course {
+    /// Seconds in a row of the series.
+    step_s: f64,
+    /// Whose times are shown: `accepted`, unless nothing was.
+    outcome: &'static str,
+    bands: Bands,
+    heat: Heat,
+    steps: Steps,
+    /// By number of open sessions: attempts that ended, and how many of them were refused.
+    levels: BTreeMap<u64, (u64, u64)>,
+    #[serde(skip)]
+    shown: Outcome,
+    #[serde(skip)]
+    level_width: u64,
+    #[serde(skip)]
+    open: Option<Interval>,
+    #[serde(skip)]
+    series: Option<TimeSeries<Vec<u8>>>,
+}
+
+/// Quantiles over time, in milliseconds; `null` where there are too few values.
+#[derive(Debug, Default, Serialize)]
+struct Bands {
+    /// Seconds in a point.
+    step_s: f64,
+    t: Vec<f64>,
+    response: Quantiles,
+    service: Quantiles,
+    #[serde(skip)]
+    open: Option<(u64, Hist, Hist)>,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct Quantiles {
+    n: Vec<u64>,
+    p50: Vec<Option<f64>>,
+    p90: Vec<Option<f64>>,
+    p99: Vec<Option<f64>>,
+    max: Vec<Option<f64>>,
+}
+
+/// How many response times lay where: by column (time) and row (power of ten).
+#[derive(Debug, Default, Serialize)]
+struct Heat {
+    step_s: f64,
+    rows_a_decade: f64,
+    /// `[column, row, count]`; row r holds times from 10^(r / rows_a_decade) nanoseconds on.
+    cells: Vec<(u64, u64, u64)>,
+    #[serde(skip)]
+    open: BTreeMap<(u64, u64), u64>,
+}
+
+/// What all steps took together, in milliseconds for each arrival that ended.
+#[derive(Debug, Default, Serialize)]
+struct Steps {
+    t: Vec<f64>,
+    by_name: BTreeMap<&'static str, Vec<f64>>,
+}
+
+impl Course {
+    fn new(result: &RunResult) -> Course {
+        let of =
+            |count: fn(&crate::report::result::Phase) -> u64| result.phases.iter().map(count).sum::<u64>();
+        let counts = [
+            (Outcome::Accepted, of(|p| p.accepted)),
+            (Outcome::Expected, of(|p| p.expected)),
+            (Outcome::Deferred, of(|p| p.deferred)),
+            (Outcome::Rejected, of(|p| p.rejected)),
+            (Outcome::Refused, of(|p| p.refused)),
+            (Outcome::Dropped, of(|p| p.dropped)),
+            (Outcome::TimedOut, of(|p| p.timed_out)),
+        ];
+        let most = counts.iter().rev().max_by_key(|(_, count)| *count);
+        let shown =
+            if counts[0].1 > 0 { Outcome::Accepted } else { most.map_or(Outcome::Accepted, |(own, _)| *own) };
+        let took = result.took_s.max(1.0);
+        let step_s = (took / POINTS).ceil();
+        let rate =
+            counts.iter().find(|(own, _)| *own == shown).map_or(0.0, |(_, count)| *count as f64 / took);
+        let good = |stretch: &&f64| rate * **stretch >= ENOUGH && took / **stretch >= FEWEST;
+        let stretch = STRETCHES.iter().find(good).copied().unwrap_or(1.0).max(step_s);
+        let peak = result.phases.iter().map(|phase| phase.sessions.peak).max().unwrap_or(0);
+        let names: Vec<String> = result.phases.iter().map(|phase| phase.name.clone()).collect();
+        Course {
+            step_s,
+            outcome: shown.as_str(),
+            bands: Bands { step_s: stretch, ..Bands::default() },
+            heat: Heat { step_s: (took / COLUMNS).ceil(), rows_a_decade: ROWS_A_DECADE, ..Heat::default() },
+            steps: Steps::default(),
+            levels: BTreeMap::new(),
+            shown,
+            level_width: peak.div_ceil(LEVELS).max(1),
+            open: None,
+            series: TimeSeries::new(Vec::new(), names).ok(),
+        }
+    }
+
+    /// Of a run with this result and these seconds, with the time series that belongs to it.
+    ///
+    /// # Errors
+    /// That of the seconds.
+    pub fn of<E>(
+        result: &RunResult,
+        seconds: impl IntoIterator<Item = Result<Interval, E>>,
+    ) -> Result<(Course, String), E> {
+        let mut course = Course::new(result);
+        for second in seconds {
+            course.add(second?);
+        }
+        let series = course.finish();
+        Ok((course, series))
+    }
+
+    /// Whether its series has every second by itself.
+    pub fn is_whole(&self) -> bool {
+        self.step_s <= 1.0
+    }
+
+    /// Adds a second.
+    fn add(&mut self, second: Interval) {
+        self.times(&second);
+        self.level(&second);
+        let row = |interval: &Interval| (interval.start.as_secs_f64() / self.step_s) as u64;
+        match &mut self.open {
+            Some(open) if row(open) == row(&second) => add(open, &second),
+            _ => {
+                let full = self.open.replace(second);
+                self.close(full);
+            }
+        }
+    }
+
+    /// Closes what is open and gives the time series that belongs to it, as `timeseries.csv` has it.
+    fn finish(&mut self) -> String {
+        let full = self.open.take();
+        self.close(full);
+        self.bands.close();
+        self.heat.cells =
+            std::mem::take(&mut self.heat.open).into_iter().map(|((x, y), n)| (x, y, n)).collect();
+        let series = self.series.take().and_then(|series| series.into_inner().ok()).unwrap_or_default();
+        String::from_utf8(series).unwrap_or_default()
+    }
+
+    fn close(&mut self, interval: Option<Interval>) {
+        let Some(interval) = interval else { return };
+        self.steps.add(&interval);
+        if let Some(series) = &mut self.series {
+            // Into memory; nothing can fail.
+            series.add(&interval).ok();
+        }
+    }
+
+    fn times(&mut self, second: &Interval) {
+        let start = second.start.as_secs_f64();
+        let point = (start / self.bands.step_s) as u64;
+        if self.bands.open.as_ref().is_none_or(|(open, _, _)| *open != point) {
+            self.bands.close();
+            self.bands.open = Some((point, Hist::default(), Hist::default()));
+        }
+        let column = (start / self.heat.step_s) as u64;
+        for tally in &second.tally.phases {
+            let of = |metric| tally.hists.get(&(metric, self.shown));
+            if let (Some((_, response, service)), own) = (&mut self.bands.open, of(Metric::Service)) {
+                own.into_iter().for_each(|own| service.merge(own));
+                of(Metric::Response).into_iter().for_each(|own| response.merge(own));
+            }
+            for (ns, count) in of(Metric::Response).into_iter().flat_map(Hist::buckets) {
+                let row = (ns.max(1) as f64).log10() * ROWS_A_DECADE;
+                *self.heat.open.entry((column, row as u64)).or_default() += count;
+            }
+        }
+    }
+
+    fn level(&mut self, second: &Interval) {
+        let level = second.gauges.sessions / self.level_width * self.level_width;
+        let (mut ended, mut refused) = (0, 0);
+        for PhaseTally { counts, .. } in &second.tally.phases {
+            let of = |outcomes: &[Outcome]| outcomes.iter().map(|o| counts.arrivals.of(*o)).sum::<u64>();
+            ended += counts.arrivals.ended();
+            refused += of(&[Outcome::Expected, Outcome::Deferred, Outcome::Rejected, Outcome::Refused]);
+        }
+        if ended > 0 {
+            let own = self.levels.entry(level).or_default();
+            *own = (own.0 + ended, own.1 + refused);
+        }
+    }
+}
+
+/// Makes one interval of two that follow each other; of what is only a state, the greater stands.
+fn add(open: &mut Interval, second: &Interval) {
+    open.tally += &second.tally;
+    open.length = second.start + second.length - open.start.min(second.start);
+    let gauges = &mut open.gauges;
+    *gauges = Gauges {
+        sessions: gauges.sessions.max(second.gauges.sessions),
+        in_flight: gauges.in_flight.max(second.gauges.in_flight),
+        waiting: gauges.waiting.max(second.gauges.waiting),
+        peak_sessions: gauges.peak_sessions.max(second.gauges.peak_sessions),
+    };
+}
+
+impl Bands {
+    fn close(&mut self) {
+        if let Some((point, response, service)) = self.open.take() {
+            self.t.push(point as f64 * self.step_s);
+            self.response.push(&response);
+            self.service.push(&service);
+        }
+    }
+}
+
+impl Quantiles {
+    fn push(&mut self, hist: &Hist) {
+        let found = hist.quantiles(&[0.5, 0.9, 0.99]);
+        let known = |i: usize| (found[i].status != Status::NotAvailable).then(|| ms(found[i].value_ns));
+        self.n.push(hist.count());
+        self.p50.push(known(0));
+        self.p90.push(known(1));
+        self.p99.push(known(2));
+        self.max.push((!hist.is_empty()).then(|| ms(hist.max_ns())));
+    }
+}
+
+impl Steps {
+    fn add(&mut self, interval: &Interval) {
+        let Tally { phases } = &interval.tally;
+        let ended: u64 = phases.iter().map(|tally| tally.counts.arrivals.ended()).sum();
+        let at = self.t.len();
+        self.t.push(interval.start.as_secs_f64());
+        let hists = phases.iter().flat_map(|tally| &tally.hists);
+        for ((metric, _), hist) in hists {
+            let Some(name) = metric.as_str().strip_prefix("step.") else { continue };
+            let of_step = self.by_name.entry(name).or_default();
+            of_step.resize(at + 1, 0.0);
+            if ended > 0 {
+                of_step[at] += hist.sum_ns() as f64 / 1e6 / ended as f64;
+            }
+        }
+        for of_step in self.by_name.values_mut() {
+            of_step.resize(at + 1, 0.0);
+            of_step[at] = (of_step[at] * 1e4).round() / 1e4;
+        }
+    }
+}
+
+/// Milliseconds, to the tenth of a microsecond.
+fn ms(ns: u64) -> f64 {
+    (Duration::from_nanos(ns).as_secs_f64() * 1e7).round() / 1e4
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::fixtures;
+
+    fn second(t: u64, n: u64) -> Interval {
+        let mut tally = Tally::new(1);
+        let phase = &mut tally.phases[0];
+        (phase.counts.scheduled, phase.counts.started) = (n, n);
+        phase.counts.arrivals.add_many(Outcome::Accepted, n - 1);
+        phase.counts.arrivals.add_many(Outcome::Refused, 1);
+        for i in 0..n - 1 {
+            phase.hists.entry((Metric::Response, Outcome::Accepted)).or_default().record((i + 1) * 1_000_000);
+        }
+        let (start, length) = (Duration::from_secs(t), Duration::from_secs(1));
+        let gauges = Gauges { sessions: t % 50, ..Gauges::default() };
+        Interval { start, length, tally, gauges }
+    }
+
+    fn course(took: u64, n: u64) -> (Course, String) {
+        let mut result = fixtures::accepted();
+        result.took_s = took as f64;
+        result.phases[0].accepted = took * (n - 1);
+        result.phases[0].sessions.peak = 50;
+        Course::of::<()>(&result, (0..took).map(|t| Ok(second(t, n)))).unwrap()
+    }
+
+    #[test]
+    fn what_is_added_up_is_not_lost() {
+        for (took, rows) in [(60, 60), (3600, 3600), (4 * 3600, 3600)] {
+            let (course, series) = course(took, 11);
+            assert_eq!(series.lines().count() - 1, rows, "{took}");
+            assert_eq!(course.is_whole(), took <= 3600);
+            let offered: u64 = series
+                .lines()
+                .skip(1)
+                .map(|line| line.split(',').nth(3).unwrap().parse::<u64>().unwrap())
+                .sum();
+            let heat: u64 = course.heat.cells.iter().map(|(_, _, count)| count).sum();
+            let bands: u64 = course.bands.response.n.iter().sum();
+            let levels = course.levels.values().fold((0, 0), |sum, own| (sum.0 + own.0, sum.1 + own.1));
+            assert_eq!((offered, heat, bands, levels), (took * 11, took * 10, took * 10, (took * 11, took)));
+            assert!(course.heat.cells.iter().all(|(column, _, _)| *column < 240), "{took}");
+            assert_eq!(course.bands.t.len(), course.bands.service.n.len());
+        }
+    }
+
+    #[test]
+    fn m18_a_stretch_is_as_long_as_its_quantiles_need_and_no_longer() {
+        let (slow, _) = course(4000, 21);
+        assert_eq!(slow.bands.step_s, 30.0);
+        assert!(slow.bands.response.p99[0].is_some());
+        let (short, _) = course(30, 21);
+        assert_eq!(short.bands.step_s, 1.0);
+        let median = short.bands.response.p50[0].unwrap();
+        assert!((10.0..=10.01).contains(&median) && short.bands.response.p99[0].is_none(), "{median}");
+        assert_eq!(short.bands.response.max[0], Some(20.0));
+    }
+
+    #[test]
+    fn where_nothing_was_accepted_the_most_frequent_outcome_is_shown() {
+        let mut result = fixtures::refused();
+        result.took_s = 1.0;
+        let mut refused = second(0, 3);
+        let hist = refused.tally.phases[0].hists.remove(&(Metric::Response, Outcome::Accepted)).unwrap();
+        refused.tally.phases[0].hists.insert((Metric::Response, Outcome::Refused), hist);
+        let (course, _) = Course::of::<()>(&result, [Ok(refused)]).unwrap();
+        assert_eq!((course.outcome, course.bands.response.n.as_slice()), ("refused", &[2][..]));
+    }
+}

@@ -1,0 +1,160 @@
+//! Load, times, and where the time goes.
+
+use super::{Cell, Table, percentile};
+use crate::report::result::{Metric, Phase, RunResult};
+use crate::report::words;
+
+/// What was offered and what came of it, phase by phase.
+pub fn load(result: &RunResult) -> Table {
+    let mut table = Table::new([
+        "phase",
+        "for",
+        "due",
+        "offered",
+        "started",
+        "accepted",
+        "sessions opened",
+        "at most at once",
+        "sent",
+        "received",
+    ]);
+    for (i, phase) in result.phases.iter().enumerate() {
+        let at = |field: &str| format!("/phases/{i}/{field}");
+        let name = if phase.warmup && !phase.name.contains("warm") {
+            format!("{} (warm-up)", phase.name)
+        } else {
+            phase.name.clone()
+        };
+        let octets = |n: u64, field: &str| Cell {
+            text: words::bytes(n),
+            path: at(field),
+            form: "bytes",
+            class: "number",
+        };
+        table.rows.push(vec![
+            Cell::text(name),
+            Cell::seconds(phase.window_s, at("window_s")),
+            Cell::count(phase.scheduled, at("scheduled")),
+            Cell::rate(phase.offered_per_s, at("offered_per_s")),
+            Cell::rate(phase.started_per_s, at("started_per_s")),
+            Cell::rate(phase.accepted_per_s, at("accepted_per_s")),
+            Cell::count(phase.sessions.opened, at("sessions/opened")),
+            Cell::count(phase.sessions.peak, at("sessions/peak")),
+            octets(phase.bytes.sent, "bytes/sent"),
+            octets(phase.bytes.received, "bytes/received"),
+        ]);
+    }
+    table
+}
+
+/// Response, service, wait and sessions in percentiles, by phase and outcome.
+pub fn times(result: &RunResult) -> Table {
+    let is_shown =
+        |metric: &Metric| matches!(metric.name.as_str(), "response" | "service" | "wait" | "session");
+    percentiles(result, is_shown)
+}
+
+fn percentiles(result: &RunResult, is_shown: impl Fn(&Metric) -> bool) -> Table {
+    let measured = |metric: &Metric| result.phases.iter().any(|p| p.name == metric.phase && !p.warmup);
+    let shown: Vec<(usize, &Metric)> = result
+        .metrics
+        .iter()
+        .enumerate()
+        .filter(|(_, metric)| measured(metric) && is_shown(metric))
+        .collect();
+    let quantiles: Vec<String> = shown
+        .first()
+        .map(|(_, metric)| metric.percentiles.iter().map(|own| words::quantile(own.q)).collect())
+        .unwrap_or_default();
+    let titles = ["phase", "outcome", "time", "values", "min"].map(str::to_owned);
+    let mut table = Table::new(titles.into_iter().chain(quantiles).chain(["max".to_owned()]));
+    for (at, metric) in shown {
+        let mut row = vec![
+            Cell::text(&metric.phase),
+            Cell::text(&metric.outcome).class(if metric.outcome == "accepted" { "good" } else { "" }),
+            Cell::text(&metric.name),
+            Cell::count(metric.count, format!("/metrics/{at}/count")),
+            Cell::duration(metric.min_ns, format!("/metrics/{at}/min_ns")),
+        ];
+        row.extend(metric.percentiles.iter().enumerate().map(|(k, own)| percentile(own, at, k)));
+        row.push(Cell::duration(metric.max_ns, format!("/metrics/{at}/max_ns")));
+        table.rows.push(row);
+    }
+    table
+}
+
+/// Where the time of one phase went: a bar of steps.
+#[derive(Debug)]
+pub struct Bar {
+    /// The phase.
+    pub phase: String,
+    /// What one arrival is.
+    pub unit: String,
+    /// The mean of all steps of one arrival together.
+    pub total: String,
+    /// In the order of a session.
+    pub parts: Vec<Part>,
+    /// How much longer an arrival took than its steps, if that is much.
+    pub rest: Option<String>,
+    /// The steps of commands that were sent together wait for the same answer at the same time.
+    pub overlaps: bool,
+    /// Each step in percentiles.
+    pub table: Table,
+}
+
+/// One step in a bar.
+#[derive(Debug)]
+pub struct Part {
+    /// The step.
+    pub name: String,
+    /// Its part of the bar, in percent.
+    pub percent: String,
+    /// Its mean for each arrival.
+    pub mean: String,
+    /// Its share in words.
+    pub share: String,
+}
+
+/// Where the time went, for each measured phase.
+pub fn spent(result: &RunResult) -> Vec<Bar> {
+    result
+        .phases
+        .iter()
+        .filter(|phase| !phase.warmup && phase.started > 0)
+        .filter_map(|p| bar(result, p))
+        .collect()
+}
+
+fn bar(result: &RunResult, phase: &Phase) -> Option<Bar> {
+    let mut parts: Vec<(&str, f64)> = Vec::new();
+    for metric in result.metrics.iter().filter(|metric| metric.phase == phase.name) {
+        let Some(step) = metric.name.strip_prefix("step.") else { continue };
+        let sum = metric.mean_ns * metric.count as f64;
+        match parts.iter_mut().find(|(name, _)| *name == step) {
+            Some((_, own)) => *own += sum,
+            None => parts.push((step, sum)),
+        }
+    }
+    let total: f64 = parts.iter().map(|(_, sum)| sum).sum();
+    if total <= 0.0 {
+        return None;
+    }
+    let started = phase.started as f64;
+    let services = result.metrics.iter().filter(|m| m.phase == phase.name && m.name == "service");
+    let service: f64 = services.map(|metric| metric.mean_ns * metric.count as f64).sum();
+    let part = |(name, sum): &(&str, f64)| Part {
+        name: words::harmless(name),
+        percent: format!("{:.3}", sum / total * 100.0),
+        mean: words::duration(sum / started),
+        share: words::percent(sum / total),
+    };
+    Some(Bar {
+        phase: words::harmless(&phase.name),
+        unit: if phase.unit == "session" { "session".to_owned() } else { "message".to_owned() },
+        total: words::duration(total / started),
+        parts: parts.iter().map(part).collect(),
+        rest: (service > total * 1.5).then(|| words::duration((service - total) / started)),
+        overlaps: service > 0.0 && total > service * 1.2,
+        table: percentiles(result, |metric| metric.phase == phase.name && metric.name.starts_with("step.")),
+    })
+}

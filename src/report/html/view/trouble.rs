@@ -1,0 +1,245 @@
+//! Outcomes, conditions, and what searches found.
+
+use super::{Cell, Table, plain};
+use crate::collector::Condition;
+use crate::report::result::{CapacityStatus, ConditionRow, LimitVerdict, Phase, RunResult};
+use crate::report::words;
+
+/// Conditions shown; the rest is in `failures.jsonl` and in the embedded result.
+const CONDITIONS: usize = 40;
+/// Lines of a sample reply shown, and how much of each.
+const SAMPLE_LINES: usize = 12;
+const SAMPLE_COLUMNS: usize = 400;
+
+/// An outcome: its name, its field in the result, its count.
+type Outcome = (&'static str, &'static str, fn(&Phase) -> u64);
+
+/// Every outcome, in the order of the books.
+const OUTCOMES: [Outcome; 11] = [
+    ("accepted", "accepted", |p| p.accepted),
+    ("expected", "expected", |p| p.expected),
+    ("deferred", "deferred", |p| p.deferred),
+    ("rejected", "rejected", |p| p.rejected),
+    ("refused", "refused", |p| p.refused),
+    ("dropped", "dropped", |p| p.dropped),
+    ("timed-out", "timed_out", |p| p.timed_out),
+    ("in-doubt", "in_doubt", |p| p.in_doubt),
+    ("malformed", "malformed", |p| p.malformed),
+    ("interrupted", "interrupted", |p| p.interrupted),
+    ("shed", "shed", |p| p.shed),
+];
+
+/// Arrivals that ended neither well nor as expected.
+pub fn failed(phase: &Phase) -> u64 {
+    OUTCOMES[2..10].iter().map(|(_, _, count)| count(phase)).sum()
+}
+
+/// How the arrivals of each measured phase ended: the outcomes that occurred, and the books.
+pub fn outcomes(result: &RunResult) -> Table {
+    let measured: Vec<(usize, &Phase)> =
+        result.phases.iter().enumerate().filter(|(_, phase)| !phase.warmup).collect();
+    let occurred: Vec<_> =
+        OUTCOMES.iter().filter(|(_, _, count)| measured.iter().any(|(_, p)| count(p) > 0)).collect();
+    let titles = ["phase", "due", "begun"]
+        .into_iter()
+        .chain(occurred.iter().map(|(name, _, _)| *name))
+        .chain(["books"]);
+    let mut table = Table::new(titles);
+    for (i, phase) in measured {
+        let mut row = vec![
+            Cell::text(&phase.name),
+            Cell::count(phase.scheduled, format!("/phases/{i}/scheduled")),
+            Cell::count(phase.started, format!("/phases/{i}/started")),
+        ];
+        for (name, field, count) in &occurred {
+            let n = count(phase);
+            let class = match *name {
+                _ if n == 0 => "number quiet",
+                "accepted" | "expected" => "number good",
+                _ => "number bad",
+            };
+            row.push(Cell::count(n, format!("/phases/{i}/{field}")).class(class));
+        }
+        let ended: u64 = OUTCOMES[..10].iter().map(|(_, _, count)| count(phase)).sum();
+        let closed = ended == phase.started && phase.scheduled == phase.started + phase.shed;
+        row.push(if closed {
+            Cell::text("close").class("good")
+        } else {
+            Cell::text("DO NOT CLOSE").class("bad")
+        });
+        table.rows.push(row);
+    }
+    table
+}
+
+/// What a failure or an expected refusal meant.
+#[derive(Debug)]
+pub struct ConditionView {
+    /// How often.
+    pub count: Cell,
+    /// Its name.
+    pub name: Cell,
+    /// What the name means, if this version knows it.
+    pub meaning: String,
+    /// Whether the profile expects it.
+    pub expected: bool,
+    /// Where it showed, how it ended, with which codes, when.
+    pub facts: Vec<String>,
+    /// The first reply of its kind, line by line.
+    pub sample: String,
+    /// From and for how much of the run it was met, in percent.
+    pub from_percent: String,
+    /// See above.
+    pub length_percent: String,
+}
+
+/// The conditions, unexpected ones first, and how many are not shown.
+pub fn conditions(result: &RunResult) -> (Vec<ConditionView>, usize) {
+    let mut rows: Vec<(usize, &ConditionRow)> =
+        result.conditions.iter().enumerate().filter(|(_, row)| row.count > 0).collect();
+    rows.sort_by_key(|(_, row)| (row.expected, std::cmp::Reverse(row.count)));
+    let left = rows.len().saturating_sub(CONDITIONS);
+    rows.truncate(CONDITIONS);
+    (rows.into_iter().map(|(i, row)| condition(result, i, row)).collect(), left)
+}
+
+fn condition(result: &RunResult, i: usize, row: &ConditionRow) -> ConditionView {
+    let (first, last) = (words::seconds(row.first_s), words::seconds(row.last_s));
+    let mut facts = vec![
+        format!("at {}", words::harmless(&row.step)),
+        format!("in phase {}", words::harmless(&row.phase)),
+    ];
+    if let Some(code) = row.code {
+        let enhanced =
+            row.enhanced.as_deref().map(|own| format!(" {}", words::harmless(own))).unwrap_or_default();
+        facts.push(format!("code {code:03}{enhanced}"));
+    }
+    facts.push(match row.expected {
+        true => "expected by the profile".to_owned(),
+        false => format!("not expected: {}", words::harmless(&row.outcome)),
+    });
+    facts.push(if first == last {
+        format!("at {first}")
+    } else {
+        format!("first after {first}, last after {last}")
+    });
+    let whole = result.took_s.max(1e-9);
+    let from = (row.first_s / whole).clamp(0.0, 1.0);
+    let length = ((row.last_s - row.first_s) / whole).clamp(0.0, 1.0 - from);
+    let lines: Vec<&str> = row.sample.lines().collect();
+    let mut sample: Vec<String> = lines
+        .iter()
+        .take(SAMPLE_LINES)
+        .map(|line| words::cut(&words::harmless(line), SAMPLE_COLUMNS))
+        .collect();
+    if lines.len() > SAMPLE_LINES {
+        sample.push(format!("({})", words::counted((lines.len() - SAMPLE_LINES) as u64, "more line")));
+    }
+    ConditionView {
+        count: Cell::count(row.count, format!("/conditions/{i}/count")).class("figure"),
+        name: Cell::stored(&row.condition, format!("/conditions/{i}/condition")),
+        meaning: row.condition.parse::<Condition>().map(|own| own.meaning().to_owned()).unwrap_or_default(),
+        expected: row.expected,
+        facts,
+        sample: sample.join("\n"),
+        from_percent: format!("{:.2}", from * 100.0),
+        length_percent: format!("{:.2}", length * 100.0),
+    }
+}
+
+/// The limits that were looked for.
+pub fn limits(result: &RunResult) -> Table {
+    let mut table = Table::new([
+        "limit",
+        "found",
+        "configured",
+        "finding",
+        "shown by",
+        "reply",
+        "those inside",
+        "free again after",
+        "trials",
+    ]);
+    for (i, limit) in result.limits.iter().enumerate() {
+        let class = match limit.verdict {
+            LimitVerdict::AsExpected | LimitVerdict::Found => "good",
+            LimitVerdict::NotReached => "warn",
+            _ => "bad",
+        };
+        let inside = match limit.inside_alive {
+            Some(true) => Cell::text("still served").class("good"),
+            Some(false) => Cell::text("harmed").class("bad"),
+            None => Cell::text("n/a").class("quiet"),
+        };
+        let release = limit.release_ms.filter(|ms| ms.is_finite()).map(|ms| words::duration(ms * 1e6));
+        table.rows.push(vec![
+            Cell::stored(&limit.name, format!("/limits/{i}/name")),
+            Cell::text(words::limit_found(limit)).class("figure"),
+            limit.expected.map_or_else(Cell::default, |n| Cell::count(n, format!("/limits/{i}/expected"))),
+            Cell::stored(limit.verdict.as_str(), format!("/limits/{i}/verdict")).class(class),
+            Cell::text(limit.shown_by.map(|by| by.as_str()).unwrap_or_default()),
+            Cell::text(
+                limit.reply.as_deref().map(|reply| words::cut(reply, SAMPLE_COLUMNS)).unwrap_or_default(),
+            )
+            .class("code"),
+            inside,
+            release.map_or_else(|| Cell::text("n/a").class("quiet"), |text| Cell::text(text).class("number")),
+            Cell::count(limit.trials, format!("/limits/{i}/trials")),
+        ]);
+    }
+    table
+}
+
+/// What was found of each goal.
+pub fn capacity(result: &RunResult) -> Table {
+    let mut table = Table::new(["goal", "capacity", "how the search ended"]);
+    for goal in result.capacity.iter().flat_map(|capacity| &capacity.goals) {
+        let class = match goal.status {
+            CapacityStatus::Found => "good",
+            CapacityStatus::Inconclusive => "bad",
+            CapacityStatus::GeneratorLimited | CapacityStatus::MaxReached => "warn",
+        };
+        table.rows.push(vec![
+            Cell::text(&goal.name),
+            Cell::text(words::capacity_found(goal)).class("figure"),
+            Cell::text(goal.status.as_str()).class(class),
+        ]);
+    }
+    table
+}
+
+/// The trials of a search for the capacity as they are stored: a column for each plain field that one has.
+pub fn trials(result: &RunResult) -> Table {
+    let trials: Vec<serde_json::Map<String, serde_json::Value>> = result
+        .capacity
+        .iter()
+        .flat_map(|capacity| &capacity.trials)
+        .filter_map(|trial| match serde_json::to_value(trial) {
+            Ok(serde_json::Value::Object(fields)) => Some(fields),
+            _ => None,
+        })
+        .collect();
+    let mut names: Vec<&String> = Vec::new();
+    for (name, value) in trials.iter().flat_map(|trial| trial.iter()) {
+        if !value.is_object() && !value.is_array() && !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    let titles = ["trial".to_owned()]
+        .into_iter()
+        .chain(names.iter().map(|name| words::harmless(name).replace('_', " ")));
+    let mut table = Table::new(titles);
+    for (i, trial) in trials.iter().enumerate() {
+        let mut row = vec![Cell::number((i + 1).to_string())];
+        row.extend(names.iter().map(|name| match trial.get(*name) {
+            None | Some(serde_json::Value::Null) => Cell::default(),
+            Some(value) => match value.as_f64() {
+                Some(_) if value.is_u64() => Cell::number(words::count(value.as_u64().unwrap_or_default())),
+                Some(number) => Cell::number(format!("{number:.2}")),
+                None => Cell::text(plain(value)),
+            },
+        }));
+        table.rows.push(row);
+    }
+    table
+}

@@ -1,0 +1,179 @@
+//! Whether the page says what `result.json` says: every figure at its place, the data whole, strangers' words as words.
+
+use serde_json::{Value, json};
+use smtpress::report::words;
+
+use crate::browser::{Browser, DESKTOP, installed};
+use crate::stage::{GOLDEN, Stage, result};
+
+/// All figures of the page: where they stand in the result, how they were written, what is shown.
+const FIGURES: &str =
+    "[...document.querySelectorAll('[data-path]')].map((e) => [e.dataset.path, e.dataset.as, e.textContent])";
+
+/// What the page should show of a value.
+fn written(form: &str, value: &Value) -> String {
+    let (whole, number) = (value.as_u64().unwrap_or_default(), value.as_f64().unwrap_or(f64::NAN));
+    match form {
+        "count" => words::count(whole),
+        "rate" => words::rate(number),
+        "duration" => words::duration(number),
+        "at-least" => format!(">= {}", words::duration(number)),
+        "seconds" => words::seconds(number),
+        "bytes" => words::bytes(whole),
+        "percent" => words::percent(number),
+        "text" => words::harmless(value.as_str().unwrap()),
+        "verdict" => value.as_str().unwrap().replace('-', " ").to_uppercase(),
+        form => panic!("no form {form}"),
+    }
+}
+
+/// Holds every figure of the open page against the result, and gives how many there are.
+fn compare(browser: &mut Browser, result: &Value) -> usize {
+    let figures = browser.value(FIGURES);
+    let figures = figures.as_array().unwrap();
+    for figure in figures {
+        let (path, form) = (figure[0].as_str().unwrap(), figure[1].as_str().unwrap());
+        let stored = result.pointer(path).unwrap_or_else(|| panic!("{path} is not in the result"));
+        assert_eq!(figure[2], written(form, stored), "{path}");
+    }
+    figures.len()
+}
+
+#[test]
+fn every_figure_is_that_of_the_result() {
+    let Some(program) = installed() else { return };
+    let stage = Stage::new();
+    let mut browser = Browser::start(&program);
+    let golden = result(GOLDEN.as_ref());
+    browser.open(&stage.page(GOLDEN.as_ref()), DESKTOP);
+    let found = compare(&mut browser, &golden);
+    assert!(found > 200, "{found}");
+    // The data that the page carries is the data that was stored.
+    let carried =
+        browser.value("JSON.parse(document.querySelector('script[data-name=\"result.json\"]').textContent)");
+    let carried: Value = serde_json::from_str(carried.as_str().unwrap()).unwrap();
+    for field in ["metrics", "conditions", "verdict", "validity", "generator", "ledger", "took_s"] {
+        assert_eq!(carried[field], golden[field], "{field}");
+    }
+    let series = browser
+        .value("JSON.parse(document.querySelector('script[data-name=\"timeseries.csv\"]').textContent)");
+    assert_eq!(series, std::fs::read_to_string(format!("{GOLDEN}/timeseries.csv")).unwrap());
+    // A figure that is wrong is found.
+    browser.value("document.querySelector('[data-path=\"/phases/1/accepted\"]').textContent = '1'");
+    let found = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| compare(&mut browser, &golden)));
+    assert!(found.is_err());
+}
+
+#[test]
+fn the_figures_of_searches_failures_and_invalid_runs_too() {
+    let Some(program) = installed() else { return };
+    let stage = Stage::new();
+    let mut browser = Browser::start(&program);
+    let run = stage.run("searched", searched);
+    browser.open(&stage.page(&run), DESKTOP);
+    compare(&mut browser, &result(&run));
+    assert_eq!(browser.complaints(), [] as [Value; 0]);
+    let page = browser.value("document.body.innerText");
+    let page = page.as_str().unwrap();
+    for part in [
+        "not-enforced",
+        "50 sessions",
+        ">= 20,971,520 bytes",
+        "812.0 to 853.0 messages/s",
+        "still served",
+        "2.10 ms",
+    ] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    browser.picture("searched");
+    let run = stage.run("invalid", invalid);
+    browser.open(&stage.page(&run), DESKTOP);
+    compare(&mut browser, &result(&run));
+    let banner = browser.value("document.querySelector('#validity').innerText");
+    assert!(banner.as_str().unwrap().contains("invalid"), "{banner}");
+    let page = browser.value("document.body.innerText");
+    assert!(page.as_str().unwrap().contains("generator-lag: arrivals started late"), "{page}");
+    browser.picture("invalid");
+}
+
+/// Two limits and a capacity.
+fn searched(result: &mut Value) {
+    result["limits"] = json!([
+        {"name": "too-many-connections-from-host", "value": 50, "at_least": 50, "at_most": 50, "unit": "sessions",
+         "expected": 50, "verdict": "as-expected", "shown_by": "reply", "reply": "421 Too many connections", "code": 421,
+         "enhanced": "4.4.5", "condition": "too-many-connections-from-host", "step": "greeting", "closed": true,
+         "inside_alive": true, "release_ms": 2.1, "trials": 9, "repeats": 3},
+        {"name": "message-size-exceeded", "value": null, "at_least": 20971520, "at_most": null, "unit": "bytes",
+         "expected": 20971520, "verdict": "not-enforced", "shown_by": null, "reply": null, "code": null, "enhanced": null,
+         "condition": null, "step": null, "closed": null, "inside_alive": null, "release_ms": null, "trials": 12,
+         "repeats": 0}]);
+    result["capacity"] = json!({"by": "rate",
+        "goals": [{"name": "strict", "lower": 812.0, "upper": 853.0, "unit": "messages/s", "status": "found"}],
+        "trials": [{"load": 400.0, "good": true, "bad": 0, "p99_ms": 12.5}, {"load": 1600.0, "good": false, "bad": 812}]});
+}
+
+fn invalid(result: &mut Value) {
+    result["validity"] = json!({"status": "invalid", "reasons": ["generator-lag"],
+        "explanations": ["arrivals started late: lag p99 48.2 ms, above 5 ms; lower the rate"]});
+    result["verdict"] = json!({"status": "invalid", "exit_code": 98, "aborted_by": null});
+    result["warnings"] = json!(["phase `steady` was not steady"]);
+    result["assertions"][2]["status"] = "fail".into();
+    result["metrics"]
+        .as_array_mut()
+        .unwrap()
+        .iter_mut()
+        .for_each(|metric| metric["hdr_base64"] = Value::Null);
+}
+
+#[test]
+fn what_a_stranger_says_is_shown_and_never_obeyed() {
+    let Some(program) = installed() else { return };
+    let stage = Stage::new();
+    let hostile = "421 <img src=x onerror='owned=1'></pre></script><script>owned=1</script><!--<script> {{7*7}} \
+                   \u{1b}[2J\u{202e}drawkcab \"'>&amp;\n421 <a href='//evil.example/'>x</a>";
+    let run = stage.run("hostile", |result| {
+        for name in ["sample", "condition", "step", "outcome", "enhanced"] {
+            result["conditions"][0][name] = hostile.into();
+        }
+        result["profile"]["name"] = hostile.into();
+        result["target"] = hostile.into();
+        result["warnings"] = json!([hostile]);
+        result["validity"] = json!({"status": "invalid", "reasons": [hostile], "explanations": [hostile]});
+        result["assertions"][0]["expr"] = hostile.into();
+        result["assertions"][0]["observed"] = hostile.into();
+        result["ledger"] = json!({hostile: 1, "messages": hostile});
+        result["tool"]["version"] = hostile.into();
+        searched(result);
+        result["limits"][0]["reply"] = hostile.into();
+        result["capacity"]["goals"][0]["name"] = hostile.into();
+        result["capacity"]["trials"][0][hostile] = hostile.into();
+    });
+    std::fs::write(run.join("profile.toml"), format!("name = '''{hostile}'''\n")).unwrap();
+    std::fs::write(run.join("environment.json"), json!({hostile: hostile, "cores": [hostile]}).to_string())
+        .unwrap();
+    let mut browser = Browser::start(&program);
+    browser.open(&stage.page(&run), DESKTOP);
+    assert_eq!(browser.complaints(), [] as [Value; 0]);
+    assert_eq!(browser.requests(), [""; 0]);
+    assert_eq!(browser.value("typeof owned"), "undefined");
+    assert_eq!(browser.value("document.querySelectorAll('img, a, base, iframe, object, form').length"), 0);
+    compare(&mut browser, &result(&run));
+    let shown = browser.value("document.querySelector('.sample').textContent");
+    let lines: Vec<String> = hostile.lines().map(words::harmless).collect();
+    assert_eq!(shown, lines.join("\n"));
+    let text = browser.value("document.body.innerText");
+    assert!(!text.as_str().unwrap().contains(['\u{1b}', '\u{202e}']));
+    // What can be saved is what was stored, to the letter.
+    let saved = browser.value(SAVED);
+    let saved: Value = serde_json::from_str(saved.as_str().unwrap()).unwrap();
+    assert_eq!(saved["conditions"][0]["sample"], hostile);
+    browser.picture("hostile");
+}
+
+/// What the button for the result saves.
+const SAVED: &str = "(async () => {
+  let blob;
+  URL.createObjectURL = (given) => { blob = given; return 'data:,'; };
+  document.querySelector('[data-file=\"result.json\"]').click();
+  return await blob.text();
+})()";

@@ -1,0 +1,83 @@
+//! The page of a long run: an hour at two thousand messages a second.
+
+use std::path::Path;
+use std::time::Duration;
+
+use smtpress::collector::snapshot::{Gauges, Interval};
+use smtpress::collector::tally::Tally;
+use smtpress::collector::{Metric, Outcome};
+use smtpress::report::RunDir;
+use smtpress::smtp::Step;
+
+use crate::browser::{Browser, DESKTOP, installed};
+use crate::stage::{GOLDEN, Stage, result};
+
+const HOUR: u64 = 3600;
+/// Values a second that are filed one by one; each stands for ten.
+const FILED: u64 = 200;
+
+/// A second in which times wander over two powers of ten, as those of a busy listener do.
+fn second(t: u64) -> Interval {
+    let mut tally = Tally::new(1);
+    let phase = &mut tally.phases[0];
+    phase.counts.scheduled = 2000;
+    phase.counts.started = 2000;
+    phase.counts.arrivals.add_many(Outcome::Accepted, 2000);
+    phase.counts.bytes_sent = 9_000_000;
+    phase.counts.bytes_received = 400_000;
+    // A few of all metrics: reading a log back is slow in a debug build.
+    let metrics = [Metric::Response, Metric::Service, Metric::Step(Step::Greeting), Metric::Step(Step::Body)];
+    for (nth, metric) in (1..).zip(metrics) {
+        let hist = phase.hists.entry((metric, Outcome::Accepted)).or_default();
+        for i in 0..FILED {
+            // A walk over all values, without chance.
+            let ns = 1_000_000 * nth + (t * 7919 + i * i * 104_729) % 100_000_000;
+            (0..10).for_each(|repeat| hist.record(ns + repeat * 1000));
+        }
+    }
+    let gauges =
+        Gauges { sessions: 180 + t % 40, in_flight: 150 + t % 60, waiting: t % 7, peak_sessions: 220 };
+    Interval { start: Duration::from_secs(t), length: Duration::from_secs(1), tally, gauges }
+}
+
+#[test]
+fn an_hour_at_two_thousand_a_second_is_a_small_page() {
+    let Some(program) = installed() else { return };
+    let stage = Stage::new();
+    let run = stage.path("hour");
+    let directory = RunDir::create(Some(&run), "hour", Duration::ZERO).unwrap();
+    let mut recording = directory.record(&["steady".to_owned()], Duration::ZERO).unwrap();
+    (0..HOUR).for_each(|t| recording.add(&second(t)));
+    recording.finish().unwrap();
+    let mut long = result(Path::new(GOLDEN));
+    let metrics: Vec<_> = long["metrics"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|metric| metric["phase"] == "steady")
+        .cloned()
+        .collect();
+    long["metrics"] = metrics.into();
+    let mut steady = long["phases"][1].clone();
+    for (field, count) in [("scheduled", 7_200_000), ("started", 7_200_000), ("accepted", 7_200_000)] {
+        steady[field] = count.into();
+    }
+    (steady["start_s"], steady["window_s"]) = (0.into(), HOUR.into());
+    long["phases"] = serde_json::json!([steady]);
+    long["conditions"] = serde_json::json!([]);
+    long["took_s"] = HOUR.into();
+    std::fs::write(run.join("result.json"), long.to_string()).unwrap();
+    let url = stage.page(&run);
+    let size = std::fs::metadata(stage.path("page.html")).unwrap().len();
+    assert!(size < 5_000_000, "{size}");
+    let mut browser = Browser::start(&program);
+    browser.open(&url, DESKTOP);
+    assert_eq!(browser.complaints(), [] as [serde_json::Value; 0]);
+    // How long it takes depends on the machine: told, not judged.
+    let drawn = browser.value("Math.round(performance.now())");
+    let points =
+        browser.value("JSON.parse(document.getElementById('data').textContent).course.steps.t.length");
+    assert_eq!(points, HOUR);
+    println!("{size} bytes, drawn {drawn} ms after it was asked for");
+    browser.picture("hour");
+}

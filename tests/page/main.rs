@@ -1,0 +1,15 @@
+//! `report.html` in a real browser: headless Chromium opens it, and says what a person would see.
+//!
+//! Where no Chromium is installed these tests are skipped, aloud. Pictures of every page are kept in `target/tmp/page`.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "in a test what fails must end it, also in the functions that tests share"
+)]
+
+mod browser;
+mod figures;
+mod long;
+mod looks;
+mod stage;
