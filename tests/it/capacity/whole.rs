@@ -166,6 +166,23 @@ fn by_sessions_three_workers_carry_six_and_a_search_that_is_killed_goes_on() {
 }
 
 #[test]
+fn ctrl_c_ends_a_search_with_what_is_known() {
+    let stage = stage(1e6);
+    stage.put("p.toml", profile("", "start = \"5/s\"\ngoals = [{ slo = \"response p99 < 30s\" }]"));
+    let mut command = stage.command(&["capacity", "p.toml", "-o", "out", "--progress", "log"]);
+    command.env("XDG_STATE_HOME", stage.path("state"));
+    let mut running = crate::commands::stage::Running::new(command);
+    running.hear("trial 3:");
+    running.signal(nix::sys::signal::Signal::SIGINT);
+    let said = running.end().ended(105);
+    assert!(said.out.starts_with("INTERRUPTED  stopped by the user"), "{}", said.out);
+    let result = stage.json("out/result.json");
+    assert_eq!(result["capacity"]["ended"], "interrupted");
+    assert_eq!(result["capacity"]["trials"].as_array().unwrap().len(), 2, "a trial that was stopped is none");
+    assert_eq!(stage.json("out/search.json")["records"].as_array().unwrap().len(), 2);
+}
+
+#[test]
 fn a_listener_faster_than_the_generator_is_at_least_what_the_generator_can_do() {
     let stage = stage(50.0);
     stage.put("p.toml", profile("", "start = \"25/s\"\ngoals = [{ slo = \"response p99 < 30s\" }]"));
