@@ -242,11 +242,13 @@ remove = true
             let (file, out) = (format!("{sessions}.toml"), format!("{resumption}-{sessions}"));
             stage.put(&file, text);
             let told = measured(&stage, &out, &[&file]);
-            assert_eq!(told["phases"][0]["sessions"]["peak"], sessions, "all at once");
-            told["generator"]["peak_rss_bytes"].as_u64().unwrap()
+            let open = told["phases"][0]["sessions"]["peak"].as_u64().unwrap();
+            (open, told["generator"]["peak_rss_bytes"].as_u64().unwrap())
         };
-        let (few, many) = (peak(100), peak(800));
-        let each = many.saturating_sub(few) / 700;
+        // A busy machine may not open all of them in time.
+        let ((few, less), (many, more)) = (peak(100), peak(800));
+        assert!(many > few + 200, "{few} and {many} sessions at once");
+        let each = more.saturating_sub(less) / (many - few);
         assert!((1..MOST_EACH).contains(&each), "{each} octets each, resumption {resumption}");
     }
 }
