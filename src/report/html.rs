@@ -22,7 +22,7 @@ use sha2::{Digest, Sha256};
 use super::json;
 use super::result::RunResult;
 use super::words;
-use view::{Bar, Cell, ConditionView, Head, Line, Table};
+use view::{Bar, Cell, Claim, ConditionView, Head, Line, Table};
 
 pub use course::Course;
 
@@ -87,6 +87,7 @@ pub fn write(input: Input<'_>) -> String {
         head: view::head(result),
         asked: view::asked(result),
         happened: view::happened(result),
+        claims: view::claims(result),
         assertions: view::assertions(result),
         load: view::load(result),
         times: view::times(result),
@@ -125,6 +126,7 @@ struct Page<'a> {
     head: Head,
     asked: Vec<Line>,
     happened: Vec<Line>,
+    claims: Vec<Claim>,
     assertions: Table,
     load: Table,
     times: Table,
@@ -176,7 +178,9 @@ fn identity(result: &RunResult) -> Table {
         row("profile", Cell::stored(path, "/profile/path"));
     }
     row("profile, SHA-256", Cell::stored(&result.profile.sha256, "/profile/sha256"));
-    row("schedule, SHA-256", Cell::stored(&result.profile.schedule_sha256, "/profile/schedule_sha256"));
+    if !result.profile.schedule_sha256.is_empty() {
+        row("schedule, SHA-256", Cell::stored(&result.profile.schedule_sha256, "/profile/schedule_sha256"));
+    }
     row("seed", Cell::text(result.profile.seed.to_string()));
     if let Some(shard) = result.shard {
         row("shard", Cell::text(format!("{} of {}", shard.index, shard.of)));

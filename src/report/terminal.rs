@@ -8,7 +8,7 @@
 //! - No averages, and no time of one outcome mixed with another's.
 
 mod capacity;
-mod limits;
+pub(super) mod limits;
 mod load;
 mod own;
 mod trouble;

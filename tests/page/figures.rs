@@ -80,7 +80,7 @@ fn the_figures_of_searches_failures_and_invalid_runs_too() {
         "50 sessions",
         ">= 20,971,520 bytes",
         "812.0 to 853.0 messages/s",
-        "still served",
+        "those inside lived on",
         "2.10 ms",
     ] {
         assert!(page.contains(part), "{part}: {page}");

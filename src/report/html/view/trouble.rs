@@ -2,7 +2,8 @@
 
 use super::{Cell, Table, plain};
 use crate::collector::Condition;
-use crate::report::result::{CapacityStatus, ConditionRow, LimitVerdict, Phase, RunResult};
+use crate::report::result::{CapacityStatus, ConditionRow, Limit, LimitVerdict, Phase, RunResult};
+use crate::report::terminal::limits::facts;
 use crate::report::words;
 
 /// Conditions shown; the rest is in `failures.jsonl` and in the embedded result.
@@ -151,43 +152,43 @@ fn condition(result: &RunResult, i: usize, row: &ConditionRow) -> ConditionView 
 pub fn limits(result: &RunResult) -> Table {
     let mut table = Table::new([
         "limit",
-        "found",
+        "served",
         "configured",
         "finding",
         "shown by",
-        "reply",
-        "those inside",
         "free again after",
-        "trials",
+        "what was seen",
     ]);
     for (i, limit) in result.limits.iter().enumerate() {
-        let class = match limit.verdict {
-            LimitVerdict::AsExpected | LimitVerdict::Found => "good",
-            LimitVerdict::NotReached => "warn",
-            _ => "bad",
-        };
-        let inside = match limit.inside_alive {
-            Some(true) => Cell::text("still served").class("good"),
-            Some(false) => Cell::text("harmed").class("bad"),
-            None => Cell::text("n/a").class("quiet"),
-        };
         let release = limit.release_ms.filter(|ms| ms.is_finite()).map(|ms| words::duration(ms * 1e6));
+        let shown = [
+            limit.shown_by.map(|by| by.as_str()).unwrap_or_default(),
+            limit.step.as_deref().unwrap_or_default(),
+        ];
+        let mut seen: Vec<String> =
+            limit.reply.iter().map(|reply| words::cut(reply, SAMPLE_COLUMNS)).collect();
+        seen.extend(facts(limit));
+        seen.extend(limit.inexact.iter().map(|why| format!("not exact: {why}")));
+        seen.extend(limit.remarks.iter().cloned());
         table.rows.push(vec![
             Cell::stored(&limit.name, format!("/limits/{i}/name")),
             Cell::text(words::limit_found(limit)).class("figure"),
-            limit.expected.map_or_else(Cell::default, |n| Cell::count(n, format!("/limits/{i}/expected"))),
-            Cell::stored(limit.verdict.as_str(), format!("/limits/{i}/verdict")).class(class),
-            Cell::text(limit.shown_by.map(|by| by.as_str()).unwrap_or_default()),
-            Cell::text(
-                limit.reply.as_deref().map(|reply| words::cut(reply, SAMPLE_COLUMNS)).unwrap_or_default(),
-            )
-            .class("code"),
-            inside,
-            release.map_or_else(|| Cell::text("n/a").class("quiet"), |text| Cell::text(text).class("number")),
-            Cell::count(limit.trials, format!("/limits/{i}/trials")),
+            Cell::number(limit.expected.map(|own| words::limit_amount(limit, own)).unwrap_or_default()),
+            Cell::stored(limit.verdict.as_str(), format!("/limits/{i}/verdict")).class(tone(limit)),
+            Cell::text(shown.join(" at ").trim_end_matches(" at ")),
+            release.map_or_else(Cell::default, Cell::number),
+            Cell::text(seen.join("; ")),
         ]);
     }
     table
+}
+
+fn tone(limit: &Limit) -> &'static str {
+    match limit.verdict {
+        _ if limit.fails() => "bad",
+        LimitVerdict::AsExpected | LimitVerdict::Found => "good",
+        _ => "warn",
+    }
 }
 
 /// What was found of each goal.
