@@ -21,6 +21,7 @@ fn profile(listener: &str, capacity: &str) -> String {
 }
 
 /// Searches; where others use the machine so that no trial could be trusted, again, a few times.
+#[expect(clippy::print_stderr, reason = "whoever reads the test's output is to know")]
 fn searched(stage: &Stage, arguments: &[&str]) -> (Said, Value) {
     let state = stage.path("state").display().to_string();
     for attempt in 0..4 {
