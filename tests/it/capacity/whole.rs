@@ -21,7 +21,6 @@ fn profile(listener: &str, capacity: &str) -> String {
 }
 
 /// Searches; where others use the machine so that no trial could be trusted, again, a few times.
-#[expect(clippy::print_stderr, reason = "whoever reads the test's output is to know")]
 fn searched(stage: &Stage, arguments: &[&str]) -> (Said, Value) {
     let state = stage.path("state").display().to_string();
     for attempt in 0..4 {
@@ -124,7 +123,6 @@ fn two_goals_at_once_and_the_onset_of_resource_low() {
 }
 
 #[test]
-#[expect(clippy::print_stderr, reason = "whoever reads the test's output is to know")]
 fn by_sessions_three_workers_carry_six_and_a_search_that_is_killed_goes_on() {
     let stage = stage(1e6);
     // Three workers of 300 ms: six sessions are served in two rounds, the seventh waits for a third.
@@ -165,6 +163,23 @@ fn by_sessions_three_workers_carry_six_and_a_search_that_is_killed_goes_on() {
     }
     assert_eq!(goal(&result, 0), (Some(6.0), Some(7.0), "found"), "{}", said.err);
     said.ended(0);
+}
+
+#[test]
+fn ctrl_c_ends_a_search_with_what_is_known() {
+    let stage = stage(1e6);
+    stage.put("p.toml", profile("", "start = \"5/s\"\ngoals = [{ slo = \"response p99 < 30s\" }]"));
+    let mut command = stage.command(&["capacity", "p.toml", "-o", "out", "--progress", "log"]);
+    command.env("XDG_STATE_HOME", stage.path("state"));
+    let mut running = crate::commands::stage::Running::new(command);
+    running.hear("trial 3:");
+    running.signal(nix::sys::signal::Signal::SIGINT);
+    let said = running.end().ended(105);
+    assert!(said.out.starts_with("INTERRUPTED  stopped by the user"), "{}", said.out);
+    let result = stage.json("out/result.json");
+    assert_eq!(result["capacity"]["ended"], "interrupted");
+    assert_eq!(result["capacity"]["trials"].as_array().unwrap().len(), 2, "a trial that was stopped is none");
+    assert_eq!(stage.json("out/search.json")["records"].as_array().unwrap().len(), 2);
 }
 
 #[test]
