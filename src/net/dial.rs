@@ -374,7 +374,7 @@ mod tests {
         let of = |errno: i32| ended(Ok(Err(fault(&io::Error::from_raw_os_error(errno)))));
         assert_eq!(of(111).unwrap_err(), (Step::Connect, Fault::Refused));
         let (from, to) = (now(), now());
-        let dialed = Dialed { dns: None, connect: Some((from, to)), result: of(104) };
+        let dialed = Dialed { dns: None, connect: Some((from, to)), header: Vec::new(), result: of(104) };
         let steps: Vec<_> = dialed.steps().collect();
         assert_eq!(steps, [(Step::Connect, from, to, None), (Step::Greeting, to, to, Some(Fault::Reset))]);
     }
