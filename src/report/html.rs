@@ -22,7 +22,7 @@ use sha2::{Digest, Sha256};
 use super::json;
 use super::result::RunResult;
 use super::words;
-use view::{Bar, Cell, Claim, ConditionView, Head, Line, Table};
+use view::{Bar, Cell, Claim, ConditionView, Curve, Head, Line, Table};
 
 pub use course::Course;
 
@@ -71,6 +71,7 @@ pub fn write(input: Input<'_>) -> String {
             .collect(),
         course: input.course.map(|(course, _)| course),
         spectra: spectrum::spectra(result),
+        curve: view::curve(result),
     };
     let mut files = vec![("result.json", json::write(result))];
     files.extend(input.course.map(|(_, series)| ("timeseries.csv", series.to_owned())));
@@ -98,6 +99,9 @@ pub fn write(input: Input<'_>) -> String {
         limits: view::limits(result),
         capacity: view::capacity(result),
         trials: view::trials(result),
+        onsets: view::onsets(result),
+        remarks: view::remarks(result),
+        has_curve: data.curve.is_some(),
         generator: view::generator(result),
         ledger: view::ledger(result),
         identity: identity(result),
@@ -137,6 +141,9 @@ struct Page<'a> {
     limits: Table,
     capacity: Table,
     trials: Table,
+    onsets: Table,
+    remarks: Vec<String>,
+    has_curve: bool,
     generator: Table,
     ledger: Option<Table>,
     identity: Table,
@@ -158,6 +165,7 @@ struct Data<'a> {
     phases: Vec<Span>,
     course: Option<&'a Course>,
     spectra: Vec<spectrum::Spectrum>,
+    curve: Option<Curve>,
 }
 
 /// When a phase was.

@@ -2,6 +2,7 @@
 //!
 //! A figure that stands in `result.json` carries the place where it stands there (a JSON pointer) and how it was written.
 
+mod capacity;
 mod load;
 mod trouble;
 
@@ -13,8 +14,9 @@ use crate::report::result::{
 };
 use crate::report::{terminal, words};
 
+pub use capacity::{Curve, capacity, curve, onsets, remarks, trials};
 pub use load::{Bar, load, spent, times};
-pub use trouble::{ConditionView, capacity, conditions, limits, outcomes, trials};
+pub use trouble::{ConditionView, conditions, limits, outcomes};
 
 /// A table: titles and rows.
 #[derive(Debug, Default)]
@@ -125,6 +127,8 @@ pub fn head(result: &RunResult) -> Head {
     let (word, tone) = match result.verdict.status {
         VerdictStatus::Pass => ("PASS", "good"),
         VerdictStatus::Fail => ("FAIL", "bad"),
+        // A search that did not come to its answer measured all the same.
+        VerdictStatus::NoData if result.capacity.is_some() => ("INCONCLUSIVE", "warn"),
         VerdictStatus::NoData => ("NO DATA", "bad"),
         VerdictStatus::Invalid => ("INVALID", "bad"),
         VerdictStatus::Interrupted => ("INTERRUPTED", "warn"),
@@ -138,7 +142,7 @@ pub fn head(result: &RunResult) -> Head {
     Head {
         word: Cell {
             text: word.to_owned(),
-            path: "/verdict/status".to_owned(),
+            path: if word == "INCONCLUSIVE" { String::new() } else { "/verdict/status".to_owned() },
             form: "verdict",
             class: tone,
         },
@@ -170,7 +174,8 @@ fn kept_up(own: &Generator) -> String {
              and it used {cpu} of its CPU.",
             words::duration(lag as f64)
         ),
-        None => "The findings are valid: nothing on the side of smtpress stood in their way.".to_owned(),
+        None => "The findings are valid: no trial counts in which the fault was on the side of smtpress."
+            .to_owned(),
     }
 }
 
@@ -348,7 +353,8 @@ pub fn claims(result: &RunResult) -> Vec<Claim> {
         let (text, class) = match goal.status {
             CapacityStatus::Inconclusive => ("UNKNOWN", "bad"),
             _ if goal.lower.is_none() => ("FAILS", "bad"),
-            _ => ("carries", "good"),
+            CapacityStatus::Found => ("carries", "good"),
+            CapacityStatus::GeneratorLimited | CapacityStatus::MaxReached => ("at least", "warn"),
         };
         let seen = format!("{}, {}", words::capacity_found(goal), goal.status);
         claims.push(Claim { word: word(text, class), what: words::harmless(&goal.name), seen });

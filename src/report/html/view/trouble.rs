@@ -1,8 +1,8 @@
-//! Outcomes, conditions, and what searches found.
+//! Outcomes, conditions, and limits.
 
-use super::{Cell, Table, plain};
+use super::{Cell, Table};
 use crate::collector::Condition;
-use crate::report::result::{CapacityStatus, ConditionRow, Limit, LimitVerdict, Phase, RunResult};
+use crate::report::result::{ConditionRow, Limit, LimitVerdict, Phase, RunResult};
 use crate::report::terminal::limits::facts;
 use crate::report::words;
 
@@ -189,58 +189,4 @@ fn tone(limit: &Limit) -> &'static str {
         LimitVerdict::AsExpected | LimitVerdict::Found => "good",
         _ => "warn",
     }
-}
-
-/// What was found of each goal.
-pub fn capacity(result: &RunResult) -> Table {
-    let mut table = Table::new(["goal", "capacity", "how the search ended"]);
-    for goal in result.capacity.iter().flat_map(|capacity| &capacity.goals) {
-        let class = match goal.status {
-            CapacityStatus::Found => "good",
-            CapacityStatus::Inconclusive => "bad",
-            CapacityStatus::GeneratorLimited | CapacityStatus::MaxReached => "warn",
-        };
-        table.rows.push(vec![
-            Cell::text(&goal.name),
-            Cell::text(words::capacity_found(goal)).class("figure"),
-            Cell::text(goal.status.as_str()).class(class),
-        ]);
-    }
-    table
-}
-
-/// The trials of a search for the capacity as they are stored: a column for each plain field that one has.
-pub fn trials(result: &RunResult) -> Table {
-    let trials: Vec<serde_json::Map<String, serde_json::Value>> = result
-        .capacity
-        .iter()
-        .flat_map(|capacity| &capacity.trials)
-        .filter_map(|trial| match serde_json::to_value(trial) {
-            Ok(serde_json::Value::Object(fields)) => Some(fields),
-            _ => None,
-        })
-        .collect();
-    let mut names: Vec<&String> = Vec::new();
-    for (name, value) in trials.iter().flat_map(|trial| trial.iter()) {
-        if !value.is_object() && !value.is_array() && !names.contains(&name) {
-            names.push(name);
-        }
-    }
-    let titles = ["trial".to_owned()]
-        .into_iter()
-        .chain(names.iter().map(|name| words::harmless(name).replace('_', " ")));
-    let mut table = Table::new(titles);
-    for (i, trial) in trials.iter().enumerate() {
-        let mut row = vec![Cell::number((i + 1).to_string())];
-        row.extend(names.iter().map(|name| match trial.get(*name) {
-            None | Some(serde_json::Value::Null) => Cell::default(),
-            Some(value) => match value.as_f64() {
-                Some(_) if value.is_u64() => Cell::number(words::count(value.as_u64().unwrap_or_default())),
-                Some(number) => Cell::number(format!("{number:.2}")),
-                None => Cell::text(plain(value)),
-            },
-        }));
-        table.rows.push(row);
-    }
-    table
 }
