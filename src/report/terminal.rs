@@ -126,6 +126,8 @@ fn searched(result: &RunResult) -> String {
     let limits = words::counted(result.limits.len() as u64, "limit");
     match result.verdict.status {
         VerdictStatus::Pass => format!("{limits} looked for, and nothing is other than it should be"),
+        VerdictStatus::Fail if result.limits.len() == 1 => "the limit is not as it should be".to_owned(),
+        VerdictStatus::Fail if broken == 1 => format!("1 of {limits} is not as it should be"),
         VerdictStatus::Fail => format!("{broken} of {limits} are not as they should be"),
         VerdictStatus::Interrupted => format!("stopped by the user after {}", words::seconds(result.took_s)),
         VerdictStatus::NoData => "nothing was found".to_owned(),
