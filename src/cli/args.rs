@@ -370,6 +370,15 @@ pub struct TraceArgs {
     /// Take any certificate; what speaks against it is shown
     #[arg(long)]
     pub no_verify: bool,
+    /// The client's address: bound, or with --proxy or --xclient only told
+    #[arg(long, value_name = "ADDRESS")]
+    pub source: Option<String>,
+    /// Begin with a header of the PROXY protocol, as a balancer does
+    #[arg(long, value_name = "v1|v2")]
+    pub proxy: Option<String>,
+    /// Tell the client's address by XCLIENT
+    #[arg(long, requires = "source", conflicts_with = "proxy")]
+    pub xclient: bool,
     /// No message: greeting, hello, QUIT
     #[arg(long)]
     pub no_message: bool,

@@ -62,6 +62,7 @@ pub fn capacity(args: &CapacityArgs, screen: &Screen) -> Result<u8, Failure> {
     preflight::check_target(plan)?;
     let copies = Copies::open(&[
         ("--json", Format::Json, args.common.json.as_deref()),
+        ("--html", Format::Html, args.html.as_deref()),
         ("--junit", Format::Junit, args.junit.as_deref()),
     ])?;
     let directory = match &args.resume {

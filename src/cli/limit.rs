@@ -71,6 +71,7 @@ pub fn limit(args: &LimitArgs, screen: &Screen) -> Result<u8, Failure> {
     preflight::check_target(plan)?;
     let copies = Copies::open(&[
         ("--json", Format::Json, args.common.json.as_deref()),
+        ("--html", Format::Html, args.html.as_deref()),
         ("--junit", Format::Junit, args.junit.as_deref()),
     ])?;
     let directory = RunDir::create(args.common.out.as_deref(), &plan.name, prepared.started_at)?;

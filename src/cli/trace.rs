@@ -21,6 +21,7 @@ use crate::load::Shard;
 use crate::mail::{Mailer, Message};
 use crate::net::dial::{self, Endpoint, Place};
 use crate::net::drive::{Host, Scratch, drive};
+use crate::net::proxy;
 use crate::net::target::Transport;
 use crate::net::tls::Security;
 use crate::net::tls::client::Client as TlsClient;
@@ -30,6 +31,7 @@ use crate::profile::{Document, Override, Purpose};
 use crate::report::words;
 use crate::smtp::auth::{Login, Redactor};
 use crate::smtp::client::{Event, Failure as StepFailure};
+use crate::smtp::command::xclient_attributes;
 use crate::smtp::machine::Handshake;
 use crate::smtp::script::Identity;
 use crate::smtp::{Client, Step};
@@ -99,6 +101,7 @@ fn prepared(args: &TraceArgs) -> Result<Prepared, Failure> {
         ("--tls", "target.tls", &args.tls),
         ("--ca", "target.tls_options.ca", &args.ca),
         ("--sni", "target.tls_options.sni", &args.sni),
+        ("--proxy", "target.proxy", &args.proxy),
     ] {
         if let Some(value) = value {
             keys.push((flag, key.into(), prepare::quoted(value)));
@@ -106,6 +109,21 @@ fn prepared(args: &TraceArgs) -> Result<Prepared, Failure> {
     }
     if args.no_verify {
         keys.push(("--no-verify", "target.tls_options.verify".into(), "false".into()));
+    }
+    if let Some(source) = &args.source {
+        keys.push(("--source", "target.sources".into(), format!("[{}]", prepare::quoted(source))));
+    }
+    if args.xclient {
+        keys.push(("--xclient", "target.xclient".into(), "true".into()));
+    }
+    // The listener inside the process expects what the session does.
+    let embedded = args.url == "embedded";
+    for (flag, key, given) in
+        [("--proxy", "listener.proxy", args.proxy.is_some()), ("--xclient", "listener.xclient", args.xclient)]
+    {
+        if embedded && given {
+            keys.push((flag, key.into(), "true".into()));
+        }
     }
     let keys = keys.iter().map(|(flag, key, value)| Override::for_key(Origin::Flag, flag, key, value));
     let keys = keys.chain(args.login.overrides()).chain(prepare::allowed(&args.allow_target));
@@ -119,7 +137,12 @@ fn endpoint(plan: &Plan, listener: Option<SocketAddr>) -> Endpoint {
         Transport::Unix { path } => Place::Unix(path.clone()),
         Transport::Embedded => Place::from(listener.expect("the listener was started for this target")),
     };
-    Endpoint { timeout: plan.script.timeouts.connect, ..Endpoint::new(place) }
+    Endpoint {
+        timeout: plan.script.timeouts.connect,
+        origin: plan.origin.clone(),
+        proxied_tls: generator::proxied_tls(plan),
+        ..Endpoint::new(place)
+    }
 }
 
 /// The session under way and what is kept of it.
@@ -170,13 +193,15 @@ impl Session {
             let condition = fault.and_then(|fault| judge::judge_dial(fault).condition);
             self.step(step, to - from, None, condition);
         }
+        self.line(Side::Client, &proxied(&dialed.header));
         let mut stream = match dialed.result {
             Ok(stream) => stream,
             Err((failed, _)) => return failed == Step::Greeting,
         };
         let login = plan.logins.of(plan.seed, 0).cloned();
         self.redactor = login.as_ref().map(Login::redactor);
-        let identity = Identity { login, ..Identity::default() };
+        let xclient = plan.origin.told(0).map(|address| xclient_attributes(address, &plan.script.name));
+        let identity = Identity { login, xclient };
         let mut client = Client::new(Rc::new(plan.script.clone()), identity, clock::now());
         let scratch = Scratch::new();
         drive(&mut stream, &mut client, self, &scratch).await;
@@ -295,6 +320,11 @@ impl Host<Client<Message>> for Session {
 /// A line without its end and without anything that a terminal would obey.
 fn legible(line: &[u8]) -> String {
     words::harmless(String::from_utf8_lossy(line).trim_end_matches(['\r', '\n']))
+}
+
+/// The line of a PROXY header; nothing for none.
+fn proxied(header: &[u8]) -> Vec<u8> {
+    if header.is_empty() { Vec::new() } else { proxy::in_words(header).into_bytes() }
 }
 
 fn nanos(length: Duration) -> u64 {

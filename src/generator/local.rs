@@ -18,6 +18,7 @@ use crate::collector::tally::Tally;
 use crate::load::{Load, Shard};
 use crate::mail::Mailer;
 use crate::net::dial::{Endpoint, Place, Resolver};
+use crate::net::proxy::SpokenTls;
 use crate::net::target::Transport;
 use crate::net::tls::TlsError;
 use crate::net::tls::client::Client;
@@ -121,10 +122,9 @@ pub fn tls(plan: &Plan, embedded: Option<&CertificateDer<'static>>) -> Result<Op
     Client::new(&tls, host).map(Some)
 }
 
-/// What a PROXY header says of TLS: a session that begins with it is said to speak its newest version, which is not
-/// agreed yet when the header goes out.
-pub fn proxied_tls(plan: &Plan) -> Option<&'static str> {
-    (plan.script.tls == Tls::Implicit).then_some("TLSv1.3")
+/// What a PROXY header says of TLS, if its session begins with it.
+pub fn proxied_tls(plan: &Plan) -> Option<SpokenTls> {
+    (plan.script.tls == Tls::Implicit).then(SpokenTls::default)
 }
 
 /// The sessions that every phase of a plan has for sharing out, over all shards: more shards than that would leave one

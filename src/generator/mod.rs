@@ -15,6 +15,6 @@ mod slots;
 mod tape;
 mod worker;
 
-pub use local::{Local, resident_bytes, sessions_to_share, tls};
+pub use local::{Local, proxied_tls, resident_bytes, sessions_to_share, tls};
 pub use runner::{Control, Observer, RunError, Runner};
 pub use worker::{Faults, Stop};

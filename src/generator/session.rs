@@ -18,6 +18,7 @@ use crate::load::Load;
 use crate::mail::Message;
 use crate::net::dial::{self, Dialed};
 use crate::net::drive::{Host, drive};
+use crate::net::proxy;
 use crate::net::tls::Security;
 use crate::smtp::auth::{Heard, Login};
 use crate::smtp::client::{Event, Failure};
@@ -164,6 +165,12 @@ impl Session {
         }
         if self.failed != Some(Outcome::Shed) {
             self.bound_started();
+        }
+        if !dialed.header.is_empty() {
+            self.bytes.0 += dialed.header.len() as u64;
+            if let Some(tape) = &mut self.tape {
+                tape.sent(self.worker.now(), proxy::in_words(&dialed.header).as_bytes());
+            }
         }
         if let Ok(mut stream) = dialed.result {
             let mut client = Client::new(self.worker.script.clone(), self.identity(), clock::now());
@@ -385,6 +392,9 @@ impl Session {
 
     /// The TLS handshake whose step was told last is complete.
     fn secured(&mut self, handshake: &Handshake) {
+        if let Some(spoken) = &self.worker.shared.endpoint.proxied_tls {
+            spoken.agreed(&handshake.version);
+        }
         let phase = self.current_phase();
         let mut books = self.worker.books.borrow_mut();
         let key = HandshakeKey {

@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
 
+use super::proxy::{self, SpokenTls};
+use super::source;
 use super::stream::Stream;
 use super::target::bind::Bind;
 use super::target::origin::{Origin, ProxyVersion};
-use super::{proxy, source};
 use crate::smtp::Step;
 
 /// How long until a unix socket whose queue is full is asked again.
@@ -103,8 +104,8 @@ pub struct Endpoint {
     pub timeout: Duration,
     /// The client's address, as the listener sees it. Nothing but TCP has one to bind or to carry.
     pub origin: Origin,
-    /// What a PROXY header says of the client's TLS: its version.
-    pub proxied_tls: Option<&'static str>,
+    /// What a PROXY header says of the client's TLS.
+    pub proxied_tls: Option<SpokenTls>,
 }
 
 /// Why there is no connection.
@@ -146,8 +147,10 @@ pub enum Own {
 pub struct Dialed {
     /// When the look-up began and ended; `None` for an address literal.
     pub dns: Option<(Instant, Instant)>,
-    /// When the connect began and ended; `None` if it never came to it.
+    /// When the connect began and ended, a header that goes out with it included; `None` if it never came to it.
     pub connect: Option<(Instant, Instant)>,
+    /// What was sent before the session: a PROXY header.
+    pub header: Vec<u8>,
     /// The stream, or the step that failed and why. A reset is the greeting's failure: it can only follow an established
     /// connection, and whether we learn of it before or after that is up to our own speed.
     pub result: Result<Stream, (Step, Fault)>,
@@ -174,7 +177,8 @@ impl Dialed {
 /// Resolves and connects for the session `serial`; `now` reads the clock.
 pub async fn dial(endpoint: &Endpoint, serial: u64, now: fn() -> Instant) -> Dialed {
     let begun = now();
-    let mut dialed = Dialed { dns: None, connect: None, result: Err((Step::Dns, Fault::TimedOut)) };
+    let result = Err((Step::Dns, Fault::TimedOut));
+    let mut dialed = Dialed { dns: None, connect: None, header: Vec::new(), result };
     let addresses = match &endpoint.place {
         Place::Unix(path) => {
             let connected = async { connect_unix(path).await.map_err(|error| fault(&error)) };
@@ -201,19 +205,23 @@ pub async fn dial(endpoint: &Endpoint, serial: u64, now: fn() -> Instant) -> Dia
         },
     };
     let started = now();
-    dialed.result = first_of(&addresses, endpoint, serial, begun + endpoint.timeout, now).await;
+    let first = first_of(&addresses, endpoint, serial, begun + endpoint.timeout, now).await;
     dialed.connect = Some((started, now()));
+    dialed.result = first.map(|(stream, header)| {
+        dialed.header = header;
+        stream
+    });
     dialed
 }
 
-/// Connects to the first of the addresses that answers before `end`.
+/// Connects to the first of the addresses that answers before `end`; with the header that went out.
 async fn first_of(
     addresses: &[SocketAddr],
     endpoint: &Endpoint,
     serial: u64,
     end: Instant,
     now: fn() -> Instant,
-) -> Result<Stream, (Step, Fault)> {
+) -> Result<(Stream, Vec<u8>), (Step, Fault)> {
     // Unless there is an address of a family that we have sources of.
     let mut result = Err((Step::Connect, Fault::Own(Own::Source)));
     for (tried, address) in addresses.iter().enumerate() {
@@ -228,16 +236,17 @@ async fn first_of(
             _ => None,
         };
         let connected = async {
-            let stream = match &endpoint.origin {
+            let (stream, header) = match &endpoint.origin {
                 Origin::Proxied(version, _) => {
-                    connect_proxied(*address, *version, source, endpoint.proxied_tls).await
+                    let tls = endpoint.proxied_tls.as_ref().map(SpokenTls::version);
+                    connect_proxied(*address, *version, source, tls).await?
                 }
                 Origin::Any | Origin::Bound(_) | Origin::Xclient(_) => {
                     let socket = socket(*address, source)?;
-                    socket.connect(*address).await.map_err(|error| fault(&error))
+                    (socket.connect(*address).await.map_err(|error| fault(&error))?, Vec::new())
                 }
             };
-            Stream::tcp(stream?).map_err(|error| fault(&error))
+            Ok((Stream::tcp(stream).map_err(|error| fault(&error))?, header))
         };
         result = ended(tokio::time::timeout(share, connected).await);
         // What our own side lacks it lacks for the next address too; and one that resets us was reached.
@@ -249,9 +258,7 @@ async fn first_of(
 }
 
 /// How a connect ended.
-fn ended(
-    connected: Result<Result<Stream, Fault>, tokio::time::error::Elapsed>,
-) -> Result<Stream, (Step, Fault)> {
+fn ended<T>(connected: Result<Result<T, Fault>, tokio::time::error::Elapsed>) -> Result<T, (Step, Fault)> {
     connected.unwrap_or(Err(Fault::TimedOut)).map_err(|fault| match fault {
         Fault::Reset => (Step::Greeting, Fault::Reset),
         fault => (Step::Connect, fault),
@@ -303,16 +310,18 @@ async fn connect_proxied(
     version: ProxyVersion,
     source: Option<IpAddr>,
     tls: Option<&str>,
-) -> Result<TcpStream, Fault> {
+) -> Result<(TcpStream, Vec<u8>), Fault> {
     let mut stream = socket(address, None)?.connect(address).await.map_err(|error| fault(&error))?;
     let header_sent = async {
         let local = stream.local_addr()?;
         // The port is the connection's own, so that no two clients at one address have the same.
         let client = SocketAddr::new(source.unwrap_or(local.ip()), local.port());
-        stream.write_all(&proxy::header(version, client, address, tls)?).await
+        let header = proxy::header(version, client, address, tls)?;
+        stream.write_all(&header).await?;
+        io::Result::Ok(header)
     };
-    header_sent.await.map_err(|error| fault(&error))?;
-    Ok(stream)
+    let header = header_sent.await.map_err(|error| fault(&error))?;
+    Ok((stream, header))
 }
 
 /// A unix socket whose queue is full says so at once, where TCP would wait: asked again until there is room.
@@ -365,7 +374,7 @@ mod tests {
         let of = |errno: i32| ended(Ok(Err(fault(&io::Error::from_raw_os_error(errno)))));
         assert_eq!(of(111).unwrap_err(), (Step::Connect, Fault::Refused));
         let (from, to) = (now(), now());
-        let dialed = Dialed { dns: None, connect: Some((from, to)), result: of(104) };
+        let dialed = Dialed { dns: None, connect: Some((from, to)), header: Vec::new(), result: of(104) };
         let steps: Vec<_> = dialed.steps().collect();
         assert_eq!(steps, [(Step::Connect, from, to, None), (Step::Greeting, to, to, Some(Fault::Reset))]);
     }
@@ -422,7 +431,8 @@ mod tests {
         serial: u64,
     ) -> Result<Stream, (Step, Fault)> {
         let endpoint = Endpoint { origin, ..endpoint(Place::from(addresses[0])) };
-        first_of(addresses, &endpoint, serial, now() + endpoint.timeout, now).await
+        let first = first_of(addresses, &endpoint, serial, now() + endpoint.timeout, now).await;
+        first.map(|(stream, _)| stream)
     }
 
     #[tokio::test]

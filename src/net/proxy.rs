@@ -7,6 +7,8 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use proxy_header::{ParseConfig, Protocol, ProxiedAddress, ProxyHeader, SslInfo, Tlv};
@@ -50,6 +52,42 @@ pub fn header(
     };
     bytes.truncate(written.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error.to_string()))?);
     Ok(bytes)
+}
+
+/// The version of TLS that a header tells of: it goes out before the handshake that agrees on one. So it is the version
+/// that the listener agreed on last and, before it ever did, the newest.
+#[derive(Clone, Debug, Default)]
+pub struct SpokenTls {
+    older: Arc<AtomicBool>,
+}
+
+impl SpokenTls {
+    /// A handshake agreed on this version.
+    pub fn agreed(&self, version: &str) {
+        self.older.store(version == OLDER, Ordering::Relaxed);
+    }
+
+    /// The version.
+    pub fn version(&self) -> &'static str {
+        if self.older.load(Ordering::Relaxed) { OLDER } else { NEWEST }
+    }
+}
+
+const OLDER: &str = "TLSv1.2";
+const NEWEST: &str = "TLSv1.3";
+
+/// A header of ours in words that can stand on a line: the line itself, or what a binary one says.
+pub fn in_words(header: &[u8]) -> String {
+    if header.starts_with(WORD) {
+        return String::from_utf8_lossy(header).trim_end().to_owned();
+    }
+    let config = ParseConfig { include_tlvs: true, ..ParseConfig::default() };
+    let said = ProxyHeader::parse(header, config).ok().and_then(|(header, _)| {
+        let address = header.proxied_address()?;
+        let tls = header.ssl().and_then(|ssl| ssl.version().map(|version| format!(", {version}")));
+        Some(format!(": from {} to {}{}", address.source, address.destination, tls.unwrap_or_default()))
+    });
+    format!("[PROXY version 2, {} octets{}]", header.len(), said.unwrap_or_default())
 }
 
 /// Reads the header that a connection must begin with. `None`: it carries no address (a health check, or a client
@@ -173,6 +211,24 @@ mod tests {
         let ssl = read.ssl().unwrap();
         assert_eq!((ssl.client_ssl(), ssl.verify(), ssl.version()), (true, 1, Some("TLSv1.3")));
         assert!(make(ProxyVersion::V2, None).len() < bytes.len());
+    }
+
+    #[test]
+    fn a_header_can_be_read_and_tells_the_version_that_was_agreed_on() {
+        let of = |text: &str| -> SocketAddr { text.parse().unwrap() };
+        let spoken = SpokenTls::default();
+        let told =
+            |version, tls| in_words(&header(version, of("127.0.3.7:4000"), of("127.0.0.1:25"), tls).unwrap());
+        let secure = |spoken: &SpokenTls| told(ProxyVersion::V2, Some(spoken.version()));
+        assert_eq!(told(ProxyVersion::V1, None), "PROXY TCP4 127.0.3.7 127.0.0.1 4000 25");
+        let clear = "[PROXY version 2, 28 octets: from 127.0.3.7:4000 to 127.0.0.1:25]";
+        assert_eq!(told(ProxyVersion::V2, None), clear);
+        let newest = secure(&spoken);
+        assert!(newest.ends_with("from 127.0.3.7:4000 to 127.0.0.1:25, TLSv1.3]"), "{newest}");
+        spoken.clone().agreed("TLSv1.2");
+        assert!(secure(&spoken).ends_with(", TLSv1.2]"));
+        spoken.agreed("TLSv1.3");
+        assert_eq!(secure(&spoken), newest);
     }
 
     #[tokio::test]

@@ -22,7 +22,7 @@ use sha2::{Digest, Sha256};
 use super::json;
 use super::result::RunResult;
 use super::words;
-use view::{Bar, Cell, ConditionView, Head, Line, Table};
+use view::{Bar, Cell, Claim, ConditionView, Curve, Head, Line, Table};
 
 pub use course::Course;
 
@@ -71,6 +71,7 @@ pub fn write(input: Input<'_>) -> String {
             .collect(),
         course: input.course.map(|(course, _)| course),
         spectra: spectrum::spectra(result),
+        curve: view::curve(result),
     };
     let mut files = vec![("result.json", json::write(result))];
     files.extend(input.course.map(|(_, series)| ("timeseries.csv", series.to_owned())));
@@ -87,6 +88,7 @@ pub fn write(input: Input<'_>) -> String {
         head: view::head(result),
         asked: view::asked(result),
         happened: view::happened(result),
+        claims: view::claims(result),
         assertions: view::assertions(result),
         load: view::load(result),
         times: view::times(result),
@@ -97,6 +99,9 @@ pub fn write(input: Input<'_>) -> String {
         limits: view::limits(result),
         capacity: view::capacity(result),
         trials: view::trials(result),
+        onsets: view::onsets(result),
+        remarks: view::remarks(result),
+        has_curve: data.curve.is_some(),
         generator: view::generator(result),
         ledger: view::ledger(result),
         identity: identity(result),
@@ -125,6 +130,7 @@ struct Page<'a> {
     head: Head,
     asked: Vec<Line>,
     happened: Vec<Line>,
+    claims: Vec<Claim>,
     assertions: Table,
     load: Table,
     times: Table,
@@ -135,6 +141,9 @@ struct Page<'a> {
     limits: Table,
     capacity: Table,
     trials: Table,
+    onsets: Table,
+    remarks: Vec<String>,
+    has_curve: bool,
     generator: Table,
     ledger: Option<Table>,
     identity: Table,
@@ -156,6 +165,7 @@ struct Data<'a> {
     phases: Vec<Span>,
     course: Option<&'a Course>,
     spectra: Vec<spectrum::Spectrum>,
+    curve: Option<Curve>,
 }
 
 /// When a phase was.
@@ -176,7 +186,9 @@ fn identity(result: &RunResult) -> Table {
         row("profile", Cell::stored(path, "/profile/path"));
     }
     row("profile, SHA-256", Cell::stored(&result.profile.sha256, "/profile/sha256"));
-    row("schedule, SHA-256", Cell::stored(&result.profile.schedule_sha256, "/profile/schedule_sha256"));
+    if !result.profile.schedule_sha256.is_empty() {
+        row("schedule, SHA-256", Cell::stored(&result.profile.schedule_sha256, "/profile/schedule_sha256"));
+    }
     row("seed", Cell::text(result.profile.seed.to_string()));
     if let Some(shard) = result.shard {
         row("shard", Cell::text(format!("{} of {}", shard.index, shard.of)));

@@ -155,22 +155,27 @@ fn assertion(result: &RunResult, assertion: &Assertion) -> Case {
 fn limit(result: &RunResult, limit: &Limit) -> Case {
     let mut observed = format!("{}, {}", words::limit_found(limit), limit.verdict);
     if let Some(expected) = limit.expected {
-        observed.push_str(&format!(", configured {} {}", words::count(expected), limit.unit));
+        observed.push_str(&format!(", configured {}", words::limit_amount(limit, expected)));
     }
     let case = Case::new(result, "limits", &limit.name, observed);
     let mut text = vec![format!("finding: {}", limit.verdict)];
-    text.extend(limit.expected.map(|expected| format!("configured: {expected} {}", limit.unit)));
+    text.extend(
+        limit.expected.map(|expected| format!("configured: {}", words::limit_amount(limit, expected))),
+    );
     text.push(format!("found: {}", words::limit_found(limit)));
     text.extend(limit.shown_by.map(|by| format!("shown by: {by}")));
     text.extend(limit.reply.as_ref().map(|reply| format!("reply: {reply}")));
+    text.extend(limit.inexact.as_ref().map(|why| format!("not exact: {why}")));
+    text.extend(limit.remarks.iter().cloned());
     let text = text.join("\n");
     match limit.verdict {
         LimitVerdict::AsExpected | LimitVerdict::Found => case,
-        LimitVerdict::NotReached if limit.expected.is_none() => {
+        verdict if limit.fails() => case.failed(verdict.as_str(), &text),
+        // Nothing was known beforehand, and nothing is known now.
+        _ => {
             let message = case.observed.clone();
             Case { end: End::Skipped { message }, ..case }
         }
-        verdict => case.failed(verdict.as_str(), &text),
     }
 }
 

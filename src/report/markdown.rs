@@ -5,8 +5,7 @@
 //!   of a person, or HTML.
 
 use super::result::{
-    Assertion, AssertionStatus, ConditionRow, LimitVerdict, Metric, PercentileStatus, Phase, RunResult,
-    ValidityStatus,
+    Assertion, AssertionStatus, ConditionRow, Metric, PercentileStatus, Phase, RunResult, ValidityStatus,
 };
 use super::{terminal, words};
 
@@ -160,13 +159,8 @@ fn conditions(result: &RunResult, text: &mut String) {
 
 fn findings(result: &RunResult, text: &mut String) {
     let row = |limit: &super::result::Limit| {
-        let word = match limit.verdict {
-            LimitVerdict::AsExpected | LimitVerdict::Found | LimitVerdict::NotReached => {
-                limit.verdict.to_string()
-            }
-            verdict => format!("**{verdict}**"),
-        };
-        let configured = limit.expected.map(words::count).unwrap_or_default();
+        let word = if limit.fails() { format!("**{}**", limit.verdict) } else { limit.verdict.to_string() };
+        let configured = limit.expected.map(|own| code(&words::limit_amount(limit, own))).unwrap_or_default();
         let reply = limit.reply.as_deref().map(|reply| code(&words::cut(reply, SAMPLE))).unwrap_or_default();
         vec![code(&limit.name), code(&words::limit_found(limit)), configured, word, reply]
     };

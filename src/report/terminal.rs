@@ -7,8 +7,8 @@
 //! - Response time stands beside service time, always: the difference is the queue that a caller would have felt.
 //! - No averages, and no time of one outcome mixed with another's.
 
-mod capacity;
-mod limits;
+pub(super) mod capacity;
+pub(super) mod limits;
 mod load;
 mod own;
 mod trouble;

@@ -15,11 +15,13 @@ type Rule = (&'static str, &'static str, &'static [(&'static str, &'static str)]
 
 const ANCHOR: &str = "tests/it/runs/anchor.rs";
 const BOOKS: &str = "tests/it/runs/books.rs";
+const COURSE: &str = "src/report/html/course.rs";
 const ENDS: &str = "tests/it/runs/ends.rs";
 const EVIDENCE: &str = "src/verdict/evidence.rs";
 const FAULTS: &str = "tests/it/runs/faults.rs";
 const FOUND: &str = "tests/it/limits/found.rs";
 const LONG: &str = "tests/it/runs/long.rs";
+const MERGE: &str = "src/report/merge/tests.rs";
 const OCCUPANCY: &str = "tests/it/runs/occupancy.rs";
 const QUANTILE: &str = "src/collector/histogram/quantile.rs";
 const REAL_FAULTS: &str = "tests/real/faults.rs";
@@ -132,11 +134,11 @@ const RULES: &[Rule] = &[
         "M12",
         "what is under way at the end is a lower bound, and percentiles among it are told so",
         &[
-            ("src/report/merge/tests.rs", "m12_what_never_ended_in_one_shard_is_censored_in_the_whole"),
             (ENDS, "m12_what_is_under_way_at_the_end_counts_as_at_least"),
             (QUANTILE, "m12_a_percentile_among_censored_values_is_at_least"),
             (SUMMARY, "m12_accepted_percentiles_reckon_with_arrivals_without_an_end_and_m22_rows_stay_apart"),
             (EVIDENCE, "m12_lower_bounds_break_upper_limits_and_keep_lower_ones_only"),
+            (MERGE, "m12_what_never_ended_in_one_shard_is_censored_in_the_whole"),
         ],
     ),
     (
@@ -170,8 +172,8 @@ const RULES: &[Rule] = &[
         "M17",
         "merged histograms are the histogram of the union",
         &[
-            ("src/report/merge/tests.rs", "m17_the_merged_distribution_is_that_of_the_union"),
             (QUANTILE, "m17_merged_parts_are_the_union"),
+            (MERGE, "m17_the_merged_distribution_is_that_of_the_union"),
         ],
     ),
     (
@@ -179,6 +181,7 @@ const RULES: &[Rule] = &[
         "a percentile needs its sample, and an assertion on one without is no-data",
         &[
             (QUANTILE, "m18_names_how_many_values_a_percentile_needs"),
+            (COURSE, "m18_a_stretch_is_as_long_as_its_quantiles_need_and_no_longer"),
             (ENDS, "m18_a_percentile_needs_its_sample"),
             (EVIDENCE, "percentiles_are_of_the_accepted_unless_said_otherwise"),
         ],

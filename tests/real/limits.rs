@@ -151,3 +151,55 @@ fn those_of_opensmtpd() {
         "451 4.5.3 Too many recipients",
     );
 }
+
+/// The limits that are searched in windows of time: how long a window is, and how many are served in it, as a bracket.
+// Table: Postfix: limits found
+#[test]
+fn a_rate_of_postfix_is_in_its_bracket() {
+    let served = any(6, 20);
+    let settings =
+        Postfix::plain().set("smtpd_client_connection_rate_limit", served).set("anvil_rate_time_unit", "6s");
+    let Some(postfix) = settings.start() else { return };
+    let expected = [("connection-rate-limited", format!("{}/min", served * 10))];
+    let limits = found(postfix.port, &expected, "");
+    // Postfix has the same words for its limit on sessions at once: there was never more than one.
+    let says = "too-many-connections-from-host";
+    shows(
+        &limits,
+        "connection-rate-limited",
+        None,
+        says,
+        "421 4.7.0 postfix.test Error: too many connections from 127.0.0.1",
+    );
+    assert!(limits[0]["inexact"].is_string(), "{:#}", limits[0]);
+}
+
+/// The verdicts on each end of data that is none.
+fn smuggling(port: u16) -> Vec<String> {
+    let ends = ["lf-dot-lf", "lf-dot-crlf", "cr-dot-cr", "cr-dot-crlf", "crlf-dot-cr", "crlf-dot-lf"];
+    let names: Vec<String> = ends.iter().map(|end| format!("bare-cr-lf.{end}")).collect();
+    let (_, result) = smtpress::limit(port, &format!("--find {}", names.join(",")));
+    let limits = result["limits"].as_array().unwrap();
+    limits.iter().map(|limit| limit["verdict"].as_str().unwrap().to_owned()).collect()
+}
+
+// Postfix 3.7 takes a bare LF for a line's end by default (CVE-2023-51764), and has a setting against it since 3.7.9.
+// Table: Postfix: smuggling
+#[test]
+fn smuggling_into_postfix() {
+    let Some(postfix) = Postfix::plain().start() else { return };
+    let open = ["unsafe", "unsafe", "found", "found", "found", "unsafe"];
+    assert_eq!(smuggling(postfix.port), open);
+    drop(postfix);
+    let settings = Postfix::plain().set("smtpd_forbid_bare_newline", "yes");
+    let Some(postfix) = settings.set("smtpd_forbid_bare_newline_exclusions", "").start() else { return };
+    assert_eq!(smuggling(postfix.port), ["found"; 6]);
+}
+
+// Debian's Exim has the mending of CVE-2023-51766.
+// Table: Exim: smuggling
+#[test]
+fn smuggling_into_exim() {
+    let Some(exim) = Exim::plain().start() else { return };
+    assert_eq!(smuggling(exim.port), ["found"; 6]);
+}

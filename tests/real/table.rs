@@ -11,7 +11,7 @@ use crate::listener::{missing, program};
 use crate::{aiosmtpd, dovecot, exim, opensmtpd};
 
 /// The words, in the order of the table.
-const WORDS: [&str; 17] = [
+const WORDS: [&str; 19] = [
     "SMTP",
     "LMTP",
     "unix socket",
@@ -24,6 +24,8 @@ const WORDS: [&str; 17] = [
     "XCLIENT",
     "PROXY",
     "limits",
+    "limits found",
+    "smuggling",
     "capacity",
     "time-outs",
     "postscreen",

@@ -42,4 +42,7 @@ pub struct CapacityArgs {
     /// Write a JUnit report: one case a goal
     #[arg(long, value_name = "FILE", help_heading = "Result")]
     pub junit: Option<PathBuf>,
+    /// Write the HTML report here too; report.html is in the run directory
+    #[arg(long, value_name = "FILE", env = "SMTPRESS_HTML", help_heading = "Result")]
+    pub html: Option<PathBuf>,
 }

@@ -72,7 +72,7 @@ impl Expect {
             Knob::Sessions => Count::read(value).map_err(told)?.0 as f64,
             Knob::Size => Size::read(value).map_err(told)?.0 as f64,
         };
-        Ok(Expect { text: text.trim().to_owned(), goal, least })
+        Ok(Expect { text: rest.to_owned(), goal, least })
     }
 
     /// Whether a goal's bounds are as expected.

@@ -50,7 +50,7 @@ pub trait Site: Runner {
 /// What a search tells while it goes on.
 #[derive(Clone, Debug)]
 pub enum News<'a> {
-    /// The listener is probed and warmed up.
+    /// The listener is warmed up.
     WarmUp,
     /// A trial begins.
     Begins(Ask),
@@ -95,11 +95,11 @@ struct Search<'a> {
 impl Search<'_> {
     fn run(&mut self, state: &mut State) -> Result<End, RunError> {
         if state.controller.next().is_some() {
-            self.site.tell(News::WarmUp, state);
             if state.base_ns.is_none() {
                 state.base_ns = self.base()?;
             }
             if !self.asked.warmup.is_zero() && !self.site.stopped() {
+                self.site.tell(News::WarmUp, state);
                 let warm_up = self.asked.warm_up(self.plan, self.asked.warmup);
                 self.site.run(&warm_up, &mut ())?;
                 self.cool_down(state)?;

@@ -158,9 +158,12 @@ fn window(finding: &mut Finding, kind: &Kind, served: u64, again: u64, cycle: Du
         unit(kind),
         cycle.as_secs_f64()
     ));
-    let rate = per_minute(served, cycle);
-    // The count began somewhere in a window, and its end was seen a little late.
-    finding.between(rate * 9 / 10, rate + rate / 10 + 1, "when a window begins is not known");
+    // The first count may have begun in the midst of a window.
+    let most = served.max(again);
+    // Listeners count in whole seconds, and the end of a window was seen a little late.
+    let shortest = cycle.saturating_sub(Duration::from_secs(1)).max(cycle / 2);
+    let (low, high) = (per_minute(most, cycle) * 9 / 10, per_minute(most + 1, shortest));
+    finding.between(low, high, "when a window begins, and how its seconds are counted, is not known");
 }
 
 /// What was there is served at once, and then what is filled in.

@@ -316,6 +316,35 @@
             values: (u, splits) => splits.map((v) => (v >= 1 || v === 0 ? grouped(v) : v)) })] });
     },
 
+    trials: (plot) => {
+      const { by, load, accepted, p50, p99, max, goals } = data.curve;
+      const bounds = { hooks: { drawAxes: [(u) => {
+        const { ctx, bbox } = u;
+        ctx.save();
+        ctx.beginPath();
+        ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
+        ctx.clip();
+        for (const [, lower, upper] of goals) {
+          const from = lower == null ? bbox.left : u.valToPos(lower, "x", true);
+          const to = upper == null ? bbox.left + bbox.width : u.valToPos(upper, "x", true);
+          ctx.fillStyle = faint("c9", 0.22);
+          ctx.fillRect(from, bbox.top, Math.max(to - from, 2 * devicePixelRatio), bbox.height);
+        }
+        ctx.restore();
+      }] } };
+      const unit = by === "rate" ? "/s" : by === "size" ? " octets" : "";
+      const points = { points: { show: true, size: 7 } };
+      return new uPlot({
+        width: width(plot), height: 280, padding: [12, 24, 0, 0], cursor: { drag: { x: true, y: false }, focus: { prox: -1 } },
+        scales: { x: { time: false, range: (u, low, high) => [Math.max(0, low - (high - low) * 0.04 - 1e-9), high + (high - low) * 0.04 + 1e-9] }, y: decades, accepted: fromZero },
+        axes: [axis({ size: 28, label: by, labelSize: 18, values: (u, splits) => splits.map((v) => (v >= 1 || v === 0 ? grouped(v) : v) + unit) }), ...times("response time"),
+          axis({ scale: "accepted", side: 1, size: 58, grid: { show: false }, label: "accepted a second", labelSize: 18, values: (u, splits) => splits.map((v) => (v >= 1 || v === 0 ? grouped(v) : v)) })],
+        series: [{ label: by, value: told((v) => grouped(v) + unit) }, line("max", "c5", duration, { width: 1, ...points }), line("p99", "c4", duration, points),
+          line("p50", "c1", duration, points), line("accepted", "c3", rate, { scale: "accepted", dash: [4, 4], ...points })],
+        plugins: [bounds],
+      }, [load, positive(max), positive(p99), positive(p50), accepted], plot);
+    },
+
     levels: (plot) => {
       const known = Object.entries(course.levels).map(([n, pair]) => [Number(n), ...pair]).sort((a, b) => a[0] - b[0]);
       if (!known.length) return none(plot, "No arrival ended.");

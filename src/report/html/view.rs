@@ -2,19 +2,21 @@
 //!
 //! A figure that stands in `result.json` carries the place where it stands there (a JSON pointer) and how it was written.
 
+mod capacity;
 mod load;
 mod trouble;
 
 use std::fmt::Display;
 
 use crate::report::result::{
-    Assertion, AssertionStatus, Generator, Metric, Percentile, PercentileStatus, Phase, RunResult,
-    ValidityStatus, VerdictStatus,
+    Assertion, AssertionStatus, CapacityStatus, Generator, Limit, Metric, Percentile, PercentileStatus,
+    Phase, RunResult, ValidityStatus, VerdictStatus,
 };
 use crate::report::{terminal, words};
 
+pub use capacity::{Curve, capacity, curve, onsets, remarks, trials};
 pub use load::{Bar, load, spent, times};
-pub use trouble::{ConditionView, capacity, conditions, limits, outcomes, trials};
+pub use trouble::{ConditionView, conditions, limits, outcomes};
 
 /// A table: titles and rows.
 #[derive(Debug, Default)]
@@ -125,6 +127,8 @@ pub fn head(result: &RunResult) -> Head {
     let (word, tone) = match result.verdict.status {
         VerdictStatus::Pass => ("PASS", "good"),
         VerdictStatus::Fail => ("FAIL", "bad"),
+        // A search that did not come to its answer measured all the same.
+        VerdictStatus::NoData if result.capacity.is_some() => ("INCONCLUSIVE", "warn"),
         VerdictStatus::NoData => ("NO DATA", "bad"),
         VerdictStatus::Invalid => ("INVALID", "bad"),
         VerdictStatus::Interrupted => ("INTERRUPTED", "warn"),
@@ -138,7 +142,7 @@ pub fn head(result: &RunResult) -> Head {
     Head {
         word: Cell {
             text: word.to_owned(),
-            path: "/verdict/status".to_owned(),
+            path: if word == "INCONCLUSIVE" { String::new() } else { "/verdict/status".to_owned() },
             form: "verdict",
             class: tone,
         },
@@ -170,9 +174,8 @@ fn kept_up(own: &Generator) -> String {
              and it used {cpu} of its CPU.",
             words::duration(lag as f64)
         ),
-        None => {
-            format!("The measurement is valid: nothing of the load generator stood in its way (CPU {cpu}).")
-        }
+        None => "The findings are valid: no trial counts in which the fault was on the side of smtpress."
+            .to_owned(),
     }
 }
 
@@ -202,15 +205,42 @@ pub fn asked(result: &RunResult) -> Vec<Line> {
         }
         Line { name: words::harmless(&phase.name), parts }
     };
-    result.phases.iter().enumerate().map(line).collect()
+    let mut lines: Vec<Line> = result.phases.iter().enumerate().map(line).collect();
+    if !result.limits.is_empty() {
+        let configured = result.limits.iter().filter(|limit| limit.expected.is_some()).count() as u64;
+        let text = format!(
+            " to find {}, and whether {} of them {} as configured",
+            words::counted(result.limits.len() as u64, "limit"),
+            words::count(configured),
+            if configured == 1 { "is" } else { "are" }
+        );
+        lines.push(Line { name: "limits".to_owned(), parts: vec![Cell::text(text)] });
+    }
+    if let Some(capacity) = &result.capacity {
+        let goals = words::counted(capacity.goals.len() as u64, "goal");
+        let text = format!(" to find the highest load that meets {goals}, by {}", capacity.by);
+        lines.push(Line { name: "capacity".to_owned(), parts: vec![Cell::text(text)] });
+    }
+    lines
 }
 
 /// What happened, phase by phase.
 pub fn happened(result: &RunResult) -> Vec<Line> {
     let phases = result.phases.iter().enumerate().filter(|(_, phase)| !phase.warmup);
-    phases
-        .map(|(i, phase)| Line { name: words::harmless(&phase.name), parts: fate(result, i, phase) })
-        .collect()
+    let line = |(i, phase): (usize, &Phase)| Line {
+        name: words::harmless(&phase.name),
+        parts: fate(result, i, phase),
+    };
+    let mut lines: Vec<Line> = phases.map(line).collect();
+    if !result.limits.is_empty() {
+        let text = format!(" {}", terminal::limits::tally(&result.limits));
+        lines.push(Line { name: "limits".to_owned(), parts: vec![Cell::text(text)] });
+    }
+    for goal in result.capacity.iter().flat_map(|capacity| &capacity.goals) {
+        let parts = vec![Cell::text(" "), Cell::text(words::capacity_found(goal)).class("figure")];
+        lines.push(Line { name: words::harmless(&goal.name), parts });
+    }
+    lines
 }
 
 fn fate(result: &RunResult, i: usize, phase: &Phase) -> Vec<Cell> {
@@ -276,6 +306,62 @@ pub fn percentile(own: &Percentile, at: usize, k: usize) -> Cell {
     }
 }
 
+/// One thing that decides whether the run is good.
+#[derive(Debug)]
+pub struct Claim {
+    /// Whether it holds.
+    pub word: Cell,
+    /// What should be.
+    pub what: String,
+    /// Where, and what was seen.
+    pub seen: String,
+}
+
+/// Goals of a capacity and limits told in the short answer; the tables below have all.
+const LIMITS: usize = 8;
+
+/// Whether it is good: what was asserted, the limits that are not as they should be, the goals of a capacity.
+pub fn claims(result: &RunResult) -> Vec<Claim> {
+    let word = |word: &str, class| Cell { text: word.to_owned(), class, ..Cell::default() };
+    let asserted = |row: &Vec<Cell>| Claim {
+        word: row[0].clone(),
+        what: row[1].text.clone(),
+        seen: format!("{}: observed {}", row[2].text, row[3].text),
+    };
+    let mut claims: Vec<Claim> = assertions(result).rows.iter().map(asserted).collect();
+    let broken: Vec<&Limit> = result.limits.iter().filter(|limit| limit.fails()).collect();
+    claims.extend(broken.iter().take(LIMITS).map(|limit| Claim {
+        word: word("FAILS", "bad"),
+        what: words::harmless(&limit.name),
+        seen: match limit.expected {
+            Some(own) => format!(
+                "{}: {} served, {} configured",
+                limit.verdict,
+                words::limit_found(limit),
+                words::limit_amount(limit, own)
+            ),
+            None => format!("{}: {} served", limit.verdict, words::limit_found(limit)),
+        },
+    }));
+    let rest = result.limits.len() - broken.len().min(LIMITS);
+    if rest > 0 {
+        let (text, class) = if broken.len() > LIMITS { ("more", "quiet") } else { ("holds", "good") };
+        let what = words::counted(rest as u64, if broken.is_empty() { "limit" } else { "other limit" });
+        claims.push(Claim { word: word(text, class), what, seen: "see below".to_owned() });
+    }
+    for goal in result.capacity.iter().flat_map(|capacity| &capacity.goals) {
+        let (text, class) = match goal.status {
+            CapacityStatus::Inconclusive => ("UNKNOWN", "bad"),
+            _ if goal.lower.is_none() => ("FAILS", "bad"),
+            CapacityStatus::Found => ("carries", "good"),
+            CapacityStatus::GeneratorLimited | CapacityStatus::MaxReached => ("at least", "warn"),
+        };
+        let seen = format!("{}, {}", words::capacity_found(goal), goal.status);
+        claims.push(Claim { word: word(text, class), what: words::harmless(&goal.name), seen });
+    }
+    claims
+}
+
 /// Every assertion, those that do not hold first.
 pub fn assertions(result: &RunResult) -> Table {
     let mut table = Table::new(["", "asserted", "phase", "observed"]);
@@ -304,7 +390,11 @@ pub fn assertions(result: &RunResult) -> Table {
 pub fn generator(result: &RunResult) -> Table {
     let own = &result.generator;
     let mut table = Table::new(["what", "value", "what it means"]);
+    // What was not looked at (a search does not) has no row.
     let mut row = |what: &str, cell: Cell, meaning: &str| {
+        if cell.text.starts_with('0') && what != "own failures" {
+            return;
+        }
         table.rows.push(vec![Cell::text(what), cell, Cell::text(meaning).class("quiet")]);
     };
     if let Some(lag) = own.lag_p99_ns {

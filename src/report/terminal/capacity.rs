@@ -72,7 +72,7 @@ fn tone(goal: &CapacityGoal) -> Tone {
 }
 
 /// What is to be known of a goal's bounds.
-fn facts(capacity: &Capacity, goal: &CapacityGoal) -> Vec<String> {
+pub fn facts(capacity: &Capacity, goal: &CapacityGoal) -> Vec<String> {
     let mut facts = Vec::new();
     if let Some(throughput) = goal.throughput.filter(|throughput| Some(*throughput) != goal.lower) {
         facts.push(format!("at the lower bound {throughput:.1} {} of it were good", goal.unit));
@@ -94,7 +94,7 @@ fn facts(capacity: &Capacity, goal: &CapacityGoal) -> Vec<String> {
 }
 
 /// A load with as much of its unit as the curve needs.
-fn load(capacity: &Capacity, load: f64) -> String {
+pub fn load(capacity: &Capacity, load: f64) -> String {
     match capacity.by.as_str() {
         "rate" => format!("{load}/s"),
         "size" => words::bytes(load as u64),

@@ -54,7 +54,7 @@ pub fn limits(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
 }
 
 /// How many of each verdict.
-fn tally(limits: &[Limit]) -> String {
+pub fn tally(limits: &[Limit]) -> String {
     let mut counts: Vec<(LimitVerdict, usize)> = Vec::new();
     for limit in limits {
         match counts.iter_mut().find(|(verdict, _)| *verdict == limit.verdict) {
@@ -81,7 +81,8 @@ fn is_told(limit: &Limit) -> bool {
     !plain && !unmet && (limit.reply.is_some() || !limit.remarks.is_empty() || limit.inexact.is_some())
 }
 
-fn facts(limit: &Limit) -> Vec<String> {
+/// What else was seen of a limit, in words.
+pub fn facts(limit: &Limit) -> Vec<String> {
     let mut facts = Vec::new();
     match (limit.closed, limit.code) {
         (Some(true), Some(_)) => facts.push("the connection was closed with it".to_owned()),

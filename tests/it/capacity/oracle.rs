@@ -96,7 +96,6 @@ fn same(one: &Value, other: &Value) -> bool {
 }
 
 #[test]
-#[expect(clippy::print_stderr, reason = "whoever reads the test's output is to know")]
 fn the_authors_library_finds_the_same_bounds() {
     let Some(python) = std::env::var_os("SMTPRESS_MLRSEARCH") else {
         eprintln!("skipped: SMTPRESS_MLRSEARCH names no Python with the package MLRsearch 1.2.1");

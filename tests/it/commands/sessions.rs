@@ -89,6 +89,50 @@ fn a_trace_without_a_message_and_one_with_groups() {
 }
 
 #[test]
+fn a_trace_is_of_every_kind_of_client() {
+    let stage = Stage::new();
+    // What the client does, and what its listener then holds it for.
+    let peers = |sources: &str| stage.run(&["trace", "embedded", "--source", sources]).ended(0).out;
+    assert!(!peers("127.0.0.9").contains("PROXY"));
+    let refused = stage.run(&["trace", "embedded", "--source", "192.0.2.1"]).ended(3).out;
+    in_order(&refused, &["connect failed", "not reached"]);
+
+    let proxied = stage.run(&["trace", "embedded", "--proxy", "v1", "--source", "192.0.2.7"]).ended(0).out;
+    in_order(
+        &proxied,
+        &["connect took", "C: PROXY TCP4 192.0.2.7 127.0.0.1 ", "S: 220", "C: EHLO", "accepted"],
+    );
+    let own = stage.run(&["trace", "embedded", "--proxy", "v1"]).ended(0).out;
+    assert!(own.contains("C: PROXY TCP4 127.0.0.1 127.0.0.1 "), "{own}");
+    let secure = stage
+        .run(&["trace", "embedded", "--tls", "implicit", "--proxy", "v2", "--source", "192.0.2.7"])
+        .ended(0)
+        .out;
+    in_order(&secure, &["octets: from 192.0.2.7:", " to 127.0.0.1:", ", TLSv1.3]", "tls took", "S: 220"]);
+    let told = stage.run(&["trace", "embedded", "--xclient", "--source", "192.0.2.7"]).ended(0).out;
+    in_order(&told, &["C: EHLO", "C: XCLIENT ADDR=192.0.2.7 ", "S: 220", "C: EHLO", "C: MAIL"]);
+    let json = stage.run(&["trace", "embedded", "--json", "--proxy", "v1", "--source", "192.0.2.7"]).ended(0);
+    let first = &json.json()["lines"][0];
+    assert_eq!(first["from"], "client");
+    assert!(first["line"].as_str().unwrap().starts_with("PROXY TCP4 192.0.2.7"), "{first}");
+
+    // A listener takes the address for the client's: its limit of a host is met by that host alone.
+    let none = Listening::with(&stage, &["listener.proxy=true", "listener.max_connections_per_host=0"]);
+    let said = stage.run(&["trace", &none.url(), "--proxy", "v2", "--source", "192.0.2.7"]).ended(99).out;
+    in_order(&said, &["from 192.0.2.7:", "S: 4", "too-many-connections-from-host"]);
+
+    for (flags, complaint) in [
+        (&["--xclient"][..], "--source"),
+        (&["--xclient", "--source", "192.0.2.7", "--proxy", "v1"], "cannot be used with"),
+        (&["--proxy", "v3"], "v1"),
+        (&["--source", "here"], "here"),
+    ] {
+        let said = stage.run(&[&["trace", "embedded"], flags].concat()).ended(2);
+        assert!(said.err.contains(complaint), "{flags:?}: {}", said.err);
+    }
+}
+
+#[test]
 fn a_refusal_is_named_explained_and_harmless() {
     let stage = Stage::new();
     let forced =

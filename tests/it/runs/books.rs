@@ -5,6 +5,8 @@ use std::time::Duration;
 use smtpress::collector::Outcome;
 use smtpress::listener::limits::Limits;
 use smtpress::load::{Curve, Load, Think};
+use smtpress::net::target::addresses::Addresses;
+use smtpress::net::target::origin::{Origin, ProxyVersion};
 use smtpress::plan::{Messages, Unit};
 
 use super::stage::{SECOND, phase, plan, rate, run, shared};
@@ -15,6 +17,21 @@ fn shared_messages_are_all_accepted_once() {
     assert_eq!(told.of(Outcome::Accepted), 2000);
     assert_eq!(told.ledger.messages, 2000);
     assert_eq!(told.counts().opened, 20);
+}
+
+#[test]
+fn the_octets_of_a_proxy_header_are_sent_like_any_other() {
+    let sent = |origin: Origin| {
+        let mut plan = plan(vec![phase(shared(20, 4), None, Unit::Message)]);
+        plan.messages = Messages::Fixed(1);
+        let proxy = matches!(origin, Origin::Proxied(..));
+        plan.origin = origin;
+        let told = run(&plan, Limits { proxy, ..Limits::default() });
+        assert_eq!(told.of(Outcome::Accepted), 20);
+        told.counts().bytes_sent
+    };
+    // Version 2 for IPv4: 16 octets and two addresses with their ports.
+    assert_eq!(sent(Origin::Proxied(ProxyVersion::V2, Addresses::default())) - sent(Origin::Any), 20 * 28);
 }
 
 #[test]

@@ -58,6 +58,34 @@ fn full_and_resumed_handshakes_are_told_apart() {
 }
 
 #[test]
+fn a_proxy_header_tells_of_the_version_that_the_listener_speaks() {
+    let stage = Stage::new();
+    let listener = "[listener]\nproxy = true\nmax_tls_version = \"1.2\"\nmax_message_size = \"1KiB\"";
+    let mut text = profile("tls = \"implicit\"\nproxy = \"v2\"", listener);
+    text += "[session]\nmessages = 1\n";
+    stage.put("p.toml", text);
+    stage.run(&["run", "p.toml", "-q", "-o", "r"]).ended(99);
+    let transcripts = stage.list("r/transcripts");
+    let mut versions: Vec<&str> = transcripts
+        .iter()
+        .map(|file| stage.read(&format!("r/transcripts/{file}")))
+        .map(|text| {
+            assert!(text.contains("TLSv1.2"), "what was agreed on: {text}");
+            if text.contains(", TLSv1.3]") {
+                "1.3"
+            } else if text.contains(", TLSv1.2]") {
+                "1.2"
+            } else {
+                "none"
+            }
+        })
+        .collect();
+    versions.sort_unstable();
+    // The first header goes out before anything is known of the listener.
+    assert_eq!(versions, ["1.2", "1.3"]);
+}
+
+#[test]
 fn a_stripped_starttls_sends_nothing_and_fails() {
     let stage = Stage::new();
     stage.put("p.toml", profile("tls = \"starttls\"", "[listener]\ntls = \"none\""));
@@ -178,4 +206,49 @@ fn a_listener_that_speaks_starttls_serves_both() {
     assert!(said.contains("C: STARTTLS") && said.contains("= tls took"), "{said}");
     let ledger = listening.ledger();
     assert_eq!((&ledger["messages"], &ledger["tls_handshakes"]), (&2.into(), &1.into()));
+}
+
+/// The most resident memory that a TLS session at rest may take, in octets.
+const MOST_EACH: u64 = 30 << 10;
+
+#[test]
+fn a_tls_session_at_rest_takes_little_memory() {
+    let stage = Stage::new();
+    let out = format!("listener.cert_out={:?}", stage.path("listener.pem").display().to_string());
+    // The listener is a process of its own: what is measured is the generator's.
+    let listener = Listening::with(&stage, &["listener.tls=implicit", &out]);
+    for resumption in [true, false] {
+        let peak = |sessions: u64| {
+            let text = format!(
+                r#"schema = 1
+threads = 1
+[target]
+address = "{}"
+tls_options = {{ ca = "listener.pem", resumption = {resumption} }}
+[session]
+messages = 0
+[[phase]]
+load = "held-sessions"
+sessions = {sessions}
+rate = "200/s"
+for = "{}s"
+[[assert]]
+expr = "accepted > 0"
+remove = true
+"#,
+                listener.url().replace("smtp://", "smtps://"),
+                1 + sessions / 200,
+            );
+            let (file, out) = (format!("{sessions}.toml"), format!("{resumption}-{sessions}"));
+            stage.put(&file, text);
+            let told = measured(&stage, &out, &[&file]);
+            let open = told["phases"][0]["sessions"]["peak"].as_u64().unwrap();
+            (open, told["generator"]["peak_rss_bytes"].as_u64().unwrap())
+        };
+        // A busy machine may not open all of them in time.
+        let ((few, less), (many, more)) = (peak(100), peak(800));
+        assert!(many > few + 200, "{few} and {many} sessions at once");
+        let each = more.saturating_sub(less) / (many - few);
+        assert!((1..MOST_EACH).contains(&each), "{each} octets each, resumption {resumption}");
+    }
 }

@@ -1,8 +1,9 @@
-//! Outcomes, conditions, and what searches found.
+//! Outcomes, conditions, and limits.
 
-use super::{Cell, Table, plain};
+use super::{Cell, Table};
 use crate::collector::Condition;
-use crate::report::result::{CapacityStatus, ConditionRow, LimitVerdict, Phase, RunResult};
+use crate::report::result::{ConditionRow, Limit, LimitVerdict, Phase, RunResult};
+use crate::report::terminal::limits::facts;
 use crate::report::words;
 
 /// Conditions shown; the rest is in `failures.jsonl` and in the embedded result.
@@ -151,95 +152,41 @@ fn condition(result: &RunResult, i: usize, row: &ConditionRow) -> ConditionView 
 pub fn limits(result: &RunResult) -> Table {
     let mut table = Table::new([
         "limit",
-        "found",
+        "served",
         "configured",
         "finding",
         "shown by",
-        "reply",
-        "those inside",
         "free again after",
-        "trials",
+        "what was seen",
     ]);
     for (i, limit) in result.limits.iter().enumerate() {
-        let class = match limit.verdict {
-            LimitVerdict::AsExpected | LimitVerdict::Found => "good",
-            LimitVerdict::NotReached => "warn",
-            _ => "bad",
-        };
-        let inside = match limit.inside_alive {
-            Some(true) => Cell::text("still served").class("good"),
-            Some(false) => Cell::text("harmed").class("bad"),
-            None => Cell::text("n/a").class("quiet"),
-        };
         let release = limit.release_ms.filter(|ms| ms.is_finite()).map(|ms| words::duration(ms * 1e6));
+        let shown = [
+            limit.shown_by.map(|by| by.as_str()).unwrap_or_default(),
+            limit.step.as_deref().unwrap_or_default(),
+        ];
+        let mut seen: Vec<String> =
+            limit.reply.iter().map(|reply| words::cut(reply, SAMPLE_COLUMNS)).collect();
+        seen.extend(facts(limit));
+        seen.extend(limit.inexact.iter().map(|why| format!("not exact: {why}")));
+        seen.extend(limit.remarks.iter().cloned());
         table.rows.push(vec![
             Cell::stored(&limit.name, format!("/limits/{i}/name")),
             Cell::text(words::limit_found(limit)).class("figure"),
-            limit.expected.map_or_else(Cell::default, |n| Cell::count(n, format!("/limits/{i}/expected"))),
-            Cell::stored(limit.verdict.as_str(), format!("/limits/{i}/verdict")).class(class),
-            Cell::text(limit.shown_by.map(|by| by.as_str()).unwrap_or_default()),
-            Cell::text(
-                limit.reply.as_deref().map(|reply| words::cut(reply, SAMPLE_COLUMNS)).unwrap_or_default(),
-            )
-            .class("code"),
-            inside,
-            release.map_or_else(|| Cell::text("n/a").class("quiet"), |text| Cell::text(text).class("number")),
-            Cell::count(limit.trials, format!("/limits/{i}/trials")),
+            Cell::number(limit.expected.map(|own| words::limit_amount(limit, own)).unwrap_or_default()),
+            Cell::stored(limit.verdict.as_str(), format!("/limits/{i}/verdict")).class(tone(limit)),
+            Cell::text(shown.join(" at ").trim_end_matches(" at ")),
+            release.map_or_else(Cell::default, Cell::number),
+            Cell::text(seen.join("; ")),
         ]);
     }
     table
 }
 
-/// What was found of each goal.
-pub fn capacity(result: &RunResult) -> Table {
-    let mut table = Table::new(["goal", "capacity", "how the search ended"]);
-    for goal in result.capacity.iter().flat_map(|capacity| &capacity.goals) {
-        let class = match goal.status {
-            CapacityStatus::Found => "good",
-            CapacityStatus::Inconclusive => "bad",
-            CapacityStatus::GeneratorLimited | CapacityStatus::MaxReached => "warn",
-        };
-        table.rows.push(vec![
-            Cell::text(&goal.name),
-            Cell::text(words::capacity_found(goal)).class("figure"),
-            Cell::text(goal.status.as_str()).class(class),
-        ]);
+fn tone(limit: &Limit) -> &'static str {
+    match limit.verdict {
+        _ if limit.fails() => "bad",
+        LimitVerdict::AsExpected | LimitVerdict::Found => "good",
+        _ => "warn",
     }
-    table
-}
-
-/// The trials of a search for the capacity as they are stored: a column for each plain field that one has.
-pub fn trials(result: &RunResult) -> Table {
-    let trials: Vec<serde_json::Map<String, serde_json::Value>> = result
-        .capacity
-        .iter()
-        .flat_map(|capacity| &capacity.trials)
-        .filter_map(|trial| match serde_json::to_value(trial) {
-            Ok(serde_json::Value::Object(fields)) => Some(fields),
-            _ => None,
-        })
-        .collect();
-    let mut names: Vec<&String> = Vec::new();
-    for (name, value) in trials.iter().flat_map(|trial| trial.iter()) {
-        if !value.is_object() && !value.is_array() && !names.contains(&name) {
-            names.push(name);
-        }
-    }
-    let titles = ["trial".to_owned()]
-        .into_iter()
-        .chain(names.iter().map(|name| words::harmless(name).replace('_', " ")));
-    let mut table = Table::new(titles);
-    for (i, trial) in trials.iter().enumerate() {
-        let mut row = vec![Cell::number((i + 1).to_string())];
-        row.extend(names.iter().map(|name| match trial.get(*name) {
-            None | Some(serde_json::Value::Null) => Cell::default(),
-            Some(value) => match value.as_f64() {
-                Some(_) if value.is_u64() => Cell::number(words::count(value.as_u64().unwrap_or_default())),
-                Some(number) => Cell::number(format!("{number:.2}")),
-                None => Cell::text(plain(value)),
-            },
-        }));
-        table.rows.push(row);
-    }
-    table
 }
