@@ -138,7 +138,7 @@ pub fn text(compared: Compared<'_>, width: usize, colour: bool, out: &mut dyn Wr
     page.heading("Comparison", "medians of runs, candidate to base, 95 % interval")?;
     let left = [(Align::Left, 0), (Align::Left, 0)];
     let numbers =
-        [(Align::Right, 1), (Align::Right, 1), (Align::Right, 0), (Align::Right, 3), (Align::Right, 4)];
+        [(Align::Right, 2), (Align::Right, 3), (Align::Right, 0), (Align::Right, 1), (Align::Right, 4)];
     let mut rows = Table::new(left.into_iter().chain(numbers).chain([(Align::Left, 0)]));
     rows.titles(["phase", "metric", "base", "candidate", "change", "interval", "p", ""]);
     for row in &comparison.rows {
@@ -233,12 +233,12 @@ fn cells(row: &Row) -> [String; 7] {
     };
     let shown = |change: f64| match row.measure.is_ratio() {
         _ if !change.is_finite() => "n/a".to_owned(),
-        true => format!("{change:.3}"),
+        true => format!("{change:.2}"),
         false => format!("{:+.2}", change * 100.0 + 0.0),
     };
     let change = row.change.map(|change| match row.measure.is_ratio() {
         true => shown(change.middle),
-        false => format!("{} points", shown(change.middle)),
+        false => format!("{} pp", shown(change.middle)),
     });
     let interval = row.change.filter(|change| change.low.is_finite());
     [

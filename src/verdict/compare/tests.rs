@@ -1,3 +1,5 @@
+//! The comparison held against runs whose truth is known.
+
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
