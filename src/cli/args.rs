@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use super::capacity::args::CapacityArgs;
+use super::compare::CompareArgs;
 use super::limit::args::LimitArgs;
 use super::login::LoginArgs;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
@@ -174,6 +175,9 @@ Examples:
   smtpress report shard-0 shard-1 shard-2 --format json -o whole.json
   smtpress report RUN --format hgrm --of steady/step.body/accepted -o body.hgrm")]
     Report(ReportArgs),
+    /// Hold runs against runs: regressed, improved, equivalent or not known
+    #[command(after_help = super::compare::EXAMPLES)]
+    Compare(CompareArgs),
     /// Name the condition of every reply read, one a line: a triage tool for logs
     #[command(after_help = "\
 Examples:

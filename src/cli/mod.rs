@@ -4,6 +4,7 @@
 
 mod args;
 mod capacity;
+mod compare;
 mod exit;
 mod limit;
 mod login;
@@ -44,6 +45,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Listen(args) => serve::listen(&args, &screen),
         Command::Check(args) => prepare::check(&args, &screen),
         Command::Report(args) => report::report(&args, &screen),
+        Command::Compare(args) => compare::compare(&args, &screen),
         Command::Classify(args) => tables::classify(&args, &screen),
         Command::Codes(args) => tables::codes(&args, &screen),
         Command::Schema { of } => look::schema(of),

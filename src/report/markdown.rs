@@ -190,7 +190,7 @@ fn own(result: &RunResult, text: &mut String) {
 }
 
 /// A table, unless it has no rows.
-fn table(text: &mut String, titles: &[&str], rows: impl Iterator<Item = Vec<String>>) {
+pub(super) fn table(text: &mut String, titles: &[&str], rows: impl Iterator<Item = Vec<String>>) {
     let mut rows = rows.peekable();
     if rows.peek().is_none() {
         return;
@@ -202,7 +202,7 @@ fn table(text: &mut String, titles: &[&str], rows: impl Iterator<Item = Vec<Stri
 }
 
 /// Foreign text as a code span that also stands in a table: nothing in it is Markdown.
-fn code(text: &str) -> String {
+pub(super) fn code(text: &str) -> String {
     let text = words::harmless(text);
     if text.trim().is_empty() {
         return String::new();

@@ -3,8 +3,10 @@
 //! [`RunResult`] is the only input of every renderer; a run is told again from its stored `result.json` with the same code.
 //! Only the two files that grow with the run, `timeseries.csv` and `metrics.hlog`, are written from its intervals.
 
+pub mod blocks;
 pub mod build;
 mod capacity;
+pub mod compared;
 pub mod csv;
 pub mod environment;
 pub mod failures;

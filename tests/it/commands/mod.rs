@@ -1,6 +1,7 @@
 //! The binary from outside: what a user types, sees, finds in files and gets as exit code.
 
 mod ceiling;
+mod compare;
 mod flags;
 mod hosts;
 mod logins;

@@ -1,0 +1,198 @@
+//! `smtpress compare`: which runs may be held against each other, and the exit code that follows.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::exit::Failure;
+use super::look::Screen;
+use super::output::Output;
+use crate::report::compared::{self, Compared};
+use crate::report::result::{RunResult, ValidityStatus, VerdictStatus};
+use crate::report::{RunDir, blocks};
+use crate::verdict::compare::{self as statistics, Course, Effort, Measure, Phase, measure_name};
+
+/// The runs of a side at most: what the exact test costs grows with the fourth power of them.
+const MOST_RUNS: usize = 100;
+
+pub const EXAMPLES: &str = "\
+Examples:
+  smtpress compare monday --against tuesday
+  smtpress compare base-1 base-2 base-3 base-4 base-5 --against new-1 new-2 new-3 new-4 new-5
+  smtpress compare base-* --against new-* --metric 'response p99' --markdown >> $GITHUB_STEP_SUMMARY
+
+Exit codes: 0 improved or equivalent, 99 regressed, 5 inconclusive, 2 not comparable.";
+
+/// What a user can type behind `smtpress compare`.
+#[derive(Debug, Args)]
+pub struct CompareArgs {
+    /// Run directories of what is known
+    #[arg(required = true, value_name = "BASE")]
+    pub base: Vec<PathBuf>,
+    /// Run directories of what is to be judged; five runs a side are a good number
+    #[arg(long, required = true, num_args = 1.., value_name = "CAND")]
+    pub against: Vec<PathBuf>,
+    /// Compare only this, such as 'response p99', 'accepted rate' or 'unexpected rate'; may be repeated
+    #[arg(long = "metric", value_name = "METRIC")]
+    pub metrics: Vec<String>,
+    /// Compare what is not comparable too: other profiles or seeds, runs that are invalid or were interrupted
+    #[arg(long)]
+    pub force: bool,
+    /// Write JSON
+    #[arg(long, conflicts_with = "markdown")]
+    pub json: bool,
+    /// Write Markdown, for a pull request
+    #[arg(long)]
+    pub markdown: bool,
+    /// Write to a file instead of stdout
+    #[arg(short = 'o', long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+/// `smtpress compare`.
+pub fn compare(args: &CompareArgs, screen: &Screen) -> Result<u8, Failure> {
+    let measures = measures(&args.metrics)?;
+    let (base, candidate) = (Side::open(&args.base)?, Side::open(&args.against)?);
+    let faults = faults(&base.runs, &candidate.runs);
+    if !faults.is_empty() && !args.force {
+        return Err(Failure::usage(format!(
+            "these runs are not comparable: {}; compare runs of one profile and seed that are valid, or insist with --force",
+            faults.join("; ")
+        )));
+    }
+    let output = Output::open(args.out.as_deref())?;
+    let (base_courses, candidate_courses) = (base.courses()?, candidate.courses()?);
+    let (phases, left_out) = phases(base_courses, candidate_courses);
+    if phases.is_empty() {
+        return Err(Failure::usage(
+            "these runs are not comparable: they have no measured phase in common; give runs of one profile",
+        ));
+    }
+    let mut comparison = statistics::compare(&phases, &measures, Effort::default());
+    comparison.notes.extend(
+        left_out.iter().map(|phase| format!("phase {phase} left out: not every run has measured it")),
+    );
+    let compared =
+        Compared { comparison: &comparison, base: &base.runs, candidate: &candidate.runs, forced: &faults };
+    let text = match () {
+        () if args.json => compared::json(compared).into_bytes(),
+        () if args.markdown => compared::markdown(compared).into_bytes(),
+        () => {
+            let mut text = Vec::new();
+            let colour = output == Output::Stdout && screen.colour_out();
+            compared::text(compared, screen.width(), colour, &mut text)?;
+            text
+        }
+    };
+    output.write(&text, screen)?;
+    Ok(comparison.judgement.exit_code())
+}
+
+/// The metrics of these names; all if none is named.
+fn measures(names: &[String]) -> Result<Vec<Measure>, Failure> {
+    if names.is_empty() {
+        return Ok(Measure::ALL.to_vec());
+    }
+    let find = |name: &String| {
+        let known = |measure: &Measure| {
+            let full = measure_name(*measure);
+            full == *name || full.strip_prefix("response ") == Some(name)
+        };
+        Measure::ALL.into_iter().find(known).ok_or_else(|| {
+            let all = Measure::ALL.map(|measure| format!("'{}'", measure_name(measure))).join(", ");
+            Failure::usage(format!("--metric knows no {name:?}: name one of {all}"))
+        })
+    };
+    names.iter().map(find).collect()
+}
+
+/// The runs of a side.
+struct Side<'a> {
+    paths: &'a [PathBuf],
+    runs: Vec<(String, RunResult)>,
+}
+
+impl Side<'_> {
+    fn open(paths: &[PathBuf]) -> Result<Side<'_>, Failure> {
+        if paths.len() > MOST_RUNS {
+            return Err(Failure::usage(format!(
+                "{} runs on a side are too many: give at most {MOST_RUNS}",
+                paths.len()
+            )));
+        }
+        let mut runs: Vec<(String, RunResult)> = Vec::new();
+        for path in paths {
+            let name = path.display().to_string();
+            if !path.is_dir() {
+                return Err(Failure::usage(format!(
+                    "{name} is no directory: a comparison needs the seconds of a run; give its whole run directory"
+                )));
+            }
+            let result = RunDir::open(path)?;
+            if let Some((other, _)) = runs.iter().find(|(_, other)| other.run_id == result.run_id) {
+                return Err(Failure::usage(format!(
+                    "{name} and {other} are the same run: a run counts once on a side"
+                )));
+            }
+            runs.push((name, result));
+        }
+        Ok(Side { paths, runs })
+    }
+
+    /// By run, its measured phases.
+    fn courses(&self) -> Result<Vec<Vec<(String, Course)>>, Failure> {
+        let mut courses = Vec::new();
+        for (path, (_, result)) in self.paths.iter().zip(&self.runs) {
+            courses.push(blocks::courses(path, result)?);
+        }
+        Ok(courses)
+    }
+}
+
+/// The phases that every run has, and the names of the others.
+fn phases(
+    base: Vec<Vec<(String, Course)>>,
+    candidate: Vec<Vec<(String, Course)>>,
+) -> (Vec<Phase>, Vec<String>) {
+    let (of_base, of_candidate) = (base.len(), candidate.len());
+    let mut order: Vec<String> = Vec::new();
+    let mut found: BTreeMap<String, Phase> = BTreeMap::new();
+    for (is_base, runs) in [(true, base), (false, candidate)] {
+        for (name, course) in runs.into_iter().flatten() {
+            let phase = found.entry(name.clone()).or_insert_with(|| {
+                order.push(name.clone());
+                Phase { name, ..Phase::default() }
+            });
+            if is_base { phase.base.push(course) } else { phase.candidate.push(course) }
+        }
+    }
+    let all = order.into_iter().filter_map(|name| found.remove(&name));
+    let (whole, others): (Vec<Phase>, Vec<Phase>) =
+        all.partition(|phase| phase.base.len() == of_base && phase.candidate.len() == of_candidate);
+    (whole, others.into_iter().map(|phase| phase.name).collect())
+}
+
+/// Why the runs should not be compared.
+fn faults(base: &[(String, RunResult)], candidate: &[(String, RunResult)]) -> Vec<String> {
+    let mut faults = Vec::new();
+    let all = || base.iter().chain(candidate);
+    let Some((first_name, first)) = all().next() else { return faults };
+    for (name, result) in all() {
+        if result.validity.status == ValidityStatus::Invalid {
+            faults.push(format!("{name} is invalid ({})", result.validity.reasons.join(", ")));
+        }
+        if result.verdict.status == VerdictStatus::Interrupted {
+            faults.push(format!("{name} was interrupted"));
+        }
+    }
+    let mut differ = |what: &str, same: fn(&RunResult, &RunResult) -> bool| {
+        if let Some((name, _)) = all().find(|(_, result)| !same(first, result)) {
+            faults.push(format!("{name} has another {what} than {first_name}"));
+        }
+    };
+    differ("seed", |one, other| one.profile.seed == other.profile.seed);
+    differ("profile", |one, other| one.profile.sha256 == other.profile.sha256);
+    differ("shard", |one, other| one.shard == other.shard);
+    faults
+}

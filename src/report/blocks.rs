@@ -1,0 +1,90 @@
+//! A stored run in blocks of ten seconds, as a comparison needs it.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::result::RunResult;
+use super::seconds::{Seconds, SecondsError};
+use crate::collector::histogram::Hist;
+use crate::collector::snapshot::Interval;
+use crate::collector::summary::censored;
+use crate::collector::{Metric, Outcome};
+use crate::verdict::compare::{BLOCK, Block, Course};
+
+/// The measured phases of a run directory, by name.
+///
+/// # Errors
+/// Its time series cannot be read.
+pub fn courses(directory: &Path, result: &RunResult) -> Result<Vec<(String, Course)>, SecondsError> {
+    let names: Vec<String> = result.phases.iter().map(|phase| phase.name.clone()).collect();
+    let mut growing: Vec<Growing> = names.iter().map(|_| Growing::default()).collect();
+    for second in Seconds::open(directory, &names)? {
+        let second = second?;
+        growing.iter_mut().enumerate().for_each(|(phase, growing)| growing.add(phase, &second));
+    }
+    let measured = result.phases.iter().zip(growing).filter(|(phase, _)| !phase.warmup);
+    // A window that no file of ours can hold is that of a file that was changed.
+    let window = |s: f64| Duration::try_from_secs_f64(s).unwrap_or_default();
+    Ok(measured.map(|(phase, growing)| (phase.name.clone(), growing.end(window(phase.window_s)))).collect())
+}
+
+/// A phase while its seconds come in.
+#[derive(Default)]
+struct Growing {
+    course: Course,
+    /// When something first and last happened in it.
+    life: Option<(Duration, Duration)>,
+    /// The response times of the block that grows.
+    response: Hist,
+}
+
+impl Growing {
+    fn add(&mut self, phase: usize, second: &Interval) {
+        let tally = &second.tally.phases[phase];
+        let arrivals = &tally.counts.arrivals;
+        let ended = arrivals.ended() + arrivals.of(Outcome::Shed);
+        let own = tally.hists.get(&(Metric::Response, Outcome::Accepted));
+        if tally.counts.scheduled + tally.counts.started + ended == 0 && own.is_none() {
+            return;
+        }
+        let first = self.life.map_or(second.start, |life| life.0);
+        self.life = Some((first, second.start + second.length));
+        let at = (second.start.saturating_sub(first).as_secs() / BLOCK.as_secs()) as usize;
+        if at >= self.course.blocks.len() {
+            self.close();
+            self.course.blocks.resize_with(at + 1, Block::default);
+        }
+        let without_end = censored(tally, Metric::Response, Outcome::Accepted);
+        self.course.censored.merge(&without_end);
+        self.response.merge(&without_end);
+        if let Some(own) = own {
+            self.course.response.merge(own);
+            self.response.merge(own);
+        }
+        if let Some(block) = self.course.blocks.last_mut() {
+            block.accepted += arrivals.of(Outcome::Accepted);
+            let unexpected = Outcome::ALL.into_iter().filter(|outcome| outcome.is_unexpected());
+            block.unexpected += unexpected.map(|outcome| arrivals.of(outcome)).sum::<u64>();
+            block.ended += ended;
+        }
+    }
+
+    /// Files the response times of the block that is over.
+    fn close(&mut self) {
+        if let Some(block) = self.course.blocks.last_mut() {
+            block.response = self.response.buckets().collect();
+        }
+        self.response.clear();
+    }
+
+    fn end(mut self, window: Duration) -> Course {
+        self.close();
+        let took = self.life.map_or(Duration::ZERO, |(first, last)| last.saturating_sub(first));
+        let mut left = took;
+        for block in &mut self.course.blocks {
+            block.length = left.min(BLOCK);
+            left -= block.length;
+        }
+        Course { window, ..self.course }
+    }
+}

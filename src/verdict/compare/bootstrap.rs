@@ -1,0 +1,111 @@
+//! The hierarchical block bootstrap: runs are drawn from the runs of a side, blocks from within each, and what the medians
+//! then come to shows how far off they may be.
+//!
+//! # Decisions
+//! - What a run might have been is drawn a few hundred times and kept; a side draws its runs from these. That is far cheaper
+//!   than blocks anew for every draw, and no worse once the pool is larger than the number of runs.
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use sha2::{Digest, Sha256};
+
+use super::Measure;
+use super::sample::Sample;
+
+/// How often is drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Effort {
+    /// What each run might have been.
+    pub within: usize,
+    /// What the sides might have been.
+    pub sides: usize,
+}
+
+impl Default for Effort {
+    fn default() -> Effort {
+        Effort { within: 200, sides: 2000 }
+    }
+}
+
+/// The changes of one metric that were drawn, rising, on the inner scale.
+pub(super) struct Drawn(Vec<f64>);
+
+impl Drawn {
+    /// The 95 % interval; its ends change places exactly when the sides do.
+    pub(super) fn interval(&self) -> (f64, f64) {
+        let cut = self.0.len() / 40;
+        match (self.0.get(cut), self.0.get(self.0.len().saturating_sub(cut + 1))) {
+            (Some(low), Some(high)) => (*low, *high),
+            _ => (f64::NAN, f64::NAN),
+        }
+    }
+
+    /// Twice the share of draws on the rarer side of no change.
+    pub(super) fn p_value(&self) -> f64 {
+        let up = self.0.iter().filter(|change| **change >= 0.0).count();
+        let down = self.0.iter().filter(|change| **change <= 0.0).count();
+        (2.0 * (up.min(down) + 1) as f64 / (self.0.len() + 1) as f64).min(1.0)
+    }
+}
+
+/// By [`Measure::ALL`]. `fixed`: the runs are taken as they are, and only blocks vary.
+pub(super) fn changes(base: &[Sample], candidate: &[Sample], fixed: bool, effort: Effort) -> Vec<Drawn> {
+    let (own, other) = (medians(base, fixed, effort), medians(candidate, fixed, effort));
+    let of = |(at, measure): (usize, Measure)| {
+        let mut drawn: Vec<f64> =
+            own.iter().zip(&other).map(|(own, other)| measure.between(own[at], other[at])).collect();
+        drawn.sort_by(f64::total_cmp);
+        Drawn(drawn)
+    };
+    Measure::ALL.into_iter().enumerate().map(of).collect()
+}
+
+/// What the medians of a side might have been.
+fn medians(side: &[Sample], fixed: bool, effort: Effort) -> Vec<[f64; Measure::ALL.len()]> {
+    // In an order that does not hang on that of the arguments.
+    let mut runs: Vec<&Sample> = side.iter().collect();
+    runs.sort_by_key(|run| run.digest);
+    if runs.is_empty() || runs.iter().any(|run| run.pool.is_empty()) {
+        return Vec::new();
+    }
+    let mut hash = Sha256::new();
+    runs.iter().for_each(|run| hash.update(run.digest));
+    let mut random = stream(&hash.finalize().into());
+    let one = |_| {
+        let mut draw = |at: usize| {
+            let run = if fixed { runs[at] } else { runs[pick(&mut random, runs.len())] };
+            run.pool[pick(&mut random, run.pool.len())]
+        };
+        let drawn: Vec<[f64; Measure::ALL.len()]> = (0..runs.len()).map(&mut draw).collect();
+        std::array::from_fn(|at| median(drawn.iter().map(|values| values[at]).collect()))
+    };
+    (0..effort.sides).map(one).collect()
+}
+
+/// The runs of a side, whatever their order.
+pub(super) fn digests(side: &[Sample]) -> Vec<[u8; 32]> {
+    let mut digests: Vec<[u8; 32]> = side.iter().map(|run| run.digest).collect();
+    digests.sort_unstable();
+    digests
+}
+
+/// The middle value, or the mean of the two.
+pub(super) fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let half = values.len() / 2;
+    match values.len() {
+        0 => f64::NAN,
+        n if n % 2 == 1 => values[half],
+        _ => (values[half - 1] + values[half]) / 2.0,
+    }
+}
+
+/// The generator that belongs to what was measured.
+pub(super) fn stream(seed: &[u8; 32]) -> ChaCha8Rng {
+    ChaCha8Rng::from_seed(*seed)
+}
+
+/// One of `n`, which is small: the bias of the multiplication is below n / 2^32.
+pub(super) fn pick(random: &mut ChaCha8Rng, n: usize) -> usize {
+    ((u64::from(random.next_u32()) * n as u64) >> 32) as usize
+}

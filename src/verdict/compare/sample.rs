@@ -1,0 +1,233 @@
+//! One phase of one run as the comparison needs it: its values, and its blocks made ready to be drawn from.
+
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+use super::Measure;
+use super::bootstrap::{self, Effort};
+use crate::collector::histogram::{Hist, Status, needed, rank};
+
+/// The length of a block: longer than the time for which one second of a listener resembles the next.
+pub const BLOCK: Duration = Duration::from_secs(10);
+/// Of a long run so many blocks at most; they are longer then.
+const MOST_BLOCKS: usize = 60;
+
+/// What was measured in one stretch of time.
+#[derive(Clone, Debug, Default)]
+pub struct Block {
+    /// Its length.
+    pub length: Duration,
+    /// The response times of what was accepted, and of what had no end, with (greatest value of the bucket, count).
+    pub response: Vec<(u64, u64)>,
+    /// Arrivals accepted.
+    pub accepted: u64,
+    /// Arrivals that ended neither accepted nor as expected, shed ones included.
+    pub unexpected: u64,
+    /// Arrivals that ended, shed ones included.
+    pub ended: u64,
+}
+
+impl Block {
+    fn add(&mut self, other: &Block) {
+        self.length += other.length;
+        self.response.extend_from_slice(&other.response);
+        self.accepted += other.accepted;
+        self.unexpected += other.unexpected;
+        self.ended += other.ended;
+    }
+}
+
+/// One phase of one run.
+#[derive(Clone, Debug, Default)]
+pub struct Course {
+    /// The denominator of its rates.
+    pub window: Duration,
+    /// The response times of what was accepted.
+    pub response: Hist,
+    /// Response times of which only a lower bound is known (M12).
+    pub censored: Hist,
+    /// Its blocks, in order.
+    pub blocks: Vec<Block>,
+}
+
+/// What a run says of a metric.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Value {
+    Known(f64),
+    /// Too few values (M18).
+    Few,
+    /// Only a lower bound (M12).
+    AtLeast,
+    /// No time passed, or nothing came.
+    Nothing,
+}
+
+impl Value {
+    pub(super) fn known(self) -> Option<f64> {
+        if let Value::Known(value) = self { Some(value) } else { None }
+    }
+
+    pub(super) fn lack(self) -> Option<Value> {
+        (self.known().is_none()).then_some(self)
+    }
+
+    pub(super) fn words(self, measure: Measure) -> String {
+        match (self, measure) {
+            (Value::Few, Measure::Response(q)) => {
+                format!("too few values in a run (needs {})", needed(q))
+            }
+            (Value::AtLeast, _) => "in a run it falls among arrivals without an end".to_owned(),
+            _ => "nothing was measured in a run".to_owned(),
+        }
+    }
+}
+
+/// A run made ready.
+#[derive(Clone, Debug)]
+pub(super) struct Sample {
+    /// By [`Measure::ALL`].
+    pub(super) values: Vec<Value>,
+    /// The same of runs that this one might have been, drawn from its blocks.
+    pub(super) pool: Vec<[f64; Measure::ALL.len()]>,
+    /// Of all that was measured.
+    pub(super) digest: [u8; 32],
+    /// How many blocks there are.
+    pub(super) blocks: usize,
+}
+
+impl Sample {
+    pub(super) fn new(course: &Course, effort: Effort) -> Sample {
+        let blocks = folded(&course.blocks);
+        let dense = Dense::new(&blocks, course.window);
+        let digest = digest(course.window, &blocks);
+        let mut random = bootstrap::stream(&digest);
+        let drawn = |_| {
+            let picks: Vec<usize> =
+                (0..blocks.len()).map(|_| bootstrap::pick(&mut random, blocks.len())).collect();
+            dense.values(&picks)
+        };
+        let pool = if blocks.is_empty() { Vec::new() } else { (0..effort.within).map(drawn).collect() };
+        Sample {
+            values: Measure::ALL.map(|measure| value(course, measure)).to_vec(),
+            pool,
+            digest,
+            blocks: blocks.len(),
+        }
+    }
+}
+
+/// What the whole run says.
+fn value(course: &Course, measure: Measure) -> Value {
+    let sum = |of: fn(&Block) -> u64| course.blocks.iter().map(of).sum::<u64>() as f64;
+    match measure {
+        Measure::Response(q) => {
+            let found = course.response.quantiles_censored(&course.censored, &[q])[0];
+            match found.status {
+                Status::Exact => Value::Known(found.value_ns as f64),
+                Status::AtLeast => Value::AtLeast,
+                Status::NotAvailable => Value::Few,
+            }
+        }
+        Measure::AcceptedRate if course.window.is_zero() => Value::Nothing,
+        Measure::AcceptedRate => Value::Known(sum(|block| block.accepted) / course.window.as_secs_f64()),
+        Measure::UnexpectedRate if sum(|block| block.ended) == 0.0 => Value::Nothing,
+        Measure::UnexpectedRate => Value::Known(sum(|block| block.unexpected) / sum(|block| block.ended)),
+    }
+}
+
+/// Neighbours joined until there are few enough; a rest of less than half a block goes to the one before.
+fn folded(blocks: &[Block]) -> Vec<Block> {
+    let joined = blocks.len().div_ceil(MOST_BLOCKS).max(1);
+    let mut folded: Vec<Block> = Vec::new();
+    for group in blocks.chunks(joined) {
+        let mut whole = Block::default();
+        group.iter().for_each(|block| whole.add(block));
+        match folded.last_mut() {
+            Some(last) if whole.length * 2 < last.length => last.add(&whole),
+            _ => folded.push(whole),
+        }
+    }
+    folded
+}
+
+fn digest(window: Duration, blocks: &[Block]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    hash.update(window.as_nanos().to_le_bytes());
+    for block in blocks {
+        hash.update(block.length.as_nanos().to_le_bytes());
+        for number in [block.accepted, block.unexpected, block.ended, block.response.len() as u64] {
+            hash.update(number.to_le_bytes());
+        }
+        for (value, count) in &block.response {
+            hash.update(value.to_le_bytes());
+            hash.update(count.to_le_bytes());
+        }
+    }
+    hash.finalize().into()
+}
+
+/// The blocks' distributions over one common list of values, so that drawing some is adding up their rows.
+struct Dense<'a> {
+    blocks: &'a [Block],
+    /// Rising.
+    values: Vec<u64>,
+    /// By block, by value.
+    counts: Vec<Vec<u64>>,
+    /// What makes the rate of all blocks that of the phase: its window may be shorter than the time its values took.
+    stretch: f64,
+}
+
+impl Dense<'_> {
+    fn new(blocks: &[Block], window: Duration) -> Dense<'_> {
+        let mut values: Vec<u64> =
+            blocks.iter().flat_map(|block| block.response.iter().map(|one| one.0)).collect();
+        values.sort_unstable();
+        values.dedup();
+        let row = |block: &Block| {
+            let mut counts = vec![0; values.len()];
+            for (value, count) in &block.response {
+                counts[values.partition_point(|known| known < value)] += count;
+            }
+            counts
+        };
+        let counts = blocks.iter().map(row).collect();
+        let taken: f64 = blocks.iter().map(|block| block.length.as_secs_f64()).sum();
+        Dense {
+            blocks,
+            values,
+            counts,
+            stretch: if window.is_zero() { 0.0 } else { taken / window.as_secs_f64() },
+        }
+    }
+
+    /// By [`Measure::ALL`], of these blocks.
+    fn values(&self, picks: &[usize]) -> [f64; Measure::ALL.len()] {
+        let mut pooled = vec![0; self.values.len()];
+        let mut whole = Block::default();
+        for block in picks {
+            pooled.iter_mut().zip(&self.counts[*block]).for_each(|(own, other)| *own += other);
+            let block = &self.blocks[*block];
+            whole.length += block.length;
+            whole.accepted += block.accepted;
+            whole.unexpected += block.unexpected;
+            whole.ended += block.ended;
+        }
+        let n: u64 = pooled.iter().sum();
+        let at = |q: f64| {
+            let (wanted, mut seen) = (rank(q, n), 0);
+            let found = pooled.iter().position(|count| {
+                seen += count;
+                seen >= wanted
+            });
+            found.map_or(0.0, |found| self.values[found] as f64)
+        };
+        Measure::ALL.map(|measure| match measure {
+            Measure::Response(q) => at(q),
+            Measure::AcceptedRate => {
+                whole.accepted as f64 / whole.length.as_secs_f64().max(1e-9) * self.stretch
+            }
+            Measure::UnexpectedRate => whole.unexpected as f64 / (whole.ended as f64).max(1.0),
+        })
+    }
+}

@@ -1,0 +1,61 @@
+//! Runs with a known truth: log-normal times, seconds that resemble the one before, and runs that differ by 3 %.
+
+use std::time::Duration;
+
+use rand::{Rng, RngExt};
+
+use super::{BLOCK, Block, Course};
+use crate::collector::histogram::Hist;
+
+/// What is done to the times of a run.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Truth {
+    /// All of them by this.
+    pub(super) all: f64,
+    /// The slowest 4 % by this.
+    pub(super) tail: f64,
+    /// How far one run is from another, as a share of the time.
+    pub(super) run: f64,
+}
+
+pub(super) const ALIKE: Truth = Truth { all: 1.0, tail: 1.0, run: 0.03 };
+
+fn normal(random: &mut impl Rng) -> f64 {
+    let radius = (-2.0 * (1.0 - random.random::<f64>()).ln()).sqrt();
+    radius * (std::f64::consts::TAU * random.random::<f64>()).cos()
+}
+
+/// A run of so many blocks at this rate a second, all accepted.
+pub(super) fn run(random: &mut impl Rng, blocks: usize, rate: u64, truth: Truth) -> Course {
+    let own = truth.all.ln() + truth.run * normal(random);
+    let (mut second, mut course) = (0.0, Course::default());
+    for _ in 0..blocks {
+        let mut hist = Hist::default();
+        for _ in 0..BLOCK.as_secs() {
+            second = 0.7 * second + 0.04 * normal(random);
+            for _ in 0..rate {
+                let place = normal(random);
+                // Beyond 1.75 standard deviations lie 4 %.
+                let tail = if place > 1.75 { truth.tail.ln() } else { 0.0 };
+                hist.record((20e6 * (own + second + 0.5 * place + tail).exp()) as u64);
+            }
+        }
+        course.response.merge(&hist);
+        let count = hist.count();
+        course.blocks.push(Block {
+            length: BLOCK,
+            response: hist.buckets().collect(),
+            accepted: count,
+            unexpected: 0,
+            ended: count,
+        });
+        course.window += BLOCK;
+    }
+    debug_assert!(course.window > Duration::ZERO);
+    course
+}
+
+/// So many runs.
+pub(super) fn runs(random: &mut impl Rng, n: usize, blocks: usize, rate: u64, truth: Truth) -> Vec<Course> {
+    (0..n).map(|_| run(random, blocks, rate, truth)).collect()
+}

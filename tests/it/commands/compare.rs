@@ -1,0 +1,93 @@
+//! `compare`: runs against runs, what is refused, and the exit codes.
+
+use serde_json::Value;
+
+use super::stage::Stage;
+
+/// Enough messages for a p90; no schedule, so that a busy machine cannot make the run invalid by being late.
+const BASE: &str = r#"schema = 1
+name = "nightly"
+seed = 7
+[target]
+address = "embedded"
+[[phase]]
+name = "few"
+load = "shared-messages"
+messages = 200
+sessions = 20
+"#;
+
+/// A stage on which so many runs of the profile were stored as `<name>-1`, ...
+fn ran(stage: &Stage, name: &str, profile: &str, runs: usize) {
+    stage.put(&format!("{name}.toml"), profile);
+    for i in 1..=runs {
+        stage.run(&["run", &format!("{name}.toml"), "-o", &format!("{name}-{i}"), "-q"]).ended(0);
+    }
+}
+
+fn metric<'a>(compared: &'a Value, name: &str) -> &'a Value {
+    compared["metrics"].as_array().unwrap().iter().find(|row| row["metric"] == name).unwrap()
+}
+
+#[test]
+fn runs_are_compared_and_what_cannot_be_is_refused() {
+    let stage = Stage::new();
+    ran(&stage, "base", BASE, 4);
+    ran(&stage, "slow", &format!("{BASE}[listener]\ndelays = {{ body = \"100ms\" }}\n"), 4);
+    ran(&stage, "seeded", &BASE.replace("seed = 7", "seed = 8"), 1);
+
+    // A run against itself, and four against themselves.
+    let same = stage.run(&["compare", "base-1", "--against", "base-1"]).ended(0);
+    assert!(same.out.starts_with("EQUIVALENT  all "), "{}", same.out);
+    assert!(same.out.contains("run-to-run variation unknown"), "{}", same.out);
+    let four = ["compare", "base-1", "base-2", "base-3", "base-4", "--against"];
+    let itself = ["base-4", "base-3", "base-2", "base-1"];
+    let compared = stage.run(&[&four[..], &itself[..], &["--json"]].concat()).ended(0).json();
+    assert_eq!((&compared["verdict"], &compared["run_to_run"]), (&"equivalent".into(), &"tested".into()));
+    let p50 = metric(&compared, "response p50");
+    assert_eq!([&p50["change"], &p50["low"], &p50["high"]], [&Value::from(1.0); 3]);
+    // What is told is what the runs hold.
+    let stored = stage.json("base-2/result.json");
+    let metrics = stored["metrics"].as_array().unwrap();
+    let response =
+        metrics.iter().find(|row| row["name"] == "response" && row["outcome"] == "accepted").unwrap();
+    assert_eq!(p50["base"][1], response["percentiles"][0]["value_ns"].as_f64().unwrap());
+    let rate = metric(&compared, "accepted rate")["base"][1].as_f64().unwrap();
+    let told = stored["phases"][0]["accepted_per_s"].as_f64().unwrap();
+    assert!((rate / told - 1.0).abs() < 1e-6, "{rate} {told}");
+
+    // Another profile is refused, with both sentences; so are another seed and a run that is given twice.
+    let slow = ["slow-1", "slow-2", "slow-3", "slow-4", "--metric", "p50"];
+    let refused = stage.run(&[&four[..], &slow[..]].concat()).ended(2);
+    assert!(refused.err.contains("slow-1 has another profile than base-1"), "{}", refused.err);
+    assert!(refused.err.contains("--force") && refused.out.is_empty(), "{}", refused.err);
+    let refused = stage.run(&["compare", "base-1", "--against", "seeded-1"]).ended(2);
+    assert!(refused.err.contains("another seed"), "{}", refused.err);
+    let refused = stage.run(&["compare", "base-1", "base-1", "--against", "base-2", "--force"]).ended(2);
+    assert!(refused.err.contains("are the same run"), "{}", refused.err);
+    let refused = stage.run(&["compare", "base-1", "--against", "base-2", "--metric", "p42"]).ended(2);
+    assert!(refused.err.contains("'response p99'"), "{}", refused.err);
+    let refused = stage.run(&["compare", "base-1", "--against", "nowhere"]).ended(2);
+    assert!(refused.err.contains("nowhere"), "{}", refused.err);
+
+    // Insisted on, it is judged: a tenth of a second more a message is a regression, and the other way an improvement.
+    let forced = stage.run(&[&four[..], &slow[..], &["--force"]].concat()).ended(99);
+    assert!(forced.out.starts_with("REGRESSED  1 of 1 metrics are worse"), "{}", forced.out);
+    assert!(forced.out.contains("forced: slow-1 has another profile"), "{}", forced.out);
+    assert!(!forced.out.contains("run-to-run variation unknown"));
+    let back =
+        [&["compare"][..], &slow[..4], &["--against"], &itself[..], &["--metric", "p50", "--force"]].concat();
+    let markdown = stage.run(&[&back[..], &["--markdown"]].concat()).ended(0).out;
+    assert!(markdown.starts_with("### smtpress compare: IMPROVED"), "{markdown}");
+    // One short run a side settles nothing.
+    let alone = ["compare", "base-1", "--against", "slow-1", "--metric", "p50", "--force"];
+    let alone = stage.run(&alone).ended(5).out;
+    assert!(alone.contains("too short to be compared alone"), "{alone}");
+
+    // A run whose generator failed it is no evidence.
+    let invalid =
+        stage.read("base-1/result.json").replacen("\"status\": \"valid\"", "\"status\": \"invalid\"", 1);
+    stage.put("base-1/result.json", invalid);
+    let refused = stage.run(&["compare", "base-1", "--against", "base-2"]).ended(2);
+    assert!(refused.err.contains("base-1 is invalid"), "{}", refused.err);
+}
