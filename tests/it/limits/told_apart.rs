@@ -1,6 +1,11 @@
 //! Listeners with one fault each in how they keep a limit: each is told apart, and none is ever as expected.
 
-use smtpress::experiment::limit::{Ended, Finding, Outcome, Verdict};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use smtpress::experiment::limit::{Ended, Finding, Outcome, ShownBy, Verdict};
 
 use super::faulty::{Fault, Faulty};
 use super::stage::{SECOND, bounds, one, request, search_at};
@@ -104,4 +109,78 @@ fn a_listener_that_is_down_or_dumb_is_never_as_expected() {
     let full = Faulty::start(0, Fault::None);
     let outcome = everything(full.addr);
     assert!(outcome.findings.is_empty() && matches!(outcome.ended, Some(Ended::Unserved(_))), "{outcome:?}");
+}
+
+/// A listener that closes its socket while so many are inside, as Sendmail does: connections are refused.
+struct Closing {
+    addr: std::net::SocketAddr,
+    over: Arc<AtomicBool>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Closing {
+    fn start(limit: usize) -> Closing {
+        let mut socket = Some(TcpListener::bind("127.0.0.1:0").unwrap());
+        let addr = socket.as_ref().unwrap().local_addr().unwrap();
+        let over = Arc::new(AtomicBool::new(false));
+        let ended = over.clone();
+        let thread = std::thread::spawn(move || {
+            let mut inside: Vec<(TcpStream, Vec<u8>)> = Vec::new();
+            while !ended.load(Ordering::SeqCst) {
+                // Not accepted in time is not inside: the port is bound for one connection after the other.
+                if inside.len() >= limit {
+                    socket = None;
+                } else if socket.is_none() {
+                    socket = TcpListener::bind(addr).ok();
+                }
+                if let Some(socket) = &socket {
+                    socket.set_nonblocking(true).unwrap();
+                    if let Ok((mut stream, _)) = socket.accept() {
+                        stream.set_nonblocking(true).unwrap();
+                        stream.write_all(b"220 mx.closing.example\r\n").unwrap();
+                        inside.push((stream, Vec::new()));
+                    }
+                }
+                inside.retain_mut(answered);
+                std::thread::sleep(std::time::Duration::from_micros(200));
+            }
+        });
+        Closing { addr, over, thread: Some(thread) }
+    }
+}
+
+/// Answers all lines that are there; false: it is over.
+fn answered((stream, read): &mut (TcpStream, Vec<u8>)) -> bool {
+    let mut octets = [0; 512];
+    match stream.read(&mut octets) {
+        Ok(0) => return false,
+        Ok(count) => read.extend_from_slice(&octets[..count]),
+        Err(error) => return error.kind() == std::io::ErrorKind::WouldBlock,
+    }
+    while let Some(end) = read.iter().position(|octet| *octet == b'\n') {
+        let line: Vec<u8> = read.drain(..=end).collect();
+        let leaves = line.starts_with(b"QUIT");
+        let said = stream.write_all(if leaves { b"221 bye\r\n" } else { b"250 ok\r\n" });
+        if leaves || said.is_err() {
+            return false;
+        }
+    }
+    true
+}
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::SeqCst);
+        self.thread.take().unwrap().join().unwrap();
+    }
+}
+
+#[test]
+fn m29_a_listener_that_closes_its_socket_shows_no_connection() {
+    let listener = Closing::start(7);
+    let outcome = search_at(listener.addr, None, bounds(), &request(&[(HOST, None)]));
+    let finding = outcome.findings.first().unwrap_or_else(|| panic!("{outcome:?}"));
+    assert_eq!(finding.shown_by, Some(ShownBy::NoConnect), "{finding:?}");
+    assert_eq!(finding.condition.as_deref(), Some("connect-refused"), "{finding:?}");
+    assert_eq!(finding.step.as_deref(), Some("connect"), "{finding:?}");
 }
