@@ -98,7 +98,7 @@ fn everything(addr: std::net::SocketAddr) -> Outcome {
 #[test]
 fn a_listener_that_is_down_or_dumb_is_never_as_expected() {
     let down = {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.local_addr().unwrap()
     };
     let outcome = everything(down);
