@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::Kind;
 use super::field::{Field, Found, Halt};
 use super::finding::{Finding, Verdict};
+use super::looks::bound;
 use crate::collector::Condition;
 use crate::experiment::search::Search;
 use crate::generator::hands::{Leave, Opened, Refusal, Session, Way};
@@ -49,18 +50,12 @@ pub(super) fn find(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) ->
         ));
     }
     let crowd = if whole { Crowd::ManyHosts } else { Crowd::OneHost };
-    let bound = bound(field, finding.expected);
+    let bound = bound(finding.expected, field.setting.bounds.sessions);
     let bound = if whole { bound.min(hosts) } else { bound };
     let mut room = Room { field, crowd, bound, held: Vec::new(), asked: 0 };
     let found = room.search(kind, finding);
     room.empty();
     found
-}
-
-/// How far is gone: beyond what is expected, or to the bound.
-fn bound(field: &Field<'_>, expected: Option<u64>) -> u64 {
-    let most = field.setting.bounds.sessions;
-    expected.map_or(most, |expected| expected.saturating_mul(2).saturating_add(10))
 }
 
 /// The sessions that are held.

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use super::field::{Field, Found, Halt};
 use super::finding::{Finding, Verdict};
-use super::looks::bound;
 use super::{Kind, is_foreign};
 use crate::generator::hands::{Leave, Met, Opened, Session, Way};
 use crate::smtp::Step;
@@ -42,7 +41,7 @@ pub(super) fn messages(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding
 }
 
 fn find(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding, item: &mut dyn Item) -> Found<()> {
-    let most = bound(None, field.setting.bounds.messages);
+    let most = field.setting.bounds.messages;
     finding.trials += 1;
     (finding.looked, finding.repeats) = (1, 1);
     let mut first = count(field, item, most)?;

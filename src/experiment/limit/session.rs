@@ -1,7 +1,7 @@
 //! Limits of a session on its messages and on their octets: message after message, until one is not taken.
 
 use super::Kind;
-use super::field::{Field, Found, Halt, Letter};
+use super::field::{Field, Found, Halt};
 use super::finding::Finding;
 use super::looks::{Look, bound, look, settle};
 use crate::experiment::search::Search;
@@ -19,7 +19,7 @@ pub(super) fn messages(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding
         let session = field.enter()?;
         for served in 0..most {
             let letter = field.letter(&mailer);
-            if let Err((step, met)) = taken(field, session, &letter) {
+            if let Err((step, met)) = field.send(session, &letter) {
                 if first {
                     refused(field, finding, session, step, &met, served)?;
                 }
@@ -30,11 +30,6 @@ pub(super) fn messages(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding
         field.leave(session);
         Ok(Look { served: most, bit: false })
     })
-}
-
-/// Sends a message; what was met where it was not taken.
-fn taken(field: &mut Field<'_>, session: Session, letter: &Letter) -> Result<(), (Step, Met)> {
-    field.send(session, letter).map(drop)
 }
 
 /// A message was not taken: how that showed, and whether a new session works.
@@ -74,8 +69,8 @@ pub(super) fn octets(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) 
             break None;
         }
         let letter = field.letter(&mailer);
-        match taken(field, session, &letter) {
-            Ok(()) => (served, count) = (served + piece, count + 1),
+        match field.send(session, &letter) {
+            Ok(_) => (served, count) = (served + piece, count + 1),
             Err((step, met)) => break Some((step, met)),
         }
     };
@@ -108,11 +103,11 @@ fn closer(field: &mut Field<'_>, finding: &mut Finding, piece: u64, count: u64) 
         let mut filled = true;
         for _ in 0..before {
             let letter = field.letter(&filling);
-            filled &= taken(field, session, &letter).is_ok();
+            filled &= field.send(session, &letter).is_ok();
         }
         let mailer = field.mailer(Some(last), 1);
         let letter = field.letter(&mailer);
-        let served = filled && taken(field, session, &letter).is_ok();
+        let served = filled && field.send(session, &letter).is_ok();
         field.leave(session);
         search.tell(last, served);
     }

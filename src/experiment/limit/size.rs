@@ -149,14 +149,10 @@ fn whole(field: &mut Field<'_>, session: Session, letter: &Letter) -> Came {
     }
 }
 
-/// The least message has to be taken, or it is not its size that is in the way.
-fn taken(field: &mut Field<'_>) -> Found<()> {
-    field.one_message()
-}
-
 /// A message by its content.
 pub(super) fn content(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) -> Found<()> {
-    taken(field)?;
+    // The least message has to be taken, or it is not its size that is in the way.
+    field.one_message()?;
     let advertised = advertised(field)?;
     let guess = finding.expected.or(advertised.filter(|size| *size > 0));
     let budget = field.setting.bounds.message_octets;
@@ -201,7 +197,7 @@ fn own_way(field: &mut Field<'_>, finding: &mut Finding) {
 
 /// The header of a message.
 pub(super) fn header(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) -> Found<()> {
-    taken(field)?;
+    field.one_message()?;
     let mailer = field.mailer(None, 1);
     let letter = field.letter(&mailer);
     // Without the empty line.
@@ -233,7 +229,7 @@ fn fields(octets: u64) -> Vec<u8> {
 
 /// A line of text, with its CRLF.
 pub(super) fn text_line(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) -> Found<()> {
-    taken(field)?;
+    field.one_message()?;
     let mailer = field.mailer(None, 1);
     let search = Search::new(512, bound(finding.expected, LINE), finding.expected).known(3);
     octet(field, kind, finding, search, &mut |field, session, size| {
