@@ -199,18 +199,23 @@ impl Browser {
         urls.skip(1).filter(|url| !url.starts_with("data:")).collect()
     }
 
-    /// A picture of the whole page, for people to look at, where cargo keeps what tests make.
+    /// A picture of the whole page, for people to look at.
     pub fn picture(&mut self, name: &str) -> PathBuf {
         let size = self.call("Page.getLayoutMetrics", json!({}))["cssContentSize"].clone();
         let clip = json!({"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1});
         let shot = self.call("Page.captureScreenshot", json!({"captureBeyondViewport": true, "clip": clip}));
         let png = base64::engine::general_purpose::STANDARD.decode(shot["data"].as_str().unwrap()).unwrap();
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("page");
-        std::fs::create_dir_all(&folder).unwrap();
-        let path = folder.join(format!("{name}.png"));
+        let path = pictures().join(format!("{name}.png"));
         std::fs::write(&path, png).unwrap();
         path
     }
+}
+
+/// The folder of pictures, where cargo keeps what tests make.
+pub fn pictures() -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("page");
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
 }
 
 impl Drop for Browser {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::browser::{Browser, DESKTOP, PHONE, installed};
+use crate::browser::{Browser, DESKTOP, PHONE, installed, pictures};
 use crate::stage::{GOLDEN, Stage};
 
 const QUIET: [Value; 0] = [];
@@ -76,7 +76,7 @@ fn the_page_can_be_printed() {
         base64::Engine::decode(&base64::engine::general_purpose::STANDARD, pdf["data"].as_str().unwrap())
             .unwrap();
     assert!(pdf.starts_with(b"%PDF") && pdf.len() > 20_000, "{}", pdf.len());
-    std::fs::write(Path::new(env!("CARGO_TARGET_TMPDIR")).join("page/paper.pdf"), pdf).unwrap();
+    std::fs::write(pictures().join("paper.pdf"), pdf).unwrap();
     assert_eq!(browser.complaints(), QUIET);
 }
 
