@@ -19,6 +19,7 @@
 //! | [`listener`] | the embedded listener: limits, behaviour, words of three products, ledger | smtp, net, collector |
 //! | [`profile`] | TOML to plan: schema, units, overrides, errors with their place | plan and its parts, collector, verdict, experiment, listener::limits |
 //! | [`report`] | the telling: one result type, and everything that reads it | plan, collector, verdict, experiment |
+//! | [`live`] | the telling while a run goes on: its page, its metrics | plan, collector, report |
 //! | [`cli`] | the commands a user types | all |
 //!
 //! `tests/it/architecture.rs` holds these arrows.
@@ -28,7 +29,7 @@
 //! `profile::document` -> `profile::compile` -> [`plan`] -> `generator::local` (threads) -> `generator::worker` ->
 //! `generator::dispatch` (asks `load::Schedule` what is due) -> `generator::session` (`net::dial`, then `net::drive` moves
 //! bytes for `smtp::client`, which asks `mail::Message` for them) -> `generator::judge` (`collector::condition` names the
-//! reply) -> `collector::recorder` -> a snapshot a second -> `generator::local` adds up -> `cli::progress` draws ->
+//! reply) -> `collector::recorder` -> a snapshot a second -> `generator::local` adds up -> `cli::progress` draws, [`live`] tells ->
 //! `collector::summary` -> [`verdict`] -> [`report`] -> exit code.
 //!
 //! # Three seams
@@ -53,6 +54,7 @@ pub mod collector;
 pub mod experiment;
 pub mod generator;
 pub mod listener;
+pub mod live;
 pub mod load;
 pub mod mail;
 pub mod net;

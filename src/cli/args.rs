@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use super::capacity::args::CapacityArgs;
 use super::compare::CompareArgs;
 use super::limit::args::LimitArgs;
+use super::live::LiveArgs;
 use super::login::LoginArgs;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
@@ -228,6 +229,8 @@ pub struct RunArgs {
     /// What must hold, such as 'p99 < 500ms'; may be repeated
     #[arg(long = "assert", value_name = "EXPR", help_heading = "Result")]
     pub asserts: Vec<String>,
+    #[command(flatten, next_help_heading = "Live")]
+    pub live: LiveArgs,
     /// Write the HTML report here too; report.html is in the run directory
     #[arg(long, value_name = "FILE", env = "SMTPRESS_HTML", help_heading = "Result")]
     pub html: Option<PathBuf>,

@@ -7,6 +7,7 @@ mod capacity;
 mod compare;
 mod exit;
 mod limit;
+mod live;
 mod login;
 mod look;
 mod output;

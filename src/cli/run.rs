@@ -1,10 +1,12 @@
 //! `smtpress run`: from the profile to the exit code.
 
 use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::args::{self, Format, RunArgs};
 use super::exit::{Failure, PREFLIGHT};
+use super::live;
 use super::look::Screen;
 use super::output::Output;
 use super::prepare::{Prepared, prepare};
@@ -14,8 +16,9 @@ use super::signals::Signals;
 use crate::collector::snapshot::{Interval, Measured};
 use crate::collector::summary::{PhaseInfo, Summary};
 use crate::collector::tally::Tally;
-use crate::generator::{Control, Local, Observer, Runner, preflight};
+use crate::generator::{Control, Local, Observer, Runner, Stop, preflight};
 use crate::listener::Listener;
+use crate::live::Live;
 use crate::load::{self, Load};
 use crate::net::target::bind::Bind;
 use crate::plan::{OnSaturation, Plan};
@@ -54,6 +57,8 @@ pub fn run(args: &RunArgs, screen: &Screen) -> Result<u8, Failure> {
         RunDir::create(args.common.out.as_deref(), &plan.name, prepared.started_at).map_err(unwritable)?;
     let names: Vec<String> = plan.phases.iter().map(|phase| phase.name.clone()).collect();
     let recording = directory.record(&names, prepared.started_at).map_err(unwritable)?;
+    // Their ports are bound before anything is sent.
+    let tellers = live::tellers(&args.live)?;
     let listener = if embedded { Some(start_listener(&prepared)?) } else { None };
     let progress = Progress::new(plan, shown(args), io::stderr().is_terminal(), screen);
     let voice = progress.voice();
@@ -75,8 +80,13 @@ pub fn run(args: &RunArgs, screen: &Screen) -> Result<u8, Failure> {
     }
     let infos = phase_infos(plan);
     let assertions = &prepared.compiled.assertions;
-    let mut watcher =
-        Watcher { windows: Windows::new(assertions, &infos, &plan.expects), assertions, recording, progress };
+    let mut watcher = Watcher {
+        windows: Windows::new(assertions, &infos, &plan.expects),
+        assertions,
+        recording,
+        progress,
+        live: Live::start(tellers)?,
+    };
     let mut local = Local::new(signals.stop.clone(), prepared.date());
     if let Some(listener) = &listener {
         local = local.with_listener(listener.place()).with_certificate(listener.certificate().cloned());
@@ -84,13 +94,18 @@ pub fn run(args: &RunArgs, screen: &Screen) -> Result<u8, Failure> {
     watcher.progress.begin();
     let measured = local.run(plan, &mut watcher)?;
     signals.over();
-    let Watcher { windows, recording, progress, .. } = watcher;
+    let Watcher { windows, recording, progress, live, .. } = watcher;
     progress.finish();
     let ledger = listener.map(Listener::stop).and_then(|ledger| serde_json::to_value(ledger).ok());
-    let result = judge(&prepared, &measured, &infos, &windows, ledger);
+    let result = Arc::new(judge(&prepared, &measured, &infos, &windows, ledger));
     let stored = store(&prepared, &directory, recording, &measured, &result);
+    let shown = show(args, screen, &copies, &directory, &result);
+    signals.linger();
+    // Whoever stopped the run at once, then or now, does not wait for those who listen.
+    let remarks = live.over(&result, || *signals.stop.borrow() == Stop::Now);
+    remarks.iter().for_each(|remark| voice.say(&format!("smtpress: warning: {remark}")));
     // The result is shown even if it could not be stored, but a caller must not take that for success.
-    match show(args, screen, &copies, &directory, &result).and(stored) {
+    match shown.and(stored) {
         // Whoever reads the report may stop reading; the verdict stands.
         Ok(()) | Err(Failure::Pipe) => Ok(result.verdict.exit_code),
         Err(failure) => Err(failure),
@@ -163,12 +178,14 @@ struct Watcher<'a> {
     assertions: &'a [Assertion],
     recording: Recording,
     progress: Progress,
+    live: Live,
 }
 
 impl Observer for Watcher<'_> {
     fn interval(&mut self, interval: &Interval, total: &Tally) -> Control {
         self.progress.update(interval, total);
         self.recording.add(interval);
+        self.live.second(interval);
         match self.windows.feed(interval) {
             Some(index) => Control::Stop(self.assertions[index].expr.text.clone()),
             None => Control::Continue,

@@ -2,7 +2,7 @@
 
 use std::process;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, SystemTime};
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -20,8 +20,15 @@ const GLANCE: Duration = Duration::from_millis(50);
 pub struct Signals {
     /// What was asked so far.
     pub stop: watch::Receiver<Stop>,
-    over: Arc<AtomicBool>,
+    stage: Arc<AtomicU8>,
 }
+
+/// There is a load that can be stopped.
+const RUNNING: u8 = 0;
+/// The files are being written; there is nothing to stop.
+const WRITING: u8 = 1;
+/// All is written; somebody may still want to hear of it.
+const LINGERING: u8 = 2;
 
 impl Signals {
     /// Listens from now on. What happens is told by `voice`.
@@ -30,7 +37,7 @@ impl Signals {
     /// No thread or no descriptor is left.
     pub fn listen(voice: Voice) -> Result<Signals, Failure> {
         let (ask, stop) = watch::channel(Stop::Run);
-        let over = Arc::new(AtomicBool::new(false));
+        let stage = Arc::new(AtomicU8::new(RUNNING));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         // Registered here and not on the thread: a signal that comes before the thread is up must not end the process.
         let registered = runtime
@@ -38,7 +45,7 @@ impl Signals {
         let (mut interrupt, mut terminate) = registered.map_err(|error: std::io::Error| {
             Failure::Told(FAULT, format!("failed to listen for Ctrl-C: {error}"))
         })?;
-        let is_over = over.clone();
+        let now_at = stage.clone();
         std::thread::Builder::new().name("signals".into()).spawn(move || {
             runtime.block_on(async move {
                 for heard in 0_u32.. {
@@ -47,11 +54,12 @@ impl Signals {
                         _ = terminate.recv() => {}
                     }
                     match heard {
+                        _ if now_at.load(Ordering::Relaxed) == LINGERING => drop(ask.send_replace(Stop::Now)),
                         _ if heard > 1 => {
                             voice.say("smtpress: given up; there is no report");
                             process::exit(FAULT.into());
                         }
-                        _ if is_over.load(Ordering::Relaxed) => {
+                        _ if now_at.load(Ordering::Relaxed) == WRITING => {
                             voice.say("smtpress: the run is over, its files are being written");
                         }
                         0 => {
@@ -67,12 +75,17 @@ impl Signals {
                 }
             });
         })?;
-        Ok(Signals { stop, over })
+        Ok(Signals { stop, stage })
     }
 
     /// The run is over: from now on there is nothing to stop but the writing of its files.
     pub fn over(&self) {
-        self.over.store(true, Ordering::Relaxed);
+        self.stage.store(WRITING, Ordering::Relaxed);
+    }
+
+    /// All is written; whoever asks to stop now does not want to wait any longer.
+    pub fn linger(&self) {
+        self.stage.store(LINGERING, Ordering::Relaxed);
     }
 
     /// Waits until `at`, or until the user wants to stop.

@@ -12,7 +12,7 @@ pub mod environment;
 pub mod failures;
 pub mod findings;
 #[cfg(test)]
-mod fixtures;
+pub(crate) mod fixtures;
 pub mod hdr_log;
 pub mod hgrm;
 pub mod html;

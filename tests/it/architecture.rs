@@ -51,6 +51,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("report", &["plan", "collector", "verdict", "experiment"]),
+    ("live", &["plan", "collector", "report"]),
     ("fleet", &["plan", RUNNER, RUNNER_MODULE, "collector"]),
     ("cli", &["*"]),
     ("main", &["cli"]),
