@@ -6,7 +6,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use super::args::{self, Format, RunArgs};
 use super::exit::{Failure, PREFLIGHT};
-use super::live;
+use super::live::{Places, Scene};
 use super::look::Screen;
 use super::output::Output;
 use super::prepare::{Prepared, prepare};
@@ -51,18 +51,25 @@ pub fn run(args: &RunArgs, screen: &Screen) -> Result<u8, Failure> {
         ("--html", Format::Html, args.html.as_deref()),
         ("--junit", Format::Junit, args.junit.as_deref()),
     ])?;
+    let places = Places::bind(&args.live)?;
     // Whatever is wrong with the directory now, nothing was sent.
     let unwritable = |error: RunDirError| Failure::Told(PREFLIGHT, error.to_string());
     let directory =
         RunDir::create(args.common.out.as_deref(), &plan.name, prepared.started_at).map_err(unwritable)?;
     let names: Vec<String> = plan.phases.iter().map(|phase| phase.name.clone()).collect();
     let recording = directory.record(&names, prepared.started_at).map_err(unwritable)?;
-    // Their ports are bound before anything is sent.
-    let tellers = live::tellers(&args.live)?;
     let listener = if embedded { Some(start_listener(&prepared)?) } else { None };
     let progress = Progress::new(plan, shown(args), io::stderr().is_terminal(), screen);
     let voice = progress.voice();
     let signals = Signals::listen(voice.clone())?;
+    let infos = phase_infos(plan);
+    let tellers = places.tellers(&Scene {
+        prepared: &prepared,
+        infos: &infos,
+        directory: directory.path(),
+        signals: &signals,
+        voice: &voice,
+    });
     if !args.common.quiet {
         voice.say(&format!(
             "smtpress: {} against {}, seed {}, files in {}",
@@ -75,17 +82,17 @@ pub fn run(args: &RunArgs, screen: &Screen) -> Result<u8, Failure> {
             voice.say(&start_notice(start_at, now));
         }
     }
+    let live = Live::start(tellers)?;
     if let Some(start_at) = start_at {
         signals.wait_until(UNIX_EPOCH + start_at);
     }
-    let infos = phase_infos(plan);
     let assertions = &prepared.compiled.assertions;
     let mut watcher = Watcher {
         windows: Windows::new(assertions, &infos, &plan.expects),
         assertions,
         recording,
         progress,
-        live: Live::start(tellers)?,
+        live,
     };
     let mut local = Local::new(signals.stop.clone(), prepared.date());
     if let Some(listener) = &listener {
