@@ -212,6 +212,7 @@ fn judge(
         verdict: &verdict,
         profile_path: prepared.path.clone(),
         profile_sha256: prepared.compiled.sha256.clone(),
+        load_sha256: prepared.compiled.load_sha256.clone(),
         schedule_sha256: hash.iter().map(|byte| format!("{byte:02x}")).collect(),
         started_at: prepared.started_at,
         ledger,
