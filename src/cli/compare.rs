@@ -192,7 +192,20 @@ fn faults(base: &[(String, RunResult)], candidate: &[(String, RunResult)]) -> Ve
         }
     };
     differ("seed", |one, other| one.profile.seed == other.profile.seed);
-    differ("profile", |one, other| one.profile.sha256 == other.profile.sha256);
+    differ("profile", same_load);
     differ("shard", |one, other| one.shard == other.shard);
+    for side in [base, candidate] {
+        let Some((first_name, first)) = side.first() else { continue };
+        if let Some((name, _)) = side.iter().find(|(_, result)| result.target != first.target) {
+            faults.push(format!("{name} went to another target than {first_name} of its side"));
+        }
+    }
     faults
+}
+
+/// Whether the same was asked of the targets, whichever they are.
+fn same_load(one: &RunResult, other: &RunResult) -> bool {
+    let (one, other) = (&one.profile, &other.profile);
+    // Runs that were stored without the hash of their load are alike only if they went to the same target too.
+    one.sha256 == other.sha256 || (one.load_sha256.is_some() && one.load_sha256 == other.load_sha256)
 }

@@ -67,7 +67,7 @@ pub struct Scene<'a> {
     /// What is asked.
     pub prepared: &'a Prepared,
     /// Its phases.
-    pub infos: &'a [PhaseInfo],
+    pub infos: Vec<PhaseInfo>,
     /// The run directory.
     pub directory: &'a Path,
     /// How it is stopped.
@@ -114,7 +114,7 @@ fn dashboard(site: Site, scene: &Scene<'_>) -> Dashboard {
     let prepared = scene.prepared;
     let underway = Underway::new(Asked {
         plan: prepared.compiled.plan.clone(),
-        infos: scene.infos.to_vec(),
+        infos: scene.infos.clone(),
         assertions: prepared.compiled.assertions.clone(),
         profile_path: prepared.path.clone(),
         profile_sha256: prepared.compiled.sha256.clone(),

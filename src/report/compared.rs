@@ -219,7 +219,12 @@ fn asked(compared: Compared<'_>) -> String {
     let profile =
         profile.map(|profile| format!(", {}, seed {}", profile.name, profile.seed)).unwrap_or_default();
     let runs = |n: usize| words::counted(n as u64, "run");
-    format!("{} of the candidate against {} of the base{profile}", runs(candidate), runs(base))
+    let target = |side: &[(String, RunResult)]| side.first().map(|(_, result)| result.target.clone());
+    let targets = match (target(compared.base), target(compared.candidate)) {
+        (Some(base), Some(candidate)) if base != candidate => format!(", {candidate} against {base}"),
+        _ => String::new(),
+    };
+    format!("{} of the candidate against {} of the base{targets}{profile}", runs(candidate), runs(base))
 }
 
 /// Phase, metric, base, candidate, change, interval, p.

@@ -127,7 +127,9 @@ impl Underway {
             verdict: &verdict,
             profile_path: self.asked.profile_path.clone(),
             profile_sha256: self.asked.profile_sha256.clone(),
+            // Of the whole schedule: that takes its time, and is known at the end.
             schedule_sha256: String::new(),
+            load_sha256: String::new(),
             started_at: self.asked.started_at,
             ledger: None,
         });
