@@ -28,7 +28,7 @@ fn written(form: &str, value: &Value) -> String {
 }
 
 /// Holds every figure of the open page against the result, and gives how many there are.
-fn compare(browser: &mut Browser, result: &Value) -> usize {
+pub fn compare(browser: &mut Browser, result: &Value) -> usize {
     let figures = browser.value(FIGURES);
     let figures = figures.as_array().unwrap();
     for figure in figures {

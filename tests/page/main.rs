@@ -10,6 +10,7 @@
 
 mod browser;
 mod figures;
+mod live;
 mod long;
 mod looks;
 mod stage;
