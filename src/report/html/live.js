@@ -69,6 +69,7 @@
     }
   }, { rootMargin: "200px" });
   const observed = new WeakSet();
+  let over = false;
   const redraw = () => {
     for (const figure of drawn.keys()) {
       if (figure.isConnected) continue;
@@ -80,7 +81,8 @@
       stale.add(figure);
       if (!observed.has(figure)) sight.observe(figure);
       observed.add(figure);
-      if (seen.has(figure)) draw(figure);
+      // The report is drawn whole.
+      if (over || seen.has(figure)) draw(figure);
     }
   };
   // A chart is zoomed when it shows neither all that it was drawn with nor all that there is now.
@@ -100,7 +102,7 @@
   };
 
   // --- Hearing ----------------------------------------------------------------------------------------------------------
-  let waiting = null, over = false, held = false, place = "the run directory";
+  let waiting = null, held = false, place = "the run directory";
   const show = () => {
     if (!waiting || document.hidden || held) return;
     const { page, files } = waiting;
