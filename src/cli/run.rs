@@ -50,9 +50,9 @@ pub fn run(args: &RunArgs, screen: &Screen) -> Result<u8, Failure> {
         ("--html", Format::Html, args.html.as_deref()),
         ("--junit", Format::Junit, args.junit.as_deref()),
     ])?;
-    let ready = Ready::new(&prepared, args.common.out.as_deref())?;
-    // Their ports are bound before anything is sent.
+    // Their ports are bound before anything is written or sent.
     let tellers = live::tellers(&args.live)?;
+    let ready = Ready::new(&prepared, args.common.out.as_deref())?;
     let progress = Progress::new(plan, shown(args), io::stderr().is_terminal(), screen);
     let voice = progress.voice();
     let signals = Signals::listen(voice.clone())?;
