@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::exit::Failure;
 use super::look::Screen;
 use super::output::Output;
 use crate::report::compared::{self, Compared};
 use crate::report::result::{RunResult, ValidityStatus, VerdictStatus};
-use crate::report::{RunDir, blocks};
+use crate::report::{RunDir, blocks, html};
 use crate::verdict::compare::{self as statistics, Course, Effort, Measure, Phase, measure_name};
 
 /// The runs of a side at most: what the exact test costs grows with the fourth power of them.
@@ -39,15 +39,50 @@ pub struct CompareArgs {
     /// Compare what is not comparable too: other profiles or seeds, runs that are invalid or were interrupted
     #[arg(long)]
     pub force: bool,
-    /// Write JSON
-    #[arg(long, conflicts_with = "markdown")]
+    /// The form
+    #[arg(
+        long,
+        value_enum,
+        value_name = "text|html|json|markdown",
+        default_value = "text",
+        hide_default_value = true
+    )]
+    pub format: Form,
+    /// The same as --format json
+    #[arg(long, conflicts_with_all = ["markdown", "format"])]
     pub json: bool,
-    /// Write Markdown, for a pull request
-    #[arg(long)]
+    /// The same as --format markdown, for a pull request
+    #[arg(long, conflicts_with = "format")]
     pub markdown: bool,
+    /// Write the page here too
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
     /// Write to a file instead of stdout
     #[arg(short = 'o', long, value_name = "FILE")]
     pub out: Option<PathBuf>,
+}
+
+/// How a comparison is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Form {
+    /// For a terminal
+    Text,
+    /// One page for a browser, that needs nothing else
+    Html,
+    /// JSON; its schema: smtpress schema compare
+    Json,
+    /// Markdown, for a pull request
+    Markdown,
+}
+
+impl CompareArgs {
+    fn form(&self) -> Form {
+        match (self.json, self.markdown) {
+            (true, _) => Form::Json,
+            (_, true) => Form::Markdown,
+            _ => self.format,
+        }
+    }
 }
 
 /// `smtpress compare`.
@@ -62,6 +97,12 @@ pub fn compare(args: &CompareArgs, screen: &Screen) -> Result<u8, Failure> {
         )));
     }
     let output = Output::open(args.out.as_deref())?;
+    let page = args.html.as_deref().map(|path| Output::open(Some(path))).transpose()?;
+    if page.as_ref() == Some(&output) {
+        return Err(Failure::usage(
+            "--html names the place of the comparison itself: name another file, or use --format html",
+        ));
+    }
     let (base_courses, candidate_courses) = (base.courses()?, candidate.courses()?);
     let (phases, left_out) = phases(base_courses, candidate_courses);
     if phases.is_empty() {
@@ -75,17 +116,19 @@ pub fn compare(args: &CompareArgs, screen: &Screen) -> Result<u8, Failure> {
     );
     let compared =
         Compared { comparison: &comparison, base: &base.runs, candidate: &candidate.runs, forced: &faults };
-    let text = match () {
-        () if args.json => compared::json(compared).into_bytes(),
-        () if args.markdown => compared::markdown(compared).into_bytes(),
-        () => {
+    let text = match args.form() {
+        Form::Json => compared::json(compared).into_bytes(),
+        Form::Markdown => compared::markdown(compared).into_bytes(),
+        Form::Html => html::comparison(compared).into_bytes(),
+        Form::Text => {
             let mut text = Vec::new();
             let colour = output == Output::Stdout && screen.colour_out();
             compared::text(compared, screen.width(), colour, &mut text)?;
             text
         }
     };
-    output.write(&text, screen)?;
+    let written = page.map_or(Ok(()), |page| page.write(html::comparison(compared).as_bytes(), screen));
+    output.write(&text, screen).and(written)?;
     Ok(comparison.judgement.exit_code())
 }
 
@@ -192,7 +235,20 @@ fn faults(base: &[(String, RunResult)], candidate: &[(String, RunResult)]) -> Ve
         }
     };
     differ("seed", |one, other| one.profile.seed == other.profile.seed);
-    differ("profile", |one, other| one.profile.sha256 == other.profile.sha256);
+    differ("profile", same_load);
     differ("shard", |one, other| one.shard == other.shard);
+    for side in [base, candidate] {
+        let Some((first_name, first)) = side.first() else { continue };
+        if let Some((name, _)) = side.iter().find(|(_, result)| result.target != first.target) {
+            faults.push(format!("{name} went to another target than {first_name} of its side"));
+        }
+    }
     faults
+}
+
+/// Whether the same was asked of the targets, whichever they are.
+fn same_load(one: &RunResult, other: &RunResult) -> bool {
+    let (one, other) = (&one.profile, &other.profile);
+    // Runs that were stored without the hash of their load are alike only if they went to the same target too.
+    one.sha256 == other.sha256 || (one.load_sha256.is_some() && one.load_sha256 == other.load_sha256)
 }

@@ -10,6 +10,7 @@
 //! - Charts are uPlot's (1.6.32, MIT), which the page carries whole, with its licence.
 //! - Figures carry the place in `result.json` where they stand, so that a test can hold the one against the other.
 
+mod compared;
 mod course;
 mod spectrum;
 mod view;
@@ -24,6 +25,7 @@ use super::result::RunResult;
 use super::words;
 use view::{Bar, Cell, Claim, ConditionView, Curve, Head, Line, Table};
 
+pub use compared::comparison;
 pub use course::Course;
 
 const UPLOT: &str = include_str!("html/uplot/uPlot.iife.min.js");

@@ -11,7 +11,7 @@ const FIGURES: &str =
     "[...document.querySelectorAll('[data-path]')].map((e) => [e.dataset.path, e.dataset.as, e.textContent])";
 
 /// What the page should show of a value.
-fn written(form: &str, value: &Value) -> String {
+pub fn written(form: &str, value: &Value) -> String {
     let (whole, number) = (value.as_u64().unwrap_or_default(), value.as_f64().unwrap_or(f64::NAN));
     match form {
         "count" => words::count(whole),
@@ -22,13 +22,18 @@ fn written(form: &str, value: &Value) -> String {
         "bytes" => words::bytes(whole),
         "percent" => words::percent(number),
         "text" => words::harmless(value.as_str().unwrap()),
+        "number" => whole.to_string(),
+        "ratio" => words::ratio(number),
+        "points" => words::points(number),
+        "margin-points" => words::points(number).replace('+', ""),
+        "p" => words::probability(number),
         "verdict" => value.as_str().unwrap().replace('-', " ").to_uppercase(),
         form => panic!("no form {form}"),
     }
 }
 
 /// Holds every figure of the open page against the result, and gives how many there are.
-fn compare(browser: &mut Browser, result: &Value) -> usize {
+pub fn compare(browser: &mut Browser, result: &Value) -> usize {
     let figures = browser.value(FIGURES);
     let figures = figures.as_array().unwrap();
     for figure in figures {

@@ -9,6 +9,7 @@
 )]
 
 mod browser;
+mod compared;
 mod figures;
 mod long;
 mod looks;
