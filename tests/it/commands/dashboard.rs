@@ -80,9 +80,14 @@ fn the_page_stops_the_run_as_ctrl_c_does() {
     running.hear(" 5 s ");
     let page = ask(address, "GET", "/", "");
     assert_eq!(status(&page), "200");
-    for part in
-        ["RUNNING", "no-store", "nosniff", "frame-ancestors 'none'", "connect-src &#39;self&#39;", "Stop the run"]
-    {
+    for part in [
+        "RUNNING",
+        "no-store",
+        "nosniff",
+        "frame-ancestors 'none'",
+        "connect-src &#39;self&#39;",
+        "Stop the run",
+    ] {
         assert!(page.contains(part), "{part}");
     }
     assert!(!page.contains("PASS"));
