@@ -11,6 +11,7 @@
 mod browser;
 mod compared;
 mod figures;
+mod live;
 mod long;
 mod looks;
 mod stage;
