@@ -4,6 +4,7 @@ mod ceiling;
 mod compare;
 mod flags;
 mod hosts;
+mod interleave;
 mod logins;
 mod looks;
 mod memory;
