@@ -208,15 +208,14 @@ fn a_run_that_is_invalid_is_no_evidence() {
     let stage = stage();
     let listening = Listening::with(&stage, &[]);
     let url = listening.url();
-    // Nobody starts so many arrivals in so short a time.
-    stage.put(
-        "nightly.toml",
-        PROFILE.replace(
-            "load = \"shared-messages\"\nmessages = 200\nsessions = 20",
-            "load = \"constant-rate\"\nrate = \"300000/s\"\nfor = \"100ms\"\nmax_sessions = 5",
-        ),
-    );
-    let said = stage.run(&series("1", &url, &url)).ended(98);
+    stage.put("nightly.toml", super::stage::SMALL.replace("1s", "3s"));
+    // The generator stands still in the first run.
+    let mut running = stage.start(&[&series("1", &url, &url)[..], &["--progress", "log"]].concat());
+    running.hear(" 1 s ");
+    running.signal(Signal::SIGSTOP);
+    thread::sleep(std::time::Duration::from_millis(600));
+    running.signal(Signal::SIGCONT);
+    let said = running.end().ended(98);
     assert!(said.err.contains("series/base-1 left out: it is invalid"), "{}", said.err);
     assert!(said.err.contains("no run of the base is valid"), "{}", said.err);
     assert!(stage.path("series/candidate-1/result.json").is_file(), "it went on");
