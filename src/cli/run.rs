@@ -7,7 +7,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use super::args::{self, Format, RunArgs};
 use super::exit::{Failure, PREFLIGHT};
-use super::live;
+use super::live::{Places, Scene};
 use super::look::Screen;
 use super::output::Output;
 use super::prepare::{Prepared, prepare};
@@ -51,11 +51,18 @@ pub fn run(args: &RunArgs, screen: &Screen) -> Result<u8, Failure> {
         ("--junit", Format::Junit, args.junit.as_deref()),
     ])?;
     // Their ports are bound before anything is written or sent.
-    let tellers = live::tellers(&args.live)?;
+    let places = Places::bind(&args.live)?;
     let ready = Ready::new(&prepared, args.common.out.as_deref())?;
     let progress = Progress::new(plan, shown(args), io::stderr().is_terminal(), screen);
     let voice = progress.voice();
     let signals = Signals::listen(voice.clone())?;
+    let tellers = places.tellers(&Scene {
+        prepared: &prepared,
+        infos: phase_infos(plan),
+        directory: ready.directory.path(),
+        signals: &signals,
+        voice: &voice,
+    });
     if !args.common.quiet {
         voice.say(&format!(
             "smtpress: {} against {}, seed {}, files in {}",
@@ -68,10 +75,11 @@ pub fn run(args: &RunArgs, screen: &Screen) -> Result<u8, Failure> {
             voice.say(&start_notice(start_at, now));
         }
     }
+    let live = Live::start(tellers)?;
     if let Some(start_at) = start_at {
         signals.wait_until(UNIX_EPOCH + start_at);
     }
-    let over = ready.load(&signals, progress, Live::start(tellers)?)?;
+    let over = ready.load(&signals, progress, live)?;
     signals.over();
     let Ended { directory, result, stored, live } = over.judge();
     let shown = show(args, screen, &copies, &directory, &result);

@@ -26,6 +26,7 @@ pub mod run_dir;
 pub mod searched;
 pub mod seconds;
 pub mod terminal;
+pub mod underway;
 pub mod words;
 
 pub use build::BuildInput;
@@ -33,3 +34,4 @@ pub use environment::Environment;
 pub use junit::junit;
 pub use result::RunResult;
 pub use run_dir::{Contents, Recording, RunDir, RunDirError};
+pub use underway::{Asked, Underway};

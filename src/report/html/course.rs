@@ -3,6 +3,8 @@
 //! Fed second by second. Quantiles are taken from the added distributions of a stretch, never from other quantiles, and only
 //! where there are enough values to say them (M18).
 
+pub mod growing;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -53,7 +55,7 @@ pub struct Course {
 }
 
 /// Quantiles over time, in milliseconds; `null` where there are too few values.
-#[derive(Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 struct Bands {
     /// Seconds in a point.
     step_s: f64,
@@ -61,10 +63,20 @@ struct Bands {
     response: Quantiles,
     service: Quantiles,
     #[serde(skip)]
-    open: Option<(u64, Hist, Hist)>,
+    open: Option<Stretch>,
 }
 
-#[derive(Debug, Default, Serialize)]
+/// A stretch of time that quantiles are taken over.
+#[derive(Clone, Debug)]
+struct Stretch {
+    point: u64,
+    /// Its first second.
+    from: f64,
+    response: Hist,
+    service: Hist,
+}
+
+#[derive(Clone, Debug, Default, Serialize)]
 struct Quantiles {
     n: Vec<u64>,
     p50: Vec<Option<f64>>,
@@ -74,7 +86,7 @@ struct Quantiles {
 }
 
 /// How many response times lay where: by column (time) and row (power of ten).
-#[derive(Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 struct Heat {
     step_s: f64,
     rows_a_decade: f64,
@@ -85,7 +97,7 @@ struct Heat {
 }
 
 /// What all steps took together, in milliseconds for each arrival that ended.
-#[derive(Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 struct Steps {
     t: Vec<f64>,
     by_name: BTreeMap<&'static str, Vec<f64>>,
@@ -187,15 +199,16 @@ impl Course {
     fn times(&mut self, second: &Interval) {
         let start = second.start.as_secs_f64();
         let point = (start / self.bands.step_s) as u64;
-        if self.bands.open.as_ref().is_none_or(|(open, _, _)| *open != point) {
+        if self.bands.open.as_ref().is_none_or(|open| open.point != point) {
             self.bands.close();
-            self.bands.open = Some((point, Hist::default(), Hist::default()));
+            let (response, service) = (Hist::default(), Hist::default());
+            self.bands.open = Some(Stretch { point, from: start, response, service });
         }
         let column = (start / self.heat.step_s) as u64;
         for tally in &second.tally.phases {
             let of = |metric| tally.hists.get(&(metric, self.shown));
-            if let (Some((_, response, service)), own) = (&mut self.bands.open, of(Metric::Service)) {
-                own.into_iter().for_each(|own| service.merge(own));
+            if let Some(Stretch { response, service, .. }) = &mut self.bands.open {
+                of(Metric::Service).into_iter().for_each(|own| service.merge(own));
                 of(Metric::Response).into_iter().for_each(|own| response.merge(own));
             }
             for (ns, count) in of(Metric::Response).into_iter().flat_map(Hist::buckets) {
@@ -235,8 +248,8 @@ fn add(open: &mut Interval, second: &Interval) {
 
 impl Bands {
     fn close(&mut self) {
-        if let Some((point, response, service)) = self.open.take() {
-            self.t.push(point as f64 * self.step_s);
+        if let Some(Stretch { from, response, service, .. }) = self.open.take() {
+            self.t.push(from);
             self.response.push(&response);
             self.service.push(&service);
         }
@@ -283,11 +296,11 @@ fn ms(ns: u64) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::report::fixtures;
 
-    fn second(t: u64, n: u64) -> Interval {
+    pub(super) fn second(t: u64, n: u64) -> Interval {
         let mut tally = Tally::new(1);
         let phase = &mut tally.phases[0];
         (phase.counts.scheduled, phase.counts.started) = (n, n);

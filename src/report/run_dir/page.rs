@@ -28,5 +28,6 @@ pub fn page(directory: &Path, result: &RunResult) -> String {
         profile: profile.as_deref(),
         environment: environment.as_deref(),
         course: course.as_ref().map(|(course, series)| (course, series.as_str())),
+        stage: html::Stage::Over,
     })
 }

@@ -2,6 +2,7 @@
 
 mod ceiling;
 mod compare;
+mod dashboard;
 mod flags;
 mod hosts;
 mod interleave;
