@@ -1,9 +1,13 @@
 //! `smtpress compare`: which runs may be held against each other, and the exit code that follows.
 
+mod interleave;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+
+use interleave::SeriesArgs;
 
 use super::exit::Failure;
 use super::look::Screen;
@@ -21,17 +25,25 @@ Examples:
   smtpress compare monday --against tuesday
   smtpress compare base-1 base-2 base-3 base-4 base-5 --against new-1 new-2 new-3 new-4 new-5
   smtpress compare base-* --against new-* --metric 'response p99' --markdown >> $GITHUB_STEP_SUMMARY
+  smtpress compare --interleave 5 mx.toml --target smtp://127.0.0.1:2525 --candidate smtp://127.0.0.1:2626 --html compared.html
 
-Exit codes: 0 improved or equivalent, 99 regressed, 5 inconclusive, 2 not comparable.";
+Exit codes: 0 improved or equivalent, 99 regressed, 5 inconclusive, 2 not comparable.
+With --interleave also: 3 a target is not reached, 98 no run of a side is valid, 105 interrupted; what was run is kept.";
 
 /// What a user can type behind `smtpress compare`.
 #[derive(Debug, Args)]
 pub struct CompareArgs {
-    /// Run directories of what is known
+    /// Run directories of what is known; with --interleave the profile
     #[arg(required = true, value_name = "BASE")]
     pub base: Vec<PathBuf>,
     /// Run directories of what is to be judged; five runs a side are a good number
-    #[arg(long, required = true, num_args = 1.., value_name = "CAND")]
+    #[arg(
+        long,
+        required_unless_present = "interleave",
+        conflicts_with = "interleave",
+        num_args = 1..,
+        value_name = "CAND"
+    )]
     pub against: Vec<PathBuf>,
     /// Compare only this, such as 'response p99', 'accepted rate' or 'unexpected rate'; may be repeated
     #[arg(long = "metric", value_name = "METRIC")]
@@ -60,6 +72,27 @@ pub struct CompareArgs {
     /// Write to a file instead of stdout
     #[arg(short = 'o', long, value_name = "FILE")]
     pub out: Option<PathBuf>,
+    #[command(flatten, next_help_heading = "Runs of its own")]
+    pub series: SeriesArgs,
+}
+
+/// The runs that are to be compared.
+struct Judged {
+    base: Vec<PathBuf>,
+    candidate: Vec<PathBuf>,
+    /// What a reader must know of how they came about.
+    notes: Vec<String>,
+}
+
+/// The runs that the user names, or those that are carried now.
+fn judged(args: &CompareArgs, screen: &Screen) -> Result<Judged, Failure> {
+    let Some(n) = args.series.interleave else {
+        return Ok(Judged { base: args.base.clone(), candidate: args.against.clone(), notes: Vec::new() });
+    };
+    let [profile] = args.base.as_slice() else {
+        return Err(Failure::usage("--interleave runs one profile against two targets: give one profile"));
+    };
+    interleave::carry(profile, n, &args.series, args.force, screen)
 }
 
 /// How a comparison is told.
@@ -88,20 +121,15 @@ impl CompareArgs {
 /// `smtpress compare`.
 pub fn compare(args: &CompareArgs, screen: &Screen) -> Result<u8, Failure> {
     let measures = measures(&args.metrics)?;
-    let (base, candidate) = (Side::open(&args.base)?, Side::open(&args.against)?);
+    let (output, page) = outputs(args)?;
+    let judged = judged(args, screen)?;
+    let (base, candidate) = (Side::open(&judged.base)?, Side::open(&judged.candidate)?);
     let faults = faults(&base.runs, &candidate.runs);
     if !faults.is_empty() && !args.force {
         return Err(Failure::usage(format!(
             "these runs are not comparable: {}; compare runs of one profile and seed that are valid, or insist with --force",
             faults.join("; ")
         )));
-    }
-    let output = Output::open(args.out.as_deref())?;
-    let page = args.html.as_deref().map(|path| Output::open(Some(path))).transpose()?;
-    if page.as_ref() == Some(&output) {
-        return Err(Failure::usage(
-            "--html names the place of the comparison itself: name another file, or use --format html",
-        ));
     }
     let (base_courses, candidate_courses) = (base.courses()?, candidate.courses()?);
     let (phases, left_out) = phases(base_courses, candidate_courses);
@@ -111,6 +139,7 @@ pub fn compare(args: &CompareArgs, screen: &Screen) -> Result<u8, Failure> {
         ));
     }
     let mut comparison = statistics::compare(&phases, &measures, Effort::default());
+    comparison.notes.extend(judged.notes);
     comparison.notes.extend(
         left_out.iter().map(|phase| format!("phase {phase} left out: not every run has measured it")),
     );
@@ -130,6 +159,18 @@ pub fn compare(args: &CompareArgs, screen: &Screen) -> Result<u8, Failure> {
     let written = page.map_or(Ok(()), |page| page.write(html::comparison(compared).as_bytes(), screen));
     output.write(&text, screen).and(written)?;
     Ok(comparison.judgement.exit_code())
+}
+
+/// Where the comparison goes, and its page if that is wanted beside it.
+fn outputs(args: &CompareArgs) -> Result<(Output, Option<Output>), Failure> {
+    let output = Output::open(args.out.as_deref())?;
+    let page = args.html.as_deref().map(|path| Output::open(Some(path))).transpose()?;
+    if page.as_ref() == Some(&output) {
+        return Err(Failure::usage(
+            "--html names the place of the comparison itself: name another file, or use --format html",
+        ));
+    }
+    Ok((output, page))
 }
 
 /// The metrics of these names; all if none is named.

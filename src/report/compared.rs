@@ -102,11 +102,10 @@ pub fn markdown(compared: Compared<'_>) -> String {
 }
 
 /// What came out, in words.
-pub(super) fn sentence(comparison: &Comparison) -> String {
+pub(super) fn words_of(comparison: &Comparison) -> String {
     let of = |judgement| comparison.rows.iter().filter(|row| row.judgement == judgement).count();
     let all = comparison.rows.len();
-    let code = comparison.judgement.exit_code();
-    let words = match comparison.judgement {
+    match comparison.judgement {
         _ if all == 0 => "there is no metric to compare".to_owned(),
         Judgement::Regressed => format!("{} of {all} metrics are worse", of(Judgement::Regressed)),
         Judgement::Improved => {
@@ -116,8 +115,12 @@ pub(super) fn sentence(comparison: &Comparison) -> String {
         Judgement::Inconclusive => {
             format!("{} of {all} metrics are not settled", of(Judgement::Inconclusive))
         }
-    };
-    format!("{words} (exit code {code})")
+    }
+}
+
+/// The same with the exit code.
+fn sentence(comparison: &Comparison) -> String {
+    format!("{} (exit code {})", words_of(comparison), comparison.judgement.exit_code())
 }
 
 /// What was compared, in words.

@@ -12,10 +12,12 @@ use crate::report::words;
 use crate::verdict::compare::{Judgement, Measure, Row, measure_name};
 
 /// Where the labels of an axis of ratios may stand.
-const TICKS: [f64; 16] =
-    [0.1, 0.2, 0.33, 0.5, 0.67, 0.8, 0.9, 0.95, 1.0, 1.05, 1.1, 1.25, 1.5, 2.0, 3.0, 10.0];
-/// The furthest that an axis of ratios shows: ten times, and a tenth.
-const FURTHEST: f64 = 2.302_585_092_994_046;
+const TICKS: [f64; 21] = [
+    0.01, 0.05, 0.1, 0.2, 0.33, 0.5, 0.67, 0.8, 0.9, 0.95, 1.0, 1.05, 1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0,
+    20.0, 100.0,
+];
+/// The furthest that an axis of ratios shows: some thousand times, and a thousandth.
+const FURTHEST: f64 = 7.0;
 /// Labels stand at least so far apart, in percent of the width: four or five on a phone.
 const APART: f64 = 14.0;
 
@@ -39,7 +41,7 @@ pub fn comparison(compared: Compared<'_>) -> String {
         ),
         tone: tone(judgement),
         word: Cell { text: word.text.to_uppercase(), ..word },
-        sentence: compared::sentence(comparison),
+        sentence: compared::words_of(comparison),
         exit_code: Cell::count(judgement.exit_code().into(), "/exit_code").class(""),
         profile: Cell::stored(profile.map_or("", |profile| &profile.name), "/profile_name"),
         seed: Cell {
@@ -272,9 +274,9 @@ fn metric(i: usize, row: &Row, of_ratios: f64) -> Metric {
     };
     let (base, candidate) = row.medians();
     let (less, more) = match row.measure {
-        Measure::Response(_) => ("faster", "slower"),
-        Measure::AcceptedRate => ("less, worse", "more, better"),
-        Measure::UnexpectedRate => ("fewer", "more, worse"),
+        Measure::Response(_) => ("better", "worse"),
+        Measure::AcceptedRate => ("worse", "better"),
+        Measure::UnexpectedRate => ("better", "worse"),
     };
     let seen = seen(row);
     let name = measure_name(row.measure);
@@ -344,7 +346,7 @@ fn runs(side: &[(String, RunResult)], name: &str) -> Table {
         table.rows.push(vec![
             Cell::stored(path, at("path")).class("code"),
             Cell::stored(&result.target, at("target")).class("code"),
-            Cell::stored(&result.started_at, at("started_at")),
+            Cell::stored(&result.started_at, at("started_at")).class("number"),
             Cell::stored(&result.run_id, at("run_id")).class("code"),
         ]);
     }
