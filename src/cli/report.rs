@@ -137,6 +137,7 @@ impl Stored {
             environment: None,
             course: course.as_ref().map(|(course, series)| (course, series.as_str())),
             stage: html::Stage::Over,
+            conditions: None,
         }))
     }
 

@@ -107,6 +107,13 @@ impl Teller for Dashboard {
 fn report(files: &Path, result: &RunResult) -> String {
     std::fs::read_to_string(files.join(PAGE)).unwrap_or_else(|_| {
         let (profile, environment, course) = (None, None, None);
-        html::write(html::Input { result, profile, environment, course, stage: Stage::Over })
+        html::write(html::Input {
+            result,
+            profile,
+            environment,
+            course,
+            conditions: None,
+            stage: Stage::Over,
+        })
     })
 }

@@ -100,7 +100,7 @@ impl TimeSeries<Vec<u8>> {
 }
 
 /// The I/O error as it was: converted by the crate itself it would lose its kind, and a full disk its remedy.
-fn plain(error: csv::Error) -> io::Error {
+pub(super) fn plain(error: csv::Error) -> io::Error {
     match error.into_kind() {
         csv::ErrorKind::Io(error) => error,
         kind => io::Error::other(format!("{kind:?}")),

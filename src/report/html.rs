@@ -10,6 +10,7 @@
 //! - Charts are uPlot's (1.6.32, MIT), which the page carries whole, with its licence.
 //! - Figures carry the place in `result.json` where they stand, so that a test can hold the one against the other.
 
+mod compared;
 mod course;
 mod spectrum;
 mod view;
@@ -24,6 +25,7 @@ use super::result::RunResult;
 use super::words;
 use view::{Bar, Cell, Claim, ConditionView, Curve, Head, Line, Table};
 
+pub use compared::comparison;
 pub use course::Course;
 pub use course::growing::Growing;
 
@@ -70,6 +72,8 @@ pub struct Input<'a> {
     pub course: Option<(&'a Course, &'a str)>,
     /// How far the run is.
     pub stage: Stage,
+    /// `conditions.csv`, if it is there and not too long for a page.
+    pub conditions: Option<&'a str>,
 }
 
 /// The page.
@@ -105,6 +109,7 @@ pub fn write(input: Input<'_>) -> String {
     // What is not yet known is no result.
     let mut files: Vec<_> = over.then(|| ("result.json", json::write(result))).into_iter().collect();
     files.extend(input.course.map(|(_, series)| ("timeseries.csv", series.to_owned())));
+    files.extend(input.conditions.map(|text| ("conditions.csv", text.to_owned())));
     files.extend(input.profile.map(|text| ("profile.toml", text.to_owned())));
     files.extend(input.environment.map(|text| ("environment.json", text.to_owned())));
     let mut page = Page {
@@ -142,6 +147,7 @@ pub fn write(input: Input<'_>) -> String {
         machine,
         profile: input.profile.map(|text| text.lines().map(words::harmless).collect::<Vec<_>>().join("\n")),
         has_course: input.course.is_some(),
+        has_conditions: input.course.is_some_and(|(course, _)| course.has_conditions()),
         has_spectra: !data.spectra.is_empty(),
         has_refusals: result.phases.iter().any(|p| p.expected + p.deferred + p.rejected + p.refused > 0),
         data: block(&data),
@@ -196,6 +202,8 @@ struct Page<'a> {
     machine: Table,
     profile: Option<String>,
     has_course: bool,
+    /// When conditions were met is known.
+    has_conditions: bool,
     has_spectra: bool,
     has_refusals: bool,
     data: String,

@@ -147,6 +147,7 @@ impl Underway {
             profile: Some(&self.asked.profile),
             environment: None,
             course: Some((&course, &series)),
+            conditions: None,
             stage: Stage::Underway {
                 planned_s: planned.map(|planned| planned.as_secs_f64()),
                 stopping: self.stopped.is_some(),

@@ -9,6 +9,7 @@
 )]
 
 mod browser;
+mod compared;
 mod figures;
 mod live;
 mod long;

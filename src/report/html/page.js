@@ -307,6 +307,19 @@
       return parts.length ? stacked(plot, series.t, parts, rate, "a second") : none(plot, "No arrival ended.");
     },
 
+    conditions: (plot) => {
+      const { length, most, others } = course.conditions;
+      const bad = ["c5", "c4", "c7", "c9", "c6", "c1", "c10", "c8"], good = ["c2", "c3", "c11"];
+      const parts = most.map(({ name, expected, counts }, i) => {
+        const rest = others > 0 && i === most.length - 1;
+        return { label: rest ? others + " others" : name + (expected ? " (expected)" : ""),
+          color: rest ? "c12" : expected && good.length ? good.shift() : bad.shift() || "c12",
+          // The last row may be short: what little fell into it is no rate.
+          values: counts.map((n, row) => n / Math.max(length[row], 1)) };
+      });
+      return stacked(plot, course.steps.t, parts, rate, "a second");
+    },
+
     refusals: (plot) => {
       const refused = series.t.map((_, i) => series.expected[i] + series.deferred[i] + series.rejected[i] + series.refused[i]);
       return overTime(plot, [series.t, series.sessions, positive(refused)], [

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Bands, Course, ENOUGH, FEWEST, Heat, LEVELS, ROWS_A_DECADE, STRETCHES, Steps};
+use super::{Bands, Course, ENOUGH, FEWEST, Heat, LEVELS, Met, ROWS_A_DECADE, STRETCHES, Steps};
 use crate::collector::Outcome;
 use crate::collector::snapshot::Interval;
 use crate::report::csv::TimeSeries;
@@ -39,6 +39,7 @@ impl Growing {
             bands: Bands { step_s: wide(ROWS), ..Bands::default() },
             heat: Heat { step_s: wide(COLUMNS), rows_a_decade: ROWS_A_DECADE, ..Heat::default() },
             steps: Steps::default(),
+            conditions: Met::default(),
             levels: BTreeMap::new(),
             shown: Outcome::Accepted,
             level_width: 1,
@@ -66,6 +67,7 @@ impl Growing {
             bands: own.bands.clone(),
             heat: own.heat.clone(),
             steps: own.steps.clone(),
+            conditions: own.conditions.clone(),
             levels: own.levels.clone(),
             shown: own.shown,
             level_width: own.level_width,
