@@ -20,10 +20,10 @@ use crate::report::{Asked, Underway};
 /// Who may look on, and where metrics go.
 #[derive(Debug, Default, Args)]
 pub struct LiveArgs {
-    /// Serve the report while the run goes on, as in 127.0.0.1:8025; port 0: any free one
+    /// Serve the report live, as in 127.0.0.1:8025; port 0: any
     #[arg(long, value_name = "ADDR", env = "SMTPRESS_DASHBOARD")]
     pub dashboard: Option<SocketAddr>,
-    /// Let what is live reach beyond this machine; whoever reaches it sees the run
+    /// Let other machines reach what is live, and see the run
     #[arg(long)]
     pub live_beyond_loopback: bool,
 }
