@@ -57,11 +57,11 @@ pub fn run(args: &RunArgs, screen: &Screen) -> Result<u8, Failure> {
         RunDir::create(args.common.out.as_deref(), &plan.name, prepared.started_at).map_err(unwritable)?;
     let names: Vec<String> = plan.phases.iter().map(|phase| phase.name.clone()).collect();
     let recording = directory.record(&names, prepared.started_at).map_err(unwritable)?;
-    // Their ports are bound before anything is sent.
-    let tellers = live::tellers(&args.live)?;
-    let listener = if embedded { Some(start_listener(&prepared)?) } else { None };
     let progress = Progress::new(plan, shown(args), io::stderr().is_terminal(), screen);
     let voice = progress.voice();
+    // Their ports are bound before anything is sent.
+    let tellers = live::tellers(&args.live, &prepared, &voice)?;
+    let listener = if embedded { Some(start_listener(&prepared)?) } else { None };
     let signals = Signals::listen(voice.clone())?;
     if !args.common.quiet {
         voice.say(&format!(
