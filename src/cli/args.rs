@@ -190,10 +190,10 @@ Examples:
     Codes(CodesArgs),
     /// Prove on this machine that the measurements are true, and how fast the generator is
     Selftest(SelftestArgs),
-    /// Print the JSON Schema of a profile or a result
+    /// Print the JSON Schema of a profile, a result or a comparison
     Schema {
         /// Of what
-        #[arg(value_enum, value_name = "profile|result")]
+        #[arg(value_enum, value_name = "profile|result|compare")]
         of: SchemaOf,
     },
     /// Print the completions of a shell
@@ -213,6 +213,8 @@ pub enum SchemaOf {
     Profile,
     /// result.json
     Result,
+    /// The JSON of `compare`
+    Compare,
 }
 
 /// `smtpress run`.

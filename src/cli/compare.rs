@@ -1,16 +1,20 @@
 //! `smtpress compare`: which runs may be held against each other, and the exit code that follows.
 
+mod interleave;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
+
+use interleave::SeriesArgs;
 
 use super::exit::Failure;
 use super::look::Screen;
 use super::output::Output;
 use crate::report::compared::{self, Compared};
 use crate::report::result::{RunResult, ValidityStatus, VerdictStatus};
-use crate::report::{RunDir, blocks};
+use crate::report::{RunDir, blocks, html};
 use crate::verdict::compare::{self as statistics, Course, Effort, Measure, Phase, measure_name};
 
 /// The runs of a side at most: what the exact test costs grows with the fourth power of them.
@@ -21,17 +25,25 @@ Examples:
   smtpress compare monday --against tuesday
   smtpress compare base-1 base-2 base-3 base-4 base-5 --against new-1 new-2 new-3 new-4 new-5
   smtpress compare base-* --against new-* --metric 'response p99' --markdown >> $GITHUB_STEP_SUMMARY
+  smtpress compare --interleave 5 mx.toml --target smtp://127.0.0.1:2525 --candidate smtp://127.0.0.1:2626 --html compared.html
 
-Exit codes: 0 improved or equivalent, 99 regressed, 5 inconclusive, 2 not comparable.";
+Exit codes: 0 improved or equivalent, 99 regressed, 5 inconclusive, 2 not comparable.
+With --interleave also: 3 a target is not reached, 98 no run of a side is valid, 105 interrupted; what was run is kept.";
 
 /// What a user can type behind `smtpress compare`.
 #[derive(Debug, Args)]
 pub struct CompareArgs {
-    /// Run directories of what is known
+    /// Run directories of what is known; with --interleave the profile
     #[arg(required = true, value_name = "BASE")]
     pub base: Vec<PathBuf>,
     /// Run directories of what is to be judged; five runs a side are a good number
-    #[arg(long, required = true, num_args = 1.., value_name = "CAND")]
+    #[arg(
+        long,
+        required_unless_present = "interleave",
+        conflicts_with = "interleave",
+        num_args = 1..,
+        value_name = "CAND"
+    )]
     pub against: Vec<PathBuf>,
     /// Compare only this, such as 'response p99', 'accepted rate' or 'unexpected rate'; may be repeated
     #[arg(long = "metric", value_name = "METRIC")]
@@ -39,21 +51,79 @@ pub struct CompareArgs {
     /// Compare what is not comparable too: other profiles or seeds, runs that are invalid or were interrupted
     #[arg(long)]
     pub force: bool,
-    /// Write JSON
-    #[arg(long, conflicts_with = "markdown")]
+    /// The form
+    #[arg(
+        long,
+        value_enum,
+        value_name = "text|html|json|markdown",
+        default_value = "text",
+        hide_default_value = true
+    )]
+    pub format: Form,
+    /// The same as --format json
+    #[arg(long, conflicts_with_all = ["markdown", "format"])]
     pub json: bool,
-    /// Write Markdown, for a pull request
-    #[arg(long)]
+    /// The same as --format markdown, for a pull request
+    #[arg(long, conflicts_with = "format")]
     pub markdown: bool,
+    /// Write the page here too
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
     /// Write to a file instead of stdout
     #[arg(short = 'o', long, value_name = "FILE")]
     pub out: Option<PathBuf>,
+    #[command(flatten, next_help_heading = "Runs of its own")]
+    pub series: SeriesArgs,
+}
+
+/// The runs that are to be compared.
+struct Judged {
+    base: Vec<PathBuf>,
+    candidate: Vec<PathBuf>,
+    /// What a reader must know of how they came about.
+    notes: Vec<String>,
+}
+
+/// The runs that the user names, or those that are carried now.
+fn judged(args: &CompareArgs, screen: &Screen) -> Result<Judged, Failure> {
+    let Some(n) = args.series.interleave else {
+        return Ok(Judged { base: args.base.clone(), candidate: args.against.clone(), notes: Vec::new() });
+    };
+    let [profile] = args.base.as_slice() else {
+        return Err(Failure::usage("--interleave runs one profile against two targets: give one profile"));
+    };
+    interleave::carry(profile, n, &args.series, args.force, screen)
+}
+
+/// How a comparison is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Form {
+    /// For a terminal
+    Text,
+    /// One page for a browser, that needs nothing else
+    Html,
+    /// JSON; its schema: smtpress schema compare
+    Json,
+    /// Markdown, for a pull request
+    Markdown,
+}
+
+impl CompareArgs {
+    fn form(&self) -> Form {
+        match (self.json, self.markdown) {
+            (true, _) => Form::Json,
+            (_, true) => Form::Markdown,
+            _ => self.format,
+        }
+    }
 }
 
 /// `smtpress compare`.
 pub fn compare(args: &CompareArgs, screen: &Screen) -> Result<u8, Failure> {
     let measures = measures(&args.metrics)?;
-    let (base, candidate) = (Side::open(&args.base)?, Side::open(&args.against)?);
+    let (output, page) = outputs(args)?;
+    let judged = judged(args, screen)?;
+    let (base, candidate) = (Side::open(&judged.base)?, Side::open(&judged.candidate)?);
     let faults = faults(&base.runs, &candidate.runs);
     if !faults.is_empty() && !args.force {
         return Err(Failure::usage(format!(
@@ -61,7 +131,6 @@ pub fn compare(args: &CompareArgs, screen: &Screen) -> Result<u8, Failure> {
             faults.join("; ")
         )));
     }
-    let output = Output::open(args.out.as_deref())?;
     let (base_courses, candidate_courses) = (base.courses()?, candidate.courses()?);
     let (phases, left_out) = phases(base_courses, candidate_courses);
     if phases.is_empty() {
@@ -70,23 +139,38 @@ pub fn compare(args: &CompareArgs, screen: &Screen) -> Result<u8, Failure> {
         ));
     }
     let mut comparison = statistics::compare(&phases, &measures, Effort::default());
+    comparison.notes.extend(judged.notes);
     comparison.notes.extend(
         left_out.iter().map(|phase| format!("phase {phase} left out: not every run has measured it")),
     );
     let compared =
         Compared { comparison: &comparison, base: &base.runs, candidate: &candidate.runs, forced: &faults };
-    let text = match () {
-        () if args.json => compared::json(compared).into_bytes(),
-        () if args.markdown => compared::markdown(compared).into_bytes(),
-        () => {
+    let text = match args.form() {
+        Form::Json => compared::json(compared).into_bytes(),
+        Form::Markdown => compared::markdown(compared).into_bytes(),
+        Form::Html => html::comparison(compared).into_bytes(),
+        Form::Text => {
             let mut text = Vec::new();
             let colour = output == Output::Stdout && screen.colour_out();
             compared::text(compared, screen.width(), colour, &mut text)?;
             text
         }
     };
-    output.write(&text, screen)?;
+    let written = page.map_or(Ok(()), |page| page.write(html::comparison(compared).as_bytes(), screen));
+    output.write(&text, screen).and(written)?;
     Ok(comparison.judgement.exit_code())
+}
+
+/// Where the comparison goes, and its page if that is wanted beside it.
+fn outputs(args: &CompareArgs) -> Result<(Output, Option<Output>), Failure> {
+    let output = Output::open(args.out.as_deref())?;
+    let page = args.html.as_deref().map(|path| Output::open(Some(path))).transpose()?;
+    if page.as_ref() == Some(&output) {
+        return Err(Failure::usage(
+            "--html names the place of the comparison itself: name another file, or use --format html",
+        ));
+    }
+    Ok((output, page))
 }
 
 /// The metrics of these names; all if none is named.
@@ -192,7 +276,20 @@ fn faults(base: &[(String, RunResult)], candidate: &[(String, RunResult)]) -> Ve
         }
     };
     differ("seed", |one, other| one.profile.seed == other.profile.seed);
-    differ("profile", |one, other| one.profile.sha256 == other.profile.sha256);
+    differ("profile", same_load);
     differ("shard", |one, other| one.shard == other.shard);
+    for side in [base, candidate] {
+        let Some((first_name, first)) = side.first() else { continue };
+        if let Some((name, _)) = side.iter().find(|(_, result)| result.target != first.target) {
+            faults.push(format!("{name} went to another target than {first_name} of its side"));
+        }
+    }
     faults
+}
+
+/// Whether the same was asked of the targets, whichever they are.
+fn same_load(one: &RunResult, other: &RunResult) -> bool {
+    let (one, other) = (&one.profile, &other.profile);
+    // Runs that were stored without the hash of their load are alike only if they went to the same target too.
+    one.sha256 == other.sha256 || (one.load_sha256.is_some() && one.load_sha256 == other.load_sha256)
 }

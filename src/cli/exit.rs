@@ -18,6 +18,11 @@ pub const USAGE: u8 = 2;
 /// Preflight failed, target unreachable, or refused by the safety rule; no load ran.
 pub const PREFLIGHT: u8 = 3;
 
+/// The measurement is invalid.
+pub const INVALID: u8 = 98;
+/// The user stopped it; what is there is kept.
+pub const INTERRUPTED: u8 = 105;
+
 /// Why a command ends without its result.
 #[derive(Debug)]
 pub enum Failure {

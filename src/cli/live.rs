@@ -1,20 +1,24 @@
 //! The flags of a run that is told while it goes on, and the tellers that they ask for.
-//!
-//! # Decisions
-//! - One rule for all of them: nothing of a run leaves this machine unless the user says so, with one flag.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::time::Duration;
 
 use clap::Args;
+use rand::TryRng;
+use rand::rngs::SysRng;
 
-use super::exit::{Failure, PREFLIGHT};
+use super::exit::{FAULT, Failure, PREFLIGHT};
 use super::prepare::Prepared;
 use super::progress::Voice;
+use super::signals::Signals;
+use crate::collector::summary::PhaseInfo;
 use crate::live::Teller;
+use crate::live::dashboard::{Brake, Dashboard, Site, Token};
 use crate::live::metrics::About;
 use crate::live::prometheus::Prometheus;
+use crate::report::{Asked, Underway};
 
 /// How long the final metrics wait for a scrape if nothing else is asked.
 const LINGER: Duration = Duration::from_secs(30);
@@ -22,6 +26,9 @@ const LINGER: Duration = Duration::from_secs(30);
 /// Who may look on, and where metrics go.
 #[derive(Debug, Default, Args)]
 pub struct LiveArgs {
+    /// Serve the report while the run goes on, as in 127.0.0.1:8025; port 0: any free one
+    #[arg(long, value_name = "ADDR", env = "SMTPRESS_DASHBOARD")]
+    pub dashboard: Option<SocketAddr>,
     /// Serve metrics for Prometheus at http://ADDR/metrics
     #[arg(long, value_name = "ADDR", env = "SMTPRESS_PROMETHEUS")]
     pub prometheus: Option<SocketAddr>,
@@ -67,21 +74,68 @@ impl LiveArgs {
     }
 }
 
-/// What was asked for, ready to tell: ports are bound, addresses are allowed.
-///
-/// # Errors
-/// A port that cannot be bound, an address that is not allowed.
-pub fn tellers(args: &LiveArgs, prepared: &Prepared, voice: &Voice) -> Result<Vec<Box<dyn Teller>>, Failure> {
-    let mut tellers: Vec<Box<dyn Teller>> = Vec::new();
-    if let Some(address) = args.prometheus {
-        let listener = args.bind("--prometheus", address)?;
-        voice.say(&format!("smtpress: metrics at http://{}/metrics", listener.local_addr()?));
-        let linger = args.linger.unwrap_or(LINGER);
-        let say = voice.clone();
-        let say = Box::new(move |line: &str| say.say(line));
-        tellers.push(Box::new(Prometheus::new(listener, about(prepared), linger, say)?));
+/// The run that is to be told.
+pub struct Scene<'a> {
+    /// What is asked.
+    pub prepared: &'a Prepared,
+    /// Its phases.
+    pub infos: Vec<PhaseInfo>,
+    /// The run directory.
+    pub directory: &'a Path,
+    /// How it is stopped.
+    pub signals: &'a Signals,
+    /// How the user is told where to look.
+    pub voice: &'a Voice,
+}
+
+/// What was asked for: ports are bound, addresses are allowed.
+#[derive(Debug)]
+pub struct Places {
+    dashboard: Option<Site>,
+    prometheus: Option<(TcpListener, Duration)>,
+}
+
+impl Places {
+    /// Binds all that was asked for.
+    ///
+    /// # Errors
+    /// A port that cannot be bound, an address that is not allowed; nothing was sent yet.
+    pub fn bind(args: &LiveArgs) -> Result<Places, Failure> {
+        let site = |address: SocketAddr| {
+            let listener = args.bind("--dashboard", address)?;
+            // On this machine alone nobody needs to know a secret.
+            let local = address.ip().to_canonical().is_loopback();
+            let token = if local { None } else { Some(token()?) };
+            Ok::<_, Failure>(Site::new(listener, token)?)
+        };
+        let scraped = |address: SocketAddr| {
+            Ok::<_, Failure>((args.bind("--prometheus", address)?, args.linger.unwrap_or(LINGER)))
+        };
+        Ok(Places {
+            dashboard: args.dashboard.map(site).transpose()?,
+            prometheus: args.prometheus.map(scraped).transpose()?,
+        })
     }
-    Ok(tellers)
+
+    /// Those who tell this run, and the user where.
+    ///
+    /// # Errors
+    /// The kernel has a port no more.
+    pub fn tellers(self, scene: &Scene<'_>) -> Result<Vec<Box<dyn Teller>>, Failure> {
+        let mut tellers: Vec<Box<dyn Teller>> = Vec::new();
+        if let Some(site) = self.dashboard {
+            // Also where all else is silent: there is no other way to the page.
+            scene.voice.say(&format!("smtpress: live page at {}", site.url()));
+            tellers.push(Box::new(dashboard(site, scene)));
+        }
+        if let Some((listener, linger)) = self.prometheus {
+            scene.voice.say(&format!("smtpress: metrics at http://{}/metrics", listener.local_addr()?));
+            let voice = scene.voice.clone();
+            let say = Box::new(move |line: &str| voice.say(line));
+            tellers.push(Box::new(Prometheus::new(listener, about(scene.prepared), linger, say)?));
+        }
+        Ok(tellers)
+    }
 }
 
 /// What is known of the run before it begins.
@@ -94,6 +148,32 @@ fn about(prepared: &Prepared) -> About {
         phases: plan.phases.iter().map(|phase| phase.name.clone()).collect(),
         started_at: prepared.started_at,
     }
+}
+
+fn dashboard(site: Site, scene: &Scene<'_>) -> Dashboard {
+    let prepared = scene.prepared;
+    let underway = Underway::new(Asked {
+        plan: prepared.compiled.plan.clone(),
+        infos: scene.infos.clone(),
+        assertions: prepared.compiled.assertions.clone(),
+        profile_path: prepared.path.clone(),
+        profile_sha256: prepared.compiled.sha256.clone(),
+        profile: prepared.compiled.resolved.clone(),
+        started_at: prepared.started_at,
+    });
+    let (ask, asked) = scene.signals.brake();
+    let brake = Brake { ask: Box::new(ask), asked: Box::new(asked) };
+    Dashboard { site, underway, brake, files: scene.directory.to_owned() }
+}
+
+/// Drawn by the system's randomness: it is a secret, and no seed may tell it.
+fn token() -> Result<Token, Failure> {
+    let mut random = [0; 32];
+    let drawn = SysRng.try_fill_bytes(&mut random);
+    drawn.map_err(|error| {
+        Failure::Told(FAULT, format!("failed to draw a token for the live page: {error}"))
+    })?;
+    Ok(Token::new(random))
 }
 
 #[cfg(test)]

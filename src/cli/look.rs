@@ -6,7 +6,7 @@ use clap::CommandFactory;
 
 use super::args::{Cli, Color, SchemaOf};
 use super::exit::Failure;
-use crate::report::json;
+use crate::report::{compared, json};
 
 /// Where text goes, and whether it may be coloured.
 #[derive(Clone, Copy, Debug)]
@@ -70,6 +70,7 @@ pub fn schema(of: SchemaOf) -> Result<u8, Failure> {
     let schema = match of {
         SchemaOf::Profile => schemars::schema_for!(crate::profile::schema::Profile).to_value(),
         SchemaOf::Result => json::schema(),
+        SchemaOf::Compare => compared::schema(),
     };
     writeln!(io::stdout().lock(), "{schema:#}")?;
     Ok(0)

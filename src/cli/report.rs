@@ -136,6 +136,8 @@ impl Stored {
             profile: profile.as_deref(),
             environment: None,
             course: course.as_ref().map(|(course, series)| (course, series.as_str())),
+            stage: html::Stage::Over,
+            conditions: None,
         }))
     }
 

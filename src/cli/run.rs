@@ -1,12 +1,13 @@
 //! `smtpress run`: from the profile to the exit code.
 
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::args::{self, Format, RunArgs};
 use super::exit::{Failure, PREFLIGHT};
-use super::live;
+use super::live::{Places, Scene};
 use super::look::Screen;
 use super::output::Output;
 use super::prepare::{Prepared, prepare};
@@ -43,62 +44,44 @@ pub fn run(args: &RunArgs, screen: &Screen) -> Result<u8, Failure> {
     prepared.started_at = start_at.unwrap_or(now).max(now);
     let prepared = prepared;
     let plan = &prepared.compiled.plan;
-    let embedded = plan.target.is_embedded();
-    preflight::raise_descriptors(preflight::descriptors_needed(plan, embedded))?;
-    preflight::check_target(plan)?;
+    look_ahead(plan)?;
     let copies = Copies::open(&[
         ("--json", Format::Json, args.common.json.as_deref()),
         ("--html", Format::Html, args.html.as_deref()),
         ("--junit", Format::Junit, args.junit.as_deref()),
     ])?;
-    // Whatever is wrong with the directory now, nothing was sent.
-    let unwritable = |error: RunDirError| Failure::Told(PREFLIGHT, error.to_string());
-    let directory =
-        RunDir::create(args.common.out.as_deref(), &plan.name, prepared.started_at).map_err(unwritable)?;
-    let names: Vec<String> = plan.phases.iter().map(|phase| phase.name.clone()).collect();
-    let recording = directory.record(&names, prepared.started_at).map_err(unwritable)?;
+    // Their ports are bound before anything is written or sent.
+    let places = Places::bind(&args.live)?;
+    let ready = Ready::new(&prepared, args.common.out.as_deref())?;
     let progress = Progress::new(plan, shown(args), io::stderr().is_terminal(), screen);
     let voice = progress.voice();
-    // Their ports are bound before anything is sent.
-    let tellers = live::tellers(&args.live, &prepared, &voice)?;
-    let listener = if embedded { Some(start_listener(&prepared)?) } else { None };
     let signals = Signals::listen(voice.clone())?;
+    let tellers = places.tellers(&Scene {
+        prepared: &prepared,
+        infos: phase_infos(plan),
+        directory: ready.directory.path(),
+        signals: &signals,
+        voice: &voice,
+    })?;
     if !args.common.quiet {
         voice.say(&format!(
             "smtpress: {} against {}, seed {}, files in {}",
             plan.name,
             plan.target,
             plan.seed,
-            directory.path().display()
+            ready.directory.path().display()
         ));
         if let Some(start_at) = start_at {
             voice.say(&start_notice(start_at, now));
         }
     }
+    let live = Live::start(tellers)?;
     if let Some(start_at) = start_at {
         signals.wait_until(UNIX_EPOCH + start_at);
     }
-    let infos = phase_infos(plan);
-    let assertions = &prepared.compiled.assertions;
-    let mut watcher = Watcher {
-        windows: Windows::new(assertions, &infos, &plan.expects),
-        assertions,
-        recording,
-        progress,
-        live: Live::start(tellers)?,
-    };
-    let mut local = Local::new(signals.stop.clone(), prepared.date());
-    if let Some(listener) = &listener {
-        local = local.with_listener(listener.place()).with_certificate(listener.certificate().cloned());
-    }
-    watcher.progress.begin();
-    let measured = local.run(plan, &mut watcher)?;
+    let over = ready.load(&signals, progress, live)?;
     signals.over();
-    let Watcher { windows, recording, progress, live, .. } = watcher;
-    progress.finish();
-    let ledger = listener.map(Listener::stop).and_then(|ledger| serde_json::to_value(ledger).ok());
-    let result = Arc::new(judge(&prepared, &measured, &infos, &windows, ledger));
-    let stored = store(&prepared, &directory, recording, &measured, &result);
+    let Ended { directory, result, stored, live } = over.judge();
     let shown = show(args, screen, &copies, &directory, &result);
     signals.linger();
     // Whoever stopped the run at once, then or now, does not wait for those who listen.
@@ -110,6 +93,83 @@ pub fn run(args: &RunArgs, screen: &Screen) -> Result<u8, Failure> {
         Ok(()) | Err(Failure::Pipe) => Ok(result.verdict.exit_code),
         Err(failure) => Err(failure),
     }
+}
+
+/// Whether the load can be carried, and its target be reached.
+pub fn look_ahead(plan: &Plan) -> Result<(), Failure> {
+    preflight::raise_descriptors(preflight::descriptors_needed(plan, plan.target.is_embedded()))?;
+    Ok(preflight::check_target(plan)?)
+}
+
+/// A run before its load: its directory is there, and so is the listener if it is embedded. Nothing was sent.
+pub struct Ready<'a> {
+    prepared: &'a Prepared,
+    pub directory: RunDir,
+    recording: Recording,
+    listener: Option<Listener>,
+}
+
+impl<'a> Ready<'a> {
+    /// `out`: the directory that the user names.
+    pub fn new(prepared: &'a Prepared, out: Option<&Path>) -> Result<Ready<'a>, Failure> {
+        let plan = &prepared.compiled.plan;
+        // Whatever is wrong with the directory now, nothing was sent.
+        let unwritable = |error: RunDirError| Failure::Told(PREFLIGHT, error.to_string());
+        let directory = RunDir::create(out, &plan.name, prepared.started_at).map_err(unwritable)?;
+        let names: Vec<String> = plan.phases.iter().map(|phase| phase.name.clone()).collect();
+        let recording = directory.record(&names, prepared.started_at).map_err(unwritable)?;
+        let listener = if plan.target.is_embedded() { Some(start_listener(prepared)?) } else { None };
+        Ok(Ready { prepared, directory, recording, listener })
+    }
+
+    /// Puts the load on the target.
+    pub fn load(self, signals: &Signals, progress: Progress, live: Live) -> Result<Over<'a>, Failure> {
+        let Ready { prepared, directory, recording, listener } = self;
+        let plan = &prepared.compiled.plan;
+        let infos = phase_infos(plan);
+        let assertions = &prepared.compiled.assertions;
+        let windows = Windows::new(assertions, &infos, &plan.expects);
+        let mut watcher = Watcher { windows, assertions, recording, progress, live };
+        let mut local = Local::new(signals.stop.clone(), prepared.date());
+        if let Some(listener) = &listener {
+            local = local.with_listener(listener.place()).with_certificate(listener.certificate().cloned());
+        }
+        watcher.progress.begin();
+        let measured = local.run(plan, &mut watcher)?;
+        Ok(Over { prepared, directory, infos, measured, listener, watcher })
+    }
+}
+
+/// A run whose load is over.
+pub struct Over<'a> {
+    prepared: &'a Prepared,
+    directory: RunDir,
+    infos: Vec<PhaseInfo>,
+    measured: Measured,
+    listener: Option<Listener>,
+    watcher: Watcher<'a>,
+}
+
+impl Over<'_> {
+    /// Judges the run and stores it.
+    pub fn judge(self) -> Ended {
+        let Over { prepared, directory, infos, measured, listener, watcher } = self;
+        let Watcher { windows, recording, progress, live, .. } = watcher;
+        progress.finish();
+        let ledger = listener.map(Listener::stop).and_then(|ledger| serde_json::to_value(ledger).ok());
+        let result = Arc::new(judge(prepared, &measured, &infos, &windows, ledger));
+        let stored = store(prepared, &directory, recording, &measured, &result);
+        Ended { directory, result, stored, live }
+    }
+}
+
+/// A run that is judged.
+pub struct Ended {
+    pub directory: RunDir,
+    pub result: Arc<RunResult>,
+    /// Whether its files are written.
+    pub stored: Result<(), Failure>,
+    pub live: Live,
 }
 
 fn shown(args: &RunArgs) -> args::Progress {
@@ -212,6 +272,7 @@ fn judge(
         verdict: &verdict,
         profile_path: prepared.path.clone(),
         profile_sha256: prepared.compiled.sha256.clone(),
+        load_sha256: prepared.compiled.load_sha256.clone(),
         schedule_sha256: hash.iter().map(|byte| format!("{byte:02x}")).collect(),
         started_at: prepared.started_at,
         ledger,

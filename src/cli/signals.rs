@@ -20,7 +20,9 @@ const GLANCE: Duration = Duration::from_millis(50);
 pub struct Signals {
     /// What was asked so far.
     pub stop: watch::Receiver<Stop>,
+    ask: watch::Sender<Stop>,
     stage: Arc<AtomicU8>,
+    voice: Voice,
 }
 
 /// There is a load that can be stopped.
@@ -37,6 +39,7 @@ impl Signals {
     /// No thread or no descriptor is left.
     pub fn listen(voice: Voice) -> Result<Signals, Failure> {
         let (ask, stop) = watch::channel(Stop::Run);
+        let (asking, speaking) = (ask.clone(), voice.clone());
         let stage = Arc::new(AtomicU8::new(RUNNING));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         // Registered here and not on the thread: a signal that comes before the thread is up must not end the process.
@@ -48,11 +51,14 @@ impl Signals {
         let now_at = stage.clone();
         std::thread::Builder::new().name("signals".into()).spawn(move || {
             runtime.block_on(async move {
-                for heard in 0_u32.. {
+                let mut heard = 0_u32;
+                loop {
                     tokio::select! {
                         _ = interrupt.recv() => {}
                         _ = terminate.recv() => {}
                     }
+                    // What was asked in another way counts: the next Ctrl-C is the second.
+                    heard = heard.max(u32::from(*ask.borrow() > Stop::Run));
                     match heard {
                         _ if now_at.load(Ordering::Relaxed) == LINGERING => drop(ask.send_replace(Stop::Now)),
                         _ if heard > 1 => {
@@ -72,10 +78,33 @@ impl Signals {
                             ask.send_replace(Stop::Now);
                         }
                     }
+                    heard += 1;
                 }
             });
         })?;
-        Ok(Signals { stop, stage })
+        Ok(Signals { stop, ask: asking, stage, voice: speaking })
+    }
+
+    /// Another way to ask for what the first Ctrl-C asks for, and to see whether anybody has.
+    pub fn brake(&self) -> (impl Fn() + Send + Sync + use<>, impl Fn() -> bool + Send + Sync + use<>) {
+        let (ask, voice, stage, stop) =
+            (self.ask.clone(), self.voice.clone(), self.stage.clone(), self.stop.clone());
+        let drain = move || {
+            let runs = stage.load(Ordering::Relaxed) == RUNNING;
+            if runs
+                && ask.send_if_modified(|stop| {
+                    *stop == Stop::Run && {
+                        *stop = Stop::Drain;
+                        true
+                    }
+                })
+            {
+                voice.say(
+                    "smtpress: stopping, as the live page asks: what is under way may end; Ctrl-C: stop now",
+                );
+            }
+        };
+        (drain, move || *stop.borrow() > Stop::Run)
     }
 
     /// The run is over: from now on there is nothing to stop but the writing of its files.

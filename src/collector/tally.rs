@@ -127,6 +127,23 @@ pub struct ConditionKey {
     pub outcome: Outcome,
 }
 
+impl ConditionKey {
+    /// From the names that stand in files; `None` if one is of another version.
+    pub fn named(
+        [step, condition, outcome]: [&str; 3],
+        code: Option<u16>,
+        enhanced: Option<&str>,
+    ) -> Option<ConditionKey> {
+        Some(ConditionKey {
+            step: step.parse().ok()?,
+            condition: condition.parse().ok()?,
+            code,
+            enhanced: enhanced.and_then(Enhanced::parse),
+            outcome: outcome.parse().ok()?,
+        })
+    }
+}
+
 /// How often a condition was met.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConditionCount {

@@ -4,6 +4,7 @@
 //! see them, and the thread that adds up the seconds only hands each second over and never waits. A teller that is slow, or
 //! that nobody listens to, is late by itself and delays nothing.
 
+pub mod dashboard;
 pub mod metrics;
 pub mod prometheus;
 

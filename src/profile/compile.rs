@@ -70,6 +70,9 @@ pub struct Compiled {
     pub resolved: String,
     /// SHA-256 of `resolved`, in hexadecimal: `sha256sum profile.toml` gives the same.
     pub sha256: String,
+    /// SHA-256 of what is asked, whoever it is asked of: of the profile without the address of its target, and without the
+    /// hosts that are allowed to be one.
+    pub load_sha256: String,
 }
 
 /// Compiles a document.
@@ -167,9 +170,26 @@ pub fn compile(document: &Document, context: &Context) -> Result<Compiled, Profi
     let searched = profile.capacity.is_some();
     let capacity =
         searched.then(|| capacity::compile(document, &profile, &plan.phases, &plan.mail)).transpose()?;
-    let resolved = resolved::render(&profile) + &message::footprint(&plan.mail);
-    let sha256 = Sha256::digest(&resolved).iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(Compiled { plan, assertions, listener, listen, limits, capacity, profile, resolved, sha256 })
+    let footprint = message::footprint(&plan.mail);
+    let resolved = resolved::render(&profile) + &footprint;
+    let sha256 = hash(&resolved);
+    let load_sha256 = hash(&(resolved::render(&resolved::addressless(&profile, &plan.target)) + &footprint));
+    Ok(Compiled {
+        plan,
+        assertions,
+        listener,
+        listen,
+        limits,
+        capacity,
+        profile,
+        resolved,
+        sha256,
+        load_sha256,
+    })
+}
+
+fn hash(text: &str) -> String {
+    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The file's name, made fit to be a profile's.

@@ -12,6 +12,7 @@ use super::schema::{
 use super::tls::Tls;
 use super::units::{Count, Level, Seed, Size, Time, TimeRange};
 use super::value::Distribution;
+use crate::net::target::{Protocol, Target as Address};
 use crate::smtp::{extensions, script};
 
 /// Sessions that an open load may have open at once unless the profile says otherwise.
@@ -46,6 +47,21 @@ pub fn fill(mut profile: Profile, seed: u64, name: &str) -> Profile {
 /// Never: every type of the schema has a TOML form.
 pub fn render(profile: &Profile) -> String {
     toml::to_string(profile).expect("every type of the schema has a TOML form")
+}
+
+/// The profile with its target's protocol in place of the address, and no hosts allowed: the same for two targets of which
+/// the same is asked. A listener inside the process is kept apart from any other: it takes from the generator's own time.
+pub fn addressless(profile: &Profile, to: &Address) -> Profile {
+    let mut profile = profile.clone();
+    let target = profile.target.get_or_insert_default();
+    let place = match (to.is_embedded(), to.protocol()) {
+        (true, _) => "embedded",
+        (false, Protocol::Smtp) => "smtp",
+        (false, Protocol::Lmtp) => "lmtp",
+    };
+    target.address = Some(place.to_owned());
+    target.allow = None;
+    profile
 }
 
 fn target(target: &mut Target) {

@@ -34,6 +34,8 @@ pub struct BuildInput<'a> {
     pub profile_path: Option<String>,
     /// SHA-256 of the resolved profile, in hexadecimal.
     pub profile_sha256: String,
+    /// SHA-256 of what is asked, whoever it is asked of, in hexadecimal.
+    pub load_sha256: String,
     /// SHA-256 of the whole schedule, in hexadecimal.
     pub schedule_sha256: String,
     /// When the run began, since the Unix epoch.
@@ -61,6 +63,7 @@ impl RunResult {
                 name: plan.name.clone(),
                 path: input.profile_path,
                 sha256: input.profile_sha256,
+                load_sha256: Some(input.load_sha256),
                 seed: plan.seed,
                 schedule_sha256: input.schedule_sha256,
             },
@@ -436,6 +439,7 @@ mod tests {
             verdict: &verdict,
             profile_path: None,
             profile_sha256: "p".to_owned(),
+            load_sha256: "l".to_owned(),
             schedule_sha256: "s".to_owned(),
             started_at: Duration::from_secs(1_795_437_000),
             ledger: None,

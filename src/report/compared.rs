@@ -1,10 +1,10 @@
-//! A comparison of runs as text, JSON and Markdown.
+//! A comparison of runs as text, JSON and Markdown; as a page it is told by `html`.
 //!
 //! How it comes to its verdict is the business of `verdict::compare`; which runs may be compared at all, that of the command.
 
 use std::io::{self, Write};
 
-use serde::Serialize;
+mod json;
 
 use super::layout::{Align, Page, Span, Table, Tone};
 use super::markdown::{code, table};
@@ -12,8 +12,7 @@ use super::result::RunResult;
 use super::words;
 use crate::verdict::compare::{self, Comparison, Judgement, Measure, Row};
 
-/// The version of the JSON.
-const SCHEMA_VERSION: u32 = 1;
+pub use json::{json, schema};
 
 /// All that is told of a comparison.
 #[derive(Clone, Copy, Debug)]
@@ -26,97 +25,6 @@ pub struct Compared<'a> {
     pub candidate: &'a [(String, RunResult)],
     /// Why they should not be compared, where the user insisted.
     pub forced: &'a [String],
-}
-
-#[derive(Serialize)]
-struct Json<'a> {
-    schema_version: u32,
-    verdict: &'static str,
-    exit_code: u8,
-    base: Vec<JsonRun<'a>>,
-    candidate: Vec<JsonRun<'a>>,
-    run_to_run: &'static str,
-    metrics: Vec<JsonRow<'a>>,
-    notes: &'a [String],
-    forced: &'a [String],
-}
-
-#[derive(Serialize)]
-struct JsonRun<'a> {
-    path: &'a str,
-    run_id: &'a str,
-    started_at: &'a str,
-    target: &'a str,
-}
-
-#[derive(Serialize)]
-struct JsonRow<'a> {
-    phase: &'a str,
-    metric: String,
-    unit: &'static str,
-    base: &'a [Option<f64>],
-    candidate: &'a [Option<f64>],
-    base_median: Option<f64>,
-    candidate_median: Option<f64>,
-    /// `ratio` or `difference`, candidate to base.
-    change_is: &'static str,
-    change: Option<f64>,
-    low: Option<f64>,
-    high: Option<f64>,
-    margin: f64,
-    p: Option<f64>,
-    p_holm: Option<f64>,
-    verdict: &'static str,
-    why: Option<&'a str>,
-}
-
-/// The comparison as JSON, with a line end.
-pub fn json(compared: Compared<'_>) -> String {
-    let comparison = compared.comparison;
-    let whole = Json {
-        schema_version: SCHEMA_VERSION,
-        verdict: comparison.judgement.as_str(),
-        exit_code: comparison.judgement.exit_code(),
-        base: compared.base.iter().map(json_run).collect(),
-        candidate: compared.candidate.iter().map(json_run).collect(),
-        run_to_run: if comparison.is_tested() { "tested" } else { "unknown" },
-        metrics: comparison.rows.iter().map(json_row).collect(),
-        notes: &comparison.notes,
-        forced: compared.forced,
-    };
-    let text = serde_json::to_string_pretty(&whole).expect("it has only text keys and plain values");
-    words::harmless_json(text) + "\n"
-}
-
-fn json_run((path, result): &(String, RunResult)) -> JsonRun<'_> {
-    JsonRun { path, run_id: &result.run_id, started_at: &result.started_at, target: &result.target }
-}
-
-fn json_row(row: &Row) -> JsonRow<'_> {
-    let finite = |value: f64| value.is_finite().then_some(value);
-    let (base_median, candidate_median) = row.medians();
-    JsonRow {
-        phase: &row.phase,
-        metric: compare::measure_name(row.measure),
-        unit: match row.measure {
-            Measure::Response(_) => "ns",
-            Measure::AcceptedRate => "per_s",
-            Measure::UnexpectedRate => "share",
-        },
-        base: &row.base,
-        candidate: &row.candidate,
-        base_median,
-        candidate_median,
-        change_is: if row.measure.is_ratio() { "ratio" } else { "difference" },
-        change: row.change.and_then(|change| finite(change.middle)),
-        low: row.change.and_then(|change| finite(change.low)),
-        high: row.change.and_then(|change| finite(change.high)),
-        margin: row.measure.margin(),
-        p: row.p.map(|p| p.0),
-        p_holm: row.p.map(|p| p.1),
-        verdict: row.judgement.as_str(),
-        why: row.why.as_deref(),
-    }
 }
 
 /// The comparison for a terminal of this width.
@@ -194,11 +102,10 @@ pub fn markdown(compared: Compared<'_>) -> String {
 }
 
 /// What came out, in words.
-fn sentence(comparison: &Comparison) -> String {
+pub(super) fn words_of(comparison: &Comparison) -> String {
     let of = |judgement| comparison.rows.iter().filter(|row| row.judgement == judgement).count();
     let all = comparison.rows.len();
-    let code = comparison.judgement.exit_code();
-    let words = match comparison.judgement {
+    match comparison.judgement {
         _ if all == 0 => "there is no metric to compare".to_owned(),
         Judgement::Regressed => format!("{} of {all} metrics are worse", of(Judgement::Regressed)),
         Judgement::Improved => {
@@ -208,8 +115,12 @@ fn sentence(comparison: &Comparison) -> String {
         Judgement::Inconclusive => {
             format!("{} of {all} metrics are not settled", of(Judgement::Inconclusive))
         }
-    };
-    format!("{words} (exit code {code})")
+    }
+}
+
+/// The same with the exit code.
+fn sentence(comparison: &Comparison) -> String {
+    format!("{} (exit code {})", words_of(comparison), comparison.judgement.exit_code())
 }
 
 /// What was compared, in words.
@@ -219,7 +130,12 @@ fn asked(compared: Compared<'_>) -> String {
     let profile =
         profile.map(|profile| format!(", {}, seed {}", profile.name, profile.seed)).unwrap_or_default();
     let runs = |n: usize| words::counted(n as u64, "run");
-    format!("{} of the candidate against {} of the base{profile}", runs(candidate), runs(base))
+    let target = |side: &[(String, RunResult)]| side.first().map(|(_, result)| result.target.clone());
+    let targets = match (target(compared.base), target(compared.candidate)) {
+        (Some(base), Some(candidate)) if base != candidate => format!(", {candidate} against {base}"),
+        _ => String::new(),
+    };
+    format!("{} of the candidate against {} of the base{targets}{profile}", runs(candidate), runs(base))
 }
 
 /// Phase, metric, base, candidate, change, interval, p.
@@ -233,13 +149,10 @@ fn cells(row: &Row) -> [String; 7] {
     };
     let shown = |change: f64| match row.measure.is_ratio() {
         _ if !change.is_finite() => "n/a".to_owned(),
-        true => format!("{change:.2}"),
-        false => format!("{:+.2}", change * 100.0 + 0.0),
+        true => words::ratio(change),
+        false => words::points(change),
     };
-    let change = row.change.map(|change| match row.measure.is_ratio() {
-        true => shown(change.middle),
-        false => format!("{} pp", shown(change.middle)),
-    });
+    let change = row.change.map(|change| shown(change.middle));
     let interval = row.change.filter(|change| change.low.is_finite());
     [
         row.phase.clone(),
@@ -249,7 +162,7 @@ fn cells(row: &Row) -> [String; 7] {
         change.unwrap_or_else(|| "n/a".to_owned()),
         interval
             .map_or("n/a".to_owned(), |change| format!("{} to {}", shown(change.low), shown(change.high))),
-        row.p.map_or("n/a".to_owned(), |p| format!("{:.3}", p.1)),
+        row.p.map_or("n/a".to_owned(), |p| words::probability(p.1)),
     ]
 }
 

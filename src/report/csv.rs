@@ -87,8 +87,20 @@ impl<W: Write> TimeSeries<W> {
     }
 }
 
+impl TimeSeries<Vec<u8>> {
+    /// The same, to go on by itself.
+    ///
+    /// # Errors
+    /// None that memory has.
+    pub fn copy(&mut self) -> io::Result<TimeSeries<Vec<u8>>> {
+        self.rows.flush()?;
+        let rows = csv::Writer::from_writer(self.rows.get_ref().clone());
+        Ok(TimeSeries { rows, phases: self.phases.clone(), current: self.current })
+    }
+}
+
 /// The I/O error as it was: converted by the crate itself it would lose its kind, and a full disk its remedy.
-fn plain(error: csv::Error) -> io::Error {
+pub(super) fn plain(error: csv::Error) -> io::Error {
     match error.into_kind() {
         csv::ErrorKind::Io(error) => error,
         kind => io::Error::other(format!("{kind:?}")),

@@ -50,6 +50,7 @@ pub fn accepted() -> RunResult {
             name: "mx-rollout".into(),
             path: Some("mx-rollout.toml".into()),
             sha256: "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855".into(),
+            load_sha256: Some("2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae".into()),
             seed: 42,
             schedule_sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08".into(),
         },

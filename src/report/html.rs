@@ -10,6 +10,7 @@
 //! - Charts are uPlot's (1.6.32, MIT), which the page carries whole, with its licence.
 //! - Figures carry the place in `result.json` where they stand, so that a test can hold the one against the other.
 
+mod compared;
 mod course;
 mod spectrum;
 mod view;
@@ -24,13 +25,39 @@ use super::result::RunResult;
 use super::words;
 use view::{Bar, Cell, Claim, ConditionView, Curve, Head, Line, Table};
 
+pub use compared::comparison;
 pub use course::Course;
+pub use course::growing::Growing;
 
 const UPLOT: &str = include_str!("html/uplot/uPlot.iife.min.js");
 const UPLOT_STYLE: &str = include_str!("html/uplot/uPlot.min.css");
 const UPLOT_LICENCE: &str = include_str!("html/uplot/LICENSE");
 const SCRIPT: &str = include_str!("html/page.js");
 const STYLE: &str = include_str!("html/style.css");
+/// Keeps the page of a run that goes on up to date.
+const LIVE_SCRIPT: &str = include_str!("html/live.js");
+/// What that page has beside the others.
+const LIVE_STYLE: &str = include_str!("html/live.css");
+
+/// How far the run is.
+#[derive(Clone, Copy, Debug)]
+pub enum Stage {
+    /// It is over: the page is a file that needs nobody.
+    Over,
+    /// It goes on: the page is served by smtpress, hears from it and can ask it to stop.
+    Underway {
+        /// How long the load is to take, if that is known, in seconds.
+        planned_s: Option<f64>,
+        /// The user has asked it to stop.
+        stopping: bool,
+        /// Arrivals that are due and wait.
+        waiting: u64,
+        /// Arrivals that are begun and not ended.
+        under_way: u64,
+        /// The page, and not only what changes of it.
+        whole: bool,
+    },
+}
 
 /// What a page is made from.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +70,10 @@ pub struct Input<'a> {
     pub environment: Option<&'a str>,
     /// The run over time and the time series that belongs to it, if the files are there.
     pub course: Option<(&'a Course, &'a str)>,
+    /// How far the run is.
+    pub stage: Stage,
+    /// `conditions.csv`, if it is there and not too long for a page.
+    pub conditions: Option<&'a str>,
 }
 
 /// The page.
@@ -73,12 +104,20 @@ pub fn write(input: Input<'_>) -> String {
         spectra: spectrum::spectra(result),
         curve: view::curve(result),
     };
-    let mut files = vec![("result.json", json::write(result))];
+    let over = matches!(input.stage, Stage::Over);
+    let whole = !matches!(input.stage, Stage::Underway { whole: false, .. });
+    // What is not yet known is no result.
+    let mut files: Vec<_> = over.then(|| ("result.json", json::write(result))).into_iter().collect();
     files.extend(input.course.map(|(_, series)| ("timeseries.csv", series.to_owned())));
+    files.extend(input.conditions.map(|text| ("conditions.csv", text.to_owned())));
     files.extend(input.profile.map(|text| ("profile.toml", text.to_owned())));
     files.extend(input.environment.map(|text| ("environment.json", text.to_owned())));
-    let page = Page {
+    let mut page = Page {
         policy: format!("script-src {} {}", hash(UPLOT), hash(SCRIPT)),
+        over,
+        whole,
+        live_script: LIVE_SCRIPT,
+        live_style: LIVE_STYLE,
         uplot: UPLOT,
         uplot_style: UPLOT_STYLE,
         uplot_licence: UPLOT_LICENCE,
@@ -108,12 +147,21 @@ pub fn write(input: Input<'_>) -> String {
         machine,
         profile: input.profile.map(|text| text.lines().map(words::harmless).collect::<Vec<_>>().join("\n")),
         has_course: input.course.is_some(),
+        has_conditions: input.course.is_some_and(|(course, _)| course.has_conditions()),
         has_spectra: !data.spectra.is_empty(),
         has_refusals: result.phases.iter().any(|p| p.expected + p.deferred + p.rejected + p.refused > 0),
         data: block(&data),
         files: files.into_iter().map(|(name, text)| (name, size(&text), block(&text))).collect(),
         version: words::harmless(&result.tool.version),
     };
+    if let Stage::Underway { planned_s, stopping, waiting, under_way, .. } = input.stage {
+        page.policy = format!("{} {}; connect-src 'self'", page.policy, hash(LIVE_SCRIPT));
+        page.head = view::underway::head(result, planned_s, stopping);
+        page.title = format!("{}: {}", page.head.profile.text, page.head.word.text.to_lowercase());
+        view::underway::open(&mut page.claims, &mut page.assertions);
+        view::underway::outcomes(result, &mut page.outcomes, waiting, under_way);
+        view::underway::generator(&mut page.generator);
+    }
     page.render().expect("a template of plain values writes into memory")
 }
 
@@ -121,6 +169,10 @@ pub fn write(input: Input<'_>) -> String {
 #[template(path = "html/page.html")]
 struct Page<'a> {
     policy: String,
+    over: bool,
+    whole: bool,
+    live_script: &'a str,
+    live_style: &'a str,
     uplot: &'a str,
     uplot_style: &'a str,
     uplot_licence: &'a str,
@@ -150,6 +202,8 @@ struct Page<'a> {
     machine: Table,
     profile: Option<String>,
     has_course: bool,
+    /// When conditions were met is known.
+    has_conditions: bool,
     has_spectra: bool,
     has_refusals: bool,
     data: String,

@@ -1,12 +1,14 @@
 //! Telling: what a run gave, as text and as files. It measures nothing and judges nothing.
 //!
 //! [`RunResult`] is the only input of every renderer; a run is told again from its stored `result.json` with the same code.
-//! Only the two files that grow with the run, `timeseries.csv` and `metrics.hlog`, are written from its intervals.
+//! Only the files that grow with the run, `timeseries.csv`, `metrics.hlog` and `conditions.csv`, are written from its
+//! intervals.
 
 pub mod blocks;
 pub mod build;
 mod capacity;
 pub mod compared;
+pub mod conditions;
 pub mod csv;
 pub mod environment;
 pub mod failures;
@@ -26,6 +28,7 @@ pub mod run_dir;
 pub mod searched;
 pub mod seconds;
 pub mod terminal;
+pub mod underway;
 pub mod words;
 
 pub use build::BuildInput;
@@ -33,3 +36,4 @@ pub use environment::Environment;
 pub use junit::junit;
 pub use result::RunResult;
 pub use run_dir::{Contents, Recording, RunDir, RunDirError};
+pub use underway::{Asked, Underway};

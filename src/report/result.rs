@@ -85,6 +85,10 @@ pub struct Profile {
     pub path: Option<String>,
     /// SHA-256 of the resolved profile, in hexadecimal.
     pub sha256: String,
+    /// SHA-256 of the resolved profile without the address of its target, in hexadecimal: two runs with the same one may be
+    /// compared, whatever their targets. `null` for a search, and for runs stored before there was one.
+    #[serde(default)]
+    pub load_sha256: Option<String>,
     /// The seed of all randomness.
     pub seed: u64,
     /// SHA-256 of the whole schedule, in hexadecimal: two runs with the same one asked the same of their targets.

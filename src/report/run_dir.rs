@@ -137,7 +137,8 @@ impl RunDir {
         &self.path
     }
 
-    /// Begins the files that grow with the run: `timeseries.csv` and `metrics.hlog`. `phases` are the plan's names.
+    /// Begins the files that grow with the run: `timeseries.csv`, `metrics.hlog` and `conditions.csv`. `phases` are the
+    /// plan's names.
     ///
     /// # Errors
     /// When they cannot be begun.

@@ -51,6 +51,7 @@ impl RunResult {
                 name: plan.name.clone(),
                 path: input.profile_path,
                 sha256: input.profile_sha256,
+                load_sha256: None,
                 seed: plan.seed,
                 schedule_sha256: String::new(),
             },

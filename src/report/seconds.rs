@@ -1,7 +1,11 @@
-//! A stored run, second by second: `timeseries.csv` and `metrics.hlog` read back into the intervals they were written from.
+//! A stored run, second by second: `timeseries.csv`, `metrics.hlog` and `conditions.csv` read back into the intervals they
+//! were written from.
 //!
 //! One second is in memory at a time: a log of an hour is larger than what one wants to hold. What the files do not have
-//! (transactions, conditions, recipients of a second) is 0 or absent in the intervals.
+//! (transactions and recipients of a second, the replies of its conditions) is 0 or absent in the intervals. Runs of smtpress
+//! 0.1 may have no `conditions.csv`: their seconds have no conditions.
+
+mod rows;
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
@@ -14,13 +18,16 @@ use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
 use super::hdr_log;
 use crate::collector::histogram::Hist;
 use crate::collector::snapshot::{Gauges, Interval};
-use crate::collector::tally::{Counts, Tally};
+use crate::collector::tally::{ConditionCount, ConditionKey, Counts, PhaseTally, Tally};
 use crate::collector::{Metric, Outcome};
+use rows::{Cells, Rows};
 
 /// The name of the time series in a run directory.
 pub const SERIES: &str = "timeseries.csv";
 /// The name of the interval log in a run directory.
 pub const LOG: &str = "metrics.hlog";
+/// The name of the conditions over time in a run directory.
+pub const CONDITIONS: &str = "conditions.csv";
 
 /// Why a stored time series cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -47,8 +54,9 @@ pub enum SecondsError {
 
 /// The seconds of a stored run, in order.
 pub struct Seconds {
-    rows: Peekable<Rows>,
+    rows: Peekable<Rows<Row>>,
     lines: Peekable<Lines>,
+    met: Option<Peekable<Rows<Met>>>,
     phases: usize,
 }
 
@@ -58,9 +66,15 @@ impl Seconds {
     /// # Errors
     /// When one is not there.
     pub fn open(directory: &Path, phases: &[String]) -> Result<Seconds, SecondsError> {
+        let met = match Rows::open(directory.join(CONDITIONS), phases, met) {
+            Ok(met) => Some(met.peekable()),
+            Err(SecondsError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
         Ok(Seconds {
-            rows: Rows::open(directory.join(SERIES), phases)?.peekable(),
+            rows: Rows::open(directory.join(SERIES), phases, row)?.peekable(),
             lines: Lines::open(directory.join(LOG), phases)?.peekable(),
+            met,
             phases: phases.len(),
         })
     }
@@ -69,12 +83,15 @@ impl Seconds {
     pub fn next_start(&mut self) -> Option<Duration> {
         let row = self.rows.peek().and_then(|row| row.as_ref().ok()).map(|row| row.start);
         let line = self.lines.peek().and_then(|line| line.as_ref().ok()).map(|line| line.start);
-        row.into_iter().chain(line).min()
+        let met = self.met.as_mut().and_then(|met| met.peek()?.as_ref().ok()).map(|met| met.start);
+        row.into_iter().chain(line).chain(met).min()
     }
 
     /// Whether nothing is left, not even a fault.
     pub fn is_over(&mut self) -> bool {
-        self.rows.peek().is_none() && self.lines.peek().is_none()
+        self.rows.peek().is_none()
+            && self.lines.peek().is_none()
+            && self.met.as_mut().is_none_or(|met| met.peek().is_none())
     }
 
     fn interval(&mut self, start: Duration) -> Result<Interval, SecondsError> {
@@ -100,6 +117,12 @@ impl Seconds {
                 .or_default()
                 .merge(&line.hist);
         }
+        let own = |met: &Result<Met, _>| met.as_ref().is_ok_and(|met| met.start == start);
+        while let Some(met) = self.met.as_mut().and_then(|met| met.next_if(own)) {
+            let met = met?;
+            interval.length = interval.length.max(met.length);
+            met.count_in(&mut interval.tally.phases[met.phase]);
+        }
         Ok(interval)
     }
 }
@@ -112,6 +135,9 @@ impl Iterator for Seconds {
             return Some(Err(fault));
         }
         if let Some(fault) = self.lines.next_if(Result::is_err).and_then(Result::err) {
+            return Some(Err(fault));
+        }
+        if let Some(fault) = self.met.as_mut().and_then(|met| met.next_if(Result::is_err)?.err()) {
             return Some(Err(fault));
         }
         let start = self.next_start()?;
@@ -128,74 +154,57 @@ struct Row {
     gauges: Gauges,
 }
 
-struct Rows {
-    path: PathBuf,
-    records: csv::StringRecordsIntoIter<File>,
-    titles: csv::StringRecord,
-    phases: Vec<String>,
+fn row(cells: &Cells<'_>) -> Result<Option<Row>, String> {
+    let mut counts = Counts {
+        scheduled: cells.number("offered")?,
+        started: cells.number("started")?,
+        opened: cells.number("opened")?,
+        bytes_sent: cells.number("bytes_sent")?,
+        bytes_received: cells.number("bytes_received")?,
+        ..Counts::default()
+    };
+    for outcome in Outcome::ALL {
+        counts.arrivals.add_many(outcome, cells.number(&outcome.as_str().replace('-', "_"))?);
+    }
+    let gauges = Gauges {
+        sessions: cells.number("sessions")?,
+        in_flight: cells.number("in_flight")?,
+        waiting: cells.number("waiting")?,
+        peak_sessions: 0,
+    };
+    let (start, length) = (cells.time("t_s")?, cells.time("length_s")?);
+    Ok(Some(Row { start, length, phase: cells.phase()?, counts, gauges }))
 }
 
-impl Rows {
-    fn open(path: PathBuf, phases: &[String]) -> Result<Rows, SecondsError> {
-        let wrong = |path: &Path, source| SecondsError::File { path: path.to_owned(), source };
-        let file = File::open(&path).map_err(|source| wrong(&path, source))?;
-        let mut reader = csv::Reader::from_reader(file);
-        let titles =
-            reader.headers().map_err(|error| wrong(&path, io::Error::other(error.to_string())))?.clone();
-        Ok(Rows { path, records: reader.into_records(), titles, phases: phases.to_vec() })
-    }
+/// One row of the conditions over time.
+struct Met {
+    start: Duration,
+    length: Duration,
+    phase: usize,
+    key: ConditionKey,
+    count: u64,
+}
 
-    fn row(&self, record: &csv::StringRecord) -> Result<Row, String> {
-        let cell = |title: &str| {
-            let at = self.titles.iter().position(|known| known == title);
-            at.and_then(|at| record.get(at)).ok_or_else(|| format!("has no {title}"))
-        };
-        let number = |title: &str| {
-            let cell = cell(title)?;
-            cell.parse::<u64>().map_err(|_| format!("has {cell:?} where the number {title} belongs"))
-        };
-        let time = |title: &str| seconds(cell(title)?).ok_or_else(|| format!("has no time in {title}"));
-        let name = cell("phase")?;
-        let phase = self.phases.iter().position(|phase| phase == name);
-        let mut counts = Counts {
-            scheduled: number("offered")?,
-            started: number("started")?,
-            opened: number("opened")?,
-            bytes_sent: number("bytes_sent")?,
-            bytes_received: number("bytes_received")?,
-            ..Counts::default()
-        };
-        for outcome in Outcome::ALL {
-            counts.arrivals.add_many(outcome, number(&outcome.as_str().replace('-', "_"))?);
-        }
-        Ok(Row {
-            start: time("t_s")?,
-            length: time("length_s")?,
-            phase: phase.ok_or_else(|| format!("is of a phase {name:?} that the run does not have"))?,
-            counts,
-            gauges: Gauges {
-                sessions: number("sessions")?,
-                in_flight: number("in_flight")?,
-                waiting: number("waiting")?,
-                peak_sessions: 0,
-            },
-        })
+impl Met {
+    fn count_in(&self, tally: &mut PhaseTally) {
+        let unknown =
+            || ConditionCount { count: 0, first: self.start, last: self.start, sample: String::new() };
+        tally.conditions.entry(self.key.clone()).or_insert_with(unknown).count += self.count;
     }
 }
 
-impl Iterator for Rows {
-    type Item = Result<Row, SecondsError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let record = self.records.next()?;
-        let behind = self.records.reader().position().line();
-        let line = match &record {
-            Ok(record) => record.position().map_or(behind, csv::Position::line),
-            Err(_) => behind,
-        };
-        let read = record.map_err(|error| format!("is no row: {error}")).and_then(|record| self.row(&record));
-        Some(read.map_err(|what| SecondsError::Line { path: self.path.clone(), line, what }))
-    }
+fn met(cells: &Cells<'_>) -> Result<Option<Met>, String> {
+    let (start, length, count) = (cells.time("t_s")?, cells.time("length_s")?, cells.number("count")?);
+    let phase = cells.phase()?;
+    let code = match cells.text("code")? {
+        "" => None,
+        _ => u16::try_from(cells.number("code")?).ok(),
+    };
+    let names = [cells.text("step")?, cells.text("condition")?, cells.text("outcome")?];
+    let key = ConditionKey::named(names, code, Some(cells.text("enhanced")?));
+    // A name that this version does not know is of a later one.
+    let Some(key) = key else { return Ok(None) };
+    Ok(Some(Met { start, length, phase, key, count }))
 }
 
 /// One line of the interval log.
@@ -279,12 +288,6 @@ impl Iterator for Lines {
             }
         }
     }
-}
-
-/// A time as the time series has it.
-fn seconds(text: &str) -> Option<Duration> {
-    let seconds: f64 = text.parse().ok()?;
-    (0.0..1e12).contains(&seconds).then(|| millis(Duration::from_secs_f64(seconds)))
 }
 
 /// To the millisecond, which is as far as the files go.

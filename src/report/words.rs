@@ -86,6 +86,22 @@ pub fn percent(share: f64) -> String {
     }
 }
 
+/// How many times as much: `1.03`.
+pub fn ratio(ratio: f64) -> String {
+    format!("{ratio:.2}")
+}
+
+/// The difference of two shares, in percentage points: `+0.30 pp`.
+pub fn points(difference: f64) -> String {
+    // Not -0.00.
+    format!("{:+.2} pp", (difference * 1e4).round() / 100.0 + 0.0)
+}
+
+/// A probability.
+pub fn probability(p: f64) -> String {
+    if p < 0.001 { "<0.001".to_owned() } else { format!("{p:.3}") }
+}
+
 /// Octets, in binary multiples.
 pub fn bytes(n: u64) -> String {
     const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
@@ -275,6 +291,8 @@ mod tests {
             [0, 1023, 1024, 1_048_576, 50_541_000].map(bytes),
             ["0 B", "1023 B", "1.00 KiB", "1.00 MiB", "48.2 MiB"]
         );
+        assert_eq!([0.003, -1e-9, -0.02].map(points), ["+0.30 pp", "+0.00 pp", "-2.00 pp"]);
+        assert_eq!([0.0004, 0.05, 1.0].map(probability), ["<0.001", "0.050", "1.000"]);
         assert_eq!([0.5, 0.95, 0.999, 0.9999].map(quantile), ["p50", "p95", "p99.9", "p99.99"]);
     }
 

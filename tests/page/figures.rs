@@ -11,7 +11,7 @@ const FIGURES: &str =
     "[...document.querySelectorAll('[data-path]')].map((e) => [e.dataset.path, e.dataset.as, e.textContent])";
 
 /// What the page should show of a value.
-fn written(form: &str, value: &Value) -> String {
+pub fn written(form: &str, value: &Value) -> String {
     let (whole, number) = (value.as_u64().unwrap_or_default(), value.as_f64().unwrap_or(f64::NAN));
     match form {
         "count" => words::count(whole),
@@ -22,13 +22,18 @@ fn written(form: &str, value: &Value) -> String {
         "bytes" => words::bytes(whole),
         "percent" => words::percent(number),
         "text" => words::harmless(value.as_str().unwrap()),
+        "number" => whole.to_string(),
+        "ratio" => words::ratio(number),
+        "points" => words::points(number),
+        "margin-points" => words::points(number).replace('+', ""),
+        "p" => words::probability(number),
         "verdict" => value.as_str().unwrap().replace('-', " ").to_uppercase(),
         form => panic!("no form {form}"),
     }
 }
 
 /// Holds every figure of the open page against the result, and gives how many there are.
-fn compare(browser: &mut Browser, result: &Value) -> usize {
+pub fn compare(browser: &mut Browser, result: &Value) -> usize {
     let figures = browser.value(FIGURES);
     let figures = figures.as_array().unwrap();
     for figure in figures {
@@ -62,6 +67,83 @@ fn every_figure_is_that_of_the_result() {
     browser.value("document.querySelector('[data-path=\"/phases/1/accepted\"]').textContent = '1'");
     let found = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| compare(&mut browser, &golden)));
     assert!(found.is_err());
+}
+
+/// Ten messages a session, and the listener takes six.
+const MET: [&str; 14] = [
+    "--target",
+    "embedded",
+    "--rate",
+    "100/s",
+    "--for",
+    "3s",
+    "-c",
+    "4",
+    "--messages-per-session",
+    "10",
+    "--set",
+    "listener.max_messages_per_session=6",
+    "--set",
+    "listener.style=\"cisco\"",
+];
+
+#[test]
+fn conditions_over_time_are_those_of_the_result() {
+    let Some(program) = installed() else { return };
+    let stage = Stage::new();
+    let run = stage.path("met");
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_smtpress"));
+    command.arg("run").args(MET).args(["-q", "-o"]).arg(&run).output().unwrap();
+    let result = result(&run);
+    let rows = result["conditions"].as_array().unwrap();
+    let all: u64 = rows.iter().map(|row| row["count"].as_u64().unwrap()).sum();
+    assert!(all > 0, "{rows:?}");
+    let mut browser = Browser::start(&program);
+    let url = stage.page(&run);
+    browser.open(&url, DESKTOP);
+    assert_eq!(browser.complaints(), [] as [Value; 0]);
+    let drawn = browser.value("JSON.parse(document.getElementById('data').textContent).course.conditions");
+    for kind in drawn["most"].as_array().unwrap() {
+        let own = |row: &&Value| row["condition"] == kind["name"] && row["expected"] == kind["expected"];
+        let stored: u64 = rows.iter().filter(own).map(|row| row["count"].as_u64().unwrap()).sum();
+        let counts = kind["counts"].as_array().unwrap();
+        let sum: u64 = counts.iter().map(|count| count.as_u64().unwrap()).sum();
+        assert_eq!(sum, stored, "{kind}");
+    }
+    // What the pointer finds in the second second is what the file has.
+    let place = browser.value(
+        "(() => { document.querySelector('[data-chart=\"conditions\"]').scrollIntoView({behavior: 'instant'}); \
+         const u = document.querySelector('[data-chart=\"conditions\"] .u-over').getBoundingClientRect(); \
+         return [u.left, u.top, u.width, u.height]; })()",
+    );
+    let of = |i: usize| place[i].as_f64().unwrap();
+    let took = result["took_s"].as_f64().unwrap().max(3.0);
+    let (x, y) = (of(0) + of(2) * 1.05 / took, of(1) + of(3) / 2.0);
+    for kind in ["mouseMoved", "mouseMoved"] {
+        browser.call("Input.dispatchMouseEvent", json!({"type": kind, "x": x, "y": y}));
+    }
+    let legend = browser.value(
+        "new Promise((done) => setTimeout(() => done([...document.querySelectorAll('[data-chart=\"conditions\"] .u-value')]\
+         .map((e) => e.textContent)), 100))",
+    );
+    let counts: Vec<String> = drawn["most"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .rev()
+        .map(|kind| format!("{}/s", kind["counts"][1]))
+        .collect();
+    assert_eq!(legend, json!([&["1 s".to_owned()][..], &counts[..]].concat()));
+    let series = std::fs::read_to_string(run.join("conditions.csv")).unwrap();
+    let saved = browser
+        .value("JSON.parse(document.querySelector('script[data-name=\"conditions.csv\"]').textContent)");
+    assert_eq!(saved, series);
+    let second = series.lines().filter(|row| row.starts_with("1.000"));
+    let second: u64 = second.map(|row| row.rsplit(',').next().unwrap().parse::<u64>().unwrap()).sum();
+    let shown: u64 =
+        drawn["most"].as_array().unwrap().iter().map(|kind| kind["counts"][1].as_u64().unwrap()).sum();
+    assert_eq!(second, shown);
+    browser.picture("conditions");
 }
 
 #[test]

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use smtpress::collector::snapshot::{Gauges, Interval};
-use smtpress::collector::tally::Tally;
-use smtpress::collector::{Metric, Outcome};
+use smtpress::collector::tally::{ConditionKey, Tally};
+use smtpress::collector::{Condition, Metric, Outcome};
 use smtpress::report::RunDir;
 use smtpress::smtp::Step;
 
@@ -15,6 +15,8 @@ use crate::stage::{GOLDEN, Stage, result};
 const HOUR: u64 = 3600;
 /// Values a second that are filed one by one; each stands for ten.
 const FILED: u64 = 200;
+/// Conditions met in every second.
+const KINDS: usize = 20;
 
 /// A second in which times wander over two powers of ten, as those of a busy listener do.
 fn second(t: u64) -> Interval {
@@ -34,6 +36,13 @@ fn second(t: u64) -> Interval {
             let ns = 1_000_000 * nth + (t * 7919 + i * i * 104_729) % 100_000_000;
             (0..10).for_each(|repeat| hist.record(ns + repeat * 1000));
         }
+    }
+    // Twenty conditions, each in every second.
+    for (nth, condition) in (1..).zip(&Condition::ALL[..KINDS]) {
+        let (step, outcome) = (Step::Mail, Outcome::Deferred);
+        let key = ConditionKey { step, condition: *condition, code: Some(452), enhanced: None, outcome };
+        let count = nth + (t * 31 + nth) % 17;
+        (0..count).for_each(|_| phase.condition(key.clone(), Duration::from_secs(t), String::new));
     }
     let gauges =
         Gauges { sessions: 180 + t % 40, in_flight: 150 + t % 60, waiting: t % 7, peak_sessions: 220 };
@@ -64,7 +73,17 @@ fn an_hour_at_two_thousand_a_second_is_a_small_page() {
     }
     (steady["start_s"], steady["window_s"]) = (0.into(), HOUR.into());
     long["phases"] = serde_json::json!([steady]);
-    long["conditions"] = serde_json::json!([]);
+    let (mut counts, mut row) = (vec![0; KINDS], long["conditions"][0].clone());
+    for t in 0..HOUR {
+        let met = second(t).tally;
+        counts.iter_mut().zip(met.phases[0].conditions.values()).for_each(|(sum, own)| *sum += own.count);
+    }
+    let conditions = counts.iter().zip(&Condition::ALL[..KINDS]).map(|(count, condition)| {
+        row["phase"] = "steady".into();
+        (row["condition"], row["count"]) = (condition.as_str().into(), (*count).into());
+        row.clone()
+    });
+    long["conditions"] = conditions.collect();
     long["took_s"] = HOUR.into();
     std::fs::write(run.join("result.json"), long.to_string()).unwrap();
     let url = stage.page(&run);
@@ -78,6 +97,13 @@ fn an_hour_at_two_thousand_a_second_is_a_small_page() {
     let points =
         browser.value("JSON.parse(document.getElementById('data').textContent).course.steps.t.length");
     assert_eq!(points, HOUR);
+    let met = browser.value(
+        "JSON.parse(document.getElementById('data').textContent).course.conditions.most.flatMap((own) => own.counts)\
+         .reduce((sum, own) => sum + own)",
+    );
+    assert_eq!(met, counts.iter().sum::<u64>());
+    let rows = std::fs::read_to_string(run.join("conditions.csv")).unwrap().lines().count();
+    assert_eq!(rows, 72_001);
     println!("{size} bytes, drawn {drawn} ms after it was asked for");
     browser.picture("hour");
 }

@@ -9,7 +9,9 @@
 )]
 
 mod browser;
+mod compared;
 mod figures;
+mod live;
 mod long;
 mod looks;
 mod stage;

@@ -36,6 +36,16 @@ impl Stage {
         to
     }
 
+    /// Runs the binary in the folder and gives its exit code and what it wrote to stdout.
+    pub fn smtpress(&self, arguments: &[&str]) -> (i32, String) {
+        let done = Command::new(env!("CARGO_BIN_EXE_smtpress"))
+            .args(arguments)
+            .current_dir(self.folder.path())
+            .output()
+            .unwrap();
+        (done.status.code().unwrap(), String::from_utf8(done.stdout).unwrap())
+    }
+
     /// The page of a run, as a URL.
     pub fn page(&self, run: &Path) -> String {
         let page = self.path("page.html");

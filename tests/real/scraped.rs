@@ -45,7 +45,9 @@ impl Prometheus {
         let processes = Processes::start(&mut command, &log);
         let this = Prometheus { port, target, _processes: processes, _folder: folder };
         let ready = listener::wait_until(|| this.get("/-/ready").is_some_and(|body| body.contains("Ready")));
-        assert!(ready, "{}", fs::read_to_string(log).unwrap());
+        // It takes a while to turn to its targets: not before it has found ours down does it count as started.
+        let scrapes = || !this.query("up == 0", None).is_empty();
+        assert!(ready && listener::wait_until(scrapes), "{}", fs::read_to_string(log).unwrap());
         Some(this)
     }
 

@@ -434,3 +434,25 @@ fn tls_is_what_key_and_address_say() {
     assert_eq!(told.0, script::Tls::Implicit);
     assert_eq!(of("address = \"smtp://127.0.0.1:25\"", "").0, script::Tls::None);
 }
+
+#[test]
+fn the_hash_of_the_load_is_that_of_what_is_asked_whoever_it_is_asked_of() {
+    const PHASE: &str = "[[phase]]\nload = \"shared-messages\"\nmessages = 9\nsessions = 2\n";
+    let of = |target: &str, rest: &str| {
+        compiled(&format!("schema = 1\nseed = 1\n[target]\n{target}\n{rest}\n{PHASE}"), &[])
+            .unwrap()
+            .load_sha256
+    };
+    let one = of("address = \"smtp://127.0.0.1:2525\"", "");
+    assert_eq!(one, of("address = \"smtp://mx.example:25\"\nallow = [\"mx.example\"]", ""));
+    assert_eq!(one, of("address = \"smtp+unix:/run/mx\"", ""));
+    let others = [
+        of("address = \"embedded\"", ""),
+        of("address = \"lmtp://127.0.0.1:24\"", ""),
+        of("address = \"smtps://127.0.0.1:465\"", ""),
+        of("address = \"smtp://127.0.0.1:2525\"\ntls = \"starttls\"", ""),
+        of("address = \"smtp://127.0.0.1:2525\"", "[message]\nsize = \"5KiB\""),
+        of("address = \"smtp://127.0.0.1:2525\"", "[session]\npipelining = \"full\""),
+    ];
+    assert!(!others.contains(&one), "{one} {others:?}");
+}

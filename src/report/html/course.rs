@@ -3,6 +3,8 @@
 //! Fed second by second. Quantiles are taken from the added distributions of a stretch, never from other quantiles, and only
 //! where there are enough values to say them (M18).
 
+pub mod growing;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -11,7 +13,7 @@ use serde::Serialize;
 use crate::collector::histogram::{Hist, Status};
 use crate::collector::snapshot::{Gauges, Interval};
 use crate::collector::tally::{PhaseTally, Tally};
-use crate::collector::{Metric, Outcome};
+use crate::collector::{Condition, Metric, Outcome};
 use crate::report::csv::TimeSeries;
 use crate::report::result::RunResult;
 
@@ -29,6 +31,8 @@ const ENOUGH: f64 = 600.0;
 const FEWEST: f64 = 40.0;
 /// Numbers of sessions told apart in what refusals are held against.
 const LEVELS: u64 = 60;
+/// Conditions drawn each by itself; the others are added up.
+const NAMED: usize = 8;
 
 /// A run over time.
 #[derive(Debug, Serialize)]
@@ -40,6 +44,7 @@ pub struct Course {
     bands: Bands,
     heat: Heat,
     steps: Steps,
+    conditions: Met,
     /// By number of open sessions: attempts that ended, and how many of them were refused.
     levels: BTreeMap<u64, (u64, u64)>,
     #[serde(skip)]
@@ -53,7 +58,7 @@ pub struct Course {
 }
 
 /// Quantiles over time, in milliseconds; `null` where there are too few values.
-#[derive(Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 struct Bands {
     /// Seconds in a point.
     step_s: f64,
@@ -61,10 +66,20 @@ struct Bands {
     response: Quantiles,
     service: Quantiles,
     #[serde(skip)]
-    open: Option<(u64, Hist, Hist)>,
+    open: Option<Stretch>,
 }
 
-#[derive(Debug, Default, Serialize)]
+/// A stretch of time that quantiles are taken over.
+#[derive(Clone, Debug)]
+struct Stretch {
+    point: u64,
+    /// Its first second.
+    from: f64,
+    response: Hist,
+    service: Hist,
+}
+
+#[derive(Clone, Debug, Default, Serialize)]
 struct Quantiles {
     n: Vec<u64>,
     p50: Vec<Option<f64>>,
@@ -74,7 +89,7 @@ struct Quantiles {
 }
 
 /// How many response times lay where: by column (time) and row (power of ten).
-#[derive(Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 struct Heat {
     step_s: f64,
     rows_a_decade: f64,
@@ -85,10 +100,30 @@ struct Heat {
 }
 
 /// What all steps took together, in milliseconds for each arrival that ended.
-#[derive(Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 struct Steps {
     t: Vec<f64>,
     by_name: BTreeMap<&'static str, Vec<f64>>,
+}
+
+/// How often conditions were met, row by row of the series; the most frequent first.
+#[derive(Clone, Debug, Default, Serialize)]
+struct Met {
+    /// How long each row is, in seconds.
+    length: Vec<f64>,
+    most: Vec<Kind>,
+    /// How many kinds the last of them stands for, if it is not one by itself.
+    others: usize,
+    #[serde(skip)]
+    open: BTreeMap<(Condition, bool), BTreeMap<usize, u64>>,
+}
+
+/// A condition, in so far as the profile expects it or does not.
+#[derive(Clone, Debug, Serialize)]
+struct Kind {
+    name: &'static str,
+    expected: bool,
+    counts: Vec<u64>,
 }
 
 impl Course {
@@ -121,6 +156,7 @@ impl Course {
             bands: Bands { step_s: stretch, ..Bands::default() },
             heat: Heat { step_s: (took / COLUMNS).ceil(), rows_a_decade: ROWS_A_DECADE, ..Heat::default() },
             steps: Steps::default(),
+            conditions: Met::default(),
             levels: BTreeMap::new(),
             shown,
             level_width: peak.div_ceil(LEVELS).max(1),
@@ -143,6 +179,11 @@ impl Course {
         }
         let series = course.finish();
         Ok((course, series))
+    }
+
+    /// Whether it knows when conditions were met.
+    pub fn has_conditions(&self) -> bool {
+        !self.conditions.most.is_empty()
     }
 
     /// Whether its series has every second by itself.
@@ -169,6 +210,7 @@ impl Course {
         let full = self.open.take();
         self.close(full);
         self.bands.close();
+        self.conditions.close();
         self.heat.cells =
             std::mem::take(&mut self.heat.open).into_iter().map(|((x, y), n)| (x, y, n)).collect();
         let series = self.series.take().and_then(|series| series.into_inner().ok()).unwrap_or_default();
@@ -178,6 +220,7 @@ impl Course {
     fn close(&mut self, interval: Option<Interval>) {
         let Some(interval) = interval else { return };
         self.steps.add(&interval);
+        self.conditions.add(&interval);
         if let Some(series) = &mut self.series {
             // Into memory; nothing can fail.
             series.add(&interval).ok();
@@ -187,15 +230,16 @@ impl Course {
     fn times(&mut self, second: &Interval) {
         let start = second.start.as_secs_f64();
         let point = (start / self.bands.step_s) as u64;
-        if self.bands.open.as_ref().is_none_or(|(open, _, _)| *open != point) {
+        if self.bands.open.as_ref().is_none_or(|open| open.point != point) {
             self.bands.close();
-            self.bands.open = Some((point, Hist::default(), Hist::default()));
+            let (response, service) = (Hist::default(), Hist::default());
+            self.bands.open = Some(Stretch { point, from: start, response, service });
         }
         let column = (start / self.heat.step_s) as u64;
         for tally in &second.tally.phases {
             let of = |metric| tally.hists.get(&(metric, self.shown));
-            if let (Some((_, response, service)), own) = (&mut self.bands.open, of(Metric::Service)) {
-                own.into_iter().for_each(|own| service.merge(own));
+            if let Some(Stretch { response, service, .. }) = &mut self.bands.open {
+                of(Metric::Service).into_iter().for_each(|own| service.merge(own));
                 of(Metric::Response).into_iter().for_each(|own| response.merge(own));
             }
             for (ns, count) in of(Metric::Response).into_iter().flat_map(Hist::buckets) {
@@ -235,8 +279,8 @@ fn add(open: &mut Interval, second: &Interval) {
 
 impl Bands {
     fn close(&mut self) {
-        if let Some((point, response, service)) = self.open.take() {
-            self.t.push(point as f64 * self.step_s);
+        if let Some(Stretch { from, response, service, .. }) = self.open.take() {
+            self.t.push(from);
             self.response.push(&response);
             self.service.push(&service);
         }
@@ -277,17 +321,50 @@ impl Steps {
     }
 }
 
+impl Met {
+    fn add(&mut self, interval: &Interval) {
+        let row = self.length.len();
+        self.length.push(interval.length.as_secs_f64());
+        for (key, met) in interval.tally.phases.iter().flat_map(|tally| &tally.conditions) {
+            let kind = (key.condition, key.outcome == Outcome::Expected);
+            *self.open.entry(kind).or_default().entry(row).or_default() += met.count;
+        }
+    }
+
+    fn close(&mut self) {
+        let mut kinds: Vec<_> = std::mem::take(&mut self.open).into_iter().collect();
+        kinds.sort_by_key(|(_, counts)| std::cmp::Reverse(counts.values().sum::<u64>()));
+        let dense = |name, expected, rows: &[BTreeMap<usize, u64>]| {
+            let of = |row| rows.iter().filter_map(|counts| counts.get(&row)).sum();
+            Kind { name, expected, counts: (0..self.length.len()).map(of).collect() }
+        };
+        // One that is left over needs no other name than its own.
+        let named = if kinds.len() <= NAMED + 1 { kinds.len() } else { NAMED };
+        let others: Vec<_> = kinds.split_off(named).into_iter().map(|(_, counts)| counts).collect();
+        let named = kinds.iter().map(|((condition, expected), counts)| {
+            dense(condition.as_str(), *expected, std::slice::from_ref(counts))
+        });
+        self.most = named.collect();
+        self.others = others.len();
+        if !others.is_empty() {
+            self.most.push(dense("others", false, &others));
+        }
+    }
+}
+
 /// Milliseconds, to the tenth of a microsecond.
 fn ms(ns: u64) -> f64 {
     (Duration::from_nanos(ns).as_secs_f64() * 1e7).round() / 1e4
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+    use crate::collector::tally::ConditionKey;
     use crate::report::fixtures;
+    use crate::smtp::Step;
 
-    fn second(t: u64, n: u64) -> Interval {
+    pub(super) fn second(t: u64, n: u64) -> Interval {
         let mut tally = Tally::new(1);
         let phase = &mut tally.phases[0];
         (phase.counts.scheduled, phase.counts.started) = (n, n);
@@ -327,6 +404,44 @@ mod tests {
             assert!(course.heat.cells.iter().all(|(column, _, _)| *column < 240), "{took}");
             assert_eq!(course.bands.t.len(), course.bands.service.n.len());
         }
+    }
+
+    #[test]
+    fn conditions_are_counted_where_they_were_met_and_the_rare_ones_together() {
+        let met = |tally: &mut Tally, condition, outcome, count: u64| {
+            let key = ConditionKey { step: Step::Mail, condition, code: Some(452), enhanced: None, outcome };
+            (0..count).for_each(|_| tally.phases[0].condition(key.clone(), Duration::ZERO, String::new));
+        };
+        let seconds = |kinds: usize| {
+            (0..20).map(move |t| {
+                let mut second = second(t, 3);
+                for (n, condition) in (1..).zip(&Condition::ALL[..kinds]) {
+                    met(&mut second.tally, *condition, Outcome::Deferred, n * (t % 2));
+                }
+                met(&mut second.tally, Condition::ALL[0], Outcome::Expected, 100);
+                Ok(second)
+            })
+        };
+        let mut result = fixtures::accepted();
+        result.took_s = 20.0;
+        let (few, _) = Course::of::<()>(&result, seconds(2)).unwrap();
+        let told: Vec<_> = few.conditions.most.iter().map(|own| (own.name, own.expected)).collect();
+        let (one, two) = (Condition::ALL[0].as_str(), Condition::ALL[1].as_str());
+        assert_eq!((told, few.conditions.others), (vec![(one, true), (two, false), (one, false)], 0));
+        assert_eq!(few.conditions.most[1].counts[..4], [0, 2, 0, 2]);
+        let (many, _) = Course::of::<()>(&result, seconds(20)).unwrap();
+        let sum: u64 = many.conditions.most.iter().flat_map(|own| &own.counts).sum();
+        assert_eq!((sum, many.conditions.most.len()), (10 * (20 * 21 / 2) + 20 * 100, NAMED + 1));
+        assert_eq!((many.conditions.most[NAMED].name, many.conditions.others), ("others", 13));
+        result.took_s = 8000.0;
+        let long = (0..8000).map(|t| {
+            let mut second = second(t, 3);
+            met(&mut second.tally, Condition::ResourceLow, Outcome::Deferred, 1);
+            Ok::<_, ()>(second)
+        });
+        let (long, _) = Course::of(&result, long).unwrap();
+        assert_eq!(long.conditions.most[0].counts[..3], [3, 3, 3]);
+        assert_eq!(long.conditions.length[..3], [3.0, 3.0, 3.0]);
     }
 
     #[test]

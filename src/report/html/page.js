@@ -1,26 +1,23 @@
 // Draws the charts of the page from the data that it carries, and saves that data. Tables and words need none of this.
 "use strict";
 (() => {
-  const data = JSON.parse(document.getElementById("data").textContent);
-  const course = data.course;
-  const files = new Map();
-  for (const block of document.querySelectorAll("script.file")) files.set(block.dataset.name, block);
-  const text = (name) => JSON.parse(files.get(name).textContent);
+  // Of a run that goes on these change.
+  let data, course, series, END;
+  const text = (name) => JSON.parse(document.querySelector('script.file[data-name="' + name + '"]').textContent);
 
   // --- Saving -------------------------------------------------------------------------------------------------------
-  for (const button of document.querySelectorAll("button[data-file]")) {
-    button.hidden = false;
-    button.addEventListener("click", () => {
-      const name = button.dataset.file;
-      const type = name.endsWith(".json") ? "application/json" : "text/plain";
-      const url = URL.createObjectURL(new Blob([text(name)], { type }));
-      const link = document.createElement("a");
-      link.href = url;
-      link.download = name;
-      link.click();
-      setTimeout(() => URL.revokeObjectURL(url), 10000);
-    });
-  }
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("button[data-file]");
+    if (!button) return;
+    const name = button.dataset.file;
+    const type = name.endsWith(".json") ? "application/json" : "text/plain";
+    const url = URL.createObjectURL(new Blob([text(name)], { type }));
+    const link = document.createElement("a");
+    link.href = url;
+    link.download = name;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(url), 10000);
+  });
 
   // --- Numbers as the tables write them --------------------------------------------------------------------------------
   const digits = (v) => (v < 9.995 ? v.toFixed(2) : v < 99.95 ? v.toFixed(1) : v.toFixed(0));
@@ -60,7 +57,7 @@
     return row;
   };
   // All phases of a moment in one row; counts as numbers a second.
-  const series = (() => {
+  const readSeries = () => {
     if (!course) return null;
     const lines = text("timeseries.csv").split("\n").filter((line) => line);
     const titles = cells(lines[0]);
@@ -80,9 +77,14 @@
     for (const name of COUNTS) columns[name] = sorted.map((row) => row[name] / Math.max(row.length, 1));
     for (const name of STATES) columns[name] = sorted.map((row) => row[name]);
     return columns;
-  })();
-
-  const END = Math.max(data.took_s, series && series.t.length ? series.t.at(-1) + course.step_s : 0, 0.1);
+  };
+  const read = () => {
+    data = JSON.parse(document.getElementById("data").textContent);
+    course = data.course;
+    series = readSeries();
+    END = Math.max(data.took_s, series && series.t.length ? series.t.at(-1) + course.step_s : 0, 0.1);
+    document.querySelectorAll("button[data-file]").forEach((button) => { button.hidden = false; });
+  };
 
   // --- Drawing -----------------------------------------------------------------------------------------------------------
   const style = () => getComputedStyle(document.documentElement);
@@ -305,6 +307,19 @@
       return parts.length ? stacked(plot, series.t, parts, rate, "a second") : none(plot, "No arrival ended.");
     },
 
+    conditions: (plot) => {
+      const { length, most, others } = course.conditions;
+      const bad = ["c5", "c4", "c7", "c9", "c6", "c1", "c10", "c8"], good = ["c2", "c3", "c11"];
+      const parts = most.map(({ name, expected, counts }, i) => {
+        const rest = others > 0 && i === most.length - 1;
+        return { label: rest ? others + " others" : name + (expected ? " (expected)" : ""),
+          color: rest ? "c12" : expected && good.length ? good.shift() : bad.shift() || "c12",
+          // The last row may be short: what little fell into it is no rate.
+          values: counts.map((n, row) => n / Math.max(length[row], 1)) };
+      });
+      return stacked(plot, course.steps.t, parts, rate, "a second");
+    },
+
     refusals: (plot) => {
       const refused = series.t.map((_, i) => series.expected[i] + series.deferred[i] + series.rejected[i] + series.refused[i]);
       return overTime(plot, [series.t, series.sessions, positive(refused)], [
@@ -370,8 +385,8 @@
     const choice = chosen ?? (old ? old.choice : 0);
     drawn.set(figure, { chart: charts[figure.dataset.chart](plot, choice), choice });
   };
-  const figures = [...document.querySelectorAll("figure[data-chart]")];
-  const renderAll = () => figures.forEach((figure) => render(figure));
+  const renderAll = () => document.querySelectorAll("figure[data-chart]").forEach((figure) => render(figure));
+  read();
   renderAll();
 
   let waiting = 0;
@@ -391,5 +406,7 @@
   };
   addEventListener("beforeprint", print(true));
   addEventListener("afterprint", print(false));
+  // For the page of a run that goes on.
+  globalThis.charts = { drawn, read, render, end: () => END };
   document.documentElement.dataset.drawn = String([...drawn.values()].filter((one) => one.chart).length);
 })();

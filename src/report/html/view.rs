@@ -5,6 +5,7 @@
 mod capacity;
 mod load;
 mod trouble;
+pub mod underway;
 
 use std::fmt::Display;
 

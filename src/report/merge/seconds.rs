@@ -63,7 +63,8 @@ impl MergedSeconds {
         let own = u64::try_from(second.start.as_millis()).unwrap_or(u64::MAX);
         let mut gauges_at = own;
         for (index, tally) in second.tally.phases.iter().enumerate() {
-            let empty = tally.counts == Default::default() && tally.hists.is_empty();
+            let empty =
+                tally.counts == Default::default() && tally.hists.is_empty() && tally.conditions.is_empty();
             if empty {
                 continue;
             }

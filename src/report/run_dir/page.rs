@@ -5,10 +5,13 @@ use std::path::Path;
 
 use crate::report::html::{self, Course};
 use crate::report::result::RunResult;
-use crate::report::seconds::{SERIES, Seconds};
+use crate::report::seconds::{CONDITIONS, SERIES, Seconds};
 
 /// The name of the page in a run directory.
 pub const PAGE: &str = "report.html";
+
+/// The longest `conditions.csv` that a page carries whole, in octets: its chart needs less.
+const LONGEST: usize = 500_000;
 
 /// The page of a run whose other files are in `directory`. What is not there or cannot be read is not on it.
 pub fn page(directory: &Path, result: &RunResult) -> String {
@@ -23,10 +26,13 @@ pub fn page(directory: &Path, result: &RunResult) -> String {
         *series = file;
     }
     let (profile, environment) = (text("profile.toml"), text("environment.json"));
+    let conditions = text(CONDITIONS).filter(|text| text.len() <= LONGEST);
     html::write(html::Input {
         result,
         profile: profile.as_deref(),
         environment: environment.as_deref(),
+        conditions: conditions.as_deref(),
         course: course.as_ref().map(|(course, series)| (course, series.as_str())),
+        stage: html::Stage::Over,
     })
 }

@@ -8,18 +8,21 @@ use tempfile::NamedTempFile;
 
 use super::{RunDirError, temporary};
 use crate::collector::snapshot::Interval;
+use crate::report::conditions::ConditionSeries;
 use crate::report::csv::TimeSeries;
 use crate::report::hdr_log::IntervalLog;
+use crate::report::seconds::{CONDITIONS, LOG, SERIES};
 
 type Part = BufWriter<NamedTempFile>;
 
-/// `timeseries.csv` and `metrics.hlog` of a run that is under way.
+/// `timeseries.csv`, `metrics.hlog` and `conditions.csv` of a run that is under way.
 ///
-/// A file that fails is given up, the other goes on, and so does the run: the failure is reported by
+/// A file that fails is given up, the others go on, and so does the run: the failure is reported by
 /// [`Recording::finish`].
 pub struct Recording {
     series: File<TimeSeries<Part>>,
     log: File<IntervalLog<Part>>,
+    conditions: File<ConditionSeries<Part>>,
 }
 
 /// One growing file: its writer or its failure.
@@ -41,27 +44,31 @@ impl Recording {
                 Err(source) => Err(RunDirError::Write { path, source }),
             }
         };
-        let (path, part) = begin("timeseries.csv")?;
+        let (path, part) = begin(SERIES)?;
         let series = File { writer: TimeSeries::new(part, phases.to_vec()), path };
-        let (path, part) = begin("metrics.hlog")?;
+        let (path, part) = begin(LOG)?;
         let log = File { writer: IntervalLog::new(part, phases, started_at), path };
-        Ok(Recording { series, log })
+        let (path, part) = begin(CONDITIONS)?;
+        let conditions = File { writer: ConditionSeries::new(part, phases.to_vec()), path };
+        Ok(Recording { series, log, conditions })
     }
 
-    /// Adds one interval to both.
+    /// Adds one interval to all.
     pub fn add(&mut self, interval: &Interval) {
         self.series.add(|series| series.add(interval));
         self.log.add(|log| log.add(interval));
+        self.conditions.add(|conditions| conditions.add(interval));
     }
 
-    /// Gives both their names.
+    /// Gives all their names.
     ///
     /// # Errors
-    /// The first failure of either since the run began; the other is stored all the same.
+    /// The first failure of any since the run began; the others are stored all the same.
     pub fn finish(self) -> Result<(), RunDirError> {
         let series = self.series.finish(TimeSeries::into_inner);
         let log = self.log.finish(|log| Ok(log.into_inner()));
-        series.and(log)
+        let conditions = self.conditions.finish(ConditionSeries::into_inner);
+        series.and(log).and(conditions)
     }
 }
 

@@ -47,6 +47,7 @@ fn a_run_is_stored_whole_and_read_back() {
     assert_eq!(
         names(directory.path()),
         [
+            "conditions.csv",
             "environment.json",
             "failures.jsonl",
             "metrics.hlog",

@@ -45,14 +45,25 @@ fn runs_are_compared_and_what_cannot_be_is_refused() {
     let compared = stage.run(&[&four[..], &itself[..], &["--json"]].concat()).ended(0).json();
     assert_eq!((&compared["verdict"], &compared["run_to_run"]), (&"equivalent".into(), &"tested".into()));
     let p50 = metric(&compared, "response p50");
-    assert_eq!([&p50["change"], &p50["low"], &p50["high"]], [&Value::from(1.0); 3]);
+    let ratio = &p50["ratio"];
+    assert_eq!([&ratio["middle"], &ratio["low"], &ratio["high"]], [&Value::from(1.0); 3]);
+    let schema = stage.run(&["schema", "compare"]).ended(0).json();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    assert!(validator.is_valid(&compared), "{compared}");
+    for (place, wrong) in
+        [("/verdict", "splendid".into()), ("/exit_code", 7.into()), ("/metrics/0/p", "no".into())]
+    {
+        let mut broken = compared.clone();
+        *broken.pointer_mut(place).unwrap() = wrong;
+        assert!(!validator.is_valid(&broken), "{place}");
+    }
     // What is told is what the runs hold.
     let stored = stage.json("base-2/result.json");
     let metrics = stored["metrics"].as_array().unwrap();
     let response =
         metrics.iter().find(|row| row["name"] == "response" && row["outcome"] == "accepted").unwrap();
-    assert_eq!(p50["base"][1], response["percentiles"][0]["value_ns"].as_f64().unwrap());
-    let rate = metric(&compared, "accepted rate")["base"][1].as_f64().unwrap();
+    assert_eq!(p50["values_ns"]["base"][1], response["percentiles"][0]["value_ns"].as_f64().unwrap());
+    let rate = metric(&compared, "accepted rate")["values_per_s"]["base"][1].as_f64().unwrap();
     let told = stored["phases"][0]["accepted_per_s"].as_f64().unwrap();
     assert!((rate / told - 1.0).abs() < 1e-6, "{rate} {told}");
 

@@ -2,8 +2,10 @@
 
 mod ceiling;
 mod compare;
+mod dashboard;
 mod flags;
 mod hosts;
+mod interleave;
 mod logins;
 mod looks;
 mod memory;

@@ -8,7 +8,8 @@ use serde_json::Value;
 use super::stage::{FEW, Listening, SMALL, Stage, list};
 
 /// The files of every run.
-const FILES: [&str; 7] = [
+const FILES: [&str; 8] = [
+    "conditions.csv",
     "environment.json",
     "failures.jsonl",
     "metrics.hlog",
@@ -97,6 +98,17 @@ fn the_files_of_a_run_tell_one_story() {
     for condition in conditions {
         assert_eq!(condition["condition"], "too-many-messages-per-session");
         assert!(failures.iter().any(|failure| failure["count"] == condition["count"]));
+    }
+    // Second by second they are as many as all together.
+    for condition in conditions {
+        let text = |key: &str| condition[key].as_str().unwrap_or_default().to_owned();
+        let code = condition["code"].as_u64().map(|code| code.to_string()).unwrap_or_default();
+        let kind = [text("phase"), text("step"), text("condition"), code, text("enhanced"), text("outcome")]
+            .join(",");
+        let series = stage.read("r/conditions.csv");
+        let own = series.lines().filter(|row| row.contains(&kind));
+        let counts = own.map(|row| row.rsplit(',').next().unwrap().parse::<u64>().unwrap());
+        assert_eq!(condition["count"], counts.sum::<u64>(), "{kind}: {series}");
     }
     let transcripts = stage.list("r/transcripts");
     assert!(!transcripts.is_empty());

@@ -15,7 +15,14 @@ fn interrupted(stage: &Stage, said: Said) -> serde_json::Value {
     assert!(said.out.starts_with("INTERRUPTED"), "{}", said.out);
     let result = stage.json("r/result.json");
     assert_eq!(result["verdict"]["status"], "interrupted");
-    for file in ["profile.toml", "timeseries.csv", "metrics.hlog", "failures.jsonl", "environment.json"] {
+    for file in [
+        "profile.toml",
+        "timeseries.csv",
+        "conditions.csv",
+        "metrics.hlog",
+        "failures.jsonl",
+        "environment.json",
+    ] {
         assert!(stage.path("r").join(file).is_file(), "{file}");
     }
     assert!(stage.list("r").iter().all(|name| !name.ends_with(".part")));

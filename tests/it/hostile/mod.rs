@@ -203,6 +203,7 @@ fn harm(plan: &Plan, told: &Told) -> Option<String> {
         verdict: &told.verdict,
         profile_path: None,
         profile_sha256: String::new(),
+        load_sha256: String::new(),
         schedule_sha256: String::new(),
         started_at: Duration::ZERO,
         ledger: None,

@@ -95,6 +95,43 @@ fn shards_are_told_as_the_run_that_they_are() {
     assert_eq!(report(&stage, &["whole.json"], "json"), report(&stage, &["s0", "s1"], "json"));
 }
 
+/// What the page of these runs draws of conditions: how often each was met, second by second.
+fn drawn(stage: &Stage, runs: &[&str]) -> Vec<(String, u64)> {
+    let page = report(stage, runs, "html");
+    let (_, data) = page.split_once("id=\"data\">").unwrap();
+    let data: Value = serde_json::from_str(data.split_once("</script>").unwrap().0).unwrap();
+    let most = data["course"]["conditions"]["most"].as_array().unwrap().clone();
+    let sum = |kind: &Value| {
+        kind["counts"].as_array().unwrap().iter().map(|count| count.as_u64().unwrap()).sum::<u64>()
+    };
+    most.iter().map(|kind| (kind["name"].as_str().unwrap().to_owned(), sum(kind))).collect()
+}
+
+#[test]
+fn conditions_over_time_are_merged_and_may_be_missing() {
+    let stage = Stage::new();
+    let profile = FEW.replace("sessions = 2", "sessions = 4");
+    stage.put(
+        "two.toml",
+        format!("{profile}\n[session]\nmessages = 0\n[listener]\nmax_messages_per_session = 3\n"),
+    );
+    for (shard, out) in [("0/2", "s0"), ("1/2", "s1")] {
+        stage.run(&["run", "two.toml", "-q", "--shard", shard, "-o", out]).measured();
+    }
+    let whole: Value = serde_json::from_str(&report(&stage, &["s0", "s1"], "json")).unwrap();
+    let met: u64 =
+        whole["conditions"].as_array().unwrap().iter().map(|row| row["count"].as_u64().unwrap()).sum();
+    assert!(met > 4, "{whole}");
+    assert_eq!(drawn(&stage, &["s0", "s1"]), [("too-many-messages-per-session".to_owned(), met)]);
+    // As an earlier version left it.
+    std::fs::remove_file(stage.path("s1/conditions.csv")).unwrap();
+    assert!(drawn(&stage, &["s0", "s1"])[0].1 < met);
+    assert_eq!(drawn(&stage, &["s1"]), []);
+    stage.put("s0/conditions.csv", stage.read("s0/conditions.csv").replace(",deferred,", ",deferred,many"));
+    let said = stage.run(&["report", "s0", "s1", "--format", "html"]).ended(2);
+    assert!(said.err.contains("s0/conditions.csv: line") && said.err.contains("has \"many"), "{}", said.err);
+}
+
 #[test]
 fn what_cannot_be_merged_is_refused() {
     let stage = Stage::new();

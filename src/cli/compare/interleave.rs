@@ -1,0 +1,312 @@
+//! `compare --interleave N`: the same load against two targets in turn, A B B A, so that what drifts with time meets both.
+//!
+//! It only carries the runs; each is a run like any other, with a directory of its own.
+
+use std::io::{self, IsTerminal};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+
+use super::{Judged, MOST_RUNS};
+use crate::cli::args::{self, CommonArgs, LoadArgs, RunArgs};
+use crate::cli::exit::{Failure, INTERRUPTED, INVALID};
+use crate::cli::look::Screen;
+use crate::cli::prepare::{Prepared, prepare};
+use crate::cli::progress::{Progress, Voice};
+use crate::cli::run::{self, Ended, Ready};
+use crate::cli::serve::length;
+use crate::cli::signals::Signals;
+use crate::generator::{Stop, clock};
+use crate::live::Live;
+use crate::report::result::{ValidityStatus, VerdictStatus};
+use crate::report::run_dir::RunDir;
+use crate::report::words;
+
+/// The pause between two runs at most.
+const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
+
+/// The flags of a comparison that makes its runs itself.
+#[derive(Debug, Args)]
+pub struct SeriesArgs {
+    /// Carry N runs a side, in the order A B B A, and compare them; BASE is the profile then
+    #[arg(long, value_name = "N", requires = "candidate")]
+    pub interleave: Option<usize>,
+    /// The target of the base [the profile's]
+    #[arg(long, value_name = "URL", requires = "interleave")]
+    pub target: Option<String>,
+    /// The target of the candidate
+    #[arg(long, value_name = "URL", requires = "interleave")]
+    pub candidate: Option<String>,
+    /// How long to rest between two runs
+    #[arg(long, value_name = "TIME", requires = "interleave", default_value = "5s")]
+    pub cooldown: String,
+    /// Set a key of the profile; may be repeated
+    #[arg(long, value_name = "KEY=VALUE", requires = "interleave")]
+    pub set: Vec<String>,
+    /// The seed of all runs [the profile's, or drawn and told]
+    #[arg(long, value_name = "N", requires = "interleave")]
+    pub seed: Option<String>,
+    /// Allow this target beyond loopback; only with its owner's consent
+    #[arg(long, value_name = "HOST", requires = "interleave")]
+    pub allow_target: Vec<String>,
+    /// Where the runs go [smtpress-runs/<time>-<name>-compare]
+    #[arg(long, value_name = "DIR", requires = "interleave")]
+    pub runs: Option<PathBuf>,
+    /// How to show that a run goes on, on stderr [auto]
+    #[arg(long, value_enum, value_name = "auto|bar|log|none", requires = "interleave")]
+    pub progress: Option<args::Progress>,
+    /// Say nothing of the runs but what is wrong with them
+    #[arg(short = 'q', long, requires = "interleave")]
+    pub quiet: bool,
+}
+
+/// A side of the comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    Base,
+    Candidate,
+}
+
+impl Side {
+    const fn name(self) -> &'static str {
+        match self {
+            Side::Base => "base",
+            Side::Candidate => "candidate",
+        }
+    }
+}
+
+/// The order of `n` runs a side: what drifts steadily with time adds the same to both.
+fn order(n: usize) -> impl Iterator<Item = Side> {
+    (0..n).flat_map(|pair| match pair % 2 {
+        0 => [Side::Base, Side::Candidate],
+        _ => [Side::Candidate, Side::Base],
+    })
+}
+
+/// The runs that are there.
+#[derive(Default)]
+struct Kept {
+    base: Vec<PathBuf>,
+    candidate: Vec<PathBuf>,
+}
+
+impl Kept {
+    fn of(&mut self, side: Side) -> &mut Vec<PathBuf> {
+        match side {
+            Side::Base => &mut self.base,
+            Side::Candidate => &mut self.candidate,
+        }
+    }
+
+    fn count(&self) -> usize {
+        self.base.len() + self.candidate.len()
+    }
+
+    /// How to go on by hand.
+    fn command(&self) -> String {
+        let list = |paths: &[PathBuf]| {
+            paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(" ")
+        };
+        match (self.base.is_empty(), self.candidate.is_empty()) {
+            (true, true) => "no run is there".to_owned(),
+            (false, false) => {
+                format!("smtpress compare {} --against {}", list(&self.base), list(&self.candidate))
+            }
+            _ => format!("one side only is there: {}", list(&self.base) + &list(&self.candidate)),
+        }
+    }
+}
+
+/// Carries `n` runs a side of the profile and gives what is to be compared. Runs that are invalid are left out, and that is
+/// told, unless they are `forced` in.
+///
+/// # Errors
+/// Whatever keeps a run from its load, and an interruption; what was measured until then is kept.
+pub fn carry(
+    profile: &Path,
+    n: usize,
+    args: &SeriesArgs,
+    forced: bool,
+    screen: &Screen,
+) -> Result<Judged, Failure> {
+    if n == 0 || n > MOST_RUNS {
+        return Err(Failure::usage(format!("--interleave {n}: give 1 to {MOST_RUNS} runs a side")));
+    }
+    let pause = length(&args.cooldown)?;
+    if pause > LONGEST_PAUSE {
+        return Err(Failure::usage(format!("--cooldown {}: rest one hour at most", args.cooldown)));
+    }
+    let first = prepare(&asked(profile, args, Side::Base, args.seed.clone()))?;
+    // Drawn once, if at all.
+    let seed = Some(first.compiled.plan.seed.to_string());
+    let prepared = |side: Side| prepare(&asked(profile, args, side, seed.clone()));
+    let other = prepared(Side::Candidate)?;
+    if first.compiled.load_sha256 != other.compiled.load_sha256 && !forced {
+        return Err(Failure::usage(format!(
+            "{} and {} would not be asked the same (another protocol, TLS on one of them only, or one is embedded): their runs are not comparable; insist with --force",
+            first.compiled.plan.target, other.compiled.plan.target
+        )));
+    }
+    run::look_ahead(&first.compiled.plan)?;
+    run::look_ahead(&other.compiled.plan)?;
+    let name = format!("{}-compare", first.compiled.plan.name);
+    let folder = RunDir::create(args.runs.as_deref(), &name, first.started_at)?;
+    let voice = Voice::plain(screen);
+    let say = |line: &str| {
+        if !args.quiet {
+            voice.say(line);
+        }
+    };
+    let signals = Signals::listen(voice.clone())?;
+    say(&format!(
+        "smtpress: {} against {} (base) and {} (candidate), {n} runs a side, seed {}, files in {}",
+        first.compiled.plan.name,
+        first.compiled.plan.target,
+        other.compiled.plan.target,
+        first.compiled.plan.seed,
+        folder.path().display()
+    ));
+    let mut kept = Kept::default();
+    let mut notes = Vec::new();
+    for (at, side) in order(n).enumerate() {
+        if at > 0 && !pause.is_zero() {
+            say(&format!("smtpress: resting for {}", words::seconds(pause.as_secs_f64())));
+            signals.wait_until(clock::wall() + pause);
+        }
+        if *signals.stop.borrow() > Stop::Run {
+            return Err(interrupted(&kept, n));
+        }
+        let number = kept.of(side).len() + 1 + notes_of(&notes, side);
+        let path = folder.path().join(format!("{}-{number}", side.name()));
+        let prepared = prepared(side)?;
+        say(&format!(
+            "smtpress: run {} of {}: {}-{number}, {}",
+            at + 1,
+            2 * n,
+            side.name(),
+            prepared.compiled.plan.target
+        ));
+        let ended = one(&prepared, &path, args, &signals, screen).map_err(|failure| lost(failure, &kept))?;
+        let path = ended.directory.path().to_owned();
+        let result = ended.result;
+        if result.verdict.status == VerdictStatus::Interrupted {
+            voice.say(&format!("smtpress: {} was interrupted; its files are kept", path.display()));
+            return Err(interrupted(&kept, n));
+        }
+        if result.validity.status == ValidityStatus::Invalid && !forced {
+            let reasons = result.validity.reasons.join(", ");
+            let note = format!("{} left out: it is invalid ({reasons})", path.display());
+            voice.say(&format!("smtpress: warning: {note}"));
+            notes.push((side, note));
+            continue;
+        }
+        kept.of(side).push(path);
+    }
+    signals.over();
+    for side in [Side::Base, Side::Candidate] {
+        if kept.of(side).is_empty() {
+            return Err(Failure::Told(
+                INVALID,
+                format!(
+                    "no run of the {} is valid, so there is nothing to compare: ask for less load, or use a machine with more to spare; the runs are in {}",
+                    side.name(),
+                    folder.path().display()
+                ),
+            ));
+        }
+    }
+    let Kept { base, candidate } = kept;
+    Ok(Judged { base, candidate, notes: notes.into_iter().map(|(_, note)| note).collect() })
+}
+
+fn notes_of(notes: &[(Side, String)], side: Side) -> usize {
+    notes.iter().filter(|(of, _)| *of == side).count()
+}
+
+/// The profile against one of the targets, as `run` would be asked for it.
+fn asked(profile: &Path, args: &SeriesArgs, side: Side, seed: Option<String>) -> RunArgs {
+    let target = match side {
+        Side::Base => args.target.clone(),
+        Side::Candidate => args.candidate.clone(),
+    };
+    RunArgs {
+        profile: Some(profile.to_owned()),
+        load: LoadArgs { target, ..LoadArgs::default() },
+        common: CommonArgs {
+            set: args.set.clone(),
+            seed,
+            allow_target: args.allow_target.clone(),
+            ..CommonArgs::default()
+        },
+        ..RunArgs::default()
+    }
+}
+
+/// One run, from its directory to its files.
+fn one(
+    prepared: &Prepared,
+    path: &Path,
+    args: &SeriesArgs,
+    signals: &Signals,
+    screen: &Screen,
+) -> Result<Ended, Failure> {
+    let plan = &prepared.compiled.plan;
+    run::look_ahead(plan)?;
+    let shown = match args.quiet {
+        true => args::Progress::None,
+        false => args.progress.unwrap_or(args::Progress::Auto),
+    };
+    let progress = Progress::new(plan, shown, io::stderr().is_terminal(), screen);
+    let ready = Ready::new(prepared, Some(path))?;
+    let ended = ready.load(signals, progress, Live::start(Vec::new())?)?.judge();
+    // What cannot be read back cannot be compared.
+    match ended.stored {
+        Ok(()) => Ok(ended),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// The failure of a run amid others, with what is there of them.
+fn lost(failure: Failure, kept: &Kept) -> Failure {
+    match failure {
+        Failure::Told(code, sentence) if kept.count() > 0 => {
+            Failure::Told(code, format!("{sentence}; {} runs are kept: {}", kept.count(), kept.command()))
+        }
+        failure => failure,
+    }
+}
+
+fn interrupted(kept: &Kept, n: usize) -> Failure {
+    Failure::Told(
+        INTERRUPTED,
+        format!(
+            "interrupted after {} of {} runs; what is there is kept: {}",
+            kept.count(),
+            2 * n,
+            kept.command()
+        ),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_order_is_a_b_b_a() {
+        let letters = |n: usize| order(n).map(|side| side.name()[..1].to_owned()).collect::<String>();
+        assert_eq!([1, 2, 3, 4].map(letters), ["bc", "bccb", "bccbbc", "bccbbccb"]);
+    }
+
+    #[test]
+    fn a_steady_drift_adds_the_same_to_both_sides_of_an_even_number() {
+        for n in [2, 4, 6, 100] {
+            let sum = |wanted: Side| {
+                order(n).enumerate().filter(|(_, side)| *side == wanted).map(|(at, _)| at).sum::<usize>()
+            };
+            assert_eq!(sum(Side::Base), sum(Side::Candidate), "{n}");
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! The live page: the report of a run while it goes on, in a browser, with a button that stops it.
+//!
+//! # Decisions
+//! - The page is the report's own, made of what is known so far and made anew once a second for all who look, and only while
+//!   somebody does. At the end it is the report, as it is stored.
+//! - What is sent is always the whole state. A viewer who is slow misses states and never has a queue.
+//! - Who may look and who may stop is the business of `guard`; what is answered, of `serve`.
+
+mod guard;
+mod serve;
+
+use std::future::Future;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use super::{Heard, Teller};
+use crate::report::html::{self, Stage};
+use crate::report::run_dir::PAGE;
+use crate::report::{RunResult, Underway};
+
+use guard::Guard;
+pub use guard::Token;
+use serve::{Board, Serving};
+
+/// How long a viewer may take to read the end.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// The user's way to stop the run from the page.
+pub struct Brake {
+    /// Asks the run to stop: what is under way may end.
+    pub ask: Box<dyn Fn() + Send + Sync>,
+    /// Whether it was asked to, by whomever.
+    pub asked: Box<dyn Fn() -> bool + Send + Sync>,
+}
+
+/// A place for a live page: bound, and nobody is answered yet.
+#[derive(Debug)]
+pub struct Site {
+    listener: TcpListener,
+    address: SocketAddr,
+    token: Option<Token>,
+}
+
+impl Site {
+    /// At this port. With a `token` whoever looks must know it; without one the port must be of this machine alone.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn new(listener: TcpListener, token: Option<Token>) -> io::Result<Site> {
+        listener.set_nonblocking(true)?;
+        Ok(Site { address: listener.local_addr()?, listener, token })
+    }
+
+    /// Where it is, with the token if there is one.
+    pub fn url(&self) -> String {
+        let token = self.token.as_ref().map(|token| format!("?token={}", token.told())).unwrap_or_default();
+        format!("http://{}/{token}", self.address)
+    }
+}
+
+/// A live page of a run.
+pub struct Dashboard {
+    /// Where it is.
+    pub site: Site,
+    /// The run, of which nothing is known yet.
+    pub underway: Underway,
+    /// How it is stopped.
+    pub brake: Brake,
+    /// The run directory.
+    pub files: PathBuf,
+}
+
+impl Teller for Dashboard {
+    fn tell(
+        self: Box<Self>,
+        mut heard: UnboundedReceiver<Heard>,
+    ) -> Pin<Box<dyn Future<Output = Vec<String>>>> {
+        Box::pin(async move {
+            let Dashboard { site: Site { listener, address, token }, underway, brake, files } = *self;
+            let board = Arc::new(Board::new(underway, Guard::new(address, token), brake, &files));
+            let serving = match Serving::start(listener, board.clone()) {
+                Ok(serving) => serving,
+                Err(error) => return vec![format!("there was no live page: {error}")],
+            };
+            while let Some(what) = heard.recv().await {
+                match what {
+                    Heard::Second(second) => board.second(&second),
+                    Heard::Over(result) => {
+                        board.over(report(&files, &result));
+                        break;
+                    }
+                }
+            }
+            tokio::time::timeout(LINGER, serving.finish()).await.ok();
+            Vec::new()
+        })
+    }
+}
+
+/// The report as it is stored; made from the result alone if it could not be stored.
+fn report(files: &Path, result: &RunResult) -> String {
+    std::fs::read_to_string(files.join(PAGE)).unwrap_or_else(|_| {
+        let (profile, environment, course) = (None, None, None);
+        html::write(html::Input {
+            result,
+            profile,
+            environment,
+            course,
+            conditions: None,
+            stage: Stage::Over,
+        })
+    })
+}

@@ -1,0 +1,280 @@
+//! What the live page's server answers: the page, its events, and the request to stop. Every amount is bounded: connections,
+//! viewers, heads of requests, the time to send one; bodies are not read.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::TcpListener;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::middleware::{self, Next};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::{get, post};
+use futures::stream;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use serde::Serialize;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use tokio::task::JoinHandle;
+
+use super::Brake;
+use super::guard::Guard;
+use crate::collector::snapshot::Interval;
+use crate::report::Underway;
+
+/// Connections at once; more wait until one ends.
+const CONNECTIONS: usize = 64;
+/// Of them, those that are told every second.
+const VIEWERS: usize = 16;
+/// The head of a request, in octets, and the time that it may take.
+const HEAD: usize = 16 * 1024;
+const HEAD_TIME: Duration = Duration::from_secs(10);
+/// How long to wait when a connection could not be taken.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// What is told to every viewer.
+#[derive(Clone, Debug)]
+enum Told {
+    /// Nothing yet.
+    Nothing,
+    /// The state of a second, ready to be sent.
+    State(Arc<str>),
+    /// The report.
+    Over(Arc<str>),
+}
+
+/// What is sent to a viewer.
+#[derive(Serialize)]
+struct Sent<'a> {
+    /// The page, or all that changes of it.
+    page: &'a str,
+    /// Where the run's files are.
+    files: &'a str,
+}
+
+/// The run as viewers see it.
+pub struct Board {
+    run: Mutex<Run>,
+    told: watch::Sender<Told>,
+    seats: Arc<Semaphore>,
+    guard: Guard,
+    brake: Brake,
+    files: String,
+}
+
+struct Run {
+    underway: Underway,
+    /// The whole page, and the time of the run that it was made at.
+    page: Option<(Duration, Arc<str>)>,
+    report: Option<Arc<str>>,
+}
+
+impl Board {
+    /// Of a run that begins, whose files are in `files`.
+    pub fn new(underway: Underway, guard: Guard, brake: Brake, files: &Path) -> Board {
+        Board {
+            run: Mutex::new(Run { underway, page: None, report: None }),
+            told: watch::channel(Told::Nothing).0,
+            seats: Arc::new(Semaphore::new(VIEWERS)),
+            guard,
+            brake,
+            files: files.display().to_string(),
+        }
+    }
+
+    /// A second is over; whoever looks is told.
+    pub fn second(&self, second: &Interval) {
+        let mut run = self.run();
+        run.underway.add(second);
+        if (self.brake.asked)() {
+            run.underway.stopping();
+        }
+        if self.told.receiver_count() > 0 {
+            let page = run.underway.page(false);
+            self.told.send_replace(Told::State(self.sent(&page)));
+        }
+    }
+
+    /// The run is over, and this is its report.
+    pub fn over(&self, report: String) {
+        self.told.send_replace(Told::Over(self.sent(&report)));
+        self.run().report = Some(report.into());
+    }
+
+    fn sent(&self, page: &str) -> Arc<str> {
+        let sent = Sent { page, files: &self.files };
+        serde_json::to_string(&sent).expect("texts have a JSON form").into()
+    }
+
+    /// The page as it is now, made at most once a second.
+    fn page(&self) -> Arc<str> {
+        let mut run = self.run();
+        if let Some(report) = &run.report {
+            return report.clone();
+        }
+        let now = run.underway.took();
+        match &run.page {
+            Some((at, page)) if *at == now => page.clone(),
+            _ => {
+                let page: Arc<str> = run.underway.page(true).into();
+                run.page = Some((now, page.clone()));
+                page
+            }
+        }
+    }
+
+    fn run(&self) -> MutexGuard<'_, Run> {
+        // A panic while it was held has been told; a page that is half wrong is better than none.
+        self.run.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_over(&self) -> bool {
+        matches!(*self.told.borrow(), Told::Over(_))
+    }
+}
+
+/// A server at work.
+pub struct Serving {
+    enough: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Serving {
+    /// Answers whoever comes, from now on.
+    ///
+    /// # Errors
+    /// The runtime does not take the listener.
+    pub fn start(listener: TcpListener, board: Arc<Board>) -> io::Result<Serving> {
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        let (enough, end) = oneshot::channel();
+        let task = tokio::spawn(serve(listener, routes(board), end));
+        Ok(Serving { enough, task })
+    }
+
+    /// Takes no more connections, and waits until those that are open have been told all.
+    pub async fn finish(self) {
+        drop(self.enough);
+        self.task.await.ok();
+    }
+}
+
+async fn serve(listener: tokio::net::TcpListener, routes: Router, mut end: oneshot::Receiver<()>) {
+    let connections = Arc::new(Semaphore::new(CONNECTIONS));
+    let graceful = GracefulShutdown::new();
+    loop {
+        let next = async {
+            let room = connections.clone().acquire_owned().await;
+            (listener.accept().await, room)
+        };
+        let (accepted, room) = tokio::select! {
+            next = next => next,
+            _ = &mut end => break,
+        };
+        let Ok((stream, _)) = accepted else {
+            // Out of descriptors, most likely: the load has them.
+            tokio::time::sleep(PAUSE).await;
+            continue;
+        };
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).max_buf_size(HEAD);
+        let connection =
+            http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes.clone()));
+        let watched = graceful.watch(connection);
+        tokio::spawn(async move {
+            // A viewer that goes away is none of our business.
+            watched.await.ok();
+            drop(room);
+        });
+    }
+    drop(listener);
+    graceful.shutdown().await;
+}
+
+fn routes(board: Arc<Board>) -> Router {
+    Router::new()
+        .route("/", get(page))
+        .route("/events", get(events))
+        .route("/stop", post(stop))
+        .layer(middleware::from_fn_with_state(board.clone(), door))
+        .with_state(board)
+}
+
+/// Turns away who may not come in, and sends nobody away without what a browser should know.
+async fn door(State(board): State<Arc<Board>>, request: Request, next: Next) -> Response {
+    let admitted = board.guard.admit(request.method(), request.uri().query(), request.headers());
+    let mut response = match admitted {
+        Ok(()) => next.run(request).await,
+        Err((status, sentence)) => (status, format!("{sentence}\n")).into_response(),
+    };
+    let always = [
+        (CACHE_CONTROL, "no-store"),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (REFERRER_POLICY, "no-referrer"),
+        // What the page may do stands in the page; it adds up with this.
+        (CONTENT_SECURITY_POLICY, "frame-ancestors 'none'"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+    ];
+    for (name, value) in always {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+async fn page(State(board): State<Arc<Board>>) -> Html<Body> {
+    Html(Body::from(board.page().to_string()))
+}
+
+async fn events(State(board): State<Arc<Board>>) -> Response {
+    let Ok(seat) = board.seats.clone().try_acquire_owned() else {
+        let sentence = format!("{VIEWERS} look on already; close one of their pages.\n");
+        return (StatusCode::SERVICE_UNAVAILABLE, sentence).into_response();
+    };
+    let mut told = board.told.subscribe();
+    // The page that asks is of this second, unless the run is over meanwhile.
+    if !board.is_over() {
+        told.mark_unchanged();
+    } else {
+        told.mark_changed();
+    }
+    Sse::new(stream::unfold(Some((told, seat)), next_event)).keep_alive(KeepAlive::default()).into_response()
+}
+
+/// A viewer: what is told, and the seat.
+type Viewer = (watch::Receiver<Told>, OwnedSemaphorePermit);
+
+/// The next event for a viewer: the latest state, whatever came between. Nothing follows the end.
+async fn next_event(viewer: Option<Viewer>) -> Option<(Result<Event, Infallible>, Option<Viewer>)> {
+    let (mut told, seat) = viewer?;
+    loop {
+        told.changed().await.ok()?;
+        let now = told.borrow_and_update().clone();
+        // In a line of JSON nothing can end the line.
+        match now {
+            Told::Nothing => {}
+            Told::State(state) => {
+                return Some((Ok(Event::default().event("state").data(state)), Some((told, seat))));
+            }
+            Told::Over(report) => return Some((Ok(Event::default().event("over").data(report)), None)),
+        }
+    }
+}
+
+async fn stop(State(board): State<Arc<Board>>) -> Response {
+    if board.is_over() {
+        return (StatusCode::CONFLICT, "The run is over.\n").into_response();
+    }
+    (board.brake.ask)();
+    (StatusCode::ACCEPTED, [(CONTENT_TYPE, "text/plain; charset=utf-8")], "Stopping.\n").into_response()
+}

@@ -1,0 +1,182 @@
+//! A comparison as JSON, and its schema.
+//!
+//! Units are in the names: `_ns`, `_per_s`, `_share` (from 0 to 1). What is a ratio has none.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::Compared;
+use crate::report::result::RunResult;
+use crate::report::words;
+use crate::verdict::compare::{self, Measure, Row};
+
+/// The version of the format that is written.
+const SCHEMA_VERSION: u32 = 1;
+
+/// Runs held against runs: what `smtpress compare --json` writes.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Comparison")]
+struct Json<'a> {
+    /// The version of this format: 1.
+    schema_version: u32,
+    /// Over all metrics: regressed if one is; else inconclusive if one is, or if there is none; else improved if one is.
+    #[schemars(extend("enum" = ["regressed", "improved", "equivalent", "inconclusive"]))]
+    verdict: &'static str,
+    /// The exit code of the process.
+    #[schemars(extend("enum" = [0, 5, 99]))]
+    exit_code: u8,
+    /// The profile's name.
+    profile_name: &'a str,
+    /// The seed of all randomness in the runs.
+    seed: u64,
+    /// The runs of what is known.
+    base: Vec<JsonRun<'a>>,
+    /// The runs of what is judged.
+    candidate: Vec<JsonRun<'a>>,
+    /// `tested`: the unit of evidence is the run. `unknown`: there are too few runs to know how far one differs from the next,
+    /// and the intervals come from within the runs.
+    #[schemars(extend("enum" = ["tested", "unknown"]))]
+    run_to_run: &'static str,
+    /// By phase and metric.
+    metrics: Vec<JsonRow<'a>>,
+    /// What a reader must know, in sentences.
+    notes: &'a [String],
+    /// Why the runs should not be compared, where the user insisted.
+    forced: &'a [String],
+}
+
+/// A run.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Run")]
+struct JsonRun<'a> {
+    /// Its directory, as the user named it.
+    path: &'a str,
+    /// Identifies the run, as in the header `X-Smtpress-Run` of its messages.
+    run_id: &'a str,
+    /// When it began, in UTC (RFC 3339).
+    started_at: &'a str,
+    /// Where its load went, as a URL, or `embedded`.
+    target: &'a str,
+}
+
+/// One metric of one phase. It has `values_ns`, `values_per_s` or `values_share`, and `ratio` or `difference_share`.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Metric")]
+struct JsonRow<'a> {
+    /// The phase.
+    phase: &'a str,
+    /// Its name: `response p99`, `accepted rate`, `unexpected rate`.
+    metric: String,
+    /// Of a response time: its quantile in each run, in nanoseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    values_ns: Option<Values<'a>>,
+    /// Of a rate: that of each run, a second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    values_per_s: Option<Values<'a>>,
+    /// Of a share: that of each run, from 0 to 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    values_share: Option<Values<'a>>,
+    /// Candidate to base, of the medians; 1: no change. A change within 1 / (1 + margin) to 1 + margin does not matter.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ratio: Option<Change>,
+    /// Candidate less base, of the medians of shares; 0: no change. A change within -margin to margin does not matter.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    difference_share: Option<Change>,
+    /// The chance of such a difference between runs that are alike; `null`: it could not be tested.
+    p: Option<f64>,
+    /// The same after Holm's correction for the number of metrics.
+    p_holm: Option<f64>,
+    /// The judgement.
+    #[schemars(extend("enum" = ["regressed", "improved", "equivalent", "inconclusive"]))]
+    verdict: &'static str,
+    /// Why there is no judgement, in words, where that is not plain from the numbers.
+    why: Option<&'a str>,
+}
+
+/// What the runs say of a metric, in the order of the runs.
+#[derive(Serialize, JsonSchema)]
+struct Values<'a> {
+    /// By run of the base; `null` where a run cannot say it.
+    base: &'a [Option<f64>],
+    /// By run of the candidate.
+    candidate: &'a [Option<f64>],
+    /// The median of the base; `null` where a run of it cannot say its value.
+    base_median: Option<f64>,
+    /// That of the candidate.
+    candidate_median: Option<f64>,
+}
+
+/// A change, its 95 % interval and the margin.
+#[derive(Serialize, JsonSchema)]
+struct Change {
+    /// The change; `null` where a side cannot say its value.
+    middle: Option<f64>,
+    /// The lower end of its 95 % interval; `null` where there is none.
+    low: Option<f64>,
+    /// The upper end.
+    high: Option<f64>,
+    /// What does not matter.
+    margin: f64,
+}
+
+/// The comparison as JSON, with a line end.
+pub fn json(compared: Compared<'_>) -> String {
+    let comparison = compared.comparison;
+    let profile = compared.base.first().map(|(_, result)| &result.profile);
+    let whole = Json {
+        schema_version: SCHEMA_VERSION,
+        verdict: comparison.judgement.as_str(),
+        exit_code: comparison.judgement.exit_code(),
+        profile_name: profile.map_or("", |profile| &profile.name),
+        seed: profile.map_or(0, |profile| profile.seed),
+        base: compared.base.iter().map(run).collect(),
+        candidate: compared.candidate.iter().map(run).collect(),
+        run_to_run: if comparison.is_tested() { "tested" } else { "unknown" },
+        metrics: comparison.rows.iter().map(row).collect(),
+        notes: &comparison.notes,
+        forced: compared.forced,
+    };
+    let text = serde_json::to_string_pretty(&whole).expect("it has only text keys and plain values");
+    words::harmless_json(text) + "\n"
+}
+
+/// The JSON Schema (2020-12) of it.
+pub fn schema() -> serde_json::Value {
+    schemars::schema_for!(Json<'_>).to_value()
+}
+
+fn run((path, result): &(String, RunResult)) -> JsonRun<'_> {
+    JsonRun { path, run_id: &result.run_id, started_at: &result.started_at, target: &result.target }
+}
+
+fn row(row: &Row) -> JsonRow<'_> {
+    let finite = |value: f64| value.is_finite().then_some(value);
+    let (base_median, candidate_median) = row.medians();
+    let values = Values { base: &row.base, candidate: &row.candidate, base_median, candidate_median };
+    let (values_ns, values_per_s, values_share) = match row.measure {
+        Measure::Response(_) => (Some(values), None, None),
+        Measure::AcceptedRate => (None, Some(values), None),
+        Measure::UnexpectedRate => (None, None, Some(values)),
+    };
+    let change = Change {
+        middle: row.change.and_then(|change| finite(change.middle)),
+        low: row.change.and_then(|change| finite(change.low)),
+        high: row.change.and_then(|change| finite(change.high)),
+        margin: row.measure.margin(),
+    };
+    let (ratio, difference_share) =
+        if row.measure.is_ratio() { (Some(change), None) } else { (None, Some(change)) };
+    JsonRow {
+        phase: &row.phase,
+        metric: compare::measure_name(row.measure),
+        values_ns,
+        values_per_s,
+        values_share,
+        ratio,
+        difference_share,
+        p: row.p.map(|p| p.0),
+        p_holm: row.p.map(|p| p.1),
+        verdict: row.judgement.as_str(),
+        why: row.why.as_deref(),
+    }
+}

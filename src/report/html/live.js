@@ -1,0 +1,179 @@
+// Keeps the page of a run that goes on up to date: what has changed is taken over from what smtpress sends, so that zoom,
+// scrolling, selections and what is unfolded stay as they are. At the end the page is the report.
+"use strict";
+(() => {
+  const bar = document.getElementById("live");
+  const ask = document.getElementById("ask"), sure = document.getElementById("sure");
+  const status = bar.querySelector("[role=status]");
+  const say = (is, words) => {
+    bar.dataset.is = is;
+    if (status.textContent !== words) status.textContent = words;
+  };
+
+  // --- Taking over ------------------------------------------------------------------------------------------------------
+  const same = (a, b) => a.nodeName === b.nodeName
+    && (a.nodeType !== 1 || (a.id === b.id && a.dataset.chart === b.dataset.chart));
+  const become = (old, fresh) => {
+    if (old.nodeType !== 1) {
+      if (old.data !== fresh.data) old.data = fresh.data;
+      return;
+    }
+    // What is drawn is not written.
+    if (old.matches("figure.chart")) return;
+    const kept = (name) => name === "open" && old.nodeName === "DETAILS";
+    for (const { name } of [...old.attributes]) if (!fresh.hasAttribute(name) && !kept(name)) old.removeAttribute(name);
+    for (const { name, value } of fresh.attributes) {
+      if (old.getAttribute(name) !== value && !kept(name)) old.setAttribute(name, value);
+    }
+    let at = old.firstChild;
+    for (const child of [...fresh.childNodes]) {
+      let found = at;
+      while (found && !same(found, child)) found = found.nextSibling;
+      if (!found) {
+        old.insertBefore(child, at);
+        continue;
+      }
+      for (let gone = at; gone !== found; gone = at) {
+        at = gone.nextSibling;
+        gone.remove();
+      }
+      become(found, child);
+      at = found.nextSibling;
+    }
+    while (at) {
+      const gone = at;
+      at = at.nextSibling;
+      gone.remove();
+    }
+  };
+
+  // --- Charts: only those that somebody sees are drawn again ------------------------------------------------------------
+  const { drawn, read, render, end } = globalThis.charts;
+  const stale = new Set(), seen = new Set();
+  const draw = (figure) => {
+    const chart = drawn.get(figure)?.chart;
+    const { min, max } = chart?.scales.x ?? {};
+    const zoomed = chart && figure.dataset.zoomed === "";
+    const { left, top } = chart?.cursor ?? {};
+    render(figure);
+    stale.delete(figure);
+    const next = drawn.get(figure).chart;
+    if (!next) return;
+    if (zoomed) next.setScale("x", { min, max });
+    if (left >= 0) next.setCursor({ left, top }, false);
+  };
+  const sight = new IntersectionObserver((entries) => {
+    for (const { target, isIntersecting } of entries) {
+      if (isIntersecting) seen.add(target); else seen.delete(target);
+      if (isIntersecting && stale.has(target)) draw(target);
+    }
+  }, { rootMargin: "200px" });
+  const observed = new WeakSet();
+  const redraw = () => {
+    for (const figure of drawn.keys()) {
+      if (figure.isConnected) continue;
+      drawn.get(figure).chart?.destroy();
+      drawn.delete(figure);
+      sight.unobserve(figure);
+    }
+    for (const figure of document.querySelectorAll("figure[data-chart]")) {
+      stale.add(figure);
+      if (!observed.has(figure)) sight.observe(figure);
+      observed.add(figure);
+      if (seen.has(figure)) draw(figure);
+    }
+  };
+  // A chart is zoomed when it shows neither all that it was drawn with nor all that there is now.
+  const noteZoom = () => {
+    for (const [figure, { chart }] of drawn) {
+      if (!chart || !chart.scales.x) continue;
+      const [from, to] = [chart.scales.x.min, chart.scales.x.max];
+      const all = figure.dataset.all?.split(" ").map(Number);
+      const shows = (a, b) => from === a && to === b;
+      figure.toggleAttribute("data-zoomed", Boolean(all) && !shows(...all) && !shows(0, end()));
+    }
+  };
+  const noteAll = () => {
+    for (const [figure, { chart }] of drawn) {
+      if (chart?.scales.x && !figure.hasAttribute("data-zoomed")) figure.dataset.all = chart.scales.x.min + " " + chart.scales.x.max;
+    }
+  };
+
+  // --- Hearing ----------------------------------------------------------------------------------------------------------
+  let waiting = null, over = false, held = false, place = "the run directory";
+  const show = () => {
+    if (!waiting || document.hidden || held) return;
+    const { page, files } = waiting;
+    waiting = null;
+    place = files;
+    const fresh = new DOMParser().parseFromString(page, "text/html");
+    noteZoom();
+    document.title = fresh.title;
+    for (const name of ["header", "main"]) become(document.querySelector(name), fresh.querySelector(name));
+    document.getElementById("data").textContent = fresh.getElementById("data").textContent;
+    const blocks = document.querySelectorAll("script.file");
+    const first = document.getElementById("data");
+    blocks.forEach((block) => block.remove());
+    first.after(...fresh.querySelectorAll("script.file"));
+    read();
+    redraw();
+    noteAll();
+    if (over) say("over", "The run is over; this is its report. Its files are in " + files);
+    else if (document.querySelector("header .word").textContent === "STOPPING") {
+      say("stopping", "Stopping: what is under way may end");
+      ask.hidden = sure.hidden = true;
+    } else if (bar.dataset.is !== "stopping") say("live", "Live");
+  };
+  const take = (event) => {
+    waiting = JSON.parse(event.data);
+    show();
+  };
+  const source = new EventSource("events" + location.search);
+  source.addEventListener("state", take);
+  source.addEventListener("over", (event) => {
+    over = true;
+    source.close();
+    ask.hidden = sure.hidden = true;
+    take(event);
+  });
+  let lost = 0;
+  source.addEventListener("open", () => { lost = 0; });
+  source.addEventListener("error", () => {
+    if (over) return;
+    lost += 1;
+    if (lost < 5 && source.readyState !== EventSource.CLOSED) return say("lost", "Not connected; trying again");
+    source.close();
+    ask.hidden = sure.hidden = true;
+    say("lost", "smtpress does not answer any more; what is shown is the last that was heard. Look in " + place);
+  });
+  document.addEventListener("visibilitychange", show);
+  // What is being dragged must not be drawn anew.
+  addEventListener("pointerdown", (event) => { held = Boolean(event.target.closest(".u-over")); });
+  for (const end of ["pointerup", "pointercancel"]) {
+    addEventListener(end, () => setTimeout(() => {
+      held = false;
+      show();
+    }));
+  }
+
+  // --- Stopping ---------------------------------------------------------------------------------------------------------
+  const asked = (yes) => {
+    ask.hidden = yes;
+    sure.hidden = !yes;
+  };
+  bar.querySelector("[data-ask=stop]").addEventListener("click", () => asked(true));
+  bar.querySelector("[data-ask=no]").addEventListener("click", () => asked(false));
+  bar.querySelector("[data-ask=yes]").addEventListener("click", async () => {
+    ask.hidden = sure.hidden = true;
+    say("stopping", "Stopping: what is under way may end");
+    try {
+      const answer = await fetch("stop" + location.search, { method: "POST" });
+      if (!answer.ok && !over) throw new Error(await answer.text());
+    } catch (error) {
+      if (over) return;
+      say("lost", "Not stopped: " + error.message);
+      asked(false);
+    }
+  });
+  noteAll();
+})();

@@ -1,0 +1,95 @@
+//! The tables of a run directory, row by row: where a cell stands, what kind of value it holds, and which line is wrong.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::{SecondsError, millis};
+
+/// The rows of one file that this version understands.
+pub(super) struct Rows<T> {
+    path: PathBuf,
+    records: csv::StringRecordsIntoIter<File>,
+    titles: csv::StringRecord,
+    phases: Vec<String>,
+    read: fn(&Cells<'_>) -> Result<Option<T>, String>,
+}
+
+impl<T> Rows<T> {
+    /// Opens a file; `read` makes something of a row, or nothing of one that only a later version understands.
+    ///
+    /// # Errors
+    /// When it is not there.
+    pub(super) fn open(
+        path: PathBuf,
+        phases: &[String],
+        read: fn(&Cells<'_>) -> Result<Option<T>, String>,
+    ) -> Result<Rows<T>, SecondsError> {
+        let wrong = |path: &Path, source| SecondsError::File { path: path.to_owned(), source };
+        let file = File::open(&path).map_err(|source| wrong(&path, source))?;
+        let mut reader = csv::Reader::from_reader(file);
+        let titles =
+            reader.headers().map_err(|error| wrong(&path, io::Error::other(error.to_string())))?.clone();
+        Ok(Rows { path, records: reader.into_records(), titles, phases: phases.to_vec(), read })
+    }
+}
+
+impl<T> Iterator for Rows<T> {
+    type Item = Result<T, SecondsError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let record = self.records.next()?;
+            let behind = self.records.reader().position().line();
+            let line = match &record {
+                Ok(record) => record.position().map_or(behind, csv::Position::line),
+                Err(_) => behind,
+            };
+            let read = record.map_err(|error| format!("is no row: {error}")).and_then(|record| {
+                (self.read)(&Cells { titles: &self.titles, record: &record, phases: &self.phases })
+            });
+            match read {
+                Ok(None) => {}
+                Ok(Some(row)) => return Some(Ok(row)),
+                Err(what) => return Some(Err(SecondsError::Line { path: self.path.clone(), line, what })),
+            }
+        }
+    }
+}
+
+/// The cells of one row, by the titles of their columns.
+pub(super) struct Cells<'a> {
+    titles: &'a csv::StringRecord,
+    record: &'a csv::StringRecord,
+    phases: &'a [String],
+}
+
+impl Cells<'_> {
+    pub(super) fn text(&self, title: &str) -> Result<&str, String> {
+        let at = self.titles.iter().position(|known| known == title);
+        at.and_then(|at| self.record.get(at)).ok_or_else(|| format!("has no {title}"))
+    }
+
+    pub(super) fn number(&self, title: &str) -> Result<u64, String> {
+        let cell = self.text(title)?;
+        cell.parse().map_err(|_| format!("has {cell:?} where the number {title} belongs"))
+    }
+
+    pub(super) fn time(&self, title: &str) -> Result<Duration, String> {
+        seconds(self.text(title)?).ok_or_else(|| format!("has no time in {title}"))
+    }
+
+    /// The index of the run's phase that the row is of.
+    pub(super) fn phase(&self) -> Result<usize, String> {
+        let name = self.text("phase")?;
+        let phase = self.phases.iter().position(|phase| phase == name);
+        phase.ok_or_else(|| format!("is of a phase {name:?} that the run does not have"))
+    }
+}
+
+/// A time as the tables have it.
+fn seconds(text: &str) -> Option<Duration> {
+    let seconds: f64 = text.parse().ok()?;
+    (0.0..1e12).contains(&seconds).then(|| millis(Duration::from_secs_f64(seconds)))
+}

@@ -1,0 +1,222 @@
+//! `compare --interleave`: the order of the runs as the targets see it, the verdicts, and what keeps it from its end.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::mpsc::{Sender, channel};
+use std::thread;
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use super::stage::{Listening, Stage};
+
+/// Messages enough for a p90; no schedule, so that a busy machine cannot make a run invalid by being late.
+const PROFILE: &str = r#"schema = 1
+name = "nightly"
+seed = 7
+[[phase]]
+name = "few"
+load = "shared-messages"
+messages = 200
+sessions = 20
+"#;
+
+fn stage() -> Stage {
+    let stage = Stage::new();
+    stage.put("nightly.toml", PROFILE);
+    stage
+}
+
+/// The command line without pauses.
+fn series<'a>(n: &'a str, base: &'a str, candidate: &'a str) -> Vec<&'a str> {
+    let mut all =
+        vec!["compare", "--interleave", n, "nightly.toml", "--target", base, "--candidate", candidate];
+    all.extend(["--cooldown", "0s", "--runs", "series"]);
+    all
+}
+
+/// Passes on what comes to a listener, and notes which run each session belongs to, in the order in which they come.
+fn noted(name: &'static str, to: std::net::SocketAddr, notes: Sender<(&'static str, String)>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("smtp://{}", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for client in listener.incoming() {
+            let (Ok(client), Ok(server)) = (client, TcpStream::connect(to)) else { return };
+            let (mut back_from, mut back_to) = (server.try_clone().unwrap(), client.try_clone().unwrap());
+            thread::spawn(move || std::io::copy(&mut back_from, &mut back_to));
+            let notes = notes.clone();
+            thread::spawn(move || pass(name, client, server, &notes));
+        }
+    });
+    url
+}
+
+/// One session: the first message says whose it is.
+fn pass(
+    name: &'static str,
+    mut client: TcpStream,
+    mut server: TcpStream,
+    notes: &Sender<(&'static str, String)>,
+) {
+    const HEADER: &str = "X-Smtpress-Run: ";
+    let (mut said, mut buffer, mut known) = (String::new(), [0; 4096], false);
+    while let Ok(read @ 1..) = client.read(&mut buffer) {
+        if !known {
+            said.push_str(&String::from_utf8_lossy(&buffer[..read]));
+            let id = said.split_once(HEADER).and_then(|(_, rest)| rest.split_once("\r\n"));
+            if let Some((id, _)) = id {
+                notes.send((name, id.to_owned())).ok();
+                known = true;
+            }
+        }
+        if server.write_all(&buffer[..read]).is_err() {
+            break;
+        }
+    }
+    server.shutdown(std::net::Shutdown::Both).ok();
+}
+
+#[test]
+fn the_targets_are_loaded_in_the_order_a_b_b_a() {
+    let stage = stage();
+    let listening = Listening::with(&stage, &[]);
+    let (notes, noticed) = channel();
+    let base = noted("A", listening.address, notes.clone());
+    let candidate = noted("B", listening.address, notes);
+    let said = stage.run(&[&series("2", &base, &candidate)[..], &["--json"]].concat());
+    assert!(matches!(said.code, Some(0 | 5 | 99)), "{}", said.err);
+    let mut order: Vec<(&str, String)> = Vec::new();
+    for note in noticed.try_iter() {
+        if !order.contains(&note) {
+            order.push(note);
+        }
+    }
+    let letters: Vec<&str> = order.iter().map(|(name, _)| *name).collect();
+    assert_eq!(letters, ["A", "B", "B", "A"]);
+    // And the runs are held against each other as what they were.
+    let compared = said.json();
+    for (side, at, url) in [("base", [0, 3], &base), ("candidate", [1, 2], &candidate)] {
+        let ids: Vec<&Value> = compared[side].as_array().unwrap().iter().map(|run| &run["run_id"]).collect();
+        assert_eq!(ids, at.map(|at| &order[at].1), "{side}");
+        assert!(compared[side].as_array().unwrap().iter().all(|run| run["target"] == **url));
+    }
+    assert_eq!(stage.list("series"), ["base-1", "base-2", "candidate-1", "candidate-2"]);
+    assert!(compared["forced"].as_array().unwrap().is_empty(), "{compared}");
+    // They are runs like any other: comparable again, without being insisted on.
+    let again = ["series/base-1", "series/base-2", "--against", "series/candidate-1", "series/candidate-2"];
+    let again = stage.run(&[&["compare"], &again[..], &["--json"]].concat());
+    assert_eq!((again.code, again.json()["metrics"].clone()), (said.code, compared["metrics"].clone()));
+    listening.ledger();
+}
+
+#[test]
+fn a_slower_target_is_found_and_swapped_sides_swap_the_verdict() {
+    let stage = stage();
+    let (fast, slow) =
+        (Listening::with(&stage, &[]), Listening::with(&stage, &["listener.delays.body=\"100ms\""]));
+    let judged = |base: &Listening, candidate: &Listening, runs: &str, code: i32| {
+        let (base, candidate) = (base.url(), candidate.url());
+        let arguments =
+            [&series("4", &base, &candidate)[..10], &["--runs", runs, "--metric", "p50"]].concat();
+        stage.run(&arguments).ended(code)
+    };
+    let there = judged(&fast, &slow, "there", 99);
+    assert!(there.out.starts_with("REGRESSED  1 of 1 metrics are worse"), "{}", there.out);
+    let words = there.out.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words.contains(&format!("{} against {}", slow.url(), fast.url())), "{}", there.out);
+    let back = judged(&slow, &fast, "back", 0);
+    assert!(back.out.starts_with("IMPROVED"), "{}", back.out);
+    // Every run was whole: 200 messages, and 8 runs a listener.
+    for listening in [fast, slow] {
+        assert_eq!(listening.ledger()["messages"], 1600);
+    }
+}
+
+#[test]
+fn the_same_target_twice_is_no_regression() {
+    let stage = stage();
+    // What takes a tenth of a second takes it every time; what the machine adds is small against the margin.
+    let listening = Listening::with(&stage, &["listener.delays.body=\"100ms\""]);
+    let url = listening.url();
+    let said = stage.run(&[&series("4", &url, &url)[..], &["--metric", "p50"]].concat());
+    assert!(matches!(said.code, Some(0 | 5)), "{}\n{}", said.out, said.err);
+    assert!(!said.out.contains("forced"), "{}", said.out);
+}
+
+#[test]
+fn what_cannot_be_done_is_said_before_anything_is_sent() {
+    let stage = stage();
+    let listening = Listening::with(&stage, &[]);
+    let url = listening.url();
+    // A port of its own that nobody listens on.
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap();
+    let down = format!("smtp://{}", closed.local_addr().unwrap());
+    drop(closed);
+    for sides in [series("2", &url, &down), series("2", &down, &url)] {
+        let said = stage.run(&sides).ended(3);
+        assert!(
+            said.err.contains(&down["smtp://".len()..]) && said.err.contains("start the listener"),
+            "{}",
+            said.err
+        );
+        assert!(said.out.is_empty());
+    }
+    let other = stage.run(&series("2", &url, "embedded")).ended(2);
+    assert!(other.err.contains("would not be asked the same"), "{}", other.err);
+    for (n, words) in [("0", "1 to 100"), ("101", "1 to 100")] {
+        let said = stage.run(&series(n, &url, &url)).ended(2);
+        assert!(said.err.contains(words), "{}", said.err);
+    }
+    let said = stage.run(&["compare", "--interleave", "2", "nightly.toml", "--target", &url]).ended(2);
+    assert!(said.err.contains("--candidate"), "{}", said.err);
+    let said = stage.run(&["compare", "nightly.toml"]).ended(2);
+    assert!(said.err.contains("--against"), "{}", said.err);
+    assert!(!stage.path("series").exists(), "nothing was begun");
+    assert_eq!(listening.ledger()["messages"], 0);
+}
+
+#[test]
+fn an_interruption_keeps_what_is_there_and_names_it() {
+    let stage = stage();
+    let listening = Listening::with(&stage, &[]);
+    let url = listening.url();
+    let long = ["--set", "phase.few.messages=20000000", "--progress", "log"];
+    // In the first run: it is drained, stored and named.
+    let mut running = stage.start(&[&series("2", &url, &url)[..], &long].concat());
+    running.hear(" 1 s ");
+    running.signal(Signal::SIGINT);
+    let said = running.end().ended(105);
+    assert!(said.err.contains("series/base-1 was interrupted; its files are kept"), "{}", said.err);
+    assert!(said.err.contains("interrupted after 0 of 4 runs"), "{}", said.err);
+    assert_eq!(stage.json("series/base-1/result.json")["verdict"]["status"], "interrupted");
+    assert_eq!(stage.list("series"), ["base-1"]);
+    // In the pause: the run before it is whole.
+    let mut pausing = series("2", &url, &url);
+    pausing.splice(8..12, ["--cooldown", "1h", "--runs", "pause"]);
+    let mut running = stage.start(&pausing);
+    running.hear("run 1 of 4");
+    running.hear("resting");
+    running.signal(Signal::SIGINT);
+    let said = running.end().ended(105);
+    assert!(said.err.contains("interrupted after 1 of 4 runs"), "{}", said.err);
+    assert!(said.err.contains("pause/base-1"), "{}", said.err);
+    assert_eq!(stage.json("pause/base-1/result.json")["verdict"]["status"], "pass");
+}
+
+#[test]
+fn a_run_that_is_invalid_is_no_evidence() {
+    let stage = stage();
+    let listening = Listening::with(&stage, &[]);
+    let url = listening.url();
+    stage.put("nightly.toml", super::stage::SMALL.replace("1s", "3s"));
+    // The generator stands still in the first run.
+    let mut running = stage.start(&[&series("1", &url, &url)[..], &["--progress", "log"]].concat());
+    running.hear(" 1 s ");
+    running.signal(Signal::SIGSTOP);
+    thread::sleep(std::time::Duration::from_millis(600));
+    running.signal(Signal::SIGCONT);
+    let said = running.end().ended(98);
+    assert!(said.err.contains("series/base-1 left out: it is invalid"), "{}", said.err);
+    assert!(said.err.contains("no run of the base is valid"), "{}", said.err);
+    assert!(stage.path("series/candidate-1/result.json").is_file(), "it went on");
+}
