@@ -26,16 +26,22 @@ const LINGER: Duration = Duration::from_secs(30);
 /// Who may look on, and where metrics go.
 #[derive(Debug, Default, Args)]
 pub struct LiveArgs {
-    /// Serve the report while the run goes on, as in 127.0.0.1:8025; port 0: any free one
+    /// Serve the report live, as in 127.0.0.1:8025; port 0: any
     #[arg(long, value_name = "ADDR", env = "SMTPRESS_DASHBOARD")]
     pub dashboard: Option<SocketAddr>,
-    /// Serve metrics for Prometheus at http://ADDR/metrics
+    /// Serve metrics for Prometheus; at the end --linger (30s) for a scrape
     #[arg(long, value_name = "ADDR", env = "SMTPRESS_PROMETHEUS")]
     pub prometheus: Option<SocketAddr>,
     /// How long the final metrics wait for a scrape [30s]
-    #[arg(long, value_name = "TIME", env = "SMTPRESS_LINGER", value_parser = humantime::parse_duration)]
+    #[arg(
+        long,
+        hide = true,
+        value_name = "TIME",
+        env = "SMTPRESS_LINGER",
+        value_parser = humantime::parse_duration
+    )]
     pub linger: Option<Duration>,
-    /// Let what is live reach beyond this machine; whoever reaches it sees the run
+    /// Let other machines reach what is live, and see the run
     #[arg(long)]
     pub live_beyond_loopback: bool,
 }
