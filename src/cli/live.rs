@@ -29,7 +29,7 @@ pub struct LiveArgs {
     /// Serve the report live, as in 127.0.0.1:8025; port 0: any
     #[arg(long, value_name = "ADDR", env = "SMTPRESS_DASHBOARD")]
     pub dashboard: Option<SocketAddr>,
-    /// Serve metrics for Prometheus; at the end --linger (30s) for a scrape
+    /// Serve metrics to Prometheus, and --linger 30s at the end
     #[arg(long, value_name = "ADDR", env = "SMTPRESS_PROMETHEUS")]
     pub prometheus: Option<SocketAddr>,
     /// How long the final metrics wait for a scrape [30s]
