@@ -29,11 +29,17 @@ pub struct LiveArgs {
     /// Serve the report live, as in 127.0.0.1:8025; port 0: any
     #[arg(long, value_name = "ADDR", env = "SMTPRESS_DASHBOARD")]
     pub dashboard: Option<SocketAddr>,
-    /// Serve metrics for Prometheus (/metrics), until the last scrape
+    /// Serve metrics to Prometheus, and --linger 30s at the end
     #[arg(long, value_name = "ADDR", env = "SMTPRESS_PROMETHEUS")]
     pub prometheus: Option<SocketAddr>,
     /// How long the final metrics wait for a scrape [30s]
-    #[arg(long, value_name = "TIME", env = "SMTPRESS_LINGER", hide = true, value_parser = humantime::parse_duration)]
+    #[arg(
+        long,
+        hide = true,
+        value_name = "TIME",
+        env = "SMTPRESS_LINGER",
+        value_parser = humantime::parse_duration
+    )]
     pub linger: Option<Duration>,
     /// Let other machines reach what is live, and see the run
     #[arg(long)]
