@@ -1,7 +1,7 @@
 //! The flags of a run that is told while it goes on, and the tellers that they ask for.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::Path;
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use crate::collector::summary::PhaseInfo;
 use crate::live::Teller;
 use crate::live::dashboard::{Brake, Dashboard, Site, Token};
 use crate::live::metrics::About;
+use crate::live::otlp::{Otlp, Receiver};
 use crate::live::prometheus::Prometheus;
 use crate::report::{Asked, Underway};
 
@@ -41,6 +42,9 @@ pub struct LiveArgs {
         value_parser = humantime::parse_duration
     )]
     pub linger: Option<Duration>,
+    /// Push metrics by OTLP (HTTP), as in http://127.0.0.1:4318
+    #[arg(long, value_name = "URL", env = "SMTPRESS_OTLP")]
+    pub otlp: Option<String>,
     /// Let other machines reach what is live, and see the run
     #[arg(long)]
     pub live_beyond_loopback: bool,
@@ -99,6 +103,7 @@ pub struct Scene<'a> {
 pub struct Places {
     dashboard: Option<Site>,
     prometheus: Option<(TcpListener, Duration)>,
+    otlp: Option<Receiver>,
 }
 
 impl Places {
@@ -117,9 +122,17 @@ impl Places {
         let scraped = |address: SocketAddr| {
             Ok::<_, Failure>((args.bind("--prometheus", address)?, args.linger.unwrap_or(LINGER)))
         };
+        let receiver = |url: &str| {
+            let resolve = |host: &str, port| Ok((host, port).to_socket_addrs()?.next());
+            let receiver =
+                Receiver::new(url, resolve).map_err(|wrong| Failure::usage(format!("--otlp: {wrong}")))?;
+            args.allows("--otlp", receiver.address())?;
+            Ok::<_, Failure>(receiver)
+        };
         Ok(Places {
             dashboard: args.dashboard.map(site).transpose()?,
             prometheus: args.prometheus.map(scraped).transpose()?,
+            otlp: args.otlp.as_deref().map(receiver).transpose()?,
         })
     }
 
@@ -139,6 +152,9 @@ impl Places {
             let voice = scene.voice.clone();
             let say = Box::new(move |line: &str| voice.say(line));
             tellers.push(Box::new(Prometheus::new(listener, about(scene.prepared), linger, say)?));
+        }
+        if let Some(receiver) = self.otlp {
+            tellers.push(Box::new(Otlp::new(receiver, about(scene.prepared))));
         }
         Ok(tellers)
     }

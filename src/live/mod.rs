@@ -6,6 +6,7 @@
 
 pub mod dashboard;
 pub mod metrics;
+pub mod otlp;
 pub mod prometheus;
 
 use std::future::Future;

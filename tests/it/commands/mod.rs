@@ -9,6 +9,7 @@ mod interleave;
 mod logins;
 mod looks;
 mod memory;
+mod otlp;
 mod runs;
 mod sessions;
 pub mod stage;
