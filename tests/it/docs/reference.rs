@@ -289,6 +289,8 @@ rate = \"50/s\"
 for = \"10s\"
 ```
 
+A profile for `smtpress limit` needs no `[[phase]]`; `smtpress limit PROFILE --plan` checks it without sending anything.
+
 ";
 
 /// The page of conditions.
