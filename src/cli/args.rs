@@ -74,7 +74,9 @@ impl Cli {
         // The help of `run` is full; that of `trace` tells of all flags of a login.
         let run = |command: clap::Command| {
             let hide = |command: clap::Command, id| command.mut_arg(id, |arg| arg.hide(true));
-            let command = ["user", "user_env", "password_env", "token_env"].into_iter().fold(command, hide);
+            let of_a_login =
+                ["user", "user_env", "password_env", "token_env", "users_file", "allow_clear_text"];
+            let command = of_a_login.into_iter().fold(command, hide);
             command.mut_arg("auth", |arg| {
                 arg.help("Log in with this mechanism; its flags stand in trace --help")
             })
@@ -231,15 +233,15 @@ pub struct RunArgs {
     /// What must hold, such as 'p99 < 500ms'; may be repeated
     #[arg(long = "assert", value_name = "EXPR", help_heading = "Result")]
     pub asserts: Vec<String>,
-    #[command(flatten, next_help_heading = "Live")]
+    #[command(flatten, next_help_heading = "Result")]
     pub live: LiveArgs,
-    /// Write the HTML report here too; report.html is in the run directory
+    /// Write the HTML report here too, beside the run directory's
     #[arg(long, value_name = "FILE", env = "SMTPRESS_HTML", help_heading = "Result")]
     pub html: Option<PathBuf>,
     /// Write JUnit XML for CI: a case for each assertion
     #[arg(long, value_name = "FILE", env = "SMTPRESS_JUNIT", help_heading = "Result")]
     pub junit: Option<PathBuf>,
-    /// Print the profile that the arguments make, all defaults filled in, and stop
+    /// Print the profile that the arguments make, with all defaults
     #[arg(long, help_heading = "Run")]
     pub print_profile: bool,
     /// Carry part I (from 0) of N of the load
@@ -308,7 +310,7 @@ pub struct LoadArgs {
 /// What the commands that send have in common.
 #[derive(Debug, Default, Args)]
 pub struct CommonArgs {
-    /// Set a key of the profile, such as phase.steady.rate=200/s; may be repeated
+    /// Set a key, such as phase.steady.rate=200/s; may be repeated
     #[arg(long, value_name = "KEY=VALUE", help_heading = "Run")]
     pub set: Vec<String>,
     /// The seed of all randomness [drawn and told]

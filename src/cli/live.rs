@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
+use std::time::Duration;
 
 use clap::Args;
 use rand::TryRng;
@@ -15,15 +16,32 @@ use super::signals::Signals;
 use crate::collector::summary::PhaseInfo;
 use crate::live::Teller;
 use crate::live::dashboard::{Brake, Dashboard, Site, Token};
+use crate::live::metrics::About;
+use crate::live::prometheus::Prometheus;
 use crate::report::{Asked, Underway};
+
+/// How long the final metrics wait for a scrape if nothing else is asked.
+const LINGER: Duration = Duration::from_secs(30);
 
 /// Who may look on, and where metrics go.
 #[derive(Debug, Default, Args)]
 pub struct LiveArgs {
-    /// Serve the report while the run goes on, as in 127.0.0.1:8025; port 0: any free one
+    /// Serve the report live, as in 127.0.0.1:8025; port 0: any
     #[arg(long, value_name = "ADDR", env = "SMTPRESS_DASHBOARD")]
     pub dashboard: Option<SocketAddr>,
-    /// Let what is live reach beyond this machine; whoever reaches it sees the run
+    /// Serve metrics to Prometheus, and --linger 30s at the end
+    #[arg(long, value_name = "ADDR", env = "SMTPRESS_PROMETHEUS")]
+    pub prometheus: Option<SocketAddr>,
+    /// How long the final metrics wait for a scrape [30s]
+    #[arg(
+        long,
+        hide = true,
+        value_name = "TIME",
+        env = "SMTPRESS_LINGER",
+        value_parser = humantime::parse_duration
+    )]
+    pub linger: Option<Duration>,
+    /// Let other machines reach what is live, and see the run
     #[arg(long)]
     pub live_beyond_loopback: bool,
 }
@@ -80,6 +98,7 @@ pub struct Scene<'a> {
 #[derive(Debug)]
 pub struct Places {
     dashboard: Option<Site>,
+    prometheus: Option<(TcpListener, Duration)>,
 }
 
 impl Places {
@@ -95,18 +114,45 @@ impl Places {
             let token = if local { None } else { Some(token()?) };
             Ok::<_, Failure>(Site::new(listener, token)?)
         };
-        Ok(Places { dashboard: args.dashboard.map(site).transpose()? })
+        let scraped = |address: SocketAddr| {
+            Ok::<_, Failure>((args.bind("--prometheus", address)?, args.linger.unwrap_or(LINGER)))
+        };
+        Ok(Places {
+            dashboard: args.dashboard.map(site).transpose()?,
+            prometheus: args.prometheus.map(scraped).transpose()?,
+        })
     }
 
     /// Those who tell this run, and the user where.
-    pub fn tellers(self, scene: &Scene<'_>) -> Vec<Box<dyn Teller>> {
+    ///
+    /// # Errors
+    /// The kernel has a port no more.
+    pub fn tellers(self, scene: &Scene<'_>) -> Result<Vec<Box<dyn Teller>>, Failure> {
         let mut tellers: Vec<Box<dyn Teller>> = Vec::new();
         if let Some(site) = self.dashboard {
             // Also where all else is silent: there is no other way to the page.
             scene.voice.say(&format!("smtpress: live page at {}", site.url()));
             tellers.push(Box::new(dashboard(site, scene)));
         }
-        tellers
+        if let Some((listener, linger)) = self.prometheus {
+            scene.voice.say(&format!("smtpress: metrics at http://{}/metrics", listener.local_addr()?));
+            let voice = scene.voice.clone();
+            let say = Box::new(move |line: &str| voice.say(line));
+            tellers.push(Box::new(Prometheus::new(listener, about(scene.prepared), linger, say)?));
+        }
+        Ok(tellers)
+    }
+}
+
+/// What is known of the run before it begins.
+fn about(prepared: &Prepared) -> About {
+    let plan = &prepared.compiled.plan;
+    About {
+        run_id: plan.run_id.clone(),
+        profile: plan.name.clone(),
+        seed: plan.seed,
+        phases: plan.phases.iter().map(|phase| phase.name.clone()).collect(),
+        started_at: prepared.started_at,
     }
 }
 
@@ -134,4 +180,36 @@ fn token() -> Result<Token, Failure> {
         Failure::Told(FAULT, format!("failed to draw a token for the live page: {error}"))
     })?;
     Ok(Token::new(random))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn refused(args: &LiveArgs, address: SocketAddr) -> String {
+        match args.bind("--prometheus", address) {
+            Err(Failure::Told(PREFLIGHT, sentence)) => sentence,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn nothing_is_bound_beyond_loopback_unless_told() {
+        let args = LiveArgs::default();
+        let said = refused(&args, ([0, 0, 0, 0], 0).into());
+        assert!(said.contains("0.0.0.0:0") && said.contains("--live-beyond-loopback"), "{said}");
+        args.allows("--prometheus", "[::ffff:127.0.0.1]:9464".parse().unwrap()).unwrap();
+        args.bind("--prometheus", ([127, 0, 0, 1], 0).into()).unwrap();
+        let told = LiveArgs { live_beyond_loopback: true, ..LiveArgs::default() };
+        told.allows("--prometheus", "[2001:db8::1]:9464".parse().unwrap()).unwrap();
+    }
+
+    #[test]
+    fn a_port_in_use_is_told_with_a_remedy() {
+        let args = LiveArgs::default();
+        let first = args.bind("--prometheus", ([127, 0, 0, 1], 0).into()).unwrap();
+        let said = refused(&args, first.local_addr().unwrap());
+        assert!(said.contains("--prometheus") && said.contains("another port"), "{said}");
+    }
 }

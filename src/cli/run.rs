@@ -62,7 +62,7 @@ pub fn run(args: &RunArgs, screen: &Screen) -> Result<u8, Failure> {
         directory: ready.directory.path(),
         signals: &signals,
         voice: &voice,
-    });
+    })?;
     if !args.common.quiet {
         voice.say(&format!(
             "smtpress: {} against {}, seed {}, files in {}",

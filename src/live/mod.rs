@@ -5,6 +5,8 @@
 //! that nobody listens to, is late by itself and delays nothing.
 
 pub mod dashboard;
+pub mod metrics;
+pub mod prometheus;
 
 use std::future::Future;
 use std::io;

@@ -126,6 +126,13 @@ fn a_run_is_seen_while_it_goes_on_and_becomes_its_report() {
     }
     browser.hold(DESKTOP);
     wait(&mut browser, &format!("{STATE} === 'over'"));
+    // Every chart is that of the whole run, also those that nobody has looked at.
+    let ends = browser.value(
+        "[...charts.drawn].filter(([f]) => ['rates', 'bands', 'outcomes', 'steps'].includes(f.dataset.chart))\
+         .map(([, { chart }]) => chart.data[0].at(-1))",
+    );
+    let ends = ends.as_array().unwrap();
+    assert!(ends.len() == 4 && ends.iter().all(|end| end.as_f64() >= Some(18.0)), "{ends:?}");
     // It does not come back to ask again: its process has ended.
     let code = live.end();
     assert!(matches!(code, Some(0 | 98 | 99)), "{code:?}");

@@ -4,6 +4,7 @@
 #   Dovecot                   by apt-get, no service started: its LMTP, its submission, and AUTH for Postfix and Exim;
 #   Exim 4, OpenSMTPD         unpacked into folders of their own, because they conflict with Postfix. (Exim delivers by
 #                             executing /usr/sbin/exim4, which is not there: the tests let it queue only.)
+#   Prometheus                unpacked in the same way, no service started; it scrapes the metrics of runs;
 #   aiosmtpd                  from PyPI, in a virtual environment of its own.
 # Usage: tests/real/install.sh [FOLDER]   (default: target/real-listeners in the checkout)
 # It may be run again at any time: what is there already is left alone, and then it takes no time.
@@ -106,6 +107,11 @@ install_opensmtpd() {
     echo "opensmtpd: $("$folder/opensmtpd/usr/sbin/smtpd" -h 2>&1 | awk 'NR == 1 { print $3 }')"
 }
 
+install_prometheus() {
+    unpack "$folder/prometheus" usr/bin/prometheus prometheus
+    echo "prometheus: $("$folder/prometheus/usr/bin/prometheus" --version 2>&1 | awk 'NR == 1 { print $3 }')"
+}
+
 install_aiosmtpd() {
     local venv=$folder/aiosmtpd
     if ! "$venv/bin/python" -c 'import aiosmtpd' 2>/dev/null; then
@@ -128,4 +134,5 @@ install_postfix
 install_dovecot
 install_exim
 install_opensmtpd
+install_prometheus
 install_aiosmtpd

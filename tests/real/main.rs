@@ -31,6 +31,7 @@ mod manners;
 mod opensmtpd;
 mod pipelined;
 mod postfix;
+mod scraped;
 mod sink;
 mod smtpress;
 mod table;

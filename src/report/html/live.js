@@ -49,13 +49,17 @@
 
   // --- Charts: only those that somebody sees are drawn again ------------------------------------------------------------
   const { drawn, read, render, end } = globalThis.charts;
-  const stale = new Set(), seen = new Set();
+  const stale = new Set(), seen = new Set(), ends = new WeakMap();
+  for (const figure of drawn.keys()) ends.set(figure, end());
   const draw = (figure) => {
     const chart = drawn.get(figure)?.chart;
     const { min, max } = chart?.scales.x ?? {};
-    const zoomed = chart && figure.dataset.zoomed === "";
+    // A chart over time is zoomed when it shows neither all that it was drawn with nor all that there is now.
+    const all = min === 0 && (max === ends.get(figure) || max === end());
+    const zoomed = chart?.cursor.sync?.key === "time" && min != null && !all;
     const { left, top } = chart?.cursor ?? {};
     render(figure);
+    ends.set(figure, end());
     stale.delete(figure);
     const next = drawn.get(figure).chart;
     if (!next) return;
@@ -69,6 +73,7 @@
     }
   }, { rootMargin: "200px" });
   const observed = new WeakSet();
+  let over = false;
   const redraw = () => {
     for (const figure of drawn.keys()) {
       if (figure.isConnected) continue;
@@ -80,34 +85,18 @@
       stale.add(figure);
       if (!observed.has(figure)) sight.observe(figure);
       observed.add(figure);
-      if (seen.has(figure)) draw(figure);
+      // The report is drawn whole.
+      if (over || seen.has(figure)) draw(figure);
     }
   };
-  // A chart is zoomed when it shows neither all that it was drawn with nor all that there is now.
-  const noteZoom = () => {
-    for (const [figure, { chart }] of drawn) {
-      if (!chart || !chart.scales.x) continue;
-      const [from, to] = [chart.scales.x.min, chart.scales.x.max];
-      const all = figure.dataset.all?.split(" ").map(Number);
-      const shows = (a, b) => from === a && to === b;
-      figure.toggleAttribute("data-zoomed", Boolean(all) && !shows(...all) && !shows(0, end()));
-    }
-  };
-  const noteAll = () => {
-    for (const [figure, { chart }] of drawn) {
-      if (chart?.scales.x && !figure.hasAttribute("data-zoomed")) figure.dataset.all = chart.scales.x.min + " " + chart.scales.x.max;
-    }
-  };
-
   // --- Hearing ----------------------------------------------------------------------------------------------------------
-  let waiting = null, over = false, held = false, place = "the run directory";
+  let waiting = null, held = false, place = "the run directory";
   const show = () => {
     if (!waiting || document.hidden || held) return;
     const { page, files } = waiting;
     waiting = null;
     place = files;
     const fresh = new DOMParser().parseFromString(page, "text/html");
-    noteZoom();
     document.title = fresh.title;
     for (const name of ["header", "main"]) become(document.querySelector(name), fresh.querySelector(name));
     document.getElementById("data").textContent = fresh.getElementById("data").textContent;
@@ -117,7 +106,6 @@
     first.after(...fresh.querySelectorAll("script.file"));
     read();
     redraw();
-    noteAll();
     if (over) say("over", "The run is over; this is its report. Its files are in " + files);
     else if (document.querySelector("header .word").textContent === "STOPPING") {
       say("stopping", "Stopping: what is under way may end");
@@ -175,5 +163,4 @@
       asked(false);
     }
   });
-  noteAll();
 })();

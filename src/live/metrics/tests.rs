@@ -1,0 +1,180 @@
+//! The table and the books, from intervals as a run gives them.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::*;
+use crate::collector::Condition;
+use crate::collector::snapshot::Interval;
+use crate::collector::tally::{ConditionKey, HandshakeKey};
+use crate::report::fixtures;
+use crate::smtp::{Enhanced, Step};
+
+/// A name as hostile as a profile can make it.
+pub const HOSTILE: &str = "st\"ea\\dy\n{x=\"1\"} 7";
+
+/// Two phases, hostile names.
+pub fn about() -> About {
+    About {
+        run_id: "8c1f7a3e".into(),
+        profile: "mx \"rollout\"".into(),
+        seed: 42,
+        phases: vec!["warm".into(), HOSTILE.into()],
+        started_at: Duration::from_secs(1_700_000_000),
+    }
+}
+
+/// A second in which something of everything was counted.
+pub fn second(start: u64) -> Heard {
+    let mut tally = Tally::new(2);
+    let phase = &mut tally.phases[1];
+    phase.counts.scheduled = 10;
+    phase.counts.arrivals.add_many(Outcome::Accepted, 7);
+    phase.counts.arrivals.add_many(Outcome::Shed, 2);
+    phase.counts.bytes_sent = 4_096;
+    for (metric, ns) in [
+        (Metric::Response, 0),
+        (Metric::Response, 1_500_000),
+        (Metric::Response, 3_000_000_000),
+        (Metric::Service, 1_400_000),
+        (Metric::Lag, 20_000),
+        (Metric::Wait, 7_000),
+        (Metric::Session, 40_000_000),
+        (Metric::Step(Step::Mail), 250_000),
+        (Metric::TlsResumed, 900_000),
+    ] {
+        phase.hists.entry((metric, Outcome::Accepted)).or_default().record(ns);
+    }
+    for (code, detail) in [(Some(421), 1), (Some(421), 2), (None, 0)] {
+        let enhanced = code.map(|_| Enhanced { class: 4, subject: Some(7), detail: Some(detail) });
+        let condition = Condition::ResourceLow;
+        let key = ConditionKey { step: Step::Greeting, condition, code, enhanced, outcome: Outcome::Refused };
+        phase.condition(key, Duration::ZERO, || "421 hostile text".into());
+    }
+    let key = HandshakeKey { version: "TLSv1.3".into(), group: None, resumed: true };
+    *phase.handshakes.entry(key).or_default() += 3;
+    let gauges = Gauges { sessions: 5 + start, peak_sessions: 9, in_flight: 3, waiting: 1 };
+    let (start, length) = (Duration::from_secs(start), Duration::from_secs(1));
+    Heard::Second(Arc::new(Interval { start, length, tally, gauges }))
+}
+
+/// The books after all that.
+pub fn books(heard: impl IntoIterator<Item = Heard>) -> Books {
+    let mut books = Books::new(about());
+    heard.into_iter().for_each(|heard| books.hear(&heard));
+    books
+}
+
+fn family(name: &str) -> &'static Family {
+    TABLE.iter().find(|family| family.name == name).unwrap()
+}
+
+/// A family's series as text: labels and value.
+fn series(name: &str, books: &Books) -> Vec<String> {
+    let of = |sample: Sample<'_>| {
+        let value = match sample.value {
+            Value::Count(count) => count.to_string(),
+            Value::Number(number) => number.to_string(),
+            Value::Spread(hist) => format!("{} in {} ns", hist.count(), hist.sum_ns()),
+        };
+        format!("{} {value}", sample.labels.join(","))
+    };
+    family(name).samples(books).into_iter().map(of).collect()
+}
+
+#[test]
+fn the_names_are_those_of_the_conventions_and_each_is_there_once() {
+    let mut seen = BTreeSet::new();
+    for family in TABLE {
+        let name = family.name;
+        assert!(seen.insert(name), "{name} twice");
+        assert!(name.chars().all(|char| char.is_ascii_lowercase() || char == '_'), "{name}");
+        assert!(name.starts_with("smtpress_") || name == "process_cpu", "{name}");
+        // What the writers append must not stand there already.
+        for suffix in ["_total", "_info", "_seconds", "_bytes", "_count", "_sum", "_bucket"] {
+            assert!(!name.ends_with(suffix), "{name}");
+        }
+        assert!(family.help.ends_with('.'), "{name}: {}", family.help);
+        assert_eq!(family.kind == Kind::Histogram, name_of_durations(name), "{name}");
+    }
+}
+
+/// Whether a family is one of the recorded durations, or that of the steps.
+fn name_of_durations(name: &str) -> bool {
+    let own = name.strip_prefix("smtpress_").unwrap_or(name);
+    own == "step" || Metric::all().any(|metric| metric.as_str() == own)
+}
+
+#[test]
+fn every_duration_that_is_recorded_is_exported() {
+    let mut tally = Tally::new(2);
+    for metric in Metric::all() {
+        tally.phases[0].hists.entry((metric, Outcome::Accepted)).or_default().record(1_000);
+    }
+    let interval =
+        Interval { start: Duration::ZERO, length: Duration::ZERO, tally, gauges: Gauges::default() };
+    let books = books([Heard::Second(Arc::new(interval))]);
+    let histograms = TABLE.iter().filter(|family| family.kind == Kind::Histogram);
+    let exported: usize = histograms.map(|family| family.samples(&books).len()).sum();
+    assert_eq!(exported, Metric::all().count());
+}
+
+#[test]
+fn every_series_has_the_labels_of_its_row_and_is_there_once() {
+    let books = books([second(0), Heard::Over(Arc::new(fixtures::accepted()))]);
+    for family in TABLE {
+        let samples = family.samples(&books);
+        assert!(!samples.is_empty(), "{} has no series", family.name);
+        let mut seen = BTreeSet::new();
+        for sample in &samples {
+            assert_eq!(sample.labels.len(), family.labels.len(), "{}", family.name);
+            assert!(seen.insert(&sample.labels), "{}: {:?} twice", family.name, sample.labels);
+            assert!(!sample.labels.iter().any(|label| label.contains("hostile")), "no text of a reply");
+            assert_eq!(
+                matches!(sample.value, Value::Spread(_)),
+                family.kind == Kind::Histogram,
+                "{}",
+                family.name
+            );
+        }
+    }
+}
+
+#[test]
+fn seconds_add_up_and_the_state_is_the_last() {
+    let mut books = books([second(0), second(1)]);
+    assert_eq!(series("smtpress_arrivals_scheduled", &books), ["warm 0".into(), format!("{HOSTILE} 20")]);
+    let arrivals = series("smtpress_arrivals", &books);
+    assert_eq!(arrivals.len(), 2 * Outcome::ALL.len(), "also those that did not happen");
+    assert!(
+        arrivals.contains(&format!("{HOSTILE},accepted 14"))
+            && arrivals.contains(&format!("{HOSTILE},shed 4"))
+    );
+    assert!(!series("smtpress_transactions", &books).iter().any(|row| row.contains("shed")), "none is shed");
+    assert_eq!(series("smtpress_sessions", &books), [" 6"]);
+    assert_eq!(
+        series("smtpress_conditions", &books),
+        [
+            format!("{HOSTILE},greeting,resource-low,server-state,421,refused 4"),
+            format!("{HOSTILE},greeting,resource-low,server-state,none,refused 2"),
+        ],
+        "enhanced codes are not told apart"
+    );
+    assert_eq!(series("smtpress_tls_handshakes", &books), [format!("{HOSTILE},TLSv1.3,none,true 6")]);
+    assert_eq!(
+        series("smtpress_step", &books),
+        [
+            format!("{HOSTILE},mail,accepted 2 in 500000 ns"),
+            format!("{HOSTILE},tls-resumed,accepted 2 in 1800000 ns")
+        ]
+    );
+    assert_eq!(series("smtpress_response", &books), [format!("{HOSTILE},accepted 6 in 6003000000 ns")]);
+    assert_eq!(
+        (series("smtpress_run_over", &books), books.time().as_secs()),
+        (vec![" 0".into()], 1_700_000_002)
+    );
+    assert!(series("smtpress_run_exit_code", &books).is_empty());
+    books.hear(&Heard::Over(Arc::new(fixtures::limit_bites())));
+    assert_eq!(series("smtpress_run_over", &books), [" 1"]);
+    assert_eq!(series("smtpress_run_exit_code", &books), [" 99"]);
+}

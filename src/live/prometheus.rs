@@ -1,0 +1,300 @@
+//! Metrics for Prometheus to scrape: `/metrics` while the run goes on, and after it until the final values were seen.
+//!
+//! # Decisions
+//! - The forms are written by `prometheus-client`, which takes distributions made elsewhere (`encode_histogram_with_native`):
+//!   ours are HDR counts, not observations. Who asks for Prometheus' protobuf first gets classic and native buckets in one,
+//!   everybody else OpenMetrics text. Its `protobuf-protox` builds the messages without a protoc.
+//! - The values are those of the last whole second. They are written when somebody asks, on the tellers' thread.
+//! - The end is a scrape that began after the run was over. Whoever scraped before may come once more, and a run shorter than
+//!   the scrape interval is first seen then, so it is waited for in any case, but not for ever.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::net::{self, SocketAddr};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{
+    DescriptorEncoder, MetricEncoder, NativeHistogram, NativeHistogramBuckets, NoLabelSet,
+    prometheus_protobuf, text,
+};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::{Registry, Unit};
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::timeout;
+
+use super::metrics::{self, About, Books, Family, Kind, Sample, TABLE, Value, buckets};
+use super::{Heard, Teller};
+
+/// How long an answer under way may take when all is told.
+const LAST_ANSWER: Duration = Duration::from_secs(5);
+
+/// Values below this are zeros to Prometheus: 2^-128, its own default; ours begin at a nanosecond.
+const ZERO_THRESHOLD: f64 = 2.938_735_877_055_719e-39;
+
+const PROTOBUF: &str =
+    "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited";
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Serves the metrics of a run.
+pub struct Prometheus {
+    listener: net::TcpListener,
+    linger: Duration,
+    say: Box<dyn Fn(&str) + Send>,
+    shared: Arc<Shared>,
+}
+
+/// What the server and the teller share; they are on one thread.
+struct Shared {
+    books: Arc<Mutex<Books>>,
+    registry: Registry,
+    scraped: Mutex<Scraped>,
+    seen: Notify,
+}
+
+/// Who has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Scraped {
+    #[default]
+    Never,
+    Before,
+    Final,
+}
+
+impl Prometheus {
+    /// On a port that is bound. After the run it waits so long for the final values to be seen; what it does is told by `say`.
+    ///
+    /// # Errors
+    /// The kernel says no.
+    pub fn new(
+        listener: net::TcpListener,
+        about: About,
+        linger: Duration,
+        say: Box<dyn Fn(&str) + Send>,
+    ) -> io::Result<Prometheus> {
+        listener.set_nonblocking(true)?;
+        let books = Arc::new(Mutex::new(Books::new(about)));
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(Scrape(books.clone())));
+        let shared = Shared { books, registry, scraped: Mutex::new(Scraped::default()), seen: Notify::new() };
+        Ok(Prometheus { listener, linger, say, shared: Arc::new(shared) })
+    }
+
+    async fn serve(self, mut heard: UnboundedReceiver<Heard>) -> io::Result<Vec<String>> {
+        let Prometheus { listener, linger, say, shared } = self;
+        let address = listener.local_addr()?;
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        let app = axum::Router::new().route("/metrics", get(answer)).with_state(shared.clone());
+        let (stop, stopped) = oneshot::channel::<()>();
+        let server = axum::serve(listener, app).with_graceful_shutdown(async { drop(stopped.await) });
+        let server = tokio::spawn(server.into_future());
+        let over = loop {
+            match heard.recv().await {
+                Some(what) => locked(&shared.books).hear(&what),
+                None => break false,
+            }
+            // Nothing follows, and whoever told it holds the channel until we have ended.
+            if locked(&shared.books).is_over() {
+                break true;
+            }
+        };
+        let remark = if over { wait(&shared, address, linger, &say).await } else { None };
+        drop(stop);
+        // Whoever does not read what it asked for does not hold us.
+        timeout(LAST_ANSWER, server).await.ok();
+        Ok(remark.into_iter().collect())
+    }
+}
+
+impl Teller for Prometheus {
+    fn tell(self: Box<Self>, heard: UnboundedReceiver<Heard>) -> Pin<Box<dyn Future<Output = Vec<String>>>> {
+        Box::pin(async move {
+            let failed = |error| vec![format!("the metrics could not be served: {error}")];
+            self.serve(heard).await.unwrap_or_else(failed)
+        })
+    }
+}
+
+/// Waits until somebody has seen the final values.
+async fn wait(
+    shared: &Shared,
+    address: SocketAddr,
+    linger: Duration,
+    say: &(dyn Fn(&str) + Send),
+) -> Option<String> {
+    let scraped = || *locked(&shared.scraped);
+    let place = format!("http://{address}/metrics");
+    let waits = humantime::format_duration(linger);
+    if scraped() != Scraped::Final && !linger.is_zero() {
+        say(&format!(
+            "smtpress: the final metrics wait up to {waits} for a scrape of {place}; Ctrl-C: no longer"
+        ));
+        timeout(linger, shared.seen.notified()).await.ok();
+    }
+    match scraped() {
+        Scraped::Never => Some(format!("nobody scraped {place}; its metrics were seen by nobody")),
+        Scraped::Before if !linger.is_zero() => Some(format!(
+            "nobody scraped the final metrics at {place} within {waits}; for a longer scrape interval give a longer --linger"
+        )),
+        Scraped::Before | Scraped::Final => None,
+    }
+}
+
+/// A lock that nobody can hold for long: all is on one thread, and nobody waits while holding it.
+fn locked<T>(of: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn answer(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
+    let accept: Vec<&str> =
+        headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
+    let final_values = locked(&shared.books).is_over();
+    let written = if wants_protobuf(&accept.join(",")) {
+        prometheus_protobuf::encode_to_vec(&shared.registry)
+            .map(|body| (PROTOBUF, body))
+            .map_err(|error| error.to_string())
+    } else {
+        let mut body = String::new();
+        let written = text::encode(&mut body, &shared.registry);
+        written.map(|()| (OPENMETRICS, body.into_bytes())).map_err(|error| error.to_string())
+    };
+    match written {
+        Ok((form, body)) => {
+            *locked(&shared.scraped) = if final_values { Scraped::Final } else { Scraped::Before };
+            if final_values {
+                shared.seen.notify_one();
+            }
+            ([(header::CONTENT_TYPE, form)], body).into_response()
+        }
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error).into_response(),
+    }
+}
+
+/// Whether a header `Accept` (RFC 9110 12.5.1) likes Prometheus' delimited protobuf at least as well as any text.
+fn wants_protobuf(accept: &str) -> bool {
+    let (mut protobuf, mut text) = (0.0_f64, 0.0_f64);
+    for range in accept.split(',') {
+        let mut parts = range.split(';').map(|part| part.trim().to_ascii_lowercase());
+        let media = parts.next().unwrap_or_default();
+        let parameters: Vec<String> = parts.collect();
+        let quality = parameters.iter().find_map(|part| part.strip_prefix("q=")?.parse().ok()).unwrap_or(1.0);
+        let has = |wanted: &str| parameters.iter().any(|part| part == wanted);
+        match media.as_str() {
+            "application/vnd.google.protobuf" => {
+                if has("proto=io.prometheus.client.metricfamily") && has("encoding=delimited") {
+                    protobuf = protobuf.max(quality);
+                }
+            }
+            _ => text = text.max(quality),
+        }
+    }
+    protobuf > 0.0 && protobuf >= text
+}
+
+/// Writes the table down as the values stand.
+struct Scrape(Arc<Mutex<Books>>);
+
+impl fmt::Debug for Scrape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Scrape")
+    }
+}
+
+impl Collector for Scrape {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let books = locked(&self.0);
+        for family in TABLE {
+            let samples = family.samples(&books);
+            if !samples.is_empty() {
+                write(family, &samples, &mut encoder)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn write(family: &Family, samples: &[Sample<'_>], encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    let unit = family.unit.map(|unit| match unit {
+        metrics::Unit::Seconds => Unit::Seconds,
+        metrics::Unit::Bytes => Unit::Bytes,
+    });
+    let kind = match family.kind {
+        Kind::Counter => MetricType::Counter,
+        Kind::Gauge => MetricType::Gauge,
+        Kind::Histogram => MetricType::Histogram,
+        Kind::Info => MetricType::Info,
+    };
+    let mut all = encoder.encode_descriptor(family.name, family.help, unit.as_ref(), kind)?;
+    for sample in samples {
+        let labels: Vec<(&str, &str)> =
+            family.labels.iter().copied().zip(sample.labels.iter().map(|value| &**value)).collect();
+        match (family.kind, sample.value) {
+            (Kind::Info, _) => all.encode_info(&labels)?,
+            // Without labels there are no braces.
+            (Kind::Counter, Value::Number(number)) if labels.is_empty() => {
+                all.encode_counter::<NoLabelSet, _, u64>(&number, None)?;
+            }
+            (Kind::Gauge, Value::Count(count)) if labels.is_empty() => all.encode_gauge(&count)?,
+            (Kind::Gauge, Value::Number(number)) if labels.is_empty() => all.encode_gauge(&number)?,
+            (Kind::Counter, Value::Count(count)) => {
+                all.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
+            }
+            (Kind::Counter, Value::Number(number)) => {
+                all.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&number, None)?;
+            }
+            (_, Value::Count(count)) => all.encode_family(&labels)?.encode_gauge(&count)?,
+            (_, Value::Number(number)) => all.encode_family(&labels)?.encode_gauge(&number)?,
+            (_, Value::Spread(hist)) => spread(hist, &mut all.encode_family(&labels)?)?,
+        }
+    }
+    Ok(())
+}
+
+fn spread(hist: &crate::collector::histogram::Hist, encoder: &mut MetricEncoder<'_>) -> fmt::Result {
+    let bounds = buckets::BOUNDS.into_iter().chain([f64::INFINITY]);
+    let classic: Vec<(f64, u64)> = bounds.zip(buckets::classic(hist)).collect();
+    let exponential = buckets::exponential(hist);
+    let (spans, deltas) = spans(&exponential);
+    let native = NativeHistogram {
+        schema: buckets::SCALE,
+        zero_threshold: ZERO_THRESHOLD,
+        zero_count: 0,
+        negative: NativeHistogramBuckets { spans: &[], deltas: &[] },
+        positive: NativeHistogramBuckets { spans: &spans, deltas: &deltas },
+        created: None,
+    };
+    encoder.encode_histogram_with_native::<NoLabelSet>(
+        buckets::sum(hist),
+        hist.count(),
+        &classic,
+        None,
+        native,
+    )
+}
+
+/// Runs of filled buckets as (empty ones before, length), and the counts as differences; the first run's distance is from 0.
+fn spans(filled: &[(i32, u64)]) -> (Vec<(i32, u32)>, Vec<i64>) {
+    let (mut spans, mut deltas) = (Vec::<(i32, u32)>::new(), Vec::new());
+    let (mut next, mut before) = (0, 0_i64);
+    for (index, count) in filled {
+        match spans.last_mut() {
+            Some((_, length)) if *index == next => *length += 1,
+            _ => spans.push((index - next, 1)),
+        }
+        let count = i64::try_from(*count).unwrap_or(i64::MAX);
+        deltas.push(count - before);
+        (next, before) = (index + 1, count);
+    }
+    (spans, deltas)
+}
+
+#[cfg(test)]
+mod tests;
