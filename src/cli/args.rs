@@ -353,7 +353,7 @@ pub struct TraceArgs {
     /// The sender [load@sender.example]
     #[arg(long, value_name = "ADDRESS")]
     pub from: Option<String>,
-    /// The recipient [user{n}@recipient.example]
+    /// The recipient [user0@recipient.example]
     #[arg(long, value_name = "ADDRESS")]
     pub to: Option<String>,
     /// Recipients

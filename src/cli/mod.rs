@@ -27,6 +27,14 @@ use std::process::ExitCode;
 
 use args::{Cli, Command};
 
+/// Whether a command line would be understood; nothing is done.
+///
+/// # Errors
+/// What `main` would print, `--help` and `--version` too.
+pub fn understands(arguments: impl IntoIterator<Item = OsString>) -> Result<(), String> {
+    Cli::read(arguments).map(drop).map_err(|error| error.to_string())
+}
+
 /// Parses the command line, does what it says, and gives the contract's exit code.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::read(arguments) {

@@ -78,7 +78,9 @@ pub struct Profile {
     /// Your own names for replies, asked before the built-in rules.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub classify: Vec<Classify>,
-    /// For `smtpress limit`: what the administrator configured, by condition.
+    /// For `smtpress limit`: what the administrator configured, by the name of the limit, such as
+    /// `too-many-connections-from-host = 50`; `smtpress limit --target embedded --plan` lists the names. A count, a size, a time
+    /// or a rate, as the limit asks for.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub limits: BTreeMap<String, Plain>,
     /// For `smtpress capacity`: what to search, and which goals to meet.
@@ -271,18 +273,18 @@ tables! {
     /// Where the load goes.
     Target {
         /// `smtp://host:port`, `smtps://host:port`, `lmtp://host:port`, `smtp+unix:path`, `lmtp+unix:path`, or `embedded`
-        /// for the listener inside the process.
+        /// for the listener inside the process. Needed.
         address: String,
-        /// Clear text, STARTTLS or implicit TLS.
+        /// Whether the sessions are encrypted, and how. Default none; `smtps://`: implicit.
         tls: Tls,
         /// Client addresses, used in turn by session: addresses, ranges `a-b`, blocks `a/n`. They are bound, or with
         /// `proxy` or `xclient` carried instead.
         sources: Vec<String>,
-        /// Whether a PROXY protocol header carries the client address (one of `sources`, or our own).
+        /// Whether a PROXY protocol header carries the client address (one of `sources`, or our own). Default none.
         proxy: Proxy,
-        /// XCLIENT tells the listener the client address (one of `sources`); it must offer XCLIENT to us.
+        /// XCLIENT tells the listener the client address (one of `sources`); it must offer XCLIENT to us. Default false.
         xclient: bool,
-        /// Hosts beyond loopback that may be loaded.
+        /// Hosts beyond loopback that may be loaded, with their owner's consent: the same as `--allow-target`. Default none.
         allow: Vec<String>,
         /// Details of TLS.
         tls_options: TlsOptions,
@@ -312,11 +314,11 @@ tables! {
         messages: Distribution<Count>,
         /// How commands are grouped. Default auto.
         pipelining: Pipelining,
-        /// Whether BDAT carries the content. Default auto: when offered.
+        /// Whether BDAT carries the content. Default auto.
         chunking: Chunking,
         /// Octets of a chunk. Default 64KiB.
         chunk_size: Size,
-        /// Parameters of MAIL and RCPT.
+        /// Which ESMTP parameters MAIL and RCPT carry.
         extensions: Extensions,
         /// VRFY commands at the beginning of a session, about `to` with `{n}` counted from 0. Default 0.
         verify: Count,
@@ -326,7 +328,7 @@ tables! {
         think: TimeRange,
         /// How a session ends. Default clean.
         quit: Quit,
-        /// AUTH.
+        /// Who logs in, and how. Default: nobody does.
         auth: Auth,
         /// How it behaves badly on purpose. Default: not at all.
         misbehave: Misbehave,
@@ -380,9 +382,9 @@ tables! {
     Phase {
         /// Its name, unique in the profile: letters, digits, `-` and `_`. Default: `phase-` and its number.
         name: String,
-        /// The load model.
+        /// The load model: which keys the phase needs stands with each. Needed.
         load: Load,
-        /// How long.
+        /// How long; for shared-messages the longest that it may take. A staircase has `every` and `steps` instead.
         #[serde(rename = "for")]
         length: Time,
         /// Arrivals in a time (constant-rate); sessions opened in a time (held-sessions; absent: at once).
@@ -439,20 +441,20 @@ tables! {
         name: String,
         /// Only in this phase.
         phase: String,
-        /// Only at this step.
+        /// Only at this step: dns, connect, tls, greeting, hello, starttls, auth, mail, rcpt, data, body, command or quit.
         step: String,
-        /// Only with this meaning.
+        /// Only with this meaning: the name of a condition, as `smtpress codes` lists them.
         condition: String,
         /// Only with this reply code.
         code: u16,
-        /// Only while so many sessions are open: "sessions > 50".
+        /// Only while so many sessions are open, the refused one included: "sessions > 50".
         when: String,
     }
     /// What must hold for the run to pass.
     Assert {
         /// In this phase. Absent: in all measured phases together.
         phase: String,
-        /// The expression: "response p99 < 800ms".
+        /// The expression: "response p99 < 800ms", "unexpected rate < 0.1%", "accepted >= 500". Needed.
         expr: String,
         /// Over every stretch of this length instead of the whole.
         window: Time,
@@ -469,14 +471,14 @@ tables! {
         pattern: String,
         /// Only with this reply code.
         code: u16,
-        /// Only at this step.
+        /// Only at this step, as for `[[expect]]`.
         step: String,
-        /// What it means.
+        /// What it means: the name of a condition, as `smtpress codes` lists them. Needed.
         condition: String,
     }
     /// A search for the highest load that meets the goals.
     Capacity {
-        /// What is varied. Default rate.
+        /// What is varied from trial to trial. Default rate.
         by: By,
         /// Where the search begins: a rate, a number of sessions or a size. Default 20/s, 1 or 4KiB.
         start: Setting,
@@ -490,23 +492,23 @@ tables! {
         duration_sum: Time,
         /// How long the result is confirmed; 0: not at all. Default 60s.
         confirm: Time,
-        /// Before the first trial. Default 10s.
+        /// How long the listener is warmed up before the first trial. Default 10s.
         warmup: Time,
-        /// Between two trials, at most. Default 60s.
+        /// How long the listener may take to be as fast again as at rest, between two trials. Default 60s.
         cooldown_max: Time,
-        /// For the whole search. Default 20m.
+        /// The longest that the whole search may take. Default 20m.
         deadline: Time,
         /// A command that the shell runs before each trial but the first: flush a queue, restart a service. When it fails,
         /// the search ends.
         between_trials: String,
-        /// What a load must meet.
+        /// What a load must meet. Needed, here or by `--goal`.
         goals: Vec<Goal>,
     }
     /// What a load must meet.
     Goal {
         /// Its name.
         name: String,
-        /// The objective: "response p99 < 500ms".
+        /// The objective: "response p99 < 500ms". Needed.
         slo: String,
         /// The share of arrivals that need not be accepted, beside those that the objective lets be slow. Default 0%.
         failures: Percent,

@@ -11,6 +11,7 @@ mod chunk_laws;
 mod client_laws;
 mod commands;
 mod dialogues;
+mod docs;
 mod hostile;
 mod limits;
 mod listener;

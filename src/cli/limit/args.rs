@@ -51,7 +51,7 @@ pub struct LimitArgs {
     /// The reverse path
     #[arg(long, value_name = "ADDRESS", help_heading = "Dialogue")]
     pub from: Option<String>,
-    /// The recipients, a pattern: user{n}@recipient.example
+    /// The recipients, a template as `to` in [message]
     #[arg(long, value_name = "ADDRESS", help_heading = "Dialogue")]
     pub to: Option<String>,
     #[command(flatten, next_help_heading = "Dialogue")]

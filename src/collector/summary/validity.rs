@@ -36,6 +36,17 @@ pub enum Code {
 }
 
 impl Code {
+    /// Every code.
+    pub const ALL: [Code; 7] = [
+        Code::GeneratorLag,
+        Code::NotStarted,
+        Code::OwnResource,
+        Code::GeneratorCpu,
+        Code::ClockJumped,
+        Code::WorkerLost,
+        Code::Books,
+    ];
+
     /// The code's name in JSON and text.
     pub const fn as_str(self) -> &'static str {
         match self {
