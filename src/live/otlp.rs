@@ -4,7 +4,7 @@
 //! - The table is that of `metrics`. A name has a dot behind its first word and carries no unit and no `_total`: whoever hands
 //!   it on to Prometheus gets the very names that `prometheus` serves. What the run is (the table's info) stands in the
 //!   resource, not in a metric.
-//! - A push lasts no longer than [`ANSWER`], which is less than the time between two: a receiver that is slow or gone makes
+//! - A push lasts no longer than `ANSWER`, which is less than the time between two: a receiver that is slow or gone makes
 //!   nothing grow and delays nothing. All values are cumulative, so a push that was lost is made good by the next one.
 //! - A push is a connection of its own. Only `http` is spoken; a collector on this machine speaks TLS to others.
 

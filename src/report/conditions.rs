@@ -3,7 +3,7 @@
 //! Only what was met has a row, so a run without trouble has none. The counts of all rows add up to those of `result.json`.
 //!
 //! # Decisions
-//! - A listener that never says the same code twice must not fill the disk: of each phase only the first [`MOST_CODES`] kinds
+//! - A listener that never says the same code twice must not fill the disk: of each phase only the first `MOST_CODES` kinds
 //!   are told apart by their codes, what comes after is counted by step, condition and outcome alone (as in the books, which
 //!   have room for more).
 
