@@ -239,9 +239,16 @@ fn phases(
     think: Think,
 ) -> Result<Vec<Phase>, ProfileError> {
     if profile.phase.is_empty() && purpose == Purpose::Run {
+        let phase = "add [[phase]] with `load = \"constant-rate\"`, `rate = \"50/s\"` and `for = \"30s\"`";
+        let remedy = match profile.limits.is_empty() {
+            true => phase.to_owned(),
+            false => format!(
+                "`smtpress limit` checks its limits, with --plan without a connection; for a run {phase}"
+            ),
+        };
         return Err(ProfileError::new(
             "there is no phase, so there is nothing to do",
-            "add [[phase]] with `load = \"constant-rate\"`, `rate = \"50/s\"` and `for = \"30s\"`",
+            remedy,
             document.end(),
         ));
     }

@@ -38,6 +38,7 @@ fn what_is_no_profile() {
         ("a text without its end", "name = \"x\nseed = 1\n"),
         ("a unit without quotes", "[[phase]]\nfor = 10s\n"),
         ("a key given twice", "seed = 1\nseed = 2\n"),
+        ("limits alone", "[target]\naddress = \"embedded\"\n[limits]\ntoo-many-recipients = 5\n"),
         ("nothing at all", ""),
         ("no target", "[[phase]]\nload = \"constant-rate\"\nrate = \"1/s\"\nfor = \"1s\"\n"),
         ("no phase", TARGET),
