@@ -74,8 +74,7 @@ impl Cli {
         // The help of `run` is full; that of `trace` tells of all flags of a login.
         let run = |command: clap::Command| {
             let hide = |command: clap::Command, id| command.mut_arg(id, |arg| arg.hide(true));
-            let of_a_login =
-                ["user", "user_env", "password_env", "token_env", "users_file", "allow_clear_text"];
+            let of_a_login = ["user", "user_env", "password_env", "token_env", "users_file"];
             let command = of_a_login.into_iter().fold(command, hide);
             command.mut_arg("auth", |arg| {
                 arg.help("Log in with this mechanism; its flags stand in trace --help")
