@@ -12,6 +12,9 @@ use tempfile::TempDir;
 use crate::listener::{self, Processes};
 use crate::smtpress;
 
+/// Where Prometheus is: as `install.sh` unpacks it, or as Debian installs it.
+pub const PROGRAMS: &[&str] = &["target/real-listeners/prometheus/usr/bin/prometheus", "/usr/bin/prometheus"];
+
 /// A Prometheus that scrapes one port of this machine every second.
 struct Prometheus {
     port: u16,
@@ -23,8 +26,7 @@ struct Prometheus {
 impl Prometheus {
     /// With native histograms it asks for protobuf, without for text; `None` where it is not installed.
     fn start(native: bool) -> Option<Prometheus> {
-        let own = "target/real-listeners/prometheus/usr/bin/prometheus";
-        let Some(program) = listener::program(&[own, "/usr/bin/prometheus"]) else {
+        let Some(program) = listener::program(PROGRAMS) else {
             return listener::missing("Prometheus is not installed");
         };
         let (folder, port, target) = (listener::folder(), listener::free_port(), listener::free_port());
@@ -176,6 +178,7 @@ fn assert_near(value: f64, expected: f64, factor: f64) {
     assert!(value <= expected * factor && value * factor >= expected, "{value} is not {expected}");
 }
 
+// Table: Prometheus: metrics scraped
 #[test]
 fn what_prometheus_holds_in_the_end_is_the_result() {
     let Some(prometheus) = Prometheus::start(false) else { return };
@@ -192,6 +195,7 @@ fn what_prometheus_holds_in_the_end_is_the_result() {
     assert_near(prometheus.value(buckets, at), median, 3.1);
 }
 
+// Table: Prometheus: native histograms
 #[test]
 fn native_histograms_are_as_narrow_as_they_say() {
     let Some(prometheus) = Prometheus::start(true) else { return };

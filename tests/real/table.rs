@@ -8,10 +8,10 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::listener::{missing, program};
-use crate::{aiosmtpd, dovecot, exim, opensmtpd};
+use crate::{aiosmtpd, dovecot, exim, opensmtpd, scraped};
 
 /// The words, in the order of the table.
-const WORDS: [&str; 19] = [
+const WORDS: [&str; 21] = [
     "SMTP",
     "LMTP",
     "unix socket",
@@ -31,11 +31,21 @@ const WORDS: [&str; 19] = [
     "postscreen",
     "standstill and death",
     "trace",
+    "metrics scraped",
+    "native histograms",
 ];
 
-/// The listeners, in the order of the table.
-const LISTENERS: [&str; 7] =
-    ["Postfix", "smtp-sink", "Exim", "OpenSMTPD", "Dovecot LMTP", "Dovecot submission", "aiosmtpd"];
+/// The listeners, and who else was met, in the order of the table.
+const LISTENERS: [&str; 8] = [
+    "Postfix",
+    "smtp-sink",
+    "Exim",
+    "OpenSMTPD",
+    "Dovecot LMTP",
+    "Dovecot submission",
+    "aiosmtpd",
+    "Prometheus",
+];
 
 /// What the tests say: the words of each listener.
 fn said() -> BTreeMap<String, BTreeSet<String>> {
@@ -96,15 +106,16 @@ fn the_readme_says_what_the_tests_do() {
 
 /// The version of an installed listener, as it says itself.
 fn version(listener: &str) -> Option<String> {
-    let (candidate, arguments) = match listener {
-        "Postfix" | "smtp-sink" => ("/usr/sbin/postconf", &["-d", "-h", "mail_version"][..]),
-        "Exim" => (exim::PROGRAM, &["-C", "/dev/null", "-bV"][..]),
-        "OpenSMTPD" => (opensmtpd::PROGRAM, &["-h"][..]),
-        "Dovecot LMTP" | "Dovecot submission" => (dovecot::PROGRAM, &["--version"][..]),
-        "aiosmtpd" => (aiosmtpd::PROGRAM, &["-c", "import aiosmtpd; print(aiosmtpd.__version__)"][..]),
+    let (candidates, arguments) = match listener {
+        "Postfix" | "smtp-sink" => (&["/usr/sbin/postconf"][..], &["-d", "-h", "mail_version"][..]),
+        "Exim" => (&[exim::PROGRAM][..], &["-C", "/dev/null", "-bV"][..]),
+        "OpenSMTPD" => (&[opensmtpd::PROGRAM][..], &["-h"][..]),
+        "Dovecot LMTP" | "Dovecot submission" => (&[dovecot::PROGRAM][..], &["--version"][..]),
+        "aiosmtpd" => (&[aiosmtpd::PROGRAM][..], &["-c", "import aiosmtpd; print(aiosmtpd.__version__)"][..]),
+        "Prometheus" => (scraped::PROGRAMS, &["--version"][..]),
         other => panic!("how {other} tells its version is not known"),
     };
-    let Some(program) = program(&[candidate]) else {
+    let Some(program) = program(candidates) else {
         return missing(&format!("{listener} is not installed"));
     };
     let output = Command::new(program).args(arguments).output().unwrap();
