@@ -132,6 +132,32 @@ impl Logins {
     }
 }
 
+/// The pauses of a closed load before it opens the next session after one failed. An open load has none.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Reconnect {
+    /// After the first failure.
+    pub first: Duration,
+    /// By how much each further pause is longer; at least 1.
+    pub factor: f64,
+    /// No pause is longer.
+    pub max: Duration,
+}
+
+impl Default for Reconnect {
+    fn default() -> Self {
+        Reconnect { first: Duration::from_millis(50), factor: 2.0, max: Duration::from_secs(1) }
+    }
+}
+
+impl Reconnect {
+    /// The pause after a failure that follows on `failures` others.
+    pub fn after(&self, failures: i32) -> Duration {
+        // Beyond all bounds, and none of nothing: infinity times zero is no number.
+        let times = self.factor.powi(failures).min(f64::MAX);
+        Duration::from_secs_f64((self.first.as_secs_f64() * times).min(self.max.as_secs_f64()))
+    }
+}
+
 /// A named part of the run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Phase {
@@ -182,6 +208,8 @@ pub struct Plan {
     pub messages: Messages,
     /// What the messages are.
     pub mail: mail::Spec,
+    /// The pauses of closed loads after a session failed.
+    pub reconnect: Reconnect,
     /// The phases, in order.
     pub phases: Vec<Phase>,
     /// Refusals that are right.

@@ -78,6 +78,7 @@ fn plan(address: SocketAddr, pipelining: Pipelining, total: u64) -> Plan {
         logins: Default::default(),
         messages: Messages::Unlimited,
         mail: spec(),
+        reconnect: Default::default(),
         phases: vec![phase],
         expects: Vec::new(),
         classify: Vec::new(),

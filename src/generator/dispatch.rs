@@ -6,10 +6,14 @@
 //! # Decisions
 //! - A due arrival waits itself, with its intended time; there is no counter of missed ones.
 //! - A session that is done takes the next arrival at once; nothing has to be woken in between.
-//! - A message is not charged with a refused connection while other sessions of the pool can carry it, or may yet. If
-//!   there is none, the arrival at the head is; in a closed load, the next one.
-//! - What still waits when its phase's grace is over ends as the last attempt to open a session did. If none failed since a
-//!   session was last opened it is interrupted while one is being opened, and else shed.
+//! - Open loads: an arrival that meets no free session opens one at once and is its first message. How the opening fails is
+//!   how the arrival ends: it gets no second session, so that `refused` counts connections. As many may be opening as
+//!   `max_sessions` allows; only that and `connect_rate` make an arrival wait, and there is no pause after a failure.
+//!   What still waits when its phase's grace is over is shed.
+//! - Closed loads: after a failed opening there is a pause (`Plan::reconnect`), and then one session is tried at a time. A
+//!   session that the listener ended before it had served anything is a failed opening too. An arrival is due when a session
+//!   is free and has thought, so no pause is part of its times. It is not charged with a refused connection while other
+//!   sessions of the pool can carry it, or may yet; if there is none, the next one is.
 //! - A closed load that no time ends is given up when for its grace no session came about: what it did not begin is never
 //!   scheduled, as with a closed load that time ends.
 
@@ -42,17 +46,39 @@ pub struct Due {
     pub noticed: Duration,
 }
 
+/// What a session is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenFor {
+    /// The pool, for the messages of a closed load.
+    Pool,
+    /// A message of an open load that met no free session; afterwards the session belongs to the pool.
+    Message(Due),
+    /// The arrival is the session itself (unit `session`).
+    Session(Due),
+}
+
+/// How a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionEnd {
+    /// It never could send, by this outcome.
+    NotOpened(Outcome),
+    /// It could send, and the listener ended it or let it time out.
+    ByListener,
+    /// It could send, and our own side ended it.
+    ByClient,
+}
+
 /// What is to be done now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Open a session; `bound`: for this arrival alone, else for the pool.
+    /// Open a session.
     Open {
         /// Its name from now on.
         slot: SlotId,
         /// The phase it is opened in.
         phase: u32,
-        /// Its arrival.
-        bound: Option<Due>,
+        /// What it is opened for.
+        purpose: OpenFor,
     },
     /// Give an arrival to a session that rests.
     Serve {
@@ -69,6 +95,8 @@ pub enum Action {
     Charge(Due, Outcome),
     /// Our part of the sessions of a phase that opens them first is open: see [`Dispatch::open_gate`].
     Ready(u32),
+    /// A closed load that no time ends was given up.
+    GiveUp(u32),
     /// It will never be: see [`Dispatch::forgo`].
     Forgo(u32),
 }
@@ -85,16 +113,19 @@ pub struct Dispatch {
     shares: Vec<u64>,
     /// Of how many shards this is one: each opens its part of the connections a second.
     of: f64,
+    /// Arrivals of open loads that wait.
     due: VecDeque<Due>,
+    /// Arrivals of closed loads that have thought and wait for a session.
+    resuming: VecDeque<closed::Resuming>,
     /// Arrivals of closed sessions that think: when, number, phase.
     thinking: BinaryHeap<Reverse<(Duration, u64, u32)>>,
     slots: Slots,
     throttle: Throttle,
     /// Sessions of closed loads that are under way or think (unit `session`).
     closed_busy: u64,
-    /// How the last attempt to open a session for the pool ended, if it failed.
+    /// How the last attempt to open a session for a closed load ended, if it failed.
     last_failure: Option<Outcome>,
-    /// Since when every attempt to open a session failed, and none is open.
+    /// Since when every session of closed loads failed, and none was open after that.
     hopeless_since: Option<Duration>,
     /// The closed load that no time ends was given up.
     given_up: bool,
@@ -122,11 +153,12 @@ impl Dispatch {
             schedule: Schedule::new(&phases, plan.seed, shard),
             shares: plan.phases.iter().map(|phase| shard.share(u64::from(phase.max_sessions))).collect(),
             of: f64::from(shard.of.max(1)),
+            throttle: Throttle::new(plan.reconnect),
             plan,
             due: VecDeque::new(),
+            resuming: VecDeque::new(),
             thinking: BinaryHeap::new(),
             slots: Slots::default(),
-            throttle: Throttle::default(),
             closed_busy: 0,
             last_failure: None,
             hopeless_since: None,
@@ -152,6 +184,7 @@ impl Dispatch {
         self.release(now, books);
         self.trim(now);
         self.serve_due(now, books);
+        self.serve_resuming(now, books);
         self.serve_closed(now, books);
         self.let_in = None;
         self.wind_down(now);
@@ -178,12 +211,16 @@ impl Dispatch {
             if self.unit(due.phase) != Unit::Message {
                 return None;
             }
-            // One that was thought about is for a session that rests; this one has to think itself.
-            if !(self.is_closed(due.phase) && self.slots.idle() > 0) {
-                self.due.pop_front();
-                self.slots.take(slot, due.phase);
-                return Some(due);
-            }
+            self.due.pop_front();
+            self.slots.take(slot, due.phase);
+            return Some(due);
+        }
+        // One that was thought about is for a session that rests; this one has to think itself.
+        if self.slots.idle() == 0
+            && let Some(due) = self.resume(now, Unit::Message, books)
+        {
+            self.slots.take(slot, due.phase);
+            return Some(due);
         }
         let (phase, share) = self.closed_phase(now)?;
         if self.unit(phase) != Unit::Message || self.is_shut(phase) || self.slots.staying() > share {
@@ -202,9 +239,13 @@ impl Dispatch {
     /// the arrivals of an open load there is nothing: it waits for the next as [`Dispatch::next_wake`] says.
     #[must_use]
     pub fn rest(&mut self, now: Duration, slot: SlotId) -> bool {
-        self.slots.rest(slot);
+        if self.slots.rest(slot) {
+            self.hopeless_since = None;
+            self.throttle.rested();
+        }
         let between_arrivals = self.stop_by.is_none()
             && self.due.is_empty()
+            && self.resuming.is_empty()
             && self.schedule.peek(now).is_some_and(|next| matches!(next.due, load::Due::At(at) if at > now));
         !between_arrivals || self.slots.staying() > self.most(now)
     }
@@ -214,8 +255,14 @@ impl Dispatch {
         self.slots.established(slot);
         self.established += 1;
         self.last_failure = None;
-        self.hopeless_since = None;
-        self.throttle.succeeded();
+    }
+
+    /// The listener has served the session: it took a message, or refused one and goes on.
+    pub fn served(&mut self, slot: SlotId) {
+        if !std::mem::replace(&mut self.slots.of_mut(slot).proven, true) {
+            self.hopeless_since = None;
+            self.throttle.succeeded();
+        }
     }
 
     /// An arrival that a session of the pool had taken is over.
@@ -228,34 +275,25 @@ impl Dispatch {
         self.slots.release(slot);
         if self.stop_by.is_some() || due.phase < self.reaped {
             books.counts(due.phase).arrivals.add(Outcome::Shed);
+        } else if self.is_closed(due.phase) {
+            self.resuming.push_front(closed::Resuming { due, scheduled: true });
         } else {
             self.due.push_front(due);
         }
     }
 
-    /// A session is over. `failed`: it never could send, by this outcome; `backoff` counts if a back-off begins.
-    pub fn over(&mut self, now: Duration, slot: SlotId, failed: Option<Outcome>, books: &mut Recorder) {
+    /// A session is over.
+    pub fn over(&mut self, now: Duration, slot: SlotId, end: SessionEnd, books: &mut Recorder) {
         let slot = self.slots.close(slot);
-        if !slot.bound && !slot.leaving && failed != Some(Outcome::Interrupted) {
+        let given_up = end == SessionEnd::NotOpened(Outcome::Interrupted);
+        if !slot.bound && !slot.leaving && !given_up {
             self.lost_at_gate(now);
         }
-        match failed {
-            None => self.established -= 1,
-            // We gave it up ourselves.
-            Some(Outcome::Interrupted) => {}
-            Some(outcome) if !slot.bound || slot.closed => {
-                if self.throttle.failed(now) {
-                    books.counts(slot.phase).backoffs += 1;
-                }
-                self.last_failure = Some(outcome);
-                if self.established == 0 && self.slots.opening() == 0 {
-                    self.hopeless_since.get_or_insert(now);
-                    if !slot.bound {
-                        self.charge_next(now, outcome, books);
-                    }
-                }
-            }
-            Some(_) => {}
+        if !matches!(end, SessionEnd::NotOpened(_)) {
+            self.established -= 1;
+        }
+        if slot.is_paced() && !given_up {
+            self.pace(now, &slot, end, books);
         }
         if slot.closed && !self.think(now, slot.arrival_phase, books) {
             self.closed_busy -= 1;
@@ -267,8 +305,9 @@ impl Dispatch {
         self.stop_by = Some(self.stop_by.map_or(by, |earlier| earlier.min(by)));
         self.forget_thinking(u32::MAX);
         for due in std::mem::take(&mut self.due) {
-            self.drop_due(due, books);
+            books.counts(due.phase).arrivals.add(Outcome::Shed);
         }
+        self.drop_resuming(|_| true, books);
         self.release_held(u32::MAX);
     }
 
@@ -304,7 +343,7 @@ impl Dispatch {
 
     /// Sessions open, arrivals under way, arrivals waiting.
     pub fn gauges(&self) -> (u64, u64, u64) {
-        (self.slots.live(), self.slots.in_flight(), self.due.len() as u64)
+        (self.slots.live(), self.slots.in_flight(), (self.due.len() + self.resuming.len()) as u64)
     }
 
     /// The phase that holds `now`, for what belongs to no arrival.
@@ -333,6 +372,7 @@ impl Dispatch {
 
     fn is_exhausted(&mut self, now: Duration) -> bool {
         self.due.is_empty()
+            && self.resuming.is_empty()
             && self.thinking.is_empty()
             && (self.stop_by.is_some() || self.given_up || self.schedule.peek(now).is_none())
     }
@@ -354,7 +394,8 @@ impl Dispatch {
                 self.closed_busy -= u64::from(self.unit(phase) == Unit::Session);
                 continue;
             }
-            self.push(Due { seq, phase, intended: at, noticed: now }, books);
+            let due = Due { seq, phase, intended: at, noticed: now };
+            self.resuming.push_back(closed::Resuming { due, scheduled: false });
         }
         if self.stop_by.is_some() {
             return;
@@ -364,13 +405,9 @@ impl Dispatch {
             && at <= now
         {
             self.schedule.take(now);
-            self.push(Due { seq: arrival.seq, phase: arrival.phase, intended: at, noticed: now }, books);
+            books.counts(arrival.phase).scheduled += 1;
+            self.due.push_back(Due { seq: arrival.seq, phase: arrival.phase, intended: at, noticed: now });
         }
-    }
-
-    fn push(&mut self, due: Due, books: &mut Recorder) {
-        books.counts(due.phase).scheduled += 1;
-        self.due.push_back(due);
     }
 
     /// Ends what has outlived its phase and grace.
@@ -381,9 +418,12 @@ impl Dispatch {
             self.released += 1;
             self.release_held(self.released);
             self.forget_thinking(self.released);
+            let released = self.released;
+            self.drop_resuming(|waits| !waits.scheduled && waits.due.phase < released, books);
         }
         if let Some((phase, _)) = self.giving_up().filter(|(_, at)| *at <= now) {
             self.given_up = true;
+            self.actions.push_back(Action::GiveUp(phase));
             if self.is_shut(phase) {
                 self.actions.push_back(Action::Forgo(phase));
             }
@@ -395,40 +435,14 @@ impl Dispatch {
             let (expired, left): (Vec<Due>, _) =
                 std::mem::take(&mut self.due).into_iter().partition(|due| due.phase < reaped);
             self.due = left.into();
-            let waited_for = (self.slots.opening() > 0).then_some(Outcome::Interrupted);
-            let pooled = self.last_failure.or(waited_for);
             for due in expired {
-                match pooled.filter(|_| self.unit(due.phase) == Unit::Message) {
-                    Some(outcome) => self.actions.push_back(Action::Charge(due, outcome)),
-                    None => self.drop_due(due, books),
-                }
+                books.counts(due.phase).arrivals.add(Outcome::Shed);
             }
+            self.expire_resuming(books);
         }
         if self.stop_by.is_some_and(|by| by <= now) || self.leave_by.is_some_and(|by| by <= now) {
             self.abort(|_| true);
         }
-    }
-
-    /// An arrival that waits will not be begun.
-    fn drop_due(&mut self, due: Due, books: &mut Recorder) {
-        books.counts(due.phase).arrivals.add(Outcome::Shed);
-        self.closed_busy -= u64::from(self.is_closed(due.phase) && self.unit(due.phase) == Unit::Session);
-    }
-
-    /// No session could be opened: the arrival that would have had it ends so too.
-    fn charge_next(&mut self, now: Duration, outcome: Outcome, books: &mut Recorder) {
-        let waits = self.due.front().map(|due| self.unit(due.phase));
-        let due = match waits {
-            Some(Unit::Message) => self.due.pop_front(),
-            Some(Unit::Session) => None,
-            None => match self.closed_phase(now) {
-                Some((phase, _)) if self.unit(phase) == Unit::Message && !self.is_shut(phase) => {
-                    self.take_closed(now, false, books)
-                }
-                _ => None,
-            },
-        };
-        self.actions.extend(due.map(|due| Action::Charge(due, outcome)));
     }
 
     fn schedule_phases(&self) -> u32 {
@@ -480,69 +494,57 @@ impl Dispatch {
         }
     }
 
-    /// Serves arrivals that wait, in the order in which they became due.
+    /// Serves arrivals of open loads, in the order in which they became due.
     fn serve_due(&mut self, now: Duration, books: &mut Recorder) {
         while let Some(&first) = self.due.front() {
             let phase = &self.plan.phases[first.phase as usize];
-            let most = self.shares[first.phase as usize].min(self.most(now));
-            let full = self.slots.live() >= most;
-            let closed = self.is_closed(first.phase);
-            let drops = phase.on_saturation == OnSaturation::Drop && !closed;
-            match phase.unit {
-                Unit::Session if full && drops => {
+            let is_message = phase.unit == Unit::Message;
+            let drops = phase.on_saturation == OnSaturation::Drop;
+            if is_message && let Some(slot) = self.slots.wake() {
+                self.due.pop_front();
+                self.slots.take(slot, first.phase);
+                self.actions.push_back(Action::Serve { slot, due: first });
+                continue;
+            }
+            if self.slots.live() >= self.shares[first.phase as usize].min(self.most(now)) {
+                if drops {
                     self.due.pop_front();
                     books.counts(first.phase).arrivals.add(Outcome::Shed);
+                    continue;
                 }
-                Unit::Session => {
-                    if full {
-                        self.make_room(self.due.len() as u64);
-                        return;
-                    }
-                    // To hold many sessions is no wish for a storm of connections: the listener's accept queue is spared.
-                    let crowded = self.is_held(first.phase) && self.slots.opening() >= MAX_OPENING;
-                    if crowded || !self.throttle.allows_rate(now) {
-                        return;
-                    }
-                    self.due.pop_front();
-                    self.open(now, first.phase, Some(first), closed);
+                if !is_message {
+                    self.make_room(self.due.len() as u64);
                 }
-                Unit::Message => {
-                    if let Some(slot) = self.slots.wake() {
-                        self.due.pop_front();
-                        self.slots.take(slot, first.phase);
-                        self.actions.push_back(Action::Serve { slot, due: first });
-                        continue;
-                    }
-                    let waiting = self.due.len() as u64;
-                    let opening = self.slots.opening();
-                    if full && drops && waiting > opening {
-                        if let Some(last) = self.due.pop_back() {
-                            books.counts(last.phase).arrivals.add(Outcome::Shed);
-                        }
-                        continue;
-                    }
-                    if full || opening >= waiting || !self.throttle.allows(now, opening) {
-                        return;
-                    }
-                    self.open(now, first.phase, None, false);
-                }
+                return;
             }
+            // To hold many sessions is no wish for a storm of connections: the listener's accept queue is spared.
+            let crowded = self.is_held(first.phase) && self.slots.opening() >= MAX_OPENING;
+            if crowded || !self.throttle.allows_rate(now) {
+                return;
+            }
+            self.due.pop_front();
+            let purpose = if is_message { OpenFor::Message(first) } else { OpenFor::Session(first) };
+            self.open(now, first.phase, purpose);
         }
     }
 
-    fn open(&mut self, now: Duration, phase: u32, bound: Option<Due>, closed: bool) {
+    fn open(&mut self, now: Duration, phase: u32, purpose: OpenFor) {
         self.throttle.opened(now, self.plan.phases[phase as usize].connect_rate.map(|rate| rate / self.of));
+        let bound = matches!(purpose, OpenFor::Session(_));
+        let busy = purpose != OpenFor::Pool;
         let slot = self.slots.open(Slot {
             phase,
-            bound: bound.is_some(),
-            closed: closed && bound.is_some(),
-            held: bound.is_some() && self.is_held(phase),
+            bound,
+            closed: bound && self.is_closed(phase),
+            first: matches!(purpose, OpenFor::Message(_)),
+            held: bound && self.is_held(phase),
             opening: true,
-            in_flight: u32::from(bound.is_some()),
-            arrival_phase: bound.map_or(phase, |due| due.phase),
+            in_flight: u32::from(busy),
+            served: u64::from(busy),
+            arrival_phase: phase,
             ..Slot::default()
         });
-        self.actions.push_back(Action::Open { slot, phase, bound });
+        self.actions.push_back(Action::Open { slot, phase, purpose });
         if self.slots.of(slot).held && phase < self.released {
             // It waited past its phase's end: there is nothing left to hold it for.
             self.finish(slot);

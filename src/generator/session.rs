@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use futures::future::{Either, select};
 
 use super::clock;
-use super::dispatch::Due;
+use super::dispatch::{Due, OpenFor, SessionEnd};
 use super::judge::{self, Judged};
 use super::slots::SlotId;
 use super::tape::Tape;
-use super::worker::{Mailbox, Order, Worker};
+use super::worker::{Mailbox, Order, Times, Worker};
 use crate::collector::tally::{ConditionKey, HandshakeKey};
 use crate::collector::{Condition, Metric, Outcome};
 use crate::load::Load;
@@ -27,16 +27,16 @@ use crate::smtp::machine::Handshake;
 use crate::smtp::script::{Identity, Protocol};
 use crate::smtp::{Client, Step};
 
-/// Runs a session of the pool, or (`bound`) one that is an arrival itself, as was decided at `decided`.
+/// Runs a session, as was decided at `decided`.
 pub(super) async fn run(
     worker: Rc<Worker>,
     slot: SlotId,
     phase: u32,
-    bound: Option<Due>,
+    purpose: OpenFor,
     decided: Duration,
     mailbox: Rc<Mailbox>,
 ) {
-    let mut session = Session::new(worker, slot, phase, bound, decided, mailbox);
+    let mut session = Session::new(worker, slot, phase, purpose, decided, mailbox);
     session.dial_and_drive().await;
     session.over();
 }
@@ -50,8 +50,16 @@ struct Live {
     due: Due,
     /// When it was decided that this session serves it.
     decided: Duration,
+    /// When the session began to be opened, if that was for this arrival: it began then.
+    opened: Option<Duration>,
     /// When MAIL was written.
     started: Option<Duration>,
+}
+
+impl Live {
+    fn times(&self, ended: Duration) -> Times {
+        Times { decided: self.decided, opened: self.opened, served: self.started, ended }
+    }
 }
 
 /// The owner of one client machine.
@@ -60,7 +68,10 @@ struct Session {
     slot: SlotId,
     phase: u32,
     mailbox: Rc<Mailbox>,
+    /// The arrival that it is itself.
     bound: Option<Due>,
+    /// The message that it was opened for, until that is begun.
+    first: Option<Due>,
     /// When it was decided to open it.
     decided: Duration,
     /// Its number, which its draws and its client address follow, and which messages may show.
@@ -73,6 +84,10 @@ struct Session {
     /// Arrivals of the pool under way: the one being answered, and the one that went out with its content.
     live: [Option<Live>; 2],
     established: bool,
+    /// It served something; see [`Worker::served`].
+    proven: bool,
+    /// It was the listener that ended it.
+    ended_by_listener: bool,
     /// Transactions whose MAIL went out and that are not over.
     attempts: u32,
     /// How the transaction under way is failing, and at which step; and how the last that failed did.
@@ -98,10 +113,15 @@ impl Session {
         worker: Rc<Worker>,
         slot: SlotId,
         phase: u32,
-        bound: Option<Due>,
+        purpose: OpenFor,
         decided: Duration,
         mailbox: Rc<Mailbox>,
     ) -> Session {
+        let (bound, first) = match purpose {
+            OpenFor::Pool => (None, None),
+            OpenFor::Message(due) => (None, Some(due)),
+            OpenFor::Session(due) => (Some(due), None),
+        };
         let serial = bound.map_or_else(|| worker.next_serial(), |due| due.seq);
         let plan = worker.plan();
         let held = matches!(plan.phases[phase as usize].load.load, Load::Held { .. });
@@ -120,6 +140,7 @@ impl Session {
             phase,
             mailbox,
             bound,
+            first,
             decided,
             serial,
             left,
@@ -127,6 +148,8 @@ impl Session {
             started,
             live: [None; 2],
             established: false,
+            proven: false,
+            ended_by_listener: false,
             attempts: 0,
             cause: None,
             last_cause: None,
@@ -144,12 +167,12 @@ impl Session {
     async fn dial_and_drive(&mut self) {
         self.started = self.worker.now();
         self.worker.session_opened(self.phase);
-        if let Some(due) = self.bound {
+        if let Some(due) = self.opened_for() {
             self.worker.enter(due.phase, self.started);
         }
         let Some(dialed) = self.dial().await else {
             self.failed = Some(Outcome::Interrupted);
-            return self.bound_started();
+            return self.arrival_started();
         };
         for (step, from, to, fault) in dialed.steps() {
             let Some(fault) = fault else {
@@ -164,7 +187,7 @@ impl Session {
             }
         }
         if self.failed != Some(Outcome::Shed) {
-            self.bound_started();
+            self.arrival_started();
         }
         if !dialed.header.is_empty() {
             self.bytes.0 += dialed.header.len() as u64;
@@ -197,9 +220,14 @@ impl Session {
         plan.logins.of(plan.seed, self.serial)
     }
 
-    /// The arrival that the session is itself has begun: nothing of our own kept it from the wire.
-    fn bound_started(&self) {
-        if let Some(due) = self.bound {
+    /// The arrival that the session is itself, or that it is opened for.
+    fn opened_for(&self) -> Option<Due> {
+        self.bound.or(self.first)
+    }
+
+    /// The arrival that the session is opened for has begun: nothing of our own kept it from the wire.
+    fn arrival_started(&self) {
+        if let Some(due) = self.opened_for() {
             self.worker.started(due.phase);
         }
     }
@@ -239,11 +267,16 @@ impl Session {
             }
             books.value(self.phase, Metric::Session, outcome, nanos(now.saturating_sub(self.started)));
         }
-        if let Some(due) = self.bound.take() {
-            if outcome == Outcome::Shed {
-                worker.failed_to_start(due, self.started);
-            } else {
-                worker.end(due, self.started, lag(due, self.decided, self.started), now, outcome);
+        if let Some(due) = self.opened_for() {
+            let times = match self.first {
+                Some(due) => self.as_first(due).times(now),
+                None => Times { decided: self.decided, opened: None, served: Some(self.started), ended: now },
+            };
+            match outcome {
+                Outcome::Shed => worker.failed_to_start(due, self.started),
+                // It was ended by our own side before it came to the message that it was opened for.
+                Outcome::Accepted if self.first.is_some() => worker.end(due, &times, Outcome::Interrupted),
+                outcome => worker.end(due, &times, outcome),
             }
         }
         if let Some(mut tape) = self.tape.take() {
@@ -253,7 +286,25 @@ impl Session {
             worker.tapes.borrow_mut().over(&tape, worker.index, self.condition);
         }
         worker.session_closed();
-        worker.session_over(self.slot, (!self.established).then_some(outcome));
+        let timed_out = self.failed == Some(Outcome::TimedOut);
+        let end = match self.established {
+            false => SessionEnd::NotOpened(outcome),
+            true if self.ended_by_listener || timed_out => SessionEnd::ByListener,
+            true => SessionEnd::ByClient,
+        };
+        worker.session_over(self.slot, end);
+    }
+
+    /// The message that the session was opened for, as an arrival of its own.
+    fn as_first(&self, due: Due) -> Live {
+        Live { due, decided: self.decided, opened: Some(self.started), started: None }
+    }
+
+    /// The listener took a message, or refused one and goes on.
+    fn prove(&mut self) {
+        if !std::mem::replace(&mut self.proven, true) {
+            self.worker.served(self.slot);
+        }
     }
 
     fn timed(&self, step: Step, outcome: Outcome, from: Instant, to: Instant) {
@@ -307,6 +358,13 @@ impl Session {
 
     /// Gives the client what it is to do next.
     fn supply(&mut self, client: &mut Client<Message>, early: bool, now: Duration) {
+        if !early && self.sent > 0 {
+            self.prove();
+        }
+        if let Some(due) = self.first.take() {
+            let first = self.as_first(due);
+            return self.take(client, first);
+        }
         if self.bound.is_some() {
             if self.left > 0 {
                 self.left -= 1;
@@ -323,7 +381,7 @@ impl Session {
             return;
         }
         match self.worker.next_message(now, self.slot, early) {
-            Some(due) => self.take(client, due, now),
+            Some(due) => self.take(client, Live { due, decided: now, opened: None, started: None }),
             None if !early => self.worker.rest(now, self.slot),
             None => {}
         }
@@ -342,12 +400,12 @@ impl Session {
     }
 
     /// Begins an arrival of the pool.
-    fn take(&mut self, client: &mut Client<Message>, due: Due, decided: Duration) {
-        self.left -= 1;
+    fn take(&mut self, client: &mut Client<Message>, live: Live) {
+        self.left = self.left.saturating_sub(1);
         self.sent += 1;
         let free = if self.live[0].is_none() { 0 } else { 1 };
-        self.live[free] = Some(Live { due, decided, started: None });
-        client.begin(self.worker.shared.mailer.message_of_session(due.seq, self.serial));
+        self.live[free] = Some(live);
+        client.begin(self.worker.shared.mailer.message_of_session(live.due.seq, self.serial));
     }
 
     fn step(&mut self, step: Step, from: Instant, to: Instant, failure: Option<&Failure>, in_doubt: bool) {
@@ -417,7 +475,9 @@ impl Session {
     fn transaction_begun(&mut self, at: Duration) {
         if let Some(live) = self.live.iter_mut().flatten().find(|live| live.started.is_none()) {
             live.started = Some(at);
-            self.worker.begin(live.due.phase, at);
+            if live.opened.is_none() {
+                self.worker.begin(live.due.phase, at);
+            }
         }
         self.attempts += 1;
         self.worker.books.borrow_mut().counts(self.current_phase()).attempted += 1;
@@ -434,20 +494,20 @@ impl Session {
                 Some(cause) => cause,
             },
         };
+        if accepted {
+            self.prove();
+        }
         if self.attempts > 0 {
             self.attempts -= 1;
             self.worker.books.borrow_mut().counts(self.current_phase()).transactions.add(outcome);
         }
         let Some(live) = self.live[0].take() else { return };
         self.live[0] = self.live[1].take();
-        let due = live.due;
-        match live.started {
-            None => self.worker.give_back(self.slot, due),
-            Some(started) => {
-                self.worker.end(due, started, lag(due, live.decided, started), ended, outcome);
-                self.worker.arrival_over(self.slot);
-            }
+        if live.opened.is_none() && live.started.is_none() {
+            return self.worker.give_back(self.slot, live.due);
         }
+        self.worker.end(live.due, &live.times(ended), outcome);
+        self.worker.arrival_over(self.slot);
     }
 }
 
@@ -468,6 +528,7 @@ impl Host<Client<Message>> for Session {
             Event::Begun(at) => self.transaction_begun(clock.offset_of(at)),
             Event::Transaction { accepted, ended } => self.transaction_over(accepted, clock.offset_of(ended)),
             Event::Ended { by_peer } => {
+                self.ended_by_listener = by_peer;
                 if by_peer && self.established {
                     self.worker.books.borrow_mut().counts(self.phase).closed_by_peer += 1;
                 }
@@ -482,7 +543,9 @@ impl Host<Client<Message>> for Session {
     fn poll_wake(&mut self, client: &mut Client<Message>, cx: &mut Context<'_>) -> Poll<()> {
         match self.mailbox.poll(cx) {
             Poll::Pending => return Poll::Pending,
-            Poll::Ready(Order::Serve(due, decided)) if client.is_resting() => self.take(client, due, decided),
+            Poll::Ready(Order::Serve(due, decided)) if client.is_resting() => {
+                self.take(client, Live { due, decided, opened: None, started: None });
+            }
             // It is on its way out, of old age.
             Poll::Ready(Order::Serve(due, _)) => self.worker.give_back(self.slot, due),
             Poll::Ready(Order::Finish) => client.finish(),
@@ -515,11 +578,6 @@ impl Host<Client<Message>> for Session {
     fn truncated(&mut self) {
         self.worker.books.borrow_mut().counts(self.phase).truncated += 1;
     }
-}
-
-/// Our own lateness: in noticing that the arrival was due, and in doing what was decided. What lies between is waiting.
-fn lag(due: Due, decided: Duration, started: Duration) -> Duration {
-    due.noticed.saturating_sub(due.intended) + started.saturating_sub(decided)
 }
 
 fn nanos(length: Duration) -> u64 {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::plan::Reconnect;
+
 /// Names an open session within its worker.
 pub type SlotId = u32;
 
@@ -14,6 +16,12 @@ pub(super) struct Slot {
     pub bound: bool,
     /// Its arrival came from a closed load.
     pub closed: bool,
+    /// It was opened for a message of an open load, and belongs to the pool after that.
+    pub first: bool,
+    /// The listener has served it: see [`Dispatch::served`](super::dispatch::Dispatch::served).
+    pub proven: bool,
+    /// It had nothing to do at least once.
+    pub rested: bool,
     /// It rests until its phase ends.
     pub held: bool,
     /// It cannot send yet.
@@ -30,6 +38,13 @@ pub(super) struct Slot {
     pub served: u64,
     /// Its place among the idle ones; kept by [`Slots`].
     pub idle_at: Option<u32>,
+}
+
+impl Slot {
+    /// A closed load opened it: its failures call for pauses.
+    pub fn is_paced(&self) -> bool {
+        !self.first && (!self.bound || self.closed)
+    }
 }
 
 /// All sessions of a worker.
@@ -106,13 +121,16 @@ impl Slots {
         self.in_flight -= 1;
     }
 
-    pub fn rest(&mut self, id: SlotId) {
+    /// The session has nothing to do. True: for the first time, and it has not served anything yet.
+    pub fn rest(&mut self, id: SlotId) -> bool {
         let at = u32::try_from(self.idle.len()).expect("fewer sessions than descriptors");
         let slot = self.of_mut(id);
+        let is_new = !slot.proven && !std::mem::replace(&mut slot.rested, true);
         if slot.idle_at.is_none() && !slot.leaving {
             slot.idle_at = Some(at);
             self.idle.push(id);
         }
+        is_new
     }
 
     /// The session that rested last: the fewest sessions carry the load, the others may time out.
@@ -166,31 +184,35 @@ impl Slots {
     }
 }
 
-/// The most sessions of a worker that may be opening at once, unless the load itself is connections.
+/// The most sessions of a worker that may be opening at once for a closed load, or to be held. Open loads open as their
+/// arrivals are due.
 pub(super) const MAX_OPENING: u64 = 256;
-const FIRST_BACKOFF: Duration = Duration::from_millis(50);
-const LAST_BACKOFF: Duration = Duration::from_secs(1);
 
-/// How fast sessions may be opened: a rate, and a back-off after failures.
+/// How fast sessions may be opened: a rate, and for closed loads a pause after failures.
 ///
 /// After a failure one session is tried at a time, at growing intervals; each success doubles how many may be tried at
 /// once. So a limit of the listener is probed gently and the target concurrency comes back soon after it lets go.
 #[derive(Debug)]
 pub(super) struct Throttle {
+    pauses: Reconnect,
     probe: u64,
-    failures: u32,
+    failures: i32,
     not_before: Duration,
     next_connect: Duration,
 }
 
-impl Default for Throttle {
-    fn default() -> Self {
-        Throttle { probe: u64::MAX, failures: 0, not_before: Duration::ZERO, next_connect: Duration::ZERO }
-    }
-}
-
 impl Throttle {
-    /// Whether the pool, or a closed session, may open another.
+    pub fn new(pauses: Reconnect) -> Throttle {
+        Throttle {
+            pauses,
+            probe: u64::MAX,
+            failures: 0,
+            not_before: Duration::ZERO,
+            next_connect: Duration::ZERO,
+        }
+    }
+
+    /// Whether a closed load may open another.
     pub fn allows(&self, now: Duration, opening: u64) -> bool {
         opening < self.probe.min(MAX_OPENING) && now >= self.not_before && self.allows_rate(now)
     }
@@ -214,20 +236,26 @@ impl Throttle {
         }
     }
 
+    /// A session served something.
     pub fn succeeded(&mut self) {
-        self.failures = 0;
-        self.probe = self.probe.saturating_mul(2);
+        self.rested();
         self.not_before = Duration::ZERO;
     }
 
-    /// True: a back-off began with this failure.
+    /// A session was opened and rests. The listener may still close it before it serves anything: the pause goes on.
+    pub fn rested(&mut self) {
+        self.failures = 0;
+        self.probe = self.probe.saturating_mul(2);
+    }
+
+    /// True: a pause began with this failure.
     pub fn failed(&mut self, now: Duration) -> bool {
         self.probe = 1;
         if now < self.not_before {
             return false;
         }
-        self.not_before = now + LAST_BACKOFF.min(FIRST_BACKOFF * 2u32.pow(self.failures.min(10)));
-        self.failures += 1;
+        self.not_before = now.saturating_add(self.pauses.after(self.failures));
+        self.failures = self.failures.saturating_add(1);
         true
     }
 }
@@ -256,7 +284,7 @@ mod tests {
     #[test]
     fn the_throttle_backs_off_and_recovers() {
         let ms = Duration::from_millis;
-        let mut throttle = Throttle::default();
+        let mut throttle = Throttle::new(Reconnect::default());
         assert!(throttle.allows(ms(0), 200));
         assert!(throttle.failed(ms(0)));
         assert!(!throttle.failed(ms(10)), "failures of one volley are one back-off");
@@ -274,7 +302,7 @@ mod tests {
 
     #[test]
     fn the_connect_rate_is_kept_on_average() {
-        let mut throttle = Throttle::default();
+        let mut throttle = Throttle::new(Reconnect::default());
         let mut opened = 0;
         for ms in 0..10_000u64 {
             let now = Duration::from_millis(ms);

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::task::LocalSet;
 
 use super::clock::Clock;
-use super::dispatch::{Action, Dispatch, Due};
+use super::dispatch::{Action, Dispatch, Due, SessionEnd};
 use super::gates::{Gates, State};
 use super::session;
 use super::slots::SlotId;
@@ -89,6 +89,32 @@ pub(super) struct Over {
     pub cpu: (Duration, Duration),
     /// By phase: when its last arrival ended.
     pub last_ends: Vec<Duration>,
+}
+
+/// When what happened to an arrival that began, since the run's epoch.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Times {
+    /// It was decided which session serves it.
+    pub decided: Duration,
+    /// The session that was opened for this message began to be opened; `None`: the message met a free session, or the arrival
+    /// is a session itself.
+    pub opened: Option<Duration>,
+    /// It was served: MAIL was written, or the session that it is was begun. `None`: its session never came to that.
+    pub served: Option<Duration>,
+    /// It ended.
+    pub ended: Duration,
+}
+
+impl Times {
+    /// When it began to be under way.
+    pub fn begun(&self) -> Duration {
+        self.opened.or(self.served).unwrap_or(self.ended)
+    }
+
+    /// Our own lateness: in noticing that the arrival was due, and in doing what was decided. What lies between is waiting.
+    fn lag(&self, due: Due) -> Duration {
+        due.noticed.saturating_sub(due.intended) + self.begun().saturating_sub(self.decided)
+    }
 }
 
 /// What the dispatcher tells a session that waits.
@@ -236,12 +262,17 @@ impl Worker {
     }
 
     /// An arrival that began ends.
-    pub fn end(&self, due: Due, started: Duration, lag: Duration, ended: Duration, outcome: Outcome) {
+    pub fn end(&self, due: Due, times: &Times, outcome: Outcome) {
+        let Times { ended, .. } = *times;
         let area = self.occupy(due.phase, ended, -1);
         let mut books = self.books.borrow_mut();
         let nanos = |length: Duration| u64::try_from(length.as_nanos()).unwrap_or(u64::MAX);
-        let (intended, lag) =
-            if self.shared.faults.anchors_at_start { (started, Duration::ZERO) } else { (due.intended, lag) };
+        let started = times.served.unwrap_or(ended);
+        let (intended, lag) = if self.shared.faults.anchors_at_start {
+            (times.begun(), Duration::ZERO)
+        } else {
+            (due.intended, times.lag(due))
+        };
         let response = ended.saturating_sub(intended);
         let service = ended.saturating_sub(started);
         books.value(due.phase, Metric::Response, outcome, nanos(response));
@@ -250,7 +281,7 @@ impl Worker {
         books.value(due.phase, Metric::Wait, outcome, nanos(response.saturating_sub(service + lag)));
         let counts = books.counts(due.phase);
         counts.arrivals.add(outcome);
-        counts.service_ns += service.as_nanos();
+        counts.service_ns += ended.saturating_sub(times.begun()).as_nanos();
         counts.in_flight_ns += area;
         let last = &mut self.last_ends.borrow_mut()[due.phase as usize];
         *last = ended.max(*last);
@@ -264,7 +295,7 @@ impl Worker {
         }
         let now = self.now();
         self.begin(due.phase, now);
-        self.end(due, now, due.noticed.saturating_sub(due.intended), now, outcome);
+        self.end(due, &Times { decided: now, opened: None, served: Some(now), ended: now }, outcome);
     }
 
     /// Brings the area under the number in flight up to date, within the phase's window; returns what is new, in ns.
@@ -306,9 +337,14 @@ impl Worker {
         self.woken.notify_one();
     }
 
+    /// The listener has served a session; see [`Dispatch::served`].
+    pub fn served(&self, slot: SlotId) {
+        self.dispatch.borrow_mut().served(slot);
+    }
+
     /// A session is over; see [`Dispatch::over`].
-    pub fn session_over(&self, slot: SlotId, failed: Option<Outcome>) {
-        self.dispatch.borrow_mut().over(self.now(), slot, failed, &mut self.books.borrow_mut());
+    pub fn session_over(&self, slot: SlotId, end: SessionEnd) {
+        self.dispatch.borrow_mut().over(self.now(), slot, end, &mut self.books.borrow_mut());
         self.woken.notify_one();
     }
 
@@ -319,20 +355,21 @@ impl Worker {
         loop {
             let Some(action) = self.dispatch.borrow_mut().action() else { return };
             match action {
-                Action::Open { slot, phase, bound } => {
+                Action::Open { slot, phase, purpose } => {
                     let mailbox = Rc::new(Mailbox::default());
                     let mut mailboxes = self.mailboxes.borrow_mut();
                     if mailboxes.len() <= slot as usize {
                         mailboxes.resize_with(slot as usize + 1, Rc::default);
                     }
                     mailboxes[slot as usize] = mailbox.clone();
-                    self.sessions.spawn_local(session::run(self.clone(), slot, phase, bound, now, mailbox));
+                    self.sessions.spawn_local(session::run(self.clone(), slot, phase, purpose, now, mailbox));
                 }
                 Action::Serve { slot, due } => self.post(slot, Order::Serve(due, now)),
                 Action::Finish(slot) => self.post(slot, Order::Finish),
                 Action::Abort(slot) => self.post(slot, Order::Abort),
                 Action::Charge(due, outcome) => self.charge(due, outcome),
                 Action::Ready(phase) => self.shared.gates.ready(phase, now),
+                Action::GiveUp(_) => {}
                 Action::Forgo(phase) => self.shared.gates.forgo(phase),
             }
         }

@@ -144,6 +144,7 @@ pub fn compile(document: &Document, context: &Context) -> Result<Compiled, Profi
         mail: message::compile(document, &profile)?,
         expects: indexed(&profile.expect, |i, expect| rule::expect(document, &profile.phase, i, expect))?,
         classify: indexed(&profile.classify, |i, classify| rule::classify(document, i, classify))?,
+        reconnect: dialogue::reconnect(document, &session)?,
         phases,
         threads: match profile.threads {
             Some(0) => {

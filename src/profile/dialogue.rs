@@ -9,13 +9,38 @@ use super::units::{Count, Quantity, Time, TimeRange};
 use super::value::{Distribution, LogNormal};
 use crate::load::Think;
 use crate::mail;
-use crate::plan::{Messages, Phase, Unit};
+use crate::plan::{Messages, Phase, Reconnect, Unit};
 use crate::smtp::Script;
 use crate::smtp::script::{Aside, Hello, Pipelining, Protocol, Quit, Timeouts, Verify};
 
 pub(super) fn think(session: &schema::Session) -> Think {
     let TimeRange { min, max } = session.think.unwrap_or_default();
     Think { min, max }
+}
+
+/// The pauses of closed loads after a session failed.
+pub(super) fn reconnect(document: &Document, session: &schema::Session) -> Result<Reconnect, ProfileError> {
+    let written = session.reconnect.clone().unwrap_or_default();
+    let default = Reconnect::default();
+    let Time(first) = written.first.unwrap_or(Time(default.first));
+    // A first pause that is longer than the default's longest is meant.
+    let Time(max) = written.max.unwrap_or(Time(default.max.max(first)));
+    let factor = written.factor.unwrap_or(default.factor);
+    if !(1.0..=1000.0).contains(&factor) {
+        return Err(document.error_at(
+            &keys!["session", "reconnect", "factor"],
+            "pauses grow by a factor between 1 and 1000",
+            "write a number such as 2, or 1 for pauses that are all the same",
+        ));
+    }
+    if max < first {
+        return Err(document.error_at(
+            &keys!["session", "reconnect", "max"],
+            "the longest pause is shorter than the first",
+            "write a longer `max`, or a shorter `first`",
+        ));
+    }
+    Ok(Reconnect { first, factor, max })
 }
 
 pub(super) fn script(

@@ -328,10 +328,22 @@ tables! {
         think: TimeRange,
         /// How a session ends. Default clean.
         quit: Quit,
+        /// The pauses of closed loads before the next session is opened after one failed: it was refused, or the listener ended it
+        /// before it had served anything. One session is tried after each; loads at a rate, bursts and held-sessions have none.
+        reconnect: Reconnect,
         /// Who logs in, and how. Default: nobody does.
         auth: Auth,
         /// How it behaves badly on purpose. Default: not at all.
         misbehave: Misbehave,
+    }
+    /// The pauses after sessions that failed.
+    Reconnect {
+        /// The first pause. 0: none. Default 50ms.
+        first: Time,
+        /// By how much each further pause is longer than the one before, until a session is served. Default 2.
+        factor: f64,
+        /// The longest pause. Default 1s.
+        max: Time,
     }
     /// Parameters of MAIL and RCPT. Each is never sent (`off`), sent when offered (`auto`), or sent, and a listener that does
     /// not offer it is a finding (`require`).

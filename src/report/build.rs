@@ -352,6 +352,7 @@ mod tests {
                 size: mail::Size::Fixed(1024),
                 ..mail::Spec::default()
             },
+            reconnect: Default::default(),
             phases: vec![phase("warm", true), phase("steady", false)],
             expects: vec![],
             classify: vec![],

@@ -137,6 +137,7 @@ impl Asked {
         expects.retain(|expect| expect.phase.is_none_or(|phase| Some(phase) == self.of_phase));
         expects.iter_mut().for_each(|expect| expect.phase = expect.phase.map(|_| 0));
         Plan {
+            reconnect: Default::default(),
             phases: vec![phase],
             messages: self.messages.clone(),
             mail,

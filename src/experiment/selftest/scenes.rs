@@ -56,6 +56,7 @@ pub(super) fn plan(load: Load, length: Option<Duration>, max_sessions: u32) -> P
             size: Size::Fixed(1024),
             ..Spec::default()
         },
+        reconnect: Default::default(),
         phases: vec![Phase {
             name: "scene".into(),
             model: "selftest".into(),

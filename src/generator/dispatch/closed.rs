@@ -1,14 +1,24 @@
 //! Closed loads: arrivals that are due when a session is free and has thought.
 //!
-//! How arrivals that wait are served, and what ends them, is the business of `dispatch`.
+//! Its sessions are opened with pauses after failures; what counts as one, and when the load is given up, is decided here.
 
 use std::cmp::Reverse;
 use std::time::Duration;
 
-use super::{Action, Dispatch, Due};
+use super::{Action, Dispatch, Due, OpenFor, SessionEnd};
+use crate::collector::Outcome;
 use crate::collector::recorder::Recorder;
+use crate::generator::slots::Slot;
 use crate::load::{self, Load};
 use crate::plan::Unit;
+
+/// An arrival that has thought, or was given back by a session that ended, and waits for a session.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Resuming {
+    pub due: Due,
+    /// It is counted already: it was given back. What has only thought is no arrival before a session takes it.
+    pub scheduled: bool,
+}
 
 impl Dispatch {
     pub(super) fn is_closed(&self, phase: u32) -> bool {
@@ -72,16 +82,132 @@ impl Dispatch {
         self.closed_busy -= sessions as u64;
     }
 
+    /// Takes the arrival that waits longest, if it is of this unit. What it waited for is a session, which in a closed load
+    /// is no part of its times: it is due now, unless it was noticed only now.
+    pub(super) fn resume(&mut self, now: Duration, unit: Unit, books: &mut Recorder) -> Option<Due> {
+        let first = *self.resuming.front()?;
+        if self.unit(first.due.phase) != unit {
+            return None;
+        }
+        self.resuming.pop_front();
+        books.counts(first.due.phase).scheduled += u64::from(!first.scheduled);
+        let waited = first.due.noticed < now;
+        Some(if waited { Due { intended: now, noticed: now, ..first.due } } else { first.due })
+    }
+
+    /// Drops some of what waits: it is shed if it was an arrival already.
+    pub(super) fn drop_resuming(&mut self, which: impl Fn(&Resuming) -> bool, books: &mut Recorder) {
+        for waits in self.take_resuming(which) {
+            if waits.scheduled {
+                books.counts(waits.due.phase).arrivals.add(Outcome::Shed);
+            }
+        }
+    }
+
+    /// What waits past its phase's grace ends as the last attempt to open a session did. If none failed since one was last
+    /// opened it is interrupted while one is being opened, and else shed.
+    pub(super) fn expire_resuming(&mut self, books: &mut Recorder) {
+        let reaped = self.reaped;
+        let waited_for = (self.slots.opening() > 0).then_some(Outcome::Interrupted);
+        let pooled = self.last_failure.or(waited_for);
+        for waits in self.take_resuming(|waits| waits.due.phase < reaped) {
+            match pooled.filter(|_| self.unit(waits.due.phase) == Unit::Message) {
+                _ if !waits.scheduled => {}
+                Some(outcome) => self.actions.push_back(Action::Charge(waits.due, outcome)),
+                None => books.counts(waits.due.phase).arrivals.add(Outcome::Shed),
+            }
+        }
+    }
+
+    fn take_resuming(&mut self, which: impl Fn(&Resuming) -> bool) -> Vec<Resuming> {
+        let all = std::mem::take(&mut self.resuming);
+        let (gone, kept): (Vec<_>, Vec<_>) = all.into_iter().partition(which);
+        self.resuming = kept.into();
+        let sessions = gone.iter().filter(|waits| self.unit(waits.due.phase) == Unit::Session).count();
+        self.closed_busy -= sessions as u64;
+        gone
+    }
+
+    /// A session of a closed load is over: whether that was a failure that calls for a pause.
+    pub(super) fn pace(&mut self, now: Duration, slot: &Slot, end: SessionEnd, books: &mut Recorder) {
+        let refused = match end {
+            SessionEnd::NotOpened(outcome) => Some(outcome),
+            // Before it had served anything: the next one will hardly fare better.
+            SessionEnd::ByListener if !slot.proven => None,
+            SessionEnd::ByListener => return,
+            SessionEnd::ByClient => {
+                if !slot.proven {
+                    self.hopeless_since = None;
+                    self.throttle.succeeded();
+                }
+                return;
+            }
+        };
+        if self.throttle.failed(now) {
+            books.counts(slot.phase).backoffs += 1;
+        }
+        self.last_failure = refused.or(self.last_failure);
+        if self.established == 0 && self.slots.opening() == 0 {
+            self.hopeless_since.get_or_insert(now);
+            if let Some(outcome) = refused.filter(|_| !slot.bound) {
+                self.charge_next(now, outcome, books);
+            }
+        }
+    }
+
+    /// No session could be opened: the arrival that would have had it ends so too.
+    fn charge_next(&mut self, now: Duration, outcome: Outcome, books: &mut Recorder) {
+        let due = match self.closed_phase(now) {
+            _ if !self.resuming.is_empty() => self.resume(now, Unit::Message, books),
+            Some((phase, _)) if self.unit(phase) == Unit::Message && !self.is_shut(phase) => {
+                self.take_closed(now, false, books)
+            }
+            _ => None,
+        };
+        self.actions.extend(due.map(|due| Action::Charge(due, outcome)));
+    }
+
     /// When a closed load that no time ends is to be given up, and which.
     pub(super) fn giving_up(&mut self) -> Option<(u32, Duration)> {
         if self.given_up {
             return None;
         }
         let phase = self.schedule.peek(self.advanced)?.phase;
-        let since = [self.hopeless_since, self.hopeless_gate(phase)].into_iter().flatten().min()?;
+        let hopeless = self.hopeless_since.filter(|_| self.established == 0);
+        let since = [hopeless, self.hopeless_gate(phase)].into_iter().flatten().min()?;
         let endless = self.schedule.phase_end(phase).is_none();
         let start = self.schedule.phase_start(phase);
         endless.then(|| (phase, since.max(start) + self.plan.phases[phase as usize].graceful_stop))
+    }
+
+    /// Serves arrivals that have thought.
+    pub(super) fn serve_resuming(&mut self, now: Duration, books: &mut Recorder) {
+        while let Some(&Resuming { due: first, .. }) = self.resuming.front() {
+            let full = self.slots.live() >= self.shares[first.phase as usize].min(self.most(now));
+            let opening = self.slots.opening();
+            match self.unit(first.phase) {
+                Unit::Session if full => return self.make_room(self.resuming.len() as u64),
+                Unit::Session => {
+                    if !self.throttle.allows(now, opening) {
+                        return;
+                    }
+                    let Some(due) = self.resume(now, Unit::Session, books) else { return };
+                    self.open(now, due.phase, OpenFor::Session(due));
+                }
+                Unit::Message => {
+                    if let Some(slot) = self.slots.wake() {
+                        let Some(due) = self.resume(now, Unit::Message, books) else { return };
+                        self.slots.take(slot, due.phase);
+                        self.actions.push_back(Action::Serve { slot, due });
+                        continue;
+                    }
+                    if full || opening >= self.resuming.len() as u64 || !self.throttle.allows(now, opening) {
+                        return;
+                    }
+                    self.open(now, first.phase, OpenFor::Pool);
+                }
+            }
+        }
     }
 
     /// Starts what closed loads have room for.
@@ -100,7 +226,7 @@ impl Dispatch {
                     }
                     let Some(due) = self.take_closed(now, false, books) else { return };
                     self.closed_busy += 1;
-                    self.open(now, phase, Some(due), true);
+                    self.open(now, phase, OpenFor::Session(due));
                 }
                 Unit::Message if self.slots.staying() > share => match self.slots.wake() {
                     Some(id) => {
@@ -117,7 +243,7 @@ impl Dispatch {
                     if self.slots.live() >= wanted || !self.throttle.allows(now, self.slots.opening()) {
                         return;
                     }
-                    self.open(now, phase, None, false);
+                    self.open(now, phase, OpenFor::Pool);
                 }
                 Unit::Message if self.slots.idle() > self.thinking.len() as u64 => {
                     let (Some(due), Some(slot)) = (self.take_closed(now, false, books), self.slots.wake())
@@ -134,7 +260,7 @@ impl Dispatch {
                     if self.slots.live() >= share || !wanted || !self.throttle.allows(now, opening) {
                         return;
                     }
-                    self.open(now, phase, None, false);
+                    self.open(now, phase, OpenFor::Pool);
                 }
             }
         }

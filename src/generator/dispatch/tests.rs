@@ -29,6 +29,7 @@ fn plan(phases: Vec<Phase>) -> Plan {
             size: crate::mail::Size::Fixed(1024),
             ..crate::mail::Spec::default()
         },
+        reconnect: Default::default(),
         phases,
         expects: Vec::new(),
         classify: Vec::new(),
@@ -122,6 +123,130 @@ fn a_target_that_refuses_everybody_is_charged_and_does_not_hold_the_run() {
                 "the target is to blame, and nobody else"
             );
         }
+    }
+}
+
+#[test]
+fn an_arrival_of_an_open_load_that_meets_no_session_opens_one_at_once() {
+    for unit in [Unit::Message, Unit::Session] {
+        for refuses in [100, 30] {
+            let mut plan = plan(vec![phase(rate(200.0), Some(1000), unit, 50)]);
+            plan.messages = Messages::Fixed(1);
+            let mut world = World::new(plan, Target { refuses, opens_in: 3, ..Target::default() }, 1);
+            world.run();
+            let (refused, all) = (world.of(Outcome::Refused), world.outcomes.values().sum::<u64>());
+            assert_eq!((refused, all), (world.refusals, 200), "{unit:?}: each refusal is one connection");
+            assert!(if refuses == 100 { refused == 200 } else { (30..90).contains(&refused) }, "{refused}");
+            let waits = world.opened_for.iter().map(|(due, at)| *at - due.intended);
+            assert_eq!(waits.max(), Some(ms(0)), "{unit:?}: no arrival waits for a pause");
+            assert_eq!(world.counts(0).backoffs, 0);
+            // Of those that are accepted the slowest met no session, and was served by its own: 3 ms to open it.
+            let late = world.begun.iter().map(|(due, at)| *at - due.intended).max();
+            assert!(late <= Some(ms(5)), "{unit:?}: {late:?}");
+        }
+    }
+}
+
+#[test]
+fn a_refused_arrival_gets_no_second_session_though_others_are_free() {
+    // One session at a time, so that most arrivals wait for its place.
+    for (most, drops) in [(1, false), (3, false), (3, true)] {
+        let mut phase = phase(rate(100.0), Some(1000), Unit::Message, most);
+        phase.graceful_stop = ms(20_000);
+        phase.on_saturation = if drops { OnSaturation::Drop } else { OnSaturation::Queue };
+        let mut plan = plan(vec![phase]);
+        plan.messages = Messages::Fixed(1);
+        let mut world = World::new(plan, Target { refuses: 40, serves_in: 30, ..Target::default() }, 1);
+        world.run();
+        let shed = world.counts(0).arrivals.of(Outcome::Shed);
+        assert_eq!(world.opened.len() as u64, 100 - shed, "one session for each that was not shed");
+        assert_eq!(world.of(Outcome::Refused), world.refusals);
+        assert!(world.refusals > 20 && (shed > 0) == drops, "{:?} {shed}", world.outcomes);
+    }
+}
+
+#[test]
+fn as_many_may_be_opening_as_sessions_are_allowed() {
+    let burst = Load::Burst { size: 600, every: ms(1000) };
+    for unit in [Unit::Message, Unit::Session] {
+        let plan = plan(vec![phase(burst.clone(), Some(1000), unit, 500)]);
+        let mut world = World::new(plan, Target { opens_in: 100, ..Target::default() }, 1);
+        world.run_until(ms(50));
+        assert_eq!((world.opened.len(), world.gauges().waiting), (500, 100), "{unit:?}");
+        world.run();
+        assert_eq!(world.of(Outcome::Accepted), 600);
+    }
+}
+
+#[test]
+fn a_closed_load_pauses_when_the_listener_ends_sessions_before_it_serves_anything() {
+    for load in [sessions(&[(0, 10.0)], 0), sessions(&[(0, 10.0)], 5), shared(100_000, 10)] {
+        for unit in [Unit::Message, Unit::Session] {
+            let ends = |drops, serves_in, millis| {
+                let plan = plan(vec![phase(load.clone(), Some(millis), unit, 10)]);
+                let mut world = World::new(plan, Target { drops, serves_in, ..Target::default() }, 1);
+                world.run();
+                (world.opened.len(), world.counts(0).backoffs)
+            };
+            // 10 at once, then pauses of 50, 100, 200, 400, 800, 1000 ms ...
+            let (opened, pauses) = ends(100, 0, 5000);
+            assert!((16..40).contains(&opened), "{load:?} {unit:?}: {opened} sessions");
+            assert!((7..=9).contains(&pauses), "{load:?} {unit:?}: {pauses} pauses");
+            // Where some are served it goes on.
+            let (opened, _) = ends(30, 10, 1000);
+            assert!(opened > 60, "{load:?} {unit:?}: {opened} sessions");
+        }
+    }
+}
+
+#[test]
+fn no_pause_is_part_of_the_times_of_a_closed_load() {
+    for unit in [Unit::Message, Unit::Session] {
+        for think in [0, 5] {
+            let load = sessions(&[(0, 10.0)], think);
+            let plan = plan(vec![phase(load, Some(5000), unit, 10)]);
+            let mut world = World::new(plan, Target { drops: 60, refuses: 30, ..Target::default() }, 1);
+            world.run();
+            assert!(world.counts(0).backoffs > 5, "{:?}", world.counts(0));
+            let late = world.begun.iter().map(|(due, at)| *at - due.intended).max();
+            assert!(late <= Some(ms(1)), "{unit:?} {think}: {late:?}");
+        }
+    }
+}
+
+#[test]
+fn the_pauses_are_those_of_the_plan() {
+    let pauses = |first, factor, max| {
+        let mut plan = plan(vec![phase(shared(1000, 1), Some(2000), Unit::Message, 1)]);
+        plan.reconnect = crate::plan::Reconnect { first: ms(first), factor, max: ms(max) };
+        let mut world = World::new(plan, Target { refuses: 100, ..Target::default() }, 1);
+        world.run();
+        let gaps = world.opened.windows(2).map(|pair| pair[1] - pair[0]);
+        gaps.map(|gap| u64::try_from(gap.as_millis()).unwrap()).collect::<Vec<_>>()
+    };
+    let near = |found: &[u64], asked: &[u64]| {
+        assert_eq!(found.len(), asked.len(), "{found:?}");
+        assert!(found.iter().zip(asked).all(|(a, b)| a.abs_diff(*b) <= 3), "{found:?}, not {asked:?}");
+    };
+    near(&pauses(100, 3.0, 600), &[100, 300, 600, 600]);
+    near(&pauses(300, 1.0, 300), &[300; 6]);
+    assert!(pauses(0, 2.0, 1000).len() > 500, "no pause");
+}
+
+#[test]
+fn an_endless_load_is_given_up_when_no_session_serves_anything() {
+    for unit in [Unit::Message, Unit::Session] {
+        let plan = plan(vec![phase(shared(100_000, 10), None, unit, 10)]);
+        let mut world = World::new(plan, Target { drops: 100, serves_in: 0, ..Target::default() }, 1);
+        let end = world.run();
+        assert!((ms(500)..ms(2000)).contains(&end), "{unit:?}: {end:?}");
+        assert_eq!(world.given_up, Some(0));
+        // A session that works for longer than the grace is no reason to.
+        let slow = Target { serves_in: 3000, refuses: 30, ..Target::default() };
+        let plan = self::plan(vec![phase(shared(20, 1), None, unit, 10)]);
+        let mut world = World::new(plan, slow, 1);
+        world.run();
+        assert_eq!((world.given_up, world.outcomes.values().sum()), (None, 20), "{unit:?}");
     }
 }
 
@@ -305,7 +430,7 @@ fn a_session_that_rests_between_arrivals_is_no_reason_to_decide_anything() {
     };
     dispatch.established(slot);
     let mut next = |dispatch: &mut Dispatch, at| dispatch.next_message(at, slot, false, &mut books).is_some();
-    assert!(next(&mut dispatch, ms(1)));
+    // It was opened for the first arrival, which is over.
     dispatch.arrival_over(slot);
     assert!(!next(&mut dispatch, ms(2)));
     assert!(!dispatch.rest(ms(2), slot), "the next is due at 10 ms");

@@ -53,6 +53,7 @@ pub fn plan(phases: Vec<Phase>) -> Plan {
             size: Size::Fixed(1024),
             ..Spec::default()
         },
+        reconnect: Default::default(),
         phases,
         expects: Vec::new(),
         classify: Vec::new(),

@@ -14,7 +14,7 @@ use crate::collector::Outcome;
 use crate::collector::recorder::Recorder;
 use crate::collector::snapshot::Gauges;
 use crate::collector::tally::Counts;
-use crate::generator::dispatch::{Action, Dispatch, Due, SlotId};
+use crate::generator::dispatch::{Action, Dispatch, Due, OpenFor, SessionEnd, SlotId};
 use crate::load::Load;
 use crate::plan::{Plan, Unit};
 
@@ -64,6 +64,8 @@ struct Session {
     /// Tells this session from others that had the slot.
     birth: u64,
     bound: Option<Due>,
+    /// The message that it was opened for.
+    first: Option<Due>,
     serves: Option<Due>,
     established: bool,
     finishing: bool,
@@ -86,6 +88,12 @@ pub struct World {
     pub outcomes: BTreeMap<Outcome, u64>,
     pub peak: usize,
     pub opened: Vec<Duration>,
+    /// The arrivals that sessions were opened for, and when.
+    pub opened_for: Vec<(Due, Duration)>,
+    /// Sessions that the target refused.
+    pub refusals: u64,
+    /// The phase that was given up.
+    pub given_up: Option<u32>,
     pub closings: u64,
     /// By phase: when its gate was opened.
     pub gate_opened: Vec<Option<Duration>>,
@@ -122,6 +130,9 @@ impl World {
             outcomes: BTreeMap::new(),
             peak: 0,
             opened: Vec::new(),
+            opened_for: Vec::new(),
+            refusals: 0,
+            given_up: None,
             closings: 0,
             woken: false,
             stop: None,
@@ -145,6 +156,10 @@ impl World {
         let shed: u64 = all.iter().map(|counts| counts.arrivals.of(Outcome::Shed)).sum();
         assert_eq!(scheduled, shed + self.ended.len() as u64, "every arrival ends once: {:?}", self.outcomes);
         assert!(self.sessions.is_empty());
+        let is_open = |load: &Load| !matches!(load, Load::Sessions { .. } | Load::Shared { .. });
+        if self.plan.phases.iter().all(|phase| is_open(&phase.load.load)) {
+            assert_eq!(self.of(Outcome::Refused), self.refusals, "each refusal is one connection");
+        }
         self.now
     }
 
@@ -212,18 +227,28 @@ impl World {
 
     fn act(&mut self, action: Action) {
         match action {
-            Action::Open { slot, phase, bound } => {
+            Action::Open { slot, phase, purpose } => {
                 self.births += 1;
+                let (bound, first) = match purpose {
+                    OpenFor::Pool => (None, None),
+                    OpenFor::Message(due) => (None, Some(due)),
+                    OpenFor::Session(due) => (Some(due), None),
+                };
                 let held = matches!(self.plan.phases[phase as usize].load.load, Load::Held { .. });
-                let session = Session { birth: self.births, bound, held, ..Session::default() };
+                let session = Session { birth: self.births, bound, first, held, ..Session::default() };
                 assert!(self.sessions.insert(slot, session).is_none(), "a slot in use is opened");
                 let most = self.plan.phases[self.dispatch.phase_at(self.now) as usize].max_sessions as usize;
                 assert!(self.sessions.len() <= most, "{} sessions, {most} allowed", self.sessions.len());
                 self.peak = self.peak.max(self.sessions.len());
                 self.opened.push(self.now);
+                self.opened_for.extend(bound.or(first).map(|due| (due, self.now)));
                 if let Some(due) = bound {
                     assert_eq!(self.plan.phases[due.phase as usize].unit, Unit::Session);
                     self.begun.push((due, self.now));
+                }
+                if let Some(due) = first {
+                    assert_eq!(self.plan.phases[due.phase as usize].unit, Unit::Message);
+                    assert!(due.intended <= self.now, "opened before it was due");
                 }
                 let mute = self.target.mute_every;
                 if mute == 0 || !self.births.is_multiple_of(mute) {
@@ -250,7 +275,11 @@ impl World {
                     self.end(due, Outcome::Interrupted);
                     self.dispatch.arrival_over(slot);
                 }
-                self.over(slot, Outcome::Interrupted, (!established).then_some(Outcome::Interrupted));
+                let end = match established {
+                    false => SessionEnd::NotOpened(Outcome::Interrupted),
+                    true => SessionEnd::ByClient,
+                };
+                self.over(slot, Outcome::Interrupted, end);
                 self.woken = true;
             }
             Action::Ready(phase) => {
@@ -259,6 +288,7 @@ impl World {
                 self.woken = true;
             }
             Action::Forgo(phase) => self.forgone = Some(phase),
+            Action::GiveUp(phase) => self.given_up = Some(phase),
             Action::Charge(due, outcome) => {
                 assert_ne!(outcome, Outcome::Accepted);
                 self.begun.push((due, self.now));
@@ -272,7 +302,8 @@ impl World {
             Happening::Opened => {
                 let served = self.sessions.values().filter(|session| session.established).count();
                 if served >= self.target.limit || self.chance(self.target.refuses) {
-                    return self.over(slot, Outcome::Refused, Some(Outcome::Refused));
+                    self.refusals += 1;
+                    return self.over(slot, Outcome::Refused, SessionEnd::NotOpened(Outcome::Refused));
                 }
                 self.dispatch.established(slot);
                 let session = self.sessions.get_mut(&slot).unwrap();
@@ -282,7 +313,10 @@ impl World {
                 } else if session.bound.is_some() && !session.held {
                     self.later(slot, self.target.serves_in, Happening::Closed);
                 } else if session.bound.is_none() {
-                    self.ask(slot);
+                    match session.first.take() {
+                        Some(due) => self.serve(slot, due),
+                        None => self.ask(slot),
+                    }
                 }
             }
             Happening::Served => {
@@ -290,9 +324,22 @@ impl World {
                 let dropped = self.chance(self.target.drops);
                 self.end(due, if dropped { Outcome::Dropped } else { Outcome::Accepted });
                 self.dispatch.arrival_over(slot);
-                if dropped { self.over(slot, Outcome::Dropped, None) } else { self.ask(slot) }
+                if dropped {
+                    return self.over(slot, Outcome::Dropped, SessionEnd::ByListener);
+                }
+                self.dispatch.served(slot);
+                self.ask(slot);
             }
-            Happening::Closed => self.over(slot, Outcome::Accepted, None),
+            Happening::Closed => {
+                let session = &self.sessions[&slot];
+                if session.bound.is_some() && !session.finishing && self.chance(self.target.drops) {
+                    return self.over(slot, Outcome::Dropped, SessionEnd::ByListener);
+                }
+                let session = &self.sessions[&slot];
+                let finishing = session.finishing || session.bound.is_some();
+                let end = if finishing { SessionEnd::ByClient } else { SessionEnd::ByListener };
+                self.over(slot, Outcome::Accepted, end);
+            }
         }
     }
 
@@ -343,7 +390,7 @@ impl World {
         *self.outcomes.entry(outcome).or_default() += 1;
     }
 
-    fn over(&mut self, slot: SlotId, outcome: Outcome, failed: Option<Outcome>) {
+    fn over(&mut self, slot: SlotId, outcome: Outcome, end: SessionEnd) {
         let session = self.sessions.remove(&slot).unwrap();
         if let Some(due) = session.serves {
             // Half of the time it was closed before the arrival was begun.
@@ -358,7 +405,11 @@ impl World {
         if let Some(due) = session.bound {
             self.end(due, outcome);
         }
-        self.dispatch.over(self.now, slot, failed, &mut self.books);
+        if let Some(due) = session.first {
+            assert!(!session.established, "the first message of a session is what it was opened for");
+            self.end(due, outcome);
+        }
+        self.dispatch.over(self.now, slot, end, &mut self.books);
     }
 
     /// Books as a worker hands them over, to see that nothing is left in them.
