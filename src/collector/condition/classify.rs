@@ -18,6 +18,9 @@ pub fn classify(step: Option<Step>, reply: &Reply, closed: bool) -> Condition {
     let positive = matches!(reply.class(), 2 | 3);
     by_words(&meaning.own, reply)
         .or_else(|| by_words(&meaning.quoted, reply))
+        .filter(|condition| !is_bare_refusal(*condition) || meaning.links == Set::NONE)
+        .or_else(|| by_words(&[meaning.links], reply))
+        .or_else(|| by_words(&meaning.own, reply))
         .filter(|_| !positive || sounds_like_failure(&meaning))
         .filter(|condition| reply.code != LOGIN_REFUSED || is_of_a_login(*condition))
         .unwrap_or_else(|| by_code(step, reply, closed))
@@ -71,6 +74,14 @@ fn by_words(sentences: &[Set], reply: &Reply) -> Option<Condition> {
         .find(|rule| sentences.iter().any(|&s| rule.holds(s, reply)))
         .or_else(|| RULES.iter().find(|rule| rule.holds(all, reply)))
         .map(|rule| rule.condition)
+}
+
+/// Whether the words said no more than that it is refused or put off: a link may name the cause.
+fn is_bare_refusal(condition: Condition) -> bool {
+    matches!(
+        condition,
+        Condition::PolicyRejected | Condition::DeferredUnspecified | Condition::RejectedUnspecified
+    )
 }
 
 /// Whether a 2yz or 3yz reply is a refusal in disguise ("221 2.7.0 Error: I can break rules, too").
@@ -268,6 +279,134 @@ mod tests {
         ];
         for (text, condition) in cases {
             assert_eq!(said(None, text), condition, "{text}");
+        }
+    }
+
+    /// A quota on what may be submitted is no full mailbox, and names that do not match are the DNS's business.
+    #[test]
+    fn quotas_and_names_in_dns_are_told_from_their_neighbours() {
+        for text in [
+            "554 5.2.0 STOREDRV.Submission.Exception:SubmissionQuotaExceededException; Failed to process message due to a permanent exception with message Cannot submit message.",
+            "554 5.2.0 STOREDRV.Submission.Exception:SendQuotaExceededException; message could not be submitted",
+            "432 4.2.0 STOREDRV.Deliver.Exception:OutboundQuotaExceededException; the sender's submission quota is used up",
+            "554 5.2.2 mailbox of the sender exceeded its submission quota for this message",
+            "550 5.2.2 submission quota exceeded",
+            "552 Submission quota exceeded for load@sender.example",
+            "550 You have exceeded the quota of messages that you may submit",
+            "452 4.2.2 Your account is over its outgoing mail quota",
+            "554 Cannot submit: the sender has reached the outbound quota",
+            "550 5.1.90 Your message can't be sent because you've reached your daily limit for message recipients",
+        ] {
+            assert_eq!(said(None, text), Condition::QuotaExceeded, "{text}");
+        }
+        for text in [
+            "554 5.2.2 STOREDRV.Deliver.Exception:QuotaExceededException.MapiExceptionShutoffQuotaExceeded; mailbox full",
+            "552 5.2.2 quota exceeded",
+            "552 recipient storage quota exceeded",
+        ] {
+            assert_eq!(said(None, text), Condition::MailboxFull, "{text}");
+        }
+        for text in [
+            "550 Your HELO name does not match your DNS configuration",
+            "550 5.7.1 client.example.net does not match your DNS configuration",
+            "550 HELO does not match rDNS",
+            "554 reverse DNS does not match SMTP banner",
+            "550 your hostname and your reverse DNS disagree",
+            "450 EHLO name differs from the PTR record of 192.0.2.10",
+            "554 5.7.1 forward and reverse DNS of your server are not the same",
+            "550 The name in HELO and the DNS do not agree",
+            "550 5.7.0 mismatch between your HELO and your PTR",
+        ] {
+            assert_eq!(said(None, text), Condition::DnsPolicyRejected, "{text}");
+        }
+        for text in ["550 5.7.1 From address does not match the account"] {
+            assert_eq!(said(None, text), Condition::PolicyRejected, "{text}");
+        }
+    }
+
+    #[test]
+    fn replies_of_real_servers_and_their_neighbours_in_other_words() {
+        for text in [
+            "451 4.4.1 timeout waiting for input during message collect",
+            "451 timeout waiting for input from client.example.net during message collect",
+            "451 4.4.1 collect: read timeout on connection from client.example.net, from=<load@sender.example>",
+            "451 4.4.1 collect: I/O error on connection from client.example.net, from=<load@sender.example>: Connection timed out",
+            "451 read time-out while collecting the message from client.example.net",
+            "421 4.4.2 timeout while reading message from relay.example.net",
+            "451 4.4.1 collect: premature timeout reading mail from <load@sender.example> relay=client.example.net",
+            "554 5.0.0 relay read timeout",
+            "451 4.4.1 timeout waiting for input from relay.example.net during message collect",
+            "554 5.3.0 collect: timeout reading message body, relay=client.example.net [192.0.2.10]",
+            "421 relay client.example.net timed out while we were reading its message",
+        ] {
+            assert_eq!(said(None, text), Condition::IdleTimeout, "{text}");
+        }
+        for text in [
+            "451 4.4.1 collect: unexpected close on connection from client.example.net, from=<load@sender.example>",
+        ] {
+            assert_eq!(said(None, text), Condition::ConnectionDropped, "{text}");
+        }
+        for text in [
+            "521 Closing connection, 6 unrecognized commands",
+            "521 closing channel: 10 unknown commands",
+            "421 Bye, 4 commands not recognized",
+            "421 Disconnecting after 5 unimplemented commands",
+            "421 too many unrecognized commands",
+        ] {
+            assert_eq!(said(None, text), Condition::BadCommandLimitExceeded, "{text}");
+        }
+        for text in
+            ["502 ESMTP command error", "502 command error", "500 SMTP command error", "500 Error in command"]
+        {
+            assert_eq!(said(None, text), Condition::UnrecognizedCommand, "{text}");
+        }
+        for text in ["554 command processing error", "554 5.3.0 error processing your command"] {
+            assert_eq!(said(None, text), Condition::ServerError, "{text}");
+        }
+        for text in [
+            "453 Command received prior to completion",
+            "550 Protocol error: MAIL not allowed in a group of commands",
+            "550 Protocol error: DATA not allowed in a group of commands",
+            "453 Command received prior to completion of previous command",
+            "503 Next command arrived before the reply to the last one was sent",
+            "554 commands must not be grouped: wait for each reply",
+            "554 Data received before the previous command completed",
+            "503 you must wait for my reply before sending the next command",
+        ] {
+            assert_eq!(said(None, text), Condition::ProtocolViolation, "{text}");
+        }
+        for text in [
+            "451 mail.example.com Queue size too big",
+            "451 4.3.0 the size of the mail queue is too large",
+            "452 outgoing queue has grown too big, come back later",
+            "421 the number of queued messages is over the limit",
+        ] {
+            assert_eq!(said(None, text), Condition::QueueFull, "{text}");
+        }
+        for text in ["552 message size too big"] {
+            assert_eq!(said(None, text), Condition::MessageSizeExceeded, "{text}");
+        }
+        for text in [
+            "501 Invalid address",
+            "501 Bad address",
+            "501 5.1.7 illegal sender address",
+            "501 address is invalid",
+            "501 5.1.3 Invalid recipient address",
+            "501 not a valid mail address",
+        ] {
+            assert_eq!(said(None, text), Condition::SyntaxError, "{text}");
+        }
+        for text in ["550 invalid address"] {
+            assert_eq!(said(None, text), Condition::UnknownUser, "{text}");
+        }
+        for text in [
+            "421 See http://smtpd.develooper.com/barelf.html",
+            "554 see https://cr.yp.to/docs/smtplf.html",
+            "451 See https://www.example.org/help/bare-newlines.html",
+            "550 rejected, please read http://mail.example.org/errors/bare_lf",
+            "554 more at https://docs.example.net/smtp-smuggling",
+        ] {
+            assert_eq!(said(None, text), Condition::BareCrLf, "{text}");
         }
     }
 }

@@ -39,8 +39,9 @@ pub(super) const RULES: &[Rule] = rules! {
     BareCrLf: [SMTPLF];
     Greylisted: [GREYLIST];
     TooManyInvalidRecipients: [HARVEST];
-    TooManyInvalidRecipients: [MANY, BADRCPT] - [CONNECTION];
+    TooManyInvalidRecipients: [MANY, BADRCPT];
     UnsupportedParameter: [EAI];
+    ProtocolViolation: [GROUPED, COMMAND | CMDNAME | CMDERR | BODY] - [TIMEOUT];
 
     // The shape of the message and its lines.
     TooManyHops: [LOOP] - [CONNECTION];
@@ -50,12 +51,16 @@ pub(super) const RULES: &[Rule] = rules! {
     HeaderSizeExceeded: [HEADER, TOOBIG | MANY | LONG | SIZE | EXCESS] - [SPF | PERTIME | CONTENT];
 
     // Errors, logins and TLS sessions counted.
-    QuotaExceeded: [EXCESS | QUOTA | MANY, PERDAY] - [MAILBOX];
-    QuotaExceeded: [EXCESS | MANY, PERDAY] - [FULL];
+    QuotaExceeded: [EXCESS | QUOTA | MANY, PERDAY] - [MAILBOX | DISABLED];
+    QuotaExceeded: [EXCESS | MANY, PERDAY] - [FULL | DISABLED];
+    QuotaExceeded: [FULL | SHORT | NEG, PERDAY, SUBMIT | MESSAGE] - [MAILBOX];
     BadCommandLimitExceeded: [CMDLIMIT] - [TIMEOUT | AUTH];
     BadCommandLimitExceeded: [MANY, CMDERR] - [AUTH | RCPT | TLS | CONCURRENT | QUEUE | PERTIME];
     TooManyTlsSessions: [MANY | EXCESS, TLS, CONNECTION | RATE] - [MESSAGE];
+    TooManyTlsSessions: [CONCURRENT, TLS, NEG | MANY | EXCESS] - [MESSAGE];
     RateLimited: [MANY, AUTH, CMDERR, HOSTSCOPE] - [FAIL | INVALID];
+    RateLimited: [MANY, AUTH, COMMAND] - [FAIL | INVALID | UNREC];
+    TooManyAuthFailures: [MANY, FAIL, ATTEMPT] - [RCPT | CMDERR | CONNECTION | MESSAGE];
     TooManyAuthFailures: [MANY | EXCESS, AUTH, FAIL | ATTEMPT | ERROR | INVALID] - [SPF | CONCURRENT];
     BadCommandLimitExceeded: [MANY, LOGIN, CMDERR];
 
@@ -67,7 +72,7 @@ pub(super) const RULES: &[Rule] = rules! {
     // Per user, per session.
     UserConcurrencyExceeded: [MANY | EXCESS, CONCURRENT | PROCESS, USERSCOPE] - [SIZE | LIFETIME | RATESURE | PERTIME];
     UserConcurrencyExceeded: [MANY, CONNECTION, USERSCOPE] - [HOSTSCOPE | PERTIME | RATESURE | MESSAGE | RCPT];
-    SessionBytesExceeded: [EXCESS | MANY, SIZE, CONNECTION] - [RCPT | RATESURE | CONCURRENT];
+    SessionBytesExceeded: [EXCESS | MANY, SIZE, CONNECTION] - [RCPT | RATESURE | CONCURRENT | MESSAGE];
     SessionBytesExceeded: [EXCESS, QUOTA, CONNECTION];
     TooManyMessagesPerSession: [MANYMSG, CONNECTION] - [CONCURRENT | SIZE | PERTIME | HOSTSCOPE];
     TooManyMessagesPerSession: [MANY | EXCESS, MESSAGE, CONNECTION] - [CONCURRENT | SIZE | PERTIME | RCPT | RATE | LIFETIME | HOSTSCOPE];
@@ -75,6 +80,8 @@ pub(super) const RULES: &[Rule] = rules! {
     // Rates.
     ConnectionRateLimited: [CONNECTION, RATE, HOSTSCOPE | EXCESS | MANY | RATESURE | DENY] - [MESSAGE | RCPT | LIFETIME | TIMEOUT];
     ConnectionRateLimited: [CONNECTION, PERTIME, MANY | EXCESS | DENY] - [MESSAGE | RCPT | LIFETIME | TIMEOUT | CONCURRENT];
+    TooManyRecipients: [COUNTED, RCPT, EXCESS | MANY | SHORT | SIZE] - [PERTIME | PERDAY | FULL | DISK | CONNECTION];
+    ContentRejected: [MANY | EXCESS, BODY] - [SIZE | LONG | TOOBIG | PERTIME | RCPT | CONNECTION | ACTION] if [5];
     RateLimited: [RATESURE, MESSAGE | RCPT | SENDER | HOSTSCOPE | USER | DOMAIN] - [CONNECTION | SIZE];
     RateLimited: [RATE, MESSAGE | RCPT | SENDER | USER, EXCESS | MANY | DENY | TEMP | RETRY] - [CONNECTION];
     RateLimited: [MANY | EXCESS, MESSAGE | RCPT | CMDERR, PERTIME] - [CONNECTION | LIFETIME];
@@ -90,6 +97,7 @@ pub(super) const RULES: &[Rule] = rules! {
     TooManyMessagesPerSession: [MANYMSG, MANY | EXCESS] - [CONCURRENT | SIZE | QUEUE | DISK | TOOBIG] if [421, 450, 451, 452];
     RateLimited: [MANY, MESSAGE] - [CONCURRENT | CONNECTION | SIZE | QUEUE | RCPT | DISK | TOOBIG];
     ConnectionTimeExceeded: [LIFETIME] - [TLS | CERT | TIMEOUT];
+    ConnectionTimeExceeded: [CONNECTION, LONG] - [LINE | MESSAGE | HEADER | SIZE | TIMEOUT | MANY];
 
     // Connections.
     TooManyConnectionsToListener: [MANY | EXCESS, CONNECTION | CONCURRENT, LISTENERSCOPE];
@@ -104,31 +112,39 @@ pub(super) const RULES: &[Rule] = rules! {
     LineTooLong: [TOOBIG] at [1];
     LineTooLong: [LINESURE, LONG | EXCESS | SIZE];
     LineTooLong: [CMDERR | LINE, LONG] - [HEADER | MESSAGE | SIZE];
+    MessageSizeExceeded: [BODY | MESSAGE, LONG, EXCESS] - [HEADER];
     LineTooLong: [LINE, LONG] - [HEADER | MESSAGE];
+    LineTooLong: [USER, LONG] - [HEADER | MESSAGE | QUEUE] if [5];
     LineTooLong: [LINE, EXCESS] - [HEADER | MESSAGE | DOMAIN | CMDERR | SIZE | QUOTA];
+    QuotaExceeded: [QUOTA, SUBMIT];
     MailboxFull: [QUOTA | FULL | DISK] at [2];
     MailboxFull: [MAILBOX, FULL | QUOTA] - [QUEUE | SENDER];
     MailboxFull: [MAILBOX, SIZE | DISK, EXCESS] - [MESSAGE];
     MailboxFull: [MAILBOX, DISK, SHORT | NEG];
     QueueFull: [QUEUEFULL];
+    QueueFull: [QUEUE, TOOBIG | LONG] - [MESSAGE];
     MessageSizeExceeded: [MESSAGE, SIZE, EXCESS | TOOBIG | MANY] - [STORAGEALLOC];
     InsufficientStorage: [DISK, SHORT | FULL | NEG] - [STORAGEALLOC | QUOTA];
     QueueFull: [QUEUE, EXCESS | MANY | FULL];
     MessageSizeExceeded: [SIZE, TOOBIG | EXCESS | MANY] - [STORAGEALLOC | MAILBOX | TIMEOUT];
     MessageSizeExceeded: [MESSAGE | BODY, TOOBIG];
+    MessageSizeExceeded: [EXCESS | TOOBIG] - [HEADER | RCPT | QUOTA | CONNECTION] if [552] at [3];
     QuotaExceeded: [QUOTA, EXCESS | FULL] at [7];
     QuotaExceeded: [QUOTA, SENDER | SENDERREJ];
     MailboxFull: [FULL, QUOTA | EXCESS | STORAGEALLOC];
     MailboxFull: [QUOTA, EXCESS | FULL];
+    MessageSizeExceeded: [STORAGEALLOC] at [3];
     MailboxFull: [STORAGEALLOC];
+    MailboxFull: [MAILBOX, EXCESS] - [MESSAGE | SIZE | PERTIME | RATE | CONNECTION | AUTH | SENDER | MANY] if [552, 452, 422];
     LicenseExpired: [LICENSE, EXPIRED | EXCESS];
 
     // Encryption and authentication.
-    ProtocolViolation: [PIPELINE];
+    ProtocolViolation: [PIPELINE] - [TIMEOUT];
     BadSequence: [TLS | AUTH, ALREADY] - [REQUIRED];
     BadSequence: [TLS | AUTH, ALREADY] if [503];
     SyntaxError: [AUTH | TLS, SYNTAXSURE] - [CERT];
     BadSequence: [CMDNAME, FIRST] - [LOGIN | STARTTLS | UNREC | SYNTAXSURE] if [503];
+    AuthNotAvailable: [AUTH, MECH, UNREC | UNKNOWN] if [504, 534];
     EncryptionRequired: [STARTTLS, REQUIRED | FIRST] - [CERT | UNAVAILABLE | ERROR];
     TlsUnavailable: [TLS, UNAVAILABLE] - [REQUIRED];
     TlsUnavailable: [TLS, NEG | UNRECSURE | TEMP | UNREC] - [REQUIRED | CERT | MESSAGE];
@@ -142,13 +158,19 @@ pub(super) const RULES: &[Rule] = rules! {
     AuthNotAvailable: [AUTH, MECH, UNREC | UNKNOWN | NEG];
     AuthNotAvailable: [AUTH, MECH] if [504, 534];
     AuthNotAvailable: [AUTH, UNREC] - [OWNED | SENDER] if [500, 502, 503, 504];
+    SyntaxError: [USER | RCPT | SENDER, INVALID] - [UNKNOWN | POLICY | AUTH | DNSCHECK | DOMAIN] if [501];
+    DnsPolicyRejected: [MISMATCH, NAMES | DNSCHECK] - [SPF | AUTH];
+    DnsPolicyRejected: [OWNED, DNSCHECK] - [SPF | AUTH];
     PolicyRejected: [OWNED] - [SPF];
     AuthRequired: [LOGIN] - [RELAYSURE | SPF];
     Blocklisted: [BLACK, RELAYSURE];
-    RelayingDenied: [RELAYSURE] - [UNAVAILABLE];
+    RateLimited: [RATESURE, RELAYSURE];
+    TemporarySystemError: [RELAYSURE, FAIL, TEMP] - [DENY] if [4];
+    RelayingDenied: [RELAYSURE] - [UNAVAILABLE | TIMEOUT | DNSCHECK];
     SenderAuthFailed: [SPF] - [TEMP | ERROR];
     SenderAuthFailed: [SPF] - [TEMP | RETRY] if [5];
     AuthTemporaryFailure: [AUTH, TEMP | RETRY | UNAVAILABLE | LOCAL | ERROR | FAIL | NEG] if [4];
+    EncryptionRequired: [AUTH, NEG | DENY | REQUIRED] if [523, 538];
     AuthFailed: [AUTHSURE] - [SPF];
     AuthFailed: [AUTH, FAIL | INVALID | DENY | UNKNOWN] if [535, 534];
     AuthRequired: [AUTH, REQUIRED | FIRST | NEG] - [POLICY] if [530, 550, 553, 554, 451, 503, 535];
@@ -158,34 +180,48 @@ pub(super) const RULES: &[Rule] = rules! {
     DnsPolicyRejected: [DNSCHECK, NEG | INVALID | DENY | FAIL | UNKNOWN | ERROR | HELOREJ | SENDERREJ | CLIENTREJ] - [SYNTAXSURE | BLACK];
     DnsPolicyRejected: [DNSCHECK] - [SYNTAXSURE | BLACK | CMDERR] if [421, 450, 550, 553, 554];
     DnsPolicyRejected: [HELOREJ];
+    DnsPolicyRejected: [NAMES, DENY | INVALID | BARE | UNKNOWN | ERROR] - [SYNTAX | CERT | AUTH | BLACK | UNREC] if [421, 450, 451, 550, 553, 554, 555];
+    DnsPolicyRejected: [NAMES, INVALID] - [SYNTAX | CMDERR | CERT | AUTH | BLACK] if [421, 450, 451, 550, 554];
     DnsPolicyRejected: [SENDERREJ | SENDER, UNKNOWN, DOMAIN];
     PolicyRejected: [VERIFY, FAIL] if [5];
+    PolicyRejected: [MEMBERS];
     ContentRejected: [URLBLACK, BLACK | CONTENT];
     Blocklisted: [BLACK] - [ACTION];
+    Blocklisted: [BLOCKED, HOSTSCOPE, CONTENT] - [MESSAGE];
     Blocklisted: [BLACK];
     ContentRejected: [CONTENT] - [TEMP | RETRY | ERROR | CMDERR];
     ContentRejected: [CONTENT] - [TEMP | RETRY | COMMAND] if [5];
-    ContentRejected: [BODY, DENY | BLOCKED] if [5];
+    ContentRejected: [BODY, DENY | BLOCKED] - [YOU] if [5];
     ContentRejected: [HEADER, ERROR | INVALID | DENY] if [5];
     Blocklisted: [BLOCKED, YOU] - [MESSAGE | USER];
     DnsPolicyRejected: [DNSCHECK, TEMP | RETRY];
     NoValidRecipients: [NOVALID];
 
     // Dialogue.
-    BadSequence: [ALREADY, CMDNAME | COMMAND | SENDER | RCPT | CMDERR] - [USER] if [5];
+    BadSequence: [ALREADY, CMDNAME | COMMAND | SENDER | RCPT | CMDERR] - [USER | INTERNALSERVER] if [5];
     BadSequence: [ALREADY] if [503, 504];
+    BadSequence: [ALREADY, SENDER] if [500, 501, 502];
+    BadSequence: [COMMAND, INVALID] - [SYNTAXSURE | AUTH | PARAM] if [503];
     BadSequence: [CMDNAME | SENDER | RCPT, FIRST | REQUIRED] - [SYNTAXSURE] if [503, 502];
     BadSequence: [CMDNAME, FIRST] - [SYNTAXSURE | SENDER] if [500, 501, 550, 554];
     BadSequence: [CMDNAME, FIRST] - [SYNTAXSURE | SYNTAX | PARAM] at [5];
     UnrecognizedCommand: [COMMAND | CMDERR, UNRECSURE] - [PARAM];
     SyntaxError: [INVALID, CMDNAME] - [CMDERR] if [501, 553];
-    UnsupportedParameter: [PARAM, UNREC | INVALID | UNKNOWN | UNRECSURE] - [SYNTAXSURE];
+    UnsupportedParameter: [PARAM, UNREC | INVALID | UNKNOWN | UNRECSURE | DENY] - [SYNTAXSURE];
     SyntaxError: [SYNTAXSURE] if [5];
     UnrecognizedCommand: [COMMAND | CMDERR, UNREC | UNKNOWN | INVALID] if [500, 501, 502, 503, 504, 421, 554];
-    UnrecognizedCommand: [UNRECSURE] if [500, 502, 504];
+    UnrecognizedCommand: [UNRECSURE] if [451, 500, 502, 504];
+    UnrecognizedCommand: [UNAVAILABLE] - [SERVICE | USER | TLS | AUTH] if [500, 502];
+    UnrecognizedCommand: [COMMAND | CMDERR, ERROR] - [INTERNALSERVER | LOAD | TIMEOUT] if [500, 502];
+    SyntaxError: [USER | RCPT | SENDER, INVALID | FIRST | REQUIRED] - [UNKNOWN | POLICY | AUTH | DNSCHECK] if [500, 501];
+    SyntaxError: [COMMAND, PARAM, FIRST | REQUIRED] if [5];
+    BadSequence: [CMDNAME] - [SYNTAXSURE] if [503];
     SyntaxError: [SYNTAX, INVALID | NEG | REQUIRED | FIRST | FAIL | ERROR | SYNTAX] if [500, 501, 502, 504, 553, 555];
 
     // Recipients.
+    ConnectionDropped: [LOST, CONNECTION] - [BACKEND] if [4];
+    PolicyRejected: [DENY, SENDER, FROMSCOPE] if [5];
+    DnsPolicyRejected: [NULLMX, SENDER, DOMAIN] - [UNAVAILABLE | DENY];
     HostNotAcceptingMail: [NULLMX] - [FROMSCOPE | SENDER];
     MailboxUnavailable: [USER, DISABLED] - [SERVICE | ACTION];
     RelayingDenied: [RELAY] - [SENDER];
@@ -221,6 +257,7 @@ pub(super) const RULES: &[Rule] = rules! {
     TemporarySystemError: [ERROR | FAIL, LOCAL | TEMP] if [4];
     TemporarySystemError: [NEG, LOCAL] - [DENY | RCPTREJ | SENDERREJ | CLIENTREJ] if [4];
     RateLimited: [RATESURE];
+    ServiceUnavailable: [DISCONNECT, ERROR] - [LOCAL | TEMP] if [421];
     TemporarySystemError: [ERROR] - [DENY] if [4];
     ServiceUnavailable: [DISCONNECT] - [RETRY | DENY] if [421];
     ServiceUnavailable: [UNAVAILABLE | DISCONNECT, ERROR] if [421];
@@ -234,10 +271,15 @@ pub(super) const RULES: &[Rule] = rules! {
     PolicyRejected: [DENY | BLOCKED, SENDER | SENDERREJ | CLIENTREJ];
     UnknownUser: [RCPTREJ] at [1];
     UnknownUser: [USER, DENY] - [MESSAGE] at [1];
-    UnknownUser: [RCPT, NEG] - [DENY | SENDER | MESSAGE] if [550];
-    PolicyRejected: [SENDER, NEG] if [5];
+    UnknownUser: [USER, NEG] - [DENY | SENDER | MESSAGE | POLICY] if [550, 551];
+    PolicyRejected: [SENDER, NEG | INVALID | REQUIRED] if [5];
     DeferredUnspecified: [RETRY | DELAY | TEMP] if [4];
     DeferredUnspecified: [DENY | NEG | FAIL, MESSAGE] if [4];
     RejectedUnspecified: [PERMANENT, DENY];
+    RateLimited: [EXCESS | MANY, HOSTSCOPE | FROMSCOPE] if [4];
+    SyntaxError: [AUTH] if [500, 501];
+    UnknownUser: [RCPTREJ] if [550];
+    UnknownUser: [MAILBOX] - [DENY | BLOCKED | SENDER | MESSAGE | POLICY | HOSTSCOPE | CONTENT | BLACK] if [550];
     PolicyRejected: [DENY | BLOCKED];
+    PolicyRejected: [POLICY] if [550, 553, 554];
 };

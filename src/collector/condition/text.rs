@@ -21,6 +21,8 @@ pub(super) enum Item<'a> {
     Stop,
     /// From here on another host is quoted ("host X said: ...").
     Quote,
+    /// A word of a link's path, stemmed: it says what a reply is about that says "see http://..." and no more.
+    Link(&'a str),
 }
 
 /// Public names that tell what a refusal is about, wherever they stand in a host name or URL.
@@ -46,6 +48,7 @@ pub(super) fn read(reply: &Reply, mut take: impl FnMut(Item<'_>)) {
     for (at, line) in reply.lines.iter().enumerate() {
         let line = without_enhanced(line);
         let mut first = at == 0 || reply.lines.len() == at + 1;
+        let mut before = "";
         let mut chunks = line.split([' ', '\t', ',', '"', '|']).filter(|c| !c.is_empty()).peekable();
         while let Some(chunk) = chunks.next() {
             if words >= MAX_WORDS {
@@ -53,7 +56,10 @@ pub(super) fn read(reply: &Reply, mut take: impl FnMut(Item<'_>)) {
             }
             words += 1;
             let next = chunks.peek().copied();
-            read_chunk(chunk, first, next, reply.code, &mut scratch, &mut take);
+            if !is_label(chunk, before) {
+                read_chunk(chunk, first, next, reply.code, &mut scratch, &mut take);
+            }
+            before = chunk;
             // Host names come first, alone or after a tag; anything else ends the search for them.
             first &= chunk.ends_with(':') && !chunk.contains('.');
         }
@@ -87,10 +93,9 @@ fn read_chunk(
     let ends = tail.contains(['.', '!', '?', ';']) && !matches!(core, "e.g" | "i.e" | "no" | "No");
     let word = |take: &mut dyn FnMut(Item<'_>), text: &str| take(Item::Word(text));
 
-    if is_label(core) && tail.starts_with(':') {
-        // "Error:" in front says no more than the code did.
-    } else if core.contains("://") || core.starts_with("www.") || core.starts_with("http") && core.len() > 8 {
+    if core.contains("://") || core.starts_with("www.") || core.starts_with("http") && core.len() > 8 {
         telling(core, scratch, take);
+        read_path(core, code, scratch, take);
     } else if chunk.starts_with('<') && tail.starts_with(">:") && !is_line_end(core) {
         // Postfix: "<subject>: text".
         word(take, "asubj");
@@ -102,7 +107,7 @@ fn read_chunk(
         }
     } else if is_address(core) {
         word(take, "anip");
-    } else if is_host(core) {
+    } else if is_host(core) && !is_identifier(core) {
         if !first {
             telling(core, scratch, take);
             word(take, "ahost");
@@ -127,9 +132,12 @@ fn read_chunk(
     }
 }
 
-/// A tag that only says that what follows is an error.
-fn is_label(core: &str) -> bool {
-    ["error", "err", "sorry", "warning", "smtp", "esmtp"].iter().any(|label| core.eq_ignore_ascii_case(label))
+/// A tag that only says that what follows is an error. "Protocol error:" says which.
+fn is_label(chunk: &str, before: &str) -> bool {
+    let same = |names: &[&str], word: &str| names.iter().any(|name| word.eq_ignore_ascii_case(name));
+    let Some(core) = chunk.strip_suffix(':') else { return false };
+    same(&["error", "err", "sorry", "warning", "smtp", "esmtp"], core)
+        && !same(&["protocol", "syntax", "server", "internal", "command", "system", "tls", "ssl"], before)
 }
 
 /// Whether the text names a line ending, as in `bare <LF>`.
@@ -158,6 +166,33 @@ fn is_host(core: &str) -> bool {
         && bytes.get(dot + 1).is_some_and(|b| b.is_ascii_uppercase())
         && bytes.get(dot + 2).is_none_or(|b| b.is_ascii_lowercase());
     !tls && !sentence && bytes.get(dot + 1).is_some_and(|b| b.is_ascii_alphanumeric())
+}
+
+/// A dotted name of a program's making ("Store.Submission.Exception:SubmissionQuotaExceededException"): its parts are
+/// words. A host name has no capitals within.
+fn is_identifier(core: &str) -> bool {
+    let capital = |w: &[u8]| {
+        w[0].is_ascii_lowercase()
+            && w[1].is_ascii_lowercase()
+            && w[2].is_ascii_uppercase()
+            && w[3].is_ascii_lowercase()
+    };
+    core.as_bytes().windows(4).any(capital)
+}
+
+/// The words of a URL's path, file endings and host left out.
+fn read_path(url: &str, code: u16, scratch: &mut String, take: &mut impl FnMut(Item<'_>)) {
+    let after = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let Some((_, path)) = after.split_once('/') else { return };
+    let path = [".html", ".htm", ".php", ".aspx", ".md", ".txt"]
+        .iter()
+        .find_map(|ending| path.strip_suffix(ending))
+        .unwrap_or(path);
+    split_words(path, code, scratch, &mut |item| {
+        if let Item::Word(word) = item {
+            take(Item::Link(word));
+        }
+    });
 }
 
 /// The words of [`TELLING_NAMES`] within a host name or URL.

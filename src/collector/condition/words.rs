@@ -60,7 +60,7 @@ concepts! {
     // TLS and AUTH.
     TLS STARTTLS ENCRYPT CERT AUTH MECH LOGIN AUTHSURE
     // Recipients.
-    DISABLED NULLMX RELAYSURE RELAY DOMAIN SPF DNSCHECK BLACK URLBLACK BLOCKED YOU CONTENT POLICY POLICYSURE OWNED VERIFY UNVERIFIED NOVALID INTERNALSERVER MULTIDOMAIN RCPTREJ SENDERREJ CLIENTREJ HELOREJ CMDREJ ACTION
+    DISABLED NULLMX RELAYSURE RELAY DOMAIN SPF DNSCHECK BLACK URLBLACK BLOCKED YOU CONTENT POLICY POLICYSURE OWNED VERIFY UNVERIFIED NOVALID INTERNALSERVER MULTIDOMAIN SUBMIT MISMATCH NAMES GROUPED MEMBERS COUNTED RCPTREJ SENDERREJ CLIENTREJ HELOREJ CMDREJ ACTION
 }
 
 /// A phrase after its first word, and what it stands for.
@@ -117,6 +117,27 @@ impl Matcher {
         }
     }
 
+    /// The concepts of one sentence.
+    fn concepts(&self, ids: &[u16]) -> Set {
+        let mut sentence = Set::NONE;
+        let mut at = 0;
+        while at < ids.len() {
+            let id = ids[at];
+            at += 1;
+            // The end of a sentence is in no phrase.
+            let Some(phrases) = self.phrases.get(usize::from(id)) else { continue };
+            let after = &ids[at..];
+            for found in phrases.iter().filter(|p| after.starts_with(&p.rest)) {
+                sentence = sentence.or(found.concepts);
+                if found.idiom {
+                    at += found.rest.len();
+                    break;
+                }
+            }
+        }
+        sentence
+    }
+
     /// The number of a word of the vocabulary; 0 is every other word.
     fn number(&mut self, word: &str) -> u16 {
         let mut word = word.to_owned();
@@ -140,53 +161,33 @@ pub(super) struct Meaning {
     pub(super) own: Vec<Set>,
     /// What it quotes of another host.
     pub(super) quoted: Vec<Set>,
+    /// What the paths of its links are about.
+    pub(super) links: Set,
 }
 
 impl Meaning {
     /// Reads a reply.
     pub(super) fn of(reply: &Reply) -> Meaning {
         let matcher = &*MATCHER;
+        let number = |word: &str| matcher.words.get(word).copied().unwrap_or(0);
         let mut ids: Vec<u16> = Vec::with_capacity(64);
-        text::read(reply, |item| {
-            ids.push(match item {
-                Item::Word(word) => matcher.words.get(word).copied().unwrap_or(0),
-                Item::Stop => STOP,
-                Item::Quote => QUOTE,
-            });
+        let mut links: Vec<u16> = Vec::new();
+        text::read(reply, |item| match item {
+            Item::Word(word) => ids.push(number(word)),
+            Item::Stop => ids.push(STOP),
+            Item::Quote => ids.push(QUOTE),
+            Item::Link(word) => links.push(number(word)),
         });
         let mut meaning = Meaning::default();
         let mut quoting = false;
-        let mut sentence = Set::NONE;
-        let mut at = 0;
-        let mut end = |sentence: &mut Set, quoting: bool| {
-            if *sentence != Set::NONE {
-                if quoting { &mut meaning.quoted } else { &mut meaning.own }.push(*sentence);
-                *sentence = Set::NONE;
+        for part in ids.split_inclusive(|&id| id == STOP || id == QUOTE) {
+            let concepts = matcher.concepts(part);
+            if concepts != Set::NONE {
+                if quoting { &mut meaning.quoted } else { &mut meaning.own }.push(concepts);
             }
-        };
-        while at < ids.len() {
-            match ids[at] {
-                STOP => end(&mut sentence, quoting),
-                QUOTE => {
-                    end(&mut sentence, quoting);
-                    quoting = true;
-                }
-                id => {
-                    let after = &ids[at + 1..];
-                    for found in
-                        matcher.phrases[usize::from(id)].iter().filter(|p| after.starts_with(&p.rest))
-                    {
-                        sentence = sentence.or(found.concepts);
-                        if found.idiom {
-                            at += found.rest.len();
-                            break;
-                        }
-                    }
-                }
-            }
-            at += 1;
+            quoting |= part.last() == Some(&QUOTE);
         }
-        end(&mut sentence, quoting);
+        meaning.links = matcher.concepts(&links);
         meaning
     }
 }
