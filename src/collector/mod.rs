@@ -9,6 +9,7 @@ pub mod recorder;
 pub mod snapshot;
 pub mod summary;
 pub mod tally;
+pub mod work;
 
 pub use condition::Condition;
 pub use metric::Metric;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::tally::Tally;
+use super::work::Work;
 
 /// The state of a worker at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -79,6 +80,8 @@ pub struct Measured {
     pub starts: Vec<Duration>,
     /// By phase index: it was to open all its sessions first, they were never all open, and so its load never began.
     pub held_back: Vec<bool>,
+    /// By phase index: what was asked for and done; empty if nobody knows.
+    pub work: Vec<Work>,
     /// The state at the end; `peak_sessions` is of the whole run.
     pub gauges: Gauges,
     /// By phase index: the most sessions open at once.

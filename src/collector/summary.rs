@@ -140,6 +140,8 @@ impl Summary {
             .map(|(index, (info, tally))| PhaseSummary::new(measured, index, info, tally))
             .collect();
         let lag = measured_hist(measured, &phases, Metric::Lag);
+        let short = phases.iter().zip(&measured.work).filter(|(_, work)| !work.is_done());
+        let short = short.map(|(phase, work)| format!("phase `{}` did not do all: {work}", phase.info.name));
         Summary {
             conditions: conditions(measured, phases.len()),
             validity: Validity::of(measured, &phases),
@@ -149,6 +151,7 @@ impl Summary {
                 .filter_map(|(phase, held_back)| {
                     held_back.then(|| never_opened(phase)).or_else(|| little(phase))
                 })
+                .chain(short)
                 .collect(),
             health: measured.health.clone(),
             lag_p99_ns: validity::late(&lag),

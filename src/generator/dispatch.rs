@@ -62,8 +62,8 @@ pub enum OpenFor {
 pub enum SessionEnd {
     /// It never could send, by this outcome.
     NotOpened(Outcome),
-    /// It could send, and the listener ended it or let it time out.
-    ByListener,
+    /// It could send, and the listener ended it or let it time out, with this outcome.
+    ByListener(Outcome),
     /// It could send, and our own side ended it.
     ByClient,
 }
@@ -95,8 +95,20 @@ pub enum Action {
     Charge(Due, Outcome),
     /// Our part of the sessions of a phase that opens them first is open: see [`Dispatch::open_gate`].
     Ready(u32),
-    /// A closed load that no time ends was given up.
-    GiveUp(u32),
+    /// A closed load that no time ends is given up.
+    GiveUp {
+        /// Its phase.
+        phase: u32,
+        /// Since when no session was served.
+        since: Duration,
+    },
+    /// No session of a closed load was open and none could be opened, for so long.
+    StoodStill {
+        /// Its phase.
+        phase: u32,
+        /// How long.
+        length: Duration,
+    },
     /// It will never be: see [`Dispatch::forgo`].
     Forgo(u32),
 }
@@ -127,6 +139,7 @@ pub struct Dispatch {
     last_failure: Option<Outcome>,
     /// Since when every session of closed loads failed, and none was open after that.
     hopeless_since: Option<Duration>,
+    standstill: closed::Standstill,
     /// The closed load that no time ends was given up.
     given_up: bool,
     established: u64,
@@ -162,6 +175,7 @@ impl Dispatch {
             closed_busy: 0,
             last_failure: None,
             hopeless_since: None,
+            standstill: closed::Standstill::default(),
             given_up: false,
             established: 0,
             advanced: Duration::ZERO,
@@ -240,7 +254,7 @@ impl Dispatch {
     #[must_use]
     pub fn rest(&mut self, now: Duration, slot: SlotId) -> bool {
         if self.slots.rest(slot) {
-            self.hopeless_since = None;
+            self.goes_on(now);
             self.throttle.rested();
         }
         let between_arrivals = self.stop_by.is_none()
@@ -258,9 +272,9 @@ impl Dispatch {
     }
 
     /// The listener has served the session: it took a message, or refused one and goes on.
-    pub fn served(&mut self, slot: SlotId) {
+    pub fn served(&mut self, now: Duration, slot: SlotId) {
         if !std::mem::replace(&mut self.slots.of_mut(slot).proven, true) {
-            self.hopeless_since = None;
+            self.goes_on(now);
             self.throttle.succeeded();
         }
     }
@@ -415,6 +429,7 @@ impl Dispatch {
         while self.schedule_phases() > self.released
             && self.schedule.phase_end(self.released).is_some_and(|end| end <= now)
         {
+            self.end_standstill(self.schedule.phase_end(self.released).unwrap_or(now), Some(self.released));
             self.released += 1;
             self.release_held(self.released);
             self.forget_thinking(self.released);
@@ -423,7 +438,8 @@ impl Dispatch {
         }
         if let Some((phase, _)) = self.giving_up().filter(|(_, at)| *at <= now) {
             self.given_up = true;
-            self.actions.push_back(Action::GiveUp(phase));
+            let since = self.hopeless_since.or(self.hopeless_gate(phase)).unwrap_or(now);
+            self.actions.push_back(Action::GiveUp { phase, since });
             if self.is_shut(phase) {
                 self.actions.push_back(Action::Forgo(phase));
             }

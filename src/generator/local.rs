@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use super::clock::{self, Clock};
 use super::gates::Gates;
 use super::runner::{Control, Observer, RunError, Runner};
+use super::work::{self, Course, Notes};
 use super::worker::{self, Faults, Gauge, Over, Shared, Stop, Told};
 use crate::collector::snapshot::{Gauges, Health, Interval, Measured, Snapshot};
 use crate::collector::tally::Tally;
@@ -334,6 +335,8 @@ impl Run {
         let mut starts = Vec::new();
         let mut windows = Vec::new();
         let mut held_back = Vec::new();
+        let mut work = Vec::new();
+        let notes: Vec<Notes> = overs.iter().map(|over| over.notes.clone()).collect();
         let mut at = Duration::ZERO;
         let end = self.stopped_at.unwrap_or(Duration::MAX);
         for (index, phase) in plan.phases.iter().enumerate() {
@@ -347,6 +350,13 @@ impl Run {
             let start = opened.unwrap_or(at);
             let ended = if used_up { last.max(start) } else { over };
             starts.push(start);
+            let course = Course {
+                start,
+                end: over.min(ended).min(end).min(took),
+                scheduled: self.total.phases[index].counts.scheduled,
+                held_back: shut,
+            };
+            work.push(work::work(plan, index, course, &notes));
             windows.push(if shut { Duration::ZERO } else { over.min(ended).min(end).saturating_sub(start) });
             held_back.push(shut);
             at = over;
@@ -368,6 +378,7 @@ impl Run {
             windows,
             starts,
             held_back,
+            work,
             health,
             interrupted,
             aborted_by: self.aborted_by,

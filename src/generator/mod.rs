@@ -13,6 +13,7 @@ pub mod runner;
 mod session;
 mod slots;
 mod tape;
+mod work;
 mod worker;
 
 pub use local::{Local, proxied_tls, resident_bytes, sessions_to_share, tls};

@@ -1,5 +1,7 @@
 //! One session: dial, drive the client machine, and enter in the books what it tells.
 
+mod ending;
+
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -7,7 +9,7 @@ use std::time::{Duration, Instant};
 use futures::future::{Either, select};
 
 use super::clock;
-use super::dispatch::{Due, OpenFor, SessionEnd};
+use super::dispatch::{Due, OpenFor};
 use super::judge::{self, Judged};
 use super::slots::SlotId;
 use super::tape::Tape;
@@ -98,6 +100,8 @@ struct Session {
     /// The first step of the session that was not accepted.
     failed: Option<Outcome>,
     condition: Option<Condition>,
+    /// The condition met last.
+    last_condition: Option<Condition>,
     /// When a complete TLS handshake began and ended.
     shaken: Option<(Instant, Instant)>,
     tape: Option<Box<Tape>>,
@@ -156,6 +160,7 @@ impl Session {
             finishing: false,
             failed: None,
             condition: None,
+            last_condition: None,
             shaken: None,
             heard,
             tape,
@@ -249,64 +254,6 @@ impl Session {
         }
     }
 
-    /// Everything is over: the socket is closed, the books are brought up to date, the slot is free.
-    fn over(&mut self) {
-        let worker = self.worker.clone();
-        let now = worker.now();
-        if let Some(Order::Serve(due, _)) = self.mailbox.take() {
-            worker.give_back(self.slot, due);
-        }
-        let outcome = self.failed.unwrap_or(Outcome::Accepted);
-        {
-            let mut books = worker.books.borrow_mut();
-            let counts = books.counts(self.phase);
-            counts.bytes_sent += self.bytes.0;
-            counts.bytes_received += self.bytes.1;
-            if !self.established && !matches!(outcome, Outcome::Interrupted | Outcome::Shed) {
-                counts.refused += 1;
-            }
-            books.value(self.phase, Metric::Session, outcome, nanos(now.saturating_sub(self.started)));
-        }
-        if let Some(due) = self.opened_for() {
-            let times = match self.first {
-                Some(due) => self.as_first(due).times(now),
-                None => Times { decided: self.decided, opened: None, served: Some(self.started), ended: now },
-            };
-            match outcome {
-                Outcome::Shed => worker.failed_to_start(due, self.started),
-                // It was ended by our own side before it came to the message that it was opened for.
-                Outcome::Accepted if self.first.is_some() => worker.end(due, &times, Outcome::Interrupted),
-                outcome => worker.end(due, &times, outcome),
-            }
-        }
-        if let Some(mut tape) = self.tape.take() {
-            if let Some(heard) = &mut self.heard {
-                tape.received(now, &heard.rest());
-            }
-            worker.tapes.borrow_mut().over(&tape, worker.index, self.condition);
-        }
-        worker.session_closed();
-        let timed_out = self.failed == Some(Outcome::TimedOut);
-        let end = match self.established {
-            false => SessionEnd::NotOpened(outcome),
-            true if self.ended_by_listener || timed_out => SessionEnd::ByListener,
-            true => SessionEnd::ByClient,
-        };
-        worker.session_over(self.slot, end);
-    }
-
-    /// The message that the session was opened for, as an arrival of its own.
-    fn as_first(&self, due: Due) -> Live {
-        Live { due, decided: self.decided, opened: Some(self.started), started: None }
-    }
-
-    /// The listener took a message, or refused one and goes on.
-    fn prove(&mut self) {
-        if !std::mem::replace(&mut self.proven, true) {
-            self.worker.served(self.slot);
-        }
-    }
-
     fn timed(&self, step: Step, outcome: Outcome, from: Instant, to: Instant) {
         let length = nanos(to.saturating_duration_since(from));
         self.worker.books.borrow_mut().value(self.current_phase(), Metric::Step(step), outcome, length);
@@ -351,7 +298,11 @@ impl Session {
         if let Some(tape) = &mut self.tape {
             tape.note(worker.now(), &format!("{step}: {condition} ({outcome}): {}", sample()));
         }
+        if outcome != Outcome::Expected {
+            worker.notes.borrow_mut().failed(phase, worker.now(), step, condition);
+        }
         self.condition.get_or_insert(condition);
+        self.last_condition = Some(condition);
         self.failed.get_or_insert(outcome);
         outcome
     }
@@ -506,7 +457,7 @@ impl Session {
         if live.opened.is_none() && live.started.is_none() {
             return self.worker.give_back(self.slot, live.due);
         }
-        self.worker.end(live.due, &live.times(ended), outcome);
+        self.end(live.due, &live.times(ended), outcome);
         self.worker.arrival_over(self.slot);
     }
 }

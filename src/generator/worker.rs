@@ -19,6 +19,7 @@ use super::gates::{Gates, State};
 use super::session;
 use super::slots::SlotId;
 use super::tape::Tapes;
+use super::work::Notes;
 use crate::collector::condition::Classifier;
 use crate::collector::recorder::Recorder;
 use crate::collector::snapshot::{Gauges, Snapshot};
@@ -89,6 +90,8 @@ pub(super) struct Over {
     pub cpu: (Duration, Duration),
     /// By phase: when its last arrival ended.
     pub last_ends: Vec<Duration>,
+    /// What was done of what was asked.
+    pub notes: Notes,
 }
 
 /// When what happened to an arrival that began, since the run's epoch.
@@ -187,6 +190,7 @@ pub(super) struct Worker {
     occupancy: RefCell<Vec<Occupancy>>,
     peaks: RefCell<Vec<u64>>,
     last_ends: RefCell<Vec<Duration>>,
+    pub notes: RefCell<Notes>,
     serial: Cell<u64>,
     woken: Notify,
     sessions: LocalSet,
@@ -222,6 +226,11 @@ impl Worker {
     /// A session's socket is closed.
     pub fn session_closed(&self) {
         self.shared.open[self.index as usize].0.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// When a phase ends, if it ends by time.
+    pub fn phase_end(&self, phase: u32) -> Option<Duration> {
+        self.dispatch.borrow().window(phase).1
     }
 
     /// Sessions open over all workers.
@@ -295,6 +304,7 @@ impl Worker {
         }
         let now = self.now();
         self.begin(due.phase, now);
+        self.notes.borrow_mut().charged(due.phase, due.intended, outcome);
         self.end(due, &Times { decided: now, opened: None, served: Some(now), ended: now }, outcome);
     }
 
@@ -339,7 +349,7 @@ impl Worker {
 
     /// The listener has served a session; see [`Dispatch::served`].
     pub fn served(&self, slot: SlotId) {
-        self.dispatch.borrow_mut().served(slot);
+        self.dispatch.borrow_mut().served(self.now(), slot);
     }
 
     /// A session is over; see [`Dispatch::over`].
@@ -369,7 +379,8 @@ impl Worker {
                 Action::Abort(slot) => self.post(slot, Order::Abort),
                 Action::Charge(due, outcome) => self.charge(due, outcome),
                 Action::Ready(phase) => self.shared.gates.ready(phase, now),
-                Action::GiveUp(_) => {}
+                Action::GiveUp { phase, since } => self.notes.borrow_mut().given_up(phase, now, since),
+                Action::StoodStill { phase, length } => self.notes.borrow_mut().stood_still(phase, length),
                 Action::Forgo(phase) => self.shared.gates.forgo(phase),
             }
         }
@@ -436,6 +447,7 @@ pub(super) fn run(
         occupancy: RefCell::new(vec![Occupancy::default(); phases]),
         peaks: RefCell::new(vec![0; phases]),
         last_ends: RefCell::new(vec![Duration::ZERO; phases]),
+        notes: RefCell::new(Notes::new(phases)),
         serial: Cell::new(u64::from(index)),
         woken: Notify::new(),
         sessions: LocalSet::new(),
@@ -455,6 +467,7 @@ pub(super) fn run(
         peaks: worker.peaks.borrow().clone(),
         cpu: usage(),
         last_ends: worker.last_ends.borrow().clone(),
+        notes: worker.notes.take(),
     };
     // The receiver is only gone when the run is given up as a whole.
     tell.send(Told::Over(Box::new(over))).ok();

@@ -98,6 +98,14 @@ pub(super) fn assertions(
                 "write at least \"1s\"",
             ));
         }
+        if parsed.expr.subject == Subject::Done && (assert.window.is_some() || assert.abort == Some(true)) {
+            let key = if assert.window.is_some() { "window" } else { "abort" };
+            return Err(document.error_at(
+                &at(key),
+                "what was done of what was asked is known at the end of the run only",
+                "remove the key",
+            ));
+        }
         own.push(Assertion {
             phase: assert.phase.clone(),
             window: assert.window.map(|Time(window)| window),

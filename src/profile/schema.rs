@@ -474,7 +474,7 @@ tables! {
         abort: bool,
         /// Not looked at before the phase is this old. Default 0s.
         grace: Time,
-        /// Remove the built-in assertion with this expression (`accepted > 0`, `shed == 0`). Default false.
+        /// Remove the built-in assertion with this expression (`accepted > 0`, `shed == 0`, `done rate == 100%`). Default false.
         remove: bool,
     }
     /// Your own name for a reply. All that is given must hold.

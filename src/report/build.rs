@@ -16,6 +16,7 @@ use crate::collector::expect::Expect;
 use crate::collector::histogram::{self, Quantile, Status};
 use crate::collector::snapshot::Measured;
 use crate::collector::summary::{self, MetricRow, PhaseSummary, Summary};
+use crate::collector::work::Work;
 use crate::plan::Plan;
 use crate::verdict;
 
@@ -102,6 +103,18 @@ impl RunResult {
     }
 }
 
+/// What a phase was to do and did, as it is stored.
+pub(super) fn work(work: &Work) -> result::Work {
+    let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    result::Work {
+        unit: work.unit.as_str().to_owned(),
+        asked: work.asked,
+        done: work.done,
+        short_since_ns: work.short_since.map(nanos),
+        why: work.why.clone(),
+    }
+}
+
 fn books(plan: &Plan, measured: &Measured, index: usize, phase: &PhaseSummary) -> Phase {
     let counts = &phase.counts;
     let arrivals = |outcome| counts.arrivals.of(outcome);
@@ -129,6 +142,7 @@ fn books(plan: &Plan, measured: &Measured, index: usize, phase: &PhaseSummary) -
         offered_per_s: finite(phase.offered_per_s),
         started_per_s: finite(phase.started_per_s),
         accepted_per_s: finite(phase.accepted_per_s),
+        work: measured.work.get(index).map(work),
         transactions: Transactions {
             attempted: counts.attempted,
             accepted: transactions(Outcome::Accepted),
@@ -394,6 +408,7 @@ mod tests {
             tally,
             windows: vec![Duration::from_secs(10); 2],
             held_back: vec![false; 2],
+            work: Vec::new(),
             starts: vec![Duration::ZERO, Duration::from_secs(10)],
             gauges: Gauges::default(),
             peak_sessions: vec![3, 7],

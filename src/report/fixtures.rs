@@ -384,6 +384,7 @@ fn phase(name: &str, n: u64, window_s: f64) -> Phase {
         offered_per_s: rate,
         started_per_s: rate,
         accepted_per_s: rate,
+        work: None,
         transactions: Transactions { attempted: n, accepted: n, ..Transactions::default() },
         sessions: Sessions { opened: 200, established: 200, peak: 200, ..Sessions::default() },
         recipients: Recipients { accepted: n, refused: 0 },

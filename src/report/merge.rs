@@ -256,6 +256,7 @@ impl Shards {
             windows: phases.iter().map(|phase| time(phase.window_s)).collect(),
             starts: phases.iter().map(|phase| time(phase.start_s)).collect(),
             held_back: vec![false; phases.len()],
+            work: parts::work(results),
             gauges: Gauges::default(),
             peak_sessions: phases.iter().map(|phase| phase.sessions.peak).collect(),
             health: Health::default(),

@@ -208,6 +208,9 @@ pub struct Phase {
     pub started_per_s: f64,
     /// Arrivals that were accepted, a second.
     pub accepted_per_s: f64,
+    /// What was asked for and done; `null` in results stored before it was known.
+    #[serde(default)]
+    pub work: Option<Work>,
     /// The transactions, each by itself.
     pub transactions: Transactions,
     /// The sessions.
@@ -222,6 +225,23 @@ pub struct Phase {
     /// How many refusals each `[[expect]]` of the profile covered, by its name, or its place from 1 if it has none.
     #[serde(default)]
     pub expects: BTreeMap<String, u64>,
+}
+
+/// What a phase was to do, and how much of it was done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Work {
+    /// What is counted: `messages`, `sessions`, or `ns`: nanoseconds in which the sessions of a closed load were to be busy.
+    pub unit: String,
+    /// So much was asked for.
+    pub asked: u64,
+    /// So much was done, whatever came of it.
+    pub done: u64,
+    /// From when on the rest was not done, in nanoseconds since the start of the run; `null` if all was.
+    #[serde(default)]
+    pub short_since_ns: Option<u64>,
+    /// Why the rest was not done; `null` if all was.
+    #[serde(default)]
+    pub why: Option<String>,
 }
 
 /// How the transactions of a phase ended.

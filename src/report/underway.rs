@@ -52,6 +52,7 @@ impl Underway {
             windows: vec![Duration::ZERO; count],
             starts: starts(&asked.infos),
             held_back: vec![false; count],
+            work: Vec::new(),
             gauges: Gauges::default(),
             peak_sessions: vec![0; count],
             health: Health::default(),

@@ -18,6 +18,7 @@ use crate::collector::expect::Expect;
 use crate::collector::histogram::{Hist, Status, needed};
 use crate::collector::summary::{censored, per_second};
 use crate::collector::tally::{Counts, PhaseTally};
+use crate::collector::work::Work;
 use crate::collector::{Metric, Outcome};
 
 /// What there is to judge one expression by.
@@ -127,6 +128,9 @@ impl Evidence {
     }
 
     fn counted(&self, expr: &Expr) -> Answer {
+        if expr.subject == Subject::Done {
+            return Answer::no_data("known only of a whole run");
+        }
         let arrivals = &self.counts.arrivals;
         let ends = arrivals.ended() + arrivals.of(Outcome::Shed);
         let (scheduled, started) = (self.counts.scheduled, self.counts.started);
@@ -139,6 +143,7 @@ impl Evidence {
             Subject::Started => (started, scheduled),
             Subject::Arrivals(outcome) => (arrivals.of(*outcome), ends),
             Subject::Unexpected => (unexpected(), ends),
+            Subject::Done => (0, 0),
             Subject::Attempted => (self.counts.attempted, self.counts.attempted),
             Subject::Transactions(outcome) => {
                 let transactions = &self.counts.transactions;
@@ -163,6 +168,17 @@ impl Evidence {
             _ => compare(expr, count as f64, false, &count.to_string()),
         }
     }
+}
+
+/// Judges what was done of what was asked, over these phases: each counts as much as the others.
+pub(super) fn done(expr: &Expr, phases: &[&Work]) -> Answer {
+    let share = phases.iter().map(|work| work.share()).sum::<f64>() / phases.len().max(1) as f64;
+    let share = if phases.iter().all(|work| work.is_done()) { 1.0 } else { share };
+    // What is not all must not be rounded to it.
+    let percent = if share < 1.0 { (share * 100.0).min(99.9999) } else { 100.0 };
+    let short = phases.iter().filter(|work| !work.is_done()).map(|work| work.to_string());
+    let told: Vec<String> = std::iter::once(format!("{} %", decimals(percent, 4))).chain(short).collect();
+    compare(expr, share, false, &told.join(": "))
 }
 
 /// The index of the `[[expect]]` of this name; one without a name goes by its place in the profile, from 1.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! what      = metric ["[" outcome "]"]      response service lag wait session step.NAME; without outcome: accepted
-//!           | outcome | unexpected | scheduled | started
+//!           | outcome | unexpected | scheduled | started | done
 //!           | transactions.attempted | transactions.OUTCOME | condition.NAME | expect.NAME
 //! aggregate = pNN[.N...] | min | max | mean | count       of a metric; pNN alone means `response pNN`
 //!           | count | rate                                of what is counted; count if absent
@@ -16,6 +16,7 @@
 //!
 //! # Decisions
 //! - Our own lag and wait are not the listener's answer: without an outcome they are taken over all outcomes.
+//! - `done` is a share and nothing else: messages, sessions and time are not counted in one number.
 //! - `m` is minutes after a duration's number and a million after a count's.
 
 mod parse;
@@ -71,6 +72,8 @@ pub enum Subject {
     Arrivals(Outcome),
     /// Arrivals neither accepted nor expected.
     Unexpected,
+    /// What was asked for, as far as it was done.
+    Done,
     /// Transactions begun.
     Attempted,
     /// Transactions that ended so.
@@ -182,12 +185,12 @@ impl Assertion {
         })
     }
 
-    /// `accepted > 0` and `shed == 0`: they stand unless the profile removes them.
+    /// They stand unless the profile removes them.
     pub fn builtin() -> Vec<Assertion> {
         let ours = |expr| Assertion {
             builtin: true,
             ..Assertion::parse(expr).expect("our own expressions are well-formed")
         };
-        vec![ours("accepted > 0"), ours("shed == 0")]
+        vec![ours("accepted > 0"), ours("shed == 0"), ours("done rate == 100%")]
     }
 }

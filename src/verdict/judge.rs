@@ -7,12 +7,13 @@
 
 use std::time::Duration;
 
-use super::evidence::{Answer, Evidence, expect_index};
+use super::evidence::{self, Answer, Evidence, expect_index};
 use super::grammar::{Assertion, Subject};
 use super::window::Windows;
 use crate::collector::expect::Expect;
 use crate::collector::snapshot::Measured;
 use crate::collector::summary::{PhaseInfo, Summary};
+use crate::collector::work::Work;
 
 /// How a run is judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -180,6 +181,10 @@ fn answer(
     {
         return Answer::no_data("no such expect");
     }
+    if assertion.expr.subject == Subject::Done && assertion.window.is_none() {
+        let phases: Vec<&Work> = scope.iter().filter_map(|index| measured.work.get(*index)).collect();
+        return evidence::done(&assertion.expr, &phases);
+    }
     match watched() {
         Some(answer) => return answer,
         None if assertion.window.is_some() => return Answer::no_data("its windows were not watched"),
@@ -230,6 +235,7 @@ mod tests {
             tally,
             windows: vec![Duration::from_secs(10); 3],
             held_back: vec![false; 3],
+            work: Vec::new(),
             starts: vec![Duration::ZERO; 3],
             gauges: Gauges::default(),
             peak_sessions: vec![1; 3],
@@ -257,12 +263,12 @@ mod tests {
         let measured = run([&[], &[5; 100], &[]]);
         let verdict = judge(&measured, "p90 < 6ns");
         assert_eq!((verdict.status, verdict.exit_code), (VerdictStatus::Pass, 0));
-        assert!(verdict.results[0].builtin && !verdict.results[2].builtin);
+        assert!(verdict.results[0].builtin && !verdict.results[3].builtin);
         let verdict = judge(&measured, "p90 < 5ns");
         assert_eq!((verdict.status, verdict.exit_code), (VerdictStatus::Fail, 99));
-        assert_eq!(verdict.results[2].observed, "5 ns");
+        assert_eq!(verdict.results[3].observed, "5 ns");
         let verdict = judge(&measured, "p99 < 6ns");
-        assert_eq!((verdict.exit_code, verdict.results[2].status), (99, AssertionStatus::NoData));
+        assert_eq!((verdict.exit_code, verdict.results[3].status), (99, AssertionStatus::NoData));
     }
 
     #[test]
@@ -272,8 +278,8 @@ mod tests {
         measured.tally.phases[1].counts.arrivals.add(Outcome::Shed);
         let verdict = judge(&measured, "accepted == 100");
         let statuses: Vec<_> = verdict.results.iter().map(|r| r.status).collect();
-        let expected = [AssertionStatus::Pass, AssertionStatus::Fail, AssertionStatus::Pass];
-        assert_eq!((statuses, verdict.exit_code), (expected.to_vec(), 99));
+        let [pass, fail] = [AssertionStatus::Pass, AssertionStatus::Fail];
+        assert_eq!((statuses, verdict.exit_code), (vec![pass, fail, pass, pass], 99));
     }
 
     #[test]
@@ -299,7 +305,7 @@ mod tests {
         let mut measured = run([&[1; 9], &[], &[]]);
         let code = |measured: &Measured| {
             let verdict = judge(measured, "p50 < 1ns");
-            assert_eq!(verdict.results.len(), 3, "all are judged in any case");
+            assert_eq!(verdict.results.len(), 4, "all are judged in any case");
             (verdict.status, verdict.exit_code)
         };
         assert_eq!(code(&measured), (VerdictStatus::NoData, 4), "a warm-up is no measurement");

@@ -27,6 +27,7 @@ fn run(phases: usize) -> Measured {
         tally: Tally::new(phases),
         windows: vec![Duration::from_secs(10); phases],
         held_back: vec![false; phases],
+        work: Vec::new(),
         starts: (0..phases as u64).map(|i| Duration::from_secs(10 * i)).collect(),
         gauges: Gauges::default(),
         peak_sessions: vec![3; phases],

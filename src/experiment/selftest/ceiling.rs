@@ -143,6 +143,7 @@ mod tests {
                 windows: vec![TRIAL],
                 starts: vec![Duration::ZERO],
                 held_back: vec![false],
+                work: Vec::new(),
                 gauges: Gauges::default(),
                 peak_sessions: vec![0],
                 interrupted: false,

@@ -20,6 +20,15 @@ pub(super) struct Resuming {
     pub scheduled: bool,
 }
 
+/// Of a closed phase, that no session of it is open any more.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Standstill {
+    /// Which phase, and since when.
+    since: Option<(u32, Duration)>,
+    /// Sessions that were tried since then and failed.
+    failures: u32,
+}
+
 impl Dispatch {
     pub(super) fn is_closed(&self, phase: u32) -> bool {
         matches!(self.plan.phases[phase as usize].load.load, Load::Sessions { .. } | Load::Shared { .. })
@@ -131,13 +140,19 @@ impl Dispatch {
     /// A session of a closed load is over: whether that was a failure that calls for a pause.
     pub(super) fn pace(&mut self, now: Duration, slot: &Slot, end: SessionEnd, books: &mut Recorder) {
         let refused = match end {
-            SessionEnd::NotOpened(outcome) => Some(outcome),
+            SessionEnd::NotOpened(outcome) => {
+                self.notice_standstill(now, Some(outcome));
+                Some(outcome)
+            }
             // Before it had served anything: the next one will hardly fare better.
-            SessionEnd::ByListener if !slot.proven => None,
-            SessionEnd::ByListener => return,
+            SessionEnd::ByListener(outcome) if !slot.proven => {
+                self.notice_standstill(now, Some(outcome));
+                None
+            }
+            SessionEnd::ByListener(_) => return self.notice_standstill(now, None),
             SessionEnd::ByClient => {
                 if !slot.proven {
-                    self.hopeless_since = None;
+                    self.goes_on(now);
                     self.throttle.succeeded();
                 }
                 return;
@@ -152,6 +167,39 @@ impl Dispatch {
             if let Some(outcome) = refused.filter(|_| !slot.bound) {
                 self.charge_next(now, outcome, books);
             }
+        }
+    }
+
+    /// A session ended by the listener's doing. If it was the last one, the closed load may stand still from now on: that is
+    /// known when others fail as is not expected.
+    fn notice_standstill(&mut self, now: Duration, failure: Option<Outcome>) {
+        if self.established > 0 || failure == Some(Outcome::Expected) {
+            return;
+        }
+        let Some((phase, _)) = self.closed_phase(now) else { return };
+        let standstill = &mut self.standstill;
+        standstill.since.get_or_insert((phase, now));
+        standstill.failures += u32::from(failure.is_some());
+    }
+
+    /// A session is served, or rests: the load goes on.
+    pub(super) fn goes_on(&mut self, now: Duration) {
+        self.hopeless_since = None;
+        self.end_standstill(now, None);
+    }
+
+    /// Tells how long the load stood still, if it did; `phase`: only if it was this one.
+    pub(super) fn end_standstill(&mut self, at: Duration, phase: Option<u32>) {
+        let Some((of, since)) =
+            self.standstill.since.filter(|(of, _)| phase.is_none_or(|phase| phase == *of))
+        else {
+            return;
+        };
+        // The pause after a single failure is our own.
+        if std::mem::take(&mut self.standstill).failures > 1 {
+            let end = self.schedule.phase_end(of).map_or(at, |end| end.min(at));
+            let length = end.saturating_sub(since);
+            self.actions.push_back(Action::StoodStill { phase: of, length });
         }
     }
 

@@ -2,28 +2,34 @@
 
 use std::collections::BTreeMap;
 
+use std::time::Duration;
+
 use crate::collector::Outcome;
 use crate::collector::expect::Expect;
 use crate::collector::summary::per_second;
 use crate::collector::tally::PhaseTally;
+use crate::collector::work::{Work, WorkUnit};
+use crate::report::build;
 use crate::report::result::{
-    ConditionRow, Generator, Handshakes, Metric, Percentile, PercentileStatus, Phase, RunResult, Tls,
+    self, ConditionRow, Generator, Handshakes, Metric, Percentile, PercentileStatus, Phase, RunResult, Tls,
     Validity, ValidityStatus,
 };
 
 /// The phases of all shards. A window is as long as the longest.
 pub fn phases(results: &[RunResult]) -> Vec<Phase> {
     let mut whole = results[0].phases.clone();
+    let mut together = work(results).into_iter();
     for result in &results[1..] {
         for (sum, part) in whole.iter_mut().zip(&result.phases) {
             add(sum, part);
         }
     }
     for phase in &mut whole {
-        let window = std::time::Duration::try_from_secs_f64(phase.window_s).unwrap_or_default();
+        let window = Duration::try_from_secs_f64(phase.window_s).unwrap_or_default();
         phase.offered_per_s = per_second(phase.scheduled, window);
         phase.started_per_s = per_second(phase.started, window);
         phase.accepted_per_s = per_second(phase.accepted, window);
+        phase.work = together.next().map(|work| build::work(&work));
     }
     whole
 }
@@ -51,6 +57,27 @@ fn add(sum: &mut Phase, part: &Phase) {
         handshakes(&mut sum.versions, &part.versions);
         handshakes(&mut sum.groups, &part.groups);
     }
+}
+
+/// What all shards together were to do and did, by phase. One that does not say so was stored before it was known.
+pub fn work(results: &[RunResult]) -> Vec<Work> {
+    let of_phase = |index: usize| -> Option<Work> {
+        let parts = results.iter().map(|result| result.phases.get(index)?.work.as_ref());
+        let parts: Vec<&result::Work> = parts.collect::<Option<_>>()?;
+        let unit = WorkUnit::ALL.into_iter().find(|unit| unit.as_str() == parts[0].unit)?;
+        let (asked, done) =
+            parts.iter().fold((0, 0), |(asked, done), part| (asked + part.asked, done + part.done));
+        // Time passes for all of them at once.
+        let among = if unit == WorkUnit::Time { parts.len() as u64 } else { 1 };
+        Some(Work {
+            unit,
+            asked: asked / among,
+            done: done / among,
+            short_since: parts.iter().filter_map(|part| part.short_since_ns).min().map(Duration::from_nanos),
+            why: parts.iter().find_map(|part| part.why.clone()),
+        })
+    };
+    (0..results[0].phases.len()).map_while(of_phase).collect()
 }
 
 fn handshakes(sum: &mut BTreeMap<String, Handshakes>, part: &BTreeMap<String, Handshakes>) {

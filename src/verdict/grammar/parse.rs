@@ -53,6 +53,9 @@ pub(super) fn expr(text: &str) -> Result<Expr, GrammarError> {
             _ => Aggregate::Count,
         },
     };
+    if subject == Subject::Done && aggregate != Aggregate::Share {
+        return fault(words[0].span(), "`done` is a share, as in `done rate == 100%`");
+    }
     let value = value.read(aggregate)?;
     Ok(Expr { text: text.trim().to_owned(), subject, aggregate, operator, value })
 }
@@ -154,13 +157,14 @@ fn known_subject(name: &str) -> Option<Subject> {
             "unexpected" => Some(Subject::Unexpected),
             "scheduled" => Some(Subject::Scheduled),
             "started" => Some(Subject::Started),
+            "done" => Some(Subject::Done),
             _ => name.parse().ok().map(Subject::Arrivals),
         },
     }
 }
 
 fn subjects() -> impl Iterator<Item = String> {
-    let plain = ["unexpected", "scheduled", "started", "transactions.attempted"];
+    let plain = ["unexpected", "scheduled", "started", "done", "transactions.attempted"];
     let outcomes = Outcome::ALL.map(Outcome::as_str);
     Metric::all()
         .map(Metric::as_str)

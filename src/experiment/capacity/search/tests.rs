@@ -118,6 +118,7 @@ impl Runner for Virtual {
             windows: vec![length],
             starts: vec![Duration::ZERO],
             held_back: vec![false],
+            work: Vec::new(),
             gauges: Gauges::default(),
             peak_sessions: vec![1],
             health: Health::default(),

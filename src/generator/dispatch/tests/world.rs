@@ -94,6 +94,8 @@ pub struct World {
     pub refusals: u64,
     /// The phase that was given up.
     pub given_up: Option<u32>,
+    /// How long no session was open and none could be opened.
+    pub stood_still: Duration,
     pub closings: u64,
     /// By phase: when its gate was opened.
     pub gate_opened: Vec<Option<Duration>>,
@@ -133,6 +135,7 @@ impl World {
             opened_for: Vec::new(),
             refusals: 0,
             given_up: None,
+            stood_still: Duration::ZERO,
             closings: 0,
             woken: false,
             stop: None,
@@ -288,7 +291,8 @@ impl World {
                 self.woken = true;
             }
             Action::Forgo(phase) => self.forgone = Some(phase),
-            Action::GiveUp(phase) => self.given_up = Some(phase),
+            Action::GiveUp { phase, .. } => self.given_up = Some(phase),
+            Action::StoodStill { length, .. } => self.stood_still += length,
             Action::Charge(due, outcome) => {
                 assert_ne!(outcome, Outcome::Accepted);
                 self.begun.push((due, self.now));
@@ -325,19 +329,20 @@ impl World {
                 self.end(due, if dropped { Outcome::Dropped } else { Outcome::Accepted });
                 self.dispatch.arrival_over(slot);
                 if dropped {
-                    return self.over(slot, Outcome::Dropped, SessionEnd::ByListener);
+                    return self.over(slot, Outcome::Dropped, SessionEnd::ByListener(Outcome::Dropped));
                 }
-                self.dispatch.served(slot);
+                self.dispatch.served(self.now, slot);
                 self.ask(slot);
             }
             Happening::Closed => {
                 let session = &self.sessions[&slot];
                 if session.bound.is_some() && !session.finishing && self.chance(self.target.drops) {
-                    return self.over(slot, Outcome::Dropped, SessionEnd::ByListener);
+                    return self.over(slot, Outcome::Dropped, SessionEnd::ByListener(Outcome::Dropped));
                 }
                 let session = &self.sessions[&slot];
                 let finishing = session.finishing || session.bound.is_some();
-                let end = if finishing { SessionEnd::ByClient } else { SessionEnd::ByListener };
+                let end =
+                    if finishing { SessionEnd::ByClient } else { SessionEnd::ByListener(Outcome::Dropped) };
                 self.over(slot, Outcome::Accepted, end);
             }
         }

@@ -1,0 +1,93 @@
+//! What a phase was to do, and how much of it was done: a run that did less than it was asked for must not pass.
+
+use std::fmt;
+use std::time::Duration;
+
+/// In what the work of a phase is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WorkUnit {
+    /// Messages.
+    Messages,
+    /// Sessions.
+    Sessions,
+    /// Nanoseconds in which the sessions of a closed load were to be busy.
+    Time,
+}
+
+impl WorkUnit {
+    /// Every unit.
+    pub const ALL: [WorkUnit; 3] = [WorkUnit::Messages, WorkUnit::Sessions, WorkUnit::Time];
+
+    /// The unit's name in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            WorkUnit::Messages => "messages",
+            WorkUnit::Sessions => "sessions",
+            WorkUnit::Time => "ns",
+        }
+    }
+}
+
+/// The work of one phase.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Work {
+    /// What is counted.
+    pub unit: WorkUnit,
+    /// So much was asked for.
+    pub asked: u64,
+    /// So much was done, whatever came of it.
+    pub done: u64,
+    /// From when on the rest was not done, since the run's epoch.
+    pub short_since: Option<Duration>,
+    /// Why the rest was not done: a clause that can follow a semicolon.
+    pub why: Option<String>,
+}
+
+impl Work {
+    /// Whether all of it was done.
+    pub fn is_done(&self) -> bool {
+        self.done >= self.asked
+    }
+
+    /// The part that was done, from 0 to 1.
+    pub fn share(&self) -> f64 {
+        if self.is_done() { 1.0 } else { self.done as f64 / self.asked as f64 }
+    }
+}
+
+impl fmt::Display for Work {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Work { asked, done, .. } = self;
+        match self.unit {
+            WorkUnit::Time => {
+                let seconds = |ns: u64| seconds(Duration::from_nanos(ns));
+                write!(f, "{} of load asked for, {} done", seconds(*asked), seconds(*done))?;
+            }
+            unit => write!(f, "{asked} {} asked for, {done} done", unit.as_str())?,
+        }
+        self.why.as_ref().map_or(Ok(()), |why| write!(f, "; {why}"))
+    }
+}
+
+/// A time of a run, as it stands in a sentence.
+pub fn seconds(time: Duration) -> String {
+    format!("{:.2} s", time.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_says_what_was_asked_what_was_done_and_why_it_is_less() {
+        let mut work =
+            Work { unit: WorkUnit::Messages, asked: 2000, done: 500, short_since: None, why: None };
+        assert_eq!((work.share(), work.is_done()), (0.25, false));
+        work.why = Some("given up at 31.00 s".into());
+        assert_eq!(work.to_string(), "2000 messages asked for, 500 done; given up at 31.00 s");
+        let time = Work { unit: WorkUnit::Time, asked: 10_000_000_000, done: 4_830_000_000, ..work };
+        assert_eq!(time.to_string(), "10.00 s of load asked for, 4.83 s done; given up at 31.00 s");
+        let nothing = Work { asked: 0, done: 0, ..time };
+        assert_eq!((nothing.share(), nothing.is_done()), (1.0, true));
+    }
+}

@@ -1,0 +1,236 @@
+//! What a worker notes so that it can be said whether a phase did what was asked of it, and what all workers' notes amount to.
+//!
+//! # Decisions
+//! - A load at a rate, and a burst, did what was asked if arrivals were served up to the end: not if the last of them, by the
+//!   time they were due, met no listener any more. Arrivals that failed between others that were served are for
+//!   `unexpected rate`.
+//! - One arrival at the end that failed so is no proof that the listener has gone; two are, or one that stands for 1 % of
+//!   the phase.
+//! - Shared messages (`-n`) are counted: what was never begun was not done.
+//! - Sessions for a length of time did what was asked if there was no standstill: no session open, and each that was tried
+//!   failed. 1 % of the time is allowed, as 1 % of the arrivals is.
+//! - A session that was to be held and that the listener ended before its phase was over was not held.
+//! - What the profile expects is no failure.
+
+use std::time::Duration;
+
+use crate::collector::work::{Work, WorkUnit, seconds};
+use crate::collector::{Condition, Outcome};
+use crate::load::Load;
+use crate::plan::{Plan, Unit};
+use crate::smtp::Step;
+
+/// Arrivals at the end of a phase whose times are kept: of more their number is enough.
+const KEPT: usize = 4096;
+/// Arrivals at the end that show that the listener has gone.
+const PROOF: u64 = 2;
+/// The part of a phase that may be lost, as of arrivals.
+const ALLOWED: f64 = 0.01;
+
+/// The end of one phase as one worker saw it.
+#[derive(Clone, Debug, Default)]
+struct Tail {
+    /// The latest intended time of an arrival that the listener answered.
+    answered: Option<Duration>,
+    /// The intended times of those after it that met no listener.
+    gone: Vec<Duration>,
+    /// And how many more.
+    more: u64,
+}
+
+impl Tail {
+    fn answered(&mut self, intended: Duration) {
+        if self.answered.is_none_or(|latest| latest < intended) {
+            self.answered = Some(intended);
+            if !self.gone.is_empty() {
+                self.gone.retain(|at| *at > intended);
+                // What was only counted came later than what was kept.
+                self.more = if self.gone.is_empty() { 0 } else { self.more };
+            }
+        }
+    }
+
+    fn gone(&mut self, intended: Duration) {
+        if self.answered.is_some_and(|latest| latest >= intended) {
+            return;
+        }
+        if self.gone.len() < KEPT { self.gone.push(intended) } else { self.more += 1 }
+    }
+}
+
+/// What one worker notes of one phase.
+#[derive(Clone, Debug, Default)]
+struct PhaseNotes {
+    tail: Tail,
+    /// Held sessions that the listener ended too early: how many, and when the first.
+    lost: Option<(u64, Duration)>,
+    /// How long no session was open and none could be opened.
+    standstill: Duration,
+    /// When the load was given up, and since when no session had been served.
+    given_up: Option<(Duration, Duration)>,
+    /// The last failure.
+    cause: Option<(Duration, Step, Condition)>,
+}
+
+/// What one worker notes.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Notes(Vec<PhaseNotes>);
+
+impl Notes {
+    pub fn new(phases: usize) -> Notes {
+        Notes(vec![PhaseNotes::default(); phases])
+    }
+
+    /// An arrival ended; `cause`: the last condition of its session.
+    pub fn ended(&mut self, phase: u32, intended: Duration, outcome: Outcome, cause: Option<Condition>) {
+        let tail = &mut self.0[phase as usize].tail;
+        let replied =
+            cause.is_some_and(|cause| cause.group() != crate::collector::condition::Group::Transport);
+        match outcome {
+            Outcome::Shed => {}
+            Outcome::Refused | Outcome::TimedOut if replied => tail.answered(intended),
+            Outcome::Refused
+            | Outcome::Dropped
+            | Outcome::TimedOut
+            | Outcome::InDoubt
+            | Outcome::Interrupted => tail.gone(intended),
+            Outcome::Accepted
+            | Outcome::Expected
+            | Outcome::Deferred
+            | Outcome::Rejected
+            | Outcome::Malformed => tail.answered(intended),
+        }
+    }
+
+    /// An arrival ended as the last attempt to open a session did.
+    pub fn charged(&mut self, phase: u32, intended: Duration, outcome: Outcome) {
+        let cause = self.0[phase as usize].cause.map(|(_, _, condition)| condition);
+        self.ended(phase, intended, outcome, cause);
+    }
+
+    /// A step failed, as the profile does not expect.
+    pub fn failed(&mut self, phase: u32, at: Duration, step: Step, condition: Condition) {
+        self.0[phase as usize].cause = Some((at, step, condition));
+    }
+
+    /// The listener ended a session that was to be held.
+    pub fn lost(&mut self, phase: u32, at: Duration) {
+        let lost = &mut self.0[phase as usize].lost;
+        let (count, first) = lost.unwrap_or((0, at));
+        *lost = Some((count + 1, first.min(at)));
+    }
+
+    pub fn stood_still(&mut self, phase: u32, length: Duration) {
+        self.0[phase as usize].standstill += length;
+    }
+
+    pub fn given_up(&mut self, phase: u32, at: Duration, since: Duration) {
+        self.0[phase as usize].given_up = Some((at, since));
+    }
+}
+
+/// A phase as it went.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Course {
+    pub start: Duration,
+    /// When its arrivals ended to be due, or the last of them ended.
+    pub end: Duration,
+    pub scheduled: u64,
+    /// Its sessions were to be open first, and never were.
+    pub held_back: bool,
+}
+
+/// What phase `index` was to do and did, by all workers' notes.
+pub(super) fn work(plan: &Plan, index: usize, course: Course, workers: &[Notes]) -> Work {
+    let phase = &plan.phases[index];
+    let notes: Vec<&PhaseNotes> = workers.iter().filter_map(|notes| notes.0.get(index)).collect();
+    let cause = notes.iter().filter_map(|notes| notes.cause).max_by_key(|(at, ..)| *at);
+    let cause = cause.map(|(_, step, condition)| format!(" ({condition} at {step})")).unwrap_or_default();
+    let of_unit = match phase.unit {
+        Unit::Message => WorkUnit::Messages,
+        Unit::Session => WorkUnit::Sessions,
+    };
+    let ended = tail(&notes, course);
+    let gone = ended.map_or(0, |(count, _)| count);
+    let after = |count: u64, since: Duration| {
+        let what = if count == 1 { "the last one".to_owned() } else { format!("the last {count}") };
+        (since, format!("{what}, from {} on, met no listener{cause}", seconds(since)))
+    };
+    let (unit, asked, done, short) = match &phase.load.load {
+        Load::Shared { total, .. } => {
+            let asked = plan.shard.share(*total);
+            let given_up = notes.iter().filter_map(|notes| notes.given_up).max();
+            let done = course.scheduled.saturating_sub(gone);
+            let short = match (given_up, ended) {
+                _ if course.held_back => Some(never_open(course)),
+                (Some((at, since)), _) => Some((since, given_up_at(at, since, &cause))),
+                (None, Some((count, since))) => Some(after(count, since)),
+                (None, None) if phase.load.length.is_none() => {
+                    Some((course.end, "the run was stopped".to_owned()))
+                }
+                (None, None) => Some((course.end, "the time that it may take was over".to_owned())),
+            };
+            (of_unit, asked, done, short)
+        }
+        Load::Sessions { .. } => {
+            let length = course.end.saturating_sub(course.start);
+            let stood: Duration = notes.iter().map(|notes| notes.standstill).sum();
+            let stood = stood / u32::try_from(notes.len().max(1)).unwrap_or(u32::MAX);
+            let stood = if stood > length.mul_f64(ALLOWED) { stood } else { Duration::ZERO };
+            let nothing = ended.map_or(Duration::ZERO, |(_, since)| course.end.saturating_sub(since));
+            let done = length.saturating_sub(stood.max(nothing));
+            let short = match ended {
+                _ if course.held_back => Some(never_open(course)),
+                Some((_, since)) => {
+                    Some((since, format!("from {} on no session was served{cause}", seconds(since))))
+                }
+                None => {
+                    let stood = seconds(stood);
+                    Some((course.end, format!("for {stood} in all no session could be had{cause}")))
+                }
+            };
+            let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+            (WorkUnit::Time, nanos(length), if course.held_back { 0 } else { nanos(done) }, short)
+        }
+        Load::Rate { .. } | Load::Burst { .. } | Load::Held { .. } => {
+            let firsts = notes.iter().filter_map(|notes| notes.lost);
+            let lost = firsts.fold(None, |sum: Option<(u64, Duration)>, (count, at)| {
+                Some(sum.map_or((count, at), |(all, first)| (all + count, first.min(at))))
+            });
+            let count = lost.map_or(0, |(count, _)| count);
+            let short = match (lost, ended) {
+                (Some((count, first)), _) if count >= gone => {
+                    let first = seconds(first);
+                    let why = format!("{count} that were to be held were lost, the first at {first}{cause}");
+                    Some((lost.map_or(course.end, |(_, first)| first), why))
+                }
+                (_, ended) => ended.map(|(count, since)| after(count, since)),
+            };
+            (of_unit, course.scheduled, course.scheduled.saturating_sub(count.max(gone)), short)
+        }
+    };
+    let short = short.filter(|_| done < asked);
+    let (short_since, why) = short.map_or((None, None), |(since, why)| (Some(since), Some(why)));
+    Work { unit, asked, done, short_since, why }
+}
+
+fn never_open(course: Course) -> (Duration, String) {
+    (course.start, "its sessions were never open all at once".to_owned())
+}
+
+fn given_up_at(at: Duration, since: Duration, cause: &str) -> String {
+    format!("given up at {}, because no session was served from {} on{cause}", seconds(at), seconds(since))
+}
+
+/// How many arrivals at the end of a phase met no listener, and from when on, if they show that it has gone.
+fn tail(notes: &[&PhaseNotes], course: Course) -> Option<(u64, Duration)> {
+    let answered = notes.iter().filter_map(|notes| notes.tail.answered).max();
+    let after = |at: &&Duration| answered.is_none_or(|answered| **at > answered);
+    let gone = || notes.iter().flat_map(|notes| notes.tail.gone.iter().filter(after));
+    let more: u64 = notes.iter().map(|notes| notes.tail.more).sum();
+    let count = gone().count() as u64 + more;
+    let since = *gone().min()?;
+    let length = course.end.saturating_sub(course.start);
+    let shows = count >= PROOF || course.end.saturating_sub(since) >= length.mul_f64(ALLOWED);
+    shows.then_some((count, since))
+}
