@@ -6,6 +6,7 @@ use clap::CommandFactory;
 
 use super::args::{Cli, Color, SchemaOf};
 use super::exit::Failure;
+use crate::profile::redact;
 use crate::report::{compared, json};
 
 /// Where text goes, and whether it may be coloured.
@@ -25,8 +26,9 @@ impl Screen {
         io::stdout().lock()
     }
 
-    /// A line for the user, on stderr.
+    /// A line for the user, on stderr; without the credentials that a URL in it may have.
     pub fn note(&self, line: &str) {
+        let line = redact::sentence(line);
         // If stderr is gone there is nobody to tell.
         writeln!(io::stderr().lock(), "{line}").ok();
     }

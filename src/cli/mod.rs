@@ -22,10 +22,14 @@ mod signals;
 mod tables;
 mod trace;
 
+use std::borrow::Cow;
 use std::ffi::OsString;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use args::{Cli, Command};
+
+use crate::profile::redact;
 
 /// Whether a command line would be understood; nothing is done.
 ///
@@ -41,7 +45,11 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(cli) => cli,
         Err(error) => {
             // --help and --version come as errors too; nobody is left to hear it if the terminal is gone.
-            error.print().ok();
+            match redact::sentence(&error.to_string()) {
+                Cow::Borrowed(_) => error.print().ok(),
+                // A URL with a password stood where another argument was expected.
+                Cow::Owned(told) => write!(io::stderr().lock(), "{told}").ok(),
+            };
             return if error.use_stderr() { ExitCode::from(exit::USAGE) } else { ExitCode::SUCCESS };
         }
     };

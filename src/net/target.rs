@@ -106,6 +106,11 @@ pub enum TargetError {
     /// An IPv6 address whose port cannot be told from it.
     #[error("the target \"{0}\" has an IPv6 address without brackets: write {1}://[address]:port")]
     Brackets(String, &'static str),
+    /// A user or a password. What was written is not repeated.
+    #[error(
+        "the target has a user or a password before its host (`...@`), and credentials do not belong in a URL: remove them, and log in with --auth plain --user-env U --password-env P, or in the profile with [session] auth = {{ mechanism = \"plain\", user_env = \"U\", password_env = \"P\" }}"
+    )]
+    Credentials,
     /// No path of a unix socket, or one that the kernel does not take.
     #[error("the target \"{0}\" has no path of a unix socket: {1}")]
     Path(String, &'static str),
@@ -120,6 +125,12 @@ impl FromStr for Target {
     fn from_str(text: &str) -> Result<Self, TargetError> {
         if text == "embedded" {
             return Ok(Target::embedded());
+        }
+        // In the path of a unix socket an `@` is a character as any other.
+        let is_path = |scheme: &str| text.strip_prefix(scheme).is_some_and(|path| !path.starts_with("//"));
+        let has_user = text.contains('@') || text.contains("%40");
+        if has_user && !is_path("smtp+unix:") && !is_path("lmtp+unix:") {
+            return Err(TargetError::Credentials);
         }
         for (prefix, protocol) in [("smtp+unix:", Protocol::Smtp), ("lmtp+unix:", Protocol::Lmtp)] {
             if let Some(path) = text.strip_prefix(prefix) {
@@ -226,6 +237,32 @@ mod tests {
         assert_eq!(of("smtp+unix:/a b"), (unix("/a b"), Protocol::Smtp, false));
         assert_eq!(of("lmtp+unix:///run/x"), (unix("/run/x"), Protocol::Lmtp, false));
         assert_eq!(of("embedded"), (Transport::Embedded, Protocol::Smtp, false));
+    }
+
+    #[test]
+    fn credentials_in_a_target_are_refused_and_not_repeated() {
+        for text in [
+            "smtp://joe:s3cret@h:25",
+            "smtps://joe@h:465",
+            "smtp://joe:s3cret@h",
+            "smtp://joe:s3/cret@[::1]:25",
+            "smtp://joe:s3%40cret@h:25",
+            "smtp://joe:s3cret%40h:25",
+            "lmtp://:s3cret@h:24",
+            "http://joe:s3cret@h:25",
+            "joe:s3cret@h:25",
+            "joe:s3cret@h",
+            "smtp+unix://joe:s3cret@h/x",
+        ] {
+            let error = text.parse::<Target>().unwrap_err();
+            assert_eq!(error, TargetError::Credentials, "{text}");
+            let said = error.to_string();
+            assert!(
+                !said.contains("cret") && !said.contains("joe") && said.contains("--auth plain"),
+                "{said}"
+            );
+        }
+        assert!("smtp+unix:/run/joe@h.sock".parse::<Target>().is_ok());
     }
 
     #[test]

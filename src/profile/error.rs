@@ -4,11 +4,10 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::sync::LazyLock;
 
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
-use regex::{Captures, Regex};
 
+use super::redact;
 use super::value::REMEDY;
 
 /// Where something stands: in which text, and where in it.
@@ -76,12 +75,13 @@ impl ProfileError {
     /// An error with its remedy; an empty remedy is none.
     pub(super) fn new(message: impl Into<String>, remedy: impl Into<String>, place: Option<Place>) -> Self {
         let remedy = Some(harmless(&remedy.into())).filter(|remedy| !remedy.is_empty());
-        let place = place.map(unveiling_nothing).map(|place| Place {
+        let place = place.map(redact::place).map(|place| Place {
             origin: harmless(&place.origin),
             text: of_one_set_of_controls(&place.text),
             ..place
         });
-        ProfileError { message: harmless(&message.into()), remedy, place: place.map(Box::new) }
+        let message = harmless(&redact::sentence(&message.into()));
+        ProfileError { message, remedy, place: place.map(Box::new) }
     }
 
     /// The error as a compiler shows one: message, place, the offending text underlined, remedy. No final line end.
@@ -109,32 +109,6 @@ fn harmless(text: &str) -> String {
 /// controls is drawn as pictures then, and only the other set (ISO 6429 C1) is replaced here.
 fn of_one_set_of_controls(text: &str) -> String {
     text.replace(|c: char| c.is_control() && !c.is_ascii(), "\u{b7}")
-}
-
-/// The place with stars for every value whose key tells of a secret, misspelt or not: one that was written into a profile
-/// although it must not, beside what is shown.
-fn unveiling_nothing(place: Place) -> Place {
-    static PAIR: LazyLock<Regex> = LazyLock::new(|| {
-        let text = r#""{3}[\s\S]*?"{3}|'{3}[\s\S]*?'{3}|"(?:[^"\\\n]|\\.)*"?|'[^'\n]*'?|[^\s,{}\[\]"'=]+"#;
-        Regex::new(&format!(r#"([\w-]+)(["']?\s*=\s*)({text})"#)).expect("the pattern is a constant")
-    });
-    const SECRETS: [&str; 5] = ["password", "passphrase", "token", "secret", "credential"];
-    let tells = |key: &str| {
-        let key = key.to_ascii_lowercase();
-        let names_a_place = ["_env", "_file"].iter().any(|end| key.ends_with(end));
-        let near = nearest(&key, &SECRETS).is_some();
-        !names_a_place && (near || ["pass", "pwd", "secret", "token"].iter().any(|word| key.contains(word)))
-    };
-    let stars = |found: &Captures<'_>| {
-        let star = |byte| if byte == b'\n' { '\n' } else { '*' };
-        let value = &found[3];
-        let shown: String =
-            if tells(&found[1]) { value.bytes().map(star).collect() } else { value.to_owned() };
-        format!("{}{}{shown}", &found[1], &found[2])
-    };
-    // As long as before: the span stays right.
-    let text = PAIR.replace_all(&place.text, stars).into_owned();
-    Place { text, ..place }
 }
 
 /// Says what serde or the TOML parser said in the words of this tool: message and remedy.
@@ -266,29 +240,6 @@ mod tests {
             let place = error.place.unwrap();
             assert_eq!(&place.text[place.span], "1");
         }
-    }
-
-    #[test]
-    fn no_place_shows_what_may_be_a_secret() {
-        for text in [
-            "auth={password=\"hunter2\",user=\"u\"}",
-            "auth = { user = \"u\", \"password\" = 'hunter2' }",
-            "[session.auth]\nPassword = \"a \\\" hunter2\"\nuser = \"u\"",
-            "pasword = \"hunter2\"  # user = \"u\"",
-            "session.auth.tokn=hunter2 user = \"u\"",
-            "my_secret = \"\"\"\nhunter2\n\"\"\"\nuser = \"u\"",
-            "password = \"hunter2\nuser = \"u\"",
-            "pässwörd = 'x'\npassword = 'hünter2'\nuser = \"u\"",
-        ] {
-            let place = ProfileError::new("wrong", "", Some(place(text, 0..3))).place.unwrap();
-            assert!(!place.text.contains("nter2") && place.text.contains("user"), "{}", place.text);
-            assert_eq!(
-                (place.text.len(), place.text.matches('\n').count()),
-                (text.len(), text.matches('\n').count())
-            );
-        }
-        let harmless = "password_env = \"P\"\ntoken_file = 'f'\nname = \"pass\"\naddress = \"smtp://a:1\"";
-        assert_eq!(ProfileError::new("", "", Some(place(harmless, 0..1))).place.unwrap().text, harmless);
     }
 
     #[test]

@@ -17,6 +17,7 @@ pub mod message;
 pub mod misbehave;
 pub mod overrides;
 mod phase;
+pub mod redact;
 pub mod resolved;
 mod rule;
 pub mod schema;
