@@ -1,5 +1,6 @@
 //! What the listener offers after EHLO, and what it makes of parameters that it does not offer.
 
+use super::limits::Style;
 use crate::smtp::request::{Body, Fault, MailParameters, RcptParameters};
 
 /// The extensions that can be chosen. SIZE and STARTTLS follow from the limits.
@@ -43,11 +44,12 @@ impl Offers {
         require_tls: false,
     };
 
-    /// The keywords, in the order in which they are said.
-    pub(super) fn keywords(self) -> impl Iterator<Item = &'static str> {
+    /// The keywords, in the order in which they are said. ENHANCEDSTATUSCODES is said by the style whose replies have the
+    /// codes (RFC 2034 4): Cisco's have them here and there behind a `#`, and Exim's have none.
+    pub(super) fn keywords(self, style: Style) -> impl Iterator<Item = &'static str> {
         [
             (self.eight_bit_mime, "8BITMIME"),
-            (true, "ENHANCEDSTATUSCODES"),
+            (style == Style::Postfix, "ENHANCEDSTATUSCODES"),
             (self.chunking, "CHUNKING"),
             (self.binary_mime, "BINARYMIME"),
             (self.smtp_utf8, "SMTPUTF8"),

@@ -107,7 +107,7 @@ sayings! {
     /// The service is not available.
     Unavailable, Some(Condition::ServiceUnavailable),
         "421 {host} Service not available, closing transaction channel",
-        "421 {host} Service unavailable - try again later", "421 {host}: Service not available - closing connection";
+        "421 4.3.2 {host} Service unavailable - try again later", "421 {host}: Service not available - closing connection";
     /// The session lasted too long. Postfix and Exim say this of an idle session.
     ConnectionTime, Some(Condition::ConnectionTimeExceeded),
         "421 Exceeded allowable connection time", "421 4.4.2 {host} Error: timeout exceeded",
@@ -336,6 +336,22 @@ mod tests {
                 assert!(!text.contains(['{', '}', '\r']), "{text}");
                 let refuses = codes[0].starts_with(['4', '5']);
                 assert_eq!(refuses, saying.condition().is_some(), "{saying:?}: {text}");
+            }
+        }
+    }
+
+    /// RFC 2034 4: what ENHANCEDSTATUSCODES promises, of the style that offers it.
+    #[test]
+    fn postfix_s_replies_have_enhanced_codes_of_their_class() {
+        for &saying in Saying::ALL {
+            // The greeting and the answers to HELO and EHLO have none.
+            if matches!(saying, Saying::Greeting | Saying::Hello | Saying::HelloName) {
+                continue;
+            }
+            for line in said(saying, Style::Postfix).lines().filter(|line| !line.starts_with('3')) {
+                let enhanced = Reply::parse(line).unwrap().enhanced.map(|code| code.to_string());
+                let code = enhanced.unwrap_or_else(|| panic!("{saying:?}: {line} has no code"));
+                assert_eq!((&code[..1], &line[4..4 + code.len()]), (&line[..1], code.as_str()), "{line}");
             }
         }
     }

@@ -17,7 +17,7 @@ pub(super) fn extensions(limits: &Limits, starttls: bool) -> String {
     lines.extend(limits.offers.pipelining.then(|| "PIPELINING".to_owned()));
     lines.extend(limits.max_message_size.map(|max| format!("SIZE {max}")));
     lines.extend(starttls.then(|| "STARTTLS".to_owned()));
-    lines.extend(limits.offers.keywords().map(str::to_owned));
+    lines.extend(limits.offers.keywords(limits.style).map(str::to_owned));
     let last = lines.len() - 1;
     let reply = |(i, line)| if i == last { format!("250 {line}") } else { format!("250-{line}\n") };
     lines.iter().enumerate().map(reply).collect()
