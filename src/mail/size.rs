@@ -61,7 +61,8 @@ const MOST_SIGMA: f64 = 10.0;
 /// 2^-53: the upper 53 bits of a draw become a multiple of it in [0, 1).
 const UNIT: f64 = 1.0 / (1_u64 << 53) as f64;
 
-/// Sizes whose logarithm is normal: many small ones and a long tail, as mail has. What the bounds cut off is not drawn.
+/// Sizes whose logarithm is normal: many small ones and a long tail, as mail has. What the bounds cut off is not drawn, on
+/// either side of the median by itself: whatever the bounds, half of the sizes are at most the median, and half at least.
 #[derive(Clone, Debug)]
 pub(super) struct LogNormal {
     median: f64,
@@ -90,8 +91,11 @@ impl LogNormal {
     fn draw(&self, bits: u64) -> u64 {
         // The middle of one of 2^53 equal parts, so that neither end is met.
         let share = ((bits >> 11) as f64 + 0.5) * UNIT;
-        let size =
-            self.median * (self.sigma * normal_quantile(self.from + (self.to - self.from) * share)).exp();
+        let share = match share < 0.5 {
+            true => self.from + (0.5 - self.from) * (2.0 * share),
+            false => self.to - (self.to - 0.5) * (2.0 * (1.0 - share)),
+        };
+        let size = self.median * (self.sigma * normal_quantile(share)).exp();
         (size.round() as u64).clamp(self.min, self.max)
     }
 }
@@ -261,6 +265,26 @@ mod tests {
         // What was cut off has not gathered at the bounds.
         let at_bounds = sizes.iter().filter(|size| [10_000, 40_000].contains(*size)).count();
         assert!(at_bounds < 10, "{at_bounds}");
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig { cases: 60, ..Default::default() })]
+
+        /// Whatever the bounds cut off: as many draws below as above, within four standard errors of a coin's.
+        #[test]
+        fn the_median_of_what_is_drawn_is_the_one_that_is_stated(
+            median in 1_000_u64..1_000_000, sigma in 0.05_f64..4.0, below in 0.0_f64..1.0, above in 1.0_f64..50.0, seed: u64,
+        ) {
+            let (min, max) = ((median as f64 * below) as u64, (median as f64 * above) as u64);
+            let size = Size::LogNormal { median, sigma, min, max };
+            let (sampler, stream) = (Sampler::new(&size).unwrap(), Sampler::stream(seed));
+            let sizes: Vec<u64> = (0..4000).map(|n| sampler.draw(&stream, n)).collect();
+            proptest::prop_assert!(sizes.iter().all(|size| (min..=max).contains(size)));
+            let count = |is: fn(&u64, u64) -> bool| sizes.iter().filter(|size| is(size, median)).count() as f64;
+            let error = 4.0 * (4000.0_f64 / 4.0).sqrt();
+            proptest::prop_assert!(count(|size, median| *size <= median) >= 2000.0 - error);
+            proptest::prop_assert!(count(|size, median| *size >= median) >= 2000.0 - error);
+        }
     }
 
     #[test]

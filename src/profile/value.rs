@@ -116,11 +116,12 @@ pub struct Range<T> {
     pub max: T,
 }
 
-/// Half below the median, most within a factor of it, and a long tail above.
+/// Half below the median, most within a factor of it, and a long tail above. Where the bounds cut a tail off, the values of
+/// that half lie within the bound: the median of what is drawn is the one that is stated.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LogNormal<T> {
-    /// Half are smaller.
+    /// Half are smaller, half are larger.
     pub median: T,
     /// The standard deviation of the natural logarithm: 0.5 is narrow, 2 is wide.
     pub sigma: f64,
