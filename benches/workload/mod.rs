@@ -24,7 +24,7 @@ use smtpress::collector::tally::Tally;
 use smtpress::collector::{Condition, Metric, Outcome};
 use smtpress::load::{Curve, Load, Phase, Schedule, Shard, Spacing};
 use smtpress::mail::files::HELD;
-use smtpress::mail::{Body, Corpus, List, Mailboxes, Mailer, Message, Order, Size, Source, Spec};
+use smtpress::mail::{Body, Corpus, List, Mailboxes, Mailer, Message, Order, Reading, Size, Source, Spec};
 use smtpress::smtp::reply::Scanner;
 use smtpress::smtp::script::{Pipelining, Script, Timeouts};
 use smtpress::smtp::{Content, Reply, Step};
@@ -196,7 +196,9 @@ impl Render {
         // Larger than what is held.
         write("large.eml", HELD + 1).expect("there is room");
         let files = |corpus| Body::Files { corpus, order: Order::Random };
-        let list = List::parse(b"a@x.example\nb@x.example\n").map(Arc::new).expect("these are mailboxes");
+        let list = List::parse(b"a@x.example\nb@x.example\n", Reading::default())
+            .map(Arc::new)
+            .expect("these are mailboxes");
         let text = "{n} {session} {run} {date} {random:20}\n";
         let bodies = [
             ("text", Body::Text { text: text.into(), filled: false }),

@@ -355,6 +355,12 @@ pub struct TraceArgs {
     /// The recipient [user0@recipient.example]
     #[arg(long, value_name = "ADDRESS")]
     pub to: Option<String>,
+    /// Send addresses as they are, though they break the grammar of RFC 5321
+    #[arg(long)]
+    pub lax_addresses: bool,
+    /// Require SMTPUTF8, for addresses beyond ASCII (RFC 6531)
+    #[arg(long, conflicts_with = "helo")]
+    pub smtputf8: bool,
     /// Recipients
     #[arg(long, value_name = "N", default_value = "1")]
     pub recipients: String,

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, IsTerminal, Write};
 use std::path::Path;
 
+use encoding_rs_io::DecodeReaderBytesBuilder;
 use serde_json::{Value, json};
 
 use super::args::{ClassifyArgs, CodesArgs};
@@ -26,6 +27,9 @@ pub fn classify(args: &ClassifyArgs, screen: &Screen) -> Result<u8, Failure> {
         }
         Some(path) => Box::new(BufReader::new(File::open(path).map_err(|error| unreadable(path, &error))?)),
     };
+    // A byte order mark is no part of the first reply, and what Windows saved as UTF-16 is read as well.
+    let decoded = DecodeReaderBytesBuilder::new().utf8_passthru(true).strip_bom(true).build(input);
+    let input: Box<dyn BufRead> = Box::new(BufReader::new(decoded));
     let kind = if args.jsonl { Input::Json } else { Input::Lines };
     let rendering = if args.json { Rendering::Json } else { Rendering::Table };
     // Line by line, so that `tail -f | smtpress classify` is told at once.

@@ -107,6 +107,14 @@ fn prepared(args: &TraceArgs) -> Result<Prepared, Failure> {
             keys.push((flag, key.into(), prepare::quoted(value)));
         }
     }
+    for (flag, given, key, value) in [
+        ("--lax-addresses", args.lax_addresses, "message.strict_addresses", "false"),
+        ("--smtputf8", args.smtputf8, "session.extensions.smtputf8", "require"),
+    ] {
+        if given {
+            keys.push((flag, key.into(), value.into()));
+        }
+    }
     if args.no_verify {
         keys.push(("--no-verify", "target.tls_options.verify".into(), "false".into()));
     }

@@ -4,6 +4,25 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::template::{self, InvalidTemplate, Piece};
 
+/// What an address may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// It keeps the grammar and the lengths of RFC 5321. Otherwise it is only what a command line can carry.
+    pub strict: bool,
+    /// It may have characters beyond ASCII (RFC 6531).
+    pub utf8: bool,
+}
+
+impl Default for Rules {
+    /// Those of RFC 5321.
+    fn default() -> Self {
+        Rules { strict: true, utf8: false }
+    }
+}
+
+/// The longest address in octets without strict rules: a header line holds it yet (RFC 5322 2.1.1).
+const LONGEST: usize = 900;
+
 /// Why a pattern is no mailbox.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidAddress {
@@ -28,9 +47,40 @@ pub enum InvalidAddress {
         /// The character.
         found: char,
     },
+    /// The same where addresses need not keep the grammar.
+    #[error(
+        "{pattern:?} has the character {found:?}, which would end or break the command line: no address is sent with it"
+    )]
+    Unsendable {
+        /// The pattern.
+        pattern: String,
+        /// The character.
+        found: char,
+    },
+    /// A character that needs SMTPUTF8.
+    #[error(
+        "`{pattern}` has the character {found:?}, and addresses beyond ASCII need SMTPUTF8 (RFC 6531), which is off: write `smtputf8 = \"require\"` in [session.extensions]{}",
+        .ascii.as_ref().map(|ascii| format!(", or the address as `{ascii}`")).unwrap_or_default()
+    )]
+    NotAscii {
+        /// The pattern.
+        pattern: String,
+        /// The character.
+        found: char,
+        /// The same address in ASCII, if only its domain is beyond it (RFC 5890).
+        ascii: Option<String>,
+    },
+    /// Nothing at all.
+    #[error("is empty: a recipient has an address")]
+    Empty,
     /// No `@`.
     #[error("`{0}` has no domain: write it as local-part@domain")]
     NoDomain(String),
+    /// No `@`, in the one address that may have none.
+    #[error(
+        "`{0}` has no domain: only RCPT may name it so (RFC 5321 4.5.1), and not every listener takes it; write it as {0}@domain"
+    )]
+    Postmaster(String),
     /// A part before the `@` that is none.
     #[error("`{0}` has a local part that is neither words with single dots between them nor a quoted string")]
     LocalPart(String),
@@ -50,50 +100,121 @@ pub enum InvalidAddress {
         length: usize,
     },
     /// The whole is too long.
-    #[error("`{pattern}` has {length} octets when its placeholders are at their longest: 254 are allowed")]
+    #[error(
+        "`{pattern}` has {length} octets when its placeholders are at their longest: {allowed} are allowed"
+    )]
     Long {
         /// The pattern.
         pattern: String,
         /// Its length at the most.
         length: usize,
+        /// What is allowed.
+        allowed: usize,
     },
 }
 
+impl InvalidAddress {
+    /// Whether it could be sent all the same, where addresses need not keep the grammar.
+    pub fn is_sendable(&self) -> bool {
+        use InvalidAddress::{Domain, LocalPart, Long, LongLocalPart, NoDomain, Postmaster};
+        match self {
+            NoDomain(_) | Postmaster(_) | LocalPart(_) | Domain(_) | LongLocalPart { .. } => true,
+            Long { length, .. } => *length <= LONGEST,
+            InvalidAddress::Character { found, .. } => *found == ' ',
+            InvalidAddress::Template { .. }
+            | InvalidAddress::Date(_)
+            | InvalidAddress::Unsendable { .. }
+            | InvalidAddress::NotAscii { .. }
+            | InvalidAddress::Empty => false,
+        }
+    }
+}
+
 /// Takes apart a pattern that is a mailbox (RFC 5321 4.1.2, 4.1.3) whatever its placeholders become.
-pub(super) fn parse(pattern: &str) -> Result<Vec<Piece>, InvalidAddress> {
+pub(super) fn parse(pattern: &str, rules: Rules) -> Result<Vec<Piece>, InvalidAddress> {
     let template = |reason| InvalidAddress::Template { pattern: pattern.into(), reason };
     let pieces = template::parse(pattern).map_err(template)?;
     if pieces.contains(&Piece::Date) {
         return Err(InvalidAddress::Date(pattern.into()));
     }
-    let widest = template::widest(&pieces);
-    check_characters(&widest, pattern)?;
-    check(&widest, pattern)?;
+    check(&template::widest(&pieces), pattern, rules)?;
     Ok(pieces)
 }
 
 /// Whether a text is a mailbox (RFC 5321 4.1.2, 4.1.3) as it stands.
-pub(super) fn check_mailbox(mailbox: &str) -> Result<(), InvalidAddress> {
-    check_characters(mailbox, mailbox)?;
-    check(mailbox, mailbox)
+pub(super) fn check_mailbox(mailbox: &str, rules: Rules) -> Result<(), InvalidAddress> {
+    check(mailbox, mailbox, rules)
+}
+
+/// Whether a rendered mailbox is one; errors name the pattern.
+fn check(mailbox: &str, pattern: &str, rules: Rules) -> Result<(), InvalidAddress> {
+    check_characters(mailbox, pattern, rules)?;
+    if rules.strict { check_grammar(mailbox, pattern, rules) } else { check_line(mailbox, pattern) }
 }
 
 /// Whether SMTP can carry it.
-fn check_characters(mailbox: &str, pattern: &str) -> Result<(), InvalidAddress> {
-    match mailbox.chars().find(|c| !c.is_ascii_graphic() || matches!(c, '<' | '>')) {
-        Some(found) => Err(InvalidAddress::Character { pattern: pattern.into(), found }),
+fn check_characters(mailbox: &str, pattern: &str, rules: Rules) -> Result<(), InvalidAddress> {
+    let quoted = mailbox.rsplit_once('@').is_some_and(|(local, _)| is_quoted_string(local));
+    // A byte order mark is no part of any address, and nobody sees it.
+    let carried = |c: char| match c {
+        ' ' => quoted || !rules.strict,
+        '<' | '>' => !rules.strict,
+        '\u{feff}' | '\u{2028}' | '\u{2029}' | '\u{fffd}' => false,
+        c => !c.is_control(),
+    };
+    match mailbox.chars().find(|c| !carried(*c)) {
+        Some(found) if rules.strict => {
+            return Err(InvalidAddress::Character { pattern: pattern.into(), found });
+        }
+        Some(found) => return Err(InvalidAddress::Unsendable { pattern: pattern.into(), found }),
+        None => {}
+    }
+    match mailbox.chars().find(|c| !c.is_ascii()) {
+        Some(found) if !rules.utf8 => {
+            Err(InvalidAddress::NotAscii { pattern: pattern.into(), found, ascii: in_ascii(pattern) })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The same address with its domain in ASCII (RFC 5890), if that is all it needs.
+fn in_ascii(pattern: &str) -> Option<String> {
+    let (local, domain) = pattern.rsplit_once('@')?;
+    let domain = idna::domain_to_ascii_strict(domain).ok()?;
+    local.is_ascii().then(|| format!("{local}@{domain}"))
+}
+
+/// Whether a command line can carry what need not keep the grammar: the path must end where the command ends it.
+fn check_line(mailbox: &str, pattern: &str) -> Result<(), InvalidAddress> {
+    if mailbox.is_empty() {
+        return Err(InvalidAddress::Empty);
+    }
+    if mailbox.len() > LONGEST {
+        let (pattern, length) = (pattern.to_owned(), mailbox.len());
+        return Err(InvalidAddress::Long { pattern, length, allowed: LONGEST });
+    }
+    let (local, rest) = mailbox.rsplit_once('@').unwrap_or(("", mailbox));
+    let open = if is_quoted_string(local) { rest } else { mailbox };
+    match open.chars().find(|c| matches!(c, '<' | '>')) {
+        Some(found) => Err(InvalidAddress::Unsendable { pattern: pattern.to_owned(), found }),
         None => Ok(()),
     }
 }
 
-/// Whether a rendered mailbox is one; errors name the pattern.
-fn check(mailbox: &str, pattern: &str) -> Result<(), InvalidAddress> {
+fn check_grammar(mailbox: &str, pattern: &str, rules: Rules) -> Result<(), InvalidAddress> {
     let pattern = || pattern.to_owned();
-    let (local, domain) = mailbox.rsplit_once('@').ok_or_else(|| InvalidAddress::NoDomain(pattern()))?;
+    let Some((local, domain)) = mailbox.rsplit_once('@') else {
+        return Err(match mailbox.eq_ignore_ascii_case("postmaster") {
+            true => InvalidAddress::Postmaster(pattern()),
+            false => InvalidAddress::NoDomain(pattern()),
+        });
+    };
     if !is_dot_string(local) && !is_quoted_string(local) {
         return Err(InvalidAddress::LocalPart(pattern()));
     }
-    if !is_domain(domain) && !is_literal(domain) {
+    let is_international =
+        || rules.utf8 && !domain.is_ascii() && idna::domain_to_ascii_strict(domain).is_ok();
+    if !is_domain(domain) && !is_literal(domain) && !is_international() {
         return Err(InvalidAddress::Domain(pattern()));
     }
     if local.len() > 64 {
@@ -101,15 +222,15 @@ fn check(mailbox: &str, pattern: &str) -> Result<(), InvalidAddress> {
     }
     // A path has at most 256 octets with its angle brackets (RFC 5321 4.5.3.1.3).
     if mailbox.len() > 254 {
-        return Err(InvalidAddress::Long { pattern: pattern(), length: mailbox.len() });
+        return Err(InvalidAddress::Long { pattern: pattern(), length: mailbox.len(), allowed: 254 });
     }
     Ok(())
 }
 
-/// RFC 5321 `Dot-string`.
+/// RFC 5321 `Dot-string`, with the characters of RFC 6531 3.3.
 fn is_dot_string(local: &str) -> bool {
-    let is_atext = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&byte);
-    local.split('.').all(|atom| !atom.is_empty() && atom.bytes().all(is_atext))
+    let is_atext = |c: char| !c.is_ascii() || c.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~".contains(c);
+    local.split('.').all(|atom| !atom.is_empty() && atom.chars().all(is_atext))
 }
 
 /// RFC 5321 `Quoted-string`, without what [`parse`] has refused before.
@@ -147,9 +268,13 @@ fn is_literal(domain: &str) -> bool {
 mod tests {
     use super::*;
 
+    fn parse(pattern: &str) -> Result<Vec<Piece>, InvalidAddress> {
+        super::parse(pattern, Rules::default())
+    }
+
     fn taken(mailbox: &str) {
         assert_eq!(parse(mailbox), Ok(vec![Piece::Text(mailbox.into())]), "as a pattern");
-        assert_eq!(check_mailbox(mailbox), Ok(()));
+        assert_eq!(check_mailbox(mailbox, Rules::default()), Ok(()));
     }
 
     #[test]
@@ -176,6 +301,7 @@ mod tests {
             "a.b-c+d=e!#$%&'*/?^_`|~@x-y.z9.test",
             "\"a..b@c\\\"d\"@b.test",
             "\"\"@b.test",
+            "\"a b\"@b.test",
             "a@[IPv6:::1]",
             longest.as_str(),
         ] {
@@ -260,5 +386,114 @@ mod tests {
             r#""a@b\r\nX" has the character '\r': an address is of printable ASCII without spaces and angle brackets"#
         );
         assert_eq!(error("bob"), "`bob` has no domain: write it as local-part@domain");
+    }
+
+    const LAX: Rules = Rules { strict: false, utf8: false };
+    const UTF8: Rules = Rules { strict: true, utf8: true };
+
+    #[test]
+    fn what_exists_and_breaks_the_grammar_is_refused_or_sent_as_it_is() {
+        let long = "a".repeat(65) + "@b.test";
+        for mailbox in [
+            "a..b@c.test",
+            "x.@c.test",
+            ".x@c.test",
+            "postmaster",
+            "Postmaster",
+            "root",
+            "u@my_host",
+            "u@-h-",
+            "u@host.",
+            "u@h..test",
+            "a@b@c.test",
+            "a(b)@c.test",
+            "a b@c.test",
+            "\"a@b.test",
+            "a\\@b.test",
+            "@a.test:b@c.test",
+            "u@[1.2.3]",
+            long.as_str(),
+        ] {
+            let refused = parse(mailbox).unwrap_err();
+            assert!(refused.is_sendable(), "{refused}");
+            assert_eq!(check_mailbox(mailbox, LAX), Ok(()), "{mailbox}");
+        }
+        assert_eq!(check_mailbox("\"a>b<c\"@d.test", LAX), Ok(()));
+        let said = parse("postmaster").unwrap_err().to_string();
+        assert!(said.contains("RFC 5321 4.5.1") && said.contains("postmaster@domain"), "{said}");
+    }
+
+    #[test]
+    fn nothing_breaks_out_of_the_command_whatever_the_rules() {
+        let long = "a".repeat(5000);
+        for mailbox in [
+            "a@b\r\nRCPT TO:<c@d>",
+            "a@b\n",
+            "a\0@b",
+            "a\x7f@b",
+            "a\t@b",
+            "a\u{85}@b",
+            "a\u{2028}b@c",
+            "\u{feff}a@b",
+            "a@b>",
+            "a@b> SIZE=1",
+            "<a@b>",
+            "a>@b",
+            "\"a@b> NOTIFY=NEVER",
+            "\"a\"b>c\"@d",
+            "\"a\\\">@d",
+            "\"a\"@b>",
+            "",
+            long.as_str(),
+        ] {
+            for rules in [LAX, Rules { utf8: true, ..LAX }, UTF8, Rules::default()] {
+                let refused = check_mailbox(mailbox, rules);
+                assert!(
+                    refused.as_ref().is_err_and(|error| rules.strict || !error.is_sendable()),
+                    "{mailbox:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn addresses_beyond_ascii_need_smtputf8() {
+        for mailbox in
+            ["j\u{f6}rg@b\u{fc}cher.example", "\u{7528}\u{6237}@\u{4f8b}.test", "\"\u{f6} x\"@b.test"]
+        {
+            assert_eq!(check_mailbox(mailbox, UTF8), Ok(()), "{mailbox}");
+            let refused = parse(mailbox).unwrap_err();
+            assert!(matches!(refused, InvalidAddress::NotAscii { ascii: None, .. }), "{refused}");
+            assert!(check_mailbox(mailbox, LAX).is_err(), "not without SMTPUTF8");
+        }
+        let said = parse("a{n}@b\u{fc}cher.example").unwrap_err().to_string();
+        assert!(said.contains("`smtputf8 = \"require\"`"), "{said}");
+        assert!(said.ends_with("or the address as `a{n}@xn--bcher-kva.example`"), "{said}");
+        for wrong in ["a@-\u{fc}.test", "a@\u{fc}..test", "a..\u{fc}@b.test"] {
+            assert!(check_mailbox(wrong, UTF8).is_err(), "{wrong}");
+        }
+        // Lengths are of octets, not of characters.
+        assert!(check_mailbox(&format!("{}@b", "\u{fc}".repeat(33)), UTF8).is_err());
+    }
+
+    proptest::proptest! {
+        /// Whatever is sent, the path ends at the one `>` that the command puts behind it.
+        #[test]
+        fn what_is_sent_is_one_path_on_one_line(mailbox in "[a-z\"\\\\<>@. \r\n\t\u{e4}\u{0}\u{85}]{0,12}", strict: bool, utf8: bool) {
+            if check_mailbox(&mailbox, Rules { strict, utf8 }).is_ok() {
+                proptest::prop_assert!(!mailbox.is_empty() && !mailbox.contains(char::is_control));
+                proptest::prop_assert!(utf8 || mailbox.is_ascii());
+                let (mut quoted, mut escaped) = (false, false);
+                for c in mailbox.chars() {
+                    proptest::prop_assert!(quoted || !matches!(c, '<' | '>'), "{mailbox:?}");
+                    match c {
+                        _ if escaped => escaped = false,
+                        '\\' if quoted => escaped = true,
+                        '"' => quoted = !quoted,
+                        _ => {}
+                    }
+                }
+            }
+        }
     }
 }

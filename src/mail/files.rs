@@ -13,17 +13,25 @@
 //!   message that is half old and half new is worse than none.
 //! - Only the name may be a pattern, not the folders before it: a profile of somebody else's must not walk the whole disk.
 //! - Only regular files are opened, and never waited for: a FIFO or a device would hang.
+//! - Of a folder or a pattern, what is no message is passed over, counted and named: an empty file, an mbox, a file of
+//!   another name. A file that is named itself must be a message.
+//! - A folder with `cur` and `new` is a Maildir: all files of the two are messages, those of `tmp` are not yet.
+
+mod found;
 
 use std::cell::RefCell;
-use std::ffi::OsStr;
+use std::fmt;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use memchr::{memchr, memchr_iter};
+use memchr::memchr_iter;
 use sha2::{Digest, Sha256};
+
+pub use found::Skipped;
+use found::{Found, Unfit, find};
 
 use super::encode::Stuffer;
 use super::stuffed::{Form, Stuffed};
@@ -33,15 +41,9 @@ use crate::smtp::transaction::Lost;
 pub const HELD: u64 = 64 << 20;
 /// What is read of a file at a time, in octets.
 const BLOCK: usize = 64 * 1024;
-/// The most files.
-const MOST_FILES: usize = 100_000;
-/// The most entries of a folder that are looked at.
-const MOST_ENTRIES: usize = 1_000_000;
 /// The most octets of one file, and of all.
 const LARGEST_FILE: u64 = 1 << 31;
 const LARGEST_CORPUS: u64 = 1 << 36;
-/// What files a folder gives.
-const IN_FOLDER: &str = "*.eml";
 
 /// Why there are no messages.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -79,6 +81,22 @@ pub enum InvalidFiles {
     /// None found.
     #[error("no file matches {0}")]
     None(String),
+    /// Found, and none of them a message.
+    #[error("no file of {path} is a message that can be sent: {skipped}")]
+    Skipped {
+        /// Where.
+        path: String,
+        /// What there is.
+        skipped: Skipped,
+    },
+    /// Many messages in one file.
+    #[error(
+        "{0} begins with a line `From ...`, as an mbox does, in which many messages stand: split it into one file a message, as with `git mailsplit -oFOLDER {0}`"
+    )]
+    Mbox(String),
+    /// A text that is none of mail.
+    #[error("{0} is UTF-16, and no message is: save it in the form in which it was received")]
+    Utf16(String),
     /// Too many.
     #[error("{0} has more than {1} entries")]
     Many(String, usize),
@@ -154,6 +172,8 @@ pub struct Remarks {
     pub long_lines: u32,
     /// With lines that end in LF, sent as CRLF.
     pub bare_lf: u32,
+    /// With a byte order mark before the first field.
+    pub byte_order_mark: u32,
 }
 
 /// The messages of a run, from files; at least one.
@@ -161,6 +181,7 @@ pub struct Corpus {
     files: Vec<Entry>,
     digest: [u8; 32],
     remarks: Remarks,
+    skipped: Skipped,
 }
 
 struct Entry {
@@ -178,8 +199,8 @@ enum Octets {
     Streamed(Vec<u64>),
 }
 
-impl std::fmt::Debug for Corpus {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Corpus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Corpus").field("files", &self.files.len()).finish_non_exhaustive()
     }
 }
@@ -200,40 +221,70 @@ impl Corpus {
     }
 
     fn read_holding(pattern: &Path, held: u64) -> Result<Corpus, InvalidFiles> {
-        let paths = find(pattern)?;
+        let Found { paths, skipped, alone } = find(pattern)?;
+        let mut corpus = Corpus { files: Vec::new(), digest: [0; 32], remarks: Remarks::default(), skipped };
         let mut octets = 0_u64;
-        for path in &paths {
-            octets += std::fs::metadata(path).map_err(|error| InvalidFiles::io(path, &error))?.len();
+        let mut fit = Vec::with_capacity(paths.len());
+        for path in paths {
+            match open(&path, LARGEST_FILE) {
+                Ok((_, found)) => {
+                    octets += found.len();
+                    fit.push(path);
+                }
+                Err(error) => corpus.skip(&path, error, alone)?,
+            }
         }
         if octets > LARGEST_CORPUS {
             let path = shown(pattern);
             return Err(InvalidFiles::Large { path, octets, allowed: LARGEST_CORPUS });
         }
-        let mut corpus = Corpus { files: Vec::new(), digest: [0; 32], remarks: Remarks::default() };
         let mut digest = Sha256::new();
-        for path in paths {
-            let entry = corpus.scan(path, octets <= held, &mut digest)?;
-            corpus.files.push(entry);
+        for path in fit {
+            match corpus.scan(&path, octets <= held, &mut digest) {
+                Ok(entry) => corpus.files.push(entry),
+                Err(error) => corpus.skip(&path, error, alone)?,
+            }
+        }
+        if corpus.files.is_empty() {
+            return Err(InvalidFiles::Skipped { path: shown(pattern), skipped: corpus.skipped });
         }
         corpus.digest = digest.finalize().into();
         Ok(corpus)
     }
 
+    /// Passes over a file that is none to be sent, unless it was asked for by its name.
+    fn skip(&mut self, path: &Path, error: InvalidFiles, alone: bool) -> Result<(), InvalidFiles> {
+        match Unfit::of(&error).filter(|_| !alone) {
+            Some(why) => {
+                self.skipped.add(path, why);
+                Ok(())
+            }
+            None => Err(error),
+        }
+    }
+
     /// Reads a file to its end.
-    fn scan(&mut self, path: PathBuf, hold: bool, digest: &mut Sha256) -> Result<Entry, InvalidFiles> {
-        let (mut file, found) = open(&path, LARGEST_FILE)?;
+    fn scan(&mut self, path: &Path, hold: bool, digest: &mut Sha256) -> Result<Entry, InvalidFiles> {
+        let (mut file, found) = open(path, LARGEST_FILE)?;
         let identity = Identity::from(&found);
         let mut block = vec![0; BLOCK];
         let (mut before, mut left, mut size) = (b'\n', found.len(), 0_u64);
         let (mut starts, mut content, mut seen) = (Vec::new(), Vec::new(), Seen::default());
-        digest.update(path.file_name().unwrap_or_default().as_bytes());
-        digest.update(found.len().to_le_bytes());
         while left > 0 {
             let octets = &mut block[..BLOCK.min(usize::try_from(left).unwrap_or(BLOCK))];
             file.read_exact(octets).map_err(|error| match error.kind() {
-                io::ErrorKind::UnexpectedEof => InvalidFiles::Changed(shown(&path)),
-                _ => InvalidFiles::io(&path, &error),
+                io::ErrorKind::UnexpectedEof => InvalidFiles::Changed(shown(path)),
+                _ => InvalidFiles::io(path, &error),
             })?;
+            if left == found.len() {
+                match &*octets {
+                    [b'F', b'r', b'o', b'm', b' ', ..] => return Err(InvalidFiles::Mbox(shown(path))),
+                    [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => return Err(InvalidFiles::Utf16(shown(path))),
+                    _ => {}
+                }
+                digest.update(path.file_name().unwrap_or_default().as_bytes());
+                digest.update(found.len().to_le_bytes());
+            }
             left -= octets.len() as u64;
             digest.update(&*octets);
             seen.look(octets, before, size == 0);
@@ -246,13 +297,13 @@ impl Corpus {
             });
             before = octets.last().copied().unwrap_or(before);
         }
-        let now = file.metadata().map_err(|error| InvalidFiles::io(&path, &error))?;
+        let now = file.metadata().map_err(|error| InvalidFiles::io(path, &error))?;
         if Identity::from(&now) != identity {
-            return Err(InvalidFiles::Changed(shown(&path)));
+            return Err(InvalidFiles::Changed(shown(path)));
         }
         seen.remark(before, &mut self.remarks);
         let octets = if hold { Octets::Held(Stuffed::new(&content, true)) } else { Octets::Streamed(starts) };
-        Ok(Entry { path, identity, size, has_message_id: seen.has_message_id, octets })
+        Ok(Entry { path: path.to_owned(), identity, size, has_message_id: seen.has_message_id, octets })
     }
 
     /// How many messages there are.
@@ -289,6 +340,11 @@ impl Corpus {
     /// What there is to say of the messages.
     pub fn remarks(&self) -> Remarks {
         self.remarks
+    }
+
+    /// What was found beside them.
+    pub fn skipped(&self) -> &Skipped {
+        &self.skipped
     }
 
     /// The size of message `index`.
@@ -403,6 +459,7 @@ fn normalise(block: &[u8], before: u8, ends: bool, mut sink: impl FnMut(&[u8])) 
 #[derive(Default)]
 struct Seen {
     has_message_id: bool,
+    byte_order_mark: bool,
     eight_bit: bool,
     bare_cr: bool,
     bare_lf: bool,
@@ -414,6 +471,7 @@ impl Seen {
     fn look(&mut self, block: &[u8], before: u8, first: bool) {
         if first {
             self.has_message_id = has_message_id(block);
+            self.byte_order_mark = block.starts_with(b"\xef\xbb\xbf");
         }
         self.eight_bit |= !block.is_ascii();
         self.bare_cr |= before == b'\r' && block.first() != Some(&b'\n');
@@ -436,6 +494,7 @@ impl Seen {
         remarks.eight_bit += u32::from(self.eight_bit);
         remarks.bare_cr += u32::from(self.bare_cr);
         remarks.bare_lf += u32::from(self.bare_lf);
+        remarks.byte_order_mark += u32::from(self.byte_order_mark);
         remarks.long_lines += u32::from(self.longest_line > 998);
     }
 }
@@ -446,49 +505,6 @@ fn has_message_id(block: &[u8]) -> bool {
         .split(|octet| *octet == b'\n')
         .take_while(|line| !line.is_empty() && *line != b"\r")
         .any(|line| line.get(..11).is_some_and(|name| name.eq_ignore_ascii_case(b"message-id:")))
-}
-
-/// The files that a pattern names, by name.
-fn find(pattern: &Path) -> Result<Vec<PathBuf>, InvalidFiles> {
-    let is_pattern = |part: &OsStr| part.as_bytes().iter().any(|octet| memchr(*octet, b"*?[").is_some());
-    let name = pattern.file_name().unwrap_or_default();
-    if pattern.parent().is_some_and(|folder| is_pattern(folder.as_os_str())) {
-        return Err(InvalidFiles::Folder(shown(pattern)));
-    }
-    if is_pattern(name) {
-        return matching(pattern.parent().unwrap_or(Path::new("")), name, pattern);
-    }
-    match std::fs::metadata(pattern) {
-        Err(error) => Err(InvalidFiles::io(pattern, &error)),
-        Ok(found) if found.is_dir() => matching(pattern, OsStr::new(IN_FOLDER), &pattern.join(IN_FOLDER)),
-        Ok(_) => Ok(vec![pattern.to_owned()]),
-    }
-}
-
-/// The regular files of a folder whose names match; others are passed over.
-fn matching(folder: &Path, names: &OsStr, shown_as: &Path) -> Result<Vec<PathBuf>, InvalidFiles> {
-    let io = |error: io::Error| InvalidFiles::io(folder, &error);
-    let names = glob::Pattern::new(&names.to_string_lossy())
-        .map_err(|error| InvalidFiles::Pattern(shown(shown_as), error.to_string()))?;
-    let folder_or_here = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-    let mut found = Vec::new();
-    for (index, entry) in std::fs::read_dir(folder_or_here).map_err(io)?.enumerate() {
-        let name = entry.map_err(io)?.file_name();
-        let path = folder.join(&name);
-        if names.matches(&name.to_string_lossy())
-            && std::fs::metadata(&path).is_ok_and(|found| found.is_file())
-        {
-            found.push(path);
-        }
-        if index >= MOST_ENTRIES {
-            return Err(InvalidFiles::Many(shown(folder), MOST_ENTRIES));
-        }
-        if found.len() > MOST_FILES {
-            return Err(InvalidFiles::Many(shown(shown_as), MOST_FILES));
-        }
-    }
-    found.sort();
-    if found.is_empty() { Err(InvalidFiles::None(shown(shown_as))) } else { Ok(found) }
 }
 
 #[cfg(test)]

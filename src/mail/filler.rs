@@ -6,7 +6,7 @@ use super::random::{self, Purpose};
 use super::stuffed::{Form, Stuffed};
 
 /// The filler repeats itself after about this many octets, so that it takes no more memory however large messages are.
-const PERIOD: u64 = 1 << 20;
+pub(super) const PERIOD: u64 = 1 << 20;
 
 /// The most characters of a line, without its CRLF: one less than 78, so that a line can be ended where it would be cut.
 const LINE: usize = 77;

@@ -1,11 +1,21 @@
 //! Mailboxes from a CSV file: the first column, or the one headed `mailbox` or `email`. Which is used when, `message` decides.
+//!
+//! # Decisions
+//! - Columns are separated by what the file uses: a first line `sep=;` says it, else tabs, semicolons or commas of its
+//!   first line do.
+//! - `Name <a@b.example>` and `<a@b.example>` are read as the address in them, and `<>` as the null reverse path.
+//! - All lines are read before anything is said: whoever corrects a list wants to know of all that is wrong with it.
 
-use super::address::{self, InvalidAddress};
+use std::fmt;
+
+use super::address::{self, InvalidAddress, Rules};
 
 /// The most mailboxes of a list.
 const MOST: usize = 10_000_000;
-/// What heads the column of mailboxes, without regard to case.
-const HEADINGS: [&str; 2] = ["mailbox", "email"];
+/// What heads the column of mailboxes, without regard to case, spaces and hyphens.
+const HEADINGS: [&str; 5] = ["mailbox", "email", "emailaddress", "mail", "address"];
+/// So many bad lines are named.
+const NAMED: usize = 5;
 
 /// Why a file is no list of mailboxes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -13,17 +23,9 @@ pub enum InvalidList {
     /// A line that is none of CSV.
     #[error("is no CSV: {0}")]
     Csv(String),
-    /// A line whose mailbox is none.
-    #[error("has in line {line} a mailbox that is none: {reason}")]
-    Mailbox {
-        /// The line, from 1.
-        line: u64,
-        /// What is wrong with it.
-        reason: InvalidAddress,
-    },
-    /// A line without the column.
-    #[error("has in line {0} no mailbox")]
-    Missing(u64),
+    /// Lines without a mailbox that can be used.
+    #[error("{0}")]
+    Lines(BadLines),
     /// No mailbox at all.
     #[error("has no mailbox")]
     Empty,
@@ -32,57 +34,156 @@ pub enum InvalidList {
     Many,
 }
 
-/// Mailboxes, in the order of their file; at least one.
+/// What is wrong with a line.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadLine {
+    /// Its mailbox is none.
+    #[error("{0}")]
+    Mailbox(#[from] InvalidAddress),
+    /// It has not the column, or nothing in it.
+    #[error("it has no mailbox")]
+    Missing,
+    /// Each of its columns is a mailbox.
+    #[error("it has {0} mailboxes: write one a line, or head the column to use `mailbox`")]
+    Several(usize),
+    /// The null path, among recipients.
+    #[error("`<>` is the null path: only a sender can be that")]
+    Null,
+}
+
+/// The lines of a file without a mailbox that can be used.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BadLines {
+    count: u64,
+    /// The first of them, by their numbers from 1.
+    first: Vec<(u64, BadLine)>,
+}
+
+impl BadLines {
+    /// How many there are.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Whether one of them could be sent all the same, where addresses need not keep the grammar.
+    pub fn has_sendable(&self) -> bool {
+        self.first.iter().any(|(_, line)| matches!(line, BadLine::Mailbox(reason) if reason.is_sendable()))
+    }
+
+    fn add(&mut self, line: impl Fn() -> u64, what: BadLine) {
+        self.count += 1;
+        if self.first.len() < NAMED {
+            self.first.push((line(), what));
+        }
+    }
+
+    /// The first of them, each with its number and what is wrong with it.
+    pub fn named(&self) -> String {
+        let named: Vec<String> =
+            self.first.iter().map(|(line, what)| format!("line {line}: {what}")).collect();
+        let more = match self.count - self.first.len() as u64 {
+            0 => String::new(),
+            more => format!("; and {more} more"),
+        };
+        named.join("; ") + &more
+    }
+}
+
+impl fmt::Display for BadLines {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.count, &self.first[..]) {
+            (1, [(line, BadLine::Missing)]) => write!(f, "has in line {line} no mailbox"),
+            (1, [(line, what)]) => write!(f, "has in line {line} a mailbox that is none: {what}"),
+            (count, _) => write!(f, "has {count} lines without a mailbox that can be used: {}", self.named()),
+        }
+    }
+}
+
+/// How a list is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// What its addresses may be.
+    pub rules: Rules,
+    /// It is of senders, which may be the null reverse path.
+    pub senders: bool,
+    /// Bad lines are passed over, and counted.
+    pub skip: bool,
+}
+
+/// Mailboxes, in the order of their file; at least one. An empty one is the null reverse path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct List {
     text: Vec<u8>,
     /// Where each ends in the text.
     ends: Vec<u32>,
     longest: u64,
+    skipped: BadLines,
 }
 
 impl List {
-    /// Reads the file's content.
+    /// Reads the file's content: UTF-8, without a byte order mark.
     ///
     /// # Errors
-    /// The first line that holds no mailbox (RFC 5321 4.1.2).
-    pub fn parse(file: &[u8]) -> Result<List, InvalidList> {
-        let file = file.strip_prefix(b"\xef\xbb\xbf").unwrap_or(file);
+    /// All lines that hold no mailbox, unless they are to be passed over; or a file that is no list.
+    pub fn parse(file: &[u8], reading: Reading) -> Result<List, InvalidList> {
+        let whole = file;
+        let (delimiter, file) = delimiter(whole);
+        let before = whole.len() - file.len();
+        let bare = file.split(|byte| *byte == b'\n').any(begins_with_a_quoted_local_part);
         let mut reader = csv::ReaderBuilder::new()
             .has_headers(false)
             .flexible(true)
+            .quoting(!bare)
+            .delimiter(delimiter)
             .trim(csv::Trim::All)
             .from_reader(file);
-        let mut list = List { text: Vec::new(), ends: Vec::new(), longest: 0 };
-        let (mut record, mut column, mut first) = (csv::ByteRecord::new(), 0, true);
+        let mut list = List { text: Vec::new(), ends: Vec::new(), longest: 0, skipped: BadLines::default() };
+        let (mut record, mut column, mut first) = (csv::ByteRecord::new(), None, true);
         while reader.read_byte_record(&mut record).map_err(|error| InvalidList::Csv(error.to_string()))? {
-            let heading =
-                |field: &[u8]| HEADINGS.iter().any(|heading| field.eq_ignore_ascii_case(heading.as_bytes()));
             if std::mem::take(&mut first)
-                && let Some(headed) = record.iter().position(heading)
+                && let Some(headed) = record.iter().position(is_heading)
             {
-                column = headed;
+                column = Some(headed);
                 continue;
             }
-            let line = record.position().map_or(0, csv::Position::line);
-            match record.get(column) {
-                None | Some(b"") => return Err(InvalidList::Missing(line)),
-                Some(mailbox) => list.push(mailbox, line)?,
+            match mailbox_of(&record, column, reading) {
+                Ok(mailbox) => list.push(&mailbox)?,
+                Err(bad) => {
+                    let at = record.position().map_or(0, |at| before + at.byte() as usize);
+                    list.skipped.add(|| line_of(whole, at), bad);
+                }
             }
         }
-        if list.ends.is_empty() { Err(InvalidList::Empty) } else { Ok(list) }
+        if list.skipped.count > 0 && !reading.skip {
+            return Err(InvalidList::Lines(list.skipped));
+        }
+        if list.ends.is_empty() {
+            return Err(match list.skipped.count {
+                0 => InvalidList::Empty,
+                _ => InvalidList::Lines(list.skipped),
+            });
+        }
+        Ok(list)
     }
 
-    fn push(&mut self, mailbox: &[u8], line: u64) -> Result<(), InvalidList> {
-        let shown = String::from_utf8_lossy(mailbox);
-        address::check_mailbox(&shown).map_err(|reason| InvalidList::Mailbox { line, reason })?;
-        self.text.extend_from_slice(mailbox);
+    fn push(&mut self, mailbox: &str) -> Result<(), InvalidList> {
+        self.text.extend_from_slice(mailbox.as_bytes());
         self.longest = self.longest.max(mailbox.len() as u64);
         match u32::try_from(self.text.len()) {
             Ok(end) if self.ends.len() < MOST => self.ends.push(end),
             _ => return Err(InvalidList::Many),
         }
         Ok(())
+    }
+
+    /// The lines that were passed over.
+    pub fn skipped(&self) -> &BadLines {
+        &self.skipped
+    }
+
+    /// Whether an address is beyond ASCII.
+    pub(super) fn needs_utf8(&self) -> bool {
+        !self.text.is_ascii()
     }
 
     /// How many there are.
@@ -109,12 +210,108 @@ impl List {
     }
 }
 
+/// The number of the line, from 1, of the record at a place: the reader's own count is one short behind CRLF.
+pub fn line_of(file: &[u8], at: usize) -> u64 {
+    let skipped = file[at.min(file.len())..].iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+    let before = &file[..(at + skipped).min(file.len())];
+    // Files of old end their lines in CR alone.
+    let end = if memchr::memchr(b'\n', file).is_some() { b'\n' } else { b'\r' };
+    memchr::memchr_iter(end, before).count() as u64 + 1
+}
+
+/// What separates the columns of a CSV file, which a first line `sep=;` says, or else its first line shows; and the rest
+/// of the file.
+pub fn delimiter(file: &[u8]) -> (u8, &[u8]) {
+    let first = file.split(|byte| matches!(byte, b'\r' | b'\n')).find(|line| !line.trim_ascii().is_empty());
+    let Some(first) = first else { return (b',', file) };
+    let said = unquoted(first.trim_ascii());
+    if let Some(&[delimiter]) =
+        said.get(..4).filter(|name| name.eq_ignore_ascii_case(b"sep=")).map(|_| &said[4..])
+        && delimiter.is_ascii()
+        && !delimiter.is_ascii_alphanumeric()
+    {
+        let end = file.iter().position(|byte| *byte == b'\n').map_or(file.len(), |lf| lf + 1);
+        return (delimiter, &file[end..]);
+    }
+    let mut quoted = false;
+    let outside: Vec<u8> = first
+        .iter()
+        .copied()
+        .filter(|byte| {
+            quoted ^= *byte == b'"';
+            !quoted
+        })
+        .collect();
+    let count = |delimiter: u8| memchr::memchr_iter(delimiter, &outside).count();
+    let delimiter = match (count(b'\t'), count(b';'), count(b',')) {
+        (tabs, ..) if tabs > 0 => b'\t',
+        (_, semicolons, commas) if semicolons > 0 && semicolons >= commas => b';',
+        _ => b',',
+    };
+    (delimiter, file)
+}
+
+/// Whether a line begins as `"a b"@` does, which is a mailbox and no quoted field.
+fn begins_with_a_quoted_local_part(line: &[u8]) -> bool {
+    let inner = line.trim_ascii_start().strip_prefix(b"\"");
+    inner
+        .and_then(|inner| Some(&inner[memchr::memchr(b'"', inner)? + 1..]))
+        .is_some_and(|rest| rest.starts_with(b"@"))
+}
+
+fn is_heading(field: &[u8]) -> bool {
+    let plain: Vec<u8> = unquoted(field)
+        .iter()
+        .filter(|byte| !matches!(byte, b' ' | b'-' | b'_'))
+        .map(u8::to_ascii_lowercase)
+        .collect();
+    HEADINGS.iter().any(|heading| heading.as_bytes() == plain)
+}
+
+/// The field without the quotes around it.
+fn unquoted(field: &[u8]) -> &[u8] {
+    match field {
+        [b'"', inner @ .., b'"'] if !inner.contains(&b'"') => inner.trim_ascii(),
+        _ => field,
+    }
+}
+
+/// The mailbox of a line: of its first column, or of the one that is headed.
+fn mailbox_of(record: &csv::ByteRecord, column: Option<usize>, reading: Reading) -> Result<String, BadLine> {
+    let read = |field: &[u8]| -> Result<String, BadLine> {
+        let text = String::from_utf8_lossy(unquoted(field));
+        let mailbox = match text.strip_suffix('>').and_then(|text| text.rsplit_once('<')) {
+            Some((_, mailbox)) => mailbox.trim(),
+            None => &text,
+        };
+        match mailbox.is_empty() {
+            true if text.trim() != "<>" => return Err(BadLine::Missing),
+            true if !reading.senders => return Err(BadLine::Null),
+            true => {}
+            false => address::check_mailbox(mailbox, reading.rules)?,
+        }
+        Ok(mailbox.to_owned())
+    };
+    let filled = || record.iter().filter(|field| !field.is_empty());
+    if column.is_none() && filled().nth(1).is_some() && filled().all(|field| read(field).is_ok()) {
+        return Err(BadLine::Several(filled().count()));
+    }
+    record.get(column.unwrap_or(0)).map_or(Err(BadLine::Missing), read)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn read(file: &str) -> Result<List, InvalidList> {
+        List::parse(file.as_bytes(), Reading::default())
+    }
+
     fn all(file: &str) -> Vec<String> {
-        let list = List::parse(file.as_bytes()).unwrap();
+        mailboxes(&read(file).unwrap())
+    }
+
+    fn mailboxes(list: &List) -> Vec<String> {
         (0..list.len() as u64).map(|n| String::from_utf8_lossy(list.mailbox(n)).into_owned()).collect()
     }
 
@@ -123,12 +320,13 @@ mod tests {
         assert_eq!(all("a@b\nc@d\n"), ["a@b", "c@d"]);
         assert_eq!(all("a@b,secret\r\n\r\n\"c{n}@d\" , x,y"), ["a@b", "c{n}@d"]);
         assert_eq!(all("name,Email\nA,a@b\nC,c@d\n"), ["a@b", "c@d"]);
-        assert_eq!(all("\u{feff}MAILBOX\na@b\n"), ["a@b"]);
+        assert_eq!(all("MAILBOX\na@b\n"), ["a@b"]);
+        assert_eq!(all("Name;E-Mail Address\nA;a@b\n"), ["a@b"]);
     }
 
     #[test]
     fn they_come_again_from_the_first() {
-        let list = List::parse(b"a@b\nlonger@d\n").unwrap();
+        let list = read("a@b\nlonger@d\n").unwrap();
         assert_eq!(
             [0, 1, 2, u64::MAX].map(|n| list.mailbox(n)),
             [b"a@b".as_slice(), b"longer@d", b"a@b", b"longer@d"]
@@ -138,7 +336,7 @@ mod tests {
 
     #[test]
     fn what_is_no_list_is_refused_with_its_line() {
-        let error = |file: &str| List::parse(file.as_bytes()).unwrap_err().to_string();
+        let error = |file: &str| read(file).unwrap_err().to_string();
         assert_eq!(
             error("a@b\nbob\n"),
             "has in line 2 a mailbox that is none: `bob` has no domain: write it as local-part@domain"
@@ -147,6 +345,77 @@ mod tests {
         assert_eq!(error("email\n"), "has no mailbox");
         assert_eq!(error(""), "has no mailbox");
         assert!(error("a@b\n\"x\r\nRCPT TO:<y>\"@d\n").starts_with("has in line 2 a mailbox that is none:"));
-        assert!(List::parse(b"a\xff@b\n").is_err());
+        assert!(List::parse(b"a\xff@b\n", Reading::default()).is_err());
+    }
+
+    #[test]
+    fn files_are_read_as_people_have_them() {
+        assert_eq!(all("a@b;x;y\r\nc@d;;\r\n"), ["a@b", "c@d"]);
+        assert_eq!(all("name\temail\nA, B\ta@b\nC\tc@d\n"), ["a@b", "c@d"]);
+        assert_eq!(all("sep=;\r\nname;mail\r\nDoe, Jane;a@b\r\n"), ["a@b"]);
+        assert_eq!(all("\"sep=|\"\na@b|x\n"), ["a@b"]);
+        assert_eq!(
+            all("\"Doe, Jane\" <a@b>\nJane Doe <c@d>\n<e@f>\n  g@h  \n\n"),
+            ["a@b", "c@d", "e@f", "g@h"]
+        );
+        // A quoted local part, bare and as CSV has it.
+        assert_eq!(all("\"a b\"@c\n\"d@e\"\n"), ["\"a b\"@c", "d@e"]);
+        assert_eq!(all("\"\"\"a b\"\"@c\"\n"), ["\"a b\"@c"]);
+        assert_eq!(all("a@b\rc@d\r"), ["a@b", "c@d"], "line ends of old");
+    }
+
+    #[test]
+    fn all_bad_lines_are_counted_and_the_first_are_named() {
+        let file = "a@b\nbob\nx..y@c\n<>\nd@e;f@g\n\u{e4}@b\nno\nc@d\n,,\n";
+        let InvalidList::Lines(bad) = read(file).unwrap_err() else { panic!("they are bad lines") };
+        assert_eq!(bad.count(), 7);
+        let said = InvalidList::Lines(bad).to_string();
+        assert!(
+            said.starts_with("has 7 lines without a mailbox that can be used: line 2: `bob` has no domain"),
+            "{said}"
+        );
+        assert!(said.contains("line 4: `<>` is the null path") && said.ends_with("; and 2 more"), "{said}");
+        let skipping = Reading { skip: true, ..Reading::default() };
+        let list = List::parse(file.as_bytes(), skipping).unwrap();
+        assert_eq!((mailboxes(&list), list.skipped().count()), (vec!["a@b".to_owned(), "c@d".to_owned()], 7));
+        let said = List::parse(b"bob\nalice\n", skipping).unwrap_err().to_string();
+        assert!(said.starts_with("has 2 lines without a mailbox"), "{said}");
+    }
+
+    #[test]
+    fn several_mailboxes_of_a_line_are_not_dropped_in_silence() {
+        let said = read("a@b; c@d; e@f\n").unwrap_err().to_string();
+        assert_eq!(
+            said,
+            "has in line 1 a mailbox that is none: it has 3 mailboxes: write one a line, or head the column to use `mailbox`"
+        );
+        assert_eq!(all("mailbox,other\na@b,c@d\n"), ["a@b"]);
+    }
+
+    #[test]
+    fn a_sender_may_be_null_and_rules_may_be_lax() {
+        let senders = Reading { senders: true, ..Reading::default() };
+        assert_eq!(mailboxes(&List::parse(b"a@b\n<>\n", senders).unwrap()), ["a@b", ""]);
+        let lax = Reading { rules: Rules { strict: false, utf8: false }, ..Reading::default() };
+        let file = b"a..b@c\npostmaster\nu@my_host\n";
+        assert_eq!(mailboxes(&List::parse(file, lax).unwrap()), ["a..b@c", "postmaster", "u@my_host"]);
+        assert!(List::parse(b"a@b>x\n", lax).is_err());
+        let utf8 = Reading { rules: Rules { strict: true, utf8: true }, ..Reading::default() };
+        assert!(List::parse("\u{e4}@\u{f6}.test\n".as_bytes(), utf8).unwrap().needs_utf8());
+    }
+
+    #[test]
+    fn lines_are_numbered_as_an_editor_numbers_them() {
+        for (file, line) in [
+            ("a@b\nbob\n", 2),
+            ("a@b\r\nc@d\r\nbob\r\n", 3),
+            ("a@b\r\r\nbob\r\n", 2),
+            ("\n\na@b\n\nbob", 5),
+            ("sep=;\r\nmail;x\r\na@b;1\r\nbob;2\r\n", 4),
+            ("a@b\rbob\r", 2),
+        ] {
+            let said = read(file).unwrap_err().to_string();
+            assert!(said.starts_with(&format!("has in line {line} ")), "{file:?}: {said}");
+        }
     }
 }

@@ -19,13 +19,16 @@ use super::{Addresses, Body, Order, Parts, Spec};
 use crate::smtp::Content;
 use crate::smtp::transaction::Lost;
 
+/// The author of mail with the null reverse path.
+const MAIL_SYSTEM: &str = "mailer-daemon@smtpress.invalid";
+
 /// How many unstuffed octets a piece has at most.
 const PIECE: u64 = 64 * 1024;
 
 /// Makes the messages of a run: all that they share, rendered once.
 ///
 /// # The message
-/// CRLF, and US-ASCII unless a file says otherwise. The header: From, To (the recipient, or `undisclosed-recipients:;` when
+/// CRLF, and US-ASCII unless a file says otherwise, or addresses and fields of UTF-8 were asked for (RFC 6532). The header: From, To (the recipient, or `undisclosed-recipients:;` when
 /// there are many), Subject, Date, Message-ID, X-Smtpress-Run, X-Smtpress-Seq, the user's fields, MIME-Version,
 /// Content-Type, Content-Transfer-Encoding. Then the user's text, and filler up to the size, of which some lines begin with
 /// a dot. Lines have at most 78 characters, but for what the user wrote, and header lines with a longer address or run id.
@@ -97,7 +100,7 @@ impl Mailer {
         let from = parts.from.as_ref().map(|from| addresses(from, Of::Sender, &mut binding));
         let to = addresses(&parts.to, Of::Recipient, &mut binding);
         let header = Header {
-            from: from.as_ref(),
+            from: from.clone().map(|from| from.with_null(MAIL_SYSTEM)),
             to: Some(&to).filter(|_| spec.recipients == 1),
             run_id: &run_id,
             date: &date,
@@ -374,7 +377,7 @@ impl Content for Message {
 /// What all headers of a run share. None of its lines begins with a dot.
 struct Header<'a> {
     /// `None`: the mail is from the mail system.
-    from: Option<&'a Draft>,
+    from: Option<Draft>,
     /// `None`: to many.
     to: Option<&'a Draft>,
     run_id: &'a str,
@@ -388,9 +391,9 @@ impl Header<'_> {
         let is_ours = |name: &str| !fields.iter().any(|field| field.name.eq_ignore_ascii_case(name));
         if is_ours("From") {
             draft.text("From: <");
-            match self.from {
+            match &self.from {
                 Some(from) => draft.draft(from),
-                None => draft.text("mailer-daemon@smtpress.invalid"),
+                None => draft.text(MAIL_SYSTEM),
             }
             draft.text(">\r\n");
         }

@@ -24,9 +24,9 @@ mod text;
 
 use std::sync::Arc;
 
-pub use address::InvalidAddress;
+pub use address::{InvalidAddress, Rules};
 pub use files::Corpus;
-pub use list::{InvalidList, List};
+pub use list::{BadLines, InvalidList, List, Reading, delimiter, line_of};
 pub use message::{Mailer, Message};
 pub use sign::Signer;
 pub use size::InvalidSize;
@@ -49,7 +49,7 @@ pub enum Size {
     Weighted(Vec<(u64, f64)>),
     /// Log-normal, and nothing beyond the bounds.
     LogNormal {
-        /// Half are smaller (of the whole distribution, without bounds).
+        /// Half are smaller and half are larger, whatever the bounds cut off.
         median: u64,
         /// The standard deviation of the size's natural logarithm: 0.5 is narrow, 2 is wide.
         sigma: f64,
@@ -163,6 +163,9 @@ pub struct Spec {
     pub body: Body,
     /// Signs them; not those from files.
     pub dkim: Option<Arc<Signer>>,
+    /// What patterns of addresses may be; lists were read by rules of their own. With UTF-8, subject and header fields
+    /// may have it too (RFC 6532).
+    pub rules: Rules,
 }
 
 impl Default for Spec {
@@ -177,6 +180,7 @@ impl Default for Spec {
             headers: Vec::new(),
             body: Body::Words,
             dkim: None,
+            rules: Rules::default(),
         }
     }
 }
@@ -244,20 +248,91 @@ impl Spec {
             Source::Pattern(_) => 0,
         };
         let body = match &self.body {
-            Body::Words | Body::Text { .. } => 2 * self.size.bounds().1,
+            Body::Words | Body::Text { .. } => 2 * self.size.bounds().1.min(filler::PERIOD),
             Body::Attached { attachments, .. } => 3 * attachments.iter().sum::<u64>(),
             Body::Files { corpus, .. } => corpus.memory(),
         };
         body + list(&self.from) + list(&self.to)
     }
 
+    /// What of the user's files is not sent, a sentence each.
+    pub fn passed_over(&self) -> Vec<String> {
+        let lists =
+            [("senders", &self.from), ("recipients", &self.to)].into_iter().filter_map(|(of, from)| {
+                let Source::List(list) = &from.source else { return None };
+                let skipped = list.skipped();
+                let lines = if skipped.count() == 1 {
+                    "1 line".to_owned()
+                } else {
+                    format!("{} lines", skipped.count())
+                };
+                (skipped.count() > 0)
+                    .then(|| format!("{lines} of the list of {of} passed over: {}", skipped.named()))
+            });
+        let files = match &self.body {
+            Body::Files { corpus, .. } if !corpus.skipped().is_empty() => {
+                let skipped = corpus.skipped();
+                Some(format!("{} passed over beside the messages from files: {skipped}", skipped.count()))
+            }
+            _ => None,
+        };
+        lists.chain(files).collect()
+    }
+
+    /// Whether a template has the session's number in it.
+    pub fn names_session(&self) -> bool {
+        let pattern = |mailboxes: &Mailboxes| match &mailboxes.source {
+            Source::Pattern(pattern) => Some(pattern.clone()),
+            Source::List(_) => None,
+        };
+        let text = match &self.body {
+            Body::Text { text, .. } | Body::Attached { text, .. } => Some(text),
+            Body::Words | Body::Files { .. } => None,
+        };
+        let addresses = pattern(&self.from).into_iter().chain(pattern(&self.to));
+        let mut templates = addresses.chain(self.subject.iter().chain(&self.headers).chain(text).cloned());
+        templates
+            .any(|text| template::parse(&text).is_ok_and(|pieces| pieces.contains(&template::Piece::Session)))
+    }
+
+    /// Octets of a recipient's address, at most.
+    fn longest_recipient(&self) -> u64 {
+        match &self.to.source {
+            Source::List(list) => list.longest(),
+            Source::Pattern(pattern) => {
+                template::parse(pattern).map_or(0, |pieces| template::widest(&pieces).len() as u64)
+            }
+        }
+    }
+
+    /// Memory that a session holds of its message, in octets, roughly: the commands of a group, and what is signed.
+    pub fn memory_of_session(&self, grouped: bool) -> u64 {
+        // `RCPT TO:<...>` and its line end.
+        let commands = u64::from(self.recipients) * (self.longest_recipient() + 13);
+        let signed = match &self.body {
+            Body::Attached { attachments, .. } => attachments.iter().sum::<u64>() * 3 / 2,
+            _ => self.size.bounds().1,
+        };
+        (if grouped { commands } else { 0 }) + (if self.dkim.is_some() { signed } else { 0 })
+    }
+
+    /// Whether an address or a header field is beyond ASCII, so that a listener must offer SMTPUTF8 (RFC 6531).
+    pub fn needs_utf8(&self) -> bool {
+        let beyond = |mailboxes: &Mailboxes| match &mailboxes.source {
+            Source::Pattern(pattern) => !pattern.is_ascii(),
+            Source::List(list) => list.needs_utf8(),
+        };
+        let fields = self.subject.iter().chain(&self.headers).any(|field| !field.is_ascii());
+        beyond(&self.from) || beyond(&self.to) || fields
+    }
+
     /// The parts that a mailer is made of.
     fn parts(&self) -> Result<Parts, InvalidSpec> {
         let from = match &self.from.source {
             Source::Pattern(none) if none.is_empty() => None,
-            source => Some(Addresses::new(source).map_err(InvalidSpec::From)?),
+            source => Some(Addresses::new(source, self.rules).map_err(InvalidSpec::From)?),
         };
-        let to = Addresses::new(&self.to.source).map_err(InvalidSpec::To)?;
+        let to = Addresses::new(&self.to.source, self.rules).map_err(InvalidSpec::To)?;
         match &to {
             _ if self.recipients == 0 => return Err(InvalidSpec::NoRecipients),
             Addresses::List(list) if list.len() < self.recipients as usize => {
@@ -270,10 +345,10 @@ impl Spec {
         if of_files && (self.subject.is_some() || self.dkim.is_some()) {
             return Err(InvalidSpec::OfFiles);
         }
-        let subject =
-            self.subject.as_deref().map(text::Field::subject).transpose().map_err(InvalidSpec::Subject)?;
+        let subject = self.subject.as_deref().map(|subject| text::Field::subject(subject, self.rules.utf8));
+        let subject = subject.transpose().map_err(InvalidSpec::Subject)?;
         let field = |(index, field): (usize, &String)| {
-            text::field(field, index, of_files).map_err(|reason| InvalidSpec::Header {
+            text::field(field, index, of_files, self.rules.utf8).map_err(|reason| InvalidSpec::Header {
                 index,
                 field: field.clone(),
                 reason,
@@ -315,9 +390,9 @@ enum Addresses {
 }
 
 impl Addresses {
-    fn new(source: &Source) -> Result<Addresses, InvalidAddress> {
+    fn new(source: &Source, rules: Rules) -> Result<Addresses, InvalidAddress> {
         match source {
-            Source::Pattern(pattern) => address::parse(pattern).map(Addresses::Pattern),
+            Source::Pattern(pattern) => address::parse(pattern, rules).map(Addresses::Pattern),
             Source::List(list) => Ok(Addresses::List(Arc::clone(list))),
         }
     }

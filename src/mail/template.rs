@@ -157,7 +157,16 @@ enum Patch {
     /// From the first of these on, that many of them, again and again.
     Ranged(Of, u64, u64),
     Letters(Of, u8, Arc<ChaCha8Rng>),
-    Listed(Of, Arc<List>),
+    /// A mailbox of the list, or the stand-in for an empty one.
+    Listed(Of, Arc<List>, &'static str),
+}
+
+/// The mailbox of a number, or the stand-in for an empty one.
+fn listed<'a>(list: &'a List, number: u64, null: &'static str) -> &'a [u8] {
+    match list.mailbox(number) {
+        [] => null.as_bytes(),
+        mailbox => mailbox,
+    }
 }
 
 impl Patch {
@@ -168,7 +177,7 @@ impl Patch {
                 out.extend_from_slice(Decimal::new(low + numbers.number(*of) % count).as_bytes());
             }
             Patch::Letters(of, letters, stream) => push_letters(numbers.number(*of), *letters, stream, out),
-            Patch::Listed(of, list) => out.extend_from_slice(list.mailbox(numbers.number(*of))),
+            Patch::Listed(of, list, null) => out.extend_from_slice(listed(list, numbers.number(*of), null)),
         }
     }
 
@@ -177,7 +186,7 @@ impl Patch {
             Patch::Number(of) => digits(numbers.number(*of)),
             Patch::Ranged(of, low, count) => digits(low + numbers.number(*of) % count),
             Patch::Letters(_, letters, _) => u64::from(*letters),
-            Patch::Listed(of, list) => list.mailbox(numbers.number(*of)).len() as u64,
+            Patch::Listed(of, list, null) => listed(list, numbers.number(*of), null).len() as u64,
         }
     }
 
@@ -186,7 +195,7 @@ impl Patch {
             Patch::Number(_) => 20,
             Patch::Ranged(_, low, count) => digits(low + (count - 1)),
             Patch::Letters(_, letters, _) => u64::from(*letters),
-            Patch::Listed(_, list) => list.longest(),
+            Patch::Listed(_, list, null) => list.longest().max(null.len() as u64),
         }
     }
 }
@@ -210,7 +219,17 @@ impl Draft {
     }
 
     pub(super) fn listed(&mut self, of: Of, list: &Arc<List>) {
-        self.parts.push(Err(Patch::Listed(of, Arc::clone(list))));
+        self.parts.push(Err(Patch::Listed(of, Arc::clone(list), "")));
+    }
+
+    /// The same with this in the place of every null path.
+    pub(super) fn with_null(mut self, stand_in: &'static str) -> Draft {
+        for part in &mut self.parts {
+            if let Err(Patch::Listed(.., null)) = part {
+                *null = stand_in;
+            }
+        }
+        self
     }
 
     pub(super) fn draft(&mut self, other: &Draft) {

@@ -46,6 +46,11 @@ pub enum InvalidField {
         "has the character {0:?}: a header is of printable ASCII; write others as an encoded word such as `=?utf-8?q?Gr=C3=BC=C3=9Fe?=`"
     )]
     Character(char),
+    /// Something that a header carries with SMTPUTF8 only.
+    #[error(
+        "has the character {0:?}: a header is of printable ASCII; write others as an encoded word such as `=?utf-8?q?Gr=C3=BC=C3=9Fe?=`, or `smtputf8 = \"require\"` in [session.extensions] (RFC 6532)"
+    )]
+    NotAscii(char),
     /// Longer than a line may be (RFC 5322 2.1.1).
     #[error("has {0} octets when its placeholders are at their longest: a line has at most 998")]
     Long(usize),
@@ -79,9 +84,20 @@ pub(super) struct Field {
 }
 
 impl Field {
-    fn new(name: &str, value: &str) -> Result<Field, InvalidField> {
-        if let Some(found) = value.chars().find(|c| !matches!(c, ' '..='~' | '\t')) {
-            return Err(InvalidField::Character(found));
+    /// `utf8`: it may be beyond ASCII (RFC 6532).
+    fn new(name: &str, value: &str, utf8: bool) -> Result<Field, InvalidField> {
+        let carried = |c: char| match c {
+            ' '..='~' | '\t' => true,
+            '\u{feff}' | '\u{2028}' | '\u{2029}' => false,
+            c => utf8 && !c.is_control(),
+        };
+        if let Some(found) = value.chars().find(|c| !carried(*c)) {
+            let with_utf8 = !found.is_ascii() && !found.is_control();
+            return Err(if with_utf8 {
+                InvalidField::NotAscii(found)
+            } else {
+                InvalidField::Character(found)
+            });
         }
         let value = template::parse(value)?;
         match name.len() + 2 + template::widest(&value).len() {
@@ -91,8 +107,8 @@ impl Field {
     }
 
     /// The subject's value.
-    pub(super) fn subject(value: &str) -> Result<Field, InvalidField> {
-        Field::new("Subject", value)
+    pub(super) fn subject(value: &str, utf8: bool) -> Result<Field, InvalidField> {
+        Field::new("Subject", value, utf8)
     }
 
     pub(super) fn draft(&self, binding: &mut Binding<'_>) -> Draft {
@@ -105,7 +121,7 @@ impl Field {
 }
 
 /// Reads `Name: value`. `of_files`: it goes before the header of a file, which has a subject of its own.
-pub(super) fn field(line: &str, index: usize, of_files: bool) -> Result<Field, InvalidField> {
+pub(super) fn field(line: &str, index: usize, of_files: bool, utf8: bool) -> Result<Field, InvalidField> {
     if index >= MOST_FIELDS {
         return Err(InvalidField::Many);
     }
@@ -117,7 +133,7 @@ pub(super) fn field(line: &str, index: usize, of_files: bool) -> Result<Field, I
         }
         "subject" if !of_files => Err(InvalidField::Subject),
         own if OWN_FIELDS.contains(&own) || own.starts_with("content-") => Err(InvalidField::Own),
-        _ => Field::new(name, value.trim_matches([' ', '\t'])),
+        _ => Field::new(name, value.trim_matches([' ', '\t']), utf8),
     }
 }
 
@@ -217,7 +233,7 @@ mod tests {
 
     #[test]
     fn fields_are_read() {
-        let field = |line: &str| field(line, 0, false);
+        let field = |line: &str| field(line, 0, false, false);
         assert_eq!(field("X-Foo:  a {n} \t").unwrap().value.len(), 2);
         assert_eq!(field("X-Foo:").unwrap().value, []);
         for line in ["X-Foo", ": a", "X Foo: a", "X\u{e9}: a", "X-\r\nFoo: a"] {
@@ -228,12 +244,14 @@ mod tests {
         }
         assert_eq!(field("Subject: a"), Err(InvalidField::Subject));
         assert_eq!(field("X: a\r\nY: b"), Err(InvalidField::Character('\r')));
-        assert_eq!(field("X: \u{e9}"), Err(InvalidField::Character('\u{e9}')));
+        assert_eq!(field("X: \u{e9}"), Err(InvalidField::NotAscii('\u{e9}')));
+        assert!(super::field("X: \u{e9}", 0, false, true).is_ok());
+        assert_eq!(super::field("X: \u{e9}\u{85}", 0, false, true), Err(InvalidField::Character('\u{85}')));
         assert_eq!(field(&format!("X: {}{{n}}", "a".repeat(976))), Err(InvalidField::Long(999)));
         assert!(field(&format!("X: {}{{n}}", "a".repeat(975))).is_ok());
         assert_eq!(field("X: {"), Err(InvalidField::Template(InvalidTemplate::Unclosed)));
-        assert_eq!(super::field("X: a", 1000, false), Err(InvalidField::Many));
-        assert!(super::field("Subject: a", 0, true).is_ok());
+        assert_eq!(super::field("X: a", 1000, false, false), Err(InvalidField::Many));
+        assert!(super::field("Subject: a", 0, true, false).is_ok());
     }
 
     #[test]

@@ -13,7 +13,9 @@ use serde::{Deserialize, Serialize};
 use super::compile::Purpose;
 use super::document::{Document, Key, keys};
 use super::error::ProfileError;
+use super::input;
 use super::schema::{Hello, Session, tables, words};
+use crate::mail;
 use crate::net::target::{Target, Transport};
 use crate::plan::Logins;
 use crate::smtp::auth::verify::Users;
@@ -132,7 +134,8 @@ impl Source for System {
     }
 
     fn file(&self, path: &str) -> Result<String, String> {
-        std::fs::read_to_string(Path::new(path)).map_err(|error| error.to_string())
+        let content = input::read(Path::new(path)).map_err(|error| error.to_string())?;
+        String::from_utf8(content).map_err(|_| "it is not UTF-8".to_owned())
     }
 }
 
@@ -354,10 +357,14 @@ impl Reader<'_> {
     fn list(&self, path: &str, wants: Option<&'static str>) -> Result<Vec<(String, Secret)>, ProfileError> {
         let key = "users_file";
         let text = self.file(key, path)?;
-        let mut csv = csv::ReaderBuilder::new().trim(csv::Trim::Headers).from_reader(text.as_bytes());
+        let (delimiter, rows) = mail::delimiter(text.as_bytes());
+        let mut csv =
+            csv::ReaderBuilder::new().trim(csv::Trim::Headers).delimiter(delimiter).from_reader(rows);
+        let before = text.len() - rows.len();
+        let line = |at: &csv::Position| mail::line_of(text.as_bytes(), before + at.byte() as usize);
         // What the file holds is not shown, were it only a name that stands in the wrong column.
         let unread = |error: &csv::Error| {
-            let line = error.position().map_or(1, csv::Position::line);
+            let line = error.position().map_or(1, line);
             self.error(
                 key,
                 format!("{path}:{line}: this is no row of the columns that the first line names"),
@@ -365,7 +372,9 @@ impl Reader<'_> {
             )
         };
         let headers = csv.headers().map_err(|error| unread(&error))?.clone();
-        let column = |names: &[&str]| headers.iter().position(|header| names.contains(&header));
+        let column = |names: &[&str]| {
+            headers.iter().position(|header| names.iter().any(|name| header.eq_ignore_ascii_case(name)))
+        };
         let secrets: &[&str] = match wants {
             Some("token") => &["token"],
             Some(_) => &["password"],
@@ -385,7 +394,7 @@ impl Reader<'_> {
         let mut lines = BTreeMap::new();
         for row in csv.records() {
             let row = row.map_err(|error| unread(&error))?;
-            let line = row.position().map_or(0, csv::Position::line);
+            let line = row.position().map_or(0, line);
             let (name, secret) = (row.get(user).unwrap_or_default(), row.get(secret).unwrap_or_default());
             if let Some(fault) = fault(name).or(fault(secret)) {
                 return Err(self.error(
@@ -410,6 +419,8 @@ impl Reader<'_> {
     }
 
     fn sound(&self, key: &'static str, value: String) -> Result<String, ProfileError> {
+        // A variable that was filled from a file may have the file's byte order mark.
+        let value = value.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(value);
         match fault(&value) {
             Some(fault) => Err(self.error(key, format!("the value {fault}"), "correct it where it stands")),
             None => Ok(value),
@@ -431,145 +442,4 @@ fn fault(value: &str) -> Option<&'static str> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SECRET: &str = "correct horse";
-
-    /// One variable and some files.
-    struct Made;
-
-    impl Source for Made {
-        fn variable(&self, name: &str) -> Result<String, &'static str> {
-            match name {
-                "U" => Ok("load".to_owned()),
-                "P" | "T" => Ok(SECRET.to_owned()),
-                "EMPTY" => Ok(String::new()),
-                "LINES" => Ok(format!("{SECRET}\n{SECRET}")),
-                _ => Err("is not set"),
-            }
-        }
-
-        fn file(&self, path: &str) -> Result<String, String> {
-            Ok(match path {
-                "secret" => format!("{SECRET}\r\n"),
-                "users.csv" => format!("user, password\na,{SECRET}\n\"b,c\",\"say \"\"x\"\"\"\nd,3\n"),
-                "tokens.csv" => "token,user\nt1,a\n".to_owned(),
-                "twice.csv" => format!("user,password\na,{SECRET}\nb,2\na,3\n"),
-                "short.csv" => format!("user,password\na,1\n{SECRET}\n"),
-                "empty.csv" => "user,password\n".to_owned(),
-                "hole.csv" => format!("user,password\n,{SECRET}\n"),
-                _ => return Err("No such file or directory".to_owned()),
-            })
-        }
-    }
-
-    fn compiled(auth: &str, tls: Tls) -> Result<Logins, ProfileError> {
-        let document = Document::parse("p.toml", &format!("[session]\n{auth}\n")).unwrap();
-        let session = document.read()?.session.unwrap_or_default();
-        let script = Script { tls, ..Script::default() };
-        let auth = session.auth.clone().unwrap_or_default();
-        let target = Target::smtp("mx.example", 25);
-        let (script, logins) = logins(&document, &session, &auth, script, &target, &Made)?;
-        assert_eq!(script.clear_text_login, auth.allow_clear_text == Some(true));
-        Ok(logins)
-    }
-
-    #[test]
-    fn one_user_comes_from_where_the_profile_says() {
-        for auth in [
-            "auth = { mechanism = \"plain\", user_env = \"U\", password_env = \"P\" }",
-            "auth = { mechanism = \"PLAIN\", user = \"load\", password_file = \"secret\" }",
-            "auth = { mechanism = \"plain\", user_env = \"U\", password_env = \"P\", allow_clear_text = true }",
-        ] {
-            let logins = compiled(auth, Tls::Starttls).unwrap_or_else(|e| panic!("{}", e.render(false)));
-            let expected = Login::new(auth::Mechanism::Plain, "load", Secret::new(SECRET));
-            let expected = expected.to(Some(("mx.example".into(), 25)));
-            assert_eq!(logins, Logins { users: vec![expected], random: false });
-        }
-        let token = "auth = { mechanism = \"oauthbearer\", user = \"load\", token_env = \"T\" }";
-        assert_eq!(compiled(token, Tls::Implicit).unwrap().users[0].secret, Secret::new(SECRET));
-        let clear =
-            "auth = { mechanism = \"login\", user = \"u\", password_env = \"P\", allow_clear_text = true }";
-        assert_eq!(compiled(clear, Tls::None).unwrap().users.len(), 1);
-    }
-
-    #[test]
-    fn many_users_come_from_a_file_and_are_taken_in_turn_or_drawn() {
-        let list = |more: &str| {
-            let auth =
-                format!("auth = {{ mechanism = \"scram-sha-256\", users_file = \"users.csv\"{more} }}");
-            compiled(&auth, Tls::Starttls).unwrap_or_else(|e| panic!("{}", e.render(false)))
-        };
-        let (in_turn, random) = (list(""), list(", order = \"random\""));
-        let user = |logins: &Logins, seed, serial| logins.of(seed, serial).unwrap().user.to_string();
-        let first: Vec<String> = (0..5).map(|serial| user(&in_turn, 7, serial)).collect();
-        assert_eq!(first, ["a", "b,c", "d", "a", "b,c"]);
-        assert_eq!(in_turn.users[1].secret, Secret::new("say \"x\""));
-        let drawn = |seed| (0..300).map(|serial| user(&random, seed, serial)).collect::<Vec<_>>();
-        assert_eq!(drawn(7), drawn(7));
-        assert_ne!(drawn(7), drawn(8));
-        for name in ["a", "b,c", "d"] {
-            let count = drawn(7).iter().filter(|drawn| *drawn == name).count();
-            assert!((60..140).contains(&count), "{name}: {count}");
-        }
-        let tokens = "auth = { mechanism = \"xoauth2\", users_file = \"tokens.csv\" }";
-        assert_eq!(compiled(tokens, Tls::Starttls).unwrap().users[0].secret, Secret::new("t1"));
-        assert_eq!(Logins::default().of(7, 0), None);
-    }
-
-    #[test]
-    fn what_is_wrong_is_named_and_no_secret_with_it() {
-        let plain = |keys: &str| format!("auth = {{ mechanism = \"plain\", {keys} }}");
-        for (auth, says) in [
-            ("auth = { user_env = \"U\" }".to_owned(), "there is no mechanism"),
-            (
-                plain("user_env = \"U\", password_env = \"MISSING\""),
-                "the environment variable `MISSING` is not set",
-            ),
-            (plain("user_env = \"U\", password_env = \"EMPTY\""), "the value is empty"),
-            (plain("user_env = \"U\", password_env = \"LINES\""), "holds a control character"),
-            (
-                plain("user_env = \"U\", password_file = \"missing\""),
-                "failed to read \"missing\": No such file",
-            ),
-            (plain("user_env = \"U\""), "there is no password to log in with"),
-            (plain("password_env = \"P\""), "there is no user to log in with"),
-            (plain("user = \"a\", user_env = \"U\", password_env = \"P\""), "the user is given twice"),
-            (
-                plain("user = \"a\", password_file = \"secret\", password_env = \"P\""),
-                "the password is given twice",
-            ),
-            (plain("user = \"a\", token_env = \"T\""), "with a password, not with a token"),
-            (plain("user = \"a\", token_env = \"T\", password_env = \"P\""), "a password and a token"),
-            (plain("user = \"a\", users_file = \"users.csv\""), "`user` beside `users_file`"),
-            (plain("users_file = \"tokens.csv\""), "names no columns `user` and `password`"),
-            (plain("users_file = \"twice.csv\""), "twice.csv:4: the user of line 2 again"),
-            (plain("users_file = \"short.csv\""), "short.csv:3: this is no row"),
-            (plain("users_file = \"empty.csv\""), "holds no user"),
-            (plain("users_file = \"hole.csv\""), "hole.csv:2: a user or secret is empty"),
-            (plain("user = \"a\", password_env = \"P\", order = \"random\""), "one user, and no order"),
-            (
-                plain("user = \"a\", password_env = \"P\" }\nhello = \"helo\"\nmisbehave = {"),
-                "a session that says HELO has none",
-            ),
-            (
-                plain(&format!("user = \"a\", password = \"{SECRET}\"")),
-                "a secret does not stand in a profile",
-            ),
-            (format!("auth.token = '{SECRET}'"), "a secret does not stand in a profile"),
-            (format!("auth.pasword = \"{SECRET}\""), "unknown key `pasword`"),
-        ] {
-            let error = compiled(&auth, Tls::Starttls).expect_err(&auth);
-            let shown = format!("{error} {}", error.render(true));
-            assert!(shown.contains(says), "{auth}:\n{}", error.render(false));
-            assert!(!shown.contains(SECRET) && error.remedy.is_some(), "{}", error.render(false));
-        }
-        let clear = compiled(&plain("user = \"a\", password_env = \"P\""), Tls::None).unwrap_err();
-        assert!(
-            clear.message.contains("clear text") && clear.remedy.unwrap().contains("allow_clear_text = true")
-        );
-        let plus = "auth = { mechanism = \"scram-sha-256-plus\", user = \"a\", password_env = \"P\", allow_clear_text = true }";
-        assert!(compiled(plus, Tls::None).unwrap_err().message.contains("binds a login to the TLS session"));
-    }
-}
+mod tests;

@@ -4,7 +4,7 @@
 //! - The first error ends it: later ones often follow from it.
 //! - Keys of the contract whose feature this version lacks are refused at their place, with a sentence that says so.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ use crate::load::{Load, Shard, Think};
 use crate::net::target::bind::Bind;
 use crate::net::target::{Target, TargetError};
 use crate::plan::{Phase, Plan, Unit};
+use crate::smtp::extensions::{Use, Wishes};
 use crate::smtp::{Script, script};
 use crate::verdict::grammar::Assertion;
 
@@ -130,6 +131,25 @@ pub fn compile(document: &Document, context: &Context) -> Result<Compiled, Profi
     let script = dialogue::script(document, &profile, &session, protocol)?;
     let script = Script { tls, ..script };
     let (script, logins) = auth::compile(document, &session, script, &to, context.purpose)?;
+    let utf8 = script.wishes.utf8 != Use::Off && session.hello != Some(schema::Hello::Helo);
+    let mail = message::compile(document, &profile, utf8)?;
+    if mail.names_session()
+        && let Some(phase) = phases.iter().find(|phase| phase.unit == Unit::Message)
+    {
+        return Err(document.error_at(
+            &keys!["message"],
+            format!(
+                "a template has `{{session}}`, and the messages of phase `{}` are served by whichever session is free: their octets would differ from run to run",
+                phase.name
+            ),
+            "write `{n}` instead, or give the phase `unit = \"session\"`",
+        ));
+    }
+    // What needs SMTPUTF8 must not go without it (RFC 6531 3.2).
+    let script = match mail.needs_utf8() {
+        true => Script { wishes: Wishes { utf8: Use::Require, ..script.wishes }, ..script },
+        false => script,
+    };
     let plan = Plan {
         name,
         seed: profile.seed.map_or(context.seed, |seed| seed.0),
@@ -141,7 +161,7 @@ pub fn compile(document: &Document, context: &Context) -> Result<Compiled, Profi
         script,
         logins,
         messages: dialogue::messages(document, &session, &phases)?,
-        mail: message::compile(document, &profile)?,
+        mail,
         expects: indexed(&profile.expect, |i, expect| rule::expect(document, &profile.phase, i, expect))?,
         classify: indexed(&profile.classify, |i, classify| rule::classify(document, i, classify))?,
         reconnect: dialogue::reconnect(document, &session)?,
@@ -254,12 +274,14 @@ fn phases(
         ));
     }
     let count = profile.phase.len();
+    let mut firsts = HashMap::with_capacity(count);
+    for (index, phase) in profile.phase.iter().enumerate() {
+        firsts.entry(phase.name.as_deref()).or_insert(index);
+    }
     let phases = indexed(&profile.phase, |index, one| {
         let name = one.name.as_deref().unwrap_or_default();
         rule::plain_name(document, &keys!["phase", index, "name"], name)?;
-        if let Some(first) =
-            profile.phase[..index].iter().position(|other| other.name.as_deref() == Some(name))
-        {
+        if let Some(&first) = firsts.get(&Some(name)).filter(|first| **first < index) {
             return Err(document.error_at(
                 &keys!["phase", index, "name"],
                 format!(

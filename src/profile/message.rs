@@ -17,13 +17,18 @@ use super::compile::Purpose;
 use super::dialogue::distribution;
 use super::document::{Document, Key, keys};
 use super::error::ProfileError;
+use super::input;
 use super::schema::{Profile, tables, words};
 use super::units::{Count, Size};
 use super::value::Distribution;
 use crate::mail::files::{self, Corpus};
-use crate::mail::{self, Body, InvalidSpec, List, Mailboxes, Mailer, Signer, Source, Spec};
+use crate::mail::{
+    self, Body, InvalidAddress, InvalidList, InvalidSpec, List, Mailboxes, Mailer, Rules, Signer, Source,
+    Spec,
+};
 use crate::plan::Plan;
 use crate::smtp::Content;
+use crate::smtp::extensions::Use;
 
 /// The largest message in octets that a profile may ask for.
 const LARGEST_MESSAGE: u64 = 1 << 31;
@@ -38,6 +43,13 @@ const LARGEST_KEY: u64 = 64 << 10;
 const TEXT: &str = "This is smtpress message {n}.\n";
 
 words! {
+    /// What becomes of a list with a line that holds no mailbox that can be used.
+    OnBadLine {
+        /// It is refused; all such lines are counted, and the first five named.
+        Error = "error",
+        /// They are passed over, counted and named, in `check` and in the report.
+        Skip = "skip",
+    }
     /// Which of many comes next.
     Order {
         /// One after the other, and again from the first.
@@ -49,12 +61,13 @@ words! {
 
 tables! {
     /// The messages. In all templates `{n}` is a number, `{n:1..500}` the same within bounds, again and again,
-    /// `{session}` the session's number, `{run}` the run's id, `{random:8}` so many letters by seed, and `{{` a brace;
+    /// `{session}` the session's number (where arrivals are sessions), `{run}` the run's id, `{random:8}` so many letters by seed, and `{{` a brace;
     /// `{date}` is the date of the run, for headers and texts.
     Message {
-        /// The sender, a template: `{n}` is the message's number. Empty: the null reverse path. Default load@sender.example.
+        /// The sender, a template: `{n}` is the message's number. Empty or `<>`: the null reverse path. Default load@sender.example.
         from: String,
-        /// Senders from a CSV file: its first column, or the one headed `mailbox` or `email`.
+        /// Senders from a CSV file (commas, semicolons or tabs; UTF-8 or UTF-16): its first column, or the one headed
+        /// `mailbox` or `email`; `Name <a@b.example>` is read as the address in it, `<>` as the null reverse path.
         from_file: String,
         /// Which sender comes next, of a file or of `{n:1..500}`. Default in-turn.
         from_order: Order,
@@ -64,6 +77,11 @@ tables! {
         to_file: String,
         /// Which recipient comes next, of a file or of `{n:1..500}`. Default in-turn.
         to_order: Order,
+        /// Addresses keep the grammar and the lengths of RFC 5321. If false, those that break them are sent as they are
+        /// (`a..b@c.example`, `postmaster`, `u@my_host`), but nothing that would break the command line. Default true.
+        strict_addresses: bool,
+        /// What becomes of lines of `from_file` and `to_file` that hold no mailbox that can be used. Default error.
+        on_bad_line: OnBadLine,
         /// Recipients of a message. Default 1.
         recipients: Count,
         /// How large a message is, in octets. Default 4KiB, or what `text` has.
@@ -78,7 +96,8 @@ tables! {
         text_file: String,
         /// Attachments by their sizes in octets, before base64.
         attachments: Vec<Size>,
-        /// Messages from files, as they are: a file, a folder (its *.eml), or a pattern such as "corpus/*.eml".
+        /// Messages from files, as they are: a file, a folder (its *.eml), a Maildir (its `cur` and `new`), or a pattern such
+        /// as "corpus/*.eml". What is no message (an empty file, an mbox) is passed over, counted and named.
         files: String,
         /// Which file comes next. Default in-turn.
         files_order: Order,
@@ -153,15 +172,18 @@ pub(super) fn footprint(spec: &Spec) -> String {
     }
 }
 
-pub(super) fn compile(document: &Document, profile: &Profile) -> Result<Spec, ProfileError> {
+/// `utf8`: the session may say addresses and send headers beyond ASCII.
+pub(super) fn compile(document: &Document, profile: &Profile, utf8: bool) -> Result<Spec, ProfileError> {
     let written = profile.message.clone().unwrap_or_default();
-    Reading { document, written: &written }.spec()
+    let rules = Rules { strict: written.strict_addresses.unwrap_or(true), utf8 };
+    Reading { document, written: &written, rules }.spec()
 }
 
 /// The table on its way to a spec.
 struct Reading<'a> {
     document: &'a Document,
     written: &'a Message,
+    rules: Rules,
 }
 
 impl Reading<'_> {
@@ -194,11 +216,22 @@ impl Reading<'_> {
             headers: written.headers.clone().unwrap_or_default(),
             body: self.body()?,
             dkim: self.signer()?,
+            rules: self.rules,
         };
         let Err(error) = spec.check() else { return Ok(spec) };
         let of = |key: &'static str| vec![Key::from("message"), Key::from(key)];
         let listed = |key, file, list: &Option<String>| of(if list.is_some() { file } else { key });
         let (path, remedy) = match &error {
+            InvalidSpec::From(reason) if reason.is_sendable() => (
+                of("from"),
+                "write one such as \"load@sender.example\", or `strict_addresses = false` in [message] to send it as it is",
+            ),
+            InvalidSpec::To(reason) if reason.is_sendable() => (
+                of("to"),
+                "write one such as \"user{n}@recipient.example\", or `strict_addresses = false` in [message] to send it as it is",
+            ),
+            InvalidSpec::From(InvalidAddress::NotAscii { .. }) => (of("from"), ""),
+            InvalidSpec::To(InvalidAddress::NotAscii { .. }) => (of("to"), ""),
             InvalidSpec::From(_) => (of("from"), "write one such as \"load@sender.example\""),
             InvalidSpec::To(_) => (of("to"), "write one such as \"user{n}@recipient.example\""),
             InvalidSpec::NoRecipients => (of("recipients"), ""),
@@ -252,6 +285,13 @@ impl Reading<'_> {
                 ));
             }
         }
+        if self.written.on_bad_line.is_some() && !is_given("from_file") && !is_given("to_file") {
+            return Err(self.document.error_at_key(
+                &keys!["message", "on_bad_line"],
+                "there is no list that could have a bad line",
+                "add `to_file = \"recipients.csv\"`, or remove the key",
+            ));
+        }
         match (files, self.written.files_order) {
             (None, Some(_)) => Err(self.document.error_at_key(
                 &keys!["message", "files_order"],
@@ -270,17 +310,26 @@ impl Reading<'_> {
         let source = match file {
             Some(path) => {
                 let content = self.read(file_key, path, LARGEST_LIST)?;
-                match List::parse(&content) {
+                let skip = self.written.on_bad_line == Some(OnBadLine::Skip);
+                let reading = mail::Reading { rules: self.rules, senders: key == "from", skip };
+                match List::parse(&content, reading) {
                     Ok(list) => Source::List(Arc::new(list)),
                     Err(error) => {
-                        return self.wrong(
-                            file_key,
-                            format!("{path} {error}"),
-                            "write one mailbox a line, or CSV with a column headed `mailbox`",
-                        );
+                        let remedy = match &error {
+                            InvalidList::Lines(lines) if lines.has_sendable() => {
+                                "correct them, write `on_bad_line = \"skip\"` to go without them, or `strict_addresses = false` to send what breaks the grammar"
+                            }
+                            InvalidList::Lines(_) if !skip => {
+                                "write one mailbox a line, or CSV with a column headed `mailbox`; `on_bad_line = \"skip\"` goes without bad lines"
+                            }
+                            _ => "write one mailbox a line, or CSV with a column headed `mailbox`",
+                        };
+                        return self.wrong(file_key, format!("{path} {error}"), remedy);
                     }
                 }
             }
+            // As it stands in a command.
+            None if key == "from" && pattern.as_deref() == Some("<>") => Source::Pattern(String::new()),
             None => Source::Pattern(pattern.clone().unwrap_or_default()),
         };
         let order = order_of(*order);
@@ -318,7 +367,7 @@ impl Reading<'_> {
                 Err(error) => self.wrong(
                     "files",
                     format!("there are no messages to send: {error}"),
-                    "name a file, a folder with *.eml, or a pattern such as \"corpus/*.eml\"",
+                    "name a file, a folder with *.eml, a Maildir, or a pattern such as \"corpus/*.eml\"",
                 ),
             };
         }
@@ -356,6 +405,7 @@ impl Reading<'_> {
         let path = part("key", &dkim.key, "dkim.pem")?;
         let at = |key: &'static str| keys!["message", "dkim", key];
         let pem = files::read(Path::new(&path), LARGEST_KEY)
+            .map(input::pem)
             .map_err(|error| self.document.error_at(&at("key"), error.to_string(), "name a file in PEM"))?;
         let signer = Signer::new(&pem, &domain, &selector).map_err(|error| {
             use mail::sign::InvalidSigner;
@@ -375,6 +425,7 @@ impl Reading<'_> {
 
     fn read(&self, key: &'static str, path: &str, most: u64) -> Result<Vec<u8>, ProfileError> {
         files::read(&PathBuf::from(path), most)
+            .map(input::decoded)
             .or_else(|error| self.wrong(key, error.to_string(), "name a file that can be read"))
     }
 }
@@ -397,9 +448,13 @@ pub(super) fn told(plan: &Plan) -> Vec<(&'static str, String)> {
         false => format!("{} to {}", Size(least), Size(largest)),
     };
     let sizes = spread(plan.mail.size.bounds());
+    let half = match plan.mail.size {
+        mail::Size::LogNormal { median, .. } => format!(" (half of them up to {})", Size(median)),
+        _ => String::new(),
+    };
     let kind = match body {
-        Body::Words => format!("{sizes} of words"),
-        Body::Text { filled: true, .. } => format!("{sizes} of text and words"),
+        Body::Words => format!("{sizes}{half} of words"),
+        Body::Text { filled: true, .. } => format!("{sizes}{half} of text and words"),
         Body::Text { filled: false, .. } => "text".to_owned(),
         Body::Attached { attachments, .. } => {
             let octets: u64 = attachments.iter().sum();
@@ -450,7 +505,13 @@ fn named(order: mail::Order) -> &'static str {
 
 /// What is asked and will be done in another way, or may surprise.
 pub(super) fn notes(plan: &Plan) -> Vec<String> {
-    let mut notes = Vec::new();
+    let mut notes = plan.mail.passed_over();
+    if plan.mail.needs_utf8() {
+        notes.push(
+            "addresses or header fields are beyond ASCII: a listener that does not offer SMTPUTF8 is a finding"
+                .to_owned(),
+        );
+    }
     let is_sized = matches!(plan.mail.body, Body::Words | Body::Text { filled: true, .. });
     if is_sized {
         let (least, _) = plan.mail.size.bounds();
@@ -469,7 +530,19 @@ pub(super) fn notes(plan: &Plan) -> Vec<String> {
             (remarks.bare_lf, "lines that end in LF alone: they are sent with CRLF"),
             (remarks.bare_cr, "a CR that ends no line: it is sent as it is, and some listeners refuse it"),
             (remarks.long_lines, "a line of more than 998 octets, which is more than RFC 5322 allows"),
-            (remarks.eight_bit, "octets above 127, which a listener without 8BITMIME may refuse"),
+            (
+                remarks.eight_bit,
+                match plan.script.wishes.eight_bit {
+                    Use::Off => {
+                        "octets above 127, which MAIL does not declare (`8bitmime = \"auto\"` in [session.extensions] does), and which a listener may refuse"
+                    }
+                    _ => "octets above 127, which a listener without 8BITMIME may refuse",
+                },
+            ),
+            (
+                remarks.byte_order_mark,
+                "a byte order mark before its first header field, which is then another: it is sent as it is",
+            ),
         ];
         let files =
             |count: u32| if count == 1 { "1 file has".to_owned() } else { format!("{count} files have") };

@@ -12,6 +12,7 @@ pub mod document;
 pub mod error;
 mod extensions;
 pub mod flags;
+pub mod input;
 pub mod listener;
 pub mod message;
 pub mod misbehave;

@@ -3,12 +3,15 @@
 //!
 //! Files are named from the directory in which smtpress is started.
 
+use std::path::Path;
+
 use rustls::pki_types::{CertificateDer, ServerName};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::document::{Document, Key, keys};
 use super::error::ProfileError;
+use super::input;
 use super::listener::Listener;
 use super::schema::{self, Profile, tables, words};
 use super::units::Percent;
@@ -311,7 +314,7 @@ fn read<T>(
     path: &str,
     parse: impl Fn(&[u8]) -> Result<T, PemError>,
 ) -> Result<T, ProfileError> {
-    let text = std::fs::read(path).map_err(|error| {
+    let text = input::read(Path::new(path)).map(input::pem).map_err(|error| {
         document.error_at(
             at,
             format!("failed to read {path}: {error}"),

@@ -206,6 +206,7 @@ fn tls(measured: &Measured, index: usize) -> Tls {
 /// What must not be overlooked.
 fn warnings(plan: &Plan, summary: &Summary) -> Vec<String> {
     let mut warnings = summary.warnings.clone();
+    warnings.extend(plan.mail.passed_over());
     if plan.speaks_tls() && !plan.tls.verify {
         let untrusted: u64 = summary.phases.iter().map(|phase| phase.counts.untrusted).sum();
         let found = match untrusted {

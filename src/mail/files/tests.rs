@@ -202,9 +202,75 @@ fn there_is_something_to_say_of_odd_files() {
         ("b.eml", "X: y\n\nMessage-ID: in the body\nM\u{fc}ller\n".as_bytes()),
         ("c.eml", &[b"a\rb\r\n".as_slice(), &[b'x'; 999], b"\r\n"].concat()),
         ("d.eml", &[&[b'x'; 998], b"\r\n".as_slice()].concat()),
+        ("e.eml", "\u{feff}X: y\r\n\r\n".as_bytes()),
     ]);
     let corpus = Corpus::read(folder.path()).unwrap();
-    assert_eq!(corpus.remarks(), Remarks { eight_bit: 1, bare_cr: 1, long_lines: 1, bare_lf: 1 });
+    let remarks = Remarks { eight_bit: 2, bare_cr: 1, long_lines: 1, bare_lf: 1, byte_order_mark: 1 };
+    assert_eq!(corpus.remarks(), remarks);
     assert_eq!([0, 1, 2, 3].map(|index| corpus.has_message_id(index)), [true, false, false, false]);
-    assert_eq!(corpus.sizes(), (28, 1006));
+    assert_eq!(corpus.sizes(), (11, 1006));
+}
+
+#[test]
+fn a_folder_is_taken_as_people_have_it_and_the_rest_is_named() {
+    let folder = folder(&[
+        ("a.EML", b"a"),
+        ("b.Eml", b"b"),
+        ("c.eml", b""),
+        ("d.eml", b"From joe@x.example Sat Nov 28 12:00:00 2026\nSubject: d\n\nbody\n"),
+        ("e.eml", b"\xff\xfeS\0"),
+        (".hidden.eml", b"h"),
+        ("._a.eml", b"h"),
+        ("README.txt", b"r"),
+        ("From.eml", b"From: joe\r\n\r\nno mbox\r\n"),
+    ]);
+    fs::create_dir(folder.path().join("sub")).unwrap();
+    std::os::unix::fs::symlink("nowhere", folder.path().join("f.eml")).unwrap();
+    std::os::unix::fs::symlink("a.EML", folder.path().join("g.eml")).unwrap();
+    let corpus = Corpus::read(folder.path()).unwrap();
+    let names: Vec<_> =
+        corpus.files.iter().map(|file| file.path.file_name().unwrap().to_str().unwrap()).collect();
+    assert_eq!(names, ["From.eml", "a.EML", "b.Eml", "g.eml"]);
+    let said = corpus.skipped().to_string();
+    assert_eq!(corpus.skipped().count(), 8);
+    for part in [
+        "2 hidden (the name begins with a dot): such as ",
+        "1 of another name than *.eml (a pattern such as FOLDER/* takes them): README.txt",
+        "1 folders, which are not entered: sub",
+        "1 empty: c.eml",
+        "1 mboxes (they begin with a line `From ...`; `git mailsplit -oFOLDER FILE` splits one): d.eml",
+        "1 UTF-16, which no message is: e.eml",
+        "1 not readable: f.eml",
+    ] {
+        assert!(said.contains(part), "{part} is not in {said}");
+    }
+    // By its own name nothing is passed over.
+    let error = |name: &str| Corpus::read(&folder.path().join(name)).unwrap_err().to_string();
+    assert!(error("d.eml").contains("begins with a line `From ...`, as an mbox does"));
+    assert!(error("e.eml").contains("is UTF-16"));
+    assert!(error("c.*").contains("no file of ") && error("c.*").ends_with("1 empty: c.eml"));
+    // A pattern chooses for itself, and takes what is hidden only if it says so.
+    let of = |pattern: &str| Corpus::read(&folder.path().join(pattern)).unwrap();
+    assert!(of("[ab].*").skipped().is_empty());
+    assert_eq!((of(".hid*").len(), of("*a.*").skipped().count()), (1, 1));
+}
+
+#[test]
+fn a_maildir_is_its_cur_and_its_new() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, content) in [
+        ("cur/1700000000.M1P1.host:2,S", "a"),
+        ("new/1700000001.M1P1.host", "b"),
+        ("tmp/1700000002.M1P1.host", "c"),
+        ("cur/.nfs", "d"),
+        ("dovecot-uidlist", "e"),
+    ] {
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+    let of = |name: &str| Corpus::read(&folder.path().join(name)).unwrap();
+    let whole = of("");
+    assert_eq!([0, 1].map(|index| sent(&whole, index, Form::Plain, 0)), [b"a\r\n", b"b\r\n"]);
+    assert_eq!((whole.len(), whole.skipped().count(), of("new").len()), (2, 1, 1));
 }

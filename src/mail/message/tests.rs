@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::mail::encode::tests::unstuff;
-use crate::mail::{List, Mailboxes, Size, Source};
+use crate::mail::{List, Mailboxes, Reading, Size, Source};
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};
 
@@ -344,7 +344,12 @@ fn attachments_are_read_back_with_their_sizes() {
 }
 
 fn listed(list: &str, order: Order) -> Mailboxes {
-    Mailboxes { source: Source::List(Arc::new(List::parse(list.as_bytes()).unwrap())), order }
+    Mailboxes {
+        source: Source::List(Arc::new(
+            List::parse(list.as_bytes(), Reading { senders: true, ..Reading::default() }).unwrap(),
+        )),
+        order,
+    }
 }
 
 #[test]
@@ -370,6 +375,18 @@ fn lists_are_used_in_turn_or_at_random() {
     let one = mailer(&Spec { to: listed(list, Order::Random), ..spec(1, Size::Fixed(600)) }).message(8);
     let to = rendered(|out| one.recipient(0, out));
     assert!(text_of(&content(&one)).contains(&format!("\r\nTo: <{to}>\r\n")));
+}
+
+#[test]
+fn a_null_sender_of_a_list_is_null_in_the_envelope_and_the_mail_system_in_the_header() {
+    let from = listed("<>\na@x.example\n", Order::InTurn);
+    let mailer = mailer(&Spec { from, ..spec(1, Size::Fixed(700)) });
+    for (n, sender, header) in [(0, "", "mailer-daemon@smtpress.invalid"), (1, "a@x.example", "a@x.example")]
+    {
+        let message = mailer.message(n);
+        assert_eq!(rendered(|out| message.sender(out)), sender);
+        assert!(text_of(&checked(&message)).starts_with(&format!("From: <{header}>\r\n")));
+    }
 }
 
 #[test]

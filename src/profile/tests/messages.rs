@@ -179,3 +179,94 @@ fn the_preview_tells_what_will_be_sent() {
     }
     insta::assert_snapshot!(seen);
 }
+
+fn refused(folder: &Path, keys: &str) -> String {
+    compiled_in(folder, Purpose::Run, keys).unwrap_err().render(false)
+}
+
+#[test]
+fn addresses_that_break_the_grammar_are_refused_with_their_remedy_or_sent() {
+    let folder = tempfile::tempdir().unwrap();
+    let long = format!("{}@x.example", "a".repeat(65));
+    for address in ["a..b@x.example", "x.@x.example", "postmaster", "u@my_host", "a b@x.example", &long] {
+        for key in ["from", "to"] {
+            let said = refused(folder.path(), &format!("{key} = \"{address}\""));
+            assert!(said.contains("`strict_addresses = false` in [message] to send it as it is"), "{said}");
+            let lax = format!("{key} = \"{address}\"\nstrict_addresses = false");
+            let plan = compiled_in(folder.path(), Purpose::Run, &lax).unwrap().plan;
+            let message = Arc::new(Mailer::new(&plan.mail, 1, "run", "now")).message(0);
+            let mut out = Vec::new();
+            if key == "from" {
+                message.sender(&mut out)
+            } else {
+                message.recipient(0, &mut out)
+            }
+            assert_eq!(String::from_utf8(out).unwrap(), address);
+        }
+    }
+    for address in ["a@b>\\r\\nDATA", "a@b> SIZE=1", "a\\u0000@b", "<a@b"] {
+        let said = refused(folder.path(), &format!("to = \"{address}\"\nstrict_addresses = false"));
+        assert!(said.contains("no address is sent with it"), "{said}");
+    }
+    assert_eq!(spec("from = \"<>\"").from, "".into());
+}
+
+#[test]
+fn lists_are_read_in_every_form_and_their_bad_lines_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, content: &[u8]| fs::write(folder.path().join(name), content).unwrap();
+    let utf16: Vec<u8> = "\u{feff}name;email\r\nM\u{fc}ller;a@x.example\r\n"
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    write("utf16.csv", &utf16);
+    write("bom.csv", "\u{feff}a@x.example\r\n".as_bytes());
+    write("bad.csv", b"a@x.example\nbob\nx..y@c\n\xe4@x\n");
+    for name in ["utf16.csv", "bom.csv"] {
+        let plan = compiled_in(folder.path(), Purpose::Run, &format!("to_file = \"{name}\"")).unwrap().plan;
+        let mut out = Vec::new();
+        Arc::new(Mailer::new(&plan.mail, 1, "run", "now")).message(0).recipient(0, &mut out);
+        assert_eq!(out, b"a@x.example", "{name}");
+    }
+    let said = refused(folder.path(), "to_file = \"bad.csv\"");
+    assert!(said.contains("bad.csv has 3 lines without a mailbox that can be used: line 2: `bob`"), "{said}");
+    assert!(said.contains("on_bad_line = \"skip\"") && said.contains("strict_addresses = false"), "{said}");
+    let compiled =
+        compiled_in(folder.path(), Purpose::Run, "to_file = \"bad.csv\"\non_bad_line = \"skip\"").unwrap();
+    let mut out = Vec::new();
+    check::preview(&compiled, &mut out).unwrap();
+    let shown = String::from_utf8(out).unwrap();
+    assert!(shown.contains("note: 3 lines of the list of recipients passed over: line 2: `bob`"), "{shown}");
+    let said = refused(folder.path(), "on_bad_line = \"skip\"");
+    assert!(said.contains("there is no list"), "{said}");
+}
+
+#[test]
+fn what_is_beyond_ascii_needs_smtputf8_and_then_requires_it() {
+    let folder = tempfile::tempdir().unwrap();
+    for keys in [
+        "from = \"j\u{f6}rg@x.example\"",
+        "to = \"{n}@b\u{fc}cher.example\"",
+        "subject = \"Gr\u{fc}\u{df}e {n}\"",
+        "headers = [\"X-A: \u{4f8b}\"]",
+    ] {
+        let said = refused(folder.path(), keys);
+        assert!(said.contains("`smtputf8 = \"require\"`"), "{said}");
+        for (on, hello) in [("auto", "ehlo"), ("require", "ehlo"), ("auto", "helo")] {
+            let keys =
+                format!("{keys}\n[session]\nhello = \"{hello}\"\n[session.extensions]\nsmtputf8 = \"{on}\"");
+            let compiled = compiled_in(folder.path(), Purpose::Run, &keys);
+            match hello {
+                "helo" => assert!(compiled.is_err(), "HELO has no extensions"),
+                _ => {
+                    let plan = compiled.unwrap().plan;
+                    assert_eq!(plan.script.wishes.utf8, crate::smtp::extensions::Use::Require);
+                    Arc::new(Mailer::new(&plan.mail, 1, "run", "now")).message(0);
+                }
+            }
+        }
+    }
+    let plain = "[session.extensions]\nsmtputf8 = \"auto\"";
+    let plan = compiled_in(folder.path(), Purpose::Run, plain).unwrap().plan;
+    assert_eq!(plan.script.wishes.utf8, crate::smtp::extensions::Use::Auto);
+}

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use smtpress::collector::Outcome;
 use smtpress::listener::limits::Limits;
-use smtpress::mail::{Body, Corpus, List, Mailboxes, Order, Size, Source};
+use smtpress::mail::{Body, Corpus, List, Mailboxes, Order, Reading, Size, Source};
 use smtpress::plan::{Messages, Unit};
 
 use super::scribe::Scribe;
@@ -45,7 +45,7 @@ fn m27_any_number_of_threads_sends_the_same_messages() {
         std::fs::write(folder.path().join(name), content).unwrap();
     }
     let corpus = Arc::new(Corpus::read(folder.path()).unwrap());
-    let list = Arc::new(List::parse(b"a@x.example\nb@x.example\nc@x.example\n").unwrap());
+    let list = Arc::new(List::parse(b"a@x.example\nb@x.example\nc@x.example\n", Reading::default()).unwrap());
     let bodies = [
         Body::Text { text: "{n} {random:20}\n.\n".into(), filled: true },
         Body::Attached { text: "{n}".into(), attachments: vec![5000, 70_000] },

@@ -1,0 +1,193 @@
+//! Which files a pattern names, and what is found beside them and passed over. What is in them, `files` reads.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fmt;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use memchr::memchr;
+
+use super::{InvalidFiles, shown};
+
+/// The most files.
+const MOST_FILES: usize = 100_000;
+/// The most entries of a folder that are looked at.
+const MOST_ENTRIES: usize = 1_000_000;
+/// What files a folder gives.
+const IN_FOLDER: &str = "*.eml";
+
+/// Why a file is no message that can be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Unfit {
+    Hidden,
+    OtherName,
+    Folder,
+    Empty,
+    Mbox,
+    Utf16,
+    Large,
+    NotRegular,
+    Unreadable,
+}
+
+impl Unfit {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Unfit::Hidden => "hidden (the name begins with a dot)",
+            Unfit::OtherName => "of another name than *.eml (a pattern such as FOLDER/* takes them)",
+            Unfit::Folder => "folders, which are not entered",
+            Unfit::Empty => "empty",
+            Unfit::Mbox => {
+                "mboxes (they begin with a line `From ...`; `git mailsplit -oFOLDER FILE` splits one)"
+            }
+            Unfit::Utf16 => "UTF-16, which no message is",
+            Unfit::Large => "larger than 2 GiB",
+            Unfit::NotRegular => "neither files nor folders",
+            Unfit::Unreadable => "not readable",
+        }
+    }
+
+    /// Why a folder or a pattern goes without a file that gives this error; `None`: it cannot.
+    pub(super) fn of(error: &InvalidFiles) -> Option<Unfit> {
+        match error {
+            InvalidFiles::Empty(_) => Some(Unfit::Empty),
+            InvalidFiles::Mbox(_) => Some(Unfit::Mbox),
+            InvalidFiles::Utf16(_) => Some(Unfit::Utf16),
+            InvalidFiles::Large { .. } => Some(Unfit::Large),
+            InvalidFiles::NotRegular(_) => Some(Unfit::NotRegular),
+            InvalidFiles::Io { .. } => Some(Unfit::Unreadable),
+            _ => None,
+        }
+    }
+}
+
+/// What was found beside the messages, and passed over: by reason how many, and the name of the first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Skipped(BTreeMap<Unfit, (u64, String)>);
+
+impl Skipped {
+    /// Whether all that was found is a message.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> u64 {
+        self.0.values().map(|(count, _)| count).sum()
+    }
+
+    pub(super) fn add(&mut self, path: &Path, why: Unfit) {
+        let name = || path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        self.0.entry(why).or_insert_with(|| (0, name())).0 += 1;
+    }
+}
+
+impl fmt::Display for Skipped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (why, (count, first))) in self.0.iter().enumerate() {
+            let between = if index == 0 { "" } else { "; " };
+            let such_as = if *count == 1 { "" } else { "such as " };
+            write!(f, "{between}{count} {}: {such_as}{first}", why.as_str())?;
+        }
+        Ok(())
+    }
+}
+
+/// What a pattern names.
+#[derive(Default)]
+pub(super) struct Found {
+    /// By name.
+    pub(super) paths: Vec<PathBuf>,
+    pub(super) skipped: Skipped,
+    /// It is one file, by its own name.
+    pub(super) alone: bool,
+}
+
+/// Which files of a folder are messages.
+enum Names {
+    Pattern(glob::Pattern),
+    /// `*.eml`, in whatever case.
+    Eml,
+    /// All, as in a Maildir.
+    All,
+}
+
+impl Names {
+    /// Why a name is not taken; `Some(None)`: the pattern's own choice, of which nothing need be said.
+    fn refuse(&self, name: &str) -> Option<Option<Unfit>> {
+        match self {
+            // As in a shell, `*` does not take what is hidden.
+            Names::Pattern(pattern) if !pattern.matches(name) => Some(None),
+            Names::Pattern(pattern) if pattern.as_str().starts_with('.') => None,
+            _ if name.starts_with('.') => Some(Some(Unfit::Hidden)),
+            Names::Eml => {
+                let is_eml = name.to_ascii_lowercase().ends_with(".eml");
+                (!is_eml).then_some(Some(Unfit::OtherName))
+            }
+            Names::Pattern(_) | Names::All => None,
+        }
+    }
+}
+
+/// The files that a pattern names.
+pub(super) fn find(pattern: &Path) -> Result<Found, InvalidFiles> {
+    let is_pattern = |part: &OsStr| part.as_bytes().iter().any(|octet| memchr(*octet, b"*?[").is_some());
+    let name = pattern.file_name().unwrap_or_default();
+    if pattern.parent().is_some_and(|folder| is_pattern(folder.as_os_str())) {
+        return Err(InvalidFiles::Folder(shown(pattern)));
+    }
+    let mut found = Found::default();
+    if is_pattern(name) {
+        let names = glob::Pattern::new(&name.to_string_lossy())
+            .map_err(|error| InvalidFiles::Pattern(shown(pattern), error.to_string()))?;
+        found.add(pattern.parent().unwrap_or(Path::new("")), &Names::Pattern(names))?;
+    } else if std::fs::metadata(pattern).map_err(|error| InvalidFiles::io(pattern, &error))?.is_dir() {
+        let parts = ["cur", "new"].map(|part| pattern.join(part));
+        if parts.iter().all(|part| part.is_dir()) {
+            parts.iter().try_for_each(|part| found.add(part, &Names::All))?;
+        } else if matches!(name.to_str(), Some("cur" | "new")) {
+            found.add(pattern, &Names::All)?;
+        } else {
+            found.add(pattern, &Names::Eml)?;
+        }
+    } else {
+        return Ok(Found { paths: vec![pattern.to_owned()], alone: true, ..Found::default() });
+    }
+    found.paths.sort();
+    match (found.paths.is_empty(), found.skipped.is_empty()) {
+        (true, true) if is_pattern(name) => Err(InvalidFiles::None(shown(pattern))),
+        (true, true) => Err(InvalidFiles::None(shown(&pattern.join(IN_FOLDER)))),
+        (true, false) => Err(InvalidFiles::Skipped { path: shown(pattern), skipped: found.skipped }),
+        (false, _) => Ok(found),
+    }
+}
+
+impl Found {
+    /// Adds the regular files of a folder whose names are taken; the others are passed over.
+    fn add(&mut self, folder: &Path, names: &Names) -> Result<(), InvalidFiles> {
+        let io = |error: io::Error| InvalidFiles::io(folder, &error);
+        let folder_or_here = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        for (index, entry) in std::fs::read_dir(folder_or_here).map_err(io)?.enumerate() {
+            if index >= MOST_ENTRIES {
+                return Err(InvalidFiles::Many(shown(folder), MOST_ENTRIES));
+            }
+            let name = entry.map_err(io)?.file_name();
+            let path = folder.join(&name);
+            let refused = names.refuse(&name.to_string_lossy());
+            match (refused, std::fs::metadata(&path)) {
+                (Some(None), _) => {}
+                (_, Ok(found)) if found.is_dir() => self.skipped.add(&path, Unfit::Folder),
+                (Some(Some(why)), _) => self.skipped.add(&path, why),
+                (None, Err(_)) => self.skipped.add(&path, Unfit::Unreadable),
+                (None, Ok(found)) if !found.is_file() => self.skipped.add(&path, Unfit::NotRegular),
+                (None, Ok(_)) if self.paths.len() >= MOST_FILES => {
+                    return Err(InvalidFiles::Many(shown(folder), MOST_FILES));
+                }
+                (None, Ok(_)) => self.paths.push(path),
+            }
+        }
+        Ok(())
+    }
+}
