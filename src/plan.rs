@@ -38,6 +38,10 @@ impl Unit {
     }
 }
 
+/// The most arrivals of open loads that wait at once in one process; what comes due beyond them is shed. It bounds the
+/// memory of a run against a listener that stands still, however long and fast the load is.
+pub const MOST_WAITING: u64 = 1 << 20;
+
 /// What becomes of an arrival that is due when no session is free.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnSaturation {

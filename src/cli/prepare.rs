@@ -8,8 +8,10 @@ use super::exit::Failure;
 use super::look::Screen;
 use crate::generator::clock;
 use crate::load::{Load, Shard};
+use crate::net::source;
 use crate::profile::check::{self, Has, Needs};
 use crate::profile::flags::{self, Flag, Given};
+use crate::profile::input;
 use crate::profile::overrides::{Origin, apply_in_order};
 use crate::profile::{Compiled, Context, Document, Override, Purpose, compile};
 use crate::report::words;
@@ -152,7 +154,7 @@ fn drawn() -> u64 {
 pub fn read(path: Option<&Path>) -> Result<Document, Failure> {
     let Some(path) = path else { return Ok(Document::parse(COMMAND_LINE, "")?) };
     let name = path.display().to_string();
-    let bytes = std::fs::read(path).map_err(|error| {
+    let bytes = input::read(path).map_err(|error| {
         Failure::usage(format!("failed to read the profile {name}: {error}; give the path of a TOML file"))
     })?;
     let text = String::from_utf8(bytes).map_err(|error| {
@@ -234,16 +236,17 @@ fn too_fast(plan: &crate::plan::Plan) -> Option<String> {
 }
 
 /// What this machine has.
-fn has() -> Has {
+pub fn has() -> Has {
     use nix::sys::resource::{Resource, getrlimit};
-    let ports = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok().and_then(|range| {
-        let mut ends = range.split_ascii_whitespace().map(|end| end.parse::<u64>().ok());
-        let (low, high) = (ends.next()??, ends.next()??);
-        Some(high.saturating_sub(low) + 1)
-    });
     let memory = std::fs::read_to_string("/proc/meminfo").ok().and_then(|info| {
         let line = info.lines().find(|line| line.starts_with("MemAvailable:"))?;
         Some(line.split_ascii_whitespace().nth(1)?.parse::<u64>().ok()? * 1024)
     });
-    Has { descriptors: getrlimit(Resource::RLIMIT_NOFILE).ok().map(|(_, hard)| hard), ports, memory }
+    // `ulimit -v` allows less than there is.
+    let allowed = getrlimit(Resource::RLIMIT_AS).ok().map(|(soft, _)| soft);
+    Has {
+        descriptors: getrlimit(Resource::RLIMIT_NOFILE).ok().map(|(_, hard)| hard),
+        ports: source::ports(),
+        memory: memory.into_iter().chain(allowed).min(),
+    }
 }

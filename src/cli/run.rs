@@ -10,7 +10,7 @@ use super::exit::{Failure, PREFLIGHT};
 use super::live::{Places, Scene};
 use super::look::Screen;
 use super::output::Output;
-use super::prepare::{Prepared, prepare};
+use super::prepare::{Prepared, has, prepare};
 use super::progress::Progress;
 use super::report::{self, Copies};
 use super::signals::Signals;
@@ -23,6 +23,7 @@ use crate::live::Live;
 use crate::load::{self, Load};
 use crate::net::target::bind::Bind;
 use crate::plan::{OnSaturation, Plan};
+use crate::profile::check::Needs;
 use crate::report::build::BuildInput;
 use crate::report::environment::Environment;
 use crate::report::result::RunResult;
@@ -98,6 +99,9 @@ pub fn run(args: &RunArgs, screen: &Screen) -> Result<u8, Failure> {
 /// Whether the load can be carried, and its target be reached.
 pub fn look_ahead(plan: &Plan) -> Result<(), Failure> {
     preflight::raise_descriptors(preflight::descriptors_needed(plan, plan.target.is_embedded()))?;
+    if let Some(sentence) = Needs::of(plan).lacking_memory(&has()) {
+        return Err(Failure::Told(PREFLIGHT, sentence));
+    }
     Ok(preflight::check_target(plan)?)
 }
 

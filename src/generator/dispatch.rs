@@ -31,7 +31,7 @@ use super::slots::{MAX_OPENING, Slot, SlotId, Slots, Throttle};
 use crate::collector::Outcome;
 use crate::collector::recorder::Recorder;
 use crate::load::{self, Schedule, Shard};
-use crate::plan::{OnSaturation, Plan, Unit};
+use crate::plan::{MOST_WAITING, OnSaturation, Plan, Unit};
 
 /// An arrival that is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,6 +113,9 @@ pub enum Action {
     Forgo(u32),
 }
 
+/// The most arrivals that are noticed at a time: between two such batches the worker hears of all else, and can be stopped.
+const MOST_NOTICED: usize = 1 << 14;
+
 /// How long sessions may take to leave when all work is done.
 const LEAVING: Duration = Duration::from_secs(5);
 
@@ -127,6 +130,10 @@ pub struct Dispatch {
     of: f64,
     /// Arrivals of open loads that wait.
     due: VecDeque<Due>,
+    /// At most so many wait here.
+    most_waiting: usize,
+    /// More was due when [`Dispatch::advance`] was last called than is noticed at a time.
+    behind: bool,
     /// Arrivals of closed loads that have thought and wait for a session.
     resuming: VecDeque<closed::Resuming>,
     /// Arrivals of closed sessions that think: when, number, phase.
@@ -167,6 +174,10 @@ impl Dispatch {
             shares: plan.phases.iter().map(|phase| shard.share(u64::from(phase.max_sessions))).collect(),
             of: f64::from(shard.of.max(1)),
             throttle: Throttle::new(plan.reconnect),
+            most_waiting: usize::try_from(MOST_WAITING / u64::from(plan.threads.max(1)))
+                .unwrap_or(usize::MAX)
+                .max(1),
+            behind: false,
             plan,
             due: VecDeque::new(),
             resuming: VecDeque::new(),
@@ -329,6 +340,9 @@ impl Dispatch {
     /// due since that call must not be passed over, and what was done by it must not be asked for again.
     pub fn next_wake(&mut self) -> Option<Duration> {
         let advanced = self.advanced;
+        if self.behind && self.stop_by.is_none() {
+            return Some(advanced + Duration::from_nanos(1));
+        }
         let mut wake = self.throttle.next_change(advanced);
         let mut consider = |at: Option<Duration>| {
             if let Some(at) = at.filter(|at| *at > advanced) {
@@ -414,12 +428,25 @@ impl Dispatch {
         if self.stop_by.is_some() {
             return;
         }
+        let mut left = MOST_NOTICED;
+        self.behind = false;
         while let Some(arrival) = self.schedule.peek(now)
             && let load::Due::At(at) = arrival.due
             && at <= now
         {
+            if left == 0 {
+                self.behind = true;
+                return;
+            }
+            left -= 1;
             self.schedule.take(now);
-            books.counts(arrival.phase).scheduled += 1;
+            let counts = books.counts(arrival.phase);
+            counts.scheduled += 1;
+            // A load that outruns the listener for hours must not take all memory.
+            if self.due.len() >= self.most_waiting || arrival.phase < self.reaped {
+                counts.arrivals.add(Outcome::Shed);
+                continue;
+            }
             self.due.push_back(Due { seq: arrival.seq, phase: arrival.phase, intended: at, noticed: now });
         }
     }

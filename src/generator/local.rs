@@ -20,6 +20,7 @@ use crate::load::{Load, Shard};
 use crate::mail::Mailer;
 use crate::net::dial::{Endpoint, Place, Resolver};
 use crate::net::proxy::SpokenTls;
+use crate::net::source;
 use crate::net::target::Transport;
 use crate::net::tls::TlsError;
 use crate::net::tls::client::Client;
@@ -366,7 +367,15 @@ impl Run {
         let cpu = overs
             .iter()
             .fold((Duration::ZERO, Duration::ZERO), |sum, over| (sum.0 + over.cpu.0, sum.1 + over.cpu.1));
-        let ports = self.total.phases.iter().map(|phase| phase.counts.opened).sum();
+        let opened = self.total.phases.iter().map(|phase| phase.counts.opened).sum();
+        let addresses =
+            plan.origin.bound().map_or(1, |sources| u64::try_from(sources.len()).unwrap_or(u64::MAX));
+        let ports = match plan.target.transport {
+            Transport::Unix { .. } => 0,
+            Transport::Tcp { .. } | Transport::Embedded => {
+                source::ports_used(opened, addresses, source::ports())
+            }
+        };
         let mut health = self.health.health(&starts, &windows, cpu, took, ports);
         // The wall clock was read when the threads were started, and the epoch lay ahead of that.
         health.clock_drift_ns = u64::try_from(wall.abs_diff(took + LEAD).as_nanos()).unwrap_or(u64::MAX);

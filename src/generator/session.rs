@@ -347,7 +347,8 @@ impl Session {
         let seq = self.bound.map_or(0, |due| due.seq);
         let number = seq * plan.messages.most() + self.sent;
         self.sent += 1;
-        client.begin(self.worker.shared.mailer.message_of_session(number, self.serial));
+        // The session is the arrival: its number follows from the schedule, and not from the threads (M27).
+        client.begin(self.worker.shared.mailer.message_of_session(number, seq));
     }
 
     /// Begins an arrival of the pool.

@@ -232,7 +232,9 @@ impl Throttle {
         if let Some(rate) = rate {
             // From the time it was allowed, not from now: lateness must not lower the rate.
             let from = self.next_connect.max(now.saturating_sub(Duration::from_millis(100)));
-            self.next_connect = from + Duration::from_secs_f64(1.0 / rate);
+            // At a rate of one in more than all time there is no second one.
+            let pause = Duration::try_from_secs_f64(1.0 / rate).unwrap_or(Duration::MAX);
+            self.next_connect = from.saturating_add(pause);
         }
     }
 

@@ -52,6 +52,11 @@ pub fn expected_arrivals(phase: &Phase) -> Option<u64> {
     }
 }
 
+/// The arrivals of a phase by itself: number `index` of a run, beginning at this offset from its epoch.
+pub fn arrivals(phase: &Phase, index: u32, start: Duration, seed: u64) -> impl Iterator<Item = Arrival> {
+    Walk::new(phase, index, nanos(start), seed, Shard::WHOLE)
+}
+
 /// The arrivals of one phase that belong to one shard, in order.
 #[derive(Clone, Debug)]
 pub(super) struct Walk {

@@ -19,7 +19,7 @@ mod shard;
 
 use std::time::Duration;
 
-pub use arrival::{Arrival, Due, PHASE_STRIDE, expected_arrivals};
+pub use arrival::{Arrival, Due, PHASE_STRIDE, arrivals, expected_arrivals};
 pub use curve::Curve;
 pub use fingerprint::{FINGERPRINTED_ARRIVALS, fingerprint};
 pub use schedule::Schedule;

@@ -22,6 +22,19 @@ pub fn from(source: IpAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
+/// How many local ports the kernel gives out for one address; `None` where it does not say.
+pub fn ports() -> Option<u64> {
+    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?;
+    let mut ends = range.split_ascii_whitespace().map(|end| end.parse::<u64>().ok());
+    let (low, high) = (ends.next()??, ends.next()??);
+    Some(high.saturating_sub(low) + 1)
+}
+
+/// The most local ports that so many connections can have used: the kernel gives a port out again once it is free.
+pub fn ports_used(opened: u64, addresses: u64, ports: Option<u64>) -> u64 {
+    ports.map_or(opened, |ports| opened.min(ports.saturating_mul(addresses.max(1))))
+}
+
 /// Binds each address once, to see that it is this machine's.
 ///
 /// # Errors
@@ -57,5 +70,13 @@ mod tests {
         let (address, error) = check(&addresses(&["127.0.0.2", "192.0.2.1"])).unwrap_err();
         assert_eq!(address.to_string(), "192.0.2.1");
         assert_eq!(error.raw_os_error(), Some(nix::errno::Errno::EADDRNOTAVAIL as i32));
+    }
+
+    #[test]
+    fn no_more_ports_are_used_than_there_are() {
+        assert_eq!(ports_used(300, 1, Some(100)), 100);
+        assert_eq!(ports_used(300, 2, Some(100)), 200);
+        assert_eq!((ports_used(30, 1, Some(100)), ports_used(300, 0, None)), (30, 300));
+        assert!(ports().is_none_or(|ports| ports > 0));
     }
 }

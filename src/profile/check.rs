@@ -10,11 +10,12 @@ use super::compile::Compiled;
 use super::message;
 use super::units::{Size, Time};
 use crate::load;
-use crate::load::{Curve, Due, Load, Schedule, Shard, Spacing, expected_arrivals, fingerprint};
+use crate::load::{Due, Load, Spacing, expected_arrivals, fingerprint};
 use crate::net::target::Transport;
 use crate::net::target::addresses::Addresses;
 use crate::net::target::origin::{Origin, ProxyVersion};
-use crate::plan::{Messages, Phase, Plan, Unit};
+use crate::plan::{MOST_WAITING, Messages, OnSaturation, Phase, Plan, Unit};
+use crate::smtp::script::Pipelining;
 
 /// How long the kernel keeps the port of a closed connection (TIME_WAIT on Linux).
 const TIME_WAIT: Duration = Duration::from_secs(60);
@@ -26,6 +27,8 @@ const THREAD_DESCRIPTORS: u64 = 4;
 const OWN_MEMORY: u64 = 32 << 20;
 /// Memory of a session at work: its socket's buffers in the process, the machine, a piece of content.
 const SESSION_MEMORY: u64 = 32 << 10;
+/// Memory of an arrival that waits: its numbers and times, with the room that a growing queue leaves.
+const WAITING_MEMORY: u64 = 96;
 /// Memory of a session's TLS besides.
 const TLS_MEMORY: u64 = 30 << 10;
 /// Arrivals shown of each phase.
@@ -46,6 +49,8 @@ pub struct Needs {
     pub addresses: u64,
     /// Memory in octets, roughly.
     pub memory: u64,
+    /// Arrivals that may wait at once, if the listener serves none.
+    pub waiting: u64,
     /// Arrivals of each phase; `None` where time and target decide.
     pub arrivals: Vec<Option<u64>>,
     /// How long the phases last together; `None` if the last ends when its messages are used up.
@@ -70,7 +75,10 @@ impl Needs {
         let ends = if plan.target.is_embedded() { 2 } else { 1 };
         let busiest =
             plan.phases.iter().map(|phase| connections(phase, &plan.messages)).max().unwrap_or_default();
-        let session = SESSION_MEMORY + if plan.speaks_tls() { TLS_MEMORY } else { 0 };
+        let grouped = plan.script.pipelining != Pipelining::Off;
+        let tls = if plan.speaks_tls() { TLS_MEMORY } else { 0 };
+        let session = SESSION_MEMORY + tls + plan.mail.memory_of_session(grouped);
+        let waiting = plan.phases.iter().map(waiting).max().unwrap_or_default();
         Needs {
             sessions_peak,
             descriptors: sessions_peak * ends
@@ -87,7 +95,10 @@ impl Needs {
                 let serve = literal.map_or(sources.len(), |target| sources.len_of(target.is_ipv4()));
                 u64::try_from(serve).unwrap_or(u64::MAX).max(1)
             }),
-            memory: OWN_MEMORY + sessions_peak * ends * session + plan.mail.memory(),
+            memory: (sessions_peak * ends)
+                .saturating_mul(session)
+                .saturating_add(OWN_MEMORY + plan.mail.memory() + waiting * WAITING_MEMORY),
+            waiting,
             arrivals: plan.phases.iter().map(|phase| expected_arrivals(&phase.load)).collect(),
             duration: plan.phases.iter().map(|phase| phase.load.length).sum(),
         }
@@ -115,14 +126,23 @@ impl Needs {
                 ),
             });
         }
-        if let Some(have) = has.memory.filter(|have| *have < self.memory) {
-            lacking.push(format!(
-                "about {} of memory are needed and {} are free",
-                mebibytes(self.memory),
-                mebibytes(have)
-            ));
-        }
+        lacking.extend(self.lacking_memory(has));
         lacking
+    }
+
+    /// Whether the memory is lacking, in a sentence.
+    pub fn lacking_memory(&self, has: &Has) -> Option<String> {
+        let have = has.memory.filter(|have| *have < self.memory)?;
+        let waiting = match self.waiting * WAITING_MEMORY >> 20 {
+            0 => String::new(),
+            _ => format!(" and {} arrivals that wait", self.waiting),
+        };
+        Some(format!(
+            "about {} of memory are needed and {} are free: {} sessions{waiting}, with the messages that they carry; lower `sessions`, `max_sessions`, `message.recipients` or the sizes",
+            mebibytes(self.memory),
+            mebibytes(have),
+            self.sessions_peak
+        ))
     }
 }
 
@@ -139,15 +159,29 @@ fn sessions(phase: &Phase) -> u64 {
     expected_arrivals(&phase.load).map_or(most, |arrivals| most.min(arrivals))
 }
 
+/// Arrivals of a phase that may wait at once.
+fn waiting(phase: &Phase) -> u64 {
+    let open = !matches!(phase.load.load, Load::Sessions { .. } | Load::Shared { .. });
+    match phase.on_saturation {
+        OnSaturation::Queue if open => expected_arrivals(&phase.load).unwrap_or(0).min(MOST_WAITING),
+        _ => 0,
+    }
+}
+
 /// Connections that a phase opens within the busiest minute, at most; for closed loads its sessions.
 fn connections(phase: &Phase, messages: &Messages) -> u64 {
     let window = phase.load.length.unwrap_or(TIME_WAIT).min(TIME_WAIT).as_secs_f64();
-    let arrivals = match &phase.load.load {
+    let busiest = match &phase.load.load {
         Load::Rate { curve, .. } => curve.points.iter().map(|point| point.1).fold(0.0, f64::max) * window,
         Load::Burst { size, every } if every.is_zero() => *size as f64,
         Load::Burst { size, every } => *size as f64 * (window / every.as_secs_f64()).ceil(),
         Load::Held { sessions, .. } | Load::Shared { sessions, .. } => *sessions as f64,
         Load::Sessions { .. } => f64::from(phase.max_sessions),
+    };
+    // No more than come in all: a ramp is at its peak for a moment only.
+    let arrivals = match phase.load.load {
+        Load::Sessions { .. } | Load::Shared { .. } => busiest,
+        _ => expected_arrivals(&phase.load).map_or(busiest, |arrivals| busiest.min(arrivals as f64)),
     };
     let each = match (phase.unit, messages) {
         (Unit::Session, _) => 1.0,
@@ -207,7 +241,7 @@ pub fn preview(compiled: &Compiled, out: &mut impl io::Write) -> io::Result<()> 
         let warmup = if phase.warmup { ", warm-up, not measured" } else { "" };
         writeln!(out, "phase {}: {}, {} to {}{warmup}", phase.name, phase.model, time(start), time(end))?;
         writeln!(out, "  arrivals  {}", arrivals(phase, needs.arrivals[index]))?;
-        let first = first(&loads, index, plan.seed);
+        let first = first(&phase.load, index, start.unwrap_or(Duration::MAX), plan.seed);
         writeln!(
             out,
             "  first     {}{first}",
@@ -230,7 +264,16 @@ pub fn preview(compiled: &Compiled, out: &mut impl io::Write) -> io::Result<()> 
             needs.ports
         )?,
     }
-    writeln!(out, "memory       about {}", mebibytes(needs.memory))?;
+    let waiting = match needs.waiting * WAITING_MEMORY >> 20 {
+        0 => String::new(),
+        _ => format!(
+            ", of which {} if {} arrivals wait{}",
+            mebibytes(needs.waiting * WAITING_MEMORY),
+            needs.waiting,
+            if needs.waiting == MOST_WAITING { " (what comes due beyond is shed)" } else { "" }
+        ),
+    };
+    writeln!(out, "memory       about {}{waiting}", mebibytes(needs.memory))?;
     if plan.speaks_tls() && !plan.tls.verify {
         writeln!(out, "warning: THE LISTENER'S CERTIFICATE WILL NOT BE VERIFIED (verify = false)")?;
     }
@@ -260,21 +303,15 @@ fn arrivals(phase: &Phase, expected: Option<u64>) -> String {
 }
 
 /// The first moments of a phase, since the run's start.
-fn first(loads: &[load::Phase], index: usize, seed: u64) -> String {
-    // The phases before it are emptied and not walked: their arrivals may be many, and change nothing here.
-    let mut loads = loads[..=index].to_vec();
-    for before in &mut loads[..index] {
-        before.load = Load::Rate { curve: Curve::constant(0.0), spacing: Spacing::Uniform };
-    }
-    let mut schedule = Schedule::new(&loads, seed, Shard::WHOLE);
+fn first(phase: &load::Phase, index: usize, start: Duration, seed: u64) -> String {
+    let index = u32::try_from(index).expect("phases are few");
     let mut times = Vec::new();
-    while times.len() < SHOWN {
-        match schedule.take(Duration::ZERO).map(|arrival| arrival.due) {
-            Some(Due::At(at)) => times.push(format!("{:.3}s", at.as_secs_f64())),
-            Some(Due::WhenIdle { not_before, .. }) => {
+    for arrival in load::arrivals(phase, index, start, seed).take(SHOWN) {
+        match arrival.due {
+            Due::At(at) => times.push(format!("{:.3}s", at.as_secs_f64())),
+            Due::WhenIdle { not_before, .. } => {
                 return format!("{}, then whenever a session is free", Time(not_before));
             }
-            None => break,
         }
     }
     times.join(", ")

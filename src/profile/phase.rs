@@ -18,6 +18,8 @@ use crate::plan;
 const COMMON: [&str; 6] = ["name", "load", "unit", "warmup", "connect_rate", "graceful_stop"];
 /// Further keys of models whose arrivals come whatever the target does.
 const OPEN: [&str; 2] = ["max_sessions", "on_saturation"];
+/// The fastest rate of arrivals, a second: a hundred times what one core can start.
+const FASTEST: f64 = 1e7;
 /// The most steps of a staircase, and stages of a ramp.
 const MOST_STEPS: u64 = 10_000;
 
@@ -107,6 +109,7 @@ pub(super) fn compile(
         ));
     }
     let load = load::Phase { load, length };
+    reader.within_reach(&load)?;
     match expected_arrivals(&load) {
         Some(0) => {
             return Err(document.error_at(
@@ -166,6 +169,61 @@ impl Reader<'_> {
             format!("a phase of load `{}` needs the key `{key}`", self.load.as_str()),
             format!("add `{key} = {example}`"),
         )
+    }
+
+    /// What no machine could do is refused before it takes all memory and time that there is.
+    fn within_reach(&self, phase: &load::Phase) -> Result<(), ProfileError> {
+        let refused = |message: String, remedy: &str| {
+            Err(self.document.error_at(&keys!["phase", self.index], message, remedy.to_owned()))
+        };
+        let peak = |curve: &Curve| curve.points.iter().map(|point| point.1).fold(0.0, f64::max);
+        match &phase.load {
+            load::Load::Rate { curve, .. } if peak(curve) > FASTEST => refused(
+                format!(
+                    "{:.0} arrivals a second are more than can be started: {:.0} in {:.3} s, one each {:.2} ns",
+                    peak(curve),
+                    peak(curve) * phase.length.unwrap_or_default().as_secs_f64(),
+                    phase.length.unwrap_or_default().as_secs_f64(),
+                    1e9 / peak(curve)
+                ),
+                "write at most \"10000000/s\"; `smtpress selftest` says how many this machine can start",
+            ),
+            load::Load::Burst { size, every } => {
+                let rate = *size as f64 / every.as_secs_f64();
+                if *size > plan::MOST_WAITING {
+                    refused(
+                        format!(
+                            "a burst of {size} arrivals at once: at most {} can wait, and a host has fewer than 65536 ports for one address",
+                            plan::MOST_WAITING
+                        ),
+                        "write a smaller `size`",
+                    )
+                } else if !every.is_zero() && rate > FASTEST {
+                    refused(
+                        format!("{size} arrivals every {} are {rate:.0} a second", Time(*every)),
+                        "write a smaller `size`, or a longer `every`: at most 10000000 a second can be started",
+                    )
+                } else {
+                    Ok(())
+                }
+            }
+            load::Load::Held { sessions, rate } if rate.is_finite() && *rate > FASTEST => refused(
+                format!("{sessions} sessions opened at {rate:.0} a second"),
+                "write at most \"10000000/s\"",
+            ),
+            load::Load::Shared { total, .. } => match phase.length {
+                Some(length) if *total as f64 / length.as_secs_f64() > FASTEST => refused(
+                    format!(
+                        "{total} messages in {} are {:.0} a second",
+                        Time(length),
+                        *total as f64 / length.as_secs_f64()
+                    ),
+                    "write fewer `messages`, or a longer `for`: at most 10000000 a second can be started",
+                ),
+                _ => Ok(()),
+            },
+            _ => Ok(()),
+        }
     }
 
     /// Keys of other load models.
@@ -348,9 +406,16 @@ impl Reader<'_> {
                     "remove `for`",
                 ));
             }
+            (Some(stages), None) if stages.len() as u64 > MOST_STEPS => {
+                return Err(self.error(
+                    "stages",
+                    format!("{} stages of a ramp", stages.len()),
+                    "write at most 10000",
+                ));
+            }
             (Some(stages), None) => {
                 let mut end = Duration::ZERO;
-                for (number, stage) in stages.iter().enumerate().take(MOST_STEPS as usize) {
+                for (number, stage) in stages.iter().enumerate() {
                     end += stage.length.unwrap_or_default().0;
                     let value = match (rate, stage.rate, stage.sessions) {
                         (true, Some(value), None) => value.hertz(),

@@ -253,7 +253,7 @@ words! {
     }
     /// What becomes of an arrival that is due when no session is free.
     OnSaturation {
-        /// It waits, with its intended time.
+        /// It waits, with its intended time. Up to 1048576 arrivals wait at once; what comes due beyond is shed.
         Queue = "queue",
         /// It is dropped, and counted as shed.
         Drop = "drop",

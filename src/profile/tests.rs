@@ -1,5 +1,6 @@
 //! Tests of the whole walk from text to plan: what is compiled, what is refused and how it is shown, what is shipped.
 
+mod bounds;
 mod messages;
 mod plans;
 mod refused;

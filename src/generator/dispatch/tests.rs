@@ -1,5 +1,6 @@
 //! The dispatcher in virtual time: each decision by itself, and what is true of every history.
 
+mod bounds;
 mod gate;
 mod world;
 

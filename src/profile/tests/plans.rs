@@ -108,7 +108,7 @@ fn load(phase: &str) -> crate::plan::Phase {
     compiled(&text, &[]).unwrap_or_else(|e| panic!("{}", e.render(false))).plan.phases.remove(0)
 }
 
-fn plan(rest: &str) -> Plan {
+pub(super) fn plan(rest: &str) -> Plan {
     let text = format!("[target]\naddress = \"embedded\"\n{rest}\n");
     compiled(&text, &[]).unwrap_or_else(|e| panic!("{}", e.render(false))).plan
 }

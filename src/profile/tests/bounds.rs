@@ -1,0 +1,99 @@
+//! What a profile may ask for at the most, and what `check` says that it needs.
+
+use super::super::check::{Has, Needs};
+use super::compiled;
+use super::plans::plan;
+
+#[test]
+fn needs_are_no_more_than_the_arrivals_and_tell_of_all_that_grows() {
+    let needs = |text: &str| Needs::of(&plan(text));
+    let phase = |text: &str| needs(&format!("[[phase]]\nunit = \"session\"\n{text}"));
+    for text in [
+        "load = \"ramping-rate\"\nfrom = \"0/s\"\nto = \"10/s\"\nfor = \"20s\"",
+        "load = \"staircase\"\nfrom = \"1/s\"\nstep = \"1/s\"\nevery = \"10s\"\nsteps = 4",
+        "load = \"burst\"\nsize = 100\nfor = \"60s\"",
+        "load = \"constant-rate\"\nrate = \"5/s\"\nfor = \"20s\"",
+        "load = \"held-sessions\"\nsessions = 300\nrate = \"10/s\"\nfor = \"10s\"",
+    ] {
+        let needs = phase(text);
+        assert_eq!((needs.ports, needs.arrivals[0]), (100, Some(100)), "{text}");
+    }
+    let endless = phase("load = \"constant-rate\"\nrate = \"100000/s\"\nfor = \"24h\"");
+    assert_eq!(endless.waiting, 1 << 20);
+    assert!(endless.memory > (1 << 20) * 48, "{}", endless.memory);
+    let dropped =
+        phase("load = \"constant-rate\"\nrate = \"100000/s\"\nfor = \"24h\"\non_saturation = \"drop\"");
+    assert_eq!(dropped.waiting, 0);
+    let closed = "[[phase]]\nload = \"constant-sessions\"\nsessions = 1000\nfor = \"1s\"\n";
+    let many = needs(&format!("[message]\nrecipients = 1000000\n{closed}"));
+    assert!(many.memory > 1000 * 1_000_000 * 20, "{}", many.memory);
+    let lacking = many.lacking_memory(&Has { memory: Some(1 << 34), ..Has::default() }).unwrap();
+    assert!(lacking.contains("1000 sessions") && lacking.contains("16GiB are free"), "{lacking}");
+}
+
+#[test]
+fn what_no_machine_can_do_is_refused_with_its_arithmetic() {
+    let refused = |phase: &str| {
+        let text = format!("[target]\naddress = \"embedded\"\n[[phase]]\n{phase}\n");
+        compiled(&text, &[]).unwrap_err().render(false)
+    };
+    for (phase, says) in [
+        (
+            "load = \"constant-rate\"\nrate = \"1000000000/s\"\nfor = \"60s\"",
+            "1000000000 arrivals a second are more than can be started: 60000000000 in 60.000 s, one each 1.00 ns",
+        ),
+        (
+            "load = \"ramping-rate\"\nfrom = \"1/s\"\nto = \"1000000000/s\"\nfor = \"1s\"",
+            "more than can be started",
+        ),
+        (
+            "load = \"staircase\"\nfrom = \"1/s\"\nstep = \"1000000/s\"\nevery = \"1ms\"\nsteps = 1000",
+            "more than can be started",
+        ),
+        (
+            "load = \"burst\"\nsize = 1000000000\nfor = \"1s\"",
+            "a burst of 1000000000 arrivals at once: at most 1048576",
+        ),
+        (
+            "load = \"burst\"\nsize = 100000\nevery = \"1ms\"\nfor = \"1s\"",
+            "100000 arrivals every 1ms are 100000000 a second",
+        ),
+        (
+            "load = \"held-sessions\"\nsessions = 10\nrate = \"1000000000/s\"\nfor = \"1s\"",
+            "opened at 1000000000 a second",
+        ),
+        (
+            "load = \"shared-messages\"\nmessages = 100000000000\nsessions = 2\nfor = \"1s\"",
+            "100000000000 messages in 1s are 100000000000 a second",
+        ),
+    ] {
+        let said = refused(phase);
+        assert!(said.contains(says) && said.contains("help: write"), "{said}");
+    }
+    let stages = vec!["{ for = \"1ms\", rate = \"1/s\" }"; 10_001].join(", ");
+    let said = refused(&format!("load = \"ramping-rate\"\nfrom = \"1/s\"\nstages = [{stages}]"));
+    assert!(said.contains("10001 stages of a ramp"), "{said}");
+}
+
+#[test]
+fn a_session_s_number_is_for_sessions_that_are_arrivals() {
+    let of = |unit: &str, message: &str| {
+        let text = format!(
+            "[target]\naddress = \"embedded\"\n[message]\n{message}\n[[phase]]\nname = \"p\"\nload = \"constant-rate\"\n\
+             rate = \"5/s\"\nfor = \"1s\"\nunit = \"{unit}\"\n"
+        );
+        compiled(&text, &[])
+    };
+    for message in [
+        "from = \"s{session}@x.example\"",
+        "to = \"s{session}@x.example\"",
+        "subject = \"{session}\"",
+        "headers = [\"X-A: {session}\"]",
+        "text = \"{session}\"",
+    ] {
+        let said = of("message", message).unwrap_err().render(false);
+        assert!(said.contains("the messages of phase `p` are served by whichever session is free"), "{said}");
+        assert!(of("session", message).is_ok());
+    }
+    assert!(of("message", "text = \"{{session}}\"").is_ok(), "a brace is no placeholder");
+}
