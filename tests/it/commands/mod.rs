@@ -5,6 +5,7 @@ mod compare;
 mod dashboard;
 mod flags;
 mod hosts;
+mod inputs;
 mod interleave;
 mod logins;
 mod looks;
