@@ -4,6 +4,7 @@
 //! - A plan may name conditions (`collector::expect`): the rules that tell an expected refusal from a failure are part of
 //!   what is asked, and the vocabulary of conditions is the collector's.
 
+use std::fmt;
 use std::time::Duration;
 
 use rand::{Rng, SeedableRng};
@@ -150,6 +151,20 @@ pub struct Reconnect {
 impl Default for Reconnect {
     fn default() -> Self {
         Reconnect { first: Duration::from_millis(50), factor: 2.0, max: Duration::from_secs(1) }
+    }
+}
+
+impl fmt::Display for Reconnect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Reconnect { first, factor, max } = *self;
+        if max.is_zero() {
+            return f.write_str("at once after a failed session");
+        }
+        write!(f, "after a failed session a pause of {first:?}")?;
+        if first < max && factor > 1.0 {
+            write!(f, ", {factor} times as long after each further one, up to {max:?}")?;
+        }
+        f.write_str(", then one session at a time")
     }
 }
 

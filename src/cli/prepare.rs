@@ -212,7 +212,8 @@ pub fn check(args: &CheckArgs, screen: &Screen) -> Result<u8, Failure> {
     for sentence in &lacking {
         screen.note(&format!("error: {sentence}"));
     }
-    if let Some(sentence) = too_fast(&prepared.compiled.plan) {
+    let plan = &prepared.compiled.plan;
+    for sentence in check::too_slow(plan).into_iter().chain(too_fast(plan)) {
         screen.note(&format!("warning: {sentence}"));
     }
     Ok(if lacking.is_empty() { 0 } else { super::exit::PREFLIGHT })

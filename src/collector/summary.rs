@@ -35,6 +35,8 @@ pub struct PhaseInfo {
     pub steady: bool,
     /// Arrivals without a free session are shed, because the profile says so.
     pub sheds: bool,
+    /// The profile bounds the connections opened a second, so that arrivals may have to wait for theirs.
+    pub paced: bool,
     /// The most sessions the profile allows at once.
     pub max_sessions: u32,
     /// How long arrivals are due in it; `None`: until they are used up.

@@ -2,6 +2,8 @@
 //!
 //! Pure arithmetic: nothing is opened, and what the machine has is told by the caller.
 
+mod pace;
+
 use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -16,6 +18,8 @@ use crate::net::target::addresses::Addresses;
 use crate::net::target::origin::{Origin, ProxyVersion};
 use crate::plan::{MOST_WAITING, Messages, OnSaturation, Phase, Plan, Unit};
 use crate::smtp::script::Pipelining;
+
+pub use pace::too_slow;
 
 /// How long the kernel keeps the port of a closed connection (TIME_WAIT on Linux).
 const TIME_WAIT: Duration = Duration::from_secs(60);
@@ -248,6 +252,9 @@ pub fn preview(compiled: &Compiled, out: &mut impl io::Write) -> io::Result<()> 
             if phase.open_first { "once all sessions are open, from " } else { "" }
         )?;
         writeln!(out, "  sessions  at most {} at once", sessions(phase))?;
+        if matches!(phase.load.load, Load::Sessions { .. } | Load::Shared { .. }) {
+            writeln!(out, "  reconnect {}", plan.reconnect)?;
+        }
         start = end;
     }
     writeln!(out)?;

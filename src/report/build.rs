@@ -215,6 +215,14 @@ fn warnings(plan: &Plan, summary: &Summary) -> Vec<String> {
         };
         warnings.push(format!("THE LISTENER'S CERTIFICATE WAS NOT VERIFIED (verify = false): {found}"));
     }
+    warnings.extend(summary.phases.iter().filter(|phase| phase.counts.backoffs > 0).map(|phase| {
+        format!(
+            "phase `{}` paused {} before it opened another session: {}; no pause is part of a response time",
+            phase.info.name,
+            words::counted(phase.counts.backoffs, "time"),
+            plan.reconnect
+        )
+    }));
     warnings
 }
 
@@ -428,6 +436,7 @@ mod tests {
             unit: "message",
             steady: false,
             sheds: false,
+            paced: false,
             max_sessions: 10,
             length: Some(Duration::from_secs(10)),
         }

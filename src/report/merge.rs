@@ -329,6 +329,7 @@ fn info(phase: &Phase) -> PhaseInfo {
         // Little's law needs areas that are not stored; each shard was held against it.
         steady: false,
         sheds: true,
+        paced: false,
         max_sessions: 0,
         length: (phase.model != "shared-messages").then_some(length),
     }

@@ -214,6 +214,7 @@ mod tests {
             unit: "message",
             steady: false,
             sheds: true,
+            paced: false,
             max_sessions: 10,
             length: Some(Duration::from_secs(10)),
         })

@@ -214,6 +214,7 @@ mod tests {
             unit: "message",
             steady: true,
             sheds: false,
+            paced: false,
             max_sessions: 10,
             length: seconds.map(Duration::from_secs),
         }

@@ -16,6 +16,7 @@ fn info(name: &str) -> PhaseInfo {
         unit: "message",
         steady: true,
         sheds: false,
+        paced: false,
         max_sessions: 100,
         length: Some(Duration::from_secs(10)),
     }
@@ -173,6 +174,9 @@ fn m23_arrivals_not_started_need_a_reason_of_the_profiles() {
     end(&mut measured.tally.phases[0], Outcome::Shed, 1, 0);
     assert_eq!(codes(&measured, &[info("a")]), [Code::NotStarted]);
     assert_eq!(codes(&measured, &[PhaseInfo { sheds: true, ..info("a") }]), []);
+    let reasons = |paced| Summary::new(&measured, &[PhaseInfo { paced, ..info("a") }]).validity.reasons;
+    assert!(reasons(true)[0].sentence.contains("connect_rate held them back"), "{:?}", reasons(true));
+    assert!(reasons(false)[0].sentence.contains("more threads"), "{:?}", reasons(false));
     assert_eq!(codes(&measured, &[PhaseInfo { max_sessions: 3, ..info("a") }]), []);
     measured.interrupted = true;
     assert_eq!(codes(&measured, &[info("a")]), []);

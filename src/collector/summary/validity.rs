@@ -160,9 +160,12 @@ fn not_started(measured: &Measured, phase: &PhaseSummary) -> Found {
     if phase.info.sheds || full || stopped || started as f64 >= STARTED * scheduled as f64 {
         return None;
     }
+    let remedy = match phase.info.paced {
+        true => "connect_rate held them back; raise it, or lower the load",
+        false => "lower the load or give the generator more threads",
+    };
     let sentence = format!(
-        "only {started} of {scheduled} due arrivals were started, though at most {} of {} sessions were open; lower the load \
-         or give the generator more threads",
+        "only {started} of {scheduled} due arrivals were started, though at most {} of {} sessions were open; {remedy}",
         phase.peak_sessions, phase.info.max_sessions
     );
     Some((Code::NotStarted, sentence))

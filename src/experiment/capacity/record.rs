@@ -139,6 +139,7 @@ fn info(phase: &Phase) -> PhaseInfo {
         // Little's law is for runs that are told in full.
         steady: false,
         sheds: phase.on_saturation == OnSaturation::Drop,
+        paced: phase.connect_rate.is_some(),
         max_sessions: phase.max_sessions,
         length: phase.load.length,
     }

@@ -18,6 +18,7 @@ fn warnings(plan: &Plan, told: &Told) -> Vec<String> {
         unit: phase.unit.as_str(),
         steady: true,
         sheds: false,
+        paced: false,
         max_sessions: phase.max_sessions,
         length: phase.load.length,
     };

@@ -201,6 +201,7 @@ fn info(phase: &Phase) -> PhaseInfo {
         unit: phase.unit.as_str(),
         steady: false,
         sheds: phase.on_saturation == OnSaturation::Drop,
+        paced: phase.connect_rate.is_some(),
         max_sessions: phase.max_sessions,
         length: phase.load.length,
     }
