@@ -24,7 +24,7 @@ pub struct Aiosmtpd {
     /// Behind the PROXY protocol.
     pub proxied: u16,
     pub certificate: Certificate,
-    _processes: Processes,
+    pub processes: Processes,
     output: PathBuf,
     _folder: TempDir,
 }
@@ -48,16 +48,7 @@ impl Aiosmtpd {
         let mut processes = Processes::start(&mut command, &output);
         // The last one of its ports.
         processes.await_greeting_to("PROXY TCP4 127.0.0.1 127.0.0.1 1 25\r\n", proxied, &output);
-        Some(Aiosmtpd {
-            starttls,
-            implicit,
-            lmtp,
-            proxied,
-            certificate,
-            _processes: processes,
-            output,
-            _folder: folder,
-        })
+        Some(Aiosmtpd { starttls, implicit, lmtp, proxied, certificate, processes, output, _folder: folder })
     }
 
     /// The messages it has taken: `message rcpt=1 tls=.. user=.. source=..` each, said before the final 250.

@@ -90,7 +90,7 @@ pub struct Dovecot {
     /// Submission with TLS from the first octet.
     pub submissions: u16,
     pub certificate: Certificate,
-    _processes: Processes,
+    pub processes: Processes,
     folder: TempDir,
 }
 
@@ -129,7 +129,7 @@ impl Dovecot {
         command.arg("-F").arg("-c").arg(root.join("dovecot.conf")); // in the foreground
         let mut processes = Processes::start(&mut command, &output);
         processes.await_greeting(lmtp, &output);
-        Some(Dovecot { lmtp, submission, submissions, certificate, _processes: processes, folder })
+        Some(Dovecot { lmtp, submission, submissions, certificate, processes, folder })
     }
 
     /// The socket that speaks LMTP.

@@ -20,6 +20,7 @@ mod authenticated;
 mod capacity;
 mod certificate;
 mod chunked;
+mod death;
 mod delivered;
 mod dovecot;
 mod encrypted;

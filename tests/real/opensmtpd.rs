@@ -47,7 +47,7 @@ pub struct Opensmtpd {
     /// Behind the PROXY protocol, version 2.
     pub proxied: u16,
     pub certificate: Certificate,
-    _processes: Processes,
+    pub processes: Processes,
     folder: TempDir,
 }
 
@@ -85,7 +85,7 @@ match from any for any action "relay"
         command.arg(root).args(["/usr/sbin/smtpd", "-d", "-f", "/etc/smtpd.conf"]); // in the foreground
         let mut processes = Processes::start(&mut command, &output);
         processes.await_greeting(plain, &output);
-        Some(Opensmtpd { plain, starttls, implicit, proxied, certificate, _processes: processes, folder })
+        Some(Opensmtpd { plain, starttls, implicit, proxied, certificate, processes, folder })
     }
 
     /// Its log, which is its output.

@@ -70,6 +70,13 @@ fn start_at(target: &str, flags: &str) -> Running {
     Running::start(&words, tempfile::tempdir().unwrap())
 }
 
+/// A run of a profile, not waited for.
+pub fn start_profile(profile: &str) -> Running {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("p.toml"), profile).unwrap();
+    Running::start(&["run", "p.toml", "--out", "run", "--json", "-", "--progress", "none"], folder)
+}
+
 /// The transcript of one accepted message.
 #[track_caller]
 pub fn trace(target: &str, flags: &str) -> String {
@@ -207,6 +214,14 @@ impl Outcome {
             metrics.iter().find(|m| m["name"] == "response" && m["outcome"] == "accepted").unwrap();
         let percentiles = accepted["percentiles"].as_array().unwrap();
         number(percentiles.iter().find(|percentile| percentile["q"] == q).unwrap(), "value_ns")
+    }
+
+    /// A built-in assertion as it was judged.
+    #[track_caller]
+    pub fn asserted(&self, expr: &str) -> (String, String) {
+        let all = self.result["assertions"].as_array().unwrap();
+        let one = all.iter().find(|assertion| assertion["expr"] == expr).unwrap();
+        [&one["status"], &one["observed"]].map(|text| text.as_str().unwrap().to_owned()).into()
     }
 
     /// M10, exactly, for every phase.

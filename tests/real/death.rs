@@ -1,0 +1,204 @@
+//! Real listeners that die in mid-run, under each load model: the run never passes, it says what was asked, what was done and
+//! why it ended, and what was accepted is what the listener has.
+
+use std::thread;
+use std::time::Duration;
+
+use crate::aiosmtpd::Aiosmtpd;
+use crate::dovecot::Dovecot;
+use crate::exim::Exim;
+use crate::listener::{Processes, wait_until};
+use crate::opensmtpd::Opensmtpd;
+use crate::postfix::Postfix;
+use crate::sink::Sink;
+use crate::smtpress;
+
+/// Each load model with what it is asked, and the unit of its arrivals.
+const LOADS: [(&str, &str, &str); 11] = [
+    ("constant-rate", "rate = \"40/s\"\nfor = \"4s\"", "message"),
+    ("constant-rate", "rate = \"20/s\"\nfor = \"4s\"", "session"),
+    ("ramping-rate", "from = \"10/s\"\nto = \"60/s\"\nfor = \"4s\"", "message"),
+    ("staircase", "from = \"20/s\"\nstep = \"10/s\"\nevery = \"1s\"\nsteps = 4", "session"),
+    ("burst", "size = 8\nevery = \"250ms\"\nfor = \"4s\"", "message"),
+    ("constant-sessions", "sessions = 4\nfor = \"4s\"", "session"),
+    ("constant-sessions", "sessions = 4\nfor = \"4s\"", "message"),
+    ("ramping-sessions", "from = 2\nto = 6\nfor = \"4s\"", "message"),
+    ("shared-messages", "messages = 200000\nsessions = 4", "message"),
+    ("shared-messages", "messages = 200000\nsessions = 4", "session"),
+    ("held-sessions", "sessions = 8\nfor = \"4s\"", "session"),
+];
+
+/// A listener, what it has taken, and the message's keys that it needs.
+trait Mortal {
+    fn target(&self) -> String;
+    fn processes(&self) -> &Processes;
+    fn taken(&self) -> u64;
+    fn message(&self) -> &'static str {
+        ""
+    }
+}
+
+/// Runs every load against a listener of its own that ends by `signals`, in turn.
+fn dies<L: Mortal>(start: impl Fn() -> Option<L>, signals: &[&str]) {
+    for ((load, keys, unit), signal) in LOADS.into_iter().zip(signals.iter().cycle()) {
+        let Some(listener) = start() else { return };
+        let what = format!("{load} of {unit}s, {signal}");
+        let run = smtpress::start_profile(&format!(
+            "schema = 1\nname = \"dies\"\nseed = 7\n[target]\naddress = \"{}\"\n[message]\nsize = \"1k\"\n{}\n\
+             [timeouts]\nconnect = \"1s\"\ngreeting = \"2s\"\ncommand = \"2s\"\ndata = \"2s\"\nbody = \"2s\"\n\
+             [[phase]]\nname = \"p\"\nload = \"{load}\"\n{keys}\nunit = \"{unit}\"\ngraceful_stop = \"2s\"\n",
+            listener.target(),
+            listener.message(),
+        ));
+        // Where messages come the listener has some; where sessions are held they are open.
+        if load == "held-sessions" {
+            thread::sleep(Duration::from_millis(1500));
+        } else {
+            assert!(wait_until(|| listener.taken() >= 3), "{what}: nothing is taken");
+            thread::sleep(Duration::from_millis(500));
+        }
+        listener.processes().signal(signal);
+        let outcome = run.wait();
+        outcome.assert_books_balance();
+        outcome.assert_report_is_written();
+        let (status, sentence) = outcome.asserted("done rate == 100%");
+        assert_ne!(outcome.result["verdict"]["exit_code"], 0, "{what}: {sentence}");
+        assert_eq!(status, "fail", "{what}: {sentence}");
+        for part in [" asked for, ", " done; ", " at "] {
+            assert!(sentence.contains(part), "{what}: {sentence}");
+        }
+        // M10b. What was taken is written by processes that may still be at it, unless they were killed.
+        let transactions = &outcome.result["phases"][0]["transactions"];
+        let [accepted, in_doubt] = ["accepted", "in_doubt"].map(|name| transactions[name].as_u64().unwrap());
+        let within = || (accepted..=accepted + in_doubt).contains(&listener.taken());
+        assert!(
+            within() || wait_until(within),
+            "{what}: {accepted} accepted, {in_doubt} in doubt, {} taken",
+            listener.taken()
+        );
+    }
+}
+
+impl Mortal for Postfix {
+    fn target(&self) -> String {
+        format!("smtp://127.0.0.1:{}", self.port)
+    }
+
+    fn processes(&self) -> &Processes {
+        &self.processes
+    }
+
+    fn taken(&self) -> u64 {
+        self.queued().len() as u64
+    }
+}
+
+// Table: Postfix: standstill and death
+#[test]
+fn no_load_passes_when_postfix_dies() {
+    dies(|| Postfix::plain().start(), &["KILL", "TERM"]);
+}
+
+impl Mortal for Exim {
+    fn target(&self) -> String {
+        format!("smtp://127.0.0.1:{}", self.port)
+    }
+
+    fn processes(&self) -> &Processes {
+        &self.processes
+    }
+
+    fn taken(&self) -> u64 {
+        Exim::taken(self)
+    }
+}
+
+// Table: Exim: standstill and death
+#[test]
+fn no_load_passes_when_exim_dies() {
+    dies(|| Exim::plain().start(), &["TERM", "KILL"]);
+}
+
+impl Mortal for Sink {
+    fn target(&self) -> String {
+        format!("smtp://127.0.0.1:{}", self.port)
+    }
+
+    fn processes(&self) -> &Processes {
+        &self.processes
+    }
+
+    fn taken(&self) -> u64 {
+        self.messages()
+    }
+}
+
+// Table: smtp-sink: standstill and death
+#[test]
+fn no_load_passes_when_a_sink_dies() {
+    dies(Sink::start, &["KILL", "TERM"]);
+}
+
+impl Mortal for Opensmtpd {
+    fn target(&self) -> String {
+        format!("smtp://127.0.0.1:{}", self.plain)
+    }
+
+    fn processes(&self) -> &Processes {
+        &self.processes
+    }
+
+    fn taken(&self) -> u64 {
+        Opensmtpd::taken(self) as u64
+    }
+}
+
+// Table: OpenSMTPD: SMTP
+#[test]
+fn no_load_passes_when_opensmtpd_dies() {
+    dies(|| Opensmtpd::start(""), &["KILL", "TERM"]);
+}
+
+impl Mortal for Aiosmtpd {
+    fn target(&self) -> String {
+        format!("smtp://127.0.0.1:{}", self.starttls)
+    }
+
+    fn processes(&self) -> &Processes {
+        &self.processes
+    }
+
+    fn taken(&self) -> u64 {
+        Aiosmtpd::taken(self) as u64
+    }
+}
+
+// Table: aiosmtpd: SMTP
+#[test]
+fn no_load_passes_when_aiosmtpd_dies() {
+    dies(Aiosmtpd::start, &["TERM", "KILL"]);
+}
+
+impl Mortal for Dovecot {
+    fn target(&self) -> String {
+        format!("lmtp://127.0.0.1:{}", self.lmtp)
+    }
+
+    fn processes(&self) -> &Processes {
+        &self.processes
+    }
+
+    fn taken(&self) -> u64 {
+        self.delivered_to_all() as u64
+    }
+
+    fn message(&self) -> &'static str {
+        "to = \"user{n:0..4}@dovecot.test\""
+    }
+}
+
+// Table: Dovecot LMTP: LMTP
+#[test]
+fn no_load_passes_when_dovecot_dies() {
+    dies(|| Dovecot::start(1), &["KILL", "TERM"]);
+}
