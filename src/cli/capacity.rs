@@ -19,7 +19,7 @@ use super::selftest;
 use super::signals::Signals;
 use crate::experiment::capacity::record::VERSION;
 use crate::experiment::capacity::{Asked, Controller, End, Knob, State, search};
-use crate::generator::{Local, clock, preflight};
+use crate::generator::{Local, RunError, clock, preflight};
 use crate::listener::Listener;
 use crate::load::Shard;
 use crate::profile::overrides::{Origin, apply_in_order};
@@ -59,7 +59,7 @@ pub fn capacity(args: &CapacityArgs, screen: &Screen) -> Result<u8, Failure> {
     let plan = &prepared.compiled.plan;
     let embedded = plan.target.is_embedded();
     let sessions = sessions_possible(&asked, plan, embedded)?;
-    preflight::check_target(plan)?;
+    preflight::check_before_load(plan)?;
     let copies = Copies::open(&[
         ("--json", Format::Json, args.common.json.as_deref()),
         ("--html", Format::Html, args.html.as_deref()),
@@ -107,7 +107,7 @@ pub fn capacity(args: &CapacityArgs, screen: &Screen) -> Result<u8, Failure> {
     };
     let listener = if embedded { Some(start_listener(&prepared)?) } else { None };
     let signals = Signals::listen(Voice::plain(screen))?;
-    let mut local = Local::new(signals.stop.clone(), prepared.date());
+    let mut local = Local::new(signals.stop.clone(), prepared.date()).with_reachability_check();
     if let Some(listener) = &listener {
         local = local.with_listener(listener.place()).with_certificate(listener.certificate().cloned());
     }
@@ -125,7 +125,16 @@ pub fn capacity(args: &CapacityArgs, screen: &Screen) -> Result<u8, Failure> {
         health: Generator { threads: plan.threads, ..Generator::default() },
         seen: false,
     };
-    let end = search(&asked, plan, &mut here, &mut state)?;
+    let end = match search(&asked, plan, &mut here, &mut state) {
+        Ok(end) => end,
+        Err(error) => {
+            // Nothing of a search that never began is left.
+            if matches!(error, RunError::Preflight(_)) && args.resume.is_none() {
+                directory.discard();
+            }
+            return Err(error.into());
+        }
+    };
     signals.over();
     let Here { unkept, transcripts, health, .. } = here;
     let ledger = listener.map(Listener::stop).and_then(|ledger| serde_json::to_value(ledger).ok());

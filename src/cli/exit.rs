@@ -97,6 +97,7 @@ impl From<RunError> for Failure {
     fn from(error: RunError) -> Self {
         match error {
             RunError::Tls(error) => error.into(),
+            RunError::Preflight(error) => error.into(),
             error => Failure::Told(FAULT, error.to_string()),
         }
     }

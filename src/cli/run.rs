@@ -17,13 +17,13 @@ use super::signals::Signals;
 use crate::collector::snapshot::{Interval, Measured};
 use crate::collector::summary::{PhaseInfo, Summary};
 use crate::collector::tally::Tally;
-use crate::generator::{Control, Local, Observer, Runner, Stop, preflight};
+use crate::generator::{Control, Local, Observer, RunError, Runner, Stop, preflight};
 use crate::listener::Listener;
 use crate::live::Live;
 use crate::load::{self, Load};
 use crate::net::target::bind::Bind;
 use crate::plan::{OnSaturation, Plan};
-use crate::profile::check::Needs;
+use crate::profile::check::{Needs, too_slow};
 use crate::report::build::BuildInput;
 use crate::report::environment::Environment;
 use crate::report::result::RunResult;
@@ -72,6 +72,9 @@ pub fn run(args: &RunArgs, screen: &Screen) -> Result<u8, Failure> {
             plan.seed,
             ready.directory.path().display()
         ));
+        for sentence in too_slow(plan) {
+            voice.say(&format!("smtpress: warning: {sentence}"));
+        }
         if let Some(start_at) = start_at {
             voice.say(&start_notice(start_at, now));
         }
@@ -96,13 +99,13 @@ pub fn run(args: &RunArgs, screen: &Screen) -> Result<u8, Failure> {
     }
 }
 
-/// Whether the load can be carried, and its target be reached.
+/// Whether the load can be carried, and may go to its target. Whether that can be reached its first session shows.
 pub fn look_ahead(plan: &Plan) -> Result<(), Failure> {
     preflight::raise_descriptors(preflight::descriptors_needed(plan, plan.target.is_embedded()))?;
     if let Some(sentence) = Needs::of(plan).lacking_memory(&has()) {
         return Err(Failure::Told(PREFLIGHT, sentence));
     }
-    Ok(preflight::check_target(plan)?)
+    Ok(preflight::check_before_load(plan)?)
 }
 
 /// A run before its load: its directory is there, and so is the listener if it is embedded. Nothing was sent.
@@ -134,12 +137,22 @@ impl<'a> Ready<'a> {
         let assertions = &prepared.compiled.assertions;
         let windows = Windows::new(assertions, &infos, &plan.expects);
         let mut watcher = Watcher { windows, assertions, recording, progress, live };
-        let mut local = Local::new(signals.stop.clone(), prepared.date());
+        let mut local = Local::new(signals.stop.clone(), prepared.date()).with_reachability_check();
         if let Some(listener) = &listener {
             local = local.with_listener(listener.place()).with_certificate(listener.certificate().cloned());
         }
         watcher.progress.begin();
-        let measured = local.run(plan, &mut watcher)?;
+        let measured = match local.run(plan, &mut watcher) {
+            Ok(measured) => measured,
+            Err(error) => {
+                watcher.progress.finish();
+                drop(watcher.recording);
+                if matches!(error, RunError::Preflight(_)) {
+                    directory.discard();
+                }
+                return Err(error.into());
+            }
+        };
         Ok(Over { prepared, directory, infos, measured, listener, watcher })
     }
 }
@@ -230,6 +243,7 @@ pub fn phase_infos(plan: &Plan) -> Vec<PhaseInfo> {
         unit: phase.unit.as_str(),
         steady: steady(&phase.load.load),
         sheds: phase.on_saturation == OnSaturation::Drop,
+        paced: phase.connect_rate.is_some(),
         max_sessions: phase.max_sessions,
         length: phase.load.length,
     };

@@ -198,7 +198,7 @@ impl Session {
         self.begun = clock::now();
         let dialed = dial::dial(endpoint, 0, clock::now).await;
         for (step, from, to, fault) in dialed.steps() {
-            let condition = fault.and_then(|fault| judge::judge_dial(fault).condition);
+            let condition = fault.map(|fault| judge::judge_dial(fault).condition);
             self.step(step, to - from, None, condition);
         }
         self.line(Side::Client, &proxied(&dialed.header));
@@ -285,7 +285,7 @@ impl Host<Client<Message>> for Session {
                 let judged =
                     failure.as_deref().map(|failure| judge::judge(&self.classifier, step, failure, in_doubt));
                 let code = Some(code).filter(|code| *code > 0);
-                self.step(step, ended - started, code, judged.and_then(|judged| judged.condition));
+                self.step(step, ended - started, code, judged.map(|judged| judged.condition));
                 if let Some(
                     failure @ (StepFailure::NotOffered(_)
                     | StepFailure::Injected(_)

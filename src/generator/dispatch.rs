@@ -90,7 +90,12 @@ pub enum Action {
     /// End a session as the script says.
     Finish(SlotId),
     /// End a session at once.
-    Abort(SlotId),
+    Abort {
+        /// The session.
+        slot: SlotId,
+        /// Nothing needs it any more, and it has not been tried to open it for long: that it is not open is no finding.
+        needless: bool,
+    },
     /// An arrival ends without a session of its own: none could be opened.
     Charge(Due, Outcome),
     /// Our part of the sessions of a phase that opens them first is open: see [`Dispatch::open_gate`].
@@ -118,6 +123,8 @@ const MOST_NOTICED: usize = 1 << 14;
 
 /// How long sessions may take to leave when all work is done.
 const LEAVING: Duration = Duration::from_secs(5);
+/// A session that is still being opened after this time hangs.
+const HANGS: Duration = Duration::from_secs(1);
 
 /// The dispatcher of one worker.
 #[derive(Debug)]
@@ -509,8 +516,10 @@ impl Dispatch {
         let ids: Vec<SlotId> = self.slots.iter().filter(|(_, slot)| doomed(slot)).map(|(id, _)| id).collect();
         for id in ids {
             self.slots.leave(id);
-            self.slots.of_mut(id).aborted = true;
-            self.actions.push_back(Action::Abort(id));
+            let slot = self.slots.of_mut(id);
+            slot.aborted = true;
+            let needless = slot.opening && slot.in_flight == 0 && self.advanced < slot.opened_at + HANGS;
+            self.actions.push_back(Action::Abort { slot: id, needless });
         }
     }
 
@@ -582,6 +591,7 @@ impl Dispatch {
             first: matches!(purpose, OpenFor::Message(_)),
             held: bound && self.is_held(phase),
             opening: true,
+            opened_at: now,
             in_flight: u32::from(busy),
             served: u64::from(busy),
             arrival_phase: phase,

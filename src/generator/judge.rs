@@ -10,8 +10,8 @@ use crate::smtp::{Closed, Reply, Step};
 /// How a failed step counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Judged {
-    /// `None`: given up by our own side, which is no finding.
-    pub condition: Option<Condition>,
+    /// What it is called.
+    pub condition: Condition,
     /// What it makes of the arrival.
     pub outcome: Outcome,
 }
@@ -21,7 +21,7 @@ pub fn judge(classifier: &Classifier, step: Step, failure: &Failure, in_doubt: b
     let (condition, outcome) = match failure {
         Failure::Reply(reply) => {
             let condition = classifier.classify(Some(step), reply, reply.code == 421);
-            return Judged { condition: Some(condition), outcome: refused(step, reply) };
+            return Judged { condition, outcome: refused(step, reply) };
         }
         Failure::Unexpected(reply) => (classifier.classify(Some(step), reply, false), Outcome::Malformed),
         Failure::NotOffered(what) => (lacking(*what), Outcome::Refused),
@@ -33,8 +33,9 @@ pub fn judge(classifier: &Classifier, step: Step, failure: &Failure, in_doubt: b
         // The session was secure, and then it was not.
         Failure::Insecure(_) => (Condition::TlsFailure, Outcome::Dropped),
         Failure::Malformed(_) => (Condition::MalformedReply, Outcome::Malformed),
-        Failure::TimedOut(_) if step == Step::Greeting => (Condition::NoGreeting, Outcome::TimedOut),
-        Failure::TimedOut(_) => (Condition::ReplyTimeout, Outcome::TimedOut),
+        Failure::TimedOut(_) => (silence(step), Outcome::TimedOut),
+        // What it would have become if the run had gone on (M12b).
+        Failure::Aborted => (silence(step), Outcome::Interrupted),
         Failure::SessionTimedOut => (Condition::SessionTimeout, Outcome::TimedOut),
         Failure::Closed(how) => match (step, how) {
             (Step::Greeting, Closed::Eof) => (Condition::ClosedBeforeGreeting, Outcome::Refused),
@@ -45,16 +46,24 @@ pub fn judge(classifier: &Classifier, step: Step, failure: &Failure, in_doubt: b
         },
         // Ours, and never charged to the listener (M24). The arrival was begun, so that it cannot be shed.
         Failure::Lost(_) => {
-            return Judged { condition: Some(Condition::ContentLost), outcome: Outcome::Interrupted };
-        }
-        Failure::Aborted => {
-            let outcome = if in_doubt { Outcome::InDoubt } else { Outcome::Interrupted };
-            return Judged { condition: None, outcome };
+            return Judged { condition: Condition::ContentLost, outcome: Outcome::Interrupted };
         }
     };
     // Whatever took the place of the reply to the final dot, the listener may have the message.
-    Judged { condition: Some(condition), outcome: if in_doubt { Outcome::InDoubt } else { outcome } }
+    Judged { condition, outcome: if in_doubt { Outcome::InDoubt } else { outcome } }
 }
+
+/// What it is called that a listener says nothing.
+fn silence(step: Step) -> Condition {
+    if step == Step::Greeting { Condition::NoGreeting } else { Condition::ReplyTimeout }
+}
+
+/// Judges a dial that the end of the run cut off.
+pub const CUT_OFF_DIAL: Judged =
+    Judged { condition: Condition::ConnectTimeout, outcome: Outcome::Interrupted };
+
+/// The evidence of a step that the end of the run cut off.
+pub const CUT_OFF: &str = "no answer had come when the run ended";
 
 /// What it means that the listener does not offer what was asked for.
 fn lacking(what: Lacking) -> Condition {
@@ -91,7 +100,7 @@ pub fn judge_dial(fault: dial::Fault) -> Judged {
         Fault::Own(Own::Memory) => (Condition::OutOfMemory, Outcome::Shed),
         Fault::Own(Own::Source | Own::Other) => (Condition::OwnError, Outcome::Shed),
     };
-    Judged { condition: Some(condition), outcome }
+    Judged { condition, outcome }
 }
 
 /// What a TLS handshake came to, in words.
@@ -125,7 +134,7 @@ pub fn sample(failure: &Failure) -> String {
         Failure::Closed(Closed::Reset) => "the connection was reset".to_owned(),
         Failure::Closed(Closed::Error(errno)) => format!("the connection failed (errno {errno})"),
         Failure::Lost(why) => format!("the message cannot be sent to its end: {why}"),
-        Failure::Aborted => "given up at the end of the run".to_owned(),
+        Failure::Aborted => CUT_OFF.to_owned(),
     }
 }
 

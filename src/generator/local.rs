@@ -11,6 +11,8 @@ use tokio::sync::watch;
 
 use super::clock::{self, Clock};
 use super::gates::Gates;
+use super::preflight;
+use super::reach::Reach;
 use super::runner::{Control, Observer, RunError, Runner};
 use super::work::{self, Course, Notes};
 use super::worker::{self, Faults, Gauge, Over, Shared, Stop, Told};
@@ -18,7 +20,7 @@ use crate::collector::snapshot::{Gauges, Health, Interval, Measured, Snapshot};
 use crate::collector::tally::Tally;
 use crate::load::{Load, Shard};
 use crate::mail::Mailer;
-use crate::net::dial::{Endpoint, Place, Resolver};
+use crate::net::dial::{Endpoint, Fault, Place, Resolver};
 use crate::net::proxy::SpokenTls;
 use crate::net::source;
 use crate::net::target::Transport;
@@ -45,6 +47,7 @@ pub struct Local {
     certificate: Option<CertificateDer<'static>>,
     resolver: Resolver,
     faults: Faults,
+    checks: bool,
     date: String,
 }
 
@@ -58,6 +61,7 @@ impl Local {
             certificate: None,
             resolver: Resolver::System,
             faults: Faults::default(),
+            checks: false,
             date,
         }
     }
@@ -87,6 +91,14 @@ impl Local {
     #[must_use]
     pub fn with_faults(mut self, faults: Faults) -> Local {
         self.faults = faults;
+        self
+    }
+
+    /// Ends a run at once, as [`PreflightError::Unreachable`], if its first session cannot reach the target. Of a runner that
+    /// has reached it once later runs are not asked.
+    #[must_use]
+    pub fn with_reachability_check(mut self) -> Local {
+        self.checks = true;
         self
     }
 
@@ -163,11 +175,17 @@ impl Runner for Local {
             open: (0..threads).map(|_| Gauge::default()).collect(),
             gates: Gates::new(plan.phases.len(), threads),
             faults: self.faults,
+            reach: Reach::new(self.checks && !plan.target.is_embedded(), plan.script.timeouts.connect),
             stop,
         });
         self.asked = Some(ask);
         let mut run = Run::start(shared, plan, clock)?;
         run.attend(self, observer);
+        if let Some(fault) = run.unreached {
+            run.join();
+            return Err(preflight::unreachable(plan, fault).into());
+        }
+        self.checks = false;
         Ok(run.finish(plan, *self.stop.borrow() > Stop::Run))
     }
 }
@@ -199,6 +217,8 @@ struct Run {
     gauges: Gauges,
     stopped_at: Option<Duration>,
     aborted_by: Option<String>,
+    /// The first session could not reach the target.
+    unreached: Option<Fault>,
     health: Meter,
 }
 
@@ -221,6 +241,7 @@ impl Run {
             gauges: Gauges::default(),
             stopped_at: None,
             aborted_by: None,
+            unreached: None,
             health: Meter::new(count),
         };
         for index in 0..count {
@@ -242,6 +263,12 @@ impl Run {
         let mut heard = clock::now();
         while self.overs.iter().any(Option::is_none) {
             self.pass_on_stop(local);
+            if self.unreached.is_none() {
+                self.unreached = self.shared.reach.failure(self.clock.offset());
+                if let (Some(_), Some(ask)) = (self.unreached, &local.asked) {
+                    ask.send_replace(Stop::Now);
+                }
+            }
             match self.told.recv_timeout(Duration::from_millis(100)) {
                 Ok(Told::Second(snapshot)) => {
                     heard = clock::now();
@@ -314,6 +341,16 @@ impl Run {
                         std::mem::replace(stop, (*stop).max(Stop::Drain)) < Stop::Drain
                     });
                 }
+            }
+        }
+    }
+
+    /// Waits for the threads of a run of which nothing is kept.
+    fn join(self) {
+        for (thread, over) in self.threads.into_iter().zip(&self.overs) {
+            // A worker that was lost may hang; what it holds goes with the process.
+            if over.is_some() {
+                thread.join().ok();
             }
         }
     }
@@ -455,7 +492,7 @@ impl Meter {
             cpu_saturated: starts.iter().zip(windows).map(saturated).collect(),
             cpu_user_s: user,
             cpu_system_s: system,
-            peak_descriptors: self.peak_sessions + super::preflight::open_descriptors(),
+            peak_descriptors: self.peak_sessions + preflight::open_descriptors(),
             peak_rss_bytes: self.peak_rss.max(resident_bytes()),
             ports_used,
             clock_drift_ns: 0,

@@ -9,6 +9,7 @@ pub mod hands;
 pub mod judge;
 mod local;
 pub mod preflight;
+mod reach;
 pub mod runner;
 mod session;
 mod slots;

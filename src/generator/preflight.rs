@@ -8,6 +8,7 @@ use std::time::Duration;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::load::Load;
+use crate::net::dial::Fault;
 use crate::net::source;
 use crate::net::target::Transport;
 use crate::net::target::origin::Origin;
@@ -141,6 +142,58 @@ pub fn check_target(plan: &Plan) -> Result<(), PreflightError> {
     })
 }
 
+/// Whether a load may go to the plan's target; nothing is sent there, for the first session of the load shows whether it can
+/// be reached.
+///
+/// # Errors
+/// It does not resolve or is not allowed, or no session could leave for it.
+pub fn check_before_load(plan: &Plan) -> Result<(), PreflightError> {
+    if let Transport::Unix { path } = &plan.target.transport {
+        return check_unix(path);
+    }
+    let addresses = check_allowed(plan)?;
+    check_sources(plan, &addresses)
+}
+
+/// Whether a unix socket is there and may be written to.
+fn check_unix(path: &Path) -> Result<(), PreflightError> {
+    use std::os::unix::fs::FileTypeExt;
+    let unreachable = |reason: &str| PreflightError::Unreachable {
+        place: path.display().to_string(),
+        reason: reason.to_owned(),
+    };
+    match std::fs::metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Err(unreachable("there is no such file")),
+        Err(error) => Err(unreachable(&error.to_string())),
+        Ok(file) if !file.file_type().is_socket() => Err(unreachable(NOBODY)),
+        Ok(_) => nix::unistd::access(path, nix::unistd::AccessFlags::W_OK)
+            .map_err(|_| unreachable("its mode does not let this user in")),
+    }
+}
+
+/// Of a unix socket.
+const NOBODY: &str = "nothing listens there: it is no socket, or its listener has gone";
+
+/// The first session of a load could not reach its target.
+pub(super) fn unreachable(plan: &Plan, fault: Fault) -> PreflightError {
+    let (place, is_unix) = match &plan.target.transport {
+        Transport::Unix { path } => (path.display().to_string(), true),
+        Transport::Tcp { host, port } if host.contains(':') => (format!("[{host}]:{port}"), false),
+        Transport::Tcp { host, port } => (format!("{host}:{port}"), false),
+        Transport::Embedded => (plan.target.to_string(), false),
+    };
+    let errno = |errno: nix::errno::Errno| std::io::Error::from(errno).to_string();
+    let reason = match fault {
+        Fault::Refused if is_unix => NOBODY.to_owned(),
+        Fault::Refused => errno(nix::errno::Errno::ECONNREFUSED),
+        Fault::Unreachable => errno(nix::errno::Errno::EHOSTUNREACH),
+        Fault::TimedOut => "no answer to the connection attempt".to_owned(),
+        Fault::NotResolved => "its name does not resolve any more".to_owned(),
+        Fault::Reset | Fault::Own(_) => "the connection was lost".to_owned(),
+    };
+    PreflightError::Unreachable { place, reason }
+}
+
 /// Whether every source address is this machine's, and one of them can reach the target.
 fn check_sources(plan: &Plan, targets: &[SocketAddr]) -> Result<(), PreflightError> {
     let sources = match &plan.origin {
@@ -191,9 +244,7 @@ fn knock_unix(path: &Path) -> Result<(), PreflightError> {
         Err(error) => {
             let reason = match error.kind() {
                 ErrorKind::NotFound => "there is no such file".to_owned(),
-                ErrorKind::ConnectionRefused => {
-                    "nothing listens there: it is no socket, or its listener has gone".to_owned()
-                }
+                ErrorKind::ConnectionRefused => NOBODY.to_owned(),
                 ErrorKind::PermissionDenied => "its mode does not let this user in".to_owned(),
                 _ => error.to_string(),
             };

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::preflight::PreflightError;
 use crate::collector::snapshot::{Interval, Measured};
 use crate::collector::tally::Tally;
 use crate::net::tls::TlsError;
@@ -47,6 +48,9 @@ pub enum RunError {
     /// The plan's target is `embedded`, and no address of a listener was given.
     #[error("failed to run: the embedded listener was not started")]
     NoListener,
+    /// The first session could not reach the target; the run was ended then and there.
+    #[error(transparent)]
+    Preflight(#[from] PreflightError),
     /// TLS cannot be set up.
     #[error("failed to set up TLS: {0}")]
     Tls(#[from] TlsError),

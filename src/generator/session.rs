@@ -2,6 +2,7 @@
 
 mod ending;
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -95,6 +96,8 @@ struct Session {
     /// How the transaction under way is failing, and at which step; and how the last that failed did.
     cause: Option<(Step, Outcome)>,
     last_cause: Option<Outcome>,
+    /// It was given up because nothing needed it any more, before it had hung for long: that is no finding.
+    is_needless: bool,
     /// It was told to go before it was connected.
     finishing: bool,
     /// The first step of the session that was not accepted.
@@ -157,6 +160,7 @@ impl Session {
             attempts: 0,
             cause: None,
             last_cause: None,
+            is_needless: false,
             finishing: false,
             failed: None,
             condition: None,
@@ -175,10 +179,17 @@ impl Session {
         if let Some(due) = self.opened_for() {
             self.worker.enter(due.phase, self.started);
         }
-        let Some(dialed) = self.dial().await else {
-            self.failed = Some(Outcome::Interrupted);
-            return self.arrival_started();
+        let begun = clock::now();
+        self.worker.shared.reach.begun(self.started);
+        let dialed = match self.dial().await {
+            Ok(dialed) => dialed,
+            Err(step) => {
+                let outcome = self.file(step, judge::CUT_OFF_DIAL, None, || judge::CUT_OFF.to_owned());
+                self.timed(step, outcome, begun, clock::now());
+                return self.arrival_started();
+            }
         };
+        self.worker.shared.reach.ended(dialed.result.as_ref().err().copied());
         for (step, from, to, fault) in dialed.steps() {
             let Some(fault) = fault else {
                 self.timed(step, Outcome::Accepted, from, to);
@@ -237,15 +248,22 @@ impl Session {
         }
     }
 
-    /// Dials; `None`: given up by our own side.
-    async fn dial(&mut self) -> Option<Dialed> {
+    /// Dials.
+    ///
+    /// # Errors
+    /// It was given up by our own side, at this step.
+    async fn dial(&mut self) -> Result<Dialed, Step> {
         let shared = self.worker.shared.clone();
-        let mut waits = Box::pin(dial::dial(&shared.endpoint, self.serial, clock::now));
+        let step = Cell::new(Step::Dns);
+        let mut waits = Box::pin(dial::dial_watched(&shared.endpoint, self.serial, clock::now, &step));
         loop {
             let order = std::future::poll_fn(|cx| self.mailbox.poll(cx));
             match select(waits, order).await {
-                Either::Left((dialed, _)) => return Some(dialed),
-                Either::Right((Order::Abort, _)) => return None,
+                Either::Left((dialed, _)) => return Ok(dialed),
+                Either::Right((Order::Abort { needless }, _)) => {
+                    self.is_needless = needless;
+                    return Err(step.get());
+                }
                 Either::Right((_, still)) => {
                     self.finishing = true;
                     waits = still;
@@ -272,10 +290,11 @@ impl Session {
         reply: Option<&crate::smtp::Reply>,
         sample: impl Fn() -> String,
     ) -> Outcome {
-        let Judged { condition: Some(condition), mut outcome } = judged else {
-            self.failed.get_or_insert(judged.outcome);
-            return judged.outcome;
-        };
+        let Judged { condition, mut outcome } = judged;
+        if outcome == Outcome::Interrupted && self.is_needless {
+            self.failed.get_or_insert(outcome);
+            return outcome;
+        }
         let worker = &self.worker;
         let phase = self.current_phase();
         let code = reply.map(|reply| reply.code);
@@ -501,7 +520,10 @@ impl Host<Client<Message>> for Session {
             // It is on its way out, of old age.
             Poll::Ready(Order::Serve(due, _)) => self.worker.give_back(self.slot, due),
             Poll::Ready(Order::Finish) => client.finish(),
-            Poll::Ready(Order::Abort) => client.abort(clock::now()),
+            Poll::Ready(Order::Abort { needless }) => {
+                self.is_needless = needless;
+                client.abort(clock::now());
+            }
         }
         Poll::Ready(())
     }

@@ -26,6 +26,8 @@ pub(super) struct Slot {
     pub held: bool,
     /// It cannot send yet.
     pub opening: bool,
+    /// When it was decided to open it.
+    pub opened_at: Duration,
     /// It was told to go.
     pub leaving: bool,
     /// It was told to go at once.

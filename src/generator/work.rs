@@ -234,3 +234,6 @@ fn tail(notes: &[&PhaseNotes], course: Course) -> Option<(u64, Duration)> {
     let shows = count >= PROOF || course.end.saturating_sub(since) >= length.mul_f64(ALLOWED);
     shows.then_some((count, since))
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,6 +16,7 @@ use tokio::task::LocalSet;
 use super::clock::Clock;
 use super::dispatch::{Action, Dispatch, Due, SessionEnd};
 use super::gates::{Gates, State};
+use super::reach::Reach;
 use super::session;
 use super::slots::SlotId;
 use super::tape::Tapes;
@@ -66,6 +67,7 @@ pub(super) struct Shared {
     pub open: Vec<Gauge>,
     pub gates: Gates,
     pub faults: Faults,
+    pub reach: Reach,
     pub stop: watch::Receiver<Stop>,
 }
 
@@ -126,7 +128,10 @@ pub(super) enum Order {
     /// An arrival, and when it was decided that this session serves it.
     Serve(Due, Duration),
     Finish,
-    Abort,
+    Abort {
+        /// Nothing needs the session any more.
+        needless: bool,
+    },
 }
 
 /// The letter box of one session.
@@ -140,7 +145,7 @@ impl Mailbox {
     fn post(&self, order: Order) {
         // An order to leave never waits behind another: what it replaces was not begun and is given back by the session.
         debug_assert!(!matches!((self.order.get(), order), (Some(Order::Serve(..)), Order::Serve(..))));
-        if !matches!(self.order.get(), Some(Order::Serve(..))) || matches!(order, Order::Abort) {
+        if !matches!(self.order.get(), Some(Order::Serve(..))) || matches!(order, Order::Abort { .. }) {
             self.order.set(Some(order));
         }
         if let Some(waker) = self.waker.take() {
@@ -376,7 +381,7 @@ impl Worker {
                 }
                 Action::Serve { slot, due } => self.post(slot, Order::Serve(due, now)),
                 Action::Finish(slot) => self.post(slot, Order::Finish),
-                Action::Abort(slot) => self.post(slot, Order::Abort),
+                Action::Abort { slot, needless } => self.post(slot, Order::Abort { needless }),
                 Action::Charge(due, outcome) => self.charge(due, outcome),
                 Action::Ready(phase) => self.shared.gates.ready(phase, now),
                 Action::GiveUp { phase, since } => self.notes.borrow_mut().given_up(phase, now, since),

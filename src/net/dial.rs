@@ -1,5 +1,6 @@
 //! Opening a connection: name, connect, and whose fault it is when it fails.
 
+use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -176,11 +177,22 @@ impl Dialed {
 
 /// Resolves and connects for the session `serial`; `now` reads the clock.
 pub async fn dial(endpoint: &Endpoint, serial: u64, now: fn() -> Instant) -> Dialed {
+    dial_watched(endpoint, serial, now, &Cell::new(Step::Dns)).await
+}
+
+/// The same; `step` is the step that it is at, for an owner that does not wait to its end.
+pub async fn dial_watched(
+    endpoint: &Endpoint,
+    serial: u64,
+    now: fn() -> Instant,
+    step: &Cell<Step>,
+) -> Dialed {
     let begun = now();
     let result = Err((Step::Dns, Fault::TimedOut));
     let mut dialed = Dialed { dns: None, connect: None, header: Vec::new(), result };
     let addresses = match &endpoint.place {
         Place::Unix(path) => {
+            step.set(Step::Connect);
             let connected = async { connect_unix(path).await.map_err(|error| fault(&error)) };
             let connected = tokio::time::timeout(endpoint.timeout, connected).await;
             dialed.connect = Some((begun, now()));
@@ -204,6 +216,7 @@ pub async fn dial(endpoint: &Endpoint, serial: u64, now: fn() -> Instant) -> Dia
             }
         },
     };
+    step.set(Step::Connect);
     let started = now();
     let first = first_of(&addresses, endpoint, serial, begun + endpoint.timeout, now).await;
     dialed.connect = Some((started, now()));

@@ -132,6 +132,15 @@ impl RunDir {
         directory.try_out().map(|()| directory)
     }
 
+    /// Removes it with all that is in it: nothing of a run that never began is left.
+    pub fn discard(self) {
+        fs::remove_dir_all(&self.path).ok();
+        // The folder of all runs goes too if it was made for this one.
+        if let Some(parent) = self.path.parent().filter(|parent| parent.ends_with(DEFAULT_PARENT)) {
+            fs::remove_dir(parent).ok();
+        }
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path

@@ -259,7 +259,7 @@ impl<C: Content> Client<C> {
         };
         // Giving up a session that waits for no step, or that is leaving anyway, is no finding.
         let silent = failure == Failure::Aborted
-            && (!self.is_waiting() || matches!(self.state, State::Reset | State::Quit));
+            && (self.step() == Step::Idle || matches!(self.state, State::Reset | State::Quit));
         let why = failure.clone();
         if !silent {
             self.tell(now, self.step(), code, Some(Box::new(failure)));

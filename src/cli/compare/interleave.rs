@@ -17,7 +17,7 @@ use crate::cli::progress::{Progress, Voice};
 use crate::cli::run::{self, Ended, Ready};
 use crate::cli::serve::length;
 use crate::cli::signals::Signals;
-use crate::generator::{Stop, clock};
+use crate::generator::{Stop, clock, preflight};
 use crate::live::Live;
 use crate::report::result::{ValidityStatus, VerdictStatus};
 use crate::report::run_dir::RunDir;
@@ -151,6 +151,9 @@ pub fn carry(
     }
     run::look_ahead(&first.compiled.plan)?;
     run::look_ahead(&other.compiled.plan)?;
+    // That the second target is not there must not show only when the first one has been loaded: one connection to each.
+    preflight::check_target(&first.compiled.plan)?;
+    preflight::check_target(&other.compiled.plan)?;
     let name = format!("{}-compare", first.compiled.plan.name);
     let folder = RunDir::create(args.runs.as_deref(), &name, first.started_at)?;
     let voice = Voice::plain(screen);

@@ -3,6 +3,7 @@
 mod ceiling;
 mod compare;
 mod dashboard;
+mod death;
 mod flags;
 mod hosts;
 mod inputs;

@@ -7,6 +7,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::Command;
 
+use serde_json::Value;
+
 use super::stage::{Listening, SMALL, Stage};
 
 /// Runs what must not run: the code, all parts of the sentence, and nothing new in the folder.
@@ -108,6 +110,11 @@ fn targets_that_may_not_or_cannot_be_loaded() {
     ] {
         refused(&stage, &["run", "--target", target, "-z", "1s"], 3, parts);
     }
+    // A search and a profile with TLS find it out by their first session too, and leave nothing either.
+    let search = ["capacity", "--target", &gone, "--goal", "p50 < 10s", "--set", "capacity.start=5/s"];
+    refused(&stage, &search, 3, &["cannot be reached", "start the listener"]);
+    let secured = ["run", "--target", &gone, "-n", "5", "--set", "target.tls=starttls", "-o", "r"];
+    refused(&stage, &secured, 3, &["cannot be reached"]);
     refused(&stage, &["trace", "smtp://192.0.2.1:25"], 3, &["--allow-target 192.0.2.1"]);
     refused(
         &stage,
@@ -219,4 +226,49 @@ fn arguments_that_are_not_text_and_odd_names_are_taken() {
     assert_eq!(command.output().unwrap().status.code(), Some(0));
     let said = stage.run(&["run", "few.toml", "-o=odd name\n"]);
     assert!(said.code == Some(0) && stage.path("odd name\n/result.json").is_file(), "{said:?}");
+}
+
+#[test]
+fn no_connection_is_made_but_those_of_the_load() {
+    // M29b: a check of its own would be one more that the listener counts.
+    for (arguments, connections) in [
+        (&["-n", "5", "-c", "1", "--messages-per-session", "1"][..], 5),
+        (&["-n", "50", "-c", "1", "--messages-per-session", "0"], 1),
+        (&["-r", "20/s", "-z", "1s", "--messages-per-session", "1"], 20),
+    ] {
+        let stage = Stage::new();
+        let listening = Listening::with(&stage, &[]);
+        let url = listening.url();
+        stage.run(&[&["run", "--target", &url, "-o", "r"], arguments].concat()).measured();
+        let opened = stage.json("r/result.json")["phases"][0]["sessions"]["opened"].clone();
+        let ledger = listening.ledger();
+        assert_eq!(
+            (&opened, &ledger["connections"]),
+            (&connections.into(), &connections.into()),
+            "{arguments:?}"
+        );
+    }
+}
+
+#[test]
+fn a_rate_of_connections_below_that_of_the_load_is_said_by_check_and_at_the_run() {
+    let stage = Stage::new();
+    stage.put(
+        "slow.toml",
+        SMALL.replace(
+            "rate = \"50/s\"",
+            "rate = \"50/s\"\nunit = \"session\"\nconnect_rate = \"10/s\"\ngraceful_stop = \"1s\"",
+        ),
+    );
+    let sentence =
+        "offers up to 50 sessions a second: that takes 50 connections a second, and connect_rate allows 10";
+    let said = stage.run(&["check", "slow.toml"]).ended(0);
+    assert!(said.err.contains("warning") && said.err.contains(sentence), "{}", said.err);
+    // What it did not start is not said to be for want of threads.
+    let said = stage.run(&["run", "slow.toml", "-o", "r"]).ended(98);
+    assert!(said.err.contains(sentence), "{}", said.err);
+    let result = stage.json("r/result.json");
+    let reasons = result["validity"]["explanations"].as_array().unwrap();
+    let named = |reason: &Value| reason.as_str().unwrap().contains("connect_rate held them back; raise it");
+    assert!(reasons.iter().any(named), "{reasons:?}");
 }

@@ -2,6 +2,7 @@
 
 mod anchor;
 mod books;
+mod cut_off;
 mod ends;
 mod extensions;
 mod faults;
@@ -12,6 +13,7 @@ mod logins;
 mod long;
 mod occupancy;
 mod own;
+mod pauses;
 mod rude;
 mod same;
 mod scribe;

@@ -31,6 +31,15 @@ pub struct Rude {
 impl Rude {
     /// One that is rude at `step` in every third session that gets there. After the final dot it has taken the message.
     pub fn start(step: Step, rudeness: Rudeness) -> Rude {
+        Rude::every(3, step, rudeness)
+    }
+
+    /// One that is rude in every session.
+    pub fn always(step: Step, rudeness: Rudeness) -> Rude {
+        Rude::every(1, step, rudeness)
+    }
+
+    fn every(nth: usize, step: Step, rudeness: Rudeness) -> Rude {
         let socket = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = socket.local_addr().unwrap();
         let (delivered, over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
@@ -43,7 +52,7 @@ impl Rude {
                 }
                 let Ok(stream) = stream else { continue };
                 let counts = counts.clone();
-                let rude = (number % 3 == 0).then_some((step, rudeness));
+                let rude = (number % nth == 0).then_some((step, rudeness));
                 sessions.push(std::thread::spawn(move || drop(serve(&stream, rude, &counts))));
             }
             for session in sessions {

@@ -271,7 +271,7 @@ impl World {
                     self.later(slot, 1, Happening::Closed);
                 }
             }
-            Action::Abort(slot) => {
+            Action::Abort { slot, .. } => {
                 let session = &self.sessions[&slot];
                 let established = session.established;
                 if let Some(due) = session.serves {

@@ -153,8 +153,13 @@ proptest! {
         let names: Vec<String> = subjects().collect();
         let name = &names[index % names.len()];
         let timed = name.parse::<Metric>().is_ok();
-        let tail = if timed { format!("p99 < {number}ms") } else { format!("rate < {number}/s") };
+        let (tail, factor) = match name.as_str() {
+            // A share and nothing else.
+            "done" => (format!("rate < {number}%"), 0.01),
+            _ if timed => (format!("p99 < {number}ms"), 1e6),
+            _ => (format!("rate < {number}/s"), 1.0),
+        };
         let found = expr(&format!("{name} {tail}")).unwrap();
-        prop_assert_eq!(found.value, f64::from(number) * if timed { 1e6 } else { 1.0 });
+        prop_assert!((found.value - f64::from(number) * factor).abs() <= 1e-9 * found.value);
     }
 }

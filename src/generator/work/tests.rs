@@ -1,0 +1,97 @@
+//! What makes a phase one that did not do what was asked of it.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+const COURSE: Course =
+    Course { start: Duration::ZERO, end: Duration::from_secs(10), scheduled: 1000, held_back: false };
+
+/// The tail of a phase of ten seconds, from the arrivals of workers: when they were due, and whether they were answered.
+fn tail_of(workers: &[&[(u64, bool)]]) -> Option<(u64, Duration)> {
+    let notes: Vec<Notes> = workers
+        .iter()
+        .map(|arrivals| {
+            let mut notes = Notes::new(1);
+            for (at, answered) in *arrivals {
+                let outcome = if *answered { Outcome::Accepted } else { Outcome::Refused };
+                notes.ended(0, ms(*at), outcome, Some(Condition::ConnectRefused));
+            }
+            notes
+        })
+        .collect();
+    tail(&notes.iter().map(|notes| &notes.0[0]).collect::<Vec<_>>(), COURSE)
+}
+
+#[test]
+fn the_listener_has_gone_when_the_last_arrivals_met_none() {
+    assert_eq!(tail_of(&[&[(9980, true), (9990, false), (9995, false)]]), Some((2, ms(9990))));
+    // One alone proves nothing, unless it stands for 1 % of the time.
+    assert_eq!(tail_of(&[&[(9980, true), (9990, false)]]), None);
+    assert_eq!(tail_of(&[&[(5000, true), (9900, false)]]), Some((1, ms(9900))));
+    // They were due before one that was answered, whatever ended first.
+    assert_eq!(tail_of(&[&[(9990, false), (9991, false), (9992, true)]]), None);
+    assert_eq!(tail_of(&[&[(9992, true), (9990, false), (9991, false)]]), None);
+    // A burst: all were due at once.
+    assert_eq!(tail_of(&[&[(9000, true), (9000, false), (9000, false)]]), None);
+    // Another thread was served to the end.
+    assert_eq!(tail_of(&[&[(9000, false), (9001, false)], &[(9999, true)]]), None);
+    assert_eq!(tail_of(&[&[(9000, false)], &[(8000, true), (9001, false)]]), Some((2, ms(9000))));
+    assert_eq!(tail_of(&[&[], &[]]), None);
+}
+
+#[test]
+fn a_refusal_in_words_is_an_answer_and_silence_is_none() {
+    let ended = |outcome, cause| {
+        let mut notes = Notes::new(1);
+        notes.ended(0, ms(1), outcome, cause);
+        notes.ended(0, ms(2), outcome, cause);
+        tail(&[&notes.0[0]], COURSE).map(|(count, _)| count)
+    };
+    for (outcome, cause) in [
+        (Outcome::Refused, Condition::TooManyConnections),
+        (Outcome::Refused, Condition::TlsFailure),
+        (Outcome::Deferred, Condition::Greylisted),
+        (Outcome::Expected, Condition::ConnectRefused),
+        (Outcome::Malformed, Condition::MalformedReply),
+        (Outcome::Shed, Condition::OutOfPorts),
+    ] {
+        assert_eq!(ended(outcome, Some(cause)), None, "{outcome} {cause}");
+    }
+    for (outcome, cause) in [
+        (Outcome::Refused, Some(Condition::ConnectRefused)),
+        (Outcome::Refused, Some(Condition::ResetBeforeGreeting)),
+        (Outcome::TimedOut, Some(Condition::NoGreeting)),
+        (Outcome::Dropped, Some(Condition::ConnectionReset)),
+        (Outcome::InDoubt, Some(Condition::LostAfterDot)),
+        (Outcome::Interrupted, None),
+    ] {
+        assert_eq!(ended(outcome, cause), Some(2), "{outcome} {cause:?}");
+    }
+}
+
+proptest! {
+    /// Kept or only counted: the tail is what came after the last answer, in whatever order the arrivals ended.
+    #[test]
+    fn the_tail_is_what_is_due_after_the_last_answer(
+        mut arrivals in prop::collection::vec((0_u64..9900, any::<bool>()), 0..60),
+        seed: u64,
+    ) {
+        let answered = arrivals.iter().filter(|(_, answered)| *answered).map(|(at, _)| *at).max();
+        let gone: Vec<u64> = arrivals
+            .iter()
+            .filter(|(at, good)| !good && answered.is_none_or(|last| *at > last))
+            .map(|(at, _)| *at)
+            .collect();
+        let must = gone.iter().min().map(|since| (gone.len() as u64, ms(*since)));
+        let turn = usize::try_from(seed % 60).unwrap() % arrivals.len().max(1);
+        arrivals.rotate_left(turn);
+        prop_assert_eq!(tail_of(&[&arrivals]), must);
+        let (some, others) = arrivals.split_at(arrivals.len() / 2);
+        prop_assert_eq!(tail_of(&[some, others]), must, "whoever saw them");
+    }
+}

@@ -1,0 +1,174 @@
+//! A listener in a process of its own that dies in mid-run: whatever the load, the run does not pass, and it says what was
+//! asked, what was done and why it ended.
+
+use std::thread;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use super::stage::{Listening, Stage};
+
+/// Each load model with what it is asked, for three seconds or so many messages; whether its arrivals may be of either unit.
+const LOADS: [(&str, &str, bool); 9] = [
+    ("constant-rate", "rate = \"60/s\"\nfor = \"3s\"", true),
+    ("ramping-rate", "from = \"20/s\"\nto = \"90/s\"\nfor = \"3s\"", true),
+    ("staircase", "from = \"20/s\"\nstep = \"30/s\"\nevery = \"1s\"\nsteps = 3", true),
+    ("burst", "size = 20\nevery = \"250ms\"\nfor = \"3s\"", true),
+    ("constant-sessions", "sessions = 5\nfor = \"3s\"", true),
+    ("ramping-sessions", "from = 2\nto = 8\nfor = \"3s\"", true),
+    ("shared-messages", "messages = 200000\nsessions = 5", true),
+    ("shared-messages", "messages = 200000\nsessions = 5\nfor = \"3s\"", true),
+    ("held-sessions", "sessions = 20\nfor = \"3s\"", false),
+];
+
+/// How a listener dies: at once, in order, or so that nothing answers any more.
+const DEATHS: [Signal; 3] = [Signal::SIGKILL, Signal::SIGTERM, Signal::SIGSTOP];
+
+fn profile(url: &str, load: &str, keys: &str, unit: &str) -> String {
+    format!(
+        "schema = 1\nname = \"dies\"\nseed = 7\n[target]\naddress = \"{url}\"\n\
+         [timeouts]\nconnect = \"1s\"\ngreeting = \"1s\"\ncommand = \"1s\"\ndata = \"1s\"\nbody = \"1s\"\n\
+         [[phase]]\nname = \"p\"\nload = \"{load}\"\n{keys}\nunit = \"{unit}\"\ngraceful_stop = \"2s\"\n"
+    )
+}
+
+fn asserted<'a>(result: &'a Value, expr: &str) -> &'a Value {
+    let all = result["assertions"].as_array().unwrap();
+    all.iter().find(|one| one["expr"] == expr).unwrap_or_else(|| panic!("{expr} is not asserted"))
+}
+
+fn sum(phase: &Value, names: &[&str]) -> u64 {
+    names.iter().map(|name| phase[name].as_u64().unwrap()).sum()
+}
+
+/// Runs a load against a listener that dies in a second.
+fn dies(load: &str, keys: &str, unit: &str, death: Signal) {
+    let what = format!("{load} of {unit}s, {death}");
+    let stage = Stage::new();
+    let listening = Listening::with(&stage, &["listener.delays.body=\"20ms\""]);
+    stage.put("dies.toml", profile(&listening.url(), load, keys, unit));
+    let mut run = stage.start(&["run", "dies.toml", "-o", "r", "--progress", "none"]);
+    run.hear("files in");
+    thread::sleep(Duration::from_secs(1));
+    listening.running.signal(death);
+    let ledger: Option<Value> = (death == Signal::SIGTERM).then(|| listening.running.end().json());
+    let said = run.end();
+    let result = stage.json("r/result.json");
+    let phase = &result["phases"][0];
+    // Invalid where others use the machine.
+    assert!(matches!(said.code, Some(99 | 98)), "{what}: {:?}\n{}", said.code, said.out);
+    let done = asserted(&result, "done rate == 100%");
+    let sentence = done["observed"].as_str().unwrap();
+    assert_eq!(done["status"], "fail", "{what}: {sentence}");
+    for part in [" asked for, ", " done; ", " s"] {
+        assert!(sentence.contains(part), "{what}: {sentence}");
+    }
+    let names = [" at connect", " at body", " at mail", " at idle", " at greeting", " at data", " at rcpt"];
+    assert!(names.iter().any(|name| sentence.contains(name)), "{what}: {sentence}");
+    assert!(said.out.contains("done rate == 100%"), "{what}: {}", said.out);
+    let work = &phase["work"];
+    assert!(work["done"].as_u64() < work["asked"].as_u64(), "{what}: {work}");
+    assert_eq!(sentence.split("; ").nth(1), work["why"].as_str(), "{what}");
+    // M10, and M10b where somebody knows.
+    assert_eq!(sum(phase, &["scheduled"]), sum(phase, &["shed", "started"]), "{what}: {phase}");
+    let outcomes = ["accepted", "expected", "deferred", "rejected", "refused", "dropped", "timed_out"];
+    let others = ["in_doubt", "malformed", "interrupted"];
+    assert_eq!(sum(phase, &["started"]), sum(phase, &outcomes) + sum(phase, &others), "{what}: {phase}");
+    if let Some(ledger) = ledger {
+        let transactions = &phase["transactions"];
+        let [accepted, doubted] = ["accepted", "in_doubt"].map(|name| sum(transactions, &[name]));
+        let taken = sum(&ledger, &["messages"]);
+        assert!(accepted <= taken && taken <= accepted + doubted, "{what}: {accepted} {taken} {doubted}");
+    }
+}
+
+fn every_load_dies_of(death: Signal) {
+    thread::scope(|scope| {
+        for (load, keys, either) in LOADS {
+            for unit in ["message", "session"] {
+                // What is silent at the end of a held session has held it all the same.
+                let held = load == "held-sessions" && death == Signal::SIGSTOP;
+                if (either || unit == "session") && !held {
+                    scope.spawn(move || dies(load, keys, unit, death));
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn no_load_passes_when_the_listener_is_killed() {
+    every_load_dies_of(DEATHS[0]);
+}
+
+#[test]
+fn no_load_passes_when_the_listener_is_ended_in_order() {
+    every_load_dies_of(DEATHS[1]);
+}
+
+#[test]
+fn no_load_passes_when_nothing_answers_any_more() {
+    every_load_dies_of(DEATHS[2]);
+}
+
+#[test]
+fn a_load_whose_listener_dies_at_the_very_end_does_not_pass_either() {
+    // 20 of 2400 arrivals: less than one in a hundred.
+    let stage = Stage::new();
+    let listening = Listening::with(&stage, &[]);
+    let keys = "rate = \"400/s\"\nfor = \"6s\"";
+    stage.put("dies.toml", profile(&listening.url(), "constant-rate", keys, "session"));
+    let mut run = stage.start(&["run", "dies.toml", "-o", "r", "--progress", "none"]);
+    run.hear("files in");
+    thread::sleep(Duration::from_millis(5975));
+    listening.running.signal(Signal::SIGKILL);
+    let said = run.end();
+    let result = stage.json("r/result.json");
+    let refused = sum(&result["phases"][0], &["refused", "dropped", "in_doubt"]);
+    let done = asserted(&result, "done rate == 100%");
+    // Unless the machine was late, and so the death was later than the last arrival.
+    if refused > 1 {
+        assert_ne!(said.code, Some(0), "{}", said.out);
+        assert_eq!(done["status"], "fail", "{done}");
+        let sentence = done["observed"].as_str().unwrap();
+        assert!(sentence.contains("met no listener (connect-refused at connect)"), "{sentence}");
+    }
+}
+
+#[test]
+fn what_was_done_can_be_asserted_otherwise_or_not_at_all() {
+    let stage = Stage::new();
+    // 20 s of work, and 1 s for it.
+    let keys = "[target]\naddress = \"embedded\"\n[listener.delays]\nbody = \"100ms\"\n[[phase]]\nname = \"p\"\n\
+                load = \"shared-messages\"\nmessages = 200\nsessions = 1\nfor = \"1s\"\n";
+    for (assertion, code) in [
+        ("", 99),
+        ("[[assert]]\nexpr = \"done rate == 100%\"\nremove = true\n", 0),
+        (
+            "[[assert]]\nexpr = \"done rate == 100%\"\nremove = true\n[[assert]]\nexpr = \"done rate >= 50%\"\n",
+            99,
+        ),
+    ] {
+        stage.put("p.toml", format!("schema = 1\nname = \"p\"\nseed = 7\n{keys}{assertion}"));
+        let said = stage.run(&["run", "p.toml", "--json", "-", "-q"]);
+        assert!(
+            said.code == Some(code) || said.code == Some(98),
+            "{assertion}: {:?} {}",
+            said.code,
+            said.out
+        );
+        let work = &said.json()["phases"][0]["work"];
+        assert_eq!((&work["unit"], &work["asked"]), (&"messages".into(), &200.into()));
+        assert!((2..=20).contains(&work["done"].as_u64().unwrap()), "{work}");
+        assert_eq!(work["why"], "the time that it may take was over");
+    }
+    for (key, value) in [("window", "\"2s\""), ("abort", "true")] {
+        let assertion = format!("[[assert]]\nexpr = \"done rate > 50%\"\n{key} = {value}\n");
+        stage.put("p.toml", format!("schema = 1\nname = \"p\"\nseed = 7\n{keys}{assertion}"));
+        let said = stage.run(&["check", "p.toml"]).ended(2);
+        assert!(said.err.contains("at the end of the run only"), "{}", said.err);
+    }
+    let said = stage.run(&["run", "few.toml", "--assert", "done == 50"]).ended(2);
+    assert!(said.err.contains("`done` is a share"), "{}", said.err);
+}
