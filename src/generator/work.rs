@@ -153,8 +153,12 @@ pub(super) fn work(plan: &Plan, index: usize, course: Course, workers: &[Notes])
     let ended = tail(&notes, course);
     let gone = ended.map_or(0, |(count, _)| count);
     let after = |count: u64, since: Duration| {
-        let what = if count == 1 { "the last one".to_owned() } else { format!("the last {count}") };
-        (since, format!("{what}, from {} on, met no listener{cause}", seconds(since)))
+        let since_when = seconds(since);
+        let why = match count {
+            1 => format!("the last one, from {since_when} on, was not served{cause}"),
+            _ => format!("the last {count}, from {since_when} on, were not served{cause}"),
+        };
+        (since, why)
     };
     let (unit, asked, done, short) = match &phase.load.load {
         Load::Shared { total, .. } => {

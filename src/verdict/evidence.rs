@@ -172,7 +172,10 @@ impl Evidence {
 
 /// Judges what was done of what was asked, over these phases: each counts as much as the others.
 pub(super) fn done(expr: &Expr, phases: &[&Work]) -> Answer {
-    let share = phases.iter().map(|work| work.share()).sum::<f64>() / phases.len().max(1) as f64;
+    if phases.is_empty() {
+        return Answer::no_data("known at the end of the run");
+    }
+    let share = phases.iter().map(|work| work.share()).sum::<f64>() / phases.len() as f64;
     let share = if phases.iter().all(|work| work.is_done()) { 1.0 } else { share };
     // What is not all must not be rounded to it.
     let percent = if share < 1.0 { (share * 100.0).min(99.9999) } else { 100.0 };

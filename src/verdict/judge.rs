@@ -205,6 +205,7 @@ mod tests {
     use super::*;
     use crate::collector::snapshot::{Gauges, Health, Interval};
     use crate::collector::tally::Tally;
+    use crate::collector::work::WorkUnit;
     use crate::collector::{Metric, Outcome};
 
     fn infos() -> [PhaseInfo; 3] {
@@ -236,7 +237,7 @@ mod tests {
             tally,
             windows: vec![Duration::from_secs(10); 3],
             held_back: vec![false; 3],
-            work: Vec::new(),
+            work: vec![work(10); 3],
             starts: vec![Duration::ZERO; 3],
             gauges: Gauges::default(),
             peak_sessions: vec![1; 3],
@@ -246,6 +247,35 @@ mod tests {
             took: Duration::from_secs(30),
             transcripts: Vec::new(),
         }
+    }
+
+    /// So many of ten messages done.
+    fn work(done: u64) -> Work {
+        Work { unit: WorkUnit::Messages, asked: 10, done, short_since: None, why: None }
+    }
+
+    #[test]
+    fn a_run_that_did_less_than_it_was_asked_fails_with_the_sentence() {
+        let mut measured = run([&[], &[5; 100], &[5; 100]]);
+        let done = |measured: &Measured, expr: &str| {
+            let verdict = judge(measured, expr);
+            let found = verdict.results.iter().find(|result| result.expr == "done rate == 100%").unwrap();
+            (verdict.exit_code, found.status, found.observed.clone(), verdict.results.last().unwrap().status)
+        };
+        let [pass, fail, none] = [AssertionStatus::Pass, AssertionStatus::Fail, AssertionStatus::NoData];
+        assert_eq!(done(&measured, "accepted > 0"), (0, pass, "100 %".to_owned(), pass));
+        measured.work[1] = Work { why: Some("given up at 3.00 s".to_owned()), ..work(5) };
+        let sentence = "75 %: 10 messages asked for, 5 done; given up at 3.00 s";
+        assert_eq!(done(&measured, "done rate >= 75%"), (99, fail, sentence.to_owned(), pass));
+        assert_eq!(done(&measured, "done rate > 75%").3, fail);
+        // What is not all is not rounded to it.
+        measured.work[1] = Work { asked: 1_000_000_000, done: 999_999_999, ..work(0) };
+        assert_eq!(done(&measured, "accepted > 0").2.split(':').next(), Some("99.9999 %"));
+        // A warm-up is not judged, and nothing is said of what nobody knows.
+        measured.work = vec![work(0), work(10), work(10)];
+        assert_eq!(done(&measured, "accepted > 0").0, 0);
+        measured.work = Vec::new();
+        assert_eq!(done(&measured, "accepted > 0").1, none);
     }
 
     fn judge_with(measured: &Measured, assertions: &[Assertion], windows: &Windows) -> Verdict {

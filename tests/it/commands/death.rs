@@ -132,7 +132,7 @@ fn a_load_whose_listener_dies_at_the_very_end_does_not_pass_either() {
         assert_ne!(said.code, Some(0), "{}", said.out);
         assert_eq!(done["status"], "fail", "{done}");
         let sentence = done["observed"].as_str().unwrap();
-        assert!(sentence.contains("met no listener (connect-refused at connect)"), "{sentence}");
+        assert!(sentence.contains("not served (connect-refused at connect)"), "{sentence}");
     }
 }
 
