@@ -112,6 +112,7 @@ fn tell(name: &str, score: &Score, misses: bool) {
 const CISCO: &str = include_str!("../../../tests/data/cisco_replies.jsonl");
 const SHARED: &str = include_str!("../../../tests/data/replies.jsonl");
 const MORE: &str = include_str!("../../../tests/data/more_replies.jsonl");
+const BLIND: &str = include_str!("../../../tests/data/blind_replies.jsonl");
 
 #[test]
 fn every_row_of_ciscos_list_is_named_exactly() {
@@ -134,17 +135,39 @@ fn the_shared_replies_are_named() {
 /// `develop`: the rules were made looking at these. `holdout`: other servers, of which only the figure was looked at.
 /// `corpus`: texts of a bounce corpus, `fresh`: replies of servers met last, in three samples. They were looked at after
 /// they had been measured blind: the corpus at 85 % (group 89 %), the samples at 88, 90 and 93 % (group 92, 96, 95 %).
+/// `gathered`: replies of further servers, for development. `paraphrases`: what other servers might say, in words that are
+/// nobody's, to find words that are missing. `once-blind`: two sets that others labelled, of 331 and 330 replies of servers
+/// that had none here, measured first on 2026-11-28 at 87.6 and 85.8 % (group 91.8 and 92.1 %; the program before that day:
+/// 85.2 and 84.8 %), and looked at after that.
 #[test]
 fn replies_of_other_servers_are_named() {
     let rows = rows(MORE);
-    for (set, lenient, group) in
-        [("develop", 97, 98), ("holdout", 94, 96), ("corpus", 95, 97), ("fresh", 95, 97)]
-    {
+    for (set, lenient, group) in [
+        ("develop", 97, 98),
+        ("holdout", 94, 96),
+        ("corpus", 95, 97),
+        ("fresh", 95, 97),
+        ("gathered", 95, 98),
+        ("paraphrases", 91, 96),
+        ("once-blind", 95, 97),
+    ] {
         let score = score(rows.iter().filter(|row| row.set == set), false);
         tell(&format!("other servers, {set}"), &score, set != "holdout");
         assert!(score.rows > 100, "{set} is there");
         score.must_reach(lenient, group);
     }
+}
+
+/// 363 replies of servers of which no other file here has one, labelled by somebody else. The figure that counts is that of
+/// the first measurement, on 2026-11-28: 73.6 % primary, 84.8 % primary or alternative, 90.1 % by group (the program before
+/// that day: 71.6 and 82.9 %). The misses were looked at after it, and the bound below holds what was reached then.
+#[test]
+fn replies_of_servers_that_were_never_looked_at_are_named() {
+    let rows = rows(BLIND);
+    let score = score(&rows, false);
+    tell("blind replies (first measured on 2026-11-28 at 73.6, 84.8 and 90.1 %), now", &score, false);
+    assert_eq!(score.rows, 363);
+    score.must_reach(93, 96);
 }
 
 #[test]

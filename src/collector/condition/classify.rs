@@ -22,7 +22,8 @@ pub fn classify(step: Option<Step>, reply: &Reply, closed: bool) -> Condition {
         .or_else(|| by_words(&[meaning.links], reply))
         .or_else(|| by_words(&meaning.own, reply))
         .filter(|_| !positive || sounds_like_failure(&meaning))
-        .filter(|condition| reply.code != LOGIN_REFUSED || is_of_a_login(*condition))
+        .filter(|condition| fits_the_code(*condition, reply.code))
+        .map(|condition| refined(condition, reply))
         .unwrap_or_else(|| by_code(step, reply, closed))
 }
 
@@ -86,17 +87,36 @@ fn is_bare_refusal(condition: Condition) -> bool {
 
 /// Whether a 2yz or 3yz reply is a refusal in disguise ("221 2.7.0 Error: I can break rules, too").
 fn sounds_like_failure(meaning: &Meaning) -> bool {
-    use super::words::{EXCESS, MANY, PIPELINE, TIMEOUT};
-    meaning.own.iter().any(|s| s.meets(MANY.or(EXCESS).or(PIPELINE).or(TIMEOUT)))
+    use super::words::{EXCESS, MANY, PIPELINE, SHUT, TIMEOUT};
+    meaning.own.iter().any(|s| s.meets(MANY.or(EXCESS).or(PIPELINE).or(TIMEOUT).or(SHUT)))
 }
 
 /// "Authentication credentials invalid" (RFC 4954 6), and nothing else: the words of such a reply are about users, their
 /// names and what they are allowed, and sound like much.
 const LOGIN_REFUSED: u16 = 535;
 
-/// Whether words may say so of a login that is refused: which refusal it is, that TLS is the reason, or a limit.
-fn is_of_a_login(condition: Condition) -> bool {
-    matches!(condition.group(), Group::Auth | Group::Tls) || condition.is_verifiable_limit()
+/// Whether words may say so of a reply with this code. Of a login that is refused they say which refusal it is, that TLS
+/// is the reason, or a limit; of a command that is not understood they are no judgement on the mailbox or the content.
+fn fits_the_code(condition: Condition, code: u16) -> bool {
+    match code {
+        LOGIN_REFUSED => {
+            matches!(condition.group(), Group::Auth | Group::Tls) || condition.is_verifiable_limit()
+        }
+        538 => matches!(condition.group(), Group::Auth | Group::Tls),
+        500..=502 | 504 => {
+            !matches!(
+                condition,
+                Condition::UnknownUser | Condition::ContentRejected | Condition::NoValidRecipients
+            ) && !(code == 501 && condition == Condition::AuthNotAvailable)
+        }
+        _ => true,
+    }
+}
+
+/// An address that is wrong as it is written (RFC 3463 3.2: x.1.3) is no user that is not there.
+fn refined(condition: Condition, reply: &Reply) -> Condition {
+    let written = reply.enhanced.is_some_and(|e| (e.subject, e.detail) == (Some(1), Some(3)));
+    if condition == Condition::UnknownUser && written { Condition::SyntaxError } else { condition }
 }
 
 /// What the codes alone say.
@@ -130,7 +150,9 @@ fn by_enhanced(reply: &Reply, step: Option<Step>) -> Option<Condition> {
         (3, 1) => Condition::InsufficientStorage,
         (3, 2) => Condition::ServiceUnavailable,
         (3, 0 | 5) if permanent => Condition::ServerError,
-        (3, 0 | 5) | (4, 0 | 3) => Condition::TemporarySystemError,
+        (3, 0 | 5) => Condition::TemporarySystemError,
+        (4, 0 | 3) if !permanent => Condition::TemporarySystemError,
+        (4, 4) if permanent => Condition::UnknownUser,
         (4, 2) => Condition::IdleTimeout,
         (4, 5) => Condition::ResourceLow,
         (4, 6) => Condition::TooManyHops,

@@ -55,7 +55,7 @@ pub(super) const RULES: &[Rule] = rules! {
     QuotaExceeded: [EXCESS | MANY, PERDAY] - [FULL | DISABLED];
     QuotaExceeded: [FULL | SHORT | NEG, PERDAY, SUBMIT | MESSAGE] - [MAILBOX];
     BadCommandLimitExceeded: [CMDLIMIT] - [TIMEOUT | AUTH];
-    BadCommandLimitExceeded: [MANY, CMDERR] - [AUTH | RCPT | TLS | CONCURRENT | QUEUE | PERTIME];
+    BadCommandLimitExceeded: [MANY, CMDERR] - [AUTH | RCPT | TLS | CONCURRENT | QUEUE | PERTIME | RATESURE];
     TooManyTlsSessions: [MANY | EXCESS, TLS, CONNECTION | RATE] - [MESSAGE];
     TooManyTlsSessions: [CONCURRENT, TLS, NEG | MANY | EXCESS] - [MESSAGE];
     RateLimited: [MANY, AUTH, CMDERR, HOSTSCOPE] - [FAIL | INVALID];
@@ -90,6 +90,7 @@ pub(super) const RULES: &[Rule] = rules! {
     RateLimited: [MANY, MESSAGE, FROMSCOPE | HOSTSCOPE | SENDER] - [CONCURRENT | CONNECTION | SIZE | QUEUE];
 
     // Recipients and messages.
+    RateLimited: [EXCESS | MANY, SUBMIT, MESSAGE] - [RCPT | SIZE | QUOTA | FULL | CONNECTION];
     TooManyRecipients: [MULTIDOMAIN] - [MANY];
     MailboxFull: [MANYMSG, USERSCOPE, HERESCOPE];
     TooManyMessagesPerSession: [MANYMSG, MANY, RCPT] - [PERTIME | SIZE | HEADER | FULL];
@@ -97,7 +98,7 @@ pub(super) const RULES: &[Rule] = rules! {
     TooManyMessagesPerSession: [MANYMSG, MANY | EXCESS] - [CONCURRENT | SIZE | QUEUE | DISK | TOOBIG] if [421, 450, 451, 452];
     RateLimited: [MANY, MESSAGE] - [CONCURRENT | CONNECTION | SIZE | QUEUE | RCPT | DISK | TOOBIG];
     ConnectionTimeExceeded: [LIFETIME] - [TLS | CERT | TIMEOUT];
-    ConnectionTimeExceeded: [CONNECTION, LONG] - [LINE | MESSAGE | HEADER | SIZE | TIMEOUT | MANY];
+    ConnectionTimeExceeded: [CONNECTION, LONG] - [LINE | MESSAGE | HEADER | SIZE | TIMEOUT | MANY | UNKNOWN];
 
     // Connections.
     TooManyConnectionsToListener: [MANY | EXCESS, CONNECTION | CONCURRENT, LISTENERSCOPE];
@@ -114,7 +115,7 @@ pub(super) const RULES: &[Rule] = rules! {
     LineTooLong: [CMDERR | LINE, LONG] - [HEADER | MESSAGE | SIZE];
     MessageSizeExceeded: [BODY | MESSAGE, LONG, EXCESS] - [HEADER];
     LineTooLong: [LINE, LONG] - [HEADER | MESSAGE];
-    LineTooLong: [USER, LONG] - [HEADER | MESSAGE | QUEUE] if [5];
+    LineTooLong: [USER, LONG] - [HEADER | MESSAGE | QUEUE | UNKNOWN] if [5];
     LineTooLong: [LINE, EXCESS] - [HEADER | MESSAGE | DOMAIN | CMDERR | SIZE | QUOTA];
     QuotaExceeded: [QUOTA, SUBMIT];
     MailboxFull: [QUOTA | FULL | DISK] at [2];
@@ -140,9 +141,11 @@ pub(super) const RULES: &[Rule] = rules! {
 
     // Encryption and authentication.
     ProtocolViolation: [PIPELINE] - [TIMEOUT];
-    BadSequence: [TLS | AUTH, ALREADY] - [REQUIRED];
+    BadSequence: [TLS | AUTH | ENCRYPT, ALREADY] - [REQUIRED];
     BadSequence: [TLS | AUTH, ALREADY] if [503];
     SyntaxError: [AUTH | TLS, SYNTAXSURE] - [CERT];
+    BadSequence: [CMDNAME, STARTTLS, FIRST] - [LOGIN | ENCRYPT] if [503];
+    BadSequence: [AUTH | TLS, SEQUENCE] if [503];
     BadSequence: [CMDNAME, FIRST] - [LOGIN | STARTTLS | UNREC | SYNTAXSURE] if [503];
     AuthNotAvailable: [AUTH, MECH, UNREC | UNKNOWN] if [504, 534];
     EncryptionRequired: [STARTTLS, REQUIRED | FIRST] - [CERT | UNAVAILABLE | ERROR];
@@ -157,16 +160,20 @@ pub(super) const RULES: &[Rule] = rules! {
     TlsUnavailable: [TLS, LOCAL | SERVICE] if [454, 554];
     AuthNotAvailable: [AUTH, MECH, UNREC | UNKNOWN | NEG];
     AuthNotAvailable: [AUTH, MECH] if [504, 534];
+    AuthNotAvailable: [AUTH, NEG] - [LOGIN | SENDER | AUTHSURE | REQUIRED] if [502, 504];
     AuthNotAvailable: [AUTH, UNREC] - [OWNED | SENDER] if [500, 502, 503, 504];
     SyntaxError: [USER | RCPT | SENDER, INVALID] - [UNKNOWN | POLICY | AUTH | DNSCHECK | DOMAIN] if [501];
+    SyntaxError: [CMDNAME | SENDER | RCPT, SYNTAXSURE, INVALID | ERROR] if [5];
     DnsPolicyRejected: [MISMATCH, NAMES | DNSCHECK] - [SPF | AUTH];
     DnsPolicyRejected: [OWNED, DNSCHECK] - [SPF | AUTH];
     PolicyRejected: [OWNED] - [SPF];
-    AuthRequired: [LOGIN] - [RELAYSURE | SPF];
+    AuthRequired: [LOGIN] - [RELAYSURE | SPF | DNSCHECK];
     Blocklisted: [BLACK, RELAYSURE];
     RateLimited: [RATESURE, RELAYSURE];
     TemporarySystemError: [RELAYSURE, FAIL, TEMP] - [DENY] if [4];
+    QuotaExceeded: [QUOTA, RELAYSURE];
     RelayingDenied: [RELAYSURE] - [UNAVAILABLE | TIMEOUT | DNSCHECK];
+    ContentRejected: [HEADER, ALREADY] if [5];
     SenderAuthFailed: [SPF] - [TEMP | ERROR];
     SenderAuthFailed: [SPF] - [TEMP | RETRY] if [5];
     AuthTemporaryFailure: [AUTH, TEMP | RETRY | UNAVAILABLE | LOCAL | ERROR | FAIL | NEG] if [4];
@@ -177,9 +184,11 @@ pub(super) const RULES: &[Rule] = rules! {
     AuthFailed: [AUTH, FAIL | INVALID] - [SENDER | ACTION];
 
     // Names, lists, content.
+    PolicyRejected: [DENY, SENDER, DOMAIN] - [UNKNOWN | INVALID | BLACK | SPF | NAMES | REQUIRED | HELOREJ | SENDERREJ] if [5];
     DnsPolicyRejected: [DNSCHECK, NEG | INVALID | DENY | FAIL | UNKNOWN | ERROR | HELOREJ | SENDERREJ | CLIENTREJ] - [SYNTAXSURE | BLACK];
     DnsPolicyRejected: [DNSCHECK] - [SYNTAXSURE | BLACK | CMDERR] if [421, 450, 550, 553, 554];
     DnsPolicyRejected: [HELOREJ];
+    DnsPolicyRejected: [DNSCHECK, REQUIRED] - [SYNTAXSURE | LOGIN | BLACK] if [5];
     DnsPolicyRejected: [NAMES, DENY | INVALID | BARE | UNKNOWN | ERROR] - [SYNTAX | CERT | AUTH | BLACK | UNREC] if [421, 450, 451, 550, 553, 554, 555];
     DnsPolicyRejected: [NAMES, INVALID] - [SYNTAX | CMDERR | CERT | AUTH | BLACK] if [421, 450, 451, 550, 554];
     DnsPolicyRejected: [SENDERREJ | SENDER, UNKNOWN, DOMAIN];
@@ -187,11 +196,13 @@ pub(super) const RULES: &[Rule] = rules! {
     PolicyRejected: [MEMBERS];
     ContentRejected: [URLBLACK, BLACK | CONTENT];
     Blocklisted: [BLACK] - [ACTION];
-    Blocklisted: [BLOCKED, HOSTSCOPE, CONTENT] - [MESSAGE];
+    Blocklisted: [BLOCKED, HOSTSCOPE, CONTENT];
     Blocklisted: [BLACK];
     ContentRejected: [CONTENT] - [TEMP | RETRY | ERROR | CMDERR];
+    PolicyRejected: [SENDER, POLICY, NEG | DENY] if [5];
     ContentRejected: [CONTENT] - [TEMP | RETRY | COMMAND] if [5];
     ContentRejected: [BODY, DENY | BLOCKED] - [YOU] if [5];
+    ContentRejected: [HEADER, FIRST] - [COMMAND | CMDERR] if [5];
     ContentRejected: [HEADER, ERROR | INVALID | DENY] if [5];
     Blocklisted: [BLOCKED, YOU] - [MESSAGE | USER];
     DnsPolicyRejected: [DNSCHECK, TEMP | RETRY];
@@ -200,6 +211,7 @@ pub(super) const RULES: &[Rule] = rules! {
     // Dialogue.
     BadSequence: [ALREADY, CMDNAME | COMMAND | SENDER | RCPT | CMDERR] - [USER | INTERNALSERVER] if [5];
     BadSequence: [ALREADY] if [503, 504];
+    BadSequence: [SEQUENCE] - [PIPELINE | SYNTAXSURE] if [500, 501, 503];
     BadSequence: [ALREADY, SENDER] if [500, 501, 502];
     BadSequence: [COMMAND, INVALID] - [SYNTAXSURE | AUTH | PARAM] if [503];
     BadSequence: [CMDNAME | SENDER | RCPT, FIRST | REQUIRED] - [SYNTAXSURE] if [503, 502];
@@ -222,7 +234,9 @@ pub(super) const RULES: &[Rule] = rules! {
     ConnectionDropped: [LOST, CONNECTION] - [BACKEND] if [4];
     PolicyRejected: [DENY, SENDER, FROMSCOPE] if [5];
     DnsPolicyRejected: [NULLMX, SENDER, DOMAIN] - [UNAVAILABLE | DENY];
-    HostNotAcceptingMail: [NULLMX] - [FROMSCOPE | SENDER];
+    HostNotAcceptingMail: [NULLMX] - [FROMSCOPE | SENDER | RELAY];
+    TemporarySystemError: [UNVERIFIED, UNAVAILABLE] if [4];
+    PolicyRejected: [SUBMIT, DISABLED] if [5];
     MailboxUnavailable: [USER, DISABLED] - [SERVICE | ACTION];
     RelayingDenied: [RELAY] - [SENDER];
     PolicyRejected: [SENDERREJ | CLIENTREJ | CMDREJ, DENY | POLICY];
@@ -236,6 +250,7 @@ pub(super) const RULES: &[Rule] = rules! {
     // Waits and losses.
     TemporarySystemError: [TIMEOUT, BACKEND];
     TemporarySystemError: [BACKEND, LOST | DISCONNECT] if [4];
+    TemporarySystemError: [BACKEND, CONNECTION, DENY | FAIL | ERROR] if [4];
     ConnectionDropped: [LOST];
     IdleTimeout: [TIMEOUT];
 
@@ -252,7 +267,7 @@ pub(super) const RULES: &[Rule] = rules! {
     PolicyRejected: [UNAVAILABLE, FROMSCOPE] if [5];
     DeferredUnspecified: [UNAVAILABLE, MESSAGE] - [SERVICE] if [4];
     ServiceUnavailable: [UNAVAILABLE] - [USER];
-    ServiceUnavailable: [UNAVAILABLE | DISABLED, SERVICE] - [COMMAND];
+    ServiceUnavailable: [UNAVAILABLE | DISABLED, SERVICE] - [COMMAND | BLOCKED];
     ServiceUnavailable: [FAIL, SERVICE] - [TEMP | LOCAL] if [421];
     TemporarySystemError: [ERROR | FAIL, LOCAL | TEMP] if [4];
     TemporarySystemError: [NEG, LOCAL] - [DENY | RCPTREJ | SENDERREJ | CLIENTREJ] if [4];
@@ -264,6 +279,7 @@ pub(super) const RULES: &[Rule] = rules! {
     PolicyRejected: [DENY | BLOCKED, HOSTSCOPE | FROMSCOPE | POLICYSURE | SENDER] if [4];
     PolicyRejected: [BLOCKED] if [4];
     DeferredUnspecified: [RETRY | DELAY] - [POLICYSURE] if [4];
+    ServerError: [BACKEND, NEG | FAIL] - [DENY | VERIFY | POLICY | USER] if [5];
     ServerError: [ERROR, LOCAL] - [DENY | VERIFY | POLICY] if [5];
 
     // Refusals.
@@ -279,6 +295,7 @@ pub(super) const RULES: &[Rule] = rules! {
     RateLimited: [EXCESS | MANY, HOSTSCOPE | FROMSCOPE] if [4];
     SyntaxError: [AUTH] if [500, 501];
     UnknownUser: [RCPTREJ] if [550];
+    UnknownUser: [DOMAIN | SERVICE, UNKNOWN] - [SENDER | PROCESS | HOSTSCOPE | DENY] if [550, 551, 553];
     UnknownUser: [MAILBOX] - [DENY | BLOCKED | SENDER | MESSAGE | POLICY | HOSTSCOPE | CONTENT | BLACK] if [550];
     PolicyRejected: [DENY | BLOCKED];
     PolicyRejected: [POLICY] if [550, 553, 554];
