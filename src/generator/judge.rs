@@ -120,11 +120,13 @@ pub fn sample(failure: &Failure) -> String {
         Failure::Reply(reply) | Failure::Unexpected(reply) => reply.to_string(),
         Failure::Malformed(malformed) => malformed.to_string(),
         Failure::TimedOut(partial) if partial.is_empty() => "nothing came in time".to_owned(),
-        Failure::TimedOut(partial) => format!("only part of a reply came in time: {partial:?}"),
+        Failure::TimedOut(partial) => format!("only part of a reply came in time: \"{partial}\""),
         Failure::NotOffered(what) => not_offered(*what),
-        Failure::Injected(octets) => format!("clear text came before the TLS handshake: {octets:?}"),
+        Failure::Injected(octets) => {
+            format!("clear text came before the TLS handshake: \"{}\"", octets.trim_end())
+        }
         Failure::Insecure(Insecure::ClearText(octets)) => {
-            format!("no TLS handshake: clear text came: {:?}", String::from_utf8_lossy(octets))
+            format!("no TLS handshake: clear text came: \"{}\"", String::from_utf8_lossy(octets).trim_end())
         }
         Failure::Insecure(Insecure::Alert(alert)) => format!("the listener ended the TLS handshake: {alert}"),
         Failure::Insecure(Insecure::Certificate(why)) => format!("the certificate is not trusted: {why}"),
@@ -161,5 +163,82 @@ pub fn reply(failure: &Failure) -> Option<&Reply> {
     match failure {
         Failure::Reply(reply) | Failure::Unexpected(reply) => Some(reply),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::dial::Own;
+    use crate::smtp::auth::Mechanism;
+
+    /// Every failure of a step, each evidence as hostile as it comes.
+    fn failures() -> Vec<Failure> {
+        let reply = Reply::parse("550 5.1.1 \"a\\b\"").unwrap();
+        let mut failures = vec![
+            Failure::Reply(reply.clone()),
+            Failure::Unexpected(reply),
+            Failure::TimedOut(String::new()),
+            Failure::TimedOut("250-mx.example.net\r\n250 8BIT".to_owned()),
+            Failure::SessionTimedOut,
+            Failure::Closed(Closed::Eof),
+            Failure::Closed(Closed::Reset),
+            Failure::Closed(Closed::Error(32)),
+            Failure::Injected("250 ok\r\n".to_owned()),
+            Failure::Insecure(Insecure::ClearText(b"421 no\r\n".to_vec())),
+            Failure::Insecure(Insecure::Alert("handshake_failure".to_owned())),
+            Failure::Insecure(Insecure::Certificate("it is not for this name".to_owned())),
+            Failure::Insecure(Insecure::Broken("a record of the wrong kind came".to_owned())),
+            Failure::Lost("the file changed".to_owned()),
+            Failure::Aborted,
+        ];
+        failures.extend(
+            ["what?\r\n", "250\tok\r\n", "250-a\r\n251 b\r\n"]
+                .map(|text| Failure::Malformed(Reply::parse(text).expect_err("none of them is a reply"))),
+        );
+        failures.extend(
+            [
+                Lacking::Starttls,
+                Lacking::Xclient,
+                Lacking::Pipelining,
+                Lacking::Extension("SMTPUTF8"),
+                Lacking::Mechanism(Mechanism::Plain),
+                Lacking::Encryption,
+                Lacking::ChannelBinding,
+            ]
+            .map(Failure::NotOffered),
+        );
+        failures
+    }
+
+    #[test]
+    fn no_failure_is_told_in_the_words_of_the_program() {
+        use dial::Fault;
+        let faults = [
+            Fault::NotResolved,
+            Fault::Refused,
+            Fault::TimedOut,
+            Fault::Unreachable,
+            Fault::Reset,
+            Fault::Own(Own::Descriptors),
+            Fault::Own(Own::Ports),
+            Fault::Own(Own::Buffers),
+            Fault::Own(Own::Memory),
+            Fault::Own(Own::Source),
+            Fault::Own(Own::Other),
+        ];
+        // `Own(Ports)`, `Other(OtherError(..))`, `ClearText([52, 50])`, `\\r\\n`: what {:?} writes.
+        let debug = regex::Regex::new(
+            r#"[A-Z][a-z]+[A-Z][a-z]|[A-Za-z]\((?:[A-Z][a-z]|")|\[\d|\\[rntu0]|\.\.\)|\{ "#,
+        )
+        .unwrap();
+        let texts =
+            failures().iter().map(sample).chain(faults.iter().map(Fault::to_string)).collect::<Vec<_>>();
+        for text in &texts {
+            assert!(!debug.is_match(text), "{text}");
+            assert!(text.len() > 10 && !text.ends_with(['\r', '\n']), "{text}");
+        }
+        assert!(texts.contains(&"550 5.1.1 \"a\\b\"".to_owned()));
+        assert!(debug.is_match(&format!("{:?}", Fault::Own(Own::Ports))));
     }
 }

@@ -126,6 +126,19 @@ pub enum Fault {
     Own(Own),
 }
 
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Fault::NotResolved => "the name does not resolve",
+            Fault::Refused => "the connection was refused",
+            Fault::TimedOut => "nothing answered in time",
+            Fault::Unreachable => "there is no route to the address",
+            Fault::Reset => "the connection was reset as soon as it was established",
+            Fault::Own(own) => return own.fmt(f),
+        })
+    }
+}
+
 /// What our own side ran out of. Never charged to the listener (M24).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Own {
@@ -141,6 +154,21 @@ pub enum Own {
     Source,
     /// Anything else.
     Other,
+}
+
+impl fmt::Display for Own {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Own::Descriptors => "this machine has no file descriptor left: raise `ulimit -n`",
+            Own::Ports => {
+                "this machine has no local port left: use fewer connections, or more source addresses"
+            }
+            Own::Buffers => "the kernel of this machine has no buffers left",
+            Own::Memory => "this machine has no memory left",
+            Own::Source => "this machine owns no source address of the target's family",
+            Own::Other => "this machine could not open a connection",
+        })
+    }
 }
 
 /// The timed waits of a dial, and how it ended.

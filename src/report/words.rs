@@ -171,7 +171,8 @@ pub fn harmless(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
-            '"' | '\'' => out.push(c),
+            // Quotation marks and backslashes do nothing by themselves, and what is harmless stays as it is.
+            '"' | '\'' | '\\' => out.push(c),
             _ => out.extend(c.escape_debug()),
         }
     }
@@ -325,6 +326,15 @@ mod tests {
         assert!(text.chars().all(|c| c == ' ' || c.is_ascii_graphic() || c == 'é' || c == '漢'), "{text}");
         assert!(text.starts_with("421 \\u{1b}[31mred\\r\\n"), "{text}");
         assert!(text.contains("\"ok\" é 漢"), "{text}");
+    }
+
+    #[test]
+    fn what_is_harmless_stays_as_it_is() {
+        for text in ["DOMAIN\\user", "550 \"a\\b\"", "tab\t and \u{1b}[0m", "é\r\n"] {
+            let once = harmless(text);
+            assert_eq!(harmless(&once), once);
+        }
+        assert_eq!(harmless("DOMAIN\\user"), "DOMAIN\\user");
     }
 
     #[test]

@@ -185,7 +185,7 @@ pub enum Fault {
 
 /// Input that is no reply, kept as evidence.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}: {:?}", self.describe(), self.evidence)]
+#[error("{}: \"{}\"", self.describe(), self.evidence)]
 pub struct Malformed {
     /// What is wrong.
     pub fault: Fault,

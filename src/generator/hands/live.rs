@@ -193,7 +193,7 @@ async fn opening(shared: Rc<Shared>, line: Rc<Line>, session: Session, way: Way)
         Err((step, fault)) => {
             line.over.set(true);
             let by = match fault {
-                Fault::Own(_) => return Opened::Own(format!("{step} failed: {fault:?}")),
+                Fault::Own(_) => return Opened::Own(format!("{step} failed: {fault}")),
                 Fault::Refused => By::NoConnect(Unconnected::Refused),
                 Fault::TimedOut => By::NoConnect(Unconnected::TimedOut),
                 Fault::Unreachable | Fault::NotResolved => By::NoConnect(Unconnected::Unreachable),
