@@ -397,6 +397,9 @@ pub struct TraceArgs {
     /// How long any step may take
     #[arg(long, value_name = "TIME", default_value = "30s")]
     pub timeout: String,
+    /// Show the whole content of the message; without it, its first and last lines
+    #[arg(long)]
+    pub full: bool,
     /// Write what happened as JSON
     #[arg(long)]
     pub json: bool,

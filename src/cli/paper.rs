@@ -8,6 +8,7 @@ use crate::net::dial::Endpoint;
 use crate::net::target::Target;
 use crate::report::words;
 use crate::smtp::Step;
+use crate::smtp::dialogue::Part;
 
 /// Of a long content so many first lines are shown, and two last ones.
 const FIRST_LINES: usize = 14;
@@ -36,13 +37,15 @@ impl Side {
 pub struct Paper {
     out: Box<dyn Write>,
     colour: bool,
+    /// Whether content is shown whole.
+    full: bool,
     broken: Option<io::Error>,
 }
 
 impl Paper {
     /// An empty one.
-    pub fn new(out: Box<dyn Write>, colour: bool) -> Paper {
-        Paper { out, colour, broken: None }
+    pub fn new(out: Box<dyn Write>, colour: bool, full: bool) -> Paper {
+        Paper { out, colour, full, broken: None }
     }
 
     /// Whom the session is with.
@@ -60,19 +63,20 @@ impl Paper {
         self.write("");
     }
 
-    /// What was said in one go.
-    pub fn said(&mut self, side: Side, at: Duration, lines: &[String]) {
+    /// Lines that were said in one go, all content or none. Only content is shortened, and says so.
+    pub fn said(&mut self, side: Side, part: Part, at: Duration, lines: &[String]) {
         let who = match side {
             Side::Client => self.paint("36", "C:"),
             Side::Listener => self.paint("33", "S:"),
         };
         let left_out = lines.len().saturating_sub(FIRST_LINES + LAST_LINES);
         // One line is not worth a note that takes its place.
-        let left_out = if left_out > 1 { left_out } else { 0 };
+        let left_out = if left_out > 1 && part == Part::Content && !self.full { left_out } else { 0 };
         for (index, line) in lines.iter().enumerate() {
             if left_out > 0 && (FIRST_LINES..FIRST_LINES + left_out).contains(&index) {
                 if index == FIRST_LINES {
-                    let note = format!("{:>10}     ... {}", "", words::counted(left_out as u64, "more line"));
+                    let lines = words::counted(left_out as u64, "more line");
+                    let note = format!("{:>10}     ... {lines} of content; --full shows them", "");
                     let note = self.paint("2", &note);
                     self.write(&note);
                 }

@@ -32,6 +32,7 @@ use crate::report::words;
 use crate::smtp::auth::{Login, Redactor};
 use crate::smtp::client::{Event, Failure as StepFailure};
 use crate::smtp::command::xclient_attributes;
+use crate::smtp::dialogue::{Dialogue, Part, without_secret};
 use crate::smtp::machine::Handshake;
 use crate::smtp::script::Identity;
 use crate::smtp::{Client, Step};
@@ -58,7 +59,8 @@ pub fn trace(args: &TraceArgs, screen: &Screen) -> Result<u8, Failure> {
     let out: Box<dyn Write> = if args.json { Box::new(std::io::sink()) } else { Box::new(screen.out()) };
     let mailer = Mailer::new(&plan.mail, plan.seed, &plan.run_id, &prepared.date());
     let messages = if args.no_message { 0 } else { 1 };
-    let mut session = Session::new(Paper::new(out, screen.colour_out()), mailer, messages, security);
+    let mut session =
+        Session::new(Paper::new(out, screen.colour_out(), args.full), mailer, messages, security);
     session.paper.title(&plan.target, &endpoint);
     let reached = runtime.block_on(session.lead(plan, &endpoint));
     let done = session.accepted || args.no_message && !session.failed;
@@ -163,6 +165,8 @@ struct Session {
     paper: Paper,
     /// What came and is no whole line yet.
     rest: Vec<u8>,
+    /// Tells content from commands.
+    dialogue: Dialogue,
     /// What takes the secret of a login out of it.
     redactor: Option<Redactor>,
     steps: Vec<serde_json::Value>,
@@ -183,6 +187,7 @@ impl Session {
             security,
             paper,
             rest: Vec::new(),
+            dialogue: Dialogue::default(),
             redactor: None,
             steps: Vec::new(),
             tls: None,
@@ -201,7 +206,7 @@ impl Session {
             let condition = fault.map(|fault| judge::judge_dial(fault).condition);
             self.step(step, to - from, None, condition);
         }
-        self.line(Side::Client, &proxied(&dialed.header));
+        self.line(Side::Client, Part::Command, &proxied(&dialed.header));
         let mut stream = match dialed.result {
             Ok(stream) => stream,
             Err((failed, _)) => return failed == Step::Greeting,
@@ -221,12 +226,12 @@ impl Session {
     /// Lines of the listener.
     fn heard(&mut self, lines: &[u8]) {
         match self.redactor.as_ref().map(|redactor| redactor.octets(lines)) {
-            Some(shown) => self.line(Side::Listener, &shown),
-            None => self.line(Side::Listener, lines),
+            Some(shown) => self.line(Side::Listener, Part::Command, &shown),
+            None => self.line(Side::Listener, Part::Command, lines),
         }
     }
 
-    fn line(&mut self, side: Side, bytes: &[u8]) {
+    fn line(&mut self, side: Side, part: Part, bytes: &[u8]) {
         if bytes.is_empty() {
             return;
         }
@@ -235,7 +240,7 @@ impl Session {
         for line in &lines {
             self.lines.push(json!({ "at_ns": nanos(at), "from": side.as_str(), "line": line }));
         }
-        self.paper.said(side, at, &lines);
+        self.paper.said(side, part, at, &lines);
     }
 
     /// What a step took and what its end means.
@@ -310,7 +315,12 @@ impl Host<Client<Message>> for Session {
     }
 
     fn sent(&mut self, client: &Client<Message>, bytes: &[u8]) {
-        self.line(Side::Client, if client.is_secret() { b"[redacted: AUTH]\r\n" } else { bytes });
+        if client.is_secret() {
+            return self.line(Side::Client, Part::Command, &without_secret(bytes));
+        }
+        for (part, piece) in run_together(self.dialogue.sent(bytes)) {
+            self.line(Side::Client, part, &piece);
+        }
     }
 
     fn security(&self) -> Option<&Security> {
@@ -318,11 +328,25 @@ impl Host<Client<Message>> for Session {
     }
 
     fn received(&mut self, bytes: &[u8]) {
+        self.dialogue.received(bytes);
         self.rest.extend_from_slice(bytes);
         let whole = self.rest.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
         let lines: Vec<u8> = self.rest.drain(..whole).collect();
         self.heard(&lines);
     }
+}
+
+/// Neighbours of one kind as one; the final dot belongs to the content that it ends.
+fn run_together(pieces: Vec<(Part, &[u8])>) -> Vec<(Part, Vec<u8>)> {
+    let mut runs: Vec<(Part, Vec<u8>)> = Vec::new();
+    for (part, piece) in pieces {
+        let part = if part == Part::Dot { Part::Content } else { part };
+        match runs.last_mut().filter(|(last, _)| *last == part) {
+            Some((_, run)) => run.extend_from_slice(piece),
+            None => runs.push((part, piece.to_vec())),
+        }
+    }
+    runs
 }
 
 /// A line without its end and without anything that a terminal would obey.

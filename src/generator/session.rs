@@ -26,6 +26,7 @@ use crate::net::tls::Security;
 use crate::smtp::auth::{Heard, Login};
 use crate::smtp::client::{Event, Failure};
 use crate::smtp::command::xclient_attributes as xclient;
+use crate::smtp::dialogue::without_secret;
 use crate::smtp::machine::Handshake;
 use crate::smtp::script::{Identity, Protocol};
 use crate::smtp::{Client, Step};
@@ -45,7 +46,6 @@ pub(super) async fn run(
 }
 
 /// What a transcript shows for a line with a secret in it.
-const SECRET: &[u8] = b"[redacted: AUTH]\r\n";
 
 /// An arrival taken by the session.
 #[derive(Clone, Copy, Debug)]
@@ -196,7 +196,7 @@ impl Session {
                 continue;
             };
             let judged = judge::judge_dial(fault);
-            let outcome = self.file(step, judged, None, || format!("{step} failed: {fault:?}"));
+            let outcome = self.file(step, judged, None, || format!("{step} failed: {fault}"));
             self.timed(step, outcome, from, to);
             if judged.outcome == Outcome::Shed {
                 self.worker.books.borrow_mut().counts(self.phase).own_failures += 1;
@@ -531,7 +531,10 @@ impl Host<Client<Message>> for Session {
     fn sent(&mut self, client: &Client<Message>, bytes: &[u8]) {
         self.bytes.0 += bytes.len() as u64;
         if let Some(tape) = &mut self.tape {
-            tape.sent(self.worker.now(), if client.is_secret() { SECRET } else { bytes });
+            match client.is_secret() {
+                true => tape.sent(self.worker.now(), &without_secret(bytes)),
+                false => tape.sent(self.worker.now(), bytes),
+            }
         }
     }
 

@@ -9,6 +9,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::collector::Condition;
+use crate::smtp::dialogue::{Dialogue, Part};
 
 /// Transcripts kept of one condition, by each worker.
 const KEPT: u32 = 2;
@@ -17,11 +18,19 @@ const LIVE: u32 = 16;
 /// What one tape holds of the dialogue, in octets, and with our remarks.
 const LENGTH: usize = 32 * 1024;
 const WITH_NOTES: usize = 2 * LENGTH;
+/// Lines of a content that are shown; commands and replies are shown all.
+const CONTENT_LINES: usize = 12;
 
 /// The dialogue of one session.
 #[derive(Debug)]
 pub(super) struct Tape {
     text: String,
+    dialogue: Dialogue,
+    /// Lines of the content under way that are shown.
+    content: usize,
+    /// Lines and bytes of it that are not.
+    left_out: (usize, usize),
+    full: bool,
 }
 
 impl Tape {
@@ -33,28 +42,49 @@ impl Tape {
         }
     }
 
-    /// Octets that were sent.
+    /// Bytes that were sent.
     pub fn sent(&mut self, at: Duration, bytes: &[u8]) {
-        self.bytes(at, "C:", bytes);
+        let mut dialogue = std::mem::take(&mut self.dialogue);
+        for (part, piece) in dialogue.sent(bytes) {
+            if part == Part::Content && self.content >= CONTENT_LINES {
+                self.left_out.0 += 1;
+                self.left_out.1 += piece.len();
+                continue;
+            }
+            if part == Part::Content {
+                self.content += 1;
+            } else {
+                self.end_content(at);
+            }
+            self.bytes(at, "C:", piece);
+        }
+        self.dialogue = dialogue;
     }
 
-    /// Octets that were read.
+    /// Bytes that were read.
     pub fn received(&mut self, at: Duration, bytes: &[u8]) {
-        self.bytes(at, "S:", bytes);
+        self.end_content(at);
+        self.dialogue.received(bytes);
+        for line in bytes.split_inclusive(|b| *b == b'\n') {
+            self.bytes(at, "S:", line);
+        }
     }
 
-    fn bytes(&mut self, at: Duration, who: &str, bytes: &[u8]) {
-        const HEAD: usize = 12;
-        if self.text.len() >= LENGTH {
-            return;
+    /// Tells what of a content is not shown.
+    fn end_content(&mut self, at: Duration) {
+        let (lines, bytes) = std::mem::take(&mut self.left_out);
+        self.content = 0;
+        if lines > 0 && !self.full {
+            self.line(at, "C:", &format!("[{lines} more lines of content, {bytes} bytes]"));
         }
-        let mut lines = bytes.split_inclusive(|b| *b == b'\n');
-        for line in lines.by_ref().take(HEAD) {
+    }
+
+    fn bytes(&mut self, at: Duration, who: &str, line: &[u8]) {
+        if self.text.len() < LENGTH {
             self.line(at, who, String::from_utf8_lossy(line).trim_end_matches(['\r', '\n']));
-        }
-        let rest: usize = lines.map(<[u8]>::len).sum();
-        if rest > 0 {
-            self.line(at, who, &format!("[{rest} more octets]"));
+        } else if !self.full {
+            self.full = true;
+            self.line(at, "--", "the transcript is full: what follows of the dialogue is left out");
         }
     }
 
@@ -90,7 +120,13 @@ impl Tapes {
         }
         self.first += 1;
         self.live += 1;
-        Some(Box::new(Tape { text: String::new() }))
+        Some(Box::new(Tape {
+            text: String::new(),
+            dialogue: Dialogue::default(),
+            content: 0,
+            left_out: (0, 0),
+            full: false,
+        }))
     }
 
     /// A condition was met.
@@ -140,11 +176,42 @@ mod tests {
     }
 
     #[test]
+    fn a_group_in_the_write_of_the_content_is_shown_whole_and_only_content_is_shortened() {
+        let mut tape = Tapes::default().tape().unwrap();
+        let at = Duration::ZERO;
+        let recipients: String =
+            (0..30).map(|n| format!("RCPT TO:<user{n}@recipient.example>\r\n")).collect();
+        let content: String = (0..100).map(|n| format!("line {n}\r\n")).collect();
+        tape.sent(at, format!("MAIL FROM:<a@b>\r\n{recipients}DATA\r\n").as_bytes());
+        tape.received(at, format!("250 ok\r\n{}354 go\r\n", "250 ok\r\n".repeat(30)).as_bytes());
+        tape.sent(at, content.as_bytes());
+        tape.sent(at, b"last\r\n.\r\nMAIL FROM:<second@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n");
+        tape.received(at, b"452 4.3.1 queue full\r\n");
+        let shown = |wanted: &str| tape.text.lines().filter(|line| line.contains(wanted)).count();
+        assert_eq!((shown("C: RCPT TO:<user"), shown("S: 250 ok")), (30, 31));
+        assert_eq!((shown("C: line "), shown("C: [89 more lines of content, 798 bytes]")), (12, 1));
+        assert_eq!((shown("C: ."), shown("MAIL FROM:<second@b>"), shown("C: DATA")), (1, 1, 2));
+        let order: Vec<usize> = ["[89 more", "C: .", "second@b", "452 "]
+            .iter()
+            .map(|text| tape.text.find(text).unwrap())
+            .collect();
+        assert!(order.is_sorted(), "{}", tape.text);
+
+        // A chunk (RFC 3030) is followed by its group without a line end between them.
+        let mut tape = Tapes::default().tape().unwrap();
+        let chunk = "x\r\n".repeat(50) + "end";
+        tape.sent(at, format!("BDAT {} LAST\r\n{chunk}MAIL FROM:<third@b>\r\n", chunk.len()).as_bytes());
+        assert!(tape.text.contains("C: [39 more lines of content, 117 bytes]\n"), "{}", tape.text);
+        assert!(tape.text.ends_with("C: MAIL FROM:<third@b>\n"));
+    }
+
+    #[test]
     fn a_full_tape_still_takes_the_failure_and_stays_bounded() {
         let mut tapes = Tapes::default();
         let mut tape = tapes.tape().unwrap();
         (0..10_000).for_each(|_| tape.sent(Duration::ZERO, b"NOOP is said again and again\r\n"));
         assert!(tape.text.len() < LENGTH + 1100);
+        assert!(tape.text.ends_with("left out\n"));
         tape.note(Duration::ZERO, "body: queue-full (deferred): 452 4.3.1 queue full");
         assert!(tape.text.ends_with("452 4.3.1 queue full\n"));
         (0..10_000).for_each(|_| tape.note(Duration::ZERO, "again"));

@@ -6,6 +6,7 @@ pub mod auth;
 pub mod client;
 pub mod command;
 pub mod content;
+pub mod dialogue;
 pub mod extensions;
 pub mod hello;
 pub mod led;

@@ -77,6 +77,68 @@ fn a_trace_in_json_says_the_same() {
     assert_eq!(steps, expected);
 }
 
+/// The lines that the client said, as they stand on the screen.
+fn said_by_us(screen: &str) -> Vec<&str> {
+    screen.lines().filter_map(|line| Some(line.split_once(" C:")?.1.trim())).collect()
+}
+
+#[test]
+fn a_trace_shows_every_command_and_with_full_every_line() {
+    let stage = Stage::new();
+    for pipelining in ["off", "full"] {
+        let trace =
+            ["trace", "embedded", "--size", "20KiB", "--recipients", "40", "--pipelining", pipelining];
+        let short = stage.run(&trace).ended(0).out;
+        let full = stage.run(&[&trace[..], &["--full"]].concat()).ended(0).out;
+        let json = stage.run(&[&trace[..], &["--json"]].concat()).ended(0).json();
+        let lines = json["lines"].as_array().unwrap();
+        let all = lines.iter().filter(|line| line["from"] == "client").count();
+        assert_eq!(said_by_us(&full).len(), all, "{full}");
+        assert!(!full.contains("more lines"), "{full}");
+        for screen in [&short, &full] {
+            let recipients = said_by_us(screen).iter().filter(|line| line.starts_with("RCPT TO:")).count();
+            assert_eq!(recipients, 40, "commands are never shortened: {screen}");
+            assert_eq!(screen.matches(" S: 250").count(), full.matches(" S: 250").count());
+        }
+        // What is shown and what is said to be left out are all.
+        let note = short.lines().find(|line| line.contains("more lines of content")).unwrap();
+        assert!(note.ends_with("--full shows them"), "{note}");
+        let left_out: usize =
+            note.split_whitespace().nth(1).unwrap().replace(',', "").parse().expect("a number of lines");
+        assert_eq!(said_by_us(&short).len() + left_out, all, "{short}");
+    }
+}
+
+#[test]
+fn a_transcript_shows_the_group_that_went_out_with_the_content() {
+    let stage = Stage::new();
+    let run = [
+        "run",
+        "--target",
+        "embedded",
+        "-n",
+        "3",
+        "-c",
+        "1",
+        "--messages-per-session",
+        "3",
+        "--size",
+        "20KiB",
+    ];
+    let more = ["--pipelining", "full", "-o", "out"];
+    stage.run(&[&run[..], &more].concat()).ended(0);
+    let names = stage.list("out/transcripts");
+    let transcript = stage.read(&format!("out/transcripts/{}", names[0]));
+    let count = |part: &str| transcript.lines().filter(|line| line.contains(part)).count();
+    for (part, times) in
+        [("C: MAIL FROM:", 3), ("C: RCPT TO:", 3), ("C: DATA", 3), ("more lines of content, ", 3)]
+    {
+        assert_eq!(count(part), times, "{part}: {transcript}");
+    }
+    assert_eq!(transcript.lines().filter(|line| line.ends_with(" C: .")).count(), 3, "{transcript}");
+    in_order(&transcript, &["S: 354", "more lines of content", "C: .", "C: MAIL FROM:", "C: DATA", "S: 250"]);
+}
+
 #[test]
 fn a_trace_without_a_message_and_one_with_groups() {
     let stage = Stage::new();
