@@ -280,6 +280,11 @@ impl Table {
         self.rows.push(cells.into_iter().collect());
     }
 
+    /// Whether a page so wide has room for this column.
+    pub fn shows(&self, column: usize, width: usize) -> bool {
+        self.fit(width).0.iter().any(|(i, _)| *i == column)
+    }
+
     fn column_width(&self, column: usize) -> usize {
         self.rows.iter().filter_map(|row| row.get(column)).map(Span::columns).max().unwrap_or(0)
     }

@@ -203,6 +203,34 @@ mod tests {
     }
 
     #[test]
+    fn a_limit_that_showed_without_a_reply_has_a_sentence_and_nothing_is_lost_where_it_is_narrow() {
+        use crate::report::result::ShownBy;
+        let mut result = fixtures::searched();
+        for (by, step, sentence) in [
+            (ShownBy::Close, "rcpt", "the listener closed the connection at rcpt, without a reply"),
+            (ShownBy::Reset, "body", "the listener reset the connection at body, without a reply"),
+            (ShownBy::NoGreeting, "greeting", "no greeting came"),
+            (ShownBy::NoGreeting, "mail", "no reply came at mail"),
+            (ShownBy::NoConnect, "connect", "the connection was not established"),
+        ] {
+            let limit = &mut result.limits[0];
+            (limit.shown_by, limit.reply, limit.code) = (Some(by), None, None);
+            limit.step = Some(step.to_owned());
+            for width in [40, 48, 80, 200] {
+                let flat = text(&result, width, false).split_whitespace().collect::<Vec<_>>().join(" ");
+                assert!(flat.contains(sentence), "{width}: {flat}");
+            }
+        }
+        let result = fixtures::searched();
+        for width in [40, 48, 60, 72, 80] {
+            let flat = text(&result, width, false).split_whitespace().collect::<Vec<_>>().join(" ");
+            for fact in ["shown by 421 at greeting", "configured 50 sessions", "released after 2.10 ms"] {
+                assert!(flat.contains(fact), "{width}: no {fact}: {flat}");
+            }
+        }
+    }
+
+    #[test]
     fn narrow() {
         insta::assert_snapshot!(text(&fixtures::limit_bites(), 48, false));
     }

@@ -6,6 +6,11 @@ use crate::report::layout::{Align, INDENT, Page, Span, Table, Tone};
 use crate::report::result::{Limit, LimitVerdict, RunResult, ShownBy};
 use crate::report::words;
 
+/// Columns of the table that give way on a narrow page.
+const CONFIGURED: usize = 2;
+const SHOWN_BY: usize = 4;
+const RELEASED: usize = 5;
+
 /// The limits, if any were looked for.
 pub fn limits(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
     if result.limits.is_empty() {
@@ -32,15 +37,41 @@ pub fn limits(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
         ]);
     }
     page.table(&table)?;
-    let told: Vec<&Limit> = result.limits.iter().filter(|limit| is_told(limit)).collect();
-    if !told.is_empty() {
-        page.gap()?;
-    }
-    for limit in told {
-        let mut text: Vec<String> = Vec::new();
-        if let Some(reply) = &limit.reply {
-            text.push(words::harmless(&reply.replace('\n', " / ")));
+    let hidden = |column: usize| !table.shows(column, page.width());
+    let [configured, shown_by, released] = [CONFIGURED, SHOWN_BY, RELEASED].map(hidden);
+    let mut first = true;
+    for limit in &result.limits {
+        // What the table had no room for is said below it.
+        let mut beside: Vec<String> = Vec::new();
+        beside.extend(
+            limit
+                .expected
+                .filter(|_| configured)
+                .map(|value| format!("configured {}", words::limit_amount(limit, value))),
+        );
+        beside.extend(
+            Some(shown(limit))
+                .filter(|text| shown_by && limit.reply.is_some() && !text.is_empty())
+                .map(|text| format!("shown by {text}")),
+        );
+        beside.extend(
+            limit
+                .release_ms
+                .filter(|_| released)
+                .map(|ms| format!("released after {}", words::duration(ms * 1e6))),
+        );
+        if !is_told(limit) && beside.is_empty() {
+            continue;
         }
+        if std::mem::take(&mut first) {
+            page.gap()?;
+        }
+        let mut text: Vec<String> = Vec::new();
+        match &limit.reply {
+            Some(reply) => text.push(words::harmless(&reply.replace('\n', " / "))),
+            None => text.extend(unanswered(limit)),
+        }
+        text.extend(beside);
         text.extend(facts(limit));
         text.extend(limit.inexact.iter().map(|why| format!("not exact: {why}")));
         text.extend(limit.remarks.iter().map(|remark| words::harmless(remark)));
@@ -78,7 +109,12 @@ fn tone(limit: &Limit) -> Tone {
 fn is_told(limit: &Limit) -> bool {
     let plain = limit.verdict == LimitVerdict::Found && limit.unit == "reply";
     let unmet = limit.verdict == LimitVerdict::NotReached && limit.remarks.is_empty();
-    !plain && !unmet && (limit.reply.is_some() || !limit.remarks.is_empty() || limit.inexact.is_some())
+    !plain
+        && !unmet
+        && (limit.reply.is_some()
+            || unanswered(limit).is_some()
+            || !limit.remarks.is_empty()
+            || limit.inexact.is_some())
 }
 
 /// What else was seen of a limit, in words.
@@ -102,6 +138,19 @@ pub fn facts(limit: &Limit) -> Vec<String> {
         facts.push(format!("{} of {} looks agree", limit.repeats, limit.looked));
     }
     facts
+}
+
+/// How a limit showed that was met without a reply, as a sentence.
+pub fn unanswered(limit: &Limit) -> Option<String> {
+    let at = limit.step.as_deref().unwrap_or("its end");
+    Some(match limit.shown_by? {
+        ShownBy::Reply => return None,
+        ShownBy::Reset => format!("the listener reset the connection at {at}, without a reply"),
+        ShownBy::Close => format!("the listener closed the connection at {at}, without a reply"),
+        ShownBy::NoGreeting if at == "greeting" => "no greeting came".to_owned(),
+        ShownBy::NoGreeting => format!("no reply came at {at}"),
+        ShownBy::NoConnect => "the connection was not established".to_owned(),
+    })
 }
 
 /// By what it showed, and where.

@@ -3,7 +3,7 @@
 use super::{Cell, Table};
 use crate::collector::Condition;
 use crate::report::result::{ConditionRow, Limit, LimitVerdict, Phase, RunResult};
-use crate::report::terminal::limits::facts;
+use crate::report::terminal::limits::{facts, unanswered};
 use crate::report::words;
 
 /// Conditions shown; the rest is in `failures.jsonl` and in the embedded result.
@@ -167,6 +167,7 @@ pub fn limits(result: &RunResult) -> Table {
         ];
         let mut seen: Vec<String> =
             limit.reply.iter().map(|reply| words::cut(reply, SAMPLE_COLUMNS)).collect();
+        seen.extend(unanswered(limit));
         seen.extend(facts(limit));
         seen.extend(limit.inexact.iter().map(|why| format!("not exact: {why}")));
         seen.extend(limit.remarks.iter().cloned());
