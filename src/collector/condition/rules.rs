@@ -172,6 +172,7 @@ pub(super) const RULES: &[Rule] = rules! {
     RateLimited: [RATESURE, RELAYSURE];
     TemporarySystemError: [RELAYSURE, FAIL, TEMP] - [DENY] if [4];
     QuotaExceeded: [QUOTA, RELAYSURE];
+    RelayingDenied: [RELAYSURE, DENY] - [UNAVAILABLE | TIMEOUT | NAMES | BLACK];
     RelayingDenied: [RELAYSURE] - [UNAVAILABLE | TIMEOUT | DNSCHECK];
     ContentRejected: [HEADER, ALREADY] if [5];
     SenderAuthFailed: [SPF] - [TEMP | ERROR];
@@ -237,6 +238,7 @@ pub(super) const RULES: &[Rule] = rules! {
     HostNotAcceptingMail: [NULLMX] - [FROMSCOPE | SENDER | RELAY];
     TemporarySystemError: [UNVERIFIED, UNAVAILABLE] if [4];
     PolicyRejected: [SUBMIT, DISABLED] if [5];
+    PolicyRejected: [SENDER, BLOCKED] - [BLACK | CONTENT | HOSTSCOPE] if [5];
     MailboxUnavailable: [USER, DISABLED] - [SERVICE | ACTION];
     RelayingDenied: [RELAY] - [SENDER];
     PolicyRejected: [SENDERREJ | CLIENTREJ | CMDREJ, DENY | POLICY];
