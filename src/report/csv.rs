@@ -101,9 +101,10 @@ impl TimeSeries<Vec<u8>> {
 
 /// The I/O error as it was: converted by the crate itself it would lose its kind, and a full disk its remedy.
 pub(super) fn plain(error: csv::Error) -> io::Error {
+    let words = error.to_string();
     match error.into_kind() {
         csv::ErrorKind::Io(error) => error,
-        kind => io::Error::other(format!("{kind:?}")),
+        _ => io::Error::other(words),
     }
 }
 

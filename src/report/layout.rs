@@ -322,6 +322,10 @@ impl Table {
                 None => break,
             }
         }
+        // Half a number is a wrong number.
+        while total(&shown, gap) > width && shown.len() > 1 {
+            shown.pop();
+        }
         (shown, gap)
     }
 }

@@ -244,7 +244,7 @@ impl Lines {
         let Ok(LogEntry::Interval(entry)) = entry else {
             return match entry {
                 Ok(_) => Ok(None),
-                Err(error) => Err(format!("is no line of an interval log: {error:?}")),
+                Err(_) => Err("is no line of an interval log".to_owned()),
             };
         };
         let tag = entry.tag().map(|tag| tag.as_str()).unwrap_or_default();

@@ -238,12 +238,14 @@ mod tests {
     #[test]
     fn no_line_is_wider_than_the_page_and_colour_adds_nothing_else() {
         let escape = regex::Regex::new("\x1b\\[[0-9;]+m").unwrap();
+        let half_a_number = regex::Regex::new(r"(^|\s)p?\d[\d.,]*…").unwrap();
         for result in fixtures::all() {
             for width in [40, 48, 60, 72, 80, 200] {
                 let plain = text(&result, width, false);
                 for line in plain.lines().filter(|line| !line.starts_with("Files")) {
                     assert!(words::columns(line) <= width.min(80), "{width}: {line}");
                     assert_eq!(line.trim_end(), line);
+                    assert!(!half_a_number.is_match(line), "{width}: {line}");
                 }
                 let coloured = text(&result, width, true);
                 assert!(escape.is_match(&coloured));
