@@ -77,9 +77,9 @@ fn a_trace_in_json_says_the_same() {
     assert_eq!(steps, expected);
 }
 
-/// The lines that the client said, as they stand on the screen.
+/// The lines that the client said, as they stand on the screen below title and legend.
 fn said_by_us(screen: &str) -> Vec<&str> {
-    screen.lines().filter_map(|line| Some(line.split_once(" C:")?.1.trim())).collect()
+    screen.lines().skip(2).filter_map(|line| Some(line.split_once(" C:")?.1.trim())).collect()
 }
 
 #[test]
