@@ -82,8 +82,8 @@ impl Teller for Dashboard {
         mut heard: UnboundedReceiver<Heard>,
     ) -> Pin<Box<dyn Future<Output = Vec<String>>>> {
         Box::pin(async move {
-            let Dashboard { site: Site { listener, address, token }, underway, brake, files } = *self;
-            let board = Arc::new(Board::new(underway, Guard::new(address, token), brake, &files));
+            let Dashboard { site: Site { listener, token, .. }, underway, brake, files } = *self;
+            let board = Arc::new(Board::new(underway, Guard::new(token), brake, &files));
             let serving = match Serving::start(listener, board.clone()) {
                 Ok(serving) => serving,
                 Err(error) => return vec![format!("there was no live page: {error}")],

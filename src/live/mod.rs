@@ -5,6 +5,7 @@
 //! that nobody listens to, is late by itself and delays nothing.
 
 pub mod dashboard;
+pub mod hosts;
 pub mod metrics;
 pub mod otlp;
 pub mod prometheus;

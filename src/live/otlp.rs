@@ -6,6 +6,7 @@
 //!   resource, not in a metric.
 //! - A push lasts no longer than `ANSWER`, which is less than the time between two: a receiver that is slow or gone makes
 //!   nothing grow and delays nothing. All values are cumulative, so a push that was lost is made good by the next one.
+//! - Once the run is over, all that is left takes no longer than `LAST`: a push under way is given up for the final one.
 //! - A push is a connection of its own. Only `http` is spoken; a collector on this machine speaks TLS to others.
 
 use std::future::Future;
@@ -45,10 +46,11 @@ use crate::collector::histogram::Hist;
 const EVERY: u64 = 5;
 /// A push that takes longer has failed.
 const ANSWER: Duration = Duration::from_secs(3);
-/// The last values are pushed so often before they are given up.
+/// The last values are pushed so often before they are given up, and for no longer than this in all.
 const LAST_TRIES: u32 = 3;
+const LAST: Duration = Duration::from_secs(2);
 /// Between two of these tries.
-const PAUSE: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_millis(400);
 /// What an answer may be long; it is a few octets.
 const LONGEST_ANSWER: usize = 64 * 1024;
 /// Where OTLP over HTTP takes metrics, below the receiver's address.
@@ -168,43 +170,85 @@ impl Otlp {
     async fn push(self, mut heard: UnboundedReceiver<Heard>) -> Vec<String> {
         let Otlp { receiver, about } = self;
         let mut books = Books::new(about);
-        let (mut seconds, mut pushed, mut failed) = (0_u64, 0_u32, 0_u32);
-        let mut last = Ok(());
+        let mut pushes = Pushes { receiver: &receiver, made: 0, failed: 0 };
+        let mut seconds = 0_u64;
         while let Some(what) = heard.recv().await {
             books.hear(&what);
             seconds += 1;
-            let over = books.is_over();
-            // What has piled up meanwhile is told at once, not second by second.
-            if !over && (!seconds.is_multiple_of(EVERY) || !heard.is_empty()) {
-                continue;
+            if books.is_over() {
+                break;
             }
-            for again in 0..if over { LAST_TRIES } else { 1 } {
+            // What has piled up meanwhile is told at once, not second by second.
+            if seconds.is_multiple_of(EVERY) && heard.is_empty() {
+                let body = request(&books).encode_to_vec();
+                tokio::select! {
+                    _ = pushes.once(body) => {}
+                    () = end(&mut heard, &mut books, &mut seconds) => break,
+                }
+            }
+        }
+        // Without its end the run could not be done.
+        let last = if books.is_over() { pushes.to_the_last(&books).await } else { Ok(()) };
+        let (url, Pushes { made, failed, .. }) = (&receiver.url, pushes);
+        match last {
+            Err(why) => {
+                vec![format!(
+                    "the final metrics did not reach {url}: {why}; {failed} of {made} pushes failed"
+                )]
+            }
+            Ok(()) if failed > 0 => {
+                vec![format!("{failed} of {made} pushes to {url} failed; the final metrics are there")]
+            }
+            Ok(()) => Vec::new(),
+        }
+    }
+}
+
+/// Hears what comes until the run is over.
+async fn end(heard: &mut UnboundedReceiver<Heard>, books: &mut Books, seconds: &mut u64) {
+    while let Some(what) = heard.recv().await {
+        books.hear(&what);
+        *seconds += 1;
+        if books.is_over() {
+            return;
+        }
+    }
+}
+
+/// What came of the pushes to a receiver.
+struct Pushes<'a> {
+    receiver: &'a Receiver,
+    made: u32,
+    failed: u32,
+}
+
+impl Pushes<'_> {
+    async fn once(&mut self, body: Vec<u8>) -> Result<(), String> {
+        // One that is given up before its end has failed.
+        self.made += 1;
+        self.failed += 1;
+        let pushed = self.receiver.push(body).await;
+        self.failed -= u32::from(pushed.is_ok());
+        pushed
+    }
+
+    /// Pushes the final values, again if need be, for as long as that may take.
+    async fn to_the_last(&mut self, books: &Books) -> Result<(), String> {
+        let body = request(books).encode_to_vec();
+        let mut last = Err(format!("no answer within {} s", LAST.as_secs()));
+        let tries = async {
+            for again in 0..LAST_TRIES {
                 if again > 0 {
                     sleep(PAUSE).await;
                 }
-                last = receiver.push(request(&books).encode_to_vec()).await;
-                pushed += 1;
-                failed += u32::from(last.is_err());
+                last = self.once(body.clone()).await;
                 if last.is_ok() {
                     break;
                 }
             }
-            if over {
-                break;
-            }
-        }
-        let url = &receiver.url;
-        match last {
-            Err(why) => {
-                vec![format!(
-                    "the final metrics did not reach {url}: {why}; {failed} of {pushed} pushes failed"
-                )]
-            }
-            Ok(()) if failed > 0 => {
-                vec![format!("{failed} of {pushed} pushes to {url} failed; the final metrics are there")]
-            }
-            Ok(()) => Vec::new(),
-        }
+        };
+        timeout(LAST, tries).await.ok();
+        last
     }
 }
 

@@ -2,11 +2,16 @@
 //!
 //! # Decisions
 //! - The forms are written by `prometheus-client`, which takes distributions made elsewhere (`encode_histogram_with_native`):
-//!   ours are HDR counts, not observations. Who asks for Prometheus' protobuf first gets classic and native buckets in one,
-//!   everybody else OpenMetrics text. Its `protobuf-protox` builds the messages without a protoc.
+//!   ours are HDR counts, not observations. Prometheus' protobuf has classic and native buckets in one. Its
+//!   `protobuf-protox` builds the messages without a protoc. The classic text format, which it does not know, is `classic`'s.
+//! - Who asks for nothing gets classic text, which everybody reads; what `Accept` likes best is `form`'s business.
+//! - On loopback a request must name loopback (see `hosts`): no page in a browser of this machine may read the metrics.
 //! - The values are those of the last whole second. They are written when somebody asks, on the tellers' thread.
 //! - The end is a scrape that began after the run was over. Whoever scraped before may come once more, and a run shorter than
 //!   the scrape interval is first seen then, so it is waited for in any case, but not for ever.
+
+mod classic;
+mod form;
 
 use std::fmt;
 use std::future::Future;
@@ -31,18 +36,16 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
 
+use super::hosts::is_loopback;
 use super::metrics::{self, About, Books, Family, Kind, Sample, TABLE, Value, buckets};
 use super::{Heard, Teller};
+use form::Form;
 
 /// How long an answer under way may take when all is told.
 const LAST_ANSWER: Duration = Duration::from_secs(5);
 
 /// Values below this are zeros to Prometheus: 2^-128, its own default; ours begin at a nanosecond.
 const ZERO_THRESHOLD: f64 = 2.938_735_877_055_719e-39;
-
-const PROTOBUF: &str =
-    "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited";
-const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Serves the metrics of a run.
 pub struct Prometheus {
@@ -58,6 +61,8 @@ struct Shared {
     registry: Registry,
     scraped: Mutex<Scraped>,
     seen: Notify,
+    /// Whether the port is on loopback, so that only its names are answered.
+    local: bool,
 }
 
 /// Who has come.
@@ -81,10 +86,12 @@ impl Prometheus {
         say: Box<dyn Fn(&str) + Send>,
     ) -> io::Result<Prometheus> {
         listener.set_nonblocking(true)?;
+        let local = listener.local_addr()?.ip().to_canonical().is_loopback();
         let books = Arc::new(Mutex::new(Books::new(about)));
         let mut registry = Registry::default();
         registry.register_collector(Box::new(Scrape(books.clone())));
-        let shared = Shared { books, registry, scraped: Mutex::new(Scraped::default()), seen: Notify::new() };
+        let scraped = Mutex::new(Scraped::default());
+        let shared = Shared { books, registry, scraped, seen: Notify::new(), local };
         Ok(Prometheus { listener, linger, say, shared: Arc::new(shared) })
     }
 
@@ -154,49 +161,33 @@ fn locked<T>(of: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 async fn answer(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    if shared.local && !is_loopback(host) {
+        return (StatusCode::MISDIRECTED_REQUEST, "There is nothing of that name here; ask for localhost.\n")
+            .into_response();
+    }
     let accept: Vec<&str> =
         headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
     let final_values = locked(&shared.books).is_over();
-    let written = if wants_protobuf(&accept.join(",")) {
-        prometheus_protobuf::encode_to_vec(&shared.registry)
-            .map(|body| (PROTOBUF, body))
-            .map_err(|error| error.to_string())
-    } else {
-        let mut body = String::new();
-        let written = text::encode(&mut body, &shared.registry);
-        written.map(|()| (OPENMETRICS, body.into_bytes())).map_err(|error| error.to_string())
+    let form = Form::liked(&accept.join(","));
+    let written = match form {
+        Form::Classic => Ok(classic::write(&locked(&shared.books)).into_bytes()),
+        Form::OpenMetrics => {
+            let mut body = String::new();
+            text::encode(&mut body, &shared.registry).map(|()| body.into_bytes()).map_err(|e| e.to_string())
+        }
+        Form::Protobuf => prometheus_protobuf::encode_to_vec(&shared.registry).map_err(|e| e.to_string()),
     };
     match written {
-        Ok((form, body)) => {
+        Ok(body) => {
             *locked(&shared.scraped) = if final_values { Scraped::Final } else { Scraped::Before };
             if final_values {
                 shared.seen.notify_one();
             }
-            ([(header::CONTENT_TYPE, form)], body).into_response()
+            ([(header::CONTENT_TYPE, form.content_type()), (header::VARY, "Accept")], body).into_response()
         }
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error).into_response(),
     }
-}
-
-/// Whether a header `Accept` (RFC 9110 12.5.1) likes Prometheus' delimited protobuf at least as well as any text.
-fn wants_protobuf(accept: &str) -> bool {
-    let (mut protobuf, mut text) = (0.0_f64, 0.0_f64);
-    for range in accept.split(',') {
-        let mut parts = range.split(';').map(|part| part.trim().to_ascii_lowercase());
-        let media = parts.next().unwrap_or_default();
-        let parameters: Vec<String> = parts.collect();
-        let quality = parameters.iter().find_map(|part| part.strip_prefix("q=")?.parse().ok()).unwrap_or(1.0);
-        let has = |wanted: &str| parameters.iter().any(|part| part == wanted);
-        match media.as_str() {
-            "application/vnd.google.protobuf" => {
-                if has("proto=io.prometheus.client.metricfamily") && has("encoding=delimited") {
-                    protobuf = protobuf.max(quality);
-                }
-            }
-            _ => text = text.max(quality),
-        }
-    }
-    protobuf > 0.0 && protobuf >= text
 }
 
 /// Writes the table down as the values stand.

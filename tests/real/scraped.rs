@@ -211,3 +211,60 @@ fn native_histograms_are_as_narrow_as_they_say() {
     assert_near(prometheus.value(&quantile, at), median, 1.1);
     assert!(prometheus.query("smtpress_response_seconds_bucket", Some(at)).is_empty(), "they came as text");
 }
+
+/// Whoever asks gets what it can read, and Prometheus' own checker finds nothing to say about the classic text.
+#[test]
+fn promtool_finds_nothing_to_say() {
+    const PROMTOOL: &[&str] = &["target/real-listeners/prometheus/usr/bin/promtool", "/usr/bin/promtool"];
+    let Some(promtool) = listener::program(PROMTOOL) else {
+        listener::missing::<()>("promtool is not installed");
+        return;
+    };
+    let port = listener::free_port();
+    let flags = format!(
+        "-c 4 -r 50/s -z 4s --messages-per-session 0 --set listener.max_messages_per_session=7 --prometheus 127.0.0.1:{port} --linger 2m"
+    );
+    let run = std::thread::spawn(move || smtpress::run_at("embedded", &flags));
+    let ask = |accept: &str| {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok()?;
+        write!(stream, "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{accept}\r\n")
+            .ok()?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).ok()?;
+        let end = answer.windows(4).position(|four| four == b"\r\n\r\n")?;
+        let head = String::from_utf8(answer[..end].to_vec()).ok()?.to_lowercase();
+        let body = match head.contains("transfer-encoding: chunked") {
+            true => panic!("{head}"),
+            false => answer[end + 4..].to_vec(),
+        };
+        head.starts_with("http/1.1 200").then_some((head, body))
+    };
+    // While it goes on, and at its end with all that was met.
+    let mut last = String::new();
+    for round in 0..2 {
+        let seen = |text: &str| match round {
+            0 => text.contains("smtpress_run_over 0") && text.contains("smtpress_response_seconds_bucket"),
+            _ => text.contains("smtpress_run_over 1"),
+        };
+        assert!(listener::wait_until(|| {
+            ask("").is_some_and(|(head, body)| {
+                assert!(head.contains("content-type: text/plain; version=0.0.4"), "{head}");
+                last = String::from_utf8(body).unwrap();
+                seen(&last)
+            })
+        }));
+        let mut child = Command::new(promtool)
+            .args(["check", "metrics"])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(last.as_bytes()).unwrap();
+        let said = child.wait_with_output().unwrap();
+        let text = String::from_utf8_lossy(&said.stdout) + String::from_utf8_lossy(&said.stderr);
+        assert!(said.status.success() && text.trim().is_empty(), "{text}\n{last}");
+    }
+    assert!(last.contains("smtpress_conditions_total{"), "{last}");
+    run.join().unwrap();
+}

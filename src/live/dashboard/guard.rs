@@ -2,19 +2,20 @@
 //!
 //! # Decisions
 //! - On loopback the danger is another page in the same browser. It can send requests here under a name of its own that leads
-//!   to this machine (so `Host` must be this place by one of its own names), and it can let a form be sent here (so a request
+//!   to this machine (so `Host` must name loopback, at any port: see `hosts`), and it can let a form be sent here (so a request
 //!   to stop must come from our own page, by `Origin` and `Sec-Fetch-Site`). What a browser always says, and says not, is
 //!   what tells: a program that says neither is none.
 //! - Beyond loopback a token is asked for, for everything. No foreign page knows it, and no name can be expected.
 
 use std::fmt;
-use std::net::SocketAddr;
 
 use axum::http::header::{HOST, ORIGIN};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use subtle::ConstantTimeEq;
+
+use crate::live::hosts::is_loopback;
 
 /// What a stranger cannot guess.
 #[derive(Clone)]
@@ -60,27 +61,12 @@ const OTHER_PAGE: Refusal = (StatusCode::FORBIDDEN, "Only the live page itself m
 #[derive(Debug)]
 pub struct Guard {
     token: Option<Token>,
-    /// As browsers name this place.
-    names: Vec<String>,
 }
 
 impl Guard {
-    /// Of the page at `address`; with a token that is all that is asked for.
-    pub fn new(address: SocketAddr, token: Option<Token>) -> Guard {
-        let port = address.port();
-        let mut names: Vec<String> = vec![
-            address.to_string(),
-            format!("localhost:{port}"),
-            format!("127.0.0.1:{port}"),
-            format!("[::1]:{port}"),
-        ];
-        if port == 80 {
-            // A browser leaves it out.
-            let short: Vec<String> =
-                names.iter().filter_map(|name| Some(name.strip_suffix(":80")?.to_owned())).collect();
-            names.extend(short);
-        }
-        Guard { token, names }
+    /// Of a page on loopback; with a token that is all that is asked for, wherever the page is.
+    pub fn new(token: Option<Token>) -> Guard {
+        Guard { token }
     }
 
     /// Whether a request may be answered.
@@ -91,7 +77,7 @@ impl Guard {
         let host = headers.get(HOST).and_then(text).unwrap_or_default();
         match &self.token {
             Some(token) if !given(query).is_some_and(|guess| token.is(guess)) => return Err(NO_TOKEN),
-            None if !self.names.iter().any(|name| name.eq_ignore_ascii_case(host)) => return Err(OTHER_NAME),
+            None if !is_loopback(host) => return Err(OTHER_NAME),
             _ => {}
         }
         // A link to the page may stand anywhere; all else is asked for by the page.
@@ -139,24 +125,39 @@ mod tests {
     }
 
     fn here() -> Guard {
-        Guard::new("127.0.0.1:8025".parse().unwrap(), None)
+        Guard::new(None)
     }
 
     #[test]
-    fn on_loopback_only_our_own_names_are_answered() {
+    fn on_loopback_only_its_names_are_answered_at_any_port() {
         let get = |host| asked(&here(), Method::GET, None, &[("host", host)]);
-        for host in ["127.0.0.1:8025", "localhost:8025", "LOCALHOST:8025", "[::1]:8025"] {
+        // Behind `ssh -L 9000:127.0.0.1:8025` a browser asks for port 9000, and for 80 it leaves the port out.
+        for host in
+            ["127.0.0.1:8025", "localhost:9000", "LOCALHOST:8025", "[::1]:9000", "localhost", "127.0.0.2:81"]
+        {
             assert_eq!(get(host), None, "{host}");
         }
-        for host in
-            ["evil.example:8025", "127.0.0.1", "127.0.0.1:80", "localhost", "localhost:8025.evil.example", ""]
-        {
+        for host in ["evil.example:8025", "localhost:8025.evil.example", "192.0.2.1:8025", ""] {
             assert_eq!(get(host), Some(421), "{host}");
         }
         assert_eq!(asked(&here(), Method::GET, None, &[]), Some(421));
-        let other = Guard::new("127.0.0.2:80".parse().unwrap(), None);
-        assert_eq!(asked(&other, Method::GET, None, &[("host", "127.0.0.2")]), None);
-        assert_eq!(asked(&other, Method::GET, None, &[("host", "127.0.0.2:81")]), Some(421));
+    }
+
+    #[test]
+    fn the_button_works_behind_a_tunnel() {
+        let post = |host, origin: &str| {
+            let headers = [("host", host), ("origin", origin), ("sec-fetch-site", "same-origin")];
+            asked(&here(), Method::POST, None, &headers)
+        };
+        assert_eq!(post("localhost:9000", "http://localhost:9000"), None);
+        assert_eq!(post("[::1]:9000", "http://[::1]:9000"), None);
+        assert_eq!(post("127.0.0.1:80", "http://127.0.0.1:80"), None);
+        assert_eq!(
+            post("localhost:9000", "http://localhost:9001"),
+            Some(403),
+            "another page of this machine"
+        );
+        assert_eq!(post("evil.example:9000", "http://evil.example:9000"), Some(421));
     }
 
     #[test]
@@ -202,7 +203,7 @@ mod tests {
     #[test]
     fn beyond_loopback_nothing_is_answered_without_the_token() {
         let token = Token::new([7; 32]);
-        let guard = Guard::new("192.0.2.1:8025".parse().unwrap(), Some(token.clone()));
+        let guard = Guard::new(Some(token.clone()));
         let right = format!("a=b&token={}", token.told());
         let ask =
             |method, query: Option<&str>| asked(&guard, method, query, &[("host", "press.example:8025")]);

@@ -48,21 +48,79 @@ fn spans_hold_every_bucket_once() {
     assert_eq!(read, filled.map(|(index, count)| (index, i64::try_from(count).unwrap_or(0))));
 }
 
+/// What a text of either form says: series and value, as a set of lines that both write alike.
+fn series(text: &str) -> Vec<String> {
+    let mut all: Vec<String> = text
+        .lines()
+        .filter(|line| !line.starts_with('#') && !line.starts_with("process_cpu_seconds_total"))
+        .map(|line| {
+            let (series, value) = line.rsplit_once(' ').unwrap();
+            let (name, labels) = series.split_once('{').unwrap_or((series, "}"));
+            // The place of a label says nothing: `le` stands first in one and last in the other.
+            let behind = labels.strip_prefix("le=\"").or_else(|| labels.split_once(",le=\"").map(|(_, b)| b));
+            let bound = behind.map(|rest| rest.split('"').next().unwrap().to_owned());
+            let labels = bound.as_ref().map_or(labels.to_owned(), |bound| {
+                labels.replace(&format!("le=\"{bound}\","), "").replace(&format!(",le=\"{bound}\""), "")
+            });
+            let bound = bound.map(|bound| bound.parse::<f64>().unwrap());
+            format!("{name} {labels} {bound:?} {}", value.parse::<f64>().unwrap())
+        })
+        .collect();
+    all.sort_unstable();
+    all
+}
+
 #[test]
-fn protobuf_is_for_who_likes_it_best() {
-    let protobuf =
-        "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited";
-    // As Prometheus 2.42 asks with native histograms, and without.
-    assert!(wants_protobuf(&format!(
-        "{protobuf},application/openmetrics-text;version=1.0.0;q=0.8,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
-    )));
-    assert!(!wants_protobuf(
-        "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
-    ));
-    assert!(!wants_protobuf(&format!("text/plain, {protobuf};q=0.5")));
-    assert!(!wants_protobuf(&format!("{protobuf};q=0")));
-    assert!(!wants_protobuf("application/vnd.google.protobuf; proto=other; encoding=text"));
-    assert!(!wants_protobuf("*/*") && !wants_protobuf(""));
+fn classic_text_says_what_openmetrics_says() {
+    let books = books([second(0), Heard::Over(Arc::new(fixtures::accepted()))]);
+    let classic = classic::write(&books);
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Scrape(Arc::new(Mutex::new(books)))));
+    let mut open = String::new();
+    text::encode(&mut open, &registry).unwrap();
+    assert_eq!(series(&classic), series(&open));
+    // And in its own words: a counter is called by its whole name, and there are no types but three.
+    assert!(!classic.contains("# EOF") && !classic.contains("# UNIT"));
+    assert!(classic.contains("# TYPE smtpress_arrivals_total counter\n"), "{classic}");
+    assert!(classic.contains("# TYPE smtpress_run_info gauge\n"));
+    for line in classic.lines().filter(|line| line.starts_with("# TYPE")) {
+        assert!(["counter", "gauge", "histogram"].contains(&line.rsplit(' ').next().unwrap()), "{line}");
+    }
+}
+
+#[test]
+fn only_names_of_loopback_are_answered_on_loopback() {
+    let (live, address, _says) = started(Duration::ZERO);
+    let port = address.port();
+    for (host, status) in [
+        (format!("127.0.0.1:{port}"), 200),
+        (format!("localhost:{port}"), 200),
+        ("localhost:9999".to_owned(), 200),
+        ("[::1]:80".to_owned(), 200),
+        ("evil.example".to_owned(), 421),
+        (format!("evil.example:{port}"), 421),
+        (format!("192.0.2.1:{port}"), 421),
+    ] {
+        let answer = asking(address, &format!("Host: {host}\r\n"), "/metrics");
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{host}: {answer}");
+    }
+    drop(live);
+}
+
+#[test]
+fn everybody_gets_the_form_that_is_asked_for() {
+    let (live, address, _says) = started(Duration::ZERO);
+    let of = |accept: &str| {
+        let answer = asking(address, &format!("Host: {address}\r\n{accept}"), "/metrics").to_lowercase();
+        answer.lines().find_map(|line| Some(line.strip_prefix("content-type: ")?.to_owned())).unwrap()
+    };
+    assert_eq!(of(""), "text/plain; version=0.0.4; charset=utf-8");
+    assert_eq!(of("Accept: text/plain\r\n"), "text/plain; version=0.0.4; charset=utf-8");
+    let open = of("Accept: text/plain;q=0.5\r\nAccept: application/openmetrics-text;version=1.0.0\r\n");
+    assert_eq!(open, "application/openmetrics-text; version=1.0.0; charset=utf-8");
+    let protobuf = of(&format!("Accept: {}\r\n", Form::Protobuf.content_type()));
+    assert_eq!(protobuf, Form::Protobuf.content_type().to_lowercase());
+    drop(live);
 }
 
 /// A teller on a port of its own, and what it says.
@@ -75,14 +133,19 @@ fn started(linger: Duration) -> (Live, SocketAddr, mpsc::Receiver<String>) {
     (Live::start(vec![Box::new(teller)]).unwrap(), address, says)
 }
 
-/// The whole answer to a request for a path.
+/// The whole answer to a request for a path, in OpenMetrics.
 fn ask(address: SocketAddr, path: &str) -> String {
+    asking(address, &format!("Host: {address}\r\nAccept: application/openmetrics-text\r\n"), path)
+}
+
+/// The whole answer to a request with these lines in its head.
+fn asking(address: SocketAddr, head: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(LONG)).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
+    write!(stream, "GET {path} HTTP/1.1\r\n{head}Connection: close\r\n\r\n").unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    String::from_utf8_lossy(&answer).into_owned()
 }
 
 fn over() -> Arc<crate::report::RunResult> {

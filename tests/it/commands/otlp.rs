@@ -11,6 +11,7 @@ use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value as Number;
 use prost::Message;
 use serde_json::Value;
+use smtpress::generator::clock;
 
 use super::stage::Stage;
 
@@ -120,7 +121,11 @@ fn a_receiver_that_is_bad_or_gone_is_told_and_changes_nothing() {
     let mute = format!("http://{}", mute.local_addr().unwrap());
     for (url, why) in [(refusing.as_str(), "503"), (&mute, ""), ("http://127.0.0.1:1", "")] {
         let stage = Stage::new();
+        let before = clock::now();
         let said = stage.run(&["run", "few.toml", "-o", "r", "--otlp", url]).ended(0);
+        let (all, run) = (clock::now() - before, stage.json("r/result.json")["took_s"].as_f64().unwrap());
+        // A couple of seconds for the final push; a debug build on a busy machine takes its time to start and to write.
+        assert!(all.as_secs_f64() < run + 6.0, "{url}: {all:?} for a run of {run} s");
         assert!(said.err.contains("the final metrics did not reach"), "{}", said.err);
         assert!(said.err.contains(why), "{}", said.err);
         assert_eq!(stage.json("r/result.json")["verdict"]["status"], "pass");

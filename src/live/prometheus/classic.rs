@@ -1,0 +1,69 @@
+//! Prometheus' text format 0.0.4, which every scraper reads.
+
+use std::fmt::Write;
+
+use crate::live::metrics::{Books, Family, Kind, Sample, TABLE, Unit, Value, buckets};
+
+/// All metrics as they stand.
+pub fn write(books: &Books) -> String {
+    let mut out = String::new();
+    for family in TABLE {
+        let samples = family.samples(books);
+        if !samples.is_empty() {
+            one(&mut out, family, &samples);
+        }
+    }
+    out
+}
+
+fn one(out: &mut String, family: &Family, samples: &[Sample<'_>]) {
+    let unit = match family.unit {
+        Some(Unit::Seconds) => "_seconds",
+        Some(Unit::Bytes) => "_bytes",
+        None => "",
+    };
+    // The format has no type of its own for what only says something.
+    let (suffix, kind) = match family.kind {
+        Kind::Counter => ("_total", "counter"),
+        Kind::Gauge => ("", "gauge"),
+        Kind::Histogram => ("", "histogram"),
+        Kind::Info => ("_info", "gauge"),
+    };
+    let name = format!("{}{unit}{suffix}", family.name);
+    let help = family.help.replace('\\', r"\\").replace('\n', r"\n");
+    line(out, &format!("# HELP {name} {help}"));
+    line(out, &format!("# TYPE {name} {kind}"));
+    for sample in samples {
+        let labels: Vec<String> =
+            family.labels.iter().zip(&sample.labels).map(|(name, value)| label(name, value)).collect();
+        match sample.value {
+            _ if family.kind == Kind::Info => line(out, &format!("{name}{} 1", braces(&labels))),
+            Value::Count(count) => line(out, &format!("{name}{} {count}", braces(&labels))),
+            Value::Number(number) => line(out, &format!("{name}{} {number}", braces(&labels))),
+            Value::Spread(hist) => {
+                let bounds = buckets::BOUNDS.into_iter().map(|bound| bound.to_string());
+                let mut below = 0;
+                for (bound, count) in bounds.chain(["+Inf".to_owned()]).zip(buckets::classic(hist)) {
+                    below += count;
+                    let labels = [&labels[..], &[label("le", &bound)]].concat();
+                    line(out, &format!("{name}_bucket{} {below}", braces(&labels)));
+                }
+                line(out, &format!("{name}_sum{} {}", braces(&labels), buckets::sum(hist)));
+                line(out, &format!("{name}_count{} {}", braces(&labels), hist.count()));
+            }
+        }
+    }
+}
+
+fn line(out: &mut String, text: &str) {
+    writeln!(out, "{text}").expect("memory takes every text");
+}
+
+fn label(name: &str, value: &str) -> String {
+    let value = value.replace('\\', r"\\").replace('\n', r"\n").replace('"', r#"\""#);
+    format!("{name}=\"{value}\"")
+}
+
+fn braces(labels: &[String]) -> String {
+    if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) }
+}

@@ -1,0 +1,187 @@
+//! Which form of the metrics an `Accept` likes best (RFC 9110 12.5.1).
+
+/// A form of the metrics. In this order they are preferred where only a wildcard speaks for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Form {
+    /// Prometheus' delimited messages, with native histograms.
+    Protobuf,
+    /// OpenMetrics text 1.0.0.
+    OpenMetrics,
+    /// Prometheus' text format 0.0.4.
+    Classic,
+}
+
+impl Form {
+    const ALL: [Form; 3] = [Form::Protobuf, Form::OpenMetrics, Form::Classic];
+
+    /// The media type with its parameters.
+    pub const fn content_type(self) -> &'static str {
+        match self {
+            Form::Protobuf => {
+                "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
+            }
+            Form::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            Form::Classic => "text/plain; version=0.0.4; charset=utf-8",
+        }
+    }
+
+    /// What decides which form it is; a range that asks for another value of these does not mean it. Others (`charset`,
+    /// `escaping`) change nothing for plain names.
+    const fn parameters(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Form::Protobuf => &[("proto", "io.prometheus.client.metricfamily"), ("encoding", "delimited")],
+            Form::OpenMetrics => &[("version", "1.0.0")],
+            Form::Classic => &[("version", "0.0.4")],
+        }
+    }
+
+    /// The form for a header `Accept`; classic text without one, and where nothing we have is liked: a scraper that cannot
+    /// read it says so more clearly than one that got nothing.
+    pub fn liked(accept: &str) -> Form {
+        let ranges: Vec<Range> = accept.split(',').filter_map(Range::read).collect();
+        let liking = |form: Form| {
+            // The range that says most about a form speaks for it.
+            let own = ranges.iter().filter_map(|range| Some((range.speaks_for(form)?, range.quality)));
+            let (says, quality) = own.max_by_key(|(says, quality)| (*says, *quality))?;
+            // Where a form is called by its name, the richer one is meant.
+            let rank = if says >= NAMED { Form::Classic as u8 - form as u8 } else { form as u8 };
+            (quality > 0).then_some(((quality, says.min(NAMED), rank), form))
+        };
+        Form::ALL.into_iter().filter_map(liking).max().map_or(Form::Classic, |(_, form)| form)
+    }
+}
+
+/// A range that says type and subtype.
+const NAMED: usize = 2;
+
+/// One of the ranges that are accepted, in lower case.
+struct Range {
+    kind: String,
+    subtype: String,
+    parameters: Vec<(String, String)>,
+    /// In thousandths.
+    quality: u32,
+}
+
+impl Range {
+    /// `None`: it is none, and says nothing.
+    fn read(text: &str) -> Option<Range> {
+        let mut parts = text.split(';').map(|part| part.trim().to_ascii_lowercase());
+        let media = parts.next()?;
+        let (kind, subtype) = media.split_once('/')?;
+        let mut range =
+            Range { kind: kind.into(), subtype: subtype.into(), parameters: Vec::new(), quality: 1000 };
+        for part in parts.filter(|part| !part.is_empty()) {
+            let (name, value) = part.split_once('=')?;
+            let (name, value) = (name.trim(), value.trim().trim_matches('"'));
+            if name == "q" {
+                let quality: f64 = value.parse().ok()?;
+                range.quality = (0.0..=1.0).contains(&quality).then(|| (quality * 1000.0).round() as u32)?;
+            } else {
+                range.parameters.push((name.to_owned(), value.to_owned()));
+            }
+        }
+        Some(range)
+    }
+
+    /// How much it says about a form: 0 for all of everything, more the closer it describes it; `None`: it does not mean it.
+    fn speaks_for(&self, form: Form) -> Option<usize> {
+        let (kind, subtype) = form.content_type().split(';').next()?.split_once('/')?;
+        match (self.kind.as_str(), self.subtype.as_str()) {
+            ("*", "*") => return Some(0),
+            (own, "*") if own == kind => return Some(1),
+            (own, other) if own == kind && other == subtype => {}
+            _ => return None,
+        }
+        let mut says = NAMED;
+        for (name, value) in form.parameters() {
+            match self.parameters.iter().find(|(own, _)| own == name) {
+                Some((_, own)) if own == value => says += 1,
+                Some(_) => return None,
+                // There are other messages of that type, and only one text of it.
+                None if form == Form::Protobuf => return None,
+                None => {}
+            }
+        }
+        Some(says)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Form::{Classic, OpenMetrics, Protobuf};
+
+    const PROTOBUF: &str =
+        "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited";
+    const TEXT: &str = "application/openmetrics-text;version=1.0.0";
+
+    #[test]
+    fn who_asks_for_nothing_or_plain_text_gets_the_classic_format() {
+        for accept in [
+            "",
+            "*/*",
+            "text/plain",
+            "text/plain;version=0.0.4",
+            "text/plain; version=0.0.4; charset=utf-8",
+            "text/*",
+            "text/plain, */*;q=0.1",
+            // curl, Go's client, a browser.
+            "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
+            // Nothing that is here.
+            "application/json",
+            "application/openmetrics-text;version=0.0.1",
+            "nonsense",
+            ";;;,,q=1,/",
+            "*/*;q=0",
+        ] {
+            assert_eq!(Form::liked(accept), Classic, "{accept}");
+        }
+    }
+
+    #[test]
+    fn what_is_liked_best_is_given() {
+        for (accept, form) in [
+            // As Prometheus 2.42 asks with native histograms and without, and as 3.x asks.
+            (
+                format!(
+                    "{PROTOBUF},{TEXT};q=0.8,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
+                ),
+                Protobuf,
+            ),
+            (
+                format!(
+                    "{TEXT},application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
+                ),
+                OpenMetrics,
+            ),
+            (
+                format!(
+                    "{TEXT};escaping=allow-utf-8;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,text/plain;version=0.0.4;q=0.2,*/*;q=0.1"
+                ),
+                OpenMetrics,
+            ),
+            (format!("text/plain;version=0.0.4;q=0.6,{TEXT};q=0.5"), Classic),
+            (format!("text/plain, {PROTOBUF};q=0.5"), Classic),
+            (format!("text/plain;q=0.3, {PROTOBUF};q=0.7"), Protobuf),
+            (format!("{PROTOBUF};q=0, */*"), Classic),
+            (format!("{PROTOBUF};q=0"), Classic),
+            ("text/plain;q=0, application/openmetrics-text".into(), OpenMetrics),
+            ("text/plain;q=0, */*".into(), OpenMetrics),
+            ("text/plain;q=0.1, */*".into(), OpenMetrics),
+            ("application/openmetrics-text".into(), OpenMetrics),
+            ("APPLICATION/OpenMetrics-Text; VERSION=1.0.0".into(), OpenMetrics),
+            ("application/openmetrics-text; version=\"1.0.0\"".into(), OpenMetrics),
+            // All the same to the scraper: by name before by wildcard, and the one with most in it.
+            (format!("text/plain, {TEXT}, {PROTOBUF}"), Protobuf),
+            (format!("*/*, {TEXT}"), OpenMetrics),
+            ("application/vnd.google.protobuf; proto=other; encoding=text".into(), Classic),
+            ("application/vnd.google.protobuf".into(), Classic),
+            // What is no weight is no range.
+            (format!("{TEXT};q=2, text/plain;q=0.1"), Classic),
+            (format!("{TEXT};q=, text/plain;q=0.1"), Classic),
+        ] {
+            assert_eq!(Form::liked(&accept), form, "{accept}");
+        }
+    }
+}
