@@ -54,7 +54,7 @@ fn an_hour_at_two_thousand_a_second_is_a_small_page() {
     let Some(program) = installed() else { return };
     let stage = Stage::new();
     let run = stage.path("hour");
-    let directory = RunDir::create(Some(&run), "hour", Duration::ZERO).unwrap();
+    let directory = RunDir::create(Some(&run), false, "hour", Duration::ZERO).unwrap();
     let mut recording = directory.record(&["steady".to_owned()], Duration::ZERO).unwrap();
     (0..HOUR).for_each(|t| recording.add(&second(t)));
     recording.finish().unwrap();

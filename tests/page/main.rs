@@ -14,4 +14,5 @@ mod figures;
 mod live;
 mod long;
 mod looks;
+mod policy;
 mod stage;

@@ -84,6 +84,7 @@
     series = readSeries();
     END = Math.max(data.took_s, series && series.t.length ? series.t.at(-1) + course.step_s : 0, 0.1);
     document.querySelectorAll("button[data-file]").forEach((button) => { button.hidden = false; });
+    document.getElementById("unscripted")?.remove();
   };
 
   // --- Drawing -----------------------------------------------------------------------------------------------------------

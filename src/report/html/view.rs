@@ -373,6 +373,7 @@ pub fn assertions(result: &RunResult) -> Table {
             AssertionStatus::Pass => ("holds", "good"),
             AssertionStatus::Fail => ("FAILS", "bad"),
             AssertionStatus::NoData => ("NO DATA", "bad"),
+            AssertionStatus::NotJudged => ("not judged", "warn"),
         };
         let builtin = if assertion.builtin { ", always asserted" } else { "" };
         let over =
