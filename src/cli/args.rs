@@ -3,12 +3,16 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::capacity::args::CapacityArgs;
 use super::compare::CompareArgs;
+use super::exit::Failure;
 use super::limit::args::LimitArgs;
 use super::live::LiveArgs;
 use super::login::LoginArgs;
+use crate::plan::Plan;
+use crate::report::RunDir;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 /// SMTP load and concurrency stress tester.
@@ -321,6 +325,9 @@ pub struct CommonArgs {
     /// The run directory [smtpress-runs/<time>-<name>]
     #[arg(short = 'o', long, value_name = "DIR", env = "SMTPRESS_OUT", help_heading = "Result")]
     pub out: Option<PathBuf>,
+    /// Replace the run in that directory, once this one is stored
+    #[arg(long, requires = "out", help_heading = "Result")]
+    pub overwrite: bool,
     /// Write the result as JSON; -: to stdout, and nothing else there
     #[arg(long, value_name = "FILE|-", env = "SMTPRESS_JSON", help_heading = "Result")]
     pub json: Option<PathBuf>,
@@ -336,6 +343,17 @@ pub struct CommonArgs {
     /// Print nothing but errors, and what --json - asks for
     #[arg(short = 'q', long, help_heading = "Result")]
     pub quiet: bool,
+}
+
+impl CommonArgs {
+    /// The directory of the run, made. Nothing is sent before it is there.
+    ///
+    /// # Errors
+    /// Something else is there (2), or it cannot be made or written to (3).
+    pub fn directory(&self, plan: &Plan, started_at: Duration) -> Result<RunDir, Failure> {
+        RunDir::create(self.out.as_deref(), self.overwrite, &plan.name, started_at)
+            .map_err(Failure::unwritable)
+    }
 }
 
 /// `smtpress trace`.

@@ -14,7 +14,7 @@ use super::output::Output;
 use super::prepare::{self, Prepared};
 use super::progress::Voice;
 use super::report::{Copies, in_text};
-use super::run::start_listener;
+use super::run::{environment, start_listener};
 use super::selftest;
 use super::signals::Signals;
 use crate::experiment::capacity::record::VERSION;
@@ -24,14 +24,13 @@ use crate::listener::Listener;
 use crate::load::Shard;
 use crate::profile::overrides::{Origin, apply_in_order};
 use crate::profile::{Document, Override, Purpose};
-use crate::report::environment::Environment;
 use crate::report::result::{Capacity, Generator, RunResult};
-use crate::report::run_dir::{Contents, RunDir};
+use crate::report::run_dir::{Contents, RunDir, SEARCH};
 use crate::report::searched::Searched;
 use crate::report::words;
 use args::CapacityArgs;
 use expect::Expect;
-use site::{Here, STATE};
+use site::Here;
 
 /// Beyond this share of what the generator can do, an answer would be its own.
 const TRUSTED: f64 = 0.8;
@@ -65,12 +64,11 @@ pub fn capacity(args: &CapacityArgs, screen: &Screen) -> Result<u8, Failure> {
         ("--html", Format::Html, args.html.as_deref()),
         ("--junit", Format::Junit, args.junit.as_deref()),
     ])?;
-    let directory = match &args.resume {
-        Some(path) => RunDir::reopen(path)?,
-        None => RunDir::create(args.common.out.as_deref(), &plan.name, prepared.started_at)?,
+    let signals = Signals::listen(Voice::plain(screen))?;
+    let mut directory = match &args.resume {
+        Some(path) => RunDir::reopen(path).map_err(Failure::unwritable)?,
+        None => args.common.directory(plan, prepared.started_at)?,
     };
-    // Whoever goes on with a search that was killed needs it.
-    directory.put("profile.toml", &prepared.compiled.resolved)?;
     let shown =
         if args.common.quiet { Progress::None } else { args.common.progress.unwrap_or(Progress::Auto) };
     let say = |line: &str| {
@@ -94,7 +92,7 @@ pub fn capacity(args: &CapacityArgs, screen: &Screen) -> Result<u8, Failure> {
         }
         None => {
             asked.rules.ceiling = match asked.knob {
-                Knob::Rate => trusted_rate(asked.rules.max, &say)?,
+                Knob::Rate => trusted_rate(asked.rules.max, &signals, &say)?,
                 Knob::Sessions => Some(sessions),
                 Knob::Size => None,
             };
@@ -105,8 +103,14 @@ pub fn capacity(args: &CapacityArgs, screen: &Screen) -> Result<u8, Failure> {
             )
         }
     };
+    let so_far = |state: &State| judged(&prepared, &asked, state, &End::Interrupted, &expects, None);
+    // Whoever goes on with a search that was killed needs both.
+    directory
+        .keep(&so_far(&state))
+        .and_then(|()| directory.put("profile.toml", &prepared.compiled.resolved))
+        .map_err(Failure::unwritable)?;
+    copies.clear();
     let listener = if embedded { Some(start_listener(&prepared)?) } else { None };
-    let signals = Signals::listen(Voice::plain(screen))?;
     let mut local = Local::new(signals.stop.clone(), prepared.date()).with_reachability_check();
     if let Some(listener) = &listener {
         local = local.with_listener(listener.place()).with_certificate(listener.certificate().cloned());
@@ -116,6 +120,7 @@ pub fn capacity(args: &CapacityArgs, screen: &Screen) -> Result<u8, Failure> {
         stop: signals.stop.clone(),
         screen,
         directory: &directory,
+        so_far: &so_far,
         asked: &asked,
         shown,
         began: clock::now(),
@@ -130,7 +135,7 @@ pub fn capacity(args: &CapacityArgs, screen: &Screen) -> Result<u8, Failure> {
         Err(error) => {
             // Nothing of a search that never began is left.
             if matches!(error, RunError::Preflight(_)) && args.resume.is_none() {
-                directory.discard();
+                directory.abandon();
             }
             return Err(error.into());
         }
@@ -140,8 +145,8 @@ pub fn capacity(args: &CapacityArgs, screen: &Screen) -> Result<u8, Failure> {
     let ledger = listener.map(Listener::stop).and_then(|ledger| serde_json::to_value(ledger).ok());
     let mut result = judged(&prepared, &asked, &state, &end, &expects, ledger);
     result.generator = health;
-    let command_line = std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect();
-    let environment = Environment::read(command_line, prepared.started_at);
+    result.directory = Some(directory.path().display().to_string());
+    let environment = environment(&prepared);
     let profile = &prepared.compiled.resolved;
     let contents =
         Contents { result: &result, profile, environment: &environment, transcripts: &transcripts };
@@ -155,10 +160,12 @@ pub fn capacity(args: &CapacityArgs, screen: &Screen) -> Result<u8, Failure> {
     if let End::Hook(reason) = &end {
         Failure::Told(PREFLIGHT, reason.clone()).tell(screen);
     }
-    match copies.write(&result, directory.path(), screen).and(shown).and(stored.map_err(Failure::from)) {
-        Ok(()) | Err(Failure::Pipe) => Ok(result.verdict.exit_code),
-        Err(failure) => Err(failure),
-    }
+    let written = copies.write(&result, directory.files(), screen);
+    written
+        .and(shown)
+        .and(stored.map_err(Failure::from))
+        .or_else(|failure| failure.beside(&result, screen))?;
+    Ok(result.verdict.exit_code)
 }
 
 /// The profile that the arguments make.
@@ -234,7 +241,7 @@ fn resumed(args: &CapacityArgs, directory: &Path) -> Result<Prepared, Failure> {
 
 /// What is known of the search that was broken off there.
 fn load(directory: &Path, prepared: &Prepared, asked: &Asked) -> Result<State, Failure> {
-    let path = directory.join(STATE);
+    let path = directory.join(SEARCH);
     let told = |why: String| {
         let path = path.display();
         Failure::Told(
@@ -269,12 +276,12 @@ fn sessions_possible(asked: &Asked, plan: &crate::plan::Plan, embedded: bool) ->
 }
 
 /// The rate up to which this machine's generator is trusted; nothing if that cannot be said.
-fn trusted_rate(most: f64, say: &dyn Fn(&str)) -> Result<Option<f64>, Failure> {
+fn trusted_rate(most: f64, signals: &Signals, say: &dyn Fn(&str)) -> Result<Option<f64>, Failure> {
     let able = match selftest::stored_rate() {
         Some(rate) => rate,
         None => {
             say("  no selftest of this machine is stored: looking how fast its generator is");
-            selftest::rate(most / TRUSTED)?
+            selftest::rate(most / TRUSTED, &signals.stop)?
         }
     };
     if able <= 0.0 {

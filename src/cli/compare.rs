@@ -139,6 +139,9 @@ pub fn compare(args: &CompareArgs, screen: &Screen) -> Result<u8, Failure> {
         ));
     }
     let mut comparison = statistics::compare(&phases, &measures, Effort::default());
+    let twice = same_runs(&base.runs, &candidate.runs);
+    twice.iter().for_each(|note| screen.note(&format!("smtpress: warning: {note}")));
+    comparison.notes.extend(twice);
     comparison.notes.extend(judged.notes);
     comparison.notes.extend(
         left_out.iter().map(|phase| format!("phase {phase} left out: not every run has measured it")),
@@ -255,6 +258,18 @@ fn phases(
     let (whole, others): (Vec<Phase>, Vec<Phase>) =
         all.partition(|phase| phase.base.len() == of_base && phase.candidate.len() == of_candidate);
     (whole, others.into_iter().map(|phase| phase.name).collect())
+}
+
+/// Runs that stand on both sides, by whatever names, copies and links they are called: they are equal to themselves.
+fn same_runs(base: &[(String, RunResult)], candidate: &[(String, RunResult)]) -> Vec<String> {
+    let twice = candidate.iter().filter_map(|(name, result)| {
+        let (other, _) = base.iter().find(|(_, other)| other.run_id == result.run_id)?;
+        Some(format!(
+            "{other} and {name} are the same run ({}): that it equals itself says nothing",
+            result.run_id
+        ))
+    });
+    twice.collect()
 }
 
 /// Why the runs should not be compared.

@@ -9,6 +9,7 @@ use crate::listener::ListenError;
 use crate::net::target::bind::Bind;
 use crate::net::tls::TlsError;
 use crate::profile::ProfileError;
+use crate::report::RunResult;
 use crate::report::run_dir::RunDirError;
 
 /// A fault in smtpress itself.
@@ -38,6 +39,30 @@ impl Failure {
     /// Wrong usage.
     pub fn usage(sentence: impl Into<String>) -> Failure {
         Failure::Told(USAGE, sentence.into())
+    }
+
+    /// Of a run directory before the load: whatever is wrong with it, nothing was sent.
+    pub fn unwritable(error: RunDirError) -> Failure {
+        match error {
+            RunDirError::Taken { .. } => Failure::Told(USAGE, error.to_string()),
+            error => Failure::Told(PREFLIGHT, error.to_string()),
+        }
+    }
+
+    /// Of what is written beside a result that is there: a reader who went away takes nothing from a verdict, and a file
+    /// that could not be written nothing from one that is worse.
+    ///
+    /// # Errors
+    /// The failure itself, where the verdict would have been success.
+    pub fn beside(self, result: &RunResult, screen: &Screen) -> Result<(), Failure> {
+        match self {
+            Failure::Pipe => Ok(()),
+            failure if result.verdict.exit_code == 0 => Err(failure),
+            failure => {
+                failure.tell(screen);
+                Ok(())
+            }
+        }
     }
 
     /// The exit code.
@@ -85,8 +110,7 @@ impl From<PreflightError> for Failure {
 impl From<RunDirError> for Failure {
     fn from(error: RunDirError) -> Self {
         let code = match &error {
-            RunDirError::Create { .. } => PREFLIGHT,
-            RunDirError::Write { .. } => FAULT,
+            RunDirError::Taken { .. } | RunDirError::Create { .. } | RunDirError::Write { .. } => FAULT,
             RunDirError::Open { .. } | RunDirError::Read { .. } => USAGE,
         };
         Failure::Told(code, error.to_string())

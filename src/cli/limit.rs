@@ -13,7 +13,7 @@ use super::output::Output;
 use super::prepare::{self, Prepared};
 use super::progress::Voice;
 use super::report::{Copies, in_text};
-use super::run::start_listener;
+use super::run::{environment, start_listener};
 use super::signals::Signals;
 use crate::collector::condition::Classifier;
 use crate::experiment::limit::{
@@ -32,9 +32,9 @@ use crate::plan::Plan;
 use crate::profile::overrides::{Origin as From, apply_in_order};
 use crate::profile::units::{Count, Quantity, Size, Time};
 use crate::profile::{Override, Purpose};
-use crate::report::environment::Environment;
+use crate::report::json::MOST_INTEGER;
 use crate::report::result::{RunResult, VerdictStatus};
-use crate::report::run_dir::{Contents, RunDir};
+use crate::report::run_dir::Contents;
 use crate::report::searched::Searched;
 use crate::report::words;
 use crate::smtp::script::Tls;
@@ -74,10 +74,16 @@ pub fn limit(args: &LimitArgs, screen: &Screen) -> Result<u8, Failure> {
         ("--html", Format::Html, args.html.as_deref()),
         ("--junit", Format::Junit, args.junit.as_deref()),
     ])?;
-    let directory = RunDir::create(args.common.out.as_deref(), &plan.name, prepared.started_at)?;
+    let signals = Signals::listen(Voice::plain(screen))?;
+    let mut directory = args.common.directory(plan, prepared.started_at)?;
     let listener = if embedded { Some(start_listener(&prepared)?) } else { None };
     let begun = clock::now();
-    let signals = Signals::listen(Voice::plain(screen))?;
+    let nothing = Outcome { findings: Vec::new(), ended: Some(Ended::Stopped) };
+    directory
+        .keep(&judged(&prepared, nothing, begun, None))
+        .and_then(|()| directory.put("profile.toml", &prepared.compiled.resolved))
+        .map_err(Failure::unwritable)?;
+    copies.clear();
     let mut watcher = Watcher {
         screen,
         stop: signals.stop.clone(),
@@ -89,9 +95,9 @@ pub fn limit(args: &LimitArgs, screen: &Screen) -> Result<u8, Failure> {
     let outcome = search(args, &prepared, patience, bounds, &request, listener.as_ref(), &mut watcher)?;
     signals.over();
     let ledger = listener.map(Listener::stop).and_then(|ledger| serde_json::to_value(ledger).ok());
-    let result = judged(&prepared, outcome, begun, ledger);
-    let command_line = std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect();
-    let environment = Environment::read(command_line, prepared.started_at);
+    let mut result = judged(&prepared, outcome, begun, ledger);
+    result.directory = Some(directory.path().display().to_string());
+    let environment = environment(&prepared);
     let profile = &prepared.compiled.resolved;
     let stored =
         directory.store(Contents { result: &result, profile, environment: &environment, transcripts: &[] });
@@ -101,10 +107,12 @@ pub fn limit(args: &LimitArgs, screen: &Screen) -> Result<u8, Failure> {
         let text = in_text(&result, screen.width(), screen.colour_out(), Some(&files))?;
         shown = Output::Stdout.write(&text, screen);
     }
-    match copies.write(&result, directory.path(), screen).and(shown).and(stored.map_err(Failure::from)) {
-        Ok(()) | Err(Failure::Pipe) => Ok(result.verdict.exit_code),
-        Err(failure) => Err(failure),
-    }
+    let written = copies.write(&result, directory.files(), screen);
+    written
+        .and(shown)
+        .and(stored.map_err(Failure::from))
+        .or_else(|failure| failure.beside(&result, screen))?;
+    Ok(result.verdict.exit_code)
 }
 
 fn all_v4(addresses: &[SocketAddr]) -> bool {
@@ -183,6 +191,11 @@ fn bounds(args: &LimitArgs) -> Result<Bounds, Failure> {
 /// What is looked for.
 fn request(args: &LimitArgs, prepared: &Prepared, loopback: bool) -> Result<Request, Failure> {
     let expected = prepared.compiled.limits.clone();
+    if let Some((name, value)) = expected.iter().find(|(_, value)| **value > MOST_INTEGER) {
+        return Err(Failure::usage(format!(
+            "{name} = {value}: no limit is looked for above {MOST_INTEGER}; leave it out where there is none"
+        )));
+    }
     let tls = prepared.compiled.plan.script.tls != Tls::None;
     let everything =
         args.find.iter().any(|name| name == "all") || args.find.is_empty() && expected.is_empty();

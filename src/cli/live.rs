@@ -12,14 +12,14 @@ use rand::rngs::SysRng;
 use super::exit::{FAULT, Failure, PREFLIGHT};
 use super::prepare::Prepared;
 use super::progress::Voice;
+use super::run;
 use super::signals::Signals;
-use crate::collector::summary::PhaseInfo;
 use crate::live::Teller;
 use crate::live::dashboard::{Brake, Dashboard, Site, Token};
 use crate::live::metrics::About;
 use crate::live::otlp::{Otlp, Receiver};
 use crate::live::prometheus::Prometheus;
-use crate::report::{Asked, Underway};
+use crate::report::Underway;
 
 /// How long the final metrics wait for a scrape if nothing else is asked.
 const LINGER: Duration = Duration::from_secs(30);
@@ -88,8 +88,6 @@ impl LiveArgs {
 pub struct Scene<'a> {
     /// What is asked.
     pub prepared: &'a Prepared,
-    /// Its phases.
-    pub infos: Vec<PhaseInfo>,
     /// The run directory.
     pub directory: &'a Path,
     /// How it is stopped.
@@ -174,15 +172,7 @@ fn about(prepared: &Prepared) -> About {
 
 fn dashboard(site: Site, scene: &Scene<'_>) -> Dashboard {
     let prepared = scene.prepared;
-    let underway = Underway::new(Asked {
-        plan: prepared.compiled.plan.clone(),
-        infos: scene.infos.clone(),
-        assertions: prepared.compiled.assertions.clone(),
-        profile_path: prepared.path.clone(),
-        profile_sha256: prepared.compiled.sha256.clone(),
-        profile: prepared.compiled.resolved.clone(),
-        started_at: prepared.started_at,
-    });
+    let underway = Underway::new(run::asked(prepared));
     let (ask, asked) = scene.signals.brake();
     let brake = Brake { ask: Box::new(ask), asked: Box::new(asked) };
     Dashboard { site, underway, brake, files: scene.directory.to_owned() }

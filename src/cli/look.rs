@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 
 use clap::CommandFactory;
+use nix::errno::Errno;
 
 use super::args::{Cli, Color, SchemaOf};
 use super::exit::Failure;
@@ -22,8 +23,8 @@ impl Screen {
     }
 
     /// Results.
-    pub fn out(&self) -> io::StdoutLock<'static> {
-        io::stdout().lock()
+    pub fn out(&self) -> Out {
+        Out(io::stdout().lock())
     }
 
     /// A line for the user, on stderr; without the credentials that a URL in it may have.
@@ -64,6 +65,26 @@ impl Screen {
     /// How wide stderr is, in columns.
     pub fn width_err(&self) -> usize {
         terminal_size::terminal_size_of(io::stderr()).map_or(80, |(width, _)| usize::from(width.0))
+    }
+}
+
+/// stdout. A terminal that was closed is a reader that went away.
+pub struct Out(io::StdoutLock<'static>);
+
+impl Write for Out {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes).map_err(gone)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush().map_err(gone)
+    }
+}
+
+fn gone(error: io::Error) -> io::Error {
+    match Errno::from_raw(error.raw_os_error().unwrap_or(0)) {
+        Errno::EIO => io::ErrorKind::BrokenPipe.into(),
+        _ => error,
     }
 }
 

@@ -19,8 +19,10 @@ mod run;
 mod selftest;
 mod serve;
 mod signals;
+mod start;
 mod tables;
 mod trace;
+mod variables;
 
 use std::borrow::Cow;
 use std::ffi::OsString;

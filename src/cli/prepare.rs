@@ -1,11 +1,13 @@
 //! From the command line to a compiled profile; `check`.
 
 use std::path::Path;
+use std::sync::Once;
 use std::time::{Duration, UNIX_EPOCH};
 
-use super::args::{CheckArgs, RunArgs};
+use super::args::{CheckArgs, Color, RunArgs};
 use super::exit::Failure;
 use super::look::Screen;
+use super::variables;
 use crate::generator::clock;
 use crate::load::{Load, Shard};
 use crate::net::source;
@@ -14,6 +16,7 @@ use crate::profile::flags::{self, Flag, Given};
 use crate::profile::input;
 use crate::profile::overrides::{Origin, apply_in_order};
 use crate::profile::{Compiled, Context, Document, Override, Purpose, compile};
+use crate::report::json::MOST_INTEGER;
 use crate::report::words;
 
 /// A profile with the moment and the identity of its run.
@@ -135,12 +138,20 @@ pub fn finish(
     let drawn = drawn();
     let context = Context {
         purpose,
-        seed: drawn & (u64::MAX >> 1),
+        seed: drawn & MOST_INTEGER,
         run_id: format!("{:x}-{:08x}", started_at.as_secs(), drawn >> 32),
         threads: u32::try_from(std::thread::available_parallelism().map_or(1, usize::from)).unwrap_or(1),
         shard,
     };
     let compiled = compile(document, &context)?;
+    let arguments: Vec<_> = std::env::args_os().map(|own| own.to_string_lossy().into_owned()).collect();
+    let mentioned =
+        |name: &str| compiled.resolved.contains(name) || arguments.iter().any(|own| own.contains(name));
+    if let Some(sentence) = variables::unread(mentioned)? {
+        // A series prepares many runs, and says it once.
+        static SAID: Once = Once::new();
+        SAID.call_once(|| Screen::new(Color::Auto).note(&sentence));
+    }
     Ok(Prepared { compiled, path: path.map(|path| path.display().to_string()), started_at })
 }
 

@@ -45,8 +45,13 @@ impl Voice {
     /// One line, on stderr.
     pub fn say(&self, line: &str) {
         match &self.bars {
-            Some(bars) => bars.suspend(|| self.screen.note(line)),
-            None => self.screen.note(line),
+            // `suspend` would end the process where the terminal is gone.
+            Some(bars) if !bars.is_hidden() => {
+                if bars.println(line).is_err() {
+                    bars.set_draw_target(ProgressDrawTarget::hidden());
+                }
+            }
+            _ => self.screen.note(line),
         }
     }
 }

@@ -40,7 +40,14 @@ pub fn report(args: &ReportArgs, screen: &Screen) -> Result<u8, Failure> {
         Format::Json | Format::Junit | Format::Markdown => plain(args.format, result),
     };
     output.write(&text, screen)?;
-    Ok(0)
+    for (path, newer) in args.runs.iter().filter_map(|path| Some((path, RunDir::newer(path)?))) {
+        screen.note(&format!(
+            "warning: {} holds an older run: the one that was to replace it did not come to its end, and is in {}",
+            path.display(),
+            newer.display()
+        ));
+    }
+    Ok(if result.is_unfinished() { result.verdict.exit_code } else { 0 })
 }
 
 /// The forms that are made from the result alone.
@@ -71,9 +78,10 @@ impl Stored {
         if let [(_, result)] = runs.as_slice() {
             return Ok(Stored { result: result.clone(), directories, shifts: Vec::new() });
         }
+        let unfinished = runs.iter().any(|(_, result)| result.is_unfinished());
         let shards = Shards::of(runs)?;
         // Without the files of one there are no seconds of the whole.
-        let complete = directories.len() == paths.len();
+        let complete = directories.len() == paths.len() && !unfinished;
         directories =
             if complete { shards.given().iter().map(|at| paths[*at].clone()).collect() } else { Vec::new() };
         let mut stored = Stored { result: shards.merge(None)?, directories, shifts: shards.shifts() };
@@ -215,6 +223,11 @@ impl Copies {
             copies.push((*format, output));
         }
         Ok(Copies(copies))
+    }
+
+    /// Removes what is there of an earlier run: if this one is cut off, nothing must be read as its result.
+    pub fn clear(&self) {
+        self.0.iter().for_each(|(_, output)| output.clear());
     }
 
     /// Whether stdout belongs to one of them alone.

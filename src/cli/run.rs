@@ -1,12 +1,13 @@
 //! `smtpress run`: from the profile to the exit code.
 
 use std::io::{self, IsTerminal, Write};
-use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
+
+use tokio::sync::watch;
 
 use super::args::{self, Format, RunArgs};
-use super::exit::{Failure, PREFLIGHT};
+use super::exit::Failure;
 use super::live::{Places, Scene};
 use super::look::Screen;
 use super::output::Output;
@@ -14,6 +15,7 @@ use super::prepare::{Prepared, has, prepare};
 use super::progress::Progress;
 use super::report::{self, Copies};
 use super::signals::Signals;
+use super::start;
 use crate::collector::snapshot::{Interval, Measured};
 use crate::collector::summary::{PhaseInfo, Summary};
 use crate::collector::tally::Tally;
@@ -27,8 +29,8 @@ use crate::profile::check::{Needs, too_slow};
 use crate::report::build::BuildInput;
 use crate::report::environment::Environment;
 use crate::report::result::RunResult;
-use crate::report::run_dir::{Contents, Recording, RunDir, RunDirError};
-use crate::report::words;
+use crate::report::run_dir::{Contents, Recording, RunDir};
+use crate::report::{Asked, Underway};
 use crate::verdict::grammar::Assertion;
 use crate::verdict::{Verdict, Windows};
 
@@ -39,7 +41,7 @@ pub fn run(args: &RunArgs, screen: &Screen) -> Result<u8, Failure> {
         write!(screen.out(), "{}", prepared.compiled.resolved)?;
         return Ok(0);
     }
-    let start_at = args.start_at.as_deref().map(start_time).transpose()?;
+    let start_at = args.start_at.as_deref().map(start::time).transpose()?;
     let now = prepared.started_at;
     // A start that lies in the past is one that is due.
     prepared.started_at = start_at.unwrap_or(now).max(now);
@@ -53,13 +55,15 @@ pub fn run(args: &RunArgs, screen: &Screen) -> Result<u8, Failure> {
     ])?;
     // Their ports are bound before anything is written or sent.
     let places = Places::bind(&args.live)?;
-    let ready = Ready::new(&prepared, args.common.out.as_deref())?;
     let progress = Progress::new(plan, shown(args), io::stderr().is_terminal(), screen);
     let voice = progress.voice();
     let signals = Signals::listen(voice.clone())?;
+    let directory = args.common.directory(plan, prepared.started_at)?;
+    let ready = Ready::new(&prepared, directory)?;
+    // From now on what an earlier run wrote there is no result of this one.
+    copies.clear();
     let tellers = places.tellers(&Scene {
         prepared: &prepared,
-        infos: phase_infos(plan),
         directory: ready.directory.path(),
         signals: &signals,
         voice: &voice,
@@ -75,8 +79,14 @@ pub fn run(args: &RunArgs, screen: &Screen) -> Result<u8, Failure> {
         for sentence in too_slow(plan) {
             voice.say(&format!("smtpress: warning: {sentence}"));
         }
+        if ready.directory.replaces() {
+            voice.say(&format!(
+                "smtpress: the run that is there stays until this one is stored; until then in {}",
+                ready.directory.files().display()
+            ));
+        }
         if let Some(start_at) = start_at {
-            voice.say(&start_notice(start_at, now));
+            voice.say(&start::notice(start_at, now));
         }
     }
     let live = Live::start(tellers)?;
@@ -92,11 +102,8 @@ pub fn run(args: &RunArgs, screen: &Screen) -> Result<u8, Failure> {
     let remarks = live.over(&result, || *signals.stop.borrow() == Stop::Now);
     remarks.iter().for_each(|remark| voice.say(&format!("smtpress: warning: {remark}")));
     // The result is shown even if it could not be stored, but a caller must not take that for success.
-    match shown.and(stored) {
-        // Whoever reads the report may stop reading; the verdict stands.
-        Ok(()) | Err(Failure::Pipe) => Ok(result.verdict.exit_code),
-        Err(failure) => Err(failure),
-    }
+    shown.and(stored).or_else(|failure| failure.beside(&result, screen))?;
+    Ok(result.verdict.exit_code)
 }
 
 /// Whether the load can be carried, and may go to its target. Whether that can be reached its first session shows.
@@ -113,30 +120,35 @@ pub struct Ready<'a> {
     prepared: &'a Prepared,
     pub directory: RunDir,
     recording: Recording,
+    so_far: Underway,
     listener: Option<Listener>,
 }
 
 impl<'a> Ready<'a> {
-    /// `out`: the directory that the user names.
-    pub fn new(prepared: &'a Prepared, out: Option<&Path>) -> Result<Ready<'a>, Failure> {
+    /// In a directory that was made for it.
+    pub fn new(prepared: &'a Prepared, directory: RunDir) -> Result<Ready<'a>, Failure> {
         let plan = &prepared.compiled.plan;
-        // Whatever is wrong with the directory now, nothing was sent.
-        let unwritable = |error: RunDirError| Failure::Told(PREFLIGHT, error.to_string());
-        let directory = RunDir::create(out, &plan.name, prepared.started_at).map_err(unwritable)?;
-        let names: Vec<String> = plan.phases.iter().map(|phase| phase.name.clone()).collect();
-        let recording = directory.record(&names, prepared.started_at).map_err(unwritable)?;
         let listener = if plan.target.is_embedded() { Some(start_listener(prepared)?) } else { None };
-        Ok(Ready { prepared, directory, recording, listener })
+        let so_far = Underway::counting(asked(prepared));
+        let names: Vec<String> = plan.phases.iter().map(|phase| phase.name.clone()).collect();
+        let begin = || {
+            directory.keep(&so_far.result())?;
+            directory.put("profile.toml", &prepared.compiled.resolved)?;
+            directory.record(&names, prepared.started_at)
+        };
+        let recording = begin().map_err(Failure::unwritable)?;
+        Ok(Ready { prepared, directory, recording, so_far, listener })
     }
 
     /// Puts the load on the target.
     pub fn load(self, signals: &Signals, progress: Progress, live: Live) -> Result<Over<'a>, Failure> {
-        let Ready { prepared, directory, recording, listener } = self;
+        let Ready { prepared, directory, recording, so_far, listener } = self;
         let plan = &prepared.compiled.plan;
         let infos = phase_infos(plan);
         let assertions = &prepared.compiled.assertions;
         let windows = Windows::new(assertions, &infos, &plan.expects);
-        let mut watcher = Watcher { windows, assertions, recording, progress, live };
+        let stop = signals.stop.clone();
+        let mut watcher = Watcher { windows, assertions, directory, recording, so_far, stop, progress, live };
         let mut local = Local::new(signals.stop.clone(), prepared.date()).with_reachability_check();
         if let Some(listener) = &listener {
             local = local.with_listener(listener.place()).with_certificate(listener.certificate().cloned());
@@ -146,21 +158,18 @@ impl<'a> Ready<'a> {
             Ok(measured) => measured,
             Err(error) => {
                 watcher.progress.finish();
-                drop(watcher.recording);
-                if matches!(error, RunError::Preflight(_)) {
-                    directory.discard();
-                }
+                // Nothing was sent.
+                watcher.directory.abandon();
                 return Err(error.into());
             }
         };
-        Ok(Over { prepared, directory, infos, measured, listener, watcher })
+        Ok(Over { prepared, infos, measured, listener, watcher })
     }
 }
 
 /// A run whose load is over.
 pub struct Over<'a> {
     prepared: &'a Prepared,
-    directory: RunDir,
     infos: Vec<PhaseInfo>,
     measured: Measured,
     listener: Option<Listener>,
@@ -170,12 +179,14 @@ pub struct Over<'a> {
 impl Over<'_> {
     /// Judges the run and stores it.
     pub fn judge(self) -> Ended {
-        let Over { prepared, directory, infos, measured, listener, watcher } = self;
-        let Watcher { windows, recording, progress, live, .. } = watcher;
+        let Over { prepared, infos, measured, listener, watcher } = self;
+        let Watcher { windows, mut directory, recording, progress, live, .. } = watcher;
         progress.finish();
         let ledger = listener.map(Listener::stop).and_then(|ledger| serde_json::to_value(ledger).ok());
-        let result = Arc::new(judge(prepared, &measured, &infos, &windows, ledger));
-        let stored = store(prepared, &directory, recording, &measured, &result);
+        let mut result = judge(prepared, &measured, &infos, &windows, ledger);
+        result.directory = Some(directory.path().display().to_string());
+        let result = Arc::new(result);
+        let stored = store(prepared, &mut directory, recording, &measured, &result);
         Ended { directory, result, stored, live }
     }
 }
@@ -197,35 +208,32 @@ fn shown(args: &RunArgs) -> args::Progress {
     }
 }
 
-/// A point in time on the command line, since the Unix epoch.
-fn start_time(text: &str) -> Result<Duration, Failure> {
-    let time = humantime::parse_rfc3339_weak(text).ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
-    time.ok_or_else(|| {
-        Failure::usage(format!("{text:?} is no time in UTC: write it as in --start-at 2026-01-31T12:00:00Z"))
-    })
-}
-
-fn start_notice(at: Duration, now: Duration) -> String {
-    let stamp = words::timestamp(at);
-    match at.checked_sub(now) {
-        Some(left) => {
-            format!("smtpress: the load starts at {stamp}, in {}", words::duration(left.as_nanos() as f64))
-        }
-        None => {
-            let late = words::duration((now - at).as_nanos() as f64);
-            format!(
-                "smtpress: warning: {stamp} was {late} ago; the load starts now, other shards may be ahead"
-            )
-        }
-    }
-}
-
 /// Starts the embedded listener that a profile asks for.
 pub fn start_listener(prepared: &Prepared) -> Result<Listener, Failure> {
     let anywhere = || Bind::Tcp(([127, 0, 0, 1], 0).into());
     let place = prepared.compiled.listen.clone().unwrap_or_else(anywhere);
     let limits = prepared.compiled.listener.clone();
     Ok(crate::listener::start_at(&place, limits, prepared.compiled.plan.seed, 1)?)
+}
+
+/// This machine, and the command line; an argument need not be UTF-8.
+pub fn environment(prepared: &Prepared) -> Environment {
+    let command_line = std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect();
+    Environment::read(command_line, prepared.started_at)
+}
+
+/// What is asked, for those who tell how far it is done.
+pub fn asked(prepared: &Prepared) -> Asked {
+    let compiled = &prepared.compiled;
+    Asked {
+        plan: compiled.plan.clone(),
+        infos: phase_infos(&compiled.plan),
+        assertions: compiled.assertions.clone(),
+        profile_path: prepared.path.clone(),
+        profile_sha256: compiled.sha256.clone(),
+        profile: compiled.resolved.clone(),
+        started_at: prepared.started_at,
+    }
 }
 
 /// What must be known of the plan's phases to sum them up.
@@ -254,7 +262,11 @@ pub fn phase_infos(plan: &Plan) -> Vec<PhaseInfo> {
 struct Watcher<'a> {
     windows: Windows,
     assertions: &'a [Assertion],
+    directory: RunDir,
     recording: Recording,
+    /// What is left of the run if it is cut off.
+    so_far: Underway,
+    stop: watch::Receiver<Stop>,
     progress: Progress,
     live: Live,
 }
@@ -263,6 +275,12 @@ impl Observer for Watcher<'_> {
     fn interval(&mut self, interval: &Interval, total: &Tally) -> Control {
         self.progress.update(interval, total);
         self.recording.add(interval);
+        if *self.stop.borrow() > Stop::Run {
+            self.so_far.stopping();
+        }
+        self.so_far.add(interval);
+        // Where it cannot be written the other files cannot either, and that is told at the end.
+        self.directory.keep(&self.so_far.result()).ok();
         self.live.second(interval);
         match self.windows.feed(interval) {
             Some(index) => Control::Stop(self.assertions[index].expr.text.clone()),
@@ -299,14 +317,12 @@ fn judge(
 
 fn store(
     prepared: &Prepared,
-    directory: &RunDir,
+    directory: &mut RunDir,
     recording: Recording,
     measured: &Measured,
     result: &RunResult,
 ) -> Result<(), Failure> {
-    // An argument need not be UTF-8.
-    let command_line = std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect();
-    let environment = Environment::read(command_line, prepared.started_at);
+    let environment = environment(prepared);
     let grown = recording.finish();
     directory.store(Contents {
         result,

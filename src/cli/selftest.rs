@@ -7,9 +7,11 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::args::SelftestArgs;
-use super::exit::Failure;
+use super::exit::{Failure, INTERRUPTED};
 use super::look::Screen;
 use super::output::Output;
+use super::progress::Voice;
+use super::signals::Signals;
 use crate::experiment::selftest::{
     Ceiling, Check, Figure, LAG_LIMIT, Part, Stage, Told, ceilings, rate_ceiling, scenes,
 };
@@ -28,13 +30,18 @@ const SPARE: u64 = 200;
 /// Plays all scenes and says whether they came out as they must.
 pub fn selftest(args: &SelftestArgs, screen: &Screen) -> Result<u8, Failure> {
     let limit = preflight::raise_descriptors(0)?;
-    let mut stage = Embedded;
+    let signals = Signals::listen(Voice::plain(screen))?;
+    let mut stage = Embedded { stop: signals.stop.clone() };
+    let stopped = || *signals.stop.borrow() > Stop::Run;
     let mut checks = Vec::new();
     for scene in scenes() {
         if !args.json {
             screen.note(&format!("  {}: {} ...", scene.name, scene.shows));
         }
         let told = stage.play(&scene.plan, &scene.part)?;
+        if stopped() {
+            return Ok(INTERRUPTED);
+        }
         let check = scene.judge(&told);
         if !args.json {
             show(&check, screen)?;
@@ -50,6 +57,10 @@ pub fn selftest(args: &SelftestArgs, screen: &Screen) -> Result<u8, Failure> {
         // Both ends of each session are in this process.
         Some(ceilings(&mut stage, limit.saturating_sub(SPARE) / 2)?)
     };
+    // What was looked for meanwhile is not what this machine can do.
+    if stopped() {
+        return Ok(INTERRUPTED);
+    }
     let held = checks.iter().all(Check::holds);
     let result = to_json(held, &checks, ceiling.as_ref());
     if args.json {
@@ -76,8 +87,8 @@ pub fn stored_rate() -> Option<f64> {
 }
 
 /// Finds the rate up to which this machine's generator is in time, or that it is in time at `most`; messages a second.
-pub fn rate(most: f64) -> Result<f64, Failure> {
-    Ok(rate_ceiling(&mut Embedded, most)?.rate_per_s)
+pub fn rate(most: f64, stop: &watch::Receiver<Stop>) -> Result<f64, Failure> {
+    Ok(rate_ceiling(&mut Embedded { stop: stop.clone() }, most)?.rate_per_s)
 }
 
 fn stored_at() -> Option<PathBuf> {
@@ -87,7 +98,9 @@ fn stored_at() -> Option<PathBuf> {
 }
 
 /// The embedded listener, in this process.
-struct Embedded;
+struct Embedded {
+    stop: watch::Receiver<Stop>,
+}
 
 impl Stage for Embedded {
     fn play(&mut self, plan: &Plan, part: &Part) -> Result<Told, RunError> {
@@ -104,8 +117,7 @@ impl Stage for Embedded {
         };
         let listener = crate::listener::start(([127, 0, 0, 1], 0).into(), limits, plan.seed, 1)
             .map_err(|error| RunError::Thread(std::io::Error::other(error.to_string())))?;
-        let (_ask, stop) = watch::channel(Stop::Run);
-        let mut local = Local::new(stop, "Thu, 01 Jan 1970 00:00:00 +0000".to_owned())
+        let mut local = Local::new(self.stop.clone(), "Thu, 01 Jan 1970 00:00:00 +0000".to_owned())
             .with_listener(listener.addr())
             .with_faults(Faults { block: part.block, ..Faults::default() });
         let measured = local.run(plan, &mut ())?;

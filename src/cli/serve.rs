@@ -8,6 +8,7 @@ use super::args::ListenArgs;
 use super::exit::Failure;
 use super::look::Screen;
 use super::prepare;
+use super::signals::Requests;
 use crate::generator::preflight;
 use crate::load::Shard;
 use crate::net::target::bind::Bind;
@@ -30,9 +31,7 @@ pub fn listen(args: &ListenArgs, screen: &Screen) -> Result<u8, Failure> {
     let listener = crate::listener::start_at(&place, prepared.compiled.listener, seed, args.threads.max(1))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let interrupted = runtime.block_on(async {
-        use tokio::signal::unix::{SignalKind, signal};
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut terminate = signal(SignalKind::terminate())?;
+        let mut requests = Requests::register()?;
         if let Some(certificate) = listener.certificate() {
             let fingerprint = crate::listener::certificate::fingerprint(certificate);
             screen.note(&format!("smtpress: its certificate has the SHA-256 fingerprint {fingerprint}"));
@@ -46,8 +45,7 @@ pub fn listen(args: &ListenArgs, screen: &Screen) -> Result<u8, Failure> {
             }
         };
         std::io::Result::Ok(tokio::select! {
-            _ = interrupt.recv() => true,
-            _ = terminate.recv() => true,
+            () = requests.next() => true,
             () = end => false,
         })
     })?;

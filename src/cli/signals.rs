@@ -1,11 +1,20 @@
-//! Ctrl-C and SIGTERM while a run goes on: first drain, then stop now, then give up.
+//! The signals that ask a command to end: first drain, then stop now, then give up.
+//!
+//! # Decisions
+//! - Ctrl-C (INT), Ctrl-\ (QUIT), TERM and a closed terminal (HUP) ask for the same. Under `nohup` a closed terminal is
+//!   nothing to anybody.
+//! - A terminal that closes may say so more than once (the kernel, then the shell): what follows closely counts as one.
+//! - A file that may not grow (`ulimit -f`) is a failed write with a name, not the end of the process.
 
+use std::future::pending;
+use std::io;
 use std::process;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
-use tokio::signal::unix::{SignalKind, signal};
+use nix::libc::{SIGHUP, SIGXFSZ};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use super::exit::{FAULT, Failure};
@@ -14,6 +23,67 @@ use crate::generator::{Stop, clock};
 
 /// How long the wait for a start may sleep without looking at the clock and the signals.
 const GLANCE: Duration = Duration::from_millis(50);
+/// Two signals of a closing terminal lie no farther apart.
+const CLOSING: Duration = Duration::from_secs(2);
+
+/// What asks to end, one after the other.
+#[derive(Debug)]
+pub struct Requests {
+    interrupt: Signal,
+    terminate: Signal,
+    quit: Signal,
+    hangup: Option<Signal>,
+    closed_at: Option<Instant>,
+}
+
+impl Requests {
+    /// From now on signals end nothing by themselves. Called on the runtime that waits for them.
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub fn register() -> io::Result<Requests> {
+        // Its handler is there for the rest of the process; nobody needs to hear of it.
+        drop(signal(SignalKind::from_raw(SIGXFSZ))?);
+        Ok(Requests {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            quit: signal(SignalKind::quit())?,
+            hangup: if is_ignored(SIGHUP) { None } else { Some(signal(SignalKind::hangup())?) },
+            closed_at: None,
+        })
+    }
+
+    /// Waits for the next one.
+    pub async fn next(&mut self) {
+        loop {
+            let hangup = async {
+                match &mut self.hangup {
+                    Some(hangup) => hangup.recv().await,
+                    None => pending().await,
+                }
+            };
+            tokio::select! {
+                _ = self.interrupt.recv() => return,
+                _ = self.terminate.recv() => return,
+                _ = self.quit.recv() => return,
+                _ = hangup => {}
+            }
+            let now = clock::now();
+            let before = self.closed_at.replace(now);
+            if before.is_none_or(|before| now - before > CLOSING) {
+                return;
+            }
+        }
+    }
+}
+
+/// Whether whoever started this process wants it to ignore a signal.
+fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    mask & (1 << (signal - 1)) != 0
+}
 
 /// The user's wish to stop.
 #[derive(Debug)]
@@ -43,26 +113,23 @@ impl Signals {
         let stage = Arc::new(AtomicU8::new(RUNNING));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         // Registered here and not on the thread: a signal that comes before the thread is up must not end the process.
-        let registered = runtime
-            .block_on(async { Ok((signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)) });
-        let (mut interrupt, mut terminate) = registered.map_err(|error: std::io::Error| {
-            Failure::Told(FAULT, format!("failed to listen for Ctrl-C: {error}"))
-        })?;
+        let registered = runtime.block_on(async { Requests::register() });
+        let mut requests = registered
+            .map_err(|error| Failure::Told(FAULT, format!("failed to listen for signals: {error}")))?;
         let now_at = stage.clone();
         std::thread::Builder::new().name("signals".into()).spawn(move || {
             runtime.block_on(async move {
                 let mut heard = 0_u32;
                 loop {
-                    tokio::select! {
-                        _ = interrupt.recv() => {}
-                        _ = terminate.recv() => {}
-                    }
+                    requests.next().await;
                     // What was asked in another way counts: the next Ctrl-C is the second.
                     heard = heard.max(u32::from(*ask.borrow() > Stop::Run));
                     match heard {
                         _ if now_at.load(Ordering::Relaxed) == LINGERING => drop(ask.send_replace(Stop::Now)),
                         _ if heard > 1 => {
-                            voice.say("smtpress: given up; there is no report");
+                            voice.say(
+                                "smtpress: given up; there is no report, but what each second counted is in the run directory",
+                            );
                             process::exit(FAULT.into());
                         }
                         _ if now_at.load(Ordering::Relaxed) == WRITING => {

@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::args::TraceArgs;
-use super::exit::{Failure, PREFLIGHT};
+use super::exit::{Failure, INTERRUPTED, PREFLIGHT};
 use super::look::Screen;
 use super::paper::{Paper, Side};
 use super::prepare::{self, Prepared};
+use super::signals::Requests;
 use crate::collector::Condition;
 use crate::collector::condition::Classifier;
 use crate::generator::{self, clock, judge, preflight};
@@ -62,23 +63,35 @@ pub fn trace(args: &TraceArgs, screen: &Screen) -> Result<u8, Failure> {
     let mut session =
         Session::new(Paper::new(out, screen.colour_out(), args.full), mailer, messages, security);
     session.paper.title(&plan.target, &endpoint);
-    let reached = runtime.block_on(session.lead(plan, &endpoint));
+    let reached = runtime.block_on(async {
+        let mut requests = Requests::register()?;
+        std::io::Result::Ok(tokio::select! {
+            reached = session.lead(plan, &endpoint) => Some(reached),
+            () = requests.next() => None,
+        })
+    })?;
     let done = session.accepted || args.no_message && !session.failed;
     session.close(reached, done);
     let Session { paper, steps, tls, lines, accepted, .. } = session;
     if let Some(listener) = listener {
         listener.stop();
     }
-    paper.finish()?;
+    // A reader who went away takes nothing from what happened.
+    let written = paper.finish();
     if args.json {
-        let result = json!({ "target": plan.target.to_string(), "reached": reached, "accepted": accepted, "tls": tls, "steps": steps, "lines": lines });
+        let result = json!({ "target": plan.target.to_string(), "reached": reached.unwrap_or(!lines.is_empty()), "interrupted": reached.is_none(), "accepted": accepted, "tls": tls, "steps": steps, "lines": lines });
         writeln!(screen.out(), "{result:#}")?;
     }
-    Ok(match (reached, done) {
-        (false, _) => PREFLIGHT,
-        (true, true) => 0,
-        (true, false) => NOT_ACCEPTED,
-    })
+    let code = match (reached, done) {
+        (None, _) => INTERRUPTED,
+        (Some(false), _) => PREFLIGHT,
+        (Some(true), true) => 0,
+        (Some(true), false) => NOT_ACCEPTED,
+    };
+    match written.map_err(Failure::from) {
+        Ok(()) | Err(Failure::Pipe) => Ok(code),
+        Err(failure) => Err(failure),
+    }
 }
 
 /// The plan of one session, made by the same rules as any other.
@@ -270,10 +283,13 @@ impl Session {
         }));
     }
 
-    fn close(&mut self, reached: bool, done: bool) {
+    /// `reached`: `None` if the user has ended it.
+    fn close(&mut self, reached: Option<bool>, done: bool) {
         let total = clock::now() - self.begun;
         let word = match (reached, done, self.accepted) {
-            (false, ..) => "not reached",
+            (None, _, true) => "accepted, then interrupted",
+            (None, ..) => "interrupted",
+            (Some(false), ..) => "not reached",
             (_, true, true) => "accepted",
             (_, true, false) => "done, no message sent",
             (_, false, _) if self.messages > 0 => "not accepted: the message was never sent",

@@ -228,12 +228,10 @@ impl PhaseTally {
     }
 }
 
-impl AddAssign<&PhaseTally> for PhaseTally {
-    fn add_assign(&mut self, other: &PhaseTally) {
+impl PhaseTally {
+    /// Adds all but the distributions.
+    fn add_counts(&mut self, other: &PhaseTally) {
         self.counts += &other.counts;
-        for (key, hist) in &other.hists {
-            self.hists.entry(*key).or_default().merge(hist);
-        }
         for (key, count) in &other.conditions {
             match self.row(key) {
                 Entry::Occupied(entry) => entry.into_mut().merge(count),
@@ -259,10 +257,26 @@ pub struct Tally {
     pub phases: Vec<PhaseTally>,
 }
 
+impl AddAssign<&PhaseTally> for PhaseTally {
+    fn add_assign(&mut self, other: &PhaseTally) {
+        self.add_counts(other);
+        for (key, hist) in &other.hists {
+            self.hists.entry(*key).or_default().merge(hist);
+        }
+    }
+}
+
 impl Tally {
     /// Empty books for so many phases.
     pub fn new(phases: usize) -> Tally {
         Tally { phases: (0..phases).map(|_| PhaseTally::default()).collect() }
+    }
+
+    /// Adds all but the distributions, which take most of the time.
+    pub fn add_counts(&mut self, other: &Tally) {
+        for (own, other) in self.phases.iter_mut().zip(&other.phases) {
+            own.add_counts(other);
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::json::MOST_INTEGER;
 use super::result::{
     Assertion, AssertionStatus, Bytes, ConditionRow, Generator, Metric, Percentile, PercentileStatus, Phase,
     Profile, Recipients, RunResult, RunVerdict, SCHEMA_VERSION, Sessions, Tls, Tool, Transactions, Validity,
@@ -57,6 +58,7 @@ impl RunResult {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
             },
             run_id: plan.run_id.clone(),
+            directory: None,
             started_at: words::timestamp(input.started_at),
             took_s: measured.took.as_secs_f64(),
             target: plan.target.to_string(),
@@ -91,7 +93,7 @@ impl RunResult {
                 .phases
                 .iter()
                 .enumerate()
-                .flat_map(|(i, phase)| phase.metrics.iter().map(move |row| metric(measured, i, phase, row)))
+                .flat_map(|(i, phase)| metrics(measured, i, phase))
                 .collect(),
             conditions: summary.conditions.iter().map(|row| condition(summary, row)).collect(),
             assertions: verdict.results.iter().map(assertion).collect(),
@@ -207,6 +209,12 @@ fn tls(measured: &Measured, index: usize) -> Tls {
 fn warnings(plan: &Plan, summary: &Summary) -> Vec<String> {
     let mut warnings = summary.warnings.clone();
     warnings.extend(plan.mail.passed_over());
+    if plan.seed > MOST_INTEGER {
+        warnings.push(format!(
+            "the seed {} is above 2^53: jq, JavaScript and other readers of JSON round it; it is exact in profile.toml",
+            plan.seed
+        ));
+    }
     if plan.speaks_tls() && !plan.tls.verify {
         let untrusted: u64 = summary.phases.iter().map(|phase| phase.counts.untrusted).sum();
         let found = match untrusted {
@@ -226,7 +234,12 @@ fn warnings(plan: &Plan, summary: &Summary) -> Vec<String> {
     warnings
 }
 
-pub(super) fn metric(measured: &Measured, index: usize, phase: &PhaseSummary, row: &MetricRow) -> Metric {
+/// The distributions of a phase.
+pub(super) fn metrics(measured: &Measured, index: usize, phase: &PhaseSummary) -> Vec<Metric> {
+    phase.metrics.iter().map(|row| metric(measured, index, phase, row)).collect()
+}
+
+fn metric(measured: &Measured, index: usize, phase: &PhaseSummary, row: &MetricRow) -> Metric {
     let hist = measured.tally.phases.get(index).and_then(|tally| tally.hists.get(&(row.metric, row.outcome)));
     Metric {
         phase: phase.info.name.clone(),
@@ -284,8 +297,10 @@ pub(super) fn assertion(result: &verdict::AssertionResult) -> Assertion {
             verdict::AssertionStatus::Pass => AssertionStatus::Pass,
             verdict::AssertionStatus::Fail => AssertionStatus::Fail,
             verdict::AssertionStatus::NoData => AssertionStatus::NoData,
+            verdict::AssertionStatus::NotJudged => AssertionStatus::NotJudged,
         },
         builtin: result.builtin,
+        abort: result.abort,
         window_s: result.window.map(|window| window.as_secs_f64()),
     }
 }
@@ -302,7 +317,8 @@ fn generator(plan: &Plan, summary: &Summary) -> Generator {
         peak_rss_bytes: health.peak_rss_bytes,
         ports_used: health.ports_used,
         threads: plan.threads,
-        clock_drift_ns: health.clock_drift_ns,
+        // A clock that was set by months.
+        clock_drift_ns: health.clock_drift_ns.min(MOST_INTEGER),
         own_failures: summary.phases.iter().map(|phase| phase.counts.own_failures).sum(),
     }
 }
@@ -455,6 +471,7 @@ mod tests {
                 observed: "2 %".to_owned(),
                 status: verdict::AssertionStatus::Fail,
                 builtin: false,
+                abort: false,
                 window: None,
             }],
         };

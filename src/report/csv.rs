@@ -78,6 +78,14 @@ impl<W: Write> TimeSeries<W> {
         Ok(())
     }
 
+    /// Hands everything on to where it is to go.
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.rows.flush()
+    }
+
     /// The output, with everything written to it.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ use std::time::Duration;
 use nix::sys::resource::{Resource, getrlimit};
 use serde::{Deserialize, Serialize};
 
+use super::json::MOST_INTEGER;
 use super::words;
 
 /// What a run was made with and on.
@@ -30,7 +31,7 @@ pub struct Environment {
     pub kernel: Option<String>,
     /// The machine's memory.
     pub memory_bytes: Option<u64>,
-    /// Descriptors this process may have open.
+    /// Descriptors this process may have open; `null`: as many as it likes.
     pub descriptors_soft_limit: Option<u64>,
     /// How far it may raise that itself.
     pub descriptors_hard_limit: Option<u64>,
@@ -61,8 +62,8 @@ impl Environment {
             architecture: std::env::consts::ARCH.to_owned(),
             kernel: text("sys/kernel/osrelease").map(|release| format!("Linux {}", release.trim())),
             memory_bytes: text("meminfo").and_then(|text| kilobytes(&field(&text, "MemTotal")?)),
-            descriptors_soft_limit: limits.map(|(soft, _)| soft),
-            descriptors_hard_limit: limits.map(|(_, hard)| hard),
+            descriptors_soft_limit: limits.and_then(|(soft, _)| bounded(soft)),
+            descriptors_hard_limit: limits.and_then(|(_, hard)| bounded(hard)),
             local_port_range: text("sys/net/ipv4/ip_local_port_range").and_then(|text| range(&text)),
             somaxconn: number("sys/net/core/somaxconn"),
             tcp_max_syn_backlog: number("sys/net/ipv4/tcp_max_syn_backlog"),
@@ -76,6 +77,11 @@ impl Environment {
         text.push('\n');
         text
     }
+}
+
+/// A limit that is one; `RLIM_INFINITY` is no number of anything.
+fn bounded(limit: u64) -> Option<u64> {
+    (limit <= MOST_INTEGER).then_some(limit)
 }
 
 /// The value of the first line `name : value`.

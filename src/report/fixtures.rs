@@ -43,6 +43,7 @@ pub fn accepted() -> RunResult {
         schema_version: SCHEMA_VERSION,
         tool: Tool { name: "smtpress".into(), version: "0.1.0".into() },
         run_id: "8c1f7a3e".into(),
+        directory: None,
         started_at: "2026-11-23T12:30:00Z".into(),
         took_s: 70.2,
         target: "smtp://127.0.0.1:2525".into(),
@@ -477,6 +478,7 @@ fn assertion(
         observed: observed.into(),
         status,
         builtin,
+        abort: false,
         window_s: None,
     }
 }

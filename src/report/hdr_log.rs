@@ -61,6 +61,14 @@ impl<W: Write> IntervalLog<W> {
         Ok(())
     }
 
+    /// Hands everything on to where it is to go.
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+
     /// The output, with everything written to it.
     pub fn into_inner(self) -> W {
         self.out

@@ -3,6 +3,10 @@
 use super::result::{RunResult, SCHEMA_VERSION};
 use super::words;
 
+/// The largest whole number that every reader of JSON takes as it is (RFC 8259 6): readers who know only floating point, such
+/// as JavaScript and jq, round what is larger.
+pub const MOST_INTEGER: u64 = (1 << 53) - 1;
+
 /// Why a stored result cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {

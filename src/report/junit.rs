@@ -4,7 +4,12 @@
 //! - Where the measurement is invalid no case passes: what would have held is an error, because nobody knows. What held
 //!   until the user stopped the run is skipped. So the page is never greener than the exit code.
 //! - A verdict that no case would show (a run without assertions that measured nothing) gets a case of its own.
+//! - Those who show it know a case by its class and its name, in a file and over all files of a pipeline: the class says
+//!   which profile, target, shard and phase, the name says all that an assertion was asked with, and what is still alike is
+//!   numbered.
 //! - The form is what both known schemas take, that of Jenkins and the older one of Ant.
+
+use std::collections::HashSet;
 
 use askama::Template;
 
@@ -16,14 +21,16 @@ use super::words;
 
 /// The result as JUnit XML. Every text is escaped, and what XML cannot hold at all is written out as an escape.
 pub fn junit(result: &RunResult) -> String {
-    let cases = |cases: Vec<Case>| cases.into_iter().map(|case| case.in_doubt(result)).collect::<Vec<_>>();
+    let mut seen = HashSet::new();
+    let mut suite = |name, cases: Vec<Case>| {
+        let told = |case: Case| case.in_doubt(result).told_apart(&mut seen);
+        Suite::new(name, cases.into_iter().map(told).collect())
+    };
+    let goals = result.capacity.iter().flat_map(|capacity| &capacity.goals);
     let mut suites = vec![
-        Suite::new("assertions", cases(result.assertions.iter().map(|a| assertion(result, a)).collect())),
-        Suite::new("limits", cases(result.limits.iter().map(|l| limit(result, l)).collect())),
-        Suite::new(
-            "capacity",
-            cases(result.capacity.iter().flat_map(|c| &c.goals).map(|g| goal(result, g)).collect()),
-        ),
+        suite("assertions", result.assertions.iter().map(|own| assertion(result, own)).collect()),
+        suite("limits", result.limits.iter().map(|own| limit(result, own)).collect()),
+        suite("capacity", goals.map(|own| goal(result, own)).collect()),
     ];
     suites.retain(|suite| !suite.cases.is_empty());
     let told = suites.iter().flat_map(|suite| &suite.cases).any(|case| !matches!(case.end, End::Passed));
@@ -106,8 +113,11 @@ enum End {
 
 impl Case {
     fn new(result: &RunResult, of: &str, name: &str, observed: String) -> Case {
+        let shard = result.shard.map(|shard| format!("shard-{}-of-{}", shard.index, shard.of));
+        let parts = ["smtpress", &result.profile.name, &result.target].into_iter();
         // A dot in a class is a package to those who show it.
-        let class = format!("smtpress.{}.{}", result.profile.name.replace('.', "_"), of.replace('.', "_"));
+        let parts = parts.chain(shard.as_deref()).chain([of]).map(|part| part.replace('.', "_"));
+        let class = parts.collect::<Vec<_>>().join(".");
         Case { class: clean(&class), name: clean(name), observed: clean(&observed), end: End::Passed }
     }
 
@@ -118,6 +128,17 @@ impl Case {
 
     fn broken(mut self, kind: &'static str, text: &str) -> Case {
         self.end = End::Broken { kind, message: self.observed.clone(), text: clean(text) };
+        self
+    }
+
+    /// With a number behind its name if there is one of its class and name already.
+    fn told_apart(mut self, seen: &mut HashSet<(String, String)>) -> Case {
+        let name = self.name.clone();
+        let mut number = 1;
+        while !seen.insert((self.class.clone(), self.name.clone())) {
+            number += 1;
+            self.name = format!("{name} ({number})");
+        }
         self
     }
 
@@ -139,16 +160,28 @@ impl Case {
 
 fn assertion(result: &RunResult, assertion: &Assertion) -> Case {
     let phase = assertion.phase.as_deref();
-    let name = match phase {
-        Some(phase) => format!("{} in {phase}", assertion.expr),
-        None => assertion.expr.clone(),
-    };
+    let mut name = assertion.expr.clone();
+    if let Some(phase) = phase {
+        name.push_str(&format!(" in {phase}"));
+    }
+    if let Some(window) = assertion.window_s {
+        name.push_str(&format!(" over every {}", words::seconds(window)));
+    }
+    if assertion.abort {
+        name.push_str(", else abort");
+    }
     let case = Case::new(result, phase.unwrap_or("run"), &name, assertion.observed.clone());
     let text = format!("asserted: {}\nobserved: {}", assertion.expr, assertion.observed);
     match assertion.status {
         AssertionStatus::Pass => case,
         AssertionStatus::Fail => case.failed("assertion", &text),
         AssertionStatus::NoData => case.failed("no-data", &text),
+        AssertionStatus::NotJudged if result.validity.status == ValidityStatus::Valid => {
+            let message = format!("not judged: {}", case.observed);
+            Case { end: End::Skipped { message }, ..case }
+        }
+        // What passed in doubt would, in an invalid run, is an error.
+        AssertionStatus::NotJudged => case,
     }
 }
 
@@ -276,6 +309,82 @@ mod tests {
         assert!(junit(&result).contains("<failure type=\"fail\""));
         result.verdict.status = VerdictStatus::Pass;
         assert_eq!(junit(&result).matches("<testcase ").count(), 0);
+    }
+
+    /// Class and name of each case, as they stand in the file.
+    fn cases(result: &RunResult) -> Vec<String> {
+        let text = junit(result);
+        let line =
+            |line: &str| Some(line.trim().strip_prefix("<testcase ")?.split(" time=").next()?.to_owned());
+        text.lines().filter_map(line).collect()
+    }
+
+    #[track_caller]
+    fn told_apart(results: &[&RunResult]) {
+        let all: Vec<String> = results.iter().flat_map(|result| cases(result)).collect();
+        let different: HashSet<&String> = all.iter().collect();
+        assert_eq!(all.len(), different.len(), "{all:#?}");
+        assert!(!all.is_empty());
+    }
+
+    #[test]
+    fn the_same_claim_of_another_window_target_or_shard_is_another_case() {
+        let mut result = fixtures::accepted();
+        let one = result.assertions[0].clone();
+        let other = |phase: Option<&str>, window_s, abort| Assertion {
+            phase: phase.map(str::to_owned),
+            window_s,
+            abort,
+            ..one.clone()
+        };
+        result.assertions = vec![
+            other(None, None, false),
+            other(None, None, false),
+            other(None, None, true),
+            other(None, Some(5.0), false),
+            other(None, Some(30.0), false),
+            other(None, Some(30.0), true),
+            other(Some("steady"), None, false),
+            other(Some("peak"), None, false),
+            other(Some("run"), None, false),
+            other(Some("a.b"), None, false),
+            other(Some("a_b"), None, false),
+        ];
+        told_apart(&[&result]);
+        assert!(cases(&result)[1].ends_with("(2)\""), "{:?}", cases(&result)[1]);
+        let elsewhere = RunResult { target: "smtp://127.0.0.2:25".into(), ..result.clone() };
+        let shard = |index| RunResult {
+            shard: Some(crate::report::result::Shard { index, of: 2 }),
+            ..result.clone()
+        };
+        told_apart(&[&result, &elsewhere, &shard(0), &shard(1)]);
+        let searched = fixtures::searched();
+        let again = RunResult { target: "smtp://127.0.0.2:25".into(), ..searched.clone() };
+        told_apart(&[&searched, &again]);
+        let mut twice = searched.clone();
+        twice.limits.extend(searched.limits);
+        if let Some(capacity) = &mut twice.capacity {
+            capacity.goals.extend(capacity.goals.clone());
+        }
+        told_apart(&[&twice]);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_two_cases_of_a_file_are_alike(
+            drawn in proptest::collection::vec(
+                ("p99 < 1s|p99 < 1s \\(2\\)|a|a in b|\u{1}|\\\\u\\{1\\}", proptest::option::of("a|b|a\\.b|a_b|run|limits"),
+                 proptest::option::of(0_u8..3), proptest::bool::ANY),
+                1..40,
+            )
+        ) {
+            let mut result = fixtures::searched();
+            let one = result.assertions[0].clone();
+            result.assertions = drawn.into_iter().map(|(expr, phase, window, abort)| {
+                Assertion { expr, phase, window_s: window.map(f64::from), abort, ..one.clone() }
+            }).collect();
+            told_apart(&[&result]);
+        }
     }
 
     #[test]

@@ -62,6 +62,7 @@ fn assertions(result: &RunResult, text: &mut String) {
             AssertionStatus::Pass => "holds",
             AssertionStatus::Fail => "**FAILS**",
             AssertionStatus::NoData => "**NO DATA**",
+            AssertionStatus::NotJudged => "not judged",
         };
         let phase = assertion.phase.as_deref().map(code).unwrap_or_default();
         vec![word.to_owned(), code(&assertion.expr), phase, code(&assertion.observed)]

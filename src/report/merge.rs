@@ -199,6 +199,8 @@ impl Shards {
         }
         Ok(RunResult {
             run_id: self.results.iter().map(|shard| shard.run_id.as_str()).collect::<Vec<_>>().join("+"),
+            // The whole is stored nowhere.
+            directory: None,
             started_at: self.results.iter().map(|shard| shard.started_at.clone()).min().unwrap_or_default(),
             took_s: measured.took.as_secs_f64(),
             shard: None,
@@ -277,7 +279,7 @@ impl Shards {
                 let own = self.results.iter().flat_map(|shard| &shard.metrics).filter(|m| m.phase == *name);
                 metrics.extend(parts::rough(own));
             } else {
-                metrics.extend(phase.metrics.iter().map(|row| build::metric(measured, index, phase, row)));
+                metrics.extend(build::metrics(measured, index, phase));
             }
         }
         metrics
@@ -290,10 +292,13 @@ fn difference(first: &RunResult, other: &RunResult) -> Option<&'static str> {
     let claims = |result: &RunResult| {
         result.assertions.iter().map(|own| (own.expr.clone(), own.phase.clone())).collect::<Vec<_>>()
     };
+    let schedule = |result: &RunResult| result.profile.schedule_sha256.clone();
+    // That of a run that was cut off is made of its profile and seed like any other, and is not stored.
+    let is_known = |result: &RunResult| !schedule(result).is_empty();
     let differs = [
         ("seed", first.profile.seed != other.profile.seed),
         ("profile", first.profile.sha256 != other.profile.sha256),
-        ("schedule", first.profile.schedule_sha256 != other.profile.schedule_sha256),
+        ("schedule", is_known(first) && is_known(other) && schedule(first) != schedule(other)),
         ("number of shards", first.shard.map(|shard| shard.of) != other.shard.map(|shard| shard.of)),
         ("list of phases", names(first) != names(other)),
         ("list of assertions", claims(first) != claims(other)),
@@ -320,7 +325,7 @@ pub fn histogram(result: &RunResult, metric: &Metric) -> Result<Hist, MergeError
 }
 
 /// What a stored phase tells of its plan.
-fn info(phase: &Phase) -> PhaseInfo {
+pub(super) fn info(phase: &Phase) -> PhaseInfo {
     let length = Duration::try_from_secs_f64(phase.window_s).unwrap_or_default();
     PhaseInfo {
         name: phase.name.clone(),
@@ -355,7 +360,8 @@ fn expects(phases: &[Phase]) -> Vec<Expect> {
 fn asserted(assertion: &Assertion) -> Option<grammar::Assertion> {
     let parsed = grammar::Assertion::parse(&assertion.expr).ok()?;
     let window = assertion.window_s.and_then(|window| Duration::try_from_secs_f64(window).ok());
-    Some(grammar::Assertion { phase: assertion.phase.clone(), window, builtin: assertion.builtin, ..parsed })
+    let Assertion { builtin, abort, .. } = *assertion;
+    Some(grammar::Assertion { phase: assertion.phase.clone(), window, builtin, abort, ..parsed })
 }
 
 /// The assertion as it can be watched: what is not stored second by second cannot.

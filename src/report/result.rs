@@ -30,6 +30,10 @@ pub struct RunResult {
     pub tool: Tool,
     /// Identifies the run, as in the header `X-Smtpress-Run` of its messages.
     pub run_id: String,
+    /// The run directory, as it was named when the run was stored or is read; `null` for shards that were merged, and for
+    /// runs stored before it was kept.
+    #[serde(default)]
+    pub directory: Option<String>,
     /// When the run began, in UTC (RFC 3339).
     pub started_at: String,
     /// How long the run took in all, in seconds.
@@ -429,6 +433,9 @@ pub struct Assertion {
     /// Whether smtpress asserts it by itself.
     #[serde(default)]
     pub builtin: bool,
+    /// Whether it ends the run as soon as it does not hold.
+    #[serde(default)]
+    pub abort: bool,
     /// The stretch of time over which it had to hold wherever that lay; `null`: the whole.
     #[serde(default)]
     pub window_s: Option<f64>,
@@ -444,9 +451,11 @@ pub enum AssertionStatus {
     Fail,
     /// There was nothing to judge it by, which is a failure.
     NoData,
+    /// The run did not come to its end: what it was until then says nothing of the whole.
+    NotJudged,
 }
 
-named!(AssertionStatus { Pass => "pass", Fail => "fail", NoData => "no-data" });
+named!(AssertionStatus { Pass => "pass", Fail => "fail", NoData => "no-data", NotJudged => "not-judged" });
 
 /// How our own side fared.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -1,14 +1,20 @@
-//! The run directory: made before the run, filled while it goes on, complete or untouched at its end.
+//! The run directory: made before the run, filled while it goes on, complete at its end.
 //!
 //! # Decisions
-//! - A file appears under its name only when it is whole: it is written beside it under a temporary name and then renamed.
-//! - `result.json` comes last, so a directory that has one is complete.
-//! - A directory that is not empty is never written to; the run takes the next free name (`-2`, `-3`, ...).
+//! - `unfinished.json` is there from the beginning until all is stored: a directory that has one and no `result.json` holds
+//!   what a run had counted when it was cut off. What grows with the run is flushed every second.
+//! - All other files appear under their names only when they are whole: each is written beside its place under a temporary
+//!   name and then renamed.
+//! - At the end `result.json` comes first, and room for it is kept free while the run goes on: where the disk is full or a
+//!   page cannot be made, the result is there.
+//! - Which directory it is, and what becomes of one that is there already, is the business of `place`.
 
 mod page;
+mod place;
 mod stream;
+mod unfinished;
 
-use std::fs::{self, Permissions};
+use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -17,23 +23,45 @@ use std::time::Duration;
 use super::environment::Environment;
 use super::json::{self, ReadError};
 use super::result::RunResult;
+use super::seconds::{CONDITIONS, LOG, SERIES};
 use super::{failures, words};
+use place::Place;
 
 pub use page::{PAGE, page};
 pub use stream::Recording;
+pub use unfinished::{CUT_OFF, IN_PROGRESS, INTERRUPTED};
 
 /// Where runs go when the user names no directory.
 const DEFAULT_PARENT: &str = "smtpress-runs";
 /// The name of the stored result.
 const RESULT: &str = "result.json";
-/// What is written before the run to see that there is room: the size of a small run.
-const TRIAL_BYTES: usize = 64 * 1024;
-/// So many runs may share a name.
-const MOST_SUFFIXES: u32 = 10_000;
+/// The result so far of a run that has not been stored.
+const UNFINISHED: &str = "unfinished.json";
+/// The search for a capacity, to go on with.
+pub const SEARCH: &str = "search.json";
+/// What the command between two trials of a search writes.
+pub const HOOK_LOG: &str = "between_trials.log";
+/// The folder of the dialogues.
+const TRANSCRIPTS: &str = "transcripts";
+/// How the name of a file begins that is not whole yet.
+const TEMPORARY: &str = ".smtpress-";
+/// The other files of a run, or of a search.
+const FILES: [&str; 9] =
+    ["profile.toml", "environment.json", "failures.jsonl", SERIES, LOG, CONDITIONS, PAGE, SEARCH, HOOK_LOG];
+/// What is kept free for the result while a run goes on.
+const RESERVE: usize = 512 * 1024;
 
 /// What can go wrong with a run directory.
 #[derive(Debug, thiserror::Error)]
 pub enum RunDirError {
+    /// Something is there already.
+    #[error("cannot write the run to {}: {why}", path.display())]
+    Taken {
+        /// Where.
+        path: PathBuf,
+        /// What is there, and what to do.
+        why: String,
+    },
     /// It cannot be made.
     #[error("failed to make the run directory {}: {source}; {}", path.display(), remedy(source))]
     Create {
@@ -97,53 +125,106 @@ pub struct Contents<'a> {
 /// A directory that takes one run.
 #[derive(Debug)]
 pub struct RunDir {
-    path: PathBuf,
+    place: Place,
+    /// What the user calls it.
+    called: PathBuf,
+    /// Takes room until the result needs it; it has no name, so that nothing is left of it in any case.
+    reserve: Option<File>,
 }
 
 impl RunDir {
     /// Makes the directory that the user names, or `smtpress-runs/<UTC time>-<name>`, and sees that files can be written
-    /// there. `started_at` is since the Unix epoch.
+    /// there. With `overwrite` the run of that name, if there is one, stays until this one is stored. `started_at` is since
+    /// the Unix epoch.
     ///
     /// # Errors
-    /// When it cannot be made or written to: nothing was sent yet (exit code 3).
-    pub fn create(wanted: Option<&Path>, name: &str, started_at: Duration) -> Result<RunDir, RunDirError> {
-        let path = match wanted {
-            Some(path) => path.to_owned(),
+    /// [`RunDirError::Taken`] when something else is there, others when it cannot be made or written to: nothing was sent yet.
+    pub fn create(
+        wanted: Option<&Path>,
+        overwrite: bool,
+        name: &str,
+        started_at: Duration,
+    ) -> Result<RunDir, RunDirError> {
+        let place = match wanted {
+            Some(path) => Place::named(path, overwrite)?,
             None => {
                 let time = words::timestamp(started_at).replace(['-', ':'], "");
-                Path::new(DEFAULT_PARENT).join(format!("{time}-{}", file_stem(name)))
+                Place::free(&Path::new(DEFAULT_PARENT).join(format!("{time}-{}", file_stem(name))))?
             }
         };
-        let directory = RunDir { path: claim(&path).map_err(|source| RunDirError::Create { path, source })? };
-        if let Err(error) = directory.try_out() {
-            // It was empty, or it was not there.
-            fs::remove_dir(&directory.path).ok();
-            return Err(error);
-        }
-        Ok(directory)
+        RunDir::taken(place, None)
     }
 
     /// A directory that a search was broken off in, to go on there.
     ///
     /// # Errors
-    /// When it cannot be written to.
+    /// When it cannot be written to, or another process does.
     pub fn reopen(path: &Path) -> Result<RunDir, RunDirError> {
-        let directory = RunDir { path: path.to_owned() };
-        directory.try_out().map(|()| directory)
+        let directory = RunDir::taken(Place::at(path.to_owned(), path.to_owned())?, None)?;
+        // Until the search has ended again it has no result.
+        let file = |name: &str| path.join(name);
+        if file(RESULT).is_file() {
+            fs::rename(file(RESULT), file(UNFINISHED))
+                .map_err(|source| RunDirError::Write { path: file(UNFINISHED), source })?;
+        }
+        Ok(directory)
     }
 
-    /// Removes it with all that is in it: nothing of a run that never began is left.
-    pub fn discard(self) {
-        fs::remove_dir_all(&self.path).ok();
-        // The folder of all runs goes too if it was made for this one.
-        if let Some(parent) = self.path.parent().filter(|parent| parent.ends_with(DEFAULT_PARENT)) {
-            fs::remove_dir(parent).ok();
+    /// The directory of one run of a series, in that of the series.
+    ///
+    /// # Errors
+    /// As of [`RunDir::create`].
+    pub fn member(&self, name: &str) -> Result<RunDir, RunDirError> {
+        RunDir::taken(Place::named(&self.place.work.join(name), false)?, Some(self.called.join(name)))
+    }
+
+    fn taken(place: Place, called: Option<PathBuf>) -> Result<RunDir, RunDirError> {
+        match reserve(&place.work) {
+            Ok(reserve) => {
+                let called = called.unwrap_or_else(|| place.name.clone());
+                Ok(RunDir { place, called, reserve: Some(reserve) })
+            }
+            Err(source) => {
+                place.give_back();
+                Err(RunDirError::Write { path: place.name.clone(), source })
+            }
         }
     }
 
-    /// Where it is.
+    /// What it is called: where its files are when the run is stored.
     pub fn path(&self) -> &Path {
-        &self.path
+        &self.called
+    }
+
+    /// Where its files are now.
+    pub fn files(&self) -> &Path {
+        &self.place.work
+    }
+
+    /// Whether a run of this name stays there until this one is stored.
+    pub fn replaces(&self) -> bool {
+        self.place.work != self.place.name
+    }
+
+    /// Keeps what is known of a run that goes on, for the case that it is cut off.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn keep(&self, so_far: &RunResult) -> Result<(), RunDirError> {
+        let result = RunResult { directory: Some(self.path().display().to_string()), ..so_far.clone() };
+        self.put(UNFINISHED, &json::write(&result))
+    }
+
+    /// Removes what was written for a run that could not begin.
+    pub fn abandon(self) {
+        for name in FILES.iter().chain([&UNFINISHED]) {
+            fs::remove_file(self.files().join(name)).ok();
+        }
+        self.place.give_back();
+        // The folder of all runs goes too if it was made for this one.
+        if let Some(parent) = self.files().parent().filter(|parent| parent.ends_with(DEFAULT_PARENT)) {
+            fs::remove_dir(parent).ok();
+        }
     }
 
     /// Begins the files that grow with the run: `timeseries.csv`, `metrics.hlog` and `conditions.csv`. `phases` are the
@@ -152,38 +233,70 @@ impl RunDir {
     /// # Errors
     /// When they cannot be begun.
     pub fn record(&self, phases: &[String], started_at: Duration) -> Result<Recording, RunDirError> {
-        Recording::begin(&self.path, phases, started_at)
+        Recording::begin(self.files(), phases, started_at)
     }
 
-    /// Writes all that is known at the end. What can be written is written, even if something before it cannot.
+    /// Writes all that is known at the end, the result first, and gives the run its name. What can be written is written,
+    /// even if something else cannot.
     ///
     /// # Errors
     /// The first of them.
-    pub fn store(&self, contents: Contents<'_>) -> Result<(), RunDirError> {
-        let mut first = self.put("profile.toml", contents.profile);
+    pub fn store(&mut self, contents: Contents<'_>) -> Result<(), RunDirError> {
+        drop(self.reserve.take());
+        let stored = self.put(RESULT, &json::write(contents.result));
+        let is_there = stored.is_ok();
+        let mut first = stored;
         let mut keep = |done: Result<(), RunDirError>| {
             if first.is_ok() {
                 first = done;
             }
         };
+        keep(self.put("profile.toml", contents.profile));
         keep(self.put("environment.json", &contents.environment.to_json()));
         keep(self.put("failures.jsonl", &failures::write(contents.result)));
         keep(self.transcripts(contents.transcripts));
-        keep(self.put(PAGE, &page(&self.path, contents.result)));
-        keep(self.put(RESULT, &json::write(contents.result)));
+        keep(self.put(PAGE, &page(self.files(), contents.result)));
+        // Without a result it is what there is to be read.
+        if is_there {
+            fs::remove_file(self.files().join(UNFINISHED)).ok();
+            keep(self.place.publish());
+        }
         first
     }
 
-    /// Reads a stored run back: `path` is a run directory or a `result.json`.
+    /// Gives a series of runs its name, once all of them are stored.
+    ///
+    /// # Errors
+    /// As it stands there, the old one cannot be replaced.
+    pub fn publish(&mut self) -> Result<(), RunDirError> {
+        drop(self.reserve.take());
+        self.place.publish()
+    }
+
+    /// Reads a stored run back: `path` is a run directory or a `result.json`. What is left of a run that was cut off becomes
+    /// a result that says so: [`CUT_OFF`] or [`IN_PROGRESS`] among the reasons why it is invalid.
     ///
     /// # Errors
     /// When there is none, or it is of another version.
     pub fn open(path: &Path) -> Result<RunResult, RunDirError> {
-        let path = if path.is_dir() { path.join(RESULT) } else { path.to_owned() };
-        match fs::read_to_string(&path) {
-            Ok(text) => json::read(&text).map_err(|source| RunDirError::Read { path, source }),
-            Err(source) => Err(RunDirError::Open { path, source }),
+        let directory = path.is_dir();
+        let file = if directory { path.join(RESULT) } else { path.to_owned() };
+        match fs::read_to_string(&file) {
+            Ok(text) => {
+                let result = json::read(&text).map_err(|source| RunDirError::Read { path: file, source })?;
+                // It may have been moved since.
+                Ok(if directory { named(result, path) } else { result })
+            }
+            Err(_) if directory && path.join(UNFINISHED).is_file() => {
+                Ok(named(unfinished::read(path)?, path))
+            }
+            Err(source) => Err(RunDirError::Open { path: file, source }),
         }
+    }
+
+    /// Where a run that was to replace the one in `path` was cut off or still goes on; nothing if there is none.
+    pub fn newer(path: &Path) -> Option<PathBuf> {
+        place::left_beside(path)
     }
 
     /// Writes one file whole, or not at all.
@@ -191,14 +304,14 @@ impl RunDir {
     /// # Errors
     /// When it cannot be written.
     pub fn put(&self, name: &str, text: &str) -> Result<(), RunDirError> {
-        put(&self.path.join(name), text)
+        put(&self.files().join(name), text)
     }
 
     fn transcripts(&self, transcripts: &[(String, String)]) -> Result<(), RunDirError> {
         if transcripts.is_empty() {
             return Ok(());
         }
-        let directory = self.path.join("transcripts");
+        let directory = self.files().join(TRANSCRIPTS);
         fs::create_dir_all(&directory)
             .map_err(|source| RunDirError::Create { path: directory.clone(), source })?;
         let mut used = Vec::new();
@@ -211,53 +324,25 @@ impl RunDir {
         }
         Ok(())
     }
-
-    /// Sees before the run that a file can be written here.
-    fn try_out(&self) -> Result<(), RunDirError> {
-        let written = temporary(&self.path).and_then(|mut file| {
-            file.as_file_mut().write_all(&[0; TRIAL_BYTES])?;
-            file.as_file().sync_data()?;
-            file.close()
-        });
-        written.map_err(|source| RunDirError::Write { path: self.path.clone(), source })
-    }
 }
 
-/// Makes the directory, or the first free one of `-2`, `-3`, ...; an empty one is taken as it is.
-fn claim(path: &Path) -> io::Result<PathBuf> {
-    if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent)?;
-    }
-    for n in 1..MOST_SUFFIXES {
-        let mut candidate = path.as_os_str().to_owned();
-        if n > 1 {
-            candidate.push(format!("-{n}"));
-        }
-        let candidate = PathBuf::from(candidate);
-        match fs::create_dir(&candidate) {
-            Ok(()) => return Ok(candidate),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                if !candidate.is_dir() {
-                    if n == 1 {
-                        return Err(io::Error::new(
-                            io::ErrorKind::NotADirectory,
-                            "there is a file of that name",
-                        ));
-                    }
-                } else if fs::read_dir(&candidate)?.next().is_none() {
-                    return Ok(candidate);
-                }
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Err(io::Error::new(io::ErrorKind::AlreadyExists, "too many runs of that name"))
+/// The result with the directory that it was read from.
+fn named(result: RunResult, path: &Path) -> RunResult {
+    RunResult { directory: Some(path.display().to_string()), ..result }
+}
+
+/// Takes room for the result, and so sees before the run that files can be written here.
+fn reserve(directory: &Path) -> io::Result<File> {
+    let mut file = tempfile::tempfile_in(directory)?;
+    file.write_all(&vec![0; RESERVE])?;
+    file.sync_data()?;
+    Ok(file)
 }
 
 /// A file under a temporary name, with the permissions that the user's umask gives to any new file.
 fn temporary(directory: &Path) -> io::Result<tempfile::NamedTempFile> {
     tempfile::Builder::new()
-        .prefix(".smtpress-")
+        .prefix(TEMPORARY)
         .suffix(".part")
         .permissions(Permissions::from_mode(0o666))
         .tempfile_in(directory)

@@ -43,6 +43,7 @@ impl RunResult {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
             },
             run_id: plan.run_id.clone(),
+            directory: None,
             shard: None,
             started_at: words::timestamp(input.started_at),
             took_s: input.took.as_secs_f64(),

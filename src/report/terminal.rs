@@ -17,6 +17,7 @@ use std::io::{self, Write};
 
 use super::layout::{INDENT, Page, Span, Tone};
 use super::result::{AssertionStatus, Phase, RunResult, VerdictStatus};
+use super::run_dir::INTERRUPTED;
 use super::words;
 
 /// How to write the text.
@@ -93,6 +94,9 @@ fn verdict(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
 }
 
 pub(super) fn sentence(result: &RunResult) -> String {
+    if result.is_unfinished() && result.verdict.exit_code == INTERRUPTED {
+        return "no verdict: what follows is what was counted".to_owned();
+    }
     if let Some(capacity) = &result.capacity
         && result.phases.is_empty()
         && result.limits.is_empty()

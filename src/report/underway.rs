@@ -38,7 +38,8 @@ pub struct Underway {
     asked: Asked,
     /// So far.
     measured: Measured,
-    course: Growing,
+    /// What its charts are drawn from; `None`: the counts alone are wanted.
+    course: Option<Growing>,
     /// The user has asked it to stop; since when.
     stopped: Option<Duration>,
 }
@@ -46,6 +47,13 @@ pub struct Underway {
 impl Underway {
     /// One of which nothing is known yet.
     pub fn new(asked: Asked) -> Underway {
+        let names = asked.infos.iter().map(|info| info.name.clone()).collect();
+        let course = Growing::new(names, planned(&asked.infos));
+        Underway { course: Some(course), ..Underway::counting(asked) }
+    }
+
+    /// One of which the counts are kept, and neither distributions nor charts: little enough to be written each second.
+    pub fn counting(asked: Asked) -> Underway {
         let count = asked.infos.len();
         let measured = Measured {
             tally: Tally::new(count),
@@ -61,15 +69,16 @@ impl Underway {
             took: Duration::ZERO,
             transcripts: Vec::new(),
         };
-        let names = asked.infos.iter().map(|info| info.name.clone()).collect();
-        let course = Growing::new(names, planned(&asked.infos));
-        Underway { asked, measured, course, stopped: None }
+        Underway { asked, measured, course: None, stopped: None }
     }
 
     /// A second is over.
     pub fn add(&mut self, second: &Interval) {
         let Measured { tally, windows, starts, gauges, peak_sessions, took, .. } = &mut self.measured;
-        *tally += &second.tally;
+        match &mut self.course {
+            Some(_) => *tally += &second.tally,
+            None => tally.add_counts(&second.tally),
+        }
         *took = second.start + second.length;
         // The most that were open within a second is told only where that is the most of the run.
         let most = if second.gauges.peak_sessions > gauges.peak_sessions {
@@ -99,7 +108,9 @@ impl Underway {
             };
             windows[i] = ends.saturating_sub(starts[i]);
         }
-        self.course.add(second);
+        if let Some(course) = &mut self.course {
+            course.add(second);
+        }
     }
 
     /// The user wants it to stop: nothing new is due from now on.
@@ -141,13 +152,13 @@ impl Underway {
     /// The page so far: whole, or only what changes of it.
     pub fn page(&mut self, whole: bool) -> String {
         let result = self.result();
-        let (course, series) = self.course.so_far();
+        let course = self.course.as_mut().map(Growing::so_far);
         let planned = planned(&self.asked.infos);
         html::write(html::Input {
             result: &result,
             profile: Some(&self.asked.profile),
             environment: None,
-            course: Some((&course, &series)),
+            course: course.as_ref().map(|(course, series)| (course, series.as_str())),
             conditions: None,
             stage: Stage::Underway {
                 planned_s: planned.map(|planned| planned.as_secs_f64()),

@@ -44,6 +44,12 @@ impl Answer {
     pub(super) fn no_data(why: impl Into<String>) -> Answer {
         Answer { status: AssertionStatus::NoData, observed: why.into() }
     }
+
+    /// The same of a run that did not come to its end.
+    pub(super) fn until_stopped(self) -> Answer {
+        let observed = format!("{} until the run was stopped", self.observed);
+        Answer { status: AssertionStatus::NotJudged, observed }
+    }
 }
 
 impl Evidence {

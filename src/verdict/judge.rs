@@ -3,6 +3,8 @@
 //! # Decisions
 //! - When several things are true of a run, the one that says most about whether its numbers can be used comes first:
 //!   interrupted, invalid, nothing measured, an assertion failed. The results of all assertions are given in any case.
+//! - No assertion is judged when the user stopped the run: arrivals that the stop left waiting are shed, and what was asked for
+//!   was not done, through no fault of the listener. What was observed until then is told.
 //! - An assertion without data fails the run as a broken one does: a check that checked nothing must not look green.
 
 use std::time::Duration;
@@ -63,6 +65,8 @@ pub enum AssertionStatus {
     Fail,
     /// It could not be judged, which is a failure.
     NoData,
+    /// The run was stopped by the user: what it was until then says nothing of the whole.
+    NotJudged,
 }
 
 impl AssertionStatus {
@@ -72,6 +76,7 @@ impl AssertionStatus {
             AssertionStatus::Pass => "pass",
             AssertionStatus::Fail => "fail",
             AssertionStatus::NoData => "no-data",
+            AssertionStatus::NotJudged => "not-judged",
         }
     }
 }
@@ -89,6 +94,8 @@ pub struct AssertionResult {
     pub status: AssertionStatus,
     /// One of ours, not the user's.
     pub builtin: bool,
+    /// It ends the run as soon as it does not hold.
+    pub abort: bool,
     /// Over every stretch of this length instead of the whole.
     pub window: Option<Duration>,
 }
@@ -118,12 +125,14 @@ impl Verdict {
             .enumerate()
             .map(|(index, assertion)| {
                 let answer = answer(measured, summary, expects, assertion, || windows.answer(index));
+                let answer = if summary.interrupted { answer.until_stopped() } else { answer };
                 AssertionResult {
                     expr: assertion.expr.text.clone(),
                     phase: assertion.phase.clone(),
                     observed: answer.observed,
                     status: answer.status,
                     builtin: assertion.builtin,
+                    abort: assertion.abort,
                     window: assertion.window,
                 }
             })

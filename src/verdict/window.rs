@@ -161,7 +161,7 @@ impl Watch {
         let answer = whole.answer(&self.expr);
         match answer.status {
             AssertionStatus::Pass => self.held += 1,
-            AssertionStatus::NoData => {
+            AssertionStatus::NoData | AssertionStatus::NotJudged => {
                 self.unknown.get_or_insert(answer);
             }
             AssertionStatus::Fail => {

@@ -98,6 +98,7 @@ impl Expect {
                 observed: format!("{} .. {}", told(bounds.lower), told(bounds.upper)),
                 status: self.holds(&bounds),
                 builtin: false,
+                abort: false,
                 window_s: None,
             }
         };

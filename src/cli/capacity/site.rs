@@ -17,14 +17,10 @@ use crate::collector::tally::Tally;
 use crate::experiment::capacity::{Asked, News, Record, Site, State};
 use crate::generator::{Control, Local, Observer, RunError, Runner, Stop, clock};
 use crate::plan::Plan;
-use crate::report::result::Generator;
-use crate::report::run_dir::{RunDir, RunDirError};
+use crate::report::result::{Generator, RunResult};
+use crate::report::run_dir::{HOOK_LOG, RunDir, RunDirError, SEARCH};
 use crate::report::words;
 
-/// The search as it is stored in its run directory.
-pub const STATE: &str = "search.json";
-/// What the user's command writes.
-const HOOK_LOG: &str = "between_trials.log";
 /// How often it is looked whether the user wants to stop, or the command is done.
 const GLANCE: Duration = Duration::from_millis(20);
 /// The most dialogues that are kept as evidence.
@@ -36,6 +32,8 @@ pub struct Here<'a> {
     pub stop: watch::Receiver<Stop>,
     pub screen: &'a Screen,
     pub directory: &'a RunDir,
+    /// What is left of the search if it is cut off now.
+    pub so_far: &'a dyn Fn(&State) -> RunResult,
     pub asked: &'a Asked,
     /// How trials show that they go on; nothing at all is said with `None`.
     pub shown: args::Progress,
@@ -106,7 +104,7 @@ impl Site for Here<'_> {
     }
 
     fn between(&mut self, command: &str, number: usize) -> Result<(), String> {
-        let path = self.directory.path().join(HOOK_LOG);
+        let path = self.directory.files().join(HOOK_LOG);
         self.say(&format!("  before trial {number}: {command}"));
         let ended = self.hook(command, number, &path);
         match ended {
@@ -123,7 +121,8 @@ impl Site for Here<'_> {
 
     fn keep(&mut self, state: &State) {
         let text = serde_json::to_string_pretty(state).expect("a search has a JSON form");
-        if let Err(error) = self.directory.put(STATE, &format!("{text}\n")) {
+        let kept = self.directory.put(SEARCH, &format!("{text}\n"));
+        if let Err(error) = kept.and_then(|()| self.directory.keep(&(self.so_far)(state))) {
             self.unkept.get_or_insert(error);
         }
     }

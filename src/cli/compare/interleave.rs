@@ -53,6 +53,9 @@ pub struct SeriesArgs {
     /// Where the runs go [smtpress-runs/<time>-<name>-compare]
     #[arg(long, value_name = "DIR", requires = "interleave")]
     pub runs: Option<PathBuf>,
+    /// Replace the runs in that directory, once all of these are stored
+    #[arg(long, requires = "runs")]
+    pub overwrite: bool,
     /// How to show that a run goes on, on stderr [auto]
     #[arg(long, value_enum, value_name = "auto|bar|log|none", requires = "interleave")]
     pub progress: Option<args::Progress>,
@@ -155,14 +158,15 @@ pub fn carry(
     preflight::check_target(&first.compiled.plan)?;
     preflight::check_target(&other.compiled.plan)?;
     let name = format!("{}-compare", first.compiled.plan.name);
-    let folder = RunDir::create(args.runs.as_deref(), &name, first.started_at)?;
     let voice = Voice::plain(screen);
+    let signals = Signals::listen(voice.clone())?;
+    let mut folder = RunDir::create(args.runs.as_deref(), args.overwrite, &name, first.started_at)
+        .map_err(Failure::unwritable)?;
     let say = |line: &str| {
         if !args.quiet {
             voice.say(line);
         }
     };
-    let signals = Signals::listen(voice.clone())?;
     say(&format!(
         "smtpress: {} against {} (base) and {} (candidate), {n} runs a side, seed {}, files in {}",
         first.compiled.plan.name,
@@ -182,7 +186,7 @@ pub fn carry(
             return Err(interrupted(&kept, n));
         }
         let number = kept.of(side).len() + 1 + notes_of(&notes, side);
-        let path = folder.path().join(format!("{}-{number}", side.name()));
+        let directory = folder.member(&format!("{}-{number}", side.name())).map_err(Failure::unwritable)?;
         let prepared = prepared(side)?;
         say(&format!(
             "smtpress: run {} of {}: {}-{number}, {}",
@@ -191,8 +195,9 @@ pub fn carry(
             side.name(),
             prepared.compiled.plan.target
         ));
-        let ended = one(&prepared, &path, args, &signals, screen).map_err(|failure| lost(failure, &kept))?;
-        let path = ended.directory.path().to_owned();
+        let ended =
+            one(&prepared, directory, args, &signals, screen).map_err(|failure| lost(failure, &kept))?;
+        let path = ended.directory.files().to_owned();
         let result = ended.result;
         if result.verdict.status == VerdictStatus::Interrupted {
             voice.say(&format!("smtpress: {} was interrupted; its files are kept", path.display()));
@@ -220,8 +225,15 @@ pub fn carry(
             ));
         }
     }
-    let Kept { base, candidate } = kept;
-    Ok(Judged { base, candidate, notes: notes.into_iter().map(|(_, note)| note).collect() })
+    folder.publish()?;
+    let named = |paths: Vec<PathBuf>| {
+        paths.iter().filter_map(|path| Some(folder.path().join(path.file_name()?))).collect()
+    };
+    Ok(Judged {
+        base: named(kept.base),
+        candidate: named(kept.candidate),
+        notes: notes.into_iter().map(|(_, note)| note).collect(),
+    })
 }
 
 fn notes_of(notes: &[(Side, String)], side: Side) -> usize {
@@ -250,7 +262,7 @@ fn asked(profile: &Path, args: &SeriesArgs, side: Side, seed: Option<String>) ->
 /// One run, from its directory to its files.
 fn one(
     prepared: &Prepared,
-    path: &Path,
+    directory: RunDir,
     args: &SeriesArgs,
     signals: &Signals,
     screen: &Screen,
@@ -262,7 +274,7 @@ fn one(
         false => args.progress.unwrap_or(args::Progress::Auto),
     };
     let progress = Progress::new(plan, shown, io::stderr().is_terminal(), screen);
-    let ready = Ready::new(prepared, Some(path))?;
+    let ready = Ready::new(prepared, directory)?;
     let ended = ready.load(signals, progress, Live::start(Vec::new())?)?.judge();
     // What cannot be read back cannot be compared.
     match ended.stored {

@@ -91,6 +91,7 @@ fn counts_are_added_rates_taken_anew_and_assertions_judged_anew() {
             observed: "n/a (needs 459, has 200)".into(),
             status: AssertionStatus::NoData,
             builtin: false,
+            abort: false,
             window_s: None,
         });
         one.verdict = RunVerdict { status: VerdictStatus::Fail, exit_code: 99, aborted_by: None };
@@ -181,6 +182,7 @@ fn a_window_is_judged_from_the_seconds_of_the_whole() {
             observed: "1 between 0 s and 1 s of the run".into(),
             status: AssertionStatus::Fail,
             builtin: false,
+            abort: false,
             window_s: Some(1.0),
         }];
     }

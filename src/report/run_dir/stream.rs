@@ -1,32 +1,34 @@
-//! The files that grow with the run: written under temporary names, given their own at the end.
+//! The files that grow with the run. What is added is in the hands of the kernel when the call returns: of a run that is
+//! killed no second is lost.
 
-use std::io::{self, BufWriter, Write};
+use std::fs::File;
+use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tempfile::NamedTempFile;
-
-use super::{RunDirError, temporary};
+use super::RunDirError;
 use crate::collector::snapshot::Interval;
 use crate::report::conditions::ConditionSeries;
 use crate::report::csv::TimeSeries;
 use crate::report::hdr_log::IntervalLog;
 use crate::report::seconds::{CONDITIONS, LOG, SERIES};
 
-type Part = BufWriter<NamedTempFile>;
+type Part = BufWriter<File>;
+/// As large as the lines of most seconds, so that a second is written as a whole.
+const BUFFER: usize = 256 * 1024;
 
-/// `timeseries.csv`, `metrics.hlog` and `conditions.csv` of a run that is under way.
+/// `timeseries.csv`, `metrics.hlog` and `conditions.csv` of a run that goes on.
 ///
 /// A file that fails is given up, the others go on, and so does the run: the failure is reported by
 /// [`Recording::finish`].
 pub struct Recording {
-    series: File<TimeSeries<Part>>,
-    log: File<IntervalLog<Part>>,
-    conditions: File<ConditionSeries<Part>>,
+    series: Growing<TimeSeries<Part>>,
+    log: Growing<IntervalLog<Part>>,
+    conditions: Growing<ConditionSeries<Part>>,
 }
 
 /// One growing file: its writer or its failure.
-struct File<W> {
+struct Growing<W> {
     path: PathBuf,
     writer: io::Result<W>,
 }
@@ -39,56 +41,61 @@ impl Recording {
     ) -> Result<Recording, RunDirError> {
         let begin = |name: &str| {
             let path = directory.join(name);
-            match temporary(directory) {
-                Ok(file) => Ok((path, BufWriter::new(file))),
+            match File::create_new(&path) {
+                Ok(file) => Ok((path, BufWriter::with_capacity(BUFFER, file))),
                 Err(source) => Err(RunDirError::Write { path, source }),
             }
         };
         let (path, part) = begin(SERIES)?;
-        let series = File { writer: TimeSeries::new(part, phases.to_vec()), path };
+        let series = Growing { writer: TimeSeries::new(part, phases.to_vec()), path };
         let (path, part) = begin(LOG)?;
-        let log = File { writer: IntervalLog::new(part, phases, started_at), path };
+        let log = Growing { writer: IntervalLog::new(part, phases, started_at), path };
         let (path, part) = begin(CONDITIONS)?;
-        let conditions = File { writer: ConditionSeries::new(part, phases.to_vec()), path };
-        Ok(Recording { series, log, conditions })
+        let conditions = Growing { writer: ConditionSeries::new(part, phases.to_vec()), path };
+        let mut recording = Recording { series, log, conditions };
+        recording.flush();
+        Ok(recording)
     }
 
     /// Adds one interval to all.
     pub fn add(&mut self, interval: &Interval) {
-        self.series.add(|series| series.add(interval));
-        self.log.add(|log| log.add(interval));
-        self.conditions.add(|conditions| conditions.add(interval));
+        self.series.with(|series| series.add(interval));
+        self.log.with(|log| log.add(interval));
+        self.conditions.with(|conditions| conditions.add(interval));
+        self.flush();
     }
 
-    /// Gives all their names.
+    fn flush(&mut self) {
+        self.series.with(TimeSeries::flush);
+        self.log.with(IntervalLog::flush);
+        self.conditions.with(ConditionSeries::flush);
+    }
+
+    /// Ends all.
     ///
     /// # Errors
-    /// The first failure of any since the run began; the others are stored all the same.
+    /// The first failure of any since the run began.
     pub fn finish(self) -> Result<(), RunDirError> {
-        let series = self.series.finish(TimeSeries::into_inner);
-        let log = self.log.finish(|log| Ok(log.into_inner()));
-        let conditions = self.conditions.finish(ConditionSeries::into_inner);
-        series.and(log).and(conditions)
+        self.series.finish().and(self.log.finish()).and(self.conditions.finish())
     }
 }
 
-impl<W> File<W> {
-    fn add(&mut self, add: impl FnOnce(&mut W) -> io::Result<()>) {
+impl<W> Growing<W> {
+    fn with(&mut self, act: impl FnOnce(&mut W) -> io::Result<()>) {
         if let Ok(writer) = &mut self.writer
-            && let Err(error) = add(writer)
+            && let Err(error) = act(writer)
         {
             self.writer = Err(error);
         }
     }
 
-    fn finish(self, into_inner: impl FnOnce(W) -> io::Result<Part>) -> Result<(), RunDirError> {
-        let File { path, writer } = self;
-        let stored = writer.and_then(into_inner).and_then(|mut part| {
-            part.flush()?;
-            let file = part.into_inner().map_err(io::IntoInnerError::into_error)?;
-            file.persist(&path).map_err(|error| error.error)?;
-            Ok(())
-        });
-        stored.map_err(|source| RunDirError::Write { path, source })
+    fn finish(self) -> Result<(), RunDirError> {
+        let Growing { path, writer } = self;
+        match writer {
+            // A file that somebody removed took nothing of what was written to it.
+            Ok(_) if path.exists() => Ok(()),
+            Ok(_) => Err(RunDirError::Write { path, source: io::ErrorKind::NotFound.into() }),
+            Err(source) => Err(RunDirError::Write { path, source }),
+        }
     }
 }

@@ -22,7 +22,7 @@ fn interval() -> Interval {
     Interval { start: Duration::ZERO, length: Duration::from_secs(1), tally, gauges: Gauges::default() }
 }
 
-fn store(directory: &RunDir, result: &RunResult) -> Result<(), RunDirError> {
+fn store(directory: &mut RunDir, result: &RunResult) -> Result<(), RunDirError> {
     let environment = Environment::read(vec!["smtpress".into(), "run".into()], STARTED);
     directory.store(Contents {
         result,
@@ -38,12 +38,15 @@ fn store(directory: &RunDir, result: &RunResult) -> Result<(), RunDirError> {
 #[test]
 fn a_run_is_stored_whole_and_read_back() {
     let parent = tempfile::tempdir().unwrap();
-    let directory = RunDir::create(Some(&parent.path().join("deep/er/run")), "x", STARTED).unwrap();
+    let mut directory =
+        RunDir::create(Some(&parent.path().join("deep/er/run")), false, "x", STARTED).unwrap();
     let mut recording = directory.record(&["steady".into()], STARTED).unwrap();
     recording.add(&interval());
-    assert!(names(directory.path()).iter().all(|name| name.ends_with(".part")), "nothing is half there");
+    assert!(!names(directory.path()).iter().any(|name| name == "result.json"));
+    let series = || fs::read_to_string(directory.path().join("timeseries.csv")).unwrap();
+    assert_eq!(series().lines().count(), 2, "each second is there when it is over");
     recording.finish().unwrap();
-    store(&directory, &fixtures::limit_bites()).unwrap();
+    store(&mut directory, &fixtures::limit_bites()).unwrap();
     assert_eq!(
         names(directory.path()),
         [
@@ -62,7 +65,12 @@ fn a_run_is_stored_whole_and_read_back() {
         names(&directory.path().join("transcripts")),
         ["storm-421-..-..-etc-2.txt", "storm-421-..-..-etc.txt"]
     );
-    assert_eq!(RunDir::open(directory.path()).unwrap(), fixtures::limit_bites());
+    let named = Some(directory.path().display().to_string());
+    assert_eq!(
+        RunDir::open(directory.path()).unwrap(),
+        RunResult { directory: named, ..fixtures::limit_bites() },
+        "it may have been moved since it was stored"
+    );
     assert_eq!(RunDir::open(&directory.path().join("result.json")).unwrap(), fixtures::limit_bites());
     assert_eq!(fs::read_to_string(directory.path().join("timeseries.csv")).unwrap().lines().count(), 2);
     assert!(
@@ -74,21 +82,218 @@ fn a_run_is_stored_whole_and_read_back() {
     assert_eq!(mode & 0o111, 0, "{mode:o}");
 }
 
-#[test]
-fn an_existing_run_is_never_overwritten() {
-    let parent = tempfile::tempdir().unwrap();
-    let wanted = parent.path().join("run");
-    let mut paths = Vec::new();
-    for _ in 0..3 {
-        let directory = RunDir::create(Some(&wanted), "x", STARTED).unwrap();
-        store(&directory, &fixtures::accepted()).unwrap();
-        paths.push(directory.path().file_name().unwrap().to_str().unwrap().to_owned());
+/// A stored run called `name`, whose profile is that of the fixture.
+fn stored(path: &Path, overwrite: bool, result: &RunResult) -> Result<PathBuf, RunDirError> {
+    let mut directory = RunDir::create(Some(path), overwrite, "x", STARTED)?;
+    directory.keep(result)?;
+    store(&mut directory, result)?;
+    Ok(directory.path().to_owned())
+}
+
+#[track_caller]
+fn taken(path: &Path, overwrite: bool) -> String {
+    match RunDir::create(Some(path), overwrite, "x", STARTED) {
+        Err(RunDirError::Taken { path: named, why }) => {
+            assert_eq!(named, path.components().collect::<PathBuf>());
+            why
+        }
+        other => panic!("{other:?}"),
     }
-    assert_eq!(paths, ["run", "run-2", "run-3"]);
-    fs::create_dir(parent.path().join("empty")).unwrap();
-    let taken = RunDir::create(Some(&parent.path().join("empty")), "x", STARTED).unwrap();
-    assert_eq!(taken.path(), parent.path().join("empty"));
-    assert!(names(taken.path()).is_empty(), "the trial leaves nothing behind");
+}
+
+#[test]
+fn a_name_that_is_taken_is_refused_and_never_changed() {
+    let parent = tempfile::tempdir().unwrap();
+    let run = parent.path().join("run");
+    assert_eq!(stored(&run, false, &fixtures::accepted()).unwrap(), run);
+    assert!(taken(&run, false).contains("--overwrite"));
+    assert!(taken(&run.join(""), false).contains("--overwrite"), "with a slash at its end");
+    let others = parent.path().join("others");
+    fs::create_dir(&others).unwrap();
+    fs::write(others.join("letter.txt"), "").unwrap();
+    for overwrite in [false, true] {
+        assert!(!taken(&others, overwrite).contains("--overwrite"));
+    }
+    let file = parent.path().join("file");
+    fs::write(&file, "").unwrap();
+    let nowhere = parent.path().join("nowhere");
+    std::os::unix::fs::symlink(parent.path().join("gone"), &nowhere).unwrap();
+    for overwrite in [false, true] {
+        assert!(taken(&file, overwrite).contains("there is a file of that name"));
+        assert!(taken(&nowhere, overwrite).contains("leads nowhere"));
+    }
+    assert_eq!(names(parent.path()), ["file", "nowhere", "others", "run"]);
+    // A name that nobody asked for may be another.
+    let free: Vec<PathBuf> = (0..3)
+        .map(|_| {
+            let mut place = Place::free(&parent.path().join("drawn")).unwrap();
+            place.publish().unwrap();
+            place.name
+        })
+        .collect();
+    assert_eq!(free, ["drawn", "drawn-2", "drawn-3"].map(|name| parent.path().join(name)));
+}
+
+#[test]
+fn an_empty_directory_is_taken_as_it_is_also_through_a_link() {
+    let parent = tempfile::tempdir().unwrap();
+    let (empty, link) = (parent.path().join("empty"), parent.path().join("link"));
+    fs::create_dir(&empty).unwrap();
+    std::os::unix::fs::symlink(&empty, &link).unwrap();
+    let through = RunDir::create(Some(&link), false, "x", STARTED).unwrap();
+    assert_eq!(through.path(), link);
+    assert!(names(&empty).is_empty(), "the trial leaves nothing behind");
+    assert!(taken(&empty, true).contains("another smtpress writes there"), "two runs, one place");
+    drop(through);
+    stored(&empty, false, &fixtures::accepted()).unwrap();
+}
+
+#[test]
+fn what_is_overwritten_stays_until_the_new_run_is_stored() {
+    let parent = tempfile::tempdir().unwrap();
+    let (run, link) = (parent.path().join("run"), parent.path().join("link"));
+    std::os::unix::fs::symlink(&run, &link).unwrap();
+    stored(&run, true, &fixtures::accepted()).unwrap();
+    for path in [&run, &link] {
+        let mut directory = RunDir::create(Some(path), true, "x", STARTED).unwrap();
+        directory.keep(&fixtures::limit_bites()).unwrap();
+        assert_eq!(directory.path(), path.as_path());
+        assert!(directory.replaces());
+        assert_eq!(RunDir::open(&run).unwrap().verdict, fixtures::accepted().verdict);
+        assert_eq!(
+            RunDir::newer(&run).unwrap(),
+            fs::canonicalize(parent.path()).unwrap().join("run.unfinished")
+        );
+        assert!(taken(&run, true).contains("another smtpress"), "one at a time");
+        store(&mut directory, &fixtures::limit_bites()).unwrap();
+        assert_eq!(RunDir::open(&run).unwrap().verdict, fixtures::limit_bites().verdict);
+        assert_eq!(names(parent.path()), ["link", "run"], "nothing of the old one is left");
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        stored(&run, true, &fixtures::accepted()).unwrap();
+    }
+    // One that was killed is in nobody's way.
+    let killed = RunDir::create(Some(&run), true, "x", STARTED).unwrap();
+    killed.keep(&fixtures::accepted()).unwrap();
+    drop(killed);
+    assert_eq!(names(parent.path()), ["link", "run", "run.unfinished"]);
+    stored(&run, true, &fixtures::limit_bites()).unwrap();
+    assert_eq!(names(parent.path()), ["link", "run"]);
+    // So is one that was killed before it had written anything.
+    fs::create_dir(parent.path().join("run.unfinished")).unwrap();
+    stored(&run, true, &fixtures::accepted()).unwrap();
+    assert_eq!(names(parent.path()), ["link", "run"]);
+}
+
+#[test]
+fn only_what_runs_wrote_is_ever_removed() {
+    let parent = tempfile::tempdir().unwrap();
+    let run = parent.path().join("run");
+    let file = |name: &str, text: &str| {
+        let path = run.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    for (name, text) in [
+        ("notes.md", "mine"),
+        ("smtpress.xml", "<x/>"),
+        ("transcripts/picture.png", ""),
+        ("transcripts/deep/er.txt", ""),
+        ("report.html/index.html", ""),
+        (".git/config", ""),
+        ("base-1/notes.md", ""),
+        ("unfinished.json", "{}"),
+    ] {
+        fs::remove_dir_all(&run).ok();
+        stored(&run, false, &fixtures::accepted()).unwrap();
+        if name.starts_with("report.html") {
+            fs::remove_file(run.join("report.html")).unwrap();
+        }
+        file(name, text);
+        let why = taken(&run, true);
+        assert!(why.contains(name.split('/').next().unwrap()), "{name}: {why}");
+        assert!(run.join(name).exists() && run.join("result.json").is_file(), "{name}");
+    }
+    // A result of somebody else, and a folder of known names without any.
+    for text in
+        [Some("{}"), Some("not JSON"), Some(r#"{"schema_version": 1, "tool": {"name": "other"}}"#), None]
+    {
+        fs::remove_dir_all(&run).ok();
+        file("profile.toml", "");
+        if let Some(text) = text {
+            file("result.json", text);
+        }
+        taken(&run, true);
+        assert!(run.join("profile.toml").is_file());
+    }
+    // A file that comes while the run goes on.
+    fs::remove_dir_all(&run).unwrap();
+    stored(&run, false, &fixtures::accepted()).unwrap();
+    let mut directory = RunDir::create(Some(&run), true, "x", STARTED).unwrap();
+    file("notes.md", "mine");
+    let error = store(&mut directory, &fixtures::limit_bites()).unwrap_err().to_string();
+    assert!(error.contains("notes.md"), "{error}");
+    assert_eq!(RunDir::open(&run).unwrap().verdict, fixtures::accepted().verdict);
+    assert_eq!(RunDir::open(directory.files()).unwrap().verdict, fixtures::limit_bites().verdict);
+}
+
+#[test]
+fn the_runs_of_a_series_are_replaced_together() {
+    let parent = tempfile::tempdir().unwrap();
+    let series = parent.path().join("series");
+    for round in 0..2 {
+        let mut folder = RunDir::create(Some(&series), true, "x", STARTED).unwrap();
+        for name in ["base-1", "candidate-1"] {
+            let mut member = folder.member(name).unwrap();
+            assert_eq!(member.path(), series.join(name));
+            member.keep(&fixtures::accepted()).unwrap();
+            store(&mut member, &fixtures::accepted()).unwrap();
+        }
+        assert_eq!(folder.replaces(), round > 0);
+        folder.publish().unwrap();
+        assert_eq!(names(&series), ["base-1", "candidate-1"]);
+        assert_eq!(names(parent.path()), ["series"]);
+        if round == 0 {
+            fs::write(series.join("base-1/old.part"), "").unwrap();
+            taken(&series, true);
+            fs::remove_file(series.join("base-1/old.part")).unwrap();
+        }
+    }
+}
+
+#[test]
+fn what_is_left_of_a_run_says_that_it_was_cut_off() {
+    let parent = tempfile::tempdir().unwrap();
+    let run = parent.path().join("run");
+    let directory = RunDir::create(Some(&run), false, "x", STARTED).unwrap();
+    let names: Vec<String> = fixtures::limit_bites().phases.iter().map(|phase| phase.name.clone()).collect();
+    let mut recording = directory.record(&names, STARTED).unwrap();
+    let mut so_far = fixtures::limit_bites();
+    so_far.metrics.clear();
+    so_far.took_s = 1.0;
+    recording.add(&interval());
+    directory.keep(&so_far).unwrap();
+    // A second of which the counts are not there any more, and half a line.
+    recording.add(&Interval { start: Duration::from_secs(1), ..interval() });
+    drop(recording);
+    let log = run.join("metrics.hlog");
+    let text = fs::read_to_string(&log).unwrap();
+    fs::write(&log, &text[..text.len() - 20]).unwrap();
+
+    let found = RunDir::open(&run).unwrap();
+    assert_eq!(found.validity.reasons, [IN_PROGRESS], "its process lives");
+    drop(directory);
+    let found = RunDir::open(&run).unwrap();
+    assert_eq!(found.validity.reasons, [CUT_OFF]);
+    assert_eq!((found.verdict.status.as_str(), found.verdict.exit_code), ("invalid", 105));
+    assert!(found.is_unfinished());
+    assert_eq!(found.phases, so_far.phases);
+    assert_eq!(found.conditions, so_far.conditions);
+    assert_eq!(found.metrics.iter().map(|own| own.count).collect::<Vec<_>>(), [1], "{:?}", found.metrics);
+    assert!(found.assertions.iter().all(|own| own.status.as_str() == "not-judged"));
+    let page = page(&run, &found);
+    assert!(page.contains("cut off") && !page.contains("PASS"), "{page}");
+    // As a schema wants it, and as it is read again.
+    assert_eq!(json::read(&json::write(&found)).unwrap(), found);
 }
 
 #[test]
@@ -96,12 +301,9 @@ fn what_cannot_be_written_is_named_with_a_remedy() {
     let parent = tempfile::tempdir().unwrap();
     let file = parent.path().join("file");
     fs::write(&file, "").unwrap();
-    let error = RunDir::create(Some(&file), "x", STARTED).unwrap_err().to_string();
-    assert!(
-        error.contains("/file: there is a file of that name; name another directory with --out"),
-        "{error}"
-    );
-    let error = RunDir::create(Some(&file.join("run")), "x", STARTED).unwrap_err().to_string();
+    let error = RunDir::create(Some(&file), false, "x", STARTED).unwrap_err().to_string();
+    assert!(error.contains("/file: there is a file of that name; name another directory"), "{error}");
+    let error = RunDir::create(Some(&file.join("run")), false, "x", STARTED).unwrap_err().to_string();
     assert!(error.contains("failed to make the run directory") && error.contains("--out"), "{error}");
     let full = remedy(&io::Error::from_raw_os_error(28));
     assert!(full.starts_with("free some space"), "{full}");
@@ -111,24 +313,47 @@ fn what_cannot_be_written_is_named_with_a_remedy() {
 #[test]
 fn a_directory_that_goes_away_stops_nothing_and_is_told_at_the_end() {
     let parent = tempfile::tempdir().unwrap();
-    let directory = RunDir::create(Some(&parent.path().join("run")), "x", STARTED).unwrap();
+    let mut directory = RunDir::create(Some(&parent.path().join("run")), false, "x", STARTED).unwrap();
     let mut recording = directory.record(&["steady".into()], STARTED).unwrap();
     fs::remove_dir_all(directory.path()).unwrap();
     recording.add(&interval());
     let error = recording.finish().unwrap_err().to_string();
     assert!(error.contains("run/timeseries.csv"), "{error}");
-    let error = store(&directory, &fixtures::accepted()).unwrap_err().to_string();
-    assert!(error.contains("run/profile.toml"), "{error}");
+    let error = store(&mut directory, &fixtures::accepted()).unwrap_err().to_string();
+    assert!(error.contains("run/result.json"), "{error}");
 }
 
 #[test]
 fn one_file_that_fails_does_not_lose_the_result() {
     let parent = tempfile::tempdir().unwrap();
-    let directory = RunDir::create(Some(&parent.path().join("run")), "x", STARTED).unwrap();
+    let mut directory = RunDir::create(Some(&parent.path().join("run")), false, "x", STARTED).unwrap();
     fs::create_dir_all(directory.path().join("failures.jsonl/in-the-way")).unwrap();
-    let error = store(&directory, &fixtures::accepted()).unwrap_err().to_string();
+    let error = store(&mut directory, &fixtures::accepted()).unwrap_err().to_string();
     assert!(error.contains("failures.jsonl"), "{error}");
-    assert_eq!(RunDir::open(directory.path()).unwrap(), fixtures::accepted());
+    assert_eq!(RunDir::open(&directory.path().join("result.json")).unwrap(), fixtures::accepted());
+}
+
+#[test]
+fn the_result_is_there_where_nothing_else_can_be_written() {
+    let parent = tempfile::tempdir().unwrap();
+    for others in
+        [&["profile.toml"][..], &[PAGE], &["transcripts"], &[PAGE, "environment.json", "failures.jsonl"]]
+    {
+        let run = parent.path().join(others.join("-"));
+        let mut directory = RunDir::create(Some(&run), false, "x", STARTED).unwrap();
+        directory.keep(&fixtures::accepted()).unwrap();
+        for name in others {
+            if *name == "transcripts" {
+                fs::write(run.join(name), "in the way").unwrap();
+            } else {
+                fs::create_dir_all(run.join(name).join("in-the-way")).unwrap();
+            }
+        }
+        let error = store(&mut directory, &fixtures::accepted()).unwrap_err().to_string();
+        assert!(error.contains(others[0]), "{error}");
+        assert!(!RunDir::open(&run).unwrap().is_unfinished());
+        assert!(!run.join("unfinished.json").exists());
+    }
 }
 
 #[test]

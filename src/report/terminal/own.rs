@@ -34,6 +34,7 @@ fn claim(assertion: &Assertion) -> [Span; 3] {
         AssertionStatus::Pass => ("holds", Tone::Good),
         AssertionStatus::Fail => ("FAILS", Tone::Bad),
         AssertionStatus::NoData => ("NO DATA", Tone::Bad),
+        AssertionStatus::NotJudged => ("not judged", Tone::Warning),
     };
     let claim = match &assertion.phase {
         Some(phase) => format!("{} in {phase}", assertion.expr),

@@ -40,6 +40,21 @@ fn runs_are_compared_and_what_cannot_be_is_refused() {
     let same = stage.run(&["compare", "base-1", "--against", "base-1"]).ended(0);
     assert!(same.out.starts_with("EQUIVALENT  all "), "{}", same.out);
     assert!(same.out.contains("run-to-run variation unknown"), "{}", same.out);
+    // It says so, whatever the run is called.
+    let told = "are the same run (";
+    assert!(same.out.contains(told) && same.err.contains(told), "{}{}", same.out, same.err);
+    std::os::unix::fs::symlink("base-1", stage.path("link")).unwrap();
+    let copied =
+        std::process::Command::new("cp").arg("-r").arg(stage.path("base-1")).arg(stage.path("copy")).status();
+    assert!(copied.unwrap().success());
+    for other in ["link", "copy", "./base-1/", "link/../base-1"] {
+        let same = stage.run(&["compare", "base-1", "--against", other, "--json"]).ended(0);
+        let notes = same.json()["notes"].as_array().unwrap().clone();
+        assert!(notes.iter().any(|note| note.as_str().unwrap().contains(told)), "{other}: {notes:?}");
+        assert!(same.err.contains(told), "{other}: {}", same.err);
+    }
+    let two = stage.run(&["compare", "base-1", "--against", "base-2"]);
+    assert!(!two.out.contains(told) && two.err.is_empty(), "{}", two.err);
     let four = ["compare", "base-1", "base-2", "base-3", "base-4", "--against"];
     let itself = ["base-4", "base-3", "base-2", "base-1"];
     let compared = stage.run(&[&four[..], &itself[..], &["--json"]].concat()).ended(0).json();

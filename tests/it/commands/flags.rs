@@ -191,3 +191,33 @@ fn flags_change_the_measured_phases_of_a_profile() {
     let said = stage.run(&["run", "two.toml", "-n", "5"]).ended(2);
     assert!(said.err.contains("no measured phase of this profile has a use for --messages"), "{}", said.err);
 }
+
+#[test]
+fn a_variable_that_nobody_reads_is_not_passed_over() {
+    let stage = Stage::new();
+    for (name, near) in [
+        ("SMTPRESS_TARGTE", "SMTPRESS_TARGET"),
+        ("SMTPRESS_RAET", "SMTPRESS_RATE"),
+        ("SMTPRESS_SESSION", "SMTPRESS_SESSIONS"),
+        ("SMTPRESS_SEEED", "SMTPRESS_SEED"),
+    ] {
+        for arguments in [
+            &["run", "few.toml", "-q", "-o", "r"][..],
+            &["check", "few.toml"],
+            &["limit", "--target", "embedded", "--plan"],
+            &["trace", "embedded"],
+        ] {
+            let said = stage.run_with(&[(name, "x")], arguments).ended(2);
+            assert!(said.err.contains(name) && said.err.contains(near), "{}", said.err);
+        }
+    }
+    assert!(!stage.path("r").exists(), "nothing was done");
+    // What is near to none is named, and a run goes on.
+    let said = stage.run_with(&[("SMTPRESS_REAL", "1")], &["run", "few.toml", "-q", "-o", "a"]).ended(0);
+    assert!(said.err.contains("SMTPRESS_REAL") && said.err.lines().count() == 1, "{}", said.err);
+    assert_eq!(said.out, "");
+    // What a login names is read.
+    let login = ["--auth", "plain", "--user", "u", "--password-env", "SMTPRESS_SEEDS", "--allow-clear-text"];
+    let said = stage.run_with(&[("SMTPRESS_SEEDS", "x")], &[&["trace", "embedded"], &login[..]].concat());
+    assert!(!said.err.contains("none of smtpress"), "{}", said.err);
+}

@@ -1,7 +1,5 @@
 //! `run`: verdicts and exit codes, the run directory, the forms of the result.
 
-use std::path::Path;
-
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
@@ -214,15 +212,4 @@ fn colour_comes_when_it_is_asked_for() {
     assert!(!coloured(&[("SMTPRESS_COLOR", "always")], &["report", "r", "--color", "never"]));
     stage.run(&["report", "r", "--color", "always", "-o", "file.txt"]).ended(0);
     assert!(!stage.read("file.txt").contains('\u{1b}'), "never into a file");
-}
-
-#[test]
-fn a_directory_that_is_taken_is_left_alone() {
-    let stage = Stage::new();
-    stage.run(&["run", "few.toml", "-q", "-o", "r"]).ended(0);
-    let before = stage.read("r/result.json");
-    let said = stage.run(&["run", "few.toml", "-o", "r"]).ended(0);
-    assert_eq!(stage.read("r/result.json"), before);
-    assert!(Path::new(&stage.path("r-2/result.json")).is_file());
-    assert!(said.err.contains("files in r-2"), "{}", said.err);
 }

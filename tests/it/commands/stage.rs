@@ -5,11 +5,14 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
+use smtpress::generator::clock;
 
 /// A profile of fifty messages in one second against the embedded listener.
 pub const SMALL: &str = r#"schema = 1
@@ -166,7 +169,8 @@ pub struct Running {
     child: Child,
     err: BufReader<std::process::ChildStderr>,
     heard: String,
-    out: Option<thread::JoinHandle<String>>,
+    said: Arc<Mutex<String>>,
+    out: Option<thread::JoinHandle<()>>,
 }
 
 impl Running {
@@ -174,12 +178,17 @@ impl Running {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let err = BufReader::new(child.stderr.take().unwrap());
         let mut pipe = child.stdout.take().unwrap();
+        let said = Arc::new(Mutex::new(String::new()));
+        let all = said.clone();
         let out = thread::spawn(move || {
-            let mut text = String::new();
-            pipe.read_to_string(&mut text).unwrap();
-            text
+            let (mut bytes, mut buffer) = (Vec::new(), [0; 4096]);
+            while let Ok(read @ 1..) = pipe.read(&mut buffer) {
+                bytes.extend_from_slice(&buffer[..read]);
+                *all.lock().unwrap() = String::from_utf8_lossy(&bytes).into_owned();
+            }
+            *all.lock().unwrap() = String::from_utf8(bytes).unwrap();
         });
-        Running { child, err, heard: String::new(), out: Some(out) }
+        Running { child, err, heard: String::new(), said, out: Some(out) }
     }
 
     /// Waits until stderr has said a line that holds this.
@@ -192,6 +201,15 @@ impl Running {
             if line.contains(text) {
                 return line;
             }
+        }
+    }
+
+    /// Waits until stdout holds this.
+    pub fn wait_for_out(&self, text: &str) {
+        let end = clock::now() + Duration::from_secs(60);
+        while !self.said.lock().unwrap().contains(text) {
+            assert!(clock::now() < end, "no {text:?} on stdout: {}", self.said.lock().unwrap());
+            thread::sleep(Duration::from_millis(20));
         }
     }
 
@@ -208,7 +226,8 @@ impl Running {
     pub fn end(mut self) -> Said {
         self.err.read_to_string(&mut self.heard).unwrap();
         let code = self.child.wait().unwrap().code();
-        let out = self.out.take().unwrap().join().unwrap();
+        self.out.take().unwrap().join().unwrap();
+        let out = std::mem::take(&mut *self.said.lock().unwrap());
         assert!(!self.heard.contains("panicked"), "{}", self.heard);
         Said { code, out, err: std::mem::take(&mut self.heard) }
     }

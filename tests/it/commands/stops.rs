@@ -15,6 +15,11 @@ fn interrupted(stage: &Stage, said: Said) -> serde_json::Value {
     assert!(said.out.starts_with("INTERRUPTED"), "{}", said.out);
     let result = stage.json("r/result.json");
     assert_eq!(result["verdict"]["status"], "interrupted");
+    // What the stop left waiting is shed, and what was asked for is not done: nobody's fault, and not judged.
+    assert!(!said.out.contains("FAILS") && said.out.contains("not judged"), "{}", said.out);
+    for assertion in result["assertions"].as_array().unwrap() {
+        assert_eq!(assertion["status"], "not-judged", "{assertion}");
+    }
     for file in [
         "profile.toml",
         "timeseries.csv",
@@ -48,8 +53,7 @@ fn interrupted(stage: &Stage, said: Said) -> serde_json::Value {
 
 #[test]
 fn ctrl_c_once_drains_and_writes_the_whole_report() {
-    let stage = Stage::new();
-    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT] {
         let stage = Stage::new();
         let mut running = stage.start(&["run", "small.toml", "--for", "60s", "-o", "r"]);
         running.hear(" 1 s ");
@@ -60,24 +64,156 @@ fn ctrl_c_once_drains_and_writes_the_whole_report() {
         assert!(phase["accepted"].as_u64() >= Some(45), "{phase}");
         assert_eq!(phase["accepted"], result["ledger"]["messages"]);
     }
-    drop(stage);
 }
 
 #[test]
 fn ctrl_c_twice_does_not_wait_for_anybody() {
     let stage = Stage::new();
     let listener = Listening::with(&stage, &["listener.delays.body=20s"]);
+    for [first, second] in [
+        [Signal::SIGINT, Signal::SIGINT],
+        [Signal::SIGHUP, Signal::SIGQUIT],
+        [Signal::SIGTERM, Signal::SIGHUP],
+    ] {
+        let stage = Stage::new();
+        let url = listener.url();
+        let mut running = stage.start(&["run", "--target", &url, "-c", "3", "-z", "60s", "-o", "r"]);
+        running.hear(" 1 s ");
+        running.signal(first);
+        running.hear("stopping");
+        running.signal(second);
+        let result = interrupted(&stage, running.end());
+        // The listener would have ended the drain after twenty seconds by its own end.
+        assert!(result["took_s"].as_f64() < Some(15.0), "{}", result["took_s"]);
+        let phase = &result["phases"][0];
+        assert_eq!((&phase["started"], &phase["accepted"]), (&3.into(), &0.into()));
+    }
+}
+
+#[test]
+fn a_load_that_is_waiting_when_it_is_stopped_has_failed_nothing() {
+    let stage = Stage::new();
+    let listener = Listening::with(&stage, &["listener.delays.body=300ms"]);
     let url = listener.url();
-    let mut running = stage.start(&["run", "--target", &url, "-c", "3", "-z", "60s", "-o", "r"]);
+    // Far more than one session carries: most of it waits.
+    let load = ["run", "--target", &url, "-r", "100/s", "-c", "1", "-z", "60s", "-o", "r"];
+    let mut running =
+        stage.start(&[&load[..], &["--assert", "unexpected rate <= 1%", "--junit", "x.xml"]].concat());
     running.hear(" 1 s ");
     running.signal(Signal::SIGINT);
-    running.hear("stopping");
-    running.signal(Signal::SIGINT);
     let result = interrupted(&stage, running.end());
-    // The listener would have ended the drain after twenty seconds by its own end.
-    assert!(result["took_s"].as_f64() < Some(15.0), "{}", result["took_s"]);
-    let phase = &result["phases"][0];
-    assert_eq!((&phase["started"], &phase["accepted"]), (&3.into(), &0.into()));
+    let shed = result["phases"][0]["shed"].as_u64().unwrap();
+    assert!(shed > 10, "{}", result["phases"][0]);
+    let told =
+        result["assertions"].as_array().unwrap().iter().find(|own| own["expr"] == "shed == 0").unwrap();
+    assert_eq!(told["observed"], format!("{shed} until the run was stopped"));
+    let junit = stage.read("x.xml");
+    assert!(!junit.contains("<failure") && junit.contains("<skipped"), "{junit}");
+}
+
+/// Every command that goes on for a while ends at a signal with what it has: 105, or its ledger.
+#[test]
+fn no_signal_ends_a_command_without_its_report() {
+    for signal in [Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGTERM] {
+        let stage = Stage::new();
+        let slow = Listening::with(&stage, &["listener.delays.rcpt=\"100ms\""]);
+        let url = slow.url();
+        let series = ["compare", "--interleave", "1", "long.toml", "--target", &url, "--candidate", &url];
+        stage.put("long.toml", super::stage::SMALL.replace("\"1s\"", "\"60s\"").replace("embedded", &url));
+        for (command, begun, files) in [
+            (
+                &["limit", "--target", &url, "--find", "too-many-recipients", "-o", "l"][..],
+                "[1/1]",
+                "l/result.json",
+            ),
+            (
+                &[
+                    "capacity",
+                    "--target",
+                    &url,
+                    "--goal",
+                    "p50 < 10s",
+                    "--set",
+                    "capacity.warmup=0s",
+                    "-o",
+                    "c",
+                    "--progress",
+                    "log",
+                ],
+                "trial 1:",
+                "c/result.json",
+            ),
+            (&[&series[..], &["--runs", "s", "--progress", "log"]].concat(), " 1 s ", "s/base-1/result.json"),
+        ] {
+            let mut running = stage.start(command);
+            running.hear(begun);
+            running.signal(signal);
+            running.end().ended(105);
+            assert_eq!(stage.json(files)["verdict"]["exit_code"], 105, "{files}");
+        }
+        let mut running = stage.start(&["selftest", "--proofs-only"]);
+        running.hear("...");
+        running.signal(signal);
+        running.end().ended(105);
+        slow.running.signal(signal);
+        assert!(slow.running.end().ended(0).json()["connections"].as_u64() > Some(0));
+        let mute = Listening::with(&stage, &["listener.delays.body=\"20s\""]);
+        let running = stage.start(&["trace", &mute.url()]);
+        running.wait_for_out(" 354 ");
+        running.signal(signal);
+        let said = running.end().ended(105);
+        assert!(said.out.contains("interrupted"), "{}", said.out);
+    }
+}
+
+#[test]
+fn under_nohup_a_closed_terminal_is_nothing() {
+    let stage = Stage::new();
+    let mut command = std::process::Command::new("nohup");
+    let run = stage.command(&["run", "small.toml", "--for", "3s", "-o", "r"]);
+    command.arg(run.get_program()).args(run.get_args()).current_dir(stage.path("")).stdin(Stdio::null());
+    let mut running = Running::new(command);
+    running.hear(" 1 s ");
+    running.signal(Signal::SIGHUP);
+    running.end().measured();
+    assert_ne!(stage.json("r/result.json")["verdict"]["status"], "interrupted");
+}
+
+#[test]
+fn a_terminal_that_is_closed_is_the_first_ctrl_c() {
+    for arguments in [
+        "run small.toml --for 60s -o r",
+        "run small.toml --for 60s -o r --progress log",
+        "run small.toml --for 60s -o r --json - --progress bar",
+    ] {
+        let stage = Stage::new();
+        // A terminal of its own, of which this side goes away without a word after three seconds.
+        let script = concat!(
+            "import os, pty, sys, time, select\n",
+            "child, terminal = pty.fork()\n",
+            "if child == 0: os.execv(sys.argv[1], sys.argv[1:])\n",
+            "end = time.time() + 3\n",
+            "while time.time() < end:\n",
+            "    if select.select([terminal], [], [], 0.1)[0]: os.read(terminal, 65536)\n",
+            "os.close(terminal)\n",
+            "sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n",
+        );
+        let mut command = std::process::Command::new("python3");
+        let run = stage.command(&arguments.split(' ').collect::<Vec<_>>());
+        command.args(["-c", script]).arg(run.get_program()).args(run.get_args()).current_dir(stage.path(""));
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        assert_eq!(
+            output.status.code(),
+            Some(105),
+            "{arguments}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let result = stage.json("r/result.json");
+        assert_eq!(result["verdict"]["status"], "interrupted", "{arguments}");
+        let phase = &result["phases"][0];
+        assert_eq!(phase["interrupted"], 0, "{phase}");
+        assert!(phase["accepted"].as_u64() > Some(50) && stage.path("r/report.html").is_file());
+    }
 }
 
 #[test]
@@ -97,6 +233,31 @@ fn a_start_in_the_future_is_waited_for_and_can_be_given_up() {
     let result = interrupted(&stage, running.end());
     assert_eq!(result["phases"][0]["started"], 0);
     assert_eq!(result["ledger"]["connections"], 0);
+}
+
+#[test]
+fn a_start_is_a_moment_in_any_zone_and_never_one_without() {
+    let stage = Stage::new();
+    let at = clock::wall() + Duration::from_secs(3600);
+    let utc = humantime::format_rfc3339_seconds(at).to_string();
+    // The same digits two hours to the east were an hour ago.
+    let east = utc.replace('Z', "+02:00");
+    let said = stage.run(&["run", "few.toml", "--start-at", &east, "-o", "a"]).ended(0);
+    assert!(said.err.contains("warning") && said.err.contains("the load starts now"), "{}", said.err);
+    // And to the west they are still to come.
+    let west = humantime::format_rfc3339_seconds(clock::wall()).to_string().replace('Z', "-02:00");
+    let mut running = stage.start(&["run", "small.toml", "--start-at", &west, "-o", "r"]);
+    let line = running.hear("the load starts at");
+    assert!(line.contains("in 119 min") || line.contains("in 120 min") || line.contains("in 2 h"), "{line}");
+    running.signal(Signal::SIGINT);
+    interrupted(&stage, running.end());
+    for wrong in
+        [utc.trim_end_matches('Z'), "noon", "2026-01-31", "12:00:00+02:00", "2026-01-31T12:00:00 CET"]
+    {
+        let said = stage.run(&["run", "few.toml", "--start-at", wrong, "-o", "w"]).ended(2);
+        assert!(said.err.contains("with its zone"), "{}", said.err);
+    }
+    assert!(!stage.path("w").exists());
 }
 
 #[test]

@@ -1,0 +1,93 @@
+//! Variables of the environment that are named like those of smtpress and are none.
+//!
+//! # Decisions
+//! - One that is nearly a known one is a slip of the pen, and refused: what was meant by it would silently not be done, and the
+//!   run that was not asked for might pass. One that is near to none may be somebody's own, and is named.
+//! - A name that the profile or the command line mentions is known: logins name their variables themselves.
+
+use std::collections::BTreeSet;
+
+use clap::CommandFactory;
+
+use super::args::Cli;
+use super::exit::Failure;
+use crate::profile::error::nearest;
+
+/// What all of them begin with.
+const PREFIX: &str = "SMTPRESS_";
+/// Given to the command between two trials, which may be smtpress too.
+const OWN: &str = "SMTPRESS_TRIAL";
+
+/// Those of this process that nobody reads, as one sentence; `mentioned`: whether somebody names such a variable.
+///
+/// # Errors
+/// One of them is nearly one that is read.
+pub fn unread(mentioned: impl Fn(&str) -> bool) -> Result<Option<String>, Failure> {
+    let set = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    judge(set.filter(|name| !mentioned(name)))
+}
+
+fn judge(set: impl Iterator<Item = String>) -> Result<Option<String>, Failure> {
+    let mut known = BTreeSet::from([OWN.to_owned()]);
+    gather(&Cli::command(), &mut known);
+    let strange: Vec<String> = set.filter(|name| name.starts_with(PREFIX) && !known.contains(name)).collect();
+    // The beginning is the same in all: it must not make them look alike.
+    let rests: Vec<&str> = known.iter().filter_map(|name| name.strip_prefix(PREFIX)).collect();
+    for name in &strange {
+        if let Some(near) = nearest(&name[PREFIX.len()..], &rests) {
+            return Err(Failure::usage(format!(
+                "the variable {name} is none of smtpress; did you mean {PREFIX}{near}? correct it, or unset it"
+            )));
+        }
+    }
+    Ok((!strange.is_empty()).then(|| {
+        let (are, them) = if strange.len() == 1 { ("is", "it") } else { ("are", "them") };
+        format!(
+            "warning: {} {are} set, and smtpress reads no such variable; unset {them}",
+            strange.join(", ")
+        )
+    }))
+}
+
+/// The variables that a command and its subcommands read.
+fn gather(command: &clap::Command, known: &mut BTreeSet<String>) {
+    let names = command.get_arguments().filter_map(|argument| argument.get_env());
+    known.extend(names.filter_map(|name| name.to_str().map(str::to_owned)));
+    command.get_subcommands().for_each(|inner| gather(inner, known));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(names: &[&str]) -> Result<Option<String>, Failure> {
+        judge(names.iter().map(|name| (*name).to_owned()))
+    }
+
+    #[test]
+    fn a_slip_is_refused_and_a_stranger_is_named() {
+        for (slip, meant) in [
+            ("SMTPRESS_TARGTE", "SMTPRESS_TARGET"),
+            ("SMTPRESS_RAET", "SMTPRESS_RATE"),
+            ("SMTPRESS_MESSAGE", "SMTPRESS_MESSAGES"),
+            ("SMTPRESS_MESSAGES_PER_SESION", "SMTPRESS_MESSAGES_PER_SESSION"),
+            ("SMTPRESS_target", "SMTPRESS_TARGET"),
+            ("SMTPRESS_OTU", "SMTPRESS_OUT"),
+        ] {
+            match judged(&["HOME", "SMTPRESS_SEED", slip]) {
+                Err(Failure::Told(2, sentence)) => {
+                    assert!(sentence.contains(slip) && sentence.contains(meant), "{sentence}");
+                }
+                other => panic!("{slip}: {other:?}"),
+            }
+        }
+        for stranger in
+            ["SMTPRESS_REAL", "SMTPRESS_IMAGE", "SMTPRESS_HOSTNAME", "SMTPRESS_UPDATE_DOCS", "SMTPRESS_"]
+        {
+            let named = judged(&[stranger]).unwrap().unwrap();
+            assert!(named.contains(stranger), "{named}");
+        }
+        let none = judged(&["HOME", "SMTPRESS_TARGET", "SMTPRESS_OUT", "SMTPRESS_TRIAL", "smtpress_target"]);
+        assert!(matches!(none, Ok(None)), "{none:?}");
+    }
+}
