@@ -120,7 +120,6 @@ pub enum Command {
     #[command(after_help = "\
 Examples:
   smtpress run --target embedded -c 10 -z 5s
-  smtpress run --target smtp://127.0.0.1:2525 -r 200/s -z 60s --assert 'p99 < 500ms'
   smtpress run --target smtp://127.0.0.1:2525 -n 10k -c 50 --messages-per-session 0
   smtpress run profile.toml --set phase.steady.rate=400/s --json - | jq .verdict
   smtpress run profile.toml --shard 0/2 --start-at 2026-01-31T12:00:00Z --seed 7

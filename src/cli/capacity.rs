@@ -161,9 +161,10 @@ pub fn capacity(args: &CapacityArgs, screen: &Screen) -> Result<u8, Failure> {
         Failure::Told(PREFLIGHT, reason.clone()).tell(screen);
     }
     let written = copies.write(&result, directory.files(), screen);
-    written
+    stored
+        .map_err(Failure::from)
+        .and(written)
         .and(shown)
-        .and(stored.map_err(Failure::from))
         .or_else(|failure| failure.beside(&result, screen))?;
     Ok(result.verdict.exit_code)
 }

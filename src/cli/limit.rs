@@ -108,9 +108,10 @@ pub fn limit(args: &LimitArgs, screen: &Screen) -> Result<u8, Failure> {
         shown = Output::Stdout.write(&text, screen);
     }
     let written = copies.write(&result, directory.files(), screen);
-    written
+    stored
+        .map_err(Failure::from)
+        .and(written)
         .and(shown)
-        .and(stored.map_err(Failure::from))
         .or_else(|failure| failure.beside(&result, screen))?;
     Ok(result.verdict.exit_code)
 }

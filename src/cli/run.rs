@@ -102,7 +102,7 @@ pub fn run(args: &RunArgs, screen: &Screen) -> Result<u8, Failure> {
     let remarks = live.over(&result, || *signals.stop.borrow() == Stop::Now);
     remarks.iter().for_each(|remark| voice.say(&format!("smtpress: warning: {remark}")));
     // The result is shown even if it could not be stored, but a caller must not take that for success.
-    shown.and(stored).or_else(|failure| failure.beside(&result, screen))?;
+    stored.and(shown).or_else(|failure| failure.beside(&result, screen))?;
     Ok(result.verdict.exit_code)
 }
 

@@ -48,7 +48,9 @@ const TEMPORARY: &str = ".smtpress-";
 /// The other files of a run, or of a search.
 const FILES: [&str; 9] =
     ["profile.toml", "environment.json", "failures.jsonl", SERIES, LOG, CONDITIONS, PAGE, SEARCH, HOOK_LOG];
-/// What is kept free for the result while a run goes on.
+/// What is written before the run to see that there is room: the size of a small run.
+const TRIAL: usize = 64 * 1024;
+/// What is kept free for the result while a run goes on, where there is so much.
 const RESERVE: usize = 512 * 1024;
 
 /// What can go wrong with a run directory.
@@ -179,10 +181,11 @@ impl RunDir {
     }
 
     fn taken(place: Place, called: Option<PathBuf>) -> Result<RunDir, RunDirError> {
-        match reserve(&place.work) {
-            Ok(reserve) => {
+        match room(&place.work, TRIAL) {
+            Ok(_) => {
                 let called = called.unwrap_or_else(|| place.name.clone());
-                Ok(RunDir { place, called, reserve: Some(reserve) })
+                let reserve = room(&place.work, RESERVE).ok();
+                Ok(RunDir { place, called, reserve })
             }
             Err(source) => {
                 place.give_back();
@@ -331,10 +334,10 @@ fn named(result: RunResult, path: &Path) -> RunResult {
     RunResult { directory: Some(path.display().to_string()), ..result }
 }
 
-/// Takes room for the result, and so sees before the run that files can be written here.
-fn reserve(directory: &Path) -> io::Result<File> {
+/// Takes so many octets of room until the file is closed; it has no name.
+fn room(directory: &Path, octets: usize) -> io::Result<File> {
     let mut file = tempfile::tempfile_in(directory)?;
-    file.write_all(&vec![0; RESERVE])?;
+    file.write_all(&vec![0; octets])?;
     file.sync_data()?;
     Ok(file)
 }

@@ -253,7 +253,7 @@ fn promtool_finds_nothing_to_say() {
                 seen(&last)
             })
         }));
-        let mut child = Command::new(promtool)
+        let mut child = Command::new(&promtool)
             .args(["check", "metrics"])
             .stdin(std::process::Stdio::piped())
             .stdout(std::process::Stdio::piped())

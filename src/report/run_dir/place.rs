@@ -79,13 +79,12 @@ impl Place {
     fn existing(path: PathBuf, overwrite: bool) -> Result<Place, RunDirError> {
         let taken = |why: String| RunDirError::Taken { path: path.clone(), why };
         let failed = |source| RunDirError::Create { path: path.clone(), source };
+        let no_directory = |what| failed(io::Error::new(io::ErrorKind::NotADirectory, what));
         match fs::metadata(&path) {
             Ok(there) if there.is_dir() => {}
-            Ok(_) => return Err(taken("there is a file of that name; name another directory".to_owned())),
+            Ok(_) => return Err(no_directory("there is a file of that name")),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(taken(
-                    "it is a link that leads nowhere; remove it, or name another directory".to_owned(),
-                ));
+                return Err(no_directory("it is a link that leads nowhere"));
             }
             Err(error) => return Err(failed(error)),
         }
@@ -98,13 +97,14 @@ impl Place {
         if !overwrite {
             return Err(taken(match not_of_a_run(&real) {
                 None => {
-                    "a run is stored there; --overwrite replaces it, or name another directory".to_owned()
+                    "a run is stored there; --overwrite replaces it, or name another directory with --out"
+                        .to_owned()
                 }
-                Some(_) => "it is there and not empty; name another directory".to_owned(),
+                Some(_) => "it is there and not empty; name another directory with --out".to_owned(),
             }));
         }
         may_be_replaced(&real, &path)?;
-        let work = beside(&real);
+        let work = beside(if path.is_symlink() { &real } else { &path });
         match fs::create_dir(&work) {
             Ok(()) => {}
             // A run that was killed left it.
@@ -181,12 +181,13 @@ pub(super) fn is_in_progress(path: &Path) -> bool {
 
 /// The directory beside `path` in which a run that was to replace it was cut off or still goes on.
 pub(super) fn left_beside(path: &Path) -> Option<PathBuf> {
-    let work = beside(&fs::canonicalize(path).ok()?);
+    let clean: PathBuf = path.components().collect();
+    let work = beside(&if clean.is_symlink() { fs::canonicalize(path).ok()? } else { clean });
     work.join(UNFINISHED).is_file().then_some(work)
 }
 
-fn beside(real: &Path) -> PathBuf {
-    let mut work = real.as_os_str().to_owned();
+fn beside(path: &Path) -> PathBuf {
+    let mut work = path.as_os_str().to_owned();
     work.push(BESIDE);
     PathBuf::from(work)
 }
@@ -205,19 +206,20 @@ fn lock(path: &Path, name: &Path) -> Result<Option<File>, RunDirError> {
     }
     Err(RunDirError::Taken {
         path: name.to_owned(),
-        why: "another smtpress writes there; name another directory, or wait for its end".to_owned(),
+        why: "another smtpress writes there; name another directory with --out, or wait for its end"
+            .to_owned(),
     })
 }
 
 fn may_be_replaced(real: &Path, name: &Path) -> Result<(), RunDirError> {
     let taken = |why| RunDirError::Taken { path: name.to_owned(), why };
     if let Some(why) = not_of_a_run(real) {
-        return Err(taken(format!("{why}, and is not overwritten; name another directory")));
+        return Err(taken(format!("{why}, and is not overwritten; name another directory with --out")));
     }
     // Whoever stands in a directory that is removed stands nowhere.
     if std::env::current_dir().is_ok_and(|here| here.starts_with(real)) {
         return Err(taken(
-            "smtpress was started in it; start it elsewhere, or name another directory".to_owned(),
+            "smtpress was started in it; start it elsewhere, or name another directory with --out".to_owned(),
         ));
     }
     Ok(())

@@ -35,8 +35,10 @@ fn small(what: &str, value: &Value) -> usize {
 #[test]
 fn no_whole_number_in_any_json_is_rounded_by_its_reader() {
     let stage = Stage::new();
-    let listener =
-        Listening::with(&stage, &[r#"listener.replies=[{ step = "rcpt", reply = "451 no", share = 0.5 }]"#]);
+    let listener = Listening::with(
+        &stage,
+        &[r#"listener.replies=[{ step = "rcpt", reply = "451 no", probability = "50%" }]"#],
+    );
     let url = listener.url();
     let mut seen = 0;
     for (arguments, directory) in [

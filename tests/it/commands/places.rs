@@ -32,23 +32,21 @@ fn a_name_that_is_taken_is_refused_before_anything_is_sent() {
     let series =
         ["compare", "--interleave", "1", "few.toml", "--target", &url, "--candidate", &url, "--runs"];
     for command in [&few[..], &limit, &capacity, &series] {
-        for (place, why) in [
-            ("r", "--overwrite"),
-            ("r/", "--overwrite"),
-            ("./r", "--overwrite"),
-            ("mine", "not empty"),
-            ("file", "a file of that name"),
-            ("nowhere", "leads nowhere"),
+        for (place, more, code, why) in [
+            ("r", &[][..], 2, "--overwrite"),
+            ("r/", &[], 2, "--overwrite"),
+            ("./r", &[], 2, "--overwrite"),
+            ("mine", &[], 2, "not empty"),
+            ("mine", &["--overwrite"], 2, "letter.txt"),
+            // What can never be a directory.
+            ("file", &[], 3, "a file of that name"),
+            ("file", &["--overwrite"], 3, "a file of that name"),
+            ("nowhere", &[], 3, "leads nowhere"),
+            ("nowhere", &["--overwrite"], 3, "leads nowhere"),
         ] {
-            let said = stage.run(&[command, &[place]].concat()).ended(2);
+            let said = stage.run(&[command, &[place], more].concat()).ended(code);
             assert!(said.err.contains(why), "{command:?} {place}: {}", said.err);
             assert_eq!(said.out, "", "{command:?} {place}");
-        }
-        for (place, why) in
-            [("mine", "letter.txt"), ("file", "a file of that name"), ("nowhere", "leads nowhere")]
-        {
-            let said = stage.run(&[command, &[place, "--overwrite"]].concat()).ended(2);
-            assert!(said.err.contains(why), "{command:?} {place}: {}", said.err);
         }
     }
     // Whether the environment or a flag names it.
@@ -203,7 +201,7 @@ fn what_a_killed_run_had_counted_is_there() {
     let stage = Stage::new();
     let listener = Listening::with(
         &stage,
-        &[r#"listener.replies=[{ step = "rcpt", reply = "451 4.7.1 Greylisted", share = 0.3 }]"#],
+        &[r#"listener.replies=[{ step = "rcpt", reply = "451 4.7.1 Greylisted", probability = "30%" }]"#],
     );
     let url = listener.url();
     let arguments =
