@@ -7,7 +7,7 @@ use std::time::UNIX_EPOCH;
 use tokio::sync::watch;
 
 use super::args::{self, Format, RunArgs};
-use super::exit::Failure;
+use super::exit::{Failure, PREFLIGHT};
 use super::live::{Places, Scene};
 use super::look::Screen;
 use super::output::Output;
