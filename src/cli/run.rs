@@ -19,7 +19,7 @@ use super::start;
 use crate::collector::snapshot::{Interval, Measured};
 use crate::collector::summary::{PhaseInfo, Summary};
 use crate::collector::tally::Tally;
-use crate::generator::{Control, Local, Observer, RunError, Runner, Stop, preflight};
+use crate::generator::{Control, Local, Observer, Runner, Stop, preflight};
 use crate::listener::Listener;
 use crate::live::Live;
 use crate::load::{self, Load};
