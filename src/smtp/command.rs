@@ -63,10 +63,18 @@ pub fn rcpt(out: &mut Vec<u8>, terms: &Terms, mailbox: impl Fn(&mut Vec<u8>)) {
     out.extend_from_slice(terms.rcpt.as_bytes());
     if terms.orcpt {
         // RFC 3461 4.2: the address as its sender knows it.
+        let before = out.len();
         out.extend_from_slice(b" ORCPT=rfc822;");
         let start = out.len();
         mailbox(out);
-        xtext(out, start);
+        if out[start..].is_ascii() {
+            xtext(out, start);
+        } else {
+            let address = String::from_utf8_lossy(&out[start..]).into_owned();
+            out.truncate(before);
+            out.extend_from_slice(b" ORCPT=utf-8;");
+            unitext(out, &address);
+        }
     }
     out.extend_from_slice(b"\r\n");
 }
@@ -83,6 +91,18 @@ fn xtext(out: &mut Vec<u8>, start: usize) {
             let (high, low) = (DIGITS[usize::from(octet >> 4)], DIGITS[usize::from(octet & 15)]);
             out.splice(at..=at, [b'+', high, low]);
             at += 3;
+        }
+    }
+}
+
+/// Appends an address beyond ASCII as utf-8-addr-unitext (RFC 6533 section 3): what xtext would write otherwise is `\x{...}`.
+fn unitext(out: &mut Vec<u8>, address: &str) {
+    for c in address.chars() {
+        match c {
+            '\\' | '+' | '=' | '\0'..=' ' | '\x7f' => {
+                out.extend_from_slice(format!("\\x{{{:02X}}}", u32::from(c)).as_bytes());
+            }
+            c => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
         }
     }
 }
@@ -187,6 +207,11 @@ mod tests {
             "RCPT TO:<a+b=\"c d\"@e.example> NOTIFY=NEVER ORCPT=rfc822;a+2Bb+3D\"c+20d\"@e.example\r\n"
         );
         assert_eq!(said(|out| rcpt(out, &Terms::default(), a_mailbox)), "RCPT TO:<a@b.example>\r\n");
+        let beyond = |out: &mut Vec<u8>| out.extend_from_slice("\"j\u{f6} +\"@b.example".as_bytes());
+        assert_eq!(
+            said(|out| rcpt(out, &terms, beyond)),
+            "RCPT TO:<\"j\u{f6} +\"@b.example> NOTIFY=NEVER ORCPT=utf-8;\"j\u{f6}\\x{20}\\x{2B}\"@b.example\r\n"
+        );
     }
 
     #[test]
