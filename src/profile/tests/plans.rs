@@ -134,7 +134,7 @@ fn the_contracts_profile_parses_and_only_its_clear_text_is_refused() {
     let own: Vec<_> = compiled.assertions.iter().filter(|one| !one.builtin).collect();
     let texts: Vec<&str> = own.iter().map(|one| one.expr.text.as_str()).collect();
     assert_eq!(texts, ["response p99 < 800ms", "unexpected rate < 0.1%"]);
-    assert!(own[0].abort && own[0].window == Some(Duration::from_secs(30)));
+    assert!(own[1].abort && own[1].window == Some(Duration::from_secs(30)));
     assert_eq!(compiled.limits["too-many-connections-from-host"], 50);
     assert_eq!(compiled.limits["message-size-exceeded"], 20 << 20);
     assert_eq!((compiled.listener.style, compiled.listener.max_connections), (Style::Cisco, Some(300)));
