@@ -29,6 +29,11 @@ const OWN_DESCRIPTORS: u64 = 64;
 const THREAD_DESCRIPTORS: u64 = 4;
 /// Memory whatever the load: code, histograms, intervals.
 const OWN_MEMORY: u64 = 32 << 20;
+/// Memory of a thread: its runtime, its stack, its histograms at rest.
+const THREAD_MEMORY: u64 = 512 << 10;
+/// Memory of a phase: its distributions in the report, and those of each thread.
+const PHASE_MEMORY: u64 = 256 << 10;
+const PHASE_MEMORY_OF_THREAD: u64 = 128 << 10;
 /// Memory of a session at work: its socket's buffers in the process, the machine, a piece of content.
 const SESSION_MEMORY: u64 = 32 << 10;
 /// Memory of an arrival that waits: its numbers and times, with the room that a growing queue leaves.
@@ -83,6 +88,9 @@ impl Needs {
         let tls = if plan.speaks_tls() { TLS_MEMORY } else { 0 };
         let session = SESSION_MEMORY + tls + plan.mail.memory_of_session(grouped);
         let waiting = plan.phases.iter().map(waiting).max().unwrap_or_default();
+        let threads = u64::from(plan.threads);
+        let phases = plan.phases.len() as u64 * (PHASE_MEMORY + threads * PHASE_MEMORY_OF_THREAD);
+        let own = OWN_MEMORY + threads * THREAD_MEMORY + phases;
         Needs {
             sessions_peak,
             descriptors: sessions_peak * ends
@@ -101,7 +109,7 @@ impl Needs {
             }),
             memory: (sessions_peak * ends)
                 .saturating_mul(session)
-                .saturating_add(OWN_MEMORY + plan.mail.memory() + waiting * WAITING_MEMORY),
+                .saturating_add(own + plan.mail.memory() + waiting * WAITING_MEMORY),
             waiting,
             arrivals: plan.phases.iter().map(|phase| expected_arrivals(&phase.load)).collect(),
             duration: plan.phases.iter().map(|phase| phase.load.length).sum(),
@@ -142,10 +150,11 @@ impl Needs {
             _ => format!(" and {} arrivals that wait", self.waiting),
         };
         Some(format!(
-            "about {} of memory are needed and {} are free: {} sessions{waiting}, with the messages that they carry; lower `sessions`, `max_sessions`, `message.recipients` or the sizes",
+            "about {} of memory are needed and {} are free: {} sessions{waiting}, with the messages that they carry, and {} phases; lower `sessions`, `max_sessions`, `message.recipients`, the sizes, `threads` or the number of phases",
             mebibytes(self.memory),
             mebibytes(have),
-            self.sessions_peak
+            self.sessions_peak,
+            self.arrivals.len()
         ))
     }
 }

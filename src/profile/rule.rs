@@ -18,6 +18,10 @@ use crate::experiment::limit::{KINDS, Kind, Measure};
 use crate::smtp::Step;
 use crate::verdict::grammar::{Assertion, Subject};
 
+/// The largest limits that are looked for: octets, and a count.
+const LARGEST_LIMIT: u64 = 1 << 30;
+const MOST_LIMIT: u64 = 1_000_000;
+
 /// The `[[expect]]` of this index.
 pub(super) fn expect(
     document: &Document,
@@ -235,13 +239,21 @@ fn limit(kind: &Kind, value: &Plain) -> Result<u64, super::units::UnitError> {
             Plain::Text(text) => Q::read(text),
         }
     }
+    let most = |value: u64, most: u64, shown: &str| match value > most {
+        true => Err(super::units::UnitError::new(
+            format!("`{}` is never looked for as far as that", kind.name),
+            &format!("write at most {shown}"),
+        )),
+        false => Ok(value),
+    };
     match kind.measure {
-        Measure::Octets => read::<Size>(value).map(|Size(size)| size),
+        // A content is held whole while its limit is looked for.
+        Measure::Octets => most(read::<Size>(value)?.0, LARGEST_LIMIT, "\"1GiB\""),
         Measure::Time => {
             read::<Time>(value).map(|Time(time)| u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
         }
         Measure::Rate => read::<Rate>(value).map(|rate| (rate.hertz() * 60.0).round() as u64),
-        Measure::Count | Measure::Rule => read::<Count>(value).map(|Count(count)| count),
+        Measure::Count | Measure::Rule => most(read::<Count>(value)?.0, MOST_LIMIT, "1000000"),
     }
 }
 

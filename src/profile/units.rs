@@ -17,7 +17,7 @@ pub struct UnitError {
 }
 
 impl UnitError {
-    fn new(message: impl Into<String>, remedy: &str) -> UnitError {
+    pub(super) fn new(message: impl Into<String>, remedy: &str) -> UnitError {
         UnitError { message: message.into(), remedy: remedy.to_owned() }
     }
 }

@@ -24,6 +24,11 @@ fn needs_are_no_more_than_the_arrivals_and_tell_of_all_that_grows() {
     let dropped =
         phase("load = \"constant-rate\"\nrate = \"100000/s\"\nfor = \"24h\"\non_saturation = \"drop\"");
     assert_eq!(dropped.waiting, 0);
+    let text = "threads = 1024\n[target]\naddress = \"embedded\"\n[[phase]]\nload = \"constant-sessions\"\nsessions = 1\nfor = \"1s\"";
+    let threads = Needs::of(&compiled(text, &[]).unwrap().plan);
+    assert!(threads.memory > 400 << 20, "{}", threads.memory);
+    let phases = needs(&"[[phase]]\nload = \"burst\"\nsize = 1\nfor = \"1s\"\n".repeat(2000));
+    assert!(phases.memory > 400 << 20, "{}", phases.memory);
     let closed = "[[phase]]\nload = \"constant-sessions\"\nsessions = 1000\nfor = \"1s\"\n";
     let many = needs(&format!("[message]\nrecipients = 1000000\n{closed}"));
     assert!(many.memory > 1000 * 1_000_000 * 20, "{}", many.memory);
@@ -96,4 +101,24 @@ fn a_session_s_number_is_for_sessions_that_are_arrivals() {
         assert!(of("session", message).is_ok());
     }
     assert!(of("message", "text = \"{{session}}\"").is_ok(), "a brace is no placeholder");
+}
+
+#[test]
+fn limits_beyond_what_is_looked_for_are_refused() {
+    let of = |limit: &str| {
+        let text = "[target]\naddress = \"embedded\"\n[[phase]]\nload = \"constant-sessions\"\nsessions = 1\nfor = \"1s\"";
+        compiled(&format!("{text}\n[limits]\n{limit}\n"), &[])
+    };
+    for limit in [
+        "too-many-recipients = 1000000000000",
+        "too-many-messages-per-session = 1000001",
+        "message-size-exceeded = \"2GiB\"",
+    ] {
+        let said = of(limit).unwrap_err().render(false);
+        assert!(
+            said.contains("is never looked for as far as that") && said.contains("write at most"),
+            "{said}"
+        );
+    }
+    assert!(of("too-many-recipients = 1000000\nmessage-size-exceeded = \"1GiB\"").is_ok());
 }
