@@ -4,6 +4,8 @@
 //! - A plan may name conditions (`collector::expect`): the rules that tell an expected refusal from a failure are part of
 //!   what is asked, and the vocabulary of conditions is the collector's.
 
+pub mod silence;
+
 use std::fmt;
 use std::time::Duration;
 

@@ -156,7 +156,7 @@ impl Owner {
                 self.begun = [self.begun[1], None];
                 self.books.over(nanos(begun, ended));
             }
-            Event::Secured(_) | Event::Established(_) => {}
+            Event::Secured(_) | Event::SteppedDown { .. } | Event::Established(_) => {}
             Event::Ended { .. } => panic!("the session ended"),
         }
     }

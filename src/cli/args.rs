@@ -296,7 +296,7 @@ pub struct LoadArgs {
     #[arg(long, value_name = "N", env = "SMTPRESS_RECIPIENTS", help_heading = "Dialogue")]
     pub recipients: Option<String>,
     /// The first command [ehlo]
-    #[arg(long, value_name = "ehlo|helo", env = "SMTPRESS_HELLO", help_heading = "Dialogue")]
+    #[arg(long, value_name = "ehlo|ehlo-only|helo", env = "SMTPRESS_HELLO", help_heading = "Dialogue")]
     pub hello: Option<String>,
     /// How commands are grouped (RFC 2920) [auto]
     #[arg(long, value_name = "off|auto|full", env = "SMTPRESS_PIPELINING", help_heading = "Dialogue")]

@@ -129,6 +129,7 @@ pub fn capacity(args: &CapacityArgs, screen: &Screen) -> Result<u8, Failure> {
         transcripts: Vec::new(),
         health: Generator { threads: plan.threads, ..Generator::default() },
         seen: false,
+        silent: false,
     };
     let end = match search(&asked, plan, &mut here, &mut state) {
         Ok(end) => end,

@@ -19,16 +19,15 @@ use crate::collector::condition::Classifier;
 use crate::experiment::limit::{
     self, Bounds, Ended, Finding, KINDS, Kind, Measure, Outcome, Request, Setting, Watch,
 };
-use crate::generator::hands::Live;
+use crate::generator::hands::{By, Live};
 use crate::generator::{self, Stop, clock, preflight};
 use crate::listener::Listener;
 use crate::load::Shard;
-use crate::net::dial::{Endpoint, Place};
-use crate::net::target::Transport;
+use crate::net::dial::Place;
 use crate::net::target::addresses::Addresses;
 use crate::net::target::origin::Origin;
 use crate::net::tls::client::Client as TlsClient;
-use crate::plan::Plan;
+use crate::plan::{Plan, silence};
 use crate::profile::overrides::{Origin as From, apply_in_order};
 use crate::profile::units::{Count, Quantity, Size, Time};
 use crate::profile::{Override, Purpose};
@@ -273,21 +272,13 @@ fn search(
     watcher: &mut Watcher<'_>,
 ) -> Result<Outcome, Failure> {
     let plan = &prepared.compiled.plan;
-    let place = match &plan.target.transport {
-        Transport::Tcp { host, port } => Place::Tcp { host: host.clone(), port: *port },
-        Transport::Unix { path } => Place::Unix(path.clone()),
-        Transport::Embedded => {
-            Place::from(listener.expect("the listener was started for this target").place())
-        }
-    };
+    let place = listener.map(|listener| Place::from(listener.place()));
     let tls = generator::tls(plan, listener.and_then(Listener::certificate))?;
     let security = tls.as_ref().map(TlsClient::security).transpose()?;
-    let endpoint = Endpoint {
-        timeout: plan.script.timeouts.connect,
-        origin: plan.origin.clone(),
-        ..Endpoint::new(place)
-    };
+    let endpoint = generator::endpoint(plan, place.as_ref())?;
     let mut hands = Live::new(plan, endpoint, security)?;
+    let (screen, silent) = (*watcher.screen, silence::sentence(&plan.target, silence::first_step(plan)));
+    hands.on_silence(move || screen.note(&format!("smtpress: {silent}")));
     let setting = Setting {
         mail: plan.mail.clone(),
         seed: plan.seed,
@@ -324,8 +315,13 @@ fn judged(
             Some((
                 "unserved",
                 format!(
-                    "the listener does not serve a first session: {}",
-                    limit::told(refusal.step, &refusal.by, None)
+                    "the listener does not serve a first session: {}{}",
+                    limit::told(refusal.step, &refusal.by, None),
+                    match refusal.by {
+                        By::Silence =>
+                            format!("; {}", silence::sentence(&prepared.compiled.plan.target, refusal.step)),
+                        _ => String::new(),
+                    }
                 ),
             )),
         ),

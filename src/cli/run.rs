@@ -24,6 +24,7 @@ use crate::listener::Listener;
 use crate::live::Live;
 use crate::load::{self, Load};
 use crate::net::target::bind::Bind;
+use crate::plan::silence::Lookout;
 use crate::plan::{OnSaturation, Plan};
 use crate::profile::check::{Needs, too_slow};
 use crate::report::build::BuildInput;
@@ -148,7 +149,9 @@ impl<'a> Ready<'a> {
         let assertions = &prepared.compiled.assertions;
         let windows = Windows::new(assertions, &infos, &plan.expects);
         let stop = signals.stop.clone();
-        let mut watcher = Watcher { windows, assertions, directory, recording, so_far, stop, progress, live };
+        let lookout = Lookout::new(plan);
+        let mut watcher =
+            Watcher { windows, assertions, directory, recording, so_far, stop, progress, live, lookout };
         let mut local = Local::new(signals.stop.clone(), prepared.date()).with_reachability_check();
         if let Some(listener) = &listener {
             local = local.with_listener(listener.place()).with_certificate(listener.certificate().cloned());
@@ -269,11 +272,15 @@ struct Watcher<'a> {
     stop: watch::Receiver<Stop>,
     progress: Progress,
     live: Live,
+    lookout: Lookout,
 }
 
 impl Observer for Watcher<'_> {
     fn interval(&mut self, interval: &Interval, total: &Tally) -> Control {
         self.progress.update(interval, total);
+        if let Some(sentence) = self.lookout.second(interval, total) {
+            self.progress.voice().say(&format!("smtpress: {sentence}"));
+        }
         self.recording.add(interval);
         if *self.stop.borrow() > Stop::Run {
             self.so_far.stopping();

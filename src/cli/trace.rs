@@ -1,9 +1,11 @@
 //! `smtpress trace`: one session with its whole transcript, times and meanings. The document's telnet test, without the telnet.
 
+use std::future::Future;
 use std::io::Write;
-use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -20,13 +22,12 @@ use crate::generator::{self, clock, judge, preflight};
 use crate::listener::Listener;
 use crate::load::Shard;
 use crate::mail::{Mailer, Message};
-use crate::net::dial::{self, Endpoint, Place};
+use crate::net::dial::{self, Attempt, Dialed, Endpoint, Fault, Place};
 use crate::net::drive::{Host, Scratch, drive};
 use crate::net::proxy;
-use crate::net::target::Transport;
 use crate::net::tls::Security;
 use crate::net::tls::client::Client as TlsClient;
-use crate::plan::Plan;
+use crate::plan::{Plan, silence};
 use crate::profile::overrides::{Origin, apply_in_order};
 use crate::profile::{Document, Override, Purpose};
 use crate::report::words;
@@ -53,7 +54,8 @@ pub fn trace(args: &TraceArgs, screen: &Screen) -> Result<u8, Failure> {
     } else {
         None
     };
-    let endpoint = endpoint(plan, listener.as_ref().map(Listener::addr));
+    let place = listener.as_ref().map(|listener| Place::from(listener.addr()));
+    let endpoint = generator::endpoint(plan, place.as_ref())?;
     let tls = generator::tls(plan, listener.as_ref().and_then(Listener::certificate))?;
     let security = tls.as_ref().map(TlsClient::security).transpose()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -61,25 +63,25 @@ pub fn trace(args: &TraceArgs, screen: &Screen) -> Result<u8, Failure> {
     let mailer = Mailer::new(&plan.mail, plan.seed, &plan.run_id, &prepared.date());
     let messages = if args.no_message { 0 } else { 1 };
     let mut session =
-        Session::new(Paper::new(out, screen.colour_out(), args.full), mailer, messages, security);
+        Session::new(Paper::new(out, screen.colour_out(), args.full), mailer, messages, tls, security);
     session.paper.title(&plan.target, &endpoint);
     let reached = runtime.block_on(async {
         let mut requests = Requests::register()?;
         std::io::Result::Ok(tokio::select! {
-            reached = session.lead(plan, &endpoint) => Some(reached),
+            reached = session.lead(plan, &endpoint, screen) => Some(reached),
             () = requests.next() => None,
         })
     })?;
     let done = session.accepted || args.no_message && !session.failed;
     session.close(reached, done);
-    let Session { paper, steps, tls, lines, accepted, .. } = session;
+    let Session { paper, steps, tls, lines, addresses, remarks, accepted, .. } = session;
     if let Some(listener) = listener {
         listener.stop();
     }
     // A reader who went away takes nothing from what happened.
     let written = paper.finish();
     if args.json {
-        let result = json!({ "target": plan.target.to_string(), "reached": reached.unwrap_or(!lines.is_empty()), "interrupted": reached.is_none(), "accepted": accepted, "tls": tls, "steps": steps, "lines": lines });
+        let result = json!({ "target": plan.target.to_string(), "reached": reached.unwrap_or(!lines.is_empty()), "interrupted": reached.is_none(), "accepted": accepted, "tls": tls, "addresses": addresses, "remarks": remarks, "steps": steps, "lines": lines });
         writeln!(screen.out(), "{result:#}")?;
     }
     let code = match (reached, done) {
@@ -154,18 +156,11 @@ fn prepared(args: &TraceArgs) -> Result<Prepared, Failure> {
     prepare::finish(&document, Purpose::Search, Shard::WHOLE, None)
 }
 
-fn endpoint(plan: &Plan, listener: Option<SocketAddr>) -> Endpoint {
-    let place = match &plan.target.transport {
-        Transport::Tcp { host, port } => Place::Tcp { host: host.clone(), port: *port },
-        Transport::Unix { path } => Place::Unix(path.clone()),
-        Transport::Embedded => Place::from(listener.expect("the listener was started for this target")),
-    };
-    Endpoint {
-        timeout: plan.script.timeouts.connect,
-        origin: plan.origin.clone(),
-        proxied_tls: generator::proxied_tls(plan),
-        ..Endpoint::new(place)
-    }
+/// What is said of a listener that says nothing.
+struct Silence {
+    sentence: String,
+    patience: Pin<Box<tokio::time::Sleep>>,
+    screen: Screen,
 }
 
 /// The session under way and what is kept of it.
@@ -174,6 +169,9 @@ struct Session {
     classifier: Classifier,
     mailer: Arc<Mailer>,
     messages: u32,
+    client_tls: Option<TlsClient>,
+    /// What is said on stderr if the listener says nothing, and until when it is waited.
+    silence: Option<Silence>,
     security: Option<Security>,
     paper: Paper,
     /// What came and is no whole line yet.
@@ -186,13 +184,25 @@ struct Session {
     tls: Option<serde_json::Value>,
     lines: Vec<serde_json::Value>,
     longest: Option<(Duration, Step)>,
+    /// What was said beside the steps.
+    remarks: Vec<String>,
+    /// The addresses that were tried.
+    addresses: Vec<serde_json::Value>,
     accepted: bool,
     failed: bool,
 }
 
 impl Session {
-    fn new(paper: Paper, mailer: Mailer, messages: u32, security: Option<Security>) -> Session {
+    fn new(
+        paper: Paper,
+        mailer: Mailer,
+        messages: u32,
+        client_tls: Option<TlsClient>,
+        security: Option<Security>,
+    ) -> Session {
         Session {
+            client_tls,
+            silence: None,
             begun: clock::now(),
             classifier: Classifier::new(Vec::new()),
             mailer: Arc::new(mailer),
@@ -206,19 +216,22 @@ impl Session {
             tls: None,
             lines: Vec::new(),
             longest: None,
+            remarks: Vec::new(),
+            addresses: Vec::new(),
             accepted: false,
             failed: false,
         }
     }
 
     /// True: the listener was reached.
-    async fn lead(&mut self, plan: &Plan, endpoint: &Endpoint) -> bool {
+    async fn lead(&mut self, plan: &Plan, endpoint: &Endpoint, screen: &Screen) -> bool {
         self.begun = clock::now();
         let dialed = dial::dial(endpoint, 0, clock::now).await;
         for (step, from, to, fault) in dialed.steps() {
             let condition = fault.map(|fault| judge::judge_dial(fault).condition);
             self.step(step, to - from, None, condition);
         }
+        self.reached(&dialed);
         self.line(Side::Client, Part::Command, &proxied(&dialed.header));
         let mut stream = match dialed.result {
             Ok(stream) => stream,
@@ -229,11 +242,44 @@ impl Session {
         let xclient = plan.origin.told(0).map(|address| xclient_attributes(address, &plan.script.name));
         let identity = Identity { login, xclient };
         let mut client = Client::new(Rc::new(plan.script.clone()), identity, clock::now());
+        self.silence = Some(Silence {
+            sentence: silence::sentence(&plan.target, silence::first_step(plan)),
+            patience: Box::pin(tokio::time::sleep(silence::PATIENCE)),
+            screen: *screen,
+        });
         let scratch = Scratch::new();
         drive(&mut stream, &mut client, self, &scratch).await;
         let rest = std::mem::take(&mut self.rest);
         self.heard(&rest);
         true
+    }
+
+    /// What was met at each address, where there are several or one failed; and what the socket had to do without.
+    fn reached(&mut self, dialed: &Dialed) {
+        for Attempt { address, from, to, fault } in &dialed.attempts {
+            self.addresses.push(json!({
+                "address": address.to_string(),
+                "took_ns": nanos(*to - *from),
+                "failure": fault.map(|fault| fault.to_string()),
+            }));
+        }
+        match dialed.result.as_ref().err() {
+            Some((_, fault @ (Fault::Own(_) | Fault::NotAllowed(_)))) => {
+                self.remark(&dialed.in_words(*fault), false)
+            }
+            // Alone, its condition says it.
+            Some(_) if dialed.attempts.len() < 2 => {}
+            _ => {
+                for Attempt { address, fault, .. } in &dialed.attempts {
+                    if let Some(fault) = fault {
+                        self.remark(&format!("{address}: {fault}"), false);
+                    }
+                }
+            }
+        }
+        if dialed.refused.no_delay {
+            self.remark("this machine refuses TCP_NODELAY: times may hold a delayed acknowledgement", false);
+        }
     }
 
     /// Lines of the listener.
@@ -271,6 +317,13 @@ impl Session {
         }));
     }
 
+    /// Something beside the steps.
+    fn remark(&mut self, text: &str, good: bool) {
+        let text = words::harmless(text);
+        self.paper.remark(&text, good);
+        self.remarks.push(text);
+    }
+
     /// What the handshake came to.
     fn secured(&mut self, handshake: &Handshake) {
         self.paper.remark(&judge::secured(handshake), handshake.untrusted.is_none());
@@ -303,17 +356,31 @@ impl Host<Client<Message>> for Session {
     fn event(&mut self, client: &mut Client<Message>, _now: Instant, event: Event) {
         match event {
             Event::Step { step, started, ended, code, failure, in_doubt } => {
+                self.silence = None;
                 let judged =
                     failure.as_deref().map(|failure| judge::judge(&self.classifier, step, failure, in_doubt));
                 let code = Some(code).filter(|code| *code > 0);
                 self.step(step, ended - started, code, judged.map(|judged| judged.condition));
-                if let Some(
-                    failure @ (StepFailure::NotOffered(_)
-                    | StepFailure::Injected(_)
-                    | StepFailure::Insecure(_)),
-                ) = failure.as_deref()
-                {
-                    self.paper.remark(&words::harmless(&judge::sample(failure)), false);
+                let speaks_for_itself = |failure: &&StepFailure| {
+                    let is_reply = matches!(failure, StepFailure::Reply(_) | StepFailure::Unexpected(_));
+                    is_reply
+                        || step != Step::Tls
+                            && matches!(failure, StepFailure::Closed(_) | StepFailure::TimedOut(_))
+                        || matches!(
+                            failure,
+                            StepFailure::Aborted
+                                | StepFailure::SessionTimedOut
+                                | StepFailure::Malformed(_)
+                                | StepFailure::Lost(_)
+                        )
+                };
+                if let Some(failure) = failure.as_deref().filter(|failure| !speaks_for_itself(failure)) {
+                    let sample = judge::sample_at(step, failure, self.client_tls.as_ref());
+                    let sample = self
+                        .redactor
+                        .as_ref()
+                        .map_or(sample.as_str().into(), |redactor| redactor.text(&sample));
+                    self.remark(&sample.into_owned(), false);
                 }
             }
             Event::Ready { early: false } => {
@@ -326,6 +393,9 @@ impl Host<Client<Message>> for Session {
             }
             Event::Transaction { accepted, .. } => self.accepted |= accepted,
             Event::Secured(handshake) => self.secured(&handshake),
+            Event::SteppedDown { step, reply } => {
+                self.remark(&judge::stepped_down(step, &reply), false);
+            }
             Event::Ready { early: true } | Event::Established(_) | Event::Begun(_) | Event::Ended { .. } => {}
         }
     }
@@ -337,6 +407,17 @@ impl Host<Client<Message>> for Session {
         for (part, piece) in run_together(self.dialogue.sent(bytes)) {
             self.line(Side::Client, part, &piece);
         }
+    }
+
+    fn poll_wake(&mut self, _: &mut Client<Message>, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(silence) = self.silence.as_mut()
+            && silence.patience.as_mut().poll(cx).is_ready()
+        {
+            silence.screen.note(&format!("smtpress: {}", silence.sentence));
+            self.remarks.push(silence.sentence.clone());
+            self.silence = None;
+        }
+        Poll::Pending
     }
 
     fn security(&self) -> Option<&Security> {

@@ -150,6 +150,7 @@ conditions! {
     AuthRequired, "auth-required", Auth, false, "must authenticate";
     AuthFailed, "auth-failed", Auth, false, "bad credentials";
     AuthTemporaryFailure, "auth-temporary-failure", Auth, false, "backend unavailable";
+    AuthChallengeNotUnderstood, "auth-challenge-not-understood", Auth, false, "the listener's challenge is none that the mechanism knows";
     AuthNotAvailable, "auth-not-available", Auth, false, "AUTH or the mechanism is not offered";
     SyntaxError, "syntax-error", Protocol, false, "malformed command, argument or address";
     UnrecognizedCommand, "unrecognized-command", Protocol, false, "unknown, not implemented or disabled command";
@@ -189,6 +190,8 @@ conditions! {
     OutOfBuffers, "out-of-buffers", Generator, false, "our own kernel ran out of buffers (ENOBUFS)";
     OutOfMemory, "out-of-memory", Generator, false, "our own machine ran out of memory (ENOMEM)";
     ContentLost, "content-lost", Generator, false, "the file of a message vanished or changed while it was to be sent";
+    NoSourceAddress, "no-source-address", Generator, false, "our own machine has no address from which the target's can be reached";
+    TargetNotAllowed, "target-not-allowed", Generator, false, "the target's name resolves to an address that was not allowed; nothing was sent there";
     OwnError, "own-error", Generator, false, "another failure on our own side";
 }
 

@@ -10,12 +10,14 @@
 //!   rest in its rhythm allocates nothing on the arrivals' path.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::histogram::Hist;
 use super::snapshot::{Gauges, Snapshot};
-use super::tally::{ConditionKey, Counts, HandshakeKey, PhaseTally, Tally};
+use super::tally::{AddressCount, ConditionKey, Counts, HandshakeKey, PhaseTally, Tally};
 use super::{Metric, Outcome};
+use crate::smtp::Step;
 
 /// Emptied distributions, by what they held: values of the same kind fit into the memory that such values had before.
 type Free = BTreeMap<(Metric, Outcome), Vec<Hist>>;
@@ -73,6 +75,23 @@ impl Recorder {
         *self.books[phase as usize].rest.handshakes.entry(key).or_default() += 1;
     }
 
+    /// Counts a connection to an address of the target: how long it took to come about, in nanoseconds; `None`: it did not.
+    pub fn address(&mut self, phase: u32, address: SocketAddr, took_ns: Option<u64>) {
+        let Recorder { books, free, .. } = self;
+        let row = books[phase as usize].rest.address(Some(address));
+        let row = row.or_insert_with(|| AddressCount {
+            connect: free.get_mut(&CONNECT).and_then(Vec::pop).unwrap_or_default(),
+            ..AddressCount::default()
+        });
+        match took_ns {
+            Some(took_ns) => {
+                row.sessions += 1;
+                row.connect.record(took_ns);
+            }
+            None => row.failures += 1,
+        }
+    }
+
     /// Hands over what was counted since the last snapshot, and starts new books.
     pub fn snapshot(&mut self, second: u64, gauges: Gauges, last: bool) -> Snapshot {
         let mut tally = self.spare.pop().unwrap_or_else(|| Tally::new(self.books.len()));
@@ -90,6 +109,10 @@ impl Recorder {
                 hist.clear();
                 self.free.entry(key).or_default().push(hist);
             }
+            for (_, mut count) in std::mem::take(&mut phase.addresses) {
+                count.connect.clear();
+                self.free.entry(CONNECT).or_default().push(count.connect);
+            }
             *phase = PhaseTally::default();
         }
         if tally.phases.len() == self.books.len() {
@@ -97,6 +120,9 @@ impl Recorder {
         }
     }
 }
+
+/// What the connect times of an address are like.
+const CONNECT: (Metric, Outcome) = (Metric::Step(Step::Connect), Outcome::Accepted);
 
 const CELLS: usize = Metric::COUNT * Outcome::ALL.len();
 const EMPTY: u8 = u8::MAX;
@@ -146,7 +172,6 @@ const fn cell(metric: Metric, outcome: Outcome) -> usize {
 mod tests {
     use super::*;
     use crate::collector::Condition;
-    use crate::smtp::Step;
 
     fn key(outcome: Outcome) -> ConditionKey {
         ConditionKey {

@@ -154,6 +154,8 @@ impl Summary {
                     held_back.then(|| never_opened(phase)).or_else(|| little(phase))
                 })
                 .chain(short)
+                .chain(helo_for_ehlo(&phases))
+                .chain(without_options(&phases))
                 .collect(),
             health: measured.health.clone(),
             lag_p99_ns: validity::late(&lag),
@@ -268,6 +270,36 @@ fn never_opened(phase: &PhaseSummary) -> String {
          what the listener refused, lower `sessions`, or allow more time",
         phase.info.name, phase.info.max_sessions, phase.peak_sessions
     )
+}
+
+/// The listener does not know EHLO.
+fn helo_for_ehlo(phases: &[PhaseSummary]) -> Option<String> {
+    let sessions: u64 = phases.iter().map(|phase| phase.counts.helo_for_ehlo).sum();
+    (sessions > 0).then(|| {
+        format!(
+            "the listener refused EHLO in {sessions} sessions, and HELO was said instead: no extension was used in them, be it \
+             PIPELINING, SIZE, STARTTLS or AUTH; hello = \"ehlo-only\" makes it a failure, hello = \"helo\" spares the EHLO"
+        )
+    })
+}
+
+/// What this machine does not let a socket have, and what that does to the run.
+fn without_options(phases: &[PhaseSummary]) -> Vec<String> {
+    let sum = |count: fn(&Counts) -> u64| phases.iter().map(|phase| count(&phase.counts)).sum::<u64>();
+    let sentence = |connections: u64, what: &str| {
+        (connections > 0).then(|| format!("this machine refuses {what} ({connections} connections)"))
+    };
+    let no_delay = "sockets TCP_NODELAY: what is written in pieces may wait up to 40 ms for an acknowledgement, and such times \
+                    are this machine's, not the listener's";
+    let late_port = "sockets IP_BIND_ADDRESS_NO_PORT: each connection from one of `sources` takes a local port for all targets \
+                     at once, so that ports run out early";
+    [
+        sentence(sum(|counts| counts.without_no_delay), no_delay),
+        sentence(sum(|counts| counts.without_late_port), late_port),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// Little's law (M20): in a steady phase mean concurrency = throughput x mean service time. Both sides have the window in

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::net::SocketAddr;
 use std::ops::AddAssign;
 use std::time::Duration;
 
@@ -70,6 +71,12 @@ pub struct Counts {
     pub untrusted: u64,
     /// Secure streams that the listener ended without saying so (RFC 8446 6.1).
     pub truncated: u64,
+    /// Sessions that said HELO because EHLO was refused.
+    pub helo_for_ehlo: u64,
+    /// Connections without TCP_NODELAY, which this machine refused.
+    pub without_no_delay: u64,
+    /// Connections whose source address took a port for all targets at once: this machine knows no IP_BIND_ADDRESS_NO_PORT.
+    pub without_late_port: u64,
     /// Octets written.
     pub bytes_sent: u64,
     /// Octets read.
@@ -99,6 +106,9 @@ impl AddAssign<&Counts> for Counts {
         self.recipients_refused += other.recipients_refused;
         self.untrusted += other.untrusted;
         self.truncated += other.truncated;
+        self.helo_for_ehlo += other.helo_for_ehlo;
+        self.without_no_delay += other.without_no_delay;
+        self.without_late_port += other.without_late_port;
         self.bytes_sent += other.bytes_sent;
         self.bytes_received += other.bytes_received;
         self.in_flight_ns += other.in_flight_ns;
@@ -179,6 +189,20 @@ impl ConditionCount {
     }
 }
 
+/// The most addresses of a target that a phase tells apart; a name that never resolves to the same must not fill our memory.
+const MOST_ADDRESSES: usize = 100;
+
+/// What was met at one address of the target.
+#[derive(Clone, Debug, Default)]
+pub struct AddressCount {
+    /// Connections to it that came about.
+    pub sessions: u64,
+    /// Connections to it that did not, whatever the cause.
+    pub failures: u64,
+    /// How long those took that came about.
+    pub connect: Hist,
+}
+
 /// What distinguishes TLS handshakes that were completed.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct HandshakeKey {
@@ -203,6 +227,8 @@ pub struct PhaseTally {
     pub expects: BTreeMap<u32, u64>,
     /// TLS handshakes that were completed.
     pub handshakes: BTreeMap<HandshakeKey, u64>,
+    /// By address of the target; `None`: all that came after a hundred others.
+    pub addresses: BTreeMap<Option<SocketAddr>, AddressCount>,
 }
 
 impl PhaseTally {
@@ -218,6 +244,15 @@ impl PhaseTally {
                 entry.insert(ConditionCount::new(at, sample()));
             }
         }
+    }
+
+    /// Where a connection to `address` is counted.
+    pub(super) fn address(
+        &mut self,
+        address: Option<SocketAddr>,
+    ) -> Entry<'_, Option<SocketAddr>, AddressCount> {
+        let full = self.addresses.len() >= MOST_ADDRESSES && !self.addresses.contains_key(&address);
+        self.addresses.entry(if full { None } else { address })
     }
 
     /// Where a condition is counted.
@@ -240,6 +275,12 @@ impl PhaseTally {
         }
         for (index, count) in &other.expects {
             *self.expects.entry(*index).or_default() += count;
+        }
+        for (address, count) in &other.addresses {
+            let own = self.address(*address).or_default();
+            own.sessions += count.sessions;
+            own.failures += count.failures;
+            own.connect.merge(&count.connect);
         }
         for (key, count) in &other.handshakes {
             match self.handshakes.get_mut(key) {

@@ -3,6 +3,7 @@
 use crate::collector::condition::Classifier;
 use crate::collector::{Condition, Outcome};
 use crate::net::dial;
+use crate::net::tls::client::Client;
 use crate::smtp::client::{Failure, Lacking};
 use crate::smtp::machine::{Handshake, Insecure};
 use crate::smtp::{Closed, Reply, Step};
@@ -22,6 +23,13 @@ pub fn judge(classifier: &Classifier, step: Step, failure: &Failure, in_doubt: b
         Failure::Reply(reply) => {
             let condition = classifier.classify(Some(step), reply, reply.code == 421);
             return Judged { condition, outcome: refused(step, reply) };
+        }
+        Failure::Challenged { reply, understood: true, .. } => {
+            let condition = classifier.classify(Some(step), reply, reply.code == 421);
+            return Judged { condition, outcome: refused(step, reply) };
+        }
+        Failure::Challenged { understood: false, .. } => {
+            (Condition::AuthChallengeNotUnderstood, Outcome::Malformed)
         }
         Failure::Unexpected(reply) => (classifier.classify(Some(step), reply, false), Outcome::Malformed),
         Failure::NotOffered(what) => (lacking(*what), Outcome::Refused),
@@ -78,8 +86,8 @@ fn lacking(what: Lacking) -> Condition {
 /// The outcome of a refusing reply: before the session can send, it is the session that is refused.
 fn refused(step: Step, reply: &Reply) -> Outcome {
     match step {
-        Step::Greeting | Step::Tls => Outcome::Refused,
-        Step::Hello | Step::Starttls | Step::Auth if reply.code == 421 => Outcome::Refused,
+        Step::Greeting | Step::Tls | Step::Hello => Outcome::Refused,
+        Step::Starttls | Step::Auth if reply.code == 421 => Outcome::Refused,
         _ if reply.class() == 5 => Outcome::Rejected,
         _ => Outcome::Deferred,
     }
@@ -98,7 +106,10 @@ pub fn judge_dial(fault: dial::Fault) -> Judged {
         Fault::Own(Own::Ports) => (Condition::OutOfPorts, Outcome::Shed),
         Fault::Own(Own::Buffers) => (Condition::OutOfBuffers, Outcome::Shed),
         Fault::Own(Own::Memory) => (Condition::OutOfMemory, Outcome::Shed),
-        Fault::Own(Own::Source | Own::Other) => (Condition::OwnError, Outcome::Shed),
+        Fault::Own(Own::Source) => (Condition::NoSourceAddress, Outcome::Shed),
+        Fault::Own(Own::Other(_)) => (Condition::OwnError, Outcome::Shed),
+        // No arrival may begin there; that is our rule and nobody's outcome.
+        Fault::NotAllowed(_) => (Condition::TargetNotAllowed, Outcome::Shed),
     };
     Judged { condition, outcome }
 }
@@ -114,10 +125,38 @@ pub fn secured(handshake: &Handshake) -> String {
     format!("{version}, {suite}, {group}, {kind}{}", doubt.unwrap_or_default())
 }
 
+/// What is said in the place of what was refused, in words.
+pub fn stepped_down(step: Step, reply: &Reply) -> String {
+    match step {
+        Step::Auth => format!("the initial response is refused ({reply}): AUTH is said again without it"),
+        _ => format!("EHLO is refused ({reply}): HELO is said instead, which knows no extensions"),
+    }
+}
+
+/// The evidence of a failed step, as text; of a TLS handshake with what was offered in it.
+pub fn sample_at(step: Step, failure: &Failure, tls: Option<&Client>) -> String {
+    let is_telling = match failure {
+        Failure::Insecure(Insecure::Alert(_) | Insecure::Broken(_)) => true,
+        Failure::Closed(_) | Failure::TimedOut(_) => step == Step::Tls,
+        _ => false,
+    };
+    match tls {
+        Some(client) if is_telling => format!("{}; offered were {}", sample(failure), client.offered()),
+        _ => sample(failure),
+    }
+}
+
 /// The evidence of a failed step, as text.
 pub fn sample(failure: &Failure) -> String {
     match failure {
         Failure::Reply(reply) | Failure::Unexpected(reply) => reply.to_string(),
+        Failure::Challenged { reply, challenge, understood: true } => {
+            format!("{reply}\nthe listener's reason, in the challenge before: {challenge}")
+        }
+        Failure::Challenged { reply, challenge, understood: false } => format!(
+            "the listener's challenge cannot be answered, so that the login was cancelled and nothing is known of user and \
+             password: {challenge:?}; then {reply}"
+        ),
         Failure::Malformed(malformed) => malformed.to_string(),
         Failure::TimedOut(partial) if partial.is_empty() => "nothing came in time".to_owned(),
         Failure::TimedOut(partial) => format!("only part of a reply came in time: \"{partial}\""),
@@ -161,7 +200,7 @@ fn not_offered(what: Lacking) -> String {
 /// The reply of a failed step, if it was one.
 pub fn reply(failure: &Failure) -> Option<&Reply> {
     match failure {
-        Failure::Reply(reply) | Failure::Unexpected(reply) => Some(reply),
+        Failure::Reply(reply) | Failure::Challenged { reply, .. } | Failure::Unexpected(reply) => Some(reply),
         _ => None,
     }
 }

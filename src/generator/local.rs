@@ -10,6 +10,7 @@ use rustls::pki_types::CertificateDer;
 use tokio::sync::watch;
 
 use super::clock::{self, Clock};
+use super::endpoint::endpoint;
 use super::gates::Gates;
 use super::preflight;
 use super::reach::Reach;
@@ -21,13 +22,10 @@ use crate::collector::tally::Tally;
 use crate::load::{Load, Shard};
 use crate::mail::Mailer;
 use crate::net::dial::{Endpoint, Fault, Place, Resolver};
-use crate::net::proxy::SpokenTls;
 use crate::net::source;
-use crate::net::target::Transport;
 use crate::net::tls::TlsError;
 use crate::net::tls::client::Client;
 use crate::plan::Plan;
-use crate::smtp::script::Tls;
 
 /// How long after its making the run's epoch lies: time enough for all threads to be there.
 const LEAD: Duration = Duration::from_millis(50);
@@ -101,22 +99,6 @@ impl Local {
         self.checks = true;
         self
     }
-
-    fn endpoint(&self, plan: &Plan) -> Result<Endpoint, RunError> {
-        let place = match (&plan.target.transport, &self.embedded) {
-            (Transport::Tcp { host, port }, _) => Place::Tcp { host: host.clone(), port: *port },
-            (Transport::Unix { path }, _) => Place::Unix(path.clone()),
-            (Transport::Embedded, Some(place)) => place.clone(),
-            (Transport::Embedded, None) => return Err(RunError::NoListener),
-        };
-        Ok(Endpoint {
-            place,
-            resolver: self.resolver.clone(),
-            timeout: plan.script.timeouts.connect,
-            origin: plan.origin.clone(),
-            proxied_tls: proxied_tls(plan),
-        })
-    }
 }
 
 /// How the sessions of a plan speak TLS, if they do; `embedded`: the certificate of the listener inside the process.
@@ -134,11 +116,6 @@ pub fn tls(plan: &Plan, embedded: Option<&CertificateDer<'static>>) -> Result<Op
     // The embedded listener is at an address of this machine; a unix socket has no name but the one it was given.
     let host = plan.target.host().unwrap_or("127.0.0.1");
     Client::new(&tls, host).map(Some)
-}
-
-/// What a PROXY header says of TLS, if its session begins with it.
-pub fn proxied_tls(plan: &Plan) -> Option<SpokenTls> {
-    (plan.script.tls == Tls::Implicit).then(SpokenTls::default)
 }
 
 /// The sessions that every phase of a plan has for sharing out, over all shards: more shards than that would leave one
@@ -169,7 +146,7 @@ impl Runner for Local {
         let shared = Arc::new(Shared {
             plan: Arc::new(plan.clone()),
             mailer: Arc::new(Mailer::new(&plan.mail, plan.seed, &plan.run_id, &self.date)),
-            endpoint: self.endpoint(plan)?,
+            endpoint: Endpoint { resolver: self.resolver.clone(), ..endpoint(plan, self.embedded.as_ref())? },
             tls: tls(plan, self.certificate.as_ref())?,
             clock,
             open: (0..threads).map(|_| Gauge::default()).collect(),

@@ -4,6 +4,7 @@
 
 pub mod clock;
 mod dispatch;
+mod endpoint;
 mod gates;
 pub mod hands;
 pub mod judge;
@@ -17,6 +18,7 @@ mod tape;
 mod work;
 mod worker;
 
-pub use local::{Local, proxied_tls, resident_bytes, sessions_to_share, tls};
+pub use endpoint::endpoint;
+pub use local::{Local, resident_bytes, sessions_to_share, tls};
 pub use runner::{Control, Observer, RunError, Runner};
 pub use worker::{Faults, Stop};

@@ -8,9 +8,10 @@ use std::time::Duration;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::load::Load;
-use crate::net::dial::Fault;
+use crate::net::dial::{self, Endpoint, Fault};
 use crate::net::source;
 use crate::net::target::Transport;
+use crate::net::target::allowed::Allowed;
 use crate::net::target::origin::Origin;
 use crate::plan::Plan;
 
@@ -32,11 +33,14 @@ pub enum PreflightError {
     },
     /// Not a loopback address, and not allowed.
     #[error(
-        "{host} is not on this machine's loopback: a load on somebody's server needs their consent; if you have it, say --allow-target {host} (or allow = [\"{host}\"] in [target])"
+        "{host} is not on this machine's loopback{}: a load on somebody's server needs their consent; if you have it, say --allow-target {host} (or allow = [\"{host}\"] in [target])",
+        address.map(|address| format!(" (it resolves to {address})")).unwrap_or_default()
     )]
     NotAllowed {
         /// The target's host.
         host: String,
+        /// What the name resolves to.
+        address: Option<IpAddr>,
     },
     /// The name does not resolve.
     #[error("the target's name {host} does not resolve: {reason}")]
@@ -127,19 +131,7 @@ pub fn check_target(plan: &Plan) -> Result<(), PreflightError> {
     }
     let addresses = check_allowed(plan)?;
     check_sources(plan, &addresses)?;
-    let timeout = plan.script.timeouts.connect.min(Duration::from_secs(10)).max(Duration::from_millis(1));
-    let mut knocked = Ok(());
-    for &address in &addresses {
-        // As the load does: the first of the name's addresses that answers is good enough.
-        knocked = knock(plan, address, timeout / addresses.len() as u32);
-        if knocked.is_ok() {
-            break;
-        }
-    }
-    knocked.map_err(|error| PreflightError::Unreachable {
-        place: addresses.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(", "),
-        reason: error.to_string(),
-    })
+    knock(plan)
 }
 
 /// Whether a load may go to the plan's target; nothing is sent there, for the first session of the load shows whether it can
@@ -182,6 +174,9 @@ pub(super) fn unreachable(plan: &Plan, fault: Fault) -> PreflightError {
         Transport::Tcp { host, port } => (format!("{host}:{port}"), false),
         Transport::Embedded => (plan.target.to_string(), false),
     };
+    if let (Fault::NotAllowed(address), Some(host)) = (fault, plan.target.host()) {
+        return PreflightError::NotAllowed { host: host.to_owned(), address: Some(address) };
+    }
     let errno = |errno: nix::errno::Errno| std::io::Error::from(errno).to_string();
     let reason = match fault {
         Fault::Refused if is_unix => NOBODY.to_owned(),
@@ -189,7 +184,7 @@ pub(super) fn unreachable(plan: &Plan, fault: Fault) -> PreflightError {
         Fault::Unreachable => errno(nix::errno::Errno::EHOSTUNREACH),
         Fault::TimedOut => "no answer to the connection attempt".to_owned(),
         Fault::NotResolved => "its name does not resolve any more".to_owned(),
-        Fault::Reset | Fault::Own(_) => "the connection was lost".to_owned(),
+        Fault::Reset | Fault::Own(_) | Fault::NotAllowed(_) => "the connection was lost".to_owned(),
     };
     PreflightError::Unreachable { place, reason }
 }
@@ -219,15 +214,19 @@ fn check_sources(plan: &Plan, targets: &[SocketAddr]) -> Result<(), PreflightErr
     }
 }
 
-/// Connects once, from the address that the first session will have.
-fn knock(plan: &Plan, address: SocketAddr, timeout: Duration) -> std::io::Result<()> {
-    let knocked = match plan.origin.bound().map(|sources| sources.in_turn_of(address.is_ipv4(), 0)) {
-        None => std::net::TcpStream::connect_timeout(&address, timeout).map(drop),
-        Some(Some(first)) => source::from(first)?.connect_timeout(&address.into(), timeout),
-        Some(None) => Err(ErrorKind::AddrNotAvailable.into()),
-    };
-    // It let us in before it reset us: what that means is for the load to say.
-    knocked.or_else(|error| if error.kind() == ErrorKind::ConnectionReset { Ok(()) } else { Err(error) })
+/// Connects once, as the first session will.
+fn knock(plan: &Plan) -> Result<(), PreflightError> {
+    let unreachable = |reason: String| PreflightError::Unreachable { place: plan.target.to_string(), reason };
+    let endpoint = super::endpoint(plan, None).map_err(|error| unreachable(error.to_string()))?;
+    let endpoint = Endpoint { timeout: endpoint.timeout.min(Duration::from_secs(10)), ..endpoint };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| unreachable(error.to_string()))?;
+    let dialed = runtime.block_on(dial::dial(&endpoint, 0, super::clock::now));
+    match &dialed.result {
+        // It let us in before it reset us: what that means is for the load to say.
+        Ok(_) | Err((_, Fault::Reset)) => Ok(()),
+        Err((_, fault)) => Err(unreachable(dialed.in_words(*fault))),
+    }
 }
 
 fn knock_unix(path: &Path) -> Result<(), PreflightError> {
@@ -261,12 +260,11 @@ fn knock_unix(path: &Path) -> Result<(), PreflightError> {
 pub fn check_allowed(plan: &Plan) -> Result<Vec<SocketAddr>, PreflightError> {
     use std::net::ToSocketAddrs;
     let Transport::Tcp { host, port } = &plan.target.transport else { return Ok(Vec::new()) };
-    let allowed = plan.allow.iter().any(|allowed| allowed.eq_ignore_ascii_case(host));
-    // A name is not looked up before it is allowed, unless it is one of this machine's own.
+    let allowed = Allowed::new(host, &plan.allow);
+    // What is no name is not allowed or is, whatever the system's resolver says of it.
     let literal = host.parse::<IpAddr>().ok();
-    let local = host.eq_ignore_ascii_case("localhost") || host.to_ascii_lowercase().ends_with(".localhost");
-    if !allowed && literal.is_some_and(|ip| !ip.is_loopback()) {
-        return Err(PreflightError::NotAllowed { host: host.clone() });
+    if literal.is_some_and(|address| !allowed.admits(address)) {
+        return Err(PreflightError::NotAllowed { host: host.clone(), address: None });
     }
     let unresolved = |reason: String| PreflightError::NotResolved { host: host.clone(), reason };
     let addresses: Vec<SocketAddr> =
@@ -274,8 +272,8 @@ pub fn check_allowed(plan: &Plan) -> Result<Vec<SocketAddr>, PreflightError> {
     if addresses.is_empty() {
         return Err(unresolved("no address".to_owned()));
     }
-    if !allowed && !local && addresses.iter().any(|address| !address.ip().is_loopback()) {
-        return Err(PreflightError::NotAllowed { host: host.clone() });
+    match addresses.iter().map(SocketAddr::ip).find(|address| !allowed.admits(*address)) {
+        Some(address) => Err(PreflightError::NotAllowed { host: host.clone(), address: Some(address) }),
+        None => Ok(addresses),
     }
-    Ok(addresses)
 }

@@ -19,7 +19,7 @@ use crate::collector::tally::{ConditionKey, HandshakeKey};
 use crate::collector::{Condition, Metric, Outcome};
 use crate::load::Load;
 use crate::mail::Message;
-use crate::net::dial::{self, Dialed};
+use crate::net::dial::{self, Attempt, Dialed};
 use crate::net::drive::{Host, drive};
 use crate::net::proxy;
 use crate::net::tls::Security;
@@ -29,7 +29,7 @@ use crate::smtp::command::xclient_attributes as xclient;
 use crate::smtp::dialogue::without_secret;
 use crate::smtp::machine::Handshake;
 use crate::smtp::script::{Identity, Protocol};
-use crate::smtp::{Client, Step};
+use crate::smtp::{Client, Reply, Step};
 
 /// Runs a session, as was decided at `decided`.
 pub(super) async fn run(
@@ -190,13 +190,14 @@ impl Session {
             }
         };
         self.worker.shared.reach.ended(dialed.result.as_ref().err().copied());
+        self.reached(&dialed);
         for (step, from, to, fault) in dialed.steps() {
             let Some(fault) = fault else {
                 self.timed(step, Outcome::Accepted, from, to);
                 continue;
             };
             let judged = judge::judge_dial(fault);
-            let outcome = self.file(step, judged, None, || format!("{step} failed: {fault}"));
+            let outcome = self.file(step, judged, None, || dialed.in_words(fault));
             self.timed(step, outcome, from, to);
             if judged.outcome == Outcome::Shed {
                 self.worker.books.borrow_mut().counts(self.phase).own_failures += 1;
@@ -219,6 +220,18 @@ impl Session {
             let worker = self.worker.clone();
             drive(&mut stream, &mut client, self, &worker.scratch).await;
         }
+    }
+
+    /// Counts what was met at each address of the target.
+    fn reached(&self, dialed: &Dialed) {
+        let mut books = self.worker.books.borrow_mut();
+        for Attempt { address, from, to, fault } in &dialed.attempts {
+            let took = nanos(to.saturating_duration_since(*from));
+            books.address(self.phase, *address, fault.is_none().then_some(took));
+        }
+        let counts = books.counts(self.phase);
+        counts.without_no_delay += u64::from(dialed.refused.no_delay);
+        counts.without_late_port += u64::from(dialed.refused.late_port);
     }
 
     /// As whom it speaks.
@@ -287,7 +300,7 @@ impl Session {
         &mut self,
         step: Step,
         judged: Judged,
-        reply: Option<&crate::smtp::Reply>,
+        reply: Option<&Reply>,
         sample: impl Fn() -> String,
     ) -> Outcome {
         let Judged { condition, mut outcome } = judged;
@@ -393,10 +406,13 @@ impl Session {
             return;
         };
         let judged = judge::judge(&self.worker.classifier, step, failure, in_doubt);
-        let login = self.login().cloned();
-        let sample = || match &login {
-            Some(login) => login.redactor().text(&judge::sample(failure)).into_owned(),
-            None => judge::sample(failure),
+        let (login, worker) = (self.login().cloned(), self.worker.clone());
+        let sample = || {
+            let sample = judge::sample_at(step, failure, worker.shared.tls.as_ref());
+            match &login {
+                Some(login) => login.redactor().text(&sample).into_owned(),
+                None => sample,
+            }
         };
         let outcome = self.file(step, judged, judge::reply(failure), sample);
         if matches!(failure, Failure::Lost(_)) {
@@ -417,6 +433,16 @@ impl Session {
             self.cause = Some((step, outcome));
         }
         self.last_cause = Some(outcome);
+    }
+
+    /// A command is said again in an older way.
+    fn stepped_down(&mut self, step: Step, reply: &Reply) {
+        if step == Step::Hello {
+            self.worker.books.borrow_mut().counts(self.phase).helo_for_ehlo += 1;
+        }
+        if let Some(tape) = &mut self.tape {
+            tape.note(self.worker.now(), &judge::stepped_down(step, reply));
+        }
     }
 
     /// The TLS handshake whose step was told last is complete.
@@ -490,6 +516,7 @@ impl Host<Client<Message>> for Session {
                 self.step(step, started, ended, failure.as_deref(), in_doubt);
             }
             Event::Secured(handshake) => self.secured(&handshake),
+            Event::SteppedDown { step, reply } => self.stepped_down(step, &reply),
             Event::Established(_) => {
                 self.established = true;
                 self.worker.books.borrow_mut().counts(self.phase).established += 1;

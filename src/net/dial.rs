@@ -1,18 +1,32 @@
 //! Opening a connection: name, connect, and whose fault it is when it fails.
+//!
+//! # Decisions
+//! - The addresses of a name are tried in the resolver's order with its families in turn (RFC 8305 4), one after the other:
+//!   each has its share of the time that is left. They are not raced (RFC 8305 5): of a listener that is slow to accept a
+//!   second connection would be asked while the first is still under way, and that is a load that nobody asked for.
+//! - A session goes to the first address that answers, as those of real clients do. The load is not spread.
+//! - The safety rule is asked for the addresses of every connection. If one of them is not allowed nothing is sent to any,
+//!   as before the run: which of them is the listener that was meant cannot be known.
+
+mod fault;
 
 use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
 
+pub use self::fault::{Fault, Own};
 use super::proxy::{self, SpokenTls};
 use super::source;
 use super::stream::Stream;
+use super::target::allowed::Allowed;
 use super::target::bind::Bind;
 use super::target::origin::{Origin, ProxyVersion};
 use crate::smtp::Step;
@@ -40,6 +54,27 @@ pub enum Resolver {
         /// How long a look-up holds the thread.
         hold: Duration,
     },
+    /// A name that changes: each look-up has the next of these answers, and the last stays; for tests.
+    Changing(Arc<Changing>),
+}
+
+/// The answers of a name that changes.
+#[derive(Debug)]
+pub struct Changing {
+    answers: Vec<Vec<IpAddr>>,
+    asked: AtomicUsize,
+}
+
+impl Changing {
+    /// These answers, one after the other.
+    pub fn new(answers: Vec<Vec<IpAddr>>) -> Arc<Changing> {
+        Arc::new(Changing { answers, asked: AtomicUsize::new(0) })
+    }
+
+    fn next(&self) -> &[IpAddr] {
+        let asked = self.asked.fetch_add(1, Ordering::Relaxed);
+        self.answers.get(asked).or(self.answers.last()).map_or(&[], Vec::as_slice)
+    }
 }
 
 /// Where a listener is.
@@ -57,10 +92,11 @@ pub enum Place {
 }
 
 impl Endpoint {
-    /// The place, dialled as the system sees fit, within 30 s.
+    /// The place, dialled as the system sees fit, within 30 s, and on loopback only.
     pub fn new(place: Place) -> Endpoint {
         Endpoint {
             place,
+            allowed: Allowed::default(),
             resolver: Resolver::System,
             timeout: Duration::from_secs(30),
             origin: Origin::Any,
@@ -99,6 +135,8 @@ impl fmt::Display for Place {
 pub struct Endpoint {
     /// Where.
     pub place: Place,
+    /// Which addresses may be connected to.
+    pub allowed: Allowed,
     /// How names are resolved. A literal never is.
     pub resolver: Resolver,
     /// For name resolution and connect together.
@@ -109,66 +147,26 @@ pub struct Endpoint {
     pub proxied_tls: Option<SpokenTls>,
 }
 
-/// Why there is no connection.
+/// One connection that was tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// The name does not resolve.
-    NotResolved,
-    /// RST to our SYN.
-    Refused,
-    /// No answer in time.
-    TimedOut,
-    /// No route, or an ICMP unreachable.
-    Unreachable,
-    /// Established, and reset before we knew of it.
-    Reset,
-    /// Our own side could not: the errno.
-    Own(Own),
+pub struct Attempt {
+    /// Where.
+    pub address: SocketAddr,
+    /// When it began.
+    pub from: Instant,
+    /// When it ended.
+    pub to: Instant,
+    /// Why it failed; `None`: it is the connection.
+    pub fault: Option<Fault>,
 }
 
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Fault::NotResolved => "the name does not resolve",
-            Fault::Refused => "the connection was refused",
-            Fault::TimedOut => "nothing answered in time",
-            Fault::Unreachable => "there is no route to the address",
-            Fault::Reset => "the connection was reset as soon as it was established",
-            Fault::Own(own) => return own.fmt(f),
-        })
-    }
-}
-
-/// What our own side ran out of. Never charged to the listener (M24).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Own {
-    /// EMFILE, ENFILE.
-    Descriptors,
-    /// EADDRNOTAVAIL, EADDRINUSE.
-    Ports,
-    /// ENOBUFS.
-    Buffers,
-    /// ENOMEM.
-    Memory,
-    /// No source address that this machine owns and that is of the target's family.
-    Source,
-    /// Anything else.
-    Other,
-}
-
-impl fmt::Display for Own {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Own::Descriptors => "this machine has no file descriptor left: raise `ulimit -n`",
-            Own::Ports => {
-                "this machine has no local port left: use fewer connections, or more source addresses"
-            }
-            Own::Buffers => "the kernel of this machine has no buffers left",
-            Own::Memory => "this machine has no memory left",
-            Own::Source => "this machine owns no source address of the target's family",
-            Own::Other => "this machine could not open a connection",
-        })
-    }
+/// What this machine does not let a socket have. The session goes on without.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Refused {
+    /// TCP_NODELAY: what is written in pieces may wait for a delayed acknowledgement.
+    pub no_delay: bool,
+    /// IP_BIND_ADDRESS_NO_PORT: a source address takes its port for all targets at once.
+    pub late_port: bool,
 }
 
 /// The timed waits of a dial, and how it ended.
@@ -178,10 +176,15 @@ pub struct Dialed {
     pub dns: Option<(Instant, Instant)>,
     /// When the connect began and ended, a header that goes out with it included; `None` if it never came to it.
     pub connect: Option<(Instant, Instant)>,
+    /// The addresses that were tried, in order; none of a unix socket.
+    pub attempts: Vec<Attempt>,
+    /// What the socket could not have.
+    pub refused: Refused,
     /// What was sent before the session: a PROXY header.
     pub header: Vec<u8>,
-    /// The stream, or the step that failed and why. A reset is the greeting's failure: it can only follow an established
-    /// connection, and whether we learn of it before or after that is up to our own speed.
+    /// The stream, or the step that failed and why: the most telling failure of all addresses. A reset is the greeting's
+    /// failure: it can only follow an established connection, and whether we learn of it before or after that is up to our
+    /// own speed.
     pub result: Result<Stream, (Step, Fault)>,
 }
 
@@ -203,6 +206,17 @@ impl Dialed {
     }
 }
 
+impl Dialed {
+    /// Why there is no connection, in words: at each address, if there are several.
+    pub fn in_words(&self, fault: Fault) -> String {
+        if self.attempts.len() < 2 {
+            return fault.to_string();
+        }
+        let at = |attempt: &Attempt| Some(format!("{}: {}", attempt.address, attempt.fault?));
+        self.attempts.iter().filter_map(at).collect::<Vec<_>>().join("; ")
+    }
+}
+
 /// Resolves and connects for the session `serial`; `now` reads the clock.
 pub async fn dial(endpoint: &Endpoint, serial: u64, now: fn() -> Instant) -> Dialed {
     dial_watched(endpoint, serial, now, &Cell::new(Step::Dns)).await
@@ -216,15 +230,21 @@ pub async fn dial_watched(
     step: &Cell<Step>,
 ) -> Dialed {
     let begun = now();
-    let result = Err((Step::Dns, Fault::TimedOut));
-    let mut dialed = Dialed { dns: None, connect: None, header: Vec::new(), result };
+    let mut dialed = Dialed {
+        dns: None,
+        connect: None,
+        attempts: Vec::new(),
+        refused: Refused::default(),
+        header: Vec::new(),
+        result: Err((Step::Dns, Fault::TimedOut)),
+    };
     let addresses = match &endpoint.place {
         Place::Unix(path) => {
             step.set(Step::Connect);
-            let connected = async { connect_unix(path).await.map_err(|error| fault(&error)) };
+            let connected = async { connect_unix(path).await.map_err(|error| Fault::of(&error)) };
             let connected = tokio::time::timeout(endpoint.timeout, connected).await;
             dialed.connect = Some((begun, now()));
-            dialed.result = ended(connected);
+            dialed.result = connected.unwrap_or(Err(Fault::TimedOut)).map_err(failed);
             return dialed;
         }
         Place::Tcp { host, port } => match host.parse::<IpAddr>() {
@@ -234,7 +254,7 @@ pub async fn dial_watched(
                     tokio::time::timeout(endpoint.timeout, resolve(&endpoint.resolver, host, *port)).await;
                 dialed.dns = Some((begun, now()));
                 match found {
-                    Ok(Ok(addresses)) => addresses,
+                    Ok(Ok(addresses)) => in_turn(addresses),
                     Ok(Err(fault)) => {
                         dialed.result = Err((Step::Dns, fault));
                         return dialed;
@@ -246,29 +266,65 @@ pub async fn dial_watched(
     };
     step.set(Step::Connect);
     let started = now();
-    let first = first_of(&addresses, endpoint, serial, begun + endpoint.timeout, now).await;
+    let connected = match addresses.iter().find(|address| !endpoint.allowed.admits(address.ip())) {
+        Some(foreign) => Err(Fault::NotAllowed(foreign.ip())),
+        None => {
+            first_of(&addresses, endpoint, serial, begun + endpoint.timeout, now, &mut dialed.attempts).await
+        }
+    };
     dialed.connect = Some((started, now()));
-    dialed.result = first.map(|(stream, header)| {
-        dialed.header = header;
-        stream
+    dialed.result = connected.map_err(failed).map(|connected| {
+        dialed.header = connected.header;
+        dialed.refused = connected.refused;
+        connected.stream
     });
     dialed
 }
 
-/// Connects to the first of the addresses that answers before `end`; with the header that went out.
+/// The addresses with their families in turn, each address once (RFC 8305 4).
+fn in_turn(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let first_is_v4 = addresses.first().is_some_and(SocketAddr::is_ipv4);
+    let (one, other): (Vec<SocketAddr>, Vec<SocketAddr>) =
+        addresses.into_iter().partition(|address| address.is_ipv4() == first_is_v4);
+    let mut in_turn: Vec<SocketAddr> = Vec::new();
+    let (mut one, mut other) = (one.into_iter(), other.into_iter());
+    loop {
+        let pair = [one.next(), other.next()];
+        if pair == [None, None] {
+            return in_turn;
+        }
+        for address in pair.into_iter().flatten() {
+            if !in_turn.contains(&address) {
+                in_turn.push(address);
+            }
+        }
+    }
+}
+
+/// A connection that came about.
+struct Connected {
+    stream: Stream,
+    /// What went out first.
+    header: Vec<u8>,
+    refused: Refused,
+}
+
+/// Connects to the first of the addresses that answers before `end`, and notes each that is tried.
 async fn first_of(
     addresses: &[SocketAddr],
     endpoint: &Endpoint,
     serial: u64,
     end: Instant,
     now: fn() -> Instant,
-) -> Result<(Stream, Vec<u8>), (Step, Fault)> {
+    attempts: &mut Vec<Attempt>,
+) -> Result<Connected, Fault> {
     // Unless there is an address of a family that we have sources of.
-    let mut result = Err((Step::Connect, Fault::Own(Own::Source)));
+    let mut failure = Fault::Own(Own::Source);
     for (tried, address) in addresses.iter().enumerate() {
         // Each has its share of the time that is left: one that swallows our SYN must not hide those after it.
         let shares = u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
-        let share = end.saturating_duration_since(now()) / shares;
+        let from = now();
+        let share = end.saturating_duration_since(from) / shares;
         let source = match &endpoint.origin {
             Origin::Bound(sources) | Origin::Proxied(_, sources) if !sources.is_empty() => {
                 let Some(source) = sources.in_turn_of(address.is_ipv4(), serial) else { continue };
@@ -276,34 +332,54 @@ async fn first_of(
             }
             _ => None,
         };
-        let connected = async {
-            let (stream, header) = match &endpoint.origin {
-                Origin::Proxied(version, _) => {
-                    let tls = endpoint.proxied_tls.as_ref().map(SpokenTls::version);
-                    connect_proxied(*address, *version, source, tls).await?
-                }
-                Origin::Any | Origin::Bound(_) | Origin::Xclient(_) => {
-                    let socket = socket(*address, source)?;
-                    (socket.connect(*address).await.map_err(|error| fault(&error))?, Vec::new())
-                }
-            };
-            Ok((Stream::tcp(stream).map_err(|error| fault(&error))?, header))
-        };
-        result = ended(tokio::time::timeout(share, connected).await);
-        // What our own side lacks it lacks for the next address too; and one that resets us was reached.
-        if matches!(result, Ok(_) | Err((_, Fault::Own(_) | Fault::Reset))) {
-            break;
+        let connected = tokio::time::timeout(share, connect(endpoint, *address, source)).await;
+        let connected = connected.unwrap_or(Err(Fault::TimedOut));
+        let fault = connected.as_ref().err().copied();
+        attempts.push(Attempt { address: *address, from, to: now(), fault });
+        match connected {
+            Ok(connected) => return Ok(connected),
+            // One that resets us was reached.
+            Err(Fault::Reset) => return Err(Fault::Reset),
+            Err(fault) => failure = failure.or_more_telling(fault),
         }
     }
-    result
+    Err(failure)
 }
 
-/// How a connect ended.
-fn ended<T>(connected: Result<Result<T, Fault>, tokio::time::error::Elapsed>) -> Result<T, (Step, Fault)> {
-    connected.unwrap_or(Err(Fault::TimedOut)).map_err(|fault| match fault {
+/// Connects to one address; the header goes out with it.
+async fn connect(
+    endpoint: &Endpoint,
+    address: SocketAddr,
+    source: Option<IpAddr>,
+) -> Result<Connected, Fault> {
+    let mut refused = Refused::default();
+    let (stream, header) = match &endpoint.origin {
+        Origin::Proxied(version, _) => {
+            let tls = endpoint.proxied_tls.as_ref().map(SpokenTls::version);
+            connect_proxied(address, *version, source, tls).await?
+        }
+        Origin::Any | Origin::Bound(_) | Origin::Xclient(_) => {
+            let (socket, late_port) = socket(address, source)?;
+            refused.late_port = !late_port;
+            let connected = socket.connect(address).await;
+            let of = |error| match source {
+                None => Fault::of_connect(&error, address),
+                Some(_) => Fault::of(&error),
+            };
+            (connected.map_err(of)?, Vec::new())
+        }
+    };
+    let (stream, no_delay) = Stream::tcp(stream);
+    refused.no_delay = !no_delay;
+    Ok(Connected { stream, header, refused })
+}
+
+/// At which step a connect failed.
+fn failed(fault: Fault) -> (Step, Fault) {
+    match fault {
         Fault::Reset => (Step::Greeting, Fault::Reset),
         fault => (Step::Connect, fault),
-    })
+    }
 }
 
 /// All addresses of a name, at least one, in the order to try them (RFC 6724, which the system's resolver applies).
@@ -315,8 +391,8 @@ async fn resolve(resolver: &Resolver, host: &str, port: u16) -> Result<Vec<Socke
                 if addresses.is_empty() { Err(Fault::NotResolved) } else { Ok(addresses) }
             }
             // A look-up without a descriptor for its socket says nothing of the name.
-            Err(error) => Err(match error.raw_os_error().map(|_| fault(&error)) {
-                Some(own @ Fault::Own(own_kind)) if own_kind != Own::Other => own,
+            Err(error) => Err(match error.raw_os_error().map(|_| Fault::of(&error)) {
+                Some(own @ Fault::Own(Own::Descriptors | Own::Buffers | Own::Memory | Own::Ports)) => own,
                 _ => Fault::NotResolved,
             }),
         },
@@ -328,21 +404,25 @@ async fn resolve(resolver: &Resolver, host: &str, port: u16) -> Result<Vec<Socke
             std::thread::sleep(*hold);
             Ok(vec![SocketAddr::new(*address, port)])
         }
+        Resolver::Changing(changing) => match changing.next() {
+            [] => Err(Fault::NotResolved),
+            answer => Ok(answer.iter().map(|address| SocketAddr::new(*address, port)).collect()),
+        },
     }
 }
 
-/// A socket for a connection to `address`, bound to `source`.
-fn socket(address: SocketAddr, source: Option<IpAddr>) -> Result<TcpSocket, Fault> {
+/// A socket for a connection to `address`, bound to `source`; and whether its port is chosen when it connects.
+fn socket(address: SocketAddr, source: Option<IpAddr>) -> Result<(TcpSocket, bool), Fault> {
     let Some(source) = source else {
         let made = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
-        return made.map_err(|error| fault(&error));
+        return made.map(|socket| (socket, true)).map_err(|error| Fault::of(&error));
     };
-    let bound = source::from(source).map_err(|error| match fault(&error) {
-        // Without a port asked for it is the address that there is not.
-        Fault::Own(Own::Ports) => Fault::Own(Own::Source),
-        fault => fault,
+    let bound = source::from(source).map_err(|error| match (error.kind(), Fault::of(&error)) {
+        // It is none of this machine's.
+        (io::ErrorKind::AddrNotAvailable, _) => Fault::Own(Own::Source),
+        (_, fault) => fault,
     });
-    Ok(TcpSocket::from_std_stream(bound?.into()))
+    bound.map(|bound| (TcpSocket::from_std_stream(bound.socket.into()), bound.late_port))
 }
 
 /// Connects as a balancer does: the client's address goes before everything else.
@@ -352,7 +432,8 @@ async fn connect_proxied(
     source: Option<IpAddr>,
     tls: Option<&str>,
 ) -> Result<(TcpStream, Vec<u8>), Fault> {
-    let mut stream = socket(address, None)?.connect(address).await.map_err(|error| fault(&error))?;
+    let connected = socket(address, None)?.0.connect(address).await;
+    let mut stream = connected.map_err(|error| Fault::of_connect(&error, address))?;
     let header_sent = async {
         let local = stream.local_addr()?;
         // The port is the connection's own, so that no two clients at one address have the same.
@@ -361,7 +442,7 @@ async fn connect_proxied(
         stream.write_all(&header).await?;
         io::Result::Ok(header)
     };
-    let header = header_sent.await.map_err(|error| fault(&error))?;
+    let header = header_sent.await.map_err(|error| Fault::of(&error))?;
     Ok((stream, header))
 }
 
@@ -378,154 +459,5 @@ async fn connect_unix(path: &Path) -> io::Result<Stream> {
     }
 }
 
-fn fault(error: &io::Error) -> Fault {
-    use nix::errno::Errno;
-    match Errno::from_raw(error.raw_os_error().unwrap_or(0)) {
-        // Of a unix socket: nothing is there.
-        Errno::ECONNREFUSED | Errno::ENOENT => Fault::Refused,
-        Errno::ETIMEDOUT => Fault::TimedOut,
-        Errno::ECONNRESET | Errno::EPIPE | Errno::ECONNABORTED => Fault::Reset,
-        Errno::EHOSTUNREACH | Errno::ENETUNREACH | Errno::EHOSTDOWN | Errno::ENETDOWN => Fault::Unreachable,
-        Errno::EMFILE | Errno::ENFILE => Fault::Own(Own::Descriptors),
-        Errno::EADDRNOTAVAIL | Errno::EADDRINUSE | Errno::EAGAIN => Fault::Own(Own::Ports),
-        Errno::ENOBUFS => Fault::Own(Own::Buffers),
-        Errno::ENOMEM => Fault::Own(Own::Memory),
-        _ => Fault::Own(Own::Other),
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::super::target::addresses::Addresses;
-    use super::*;
-
-    #[test]
-    fn our_own_failures_are_told_from_the_listeners() {
-        let of = |errno: i32| fault(&io::Error::from_raw_os_error(errno));
-        assert_eq!(of(24), Fault::Own(Own::Descriptors));
-        assert_eq!(of(99), Fault::Own(Own::Ports));
-        assert_eq!(of(105), Fault::Own(Own::Buffers));
-        assert_eq!(of(12), Fault::Own(Own::Memory));
-        assert_eq!(of(111), Fault::Refused);
-        assert_eq!(of(113), Fault::Unreachable);
-    }
-
-    #[test]
-    fn a_reset_comes_after_the_connect_however_slow_we_were() {
-        let of = |errno: i32| ended(Ok(Err(fault(&io::Error::from_raw_os_error(errno)))));
-        assert_eq!(of(111).unwrap_err(), (Step::Connect, Fault::Refused));
-        let (from, to) = (now(), now());
-        let dialed = Dialed { dns: None, connect: Some((from, to)), header: Vec::new(), result: of(104) };
-        let steps: Vec<_> = dialed.steps().collect();
-        assert_eq!(steps, [(Step::Connect, from, to, None), (Step::Greeting, to, to, Some(Fault::Reset))]);
-    }
-
-    #[expect(clippy::disallowed_methods, reason = "the test's clock")]
-    fn now() -> Instant {
-        Instant::now()
-    }
-
-    fn endpoint(place: Place) -> Endpoint {
-        Endpoint { timeout: Duration::from_secs(10), ..Endpoint::new(place) }
-    }
-
-    #[tokio::test]
-    async fn a_unix_socket_is_dialled_by_its_path() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("smtp.sock");
-        let dialed = dial(&endpoint(Place::Unix(path.clone())), 0, now).await;
-        assert_eq!(dialed.result.unwrap_err(), (Step::Connect, Fault::Refused), "nothing is there");
-        let listener = tokio::net::UnixListener::bind(&path).unwrap();
-        let dialed = dial(&endpoint(Place::Unix(path.clone())), 0, now).await;
-        assert!(dialed.dns.is_none() && dialed.connect.is_some());
-        assert!(matches!(dialed.result, Ok(Stream::Unix(_))));
-        drop(listener);
-        let dialed = dial(&endpoint(Place::Unix(path)), 0, now).await;
-        assert_eq!(dialed.result.unwrap_err(), (Step::Connect, Fault::Refused), "the listener has gone");
-    }
-
-    #[tokio::test]
-    async fn a_full_queue_of_a_unix_socket_is_waited_for() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("smtp.sock");
-        let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
-        socket.bind(&socket2::SockAddr::unix(&path).unwrap()).unwrap();
-        socket.listen(0).unwrap();
-        let first = dial(&endpoint(Place::Unix(path.clone())), 0, now).await;
-        assert!(first.result.is_ok());
-        let place = endpoint(Place::Unix(path));
-        let mut second = std::pin::pin!(dial(&place, 1, now));
-        assert!(futures::poll!(&mut second).is_pending());
-        socket.accept().unwrap();
-        assert!(second.await.result.is_ok());
-    }
-
-    fn listener(address: &str) -> (std::net::TcpListener, SocketAddr) {
-        let listener = std::net::TcpListener::bind(address).unwrap();
-        let address = listener.local_addr().unwrap();
-        (listener, address)
-    }
-
-    async fn connected(
-        addresses: &[SocketAddr],
-        origin: Origin,
-        serial: u64,
-    ) -> Result<Stream, (Step, Fault)> {
-        let endpoint = Endpoint { origin, ..endpoint(Place::from(addresses[0])) };
-        let first = first_of(addresses, &endpoint, serial, now() + endpoint.timeout, now).await;
-        first.map(|(stream, _)| stream)
-    }
-
-    #[tokio::test]
-    async fn all_addresses_of_a_name_are_tried_in_order() {
-        let (first, one) = listener("127.0.0.1:0");
-        let (_second, two) = listener("127.0.0.2:0");
-        let reached = |stream: Stream| match stream {
-            Stream::Tcp(stream) => stream.peer_addr().unwrap(),
-            _ => panic!("not TCP"),
-        };
-        assert_eq!(reached(connected(&[one, two], Origin::Any, 0).await.unwrap()), one);
-        drop(first);
-        assert_eq!(reached(connected(&[one, two], Origin::Any, 0).await.unwrap()), two);
-        assert_eq!(connected(&[one], Origin::Any, 0).await.unwrap_err(), (Step::Connect, Fault::Refused));
-    }
-
-    #[tokio::test]
-    async fn sessions_leave_from_the_sources_in_turn_and_by_family() {
-        let (listening, address) = listener("127.0.0.1:0");
-        let v6: SocketAddr = "[::1]:1".parse().unwrap();
-        let sources = Addresses::parse(&["127.0.0.5-127.0.0.6", "::1"]).unwrap();
-        for (serial, expected) in [(0, "127.0.0.5"), (1, "127.0.0.6"), (2, "127.0.0.5"), (7, "127.0.0.6")] {
-            connected(&[address], Origin::Bound(sources.clone()), serial).await.unwrap();
-            assert_eq!(listening.accept().unwrap().1.ip().to_string(), expected);
-        }
-        // There is no source to reach the first with, and so it is passed over.
-        let only_v4 = Addresses::parse(&["127.0.0.9"]).unwrap();
-        connected(&[v6, address], Origin::Bound(only_v4.clone()), 0).await.unwrap();
-        assert_eq!(listening.accept().unwrap().1.ip().to_string(), "127.0.0.9");
-        let own = Err((Step::Connect, Fault::Own(Own::Source)));
-        assert_eq!(connected(&[v6], Origin::Bound(only_v4), 0).await.map(drop), own);
-        // TEST-NET-1 (RFC 5737) is nobody's, and that is not the listener's fault.
-        let foreign = Origin::Bound(Addresses::parse(&["192.0.2.1"]).unwrap());
-        let ended = connected(&[address], foreign, 0).await.map(drop);
-        assert_eq!(ended, own);
-    }
-
-    #[tokio::test]
-    async fn the_header_goes_out_before_everything() {
-        use std::io::Read;
-        let (listening, address) = listener("127.0.0.1:0");
-        let sources = Addresses::parse(&["10.9.8.7-10.9.8.8"]).unwrap();
-        for (origin, client) in [
-            (Origin::Proxied(ProxyVersion::V1, sources), "10.9.8.8"),
-            (Origin::Proxied(ProxyVersion::V1, Addresses::default()), "127.0.0.1"),
-        ] {
-            drop(connected(&[address], origin, 3).await.unwrap());
-            let (mut stream, peer) = listening.accept().unwrap();
-            assert_eq!(peer.ip().to_string(), "127.0.0.1");
-            let mut said = String::new();
-            stream.read_to_string(&mut said).unwrap();
-            assert_eq!(said, format!("PROXY TCP4 {client} 127.0.0.1 {} {}\r\n", peer.port(), address.port()));
-        }
-    }
-}
+mod tests;

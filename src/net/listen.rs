@@ -160,7 +160,7 @@ impl Acceptor {
         match self {
             Acceptor::Tcp(socket) => {
                 let (stream, peer) = socket.accept().await?;
-                Ok((Stream::tcp(stream)?, Some(peer.ip().to_canonical())))
+                Ok((Stream::tcp(stream).0, Some(peer.ip().to_canonical())))
             }
             Acceptor::Unix(socket) => Ok((Stream::Unix(socket.accept().await?.0), None)),
         }

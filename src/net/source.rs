@@ -7,19 +7,32 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::target::addresses::Addresses;
 
+/// A socket that is bound to its source.
+#[derive(Debug)]
+pub struct Bound {
+    /// Not blocking and not connected.
+    pub socket: Socket,
+    /// The kernel chooses the port when it connects. Where it cannot (before Linux 4.2, and in some sandboxes) the port is
+    /// taken for every target at once, and runs out 28,000 connections early.
+    pub late_port: bool,
+}
+
 /// A socket, not blocking and not connected, that will connect from `source`; the kernel chooses the port when it
-/// connects. Chosen at bind time a port would be taken for every target at once, and run out 28,000 connections early.
+/// connects, if it can.
 ///
 /// # Errors
 /// What the kernel says: EADDRNOTAVAIL if the address is not this machine's.
-pub fn from(source: IpAddr) -> io::Result<Socket> {
+pub fn from(source: IpAddr) -> io::Result<Bound> {
     let address = SocketAddr::new(source, 0);
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     #[cfg(target_os = "linux")]
-    nix::sys::socket::setsockopt(&socket, nix::sys::socket::sockopt::IpBindAddressNoPort, &true)?;
+    let late_port =
+        nix::sys::socket::setsockopt(&socket, nix::sys::socket::sockopt::IpBindAddressNoPort, &true).is_ok();
+    #[cfg(not(target_os = "linux"))]
+    let late_port = false;
     socket.bind(&address.into())?;
-    Ok(socket)
+    Ok(Bound { socket, late_port })
 }
 
 /// How many local ports the kernel gives out for one address; `None` where it does not say.
@@ -54,7 +67,8 @@ mod tests {
     #[test]
     fn a_socket_leaves_from_the_address_it_was_given() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let socket = from("127.0.0.77".parse().unwrap()).unwrap();
+        let Bound { socket, late_port } = from("127.0.0.77".parse().unwrap()).unwrap();
+        assert!(late_port);
         let local = |socket: &Socket| socket.local_addr().unwrap().as_socket().unwrap();
         assert_eq!(local(&socket).port(), 0, "no port is taken before it connects");
         socket.set_nonblocking(false).unwrap();

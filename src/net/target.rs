@@ -1,6 +1,7 @@
 //! Where the load goes: the target's URL, and what it says of transport and protocol.
 
 pub mod addresses;
+pub mod allowed;
 pub mod bind;
 pub mod origin;
 pub mod tls;

@@ -8,6 +8,7 @@
 //! - An end of the stream without close_notify (RFC 8446 6.1) is an end like any other for SMTP, which has its own; it
 //!   is noted apart (`Secured::truncated`).
 
+mod certificate;
 pub mod client;
 pub mod server;
 
@@ -29,6 +30,21 @@ use crate::smtp::machine::{Handshake, Insecure};
 
 /// The most of what came instead of TLS that is kept, in octets.
 const FIRST: usize = 512;
+
+/// Does what the library does once: in a process (its algorithms), and on each thread (the seed of its random numbers, which
+/// alone takes tens of milliseconds). Not done before, it would be part of the first handshake of each thread, and would be
+/// taken for the other side's time. Nothing that it makes is kept.
+pub(super) fn warm_up() {
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    provider.secure_random.fill(&mut [0; 32]).ok();
+    for group in provider.kx_groups {
+        // Each answers itself; what a group cannot do with its own share it would not do for the first time.
+        if let Ok(own) = group.start() {
+            let share = own.pub_key().to_vec();
+            own.complete(&share).ok();
+        }
+    }
+}
 
 /// Why TLS cannot be set up; nothing was sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -80,6 +96,8 @@ pub(super) enum Failed {
 pub(super) struct Beneath {
     stream: Stream,
     first: First,
+    /// The first octets of the first record.
+    head: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -90,8 +108,27 @@ enum First {
     Tls,
 }
 
+/// The header of a record, of a handshake message, and the version that a ServerHello begins with (RFC 8446 5.1, 4, 4.1.3).
+const HEAD: usize = 11;
+
 impl Beneath {
+    /// What came of TLS, in words, as far as it tells the version.
+    fn came(&self) -> Option<String> {
+        match *self.head {
+            [22, _, _, _, _, 2, _, _, _, 3, 3] => Some("a ServerHello of TLSv1.2 or later came".to_owned()),
+            [22, _, _, _, _, 2, _, _, _, major, minor] => {
+                Some(format!("a ServerHello of {} came", version_of(major, minor)))
+            }
+            [21, major, minor, ..] => {
+                Some(format!("the alert came in a record of {}", version_of(major, minor)))
+            }
+            _ => None,
+        }
+    }
+
     fn note(&mut self, read: &[u8]) {
+        let room = HEAD.saturating_sub(self.head.len());
+        self.head.extend_from_slice(&read[..read.len().min(room)]);
         let First::Octets(octets) = &mut self.first else { return };
         // A record begins with its type and the major version 3 (RFC 8446 5.1).
         if octets.is_empty() && matches!(read.first(), Some(20..=23)) {
@@ -119,7 +156,7 @@ impl AsyncRead for Beneath {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         ready!(self.stream.poll_read(cx, buf))?;
-        if matches!(self.first, First::Octets(_)) {
+        if matches!(self.first, First::Octets(_)) || self.head.len() < HEAD {
             self.note(&buf.filled()[before..]);
         }
         Poll::Ready(Ok(()))
@@ -166,7 +203,7 @@ impl std::fmt::Debug for Shaking {
 
 impl Shaking {
     pub(super) fn new(stream: Stream, security: &Security) -> Box<Shaking> {
-        let beneath = Beneath { stream, first: First::Octets(Vec::new()) };
+        let beneath = Beneath { stream, first: First::Octets(Vec::new()), head: Vec::with_capacity(HEAD) };
         let (state, doubts) = match security {
             Security::Client { config, name, doubts } => {
                 let connect = TlsConnector::from(config.clone()).connect(name.clone(), beneath);
@@ -191,7 +228,8 @@ impl Shaking {
         };
         // The verifier is shared by all sessions of the thread: what it noted in this turn is of this session.
         if let Some(doubt) = self.doubts.as_ref().and_then(|doubts| doubts.take()) {
-            self.doubt = Some(doubt);
+            let before = self.doubt.take();
+            self.doubt = Some(before.map_or_else(|| doubt.clone(), |before| format!("{before}; {doubt}")));
         }
         match ready!(ended) {
             Ok(mut stream) => {
@@ -208,7 +246,8 @@ impl Shaking {
                     return if whole { Poll::Ready(Err(self.refused_in_clear())) } else { Poll::Pending };
                 }
                 self.state = State::Over;
-                Poll::Ready(Err((beneath.stream, failed(&error))))
+                let came = beneath.came();
+                Poll::Ready(Err((beneath.stream, failed(&error, came))))
             }
         }
     }
@@ -286,9 +325,21 @@ fn is_alert(error: &io::Error) -> bool {
     matches!(of_tls(error), Some(rustls::Error::AlertReceived(_)))
 }
 
-/// What a failed handshake means.
-fn failed(error: &io::Error) -> Failed {
+/// A version as it is written on the wire, in words.
+fn version_of(major: u8, minor: u8) -> String {
+    match (major, minor) {
+        (3, 0) => "SSLv3".to_owned(),
+        (3, minor @ 1..=4) => format!("TLSv1.{}", minor - 1),
+        _ => format!("version {major}.{minor}"),
+    }
+}
+
+/// What a failed handshake means; `came`: what the other side said.
+fn failed(error: &io::Error, came: Option<String>) -> Failed {
+    let with = |words: String| came.as_ref().map_or_else(|| words.clone(), |came| format!("{words}; {came}"));
     match insecure(error) {
+        Some(Insecure::Alert(alert)) => Failed::Insecure(Insecure::Alert(with(alert))),
+        Some(Insecure::Broken(why)) => Failed::Insecure(Insecure::Broken(with(why))),
         Some(why) => Failed::Insecure(why),
         None if error.kind() == io::ErrorKind::UnexpectedEof => Failed::Closed(Closed::Eof),
         None => Failed::Closed(super::drive::closed_by(error)),
@@ -379,7 +430,8 @@ mod tests {
     #[test]
     fn what_came_is_kept_only_if_it_is_no_tls() {
         let note = |reads: &[&[u8]]| {
-            let mut beneath = Beneath { stream: Stream::Gone, first: First::Octets(Vec::new()) };
+            let mut beneath =
+                Beneath { stream: Stream::Gone, first: First::Octets(Vec::new()), head: Vec::new() };
             reads.iter().for_each(|read| beneath.note(read));
             beneath.clear_text().cloned()
         };

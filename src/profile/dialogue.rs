@@ -69,6 +69,7 @@ pub(super) fn script(
         protocol,
         hello: match session.hello {
             Some(schema::Hello::Helo) => Hello::Helo,
+            Some(schema::Hello::EhloOnly) => Hello::EhloOnly,
             Some(schema::Hello::Ehlo) | None => Hello::Ehlo,
         },
         name,

@@ -32,7 +32,7 @@ pub enum Flag {
     Recipients,
     /// `--messages-per-session N`
     MessagesPerSession,
-    /// `--hello helo|ehlo`
+    /// `--hello ehlo|ehlo-only|helo`
     Hello,
     /// `--pipelining off|auto|full`
     Pipelining,

@@ -141,8 +141,10 @@ words! {
     }
     /// The first command.
     Hello {
-        /// EHLO.
+        /// EHLO, and HELO where the listener does not know it.
         Ehlo = "ehlo",
+        /// EHLO; a listener that does not know it is a failure.
+        EhloOnly = "ehlo-only",
         /// HELO.
         Helo = "helo",
     }
@@ -273,7 +275,8 @@ tables! {
     /// Where the load goes.
     Target {
         /// `smtp://host:port`, `smtps://host:port`, `lmtp://host:port`, `smtp+unix:path`, `lmtp+unix:path`, or `embedded`
-        /// for the listener inside the process. Needed.
+        /// for the listener inside the process. Of a name with several addresses a session goes to the first that answers;
+        /// the load is not spread over them. Needed.
         address: String,
         /// Whether the sessions are encrypted, and how. Default none; `smtps://`: implicit.
         tls: Tls,
@@ -306,7 +309,7 @@ tables! {
     }
     /// The dialogue.
     Session {
-        /// The first command. Default ehlo.
+        /// The first command. `ehlo` says HELO on the same connection where EHLO is refused with 50z. Default ehlo.
         hello: Hello,
         /// The name given with it. Default load.example.
         name: String,

@@ -11,14 +11,14 @@ use super::result::{
     Profile, Recipients, RunResult, RunVerdict, SCHEMA_VERSION, Sessions, Tls, Tool, Transactions, Validity,
     ValidityStatus, VerdictStatus,
 };
-use super::{result, words};
+use super::{addresses, result, words};
 use crate::collector::Outcome;
 use crate::collector::expect::Expect;
 use crate::collector::histogram::{self, Quantile, Status};
 use crate::collector::snapshot::Measured;
 use crate::collector::summary::{self, MetricRow, PhaseSummary, Summary};
 use crate::collector::work::Work;
-use crate::plan::Plan;
+use crate::plan::{Plan, silence};
 use crate::verdict;
 
 /// All that a result is made from.
@@ -82,7 +82,7 @@ impl RunResult {
                 exit_code: verdict.exit_code,
                 aborted_by: summary.aborted_by.clone(),
             },
-            warnings: warnings(plan, summary),
+            warnings: warnings(plan, measured, summary),
             phases: summary
                 .phases
                 .iter()
@@ -169,6 +169,7 @@ fn books(plan: &Plan, measured: &Measured, index: usize, phase: &PhaseSummary) -
         bytes: Bytes { sent: counts.bytes_sent, received: counts.bytes_received },
         tls: plan.speaks_tls().then(|| tls(measured, index)),
         expects: expects(plan, phase),
+        addresses: addresses::of_phase(measured, index),
     }
 }
 
@@ -206,7 +207,7 @@ fn tls(measured: &Measured, index: usize) -> Tls {
 }
 
 /// What must not be overlooked.
-fn warnings(plan: &Plan, summary: &Summary) -> Vec<String> {
+fn warnings(plan: &Plan, measured: &Measured, summary: &Summary) -> Vec<String> {
     let mut warnings = summary.warnings.clone();
     warnings.extend(plan.mail.passed_over());
     if plan.seed > MOST_INTEGER {
@@ -215,6 +216,7 @@ fn warnings(plan: &Plan, summary: &Summary) -> Vec<String> {
             plan.seed
         ));
     }
+    warnings.extend(silence::remark(plan, &measured.tally, measured.took));
     if plan.speaks_tls() && !plan.tls.verify {
         let untrusted: u64 = summary.phases.iter().map(|phase| phase.counts.untrusted).sum();
         let found = match untrusted {

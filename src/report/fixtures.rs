@@ -392,6 +392,7 @@ fn phase(name: &str, n: u64, window_s: f64) -> Phase {
         bytes: Bytes { sent: n * 4_400, received: n * 210 },
         tls: None,
         expects: Default::default(),
+        addresses: Vec::new(),
     }
 }
 

@@ -130,6 +130,7 @@ pub fn write(input: Input<'_>) -> String {
         claims: view::claims(result),
         assertions: view::assertions(result),
         load: view::load(result),
+        addresses: view::addresses(result),
         times: view::times(result),
         spent: view::spent(result),
         outcomes: view::outcomes(result),
@@ -185,6 +186,8 @@ struct Page<'a> {
     claims: Vec<Claim>,
     assertions: Table,
     load: Table,
+    /// Which address of the target got what, where there are several.
+    addresses: Vec<String>,
     times: Table,
     spent: Vec<Bar>,
     outcomes: Table,

@@ -7,7 +7,7 @@
 use super::result::{
     Assertion, AssertionStatus, ConditionRow, Metric, PercentileStatus, Phase, RunResult, ValidityStatus,
 };
-use super::{terminal, words};
+use super::{addresses, terminal, words};
 
 /// The quantiles shown.
 const QUANTILES: [f64; 4] = [0.5, 0.9, 0.99, 0.999];
@@ -96,6 +96,11 @@ fn load(result: &RunResult, text: &mut String) {
         "sessions at most",
     ];
     table(text, &titles, result.phases.iter().map(row));
+    for phase in &result.phases {
+        if let Some(addresses) = addresses::in_words(phase) {
+            text.push_str(&format!("\n{} went to {}\n", code(&phase.name), code(&addresses)));
+        }
+    }
 }
 
 fn share(count: u64, phase: &Phase) -> String {

@@ -4,6 +4,7 @@
 //! Only the files that grow with the run, `timeseries.csv`, `metrics.hlog` and `conditions.csv`, are written from its
 //! intervals.
 
+mod addresses;
 pub mod blocks;
 pub mod build;
 mod capacity;

@@ -229,6 +229,27 @@ pub struct Phase {
     /// How many refusals each `[[expect]]` of the profile covered, by its name, or its place from 1 if it has none.
     #[serde(default)]
     pub expects: BTreeMap<String, u64>,
+    /// The addresses of the target that were tried, and what each got; none of a unix socket. A session goes to the first
+    /// that answers.
+    #[serde(default)]
+    pub addresses: Vec<Address>,
+}
+
+/// What one address of the target got.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Address {
+    /// The address with its port, or `others` for all that came after a hundred.
+    pub address: String,
+    /// Connections to it that came about.
+    pub sessions: u64,
+    /// Connections to it that did not, whatever the cause; the session went on to the next address.
+    pub failures: u64,
+    /// The median of the time that a connection took that came about, without the addresses tried before it; `null` if there
+    /// are too few to say.
+    pub connect_p50_ns: Option<u64>,
+    /// All those times: HdrHistogram V2, compressed, in base64.
+    #[serde(default)]
+    pub hdr_base64: Option<String>,
 }
 
 /// What a phase was to do, and how much of it was done.

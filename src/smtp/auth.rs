@@ -166,6 +166,17 @@ pub trait Exchange: fmt::Debug {
     /// The answer to a challenge (decoded); `None`: it is wrong, and the exchange is cancelled (RFC 4954 4).
     fn respond(&mut self, challenge: &[u8]) -> Option<Vec<u8>>;
 
+    /// Whether this challenge asks for the initial response once more: the listener passed over the one that came with the
+    /// command. Otherwise it is answered by [`Exchange::respond`].
+    fn asks_again(&self, challenge: &[u8]) -> bool {
+        challenge.is_empty()
+    }
+
+    /// Whether the answer depends on what the challenge says. Where it does not, one that is no base64 is as good.
+    fn reads_challenges(&self) -> bool {
+        true
+    }
+
     /// Whether success may be said now: a mechanism that proves the listener too is not done before that proof.
     fn is_done(&self) -> bool;
 }
@@ -191,6 +202,15 @@ impl Exchange for Said {
 
     fn respond(&mut self, _challenge: &[u8]) -> Option<Vec<u8>> {
         self.parts.pop()
+    }
+
+    /// Whatever the listener says, nothing else could be meant.
+    fn asks_again(&self, _challenge: &[u8]) -> bool {
+        self.parts.is_empty()
+    }
+
+    fn reads_challenges(&self) -> bool {
+        false
     }
 
     fn is_done(&self) -> bool {

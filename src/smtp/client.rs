@@ -29,7 +29,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use self::aside::Turn;
-use self::fits::{failure, insecure, is_refusal, refusal, unexpected};
+use self::fits::{failure, insecure, is_refusal, unexpected};
 use self::opening::{Next, Opening};
 use self::rude::Half;
 use self::underway::Underway;
@@ -223,7 +223,7 @@ impl<C: Content> Client<C> {
     fn tell(&mut self, now: Instant, step: Step, code: u16, failure: Option<Box<Failure>>) {
         let started = if self.is_waiting() { self.since() } else { now };
         let in_doubt = match failure.as_deref() {
-            None | Some(Failure::Reply(_)) => false,
+            None | Some(Failure::Reply(_) | Failure::Challenged { .. }) => false,
             Some(failure) => self.underway.in_doubt(failure),
         };
         self.told(now, step, started, code, failure, in_doubt);
@@ -254,7 +254,9 @@ impl<C: Content> Client<C> {
         }
         let leaving = self.state == State::Quit;
         let code = match &failure {
-            Failure::Reply(reply) | Failure::Unexpected(reply) => reply.code,
+            Failure::Reply(reply) | Failure::Challenged { reply, .. } | Failure::Unexpected(reply) => {
+                reply.code
+            }
             _ => 0,
         };
         // Giving up a session that waits for no step, or that is leaving anyway, is no finding.
@@ -312,7 +314,9 @@ impl<C: Content> Client<C> {
     fn reply(&mut self, now: Instant, raw: RawReply<'_>) {
         let step = self.step();
         let failure = match &self.opening {
-            Some(opening) => refusal(raw).or_else(|| (!opening.fits(raw.code)).then(|| unexpected(raw))),
+            Some(opening) => {
+                opening.refusal(raw).or_else(|| (!opening.fits(raw.code)).then(|| unexpected(raw)))
+            }
             None => failure(step, raw),
         };
         // RFC 5321 3.8: 421 may answer any command, come unasked, and always ends the session.
@@ -328,6 +332,7 @@ impl<C: Content> Client<C> {
                 self.end(now, Close::Clean, false);
             }
             (State::Opening, None) => self.opened(now, raw, None),
+            (State::Opening, Some(failure)) if is_refusal(&failure) && self.steps_down(raw) => {}
             (State::Opening, Some(failure)) if is_refusal(&failure) && step == Step::Command => {
                 self.opened(now, raw, Some(failure));
             }
@@ -344,6 +349,17 @@ impl<C: Content> Client<C> {
             (_, Some(failure)) => self.fail(now, *failure, true),
             (State::Aside(_) | State::Rest | State::Deaf | State::Over(_), None) => {}
         }
+    }
+
+    /// Whether what was refused is said again in an older way.
+    fn steps_down(&mut self, raw: RawReply<'_>) -> bool {
+        let step = self.step();
+        let goes_on = self.opening.as_mut().is_some_and(|opening| opening.steps_down(&self.script, raw));
+        if goes_on {
+            self.events.push_back(Event::SteppedDown { step, reply: Box::new(raw.to_reply()) });
+            self.written = false;
+        }
+        goes_on
     }
 
     /// A reply that fits came to what the opening waited for.
@@ -566,7 +582,9 @@ impl<C: Content> Machine for Client<C> {
     }
 
     fn handle_closed(&mut self, now: Instant, how: Closed) {
-        self.fail(now, Failure::Closed(how), true);
+        // The end that follows a refusal is no answer to what is said in its place.
+        let refused = self.opening.as_mut().and_then(|opening| opening.refused_before());
+        self.fail(now, refused.map_or(Failure::Closed(how), Failure::Reply), true);
     }
 
     fn poll(&mut self, now: Instant, out: &mut Vec<u8>) -> Need<Event> {

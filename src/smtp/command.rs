@@ -9,7 +9,7 @@ use super::script::{Hello, Protocol};
 pub fn hello(out: &mut Vec<u8>, protocol: Protocol, kind: Hello, name: &str) {
     out.extend_from_slice(match (protocol, kind) {
         (Protocol::Lmtp, _) => b"LHLO ",
-        (Protocol::Smtp, Hello::Ehlo) => b"EHLO ",
+        (Protocol::Smtp, Hello::Ehlo | Hello::EhloOnly) => b"EHLO ",
         (Protocol::Smtp, Hello::Helo) => b"HELO ",
     });
     out.extend_from_slice(name.as_bytes());

@@ -9,8 +9,10 @@ use super::step::Step;
 /// The first command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hello {
-    /// EHLO (RFC 5321 4.1.1.1).
+    /// EHLO (RFC 5321 4.1.1.1), and HELO on the same connection where the listener does not know it (3.2).
     Ehlo,
+    /// EHLO; a listener that does not know it is a finding.
+    EhloOnly,
     /// HELO, the document's flow.
     Helo,
 }

@@ -189,6 +189,10 @@ fn tell(event: &Event) -> String {
             let failure = match failure.as_deref() {
                 None => "ok".into(),
                 Some(Failure::Reply(reply)) => format!("refused {}", reply.code),
+                Some(Failure::Challenged { reply, challenge, understood }) => {
+                    let how = if *understood { "refused" } else { "not understood" };
+                    format!("{how} {} {challenge:?}", reply.code)
+                }
                 Some(Failure::Unexpected(reply)) => format!("unexpected {}", reply.code),
                 Some(Failure::TimedOut(evidence)) if evidence.is_empty() => "timed-out".into(),
                 Some(Failure::TimedOut(evidence)) => format!("timed-out {evidence:?}"),
@@ -210,6 +214,7 @@ fn tell(event: &Event) -> String {
             format!("{step} {failure}{took}{}", if *in_doubt { " in-doubt" } else { "" })
         }
         Event::Secured(_) => "secured".into(),
+        Event::SteppedDown { step, reply } => format!("{step} again {}", reply.code),
         Event::Established(_) => "established".into(),
         Event::Ready { early } => if *early { "ready early" } else { "ready" }.into(),
         Event::Begun(_) => "begun".into(),
@@ -338,7 +343,9 @@ fn expand(line: &str, hello: Hello) -> Vec<&str> {
     };
     match (line, hello) {
         ("OPEN", Hello::Helo) => open("C: HELO client.test", &["S: 250 mx.test"]),
-        ("OPEN", Hello::Ehlo) => open("C: EHLO client.test", &["S: 250-mx.test", "S: 250 8BITMIME"]),
+        ("OPEN", Hello::Ehlo | Hello::EhloOnly) => {
+            open("C: EHLO client.test", &["S: 250-mx.test", "S: 250 8BITMIME"])
+        }
         ("OPEN chunking", _) => open("C: EHLO client.test", &["S: 250-mx.test", "S: 250 CHUNKING"]),
         ("OPEN pipelining chunking", _) => {
             open("C: EHLO client.test", &["S: 250-mx.test", "S: 250-PIPELINING", "S: 250 CHUNKING"])
@@ -398,6 +405,7 @@ impl Dialogue {
         match word {
             "helo" => self.script.hello = Hello::Helo,
             "ehlo" => self.script.hello = Hello::Ehlo,
+            "ehlo-only" => self.script.hello = Hello::EhloOnly,
             "lmtp" => self.script.protocol = Protocol::Lmtp,
             "require-bdat" => self.script.wishes.chunking.wanted = Use::Require,
             "noop" => self.script.between.push(Aside::Noop),

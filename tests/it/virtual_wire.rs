@@ -210,7 +210,7 @@ impl Wire {
                     None => {}
                 }
             }
-            Event::Secured(_) | Event::Established(_) | Event::Begun(_) => {}
+            Event::Secured(_) | Event::SteppedDown { .. } | Event::Established(_) | Event::Begun(_) => {}
         }
     }
 

@@ -5,6 +5,7 @@
 #   Exim 4, OpenSMTPD         unpacked into folders of their own, because they conflict with Postfix. (Exim delivers by
 #                             executing /usr/sbin/exim4, which is not there: the tests let it queue only.)
 #   Prometheus                unpacked in the same way, no service started; it scrapes the metrics of runs;
+#   OpenSSL                   by apt-get, for odd certificates;
 #   aiosmtpd                  from PyPI, in a virtual environment of its own.
 # Usage: tests/real/install.sh [FOLDER]   (default: target/real-listeners in the checkout)
 # It may be run again at any time: what is there already is left alone, and then it takes no time.
@@ -125,6 +126,12 @@ install_aiosmtpd() {
     echo "aiosmtpd: $("$venv/bin/python" -c 'import aiosmtpd; print(aiosmtpd.__version__)')"
 }
 
+# It shows certificates that no other listener would.
+install_openssl() {
+    command -v openssl >/dev/null || apt_install openssl
+    echo "openssl: $(openssl version | cut -d' ' -f2)"
+}
+
 if [ "$(id -u)" != 0 ]; then
     echo "tests/real/install.sh: installs packages and makes users, and so must run as root" >&2
     exit 1
@@ -135,4 +142,5 @@ install_dovecot
 install_exim
 install_opensmtpd
 install_prometheus
+install_openssl
 install_aiosmtpd

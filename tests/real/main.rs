@@ -29,6 +29,7 @@ mod faults;
 mod limits;
 mod listener;
 mod manners;
+mod odd_certificates;
 mod opensmtpd;
 mod pipelined;
 mod postfix;

@@ -17,6 +17,7 @@ use crate::collector::tally::Tally;
 use crate::experiment::capacity::{Asked, News, Record, Site, State};
 use crate::generator::{Control, Local, Observer, RunError, Runner, Stop, clock};
 use crate::plan::Plan;
+use crate::plan::silence::Lookout;
 use crate::report::result::{Generator, RunResult};
 use crate::report::run_dir::{HOOK_LOG, RunDir, RunDirError, SEARCH};
 use crate::report::words;
@@ -47,6 +48,8 @@ pub struct Here<'a> {
     pub health: Generator,
     /// The next run is to be seen.
     pub seen: bool,
+    /// That the listener says nothing was told.
+    pub silent: bool,
 }
 
 impl Runner for Here<'_> {
@@ -57,7 +60,8 @@ impl Runner for Here<'_> {
             return Ok(measured);
         }
         let progress = Progress::new(plan, self.shown, io::stderr().is_terminal(), self.screen);
-        let mut both = Both { progress, observer };
+        let lookout = Lookout::new(plan);
+        let mut both = Both { progress, observer, lookout, silent: &mut self.silent };
         both.progress.begin();
         let measured = self.local.run(plan, &mut both);
         both.progress.finish();
@@ -74,11 +78,18 @@ impl Runner for Here<'_> {
 struct Both<'a> {
     progress: Progress,
     observer: &'a mut dyn Observer,
+    lookout: Lookout,
+    silent: &'a mut bool,
 }
 
 impl Observer for Both<'_> {
     fn interval(&mut self, interval: &Interval, total: &Tally) -> Control {
         self.progress.update(interval, total);
+        if let Some(sentence) = self.lookout.second(interval, total)
+            && !std::mem::replace(self.silent, true)
+        {
+            self.progress.voice().say(&format!("smtpress: {sentence}"));
+        }
         self.observer.interval(interval, total)
     }
 }

@@ -181,11 +181,21 @@ fn own_resource(tally: &PhaseTally) -> Found {
     let failures = tally.counts.own_failures;
     (failures > 0 || !named.is_empty()).then(|| {
         let what = if named.is_empty() { format!("{failures} failures") } else { named.join(", ") };
-        let is_lost = |key: &ConditionKey| key.condition == Condition::ContentLost;
-        let is_content = tally.conditions.keys().any(is_lost)
-            && tally.conditions.keys().all(|key| is_lost(key) || key.condition.group() != Group::Generator);
-        let sentence = if is_content {
+        let own = || tally.conditions.keys().filter(|key| key.condition.group() == Group::Generator);
+        let met = |condition| own().any(|key: &ConditionKey| key.condition == condition);
+        let alone = |condition| met(condition) && own().all(|key| key.condition == condition);
+        let sentence = if alone(Condition::ContentLost) {
             format!("messages could not be sent to their end: {what}; leave their files alone while a run goes on")
+        } else if met(Condition::TargetNotAllowed) {
+            format!(
+                "the target's name came to resolve to an address that was not allowed: {what}; nothing was sent there; find out \
+                 who changed the name, or say --allow-target if that host may be loaded"
+            )
+        } else if alone(Condition::NoSourceAddress) {
+            format!(
+                "our own machine has no address from which the target can be reached: {what}; give it one of the target's \
+                 family, or name another target"
+            )
         } else {
             format!(
                 "our own machine ran out of something: {what}; raise its limits (`smtpress check` says what the profile needs)"

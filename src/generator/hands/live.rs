@@ -19,7 +19,7 @@ use crate::net::dial::{self, Endpoint, Fault};
 use crate::net::drive::{Host, Scratch, drive};
 use crate::net::target::origin::Origin;
 use crate::net::tls::Security;
-use crate::plan::Plan;
+use crate::plan::{Plan, silence};
 use crate::smtp::client::Failure;
 use crate::smtp::command::xclient_attributes;
 use crate::smtp::hello::Offer;
@@ -56,7 +56,12 @@ struct Shared {
     scratch: Scratch,
     connections: Cell<u64>,
     octets: Cell<u64>,
+    /// Who is told if a first session is answered nothing.
+    on_silence: RefCell<Option<OnSilence>>,
 }
+
+/// Is told once.
+type OnSilence = Box<dyn FnOnce()>;
 
 /// One session as its owner sees it.
 #[derive(Default)]
@@ -166,6 +171,7 @@ impl Live {
             scratch: Scratch::new(),
             connections: Cell::new(0),
             octets: Cell::new(0),
+            on_silence: RefCell::new(None),
         };
         Ok(Live {
             runtime,
@@ -175,6 +181,11 @@ impl Live {
             hosts,
             begun: clock::now(),
         })
+    }
+
+    /// Calls `tell` once if the first session is answered nothing for [`silence::PATIENCE`].
+    pub fn on_silence(&mut self, tell: impl FnOnce() + 'static) {
+        *self.shared.on_silence.borrow_mut() = Some(Box::new(tell));
     }
 
     fn since(&self, at: Instant) -> Duration {
@@ -188,12 +199,15 @@ async fn opening(shared: Rc<Shared>, line: Rc<Line>, session: Session, way: Way)
     shared.connections.set(shared.connections.get() + 1);
     let dialed = dial::dial(&shared.endpoint, way.host, clock::now).await;
     let took = |at: Instant| at.saturating_duration_since(begun);
+    let why = dialed.result.as_ref().err().map(|(_, fault)| dialed.in_words(*fault));
     let stream = match dialed.result {
         Ok(stream) => stream,
         Err((step, fault)) => {
             line.over.set(true);
             let by = match fault {
-                Fault::Own(_) => return Opened::Own(format!("{step} failed: {fault}")),
+                Fault::Own(_) | Fault::NotAllowed(_) => {
+                    return Opened::Own(format!("{step} failed: {}", why.unwrap_or_default()));
+                }
                 Fault::Refused => By::NoConnect(Unconnected::Refused),
                 Fault::TimedOut => By::NoConnect(Unconnected::TimedOut),
                 Fault::Unreachable | Fault::NotResolved => By::NoConnect(Unconnected::Unreachable),
@@ -228,7 +242,19 @@ async fn opening(shared: Rc<Shared>, line: Rc<Line>, session: Session, way: Way)
     if way.bare {
         return Opened::In(session);
     }
-    match line.next().await {
+    let on_silence = shared.on_silence.borrow_mut().take();
+    let mut heard = std::pin::pin!(line.next());
+    let first = match on_silence {
+        None => heard.await,
+        Some(tell) => match tokio::time::timeout(silence::PATIENCE, &mut heard).await {
+            Ok(first) => first,
+            Err(_) => {
+                tell();
+                heard.await
+            }
+        },
+    };
+    match first {
         Some((_, Heard::Established(offer))) => {
             *line.offer.borrow_mut() = *offer;
             Opened::In(session)
@@ -248,7 +274,9 @@ async fn opening(shared: Rc<Shared>, line: Rc<Line>, session: Session, way: Way)
 /// What a failed step shows to who looks on.
 fn by(failure: Failure) -> By {
     match failure {
-        Failure::Reply(reply) | Failure::Unexpected(reply) => By::Reply(reply),
+        Failure::Reply(reply)
+        | Failure::Unexpected(reply)
+        | Failure::Challenged { reply, understood: true, .. } => By::Reply(reply),
         Failure::TimedOut(_) | Failure::SessionTimedOut => By::Silence,
         Failure::Closed(how) => By::Closed(how),
         other => By::Other(judge::sample(&other)),

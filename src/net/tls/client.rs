@@ -5,6 +5,9 @@
 //!   for one server (8): with many sessions at once it would be chance which handshakes are full.
 //! - A certificate that is not verified is judged all the same, and what speaks against it is told: a run without
 //!   verification should not hide that the listener's certificate has expired.
+//! - That the listener has the certificate's key is proved in any case, but where the library refuses the key itself (RSA of
+//!   1024 bits, Ed448, RSASSA-PSS). Without verification such a listener is taken, and told: whoever could deceive us there
+//!   could show any other certificate as well.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,18 +18,28 @@ use rustls::client::{
     verify_server_name,
 };
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, ServerName, SignatureVerificationAlgorithm, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, NamedGroup, RootCertStore, SignatureScheme,
     SupportedProtocolVersion,
 };
 
+use super::certificate::{self, Facts, Obstacle};
 use super::{Security, TlsError};
 use crate::net::target::tls::{ClientTls, Version};
 
 /// Sessions that a worker can resume, at most; each takes about 1 KiB.
 const RESUMABLE: usize = 1024;
+
+/// Signatures that the library cannot verify (RFC 8446 4.2.3): Ed448, and RSASSA-PSS by a key for nothing else. Offered where
+/// nothing is verified, so that a listener with such a certificate can be loaded.
+const UNPROVED: [SignatureScheme; 4] = [
+    SignatureScheme::ED448,
+    SignatureScheme::Unknown(0x0809),
+    SignatureScheme::Unknown(0x080a),
+    SignatureScheme::Unknown(0x080b),
+];
 
 /// What the clients of all workers have in common.
 #[derive(Clone, Debug)]
@@ -56,13 +69,26 @@ impl Client {
         client.config().map(|_| client)
     }
 
-    /// What the sessions of one worker need; they resume each other's.
+    /// What the sessions of one worker need; they resume each other's. It is to be called on the worker's own thread: what
+    /// the library does once a thread is done here, and not in the first handshake.
     ///
     /// # Errors
     /// Those of [`Client::new`], which tried it.
     pub fn security(&self) -> Result<Security, TlsError> {
         let (config, doubts) = self.config()?;
+        super::warm_up();
         Ok(Security::Client { config: Arc::new(config), name: self.name.clone(), doubts })
+    }
+
+    /// What is offered to a listener, in words.
+    pub fn offered(&self) -> String {
+        let versions = match self.tls.min_version {
+            Version::Tls12 => "TLSv1.2 and TLSv1.3",
+            Version::Tls13 => "TLSv1.3",
+        };
+        let groups: Vec<String> =
+            self.provider.kx_groups.iter().map(|group| format!("{:?}", group.name())).collect();
+        format!("{versions}, key exchange by {}", groups.join(", "))
     }
 
     fn config(&self) -> Result<(ClientConfig, Option<Arc<Doubts>>), TlsError> {
@@ -124,7 +150,9 @@ fn of_the_system(needed: bool) -> Result<RootCertStore, TlsError> {
 pub(super) fn in_words(why: &CertificateError) -> String {
     match why {
         CertificateError::UnknownIssuer => "none of the trusted authorities issued it".to_owned(),
+        CertificateError::Other(other) if other.0.is::<Obstacle>() => format!("it {}", other.0),
         CertificateError::BadSignature => "its signature is wrong".to_owned(),
+        CertificateError::BadEncoding => "it is not encoded as a certificate is (RFC 5280)".to_owned(),
         CertificateError::Expired => "it has expired".to_owned(),
         CertificateError::ExpiredContext { time, not_after } => {
             format!("it expired {} ago", ago(time.as_secs().saturating_sub(not_after.as_secs())))
@@ -145,8 +173,25 @@ pub(super) fn in_words(why: &CertificateError) -> String {
         why if is_authority(why) => {
             "it is an authority's own, not a server's, and is not named itself as one to trust".to_owned()
         }
-        other => other.to_string(),
+        // The library's other words are names in its source.
+        CertificateError::Other(other) => spaced(&other.0.to_string()),
+        other => spaced(&other.to_string()),
     }
+}
+
+/// `PathLenConstraintViolated` in words: `path len constraint violated`.
+fn spaced(name: &str) -> String {
+    if !name.chars().all(|c| c.is_ascii_alphanumeric()) {
+        return name.to_owned();
+    }
+    let mut words = String::new();
+    for c in name.chars() {
+        if c.is_ascii_uppercase() && !words.is_empty() {
+            words.push(' ');
+        }
+        words.push(c.to_ascii_lowercase());
+    }
+    words
 }
 
 fn ago(seconds: u64) -> String {
@@ -167,6 +212,11 @@ impl Doubts {
     pub(super) fn take(&self) -> Option<String> {
         lock(&self.0).take()
     }
+
+    fn add(&self, doubt: String) {
+        let mut doubts = lock(&self.0);
+        *doubts = Some(doubts.take().map_or_else(|| doubt.clone(), |before| format!("{before}; {doubt}")));
+    }
 }
 
 /// Judges the listener's certificate; with `doubts` it accepts every one, and notes what speaks against it. That the
@@ -181,6 +231,42 @@ struct Verifier {
 }
 
 impl Verifier {
+    /// Whether the listener signed with its certificate's key, if the library's own judgement of it is `verified`.
+    fn proved(
+        &self,
+        verified: Result<HandshakeSignatureValid, Error>,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let Err(error) = verified else { return verified };
+        let Some(Facts { key, .. }) = Facts::read(certificate) else { return Err(error) };
+        let mapping = self.provider.signature_verification_algorithms.mapping;
+        let of_scheme = mapping.iter().find(|(scheme, _)| *scheme == signed.scheme);
+        let of_key: Vec<_> = of_scheme
+            .into_iter()
+            .flat_map(|(_, algorithms)| *algorithms)
+            .filter(|algorithm| algorithm.public_key_alg_id().as_ref() == key.algorithm)
+            .collect();
+        // The certificate's form is no matter of its key.
+        let proves = |algorithm: &&&dyn SignatureVerificationAlgorithm| {
+            algorithm.verify_signature(key.octets, message, signed.signature()).is_ok()
+        };
+        if of_key.iter().any(proves) {
+            return Ok(HandshakeSignatureValid::assertion());
+        }
+        let obstacle = match key.of_size() {
+            Some(size) => format!("has an {size}"),
+            None if of_key.is_empty() => {
+                format!("has a key of a kind that the TLS library does not know ({})", key.name())
+            }
+            None => return Err(error),
+        };
+        let Some(doubts) = &self.doubts else { return Err(Obstacle(obstacle).into()) };
+        doubts.add(format!("it {obstacle}, so that nothing proves that the listener has it"));
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
     fn judge(
         &self,
         certificate: &CertificateDer<'_>,
@@ -200,7 +286,11 @@ impl Verifier {
             {
                 verify_server_name(&ParsedCertificate::try_from(certificate)?, name)
             }
-            judged => judged.map(drop),
+            judged => judged.map(drop).map_err(|error| {
+                let named = self.named.iter().map(AsRef::as_ref);
+                let others: Vec<&[u8]> = intermediates.iter().map(AsRef::as_ref).chain(named).collect();
+                certificate::named(error, certificate, &others)
+            }),
         }
     }
 }
@@ -222,11 +312,11 @@ impl ServerCertVerifier for Verifier {
         let Some(doubts) = &self.doubts else {
             return judged.map(|()| ServerCertVerified::assertion());
         };
-        *lock(&doubts.0) = match judged {
-            Ok(()) => None,
-            Err(Error::InvalidCertificate(why)) => Some(in_words(&why)),
-            Err(other) => Some(other.to_string()),
-        };
+        match judged {
+            Ok(()) => {}
+            Err(Error::InvalidCertificate(why)) => doubts.add(in_words(&why)),
+            Err(other) => doubts.add(other.to_string()),
+        }
         Ok(ServerCertVerified::assertion())
     }
 
@@ -237,7 +327,8 @@ impl ServerCertVerifier for Verifier {
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         let algorithms = &self.provider.signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, certificate, signed, algorithms)
+        let verified = rustls::crypto::verify_tls12_signature(message, certificate, signed, algorithms);
+        self.proved(verified, message, certificate, signed)
     }
 
     fn verify_tls13_signature(
@@ -247,11 +338,16 @@ impl ServerCertVerifier for Verifier {
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         let algorithms = &self.provider.signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, certificate, signed, algorithms)
+        let verified = rustls::crypto::verify_tls13_signature(message, certificate, signed, algorithms);
+        self.proved(verified, message, certificate, signed)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        let mut schemes = self.provider.signature_verification_algorithms.supported_schemes();
+        if self.doubts.is_some() {
+            schemes.extend(UNPROVED);
+        }
+        schemes
     }
 }
 

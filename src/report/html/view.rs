@@ -16,7 +16,7 @@ use crate::report::result::{
 use crate::report::{terminal, words};
 
 pub use capacity::{Curve, capacity, curve, onsets, remarks, trials};
-pub use load::{Bar, load, spent, times};
+pub use load::{Bar, addresses, load, spent, times};
 pub use trouble::{ConditionView, conditions, limits, outcomes};
 
 /// A table: titles and rows.

@@ -9,6 +9,7 @@ use crate::collector::expect::Expect;
 use crate::collector::summary::per_second;
 use crate::collector::tally::PhaseTally;
 use crate::collector::work::{Work, WorkUnit};
+use crate::report::addresses;
 use crate::report::build;
 use crate::report::result::{
     self, ConditionRow, Generator, Handshakes, Metric, Percentile, PercentileStatus, Phase, RunResult, Tls,
@@ -51,6 +52,7 @@ fn add(sum: &mut Phase, part: &Phase) {
     for (name, count) in &part.expects {
         *sum.expects.entry(name.clone()).or_default() += count;
     }
+    addresses::add(&mut sum.addresses, &part.addresses);
     if let Some(part) = &part.tls {
         let sum = sum.tls.get_or_insert_with(Tls::default);
         add_fields!(sum, part; full resumed untrusted truncated);

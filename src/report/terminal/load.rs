@@ -3,6 +3,7 @@
 use std::io;
 
 use super::measured;
+use crate::report::addresses;
 use crate::report::layout::{Align, INDENT, Page, Span, Table, Tone};
 use crate::report::result::{Metric, Percentile, PercentileStatus, Phase, RunResult, Tls};
 use crate::report::words;
@@ -90,6 +91,9 @@ fn traffic(phase: &Phase, several: bool, page: &mut Page<'_>) -> io::Result<()> 
     }
     let name = if several { format!("{}: ", phase.name) } else { String::new() };
     page.paragraph(INDENT, &format!("{name}{}", facts.join(", ")), Tone::Quiet)?;
+    if let Some(addresses) = addresses::in_words(phase) {
+        page.paragraph(INDENT, &format!("{name}{addresses}"), Tone::Quiet)?;
+    }
     match &phase.tls {
         Some(tls) => page.paragraph(INDENT, &format!("{name}{}", handshakes(tls)), Tone::Quiet),
         None => Ok(()),

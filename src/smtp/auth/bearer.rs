@@ -48,6 +48,15 @@ impl Exchange for Client {
         self.dummy.take().map(<[u8]>::to_vec)
     }
 
+    /// A reason to refuse the token is an object in JSON (RFC 7628 3.2.2); anything else can only ask for it.
+    fn asks_again(&self, challenge: &[u8]) -> bool {
+        !challenge.trim_ascii_start().starts_with(b"{")
+    }
+
+    fn reads_challenges(&self) -> bool {
+        false
+    }
+
     fn is_done(&self) -> bool {
         self.initial.is_none() && !self.failed
     }

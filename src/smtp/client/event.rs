@@ -13,6 +13,16 @@ use crate::smtp::step::Step;
 pub enum Failure {
     /// A reply that refuses, asked for or not: 4yz or 5yz.
     Reply(Reply),
+    /// A reply that refuses a login, and the challenge before it that says why.
+    Challenged {
+        /// The reply.
+        reply: Reply,
+        /// The challenge, in text.
+        challenge: String,
+        /// It is the listener's reason to refuse a token (RFC 7628 3.2.2). Otherwise it could not be answered, and the login
+        /// was cancelled: nothing is known of the credentials.
+        understood: bool,
+    },
     /// A reply that does not fit the step, such as 250 to DATA, or 250 when nothing was asked.
     Unexpected(Reply),
     /// No reply within the step's time-out; what had come of an unfinished one.
@@ -71,6 +81,14 @@ pub enum Event {
         failure: Option<Box<Failure>>,
         /// The final dot, or the chunk marked LAST, may be out and no reply says what became of the message: the listener may have it.
         in_doubt: bool,
+    },
+    /// The listener does not know what was said, and it is said again in an older way on the same connection: HELO for
+    /// EHLO, AUTH without an initial response. The step goes on.
+    SteppedDown {
+        /// Which.
+        step: Step,
+        /// How the first try was refused.
+        reply: Box<Reply>,
     },
     /// The TLS handshake is complete.
     Secured(Box<Handshake>),

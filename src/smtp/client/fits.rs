@@ -33,7 +33,7 @@ pub(super) fn unexpected(raw: RawReply<'_>) -> Box<Failure> {
 
 /// Whether it is a reply that refuses.
 pub(super) fn is_refusal(failure: &Failure) -> bool {
-    matches!(failure, Failure::Reply(_))
+    matches!(failure, Failure::Reply(_) | Failure::Challenged { .. })
 }
 
 /// Why there is no secure stream. A listener that refuses on its implicit-TLS port often does so in clear text: that is the

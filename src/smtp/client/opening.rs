@@ -8,12 +8,19 @@
 //! - After TLS and after XCLIENT the listener is asked anew what it offers (RFC 3207 4.2): what it said before counts for
 //!   nothing. TLS comes first, so that neither XCLIENT nor AUTH goes out in clear text before it.
 //! - An AUTH exchange is one step, from the command to the reply that is no 334 (RFC 4954 4).
+//! - A listener that does not know EHLO, or no initial response to AUTH, is spoken to in the older way on the same
+//!   connection, as mail clients do: RFC 5321 3.2, RFC 4954 4. It is one step with the first try.
+//! - The prompts of LOGIN and the challenge that asks for an initial response once more say nothing that must be read: they
+//!   are answered whatever they are. A challenge that must be read and cannot be is cancelled, and is told as what it is.
 //! - XCLIENT is timed by nobody: it speaks for another client, and is no step that this other client would take.
 
 use base64::Engine;
+use base64::alphabet;
 use base64::engine::general_purpose::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 use super::event::{Failure, Lacking};
+use super::fits;
 use crate::smtp::auth::{Exchange, Mechanism};
 use crate::smtp::command;
 use crate::smtp::extensions::{Missing, Terms};
@@ -39,6 +46,17 @@ enum Stage {
     Xclient,
     Auth,
 }
+
+/// Takes base64 with its padding or without: the challenges of some listeners have none.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true),
+);
+
+/// What is kept of a challenge, in characters.
+const KEPT: usize = 300;
 
 /// What a good reply leads to.
 #[derive(Debug)]
@@ -73,8 +91,18 @@ pub(super) struct Opening {
     login: Option<Box<dyn Exchange>>,
     /// The line to be said next in the login, without its CRLF.
     line: Vec<u8>,
+    /// The initial response, encoded, as long as it may still have to be said.
+    initial: Option<Vec<u8>>,
+    /// AUTH was said without it.
+    bare: bool,
     /// The login is cancelled.
     cancelled: bool,
+    /// The challenge that says why a login is refused, and whether it was understood.
+    challenge: Option<(String, bool)>,
+    /// How the first try of this step was refused, where a second is under way.
+    refused: Option<Reply>,
+    /// HELO was said, for EHLO is not known.
+    old: bool,
     /// What the listener offered last.
     offer: Offer,
     /// What is made of it.
@@ -94,7 +122,12 @@ impl Opening {
             talked_early: false,
             login: None,
             line: Vec::new(),
+            initial: None,
+            bare: false,
             cancelled: false,
+            challenge: None,
+            refused: None,
+            old: false,
             offer: Offer::default(),
             terms: Terms::default(),
         }
@@ -137,7 +170,60 @@ impl Opening {
 
     /// Whether the wait is the continuation of one that began before.
     pub(super) fn continues(&self) -> bool {
-        self.stage == Stage::Auth && self.login.is_some()
+        self.stage == Stage::Auth && self.login.is_some() || self.refused.is_some()
+    }
+
+    /// How the first try of the step was refused, if this is the second.
+    pub(super) fn refused_before(&mut self) -> Option<Reply> {
+        self.refused.take()
+    }
+
+    /// What it means that a reply refuses; `None`: it does not.
+    pub(super) fn refusal(&self, raw: RawReply<'_>) -> Option<Box<Failure>> {
+        let refusal = fits::refusal(raw)?;
+        Some(match &self.challenge {
+            Some((challenge, understood)) if self.stage == Stage::Auth => Box::new(Failure::Challenged {
+                reply: raw.to_reply(),
+                challenge: challenge.clone(),
+                understood: *understood,
+            }),
+            _ => refusal,
+        })
+    }
+
+    /// Whether the listener only refuses the form of what was said, and is to be asked once more in an older one.
+    pub(super) fn steps_down(&mut self, script: &Script, raw: RawReply<'_>) -> bool {
+        // Of the replies about syntax (RFC 5321 4.2.1) all say that it is not known: 500, 501, 502, 504, and 503 where an
+        // old listener takes EHLO for anything else.
+        let is_unknown = (500..510).contains(&raw.code);
+        let goes_on = match self.stage {
+            Stage::Hello => {
+                let may = script.protocol == Protocol::Smtp && script.hello == Hello::Ehlo && !self.old;
+                self.old |= may && is_unknown;
+                may && is_unknown
+            }
+            // RFC 4954 4: the initial response may be too long for the listener, or more than it takes.
+            Stage::Auth if is_unknown && !self.bare && !self.cancelled && self.initial.is_some() => {
+                self.bare = true;
+                self.line = self.auth_line();
+                true
+            }
+            _ => false,
+        };
+        if goes_on {
+            self.refused = Some(raw.to_reply());
+        }
+        goes_on
+    }
+
+    /// The hello that is said now.
+    fn hello(&self, script: &Script) -> Hello {
+        if self.old { Hello::Helo } else { script.hello }
+    }
+
+    fn auth_line(&self) -> Vec<u8> {
+        let name = self.identity.login.as_ref().map_or("", |login| login.mechanism.as_str());
+        [b"AUTH ", name.as_bytes()].concat()
     }
 
     /// Whether a reply that does not refuse fits the step.
@@ -166,10 +252,10 @@ impl Opening {
             Stage::Handshake { .. } => {}
             Stage::Greeting => {
                 self.talked_early = true;
-                command::hello(out, script.protocol, script.hello, &script.name);
+                command::hello(out, script.protocol, self.hello(script), &script.name);
             }
             Stage::Garbage(_) => out.extend_from_slice(command::GARBAGE),
-            Stage::Hello => command::hello(out, script.protocol, script.hello, &script.name),
+            Stage::Hello => command::hello(out, script.protocol, self.hello(script), &script.name),
             Stage::Starttls => out.extend_from_slice(command::STARTTLS),
             Stage::Xclient => command::xclient(out, self.identity.xclient.as_deref().unwrap_or_default()),
             Stage::Auth => {
@@ -186,6 +272,7 @@ impl Opening {
 
     /// A reply that fits the step came.
     pub(super) fn reply(&mut self, script: &Script, raw: RawReply<'_>) -> Next {
+        self.refused = None;
         match self.stage {
             Stage::Handshake { .. } => Next::Goes { complete: false },
             Stage::Greeting if script.manners.garbage > 0 && !self.talked_early => {
@@ -199,9 +286,11 @@ impl Opening {
                 self.go(Stage::Hello, false)
             }
             Stage::Hello => {
-                self.offer = match (script.protocol, script.hello) {
+                self.offer = match (script.protocol, self.hello(script)) {
                     (Protocol::Smtp, Hello::Helo) => Offer::default(),
-                    (Protocol::Smtp, Hello::Ehlo) | (Protocol::Lmtp, _) => Offer::parse(&raw.to_reply()),
+                    (Protocol::Smtp, Hello::Ehlo | Hello::EhloOnly) | (Protocol::Lmtp, _) => {
+                        Offer::parse(&raw.to_reply())
+                    }
                 };
                 self.hello_accepted(script)
             }
@@ -261,24 +350,47 @@ impl Opening {
             return lacks(Step::Auth, Lacking::ChannelBinding);
         }
         let mut exchange = login.begin(self.handshake.as_ref());
-        self.line = [b"AUTH ", name.as_bytes()].concat();
+        self.line = self.auth_line();
         if let Some(initial) = exchange.initial() {
             self.line.push(b' ');
+            let encoded = STANDARD.encode(initial);
             // An empty response is told from none (RFC 4954 4).
-            let encoded = if initial.is_empty() { "=".to_owned() } else { STANDARD.encode(initial) };
-            self.line.extend_from_slice(encoded.as_bytes());
+            self.line.extend_from_slice(if encoded.is_empty() { b"=" } else { encoded.as_bytes() });
+            self.initial = Some(encoded.into_bytes());
         }
         self.login = Some(exchange);
         self.go(Stage::Auth, true)
     }
 
     fn challenged(&mut self, reply: &Reply) -> Next {
-        let text = reply.lines.first().map_or("", |line| line.trim());
-        let answer = STANDARD.decode(text).ok();
-        let answer = answer.and_then(|challenge| self.login.as_mut()?.respond(&challenge));
-        // `*` cancels; the listener answers 501, and the step fails by it.
-        self.cancelled = answer.is_none();
-        self.line = answer.map_or_else(|| b"*".to_vec(), |answer| STANDARD.encode(answer).into_bytes());
-        Next::Goes { complete: false }
+        let goes_on = Next::Goes { complete: false };
+        let text =
+            reply.lines.iter().map(|line| line.trim()).find(|line| !line.is_empty()).unwrap_or_default();
+        let Some(login) = &mut self.login else { return goes_on };
+        let decoded = LENIENT.decode(text.trim_end_matches('=')).ok();
+        let challenge = decoded.or_else(|| (!login.reads_challenges()).then(|| text.as_bytes().to_vec()));
+        let asks_again = |challenge: &Vec<u8>| self.bare || login.asks_again(challenge);
+        if self.initial.is_some() && challenge.as_ref().is_none_or(asks_again) {
+            self.line = self.initial.take().unwrap_or_default();
+            return goes_on;
+        }
+        self.initial = None;
+        let shown = challenge.as_deref().map_or_else(|| text.into(), String::from_utf8_lossy);
+        let shown = || shown.chars().take(KEPT).collect::<String>();
+        match challenge.as_deref().and_then(|challenge| login.respond(challenge)) {
+            Some(answer) => {
+                // To a token that went out there is no other challenge than a reason to refuse it.
+                let has_token = self.identity.login.as_ref().is_some_and(|login| login.mechanism.has_token());
+                self.challenge = has_token.then(|| (shown(), true));
+                self.line = STANDARD.encode(answer).into_bytes();
+            }
+            None => {
+                self.challenge = Some((shown(), false));
+                // `*` cancels; the listener answers 501, and the step fails by it.
+                self.cancelled = true;
+                self.line = b"*".to_vec();
+            }
+        }
+        goes_on
     }
 }

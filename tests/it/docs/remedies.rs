@@ -149,6 +149,15 @@ pub fn remedy(condition: Condition) -> &'static str {
         C::OutOfBuffers => "Lower the number of sessions of this machine, or raise its socket memory.",
         C::OutOfMemory => "Lower the number of sessions, or give the generator more memory.",
         C::ContentLost => "Leave the files of `files` alone while a run goes on.",
+        C::AuthChallengeNotUnderstood => {
+            "Look at the challenge in the report: the listener breaks the mechanism; try another one (`mechanism`)."
+        }
+        C::NoSourceAddress => {
+            "Give this machine an address of the target's family (IPv4, IPv6), or `sources` of that family."
+        }
+        C::TargetNotAllowed => {
+            "Find out who changed the name; if that host may be loaded, say `--allow-target`."
+        }
         C::OwnError => "Read the sample in the report; a failure of the tester's machine.",
     }
 }

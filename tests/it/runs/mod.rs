@@ -1,5 +1,6 @@
 //! Whole runs against the embedded listener: the books, the ledger and the rules of measurement.
 
+mod addresses;
 mod anchor;
 mod books;
 mod cut_off;

@@ -1,6 +1,7 @@
 //! Load, times, and where the time goes.
 
 use super::{Cell, Table, percentile};
+use crate::report::addresses;
 use crate::report::result::{Metric, Phase, RunResult};
 use crate::report::words;
 
@@ -45,6 +46,12 @@ pub fn load(result: &RunResult) -> Table {
         ]);
     }
     table
+}
+
+/// Which address of the target got what, a line for each phase where that does not go without saying.
+pub fn addresses(result: &RunResult) -> Vec<String> {
+    let line = |phase: &Phase| Some(format!("{}: {}", phase.name, addresses::in_words(phase)?));
+    result.phases.iter().filter_map(line).map(|line| words::harmless(&line)).collect()
 }
 
 /// Response, service, wait and sessions in percentiles, by phase and outcome.

@@ -1,0 +1,217 @@
+//! Why there is no connection, whose fault that is, and which of several failures says most.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+
+use nix::errno::Errno;
+
+/// Why there is no connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The name does not resolve.
+    NotResolved,
+    /// RST to our SYN.
+    Refused,
+    /// No answer in time.
+    TimedOut,
+    /// No route, or an ICMP unreachable.
+    Unreachable,
+    /// Established, and reset before we knew of it.
+    Reset,
+    /// The safety rule does not allow this address, to which the name resolves now. Nothing was sent to any address.
+    NotAllowed(IpAddr),
+    /// Our own side could not.
+    Own(Own),
+}
+
+/// What our own side lacks. Never charged to the listener (M24).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Own {
+    /// EMFILE, ENFILE.
+    Descriptors,
+    /// EADDRNOTAVAIL or EADDRINUSE, although this machine has an address to connect from.
+    Ports,
+    /// ENOBUFS.
+    Buffers,
+    /// ENOMEM.
+    Memory,
+    /// This machine has no address to reach the target's from: none of its family, or not the source that was asked for.
+    Source,
+    /// Anything else: the errno.
+    Other(i32),
+}
+
+impl Fault {
+    /// What an error of a socket means.
+    pub(super) fn of(error: &io::Error) -> Fault {
+        let errno = error.raw_os_error().unwrap_or(0);
+        match Errno::from_raw(errno) {
+            // Of a unix socket: nothing is there.
+            Errno::ECONNREFUSED | Errno::ENOENT => Fault::Refused,
+            Errno::ETIMEDOUT => Fault::TimedOut,
+            Errno::ECONNRESET | Errno::EPIPE | Errno::ECONNABORTED => Fault::Reset,
+            // The last three are what ICMP says of protocols, routes and hosts (icmp(7)).
+            Errno::EHOSTUNREACH
+            | Errno::ENETUNREACH
+            | Errno::EHOSTDOWN
+            | Errno::ENETDOWN
+            | Errno::ENOPROTOOPT
+            | Errno::EOPNOTSUPP
+            | Errno::ENONET => Fault::Unreachable,
+            Errno::EMFILE | Errno::ENFILE => Fault::Own(Own::Descriptors),
+            Errno::EADDRNOTAVAIL | Errno::EADDRINUSE | Errno::EAGAIN => Fault::Own(Own::Ports),
+            Errno::ENOBUFS => Fault::Own(Own::Buffers),
+            Errno::ENOMEM => Fault::Own(Own::Memory),
+            Errno::EAFNOSUPPORT => Fault::Own(Own::Source),
+            _ => Fault::Own(Own::Other(errno)),
+        }
+    }
+
+    /// The same for a connect to `address` from no particular source. The kernel says EADDRNOTAVAIL both when the ports
+    /// are used up and when no address of ours can reach the target's; a datagram socket has ports of its own and tells
+    /// which, without a datagram.
+    pub(super) fn of_connect(error: &io::Error, address: SocketAddr) -> Fault {
+        let fault = Fault::of(error);
+        let is_ambiguous = error.raw_os_error() == Some(Errno::EADDRNOTAVAIL as i32);
+        if is_ambiguous && !has_source_for(address) { Fault::Own(Own::Source) } else { fault }
+    }
+
+    /// How much it tells of the target, against a failure at another of its addresses. What a listener answered tells
+    /// most. What our own side ran out of comes before silence and missing routes: with it another address might have
+    /// answered. That we have no address of a family says least: the other addresses are as good as before.
+    fn tells(self) -> u8 {
+        match self {
+            Fault::Reset => 6,
+            Fault::Refused => 5,
+            Fault::Own(Own::Descriptors | Own::Ports | Own::Buffers | Own::Memory | Own::Other(_)) => 4,
+            Fault::TimedOut => 3,
+            Fault::Unreachable => 2,
+            Fault::Own(Own::Source) => 1,
+            Fault::NotResolved | Fault::NotAllowed(_) => 0,
+        }
+    }
+
+    /// The more telling of two failures at two addresses; the first, if they tell the same.
+    pub(super) fn or_more_telling(self, later: Fault) -> Fault {
+        if later.tells() > self.tells() { later } else { self }
+    }
+}
+
+/// Whether this machine has an address from which `address` can be reached; true in doubt.
+fn has_source_for(address: SocketAddr) -> bool {
+    let any: SocketAddr = if address.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0_u16; 8], 0).into() };
+    let connected = UdpSocket::bind(any).and_then(|socket| socket.connect(address));
+    let errno = connected.err().and_then(|error| error.raw_os_error()).map(Errno::from_raw);
+    !matches!(
+        errno,
+        Some(Errno::EADDRNOTAVAIL | Errno::EAFNOSUPPORT | Errno::ENETUNREACH | Errno::EHOSTUNREACH)
+    )
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fault::NotResolved => f.write_str("the name does not resolve"),
+            Fault::Refused => f.write_str("the connection was refused"),
+            Fault::TimedOut => f.write_str("nothing answered in time"),
+            Fault::Unreachable => f.write_str("there is no route to the address"),
+            Fault::Reset => f.write_str("the connection was reset as soon as it was established"),
+            Fault::NotAllowed(address) => write!(
+                f,
+                "the name resolves to {address} now, which is not on this machine's loopback and was not allowed (--allow-target); nothing was sent there"
+            ),
+            Fault::Own(own) => own.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for Own {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Own::Descriptors => "this machine has no file descriptor left: raise `ulimit -n`",
+            Own::Ports => {
+                "this machine has no local port left: use fewer connections, or more source addresses"
+            }
+            Own::Buffers => "the kernel of this machine has no buffers left",
+            Own::Memory => "this machine has no memory left",
+            Own::Source => "this machine has no address to reach it from",
+            Own::Other(errno) => {
+                return write!(f, "this machine failed: {}", Errno::from_raw(*errno).desc());
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [Fault; 11] = [
+        Fault::Reset,
+        Fault::Refused,
+        Fault::Own(Own::Descriptors),
+        Fault::Own(Own::Ports),
+        Fault::Own(Own::Buffers),
+        Fault::Own(Own::Memory),
+        Fault::Own(Own::Other(1)),
+        Fault::TimedOut,
+        Fault::Unreachable,
+        Fault::Own(Own::Source),
+        Fault::NotResolved,
+    ];
+
+    #[test]
+    fn our_own_failures_are_told_from_the_listeners() {
+        let of = |errno: i32| Fault::of(&io::Error::from_raw_os_error(errno));
+        assert_eq!(of(24), Fault::Own(Own::Descriptors));
+        assert_eq!(of(99), Fault::Own(Own::Ports));
+        assert_eq!(of(105), Fault::Own(Own::Buffers));
+        assert_eq!(of(12), Fault::Own(Own::Memory));
+        assert_eq!(of(97), Fault::Own(Own::Source));
+        assert_eq!(of(1), Fault::Own(Own::Other(1)));
+        assert_eq!(of(111), Fault::Refused);
+        for unreachable in [113, 101, 100, 92, 64] {
+            assert_eq!(of(unreachable), Fault::Unreachable, "{unreachable}");
+        }
+    }
+
+    #[test]
+    fn the_order_of_the_addresses_does_not_decide_what_is_told() {
+        for (at, one) in ALL.into_iter().enumerate() {
+            for other in ALL {
+                let (first, second) = (one.or_more_telling(other), other.or_more_telling(one));
+                assert_eq!(first.tells(), second.tells(), "{one:?} {other:?}");
+            }
+            for below in &ALL[at..] {
+                assert!(one.tells() >= below.tells(), "{one:?} {below:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_answer_of_the_listener_is_never_hidden_by_a_failure_of_ours() {
+        for own in ALL.into_iter().filter(|fault| matches!(fault, Fault::Own(_))) {
+            for answer in [Fault::Refused, Fault::Reset] {
+                assert_eq!(own.or_more_telling(answer), answer);
+                assert_eq!(answer.or_more_telling(own), answer);
+            }
+        }
+    }
+
+    #[test]
+    fn a_failure_is_told_in_words() {
+        for fault in ALL {
+            let words = fault.to_string();
+            assert!(!words.contains(['(', '{', '_']), "{words}");
+        }
+    }
+
+    /// EADDRNOTAVAIL of a family that this machine has is a lack of ports.
+    #[test]
+    fn a_lack_of_ports_is_told_from_a_lack_of_addresses() {
+        let error = io::Error::from_raw_os_error(99);
+        assert_eq!(Fault::of_connect(&error, ([127, 0, 0, 1], 25).into()), Fault::Own(Own::Ports));
+        assert!(has_source_for(([127, 0, 0, 1], 25).into()));
+    }
+}

@@ -1,0 +1,214 @@
+use super::super::target::addresses::Addresses;
+use super::*;
+
+#[test]
+fn a_reset_comes_after_the_connect_however_slow_we_were() {
+    assert_eq!(failed(Fault::Refused), (Step::Connect, Fault::Refused));
+    let (from, to) = (now(), now());
+    let dialed = Dialed {
+        dns: None,
+        connect: Some((from, to)),
+        attempts: Vec::new(),
+        refused: Refused::default(),
+        header: Vec::new(),
+        result: Err(failed(Fault::Reset)),
+    };
+    let steps: Vec<_> = dialed.steps().collect();
+    assert_eq!(steps, [(Step::Connect, from, to, None), (Step::Greeting, to, to, Some(Fault::Reset))]);
+}
+
+#[expect(clippy::disallowed_methods, reason = "the test's clock")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+fn endpoint(place: Place) -> Endpoint {
+    Endpoint { timeout: Duration::from_secs(10), ..Endpoint::new(place) }
+}
+
+#[tokio::test]
+async fn a_unix_socket_is_dialled_by_its_path() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("smtp.sock");
+    let dialed = dial(&endpoint(Place::Unix(path.clone())), 0, now).await;
+    assert_eq!(dialed.result.unwrap_err(), (Step::Connect, Fault::Refused), "nothing is there");
+    let listener = tokio::net::UnixListener::bind(&path).unwrap();
+    let dialed = dial(&endpoint(Place::Unix(path.clone())), 0, now).await;
+    assert!(dialed.dns.is_none() && dialed.connect.is_some());
+    assert!(matches!(dialed.result, Ok(Stream::Unix(_))));
+    drop(listener);
+    let dialed = dial(&endpoint(Place::Unix(path)), 0, now).await;
+    assert_eq!(dialed.result.unwrap_err(), (Step::Connect, Fault::Refused), "the listener has gone");
+}
+
+#[tokio::test]
+async fn a_full_queue_of_a_unix_socket_is_waited_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("smtp.sock");
+    let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&socket2::SockAddr::unix(&path).unwrap()).unwrap();
+    socket.listen(0).unwrap();
+    let first = dial(&endpoint(Place::Unix(path.clone())), 0, now).await;
+    assert!(first.result.is_ok());
+    let place = endpoint(Place::Unix(path));
+    let mut second = std::pin::pin!(dial(&place, 1, now));
+    assert!(futures::poll!(&mut second).is_pending());
+    socket.accept().unwrap();
+    assert!(second.await.result.is_ok());
+}
+
+fn listener(address: &str) -> (std::net::TcpListener, SocketAddr) {
+    let listener = std::net::TcpListener::bind(address).unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+async fn connected(addresses: &[SocketAddr], origin: Origin, serial: u64) -> Result<Stream, (Step, Fault)> {
+    let endpoint = Endpoint { origin, ..endpoint(Place::from(addresses[0])) };
+    let mut attempts = Vec::new();
+    let first = first_of(addresses, &endpoint, serial, now() + endpoint.timeout, now, &mut attempts).await;
+    first.map(|connected| connected.stream).map_err(failed)
+}
+
+/// Dials a name with these addresses.
+async fn dialed(addresses: &[&str], port: u16, allowed: Allowed) -> Dialed {
+    let answer = addresses.iter().map(|address| address.parse().unwrap()).collect();
+    let place = Place::Tcp { host: "mx.example".to_owned(), port };
+    let resolver = Resolver::Changing(Changing::new(vec![answer]));
+    dial(&Endpoint { resolver, allowed, ..endpoint(place) }, 0, now).await
+}
+
+/// A port of 127.0.0.1 where nobody listens, and will not soon.
+fn dead() -> (std::net::TcpListener, u16) {
+    let (held, address) = listener("127.0.0.2:0");
+    (held, address.port())
+}
+
+#[test]
+fn families_take_turns_and_each_address_has_one() {
+    let of = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<SocketAddr>>();
+    for (found, tried) in [
+        (
+            &["[::1]:1", "[::2]:1", "127.0.0.1:1", "127.0.0.2:1", "127.0.0.3:1"][..],
+            &["[::1]:1", "127.0.0.1:1", "[::2]:1", "127.0.0.2:1", "127.0.0.3:1"][..],
+        ),
+        (&["127.0.0.1:1", "127.0.0.1:1", "[::1]:1", "127.0.0.1:1"], &["127.0.0.1:1", "[::1]:1"]),
+        (&["127.0.0.2:1", "127.0.0.1:1"], &["127.0.0.2:1", "127.0.0.1:1"]),
+        (&[], &[]),
+    ] {
+        assert_eq!(in_turn(of(found)), of(tried));
+    }
+}
+
+#[tokio::test]
+async fn the_most_telling_failure_of_all_addresses_is_told_in_any_order() {
+    let (_held, port) = dead();
+    // 240.0.0.0/4 is nobody's (RFC 1112 4), and the kernel has no route there or says that the net is unreachable.
+    let (refused, nowhere) = ("127.0.0.1", "255.255.255.255");
+    let any = Allowed::Any;
+    let alone = dialed(&[nowhere], port, any.clone()).await.result.unwrap_err().1;
+    assert_ne!(alone, Fault::Refused, "a neighbour that is told apart");
+    for addresses in [[refused, nowhere], [nowhere, refused]] {
+        let dialed = dialed(&addresses, port, any.clone()).await;
+        assert_eq!(dialed.result.as_ref().unwrap_err(), &(Step::Connect, Fault::Refused), "{addresses:?}");
+        let tried: Vec<String> = dialed.attempts.iter().map(|a| a.address.ip().to_string()).collect();
+        assert_eq!(tried, addresses, "each is tried, in order");
+        let words = dialed.in_words(Fault::Refused);
+        assert!(words.contains(&format!("{refused}:{port}: the connection was refused")), "{words}");
+        assert!(words.contains(&format!("{nowhere}:{port}: ")), "{words}");
+    }
+}
+
+#[tokio::test]
+async fn an_address_that_cannot_be_reached_does_not_end_the_search() {
+    let (_listening, address) = listener("127.0.0.1:0");
+    let dialed = dialed(&["255.255.255.255", "127.0.0.1"], address.port(), Allowed::Any).await;
+    assert!(dialed.result.is_ok());
+    let ended: Vec<bool> = dialed.attempts.iter().map(|attempt| attempt.fault.is_none()).collect();
+    assert_eq!(ended, [false, true]);
+}
+
+#[tokio::test]
+async fn nothing_is_sent_to_a_name_with_an_address_that_is_not_allowed() {
+    let (listening, address) = listener("127.0.0.1:0");
+    listening.set_nonblocking(true).unwrap();
+    let foreign: IpAddr = "192.0.2.1".parse().unwrap();
+    for addresses in [&["192.0.2.1"][..], &["127.0.0.1", "192.0.2.1"], &["192.0.2.1", "127.0.0.1"]] {
+        let dialed = dialed(addresses, address.port(), Allowed::default()).await;
+        assert_eq!(dialed.result.unwrap_err(), (Step::Connect, Fault::NotAllowed(foreign)));
+        assert_eq!(dialed.attempts, []);
+    }
+    assert_eq!(listening.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock, "nobody came");
+    // A literal is held to the rule as well.
+    let place = Place::Tcp { host: "192.0.2.1".to_owned(), port: 25 };
+    assert_eq!(dial(&endpoint(place), 0, now).await.result.unwrap_err().1, Fault::NotAllowed(foreign));
+}
+
+#[tokio::test]
+async fn a_name_is_asked_for_each_connection() {
+    let (_listening, address) = listener("127.0.0.1:0");
+    let answers = [&["127.0.0.1"][..], &["192.0.2.1"], &["127.0.0.1"], &[]];
+    let parsed = answers.iter().map(|answer| answer.iter().map(|text| text.parse().unwrap()).collect());
+    let resolver = Resolver::Changing(Changing::new(parsed.collect()));
+    let place = Place::Tcp { host: "mx.example".to_owned(), port: address.port() };
+    let endpoint = Endpoint { resolver, ..endpoint(place) };
+    let mut ended = Vec::new();
+    for serial in 0..5 {
+        ended.push(dial(&endpoint, serial, now).await.result.map(drop).map_err(|(_, fault)| fault));
+    }
+    let foreign = Fault::NotAllowed("192.0.2.1".parse().unwrap());
+    assert_eq!(ended, [Ok(()), Err(foreign), Ok(()), Err(Fault::NotResolved), Err(Fault::NotResolved)]);
+}
+
+#[tokio::test]
+async fn all_addresses_of_a_name_are_tried_in_order() {
+    let (first, one) = listener("127.0.0.1:0");
+    let (_second, two) = listener("127.0.0.2:0");
+    let reached = |stream: Stream| match stream {
+        Stream::Tcp(stream) => stream.peer_addr().unwrap(),
+        _ => panic!("not TCP"),
+    };
+    assert_eq!(reached(connected(&[one, two], Origin::Any, 0).await.unwrap()), one);
+    drop(first);
+    assert_eq!(reached(connected(&[one, two], Origin::Any, 0).await.unwrap()), two);
+    assert_eq!(connected(&[one], Origin::Any, 0).await.unwrap_err(), (Step::Connect, Fault::Refused));
+}
+
+#[tokio::test]
+async fn sessions_leave_from_the_sources_in_turn_and_by_family() {
+    let (listening, address) = listener("127.0.0.1:0");
+    let v6: SocketAddr = "[::1]:1".parse().unwrap();
+    let sources = Addresses::parse(&["127.0.0.5-127.0.0.6", "::1"]).unwrap();
+    for (serial, expected) in [(0, "127.0.0.5"), (1, "127.0.0.6"), (2, "127.0.0.5"), (7, "127.0.0.6")] {
+        connected(&[address], Origin::Bound(sources.clone()), serial).await.unwrap();
+        assert_eq!(listening.accept().unwrap().1.ip().to_string(), expected);
+    }
+    // There is no source to reach the first with, and so it is passed over.
+    let only_v4 = Addresses::parse(&["127.0.0.9"]).unwrap();
+    connected(&[v6, address], Origin::Bound(only_v4.clone()), 0).await.unwrap();
+    assert_eq!(listening.accept().unwrap().1.ip().to_string(), "127.0.0.9");
+    let own = Err((Step::Connect, Fault::Own(Own::Source)));
+    assert_eq!(connected(&[v6], Origin::Bound(only_v4), 0).await.map(drop), own);
+    // TEST-NET-1 (RFC 5737) is nobody's, and that is not the listener's fault.
+    let foreign = Origin::Bound(Addresses::parse(&["192.0.2.1"]).unwrap());
+    let ended = connected(&[address], foreign, 0).await.map(drop);
+    assert_eq!(ended, own);
+}
+
+#[tokio::test]
+async fn the_header_goes_out_before_everything() {
+    use std::io::Read;
+    let (listening, address) = listener("127.0.0.1:0");
+    let sources = Addresses::parse(&["10.9.8.7-10.9.8.8"]).unwrap();
+    for (origin, client) in [
+        (Origin::Proxied(ProxyVersion::V1, sources), "10.9.8.8"),
+        (Origin::Proxied(ProxyVersion::V1, Addresses::default()), "127.0.0.1"),
+    ] {
+        drop(connected(&[address], origin, 3).await.unwrap());
+        let (mut stream, peer) = listening.accept().unwrap();
+        assert_eq!(peer.ip().to_string(), "127.0.0.1");
+        let mut said = String::new();
+        stream.read_to_string(&mut said).unwrap();
+        assert_eq!(said, format!("PROXY TCP4 {client} 127.0.0.1 {} {}\r\n", peer.port(), address.port()));
+    }
+}

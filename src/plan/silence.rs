@@ -1,0 +1,162 @@
+//! A listener that says nothing at first: a connection stands, and neither a greeting nor a TLS handshake follows. What that
+//! probably means is to be said while it can still be of use.
+//!
+//! # Decisions
+//! - The cause is not looked for by a connection of its own: the listener would count it, and one that is slow because it is
+//!   full would be asked for one more.
+
+use std::time::Duration;
+
+use super::Plan;
+use crate::collector::snapshot::Interval;
+use crate::collector::tally::Tally;
+use crate::collector::{Metric, Outcome};
+use crate::net::target::{Target, Transport};
+use crate::smtp::Step;
+use crate::smtp::script::Tls;
+
+/// How long a first session is waited for in silence.
+pub const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Looks out for a first session that is answered nothing.
+#[derive(Debug)]
+pub struct Lookout {
+    step: Step,
+    /// When the first connection was there, since the run's epoch.
+    since: Option<Duration>,
+    sentence: Option<String>,
+}
+
+impl Lookout {
+    /// For a run of `plan`.
+    pub fn new(plan: &Plan) -> Lookout {
+        let step = first_step(plan);
+        Lookout { step, since: None, sentence: Some(sentence(&plan.target, step)) }
+    }
+
+    /// A second is over, and `total` is everything up to its end. What is to be said now, if anything: once.
+    pub fn second(&mut self, interval: &Interval, total: &Tally) -> Option<String> {
+        if self.sentence.is_none() || !is_connected(total) {
+            return None;
+        }
+        if is_answered(total, self.step) {
+            self.sentence = None;
+            return None;
+        }
+        let end = interval.start + interval.length;
+        let since = *self.since.get_or_insert(interval.start);
+        if end.saturating_sub(since) < PATIENCE { None } else { self.sentence.take() }
+    }
+}
+
+/// What is to be kept of it in the report: nothing, if an answer came in time.
+pub fn remark(plan: &Plan, total: &Tally, took: Duration) -> Option<String> {
+    let step = first_step(plan);
+    let first = values(total, step).map(|hist| hist.min_ns()).min();
+    let is_silent = first.map_or(took >= PATIENCE, |first| u128::from(first) >= PATIENCE.as_nanos());
+    (is_connected(total) && is_silent).then(|| sentence(&plan.target, step))
+}
+
+/// What a session waits for first.
+pub fn first_step(plan: &Plan) -> Step {
+    if plan.script.tls == Tls::Implicit { Step::Tls } else { Step::Greeting }
+}
+
+fn values(total: &Tally, step: Step) -> impl Iterator<Item = &crate::collector::histogram::Hist> {
+    let of_step = move |metric: Metric| {
+        metric == Metric::Step(step) || step == Step::Tls && metric == Metric::TlsResumed
+    };
+    let hists = total.phases.iter().flat_map(|phase| &phase.hists);
+    hists.filter(move |((metric, _), hist)| of_step(*metric) && !hist.is_empty()).map(|(_, hist)| hist)
+}
+
+fn is_connected(total: &Tally) -> bool {
+    let connect = (Metric::Step(Step::Connect), Outcome::Accepted);
+    total.phases.iter().any(|phase| phase.hists.contains_key(&connect))
+}
+
+/// Whether the step ended in any session, however it did.
+fn is_answered(total: &Tally, step: Step) -> bool {
+    values(total, step).next().is_some()
+}
+
+/// What a silent listener probably means, and what to do.
+pub fn sentence(target: &Target, step: Step) -> String {
+    let silence = |what: &str| format!("connected, and no {what} came within {} s", PATIENCE.as_secs());
+    let others = "other causes: the listener holds its greeting back, is full and lets connections wait, or expects a PROXY \
+                  header (proxy in [target])";
+    match (step, &target.transport) {
+        (Step::Tls, _) => format!(
+            "{}: if this port speaks in clear text first, use smtp:// with tls = \"starttls\"; {others}",
+            silence("TLS handshake")
+        ),
+        (_, Transport::Tcp { host, port }) => {
+            let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+            let known = if *port == 465 { " (as port 465 does, RFC 8314)" } else { "" };
+            format!(
+                "{}: if this port speaks TLS from the first octet{known}, use smtps://{host}:{port}; {others}",
+                silence("greeting")
+            )
+        }
+        _ => format!("{}: {others}", silence("greeting")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::collector::snapshot::Gauges;
+
+    fn tally(values: &[(Step, Outcome, u64)]) -> Tally {
+        let mut tally = Tally::new(1);
+        for (step, outcome, ms) in values {
+            let hist = tally.phases[0].hists.entry((Metric::Step(*step), *outcome)).or_default();
+            hist.record(ms * 1_000_000);
+        }
+        tally
+    }
+
+    fn interval(second: u64) -> Interval {
+        Interval {
+            start: Duration::from_secs(second),
+            length: Duration::from_secs(1),
+            tally: Tally::new(1),
+            gauges: Gauges::default(),
+        }
+    }
+
+    fn lookout(url: &str, step: Step) -> Lookout {
+        Lookout { step, since: None, sentence: Some(sentence(&url.parse().unwrap(), step)) }
+    }
+
+    #[test]
+    fn silence_is_told_once_and_five_seconds_after_the_first_connection() {
+        let mut lookout = lookout("smtp://127.0.0.1:465", Step::Greeting);
+        let nothing = tally(&[]);
+        let connected = tally(&[(Step::Connect, Outcome::Accepted, 1)]);
+        let told: Vec<bool> = (0..12)
+            .map(|second| lookout.second(&interval(second), if second < 3 { &nothing } else { &connected }))
+            .map(|told| told.is_some())
+            .collect();
+        assert_eq!(told.iter().position(|told| *told), Some(7), "{told:?}");
+        assert_eq!(told.iter().filter(|told| **told).count(), 1);
+    }
+
+    #[test]
+    fn whoever_was_answered_anything_is_not_told() {
+        for answer in [(Step::Greeting, Outcome::Accepted, 4900), (Step::Greeting, Outcome::Refused, 1)] {
+            let mut lookout = lookout("smtp://127.0.0.1:25", Step::Greeting);
+            let answered = tally(&[(Step::Connect, Outcome::Accepted, 1), answer]);
+            assert!((0..20).all(|second| lookout.second(&interval(second), &answered).is_none()));
+        }
+    }
+
+    #[test]
+    fn the_cause_that_is_named_fits_the_target() {
+        let of = |url: &str, step| sentence(&url.parse().unwrap(), step);
+        assert!(of("smtp://mx.example:465", Step::Greeting).contains("smtps://mx.example:465"));
+        assert!(of("smtp://[::1]:2525", Step::Greeting).contains("smtps://[::1]:2525"));
+        assert!(of("smtps://mx.example:25", Step::Tls).contains("starttls"));
+        assert!(!of("smtp+unix:/x", Step::Greeting).contains("smtps"));
+    }
+}

@@ -1,0 +1,81 @@
+//! A target of several addresses: which is tried, what is told of each, and the safety rule for every connection.
+
+use std::net::{IpAddr, SocketAddr};
+
+use smtpress::collector::Outcome;
+use smtpress::collector::summary::Code;
+use smtpress::collector::tally::AddressCount;
+use smtpress::net::dial::{Changing, Resolver};
+use smtpress::plan::{Messages, Unit};
+
+use super::stage::{Stage, Told, phase, plan, shared};
+
+/// Sessions of one message each, one after the other, to a name with these answers.
+fn run(sessions: u64, answers: &[&[&str]]) -> Told {
+    let mut plan = plan(vec![phase(shared(sessions, 1), None, Unit::Message)]);
+    plan.messages = Messages::Fixed(1);
+    plan.threads = 1;
+    let answer = |texts: &&[&str]| texts.iter().map(|text| text.parse::<IpAddr>().unwrap()).collect();
+    let resolver = Some(Resolver::Changing(Changing::new(answers.iter().map(answer).collect())));
+    Stage { resolver, ..Stage::default() }.run(&plan)
+}
+
+fn at<'a>(told: &'a Told, address: &str) -> Option<&'a AddressCount> {
+    let ip: IpAddr = address.parse().unwrap();
+    let of = |address: &Option<SocketAddr>| address.is_some_and(|address| address.ip() == ip);
+    let phase = &told.measured.tally.phases[0];
+    phase.addresses.iter().find(|(address, _)| of(address)).map(|(_, count)| count)
+}
+
+#[test]
+fn sessions_go_to_the_first_address_that_answers_and_each_is_counted() {
+    // The listener is at the first address of loopback only.
+    let told = run(12, &[&["127.0.0.9", "127.0.0.1"]]);
+    assert_eq!((told.of(Outcome::Accepted), told.counts().opened), (12, 12));
+    let counts =
+        |address| at(&told, address).map(|count| (count.sessions, count.failures, count.connect.count()));
+    assert_eq!((counts("127.0.0.9"), counts("127.0.0.1")), (Some((0, 12, 0)), Some((12, 0, 12))));
+    let told = run(12, &[&["127.0.0.1", "127.0.0.9"]]);
+    assert_eq!(at(&told, "127.0.0.1").unwrap().sessions, 12);
+    assert!(at(&told, "127.0.0.9").is_none(), "it was not needed, and not tried");
+}
+
+#[test]
+fn a_refusal_is_told_whatever_else_fails_and_in_whatever_order() {
+    for addresses in [["127.0.0.9", "255.255.255.255"], ["255.255.255.255", "127.0.0.9"]] {
+        let mut plan = plan(vec![phase(shared(2, 1), None, Unit::Message)]);
+        plan.allow = vec!["mx.recipient.example".to_owned()];
+        plan.messages = Messages::Fixed(1);
+        plan.threads = 1;
+        let answer = addresses.map(|text| text.parse().unwrap()).to_vec();
+        let resolver = Some(Resolver::Changing(Changing::new(vec![answer])));
+        let told = Stage { resolver, ..Stage::default() }.run(&plan);
+        assert!(told.met("connect-refused") > 0 && told.of(Outcome::Refused) > 0, "{:?}", told.counts());
+        assert_eq!(told.met("host-unreachable") + told.met("connect-timeout") + told.met("own-error"), 0);
+        assert!(at(&told, "127.0.0.9").unwrap().failures > 0);
+        assert!(at(&told, "255.255.255.255").unwrap().failures > 0);
+    }
+}
+
+#[test]
+fn a_name_that_changes_in_mid_run_gets_no_session_that_is_not_allowed() {
+    let home: &[&str] = &["127.0.0.1"];
+    for foreign in [&["192.0.2.1"][..], &["127.0.0.1", "192.0.2.1"], &["::ffff:192.0.2.1"]] {
+        let told = run(6, &[home, home, home, foreign]);
+        assert_eq!((told.of(Outcome::Accepted), told.of(Outcome::Shed)), (3, 3), "{foreign:?}");
+        assert_eq!(told.ledger.messages, 3);
+        assert_eq!(told.measured.tally.phases[0].addresses.len(), 1, "nobody else was connected to");
+        assert!(told.met("target-not-allowed") >= 1);
+        assert!(told.is_invalid_by(Code::OwnResource));
+        let reasons = &told.summary.validity.reasons;
+        assert!(reasons.iter().any(|reason| reason.sentence.contains("--allow-target")), "{reasons:?}");
+        assert_eq!(told.verdict.exit_code, 98);
+    }
+}
+
+#[test]
+fn a_name_that_comes_back_is_served_again() {
+    let (home, foreign): (&[&str], &[&str]) = (&["127.0.0.1"], &["192.0.2.1"]);
+    let told = run(6, &[home, foreign, home]);
+    assert_eq!((told.of(Outcome::Accepted), told.of(Outcome::Shed)), (5, 1));
+}
