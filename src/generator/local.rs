@@ -29,6 +29,8 @@ use crate::plan::Plan;
 
 /// How long after its making the run's epoch lies: time enough for all threads to be there.
 const LEAD: Duration = Duration::from_millis(50);
+/// The same where each thread has to make TLS ready first (`Client::security`).
+const LEAD_OF_TLS: Duration = Duration::from_millis(300);
 /// Snapshots that may wait to be added up.
 const TOLD: usize = 1024;
 /// A worker that says nothing for so long is lost.
@@ -141,13 +143,16 @@ fn threads(plan: &Plan) -> u32 {
 impl Runner for Local {
     fn run(&mut self, plan: &Plan, observer: &mut dyn Observer) -> Result<Measured, RunError> {
         let threads = threads(plan);
-        let clock = Clock::new(clock::now() + LEAD);
+        // It reads all authorities that the system trusts, and takes its time.
+        let tls = tls(plan, self.certificate.as_ref())?;
+        let lead = if tls.is_some() { LEAD_OF_TLS } else { LEAD };
+        let clock = Clock::new(clock::now() + lead);
         let (ask, stop) = watch::channel(*self.stop.borrow());
         let shared = Arc::new(Shared {
             plan: Arc::new(plan.clone()),
             mailer: Arc::new(Mailer::new(&plan.mail, plan.seed, &plan.run_id, &self.date)),
             endpoint: Endpoint { resolver: self.resolver.clone(), ..endpoint(plan, self.embedded.as_ref())? },
-            tls: tls(plan, self.certificate.as_ref())?,
+            tls,
             clock,
             open: (0..threads).map(|_| Gauge::default()).collect(),
             gates: Gates::new(plan.phases.len(), threads),
@@ -156,7 +161,7 @@ impl Runner for Local {
             stop,
         });
         self.asked = Some(ask);
-        let mut run = Run::start(shared, plan, clock)?;
+        let mut run = Run::start(shared, plan, clock, lead)?;
         run.attend(self, observer);
         if let Some(fault) = run.unreached {
             run.join();
@@ -179,6 +184,8 @@ impl Drop for Leaving {
 /// A run under way.
 struct Run {
     clock: Clock,
+    /// How long after its making the clock's epoch lay.
+    lead: Duration,
     shared: Arc<Shared>,
     started_wall: std::time::SystemTime,
     told: Receiver<Told>,
@@ -200,11 +207,12 @@ struct Run {
 }
 
 impl Run {
-    fn start(shared: Arc<Shared>, plan: &Plan, clock: Clock) -> Result<Run, RunError> {
+    fn start(shared: Arc<Shared>, plan: &Plan, clock: Clock, lead: Duration) -> Result<Run, RunError> {
         let count = u32::try_from(shared.open.len()).expect("threads are few");
         let (tell, told) = mpsc::sync_channel(TOLD);
         let mut run = Run {
             clock,
+            lead,
             shared: shared.clone(),
             started_wall: clock::wall(),
             told,
@@ -392,7 +400,7 @@ impl Run {
         };
         let mut health = self.health.health(&starts, &windows, cpu, took, ports);
         // The wall clock was read when the threads were started, and the epoch lay ahead of that.
-        health.clock_drift_ns = u64::try_from(wall.abs_diff(took + LEAD).as_nanos()).unwrap_or(u64::MAX);
+        health.clock_drift_ns = u64::try_from(wall.abs_diff(took + self.lead).as_nanos()).unwrap_or(u64::MAX);
         health.lost_workers = u32::try_from(lost.max(failed)).unwrap_or(u32::MAX);
         Measured {
             peak_sessions: (0..plan.phases.len()).map(peaks).collect(),

@@ -1,6 +1,7 @@
 //! One session: dial, drive the client machine, and enter in the books what it tells.
 
 mod ending;
+mod opening;
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -15,11 +16,11 @@ use super::judge::{self, Judged};
 use super::slots::SlotId;
 use super::tape::Tape;
 use super::worker::{Mailbox, Order, Times, Worker};
-use crate::collector::tally::{ConditionKey, HandshakeKey};
+use crate::collector::tally::ConditionKey;
 use crate::collector::{Condition, Metric, Outcome};
 use crate::load::Load;
 use crate::mail::Message;
-use crate::net::dial::{self, Attempt, Dialed};
+use crate::net::dial::{self, Dialed};
 use crate::net::drive::{Host, drive};
 use crate::net::proxy;
 use crate::net::tls::Security;
@@ -27,7 +28,6 @@ use crate::smtp::auth::{Heard, Login};
 use crate::smtp::client::{Event, Failure};
 use crate::smtp::command::xclient_attributes as xclient;
 use crate::smtp::dialogue::without_secret;
-use crate::smtp::machine::Handshake;
 use crate::smtp::script::{Identity, Protocol};
 use crate::smtp::{Client, Reply, Step};
 
@@ -220,18 +220,6 @@ impl Session {
             let worker = self.worker.clone();
             drive(&mut stream, &mut client, self, &worker.scratch).await;
         }
-    }
-
-    /// Counts what was met at each address of the target.
-    fn reached(&self, dialed: &Dialed) {
-        let mut books = self.worker.books.borrow_mut();
-        for Attempt { address, from, to, fault } in &dialed.attempts {
-            let took = nanos(to.saturating_duration_since(*from));
-            books.address(self.phase, *address, fault.is_none().then_some(took));
-        }
-        let counts = books.counts(self.phase);
-        counts.without_no_delay += u64::from(dialed.refused.no_delay);
-        counts.without_late_port += u64::from(dialed.refused.late_port);
     }
 
     /// As whom it speaks.
@@ -433,40 +421,6 @@ impl Session {
             self.cause = Some((step, outcome));
         }
         self.last_cause = Some(outcome);
-    }
-
-    /// A command is said again in an older way.
-    fn stepped_down(&mut self, step: Step, reply: &Reply) {
-        if step == Step::Hello {
-            self.worker.books.borrow_mut().counts(self.phase).helo_for_ehlo += 1;
-        }
-        if let Some(tape) = &mut self.tape {
-            tape.note(self.worker.now(), &judge::stepped_down(step, reply));
-        }
-    }
-
-    /// The TLS handshake whose step was told last is complete.
-    fn secured(&mut self, handshake: &Handshake) {
-        if let Some(spoken) = &self.worker.shared.endpoint.proxied_tls {
-            spoken.agreed(&handshake.version);
-        }
-        let phase = self.current_phase();
-        let mut books = self.worker.books.borrow_mut();
-        let key = HandshakeKey {
-            version: handshake.version.clone(),
-            group: handshake.group.clone(),
-            resumed: handshake.resumed,
-        };
-        books.handshake(phase, key);
-        books.counts(phase).untrusted += u64::from(handshake.untrusted.is_some());
-        if let Some((from, to)) = self.shaken.take() {
-            let metric = if handshake.resumed { Metric::TlsResumed } else { Metric::Step(Step::Tls) };
-            books.value(phase, metric, Outcome::Accepted, nanos(to.saturating_duration_since(from)));
-        }
-        drop(books);
-        if let Some(tape) = &mut self.tape {
-            tape.note(self.worker.now(), &judge::secured(handshake));
-        }
     }
 
     fn transaction_begun(&mut self, at: Duration) {

@@ -238,6 +238,9 @@ struct Worker {
 
 impl Worker {
     fn run(self, runtime: &Runtime) {
+        if self.shared.security.is_some() {
+            crate::net::tls::warm_up();
+        }
         let local = LocalSet::new();
         let cpu = Arc::clone(&self.cpu);
         local.block_on(runtime, self.serve());

@@ -34,7 +34,7 @@ const FIRST: usize = 512;
 /// Does what the library does once: in a process (its algorithms), and on each thread (the seed of its random numbers, which
 /// alone takes tens of milliseconds). Not done before, it would be part of the first handshake of each thread, and would be
 /// taken for the other side's time. Nothing that it makes is kept.
-pub(super) fn warm_up() {
+pub fn warm_up() {
     let provider = rustls::crypto::aws_lc_rs::default_provider();
     provider.secure_random.fill(&mut [0; 32]).ok();
     for group in provider.kx_groups {

@@ -20,6 +20,7 @@ mod aside;
 mod event;
 mod exchange;
 mod fits;
+mod older;
 mod opening;
 mod rude;
 mod underway;
@@ -34,7 +35,6 @@ use self::opening::{Next, Opening};
 use self::rude::Half;
 use self::underway::Underway;
 use super::command;
-use super::extensions::Terms;
 use super::machine::{Close, Closed, Handshake, Insecure, Machine, Need};
 use super::reply::{RawReply, Scanner};
 use super::script::{Identity, Quit, Script};
@@ -351,17 +351,6 @@ impl<C: Content> Client<C> {
         }
     }
 
-    /// Whether what was refused is said again in an older way.
-    fn steps_down(&mut self, raw: RawReply<'_>) -> bool {
-        let step = self.step();
-        let goes_on = self.opening.as_mut().is_some_and(|opening| opening.steps_down(&self.script, raw));
-        if goes_on {
-            self.events.push_back(Event::SteppedDown { step, reply: Box::new(raw.to_reply()) });
-            self.written = false;
-        }
-        goes_on
-    }
-
     /// A reply that fits came to what the opening waited for.
     fn opened(&mut self, now: Instant, raw: RawReply<'_>, refused: Option<Box<Failure>>) {
         let (step, since) = (self.step(), self.since);
@@ -385,17 +374,6 @@ impl<C: Content> Client<C> {
                 self.leave(now);
             }
             Next::Established { pipelining, terms } => self.established(pipelining, terms),
-        }
-    }
-
-    fn established(&mut self, pipelining: bool, terms: Terms) {
-        self.underway.established(&self.script, pipelining, terms);
-        let offer = self.opening.take().map(|opening| opening.into_offer()).unwrap_or_default();
-        self.events.push_back(Event::Established(Box::new(offer)));
-        if self.script.manners.deaf {
-            self.state = State::Deaf;
-        } else {
-            self.aside(Turn::first(&self.script));
         }
     }
 
@@ -582,9 +560,8 @@ impl<C: Content> Machine for Client<C> {
     }
 
     fn handle_closed(&mut self, now: Instant, how: Closed) {
-        // The end that follows a refusal is no answer to what is said in its place.
-        let refused = self.opening.as_mut().and_then(|opening| opening.refused_before());
-        self.fail(now, refused.map_or(Failure::Closed(how), Failure::Reply), true);
+        let failure = self.closed_by(how);
+        self.fail(now, failure, true);
     }
 
     fn poll(&mut self, now: Instant, out: &mut Vec<u8>) -> Need<Event> {

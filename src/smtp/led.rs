@@ -254,6 +254,17 @@ mod tests {
     }
 
     #[test]
+    fn a_listener_that_knows_no_ehlo_is_told_helo() {
+        let now = Instant::now();
+        let mut led = led(now);
+        assert_eq!(turn(&mut led, now, "220 hi\r\n").0, "EHLO load.example\r\n");
+        assert_eq!(turn(&mut led, now, "502 no\r\n").0, "HELO load.example\r\n");
+        let (_, told, closed) = turn(&mut led, now, "250-hi\r\n250 SIZE\r\n");
+        let [Heard::Established(offer)] = &told[..] else { panic!("{told:?}") };
+        assert_eq!((offer.size, closed), (None, None), "HELO offers nothing");
+    }
+
+    #[test]
     fn a_refused_opening_leaves_the_connection_to_be_watched() {
         let now = Instant::now();
         for (input, step) in [("421 busy\r\n", Step::Greeting), ("554 no\r\n", Step::Greeting)] {

@@ -14,7 +14,8 @@ const ODD: [(&[&str], &str, &str); 7] = [
     (
         &["-newkey", "rsa:1024"],
         "RSA key of 1024 bits: the TLS library refuses below 2048, so that nothing proves",
-        "RSA key of 1024 bits: the TLS library refuses below 2048",
+        // Its marks are looked at first.
+        "authority's own",
     ),
     (
         &["-newkey", "rsa:2048", "-addext", "1.2.3.4=critical,ASN1:UTF8String:odd"],
@@ -166,5 +167,35 @@ fn a_handshake_that_fails_says_what_was_offered_and_what_came() {
     let remarks = traced["remarks"].to_string();
     for told in ["protocol_version", "offered were TLSv1.2 and TLSv1.3", "X25519", "record of TLSv1"] {
         assert!(remarks.contains(told), "{told}: {remarks}");
+    }
+}
+
+/// Trusted by name, a certificate is judged by its signature alone; that of a short key is right, and only refused.
+#[test]
+fn a_short_key_that_is_trusted_is_named_and_its_signature_not_called_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let made =
+        openssl(&["req", "-x509", "-nodes", "-newkey", "rsa:1024", "-subj", "/CN=localhost", "-days", "30"])
+            .map(|mut command| {
+                command.args([
+                    "-addext",
+                    "subjectAltName=DNS:localhost",
+                    "-keyout",
+                    "key.pem",
+                    "-out",
+                    "certificate.pem",
+                ]);
+                command.current_dir(folder.path()).status()
+            });
+    let Some(made) = made else { return };
+    assert!(made.unwrap().success());
+    let authority = folder.path().join("certificate.pem");
+    for version in ["-tls1_2", "-tls1_3"] {
+        let server = Server::start(&folder, version);
+        let (condition, traced) = server.traced(&["--ca", authority.to_str().unwrap(), "--sni", "localhost"]);
+        assert_eq!(condition.as_deref(), Some("tls-failure"), "{traced}");
+        let remarks = traced["remarks"].to_string();
+        assert!(remarks.contains("RSA key of 1024 bits: the TLS library refuses below 2048"), "{remarks}");
+        assert!(!remarks.contains("signature is wrong"), "{remarks}");
     }
 }

@@ -1,3 +1,5 @@
+//! Dialling over real sockets: several addresses, sources, unix sockets and the safety rule.
+
 use super::super::target::addresses::Addresses;
 use super::*;
 

@@ -122,7 +122,15 @@ fn a_listener_that_says_nothing_is_told_while_it_is_waited_for() {
             assert!(said.err.contains(&hint), "{}", said.err);
         });
         scope.spawn(|| {
-            let said = Stage::new().run(&["limit", "--target", &url, "--timeout", "7s", "--find", "idle"]);
+            let said = Stage::new().run(&[
+                "limit",
+                "--target",
+                &url,
+                "--timeout",
+                "7s",
+                "--find",
+                "rule.mail-twice",
+            ]);
             assert!(said.err.contains(&hint), "{}{}", said.out, said.err);
         });
         scope.spawn(|| {

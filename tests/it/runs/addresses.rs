@@ -5,7 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use smtpress::collector::Outcome;
 use smtpress::collector::summary::Code;
 use smtpress::collector::tally::AddressCount;
-use smtpress::net::dial::{Changing, Resolver};
+use smtpress::generator::hands::{Hands, Live, Opened, Way};
+use smtpress::net::dial::{Changing, Endpoint, Place, Resolver};
 use smtpress::plan::{Messages, Unit};
 
 use super::stage::{Stage, Told, phase, plan, shared};
@@ -78,4 +79,22 @@ fn a_name_that_comes_back_is_served_again() {
     let (home, foreign): (&[&str], &[&str]) = (&["127.0.0.1"], &["192.0.2.1"]);
     let told = run(6, &[home, foreign, home]);
     assert_eq!((told.of(Outcome::Accepted), told.of(Outcome::Shed)), (5, 1));
+}
+
+#[test]
+fn a_search_for_limits_is_held_to_the_rule_as_well() {
+    let listener =
+        smtpress::listener::start("127.0.0.1:0".parse().unwrap(), Default::default(), 7, 1).unwrap();
+    let plan = plan(vec![phase(shared(1, 1), None, Unit::Message)]);
+    let answers = vec![vec!["127.0.0.1".parse().unwrap()], vec!["192.0.2.1".parse().unwrap()]];
+    let place = Place::Tcp { host: "mx.recipient.example".to_owned(), port: listener.addr().port() };
+    let resolver = Resolver::Changing(Changing::new(answers));
+    let mut hands = Live::new(&plan, Endpoint { resolver, ..Endpoint::new(place) }, None).unwrap();
+    let opened = hands.open(&[Way::default()]);
+    assert!(matches!(opened[..], [Opened::In(_)]), "{opened:?}");
+    let opened = hands.open(&[Way::default()]);
+    let [Opened::Own(why)] = &opened[..] else { panic!("{opened:?}") };
+    assert!(why.contains("192.0.2.1") && why.contains("--allow-target"), "{why}");
+    drop(hands);
+    assert_eq!(listener.stop().connections, 1);
 }

@@ -1,0 +1,40 @@
+//! The end of the opening, and how it goes on with a listener that does not know what was said: in an older way, on the same
+//! connection.
+
+use super::aside::Turn;
+use super::event::{Event, Failure};
+use super::{Client, State};
+use crate::smtp::extensions::Terms;
+use crate::smtp::machine::Closed;
+use crate::smtp::reply::RawReply;
+use crate::smtp::transaction::Content;
+
+impl<C: Content> Client<C> {
+    /// Whether what was refused is said again in an older way.
+    pub(super) fn steps_down(&mut self, raw: RawReply<'_>) -> bool {
+        let step = self.step();
+        let goes_on = self.opening.as_mut().is_some_and(|opening| opening.steps_down(&self.script, raw));
+        if goes_on {
+            self.events.push_back(Event::SteppedDown { step, reply: Box::new(raw.to_reply()) });
+            self.written = false;
+        }
+        goes_on
+    }
+
+    pub(super) fn established(&mut self, pipelining: bool, terms: Terms) {
+        self.underway.established(&self.script, pipelining, terms);
+        let offer = self.opening.take().map(|opening| opening.into_offer()).unwrap_or_default();
+        self.events.push_back(Event::Established(Box::new(offer)));
+        if self.script.manners.deaf {
+            self.state = State::Deaf;
+        } else {
+            self.aside(Turn::first(&self.script));
+        }
+    }
+
+    /// What it means that the connection is gone: after a refusal that was followed by a second try, the refusal.
+    pub(super) fn closed_by(&mut self, how: Closed) -> Failure {
+        let refused = self.opening.as_mut().and_then(|opening| opening.refused_before());
+        refused.map_or(Failure::Closed(how), Failure::Reply)
+    }
+}
