@@ -23,6 +23,7 @@ use crate::load::{Load, Shard};
 use crate::mail::Mailer;
 use crate::net::dial::{Endpoint, Fault, Place, Resolver};
 use crate::net::source;
+use crate::net::target::Transport;
 use crate::net::tls::TlsError;
 use crate::net::tls::client::Client;
 use crate::plan::Plan;

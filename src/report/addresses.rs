@@ -92,6 +92,7 @@ mod tests {
             tally,
             windows: Vec::new(),
             held_back: Vec::new(),
+            work: Vec::new(),
             starts: Vec::new(),
             gauges: Gauges::default(),
             peak_sessions: Vec::new(),
