@@ -264,7 +264,7 @@ mod tests {
             Fault::Own(Own::Buffers),
             Fault::Own(Own::Memory),
             Fault::Own(Own::Source),
-            Fault::Own(Own::Other),
+            Fault::Own(Own::Other(1)),
         ];
         // `Own(Ports)`, `Other(OtherError(..))`, `ClearText([52, 50])`, `\\r\\n`: what {:?} writes.
         let debug = regex::Regex::new(
