@@ -476,6 +476,9 @@ pub struct ReportArgs {
         value_name = "text|html|json|junit|csv|hlog|hgrm|markdown"
     )]
     pub format: Format,
+    /// How far apart the shards of one run may have begun; farther apart they were not one load, and the run is invalid
+    #[arg(long, default_value = "100ms", value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub max_skew: Duration,
     /// For hgrm, the distribution: metric/outcome of all measured phases, or phase/metric/outcome
     #[arg(long, default_value = "response/accepted", value_name = "NAME")]
     pub of: String,

@@ -128,6 +128,8 @@ pub fn capacity(args: &CapacityArgs, screen: &Screen) -> Result<u8, Failure> {
         unkept: None,
         transcripts: Vec::new(),
         health: Generator { threads: plan.threads, ..Generator::default() },
+        allowed_s: 0.0,
+        hindrance: None,
         seen: false,
         silent: false,
     };
@@ -142,10 +144,10 @@ pub fn capacity(args: &CapacityArgs, screen: &Screen) -> Result<u8, Failure> {
         }
     };
     signals.over();
-    let Here { unkept, transcripts, health, .. } = here;
+    let Here { unkept, transcripts, health, hindrance, .. } = here;
     let ledger = listener.map(Listener::stop).and_then(|ledger| serde_json::to_value(ledger).ok());
     let mut result = judged(&prepared, &asked, &state, &end, &expects, ledger);
-    result.generator = health;
+    result.generator = health.with(hindrance);
     result.directory = Some(directory.path().display().to_string());
     let environment = environment(&prepared);
     let profile = &prepared.compiled.resolved;

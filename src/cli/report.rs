@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::args::{Format, ReportArgs};
 use super::exit::{Failure, USAGE};
@@ -18,7 +19,7 @@ use crate::report::{self, hgrm, html, json, markdown, terminal};
 
 /// `smtpress report`.
 pub fn report(args: &ReportArgs, screen: &Screen) -> Result<u8, Failure> {
-    let stored = Stored::open(&args.runs)?;
+    let stored = Stored::open(&args.runs, args.max_skew)?;
     let output = Output::open(args.out.as_deref())?;
     let result = &stored.result;
     let text = match args.format {
@@ -69,7 +70,7 @@ struct Stored {
 }
 
 impl Stored {
-    fn open(paths: &[PathBuf]) -> Result<Stored, Failure> {
+    fn open(paths: &[PathBuf], max_skew: Duration) -> Result<Stored, Failure> {
         let mut runs = Vec::new();
         for path in paths {
             runs.push((path.display().to_string(), RunDir::open(path)?));
@@ -79,7 +80,7 @@ impl Stored {
             return Ok(Stored { result: result.clone(), directories, shifts: Vec::new() });
         }
         let unfinished = runs.iter().any(|(_, result)| result.is_unfinished());
-        let shards = Shards::of(runs)?;
+        let shards = Shards::of(runs)?.with_max_skew(max_skew);
         // Without the files of one there are no seconds of the whole.
         let complete = directories.len() == paths.len() && !unfinished;
         directories =

@@ -10,12 +10,15 @@ use crate::smtp::Step;
 pub enum Metric {
     /// From the intended start to the end of an arrival.
     Response,
-    /// From the true start to the end of an arrival.
+    /// From MAIL to the final reply; of an arrival that is a session from its connect to its end.
     Service,
-    /// Our own lateness: the true start minus the intended start, without [`Metric::Wait`].
+    /// Our own lateness: in noticing that an arrival was due, and in doing what was decided.
     Lag,
-    /// How long a due arrival waited for a free session, because all that the profile allows were busy.
+    /// How long a due arrival waited for a slot, because all sessions that the profile allows were busy.
     Wait,
+    /// How long the session took that was opened for this message: connect, TLS, greeting, hello, STARTTLS, AUTH. 0 for an
+    /// arrival that met an open one, and for one that is a session itself. response = lag + wait + setup + service.
+    Setup,
     /// A session, from the start of its connect to its end.
     Session,
     /// One step; of TLS handshakes the full ones.
@@ -26,11 +29,11 @@ pub enum Metric {
 
 impl Metric {
     /// The number of metrics, for tables by [`Metric::index`].
-    pub const COUNT: usize = 6 + Step::ALL.len();
+    pub const COUNT: usize = 7 + Step::ALL.len();
 
     /// Every metric that can hold values, in the order of reports.
     pub fn all() -> impl Iterator<Item = Metric> {
-        [Metric::Response, Metric::Service, Metric::Lag, Metric::Wait, Metric::Session]
+        [Metric::Response, Metric::Service, Metric::Lag, Metric::Wait, Metric::Setup, Metric::Session]
             .into_iter()
             .chain(Step::ALL.into_iter().filter(|s| *s != Step::Idle).map(Metric::Step))
             .chain([Metric::TlsResumed])
@@ -43,6 +46,7 @@ impl Metric {
             Metric::Service => "service",
             Metric::Lag => "lag",
             Metric::Wait => "wait",
+            Metric::Setup => "setup",
             Metric::Session => "session",
             Metric::Step(step) => match step {
                 Step::Dns => "step.dns",
@@ -71,9 +75,10 @@ impl Metric {
             Metric::Service => 1,
             Metric::Lag => 2,
             Metric::Wait => 3,
-            Metric::Session => 4,
-            Metric::Step(step) => 5 + step.index(),
-            Metric::TlsResumed => 5 + Step::ALL.len(),
+            Metric::Setup => 4,
+            Metric::Session => 5,
+            Metric::Step(step) => 6 + step.index(),
+            Metric::TlsResumed => 6 + Step::ALL.len(),
         }
     }
 }

@@ -68,6 +68,12 @@ impl Outcome {
         self as usize
     }
 
+    /// Whether an answer was waited for and did not come, so that the times of such arrivals are lower bounds (M12). A
+    /// connection that the listener drops before it could have the message is an end: it will not be accepted any more.
+    pub const fn lacks_end(self) -> bool {
+        matches!(self, Outcome::TimedOut | Outcome::InDoubt | Outcome::Interrupted)
+    }
+
     /// Whether the outcome is neither accepted nor expected.
     pub const fn is_unexpected(self) -> bool {
         !matches!(self, Outcome::Accepted | Outcome::Expected)

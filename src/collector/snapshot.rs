@@ -46,10 +46,59 @@ pub struct Interval {
     pub gauges: Gauges,
 }
 
+/// What kept the load threads from running in one phase (M5b). Of delays, stalls and waits those of the worst thread.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hindrance {
+    /// For how long it was looked.
+    pub watched: Duration,
+    /// How late the loop came round, by a timer due every 10 ms: the 99th percentile by rank, in nanoseconds.
+    pub loop_delay_p99_ns: u64,
+    /// The longest of these delays.
+    pub loop_delay_max_ns: u64,
+    /// The sum of those above 10 ms without the longest, less what the thread worked itself meanwhile.
+    pub stalled: Duration,
+    /// How long the thread had work and no core.
+    pub cpu_wait: Duration,
+    /// How often it was given one.
+    pub cpu_waits: u64,
+    /// Periods of the control group's CPU quota.
+    pub periods: u64,
+    /// Those of them in which the quota was used up.
+    pub throttled_periods: u64,
+    /// How long the group was held up by it, summed over the cores.
+    pub throttled: Duration,
+    /// What the hypervisor took from the machine, summed over its cores.
+    pub stolen: Duration,
+}
+
+impl Hindrance {
+    /// Both, of which each is of another thread or another phase.
+    pub fn worst(self, other: Hindrance) -> Hindrance {
+        let share = |own: &Hindrance| own.cpu_wait.as_secs_f64() / own.watched.as_secs_f64().max(1e-9);
+        let waiting = if share(&other) > share(&self) { other } else { self };
+        Hindrance {
+            watched: self.watched.max(other.watched),
+            loop_delay_p99_ns: self.loop_delay_p99_ns.max(other.loop_delay_p99_ns),
+            loop_delay_max_ns: self.loop_delay_max_ns.max(other.loop_delay_max_ns),
+            stalled: self.stalled.max(other.stalled),
+            cpu_wait: waiting.cpu_wait,
+            cpu_waits: waiting.cpu_waits,
+            periods: self.periods + other.periods,
+            throttled_periods: self.throttled_periods + other.throttled_periods,
+            throttled: self.throttled + other.throttled,
+            stolen: self.stolen + other.stolen,
+        }
+    }
+}
+
 /// How our own process fared.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Health {
-    /// Mean share of the allowance (threads of the generator, at most the cores) that was used, 0 to 1.
+    /// The cores that the load threads could use: one each, at most those of the process and the quota of its control group.
+    pub allowed_cores: f64,
+    /// By phase index: what kept them from running.
+    pub hindrances: Vec<Hindrance>,
+    /// Mean share of the allowance that was used, 0 to 1.
     pub cpu_share: f64,
     /// The share of seconds in which the share was above 85 %, by phase index.
     pub cpu_saturated: Vec<f64>,
@@ -76,6 +125,8 @@ pub struct Measured {
     pub tally: Tally,
     /// The measured window of each phase, in seconds: from its start until its last arrival was due.
     pub windows: Vec<Duration>,
+    /// By phase index: how long after its window the last of its arrivals ended.
+    pub drained_for: Vec<Duration>,
     /// Where the load of each phase began, since the run's epoch: behind a gate when that was opened.
     pub starts: Vec<Duration>,
     /// By phase index: it was to open all its sessions first, they were never all open, and so its load never began.
@@ -92,6 +143,8 @@ pub struct Measured {
     pub interrupted: bool,
     /// An aborting assertion stopped the run; which one.
     pub aborted_by: Option<String>,
+    /// The wall-clock time of the run's epoch, since the Unix epoch; zero if it is not known.
+    pub began_at: Duration,
     /// How long the run took in all.
     pub took: Duration,
     /// The dialogues kept as evidence: file stem and text.

@@ -4,16 +4,16 @@
 //! trusted at all is said by [`Validity`].
 //!
 //! # Decisions
-//! - Percentiles of response and service times of accepted arrivals count the arrivals that timed out or were interrupted
-//!   as censored (M12): leaving out those that never came back would make a listener that hangs look fast. Count, minimum,
-//!   maximum and mean, and the stored distribution, remain those of the accepted alone (M22).
+//! - Percentiles of response and service times of accepted arrivals count the arrivals whose answer never came as censored
+//!   (M12, [`Outcome::lacks_end`]): leaving them out would make a listener that hangs look fast. Count, minimum, maximum and
+//!   mean, and the stored distribution, remain those of the accepted alone (M22).
 
 mod validity;
 
 use std::time::Duration;
 
 use super::histogram::{Hist, Quantile};
-use super::snapshot::{Health, Measured};
+use super::snapshot::{Health, Hindrance, Measured};
 use super::tally::{ConditionKey, Counts, PhaseTally};
 use super::{Metric, Outcome};
 
@@ -77,10 +77,12 @@ pub struct PhaseSummary {
     pub peak_sessions: u64,
     /// Arrivals due a second.
     pub offered_per_s: f64,
-    /// Arrivals begun a second.
+    /// Arrivals begun within the window, a second.
     pub started_per_s: f64,
-    /// Arrivals accepted a second.
+    /// Arrivals accepted within the window, a second.
     pub accepted_per_s: f64,
+    /// How long after the window the last arrival ended.
+    pub drained_for: Duration,
     /// Every distribution that holds a value, in the order of [`Metric::all`] and [`Outcome::ALL`].
     pub metrics: Vec<MetricRow>,
     /// Per `[[expect]]` of the profile by its index: how many refusals it covered.
@@ -158,11 +160,17 @@ impl Summary {
                 .chain(without_options(&phases))
                 .collect(),
             health: measured.health.clone(),
-            lag_p99_ns: validity::late(&lag),
+            lag_p99_ns: lag.late(),
             interrupted: measured.interrupted,
             aborted_by: measured.aborted_by.clone(),
             phases,
         }
+    }
+
+    /// What kept the load threads from running in the phases that count; `None` if it was not looked at.
+    pub fn hindrance(&self) -> Option<Hindrance> {
+        let phases = self.phases.iter().zip(&self.health.hindrances);
+        phases.filter(|(phase, _)| !phase.info.warmup).map(|(_, met)| *met).reduce(Hindrance::worst)
     }
 
     /// The phases that count (M15).
@@ -182,8 +190,12 @@ impl PhaseSummary {
             counts,
             peak_sessions: measured.peak_sessions.get(index).copied().unwrap_or_default(),
             offered_per_s: per_second(counts.scheduled, window),
-            started_per_s: per_second(counts.started, window),
-            accepted_per_s: per_second(counts.arrivals.of(Outcome::Accepted), window),
+            started_per_s: per_second(counts.started - counts.drained.started, window),
+            accepted_per_s: per_second(
+                counts.arrivals.of(Outcome::Accepted) - counts.drained.arrivals.of(Outcome::Accepted),
+                window,
+            ),
+            drained_for: measured.drained_for.get(index).copied().unwrap_or_default(),
             metrics: metrics.map(|((metric, outcome), hist)| row(*metric, *outcome, hist, tally)).collect(),
             expects: tally.expects.iter().map(|(index, count)| (*index, *count)).collect(),
         }
@@ -195,7 +207,7 @@ impl PhaseSummary {
 pub fn censored(tally: &PhaseTally, metric: Metric, outcome: Outcome) -> Hist {
     let mut censored = Hist::default();
     if outcome == Outcome::Accepted && matches!(metric, Metric::Response | Metric::Service) {
-        for without_end in [Outcome::TimedOut, Outcome::Interrupted] {
+        for without_end in Outcome::ALL.into_iter().filter(|outcome| outcome.lacks_end()) {
             if let Some(hist) = tally.hists.get(&(metric, without_end)) {
                 censored.merge(hist);
             }

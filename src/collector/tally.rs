@@ -32,10 +32,28 @@ impl ByOutcome {
         self.0[outcome.index()]
     }
 
+    /// The sum over all outcomes that are neither accepted nor expected.
+    pub fn unexpected(&self) -> u64 {
+        Outcome::ALL.into_iter().filter(|o| o.is_unexpected()).map(|o| self.of(o)).sum()
+    }
+
     /// The sum over all outcomes but `shed`.
     pub fn ended(&self) -> u64 {
         Outcome::ALL.into_iter().filter(|o| *o != Outcome::Shed).map(|o| self.of(o)).sum()
     }
+}
+
+/// What was counted after the window of its phase: of arrivals that were due in it and of their transactions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Drained {
+    /// Arrivals begun.
+    pub started: u64,
+    /// How arrivals ended.
+    pub arrivals: ByOutcome,
+    /// Transactions begun.
+    pub attempted: u64,
+    /// How transactions ended.
+    pub transactions: ByOutcome,
 }
 
 /// The plain counts of one phase. `arrivals` are of the phase's unit.
@@ -51,6 +69,8 @@ pub struct Counts {
     pub attempted: u64,
     /// How transactions ended.
     pub transactions: ByOutcome,
+    /// What of these four came after the phase's window: it is in no rate (M21).
+    pub drained: Drained,
     /// Connections tried.
     pub opened: u64,
     /// Sessions that got as far as being able to send.
@@ -92,7 +112,12 @@ impl AddAssign<&Counts> for Counts {
         for outcome in Outcome::ALL {
             self.arrivals.0[outcome.index()] += other.arrivals.0[outcome.index()];
             self.transactions.0[outcome.index()] += other.transactions.0[outcome.index()];
+            let (own, other) = (&mut self.drained, &other.drained);
+            own.arrivals.0[outcome.index()] += other.arrivals.0[outcome.index()];
+            own.transactions.0[outcome.index()] += other.transactions.0[outcome.index()];
         }
+        self.drained.started += other.drained.started;
+        self.drained.attempted += other.drained.attempted;
         self.scheduled += other.scheduled;
         self.started += other.started;
         self.attempted += other.attempted;

@@ -36,6 +36,13 @@ impl Clock {
         at.saturating_duration_since(self.epoch)
     }
 
+    /// What the wall clock shows at the epoch, since the Unix epoch, to its word of now.
+    pub fn wall_of_epoch(&self) -> Duration {
+        let (now, wall) = (now(), wall().duration_since(std::time::UNIX_EPOCH).unwrap_or_default());
+        (wall + self.epoch.saturating_duration_since(now))
+            .saturating_sub(now.saturating_duration_since(self.epoch))
+    }
+
     /// How long it is until the epoch; zero after.
     pub fn until_epoch(&self) -> Duration {
         self.epoch.saturating_duration_since(now())

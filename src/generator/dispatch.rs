@@ -97,7 +97,14 @@ pub enum Action {
         needless: bool,
     },
     /// An arrival ends without a session of its own: none could be opened.
-    Charge(Due, Outcome),
+    Charge {
+        /// The arrival.
+        due: Due,
+        /// Since when the session was being opened that did not come about.
+        tried: Duration,
+        /// How it ends.
+        outcome: Outcome,
+    },
     /// Our part of the sessions of a phase that opens them first is open: see [`Dispatch::open_gate`].
     Ready(u32),
     /// A closed load that no time ends is given up.

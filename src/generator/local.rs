@@ -1,8 +1,8 @@
 //! The Runner on this machine: starts the threads, adds up what they tell, and watches over our own process.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -12,12 +12,14 @@ use tokio::sync::watch;
 use super::clock::{self, Clock};
 use super::endpoint::endpoint;
 use super::gates::Gates;
+use super::host::Host;
+use super::meter::Meter;
 use super::preflight;
 use super::reach::Reach;
 use super::runner::{Control, Observer, RunError, Runner};
 use super::work::{self, Course, Notes};
 use super::worker::{self, Faults, Gauge, Over, Shared, Stop, Told};
-use crate::collector::snapshot::{Gauges, Health, Interval, Measured, Snapshot};
+use crate::collector::snapshot::{Gauges, Hindrance, Interval, Measured, Snapshot};
 use crate::collector::tally::Tally;
 use crate::load::{Load, Shard};
 use crate::mail::Mailer;
@@ -36,8 +38,6 @@ const LEAD_OF_TLS: Duration = Duration::from_millis(300);
 const TOLD: usize = 1024;
 /// A worker that says nothing for so long is lost.
 const SILENCE: Duration = Duration::from_secs(30);
-/// CPU above this share of the allowance is saturation (M23).
-const SATURATED: f64 = 0.85;
 
 /// The local threads.
 #[derive(Debug)]
@@ -157,6 +157,8 @@ impl Runner for Local {
             clock,
             open: (0..threads).map(|_| Gauge::default()).collect(),
             gates: Gates::new(plan.phases.len(), threads),
+            host: Host::find(),
+            stopped_at: OnceLock::new(),
             faults: self.faults,
             reach: Reach::new(self.checks && !plan.target.is_embedded(), plan.script.timeouts.connect),
             stop,
@@ -189,6 +191,8 @@ struct Run {
     lead: Duration,
     shared: Arc<Shared>,
     started_wall: std::time::SystemTime,
+    /// The wall-clock time of the epoch, since the Unix epoch.
+    began_at: Duration,
     told: Receiver<Told>,
     emptied: Vec<Sender<Snapshot>>,
     threads: Vec<JoinHandle<io::Result<()>>>,
@@ -200,7 +204,6 @@ struct Run {
     next_second: u64,
     total: Tally,
     gauges: Gauges,
-    stopped_at: Option<Duration>,
     aborted_by: Option<String>,
     /// The first session could not reach the target.
     unreached: Option<Fault>,
@@ -216,6 +219,7 @@ impl Run {
             lead,
             shared: shared.clone(),
             started_wall: clock::wall(),
+            began_at: clock.wall_of_epoch(),
             told,
             emptied: Vec::new(),
             threads: Vec::new(),
@@ -225,10 +229,9 @@ impl Run {
             next_second: 0,
             total: Tally::new(plan.phases.len()),
             gauges: Gauges::default(),
-            stopped_at: None,
             aborted_by: None,
             unreached: None,
-            health: Meter::new(count),
+            health: Meter::new(f64::from(count).min(shared.host.cores())),
         };
         for index in 0..count {
             let shard = Shard { index: plan.shard.index + plan.shard.of * index, of: plan.shard.of * count };
@@ -285,9 +288,14 @@ impl Run {
         let Some(ask) = &local.asked else { return };
         let asked = *local.stop.borrow();
         if asked > *ask.borrow() {
-            self.stopped_at.get_or_insert(self.clock.offset());
+            self.stopped();
             ask.send_replace(asked);
         }
+    }
+
+    /// From now on nothing is offered any more.
+    fn stopped(&self) {
+        self.shared.stopped_at.get_or_init(|| self.clock.offset());
     }
 
     /// Hands every second that all workers have told to the observer.
@@ -321,7 +329,7 @@ impl Run {
             let interval = Interval { start, length, tally, gauges };
             if let Control::Stop(reason) = observer.interval(&interval, &self.total) {
                 self.aborted_by.get_or_insert(reason);
-                self.stopped_at.get_or_insert(self.clock.offset());
+                self.stopped();
                 if let Some(ask) = &local.asked {
                     ask.send_if_modified(|stop| {
                         std::mem::replace(stop, (*stop).max(Stop::Drain)) < Stop::Drain
@@ -361,8 +369,9 @@ impl Run {
         let mut held_back = Vec::new();
         let mut work = Vec::new();
         let notes: Vec<Notes> = overs.iter().map(|over| over.notes.clone()).collect();
+        let mut drained_for = Vec::new();
         let mut at = Duration::ZERO;
-        let end = self.stopped_at.unwrap_or(Duration::MAX);
+        let end = self.shared.stopped_at.get().copied().unwrap_or(Duration::MAX);
         for (index, phase) in plan.phases.iter().enumerate() {
             let last =
                 overs.iter().filter_map(|over| over.last_ends.get(index)).max().copied().unwrap_or_default();
@@ -381,8 +390,10 @@ impl Run {
                 held_back: shut,
             };
             work.push(work::work(plan, index, course, &notes));
-            windows.push(if shut { Duration::ZERO } else { over.min(ended).min(end).saturating_sub(start) });
+            let window = if shut { Duration::ZERO } else { over.min(ended).min(end).saturating_sub(start) };
+            windows.push(window);
             held_back.push(shut);
+            drained_for.push(last.saturating_sub(start + window));
             at = over;
         }
         let peaks =
@@ -402,6 +413,7 @@ impl Run {
         let mut health = self.health.health(&starts, &windows, cpu, took, ports);
         // The wall clock was read when the threads were started, and the epoch lay ahead of that.
         health.clock_drift_ns = u64::try_from(wall.abs_diff(took + self.lead).as_nanos()).unwrap_or(u64::MAX);
+        health.hindrances = hindrances(&overs, plan.phases.len());
         health.lost_workers = u32::try_from(lost.max(failed)).unwrap_or(u32::MAX);
         Measured {
             peak_sessions: (0..plan.phases.len()).map(peaks).collect(),
@@ -411,6 +423,8 @@ impl Run {
             starts,
             held_back,
             work,
+            drained_for,
+            began_at: self.began_at,
             health,
             interrupted,
             aborted_by: self.aborted_by,
@@ -420,124 +434,8 @@ impl Run {
     }
 }
 
-/// Watches our own process, once a second.
-struct Meter {
-    allowance: f64,
-    /// By second: the share of the allowance used.
-    shares: Vec<f64>,
-    used: f64,
-    at: std::time::Instant,
-    peak_rss: u64,
-    peak_sessions: u64,
-}
-
-impl Meter {
-    fn new(threads: u32) -> Meter {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Meter {
-            allowance: f64::from(threads).min(cores as f64),
-            shares: Vec::new(),
-            used: generator_cpu(),
-            at: clock::now(),
-            peak_rss: 0,
-            peak_sessions: 0,
-        }
-    }
-
-    fn second(&mut self, sessions: u64) {
-        let (used, at) = (generator_cpu(), clock::now());
-        let passed = (at - self.at).as_secs_f64();
-        // Several seconds may be closed in one go, after a stall of this thread.
-        let share = if passed > 0.2 { (used - self.used) / passed / self.allowance } else { 0.0 };
-        if passed > 0.2 {
-            (self.used, self.at) = (used, at);
-        }
-        self.shares.push(share);
-        self.peak_rss = self.peak_rss.max(resident_bytes());
-        self.peak_sessions = self.peak_sessions.max(sessions);
-    }
-
-    fn health(
-        &self,
-        starts: &[Duration],
-        windows: &[Duration],
-        cpu: (Duration, Duration),
-        took: Duration,
-        ports_used: u64,
-    ) -> Health {
-        let saturated = |(start, window): (&Duration, &Duration)| {
-            let from = start.as_secs() as usize;
-            let to = start.saturating_add(*window).as_secs().max(start.as_secs() + 1) as usize;
-            let seconds = self.shares.get(from..to.min(self.shares.len())).unwrap_or_default();
-            let above = seconds.iter().filter(|share| **share > SATURATED).count();
-            if seconds.is_empty() { 0.0 } else { above as f64 / seconds.len() as f64 }
-        };
-        let (user, system) = (cpu.0.as_secs_f64(), cpu.1.as_secs_f64());
-        Health {
-            cpu_share: (user + system) / took.as_secs_f64().max(1e-9) / self.allowance,
-            cpu_saturated: starts.iter().zip(windows).map(saturated).collect(),
-            cpu_user_s: user,
-            cpu_system_s: system,
-            peak_descriptors: self.peak_sessions + preflight::open_descriptors(),
-            peak_rss_bytes: self.peak_rss.max(resident_bytes()),
-            ports_used,
-            clock_drift_ns: 0,
-            lost_workers: 0,
-        }
-    }
-}
-
-/// CPU seconds of the generator's threads so far (those named `load-`), whatever else the process does.
-fn generator_cpu() -> f64 {
-    let ticks = |stat: &str| -> Option<u64> {
-        // The name may hold spaces and brackets; the fields after it do not.
-        let (head, rest) = stat.rsplit_once(')')?;
-        if !head.contains("(load-") {
-            return None;
-        }
-        let mut fields = rest.split_ascii_whitespace().skip(11);
-        Some(fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?)
-    };
-    let Ok(tasks) = std::fs::read_dir("/proc/self/task") else { return 0.0 };
-    let sum: u64 = tasks
-        .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("stat")).ok())
-        .filter_map(|stat| ticks(&stat))
-        .sum();
-    // USER_HZ is 100 on every Linux that matters to a user process.
-    sum as f64 / 100.0
-}
-
-/// Resident memory of this process, in octets; 0 if unknown.
-pub fn resident_bytes() -> u64 {
-    let pages = std::fs::read_to_string("/proc/self/statm")
-        .ok()
-        .and_then(|statm| statm.split_ascii_whitespace().nth(1)?.parse::<u64>().ok())
-        .unwrap_or(0);
-    pages * 4096
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn m23_the_share_of_saturated_seconds_is_that_of_each_phase_alone() {
-        let mut meter = Meter::new(1);
-        // Five quiet seconds, then twenty of which two are above 85 %.
-        meter.shares = [vec![0.2; 5], vec![0.85; 18], vec![0.86, 1.0]].concat();
-        let seconds = Duration::from_secs;
-        let saturated = |starts: &[u64], windows: &[u64]| {
-            let of = |values: &[u64]| values.iter().map(|value| seconds(*value)).collect::<Vec<_>>();
-            meter.health(&of(starts), &of(windows), (seconds(3), seconds(2)), seconds(25), 0).cpu_saturated
-        };
-        assert_eq!(saturated(&[0, 5], &[5, 20]), [0.0, 0.1]);
-        assert_eq!(saturated(&[24], &[0]), [1.0], "a phase of less than a second is that second");
-        assert_eq!(saturated(&[30], &[5]), [0.0], "of a phase that was never reached nothing is known");
-        let health = meter.health(&[], &[], (seconds(3), seconds(2)), seconds(25), 0);
-        assert!(
-            (health.cpu_share - 0.2).abs() < 1e-9,
-            "5 of 25 CPU seconds of one thread: {}",
-            health.cpu_share
-        );
-    }
+/// By phase: what kept the worst of the threads from running.
+fn hindrances(overs: &[Over], phases: usize) -> Vec<Hindrance> {
+    let of = |phase: usize| overs.iter().filter_map(move |over| over.hindrances.get(phase).copied());
+    (0..phases).map(|phase| of(phase).reduce(Hindrance::worst).unwrap_or_default()).collect()
 }

@@ -245,7 +245,7 @@ impl Session {
     /// The arrival that the session is opened for has begun: nothing of our own kept it from the wire.
     fn arrival_started(&self) {
         if let Some(due) = self.opened_for() {
-            self.worker.started(due.phase);
+            self.worker.started(due.phase, self.started);
         }
     }
 
@@ -431,7 +431,7 @@ impl Session {
             }
         }
         self.attempts += 1;
-        self.worker.books.borrow_mut().counts(self.current_phase()).attempted += 1;
+        self.worker.transaction_begun(self.current_phase(), at);
     }
 
     fn transaction_over(&mut self, accepted: bool, ended: Duration) {
@@ -450,7 +450,7 @@ impl Session {
         }
         if self.attempts > 0 {
             self.attempts -= 1;
-            self.worker.books.borrow_mut().counts(self.current_phase()).transactions.add(outcome);
+            self.worker.transaction_over(self.current_phase(), ended, outcome);
         }
         let Some(live) = self.live[0].take() else { return };
         self.live[0] = self.live[1].take();

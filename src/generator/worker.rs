@@ -2,9 +2,9 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -16,6 +16,8 @@ use tokio::task::LocalSet;
 use super::clock::Clock;
 use super::dispatch::{Action, Dispatch, Due, SessionEnd};
 use super::gates::{Gates, State};
+use super::host::Host;
+use super::loop_watch::LoopWatch;
 use super::reach::Reach;
 use super::session;
 use super::slots::SlotId;
@@ -23,7 +25,7 @@ use super::tape::Tapes;
 use super::work::Notes;
 use crate::collector::condition::Classifier;
 use crate::collector::recorder::Recorder;
-use crate::collector::snapshot::{Gauges, Snapshot};
+use crate::collector::snapshot::{Gauges, Hindrance, Snapshot};
 use crate::collector::{Metric, Outcome};
 use crate::load::Shard;
 use crate::mail::Mailer;
@@ -66,6 +68,9 @@ pub(super) struct Shared {
     /// Sessions open, by worker; each worker writes only its own.
     pub open: Vec<Gauge>,
     pub gates: Gates,
+    pub host: Host,
+    /// When the run was stopped, if it was: what comes after is in no rate.
+    pub stopped_at: OnceLock<Duration>,
     pub faults: Faults,
     pub reach: Reach,
     pub stop: watch::Receiver<Stop>,
@@ -94,6 +99,8 @@ pub(super) struct Over {
     pub last_ends: Vec<Duration>,
     /// What was done of what was asked.
     pub notes: Notes,
+    /// By phase: what kept the thread from running.
+    pub hindrances: Vec<Hindrance>,
 }
 
 /// When what happened to an arrival that began, since the run's epoch.
@@ -116,9 +123,44 @@ impl Times {
         self.opened.or(self.served).unwrap_or(self.ended)
     }
 
-    /// Our own lateness: in noticing that the arrival was due, and in doing what was decided. What lies between is waiting.
-    fn lag(&self, due: Due) -> Duration {
-        due.noticed.saturating_sub(due.intended) + self.begun().saturating_sub(self.decided)
+    /// What its response time is made of: the parts add up to it, exactly.
+    pub fn parts(&self, due: Due) -> Parts {
+        // Each of these is read at a place of its own; where two readings cross it is by less than anybody can say.
+        let noticed = due.noticed.max(due.intended);
+        let begun = self.begun().max(noticed);
+        let decided = self.decided.clamp(noticed, begun);
+        let ended = self.ended.max(begun);
+        let served = match self.served {
+            Some(served) => served.clamp(begun, ended),
+            None if self.opened.is_some() => ended,
+            None => begun,
+        };
+        Parts {
+            lag: (noticed - due.intended) + (begun - decided),
+            wait: decided - noticed,
+            setup: served - begun,
+            service: ended - served,
+        }
+    }
+}
+
+/// What the response time of an arrival is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Parts {
+    /// Our own lateness: in noticing that the arrival was due, and in doing what was decided.
+    pub lag: Duration,
+    /// No slot was free.
+    pub wait: Duration,
+    /// A session was opened for it.
+    pub setup: Duration,
+    /// The listener served it.
+    pub service: Duration,
+}
+
+impl Parts {
+    /// From the intended start to the end.
+    pub fn response(&self) -> Duration {
+        self.lag + self.wait + self.setup + self.service
     }
 }
 
@@ -246,7 +288,7 @@ impl Worker {
     /// An arrival begins.
     pub fn begin(&self, phase: u32, at: Duration) {
         self.enter(phase, at);
-        self.started(phase);
+        self.started(phase, at);
     }
 
     /// An arrival is under way from now on, and begins if it can: see [`Worker::started`] and [`Worker::failed_to_start`].
@@ -259,9 +301,40 @@ impl Worker {
         *peak = open.max(*peak);
     }
 
-    /// An arrival that is under way has begun.
-    pub fn started(&self, phase: u32) {
-        self.books.borrow_mut().counts(phase).started += 1;
+    /// An arrival that is under way has begun, at this time.
+    pub fn started(&self, phase: u32, at: Duration) {
+        let late = self.is_drained(phase, at);
+        let mut books = self.books.borrow_mut();
+        let counts = books.counts(phase);
+        counts.started += 1;
+        counts.drained.started += u64::from(late);
+    }
+
+    /// A transaction of a phase begins: MAIL was written.
+    pub fn transaction_begun(&self, phase: u32, at: Duration) {
+        let late = self.is_drained(phase, at);
+        let mut books = self.books.borrow_mut();
+        let counts = books.counts(phase);
+        counts.attempted += 1;
+        counts.drained.attempted += u64::from(late);
+    }
+
+    /// A transaction of a phase ended so.
+    pub fn transaction_over(&self, phase: u32, at: Duration, outcome: Outcome) {
+        let late = self.is_drained(phase, at);
+        let mut books = self.books.borrow_mut();
+        let counts = books.counts(phase);
+        counts.transactions.add(outcome);
+        if late {
+            counts.drained.transactions.add(outcome);
+        }
+    }
+
+    /// Whether this is after the window of a phase, so that it is in none of its rates (M21).
+    fn is_drained(&self, phase: u32, at: Duration) -> bool {
+        let (_, end) = self.dispatch.borrow().window(phase);
+        let stopped = self.shared.stopped_at.get().copied();
+        end.into_iter().chain(stopped).any(|end| at > end)
     }
 
     /// An arrival that is under way could not begin, by a failure of our own: it is shed (M24).
@@ -279,30 +352,35 @@ impl Worker {
     pub fn end(&self, due: Due, times: &Times, outcome: Outcome) {
         let Times { ended, .. } = *times;
         let area = self.occupy(due.phase, ended, -1);
+        let late = self.is_drained(due.phase, ended);
         let mut books = self.books.borrow_mut();
         let nanos = |length: Duration| u64::try_from(length.as_nanos()).unwrap_or(u64::MAX);
-        let started = times.served.unwrap_or(ended);
-        let (intended, lag) = if self.shared.faults.anchors_at_start {
-            (times.begun(), Duration::ZERO)
-        } else {
-            (due.intended, times.lag(due))
+        let parts = match self.shared.faults.anchors_at_start {
+            true => times.parts(Due { intended: times.begun(), noticed: times.begun(), ..due }),
+            false => times.parts(due),
         };
-        let response = ended.saturating_sub(intended);
-        let service = ended.saturating_sub(started);
-        books.value(due.phase, Metric::Response, outcome, nanos(response));
-        books.value(due.phase, Metric::Service, outcome, nanos(service));
-        books.value(due.phase, Metric::Lag, outcome, nanos(lag));
-        books.value(due.phase, Metric::Wait, outcome, nanos(response.saturating_sub(service + lag)));
+        for (metric, length) in [
+            (Metric::Response, parts.response()),
+            (Metric::Service, parts.service),
+            (Metric::Lag, parts.lag),
+            (Metric::Wait, parts.wait),
+            (Metric::Setup, parts.setup),
+        ] {
+            books.value(due.phase, metric, outcome, nanos(length));
+        }
         let counts = books.counts(due.phase);
         counts.arrivals.add(outcome);
-        counts.service_ns += ended.saturating_sub(times.begun()).as_nanos();
+        if late {
+            counts.drained.arrivals.add(outcome);
+        }
+        counts.service_ns += (parts.setup + parts.service).as_nanos();
         counts.in_flight_ns += area;
         let last = &mut self.last_ends.borrow_mut()[due.phase as usize];
         *last = ended.max(*last);
     }
 
-    /// An arrival ends that never began, through no session of its own.
-    fn charge(&self, due: Due, outcome: Outcome) {
+    /// An arrival ends for which no session could be opened, though one was tried from `tried` on.
+    fn charge(&self, due: Due, tried: Duration, outcome: Outcome) {
         if outcome == Outcome::Shed {
             self.books.borrow_mut().counts(due.phase).arrivals.add(Outcome::Shed);
             return;
@@ -310,7 +388,9 @@ impl Worker {
         let now = self.now();
         self.begin(due.phase, now);
         self.notes.borrow_mut().charged(due.phase, due.intended, outcome);
-        self.end(due, &Times { decided: now, opened: None, served: Some(now), ended: now }, outcome);
+        self.end(due, &Times { decided: tried, opened: Some(tried), served: None, ended: now }, outcome);
+        // It was under way since then, though nobody knew yet which one it would be.
+        self.books.borrow_mut().counts(due.phase).in_flight_ns += now.saturating_sub(tried).as_nanos();
     }
 
     /// Brings the area under the number in flight up to date, within the phase's window; returns what is new, in ns.
@@ -382,7 +462,7 @@ impl Worker {
                 Action::Serve { slot, due } => self.post(slot, Order::Serve(due, now)),
                 Action::Finish(slot) => self.post(slot, Order::Finish),
                 Action::Abort { slot, needless } => self.post(slot, Order::Abort { needless }),
-                Action::Charge(due, outcome) => self.charge(due, outcome),
+                Action::Charge { due, tried, outcome } => self.charge(due, tried, outcome),
                 Action::Ready(phase) => self.shared.gates.ready(phase, now),
                 Action::GiveUp { phase, since } => self.notes.borrow_mut().given_up(phase, now, since),
                 Action::StoodStill { phase, length } => self.notes.borrow_mut().stood_still(phase, length),
@@ -465,7 +545,11 @@ pub(super) fn run(
         };
         (of(usage.user_time()), of(usage.system_time()))
     };
-    let outcome = runtime.block_on(worker.sessions.run_until(pace(worker.clone(), tell, emptied)));
+    let paced = runtime.block_on(worker.sessions.run_until(pace(worker.clone(), tell, emptied)));
+    let (hindrances, outcome) = match paced {
+        Ok(hindrances) => (hindrances, Ok(())),
+        Err(error) => (Vec::new(), Err(error)),
+    };
     let over = Over {
         worker: index,
         transcripts: worker.tapes.borrow_mut().take(),
@@ -473,18 +557,20 @@ pub(super) fn run(
         cpu: usage(),
         last_ends: worker.last_ends.borrow().clone(),
         notes: worker.notes.take(),
+        hindrances,
     };
     // The receiver is only gone when the run is given up as a whole.
     tell.send(Told::Over(Box::new(over))).ok();
     outcome
 }
 
-/// The worker's own loop: wakes when something is due, when a session is done, at each second, and when the run is stopped.
+/// The worker's own loop: wakes when something is due, when a session is done, at each second, and when the run is stopped;
+/// and a hundred times a second, to see whether it still does. Returns what kept it from that, by phase.
 async fn pace(
     worker: Rc<Worker>,
     tell: &SyncSender<Told>,
     emptied: &std::sync::mpsc::Receiver<Snapshot>,
-) -> std::io::Result<()> {
+) -> std::io::Result<Vec<Hindrance>> {
     let mut pacer = Alarm::new()?;
     let mut stop = worker.shared.stop.clone();
     let mut gates = worker.shared.gates.watch();
@@ -495,10 +581,13 @@ async fn pace(
     pacer.sleep(worker.shared.clock.until_epoch()).await?;
     let mut second = 0;
     let mut block = worker.shared.faults.block;
+    let host = (worker.index == 0).then(|| worker.shared.host.clone());
+    let mut watch = LoopWatch::new(worker.plan().phases.len(), host);
     loop {
         if let Some((_, length)) = block.take_if(|(at, _)| *at <= worker.now()) {
             std::thread::sleep(length);
         }
+        watch.turn(worker.now(), |now| worker.dispatch.borrow().phase_at(now));
         // Nobody is left who could ask.
         let asked = if orphaned { Stop::Now } else { *stop.borrow_and_update() };
         if asked > stopped {
@@ -524,10 +613,10 @@ async fn pace(
         }
         if worker.dispatch.borrow_mut().is_done(now) {
             tell.send(Told::Second(worker.snapshot(now.as_secs(), true))).ok();
-            return Ok(());
+            return Ok(watch.finish(now));
         }
-        let next_second = Duration::from_secs(second + 1);
-        let wake = worker.dispatch.borrow_mut().next_wake().map_or(next_second, |wake| wake.min(next_second));
+        let own = watch.due().min(Duration::from_secs(second + 1));
+        let wake = worker.dispatch.borrow_mut().next_wake().map_or(own, |wake| wake.min(own));
         tokio::select! {
             biased;
             slept = pacer.sleep(wake.saturating_sub(worker.now())) => slept?,

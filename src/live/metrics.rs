@@ -364,6 +364,11 @@ pub static TABLE: &[Family] = &[
     ),
     Family::durations("smtpress_wait", "How long a due arrival waited for a free session.", Metric::Wait),
     Family::durations(
+        "smtpress_setup",
+        "How long the session took that was opened for an arrival; 0 if it met an open one.",
+        Metric::Setup,
+    ),
+    Family::durations(
         "smtpress_session",
         "A session, from the start of its connect to its end.",
         Metric::Session,

@@ -92,6 +92,8 @@ mod tests {
             tally,
             windows: Vec::new(),
             held_back: Vec::new(),
+            drained_for: Vec::new(),
+            began_at: std::time::Duration::ZERO,
             work: Vec::new(),
             starts: Vec::new(),
             gauges: Gauges::default(),

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::result::RunResult;
+use super::result::{Phase, RunResult};
 use super::seconds::{Seconds, SecondsError};
 use crate::collector::histogram::Hist;
 use crate::collector::snapshot::Interval;
@@ -25,7 +25,9 @@ pub fn courses(directory: &Path, result: &RunResult) -> Result<Vec<(String, Cour
     let measured = result.phases.iter().zip(growing).filter(|(phase, _)| !phase.warmup);
     // A window that no file of ours can hold is that of a file that was changed.
     let window = |s: f64| Duration::try_from_secs_f64(s).unwrap_or_default();
-    Ok(measured.map(|(phase, growing)| (phase.name.clone(), growing.end(window(phase.window_s)))).collect())
+    Ok(measured
+        .map(|(phase, growing)| (phase.name.clone(), growing.end(phase, window(phase.window_s))))
+        .collect())
 }
 
 /// A phase while its seconds come in.
@@ -77,8 +79,15 @@ impl Growing {
         self.response.clear();
     }
 
-    fn end(mut self, window: Duration) -> Course {
+    fn end(mut self, phase: &Phase, window: Duration) -> Course {
         self.close();
+        // What was accepted after the window was accepted last, and is in no rate.
+        let mut late = phase.drained.accepted;
+        for block in self.course.blocks.iter_mut().rev() {
+            let cut = late.min(block.accepted);
+            block.accepted -= cut;
+            late -= cut;
+        }
         let took = self.life.map_or(Duration::ZERO, |(first, last)| last.saturating_sub(first));
         let mut left = took;
         for block in &mut self.course.blocks {

@@ -6,10 +6,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::json::MOST_INTEGER;
+use super::merge::ALONE;
 use super::result::{
-    Assertion, AssertionStatus, Bytes, ConditionRow, Generator, Metric, Percentile, PercentileStatus, Phase,
-    Profile, Recipients, RunResult, RunVerdict, SCHEMA_VERSION, Sessions, Tls, Tool, Transactions, Validity,
-    ValidityStatus, VerdictStatus,
+    Assertion, AssertionStatus, Bytes, ConditionRow, Drained, Generator, Metric, Percentile,
+    PercentileStatus, Phase, Profile, Recipients, RunResult, RunVerdict, SCHEMA_VERSION, Sessions, Tls, Tool,
+    Transactions, Validity, ValidityStatus, VerdictStatus,
 };
 use super::{addresses, result, words};
 use crate::collector::Outcome;
@@ -60,6 +61,7 @@ impl RunResult {
             run_id: plan.run_id.clone(),
             directory: None,
             started_at: words::timestamp(input.started_at),
+            load_began_at: (!measured.began_at.is_zero()).then(|| words::exact_timestamp(measured.began_at)),
             took_s: measured.took.as_secs_f64(),
             target: plan.target.to_string(),
             profile: Profile {
@@ -145,6 +147,7 @@ fn books(plan: &Plan, measured: &Measured, index: usize, phase: &PhaseSummary) -
         started_per_s: finite(phase.started_per_s),
         accepted_per_s: finite(phase.accepted_per_s),
         work: measured.work.get(index).map(work),
+        drained: drained(phase),
         transactions: Transactions {
             attempted: counts.attempted,
             accepted: transactions(Outcome::Accepted),
@@ -170,6 +173,40 @@ fn books(plan: &Plan, measured: &Measured, index: usize, phase: &PhaseSummary) -
         tls: plan.speaks_tls().then(|| tls(measured, index)),
         expects: expects(plan, phase),
         addresses: addresses::of_phase(measured, index),
+    }
+}
+
+/// What came after the phase's window.
+fn drained(phase: &PhaseSummary) -> Drained {
+    let counts = &phase.counts.drained;
+    let arrivals = |outcome| counts.arrivals.of(outcome);
+    let transactions = |outcome| counts.transactions.of(outcome);
+    let ended = counts.arrivals.ended();
+    Drained {
+        s: if ended > 0 { phase.drained_for.as_secs_f64() } else { 0.0 },
+        started: counts.started,
+        accepted: arrivals(Outcome::Accepted),
+        expected: arrivals(Outcome::Expected),
+        deferred: arrivals(Outcome::Deferred),
+        rejected: arrivals(Outcome::Rejected),
+        refused: arrivals(Outcome::Refused),
+        dropped: arrivals(Outcome::Dropped),
+        timed_out: arrivals(Outcome::TimedOut),
+        in_doubt: arrivals(Outcome::InDoubt),
+        malformed: arrivals(Outcome::Malformed),
+        interrupted: arrivals(Outcome::Interrupted),
+        transactions: Transactions {
+            attempted: counts.attempted,
+            accepted: transactions(Outcome::Accepted),
+            expected: transactions(Outcome::Expected),
+            deferred: transactions(Outcome::Deferred),
+            rejected: transactions(Outcome::Rejected),
+            dropped: transactions(Outcome::Dropped),
+            timed_out: transactions(Outcome::TimedOut),
+            in_doubt: transactions(Outcome::InDoubt),
+            malformed: transactions(Outcome::Malformed),
+            interrupted: transactions(Outcome::Interrupted),
+        },
     }
 }
 
@@ -217,6 +254,13 @@ fn warnings(plan: &Plan, measured: &Measured, summary: &Summary) -> Vec<String> 
         ));
     }
     warnings.extend(silence::remark(plan, &measured.tally, measured.took));
+    if plan.shard.of > 1 {
+        warnings.push(format!(
+            "{ALONE}, {} of {}: its counts and rates are a part of the run's; give the directories of all to `smtpress report`",
+            plan.shard.index + 1,
+            plan.shard.of
+        ));
+    }
     if plan.speaks_tls() && !plan.tls.verify {
         let untrusted: u64 = summary.phases.iter().map(|phase| phase.counts.untrusted).sum();
         let found = match untrusted {
@@ -322,7 +366,10 @@ fn generator(plan: &Plan, summary: &Summary) -> Generator {
         // A clock that was set by months.
         clock_drift_ns: health.clock_drift_ns.min(MOST_INTEGER),
         own_failures: summary.phases.iter().map(|phase| phase.counts.own_failures).sum(),
+        allowed_cores: finite(health.allowed_cores),
+        ..Generator::default()
     }
+    .with(summary.hindrance())
 }
 
 impl From<verdict::VerdictStatus> for VerdictStatus {
@@ -436,12 +483,14 @@ mod tests {
             windows: vec![Duration::from_secs(10); 2],
             held_back: vec![false; 2],
             work: Vec::new(),
+            drained_for: vec![Duration::ZERO; 2],
             starts: vec![Duration::ZERO, Duration::from_secs(10)],
             gauges: Gauges::default(),
             peak_sessions: vec![3, 7],
             health: Health { cpu_share: f64::NAN, ..Health::default() },
             interrupted: false,
             aborted_by: None,
+            began_at: Duration::ZERO,
             took: Duration::from_secs(21),
             transcripts: vec![],
         }

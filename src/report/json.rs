@@ -101,7 +101,7 @@ mod tests {
         has(
             &value["phases"][0],
             "name warmup window_s unit scheduled shed started accepted expected deferred rejected refused dropped timed_out \
-             in_doubt malformed interrupted offered_per_s started_per_s accepted_per_s transactions sessions recipients bytes",
+             in_doubt malformed interrupted offered_per_s started_per_s accepted_per_s drained transactions sessions recipients bytes",
         );
         has(
             &value["phases"][0]["transactions"],
@@ -117,7 +117,8 @@ mod tests {
         has(&value["assertions"][0], "expr phase observed status");
         has(
             &value["generator"],
-            "cpu_share cpu_user_s cpu_system_s lag_p99_ns peak_descriptors peak_rss_bytes ports_used",
+            "cpu_share cpu_user_s cpu_system_s lag_p99_ns peak_descriptors peak_rss_bytes ports_used allowed_cores \
+             loop_delay_p99_ns loop_delay_max_ns stalled_s cpu_wait_s throttled_periods throttled_s stolen_s",
         );
         let searched = serde_json::to_value(fixtures::searched()).unwrap();
         has(

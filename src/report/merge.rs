@@ -6,6 +6,8 @@
 //! # Decisions
 //! - Runs that are no shards are never merged: two whole runs are two measurements, and `compare` is for them.
 //! - A shard that is missing or given twice is refused, and so are shards of different loads.
+//! - Shards that did not begin together were not one load, and the run is invalid: each tells when it began by the clock of
+//!   its machine.
 //! - The run is as valid as the least valid of its shards, and interrupted if one of them was.
 //! - The most sessions open at once cannot be known from shards: the sum of theirs is given, with a warning that says so.
 
@@ -27,6 +29,7 @@ use crate::collector::tally::{ConditionCount, ConditionKey, Tally};
 use crate::verdict::grammar::{self, Subject};
 use crate::verdict::{self, Windows};
 
+pub use parts::ALONE;
 pub use seconds::MergedSeconds;
 
 /// Why runs cannot be merged.
@@ -102,7 +105,12 @@ pub struct Shards {
     results: Vec<RunResult>,
     /// Where each stands among those that were given.
     given: Vec<usize>,
+    /// How far apart they may have begun.
+    max_skew: Duration,
 }
+
+/// How far apart shards may have begun, unless the user says otherwise.
+const MAX_SKEW: Duration = Duration::from_millis(100);
 
 impl Shards {
     /// Sees that the runs are all the shards of one run. Each comes with the name by which the user calls it.
@@ -131,7 +139,17 @@ impl Shards {
         }
         let given: Vec<usize> = found.into_values().collect();
         let mut results: Vec<Option<RunResult>> = runs.into_iter().map(|(_, result)| Some(result)).collect();
-        Ok(Shards { results: given.iter().filter_map(|at| results[*at].take()).collect(), given })
+        Ok(Shards {
+            results: given.iter().filter_map(|at| results[*at].take()).collect(),
+            given,
+            max_skew: MAX_SKEW,
+        })
+    }
+
+    /// The same, with another bound of how far apart they may have begun.
+    #[must_use]
+    pub fn with_max_skew(self, max_skew: Duration) -> Shards {
+        Shards { max_skew, ..self }
     }
 
     /// Where each shard stands among the runs that were given.
@@ -178,7 +196,7 @@ impl Shards {
             }
         }
         let measured = self.measured(tally, &phases);
-        let validity = parts::validity(&self.results);
+        let validity = parts::validity(&self.results, self.max_skew);
         let mut summary = Summary::new(&measured, &infos);
         // What makes a shard invalid was found where it ran, and is told in its words.
         let lost = Reason { code: Code::WorkerLost, phase: None, sentence: String::new() };
@@ -259,6 +277,8 @@ impl Shards {
             starts: phases.iter().map(|phase| time(phase.start_s)).collect(),
             held_back: vec![false; phases.len()],
             work: parts::work(results),
+            drained_for: phases.iter().map(|phase| time(phase.drained.s)).collect(),
+            began_at: Duration::ZERO,
             gauges: Gauges::default(),
             peak_sessions: phases.iter().map(|phase| phase.sessions.peak).collect(),
             health: Health::default(),

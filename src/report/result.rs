@@ -17,6 +17,7 @@ use super::findings::named;
 pub use super::findings::{
     Capacity, CapacityEnd, CapacityGoal, CapacityStatus, Limit, LimitVerdict, ShownBy,
 };
+use crate::collector::snapshot::Hindrance;
 
 /// The version of the format that is written, and the latest that is read.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -36,6 +37,10 @@ pub struct RunResult {
     pub directory: Option<String>,
     /// When the run began, in UTC (RFC 3339).
     pub started_at: String,
+    /// When its load began by the clock of this machine, in UTC with nanoseconds (RFC 3339): times of the run count from then.
+    /// `null` if it was not stored.
+    #[serde(default)]
+    pub load_began_at: Option<String>,
     /// How long the run took in all, in seconds.
     pub took_s: f64,
     /// Where the load went, as a URL, or `embedded`.
@@ -206,15 +211,18 @@ pub struct Phase {
     pub malformed: u64,
     /// Still under way when the run ended.
     pub interrupted: u64,
-    /// Arrivals that became due, a second.
+    /// Arrivals that became due, a second of the window.
     pub offered_per_s: f64,
-    /// Arrivals that started, a second.
+    /// Arrivals that started within the window, a second of it.
     pub started_per_s: f64,
-    /// Arrivals that were accepted, a second.
+    /// Arrivals that were accepted within the window, a second of it.
     pub accepted_per_s: f64,
     /// What was asked for and done; `null` in results stored before it was known.
     #[serde(default)]
     pub work: Option<Work>,
+    /// What of all that was counted here came after the window, and is in no rate.
+    #[serde(default)]
+    pub drained: Drained,
     /// The transactions, each by itself.
     pub transactions: Transactions,
     /// The sessions.
@@ -267,6 +275,37 @@ pub struct Work {
     /// Why the rest was not done; `null` if all was.
     #[serde(default)]
     pub why: Option<String>,
+}
+
+/// What came after the window of a phase: the arrivals that were due in it and started or ended later.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Drained {
+    /// How long after the window the last of them ended.
+    pub s: f64,
+    /// Arrivals that started.
+    pub started: u64,
+    /// Arrivals that ended well.
+    pub accepted: u64,
+    /// Refusals that the profile expects.
+    pub expected: u64,
+    /// Ended by a 4yz reply.
+    pub deferred: u64,
+    /// Ended by a 5yz reply.
+    pub rejected: u64,
+    /// No session came about.
+    pub refused: u64,
+    /// The connection was lost.
+    pub dropped: u64,
+    /// A time-out passed.
+    pub timed_out: u64,
+    /// Lost between the final dot and its reply.
+    pub in_doubt: u64,
+    /// The listener broke the protocol.
+    pub malformed: u64,
+    /// Still under way when the run ended.
+    pub interrupted: u64,
+    /// Transactions.
+    pub transactions: Transactions,
 }
 
 /// How the transactions of a phase ended.
@@ -361,7 +400,7 @@ pub struct Handshakes {
 pub struct Metric {
     /// The phase.
     pub phase: String,
-    /// `response`, `service`, `lag`, `wait`, `session`, `step.connect`, ..., `step.tls-resumed`
+    /// `response`, `service`, `lag`, `wait`, `setup`, `session`, `step.connect`, ..., `step.tls-resumed`
     pub name: String,
     /// How what was timed ended.
     pub outcome: String,
@@ -504,4 +543,48 @@ pub struct Generator {
     /// Failures of our own machine (descriptors, ports, buffers, memory).
     #[serde(default)]
     pub own_failures: u64,
+    /// The cores that the load threads could use: one each, at most those of the process and the CPU quota of its control
+    /// group; 0 if it was not looked at.
+    #[serde(default)]
+    pub allowed_cores: f64,
+    /// How late the loop of a load thread came round, by a timer due every 10 ms: the 99th percentile in the worst thread and
+    /// measured phase; `null` if it was not looked at.
+    #[serde(default)]
+    pub loop_delay_p99_ns: Option<u64>,
+    /// The longest of these delays.
+    #[serde(default)]
+    pub loop_delay_max_ns: Option<u64>,
+    /// The sum of those above 10 ms but the longest, less what the thread worked itself meanwhile, in the worst of them.
+    #[serde(default)]
+    pub stalled_s: f64,
+    /// How long a load thread had work and no core, in the worst of them.
+    #[serde(default)]
+    pub cpu_wait_s: f64,
+    /// Periods of the CPU quota of the control group in which it was used up.
+    #[serde(default)]
+    pub throttled_periods: u64,
+    /// How long the group was held up by it, summed over its cores.
+    #[serde(default)]
+    pub throttled_s: f64,
+    /// What the hypervisor took from this virtual machine, summed over its cores.
+    #[serde(default)]
+    pub stolen_s: f64,
+}
+
+impl Generator {
+    /// With what kept the load threads from running.
+    #[must_use]
+    pub fn with(self, hindrance: Option<Hindrance>) -> Generator {
+        let Some(met) = hindrance else { return self };
+        Generator {
+            loop_delay_p99_ns: Some(met.loop_delay_p99_ns),
+            loop_delay_max_ns: Some(met.loop_delay_max_ns),
+            stalled_s: met.stalled.as_secs_f64(),
+            cpu_wait_s: met.cpu_wait.as_secs_f64(),
+            throttled_periods: met.throttled_periods,
+            throttled_s: met.throttled.as_secs_f64(),
+            stolen_s: met.stolen.as_secs_f64(),
+            ..self
+        }
+    }
 }

@@ -45,6 +45,7 @@ impl RunResult {
             run_id: plan.run_id.clone(),
             directory: None,
             shard: None,
+            load_began_at: None,
             started_at: words::timestamp(input.started_at),
             took_s: input.took.as_secs_f64(),
             target: plan.target.to_string(),

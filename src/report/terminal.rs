@@ -16,7 +16,7 @@ mod trouble;
 use std::io::{self, Write};
 
 use super::layout::{INDENT, Page, Span, Tone};
-use super::result::{AssertionStatus, Phase, RunResult, VerdictStatus};
+use super::result::{Assertion, AssertionStatus, Phase, RunResult, VerdictStatus};
 use super::run_dir::INTERRUPTED;
 use super::words;
 
@@ -114,7 +114,12 @@ pub(super) fn sentence(result: &RunResult) -> String {
         VerdictStatus::Fail if broken == 0 => "not as expected".to_owned(),
         VerdictStatus::Fail if all == 1 => "the assertion does not hold".to_owned(),
         VerdictStatus::Fail => {
-            format!("{broken} of {all} assertions {} not hold", if broken == 1 { "does" } else { "do" })
+            let broken =
+                format!("{broken} of {all} assertions {} not hold", if broken == 1 { "does" } else { "do" });
+            match unexpected(result) {
+                Some(what) => format!("{broken}; unexpected were {what}"),
+                None => broken,
+            }
         }
         VerdictStatus::NoData => "nothing was measured".to_owned(),
         VerdictStatus::Invalid => "the numbers below cannot be trusted".to_owned(),
@@ -122,6 +127,12 @@ pub(super) fn sentence(result: &RunResult) -> String {
             format!("stopped by the user after {}", words::seconds(result.took_s))
         }
     }
+}
+
+/// What was unexpected, if that is what failed.
+fn unexpected(result: &RunResult) -> Option<&str> {
+    let fails = |own: &&Assertion| own.status == AssertionStatus::Fail && own.expr.starts_with("unexpected");
+    result.assertions.iter().find(fails).map(|own| own.observed.as_str())
 }
 
 /// The judgement of a search for limits.

@@ -61,6 +61,8 @@ impl Underway {
             starts: starts(&asked.infos),
             held_back: vec![false; count],
             work: Vec::new(),
+            drained_for: vec![Duration::ZERO; count],
+            began_at: Duration::ZERO,
             gauges: Gauges::default(),
             peak_sessions: vec![0; count],
             health: Health::default(),

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use super::findings::{CapacityGoal, Limit};
+use super::result::{Generator, Phase};
 
 /// A duration in nanoseconds with three significant digits: `812 us`, `12.4 ms`, `1.02 s`, `2 min 05 s`.
 pub fn duration(ns: f64) -> String {
@@ -84,6 +85,38 @@ pub fn percent(share: f64) -> String {
         percent if percent > 0.0 && percent < 1.0 => "<1 %".to_owned(),
         percent => format!("{percent:.0} %"),
     }
+}
+
+/// The share of its CPU that the generator used, and of how much: `31 % of 2 threads`, or of fewer cores than threads.
+pub fn cpu(own: &Generator) -> String {
+    let share = percent(own.cpu_share);
+    match own.threads {
+        0 => share,
+        threads if own.allowed_cores > 0.0 && own.allowed_cores < f64::from(threads) => {
+            let cores = format!("{:.2}", own.allowed_cores);
+            let cores = cores.trim_end_matches('0').trim_end_matches('.');
+            let noun = if cores == "1" { "core" } else { "cores" };
+            format!("{share} of {cores} {noun} for {}", counted(threads.into(), "thread"))
+        }
+        threads => format!("{share} of {}", counted(threads.into(), "thread")),
+    }
+}
+
+/// What of a phase ended after its window, and is in no rate; nothing if it is of no account.
+pub fn drained(phase: &Phase) -> Option<String> {
+    let drained = &phase.drained;
+    (drained.accepted > 0 || drained.started > 0).then(|| {
+        let late = match drained.started {
+            0 => String::new(),
+            started => format!("{} started and ", count(started)),
+        };
+        format!("{late}{} accepted after the window, within {}", count(drained.accepted), seconds(drained.s))
+    })
+}
+
+/// A moment since the Unix epoch as [`timestamp`], to the nanosecond.
+pub fn exact_timestamp(at: Duration) -> String {
+    humantime::format_rfc3339_nanos(std::time::UNIX_EPOCH + at).to_string()
 }
 
 /// How many times as much: `1.03`.

@@ -5,9 +5,10 @@
 //! # Decisions
 //! - The share of an outcome is its part of the arrivals that have an outcome, shed ones included. Over a whole run these
 //!   are the scheduled ones (M10); in a window they are those that ended in it.
+//! - A number a second is of what fell into the window: what ended later is in no rate (M21).
 //! - The share of an `[[expect]]` is its part of the refusals that it covered or that nothing covered.
-//! - What is only known to be "at least" so much (M12) can break an upper limit and keep a lower one, but nothing else can
-//!   be said of it: then there is no data.
+//! - What is only known to lie between two bounds (M12) holds or fails if it does so wherever it lies between them; else there
+//!   is no data. Mostly there is no upper one: it can break an upper limit and keep a lower one.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -113,24 +114,43 @@ impl Evidence {
             return Answer::no_data("no values");
         }
         let without_end = !censored.is_empty();
-        let (value, at_least) = match expr.aggregate {
+        let bound = |least: f64, at_least: bool| (least, if at_least { f64::INFINITY } else { least });
+        let (least, most) = match expr.aggregate {
             Aggregate::Quantile(q) => {
                 let found = own.quantiles_censored(censored, &[q])[0];
                 if found.status == Status::NotAvailable {
                     return Answer::no_data(format!("n/a (needs {}, has {n})", needed(q)));
                 }
-                (found.value_ns as f64, found.status == Status::AtLeast)
+                let most = if found.at_most_ns == u64::MAX { f64::INFINITY } else { found.at_most_ns as f64 };
+                (found.value_ns as f64, most)
             }
             // What has no end yet may turn out greater than all, but never less than it is.
-            Aggregate::Min if own.is_empty() => (censored.min_ns() as f64, true),
+            Aggregate::Min if own.is_empty() => bound(censored.min_ns() as f64, true),
             Aggregate::Min if without_end => {
-                (own.min_ns().min(censored.min_ns()) as f64, censored.min_ns() < own.min_ns())
+                (own.min_ns().min(censored.min_ns()) as f64, own.min_ns() as f64)
             }
-            Aggregate::Min => (own.min_ns() as f64, false),
-            Aggregate::Max => (own.max_ns().max(censored.max_ns()) as f64, without_end),
-            _ => ((own.sum_ns() + censored.sum_ns()) as f64 / n as f64, without_end),
+            Aggregate::Min => bound(own.min_ns() as f64, false),
+            Aggregate::Max => bound(own.max_ns().max(censored.max_ns()) as f64, without_end),
+            _ => bound((own.sum_ns() + censored.sum_ns()) as f64 / n as f64, without_end),
         };
-        compare(expr, value, at_least, &duration_text(value))
+        compare(expr, least, most, duration_text)
+    }
+
+    /// What of the subject came after the window.
+    fn drained(&self, subject: &Subject) -> u64 {
+        let drained = &self.counts.drained;
+        match subject {
+            Subject::Started => drained.started,
+            Subject::Arrivals(outcome) => drained.arrivals.of(*outcome),
+            Subject::Unexpected => drained.arrivals.unexpected(),
+            Subject::Attempted => drained.attempted,
+            Subject::Transactions(outcome) => drained.transactions.of(*outcome),
+            Subject::Latency(..)
+            | Subject::Scheduled
+            | Subject::Condition(_)
+            | Subject::Expect(_)
+            | Subject::Done => 0,
+        }
     }
 
     fn counted(&self, expr: &Expr) -> Answer {
@@ -140,10 +160,7 @@ impl Evidence {
         let arrivals = &self.counts.arrivals;
         let ends = arrivals.ended() + arrivals.of(Outcome::Shed);
         let (scheduled, started) = (self.counts.scheduled, self.counts.started);
-        let unexpected = || {
-            let outcomes = Outcome::ALL.into_iter().filter(|outcome| outcome.is_unexpected());
-            outcomes.map(|outcome| arrivals.of(outcome)).sum::<u64>()
-        };
+        let unexpected = || arrivals.unexpected();
         let (count, all) = match &expr.subject {
             Subject::Scheduled => (scheduled, scheduled),
             Subject::Started => (started, scheduled),
@@ -163,15 +180,15 @@ impl Evidence {
             Aggregate::Share if all == 0 => Answer::no_data("nothing to have a share of"),
             Aggregate::Share => {
                 let share = count as f64 / all as f64;
-                compare(expr, share, false, &format!("{} %", decimals(share * 100.0, 4)))
+                compare(expr, share, share, |share| format!("{} %", decimals(share * 100.0, 4)))
             }
             Aggregate::PerSecond if self.window.is_zero() => Answer::no_data("no time passed"),
             Aggregate::PerSecond => {
-                let rate = per_second(count, self.window);
-                compare(expr, rate, false, &format!("{}/s", decimals(rate, 3)))
+                let rate = per_second(count.saturating_sub(self.drained(&expr.subject)), self.window);
+                compare(expr, rate, rate, |rate| format!("{}/s", decimals(rate, 3)))
             }
             _ if scheduled + started + ends == 0 => Answer::no_data("no arrivals"),
-            _ => compare(expr, count as f64, false, &count.to_string()),
+            _ => compare(expr, count as f64, count as f64, |count| format!("{count:.0}")),
         }
     }
 }
@@ -187,7 +204,7 @@ pub(super) fn done(expr: &Expr, phases: &[&Work]) -> Answer {
     let percent = if share < 1.0 { (share * 100.0).min(99.9999) } else { 100.0 };
     let short = phases.iter().filter(|work| !work.is_done()).map(|work| work.to_string());
     let told: Vec<String> = std::iter::once(format!("{} %", decimals(percent, 4))).chain(short).collect();
-    compare(expr, share, false, &told.join(": "))
+    compare(expr, share, share, |_| told.join(": "))
 }
 
 /// The index of the `[[expect]]` of this name; one without a name goes by its place in the profile, from 1.
@@ -218,21 +235,24 @@ fn add(to: &mut Option<Box<Hist>>, hist: Option<&Hist>) {
     }
 }
 
-fn compare(expr: &Expr, found: f64, at_least: bool, text: &str) -> Answer {
+/// Holds what was found, which lies between `least` and `most`, against what was asked.
+fn compare(expr: &Expr, least: f64, most: f64, text: impl Fn(f64) -> String) -> Answer {
     use AssertionStatus::{Fail, NoData, Pass};
-    if !at_least {
-        let status = if expr.operator.holds(found, expr.value) { Pass } else { Fail };
-        return Answer { status, observed: text.to_owned() };
-    }
-    let above = found > expr.value;
+    let (at_least, at_most) = (expr.operator.holds(least, expr.value), expr.operator.holds(most, expr.value));
+    let between = least < expr.value && expr.value < most;
     let status = match expr.operator {
-        Operator::Less | Operator::AtMost | Operator::Equal if above => Fail,
-        Operator::Less if found == expr.value => Fail,
-        Operator::Greater | Operator::AtLeast | Operator::Unequal if above => Pass,
-        Operator::AtLeast if found == expr.value => Pass,
-        _ => NoData,
+        // The bounds may both differ from what was asked, and the truth be the same.
+        Operator::Equal | Operator::Unequal if between => NoData,
+        _ if at_least != at_most => NoData,
+        _ if at_least => Pass,
+        _ => Fail,
     };
-    Answer { status, observed: format!(">= {text}") }
+    let observed = match (text(least), text(most)) {
+        (least, _) if most.is_infinite() => format!(">= {least}"),
+        (least, most) if least == most => least,
+        (least, most) => format!("{least} to {most}"),
+    };
+    Answer { status, observed }
 }
 
 /// A time in nanoseconds, in the unit in which it is easily read.
@@ -330,6 +350,22 @@ mod tests {
             assert_eq!(answer(text, &tally), bound(status), "{text}");
         }
         assert_eq!(answer("min == 10ns", &tally), judged(Pass, "10 ns"));
+        // Lost at once: by so many ranks the percentile may be higher, and no more.
+        let mut lost = PhaseTally::default();
+        end(&mut lost, Outcome::Accepted, 1..=1000);
+        end(&mut lost, Outcome::InDoubt, [1; 20]);
+        let between = |status| judged(status, "898 ns to 918 ns");
+        assert_eq!(answer("p90 <= 918ns", &lost), between(Pass));
+        assert_eq!(answer("p90 < 917ns", &lost), between(NoData));
+        assert_eq!(answer("p90 > 897ns", &lost), between(Pass));
+        assert_eq!(answer("p90 == 900ns", &lost), between(NoData));
+        assert_eq!(answer("p90 != 800ns", &lost), between(Pass));
+        assert_eq!(answer("p90 < 898ns", &lost), between(Fail));
+        assert_eq!(
+            answer("p99 < 1s", &lost),
+            judged(NoData, ">= 990 ns"),
+            "it is among those that were lost"
+        );
         assert_eq!(answer("mean < 1us", &tally), judged(Fail, ">= 300.009 us"));
         assert_eq!(answer("response count == 900", &tally).0, Pass);
         assert_eq!(answer("response[timed-out] p90 < 4ms", &tally), judged(Pass, "3 ms"));

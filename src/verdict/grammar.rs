@@ -1,7 +1,7 @@
 //! The language of assertions: `<what> [<aggregate>] <operator> <value with unit>`, such as `response p99 < 800ms`.
 //!
 //! ```text
-//! what      = metric ["[" outcome "]"]      response service lag wait session step.NAME; without outcome: accepted
+//! what      = metric ["[" outcome "]"]      response service lag wait setup session step.NAME; without outcome: accepted
 //!           | outcome | unexpected | scheduled | started | done
 //!           | transactions.attempted | transactions.OUTCOME | condition.NAME | expect.NAME
 //! aggregate = pNN[.N...] | min | max | mean | count       of a metric; pNN alone means `response pNN`
@@ -15,8 +15,8 @@
 //! It says what was asked and where a mistake stands; `evidence` finds the number, `judge` compares.
 //!
 //! # Decisions
-//! - Our own lag and wait are not the listener's answer: without an outcome they are taken over all outcomes.
 //! - `done` is a share and nothing else: messages, sessions and time are not counted in one number.
+//! - Lag, wait and setup come before the listener is asked to take anything: without an outcome they are of all outcomes.
 //! - `m` is minutes after a duration's number and a million after a count's.
 
 mod parse;
@@ -191,6 +191,11 @@ impl Assertion {
             builtin: true,
             ..Assertion::parse(expr).expect("our own expressions are well-formed")
         };
-        vec![ours("accepted > 0"), ours("shed == 0"), ours("done rate == 100%")]
+        vec![
+            ours("accepted > 0"),
+            ours("shed == 0"),
+            ours("done rate == 100%"),
+            ours("unexpected rate <= 1%"),
+        ]
     }
 }

@@ -7,11 +7,13 @@
 //!   was not done, through no fault of the listener. What was observed until then is told.
 //! - An assertion without data fails the run as a broken one does: a check that checked nothing must not look green.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::evidence::{self, Answer, Evidence, expect_index};
 use super::grammar::{Assertion, Subject};
 use super::window::Windows;
+use crate::collector::Outcome;
 use crate::collector::expect::Expect;
 use crate::collector::snapshot::Measured;
 use crate::collector::summary::{PhaseInfo, Summary};
@@ -200,13 +202,46 @@ fn answer(
         None => {}
     }
     let mut whole = Evidence::default();
-    for index in scope {
+    for &index in &scope {
         if let Some(tally) = measured.tally.phases.get(index) {
             let window = summary.phases[index].window;
             whole.add(&Evidence::gather(&assertion.expr, expects, tally, window));
         }
     }
-    whole.answer(&assertion.expr)
+    let answer = whole.answer(&assertion.expr);
+    match (&assertion.expr.subject, answer.status) {
+        (Subject::Unexpected, AssertionStatus::Fail) => {
+            let observed = format!("{}{}", answer.observed, unexpected(measured, &scope));
+            Answer { observed, ..answer }
+        }
+        _ => answer,
+    }
+}
+
+/// How many kinds of what was unexpected are named.
+const NAMED: usize = 3;
+
+/// What was unexpected in these phases, the most frequent first: `: 31 malformed-reply at body, 20 no-greeting at greeting`.
+fn unexpected(measured: &Measured, scope: &[usize]) -> String {
+    let mut kinds: BTreeMap<String, u64> = BTreeMap::new();
+    for tally in scope.iter().filter_map(|index| measured.tally.phases.get(*index)) {
+        for (key, row) in tally.conditions.iter().filter(|(key, _)| key.outcome.is_unexpected()) {
+            *kinds.entry(format!("{} at {}", key.condition, key.step)).or_default() += row.count;
+        }
+        let shed = tally.counts.arrivals.of(Outcome::Shed);
+        if shed > 0 {
+            *kinds.entry("shed".to_owned()).or_default() += shed;
+        }
+    }
+    let mut kinds: Vec<(String, u64)> = kinds.into_iter().collect();
+    kinds.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    let more = kinds.len().saturating_sub(NAMED);
+    let named = kinds.iter().take(NAMED).map(|(kind, count)| format!("{count} {kind}"));
+    let mut named: Vec<String> = named.collect();
+    if more > 0 {
+        named.push(format!("{more} other kinds"));
+    }
+    if named.is_empty() { String::new() } else { format!(": {}", named.join(", ")) }
 }
 
 #[cfg(test)]
@@ -214,8 +249,10 @@ mod tests {
     use super::*;
     use crate::collector::snapshot::{Gauges, Health, Interval};
     use crate::collector::tally::Tally;
+    use crate::collector::tally::{ConditionCount, ConditionKey};
     use crate::collector::work::WorkUnit;
-    use crate::collector::{Metric, Outcome};
+    use crate::collector::{Condition, Metric};
+    use crate::smtp::Step;
 
     fn infos() -> [PhaseInfo; 3] {
         ["warm", "a", "b"].map(|name| PhaseInfo {
@@ -247,12 +284,14 @@ mod tests {
             windows: vec![Duration::from_secs(10); 3],
             held_back: vec![false; 3],
             work: vec![work(10); 3],
+            drained_for: vec![Duration::ZERO; 3],
             starts: vec![Duration::ZERO; 3],
             gauges: Gauges::default(),
             peak_sessions: vec![1; 3],
             health: Health::default(),
             interrupted: false,
             aborted_by: None,
+            began_at: Duration::ZERO,
             took: Duration::from_secs(30),
             transcripts: Vec::new(),
         }
@@ -303,12 +342,37 @@ mod tests {
         let measured = run([&[], &[5; 100], &[]]);
         let verdict = judge(&measured, "p90 < 6ns");
         assert_eq!((verdict.status, verdict.exit_code), (VerdictStatus::Pass, 0));
-        assert!(verdict.results[0].builtin && !verdict.results[3].builtin);
+        assert!(verdict.results[0].builtin && !verdict.results[4].builtin);
         let verdict = judge(&measured, "p90 < 5ns");
         assert_eq!((verdict.status, verdict.exit_code), (VerdictStatus::Fail, 99));
-        assert_eq!(verdict.results[3].observed, "5 ns");
+        assert_eq!(verdict.results[4].observed, "5 ns");
         let verdict = judge(&measured, "p99 < 6ns");
-        assert_eq!((verdict.exit_code, verdict.results[3].status), (99, AssertionStatus::NoData));
+        assert_eq!((verdict.exit_code, verdict.results[4].status), (99, AssertionStatus::NoData));
+    }
+
+    #[test]
+    fn more_than_one_in_a_hundred_unexpected_fails_and_is_named() {
+        let unexpected = |count: u64| {
+            let mut measured = run([&[], &[5; 99], &[]]);
+            let tally = &mut measured.tally.phases[1];
+            tally.counts.scheduled += count;
+            tally.counts.started += count;
+            tally.counts.arrivals.add_many(Outcome::Malformed, count);
+            let key = ConditionKey {
+                step: Step::Body,
+                condition: Condition::MalformedReply,
+                code: None,
+                enhanced: None,
+                outcome: Outcome::Malformed,
+            };
+            let (first, last) = (Duration::ZERO, Duration::ZERO);
+            tally.conditions.insert(key, ConditionCount { count, first, last, sample: String::new() });
+            judge(&measured, "accepted > 0")
+        };
+        assert_eq!(unexpected(1).exit_code, 0, "one of a hundred");
+        let verdict = unexpected(101);
+        assert_eq!(verdict.exit_code, 99);
+        assert_eq!(verdict.results[3].observed, "50.5 %: 101 malformed-reply at body");
     }
 
     #[test]
@@ -319,7 +383,7 @@ mod tests {
         let verdict = judge(&measured, "accepted == 100");
         let statuses: Vec<_> = verdict.results.iter().map(|r| r.status).collect();
         let [pass, fail] = [AssertionStatus::Pass, AssertionStatus::Fail];
-        assert_eq!((statuses, verdict.exit_code), (vec![pass, fail, pass, pass], 99));
+        assert_eq!((statuses, verdict.exit_code), (vec![pass, fail, pass, pass, pass], 99));
     }
 
     #[test]
@@ -345,7 +409,7 @@ mod tests {
         let mut measured = run([&[1; 9], &[], &[]]);
         let code = |measured: &Measured| {
             let verdict = judge(measured, "p50 < 1ns");
-            assert_eq!(verdict.results.len(), 4, "all are judged in any case");
+            assert_eq!(verdict.results.len(), 5, "all are judged in any case");
             (verdict.status, verdict.exit_code)
         };
         assert_eq!(code(&measured), (VerdictStatus::NoData, 4), "a warm-up is no measurement");

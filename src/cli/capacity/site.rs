@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use crate::cli::args;
 use crate::cli::look::Screen;
 use crate::cli::progress::Progress;
-use crate::collector::snapshot::{Health, Interval, Measured};
+use crate::collector::snapshot::{Hindrance, Interval, Measured};
 use crate::collector::tally::Tally;
 use crate::experiment::capacity::{Asked, News, Record, Site, State};
 use crate::generator::{Control, Local, Observer, RunError, Runner, Stop, clock};
@@ -46,6 +46,10 @@ pub struct Here<'a> {
     pub transcripts: Vec<(String, String)>,
     /// How our own side fared, over all runs.
     pub health: Generator,
+    /// The CPU seconds that it could have used in them.
+    pub allowed_s: f64,
+    /// What kept it from running, at its worst.
+    pub hindrance: Option<Hindrance>,
     /// The next run is to be seen.
     pub seen: bool,
     /// That the listener says nothing was told.
@@ -56,7 +60,7 @@ impl Runner for Here<'_> {
     fn run(&mut self, plan: &Plan, observer: &mut dyn Observer) -> Result<Measured, RunError> {
         if !std::mem::take(&mut self.seen) || self.shown == args::Progress::None {
             let measured = self.local.run(plan, observer)?;
-            self.own(&measured.health);
+            self.own(&measured);
             return Ok(measured);
         }
         let progress = Progress::new(plan, self.shown, io::stderr().is_terminal(), self.screen);
@@ -66,7 +70,7 @@ impl Runner for Here<'_> {
         let measured = self.local.run(plan, &mut both);
         both.progress.finish();
         let measured = measured?;
-        self.own(&measured.health);
+        self.own(&measured);
         let name = &plan.phases[0].name;
         let kept = measured.transcripts.iter().map(|(stem, text)| (format!("{name}-{stem}"), text.clone()));
         self.transcripts.extend(kept.take(MOST_TRANSCRIPTS.saturating_sub(self.transcripts.len())));
@@ -169,11 +173,16 @@ impl Site for Here<'_> {
 
 impl Here<'_> {
     /// Adds up what our own side used.
-    fn own(&mut self, health: &Health) {
+    fn own(&mut self, Measured { health, took, .. }: &Measured) {
         let own = &mut self.health;
         own.cpu_user_s += health.cpu_user_s;
         own.cpu_system_s += health.cpu_system_s;
-        own.cpu_share = own.cpu_share.max(health.cpu_share);
+        // The mean over all runs: of one that takes an instant the share is that of its beginning.
+        self.allowed_s += health.allowed_cores * took.as_secs_f64();
+        own.cpu_share = (own.cpu_user_s + own.cpu_system_s) / self.allowed_s.max(1e-9);
+        own.allowed_cores = health.allowed_cores;
+        self.hindrance =
+            self.hindrance.into_iter().chain(health.hindrances.iter().copied()).reduce(Hindrance::worst);
         own.peak_descriptors = own.peak_descriptors.max(health.peak_descriptors);
         own.peak_rss_bytes = own.peak_rss_bytes.max(health.peak_rss_bytes);
         own.ports_used += health.ports_used;

@@ -6,8 +6,10 @@
 //! - It is given only when the sample reaches it: n so large that with 99 % a value lies beyond it (M18).
 //! - The interval runs between two order statistics whose ranks enclose the true percentile with 99 % (M19), whatever the
 //!   shape of the distribution. Where no rank is high or low enough, maximum or minimum stand in.
-//! - A censored value ("still waiting after t") is counted at t. The percentile so found cannot be above the true one, and
-//!   is the true one if it lies below every censored value; otherwise it is "at least" (M12).
+//! - A censored value ("still waiting after t") is counted at t: the percentile so found cannot be above the true one. Counted
+//!   as greater than all, it gives one that cannot be below the true one. Where both are the same the percentile is known,
+//!   otherwise it is "at least" the first (M12): a few that were lost at once do not make all others unknown, and many that
+//!   hang cannot be left out.
 
 use super::Hist;
 
@@ -46,6 +48,8 @@ pub struct Quantile {
     pub high_ns: u64,
     /// How far it can be trusted.
     pub status: Status,
+    /// It is not above this, in nanoseconds; `u64::MAX` if arrivals without an end could put it anywhere.
+    pub at_most_ns: u64,
 }
 
 /// The least number of values for which the percentile is given: ceil(ln 0.01 / ln q) (M18).
@@ -56,7 +60,7 @@ pub fn needed(q: f64) -> u64 {
 impl Hist {
     /// The percentiles of these values.
     pub fn quantiles(&self, qs: &[f64]) -> Vec<Quantile> {
-        read(self, u64::MAX, qs)
+        read(self, self, qs)
     }
 
     /// The percentiles of these values together with `censored` ones, whose true values are greater than recorded.
@@ -66,12 +70,19 @@ impl Hist {
         }
         let mut pooled = self.clone();
         pooled.merge(censored);
-        read(&pooled, censored.min_ns(), qs)
+        read(&pooled, self, qs)
     }
 
     /// The value of this rank, from 1 for the least; 0 without values.
     pub fn at_rank(&self, rank: u64) -> u64 {
         Ranked::new(self).at(rank)
+    }
+
+    /// How late we ourselves were: the 99th percentile by rank, whether or not there are enough values to print it. Of fewer
+    /// than a hundred values the greatest is left out: a single hiccup says nothing about a percentile.
+    pub fn late(&self) -> u64 {
+        let n = self.count();
+        self.at_rank(rank(0.99, n).min(n.saturating_sub(1).max(1)))
     }
 }
 
@@ -82,18 +93,31 @@ pub fn rank(q: f64, n: u64) -> u64 {
     (exact.ceil() as u64).clamp(1, n.max(1))
 }
 
-fn read(hist: &Hist, censored_from: u64, qs: &[f64]) -> Vec<Quantile> {
-    let n = hist.count();
-    let ranked = Ranked::new(hist);
+/// `known`: those of the values that are exact.
+fn read(all: &Hist, known: &Hist, qs: &[f64]) -> Vec<Quantile> {
+    let n = all.count();
+    let (ranked, exact) = (Ranked::new(all), Ranked::new(known));
+    // All that is not exact may be greater than all that is.
+    let at_most = |rank: u64| if rank <= known.count() { exact.at(rank) } else { u64::MAX };
     qs.iter()
         .map(|&q| {
             if n < needed(q) {
-                return Quantile { q, value_ns: 0, low_ns: 0, high_ns: 0, status: Status::NotAvailable };
+                let status = Status::NotAvailable;
+                return Quantile { q, value_ns: 0, low_ns: 0, high_ns: 0, status, at_most_ns: u64::MAX };
             }
-            let value_ns = ranked.at(rank(q, n));
+            let rank = rank(q, n);
+            let (value_ns, at_most_ns) = (ranked.at(rank), at_most(rank));
             let (low, high) = interval(n, q);
-            let status = if censored_from <= value_ns { Status::AtLeast } else { Status::Exact };
-            Quantile { q, value_ns, low_ns: ranked.at(low), high_ns: ranked.at(high), status }
+            let high_ns = match at_most(high) {
+                u64::MAX => ranked.at(high),
+                high_ns => high_ns,
+            };
+            // Both are of one bucket where the greatest value of all is not that of the exact ones.
+            let (status, value_ns) = match at_most_ns <= value_ns {
+                true => (Status::Exact, at_most_ns),
+                false => (Status::AtLeast, value_ns),
+            };
+            Quantile { q, value_ns, low_ns: ranked.at(low), high_ns, status, at_most_ns }
         })
         .collect()
 }
@@ -248,9 +272,16 @@ mod tests {
         assert_eq!((found[0].value_ns, found[0].status), (50, Status::Exact));
         assert_eq!((found[1].value_ns, found[1].status), (90, Status::Exact));
         assert_eq!((found[2].value_ns, found[2].status), (1000, Status::AtLeast));
-        // A censored value in the midst makes all above it lower bounds.
-        let found = accepted.quantiles_censored(&hist([20; 10]), &[0.5]);
-        assert_eq!((found[0].value_ns, found[0].status), (40, Status::AtLeast));
+        // Censored values in the midst move what is above them by as many ranks at most.
+        let found = accepted.quantiles_censored(&hist([20; 10]), &[0.1, 0.5, 0.9, 0.95]);
+        assert_eq!((found[0].value_ns, found[0].status), (10, Status::Exact));
+        assert_eq!((found[1].value_ns, found[1].at_most_ns, found[1].status), (40, 50, Status::AtLeast));
+        assert_eq!((found[2].value_ns, found[2].at_most_ns), (80, 90));
+        assert_eq!(
+            (found[3].value_ns, found[3].at_most_ns),
+            (85, u64::MAX),
+            "ten of a hundred may be anywhere"
+        );
         let found = accepted.quantiles_censored(&Hist::default(), &[0.5]);
         assert_eq!((found[0].value_ns, found[0].status), (45, Status::Exact));
     }
@@ -275,6 +306,23 @@ mod tests {
                 prop_assert!(before <= found.value_ns && found.value_ns <= hist.max_ns());
                 prop_assert!(found.low_ns <= found.value_ns && found.value_ns <= found.high_ns);
                 before = found.value_ns;
+            }
+        }
+
+        #[test]
+        fn m12_the_true_percentile_lies_between_its_bounds(
+            values in proptest::collection::vec((1_u64..2000, 0_u64..2000, any::<bool>()), 50..300),
+        ) {
+            // Of each arrival the true time; of some only that it is longer than what was seen of it.
+            let (mut known, mut censored, mut truth) = (Hist::default(), Hist::default(), Hist::default());
+            for (time, seen, lost) in values {
+                truth.record(time);
+                if lost { censored.record(seen.min(time - 1)) } else { known.record(time) }
+            }
+            let qs = [0.1, 0.5, 0.75, 0.9];
+            for (found, exact) in known.quantiles_censored(&censored, &qs).iter().zip(truth.quantiles(&qs)) {
+                prop_assert!(found.value_ns <= exact.value_ns && exact.value_ns <= found.at_most_ns);
+                prop_assert!(found.status != Status::Exact || found.value_ns == exact.value_ns);
             }
         }
 

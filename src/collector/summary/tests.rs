@@ -29,12 +29,14 @@ fn run(phases: usize) -> Measured {
         windows: vec![Duration::from_secs(10); phases],
         held_back: vec![false; phases],
         work: Vec::new(),
+        drained_for: vec![Duration::ZERO; phases],
         starts: (0..phases as u64).map(|i| Duration::from_secs(10 * i)).collect(),
         gauges: Gauges::default(),
         peak_sessions: vec![3; phases],
         health: Health::default(),
         interrupted: false,
         aborted_by: None,
+        began_at: Duration::ZERO,
         took: Duration::from_secs(10 * phases as u64),
         transcripts: Vec::new(),
     }
@@ -189,6 +191,8 @@ fn m23_m24_every_other_reason() {
         end(&mut measured.tally.phases[1], Outcome::Accepted, 10, MS);
         measured.health.cpu_saturated = vec![1.0, 0.05];
         measured.health.clock_drift_ns = 270 * MS;
+        let stopped = Hindrance { loop_delay_max_ns: 2000 * MS, ..Hindrance::default() };
+        measured.health.hindrances = vec![stopped, Hindrance::default()];
         measured
     };
     let phases = [PhaseInfo { warmup: true, ..info("warm") }, info("b")];
@@ -230,6 +234,14 @@ fn spoil(measured: &mut Measured, code: Code) {
         Code::NotStarted => end(tally, Outcome::Shed, 10, 0),
         Code::OwnResource => tally.counts.own_failures = 1,
         Code::GeneratorCpu => measured.health.cpu_saturated = vec![0.06],
+        Code::GeneratorStalled => {
+            measured.health.hindrances =
+                vec![Hindrance { loop_delay_max_ns: 2000 * MS, ..Hindrance::default() }];
+        }
+        Code::GeneratorThrottled => {
+            let hindrance = Hindrance { periods: 10, throttled_periods: 9, ..Hindrance::default() };
+            measured.health.hindrances = vec![hindrance];
+        }
         Code::ClockJumped => measured.health.clock_drift_ns = 1000 * MS,
         Code::WorkerLost => measured.health.lost_workers = 1,
         Code::Books => tally.counts.started += 1,
@@ -238,16 +250,7 @@ fn spoil(measured: &mut Measured, code: Code) {
 
 #[test]
 fn m23_each_reason_alone_makes_a_run_invalid_and_says_why() {
-    let all = [
-        Code::GeneratorLag,
-        Code::NotStarted,
-        Code::OwnResource,
-        Code::GeneratorCpu,
-        Code::ClockJumped,
-        Code::WorkerLost,
-        Code::Books,
-    ];
-    for code in all {
+    for code in Code::ALL {
         let mut measured = run(1);
         end(&mut measured.tally.phases[0], Outcome::Accepted, 300, MS);
         assert!(Summary::new(&measured, &[info("a")]).validity.is_valid());
@@ -257,6 +260,31 @@ fn m23_each_reason_alone_makes_a_run_invalid_and_says_why() {
         assert!(reason.code == code && !validity.is_valid(), "{code}: {reason:?}");
         assert!(reason.sentence.len() > 30, "{code}: {}", reason.sentence);
     }
+}
+
+#[test]
+fn m12_hangs_after_the_dot_are_lower_bounds_as_all_that_had_no_answer() {
+    for lost in [Outcome::InDoubt, Outcome::TimedOut, Outcome::Interrupted] {
+        let mut measured = run(1);
+        end(&mut measured.tally.phases[0], Outcome::Accepted, 165, 5 * MS);
+        end(&mut measured.tally.phases[0], lost, 35, 2000 * MS);
+        let summary = Summary::new(&measured, &[info("a")]);
+        for metric in [Metric::Response, Metric::Service] {
+            let of = |row: &&MetricRow| row.metric == metric && row.outcome == Outcome::Accepted;
+            let row = summary.phases[0].metrics.iter().find(of).unwrap();
+            assert_eq!((row.count, row.censored), (165, 35));
+            let (p50, p95) = (row.quantiles[0], row.quantiles[2]);
+            assert_eq!((p50.status, p95.status), (Status::Exact, Status::AtLeast), "{lost}");
+            assert!(p50.value_ns < 6 * MS && p95.value_ns >= 2000 * MS, "{p95:?}");
+        }
+    }
+    // What was refused or dropped has ended, and its times are its own (M22).
+    let mut measured = run(1);
+    end(&mut measured.tally.phases[0], Outcome::Accepted, 165, 5 * MS);
+    end(&mut measured.tally.phases[0], Outcome::Dropped, 35, 2000 * MS);
+    let summary = Summary::new(&measured, &[info("a")]);
+    let accepted = summary.phases[0].metrics.iter().find(|row| row.outcome == Outcome::Accepted).unwrap();
+    assert_eq!((accepted.censored, accepted.quantiles[2].status), (0, Status::Exact));
 }
 
 #[test]

@@ -5,12 +5,14 @@
 //! - Arrivals that were not started are the profile's will, and no reason, where it says that they be shed, where all the
 //!   sessions it allows were open, or where the run was stopped.
 
+mod hindered;
+
 use std::fmt;
 use std::time::Duration;
 
 use super::{PhaseSummary, whatever_outcome};
 use crate::collector::condition::Group;
-use crate::collector::histogram::{Hist, rank};
+use crate::collector::histogram::rank;
 use crate::collector::snapshot::Measured;
 use crate::collector::tally::ConditionKey;
 use crate::collector::tally::{Counts, PhaseTally};
@@ -27,6 +29,10 @@ pub enum Code {
     OwnResource,
     /// Our threads had no CPU left.
     GeneratorCpu,
+    /// Our threads stood still, or waited for a core (M5b).
+    GeneratorStalled,
+    /// The machine did not let our process run: the quota of its control group, or the hypervisor (M5b).
+    GeneratorThrottled,
     /// Wall clock and monotonic clock parted.
     ClockJumped,
     /// A worker or shard never reported to the end.
@@ -37,11 +43,13 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Code; 7] = [
+    pub const ALL: [Code; 9] = [
         Code::GeneratorLag,
         Code::NotStarted,
         Code::OwnResource,
         Code::GeneratorCpu,
+        Code::GeneratorStalled,
+        Code::GeneratorThrottled,
         Code::ClockJumped,
         Code::WorkerLost,
         Code::Books,
@@ -54,6 +62,8 @@ impl Code {
             Code::NotStarted => "not-started",
             Code::OwnResource => "own-resource",
             Code::GeneratorCpu => "generator-cpu",
+            Code::GeneratorStalled => "generator-stalled",
+            Code::GeneratorThrottled => "generator-throttled",
             Code::ClockJumped => "clock-jumped",
             Code::WorkerLost => "worker-lost",
             Code::Books => "books",
@@ -114,6 +124,14 @@ impl Validity {
                 found.extend(not_started(measured, phase));
                 found.extend(own_resource(tally));
                 found.extend(generator_cpu(measured, index));
+                if let Some(hindrance) = measured.health.hindrances.get(index) {
+                    found.extend(
+                        hindered::stalled(hindrance).map(|sentence| (Code::GeneratorStalled, sentence)),
+                    );
+                    found.extend(
+                        hindered::throttled(hindrance).map(|sentence| (Code::GeneratorThrottled, sentence)),
+                    );
+                }
             }
             found.extend(books(&tally.counts).map(|sentence| (Code::Books, sentence)));
             reasons.extend(found.into_iter().map(|(code, sentence)| Reason {
@@ -130,15 +148,8 @@ impl Validity {
 
 type Found = Option<(Code, String)>;
 
-/// Our lateness: the 99th percentile by rank, whether or not there are enough values to print it. Of fewer than a hundred
-/// starts the latest is left out: a single hiccup says nothing about a percentile.
-pub(super) fn late(lag: &Hist) -> u64 {
-    let n = lag.count();
-    lag.at_rank(rank(0.99, n).min(n.saturating_sub(1).max(1)))
-}
-
 fn generator_lag(tally: &PhaseTally) -> Found {
-    let found = Duration::from_nanos(late(&whatever_outcome(tally, Metric::Lag)));
+    let found = Duration::from_nanos(whatever_outcome(tally, Metric::Lag).late());
     let service = whatever_outcome(tally, Metric::Service);
     let median = Duration::from_nanos(service.at_rank(rank(0.5, service.count())));
     let allowed = LAG_FLOOR.max(median.mul_f64(LAG_SHARE));

@@ -144,6 +144,8 @@ mod tests {
                 starts: vec![Duration::ZERO],
                 held_back: vec![false],
                 work: Vec::new(),
+                drained_for: vec![Duration::ZERO],
+                began_at: Duration::ZERO,
                 gauges: Gauges::default(),
                 peak_sessions: vec![0],
                 interrupted: false,

@@ -122,7 +122,10 @@ impl Dispatch {
         for waits in self.take_resuming(|waits| waits.due.phase < reaped) {
             match pooled.filter(|_| self.unit(waits.due.phase) == Unit::Message) {
                 _ if !waits.scheduled => {}
-                Some(outcome) => self.actions.push_back(Action::Charge(waits.due, outcome)),
+                Some(outcome) => {
+                    let (due, tried) = (waits.due, waits.due.noticed);
+                    self.actions.push_back(Action::Charge { due, tried, outcome });
+                }
                 None => books.counts(waits.due.phase).arrivals.add(Outcome::Shed),
             }
         }
@@ -165,7 +168,7 @@ impl Dispatch {
         if self.established == 0 && self.slots.opening() == 0 {
             self.hopeless_since.get_or_insert(now);
             if let Some(outcome) = refused.filter(|_| !slot.bound) {
-                self.charge_next(now, outcome, books);
+                self.charge_next(now, slot.opened_at, outcome, books);
             }
         }
     }
@@ -203,8 +206,9 @@ impl Dispatch {
         }
     }
 
-    /// No session could be opened: the arrival that would have had it ends so too.
-    fn charge_next(&mut self, now: Duration, outcome: Outcome, books: &mut Recorder) {
+    /// No session could be opened, tried from `tried` on: the arrival that would have had it ends so too. It was due when the
+    /// session was begun that it would have had.
+    fn charge_next(&mut self, now: Duration, tried: Duration, outcome: Outcome, books: &mut Recorder) {
         let due = match self.closed_phase(now) {
             _ if !self.resuming.is_empty() => self.resume(now, Unit::Message, books),
             Some((phase, _)) if self.unit(phase) == Unit::Message && !self.is_shut(phase) => {
@@ -212,7 +216,10 @@ impl Dispatch {
             }
             _ => None,
         };
-        self.actions.extend(due.map(|due| Action::Charge(due, outcome)));
+        self.actions.extend(due.map(|due| {
+            let due = Due { intended: tried.min(due.intended), noticed: tried.min(due.noticed), ..due };
+            Action::Charge { due, tried, outcome }
+        }));
     }
 
     /// When a closed load that no time ends is to be given up, and which.

@@ -39,6 +39,7 @@ pub fn second(start: u64) -> Heard {
         (Metric::Service, 1_400_000),
         (Metric::Lag, 20_000),
         (Metric::Wait, 7_000),
+        (Metric::Setup, 9_000_000),
         (Metric::Session, 40_000_000),
         (Metric::Step(Step::Mail), 250_000),
         (Metric::TlsResumed, 900_000),

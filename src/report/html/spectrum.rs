@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::collector::Outcome;
 use crate::collector::histogram::{Hist, Quantile, Status, needed};
 use crate::report::merge::histogram;
 use crate::report::result::RunResult;
@@ -44,8 +45,8 @@ fn spectrum(result: &RunResult, phase: &str) -> Option<Spectrum> {
         let own = histogram(result, of(name, &outcome)?).ok()?;
         let mut censored = Hist::default();
         if outcome == "accepted" {
-            for without_end in ["timed-out", "interrupted"] {
-                let hist = of(name, without_end).and_then(|metric| histogram(result, metric).ok());
+            for without_end in Outcome::ALL.into_iter().filter(|outcome| outcome.lacks_end()) {
+                let hist = of(name, without_end.as_str()).and_then(|metric| histogram(result, metric).ok());
                 hist.iter().for_each(|hist| censored.merge(hist));
             }
         }

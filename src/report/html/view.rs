@@ -403,6 +403,30 @@ pub fn generator(result: &RunResult) -> Table {
         let cell = Cell::duration(lag, "/generator/lag_p99_ns");
         row("lag p99", cell, "how late arrivals began through our own fault");
     }
+    for (what, delay, path) in [
+        ("loop delay p99", own.loop_delay_p99_ns, "/generator/loop_delay_p99_ns"),
+        ("loop delay max", own.loop_delay_max_ns, "/generator/loop_delay_max_ns"),
+    ] {
+        if let Some(delay) = delay {
+            row(
+                what,
+                Cell::duration(delay, path),
+                "how late its threads came round; late, they measure themselves",
+            );
+        }
+    }
+    for (what, seconds, path, meaning) in [
+        ("waited for a core", own.cpu_wait_s, "/generator/cpu_wait_s", "with work to do, the worst thread"),
+        (
+            "throttled",
+            own.throttled_s,
+            "/generator/throttled_s",
+            "held up by the CPU quota of its control group",
+        ),
+        ("stolen", own.stolen_s, "/generator/stolen_s", "taken by the hypervisor from this virtual machine"),
+    ] {
+        row(what, Cell::seconds(seconds, path), meaning);
+    }
     let cpu = Cell {
         text: words::percent(own.cpu_share),
         path: "/generator/cpu_share".into(),

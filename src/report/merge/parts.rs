@@ -28,9 +28,9 @@ pub fn phases(results: &[RunResult]) -> Vec<Phase> {
     for phase in &mut whole {
         let window = Duration::try_from_secs_f64(phase.window_s).unwrap_or_default();
         phase.offered_per_s = per_second(phase.scheduled, window);
-        phase.started_per_s = per_second(phase.started, window);
-        phase.accepted_per_s = per_second(phase.accepted, window);
         phase.work = together.next().map(|work| build::work(&work));
+        phase.started_per_s = per_second(phase.started.saturating_sub(phase.drained.started), window);
+        phase.accepted_per_s = per_second(phase.accepted.saturating_sub(phase.drained.accepted), window);
     }
     whole
 }
@@ -44,6 +44,12 @@ fn add(sum: &mut Phase, part: &Phase) {
     add_fields!(sum, part; scheduled shed started accepted expected deferred rejected refused dropped timed_out in_doubt
         malformed interrupted);
     add_fields!(sum.transactions, part.transactions; attempted accepted expected deferred rejected dropped timed_out
+        in_doubt malformed interrupted);
+    let (own, drained) = (&mut sum.drained, &part.drained);
+    own.s = own.s.max(drained.s);
+    add_fields!(own, drained; started accepted expected deferred rejected refused dropped timed_out in_doubt malformed
+        interrupted);
+    add_fields!(own.transactions, drained.transactions; attempted accepted expected deferred rejected dropped timed_out
         in_doubt malformed interrupted);
     add_fields!(sum.sessions, part.sessions; opened established refused closed_by_peer peak backoffs);
     add_fields!(sum.recipients, part.recipients; accepted refused);
@@ -94,23 +100,23 @@ pub fn count(tally: &mut PhaseTally, phase: &Phase, expects: &[Expect]) {
     counts.scheduled += phase.scheduled;
     counts.started += phase.started;
     counts.attempted += phase.transactions.attempted;
-    let (arrivals, transactions) = (phase, &phase.transactions);
-    for (outcome, of_arrivals, of_transactions) in [
-        (Outcome::Accepted, arrivals.accepted, transactions.accepted),
-        (Outcome::Expected, arrivals.expected, transactions.expected),
-        (Outcome::Deferred, arrivals.deferred, transactions.deferred),
-        (Outcome::Rejected, arrivals.rejected, transactions.rejected),
-        (Outcome::Refused, arrivals.refused, 0),
-        (Outcome::Dropped, arrivals.dropped, transactions.dropped),
-        (Outcome::TimedOut, arrivals.timed_out, transactions.timed_out),
-        (Outcome::InDoubt, arrivals.in_doubt, transactions.in_doubt),
-        (Outcome::Malformed, arrivals.malformed, transactions.malformed),
-        (Outcome::Interrupted, arrivals.interrupted, transactions.interrupted),
-        (Outcome::Shed, arrivals.shed, 0),
-    ] {
-        counts.arrivals.add_many(outcome, of_arrivals);
-        counts.transactions.add_many(outcome, of_transactions);
+    counts.drained.started += phase.drained.started;
+    counts.drained.attempted += phase.drained.transactions.attempted;
+    // A phase and what was drained of it have fields of the same names.
+    macro_rules! by_outcome {
+        ($arrivals:expr, $transactions:expr, $from:expr; $($outcome:ident $field:ident)*) => { $(
+            $arrivals.add_many(Outcome::$outcome, $from.$field);
+            $transactions.add_many(Outcome::$outcome, $from.transactions.$field);
+        )* };
     }
+    by_outcome!(counts.arrivals, counts.transactions, phase; Accepted accepted Expected expected Deferred deferred
+        Rejected rejected Dropped dropped TimedOut timed_out InDoubt in_doubt Malformed malformed Interrupted interrupted);
+    let drained = &mut counts.drained;
+    by_outcome!(drained.arrivals, drained.transactions, phase.drained; Accepted accepted Expected expected Deferred deferred
+        Rejected rejected Dropped dropped TimedOut timed_out InDoubt in_doubt Malformed malformed Interrupted interrupted);
+    drained.arrivals.add_many(Outcome::Refused, phase.drained.refused);
+    counts.arrivals.add_many(Outcome::Refused, phase.refused);
+    counts.arrivals.add_many(Outcome::Shed, phase.shed);
     for (index, expect) in (0_u32..).zip(expects) {
         let covered = expect.name.as_ref().and_then(|name| phase.expects.get(name)).copied();
         *tally.expects.entry(index).or_default() += covered.unwrap_or(0);
@@ -178,8 +184,41 @@ pub fn conditions(results: &[RunResult]) -> Vec<ConditionRow> {
     whole
 }
 
-/// Every reason of every shard.
-pub fn validity(results: &[RunResult]) -> Validity {
+/// When a phase of a shard began, since the Unix epoch; `None` if that is not stored.
+fn began(result: &RunResult, phase: &str) -> Option<Duration> {
+    let load = humantime::parse_rfc3339(result.load_began_at.as_deref()?).ok()?;
+    let phase = result.phases.iter().find(|own| own.name == phase)?;
+    let load = load.duration_since(std::time::UNIX_EPOCH).ok()?;
+    Some(load + Duration::try_from_secs_f64(phase.start_s).ok()?)
+}
+
+/// That shards did not begin a phase together, by name and in words.
+fn apart(results: &[RunResult], max_skew: Duration) -> Option<(String, String)> {
+    let phases = results[0].phases.iter().filter(|phase| !phase.warmup);
+    let gap = |phase: &Phase| {
+        let mut began: Vec<(Duration, &RunResult)> =
+            results.iter().filter_map(|shard| Some((began(shard, &phase.name)?, shard))).collect();
+        began.sort_by_key(|(at, _)| *at);
+        let ((first, earliest), (last, latest)) = (*began.first()?, *began.last()?);
+        Some((last - first, phase.name.clone(), earliest, latest))
+    };
+    let (skew, phase, earliest, latest) = phases.filter_map(gap).max_by_key(|(skew, ..)| *skew)?;
+    (skew > max_skew).then(|| {
+        let length = |time: Duration| crate::report::words::duration(time.as_nanos() as f64);
+        let sentence = format!(
+            "{}phase {phase} began {} later than in {}{} are allowed (--max-skew): the shards were not one load; start them \
+             all with the same --start-at, on machines whose clocks are set",
+            of(latest),
+            length(skew),
+            of(earliest).replace(": ", ", "),
+            length(max_skew)
+        );
+        ("shards-apart".to_owned(), sentence)
+    })
+}
+
+/// Every reason of every shard, and that they did not begin together.
+pub fn validity(results: &[RunResult], max_skew: Duration) -> Validity {
     let mut whole = Validity { status: ValidityStatus::Valid, reasons: Vec::new(), explanations: Vec::new() };
     for result in results.iter().filter(|shard| shard.validity.status == ValidityStatus::Invalid) {
         whole.status = ValidityStatus::Invalid;
@@ -189,20 +228,34 @@ pub fn validity(results: &[RunResult]) -> Validity {
             whole.explanations.push(format!("{}{words}", of(result)));
         }
     }
+    if let Some((reason, explanation)) = apart(results, max_skew) {
+        whole.status = ValidityStatus::Invalid;
+        whole.reasons.push(reason);
+        whole.explanations.push(explanation);
+    }
     whole
 }
+
+/// How a shard's warning begins that it is only one.
+pub const ALONE: &str = "this is one shard alone";
 
 /// Every warning of every shard, and what merging leaves unknown.
 pub fn warnings(results: &[RunResult]) -> Vec<String> {
     let tell = |result: &RunResult| {
         let of = of(result);
-        result.warnings.iter().map(move |warning| format!("{of}{warning}")).collect::<Vec<_>>()
+        let own = result.warnings.iter().filter(|warning| !warning.starts_with(ALONE));
+        own.map(move |warning| format!("{of}{warning}")).collect::<Vec<_>>()
     };
     let mut whole: Vec<String> = results.iter().flat_map(tell).collect();
     whole.push(format!(
         "merged from {} shards: the most sessions at once is the sum of theirs, which may not have been at the same time",
         results.len()
     ));
+    if results.iter().any(|shard| shard.load_began_at.is_none()) {
+        whole.push(
+            "whether the shards ran at the same time is not known: one does not say when it began".to_owned(),
+        );
+    }
     whole
 }
 
@@ -214,7 +267,12 @@ fn of(result: &RunResult) -> String {
 pub fn generator(results: &[RunResult], lag_p99_ns: u64) -> Generator {
     let mut whole = Generator::default();
     for part in results.iter().map(|shard| &shard.generator) {
-        add_fields!(whole, part; cpu_user_s cpu_system_s ports_used threads own_failures);
+        add_fields!(whole, part; cpu_user_s cpu_system_s ports_used threads own_failures allowed_cores throttled_periods
+            throttled_s stolen_s);
+        whole.loop_delay_p99_ns = whole.loop_delay_p99_ns.max(part.loop_delay_p99_ns);
+        whole.loop_delay_max_ns = whole.loop_delay_max_ns.max(part.loop_delay_max_ns);
+        whole.stalled_s = whole.stalled_s.max(part.stalled_s);
+        whole.cpu_wait_s = whole.cpu_wait_s.max(part.cpu_wait_s);
         whole.cpu_share = whole.cpu_share.max(part.cpu_share);
         whole.peak_descriptors = whole.peak_descriptors.max(part.peak_descriptors);
         whole.peak_rss_bytes = whole.peak_rss_bytes.max(part.peak_rss_bytes);

@@ -123,6 +123,38 @@ fn m12_what_never_ended_in_one_shard_is_censored_in_the_whole() {
 }
 
 #[test]
+fn shards_that_began_apart_are_no_valid_run_and_are_named() {
+    let began = |second: &str| {
+        let mut shards = vec![shard(0, 2, &[1; 10], &[]), shard(1, 2, &[1; 10], &[])];
+        shards[0].load_began_at = Some("2026-11-28T16:00:00.000000000Z".into());
+        shards[1].load_began_at = Some(format!("2026-11-28T16:00:{second}Z"));
+        shards
+    };
+    assert_eq!(merged(began("00.099000000")).verdict.exit_code, 0);
+    let whole = merged(began("08.000000000"));
+    assert_eq!(
+        (whole.verdict.exit_code, whole.validity.reasons.as_slice()),
+        (98, &["shards-apart".to_owned()][..])
+    );
+    let words = &whole.validity.explanations[0];
+    assert!(
+        words.starts_with("shard 1/2: phase steady began 8.00 s later than in shard 0/2, 100 ms"),
+        "{words}"
+    );
+    let wide = Shards::of(named(began("08.000000000"))).unwrap().with_max_skew(Duration::from_secs(9));
+    assert_eq!(wide.merge(None).unwrap().verdict.exit_code, 0);
+    // What counts is when the load of a phase began: behind a gate that may be later in one shard.
+    let mut gated = began("00.000000000");
+    gated[0].phases[0].start_s = 0.5;
+    assert!(merged(gated).validity.explanations[0].starts_with("shard 0/2: "));
+    let mut unknown = began("00.000000000");
+    unknown[1].load_began_at = None;
+    let whole = merged(unknown);
+    assert_eq!(whole.verdict.exit_code, 0);
+    assert!(whole.warnings.iter().any(|warning| warning.contains("not known")), "{:?}", whole.warnings);
+}
+
+#[test]
 fn conditions_are_one_row_and_their_times_those_of_the_first_shards_phases() {
     let mut shards = vec![fixtures::limit_bites(), fixtures::limit_bites()];
     for (index, one) in (0..).zip(&mut shards) {

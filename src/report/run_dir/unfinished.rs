@@ -100,6 +100,8 @@ fn distributions(directory: &Path, result: &mut RunResult) -> Result<(), String>
         windows: vec![Duration::ZERO; count],
         starts: vec![Duration::ZERO; count],
         held_back: vec![false; count],
+        drained_for: Vec::new(),
+        began_at: Duration::ZERO,
         work: Vec::new(),
         gauges: Gauges::default(),
         peak_sessions: vec![0; count],

@@ -86,6 +86,9 @@ fn traffic(phase: &Phase, several: bool, page: &mut Page<'_>) -> io::Result<()> 
         let attempted = words::counted(transactions.attempted, "message");
         facts.push(format!("{attempted} tried, {} accepted", words::count(transactions.accepted)));
     }
+    if let Some(drained) = words::drained(phase) {
+        facts.push(drained);
+    }
     if phase.bytes.sent > 0 {
         facts.push(format!("{} sent", words::bytes(phase.bytes.sent)));
     }
@@ -157,7 +160,7 @@ pub fn times(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
     if shown == 0 {
         return Ok(());
     }
-    page.heading("Time", "response: from when it was due; service: from when it truly began")?;
+    page.heading("Time", "response = lag + wait for a slot + setup of a session + service")?;
     page.table(&table)?;
     lacking.note(page)?;
     if let Some(interval) = interval(result).filter(|_| !several) {
@@ -171,14 +174,16 @@ pub fn times(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// Response and service time of a phase, accepted first, then by the order of the result; `wait` if anything waited.
+/// Response and service time of a phase, accepted first, then by the order of the result; `wait` if anything waited, `setup` if sessions were
+/// opened for arrivals.
 fn arrivals<'a>(result: &'a RunResult, phase: &Phase) -> Vec<&'a Metric> {
     let mut rows: Vec<&Metric> = result
         .metrics
         .iter()
         .filter(|m| m.phase == phase.name && m.count > 0)
         .filter(|m| {
-            matches!(m.name.as_str(), "response" | "service") || m.name == "wait" && m.max_ns >= 1_000_000
+            matches!(m.name.as_str(), "response" | "service")
+                || matches!(m.name.as_str(), "wait" | "setup") && m.max_ns >= 1_000_000
         })
         .collect();
     let mut outcomes: Vec<&str> = Vec::new();
@@ -238,7 +243,7 @@ impl Lacking {
         }
         if self.censored > 0 {
             let text = format!(
-                ">=: {} timed out or never ended, counted at what they had waited; not in max",
+                ">=: {} had no answer (timed out, in doubt, interrupted), counted at what they had waited; not in max",
                 words::count(self.censored)
             );
             page.paragraph(INDENT, &text, Tone::Quiet)?;

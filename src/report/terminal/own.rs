@@ -50,11 +50,10 @@ pub fn generator(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
     if let Some(lag) = own.lag_p99_ns {
         facts.push(format!("lag p99 {}", words::duration(lag as f64)));
     }
-    let cpu = words::percent(own.cpu_share);
-    facts.push(match own.threads {
-        0 => format!("CPU {cpu}"),
-        threads => format!("CPU {cpu} of {}", words::counted(threads.into(), "thread")),
-    });
+    if let Some(delay) = own.loop_delay_p99_ns {
+        facts.push(format!("loop delay p99 {}", words::duration(delay as f64)));
+    }
+    facts.push(format!("CPU {}", words::cpu(own)));
     if own.peak_descriptors > 0 {
         facts.push(words::counted(own.peak_descriptors, "fd"));
     }
@@ -69,6 +68,12 @@ pub fn generator(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
         spans.push(", ".into());
         let failures = words::counted(own.own_failures, "failure");
         spans.push(Span::new(format!("{failures} of our own machine"), Tone::Bad));
+    }
+    if own.throttled_periods > 0 {
+        spans.push(", ".into());
+        let periods = words::counted(own.throttled_periods, "period");
+        let held_up = words::seconds(own.throttled_s);
+        spans.push(Span::new(format!("throttled in {periods} of its CPU quota ({held_up})"), Tone::Bad));
     }
     page.labelled("Generator", &spans)
 }

@@ -143,7 +143,7 @@ fn subject(word: Word<'_>) -> Result<Subject, GrammarError> {
 fn known_subject(name: &str) -> Option<Subject> {
     if let Ok(metric) = name.parse() {
         let outcome = match metric {
-            Metric::Lag | Metric::Wait => None,
+            Metric::Lag | Metric::Wait | Metric::Setup => None,
             _ => Some(Outcome::Accepted),
         };
         return Some(Subject::Latency(metric, outcome));

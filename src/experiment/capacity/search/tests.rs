@@ -119,6 +119,8 @@ impl Runner for Virtual {
             starts: vec![Duration::ZERO],
             held_back: vec![false],
             work: Vec::new(),
+            drained_for: vec![Duration::ZERO],
+            began_at: Duration::ZERO,
             gauges: Gauges::default(),
             peak_sessions: vec![1],
             health: Health::default(),

@@ -293,9 +293,10 @@ impl World {
             Action::Forgo(phase) => self.forgone = Some(phase),
             Action::GiveUp { phase, .. } => self.given_up = Some(phase),
             Action::StoodStill { length, .. } => self.stood_still += length,
-            Action::Charge(due, outcome) => {
+            Action::Charge { due, outcome, tried } => {
+                assert!(due.intended <= tried && tried <= self.now);
                 assert_ne!(outcome, Outcome::Accepted);
-                self.begun.push((due, self.now));
+                self.begun.push((due, tried));
                 self.end(due, outcome);
             }
         }

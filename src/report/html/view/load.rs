@@ -14,6 +14,7 @@ pub fn load(result: &RunResult) -> Table {
         "offered",
         "started",
         "accepted",
+        "accepted after it",
         "sessions opened",
         "at most at once",
         "sent",
@@ -39,6 +40,7 @@ pub fn load(result: &RunResult) -> Table {
             Cell::rate(phase.offered_per_s, at("offered_per_s")),
             Cell::rate(phase.started_per_s, at("started_per_s")),
             Cell::rate(phase.accepted_per_s, at("accepted_per_s")),
+            Cell::count(phase.drained.accepted, at("drained/accepted")),
             Cell::count(phase.sessions.opened, at("sessions/opened")),
             Cell::count(phase.sessions.peak, at("sessions/peak")),
             octets(phase.bytes.sent, "bytes/sent"),
@@ -56,8 +58,9 @@ pub fn addresses(result: &RunResult) -> Vec<String> {
 
 /// Response, service, wait and sessions in percentiles, by phase and outcome.
 pub fn times(result: &RunResult) -> Table {
-    let is_shown =
-        |metric: &Metric| matches!(metric.name.as_str(), "response" | "service" | "wait" | "session");
+    let is_shown = |metric: &Metric| {
+        matches!(metric.name.as_str(), "response" | "service" | "wait" | "setup" | "session")
+    };
     percentiles(result, is_shown)
 }
 

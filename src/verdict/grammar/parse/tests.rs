@@ -134,7 +134,7 @@ fn every_mistake_is_underlined_and_the_nearest_word_named() {
 #[test]
 fn the_built_in_assertions_are_ours() {
     let texts: Vec<String> = Assertion::builtin().iter().map(|a| a.expr.to_string()).collect();
-    assert_eq!(texts, ["accepted > 0", "shed == 0", "done rate == 100%"]);
+    assert_eq!(texts, ["accepted > 0", "shed == 0", "done rate == 100%", "unexpected rate <= 1%"]);
     assert!(Assertion::builtin().iter().all(|a| a.builtin));
     assert!(!Assertion::parse("accepted > 0").unwrap().builtin);
 }

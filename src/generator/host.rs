@@ -1,0 +1,208 @@
+//! What the machine lets our process have: its cores, the quota of its control group, how often the group was throttled, and
+//! what the hypervisor took.
+//!
+//! Where the kernel does not tell (no control groups, a sandbox without `/proc`), nothing is known and nothing is claimed.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::sched::{CpuSet, sched_getaffinity};
+use nix::unistd::Pid;
+use procfs::process::MountInfo;
+use procfs::{CurrentSI, KernelStats, ProcessCGroup};
+
+/// How much of the machine our process may use, and what keeps it from that.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Host {
+    /// Our control group and those that it lies in, which all may limit it.
+    groups: Vec<PathBuf>,
+}
+
+/// What was taken from our process so far; the difference of two readings says what was taken between them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Taken {
+    /// Periods of the quota that have begun.
+    pub periods: u64,
+    /// Those of them in which the quota was used up.
+    pub throttled_periods: u64,
+    /// How long the group's cores stood still because of it, summed over the cores.
+    pub throttled: Duration,
+    /// What the hypervisor gave to others while a core of ours had work to do, summed over the cores.
+    pub stolen: Duration,
+}
+
+impl Host {
+    /// Finds the control groups of this process.
+    pub fn find() -> Host {
+        let find = || {
+            let process = procfs::process::Process::myself().ok()?;
+            let (groups, mounts) = (process.cgroups().ok()?, process.mountinfo().ok()?);
+            Some(groups.0.iter().flat_map(|group| directories(group, &mounts.0)).collect())
+        };
+        Host { groups: find().unwrap_or_default() }
+    }
+
+    /// The cores that our process may use, as a number that need not be whole.
+    pub fn cores(&self) -> f64 {
+        let affinity = sched_getaffinity(Pid::from_raw(0)).ok().map(|cores| {
+            (0..CpuSet::count()).filter(|core| cores.is_set(*core).unwrap_or(false)).count() as f64
+        });
+        let whole = affinity.filter(|cores| *cores > 0.0).unwrap_or_else(|| {
+            std::thread::available_parallelism().map_or(1.0, |cores| usize::from(cores) as f64)
+        });
+        self.groups.iter().filter_map(|group| quota(group)).fold(whole, f64::min)
+    }
+
+    /// What was taken so far.
+    pub fn taken(&self) -> Taken {
+        let throttled = self.groups.iter().map(|group| throttled(group));
+        // What one group is throttled for holds up all that lie in it: the times of nested groups are not added.
+        let worst = throttled.max_by_key(|taken| taken.throttled_periods).unwrap_or_default();
+        let stolen = KernelStats::current().ok().and_then(|stats| stats.total.steal_duration());
+        Taken { stolen: stolen.unwrap_or_default(), ..worst }
+    }
+}
+
+impl Taken {
+    /// What was taken since an earlier reading.
+    pub fn since(self, earlier: Taken) -> Taken {
+        Taken {
+            periods: self.periods.saturating_sub(earlier.periods),
+            throttled_periods: self.throttled_periods.saturating_sub(earlier.throttled_periods),
+            throttled: self.throttled.saturating_sub(earlier.throttled),
+            stolen: self.stolen.saturating_sub(earlier.stolen),
+        }
+    }
+}
+
+/// Where the files of a group and of those around it are, if it is of version 2 or holds the CPU controller of version 1.
+fn directories(group: &ProcessCGroup, mounts: &[MountInfo]) -> Vec<PathBuf> {
+    let is_cpu = |name: &str| name == "cpu";
+    let mount = mounts.iter().find(|mount| match group.hierarchy {
+        0 => mount.fs_type == "cgroup2",
+        _ => {
+            mount.fs_type == "cgroup"
+                && group.controllers.iter().any(|name| is_cpu(name))
+                && mount.super_options.keys().any(|name| is_cpu(name))
+        }
+    });
+    let Some(mount) = mount else { return Vec::new() };
+    // In a container the mount shows a part of the tree, and the path may be that of the whole.
+    let path = Path::new(&group.pathname);
+    let below = path.strip_prefix(&mount.root).or_else(|_| path.strip_prefix("/")).unwrap_or(path);
+    let own = mount.mount_point.join(below);
+    let own = if own.is_dir() { own } else { mount.mount_point.clone() };
+    own.ancestors().take_while(|path| path.starts_with(&mount.mount_point)).map(Path::to_owned).collect()
+}
+
+/// The cores that a group's quota comes to; nothing without a quota.
+fn quota(group: &Path) -> Option<f64> {
+    let read = |name: &str| std::fs::read_to_string(group.join(name)).ok();
+    let (quota, period) = match read("cpu.max") {
+        Some(max) => {
+            let (quota, period) = max.trim().split_once(' ')?;
+            (quota.to_owned(), period.to_owned())
+        }
+        None => (read("cpu.cfs_quota_us")?, read("cpu.cfs_period_us")?),
+    };
+    // `max` and -1 are no quota.
+    let (quota, period): (u64, u64) = (quota.trim().parse().ok()?, period.trim().parse().ok()?);
+    (quota > 0 && period > 0).then(|| quota as f64 / period as f64)
+}
+
+fn throttled(group: &Path) -> Taken {
+    let mut taken = Taken::default();
+    let stat = std::fs::read_to_string(group.join("cpu.stat")).unwrap_or_default();
+    for (name, value) in stat.lines().filter_map(|line| line.split_once(' ')) {
+        let value = value.trim().parse().unwrap_or(0);
+        match name {
+            "nr_periods" => taken.periods = value,
+            "nr_throttled" => taken.throttled_periods = value,
+            "throttled_usec" => taken.throttled = Duration::from_micros(value),
+            "throttled_time" => taken.throttled = Duration::from_nanos(value),
+            _ => {}
+        }
+    }
+    taken
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn group(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            std::fs::write(directory.path().join(name), text).unwrap();
+        }
+        directory
+    }
+
+    #[test]
+    fn a_quota_is_read_in_both_versions_and_need_not_be_whole() {
+        let of = |files: &[(&str, &str)]| quota(group(files).path());
+        assert_eq!(of(&[("cpu.max", "20000 100000\n")]), Some(0.2));
+        assert_eq!(of(&[("cpu.max", "max 100000\n")]), None);
+        assert_eq!(of(&[("cpu.cfs_quota_us", "250000\n"), ("cpu.cfs_period_us", "100000\n")]), Some(2.5));
+        assert_eq!(of(&[("cpu.cfs_quota_us", "-1\n"), ("cpu.cfs_period_us", "100000\n")]), None);
+        assert_eq!(of(&[]), None, "the root of version 2 has none");
+    }
+
+    #[test]
+    fn the_tightest_quota_of_all_groups_around_counts() {
+        let wide = group(&[("cpu.max", "90000 100000\n")]);
+        let tight = group(&[("cpu.max", "5000 10000\n")]);
+        let host = Host { groups: [wide.path(), tight.path()].map(Path::to_owned).to_vec() };
+        assert!((host.cores() - 0.5).abs() < 1e-9, "{}", host.cores());
+        assert!(Host::default().cores() >= 1.0);
+    }
+
+    #[test]
+    fn throttling_is_read_in_both_versions_and_what_passed_before_does_not_count() {
+        let second =
+            group(&[("cpu.stat", "usage_usec 5\nnr_periods 40\nnr_throttled 9\nthrottled_usec 700000\n")]);
+        let first = group(&[("cpu.stat", "nr_periods 50\nnr_throttled 30\nthrottled_time 2000000000\n")]);
+        let read = |directory: &tempfile::TempDir| throttled(directory.path());
+        assert_eq!((read(&second).periods, read(&second).throttled), (40, Duration::from_millis(700)));
+        assert_eq!((read(&first).throttled_periods, read(&first).throttled), (30, Duration::from_secs(2)));
+        let host = Host { groups: vec![first.path().to_owned(), second.path().to_owned()] };
+        let taken = host.taken();
+        assert_eq!(taken.throttled_periods, 30, "the worst of the groups around, not their sum");
+        assert_eq!(taken.since(taken), Taken::default());
+    }
+
+    #[test]
+    fn groups_are_found_where_they_are_mounted() {
+        let top = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(top.path().join("a/b")).unwrap();
+        let mount = |fs: &str, root: &str, options: &str| {
+            let line = format!("36 35 0:29 {root} {} rw - {fs} {fs} {options}", top.path().display());
+            MountInfo::from_line(&line).unwrap()
+        };
+        let group = |hierarchy, controllers: &[&str], path: &str| ProcessCGroup {
+            hierarchy,
+            controllers: controllers.iter().map(|name| (*name).to_owned()).collect(),
+            pathname: path.to_owned(),
+        };
+        let found = |group: ProcessCGroup, mount: MountInfo| {
+            let found = directories(&group, &[mount]);
+            found
+                .iter()
+                .map(|path| path.strip_prefix(top.path()).unwrap().display().to_string())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(found(group(0, &[], "/a/b"), mount("cgroup2", "/", "rw")), ["a/b", "a", ""]);
+        assert_eq!(
+            found(group(3, &["cpu", "cpuacct"], "/a"), mount("cgroup", "/", "rw,cpu,cpuacct")),
+            ["a", ""]
+        );
+        assert_eq!(found(group(0, &[], "/docker/x/a"), mount("cgroup2", "/docker/x", "rw")), ["a", ""]);
+        assert_eq!(
+            found(group(0, &[], "/../gone"), mount("cgroup2", "/", "rw")),
+            [""],
+            "seen from a container"
+        );
+        assert!(found(group(4, &["cpuset"], "/a"), mount("cgroup", "/", "rw,cpuset")).is_empty());
+        assert!(found(group(4, &["memory"], "/a"), mount("cgroup", "/", "rw,cpu")).is_empty());
+    }
+}

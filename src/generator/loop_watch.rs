@@ -1,0 +1,211 @@
+//! How promptly a load thread turns (M5b): a timer due every 10 ms, by phase.
+//!
+//! A closed load has no schedule that it could be late for: a generator that is stopped, throttled or starved of CPU simply
+//! asks less, and what it then measures looks like a slow listener. So each thread measures how late its own loop comes
+//! round, and reads what the machine took from it. What that means for a run is decided by `collector::summary`.
+//!
+//! # Decisions
+//! - One delay is counted a wake-up, however long it was: one stop of a second is one stop, and not a hundred late timers.
+//! - A delay counts in the phase in which the timer was due, in the one in which it came, and in those between.
+
+use std::time::Duration;
+
+use nix::time::{ClockId, clock_gettime};
+use procfs::FromRead;
+use procfs::process::Schedstat;
+
+use super::host::{Host, Taken};
+use crate::collector::histogram::Hist;
+use crate::collector::snapshot::Hindrance;
+
+/// How often the timer is due.
+const EVERY: Duration = Duration::from_millis(10);
+/// Shorter delays are those of any thread that has work.
+const STALL: Duration = Duration::from_millis(10);
+
+/// Watches the loop of one thread.
+#[derive(Debug)]
+pub(super) struct LoopWatch {
+    /// By phase.
+    phases: Vec<PhaseWatch>,
+    phase: usize,
+    /// When the timer is due next.
+    due: Duration,
+    /// What had been used and waited for when the phase began, and when that was.
+    since: (Duration, Marks),
+    /// The CPU time of the thread when the timer last came.
+    cpu: Duration,
+    /// Of one thread of the process: what is taken from all of them alike.
+    host: Option<Host>,
+}
+
+#[derive(Debug, Default)]
+struct PhaseWatch {
+    delays: Hist,
+    /// By how much they were no work of our own, where that is more than [`STALL`].
+    stalled: Duration,
+    longest: Duration,
+    hindrance: Hindrance,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Marks {
+    waited: Duration,
+    waits: u64,
+    taken: Taken,
+}
+
+impl LoopWatch {
+    /// Begins to watch the current thread. `host`: for one thread of the process.
+    pub fn new(phases: usize, host: Option<Host>) -> LoopWatch {
+        LoopWatch {
+            phases: (0..phases).map(|_| PhaseWatch::default()).collect(),
+            phase: 0,
+            due: EVERY,
+            since: (Duration::ZERO, Marks::read(host.as_ref())),
+            cpu: thread_cpu(),
+            host,
+        }
+    }
+
+    /// When the timer is due next.
+    pub fn due(&self) -> Duration {
+        self.due
+    }
+
+    /// The loop comes round at `now`. `phase_at` tells the index of the phase at that time.
+    pub fn turn(&mut self, now: Duration, phase_at: impl FnOnce(Duration) -> u32) {
+        if now < self.due {
+            return;
+        }
+        let delay = now - self.due;
+        let cpu = thread_cpu();
+        let stall = delay.saturating_sub(cpu.saturating_sub(self.cpu));
+        let phase = (phase_at(now) as usize).clamp(self.phase, self.phases.len().saturating_sub(1));
+        for met in &mut self.phases[self.phase..=phase] {
+            met.delays.record(nanos(delay));
+            if stall > STALL {
+                met.stalled += stall;
+                met.longest = met.longest.max(stall);
+            }
+        }
+        if phase > self.phase {
+            self.close(now);
+            self.phase = phase;
+        }
+        (self.due, self.cpu) = (now + EVERY, cpu);
+    }
+
+    /// The thread is done: what kept it from running, by phase.
+    pub fn finish(mut self, now: Duration) -> Vec<Hindrance> {
+        self.close(now);
+        let told = |met: PhaseWatch| Hindrance {
+            loop_delay_p99_ns: met.delays.late(),
+            loop_delay_max_ns: met.delays.max_ns(),
+            // A single hiccup says nothing but its length, which stands above.
+            stalled: met.stalled - met.longest,
+            ..met.hindrance
+        };
+        self.phases.into_iter().map(told).collect()
+    }
+
+    fn close(&mut self, now: Duration) {
+        let (began, before) = self.since;
+        let marks = Marks::read(self.host.as_ref());
+        let taken = marks.taken.since(before.taken);
+        self.phases[self.phase].hindrance = Hindrance {
+            watched: now.saturating_sub(began),
+            cpu_wait: marks.waited.saturating_sub(before.waited),
+            cpu_waits: marks.waits.saturating_sub(before.waits),
+            periods: taken.periods,
+            throttled_periods: taken.throttled_periods,
+            throttled: taken.throttled,
+            stolen: taken.stolen,
+            ..Hindrance::default()
+        };
+        self.since = (now, marks);
+    }
+}
+
+impl Marks {
+    fn read(host: Option<&Host>) -> Marks {
+        let taken = host.map(Host::taken).unwrap_or_default();
+        // Not every kernel keeps these.
+        match Schedstat::from_file("/proc/thread-self/schedstat") {
+            Ok(stat) => Marks { waited: Duration::from_nanos(stat.run_delay), waits: stat.pcount, taken },
+            Err(_) => Marks { taken, ..Marks::default() },
+        }
+    }
+}
+
+fn thread_cpu() -> Duration {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
+}
+
+fn nanos(length: Duration) -> u64 {
+    u64::try_from(length.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    /// Wakes at these times, in milliseconds; the second phase begins at 1 s.
+    fn watched(turns: impl IntoIterator<Item = u64>) -> Vec<Hindrance> {
+        let mut watch = LoopWatch::new(2, None);
+        let mut end = 0;
+        for at in turns {
+            watch.turn(ms(at), |now| u32::from(now >= ms(1000)));
+            end = at;
+        }
+        watch.finish(ms(end))
+    }
+
+    #[test]
+    fn a_loop_that_comes_round_in_time_is_late_by_nothing() {
+        let found = watched((1..=2000).filter(|at| at % 10 == 0 || at % 7 == 0));
+        assert!(found.iter().all(|phase| phase.loop_delay_max_ns < 7_000_000), "{found:?}");
+        assert!(found.iter().all(|phase| phase.stalled.is_zero()), "{found:?}");
+        assert_eq!((found[0].watched, found[1].watched), (ms(1000), ms(1000)));
+    }
+
+    #[test]
+    fn a_stop_counts_once_and_in_each_phase_that_it_touches() {
+        let awake = |at: &u64| at % 10 == 0 && !(700..1500).contains(at);
+        let found = watched((1..=2000).filter(awake));
+        // Due at 700, back at 1500.
+        assert_eq!(found[0].loop_delay_max_ns, 800_000_000);
+        assert_eq!(found[1].loop_delay_max_ns, 800_000_000);
+        assert!(found.iter().all(|phase| phase.stalled.is_zero()), "one alone is a hiccup: {found:?}");
+        assert_eq!((found[0].watched, found[1].watched), (ms(1500), ms(500)));
+        assert!(found[0].loop_delay_p99_ns < 1_000_000, "it is one of seventy");
+    }
+
+    #[test]
+    fn stopped_for_half_of_the_time_is_stalled_for_nearly_half() {
+        let found = watched((1..=1000).filter(|at| at % 100 >= 50));
+        let stalled = found[0].stalled.as_millis();
+        assert!((350..=500).contains(&stalled), "{found:?}");
+        assert!((40_000_000..=51_000_000).contains(&found[0].loop_delay_p99_ns), "{found:?}");
+    }
+
+    #[test]
+    fn what_a_thread_works_itself_is_no_stall() {
+        let mut watch = LoopWatch::new(1, None);
+        let began = thread_cpu();
+        while thread_cpu() - began < ms(60) {
+            std::hint::black_box(0);
+        }
+        watch.turn(ms(10 + 60), |_| 0);
+        watch.turn(ms(10 + 60 + 10 + 60), |_| 0);
+        watch.turn(ms(10 + 60 + 10 + 60 + 10 + 30), |_| 0);
+        let found = watch.finish(ms(200));
+        assert_eq!(found[0].loop_delay_max_ns, 60_000_000);
+        // 60 of work; 60 and 30 without any, and the longest is left out.
+        assert!((ms(25)..=ms(31)).contains(&found[0].stalled), "{found:?}");
+    }
+}
