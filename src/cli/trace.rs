@@ -37,7 +37,7 @@ use crate::smtp::command::xclient_attributes;
 use crate::smtp::dialogue::{Dialogue, Part, without_secret};
 use crate::smtp::machine::Handshake;
 use crate::smtp::script::Identity;
-use crate::smtp::{Client, Step};
+use crate::smtp::{Client, Reply, Step};
 
 /// The exit code if the dialogue was led and the message was not accepted.
 const NOT_ACCEPTED: u8 = 99;
@@ -304,7 +304,8 @@ impl Session {
 
     /// What a step took and what its end means.
     fn step(&mut self, step: Step, took: Duration, code: Option<u16>, condition: Option<Condition>) {
-        self.failed |= condition.is_some();
+        // How the listener takes leave changes nothing of what it accepted.
+        self.failed |= condition.is_some() && step != Step::Quit;
         if self.longest.is_none_or(|(longest, _)| took > longest) {
             self.longest = Some((took, step));
         }
@@ -387,6 +388,9 @@ impl Host<Client<Message>> for Session {
                 if self.messages > 0 {
                     self.messages -= 1;
                     client.begin(self.mailer.message(0));
+                    if self.messages == 0 {
+                        client.finish();
+                    }
                 } else {
                     client.finish();
                 }
@@ -395,6 +399,9 @@ impl Host<Client<Message>> for Session {
             Event::Secured(handshake) => self.secured(&handshake),
             Event::SteppedDown { step, reply } => {
                 self.remark(&judge::stepped_down(step, &reply), false);
+            }
+            Event::Mixed(_, reply) => {
+                self.paper.remark(&format!("lines with different codes: {}", mixed(&reply)), false);
             }
             Event::Ready { early: true } | Event::Established(_) | Event::Begun(_) | Event::Ended { .. } => {}
         }
@@ -444,6 +451,11 @@ fn run_together(pieces: Vec<(Part, &[u8])>) -> Vec<(Part, Vec<u8>)> {
         }
     }
     runs
+}
+
+/// The codes of a reply's lines.
+fn mixed(reply: &Reply) -> String {
+    reply.mixed.iter().map(|code| format!("{code:03}")).collect::<Vec<_>>().join(", ")
 }
 
 /// A line without its end and without anything that a terminal would obey.

@@ -183,6 +183,9 @@ conditions! {
     LostAfterDot, "lost-after-dot", Transport, false, "the connection was lost between the final dot and its reply";
     MalformedReply, "malformed-reply", Transport, false, "the listener sent something that is no reply";
     UnexpectedReply, "unexpected-reply", Transport, false, "a reply that does not fit the step, such as 250 to DATA";
+    SurplusReply, "surplus-reply", Transport, false, "a reply too many: the listener answered what was not asked yet, and what follows cannot be matched to a command";
+    MixedReply, "mixed-reply", Transport, false, "one reply whose lines have different codes; the last line's code counts";
+    RepliesMissing, "replies-missing", Transport, false, "LMTP: fewer replies to the content than recipients, such as one for all of them";
     Aborted, "aborted", Transport, false, "not answered: an earlier command of the group ended the session";
     RunEnded, "run-ended", Transport, false, "still under way when the run ended";
     OutOfDescriptors, "out-of-descriptors", Generator, false, "our own process or system ran out of file descriptors (EMFILE, ENFILE)";

@@ -22,7 +22,8 @@ pub fn judge(classifier: &Classifier, step: Step, failure: &Failure, in_doubt: b
     let (condition, outcome) = match failure {
         Failure::Reply(reply) => {
             let condition = classifier.classify(Some(step), reply, reply.code == 421);
-            return Judged { condition, outcome: refused(step, reply) };
+            let outcome = if in_doubt { Outcome::InDoubt } else { refused(step, reply) };
+            return Judged { condition, outcome };
         }
         Failure::Challenged { reply, understood: true, .. } => {
             let condition = classifier.classify(Some(step), reply, reply.code == 421);
@@ -32,6 +33,7 @@ pub fn judge(classifier: &Classifier, step: Step, failure: &Failure, in_doubt: b
             (Condition::AuthChallengeNotUnderstood, Outcome::Malformed)
         }
         Failure::Unexpected(reply) => (classifier.classify(Some(step), reply, false), Outcome::Malformed),
+        Failure::Surplus(_) => (Condition::SurplusReply, Outcome::Malformed),
         Failure::NotOffered(what) => (lacking(*what), Outcome::Refused),
         Failure::Injected(_) => (Condition::ProtocolViolation, Outcome::Malformed),
         // With TLS 1.3 the listener's refusal of our certificate comes when our side of the handshake is complete.
@@ -55,6 +57,10 @@ pub fn judge(classifier: &Classifier, step: Step, failure: &Failure, in_doubt: b
         // Ours, and never charged to the listener (M24). The arrival was begun, so that it cannot be shed.
         Failure::Lost(_) => {
             return Judged { condition: Condition::ContentLost, outcome: Outcome::Interrupted };
+        }
+        Failure::Missing { why, .. } => {
+            let Judged { outcome, .. } = judge(classifier, step, why, in_doubt);
+            return Judged { condition: Condition::RepliesMissing, outcome };
         }
     };
     // Whatever took the place of the reply to the final dot, the listener may have the message.
@@ -157,6 +163,18 @@ pub fn sample(failure: &Failure) -> String {
             "the listener's challenge cannot be answered, so that the login was cancelled and nothing is known of user and \
              password: {challenge:?}; then {reply}"
         ),
+        Failure::Surplus(reply) => reply.to_string(),
+        Failure::Missing { came, due, why } => {
+            let once = match (came, &**why) {
+                (1, Failure::Unexpected(_)) => "; the listener answers once for all recipients",
+                (1, _) => "; the listener may answer once for all recipients",
+                _ => "",
+            };
+            format!(
+                "{came} of {due} replies to the content came (LMTP: one a recipient){once}: {}",
+                sample(why)
+            )
+        }
         Failure::Malformed(malformed) => malformed.to_string(),
         Failure::TimedOut(partial) if partial.is_empty() => "nothing came in time".to_owned(),
         Failure::TimedOut(partial) => format!("only part of a reply came in time: \"{partial}\""),
@@ -200,7 +218,10 @@ fn not_offered(what: Lacking) -> String {
 /// The reply of a failed step, if it was one.
 pub fn reply(failure: &Failure) -> Option<&Reply> {
     match failure {
-        Failure::Reply(reply) | Failure::Challenged { reply, .. } | Failure::Unexpected(reply) => Some(reply),
+        Failure::Reply(reply)
+        | Failure::Challenged { reply, .. }
+        | Failure::Unexpected(reply)
+        | Failure::Surplus(reply) => Some(reply),
         _ => None,
     }
 }

@@ -1,6 +1,7 @@
 //! One session: dial, drive the client machine, and enter in the books what it tells.
 
 mod ending;
+mod finding;
 mod opening;
 
 use std::cell::Cell;
@@ -12,11 +13,10 @@ use futures::future::{Either, select};
 
 use super::clock;
 use super::dispatch::{Due, OpenFor};
-use super::judge::{self, Judged};
+use super::judge;
 use super::slots::SlotId;
 use super::tape::Tape;
 use super::worker::{Mailbox, Order, Times, Worker};
-use crate::collector::tally::ConditionKey;
 use crate::collector::{Condition, Metric, Outcome};
 use crate::load::Load;
 use crate::mail::Message;
@@ -29,7 +29,7 @@ use crate::smtp::client::{Event, Failure};
 use crate::smtp::command::xclient_attributes as xclient;
 use crate::smtp::dialogue::without_secret;
 use crate::smtp::script::{Identity, Protocol};
-use crate::smtp::{Client, Reply, Step};
+use crate::smtp::{Client, Step};
 
 /// Runs a session, as was decided at `decided`.
 pub(super) async fn run(
@@ -83,6 +83,10 @@ struct Session {
     left: u64,
     /// Messages begun.
     sent: u64,
+    /// Messages that are over.
+    settled: u64,
+    /// It was told to leave: one that is held has done what it was asked to.
+    released: bool,
     started: Duration,
     /// Arrivals of the pool under way: the one being answered, and the one that went out with its content.
     live: [Option<Live>; 2],
@@ -98,6 +102,8 @@ struct Session {
     last_cause: Option<Outcome>,
     /// It was given up because nothing needed it any more, before it had hung for long: that is no finding.
     is_needless: bool,
+    /// Recipients that the transaction under way has.
+    recipients: u32,
     /// It was told to go before it was connected.
     finishing: bool,
     /// The first step of the session that was not accepted.
@@ -152,6 +158,8 @@ impl Session {
             serial,
             left,
             sent: 0,
+            settled: 0,
+            released: false,
             started,
             live: [None; 2],
             established: false,
@@ -161,6 +169,7 @@ impl Session {
             cause: None,
             last_cause: None,
             is_needless: false,
+            recipients: 0,
             finishing: false,
             failed: None,
             condition: None,
@@ -184,7 +193,7 @@ impl Session {
         let dialed = match self.dial().await {
             Ok(dialed) => dialed,
             Err(step) => {
-                let outcome = self.file(step, judge::CUT_OFF_DIAL, None, || judge::CUT_OFF.to_owned());
+                let outcome = self.file(step, judge::CUT_OFF_DIAL, false, None, || judge::CUT_OFF.to_owned());
                 self.timed(step, outcome, begun, clock::now());
                 return self.arrival_started();
             }
@@ -197,7 +206,7 @@ impl Session {
                 continue;
             };
             let judged = judge::judge_dial(fault);
-            let outcome = self.file(step, judged, None, || dialed.in_words(fault));
+            let outcome = self.file(step, judged, false, None, || dialed.in_words(fault));
             self.timed(step, outcome, from, to);
             if judged.outcome == Outcome::Shed {
                 self.worker.books.borrow_mut().counts(self.phase).own_failures += 1;
@@ -283,50 +292,6 @@ impl Session {
         self.live[0].map_or(self.phase, |live| live.due.phase)
     }
 
-    /// Files what a failed step means; returns how it counts.
-    fn file(
-        &mut self,
-        step: Step,
-        judged: Judged,
-        reply: Option<&Reply>,
-        sample: impl Fn() -> String,
-    ) -> Outcome {
-        let Judged { condition, mut outcome } = judged;
-        if outcome == Outcome::Interrupted && self.is_needless {
-            self.failed.get_or_insert(outcome);
-            return outcome;
-        }
-        let worker = &self.worker;
-        let phase = self.current_phase();
-        let code = reply.map(|reply| reply.code);
-        let sessions = worker.open_sessions();
-        let covers =
-            |expect: &crate::collector::expect::Expect| expect.covers(phase, step, condition, code, sessions);
-        // What our own side failed at is never right, and what the listener may have taken never a plain refusal.
-        let expectable = !matches!(outcome, Outcome::Shed | Outcome::InDoubt | Outcome::Interrupted);
-        let expected = worker.plan().expects.iter().position(|expect| expectable && covers(expect));
-        let mut books = worker.books.borrow_mut();
-        if let Some(index) = expected.and_then(|index| u32::try_from(index).ok()) {
-            books.expect(phase, index);
-            outcome = Outcome::Expected;
-        }
-        let key =
-            ConditionKey { step, condition, code, enhanced: reply.and_then(|reply| reply.enhanced), outcome };
-        books.condition(phase, key, worker.now(), &sample);
-        drop(books);
-        worker.tapes.borrow_mut().met(condition);
-        if let Some(tape) = &mut self.tape {
-            tape.note(worker.now(), &format!("{step}: {condition} ({outcome}): {}", sample()));
-        }
-        if outcome != Outcome::Expected {
-            worker.notes.borrow_mut().failed(phase, worker.now(), step, condition);
-        }
-        self.condition.get_or_insert(condition);
-        self.last_condition = Some(condition);
-        self.failed.get_or_insert(outcome);
-        outcome
-    }
-
     /// Gives the client what it is to do next.
     fn supply(&mut self, client: &mut Client<Message>, early: bool, now: Duration) {
         if !early && self.sent > 0 {
@@ -369,6 +334,9 @@ impl Session {
         self.sent += 1;
         // The session is the arrival: its number follows from the schedule, and not from the threads (M27).
         client.begin(self.worker.shared.mailer.message_of_session(number, seq));
+        if self.left == 0 && !self.is_held() {
+            client.finish();
+        }
     }
 
     /// Begins an arrival of the pool.
@@ -378,6 +346,9 @@ impl Session {
         let free = if self.live[0].is_none() { 0 } else { 1 };
         self.live[free] = Some(live);
         client.begin(self.worker.shared.mailer.message_of_session(live.due.seq, self.serial));
+        if self.left == 0 {
+            client.finish();
+        }
     }
 
     fn step(&mut self, step: Step, from: Instant, to: Instant, failure: Option<&Failure>, in_doubt: bool) {
@@ -388,6 +359,10 @@ impl Session {
                 return;
             }
             self.timed(step, Outcome::Accepted, from, to);
+            if step == Step::Quit && self.sent > 0 {
+                self.prove();
+            }
+            self.recipients += u32::from(step == Step::Rcpt);
             if step == self.takes_recipients {
                 self.worker.books.borrow_mut().counts(self.current_phase()).recipients_accepted += 1;
             }
@@ -402,11 +377,13 @@ impl Session {
                 None => sample,
             }
         };
-        let outcome = self.file(step, judged, judge::reply(failure), sample);
+        let manner = self.is_manner(step, failure, judged);
+        let outcome = self.file(step, judged, manner, judge::reply(failure), sample);
         if matches!(failure, Failure::Lost(_)) {
             self.worker.books.borrow_mut().counts(self.current_phase()).own_failures += 1;
         }
-        if step != Step::Idle {
+        // A reply too many ends no wait.
+        if step != Step::Idle && !matches!(failure, Failure::Surplus(_)) {
             self.timed(step, outcome, from, to);
         }
         if step == Step::Rcpt || step == self.takes_recipients && judge::reply(failure).is_some() {
@@ -416,8 +393,10 @@ impl Session {
             // It is no part of a transaction.
             return;
         }
-        // The first failure is the cause; a refused recipient only if nothing worse follows.
-        if self.cause.is_none_or(|(cause, _)| cause == Step::Rcpt && step != Step::Rcpt) {
+        // The first failure is the cause; a refused recipient only if nothing worse follows. When all are refused, what
+        // follows is the consequence.
+        let others = self.recipients > 0 && step != Step::Rcpt;
+        if self.cause.is_none_or(|(cause, _)| cause == Step::Rcpt && others) {
             self.cause = Some((step, outcome));
         }
         self.last_cause = Some(outcome);
@@ -448,9 +427,15 @@ impl Session {
         if accepted {
             self.prove();
         }
+        self.recipients = 0;
+        self.settled += 1;
         if self.attempts > 0 {
             self.attempts -= 1;
             self.worker.transaction_over(self.current_phase(), ended, outcome);
+        }
+        let bound = if self.is_done() && !self.is_held() { self.bound.take() } else { None };
+        if let Some(due) = bound {
+            return self.end_bound(due, ended);
         }
         let Some(live) = self.live[0].take() else { return };
         self.live[0] = self.live[1].take();
@@ -469,6 +454,7 @@ impl Host<Client<Message>> for Session {
             Event::Step { step, started, ended, failure, in_doubt, .. } => {
                 self.step(step, started, ended, failure.as_deref(), in_doubt);
             }
+            Event::Mixed(step, reply) => self.mixed(step, &reply),
             Event::Secured(handshake) => self.secured(&handshake),
             Event::SteppedDown { step, reply } => self.stepped_down(step, &reply),
             Event::Established(_) => {
@@ -500,8 +486,12 @@ impl Host<Client<Message>> for Session {
             }
             // It is on its way out, of old age.
             Poll::Ready(Order::Serve(due, _)) => self.worker.give_back(self.slot, due),
-            Poll::Ready(Order::Finish) => client.finish(),
+            Poll::Ready(Order::Finish) => {
+                self.released = true;
+                client.finish();
+            }
             Poll::Ready(Order::Abort { needless }) => {
+                self.released = true;
                 self.is_needless = needless;
                 client.abort(clock::now());
             }

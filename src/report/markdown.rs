@@ -137,7 +137,7 @@ fn quantile(metric: &Metric, q: f64) -> String {
 
 fn conditions(result: &RunResult, text: &mut String) {
     let mut rows: Vec<&ConditionRow> = result.conditions.iter().filter(|row| row.count > 0).collect();
-    rows.sort_by_key(|row| (row.expected, std::cmp::Reverse(row.count)));
+    rows.sort_by_key(|row| row.rank());
     let row = |row: &&ConditionRow| {
         let (first, last) = (words::seconds(row.first_s), words::seconds(row.last_s));
         vec![
@@ -145,7 +145,11 @@ fn conditions(result: &RunResult, text: &mut String) {
             code(&row.condition),
             code(&row.step),
             code(&row.phase),
-            if row.expected { "expected".to_owned() } else { code(&row.outcome) },
+            match (row.expected, row.is_manner()) {
+                (true, _) => "expected".to_owned(),
+                (_, true) => "no failure".to_owned(),
+                _ => code(&row.outcome),
+            },
             if first == last { first } else { format!("{first} to {last}") },
             code(&words::cut(row.sample.lines().next().unwrap_or_default(), SAMPLE)),
         ]

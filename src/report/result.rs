@@ -17,6 +17,7 @@ use super::findings::named;
 pub use super::findings::{
     Capacity, CapacityEnd, CapacityGoal, CapacityStatus, Limit, LimitVerdict, ShownBy,
 };
+use crate::collector::Outcome;
 use crate::collector::snapshot::Hindrance;
 
 /// The version of the format that is written, and the latest that is read.
@@ -477,6 +478,28 @@ pub struct ConditionRow {
     pub last_s: f64,
     /// The first reply of this kind as it came (lines separated by `\n`), or what happened in words.
     pub sample: String,
+}
+
+impl ConditionRow {
+    /// Whether it failed nothing: how a session ended beside its messages, or the form of a reply.
+    pub fn is_manner(&self) -> bool {
+        self.outcome == Outcome::Accepted.as_str()
+    }
+
+    /// The order in which rows are shown: what failed first, then the listener's manners, then what is expected; of each the
+    /// most frequent first.
+    pub(super) fn rank(&self) -> (bool, bool, std::cmp::Reverse<u64>) {
+        (self.expected, self.is_manner(), std::cmp::Reverse(self.count))
+    }
+
+    /// What it came to, in words.
+    pub(super) fn effect(&self) -> String {
+        match (self.expected, self.is_manner()) {
+            (true, _) => "expected by the profile".to_owned(),
+            (_, true) => "no failure: what was accepted stays accepted".to_owned(),
+            _ => format!("not expected: {}", super::words::harmless(&self.outcome)),
+        }
+    }
 }
 
 /// One assertion.

@@ -8,18 +8,25 @@
 //! - A step is measured from the moment its group is written: in a group all steps count from the same moment. Its
 //!   time-out counts from the last sign of life (a reply, or bytes that the kernel took), or slow replies to the first
 //!   commands of a group would time out the last (RFC 5321 4.5.3.2 knows no groups).
-//! - What was read before the content was written is no answer to it: a 250 that came with the 354 says nothing of a
-//!   message that the listener has not seen. A reply that is as early to a command cannot be told from one that answers
-//!   when it comes by itself, and is not told from it; such a listener is out of step by DATA at the latest.
+//! - What was read before a command was written is no answer to it, whatever it is: all complete replies of a read are taken
+//!   before anything is written, one to which no command is outstanding puts the session out of step, and so does one of
+//!   which a part was there when the next command was written. Nothing is accepted in it any more. Only 421 may come unasked.
+//! - A reply too many that comes later than the command it would answer cannot be told from an answer when it comes. What can
+//!   be known of it then, and what proves an acceptance, is the business of `held`.
+//! - The driver reads all that is there before the machine writes, but does not look for more: that would be a system call
+//!   for each command. What arrives in between is late, as above.
 //! - 220 opens and 221 closes a session: neither is taken for the success of another command, whatever its first digit.
 //! - Once the final dot may be with the kernel, whatever is lost is in doubt (RFC 5321 4.2.5): the listener may have the
 //!   message. That includes a dot that our own orderly close is still to flush.
 //! - Content is rendered piece by piece as the kernel takes it, so that a slow listener costs no memory.
 
 mod aside;
+mod driven;
 mod event;
 mod exchange;
 mod fits;
+mod held;
+mod lmtp;
 mod older;
 mod opening;
 mod rude;
@@ -30,12 +37,14 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use self::aside::Turn;
-use self::fits::{failure, insecure, is_refusal, unexpected};
+use self::fits::{failure, is_refusal, surplus, unexpected};
+use self::held::{Held, Marks};
+use self::lmtp::Asked;
 use self::opening::{Next, Opening};
 use self::rude::Half;
 use self::underway::Underway;
 use super::command;
-use super::machine::{Close, Closed, Handshake, Insecure, Machine, Need};
+use super::machine::Close;
 use super::reply::{RawReply, Scanner};
 use super::script::{Identity, Quit, Script};
 use super::step::Step;
@@ -59,6 +68,8 @@ enum State {
     Deaf,
     /// QUIT is to be written, or was.
     Quit,
+    /// QUIT was answered, but not by 221: a reply too many would come now.
+    Drained,
     Over(Close),
 }
 
@@ -80,8 +91,13 @@ pub struct Client<C> {
     written: bool,
     /// The kernel has not taken all that was written.
     backlog: bool,
-    /// Part of a reply was there before the content that is waited for was written.
+    /// Part of a reply was there before the command was written that is waited for.
     early: bool,
+    /// A message that is accepted and not told yet.
+    held: Option<Held>,
+    marks: Marks,
+    /// QUIT was said behind a message whose replies did not all come.
+    asked: Asked,
     finishing: bool,
     /// Nothing is said before this time, by the script's bad manners.
     silent_until: Option<Instant>,
@@ -107,6 +123,9 @@ impl<C: Content> Client<C> {
             written: false,
             backlog: false,
             early: false,
+            held: None,
+            marks: Marks::default(),
+            asked: Asked::No,
             finishing: false,
             silent_until: None,
             half_closed: Half::Open,
@@ -161,8 +180,9 @@ impl<C: Content> Client<C> {
             _ if self.silent_until.is_some() && !self.is_waiting() => Step::Idle,
             State::Opening => self.opening.as_ref().map_or(Step::Idle, |opening| opening.step()),
             State::Mail => self.underway.step(),
+            State::Aside(Turn::Again) => Step::Body,
             State::Aside(_) => Step::Command,
-            State::Quit => Step::Quit,
+            State::Quit | State::Drained => Step::Quit,
             State::Rest | State::Reset | State::Deaf | State::Over(_) => Step::Idle,
         }
     }
@@ -177,13 +197,8 @@ impl<C: Content> Client<C> {
             }
             State::Reset | State::Aside(_) | State::Quit => self.written,
             State::Mail => self.underway.is_waiting(),
-            State::Rest | State::Deaf | State::Over(_) => false,
+            State::Rest | State::Deaf | State::Drained | State::Over(_) => false,
         }
-    }
-
-    /// Whether the listener has asked for content of which nothing is written, or for a chunk.
-    fn owes_content(&self) -> bool {
-        self.state == State::Mail && self.underway.owes_content()
     }
 
     /// When the outstanding wait began.
@@ -193,7 +208,7 @@ impl<C: Content> Client<C> {
 
     /// When the session's time is up. One that is leaving is given the time to.
     fn session_deadline(&self) -> Option<Instant> {
-        let leaving = matches!(self.state, State::Quit | State::Over(_));
+        let leaving = matches!(self.state, State::Quit | State::Drained | State::Over(_));
         if leaving { None } else { self.expires }
     }
 
@@ -202,16 +217,14 @@ impl<C: Content> Client<C> {
             Some(until) if !self.is_waiting() => Some(until),
             _ => self.timeout().and_then(|timeout| self.alive.checked_add(timeout)),
         };
-        match (self.session_deadline(), step) {
-            (Some(session), Some(step)) => Some(session.min(step)),
-            (session, step) => session.or(step),
-        }
+        [self.session_deadline(), step, self.held_until(), self.asks_at()].into_iter().flatten().min()
     }
 
     fn timeout(&self) -> Option<Duration> {
         let timeouts = &self.script.timeouts;
         match (self.state, self.step()) {
-            (State::Rest | State::Deaf | State::Over(_), _) => None,
+            (State::Rest | State::Deaf | State::Drained | State::Over(_), _) => None,
+            (State::Aside(_), _) => Some(timeouts.command),
             (_, Step::Greeting) => Some(timeouts.greeting),
             (_, Step::Data) => Some(timeouts.data),
             (_, Step::Body) => Some(timeouts.body),
@@ -223,7 +236,9 @@ impl<C: Content> Client<C> {
     fn tell(&mut self, now: Instant, step: Step, code: u16, failure: Option<Box<Failure>>) {
         let started = if self.is_waiting() { self.since() } else { now };
         let in_doubt = match failure.as_deref() {
-            None | Some(Failure::Reply(_) | Failure::Challenged { .. }) => false,
+            None => false,
+            Some(_) if self.is_doubted() => true,
+            Some(Failure::Reply(_) | Failure::Challenged { .. }) => false,
             Some(failure) => self.underway.in_doubt(failure),
         };
         self.told(now, step, started, code, failure, in_doubt);
@@ -252,16 +267,22 @@ impl<C: Content> Client<C> {
         if self.is_over() {
             return;
         }
-        let leaving = self.state == State::Quit;
+        let failure = self.named(failure);
+        // What comes after an acceptance that nothing speaks against does not change it.
+        if !self.is_doubted() {
+            self.let_go(true);
+        }
+        let leaving = matches!(self.state, State::Quit | State::Drained);
         let code = match &failure {
-            Failure::Reply(reply) | Failure::Challenged { reply, .. } | Failure::Unexpected(reply) => {
-                reply.code
-            }
+            Failure::Reply(reply)
+            | Failure::Challenged { reply, .. }
+            | Failure::Unexpected(reply)
+            | Failure::Surplus(reply) => reply.code,
             _ => 0,
         };
         // Giving up a session that waits for no step, or that is leaving anyway, is no finding.
-        let silent = failure == Failure::Aborted
-            && (self.step() == Step::Idle || matches!(self.state, State::Reset | State::Quit));
+        let leaving_or_idle = self.step() == Step::Idle || leaving || self.state == State::Reset;
+        let silent = matches!(failure, Failure::Aborted) && leaving_or_idle && !self.is_doubted();
         let why = failure.clone();
         if !silent {
             self.tell(now, self.step(), code, Some(Box::new(failure)));
@@ -275,6 +296,9 @@ impl<C: Content> Client<C> {
 
     /// The session is over, and with it what is under way.
     fn lose(&mut self, now: Instant, why: &Failure, how: Close, by_peer: bool) {
+        // What was offered and not heard yet cannot be taken any more.
+        self.events.retain(|event| !matches!(event, Event::Ready { .. }));
+        self.lose_held();
         self.underway.lose(now, why, &mut self.events);
         self.events.push_back(Event::Ended { by_peer });
         self.state = State::Over(how);
@@ -292,6 +316,8 @@ impl<C: Content> Client<C> {
 
     /// Goes to a state whose command is written at the next poll.
     fn command(&mut self, state: State) {
+        // What was offered and not heard yet has to wait.
+        self.events.retain(|event| !matches!(event, Event::Ready { .. }));
         self.opening = None;
         self.state = state;
         self.written = false;
@@ -313,20 +339,47 @@ impl<C: Content> Client<C> {
     /// One complete reply came.
     fn reply(&mut self, now: Instant, raw: RawReply<'_>) {
         let step = self.step();
+        if raw.is_mixed() {
+            self.events.push_back(Event::Mixed(step, Box::new(raw.to_reply())));
+        }
+        match self.state {
+            State::Drained => return self.doubt(now, raw),
+            State::Quit if self.written && self.held.is_some() && !self.early => {
+                return self.farewell(now, raw);
+            }
+            _ => {}
+        }
         let failure = match &self.opening {
             Some(opening) => {
-                opening.refusal(raw).or_else(|| (!opening.fits(raw.code)).then(|| unexpected(raw)))
+                let fits = opening.fits(raw.code) && !raw.is_contradictory();
+                opening.refusal(raw).or_else(|| (!fits).then(|| unexpected(raw)))
             }
             None => failure(step, raw),
         };
         // RFC 5321 3.8: 421 may answer any command, come unasked, and always ends the session.
-        if raw.code == 421 || self.early || !self.is_waiting() {
-            let failure = failure.unwrap_or_else(|| unexpected(raw));
-            return self.fail(now, *failure, true);
+        if raw.code == 421 {
+            return self.fail(now, *failure.unwrap_or_else(|| unexpected(raw)), true);
+        }
+        if let Some(missing) = self.has_no_more(raw) {
+            return self.fail(now, missing, false);
+        }
+        if self.early || !self.is_waiting() {
+            if self.is_disproved(now, raw) {
+                return;
+            }
+            // A session that rests may be told that it is to end.
+            let rests = self.state == State::Rest && !self.early;
+            let failure = failure.filter(|failure| rests && is_refusal(failure));
+            let strange = || if rests { unexpected(raw) } else { surplus(raw) };
+            return self.fail(now, *failure.unwrap_or_else(strange), true);
         }
         self.alive = now;
+        if failure.is_none() && (self.opening.is_some() || self.underway.goes_in_chunks()) {
+            self.marks.note(step, self.underway.is_midway(), raw);
+        }
         match (self.state, failure) {
             (State::Mail, failure) => self.transaction_reply(now, raw, failure),
+            (State::Aside(Turn::Again), _) => self.said_again(now, raw),
             (State::Quit, failure) => {
                 self.tell(now, step, raw.code, failure);
                 self.end(now, Close::Clean, false);
@@ -347,7 +400,7 @@ impl<C: Content> Client<C> {
                 self.leave(now);
             }
             (_, Some(failure)) => self.fail(now, *failure, true),
-            (State::Aside(_) | State::Rest | State::Deaf | State::Over(_), None) => {}
+            (State::Aside(_) | State::Rest | State::Deaf | State::Drained | State::Over(_), None) => {}
         }
     }
 
@@ -381,14 +434,16 @@ impl<C: Content> Client<C> {
     fn transaction_reply(&mut self, now: Instant, raw: RawReply<'_>, failure: Option<Box<Failure>>) {
         let Some(exchange) = &self.underway.current else { return };
         let early = exchange.is_early();
+        let alike = exchange.is_chunked() && self.marks.are_alike() && !self.underway.is_single();
         let failure = match failure {
             None if early => Some(unexpected(raw)),
+            None if alike => Some(surplus(raw)),
             failure => failure,
         };
         let good = failure.is_none();
         // After an early reply the rest of the content can no longer be told from commands, unless its length was said.
-        let out_of_step =
-            early && !exchange.is_chunked() || matches!(failure.as_deref(), Some(Failure::Unexpected(_)));
+        let out_of_step = early && !exchange.is_chunked()
+            || matches!(failure.as_deref(), Some(Failure::Unexpected(_) | Failure::Surplus(_)));
         let silent = exchange.is_consequence() || good && exchange.is_midway();
         if out_of_step || !silent {
             self.tell(now, self.step(), raw.code, failure);
@@ -403,9 +458,22 @@ impl<C: Content> Client<C> {
 
     /// The current transaction is over; the next one, if there is one already, takes its place.
     fn transaction_over(&mut self, now: Instant, accepted: bool) {
-        self.events.push_back(Event::Transaction { accepted, ended: now });
+        let chunked = self.underway.is_chunked();
+        if self.asked == Asked::Yes {
+            // It was slow, and owed nothing; QUIT is out.
+            self.underway.over();
+            self.events.push_back(Event::Transaction { accepted, ended: now });
+            self.command(State::Quit);
+            (self.written, self.since) = (true, now);
+            return;
+        }
         let needs_reset = self.underway.over();
         self.offered = false;
+        if !accepted || self.underway.current.is_some() {
+            self.events.push_back(Event::Transaction { accepted, ended: now });
+        } else if self.hold(now, chunked) {
+            return;
+        }
         if self.underway.current.is_some() {
             self.state = State::Mail;
         } else if needs_reset {
@@ -419,7 +487,7 @@ impl<C: Content> Client<C> {
     fn offer(&mut self) -> Option<Event> {
         let early = match self.state {
             State::Rest => false,
-            State::Mail if self.underway.has_room() => true,
+            State::Mail if self.underway.has_room(self.marks.tell_apart()) => true,
             _ => return None,
         };
         if self.offered || self.finishing || self.half_closed != Half::Open {
@@ -433,6 +501,11 @@ impl<C: Content> Client<C> {
     fn write(&mut self, now: Instant, out: &mut Vec<u8>) -> bool {
         match self.state {
             _ if self.silent_until.is_some() => return false,
+            State::Mail if self.asked == Asked::Due => {
+                self.asked = Asked::Yes;
+                out.extend_from_slice(command::QUIT);
+                return true;
+            }
             State::Mail => return self.write_mail(now, out),
             _ if self.written => return false,
             State::Opening => return self.write_opening(now, out),
@@ -444,7 +517,7 @@ impl<C: Content> Client<C> {
                 return true;
             }
             State::Quit => out.extend_from_slice(command::QUIT),
-            State::Rest | State::Over(_) => return false,
+            State::Rest | State::Drained | State::Over(_) => return false,
         }
         self.written = true;
         self.since = now;
@@ -476,137 +549,5 @@ impl<C: Content> Client<C> {
             self.transaction_over(now, false);
         }
         out.len() > before
-    }
-}
-
-impl<C: Content> Machine for Client<C> {
-    type Event = Event;
-
-    fn handle_input(&mut self, now: Instant, bytes: &[u8]) -> usize {
-        if self.is_over() {
-            return bytes.len();
-        }
-        if self.is_handshake() {
-            let first = &bytes[..bytes.len().min(200)];
-            self.fail(now, Failure::Injected(String::from_utf8_lossy(first).into_owned()), true);
-            return bytes.len();
-        }
-        let mut scanner = std::mem::take(&mut self.scanner);
-        let mut input = bytes;
-        // All replies that are owed are taken at once, for nothing is said between those to one group. Whether what follows
-        // them is owed is known only when what they let us say is written; but content that is owed would then be written
-        // after the reply that cannot answer it.
-        loop {
-            match scanner.scan(&mut input) {
-                None => break,
-                Some(Ok(raw)) => self.reply(now, raw),
-                Some(Err(malformed)) => self.fail(now, Failure::Malformed(malformed), true),
-            }
-            // But what is there before the content is written must not come back as an answer to it.
-            let goes_on = self.is_waiting() && !self.is_handshake() || self.owes_content();
-            if input.is_empty() || self.is_over() || !goes_on {
-                break;
-            }
-            // Behind a last chunk that is still to be answered the next transaction may go out.
-            if !self.offered && !self.finishing && self.underway.has_room_behind() {
-                break;
-            }
-        }
-        self.scanner = scanner;
-        // What follows the end is nobody's.
-        if self.is_over() { bytes.len() } else { bytes.len() - input.len() }
-    }
-
-    fn handle_written(&mut self, now: Instant) {
-        self.backlog = false;
-        self.alive = now;
-        self.underway.written();
-    }
-
-    fn handle_secured(&mut self, now: Instant, handshake: Handshake) {
-        if !self.is_handshake() {
-            return;
-        }
-        self.tell(now, Step::Tls, 0, None);
-        self.events.push_back(Event::Secured(Box::new(handshake.clone())));
-        if let Some(opening) = &mut self.opening {
-            opening.secured(handshake);
-        }
-        (self.since, self.alive) = (now, now);
-    }
-
-    fn handle_insecure(&mut self, now: Instant, why: Insecure) {
-        self.fail(now, insecure(why), true);
-    }
-
-    fn handle_timeout(&mut self, now: Instant) {
-        let over = |deadline: Option<Instant>| deadline.is_some_and(|deadline| now >= deadline);
-        if !over(self.deadline()) {
-            return;
-        }
-        if !self.is_waiting() && over(self.silent_until) {
-            return;
-        }
-        if self.is_resting() {
-            // Nothing is lost when a resting session grows too old: it leaves as it would at its end.
-            return self.finish();
-        }
-        let failure = if over(self.session_deadline()) {
-            Failure::SessionTimedOut
-        } else {
-            Failure::TimedOut(self.scanner.evidence())
-        };
-        self.fail(now, failure, false);
-    }
-
-    fn handle_closed(&mut self, now: Instant, how: Closed) {
-        let failure = self.closed_by(how);
-        self.fail(now, failure, true);
-    }
-
-    fn poll(&mut self, now: Instant, out: &mut Vec<u8>) -> Need<Event> {
-        if self.silent_until.take_if(|until| *until <= now).is_some() && self.is_handshake() {
-            (self.since, self.alive) = (now, now);
-        }
-        match self.state {
-            State::Rest if self.finishing => self.leave(now),
-            // What was read of the listener does not tell whether it still listens.
-            State::Deaf if self.finishing => self.end(now, Close::Clean, false),
-            _ => {}
-        }
-        if let Some(event) = self.events.pop_front().or_else(|| self.offer()) {
-            return Need::Emit(event);
-        }
-        if let State::Over(how) = self.state {
-            return Need::Close(how);
-        }
-        if self.is_handshake() && self.silent_until.is_none() {
-            return Need::Secure { until: self.deadline() };
-        }
-        if self.half_closed == Half::Due {
-            self.half_closed = Half::Done;
-            return Need::EndWrite;
-        }
-        if self.half_closed == Half::Done && !self.is_waiting() {
-            // All that is owed was read, and nothing more can be said.
-            self.end(now, Close::Clean, false);
-            return self.poll(now, out);
-        }
-        let early = self.owes_content() && self.scanner.is_partial();
-        if self.half_closed == Half::Open && self.write(now, out) {
-            self.early |= early;
-            self.backlog = true;
-            self.alive = now;
-            if self.script.manners.half_close == Some(self.step()) && !self.underway.is_partly_rendered() {
-                self.half_closed = Half::Due;
-            }
-            return Need::Write;
-        }
-        if self.is_over() {
-            // What was to be written is lost, and that is to be told.
-            return self.poll(now, out);
-        }
-        let until = self.deadline();
-        if self.state == State::Deaf { Need::Wait { until } } else { Need::Read { until } }
     }
 }

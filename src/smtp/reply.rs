@@ -7,6 +7,8 @@
 //! - A reply that arrives whole in one read is parsed in place, without a copy; only a partial one is kept.
 //! - Any three digits are a code (RFC 5321 4.2 allows 2yz to 5yz, real listeners send 440 or 999); the judgement is the
 //!   classifier's. A bare LF ends a line, as many listeners send it.
+//! - RFC 5321 4.2.1 gives all lines of a reply one code. Listeners that began with a banner and then met a limit send
+//!   `220-` and end with `421`: the last line's code counts, and that the others differ is kept ([`RawReply::is_mixed`]).
 
 use std::fmt;
 
@@ -83,13 +85,15 @@ pub struct Reply {
     pub lines: Vec<String>,
     /// The enhanced code: the last line's if it has one, else the nearest before it.
     pub enhanced: Option<Enhanced>,
+    /// The code of each line, where they differ; else empty.
+    pub mixed: Vec<u16>,
 }
 
 impl Reply {
     /// A reply of these lines (texts without code).
     pub fn new(code: u16, lines: Vec<String>) -> Reply {
         let enhanced = lines.iter().rev().find_map(|line| find_enhanced(line).map(|(code, _, _)| code));
-        Reply { code, lines, enhanced }
+        Reply { code, lines, enhanced, mixed: Vec::new() }
     }
 
     /// Reads a reply as people write it down: `421 text`, or several lines `250-a\n250 b`. Line ends may be CRLF.
@@ -152,12 +156,13 @@ impl fmt::Display for Reply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, line) in self.lines.iter().enumerate() {
             let last = i + 1 == self.lines.len();
+            let code = self.mixed.get(i).copied().unwrap_or(self.code);
             if i > 0 {
                 f.write_str("\n")?;
             }
             match (last, line.is_empty()) {
-                (true, true) => write!(f, "{:03}", self.code)?,
-                _ => write!(f, "{:03}{}{line}", self.code, if last { ' ' } else { '-' })?,
+                (true, true) => write!(f, "{code:03}")?,
+                _ => write!(f, "{code:03}{}{line}", if last { ' ' } else { '-' })?,
             }
         }
         Ok(())
@@ -171,8 +176,6 @@ pub enum Fault {
     NoCode,
     /// Something else than a space, `-` or the line's end after the code.
     Separator,
-    /// A continuation line with another code than the first.
-    Continuation,
     /// More than [`MAX_LINE`] octets without a line end.
     LineTooLong,
     /// More than [`MAX_REPLY`] octets without a last line.
@@ -207,7 +210,6 @@ impl Malformed {
         match self.fault {
             Fault::NoCode => "a line without a reply code",
             Fault::Separator => "no space or hyphen after the reply code",
-            Fault::Continuation => "a continuation line with another code",
             Fault::LineTooLong => "a reply line over 4096 octets",
             Fault::ReplyTooLong => "a reply over 65536 octets",
             Fault::Unfinished => "a reply without its last line",
@@ -219,12 +221,36 @@ impl Malformed {
 /// A complete reply, still in the input or in the scanner's buffer.
 #[derive(Clone, Copy, Debug)]
 pub struct RawReply<'a> {
-    /// The three-digit code.
+    /// The three-digit code; the last line's, if they differ.
     pub code: u16,
+    mixed: bool,
     bytes: &'a [u8],
 }
 
 impl RawReply<'_> {
+    /// Whether its lines have different codes.
+    pub fn is_mixed(self) -> bool {
+        self.mixed
+    }
+
+    /// Whether its lines have codes of different classes, so that it says yes and no at once.
+    pub fn is_contradictory(self) -> bool {
+        self.mixed && self.codes().any(|code| code / 100 != self.code / 100)
+    }
+
+    /// The code of each line.
+    fn codes(self) -> impl Iterator<Item = u16> {
+        self.bytes.split_inclusive(|&b| b == b'\n').map(code_of)
+    }
+
+    /// A number that stands for what it says: that of two replies is the same if their octets are.
+    pub fn fingerprint(self) -> u64 {
+        use std::hash::{DefaultHasher, Hasher};
+        let mut hasher = DefaultHasher::new();
+        hasher.write(self.bytes);
+        hasher.finish()
+    }
+
     /// The owned form.
     pub fn to_reply(self) -> Reply {
         let lines = self
@@ -235,8 +261,14 @@ impl RawReply<'_> {
                 String::from_utf8_lossy(text.get(4..).unwrap_or_default()).into_owned()
             })
             .collect();
-        Reply::new(self.code, lines)
+        let mixed = if self.mixed { self.codes().collect() } else { Vec::new() };
+        Reply { mixed, ..Reply::new(self.code, lines) }
     }
+}
+
+/// The code that a line begins with; its digits were seen before.
+fn code_of(line: &[u8]) -> u16 {
+    line.iter().take(3).fold(0, |code, digit| code * 10 + u16::from(digit - b'0'))
 }
 
 /// Reads replies incrementally, however the bytes are cut, within [`MAX_LINE`] and [`MAX_REPLY`].
@@ -246,7 +278,10 @@ pub struct Scanner {
     partial: Vec<u8>,
     /// Where the unfinished line begins in `partial`.
     line: usize,
+    /// The code of the lines so far.
     code: Option<u16>,
+    /// They had different ones.
+    mixed: bool,
     spent: bool,
 }
 
@@ -270,14 +305,15 @@ impl Scanner {
             while let Some(end) = memchr::memchr(b'\n', &whole[at..]) {
                 let line = &whole[at..at + end + 1];
                 at += end + 1;
-                match self.line(line, at) {
+                match Scanner::line(line, at) {
                     Err(malformed) => return Some(Err(malformed)),
                     Ok(Line::Last(code)) => {
                         *input = &whole[at..];
-                        self.code = None;
-                        return Some(Ok(RawReply { code, bytes: &whole[..at] }));
+                        let mixed = self.note(code);
+                        (self.code, self.mixed) = (None, false);
+                        return Some(Ok(RawReply { code, mixed, bytes: &whole[..at] }));
                     }
-                    Ok(Line::More(code)) => self.code = Some(code),
+                    Ok(Line::More(code)) => _ = self.note(code),
                 }
             }
             self.partial.extend_from_slice(whole);
@@ -286,14 +322,15 @@ impl Scanner {
             while let Some(end) = memchr::memchr(b'\n', input) {
                 self.partial.extend_from_slice(&input[..end + 1]);
                 *input = &input[end + 1..];
-                match self.line(&self.partial[self.line..], self.partial.len()) {
+                match Scanner::line(&self.partial[self.line..], self.partial.len()) {
                     Err(malformed) => return Some(Err(malformed)),
                     Ok(Line::Last(code)) => {
                         self.spent = true;
-                        return Some(Ok(RawReply { code, bytes: &self.partial }));
+                        let mixed = self.note(code);
+                        return Some(Ok(RawReply { code, mixed, bytes: &self.partial }));
                     }
                     Ok(Line::More(code)) => {
-                        self.code = Some(code);
+                        self.note(code);
                         self.line = self.partial.len();
                     }
                 }
@@ -316,18 +353,21 @@ impl Scanner {
         Malformed::new(Fault::Unfinished, if self.spent { &[] } else { &self.partial }).evidence
     }
 
+    /// Takes note of the code of a line; whether the reply's lines have had different ones.
+    fn note(&mut self, code: u16) -> bool {
+        self.mixed |= self.code.is_some_and(|before| before != code);
+        self.code = Some(code);
+        self.mixed
+    }
+
     /// Judges one line with its end; `total` is the reply's length so far.
-    fn line(&self, line: &[u8], total: usize) -> Result<Line, Malformed> {
+    fn line(line: &[u8], total: usize) -> Result<Line, Malformed> {
         let text = trim_line_end(line);
         if let Some(fault) = earliest_fault(line, total - line.len()) {
             return Err(Malformed::new(fault, text));
         }
-        let &[a, b, c, ref rest @ ..] = text else { return Err(Malformed::new(Fault::NoCode, text)) };
-        let digit = |b: u8| u16::from(b - b'0');
-        let code = digit(a) * 100 + digit(b) * 10 + digit(c);
-        if self.code.is_some_and(|first| first != code) {
-            return Err(Malformed::new(Fault::Continuation, text));
-        }
+        let [_, _, _, rest @ ..] = text else { return Err(Malformed::new(Fault::NoCode, text)) };
+        let code = code_of(text);
         match rest.first() {
             None | Some(b' ') => Ok(Line::Last(code)),
             Some(b'-') => Ok(Line::More(code)),
@@ -424,11 +464,10 @@ mod tests {
 
     #[test]
     fn malformed_input_is_named_and_bounded() {
-        let cases: [(&[u8], Fault); 6] = [
+        let cases: [(&[u8], Fault); 5] = [
             (b"hello there\r\n", Fault::NoCode),
             (b"\r\n", Fault::NoCode),
             (b"250x ok\r\n", Fault::Separator),
-            (b"250-a\r\n251 b\r\n", Fault::Continuation),
             (b"25\x00 a\r\n", Fault::NoCode),
             (b"HTTP", Fault::NoCode),
         ];
@@ -441,6 +480,40 @@ mod tests {
         let lines = b"250-more\r\n".repeat(100_000);
         assert_eq!(scan_all(&lines, 1000).pop(), Some(Err(Fault::ReplyTooLong)));
         assert_eq!(scan_all(&lines, lines.len()).pop(), Some(Err(Fault::ReplyTooLong)));
+    }
+
+    #[test]
+    fn the_last_line_has_the_code_that_counts_however_the_bytes_are_cut() {
+        for (wire, code, contradictory) in [
+            ("220-mx.test\r\n421 4.7.0 too many\r\n", 421, true),
+            ("220-a\r\n220-b\r\n521 no\r\n", 521, true),
+            ("250-mx\r\n452 later\r\n", 452, true),
+            ("452-later\r\n250 ok\r\n", 250, true),
+            ("250-a\r\n550-b\r\n250 c\r\n", 250, true),
+            ("250-a\r\n251 b\r\n", 251, false),
+            ("550-a\r\n554 b\r\n", 554, false),
+        ] {
+            for piece in 1..=wire.len() {
+                let mut scanner = Scanner::default();
+                let mut replies = Vec::new();
+                for mut chunk in wire.as_bytes().chunks(piece) {
+                    while !chunk.is_empty() {
+                        if let Some(raw) = scanner.scan(&mut chunk) {
+                            let raw = raw.unwrap();
+                            replies.push((raw.code, raw.is_mixed(), raw.is_contradictory(), raw.to_reply()));
+                        }
+                    }
+                }
+                let [(seen, mixed, against, reply)] = &replies[..] else { panic!("{replies:?}") };
+                assert_eq!((*seen, *mixed, *against), (code, true, contradictory), "{wire:?} by {piece}");
+                assert_eq!(reply.to_string() + "\n", wire.replace('\r', ""), "shown as it came");
+            }
+        }
+        // What was mixed before says nothing of what follows.
+        let mut scanner = Scanner::default();
+        let mut input: &[u8] = b"250-a\r\n251 b\r\n250-c\r\n250 d\r\n";
+        assert!(scanner.scan(&mut input).unwrap().unwrap().is_mixed());
+        assert!(!scanner.scan(&mut input).unwrap().unwrap().is_mixed());
     }
 
     #[test]

@@ -149,7 +149,8 @@ impl Listener {
         if settled {
             self.unanswered.pop_front();
         }
-        format!("{} text\r\n", if well { 250 } else { code }).into_bytes()
+        // In words by which the replies can be told apart.
+        format!("{} {told:?}\r\n", if well { 250 } else { code }).into_bytes()
     }
 
     fn say(&mut self, text: &str) -> Vec<u8> {

@@ -45,6 +45,7 @@ fn an_owner() -> impl Strategy<Value = Owner> {
         mails,
         declines,
         rests,
+        leaves: false,
     })
 }
 

@@ -194,6 +194,8 @@ fn tell(event: &Event) -> String {
                     format!("{how} {} {challenge:?}", reply.code)
                 }
                 Some(Failure::Unexpected(reply)) => format!("unexpected {}", reply.code),
+                Some(Failure::Surplus(reply)) => format!("surplus {}", reply.code),
+                Some(Failure::Missing { came, due, .. }) => format!("missing after {came} of {due}"),
                 Some(Failure::TimedOut(evidence)) if evidence.is_empty() => "timed-out".into(),
                 Some(Failure::TimedOut(evidence)) => format!("timed-out {evidence:?}"),
                 Some(Failure::SessionTimedOut) => "session-timed-out".into(),
@@ -213,6 +215,7 @@ fn tell(event: &Event) -> String {
             let took = if took.is_zero() { String::new() } else { format!(" in {}s", took.as_secs_f64()) };
             format!("{step} {failure}{took}{}", if *in_doubt { " in-doubt" } else { "" })
         }
+        Event::Mixed(step, reply) => format!("{step} mixed {}", reply.code),
         Event::Secured(_) => "secured".into(),
         Event::SteppedDown { step, reply } => format!("{step} again {}", reply.code),
         Event::Established(_) => "established".into(),
@@ -446,6 +449,7 @@ impl Dialogue {
             "oauthbearer" => self.identity.login = Some(login(Mechanism::Oauthbearer)),
             "rests" => self.owner.rests = true,
             "declines" => self.owner.declines = true,
+            "leaves" => self.owner.leaves = true,
             _ => {
                 // `stall-rcpt-7s`
                 let (step, length) = word.strip_prefix("stall-")?.split_once('-')?;

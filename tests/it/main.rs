@@ -16,6 +16,7 @@ mod hostile;
 mod limits;
 mod listener;
 mod measurement;
+mod odd_listeners;
 mod reports;
 mod runs;
 mod selftest;

@@ -97,6 +97,8 @@ pub struct Owner {
     pub declines: bool,
     /// When it has nothing to send it lets the session rest instead of finishing it.
     pub rests: bool,
+    /// It says with the last mail that it is the last.
+    pub leaves: bool,
 }
 
 pub struct Wire {
@@ -205,12 +207,18 @@ impl Wire {
                     return;
                 }
                 match self.owner.mails.pop_front() {
-                    Some(mail) => self.begin(mail),
+                    Some(mail) => {
+                        self.begin(mail);
+                        if self.owner.leaves && self.owner.mails.is_empty() {
+                            self.client.finish();
+                        }
+                    }
                     None if !*early && !self.owner.rests => self.client.finish(),
                     None => {}
                 }
             }
-            Event::Secured(_) | Event::SteppedDown { .. } | Event::Established(_) | Event::Begun(_) => {}
+            Event::Secured(_) | Event::SteppedDown { .. } | Event::Established(_) => {}
+            Event::Begun(_) | Event::Mixed(..) => {}
         }
     }
 

@@ -5,7 +5,10 @@ use std::time::Duration;
 use super::{Live, Session, nanos};
 use crate::collector::{Metric, Outcome};
 use crate::generator::dispatch::{Due, SessionEnd};
+use crate::generator::judge::Judged;
 use crate::generator::worker::{Order, Times};
+use crate::smtp::Step;
+use crate::smtp::client::Failure;
 
 impl Session {
     /// Everything is over: the socket is closed, the books are brought up to date, the slot is free.
@@ -59,6 +62,33 @@ impl Session {
     pub(super) fn end(&self, due: Due, times: &Times, outcome: Outcome) {
         self.worker.notes.borrow_mut().ended(due.phase, due.intended, outcome, self.last_condition);
         self.worker.end(due, times, outcome);
+    }
+
+    /// The arrival that the session is itself ends with its last message, not with its leave.
+    pub(super) fn end_bound(&self, due: Due, ended: Duration) {
+        let times = Times { decided: self.decided, opened: None, served: Some(self.started), ended };
+        self.end(due, &times, self.failed.unwrap_or(Outcome::Accepted));
+    }
+
+    /// Whether all that it was opened for is done, and only its leave is left.
+    pub(super) fn is_done(&self) -> bool {
+        let idle = if self.is_held() { self.released } else { self.left == 0 };
+        self.established && idle && self.settled == self.sent
+    }
+
+    /// Whether a failure is the listener's manner, which changes nothing of what it accepted: how the session ends once its
+    /// work is done, how one of the pool ends between two messages, and that it refuses a command beside the messages.
+    pub(super) fn is_manner(&self, step: Step, failure: &Failure, judged: Judged) -> bool {
+        let refused = matches!(failure, Failure::Reply(reply) if reply.code != 421);
+        let carries = self.sent > 0 || self.left > 0;
+        let between = self.bound.is_none() && self.sent > 0 && self.live[0].is_none();
+        judged.outcome != Outcome::InDoubt
+            && match step {
+                Step::Quit => true,
+                Step::Idle => self.is_done() || between,
+                Step::Command => self.established && carries && (refused || self.is_done() || between),
+                _ => false,
+            }
     }
 
     /// Notes whether the listener ended a session that was to be held to its phase's end.

@@ -99,10 +99,13 @@ pub fn conditions(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
     if rows.is_empty() {
         return Ok(());
     }
-    rows.sort_by_key(|row| (row.expected, std::cmp::Reverse(row.count)));
+    rows.sort_by_key(|row| row.rank());
     let several = result.phases.len() > 1;
-    let title =
-        if rows.iter().all(|row| row.expected) { "What was refused, as expected" } else { "What went wrong" };
+    let title = match rows.iter().all(|row| row.expected || row.is_manner()) {
+        _ if rows.iter().all(|row| row.expected) => "What was refused, as expected",
+        true => "What was seen beside the messages",
+        false => "What went wrong",
+    };
     page.heading(title, "")?;
     for row in rows.iter().take(CONDITIONS) {
         condition(result, row, several, page)?;
@@ -117,7 +120,7 @@ pub fn conditions(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
 /// The most frequent unexpected condition, in a line.
 pub fn foremost(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
     let unexpected = result.conditions.iter().filter(|row| !row.expected && row.count > 0);
-    match unexpected.max_by_key(|row| row.count) {
+    match unexpected.min_by_key(|row| row.rank()) {
         Some(row) => page.flow(INDENT, 2 * INDENT, &headline(row)),
         None => Ok(()),
     }
@@ -125,7 +128,11 @@ pub fn foremost(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
 
 /// How often what happened where, and with which codes.
 fn headline(row: &ConditionRow) -> Vec<Span> {
-    let tone = if row.expected { Tone::Good } else { Tone::Bad };
+    let tone = match row.is_manner() {
+        _ if row.expected => Tone::Good,
+        true => Tone::Quiet,
+        false => Tone::Bad,
+    };
     let mut line = vec![
         Span::new(format!("{} x ", words::count(row.count)), Tone::Strong),
         Span::new(&row.condition, tone),
@@ -148,10 +155,7 @@ fn condition(result: &RunResult, row: &ConditionRow, several: bool, page: &mut P
         remarks.push(format!("{} of started", words::share(row.count, started)));
     }
     remarks.push(if first == last { format!("at {first}") } else { format!("from {first} to {last}") });
-    remarks.push(match row.expected {
-        true => "expected by the profile".to_owned(),
-        false => format!("not expected: {}", row.outcome),
-    });
+    remarks.push(row.effect());
     page.paragraph(2 * INDENT, &remarks.join(", "), Tone::Quiet)?;
     let lines: Vec<&str> = row.sample.lines().collect();
     for text in lines.iter().take(SAMPLE_LINES) {

@@ -13,6 +13,8 @@ use crate::smtp::script::{Aside, Script};
 pub(super) enum Turn {
     /// This VRFY.
     Verify(u32),
+    /// Hello once more, which proves what its reply follows: see `held`.
+    Again,
     /// This one of those that follow each transaction.
     Between(usize),
 }
@@ -32,6 +34,7 @@ impl Turn {
     pub(super) fn next(self, script: &Script) -> Option<Turn> {
         match self {
             Turn::Verify(n) => (n + 1 < script.verify.times).then_some(Turn::Verify(n + 1)),
+            Turn::Again => Turn::after_transaction(script),
             Turn::Between(n) => (n + 1 < script.between.len()).then_some(Turn::Between(n + 1)),
         }
     }
@@ -39,6 +42,7 @@ impl Turn {
     pub(super) fn write(self, script: &Script, out: &mut Vec<u8>) {
         match self {
             Turn::Verify(n) => command::verify(out, &script.verify.whom, n),
+            Turn::Again => command::hello(out, script.protocol, script.hello, &script.name),
             Turn::Between(n) => out.extend_from_slice(match script.between[n] {
                 Aside::Noop => command::NOOP,
                 Aside::Reset => command::RSET,

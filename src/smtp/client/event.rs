@@ -25,6 +25,9 @@ pub enum Failure {
     },
     /// A reply that does not fit the step, such as 250 to DATA, or 250 when nothing was asked.
     Unexpected(Reply),
+    /// A reply too many: it was there before the command that it would answer was written, or it came when all that was
+    /// written had been answered. What answers what can no longer be told.
+    Surplus(Reply),
     /// No reply within the step's time-out; what had come of an unfinished one.
     TimedOut(String),
     /// The session took longer than its time-out.
@@ -41,6 +44,15 @@ pub enum Failure {
     Insecure(Insecure),
     /// The rest of the content cannot be had: our own failure. Its end was not sent, so the listener has no message.
     Lost(String),
+    /// LMTP: only some of the replies to the content came, and what ended the wait for the others.
+    Missing {
+        /// So many came.
+        came: u32,
+        /// So many recipients were accepted before.
+        due: u32,
+        /// What took their place.
+        why: Box<Failure>,
+    },
     /// Given up by our own side.
     Aborted,
 }
@@ -90,6 +102,9 @@ pub enum Event {
         /// How the first try was refused.
         reply: Box<Reply>,
     },
+    /// A reply whose lines have different codes came to this step. The last line's counts; what it made of the step is told
+    /// by itself.
+    Mixed(Step, Box<Reply>),
     /// The TLS handshake is complete.
     Secured(Box<Handshake>),
     /// The session can send mail: all that the script asks before its first transaction succeeded. What the listener
@@ -106,11 +121,12 @@ pub enum Event {
     /// MAIL of the transaction begun last is being written.
     Begun(Instant),
     /// The oldest transaction ended; told for each that was given to [`Client::begin`](super::Client::begin), in order.
-    /// What failed, if it did, was told by the steps before. One without [`Event::Begun`] never went out.
+    /// What failed, if it did, was told by the steps before. One without [`Event::Begun`] never went out. It is told when
+    /// nothing speaks against it any more, which may be after steps that follow it.
     Transaction {
         /// The positive reply to the end of the content was read; with LMTP that of every accepted recipient.
         accepted: bool,
-        /// When it ended.
+        /// When it ended: the final reply was read.
         ended: Instant,
     },
     /// The session is over; nothing follows.

@@ -129,11 +129,12 @@ impl<C: Content> Exchange<C> {
         }
     }
 
-    /// Whether the next reply answers a chunk that is not the last.
+    /// Whether there is more of the content than was rendered.
     pub(super) fn is_partly_rendered(&self) -> bool {
         matches!(self.body, Body::Partly(_))
     }
 
+    /// Whether the next reply answers a chunk that is not the last.
     pub(super) fn is_midway(&self) -> bool {
         self.chunk.is_some() && self.answered > self.recipients && self.answered < self.last
     }
@@ -160,6 +161,13 @@ impl<C: Content> Exchange<C> {
         !self.failed && !self.refused && (self.body == Body::Out || self.body == Body::Rendered && !cut_short)
     }
 
+    /// LMTP: how many replies to the content came and how many are due, while some came and not all.
+    pub(super) fn replies_due(&self) -> Option<(u32, u32)> {
+        let missing =
+            self.protocol == Protocol::Lmtp && (1..self.accepted_recipients).contains(&self.settled);
+        missing.then_some((self.settled, self.accepted_recipients))
+    }
+
     /// Whether only RSET ends what the listener holds of it.
     pub(super) fn needs_reset(&self) -> bool {
         self.open
@@ -179,12 +187,6 @@ impl<C: Content> Exchange<C> {
                 None => self.answered > self.data(),
                 Some(_) => self.answered == self.data() && !self.failed,
             }
-    }
-
-    /// Whether another chunk is due, and none is outstanding.
-    pub(super) fn owes_chunk(&self) -> bool {
-        let between = matches!(self.body, Body::Partly(offset) if !self.is_within_chunk(offset));
-        self.chunk.is_some() && between && !self.failed && self.sent == self.answered
     }
 
     /// Whether content that is begun goes on as soon as the kernel has what was rendered. `grouped`: chunks do not wait for

@@ -8,13 +8,17 @@ use crate::smtp::step::Step;
 /// Whether a failure means that no more reaches the listener than what the kernel took: an orderly close still sends the
 /// rest.
 pub(super) fn is_cut(failure: &Failure) -> bool {
-    matches!(failure, Failure::Closed(Closed::Reset | Closed::Error(_)))
+    match failure {
+        Failure::Missing { why, .. } => is_cut(why),
+        failure => matches!(failure, Failure::Closed(Closed::Reset | Closed::Error(_))),
+    }
 }
 
 /// What is wrong with a reply to `step` after the opening, if anything is. Only the first digit counts (RFC 5321 4.2),
 /// with three exceptions. Boxed: replies that are as they should be are many, and each is handed through several hands.
 pub(super) fn failure(step: Step, raw: RawReply<'_>) -> Option<Box<Failure>> {
     refusal(raw).or_else(|| match (raw.code, raw.code / 100) {
+        _ if raw.is_contradictory() => Some(unexpected(raw)),
         (354, _) if step == Step::Data => None,
         (221, _) if step == Step::Quit => None,
         (220 | 221, _) => Some(unexpected(raw)),
@@ -29,6 +33,11 @@ pub(super) fn refusal(raw: RawReply<'_>) -> Option<Box<Failure>> {
 
 pub(super) fn unexpected(raw: RawReply<'_>) -> Box<Failure> {
     Box::new(Failure::Unexpected(raw.to_reply()))
+}
+
+/// A reply that answers no command.
+pub(super) fn surplus(raw: RawReply<'_>) -> Box<Failure> {
+    Box::new(Failure::Surplus(raw.to_reply()))
 }
 
 /// Whether it is a reply that refuses.

@@ -81,27 +81,31 @@ impl<C: Content> Underway<C> {
         self.current.as_ref().is_some_and(Exchange::is_waiting)
     }
 
-    /// Whether the listener has asked for content of which nothing is written, or for a chunk.
-    pub(super) fn owes_content(&self) -> bool {
-        self.current.as_ref().is_some_and(|exchange| exchange.wants_body() || exchange.owes_chunk())
-    }
-
-    /// Whether another one could go out now behind the last chunk of the current one.
-    pub(super) fn has_room_behind(&self) -> bool {
-        self.looks_ahead
-            && self.next.is_none()
-            && self.current.as_ref().is_some_and(Exchange::is_last_awaited)
-    }
-
     /// Whether another one could go out now, with the content of the current one or behind its last chunk.
-    pub(super) fn has_room(&self) -> bool {
+    /// `told_apart`: the replies to chunked transactions are.
+    pub(super) fn has_room(&self, told_apart: bool) -> bool {
         self.looks_ahead
             && self.next.is_none()
             && self.current.as_ref().is_some_and(|exchange| {
                 // The next transaction can only go out with content that is not begun yet.
                 !exchange.is_chunked() && exchange.wants_body() && !exchange.is_consequence()
-                    || exchange.is_last_awaited()
+                    || told_apart && exchange.is_last_awaited()
             })
+    }
+
+    /// Whether the content of the current one goes in chunks.
+    pub(super) fn is_chunked(&self) -> bool {
+        self.current.as_ref().is_some_and(Exchange::is_chunked)
+    }
+
+    /// Whether the next reply answers a chunk that is not the last.
+    pub(super) fn is_midway(&self) -> bool {
+        self.current.as_ref().is_some_and(Exchange::is_midway)
+    }
+
+    /// Whether contents go in chunks.
+    pub(super) fn goes_in_chunks(&self) -> bool {
+        self.terms.chunk.is_some()
     }
 
     /// Whether the listener may have the message of the current one, if it failed so.
@@ -109,6 +113,16 @@ impl<C: Content> Underway<C> {
         // Of a dot with a group behind it nobody knows whether the kernel took it.
         let alone = !self.next.as_ref().is_some_and(Exchange::is_waiting);
         self.current.as_ref().is_some_and(|exchange| exchange.in_doubt(is_cut(failure) && alone))
+    }
+
+    /// LMTP: how many replies to the content of the current one came and how many are due, while some came and not all.
+    pub(super) fn replies_due(&self) -> Option<(u32, u32)> {
+        self.current.as_ref().and_then(Exchange::replies_due)
+    }
+
+    /// Nothing is begun behind the current one.
+    pub(super) fn is_single(&self) -> bool {
+        self.next.is_none()
     }
 
     /// Ends both; `failure` is what ended the session.

@@ -140,6 +140,13 @@ pub fn remedy(condition: Condition) -> &'static str {
             "Look at the transcript: is it an SMTP listener, is TLS expected from the first byte?"
         }
         C::UnexpectedReply => "Look at the transcript; the listener breaks the protocol at that step.",
+        C::SurplusReply => {
+            "Look at the transcript: the listener, or a proxy before it, says one reply too many. Nothing more was accepted in that session."
+        }
+        C::MixedReply => "Look at the transcript; RFC 5321 4.2.1 gives all lines of a reply the same code.",
+        C::RepliesMissing => {
+            "An LMTP listener answers the content once for each recipient (RFC 2033 4.2): is it an SMTP listener?"
+        }
         C::Aborted => "See the condition of the command before it.",
         C::RunEnded => "Give arrivals more time to end: `graceful_stop`; or the listener no longer answers.",
         C::OutOfDescriptors => {

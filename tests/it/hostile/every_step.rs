@@ -49,9 +49,16 @@ fn at_each(
     STEPS.into_iter().filter_map(case).collect()
 }
 
-/// The same row at each step; after the final dot it is in doubt what became of the message.
+/// The same row at each step; after the final dot it is in doubt what became of the message, and QUIT changes nothing of it.
 fn row(condition: &str, outcome: &str) -> impl Fn(Step) -> Option<String> {
-    move |step| Some(format!("{step} {condition} {}", if step == Step::Body { "in-doubt" } else { outcome }))
+    move |step| {
+        let outcome = match step {
+            Step::Body => "in-doubt",
+            Step::Quit => "accepted",
+            _ => outcome,
+        };
+        Some(format!("{step} {condition} {outcome}"))
+    }
 }
 
 fn malformed(name: &str, octets: &'static [u8]) -> Vec<Case> {
@@ -64,8 +71,8 @@ fn lost(how: &str) -> impl Fn(Step) -> Option<String> {
         Some(match step {
             Step::Greeting => format!("greeting {how}-before-greeting refused"),
             Step::Body => "body lost-after-dot in-doubt".to_owned(),
-            _ if how == "closed" => format!("{step} connection-closed dropped"),
-            _ => format!("{step} connection-reset dropped"),
+            Step::Quit => format!("quit connection-{how} accepted"),
+            _ => format!("{step} connection-{how} dropped"),
         })
     }
 }
@@ -128,11 +135,40 @@ fn what_is_no_reply() {
     cases.extend(malformed("an empty line", b"\r\n"));
     cases.extend(malformed("two digits", b"25 ok\r\n"));
     cases.extend(malformed("four digits", b"2500 ok\r\n"));
-    cases.extend(malformed("another code in the last line", b"250-one\r\n550 two\r\n"));
     cases.extend(malformed("no space after the code", b"250_ok\r\n"));
     cases.extend(malformed("NUL and binary", b"\0\x01\xff\xfe\x16\x03\x01\0\0\r\n"));
     cases.extend(malformed("a code with a NUL in it", b"2\x0050 ok\r\n"));
     cases.extend(malformed("a line of 8 KiB", &[b'2'; 8192]));
+    play(cases);
+}
+
+#[test]
+fn lines_with_different_codes() {
+    let mut cases = Vec::new();
+    // The last line counts, whatever the first one promised; and what refused first is not believed in the end.
+    for mut case in at_each(
+        "550 in the last line",
+        |step| vec![say(&format!("{}-one\r\n550 5.1.1 two\r\n", good(step))), Act::Polite],
+        |step| {
+            let outcome = match step {
+                Step::Greeting => "refused",
+                Step::Quit => "accepted",
+                _ => "rejected",
+            };
+            Some(format!("{step} unknown-user {outcome}, {step} mixed-reply accepted"))
+        },
+    ) {
+        case.script.retain(|act| !matches!(act, Act::Take) || case.name.starts_with("quit"));
+        cases.push(case);
+    }
+    cases.extend(at_each(
+        "550 in the first line",
+        |step| vec![say(&format!("550-one\r\n{} two\r\n", good(step))), Act::Silence],
+        |step| {
+            row("unexpected-reply", "malformed")(step)
+                .map(|row| format!("{row}, {step} mixed-reply accepted"))
+        },
+    ));
     play(cases);
 }
 
@@ -182,6 +218,7 @@ fn leaving_at_every_step() {
     let gone = |step| {
         let outcome = match step {
             Step::Greeting | Step::Hello => "refused",
+            Step::Quit => "accepted",
             _ => "deferred",
         };
         Some(format!("{step} service-shutting-down {outcome}"))

@@ -242,7 +242,11 @@ fn handshakes_without_end() {
     }
     for step in [Step::Greeting, Step::Hello, Step::Mail, Step::Quit] {
         let script = [vec![Act::Secure], until(step), vec![Act::Rekey]].concat();
-        let outcome = if step < Step::Mail { "refused" } else { "dropped" };
+        let outcome = match step {
+            Step::Greeting | Step::Hello => "refused",
+            Step::Quit => "accepted",
+            _ => "dropped",
+        };
         let name = format!("{step}: no end of new keys");
         cases.push(implicit(&name, script, &format!("{step} tls-failure {outcome}")));
     }
@@ -251,11 +255,18 @@ fn handshakes_without_end() {
 
 #[test]
 fn at_every_step_after_the_handshake() {
-    let body = |step: Step, outcome: &str| if step == Step::Body { "in-doubt" } else { outcome }.to_owned();
+    let body = |step: Step, outcome: &str| {
+        match step {
+            Step::Body => "in-doubt",
+            Step::Quit => "accepted",
+            _ => outcome,
+        }
+        .to_owned()
+    };
     let closed = |step: Step| match step {
         Step::Greeting => "greeting closed-before-greeting refused".to_owned(),
         Step::Body => "body lost-after-dot in-doubt".to_owned(),
-        _ => format!("{step} connection-closed dropped"),
+        _ => format!("{step} connection-closed {}", body(step, "dropped")),
     };
     let broken = |step: Step| {
         let outcome = if step < Step::Mail { "refused" } else { "dropped" };

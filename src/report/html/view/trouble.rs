@@ -98,7 +98,7 @@ pub struct ConditionView {
 pub fn conditions(result: &RunResult) -> (Vec<ConditionView>, usize) {
     let mut rows: Vec<(usize, &ConditionRow)> =
         result.conditions.iter().enumerate().filter(|(_, row)| row.count > 0).collect();
-    rows.sort_by_key(|(_, row)| (row.expected, std::cmp::Reverse(row.count)));
+    rows.sort_by_key(|(_, row)| row.rank());
     let left = rows.len().saturating_sub(CONDITIONS);
     rows.truncate(CONDITIONS);
     (rows.into_iter().map(|(i, row)| condition(result, i, row)).collect(), left)
@@ -115,10 +115,7 @@ fn condition(result: &RunResult, i: usize, row: &ConditionRow) -> ConditionView 
             row.enhanced.as_deref().map(|own| format!(" {}", words::harmless(own))).unwrap_or_default();
         facts.push(format!("code {code:03}{enhanced}"));
     }
-    facts.push(match row.expected {
-        true => "expected by the profile".to_owned(),
-        false => format!("not expected: {}", words::harmless(&row.outcome)),
-    });
+    facts.push(row.effect());
     facts.push(if first == last {
         format!("at {first}")
     } else {

@@ -1,0 +1,373 @@
+//! Odd listeners against the ledger: whatever a listener says, doubled, cut, early, late, and however it ends, what the client
+//! counts as accepted is never more than what the listener took, and what it took is accepted or in doubt.
+//!
+//! The listener parses what the client writes by itself, and counts what it truly took. It gives any reply of a pool to any
+//! command, says it twice or says something else as well, with it, behind it or only when the client has gone on.
+//!
+//! `ODD_DIALOGUES=1000000 ODD_SEED=7` draws so many, with another seed.
+//!
+//! # What is not drawn
+//! What no client can know (see `smtp::client::held`):
+//! - In chunks: a reply too many with words of its own, and one too many together with one that is left out; each is what a
+//!   listener sends that answers everything once. With one too many, a refused recipient: it can be taken for a refusal of
+//!   the message.
+//! - A reply that is left out while another group is under way (pipelining in full): the next one takes its place.
+//! - 354 one time too many, together with another oddity at DATA.
+//! - A reply too many between 354 and the dot while another message follows, or one that refuses, or one behind which the
+//!   listener closes in place of its true reply: it looks like a listener that takes the message and does not say 221.
+//! - LMTP's replies to the content said twice: they are as many as the recipients, and alike.
+
+mod moody;
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use proptest::sample::Index;
+use proptest::test_runner::{RngSeed, TestRunner};
+use smtpress::smtp::auth::{Login, Mechanism, Secret};
+use smtpress::smtp::client::Event;
+use smtpress::smtp::extensions::{Chunking, Use, Wishes};
+use smtpress::smtp::machine::Closed;
+use smtpress::smtp::script::{Aside, Identity, Pipelining, Protocol, Quit, Script, Tls, Verify};
+
+use crate::virtual_wire::{Mail, Owner, Wire};
+use moody::{Extra, Kind, Listener, Oddity, POOL, Sent, When};
+
+/// A dialogue before it is held.
+#[derive(Clone, Debug)]
+struct Drawn {
+    chunks: bool,
+    chunk: u64,
+    lmtp: bool,
+    pipelining: Pipelining,
+    tls: Tls,
+    login: bool,
+    quit: Quit,
+    between: Vec<Aside>,
+    verify: u32,
+    mails: Vec<(u32, u64)>,
+    leaves: bool,
+    /// The listener says 250 with the same words to everything.
+    plain: bool,
+    /// What it says in one turn comes in one read.
+    joined: bool,
+    odd: Vec<(Kind, Oddity)>,
+}
+
+fn an_oddity() -> impl Strategy<Value = Oddity> {
+    let extra = prop_oneof![
+        2 => Just(None),
+        3 => (prop_oneof![2 => Just(Extra::Twice), 1 => any::<Index>().prop_map(|i| Extra::Pool(i.index(POOL.len())))],
+              prop::sample::select(vec![When::Joined, When::Apart, When::Late])).prop_map(Some),
+    ];
+    let ends = prop_oneof![
+        6 => Just(None),
+        1 => prop::sample::select(vec![Closed::Eof, Closed::Reset]).prop_map(Some),
+    ];
+    (
+        prop::option::weighted(0.5, any::<Index>().prop_map(|i| i.index(POOL.len()))),
+        prop::bool::weighted(0.1),
+        extra,
+        prop::option::weighted(0.2, any::<Index>()),
+        ends,
+        1..4u32,
+        any::<bool>(),
+    )
+        .prop_map(|(reply, silent, extra, cut, ends, each, keeps)| Oddity {
+            reply,
+            silent,
+            extra,
+            cut,
+            ends,
+            each,
+            keeps,
+        })
+}
+
+fn drawn() -> impl Strategy<Value = Drawn> {
+    let wire = (
+        any::<bool>(),
+        prop::sample::select(vec![1, 9, 18, 100]),
+        prop::bool::weighted(0.3),
+        prop::sample::select(vec![Pipelining::Off, Pipelining::Auto, Pipelining::Auto, Pipelining::Full]),
+        prop::sample::select(vec![Tls::None, Tls::None, Tls::Starttls, Tls::Implicit]),
+        prop::bool::weighted(0.2),
+        prop::sample::select(vec![Quit::Clean, Quit::Clean, Quit::Close, Quit::Reset]),
+    );
+    let work = (
+        prop::collection::vec(prop::sample::select(vec![Aside::Noop, Aside::Reset]), 0..2),
+        prop::sample::select(vec![0, 0, 1, 2]),
+        prop::collection::vec((1..4u32, 0..4u64), 1..5),
+        any::<bool>(),
+        any::<bool>(),
+        any::<bool>(),
+        prop::collection::vec((prop::sample::select(Kind::ALL.to_vec()), an_oddity()), 0..4),
+    );
+    (wire, work).prop_map(
+        |(
+            (chunks, chunk, lmtp, pipelining, tls, login, quit),
+            (between, verify, mails, leaves, plain, joined, odd),
+        )| {
+            let mut drawn = Drawn {
+                chunks,
+                chunk,
+                lmtp,
+                pipelining,
+                tls,
+                login,
+                quit,
+                between,
+                verify,
+                mails,
+                leaves,
+                plain,
+                joined,
+                odd,
+            };
+            drawn.keep_to_what_can_be_known();
+            drawn
+        },
+    )
+}
+
+impl Drawn {
+    fn keep_to_what_can_be_known(&mut self) {
+        let sees_quit = self.quit == Quit::Clean && self.leaves && self.between.is_empty();
+        let alone = self.mails.len() == 1 && sees_quit;
+        let doubled = self.odd.iter().any(|(_, odd)| odd.extra.is_some());
+        let content_ends = self.odd.iter().any(|(kind, odd)| {
+            matches!(kind, Kind::Content | Kind::Quit)
+                && (odd.ends.is_some() || odd.silent || odd.reply.is_some())
+        });
+        let (chunks, lmtp, single) = (self.chunks, self.lmtp, self.odd.len() == 1);
+        let full = self.pipelining == Pipelining::Full;
+        let fewer = full || chunks && doubled;
+        for (kind, odd) in &mut self.odd {
+            if fewer && (chunks || *kind == Kind::Content) {
+                odd.silent = false;
+                odd.reply = odd.reply.filter(|at| moody::is_whole(POOL[*at]));
+            }
+            if chunks {
+                if odd.extra.is_some() {
+                    odd.reply = None;
+                    odd.extra = odd.extra.map(|(_, when)| (Extra::Twice, when));
+                }
+                if doubled && matches!(kind, Kind::Mail | Kind::Rcpt) {
+                    odd.reply = odd.reply.filter(|at| moody::is_answer(POOL[*at]));
+                }
+            } else if *kind == Kind::Data {
+                let positive = |extra| !matches!(extra, Extra::Pool(at) if !POOL[at].starts_with('2'));
+                let known = alone && !content_ends;
+                odd.extra = odd.extra.filter(|(extra, when)| {
+                    *when == When::Joined && odd.cut.is_none() || known && positive(*extra)
+                });
+            } else {
+                let asks = |extra| matches!(extra, Extra::Pool(at) if POOL[at].starts_with('3'));
+                odd.extra = odd.extra.filter(|(extra, _)| single || !asks(*extra));
+            }
+            if lmtp && *kind == Kind::Content {
+                odd.extra = None;
+            }
+        }
+    }
+
+    fn script(&self) -> Script {
+        let wanted = if self.chunks { Use::Require } else { Use::Off };
+        Script {
+            protocol: if self.lmtp { Protocol::Lmtp } else { Protocol::Smtp },
+            pipelining: self.pipelining,
+            wishes: Wishes {
+                chunking: Chunking { wanted, size: self.chunk.try_into().unwrap() },
+                ..Wishes::default()
+            },
+            between: self.between.clone(),
+            verify: Verify { times: self.verify, whom: vec!["who".to_owned(), "@mx.test".to_owned()] },
+            tls: self.tls,
+            quit: self.quit,
+            clear_text_login: true,
+            ..Script::default()
+        }
+    }
+
+    /// Holds the dialogue; accepted, in doubt, and taken.
+    fn hold(&self) -> (usize, usize, usize) {
+        let mails = self.mails.iter().zip(1..).map(|((recipients, pieces), number)| Mail {
+            number,
+            recipients: *recipients,
+            pieces: *pieces,
+            lost_from: None,
+        });
+        let owner = Owner { mails: mails.collect(), leaves: self.leaves, ..Owner::default() };
+        let login = Login::new(Mechanism::Plain, "u", Secret::new("p"));
+        let identity = Identity { login: self.login.then_some(login), ..Identity::default() };
+        let mut wire = Wire::speaking_as(Rc::new(self.script()), identity, owner);
+        let mut listener =
+            Listener::new(self.lmtp, self.plain, self.chunks, self.tls == Tls::Starttls, self.odd.clone());
+        // Time passes only when nothing else is left to happen.
+        let mut idle = 0;
+        for _ in 0..10_000 {
+            if wire.closed.is_some() {
+                break;
+            }
+            if wire.secures && !listener.says_more() {
+                wire.secured(None);
+                if self.tls == Tls::Implicit {
+                    listener.greet(0);
+                }
+                continue;
+            }
+            if self.tls != Tls::Implicit {
+                listener.greet(wire.writes.len());
+            }
+            listener.read(&wire.writes);
+            match listener.next(wire.writes.len(), idle > 0, self.joined) {
+                Some(Sent::Bytes(bytes)) => wire.receive(&bytes),
+                Some(Sent::End(how)) => wire.close(how),
+                None => {
+                    idle += 1;
+                    wire.pass(Duration::from_millis(if idle < 20 { 20 } else { 20 * 60 * 1000 }));
+                    continue;
+                }
+            }
+            idle = 0;
+        }
+        assert!(wire.closed.is_some(), "a session that never ends");
+        listener.read(&wire.writes);
+        let count = |of: fn(&Event) -> bool| wire.events.iter().filter(|event| of(event)).count();
+        let accepted = count(|e| matches!(e, Event::Transaction { accepted: true, .. }));
+        let in_doubt = count(|e| matches!(e, Event::Step { in_doubt: true, failure: Some(_), .. }));
+        assert_eq!(wire.told, wire.begun, "each message that was begun has its end");
+        (accepted, in_doubt, listener.taken)
+    }
+}
+
+fn from_environment(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+#[test]
+fn accepted_is_never_above_what_any_listener_took() {
+    let mut runner = TestRunner::new(ProptestConfig {
+        cases: u32::try_from(from_environment("ODD_DIALOGUES", 10_000)).unwrap(),
+        rng_seed: RngSeed::Fixed(from_environment("ODD_SEED", 5321)),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    });
+    let sums = std::cell::Cell::new((0, 0, 0));
+    let held = runner.run(&drawn(), |drawn| {
+        let (accepted, in_doubt, taken) = drawn.hold();
+        prop_assert!(accepted <= taken, "{accepted} accepted, {taken} taken");
+        prop_assert!(taken <= accepted + in_doubt, "{taken} taken, {accepted} accepted, {in_doubt} in doubt");
+        let sum = sums.get();
+        sums.set((sum.0 + accepted, sum.1 + in_doubt, sum.2 + taken));
+        Ok(())
+    });
+    if let Err(failure) = held {
+        panic!("{failure}");
+    }
+    let (accepted, in_doubt, taken) = sums.get();
+    println!("{accepted} accepted, {in_doubt} in doubt, {taken} taken");
+    // It says something: most of what is taken is known to be.
+    assert!(accepted > 0 && in_doubt > 0 && 2 * accepted > taken, "{accepted} {in_doubt} {taken}");
+}
+
+/// A listener that answers as it should, with the same words for everything or not, is believed.
+#[test]
+fn nothing_is_in_doubt_with_a_listener_that_answers_each_once() {
+    for chunks in [false, true] {
+        for plain in [false, true] {
+            for pipelining in [Pipelining::Off, Pipelining::Auto, Pipelining::Full] {
+                for lmtp in [false, true] {
+                    for leaves in [false, true] {
+                        let drawn = Drawn {
+                            chunks,
+                            chunk: 9,
+                            lmtp,
+                            pipelining,
+                            tls: Tls::None,
+                            login: false,
+                            quit: Quit::Clean,
+                            between: Vec::new(),
+                            verify: 0,
+                            mails: vec![(2, 2), (1, 1), (3, 0), (1, 3)],
+                            leaves,
+                            plain,
+                            joined: true,
+                            odd: Vec::new(),
+                        };
+                        assert_eq!(drawn.hold(), (4, 0, 4), "{drawn:?}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A reply that stands behind another one in the same read, whole or in part, is no answer to what is written next,
+/// wherever it stands.
+#[test]
+fn what_was_there_before_a_command_accepts_nothing_after_it() {
+    let dialogue: &[(&str, &str)] = &[
+        ("greeting", "220 mx\r\n"),
+        ("hello", "250-mx\r\n250 CHUNKING\r\n"),
+        ("verify", "252 perhaps\r\n"),
+        ("mail", "250 sender ok\r\n"),
+        ("rcpt", "250 recipient ok\r\n"),
+        ("data", "354 go\r\n"),
+        ("content", "250 taken\r\n"),
+        ("noop", "250 alive\r\n"),
+        ("mail", "250 sender ok\r\n"),
+        ("rcpt", "250 recipient ok\r\n"),
+        ("data", "354 go\r\n"),
+        ("content", "250 taken\r\n"),
+    ];
+    for chunks in [false, true] {
+        let steps: Vec<_> = dialogue.iter().filter(|(step, _)| !(chunks && *step == "data")).collect();
+        for (at, (step, _)) in steps.iter().enumerate() {
+            for stray in [
+                "250 ok\r\n",
+                "554 no\r\n",
+                "220 mx\r\n",
+                "250-a\r\n250 b\r\n",
+                "2",
+                "250",
+                "250 o",
+                "250 ok\r",
+            ] {
+                let wanted = if chunks { Use::Require } else { Use::Off };
+                let script = Script {
+                    pipelining: Pipelining::Off,
+                    wishes: Wishes {
+                        chunking: Chunking { wanted, ..Chunking::default() },
+                        ..Wishes::default()
+                    },
+                    between: vec![Aside::Noop],
+                    verify: Verify { times: 1, whom: vec!["who".to_owned()] },
+                    ..Script::default()
+                };
+                let mail = |number| Mail { number, recipients: 1, pieces: 1, lost_from: None };
+                let owner = Owner { mails: [mail(1), mail(2)].into(), ..Owner::default() };
+                let mut wire = Wire::new(Rc::new(script), owner);
+                let count = |wire: &Wire| {
+                    let accepted =
+                        |event: &&Event| matches!(event, Event::Transaction { accepted: true, .. });
+                    wire.events.iter().filter(accepted).count()
+                };
+                for (_, reply) in &steps[..at] {
+                    wire.receive(reply.as_bytes());
+                }
+                let before = count(&wire);
+                wire.receive([steps[at].1, stray].concat().as_bytes());
+                let now = count(&wire);
+                // The reply that came first still answers.
+                assert!(now <= before + usize::from(*step == "content"), "{step} {stray:?}");
+                for (_, reply) in steps[at..].iter().chain(&steps) {
+                    wire.receive(reply.as_bytes());
+                }
+                assert!(wire.closed.is_some(), "{step} {stray:?} chunks {chunks}: {:?}", wire.events);
+                assert_eq!(count(&wire), now, "{step} {stray:?} chunks {chunks}: {:?}", wire.events);
+            }
+        }
+    }
+}
