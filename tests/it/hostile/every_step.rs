@@ -151,7 +151,7 @@ fn lines_with_different_codes() {
         |step| vec![say(&format!("{}-one\r\n550 5.1.1 two\r\n", good(step))), Act::Polite],
         |step| {
             let outcome = match step {
-                Step::Greeting => "refused",
+                Step::Greeting | Step::Hello => "refused",
                 Step::Quit => "accepted",
                 _ => "rejected",
             };
