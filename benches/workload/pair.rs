@@ -156,6 +156,7 @@ impl Owner {
                 self.begun = [self.begun[1], None];
                 self.books.over(nanos(begun, ended));
             }
+            Event::Mixed(..) => panic!("a reply of different codes"),
             Event::Secured(_) | Event::SteppedDown { .. } | Event::Established(_) => {}
             Event::Ended { .. } => panic!("the session ended"),
         }
