@@ -20,7 +20,7 @@
 mod closed;
 mod gate;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};

@@ -112,13 +112,13 @@ fn a_listener_that_says_nothing_is_told_while_it_is_waited_for() {
     let hint = format!("use {}", url.replace("smtp://", "smtps://"));
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            let (said, result) = run(&url, &["--set", "timeouts.greeting=7s"]);
+            let (said, result) = run(&url, &["--set", "timeouts.greeting=12s"]);
             assert!(said.err.contains(&hint), "{}", said.err);
             assert_eq!(said.err.matches("no greeting came").count(), 1, "once: {}", said.err);
             assert!(warnings(&result).contains(&hint), "{result}");
         });
         scope.spawn(|| {
-            let said = Stage::new().run(&["trace", &url, "--timeout", "7s"]).ended(99);
+            let said = Stage::new().run(&["trace", &url, "--timeout", "12s"]).ended(99);
             assert!(said.err.contains(&hint), "{}", said.err);
         });
         scope.spawn(|| {
@@ -127,7 +127,7 @@ fn a_listener_that_says_nothing_is_told_while_it_is_waited_for() {
                 "--target",
                 &url,
                 "--timeout",
-                "7s",
+                "12s",
                 "--find",
                 "rule.mail-twice",
             ]);
@@ -136,7 +136,7 @@ fn a_listener_that_says_nothing_is_told_while_it_is_waited_for() {
         scope.spawn(|| {
             let listening = TcpListener::bind("127.0.0.1:0").unwrap();
             let url = format!("smtps://{}", listening.local_addr().unwrap());
-            let said = Stage::new().run(&["trace", &url, "--no-verify", "--timeout", "7s"]).ended(99);
+            let said = Stage::new().run(&["trace", &url, "--no-verify", "--timeout", "12s"]).ended(99);
             assert!(said.err.contains("no TLS handshake") && said.err.contains("starttls"), "{}", said.err);
         });
         scope.spawn(|| {

@@ -181,18 +181,19 @@ fn under_nohup_a_closed_terminal_is_nothing() {
 
 #[test]
 fn a_terminal_that_is_closed_is_the_first_ctrl_c() {
-    for arguments in [
+    let cases = [
         "run small.toml --for 60s -o r",
         "run small.toml --for 60s -o r --progress log",
         "run small.toml --for 60s -o r --json - --progress bar",
-    ] {
+    ];
+    let closed = |arguments: &str| {
         let stage = Stage::new();
-        // A terminal of its own, of which this side goes away without a word after three seconds.
+        // A terminal of its own, of which this side goes away without a word after six seconds: the start may take its time.
         let script = concat!(
             "import os, pty, sys, time, select\n",
             "child, terminal = pty.fork()\n",
             "if child == 0: os.execv(sys.argv[1], sys.argv[1:])\n",
-            "end = time.time() + 3\n",
+            "end = time.time() + 6\n",
             "while time.time() < end:\n",
             "    if select.select([terminal], [], [], 0.1)[0]: os.read(terminal, 65536)\n",
             "os.close(terminal)\n",
@@ -213,13 +214,18 @@ fn a_terminal_that_is_closed_is_the_first_ctrl_c() {
         let phase = &result["phases"][0];
         assert_eq!(phase["interrupted"], 0, "{phase}");
         assert!(phase["accepted"].as_u64() > Some(50) && stage.path("r/report.html").is_file());
-    }
+    };
+    std::thread::scope(|scope| {
+        for arguments in cases {
+            scope.spawn(move || closed(arguments));
+        }
+    });
 }
 
 #[test]
 fn a_start_in_the_future_is_waited_for_and_can_be_given_up() {
     let stage = Stage::new();
-    let at = humantime::format_rfc3339_millis(clock::wall() + Duration::from_millis(1500)).to_string();
+    let at = humantime::format_rfc3339_millis(clock::wall() + Duration::from_secs(4)).to_string();
     let said = stage.run(&["run", "few.toml", "--start-at", &at, "-o", "a"]).ended(0);
     assert!(said.err.contains("the load starts at"), "{}", said.err);
     let started = stage.json("a/result.json")["started_at"].as_str().unwrap().to_owned();

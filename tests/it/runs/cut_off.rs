@@ -14,7 +14,8 @@ use super::stage::{SECOND, Stage, Told, UNITS, ms, phase, plan, rate, run_agains
 fn cut_off(unit: Unit) -> smtpress::plan::Plan {
     let mut plan = plan(vec![phase(rate(20.0), Some(ms(500)), unit)]);
     plan.messages = Messages::Fixed(1);
-    plan.phases[0].graceful_stop = ms(300);
+    // Long enough for the last of them to come to where it hangs.
+    plan.phases[0].graceful_stop = ms(1500);
     plan
 }
 
@@ -75,7 +76,7 @@ fn sessions_of_a_closed_load_that_are_never_greeted() {
     use smtpress::listener::limits::{Limits, ShownBy};
     // No arrival is begun, and still it is said why.
     let limits = Limits { max_connections: Some(0), shown_by: ShownBy::NoGreeting, ..Limits::default() };
-    let stops = vec![(ms(1500), Stop::Now)];
+    let stops = vec![(ms(2200), Stop::Now)];
     let stage = Stage { limits, stops, ..Stage::default() };
     let told = stage.run(&plan(vec![phase(shared(4, 2), None, Unit::Message)]));
     assert_eq!((told.met("no-greeting"), told.counts().scheduled), (2, 0), "{:?}", told.summary.conditions);

@@ -46,18 +46,18 @@ fn each_refused_arrival_of_an_open_load_is_one_connection() {
 }
 
 #[test]
-fn refusals_of_others_do_not_make_accepted_arrivals_slow() {
-    let of = |unit| {
+fn refusals_of_others_give_accepted_arrivals_nothing_to_wait_for() {
+    // That none of them waits is held by the virtual clock, in the tests of the dispatcher: here no clock decides. They
+    // could wait for a pause, or for the session of another.
+    side_by_side(UNITS, |unit| {
         let mut plan = plan(vec![phase(rate(200.0), Some(4 * SECOND), unit)]);
         plan.messages = Messages::Fixed(1);
-        run(&plan, forced(Step::Greeting, "421 4.3.2 not now", 0.05))
-    };
-    let p99 = |told: &Told| told.quantile(Metric::Response, 0.99);
-    let (message, session) = (of(Unit::Message), of(Unit::Session));
-    assert!(message.of(Outcome::Refused) > 10, "{:?}", message.counts());
-    // A pause of the pool would put 50 ms and more on it.
-    let busy = message.was_busy() || session.was_busy();
-    assert!(busy || p99(&message) < p99(&session) + 0.02, "{} {}", p99(&message), p99(&session));
+        let told = run(&plan, forced(Step::Greeting, "421 4.3.2 not now", 0.05));
+        let (refused, accepted) = (told.of(Outcome::Refused), told.of(Outcome::Accepted));
+        assert!((10..=80).contains(&refused), "{unit:?}: {:?}", told.counts());
+        assert_eq!(refused + accepted, 800, "{unit:?}: {:?}", told.counts());
+        assert_eq!((told.counts().backoffs, told.counts().opened), (0, 800), "{unit:?}");
+    });
 }
 
 /// How many connections a closed load opens in two seconds, and what it came to.
@@ -124,12 +124,15 @@ fn the_pauses_are_those_that_were_asked_for_and_no_part_of_a_response_time() {
         plan.reconnect = Reconnect { first: ms(first), factor, max: ms(max) };
         let told = run(&plan, forced(Step::Mail, "421 4.3.2 not now", 1.0));
         let response = told.hist(Metric::Response, Outcome::Deferred);
-        assert!(told.was_busy() || response.max_ns() < 45_000_000, "{} ns", response.max_ns());
+        // A pause would be in all but the first.
+        let pauses = u128::from(response.count() - 1) * u128::from(first) * 1_000_000;
+        assert!(response.sum_ns() < pauses, "{} ns, with pauses of {pauses} ns", response.sum_ns());
         told.counts().opened
     };
     let (slow, fast) = (opened(500, 1.0, 500), opened(50, 1.0, 50));
     assert!((3..=5).contains(&slow), "{slow}");
-    assert!((20..=42).contains(&fast), "{fast}");
+    // The virtual clock holds the lower bound: here the machine may be slow.
+    assert!((slow + 5..=42).contains(&fast), "{fast}");
 }
 
 #[test]
@@ -139,7 +142,7 @@ fn a_load_without_an_end_is_given_up_and_does_not_pass() {
         plan.messages = Messages::Fixed(1);
         plan.phases[0].graceful_stop = SECOND;
         let told = run(&plan, forced(Step::Mail, "421 4.3.2 not now", 1.0));
-        assert!(told.measured.took < 6 * SECOND, "{:?}", told.measured.took);
+        assert!(told.measured.took < 20 * SECOND, "{:?}", told.measured.took);
         assert!(told.fails_by("done rate == 100%"), "{:?}", told.verdict);
         let sentence =
             &told.verdict.results.iter().find(|one| one.expr == "done rate == 100%").unwrap().observed;
