@@ -171,7 +171,7 @@ conditions! {
     DnsPolicyRejected, "dns-policy-rejected", Policy, false, "rDNS/PTR, HELO name, sender domain in DNS";
     ConnectRefused, "connect-refused", Transport, false, "the connection was refused (RST to SYN)";
     ConnectTimeout, "connect-timeout", Transport, false, "no answer to the connection attempt: SYN lost or dropped";
-    HostUnreachable, "host-unreachable", Transport, false, "no route to the target";
+    HostUnreachable, "host-unreachable", Transport, false, "no route to the target, or its host no longer acknowledges anything";
     NameNotResolved, "name-not-resolved", Transport, false, "the target's name does not resolve";
     NoGreeting, "no-greeting", Transport, true, "connected, but no greeting within the time-out";
     ClosedBeforeGreeting, "closed-before-greeting", Transport, true, "connected, then closed without a greeting";

@@ -97,6 +97,8 @@ pub struct Counts {
     pub without_no_delay: u64,
     /// Connections whose source address took a port for all targets at once: this machine knows no IP_BIND_ADDRESS_NO_PORT.
     pub without_late_port: u64,
+    /// Held sessions that this machine cannot watch: it refuses TCP keepalive or TCP_USER_TIMEOUT.
+    pub unwatched: u64,
     /// Octets written.
     pub bytes_sent: u64,
     /// Octets read.
@@ -134,6 +136,7 @@ impl AddAssign<&Counts> for Counts {
         self.helo_for_ehlo += other.helo_for_ehlo;
         self.without_no_delay += other.without_no_delay;
         self.without_late_port += other.without_late_port;
+        self.unwatched += other.unwatched;
         self.bytes_sent += other.bytes_sent;
         self.bytes_received += other.bytes_received;
         self.in_flight_ns += other.in_flight_ns;

@@ -49,9 +49,11 @@ pub fn judge(classifier: &Classifier, step: Step, failure: &Failure, in_doubt: b
         Failure::SessionTimedOut => (Condition::SessionTimeout, Outcome::TimedOut),
         Failure::Closed(how) => match (step, how) {
             (Step::Greeting, Closed::Eof) => (Condition::ClosedBeforeGreeting, Outcome::Refused),
+            (Step::Greeting, Closed::Gone) => (Condition::HostUnreachable, Outcome::Refused),
             (Step::Greeting, _) => (Condition::ResetBeforeGreeting, Outcome::Refused),
             _ if in_doubt => (Condition::LostAfterDot, Outcome::InDoubt),
             (_, Closed::Eof) => (Condition::ConnectionClosed, Outcome::Dropped),
+            (_, Closed::Gone) => (Condition::HostUnreachable, Outcome::Dropped),
             (_, Closed::Reset | Closed::Error(_)) => (Condition::ConnectionReset, Outcome::Dropped),
         },
         // Ours, and never charged to the listener (M24). The arrival was begun, so that it cannot be shed.
@@ -191,6 +193,9 @@ pub fn sample(failure: &Failure) -> String {
         Failure::SessionTimedOut => "the session took longer than its time-out".to_owned(),
         Failure::Closed(Closed::Eof) => "the connection was closed".to_owned(),
         Failure::Closed(Closed::Reset) => "the connection was reset".to_owned(),
+        Failure::Closed(Closed::Gone) => {
+            "the host no longer answers: nothing that was sent is acknowledged".to_owned()
+        }
         Failure::Closed(Closed::Error(errno)) => format!("the connection failed (errno {errno})"),
         Failure::Lost(why) => format!("the message cannot be sent to its end: {why}"),
         Failure::Aborted => CUT_OFF.to_owned(),
@@ -243,6 +248,7 @@ mod tests {
             Failure::SessionTimedOut,
             Failure::Closed(Closed::Eof),
             Failure::Closed(Closed::Reset),
+            Failure::Closed(Closed::Gone),
             Failure::Closed(Closed::Error(32)),
             Failure::Injected("250 ok\r\n".to_owned()),
             Failure::Insecure(Insecure::ClearText(b"421 no\r\n".to_vec())),
@@ -253,7 +259,7 @@ mod tests {
             Failure::Aborted,
         ];
         failures.extend(
-            ["what?\r\n", "250\tok\r\n", "250-a\r\n251 b\r\n"]
+            ["what?\r\n", "250\tok\r\n", "25 ok\r\n"]
                 .map(|text| Failure::Malformed(Reply::parse(text).expect_err("none of them is a reply"))),
         );
         failures.extend(

@@ -2,6 +2,7 @@
 
 mod ending;
 mod finding;
+mod holding;
 mod opening;
 
 use std::cell::Cell;
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::{Either, select};
 
+use self::holding::Hold;
 use super::clock;
 use super::dispatch::{Due, OpenFor};
 use super::judge;
@@ -106,6 +108,8 @@ struct Session {
     recipients: u32,
     /// It was told to go before it was connected.
     finishing: bool,
+    /// What is known of the listener's host while it is held.
+    hold: Hold,
     /// The first step of the session that was not accepted.
     failed: Option<Outcome>,
     condition: Option<Condition>,
@@ -171,6 +175,7 @@ impl Session {
             is_needless: false,
             recipients: 0,
             finishing: false,
+            hold: Hold::default(),
             failed: None,
             condition: None,
             last_condition: None,
@@ -228,6 +233,7 @@ impl Session {
             }
             let worker = self.worker.clone();
             drive(&mut stream, &mut client, self, &worker.scratch).await;
+            self.look_for_host(&mut stream).await;
         }
     }
 
@@ -305,7 +311,9 @@ impl Session {
             if self.left > 0 {
                 self.left -= 1;
                 self.begin_bound(client);
-            } else if !early && !self.is_held() {
+            } else if !early && self.is_held() {
+                self.hold.since.get_or_insert(now);
+            } else if !early {
                 client.finish();
             }
             return;
@@ -352,6 +360,7 @@ impl Session {
     }
 
     fn step(&mut self, step: Step, from: Instant, to: Instant, failure: Option<&Failure>, in_doubt: bool) {
+        self.hold.hear(step, failure);
         let Some(failure) = failure else {
             if step == Step::Tls {
                 // Whether it was a full handshake is told next.
@@ -488,6 +497,7 @@ impl Host<Client<Message>> for Session {
             Poll::Ready(Order::Serve(due, _)) => self.worker.give_back(self.slot, due),
             Poll::Ready(Order::Finish) => {
                 self.released = true;
+                self.hold.left = Some(self.worker.now());
                 client.finish();
             }
             Poll::Ready(Order::Abort { needless }) => {
@@ -525,6 +535,14 @@ impl Host<Client<Message>> for Session {
 
     fn truncated(&mut self) {
         self.worker.books.borrow_mut().counts(self.phase).truncated += 1;
+    }
+
+    fn is_silent(&self) -> bool {
+        self.hold.since.is_some()
+    }
+
+    fn unwatched(&mut self) {
+        self.worker.books.borrow_mut().counts(self.phase).unwatched += 1;
     }
 }
 

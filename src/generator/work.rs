@@ -10,6 +10,8 @@
 //! - Sessions for a length of time did what was asked if there was no standstill: no session open, and each that was tried
 //!   failed. 1 % of the time is allowed, as 1 % of the arrivals is.
 //! - A session that was to be held and that the listener ended before its phase was over was not held.
+//! - So was one whose host does not even acknowledge its leave. From when on is not known, and what was done is what is
+//!   known: the time until something was last heard, for a load that is counted in time.
 //! - What the profile expects is no failure.
 
 use std::time::Duration;
@@ -64,6 +66,8 @@ struct PhaseNotes {
     tail: Tail,
     /// Held sessions that the listener ended too early: how many, and when the first.
     lost: Option<(u64, Duration)>,
+    /// Held sessions whose host was gone when they were to leave: how many, and since when nothing was heard of the first.
+    unheard: Option<(u64, Duration)>,
     /// How long no session was open and none could be opened.
     standstill: Duration,
     /// When the load was given up, and since when no session had been served.
@@ -116,8 +120,13 @@ impl Notes {
     /// The listener ended a session that was to be held.
     pub fn lost(&mut self, phase: u32, at: Duration) {
         let lost = &mut self.0[phase as usize].lost;
-        let (count, first) = lost.unwrap_or((0, at));
-        *lost = Some((count + 1, first.min(at)));
+        *lost = sum(*lost, Some((1, at)));
+    }
+
+    /// The host of a session that was held is gone, and since then nothing was heard of it.
+    pub fn unheard(&mut self, phase: u32, since: Duration) {
+        let unheard = &mut self.0[phase as usize].unheard;
+        *unheard = sum(*unheard, Some((1, since)));
     }
 
     pub fn stood_still(&mut self, phase: u32, length: Duration) {
@@ -126,6 +135,14 @@ impl Notes {
 
     pub fn given_up(&mut self, phase: u32, at: Duration, since: Duration) {
         self.0[phase as usize].given_up = Some((at, since));
+    }
+}
+
+/// So many, the first at that time: together.
+fn sum(one: Option<(u64, Duration)>, other: Option<(u64, Duration)>) -> Option<(u64, Duration)> {
+    match (one, other) {
+        (Some((count, first)), Some((more, at))) => Some((count + more, first.min(at))),
+        (one, other) => one.or(other),
     }
 }
 
@@ -193,14 +210,10 @@ pub(super) fn work(plan: &Plan, index: usize, course: Course, workers: &[Notes])
                     Some((course.end, format!("for {stood} in all no session could be had{cause}")))
                 }
             };
-            let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
             (WorkUnit::Time, nanos(length), if course.held_back { 0 } else { nanos(done) }, short)
         }
         Load::Rate { .. } | Load::Burst { .. } | Load::Held { .. } => {
-            let firsts = notes.iter().filter_map(|notes| notes.lost);
-            let lost = firsts.fold(None, |sum: Option<(u64, Duration)>, (count, at)| {
-                Some(sum.map_or((count, at), |(all, first)| (all + count, first.min(at))))
-            });
+            let lost = notes.iter().map(|notes| notes.lost).fold(None, sum);
             let count = lost.map_or(0, |(count, _)| count);
             let short = match (lost, ended) {
                 (Some((count, first)), _) if count >= gone => {
@@ -213,9 +226,27 @@ pub(super) fn work(plan: &Plan, index: usize, course: Course, workers: &[Notes])
             (of_unit, course.scheduled, course.scheduled.saturating_sub(count.max(gone)), short)
         }
     };
+    let (done, short) = match notes.iter().map(|notes| notes.unheard).fold(None, sum) {
+        None => (done, short),
+        Some((count, since)) => {
+            let lost = match unit {
+                WorkUnit::Time => nanos(course.end.saturating_sub(since)),
+                WorkUnit::Messages | WorkUnit::Sessions => count,
+            };
+            let since_when = seconds(since);
+            let why = format!(
+                "the host of {count} that were held no longer answers: nothing was heard of it from {since_when} on{cause}"
+            );
+            (done.min(asked.saturating_sub(lost)), Some((since, why)))
+        }
+    };
     let short = short.filter(|_| done < asked);
     let (short_since, why) = short.map_or((None, None), |(since, why)| (Some(since), Some(why)));
     Work { unit, asked, done, short_since, why }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn never_open(course: Course) -> (Duration, String) {

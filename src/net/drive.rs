@@ -65,6 +65,15 @@ pub trait Host<M: Machine> {
 
     /// The other side ended a secure stream without close_notify: it may have been cut short.
     fn truncated(&mut self) {}
+
+    /// Whether the session is silent on purpose from now on, so that nothing but the kernel can see whether the other host
+    /// is still there.
+    fn is_silent(&self) -> bool {
+        false
+    }
+
+    /// The kernel does not see to that.
+    fn unwatched(&mut self) {}
 }
 
 /// The buffers of one thread, borrowed only while a session is being polled.
@@ -134,6 +143,7 @@ pub async fn drive<M: Machine, H: Host<M>>(
         closing: None,
         deadline: None,
         armed: None,
+        watched: false,
     };
     std::future::poll_fn(|cx| wire.poll(machine, host, scratch, timer.as_mut(), cx)).await;
 }
@@ -206,6 +216,8 @@ struct Wire<'a> {
     closing: Option<(Close, Instant)>,
     deadline: Option<Instant>,
     armed: Option<Instant>,
+    /// The kernel sees whether the other host is there.
+    watched: bool,
 }
 
 /// What the machine said last.
@@ -318,6 +330,12 @@ impl Wire<'_> {
                 Need::Emit(event) => {
                     drop(output);
                     host.event(machine, now, event);
+                    if !self.watched && host.is_silent() {
+                        self.watched = true;
+                        if self.stream.watch().is_err() {
+                            host.unwatched();
+                        }
+                    }
                 }
                 Need::Write => {
                     host.sent(machine, &output);
@@ -527,6 +545,11 @@ pub(super) fn closed_by(error: &io::Error) -> Closed {
         io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionAborted => {
             Closed::Reset
         }
+        // Of a connection that was established the kernel says what ICMP said last, and else that time is up (tcp(7)).
+        io::ErrorKind::TimedOut
+        | io::ErrorKind::HostUnreachable
+        | io::ErrorKind::NetworkUnreachable
+        | io::ErrorKind::NetworkDown => Closed::Gone,
         _ => Closed::Error(error.raw_os_error().unwrap_or(0)),
     }
 }

@@ -4,12 +4,23 @@ use std::io;
 use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
+use socket2::TcpKeepalive;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+use super::drive::closed_by;
 use super::tls::{Failed, Secured, Security, Shaking};
-use crate::smtp::machine::Handshake;
+use crate::smtp::machine::{Closed, Handshake};
+
+/// A silence after which a stream that is watched asks whether the other host is there; it is asked for again as often as
+/// it lasts. One empty segment: the listener's program does not see it.
+const QUIET: Duration = Duration::from_secs(5);
+/// How soon it asks again when nothing answers.
+const AGAIN: Duration = Duration::from_secs(1);
+/// How long nothing may be acknowledged until the other host is gone: longer than routes take to change.
+pub const GONE: Duration = Duration::from_secs(10);
 
 /// A connected stream.
 #[derive(Debug)]
@@ -37,14 +48,42 @@ impl Stream {
     pub fn reset_on_close(&self) {
         match self {
             // Failing means that the peer is gone already, which a reset would have brought about.
-            Stream::Tcp(stream) => {
-                drop(socket2::SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO)))
-            }
+            Stream::Tcp(stream) => drop(socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO))),
             Stream::Tls(stream) => stream.reset_on_close(),
             Stream::Shaking(_) | Stream::Gone => {}
             // The kernel knows no reset of a unix socket that was read to its end: the peer sees its end.
             Stream::Unix(_) => {}
         }
+    }
+
+    /// Has the kernel see whether the other host is still there while nothing is said: it asks after a silence of
+    /// [`QUIET`], and after [`GONE`] without an answer, or without an acknowledgement of what was sent, the stream fails.
+    /// For streams on which no content is under way: a window that the other side keeps shut for so long ends them too.
+    ///
+    /// # Errors
+    /// What the kernel says; some sandboxes refuse it.
+    pub(super) fn watch(&self) -> io::Result<()> {
+        match self {
+            Stream::Tcp(stream) => {
+                let socket = socket2::SockRef::from(stream);
+                let keepalive = TcpKeepalive::new().with_time(QUIET).with_interval(AGAIN);
+                socket.set_tcp_keepalive(&keepalive)?;
+                #[cfg(target_os = "linux")]
+                socket.set_tcp_user_timeout(Some(GONE))?;
+                Ok(())
+            }
+            Stream::Tls(stream) => stream.watch(),
+            // A unix socket has no other host.
+            Stream::Shaking(_) | Stream::Gone | Stream::Unix(_) => Ok(()),
+        }
+    }
+
+    /// Whether the other host turns out to be gone within this time; anything that comes says no, and is thrown away.
+    pub async fn is_gone(&mut self, within: Duration) -> bool {
+        let mut octets = [0; 512];
+        let read = std::future::poll_fn(|cx| self.poll_read(cx, &mut ReadBuf::new(&mut octets)));
+        let read = tokio::time::timeout(within, read).await;
+        matches!(read, Ok(Err(error)) if closed_by(&error) == Closed::Gone)
     }
 
     /// Begins the TLS handshake; see [`Stream::poll_secured`].

@@ -391,6 +391,10 @@ impl Secured {
         self.stream.get_ref().0.stream.reset_on_close();
     }
 
+    pub(super) fn watch(&self) -> io::Result<()> {
+        self.stream.get_ref().0.stream.watch()
+    }
+
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match ready!(Pin::new(&mut self.stream).poll_read(cx, buf)) {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {

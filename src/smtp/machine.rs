@@ -18,6 +18,8 @@ pub enum Closed {
     Eof,
     /// A reset (RST), seen on reading or on writing.
     Reset,
+    /// The other host is gone: nothing that was sent was acknowledged, or no route leads to it any more.
+    Gone,
     /// Another I/O error; the value is the errno, 0 if unknown.
     Error(i32),
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Live, Session, nanos};
-use crate::collector::{Metric, Outcome};
+use crate::collector::{Condition, Metric, Outcome};
 use crate::generator::dispatch::{Due, SessionEnd};
 use crate::generator::judge::Judged;
 use crate::generator::worker::{Order, Times};
@@ -84,7 +84,8 @@ impl Session {
         let between = self.bound.is_none() && self.sent > 0 && self.live[0].is_none();
         judged.outcome != Outcome::InDoubt
             && match step {
-                Step::Quit => true,
+                // A host that is gone has none.
+                Step::Quit => self.hold.unheard_since().is_none(),
                 Step::Idle => self.is_done() || between,
                 Step::Command => self.established && carries && (refused || self.is_done() || between),
                 _ => false,
@@ -94,6 +95,11 @@ impl Session {
     /// Notes whether the listener ended a session that was to be held to its phase's end.
     fn note_held(&self, now: Duration) {
         let Some(due) = self.bound.filter(|_| self.established && self.is_held()) else { return };
+        if let Some(since) = self.hold.unheard_since() {
+            let mut notes = self.worker.notes.borrow_mut();
+            notes.failed(due.phase, now, Step::Quit, Condition::HostUnreachable);
+            return notes.unheard(due.phase, since);
+        }
         let too_early = self.worker.phase_end(due.phase).is_some_and(|end| now < end);
         if self.ended_by_listener && too_early && self.failed != Some(Outcome::Expected) {
             self.worker.notes.borrow_mut().lost(due.phase, now);

@@ -3,6 +3,8 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::generator::dispatch::tests::{phase, plan};
+use crate::load::{Curve, Spacing, Think};
 
 fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
@@ -71,6 +73,43 @@ fn a_refusal_in_words_is_an_answer_and_silence_is_none() {
         (Outcome::Interrupted, None),
     ] {
         assert_eq!(ended(outcome, cause), Some(2), "{outcome} {cause:?}");
+    }
+}
+
+#[test]
+fn what_a_host_that_is_gone_was_to_hold_is_not_known_to_be_held() {
+    let work_of = |load: Load, unheard: &[&[u64]]| {
+        let plan = plan(vec![phase(load, Some(10_000), Unit::Session, 50)]);
+        let notes: Vec<Notes> = unheard
+            .iter()
+            .map(|times| {
+                let mut notes = Notes::new(1);
+                notes.ended(0, ms(9999), Outcome::Accepted, None);
+                times.iter().for_each(|since| notes.unheard(0, ms(*since)));
+                notes
+            })
+            .collect();
+        work(&plan, 0, COURSE, &notes)
+    };
+    let curve = || Curve::constant(100.0);
+    let loads = [
+        (Load::Held { sessions: 1000, rate: f64::INFINITY }, 1000, 998),
+        (Load::Rate { curve: curve(), spacing: Spacing::Uniform }, 1000, 998),
+        (Load::Shared { total: 1000, sessions: 5, think: Think::default() }, 1000, 998),
+        // Until something was heard last.
+        (Load::Sessions { curve: curve(), think: Think::default() }, 10_000_000_000, 400_000_000),
+    ];
+    for (load, asked, done) in loads {
+        let held = work_of(load.clone(), &[&[], &[]]);
+        assert_eq!((held.done, held.why), (asked, None), "{load:?}");
+        for unheard in [&[&[700, 400][..], &[]], &[&[400], &[700]]] {
+            let work = work_of(load.clone(), unheard);
+            assert_eq!((work.asked, work.done), (asked, done), "{load:?}");
+            assert_eq!(work.short_since, Some(ms(400)));
+            let why =
+                "the host of 2 that were held no longer answers: nothing was heard of it from 0.40 s on";
+            assert_eq!(work.why.as_deref(), Some(why), "{load:?}");
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use crate::smtp::step::Step;
 pub(super) fn is_cut(failure: &Failure) -> bool {
     match failure {
         Failure::Missing { why, .. } => is_cut(why),
-        failure => matches!(failure, Failure::Closed(Closed::Reset | Closed::Error(_))),
+        failure => matches!(failure, Failure::Closed(Closed::Reset | Closed::Gone | Closed::Error(_))),
     }
 }
 

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::stage::{Listening, Stage};
 
 /// Each load model with what it is asked, for three seconds or so many messages; whether its arrivals may be of either unit.
-const LOADS: [(&str, &str, bool); 9] = [
+pub const LOADS: [(&str, &str, bool); 9] = [
     ("constant-rate", "rate = \"60/s\"\nfor = \"3s\"", true),
     ("ramping-rate", "from = \"20/s\"\nto = \"90/s\"\nfor = \"3s\"", true),
     ("staircase", "from = \"20/s\"\nstep = \"30/s\"\nevery = \"1s\"\nsteps = 3", true),
@@ -33,12 +33,12 @@ fn profile(url: &str, load: &str, keys: &str, unit: &str) -> String {
     )
 }
 
-fn asserted<'a>(result: &'a Value, expr: &str) -> &'a Value {
+pub fn asserted<'a>(result: &'a Value, expr: &str) -> &'a Value {
     let all = result["assertions"].as_array().unwrap();
     all.iter().find(|one| one["expr"] == expr).unwrap_or_else(|| panic!("{expr} is not asserted"))
 }
 
-fn sum(phase: &Value, names: &[&str]) -> u64 {
+pub fn sum(phase: &Value, names: &[&str]) -> u64 {
     names.iter().map(|name| phase[name].as_u64().unwrap()).sum()
 }
 
@@ -48,9 +48,9 @@ fn dies(load: &str, keys: &str, unit: &str, death: Signal) {
     let stage = Stage::new();
     let listening = Listening::with(&stage, &["listener.delays.body=\"20ms\""]);
     stage.put("dies.toml", profile(&listening.url(), load, keys, unit));
-    let mut run = stage.start(&["run", "dies.toml", "-o", "r", "--progress", "none"]);
-    run.hear("files in");
-    thread::sleep(Duration::from_secs(1));
+    let mut run = stage.start(&["run", "dies.toml", "-o", "r", "--progress", "log"]);
+    // By the clock of the run: a busy machine begins it late.
+    run.hear(" 1 s ");
     listening.running.signal(death);
     let ledger: Option<Value> = (death == Signal::SIGTERM).then(|| listening.running.end().json());
     let said = run.end();
@@ -125,7 +125,7 @@ fn a_load_whose_listener_dies_at_the_very_end_does_not_pass_either() {
     listening.running.signal(Signal::SIGKILL);
     let said = run.end();
     let result = stage.json("r/result.json");
-    let refused = sum(&result["phases"][0], &["refused", "dropped", "in_doubt"]);
+    let refused = sum(&result["phases"][0], &["refused"]);
     let done = asserted(&result, "done rate == 100%");
     // Unless the machine was late, and so the death was later than the last arrival.
     if refused > 1 {
@@ -160,7 +160,7 @@ fn what_was_done_can_be_asserted_otherwise_or_not_at_all() {
         );
         let work = &said.json()["phases"][0]["work"];
         assert_eq!((&work["unit"], &work["asked"]), (&"messages".into(), &200.into()));
-        assert!((2..=20).contains(&work["done"].as_u64().unwrap()), "{work}");
+        assert!((1..=20).contains(&work["done"].as_u64().unwrap()), "{work}");
         assert_eq!(work["why"], "the time that it may take was over");
     }
     for (key, value) in [("window", "\"2s\""), ("abort", "true")] {

@@ -5,6 +5,7 @@ mod compare;
 mod dashboard;
 mod death;
 mod flags;
+mod gone;
 mod hosts;
 mod inputs;
 mod interleave;

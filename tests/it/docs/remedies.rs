@@ -118,7 +118,9 @@ pub fn remedy(condition: Condition) -> &'static str {
         C::ConnectTimeout => {
             "A firewall drops the attempt, or the accept queue is full: look at the listener's backlog."
         }
-        C::HostUnreachable => "Correct the route or the address.",
+        C::HostUnreachable => {
+            "Correct the route or the address; if there were sessions before, see whether the host was restarted or cut off."
+        }
         C::NameNotResolved => "Correct the name, or write its address.",
         C::NoGreeting => {
             "The listener takes connections but has nobody to serve them: often its number of processes; or it waits for DNS."
