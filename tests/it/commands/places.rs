@@ -238,10 +238,9 @@ fn what_a_killed_run_had_counted_is_there() {
         assert!(stage.run(&["report", "r", "--format", form]).ended(105).out.contains(holds));
     }
     // A shard that was cut off makes the whole invalid, whatever the others found.
-    let other = [
-        "run", "--target", &url, "-r", "100/s", "-z", "60s", "-q", "-o", "s", "--shard", "1/2", "--seed", "3",
-    ];
-    let mut running = stage.start(&[&other[..10], &other[11..], &["--progress", "log"]].concat());
+    let other =
+        ["run", "--target", &url, "-r", "100/s", "-z", "60s", "-o", "s", "--shard", "1/2", "--seed", "3"];
+    let mut running = stage.start(&[&other[..], &["--progress", "log"]].concat());
     running.hear(" 1 s ");
     running.signal(Signal::SIGINT);
     running.end();
