@@ -381,7 +381,7 @@ impl Host<Client<Message>> for Session {
                         .redactor
                         .as_ref()
                         .map_or(sample.as_str().into(), |redactor| redactor.text(&sample));
-                    self.remark(&sample.into_owned(), false);
+                    self.remark(&sample, false);
                 }
             }
             Event::Ready { early: false } => {

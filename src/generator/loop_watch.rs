@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn a_stop_counts_once_and_in_each_phase_that_it_touches() {
-        let awake = |at: &u64| at % 10 == 0 && !(700..1500).contains(at);
+        let awake = |at: &u64| at.is_multiple_of(10) && !(700..1500).contains(at);
         let found = watched((1..=2000).filter(awake));
         // Due at 700, back at 1500.
         assert_eq!(found[0].loop_delay_max_ns, 800_000_000);

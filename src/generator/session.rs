@@ -47,8 +47,6 @@ pub(super) async fn run(
     session.over();
 }
 
-/// What a transcript shows for a line with a secret in it.
-
 /// An arrival taken by the session.
 #[derive(Clone, Copy, Debug)]
 struct Live {

@@ -188,7 +188,7 @@ impl Otlp {
             }
         }
         // Without its end the run could not be done.
-        let last = if books.is_over() { pushes.to_the_last(&books).await } else { Ok(()) };
+        let last = if books.is_over() { pushes.push_last(&books).await } else { Ok(()) };
         let (url, Pushes { made, failed, .. }) = (&receiver.url, pushes);
         match last {
             Err(why) => {
@@ -233,7 +233,7 @@ impl Pushes<'_> {
     }
 
     /// Pushes the final values, again if need be, for as long as that may take.
-    async fn to_the_last(&mut self, books: &Books) -> Result<(), String> {
+    async fn push_last(&mut self, books: &Books) -> Result<(), String> {
         let body = request(books).encode_to_vec();
         let mut last = Err(format!("no answer within {} s", LAST.as_secs()));
         let tries = async {

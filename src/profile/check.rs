@@ -145,7 +145,7 @@ impl Needs {
     /// Whether the memory is lacking, in a sentence.
     pub fn lacking_memory(&self, has: &Has) -> Option<String> {
         let have = has.memory.filter(|have| *have < self.memory)?;
-        let waiting = match self.waiting * WAITING_MEMORY >> 20 {
+        let waiting = match (self.waiting * WAITING_MEMORY) >> 20 {
             0 => String::new(),
             _ => format!(" and {} arrivals that wait", self.waiting),
         };
@@ -280,7 +280,7 @@ pub fn preview(compiled: &Compiled, out: &mut impl io::Write) -> io::Result<()> 
             needs.ports
         )?,
     }
-    let waiting = match needs.waiting * WAITING_MEMORY >> 20 {
+    let waiting = match (needs.waiting * WAITING_MEMORY) >> 20 {
         0 => String::new(),
         _ => format!(
             ", of which {} if {} arrivals wait{}",
