@@ -153,7 +153,8 @@ fn play(
     let mut wire = Wire::new(script(hello, pipelining, quit), owner);
     let groups = offers && hello == Hello::Ehlo && pipelining != Pipelining::Off;
     let full = groups && pipelining != Pipelining::Auto;
-    let mut listener = Listener { offers, groups, full, ..Listener::default() };
+    let ehlo = hello == Hello::Ehlo;
+    let mut listener = Listener { offers, groups, full, ehlo, ..Listener::default() };
     for (next, cut) in moves {
         if wire.closed.is_some() {
             break;
@@ -251,6 +252,10 @@ struct Listener {
     /// It said something after which the client may only leave.
     gave_up: bool,
     reset: bool,
+    /// EHLO was said, and not refused yet: one that it does not know may be followed by HELO.
+    ehlo: bool,
+    /// EHLO was refused as unknown.
+    again: bool,
     /// Hello was accepted.
     established: bool,
     read: usize,
@@ -310,6 +315,11 @@ impl Listener {
         };
         let succeeds = code / 100 == 2 && !matches!(code, 220 | 221);
         match told {
+            // RFC 5321 3.2; to HELO nothing is offered, whatever it is answered.
+            Told::Hello if self.ehlo && (500..510).contains(&code) => {
+                (self.ehlo, self.again) = (false, true);
+                (self.groups, self.full) = (false, false);
+            }
             Told::Hello => {
                 self.established = succeeds;
                 self.gave_up |= !succeeds;
@@ -369,7 +379,8 @@ impl Listener {
             return self.told(if wanted { Told::Content } else { Told::LoneDot });
         }
         let told = match &line[..4] {
-            "EHLO" | "HELO" => Told::Hello,
+            "EHLO" if !self.again => Told::Hello,
+            "HELO" => Told::Hello,
             "MAIL" => Told::Mail,
             "RCPT" => Told::Rcpt,
             "DATA" => Told::Data,
@@ -380,7 +391,10 @@ impl Listener {
         let last = self.last.unwrap_or(Told::Greeting);
         let idle = self.unanswered.is_empty();
         let allowed = match told {
-            Told::Hello => last == Told::Greeting && self.greeted && idle,
+            Told::Hello => {
+                let is_due = last == Told::Greeting || last == Told::Hello && self.again;
+                is_due && self.greeted && idle
+            }
             Told::Mail => {
                 let over = matches!(last, Told::Hello | Told::Content | Told::LoneDot | Told::Rset)
                     || last == Told::Mail && !self.mail_accepted;
