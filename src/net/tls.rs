@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, HandshakeKind, ProtocolVersion, ServerConfig};
+use rustls::{ClientConfig, HandshakeKind, PeerMisbehaved, ProtocolVersion, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::{FallibleAccept, FallibleConnect, TlsAcceptor, TlsConnector, TlsStream};
 
@@ -354,6 +354,10 @@ pub(super) fn insecure(error: &io::Error) -> Option<Insecure> {
         rustls::Error::NoCertificatesPresented => {
             Insecure::Certificate("none was shown, and one is required".to_owned())
         }
+        // What is offered where nothing is verified; the fault is not the other side's.
+        rustls::Error::PeerMisbehaved(PeerMisbehaved::SignedKxWithWrongAlgorithm) => Insecure::Broken(
+            "the certificate's key is of a kind (Ed448, RSASSA-PSS) that the TLS library takes in TLSv1.3 only".to_owned(),
+        ),
         other => Insecure::Broken(other.to_string()),
     })
 }
