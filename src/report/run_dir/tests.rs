@@ -168,6 +168,8 @@ fn what_is_overwritten_stays_until_the_new_run_is_stored() {
         assert_eq!(RunDir::open(&run).unwrap().verdict, fixtures::limit_bites().verdict);
         assert_eq!(names(parent.path()), ["link", "run"], "nothing of the old one is left");
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        // Its lock goes with it.
+        drop(directory);
         stored(&run, true, &fixtures::accepted()).unwrap();
     }
     // One that was killed is in nobody's way.

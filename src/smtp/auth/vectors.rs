@@ -95,7 +95,8 @@ fn a_listener_that_does_not_prove_itself_or_asks_too_much_is_not_believed() {
     let asks = |reply: &dyn Fn(&str) -> String| {
         let mut exchange = login.begin(None);
         let first = String::from_utf8(exchange.initial().unwrap()).unwrap();
-        let nonce = first.split("r=").nth(1).unwrap();
+        // A nonce may hold the same letters.
+        let (_, nonce) = first.split_once("r=").unwrap();
         exchange.respond(reply(nonce).as_bytes())
     };
     assert!(asks(&|nonce| format!("r={nonce}x,s=c2FsdA==,i=4096")).is_some());

@@ -167,7 +167,7 @@ fn the_shards_of_a_run_are_together_the_whole() {
         let load: Vec<&str> = load.split(' ').collect();
         let run = |shard: &[&str]| {
             let common = ["run", "--target", "embedded", "--seed", "5", "--json", "-", "-q"];
-            let name = format!("of-{}{}", load[1], shard.join("").replace('/', "-"));
+            let name = format!("of{}{}", load[0], shard.join("").replace('/', "-"));
             let out = stage.path(&name).display().to_string();
             let result = stage.run(&[&common[..], &load, shard, &["-o", &out]].concat()).measured().json();
             (result["phases"][0]["accepted"].as_u64().unwrap(), result["profile"]["schedule_sha256"].clone())
