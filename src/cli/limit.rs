@@ -276,7 +276,7 @@ fn search(
     let tls = generator::tls(plan, listener.and_then(Listener::certificate))?;
     let security = tls.as_ref().map(TlsClient::security).transpose()?;
     let endpoint = generator::endpoint(plan, place.as_ref())?;
-    let mut hands = Live::new(plan, endpoint, security)?;
+    let mut hands = Live::new(plan, endpoint, security)?.stopped_by(watcher.stop.clone());
     let (screen, silent) = (*watcher.screen, silence::sentence(&plan.target, silence::first_step(plan)));
     hands.on_silence(move || screen.note(&format!("smtpress: {silent}")));
     let setting = Setting {

@@ -286,6 +286,10 @@ fn halted(field: &Field<'_>, finding: &mut Finding, halt: Halt) -> Option<Ended>
             finding.remark(format!("what may be spent in {what} is spent"));
             return Some(Ended::Spent(what));
         }
+        Halt::Stopped => {
+            finding.remark("the search was stopped before this was known");
+            return Some(Ended::Stopped);
+        }
         Halt::Own(why) => {
             finding.remark(format!("our own side could not: {why}"));
             return Some(Ended::Own(why));
@@ -298,6 +302,7 @@ fn ended(halt: Halt) -> Ended {
     match halt {
         Halt::Own(why) | Halt::Foreign(why) => Ended::Own(why),
         Halt::Spent(what) => Ended::Spent(what),
+        Halt::Stopped => Ended::Stopped,
         Halt::Refused(refusal) => Ended::Unserved(*refusal),
         Halt::Failed(step, met) => Ended::Own(told(step, &met.what, None)),
     }

@@ -162,6 +162,11 @@ pub trait Hands {
     /// How many client addresses there are; 1: all sessions come from one.
     fn hosts(&self) -> u64;
 
+    /// Whether the search is to be ended.
+    fn is_stopped(&self) -> bool {
+        false
+    }
+
     /// What was spent so far.
     fn spent(&self) -> Spent;
 

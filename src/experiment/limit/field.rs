@@ -100,6 +100,8 @@ pub enum Halt {
     Spent(&'static str),
     /// It does not apply to this listener, and why.
     Foreign(String),
+    /// The search was told to stop.
+    Stopped,
 }
 
 /// What a search does, and gives.
@@ -123,6 +125,7 @@ impl<'a> Field<'a> {
     pub(super) fn afford(&self) -> Found<()> {
         let (spent, bounds) = (self.hands.spent(), &self.setting.bounds);
         match () {
+            () if self.hands.is_stopped() => Err(Halt::Stopped),
             () if spent.connections >= bounds.connections => Err(Halt::Spent("connections")),
             () if spent.octets >= bounds.octets => Err(Halt::Spent("octets")),
             () if self.hands.now() >= bounds.time => Err(Halt::Spent("time")),

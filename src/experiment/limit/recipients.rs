@@ -18,6 +18,7 @@ pub(super) fn find(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) ->
             return Err(Halt::Failed(Step::Mail, Box::new(met)));
         }
         for (served, recipient) in (0..most).zip(&letter.recipients) {
+            field.afford()?;
             let met = field.ask(session, &format!("RCPT TO:<{recipient}>"));
             if met.code() / 100 == 2 {
                 continue;

@@ -18,6 +18,7 @@ pub(super) fn messages(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding
     look(field, kind, finding, |field, finding, first| {
         let session = field.enter()?;
         for served in 0..most {
+            field.afford()?;
             let letter = field.letter(&mailer);
             if let Err((step, met)) = field.send(session, &letter) {
                 if first {
@@ -65,6 +66,7 @@ pub(super) fn octets(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) 
     finding.trials += 1;
     let (mut served, mut count) = (0, 0);
     let met = loop {
+        field.afford()?;
         if served >= most || count >= field.setting.bounds.messages {
             break None;
         }

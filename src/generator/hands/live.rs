@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use tokio::runtime::Runtime;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::task::LocalSet;
 
 use super::{By, Hands, Leave, Met, Opened, Refusal, Session, Spent, Unconnected, Way};
+use crate::generator::Stop;
 use crate::generator::clock;
 use crate::generator::judge;
 use crate::generator::runner::RunError;
@@ -43,6 +44,7 @@ pub struct Live {
     lines: Vec<Rc<Line>>,
     hosts: u64,
     begun: Instant,
+    stop: Option<watch::Receiver<Stop>>,
 }
 
 /// What every session needs.
@@ -180,12 +182,20 @@ impl Live {
             lines: Vec::new(),
             hosts,
             begun: clock::now(),
+            stop: None,
         })
     }
 
     /// Calls `tell` once if the first session is answered nothing for [`silence::PATIENCE`].
     pub fn on_silence(&mut self, tell: impl FnOnce() + 'static) {
         *self.shared.on_silence.borrow_mut() = Some(Box::new(tell));
+    }
+
+    /// The same, which end their search when `stop` says so.
+    #[must_use]
+    pub fn stopped_by(mut self, stop: watch::Receiver<Stop>) -> Live {
+        self.stop = Some(stop);
+        self
     }
 
     fn since(&self, at: Instant) -> Duration {
@@ -366,6 +376,10 @@ impl Hands for Live {
 
     fn hosts(&self) -> u64 {
         self.hosts
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stop.as_ref().is_some_and(|stop| *stop.borrow() != Stop::Run)
     }
 
     fn spent(&self) -> Spent {

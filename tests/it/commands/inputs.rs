@@ -1,5 +1,7 @@
 //! What people really have in files and type as targets: taken, or refused with a sentence, and no secret repeated.
 
+use std::time::Instant;
+
 use rcgen::generate_simple_self_signed;
 
 use super::stage::{FEW, Stage};
@@ -165,6 +167,7 @@ fn stalled() -> std::net::SocketAddr {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "how long the program takes to end")]
 fn a_load_that_outruns_the_listener_has_the_memory_that_check_states_and_heeds_sigterm() {
     let stage = Stage::new();
     let profile = FEW.replace("\"embedded\"", &format!("\"smtp://{}\"", stalled())).replace(
@@ -188,7 +191,7 @@ fn a_load_that_outruns_the_listener_has_the_memory_that_check_states_and_heeds_s
     // What is under way may end in the grace; the second signal does not wait for it.
     running.signal(nix::sys::signal::Signal::SIGTERM);
     std::thread::sleep(std::time::Duration::from_millis(500));
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     running.signal(nix::sys::signal::Signal::SIGTERM);
     let said = running.end();
     assert!(begun.elapsed() < std::time::Duration::from_secs(20), "{:?}", begun.elapsed());
@@ -219,12 +222,13 @@ fn plans_beyond_all_measure_are_refused_by_run_too() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "how long the program takes")]
 fn many_phases_are_checked_in_a_time_that_grows_with_their_number() {
     let stage = Stage::new();
     let phase = "[[phase]]\nload = \"constant-rate\"\nrate = \"5/s\"\nfor = \"1s\"\n";
     let took = |phases: usize| {
         stage.put("p.toml", format!("[target]\naddress = \"embedded\"\n{}", phase.repeat(phases)));
-        let begun = std::time::Instant::now();
+        let begun = Instant::now();
         stage.run(&["check", "p.toml"]).ended(0);
         begun.elapsed()
     };

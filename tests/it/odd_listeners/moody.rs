@@ -267,7 +267,7 @@ impl Listener {
         };
         self.uses[at].1 += 1;
         let uses = self.uses[at].1;
-        let odd = self.odd.iter().find(|(own, odd)| *own == kind && uses % odd.each == 0);
+        let odd = self.odd.iter().find(|(own, odd)| *own == kind && uses.is_multiple_of(odd.each));
         let Some((_, odd)) = odd.cloned() else {
             self.say(right.as_bytes().to_vec(), 0, false);
             return Said { code: code(right), keeps: false };
