@@ -232,7 +232,8 @@ pub struct RunArgs {
     pub common: CommonArgs,
     #[command(flatten, next_help_heading = "Dialogue")]
     pub login: LoginArgs,
-    /// What must hold, such as 'p99 < 500ms'; may be repeated
+    /// What must hold, such as 'p99 < 500ms', beside what always must: accepted > 0, shed == 0, done rate == 100%, unexpected
+    /// rate <= 1%; may be repeated
     #[arg(long = "assert", value_name = "EXPR", help_heading = "Result")]
     pub asserts: Vec<String>,
     #[command(flatten, next_help_heading = "Result")]

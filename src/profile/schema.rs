@@ -469,7 +469,8 @@ tables! {
     Assert {
         /// In this phase. Absent: in all measured phases together.
         phase: String,
-        /// The expression: "response p99 < 800ms", "unexpected rate < 0.1%", "accepted >= 500". Needed.
+        /// The expression: "response p99 < 800ms", "unexpected rate < 0.1%", "accepted >= 500". Needed. A rate in /s is of what fell into the phase's
+        /// window; only that of condition.NAME and expect.NAME takes what was met after it too.
         expr: String,
         /// Over every stretch of this length instead of the whole.
         window: Time,
@@ -477,7 +478,7 @@ tables! {
         abort: bool,
         /// Not looked at before the phase is this old. Default 0s.
         grace: Time,
-        /// Remove the built-in assertion with this expression (`accepted > 0`, `shed == 0`, `done rate == 100%`). Default false.
+        /// Remove the built-in assertion with this expression (`accepted > 0`, `shed == 0`, `done rate == 100%`, `unexpected rate <= 1%`). Default false.
         remove: bool,
     }
     /// Your own name for a reply. All that is given must hold.

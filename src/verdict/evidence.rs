@@ -5,7 +5,8 @@
 //! # Decisions
 //! - The share of an outcome is its part of the arrivals that have an outcome, shed ones included. Over a whole run these
 //!   are the scheduled ones (M10); in a window they are those that ended in it.
-//! - A number a second is of what fell into the window: what ended later is in no rate (M21).
+//! - A number a second is of what fell into the window: what ended later is in no rate (M21). A condition and an `[[expect]]` are
+//!   counted without their moment: their rate is of all of the phase.
 //! - The share of an `[[expect]]` is its part of the refusals that it covered or that nothing covered.
 //! - What is only known to lie between two bounds (M12) holds or fails if it does so wherever it lies between them; else there
 //!   is no data. Mostly there is no upper one: it can break an upper limit and keep a lower one.
