@@ -1,3 +1,5 @@
+//! A measured run becomes a result that fits its schema.
+
 use super::*;
 use crate::collector::histogram::Hist;
 use crate::collector::snapshot::{Gauges, Health};

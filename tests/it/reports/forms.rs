@@ -113,7 +113,7 @@ fn conditions_over_time_are_merged_and_may_be_missing() {
     let profile = FEW.replace("sessions = 2", "sessions = 4");
     stage.put(
         "two.toml",
-        format!("{profile}\n[session]\nmessages = 0\n[listener]\nmax_messages_per_session = 3\n"),
+        format!("{profile}\n[session]\nmessages = 0\n[listener]\nmax_messages_per_session = 3\n[[assert]]\nexpr = \"unexpected rate <= 1%\"\nremove = true\n"),
     );
     for (shard, out) in [("0/2", "s0"), ("1/2", "s1")] {
         stage.run(&["run", "two.toml", "-q", "--shard", shard, "-o", out]).measured();
