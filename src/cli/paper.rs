@@ -85,7 +85,10 @@ impl Paper {
             // The dot that ends a content is a line that people look for.
             let time = if index == 0 || line == "." { millis(at) } else { String::new() };
             let time = self.paint("2", &format!("{time:>10}"));
-            self.write(format!("{time}  {who} {line}").trim_end());
+            // The blanks at the end of a line of content are its own.
+            let line =
+                if line.is_empty() { format!("{time}  {who}") } else { format!("{time}  {who} {line}") };
+            self.write(&line);
         }
     }
 

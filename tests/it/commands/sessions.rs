@@ -79,7 +79,11 @@ fn a_trace_in_json_says_the_same() {
 
 /// The lines that the client said, as they stand on the screen below title and legend.
 fn said_by_us(screen: &str) -> Vec<&str> {
-    screen.lines().skip(2).filter_map(|line| Some(line.split_once(" C:")?.1.trim())).collect()
+    screen
+        .lines()
+        .skip(2)
+        .filter_map(|line| line.split_once(" C:").map(|(_, said)| said.strip_prefix(' ').unwrap_or(said)))
+        .collect()
 }
 
 #[test]
