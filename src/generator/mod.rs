@@ -18,6 +18,7 @@ pub mod runner;
 mod session;
 mod slots;
 mod tape;
+mod times;
 mod work;
 mod worker;
 

@@ -6,7 +6,8 @@ use super::{Live, Session, nanos};
 use crate::collector::{Condition, Metric, Outcome};
 use crate::generator::dispatch::{Due, SessionEnd};
 use crate::generator::judge::Judged;
-use crate::generator::worker::{Order, Times};
+use crate::generator::times::Times;
+use crate::generator::worker::Order;
 use crate::smtp::Step;
 use crate::smtp::client::Failure;
 
