@@ -64,3 +64,85 @@ impl Parts {
         self.lag + self.wait + self.setup + self.service
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::option;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NONE: Duration = Duration::ZERO;
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    fn due(intended: u64, noticed: u64) -> Due {
+        Due { seq: 0, phase: 0, intended: ms(intended), noticed: ms(noticed) }
+    }
+
+    #[test]
+    fn each_stretch_of_time_is_charged_to_the_one_who_caused_it() {
+        let parts = |decided, opened: Option<u64>, served: Option<u64>, ended| {
+            let times = Times {
+                decided: ms(decided),
+                opened: opened.map(ms),
+                served: served.map(ms),
+                ended: ms(ended),
+            };
+            times.parts(due(0, 1))
+        };
+        // Opened at once: half a second until MAIL is the listener's, and no wait.
+        let opened = parts(1, Some(2), Some(502), 510);
+        assert_eq!(opened, Parts { lag: ms(2), wait: NONE, setup: ms(500), service: ms(8) });
+        // A slot came free after a second, and a session was opened in it.
+        let waited = parts(1001, Some(1002), Some(1502), 1510);
+        assert_eq!(waited, Parts { lag: ms(2), wait: ms(1000), setup: ms(500), service: ms(8) });
+        // A session that was open came free.
+        let free = parts(1001, None, Some(1003), 1010);
+        assert_eq!(free, Parts { lag: ms(3), wait: ms(1000), setup: NONE, service: ms(7) });
+        // Turned away at the greeting: never served.
+        let refused = parts(1, Some(2), None, 502);
+        assert_eq!(refused, Parts { lag: ms(2), wait: NONE, setup: ms(500), service: NONE });
+    }
+
+    proptest! {
+        #[test]
+        fn the_parts_are_the_response_exactly_whatever_the_clock_readings(
+            intended in 0_u64..1 << 40,
+            noticed in 0_u64..1 << 40,
+            decided in 0_u64..1 << 40,
+            opened in option::of(0_u64..1 << 40),
+            served in option::of(0_u64..1 << 40),
+            ended in 0_u64..1 << 40,
+        ) {
+            let at = Duration::from_nanos;
+            let due = Due { seq: 0, phase: 0, intended: at(intended), noticed: at(noticed) };
+            let times = Times { decided: at(decided), opened: opened.map(at), served: served.map(at), ended: at(ended) };
+            let parts = times.parts(due);
+            // The clock goes on: the end is the latest of what was read, but for what is only decided.
+            let end = at(ended).max(times.begun()).max(at(noticed)).max(at(intended));
+            prop_assert_eq!(parts.lag + parts.wait + parts.setup + parts.service, end - at(intended));
+            prop_assert_eq!(parts.response(), end - at(intended));
+            prop_assert!(opened.is_some() || parts.setup == NONE, "nothing was opened for it");
+        }
+
+        #[test]
+        fn readings_in_their_order_are_taken_as_they_are(steps in prop::array::uniform5(0_u64..1 << 40), opens: bool) {
+            let [noticed, decided, opened, served, ended] = steps.map(Duration::from_nanos);
+            let due = Due { seq: 0, phase: 0, intended: ms(1), noticed: ms(1) + noticed };
+            let decided_at = due.noticed + decided;
+            let begun = decided_at + opened;
+            let served_at = if opens { begun + served } else { begun };
+            let times = Times {
+                decided: decided_at,
+                opened: opens.then_some(begun),
+                served: Some(served_at),
+                ended: served_at + ended,
+            };
+            let setup = if opens { served } else { NONE };
+            prop_assert_eq!(times.parts(due), Parts { lag: noticed + opened, wait: decided, setup, service: ended });
+        }
+    }
+}

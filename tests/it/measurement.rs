@@ -256,6 +256,7 @@ const RULES: &[Rule] = &[
         &[
             (SUMMARY, "m21_the_three_rates_share_the_window"),
             (OCCUPANCY, "m21_offered_started_and_accepted_are_three_rates_over_the_phases_window"),
+            (OCCUPANCY, "m21_what_is_accepted_after_the_window_is_in_no_rate"),
         ],
     ),
     (

@@ -14,6 +14,7 @@ mod logins;
 mod long;
 mod occupancy;
 mod own;
+mod parts;
 mod pauses;
 mod rude;
 mod same;

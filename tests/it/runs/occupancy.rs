@@ -6,8 +6,11 @@ use smtpress::collector::summary::{Code, PhaseInfo, Summary};
 use smtpress::listener::limits::{Delay, Forced, Limits};
 use smtpress::plan::{Messages, OnSaturation, Plan, Unit};
 use smtpress::smtp::Step;
+use smtpress::verdict::{Assertion, AssertionStatus, Verdict, Windows};
 
-use super::stage::{SECOND, Told, UNITS, delayed, messages, ms, phase, plan, rate, run, sessions};
+use super::stage::{
+    SECOND, Told, UNITS, delayed, messages, ms, phase, plan, rate, run, sessions, side_by_side,
+};
 
 /// The warnings of a run whose one phase is held to Little's law.
 fn warnings(plan: &Plan, told: &Told) -> Vec<String> {
@@ -23,6 +26,14 @@ fn warnings(plan: &Plan, told: &Told) -> Vec<String> {
         length: phase.load.length,
     };
     Summary::new(&told.measured, &[info]).warnings
+}
+
+/// How this assertion of the whole run is judged.
+fn judged(told: &Told, expr: &str) -> AssertionStatus {
+    let infos: Vec<PhaseInfo> = told.summary.phases.iter().map(|phase| phase.info.clone()).collect();
+    let assertions = [Assertion::parse(expr).unwrap()];
+    let windows = Windows::new(&assertions, &infos, &[]);
+    Verdict::judge(&told.measured, &told.summary, &[], &assertions, &windows).results[0].status
 }
 
 #[test]
@@ -61,10 +72,46 @@ fn m21_offered_started_and_accepted_are_three_rates_over_the_phases_window() {
     let (counts, phase) = (told.counts(), &told.summary.phases[0]);
     let rates = [phase.offered_per_s, phase.started_per_s, phase.accepted_per_s];
     assert_eq!(phase.window, 2 * SECOND);
-    let expected =
-        [counts.scheduled, counts.started, told.of(Outcome::Accepted)].map(|count| count as f64 / 2.0);
+    let late = counts.drained;
+    let (started, accepted) =
+        (counts.started - late.started, told.of(Outcome::Accepted) - late.arrivals.of(Outcome::Accepted));
+    let expected = [counts.scheduled, started, accepted].map(|count| count as f64 / 2.0);
     assert_eq!(rates, expected);
     assert!(rates[0] == 80.0 && rates[0] > rates[1] && rates[1] > rates[2] && rates[2] > 0.0, "{rates:?}");
+}
+
+#[test]
+fn m21_what_is_accepted_after_the_window_is_in_no_rate() {
+    side_by_side(UNITS, |unit| {
+        let mut plan = plan(vec![phase(rate(400.0), Some(2 * SECOND), unit)]);
+        plan.messages = messages(unit);
+        plan.phases[0].max_sessions = 50;
+        plan.phases[0].graceful_stop = 60 * SECOND;
+        plan.script.timeouts.body = 60 * SECOND;
+        // Four contents at a time, 20 ms each: 200 a second and never more.
+        let mut limits = delayed(|delays| delays.body = Delay::fixed(ms(20)));
+        limits.workers = Some(4);
+        let told = run(&plan, limits);
+        let (counts, phase) = (told.counts(), &told.summary.phases[0]);
+        let (accepted, late) = (told.of(Outcome::Accepted), counts.drained.arrivals.of(Outcome::Accepted));
+        assert_eq!((counts.scheduled, accepted), (800, 800), "{unit:?}: {counts:?}");
+        let within = accepted - late;
+        assert!(0 < within && within <= 4 * (2000 / 20 + 1), "{unit:?}: {within} within the window");
+        assert_eq!(phase.accepted_per_s, within as f64 / 2.0);
+        assert_eq!(phase.started_per_s, (counts.started - counts.drained.started) as f64 / 2.0);
+        // At 200 a second the rest takes two seconds more.
+        assert!(phase.drained_for >= ms(1900), "{unit:?}: {:?}", phase.drained_for);
+        assert_eq!(counts.drained.transactions.of(Outcome::Accepted), late, "a message each");
+        for (expr, status) in [
+            ("accepted rate >= 390/s", AssertionStatus::Fail),
+            ("transactions.accepted rate >= 390/s", AssertionStatus::Fail),
+            ("accepted rate <= 202/s", AssertionStatus::Pass),
+            ("scheduled rate == 400/s", AssertionStatus::Pass),
+            ("accepted == 800", AssertionStatus::Pass),
+        ] {
+            assert_eq!(judged(&told, expr), status, "{unit:?}: {expr}");
+        }
+    });
 }
 
 #[test]

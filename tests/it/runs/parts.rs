@@ -1,0 +1,75 @@
+//! What a response time is made of: lag, wait for a slot, setup of a session and service, exactly.
+
+use smtpress::collector::{Metric, Outcome};
+use smtpress::listener::limits::{Delay, Limits};
+use smtpress::plan::{Messages, Unit};
+
+use super::stage::{SECOND, Told, delayed, ms, phase, plan, rate, run, side_by_side};
+
+const GREETING_NS: u128 = 500_000_000;
+
+/// The sum of what was measured of all arrivals with this outcome; each of them has it once.
+fn sum(told: &Told, metric: Metric, outcome: Outcome) -> u128 {
+    let hist = told.hist(metric, outcome);
+    assert_eq!(hist.count(), told.of(outcome), "{metric} {outcome}");
+    hist.sum_ns()
+}
+
+/// The four parts of these arrivals together, which are their response to the nanosecond.
+fn parts(told: &Told, outcome: Outcome) -> [u128; 4] {
+    let parts =
+        [Metric::Lag, Metric::Wait, Metric::Setup, Metric::Service].map(|metric| sum(told, metric, outcome));
+    assert_eq!(parts.iter().sum::<u128>(), sum(told, Metric::Response, outcome), "{outcome}: {parts:?}");
+    parts
+}
+
+fn slow_to_greet() -> Limits {
+    delayed(|delays| delays.greeting = Delay::fixed(ms(500)))
+}
+
+#[test]
+fn a_slow_greeting_is_setup_and_no_wait() {
+    // Each message needs a session of its own, and far more are allowed than are ever needed.
+    let mut plan = plan(vec![phase(rate(5.0), Some(2 * SECOND), Unit::Message)]);
+    plan.messages = Messages::Fixed(1);
+    let told = run(&plan, slow_to_greet());
+    assert_eq!(told.of(Outcome::Accepted), 10);
+    let [_, wait, setup, service] = parts(&told, Outcome::Accepted);
+    assert!(told.hist(Metric::Setup, Outcome::Accepted).min_ns() >= GREETING_NS as u64, "{setup}");
+    // Were the greeting anybody's wait, it would be half a second of each.
+    assert!(wait < 10 * GREETING_NS / 2, "{wait}");
+    assert!(
+        told.was_busy() || (wait < 10 * GREETING_NS / 20 && service < 10 * GREETING_NS / 2),
+        "{wait} {service}"
+    );
+}
+
+#[test]
+fn sessions_that_stay_open_are_set_up_once_and_full_slots_are_wait() {
+    // One session at a time: the first message has its setup, those behind it wait, and none of them is set up.
+    let mut one = plan(vec![phase(rate(10.0), Some(SECOND), Unit::Message)]);
+    one.phases[0].max_sessions = 1;
+    let told = run(&one, slow_to_greet());
+    let [_, wait, setup, _] = parts(&told, Outcome::Accepted);
+    assert_eq!(told.of(Outcome::Accepted), 10);
+    assert!(setup >= GREETING_NS && told.counts().opened == 1, "{setup}");
+    assert_eq!(told.hist(Metric::Setup, Outcome::Accepted).min_ns(), 0);
+    // Due at 100 ms to 400 ms, and nobody free before 500 ms.
+    assert!(wait >= 900_000_000, "{wait}");
+}
+
+#[test]
+fn who_is_never_served_has_setup_and_no_service_and_a_session_has_its_opening_in_its_service() {
+    side_by_side([Unit::Message, Unit::Session], |unit| {
+        let mut plan = plan(vec![phase(rate(5.0), Some(2 * SECOND), unit)]);
+        plan.messages = Messages::Fixed(1);
+        plan.script.timeouts.greeting = ms(300);
+        let told = run(&plan, slow_to_greet());
+        let outcome = Outcome::TimedOut;
+        assert_eq!(told.of(outcome), 10, "{unit:?}: {:?}", told.counts());
+        let [_, _, setup, service] = parts(&told, outcome);
+        let (took, none) = if unit == Unit::Message { (setup, service) } else { (service, setup) };
+        assert!(took >= 10 * 300_000_000, "{unit:?}: {took}");
+        assert_eq!(none, 0, "{unit:?}");
+    });
+}
