@@ -28,6 +28,9 @@ First steps:
   smtpress trace smtp://127.0.0.1:2525 --helo       look at one session, line by line
   smtpress run --target smtp://127.0.0.1:2525 -r 200/s -z 60s --assert 'p99 < 500ms'
 
+Always asserted, unless the profile removes it:
+  accepted > 0, shed == 0, done rate == 100%, unexpected rate <= 1%
+
 Exit codes:
   0  measured, valid, every assertion held    5   inconclusive
   1  a fault in smtpress itself               98  the measurement is invalid
@@ -232,8 +235,7 @@ pub struct RunArgs {
     pub common: CommonArgs,
     #[command(flatten, next_help_heading = "Dialogue")]
     pub login: LoginArgs,
-    /// What must hold, such as 'p99 < 500ms', beside what always must: accepted > 0, shed == 0, done rate == 100%, unexpected
-    /// rate <= 1%; may be repeated
+    /// What must hold, such as 'p99 < 500ms'; may be repeated
     #[arg(long = "assert", value_name = "EXPR", help_heading = "Result")]
     pub asserts: Vec<String>,
     #[command(flatten, next_help_heading = "Result")]
