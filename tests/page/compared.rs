@@ -19,8 +19,9 @@ fn ran() -> Stage {
     for (name, profile) in [("base", PROFILE), ("slow", &slow)] {
         std::fs::write(stage.path(&format!("{name}.toml")), profile).unwrap();
         for i in 1..=4 {
-            let ran = stage.smtpress(&["run", &format!("{name}.toml"), "-o", &format!("{name}-{i}"), "-q"]);
-            assert_eq!(ran.0, 0);
+            // A machine that is busy with other tests may hold a run up, which is then invalid and run again.
+            let run = ["run", &format!("{name}.toml"), "-o", &format!("{name}-{i}"), "--overwrite", "-q"];
+            assert!((0..10).any(|_| stage.smtpress(&run).0 == 0), "{name} is never valid");
         }
     }
     stage
