@@ -8,7 +8,7 @@ use crate::stage::Stage;
 
 const QUIET: [Value; 0] = [];
 
-/// Enough messages for a p90, and no schedule: a busy machine cannot make the run invalid by being late.
+/// Enough messages for a p90, and no schedule.
 const PROFILE: &str = "schema = 1\nname = \"nightly\"\nseed = 7\n[target]\naddress = \"embedded\"\n[[phase]]\nname = \"few\"\n\
                        load = \"shared-messages\"\nmessages = 200\nsessions = 20\n";
 
@@ -19,9 +19,9 @@ fn ran() -> Stage {
     for (name, profile) in [("base", PROFILE), ("slow", &slow)] {
         std::fs::write(stage.path(&format!("{name}.toml")), profile).unwrap();
         for i in 1..=4 {
-            // A machine that is busy with other tests may hold a run up, which is then invalid and run again.
-            let run = ["run", &format!("{name}.toml"), "-o", &format!("{name}-{i}"), "--overwrite", "-q"];
-            assert!((0..10).any(|_| stage.smtpress(&run).0 == 0), "{name} is never valid");
+            let run = ["run", &format!("{name}.toml"), "-o", &format!("{name}-{i}"), "-q"];
+            // Browsers on the same cores may hold a load thread up; what is held here is what the page says of the runs.
+            assert!(matches!(stage.smtpress(&run).0, 0 | 98));
         }
     }
     stage

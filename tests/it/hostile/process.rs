@@ -15,7 +15,9 @@ fn run(name: &str, script: Vec<Act>, more: &[&str]) {
     let url = format!("smtp://{}", server.addr);
     let arguments =
         [&["run", "--target", &url, "-n", "1", "-c", "1", "-o", "r", "--progress", "none"], more].concat();
-    let said = stage.run(&arguments).ended(99);
+    let said = stage.run(&arguments);
+    // A machine that is busy with other tests may hold the load threads up; what is held here is not their time.
+    assert!(matches!(said.code, Some(98 | 99)), "{}\n{}", said.out, said.err);
     server.stop();
     let result = stage.json("r/result.json");
     let peak = result["generator"]["peak_rss_bytes"].as_u64().unwrap();
