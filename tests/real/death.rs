@@ -97,7 +97,7 @@ impl Mortal for Postfix {
     }
 
     fn taken(&self) -> u64 {
-        self.queued().len() as u64
+        self.stored().len() as u64
     }
 }
 

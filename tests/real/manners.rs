@@ -48,7 +48,7 @@ fn a_client_that_talks_before_the_greeting_is_refused_by_postscreen_and_another_
     let outcome = smtpress::run(postfix.port, early);
     outcome.assert_books_balance();
     assert_eq!(outcome.count("accepted"), 0, "{}", postfix.log());
-    let (count, sample) = outcome.condition("greeting", "malformed-reply");
+    let (count, sample) = outcome.condition("greeting", "protocol-violation");
     assert!(sample.contains("521 5.5.1 Protocol error"), "{sample}");
     assert_eq!(postfix.lines("]: PREGREET 19 after ") as u64, count, "{}", postfix.log());
     let outcome = smtpress::run(postfix.port, "-c 3 -n 3 --set target.sources=[\"127.0.6.1\"]");

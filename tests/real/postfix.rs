@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -192,6 +193,26 @@ impl Postfix {
             said.ends_with("(queue active)").then(|| said.split_once(':').map(|(id, _)| id.to_owned()))?
         };
         self.log().lines().filter_map(id).collect()
+    }
+
+    /// The messages it has truly stored: those that were queued, and those whose file lies complete in a queue (Postfix makes
+    /// it executable then). A queue manager that is ended has not always logged what it was handed last.
+    pub fn stored(&self) -> BTreeSet<String> {
+        let mut stored = self.queued();
+        let queue = self.folder.path().join("queue");
+        let mut folders: Vec<_> =
+            ["incoming", "active", "deferred"].iter().map(|name| queue.join(name)).collect();
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+                let Ok(about) = entry.metadata() else { continue };
+                if about.is_dir() {
+                    folders.push(entry.path());
+                } else if about.permissions().mode() & 0o100 != 0 {
+                    stored.insert(entry.file_name().to_string_lossy().into_owned());
+                }
+            }
+        }
+        stored
     }
 
     /// The number of messages queued, once it is at least `expected` (its queue manager logs behind the reply) and no

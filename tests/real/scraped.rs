@@ -212,6 +212,7 @@ fn native_histograms_are_as_narrow_as_they_say() {
     assert!(prometheus.query("smtpress_response_seconds_bucket", Some(at)).is_empty(), "they came as text");
 }
 
+// Table: Prometheus: metrics scraped
 /// Whoever asks gets what it can read, and Prometheus' own checker finds nothing to say about the classic text.
 #[test]
 fn promtool_finds_nothing_to_say() {
