@@ -161,7 +161,7 @@ impl Mortal for Opensmtpd {
     }
 }
 
-// Table: OpenSMTPD: SMTP
+// Table: OpenSMTPD: standstill and death
 #[test]
 fn no_load_passes_when_opensmtpd_dies() {
     dies(|| Opensmtpd::start(""), &["KILL", "TERM"]);
@@ -181,7 +181,7 @@ impl Mortal for Aiosmtpd {
     }
 }
 
-// Table: aiosmtpd: SMTP
+// Table: aiosmtpd: standstill and death
 #[test]
 fn no_load_passes_when_aiosmtpd_dies() {
     dies(Aiosmtpd::start, &["TERM", "KILL"]);
@@ -209,7 +209,7 @@ impl Mortal for Dovecot {
     }
 }
 
-// Table: Dovecot LMTP: LMTP
+// Table: Dovecot LMTP: standstill and death
 #[test]
 fn no_load_passes_when_dovecot_dies() {
     dies(|| Dovecot::start(1), &["KILL", "TERM"]);
