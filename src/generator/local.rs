@@ -95,7 +95,7 @@ impl Local {
         self
     }
 
-    /// Ends a run at once, as [`PreflightError::Unreachable`], if its first session cannot reach the target. Of a runner that
+    /// Ends a run at once, as [`super::preflight::PreflightError::Unreachable`], if its first session cannot reach the target. Of a runner that
     /// has reached it once later runs are not asked.
     #[must_use]
     pub fn with_reachability_check(mut self) -> Local {

@@ -35,7 +35,8 @@ fuzz_target!(|octets: &[u8]| {
         login: mechanism.map(|mechanism| Login::new(*mechanism, "u", Secret::new("p"))),
         xclient: (more & 32 != 0).then(|| "ADDR=192.0.2.1".to_owned()),
     };
-    let owner = Owner { mails: (1..4).map(mail).collect(), declines: more & 64 != 0, rests: more & 128 != 0 };
+    let (declines, rests) = (more & 64 != 0, more & 128 != 0);
+    let owner = Owner { mails: (1..4).map(mail).collect(), declines, rests, leaves: false };
     let mut wire = Wire::speaking_as(Rc::new(script), identity, owner);
     let mut moves = moves;
     while let [next, rest @ ..] = moves
