@@ -108,6 +108,9 @@ fn a_run_is_seen_while_it_goes_on_and_becomes_its_report() {
     wait(&mut browser, &format!("{ACCEPTED} > {first}"));
     let second = browser.value(ACCEPTED).as_u64().unwrap();
     wait(&mut browser, &format!("{ACCEPTED} > {second}"));
+    // So it does when a section comes that was not there before, as the first condition of a late failure.
+    browser.value("(() => { const late = document.getElementById('generator'); late.nextSibling.remove(); late.remove(); })()");
+    wait(&mut browser, "document.querySelector('#generator table') !== null");
     assert_eq!(browser.value("document.querySelectorAll('#run details')[0].open"), true);
     let zoom = "(() => { const { min, max } = charts.drawn.get(document.querySelector('[data-chart=rates]')).chart.scales.x; \
                 return [min, max].join(); })()";

@@ -27,8 +27,10 @@
     }
     let at = old.firstChild;
     for (const child of [...fresh.childNodes]) {
+      // Text takes only its own place: sought further on, the text behind a section would be found, and the section removed.
       let found = at;
-      while (found && !same(found, child)) found = found.nextSibling;
+      if (child.nodeType === 1) while (found && !same(found, child)) found = found.nextSibling;
+      else if (found && !same(found, child)) found = null;
       if (!found) {
         old.insertBefore(child, at);
         continue;
