@@ -4,13 +4,20 @@
 use std::thread;
 use std::time::Duration;
 
+use serde_json::json;
+
 use crate::aiosmtpd::Aiosmtpd;
+use crate::courier::Courier;
 use crate::dovecot::Dovecot;
 use crate::exim::Exim;
+use crate::haraka::Haraka;
 use crate::listener::{Processes, wait_until};
 use crate::opensmtpd::Opensmtpd;
 use crate::postfix::Postfix;
+use crate::qpsmtpd::Qpsmtpd;
+use crate::sendmail::Sendmail;
 use crate::sink::Sink;
+use crate::smtp_server::SmtpServer;
 use crate::smtpress;
 
 /// Each load model with what it is asked, and the unit of its arrivals.
@@ -213,4 +220,104 @@ impl Mortal for Dovecot {
 #[test]
 fn no_load_passes_when_dovecot_dies() {
     dies(|| Dovecot::start(1), &["KILL", "TERM"]);
+}
+
+impl Mortal for Sendmail {
+    fn target(&self) -> String {
+        format!("smtp://127.0.0.1:{}", self.port)
+    }
+
+    fn processes(&self) -> &Processes {
+        &self.processes
+    }
+
+    fn taken(&self) -> u64 {
+        self.queued()
+    }
+}
+
+// Table: Sendmail: standstill and death
+#[test]
+fn no_load_passes_when_sendmail_dies() {
+    dies(|| Sendmail::plain().start(), &["KILL", "TERM"]);
+}
+
+impl Mortal for Courier {
+    fn target(&self) -> String {
+        format!("smtp://127.0.0.1:{}", self.port)
+    }
+
+    fn processes(&self) -> &Processes {
+        &self.processes
+    }
+
+    fn taken(&self) -> u64 {
+        Courier::taken(self)
+    }
+}
+
+// Table: Courier: standstill and death
+#[test]
+fn no_load_passes_when_courier_dies() {
+    dies(|| Courier::plain().start(), &["TERM", "KILL"]);
+}
+
+impl Mortal for Qpsmtpd {
+    fn target(&self) -> String {
+        format!("smtp://127.0.0.1:{}", self.port)
+    }
+
+    fn processes(&self) -> &Processes {
+        &self.processes
+    }
+
+    fn taken(&self) -> u64 {
+        self.delivered()
+    }
+}
+
+// Table: qpsmtpd: standstill and death
+#[test]
+fn no_load_passes_when_qpsmtpd_dies() {
+    dies(|| Qpsmtpd::plain().start(), &["KILL", "TERM"]);
+}
+
+impl Mortal for Haraka {
+    fn target(&self) -> String {
+        format!("smtp://127.0.0.1:{}", self.port)
+    }
+
+    fn processes(&self) -> &Processes {
+        &self.processes
+    }
+
+    fn taken(&self) -> u64 {
+        self.stored()
+    }
+}
+
+// Table: Haraka: standstill and death
+#[test]
+fn no_load_passes_when_haraka_dies() {
+    dies(|| Haraka::plain().start(), &["TERM", "KILL"]);
+}
+
+impl Mortal for SmtpServer {
+    fn target(&self) -> String {
+        format!("smtp://127.0.0.1:{}", self.port)
+    }
+
+    fn processes(&self) -> &Processes {
+        &self.processes
+    }
+
+    fn taken(&self) -> u64 {
+        SmtpServer::taken(self)
+    }
+}
+
+// Table: smtp-server: standstill and death
+#[test]
+fn no_load_passes_when_smtp_server_dies() {
+    dies(|| SmtpServer::start(&json!({})), &["KILL", "TERM"]);
 }

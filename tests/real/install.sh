@@ -4,6 +4,9 @@
 #   Dovecot                   by apt-get, no service started: its LMTP, its submission, and AUTH for Postfix and Exim;
 #   Exim 4, OpenSMTPD         unpacked into folders of their own, because they conflict with Postfix. (Exim delivers by
 #                             executing /usr/sbin/exim4, which is not there: the tests let it queue only.)
+#   Sendmail, Courier, qpsmtpd   unpacked, with all that they need, into root folders of their own (for `chroot`);
+#   Redis                     unpacked in the same way, for the limits of Haraka;
+#   Haraka, smtp-server       from npm, in a folder of their own, with the machine's Node.js or one from npm;
 #   Prometheus                unpacked in the same way, no service started; it scrapes the metrics of runs;
 #   OpenSSL                   by apt-get, for odd certificates;
 #   aiosmtpd                  from PyPI, in a virtual environment of its own.
@@ -108,6 +111,93 @@ install_opensmtpd() {
     echo "opensmtpd: $("$folder/opensmtpd/usr/sbin/smtpd" -h 2>&1 | awk 'NR == 1 { print $3 }')"
 }
 
+# Makes a root folder of these packages and all that they depend on, down to the C library: nothing of it mixes with the
+# machine's own, no maintainer's script runs. What a listener writes goes to `/own`, where each test puts a folder of its own.
+make_root() {
+    local root=$folder/$1 new=$folder/$1.new packages=$folder/$1.packages package
+    shift
+    [ ! -e "$root/own" ] || return 0
+    rm -rf "$root" "$new" "$packages"
+    mkdir -p "$packages/partial" "$new"/{dev,own,proc,run,tmp}
+    [ -n "$apt_updated" ] || apt-get update -qq
+    apt_updated=yes
+    # As if nothing at all were installed.
+    apt-get install -y -qq --no-install-recommends --download-only \
+        -o Dir::State::status=/dev/null -o Dir::Cache::archives="$packages" "$@" \
+        bash coreutils dash findutils grep mawk sed >/dev/null
+    for package in "$packages"/*.deb; do dpkg -x "$package" "$new"; done
+    rm -rf "$packages" "$new"/usr/share/{doc,locale,man}
+    # The devices that a listener opens; the machine's log is not among them.
+    mknod -m 666 "$new/dev/null" c 1 3
+    mknod -m 666 "$new/dev/zero" c 1 5
+    mknod -m 666 "$new/dev/random" c 1 8
+    mknod -m 666 "$new/dev/urandom" c 1 9
+    chmod 1777 "$new/tmp"
+    ln -sf mawk "$new/usr/bin/awk"
+    # Names are those of the hosts file: no listener waits for a resolver that is not there.
+    echo '127.0.0.1 localhost' >"$new/etc/hosts"
+    echo 'hosts: files' >"$new/etc/nsswitch.conf"
+    printf '%s:x:%d:%d::/own:/bin/sh\n' root 0 0 smmta 501 501 smmsp 502 502 courier 503 503 qpsmtpd 504 504 \
+        nobody 65534 65534 >"$new/etc/passwd"
+    printf '%s:x:%d:\n' root 0 mail 8 smmta 501 smmsp 502 courier 503 qpsmtpd 504 nogroup 65534 >"$new/etc/group"
+    mv "$new" "$root"
+}
+
+# What a program in such a root says with these arguments.
+in_root() { LC_ALL=C chroot "$folder/$1" "${@:2}" 2>&1 </dev/null; }
+
+install_sendmail() {
+    make_root sendmail sendmail-bin sendmail-cf m4
+    echo "sendmail: $(in_root sendmail /usr/libexec/sendmail/sendmail -C /dev/null -d0.1 -bt | awk '$1 == "Version" { print $2; exit }')"
+}
+
+install_courier() {
+    local root=$folder/courier
+    make_root courier courier-mta
+    if [ ! -e "$root/etc/courier.packaged" ]; then
+        ln -sf makedat.courier "$root/usr/bin/makedat"
+        touch "$root/etc/environment"
+        mv "$root/var/lib/courier" "$root/var/lib/courier.packaged"
+        ln -s /own/lib "$root/var/lib/courier"
+        ln -s /own/run "$root/run/courier"
+        mv "$root/etc/courier" "$root/etc/courier.packaged"
+        ln -s /own/etc "$root/etc/courier"
+    fi
+    echo "courier: $(in_root courier courier-config | sed -n "s/.*VERSION='*\([0-9.]*\).*/\1/p" | head -1)"
+}
+
+install_qpsmtpd() {
+    make_root qpsmtpd qpsmtpd
+    echo "qpsmtpd: $(in_root qpsmtpd perl -MQpsmtpd -e 'print Qpsmtpd->version')"
+}
+
+install_redis() {
+    unpack "$folder/redis" usr/bin/redis-server redis-server redis-tools
+    echo "redis: $("$folder/redis/usr/bin/redis-server" --version | sed 's/.* v=\([0-9.]*\).*/\1/')"
+}
+
+# What comes from npm asks for Node.js 20; Debian 12 has 18, which is enough to fetch a later one as npm has it.
+install_npm() {
+    local npm=$folder/npm node architecture
+    if [ ! -e "$npm/node" ]; then
+        rm -rf "$npm"
+        mkdir -p "$npm"
+        command -v npm >/dev/null || apt_install npm
+        node=$(command -v node)
+        if [ "$("$node" -p 'process.versions.node.split(".")[0]')" -lt 20 ]; then
+            architecture=$("$node" -p process.arch)
+            npm install --prefix "$npm/later" --silent --no-save "node-linux-$architecture@20.20.2"
+            node=$npm/later/node_modules/node-linux-$architecture/bin/node
+        fi
+        npm install --prefix "$npm" --silent --no-save --omit=optional --no-audit --no-fund \
+            'smtp-server@3.21.6' 'Haraka@3.3.4' 'haraka-plugin-limit@1.3.2'
+        ln -s "$node" "$npm/node"
+    fi
+    for package in Haraka smtp-server; do
+        echo "$package: $("$npm/node" -p "require('$npm/node_modules/$package/package.json').version")"
+    done
+}
+
 install_prometheus() {
     unpack "$folder/prometheus" usr/bin/prometheus prometheus
     echo "prometheus: $("$folder/prometheus/usr/bin/prometheus" --version 2>&1 | awk 'NR == 1 { print $3 }')"
@@ -141,6 +231,11 @@ install_postfix
 install_dovecot
 install_exim
 install_opensmtpd
+install_sendmail
+install_courier
+install_qpsmtpd
+install_redis
+install_npm
 install_prometheus
 install_openssl
 install_aiosmtpd

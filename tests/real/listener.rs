@@ -21,8 +21,8 @@ const STEP: Duration = Duration::from_millis(50);
 /// Says aloud that a test is skipped; a failure where the real listeners are required.
 pub fn missing<T>(why: &str) -> Option<T> {
     assert!(
-        env::var_os("SMTPRESS_REAL").is_none_or(|value| value != "required"),
-        "{why}, and SMTPRESS_REAL=required; run tests/real/install.sh as root"
+        env::var_os("SMTPRESS_REAL").is_none_or(|value| value != "required" && value != "all"),
+        "{why}, and SMTPRESS_REAL requires it; run tests/real/install.sh as root"
     );
     // Not `eprintln!`: the test harness would keep it to itself.
     let mut stderr = io::stderr().lock();
@@ -53,6 +53,14 @@ pub fn folder_of(owner: &str, root: &Path, folder: &str) {
     let path = root.join(folder);
     fs::create_dir(&path).unwrap();
     assert!(Command::new("chown").arg(owner).arg(&path).status().unwrap().success(), "no user {owner}");
+}
+
+/// The files in `folder` whose names begin so; none where there is no such folder yet.
+pub fn files(folder: &Path, prefix: &str) -> u64 {
+    let begins = |entry: &io::Result<fs::DirEntry>| {
+        entry.as_ref().is_ok_and(|entry| entry.file_name().to_string_lossy().starts_with(prefix))
+    };
+    fs::read_dir(folder).into_iter().flatten().filter(begins).count() as u64
 }
 
 /// A loopback port that nobody listens on, below those that the kernel gives to clients: no connection of ours takes it.

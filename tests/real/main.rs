@@ -1,4 +1,4 @@
-//! smtpress against real listeners: Postfix, Exim and smtp-sink, each a private instance on a loopback port.
+//! smtpress against real listeners: Postfix, Exim, Sendmail, Courier and others, each a private instance on a loopback port.
 //!
 //! `tests/real/install.sh` installs them. Where one is missing its tests say `skipped: ...` on standard error and pass; with
 //! `SMTPRESS_REAL=required` in the environment, as in CI, they fail. The listeners need root: they change users.
@@ -12,6 +12,7 @@
 
 mod against_aiosmtpd;
 mod against_exim;
+mod against_more;
 mod against_opensmtpd;
 mod against_postfix;
 mod against_sink;
@@ -20,12 +21,14 @@ mod authenticated;
 mod capacity;
 mod certificate;
 mod chunked;
+mod courier;
 mod death;
 mod delivered;
 mod dovecot;
 mod encrypted;
 mod exim;
 mod faults;
+mod haraka;
 mod limits;
 mod listener;
 mod manners;
@@ -33,8 +36,13 @@ mod odd_certificates;
 mod opensmtpd;
 mod pipelined;
 mod postfix;
+mod qpsmtpd;
+mod redis;
+mod rooted;
 mod scraped;
+mod sendmail;
 mod sink;
+mod smtp_server;
 mod smtpress;
 mod table;
 mod traced;

@@ -5,10 +5,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use crate::listener::{missing, program};
-use crate::{aiosmtpd, dovecot, exim, opensmtpd, scraped};
+use crate::{aiosmtpd, dovecot, exim, haraka, opensmtpd, scraped};
 
 /// The words, in the order of the table.
 const WORDS: [&str; 21] = [
@@ -36,7 +36,7 @@ const WORDS: [&str; 21] = [
 ];
 
 /// The listeners, and who else was met, in the order of the table.
-const LISTENERS: [&str; 8] = [
+const LISTENERS: [&str; 13] = [
     "Postfix",
     "smtp-sink",
     "Exim",
@@ -44,6 +44,11 @@ const LISTENERS: [&str; 8] = [
     "Dovecot LMTP",
     "Dovecot submission",
     "aiosmtpd",
+    "Sendmail",
+    "Courier",
+    "qpsmtpd",
+    "Haraka",
+    "smtp-server",
     "Prometheus",
 ];
 
@@ -106,6 +111,24 @@ fn the_readme_says_what_the_tests_do() {
     assert_eq!(written, expected);
 }
 
+/// How those that stand in a root folder tell it, and those from npm.
+const CHROOT: &[&str] = &["/usr/sbin/chroot"];
+const SENDMAIL: &[&str] =
+    &["target/real-listeners/sendmail", "/usr/libexec/sendmail/sendmail", "-C/dev/null", "-d0.1", "-bt"];
+const COURIER: &[&str] = &[
+    "target/real-listeners/courier",
+    "grep",
+    "-aom1",
+    "Courier [0-9.]*",
+    "/usr/lib/courier/courier/courierd",
+];
+const QPSMTPD: &[&str] =
+    &["target/real-listeners/qpsmtpd", "perl", "-MQpsmtpd", "-e", "print Qpsmtpd->version, qq(\n)"];
+const HARAKA: &[&str] =
+    &["-p", "require('./target/real-listeners/npm/node_modules/Haraka/package.json').version"];
+const SMTP_SERVER: &[&str] =
+    &["-p", "require('./target/real-listeners/npm/node_modules/smtp-server/package.json').version"];
+
 /// The version of an installed listener, as it says itself.
 fn version(listener: &str) -> Option<String> {
     let (candidates, arguments) = match listener {
@@ -114,19 +137,26 @@ fn version(listener: &str) -> Option<String> {
         "OpenSMTPD" => (&[opensmtpd::PROGRAM][..], &["-h"][..]),
         "Dovecot LMTP" | "Dovecot submission" => (&[dovecot::PROGRAM][..], &["--version"][..]),
         "aiosmtpd" => (&[aiosmtpd::PROGRAM][..], &["-c", "import aiosmtpd; print(aiosmtpd.__version__)"][..]),
+        "Sendmail" => (CHROOT, SENDMAIL),
+        "Courier" => (CHROOT, COURIER),
+        "qpsmtpd" => (CHROOT, QPSMTPD),
+        "Haraka" => (&[haraka::NODE][..], HARAKA),
+        "smtp-server" => (&[haraka::NODE][..], SMTP_SERVER),
         "Prometheus" => (scraped::PROGRAMS, &["--version"][..]),
         other => panic!("how {other} tells its version is not known"),
     };
     let Some(program) = program(candidates) else {
         return missing(&format!("{listener} is not installed"));
     };
-    let output = Command::new(program).args(arguments).output().unwrap();
+    let output =
+        Command::new(program).args(arguments).env("LC_ALL", "C").stdin(Stdio::null()).output().unwrap();
     let said = [output.stdout, output.stderr].concat();
     let said = String::from_utf8_lossy(&said);
     // The first word that begins as a version does, on a line that names nothing else with one.
     let words = said.lines().filter(|line| !line.contains("Warning")).flat_map(str::split_whitespace);
     let versions = words.filter(|word| word.starts_with(|c: char| c.is_ascii_digit()) && word.contains('.'));
-    Some(versions.take(1).collect())
+    let version: String = versions.take(1).collect();
+    if version.is_empty() { missing(&format!("{listener} is not installed")) } else { Some(version) }
 }
 
 // Of the same series, as in 3.7: a security update of Debian does not make the README false.

@@ -1,0 +1,57 @@
+//! Listeners that stand in a root folder of their own, which `install.sh` makes of Debian's packages.
+//!
+//! Each runs in namespaces of its own: with it goes whatever was mounted for it, and so do all its processes, also those
+//! that leave its process group.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::listener;
+
+/// The first process in there. It outlives a signal to its group and hands it on to everyone, so that the listener ends as it
+/// likes; with the listener it ends, and with it whatever is left.
+const FIRST: &str = r#"
+set -eu
+root=$1 own=$2
+shift 2
+mount -t proc proc "$root/proc"
+mount --bind "$own" "$root/own"
+trap 'kill -s TERM -- -1' TERM
+chroot "$root" "$@" &
+while kill -0 $! 2>/dev/null; do wait $! || true; done
+"#;
+
+/// The folder of a listener by this name; `None` where it is not installed, or where nobody may make namespaces.
+pub fn root(name: &str) -> Option<PathBuf> {
+    let Some(own) = listener::program(&[&format!("target/real-listeners/{name}/own")]) else {
+        return listener::missing(&format!("{name} is not installed"));
+    };
+    let can = |flag| {
+        let mut unshare = Command::new("unshare");
+        unshare.args([flag, "--fork", "true"]).stderr(Stdio::null());
+        unshare.status().is_ok_and(|status| status.success())
+    };
+    if !listener::is_root() || !can("--mount") || !can("--pid") {
+        return listener::missing(&format!("{name} starts as root only, who may make namespaces"));
+    }
+    Some(own.parent().expect("it is in the root folder").to_owned())
+}
+
+/// A command in this root folder, which sees `own` as `/own`.
+pub fn command(root: &Path, own: &Path) -> Command {
+    let mut command = Command::new("unshare");
+    command
+        .args(["--mount", "--pid", "--fork", "--kill-child", "sh", "-c", FIRST, "sh"])
+        .args([root, own])
+        .env_clear()
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .env("LC_ALL", "C");
+    command
+}
+
+/// Runs a command in there to its end, which must be a good one.
+pub fn run(root: &Path, own: &Path, words: &[&str]) {
+    let output = command(root, own).args(words).stdin(Stdio::null()).output().unwrap();
+    let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    assert!(output.status.success(), "{words:?}: {}: {said}", output.status);
+}
