@@ -4,6 +4,11 @@
 //! # Decisions
 //! - The opening is [`Client`]'s: greeting, TLS, hello, XCLIENT and AUTH are spoken in one place only.
 //! - No reply ends it, 421 neither: whether the listener closes with it is what its owner wants to see.
+//! - A reply that nothing is owed for puts it out of step ([`Heard::Surplus`]), and nothing is read any more: what came next
+//!   would pass for the answer to what is said next. A listener may refuse unasked before it closes, once the session rests;
+//!   that is told, and only what follows it, be it said to something, is not believed. Of octets that ask for a number of
+//!   replies that cannot be told from them (groups, content with odd line ends), and of all that comes after them, nothing
+//!   is known: their owner knows what it said.
 //! - There is no time-out after the opening: its owner has the clock.
 
 use std::collections::VecDeque;
@@ -27,6 +32,8 @@ pub enum Heard {
     Refused(Step, Box<Failure>),
     /// A reply, asked for or not.
     Reply(Reply),
+    /// A reply that nothing is owed for, or one after it; nothing more is read.
+    Surplus(Reply),
     /// What came is no reply, and nothing more is read.
     Malformed(Malformed),
     /// The other side is gone.
@@ -61,6 +68,62 @@ impl Content for Nothing {
     }
 }
 
+/// How many replies the listener owes, as far as it can be told from what was said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Owed {
+    Nothing,
+    One,
+    /// 354 came, and what is said is content.
+    Content,
+    /// It refused unasked: it is about to close.
+    Farewell,
+    Unknown,
+}
+
+impl Owed {
+    /// These octets are said.
+    fn said(self, octets: &[u8]) -> Owed {
+        let line = octets.ends_with(b"\r\n") && memchr::memchr_iter(b'\n', octets).count() == 1;
+        match self {
+            Owed::Nothing if line => Owed::One,
+            Owed::Content => Owed::after_content(octets),
+            Owed::Farewell => Owed::Farewell,
+            _ => Owed::Unknown,
+        }
+    }
+
+    /// Content, or a piece of it, is said.
+    fn after_content(octets: &[u8]) -> Owed {
+        let lines = || octets.split_inclusive(|byte| *byte == b'\n');
+        let plain = lines().all(|line| {
+            let text = line.strip_suffix(b"\r\n").unwrap_or(line);
+            // Some listeners take other dots for the end.
+            let dotted =
+                text.first() == Some(&b'.') && text.get(1) != Some(&b'.') || text.trim_ascii() == b".";
+            (text == b"." || !dotted) && !text.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t')
+        });
+        let ends = lines().filter(|line| *line == b".\r\n").count();
+        match ends {
+            0 if plain => Owed::Content,
+            1 if plain && octets.ends_with(b".\r\n") => Owed::One,
+            _ => Owed::Unknown,
+        }
+    }
+
+    /// A reply of this code came; `rests`: nothing else did with it. `None`: nothing was owed.
+    fn answered(self, code: u16, rests: bool) -> Option<Owed> {
+        match self {
+            // RFC 5321 3.8: it may come at any time.
+            _ if code == 421 => Some(self),
+            Owed::One if code == 354 => Some(Owed::Content),
+            Owed::One => Some(Owed::Nothing),
+            Owed::Nothing if rests && code / 100 > 3 => Some(Owed::Farewell),
+            Owed::Nothing | Owed::Farewell => None,
+            Owed::Content | Owed::Unknown => Some(Owed::Unknown),
+        }
+    }
+}
+
 /// One session led by hand.
 #[derive(Debug)]
 pub struct Led {
@@ -70,6 +133,7 @@ pub struct Led {
     /// What is to be written.
     says: Vec<u8>,
     told: VecDeque<Heard>,
+    owed: Owed,
     closing: Option<Close>,
     /// Nothing more is read.
     gone: bool,
@@ -78,7 +142,8 @@ pub struct Led {
 impl Led {
     /// A session over a connection that is established `now`.
     pub fn new(script: Rc<Script>, identity: Identity, now: Instant) -> Led {
-        Led { opening: Some(Box::new(Client::new(script, identity, now))), ..Led::bare() }
+        let opening = Some(Box::new(Client::new(script, identity, now)));
+        Led { opening, owed: Owed::Nothing, ..Led::bare() }
     }
 
     /// A session that says nothing of its own accord, not even hello. Its greeting is the first reply.
@@ -88,6 +153,7 @@ impl Led {
             scanner: Scanner::default(),
             says: Vec::new(),
             told: VecDeque::new(),
+            owed: Owed::One,
             closing: None,
             gone: false,
         }
@@ -127,10 +193,20 @@ impl Machine for Led {
             return opening.handle_input(now, bytes);
         }
         let mut input = bytes;
+        let mut rests = true;
         while !self.gone {
             match self.scanner.scan(&mut input) {
                 None => break,
-                Some(Ok(raw)) => self.told.push_back(Heard::Reply(raw.to_reply())),
+                Some(Ok(raw)) => match self.owed.answered(raw.code, rests) {
+                    Some(owed) => {
+                        self.told.push_back(Heard::Reply(raw.to_reply()));
+                        (self.owed, rests) = (owed, false);
+                    }
+                    None => {
+                        self.told.push_back(Heard::Surplus(raw.to_reply()));
+                        self.gone = true;
+                    }
+                },
                 Some(Err(malformed)) => {
                     self.told.push_back(Heard::Malformed(malformed));
                     self.gone = true;
@@ -199,6 +275,11 @@ impl Machine for Led {
             return Need::Emit(told);
         }
         if !self.says.is_empty() && !self.gone {
+            self.owed = self.owed.said(&self.says);
+            // Part of a reply that nothing is owed for stands there already.
+            if self.scanner.is_partial() && self.owed == Owed::One {
+                self.owed = Owed::Farewell;
+            }
             out.append(&mut self.says);
             self.says = Vec::new();
             return Need::Write;
@@ -251,6 +332,87 @@ mod tests {
         let (_, told, closed) = turn(&mut led, now, "");
         assert!(matches!(told[..], [Heard::Closed(Closed::Eof)]), "{told:?}");
         assert_eq!(closed, Some(Close::Clean));
+    }
+
+    /// A session whose opening is over.
+    fn open(now: Instant) -> Led {
+        let mut led = led(now);
+        turn(&mut led, now, "220 hi\r\n");
+        turn(&mut led, now, "250 hi\r\n");
+        led
+    }
+
+    #[test]
+    fn a_reply_that_nothing_is_owed_for_is_told_as_that_and_nothing_is_read_behind_it() {
+        let now = Instant::now();
+        // In one read with the answer, in a read of its own, whole or in part.
+        for reads in
+            [&["250 ok\r\n250 more\r\n"][..], &["250 ok\r\n554 no\r\n"], &["250 ok\r\n", "250 more\r\n"]]
+        {
+            let mut led = open(now);
+            led.say(b"MAIL FROM:<a@b>\r\n");
+            turn(&mut led, now, "");
+            let told: Vec<Heard> = reads.iter().flat_map(|read| turn(&mut led, now, read).1).collect();
+            assert!(matches!(told[..], [Heard::Reply(_), Heard::Surplus(_)]), "{told:?}");
+            led.say(b"RCPT TO:<a@b>\r\n");
+            let (out, told, _) = turn(&mut led, now, "250 ok\r\n");
+            assert!(out.is_empty() && told.is_empty(), "{out:?} {told:?}");
+        }
+        let mut led = open(now);
+        led.say(b"NOOP\r\n");
+        turn(&mut led, now, "");
+        assert_eq!(turn(&mut led, now, "250 ok\r\n25").1.len(), 1);
+        led.say(b"NOOP\r\n");
+        turn(&mut led, now, "");
+        let (_, told, _) = turn(&mut led, now, "0 late\r\n");
+        assert!(matches!(told[..], [Heard::Surplus(_)]), "{told:?}");
+        // Content is answered once, whatever is in it.
+        let mut led = open(now);
+        led.say(b"DATA\r\n");
+        turn(&mut led, now, "");
+        turn(&mut led, now, "354 go\r\n");
+        led.say(b"Subject: a\r\n\r\n");
+        turn(&mut led, now, "");
+        led.say(b"..\r\nb\r\n.\r\n");
+        turn(&mut led, now, "");
+        let (_, told, _) = turn(&mut led, now, "250 taken\r\n250 taken\r\n");
+        assert!(matches!(told[..], [Heard::Reply(_), Heard::Surplus(_)]), "{told:?}");
+    }
+
+    #[test]
+    fn a_refusal_of_a_session_at_rest_is_told_and_what_follows_it_is_not_believed() {
+        let now = Instant::now();
+        let mut led = open(now);
+        let (_, told, _) = turn(&mut led, now, "451 4.4.2 idle for too long\r\n");
+        assert!(matches!(told[..], [Heard::Reply(_)]), "{told:?}");
+        led.say(b"NOOP\r\n");
+        let (_, told, _) = turn(&mut led, now, "250 ok\r\n");
+        assert!(matches!(told[..], [Heard::Surplus(_)]), "{told:?}");
+        // 421 is no answer, and what follows it is.
+        let mut led = open(now);
+        turn(&mut led, now, "421 soon\r\n");
+        led.say(b"NOOP\r\n");
+        turn(&mut led, now, "");
+        let (_, told, _) = turn(&mut led, now, "250 ok\r\n");
+        assert!(matches!(told[..], [Heard::Reply(_)]), "{told:?}");
+    }
+
+    #[test]
+    fn of_groups_and_of_content_with_odd_line_ends_the_owner_knows_what_is_owed() {
+        let now = Instant::now();
+        for said in [&["MAIL FROM:<a@b>\r\nRCPT TO:<a@b>\r\n"][..], &["DATA\r\n", "a\n.\nNOOP\r\n.\r\n"]] {
+            let mut led = open(now);
+            for octets in said {
+                led.say(octets.as_bytes());
+                turn(&mut led, now, "");
+                turn(&mut led, now, "354 go\r\n");
+            }
+            let (_, told, _) = turn(&mut led, now, "250 a\r\n250 b\r\n");
+            assert!(matches!(told[..], [Heard::Reply(_), Heard::Reply(_)]), "{told:?}");
+        }
+        let mut led = Led::bare();
+        let (_, told, _) = turn(&mut led, now, "220 hi\r\n250 more\r\n");
+        assert!(matches!(told[..], [Heard::Reply(_), Heard::Surplus(_)]), "the greeting is owed: {told:?}");
     }
 
     #[test]

@@ -275,7 +275,7 @@ async fn opening(shared: Rc<Shared>, line: Rc<Line>, session: Session, way: Way)
         Some((at, Heard::Closed(how))) => {
             Opened::Out(Refusal { step: Step::Greeting, by: By::Closed(how), session, took: took(at) })
         }
-        Some((_, Heard::Reply(_) | Heard::Malformed(_))) | None => {
+        Some((_, Heard::Reply(_) | Heard::Surplus(_) | Heard::Malformed(_))) | None => {
             Opened::Own("the session ended before its opening did".to_owned())
         }
     }
@@ -324,6 +324,7 @@ impl Hands for Live {
         let Ok(Some((at, heard))) = heard else { return silence() };
         let what = match heard {
             Heard::Reply(reply) => By::Reply(reply),
+            Heard::Surplus(reply) => By::Other(format!("a reply that nothing was owed for: {reply}")),
             Heard::Malformed(malformed) => By::Other(malformed.to_string()),
             Heard::Closed(how) => By::Closed(how),
             Heard::Refused(_, failure) => by(*failure),
