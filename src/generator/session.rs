@@ -404,7 +404,8 @@ impl Session {
         // The first failure is the cause; a refused recipient only if nothing worse follows. When all are refused, what
         // follows is the consequence.
         let others = self.recipients > 0 && step != Step::Rcpt;
-        if self.cause.is_none_or(|(cause, _)| cause == Step::Rcpt && others) {
+        // What is not known of a message outweighs what seemed to be known.
+        if in_doubt || self.cause.is_none_or(|(cause, _)| cause == Step::Rcpt && others) {
             self.cause = Some((step, outcome));
         }
         self.last_cause = Some(outcome);

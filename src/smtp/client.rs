@@ -27,6 +27,7 @@ mod exchange;
 mod fits;
 mod held;
 mod lmtp;
+mod marks;
 mod older;
 mod opening;
 mod rude;
@@ -38,8 +39,9 @@ use std::time::{Duration, Instant};
 
 use self::aside::Turn;
 use self::fits::{failure, is_refusal, surplus, unexpected};
-use self::held::{Held, Marks};
+use self::held::{Held, Order};
 use self::lmtp::Asked;
+use self::marks::Marks;
 use self::opening::{Next, Opening};
 use self::rude::Half;
 use self::underway::Underway;
@@ -268,6 +270,7 @@ impl<C: Content> Client<C> {
             return;
         }
         let failure = self.named(failure);
+        self.suspect(&failure);
         // What comes after an acceptance that nothing speaks against does not change it.
         if !self.is_doubted() {
             self.let_go(true);
@@ -374,7 +377,10 @@ impl<C: Content> Client<C> {
             return self.fail(now, *failure.unwrap_or_else(strange), true);
         }
         self.alive = now;
-        if failure.is_none() && (self.opening.is_some() || self.underway.goes_in_chunks()) {
+        let several = self.underway.order() == Order::Several && step == Step::Body;
+        let notes = self.opening.is_some() || self.underway.goes_in_chunks() || several;
+        let again = self.state == State::Aside(Turn::Again);
+        if notes && !again && (failure.is_none() || self.underway.is_last_chunk()) {
             self.marks.note(step, self.underway.is_midway(), raw);
         }
         match (self.state, failure) {
@@ -434,10 +440,12 @@ impl<C: Content> Client<C> {
     fn transaction_reply(&mut self, now: Instant, raw: RawReply<'_>, failure: Option<Box<Failure>>) {
         let Some(exchange) = &self.underway.current else { return };
         let early = exchange.is_early();
-        let alike = exchange.is_chunked() && self.marks.are_alike() && !self.underway.is_single();
+        let ahead = exchange.is_chunked() && !self.underway.is_single();
+        // Nothing says yes to a message that it refused.
+        let revived = failure.is_none() && exchange.is_consequence() && exchange.is_chunk_awaited();
         let failure = match failure {
-            None if early => Some(unexpected(raw)),
-            None if alike => Some(surplus(raw)),
+            None if early || revived => Some(unexpected(raw)),
+            None if ahead && self.marks.are_misplaced() => Some(surplus(raw)),
             failure => failure,
         };
         let good = failure.is_none();
@@ -458,7 +466,8 @@ impl<C: Content> Client<C> {
 
     /// The current transaction is over; the next one, if there is one already, takes its place.
     fn transaction_over(&mut self, now: Instant, accepted: bool) {
-        let chunked = self.underway.is_chunked();
+        let order = self.underway.order();
+        let answered = accepted || self.underway.is_answered();
         if self.asked == Asked::Yes {
             // It was slow, and owed nothing; QUIT is out.
             self.underway.over();
@@ -469,9 +478,10 @@ impl<C: Content> Client<C> {
         }
         let needs_reset = self.underway.over();
         self.offered = false;
-        if !accepted || self.underway.current.is_some() {
+        if !answered || self.underway.current.is_some() {
+            self.marks.settle(answered && !self.marks.are_unusual());
             self.events.push_back(Event::Transaction { accepted, ended: now });
-        } else if self.hold(now, chunked) {
+        } else if self.hold(now, accepted, order) {
             return;
         }
         if self.underway.current.is_some() {

@@ -251,6 +251,28 @@ impl RawReply<'_> {
         hasher.finish()
     }
 
+    /// A number that stands for how it is worded: its codes and words, but for those words that hold a digit, an address or a
+    /// bracket, as queue numbers and recipients do.
+    pub fn wording(self) -> u64 {
+        use std::hash::{DefaultHasher, Hasher};
+        let mut hasher = DefaultHasher::new();
+        for line in self.bytes.split_inclusive(|&b| b == b'\n') {
+            let line = trim_line_end(line);
+            let (code, text) = line.split_at(line.len().min(4));
+            hasher.write(code);
+            for (at, word) in text.split(u8::is_ascii_whitespace).enumerate() {
+                let varies = |b: &u8| b.is_ascii_digit() || b"@<>[]()=".contains(b);
+                let is_enhanced = at == 0 && Enhanced::prefix(word).is_some_and(|(_, rest)| rest.is_empty());
+                if is_enhanced || !word.iter().any(varies) {
+                    hasher.write(word);
+                }
+                hasher.write_u8(b' ');
+            }
+            hasher.write_u8(b'\n');
+        }
+        hasher.finish()
+    }
+
     /// The owned form.
     pub fn to_reply(self) -> Reply {
         let lines = self

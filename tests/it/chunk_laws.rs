@@ -114,7 +114,11 @@ impl Listener {
         let Some(&told) = self.unanswered.front() else { return Vec::new() };
         let mut settled = true;
         let well = match told {
-            Told::Hello => return self.say("250-mx.test\r\n250-PIPELINING\r\n250 CHUNKING\r\n"),
+            Told::Hello => {
+                // RFC 5321 4.1.4.
+                self.open = false;
+                return self.say("250-mx.test\r\n250-PIPELINING\r\n250 CHUNKING\r\n");
+            }
             Told::Quit => return self.say("221 bye\r\n"),
             Told::Aside => {
                 self.open &= !good;

@@ -355,6 +355,7 @@ fn expand(line: &str, hello: Hello) -> Vec<&str> {
         }
         ("OPEN lmtp", _) => open("C: LHLO client.test", &["S: 250-mx.test", "S: 250 PIPELINING"]),
         ("OPEN pipelining", _) => open("C: EHLO client.test", &["S: 250-mx.test", "S: 250 PIPELINING"]),
+        ("AGAIN", _) => vec!["C: EHLO client.test", "S: 250-mx.test", "S: 250 CHUNKING"],
         ("LEAVE", _) => vec!["C: QUIT", "S: 221 bye", "EVENT: quit ok; ended", "CLOSE: clean"],
         _ => vec![line],
     }

@@ -139,6 +139,27 @@ impl<C: Content> Exchange<C> {
         self.chunk.is_some() && self.answered > self.recipients && self.answered < self.last
     }
 
+    /// Whether the next reply answers a chunk.
+    pub(super) fn is_chunk_awaited(&self) -> bool {
+        self.chunk.is_some() && self.answered > self.recipients && self.sent > self.answered
+    }
+
+    /// Whether the next reply answers the chunk marked LAST.
+    pub(super) fn is_last_chunk(&self) -> bool {
+        self.chunk.is_some() && self.answered == self.last && self.sent > self.last
+    }
+
+    /// LMTP: whether the content has several replies.
+    pub(super) fn is_of_several(&self) -> bool {
+        self.protocol == Protocol::Lmtp && self.accepted_recipients > 1
+    }
+
+    /// Whether all of the content is out, and its fate was told by the reply to it or to a chunk of it.
+    pub(super) fn is_answered(&self) -> bool {
+        let chunks = self.chunk.is_some() && self.accepted_recipients > 0 && self.answered > self.last;
+        self.settled > 0 || chunks
+    }
+
     /// Whether what the next reply says is a consequence of a failure that was told before: all that follows a failure
     /// in a group, be it a 354 that only asks for the lone dot.
     pub(super) fn is_consequence(&self) -> bool {
@@ -158,7 +179,17 @@ impl<C: Content> Exchange<C> {
     /// `cut_short`: no more of what was rendered reaches it than what the kernel took, and the end of the content was
     /// rendered last.
     pub(super) fn in_doubt(&self, cut_short: bool) -> bool {
-        !self.failed && !self.refused && (self.body == Body::Out || self.body == Body::Rendered && !cut_short)
+        !self.failed && !self.refused && self.is_out(cut_short)
+    }
+
+    /// Whether the listener may have it by now, or get it yet, in chunks that prove nothing of which reply is whose.
+    /// `cut_short`: as of [`in_doubt`](Self::in_doubt).
+    pub(super) fn is_out_in_chunks(&self, cut_short: bool) -> bool {
+        self.chunk.is_some() && self.is_out(cut_short)
+    }
+
+    fn is_out(&self, cut_short: bool) -> bool {
+        self.body == Body::Out || self.body == Body::Rendered && !cut_short
     }
 
     /// LMTP: how many replies to the content came and how many are due, while some came and not all.

@@ -14,6 +14,11 @@ pub(super) fn is_cut(failure: &Failure) -> bool {
     }
 }
 
+/// Whether a failure means that the replies are out of step, or may be.
+pub(super) fn is_strange(failure: &Failure) -> bool {
+    matches!(failure, Failure::Malformed(_) | Failure::Unexpected(_) | Failure::Surplus(_))
+}
+
 /// What is wrong with a reply to `step` after the opening, if anything is. Only the first digit counts (RFC 5321 4.2),
 /// with three exceptions. Boxed: replies that are as they should be are many, and each is handed through several hands.
 pub(super) fn failure(step: Step, raw: RawReply<'_>) -> Option<Box<Failure>> {

@@ -5,33 +5,43 @@
 //! by what belongs to RCPT, and every 250 fits.
 //!
 //! # Decisions
-//! - Replies that can be told apart need no proof: each kind of command is answered by other words than the one before it,
-//!   as real listeners do (2.1.0, 2.1.5, a queue number). A reply that is said twice makes two in a row alike.
-//! - Where two in a row are alike, hello is said again after the message (RFC 5321 4.1.4 allows it at any time; it counts as no error,
-//!   and not as one of the commands without mail that listeners limit). Its reply, which offers CHUNKING, cannot be mistaken
-//!   for another. If something else comes, QUIT follows, and 221 in its place shows that no reply was left over; failing that
-//!   the message is in doubt.
+//! - Replies are compared by their wording (`marks`). The reply to the last chunk is worded in another way than those
+//!   before it, as real listeners do (2.1.0, 2.1.5, a queue number), and in the same way for each message. A reply too many
+//!   puts what belongs to RCPT, to a chunk or to nothing in its place.
+//! - After the first message of a session that goes on, and after each that is answered in other words than those before it,
+//!   hello is said again (RFC 5321 4.1.4 allows it at any time; it counts as no error, and not as one of the commands without
+//!   mail that listeners limit). Its reply offers CHUNKING and cannot be mistaken for another: the replies are in step. If
+//!   something else comes, QUIT follows, and 221 in its place shows that no reply was left over; failing that the message is
+//!   in doubt, whether it seemed to be accepted or refused.
+//! - Where two replies in a row are alike, or one to a last chunk is worded as those to MAIL or RCPT were, the same is done,
+//!   and nothing but the proof counts. Otherwise a listener that closes or resets instead of answering hello was believed
+//!   before, and still is.
+//! - LMTP's replies to the content are as many as the recipients. Where two in a row are alike, one may be there twice: LHLO
+//!   is said again.
 //! - The last message of a session is told when QUIT is answered, for at most [`HOLD`]: a reply too many that came after the
 //!   command it would answer shows itself there. Whatever is said instead of 221, silence or a close included, is the
-//!   listener's manner and changes nothing. Only if it is nothing that is said to QUIT (or, with BDAT, not 221) and one more
-//!   reply follows within [`DRAIN`], the message is in doubt.
-//! - Behind a last chunk the next transaction goes out only once a message of the session was answered by words that can be
-//!   told apart. If two are alike for all that, the session is out of step.
+//!   listener's manner and changes nothing. Only if it is nothing that is said to QUIT (with BDAT: not 221; after a refusal:
+//!   a yes) and one more reply follows within [`DRAIN`], the message is in doubt.
+//! - Behind a last chunk the next transaction goes out only once a message of the session was proven. If the replies turn
+//!   alike, or one to a last chunk is worded as those to MAIL or RCPT were, the session is out of step.
+//! - A yes to a chunk behind one that was refused, or where all recipients were, is what no listener says that is in step:
+//!   the message is in doubt.
 //! - What cannot be known: a listener that answers one command of a group twice and another one not at all sends what one
-//!   sends that answers each once. A reply too many that comes between the 354 and the reply to the dot, in a session that
-//!   goes on with another message, is seen by what follows, and the message before it stays accepted.
+//!   sends that answers each once. So does one that says to RCPT also what it says to a last chunk. With DATA, a reply too
+//!   many that comes between the 354 and the reply to the dot, in a session that goes on with another message, is seen by
+//!   what follows, and the message before it stays as it was told: to ask after each message would be a command more each.
 
 use std::time::{Duration, Instant};
 
 use super::aside::Turn;
-use super::event::Event;
-use super::fits::{failure, surplus};
+use super::event::{Event, Failure};
+use super::fits::{failure, is_strange, surplus};
 use super::rude::Half;
 use super::{Client, State};
 use crate::smtp::hello::Offer;
 use crate::smtp::machine::Close;
 use crate::smtp::reply::RawReply;
-use crate::smtp::script::Quit;
+use crate::smtp::script::{Protocol, Quit};
 use crate::smtp::step::Step;
 use crate::smtp::transaction::Content;
 
@@ -40,48 +50,30 @@ const HOLD: Duration = Duration::from_secs(5);
 /// How long another reply is waited for when QUIT was answered by something else than 221.
 const DRAIN: Duration = Duration::from_millis(250);
 
-/// A message whose acceptance was read and is not told yet.
+/// What the order of the replies proves of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    /// 354 came before the content, and one reply after it.
+    Proves,
+    /// 354 came before the content, and several replies after it (LMTP).
+    Several,
+    /// It went in chunks.
+    Chunks,
+}
+
+/// A message whose last reply was read and that is not told yet.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Held {
     /// When it was read.
     ended: Instant,
-    /// It went in chunks.
-    chunked: bool,
+    /// What it said.
+    accepted: bool,
+    /// Order alone proves nothing of it: it went in chunks, or LMTP has several replies to it.
+    counted: bool,
     /// It must be proven; otherwise it must only not be disproved.
     doubted: bool,
-}
-
-/// Whether the replies of a session can be told apart, as far as transactions in chunks need it.
-#[derive(Debug, Default)]
-pub(super) struct Marks {
-    /// What the last reply answered (the step, and whether it was a chunk before the last), and its fingerprint.
-    last: Option<((Step, bool), u64)>,
-    /// Two replies in a row, to commands of different kinds, were the same.
-    alike: bool,
-    /// A last chunk was answered.
-    whole: bool,
-}
-
-impl Marks {
-    /// A positive reply came to this step; `midway`: to a chunk before the last.
-    pub(super) fn note(&mut self, step: Step, midway: bool, raw: RawReply<'_>) {
-        // RSET and NOOP may well be answered by the same words.
-        let step = if step == Step::Idle { Step::Command } else { step };
-        let (kind, text) = ((step, midway), raw.fingerprint());
-        self.alike |= self.last.is_some_and(|(before, known)| before != kind && known == text);
-        self.last = Some((kind, text));
-        self.whole |= kind == (Step::Body, false);
-    }
-
-    /// Two of them could not be told apart.
-    pub(super) fn are_alike(&self) -> bool {
-        self.alike
-    }
-
-    /// Those to all kinds of commands came, and can be told apart.
-    pub(super) fn tell_apart(&self) -> bool {
-        self.whole && !self.alike
-    }
+    /// Hello is said again for it.
+    asked: bool,
 }
 
 impl<C: Content> Client<C> {
@@ -90,40 +82,50 @@ impl<C: Content> Client<C> {
         self.held.is_some_and(|held| held.doubted)
     }
 
-    /// The current transaction, which was the only one, is accepted at `now`. True: something is to be said first.
-    pub(super) fn hold(&mut self, now: Instant, chunked: bool) -> bool {
-        let doubted = chunked && self.marks.are_alike();
-        self.held = Some(Held { ended: now, chunked, doubted });
-        if doubted {
+    /// The current transaction, which was the only one, ended at `now` with the reply to its content. True: something is to
+    /// be said first.
+    pub(super) fn hold(&mut self, now: Instant, accepted: bool, order: Order) -> bool {
+        let chunked = order == Order::Chunks;
+        let doubted = accepted && chunked && self.marks.are_misplaced();
+        let unusual = chunked && !self.leaves_properly() && self.marks.are_unusual();
+        let asked = doubted || unusual || accepted && self.marks.came_twice();
+        self.held = Some(Held { ended: now, accepted, counted: order != Order::Proves, doubted, asked });
+        if asked {
             self.command(State::Aside(Turn::Again));
         }
-        doubted
+        asked
+    }
+
+    /// Nothing follows but QUIT, and its reply is waited for.
+    fn leaves_properly(&self) -> bool {
+        let quits = matches!(self.script.quit, Quit::Clean | Quit::Hold) && self.half_closed == Half::Open;
+        self.finishing && quits && self.script.between.is_empty()
     }
 
     /// Tells what is held, unless something is still to be seen first.
     pub(super) fn tell_held(&mut self) {
-        let quits = matches!(self.script.quit, Quit::Clean | Quit::Hold) && self.half_closed == Half::Open;
         let leaves =
-            self.finishing && quits && matches!(self.state, State::Rest | State::Quit | State::Drained);
-        if !leaves && !self.is_doubted() {
+            self.leaves_properly() && matches!(self.state, State::Rest | State::Quit | State::Drained);
+        if !leaves && !self.held.is_some_and(|held| held.asked) {
             self.let_go(true);
         }
     }
 
     /// A reply came that answers nothing. True: it puts the message that is held in doubt, and the session is over.
     pub(super) fn is_disproved(&mut self, now: Instant, raw: RawReply<'_>) -> bool {
-        // With DATA only the reply to the dot can have been given twice, and both say yes.
-        let disproved = self.held.is_some_and(|held| held.chunked || raw.code / 100 != 2);
+        // With DATA only the reply to the dot can have been given twice, and both say the same.
+        let disproved = self.held.is_some_and(|held| held.counted || (raw.code / 100 == 2) != held.accepted);
         if disproved {
             self.doubt(now, raw);
         }
         disproved
     }
 
-    /// The message that is held was accepted, or it never will be known.
-    pub(super) fn let_go(&mut self, accepted: bool) {
-        if let Some(Held { ended, .. }) = self.held.take() {
-            self.events.push_back(Event::Transaction { accepted, ended });
+    /// The message that is held was answered as it seems (`known`), or that never will be known.
+    pub(super) fn let_go(&mut self, known: bool) {
+        if let Some(Held { ended, accepted, .. }) = self.held.take() {
+            self.marks.settle(known);
+            self.events.push_back(Event::Transaction { accepted: accepted && known, ended });
         }
     }
 
@@ -138,15 +140,28 @@ impl<C: Content> Client<C> {
     /// A reply to the second hello.
     pub(super) fn said_again(&mut self, now: Instant, raw: RawReply<'_>) {
         self.alive = now;
-        if raw.code / 100 == 2 && !raw.is_contradictory() && Offer::parse(&raw.to_reply()).chunking {
+        if raw.code / 100 == 2 && !raw.is_contradictory() && self.offers_as_before(raw) {
             self.let_go(true);
             return self.aside(Turn::after_transaction(&self.script));
         }
         // Some listeners refuse it.
+        let refused = matches!(raw.code / 100, 4 | 5);
         match self.script.quit {
-            Quit::Clean | Quit::Hold => self.leave(now),
-            Quit::Close | Quit::Reset => self.doubt(now, raw),
+            Quit::Clean | Quit::Hold if refused => {
+                if let Some(held) = &mut self.held {
+                    held.doubted = true;
+                }
+                self.leave(now);
+            }
+            _ => self.doubt(now, raw),
         }
+    }
+
+    /// What only the reply to hello says.
+    fn offers_as_before(&self, raw: RawReply<'_>) -> bool {
+        let offer = Offer::parse(&raw.to_reply());
+        // RFC 2033 5: every listener of LMTP offers it.
+        offer.chunking || self.script.protocol == Protocol::Lmtp && offer.pipelining
     }
 
     /// A reply to QUIT while a message is held.
@@ -155,11 +170,13 @@ impl<C: Content> Client<C> {
         if !proven && self.is_doubted() {
             return self.doubt(now, raw);
         }
-        let chunked = self.held.is_some_and(|held| held.chunked);
+        let (counted, accepted) = self.held.map_or((false, true), |held| (held.counted, held.accepted));
         self.tell(now, Step::Quit, raw.code, failure(Step::Quit, raw));
         // What listeners say to QUIT that do not say 221, and what none says to it but to content.
-        let fits = matches!(raw.code, 200..300 | 421 | 500 | 502 | 503);
-        if proven || fits && !chunked {
+        let fits = matches!(raw.code, 421 | 500 | 502 | 503) || accepted && raw.code / 100 == 2;
+        // Where hello was refused, the refusal may have been the reply left over, and this another.
+        let asked = self.held.is_some_and(|held| held.asked);
+        if proven && !asked || fits && !counted {
             self.let_go(true);
             return self.end(now, Close::Clean, false);
         }
@@ -183,6 +200,13 @@ impl<C: Content> Client<C> {
         self.let_go(true);
         if self.state == State::Drained {
             self.end(now, Close::Clean, false);
+        }
+    }
+
+    /// The session ends by this. What is no reply to the second hello may be one too many, or a part of it.
+    pub(super) fn suspect(&mut self, failure: &Failure) {
+        if let Some(held) = self.held.as_mut().filter(|_| is_strange(failure)) {
+            held.doubted |= held.asked;
         }
     }
 

@@ -6,7 +6,8 @@ use std::time::Instant;
 
 use super::event::{Event, Failure};
 use super::exchange::Exchange;
-use super::fits::is_cut;
+use super::fits::{is_cut, is_strange};
+use super::held::Order;
 use crate::smtp::extensions::Terms;
 use crate::smtp::script::{Pipelining, Script};
 use crate::smtp::step::Step;
@@ -93,14 +94,28 @@ impl<C: Content> Underway<C> {
             })
     }
 
-    /// Whether the content of the current one goes in chunks.
-    pub(super) fn is_chunked(&self) -> bool {
-        self.current.as_ref().is_some_and(Exchange::is_chunked)
-    }
-
     /// Whether the next reply answers a chunk that is not the last.
     pub(super) fn is_midway(&self) -> bool {
         self.current.as_ref().is_some_and(Exchange::is_midway)
+    }
+
+    /// Whether the next reply answers the last chunk of the current one, which is out.
+    pub(super) fn is_last_chunk(&self) -> bool {
+        self.current.as_ref().is_some_and(Exchange::is_last_chunk)
+    }
+
+    /// What the order of the replies to the current one proves.
+    pub(super) fn order(&self) -> Order {
+        match &self.current {
+            Some(exchange) if exchange.is_chunked() => Order::Chunks,
+            Some(exchange) if exchange.is_of_several() => Order::Several,
+            _ => Order::Proves,
+        }
+    }
+
+    /// Whether the content of the current one was answered, and not only what stood before it.
+    pub(super) fn is_answered(&self) -> bool {
+        self.current.as_ref().is_some_and(Exchange::is_answered)
     }
 
     /// Whether contents go in chunks.
@@ -112,7 +127,12 @@ impl<C: Content> Underway<C> {
     pub(super) fn in_doubt(&self, failure: &Failure) -> bool {
         // Of a dot with a group behind it nobody knows whether the kernel took it.
         let alone = !self.next.as_ref().is_some_and(Exchange::is_waiting);
-        self.current.as_ref().is_some_and(|exchange| exchange.in_doubt(is_cut(failure) && alone))
+        let cut = is_cut(failure) && alone;
+        // A session out of step takes back what its replies seemed to refuse.
+        let takes_back = is_strange(failure);
+        self.current
+            .as_ref()
+            .is_some_and(|exchange| exchange.in_doubt(cut) || takes_back && exchange.is_out_in_chunks(cut))
     }
 
     /// LMTP: how many replies to the content of the current one came and how many are due, while some came and not all.

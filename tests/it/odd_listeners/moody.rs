@@ -49,6 +49,16 @@ pub fn is_answer(text: &str) -> bool {
     code(text).is_some_and(|code| matches!(code, 250..300))
 }
 
+/// Whether it says what hello is answered.
+pub fn offers(text: &str) -> bool {
+    text.contains("CHUNKING")
+}
+
+/// Whether it says nothing of closing (421, RFC 5321 3.8).
+pub fn goes_on(text: &str) -> bool {
+    code(text) != Some(421)
+}
+
 /// The code of the last line of a whole reply.
 fn code(text: &str) -> Option<u16> {
     let mut last = None;
@@ -284,24 +294,27 @@ impl Listener {
             }
             None => self.say(text.as_bytes().to_vec(), 0, false),
         }
-        if let Some((extra, when)) = odd.extra.filter(|_| !self.chunks || is_answer(text)) {
+        // What follows it is its end, if it has none of its own.
+        let mut whole = text.to_owned();
+        let mut closes = !goes_on(text);
+        if let Some((extra, when)) = odd.extra {
             let more = match extra {
                 Extra::Twice => text,
                 Extra::Pool(at) => POOL[at],
             };
+            whole.push_str(more);
+            closes |= !goes_on(more);
             let after = if when == When::Late { self.writes + 1 } else { 0 };
             match self.outbox.back_mut().filter(|_| when == When::Joined) {
                 Some(last) => last.bytes.extend_from_slice(more.as_bytes()),
                 None => self.say(more.as_bytes().to_vec(), after, true),
             }
         }
-        // 421 says that it closes (RFC 5321 3.8).
-        let closes = (code(text) == Some(421)).then_some(Closed::Eof);
-        if let Some(how) = odd.ends.or(closes) {
+        if let Some(how) = odd.ends.or(closes.then_some(Closed::Eof)) {
             self.outbox.push_back(Segment { bytes: Vec::new(), after: 0, apart: true, ends: Some(how) });
             self.ended = true;
         }
-        Said { code: code(text), keeps: odd.keeps }
+        Said { code: code(&whole), keeps: odd.keeps }
     }
 
     fn say(&mut self, bytes: Vec<u8>, after: usize, apart: bool) {
