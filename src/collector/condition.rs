@@ -5,6 +5,7 @@
 
 pub mod cisco;
 mod classify;
+mod evidence;
 mod rules;
 mod text;
 pub mod triage;
@@ -12,6 +13,8 @@ mod words;
 
 #[cfg(test)]
 mod accuracy;
+#[cfg(test)]
+mod learn;
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,7 +1,9 @@
-//! The engine: asks the rules what a reply says and, when its words say nothing, its codes and its step.
+//! The engine: asks the rules what a reply says, weighs it with what its words have meant, and asks its codes and its step
+//! when no word is known.
 //!
-//! The rules are data in `rules`, the vocabulary in `words`; nothing here names a server.
+//! The rules are data in `rules`, the vocabulary in `words`, the weights in `evidence`; nothing here names a server.
 
+use super::evidence::{Evidence, LEARNED};
 use super::rules::{RULES, Rule};
 use super::words::{Meaning, Set};
 use super::{Condition, Group};
@@ -10,21 +12,54 @@ use crate::smtp::{Reply, Step};
 
 /// Names the condition of a reply that is a failure, or does not fit its step, by the built-in rules.
 ///
-/// Text first, then the enhanced code, the code and the step (`None`: not known). `closed` says whether the peer closed the
-/// connection with the reply. It never fails: what cannot be told is `deferred-unspecified`, `rejected-unspecified` or,
-/// for a 2yz or 3yz, `unexpected-reply`.
+/// What the rules find in the text is weighed with what its words have meant elsewhere; without a known word the enhanced
+/// code, the code and the step (`None`: not known) decide. `closed` says whether the peer closed the connection with the
+/// reply. It never fails: what cannot be told is `deferred-unspecified`, `rejected-unspecified` or, for a 2yz or 3yz,
+/// `unexpected-reply`.
 pub fn classify(step: Option<Step>, reply: &Reply, closed: bool) -> Condition {
+    classify_by(&LEARNED, step, reply, closed)
+}
+
+/// [`classify`] with what was learned.
+pub(super) fn classify_by(learned: &Evidence, step: Option<Step>, reply: &Reply, closed: bool) -> Condition {
     let meaning = Meaning::of(reply);
+    let (ruled, trust) = by_rules(step, reply, closed, &meaning);
+    if reply.class() < 4 {
+        return ruled;
+    }
+    let possible = |condition: Condition| {
+        let of_login = reply.code != LOGIN_REFUSED || matches!(condition.group(), Group::Auth | Group::Tls);
+        condition == ruled
+            || of_login
+                && fits_the_step(condition, step)
+                && fits_the_code(condition, reply.code)
+                && refined(condition, reply) == condition
+    };
+    learned.weigh(step, reply, &meaning, (ruled, trust), possible)
+}
+
+/// What the rules find in the words, else in the codes, and how far that is to be trusted.
+fn by_rules(step: Option<Step>, reply: &Reply, closed: bool, meaning: &Meaning) -> (Condition, i32) {
     let positive = matches!(reply.class(), 2 | 3);
-    by_words(&meaning.own, reply)
+    let said = by_words(&meaning.own, reply)
         .or_else(|| by_words(&meaning.quoted, reply))
         .filter(|condition| !is_bare_refusal(*condition) || meaning.links == Set::NONE)
         .or_else(|| by_words(&[meaning.links], reply))
         .or_else(|| by_words(&meaning.own, reply))
-        .filter(|_| !positive || sounds_like_failure(&meaning))
-        .filter(|condition| fits_the_code(*condition, reply.code))
-        .map(|condition| refined(condition, reply))
-        .unwrap_or_else(|| by_code(step, reply, closed))
+        .filter(|_| !positive || sounds_like_failure(meaning))
+        .filter(|condition| fits_the_code(*condition, reply.code) && fits_the_step(*condition, step))
+        .map(|condition| refined(condition, reply));
+    (said.unwrap_or_else(|| by_code(step, reply, closed)), trust(said))
+}
+
+/// How much it counts, beside what the words have meant, that the rules say so. The names of limits are plain words and
+/// rarely misread; what the codes say without a word is little more than a guess.
+fn trust(said: Option<Condition>) -> i32 {
+    match said {
+        None => 16,
+        Some(limit) if limit.is_verifiable_limit() || limit.group() == Group::Rate => 64,
+        Some(_) => 48,
+    }
 }
 
 /// The built-in rules with the user's own in front.
@@ -112,6 +147,16 @@ fn fits_the_code(condition: Condition, code: u16) -> bool {
         }
         _ => true,
     }
+}
+
+/// Whether words may say so of a reply at this step: before the first MAIL there is no message and no recipient yet.
+fn fits_the_step(condition: Condition, step: Option<Step>) -> bool {
+    let of_transaction = match condition.group() {
+        Group::Recipient => condition != Condition::HostNotAcceptingMail,
+        Group::MessageLimit => condition != Condition::LineTooLong,
+        _ => matches!(condition, Condition::ContentRejected | Condition::NoValidRecipients),
+    };
+    !of_transaction || !matches!(step, Some(Step::Greeting | Step::Hello | Step::Starttls | Step::Auth))
 }
 
 /// An address that is wrong as it is written (RFC 3463 3.2: x.1.3) is no user that is not there.

@@ -190,6 +190,12 @@ impl Meaning {
         meaning.links = matcher.concepts(&links);
         meaning
     }
+
+    /// Hands the name of every concept of its sentences to `take`.
+    pub(super) fn each_name(&self, take: impl FnMut(&'static str)) {
+        let said = self.own.iter().chain(&self.quoted).fold(Set::NONE, |said, &s| said.or(s));
+        CONCEPTS.iter().filter(|(_, concept)| concept.meets(said)).map(|&(name, _)| name).for_each(take);
+    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,165 @@
+//! What words have meant so far: how much each word, pair of words, concept, code and step speaks for a condition.
+//!
+//! The rules say what a reply means whose words they know. No list of words is complete, so what they say is weighed with
+//! what the labelled replies of `tests/data` teach: `learn` (a test) writes their sum, `evidence.txt`, from them.
+//!
+//! # Decisions
+//! - A weight belongs to a word, never to a reply or a server; two words in a row count only if two servers use them.
+//! - Without one telling word the codes alone decide: there is nothing to weigh.
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use super::Condition;
+use super::text::{self, Item};
+use super::words::Meaning;
+use crate::smtp::{Reply, Step};
+
+const EVIDENCE: &str = include_str!("evidence.txt");
+
+/// The most words read; what follows says no more.
+const MAX_WORDS: usize = 60;
+/// Word forms with these first letters in common count as one word too.
+const STEM: usize = 5;
+
+/// A word below this tells nothing.
+const TELLING: i16 = 12;
+
+/// Something that is in a reply or is not.
+pub(super) enum Feature<'a> {
+    /// A code, a step, a concept: always there to see.
+    Frame(&'a str),
+    /// A word, its beginning, or two words in a row.
+    Word(&'a str),
+}
+
+/// Hands every feature of the reply to `take`; one that is there twice is handed over twice.
+pub(super) fn features(
+    step: Option<Step>,
+    reply: &Reply,
+    meaning: &Meaning,
+    mut take: impl FnMut(Feature<'_>),
+) {
+    let mut frame = |name: &str| take(Feature::Frame(name));
+    frame("*");
+    frame(&format!("#{}", reply.code));
+    frame(&format!("#{}", reply.class()));
+    match reply.enhanced.map(|e| (e.subject, e.detail)) {
+        Some((Some(subject), detail)) => {
+            frame(&format!("#x.{subject}"));
+            frame(&format!("#x.{subject}.{}", detail.map_or("x".into(), |d| d.to_string())));
+        }
+        _ => frame("#x"),
+    }
+    if let Some(step) = step {
+        frame(&format!("@{step}"));
+        frame(&format!("@{step} {}", reply.class()));
+    }
+    meaning.each_name(|name| frame(name));
+
+    let mut before = String::new();
+    let mut pair = String::new();
+    let mut words = 0;
+    text::read(reply, |item| {
+        let word = match item {
+            Item::Word(word) => word,
+            Item::Stop => ".",
+            Item::Quote => ":",
+            Item::Link(word) => return take(Feature::Word(word)),
+        };
+        words += 1;
+        if words > MAX_WORDS {
+            return;
+        }
+        if !before.is_empty() {
+            pair.clear();
+            pair.extend([before.as_str(), " ", word]);
+            take(Feature::Word(&pair));
+        }
+        if matches!(item, Item::Word(_)) {
+            take(Feature::Word(word));
+            if let Some(start) = word.get(..STEM) {
+                pair.clear();
+                pair.extend([start, "-"]);
+                take(Feature::Word(&pair));
+            }
+        }
+        before.clear();
+        before.push_str(word);
+    });
+}
+
+/// A condition's place in [`Evidence::conditions`], and how much speaks for it.
+type Weight = (u16, i16);
+
+/// What has been learned.
+pub(super) struct Evidence {
+    conditions: Vec<Condition>,
+    weights: HashMap<String, Vec<Weight>>,
+}
+
+/// What the program knows.
+pub(super) static LEARNED: LazyLock<Evidence> = LazyLock::new(|| Evidence::read(EVIDENCE));
+
+impl Evidence {
+    /// Reads what `learn` wrote: the conditions, then a line for each feature.
+    pub(super) fn read(text: &str) -> Evidence {
+        const WRITTEN: &str = "written by `learn`, and read by its tests";
+        let mut lines = text.lines().filter(|line| !line.starts_with("//"));
+        let names = lines.next().expect(WRITTEN).split(' ');
+        let weight = |pair: &str| {
+            let (place, weight) = pair.split_once(':').expect(WRITTEN);
+            (place.parse().expect(WRITTEN), weight.parse().expect(WRITTEN))
+        };
+        Evidence {
+            conditions: names.map(|name| name.parse().expect(WRITTEN)).collect(),
+            weights: lines
+                .map(|line| line.split_once('\t').expect(WRITTEN))
+                .map(|(feature, pairs)| (feature.to_owned(), pairs.split(' ').map(weight).collect()))
+                .collect(),
+        }
+    }
+
+    /// The condition for which most speaks, of the possible ones: what its words have meant, and `trust` for what the
+    /// rules said.
+    pub(super) fn weigh(
+        &self,
+        step: Option<Step>,
+        reply: &Reply,
+        meaning: &Meaning,
+        (ruled, trust): (Condition, i32),
+        possible: impl Fn(Condition) -> bool,
+    ) -> Condition {
+        let mut seen: Vec<&Vec<Weight>> = Vec::with_capacity(128);
+        let mut words = 0;
+        features(step, reply, meaning, |feature| {
+            let (Feature::Frame(name) | Feature::Word(name)) = feature;
+            if let Some(weights) = self.weights.get(name)
+                && !seen.iter().any(|s| std::ptr::eq(*s, weights))
+            {
+                let telling = weights.iter().any(|(_, weight)| weight.abs() >= TELLING);
+                words += usize::from(telling && matches!(feature, Feature::Word(_)));
+                seen.push(weights);
+            }
+        });
+        if words == 0 {
+            return ruled;
+        }
+        let mut sums = vec![0; self.conditions.len()];
+        for &(place, weight) in seen.into_iter().flatten() {
+            sums[usize::from(place)] += i32::from(weight);
+        }
+        let speaks = |condition: Condition, sum: i32| sum + if condition == ruled { trust } else { 0 };
+        let conditions = self.conditions.iter().copied().zip(sums);
+        conditions
+            .filter(|&(condition, _)| possible(condition))
+            .max_by_key(|&(condition, sum)| speaks(condition, sum))
+            .map_or(ruled, |(condition, _)| condition)
+    }
+
+    /// Every feature that has a weight.
+    #[cfg(test)]
+    pub(super) fn known(&self) -> impl Iterator<Item = &str> {
+        self.weights.keys().map(String::as_str)
+    }
+}
