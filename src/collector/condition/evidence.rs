@@ -55,7 +55,7 @@ pub(super) fn features(
         frame(&format!("@{step}"));
         frame(&format!("@{step} {}", reply.class()));
     }
-    meaning.each_name(|name| frame(name));
+    meaning.each_name(frame);
 
     let mut before = String::new();
     let mut pair = String::new();
