@@ -17,6 +17,8 @@ const SCALE: f32 = 32.0;
 const FREEDOM: f32 = 3.0;
 /// The share of a reply's features that is hidden each time, so that no word is relied on that others could stand for.
 const HIDDEN: f32 = 0.3;
+/// What the other labels of a reply share.
+const SHARED: f32 = 0.15;
 const EPOCHS: usize = 40;
 const RATE: f32 = 0.3;
 
@@ -24,6 +26,8 @@ const RATE: f32 = 0.3;
 struct Example {
     features: Vec<usize>,
     label: usize,
+    /// Other labels that a careful person could give.
+    others: Vec<usize>,
 }
 
 /// What is hidden while learning, by a linear congruence: the same every time.
@@ -64,7 +68,11 @@ fn learn(examples: &[Example], features: usize, labels: usize) -> Vec<Vec<i32>> 
             sums.iter_mut().for_each(|s| *s = (*s - top).exp());
             let total: f32 = sums.iter().sum();
             sums.iter_mut().for_each(|s| *s /= total);
-            sums[example.label] -= 1.0;
+            let shared = if example.others.is_empty() { 0.0 } else { SHARED };
+            sums[example.label] -= 1.0 - shared;
+            for &other in &example.others {
+                sums[other] -= shared / example.others.len() as f32;
+            }
             for &f in &present {
                 let hold = 1.0 / (FREEDOM * often[f]);
                 for ((w, g), error) in weights[f].iter_mut().zip(&mut slopes[f]).zip(&sums) {
@@ -120,11 +128,13 @@ fn learned(rows: &[&Row]) -> String {
         servers.keys().enumerate().map(|(number, &name)| (name, number)).collect();
     let labels: BTreeSet<&str> = rows.iter().map(|row| row.category.as_str()).collect();
     let labels: Vec<&str> = labels.into_iter().collect();
+    let place = |name: &str| labels.iter().position(|&label| label == name);
     let examples: Vec<Example> = (0..2)
         .flat_map(|way| rows.iter().zip(&taught).map(move |(row, lesson)| (row, &lesson[way])))
         .map(|(row, names)| Example {
             features: names.iter().filter_map(|name| numbers.get(name.as_str()).copied()).collect(),
-            label: labels.iter().position(|&label| label == row.category).unwrap(),
+            label: place(&row.category).expect("a label of the rows"),
+            others: row.alt.iter().filter_map(|name| place(name)).collect(),
         })
         .collect();
     let weights = learn(&examples, numbers.len(), labels.len());
