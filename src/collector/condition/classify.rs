@@ -52,13 +52,13 @@ fn by_rules(step: Option<Step>, reply: &Reply, closed: bool, meaning: &Meaning) 
     (said.unwrap_or_else(|| by_code(step, reply, closed)), trust(said))
 }
 
-/// How much it counts, beside what the words have meant, that the rules say so. The names of limits are plain words and
-/// rarely misread; what the codes say without a word is little more than a guess.
+/// How much it counts, beside what the words have meant, that the rules say so. A limit of connections and sessions is rare
+/// in what was learned from, and its words are plain; what the codes say without a word is little more than a guess.
 fn trust(said: Option<Condition>) -> i32 {
-    match said {
+    match said.map(Condition::group) {
         None => 16,
-        Some(limit) if limit.is_verifiable_limit() || limit.group() == Group::Rate => 64,
-        Some(_) => 48,
+        Some(Group::ConnectionLimit | Group::SessionLimit) => 112,
+        Some(_) => 64,
     }
 }
 

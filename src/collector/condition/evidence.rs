@@ -23,7 +23,7 @@ const MAX_WORDS: usize = 60;
 const STEM: usize = 5;
 
 /// A word below this tells nothing.
-const TELLING: i16 = 12;
+const TELLING: i16 = 20;
 
 /// Something that is in a reply or is not.
 pub(super) enum Feature<'a> {
