@@ -19,6 +19,7 @@
 //!   a listener that takes the message and does not say 221.
 
 mod moody;
+mod sockets;
 
 use std::rc::Rc;
 use std::time::Duration;

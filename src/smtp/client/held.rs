@@ -203,9 +203,11 @@ impl<C: Content> Client<C> {
         }
     }
 
-    /// The session ends by this. What is no reply to the second hello may be one too many, or a part of it.
+    /// The session ends by this. What is no reply to the second hello may be one too many, or a part of it; nor is it known
+    /// what would have come when the client gives up before.
     pub(super) fn suspect(&mut self, failure: &Failure) {
-        if let Some(held) = self.held.as_mut().filter(|_| is_strange(failure)) {
+        let unknown = is_strange(failure) || *failure == Failure::Aborted;
+        if let Some(held) = self.held.as_mut().filter(|_| unknown) {
             held.doubted |= held.asked;
         }
     }
