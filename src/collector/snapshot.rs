@@ -46,6 +46,9 @@ pub struct Interval {
     pub gauges: Gauges,
 }
 
+/// By how much the loop may be late in one turn of a hundred (M5b).
+pub const LATE: Duration = Duration::from_millis(50);
+
 /// What kept the load threads from running in one phase (M5b). Of delays, stalls and waits those of the worst thread.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Hindrance {
@@ -55,6 +58,8 @@ pub struct Hindrance {
     pub loop_delay_p99_ns: u64,
     /// The longest of these delays.
     pub loop_delay_max_ns: u64,
+    /// How many of them were above [`LATE`].
+    pub late: u64,
     /// The sum of those above 10 ms without the longest, less what the thread worked itself meanwhile.
     pub stalled: Duration,
     /// How long the thread had work and no core.
@@ -80,6 +85,7 @@ impl Hindrance {
             watched: self.watched.max(other.watched),
             loop_delay_p99_ns: self.loop_delay_p99_ns.max(other.loop_delay_p99_ns),
             loop_delay_max_ns: self.loop_delay_max_ns.max(other.loop_delay_max_ns),
+            late: self.late.max(other.late),
             stalled: self.stalled.max(other.stalled),
             cpu_wait: waiting.cpu_wait,
             cpu_waits: waiting.cpu_waits,

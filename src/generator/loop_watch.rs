@@ -16,7 +16,7 @@ use procfs::process::Schedstat;
 
 use super::host::{Host, Taken};
 use crate::collector::histogram::Hist;
-use crate::collector::snapshot::Hindrance;
+use crate::collector::snapshot::{Hindrance, LATE};
 
 /// How often the timer is due.
 const EVERY: Duration = Duration::from_millis(10);
@@ -42,6 +42,8 @@ pub(super) struct LoopWatch {
 #[derive(Debug, Default)]
 struct PhaseWatch {
     delays: Hist,
+    /// How many of them are above [`LATE`].
+    late: u64,
     /// By how much they were no work of our own, where that is more than [`STALL`].
     stalled: Duration,
     longest: Duration,
@@ -84,6 +86,7 @@ impl LoopWatch {
         let phase = (phase_at(now) as usize).clamp(self.phase, self.phases.len().saturating_sub(1));
         for met in &mut self.phases[self.phase..=phase] {
             met.delays.record(nanos(delay));
+            met.late += u64::from(delay > LATE);
             if stall > STALL {
                 met.stalled += stall;
                 met.longest = met.longest.max(stall);
@@ -102,6 +105,7 @@ impl LoopWatch {
         let told = |met: PhaseWatch| Hindrance {
             loop_delay_p99_ns: met.delays.late(),
             loop_delay_max_ns: met.delays.max_ns(),
+            late: met.late,
             // A single hiccup says nothing but its length, which stands above.
             stalled: met.stalled - met.longest,
             ..met.hindrance
@@ -191,6 +195,9 @@ mod tests {
         let stalled = found[0].stalled.as_millis();
         assert!((350..=500).contains(&stalled), "{found:?}");
         assert!((40_000_000..=51_000_000).contains(&found[0].loop_delay_p99_ns), "{found:?}");
+        assert_eq!(found[0].late, 0, "none is above 50 ms: {found:?}");
+        let found = watched((1..=1000).filter(|at| at % 100 >= 70));
+        assert!((9..=10).contains(&found[0].late), "{found:?}");
     }
 
     #[test]

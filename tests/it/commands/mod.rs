@@ -21,5 +21,6 @@ mod rude;
 mod runs;
 mod sessions;
 pub mod stage;
+mod standstill;
 mod stops;
 mod wrong;

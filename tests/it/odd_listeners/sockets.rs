@@ -176,7 +176,11 @@ fn a_plan(drawn: &Drawn) -> Plan {
     let timeouts =
         Timeouts { greeting: ms(300), command: ms(300), data: ms(300), body: ms(300), ..Timeouts::default() };
     plan.script = Script { timeouts, ..drawn.script() };
-    plan.messages = if drawn.leaves { Messages::Fixed(drawn.mails.len().try_into().unwrap()) } else { Messages::Unlimited };
+    plan.messages = if drawn.leaves {
+        Messages::Fixed(drawn.mails.len().try_into().unwrap())
+    } else {
+        Messages::Unlimited
+    };
     plan.mail.recipients = drawn.mails[0].0;
     plan.mail.size = Size::Fixed(400);
     plan.tls.verify = false;
