@@ -15,7 +15,7 @@ use super::gates::Gates;
 use super::host::Host;
 use super::meter::Meter;
 use super::preflight;
-use super::reach::Reach;
+use super::reach::{self, Reach};
 use super::runner::{Control, Observer, RunError, Runner};
 use super::work::{self, Course, Notes};
 use super::worker::{self, Faults, Gauge, Over, Shared, Stop, Told};
@@ -383,12 +383,17 @@ impl Run {
             let start = opened.unwrap_or(at);
             let ended = if used_up { last.max(start) } else { over };
             starts.push(start);
-            let course = Course {
+            let mut course = Course {
                 start,
                 end: over.min(ended).min(end).min(took),
                 scheduled: self.total.phases[index].counts.scheduled,
                 held_back: shut,
+                vanished: false,
             };
+            let is_last = index + 1 == plan.phases.len() && !interrupted;
+            if is_last && work::is_open_question(index, course, &notes) {
+                course.vanished = !reach::still_listens(&self.shared.endpoint, &plan.script);
+            }
             work.push(work::work(plan, index, course, &notes));
             let window = if shut { Duration::ZERO } else { over.min(ended).min(end).saturating_sub(start) };
             windows.push(window);

@@ -5,15 +5,21 @@
 //! - The first dial that ends decides, whichever thread it belongs to. One that is reset was let in.
 //! - What our own side could not do says nothing of the target.
 //! - A dial that hangs is waited for 10 s, or for the time-out of the connect if that is shorter.
+//! - Whether the target is still there when all is over is asked only where the last arrival of all leaves it open
+//!   (`work`): by one connection more, after the load, which counts nowhere.
 
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use crate::net::dial::Fault;
+use super::clock;
+use crate::net::dial::{self, Endpoint, Fault};
 use crate::smtp::Step;
+use crate::smtp::script::{Script, Tls};
 
 /// How long the first dial may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long it is waited for a sign of life after the load.
+const LAST_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What the first dials of a run came to.
 #[derive(Debug)]
@@ -61,6 +67,22 @@ impl Reach {
             None => self.begun.get().filter(|begun| now > **begun + self.patience).map(|_| Fault::TimedOut),
         }
     }
+}
+
+/// Whether somebody still listens at `endpoint`, after the load: who lets us in, and says or does something unless TLS is to
+/// come first. What our own side cannot do says nothing.
+pub(super) fn still_listens(endpoint: &Endpoint, script: &Script) -> bool {
+    let endpoint = Endpoint { timeout: endpoint.timeout.min(LAST_PATIENCE), ..endpoint.clone() };
+    let patience = script.timeouts.greeting.min(LAST_PATIENCE);
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return true };
+    runtime.block_on(async {
+        match dial::dial(&endpoint, 0, clock::now).await.result {
+            Ok(_) if script.tls == Tls::Implicit => true,
+            Ok(mut stream) => !stream.is_silent(patience).await,
+            Err((_, Fault::Own(_) | Fault::NotAllowed(_) | Fault::Reset)) => true,
+            Err((_, Fault::Refused | Fault::TimedOut | Fault::Unreachable | Fault::NotResolved)) => false,
+        }
+    })
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //!   time they were due, met no listener any more. Arrivals that failed between others that were served are for
 //!   `unexpected rate`.
 //! - One arrival at the end that failed so is no proof that the listener has gone; two are, or one that stands for 1 % of
-//!   the phase.
+//!   the phase. After one that was the last of the run it is looked whether anybody still listens ([`is_open_question`]).
 //! - Shared messages (`-n`) are counted: what was never begun was not done.
 //! - Sessions for a length of time did what was asked if there was no standstill: no session open, and each that was tried
 //!   failed. 1 % of the time is allowed, as 1 % of the arrivals is.
@@ -34,7 +34,7 @@ const ALLOWED: f64 = 0.01;
 struct Tail {
     /// The latest intended time of an arrival that the listener answered.
     answered: Option<Duration>,
-    /// The intended times of those after it that met no listener.
+    /// The intended times of those after it, or due with it, that met no listener.
     gone: Vec<Duration>,
     /// And how many more.
     more: u64,
@@ -45,7 +45,7 @@ impl Tail {
         if self.answered.is_none_or(|latest| latest < intended) {
             self.answered = Some(intended);
             if !self.gone.is_empty() {
-                self.gone.retain(|at| *at > intended);
+                self.gone.retain(|at| *at >= intended);
                 // What was only counted came later than what was kept.
                 self.more = if self.gone.is_empty() { 0 } else { self.more };
             }
@@ -53,10 +53,14 @@ impl Tail {
     }
 
     fn gone(&mut self, intended: Duration) {
-        if self.answered.is_some_and(|latest| latest >= intended) {
+        if self.answered.is_some_and(|latest| latest > intended) {
             return;
         }
-        if self.gone.len() < KEPT { self.gone.push(intended) } else { self.more += 1 }
+        if self.gone.len() < KEPT {
+            self.gone.push(intended);
+        } else if self.answered.is_none_or(|latest| latest < intended) {
+            self.more += 1;
+        }
     }
 }
 
@@ -155,6 +159,15 @@ pub(super) struct Course {
     pub scheduled: u64,
     /// Its sessions were to be open first, and never were.
     pub held_back: bool,
+    /// It was looked after it: nobody listens any more.
+    pub vanished: bool,
+}
+
+/// Whether the last arrivals of phase `index` met no listener, and too few of them to show that it has gone.
+pub(super) fn is_open_question(index: usize, course: Course, workers: &[Notes]) -> bool {
+    let notes: Vec<&PhaseNotes> = workers.iter().filter_map(|notes| notes.0.get(index)).collect();
+    let vanished = Course { vanished: true, ..course };
+    tail(&notes, course).is_none() && tail(&notes, vanished).is_some()
 }
 
 /// What phase `index` was to do and did, by all workers' notes.
@@ -260,13 +273,16 @@ fn given_up_at(at: Duration, since: Duration, cause: &str) -> String {
 /// How many arrivals at the end of a phase met no listener, and from when on, if they show that it has gone.
 fn tail(notes: &[&PhaseNotes], course: Course) -> Option<(u64, Duration)> {
     let answered = notes.iter().filter_map(|notes| notes.tail.answered).max();
-    let after = |at: &&Duration| answered.is_none_or(|answered| **at > answered);
+    // What was due at the same time as one that was answered proves nothing by itself.
+    let counts = |at: Duration, answered| at > answered || course.vanished && at == answered;
+    let after = |at: &&Duration| answered.is_none_or(|answered| counts(**at, answered));
     let gone = || notes.iter().flat_map(|notes| notes.tail.gone.iter().filter(after));
     let more: u64 = notes.iter().map(|notes| notes.tail.more).sum();
     let count = gone().count() as u64 + more;
     let since = *gone().min()?;
     let length = course.end.saturating_sub(course.start);
-    let shows = count >= PROOF || course.end.saturating_sub(since) >= length.mul_f64(ALLOWED);
+    let shows =
+        course.vanished || count >= PROOF || course.end.saturating_sub(since) >= length.mul_f64(ALLOWED);
     shows.then_some((count, since))
 }
 

@@ -86,6 +86,13 @@ impl Stream {
         matches!(read, Ok(Err(error)) if closed_by(&error) == Closed::Gone)
     }
 
+    /// Whether nothing comes within this time, not even an end; what comes is thrown away.
+    pub async fn is_silent(&mut self, within: Duration) -> bool {
+        let mut octets = [0; 512];
+        let read = std::future::poll_fn(|cx| self.poll_read(cx, &mut ReadBuf::new(&mut octets)));
+        tokio::time::timeout(within, read).await.is_err()
+    }
+
     /// Begins the TLS handshake; see [`Stream::poll_secured`].
     pub(super) fn secure(&mut self, security: &Security) {
         *self = Stream::Shaking(Shaking::new(mem::replace(self, Stream::Gone), security));

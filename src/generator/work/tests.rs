@@ -10,8 +10,13 @@ fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-const COURSE: Course =
-    Course { start: Duration::ZERO, end: Duration::from_secs(10), scheduled: 1000, held_back: false };
+const COURSE: Course = Course {
+    start: Duration::ZERO,
+    end: Duration::from_secs(10),
+    scheduled: 1000,
+    held_back: false,
+    vanished: false,
+};
 
 /// The tail of a phase of ten seconds, from the arrivals of workers: when they were due, and whether they were answered.
 fn tail_of(workers: &[&[(u64, bool)]]) -> Option<(u64, Duration)> {
@@ -44,6 +49,40 @@ fn the_listener_has_gone_when_the_last_arrivals_met_none() {
     assert_eq!(tail_of(&[&[(9000, false), (9001, false)], &[(9999, true)]]), None);
     assert_eq!(tail_of(&[&[(9000, false)], &[(8000, true), (9001, false)]]), Some((2, ms(9000))));
     assert_eq!(tail_of(&[&[], &[]]), None);
+}
+
+/// One unserved arrival at the very end, and nobody who listens after it.
+#[test]
+fn the_last_arrival_alone_leaves_it_open_whether_anybody_listens() {
+    let noted = |arrivals: &[(u64, Outcome)]| {
+        let mut notes = Notes::new(1);
+        for (at, outcome) in arrivals {
+            notes.ended(0, ms(*at), *outcome, Some(Condition::ConnectRefused));
+        }
+        [notes]
+    };
+    let (served, gone) = (Outcome::Accepted, Outcome::Dropped);
+    assert!(is_open_question(0, COURSE, &noted(&[(9980, served), (9990, gone)])));
+    for clear in [
+        &[(9980, served), (9990, served)][..],
+        &[(9980, gone), (9990, served)],
+        &[(9980, served), (9990, gone), (9995, gone)],
+        &[(5000, served), (9900, gone)],
+        &[],
+    ] {
+        assert!(!is_open_question(0, COURSE, &noted(clear)), "{clear:?}");
+    }
+    // In a burst all are due at once: which was the last is not known.
+    for arrivals in [[(9000, served), (9000, gone)], [(9000, gone), (9000, served)]] {
+        assert!(is_open_question(0, COURSE, &noted(&arrivals)));
+    }
+    let load = Load::Rate { curve: Curve::constant(100.0), spacing: Spacing::Uniform };
+    let plan = plan(vec![phase(load, Some(10_000), Unit::Message, 10)]);
+    let notes = noted(&[(9980, served), (9990, gone)]);
+    assert!(work(&plan, 0, COURSE, &notes).is_done(), "somebody listens: it was a hiccup");
+    let short = work(&plan, 0, Course { vanished: true, ..COURSE }, &notes);
+    assert_eq!((short.asked, short.done), (1000, 999));
+    assert_eq!(short.why.as_deref(), Some("the last one, from 9.99 s on, was not served"));
 }
 
 #[test]

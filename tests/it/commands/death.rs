@@ -1,6 +1,7 @@
 //! A listener in a process of its own that dies in mid-run: whatever the load, the run does not pass, and it says what was
 //! asked, what was done and why it ended.
 
+use std::io::{BufRead, BufReader, Write};
 use std::thread;
 use std::time::Duration;
 
@@ -171,4 +172,72 @@ fn what_was_done_can_be_asserted_otherwise_or_not_at_all() {
     }
     let said = stage.run(&["run", "few.toml", "--assert", "done == 50"]).ended(2);
     assert!(said.err.contains("`done` is a share"), "{}", said.err);
+}
+
+/// A listener that takes `messages` and then ends its session in place of the next reply; `dies`: and listens no more.
+fn listener_of(messages: usize, dies: bool) -> String {
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("smtp://{}", socket.local_addr().unwrap());
+    thread::spawn(move || {
+        let mut taken = 0;
+        while let Ok((stream, _)) = socket.accept() {
+            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
+            let say = |text: &str| (&stream).write_all(text.as_bytes()).unwrap_or_default();
+            say("220 mx.test\r\n");
+            while let Some(line) = lines.next() {
+                match line.get(..4) {
+                    Some("DATA") => {
+                        say("354 go\r\n");
+                        lines.by_ref().find(|line| line == ".");
+                        taken += 1;
+                        if taken == messages + 1 {
+                            break;
+                        }
+                        say("250 taken\r\n");
+                    }
+                    Some("QUIT") => {
+                        say("221 bye\r\n");
+                        break;
+                    }
+                    _ => say("250 ok\r\n"),
+                }
+            }
+            if taken == messages + 1 && dies {
+                return;
+            }
+        }
+    });
+    url
+}
+
+/// One message of 200 is within what `unexpected rate` allows. Whether the listener is still there decides.
+#[test]
+fn a_listener_that_dies_at_the_very_last_message_is_no_pass() {
+    for (load, keys) in [
+        ("shared-messages", "messages = 200\nsessions = 1"),
+        ("constant-rate", "rate = \"200/s\"\nfor = \"1s\"\nmax_sessions = 1"),
+        ("burst", "size = 200\nevery = \"1s\"\nfor = \"1s\"\nmax_sessions = 1"),
+    ] {
+        for dies in [true, false] {
+            let stage = Stage::new();
+            let url = listener_of(199, dies);
+            let text = format!(
+                "schema = 1\nname = \"last\"\nseed = 7\n[target]\naddress = \"{url}\"\n\
+                 [[phase]]\nname = \"p\"\nload = \"{load}\"\n{keys}\n"
+            );
+            stage.put("last.toml", text);
+            let said = stage.run(&["run", "last.toml", "-o", "r"]);
+            let result = stage.json("r/result.json");
+            let done = asserted(&result, "done rate == 100%");
+            let what = format!("{load} dies {dies}: {:?} {done}", said.code);
+            let expected = if dies { [Some(99), Some(98)] } else { [Some(0), Some(98)] };
+            assert!(expected.contains(&said.code), "{what}\n{}", said.out);
+            assert_eq!(done["status"], if dies { "fail" } else { "pass" }, "{what}");
+            if dies {
+                let sentence = done["observed"].as_str().unwrap();
+                assert!(sentence.contains("200 messages asked for, 199 done; the last one"), "{what}");
+            }
+            assert_eq!(result["phases"][0]["accepted"], 199, "{what}");
+        }
+    }
 }
