@@ -39,7 +39,12 @@ pub(super) fn classify_by(learned: &Evidence, step: Option<Step>, reply: &Reply,
 }
 
 /// What the rules find in the words, else in the codes, and how far that is to be trusted.
-fn by_rules(step: Option<Step>, reply: &Reply, closed: bool, meaning: &Meaning) -> (Condition, i32) {
+pub(super) fn by_rules(
+    step: Option<Step>,
+    reply: &Reply,
+    closed: bool,
+    meaning: &Meaning,
+) -> (Condition, i32) {
     let positive = matches!(reply.class(), 2 | 3);
     let said = by_words(&meaning.own, reply)
         .or_else(|| by_words(&meaning.quoted, reply))

@@ -7,8 +7,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
 
 use super::accuracy::{self, Row};
+use super::classify::by_rules;
 use super::evidence::{Evidence, Feature, LEARNED, features};
 use super::words::Meaning;
+use super::{Condition, classify};
 use crate::smtp::Reply;
 
 /// The unit of the weights: this many are one unit of log-likelihood.
@@ -171,6 +173,25 @@ fn every_weight_stands_for_something_in_a_labelled_reply() {
         known += 1;
     }
     assert!(known > 3000, "{known} features have a weight");
+}
+
+#[test]
+fn what_the_rules_name_rightly_keeps_its_name() {
+    let mut right = 0;
+    for row in all_rows() {
+        let wanted = |said: Condition| {
+            let said = said.as_str();
+            row.category == said || row.alt.iter().any(|other| other == said)
+        };
+        let reply = Reply::parse(&row.reply).unwrap();
+        for step in [accuracy::step(row.phase.as_deref()), None] {
+            let (ruled, _) = by_rules(step, &reply, false, &Meaning::of(&reply));
+            let said = classify(step, &reply, false);
+            assert!(!wanted(ruled) || wanted(said), "{step:?} {}: {ruled} became {said}", row.reply);
+            right += usize::from(wanted(said));
+        }
+    }
+    assert!(right > 10_000, "{right} replies are named rightly");
 }
 
 #[test]
