@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use super::histogram::Hist;
 use super::snapshot::{Gauges, Snapshot};
-use super::tally::{AddressCount, ConditionKey, Counts, HandshakeKey, PhaseTally, Tally};
+use super::tally::{AddressCount, ConditionKey, Counts, Covered, HandshakeKey, PhaseTally, Tally};
 use super::{Metric, Outcome};
 use crate::smtp::Step;
 
@@ -53,21 +53,23 @@ impl Recorder {
         books[phase as usize].hist(metric, outcome, free).record(ns);
     }
 
-    /// Counts a condition, met `at` this time since the run's epoch. The sample is made only for the first of its kind
-    /// since the last snapshot.
+    /// Counts a condition, met `at` this time since the run's epoch; `late`: after the window of the phase. The sample is made
+    /// only for the first of its kind since the last snapshot.
     pub fn condition(
         &mut self,
         phase: u32,
         key: ConditionKey,
         at: Duration,
+        late: bool,
         sample: impl FnOnce() -> String,
     ) {
-        self.books[phase as usize].rest.condition(key, at, sample);
+        self.books[phase as usize].rest.condition(key, at, late, sample);
     }
 
-    /// Counts a refusal that the `[[expect]]` of this index covered.
-    pub fn expect(&mut self, phase: u32, index: u32) {
-        *self.books[phase as usize].rest.expects.entry(index).or_default() += 1;
+    /// Counts a refusal that the `[[expect]]` of this index covered; `late`: after the window of the phase.
+    pub fn expect(&mut self, phase: u32, index: u32, late: bool) {
+        let covered = Covered { count: 1, drained: u64::from(late) };
+        *self.books[phase as usize].rest.expects.entry(index).or_default() += covered;
     }
 
     /// Counts a TLS handshake that was completed.
@@ -190,11 +192,11 @@ mod tests {
         recorder.value(1, Metric::Response, Outcome::Accepted, 5_000);
         recorder.value(1, Metric::Response, Outcome::Deferred, 9_000);
         recorder.value(1, Metric::Response, Outcome::Accepted, 7_000);
-        recorder.expect(0, 2);
+        recorder.expect(0, 2, false);
         let first = recorder.snapshot(4, Gauges::default(), false);
         assert_eq!((first.worker, first.second, first.last), (7, 4, false));
         assert_eq!(first.tally.phases[1].counts.started, 3);
-        assert_eq!(first.tally.phases[0].expects[&2], 1);
+        assert_eq!(first.tally.phases[0].expects[&2], Covered { count: 1, drained: 0 });
         let hists = &first.tally.phases[1].hists;
         assert_eq!(hists.len(), 2);
         assert_eq!(hists[&(Metric::Response, Outcome::Accepted)].count(), 2);
@@ -215,9 +217,9 @@ mod tests {
                 assert_eq!(second, 3, "only the first is written down");
                 "452 4.3.1 busy".to_owned()
             };
-            recorder.condition(0, key(Outcome::Deferred), Duration::from_secs(second), sample);
+            recorder.condition(0, key(Outcome::Deferred), Duration::from_secs(second), false, sample);
         }
-        recorder.condition(0, key(Outcome::Expected), Duration::ZERO, String::new);
+        recorder.condition(0, key(Outcome::Expected), Duration::ZERO, false, String::new);
         let snapshot = recorder.snapshot(0, Gauges::default(), false);
         let rows = &snapshot.tally.phases[0].conditions;
         assert_eq!(rows.len(), 2);

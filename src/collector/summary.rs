@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use super::histogram::{Hist, Quantile};
 use super::snapshot::{Health, Hindrance, Measured};
-use super::tally::{ConditionKey, Counts, PhaseTally};
+use super::tally::{ConditionKey, Counts, Covered, PhaseTally};
 use super::{Metric, Outcome};
 
 pub use validity::{Code, Reason, Validity};
@@ -86,7 +86,7 @@ pub struct PhaseSummary {
     /// Every distribution that holds a value, in the order of [`Metric::all`] and [`Outcome::ALL`].
     pub metrics: Vec<MetricRow>,
     /// Per `[[expect]]` of the profile by its index: how many refusals it covered.
-    pub expects: Vec<(u32, u64)>,
+    pub expects: Vec<(u32, Covered)>,
 }
 
 /// A distribution in numbers; all times in nanoseconds.
@@ -119,6 +119,8 @@ pub struct ConditionRow {
     pub key: ConditionKey,
     /// How often.
     pub count: u64,
+    /// How often of that after the window of the phase.
+    pub drained: u64,
     /// When first, since the run's epoch.
     pub first: Duration,
     /// When last.
@@ -263,6 +265,7 @@ fn conditions(measured: &Measured, phases: usize) -> Vec<ConditionRow> {
                 phase,
                 key: key.clone(),
                 count: count.count,
+                drained: count.drained,
                 first: count.first,
                 last: count.last,
                 sample: count.sample.clone(),

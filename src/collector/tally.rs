@@ -187,6 +187,8 @@ impl ConditionKey {
 pub struct ConditionCount {
     /// How often.
     pub count: u64,
+    /// How often of that after the window of the phase.
+    pub drained: u64,
     /// When first, since the run's epoch.
     pub first: Duration,
     /// When last.
@@ -196,7 +198,7 @@ pub struct ConditionCount {
 }
 
 impl ConditionCount {
-    fn new(at: Duration, mut sample: String) -> ConditionCount {
+    fn new(at: Duration, late: bool, mut sample: String) -> ConditionCount {
         let kept = sample.floor_char_boundary(SAMPLE);
         if kept < sample.len() {
             let rest = sample.len() - kept;
@@ -204,7 +206,7 @@ impl ConditionCount {
             sample.push_str(&format!(" [{rest} more octets]"));
             sample.shrink_to_fit();
         }
-        ConditionCount { count: 1, first: at, last: at, sample }
+        ConditionCount { count: 1, drained: u64::from(late), first: at, last: at, sample }
     }
 
     fn merge(&mut self, other: &ConditionCount) {
@@ -213,7 +215,24 @@ impl ConditionCount {
             self.sample.clone_from(&other.sample);
         }
         self.count += other.count;
+        self.drained += other.drained;
         self.last = self.last.max(other.last);
+    }
+}
+
+/// The refusals that an `[[expect]]` covered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Covered {
+    /// How many.
+    pub count: u64,
+    /// How many of them after the window of the phase.
+    pub drained: u64,
+}
+
+impl AddAssign for Covered {
+    fn add_assign(&mut self, other: Covered) {
+        self.count += other.count;
+        self.drained += other.drained;
     }
 }
 
@@ -251,8 +270,8 @@ pub struct PhaseTally {
     pub hists: BTreeMap<(Metric, Outcome), Hist>,
     /// The conditions met.
     pub conditions: BTreeMap<ConditionKey, ConditionCount>,
-    /// Per `[[expect]]` of the profile, by its index: how many refusals it covered.
-    pub expects: BTreeMap<u32, u64>,
+    /// Per `[[expect]]` of the profile, by its index: the refusals that it covered.
+    pub expects: BTreeMap<u32, Covered>,
     /// TLS handshakes that were completed.
     pub handshakes: BTreeMap<HandshakeKey, u64>,
     /// By address of the target; `None`: all that came after a hundred others.
@@ -260,16 +279,24 @@ pub struct PhaseTally {
 }
 
 impl PhaseTally {
-    /// Counts a condition, met `at` this time since the run's epoch; the sample is made for the first of its kind.
-    pub fn condition(&mut self, key: ConditionKey, at: Duration, sample: impl FnOnce() -> String) {
+    /// Counts a condition, met `at` this time since the run's epoch; `late`: after the window of the phase. The sample is made
+    /// for the first of its kind.
+    pub fn condition(
+        &mut self,
+        key: ConditionKey,
+        at: Duration,
+        late: bool,
+        sample: impl FnOnce() -> String,
+    ) {
         match self.row(&key) {
             Entry::Occupied(entry) => {
                 let row = entry.into_mut();
                 row.count += 1;
+                row.drained += u64::from(late);
                 row.last = row.last.max(at);
             }
             Entry::Vacant(entry) => {
-                entry.insert(ConditionCount::new(at, sample()));
+                entry.insert(ConditionCount::new(at, late, sample()));
             }
         }
     }
@@ -302,7 +329,7 @@ impl PhaseTally {
             }
         }
         for (index, count) in &other.expects {
-            *self.expects.entry(*index).or_default() += count;
+            *self.expects.entry(*index).or_default() += *count;
         }
         for (address, count) in &other.addresses {
             let own = self.address(*address).or_default();
@@ -375,8 +402,9 @@ mod tests {
         for second in 0..50 {
             let mut tally = PhaseTally::default();
             for n in 0..1200 {
-                tally
-                    .condition(key((second * 200 + n) % 10_000), at(second.into()), || "x".repeat(64 * 1024));
+                tally.condition(key((second * 200 + n) % 10_000), at(second.into()), false, || {
+                    "x".repeat(64 * 1024)
+                });
                 met += 1;
             }
             assert!(tally.conditions.len() <= MOST_ROWS + 1);
@@ -391,7 +419,7 @@ mod tests {
 
     #[test]
     fn a_sample_is_cut_between_characters() {
-        let row = ConditionCount::new(Duration::ZERO, ["x", &"é".repeat(3000)].concat());
+        let row = ConditionCount::new(Duration::ZERO, false, ["x", &"é".repeat(3000)].concat());
         assert!(row.sample.ends_with("é [1906 more octets]"), "{}", &row.sample[4000..]);
     }
 }

@@ -271,7 +271,7 @@ impl Worker {
     }
 
     /// Whether this is after the window of a phase, so that it is in none of its rates (M21).
-    fn is_drained(&self, phase: u32, at: Duration) -> bool {
+    pub fn is_drained(&self, phase: u32, at: Duration) -> bool {
         let (_, end) = self.dispatch.borrow().window(phase);
         let stopped = self.shared.stopped_at.get().copied();
         end.into_iter().chain(stopped).any(|end| at > end)

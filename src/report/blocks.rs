@@ -82,7 +82,7 @@ impl Growing {
     fn end(mut self, phase: &Phase, window: Duration) -> Course {
         self.close();
         // What was accepted after the window was accepted last, and is in no rate.
-        let mut late = phase.drained.accepted;
+        let mut late = phase.drained.as_ref().map_or(0, |drained| drained.accepted);
         for block in self.course.blocks.iter_mut().rev() {
             let cut = late.min(block.accepted);
             block.accepted -= cut;

@@ -18,6 +18,7 @@ use crate::collector::expect::Expect;
 use crate::collector::histogram::{self, Quantile, Status};
 use crate::collector::snapshot::Measured;
 use crate::collector::summary::{self, MetricRow, PhaseSummary, Summary};
+use crate::collector::tally::Covered;
 use crate::collector::work::Work;
 use crate::plan::{Plan, silence};
 use crate::verdict;
@@ -147,7 +148,7 @@ fn books(plan: &Plan, measured: &Measured, index: usize, phase: &PhaseSummary) -
         started_per_s: finite(phase.started_per_s),
         accepted_per_s: finite(phase.accepted_per_s),
         work: measured.work.get(index).map(work),
-        drained: drained(phase),
+        drained: Some(drained(plan, phase)),
         transactions: Transactions {
             attempted: counts.attempted,
             accepted: transactions(Outcome::Accepted),
@@ -171,13 +172,13 @@ fn books(plan: &Plan, measured: &Measured, index: usize, phase: &PhaseSummary) -
         recipients: Recipients { accepted: counts.recipients_accepted, refused: counts.recipients_refused },
         bytes: Bytes { sent: counts.bytes_sent, received: counts.bytes_received },
         tls: plan.speaks_tls().then(|| tls(measured, index)),
-        expects: expects(plan, phase),
+        expects: expects(plan, phase, |covered| covered.count),
         addresses: addresses::of_phase(measured, index),
     }
 }
 
 /// What came after the phase's window.
-fn drained(phase: &PhaseSummary) -> Drained {
+fn drained(plan: &Plan, phase: &PhaseSummary) -> Drained {
     let counts = &phase.counts.drained;
     let arrivals = |outcome| counts.arrivals.of(outcome);
     let transactions = |outcome| counts.transactions.of(outcome);
@@ -207,13 +208,14 @@ fn drained(phase: &PhaseSummary) -> Drained {
             malformed: transactions(Outcome::Malformed),
             interrupted: transactions(Outcome::Interrupted),
         },
+        expects: Some(expects(plan, phase, |covered| covered.drained)),
     }
 }
 
 /// What each `[[expect]]` covered, by the name that an expression calls it.
-fn expects(plan: &Plan, phase: &PhaseSummary) -> BTreeMap<String, u64> {
+fn expects(plan: &Plan, phase: &PhaseSummary, of: fn(Covered) -> u64) -> BTreeMap<String, u64> {
     let covered =
-        |index: u32| phase.expects.iter().find(|(own, _)| *own == index).map_or(0, |(_, count)| *count);
+        |index: u32| phase.expects.iter().find(|(own, _)| *own == index).map_or(0, |(_, count)| of(*count));
     let name = |(index, expect): (u32, &Expect)| {
         (expect.name.clone().unwrap_or_else(|| (index + 1).to_string()), covered(index))
     };
@@ -328,6 +330,7 @@ fn condition(summary: &Summary, row: &summary::ConditionRow) -> ConditionRow {
         outcome: row.key.outcome.to_string(),
         expected: row.expected(),
         count: row.count,
+        drained: Some(row.drained),
         first_s: row.first.as_secs_f64(),
         last_s: row.last.as_secs_f64(),
         sample: row.sample.clone(),

@@ -121,7 +121,7 @@ mod tests {
                 enhanced: Some(enhanced),
                 outcome: Outcome::Deferred,
             };
-            (0..*count).for_each(|_| tally.phases[1].condition(key.clone(), start, String::new));
+            (0..*count).for_each(|_| tally.phases[1].condition(key.clone(), start, false, String::new));
         }
         Interval { start, length, tally, gauges: Gauges::default() }
     }

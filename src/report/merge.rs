@@ -258,11 +258,14 @@ impl Shards {
                     let key = ConditionKey { step, condition, code: None, enhanced: None, outcome };
                     let none = || ConditionCount {
                         count: 0,
+                        drained: 0,
                         first: Duration::ZERO,
                         last: Duration::ZERO,
                         sample: String::new(),
                     };
-                    whole.conditions.entry(key).or_insert_with(none).count += row.count;
+                    let own = whole.conditions.entry(key).or_insert_with(none);
+                    own.count += row.count;
+                    own.drained += row.drained.unwrap_or(0);
                 }
             }
         }
@@ -277,7 +280,10 @@ impl Shards {
             starts: phases.iter().map(|phase| time(phase.start_s)).collect(),
             held_back: vec![false; phases.len()],
             work: parts::work(results),
-            drained_for: phases.iter().map(|phase| time(phase.drained.s)).collect(),
+            drained_for: phases
+                .iter()
+                .map(|phase| time(phase.drained.as_ref().map_or(0.0, |drained| drained.s)))
+                .collect(),
             began_at: Duration::ZERO,
             gauges: Gauges::default(),
             peak_sessions: phases.iter().map(|phase| phase.sessions.peak).collect(),

@@ -221,9 +221,10 @@ pub struct Phase {
     /// What was asked for and done; `null` in results stored before it was known.
     #[serde(default)]
     pub work: Option<Work>,
-    /// What of all that was counted here came after the window, and is in no rate.
+    /// What of all that was counted here came after the window, and is in no rate; `null` in results stored before it was
+    /// known.
     #[serde(default)]
-    pub drained: Drained,
+    pub drained: Option<Drained>,
     /// The transactions, each by itself.
     pub transactions: Transactions,
     /// The sessions.
@@ -279,7 +280,7 @@ pub struct Work {
 }
 
 /// What came after the window of a phase: the arrivals that were due in it and started or ended later.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Drained {
     /// How long after the window the last of them ended.
     pub s: f64,
@@ -307,6 +308,10 @@ pub struct Drained {
     pub interrupted: u64,
     /// Transactions.
     pub transactions: Transactions,
+    /// Refusals that each `[[expect]]` of the profile covered, by its name, or its place from 1 if it has none; `null` in
+    /// results stored before it was known.
+    #[serde(default)]
+    pub expects: Option<BTreeMap<String, u64>>,
 }
 
 /// How the transactions of a phase ended.
@@ -472,6 +477,9 @@ pub struct ConditionRow {
     pub expected: bool,
     /// How often.
     pub count: u64,
+    /// How often of that after the window of the phase, which is in no rate; `null` in results stored before it was known.
+    #[serde(default)]
+    pub drained: Option<u64>,
     /// When first, since the start of the run.
     pub first_s: f64,
     /// When last, since the start of the run.

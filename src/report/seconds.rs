@@ -187,8 +187,13 @@ struct Met {
 
 impl Met {
     fn count_in(&self, tally: &mut PhaseTally) {
-        let unknown =
-            || ConditionCount { count: 0, first: self.start, last: self.start, sample: String::new() };
+        let unknown = || ConditionCount {
+            count: 0,
+            drained: 0,
+            first: self.start,
+            last: self.start,
+            sample: String::new(),
+        };
         tally.conditions.entry(self.key.clone()).or_insert_with(unknown).count += self.count;
     }
 }

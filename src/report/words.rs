@@ -104,7 +104,7 @@ pub fn cpu(own: &Generator) -> String {
 
 /// What of a phase ended after its window, and is in no rate; nothing if it is of no account.
 pub fn drained(phase: &Phase) -> Option<String> {
-    let drained = &phase.drained;
+    let drained = phase.drained.as_ref()?;
     (drained.accepted > 0 || drained.started > 0).then(|| {
         let late = match drained.started {
             0 => String::new(),

@@ -5,8 +5,7 @@
 //! # Decisions
 //! - The share of an outcome is its part of the arrivals that have an outcome, shed ones included. Over a whole run these
 //!   are the scheduled ones (M10); in a window they are those that ended in it.
-//! - A number a second is of what fell into the window: what ended later is in no rate (M21). A condition and an `[[expect]]` are
-//!   counted without their moment: their rate is of all of the phase.
+//! - A number a second is of what fell into the window: what ended, or was met, later is in no rate (M21).
 //! - The share of an `[[expect]]` is its part of the refusals that it covered or that nothing covered.
 //! - What is only known to lie between two bounds (M12) holds or fails if it does so wherever it lies between them; else there
 //!   is no data. Mostly there is no upper one: it can break an upper limit and keep a lower one.
@@ -29,6 +28,8 @@ pub(super) struct Evidence {
     counts: Counts,
     /// How often the condition or the `[[expect]]` was met that the expression names.
     named: u64,
+    /// How often of that after the window.
+    named_late: u64,
     own: Option<Box<Hist>>,
     censored: Option<Box<Hist>>,
     window: Duration,
@@ -68,11 +69,13 @@ impl Evidence {
             }
             Subject::Condition(condition) => {
                 let met = tally.conditions.iter().filter(|(key, _)| key.condition == *condition);
-                found.named = met.map(|(_, row)| row.count).sum();
+                (found.named, found.named_late) =
+                    met.fold((0, 0), |sum, (_, row)| (sum.0 + row.count, sum.1 + row.drained));
             }
             Subject::Expect(name) => {
                 let index = expect_index(expects, name);
-                found.named = index.and_then(|i| tally.expects.get(&i)).copied().unwrap_or(0);
+                let covered = index.and_then(|i| tally.expects.get(&i)).copied().unwrap_or_default();
+                (found.named, found.named_late) = (covered.count, covered.drained);
             }
             _ => {}
         }
@@ -83,6 +86,7 @@ impl Evidence {
     pub(super) fn add(&mut self, other: &Evidence) {
         self.counts += &other.counts;
         self.named += other.named;
+        self.named_late += other.named_late;
         add(&mut self.own, other.own.as_deref());
         add(&mut self.censored, other.censored.as_deref());
         self.window += other.window;
@@ -146,11 +150,8 @@ impl Evidence {
             Subject::Unexpected => drained.arrivals.unexpected(),
             Subject::Attempted => drained.attempted,
             Subject::Transactions(outcome) => drained.transactions.of(*outcome),
-            Subject::Latency(..)
-            | Subject::Scheduled
-            | Subject::Condition(_)
-            | Subject::Expect(_)
-            | Subject::Done => 0,
+            Subject::Condition(_) | Subject::Expect(_) => self.named_late,
+            Subject::Latency(..) | Subject::Scheduled | Subject::Done => 0,
         }
     }
 
@@ -277,7 +278,7 @@ mod tests {
     use super::*;
     use crate::collector::Condition;
     use crate::collector::expect::When;
-    use crate::collector::tally::{ConditionCount, ConditionKey};
+    use crate::collector::tally::{ConditionCount, ConditionKey, Covered};
     use crate::smtp::Step;
     use crate::verdict::Assertion;
     use AssertionStatus::{Fail, NoData, Pass};
@@ -386,7 +387,7 @@ mod tests {
         tally.counts.attempted = 970;
         (0..960).for_each(|_| tally.counts.transactions.add(Outcome::Accepted));
         (0..10).for_each(|_| tally.counts.transactions.add(Outcome::Deferred));
-        tally.expects.insert(1, 45);
+        tally.expects.insert(1, Covered { count: 45, drained: 0 });
         let key = ConditionKey {
             step: Step::Mail,
             condition: Condition::ResourceLow,
@@ -394,8 +395,13 @@ mod tests {
             enhanced: None,
             outcome: Outcome::Deferred,
         };
-        let row =
-            ConditionCount { count: 14, first: Duration::ZERO, last: Duration::ZERO, sample: String::new() };
+        let row = ConditionCount {
+            count: 14,
+            drained: 0,
+            first: Duration::ZERO,
+            last: Duration::ZERO,
+            sample: String::new(),
+        };
         tally.conditions.insert(ConditionKey { step: Step::Rcpt, ..key.clone() }, row.clone());
         tally.conditions.insert(key, row);
         let table = [
@@ -420,6 +426,45 @@ mod tests {
         for (text, status, observed) in table {
             assert_eq!(answer(text, &tally), judged(status, observed), "{text}");
         }
+    }
+
+    #[test]
+    fn m21_what_was_met_after_the_window_is_in_no_rate() {
+        let mut tally = PhaseTally::default();
+        end(&mut tally, Outcome::Accepted, [1; 100]);
+        tally.expects.insert(1, Covered { count: 45, drained: 25 });
+        let key = ConditionKey {
+            step: Step::Mail,
+            condition: Condition::ResourceLow,
+            code: Some(452),
+            enhanced: None,
+            outcome: Outcome::Deferred,
+        };
+        for (step, at) in [(Step::Mail, 1), (Step::Mail, 9), (Step::Rcpt, 11), (Step::Rcpt, 12)] {
+            let key = ConditionKey { step, ..key.clone() };
+            tally.condition(key, Duration::from_secs(at), at > 10, String::new);
+        }
+        for (text, status, observed) in [
+            ("condition.resource-low rate == 0.2/s", Pass, "0.2/s"),
+            ("condition.resource-low rate >= 0.4/s", Fail, "0.2/s"),
+            ("condition.resource-low == 4", Pass, "4"),
+            ("condition.resource-low rate == 4%", Pass, "4 %"),
+            ("expect.per-host rate == 2/s", Pass, "2/s"),
+            ("expect.per-host == 45", Pass, "45"),
+        ] {
+            assert_eq!(answer(text, &tally), judged(status, observed), "{text}");
+        }
+        // Over two phases, and over two workers of one.
+        let expr = Assertion::parse("condition.resource-low rate == 0.2/s").unwrap().expr;
+        let mut both = Evidence::gather(&expr, &[], &tally, Duration::from_secs(10));
+        both.add(&Evidence::gather(&expr, &[], &tally, Duration::from_secs(10)));
+        assert_eq!(both.answer(&expr).observed, "0.2/s");
+        let mut sum = tally.clone();
+        sum += &tally;
+        assert_eq!(
+            Evidence::gather(&expr, &[], &sum, Duration::from_secs(20)).answer(&expr).observed,
+            "0.2/s"
+        );
     }
 
     #[test]

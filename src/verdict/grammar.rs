@@ -17,8 +17,7 @@
 //! # Decisions
 //! - `done` is a share and nothing else: messages, sessions and time are not counted in one number.
 //! - Lag, wait and setup come before the listener is asked to take anything: without an outcome they are of all outcomes.
-//! - A rate in /s is of what fell into the window. Conditions and expects are not told apart by that (M21): theirs takes what
-//!   was met after it too, so it is never too low.
+//! - A rate in /s is of what fell into the window (M21), that of a condition and of an expect too.
 //! - `m` is minutes after a duration's number and a million after a count's.
 
 mod parse;

@@ -366,7 +366,9 @@ mod tests {
                 outcome: Outcome::Malformed,
             };
             let (first, last) = (Duration::ZERO, Duration::ZERO);
-            tally.conditions.insert(key, ConditionCount { count, first, last, sample: String::new() });
+            tally
+                .conditions
+                .insert(key, ConditionCount { count, drained: 0, first, last, sample: String::new() });
             judge(&measured, "accepted > 0")
         };
         assert_eq!(unexpected(1).exit_code, 0, "one of a hundred");

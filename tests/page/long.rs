@@ -42,7 +42,7 @@ fn second(t: u64) -> Interval {
         let (step, outcome) = (Step::Mail, Outcome::Deferred);
         let key = ConditionKey { step, condition: *condition, code: Some(452), enhanced: None, outcome };
         let count = nth + (t * 31 + nth) % 17;
-        (0..count).for_each(|_| phase.condition(key.clone(), Duration::from_secs(t), String::new));
+        (0..count).for_each(|_| phase.condition(key.clone(), Duration::from_secs(t), false, String::new));
     }
     let gauges =
         Gauges { sessions: 180 + t % 40, in_flight: 150 + t % 60, waiting: t % 7, peak_sessions: 220 };

@@ -212,8 +212,13 @@ fn m23_m24_every_other_reason() {
         enhanced: None,
         outcome: Outcome::Shed,
     };
-    let count =
-        ConditionCount { count: 7, first: Duration::ZERO, last: Duration::ZERO, sample: String::new() };
+    let count = ConditionCount {
+        count: 7,
+        drained: 0,
+        first: Duration::ZERO,
+        last: Duration::ZERO,
+        sample: String::new(),
+    };
     measured.tally.phases[1].conditions.insert(key, count);
     let summary = Summary::new(&measured, &phases);
     assert!(summary.validity.reasons[0].sentence.contains("out-of-ports (7)"));
@@ -294,6 +299,7 @@ fn conditions_come_by_phase_then_the_most_frequent_first() {
         let key = ConditionKey { step: Step::Mail, condition, code: Some(452), enhanced: None, outcome };
         let row = ConditionCount {
             count,
+            drained: 0,
             first: Duration::ZERO,
             last: Duration::from_secs(1),
             sample: "452 busy".to_owned(),

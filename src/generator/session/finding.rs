@@ -30,15 +30,16 @@ impl Session {
         // What our own side failed at is never right, and what the listener may have taken never a plain refusal.
         let expectable = !matches!(outcome, Outcome::Shed | Outcome::InDoubt | Outcome::Interrupted);
         let expected = worker.plan().expects.iter().position(|expect| expectable && covers(expect));
+        let late = worker.is_drained(phase, worker.now());
         let mut books = worker.books.borrow_mut();
         if let Some(index) = expected.and_then(|index| u32::try_from(index).ok()) {
-            books.expect(phase, index);
+            books.expect(phase, index, late);
             outcome = Outcome::Expected;
         }
         let counted = if manner && outcome != Outcome::Expected { Outcome::Accepted } else { outcome };
         let enhanced = reply.and_then(|reply| reply.enhanced);
         let key = ConditionKey { step, condition, code, enhanced, outcome: counted };
-        books.condition(phase, key, worker.now(), &sample);
+        books.condition(phase, key, worker.now(), late, &sample);
         drop(books);
         worker.tapes.borrow_mut().met(condition);
         if let Some(tape) = &mut self.tape {
@@ -66,6 +67,8 @@ impl Session {
             outcome: Outcome::Accepted,
         };
         let worker = &self.worker;
-        worker.books.borrow_mut().condition(self.current_phase(), key, worker.now(), || reply.to_string());
+        let (phase, now) = (self.current_phase(), worker.now());
+        let late = worker.is_drained(phase, now);
+        worker.books.borrow_mut().condition(phase, key, now, late, || reply.to_string());
     }
 }

@@ -50,7 +50,7 @@ pub fn second(start: u64) -> Heard {
         let enhanced = code.map(|_| Enhanced { class: 4, subject: Some(7), detail: Some(detail) });
         let condition = Condition::ResourceLow;
         let key = ConditionKey { step: Step::Greeting, condition, code, enhanced, outcome: Outcome::Refused };
-        phase.condition(key, Duration::ZERO, || "421 hostile text".into());
+        phase.condition(key, Duration::ZERO, false, || "421 hostile text".into());
     }
     let key = HandshakeKey { version: "TLSv1.3".into(), group: None, resumed: true };
     *phase.handshakes.entry(key).or_default() += 3;

@@ -82,6 +82,7 @@ fn measured() -> Measured {
         },
         ConditionCount {
             count: 2,
+            drained: 0,
             first: Duration::from_millis(12_500),
             last: Duration::from_secs(19),
             sample: "452 4.3.1 Insufficient system resources".to_owned(),

@@ -410,7 +410,8 @@ pub(super) mod tests {
     fn conditions_are_counted_where_they_were_met_and_the_rare_ones_together() {
         let met = |tally: &mut Tally, condition, outcome, count: u64| {
             let key = ConditionKey { step: Step::Mail, condition, code: Some(452), enhanced: None, outcome };
-            (0..count).for_each(|_| tally.phases[0].condition(key.clone(), Duration::ZERO, String::new));
+            (0..count)
+                .for_each(|_| tally.phases[0].condition(key.clone(), Duration::ZERO, false, String::new));
         };
         let seconds = |kinds: usize| {
             (0..20).map(move |t| {

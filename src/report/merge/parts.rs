@@ -7,13 +7,13 @@ use std::time::Duration;
 use crate::collector::Outcome;
 use crate::collector::expect::Expect;
 use crate::collector::summary::per_second;
-use crate::collector::tally::PhaseTally;
+use crate::collector::tally::{Covered, PhaseTally};
 use crate::collector::work::{Work, WorkUnit};
 use crate::report::addresses;
 use crate::report::build;
 use crate::report::result::{
-    self, ConditionRow, Generator, Handshakes, Metric, Percentile, PercentileStatus, Phase, RunResult, Tls,
-    Validity, ValidityStatus,
+    self, ConditionRow, Drained, Generator, Handshakes, Metric, Percentile, PercentileStatus, Phase,
+    RunResult, Tls, Validity, ValidityStatus,
 };
 
 /// The phases of all shards. A window is as long as the longest.
@@ -29,8 +29,10 @@ pub fn phases(results: &[RunResult]) -> Vec<Phase> {
         let window = Duration::try_from_secs_f64(phase.window_s).unwrap_or_default();
         phase.offered_per_s = per_second(phase.scheduled, window);
         phase.work = together.next().map(|work| build::work(&work));
-        phase.started_per_s = per_second(phase.started.saturating_sub(phase.drained.started), window);
-        phase.accepted_per_s = per_second(phase.accepted.saturating_sub(phase.drained.accepted), window);
+        let (started, accepted) =
+            phase.drained.as_ref().map_or((0, 0), |drained| (drained.started, drained.accepted));
+        phase.started_per_s = per_second(phase.started.saturating_sub(started), window);
+        phase.accepted_per_s = per_second(phase.accepted.saturating_sub(accepted), window);
     }
     whole
 }
@@ -45,19 +47,13 @@ fn add(sum: &mut Phase, part: &Phase) {
         malformed interrupted);
     add_fields!(sum.transactions, part.transactions; attempted accepted expected deferred rejected dropped timed_out
         in_doubt malformed interrupted);
-    let (own, drained) = (&mut sum.drained, &part.drained);
-    own.s = own.s.max(drained.s);
-    add_fields!(own, drained; started accepted expected deferred rejected refused dropped timed_out in_doubt malformed
-        interrupted);
-    add_fields!(own.transactions, drained.transactions; attempted accepted expected deferred rejected dropped timed_out
-        in_doubt malformed interrupted);
+    // Of what one part does not know the whole knows nothing.
+    sum.drained = sum.drained.take().zip(part.drained.as_ref()).map(|(sum, part)| drained(sum, part));
     add_fields!(sum.sessions, part.sessions; opened established refused closed_by_peer peak backoffs);
     add_fields!(sum.recipients, part.recipients; accepted refused);
     add_fields!(sum.bytes, part.bytes; sent received);
     sum.window_s = sum.window_s.max(part.window_s);
-    for (name, count) in &part.expects {
-        *sum.expects.entry(name.clone()).or_default() += count;
-    }
+    add_named(&mut sum.expects, &part.expects);
     addresses::add(&mut sum.addresses, &part.addresses);
     if let Some(part) = &part.tls {
         let sum = sum.tls.get_or_insert_with(Tls::default);
@@ -94,14 +90,34 @@ fn handshakes(sum: &mut BTreeMap<String, Handshakes>, part: &BTreeMap<String, Ha
     }
 }
 
+fn drained(mut sum: Drained, part: &Drained) -> Drained {
+    sum.s = sum.s.max(part.s);
+    add_fields!(sum, part; started accepted expected deferred rejected refused dropped timed_out in_doubt malformed
+        interrupted);
+    add_fields!(sum.transactions, part.transactions; attempted accepted expected deferred rejected dropped timed_out
+        in_doubt malformed interrupted);
+    sum.expects = sum.expects.take().zip(part.expects.as_ref()).map(|(mut sum, part)| {
+        add_named(&mut sum, part);
+        sum
+    });
+    sum
+}
+
+fn add_named(sum: &mut BTreeMap<String, u64>, part: &BTreeMap<String, u64>) {
+    for (name, count) in part {
+        *sum.entry(name.clone()).or_default() += count;
+    }
+}
+
 /// Adds the books of a stored phase to a tally.
 pub fn count(tally: &mut PhaseTally, phase: &Phase, expects: &[Expect]) {
     let counts = &mut tally.counts;
     counts.scheduled += phase.scheduled;
     counts.started += phase.started;
     counts.attempted += phase.transactions.attempted;
-    counts.drained.started += phase.drained.started;
-    counts.drained.attempted += phase.drained.transactions.attempted;
+    let late = phase.drained.clone().unwrap_or_default();
+    counts.drained.started += late.started;
+    counts.drained.attempted += late.transactions.attempted;
     // A phase and what was drained of it have fields of the same names.
     macro_rules! by_outcome {
         ($arrivals:expr, $transactions:expr, $from:expr; $($outcome:ident $field:ident)*) => { $(
@@ -112,14 +128,17 @@ pub fn count(tally: &mut PhaseTally, phase: &Phase, expects: &[Expect]) {
     by_outcome!(counts.arrivals, counts.transactions, phase; Accepted accepted Expected expected Deferred deferred
         Rejected rejected Dropped dropped TimedOut timed_out InDoubt in_doubt Malformed malformed Interrupted interrupted);
     let drained = &mut counts.drained;
-    by_outcome!(drained.arrivals, drained.transactions, phase.drained; Accepted accepted Expected expected Deferred deferred
+    by_outcome!(drained.arrivals, drained.transactions, late; Accepted accepted Expected expected Deferred deferred
         Rejected rejected Dropped dropped TimedOut timed_out InDoubt in_doubt Malformed malformed Interrupted interrupted);
-    drained.arrivals.add_many(Outcome::Refused, phase.drained.refused);
+    drained.arrivals.add_many(Outcome::Refused, late.refused);
     counts.arrivals.add_many(Outcome::Refused, phase.refused);
     counts.arrivals.add_many(Outcome::Shed, phase.shed);
     for (index, expect) in (0_u32..).zip(expects) {
-        let covered = expect.name.as_ref().and_then(|name| phase.expects.get(name)).copied();
-        *tally.expects.entry(index).or_default() += covered.unwrap_or(0);
+        let covered = |by_name: Option<&BTreeMap<String, u64>>| {
+            expect.name.as_ref().and_then(|name| by_name?.get(name)).copied().unwrap_or(0)
+        };
+        *tally.expects.entry(index).or_default() +=
+            Covered { count: covered(Some(&phase.expects)), drained: covered(late.expects.as_ref()) };
     }
 }
 
@@ -174,6 +193,7 @@ pub fn conditions(results: &[RunResult]) -> Vec<ConditionRow> {
                     }
                     own.last_s = own.last_s.max(row.last_s);
                     own.count += row.count;
+                    own.drained = own.drained.zip(row.drained).map(|(own, more)| own + more);
                 }
                 None => whole.push(row),
             }

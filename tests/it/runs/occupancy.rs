@@ -2,6 +2,7 @@
 //! started without the profile's will (M23).
 
 use smtpress::collector::Outcome;
+use smtpress::collector::expect::{Expect, When};
 use smtpress::collector::summary::{Code, PhaseInfo, Summary};
 use smtpress::listener::limits::{Delay, Forced, Limits};
 use smtpress::plan::{Messages, OnSaturation, Plan, Unit};
@@ -30,10 +31,14 @@ fn warnings(plan: &Plan, told: &Told) -> Vec<String> {
 
 /// How this assertion of the whole run is judged.
 fn judged(told: &Told, expr: &str) -> AssertionStatus {
+    judged_with(told, &[], expr)
+}
+
+fn judged_with(told: &Told, expects: &[Expect], expr: &str) -> AssertionStatus {
     let infos: Vec<PhaseInfo> = told.summary.phases.iter().map(|phase| phase.info.clone()).collect();
     let assertions = [Assertion::parse(expr).unwrap()];
     let windows = Windows::new(&assertions, &infos, &[]);
-    Verdict::judge(&told.measured, &told.summary, &[], &assertions, &windows).results[0].status
+    Verdict::judge(&told.measured, &told.summary, expects, &assertions, &windows).results[0].status
 }
 
 #[test]
@@ -110,6 +115,63 @@ fn m21_what_is_accepted_after_the_window_is_in_no_rate() {
             ("accepted == 800", AssertionStatus::Pass),
         ] {
             assert_eq!(judged(&told, expr), status, "{unit:?}: {expr}");
+        }
+    });
+}
+
+/// The same of what was refused, as a condition and as what the profile expects.
+#[test]
+fn m21_what_is_refused_after_the_window_is_in_no_rate() {
+    side_by_side([false, true], |is_expected| {
+        let mut plan = plan(vec![phase(rate(400.0), Some(2 * SECOND), Unit::Message)]);
+        plan.phases[0].max_sessions = 50;
+        plan.phases[0].graceful_stop = 60 * SECOND;
+        plan.script.timeouts.body = 60 * SECOND;
+        if is_expected {
+            let all = Expect {
+                name: Some("all".into()),
+                phase: None,
+                step: None,
+                condition: None,
+                code: None,
+                when: When::Always,
+            };
+            plan.expects = vec![all];
+        }
+        let mut limits = delayed(|delays| delays.body = Delay::fixed(ms(20)));
+        limits.workers = Some(4);
+        limits.replies = vec![Forced {
+            step: Step::Body,
+            reply: "452 4.3.1 Insufficient system storage".into(),
+            probability: 1.0,
+        }];
+        let told = run(&plan, limits);
+        let row = &told.summary.conditions[0];
+        let (counts, within) = (told.counts(), row.count - row.drained);
+        let outcome = if is_expected { Outcome::Expected } else { Outcome::Deferred };
+        assert_eq!(
+            (row.count, row.key.outcome, row.drained),
+            (800, outcome, counts.drained.arrivals.of(outcome))
+        );
+        assert!(0 < within && within <= 4 * (2000 / 20 + 1), "{within} within the window");
+        let condition = format!("condition.{}", row.key.condition);
+        let names: &[&str] = if is_expected { &[&condition, "expect.all"] } else { &[&condition] };
+        for name in names {
+            assert_eq!(
+                judged_with(&told, &plan.expects, &format!("{name} rate >= 390/s")),
+                AssertionStatus::Fail,
+                "{name}"
+            );
+            assert_eq!(
+                judged_with(&told, &plan.expects, &format!("{name} rate <= 202/s")),
+                AssertionStatus::Pass,
+                "{name}"
+            );
+            assert_eq!(
+                judged_with(&told, &plan.expects, &format!("{name} == 800")),
+                AssertionStatus::Pass,
+                "{name}"
+            );
         }
     });
 }

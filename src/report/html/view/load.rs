@@ -40,10 +40,10 @@ pub fn load(result: &RunResult) -> Table {
             Cell::rate(phase.offered_per_s, at("offered_per_s")),
             Cell::rate(phase.started_per_s, at("started_per_s")),
             Cell::rate(phase.accepted_per_s, at("accepted_per_s")),
-            match result.load_began_at {
+            match &phase.drained {
                 // Stored by an earlier version, which did not count it.
                 None => Cell::number("unknown"),
-                Some(_) => Cell::count(phase.drained.accepted, at("drained/accepted")),
+                Some(drained) => Cell::count(drained.accepted, at("drained/accepted")),
             },
             Cell::count(phase.sessions.opened, at("sessions/opened")),
             Cell::count(phase.sessions.peak, at("sessions/peak")),
