@@ -24,7 +24,7 @@ pub fn classify(step: Option<Step>, reply: &Reply, closed: bool) -> Condition {
 pub(super) fn classify_by(learned: &Evidence, step: Option<Step>, reply: &Reply, closed: bool) -> Condition {
     let meaning = Meaning::of(reply);
     let (ruled, trust) = by_rules(step, reply, closed, &meaning);
-    if reply.class() < 4 {
+    if !matches!(reply.class(), 4 | 5) {
         return ruled;
     }
     let possible = |condition: Condition| {

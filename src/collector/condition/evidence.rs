@@ -138,7 +138,7 @@ impl Evidence {
                 && !seen.iter().any(|s| std::ptr::eq(*s, weights))
             {
                 let telling = weights.iter().any(|(_, weight)| weight.abs() >= TELLING);
-                words += usize::from(telling && matches!(feature, Feature::Word(_)));
+                words += usize::from(telling && matches!(feature, Feature::Word(word) if word.len() > 1));
                 seen.push(weights);
             }
         });
