@@ -15,7 +15,7 @@ fn any(low: u64, high: u64) -> u64 {
 
 /// Looks for these, each with what is expected of it; one finding each.
 #[track_caller]
-fn found(port: u16, expected: &[(&str, String)], flags: &str) -> Vec<Value> {
+pub fn found(port: u16, expected: &[(&str, String)], flags: &str) -> Vec<Value> {
     let expects: String = expected.iter().map(|(name, value)| format!(" --expect {name}={value}")).collect();
     let (code, result) = smtpress::limit(port, &format!("{flags}{expects}"));
     let limits = result["limits"].as_array().unwrap().clone();
@@ -25,7 +25,7 @@ fn found(port: u16, expected: &[(&str, String)], flags: &str) -> Vec<Value> {
 }
 
 #[track_caller]
-fn shows(limits: &[Value], name: &str, value: Option<u64>, condition: &str, reply: &str) {
+pub fn shows(limits: &[Value], name: &str, value: Option<u64>, condition: &str, reply: &str) {
     let finding = limits.iter().find(|limit| limit["name"] == name).unwrap_or_else(|| panic!("no {name}"));
     assert_eq!(finding["verdict"], "as-expected", "{finding:#}");
     if let Some(value) = value {

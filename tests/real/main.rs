@@ -30,6 +30,8 @@ mod exim;
 mod faults;
 mod haraka;
 mod limits;
+mod limits_drawn;
+mod limits_whole;
 mod listener;
 mod manners;
 mod odd_certificates;

@@ -12,6 +12,8 @@ use crate::rooted;
 pub struct Settings {
     sessions: u64,
     per_host: u64,
+    /// The lines of `plugins`, ahead of ours.
+    plugins: String,
     /// Its other files by their names.
     files: Vec<(&'static str, String)>,
 }
@@ -27,6 +29,12 @@ impl Settings {
     /// The sessions of one host at once.
     pub fn per_host(mut self, sessions: u64) -> Settings {
         self.per_host = sessions;
+        self
+    }
+
+    /// A plugin with its arguments.
+    pub fn plugin(mut self, line: &str) -> Settings {
+        self.plugins.push_str(&format!("{line}\n"));
         self
     }
 
@@ -50,7 +58,7 @@ impl Settings {
             ("spool_dir", "/own/spool".to_owned()),
             ("plugin_dirs", "/usr/share/qpsmtpd/plugins".to_owned()),
             ("logging", "logging/warn LOGWARN".to_owned()),
-            ("plugins", "hosts_allow\nrcpt_ok\nqueue/maildir /own/mail".to_owned()),
+            ("plugins", format!("hosts_allow\n{}rcpt_ok\nqueue/maildir /own/mail", self.plugins)),
         ];
         for (name, value) in ours.into_iter().chain(self.files) {
             fs::write(own.join("config").join(name), value + "\n").unwrap();
@@ -72,7 +80,7 @@ impl Settings {
 impl Qpsmtpd {
     /// The limits that it has where none is set.
     pub fn packaged() -> Settings {
-        Settings { sessions: 15, per_host: 5, files: Vec::new() }
+        Settings { sessions: 15, per_host: 5, plugins: String::new(), files: Vec::new() }
     }
 
     /// Room for a load.

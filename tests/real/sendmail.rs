@@ -24,6 +24,7 @@ define(`confTO_IDENT', `0s')dnl
 define(`confQUEUE_LA', `10000')dnl
 define(`confREFUSE_LA', `10000')dnl
 define(`confDELAY_LA', `0')dnl
+FEATURE(`no_default_msa')dnl
 FEATURE(`nocanonify')dnl
 FEATURE(`accept_unresolvable_domains')dnl
 FEATURE(`promiscuous_relay')dnl

@@ -11,7 +11,7 @@ use crate::listener::{missing, program};
 use crate::{aiosmtpd, dovecot, exim, haraka, opensmtpd, scraped};
 
 /// The words, in the order of the table.
-const WORDS: [&str; 21] = [
+const WORDS: [&str; 22] = [
     "SMTP",
     "LMTP",
     "unix socket",
@@ -25,6 +25,7 @@ const WORDS: [&str; 21] = [
     "PROXY",
     "limits",
     "limits found",
+    "all limits",
     "smuggling",
     "capacity",
     "time-outs",
