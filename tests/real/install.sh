@@ -163,7 +163,7 @@ install_courier() {
         mv "$root/etc/courier" "$root/etc/courier.packaged"
         ln -s /own/etc "$root/etc/courier"
     fi
-    echo "courier: $(in_root courier courier-config | sed -n "s/.*VERSION='*\([0-9.]*\).*/\1/p" | head -1)"
+    echo "courier: $(in_root courier grep -ao 'Courier [0-9][0-9.]*' /usr/lib/courier/courier/courierd | awk 'NR == 1 { print $2 }')"
 }
 
 install_qpsmtpd() {

@@ -119,8 +119,8 @@ const SENDMAIL: &[&str] =
 const COURIER: &[&str] = &[
     "target/real-listeners/courier",
     "grep",
-    "-aom1",
-    "Courier [0-9.]*",
+    "-ao",
+    "Courier [0-9][0-9.]*",
     "/usr/lib/courier/courier/courierd",
 ];
 const QPSMTPD: &[&str] =
