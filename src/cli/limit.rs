@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::args::{Format, Progress};
-use super::exit::Failure;
+use super::exit::{FAULT, Failure};
 use super::look::Screen;
 use super::output::Output;
 use super::prepare::{self, Prepared};
@@ -340,6 +340,14 @@ fn judged(
             VerdictStatus::Invalid,
             98,
             Some(("own-failure", format!("our own side could not go on: {why}"))),
+        ),
+        Some(Ended::Fault(name, why)) => (
+            VerdictStatus::Invalid,
+            FAULT,
+            Some((
+                "fault",
+                format!("a fault in smtpress ended the search for {name}, please report it: {why}"),
+            )),
         ),
         Some(Ended::Spent(what)) => (
             VerdictStatus::Invalid,

@@ -16,6 +16,7 @@ pub mod finding;
 mod held;
 mod looks;
 mod pace;
+mod probes;
 mod recipients;
 mod rules;
 mod session;
@@ -23,6 +24,7 @@ mod size;
 mod times;
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 pub use field::{Bounds, Field, Halt, Setting};
@@ -30,7 +32,7 @@ pub use finding::{Finding, ShownBy, Verdict};
 
 use crate::collector::Condition;
 use crate::collector::condition::Group;
-use crate::generator::hands::{By, Hands, Leave, Opened, Refusal, Way};
+use crate::generator::hands::{By, Hands, Refusal, Way};
 use crate::smtp::Step;
 use field::Found;
 
@@ -229,16 +231,21 @@ pub enum Ended {
     Own(String),
     /// What may be spent is spent.
     Spent(&'static str),
+    /// A fault in smtpress itself, while it looked for this limit.
+    Fault(&'static str, String),
     /// It was told to stop.
     Stopped,
 }
+
+/// How long a listener that does not serve the very first session is waited for.
+const FIRST_SESSION: Duration = Duration::from_secs(3);
 
 /// Looks for all that is requested.
 pub fn search(hands: &mut dyn Hands, setting: &Setting, request: &Request, watch: &mut dyn Watch) -> Outcome {
     let mut outcome = Outcome::default();
     let mut field = Field::new(hands, setting);
     field.timed(request);
-    match field.enter() {
+    match field.enter_within(Way::default(), FIRST_SESSION.min(setting.bounds.recovery)) {
         Ok(session) => field.leave(session),
         Err(Halt::Refused(refusal)) => {
             outcome.ended = Some(Ended::Unserved(*refusal));
@@ -256,9 +263,7 @@ pub fn search(hands: &mut dyn Hands, setting: &Setting, request: &Request, watch
         }
         watch.begins(kind, index, request.kinds.len());
         let expected = request.expected.get(kind.name).copied();
-        let mut finding = Finding::new(kind.name, kind.unit, expected);
-        let found = (kind.find)(&mut field, kind, &mut finding);
-        let halted = found.err().and_then(|halt| halted(&field, &mut finding, halt));
+        let (finding, halted) = one(&mut field, kind, Finding::new(kind.name, kind.unit, expected));
         watch.found(&finding);
         outcome.findings.push(finding);
         outcome.ended = halted.or_else(|| recovered(&mut field, kind).err());
@@ -266,7 +271,42 @@ pub fn search(hands: &mut dyn Hands, setting: &Setting, request: &Request, watch
             break;
         }
     }
+    field.hands.leave_all();
     outcome
+}
+
+/// Looks for one limit; whatever comes of it, no session of it is left open. Why everything ends with it, if it does.
+fn one(field: &mut Field<'_>, kind: &Kind, mut finding: Finding) -> (Finding, Option<Ended>) {
+    field.hands.was_cut_short();
+    // A fault of ours in one search must not take with it what the others found.
+    let found = catch_unwind(AssertUnwindSafe(|| (kind.find)(field, kind, &mut finding)));
+    let cut_short = field.hands.was_cut_short();
+    let halted = match found {
+        Ok(Ok(())) if !cut_short => None,
+        // What was heard while the time ran out says nothing.
+        Ok(_) if cut_short => {
+            finding = Finding::new(kind.name, kind.unit, finding.expected);
+            halted(field, &mut finding, Halt::Spent("time"))
+        }
+        Ok(found) => found.err().and_then(|halt| halted(field, &mut finding, halt)),
+        Err(panic) => {
+            let why = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+            let why = why.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+            finding = Finding::new(kind.name, kind.unit, finding.expected);
+            finding.remark(format!("a fault in smtpress, please report it: {why}"));
+            Some(Ended::Fault(kind.name, why))
+        }
+    };
+    field.hands.leave_all();
+    let unseen = field.hands.unseen();
+    if unseen > 0 {
+        finding.remark(format!(
+            "the listener did not close {unseen} of the sessions that were left within {} s",
+            field.setting.bounds.release.as_secs()
+        ));
+    }
+    field.settle();
+    (finding, halted)
 }
 
 /// What a halt leaves of a finding; and why everything ends with it, if it does.
@@ -324,28 +364,15 @@ pub fn told(step: Step, by: &By, condition: Option<Condition>) -> String {
     }
 }
 
-/// Waits until the listener serves again, as long as a place is waited for.
+/// Waits until the listener serves again, as long as that may take.
 fn recovered(field: &mut Field<'_>, kind: &Kind) -> Result<(), Ended> {
-    let begun = field.hands.now();
-    let mut wait = Duration::from_millis(10);
-    loop {
-        let opened = field.hands.open(&[Way::default()]).pop();
-        match opened {
-            Some(Opened::In(session)) => {
-                field.leave(session);
-                return Ok(());
-            }
-            Some(Opened::Out(refusal)) => {
-                field.hands.leave(&[refusal.session], Leave::Close);
-                if field.hands.now() - begun > field.setting.bounds.recovery {
-                    return Err(Ended::Lost(kind.name, refusal));
-                }
-            }
-            Some(Opened::Own(why)) => return Err(Ended::Own(why)),
-            None => return Err(Ended::Own("no session was opened".to_owned())),
+    match field.enter() {
+        Ok(session) => {
+            field.leave(session);
+            Ok(())
         }
-        field.hands.pause(wait);
-        wait = (wait * 2).min(Duration::from_secs(1));
+        Err(Halt::Refused(refusal)) => Err(Ended::Lost(kind.name, *refusal)),
+        Err(halt) => Err(ended(halt)),
     }
 }
 

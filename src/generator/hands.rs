@@ -8,6 +8,7 @@
 
 mod live;
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::smtp::hello::Offer;
@@ -137,8 +138,8 @@ pub struct Spent {
 /// Sessions that are led by hand.
 pub trait Hands {
     /// Opens a session for each of `ways`, all at once as far as the listener's accept queue allows, and waits until each
-    /// is in or out. In their order.
-    fn open(&mut self, ways: &[Way]) -> Vec<Opened>;
+    /// is in or out, at most `within`: what is not decided then is [`Opened::Own`]. In their order.
+    fn open(&mut self, ways: &[Way], within: Duration) -> Vec<Opened>;
 
     /// What the listener offers to a session that is open; nothing to one that said no hello.
     fn offer(&self, session: Session) -> Offer;
@@ -150,8 +151,9 @@ pub trait Hands {
     /// After the end of the connection it meets nothing but silence, at once.
     fn hear(&mut self, session: Session, within: Duration) -> Met;
 
-    /// Ends sessions, and waits until they have ended.
-    fn leave(&mut self, sessions: &[Session], how: Leave);
+    /// Ends sessions, and waits at most `within` until the listener has closed each of them as well; then they are reset.
+    /// Returns how many closes were not seen: the listener may still count those sessions.
+    fn leave(&mut self, sessions: &[Session], how: Leave, within: Duration) -> u64;
 
     /// Waits.
     fn pause(&mut self, length: Duration);
@@ -165,6 +167,12 @@ pub trait Hands {
     /// Whether the search is to be ended.
     fn is_stopped(&self) -> bool {
         false
+    }
+
+    /// The network of a client address: the first 24 bits of an IPv4 address, the first 64 of an IPv6 one; `None`: not known.
+    fn network(&self, host: u64) -> Option<IpAddr> {
+        let _ = host;
+        None
     }
 
     /// What was spent so far.

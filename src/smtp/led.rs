@@ -135,8 +135,14 @@ pub struct Led {
     told: VecDeque<Heard>,
     owed: Owed,
     closing: Option<Close>,
+    /// Until when the end of the other side is awaited once this side is closed.
+    awaits_end_until: Option<Instant>,
+    /// This side of the stream was ended.
+    ended: bool,
     /// Nothing more is read.
     gone: bool,
+    /// The other side has ended the connection.
+    closed_by_peer: bool,
 }
 
 impl Led {
@@ -155,7 +161,10 @@ impl Led {
             told: VecDeque::new(),
             owed: Owed::One,
             closing: None,
+            awaits_end_until: None,
+            ended: false,
             gone: false,
+            closed_by_peer: false,
         }
     }
 
@@ -166,7 +175,25 @@ impl Led {
 
     /// Closes the connection as told, whatever is outstanding.
     pub fn close(&mut self, how: Close) {
-        self.closing.get_or_insert(how);
+        match how {
+            // A reset does not wait behind an orderly close.
+            Close::Reset => self.closing = Some(how),
+            Close::Clean | Close::Linger => {
+                self.closing.get_or_insert(how);
+            }
+        }
+    }
+
+    /// Ends this side of the stream and reads on until the other side ends as well: only then does the listener hold no
+    /// slot for the session any more. `until`: then it is reset.
+    pub fn close_and_await(&mut self, until: Instant) {
+        self.closing.get_or_insert(Close::Clean);
+        self.awaits_end_until.get_or_insert(until);
+    }
+
+    /// Whether the other side has ended the connection.
+    pub fn is_closed_by_peer(&self) -> bool {
+        self.closed_by_peer
     }
 
     /// The opening is over: what it leaves to be heard.
@@ -236,11 +263,15 @@ impl Machine for Led {
 
     fn handle_timeout(&mut self, now: Instant) {
         if let Some(opening) = &mut self.opening {
-            opening.handle_timeout(now);
+            return opening.handle_timeout(now);
+        }
+        if self.awaits_end_until.is_some_and(|until| now >= until) {
+            self.closing = Some(Close::Reset);
         }
     }
 
     fn handle_closed(&mut self, now: Instant, how: Closed) {
+        self.closed_by_peer = true;
         if let Some(opening) = &mut self.opening {
             return opening.handle_closed(now, how);
         }
@@ -284,9 +315,14 @@ impl Machine for Led {
             self.says = Vec::new();
             return Need::Write;
         }
-        match self.closing {
-            Some(how) => Need::Close(how),
-            None => Need::Read { until: None },
+        match (self.closing, self.awaits_end_until) {
+            (Some(_), Some(_)) if !self.closed_by_peer && !self.ended => {
+                self.ended = true;
+                Need::EndWrite
+            }
+            (Some(_), until @ Some(_)) if !self.closed_by_peer => Need::Read { until },
+            (Some(how), _) => Need::Close(how),
+            (None, _) => Need::Read { until: None },
         }
     }
 }

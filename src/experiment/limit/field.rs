@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::finding::{Finding, ShownBy};
+use super::probes::Probes;
 use super::times::Waits;
 use crate::collector::Condition;
 use crate::collector::condition::Classifier;
@@ -16,6 +17,11 @@ use crate::smtp::{Closed, Content, Step};
 const CLOSING: Duration = Duration::from_secs(2);
 /// How long it may take before it is asked whether it lives.
 const GLANCE: Duration = Duration::from_millis(50);
+
+/// The first wait before a session that was refused is asked for again.
+const FIRST_RETRY: Duration = Duration::from_millis(20);
+/// What is waited beyond the time that a slot was seen to take.
+const SETTLE: Duration = Duration::from_millis(50);
 
 /// What a search may spend, and how far it goes where nothing is expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,16 +115,19 @@ pub type Found<T> = Result<T, Halt>;
 
 /// The hands and the rules by which they move.
 pub struct Field<'a> {
-    pub(super) hands: &'a mut dyn Hands,
+    pub(super) hands: Probes<'a>,
     pub(super) setting: &'a Setting,
     letters: u64,
     pub(super) waits: Waits,
+    /// The longest time after which a slot was seen to be free again, as far as it is known.
+    pub(super) release: Duration,
 }
 
 impl<'a> Field<'a> {
     /// A field for these hands.
     pub fn new(hands: &'a mut dyn Hands, setting: &'a Setting) -> Field<'a> {
-        Field { hands, setting, letters: 0, waits: Waits::default() }
+        let probes = Probes::new(hands, setting.bounds.time, setting.bounds.release);
+        Field { hands: probes, setting, letters: 0, waits: Waits::default(), release: Duration::ZERO }
     }
 
     /// What may be spent is not spent yet.
@@ -138,13 +147,42 @@ impl<'a> Field<'a> {
         self.enter_by(Way::default())
     }
 
+    /// Opens one session. A refusal is waited out for as long as a listener may take to serve again: what was opened before
+    /// may still count, and only what lasts is in the way.
     pub(super) fn enter_by(&mut self, way: Way) -> Found<Session> {
-        self.afford()?;
-        match self.hands.open(&[way]).pop() {
-            Some(Opened::In(session)) => Ok(session),
-            Some(Opened::Out(refusal)) => Err(Halt::Refused(Box::new(refusal))),
-            Some(Opened::Own(why)) => Err(Halt::Own(why)),
-            None => Err(Halt::Own("no session was opened".to_owned())),
+        self.enter_within(way, self.setting.bounds.recovery)
+    }
+
+    /// The same; a refusal is waited out for `patience`.
+    pub(super) fn enter_within(&mut self, way: Way, patience: Duration) -> Found<Session> {
+        let begun = self.hands.now();
+        let mut wait = FIRST_RETRY;
+        loop {
+            self.afford()?;
+            let refusal = match self.hands.open(&[way]).pop() {
+                Some(Opened::In(session)) => return Ok(session),
+                Some(Opened::Out(refusal)) => refusal,
+                Some(Opened::Own(_)) if self.hands.left().is_zero() => return Err(Halt::Spent("time")),
+                Some(Opened::Own(why)) => return Err(Halt::Own(why)),
+                None => return Err(Halt::Own("no session was opened".to_owned())),
+            };
+            self.hands.leave(&[refusal.session], Leave::Close);
+            let waited = self.hands.now().saturating_sub(begun);
+            if waited >= patience {
+                return Err(Halt::Refused(Box::new(refusal)));
+            }
+            // Few attempts: a listener may count them, and go on refusing because of them.
+            self.hands.pause(wait.min(patience - waited));
+            wait *= 4;
+        }
+    }
+
+    /// Waits until what was left no longer counts: as long as a slot was seen to take, and some more.
+    pub(super) fn settle(&mut self) {
+        let until = self.hands.left_at() + self.release.mul_f64(1.5) + SETTLE;
+        let now = self.hands.now();
+        if !self.release.is_zero() && until > now {
+            self.hands.pause(until - now);
         }
     }
 
@@ -154,21 +192,25 @@ impl<'a> Field<'a> {
         self.hands.say(session, &line, self.setting.patience)
     }
 
-    /// Whether a session still answers.
+    /// Whether a session still answers. Some listeners do not know NOOP: any reply is one but 421, which ends the session.
     pub(super) fn is_alive(&mut self, session: Session) -> bool {
-        self.ask(session, "NOOP").code() / 100 == 2
+        let met = self.ask(session, "NOOP");
+        met.code() > 0 && met.code() != 421
     }
 
-    /// How many of these still answer NOOP; all are asked before any is heard.
-    pub(super) fn alive(&mut self, sessions: &[Session]) -> u64 {
+    /// What the sessions that do not answer any more met; all are asked before any is heard.
+    pub(super) fn dead(&mut self, sessions: &[Session]) -> Vec<(Session, Met)> {
         for session in sessions {
             self.hands.tell(*session, b"NOOP\r\n");
         }
-        let heard = sessions.iter().filter(|session| {
-            let met = self.hands.hear(**session, self.setting.patience);
-            met.code() / 100 == 2
-        });
-        heard.count() as u64
+        let mut dead = Vec::new();
+        for session in sessions {
+            let met = self.hands.hear(*session, self.setting.patience);
+            if met.code() == 0 || met.code() == 421 {
+                dead.push((*session, met));
+            }
+        }
+        dead
     }
 
     pub(super) fn leave(&mut self, session: Session) {

@@ -1,11 +1,17 @@
-//! Limits on how many are served at once: sessions are opened and held until one is refused.
+//! Limits on how many sessions are served at once: sessions are opened and held until one is refused.
 //!
 //! # Decisions
-//! - The first search goes in steps that double, each opened at once; then, with the place full, one more is asked for by
-//!   itself. Looked at again, all that fit and a few more come at once, and then one after the other: a listener that
-//!   counts only one of the two ways right is unstable.
-//! - Whom a limit counts is told by another client: where a second address still enters, the limit is the host's.
+//! - The first search goes in steps that double, each opened at once. A refusal alone shows no limit: a slot of an earlier
+//!   session may not be free yet. One session is let go, and how long its slot takes to be free again is measured; when
+//!   that time has passed with the place full, one more is asked for. Only if that is refused too the limit is where it
+//!   showed.
+//! - It is measured twice more, each time when the slots have had their time: all that fit and a few more at once, and
+//!   then in small steps. A listener that counts only one of the two ways right is unstable.
+//! - Whom a limit counts is shown by other clients: one from the same network, one from another.
+//! - Open sessions that end while one more is refused are held against the listener only if they live when none is.
 
+use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::Kind;
@@ -18,28 +24,24 @@ use crate::generator::hands::{Leave, Opened, Refusal, Session, Way};
 
 /// Further sessions that come at once with those that fit.
 const STORM: u64 = 8;
-/// The first wait before a place is asked for again; each is longer than the one before.
+/// The first wait before a slot is asked for again; each is longer than the one before.
 const AGAIN: Duration = Duration::from_millis(5);
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
+/// How often a place that turns out to be larger is filled up further.
+const FURTHER: u64 = 20;
 
 /// Who comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Crowd {
     /// All from one address.
     OneHost,
-    /// Each from its own.
+    /// Each from its own, and from as many networks as there are.
     ManyHosts,
-}
-
-impl Crowd {
-    fn way(self, n: u64) -> Way {
-        Way { host: if self == Crowd::OneHost { 0 } else { n }, ..Way::default() }
-    }
 }
 
 /// Looks for a limit on sessions at once.
 pub(super) fn find(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) -> Found<()> {
-    let whole = matches!(kind.name, "too-many-connections-to-listener" | "too-many-connections-to-host");
+    let whole = is_whole(kind.name);
     if kind.name == "too-many-tls-sessions" && !field.setting.tls {
         return Err(Halt::Foreign("its sessions are not encrypted: give --tls starttls or implicit".into()));
     }
@@ -50,18 +52,48 @@ pub(super) fn find(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) ->
         ));
     }
     let crowd = if whole { Crowd::ManyHosts } else { Crowd::OneHost };
-    let bound = bound(finding.expected, field.setting.bounds.sessions);
-    let bound = if whole { bound.min(hosts) } else { bound };
-    let mut room = Room { field, crowd, bound, held: Vec::new(), asked: 0 };
-    let found = room.search(kind, finding);
-    room.empty();
-    found
+    let most = bound(finding.expected, field.setting.bounds.sessions);
+    let most = if whole { most.min(hosts) } else { most };
+    let order = if whole { spread(field, most) } else { Vec::new() };
+    Room { field, crowd, order, bound: most, held: Vec::new(), asked: 0 }.search(kind, finding)
+}
+
+fn is_whole(name: &str) -> bool {
+    matches!(name, "too-many-connections-to-listener" | "too-many-connections-to-host")
+}
+
+/// Client addresses in an order that takes one of each network in turn; the `count` first.
+fn spread(field: &Field<'_>, count: u64) -> Vec<u64> {
+    let mut networks: BTreeMap<Option<IpAddr>, VecDeque<u64>> = BTreeMap::new();
+    for host in 0..field.hands.hosts().min(1 << 16) {
+        networks.entry(field.hands.network(host)).or_default().push_back(host);
+    }
+    let mut order = Vec::new();
+    while (order.len() as u64) < count && !networks.is_empty() {
+        networks.retain(|_, hosts| {
+            order.extend(hosts.pop_front());
+            !hosts.is_empty()
+        });
+    }
+    order
+}
+
+/// How filling the place ended.
+enum Filled {
+    /// Nothing was refused up to the bound.
+    All,
+    /// One more was refused, twice.
+    Refused(Refusal),
+    /// Of so many open sessions some were ended when one more was refused.
+    Ended(u64, Refusal),
 }
 
 /// The sessions that are held.
 struct Room<'f, 'h> {
     field: &'f mut Field<'h>,
     crowd: Crowd,
+    /// The client addresses of a crowd from many hosts.
+    order: Vec<u64>,
     bound: u64,
     held: Vec<Session>,
     /// Openings so far: the number of the next client.
@@ -70,69 +102,137 @@ struct Room<'f, 'h> {
 
 impl Room<'_, '_> {
     fn search(&mut self, kind: &Kind, finding: &mut Finding) -> Found<()> {
-        let (first, refusal) = self.fill(finding)?;
-        finding.looked = 1;
-        finding.repeats = 1;
-        let Some(refusal) = refusal else {
-            finding.unmet(first);
-            finding.judge(0);
-            return Ok(());
+        let refusal = match self.confirmed(finding)? {
+            Filled::All => {
+                finding.unmet(self.held.len() as u64);
+                finding.judge(0);
+                return Ok(());
+            }
+            Filled::Refused(refusal) => refusal,
+            Filled::Ended(served, refusal) => return self.ended(finding, served, &refusal),
         };
-        finding.exactly(first);
+        let served = self.held.len() as u64;
+        (finding.looked, finding.repeats) = (1, 1);
+        finding.exactly(served);
         self.field.shown(finding, refusal.step, &refusal.by, refusal.session);
-        let foreign = self.scope(kind, finding, first)?;
-        let alive = finding.inside_alive != Some(false) && self.field.alive(&self.held.clone()) == first;
-        finding.inside_alive = Some(alive);
-        finding.release_ms = self.release(finding)?;
-        self.kinds_apart(finding)?;
-        self.again(finding, first)?;
-        if !foreign && finding.verdict != Verdict::Unstable {
+        self.field.hands.leave(&[refusal.session], Leave::Close);
+        let foreign = self.scope(kind, finding, served)?;
+        self.stay_usable(finding, served)?;
+        self.counted_apart(finding)?;
+        if finding.release_ms.is_some() {
+            self.again(finding, served)?;
+        }
+        if !foreign && finding.verdict == Verdict::Obstructed {
             finding.judge(0);
         }
         if finding.inside_alive == Some(false) {
             finding.verdict = Verdict::Unsafe;
-            finding.remark("of those inside the limit some did not answer any more while it bit");
+            finding.remark("open sessions within the limit were ended when one more was refused");
         }
         Ok(())
     }
 
-    /// Fills the place: how many it holds, and how the one beyond was refused, if one was.
-    fn fill(&mut self, finding: &mut Finding) -> Found<(u64, Option<Refusal>)> {
-        let mut search = Search::new(4, self.bound, finding.expected);
-        let mut refused = None;
+    /// Fills the place until the next is refused, and is refused again when every slot has had its time to be free.
+    /// Afterwards as many are held as were served.
+    fn confirmed(&mut self, finding: &mut Finding) -> Found<Filled> {
+        for _ in 0..FURTHER {
+            let refusal = match self.fill(finding)? {
+                Filled::Refused(refusal) => refusal,
+                other => return Ok(other),
+            };
+            if self.held.is_empty() {
+                return Err(Halt::Refused(Box::new(refusal)));
+            }
+            self.field.hands.leave(&[refusal.session], Leave::Close);
+            let Some(release) = self.release(finding)? else {
+                // Nothing more can be learnt here: what was held is what is served.
+                let (_, refused) = self.come(1)?;
+                return Ok(Filled::Refused(refused.unwrap_or(refusal)));
+            };
+            finding.release_ms = Some(release.as_secs_f64() * 1e3);
+            self.field.release = self.field.release.max(release);
+            self.field.settle();
+            finding.trials += 1;
+            let (inside, refused) = self.come(1)?;
+            if let (0, Some(refused)) = (inside, refused) {
+                return Ok(Filled::Refused(refused));
+            }
+        }
+        Err(Halt::Foreign("each time that its slots were given time, more sessions were served".to_owned()))
+    }
+
+    /// Opens sessions until one is refused, and one more by itself is refused as well.
+    fn fill(&mut self, finding: &mut Finding) -> Found<Filled> {
+        let mut search = Search::new(4, self.bound, finding.expected).known(self.held.len() as u64);
         while let Some(total) = search.next() {
             finding.trials += 1;
             let here = self.held.len() as u64;
-            let (inside, last) = self.come(total.saturating_sub(here).max(1))?;
-            refused = last.or(refused);
+            let (inside, refused) = self.come(total.saturating_sub(here).max(1))?;
             // Each that came in is one that is served, whatever became of the others of the same step.
             let served = here + inside;
             if served > search.at_least() {
                 search.tell(served, true);
             }
-            let Some(refusal) = &refused else { continue };
-            // Whoever throws out those inside has free places again.
-            if self.field.alive(&self.held.clone()) < served {
-                finding.inside_alive = Some(false);
-                return Ok((served, refused));
+            let Some(refusal) = refused else { continue };
+            if !self.field.dead(&self.held.clone()).is_empty() {
+                return Ok(Filled::Ended(served, refusal));
             }
             // With the place as full as the step has left it, one more by itself decides.
             self.field.hands.leave(&[refusal.session], Leave::Close);
             finding.trials += 1;
-            let (one, last) = self.come(1)?;
-            if one == 0 {
-                return Ok((served, last));
+            let (one, refused) = self.come(1)?;
+            if let (0, Some(refused)) = (one, refused) {
+                return Ok(Filled::Refused(refused));
             }
-            refused = None;
             search.tell(served + 1, true);
         }
-        Ok((self.held.len() as u64, None))
+        Ok(Filled::All)
+    }
+
+    /// Open sessions ended when one more was refused, with `served` of them: whether they do so again, and only then.
+    fn ended(&mut self, finding: &mut Finding, served: u64, refusal: &Refusal) -> Found<()> {
+        (finding.looked, finding.trials) = (2, finding.trials + 1);
+        self.field.shown(finding, refusal.step, &refusal.by, refusal.session);
+        self.empty();
+        self.field.settle();
+        let (inside, refused) = self.come(served)?;
+        self.turn_away(refused);
+        self.field.hands.pause(Duration::from_secs(1));
+        if inside < served || !self.field.dead(&self.held.clone()).is_empty() {
+            return Err(Halt::Foreign(format!(
+                "open sessions end while they are held, also when none is refused: with {served} of them the search cannot go on"
+            )));
+        }
+        let (inside, refused) = self.come(1)?;
+        self.turn_away(refused);
+        if inside == 0 && !self.field.dead(&self.held.clone()).is_empty() {
+            finding.repeats = 2;
+            finding.exactly(served);
+            finding.inside_alive = Some(false);
+            finding.verdict = Verdict::Unsafe;
+            finding.remark("open sessions within the limit were ended when one more was refused, twice");
+        } else {
+            finding.between(0, served + inside, "open sessions ended once when one more was refused");
+            finding.verdict = Verdict::Unstable;
+        }
+        Ok(())
+    }
+
+    fn way(&self, n: u64) -> Way {
+        let host = match self.crowd {
+            Crowd::OneHost => 0,
+            Crowd::ManyHosts => {
+                let turn = usize::try_from(n).unwrap_or(usize::MAX) % self.order.len().max(1);
+                self.order.get(turn).copied().unwrap_or(n)
+            }
+        };
+        Way { host, ..Way::default() }
     }
 
     /// Lets `count` more come at once: how many got in, and the first that did not.
     fn come(&mut self, count: u64) -> Found<(u64, Option<Refusal>)> {
         self.field.afford()?;
-        let ways: Vec<Way> = (self.asked..self.asked + count).map(|n| self.crowd.way(n)).collect();
+        let ways: Vec<Way> = (self.asked..self.asked + count).map(|n| self.way(n)).collect();
         self.asked += count;
         let (mut inside, mut refused) = (0, None);
         for opened in self.field.hands.open(&ways) {
@@ -145,36 +245,34 @@ impl Room<'_, '_> {
                     None => refused = Some(refusal),
                     Some(_) => self.field.hands.leave(&[refusal.session], Leave::Close),
                 },
+                Opened::Own(_) if self.field.hands.left().is_zero() => return Err(Halt::Spent("time")),
                 Opened::Own(why) => return Err(Halt::Own(why)),
             }
         }
         Ok((inside, refused))
     }
 
-    /// Whom the limit counts, told by a client from elsewhere and by the reply. True: it is another limit.
-    fn scope(&mut self, kind: &Kind, finding: &mut Finding, first: u64) -> Found<bool> {
-        let named = finding.condition.as_deref().and_then(|name| name.parse::<Condition>().ok());
-        let elsewhere = match self.crowd {
-            Crowd::OneHost
-                if self.field.hands.hosts() > 1 && kind.name == "too-many-connections-from-host" =>
-            {
-                let way = Way { host: 1, ..Way::default() };
-                let opened = self.field.hands.open(&[way]).pop();
-                let inside = matches!(opened, Some(Opened::In(_)));
-                match opened {
-                    Some(Opened::In(session)) => self.field.hands.leave(&[session], Leave::Quit),
-                    Some(Opened::Out(refusal)) => self.field.hands.leave(&[refusal.session], Leave::Close),
-                    _ => {}
-                }
-                finding.remark(if inside {
-                    "a client from another address still entered"
-                } else {
-                    "a client from another address was refused as well"
-                });
-                Some(inside)
+    /// One more from this client: whether it is served. It is let go at once.
+    fn is_served(&mut self, way: Way) -> Found<bool> {
+        self.field.afford()?;
+        match self.field.hands.open(&[way]).pop() {
+            Some(Opened::In(session)) => {
+                self.field.hands.leave(&[session], Leave::Quit);
+                Ok(true)
             }
-            _ => None,
-        };
+            Some(Opened::Out(refusal)) => {
+                self.field.hands.leave(&[refusal.session], Leave::Close);
+                Ok(false)
+            }
+            Some(Opened::Own(why)) => Err(Halt::Own(why)),
+            None => Ok(false),
+        }
+    }
+
+    /// Whom the limit counts, shown by other clients and by the reply. True: it is another limit.
+    fn scope(&mut self, kind: &Kind, finding: &mut Finding, served: u64) -> Found<bool> {
+        let named = finding.condition.as_deref().and_then(|name| name.parse::<Condition>().ok());
+        let elsewhere = self.elsewhere(kind, finding)?;
         let other = match named {
             Some(
                 scope @ (Condition::TooManyConnectionsFromHost
@@ -190,40 +288,115 @@ impl Room<'_, '_> {
             // It may count networks, or call it so: what is said and what happens agree well enough.
             (Some(false), None) if named.is_some_and(|scope| scope.as_str() == kind.name) => None,
             (Some(false), other) => Some(other.unwrap_or("a limit that counts all clients")),
+            // Each client came from an address of its own: it is no limit of one address, whatever the reply says.
+            (None, Some("too-many-connections-from-host")) if self.crowd == Crowd::ManyHosts => {
+                finding
+                    .remark("the reply speaks of one host, and each session came from an address of its own");
+                None
+            }
             (None, other) => other,
         };
         // Two names for limits that count all clients: where nothing was expected, the one that the reply gives is right.
-        let whole =
-            |name: &str| matches!(name, "too-many-connections-to-listener" | "too-many-connections-to-host");
         if let Some(other) =
-            foreign.filter(|other| finding.expected.is_none() && whole(kind.name) && whole(other))
+            foreign.filter(|other| finding.expected.is_none() && is_whole(kind.name) && is_whole(other))
         {
             finding.name = other.to_owned();
         } else if let Some(other) = foreign {
-            finding.unmet(first);
+            finding.unmet(served);
             finding.verdict =
                 if finding.expected.is_some() { Verdict::Obstructed } else { Verdict::NotReached };
-            finding.remark(format!("{other} bit first, at {first}"));
+            finding.remark(format!("{other} was met first, at {served}"));
             return Ok(true);
         }
         Ok(false)
     }
 
+    /// Whether clients from elsewhere are still served: of the same network, and of another. `None`: it cannot be asked.
+    fn elsewhere(&mut self, kind: &Kind, finding: &mut Finding) -> Found<Option<bool>> {
+        let hosts = self.field.hands.hosts();
+        let of = |field: &Field<'_>, host: u64| field.hands.network(host);
+        if self.crowd == Crowd::ManyHosts {
+            let used = self.order.iter().take(self.held.len()).map(|host| of(self.field, *host));
+            let networks: std::collections::BTreeSet<_> = used.collect();
+            if networks.len() < 2 {
+                finding.remark(
+                    "all client addresses are of one network (/24, or /64): whether the limit counts the network or all \
+                     clients cannot be told",
+                );
+            }
+            return Ok(None);
+        }
+        if hosts < 2 || kind.name != "too-many-connections-from-host" {
+            return Ok(None);
+        }
+        let own = of(self.field, 0);
+        let near = self.is_served(Way { host: 1, ..Way::default() })?;
+        if near {
+            finding.remark("a client from another address was still served");
+            return Ok(Some(true));
+        }
+        let far = (1..hosts.min(1 << 16)).find(|host| of(self.field, *host) != own);
+        if own.is_some()
+            && of(self.field, 1) == own
+            && let Some(far) = far
+            && self.is_served(Way { host: far, ..Way::default() })?
+        {
+            finding.remark(
+                "a client from another address of the same network was refused as well, one of another network was served: \
+                 the limit counts networks",
+            );
+            return Ok(Some(true));
+        }
+        finding.remark("a client from another address was refused as well");
+        Ok(Some(false))
+    }
+
+    /// Whether the open sessions stayed usable while one more was refused.
+    fn stay_usable(&mut self, finding: &mut Finding, served: u64) -> Found<()> {
+        let begun = self.field.hands.now();
+        let dead = self.field.dead(&self.held.clone());
+        if dead.is_empty() {
+            finding.inside_alive = Some(true);
+            return Ok(());
+        }
+        let gone = dead.len();
+        // As many are held for as long, and none is refused: if they end then too, it is not for the refusal.
+        let length = begun.saturating_sub(self.field.hands.left_at()).max(Duration::from_secs(1));
+        self.empty();
+        self.field.settle();
+        let (inside, refused) = self.come(served)?;
+        self.turn_away(refused);
+        if inside < served {
+            finding.inside_alive = Some(false);
+            return Ok(());
+        }
+        self.field.hands.pause(length);
+        let also = self.field.dead(&self.held.clone()).len();
+        finding.inside_alive = if also > 0 { None } else { Some(false) };
+        if also > 0 {
+            finding.remark(format!(
+                "{gone} open sessions ended while they were held, and so they did when none was refused: the idle time-out is \
+                 shorter than the search"
+            ));
+        }
+        Ok(())
+    }
+
     /// Lets one go, and asks again and again until one comes in: how long that took. The place is full again afterwards.
-    fn release(&mut self, finding: &mut Finding) -> Found<Option<f64>> {
+    fn release(&mut self, finding: &mut Finding) -> Found<Option<Duration>> {
         let Some(one) = self.held.pop() else { return Ok(None) };
+        let freed = self.field.hands.now();
         self.field.hands.leave(&[one], Leave::Quit);
-        let (freed, bound) = (self.field.hands.now(), self.field.setting.bounds.release);
+        let bound = self.field.setting.bounds.release;
         let mut wait = AGAIN;
         loop {
             let (inside, refused) = self.come(1)?;
+            let took = self.field.hands.now() - freed;
             if inside == 1 {
-                return Ok(Some((self.field.hands.now() - freed).as_secs_f64() * 1e3));
+                return Ok(Some(took));
             }
-            if let Some(refusal) = refused {
-                self.field.hands.leave(&[refusal.session], Leave::Close);
-            }
-            if self.field.hands.now() - freed >= bound {
+            self.turn_away(refused);
+            if took >= bound {
                 finding.remark(format!("release: never ({} s)", bound.as_secs()));
                 return Ok(None);
             }
@@ -233,50 +406,31 @@ impl Room<'_, '_> {
     }
 
     /// Whether those without TLS are counted apart from those with it.
-    fn kinds_apart(&mut self, finding: &mut Finding) -> Found<()> {
+    fn counted_apart(&mut self, finding: &mut Finding) -> Found<()> {
         if !self.field.setting.tls || self.crowd == Crowd::ManyHosts {
             return Ok(());
         }
-        self.field.afford()?;
-        match self.field.hands.open(&[Way { clear: true, ..Way::default() }]).pop() {
-            Some(Opened::In(session)) => {
-                finding.remark("a session without TLS still entered: the two are counted apart");
-                self.field.hands.leave(&[session], Leave::Quit);
-            }
-            Some(Opened::Out(refusal)) => self.field.hands.leave(&[refusal.session], Leave::Close),
-            Some(Opened::Own(why)) => return Err(Halt::Own(why)),
-            None => {}
+        if self.is_served(Way { clear: true, ..Way::default() })? {
+            finding.remark("a session without TLS was still served: the two are counted apart");
         }
         Ok(())
     }
 
-    /// Looks twice more: all that fit and a few more at once, and then one after the other.
+    /// Measures twice more: all that fit and a few more at once, and then in small steps. In each the last that fits is
+    /// served, and one more is refused.
     fn again(&mut self, finding: &mut Finding, first: u64) -> Found<()> {
-        let released = finding.release_ms.map(|ms| Duration::from_secs_f64(ms / 1e3));
         let mut others = Vec::new();
         for storm in [true, false] {
             self.empty();
-            // As long as one place took, and a little.
-            self.field.hands.pause(released.unwrap_or(Duration::ZERO) + AGAIN * 10);
+            self.field.settle();
             finding.looked += 1;
             finding.trials += 1;
-            let mut count = 0;
-            if storm {
-                let (inside, refused) = self.come(first + STORM)?;
-                self.turn_away(refused);
-                count += inside;
-            } else {
-                // In steps that a listener sees one after the other, and one by one near the limit.
-                while count <= first {
-                    let step = (first.saturating_sub(count) / 2).clamp(1, 16);
-                    let (inside, refused) = self.come(step)?;
-                    count += inside;
-                    if refused.is_some() {
-                        self.turn_away(refused);
-                        break;
-                    }
-                }
-            }
+            // In steps that a listener sees one after the other, and one by one near the limit.
+            let step = |count: u64| match storm {
+                true => first + STORM - count.min(first),
+                false => (first.saturating_sub(count) / 2).clamp(1, 16),
+            };
+            let count = self.filled(first, step)?;
             if count == first {
                 finding.repeats += 1;
             } else {
@@ -291,6 +445,30 @@ impl Room<'_, '_> {
             finding.verdict = Verdict::Unstable;
         }
         Ok(())
+    }
+
+    /// Fills the place, `first` of which are known to fit; slots that are not free yet are waited for. How many were served.
+    fn filled(&mut self, first: u64, step: impl Fn(u64) -> u64) -> Found<u64> {
+        let begun = self.field.hands.now();
+        let mut wait = AGAIN;
+        loop {
+            let count = self.held.len() as u64;
+            let (inside, refused) = self.come(step(count))?;
+            let was_refused = refused.is_some();
+            self.turn_away(refused);
+            let count = count + inside;
+            if !was_refused && count <= first {
+                continue;
+            }
+            let waited = self.field.hands.now().saturating_sub(begun);
+            if count >= first || waited >= self.field.setting.bounds.release {
+                return Ok(count);
+            }
+            // Its slots take longer than was seen.
+            self.field.hands.pause(wait);
+            self.field.release = self.field.release.max(self.field.hands.now().saturating_sub(begun));
+            wait = (wait * 2).min(LONGEST_WAIT);
+        }
     }
 
     fn turn_away(&mut self, refused: Option<Refusal>) {

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -31,8 +32,10 @@ use crate::smtp::{Closed, Script, Step};
 
 /// Openings under way at once: fewer than any listener's accept queue holds.
 const AT_ONCE: usize = 64;
-/// How long a session may take to end when we leave it.
-const LEAVING: Duration = Duration::from_secs(5);
+/// How long the reply to QUIT may take before this side of the connection is ended without it.
+const FAREWELL: Duration = Duration::from_secs(2);
+/// What a session that nobody asks may have said at the most: a listener that talks without end costs no memory.
+const UNHEARD: usize = 1000;
 /// QUIT, as it is said.
 const QUIT: &[u8] = b"QUIT\r\n";
 
@@ -70,13 +73,25 @@ type OnSilence = Box<dyn FnOnce()>;
 struct Line {
     heard: RefCell<VecDeque<(Instant, Heard)>>,
     says: RefCell<Vec<u8>>,
-    close: Cell<Option<Close>>,
+    close: Cell<Option<Ending>>,
+    /// There was a connection.
+    connected: Cell<bool>,
+    /// The listener closed the connection as well, or reset it.
+    closed_by_peer: Cell<bool>,
     waker: RefCell<Option<Waker>>,
     /// Something was heard, or it is over.
     news: Notify,
     over: Cell<bool>,
     /// What the listener offers.
     offer: RefCell<Offer>,
+}
+
+/// How a session is to end.
+#[derive(Clone, Copy, Debug)]
+enum Ending {
+    /// This side is ended, and the end of the other is awaited until then.
+    Orderly(Instant),
+    Reset,
 }
 
 impl Line {
@@ -118,8 +133,14 @@ struct Desk {
 }
 
 impl Host<Led> for Desk {
-    fn event(&mut self, _: &mut Led, now: Instant, event: Heard) {
-        self.line.heard.borrow_mut().push_back((now, event));
+    fn event(&mut self, led: &mut Led, now: Instant, event: Heard) {
+        let mut heard = self.line.heard.borrow_mut();
+        if heard.len() < UNHEARD {
+            heard.push_back((now, event));
+        } else {
+            led.close(Close::Reset);
+        }
+        drop(heard);
         self.line.news.notify_waiters();
     }
 
@@ -131,8 +152,10 @@ impl Host<Led> for Desk {
             return Poll::Pending;
         }
         led.say(&says);
-        if let Some(how) = close {
-            led.close(how);
+        match close {
+            Some(Ending::Orderly(until)) => led.close_and_await(until),
+            Some(Ending::Reset) => led.close(Close::Reset),
+            None => {}
         }
         Poll::Ready(())
     }
@@ -227,6 +250,7 @@ async fn opening(shared: Rc<Shared>, line: Rc<Line>, session: Session, way: Way)
             return Opened::Out(Refusal { step, by, session, took: took(clock::now()) });
         }
     };
+    line.connected.set(true);
     let identity = Identity {
         login: (!way.clear).then(|| shared.plan.logins.of(shared.plan.seed, way.host).cloned()).flatten(),
         xclient: shared
@@ -244,6 +268,7 @@ async fn opening(shared: Rc<Shared>, line: Rc<Line>, session: Session, way: Way)
             let mut desk = Desk { line: line.clone(), shared: shared.clone() };
             drive(&mut stream, &mut led, &mut desk, &shared.scratch).await;
             drop(stream);
+            line.closed_by_peer.set(led.is_closed_by_peer());
             line.over.set(true);
             line.news.notify_waiters();
         }
@@ -294,12 +319,24 @@ fn by(failure: Failure) -> By {
 }
 
 impl Hands for Live {
-    fn open(&mut self, ways: &[Way]) -> Vec<Opened> {
+    fn open(&mut self, ways: &[Way], within: Duration) -> Vec<Opened> {
         let first = self.lines.len();
         self.lines.extend(ways.iter().map(|_| Rc::new(Line::default())));
+        let until = clock::now() + within;
         let openings = ways.iter().enumerate().map(|(index, way)| {
             let line = self.lines[first + index].clone();
-            opening(self.shared.clone(), line, Session(first + index), *way)
+            let (shared, way) = (self.shared.clone(), *way);
+            async move {
+                let opening = opening(shared, line.clone(), Session(first + index), way);
+                match tokio::time::timeout_at(until.into(), opening).await {
+                    Ok(opened) => opened,
+                    Err(_) => {
+                        line.close.set(Some(Ending::Reset));
+                        line.wake();
+                        Opened::Own("the time for it was over".to_owned())
+                    }
+                }
+            }
         });
         let openings = futures::stream::iter(openings).buffered(AT_ONCE);
         self.runtime.block_on(self.tasks.run_until(openings.collect()))
@@ -333,19 +370,14 @@ impl Hands for Live {
         Met { what, at: self.since(at) }
     }
 
-    fn leave(&mut self, sessions: &[Session], how: Leave) {
-        let lines: Vec<Rc<Line>> = sessions.iter().map(|session| self.lines[session.0].clone()).collect();
-        for line in lines.iter().filter(|line| !line.over.get()) {
-            match how {
-                Leave::Quit => line.says.borrow_mut().extend_from_slice(QUIT),
-                Leave::Close => line.close.set(Some(Close::Clean)),
-                Leave::Reset => line.close.set(Some(Close::Reset)),
-            }
-            line.wake();
-        }
-        let gone = async {
-            for line in &lines {
-                if how == Leave::Quit {
+    fn leave(&mut self, sessions: &[Session], how: Leave, within: Duration) -> u64 {
+        let until = clock::now() + within;
+        let goodbyes = sessions.iter().map(|session| {
+            let line = self.lines[session.0].clone();
+            async move {
+                if how == Leave::Quit && !line.over.get() {
+                    line.says.borrow_mut().extend_from_slice(QUIT);
+                    line.wake();
                     // Its reply, or its end; what else was left unheard is of no interest any more.
                     let farewell = async {
                         while let Some((_, heard)) = line.next().await {
@@ -354,17 +386,23 @@ impl Hands for Live {
                             }
                         }
                     };
-                    tokio::time::timeout(LEAVING, farewell).await.ok();
-                    line.close.set(Some(Close::Clean));
-                    line.wake();
+                    tokio::time::timeout(FAREWELL.min(within), farewell).await.ok();
                 }
-                if tokio::time::timeout(LEAVING, line.is_over()).await.is_err() {
-                    line.close.set(Some(Close::Reset));
-                    line.wake();
-                }
+                let ending = if how == Leave::Reset { Ending::Reset } else { Ending::Orderly(until) };
+                line.close.set(Some(ending));
+                line.wake();
+                line.is_over().await;
+                // A reset ends the session on both sides.
+                how == Leave::Reset || line.closed_by_peer.get() || !line.connected.get()
             }
-        };
-        self.runtime.block_on(self.tasks.run_until(gone));
+        });
+        let seen = futures::future::join_all(goodbyes);
+        let seen = self.runtime.block_on(self.tasks.run_until(seen));
+        // What they have said is of no interest any more.
+        for session in sessions {
+            self.lines[session.0].heard.borrow_mut().clear();
+        }
+        seen.iter().filter(|seen| !**seen).count() as u64
     }
 
     fn pause(&mut self, length: Duration) {
@@ -381,6 +419,19 @@ impl Hands for Live {
 
     fn is_stopped(&self) -> bool {
         self.stop.as_ref().is_some_and(|stop| *stop.borrow() != Stop::Run)
+    }
+
+    fn network(&self, host: u64) -> Option<IpAddr> {
+        let addresses = match &self.shared.endpoint.origin {
+            Origin::Any => return None,
+            Origin::Bound(addresses) | Origin::Proxied(_, addresses) | Origin::Xclient(addresses) => {
+                addresses
+            }
+        };
+        Some(match addresses.in_turn(host)? {
+            IpAddr::V4(address) => (Ipv4Addr::from_bits(address.to_bits() & !0xff)).into(),
+            IpAddr::V6(address) => (Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)).into(),
+        })
     }
 
     fn spent(&self) -> Spent {

@@ -1,0 +1,140 @@
+//! The sessions of a search: each that was opened is closed, and its close seen, whatever way a search ends (M29b); and
+//! no wait goes beyond the time that the search has.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::generator::hands::{By, Hands, Leave, Met, Opened, Session, Spent, Way};
+use crate::smtp::hello::Offer;
+
+/// What the close of a session may take beyond the end of the search's time.
+const LAST_CLOSE: Duration = Duration::from_secs(1);
+
+/// All sessions of a search.
+pub(super) struct Probes<'a> {
+    hands: &'a mut dyn Hands,
+    /// Sessions that were opened and not left.
+    open: BTreeSet<Session>,
+    /// When the time of the search is over.
+    deadline: Duration,
+    /// How long the listener may take to close a session that was left.
+    close_within: Duration,
+    /// A wait was cut short by the deadline: what was heard in it says nothing about the listener.
+    cut_short: bool,
+    /// When a session was last left, and how many were left whose close was not seen.
+    left_at: Duration,
+    unseen: u64,
+}
+
+impl<'a> Probes<'a> {
+    pub(super) fn new(hands: &'a mut dyn Hands, deadline: Duration, close_within: Duration) -> Probes<'a> {
+        let left_at = Duration::ZERO;
+        Probes { hands, open: BTreeSet::new(), deadline, close_within, cut_short: false, left_at, unseen: 0 }
+    }
+
+    /// The time that is left.
+    pub(super) fn left(&self) -> Duration {
+        self.deadline.saturating_sub(self.hands.now())
+    }
+
+    /// Whether a wait was cut short since this was asked last.
+    pub(super) fn was_cut_short(&mut self) -> bool {
+        std::mem::take(&mut self.cut_short)
+    }
+
+    /// When a session was last left.
+    pub(super) fn left_at(&self) -> Duration {
+        self.left_at
+    }
+
+    /// How many sessions were left whose close was not seen, since this was asked last.
+    pub(super) fn unseen(&mut self) -> u64 {
+        std::mem::take(&mut self.unseen)
+    }
+
+    /// `wanted`, or what is left of the time.
+    fn bounded(&mut self, wanted: Duration) -> Duration {
+        let left = self.left();
+        if wanted > left {
+            self.cut_short = true;
+        }
+        wanted.min(left)
+    }
+
+    pub(super) fn open(&mut self, ways: &[Way]) -> Vec<Opened> {
+        let left = self.left();
+        if left.is_zero() {
+            self.cut_short = true;
+        }
+        let opened = self.hands.open(ways, left);
+        self.open.extend(opened.iter().filter_map(|opened| match opened {
+            Opened::In(session) => Some(*session),
+            Opened::Out(refusal) => Some(refusal.session),
+            Opened::Own(_) => None,
+        }));
+        self.cut_short |= self.left().is_zero();
+        opened
+    }
+
+    pub(super) fn leave(&mut self, sessions: &[Session], how: Leave) {
+        for session in sessions {
+            self.open.remove(session);
+        }
+        let within = self.close_within.min(self.left() + LAST_CLOSE);
+        self.unseen += self.hands.leave(sessions, how, within);
+        self.left_at = self.hands.now();
+    }
+
+    /// Closes every session that is still open.
+    pub(super) fn leave_all(&mut self) {
+        let open: Vec<Session> = self.open.iter().copied().collect();
+        if !open.is_empty() {
+            self.leave(&open, Leave::Close);
+        }
+    }
+
+    pub(super) fn offer(&self, session: Session) -> Offer {
+        self.hands.offer(session)
+    }
+
+    pub(super) fn tell(&mut self, session: Session, octets: &[u8]) {
+        self.hands.tell(session, octets);
+    }
+
+    pub(super) fn hear(&mut self, session: Session, within: Duration) -> Met {
+        let left = self.left();
+        let met = self.hands.hear(session, within.min(left));
+        // Only a silence is shorter than it would have been.
+        if matches!(met.what, By::Silence) && within > left {
+            self.cut_short = true;
+        }
+        met
+    }
+
+    pub(super) fn say(&mut self, session: Session, octets: &[u8], within: Duration) -> Met {
+        self.tell(session, octets);
+        self.hear(session, within)
+    }
+
+    pub(super) fn pause(&mut self, length: Duration) {
+        let length = self.bounded(length);
+        self.hands.pause(length);
+    }
+
+    pub(super) fn now(&self) -> Duration {
+        self.hands.now()
+    }
+
+    pub(super) fn hosts(&self) -> u64 {
+        self.hands.hosts()
+    }
+
+    pub(super) fn network(&self, host: u64) -> Option<IpAddr> {
+        self.hands.network(host)
+    }
+
+    pub(super) fn spent(&self) -> Spent {
+        self.hands.spent()
+    }
+}
