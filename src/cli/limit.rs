@@ -199,16 +199,8 @@ fn request(args: &LimitArgs, prepared: &Prepared, loopback: bool) -> Result<Requ
     let tls = prepared.compiled.plan.script.tls != Tls::None;
     let everything =
         args.find.iter().any(|name| name == "all") || args.find.is_empty() && expected.is_empty();
-    for name in args.find.iter().filter(|name| *name != "all") {
-        if !KINDS.iter().any(|kind| is_of(kind, name)) {
-            let names: Vec<&str> = KINDS.iter().map(|kind| kind.name).collect();
-            let nearest = crate::profile::error::nearest(name, &names);
-            let remedy = nearest.map_or("smtpress limit --plan lists them".to_owned(), |near| {
-                format!("did you mean {near}?")
-            });
-            return Err(Failure::usage(format!("--find: no limit is called {name}; {remedy}")));
-        }
-    }
+    known("--find", args.find.iter().filter(|name| *name != "all"))?;
+    known("--skip", args.skip.iter())?;
     let applies = |kind: &Kind| match kind.name {
         // Looked for in the same way as the limit of the listener.
         "too-many-connections-to-host" => false,
@@ -216,12 +208,35 @@ fn request(args: &LimitArgs, prepared: &Prepared, loopback: bool) -> Result<Requ
         "rule.auth-twice" => !prepared.compiled.plan.logins.users.is_empty(),
         _ => loopback || !kind.offends,
     };
-    let wanted = |kind: &&Kind| {
+    let is_wanted = |kind: &Kind| {
         args.find.iter().any(|name| is_of(kind, name))
             || args.find.is_empty() && expected.contains_key(kind.name)
             || everything && (applies(kind) || expected.contains_key(kind.name))
     };
-    Ok(Request { kinds: KINDS.iter().filter(wanted).collect(), expected })
+    let skipped = |kind: &Kind| args.skip.iter().any(|name| is_of(kind, name));
+    let wanted = |kind: &&Kind| !skipped(kind) && is_wanted(kind);
+    let kinds: Vec<&Kind> = KINDS.iter().filter(wanted).collect();
+    if kinds.is_empty() {
+        return Err(Failure::usage(
+            "nothing is left to look for: --skip leaves out all that --find and [limits] name",
+        ));
+    }
+    Ok(Request { kinds, expected })
+}
+
+/// Each of the names is that of a limit, or of a family of limits.
+fn known<'a>(flag: &str, names: impl Iterator<Item = &'a String>) -> Result<(), Failure> {
+    for name in names {
+        if !KINDS.iter().any(|kind| is_of(kind, name)) {
+            let names: Vec<&str> = KINDS.iter().map(|kind| kind.name).collect();
+            let nearest = crate::profile::error::nearest(name, &names);
+            let remedy = nearest.map_or("smtpress limit --plan lists them".to_owned(), |near| {
+                format!("did you mean {near}?")
+            });
+            return Err(Failure::usage(format!("{flag}: no limit is called {name}; {remedy}")));
+        }
+    }
+    Ok(())
 }
 
 /// Whether a name means this kind: its own, or that of its family.

@@ -18,6 +18,9 @@ pub struct LimitArgs {
     /// Look for these, by name or family (rule, bare-cr-lf), or for all [those expected, else all]
     #[arg(long, value_name = "NAME,...", value_delimiter = ',', help_heading = "Search")]
     pub find: Vec<String>,
+    /// Leave these out, by name or family
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',', help_heading = "Search")]
+    pub skip: Vec<String>,
     /// What was configured, such as too-many-connections-from-host=50; may be repeated
     #[arg(long, value_name = "NAME=VALUE,...", value_delimiter = ',', help_heading = "Search")]
     pub expect: Vec<String>,

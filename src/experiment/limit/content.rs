@@ -4,16 +4,22 @@
 //! - A smuggling probe is one write: the content, the doubtful end, a second transaction behind it, and a right end. More
 //!   than one reply means that the listener saw more than one message in it.
 
+use std::time::Duration;
+
 use super::Kind;
-use super::field::{Field, Found, Halt, Letter};
+use super::field::{Field, Found, Halt, Letter, unreadable};
 use super::finding::{Finding, Verdict};
 use super::looks::{bound, settle};
 use crate::experiment::search::Search;
-use crate::generator::hands::By;
+use crate::generator::hands::{By, Met};
 use crate::smtp::Step;
 
 /// Nobody means more hops than this.
 const HOPS: u64 = 200;
+/// More replies than to a whole second transaction and to the lines of its content are not waited for.
+const MOST_REPLIES: usize = 40;
+/// How long each further reply may take when the first two have come.
+const MORE: Duration = Duration::from_millis(500);
 /// A command that no listener knows: the reply to it is told from those to what was smuggled in.
 const MARK: &[u8] = b"XYZZY\r\n";
 
@@ -71,6 +77,7 @@ pub(super) fn bare(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) ->
             finding.remark("taken: whether it was repaired shows in the mailbox only");
         }
         Err((step, met)) => {
+            unreadable(&met)?;
             finding.exactly(0);
             field.shown(finding, step, &met.what, session);
         }
@@ -102,44 +109,51 @@ pub(super) fn smuggled(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding
     let session = field.enter()?;
     finding.trials += 1;
     (finding.looked, finding.repeats) = (1, 1);
-    if let Err((step, met)) = field.envelope(session, &first) {
-        return Err(Halt::Failed(step, Box::new(met)));
-    }
-    let met = field.data(session, &octets).map_err(|(step, met)| Halt::Failed(step, Box::new(met)))?;
-    let mut replies = vec![met.clone()];
+    field.envelope(session, &first).map_err(failed)?;
+    let met = field.data(session, &octets).map_err(failed)?;
+    let mut replies = vec![met.code()];
+    let mut last = met.clone();
     field.hands.tell(session, MARK);
-    while replies.len() < 8 && replies.last().is_some_and(|met| met.code() > 0) {
-        let next = field.hands.hear(session, field.setting.patience);
-        if matches!(next.code(), 500 | 502) {
-            break;
-        }
-        replies.push(next);
+    while replies.len() < MOST_REPLIES && last.code() > 0 {
+        last = field.hands.hear(session, if replies.len() < 2 { field.setting.patience } else { MORE });
+        replies.extend(Some(last.code()).filter(|code| *code > 0));
     }
-    let taken = replies.iter().filter(|met| met.code() / 100 == 2).count();
-    let more = replies.iter().filter(|met| met.code() > 0 && met.code() != 421).count() > 1;
-    match (met.code() / 100, more, taken) {
-        (2, true, 4..) => {
+    // The second message is proved by its own acceptance, and by nothing else: what other replies there are depends on how
+    // the listener answers what it does not know.
+    let asked = replies.iter().skip(1).position(|code| *code == 354).map(|at| at + 1);
+    let second = asked.and_then(|at| replies.get(at + 1)).is_some_and(|code| code / 100 == 2);
+    match met.code() / 100 {
+        2 if second => {
             field.shown(finding, Step::Body, &met.what, session);
             finding.unmet(1);
             finding.verdict = Verdict::Unsafe;
             finding
                 .remark("accepted as a second message: mail can be smuggled in (CVE-2023-51764 and its kin)");
         }
-        (2, true, _) => {
+        2 if asked.is_some() => {
             field.shown(finding, Step::Body, &met.what, session);
-            finding.unmet(1);
-            finding.verdict = Verdict::Unsafe;
-            finding.remark("taken for the end of the message: what follows it is read as commands");
+            finding.remark(
+                "what follows it was read as commands, and the second message was not accepted: not proved",
+            );
         }
-        (2, false, _) => {
+        // The reply to the content, and the one to the mark.
+        2 if replies.len() <= 2 => {
             finding.exactly(0);
             finding.verdict = Verdict::Found;
             finding.remark("not an end: all of it was taken as one message");
         }
-        (0, ..) if matches!(met.what, By::Silence) => {
+        2 => {
+            field.shown(finding, Step::Body, &met.what, session);
+            finding.remark(format!(
+                "{} replies came to one message and one unknown command, and no second message was accepted: not proved",
+                replies.len()
+            ));
+        }
+        0 if matches!(met.what, By::Silence) => {
             finding.remark("no reply came, neither to it nor to the right end behind it");
         }
         _ => {
+            unreadable(&met)?;
             field.shown(finding, Step::Body, &met.what, session);
             finding.exactly(0);
             finding.verdict = Verdict::Found;
@@ -148,4 +162,8 @@ pub(super) fn smuggled(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding
     }
     field.leave(session);
     Ok(())
+}
+
+fn failed((step, met): (Step, Met)) -> Halt {
+    Halt::Failed(step, Box::new(met))
 }

@@ -7,15 +7,19 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::Kind;
-use super::field::{Field, Found, Halt};
+use super::field::{Field, Found, Halt, PATIENT};
 use super::finding::Finding;
 use super::looks::{Look, bound, look};
-use crate::generator::hands::{Met, Session};
+use crate::generator::hands::{By, Met, Session};
 use crate::smtp::Step;
 use crate::smtp::script::Protocol;
 
 /// A reply that is held back longer than this, and than twice the first, is held back on purpose.
 const TARPIT: Duration = Duration::from_millis(300);
+/// How long a listener may take to close the connection after the reply to an error.
+const CLOSING: Duration = Duration::from_secs(2);
+/// No repeat makes errors for longer: replies that are slow are no refusal.
+const LONG_ENOUGH: Duration = Duration::from_secs(60);
 
 /// What is done wrong.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -24,7 +28,10 @@ enum Wrong {
     Syntax,
     Junk,
     Recipient,
+    /// AUTH PLAIN with a wrong password.
     Login,
+    /// AUTH CRAM-MD5 with a wrong response.
+    Challenge,
 }
 
 impl Wrong {
@@ -43,7 +50,7 @@ impl Wrong {
             Wrong::Command | Wrong::Junk => Step::Command,
             Wrong::Syntax => Step::Mail,
             Wrong::Recipient => Step::Rcpt,
-            Wrong::Login => Step::Auth,
+            Wrong::Login | Wrong::Challenge => Step::Auth,
         }
     }
 
@@ -53,6 +60,7 @@ impl Wrong {
             Wrong::Syntax => "MAIL FROM:<<>".to_owned(),
             Wrong::Junk => "NOOP".to_owned(),
             Wrong::Recipient => format!("RCPT TO:<{recipient}>"),
+            Wrong::Challenge => "AUTH CRAM-MD5".to_owned(),
             Wrong::Login => {
                 format!("AUTH PLAIN {}", STANDARD.encode(format!("\0nobody{n}@load.example\0wrong")))
             }
@@ -62,45 +70,116 @@ impl Wrong {
 
 /// Errors of a session.
 pub(super) fn find(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) -> Found<()> {
-    let wrong = Wrong::of(kind);
+    let wrong = match Wrong::of(kind) {
+        Wrong::Login => login(field)?,
+        wrong => wrong,
+    };
     let most = bound(finding.expected, field.setting.bounds.messages);
     look(field, kind, finding, |field, finding, first| {
         let (session, recipient) = prepare(field, wrong)?;
-        let mut pace = Tarpit::default();
+        let mut delays = Delays::default();
+        let begun = field.hands.now();
         for served in 0..most {
             field.afford()?;
-            let begun = field.hands.now();
-            let met = field.ask(session, &wrong.line(served, &recipient));
-            if answered(field, kind, wrong, &met) {
-                pace.took(served, met.at.saturating_sub(begun));
+            let asked = field.hands.now();
+            let met = make(field, session, wrong, served, &recipient);
+            if matches!(met.what, By::Silence) {
+                return Err(silent(field, &delays, served));
+            }
+            let took = met.at.saturating_sub(asked);
+            if is_answer(wrong, &met) {
+                delays.took(served, took);
+                if field.hands.now().saturating_sub(begun) > LONG_ENOUGH {
+                    // Growing delays are no limit, and are not waited out.
+                    if first {
+                        delays.report(finding);
+                        finding.remark(format!(
+                            "given up after {} answered errors in {} s: their replies are slow, none was refused",
+                            served + 1,
+                            LONG_ENOUGH.as_secs()
+                        ));
+                    }
+                    field.leave(session);
+                    return Ok(Look { served: served + 1, bit: false });
+                }
                 continue;
             }
             if served == 0 {
-                field.leave(session);
-                return Err(Halt::Failed(wrong.step(), Box::new(met)));
+                return Err(not_an_error(wrong, met));
             }
             if first {
                 field.shown(finding, wrong.step(), &met.what, session);
-                pace.tell(finding);
+                delays.report(finding);
             }
             field.leave(session);
+            // A close that came without a reply may have been the end of the error before.
+            let alone = matches!(met.what, By::Closed(_));
+            let served = if alone && closes_after(field, wrong, served)? { served - 1 } else { served };
             return Ok(Look { served, bit: true });
         }
         if first {
-            pace.tell(finding);
+            delays.report(finding);
         }
         field.leave(session);
         Ok(Look { served: most, bit: false })
     })
 }
 
-/// Whether the error was answered as one that a client may still make.
-fn answered(field: &Field<'_>, kind: &Kind, wrong: Wrong, met: &Met) -> bool {
-    // Some say that it is enough with the code of the error itself.
-    let enough = field.condition(wrong.step(), &met.what) == kind.condition();
+/// Makes the error for the n-th time; what it met.
+fn make(field: &mut Field<'_>, session: Session, wrong: Wrong, n: u64, recipient: &str) -> Met {
+    let mut met = field.ask_patiently(session, &wrong.line(n, recipient));
+    if wrong == Wrong::Challenge && met.code() == 334 {
+        // A response to no challenge of this listener's.
+        met = field
+            .ask_patiently(session, &STANDARD.encode(format!("nobody{n}@load.example {}", "0".repeat(32))));
+    }
+    met
+}
+
+/// Whether the listener closes the connection after so many errors by itself, before another is made.
+fn closes_after(field: &mut Field<'_>, wrong: Wrong, count: u64) -> Found<bool> {
+    let (session, recipient) = prepare(field, wrong)?;
+    for n in 0..count {
+        let met = make(field, session, wrong, n, &recipient);
+        if !is_answer(wrong, &met) {
+            field.leave(session);
+            return Ok(false);
+        }
+    }
+    let met = field.hands.hear(session, CLOSING);
+    field.leave(session);
+    Ok(matches!(met.what, By::Closed(_)) || met.code() == 421)
+}
+
+/// Nothing came to an error, although each reply was waited for longer than any before: what can be said of it.
+fn silent(field: &Field<'_>, delays: &Delays, served: u64) -> Halt {
+    let waited = field.setting.patience * PATIENT;
+    let slow = delays.from.map_or(String::new(), |from| {
+        format!("; from error {from} on replies were delayed, the last by {:.1} s", delays.last.as_secs_f64())
+    });
+    Halt::Foreign(format!(
+        "no reply came to error {} within {} s, and the connection was not closed: that is no limit{slow}",
+        served + 1,
+        waited.as_secs()
+    ))
+}
+
+/// The first error was not answered as one.
+fn not_an_error(wrong: Wrong, met: Met) -> Halt {
+    match (wrong, met.code()) {
+        (Wrong::Login | Wrong::Challenge, 523 | 530 | 538) => Halt::Foreign(
+            "encryption-required: the listener takes no login in clear text; give --tls starttls or implicit"
+                .to_owned(),
+        ),
+        _ => Halt::Failed(wrong.step(), Box::new(met)),
+    }
+}
+
+/// Whether the error was answered, and the session goes on: what the reply says of limits decides nothing.
+fn is_answer(wrong: Wrong, met: &Met) -> bool {
     match wrong {
-        _ if enough => false,
-        Wrong::Junk => met.code() / 100 == 2,
+        Wrong::Junk => matches!(met.code() / 100, 2) || matches!(met.code(), 500..=504),
+        Wrong::Login | Wrong::Challenge if matches!(met.code(), 523 | 530 | 538) => false,
         _ => met.code() / 100 == 5 || met.code() / 100 == 4 && met.code() != 421,
     }
 }
@@ -134,27 +213,38 @@ fn prepare(field: &mut Field<'_>, wrong: Wrong) -> Found<(Session, String)> {
             mail(field, session)?;
             Ok((session, recipient))
         }
-        Wrong::Login => {
-            let offer = field.hands.offer(session);
-            if field.setting.protocol == Protocol::Lmtp || !offer.auth.iter().any(|name| name == "PLAIN") {
-                field.leave(session);
-                return Err(Halt::Foreign("AUTH PLAIN is not offered to this client".to_owned()));
-            }
-            Ok((session, String::new()))
-        }
+        Wrong::Login | Wrong::Challenge => Ok((session, String::new())),
+    }
+}
+
+/// The mechanism by which a wrong login is tried: the first of those that the listener offers.
+fn login(field: &mut Field<'_>) -> Found<Wrong> {
+    let session = field.enter()?;
+    let offer = field.hands.offer(session);
+    field.leave(session);
+    let offers = |mechanism: &str| offer.auth.iter().any(|name| name == mechanism);
+    match () {
+        () if field.setting.protocol == Protocol::Lmtp => Err(Halt::Foreign("LMTP has no logins".to_owned())),
+        () if offers("PLAIN") => Ok(Wrong::Login),
+        () if offers("CRAM-MD5") => Ok(Wrong::Challenge),
+        () if offer.auth.is_empty() => Err(Halt::Foreign("AUTH is not offered to this client".to_owned())),
+        () => Err(Halt::Foreign(format!(
+            "neither AUTH PLAIN nor CRAM-MD5 is offered to this client, only {}",
+            offer.auth.join(", ")
+        ))),
     }
 }
 
 /// How long the replies to errors took.
 #[derive(Default)]
-struct Tarpit {
+struct Delays {
     first: Option<Duration>,
     last: Duration,
     /// From which error on they were held back.
     from: Option<u64>,
 }
 
-impl Tarpit {
+impl Delays {
     fn took(&mut self, n: u64, took: Duration) {
         let first = *self.first.get_or_insert(took);
         self.last = took;
@@ -163,11 +253,11 @@ impl Tarpit {
         }
     }
 
-    fn tell(&self, finding: &mut Finding) {
+    fn report(&self, finding: &mut Finding) {
         finding.delay_ms = Some(self.last.as_secs_f64() * 1e3);
         if let Some(from) = self.from {
             finding.remark(format!(
-                "from error {from} on replies are held back, the last by {:.1} s",
+                "from error {from} on replies are delayed, the last by {:.1} s",
                 self.last.as_secs_f64()
             ));
         }

@@ -18,6 +18,8 @@ const CLOSING: Duration = Duration::from_secs(2);
 /// How long it may take before it is asked whether it lives.
 const GLANCE: Duration = Duration::from_millis(50);
 
+/// So many times as long as usual is waited where a listener may delay its replies on purpose.
+pub(super) const PATIENT: u32 = 3;
 /// The first wait before a session that was refused is asked for again.
 const FIRST_RETRY: Duration = Duration::from_millis(20);
 /// What is waited beyond the time that a slot was seen to take.
@@ -192,6 +194,12 @@ impl<'a> Field<'a> {
         self.hands.say(session, &line, self.setting.patience)
     }
 
+    /// The same, and waits several times as long: a listener that delays its replies is not one that gives none.
+    pub(super) fn ask_patiently(&mut self, session: Session, line: &str) -> Met {
+        let line = [line.as_bytes(), b"\r\n"].concat();
+        self.hands.say(session, &line, self.setting.patience * PATIENT)
+    }
+
     /// Whether a session still answers. Some listeners do not know NOOP: any reply is one but 421, which ends the session.
     pub(super) fn is_alive(&mut self, session: Session) -> bool {
         let met = self.ask(session, "NOOP");
@@ -256,6 +264,13 @@ impl<'a> Field<'a> {
     pub(super) fn data(&mut self, session: Session, octets: &[u8]) -> Result<Met, (Step, Met)> {
         expect(Step::Data, self.ask(session, "DATA"), 3)?;
         Ok(self.hands.say(session, octets, self.setting.patience))
+    }
+
+    /// DATA and a least message for an envelope that stands.
+    pub(super) fn finish_message(&mut self, session: Session) -> Result<(), (Step, Met)> {
+        let mailer = self.mailer(None, 1);
+        let letter = self.letter(&mailer);
+        expect(Step::Body, self.data(session, &letter.content)?, 2).map(drop)
     }
 
     /// A whole transaction; the reply to its end.
@@ -374,4 +389,13 @@ fn content(message: &impl Content) -> Vec<u8> {
 /// What was met, if it is a reply of this class.
 fn expect(step: Step, met: Met, class: u16) -> Result<Met, (Step, Met)> {
     if met.code() / 100 == class { Ok(met) } else { Err((step, met)) }
+}
+
+/// What came is no reply, or nothing came although the connection lives: no refusal, and nothing to learn from.
+pub(super) fn unreadable(met: &Met) -> Found<()> {
+    match &met.what {
+        By::Other(what) => Err(Halt::Foreign(format!("what came is no reply that can be read: {what}"))),
+        By::Silence => Err(Halt::Foreign("no reply came, and the connection was not closed".to_owned())),
+        By::Reply(_) | By::Closed(_) | By::NoConnect(_) => Ok(()),
+    }
 }

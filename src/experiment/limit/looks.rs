@@ -63,10 +63,19 @@ pub(super) fn look(
 /// Gives the verdict, unless it is given; what showed may be another limit than the one that was looked for.
 pub(super) fn settle(kind: &Kind, finding: &mut Finding, slack: u64) {
     let met = finding.at_least;
-    if let (Some(other), Some(met)) = (is_foreign(kind, finding), met) {
+    let other = is_foreign(kind, finding);
+    // What comes again at the same count each time is the limit that is looked for, whatever it is called.
+    let repeated = finding.looked >= LOOKS && finding.repeats == finding.looked;
+    if let Some(other) = other.filter(|_| repeated) {
+        finding.remark(format!(
+            "the reply names it {other}; it came {0} of {0} times at the same count",
+            finding.repeats
+        ));
+    }
+    if let (Some(other), Some(met)) = (other.filter(|_| !repeated), met) {
         finding.unmet(met);
         finding.verdict = if finding.expected.is_some() { Verdict::Obstructed } else { Verdict::NotReached };
-        finding.remark(format!("{other} bit first, at {met}"));
+        finding.remark(format!("{other} was met first, at {met}"));
     } else if finding.verdict == Verdict::Obstructed {
         finding.judge(slack);
     }

@@ -1,40 +1,71 @@
-//! Limits of a session on its messages and on their octets: message after message, until one is not taken.
+//! Limits of a session on its messages and on their bytes: message after message, until one is not taken.
+//!
+//! # Decisions
+//! - A session that takes so many messages and no more may count messages or bytes, and its reply may name either or
+//!   nothing. Which one it is is shown by messages of another size: the quantity that stays the same is the limit.
 
 use super::Kind;
-use super::field::{Field, Found, Halt};
-use super::finding::Finding;
+use super::field::{Field, Found, Halt, unreadable};
+use super::finding::{Finding, Verdict};
 use super::looks::{Look, bound, look, settle};
 use crate::experiment::search::Search;
 use crate::generator::hands::{Met, Session};
 use crate::smtp::Step;
 
-/// The size of the messages that fill a session, in octets.
-const PIECE: u64 = 64 * 1024;
+/// The sizes of the messages that fill a session, in bytes: the largest of which the first is taken.
+const PIECES: [u64; 4] = [64 << 10, 8 << 10, 2 << 10, 0];
+
+/// Sends messages of one size until one is not taken, or so many were: how many were, and how the next was not.
+fn filled(field: &mut Field<'_>, size: u64, most: u64) -> Found<(u64, Option<(Step, Met)>, Session)> {
+    let mailer = field.mailer(Some(size), 1);
+    let session = field.enter()?;
+    for served in 0..most {
+        field.afford()?;
+        let letter = field.letter(&mailer);
+        if let Err((step, met)) = field.send(session, &letter) {
+            unreadable(&met)?;
+            return Ok((served, Some((step, met)), session));
+        }
+    }
+    Ok((most, None, session))
+}
 
 /// Messages of a session.
 pub(super) fn messages(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) -> Found<()> {
     let most = bound(finding.expected, field.setting.bounds.messages);
-    let mailer = field.mailer(None, 1);
+    let least = field.mailer(None, 1).minimum();
     look(field, kind, finding, |field, finding, first| {
-        let session = field.enter()?;
-        for served in 0..most {
-            field.afford()?;
-            let letter = field.letter(&mailer);
-            if let Err((step, met)) = field.send(session, &letter) {
-                if first {
-                    refused(field, finding, session, step, &met, served)?;
-                }
-                field.leave(session);
-                return Ok(Look { served, bit: true });
-            }
+        let (served, refused, session) = filled(field, least, most)?;
+        if let (true, Some((step, met))) = (first, &refused) {
+            shown(field, finding, session, *step, met, served)?;
         }
         field.leave(session);
-        Ok(Look { served: most, bit: false })
-    })
+        Ok(Look { served, bit: refused.is_some() })
+    })?;
+    let Some(value) = finding.value.filter(|_| finding.repeats == finding.looked) else { return Ok(()) };
+    // Larger messages: a limit on bytes is met earlier.
+    let (served, refused, session) = filled(field, least.saturating_mul(2), value.saturating_add(1))?;
+    field.leave(session);
+    finding.trials += 1;
+    if refused.is_some() && served < value {
+        other(
+            finding,
+            value,
+            &format!("of twice the size only {served} are taken: the session's bytes are limited first"),
+        );
+    }
+    Ok(())
+}
+
+/// What was met is the other limit of a session.
+fn other(finding: &mut Finding, tried: u64, remark: &str) {
+    finding.unmet(tried);
+    finding.verdict = if finding.expected.is_some() { Verdict::Obstructed } else { Verdict::NotReached };
+    finding.remark(remark);
 }
 
 /// A message was not taken: how that showed, and whether a new session works.
-fn refused(
+fn shown(
     field: &mut Field<'_>,
     finding: &mut Finding,
     session: Session,
@@ -46,81 +77,114 @@ fn refused(
         return Err(Halt::Failed(step, Box::new(met.clone())));
     }
     field.shown(finding, step, &met.what, session);
+    field.leave(session);
     let begun = field.hands.now();
     match field.one_message() {
         Ok(()) => finding.release_ms = Some((field.hands.now() - begun).as_secs_f64() * 1e3),
-        Err(Halt::Own(why)) => return Err(Halt::Own(why)),
+        Err(halt @ (Halt::Own(_) | Halt::Spent(_))) => return Err(halt),
         Err(_) => finding.remark("a new session was not served either"),
     }
     Ok(())
 }
 
-/// Octets of a session: messages of one size until one is not taken, then the size of the last is searched to the octet.
+/// Bytes of a session: messages of one size until one is not taken, then the size of the last is searched to the byte.
 pub(super) fn octets(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) -> Found<()> {
+    field.one_message()?;
     let budget = field.setting.bounds.message_octets;
     let most = bound(finding.expected, budget);
+    let least = field.mailer(None, 1).minimum();
     // Small enough for a few, and large enough for not too many.
-    let piece = finding.expected.map_or(PIECE, |expected| (expected / 8).clamp(1024, PIECE));
-    let mailer = field.mailer(Some(piece), 1);
-    let session = field.enter()?;
-    finding.trials += 1;
-    let (mut served, mut count) = (0, 0);
-    let met = loop {
-        field.afford()?;
-        if served >= most || count >= field.setting.bounds.messages {
-            break None;
+    let largest = finding.expected.map_or(u64::MAX, |expected| (expected / 8).max(least));
+    let mut filling = None;
+    for piece in PIECES.map(|piece| piece.min(largest).max(least)) {
+        finding.trials += 1;
+        let messages = (most / piece).saturating_add(1).min(field.setting.bounds.messages);
+        let (count, refused, session) = filled(field, piece, messages)?;
+        if count > 0 || piece == least {
+            filling = Some((piece, count, refused, session));
+            break;
         }
-        let letter = field.letter(&mailer);
-        match field.send(session, &letter) {
-            Ok(_) => (served, count) = (served + piece, count + 1),
-            Err((step, met)) => break Some((step, met)),
-        }
-    };
-    let Some((step, met)) = met else {
+        field.leave(session);
+    }
+    let Some((piece, count, refused, session)) = filling else { return Ok(()) };
+    let served = piece.saturating_mul(count);
+    let Some((step, met)) = refused else {
         field.leave(session);
         finding.unmet(served);
         finding.judge(0);
         return Ok(());
     };
-    refused(field, finding, session, step, &met, count)?;
+    shown(field, finding, session, step, &met, count)?;
     field.leave(session);
-    finding.between(served, served + piece - 1, "it was not looked for more closely");
-    if super::is_foreign(kind, finding).is_none() {
-        closer(field, finding, piece, count)?;
+    // Of another size: as many messages again, or as many bytes?
+    let another = if piece > least.saturating_mul(2) { piece / 2 } else { piece.saturating_mul(2) };
+    let (again, refused, session) = filled(field, another, count.saturating_mul(4).saturating_add(4))?;
+    field.leave(session);
+    finding.trials += 1;
+    if refused.is_none() || again == count && count > 1 {
+        let remark = format!(
+            "of messages of {another} bytes as many are taken: their number is limited first, at {count}"
+        );
+        other(finding, served, &remark);
+        return Ok(());
     }
+    finding.between(served, served.saturating_add(piece - 1), "it was not looked for more closely");
+    closer(field, finding, piece, count, least)?;
     settle(kind, finding, 0);
     Ok(())
 }
 
-/// The largest last message of a session that has taken one less than it can: to the octet, where that much is affordable.
-fn closer(field: &mut Field<'_>, finding: &mut Finding, piece: u64, count: u64) -> Found<()> {
+/// The largest last message of a session that is nearly full: to the byte.
+fn closer(field: &mut Field<'_>, finding: &mut Finding, piece: u64, count: u64, least: u64) -> Found<()> {
+    // One message is left out, so that the last is never too small to be one.
     let before = count.saturating_sub(1);
-    let filling = field.mailer(Some(piece), 1);
-    let guess = finding.expected.and_then(|expected| expected.checked_sub(before * piece));
-    let mut search = Search::new(piece, 2 * piece - 1, guess).known(piece);
-    let least = filling.minimum();
-    while let Some(last) = search.next().filter(|last| *last >= least) {
+    let filled_up = before.saturating_mul(piece);
+    let guess = finding.expected.and_then(|expected| expected.checked_sub(filled_up));
+    let mut search = Search::new(piece, piece.saturating_mul(2).saturating_add(least), guess).known(piece);
+    let mut agreed = 0;
+    let mut check = Vec::new();
+    loop {
+        let last = match search.next() {
+            Some(last) => last,
+            // Both ends of the answer once more.
+            None => match (search.found(), check.len()) {
+                (Some(found), 0) => found,
+                (Some(found), 1) => found + 1,
+                _ => break,
+            },
+        };
+        let checking = search.next().is_none();
         finding.trials += 1;
         let session = field.enter()?;
-        let mut filled = true;
+        let mailer = field.mailer(Some(piece), 1);
+        let mut served = true;
         for _ in 0..before {
-            let letter = field.letter(&filling);
-            filled &= field.send(session, &letter).is_ok();
+            field.afford()?;
+            let letter = field.letter(&mailer);
+            served = served && field.send(session, &letter).is_ok();
         }
         let mailer = field.mailer(Some(last), 1);
         let letter = field.letter(&mailer);
-        let served = filled && field.send(session, &letter).is_ok();
+        served = served && field.send(session, &letter).is_ok();
         field.leave(session);
-        search.tell(last, served);
+        if checking {
+            agreed += u64::from(served == check.is_empty());
+            check.push(served);
+        } else {
+            search.tell(last, served);
+        }
     }
-    (finding.looked, finding.repeats) = (1, 1);
-    match search.found() {
+    (finding.looked, finding.repeats) = (2, 1 + agreed / 2);
+    match search.found().filter(|_| agreed == 2) {
         Some(last) => {
             finding.inexact = None;
-            finding.exactly(before * piece + last);
-            finding.remark("octets of content are counted, without commands and dots stuffed");
+            finding.exactly(filled_up.saturating_add(last));
+            finding.remark("bytes of content are counted, without commands and dots stuffed");
         }
-        None => finding.inexact = Some("it was not the same each time".to_owned()),
+        None => {
+            finding.inexact = Some("it was not the same each time".to_owned());
+            finding.verdict = Verdict::Unstable;
+        }
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 //! to the octet.
 
 use super::Kind;
-use super::field::{Field, Found, Halt, Letter};
+use super::field::{Field, Found, Halt, Letter, unreadable};
 use super::finding::{Finding, Verdict};
 use super::looks::{bound, settle};
 use crate::experiment::search::Search;
@@ -34,19 +34,27 @@ enum Came {
 type Trial<'t> = &'t mut dyn FnMut(&mut Field<'_>, Session, u64) -> Found<Came>;
 
 /// Searches to the octet with `trial`, each in a session of its own: a limit on messages of a session is another one.
+/// `least` is the smallest size that can be tried; it has to be served, or it is no size that is in the way.
 fn octet(
     field: &mut Field<'_>,
     kind: &Kind,
     finding: &mut Finding,
-    mut search: Search,
+    search: Search,
+    least: u64,
     trial: Trial<'_>,
 ) -> Found<()> {
+    let mut search = search.known(least);
+    if let Came::Refused(step, met) = once(field, least, trial)? {
+        return Err(Halt::Failed(step, Box::new(met)));
+    }
     while let Some(size) = search.next() {
         finding.trials += 1;
         let session = field.enter()?;
         let came = trial(field, session, size)?;
         search.tell(size, matches!(came, Came::Served));
         if let Came::Refused(step, met) = came {
+            // A refusal that we could not read, or that never came, shows nothing of the size.
+            unreadable(&met)?;
             field.shown(finding, step, &met.what, session);
         }
         field.leave(session);
@@ -57,8 +65,8 @@ fn octet(
             finding.exactly(exact);
             for _ in 0..AGAIN {
                 finding.looked += 1;
-                let low = exact == 0 || served(field, exact, trial)?;
-                let high = served(field, exact + 1, trial)?;
+                let low = exact < least || served(field, exact, trial)?;
+                let high = served(field, exact.saturating_add(1), trial)?;
                 finding.repeats += u64::from(low && !high);
             }
         }
@@ -73,16 +81,16 @@ fn octet(
         (None, None) => finding.unmet(search.at_least()),
     }
     if finding.repeats < finding.looked {
-        near(field, finding, trial)?;
+        near(field, finding, least, trial)?;
     }
     settle(kind, finding, 0);
     Ok(())
 }
 
 /// A limit that is not the same to the octet each time, for a listener counts what it adds itself: the bracket that holds it.
-fn near(field: &mut Field<'_>, finding: &mut Finding, trial: Trial<'_>) -> Found<()> {
+fn near(field: &mut Field<'_>, finding: &mut Finding, least: u64, trial: Trial<'_>) -> Found<()> {
     let value = finding.value.unwrap_or(0);
-    let (low, high) = (value.saturating_sub(MARGIN), value.saturating_add(MARGIN));
+    let (low, high) = (value.saturating_sub(MARGIN).max(least), value.saturating_add(MARGIN));
     finding.trials += 2;
     if served(field, low, trial)? && !served(field, high, trial)? {
         finding.repeats = finding.looked;
@@ -94,12 +102,20 @@ fn near(field: &mut Field<'_>, finding: &mut Finding, trial: Trial<'_>) -> Found
     Ok(())
 }
 
-/// Whether this size is served.
-fn served(field: &mut Field<'_>, size: u64, trial: Trial<'_>) -> Found<bool> {
+/// What comes of this size in a session of its own.
+fn once(field: &mut Field<'_>, size: u64, trial: Trial<'_>) -> Found<Came> {
     let session = field.enter()?;
     let came = trial(field, session, size)?;
     field.leave(session);
-    Ok(matches!(came, Came::Served))
+    Ok(came)
+}
+
+/// Whether this size is served.
+fn served(field: &mut Field<'_>, size: u64, trial: Trial<'_>) -> Found<bool> {
+    match once(field, size, trial)? {
+        Came::Served => Ok(true),
+        Came::Refused(_, met) => unreadable(&met).map(|()| false),
+    }
 }
 
 /// The size that the listener advertises.
@@ -115,7 +131,10 @@ fn compare(finding: &mut Finding, advertised: Option<u64>) {
         (None, _) => finding.remark("SIZE is not offered"),
         (Some(0), _) => finding.remark("SIZE is offered without a number"),
         (Some(size), Some(value)) if size == value => finding.remark(format!("SIZE {size} is advertised")),
-        (Some(size), _) => finding.remark(format!("SIZE {size} is advertised, and it is not what is held")),
+        (Some(size), Some(value)) => {
+            finding.remark(format!("SIZE {size} is advertised, and {value} is what is enforced"));
+        }
+        (Some(size), None) => finding.remark(format!("SIZE {size} is advertised")),
     }
 }
 
@@ -128,7 +147,7 @@ pub(super) fn declared(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding
     let most = bound(finding.expected, 1 << 40).max(bound(advertised, 0));
     let guess = finding.expected.or(advertised.filter(|size| *size > 0));
     let sender = sender(field);
-    octet(field, kind, finding, Search::new(64 << 10, most, guess), &mut |field, session, size| {
+    octet(field, kind, finding, Search::new(64 << 10, most, guess), 1, &mut |field, session, size| {
         let met = field.ask(session, &format!("MAIL FROM:<{sender}> SIZE={size}"));
         if met.code() / 100 == 2 { Ok(Came::Served) } else { Ok(Came::Refused(Step::Mail, met)) }
     })?;
@@ -163,36 +182,71 @@ pub(super) fn content(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding)
         None => budget,
     };
     let least = field.mailer(None, 1).minimum();
-    let search = Search::new(64 << 10, most, guess).known(least);
-    octet(field, kind, finding, search, &mut |field, session, size| {
+    let search = Search::new(64 << 10, most, guess);
+    octet(field, kind, finding, search, least, &mut |field, session, size| {
         field.afford()?;
         let mailer = field.mailer(Some(size), 1);
         let letter = field.letter(&mailer);
         Ok(whole(field, session, &letter))
     })?;
-    own_way(field, finding);
+    own_way(field, finding, advertised);
     compare(finding, advertised);
     Ok(())
 }
 
-/// A listener may count a line's end as one octet, and what it adds itself: where that explains what was expected, the value
-/// is a bracket.
-fn own_way(field: &mut Field<'_>, finding: &mut Finding) {
-    let (Some(value), Some(expected)) = (finding.value, finding.expected) else { return };
-    if value == expected {
+/// A listener may count a line's end as one byte, and what it adds itself: where that explains what was expected or
+/// advertised, the value is that, and the remark says how it counts.
+fn own_way(field: &mut Field<'_>, finding: &mut Finding, advertised: Option<u64>) {
+    let Some(value) = finding.value else { return };
+    let known: Vec<u64> = finding.expected.into_iter().chain(advertised.filter(|size| *size > 0)).collect();
+    if known.contains(&value) {
         return;
     }
     let mailer = field.mailer(Some(value), 1);
     let letter = field.letter(&mailer);
-    let lines = letter.content.iter().filter(|octet| **octet == b'\n').count() as u64;
-    for low in [value, value.saturating_sub(lines)] {
-        if (low..=low.saturating_add(MARGIN)).contains(&expected) {
-            finding.remark(format!("{value} octets of content were taken, and not one more"));
-            let why = "the listener counts what it adds itself, and perhaps a line's end as one octet";
-            finding.between(low, low.saturating_add(MARGIN), why);
+    // Without the line of the final dot, which belongs to no content.
+    let lines = (letter.content.iter().filter(|octet| **octet == b'\n').count() as u64).saturating_sub(1);
+    let counted = value.saturating_sub(lines);
+    for known in known {
+        if counted == known {
+            finding.remark(format!(
+                "the listener counts a line end as one byte: {counted}; with both bytes it is {value}"
+            ));
+            finding.exactly(counted);
             return finding.judge(0);
         }
+        for low in [value, counted] {
+            if (low..=low.saturating_add(MARGIN)).contains(&known) {
+                finding.remark(format!("{value} bytes of content were taken, and not one more"));
+                let why = if low == value {
+                    "the listener counts what it adds itself"
+                } else {
+                    "the listener counts a line end as one byte, and what it adds itself"
+                };
+                finding.between(low, low.saturating_add(MARGIN), why);
+                return finding.judge(0);
+            }
+        }
     }
+}
+
+/// Whether as much is refused as well when it stands elsewhere: then it is the whole message that is too large.
+fn is_whole_size(field: &mut Field<'_>, finding: &mut Finding, overhead: u64) -> Found<()> {
+    let Some(value) = finding.value.filter(|_| finding.verdict != Verdict::Unstable) else { return Ok(()) };
+    let session = field.enter()?;
+    let mailer = field.mailer(Some(value.saturating_add(overhead).saturating_add(MARGIN)), 1);
+    let letter = field.letter(&mailer);
+    let came = whole(field, session, &letter);
+    field.leave(session);
+    finding.trials += 1;
+    if matches!(came, Came::Refused(..)) {
+        finding.unmet(value);
+        finding.verdict = if finding.expected.is_some() { Verdict::Obstructed } else { Verdict::NotReached };
+        finding.remark(format!(
+            "a message of as many bytes with short lines and a short header is refused as well: its size is limited first, at {value}"
+        ));
+    }
+    Ok(())
 }
 
 /// The header of a message.
@@ -201,13 +255,14 @@ pub(super) fn header(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) 
     let mailer = field.mailer(None, 1);
     let letter = field.letter(&mailer);
     // Without the empty line.
-    let least = letter.head().len() as u64 - 2;
-    let search = Search::new(4096, bound(finding.expected, HEADER), finding.expected).known(least + FIELD);
-    octet(field, kind, finding, search, &mut |field, session, size| {
+    let least = (letter.head().len() as u64).saturating_sub(2);
+    let search = Search::new(4096, bound(finding.expected, HEADER), finding.expected);
+    octet(field, kind, finding, search, least + FIELD, &mut |field, session, size| {
         let letter = field.letter(&mailer);
-        let more = size.saturating_sub(letter.head().len() as u64 - 2);
+        let more = size.saturating_sub((letter.head().len() as u64).saturating_sub(2));
         Ok(whole(field, session, &letter.with_header(&fields(more))))
-    })
+    })?;
+    is_whole_size(field, finding, 0)
 }
 
 /// Header fields of so many octets together, at least [`FIELD`].
@@ -231,24 +286,43 @@ fn fields(octets: u64) -> Vec<u8> {
 pub(super) fn text_line(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) -> Found<()> {
     field.one_message()?;
     let mailer = field.mailer(None, 1);
-    let search = Search::new(512, bound(finding.expected, LINE), finding.expected).known(3);
-    octet(field, kind, finding, search, &mut |field, session, size| {
+    let search = Search::new(512, bound(finding.expected, LINE), finding.expected);
+    octet(field, kind, finding, search, 3, &mut |field, session, size| {
         let letter = field.letter(&mailer);
-        let line = vec![b'x'; usize::try_from(size - 2).unwrap_or(0)];
+        let line = vec![b'x'; usize::try_from(size.saturating_sub(2)).unwrap_or(0)];
         let content = [letter.head(), &line, b"\r\n.\r\n"].concat();
         Ok(whole(field, session, &Letter { content, ..letter.clone() }))
-    })
+    })?;
+    is_whole_size(field, finding, mailer.minimum())
 }
 
 /// A command line, with its CRLF.
 pub(super) fn command_line(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) -> Found<()> {
     let least = "NOOP x\r\n".len() as u64;
-    let search = Search::new(512, bound(finding.expected, COMMAND), finding.expected).known(least);
-    octet(field, kind, finding, search, &mut |field, session, size| {
-        let padding = "x".repeat(usize::try_from(size - least + 1).unwrap_or(1));
-        let met = field.ask(session, &format!("NOOP {padding}"));
-        if met.code() / 100 == 2 { Ok(Came::Served) } else { Ok(Came::Refused(Step::Command, met)) }
-    })
+    let said = |size: u64| {
+        let padding = "x".repeat(usize::try_from(size.saturating_sub(least)).unwrap_or(0) + 1);
+        format!("NOOP {padding}")
+    };
+    let session = field.enter()?;
+    let short = field.ask(session, &said(least));
+    field.leave(session);
+    unreadable(&short)?;
+    if short.code() == 0 || short.code() == 421 {
+        return Err(Halt::Failed(Step::Command, Box::new(short)));
+    }
+    // Some take no argument to NOOP: as long as the refusal is the same, it is none of the length.
+    let plain = short.code();
+    let search = Search::new(512, bound(finding.expected, COMMAND), finding.expected);
+    octet(field, kind, finding, search, least, &mut |field, session, size| {
+        let met = field.ask(session, &said(size));
+        if met.code() == plain { Ok(Came::Served) } else { Ok(Came::Refused(Step::Command, met)) }
+    })?;
+    if plain / 100 != 2 && finding.at_most.is_none() {
+        return Err(Halt::Foreign(format!(
+            "NOOP with an argument is answered {plain} whatever its length: a longer line cannot be told from a short one"
+        )));
+    }
+    Ok(())
 }
 
 /// A path with its angle brackets (RFC 5321 4.5.3.1.3).
@@ -258,14 +332,15 @@ pub(super) fn path(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) ->
     let recipient = letter.recipients.first().cloned().unwrap_or_default();
     let (local, domain) = recipient.rsplit_once('@').unwrap_or((&recipient, ""));
     let least = (local.len() + domain.len() + 3) as u64;
-    let search = Search::new(64, bound(finding.expected, PATH), finding.expected).known(least);
+    let search = Search::new(64, bound(finding.expected, PATH), finding.expected);
     let (local, domain) = (local.to_owned(), domain.to_owned());
-    octet(field, kind, finding, search, &mut |field, session, size| {
+    octet(field, kind, finding, search, least, &mut |field, session, size| {
         let met = field.ask(session, &format!("MAIL FROM:<{}>", letter.sender));
         if met.code() / 100 != 2 {
             return Err(Halt::Failed(Step::Mail, Box::new(met)));
         }
-        let (local, domain) = longer(&local, &domain, usize::try_from(size - least).unwrap_or(0));
+        let (local, domain) =
+            longer(&local, &domain, usize::try_from(size.saturating_sub(least)).unwrap_or(0));
         let met = field.ask(session, &format!("RCPT TO:<{local}@{domain}>"));
         if met.code() / 100 == 2 { Ok(Came::Served) } else { Ok(Came::Refused(Step::Rcpt, met)) }
     })?;
@@ -278,7 +353,7 @@ pub(super) fn path(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) ->
 fn longer(local: &str, domain: &str, by: usize) -> (String, String) {
     let mut room = LOCAL.saturating_sub(local.len()).min(by);
     // A label is an octet and a dot at the least.
-    room -= usize::from(by - room == 1 && room > 0);
+    room = room.saturating_sub(usize::from(by - room == 1));
     let (mut left, mut labels) = (by - room, String::new());
     while left > 0 {
         let here = if left == 65 { 63 } else { left.min(64) };

@@ -122,12 +122,13 @@ fn wait(field: &mut Field<'_>, asked: &[(&'static Kind, Duration)]) -> Found<BTr
             let ended = match (&met.what, one.spoke) {
                 (By::Silence, _) => false,
                 // The answer to a sign of life.
-                (By::Reply(reply), Some(_)) => reply.code / 100 != 2,
+                (By::Reply(reply), Some(_)) => reply.code == 421,
                 _ => true,
             };
             let now = field.hands.now();
             if ended || now >= one.until {
-                let after = if ended { met.at } else { now } - one.since;
+                // What was said before the wait began ended it at once.
+                let after = if ended { met.at } else { now }.saturating_sub(one.since);
                 let by = ended.then_some((met, one.session));
                 if by.is_none() {
                     // Where content is awaited, QUIT is content.

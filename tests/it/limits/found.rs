@@ -63,7 +63,7 @@ fn m29_each_way_of_showing_is_a_finding_of_its_own() {
         assert_eq!(finding.inside_alive, Some(true), "{finding:?}");
         // Told apart from a limit of all clients although no reply says so.
         assert!(
-            finding.remarks.iter().any(|remark| remark.contains("another address still entered")),
+            finding.remarks.iter().any(|remark| remark.contains("another address was still served")),
             "{finding:?}"
         );
     }
