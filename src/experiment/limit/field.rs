@@ -313,6 +313,12 @@ impl<'a> Field<'a> {
 
     /// Enters into a finding how its limit showed, and whether the connection was closed with it.
     pub(super) fn shown(&mut self, finding: &mut Finding, step: Step, by: &By, session: Session) {
+        let closed = matches!(by, By::Reply(_)).then(|| self.closes(session));
+        self.shown_with(finding, step, by, closed);
+    }
+
+    /// The same, where it is known whether the connection was closed with the reply.
+    pub(super) fn shown_with(&self, finding: &mut Finding, step: Step, by: &By, closed: Option<bool>) {
         finding.step = Some(step.as_str().to_owned());
         finding.condition = self.condition(step, by).map(|condition| condition.as_str().to_owned());
         finding.shown_by = Some(match by {
@@ -327,7 +333,7 @@ impl<'a> Field<'a> {
                 finding.reply = Some(reply.to_string());
                 finding.code = Some(reply.code);
                 finding.enhanced = reply.enhanced.map(|code| code.to_string());
-                finding.closed = Some(self.closes(session));
+                finding.closed = closed;
             }
             By::Other(what) => finding.reply = Some(what.clone()),
             By::Closed(_) => finding.closed = Some(true),

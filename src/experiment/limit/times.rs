@@ -32,7 +32,9 @@ struct Seen {
     /// Since its last sign of life, or since its greeting if it went on giving them.
     after: Duration,
     /// What ended it; nothing if the wait ended first.
-    by: Option<(Met, Session)>,
+    by: Option<Met>,
+    /// Whether the connection was closed with the reply that ended it.
+    closed: Option<bool>,
     step: Step,
     /// It could not be brought to where it is to wait.
     halted: Option<Halt>,
@@ -81,9 +83,9 @@ pub(super) fn find(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) ->
     (finding.looked, finding.repeats) = (1, 1);
     let ms = u64::try_from(seen.after.as_millis()).unwrap_or(u64::MAX);
     match seen.by {
-        Some((met, session)) => {
+        Some(met) => {
             finding.exactly(ms);
-            field.shown(finding, seen.step, &met.what, session);
+            field.shown_with(finding, seen.step, &met.what, seen.closed);
             if let By::Closed(_) = met.what {
                 finding.remark("the connection was closed without a word");
             }
@@ -111,7 +113,8 @@ fn wait(field: &mut Field<'_>, asked: &[(&'static Kind, Duration)]) -> Found<BTr
             Err(Halt::Own(why)) => return Err(Halt::Own(why)),
             Err(halt) => {
                 let halted = Some(halt);
-                seen.insert(kind.name, Seen { after: Duration::ZERO, by: None, step: Step::Idle, halted });
+                let (after, step) = (Duration::ZERO, Step::Idle);
+                seen.insert(kind.name, Seen { after, by: None, closed: None, step, halted });
             }
         }
     }
@@ -129,12 +132,11 @@ fn wait(field: &mut Field<'_>, asked: &[(&'static Kind, Duration)]) -> Found<BTr
             if ended || now >= one.until {
                 // What was said before the wait began ended it at once.
                 let after = if ended { met.at } else { now }.saturating_sub(one.since);
-                let by = ended.then_some((met, one.session));
-                if by.is_none() {
-                    // Where content is awaited, QUIT is content.
-                    field.hands.leave(&[one.session], Leave::Close);
-                }
-                seen.insert(one.kind.name, Seen { after, by, step: one.step, halted: None });
+                let closed = (ended && met.reply().is_some()).then(|| field.closes(one.session));
+                let by = ended.then_some(met);
+                // Where content is awaited, QUIT is content.
+                field.hands.leave(&[one.session], Leave::Close);
+                seen.insert(one.kind.name, Seen { after, by, closed, step: one.step, halted: None });
                 continue;
             }
             if let Some(spoke) = one.spoke.as_mut().filter(|spoke| now - **spoke >= TRICKLE) {
