@@ -130,6 +130,10 @@ impl<'a> Probes<'a> {
         self.hands.hosts()
     }
 
+    pub(super) fn is_stopped(&self) -> bool {
+        self.hands.is_stopped()
+    }
+
     pub(super) fn network(&self, host: u64) -> Option<IpAddr> {
         self.hands.network(host)
     }
