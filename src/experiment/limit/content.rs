@@ -33,16 +33,11 @@ pub(super) fn hops(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) ->
         finding.trials += 1;
         let session = field.enter()?;
         let letter = field.letter(&mailer);
-        let received = (0..count).map(|n| {
-            format!(
-                "Received: from relay{n}.load.example (relay{n}.load.example [192.0.2.1])\r\n\tby relay{}.load.example with ESMTP; {}\r\n",
-                n + 1, field.setting.date
-            )
-        });
-        let letter = letter.with_header(received.collect::<String>().as_bytes());
+        let letter = letter.with_header(&trace(field, "Received", count));
         let sent = field.send(session, &letter);
         search.tell(count, sent.is_ok());
         if let Err((step, met)) = sent {
+            unreadable(&met)?;
             field.shown(finding, step, &met.what, session);
             shown = Some(count);
         }
@@ -57,8 +52,32 @@ pub(super) fn hops(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) ->
         }
         (None, None) => finding.unmet(search.at_least()),
     }
+    if let Some(hops) = finding.value {
+        // As many lines of other fields: then it is not the hops that are limited.
+        let session = field.enter()?;
+        let letter = field.letter(&mailer);
+        let letter = letter.with_header(&trace(field, "X-Filler", hops + 1));
+        finding.trials += 1;
+        if field.send(session, &letter).is_err() {
+            finding.unmet(hops);
+            finding.verdict = if finding.expected.is_some() { Verdict::Obstructed } else { Verdict::NotReached };
+            finding.remark("a header as long without Received: fields was refused as well: its length is limited first");
+        }
+        field.leave(session);
+    }
     settle(kind, finding, 0);
     Ok(())
+}
+
+/// So many trace fields of this name.
+fn trace(field: &Field<'_>, name: &str, count: u64) -> Vec<u8> {
+    let lines = (0..count).map(|n| {
+        format!(
+            "{name}: from relay{n}.load.example (relay{n}.load.example [192.0.2.1])\r\n\tby relay{}.load.example with ESMTP; {}\r\n",
+            n + 1, field.setting.date
+        )
+    });
+    lines.collect::<String>().into_bytes()
 }
 
 /// A bare LF, or CR, within a text.

@@ -181,11 +181,14 @@ impl<'a> Field<'a> {
 
     /// Waits until what was left no longer counts: as long as a slot was seen to take, and some more.
     pub(super) fn settle(&mut self) {
+        let length = self.settling();
+        self.hands.pause(length);
+    }
+
+    /// How long that is from now on.
+    pub(super) fn settling(&self) -> Duration {
         let until = self.hands.left_at() + self.release.mul_f64(1.5) + SETTLE;
-        let now = self.hands.now();
-        if !self.release.is_zero() && until > now {
-            self.hands.pause(until - now);
-        }
+        if self.release.is_zero() { Duration::ZERO } else { until.saturating_sub(self.hands.now()) }
     }
 
     /// Says a line and hears what it meets.
@@ -206,7 +209,7 @@ impl<'a> Field<'a> {
         met.code() > 0 && met.code() != 421
     }
 
-    /// What the sessions that do not answer any more met; all are asked before any is heard.
+    /// What the sessions that have ended met; all are asked before any is heard. One that gives no reply may be slow.
     pub(super) fn dead(&mut self, sessions: &[Session]) -> Vec<(Session, Met)> {
         for session in sessions {
             self.hands.tell(*session, b"NOOP\r\n");
@@ -214,7 +217,7 @@ impl<'a> Field<'a> {
         let mut dead = Vec::new();
         for session in sessions {
             let met = self.hands.hear(*session, self.setting.patience);
-            if met.code() == 0 || met.code() == 421 {
+            if met.code() == 421 || met.code() == 0 && !matches!(met.what, By::Silence) {
                 dead.push((*session, met));
             }
         }

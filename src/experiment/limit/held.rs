@@ -8,9 +8,10 @@
 //! - It is measured twice more, each time when the slots have had their time: all that fit and a few more at once, and
 //!   then in small steps. A listener that counts only one of the two ways right is unstable.
 //! - Whom a limit counts is shown by other clients: one from the same network, one from another.
-//! - Open sessions that end while one more is refused are held against the listener only if they live when none is.
+//! - Open sessions that end while one more is refused are held against the listener only if they live when none is. They
+//!   give signs of life while something is waited for; if they end all the same, nothing is counted by them.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -28,7 +29,9 @@ const STORM: u64 = 8;
 const AGAIN: Duration = Duration::from_millis(5);
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// How often a place that turns out to be larger is filled up further.
-const FURTHER: u64 = 20;
+const FURTHER: u64 = 6;
+/// Open sessions give a sign of life as often as this while something is waited for.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
 
 /// Who comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +58,8 @@ pub(super) fn find(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) ->
     let most = bound(finding.expected, field.setting.bounds.sessions);
     let most = if whole { most.min(hosts) } else { most };
     let order = if whole { spread(field, most) } else { Vec::new() };
-    Room { field, crowd, order, bound: most, held: Vec::new(), asked: 0 }.search(kind, finding)
+    let quiet_since = field.hands.now();
+    Room { field, crowd, order, bound: most, held: Vec::new(), asked: 0, quiet_since, signs: 0 }.search(kind, finding)
 }
 
 fn is_whole(name: &str) -> bool {
@@ -82,8 +86,8 @@ fn spread(field: &Field<'_>, count: u64) -> Vec<u64> {
 enum Filled {
     /// Nothing was refused up to the bound.
     All,
-    /// One more was refused, twice.
-    Refused(Refusal),
+    /// So many are served, and one more was refused, twice.
+    Refused(u64, Refusal),
     /// Of so many open sessions some were ended when one more was refused.
     Ended(u64, Refusal),
 }
@@ -98,32 +102,42 @@ struct Room<'f, 'h> {
     held: Vec<Session>,
     /// Openings so far: the number of the next client.
     asked: u64,
+    /// Since when the session that was quiet for longest is quiet.
+    quiet_since: Duration,
+    /// How often the open sessions gave a sign of life.
+    signs: u32,
 }
 
 impl Room<'_, '_> {
     fn search(&mut self, kind: &Kind, finding: &mut Finding) -> Found<()> {
-        let refusal = match self.confirmed(finding)? {
+        let (served, refusal) = match self.confirmed(finding)? {
             Filled::All => {
                 finding.unmet(self.held.len() as u64);
                 finding.judge(0);
                 return Ok(());
             }
-            Filled::Refused(refusal) => refusal,
+            Filled::Refused(served, refusal) => (served, refusal),
             Filled::Ended(served, refusal) => return self.ended(finding, served, &refusal),
         };
-        let served = self.held.len() as u64;
         (finding.looked, finding.repeats) = (1, 1);
         finding.exactly(served);
         self.field.shown(finding, refusal.step, &refusal.by, refusal.session);
         self.field.hands.leave(&[refusal.session], Leave::Close);
         let foreign = self.scope(kind, finding, served)?;
         self.stay_usable(finding, served)?;
+        if self.crowd == Crowd::ManyHosts && self.counts_networks(finding, served)? {
+            return Ok(());
+        }
         self.counted_apart(finding)?;
         if finding.release_ms.is_some() {
             self.again(finding, served)?;
         }
         if !foreign && finding.verdict == Verdict::Obstructed {
             finding.judge(0);
+        }
+        if finding.release_ms.is_none() {
+            finding.verdict = Verdict::Unstable;
+            finding.remark("no slot was seen to be free again: a limit by time with a long window looks the same");
         }
         if finding.inside_alive == Some(false) {
             finding.verdict = Verdict::Unsafe;
@@ -136,29 +150,34 @@ impl Room<'_, '_> {
     /// Afterwards as many are held as were served.
     fn confirmed(&mut self, finding: &mut Finding) -> Found<Filled> {
         for _ in 0..FURTHER {
-            let refusal = match self.fill(finding)? {
-                Filled::Refused(refusal) => refusal,
+            let (served, refusal) = match self.fill(finding)? {
+                Filled::Refused(served, refusal) => (served, refusal),
                 other => return Ok(other),
             };
             if self.held.is_empty() {
                 return Err(Halt::Refused(Box::new(refusal)));
             }
-            self.field.hands.leave(&[refusal.session], Leave::Close);
             let Some(release) = self.release(finding)? else {
                 // Nothing more can be learnt here: what was held is what is served.
-                let (_, refused) = self.come(1)?;
-                return Ok(Filled::Refused(refused.unwrap_or(refusal)));
+                return Ok(Filled::Refused(served, refusal));
             };
+            self.field.hands.leave(&[refusal.session], Leave::Close);
             finding.release_ms = Some(release.as_secs_f64() * 1e3);
             self.field.release = self.field.release.max(release);
-            self.field.settle();
+            let settling = self.field.settling();
+            self.rest(settling)?;
             finding.trials += 1;
             let (inside, refused) = self.come(1)?;
             if let (0, Some(refused)) = (inside, refused) {
-                return Ok(Filled::Refused(refused));
+                return Ok(Filled::Refused(self.held.len() as u64, refused));
             }
         }
-        Err(Halt::Foreign("each time that its slots were given time, more sessions were served".to_owned()))
+        Err(Halt::Foreign(format!(
+            "each time that {:.1} s had passed more sessions were served, {} at last: a limit by time is met before one of \
+             sessions at once",
+            self.field.release.as_secs_f64(),
+            self.held.len()
+        )))
     }
 
     /// Opens sessions until one is refused, and one more by itself is refused as well.
@@ -174,7 +193,7 @@ impl Room<'_, '_> {
                 search.tell(served, true);
             }
             let Some(refusal) = refused else { continue };
-            if !self.field.dead(&self.held.clone()).is_empty() {
+            if !self.dead().is_empty() {
                 return Ok(Filled::Ended(served, refusal));
             }
             // With the place as full as the step has left it, one more by itself decides.
@@ -182,10 +201,11 @@ impl Room<'_, '_> {
             finding.trials += 1;
             let (one, refused) = self.come(1)?;
             if let (0, Some(refused)) = (one, refused) {
-                return Ok(Filled::Refused(refused));
+                return Ok(Filled::Refused(served, refused));
             }
             search.tell(served + 1, true);
         }
+        self.rest(Duration::ZERO)?;
         Ok(Filled::All)
     }
 
@@ -193,19 +213,20 @@ impl Room<'_, '_> {
     fn ended(&mut self, finding: &mut Finding, served: u64, refusal: &Refusal) -> Found<()> {
         (finding.looked, finding.trials) = (2, finding.trials + 1);
         self.field.shown(finding, refusal.step, &refusal.by, refusal.session);
-        self.empty();
-        self.field.settle();
-        let (inside, refused) = self.come(served)?;
-        self.turn_away(refused);
-        self.field.hands.pause(Duration::from_secs(1));
-        if inside < served || !self.field.dead(&self.held.clone()).is_empty() {
+        // How long a slot takes to be free is not known yet.
+        self.field.release = self.field.release.max(Duration::from_secs(1));
+        if self.live_alone(served, Duration::from_secs(1), 2)? != Some(true) {
             return Err(Halt::Foreign(format!(
                 "open sessions end while they are held, also when none is refused: with {served} of them the search cannot go on"
             )));
         }
+        self.empty();
+        self.field.settle();
+        let (_, refused) = self.come(served)?;
+        self.turn_away(refused);
         let (inside, refused) = self.come(1)?;
         self.turn_away(refused);
-        if inside == 0 && !self.field.dead(&self.held.clone()).is_empty() {
+        if inside == 0 && !self.dead().is_empty() {
             finding.repeats = 2;
             finding.exactly(served);
             finding.inside_alive = Some(false);
@@ -216,6 +237,36 @@ impl Room<'_, '_> {
             finding.verdict = Verdict::Unstable;
         }
         Ok(())
+    }
+
+    /// The open sessions that do not answer any more; all give a sign of life.
+    fn dead(&mut self) -> Vec<Session> {
+        let dead = self.field.dead(&self.held);
+        self.quiet_since = self.field.hands.now();
+        self.signs += 1;
+        dead.into_iter().map(|(session, _)| session).collect()
+    }
+
+    /// Waits with the place as it is.
+    ///
+    /// # Errors
+    /// Open sessions end meanwhile: then nothing can be counted by them.
+    fn rest(&mut self, length: Duration) -> Found<()> {
+        let until = self.field.hands.now() + length;
+        loop {
+            let left = until.saturating_sub(self.field.hands.now());
+            self.field.hands.pause(left.min(SIGN_OF_LIFE));
+            let (held, gone) = (self.held.len(), self.dead().len());
+            if gone > 0 {
+                return Err(Halt::Foreign(format!(
+                    "{gone} of {held} open sessions ended while they were held, though they gave signs of life: no limit of \
+                     sessions at once can be seen"
+                )));
+            }
+            if left <= SIGN_OF_LIFE {
+                return Ok(());
+            }
+        }
     }
 
     fn way(&self, n: u64) -> Way {
@@ -232,6 +283,9 @@ impl Room<'_, '_> {
     /// Lets `count` more come at once: how many got in, and the first that did not.
     fn come(&mut self, count: u64) -> Found<(u64, Option<Refusal>)> {
         self.field.afford()?;
+        if self.held.is_empty() {
+            (self.quiet_since, self.signs) = (self.field.hands.now(), 0);
+        }
         let ways: Vec<Way> = (self.asked..self.asked + count).map(|n| self.way(n)).collect();
         self.asked += count;
         let (mut inside, mut refused) = (0, None);
@@ -317,7 +371,7 @@ impl Room<'_, '_> {
         let of = |field: &Field<'_>, host: u64| field.hands.network(host);
         if self.crowd == Crowd::ManyHosts {
             let used = self.order.iter().take(self.held.len()).map(|host| of(self.field, *host));
-            let networks: std::collections::BTreeSet<_> = used.collect();
+            let networks: BTreeSet<_> = used.collect();
             if networks.len() < 2 {
                 finding.remark(
                     "all client addresses are of one network (/24, or /64): whether the limit counts the network or all \
@@ -353,33 +407,40 @@ impl Room<'_, '_> {
 
     /// Whether the open sessions stayed usable while one more was refused.
     fn stay_usable(&mut self, finding: &mut Finding, served: u64) -> Found<()> {
-        let begun = self.field.hands.now();
-        let dead = self.field.dead(&self.held.clone());
-        if dead.is_empty() {
+        let quiet = self.field.hands.now().saturating_sub(self.quiet_since);
+        let gone = self.dead().len();
+        if gone == 0 {
             finding.inside_alive = Some(true);
             return Ok(());
         }
-        let gone = dead.len();
-        // As many are held for as long, and none is refused: if they end then too, it is not for the refusal.
-        let length = begun.saturating_sub(self.field.hands.left_at()).max(Duration::from_secs(1));
+        if self.live_alone(served, quiet.max(Duration::from_secs(1)), self.signs)? == Some(true) {
+            finding.inside_alive = Some(false);
+            return Ok(());
+        }
+        finding.remark(format!(
+            "{gone} open sessions ended while they were held, and not only when one more was refused: the idle time-out is \
+             shorter than the search"
+        ));
+        Ok(())
+    }
+
+    /// Whether as many live on that are held and quiet for as long, and give as many signs of life, while none is refused:
+    /// if they end then too, it is not for the refusal. `None`: fewer are served.
+    fn live_alone(&mut self, served: u64, quiet: Duration, signs: u32) -> Found<Option<bool>> {
         self.empty();
         self.field.settle();
         let (inside, refused) = self.come(served)?;
         self.turn_away(refused);
         if inside < served {
-            finding.inside_alive = Some(false);
-            return Ok(());
+            return Ok(None);
         }
-        self.field.hands.pause(length);
-        let also = self.field.dead(&self.held.clone()).len();
-        finding.inside_alive = if also > 0 { None } else { Some(false) };
-        if also > 0 {
-            finding.remark(format!(
-                "{gone} open sessions ended while they were held, and so they did when none was refused: the idle time-out is \
-                 shorter than the search"
-            ));
+        self.field.hands.pause(quiet);
+        for _ in 0..signs {
+            if !self.dead().is_empty() {
+                return Ok(Some(false));
+            }
         }
-        Ok(())
+        Ok(Some(true))
     }
 
     /// Lets one go, and asks again and again until one comes in: how long that took. The place is full again afterwards.
@@ -387,7 +448,9 @@ impl Room<'_, '_> {
         let Some(one) = self.held.pop() else { return Ok(None) };
         let freed = self.field.hands.now();
         self.field.hands.leave(&[one], Leave::Quit);
-        let bound = self.field.setting.bounds.release;
+        let bounds = &self.field.setting.bounds;
+        // What counts by time serves again after its window: common ones are a minute.
+        let bound = bounds.release.max(bounds.recovery);
         let mut wait = AGAIN;
         loop {
             let (inside, refused) = self.come(1)?;
@@ -400,9 +463,45 @@ impl Room<'_, '_> {
                 finding.remark(format!("release: never ({} s)", bound.as_secs()));
                 return Ok(None);
             }
-            self.field.hands.pause(wait);
-            wait = (wait * 2).min(LONGEST_WAIT);
+            self.rest(wait)?;
+            // More and more seldom: refused attempts may count as well.
+            wait *= 2;
         }
+    }
+
+    /// Whether the limit counts networks: then as many clients from fewer networks are not served. Where it does, the finding
+    /// is none of the whole listener.
+    fn counts_networks(&mut self, finding: &mut Finding, served: u64) -> Found<bool> {
+        let network = |field: &Field<'_>, host: &u64| field.hands.network(*host);
+        let mut networks: BTreeMap<Option<IpAddr>, Vec<u64>> = BTreeMap::new();
+        for host in 0..self.field.hands.hosts().min(1 << 16) {
+            networks.entry(network(self.field, &host)).or_default().push(host);
+        }
+        if networks.len() < 2 || finding.release_ms.is_none() {
+            return Ok(false);
+        }
+        // The largest network first, and no more of them than are needed.
+        let mut networks: Vec<Vec<u64>> = networks.into_values().collect();
+        networks.sort_by_key(|hosts| std::cmp::Reverse(hosts.len()));
+        let spread = std::mem::replace(&mut self.order, networks.concat());
+        self.empty();
+        self.field.settle();
+        self.asked = 0;
+        finding.trials += 1;
+        let (inside, refused) = self.come(served)?;
+        self.turn_away(refused);
+        self.order = spread;
+        if inside >= served {
+            return Ok(false);
+        }
+        let of_one = self.order.first().map_or(0, |_| networks[0].len() as u64);
+        finding.unmet(served);
+        finding.verdict = if finding.expected.is_some() { Verdict::Obstructed } else { Verdict::NotReached };
+        finding.remark(format!(
+            "{inside} of one network of {of_one} addresses were served, and {served} of several: a limit that counts networks \
+             was met first"
+        ));
+        Ok(true)
     }
 
     /// Whether those without TLS are counted apart from those with it.

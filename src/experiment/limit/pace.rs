@@ -2,13 +2,16 @@
 //! once is met; then silence, until one more is served.
 //!
 //! # Decisions
-//! - Attempts that are refused may count as well, and a search that asks again and again keeps a window shut for ever. So it
-//!   asks after silences that double, and when it knows about how long the window is, a few times near its end only.
-//! - What was opened before the search counts too. The number that is served is therefore taken from a burst that comes
-//!   after a silence as long as the recovery took.
+//! - A round is a burst until one is refused, and silence until one more is served. It is measured from the first attempt of
+//!   the burst, for that is the one that leaves a sliding window first, and with which a fixed one begins.
+//! - What was opened before a burst counts too. So rounds follow each other, each after a silence as long as the recovery
+//!   of the one before, until two agree.
+//! - Attempts that are refused may count as well, and a search that asks again and again keeps a window shut for ever. So the
+//!   first round asks after silences that double, and the next ones a few times near the end of the window only.
 //! - Windows and buckets are told apart by what is served when the first is served again: as many as before, or one.
-//! - The value is a rate a minute, so that both kinds can be compared with what was configured. It is as expected only if
-//!   the bracket is narrow.
+//! - Slots that are free late look like a window. They are told apart by sessions that are held for longer than it.
+//! - The value is a rate a minute, so that all kinds can be compared with what was configured. It is as expected only if the
+//!   bracket is narrow.
 
 use std::time::Duration;
 
@@ -24,12 +27,14 @@ const FIRST_SILENCE: Duration = Duration::from_millis(250);
 const WINDOW: Duration = Duration::from_secs(130);
 /// No burst goes on for longer.
 const COUNTING: Duration = Duration::from_secs(20);
-/// How often the end of the window is looked for more closely.
-const CLOSER: u64 = 3;
+/// More rounds than this are not made.
+const ROUNDS: u64 = 8;
 /// No more questions than this near the end of a window.
 const QUESTIONS: u64 = 16;
 /// A bracket is narrow if its ends are this far apart at the most, or one a minute.
 const NARROW: f64 = 1.05;
+/// Silence beyond the recovery, before the next round.
+const MARGIN: Duration = Duration::from_secs(1);
 /// So many refills tell the rate of a bucket, or as many as come in this time.
 const REFILLS: u64 = 24;
 const FILLING: Duration = Duration::from_secs(40);
@@ -42,12 +47,32 @@ trait Item {
 
 /// New connections by time.
 pub(super) fn connections(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) -> Found<()> {
-    find(field, kind, finding, &mut Connections)
+    find(field, kind, finding, &mut Connections)?;
+    if finding.at_most.is_some() { held_count(field, finding) } else { Ok(()) }
 }
 
 /// Messages by time.
 pub(super) fn messages(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) -> Found<()> {
     find(field, kind, finding, &mut Messages)
+}
+
+/// How long it takes until one more is served, since a burst began: longer than `least`, and at most `most`.
+#[derive(Clone, Copy, Debug)]
+struct Recovery {
+    least: Duration,
+    most: Duration,
+}
+
+impl Recovery {
+    fn is_narrow(self) -> bool {
+        self.most.as_secs_f64() <= self.least.as_secs_f64() * NARROW
+    }
+
+    /// What both say of the same window; `None`: they contradict each other.
+    fn and(self, other: Recovery) -> Option<Recovery> {
+        let both = Recovery { least: self.least.max(other.least), most: self.most.min(other.most) };
+        (both.least < both.most).then_some(both)
+    }
 }
 
 fn find(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding, item: &mut dyn Item) -> Found<()> {
@@ -71,47 +96,70 @@ fn find(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding, item: &mut dy
     if first.served == 0 {
         return Err(Halt::Failed(step, Box::new(met)));
     }
-    let Some(mut recovery) = recovery(field, item, silences())? else {
+    let mut known: Option<(u64, Recovery)> = None;
+    let mut burst = Burst { refused: None, ..first };
+    let mut agreed = false;
+    for round in 0..ROUNDS {
+        if round > 0 {
+            let (_, recovery) = known.unwrap_or((0, Recovery { least: Duration::ZERO, most: Duration::ZERO }));
+            field.hands.pause(recovery.most + MARGIN);
+            finding.trials += 1;
+            burst = refused_burst(field, item, most)?;
+        }
+        let before = known.filter(|(served, _)| *served == burst.served);
+        let Some(recovery) = recovery(field, item, &burst, before.map(|(_, recovery)| recovery))? else {
+            return Err(Halt::Foreign(format!(
+                "{} {} were served, and then none for {} s: its window is longer than the search waits",
+                burst.served,
+                unit(kind),
+                WINDOW.as_secs()
+            )));
+        };
+        if round == 0 {
+            finding.release_ms = Some((recovery.most.saturating_sub(burst.took)).as_secs_f64() * 1e3);
+        }
+        let both = before.and_then(|(_, before)| before.and(recovery));
+        agreed = both.is_some();
+        let recovery = both.unwrap_or(recovery);
+        known = Some((burst.served, recovery));
+        if agreed && recovery.is_narrow() {
+            break;
+        }
+    }
+    let Some((served, recovery)) = known.filter(|(served, _)| agreed && *served > 0) else {
+        if let Some(other) = is_foreign(kind, finding) {
+            finding.unmet(per_minute(first.served, first.took.max(Duration::from_secs(60))));
+            finding.verdict = if finding.expected.is_some() { Verdict::Obstructed } else { Verdict::NotReached };
+            finding.remark(format!("{other} was met first, after {} {}", first.served, unit(kind)));
+            return Ok(());
+        }
         return Err(Halt::Foreign(format!(
-            "{} {} were served, and then none for {} s: its window is longer than the search waits",
-            first.served,
-            unit(kind),
-            WINDOW.as_secs()
+            "in {ROUNDS} rounds no two were the same: after the last burst of {} one more was served within {:.1} s",
+            burst.served,
+            known.map_or(0.0, |(_, recovery)| recovery.most.as_secs_f64())
         )));
     };
-    finding.release_ms = Some(recovery.most.as_secs_f64() * 1e3);
+    // All that a window holds is served at once when all of it has left; of a bucket, what has been filled in.
+    field.hands.pause(recovery.most + MARGIN);
     finding.trials += 1;
-    let at_once = 1 + served(field, item, most)?;
-    // All that was asked before is out of any window when as long as it took has passed in silence, and a bucket is full.
-    field.hands.pause(recovery.most + Duration::from_secs(1));
-    finding.trials += 1;
-    let full = served(field, item, most)?;
-    if let Some(other) = is_foreign(kind, finding).filter(|_| full == 0) {
-        finding.unmet(per_minute(first.served, first.took));
-        finding.verdict = if finding.expected.is_some() { Verdict::Obstructed } else { Verdict::NotReached };
-        finding.remark(format!("{other} was met first, after {} {}", first.served, unit(kind)));
-        return Ok(());
-    }
-    // What was refused may have counted with what was served: as many are missing then as were asked in vain.
-    if at_once + recovery.asked + 1 >= full.max(2) {
-        for _ in 0..CLOSER {
-            if recovery.is_narrow() {
-                break;
-            }
-            // Counted refusals must not fill the window by themselves.
-            let questions = (full / 2).clamp(1, QUESTIONS);
-            let Some(closer) = self::recovery(field, item, recovery.questions(questions))? else { break };
-            let counts_refused = at_once < full;
-            recovery = closer.within(recovery);
-            served(field, item, most)?;
-            if counts_refused {
-                field.hands.pause(recovery.most + Duration::from_secs(1));
-                served(field, item, most)?;
-            }
-        }
-        window(finding, kind, full, &recovery);
+    let whole = refused_burst(field, item, most)?;
+    let until = whole.begun + recovery.most.mul_f64(1.02) + whole.took;
+    field.hands.pause(until.saturating_sub(field.hands.now()));
+    let again = refused_burst(field, item, most)?;
+    if again.served >= served {
+        window(finding, kind, served, &recovery);
+    } else if again.served > 0 && again.served * 2 <= served.max(2) {
+        bucket(field, finding, kind, item, first.served.max(served), &recovery)?;
     } else {
-        bucket(field, finding, kind, item, full, &recovery)?;
+        finding.between(0, per_minute(first.served.max(served), recovery.least), "neither a window nor a bucket");
+        finding.verdict = Verdict::Unstable;
+        finding.remark(format!(
+            "{served} {} are served at once, and {} of them {:.1} s later",
+            unit(kind),
+            again.served,
+            recovery.most.as_secs_f64()
+        ));
+        return Ok(());
     }
     narrow(finding);
     Ok(())
@@ -128,68 +176,48 @@ fn narrow(finding: &mut Finding) {
     }
 }
 
-/// How long it takes until one more is served, as far as it is known: longer than `least`, and at most `most`.
-#[derive(Clone, Copy, Debug)]
-struct Recovery {
-    least: Duration,
-    most: Duration,
-    /// Attempts that were refused meanwhile.
-    asked: u64,
+/// When to ask after a burst, since it began. With what is known of the window a few times near its end: as many as may be
+/// refused, for what is refused may count as well. Otherwise after silences that double.
+fn questions(burst: &Burst, known: Option<Recovery>) -> Vec<Duration> {
+    let mut at = Vec::new();
+    let mut next = burst.took + FIRST_SILENCE;
+    if let Some(known) = known {
+        let count = u32::try_from(burst.served.saturating_sub(1).clamp(1, QUESTIONS)).unwrap_or(1);
+        let step = (known.most - known.least) / (count + 1);
+        at.extend((1..=count + 1).map(|n| known.least + step * n));
+        next = known.most + known.most / 8;
+    }
+    let mut silence = FIRST_SILENCE.max(next / 4);
+    while next <= WINDOW + burst.took {
+        at.push(next);
+        silence *= 2;
+        next += silence;
+    }
+    at
 }
 
-impl Recovery {
-    fn is_narrow(&self) -> bool {
-        self.most.as_secs_f64() <= self.least.as_secs_f64() * NARROW
-    }
-
-    /// Silences from now on, so that so many questions fall between the two ends.
-    fn questions(&self, count: u64) -> Vec<Duration> {
-        let step = (self.most - self.least) / u32::try_from(count + 1).unwrap_or(u32::MAX);
-        let first = self.least + step;
-        std::iter::once(first)
-            .chain(std::iter::repeat_n(step, usize::try_from(count).unwrap_or(0) + 2))
-            .collect()
-    }
-
-    /// Both say something of the same window. One that began before the burst looks shorter: the longer one is right.
-    fn within(self, other: Recovery) -> Recovery {
-        if self.least >= other.least && self.most <= other.most + other.most / 8 {
-            self
-        } else {
-            Recovery { most: self.most.max(other.most), ..other }
-        }
-    }
-}
-
-/// Silences that double, as far as a window is waited for.
-fn silences() -> Vec<Duration> {
-    let mut total = Duration::ZERO;
-    let mut next = FIRST_SILENCE;
-    let mut silences = Vec::new();
-    while total + next <= WINDOW {
-        silences.push(next);
-        total += next;
-        next *= 2;
-    }
-    silences
-}
-
-/// Asks after each of the silences until one is served; `None`: none was.
-fn recovery(field: &mut Field<'_>, item: &mut dyn Item, silences: Vec<Duration>) -> Found<Option<Recovery>> {
-    let begun = field.hands.now();
-    let (mut least, mut asked) = (Duration::ZERO, 0);
-    for silence in silences {
-        field.hands.pause(silence);
-        let at = field.hands.now().saturating_sub(begun);
+/// Asks until one is served; `None`: none was.
+fn recovery(
+    field: &mut Field<'_>,
+    item: &mut dyn Item,
+    burst: &Burst,
+    known: Option<Recovery>,
+) -> Found<Option<Recovery>> {
+    // The last that was refused is the one that ended the burst.
+    let mut least = burst.took;
+    for at in questions(burst, known) {
+        let until = burst.begun + at;
+        field.hands.pause(until.saturating_sub(field.hands.now()));
+        let asked = field.hands.now().saturating_sub(burst.begun);
         match item.one(field)? {
             Ok(()) => {
-                let most = field.hands.now().saturating_sub(begun);
-                return Ok(Some(Recovery { least, most, asked }));
+                let most = field.hands.now().saturating_sub(burst.begun);
+                return Ok(Some(Recovery { least, most: most.max(least + Duration::from_millis(1)) }));
             }
             Err((_, met, session)) => {
                 field.hands.leave(&[session], Leave::Close);
                 unreadable(&met)?;
-                (least, asked) = (at, asked + 1);
+                least = asked;
             }
         }
     }
@@ -198,6 +226,7 @@ fn recovery(field: &mut Field<'_>, item: &mut dyn Item, silences: Vec<Duration>)
 
 /// What was served until one was not.
 struct Burst {
+    begun: Duration,
     served: u64,
     took: Duration,
     refused: Option<(Step, Met, Session)>,
@@ -215,16 +244,16 @@ fn burst(field: &mut Field<'_>, item: &mut dyn Item, most: u64) -> Found<Burst> 
             Err(refused) => break Some(refused),
         }
     };
-    Ok(Burst { served, took: field.hands.now() - begun, refused })
+    Ok(Burst { begun, served, took: field.hands.now() - begun, refused })
 }
 
-/// How many are served in a burst.
-fn served(field: &mut Field<'_>, item: &mut dyn Item, most: u64) -> Found<u64> {
-    let burst = burst(field, item, most)?;
-    if let Some((_, _, session)) = burst.refused {
+/// A burst whose end is of no interest.
+fn refused_burst(field: &mut Field<'_>, item: &mut dyn Item, most: u64) -> Found<Burst> {
+    let mut burst = burst(field, item, most)?;
+    if let Some((_, _, session)) = burst.refused.take() {
         field.hands.leave(&[session], Leave::Close);
     }
-    Ok(burst.served)
+    Ok(burst)
 }
 
 /// What is counted, without the minute.
@@ -263,33 +292,84 @@ fn bucket(
 ) -> Found<()> {
     let step = (recovery.most / 8).max(Duration::from_millis(5));
     let begun = field.hands.now();
-    let (mut refills, mut last) = (0u64, begun);
+    // When the first and the last refill were served, and the time before each at which none was there.
+    let (mut refills, mut first, mut last) = (0u64, (begun, begun), (begun, begun));
+    let mut missing = begun;
     while refills < REFILLS && field.hands.now() - begun < FILLING {
         field.hands.pause(step);
+        let asked = field.hands.now();
         match item.one(field)? {
-            Ok(()) => (refills, last) = (refills + 1, field.hands.now()),
-            Err((_, _, session)) => field.hands.leave(&[session], Leave::Close),
+            Ok(()) => {
+                refills += 1;
+                last = (missing, asked);
+                if refills == 1 {
+                    first = last;
+                }
+            }
+            Err((_, _, session)) => {
+                field.hands.leave(&[session], Leave::Close);
+                missing = asked;
+            }
         }
     }
-    if refills == 0 {
-        return Err(Halt::Foreign(
-            "it served one more after a silence, and none while it was asked".to_owned(),
-        ));
+    if refills < 2 {
+        return Err(Halt::Foreign(format!(
+            "of {full} at once {refills} were served again while it was asked for {} s",
+            FILLING.as_secs()
+        )));
     }
-    let took = (last - begun).as_secs_f64().max(1e-3);
-    let rate = refills as f64 * 60.0 / took;
-    // One more or less, and as much later as it may have been asked for.
-    let (low, high) = (
-        refills.saturating_sub(1) as f64 * 60.0 / (took + step.as_secs_f64()),
-        (refills + 1) as f64 * 60.0 / (took - step.as_secs_f64()).max(1e-3),
-    );
-    finding.window_ms = Some(6e4 / rate);
+    // Each came between two questions.
+    let between = (refills - 1) as f64 * 60.0;
+    let (shortest, longest) = (last.0.saturating_sub(first.1), last.1.saturating_sub(first.0));
+    let (low, high) =
+        (between / longest.as_secs_f64().max(1e-3), between / shortest.as_secs_f64().max(1e-3));
+    finding.window_ms = Some(6e4 / ((low + high) / 2.0));
     finding.remark(format!(
         "about {full} {} are served at once, and then {:.2} a second",
         unit(kind),
-        rate / 60.0
+        (low + high) / 120.0
     ));
     finding.between(low as u64, high.ceil() as u64, "one is asked for now and then");
+    Ok(())
+}
+
+/// Whether sessions that are held count for as long as they are held: then what showed is a limit of sessions at once,
+/// whose slots are free late, and none by time.
+fn held_count(field: &mut Field<'_>, finding: &mut Finding) -> Found<()> {
+    let Some(window) = finding.window_ms.map(|ms| Duration::from_secs_f64(ms / 1e3)) else { return Ok(()) };
+    field.hands.pause(window + MARGIN);
+    finding.trials += 1;
+    let before = refused_burst(field, &mut Connections, u64::MAX)?;
+    field.hands.pause(window + MARGIN);
+    // Half of what is served; what a bucket gave before is given again.
+    let hold = (before.served / 2).max(1);
+    let mut held = Vec::new();
+    for _ in 0..hold {
+        field.afford()?;
+        match field.hands.open(&[Way::default()]).pop() {
+            Some(Opened::In(session)) => held.push(session),
+            Some(Opened::Out(refusal)) => field.hands.leave(&[refusal.session], Leave::Close),
+            _ => return Ok(()),
+        }
+    }
+    field.hands.pause(window + MARGIN);
+    let dead = field.dead(&held).len();
+    let beside = refused_burst(field, &mut Connections, before.served.saturating_add(1))?;
+    let kept = held.len() as u64;
+    field.hands.leave(&held, Leave::Quit);
+    if dead > 0 {
+        finding.remark("sessions that were held ended by themselves: whether sessions at once are counted cannot be told");
+        finding.verdict = Verdict::Unstable;
+    } else if beside.served + kept.div_ceil(2) <= before.served {
+        finding.unmet(0);
+        finding.at_least = None;
+        finding.verdict = Verdict::Obstructed;
+        finding.remark(format!(
+            "beside {kept} sessions that were held only {} were served, and {} when none was: sessions at once are limited \
+             first, and their slots are free late",
+            beside.served, before.served
+        ));
+    }
     Ok(())
 }
 

@@ -87,6 +87,16 @@ fn shown(
     Ok(())
 }
 
+/// Whether a message of this size is served in a session of its own.
+fn is_served_alone(field: &mut Field<'_>, size: u64) -> Found<bool> {
+    let session = field.enter()?;
+    let mailer = field.mailer(Some(size), 1);
+    let letter = field.letter(&mailer);
+    let sent = field.send(session, &letter);
+    field.leave(session);
+    Ok(sent.is_ok())
+}
+
 /// Bytes of a session: messages of one size until one is not taken, then the size of the last is searched to the byte.
 pub(super) fn octets(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) -> Found<()> {
     field.one_message()?;
@@ -98,6 +108,10 @@ pub(super) fn octets(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) 
     let mut filling = None;
     for piece in PIECES.map(|piece| piece.min(largest).max(least)) {
         finding.trials += 1;
+        // The last message of a session is searched up to twice this size: it has to be served alone.
+        if piece > least && !is_served_alone(field, piece.saturating_mul(2).saturating_add(least))? {
+            continue;
+        }
         let messages = (most / piece).saturating_add(1).min(field.setting.bounds.messages);
         let (count, refused, session) = filled(field, piece, messages)?;
         if count > 0 || piece == least {

@@ -21,8 +21,8 @@ const COMMAND: u64 = 64 << 10;
 const PATH: u64 = 4096;
 /// No local part is made longer.
 const LOCAL: usize = 64;
-/// One field of a header that is made longer, with its CRLF.
-const FIELD: u64 = 200;
+/// One field of a header that is made longer, with its CRLF: shorter than any line may be limited to.
+const FIELD: u64 = 76;
 
 /// What came of one size.
 enum Came {
@@ -189,9 +189,44 @@ pub(super) fn content(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding)
         let letter = field.letter(&mailer);
         Ok(whole(field, session, &letter))
     })?;
+    if advertised != finding.value || finding.value.is_none() {
+        is_of_session(field, finding, least)?;
+    }
     own_way(field, finding, advertised);
     compare(finding, advertised);
     Ok(())
+}
+
+/// Whether two messages of a session, each of which is served alone, are refused together: then it is the bytes of the
+/// session that are limited.
+fn is_of_session(field: &mut Field<'_>, finding: &mut Finding, least: u64) -> Found<()> {
+    let Some(value) = finding.value.filter(|_| finding.verdict != Verdict::Unstable) else { return Ok(()) };
+    finding.trials += 1;
+    let part = (value / 3).saturating_mul(2).max(least);
+    if part.saturating_mul(2) <= value || two(field, part, part)? {
+        return Ok(());
+    }
+    finding.verdict = if finding.expected.is_some() { Verdict::Obstructed } else { Verdict::NotReached };
+    let why = match two(field, least, least)? {
+        true => format!("a second message of {part} bytes was refused in one session: the bytes of a session are limited first"),
+        false => "a session takes one message: whether its bytes are limited or those of a message cannot be told".to_owned(),
+    };
+    finding.unmet(value);
+    finding.remark(why);
+    Ok(())
+}
+
+/// Whether messages of these sizes are served in one session.
+fn two(field: &mut Field<'_>, first: u64, second: u64) -> Found<bool> {
+    let session = field.enter()?;
+    let mut served = true;
+    for size in [first, second] {
+        let mailer = field.mailer(Some(size), 1);
+        let letter = field.letter(&mailer);
+        served = served && matches!(whole(field, session, &letter), Came::Served);
+    }
+    field.leave(session);
+    Ok(served)
 }
 
 /// A listener may count a line's end as one byte, and what it adds itself: where that explains what was expected or
@@ -234,7 +269,9 @@ fn own_way(field: &mut Field<'_>, finding: &mut Finding, advertised: Option<u64>
 fn is_whole_size(field: &mut Field<'_>, finding: &mut Finding, overhead: u64) -> Found<()> {
     let Some(value) = finding.value.filter(|_| finding.verdict != Verdict::Unstable) else { return Ok(()) };
     let session = field.enter()?;
-    let mailer = field.mailer(Some(value.saturating_add(overhead).saturating_add(MARGIN)), 1);
+    // It has more line ends, which may be counted as one byte each.
+    let size = value.saturating_add(overhead).saturating_add(value / 16).saturating_add(MARGIN);
+    let mailer = field.mailer(Some(size), 1);
     let letter = field.letter(&mailer);
     let came = whole(field, session, &letter);
     field.leave(session);
@@ -345,6 +382,28 @@ pub(super) fn path(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) ->
         if met.code() / 100 == 2 { Ok(Came::Served) } else { Ok(Came::Refused(Step::Rcpt, met)) }
     })?;
     finding.remark("RFC 5321 4.5.3.1 asks for 256 octets, of which 64 in front of the @");
+    is_of_line(field, finding)
+}
+
+/// Whether a command as long is refused as well, whatever it is: then it is the line that is too long, and not the path.
+fn is_of_line(field: &mut Field<'_>, finding: &mut Finding) -> Found<()> {
+    let Some(value) = finding.value.filter(|_| finding.verdict != Verdict::Unstable) else { return Ok(()) };
+    finding.trials += 1;
+    let mut codes = [0; 2];
+    for (code, length) in codes.iter_mut().zip([1, value.saturating_add("RCPT TO:\r\n".len() as u64 + 1)]) {
+        let session = field.enter()?;
+        let padding = "x".repeat(usize::try_from(length.saturating_sub("NOOP \r\n".len() as u64)).unwrap_or(0).max(1));
+        *code = field.ask(session, &format!("NOOP {padding}")).code();
+        field.leave(session);
+    }
+    if codes[0] != codes[1] {
+        finding.unmet(value);
+        finding.verdict = if finding.expected.is_some() { Verdict::Obstructed } else { Verdict::NotReached };
+        finding.remark(format!(
+            "a NOOP as long as its command was answered {}, a short one {}: a command line is limited first",
+            codes[1], codes[0]
+        ));
+    }
     Ok(())
 }
 

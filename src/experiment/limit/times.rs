@@ -15,8 +15,11 @@ use crate::smtp::Step;
 const SLACK: u64 = 1000;
 /// One session is looked at for so long before the next is.
 const GLANCE: Duration = Duration::from_millis(4);
-/// Between two signs of life of the session that is not silent.
-const TRICKLE: Duration = Duration::from_millis(500);
+/// Between two signs of life of the sessions that are not silent. The second gives a quarter as many: if the first ends
+/// earlier its signs of life were counted, and not its time.
+const TRICKLE: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(2)];
+/// A session that lasts as long as another one ends at the same age, within this.
+const SAME_AGE: Duration = Duration::from_secs(2);
 
 /// The times that are looked for, and what was seen of them once they were waited for.
 #[derive(Debug, Default)]
@@ -47,9 +50,14 @@ struct Waiting {
     since: Duration,
     until: Duration,
     step: Step,
-    /// When it last gave a sign of life, if it does.
-    spoke: Option<Duration>,
+    /// When it last gave a sign of life, and how often it does, if it does.
+    spoke: Option<(Duration, Duration)>,
+    /// When it was known to live last, and whether a sign of life is still to be answered.
+    lived: (Duration, bool),
 }
+
+/// The kind that is no silence.
+const LASTS: &str = "connection-time-exceeded";
 
 impl Field<'_> {
     /// Notes which times are requested: the first of them waits for all.
@@ -105,10 +113,19 @@ fn wait(field: &mut Field<'_>, asked: &[(&'static Kind, Duration)]) -> Found<BTr
         match begin(field, kind) {
             Ok((session, step)) => {
                 // A session's time is the listener's from its first octet on; silence begins when all is said.
-                let lasts = kind.name == "connection-time-exceeded";
+                let lasts = kind.name == LASTS;
                 let since = if lasts { opened } else { field.hands.now() };
-                let spoke = lasts.then_some(since);
-                waiting.push(Waiting { kind, session, since, until: since + *length, step, spoke });
+                let spoke = lasts.then_some((since, TRICKLE[0]));
+                let until = since + *length;
+                let lived = (since, false);
+                waiting.push(Waiting { kind, session, since, until, step, spoke, lived });
+                if lasts {
+                    let since = field.hands.now();
+                    let (session, step) = begin(field, kind)?;
+                    let spoke = Some((since, TRICKLE[1]));
+                    let (until, lived) = (since + *length, (since, false));
+                    waiting.push(Waiting { kind, session, since, until, step, spoke, lived });
+                }
             }
             Err(Halt::Own(why)) => return Err(Halt::Own(why)),
             Err(halt) => {
@@ -125,22 +142,32 @@ fn wait(field: &mut Field<'_>, asked: &[(&'static Kind, Duration)]) -> Found<BTr
             let ended = match (&met.what, one.spoke) {
                 (By::Silence, _) => false,
                 // The answer to a sign of life.
-                (By::Reply(reply), Some(_)) => reply.code == 421,
+                (By::Reply(reply), Some(_)) => {
+                    one.lived = (met.at, false);
+                    reply.code == 421
+                }
                 _ => true,
             };
             let now = field.hands.now();
             if ended || now >= one.until {
                 // What was said before the wait began ended it at once.
-                let after = if ended { met.at } else { now }.saturating_sub(one.since);
+                // Of one whose answer is still awaited, for its reply is slow, no more is known than when it lived last.
+                let last = if one.lived.1 { one.lived.0 } else { now };
+                let after = if ended { met.at } else { last }.saturating_sub(one.since);
                 let closed = (ended && met.reply().is_some()).then(|| field.closes(one.session));
                 let by = ended.then_some(met);
                 // Where content is awaited, QUIT is content.
                 field.hands.leave(&[one.session], Leave::Close);
-                seen.insert(one.kind.name, Seen { after, by, closed, step: one.step, halted: None });
+                let ended = Seen { after, by, closed, step: one.step, halted: None };
+                let ended = match seen.remove(one.kind.name) {
+                    Some(other) => of_two(other, ended),
+                    None => ended,
+                };
+                seen.insert(one.kind.name, ended);
                 continue;
             }
-            if let Some(spoke) = one.spoke.as_mut().filter(|spoke| now - **spoke >= TRICKLE) {
-                *spoke = now;
+            if let Some((spoke, _)) = one.spoke.as_mut().filter(|(spoke, every)| !one.lived.1 && now - *spoke >= *every) {
+                (*spoke, one.lived.1) = (now, true);
                 field.hands.tell(one.session, b"NOOP\r\n");
             }
             still.push(one);
@@ -148,6 +175,28 @@ fn wait(field: &mut Field<'_>, asked: &[(&'static Kind, Duration)]) -> Found<BTr
         waiting = still;
     }
     Ok(seen)
+}
+
+/// What two sessions that gave more and fewer signs of life say of the time that a session may last: the one that ended
+/// first, and the other.
+fn of_two(first: Seen, other: Seen) -> Seen {
+    let differ = other.after.saturating_sub(first.after) > SAME_AGE;
+    match (&first.by, &other.by) {
+        (Some(_), _) if differ => Seen {
+            halted: Some(Halt::Foreign(format!(
+                "two sessions that gave signs of life every {} and {} s did not end at the same age, but after {:.1} and {} {:.1} s: \
+                 something else than time is counted",
+                TRICKLE[0].as_secs_f64(),
+                TRICKLE[1].as_secs_f64(),
+                first.after.as_secs_f64(),
+                if other.by.is_some() { "after" } else { "not within" },
+                other.after.as_secs_f64()
+            ))),
+            ..other
+        },
+        (None, Some(_)) => other,
+        _ => first,
+    }
 }
 
 /// A session that is silent from here on, and the step at which it is.

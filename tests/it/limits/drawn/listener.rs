@@ -1,0 +1,778 @@
+//! A listener as drawn, on a clock of its own: what it offers, where each of its limits is and how it shows. It answers
+//! through the seam of sessions that are led by hand, so a window of a minute costs nothing. It shares no code with the
+//! embedded listener and none with the search.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use smtpress::generator::hands::{
+    By, Hands, Leave, Met, Opened, Refusal, Session, Spent, Unconnected, Way,
+};
+use smtpress::smtp::hello::Offer;
+use smtpress::smtp::{Closed, Reply, Step};
+
+/// A reply takes so long.
+const ROUND_TRIP: Duration = Duration::from_micros(200);
+/// A reply is waited for so long by an opening.
+const PATIENCE: Duration = Duration::from_secs(10);
+const NEVER: Duration = Duration::MAX;
+
+/// How a limit shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Shows {
+    /// This reply, and whether the connection is closed after it, and how much later.
+    Reply(u16, &'static str, Option<Duration>),
+    Close,
+    Reset,
+    /// Nothing is answered any more.
+    Silence,
+    /// Connections only: no connection comes about.
+    NoConnect,
+}
+
+/// Where a limit of messages, recipients or bytes shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum At {
+    Own,
+    /// One step later.
+    Later,
+    /// At the final dot.
+    Dot,
+    /// Never: the surplus is dropped without a word.
+    Dropped,
+}
+
+/// A number, and how it shows.
+#[derive(Clone, Debug)]
+pub struct Limit {
+    pub most: u64,
+    pub shows: Shows,
+    pub at: At,
+}
+
+/// How a number by time is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Window {
+    Fixed,
+    Sliding,
+    Bucket,
+}
+
+/// So many by time.
+#[derive(Clone, Debug)]
+pub struct Rate {
+    pub most: u64,
+    pub window: Duration,
+    pub kind: Window,
+    pub counts_refused: bool,
+    pub shows: Shows,
+}
+
+/// Replies that are held back longer and longer.
+#[derive(Clone, Copy, Debug)]
+pub struct Tarpit {
+    pub from: u64,
+    pub step: Duration,
+}
+
+/// A listener.
+#[derive(Clone, Debug)]
+pub struct Drawn {
+    pub per_host: Option<Limit>,
+    pub per_network: Option<Limit>,
+    pub in_all: Option<Limit>,
+    /// After a close, until the slot is free again.
+    pub release: Duration,
+    pub messages: Option<Limit>,
+    pub session_bytes: Option<Limit>,
+    pub recipients: Option<Limit>,
+    pub size: Option<Limit>,
+    pub offers_size: bool,
+    /// A line end is one byte of a size.
+    pub counts_lf: bool,
+    pub header: Option<Limit>,
+    pub text_line: Option<Limit>,
+    pub command_line: Option<Limit>,
+    pub path: Option<Limit>,
+    pub hops: Option<Limit>,
+    pub bare_lf: Option<Limit>,
+    pub bare_cr: Option<Limit>,
+    pub unknown: Option<Limit>,
+    pub syntax: Option<Limit>,
+    pub junk: Option<Limit>,
+    pub invalid: Option<Limit>,
+    pub logins: Option<Limit>,
+    /// The last error that is answered is followed by the close.
+    pub closes_after_error: bool,
+    pub tarpit: Option<Tarpit>,
+    pub connections: Option<Rate>,
+    pub rate: Option<Rate>,
+    pub idle: Option<Limit>,
+    pub lifetime: Option<Limit>,
+    /// Endings besides CRLF.CRLF that end the content.
+    pub endings: Vec<&'static [u8]>,
+    /// 250, or how NOOP with an argument, and without one, is answered.
+    pub noop_argument: u16,
+    pub noop: u16,
+    pub unknown_code: u16,
+    pub auth: Vec<&'static str>,
+    /// AUTH is answered 538.
+    pub encrypts_first: bool,
+    /// A rule that is not kept is answered 250.
+    pub lax: bool,
+    /// Every recipient is refused.
+    pub refuses_recipients: bool,
+    pub echoes_path: bool,
+    /// The reply to QUIT, and the close, come so much later.
+    pub slow_quit: Duration,
+}
+
+impl Drawn {
+    /// One without limits.
+    pub fn open() -> Drawn {
+        Drawn {
+            per_host: None,
+            per_network: None,
+            in_all: None,
+            release: Duration::ZERO,
+            messages: None,
+            session_bytes: None,
+            recipients: None,
+            size: None,
+            offers_size: true,
+            counts_lf: false,
+            header: None,
+            text_line: None,
+            command_line: None,
+            path: None,
+            hops: None,
+            bare_lf: None,
+            bare_cr: None,
+            unknown: None,
+            syntax: None,
+            junk: None,
+            invalid: None,
+            logins: None,
+            closes_after_error: false,
+            tarpit: None,
+            connections: None,
+            rate: None,
+            idle: None,
+            lifetime: None,
+            endings: Vec::new(),
+            noop_argument: 250,
+            noop: 250,
+            unknown_code: 500,
+            auth: vec!["PLAIN"],
+            encrypts_first: false,
+            lax: false,
+            refuses_recipients: false,
+            echoes_path: false,
+            slow_quit: Duration::ZERO,
+        }
+    }
+}
+
+/// The state of a number by time.
+#[derive(Default)]
+struct Counted {
+    times: VecDeque<Duration>,
+    tokens: Option<(f64, Duration)>,
+    window: Option<(Duration, u64)>,
+}
+
+impl Counted {
+    /// One more at `now`: whether it is served.
+    fn take(&mut self, rate: &Rate, now: Duration) -> bool {
+        match rate.kind {
+            Window::Sliding => {
+                while self.times.front().is_some_and(|at| *at + rate.window <= now) {
+                    self.times.pop_front();
+                }
+                let served = (self.times.len() as u64) < rate.most;
+                if served || rate.counts_refused {
+                    self.times.push_back(now);
+                }
+                served
+            }
+            Window::Fixed => {
+                let (begun, count) = self.window.filter(|(begun, _)| now < *begun + rate.window).unwrap_or((now, 0));
+                let served = count < rate.most;
+                let more = u64::from(served || rate.counts_refused);
+                self.window = Some((begun, count + more));
+                served
+            }
+            Window::Bucket => {
+                let (tokens, at) = self.tokens.unwrap_or((rate.most as f64, now));
+                let filled = (now - at).as_secs_f64() * rate.most as f64 / rate.window.as_secs_f64();
+                let tokens = (tokens + filled).min(rate.most as f64);
+                let served = tokens >= 1.0;
+                self.tokens = Some((if served { tokens - 1.0 } else { tokens }, now));
+                served
+            }
+        }
+    }
+}
+
+#[derive(Default)]
+struct One {
+    host: u64,
+    /// It holds a slot.
+    inside: bool,
+    over: bool,
+    /// Nothing is answered any more.
+    mute: bool,
+    greeted: bool,
+    refused: Option<Shows>,
+    events: VecDeque<(Duration, By)>,
+    buffer: Vec<u8>,
+    in_data: bool,
+    mail: bool,
+    challenged: bool,
+    recipients: u64,
+    surplus: bool,
+    messages: u64,
+    bytes: u64,
+    unknown: u64,
+    syntax: u64,
+    junk: u64,
+    invalid: u64,
+    logins: u64,
+    errors: u64,
+    opened: Duration,
+    active: Duration,
+    timed_out: bool,
+    hello: bool,
+}
+
+/// Sessions with a listener as drawn.
+pub struct Simulated {
+    drawn: Drawn,
+    now: Duration,
+    sessions: Vec<One>,
+    /// Slots that are still taken until then, by host.
+    leaving: Vec<(Duration, u64)>,
+    connections: HashMap<u64, Counted>,
+    messages: HashMap<u64, Counted>,
+    octets: u64,
+    opened: u64,
+    /// More than this and it is the search that never ends.
+    budget: u64,
+}
+
+fn reply(code: u16, text: &str) -> By {
+    By::Reply(Reply::new(code, text.split('\n').map(str::to_owned).collect()))
+}
+
+impl Simulated {
+    pub fn new(drawn: &Drawn) -> Simulated {
+        Simulated {
+            drawn: drawn.clone(),
+            now: Duration::ZERO,
+            sessions: Vec::new(),
+            leaving: Vec::new(),
+            connections: HashMap::new(),
+            messages: HashMap::new(),
+            octets: 0,
+            opened: 0,
+            budget: 3_000_000,
+        }
+    }
+
+    /// Sessions that the client left open.
+    pub fn left_open(&self) -> usize {
+        self.sessions.iter().filter(|one| !one.over).count()
+    }
+
+    fn network_of(host: u64) -> u64 {
+        host / 254
+    }
+
+    fn spend(&mut self) {
+        self.budget = self.budget.checked_sub(1).expect("the search does not end");
+    }
+
+    /// What of time has come until `to`.
+    fn advance(&mut self, to: Duration) {
+        for one in &mut self.sessions {
+            if one.over || one.timed_out || one.mute || !one.greeted {
+                continue;
+            }
+            let idle = self.drawn.idle.as_ref().map(|limit| (one.active + Duration::from_millis(limit.most), limit));
+            let life =
+                self.drawn.lifetime.as_ref().map(|limit| (one.opened + Duration::from_millis(limit.most), limit));
+            let first = [idle, life].into_iter().flatten().min_by_key(|(at, _)| *at);
+            if let Some((at, limit)) = first.filter(|(at, _)| *at <= to) {
+                one.timed_out = true;
+                one.events.retain(|(due, _)| *due <= at);
+                show(one, at, &limit.shows);
+                end(one, &mut self.leaving, at, self.drawn.release);
+            }
+        }
+        self.now = self.now.max(to);
+        let now = self.now;
+        self.leaving.retain(|(until, _)| *until > now);
+    }
+
+    fn inside(&self, counts: impl Fn(u64) -> bool) -> u64 {
+        let held = self.sessions.iter().filter(|one| one.inside && counts(one.host)).count();
+        (held + self.leaving.iter().filter(|(_, host)| counts(*host)).count()) as u64
+    }
+
+    /// The limit that turns this client away.
+    fn turned_away(&mut self, host: u64) -> Option<(Shows, At)> {
+        if let Some(rate) = &self.drawn.connections
+            && !self.connections.entry(host).or_default().take(rate, self.now)
+        {
+            return Some((rate.shows.clone(), At::Own));
+        }
+        let network = Self::network_of(host);
+        let limits = [
+            (&self.drawn.per_host, self.inside(|other| other == host)),
+            (&self.drawn.per_network, self.inside(|other| Self::network_of(other) == network)),
+            (&self.drawn.in_all, self.inside(|_| true)),
+        ];
+        limits
+            .into_iter()
+            .find_map(|(limit, inside)| limit.as_ref().filter(|limit| inside >= limit.most))
+            .map(|limit| (limit.shows.clone(), limit.at))
+    }
+
+    fn connect(&mut self, way: Way) -> Opened {
+        self.spend();
+        self.opened += 1;
+        let session = Session(self.sessions.len());
+        self.advance(self.now + ROUND_TRIP);
+        let away = self.turned_away(way.host);
+        let mut one = One { host: way.host, opened: self.now, active: self.now, ..One::default() };
+        let out = |by: By, step| Opened::Out(Refusal { step, by, session, took: ROUND_TRIP });
+        match away {
+            Some((Shows::NoConnect, _)) => {
+                one.over = true;
+                self.sessions.push(one);
+                return out(By::NoConnect(Unconnected::Refused), Step::Connect);
+            }
+            Some((shows, At::Later)) if shows != Shows::NoConnect => {
+                one.refused = Some(shows);
+                one.greeted = true;
+                one.events.push_back((self.now, reply(220, "mx ESMTP")));
+            }
+            Some((shows, _)) => {
+                show(&mut one, self.now, &shows);
+                if shows != Shows::Silence && !matches!(shows, Shows::Reply(_, _, None)) {
+                    one.over = true;
+                } else {
+                    one.mute = true;
+                }
+            }
+            None => {
+                one.inside = true;
+                one.greeted = true;
+                one.events.push_back((self.now, reply(220, "mx ESMTP")));
+            }
+        }
+        self.sessions.push(one);
+        if way.bare {
+            return Opened::In(session);
+        }
+        let greeting = self.hear(session, PATIENCE);
+        if greeting.code() != 220 {
+            return out(greeting.what, Step::Greeting);
+        }
+        let hello = self.say(session, b"EHLO client\r\n", PATIENCE);
+        if hello.code() != 250 {
+            return out(hello.what, Step::Hello);
+        }
+        Opened::In(session)
+    }
+
+    /// What is read from a client, as lines and contents.
+    fn read(&mut self, number: usize) {
+        loop {
+            let one = &mut self.sessions[number];
+            if one.over || one.mute {
+                one.buffer.clear();
+                return;
+            }
+            if one.in_data {
+                let mut ends: Vec<&[u8]> = vec![b"\r\n.\r\n"];
+                ends.extend(&self.drawn.endings);
+                let find = |end: &[u8]| one.buffer.windows(end.len()).position(|part| part == end).map(|at| (at, end.len()));
+                let Some((at, length)) = ends.into_iter().filter_map(find).min() else { return };
+                // A CR that ends a line is no less one when an LF comes with it.
+                let length = length + usize::from(one.buffer[at..at + length].ends_with(b"\r") && one.buffer.get(at + length) == Some(&b'\n'));
+                let content: Vec<u8> = one.buffer.drain(..at + length).take(at).chain(*b"\r\n").collect();
+                one.in_data = false;
+                self.content(number, &content);
+            } else {
+                let Some(at) = one.buffer.iter().position(|octet| *octet == b'\n') else { return };
+                let line: Vec<u8> = one.buffer.drain(..=at).collect();
+                self.command(number, &line);
+            }
+        }
+    }
+
+    fn answer(&mut self, number: usize, code: u16, text: &str) {
+        let at = self.now + ROUND_TRIP;
+        self.sessions[number].events.push_back((at, reply(code, text)));
+    }
+
+    /// An error of this session, which is the `count`-th of its kind.
+    fn error(&mut self, number: usize, count: u64, limit: Option<Limit>, code: u16, text: &str) {
+        let one = &mut self.sessions[number];
+        one.errors += 1;
+        let at = self.now + ROUND_TRIP;
+        let delay = self.drawn.tarpit.filter(|tarpit| one.errors > tarpit.from).map_or(Duration::ZERO, |tarpit| {
+            tarpit.step * u32::try_from(one.errors - tarpit.from).unwrap()
+        });
+        match limit {
+            Some(limit) if count > limit.most => {
+                show(one, at, &limit.shows);
+                if limit.shows != Shows::Silence {
+                    end(one, &mut self.leaving, at, self.drawn.release);
+                }
+            }
+            Some(limit) if count == limit.most && self.drawn.closes_after_error => {
+                one.events.push_back((at + delay, reply(code, text)));
+                one.events.push_back((at + delay + ROUND_TRIP, By::Closed(Closed::Eof)));
+                end(one, &mut self.leaving, at + delay, self.drawn.release);
+            }
+            _ => one.events.push_back((at + delay, reply(code, text))),
+        }
+    }
+
+    /// A limit that a command or a content meets; whether the session goes on.
+    fn limited(&mut self, number: usize, limit: &Limit) {
+        let at = self.now + ROUND_TRIP;
+        let one = &mut self.sessions[number];
+        show(one, at, &limit.shows);
+        if !matches!(limit.shows, Shows::Reply(_, _, None) | Shows::Silence) {
+            end(one, &mut self.leaving, at, self.drawn.release);
+        }
+    }
+
+    fn command(&mut self, number: usize, line: &[u8]) {
+        let drawn = self.drawn.clone();
+        let text = String::from_utf8_lossy(line).trim_end_matches(['\r', '\n']).to_owned();
+        let one = &mut self.sessions[number];
+        one.active = self.now;
+        if let Some(shows) = one.refused.clone() {
+            let limit = Limit { most: 0, shows, at: At::Own };
+            self.limited(number, &limit);
+            let one = &mut self.sessions[number];
+            one.mute = !one.over;
+            return;
+        }
+        if one.challenged {
+            one.challenged = false;
+            one.logins += 1;
+            let count = one.logins;
+            return self.error(number, count, drawn.logins, 535, "5.7.8 authentication failed");
+        }
+        let over = |limit: &Option<Limit>, value: u64| limit.clone().filter(|limit| value > limit.most);
+        if let Some(limit) = over(&drawn.command_line, line.len() as u64) {
+            return self.limited(number, &limit);
+        }
+        let verb = text.split([' ', ':']).next().unwrap_or_default().to_uppercase();
+        let unknown = (drawn.unknown_code, "5.5.1 what is that");
+        let refusal = if drawn.lax { (250, "fine") } else { (503, "5.5.1 bad sequence") };
+        match verb.as_str() {
+            "EHLO" | "HELO" => {
+                one.hello = true;
+                one.mail = false;
+                let named = text.len() > 5;
+                let (code, words) = if named || drawn.lax { (250, "mx") } else { (501, "5.5.4 which name") };
+                self.answer(number, code, words);
+            }
+            "MAIL" if text.contains("<<") => {
+                one.syntax += 1;
+                let count = one.syntax;
+                self.error(number, count, drawn.syntax, 501, "5.5.4 syntax");
+            }
+            "MAIL" if one.mail => self.answer(number, refusal.0, refusal.1),
+            "MAIL" => {
+                let declared = text.split("SIZE=").nth(1).and_then(|size| size.parse::<u64>().ok()).unwrap_or(0);
+                let count = one.messages + 1;
+                let host = one.host;
+                if let Some(limit) = over(&drawn.messages, count).filter(|limit| limit.at == At::Own) {
+                    return self.limited(number, &limit);
+                }
+                if let Some(limit) = over(&drawn.size, declared) {
+                    return self.limited(number, &limit);
+                }
+                if let Some(rate) = &drawn.rate
+                    && !self.messages.entry(host).or_default().take(rate, self.now)
+                {
+                    return self.limited(number, &Limit { most: 0, shows: rate.shows.clone(), at: At::Own });
+                }
+                let one = &mut self.sessions[number];
+                (one.mail, one.recipients, one.surplus) = (true, 0, false);
+                self.answer(number, 250, "ok");
+            }
+            "RCPT" if !one.mail => self.answer(number, refusal.0, refusal.1),
+            "RCPT" => {
+                let path = text.split(['<']).nth(1).map_or(0, |path| path.len() as u64 + 1);
+                let count = one.messages + 1;
+                if drawn.refuses_recipients || text.contains("nobody") {
+                    one.invalid += 1;
+                    let count = one.invalid;
+                    let limit = drawn.invalid.clone().filter(|_| text.contains("nobody"));
+                    return self.error(number, count, limit, 550, "5.1.1 user unknown");
+                }
+                if let Some(limit) = over(&drawn.messages, count).filter(|limit| limit.at == At::Later) {
+                    return self.limited(number, &limit);
+                }
+                if let Some(limit) = over(&drawn.path, path) {
+                    return self.limited(number, &limit);
+                }
+                one.recipients += 1;
+                if let Some(limit) = over(&drawn.recipients, one.recipients) {
+                    if limit.at == At::Own {
+                        one.recipients -= 1;
+                        return self.limited(number, &limit);
+                    }
+                    one.surplus = true;
+                }
+                let words = if drawn.echoes_path { format!("{text} ok") } else { "ok".to_owned() };
+                if words.len() > 4000 {
+                    self.sessions[number].events.push_back((self.now, By::Other("a reply line too long".into())));
+                    return;
+                }
+                self.answer(number, 250, &words);
+            }
+            "DATA" if !one.mail || one.recipients == 0 => self.answer(number, refusal.0, refusal.1),
+            "DATA" => {
+                let surplus = one.surplus;
+                if let Some(limit) = drawn.recipients.filter(|limit| surplus && limit.at == At::Later) {
+                    return self.limited(number, &limit);
+                }
+                one.in_data = true;
+                self.answer(number, 354, "go on");
+            }
+            "NOOP" => {
+                one.junk += 1;
+                let count = one.junk;
+                let code = if text.len() > 4 { drawn.noop_argument } else { drawn.noop };
+                self.error(number, count, drawn.junk, code, "noop");
+            }
+            "QUIT" => {
+                let at = self.now + ROUND_TRIP + drawn.slow_quit;
+                let one = &mut self.sessions[number];
+                one.events.push_back((at, reply(221, "bye")));
+                one.events.push_back((at, By::Closed(Closed::Eof)));
+                end(one, &mut self.leaving, at, drawn.release);
+            }
+            "AUTH" if drawn.encrypts_first => self.answer(number, 538, "5.7.11 Must issue a STARTTLS command first"),
+            "AUTH" if text.contains("CRAM-MD5") && drawn.auth.contains(&"CRAM-MD5") => {
+                one.challenged = true;
+                self.answer(number, 334, "PDE4OTYuNjk3MTcwOTUyQHBvc3RvZmZpY2U+");
+            }
+            "AUTH" if drawn.auth.contains(&"PLAIN") => {
+                one.logins += 1;
+                let count = one.logins;
+                self.error(number, count, drawn.logins, 535, "5.7.8 authentication failed");
+            }
+            "RSET" => {
+                one.mail = false;
+                self.answer(number, 250, "ok");
+            }
+            _ => {
+                one.unknown += 1;
+                let count = one.unknown;
+                self.error(number, count, drawn.unknown, unknown.0, unknown.1);
+            }
+        }
+    }
+
+    fn content(&mut self, number: usize, content: &[u8]) {
+        let drawn = self.drawn.clone();
+        let one = &mut self.sessions[number];
+        one.active = self.now;
+        one.mail = false;
+        // Without the dots that were stuffed.
+        let stuffed = content.windows(3).filter(|part| part == b"\n..").count() as u64;
+        let ends = content.iter().filter(|octet| **octet == b'\n').count() as u64;
+        let octets = content.len() as u64 - stuffed;
+        let size = if drawn.counts_lf { octets - ends } else { octets };
+        let head = content.windows(4).position(|part| part == b"\r\n\r\n").map_or(content.len(), |at| at + 2);
+        let longest = content.split(|octet| *octet == b'\n').map(|line| line.len() as u64 + 1).max().unwrap_or(0);
+        let hops = content[..head].windows(10).filter(|part| part.eq_ignore_ascii_case(b"\nReceived:")).count() as u64
+            + u64::from(content.starts_with(b"Received:"));
+        let bare = |octet: u8, before: bool| {
+            content.iter().enumerate().any(|(at, here)| {
+                *here == octet
+                    && if before { at == 0 || content[at - 1] != b'\r' } else { content.get(at + 1) != Some(&b'\n') }
+            })
+        };
+        let bytes = one.bytes + octets;
+        let (messages, surplus) = (one.messages + 1, one.surplus);
+        let none = |limit: &Option<Limit>, is: bool| limit.clone().filter(|_| is);
+        let met = [
+            none(&drawn.recipients, surplus && drawn.recipients.as_ref().is_some_and(|limit| limit.at == At::Dot)),
+            none(&drawn.messages, drawn.messages.as_ref().is_some_and(|limit| limit.at == At::Dot && messages > limit.most)),
+            none(&drawn.session_bytes, drawn.session_bytes.as_ref().is_some_and(|limit| bytes > limit.most)),
+            none(&drawn.size, drawn.size.as_ref().is_some_and(|limit| size > limit.most)),
+            none(&drawn.header, drawn.header.as_ref().is_some_and(|limit| head as u64 > limit.most)),
+            none(&drawn.text_line, drawn.text_line.as_ref().is_some_and(|limit| longest > limit.most)),
+            none(&drawn.hops, drawn.hops.as_ref().is_some_and(|limit| hops > limit.most)),
+            none(&drawn.bare_lf, bare(b'\n', true)),
+            none(&drawn.bare_cr, bare(b'\r', false)),
+        ];
+        if let Some(limit) = met.into_iter().flatten().next() {
+            return self.limited(number, &limit);
+        }
+        let one = &mut self.sessions[number];
+        (one.messages, one.bytes) = (messages, bytes);
+        self.answer(number, 250, "queued");
+    }
+}
+
+/// Lets a limit show in a session.
+fn show(one: &mut One, at: Duration, shows: &Shows) {
+    match shows {
+        Shows::Reply(code, text, close) => {
+            one.events.push_back((at, reply(*code, text)));
+            if let Some(later) = close {
+                one.events.push_back((at + *later, By::Closed(Closed::Eof)));
+            }
+        }
+        Shows::Close => one.events.push_back((at, By::Closed(Closed::Eof))),
+        Shows::Reset => one.events.push_back((at, By::Closed(Closed::Reset))),
+        Shows::Silence | Shows::NoConnect => one.mute = true,
+    }
+}
+
+/// A session ends on the listener's side.
+fn end(one: &mut One, leaving: &mut Vec<(Duration, u64)>, at: Duration, release: Duration) {
+    one.over = true;
+    if std::mem::take(&mut one.inside) {
+        leaving.push((at.saturating_add(release), one.host));
+    }
+}
+
+impl Hands for Simulated {
+    fn open(&mut self, ways: &[Way], within: Duration) -> Vec<Opened> {
+        let until = self.now.saturating_add(within);
+        let begun = self.now;
+        let mut longest = begun;
+        let opened = ways
+            .iter()
+            .map(|way| {
+                if self.now >= until {
+                    return Opened::Own("the time for it was over".to_owned());
+                }
+                let opened = self.connect(*way);
+                // They come at once: silence to one is waited for beside that to another.
+                longest = longest.max(self.now);
+                if self.now - begun > PATIENCE {
+                    self.now = begun + PATIENCE / 2;
+                }
+                opened
+            })
+            .collect();
+        self.now = self.now.max(longest);
+        opened
+    }
+
+    fn offer(&self, _: Session) -> Offer {
+        let size = self.drawn.offers_size.then(|| self.drawn.size.as_ref().map_or(0, |limit| limit.most));
+        Offer {
+            pipelining: true,
+            size,
+            auth: self.drawn.auth.iter().map(|name| (*name).to_owned()).collect(),
+            ..Offer::default()
+        }
+    }
+
+    fn tell(&mut self, session: Session, octets: &[u8]) {
+        self.spend();
+        self.advance(self.now);
+        self.octets += octets.len() as u64;
+        let one = &mut self.sessions[session.0];
+        one.active = self.now;
+        one.buffer.extend_from_slice(octets);
+        self.read(session.0);
+    }
+
+    fn hear(&mut self, session: Session, within: Duration) -> Met {
+        self.spend();
+        let until = self.now.saturating_add(within);
+        let next = |one: &One| one.events.front().map_or(NEVER, |(at, _)| *at);
+        let mut due = next(&self.sessions[session.0]);
+        if due > until && !self.sessions[session.0].over {
+            // Its own time may end first.
+            let one = &self.sessions[session.0];
+            let own = [(&self.drawn.idle, one.active), (&self.drawn.lifetime, one.opened)];
+            let own = own.into_iter().filter_map(|(limit, since)| {
+                Some(since + Duration::from_millis(limit.as_ref()?.most))
+            });
+            let end = own.min().unwrap_or(NEVER).min(until);
+            self.advance(end);
+            due = next(&self.sessions[session.0]);
+        }
+        if due > until {
+            // A connection that is over meets nothing, at once.
+            if !(self.sessions[session.0].over && self.sessions[session.0].events.is_empty()) {
+                self.advance(until);
+            } else {
+                self.advance(self.now);
+            }
+            return Met { what: By::Silence, at: self.now };
+        }
+        let (_, what) = self.sessions[session.0].events.pop_front().unwrap();
+        self.advance(due);
+        Met { what, at: due }
+    }
+
+    fn leave(&mut self, sessions: &[Session], how: Leave, within: Duration) -> u64 {
+        self.spend();
+        let mut unseen = 0;
+        let begun = self.now;
+        let mut last = self.now;
+        for session in sessions {
+            let one = &mut self.sessions[session.0];
+            if !one.over && how == Leave::Quit && !one.mute && !one.in_data {
+                one.buffer.extend_from_slice(b"QUIT\r\n");
+                one.events.clear();
+                self.read(session.0);
+                let one = &self.sessions[session.0];
+                let closed = one.events.back().map_or(begun, |(at, _)| *at);
+                if closed > begun + within {
+                    unseen += 1;
+                }
+                last = last.max(closed.min(begun + within));
+            }
+            let one = &mut self.sessions[session.0];
+            one.events.clear();
+            one.buffer = Vec::new();
+            if !one.over {
+                end(one, &mut self.leaving, begun + ROUND_TRIP, self.drawn.release);
+            }
+        }
+        self.advance(last + ROUND_TRIP);
+        unseen
+    }
+
+    fn pause(&mut self, length: Duration) {
+        self.spend();
+        self.advance(self.now + length);
+    }
+
+    fn now(&self) -> Duration {
+        self.now
+    }
+
+    fn hosts(&self) -> u64 {
+        1016
+    }
+
+    fn network(&self, host: u64) -> Option<IpAddr> {
+        let network = u8::try_from(Self::network_of(host)).unwrap();
+        Some(Ipv4Addr::new(127, 0, network, 0).into())
+    }
+
+    fn spent(&self) -> Spent {
+        Spent { connections: self.opened, octets: self.octets }
+    }
+}

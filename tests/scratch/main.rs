@@ -1,0 +1,2 @@
+#[path = "../it/limits/drawn/mod.rs"]
+mod drawn;
