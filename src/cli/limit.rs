@@ -33,7 +33,7 @@ use crate::profile::units::{Count, Quantity, Size, Time};
 use crate::profile::{Override, Purpose};
 use crate::report::json::MOST_INTEGER;
 use crate::report::result::{RunResult, VerdictStatus};
-use crate::report::run_dir::Contents;
+use crate::report::run_dir::{Contents, RunDirError};
 use crate::report::searched::Searched;
 use crate::report::words;
 use crate::smtp::script::Tls;
@@ -77,14 +77,15 @@ pub fn limit(args: &LimitArgs, screen: &Screen) -> Result<u8, Failure> {
     let mut directory = args.common.directory(plan, prepared.started_at)?;
     let listener = if embedded { Some(start_listener(&prepared)?) } else { None };
     let begun = clock::now();
-    let nothing = Outcome { findings: Vec::new(), ended: Some(Ended::Stopped) };
     directory
-        .keep(&judged(&prepared, nothing, begun, None))
+        .keep(&so_far(&prepared, &[], begun))
         .and_then(|()| directory.put("profile.toml", &prepared.compiled.resolved))
         .map_err(Failure::unwritable)?;
     copies.clear();
     let mut watcher = Watcher {
         screen,
+        found: Vec::new(),
+        keep: &|found| directory.keep(&so_far(&prepared, found, begun)),
         stop: signals.stop.clone(),
         speaks: !args.common.quiet && args.common.progress != Some(Progress::None),
     };
@@ -386,9 +387,17 @@ fn judged(
     result
 }
 
-/// Tells how it goes.
+/// The result while the search goes on: what `report` finds if it is cut off.
+fn so_far(prepared: &Prepared, found: &[Finding], begun: std::time::Instant) -> RunResult {
+    let outcome = Outcome { findings: found.to_vec(), ended: Some(Ended::Stopped) };
+    judged(prepared, outcome, begun, None)
+}
+
+/// Tells how it goes, and keeps what was found so far.
 struct Watcher<'a> {
     screen: &'a Screen,
+    found: Vec<Finding>,
+    keep: &'a dyn Fn(&[Finding]) -> Result<(), RunDirError>,
     stop: tokio::sync::watch::Receiver<Stop>,
     speaks: bool,
 }
@@ -398,6 +407,12 @@ impl Watch for Watcher<'_> {
         if self.speaks {
             self.screen.note(&format!("  [{}/{count}] {}: {} ...", index + 1, kind.name, kind.how));
         }
+    }
+
+    fn found(&mut self, finding: &Finding) {
+        self.found.push(finding.clone());
+        // A disk that is full is told at the end, when the result is stored.
+        (self.keep)(&self.found).ok();
     }
 
     fn is_stopped(&self) -> bool {

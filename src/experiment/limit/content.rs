@@ -14,6 +14,8 @@ use crate::experiment::search::Search;
 use crate::generator::hands::{By, Met};
 use crate::smtp::Step;
 
+/// How often a finding is looked for again.
+const AGAIN: u64 = 2;
 /// Nobody means more hops than this.
 const HOPS: u64 = 200;
 /// More replies than to a whole second transaction and to the lines of its content are not waited for.
@@ -45,14 +47,32 @@ pub(super) fn hops(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) ->
     }
     (finding.looked, finding.repeats) = (1, 1);
     match (search.found(), shown) {
-        (Some(hops), _) => finding.exactly(hops),
+        (Some(hops), _) => {
+            finding.exactly(hops);
+            for _ in 0..AGAIN {
+                finding.looked += 1;
+                let mut same = true;
+                for (count, served) in [(hops, true), (hops + 1, false)] {
+                    let session = field.enter()?;
+                    let letter = field.letter(&mailer);
+                    let letter = letter.with_header(&trace(field, "Received", count));
+                    same = same && field.send(session, &letter).is_ok() == served;
+                    field.leave(session);
+                }
+                finding.repeats += u64::from(same);
+            }
+            if finding.repeats < finding.looked {
+                finding.between(0, HOPS, "it was not the same each time");
+                finding.verdict = Verdict::Unstable;
+            }
+        }
         (None, Some(_)) => {
             finding.between(search.at_least(), HOPS, "its answers contradict each other");
             finding.verdict = Verdict::Unstable;
         }
         (None, None) => finding.unmet(search.at_least()),
     }
-    if let Some(hops) = finding.value {
+    if let Some(hops) = finding.value.filter(|_| finding.verdict != Verdict::Unstable) {
         // As many lines of other fields: then it is not the hops that are limited.
         let session = field.enter()?;
         let letter = field.letter(&mailer);
@@ -87,21 +107,35 @@ pub(super) fn bare(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) ->
     let letter = field.letter(&mailer);
     let line: &[u8] = if kind.name.ends_with(".cr") { b"one\rtwo\r\n.\r\n" } else { b"one\ntwo\r\n.\r\n" };
     let content = [letter.head(), line].concat();
-    let session = field.enter()?;
-    finding.trials += 1;
-    (finding.looked, finding.repeats) = (1, 1);
-    match field.send(session, &Letter { content, ..letter }) {
-        Ok(_) => {
+    let mut refused = 0;
+    for look in 0..=AGAIN {
+        let session = field.enter()?;
+        finding.trials += 1;
+        finding.looked += 1;
+        if let Err((step, met)) = field.send(session, &Letter { content: content.clone(), ..letter.clone() }) {
+            unreadable(&met)?;
+            refused += 1;
+            if refused == 1 {
+                field.shown(finding, step, &met.what, session);
+            }
+        }
+        field.leave(session);
+        if look == 0 && refused == 0 {
+            break;
+        }
+    }
+    finding.repeats = refused.max(finding.looked - refused);
+    match refused {
+        0 => {
             finding.unmet(1);
             finding.remark("taken: whether it was repaired shows in the mailbox only");
         }
-        Err((step, met)) => {
-            unreadable(&met)?;
-            finding.exactly(0);
-            field.shown(finding, step, &met.what, session);
+        _ if refused == finding.looked => finding.exactly(0),
+        _ => {
+            finding.between(0, 1, "it was not the same each time");
+            finding.verdict = Verdict::Unstable;
         }
     }
-    field.leave(session);
     settle(kind, finding, 0);
     Ok(())
 }
@@ -141,16 +175,17 @@ pub(super) fn smuggled(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding
     // the listener answers what it does not know.
     let asked = replies.iter().skip(1).position(|code| *code == 354).map(|at| at + 1);
     let second = asked.and_then(|at| replies.get(at + 1)).is_some_and(|code| code / 100 == 2);
+    let closed = Some(matches!(last.what, By::Closed(_)));
     match met.code() / 100 {
         2 if second => {
-            field.shown(finding, Step::Body, &met.what, session);
+            field.shown_with(finding, Step::Body, &met.what, closed);
             finding.unmet(1);
             finding.verdict = Verdict::Unsafe;
             finding
                 .remark("accepted as a second message: mail can be smuggled in (CVE-2023-51764 and its kin)");
         }
         2 if asked.is_some() => {
-            field.shown(finding, Step::Body, &met.what, session);
+            field.shown_with(finding, Step::Body, &met.what, closed);
             finding.remark(
                 "what follows it was read as commands, and the second message was not accepted: not proved",
             );
@@ -162,7 +197,7 @@ pub(super) fn smuggled(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding
             finding.remark("not an end: all of it was taken as one message");
         }
         2 => {
-            field.shown(finding, Step::Body, &met.what, session);
+            field.shown_with(finding, Step::Body, &met.what, closed);
             finding.remark(format!(
                 "{} replies came to one message and one unknown command, and no second message was accepted: not proved",
                 replies.len()
@@ -173,7 +208,7 @@ pub(super) fn smuggled(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding
         }
         _ => {
             unreadable(&met)?;
-            field.shown(finding, Step::Body, &met.what, session);
+            field.shown_with(finding, Step::Body, &met.what, closed);
             finding.exactly(0);
             finding.verdict = Verdict::Found;
             finding.remark("rejected");

@@ -78,6 +78,7 @@ pub(super) fn find(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) ->
     look(field, kind, finding, |field, finding, first| {
         let (session, recipient) = prepare(field, wrong)?;
         let mut delays = Delays::default();
+        let mut last = None;
         let begun = field.hands.now();
         for served in 0..most {
             field.afford()?;
@@ -89,6 +90,7 @@ pub(super) fn find(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) ->
             let took = met.at.saturating_sub(asked);
             if is_answer(wrong, &met) {
                 delays.took(served, took);
+                last = Some(met);
                 if field.hands.now().saturating_sub(begun) > LONG_ENOUGH {
                     // Growing delays are no limit, and are not waited out.
                     if first {
@@ -114,7 +116,12 @@ pub(super) fn find(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) ->
             field.leave(session);
             // A close that came without a reply may have been the end of the error before.
             let alone = matches!(met.what, By::Closed(_));
-            let served = if alone && closes_after(field, wrong, served)? { served - 1 } else { served };
+            if alone && closes_after(field, wrong, served)? {
+                if let Some(last) = last.filter(|_| first) {
+                    field.shown_with(finding, wrong.step(), &last.what, Some(true));
+                }
+                return Ok(Look { served: served - 1, bit: true });
+            }
             return Ok(Look { served, bit: true });
         }
         if first {

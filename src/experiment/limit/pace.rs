@@ -29,10 +29,14 @@ const WINDOW: Duration = Duration::from_secs(130);
 const COUNTING: Duration = Duration::from_secs(20);
 /// More rounds than this are not made.
 const ROUNDS: u64 = 8;
+/// After so many rounds what was opened before the search no longer counts.
+const SETTLED: u64 = 2;
 /// No more questions than this near the end of a window.
 const QUESTIONS: u64 = 16;
 /// A bracket is narrow if its ends are this far apart at the most, or one a minute.
 const NARROW: f64 = 1.05;
+/// What two measurements of one window may differ by.
+const JITTER: Duration = Duration::from_millis(10);
 /// Silence beyond the recovery, before the next round.
 const MARGIN: Duration = Duration::from_secs(1);
 /// So many refills tell the rate of a bucket, or as many as come in this time.
@@ -68,10 +72,15 @@ impl Recovery {
         self.most.as_secs_f64() <= self.least.as_secs_f64() * NARROW
     }
 
-    /// What both say of the same window; `None`: they contradict each other.
+    /// What both say of the same window; `None`: they contradict each other, by more than a clock and a busy machine do.
     fn and(self, other: Recovery) -> Option<Recovery> {
         let both = Recovery { least: self.least.max(other.least), most: self.most.min(other.most) };
-        (both.least < both.most).then_some(both)
+        if both.least < both.most {
+            return Some(both);
+        }
+        let either = Recovery { least: self.least.min(other.least), most: self.most.max(other.most) };
+        let apart = both.least - both.most;
+        (apart <= JITTER.max(either.most / 40)).then_some(either)
     }
 }
 
@@ -106,7 +115,8 @@ fn find(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding, item: &mut dy
             finding.trials += 1;
             burst = refused_burst(field, item, most)?;
         }
-        let before = known.filter(|(served, _)| *served == burst.served);
+        // A bucket that is not full yet gives another number each time, and takes as long for one more.
+        let before = known.filter(|(served, _)| *served == burst.served || round > SETTLED);
         let Some(recovery) = recovery(field, item, &burst, before.map(|(_, recovery)| recovery))? else {
             return Err(Halt::Foreign(format!(
                 "{} {} were served, and then none for {} s: its window is longer than the search waits",
@@ -121,7 +131,8 @@ fn find(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding, item: &mut dy
         let both = before.and_then(|(_, before)| before.and(recovery));
         agreed = both.is_some();
         let recovery = both.unwrap_or(recovery);
-        known = Some((burst.served, recovery));
+        let before = before.map_or(0, |(served, _)| served);
+        known = Some((burst.served.max(before), recovery));
         if agreed && recovery.is_narrow() {
             break;
         }
@@ -146,6 +157,19 @@ fn find(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding, item: &mut dy
     let until = whole.begun + recovery.most.mul_f64(1.02) + whole.took;
     field.hands.pause(until.saturating_sub(field.hands.now()));
     let again = refused_burst(field, item, most)?;
+    if whole.took > recovery.most / 3 {
+        // What is filled in during so long a burst cannot be told from what it began with.
+        finding.between(0, per_minute(whole.served, recovery.least).max(1), "a burst takes nearly as long as the window");
+        finding.verdict = Verdict::Unstable;
+        finding.remark(format!(
+            "{} {} took {:.1} s, and one more was served {:.1} s after the first: they are too slow to show its window",
+            whole.served,
+            unit(kind),
+            whole.took.as_secs_f64(),
+            recovery.most.as_secs_f64()
+        ));
+        return Ok(());
+    }
     if again.served >= served {
         window(finding, kind, served, &recovery);
     } else if again.served > 0 && again.served * 2 <= served.max(2) {

@@ -160,10 +160,10 @@ fn closer(field: &mut Field<'_>, finding: &mut Finding, piece: u64, count: u64, 
     loop {
         let last = match search.next() {
             Some(last) => last,
-            // Both ends of the answer once more.
+            // Both ends of the answer twice more.
             None => match (search.found(), check.len()) {
-                (Some(found), 0) => found,
-                (Some(found), 1) => found + 1,
+                (Some(found), 0 | 2) => found,
+                (Some(found), 1 | 3) => found + 1,
                 _ => break,
             },
         };
@@ -182,14 +182,14 @@ fn closer(field: &mut Field<'_>, finding: &mut Finding, piece: u64, count: u64, 
         served = served && field.send(session, &letter).is_ok();
         field.leave(session);
         if checking {
-            agreed += u64::from(served == check.is_empty());
+            agreed += u64::from(served == (check.len() % 2 == 0));
             check.push(served);
         } else {
             search.tell(last, served);
         }
     }
-    (finding.looked, finding.repeats) = (2, 1 + agreed / 2);
-    match search.found().filter(|_| agreed == 2) {
+    (finding.looked, finding.repeats) = (3, 1 + agreed / 2);
+    match search.found().filter(|_| agreed == 4) {
         Some(last) => {
             finding.inexact = None;
             finding.exactly(filled_up.saturating_add(last));

@@ -241,23 +241,27 @@ fn own_way(field: &mut Field<'_>, finding: &mut Finding, advertised: Option<u64>
     let letter = field.letter(&mailer);
     // Without the line of the final dot, which belongs to no content.
     let lines = (letter.content.iter().filter(|octet| **octet == b'\n').count() as u64).saturating_sub(1);
-    let counted = value.saturating_sub(lines);
+    let stuffed = letter.content.windows(3).filter(|three| three == b"\n..").count() as u64;
+    let ways = [
+        (value.saturating_sub(lines), "a line end as one byte"),
+        (value.saturating_add(stuffed), "the dots that are stuffed as well (RFC 5321 4.5.2)"),
+        (value.saturating_sub(lines).saturating_add(stuffed), "a line end as one byte, and the dots that are stuffed"),
+    ];
     for known in known {
-        if counted == known {
-            finding.remark(format!(
-                "the listener counts a line end as one byte: {counted}; with both bytes it is {value}"
-            ));
-            finding.exactly(counted);
+        // Where one octet more is one dot more as well, the limit is passed by two.
+        if let Some((counted, how)) = ways.iter().find(|(counted, how)| {
+            *counted == known || how.contains("stuffed") && counted.checked_add(1) == Some(known)
+        }) {
+            finding.remark(format!("the listener counts {how}: {counted}; by RFC 1870 it is {value}"));
+            finding.exactly(known);
             return finding.judge(0);
         }
-        for low in [value, counted] {
+        for (low, why) in [
+            (value, "the listener counts what it adds itself"),
+            (ways[0].0, "the listener counts a line end as one byte, and what it adds itself"),
+        ] {
             if (low..=low.saturating_add(MARGIN)).contains(&known) {
                 finding.remark(format!("{value} bytes of content were taken, and not one more"));
-                let why = if low == value {
-                    "the listener counts what it adds itself"
-                } else {
-                    "the listener counts a line end as one byte, and what it adds itself"
-                };
                 finding.between(low, low.saturating_add(MARGIN), why);
                 return finding.judge(0);
             }
@@ -369,7 +373,23 @@ pub(super) fn path(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) ->
     let recipient = letter.recipients.first().cloned().unwrap_or_default();
     let (local, domain) = recipient.rsplit_once('@').unwrap_or((&recipient, ""));
     let least = (local.len() + domain.len() + 3) as u64;
-    let search = Search::new(64, bound(finding.expected, PATH), finding.expected);
+    // An address may be refused for what it is, and not for its length: another user, or another domain.
+    let other = format!("{}@{domain}", "x".repeat(local.len()));
+    if !is_recipient(field, &other)? {
+        return Err(Halt::Foreign(format!(
+            "{other} is refused, which is no longer than {recipient}: whether a longer address is refused for its length cannot \
+             be told"
+        )));
+    }
+    let mut most = bound(finding.expected, PATH);
+    let below = format!("x@x.{domain}");
+    if !is_recipient(field, &below)? {
+        most = most.min(least + LOCAL.saturating_sub(local.len()) as u64);
+        finding.remark(format!(
+            "{below} is refused: a path was made longer in front of the @ only, where 64 octets are the most"
+        ));
+    }
+    let search = Search::new(64, most, finding.expected);
     let (local, domain) = (local.to_owned(), domain.to_owned());
     octet(field, kind, finding, search, least, &mut |field, session, size| {
         let met = field.ask(session, &format!("MAIL FROM:<{}>", letter.sender));
@@ -383,6 +403,20 @@ pub(super) fn path(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) ->
     })?;
     finding.remark("RFC 5321 4.5.3.1 asks for 256 octets, of which 64 in front of the @");
     is_of_line(field, finding)
+}
+
+/// Whether a recipient is accepted.
+fn is_recipient(field: &mut Field<'_>, recipient: &str) -> Found<bool> {
+    let session = field.enter()?;
+    let sender = sender(field);
+    let met = field.ask(session, &format!("MAIL FROM:<{sender}>"));
+    if met.code() / 100 != 2 {
+        return Err(Halt::Failed(Step::Mail, Box::new(met)));
+    }
+    let met = field.ask(session, &format!("RCPT TO:<{recipient}>"));
+    field.leave(session);
+    unreadable(&met)?;
+    Ok(met.code() / 100 == 2)
 }
 
 /// Whether a command as long is refused as well, whatever it is: then it is the line that is too long, and not the path.

@@ -39,6 +39,8 @@ struct Seen {
     /// Whether the connection was closed with the reply that ended it.
     closed: Option<bool>,
     step: Step,
+    /// How often it gave a sign of life, if it did.
+    every: Option<Duration>,
     /// It could not be brought to where it is to wait.
     halted: Option<Halt>,
 }
@@ -107,34 +109,56 @@ pub(super) fn find(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) ->
 /// Brings a session to each point, and waits for all of them at once.
 fn wait(field: &mut Field<'_>, asked: &[(&'static Kind, Duration)]) -> Found<BTreeMap<&'static str, Seen>> {
     let mut seen = BTreeMap::new();
-    let mut waiting = Vec::new();
+    let mut left = asked.to_vec();
+    // As many at once as the listener serves; those that it does not wait for the others to end.
+    while !left.is_empty() {
+        let (waiting, later) = begin_all(field, &left, &mut seen)?;
+        left = later;
+        wait_for(field, waiting, &mut seen);
+        field.settle();
+    }
+    Ok(seen)
+}
+
+/// The sessions that wait at once, and the kinds for which there was no room beside them.
+fn begin_all(
+    field: &mut Field<'_>,
+    asked: &[(&'static Kind, Duration)],
+    seen: &mut BTreeMap<&'static str, Seen>,
+) -> Found<(Vec<Waiting>, Vec<(&'static Kind, Duration)>)> {
+    let (mut waiting, mut later) = (Vec::new(), Vec::new());
     for (kind, length) in asked {
         let opened = field.hands.now();
-        match begin(field, kind) {
+        let patience = if waiting.is_empty() { field.setting.bounds.recovery } else { Duration::ZERO };
+        match begin(field, kind, patience) {
             Ok((session, step)) => {
                 // A session's time is the listener's from its first octet on; silence begins when all is said.
                 let lasts = kind.name == LASTS;
                 let since = if lasts { opened } else { field.hands.now() };
                 let spoke = lasts.then_some((since, TRICKLE[0]));
-                let until = since + *length;
-                let lived = (since, false);
+                let (until, lived) = (since + *length, (since, false));
                 waiting.push(Waiting { kind, session, since, until, step, spoke, lived });
-                if lasts {
-                    let since = field.hands.now();
-                    let (session, step) = begin(field, kind)?;
+                let since = field.hands.now();
+                if lasts && let Ok((session, step)) = begin(field, kind, Duration::ZERO) {
                     let spoke = Some((since, TRICKLE[1]));
                     let (until, lived) = (since + *length, (since, false));
                     waiting.push(Waiting { kind, session, since, until, step, spoke, lived });
                 }
             }
             Err(Halt::Own(why)) => return Err(Halt::Own(why)),
+            Err(Halt::Refused(_) | Halt::Failed(Step::Greeting, _)) if !waiting.is_empty() => later.push((*kind, *length)),
             Err(halt) => {
                 let halted = Some(halt);
                 let (after, step) = (Duration::ZERO, Step::Idle);
-                seen.insert(kind.name, Seen { after, by: None, closed: None, step, halted });
+                seen.insert(kind.name, Seen { after, by: None, closed: None, step, every: None, halted });
             }
         }
     }
+    Ok((waiting, later))
+}
+
+/// Waits for all of them at once.
+fn wait_for(field: &mut Field<'_>, mut waiting: Vec<Waiting>, seen: &mut BTreeMap<&'static str, Seen>) {
     while !waiting.is_empty() {
         let mut still = Vec::new();
         for mut one in waiting {
@@ -158,7 +182,8 @@ fn wait(field: &mut Field<'_>, asked: &[(&'static Kind, Duration)]) -> Found<BTr
                 let by = ended.then_some(met);
                 // Where content is awaited, QUIT is content.
                 field.hands.leave(&[one.session], Leave::Close);
-                let ended = Seen { after, by, closed, step: one.step, halted: None };
+                let every = one.spoke.map(|(_, every)| every);
+                let ended = Seen { after, by, closed, step: one.step, every, halted: None };
                 let ended = match seen.remove(one.kind.name) {
                     Some(other) => of_two(other, ended),
                     None => ended,
@@ -174,39 +199,36 @@ fn wait(field: &mut Field<'_>, asked: &[(&'static Kind, Duration)]) -> Found<BTr
         }
         waiting = still;
     }
-    Ok(seen)
 }
 
-/// What two sessions that gave more and fewer signs of life say of the time that a session may last: the one that ended
-/// first, and the other.
-fn of_two(first: Seen, other: Seen) -> Seen {
-    let differ = other.after.saturating_sub(first.after) > SAME_AGE;
-    match (&first.by, &other.by) {
-        (Some(_), _) if differ => Seen {
-            halted: Some(Halt::Foreign(format!(
-                "two sessions that gave signs of life every {} and {} s did not end at the same age, but after {:.1} and {} {:.1} s: \
-                 something else than time is counted",
-                TRICKLE[0].as_secs_f64(),
-                TRICKLE[1].as_secs_f64(),
-                first.after.as_secs_f64(),
-                if other.by.is_some() { "after" } else { "not within" },
-                other.after.as_secs_f64()
-            ))),
-            ..other
-        },
-        (None, Some(_)) => other,
-        _ => first,
+/// What two sessions that gave more and fewer signs of life say of the time that a session may last.
+fn of_two(one: Seen, other: Seen) -> Seen {
+    let (often, seldom) = if one.every <= other.every { (one, other) } else { (other, one) };
+    // One that gave more signs of life and ended earlier was ended by their number.
+    if often.by.is_some() && often.after + SAME_AGE < seldom.after {
+        let halt = Halt::Foreign(format!(
+            "two sessions that gave signs of life every {} and {} s did not end at the same age, but after {:.1} and {} {:.1} s: \
+             something else than time is counted",
+            TRICKLE[0].as_secs_f64(),
+            TRICKLE[1].as_secs_f64(),
+            often.after.as_secs_f64(),
+            if seldom.by.is_some() { "after" } else { "not within" },
+            seldom.after.as_secs_f64()
+        ));
+        return Seen { halted: Some(halt), ..often };
     }
+    // One that ended earlier with fewer of them was silent for too long.
+    often
 }
 
 /// A session that is silent from here on, and the step at which it is.
-fn begin(field: &mut Field<'_>, kind: &Kind) -> Found<(Session, Step)> {
+fn begin(field: &mut Field<'_>, kind: &Kind, patience: Duration) -> Found<(Session, Step)> {
     let point = kind.name.strip_prefix("idle-timeout.").unwrap_or_default();
     if point == "greeting" {
-        let session = field.enter_bare()?;
+        let session = field.enter_bare_within(patience)?;
         return Ok((session, Step::Hello));
     }
-    let session = field.enter()?;
+    let session = field.enter_within(Way::default(), patience)?;
     let mailer = field.mailer(None, 1);
     let letter = field.letter(&mailer);
     let failed = |(step, met): (Step, Met)| Halt::Failed(step, Box::new(met));
@@ -239,11 +261,20 @@ fn begin(field: &mut Field<'_>, kind: &Kind) -> Found<(Session, Step)> {
 impl Field<'_> {
     /// A session that was greeted and has said nothing.
     pub(super) fn enter_bare(&mut self) -> Found<Session> {
+        self.enter_bare_within(self.setting.bounds.recovery)
+    }
+
+    /// The same; a refusal is waited out for `patience`.
+    fn enter_bare_within(&mut self, patience: Duration) -> Found<Session> {
         if self.setting.implicit {
             return Err(Halt::Foreign("nothing can be said before TLS here".to_owned()));
         }
-        let session = self.enter_by(Way { bare: true, ..Way::default() })?;
+        let session = self.enter_within(Way { bare: true, ..Way::default() }, patience)?;
         let met = self.hands.hear(session, self.setting.patience);
-        if met.code() == 220 { Ok(session) } else { Err(Halt::Failed(Step::Greeting, Box::new(met))) }
+        if met.code() == 220 {
+            return Ok(session);
+        }
+        self.hands.leave(&[session], Leave::Close);
+        Err(Halt::Failed(Step::Greeting, Box::new(met)))
     }
 }

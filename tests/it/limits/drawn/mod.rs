@@ -422,7 +422,9 @@ fn nothing_untrue_is_said_of_a_thousand_drawn_listeners() {
             if finding.at_most.is_some() && finding.verdict != Verdict::Unstable {
                 exact += 1;
             } else {
-                *why.entry(format!("{} {}", finding.name, finding.verdict)).or_default() += 1;
+                let reason = finding.remarks.last().map_or("", |remark| remark.as_str());
+                let reason: String = reason.chars().filter(|c| !c.is_ascii_digit()).take(90).collect();
+                *why.entry(format!("{} {} {reason}", finding.name, finding.verdict)).or_default() += 1;
                 if named.is_some() {
                     println!("{value}: {}", short(finding));
                 }

@@ -1,2 +1,0 @@
-#[path = "../it/limits/drawn/mod.rs"]
-mod drawn;
