@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::Kind;
 use super::field::{Field, Found, Halt, Letter, unreadable};
 use super::finding::{Finding, Verdict};
-use super::looks::{bound, settle};
+use super::looks::{MOST, bound, settle};
 use crate::experiment::search::Search;
 use crate::generator::hands::{By, Met};
 use crate::smtp::Step;
@@ -29,7 +29,7 @@ const MARK: &[u8] = b"XYZZY\r\n";
 pub(super) fn hops(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) -> Found<()> {
     field.one_message()?;
     let mailer = field.mailer(None, 1);
-    let mut search = Search::new(8, bound(finding.expected, HOPS), finding.expected);
+    let mut search = Search::new(8, bound(finding.expected, HOPS, MOST / 10), finding.expected);
     let mut shown = None;
     while let Some(count) = search.next() {
         finding.trials += 1;

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::Kind;
 use super::field::{Field, Found, Halt, PATIENT};
 use super::finding::Finding;
-use super::looks::{Look, bound, look};
+use super::looks::{Look, MOST, bound, look};
 use crate::generator::hands::{By, Met, Session};
 use crate::smtp::Step;
 use crate::smtp::script::Protocol;
@@ -74,7 +74,7 @@ pub(super) fn find(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) ->
         Wrong::Login => login(field)?,
         wrong => wrong,
     };
-    let most = bound(finding.expected, field.setting.bounds.messages);
+    let most = bound(finding.expected, field.setting.bounds.messages, MOST);
     look(field, kind, finding, |field, finding, first| {
         let (session, recipient) = prepare(field, wrong)?;
         let mut delays = Delays::default();

@@ -55,7 +55,7 @@ pub(super) fn find(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) ->
         ));
     }
     let crowd = if whole { Crowd::ManyHosts } else { Crowd::OneHost };
-    let most = bound(finding.expected, field.setting.bounds.sessions);
+    let most = bound(finding.expected, field.setting.bounds.sessions, field.setting.bounds.connections / 4);
     let most = if whole { most.min(hosts) } else { most };
     let order = if whole { spread(field, most) } else { Vec::new() };
     let quiet_since = field.hands.now();

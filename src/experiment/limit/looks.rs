@@ -11,6 +11,9 @@ const LOOKS: u64 = 3;
 /// A look that takes longer is not repeated.
 const LONG: Duration = Duration::from_secs(8);
 
+/// No more messages, recipients or errors than this are counted in a search, whatever is expected.
+pub(super) const MOST: u64 = 100_000;
+
 /// What one look saw.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Look {
@@ -81,7 +84,7 @@ pub(super) fn settle(kind: &Kind, finding: &mut Finding, slack: u64) {
     }
 }
 
-/// How far is gone: beyond what is expected, or as far as may be.
-pub(super) fn bound(expected: Option<u64>, most: u64) -> u64 {
-    expected.map_or(most, |expected| expected.saturating_mul(2).saturating_add(10))
+/// How far is gone: beyond what is expected, or as far as may be; never beyond `cap`, which is what can be spent or held.
+pub(super) fn bound(expected: Option<u64>, most: u64, cap: u64) -> u64 {
+    expected.map_or(most, |expected| expected.saturating_mul(2).saturating_add(10)).min(cap.max(most))
 }

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use super::field::{Field, Found, Halt, unreadable};
 use super::finding::{Finding, Verdict};
+use super::looks::{MOST, bound};
 use super::{Kind, is_foreign};
 use crate::generator::hands::{Leave, Met, Opened, Session, Way};
 use crate::smtp::Step;
@@ -86,7 +87,7 @@ impl Recovery {
 
 fn find(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding, item: &mut dyn Item) -> Found<()> {
     // As many as must be served in a minute to show that more are.
-    let most = super::looks::bound(finding.expected, field.setting.bounds.messages);
+    let most = bound(finding.expected, field.setting.bounds.messages, MOST);
     finding.trials += 1;
     (finding.looked, finding.repeats) = (1, 1);
     let first = burst(field, item, most)?;

@@ -4,14 +4,14 @@
 use super::Kind;
 use super::field::{Field, Found, Halt, unreadable};
 use super::finding::Finding;
-use super::looks::{Look, bound, look};
+use super::looks::{Look, MOST, bound, look};
 use crate::experiment::search::Search;
 use crate::generator::hands::{Met, Session};
 use crate::smtp::Step;
 
 /// Recipients of a message.
 pub(super) fn find(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) -> Found<()> {
-    let most = bound(finding.expected, field.setting.bounds.messages);
+    let most = bound(finding.expected, field.setting.bounds.messages, MOST);
     look(field, kind, finding, |field, finding, first| {
         let (session, served, refused) = envelope(field, most)?;
         let Some(met) = refused else {

@@ -141,6 +141,13 @@ fn pipelining(field: &mut Field<'_>, finding: &mut Finding) -> Found<()> {
             last = (step, field.hands.hear(session, patience));
         }
     }
+    if matches!(last.1.code() / 100, 4 | 5) {
+        // One that is refused by itself as well is not refused for the group.
+        let control = field.enter()?;
+        let one_by_one = field.envelope(control, &letter);
+        field.leave(control);
+        one_by_one.map_err(|(step, met)| Halt::Failed(step, Box::new(met)))?;
+    }
     finding.remark(if offer.pipelining { "PIPELINING is offered" } else { "PIPELINING is not offered" });
     let right = if offer.pipelining { Right::Taken } else { Right::Any };
     conclude(field, finding, session, last.0, &last.1, right);

@@ -7,7 +7,7 @@
 use super::Kind;
 use super::field::{Field, Found, Halt, unreadable};
 use super::finding::{Finding, Verdict};
-use super::looks::{Look, bound, look, settle};
+use super::looks::{Look, MOST, bound, look, settle};
 use crate::experiment::search::Search;
 use crate::generator::hands::{Met, Session};
 use crate::smtp::Step;
@@ -32,7 +32,7 @@ fn filled(field: &mut Field<'_>, size: u64, most: u64) -> Found<(u64, Option<(St
 
 /// Messages of a session.
 pub(super) fn messages(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) -> Found<()> {
-    let most = bound(finding.expected, field.setting.bounds.messages);
+    let most = bound(finding.expected, field.setting.bounds.messages, MOST);
     let least = field.mailer(None, 1).minimum();
     look(field, kind, finding, |field, finding, first| {
         let (served, refused, session) = filled(field, least, most)?;
@@ -101,7 +101,7 @@ fn is_served_alone(field: &mut Field<'_>, size: u64) -> Found<bool> {
 pub(super) fn octets(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) -> Found<()> {
     field.one_message()?;
     let budget = field.setting.bounds.message_octets;
-    let most = bound(finding.expected, budget);
+    let most = bound(finding.expected, budget, field.setting.bounds.octets / 4);
     let least = field.mailer(None, 1).minimum();
     // Small enough for a few, and large enough for not too many.
     let largest = finding.expected.map_or(u64::MAX, |expected| (expected / 8).max(least));

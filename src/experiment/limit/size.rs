@@ -144,7 +144,7 @@ pub(super) fn declared(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding
     if advertised.is_none() {
         return Err(Halt::Foreign("SIZE is not offered: see message-size-exceeded.content".to_owned()));
     }
-    let most = bound(finding.expected, 1 << 40).max(bound(advertised, 0));
+    let most = bound(finding.expected, 1 << 40, u64::MAX).max(bound(advertised, 0, u64::MAX));
     let guess = finding.expected.or(advertised.filter(|size| *size > 0));
     let sender = sender(field);
     octet(field, kind, finding, Search::new(64 << 10, most, guess), 1, &mut |field, session, size| {
@@ -297,7 +297,7 @@ pub(super) fn header(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) 
     let letter = field.letter(&mailer);
     // Without the empty line.
     let least = (letter.head().len() as u64).saturating_sub(2);
-    let search = Search::new(4096, bound(finding.expected, HEADER), finding.expected);
+    let search = Search::new(4096, bound(finding.expected, HEADER, field.setting.bounds.message_octets / 4), finding.expected);
     octet(field, kind, finding, search, least + FIELD, &mut |field, session, size| {
         let letter = field.letter(&mailer);
         let more = size.saturating_sub((letter.head().len() as u64).saturating_sub(2));
@@ -327,7 +327,7 @@ fn fields(octets: u64) -> Vec<u8> {
 pub(super) fn text_line(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) -> Found<()> {
     field.one_message()?;
     let mailer = field.mailer(None, 1);
-    let search = Search::new(512, bound(finding.expected, LINE), finding.expected);
+    let search = Search::new(512, bound(finding.expected, LINE, field.setting.bounds.message_octets / 4), finding.expected);
     octet(field, kind, finding, search, 3, &mut |field, session, size| {
         let letter = field.letter(&mailer);
         let line = vec![b'x'; usize::try_from(size.saturating_sub(2)).unwrap_or(0)];
@@ -353,7 +353,7 @@ pub(super) fn command_line(field: &mut Field<'_>, kind: &Kind, finding: &mut Fin
     }
     // Some take no argument to NOOP: as long as the refusal is the same, it is none of the length.
     let plain = short.code();
-    let search = Search::new(512, bound(finding.expected, COMMAND), finding.expected);
+    let search = Search::new(512, bound(finding.expected, COMMAND, field.setting.bounds.message_octets / 4), finding.expected);
     octet(field, kind, finding, search, least, &mut |field, session, size| {
         let met = field.ask(session, &said(size));
         if met.code() == plain { Ok(Came::Served) } else { Ok(Came::Refused(Step::Command, met)) }
@@ -381,7 +381,7 @@ pub(super) fn path(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) ->
              be told"
         )));
     }
-    let mut most = bound(finding.expected, PATH);
+    let mut most = bound(finding.expected, PATH, field.setting.bounds.message_octets / 4);
     let below = format!("x@x.{domain}");
     if !is_recipient(field, &below)? {
         most = most.min(least + LOCAL.saturating_sub(local.len()) as u64);

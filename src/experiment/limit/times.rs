@@ -114,7 +114,7 @@ fn wait(field: &mut Field<'_>, asked: &[(&'static Kind, Duration)]) -> Found<BTr
     while !left.is_empty() {
         let (waiting, later) = begin_all(field, &left, &mut seen)?;
         left = later;
-        wait_for(field, waiting, &mut seen);
+        wait_for(field, waiting, &mut seen)?;
         field.settle();
     }
     Ok(seen)
@@ -136,12 +136,12 @@ fn begin_all(
                 let lasts = kind.name == LASTS;
                 let since = if lasts { opened } else { field.hands.now() };
                 let spoke = lasts.then_some((since, TRICKLE[0]));
-                let (until, lived) = (since + *length, (since, false));
+                let (until, lived) = (since.saturating_add(*length), (since, false));
                 waiting.push(Waiting { kind, session, since, until, step, spoke, lived });
                 let since = field.hands.now();
                 if lasts && let Ok((session, step)) = begin(field, kind, Duration::ZERO) {
                     let spoke = Some((since, TRICKLE[1]));
-                    let (until, lived) = (since + *length, (since, false));
+                    let (until, lived) = (since.saturating_add(*length), (since, false));
                     waiting.push(Waiting { kind, session, since, until, step, spoke, lived });
                 }
             }
@@ -158,8 +158,13 @@ fn begin_all(
 }
 
 /// Waits for all of them at once.
-fn wait_for(field: &mut Field<'_>, mut waiting: Vec<Waiting>, seen: &mut BTreeMap<&'static str, Seen>) {
+fn wait_for(
+    field: &mut Field<'_>,
+    mut waiting: Vec<Waiting>,
+    seen: &mut BTreeMap<&'static str, Seen>,
+) -> Found<()> {
     while !waiting.is_empty() {
+        field.afford()?;
         let mut still = Vec::new();
         for mut one in waiting {
             let met = field.hands.hear(one.session, GLANCE);
@@ -199,6 +204,7 @@ fn wait_for(field: &mut Field<'_>, mut waiting: Vec<Waiting>, seen: &mut BTreeMa
         }
         waiting = still;
     }
+    Ok(())
 }
 
 /// What two sessions that gave more and fewer signs of life say of the time that a session may last.

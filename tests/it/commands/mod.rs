@@ -9,6 +9,7 @@ mod gone;
 mod hosts;
 mod inputs;
 mod interleave;
+mod limits;
 mod logins;
 mod looks;
 mod machine;

@@ -5,4 +5,5 @@ mod drawn;
 mod faulty;
 mod found;
 mod stage;
+mod strangers;
 mod told_apart;

@@ -3,7 +3,8 @@
 //!
 //! Codes and words are those of real products, also misleading ones.
 
-mod listener;
+pub mod chaos;
+pub mod listener;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -319,7 +320,7 @@ fn untrue(drawn: &Drawn, kind: &Kind, finding: &Finding) -> Option<String> {
     }
 }
 
-fn setting() -> Setting {
+pub fn setting() -> Setting {
     Setting {
         mail: Spec::default(),
         seed: 42,

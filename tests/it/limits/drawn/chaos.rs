@@ -1,0 +1,119 @@
+//! A listener that answers anything to anything: replies of every class, closes, resets, silence, what is no reply, late and
+//! early, also more than one.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use rand::seq::IndexedRandom;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use smtpress::generator::hands::{By, Hands, Leave, Met, Opened, Refusal, Session, Spent, Unconnected, Way};
+use smtpress::smtp::hello::Offer;
+use smtpress::smtp::{Closed, Reply, Step};
+
+const CODES: [u16; 16] = [250, 250, 250, 250, 354, 354, 220, 221, 235, 334, 421, 450, 452, 500, 550, 554];
+
+/// Sessions with it.
+pub struct Chaos {
+    die: ChaCha8Rng,
+    now: Duration,
+    sessions: Vec<(VecDeque<By>, bool)>,
+    spent: Spent,
+    budget: u64,
+}
+
+impl Chaos {
+    pub fn new(seed: u64) -> Chaos {
+        let die = ChaCha8Rng::seed_from_u64(seed);
+        Chaos { die, now: Duration::ZERO, sessions: Vec::new(), spent: Spent::default(), budget: 200_000 }
+    }
+
+    pub fn left_open(&self) -> usize {
+        self.sessions.iter().filter(|(_, open)| *open).count()
+    }
+
+    fn spend(&mut self) {
+        self.budget = self.budget.checked_sub(1).expect("the search does not end");
+        self.now += Duration::from_micros(self.die.random_range(100..100_000));
+    }
+
+    fn met(&mut self) -> By {
+        match self.die.random_range(0..40) {
+            0 => By::Closed(Closed::Eof),
+            1 => By::Closed(Closed::Reset),
+            2 => By::Silence,
+            3 => By::Other("no reply: \u{fffd}\0".to_owned()),
+            _ => By::Reply(Reply::new(*CODES.choose(&mut self.die).unwrap(), vec!["x".repeat(self.die.random_range(0..40))])),
+        }
+    }
+}
+
+impl Hands for Chaos {
+    fn open(&mut self, ways: &[Way], _: Duration) -> Vec<Opened> {
+        ways.iter()
+            .map(|way| {
+                self.spend();
+                self.spent.connections += 1;
+                let session = Session(self.sessions.len());
+                let out = |step, by| Opened::Out(Refusal { step, by, session, took: Duration::from_millis(1) });
+                let served = way.bare || self.die.random_bool(0.9);
+                self.sessions.push((VecDeque::new(), true));
+                match self.die.random_range(0..4) {
+                    _ if served => Opened::In(session),
+                    0 => out(Step::Connect, By::NoConnect(Unconnected::Refused)),
+                    1 => out(Step::Greeting, By::Silence),
+                    _ => out(Step::Hello, self.met()),
+                }
+            })
+            .collect()
+    }
+
+    fn offer(&self, session: Session) -> Offer {
+        let size = [None, Some(0), Some(1), Some(u64::MAX), Some(10_000)][session.0 % 5];
+        let auth = if session.0.is_multiple_of(2) { vec!["PLAIN".to_owned()] } else { Vec::new() };
+        Offer { pipelining: true, size, auth, ..Offer::default() }
+    }
+
+    fn tell(&mut self, session: Session, octets: &[u8]) {
+        self.spend();
+        self.spent.octets += octets.len() as u64;
+        for _ in 0..*[0, 1, 1, 1, 1, 1, 1, 2, 3].choose(&mut self.die).unwrap() {
+            let met = self.met();
+            self.sessions[session.0].0.push_back(met);
+        }
+    }
+
+    fn hear(&mut self, session: Session, within: Duration) -> Met {
+        self.spend();
+        let what = self.sessions[session.0].0.pop_front().unwrap_or(By::Silence);
+        if matches!(what, By::Silence) {
+            self.now += within;
+        }
+        Met { what, at: self.now }
+    }
+
+    fn leave(&mut self, sessions: &[Session], _: Leave, _: Duration) -> u64 {
+        self.spend();
+        for session in sessions {
+            self.sessions[session.0] = (VecDeque::new(), false);
+        }
+        u64::from(self.die.random_bool(0.05))
+    }
+
+    fn pause(&mut self, length: Duration) {
+        self.spend();
+        self.now += length;
+    }
+
+    fn now(&self) -> Duration {
+        self.now
+    }
+
+    fn hosts(&self) -> u64 {
+        8
+    }
+
+    fn spent(&self) -> Spent {
+        self.spent
+    }
+}

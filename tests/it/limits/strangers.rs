@@ -1,0 +1,346 @@
+//! What was found wrong on listeners that nobody here had chosen, each as a listener as drawn or over a socket.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rand::seq::SliceRandom;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use smtpress::experiment::limit::{self, Finding, KINDS, Kind, Outcome, Request, Verdict};
+use smtpress::listener::limits::{Limits, Patterns};
+
+use super::drawn::chaos::Chaos;
+use super::drawn::listener::{At, Drawn, Limit, Rate, Shows, Simulated, Tarpit, Window};
+use super::drawn::setting;
+use super::stage::{bounds, search_at};
+
+fn request(names: &[(&str, Option<u64>)]) -> Request {
+    let kinds = names.iter().map(|(name, _)| Kind::of(name).unwrap()).collect();
+    let expected = names.iter().filter_map(|(name, value)| Some(((*name).to_owned(), (*value)?)));
+    Request { kinds, expected: expected.collect() }
+}
+
+fn search(drawn: &Drawn, names: &[(&str, Option<u64>)]) -> Outcome {
+    limit::search(&mut Simulated::new(drawn), &setting(), &request(names), &mut ())
+}
+
+/// What is found of one limit.
+fn find(drawn: &Drawn, name: &str, expected: Option<u64>) -> Finding {
+    let outcome = search(drawn, &[(name, expected)]);
+    assert_eq!(outcome.ended, None, "{:?}", outcome.findings);
+    outcome.findings.into_iter().next().unwrap()
+}
+
+fn says(finding: &Finding, words: &str) -> bool {
+    finding.remarks.iter().any(|remark| remark.contains(words))
+}
+
+fn limited(most: u64, code: u16, text: &'static str) -> Option<Limit> {
+    Some(Limit { most, shows: Shows::Reply(code, text, Some(Duration::ZERO)), at: At::Own })
+}
+
+const HOST: &str = "too-many-connections-from-host";
+
+fn per_host(most: u64) -> Drawn {
+    Drawn { per_host: limited(most, 421, "4.7.0 too many connections from 192.0.2.1"), ..Drawn::open() }
+}
+
+#[test]
+fn n1_a_listener_that_refuses_every_recipient_costs_no_memory_and_ends_no_search() {
+    let drawn = Drawn { refuses_recipients: true, ..Drawn::open() };
+    let names: Vec<(&str, Option<u64>)> = KINDS
+        .iter()
+        .filter(|kind| !matches!(kind.name, "too-many-tls-sessions" | "too-many-connections-to-host"))
+        .map(|kind| (kind.name, None))
+        .collect();
+    let outcome = search(&drawn, &names);
+    assert_eq!((outcome.ended, outcome.findings.len()), (None, names.len()));
+    for finding in &outcome.findings {
+        assert!(!finding.fails() && !finding.remarks.is_empty() | finding.at_least.is_some(), "{finding:?}");
+    }
+    let path = outcome.findings.iter().find(|finding| finding.name == "line-too-long.path").unwrap();
+    assert!(path.verdict == Verdict::Obstructed && says(path, "user unknown") || says(path, "no longer than"), "{path:?}");
+}
+
+#[test]
+fn n2_what_cannot_be_found_is_obstructed_and_says_why() {
+    // NOOP with an argument is refused whatever its length.
+    let finding = find(&Drawn { noop_argument: 501, ..Drawn::open() }, "line-too-long.command", None);
+    assert!(finding.verdict == Verdict::Obstructed && says(&finding, "is answered 501 whatever its length"), "{finding:?}");
+    // And yet a limit is seen by a reply that is another one.
+    let both = Drawn { noop_argument: 501, command_line: limited(700, 500, "line too long"), ..Drawn::open() };
+    let finding = find(&both, "line-too-long.command", None);
+    assert_eq!((finding.value, finding.verdict), (Some(700), Verdict::Found), "{finding:?}");
+    // Short lines are refused.
+    let short = Drawn { text_line: limited(20, 554, "line too long"), ..Drawn::open() };
+    let finding = find(&short, "line-too-long", None);
+    assert_eq!(finding.verdict, Verdict::Obstructed, "{finding:?}");
+}
+
+#[test]
+fn n5_sessions_whose_quit_is_answered_late_do_not_count_in_the_next_search() {
+    for (late, release) in [(8000, 0), (1500, 24), (0, 24), (0, 10_000), (0, 5)].map(|(late, release)| {
+        (Duration::from_millis(late), Duration::from_millis(release))
+    }) {
+        let drawn = Drawn { slow_quit: late, release, ..per_host(33) };
+        let names = [("bad-command-limit-exceeded.junk", None), ("too-many-recipients", None), (HOST, Some(33))];
+        let outcome = search(&drawn, &names);
+        let finding = outcome.findings.last().unwrap();
+        assert_eq!((finding.value, finding.verdict), (Some(33), Verdict::AsExpected), "{late:?} {release:?}: {finding:?}");
+        assert_eq!((finding.repeats, finding.looked), (3, 3), "{finding:?}");
+    }
+}
+
+#[test]
+fn n7_a_recipient_limit_is_found_at_each_step_and_what_is_dropped_in_silence_is_said_to_be_unseen() {
+    let at = |at: At| Drawn {
+        recipients: limited(11, 452, "4.5.3 too many recipients").map(|limit| Limit { at, ..limit }),
+        ..Drawn::open()
+    };
+    for (place, step) in [(At::Own, "rcpt"), (At::Later, "data"), (At::Dot, "body")] {
+        let finding = find(&at(place), "too-many-recipients", Some(11));
+        assert_eq!((finding.value, finding.verdict), (Some(11), Verdict::AsExpected), "{finding:?}");
+        assert_eq!(finding.step.as_deref(), Some(step), "{finding:?}");
+    }
+    let finding = find(&at(At::Dropped), "too-many-recipients", Some(11));
+    assert!(finding.fails() && says(&finding, "does not show in the dialogue"), "{finding:?}");
+}
+
+#[test]
+fn n8_one_limit_has_one_name() {
+    let names = [
+        ("too-many-messages-per-session", None),
+        ("session-bytes-exceeded", None),
+        ("message-size-exceeded.content", None),
+        ("header-size-exceeded", None),
+        ("line-too-long", None),
+    ];
+    for (which, shows) in [
+        (0, Shows::Close),
+        (1, Shows::Close),
+        (1, Shows::Reset),
+        (2, Shows::Close),
+        (2, Shows::Reset),
+        (3, Shows::Reset),
+        (4, Shows::Close),
+        (0, Shows::Reply(421, "closing", None)),
+    ] {
+        let most = [10, 40_000, 50_000, 9_000, 1_500][which];
+        let limit = Some(Limit { most, shows: shows.clone(), at: At::Own });
+        let mut drawn = Drawn { offers_size: false, ..Drawn::open() };
+        match which {
+            0 => drawn.messages = limit,
+            1 => drawn.session_bytes = limit,
+            2 => drawn.size = limit,
+            3 => drawn.header = limit,
+            _ => drawn.text_line = limit,
+        }
+        for (index, finding) in search(&drawn, &names).findings.iter().enumerate() {
+            let is_it = index == which;
+            assert_eq!(finding.verdict == Verdict::Found, is_it, "{shows:?}: {finding:?}");
+            assert_eq!(finding.value, is_it.then_some(most), "{shows:?}: {finding:?}");
+        }
+    }
+}
+
+#[test]
+fn n9_a_tarpit_is_no_limit() {
+    let drawn = Drawn { tarpit: Some(Tarpit { from: 1, step: Duration::from_secs(2) }), ..Drawn::open() };
+    for name in ["bad-command-limit-exceeded", "bad-command-limit-exceeded.junk", "too-many-auth-failures"] {
+        let finding = find(&drawn, name, Some(25));
+        assert!(!matches!(finding.verdict, Verdict::AsExpected | Verdict::Found | Verdict::Differs), "{finding:?}");
+        assert!(finding.reply.is_none() && says(&finding, "replies are delayed"), "{finding:?}");
+    }
+    let silent = Drawn {
+        unknown: Some(Limit { most: 4, shows: Shows::Silence, at: At::Own }),
+        ..Drawn::open()
+    };
+    let finding = find(&silent, "bad-command-limit-exceeded", Some(4));
+    assert!(finding.verdict == Verdict::Obstructed && says(&finding, "no reply came to error 5"), "{finding:?}");
+    assert_eq!(finding.reply, None);
+}
+
+#[test]
+fn n10_a_rate_is_a_narrow_bracket_that_holds_the_truth() {
+    let mut wide = Vec::new();
+    for (kind, counts_refused) in [
+        (Window::Fixed, false),
+        (Window::Fixed, true),
+        (Window::Sliding, false),
+        (Window::Sliding, true),
+        (Window::Bucket, false),
+    ] {
+        for (most, seconds) in [(23, 60), (7, 10), (40, 30), (3, 60)] {
+            let shows = Shows::Reply(421, "4.7.0 too many connections", Some(Duration::ZERO));
+            let rate = Rate { most, window: Duration::from_secs(seconds), kind, counts_refused, shows };
+            let drawn = Drawn { connections: Some(rate), ..Drawn::open() };
+            let truth = most * 60 / seconds;
+            let finding = find(&drawn, "connection-rate-limited", Some(truth));
+            let (Some(low), Some(high)) = (finding.at_least, finding.at_most) else { panic!("{finding:?}") };
+            assert!((low..=high).contains(&truth), "{kind:?} {most} in {seconds} s: {finding:?}");
+            match finding.verdict {
+                Verdict::AsExpected => {}
+                Verdict::Unstable => wide.push(format!("{kind:?} {counts_refused} {most} in {seconds} s: {low} to {high}")),
+                _ => panic!("{finding:?}"),
+            }
+            let other = find(&drawn, "connection-rate-limited", Some(truth * 2));
+            assert_ne!(other.verdict, Verdict::AsExpected, "{other:?}");
+        }
+    }
+    assert!(wide.len() <= 4, "{wide:?}");
+}
+
+#[test]
+fn n11_what_is_answered_to_what_is_not_known_is_no_second_message() {
+    for unknown_code in [500, 501, 502] {
+        let drawn = Drawn { unknown_code, ..Drawn::open() };
+        for name in ["lf-dot-lf", "lf-dot-crlf", "cr-dot-cr", "crlf-dot-cr", "crlf-dot-lf", "crlf-nul-dot-crlf"] {
+            let finding = find(&drawn, &format!("bare-cr-lf.{name}"), None);
+            assert_eq!(finding.verdict, Verdict::Found, "{finding:?}");
+        }
+    }
+    let drawn = Drawn { endings: vec![b"\n.\n"], unknown_code: 501, ..Drawn::open() };
+    assert_eq!(find(&drawn, "bare-cr-lf.lf-dot-lf", None).verdict, Verdict::Unsafe);
+    assert_eq!(find(&drawn, "bare-cr-lf.cr-dot-cr", None).verdict, Verdict::Found);
+}
+
+#[test]
+fn n12_behaviour_decides_and_not_one_code() {
+    let finding = find(&Drawn { noop: 500, noop_argument: 500, ..Drawn::open() }, "connection-time-exceeded", None);
+    assert_eq!(finding.verdict, Verdict::NotReached, "{finding:?}");
+    let finding = find(&Drawn { encrypts_first: true, ..Drawn::open() }, "too-many-auth-failures", Some(3));
+    assert!(finding.verdict == Verdict::Obstructed && says(&finding, "encryption-required"), "{finding:?}");
+    let logins = limited(6, 421, "4.7.0 too many failures");
+    let finding = find(&Drawn { auth: vec!["CRAM-MD5"], logins, ..Drawn::open() }, "too-many-auth-failures", Some(6));
+    assert_eq!((finding.value, finding.verdict), (Some(6), Verdict::AsExpected), "{finding:?}");
+}
+
+#[test]
+fn n13_a_close_that_comes_with_the_reply_or_a_little_later_is_seen() {
+    for later in [0, 3, 40].map(Duration::from_millis) {
+        let drawn = Drawn {
+            unknown: Some(Limit { most: 5, shows: Shows::Reply(421, "too many errors", Some(later)), at: At::Own }),
+            ..Drawn::open()
+        };
+        let finding = find(&drawn, "bad-command-limit-exceeded", Some(5));
+        assert_eq!((finding.value, finding.closed), (Some(5), Some(true)), "{later:?}: {finding:?}");
+    }
+    // The sixth error is answered, and the close comes behind it: five are served.
+    let drawn = Drawn {
+        unknown: Some(Limit { most: 6, shows: Shows::Reset, at: At::Own }),
+        closes_after_error: true,
+        ..Drawn::open()
+    };
+    let finding = find(&drawn, "bad-command-limit-exceeded", Some(5));
+    assert_eq!((finding.value, finding.code, finding.closed), (Some(5), Some(500), Some(true)), "{finding:?}");
+    // A reply of ours that is too long to be read is no limit of the listener's.
+    let finding = find(&Drawn { echoes_path: true, ..Drawn::open() }, "line-too-long.path", None);
+    assert_eq!(finding.verdict, Verdict::Obstructed, "{finding:?}");
+}
+
+#[test]
+fn n14_networks_idle_time_outs_and_line_ends_are_told_for_what_they_are() {
+    let of_networks = Drawn { per_network: limited(6, 421, "too many connections"), ..Drawn::open() };
+    let finding = find(&of_networks, "too-many-connections-to-listener", None);
+    assert!(finding.value.is_none() && says(&finding, "counts networks"), "{finding:?}");
+    let finding = find(&of_networks, HOST, Some(6));
+    assert_eq!((finding.value, finding.verdict), (Some(6), Verdict::AsExpected), "{finding:?}");
+    assert!(says(&finding, "the limit counts networks"), "{finding:?}");
+    let in_all = Drawn { in_all: limited(9, 421, "too many connections"), ..Drawn::open() };
+    let finding = find(&in_all, "too-many-connections-to-listener", Some(9));
+    assert_eq!((finding.value, finding.verdict), (Some(9), Verdict::AsExpected), "{finding:?}");
+    // An idle time-out that is shorter than the search.
+    for idle in [2_000, 7_000, 20_000] {
+        let drawn = Drawn { idle: limited(idle, 421, "4.4.2 timeout"), release: Duration::from_secs(4), ..per_host(12) };
+        let finding = find(&drawn, HOST, Some(12));
+        assert_ne!(finding.verdict, Verdict::Unsafe, "{idle}: {finding:?}");
+        assert!(finding.verdict == Verdict::AsExpected || says(&finding, "ended while they were held"), "{idle}: {finding:?}");
+    }
+    let drawn = Drawn { counts_lf: true, size: limited(60_000, 552, "too big"), ..Drawn::open() };
+    let finding = find(&drawn, "message-size-exceeded.content", Some(60_000));
+    assert_eq!((finding.value, finding.verdict), (Some(60_000), Verdict::AsExpected), "{finding:?}");
+    assert!(says(&finding, "a line end as one byte"), "{finding:?}");
+}
+
+#[test]
+fn n15_what_comes_three_times_at_the_same_count_is_the_limit_whatever_its_words() {
+    let drawn = Drawn { messages: limited(13, 452, "4.7.1 message limit of this session reached"), ..Drawn::open() };
+    for words in ["4.7.1 message limit of this session reached", "5.2.2 mailbox full", "too many connections"] {
+        let drawn = Drawn { messages: limited(13, 452, words), ..drawn.clone() };
+        let finding = find(&drawn, "too-many-messages-per-session", Some(13));
+        assert_eq!((finding.value, finding.verdict), (Some(13), Verdict::AsExpected), "{finding:?}");
+    }
+    let mut hands = Simulated::new(&Drawn { tarpit: Some(Tarpit { from: 0, step: Duration::from_secs(3) }), ..per_host(20) });
+    let mut setting = setting();
+    setting.bounds.time = Duration::from_secs(120);
+    let all = KINDS.iter().filter(|kind| kind.name.contains("command") || kind.name.contains("idle")).map(|kind| (kind.name, None));
+    let outcome = limit::search(&mut hands, &setting, &request(&all.collect::<Vec<_>>()), &mut ());
+    let took = smtpress::generator::hands::Hands::now(&hands);
+    assert!(took <= Duration::from_secs(122), "{took:?}");
+    assert!(matches!(outcome.ended, Some(limit::Ended::Spent("time"))), "{outcome:?}");
+}
+
+/// Names that are quick, with what the embedded listener below has.
+const QUICK: [(&str, u64); 9] = [
+    ("too-many-connections-from-host", 7),
+    ("too-many-connections-to-listener", 11),
+    ("too-many-messages-per-session", 5),
+    ("too-many-recipients", 6),
+    ("message-size-exceeded", 40_000),
+    ("line-too-long.command", 900),
+    ("bad-command-limit-exceeded", 4),
+    ("bad-command-limit-exceeded.junk", 8),
+    ("too-many-invalid-recipients", 3),
+];
+
+#[test]
+fn n4_any_subset_in_any_order_gives_the_same_values() {
+    let limits = Limits {
+        max_connections_per_host: Some(7),
+        max_connections: Some(11),
+        max_messages_per_session: Some(5),
+        max_recipients: Some(6),
+        max_message_size: Some(40_000),
+        max_line_length: Some(900),
+        max_bad_commands: Some(4),
+        max_junk_commands: Some(8),
+        max_invalid_recipients: Some(3),
+        unknown_recipients: Patterns::parse(&["nobody*@*"]).unwrap(),
+        ..Limits::default()
+    };
+    let listener = smtpress::listener::start("127.0.0.1:0".parse().unwrap(), limits, 7, 1).unwrap();
+    let rules = ["rule.auth-twice", "rule.starttls-twice", "rule.unknown-command", "rule.mail-twice", "bare-cr-lf.lf-dot-lf"];
+    for seed in 0..100 {
+        let mut die = ChaCha8Rng::seed_from_u64(seed);
+        let mut names: Vec<(&str, Option<u64>)> =
+            QUICK.iter().map(|(name, _)| (*name, None)).chain(rules.map(|rule| (rule, None))).collect();
+        names.shuffle(&mut die);
+        names.truncate(die.random_range(1..=6));
+        let outcome = search_at(listener.addr(), None, bounds(), &request(&names));
+        let truth: BTreeMap<&str, u64> = QUICK.into();
+        for finding in &outcome.findings {
+            let Some(value) = truth.get(finding.name.as_str()) else { continue };
+            assert_eq!(finding.value, Some(*value), "seed {seed}, {names:?}: {finding:?}");
+            assert_eq!(finding.repeats, finding.looked, "seed {seed}, {names:?}: {finding:?}");
+        }
+        assert_eq!((outcome.ended, outcome.findings.len()), (None, names.len()), "seed {seed}, {names:?}");
+    }
+    listener.stop();
+}
+
+#[test]
+fn n2_ten_thousand_listeners_that_answer_anything_to_anything_end_no_search_with_a_panic() {
+    let mut setting = setting();
+    setting.bounds.message_octets = 32 << 10;
+    (setting.bounds.sessions, setting.bounds.messages) = (40, 40);
+    setting.bounds.time = Duration::from_secs(20 * 60);
+    for seed in 0..10_000 {
+        let mut hands = Chaos::new(seed);
+        let kind = &KINDS[usize::try_from(seed).unwrap() % KINDS.len()];
+        let expected = [None, Some(0), Some(7), Some(u64::MAX)][usize::try_from(seed / 64).unwrap() % 4];
+        let outcome = limit::search(&mut hands, &setting, &request(&[(kind.name, expected)]), &mut ());
+        assert!(!matches!(outcome.ended, Some(limit::Ended::Fault(..))), "seed {seed}: {outcome:?}");
+        assert!(outcome.findings.len() == 1 || outcome.ended.is_some(), "seed {seed}: {outcome:?}");
+        assert_eq!(hands.left_open(), 0, "seed {seed}: {outcome:?}");
+    }
+}
