@@ -80,8 +80,11 @@ pub(super) fn hops(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) ->
         finding.trials += 1;
         if field.send(session, &letter).is_err() {
             finding.unmet(hops);
-            finding.verdict = if finding.expected.is_some() { Verdict::Obstructed } else { Verdict::NotReached };
-            finding.remark("a header as long without Received: fields was refused as well: its length is limited first");
+            finding.verdict =
+                if finding.expected.is_some() { Verdict::Obstructed } else { Verdict::NotReached };
+            finding.remark(
+                "a header as long without Received: fields was refused as well: its length is limited first",
+            );
         }
         field.leave(session);
     }
@@ -112,7 +115,8 @@ pub(super) fn bare(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) ->
         let session = field.enter()?;
         finding.trials += 1;
         finding.looked += 1;
-        if let Err((step, met)) = field.send(session, &Letter { content: content.clone(), ..letter.clone() }) {
+        if let Err((step, met)) = field.send(session, &Letter { content: content.clone(), ..letter.clone() })
+        {
             unreadable(&met)?;
             refused += 1;
             if refused == 1 {

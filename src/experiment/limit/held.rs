@@ -59,7 +59,8 @@ pub(super) fn find(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) ->
     let most = if whole { most.min(hosts) } else { most };
     let order = if whole { spread(field, most) } else { Vec::new() };
     let quiet_since = field.hands.now();
-    Room { field, crowd, order, bound: most, held: Vec::new(), asked: 0, quiet_since, signs: 0 }.search(kind, finding)
+    Room { field, crowd, order, bound: most, held: Vec::new(), asked: 0, quiet_since, signs: 0 }
+        .search(kind, finding)
 }
 
 fn is_whole(name: &str) -> bool {
@@ -137,7 +138,9 @@ impl Room<'_, '_> {
         }
         if finding.release_ms.is_none() {
             finding.verdict = Verdict::Unstable;
-            finding.remark("no slot was seen to be free again: a limit by time with a long window looks the same");
+            finding.remark(
+                "no slot was seen to be free again: a limit by time with a long window looks the same",
+            );
         }
         if finding.inside_alive == Some(false) {
             finding.verdict = Verdict::Unsafe;

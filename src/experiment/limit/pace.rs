@@ -111,7 +111,8 @@ fn find(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding, item: &mut dy
     let mut agreed = false;
     for round in 0..ROUNDS {
         if round > 0 {
-            let (_, recovery) = known.unwrap_or((0, Recovery { least: Duration::ZERO, most: Duration::ZERO }));
+            let (_, recovery) =
+                known.unwrap_or((0, Recovery { least: Duration::ZERO, most: Duration::ZERO }));
             field.hands.pause(recovery.most + MARGIN);
             finding.trials += 1;
             burst = refused_burst(field, item, most)?;
@@ -141,7 +142,8 @@ fn find(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding, item: &mut dy
     let Some((served, recovery)) = known.filter(|(served, _)| agreed && *served > 0) else {
         if let Some(other) = is_foreign(kind, finding) {
             finding.unmet(per_minute(first.served, first.took.max(Duration::from_secs(60))));
-            finding.verdict = if finding.expected.is_some() { Verdict::Obstructed } else { Verdict::NotReached };
+            finding.verdict =
+                if finding.expected.is_some() { Verdict::Obstructed } else { Verdict::NotReached };
             finding.remark(format!("{other} was met first, after {} {}", first.served, unit(kind)));
             return Ok(());
         }
@@ -160,7 +162,11 @@ fn find(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding, item: &mut dy
     let again = refused_burst(field, item, most)?;
     if whole.took > recovery.most / 3 {
         // What is filled in during so long a burst cannot be told from what it began with.
-        finding.between(0, per_minute(whole.served, recovery.least).max(1), "a burst takes nearly as long as the window");
+        finding.between(
+            0,
+            per_minute(whole.served, recovery.least).max(1),
+            "a burst takes nearly as long as the window",
+        );
         finding.verdict = Verdict::Unstable;
         finding.remark(format!(
             "{} {} took {:.1} s, and one more was served {:.1} s after the first: they are too slow to show its window",
@@ -176,7 +182,11 @@ fn find(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding, item: &mut dy
     } else if again.served > 0 && again.served * 2 <= served.max(2) {
         bucket(field, finding, kind, item, first.served.max(served), &recovery)?;
     } else {
-        finding.between(0, per_minute(first.served.max(served), recovery.least), "neither a window nor a bucket");
+        finding.between(
+            0,
+            per_minute(first.served.max(served), recovery.least),
+            "neither a window nor a bucket",
+        );
         finding.verdict = Verdict::Unstable;
         finding.remark(format!(
             "{served} {} are served at once, and {} of them {:.1} s later",
@@ -346,8 +356,7 @@ fn bucket(
     // Each came between two questions.
     let between = (refills - 1) as f64 * 60.0;
     let (shortest, longest) = (last.0.saturating_sub(first.1), last.1.saturating_sub(first.0));
-    let (low, high) =
-        (between / longest.as_secs_f64().max(1e-3), between / shortest.as_secs_f64().max(1e-3));
+    let (low, high) = (between / longest.as_secs_f64().max(1e-3), between / shortest.as_secs_f64().max(1e-3));
     finding.window_ms = Some(6e4 / ((low + high) / 2.0));
     finding.remark(format!(
         "about {full} {} are served at once, and then {:.2} a second",

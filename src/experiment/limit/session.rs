@@ -15,8 +15,11 @@ use crate::smtp::Step;
 /// The sizes of the messages that fill a session, in bytes: the largest of which the first is taken.
 const PIECES: [u64; 4] = [64 << 10, 8 << 10, 2 << 10, 0];
 
-/// Sends messages of one size until one is not taken, or so many were: how many were, and how the next was not.
-fn filled(field: &mut Field<'_>, size: u64, most: u64) -> Found<(u64, Option<(Step, Met)>, Session)> {
+/// Messages that were taken in a session, how the next one was not, and the session.
+type Filled = (u64, Option<(Step, Met)>, Session);
+
+/// Sends messages of one size until one is not taken, or so many were.
+fn filled(field: &mut Field<'_>, size: u64, most: u64) -> Found<Filled> {
     let mailer = field.mailer(Some(size), 1);
     let session = field.enter()?;
     for served in 0..most {

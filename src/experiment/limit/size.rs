@@ -208,8 +208,13 @@ fn is_of_session(field: &mut Field<'_>, finding: &mut Finding, least: u64) -> Fo
     }
     finding.verdict = if finding.expected.is_some() { Verdict::Obstructed } else { Verdict::NotReached };
     let why = match two(field, least, least)? {
-        true => format!("a second message of {part} bytes was refused in one session: the bytes of a session are limited first"),
-        false => "a session takes one message: whether its bytes are limited or those of a message cannot be told".to_owned(),
+        true => format!(
+            "a second message of {part} bytes was refused in one session: the bytes of a session are limited first"
+        ),
+        false => {
+            "a session takes one message: whether its bytes are limited or those of a message cannot be told"
+                .to_owned()
+        }
     };
     finding.unmet(value);
     finding.remark(why);
@@ -245,7 +250,10 @@ fn own_way(field: &mut Field<'_>, finding: &mut Finding, advertised: Option<u64>
     let ways = [
         (value.saturating_sub(lines), "a line end as one byte"),
         (value.saturating_add(stuffed), "the dots that are stuffed as well (RFC 5321 4.5.2)"),
-        (value.saturating_sub(lines).saturating_add(stuffed), "a line end as one byte, and the dots that are stuffed"),
+        (
+            value.saturating_sub(lines).saturating_add(stuffed),
+            "a line end as one byte, and the dots that are stuffed",
+        ),
     ];
     for known in known {
         // Where one octet more is one dot more as well, the limit is passed by two.
@@ -297,7 +305,11 @@ pub(super) fn header(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) 
     let letter = field.letter(&mailer);
     // Without the empty line.
     let least = (letter.head().len() as u64).saturating_sub(2);
-    let search = Search::new(4096, bound(finding.expected, HEADER, field.setting.bounds.message_octets / 4), finding.expected);
+    let search = Search::new(
+        4096,
+        bound(finding.expected, HEADER, field.setting.bounds.message_octets / 4),
+        finding.expected,
+    );
     octet(field, kind, finding, search, least + FIELD, &mut |field, session, size| {
         let letter = field.letter(&mailer);
         let more = size.saturating_sub((letter.head().len() as u64).saturating_sub(2));
@@ -327,7 +339,11 @@ fn fields(octets: u64) -> Vec<u8> {
 pub(super) fn text_line(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) -> Found<()> {
     field.one_message()?;
     let mailer = field.mailer(None, 1);
-    let search = Search::new(512, bound(finding.expected, LINE, field.setting.bounds.message_octets / 4), finding.expected);
+    let search = Search::new(
+        512,
+        bound(finding.expected, LINE, field.setting.bounds.message_octets / 4),
+        finding.expected,
+    );
     octet(field, kind, finding, search, 3, &mut |field, session, size| {
         let letter = field.letter(&mailer);
         let line = vec![b'x'; usize::try_from(size.saturating_sub(2)).unwrap_or(0)];
@@ -353,7 +369,11 @@ pub(super) fn command_line(field: &mut Field<'_>, kind: &Kind, finding: &mut Fin
     }
     // Some take no argument to NOOP: as long as the refusal is the same, it is none of the length.
     let plain = short.code();
-    let search = Search::new(512, bound(finding.expected, COMMAND, field.setting.bounds.message_octets / 4), finding.expected);
+    let search = Search::new(
+        512,
+        bound(finding.expected, COMMAND, field.setting.bounds.message_octets / 4),
+        finding.expected,
+    );
     octet(field, kind, finding, search, least, &mut |field, session, size| {
         let met = field.ask(session, &said(size));
         if met.code() == plain { Ok(Came::Served) } else { Ok(Came::Refused(Step::Command, met)) }
@@ -426,7 +446,8 @@ fn is_of_line(field: &mut Field<'_>, finding: &mut Finding) -> Found<()> {
     let mut codes = [0; 2];
     for (code, length) in codes.iter_mut().zip([1, value.saturating_add("RCPT TO:\r\n".len() as u64 + 1)]) {
         let session = field.enter()?;
-        let padding = "x".repeat(usize::try_from(length.saturating_sub("NOOP \r\n".len() as u64)).unwrap_or(0).max(1));
+        let padding =
+            "x".repeat(usize::try_from(length.saturating_sub("NOOP \r\n".len() as u64)).unwrap_or(0).max(1));
         *code = field.ask(session, &format!("NOOP {padding}")).code();
         field.leave(session);
     }

@@ -21,11 +21,14 @@ const TRICKLE: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(
 /// A session that lasts as long as another one ends at the same age, within this.
 const SAME_AGE: Duration = Duration::from_secs(2);
 
+/// A kind, and how long it is waited for.
+type Asked = (&'static Kind, Duration);
+
 /// The times that are looked for, and what was seen of them once they were waited for.
 #[derive(Debug, Default)]
 pub(super) struct Waits {
     /// The kinds, and how long each is waited for.
-    asked: Vec<(&'static Kind, Duration)>,
+    asked: Vec<Asked>,
     seen: Option<BTreeMap<&'static str, Seen>>,
 }
 
@@ -107,7 +110,7 @@ pub(super) fn find(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) ->
 }
 
 /// Brings a session to each point, and waits for all of them at once.
-fn wait(field: &mut Field<'_>, asked: &[(&'static Kind, Duration)]) -> Found<BTreeMap<&'static str, Seen>> {
+fn wait(field: &mut Field<'_>, asked: &[Asked]) -> Found<BTreeMap<&'static str, Seen>> {
     let mut seen = BTreeMap::new();
     let mut left = asked.to_vec();
     // As many at once as the listener serves; those that it does not wait for the others to end.
@@ -123,9 +126,9 @@ fn wait(field: &mut Field<'_>, asked: &[(&'static Kind, Duration)]) -> Found<BTr
 /// The sessions that wait at once, and the kinds for which there was no room beside them.
 fn begin_all(
     field: &mut Field<'_>,
-    asked: &[(&'static Kind, Duration)],
+    asked: &[Asked],
     seen: &mut BTreeMap<&'static str, Seen>,
-) -> Found<(Vec<Waiting>, Vec<(&'static Kind, Duration)>)> {
+) -> Found<(Vec<Waiting>, Vec<Asked>)> {
     let (mut waiting, mut later) = (Vec::new(), Vec::new());
     for (kind, length) in asked {
         let opened = field.hands.now();
@@ -146,7 +149,9 @@ fn begin_all(
                 }
             }
             Err(Halt::Own(why)) => return Err(Halt::Own(why)),
-            Err(Halt::Refused(_) | Halt::Failed(Step::Greeting, _)) if !waiting.is_empty() => later.push((*kind, *length)),
+            Err(Halt::Refused(_) | Halt::Failed(Step::Greeting, _)) if !waiting.is_empty() => {
+                later.push((*kind, *length))
+            }
             Err(halt) => {
                 let halted = Some(halt);
                 let (after, step) = (Duration::ZERO, Step::Idle);
@@ -196,7 +201,9 @@ fn wait_for(
                 seen.insert(one.kind.name, ended);
                 continue;
             }
-            if let Some((spoke, _)) = one.spoke.as_mut().filter(|(spoke, every)| !one.lived.1 && now - *spoke >= *every) {
+            if let Some((spoke, _)) =
+                one.spoke.as_mut().filter(|(spoke, every)| !one.lived.1 && now - *spoke >= *every)
+            {
                 (*spoke, one.lived.1) = (now, true);
                 field.hands.tell(one.session, b"NOOP\r\n");
             }

@@ -59,16 +59,23 @@ fn n1_a_listener_that_refuses_every_recipient_costs_no_memory_and_ends_no_search
         assert!(!finding.fails() && !finding.remarks.is_empty() | finding.at_least.is_some(), "{finding:?}");
     }
     let path = outcome.findings.iter().find(|finding| finding.name == "line-too-long.path").unwrap();
-    assert!(path.verdict == Verdict::Obstructed && says(path, "user unknown") || says(path, "no longer than"), "{path:?}");
+    assert!(
+        path.verdict == Verdict::Obstructed && says(path, "user unknown") || says(path, "no longer than"),
+        "{path:?}"
+    );
 }
 
 #[test]
 fn n2_what_cannot_be_found_is_obstructed_and_says_why() {
     // NOOP with an argument is refused whatever its length.
     let finding = find(&Drawn { noop_argument: 501, ..Drawn::open() }, "line-too-long.command", None);
-    assert!(finding.verdict == Verdict::Obstructed && says(&finding, "is answered 501 whatever its length"), "{finding:?}");
+    assert!(
+        finding.verdict == Verdict::Obstructed && says(&finding, "is answered 501 whatever its length"),
+        "{finding:?}"
+    );
     // And yet a limit is seen by a reply that is another one.
-    let both = Drawn { noop_argument: 501, command_line: limited(700, 500, "line too long"), ..Drawn::open() };
+    let both =
+        Drawn { noop_argument: 501, command_line: limited(700, 500, "line too long"), ..Drawn::open() };
     let finding = find(&both, "line-too-long.command", None);
     assert_eq!((finding.value, finding.verdict), (Some(700), Verdict::Found), "{finding:?}");
     // Short lines are refused.
@@ -79,14 +86,19 @@ fn n2_what_cannot_be_found_is_obstructed_and_says_why() {
 
 #[test]
 fn n5_sessions_whose_quit_is_answered_late_do_not_count_in_the_next_search() {
-    for (late, release) in [(8000, 0), (1500, 24), (0, 24), (0, 10_000), (0, 5)].map(|(late, release)| {
-        (Duration::from_millis(late), Duration::from_millis(release))
-    }) {
+    for (late, release) in [(8000, 0), (1500, 24), (0, 24), (0, 10_000), (0, 5)]
+        .map(|(late, release)| (Duration::from_millis(late), Duration::from_millis(release)))
+    {
         let drawn = Drawn { slow_quit: late, release, ..per_host(33) };
-        let names = [("bad-command-limit-exceeded.junk", None), ("too-many-recipients", None), (HOST, Some(33))];
+        let names =
+            [("bad-command-limit-exceeded.junk", None), ("too-many-recipients", None), (HOST, Some(33))];
         let outcome = search(&drawn, &names);
         let finding = outcome.findings.last().unwrap();
-        assert_eq!((finding.value, finding.verdict), (Some(33), Verdict::AsExpected), "{late:?} {release:?}: {finding:?}");
+        assert_eq!(
+            (finding.value, finding.verdict),
+            (Some(33), Verdict::AsExpected),
+            "{late:?} {release:?}: {finding:?}"
+        );
         assert_eq!((finding.repeats, finding.looked), (3, 3), "{finding:?}");
     }
 }
@@ -148,15 +160,19 @@ fn n9_a_tarpit_is_no_limit() {
     let drawn = Drawn { tarpit: Some(Tarpit { from: 1, step: Duration::from_secs(2) }), ..Drawn::open() };
     for name in ["bad-command-limit-exceeded", "bad-command-limit-exceeded.junk", "too-many-auth-failures"] {
         let finding = find(&drawn, name, Some(25));
-        assert!(!matches!(finding.verdict, Verdict::AsExpected | Verdict::Found | Verdict::Differs), "{finding:?}");
+        assert!(
+            !matches!(finding.verdict, Verdict::AsExpected | Verdict::Found | Verdict::Differs),
+            "{finding:?}"
+        );
         assert!(finding.reply.is_none() && says(&finding, "replies are delayed"), "{finding:?}");
     }
-    let silent = Drawn {
-        unknown: Some(Limit { most: 4, shows: Shows::Silence, at: At::Own }),
-        ..Drawn::open()
-    };
+    let silent =
+        Drawn { unknown: Some(Limit { most: 4, shows: Shows::Silence, at: At::Own }), ..Drawn::open() };
     let finding = find(&silent, "bad-command-limit-exceeded", Some(4));
-    assert!(finding.verdict == Verdict::Obstructed && says(&finding, "no reply came to error 5"), "{finding:?}");
+    assert!(
+        finding.verdict == Verdict::Obstructed && says(&finding, "no reply came to error 5"),
+        "{finding:?}"
+    );
     assert_eq!(finding.reply, None);
 }
 
@@ -180,7 +196,9 @@ fn n10_a_rate_is_a_narrow_bracket_that_holds_the_truth() {
             assert!((low..=high).contains(&truth), "{kind:?} {most} in {seconds} s: {finding:?}");
             match finding.verdict {
                 Verdict::AsExpected => {}
-                Verdict::Unstable => wide.push(format!("{kind:?} {counts_refused} {most} in {seconds} s: {low} to {high}")),
+                Verdict::Unstable => {
+                    wide.push(format!("{kind:?} {counts_refused} {most} in {seconds} s: {low} to {high}"))
+                }
                 _ => panic!("{finding:?}"),
             }
             let other = find(&drawn, "connection-rate-limited", Some(truth * 2));
@@ -194,7 +212,9 @@ fn n10_a_rate_is_a_narrow_bracket_that_holds_the_truth() {
 fn n11_what_is_answered_to_what_is_not_known_is_no_second_message() {
     for unknown_code in [500, 501, 502] {
         let drawn = Drawn { unknown_code, ..Drawn::open() };
-        for name in ["lf-dot-lf", "lf-dot-crlf", "cr-dot-cr", "crlf-dot-cr", "crlf-dot-lf", "crlf-nul-dot-crlf"] {
+        for name in
+            ["lf-dot-lf", "lf-dot-crlf", "cr-dot-cr", "crlf-dot-cr", "crlf-dot-lf", "crlf-nul-dot-crlf"]
+        {
             let finding = find(&drawn, &format!("bare-cr-lf.{name}"), None);
             assert_eq!(finding.verdict, Verdict::Found, "{finding:?}");
         }
@@ -206,12 +226,14 @@ fn n11_what_is_answered_to_what_is_not_known_is_no_second_message() {
 
 #[test]
 fn n12_behaviour_decides_and_not_one_code() {
-    let finding = find(&Drawn { noop: 500, noop_argument: 500, ..Drawn::open() }, "connection-time-exceeded", None);
+    let finding =
+        find(&Drawn { noop: 500, noop_argument: 500, ..Drawn::open() }, "connection-time-exceeded", None);
     assert_eq!(finding.verdict, Verdict::NotReached, "{finding:?}");
     let finding = find(&Drawn { encrypts_first: true, ..Drawn::open() }, "too-many-auth-failures", Some(3));
     assert!(finding.verdict == Verdict::Obstructed && says(&finding, "encryption-required"), "{finding:?}");
     let logins = limited(6, 421, "4.7.0 too many failures");
-    let finding = find(&Drawn { auth: vec!["CRAM-MD5"], logins, ..Drawn::open() }, "too-many-auth-failures", Some(6));
+    let finding =
+        find(&Drawn { auth: vec!["CRAM-MD5"], logins, ..Drawn::open() }, "too-many-auth-failures", Some(6));
     assert_eq!((finding.value, finding.verdict), (Some(6), Verdict::AsExpected), "{finding:?}");
 }
 
@@ -219,7 +241,11 @@ fn n12_behaviour_decides_and_not_one_code() {
 fn n13_a_close_that_comes_with_the_reply_or_a_little_later_is_seen() {
     for later in [0, 3, 40].map(Duration::from_millis) {
         let drawn = Drawn {
-            unknown: Some(Limit { most: 5, shows: Shows::Reply(421, "too many errors", Some(later)), at: At::Own }),
+            unknown: Some(Limit {
+                most: 5,
+                shows: Shows::Reply(421, "too many errors", Some(later)),
+                at: At::Own,
+            }),
             ..Drawn::open()
         };
         let finding = find(&drawn, "bad-command-limit-exceeded", Some(5));
@@ -232,7 +258,11 @@ fn n13_a_close_that_comes_with_the_reply_or_a_little_later_is_seen() {
         ..Drawn::open()
     };
     let finding = find(&drawn, "bad-command-limit-exceeded", Some(5));
-    assert_eq!((finding.value, finding.code, finding.closed), (Some(5), Some(500), Some(true)), "{finding:?}");
+    assert_eq!(
+        (finding.value, finding.code, finding.closed),
+        (Some(5), Some(500), Some(true)),
+        "{finding:?}"
+    );
     // A reply of ours that is too long to be read is no limit of the listener's.
     let finding = find(&Drawn { echoes_path: true, ..Drawn::open() }, "line-too-long.path", None);
     assert_eq!(finding.verdict, Verdict::Obstructed, "{finding:?}");
@@ -251,10 +281,17 @@ fn n14_networks_idle_time_outs_and_line_ends_are_told_for_what_they_are() {
     assert_eq!((finding.value, finding.verdict), (Some(9), Verdict::AsExpected), "{finding:?}");
     // An idle time-out that is shorter than the search.
     for idle in [2_000, 7_000, 20_000] {
-        let drawn = Drawn { idle: limited(idle, 421, "4.4.2 timeout"), release: Duration::from_secs(4), ..per_host(12) };
+        let drawn = Drawn {
+            idle: limited(idle, 421, "4.4.2 timeout"),
+            release: Duration::from_secs(4),
+            ..per_host(12)
+        };
         let finding = find(&drawn, HOST, Some(12));
         assert_ne!(finding.verdict, Verdict::Unsafe, "{idle}: {finding:?}");
-        assert!(finding.verdict == Verdict::AsExpected || says(&finding, "ended while they were held"), "{idle}: {finding:?}");
+        assert!(
+            finding.verdict == Verdict::AsExpected || says(&finding, "ended while they were held"),
+            "{idle}: {finding:?}"
+        );
     }
     let drawn = Drawn { counts_lf: true, size: limited(60_000, 552, "too big"), ..Drawn::open() };
     let finding = find(&drawn, "message-size-exceeded.content", Some(60_000));
@@ -264,16 +301,24 @@ fn n14_networks_idle_time_outs_and_line_ends_are_told_for_what_they_are() {
 
 #[test]
 fn n15_what_comes_three_times_at_the_same_count_is_the_limit_whatever_its_words() {
-    let drawn = Drawn { messages: limited(13, 452, "4.7.1 message limit of this session reached"), ..Drawn::open() };
-    for words in ["4.7.1 message limit of this session reached", "5.2.2 mailbox full", "too many connections"] {
+    let drawn =
+        Drawn { messages: limited(13, 452, "4.7.1 message limit of this session reached"), ..Drawn::open() };
+    for words in ["4.7.1 message limit of this session reached", "5.2.2 mailbox full", "too many connections"]
+    {
         let drawn = Drawn { messages: limited(13, 452, words), ..drawn.clone() };
         let finding = find(&drawn, "too-many-messages-per-session", Some(13));
         assert_eq!((finding.value, finding.verdict), (Some(13), Verdict::AsExpected), "{finding:?}");
     }
-    let mut hands = Simulated::new(&Drawn { tarpit: Some(Tarpit { from: 0, step: Duration::from_secs(3) }), ..per_host(20) });
+    let mut hands = Simulated::new(&Drawn {
+        tarpit: Some(Tarpit { from: 0, step: Duration::from_secs(3) }),
+        ..per_host(20)
+    });
     let mut setting = setting();
     setting.bounds.time = Duration::from_secs(120);
-    let all = KINDS.iter().filter(|kind| kind.name.contains("command") || kind.name.contains("idle")).map(|kind| (kind.name, None));
+    let all = KINDS
+        .iter()
+        .filter(|kind| kind.name.contains("command") || kind.name.contains("idle"))
+        .map(|kind| (kind.name, None));
     let outcome = limit::search(&mut hands, &setting, &request(&all.collect::<Vec<_>>()), &mut ());
     let took = smtpress::generator::hands::Hands::now(&hands);
     assert!(took <= Duration::from_secs(122), "{took:?}");
@@ -309,7 +354,13 @@ fn n4_any_subset_in_any_order_gives_the_same_values() {
         ..Limits::default()
     };
     let listener = smtpress::listener::start("127.0.0.1:0".parse().unwrap(), limits, 7, 1).unwrap();
-    let rules = ["rule.auth-twice", "rule.starttls-twice", "rule.unknown-command", "rule.mail-twice", "bare-cr-lf.lf-dot-lf"];
+    let rules = [
+        "rule.auth-twice",
+        "rule.starttls-twice",
+        "rule.unknown-command",
+        "rule.mail-twice",
+        "bare-cr-lf.lf-dot-lf",
+    ];
     for seed in 0..100 {
         let mut die = ChaCha8Rng::seed_from_u64(seed);
         let mut names: Vec<(&str, Option<u64>)> =

@@ -43,7 +43,10 @@ impl Chaos {
             1 => By::Closed(Closed::Reset),
             2 => By::Silence,
             3 => By::Other("no reply: \u{fffd}\0".to_owned()),
-            _ => By::Reply(Reply::new(*CODES.choose(&mut self.die).unwrap(), vec!["x".repeat(self.die.random_range(0..40))])),
+            _ => By::Reply(Reply::new(
+                *CODES.choose(&mut self.die).unwrap(),
+                vec!["x".repeat(self.die.random_range(0..40))],
+            )),
         }
     }
 }
@@ -55,7 +58,8 @@ impl Hands for Chaos {
                 self.spend();
                 self.spent.connections += 1;
                 let session = Session(self.sessions.len());
-                let out = |step, by| Opened::Out(Refusal { step, by, session, took: Duration::from_millis(1) });
+                let out =
+                    |step, by| Opened::Out(Refusal { step, by, session, took: Duration::from_millis(1) });
                 let served = way.bare || self.die.random_bool(0.9);
                 self.sessions.push((VecDeque::new(), true));
                 match self.die.random_range(0..4) {

@@ -6,9 +6,7 @@ use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use smtpress::generator::hands::{
-    By, Hands, Leave, Met, Opened, Refusal, Session, Spent, Unconnected, Way,
-};
+use smtpress::generator::hands::{By, Hands, Leave, Met, Opened, Refusal, Session, Spent, Unconnected, Way};
 use smtpress::smtp::hello::Offer;
 use smtpress::smtp::{Closed, Reply, Step};
 
@@ -197,7 +195,8 @@ impl Counted {
                 served
             }
             Window::Fixed => {
-                let (begun, count) = self.window.filter(|(begun, _)| now < *begun + rate.window).unwrap_or((now, 0));
+                let (begun, count) =
+                    self.window.filter(|(begun, _)| now < *begun + rate.window).unwrap_or((now, 0));
                 let served = count < rate.most;
                 let more = u64::from(served || rate.counts_refused);
                 self.window = Some((begun, count + more));
@@ -299,9 +298,13 @@ impl Simulated {
             if one.over || one.timed_out || one.mute || !one.greeted {
                 continue;
             }
-            let idle = self.drawn.idle.as_ref().map(|limit| (one.active + Duration::from_millis(limit.most), limit));
-            let life =
-                self.drawn.lifetime.as_ref().map(|limit| (one.opened + Duration::from_millis(limit.most), limit));
+            let idle =
+                self.drawn.idle.as_ref().map(|limit| (one.active + Duration::from_millis(limit.most), limit));
+            let life = self
+                .drawn
+                .lifetime
+                .as_ref()
+                .map(|limit| (one.opened + Duration::from_millis(limit.most), limit));
             let first = [idle, life].into_iter().flatten().min_by_key(|(at, _)| *at);
             if let Some((at, limit)) = first.filter(|(at, _)| *at <= to) {
                 one.timed_out = true;
@@ -398,10 +401,16 @@ impl Simulated {
             if one.in_data {
                 let mut ends: Vec<&[u8]> = vec![b"\r\n.\r\n"];
                 ends.extend(&self.drawn.endings);
-                let find = |end: &[u8]| one.buffer.windows(end.len()).position(|part| part == end).map(|at| (at, end.len()));
+                let find = |end: &[u8]| {
+                    one.buffer.windows(end.len()).position(|part| part == end).map(|at| (at, end.len()))
+                };
                 let Some((at, length)) = ends.into_iter().filter_map(find).min() else { return };
                 // A CR that ends a line is no less one when an LF comes with it.
-                let length = length + usize::from(one.buffer[at..at + length].ends_with(b"\r") && one.buffer.get(at + length) == Some(&b'\n'));
+                let length = length
+                    + usize::from(
+                        one.buffer[at..at + length].ends_with(b"\r")
+                            && one.buffer.get(at + length) == Some(&b'\n'),
+                    );
                 let content: Vec<u8> = one.buffer.drain(..at + length).take(at).chain(*b"\r\n").collect();
                 one.in_data = false;
                 self.content(number, &content);
@@ -423,9 +432,10 @@ impl Simulated {
         let one = &mut self.sessions[number];
         one.errors += 1;
         let at = self.now + ROUND_TRIP;
-        let delay = self.drawn.tarpit.filter(|tarpit| one.errors > tarpit.from).map_or(Duration::ZERO, |tarpit| {
-            tarpit.step * u32::try_from(one.errors - tarpit.from).unwrap()
-        });
+        let delay =
+            self.drawn.tarpit.filter(|tarpit| one.errors > tarpit.from).map_or(Duration::ZERO, |tarpit| {
+                tarpit.step * u32::try_from(one.errors - tarpit.from).unwrap()
+            });
         match limit {
             Some(limit) if count > limit.most => {
                 show(one, at, &limit.shows);
@@ -492,7 +502,8 @@ impl Simulated {
             }
             "MAIL" if one.mail => self.answer(number, refusal.0, refusal.1),
             "MAIL" => {
-                let declared = text.split("SIZE=").nth(1).and_then(|size| size.parse::<u64>().ok()).unwrap_or(0);
+                let declared =
+                    text.split("SIZE=").nth(1).and_then(|size| size.parse::<u64>().ok()).unwrap_or(0);
                 let count = one.messages + 1;
                 let host = one.host;
                 if let Some(limit) = over(&drawn.messages, count).filter(|limit| limit.at == At::Own) {
@@ -536,7 +547,9 @@ impl Simulated {
                 }
                 let words = if drawn.echoes_path { format!("{text} ok") } else { "ok".to_owned() };
                 if words.len() > 4000 {
-                    self.sessions[number].events.push_back((self.now, By::Other("a reply line too long".into())));
+                    self.sessions[number]
+                        .events
+                        .push_back((self.now, By::Other("a reply line too long".into())));
                     return;
                 }
                 self.answer(number, 250, &words);
@@ -563,7 +576,9 @@ impl Simulated {
                 one.events.push_back((at, By::Closed(Closed::Eof)));
                 end(one, &mut self.leaving, at, drawn.release);
             }
-            "AUTH" if drawn.encrypts_first => self.answer(number, 538, "5.7.11 Must issue a STARTTLS command first"),
+            "AUTH" if drawn.encrypts_first => {
+                self.answer(number, 538, "5.7.11 Must issue a STARTTLS command first")
+            }
             "AUTH" if text.contains("CRAM-MD5") && drawn.auth.contains(&"CRAM-MD5") => {
                 one.challenged = true;
                 self.answer(number, 334, "PDE4OTYuNjk3MTcwOTUyQHBvc3RvZmZpY2U+");
@@ -596,21 +611,34 @@ impl Simulated {
         let octets = content.len() as u64 - stuffed;
         let size = if drawn.counts_lf { octets - ends } else { octets };
         let head = content.windows(4).position(|part| part == b"\r\n\r\n").map_or(content.len(), |at| at + 2);
-        let longest = content.split(|octet| *octet == b'\n').map(|line| line.len() as u64 + 1).max().unwrap_or(0);
-        let hops = content[..head].windows(10).filter(|part| part.eq_ignore_ascii_case(b"\nReceived:")).count() as u64
-            + u64::from(content.starts_with(b"Received:"));
+        let longest =
+            content.split(|octet| *octet == b'\n').map(|line| line.len() as u64 + 1).max().unwrap_or(0);
+        let hops =
+            content[..head].windows(10).filter(|part| part.eq_ignore_ascii_case(b"\nReceived:")).count()
+                as u64
+                + u64::from(content.starts_with(b"Received:"));
         let bare = |octet: u8, before: bool| {
             content.iter().enumerate().any(|(at, here)| {
                 *here == octet
-                    && if before { at == 0 || content[at - 1] != b'\r' } else { content.get(at + 1) != Some(&b'\n') }
+                    && if before {
+                        at == 0 || content[at - 1] != b'\r'
+                    } else {
+                        content.get(at + 1) != Some(&b'\n')
+                    }
             })
         };
         let bytes = one.bytes + octets;
         let (messages, surplus) = (one.messages + 1, one.surplus);
         let none = |limit: &Option<Limit>, is: bool| limit.clone().filter(|_| is);
         let met = [
-            none(&drawn.recipients, surplus && drawn.recipients.as_ref().is_some_and(|limit| limit.at == At::Dot)),
-            none(&drawn.messages, drawn.messages.as_ref().is_some_and(|limit| limit.at == At::Dot && messages > limit.most)),
+            none(
+                &drawn.recipients,
+                surplus && drawn.recipients.as_ref().is_some_and(|limit| limit.at == At::Dot),
+            ),
+            none(
+                &drawn.messages,
+                drawn.messages.as_ref().is_some_and(|limit| limit.at == At::Dot && messages > limit.most),
+            ),
             none(&drawn.session_bytes, drawn.session_bytes.as_ref().is_some_and(|limit| bytes > limit.most)),
             none(&drawn.size, drawn.size.as_ref().is_some_and(|limit| size > limit.most)),
             none(&drawn.header, drawn.header.as_ref().is_some_and(|limit| head as u64 > limit.most)),
@@ -704,9 +732,9 @@ impl Hands for Simulated {
             // Its own time may end first.
             let one = &self.sessions[session.0];
             let own = [(&self.drawn.idle, one.active), (&self.drawn.lifetime, one.opened)];
-            let own = own.into_iter().filter_map(|(limit, since)| {
-                Some(since + Duration::from_millis(limit.as_ref()?.most))
-            });
+            let own = own
+                .into_iter()
+                .filter_map(|(limit, since)| Some(since + Duration::from_millis(limit.as_ref()?.most)));
             let end = own.min().unwrap_or(NEVER).min(until);
             self.advance(end);
             due = next(&self.sessions[session.0]);

@@ -102,8 +102,18 @@ impl Die {
         }
     }
 
-    fn limit(&mut self, share: f64, low: u64, high: u64, words: &'static [(u16, &'static str)]) -> Option<Limit> {
-        self.often(share).then(|| Limit { most: self.number(low, high), shows: self.shows(words, None), at: At::Own })
+    fn limit(
+        &mut self,
+        share: f64,
+        low: u64,
+        high: u64,
+        words: &'static [(u16, &'static str)],
+    ) -> Option<Limit> {
+        self.often(share).then(|| Limit {
+            most: self.number(low, high),
+            shows: self.shows(words, None),
+            at: At::Own,
+        })
     }
 
     fn places(&mut self, share: f64, low: u64, high: u64) -> Option<Limit> {
@@ -122,7 +132,11 @@ impl Die {
 
     /// Errors of a session: what is over it is answered by a reply and a close, or by one of them.
     fn errors(&mut self, share: f64) -> Option<Limit> {
-        self.often(share).then(|| Limit { most: self.number(2, 40), shows: self.shows(ERRORS, Some(true)), at: At::Own })
+        self.often(share).then(|| Limit {
+            most: self.number(2, 40),
+            shows: self.shows(ERRORS, Some(true)),
+            at: At::Own,
+        })
     }
 
     fn rate(&mut self, share: f64, words: &'static [(u16, &'static str)]) -> Option<Rate> {
@@ -266,7 +280,11 @@ fn untrue(drawn: &Drawn, kind: &Kind, finding: &Finding) -> Option<String> {
         let ends = drawn.endings.contains(&end.1);
         return match finding.verdict {
             Verdict::Unsafe if !ends => Some("called unsafe".to_owned()),
-            Verdict::Found if ends && finding.value == Some(0) && finding.remarks.iter().any(|r| r.contains("one message")) => {
+            Verdict::Found
+                if ends
+                    && finding.value == Some(0)
+                    && finding.remarks.iter().any(|r| r.contains("one message")) =>
+            {
                 Some("a second message was not seen".to_owned())
             }
             _ => None,
@@ -302,11 +320,15 @@ fn untrue(drawn: &Drawn, kind: &Kind, finding: &Finding) -> Option<String> {
             if !is_at_least(low) || !is_at_most(high) {
                 return Some(format!("{low} to {high} is not where it is"));
             }
-            let Some((truth, expected)) = truth.zip(finding.expected) else { return None };
+            let (truth, expected) = truth.zip(finding.expected)?;
             let wide = high as f64 > low as f64 * 1.05 + 2.0;
             let slack = below.max(above);
             match finding.verdict {
-                Verdict::AsExpected if expected.abs_diff(truth) > slack.max((truth / 20).min(if below == 1 { u64::MAX } else { 0 })) && !wide => {
+                Verdict::AsExpected
+                    if expected.abs_diff(truth)
+                        > slack.max((truth / 20).min(if below == 1 { u64::MAX } else { 0 }))
+                        && !wide =>
+                {
                     Some("it is not as expected".to_owned())
                 }
                 Verdict::AsExpected if wide && kind.measure == limit::Measure::Rate => {
@@ -346,8 +368,10 @@ pub fn setting() -> Setting {
 
 /// What is asked of a listener: some kinds, with nothing, the truth or something else expected.
 fn asked(die: &mut Die, drawn: &Drawn) -> Request {
-    let mut kinds: Vec<&'static Kind> =
-        KINDS.iter().filter(|kind| !matches!(kind.name, "too-many-tls-sessions" | "too-many-connections-to-host")).collect();
+    let mut kinds: Vec<&'static Kind> = KINDS
+        .iter()
+        .filter(|kind| !matches!(kind.name, "too-many-tls-sessions" | "too-many-connections-to-host"))
+        .collect();
     kinds.shuffle(&mut die.0);
     // Those that there are come first.
     kinds.sort_by_key(|kind| truth(drawn, kind).is_none());
@@ -380,8 +404,18 @@ fn searched(drawn: &Drawn, request: &Request) -> (Outcome, usize) {
 fn short(finding: &Finding) -> String {
     format!(
         "{} {:?} to {:?}, expected {:?}, by {:?} {:?}, {} of {}, window {:?}, alive {:?}, {:?} {:?}",
-        finding.verdict, finding.at_least, finding.at_most, finding.expected, finding.shown_by, finding.reply, finding.repeats,
-        finding.looked, finding.window_ms, finding.inside_alive, finding.inexact, finding.remarks
+        finding.verdict,
+        finding.at_least,
+        finding.at_most,
+        finding.expected,
+        finding.shown_by,
+        finding.reply,
+        finding.repeats,
+        finding.looked,
+        finding.window_ms,
+        finding.inside_alive,
+        finding.inexact,
+        finding.remarks
     )
 }
 
@@ -389,9 +423,22 @@ fn short(finding: &Finding) -> String {
 fn faults(drawn: &Drawn, request: &Request, outcome: &Outcome, left: usize) -> Vec<String> {
     let mut faults = Vec::new();
     for finding in &outcome.findings {
-        let kind = request.kinds.iter().find(|kind| kind.name == finding.name || finding.name == "too-many-connections-to-host" && kind.name == "too-many-connections-to-listener").unwrap();
+        let kind = request
+            .kinds
+            .iter()
+            .find(|kind| {
+                kind.name == finding.name
+                    || finding.name == "too-many-connections-to-host"
+                        && kind.name == "too-many-connections-to-listener"
+            })
+            .unwrap();
         if let Some(what) = untrue(drawn, kind, finding) {
-            faults.push(format!("{}: {what} (truth {:?}): {}", kind.name, truth(drawn, kind), short(finding)));
+            faults.push(format!(
+                "{}: {what} (truth {:?}): {}",
+                kind.name,
+                truth(drawn, kind),
+                short(finding)
+            ));
         }
     }
     if outcome.ended.is_some() {
