@@ -135,11 +135,15 @@ pub struct Spent {
     pub octets: u64,
 }
 
+/// Openings under way at once: fewer than any listener's accept queue holds (OpenSMTPD 5, Sendmail 10, Exim 20). A connection
+/// that the kernel never handed to the listener is neither greeted nor closed by it for many seconds.
+pub const AT_ONCE: usize = 4;
+
 /// Sessions that are led by hand.
 pub trait Hands {
-    /// Opens a session for each of `ways`, all at once as far as the listener's accept queue allows, and waits until each
-    /// is in or out, at most `within`: what is not decided then is [`Opened::Own`]. In their order.
-    fn open(&mut self, ways: &[Way], within: Duration) -> Vec<Opened>;
+    /// Opens a session for each of `ways`, `at_once` of them at a time, and waits until each is in or out, at most `within`:
+    /// what is not decided then is [`Opened::Own`]. In their order.
+    fn open(&mut self, ways: &[Way], at_once: usize, within: Duration) -> Vec<Opened>;
 
     /// What the listener offers to a session that is open; nothing to one that said no hello.
     fn offer(&self, session: Session) -> Offer;

@@ -385,6 +385,7 @@ impl Letter {
     }
 }
 
+/// The content of a message without a line that begins with a dot: some listeners count the dots that are stuffed.
 fn content(message: &impl Content) -> Vec<u8> {
     let (mut out, mut offset) = (Vec::new(), 0);
     while offset < message.size() {
@@ -392,6 +393,20 @@ fn content(message: &impl Content) -> Vec<u8> {
         let Ok(next) = message.body(offset, &mut out) else { break };
         offset = next;
     }
+    let (mut kept, mut line) = (0, 0);
+    for at in 0..out.len() {
+        // The dot that was stuffed goes, and the one behind it becomes a letter.
+        let is_stuffed = line == 0 && out[at..].starts_with(b"..");
+        line = if out[at] == b'\n' { 0 } else { line + 1 };
+        if is_stuffed {
+            out[at + 1] = b'x';
+            line = 0;
+        } else {
+            out[kept] = out[at];
+            kept += 1;
+        }
+    }
+    out.truncate(kept);
     out
 }
 

@@ -11,7 +11,9 @@
 //! - Open sessions that end while one more is refused are held against the listener only if they live when none is. They
 //!   give signs of life while something is waited for; if they end all the same, nothing is counted by them.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+mod scope;
+
+use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -19,12 +21,11 @@ use super::Kind;
 use super::field::{Field, Found, Halt};
 use super::finding::{Finding, Verdict};
 use super::looks::bound;
-use crate::collector::Condition;
 use crate::experiment::search::Search;
-use crate::generator::hands::{Leave, Opened, Refusal, Session, Way};
+use crate::generator::hands::{AT_ONCE, Leave, Opened, Refusal, Session, Way};
 
-/// Further sessions that come at once with those that fit.
-const STORM: u64 = 8;
+/// Sessions that come at once: half of them fit, and half do not.
+const STORM: u64 = 16;
 /// The first wait before a slot is asked for again; each is longer than the one before.
 const AGAIN: Duration = Duration::from_millis(5);
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
@@ -283,8 +284,13 @@ impl Room<'_, '_> {
         Way { host, ..Way::default() }
     }
 
-    /// Lets `count` more come at once: how many got in, and the first that did not.
+    /// Lets `count` more come: how many got in, and the first that did not.
     fn come(&mut self, count: u64) -> Found<(u64, Option<Refusal>)> {
+        self.come_by(count, AT_ONCE)
+    }
+
+    /// The same, so many at a time.
+    fn come_by(&mut self, count: u64, at_once: usize) -> Found<(u64, Option<Refusal>)> {
         self.field.afford()?;
         if self.held.is_empty() {
             (self.quiet_since, self.signs) = (self.field.hands.now(), 0);
@@ -292,7 +298,7 @@ impl Room<'_, '_> {
         let ways: Vec<Way> = (self.asked..self.asked + count).map(|n| self.way(n)).collect();
         self.asked += count;
         let (mut inside, mut refused) = (0, None);
-        for opened in self.field.hands.open(&ways) {
+        for opened in self.field.hands.open_by(&ways, at_once) {
             match opened {
                 Opened::In(session) => {
                     self.held.push(session);
@@ -324,88 +330,6 @@ impl Room<'_, '_> {
             Some(Opened::Own(why)) => Err(Halt::Own(why)),
             None => Ok(false),
         }
-    }
-
-    /// Whom the limit counts, shown by other clients and by the reply. True: it is another limit.
-    fn scope(&mut self, kind: &Kind, finding: &mut Finding, served: u64) -> Found<bool> {
-        let named = finding.condition.as_deref().and_then(|name| name.parse::<Condition>().ok());
-        let elsewhere = self.elsewhere(kind, finding)?;
-        let other = match named {
-            Some(
-                scope @ (Condition::TooManyConnectionsFromHost
-                | Condition::TooManyConnectionsToHost
-                | Condition::TooManyConnectionsToListener
-                | Condition::TooManyTlsSessions),
-            ) => Some(scope.as_str()).filter(|scope| *scope != kind.name),
-            _ => None,
-        };
-        let foreign = match (elsewhere, other) {
-            // What happens weighs more than what is said.
-            (Some(true), _) | (None, None) => None,
-            // It may count networks, or call it so: what is said and what happens agree well enough.
-            (Some(false), None) if named.is_some_and(|scope| scope.as_str() == kind.name) => None,
-            (Some(false), other) => Some(other.unwrap_or("a limit that counts all clients")),
-            // Each client came from an address of its own: it is no limit of one address, whatever the reply says.
-            (None, Some("too-many-connections-from-host")) if self.crowd == Crowd::ManyHosts => {
-                finding
-                    .remark("the reply speaks of one host, and each session came from an address of its own");
-                None
-            }
-            (None, other) => other,
-        };
-        // Two names for limits that count all clients: where nothing was expected, the one that the reply gives is right.
-        if let Some(other) =
-            foreign.filter(|other| finding.expected.is_none() && is_whole(kind.name) && is_whole(other))
-        {
-            finding.name = other.to_owned();
-        } else if let Some(other) = foreign {
-            finding.unmet(served);
-            finding.verdict =
-                if finding.expected.is_some() { Verdict::Obstructed } else { Verdict::NotReached };
-            finding.remark(format!("{other} was met first, at {served}"));
-            return Ok(true);
-        }
-        Ok(false)
-    }
-
-    /// Whether clients from elsewhere are still served: of the same network, and of another. `None`: it cannot be asked.
-    fn elsewhere(&mut self, kind: &Kind, finding: &mut Finding) -> Found<Option<bool>> {
-        let hosts = self.field.hands.hosts();
-        let of = |field: &Field<'_>, host: u64| field.hands.network(host);
-        if self.crowd == Crowd::ManyHosts {
-            let used = self.order.iter().take(self.held.len()).map(|host| of(self.field, *host));
-            let networks: BTreeSet<_> = used.collect();
-            if networks.len() < 2 {
-                finding.remark(
-                    "all client addresses are of one network (/24, or /64): whether the limit counts the network or all \
-                     clients cannot be told",
-                );
-            }
-            return Ok(None);
-        }
-        if hosts < 2 || kind.name != "too-many-connections-from-host" {
-            return Ok(None);
-        }
-        let own = of(self.field, 0);
-        let near = self.is_served(Way { host: 1, ..Way::default() })?;
-        if near {
-            finding.remark("a client from another address was still served");
-            return Ok(Some(true));
-        }
-        let far = (1..hosts.min(1 << 16)).find(|host| of(self.field, *host) != own);
-        if own.is_some()
-            && of(self.field, 1) == own
-            && let Some(far) = far
-            && self.is_served(Way { host: far, ..Way::default() })?
-        {
-            finding.remark(
-                "a client from another address of the same network was refused as well, one of another network was served: \
-                 the limit counts networks",
-            );
-            return Ok(Some(true));
-        }
-        finding.remark("a client from another address was refused as well");
-        Ok(Some(false))
     }
 
     /// Whether the open sessions stayed usable while one more was refused.
@@ -472,41 +396,6 @@ impl Room<'_, '_> {
         }
     }
 
-    /// Whether the limit counts networks: then as many clients from fewer networks are not served. Where it does, the finding
-    /// is none of the whole listener.
-    fn counts_networks(&mut self, finding: &mut Finding, served: u64) -> Found<bool> {
-        let network = |field: &Field<'_>, host: &u64| field.hands.network(*host);
-        let mut networks: BTreeMap<Option<IpAddr>, Vec<u64>> = BTreeMap::new();
-        for host in 0..self.field.hands.hosts().min(1 << 16) {
-            networks.entry(network(self.field, &host)).or_default().push(host);
-        }
-        if networks.len() < 2 || finding.release_ms.is_none() {
-            return Ok(false);
-        }
-        // The largest network first, and no more of them than are needed.
-        let mut networks: Vec<Vec<u64>> = networks.into_values().collect();
-        networks.sort_by_key(|hosts| std::cmp::Reverse(hosts.len()));
-        let spread = std::mem::replace(&mut self.order, networks.concat());
-        self.empty();
-        self.field.settle();
-        self.asked = 0;
-        finding.trials += 1;
-        let (inside, refused) = self.come(served)?;
-        self.turn_away(refused);
-        self.order = spread;
-        if inside >= served {
-            return Ok(false);
-        }
-        let of_one = self.order.first().map_or(0, |_| networks[0].len() as u64);
-        finding.unmet(served);
-        finding.verdict = if finding.expected.is_some() { Verdict::Obstructed } else { Verdict::NotReached };
-        finding.remark(format!(
-            "{inside} of one network of {of_one} addresses were served, and {served} of several: a limit that counts networks \
-             was met first"
-        ));
-        Ok(true)
-    }
-
     /// Whether those without TLS are counted apart from those with it.
     fn counted_apart(&mut self, finding: &mut Finding) -> Found<()> {
         if !self.field.setting.tls || self.crowd == Crowd::ManyHosts {
@@ -527,12 +416,7 @@ impl Room<'_, '_> {
             self.field.settle();
             finding.looked += 1;
             finding.trials += 1;
-            // In steps that a listener sees one after the other, and one by one near the limit.
-            let step = |count: u64| match storm {
-                true => first + STORM - count.min(first),
-                false => (first.saturating_sub(count) / 2).clamp(1, 16),
-            };
-            let count = self.filled(first, step)?;
+            let count = self.filled(first, storm)?;
             if count == first {
                 finding.repeats += 1;
             } else {
@@ -549,16 +433,22 @@ impl Room<'_, '_> {
         Ok(())
     }
 
-    /// Fills the place, `first` of which are known to fit; slots that are not free yet are waited for. How many were served.
-    fn filled(&mut self, first: u64, step: impl Fn(u64) -> u64) -> Found<u64> {
+    /// Fills the place, `first` of which are known to fit: the last of them with as many more at once, or in small steps.
+    /// Slots that are not free yet are waited for. How many were served.
+    fn filled(&mut self, first: u64, storm: bool) -> Found<u64> {
         let begun = self.field.hands.now();
         let mut wait = AGAIN;
         loop {
-            let count = self.held.len() as u64;
-            let (inside, refused) = self.come(step(count))?;
+            let here = self.held.len() as u64;
+            let left = first.saturating_sub(here);
+            let (inside, refused) = match storm {
+                true if left > STORM / 2 => self.come(left - STORM / 2)?,
+                true => self.come_by(left + STORM / 2, STORM as usize)?,
+                false => self.come((left / 2).clamp(1, 16))?,
+            };
             let was_refused = refused.is_some();
             self.turn_away(refused);
-            let count = count + inside;
+            let count = here + inside;
             if !was_refused && count <= first {
                 continue;
             }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::generator::hands::{By, Hands, Leave, Met, Opened, Session, Spent, Way};
+use crate::generator::hands::{AT_ONCE, By, Hands, Leave, Met, Opened, Session, Spent, Way};
 use crate::smtp::hello::Offer;
 
 /// What the close of a session may take beyond the end of the search's time.
@@ -63,11 +63,16 @@ impl<'a> Probes<'a> {
     }
 
     pub(super) fn open(&mut self, ways: &[Way]) -> Vec<Opened> {
+        self.open_by(ways, AT_ONCE)
+    }
+
+    /// Opens `at_once` of them at a time.
+    pub(super) fn open_by(&mut self, ways: &[Way], at_once: usize) -> Vec<Opened> {
         let left = self.left();
         if left.is_zero() {
             self.cut_short = true;
         }
-        let opened = self.hands.open(ways, left);
+        let opened = self.hands.open(ways, at_once, left);
         self.open.extend(opened.iter().filter_map(|opened| match opened {
             Opened::In(session) => Some(*session),
             Opened::Out(refusal) => Some(refusal.session),

@@ -151,6 +151,9 @@ pub(super) fn declared(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding
         let met = field.ask(session, &format!("MAIL FROM:<{sender}> SIZE={size}"));
         if met.code() / 100 == 2 { Ok(Came::Served) } else { Ok(Came::Refused(Step::Mail, met)) }
     })?;
+    if finding.at_most.is_none() {
+        finding.remark("MAIL is taken whatever size it declares: see message-size-exceeded.content");
+    }
     compare(finding, advertised);
     Ok(())
 }
@@ -246,27 +249,18 @@ fn own_way(field: &mut Field<'_>, finding: &mut Finding, advertised: Option<u64>
     let letter = field.letter(&mailer);
     // Without the line of the final dot, which belongs to no content.
     let lines = (letter.content.iter().filter(|octet| **octet == b'\n').count() as u64).saturating_sub(1);
-    let stuffed = letter.content.windows(3).filter(|three| three == b"\n..").count() as u64;
-    let ways = [
-        (value.saturating_sub(lines), "a line end as one byte"),
-        (value.saturating_add(stuffed), "the dots that are stuffed as well (RFC 5321 4.5.2)"),
-        (
-            value.saturating_sub(lines).saturating_add(stuffed),
-            "a line end as one byte, and the dots that are stuffed",
-        ),
-    ];
+    let counted = value.saturating_sub(lines);
     for known in known {
-        // Where one octet more is one dot more as well, the limit is passed by two.
-        if let Some((counted, how)) = ways.iter().find(|(counted, how)| {
-            *counted == known || how.contains("stuffed") && counted.checked_add(1) == Some(known)
-        }) {
-            finding.remark(format!("the listener counts {how}: {counted}; by RFC 1870 it is {value}"));
+        if counted == known {
+            finding.remark(format!(
+                "the listener counts a line end as one byte: {counted}; with both bytes it is {value}"
+            ));
             finding.exactly(known);
             return finding.judge(0);
         }
         for (low, why) in [
             (value, "the listener counts what it adds itself"),
-            (ways[0].0, "the listener counts a line end as one byte, and what it adds itself"),
+            (counted, "the listener counts a line end as one byte, and what it adds itself"),
         ] {
             if (low..=low.saturating_add(MARGIN)).contains(&known) {
                 finding.remark(format!("{value} bytes of content were taken, and not one more"));

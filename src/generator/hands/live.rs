@@ -30,8 +30,6 @@ use crate::smtp::machine::Close;
 use crate::smtp::script::{Identity, Tls};
 use crate::smtp::{Closed, Script, Step};
 
-/// Openings under way at once: fewer than any listener's accept queue holds.
-const AT_ONCE: usize = 64;
 /// How long the reply to QUIT may take before this side of the connection is ended without it.
 const FAREWELL: Duration = Duration::from_secs(2);
 /// What a session that nobody asks may have said at the most: a listener that talks without end costs no memory.
@@ -319,7 +317,7 @@ fn by(failure: Failure) -> By {
 }
 
 impl Hands for Live {
-    fn open(&mut self, ways: &[Way], within: Duration) -> Vec<Opened> {
+    fn open(&mut self, ways: &[Way], at_once: usize, within: Duration) -> Vec<Opened> {
         let first = self.lines.len();
         self.lines.extend(ways.iter().map(|_| Rc::new(Line::default())));
         let until = clock::now() + within;
@@ -338,7 +336,7 @@ impl Hands for Live {
                 }
             }
         });
-        let openings = futures::stream::iter(openings).buffered(AT_ONCE);
+        let openings = futures::stream::iter(openings).buffered(at_once.max(1));
         self.runtime.block_on(self.tasks.run_until(openings.collect()))
     }
 

@@ -90,9 +90,9 @@ fn a_search_for_limits_is_held_to_the_rule_as_well() {
     let place = Place::Tcp { host: "mx.recipient.example".to_owned(), port: listener.addr().port() };
     let resolver = Resolver::Changing(Changing::new(answers));
     let mut hands = Live::new(&plan, Endpoint { resolver, ..Endpoint::new(place) }, None).unwrap();
-    let opened = hands.open(&[Way::default()], std::time::Duration::from_secs(10));
+    let opened = hands.open(&[Way::default()], 1, std::time::Duration::from_secs(10));
     assert!(matches!(opened[..], [Opened::In(_)]), "{opened:?}");
-    let opened = hands.open(&[Way::default()], std::time::Duration::from_secs(10));
+    let opened = hands.open(&[Way::default()], 1, std::time::Duration::from_secs(10));
     let [Opened::Own(why)] = &opened[..] else { panic!("{opened:?}") };
     assert!(why.contains("192.0.2.1") && why.contains("--allow-target"), "{why}");
     drop(hands);

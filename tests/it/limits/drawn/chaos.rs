@@ -52,7 +52,7 @@ impl Chaos {
 }
 
 impl Hands for Chaos {
-    fn open(&mut self, ways: &[Way], _: Duration) -> Vec<Opened> {
+    fn open(&mut self, ways: &[Way], _: usize, _: Duration) -> Vec<Opened> {
         ways.iter()
             .map(|way| {
                 self.spend();

@@ -680,7 +680,7 @@ fn end(one: &mut One, leaving: &mut Vec<(Duration, u64)>, at: Duration, release:
 }
 
 impl Hands for Simulated {
-    fn open(&mut self, ways: &[Way], within: Duration) -> Vec<Opened> {
+    fn open(&mut self, ways: &[Way], _: usize, within: Duration) -> Vec<Opened> {
         let until = self.now.saturating_add(within);
         let begun = self.now;
         let mut longest = begun;

@@ -1,0 +1,141 @@
+//! Whom a limit of sessions at once counts: one client, a network, or all.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use super::{Crowd, Room, is_whole};
+use crate::collector::Condition;
+use crate::experiment::limit::Kind;
+use crate::experiment::limit::field::{Field, Found};
+use crate::experiment::limit::finding::{Finding, Verdict};
+use crate::generator::hands::Way;
+
+impl Room<'_, '_> {
+    /// Whom the limit counts, shown by other clients and by the reply. True: it is another limit.
+    pub(super) fn scope(&mut self, kind: &Kind, finding: &mut Finding, served: u64) -> Found<bool> {
+        let named = finding.condition.as_deref().and_then(|name| name.parse::<Condition>().ok());
+        let elsewhere = self.elsewhere(kind, finding)?;
+        let other = match named {
+            Some(
+                scope @ (Condition::TooManyConnectionsFromHost
+                | Condition::TooManyConnectionsToHost
+                | Condition::TooManyConnectionsToListener
+                | Condition::TooManyTlsSessions),
+            ) => Some(scope.as_str()).filter(|scope| *scope != kind.name),
+            _ => None,
+        };
+        let foreign = match (elsewhere, other) {
+            // What happens weighs more than what is said.
+            (Some(true), _) | (None, None) => None,
+            // It may count networks, or call it so: what is said and what happens agree well enough.
+            (Some(false), None) if named.is_some_and(|scope| scope.as_str() == kind.name) => None,
+            (Some(false), other) => Some(other.unwrap_or("a limit that counts all clients")),
+            // Each client came from an address of its own: it is no limit of one address, whatever the reply says.
+            (None, Some("too-many-connections-from-host")) if self.crowd == Crowd::ManyHosts => {
+                finding
+                    .remark("the reply speaks of one host, and each session came from an address of its own");
+                None
+            }
+            (None, other) => other,
+        };
+        // Two names for limits that count all clients: where nothing was expected, the one that the reply gives is right.
+        if let Some(other) =
+            foreign.filter(|other| finding.expected.is_none() && is_whole(kind.name) && is_whole(other))
+        {
+            finding.name = other.to_owned();
+        } else if let Some(other) = foreign {
+            finding.unmet(served);
+            finding.verdict =
+                if finding.expected.is_some() { Verdict::Obstructed } else { Verdict::NotReached };
+            finding.remark(format!("{other} was met first, at {served}"));
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    /// Whether clients from elsewhere are still served: of the same network, and of another. `None`: it cannot be asked.
+    fn elsewhere(&mut self, kind: &Kind, finding: &mut Finding) -> Found<Option<bool>> {
+        let hosts = self.field.hands.hosts();
+        let of = |field: &Field<'_>, host: u64| field.hands.network(host);
+        if self.crowd == Crowd::ManyHosts {
+            let used = self.order.iter().take(self.held.len()).map(|host| of(self.field, *host));
+            let networks: BTreeSet<_> = used.collect();
+            if networks.len() < 2 {
+                finding.remark(
+                    "all client addresses are of one network (/24, or /64): whether the limit counts the network or all \
+                     clients cannot be told",
+                );
+            }
+            return Ok(None);
+        }
+        if hosts < 2 || kind.name != "too-many-connections-from-host" {
+            return Ok(None);
+        }
+        let own = of(self.field, 0);
+        let near = self.is_served(Way { host: 1, ..Way::default() })?;
+        if near {
+            finding.remark("a client from another address was still served");
+            return Ok(Some(true));
+        }
+        let far = (1..hosts.min(1 << 16)).find(|host| of(self.field, *host) != own);
+        if own.is_some()
+            && of(self.field, 1) == own
+            && let Some(far) = far
+            && self.is_served(Way { host: far, ..Way::default() })?
+        {
+            finding.remark(
+                "a client from another address of the same network was refused as well, one of another network was served: \
+                 the limit counts networks",
+            );
+            return Ok(Some(true));
+        }
+        finding.remark("a client from another address was refused as well");
+        Ok(Some(false))
+    }
+
+    /// Whether the limit counts networks: then as many clients from fewer networks are not served. Where it does, the finding
+    /// is none of the whole listener.
+    pub(super) fn counts_networks(&mut self, finding: &mut Finding, served: u64) -> Found<bool> {
+        let network = |field: &Field<'_>, host: &u64| field.hands.network(*host);
+        let mut networks: BTreeMap<Option<IpAddr>, Vec<u64>> = BTreeMap::new();
+        for host in 0..self.field.hands.hosts().min(1 << 16) {
+            networks.entry(network(self.field, &host)).or_default().push(host);
+        }
+        if networks.len() < 2 || finding.release_ms.is_none() {
+            return Ok(false);
+        }
+        // The largest network first, and no more of them than are needed.
+        let mut networks: Vec<Vec<u64>> = networks.into_values().collect();
+        networks.sort_by_key(|hosts| std::cmp::Reverse(hosts.len()));
+        let packed = networks.concat();
+        let mut least = served;
+        // Twice, and each time as many from several networks are served: what was left before may still count.
+        for _ in 0..2 {
+            for few in [true, false] {
+                let spread = few.then(|| std::mem::replace(&mut self.order, packed.clone()));
+                self.empty();
+                self.field.settle();
+                self.asked = 0;
+                finding.trials += 1;
+                let (inside, refused) = self.come(served)?;
+                self.turn_away(refused);
+                if let Some(spread) = spread {
+                    self.order = spread;
+                }
+                if (inside < served) != few {
+                    return Ok(false);
+                }
+                least = least.min(inside);
+            }
+        }
+        let inside = least;
+        let of_one = self.order.first().map_or(0, |_| networks[0].len() as u64);
+        finding.unmet(served);
+        finding.verdict = if finding.expected.is_some() { Verdict::Obstructed } else { Verdict::NotReached };
+        finding.remark(format!(
+            "{inside} of one network of {of_one} addresses were served, and {served} of several: a limit that counts networks \
+             was met first"
+        ));
+        Ok(true)
+    }
+}
