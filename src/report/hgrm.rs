@@ -38,7 +38,8 @@ pub enum HgrmError {
 pub fn pick(result: &RunResult, wanted: &str) -> Result<Hist, HgrmError> {
     let whole = |metric: &Metric| format!("{}/{}/{}", metric.phase, metric.name, metric.outcome);
     let short = |metric: &Metric| format!("{}/{}", metric.name, metric.outcome);
-    let is_measured = |metric: &&Metric| result.phases.iter().any(|p| p.name == metric.phase && !p.warmup);
+    let phases = result.measured_phases();
+    let is_measured = |metric: &&Metric| phases.contains(metric.phase.as_str());
     let measured = || result.metrics.iter().filter(is_measured);
     let mut found = Hist::default();
     for metric in measured().filter(|metric| whole(metric) == wanted || short(metric) == wanted) {

@@ -108,7 +108,8 @@ fn share(count: u64, phase: &Phase) -> String {
 }
 
 fn times(result: &RunResult, text: &mut String) {
-    let measured = |metric: &&Metric| result.phases.iter().any(|p| p.name == metric.phase && !p.warmup);
+    let phases = result.measured_phases();
+    let measured = |metric: &&Metric| phases.contains(metric.phase.as_str());
     let shown = |metric: &&Metric| {
         metric.outcome == "accepted" && matches!(metric.name.as_str(), "response" | "service")
     };

@@ -22,6 +22,7 @@ pub mod html;
 pub mod json;
 pub mod junit;
 mod layout;
+mod lookup;
 pub mod markdown;
 pub mod merge;
 pub mod result;

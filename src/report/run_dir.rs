@@ -223,6 +223,7 @@ impl RunDir {
         for name in FILES.iter().chain([&UNFINISHED]) {
             fs::remove_file(self.files().join(name)).ok();
         }
+        fs::remove_dir_all(self.files().join(TRANSCRIPTS)).ok();
         self.place.give_back();
         // The folder of all runs goes too if it was made for this one.
         if let Some(parent) = self.files().parent().filter(|parent| parent.ends_with(DEFAULT_PARENT)) {
@@ -257,7 +258,7 @@ impl RunDir {
         keep(self.put("profile.toml", contents.profile));
         keep(self.put("environment.json", &contents.environment.to_json()));
         keep(self.put("failures.jsonl", &failures::write(contents.result)));
-        keep(self.transcripts(contents.transcripts));
+        keep(self.keep_transcripts(contents.transcripts));
         keep(self.put(PAGE, &page(self.files(), contents.result)));
         // Without a result it is what there is to be read.
         if is_there {
@@ -310,7 +311,11 @@ impl RunDir {
         put(&self.files().join(name), text)
     }
 
-    fn transcripts(&self, transcripts: &[(String, String)]) -> Result<(), RunDirError> {
+    /// Writes transcripts: file stem and text.
+    ///
+    /// # Errors
+    /// When one cannot be written.
+    pub fn keep_transcripts(&self, transcripts: &[(String, String)]) -> Result<(), RunDirError> {
         if transcripts.is_empty() {
             return Ok(());
         }

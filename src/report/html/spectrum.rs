@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::collector::Outcome;
 use crate::collector::histogram::{Hist, Quantile, Status, needed};
 use crate::report::merge::histogram;
-use crate::report::result::RunResult;
+use crate::report::result::{Metric, RunResult};
 
 /// Points for each power of ten of what remains to 100 %.
 const A_DECADE: u32 = 12;
@@ -26,19 +26,20 @@ pub struct Spectrum {
 
 /// Of each measured phase, the times of what was accepted, or of what was most if nothing was.
 pub fn spectra(result: &RunResult) -> Vec<Spectrum> {
+    let metrics = result.metrics_by_phase();
     result
         .phases
         .iter()
         .filter(|phase| !phase.warmup)
-        .filter_map(|phase| spectrum(result, &phase.name))
+        .filter_map(|phase| spectrum(result, metrics.get(phase.name.as_str())?, &phase.name))
         .collect()
 }
 
-fn spectrum(result: &RunResult, phase: &str) -> Option<Spectrum> {
-    let of = |name: &str, outcome: &str| {
-        result.metrics.iter().find(|m| m.phase == phase && m.name == name && m.outcome == outcome)
-    };
-    let responses = || result.metrics.iter().filter(|m| m.phase == phase && m.name == "response");
+/// `metrics`: those of the phase.
+fn spectrum(result: &RunResult, metrics: &[(usize, &Metric)], phase: &str) -> Option<Spectrum> {
+    let metrics = || metrics.iter().map(|(_, metric)| *metric);
+    let of = |name: &str, outcome: &str| metrics().find(|m| m.name == name && m.outcome == outcome);
+    let responses = || metrics().filter(|m| m.name == "response");
     let shown = of("response", "accepted").or_else(|| responses().max_by_key(|metric| metric.count))?;
     let outcome = shown.outcome.clone();
     let both = |name: &str| {

@@ -233,6 +233,11 @@ fn what_a_killed_run_had_counted_is_there() {
     let greylisted = &result["conditions"][0];
     assert_eq!((&greylisted["condition"], &greylisted["count"]), (&"greylisted".into(), &phase["deferred"]));
     assert!(greylisted["sample"].as_str().unwrap().contains("Greylisted"));
+    // So are the transcripts of sessions that had ended.
+    let kept = stage.list("r/transcripts");
+    let of_condition = kept.iter().find(|name| name.starts_with("greylisted"));
+    let text = stage.read(&format!("r/transcripts/{}", of_condition.unwrap_or_else(|| panic!("{kept:?}"))));
+    assert!(text.contains("451 4.7.1 Greylisted"), "{text}");
     assert_eq!(result["shard"], serde_json::json!({"index": 0, "of": 2}));
     for (form, holds) in [("csv", "t_s,"), ("hlog", "response/accepted")] {
         assert!(stage.run(&["report", "r", "--format", form]).ended(105).out.contains(holds));

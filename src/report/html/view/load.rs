@@ -65,17 +65,13 @@ pub fn times(result: &RunResult) -> Table {
     let is_shown = |metric: &Metric| {
         matches!(metric.name.as_str(), "response" | "service" | "wait" | "setup" | "session")
     };
-    percentiles(result, is_shown)
+    let measured = result.measured_phases();
+    let metrics = result.metrics.iter().enumerate();
+    percentiles(metrics.filter(|(_, own)| is_shown(own) && measured.contains(own.phase.as_str())).collect())
 }
 
-fn percentiles(result: &RunResult, is_shown: impl Fn(&Metric) -> bool) -> Table {
-    let measured = |metric: &Metric| result.phases.iter().any(|p| p.name == metric.phase && !p.warmup);
-    let shown: Vec<(usize, &Metric)> = result
-        .metrics
-        .iter()
-        .enumerate()
-        .filter(|(_, metric)| measured(metric) && is_shown(metric))
-        .collect();
+/// A row for each of these metrics, which stand at these places in the result.
+fn percentiles(shown: Vec<(usize, &Metric)>) -> Table {
     let quantiles: Vec<String> = shown
         .first()
         .map(|(_, metric)| metric.percentiles.iter().map(|own| words::quantile(own.q)).collect())
@@ -131,17 +127,19 @@ pub struct Part {
 
 /// Where the time went, for each measured phase.
 pub fn spent(result: &RunResult) -> Vec<Bar> {
+    let metrics = result.metrics_by_phase();
     result
         .phases
         .iter()
         .filter(|phase| !phase.warmup && phase.started > 0)
-        .filter_map(|p| bar(result, p))
+        .filter_map(|phase| bar(metrics.get(phase.name.as_str())?, phase))
         .collect()
 }
 
-fn bar(result: &RunResult, phase: &Phase) -> Option<Bar> {
+/// `metrics`: those of the phase, and where they stand in the result.
+fn bar(metrics: &[(usize, &Metric)], phase: &Phase) -> Option<Bar> {
     let mut parts: Vec<(&str, f64)> = Vec::new();
-    for metric in result.metrics.iter().filter(|metric| metric.phase == phase.name) {
+    for (_, metric) in metrics {
         let Some(step) = metric.name.strip_prefix("step.") else { continue };
         let sum = metric.mean_ns * metric.count as f64;
         match parts.iter_mut().find(|(name, _)| *name == step) {
@@ -154,8 +152,8 @@ fn bar(result: &RunResult, phase: &Phase) -> Option<Bar> {
         return None;
     }
     let started = phase.started as f64;
-    let services = result.metrics.iter().filter(|m| m.phase == phase.name && m.name == "service");
-    let service: f64 = services.map(|metric| metric.mean_ns * metric.count as f64).sum();
+    let services = metrics.iter().filter(|(_, metric)| metric.name == "service");
+    let service: f64 = services.map(|(_, metric)| metric.mean_ns * metric.count as f64).sum();
     let part = |(name, sum): &(&str, f64)| Part {
         name: words::harmless(name),
         percent: format!("{:.3}", sum / total * 100.0),
@@ -169,6 +167,8 @@ fn bar(result: &RunResult, phase: &Phase) -> Option<Bar> {
         parts: parts.iter().map(part).collect(),
         rest: (service > total * 1.5).then(|| words::duration((service - total) / started)),
         overlaps: service > 0.0 && total > service * 1.2,
-        table: percentiles(result, |metric| metric.phase == phase.name && metric.name.starts_with("step.")),
+        table: percentiles(
+            metrics.iter().filter(|(_, metric)| metric.name.starts_with("step.")).copied().collect(),
+        ),
     })
 }

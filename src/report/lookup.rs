@@ -1,0 +1,21 @@
+//! What belongs together in a result, found without looking at all of it each time: a run may have hundreds of phases.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::result::{Metric, RunResult};
+
+impl RunResult {
+    /// The metrics of each phase by its name, with their places in [`RunResult::metrics`].
+    pub(super) fn metrics_by_phase(&self) -> BTreeMap<&str, Vec<(usize, &Metric)>> {
+        let mut by_phase: BTreeMap<&str, Vec<(usize, &Metric)>> = BTreeMap::new();
+        for (at, metric) in self.metrics.iter().enumerate() {
+            by_phase.entry(&metric.phase).or_default().push((at, metric));
+        }
+        by_phase
+    }
+
+    /// The names of the phases that are no warm-up.
+    pub(super) fn measured_phases(&self) -> BTreeSet<&str> {
+        self.phases.iter().filter(|phase| !phase.warmup).map(|phase| phase.name.as_str()).collect()
+    }
+}
