@@ -294,6 +294,11 @@ impl Observer for Watcher<'_> {
             None => Control::Continue,
         }
     }
+
+    fn transcripts(&mut self, transcripts: &[(String, String)]) {
+        // They are written again at the end, and it is told if that fails.
+        self.directory.keep_transcripts(transcripts).ok();
+    }
 }
 
 fn judge(

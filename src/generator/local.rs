@@ -201,6 +201,7 @@ struct Run {
     /// By worker: the last second it told, and its last words.
     seconds: Vec<Option<u64>>,
     overs: Vec<Option<Over>>,
+    transcripts: Vec<(String, String)>,
     next_second: u64,
     total: Tally,
     gauges: Gauges,
@@ -226,6 +227,7 @@ impl Run {
             waiting: Vec::new(),
             seconds: vec![None; count as usize],
             overs: (0..count).map(|_| None).collect(),
+            transcripts: Vec::new(),
             next_second: 0,
             total: Tally::new(plan.phases.len()),
             gauges: Gauges::default(),
@@ -268,6 +270,10 @@ impl Run {
                     }
                     self.waiting.push(snapshot);
                     self.close_seconds(local, observer);
+                }
+                Ok(Told::Transcripts(transcripts)) => {
+                    observer.transcripts(&transcripts);
+                    self.transcripts.extend(transcripts);
                 }
                 Ok(Told::Over(over)) => {
                     heard = clock::now();
@@ -434,7 +440,11 @@ impl Run {
             interrupted,
             aborted_by: self.aborted_by,
             took,
-            transcripts: overs.into_iter().flat_map(|over| over.transcripts).collect(),
+            transcripts: self
+                .transcripts
+                .into_iter()
+                .chain(overs.into_iter().flat_map(|over| over.transcripts))
+                .collect(),
         }
     }
 }

@@ -86,6 +86,8 @@ pub(super) struct Gauge(AtomicU64);
 #[derive(Debug)]
 pub(super) enum Told {
     Second(Snapshot),
+    /// Sessions that were taped and ended in that second: file stem and text.
+    Transcripts(Vec<(String, String)>),
     Over(Box<Over>),
 }
 
@@ -546,6 +548,10 @@ async fn pace(
         if now.as_secs() > second {
             let snapshot = worker.snapshot(now.as_secs() - 1, false);
             tell.send(Told::Second(snapshot)).ok();
+            let transcripts = worker.tapes.borrow_mut().take();
+            if !transcripts.is_empty() {
+                tell.send(Told::Transcripts(transcripts)).ok();
+            }
             second = now.as_secs();
             while let Ok(old) = emptied.try_recv() {
                 worker.books.borrow_mut().reclaim(old);

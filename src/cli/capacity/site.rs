@@ -73,7 +73,10 @@ impl Runner for Here<'_> {
         self.own(&measured);
         let name = &plan.phases[0].name;
         let kept = measured.transcripts.iter().map(|(stem, text)| (format!("{name}-{stem}"), text.clone()));
-        self.transcripts.extend(kept.take(MOST_TRANSCRIPTS.saturating_sub(self.transcripts.len())));
+        let before = self.transcripts.len();
+        self.transcripts.extend(kept.take(MOST_TRANSCRIPTS.saturating_sub(before)));
+        // They are written again at the end, and it is told if that fails.
+        self.directory.keep_transcripts(&self.transcripts[before..]).ok();
         Ok(measured)
     }
 }
