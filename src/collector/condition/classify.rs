@@ -52,7 +52,7 @@ pub(super) fn by_rules(
         .or_else(|| by_words(&[meaning.links], reply))
         .or_else(|| by_words(&meaning.own, reply))
         .filter(|_| !positive || sounds_like_failure(meaning))
-        .filter(|condition| fits_the_code(*condition, reply.code) && fits_the_step(*condition, step))
+        .filter(|condition| fits_the_code(*condition, reply.code))
         .map(|condition| refined(condition, reply));
     (said.unwrap_or_else(|| by_code(step, reply, closed)), trust(said))
 }
