@@ -19,7 +19,7 @@ mod learn;
 use std::fmt;
 use std::str::FromStr;
 
-pub use classify::{Classifier, classify};
+pub use classify::{Classifier, classify, prepare};
 
 /// The families of conditions; a classifier that misses the name may still hit the group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -19,6 +19,7 @@ use super::reach::{self, Reach};
 use super::runner::{Control, Observer, RunError, Runner};
 use super::work::{self, Course, Notes};
 use super::worker::{self, Faults, Gauge, Over, Shared, Stop, Told};
+use crate::collector::condition;
 use crate::collector::snapshot::{Gauges, Hindrance, Interval, Measured, Snapshot};
 use crate::collector::tally::Tally;
 use crate::load::{Load, Shard};
@@ -146,6 +147,7 @@ impl Runner for Local {
         let threads = threads(plan);
         // It reads all authorities that the system trusts, and takes its time.
         let tls = tls(plan, self.certificate.as_ref())?;
+        condition::prepare();
         let lead = if tls.is_some() { LEAD_OF_TLS } else { LEAD };
         let clock = Clock::new(clock::now() + lead);
         let (ask, stop) = watch::channel(*self.stop.borrow());

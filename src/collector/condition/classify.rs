@@ -3,6 +3,8 @@
 //!
 //! The rules are data in `rules`, the vocabulary in `words`, the weights in `evidence`; nothing here names a server.
 
+use std::sync::LazyLock;
+
 use super::evidence::{Evidence, LEARNED};
 use super::rules::{RULES, Rule};
 use super::words::{Meaning, Set};
@@ -61,10 +63,16 @@ pub(super) fn by_rules(
 /// in what was learned from, and its words are plain; what the codes say without a word is little more than a guess.
 fn trust(said: Option<Condition>) -> i32 {
     match said.map(Condition::group) {
-        None => 16,
+        None => 24,
         Some(Group::ConnectionLimit | Group::SessionLimit) => 112,
         Some(_) => 64,
     }
+}
+
+/// Reads the vocabulary and the weights, so that the first refusal of a load does not stand still for it.
+pub fn prepare() {
+    LazyLock::force(&LEARNED);
+    Meaning::prepare();
 }
 
 /// The built-in rules with the user's own in front.
@@ -76,6 +84,7 @@ pub struct Classifier {
 impl Classifier {
     /// A classifier that asks these rules first, in their order.
     pub fn new(user: Vec<UserRule>) -> Classifier {
+        prepare();
         Classifier { user }
     }
 

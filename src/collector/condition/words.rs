@@ -166,6 +166,11 @@ pub(super) struct Meaning {
 }
 
 impl Meaning {
+    /// Reads the vocabulary, unless it has been.
+    pub(super) fn prepare() {
+        LazyLock::force(&MATCHER);
+    }
+
     /// Reads a reply.
     pub(super) fn of(reply: &Reply) -> Meaning {
         let matcher = &*MATCHER;
