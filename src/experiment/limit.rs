@@ -278,6 +278,7 @@ pub fn search(hands: &mut dyn Hands, setting: &Setting, request: &Request, watch
 /// Looks for one limit; whatever comes of it, no session of it is left open. Why everything ends with it, if it does.
 fn one(field: &mut Field<'_>, kind: &Kind, mut finding: Finding) -> (Finding, Option<Ended>) {
     field.hands.was_cut_short();
+    let stalled = field.hands.stalled();
     // A fault of ours in one search must not take with it what the others found.
     let found = catch_unwind(AssertUnwindSafe(|| (kind.find)(field, kind, &mut finding)));
     let cut_short = field.hands.was_cut_short();
@@ -305,8 +306,24 @@ fn one(field: &mut Field<'_>, kind: &Kind, mut finding: Finding) -> (Finding, Op
             field.setting.bounds.release.as_secs()
         ));
     }
+    // All times are waited for with the first of them.
+    let waited = if kind.measure == Time { field.waits.stalled } else { Duration::ZERO };
+    hindered(kind, &mut finding, field.hands.stalled().saturating_sub(stalled).max(waited));
     field.settle();
     (finding, halted)
+}
+
+/// What this machine spoilt by standing still (M5b): what was timed is not known, and nothing is held against the listener.
+fn hindered(kind: &Kind, finding: &mut Finding, stalled: Duration) {
+    if stalled.is_zero() {
+        return;
+    }
+    finding.remark(format!("this machine stood still for {:.1} s meanwhile", stalled.as_secs_f64()));
+    let is_timed = matches!(kind.measure, Time | Rate);
+    let accuses = matches!(finding.verdict, Verdict::Differs | Verdict::NotEnforced | Verdict::Unsafe);
+    if accuses || is_timed && matches!(finding.verdict, Verdict::AsExpected | Verdict::Found) {
+        finding.verdict = Verdict::Obstructed;
+    }
 }
 
 /// What a halt leaves of a finding; and why everything ends with it, if it does.

@@ -7,6 +7,7 @@
 //! - Every wait is bounded by its caller. Silence is an answer.
 
 mod live;
+mod stalls;
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -171,6 +172,11 @@ pub trait Hands {
     /// Whether the search is to be ended.
     fn is_stopped(&self) -> bool {
         false
+    }
+
+    /// How long this machine has stood still so far: what was timed meanwhile is not the listener's.
+    fn stalled(&self) -> Duration {
+        Duration::ZERO
     }
 
     /// The network of a client address: the first 24 bits of an IPv4 address, the first 64 of an IPv6 one; `None`: not known.

@@ -38,6 +38,8 @@ const QUESTIONS: u64 = 16;
 const NARROW: f64 = 1.05;
 /// What two measurements of one window may differ by.
 const JITTER: Duration = Duration::from_millis(10);
+/// What a window that is counted in whole seconds may last longer.
+const WHOLE: Duration = Duration::from_secs(1);
 /// Silence beyond the recovery, before the next round.
 const MARGIN: Duration = Duration::from_secs(1);
 /// So many refills tell the rate of a bucket, or as many as come in this time.
@@ -61,6 +63,37 @@ pub(super) fn messages(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding
     find(field, kind, finding, &mut Messages)
 }
 
+/// A listener may count its window in whole seconds, and look at them at most once a second: then it lasts up to one longer
+/// than it is set to.
+fn whole_seconds(finding: &mut Finding, served: u64, recovery: &Recovery) {
+    let seconds = recovery.least.as_secs();
+    if seconds == 0 || recovery.most > Duration::from_secs(seconds) + WHOLE {
+        return;
+    }
+    let (low, high) = (finding.at_least.unwrap_or(0), finding.at_most.unwrap_or(0));
+    let rate = per_minute(served, Duration::from_secs(seconds));
+    let remark =
+        format!("{served} in {seconds} s are {rate} a minute, if its window is counted in whole seconds");
+    match finding.expected {
+        _ if rate <= high => {}
+        None => {
+            finding.between(low, rate, "its window may be counted in whole seconds");
+            finding.remark(remark);
+        }
+        Some(expected) if finding.verdict == Verdict::Differs && expected.abs_diff(rate) <= 1 => {
+            finding.between(low, rate.max(expected), "its window may be counted in whole seconds");
+            finding.verdict = Verdict::AsExpected;
+            finding.remark(remark);
+        }
+        Some(expected) if finding.verdict == Verdict::Differs && (low..=rate).contains(&expected) => {
+            finding.between(low, rate, "its window may be counted in whole seconds");
+            finding.verdict = Verdict::Unstable;
+            finding.remark(remark);
+        }
+        Some(_) => {}
+    }
+}
+
 /// How long it takes until one more is served, since a burst began: longer than `least`, and at most `most`.
 #[derive(Clone, Copy, Debug)]
 struct Recovery {
@@ -73,15 +106,16 @@ impl Recovery {
         self.most.as_secs_f64() <= self.least.as_secs_f64() * NARROW
     }
 
-    /// What both say of the same window; `None`: they contradict each other, by more than a clock and a busy machine do.
-    fn and(self, other: Recovery) -> Option<Recovery> {
+    /// What both say of the same window; `None`: they contradict each other, by more than a clock and a busy machine do, and
+    /// than `tolerance`.
+    fn and(self, other: Recovery, tolerance: Duration) -> Option<Recovery> {
         let both = Recovery { least: self.least.max(other.least), most: self.most.min(other.most) };
         if both.least < both.most {
             return Some(both);
         }
         let either = Recovery { least: self.least.min(other.least), most: self.most.max(other.most) };
         let apart = both.least - both.most;
-        (apart <= JITTER.max(either.most / 40)).then_some(either)
+        (apart <= JITTER.max(either.most / 40).max(tolerance)).then_some(either)
     }
 }
 
@@ -130,7 +164,9 @@ fn find(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding, item: &mut dy
         if round == 0 {
             finding.release_ms = Some((recovery.most.saturating_sub(burst.took)).as_secs_f64() * 1e3);
         }
-        let both = before.and_then(|(_, before)| before.and(recovery));
+        // One that is counted in whole seconds lasts up to one longer.
+        let tolerance = if round > SETTLED { WHOLE } else { Duration::ZERO };
+        let both = before.and_then(|(_, before)| before.and(recovery, tolerance));
         agreed = both.is_some();
         let recovery = both.unwrap_or(recovery);
         let before = before.map_or(0, |(served, _)| served);
@@ -160,7 +196,7 @@ fn find(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding, item: &mut dy
     let until = whole.begun + recovery.most.mul_f64(1.02) + whole.took;
     field.hands.pause(until.saturating_sub(field.hands.now()));
     let again = refused_burst(field, item, most)?;
-    if whole.took > recovery.most / 3 {
+    if again.served >= served && whole.took > recovery.most / 3 {
         // What is filled in during so long a burst cannot be told from what it began with.
         finding.between(
             0,
@@ -179,6 +215,9 @@ fn find(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding, item: &mut dy
     }
     if again.served >= served {
         window(finding, kind, served, &recovery);
+        narrow(finding, recovery.is_narrow());
+        whole_seconds(finding, served, &recovery);
+        return Ok(());
     } else if again.served > 0 && again.served * 2 <= served.max(2) {
         bucket(field, finding, kind, item, first.served.max(served), &recovery)?;
     } else {
@@ -196,15 +235,15 @@ fn find(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding, item: &mut dy
         ));
         return Ok(());
     }
-    narrow(finding);
+    narrow(finding, false);
     Ok(())
 }
 
 /// The verdict: nothing is as expected by a bracket that would hold nearly everything.
-fn narrow(finding: &mut Finding) {
+fn narrow(finding: &mut Finding, is_narrow: bool) {
     finding.judge(0);
     let (Some(low), Some(high)) = (finding.at_least, finding.at_most) else { return };
-    let is_narrow = high <= low + 1 || high as f64 <= low as f64 * NARROW + 1.0;
+    let is_narrow = is_narrow || high <= low + 1 || high as f64 <= low as f64 * NARROW + 1.0;
     if finding.verdict == Verdict::AsExpected && !is_narrow {
         finding.verdict = Verdict::Unstable;
         finding.remark("what is expected lies within the bracket, which is too wide to confirm it");

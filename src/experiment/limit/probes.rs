@@ -139,6 +139,10 @@ impl<'a> Probes<'a> {
         self.hands.is_stopped()
     }
 
+    pub(super) fn stalled(&self) -> Duration {
+        self.hands.stalled()
+    }
+
     pub(super) fn network(&self, host: u64) -> Option<IpAddr> {
         self.hands.network(host)
     }

@@ -30,6 +30,8 @@ pub(super) struct Waits {
     /// The kinds, and how long each is waited for.
     asked: Vec<Asked>,
     seen: Option<BTreeMap<&'static str, Seen>>,
+    /// How long this machine stood still meanwhile.
+    pub(super) stalled: Duration,
 }
 
 /// What became of a session that was waited for.
@@ -84,7 +86,9 @@ impl Field<'_> {
 pub(super) fn find(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) -> Found<()> {
     if field.waits.seen.is_none() {
         let asked = std::mem::take(&mut field.waits.asked);
+        let stalled = field.hands.stalled();
         field.waits.seen = Some(wait(field, &asked)?);
+        field.waits.stalled = field.hands.stalled().saturating_sub(stalled);
     }
     let Some(seen) = field.waits.seen.as_ref().and_then(|seen| seen.get(kind.name)).cloned() else {
         return Err(Halt::Foreign("it was not waited for".to_owned()));

@@ -12,6 +12,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::{Notify, watch};
 use tokio::task::LocalSet;
 
+use super::stalls::Stalls;
 use super::{By, Hands, Leave, Met, Opened, Refusal, Session, Spent, Unconnected, Way};
 use crate::generator::Stop;
 use crate::generator::clock;
@@ -46,6 +47,7 @@ pub struct Live {
     hosts: u64,
     begun: Instant,
     stop: Option<watch::Receiver<Stop>>,
+    stalls: Stalls,
 }
 
 /// What every session needs.
@@ -204,6 +206,7 @@ impl Live {
             hosts,
             begun: clock::now(),
             stop: None,
+            stalls: Stalls::watch()?,
         })
     }
 
@@ -417,6 +420,10 @@ impl Hands for Live {
 
     fn is_stopped(&self) -> bool {
         self.stop.as_ref().is_some_and(|stop| *stop.borrow() != Stop::Run)
+    }
+
+    fn stalled(&self) -> Duration {
+        self.stalls.so_far()
     }
 
     fn network(&self, host: u64) -> Option<IpAddr> {
