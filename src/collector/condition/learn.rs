@@ -154,10 +154,10 @@ fn learned(rows: &[&Row]) -> String {
     text
 }
 
-/// Every labelled reply.
+/// Every labelled reply but the blind ones.
 fn all_rows() -> Vec<Row> {
-    use accuracy::{BLIND, CISCO, MORE, SHARED};
-    [CISCO, SHARED, MORE, BLIND].into_iter().flat_map(accuracy::rows).collect()
+    use accuracy::{CISCO, MORE, SHARED};
+    [CISCO, SHARED, MORE].into_iter().flat_map(accuracy::rows).collect()
 }
 
 #[test]

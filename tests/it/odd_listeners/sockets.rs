@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{RngSeed, TestRunner};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use smtpress::generator::clock;
 use smtpress::mail::Size;
 use smtpress::net::target::tls::Credential;
 use smtpress::plan::{Messages, Plan, Reconnect, Unit};
@@ -91,7 +92,7 @@ fn speak(
     }
     listener.greet(0);
     let (mut reads, mut buffer) = (Vec::new(), vec![0; 64 * 1024]);
-    let (mut waited, mut heard, mut open) = (false, Instant::now(), true);
+    let (mut waited, mut heard, mut open) = (false, clock::now(), true);
     loop {
         while let Some(sent) = listener.next(reads.len(), waited, drawn.joined) {
             match sent {
@@ -118,7 +119,7 @@ fn speak(
         match stream.read(&mut buffer) {
             Ok(0) => open = false,
             Ok(read) => {
-                (waited, heard) = (false, Instant::now());
+                (waited, heard) = (false, clock::now());
                 reads.push(buffer[..read].to_vec());
                 listener.read(&reads);
             }
