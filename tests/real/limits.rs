@@ -94,6 +94,41 @@ fn those_of_postfix() {
     shows(&limits, "idle-timeout", None, "idle-timeout", "timeout exceeded");
 }
 
+/// Ten subsets of names: each limit has the same value whatever is looked for before it (M29b).
+// Table: Postfix: limits found
+#[test]
+fn any_subset_of_postfix_gives_the_same_values() {
+    let truth = [
+        ("too-many-connections-from-host", any(3, 30)),
+        ("too-many-recipients", any(2, 40)),
+        ("bad-command-limit-exceeded", any(3, 9)),
+        ("message-size-exceeded", any(20_000, 200_000)),
+        ("too-many-hops", any(10, 40)),
+    ];
+    let settings = Postfix::plain()
+        .set("smtpd_client_connection_count_limit", truth[0].1)
+        .set("smtpd_recipient_limit", truth[1].1)
+        .set("smtpd_hard_error_limit", truth[2].1)
+        .set("smtpd_soft_error_limit", truth[2].1)
+        .set("message_size_limit", truth[3].1)
+        // It counts the field of its own as well, and refuses what reaches the number.
+        .set("hopcount_limit", truth[4].1 + 2);
+    let Some(postfix) = settings.start() else { return };
+    let rules = ["rule.auth-twice", "rule.starttls-twice", "rule.unknown-command", "rule.mail-twice"];
+    for _ in 0..10 {
+        let bits = any(1, (1 << (truth.len() + rules.len())) - 1);
+        let all = truth.iter().map(|(name, _)| *name).chain(rules);
+        let names: Vec<&str> =
+            all.enumerate().filter(|(n, _)| bits >> n & 1 == 1).map(|(_, name)| name).collect();
+        let (_, result) = smtpress::limit(postfix.port, &format!("--find {}", names.join(",")));
+        let limits = result["limits"].as_array().unwrap();
+        for (name, value) in truth.iter().filter(|(name, _)| names.contains(name)) {
+            let finding = limits.iter().find(|limit| limit["name"] == *name).unwrap();
+            assert_eq!(finding["value"], *value, "{names:?}: {finding:#}");
+        }
+    }
+}
+
 // Table: Exim: limits found
 #[test]
 fn those_of_exim() {

@@ -67,7 +67,8 @@ pub(super) fn messages(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding
 /// than it is set to.
 fn whole_seconds(finding: &mut Finding, served: u64, recovery: &Recovery) {
     let seconds = recovery.least.as_secs();
-    if seconds == 0 || recovery.most > Duration::from_secs(seconds) + WHOLE {
+    // How closely its end was looked for is added.
+    if seconds == 0 || recovery.most > Duration::from_secs(seconds) + WHOLE + recovery.most / 20 {
         return;
     }
     let (low, high) = (finding.at_least.unwrap_or(0), finding.at_most.unwrap_or(0));

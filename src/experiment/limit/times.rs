@@ -13,6 +13,8 @@ use crate::smtp::Step;
 
 /// What a time may miss an expectation by, in milliseconds: listeners count in seconds.
 const SLACK: u64 = 1000;
+/// A session that ends earlier than this was not silent for too long.
+const AT_ONCE: Duration = Duration::from_millis(100);
 /// One session is looked at for so long before the next is.
 const GLANCE: Duration = Duration::from_millis(4);
 /// Between two signs of life of the sessions that are not silent. The second gives a quarter as many: if the first ends
@@ -95,6 +97,10 @@ pub(super) fn find(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) ->
     };
     if let Some(halt) = seen.halted {
         return Err(halt);
+    }
+    // What ends before there was any silence is ended by something else.
+    if let Some(met) = seen.by.as_ref().filter(|_| seen.after < AT_ONCE) {
+        return Err(Halt::Failed(seen.step, Box::new(met.clone())));
     }
     finding.trials = 1;
     (finding.looked, finding.repeats) = (1, 1);
