@@ -257,6 +257,8 @@ const RULES: &[Rule] = &[
             (SUMMARY, "m21_the_three_rates_share_the_window"),
             (OCCUPANCY, "m21_offered_started_and_accepted_are_three_rates_over_the_phases_window"),
             (OCCUPANCY, "m21_what_is_accepted_after_the_window_is_in_no_rate"),
+            (OCCUPANCY, "m21_what_is_refused_after_the_window_is_in_no_rate"),
+            (EVIDENCE, "m21_what_was_met_after_the_window_is_in_no_rate"),
         ],
     ),
     (

@@ -62,7 +62,7 @@ fn every_figure_of_a_comparison_is_that_of_its_json() {
     for (name, arguments, code, word) in [
         ("compared-regressed", [&FOUR[..], &["--force"]].concat(), 99, "REGRESSED"),
         ("compared-inconclusive", all, 5, "INCONCLUSIVE"),
-        ("compared-equivalent", vec!["base-1", "--against", "base-1"], 0, "EQUIVALENT"),
+        ("compared-equivalent", vec!["base-1", "--against", "base-1", "--force"], 0, "EQUIVALENT"),
     ] {
         let (url, json) = compared(&stage, &arguments, code);
         for (window, kind) in [

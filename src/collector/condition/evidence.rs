@@ -5,7 +5,7 @@
 //!
 //! # Decisions
 //! - A weight belongs to a word, never to a reply or a server; two words in a row count only if two servers use them.
-//! - Without one telling word the codes alone decide: there is nothing to weigh.
+//! - Without one telling word, or with one beside an enhanced code, the codes alone decide: there is nothing to weigh.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -142,7 +142,9 @@ impl Evidence {
                 seen.push(weights);
             }
         });
-        if words == 0 {
+        // One word is not weighed against an enhanced code that says something (RFC 3463 3.1: x.0.0 says nothing).
+        let is_coded = reply.enhanced.is_some_and(|code| code.subject != Some(0) && code.subject.is_some());
+        if words == 0 || words == 1 && is_coded {
             return ruled;
         }
         let mut sums = vec![0; self.conditions.len()];

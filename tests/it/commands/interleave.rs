@@ -8,7 +8,7 @@ use std::thread;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use super::stage::{Listening, Stage};
+use super::stage::{Listening, Said, Stage};
 
 /// Messages enough for a p90; no schedule, so that a busy machine cannot make a run invalid by being late.
 const PROFILE: &str = r#"schema = 1
@@ -83,7 +83,21 @@ fn the_targets_are_loaded_in_the_order_a_b_b_a() {
     let (notes, noticed) = channel();
     let base = noted("A", listening.address, notes.clone());
     let candidate = noted("B", listening.address, notes);
-    let said = stage.run(&[&series("2", &base, &candidate)[..], &["--json"]].concat());
+    // A run that a busy machine made invalid is left out: then the series is asked for again.
+    let whole = |said: &Said| {
+        let json = said.json();
+        ["base", "candidate"].iter().all(|side| json[side].as_array().is_some_and(|runs| runs.len() == 2))
+    };
+    let arguments = [&series("2", &base, &candidate)[..], &["--json"]].concat();
+    let mut said = stage.run(&arguments);
+    for _ in 0..5 {
+        if whole(&said) {
+            break;
+        }
+        std::fs::remove_dir_all(stage.path("series")).unwrap();
+        while noticed.try_recv().is_ok() {}
+        said = stage.run(&arguments);
+    }
     assert!(matches!(said.code, Some(0 | 5 | 99)), "{}", said.err);
     let mut order: Vec<(&str, String)> = Vec::new();
     for note in noticed.try_iter() {
@@ -114,11 +128,20 @@ fn a_slower_target_is_found_and_swapped_sides_swap_the_verdict() {
     let stage = stage();
     let (fast, slow) =
         (Listening::with(&stage, &[]), Listening::with(&stage, &["listener.delays.body=\"100ms\""]));
-    let judged = |base: &Listening, candidate: &Listening, runs: &str, code: i32| {
+    let mut tries = 0;
+    let mut judged = |base: &Listening, candidate: &Listening, runs: &str, code: i32| {
         let (base, candidate) = (base.url(), candidate.url());
-        let arguments =
-            [&series("4", &base, &candidate)[..10], &["--runs", runs, "--metric", "p50"]].concat();
-        stage.run(&arguments).ended(code)
+        // A run that a busy machine made invalid is left out: then the series is asked for again.
+        loop {
+            tries += 1;
+            let runs = format!("{runs}-{tries}");
+            let arguments =
+                [&series("4", &base, &candidate)[..10], &["--runs", &runs, "--metric", "p50"]].concat();
+            let said = stage.run(&arguments);
+            if tries == 6 || !said.out.contains("left out: it is invalid") {
+                return said.ended(code);
+            }
+        }
     };
     let there = judged(&fast, &slow, "there", 99);
     assert!(there.out.starts_with("REGRESSED  1 of 1 metrics are worse"), "{}", there.out);
@@ -126,9 +149,9 @@ fn a_slower_target_is_found_and_swapped_sides_swap_the_verdict() {
     assert!(words.contains(&format!("{} against {}", slow.url(), fast.url())), "{}", there.out);
     let back = judged(&slow, &fast, "back", 0);
     assert!(back.out.starts_with("IMPROVED"), "{}", back.out);
-    // Every run was whole: 200 messages, and 8 runs a listener.
+    // Every run was whole: 200 messages, and 4 runs a listener in each series.
     for listening in [fast, slow] {
-        assert_eq!(listening.ledger()["messages"], 1600);
+        assert_eq!(listening.ledger()["messages"], 800 * tries);
     }
 }
 

@@ -207,7 +207,8 @@ fn n10_a_rate_is_a_narrow_bracket_that_holds_the_truth() {
             assert_ne!(other.verdict, Verdict::AsExpected, "{other:?}");
         }
     }
-    assert!(wide.len() <= 1, "{wide:?}");
+    // A bucket whose refill is as slow as its window leaves a bracket.
+    assert!(wide.len() <= 2, "{wide:?}");
 }
 
 #[test]
