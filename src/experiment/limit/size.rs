@@ -13,6 +13,8 @@ use crate::smtp::Step;
 const AGAIN: u64 = 2;
 /// What a listener may add to a content, and count with it.
 const MARGIN: u64 = 1024;
+/// The line of the final dot.
+const DOT: u64 = ".\r\n".len() as u64;
 /// No header is made longer than this.
 const HEADER: u64 = 1 << 20;
 /// No line, and no command.
@@ -255,6 +257,11 @@ fn own_way(field: &mut Field<'_>, finding: &mut Finding, advertised: Option<u64>
             finding.remark(format!(
                 "the listener counts a line end as one byte: {counted}; with both bytes it is {value}"
             ));
+            finding.exactly(known);
+            return finding.judge(0);
+        }
+        if value.saturating_add(DOT) == known {
+            finding.remark(format!("the listener counts the line of the final dot as well: {known}"));
             finding.exactly(known);
             return finding.judge(0);
         }

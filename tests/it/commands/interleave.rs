@@ -216,11 +216,22 @@ fn an_interruption_keeps_what_is_there_and_names_it() {
     // In the pause: the run before it is whole.
     let mut pausing = series("2", &url, &url);
     pausing.splice(8..12, ["--cooldown", "1h", "--runs", "pause"]);
-    let mut running = stage.start(&pausing);
-    running.hear("run 1 of 4");
-    running.hear("resting");
-    running.signal(Signal::SIGINT);
-    let said = running.end().ended(105);
+    let pause = || {
+        let mut running = stage.start(&pausing);
+        running.hear("run 1 of 4");
+        running.hear("resting");
+        running.signal(Signal::SIGINT);
+        running.end().ended(105)
+    };
+    let mut said = pause();
+    for _ in 0..5 {
+        // A run that a busy machine made invalid is left out.
+        if !said.err.contains("left out: it is invalid") {
+            break;
+        }
+        std::fs::remove_dir_all(stage.path("pause")).unwrap();
+        said = pause();
+    }
     assert!(said.err.contains("interrupted after 1 of 4 runs"), "{}", said.err);
     assert!(said.err.contains("pause/base-1"), "{}", said.err);
     assert_eq!(stage.json("pause/base-1/result.json")["verdict"]["status"], "pass");
