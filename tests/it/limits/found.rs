@@ -192,14 +192,25 @@ fn times_to_the_second() {
     }
 }
 
+/// A rate, on a machine that had time for it: where it says that its own sessions were too slow it is asked again.
+fn rate(limits: Limits, name: &str, expected: u64) -> Finding {
+    let own = |finding: &Finding| {
+        let is_own = |remark: &String| remark.contains("too slow") || remark.contains("stood still");
+        finding.remarks.iter().any(is_own)
+    };
+    let look = || find(limits.clone(), name, Some(expected));
+    let again = || Some(look()).filter(|finding| !own(finding));
+    (0..4).find_map(|_| again()).unwrap_or_else(look)
+}
+
 #[test]
 fn rates_are_brackets_that_hold_the_truth() {
     let connections =
         Limits { connection_rate: Some(Rate { per_second: 4.0, burst: 12 }), ..Limits::default() };
-    let finding = find(connections, "connection-rate-limited", Some(240));
+    let finding = rate(connections, "connection-rate-limited", 240);
     assert_eq!(finding.verdict, Verdict::AsExpected, "{finding:?}");
     let messages = Limits { message_rate: Some(Rate { per_second: 5.0, burst: 20 }), ..Limits::default() };
-    let finding = find(messages, "rate-limited", Some(300));
+    let finding = rate(messages, "rate-limited", 300);
     assert_eq!(finding.verdict, Verdict::AsExpected, "{finding:?}");
     assert!(finding.inexact.is_some() && finding.at_least < finding.at_most, "{finding:?}");
 }
