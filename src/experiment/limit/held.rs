@@ -24,6 +24,8 @@ use super::looks::bound;
 use crate::experiment::search::Search;
 use crate::generator::hands::{AT_ONCE, Leave, Opened, Refusal, Session, Way};
 
+/// So many are asked for before it is looked whether one was refused.
+const CHUNK: usize = 8;
 /// Sessions that come at once: half of them fit, and half do not.
 const STORM: u64 = 16;
 /// The first wait before a slot is asked for again; each is longer than the one before.
@@ -296,20 +298,26 @@ impl Room<'_, '_> {
             (self.quiet_since, self.signs) = (self.field.hands.now(), 0);
         }
         let ways: Vec<Way> = (self.asked..self.asked + count).map(|n| self.way(n)).collect();
-        self.asked += count;
         let (mut inside, mut refused) = (0, None);
-        for opened in self.field.hands.open_by(&ways, at_once) {
-            match opened {
-                Opened::In(session) => {
-                    self.held.push(session);
-                    inside += 1;
+        // Once one is refused no more come: each that is answered by silence costs its time.
+        for few in ways.chunks(at_once.max(CHUNK)) {
+            self.asked += few.len() as u64;
+            for opened in self.field.hands.open_by(few, at_once) {
+                match opened {
+                    Opened::In(session) => {
+                        self.held.push(session);
+                        inside += 1;
+                    }
+                    Opened::Out(refusal) => match &refused {
+                        None => refused = Some(refusal),
+                        Some(_) => self.field.hands.leave(&[refusal.session], Leave::Close),
+                    },
+                    Opened::Own(_) if self.field.hands.left().is_zero() => return Err(Halt::Spent("time")),
+                    Opened::Own(why) => return Err(Halt::Own(why)),
                 }
-                Opened::Out(refusal) => match &refused {
-                    None => refused = Some(refusal),
-                    Some(_) => self.field.hands.leave(&[refusal.session], Leave::Close),
-                },
-                Opened::Own(_) if self.field.hands.left().is_zero() => return Err(Halt::Spent("time")),
-                Opened::Own(why) => return Err(Halt::Own(why)),
+            }
+            if refused.is_some() {
+                break;
             }
         }
         Ok((inside, refused))
