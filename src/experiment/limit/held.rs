@@ -260,6 +260,7 @@ impl Room<'_, '_> {
     fn rest(&mut self, length: Duration) -> Found<()> {
         let until = self.field.hands.now() + length;
         loop {
+            self.field.afford()?;
             let left = until.saturating_sub(self.field.hands.now());
             self.field.hands.pause(left.min(SIGN_OF_LIFE));
             let (held, gone) = (self.held.len(), self.dead().len());

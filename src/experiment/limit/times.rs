@@ -23,13 +23,19 @@ const TRICKLE: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(
 /// A session that lasts as long as another one ends at the same age, within this.
 const SAME_AGE: Duration = Duration::from_secs(2);
 
-/// A kind, and how long it is waited for.
-type Asked = (&'static Kind, Duration);
+/// A session that is to wait.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    kind: &'static Kind,
+    /// How long.
+    length: Duration,
+    /// How often it gives a sign of life, if it does.
+    every: Option<Duration>,
+}
 
 /// The times that are looked for, and what was seen of them once they were waited for.
 #[derive(Debug, Default)]
 pub(super) struct Waits {
-    /// The kinds, and how long each is waited for.
     asked: Vec<Asked>,
     seen: Option<BTreeMap<&'static str, Seen>>,
     /// How long this machine stood still meanwhile.
@@ -54,13 +60,12 @@ struct Seen {
 
 /// A session that waits.
 struct Waiting {
-    kind: &'static Kind,
+    asked: Asked,
     session: Session,
     since: Duration,
-    until: Duration,
     step: Step,
-    /// When it last gave a sign of life, and how often it does, if it does.
-    spoke: Option<(Duration, Duration)>,
+    /// When it last gave a sign of life.
+    spoke: Duration,
     /// When it was known to live last, and whether a sign of life is still to be answered.
     lived: (Duration, bool),
 }
@@ -75,10 +80,13 @@ impl Field<'_> {
         let times = KINDS.iter().filter(|kind| kind.measure == Measure::Time);
         let asked = times.filter(|kind| request.kinds.iter().any(|one| one.name == kind.name));
         self.waits.asked = asked
-            .map(|kind| {
+            .flat_map(|kind| {
                 let expected = request.expected.get(kind.name).map(|ms| Duration::from_millis(*ms));
                 // Long enough to see that it does not come.
-                (kind, expected.map_or(wait, |expected| expected + expected / 10 + Duration::from_secs(2)))
+                let length =
+                    expected.map_or(wait, |expected| expected + expected / 10 + Duration::from_secs(2));
+                let every = if kind.name == LASTS { &TRICKLE.map(Some)[..] } else { &[None] };
+                every.iter().map(move |every| Asked { kind, length, every: *every }).collect::<Vec<_>>()
             })
             .collect();
     }
@@ -140,32 +148,30 @@ fn begin_all(
     seen: &mut BTreeMap<&'static str, Seen>,
 ) -> Found<(Vec<Waiting>, Vec<Asked>)> {
     let (mut waiting, mut later) = (Vec::new(), Vec::new());
-    for (kind, length) in asked {
+    for one in asked {
         let opened = field.hands.now();
         let patience = if waiting.is_empty() { field.setting.bounds.recovery } else { Duration::ZERO };
-        match begin(field, kind, patience) {
+        match begin(field, one.kind, patience) {
             Ok((session, step)) => {
                 // A session's time is the listener's from its first octet on; silence begins when all is said.
-                let lasts = kind.name == LASTS;
-                let since = if lasts { opened } else { field.hands.now() };
-                let spoke = lasts.then_some((since, TRICKLE[0]));
-                let (until, lived) = (since.saturating_add(*length), (since, false));
-                waiting.push(Waiting { kind, session, since, until, step, spoke, lived });
-                let since = field.hands.now();
-                if lasts && let Ok((session, step)) = begin(field, kind, Duration::ZERO) {
-                    let spoke = Some((since, TRICKLE[1]));
-                    let (until, lived) = (since.saturating_add(*length), (since, false));
-                    waiting.push(Waiting { kind, session, since, until, step, spoke, lived });
-                }
+                let since = if one.every.is_some() { opened } else { field.hands.now() };
+                waiting.push(Waiting {
+                    asked: *one,
+                    session,
+                    since,
+                    step,
+                    spoke: since,
+                    lived: (since, false),
+                });
             }
             Err(Halt::Own(why)) => return Err(Halt::Own(why)),
             Err(Halt::Refused(_) | Halt::Failed(Step::Greeting, _)) if !waiting.is_empty() => {
-                later.push((*kind, *length))
+                later.push(*one)
             }
             Err(halt) => {
                 let halted = Some(halt);
                 let (after, step) = (Duration::ZERO, Step::Idle);
-                seen.insert(kind.name, Seen { after, by: None, closed: None, step, every: None, halted });
+                note(seen, one, Seen { after, by: None, closed: None, step, every: one.every, halted });
             }
         }
     }
@@ -183,7 +189,7 @@ fn wait_for(
         let mut still = Vec::new();
         for mut one in waiting {
             let met = field.hands.hear(one.session, GLANCE);
-            let ended = match (&met.what, one.spoke) {
+            let ended = match (&met.what, one.asked.every) {
                 (By::Silence, _) => false,
                 // The answer to a sign of life.
                 (By::Reply(reply), Some(_)) => {
@@ -193,28 +199,21 @@ fn wait_for(
                 _ => true,
             };
             let now = field.hands.now();
-            if ended || now >= one.until {
-                // What was said before the wait began ended it at once.
+            if ended || now >= one.since.saturating_add(one.asked.length) {
                 // Of one whose answer is still awaited, for its reply is slow, no more is known than when it lived last.
                 let last = if one.lived.1 { one.lived.0 } else { now };
+                // What was said before the wait began ended it at once.
                 let after = if ended { met.at } else { last }.saturating_sub(one.since);
                 let closed = (ended && met.reply().is_some()).then(|| field.closes(one.session));
                 let by = ended.then_some(met);
                 // Where content is awaited, QUIT is content.
                 field.hands.leave(&[one.session], Leave::Close);
-                let every = one.spoke.map(|(_, every)| every);
-                let ended = Seen { after, by, closed, step: one.step, every, halted: None };
-                let ended = match seen.remove(one.kind.name) {
-                    Some(other) => of_two(other, ended),
-                    None => ended,
-                };
-                seen.insert(one.kind.name, ended);
+                let (step, every) = (one.step, one.asked.every);
+                note(seen, &one.asked, Seen { after, by, closed, step, every, halted: None });
                 continue;
             }
-            if let Some((spoke, _)) =
-                one.spoke.as_mut().filter(|(spoke, every)| !one.lived.1 && now - *spoke >= *every)
-            {
-                (*spoke, one.lived.1) = (now, true);
+            if one.asked.every.is_some_and(|every| !one.lived.1 && now - one.spoke >= every) {
+                (one.spoke, one.lived.1) = (now, true);
                 field.hands.tell(one.session, b"NOOP\r\n");
             }
             still.push(one);
@@ -224,9 +223,21 @@ fn wait_for(
     Ok(())
 }
 
+/// Notes what became of a session, with what is known of the same kind.
+fn note(seen: &mut BTreeMap<&'static str, Seen>, asked: &Asked, one: Seen) {
+    let one = match seen.remove(asked.kind.name) {
+        Some(other) => of_two(other, one),
+        None => one,
+    };
+    seen.insert(asked.kind.name, one);
+}
+
 /// What two sessions that gave more and fewer signs of life say of the time that a session may last.
 fn of_two(one: Seen, other: Seen) -> Seen {
     let (often, seldom) = if one.every <= other.every { (one, other) } else { (other, one) };
+    if seldom.halted.is_some() {
+        return seldom;
+    }
     // One that gave more signs of life and ended earlier was ended by their number.
     if often.by.is_some() && often.after + SAME_AGE < seldom.after {
         let halt = Halt::Foreign(format!(

@@ -328,6 +328,28 @@ fn n15_what_comes_three_times_at_the_same_count_is_the_limit_whatever_its_words(
     assert!(matches!(outcome.ended, Some(limit::Ended::Spent("time"))), "{outcome:?}");
 }
 
+#[test]
+fn n15_no_wait_with_sessions_held_goes_beyond_the_time_of_the_search() {
+    // Its slots are never free: the place is waited for, full.
+    let mut hands = Simulated::new(&Drawn { release: Duration::from_secs(10_000), ..per_host(20) });
+    let mut setting = setting();
+    setting.bounds.time = Duration::from_secs(30);
+    let outcome = limit::search(&mut hands, &setting, &request(&[(HOST, Some(20))]), &mut ());
+    assert!(hands.now() <= Duration::from_secs(32), "{:?}", hands.now());
+    assert!(matches!(outcome.ended, Some(limit::Ended::Spent("time"))), "{outcome:?}");
+}
+
+#[test]
+fn n12_commands_are_not_taken_for_time_where_one_session_is_served_at_once() {
+    let junk = Some(Limit { most: 9, shows: Shows::Close, at: At::Own });
+    let drawn = Drawn { junk, ..per_host(1) };
+    let finding = find(&drawn, "connection-time-exceeded", None);
+    assert!(finding.value.is_none() && says(&finding, "something else than time"), "{finding:?}");
+    let lifetime = Some(Limit { most: 9_000, shows: Shows::Close, at: At::Own });
+    let finding = find(&Drawn { lifetime, ..per_host(1) }, "connection-time-exceeded", Some(9_000));
+    assert_eq!(finding.verdict, Verdict::AsExpected, "{finding:?}");
+}
+
 /// Names that are quick, with what the embedded listener below has.
 const QUICK: [(&str, u64); 9] = [
     ("too-many-connections-from-host", 7),
