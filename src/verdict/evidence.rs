@@ -377,6 +377,17 @@ mod tests {
         assert_eq!(answer("p90 < 5ns", &hung), judged(Fail, ">= 7 ns"));
     }
 
+    /// 452 at this step.
+    fn busy(step: Step) -> ConditionKey {
+        ConditionKey {
+            step,
+            condition: Condition::ResourceLow,
+            code: Some(452),
+            enhanced: None,
+            outcome: Outcome::Deferred,
+        }
+    }
+
     #[test]
     fn counts_shares_and_rates() {
         let mut tally = PhaseTally::default();
@@ -388,13 +399,6 @@ mod tests {
         (0..960).for_each(|_| tally.counts.transactions.add(Outcome::Accepted));
         (0..10).for_each(|_| tally.counts.transactions.add(Outcome::Deferred));
         tally.expects.insert(1, Covered { count: 45, drained: 0 });
-        let key = ConditionKey {
-            step: Step::Mail,
-            condition: Condition::ResourceLow,
-            code: Some(452),
-            enhanced: None,
-            outcome: Outcome::Deferred,
-        };
         let row = ConditionCount {
             count: 14,
             drained: 0,
@@ -402,8 +406,8 @@ mod tests {
             last: Duration::ZERO,
             sample: String::new(),
         };
-        tally.conditions.insert(ConditionKey { step: Step::Rcpt, ..key.clone() }, row.clone());
-        tally.conditions.insert(key, row);
+        tally.conditions.insert(busy(Step::Rcpt), row.clone());
+        tally.conditions.insert(busy(Step::Mail), row);
         let table = [
             ("accepted > 0", Pass, "960"),
             ("shed == 0", Fail, "5"),
@@ -433,16 +437,8 @@ mod tests {
         let mut tally = PhaseTally::default();
         end(&mut tally, Outcome::Accepted, [1; 100]);
         tally.expects.insert(1, Covered { count: 45, drained: 25 });
-        let key = ConditionKey {
-            step: Step::Mail,
-            condition: Condition::ResourceLow,
-            code: Some(452),
-            enhanced: None,
-            outcome: Outcome::Deferred,
-        };
         for (step, at) in [(Step::Mail, 1), (Step::Mail, 9), (Step::Rcpt, 11), (Step::Rcpt, 12)] {
-            let key = ConditionKey { step, ..key.clone() };
-            tally.condition(key, Duration::from_secs(at), at > 10, String::new);
+            tally.condition(busy(step), Duration::from_secs(at), at > 10, String::new);
         }
         for (text, status, observed) in [
             ("condition.resource-low rate == 0.2/s", Pass, "0.2/s"),

@@ -143,7 +143,7 @@ impl Evidence {
             }
         });
         // One word is not weighed against an enhanced code that says something (RFC 3463 3.1: x.0.0 says nothing).
-        let is_coded = reply.enhanced.is_some_and(|code| code.subject != Some(0) && code.subject.is_some());
+        let is_coded = reply.enhanced.and_then(|code| code.subject).is_some_and(|subject| subject != 0);
         if words == 0 || words == 1 && is_coded {
             return ruled;
         }

@@ -120,6 +120,13 @@ impl Finding {
         (self.value, self.at_least, self.at_most) = (None, Some(tried), None);
     }
 
+    /// Another limit was met first: this one is not known but to lie above `tried`, and why.
+    pub fn hidden(&mut self, tried: u64, why: impl Into<String>) {
+        self.unmet(tried);
+        self.verdict = if self.expected.is_some() { Verdict::Obstructed } else { Verdict::NotReached };
+        self.remark(why);
+    }
+
     /// Adds a remark, once.
     pub fn remark(&mut self, text: impl Into<String>) {
         let text = text.into();

@@ -1,20 +1,18 @@
 //! Limits on how many sessions are served at once: sessions are opened and held until one is refused.
 //!
 //! # Decisions
-//! - The first search goes in steps that double, each opened at once. A refusal alone shows no limit: a slot of an earlier
+//! - The first search goes in steps that double, a few openings at a time. A refusal alone shows no limit: a slot of an earlier
 //!   session may not be free yet. One session is let go, and how long its slot takes to be free again is measured; when
 //!   that time has passed with the place full, one more is asked for. Only if that is refused too the limit is where it
 //!   showed.
-//! - It is measured twice more, each time when the slots have had their time: all that fit and a few more at once, and
-//!   then in small steps. A listener that counts only one of the two ways right is unstable.
+//! - It is measured twice more, each time when the slots have had their time: the last that fit at once with as many more,
+//!   and then in small steps. A listener that counts only one of the two ways right is unstable.
 //! - Whom a limit counts is shown by other clients: one from the same network, one from another.
 //! - Open sessions that end while one more is refused are held against the listener only if they live when none is. They
 //!   give signs of life while something is waited for; if they end all the same, nothing is counted by them.
 
 mod scope;
 
-use std::collections::{BTreeMap, VecDeque};
-use std::net::IpAddr;
 use std::time::Duration;
 
 use super::Kind;
@@ -30,6 +28,7 @@ const CHUNK: usize = 8;
 const STORM: u64 = 16;
 /// The first wait before a slot is asked for again; each is longer than the one before.
 const AGAIN: Duration = Duration::from_millis(5);
+/// The longest of them where slots were seen to become free.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// How often a place that turns out to be larger is filled up further.
 const FURTHER: u64 = 6;
@@ -60,7 +59,7 @@ pub(super) fn find(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) ->
     let crowd = if whole { Crowd::ManyHosts } else { Crowd::OneHost };
     let most = bound(finding.expected, field.setting.bounds.sessions, field.setting.bounds.connections / 4);
     let most = if whole { most.min(hosts) } else { most };
-    let order = if whole { spread(field, most) } else { Vec::new() };
+    let order = if whole { scope::spread(field, most) } else { Vec::new() };
     let quiet_since = field.hands.now();
     Room { field, crowd, order, bound: most, held: Vec::new(), asked: 0, quiet_since, signs: 0 }
         .search(kind, finding)
@@ -68,22 +67,6 @@ pub(super) fn find(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) ->
 
 fn is_whole(name: &str) -> bool {
     matches!(name, "too-many-connections-to-listener" | "too-many-connections-to-host")
-}
-
-/// Client addresses in an order that takes one of each network in turn; the `count` first.
-fn spread(field: &Field<'_>, count: u64) -> Vec<u64> {
-    let mut networks: BTreeMap<Option<IpAddr>, VecDeque<u64>> = BTreeMap::new();
-    for host in 0..field.hands.hosts().min(1 << 16) {
-        networks.entry(field.hands.network(host)).or_default().push_back(host);
-    }
-    let mut order = Vec::new();
-    while (order.len() as u64) < count && !networks.is_empty() {
-        networks.retain(|_, hosts| {
-            order.extend(hosts.pop_front());
-            !hosts.is_empty()
-        });
-    }
-    order
 }
 
 /// How filling the place ended.
@@ -416,7 +399,7 @@ impl Room<'_, '_> {
         Ok(())
     }
 
-    /// Measures twice more: all that fit and a few more at once, and then in small steps. In each the last that fits is
+    /// Measures twice more: the last that fit at once with as many more, and then in small steps. In each the last that fits is
     /// served, and one more is refused.
     fn again(&mut self, finding: &mut Finding, first: u64) -> Found<()> {
         let mut others = Vec::new();
@@ -430,7 +413,7 @@ impl Room<'_, '_> {
                 finding.repeats += 1;
             } else {
                 others.push(count);
-                let how = if storm { "all at once" } else { "one after the other" };
+                let how = if storm { "many at once" } else { "few at a time" };
                 finding
                     .remark(format!("{first} were served at first, and {count} when they came again, {how}"));
             }

@@ -76,9 +76,7 @@ pub(super) fn settle(kind: &Kind, finding: &mut Finding, slack: u64) {
         ));
     }
     if let (Some(other), Some(met)) = (other.filter(|_| !repeated), met) {
-        finding.unmet(met);
-        finding.verdict = if finding.expected.is_some() { Verdict::Obstructed } else { Verdict::NotReached };
-        finding.remark(format!("{other} was met first, at {met}"));
+        finding.hidden(met, format!("{other} was met first, at {met}"));
     } else if finding.verdict == Verdict::Obstructed {
         finding.judge(slack);
     }

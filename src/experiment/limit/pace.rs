@@ -146,9 +146,8 @@ fn find(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding, item: &mut dy
     let mut agreed = false;
     for round in 0..ROUNDS {
         if round > 0 {
-            let (_, recovery) =
-                known.unwrap_or((0, Recovery { least: Duration::ZERO, most: Duration::ZERO }));
-            field.hands.pause(recovery.most + MARGIN);
+            let window = known.map_or(Duration::ZERO, |(_, recovery)| recovery.most);
+            field.hands.pause(window + MARGIN);
             finding.trials += 1;
             burst = refused_burst(field, item, most)?;
         }
@@ -178,10 +177,8 @@ fn find(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding, item: &mut dy
     }
     let Some((served, recovery)) = known.filter(|(served, _)| agreed && *served > 0) else {
         if let Some(other) = is_foreign(kind, finding) {
-            finding.unmet(per_minute(first.served, first.took.max(Duration::from_secs(60))));
-            finding.verdict =
-                if finding.expected.is_some() { Verdict::Obstructed } else { Verdict::NotReached };
-            finding.remark(format!("{other} was met first, after {} {}", first.served, unit(kind)));
+            let tried = per_minute(first.served, first.took.max(Duration::from_secs(60)));
+            finding.hidden(tried, format!("{other} was met first, after {} {}", first.served, unit(kind)));
             return Ok(());
         }
         return Err(Halt::Foreign(format!(
@@ -218,9 +215,9 @@ fn find(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding, item: &mut dy
         window(finding, kind, served, &recovery);
         narrow(finding, recovery.is_narrow());
         whole_seconds(finding, served, &recovery);
-        return Ok(());
     } else if again.served > 0 && again.served * 2 <= served.max(2) {
         bucket(field, finding, kind, item, first.served.max(served), &recovery)?;
+        narrow(finding, false);
     } else {
         finding.between(
             0,
@@ -234,9 +231,7 @@ fn find(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding, item: &mut dy
             again.served,
             recovery.most.as_secs_f64()
         ));
-        return Ok(());
     }
-    narrow(finding, false);
     Ok(())
 }
 

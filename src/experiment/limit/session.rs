@@ -51,20 +51,12 @@ pub(super) fn messages(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding
     field.leave(session);
     finding.trials += 1;
     if refused.is_some() && served < value {
-        other(
-            finding,
+        finding.hidden(
             value,
-            &format!("of twice the size only {served} are taken: the session's bytes are limited first"),
+            format!("of twice the size only {served} are taken: the session's bytes are limited first"),
         );
     }
     Ok(())
-}
-
-/// What was met is the other limit of a session.
-fn other(finding: &mut Finding, tried: u64, remark: &str) {
-    finding.unmet(tried);
-    finding.verdict = if finding.expected.is_some() { Verdict::Obstructed } else { Verdict::NotReached };
-    finding.remark(remark);
 }
 
 /// A message was not taken: how that showed, and whether a new session works.
@@ -142,7 +134,7 @@ pub(super) fn octets(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) 
         let remark = format!(
             "of messages of {another} bytes as many are taken: their number is limited first, at {count}"
         );
-        other(finding, served, &remark);
+        finding.hidden(served, remark);
         return Ok(());
     }
     finding.between(served, served.saturating_add(piece - 1), "it was not looked for more closely");

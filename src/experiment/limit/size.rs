@@ -211,7 +211,6 @@ fn is_of_session(field: &mut Field<'_>, finding: &mut Finding, least: u64) -> Fo
     if part.saturating_mul(2) <= value || two(field, part, part)? {
         return Ok(());
     }
-    finding.verdict = if finding.expected.is_some() { Verdict::Obstructed } else { Verdict::NotReached };
     let why = match two(field, least, least)? {
         true => format!(
             "a second message of {part} bytes was refused in one session: the bytes of a session are limited first"
@@ -221,8 +220,7 @@ fn is_of_session(field: &mut Field<'_>, finding: &mut Finding, least: u64) -> Fo
                 .to_owned()
         }
     };
-    finding.unmet(value);
-    finding.remark(why);
+    finding.hidden(value, why);
     Ok(())
 }
 
@@ -290,9 +288,7 @@ fn is_whole_size(field: &mut Field<'_>, finding: &mut Finding, overhead: u64) ->
     field.leave(session);
     finding.trials += 1;
     if matches!(came, Came::Refused(..)) {
-        finding.unmet(value);
-        finding.verdict = if finding.expected.is_some() { Verdict::Obstructed } else { Verdict::NotReached };
-        finding.remark(format!(
+        finding.hidden(value, format!(
             "a message of as many bytes with short lines and a short header is refused as well: its size is limited first, at {value}"
         ));
     }
@@ -453,9 +449,7 @@ fn is_of_line(field: &mut Field<'_>, finding: &mut Finding) -> Found<()> {
         field.leave(session);
     }
     if codes[0] != codes[1] {
-        finding.unmet(value);
-        finding.verdict = if finding.expected.is_some() { Verdict::Obstructed } else { Verdict::NotReached };
-        finding.remark(format!(
+        finding.hidden(value, format!(
             "a NOOP as long as its command was answered {}, a short one {}: a command line is limited first",
             codes[1], codes[0]
         ));

@@ -1,14 +1,34 @@
 //! Whom a limit of sessions at once counts: one client, a network, or all.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 
 use super::{Crowd, Room, is_whole};
 use crate::collector::Condition;
 use crate::experiment::limit::Kind;
 use crate::experiment::limit::field::{Field, Found};
-use crate::experiment::limit::finding::{Finding, Verdict};
+use crate::experiment::limit::finding::Finding;
 use crate::generator::hands::Way;
+
+/// No more client addresses than this are looked at.
+const MOST_HOSTS: u64 = 1 << 16;
+
+/// Client addresses by their networks.
+fn networks(field: &Field<'_>) -> Vec<Vec<u64>> {
+    let mut networks: BTreeMap<_, Vec<u64>> = BTreeMap::new();
+    for host in 0..field.hands.hosts().min(MOST_HOSTS) {
+        networks.entry(field.hands.network(host)).or_default().push(host);
+    }
+    networks.into_values().collect()
+}
+
+/// Client addresses in an order that takes one of each network in turn; the `count` first.
+pub(super) fn spread(field: &Field<'_>, count: u64) -> Vec<u64> {
+    let networks = networks(field);
+    let turns = networks.iter().map(Vec::len).max().unwrap_or(0);
+    let order = (0..turns).flat_map(|turn| networks.iter().filter_map(move |hosts| hosts.get(turn).copied()));
+    order.take(usize::try_from(count).unwrap_or(usize::MAX)).collect()
+}
 
 impl Room<'_, '_> {
     /// Whom the limit counts, shown by other clients and by the reply. True: it is another limit.
@@ -44,10 +64,7 @@ impl Room<'_, '_> {
         {
             finding.name = other.to_owned();
         } else if let Some(other) = foreign {
-            finding.unmet(served);
-            finding.verdict =
-                if finding.expected.is_some() { Verdict::Obstructed } else { Verdict::NotReached };
-            finding.remark(format!("{other} was met first, at {served}"));
+            finding.hidden(served, format!("{other} was met first, at {served}"));
             return Ok(true);
         }
         Ok(false)
@@ -77,7 +94,7 @@ impl Room<'_, '_> {
             finding.remark("a client from another address was still served");
             return Ok(Some(true));
         }
-        let far = (1..hosts.min(1 << 16)).find(|host| of(self.field, *host) != own);
+        let far = (1..hosts.min(MOST_HOSTS)).find(|host| of(self.field, *host) != own);
         if own.is_some()
             && of(self.field, 1) == own
             && let Some(far) = far
@@ -96,17 +113,12 @@ impl Room<'_, '_> {
     /// Whether the limit counts networks: then as many clients from fewer networks are not served. Where it does, the finding
     /// is none of the whole listener.
     pub(super) fn counts_networks(&mut self, finding: &mut Finding, served: u64) -> Found<bool> {
-        let network = |field: &Field<'_>, host: &u64| field.hands.network(*host);
-        let mut networks: BTreeMap<Option<IpAddr>, Vec<u64>> = BTreeMap::new();
-        for host in 0..self.field.hands.hosts().min(1 << 16) {
-            networks.entry(network(self.field, &host)).or_default().push(host);
-        }
+        let mut networks = networks(self.field);
         if networks.len() < 2 || finding.release_ms.is_none() {
             return Ok(false);
         }
         // The largest network first, and no more of them than are needed.
-        let mut networks: Vec<Vec<u64>> = networks.into_values().collect();
-        networks.sort_by_key(|hosts| std::cmp::Reverse(hosts.len()));
+        networks.sort_by_key(|hosts| Reverse(hosts.len()));
         let packed = networks.concat();
         let mut least = served;
         // Twice, and each time as many from several networks are served: what was left before may still count.
@@ -128,14 +140,13 @@ impl Room<'_, '_> {
                 least = least.min(inside);
             }
         }
-        let inside = least;
-        let of_one = self.order.first().map_or(0, |_| networks[0].len() as u64);
-        finding.unmet(served);
-        finding.verdict = if finding.expected.is_some() { Verdict::Obstructed } else { Verdict::NotReached };
-        finding.remark(format!(
-            "{inside} of one network of {of_one} addresses were served, and {served} of several: a limit that counts networks \
-             was met first"
-        ));
+        finding.hidden(
+            served,
+            format!(
+                "{least} were served from as few networks as can be, and {served} from many: a limit that counts networks was \
+                 met first"
+            ),
+        );
         Ok(true)
     }
 }

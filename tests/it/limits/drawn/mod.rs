@@ -322,18 +322,13 @@ fn untrue(drawn: &Drawn, kind: &Kind, finding: &Finding) -> Option<String> {
             }
             let (truth, expected) = truth.zip(finding.expected)?;
             let wide = high as f64 > low as f64 * 1.05 + 2.0;
-            let slack = below.max(above);
+            let is_rate = kind.measure == limit::Measure::Rate;
+            let slack = below.max(above).max(if is_rate { truth / 20 } else { 0 });
             match finding.verdict {
-                Verdict::AsExpected
-                    if expected.abs_diff(truth)
-                        > slack.max((truth / 20).min(if below == 1 { u64::MAX } else { 0 }))
-                        && !wide =>
-                {
+                Verdict::AsExpected if expected.abs_diff(truth) > slack && !wide => {
                     Some("it is not as expected".to_owned())
                 }
-                Verdict::AsExpected if wide && kind.measure == limit::Measure::Rate => {
-                    Some("as expected by a wide bracket".to_owned())
-                }
+                Verdict::AsExpected if wide && is_rate => Some("as expected by a wide bracket".to_owned()),
                 Verdict::Differs if expected == truth => Some("it does not differ".to_owned()),
                 _ => None,
             }
