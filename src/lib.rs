@@ -7,19 +7,20 @@
 //!
 //! | module | answers for | may import |
 //! |---|---|---|
-//! | [`plan`] | one trial, fully decided: the centre between what is asked and what is done | smtp, load, mail, net::target, collector (the vocabulary of conditions) |
+//! | [`plan`] | one trial, fully decided: the centre between what is asked and what is done | smtp, load, mail, net::address, condition, collector |
 //! | [`smtp`] | the protocol without I/O and clock: replies, commands, the client's and the server's machine | nothing of this crate |
 //! | [`load`] | when: curves, schedules, shards | nothing of this crate |
 //! | [`mail`] | what: addresses, envelopes, message bytes | smtp |
 //! | [`net`] | the wire: target, source, proxy, dial, stream, and the one loop that moves bytes for either machine | smtp |
-//! | [`collector`] | the measurements: histograms, conditions, outcomes, books, summary | smtp |
-//! | [`generator`] | the doing: threads, the loop for every load model, the pool, sessions | plan and its parts, net, collector |
-//! | [`experiment`] | how many trials: the proof of this machine, searches | plan and its parts, generator::Runner, generator::hands, collector, verdict |
-//! | [`verdict`] | the judging: expressions, windows, exit code | collector |
-//! | [`listener`] | the embedded listener: limits, behaviour, words of three products, ledger | smtp, net, collector |
+//! | [`condition`] | what a reply or a failure means: rules, lexicon, meaning, remedy | smtp |
+//! | [`collector`] | numbers only: histograms, outcomes, counts, summary | smtp, condition |
+//! | [`generator`] | the doing: threads, the loop for every load model, the pool, sessions | plan and its parts, net, condition, collector |
+//! | [`experiment`] | how many trials: the proof of this machine, searches | plan and its parts, generator::Runner, generator::probe, condition, collector, verdict |
+//! | [`verdict`] | the judging: expressions, windows, exit code | condition, collector |
+//! | [`listener`] | the embedded listener: limits, behaviour, words of three products, ledger | smtp, net, condition, collector |
 //! | [`profile`] | TOML to plan: schema, units, overrides, errors with their place | plan and its parts, collector, verdict, experiment, listener::limits |
 //! | [`report`] | the telling: one result type, and everything that reads it | plan, collector, verdict, experiment |
-//! | [`live`] | the telling while a run goes on: its page, its metrics | plan, collector, report |
+//! | [`telemetry`] | the telling while a run goes on: its page, its metrics | plan, collector, report |
 //! | [`cli`] | the commands a user types | all |
 //!
 //! `tests/it/architecture.rs` holds these arrows.
@@ -28,8 +29,8 @@
 //!
 //! `profile::document` -> `profile::compile` -> [`plan`] -> `generator::local` (threads) -> `generator::worker` ->
 //! `generator::dispatch` (asks `load::Schedule` what is due) -> `generator::session` (`net::dial`, then `net::drive` moves
-//! bytes for `smtp::client`, which asks `mail::Message` for them) -> `generator::judge` (`collector::condition` names the
-//! reply) -> `collector::recorder` -> a snapshot a second -> `generator::local` adds up -> `cli::progress` draws, [`live`] tells ->
+//! bytes for `smtp::client`, which asks `mail::Message` for them) -> `generator::judge` (`condition` names the
+//! reply) -> `collector::recorder` -> a snapshot a second -> `generator::local` adds up -> `cli::progress` draws, [`telemetry`] tells ->
 //! `collector::summary` -> [`verdict`] -> [`report`] -> exit code.
 //!
 //! # Three seams
@@ -39,7 +40,7 @@
 //!   one loop that moves bytes for either.
 //! - `generator::Runner`: a plan goes in, what was measured comes out.
 //!
-//! And for searches that must ask one question after the other, `generator::hands`: sessions over the same machine and
+//! And for searches that must ask one question after the other, `generator::probe`: sessions over the same machine and
 //! the same wire, led line by line.
 //!
 //! # Never mixed
@@ -51,10 +52,10 @@
 
 pub mod cli;
 pub mod collector;
+pub mod condition;
 pub mod experiment;
 pub mod generator;
 pub mod listener;
-pub mod live;
 pub mod load;
 pub mod mail;
 pub mod net;
@@ -62,4 +63,5 @@ pub mod plan;
 pub mod profile;
 pub mod report;
 pub mod smtp;
+pub mod telemetry;
 pub mod verdict;

@@ -1,7 +1,7 @@
 //! One trial, fully decided: the centre between what is asked (a profile, flags, a search) and what is done.
 //!
 //! # Decisions
-//! - A plan may name conditions (`collector::expect`): the rules that tell an expected refusal from a failure are part of
+//! - A plan may name conditions (`condition::expect`): the rules that tell an expected refusal from a failure are part of
 //!   what is asked, and the vocabulary of conditions is the collector's.
 
 pub mod silence;
@@ -12,12 +12,12 @@ use std::time::Duration;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::collector::expect::{Expect, UserRule};
+use crate::condition::expect::{Expect, UserRule};
 use crate::load;
 use crate::mail;
-use crate::net::target::Target;
-use crate::net::target::origin::Origin;
-use crate::net::target::tls::ClientTls;
+use crate::net::address::Target;
+use crate::net::address::origin::Origin;
+use crate::net::address::tls::ClientTls;
 use crate::smtp::auth::Login;
 use crate::smtp::script::Quit;
 use crate::smtp::{Script, script};

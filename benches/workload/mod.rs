@@ -17,11 +17,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
-use smtpress::collector::condition::classify;
 use smtpress::collector::recorder::Recorder;
 use smtpress::collector::snapshot::Gauges;
 use smtpress::collector::tally::Tally;
-use smtpress::collector::{Condition, Metric, Outcome};
+use smtpress::collector::{Metric, Outcome};
+use smtpress::condition::Condition;
+use smtpress::condition::classify;
 use smtpress::load::{Curve, Load, Phase, Schedule, Shard, Spacing};
 use smtpress::mail::files::HELD;
 use smtpress::mail::{Body, Corpus, List, Mailboxes, Mailer, Message, Order, Reading, Size, Source, Spec};

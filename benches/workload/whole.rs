@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use smtpress::generator::{Local, Runner, Stop};
 use smtpress::load::{self, Load, Shard, Think};
-use smtpress::net::target::Target;
+use smtpress::net::address::Target;
 use smtpress::plan::{Messages, OnSaturation, Phase, Plan, Unit};
 use smtpress::smtp::script::Pipelining;
 use tokio::sync::watch;

@@ -437,7 +437,7 @@ pub struct ListenArgs {
     pub profile: Option<PathBuf>,
     /// The address to listen on; port 0: any free one [default: the profile's listener.address, or 127.0.0.1:2525]
     #[arg(long, value_name = "IP:PORT|unix:PATH")]
-    pub bind: Option<crate::net::target::bind::Bind>,
+    pub bind: Option<crate::net::address::bind::Bind>,
     /// Threads of the listener
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub threads: usize,

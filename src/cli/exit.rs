@@ -6,7 +6,7 @@ use super::look::Screen;
 use crate::generator::RunError;
 use crate::generator::preflight::PreflightError;
 use crate::listener::ListenError;
-use crate::net::target::bind::Bind;
+use crate::net::address::bind::Bind;
 use crate::net::tls::TlsError;
 use crate::profile::ProfileError;
 use crate::report::RunResult;

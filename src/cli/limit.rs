@@ -15,17 +15,17 @@ use super::progress::Voice;
 use super::report::{Copies, in_text};
 use super::run::{environment, start_listener};
 use super::signals::Signals;
-use crate::collector::condition::Classifier;
+use crate::condition::Classifier;
 use crate::experiment::limit::{
     self, Bounds, Ended, Finding, KINDS, Kind, Measure, Outcome, Request, Setting, Watch,
 };
-use crate::generator::hands::{By, Live};
+use crate::generator::probe::{By, Live};
 use crate::generator::{self, Stop, clock, preflight};
 use crate::listener::Listener;
 use crate::load::Shard;
+use crate::net::address::addresses::Addresses;
+use crate::net::address::origin::Origin;
 use crate::net::dial::Place;
-use crate::net::target::addresses::Addresses;
-use crate::net::target::origin::Origin;
 use crate::net::tls::client::Client as TlsClient;
 use crate::plan::{Plan, silence};
 use crate::profile::overrides::{Origin as From, apply_in_order};

@@ -14,12 +14,12 @@ use super::prepare::Prepared;
 use super::progress::Voice;
 use super::run;
 use super::signals::Signals;
-use crate::live::Teller;
-use crate::live::dashboard::{Brake, Dashboard, Site, Token};
-use crate::live::metrics::About;
-use crate::live::otlp::{Otlp, Receiver};
-use crate::live::prometheus::Prometheus;
 use crate::report::Underway;
+use crate::telemetry::Teller;
+use crate::telemetry::dashboard::{Brake, Dashboard, Site, Token};
+use crate::telemetry::metrics::About;
+use crate::telemetry::otlp::{Otlp, Receiver};
+use crate::telemetry::prometheus::Prometheus;
 
 /// How long the final metrics wait for a scrape if nothing else is asked.
 const LINGER: Duration = Duration::from_secs(30);

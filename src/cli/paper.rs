@@ -3,9 +3,9 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use crate::collector::Condition;
+use crate::condition::Condition;
+use crate::net::address::Target;
 use crate::net::dial::Endpoint;
-use crate::net::target::Target;
 use crate::report::words;
 use crate::smtp::Step;
 use crate::smtp::dialogue::Part;

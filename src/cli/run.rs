@@ -21,9 +21,8 @@ use crate::collector::summary::{PhaseInfo, Summary};
 use crate::collector::tally::Tally;
 use crate::generator::{Control, Local, Observer, Runner, Stop, preflight};
 use crate::listener::Listener;
-use crate::live::Live;
 use crate::load::{self, Load};
-use crate::net::target::bind::Bind;
+use crate::net::address::bind::Bind;
 use crate::plan::silence::Lookout;
 use crate::plan::{OnSaturation, Plan};
 use crate::profile::check::{Needs, too_slow};
@@ -32,6 +31,7 @@ use crate::report::environment::Environment;
 use crate::report::result::RunResult;
 use crate::report::run_dir::{Contents, Recording, RunDir};
 use crate::report::{Asked, Underway};
+use crate::telemetry::Live;
 use crate::verdict::grammar::Assertion;
 use crate::verdict::{Verdict, Windows};
 

@@ -11,7 +11,7 @@ use super::prepare;
 use super::signals::Requests;
 use crate::generator::preflight;
 use crate::load::Shard;
-use crate::net::target::bind::Bind;
+use crate::net::address::bind::Bind;
 use crate::profile::Purpose;
 use crate::profile::overrides::apply_in_order;
 

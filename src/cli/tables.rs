@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 use super::args::{ClassifyArgs, CodesArgs};
 use super::exit::Failure;
 use super::look::Screen;
-use crate::collector::Condition;
-use crate::collector::condition::cisco::{self, Certainty, Provocation};
-use crate::collector::condition::triage::{self, Input, Rendering};
-use crate::collector::condition::{Classifier, Group};
+use crate::condition::Condition;
+use crate::condition::cisco::{self, Certainty, Provocation};
+use crate::condition::triage::{self, Input, Rendering};
+use crate::condition::{Classifier, Group};
 
 /// `smtpress classify`.
 pub fn classify(args: &ClassifyArgs, screen: &Screen) -> Result<u8, Failure> {

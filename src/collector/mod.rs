@@ -1,7 +1,5 @@
 //! The measurements: what happened, how long it took, and what each reply means. It judges nothing and prints nothing.
 
-pub mod condition;
-pub mod expect;
 pub mod histogram;
 pub mod metric;
 pub mod outcome;
@@ -11,6 +9,5 @@ pub mod summary;
 pub mod tally;
 pub mod work;
 
-pub use condition::Condition;
 pub use metric::Metric;
 pub use outcome::Outcome;

@@ -173,7 +173,7 @@ const fn cell(metric: Metric, outcome: Outcome) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::collector::Condition;
+    use crate::condition::Condition;
 
     fn key(outcome: Outcome) -> ConditionKey {
         ConditionKey {

@@ -9,7 +9,8 @@ use std::ops::AddAssign;
 use std::time::Duration;
 
 use super::histogram::Hist;
-use super::{Condition, Metric, Outcome};
+use super::{Metric, Outcome};
+use crate::condition::Condition;
 use crate::smtp::{Enhanced, Step};
 
 /// A count by outcome.

@@ -30,9 +30,9 @@ use std::time::Duration;
 pub use field::{Bounds, Field, Halt, Setting};
 pub use finding::{Finding, ShownBy, Verdict};
 
-use crate::collector::Condition;
-use crate::collector::condition::Group;
-use crate::generator::hands::{By, Hands, Refusal, Way};
+use crate::condition::Condition;
+use crate::condition::Group;
+use crate::generator::probe::{By, Hands, Refusal, Way};
 use crate::smtp::Step;
 use field::Found;
 

@@ -27,7 +27,7 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::slots::{MAX_OPENING, Slot, SlotId, Slots, Throttle};
+use super::session_pool::{MAX_OPENING, Slot, SlotId, Slots, Throttle};
 use crate::collector::Outcome;
 use crate::collector::recorder::Recorder;
 use crate::load::{self, Schedule, Shard};

@@ -1,10 +1,10 @@
 //! Where and how the sessions of a plan are dialled: the same for a run, a search and a single session.
 
 use crate::generator::runner::RunError;
+use crate::net::address::Transport;
+use crate::net::address::allowed::Allowed;
 use crate::net::dial::{Endpoint, Place};
 use crate::net::proxy::SpokenTls;
-use crate::net::target::Transport;
-use crate::net::target::allowed::Allowed;
 use crate::plan::Plan;
 use crate::smtp::script::Tls;
 

@@ -1,7 +1,8 @@
 //! From what the machine saw to how it counts: the condition's name and the outcome.
 
-use crate::collector::condition::Classifier;
-use crate::collector::{Condition, Outcome};
+use crate::collector::Outcome;
+use crate::condition::Classifier;
+use crate::condition::Condition;
 use crate::net::dial;
 use crate::net::tls::client::Client;
 use crate::smtp::client::{Failure, Lacking};

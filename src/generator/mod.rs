@@ -5,20 +5,20 @@
 pub mod clock;
 mod dispatch;
 mod endpoint;
-mod gates;
-pub mod hands;
 mod host;
 pub mod judge;
 mod local;
 mod loop_watch;
 mod meter;
 pub mod preflight;
+pub mod probe;
 mod reach;
 pub mod runner;
 mod session;
-mod slots;
-mod tape;
+mod session_pool;
+mod start_barrier;
 mod times;
+mod transcript;
 mod work;
 mod worker;
 

@@ -8,11 +8,11 @@ use std::time::Duration;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::load::Load;
+use crate::net::address::Transport;
+use crate::net::address::allowed::Allowed;
+use crate::net::address::origin::Origin;
 use crate::net::dial::{self, Endpoint, Fault};
 use crate::net::source;
-use crate::net::target::Transport;
-use crate::net::target::allowed::Allowed;
-use crate::net::target::origin::Origin;
 use crate::plan::Plan;
 
 /// Descriptors for everything but sessions: runtimes, timers, files of the run.

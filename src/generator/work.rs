@@ -16,8 +16,9 @@
 
 use std::time::Duration;
 
+use crate::collector::Outcome;
 use crate::collector::work::{Work, WorkUnit, seconds};
-use crate::collector::{Condition, Outcome};
+use crate::condition::Condition;
 use crate::load::Load;
 use crate::plan::{Plan, Unit};
 use crate::smtp::Step;
@@ -92,8 +93,7 @@ impl Notes {
     /// An arrival ended; `cause`: the last condition of its session.
     pub fn ended(&mut self, phase: u32, intended: Duration, outcome: Outcome, cause: Option<Condition>) {
         let tail = &mut self.0[phase as usize].tail;
-        let replied =
-            cause.is_some_and(|cause| cause.group() != crate::collector::condition::Group::Transport);
+        let replied = cause.is_some_and(|cause| cause.group() != crate::condition::Group::Transport);
         match outcome {
             Outcome::Shed => {}
             Outcome::Refused | Outcome::TimedOut if replied => tail.answered(intended),

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::ListenError;
 use super::limits::Limits;
-use crate::net::target::tls::{Credential, ServerTls};
+use crate::net::address::tls::{Credential, ServerTls};
 use crate::net::tls::{Security, TlsError, server};
 
 /// What the listener needs for TLS, and its certificate; written out if the limits ask for that.
@@ -67,7 +67,7 @@ fn pem(certificate: &CertificateDer<'_>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::target::tls::certificates;
+    use crate::net::address::tls::certificates;
 
     #[test]
     fn what_is_written_out_can_be_read_back() {

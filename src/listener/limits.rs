@@ -13,8 +13,8 @@ use rustls::pki_types::CertificateDer;
 
 pub use super::offers::Offers;
 pub use super::patterns::Patterns;
-use crate::net::target::addresses::Addresses;
-use crate::net::target::tls::{Credential, Version};
+use crate::net::address::addresses::Addresses;
+use crate::net::address::tls::{Credential, Version};
 use crate::smtp::Step;
 use crate::smtp::auth::Mechanism;
 use crate::smtp::auth::verify::Users;

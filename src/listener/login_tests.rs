@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::collector::Condition;
-use crate::collector::condition::Classifier;
+use crate::condition::Classifier;
+use crate::condition::Condition;
 use crate::listener::behaviour::{Behaviour, Shared};
 use crate::listener::limits::{self, Delay, ErrorDelay, Style};
 use crate::listener::peer::Peer;

@@ -34,11 +34,11 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::LocalSet;
 
+use crate::net::address::bind::Bind;
 use crate::net::drive::{Host, Scratch, drive};
 use crate::net::listen::Listening;
 use crate::net::proxy;
 use crate::net::stream::Stream;
-use crate::net::target::bind::Bind;
 use crate::net::tls::{Security, TlsError};
 use crate::smtp::server::Server;
 use behaviour::{Behaviour, Shared};

@@ -8,7 +8,7 @@
 //! - Postfix and Exim have no such limit here and there; they then say what they say to the nearest thing.
 
 use super::limits::Style;
-use crate::collector::Condition;
+use crate::condition::Condition;
 
 /// Writes the enum and its texts from one table, so that each saying stands in one place.
 macro_rules! sayings {
@@ -312,7 +312,7 @@ sayings! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::collector::condition::classify;
+    use crate::condition::classify;
     use crate::smtp::Reply;
 
     /// What a client would receive.

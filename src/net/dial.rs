@@ -23,12 +23,12 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
 
 pub use self::fault::{Fault, Own};
+use super::address::allowed::Allowed;
+use super::address::bind::Bind;
+use super::address::origin::{Origin, ProxyVersion};
 use super::proxy::{self, SpokenTls};
 use super::source;
 use super::stream::Stream;
-use super::target::allowed::Allowed;
-use super::target::bind::Bind;
-use super::target::origin::{Origin, ProxyVersion};
 use crate::smtp::Step;
 
 /// How long until a unix socket whose queue is full is asked again.

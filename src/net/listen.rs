@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use nix::sys::stat::Mode;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
+use super::address::bind::Bind;
 use super::stream::Stream;
-use super::target::bind::Bind;
 
 /// A listening socket, not blocking; port 0 takes a free one. `backlog` bounds the kernel's accept queue (the system's
 /// `somaxconn` bounds it too).

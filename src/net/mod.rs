@@ -1,11 +1,11 @@
 //! The wire: names, connections and the one loop that moves bytes for a machine.
 
+pub mod address;
 pub mod dial;
 pub mod drive;
 pub mod listen;
 pub mod proxy;
 pub mod source;
 pub mod stream;
-pub mod target;
 pub mod timer;
 pub mod tls;

@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use proxy_header::{ParseConfig, Protocol, ProxiedAddress, ProxyHeader, SslInfo, Tlv};
 
+use super::address::origin::ProxyVersion;
 use super::stream::Stream;
-use super::target::origin::ProxyVersion;
 
 /// How a version 2 header begins.
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";

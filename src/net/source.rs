@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::target::addresses::Addresses;
+use super::address::addresses::Addresses;
 
 /// A socket that is bound to its source.
 #[derive(Debug)]

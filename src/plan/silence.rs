@@ -11,7 +11,7 @@ use super::Plan;
 use crate::collector::snapshot::Interval;
 use crate::collector::tally::Tally;
 use crate::collector::{Metric, Outcome};
-use crate::net::target::{Target, Transport};
+use crate::net::address::{Target, Transport};
 use crate::smtp::Step;
 use crate::smtp::script::Tls;
 

@@ -16,7 +16,7 @@ use super::error::ProfileError;
 use super::input;
 use super::schema::{Hello, Session, tables, words};
 use crate::mail;
-use crate::net::target::{Target, Transport};
+use crate::net::address::{Target, Transport};
 use crate::plan::Logins;
 use crate::smtp::auth::verify::Users;
 use crate::smtp::auth::{self, Login, Secret};

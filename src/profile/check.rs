@@ -13,9 +13,9 @@ use super::message;
 use super::units::{Size, Time};
 use crate::load;
 use crate::load::{Due, Load, Spacing, expected_arrivals, fingerprint};
-use crate::net::target::Transport;
-use crate::net::target::addresses::Addresses;
-use crate::net::target::origin::{Origin, ProxyVersion};
+use crate::net::address::Transport;
+use crate::net::address::addresses::Addresses;
+use crate::net::address::origin::{Origin, ProxyVersion};
 use crate::plan::{MOST_WAITING, Messages, OnSaturation, Phase, Plan, Unit};
 use crate::smtp::script::Pipelining;
 

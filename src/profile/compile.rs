@@ -17,8 +17,8 @@ use super::{auth, capacity, dialogue, listener, message, phase, resolved, rule, 
 use crate::experiment::capacity::Asked;
 use crate::listener::limits::Limits;
 use crate::load::{Load, Shard, Think};
-use crate::net::target::bind::Bind;
-use crate::net::target::{Target, TargetError};
+use crate::net::address::bind::Bind;
+use crate::net::address::{Target, TargetError};
 use crate::plan::{Phase, Plan, Unit};
 use crate::smtp::extensions::{Use, Wishes};
 use crate::smtp::{Script, script};

@@ -12,7 +12,7 @@ use super::schema::{
 use super::tls::Tls;
 use super::units::{Count, Level, Seed, Size, Time, TimeRange};
 use super::value::Distribution;
-use crate::net::target::{Protocol, Target as Address};
+use crate::net::address::{Protocol, Target as Address};
 use crate::smtp::{extensions, script};
 
 /// Sessions that an open load may have open at once unless the profile says otherwise.

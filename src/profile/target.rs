@@ -6,10 +6,10 @@ use super::document::{Document, keys};
 use super::error::ProfileError;
 use super::listener::Listener;
 use super::schema::{Profile, Proxy};
-use crate::net::target::addresses::Addresses;
-use crate::net::target::bind::{Bind, BindError};
-use crate::net::target::origin::{Origin, ProxyVersion};
-use crate::net::target::{Target, Transport};
+use crate::net::address::addresses::Addresses;
+use crate::net::address::bind::{Bind, BindError};
+use crate::net::address::origin::{Origin, ProxyVersion};
+use crate::net::address::{Target, Transport};
 
 /// The most addresses that are bound: each is tried before a run.
 const MOST_BOUND: u128 = 1 << 16;

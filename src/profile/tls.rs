@@ -16,8 +16,8 @@ use super::listener::Listener;
 use super::schema::{self, Profile, tables, words};
 use super::units::Percent;
 use crate::listener::limits;
-use crate::net::target::Target;
-use crate::net::target::tls::{self, ClientTls, Credential, PemError, Version};
+use crate::net::address::Target;
+use crate::net::address::tls::{self, ClientTls, Credential, PemError, Version};
 use crate::plan::Plan;
 use crate::smtp::script;
 

@@ -14,12 +14,12 @@ use super::result::{
 };
 use super::{addresses, result, words};
 use crate::collector::Outcome;
-use crate::collector::expect::Expect;
 use crate::collector::histogram::{self, Quantile, Status};
 use crate::collector::snapshot::Measured;
 use crate::collector::summary::{self, MetricRow, PhaseSummary, Summary};
 use crate::collector::tally::Covered;
 use crate::collector::work::Work;
+use crate::condition::expect::Expect;
 use crate::plan::{Plan, silence};
 use crate::verdict;
 

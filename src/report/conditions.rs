@@ -103,9 +103,10 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::collector::Outcome;
     use crate::collector::snapshot::Gauges;
     use crate::collector::tally::Tally;
-    use crate::collector::{Condition, Outcome};
+    use crate::condition::Condition;
     use crate::smtp::{Enhanced, Step};
 
     /// The second `t` of the phase "b, c", in which so many replies of these codes came.

@@ -21,11 +21,11 @@ use super::build;
 use super::result::{
     Assertion, AssertionStatus, Metric, Phase, RunResult, RunVerdict, ValidityStatus, VerdictStatus,
 };
-use crate::collector::expect::{Expect, When};
 use crate::collector::histogram::{DecodeError, Hist};
 use crate::collector::snapshot::{Gauges, Health, Interval, Measured};
 use crate::collector::summary::{Code, PhaseInfo, Reason, Summary};
 use crate::collector::tally::{ConditionCount, ConditionKey, Tally};
+use crate::condition::expect::{Expect, When};
 use crate::verdict::grammar::{self, Subject};
 use crate::verdict::{self, Windows};
 

@@ -1,7 +1,7 @@
 //! Replies: the bounded incremental scanner, the reply as it came, and its enhanced code.
 //!
 //! It reads what a listener sent and keeps malformed input as evidence; what a reply *means* is the
-//! business of `collector::condition`.
+//! business of `condition`.
 //!
 //! # Decisions
 //! - A reply that arrives whole in one read is parsed in place, without a copy; only a partial one is kept.

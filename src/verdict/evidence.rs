@@ -15,12 +15,12 @@ use std::time::Duration;
 
 use super::grammar::{Aggregate, Expr, Operator, Subject};
 use super::judge::AssertionStatus;
-use crate::collector::expect::Expect;
 use crate::collector::histogram::{Hist, Status, needed};
 use crate::collector::summary::{censored, per_second};
 use crate::collector::tally::{Counts, PhaseTally};
 use crate::collector::work::Work;
 use crate::collector::{Metric, Outcome};
+use crate::condition::expect::Expect;
 
 /// What there is to judge one expression by.
 #[derive(Clone, Debug, Default)]
@@ -276,9 +276,9 @@ fn decimals(number: f64, most: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::collector::Condition;
-    use crate::collector::expect::When;
     use crate::collector::tally::{ConditionCount, ConditionKey, Covered};
+    use crate::condition::Condition;
+    use crate::condition::expect::When;
     use crate::smtp::Step;
     use crate::verdict::Assertion;
     use AssertionStatus::{Fail, NoData, Pass};

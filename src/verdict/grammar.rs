@@ -26,7 +26,8 @@ use std::fmt;
 use std::ops::Range;
 use std::time::Duration;
 
-use crate::collector::{Condition, Metric, Outcome};
+use crate::collector::{Metric, Outcome};
+use crate::condition::Condition;
 
 /// One assertion of a profile or of `--assert`.
 #[derive(Clone, Debug, PartialEq)]

@@ -14,10 +14,10 @@ use super::evidence::{self, Answer, Evidence, expect_index};
 use super::grammar::{Assertion, Subject};
 use super::window::Windows;
 use crate::collector::Outcome;
-use crate::collector::expect::Expect;
 use crate::collector::snapshot::Measured;
 use crate::collector::summary::{PhaseInfo, Summary};
 use crate::collector::work::Work;
+use crate::condition::expect::Expect;
 
 /// How a run is judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -247,11 +247,12 @@ fn unexpected(measured: &Measured, scope: &[usize]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::collector::Metric;
     use crate::collector::snapshot::{Gauges, Health, Interval};
     use crate::collector::tally::Tally;
     use crate::collector::tally::{ConditionCount, ConditionKey};
     use crate::collector::work::WorkUnit;
-    use crate::collector::{Condition, Metric};
+    use crate::condition::Condition;
     use crate::smtp::Step;
 
     fn infos() -> [PhaseInfo; 3] {

@@ -12,9 +12,9 @@ use std::time::Duration;
 use super::evidence::{Answer, Evidence, duration_text};
 use super::grammar::{Assertion, Expr};
 use super::judge::{AssertionStatus, scope};
-use crate::collector::expect::Expect;
 use crate::collector::snapshot::Interval;
 use crate::collector::summary::PhaseInfo;
+use crate::condition::expect::Expect;
 
 /// Watches a run, a second at a time. The default watches nothing.
 #[derive(Clone, Debug, Default)]

@@ -14,12 +14,13 @@ use source::{Reference, Source};
 const ARROWS: &[(&str, &[&str])] = &[
     ("smtp", &[]),
     ("load", &[]),
-    ("collector", &["smtp"]),
+    ("condition", &["smtp"]),
     ("mail", &["smtp"]),
     ("net", &["smtp"]),
-    ("plan", &["smtp", "load", "mail", "net::target", "collector"]),
-    ("generator", &["plan", "smtp", "load", "mail", "net", "collector"]),
-    ("verdict", &["collector"]),
+    ("collector", &["smtp", "condition"]),
+    ("plan", &["smtp", "load", "mail", "net::address", "condition", "collector"]),
+    ("generator", &["plan", "smtp", "load", "mail", "net", "condition", "collector"]),
+    ("verdict", &["condition", "collector"]),
     (
         "experiment",
         &[
@@ -27,15 +28,16 @@ const ARROWS: &[(&str, &[&str])] = &[
             "smtp",
             "load",
             "mail",
-            "net::target",
+            "net::address",
             RUNNER,
             RUNNER_MODULE,
-            HANDS,
+            PROBE,
+            "condition",
             "collector",
             "verdict",
         ],
     ),
-    ("listener", &["smtp", "net", "collector"]),
+    ("listener", &["smtp", "net", "condition", "collector"]),
     (
         "profile",
         &[
@@ -43,16 +45,17 @@ const ARROWS: &[(&str, &[&str])] = &[
             "smtp",
             "load",
             "mail",
-            "net::target",
+            "net::address",
+            "condition",
             "collector",
             "verdict",
             "experiment",
             "listener::limits",
         ],
     ),
-    ("report", &["plan", "collector", "verdict", "experiment"]),
-    ("live", &["plan", "collector", "report"]),
-    ("fleet", &["plan", RUNNER, RUNNER_MODULE, "collector"]),
+    ("report", &["plan", "condition", "collector", "verdict", "experiment"]),
+    ("telemetry", &["plan", "condition", "collector", "report"]),
+    ("fleet", &["plan", RUNNER, RUNNER_MODULE, "condition", "collector"]),
     ("cli", &["*"]),
     ("main", &["cli"]),
 ];
@@ -62,8 +65,8 @@ const RUNNER: &str = "generator::Runner";
 /// The same by its module, with the trait's error.
 const RUNNER_MODULE: &str = "generator::runner";
 
-/// The seam of sessions that are led by hand, for searches that ask one question after the other.
-const HANDS: &str = "generator::hands";
+/// Sessions that are driven step by step, for searches in which each question depends on the last answer.
+const PROBE: &str = "generator::probe";
 
 /// A file holds fewer lines of code than this.
 const LINES_OF_CODE: usize = 500;
@@ -284,8 +287,8 @@ mod checked {
 
     #[test]
     fn a_part_of_a_module_is_no_more_than_that() {
-        assert_faults("plan.rs", "use crate::net::target::Target;", &[]);
-        assert_faults("plan.rs", "use crate::net::{dial, target};", &["plan -> net::dial"]);
+        assert_faults("plan.rs", "use crate::net::address::Target;", &[]);
+        assert_faults("plan.rs", "use crate::net::{dial, address};", &["plan -> net::dial"]);
         assert_faults("profile/compile.rs", "use crate::listener::limits::Limits;", &[]);
         assert_faults(
             "profile/compile.rs",

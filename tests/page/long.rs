@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use smtpress::collector::snapshot::{Gauges, Interval};
 use smtpress::collector::tally::{ConditionKey, Tally};
-use smtpress::collector::{Condition, Metric, Outcome};
+use smtpress::collector::{Metric, Outcome};
+use smtpress::condition::Condition;
 use smtpress::report::RunDir;
 use smtpress::smtp::Step;
 

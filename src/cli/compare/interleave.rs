@@ -18,10 +18,10 @@ use crate::cli::run::{self, Ended, Ready};
 use crate::cli::serve::length;
 use crate::cli::signals::Signals;
 use crate::generator::{Stop, clock, preflight};
-use crate::live::Live;
 use crate::report::result::{ValidityStatus, VerdictStatus};
 use crate::report::run_dir::RunDir;
 use crate::report::words;
+use crate::telemetry::Live;
 
 /// The pause between two runs at most.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3600);

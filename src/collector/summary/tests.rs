@@ -1,10 +1,10 @@
 //! Summing up, with known answers.
 
 use super::*;
-use crate::collector::Condition;
 use crate::collector::histogram::Status;
 use crate::collector::snapshot::Gauges;
 use crate::collector::tally::{ConditionCount, Tally};
+use crate::condition::Condition;
 use crate::smtp::Step;
 
 const MS: u64 = 1_000_000;

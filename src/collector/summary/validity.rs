@@ -11,12 +11,13 @@ use std::fmt;
 use std::time::Duration;
 
 use super::{PhaseSummary, whatever_outcome};
-use crate::collector::condition::Group;
 use crate::collector::histogram::rank;
 use crate::collector::snapshot::Measured;
 use crate::collector::tally::ConditionKey;
 use crate::collector::tally::{Counts, PhaseTally};
-use crate::collector::{Condition, Metric, Outcome};
+use crate::collector::{Metric, Outcome};
+use crate::condition::Condition;
+use crate::condition::Group;
 
 /// The kinds of reasons.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -11,7 +11,7 @@ use super::field::{Field, Found, Halt, Letter, unreadable};
 use super::finding::{Finding, Verdict};
 use super::looks::{MOST, bound, settle};
 use crate::experiment::search::Search;
-use crate::generator::hands::{By, Met};
+use crate::generator::probe::{By, Met};
 use crate::smtp::Step;
 
 /// How often a finding is looked for again.

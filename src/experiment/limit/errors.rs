@@ -10,7 +10,7 @@ use super::Kind;
 use super::field::{Field, Found, Halt, PATIENT};
 use super::finding::Finding;
 use super::looks::{Look, MOST, bound, look};
-use crate::generator::hands::{By, Met, Session};
+use crate::generator::probe::{By, Met, Session};
 use crate::smtp::Step;
 use crate::smtp::script::Protocol;
 

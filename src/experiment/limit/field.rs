@@ -6,9 +6,9 @@ use std::time::Duration;
 use super::finding::{Finding, ShownBy};
 use super::probes::Probes;
 use super::times::Waits;
-use crate::collector::Condition;
-use crate::collector::condition::Classifier;
-use crate::generator::hands::{By, Hands, Leave, Met, Opened, Refusal, Session, Way};
+use crate::condition::Classifier;
+use crate::condition::Condition;
+use crate::generator::probe::{By, Hands, Leave, Met, Opened, Refusal, Session, Way};
 use crate::mail::{Mailer, Size, Spec};
 use crate::smtp::script::Protocol;
 use crate::smtp::{Closed, Content, Step};
@@ -305,7 +305,7 @@ impl<'a> Field<'a> {
             (By::Closed(_), _) => Some(Condition::ConnectionReset),
             (By::Silence, Step::Greeting) => Some(Condition::NoGreeting),
             (By::Silence, _) => Some(Condition::ReplyTimeout),
-            (By::NoConnect(crate::generator::hands::Unconnected::Refused), _) => {
+            (By::NoConnect(crate::generator::probe::Unconnected::Refused), _) => {
                 Some(Condition::ConnectRefused)
             }
             (By::NoConnect(_), _) => Some(Condition::ConnectTimeout),

@@ -20,7 +20,7 @@ use super::field::{Field, Found, Halt};
 use super::finding::{Finding, Verdict};
 use super::looks::bound;
 use crate::experiment::search::Search;
-use crate::generator::hands::{AT_ONCE, Leave, Opened, Refusal, Session, Way};
+use crate::generator::probe::{AT_ONCE, Leave, Opened, Refusal, Session, Way};
 
 /// So many are asked for before it is looked whether one was refused.
 const CHUNK: usize = 8;

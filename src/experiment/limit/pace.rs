@@ -19,7 +19,7 @@ use super::field::{Field, Found, Halt, unreadable};
 use super::finding::{Finding, Verdict};
 use super::looks::{MOST, bound};
 use super::{Kind, is_foreign};
-use crate::generator::hands::{Leave, Met, Opened, Session, Way};
+use crate::generator::probe::{Leave, Met, Opened, Session, Way};
 use crate::smtp::Step;
 
 /// The first silence after a refusal; each is twice as long as the one before.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::generator::hands::{AT_ONCE, By, Hands, Leave, Met, Opened, Session, Spent, Way};
+use crate::generator::probe::{AT_ONCE, By, Hands, Leave, Met, Opened, Session, Spent, Way};
 use crate::smtp::hello::Offer;
 
 /// What the close of a session may take beyond the end of the search's time.

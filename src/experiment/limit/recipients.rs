@@ -6,7 +6,7 @@ use super::field::{Field, Found, Halt, unreadable};
 use super::finding::Finding;
 use super::looks::{Look, MOST, bound, look};
 use crate::experiment::search::Search;
-use crate::generator::hands::{Met, Session};
+use crate::generator::probe::{Met, Session};
 use crate::smtp::Step;
 
 /// Recipients of a message.

@@ -4,9 +4,9 @@
 use super::Kind;
 use super::field::{Field, Found, Halt};
 use super::finding::{Finding, Verdict};
-use crate::collector::Condition;
-use crate::collector::condition::cisco;
-use crate::generator::hands::{By, Met, Session};
+use crate::condition::Condition;
+use crate::condition::cisco;
+use crate::generator::probe::{By, Met, Session};
 use crate::smtp::Step;
 
 /// What is right.

@@ -9,7 +9,7 @@ use super::field::{Field, Found, Halt, unreadable};
 use super::finding::{Finding, Verdict};
 use super::looks::{Look, MOST, bound, look, settle};
 use crate::experiment::search::Search;
-use crate::generator::hands::{Met, Session};
+use crate::generator::probe::{Met, Session};
 use crate::smtp::Step;
 
 /// The sizes of the messages that fill a session, in bytes: the largest of which the first is taken.

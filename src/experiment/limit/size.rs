@@ -6,7 +6,7 @@ use super::field::{Field, Found, Halt, Letter, unreadable};
 use super::finding::{Finding, Verdict};
 use super::looks::{bound, settle};
 use crate::experiment::search::Search;
-use crate::generator::hands::{Met, Session};
+use crate::generator::probe::{Met, Session};
 use crate::smtp::Step;
 
 /// How often the bracket's two ends are asked again.

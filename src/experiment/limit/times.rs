@@ -8,7 +8,7 @@ use super::field::{Field, Found, Halt, Letter};
 use super::finding::Finding;
 use super::looks::settle;
 use super::{KINDS, Kind, Measure, Request};
-use crate::generator::hands::{By, Leave, Met, Session, Way};
+use crate::generator::probe::{By, Leave, Met, Session, Way};
 use crate::smtp::Step;
 
 /// What a time may miss an expectation by, in milliseconds: listeners count in seconds.

@@ -6,7 +6,7 @@ use super::{Check, Figure, Part, Told, all, books, max_ms, quantile_ms};
 use crate::collector::{Metric, Outcome};
 use crate::load::{self, Curve, Load, Shard, Spacing};
 use crate::mail::{Size, Spec};
-use crate::net::target::Target;
+use crate::net::address::Target;
 use crate::plan::{Messages, OnSaturation, Phase, Plan, Unit};
 use crate::smtp::Script;
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::{Action, Dispatch, Due, OpenFor, SessionEnd};
 use crate::collector::Outcome;
 use crate::collector::recorder::Recorder;
-use crate::generator::slots::Slot;
+use crate::generator::session_pool::Slot;
 use crate::load::{self, Load};
 use crate::plan::Unit;
 

@@ -16,7 +16,7 @@ pub fn plan(phases: Vec<Phase>) -> Plan {
         name: "test".into(),
         seed: 42,
         run_id: "run".into(),
-        target: crate::net::target::Target::embedded(),
+        target: crate::net::address::Target::embedded(),
         origin: Default::default(),
         allow: Vec::new(),
         tls: Default::default(),

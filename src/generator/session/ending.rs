@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::{Live, Session, nanos};
-use crate::collector::{Condition, Metric, Outcome};
+use crate::collector::{Metric, Outcome};
+use crate::condition::Condition;
 use crate::generator::dispatch::{Due, SessionEnd};
 use crate::generator::judge::Judged;
 use crate::generator::times::Times;

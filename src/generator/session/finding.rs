@@ -1,9 +1,10 @@
 //! What a session finds, as it is entered in the books: the conditions, and how they count.
 
 use super::Session;
-use crate::collector::expect::Expect;
+use crate::collector::Outcome;
 use crate::collector::tally::ConditionKey;
-use crate::collector::{Condition, Outcome};
+use crate::condition::Condition;
+use crate::condition::expect::Expect;
 use crate::generator::judge::Judged;
 use crate::smtp::{Reply, Step};
 

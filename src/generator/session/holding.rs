@@ -9,7 +9,8 @@
 use std::time::Duration;
 
 use super::Session;
-use crate::collector::{Condition, Outcome};
+use crate::collector::Outcome;
+use crate::condition::Condition;
 use crate::generator::Stop;
 use crate::generator::judge::{self, Judged};
 use crate::net::stream::{GONE, Stream};

@@ -1,6 +1,6 @@
 //! Dialling over real sockets: several addresses, sources, unix sockets and the safety rule.
 
-use super::super::target::addresses::Addresses;
+use super::super::address::addresses::Addresses;
 use super::*;
 
 #[test]

@@ -27,7 +27,7 @@ use rustls::{
 
 use super::certificate::{self, Facts, Obstacle};
 use super::{Security, TlsError};
-use crate::net::target::tls::{ClientTls, Version};
+use crate::net::address::tls::{ClientTls, Version};
 
 /// Sessions that a worker can resume, at most; each takes about 1 KiB.
 const RESUMABLE: usize = 1024;

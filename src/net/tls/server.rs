@@ -8,7 +8,7 @@ use rustls::server::WebPkiClientVerifier;
 
 use super::client::{trusted, versions};
 use super::{Security, TlsError};
-use crate::net::target::tls::{ServerTls, Version};
+use crate::net::address::tls::{ServerTls, Version};
 
 /// What the sessions of a listener need. Sessions are resumed by tickets (RFC 8446 2.2), so that nothing is kept of them.
 ///

@@ -6,7 +6,7 @@ use super::super::check::{Has, Needs};
 use super::super::overrides::{Origin, apply_in_order};
 use super::super::{Document, Override, Purpose, compile, resolved, schema};
 use super::{compiled, context};
-use crate::collector::expect::When;
+use crate::condition::expect::When;
 use crate::listener::limits::{self, Delay, Style};
 use crate::load::{Curve, Load, Spacing, Think};
 use crate::mail::Size;

@@ -9,7 +9,7 @@ use super::super::{Document, Purpose, check, compile, resolved};
 use super::context;
 use crate::load;
 use crate::mail::Mailer;
-use crate::net::target::Target;
+use crate::net::address::Target;
 use crate::plan::Plan;
 use crate::smtp::transaction::Content;
 

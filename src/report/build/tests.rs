@@ -1,11 +1,12 @@
 //! A measured run becomes a result that fits its schema.
 
 use super::*;
+use crate::collector::Metric;
 use crate::collector::histogram::Hist;
 use crate::collector::snapshot::{Gauges, Health};
 use crate::collector::summary::PhaseInfo;
 use crate::collector::tally::{ConditionCount, ConditionKey, Tally};
-use crate::collector::{Condition, Metric};
+use crate::condition::Condition;
 use crate::load::{self, Curve, Load, Shard, Spacing};
 use crate::mail;
 use crate::plan::{self, Messages, OnSaturation, Unit};

@@ -13,7 +13,8 @@ use serde::Serialize;
 use crate::collector::histogram::{Hist, Status};
 use crate::collector::snapshot::{Gauges, Interval};
 use crate::collector::tally::{PhaseTally, Tally};
-use crate::collector::{Condition, Metric, Outcome};
+use crate::collector::{Metric, Outcome};
+use crate::condition::Condition;
 use crate::report::csv::TimeSeries;
 use crate::report::result::RunResult;
 

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::collector::Outcome;
-use crate::collector::expect::Expect;
 use crate::collector::summary::per_second;
 use crate::collector::tally::{Covered, PhaseTally};
 use crate::collector::work::{Work, WorkUnit};
+use crate::condition::expect::Expect;
 use crate::report::addresses;
 use crate::report::build;
 use crate::report::result::{

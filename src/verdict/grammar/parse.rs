@@ -3,7 +3,8 @@
 use std::ops::Range;
 
 use super::{Aggregate, Expr, GrammarError, Operator, Subject};
-use crate::collector::{Condition, Metric, Outcome};
+use crate::collector::{Metric, Outcome};
+use crate::condition::Condition;
 
 pub(super) fn expr(text: &str) -> Result<Expr, GrammarError> {
     let words = words(text);

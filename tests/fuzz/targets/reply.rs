@@ -4,7 +4,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use smtpress::collector::condition::classify;
+use smtpress::condition::classify;
 use smtpress::smtp::reply::{Fault, Reply, Scanner};
 
 /// All replies in the octets when they come in pieces of this size, up to the first that is none.

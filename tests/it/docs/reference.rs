@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::Value;
-use smtpress::collector::Condition;
+use smtpress::condition::Condition;
 
 use super::remedies::remedy;
 use super::slug;

@@ -1,6 +1,6 @@
 //! What to do about each condition, for docs/conditions.md. A new condition does not compile without.
 
-use smtpress::collector::Condition;
+use smtpress::condition::Condition;
 
 /// What to do, in a sentence.
 pub fn remedy(condition: Condition) -> &'static str {

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
-use smtpress::net::target::tls::Credential;
+use smtpress::net::address::tls::Credential;
 use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::tls::{ALWAYS, credential, server_config};

@@ -5,13 +5,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
-use smtpress::collector::condition::Classifier;
+use smtpress::condition::Classifier;
 use smtpress::experiment::limit::{self, Bounds, Finding, KINDS, Kind, Outcome, Request, Setting};
-use smtpress::generator::hands::Live;
+use smtpress::generator::probe::Live;
 use smtpress::listener::limits::Limits;
+use smtpress::net::address::addresses::Addresses;
+use smtpress::net::address::origin::Origin;
 use smtpress::net::dial::{Endpoint, Place};
-use smtpress::net::target::addresses::Addresses;
-use smtpress::net::target::origin::Origin;
 use smtpress::smtp::script::{Timeouts, Tls};
 
 use crate::runs::stage::plan;

@@ -7,7 +7,7 @@ use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use smtpress::experiment::limit::{self, Finding, KINDS, Kind, Outcome, Request, Verdict};
-use smtpress::generator::hands::{Hands, Leave, Met, Opened, Session, Spent, Way};
+use smtpress::generator::probe::{Hands, Leave, Met, Opened, Session, Spent, Way};
 use smtpress::listener::limits::{Limits, Patterns};
 use smtpress::smtp::hello::Offer;
 

@@ -4,7 +4,7 @@
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 
-use smtpress::net::target::addresses::Addresses;
+use smtpress::net::address::addresses::Addresses;
 
 use super::*;
 

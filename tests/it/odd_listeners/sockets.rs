@@ -13,7 +13,7 @@ use proptest::test_runner::{RngSeed, TestRunner};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use smtpress::generator::clock;
 use smtpress::mail::Size;
-use smtpress::net::target::tls::Credential;
+use smtpress::net::address::tls::Credential;
 use smtpress::plan::{Messages, Plan, Reconnect, Unit};
 use smtpress::smtp::auth::{Login, Mechanism, Secret};
 use smtpress::smtp::machine::Closed;

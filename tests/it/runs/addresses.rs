@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use smtpress::collector::Outcome;
 use smtpress::collector::summary::Code;
 use smtpress::collector::tally::AddressCount;
-use smtpress::generator::hands::{Hands, Live, Opened, Way};
+use smtpress::generator::probe::{Hands, Live, Opened, Way};
 use smtpress::net::dial::{Changing, Endpoint, Place, Resolver};
 use smtpress::plan::{Messages, Unit};
 

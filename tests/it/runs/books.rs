@@ -5,8 +5,8 @@ use std::time::Duration;
 use smtpress::collector::Outcome;
 use smtpress::listener::limits::Limits;
 use smtpress::load::{Curve, Load, Think};
-use smtpress::net::target::addresses::Addresses;
-use smtpress::net::target::origin::{Origin, ProxyVersion};
+use smtpress::net::address::addresses::Addresses;
+use smtpress::net::address::origin::{Origin, ProxyVersion};
 use smtpress::plan::{Messages, Unit};
 
 use super::stage::{SECOND, phase, plan, rate, run, shared};

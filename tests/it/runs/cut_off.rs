@@ -3,7 +3,8 @@
 use std::net::TcpListener;
 use std::time::Duration;
 
-use smtpress::collector::{Condition, Outcome};
+use smtpress::collector::Outcome;
+use smtpress::condition::Condition;
 use smtpress::net::dial::Resolver;
 use smtpress::plan::{Messages, Unit};
 use smtpress::smtp::Step;

@@ -1,7 +1,8 @@
 //! Whole runs with BDAT, LMTP, extensions and commands between messages: the listener has what the client says it took.
 
+use smtpress::collector::Metric;
 use smtpress::collector::Outcome;
-use smtpress::collector::{Condition, Metric};
+use smtpress::condition::Condition;
 use smtpress::listener::limits::{Forced, Limits, Offers};
 use smtpress::mail::Size;
 use smtpress::plan::{Plan, Unit};

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use smtpress::collector::{Condition, Outcome};
+use smtpress::collector::Outcome;
+use smtpress::condition::Condition;
 use smtpress::generator::Stop;
 use smtpress::listener::limits::{Delay, Limits, ShownBy};
 use smtpress::load::{Curve, Load, Spacing, Think};

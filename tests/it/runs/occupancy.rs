@@ -2,8 +2,8 @@
 //! started without the profile's will (M23).
 
 use smtpress::collector::Outcome;
-use smtpress::collector::expect::{Expect, When};
 use smtpress::collector::summary::{Code, PhaseInfo, Summary};
+use smtpress::condition::expect::{Expect, When};
 use smtpress::listener::limits::{Delay, Forced, Limits};
 use smtpress::plan::{Messages, OnSaturation, Plan, Unit};
 use smtpress::smtp::Step;

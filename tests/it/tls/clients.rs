@@ -147,7 +147,7 @@ fn its_certificate_is_written_out() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("listener.pem");
     let listener = start(Limits { certificate_out: Some(path.clone()), ..limits(Tls::Implicit) });
-    let read = smtpress::net::target::tls::certificates(&std::fs::read(&path).unwrap()).unwrap();
+    let read = smtpress::net::address::tls::certificates(&std::fs::read(&path).unwrap()).unwrap();
     assert_eq!(read[0], *listener.certificate().unwrap());
     let mut stream = secure(&listener, connect(&listener));
     assert!(reply(&mut stream).starts_with("220"));

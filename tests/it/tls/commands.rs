@@ -131,7 +131,7 @@ fn a_listener_of_its_own_and_its_certificate() {
         &setting,
     ]);
     let fingerprint = running.hear("SHA-256 fingerprint");
-    let der = smtpress::net::target::tls::certificates(&std::fs::read(&file).unwrap()).unwrap();
+    let der = smtpress::net::address::tls::certificates(&std::fs::read(&file).unwrap()).unwrap();
     assert!(
         fingerprint.trim_end().ends_with(&smtpress::listener::certificate::fingerprint(&der[0])),
         "{fingerprint}"

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustls::{ServerConnection, StreamOwned};
 use smtpress::collector::Outcome;
-use smtpress::net::target::tls::Credential;
+use smtpress::net::address::tls::Credential;
 use smtpress::smtp::{Step, script};
 
 use super::super::runs::stage::{SECOND, Told, ms, run_against};

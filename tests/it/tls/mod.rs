@@ -12,7 +12,7 @@ use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, 
 use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use smtpress::listener::limits::{Limits, Tls};
-use smtpress::net::target::tls::Credential;
+use smtpress::net::address::tls::Credential;
 use smtpress::plan::{Messages, Plan, Unit};
 use smtpress::smtp::script;
 

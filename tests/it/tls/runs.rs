@@ -6,7 +6,7 @@ use smtpress::listener::certificate;
 use smtpress::listener::limits::{Limits, Tls};
 use smtpress::load::Load;
 use smtpress::mail::Size;
-use smtpress::net::target::tls::Version;
+use smtpress::net::address::tls::Version;
 use smtpress::plan::Unit;
 use smtpress::smtp::Step;
 use smtpress::smtp::script::{self, Pipelining};

@@ -4,11 +4,11 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Crowd, Room, is_whole};
-use crate::collector::Condition;
+use crate::condition::Condition;
 use crate::experiment::limit::Kind;
 use crate::experiment::limit::field::{Field, Found};
 use crate::experiment::limit::finding::Finding;
-use crate::generator::hands::Way;
+use crate::generator::probe::Way;
 
 /// No more client addresses than this are looked at.
 const MOST_HOSTS: u64 = 1 << 16;

@@ -1,7 +1,7 @@
 //! Outcomes, conditions, and limits.
 
 use super::{Cell, Table};
-use crate::collector::Condition;
+use crate::condition::Condition;
 use crate::report::result::{ConditionRow, Limit, LimitVerdict, Phase, RunResult};
 use crate::report::terminal::limits::{facts, unanswered};
 use crate::report::words;

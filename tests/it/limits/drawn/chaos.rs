@@ -7,7 +7,7 @@ use std::time::Duration;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use smtpress::generator::hands::{By, Hands, Leave, Met, Opened, Refusal, Session, Spent, Unconnected, Way};
+use smtpress::generator::probe::{By, Hands, Leave, Met, Opened, Refusal, Session, Spent, Unconnected, Way};
 use smtpress::smtp::hello::Offer;
 use smtpress::smtp::{Closed, Reply, Step};
 

@@ -6,7 +6,7 @@ use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use smtpress::generator::hands::{By, Hands, Leave, Met, Opened, Refusal, Session, Spent, Unconnected, Way};
+use smtpress::generator::probe::{By, Hands, Leave, Met, Opened, Refusal, Session, Spent, Unconnected, Way};
 use smtpress::smtp::hello::Offer;
 use smtpress::smtp::{Closed, Reply, Step};
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use smtpress::collector::condition::Classifier;
+use smtpress::condition::Classifier;
 use smtpress::experiment::limit::{self, Bounds, Finding, KINDS, Kind, Outcome, Request, Setting, Verdict};
 use smtpress::mail::Spec;
 use smtpress::smtp::script::Protocol;

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::*;
-use crate::collector::Condition;
 use crate::collector::snapshot::Interval;
 use crate::collector::tally::{ConditionKey, HandshakeKey};
+use crate::condition::Condition;
 use crate::report::fixtures;
 use crate::smtp::{Enhanced, Step};
 

@@ -15,7 +15,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use subtle::ConstantTimeEq;
 
-use crate::live::hosts::is_loopback;
+use crate::telemetry::hosts::is_loopback;
 
 /// What a stranger cannot guess.
 #[derive(Clone)]

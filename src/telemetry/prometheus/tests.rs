@@ -5,9 +5,9 @@ use std::net::TcpStream;
 use std::sync::mpsc;
 
 use super::*;
-use crate::live::Live;
-use crate::live::metrics::tests::{about, books, second};
 use crate::report::fixtures;
+use crate::telemetry::Live;
+use crate::telemetry::metrics::tests::{about, books, second};
 
 /// A minute: more than any step of a test takes, and bounded.
 const LONG: Duration = Duration::from_secs(60);

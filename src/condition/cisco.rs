@@ -122,7 +122,7 @@ mod tests {
     use serde::Deserialize;
 
     use super::*;
-    use crate::collector::condition::classify;
+    use crate::condition::classify;
     use crate::smtp::Reply;
 
     #[derive(Deserialize)]
@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn the_table_is_the_shared_list() {
-        let listed: Vec<Listed> = include_str!("../../../tests/data/cisco_replies.jsonl")
+        let listed: Vec<Listed> = include_str!("../../tests/data/cisco_replies.jsonl")
             .lines()
             .map(|line| serde_json::from_str(line).unwrap())
             .collect();

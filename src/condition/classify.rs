@@ -9,7 +9,7 @@ use super::evidence::{Evidence, LEARNED};
 use super::rules::{RULES, Rule};
 use super::words::{Meaning, Set};
 use super::{Condition, Group};
-use crate::collector::expect::UserRule;
+use crate::condition::expect::UserRule;
 use crate::smtp::{Reply, Step};
 
 /// Names the condition of a reply that is a failure, or does not fit its step, by the built-in rules.

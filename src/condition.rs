@@ -6,6 +6,7 @@
 pub mod cisco;
 mod classify;
 mod evidence;
+pub mod expect;
 mod rules;
 mod text;
 pub mod triage;

@@ -4,8 +4,8 @@ use std::io;
 use std::sync::Arc;
 
 use super::*;
-use crate::live::metrics::tests::{HOSTILE, books, second};
 use crate::report::fixtures;
+use crate::telemetry::metrics::tests::{HOSTILE, books, second};
 
 fn here(_: &str, port: u16) -> io::Result<Option<SocketAddr>> {
     Ok(Some(([127, 0, 0, 1], port).into()))

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::live::metrics::{Books, Family, Kind, Sample, TABLE, Unit, Value, buckets};
+use crate::telemetry::metrics::{Books, Family, Kind, Sample, TABLE, Unit, Value, buckets};
 
 /// All metrics as they stand.
 pub fn write(books: &Books) -> String {

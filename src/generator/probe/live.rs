@@ -18,16 +18,16 @@ use crate::generator::Stop;
 use crate::generator::clock;
 use crate::generator::judge;
 use crate::generator::runner::RunError;
+use crate::net::address::origin::Origin;
 use crate::net::dial::{self, Endpoint, Fault};
 use crate::net::drive::{Host, Scratch, drive};
-use crate::net::target::origin::Origin;
 use crate::net::tls::Security;
 use crate::plan::{Plan, silence};
 use crate::smtp::client::Failure;
 use crate::smtp::command::xclient_attributes;
 use crate::smtp::hello::Offer;
-use crate::smtp::led::{Heard, Led};
 use crate::smtp::machine::Close;
+use crate::smtp::raw_client::{Heard, Led};
 use crate::smtp::script::{Identity, Tls};
 use crate::smtp::{Closed, Script, Step};
 

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::collector::Condition;
+use crate::condition::Condition;
 use crate::smtp::dialogue::{Dialogue, Part};
 
 /// Transcripts kept of one condition, by each worker.

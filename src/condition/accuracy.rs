@@ -120,10 +120,10 @@ pub(super) fn tell(name: &str, score: &Score, misses: bool) {
     }
 }
 
-pub(super) const CISCO: &str = include_str!("../../../tests/data/cisco_replies.jsonl");
-pub(super) const SHARED: &str = include_str!("../../../tests/data/replies.jsonl");
-pub(super) const MORE: &str = include_str!("../../../tests/data/more_replies.jsonl");
-const BLIND: &str = include_str!("../../../tests/data/blind_replies.jsonl");
+pub(super) const CISCO: &str = include_str!("../../tests/data/cisco_replies.jsonl");
+pub(super) const SHARED: &str = include_str!("../../tests/data/replies.jsonl");
+pub(super) const MORE: &str = include_str!("../../tests/data/more_replies.jsonl");
+const BLIND: &str = include_str!("../../tests/data/blind_replies.jsonl");
 
 #[test]
 fn every_row_of_ciscos_list_is_named_exactly() {
