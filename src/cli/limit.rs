@@ -1,4 +1,4 @@
-//! `smtpress limit`: what is to be looked for, the hands that do it, and the exit code that follows from what was found.
+//! `smtpress limit`: what is to be looked for, the probes that do it, and the exit code that follows from what was found.
 
 pub mod args;
 
@@ -19,7 +19,7 @@ use crate::condition::Classifier;
 use crate::experiment::limit::{
     self, Bounds, Ended, Finding, KINDS, Kind, Measure, Outcome, Request, Setting, Watch,
 };
-use crate::generator::probe::{By, Live};
+use crate::generator::probe::{NetworkProbes, ProbeEvent};
 use crate::generator::{self, Stop, clock, preflight};
 use crate::listener::Listener;
 use crate::load::Shard;
@@ -277,7 +277,7 @@ fn amount(kind: &Kind, value: u64) -> String {
     }
 }
 
-/// Leads the search on hands of this machine.
+/// Leads the search on probes of this machine.
 fn search(
     args: &LimitArgs,
     prepared: &Prepared,
@@ -292,9 +292,9 @@ fn search(
     let tls = generator::tls(plan, listener.and_then(Listener::certificate))?;
     let security = tls.as_ref().map(TlsClient::security).transpose()?;
     let endpoint = generator::endpoint(plan, place.as_ref())?;
-    let mut hands = Live::new(plan, endpoint, security)?.stopped_by(watcher.stop.clone());
+    let mut probes = NetworkProbes::new(plan, endpoint, security)?.stopped_by(watcher.stop.clone());
     let (screen, silent) = (*watcher.screen, silence::sentence(&plan.target, silence::first_step(plan)));
-    hands.on_silence(move || screen.note(&format!("smtpress: {silent}")));
+    probes.on_silence(move || screen.note(&format!("smtpress: {silent}")));
     let setting = Setting {
         mail: plan.mail.clone(),
         seed: plan.seed,
@@ -310,7 +310,7 @@ fn search(
         patience,
         bounds,
     };
-    Ok(limit::search(&mut hands, &setting, request, watcher))
+    Ok(limit::search(&mut probes, &setting, request, watcher))
 }
 
 /// The result, and the exit code.
@@ -332,9 +332,9 @@ fn judged(
                 "unserved",
                 format!(
                     "the listener does not serve a first session: {}{}",
-                    limit::told(refusal.step, &refusal.by, None),
-                    match refusal.by {
-                        By::Silence =>
+                    limit::told(refusal.step, &refusal.event, None),
+                    match refusal.event {
+                        ProbeEvent::Silence =>
                             format!("; {}", silence::sentence(&prepared.compiled.plan.target, refusal.step)),
                         _ => String::new(),
                     }
@@ -348,7 +348,7 @@ fn judged(
                 "listener-lost",
                 format!(
                     "after {after} the listener served nobody any more: {}",
-                    limit::told(refusal.step, &refusal.by, None)
+                    limit::told(refusal.step, &refusal.event, None)
                 ),
             )),
         ),

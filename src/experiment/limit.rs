@@ -1,14 +1,15 @@
 //! The search for limits: where each bites, with which reply, what becomes of those inside, and when it lets go again.
 //!
 //! A [`Kind`] is one limit and how it is looked for; [`KINDS`] holds all of them in an order in which none spoils the next.
-//! [`search`] leads them over [`Hands`]; each gives one [`Finding`].
+//! [`search`] leads them over [`Probes`]; each gives one [`Finding`].
 //!
 //! # Decisions
-//! - Sessions are led by hand and not by a load: who holds the first fifty must be asked whether they still live while the
-//!   fifty-first is refused.
+//! - Probes, not a load: while the fifty-first session is refused, the fifty that are open must be asked whether they still
+//!   work.
 //! - What stands in the way of a search is told with the finding, and is never taken for its limit.
 //! - After each kind one session has to get in again; a listener that does not recover ends the search.
 
+mod bounded_probes;
 mod content;
 mod errors;
 mod field;
@@ -16,7 +17,6 @@ pub mod finding;
 mod held;
 mod looks;
 mod pace;
-mod probes;
 mod recipients;
 mod rules;
 mod session;
@@ -32,7 +32,7 @@ pub use finding::{Finding, ShownBy, Verdict};
 
 use crate::condition::Condition;
 use crate::condition::Group;
-use crate::generator::probe::{By, Hands, Refusal, Way};
+use crate::generator::probe::{ProbeEvent, ProbeOptions, Probes, Refusal};
 use crate::smtp::Step;
 use field::Found;
 
@@ -241,11 +241,16 @@ pub enum Ended {
 const FIRST_SESSION: Duration = Duration::from_secs(3);
 
 /// Looks for all that is requested.
-pub fn search(hands: &mut dyn Hands, setting: &Setting, request: &Request, watch: &mut dyn Watch) -> Outcome {
+pub fn search(
+    probes: &mut dyn Probes,
+    setting: &Setting,
+    request: &Request,
+    watch: &mut dyn Watch,
+) -> Outcome {
     let mut outcome = Outcome::default();
-    let mut field = Field::new(hands, setting);
+    let mut field = Field::new(probes, setting);
     field.timed(request);
-    match field.enter_within(Way::default(), FIRST_SESSION.min(setting.bounds.recovery)) {
+    match field.enter_within(ProbeOptions::default(), FIRST_SESSION.min(setting.bounds.recovery)) {
         Ok(session) => field.leave(session),
         Err(Halt::Refused(refusal)) => {
             outcome.ended = Some(Ended::Unserved(*refusal));
@@ -271,17 +276,17 @@ pub fn search(hands: &mut dyn Hands, setting: &Setting, request: &Request, watch
             break;
         }
     }
-    field.hands.leave_all();
+    field.probes.close_all();
     outcome
 }
 
 /// Looks for one limit; whatever comes of it, no session of it is left open. Why everything ends with it, if it does.
 fn one(field: &mut Field<'_>, kind: &Kind, mut finding: Finding) -> (Finding, Option<Ended>) {
-    field.hands.was_cut_short();
-    let stalled = field.hands.stalled();
+    field.probes.was_cut_short();
+    let stalled = field.probes.stalled();
     // A fault of ours in one search must not take with it what the others found.
     let found = catch_unwind(AssertUnwindSafe(|| (kind.find)(field, kind, &mut finding)));
-    let cut_short = field.hands.was_cut_short();
+    let cut_short = field.probes.was_cut_short();
     let halted = match found {
         Ok(Ok(())) if !cut_short => None,
         // What was heard while the time ran out says nothing.
@@ -298,8 +303,8 @@ fn one(field: &mut Field<'_>, kind: &Kind, mut finding: Finding) -> (Finding, Op
             Some(Ended::Fault(kind.name, why))
         }
     };
-    field.hands.leave_all();
-    let unseen = field.hands.unseen();
+    field.probes.close_all();
+    let unseen = field.probes.unseen();
     if unseen > 0 {
         finding.remark(format!(
             "the listener did not close {unseen} of the sessions that were left within {} s",
@@ -308,7 +313,7 @@ fn one(field: &mut Field<'_>, kind: &Kind, mut finding: Finding) -> (Finding, Op
     }
     // All times are waited for with the first of them.
     let waited = if kind.measure == Time { field.waits.stalled } else { Duration::ZERO };
-    hindered(kind, &mut finding, field.hands.stalled().saturating_sub(stalled).max(waited));
+    hindered(kind, &mut finding, field.probes.stalled().saturating_sub(stalled).max(waited));
     field.settle();
     (finding, halted)
 }
@@ -332,12 +337,12 @@ fn halted(field: &Field<'_>, finding: &mut Finding, halt: Halt) -> Option<Ended>
     match halt {
         Halt::Foreign(why) => finding.remark(why),
         Halt::Refused(refusal) => {
-            let condition = field.condition(refusal.step, &refusal.by);
-            finding.remark(format!("no session for it: {}", told(refusal.step, &refusal.by, condition)));
+            let condition = field.condition(refusal.step, &refusal.event);
+            finding.remark(format!("no session for it: {}", told(refusal.step, &refusal.event, condition)));
         }
         Halt::Failed(step, met) => {
-            let condition = field.condition(step, &met.what);
-            finding.remark(format!("in the way: {}", told(step, &met.what, condition)));
+            let condition = field.condition(step, &met.event);
+            finding.remark(format!("in the way: {}", told(step, &met.event, condition)));
         }
         Halt::Spent(what) => {
             finding.remark(format!("what may be spent in {what} is spent"));
@@ -361,19 +366,19 @@ fn ended(halt: Halt) -> Ended {
         Halt::Spent(what) => Ended::Spent(what),
         Halt::Stopped => Ended::Stopped,
         Halt::Refused(refusal) => Ended::Unserved(*refusal),
-        Halt::Failed(step, met) => Ended::Own(told(step, &met.what, None)),
+        Halt::Failed(step, met) => Ended::Own(told(step, &met.event, None)),
     }
 }
 
 /// What was met at a step, in words.
-pub fn told(step: Step, by: &By, condition: Option<Condition>) -> String {
+pub fn told(step: Step, by: &ProbeEvent, condition: Option<Condition>) -> String {
     let what = match by {
-        By::Reply(reply) => reply.to_string().replace('\n', " / "),
-        By::Closed(crate::smtp::Closed::Eof) => "closed without a word".to_owned(),
-        By::Closed(_) => "reset".to_owned(),
-        By::Silence => "no reply".to_owned(),
-        By::NoConnect(_) => "no connection".to_owned(),
-        By::Other(what) => what.clone(),
+        ProbeEvent::Reply(reply) => reply.to_string().replace('\n', " / "),
+        ProbeEvent::Closed(crate::smtp::Closed::Eof) => "closed without a word".to_owned(),
+        ProbeEvent::Closed(_) => "reset".to_owned(),
+        ProbeEvent::Silence => "no reply".to_owned(),
+        ProbeEvent::NotConnected(_) => "no connection".to_owned(),
+        ProbeEvent::Other(what) => what.clone(),
     };
     match condition {
         Some(condition) => format!("{what} (at {step}: {condition})"),

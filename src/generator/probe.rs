@@ -1,12 +1,12 @@
-//! The seam of sessions that are led by hand: a search says what each is to do next, and hears what came of it. They are
-//! the same sessions over the same wire as those of a run; what anything means is the search's business.
+//! Probes: SMTP sessions that a measurement drives step by step. They use the same connections and commands as the sessions of
+//! a run; what a reply means is decided by the measurement.
 //!
 //! # Decisions
 //! - One thread, and it only moves while its owner waits: a search asks one question after the other, and nothing happens
 //!   behind its back but in the kernel.
 //! - Every wait is bounded by its caller. Silence is an answer.
 
-mod live;
+mod network;
 mod stalls;
 
 use std::net::IpAddr;
@@ -15,15 +15,15 @@ use std::time::Duration;
 use crate::smtp::hello::Offer;
 use crate::smtp::{Closed, Reply, Step};
 
-pub use live::Live;
+pub use network::NetworkProbes;
 
-/// One session, by its number.
+/// The number of a probe session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Session(pub usize);
+pub struct Probe(pub usize);
 
-/// How a session is opened.
+/// How a probe is opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Way {
+pub struct ProbeOptions {
     /// Which of the client's addresses it comes from, from 0.
     pub host: u64,
     /// Without TLS, although the script has it, and without a login.
@@ -32,23 +32,23 @@ pub struct Way {
     pub bare: bool,
 }
 
-/// What came of an opening.
+/// The outcome of opening a probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Opened {
+pub enum OpenOutcome {
     /// It is open, and nothing is outstanding.
-    In(Session),
+    Open(Probe),
     /// The listener does not serve it.
-    Out(Refusal),
+    Refused(Refusal),
     /// Our own side could not, and why: no finding about the listener.
-    Own(String),
+    OwnFailure(String),
 }
 
-impl Opened {
+impl OpenOutcome {
     /// The session, if it is served.
-    pub fn session(&self) -> Option<Session> {
+    pub fn session(&self) -> Option<Probe> {
         match self {
-            Opened::In(session) => Some(*session),
-            Opened::Out(_) | Opened::Own(_) => None,
+            OpenOutcome::Open(session) => Some(*session),
+            OpenOutcome::Refused(_) | OpenOutcome::OwnFailure(_) => None,
         }
     }
 }
@@ -59,16 +59,16 @@ pub struct Refusal {
     /// Where its opening ended.
     pub step: Step,
     /// By what.
-    pub by: By,
+    pub event: ProbeEvent,
     /// The connection, which may still be there.
-    pub session: Session,
+    pub session: Probe,
     /// From the first octet that we sent, the SYN, to its end.
     pub took: Duration,
 }
 
-/// What ended something.
+/// What came on a probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum By {
+pub enum ProbeEvent {
     /// A reply.
     Reply(Reply),
     /// A close without a word.
@@ -76,14 +76,14 @@ pub enum By {
     /// Nothing: no reply came in time.
     Silence,
     /// No connection came about: refused, or no answer in time.
-    NoConnect(Unconnected),
+    NotConnected(ConnectFailure),
     /// Something else, in words: what came is no reply, or the handshake failed.
     Other(String),
 }
 
 /// Why no connection came about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unconnected {
+pub enum ConnectFailure {
     /// RST to our SYN.
     Refused,
     /// No answer in time.
@@ -92,20 +92,20 @@ pub enum Unconnected {
     Unreachable,
 }
 
-/// Something that a session met, and when: since the hands began.
+/// What came next on a probe, and when.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Met {
+pub struct ProbeOutcome {
     /// What.
-    pub what: By,
-    /// When.
+    pub event: ProbeEvent,
+    /// Since the probes were created.
     pub at: Duration,
 }
 
-impl Met {
+impl ProbeOutcome {
     /// The reply, if it was one.
     pub fn reply(&self) -> Option<&Reply> {
-        match &self.what {
-            By::Reply(reply) => Some(reply),
+        match &self.event {
+            ProbeEvent::Reply(reply) => Some(reply),
             _ => None,
         }
     }
@@ -116,9 +116,9 @@ impl Met {
     }
 }
 
-/// How we end a session.
+/// How a probe is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Leave {
+pub enum CloseMode {
     /// QUIT, its reply, and the close.
     Quit,
     /// The close alone.
@@ -127,43 +127,43 @@ pub enum Leave {
     Reset,
 }
 
-/// What was spent on a search so far.
+/// The cost of the probes so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Spent {
     /// Connections that were tried.
     pub connections: u64,
-    /// Octets handed to the kernel.
-    pub octets: u64,
+    /// Bytes handed to the kernel.
+    pub bytes: u64,
 }
 
 /// Openings under way at once: fewer than any listener's accept queue holds (OpenSMTPD 5, Sendmail 10, Exim 20). A connection
 /// that the kernel never handed to the listener is neither greeted nor closed by it for many seconds.
 pub const AT_ONCE: usize = 4;
 
-/// Sessions that are led by hand.
-pub trait Hands {
+/// Opens and drives probes.
+pub trait Probes {
     /// Opens a session for each of `ways`, `at_once` of them at a time, and waits until each is in or out, at most `within`:
-    /// what is not decided then is [`Opened::Own`]. In their order.
-    fn open(&mut self, ways: &[Way], at_once: usize, within: Duration) -> Vec<Opened>;
+    /// what is not decided then is [`OpenOutcome::OwnFailure`]. In their order.
+    fn open(&mut self, ways: &[ProbeOptions], at_once: usize, within: Duration) -> Vec<OpenOutcome>;
 
     /// What the listener offers to a session that is open; nothing to one that said no hello.
-    fn offer(&self, session: Session) -> Offer;
+    fn offer(&self, session: Probe) -> Offer;
 
-    /// Says these octets, line ends included, as they are.
-    fn tell(&mut self, session: Session, octets: &[u8]);
+    /// Says these bytes, line ends included, as they are.
+    fn send(&mut self, session: Probe, bytes: &[u8]);
 
-    /// The next thing that the session meets, asked for or not; [`By::Silence`] if nothing is met `within` the time.
+    /// The next thing that the session meets, asked for or not; [`ProbeEvent::Silence`] if nothing is met `within` the time.
     /// After the end of the connection it meets nothing but silence, at once.
-    fn hear(&mut self, session: Session, within: Duration) -> Met;
+    fn receive(&mut self, session: Probe, within: Duration) -> ProbeOutcome;
 
     /// Ends sessions, and waits at most `within` until the listener has closed each of them as well; then they are reset.
     /// Returns how many closes were not seen: the listener may still count those sessions.
-    fn leave(&mut self, sessions: &[Session], how: Leave, within: Duration) -> u64;
+    fn close(&mut self, sessions: &[Probe], how: CloseMode, within: Duration) -> u64;
 
     /// Waits.
     fn pause(&mut self, length: Duration);
 
-    /// The time since the hands began.
+    /// The time since the probes began.
     fn now(&self) -> Duration;
 
     /// How many client addresses there are; 1: all sessions come from one.
@@ -188,9 +188,9 @@ pub trait Hands {
     /// What was spent so far.
     fn spent(&self) -> Spent;
 
-    /// Says `octets` and hears what is met next.
-    fn say(&mut self, session: Session, octets: &[u8], within: Duration) -> Met {
-        self.tell(session, octets);
-        self.hear(session, within)
+    /// Says `bytes` and hears what is met next.
+    fn exchange(&mut self, session: Probe, bytes: &[u8], within: Duration) -> ProbeOutcome {
+        self.send(session, bytes);
+        self.receive(session, within)
     }
 }

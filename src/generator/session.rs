@@ -28,7 +28,7 @@ use crate::net::dial::{self, Dialed};
 use crate::net::drive::{Host, drive};
 use crate::net::proxy;
 use crate::net::tls::Security;
-use crate::smtp::auth::{Heard, Login};
+use crate::smtp::auth::{LineRedactor, Login};
 use crate::smtp::client::{Event, Failure};
 use crate::smtp::command::xclient_attributes as xclient;
 use crate::smtp::dialogue::without_secret;
@@ -119,7 +119,7 @@ struct Session {
     shaken: Option<(Instant, Instant)>,
     tape: Option<Box<Tape>>,
     /// What keeps the secret of its login from the tape.
-    heard: Option<Heard>,
+    heard: Option<LineRedactor>,
     bytes: (u64, u64),
     /// The step at which the listener takes a recipient: RCPT, or with LMTP its reply to the content (RFC 2033 4.2).
     takes_recipients: Step,
@@ -150,7 +150,7 @@ impl Session {
         let started = worker.now();
         let tape = worker.tapes.borrow_mut().tape();
         let login = tape.as_ref().and(plan.logins.of(plan.seed, serial));
-        let heard = login.map(|login| Heard::new(login.redactor()));
+        let heard = login.map(|login| LineRedactor::new(login.redactor()));
         Session {
             worker,
             slot,

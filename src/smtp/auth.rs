@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 use super::machine::Handshake;
 
-pub use self::redact::{Heard, Redactor};
+pub use self::redact::{LineRedactor, Redactor};
 
 /// The SASL mechanisms that can be spoken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

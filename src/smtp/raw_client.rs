@@ -1,10 +1,10 @@
-//! A session that is led by hand, line by line: opened by the client machine as any other, and from then on told what to
-//! say. It answers for what came back and how it ended; what a line means, and how long to wait, is its owner's business.
+//! A client that is driven line by line: [`Client`] opens the session, then the owner chooses each line. It reports replies and
+//! the end of the connection; what a line means and how long to wait is the owner's decision.
 //!
 //! # Decisions
 //! - The opening is [`Client`]'s: greeting, TLS, hello, XCLIENT and AUTH are spoken in one place only.
 //! - No reply ends it, 421 neither: whether the listener closes with it is what its owner wants to see.
-//! - A reply that nothing is owed for puts it out of step ([`Heard::Surplus`]), and nothing is read any more: what came next
+//! - A reply that nothing is owed for puts it out of step ([`RawEvent::Surplus`]), and nothing is read any more: what came next
 //!   would pass for the answer to what is said next. A listener may refuse unasked before it closes, once the session rests;
 //!   that is told, and only what follows it, be it said to something, is not believed. Of octets that ask for a number of
 //!   replies that cannot be told from them (groups, content with odd line ends), and of all that comes after them, nothing
@@ -23,9 +23,9 @@ use super::script::{Identity, Script};
 use super::step::Step;
 use super::transaction::{Content, Lost};
 
-/// What a session that is led tells.
+/// What a raw client reports.
 #[derive(Clone, Debug)]
-pub enum Heard {
+pub enum RawEvent {
     /// The opening succeeded, and nothing is outstanding: what the listener offers.
     Established(Box<Offer>),
     /// The opening failed at this step. The connection may live on.
@@ -124,15 +124,15 @@ impl Owed {
     }
 }
 
-/// One session led by hand.
+/// A session that is driven line by line.
 #[derive(Debug)]
-pub struct Led {
+pub struct RawClient {
     /// Until the opening is over.
     opening: Option<Box<Client<Nothing>>>,
     scanner: Scanner,
     /// What is to be written.
     says: Vec<u8>,
-    told: VecDeque<Heard>,
+    told: VecDeque<RawEvent>,
     owed: Owed,
     closing: Option<Close>,
     /// Until when the end of the other side is awaited once this side is closed.
@@ -145,16 +145,16 @@ pub struct Led {
     closed_by_peer: bool,
 }
 
-impl Led {
+impl RawClient {
     /// A session over a connection that is established `now`.
-    pub fn new(script: Rc<Script>, identity: Identity, now: Instant) -> Led {
+    pub fn new(script: Rc<Script>, identity: Identity, now: Instant) -> RawClient {
         let opening = Some(Box::new(Client::new(script, identity, now)));
-        Led { opening, owed: Owed::Nothing, ..Led::bare() }
+        RawClient { opening, owed: Owed::Nothing, ..RawClient::bare() }
     }
 
     /// A session that says nothing of its own accord, not even hello. Its greeting is the first reply.
-    pub fn bare() -> Led {
-        Led {
+    pub fn bare() -> RawClient {
+        RawClient {
             opening: None,
             scanner: Scanner::default(),
             says: Vec::new(),
@@ -169,8 +169,8 @@ impl Led {
     }
 
     /// Says these octets as they are, once the opening is over.
-    pub fn say(&mut self, octets: &[u8]) {
-        self.says.extend_from_slice(octets);
+    pub fn send(&mut self, bytes: &[u8]) {
+        self.says.extend_from_slice(bytes);
     }
 
     /// Closes the connection as told, whatever is outstanding.
@@ -197,9 +197,9 @@ impl Led {
     }
 
     /// The opening is over: what it leaves to be heard.
-    fn opened(&mut self, told: Heard) -> Need<Heard> {
+    fn opened(&mut self, told: RawEvent) -> Need<RawEvent> {
         // A connection that failed in its handshake, or ended, has nothing more to say in clear text.
-        if let Heard::Refused(_, failure) = &told {
+        if let RawEvent::Refused(_, failure) = &told {
             let speaks =
                 matches!(**failure, Failure::Reply(_) | Failure::Unexpected(_) | Failure::NotOffered(_));
             if !speaks {
@@ -212,8 +212,8 @@ impl Led {
     }
 }
 
-impl Machine for Led {
-    type Event = Heard;
+impl Machine for RawClient {
+    type Event = RawEvent;
 
     fn handle_input(&mut self, now: Instant, bytes: &[u8]) -> usize {
         if let Some(opening) = &mut self.opening {
@@ -226,16 +226,16 @@ impl Machine for Led {
                 None => break,
                 Some(Ok(raw)) => match self.owed.answered(raw.code, rests) {
                     Some(owed) => {
-                        self.told.push_back(Heard::Reply(raw.to_reply()));
+                        self.told.push_back(RawEvent::Reply(raw.to_reply()));
                         (self.owed, rests) = (owed, false);
                     }
                     None => {
-                        self.told.push_back(Heard::Surplus(raw.to_reply()));
+                        self.told.push_back(RawEvent::Surplus(raw.to_reply()));
                         self.gone = true;
                     }
                 },
                 Some(Err(malformed)) => {
-                    self.told.push_back(Heard::Malformed(malformed));
+                    self.told.push_back(RawEvent::Malformed(malformed));
                     self.gone = true;
                 }
             }
@@ -276,19 +276,19 @@ impl Machine for Led {
             return opening.handle_closed(now, how);
         }
         if !self.gone {
-            self.told.push_back(Heard::Closed(how));
+            self.told.push_back(RawEvent::Closed(how));
         }
         self.gone = true;
         self.closing.get_or_insert(Close::Clean);
     }
 
-    fn poll(&mut self, now: Instant, out: &mut Vec<u8>) -> Need<Heard> {
+    fn poll(&mut self, now: Instant, out: &mut Vec<u8>) -> Need<RawEvent> {
         if self.closing == Some(Close::Reset) {
             return Need::Close(Close::Reset);
         }
         while let Some(opening) = &mut self.opening {
             let step = match opening.poll(now, out) {
-                Need::Emit(Event::Established(offer)) => return self.opened(Heard::Established(offer)),
+                Need::Emit(Event::Established(offer)) => return self.opened(RawEvent::Established(offer)),
                 Need::Emit(Event::Step { step, failure: Some(failure), .. }) => (step, failure),
                 Need::Emit(_) => continue,
                 Need::Write => return Need::Write,
@@ -300,7 +300,7 @@ impl Machine for Led {
                     return Need::Close(self.closing.unwrap_or(Close::Clean));
                 }
             };
-            return self.opened(Heard::Refused(step.0, step.1));
+            return self.opened(RawEvent::Refused(step.0, step.1));
         }
         if let Some(told) = self.told.pop_front() {
             return Need::Emit(told);
@@ -333,49 +333,49 @@ mod tests {
     use super::*;
 
     /// Feeds `input` and gives what the machine wrote and told until it waits or closes.
-    fn turn(led: &mut Led, now: Instant, input: &str) -> (String, Vec<Heard>, Option<Close>) {
+    fn turn(client: &mut RawClient, now: Instant, input: &str) -> (String, Vec<RawEvent>, Option<Close>) {
         if !input.is_empty() {
-            assert_eq!(led.handle_input(now, input.as_bytes()), input.len());
+            assert_eq!(client.handle_input(now, input.as_bytes()), input.len());
         }
         let (mut out, mut told) = (Vec::new(), Vec::new());
         loop {
-            match led.poll(now, &mut out) {
+            match client.poll(now, &mut out) {
                 Need::Emit(heard) => told.push(heard),
-                Need::Write => led.handle_written(now),
+                Need::Write => client.handle_written(now),
                 Need::Close(how) => return (String::from_utf8(out).unwrap(), told, Some(how)),
                 _ => return (String::from_utf8(out).unwrap(), told, None),
             }
         }
     }
 
-    fn led(now: Instant) -> Led {
-        Led::new(Rc::new(Script::default()), Identity::default(), now)
+    fn client(now: Instant) -> RawClient {
+        RawClient::new(Rc::new(Script::default()), Identity::default(), now)
     }
 
     #[test]
     fn what_is_said_goes_out_after_the_opening_and_every_reply_is_told() {
         let now = Instant::now();
-        let mut led = led(now);
-        led.say(b"NOOP\r\n");
-        assert_eq!(turn(&mut led, now, "220 hi\r\n").0, "EHLO load.example\r\n");
-        let (out, told, _) = turn(&mut led, now, "250 hi\r\n");
-        assert!(matches!(told[..], [Heard::Established(_)]), "{told:?}");
+        let mut client = client(now);
+        client.send(b"NOOP\r\n");
+        assert_eq!(turn(&mut client, now, "220 hi\r\n").0, "EHLO load.example\r\n");
+        let (out, told, _) = turn(&mut client, now, "250 hi\r\n");
+        assert!(matches!(told[..], [RawEvent::Established(_)]), "{told:?}");
         assert_eq!(out, "NOOP\r\n");
-        let (_, told, closed) = turn(&mut led, now, "250 ok\r\n421 4.7.0 too many errors\r\n");
-        let [Heard::Reply(first), Heard::Reply(second)] = &told[..] else { panic!("{told:?}") };
+        let (_, told, closed) = turn(&mut client, now, "250 ok\r\n421 4.7.0 too many errors\r\n");
+        let [RawEvent::Reply(first), RawEvent::Reply(second)] = &told[..] else { panic!("{told:?}") };
         assert_eq!((first.code, second.code, closed), (250, 421, None), "421 ends nothing by itself");
-        led.handle_closed(now, Closed::Eof);
-        let (_, told, closed) = turn(&mut led, now, "");
-        assert!(matches!(told[..], [Heard::Closed(Closed::Eof)]), "{told:?}");
+        client.handle_closed(now, Closed::Eof);
+        let (_, told, closed) = turn(&mut client, now, "");
+        assert!(matches!(told[..], [RawEvent::Closed(Closed::Eof)]), "{told:?}");
         assert_eq!(closed, Some(Close::Clean));
     }
 
     /// A session whose opening is over.
-    fn open(now: Instant) -> Led {
-        let mut led = led(now);
-        turn(&mut led, now, "220 hi\r\n");
-        turn(&mut led, now, "250 hi\r\n");
-        led
+    fn open(now: Instant) -> RawClient {
+        let mut client = client(now);
+        turn(&mut client, now, "220 hi\r\n");
+        turn(&mut client, now, "250 hi\r\n");
+        client
     }
 
     #[test]
@@ -385,80 +385,83 @@ mod tests {
         for reads in
             [&["250 ok\r\n250 more\r\n"][..], &["250 ok\r\n554 no\r\n"], &["250 ok\r\n", "250 more\r\n"]]
         {
-            let mut led = open(now);
-            led.say(b"MAIL FROM:<a@b>\r\n");
-            turn(&mut led, now, "");
-            let told: Vec<Heard> = reads.iter().flat_map(|read| turn(&mut led, now, read).1).collect();
-            assert!(matches!(told[..], [Heard::Reply(_), Heard::Surplus(_)]), "{told:?}");
-            led.say(b"RCPT TO:<a@b>\r\n");
-            let (out, told, _) = turn(&mut led, now, "250 ok\r\n");
+            let mut client = open(now);
+            client.send(b"MAIL FROM:<a@b>\r\n");
+            turn(&mut client, now, "");
+            let told: Vec<RawEvent> = reads.iter().flat_map(|read| turn(&mut client, now, read).1).collect();
+            assert!(matches!(told[..], [RawEvent::Reply(_), RawEvent::Surplus(_)]), "{told:?}");
+            client.send(b"RCPT TO:<a@b>\r\n");
+            let (out, told, _) = turn(&mut client, now, "250 ok\r\n");
             assert!(out.is_empty() && told.is_empty(), "{out:?} {told:?}");
         }
-        let mut led = open(now);
-        led.say(b"NOOP\r\n");
-        turn(&mut led, now, "");
-        assert_eq!(turn(&mut led, now, "250 ok\r\n25").1.len(), 1);
-        led.say(b"NOOP\r\n");
-        turn(&mut led, now, "");
-        let (_, told, _) = turn(&mut led, now, "0 late\r\n");
-        assert!(matches!(told[..], [Heard::Surplus(_)]), "{told:?}");
+        let mut client = open(now);
+        client.send(b"NOOP\r\n");
+        turn(&mut client, now, "");
+        assert_eq!(turn(&mut client, now, "250 ok\r\n25").1.len(), 1);
+        client.send(b"NOOP\r\n");
+        turn(&mut client, now, "");
+        let (_, told, _) = turn(&mut client, now, "0 late\r\n");
+        assert!(matches!(told[..], [RawEvent::Surplus(_)]), "{told:?}");
         // Content is answered once, whatever is in it.
-        let mut led = open(now);
-        led.say(b"DATA\r\n");
-        turn(&mut led, now, "");
-        turn(&mut led, now, "354 go\r\n");
-        led.say(b"Subject: a\r\n\r\n");
-        turn(&mut led, now, "");
-        led.say(b"..\r\nb\r\n.\r\n");
-        turn(&mut led, now, "");
-        let (_, told, _) = turn(&mut led, now, "250 taken\r\n250 taken\r\n");
-        assert!(matches!(told[..], [Heard::Reply(_), Heard::Surplus(_)]), "{told:?}");
+        let mut client = open(now);
+        client.send(b"DATA\r\n");
+        turn(&mut client, now, "");
+        turn(&mut client, now, "354 go\r\n");
+        client.send(b"Subject: a\r\n\r\n");
+        turn(&mut client, now, "");
+        client.send(b"..\r\nb\r\n.\r\n");
+        turn(&mut client, now, "");
+        let (_, told, _) = turn(&mut client, now, "250 taken\r\n250 taken\r\n");
+        assert!(matches!(told[..], [RawEvent::Reply(_), RawEvent::Surplus(_)]), "{told:?}");
     }
 
     #[test]
     fn a_refusal_of_a_session_at_rest_is_told_and_what_follows_it_is_not_believed() {
         let now = Instant::now();
-        let mut led = open(now);
-        let (_, told, _) = turn(&mut led, now, "451 4.4.2 idle for too long\r\n");
-        assert!(matches!(told[..], [Heard::Reply(_)]), "{told:?}");
-        led.say(b"NOOP\r\n");
-        let (_, told, _) = turn(&mut led, now, "250 ok\r\n");
-        assert!(matches!(told[..], [Heard::Surplus(_)]), "{told:?}");
+        let mut client = open(now);
+        let (_, told, _) = turn(&mut client, now, "451 4.4.2 idle for too long\r\n");
+        assert!(matches!(told[..], [RawEvent::Reply(_)]), "{told:?}");
+        client.send(b"NOOP\r\n");
+        let (_, told, _) = turn(&mut client, now, "250 ok\r\n");
+        assert!(matches!(told[..], [RawEvent::Surplus(_)]), "{told:?}");
         // 421 is no answer, and what follows it is.
-        let mut led = open(now);
-        turn(&mut led, now, "421 soon\r\n");
-        led.say(b"NOOP\r\n");
-        turn(&mut led, now, "");
-        let (_, told, _) = turn(&mut led, now, "250 ok\r\n");
-        assert!(matches!(told[..], [Heard::Reply(_)]), "{told:?}");
+        let mut client = open(now);
+        turn(&mut client, now, "421 soon\r\n");
+        client.send(b"NOOP\r\n");
+        turn(&mut client, now, "");
+        let (_, told, _) = turn(&mut client, now, "250 ok\r\n");
+        assert!(matches!(told[..], [RawEvent::Reply(_)]), "{told:?}");
     }
 
     #[test]
     fn of_groups_and_of_content_with_odd_line_ends_the_owner_knows_what_is_owed() {
         let now = Instant::now();
         for said in [&["MAIL FROM:<a@b>\r\nRCPT TO:<a@b>\r\n"][..], &["DATA\r\n", "a\n.\nNOOP\r\n.\r\n"]] {
-            let mut led = open(now);
+            let mut client = open(now);
             for octets in said {
-                led.say(octets.as_bytes());
-                turn(&mut led, now, "");
-                turn(&mut led, now, "354 go\r\n");
+                client.send(octets.as_bytes());
+                turn(&mut client, now, "");
+                turn(&mut client, now, "354 go\r\n");
             }
-            let (_, told, _) = turn(&mut led, now, "250 a\r\n250 b\r\n");
-            assert!(matches!(told[..], [Heard::Reply(_), Heard::Reply(_)]), "{told:?}");
+            let (_, told, _) = turn(&mut client, now, "250 a\r\n250 b\r\n");
+            assert!(matches!(told[..], [RawEvent::Reply(_), RawEvent::Reply(_)]), "{told:?}");
         }
-        let mut led = Led::bare();
-        let (_, told, _) = turn(&mut led, now, "220 hi\r\n250 more\r\n");
-        assert!(matches!(told[..], [Heard::Reply(_), Heard::Surplus(_)]), "the greeting is owed: {told:?}");
+        let mut client = RawClient::bare();
+        let (_, told, _) = turn(&mut client, now, "220 hi\r\n250 more\r\n");
+        assert!(
+            matches!(told[..], [RawEvent::Reply(_), RawEvent::Surplus(_)]),
+            "the greeting is owed: {told:?}"
+        );
     }
 
     #[test]
     fn a_listener_that_knows_no_ehlo_is_told_helo() {
         let now = Instant::now();
-        let mut led = led(now);
-        assert_eq!(turn(&mut led, now, "220 hi\r\n").0, "EHLO load.example\r\n");
-        assert_eq!(turn(&mut led, now, "502 no\r\n").0, "HELO load.example\r\n");
-        let (_, told, closed) = turn(&mut led, now, "250-hi\r\n250 SIZE\r\n");
-        let [Heard::Established(offer)] = &told[..] else { panic!("{told:?}") };
+        let mut client = client(now);
+        assert_eq!(turn(&mut client, now, "220 hi\r\n").0, "EHLO load.example\r\n");
+        assert_eq!(turn(&mut client, now, "502 no\r\n").0, "HELO load.example\r\n");
+        let (_, told, closed) = turn(&mut client, now, "250-hi\r\n250 SIZE\r\n");
+        let [RawEvent::Established(offer)] = &told[..] else { panic!("{told:?}") };
         assert_eq!((offer.size, closed), (None, None), "HELO offers nothing");
     }
 
@@ -466,19 +469,19 @@ mod tests {
     fn a_refused_opening_leaves_the_connection_to_be_watched() {
         let now = Instant::now();
         for (input, step) in [("421 busy\r\n", Step::Greeting), ("554 no\r\n", Step::Greeting)] {
-            let mut led = led(now);
-            let (out, told, closed) = turn(&mut led, now, input);
-            let [Heard::Refused(at, failure)] = &told[..] else { panic!("{told:?}") };
+            let mut client = client(now);
+            let (out, told, closed) = turn(&mut client, now, input);
+            let [RawEvent::Refused(at, failure)] = &told[..] else { panic!("{told:?}") };
             assert_eq!((*at, out.as_str(), closed), (step, "", None), "nobody says QUIT of itself");
             assert!(matches!(**failure, Failure::Reply(_)));
-            led.say(b"NOOP\r\n");
-            let (out, ..) = turn(&mut led, now, "");
+            client.send(b"NOOP\r\n");
+            let (out, ..) = turn(&mut client, now, "");
             assert_eq!(out, "NOOP\r\n");
         }
-        let mut led = led(now);
-        led.handle_closed(now, Closed::Reset);
-        let (_, told, closed) = turn(&mut led, now, "");
-        let [Heard::Refused(Step::Greeting, failure)] = &told[..] else { panic!("{told:?}") };
+        let mut client = client(now);
+        client.handle_closed(now, Closed::Reset);
+        let (_, told, closed) = turn(&mut client, now, "");
+        let [RawEvent::Refused(Step::Greeting, failure)] = &told[..] else { panic!("{told:?}") };
         assert_eq!((&**failure, closed), (&Failure::Closed(Closed::Reset), Some(Close::Clean)));
     }
 }

@@ -11,7 +11,7 @@ use super::field::{Field, Found, Halt, Letter, unreadable};
 use super::finding::{Finding, Verdict};
 use super::looks::{MOST, bound, settle};
 use crate::experiment::search::Search;
-use crate::generator::probe::{By, Met};
+use crate::generator::probe::{ProbeEvent, ProbeOutcome};
 use crate::smtp::Step;
 
 /// How often a finding is looked for again.
@@ -40,7 +40,7 @@ pub(super) fn hops(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) ->
         search.tell(count, sent.is_ok());
         if let Err((step, met)) = sent {
             unreadable(&met)?;
-            field.shown(finding, step, &met.what, session);
+            field.shown(finding, step, &met.event, session);
             shown = Some(count);
         }
         field.leave(session);
@@ -118,7 +118,7 @@ pub(super) fn bare(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) ->
             unreadable(&met)?;
             refused += 1;
             if refused == 1 {
-                field.shown(finding, step, &met.what, session);
+                field.shown(finding, step, &met.event, session);
             }
         }
         field.leave(session);
@@ -168,26 +168,26 @@ pub(super) fn smuggled(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding
     let met = field.data(session, &octets).map_err(failed)?;
     let mut replies = vec![met.code()];
     let mut last = met.clone();
-    field.hands.tell(session, MARK);
+    field.probes.send(session, MARK);
     while replies.len() < MOST_REPLIES && last.code() > 0 {
-        last = field.hands.hear(session, if replies.len() < 2 { field.setting.patience } else { MORE });
+        last = field.probes.receive(session, if replies.len() < 2 { field.setting.patience } else { MORE });
         replies.extend(Some(last.code()).filter(|code| *code > 0));
     }
     // The second message is proved by its own acceptance, and by nothing else: what other replies there are depends on how
     // the listener answers what it does not know.
     let asked = replies.iter().skip(1).position(|code| *code == 354).map(|at| at + 1);
     let second = asked.and_then(|at| replies.get(at + 1)).is_some_and(|code| code / 100 == 2);
-    let closed = Some(matches!(last.what, By::Closed(_)));
+    let closed = Some(matches!(last.event, ProbeEvent::Closed(_)));
     match met.code() / 100 {
         2 if second => {
-            field.shown_with(finding, Step::Body, &met.what, closed);
+            field.shown_with(finding, Step::Body, &met.event, closed);
             finding.unmet(1);
             finding.verdict = Verdict::Unsafe;
             finding
                 .remark("accepted as a second message: mail can be smuggled in (CVE-2023-51764 and its kin)");
         }
         2 if asked.is_some() => {
-            field.shown_with(finding, Step::Body, &met.what, closed);
+            field.shown_with(finding, Step::Body, &met.event, closed);
             finding.remark(
                 "what follows it was read as commands, and the second message was not accepted: not proved",
             );
@@ -199,18 +199,18 @@ pub(super) fn smuggled(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding
             finding.remark("not an end: all of it was taken as one message");
         }
         2 => {
-            field.shown_with(finding, Step::Body, &met.what, closed);
+            field.shown_with(finding, Step::Body, &met.event, closed);
             finding.remark(format!(
                 "{} replies came to one message and one unknown command, and no second message was accepted: not proved",
                 replies.len()
             ));
         }
-        0 if matches!(met.what, By::Silence) => {
+        0 if matches!(met.event, ProbeEvent::Silence) => {
             finding.remark("no reply came, neither to it nor to the right end behind it");
         }
         _ => {
             unreadable(&met)?;
-            field.shown_with(finding, Step::Body, &met.what, closed);
+            field.shown_with(finding, Step::Body, &met.event, closed);
             finding.exactly(0);
             finding.verdict = Verdict::Found;
             finding.remark("rejected");
@@ -220,6 +220,6 @@ pub(super) fn smuggled(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding
     Ok(())
 }
 
-fn failed((step, met): (Step, Met)) -> Halt {
+fn failed((step, met): (Step, ProbeOutcome)) -> Halt {
     Halt::Failed(step, Box::new(met))
 }

@@ -10,7 +10,7 @@ use super::Kind;
 use super::field::{Field, Found, Halt, PATIENT};
 use super::finding::Finding;
 use super::looks::{Look, MOST, bound, look};
-use crate::generator::probe::{By, Met, Session};
+use crate::generator::probe::{Probe, ProbeEvent, ProbeOutcome};
 use crate::smtp::Step;
 use crate::smtp::script::Protocol;
 
@@ -79,19 +79,19 @@ pub(super) fn find(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) ->
         let (session, recipient) = prepare(field, wrong)?;
         let mut delays = Delays::default();
         let mut last = None;
-        let begun = field.hands.now();
+        let begun = field.probes.now();
         for served in 0..most {
             field.afford()?;
-            let asked = field.hands.now();
+            let asked = field.probes.now();
             let met = make(field, session, wrong, served, &recipient);
-            if matches!(met.what, By::Silence) {
+            if matches!(met.event, ProbeEvent::Silence) {
                 return Err(silent(field, &delays, served));
             }
             let took = met.at.saturating_sub(asked);
             if is_answer(wrong, &met) {
                 delays.took(served, took);
                 last = Some(met);
-                if field.hands.now().saturating_sub(begun) > LONG_ENOUGH {
+                if field.probes.now().saturating_sub(begun) > LONG_ENOUGH {
                     // Growing delays are no limit, and are not waited out.
                     if first {
                         delays.report(finding);
@@ -110,15 +110,15 @@ pub(super) fn find(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) ->
                 return Err(not_an_error(wrong, met));
             }
             if first {
-                field.shown(finding, wrong.step(), &met.what, session);
+                field.shown(finding, wrong.step(), &met.event, session);
                 delays.report(finding);
             }
             field.leave(session);
             // A close that came without a reply may have been the end of the error before.
-            let alone = matches!(met.what, By::Closed(_));
+            let alone = matches!(met.event, ProbeEvent::Closed(_));
             if alone && closes_after(field, wrong, served)? {
                 if let Some(last) = last.filter(|_| first) {
-                    field.shown_with(finding, wrong.step(), &last.what, Some(true));
+                    field.shown_with(finding, wrong.step(), &last.event, Some(true));
                 }
                 return Ok(Look { served: served - 1, bit: true });
             }
@@ -133,7 +133,7 @@ pub(super) fn find(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) ->
 }
 
 /// Makes the error for the n-th time; what it met.
-fn make(field: &mut Field<'_>, session: Session, wrong: Wrong, n: u64, recipient: &str) -> Met {
+fn make(field: &mut Field<'_>, session: Probe, wrong: Wrong, n: u64, recipient: &str) -> ProbeOutcome {
     let mut met = field.ask_patiently(session, &wrong.line(n, recipient));
     if wrong == Wrong::Challenge && met.code() == 334 {
         // A response to no challenge of this listener's.
@@ -153,9 +153,9 @@ fn closes_after(field: &mut Field<'_>, wrong: Wrong, count: u64) -> Found<bool> 
             return Ok(false);
         }
     }
-    let met = field.hands.hear(session, CLOSING);
+    let met = field.probes.receive(session, CLOSING);
     field.leave(session);
-    Ok(matches!(met.what, By::Closed(_)) || met.code() == 421)
+    Ok(matches!(met.event, ProbeEvent::Closed(_)) || met.code() == 421)
 }
 
 /// Nothing came to an error, although each reply was waited for longer than any before: what can be said of it.
@@ -172,7 +172,7 @@ fn silent(field: &Field<'_>, delays: &Delays, served: u64) -> Halt {
 }
 
 /// The first error was not answered as one.
-fn not_an_error(wrong: Wrong, met: Met) -> Halt {
+fn not_an_error(wrong: Wrong, met: ProbeOutcome) -> Halt {
     match (wrong, met.code()) {
         (Wrong::Login | Wrong::Challenge, 523 | 530 | 538) => Halt::Foreign(
             "encryption-required: the listener takes no login in clear text; give --tls starttls or implicit"
@@ -183,7 +183,7 @@ fn not_an_error(wrong: Wrong, met: Met) -> Halt {
 }
 
 /// Whether the error was answered, and the session goes on: what the reply says of limits decides nothing.
-fn is_answer(wrong: Wrong, met: &Met) -> bool {
+fn is_answer(wrong: Wrong, met: &ProbeOutcome) -> bool {
     match wrong {
         Wrong::Junk => matches!(met.code() / 100, 2) || matches!(met.code(), 500..=504),
         Wrong::Login | Wrong::Challenge if matches!(met.code(), 523 | 530 | 538) => false,
@@ -192,7 +192,7 @@ fn is_answer(wrong: Wrong, met: &Met) -> bool {
 }
 
 /// A session in which the first error can be made, and the recipient that does not exist.
-fn prepare(field: &mut Field<'_>, wrong: Wrong) -> Found<(Session, String)> {
+fn prepare(field: &mut Field<'_>, wrong: Wrong) -> Found<(Probe, String)> {
     let session = field.enter()?;
     let mail = |field: &mut Field<'_>, session| {
         let mailer = field.mailer(None, 1);
@@ -227,7 +227,7 @@ fn prepare(field: &mut Field<'_>, wrong: Wrong) -> Found<(Session, String)> {
 /// The mechanism by which a wrong login is tried: the first of those that the listener offers.
 fn login(field: &mut Field<'_>) -> Found<Wrong> {
     let session = field.enter()?;
-    let offer = field.hands.offer(session);
+    let offer = field.probes.offer(session);
     field.leave(session);
     let offers = |mechanism: &str| offer.auth.iter().any(|name| name == mechanism);
     match () {

@@ -1,14 +1,16 @@
-//! Where limits are looked for: the hands, what they may spend, and the few moves that all searches are made of.
+//! Where limits are looked for: the probes, what they may spend, and the few moves that all searches are made of.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::bounded_probes::BoundedProbes;
 use super::finding::{Finding, ShownBy};
-use super::probes::Probes;
 use super::times::Waits;
 use crate::condition::Classifier;
 use crate::condition::Condition;
-use crate::generator::probe::{By, Hands, Leave, Met, Opened, Refusal, Session, Way};
+use crate::generator::probe::{
+    CloseMode, OpenOutcome, Probe, ProbeEvent, ProbeOptions, ProbeOutcome, Probes, Refusal,
+};
 use crate::mail::{Mailer, Size, Spec};
 use crate::smtp::script::Protocol;
 use crate::smtp::{Closed, Content, Step};
@@ -101,7 +103,7 @@ pub enum Halt {
     /// The listener does not let in whom the search needs.
     Refused(Box<Refusal>),
     /// A step that the search needs failed, and how.
-    Failed(Step, Box<Met>),
+    Failed(Step, Box<ProbeOutcome>),
     /// Our own side could not, and why.
     Own(String),
     /// What may be spent is spent.
@@ -115,9 +117,9 @@ pub enum Halt {
 /// What a search does, and gives.
 pub type Found<T> = Result<T, Halt>;
 
-/// The hands and the rules by which they move.
+/// The probes and the rules by which they move.
 pub struct Field<'a> {
-    pub(super) hands: Probes<'a>,
+    pub(super) probes: BoundedProbes<'a>,
     pub(super) setting: &'a Setting,
     letters: u64,
     pub(super) waits: Waits,
@@ -126,55 +128,57 @@ pub struct Field<'a> {
 }
 
 impl<'a> Field<'a> {
-    /// A field for these hands.
-    pub fn new(hands: &'a mut dyn Hands, setting: &'a Setting) -> Field<'a> {
-        let probes = Probes::new(hands, setting.bounds.time, setting.bounds.release);
-        Field { hands: probes, setting, letters: 0, waits: Waits::default(), release: Duration::ZERO }
+    /// A field for these probes.
+    pub fn new(probes: &'a mut dyn Probes, setting: &'a Setting) -> Field<'a> {
+        let probes = BoundedProbes::new(probes, setting.bounds.time, setting.bounds.release);
+        Field { probes: probes, setting, letters: 0, waits: Waits::default(), release: Duration::ZERO }
     }
 
     /// What may be spent is not spent yet.
     pub(super) fn afford(&self) -> Found<()> {
-        let (spent, bounds) = (self.hands.spent(), &self.setting.bounds);
+        let (spent, bounds) = (self.probes.spent(), &self.setting.bounds);
         match () {
-            () if self.hands.is_stopped() => Err(Halt::Stopped),
+            () if self.probes.is_stopped() => Err(Halt::Stopped),
             () if spent.connections >= bounds.connections => Err(Halt::Spent("connections")),
-            () if spent.octets >= bounds.octets => Err(Halt::Spent("octets")),
-            () if self.hands.now() >= bounds.time => Err(Halt::Spent("time")),
+            () if spent.bytes >= bounds.octets => Err(Halt::Spent("octets")),
+            () if self.probes.now() >= bounds.time => Err(Halt::Spent("time")),
             () => Ok(()),
         }
     }
 
     /// Opens one session, as any client would.
-    pub(super) fn enter(&mut self) -> Found<Session> {
-        self.enter_by(Way::default())
+    pub(super) fn enter(&mut self) -> Found<Probe> {
+        self.enter_by(ProbeOptions::default())
     }
 
     /// Opens one session. A refusal is waited out for as long as a listener may take to serve again: what was opened before
     /// may still count, and only what lasts is in the way.
-    pub(super) fn enter_by(&mut self, way: Way) -> Found<Session> {
+    pub(super) fn enter_by(&mut self, way: ProbeOptions) -> Found<Probe> {
         self.enter_within(way, self.setting.bounds.recovery)
     }
 
     /// The same; a refusal is waited out for `patience`.
-    pub(super) fn enter_within(&mut self, way: Way, patience: Duration) -> Found<Session> {
-        let begun = self.hands.now();
+    pub(super) fn enter_within(&mut self, way: ProbeOptions, patience: Duration) -> Found<Probe> {
+        let begun = self.probes.now();
         let mut wait = FIRST_RETRY;
         loop {
             self.afford()?;
-            let refusal = match self.hands.open(&[way]).pop() {
-                Some(Opened::In(session)) => return Ok(session),
-                Some(Opened::Out(refusal)) => refusal,
-                Some(Opened::Own(_)) if self.hands.left().is_zero() => return Err(Halt::Spent("time")),
-                Some(Opened::Own(why)) => return Err(Halt::Own(why)),
+            let refusal = match self.probes.open(&[way]).pop() {
+                Some(OpenOutcome::Open(session)) => return Ok(session),
+                Some(OpenOutcome::Refused(refusal)) => refusal,
+                Some(OpenOutcome::OwnFailure(_)) if self.probes.left().is_zero() => {
+                    return Err(Halt::Spent("time"));
+                }
+                Some(OpenOutcome::OwnFailure(why)) => return Err(Halt::Own(why)),
                 None => return Err(Halt::Own("no session was opened".to_owned())),
             };
-            self.hands.leave(&[refusal.session], Leave::Close);
-            let waited = self.hands.now().saturating_sub(begun);
+            self.probes.close(&[refusal.session], CloseMode::Close);
+            let waited = self.probes.now().saturating_sub(begun);
             if waited >= patience {
                 return Err(Halt::Refused(Box::new(refusal)));
             }
             // Few attempts: a listener may count them, and go on refusing because of them.
-            self.hands.pause(wait.min(patience - waited));
+            self.probes.pause(wait.min(patience - waited));
             wait *= 4;
         }
     }
@@ -182,50 +186,50 @@ impl<'a> Field<'a> {
     /// Waits until what was left no longer counts: as long as a slot was seen to take, and some more.
     pub(super) fn settle(&mut self) {
         let length = self.settling();
-        self.hands.pause(length);
+        self.probes.pause(length);
     }
 
     /// How long that is from now on.
     pub(super) fn settling(&self) -> Duration {
-        let until = self.hands.left_at() + self.release.mul_f64(1.5) + SETTLE;
-        if self.release.is_zero() { Duration::ZERO } else { until.saturating_sub(self.hands.now()) }
+        let until = self.probes.left_at() + self.release.mul_f64(1.5) + SETTLE;
+        if self.release.is_zero() { Duration::ZERO } else { until.saturating_sub(self.probes.now()) }
     }
 
     /// Says a line and hears what it meets.
-    pub(super) fn ask(&mut self, session: Session, line: &str) -> Met {
+    pub(super) fn ask(&mut self, session: Probe, line: &str) -> ProbeOutcome {
         let line = [line.as_bytes(), b"\r\n"].concat();
-        self.hands.say(session, &line, self.setting.patience)
+        self.probes.exchange(session, &line, self.setting.patience)
     }
 
     /// The same, and waits several times as long: a listener that delays its replies is not one that gives none.
-    pub(super) fn ask_patiently(&mut self, session: Session, line: &str) -> Met {
+    pub(super) fn ask_patiently(&mut self, session: Probe, line: &str) -> ProbeOutcome {
         let line = [line.as_bytes(), b"\r\n"].concat();
-        self.hands.say(session, &line, self.setting.patience * PATIENT)
+        self.probes.exchange(session, &line, self.setting.patience * PATIENT)
     }
 
     /// Whether a session still answers. Some listeners do not know NOOP: any reply is one but 421, which ends the session.
-    pub(super) fn is_alive(&mut self, session: Session) -> bool {
+    pub(super) fn is_alive(&mut self, session: Probe) -> bool {
         let met = self.ask(session, "NOOP");
         met.code() > 0 && met.code() != 421
     }
 
     /// What the sessions that have ended met; all are asked before any is heard. One that gives no reply may be slow.
-    pub(super) fn dead(&mut self, sessions: &[Session]) -> Vec<(Session, Met)> {
+    pub(super) fn dead(&mut self, sessions: &[Probe]) -> Vec<(Probe, ProbeOutcome)> {
         for session in sessions {
-            self.hands.tell(*session, b"NOOP\r\n");
+            self.probes.send(*session, b"NOOP\r\n");
         }
         let mut dead = Vec::new();
         for session in sessions {
-            let met = self.hands.hear(*session, self.setting.patience);
-            if met.code() == 421 || met.code() == 0 && !matches!(met.what, By::Silence) {
+            let met = self.probes.receive(*session, self.setting.patience);
+            if met.code() == 421 || met.code() == 0 && !matches!(met.event, ProbeEvent::Silence) {
                 dead.push((*session, met));
             }
         }
         dead
     }
 
-    pub(super) fn leave(&mut self, session: Session) {
-        self.hands.leave(&[session], Leave::Quit);
+    pub(super) fn leave(&mut self, session: Probe) {
+        self.probes.close(&[session], CloseMode::Quit);
     }
 
     /// Messages of this size, with this many recipients each; `None`: of the least size.
@@ -253,7 +257,7 @@ impl<'a> Field<'a> {
     }
 
     /// MAIL and RCPT, one at a time.
-    pub(super) fn envelope(&mut self, session: Session, letter: &Letter) -> Result<(), (Step, Met)> {
+    pub(super) fn envelope(&mut self, session: Probe, letter: &Letter) -> Result<(), (Step, ProbeOutcome)> {
         let met = self.ask(session, &format!("MAIL FROM:<{}>", letter.sender));
         expect(Step::Mail, met, 2)?;
         for recipient in &letter.recipients {
@@ -264,20 +268,28 @@ impl<'a> Field<'a> {
     }
 
     /// DATA and these octets, which end as they are to end.
-    pub(super) fn data(&mut self, session: Session, octets: &[u8]) -> Result<Met, (Step, Met)> {
+    pub(super) fn data(
+        &mut self,
+        session: Probe,
+        octets: &[u8],
+    ) -> Result<ProbeOutcome, (Step, ProbeOutcome)> {
         expect(Step::Data, self.ask(session, "DATA"), 3)?;
-        Ok(self.hands.say(session, octets, self.setting.patience))
+        Ok(self.probes.exchange(session, octets, self.setting.patience))
     }
 
     /// DATA and a least message for an envelope that stands.
-    pub(super) fn finish_message(&mut self, session: Session) -> Result<(), (Step, Met)> {
+    pub(super) fn finish_message(&mut self, session: Probe) -> Result<(), (Step, ProbeOutcome)> {
         let mailer = self.mailer(None, 1);
         let letter = self.letter(&mailer);
         expect(Step::Body, self.data(session, &letter.content)?, 2).map(drop)
     }
 
     /// A whole transaction; the reply to its end.
-    pub(super) fn send(&mut self, session: Session, letter: &Letter) -> Result<Met, (Step, Met)> {
+    pub(super) fn send(
+        &mut self,
+        session: Probe,
+        letter: &Letter,
+    ) -> Result<ProbeOutcome, (Step, ProbeOutcome)> {
         self.envelope(session, letter)?;
         expect(Step::Body, self.data(session, &letter.content)?, 2)
     }
@@ -296,66 +308,72 @@ impl<'a> Field<'a> {
     }
 
     /// What a reply, or what came in its place, means at a step.
-    pub(super) fn condition(&self, step: Step, by: &By) -> Option<Condition> {
+    pub(super) fn condition(&self, step: Step, by: &ProbeEvent) -> Option<Condition> {
         match (by, step) {
-            (By::Reply(reply), _) => Some(self.setting.classifier.classify(Some(step), reply, false)),
-            (By::Closed(Closed::Eof), Step::Greeting) => Some(Condition::ClosedBeforeGreeting),
-            (By::Closed(Closed::Eof), _) => Some(Condition::ConnectionClosed),
-            (By::Closed(_), Step::Greeting) => Some(Condition::ResetBeforeGreeting),
-            (By::Closed(_), _) => Some(Condition::ConnectionReset),
-            (By::Silence, Step::Greeting) => Some(Condition::NoGreeting),
-            (By::Silence, _) => Some(Condition::ReplyTimeout),
-            (By::NoConnect(crate::generator::probe::Unconnected::Refused), _) => {
+            (ProbeEvent::Reply(reply), _) => Some(self.setting.classifier.classify(Some(step), reply, false)),
+            (ProbeEvent::Closed(Closed::Eof), Step::Greeting) => Some(Condition::ClosedBeforeGreeting),
+            (ProbeEvent::Closed(Closed::Eof), _) => Some(Condition::ConnectionClosed),
+            (ProbeEvent::Closed(_), Step::Greeting) => Some(Condition::ResetBeforeGreeting),
+            (ProbeEvent::Closed(_), _) => Some(Condition::ConnectionReset),
+            (ProbeEvent::Silence, Step::Greeting) => Some(Condition::NoGreeting),
+            (ProbeEvent::Silence, _) => Some(Condition::ReplyTimeout),
+            (ProbeEvent::NotConnected(crate::generator::probe::ConnectFailure::Refused), _) => {
                 Some(Condition::ConnectRefused)
             }
-            (By::NoConnect(_), _) => Some(Condition::ConnectTimeout),
-            (By::Other(_), Step::Tls) => Some(Condition::TlsFailure),
-            (By::Other(_), _) => Some(Condition::MalformedReply),
+            (ProbeEvent::NotConnected(_), _) => Some(Condition::ConnectTimeout),
+            (ProbeEvent::Other(_), Step::Tls) => Some(Condition::TlsFailure),
+            (ProbeEvent::Other(_), _) => Some(Condition::MalformedReply),
         }
     }
 
     /// Enters into a finding how its limit showed, and whether the connection was closed with it.
-    pub(super) fn shown(&mut self, finding: &mut Finding, step: Step, by: &By, session: Session) {
-        let closed = matches!(by, By::Reply(_)).then(|| self.closes(session));
+    pub(super) fn shown(&mut self, finding: &mut Finding, step: Step, by: &ProbeEvent, session: Probe) {
+        let closed = matches!(by, ProbeEvent::Reply(_)).then(|| self.closes(session));
         self.shown_with(finding, step, by, closed);
     }
 
     /// The same, where it is known whether the connection was closed with the reply.
-    pub(super) fn shown_with(&self, finding: &mut Finding, step: Step, by: &By, closed: Option<bool>) {
+    pub(super) fn shown_with(
+        &self,
+        finding: &mut Finding,
+        step: Step,
+        by: &ProbeEvent,
+        closed: Option<bool>,
+    ) {
         finding.step = Some(step.as_str().to_owned());
         finding.condition = self.condition(step, by).map(|condition| condition.as_str().to_owned());
         finding.shown_by = Some(match by {
-            By::Reply(_) | By::Other(_) => ShownBy::Reply,
-            By::Closed(Closed::Eof) => ShownBy::Close,
-            By::Closed(_) => ShownBy::Reset,
-            By::Silence => ShownBy::NoGreeting,
-            By::NoConnect(_) => ShownBy::NoConnect,
+            ProbeEvent::Reply(_) | ProbeEvent::Other(_) => ShownBy::Reply,
+            ProbeEvent::Closed(Closed::Eof) => ShownBy::Close,
+            ProbeEvent::Closed(_) => ShownBy::Reset,
+            ProbeEvent::Silence => ShownBy::NoGreeting,
+            ProbeEvent::NotConnected(_) => ShownBy::NoConnect,
         });
         match by {
-            By::Reply(reply) => {
+            ProbeEvent::Reply(reply) => {
                 finding.reply = Some(reply.to_string());
                 finding.code = Some(reply.code);
                 finding.enhanced = reply.enhanced.map(|code| code.to_string());
                 finding.closed = closed;
             }
-            By::Other(what) => finding.reply = Some(what.clone()),
-            By::Closed(_) => finding.closed = Some(true),
-            By::Silence | By::NoConnect(_) => {}
+            ProbeEvent::Other(what) => finding.reply = Some(what.clone()),
+            ProbeEvent::Closed(_) => finding.closed = Some(true),
+            ProbeEvent::Silence | ProbeEvent::NotConnected(_) => {}
         }
     }
 
     /// Whether the listener closes the connection now, of itself; one that answers a NOOP does not. A reply that explains
     /// the close is let pass.
-    pub(super) fn closes(&mut self, session: Session) -> bool {
-        let mut met = self.hands.hear(session, GLANCE);
-        if matches!(met.what, By::Silence) {
-            self.hands.tell(session, b"NOOP\r\n");
-            met = self.hands.hear(session, CLOSING);
+    pub(super) fn closes(&mut self, session: Probe) -> bool {
+        let mut met = self.probes.receive(session, GLANCE);
+        if matches!(met.event, ProbeEvent::Silence) {
+            self.probes.send(session, b"NOOP\r\n");
+            met = self.probes.receive(session, CLOSING);
         }
         for _ in 0..3 {
-            match &met.what {
-                By::Closed(_) => return true,
-                By::Reply(reply) if reply.code == 421 => met = self.hands.hear(session, CLOSING),
+            match &met.event {
+                ProbeEvent::Closed(_) => return true,
+                ProbeEvent::Reply(reply) if reply.code == 421 => met = self.probes.receive(session, CLOSING),
                 _ => return false,
             }
         }
@@ -411,15 +429,19 @@ fn content(message: &impl Content) -> Vec<u8> {
 }
 
 /// What was met, if it is a reply of this class.
-fn expect(step: Step, met: Met, class: u16) -> Result<Met, (Step, Met)> {
+fn expect(step: Step, met: ProbeOutcome, class: u16) -> Result<ProbeOutcome, (Step, ProbeOutcome)> {
     if met.code() / 100 == class { Ok(met) } else { Err((step, met)) }
 }
 
 /// What came is no reply, or nothing came although the connection lives: no refusal, and nothing to learn from.
-pub(super) fn unreadable(met: &Met) -> Found<()> {
-    match &met.what {
-        By::Other(what) => Err(Halt::Foreign(format!("what came is no reply that can be read: {what}"))),
-        By::Silence => Err(Halt::Foreign("no reply came, and the connection was not closed".to_owned())),
-        By::Reply(_) | By::Closed(_) | By::NoConnect(_) => Ok(()),
+pub(super) fn unreadable(met: &ProbeOutcome) -> Found<()> {
+    match &met.event {
+        ProbeEvent::Other(what) => {
+            Err(Halt::Foreign(format!("what came is no reply that can be read: {what}")))
+        }
+        ProbeEvent::Silence => {
+            Err(Halt::Foreign("no reply came, and the connection was not closed".to_owned()))
+        }
+        ProbeEvent::Reply(_) | ProbeEvent::Closed(_) | ProbeEvent::NotConnected(_) => Ok(()),
     }
 }

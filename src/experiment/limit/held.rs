@@ -20,7 +20,7 @@ use super::field::{Field, Found, Halt};
 use super::finding::{Finding, Verdict};
 use super::looks::bound;
 use crate::experiment::search::Search;
-use crate::generator::probe::{AT_ONCE, Leave, Opened, Refusal, Session, Way};
+use crate::generator::probe::{AT_ONCE, CloseMode, OpenOutcome, Probe, ProbeOptions, Refusal};
 
 /// So many are asked for before it is looked whether one was refused.
 const CHUNK: usize = 8;
@@ -50,7 +50,7 @@ pub(super) fn find(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) ->
     if kind.name == "too-many-tls-sessions" && !field.setting.tls {
         return Err(Halt::Foreign("its sessions are not encrypted: give --tls starttls or implicit".into()));
     }
-    let hosts = field.hands.hosts();
+    let hosts = field.probes.hosts();
     if whole && hosts < 2 {
         return Err(Halt::Foreign(
             "all sessions come from one address: give the target several `sources`".into(),
@@ -60,7 +60,7 @@ pub(super) fn find(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) ->
     let most = bound(finding.expected, field.setting.bounds.sessions, field.setting.bounds.connections / 4);
     let most = if whole { most.min(hosts) } else { most };
     let order = if whole { scope::spread(field, most) } else { Vec::new() };
-    let quiet_since = field.hands.now();
+    let quiet_since = field.probes.now();
     Room { field, crowd, order, bound: most, held: Vec::new(), asked: 0, quiet_since, signs: 0 }
         .search(kind, finding)
 }
@@ -86,7 +86,7 @@ struct Room<'f, 'h> {
     /// The client addresses of a crowd from many hosts.
     order: Vec<u64>,
     bound: u64,
-    held: Vec<Session>,
+    held: Vec<Probe>,
     /// Openings so far: the number of the next client.
     asked: u64,
     /// Since when the session that was quiet for longest is quiet.
@@ -108,8 +108,8 @@ impl Room<'_, '_> {
         };
         (finding.looked, finding.repeats) = (1, 1);
         finding.exactly(served);
-        self.field.shown(finding, refusal.step, &refusal.by, refusal.session);
-        self.field.hands.leave(&[refusal.session], Leave::Close);
+        self.field.shown(finding, refusal.step, &refusal.event, refusal.session);
+        self.field.probes.close(&[refusal.session], CloseMode::Close);
         let foreign = self.scope(kind, finding, served)?;
         self.stay_usable(finding, served)?;
         if self.crowd == Crowd::ManyHosts && self.counts_networks(finding, served)? {
@@ -150,7 +150,7 @@ impl Room<'_, '_> {
                 // Nothing more can be learnt here: what was held is what is served.
                 return Ok(Filled::Refused(served, refusal));
             };
-            self.field.hands.leave(&[refusal.session], Leave::Close);
+            self.field.probes.close(&[refusal.session], CloseMode::Close);
             finding.release_ms = Some(release.as_secs_f64() * 1e3);
             self.field.release = self.field.release.max(release);
             let settling = self.field.settling();
@@ -186,7 +186,7 @@ impl Room<'_, '_> {
                 return Ok(Filled::Ended(served, refusal));
             }
             // With the place as full as the step has left it, one more by itself decides.
-            self.field.hands.leave(&[refusal.session], Leave::Close);
+            self.field.probes.close(&[refusal.session], CloseMode::Close);
             finding.trials += 1;
             let (one, refused) = self.come(1)?;
             if let (0, Some(refused)) = (one, refused) {
@@ -201,7 +201,7 @@ impl Room<'_, '_> {
     /// Open sessions ended when one more was refused, with `served` of them: whether they do so again, and only then.
     fn ended(&mut self, finding: &mut Finding, served: u64, refusal: &Refusal) -> Found<()> {
         (finding.looked, finding.trials) = (2, finding.trials + 1);
-        self.field.shown(finding, refusal.step, &refusal.by, refusal.session);
+        self.field.shown(finding, refusal.step, &refusal.event, refusal.session);
         // How long a slot takes to be free is not known yet.
         self.field.release = self.field.release.max(Duration::from_secs(1));
         if self.live_alone(served, Duration::from_secs(1), 2)? != Some(true) {
@@ -229,9 +229,9 @@ impl Room<'_, '_> {
     }
 
     /// The open sessions that do not answer any more; all give a sign of life.
-    fn dead(&mut self) -> Vec<Session> {
+    fn dead(&mut self) -> Vec<Probe> {
         let dead = self.field.dead(&self.held);
-        self.quiet_since = self.field.hands.now();
+        self.quiet_since = self.field.probes.now();
         self.signs += 1;
         dead.into_iter().map(|(session, _)| session).collect()
     }
@@ -241,11 +241,11 @@ impl Room<'_, '_> {
     /// # Errors
     /// Open sessions end meanwhile: then nothing can be counted by them.
     fn rest(&mut self, length: Duration) -> Found<()> {
-        let until = self.field.hands.now() + length;
+        let until = self.field.probes.now() + length;
         loop {
             self.field.afford()?;
-            let left = until.saturating_sub(self.field.hands.now());
-            self.field.hands.pause(left.min(SIGN_OF_LIFE));
+            let left = until.saturating_sub(self.field.probes.now());
+            self.field.probes.pause(left.min(SIGN_OF_LIFE));
             let (held, gone) = (self.held.len(), self.dead().len());
             if gone > 0 {
                 return Err(Halt::Foreign(format!(
@@ -259,7 +259,7 @@ impl Room<'_, '_> {
         }
     }
 
-    fn way(&self, n: u64) -> Way {
+    fn way(&self, n: u64) -> ProbeOptions {
         let host = match self.crowd {
             Crowd::OneHost => 0,
             Crowd::ManyHosts => {
@@ -267,7 +267,7 @@ impl Room<'_, '_> {
                 self.order.get(turn).copied().unwrap_or(n)
             }
         };
-        Way { host, ..Way::default() }
+        ProbeOptions { host, ..ProbeOptions::default() }
     }
 
     /// Lets `count` more come: how many got in, and the first that did not.
@@ -279,25 +279,27 @@ impl Room<'_, '_> {
     fn come_by(&mut self, count: u64, at_once: usize) -> Found<(u64, Option<Refusal>)> {
         self.field.afford()?;
         if self.held.is_empty() {
-            (self.quiet_since, self.signs) = (self.field.hands.now(), 0);
+            (self.quiet_since, self.signs) = (self.field.probes.now(), 0);
         }
-        let ways: Vec<Way> = (self.asked..self.asked + count).map(|n| self.way(n)).collect();
+        let ways: Vec<ProbeOptions> = (self.asked..self.asked + count).map(|n| self.way(n)).collect();
         let (mut inside, mut refused) = (0, None);
         // Once one is refused no more come: each that is answered by silence costs its time.
         for few in ways.chunks(at_once.max(CHUNK)) {
             self.asked += few.len() as u64;
-            for opened in self.field.hands.open_by(few, at_once) {
+            for opened in self.field.probes.open_by(few, at_once) {
                 match opened {
-                    Opened::In(session) => {
+                    OpenOutcome::Open(session) => {
                         self.held.push(session);
                         inside += 1;
                     }
-                    Opened::Out(refusal) => match &refused {
+                    OpenOutcome::Refused(refusal) => match &refused {
                         None => refused = Some(refusal),
-                        Some(_) => self.field.hands.leave(&[refusal.session], Leave::Close),
+                        Some(_) => self.field.probes.close(&[refusal.session], CloseMode::Close),
                     },
-                    Opened::Own(_) if self.field.hands.left().is_zero() => return Err(Halt::Spent("time")),
-                    Opened::Own(why) => return Err(Halt::Own(why)),
+                    OpenOutcome::OwnFailure(_) if self.field.probes.left().is_zero() => {
+                        return Err(Halt::Spent("time"));
+                    }
+                    OpenOutcome::OwnFailure(why) => return Err(Halt::Own(why)),
                 }
             }
             if refused.is_some() {
@@ -308,25 +310,25 @@ impl Room<'_, '_> {
     }
 
     /// One more from this client: whether it is served. It is let go at once.
-    fn is_served(&mut self, way: Way) -> Found<bool> {
+    fn is_served(&mut self, way: ProbeOptions) -> Found<bool> {
         self.field.afford()?;
-        match self.field.hands.open(&[way]).pop() {
-            Some(Opened::In(session)) => {
-                self.field.hands.leave(&[session], Leave::Quit);
+        match self.field.probes.open(&[way]).pop() {
+            Some(OpenOutcome::Open(session)) => {
+                self.field.probes.close(&[session], CloseMode::Quit);
                 Ok(true)
             }
-            Some(Opened::Out(refusal)) => {
-                self.field.hands.leave(&[refusal.session], Leave::Close);
+            Some(OpenOutcome::Refused(refusal)) => {
+                self.field.probes.close(&[refusal.session], CloseMode::Close);
                 Ok(false)
             }
-            Some(Opened::Own(why)) => Err(Halt::Own(why)),
+            Some(OpenOutcome::OwnFailure(why)) => Err(Halt::Own(why)),
             None => Ok(false),
         }
     }
 
     /// Whether the open sessions stayed usable while one more was refused.
     fn stay_usable(&mut self, finding: &mut Finding, served: u64) -> Found<()> {
-        let quiet = self.field.hands.now().saturating_sub(self.quiet_since);
+        let quiet = self.field.probes.now().saturating_sub(self.quiet_since);
         let gone = self.dead().len();
         if gone == 0 {
             finding.inside_alive = Some(true);
@@ -353,7 +355,7 @@ impl Room<'_, '_> {
         if inside < served {
             return Ok(None);
         }
-        self.field.hands.pause(quiet);
+        self.field.probes.pause(quiet);
         for _ in 0..signs {
             if !self.dead().is_empty() {
                 return Ok(Some(false));
@@ -365,15 +367,15 @@ impl Room<'_, '_> {
     /// Lets one go, and asks again and again until one comes in: how long that took. The place is full again afterwards.
     fn release(&mut self, finding: &mut Finding) -> Found<Option<Duration>> {
         let Some(one) = self.held.pop() else { return Ok(None) };
-        let freed = self.field.hands.now();
-        self.field.hands.leave(&[one], Leave::Quit);
+        let freed = self.field.probes.now();
+        self.field.probes.close(&[one], CloseMode::Quit);
         let bounds = &self.field.setting.bounds;
         // What counts by time serves again after its window: common ones are a minute.
         let bound = bounds.release.max(bounds.recovery);
         let mut wait = AGAIN;
         loop {
             let (inside, refused) = self.come(1)?;
-            let took = self.field.hands.now() - freed;
+            let took = self.field.probes.now() - freed;
             if inside == 1 {
                 return Ok(Some(took));
             }
@@ -393,7 +395,7 @@ impl Room<'_, '_> {
         if !self.field.setting.tls || self.crowd == Crowd::ManyHosts {
             return Ok(());
         }
-        if self.is_served(Way { clear: true, ..Way::default() })? {
+        if self.is_served(ProbeOptions { clear: true, ..ProbeOptions::default() })? {
             finding.remark("a session without TLS was still served: the two are counted apart");
         }
         Ok(())
@@ -428,7 +430,7 @@ impl Room<'_, '_> {
     /// Fills the place, `first` of which are known to fit: the last of them with as many more at once, or in small steps.
     /// Slots that are not free yet are waited for. How many were served.
     fn filled(&mut self, first: u64, storm: bool) -> Found<u64> {
-        let begun = self.field.hands.now();
+        let begun = self.field.probes.now();
         let mut wait = AGAIN;
         loop {
             let here = self.held.len() as u64;
@@ -444,26 +446,26 @@ impl Room<'_, '_> {
             if !was_refused && count <= first {
                 continue;
             }
-            let waited = self.field.hands.now().saturating_sub(begun);
+            let waited = self.field.probes.now().saturating_sub(begun);
             if count >= first || waited >= self.field.setting.bounds.release {
                 return Ok(count);
             }
             // Its slots take longer than was seen.
-            self.field.hands.pause(wait);
-            self.field.release = self.field.release.max(self.field.hands.now().saturating_sub(begun));
+            self.field.probes.pause(wait);
+            self.field.release = self.field.release.max(self.field.probes.now().saturating_sub(begun));
             wait = (wait * 2).min(LONGEST_WAIT);
         }
     }
 
     fn turn_away(&mut self, refused: Option<Refusal>) {
         if let Some(refusal) = refused {
-            self.field.hands.leave(&[refusal.session], Leave::Close);
+            self.field.probes.close(&[refusal.session], CloseMode::Close);
         }
     }
 
     /// Lets all go.
     fn empty(&mut self) {
         let held = std::mem::take(&mut self.held);
-        self.field.hands.leave(&held, Leave::Quit);
+        self.field.probes.close(&held, CloseMode::Quit);
     }
 }

@@ -31,9 +31,9 @@ pub(super) fn look(
     finding: &mut Finding,
     mut look: impl FnMut(&mut Field<'_>, &mut Finding, bool) -> Found<Look>,
 ) -> Found<()> {
-    let begun = field.hands.now();
+    let begun = field.probes.now();
     let first = look(field, finding, true)?;
-    let took = field.hands.now().saturating_sub(begun);
+    let took = field.probes.now().saturating_sub(begun);
     finding.trials += 1;
     (finding.looked, finding.repeats) = (1, 1);
     if !first.bit {

@@ -19,7 +19,7 @@ use super::field::{Field, Found, Halt, unreadable};
 use super::finding::{Finding, Verdict};
 use super::looks::{MOST, bound};
 use super::{Kind, is_foreign};
-use crate::generator::probe::{Leave, Met, Opened, Session, Way};
+use crate::generator::probe::{CloseMode, OpenOutcome, Probe, ProbeOptions, ProbeOutcome};
 use crate::smtp::Step;
 
 /// The first silence after a refusal; each is twice as long as the one before.
@@ -49,7 +49,7 @@ const FILLING: Duration = Duration::from_secs(40);
 /// What is counted, one after the other.
 trait Item {
     /// One more; `Err`: how it was not served.
-    fn one(&mut self, field: &mut Field<'_>) -> Found<Result<(), (Step, Met, Session)>>;
+    fn one(&mut self, field: &mut Field<'_>) -> Found<Result<(), (Step, ProbeOutcome, Probe)>>;
 }
 
 /// New connections by time.
@@ -136,8 +136,8 @@ fn find(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding, item: &mut dy
         return Ok(());
     };
     unreadable(&met)?;
-    field.shown(finding, step, &met.what, session);
-    field.hands.leave(&[session], Leave::Close);
+    field.shown(finding, step, &met.event, session);
+    field.probes.close(&[session], CloseMode::Close);
     if first.served == 0 {
         return Err(Halt::Failed(step, Box::new(met)));
     }
@@ -147,7 +147,7 @@ fn find(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding, item: &mut dy
     for round in 0..ROUNDS {
         if round > 0 {
             let window = known.map_or(Duration::ZERO, |(_, recovery)| recovery.most);
-            field.hands.pause(window + MARGIN);
+            field.probes.pause(window + MARGIN);
             finding.trials += 1;
             burst = refused_burst(field, item, most)?;
         }
@@ -188,11 +188,11 @@ fn find(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding, item: &mut dy
         )));
     };
     // All that a window holds is served at once when all of it has left; of a bucket, what has been filled in.
-    field.hands.pause(recovery.most + MARGIN);
+    field.probes.pause(recovery.most + MARGIN);
     finding.trials += 1;
     let whole = refused_burst(field, item, most)?;
     let until = whole.begun + recovery.most.mul_f64(1.02) + whole.took;
-    field.hands.pause(until.saturating_sub(field.hands.now()));
+    field.probes.pause(until.saturating_sub(field.probes.now()));
     let again = refused_burst(field, item, most)?;
     if again.served >= served && whole.took > recovery.most / 3 {
         // What is filled in during so long a burst cannot be told from what it began with.
@@ -277,15 +277,15 @@ fn recovery(
     let mut least = burst.took;
     for at in questions(burst, known) {
         let until = burst.begun + at;
-        field.hands.pause(until.saturating_sub(field.hands.now()));
-        let asked = field.hands.now().saturating_sub(burst.begun);
+        field.probes.pause(until.saturating_sub(field.probes.now()));
+        let asked = field.probes.now().saturating_sub(burst.begun);
         match item.one(field)? {
             Ok(()) => {
-                let most = field.hands.now().saturating_sub(burst.begun);
+                let most = field.probes.now().saturating_sub(burst.begun);
                 return Ok(Some(Recovery { least, most: most.max(least + Duration::from_millis(1)) }));
             }
             Err((_, met, session)) => {
-                field.hands.leave(&[session], Leave::Close);
+                field.probes.close(&[session], CloseMode::Close);
                 unreadable(&met)?;
                 least = asked;
             }
@@ -299,14 +299,14 @@ struct Burst {
     begun: Duration,
     served: u64,
     took: Duration,
-    refused: Option<(Step, Met, Session)>,
+    refused: Option<(Step, ProbeOutcome, Probe)>,
 }
 
 fn burst(field: &mut Field<'_>, item: &mut dyn Item, most: u64) -> Found<Burst> {
-    let begun = field.hands.now();
+    let begun = field.probes.now();
     let mut served = 0;
     let refused = loop {
-        if served >= most || field.hands.now() - begun > COUNTING {
+        if served >= most || field.probes.now() - begun > COUNTING {
             break None;
         }
         match item.one(field)? {
@@ -314,14 +314,14 @@ fn burst(field: &mut Field<'_>, item: &mut dyn Item, most: u64) -> Found<Burst> 
             Err(refused) => break Some(refused),
         }
     };
-    Ok(Burst { begun, served, took: field.hands.now() - begun, refused })
+    Ok(Burst { begun, served, took: field.probes.now() - begun, refused })
 }
 
 /// A burst whose end is of no interest.
 fn refused_burst(field: &mut Field<'_>, item: &mut dyn Item, most: u64) -> Found<Burst> {
     let mut burst = burst(field, item, most)?;
     if let Some((_, _, session)) = burst.refused.take() {
-        field.hands.leave(&[session], Leave::Close);
+        field.probes.close(&[session], CloseMode::Close);
     }
     Ok(burst)
 }
@@ -361,13 +361,13 @@ fn bucket(
     recovery: &Recovery,
 ) -> Found<()> {
     let step = (recovery.most / 8).max(Duration::from_millis(5));
-    let begun = field.hands.now();
+    let begun = field.probes.now();
     // When the first and the last refill were served, and the time before each at which none was there.
     let (mut refills, mut first, mut last) = (0u64, (begun, begun), (begun, begun));
     let mut missing = begun;
-    while refills < REFILLS && field.hands.now() - begun < FILLING {
-        field.hands.pause(step);
-        let asked = field.hands.now();
+    while refills < REFILLS && field.probes.now() - begun < FILLING {
+        field.probes.pause(step);
+        let asked = field.probes.now();
         match item.one(field)? {
             Ok(()) => {
                 refills += 1;
@@ -377,7 +377,7 @@ fn bucket(
                 }
             }
             Err((_, _, session)) => {
-                field.hands.leave(&[session], Leave::Close);
+                field.probes.close(&[session], CloseMode::Close);
                 missing = asked;
             }
         }
@@ -406,26 +406,26 @@ fn bucket(
 /// whose slots are free late, and none by time.
 fn held_count(field: &mut Field<'_>, finding: &mut Finding) -> Found<()> {
     let Some(window) = finding.window_ms.map(|ms| Duration::from_secs_f64(ms / 1e3)) else { return Ok(()) };
-    field.hands.pause(window + MARGIN);
+    field.probes.pause(window + MARGIN);
     finding.trials += 1;
     let before = refused_burst(field, &mut Connections, u64::MAX)?;
-    field.hands.pause(window + MARGIN);
+    field.probes.pause(window + MARGIN);
     // Half of what is served; what a bucket gave before is given again.
     let hold = (before.served / 2).max(1);
     let mut held = Vec::new();
     for _ in 0..hold {
         field.afford()?;
-        match field.hands.open(&[Way::default()]).pop() {
-            Some(Opened::In(session)) => held.push(session),
-            Some(Opened::Out(refusal)) => field.hands.leave(&[refusal.session], Leave::Close),
+        match field.probes.open(&[ProbeOptions::default()]).pop() {
+            Some(OpenOutcome::Open(session)) => held.push(session),
+            Some(OpenOutcome::Refused(refusal)) => field.probes.close(&[refusal.session], CloseMode::Close),
             _ => return Ok(()),
         }
     }
-    field.hands.pause(window + MARGIN);
+    field.probes.pause(window + MARGIN);
     let dead = field.dead(&held).len();
     let beside = refused_burst(field, &mut Connections, before.served.saturating_add(1))?;
     let kept = held.len() as u64;
-    field.hands.leave(&held, Leave::Quit);
+    field.probes.close(&held, CloseMode::Quit);
     if dead > 0 {
         finding.remark("sessions that were held ended by themselves: whether sessions at once are counted cannot be told");
         finding.verdict = Verdict::Unstable;
@@ -445,18 +445,18 @@ fn held_count(field: &mut Field<'_>, finding: &mut Finding) -> Found<()> {
 struct Connections;
 
 impl Item for Connections {
-    fn one(&mut self, field: &mut Field<'_>) -> Found<Result<(), (Step, Met, Session)>> {
+    fn one(&mut self, field: &mut Field<'_>) -> Found<Result<(), (Step, ProbeOutcome, Probe)>> {
         field.afford()?;
-        match field.hands.open(&[Way::default()]).pop() {
-            Some(Opened::In(session)) => {
+        match field.probes.open(&[ProbeOptions::default()]).pop() {
+            Some(OpenOutcome::Open(session)) => {
                 field.leave(session);
                 Ok(Ok(()))
             }
-            Some(Opened::Out(refusal)) => {
-                let met = Met { what: refusal.by, at: field.hands.now() };
+            Some(OpenOutcome::Refused(refusal)) => {
+                let met = ProbeOutcome { event: refusal.event, at: field.probes.now() };
                 Ok(Err((refusal.step, met, refusal.session)))
             }
-            Some(Opened::Own(why)) => Err(Halt::Own(why)),
+            Some(OpenOutcome::OwnFailure(why)) => Err(Halt::Own(why)),
             None => Err(Halt::Own("no session was opened".to_owned())),
         }
     }
@@ -465,7 +465,7 @@ impl Item for Connections {
 struct Messages;
 
 impl Item for Messages {
-    fn one(&mut self, field: &mut Field<'_>) -> Found<Result<(), (Step, Met, Session)>> {
+    fn one(&mut self, field: &mut Field<'_>) -> Found<Result<(), (Step, ProbeOutcome, Probe)>> {
         // A session for each: a limit of messages of a session is another one.
         let session = field.enter()?;
         let mailer = field.mailer(None, 1);

@@ -6,7 +6,7 @@ use super::field::{Field, Found, Halt, unreadable};
 use super::finding::Finding;
 use super::looks::{Look, MOST, bound, look};
 use crate::experiment::search::Search;
-use crate::generator::probe::{Met, Session};
+use crate::generator::probe::{Probe, ProbeOutcome};
 use crate::smtp::Step;
 
 /// Recipients of a message.
@@ -19,7 +19,7 @@ pub(super) fn find(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) ->
             return later(field, finding, most, first);
         };
         if first {
-            field.shown(finding, Step::Rcpt, &met.what, session);
+            field.shown(finding, Step::Rcpt, &met.event, session);
             if finding.closed == Some(false) {
                 let sent = field.finish_message(session).is_ok();
                 finding.remark(match sent {
@@ -35,7 +35,7 @@ pub(super) fn find(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) ->
 }
 
 /// A session with MAIL and as many RCPT as are accepted, at most `most`; how the next was refused.
-fn envelope(field: &mut Field<'_>, most: u64) -> Found<(Session, u64, Option<Met>)> {
+fn envelope(field: &mut Field<'_>, most: u64) -> Found<(Probe, u64, Option<ProbeOutcome>)> {
     let session = field.enter()?;
     let mailer = field.mailer(None, u32::try_from(most).unwrap_or(u32::MAX));
     let letter = field.letter(&mailer);
@@ -78,7 +78,7 @@ fn later(field: &mut Field<'_>, finding: &mut Finding, most: u64, first: bool) -
                 return Err(Halt::Failed(step, Box::new(met)));
             }
             if first {
-                field.shown(finding, step, &met.what, session);
+                field.shown(finding, step, &met.event, session);
             }
             shown = Some(step);
         }

@@ -6,7 +6,7 @@ use super::field::{Field, Found, Halt};
 use super::finding::{Finding, Verdict};
 use crate::condition::Condition;
 use crate::condition::cisco;
-use crate::generator::probe::{By, Met, Session};
+use crate::generator::probe::{Probe, ProbeEvent, ProbeOutcome};
 use crate::smtp::Step;
 
 /// What is right.
@@ -52,7 +52,7 @@ pub(super) fn find(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) ->
 }
 
 /// Breaks a rule; what was met.
-fn broken(field: &mut Field<'_>, rule: &str) -> Found<(Session, Step, Met)> {
+fn broken(field: &mut Field<'_>, rule: &str) -> Found<(Probe, Step, ProbeOutcome)> {
     let mailer = field.mailer(None, 1);
     let letter = field.letter(&mailer);
     let mail = format!("MAIL FROM:<{}>", letter.sender);
@@ -93,7 +93,7 @@ fn broken(field: &mut Field<'_>, rule: &str) -> Found<(Session, Step, Met)> {
     Ok((session, step, met))
 }
 
-fn needs(field: &mut Field<'_>, session: Session, step: Step, line: &str) -> Found<()> {
+fn needs(field: &mut Field<'_>, session: Probe, step: Step, line: &str) -> Found<()> {
     let met = field.ask(session, line);
     if met.code() / 100 == 2 { Ok(()) } else { Err(Halt::Failed(step, Box::new(met))) }
 }
@@ -101,18 +101,18 @@ fn needs(field: &mut Field<'_>, session: Session, step: Step, line: &str) -> Fou
 fn conclude(
     field: &mut Field<'_>,
     finding: &mut Finding,
-    session: Session,
+    session: Probe,
     step: Step,
-    met: &Met,
+    met: &ProbeOutcome,
     right: Right,
 ) {
-    field.shown(finding, step, &met.what, session);
+    field.shown(finding, step, &met.event, session);
     let code = u64::from(met.code());
     finding.exactly(code);
-    finding.verdict = match (&met.what, right) {
-        (By::Reply(reply), Right::Refused) if reply.code / 100 == 5 => Verdict::Found,
-        (By::Reply(reply), Right::Taken) if matches!(reply.code / 100, 2 | 3) => Verdict::Found,
-        (By::Reply(_), Right::Any) => Verdict::Found,
+    finding.verdict = match (&met.event, right) {
+        (ProbeEvent::Reply(reply), Right::Refused) if reply.code / 100 == 5 => Verdict::Found,
+        (ProbeEvent::Reply(reply), Right::Taken) if matches!(reply.code / 100, 2 | 3) => Verdict::Found,
+        (ProbeEvent::Reply(_), Right::Any) => Verdict::Found,
         _ => Verdict::Differs,
     };
     if finding.verdict == Verdict::Differs && right == Right::Refused {
@@ -130,15 +130,15 @@ fn pipelining(field: &mut Field<'_>, finding: &mut Finding) -> Found<()> {
     let mailer = field.mailer(None, 1);
     let letter = field.letter(&mailer);
     let session = field.enter()?;
-    let offer = field.hands.offer(session);
+    let offer = field.probes.offer(session);
     let recipient = letter.recipients.first().map_or("", |to| to);
     let group = format!("MAIL FROM:<{}>\r\nRCPT TO:<{recipient}>\r\nDATA\r\n", letter.sender);
-    field.hands.tell(session, group.as_bytes());
+    field.probes.send(session, group.as_bytes());
     let patience = field.setting.patience;
-    let mut last = (Step::Mail, field.hands.hear(session, patience));
+    let mut last = (Step::Mail, field.probes.receive(session, patience));
     for step in [Step::Rcpt, Step::Data] {
         if last.1.code() / 100 == 2 {
-            last = (step, field.hands.hear(session, patience));
+            last = (step, field.probes.receive(session, patience));
         }
     }
     if matches!(last.1.code() / 100, 4 | 5) {
@@ -152,7 +152,7 @@ fn pipelining(field: &mut Field<'_>, finding: &mut Finding) -> Found<()> {
     let right = if offer.pipelining { Right::Taken } else { Right::Any };
     conclude(field, finding, session, last.0, &last.1, right);
     if last.1.code() == 354 {
-        let met = field.hands.say(session, &letter.content, patience);
+        let met = field.probes.exchange(session, &letter.content, patience);
         if met.code() / 100 != 2 {
             finding.remark("the message behind it was not accepted");
         }

@@ -9,14 +9,14 @@ use super::field::{Field, Found, Halt, unreadable};
 use super::finding::{Finding, Verdict};
 use super::looks::{Look, MOST, bound, look, settle};
 use crate::experiment::search::Search;
-use crate::generator::probe::{Met, Session};
+use crate::generator::probe::{Probe, ProbeOutcome};
 use crate::smtp::Step;
 
 /// The sizes of the messages that fill a session, in bytes: the largest of which the first is taken.
 const PIECES: [u64; 4] = [64 << 10, 8 << 10, 2 << 10, 0];
 
 /// Messages that were taken in a session, how the next one was not, and the session.
-type Filled = (u64, Option<(Step, Met)>, Session);
+type Filled = (u64, Option<(Step, ProbeOutcome)>, Probe);
 
 /// Sends messages of one size until one is not taken, or so many were.
 fn filled(field: &mut Field<'_>, size: u64, most: u64) -> Found<Filled> {
@@ -63,19 +63,19 @@ pub(super) fn messages(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding
 fn shown(
     field: &mut Field<'_>,
     finding: &mut Finding,
-    session: Session,
+    session: Probe,
     step: Step,
-    met: &Met,
+    met: &ProbeOutcome,
     served: u64,
 ) -> Found<()> {
     if served == 0 {
         return Err(Halt::Failed(step, Box::new(met.clone())));
     }
-    field.shown(finding, step, &met.what, session);
+    field.shown(finding, step, &met.event, session);
     field.leave(session);
-    let begun = field.hands.now();
+    let begun = field.probes.now();
     match field.one_message() {
-        Ok(()) => finding.release_ms = Some((field.hands.now() - begun).as_secs_f64() * 1e3),
+        Ok(()) => finding.release_ms = Some((field.probes.now() - begun).as_secs_f64() * 1e3),
         Err(halt @ (Halt::Own(_) | Halt::Spent(_))) => return Err(halt),
         Err(_) => finding.remark("a new session was not served either"),
     }

@@ -6,7 +6,7 @@ use super::field::{Field, Found, Halt, Letter, unreadable};
 use super::finding::{Finding, Verdict};
 use super::looks::{bound, settle};
 use crate::experiment::search::Search;
-use crate::generator::probe::{Met, Session};
+use crate::generator::probe::{Probe, ProbeOutcome};
 use crate::smtp::Step;
 
 /// How often the bracket's two ends are asked again.
@@ -29,11 +29,11 @@ const FIELD: u64 = 76;
 /// What came of one size.
 enum Came {
     Served,
-    Refused(Step, Met),
+    Refused(Step, ProbeOutcome),
 }
 
 /// One size, tried in a session at rest.
-type Trial<'t> = &'t mut dyn FnMut(&mut Field<'_>, Session, u64) -> Found<Came>;
+type Trial<'t> = &'t mut dyn FnMut(&mut Field<'_>, Probe, u64) -> Found<Came>;
 
 /// Searches to the octet with `trial`, each in a session of its own: a limit on messages of a session is another one.
 /// `least` is the smallest size that can be tried; it has to be served, or it is no size that is in the way.
@@ -57,7 +57,7 @@ fn octet(
         if let Came::Refused(step, met) = came {
             // A refusal that we could not read, or that never came, shows nothing of the size.
             unreadable(&met)?;
-            field.shown(finding, step, &met.what, session);
+            field.shown(finding, step, &met.event, session);
         }
         field.leave(session);
     }
@@ -123,7 +123,7 @@ fn served(field: &mut Field<'_>, size: u64, trial: Trial<'_>) -> Found<bool> {
 /// The size that the listener advertises.
 fn advertised(field: &mut Field<'_>) -> Found<Option<u64>> {
     let session = field.enter()?;
-    let offer = field.hands.offer(session);
+    let offer = field.probes.offer(session);
     field.leave(session);
     Ok(offer.size)
 }
@@ -166,7 +166,7 @@ fn sender(field: &mut Field<'_>) -> String {
 }
 
 /// Sends a letter whole.
-fn whole(field: &mut Field<'_>, session: Session, letter: &Letter) -> Came {
+fn whole(field: &mut Field<'_>, session: Probe, letter: &Letter) -> Came {
     match field.send(session, letter) {
         Ok(_) => Came::Served,
         Err((step, met)) => Came::Refused(step, met),

@@ -8,7 +8,7 @@ use super::field::{Field, Found, Halt, Letter};
 use super::finding::Finding;
 use super::looks::settle;
 use super::{KINDS, Kind, Measure, Request};
-use crate::generator::probe::{By, Leave, Met, Session, Way};
+use crate::generator::probe::{CloseMode, Probe, ProbeEvent, ProbeOptions, ProbeOutcome};
 use crate::smtp::Step;
 
 /// What a time may miss an expectation by, in milliseconds: listeners count in seconds.
@@ -48,7 +48,7 @@ struct Seen {
     /// Since its last sign of life, or since its greeting if it went on giving them.
     after: Duration,
     /// What ended it; nothing if the wait ended first.
-    by: Option<Met>,
+    by: Option<ProbeOutcome>,
     /// Whether the connection was closed with the reply that ended it.
     closed: Option<bool>,
     step: Step,
@@ -61,7 +61,7 @@ struct Seen {
 /// A session that waits.
 struct Waiting {
     asked: Asked,
-    session: Session,
+    session: Probe,
     since: Duration,
     step: Step,
     /// When it last gave a sign of life.
@@ -96,9 +96,9 @@ impl Field<'_> {
 pub(super) fn find(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) -> Found<()> {
     if field.waits.seen.is_none() {
         let asked = std::mem::take(&mut field.waits.asked);
-        let stalled = field.hands.stalled();
+        let stalled = field.probes.stalled();
         field.waits.seen = Some(wait(field, &asked)?);
-        field.waits.stalled = field.hands.stalled().saturating_sub(stalled);
+        field.waits.stalled = field.probes.stalled().saturating_sub(stalled);
     }
     let Some(seen) = field.waits.seen.as_ref().and_then(|seen| seen.get(kind.name)).cloned() else {
         return Err(Halt::Foreign("it was not waited for".to_owned()));
@@ -116,8 +116,8 @@ pub(super) fn find(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) ->
     match seen.by {
         Some(met) => {
             finding.exactly(ms);
-            field.shown_with(finding, seen.step, &met.what, seen.closed);
-            if let By::Closed(_) = met.what {
+            field.shown_with(finding, seen.step, &met.event, seen.closed);
+            if let ProbeEvent::Closed(_) = met.event {
                 finding.remark("the connection was closed without a word");
             }
         }
@@ -149,12 +149,12 @@ fn begin_all(
 ) -> Found<(Vec<Waiting>, Vec<Asked>)> {
     let (mut waiting, mut later) = (Vec::new(), Vec::new());
     for one in asked {
-        let opened = field.hands.now();
+        let opened = field.probes.now();
         let patience = if waiting.is_empty() { field.setting.bounds.recovery } else { Duration::ZERO };
         match begin(field, one.kind, patience) {
             Ok((session, step)) => {
                 // A session's time is the listener's from its first octet on; silence begins when all is said.
-                let since = if one.every.is_some() { opened } else { field.hands.now() };
+                let since = if one.every.is_some() { opened } else { field.probes.now() };
                 waiting.push(Waiting {
                     asked: *one,
                     session,
@@ -188,17 +188,17 @@ fn wait_for(
         field.afford()?;
         let mut still = Vec::new();
         for mut one in waiting {
-            let met = field.hands.hear(one.session, GLANCE);
-            let ended = match (&met.what, one.asked.every) {
-                (By::Silence, _) => false,
+            let met = field.probes.receive(one.session, GLANCE);
+            let ended = match (&met.event, one.asked.every) {
+                (ProbeEvent::Silence, _) => false,
                 // The answer to a sign of life.
-                (By::Reply(reply), Some(_)) => {
+                (ProbeEvent::Reply(reply), Some(_)) => {
                     one.lived = (met.at, false);
                     reply.code == 421
                 }
                 _ => true,
             };
-            let now = field.hands.now();
+            let now = field.probes.now();
             if ended || now >= one.since.saturating_add(one.asked.length) {
                 // Of one whose answer is still awaited, for its reply is slow, no more is known than when it lived last.
                 let last = if one.lived.1 { one.lived.0 } else { now };
@@ -207,14 +207,14 @@ fn wait_for(
                 let closed = (ended && met.reply().is_some()).then(|| field.closes(one.session));
                 let by = ended.then_some(met);
                 // Where content is awaited, QUIT is content.
-                field.hands.leave(&[one.session], Leave::Close);
+                field.probes.close(&[one.session], CloseMode::Close);
                 let (step, every) = (one.step, one.asked.every);
                 note(seen, &one.asked, Seen { after, by, closed, step, every, halted: None });
                 continue;
             }
             if one.asked.every.is_some_and(|every| !one.lived.1 && now - one.spoke >= every) {
                 (one.spoke, one.lived.1) = (now, true);
-                field.hands.tell(one.session, b"NOOP\r\n");
+                field.probes.send(one.session, b"NOOP\r\n");
             }
             still.push(one);
         }
@@ -256,16 +256,16 @@ fn of_two(one: Seen, other: Seen) -> Seen {
 }
 
 /// A session that is silent from here on, and the step at which it is.
-fn begin(field: &mut Field<'_>, kind: &Kind, patience: Duration) -> Found<(Session, Step)> {
+fn begin(field: &mut Field<'_>, kind: &Kind, patience: Duration) -> Found<(Probe, Step)> {
     let point = kind.name.strip_prefix("idle-timeout.").unwrap_or_default();
     if point == "greeting" {
         let session = field.enter_bare_within(patience)?;
         return Ok((session, Step::Hello));
     }
-    let session = field.enter_within(Way::default(), patience)?;
+    let session = field.enter_within(ProbeOptions::default(), patience)?;
     let mailer = field.mailer(None, 1);
     let letter = field.letter(&mailer);
-    let failed = |(step, met): (Step, Met)| Halt::Failed(step, Box::new(met));
+    let failed = |(step, met): (Step, ProbeOutcome)| Halt::Failed(step, Box::new(met));
     let step = match point {
         "mail" => {
             let alone = Letter { recipients: Vec::new(), ..letter };
@@ -283,7 +283,7 @@ fn begin(field: &mut Field<'_>, kind: &Kind, patience: Duration) -> Found<(Sessi
                 return Err(failed((Step::Data, met)));
             }
             if point == "body" {
-                field.hands.tell(session, letter.head());
+                field.probes.send(session, letter.head());
             }
             Step::Body
         }
@@ -294,21 +294,21 @@ fn begin(field: &mut Field<'_>, kind: &Kind, patience: Duration) -> Found<(Sessi
 
 impl Field<'_> {
     /// A session that was greeted and has said nothing.
-    pub(super) fn enter_bare(&mut self) -> Found<Session> {
+    pub(super) fn enter_bare(&mut self) -> Found<Probe> {
         self.enter_bare_within(self.setting.bounds.recovery)
     }
 
     /// The same; a refusal is waited out for `patience`.
-    fn enter_bare_within(&mut self, patience: Duration) -> Found<Session> {
+    fn enter_bare_within(&mut self, patience: Duration) -> Found<Probe> {
         if self.setting.implicit {
             return Err(Halt::Foreign("nothing can be said before TLS here".to_owned()));
         }
-        let session = self.enter_within(Way { bare: true, ..Way::default() }, patience)?;
-        let met = self.hands.hear(session, self.setting.patience);
+        let session = self.enter_within(ProbeOptions { bare: true, ..ProbeOptions::default() }, patience)?;
+        let met = self.probes.receive(session, self.setting.patience);
         if met.code() == 220 {
             return Ok(session);
         }
-        self.hands.leave(&[session], Leave::Close);
+        self.probes.close(&[session], CloseMode::Close);
         Err(Halt::Failed(Step::Greeting, Box::new(met)))
     }
 }

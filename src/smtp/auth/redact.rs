@@ -63,7 +63,7 @@ impl Redactor {
 
 /// The same for octets that come in pieces: they are given back by whole lines, for a secret may be cut in two.
 #[derive(Debug)]
-pub struct Heard {
+pub struct LineRedactor {
     redactor: Redactor,
     partial: Vec<u8>,
 }
@@ -71,10 +71,10 @@ pub struct Heard {
 /// More than this without a line's end is no reply.
 const LONGEST: usize = 16 * 1024;
 
-impl Heard {
+impl LineRedactor {
     /// Nothing yet.
-    pub fn new(redactor: Redactor) -> Heard {
-        Heard { redactor, partial: Vec::new() }
+    pub fn new(redactor: Redactor) -> LineRedactor {
+        LineRedactor { redactor, partial: Vec::new() }
     }
 
     /// The lines that these octets complete, without the secret.
@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn a_secret_that_comes_in_pieces_is_found() {
-        let mut heard = Heard::new(Redactor::new(&Secret::new("hunter2")));
+        let mut heard = LineRedactor::new(Redactor::new(&Secret::new("hunter2")));
         let said = b"501 hunter2?\r\n535 hun";
         let mut shown: Vec<u8> = said.chunks(1).flat_map(|octet| heard.lines(octet)).collect();
         assert_eq!(shown, b"501 [redacted]?\r\n");

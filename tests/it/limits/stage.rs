@@ -1,4 +1,4 @@
-//! A stage for searches: a listener, hands, and what they are to find.
+//! A stage for searches: a listener, probes, and what they are to find.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustls::pki_types::CertificateDer;
 use smtpress::condition::Classifier;
 use smtpress::experiment::limit::{self, Bounds, Finding, KINDS, Kind, Outcome, Request, Setting};
-use smtpress::generator::probe::Live;
+use smtpress::generator::probe::NetworkProbes;
 use smtpress::listener::limits::Limits;
 use smtpress::net::address::addresses::Addresses;
 use smtpress::net::address::origin::Origin;
@@ -54,7 +54,7 @@ pub fn search_at(
     let security = client.as_ref().map(|client| client.security().unwrap());
     let origin = Origin::Bound(Addresses::parse(&["127.0.0.1-127.0.3.254"]).unwrap());
     let endpoint = Endpoint { origin, timeout: SECOND, ..Endpoint::new(Place::from(place)) };
-    let mut hands = Live::new(&plan, endpoint, security).unwrap();
+    let mut probes = NetworkProbes::new(&plan, endpoint, security).unwrap();
     let setting = Setting {
         mail: plan.mail.clone(),
         seed: 42,
@@ -70,7 +70,7 @@ pub fn search_at(
         patience: 10 * SECOND,
         bounds,
     };
-    limit::search(&mut hands, &setting, request, &mut ())
+    limit::search(&mut probes, &setting, request, &mut ())
 }
 
 /// Searches a listener of these limits.

@@ -7,7 +7,7 @@ use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use smtpress::experiment::limit::{self, Finding, KINDS, Kind, Outcome, Request, Verdict};
-use smtpress::generator::probe::{Hands, Leave, Met, Opened, Session, Spent, Way};
+use smtpress::generator::probe::{CloseMode, OpenOutcome, Probe, ProbeOptions, ProbeOutcome, Probes, Spent};
 use smtpress::listener::limits::{Limits, Patterns};
 use smtpress::smtp::hello::Offer;
 
@@ -312,7 +312,7 @@ fn n15_what_comes_three_times_at_the_same_count_is_the_limit_whatever_its_words(
         let finding = find(&drawn, "too-many-messages-per-session", Some(13));
         assert_eq!((finding.value, finding.verdict), (Some(13), Verdict::AsExpected), "{finding:?}");
     }
-    let mut hands = Simulated::new(&Drawn {
+    let mut probes = Simulated::new(&Drawn {
         tarpit: Some(Tarpit { from: 0, step: Duration::from_secs(3) }),
         ..per_host(20)
     });
@@ -322,8 +322,8 @@ fn n15_what_comes_three_times_at_the_same_count_is_the_limit_whatever_its_words(
         .iter()
         .filter(|kind| kind.name.contains("command") || kind.name.contains("idle"))
         .map(|kind| (kind.name, None));
-    let outcome = limit::search(&mut hands, &setting, &request(&all.collect::<Vec<_>>()), &mut ());
-    let took = hands.now();
+    let outcome = limit::search(&mut probes, &setting, &request(&all.collect::<Vec<_>>()), &mut ());
+    let took = probes.now();
     assert!(took <= Duration::from_secs(122), "{took:?}");
     assert!(matches!(outcome.ended, Some(limit::Ended::Spent("time"))), "{outcome:?}");
 }
@@ -331,11 +331,11 @@ fn n15_what_comes_three_times_at_the_same_count_is_the_limit_whatever_its_words(
 #[test]
 fn n15_no_wait_with_sessions_held_goes_beyond_the_time_of_the_search() {
     // Its slots are never free: the place is waited for, full.
-    let mut hands = Simulated::new(&Drawn { release: Duration::from_secs(10_000), ..per_host(20) });
+    let mut probes = Simulated::new(&Drawn { release: Duration::from_secs(10_000), ..per_host(20) });
     let mut setting = setting();
     setting.bounds.time = Duration::from_secs(30);
-    let outcome = limit::search(&mut hands, &setting, &request(&[(HOST, Some(20))]), &mut ());
-    assert!(hands.now() <= Duration::from_secs(32), "{:?}", hands.now());
+    let outcome = limit::search(&mut probes, &setting, &request(&[(HOST, Some(20))]), &mut ());
+    assert!(probes.now() <= Duration::from_secs(32), "{:?}", probes.now());
     assert!(matches!(outcome.ended, Some(limit::Ended::Spent("time"))), "{outcome:?}");
 }
 
@@ -411,35 +411,35 @@ fn n2_ten_thousand_listeners_that_answer_anything_to_anything_end_no_search_with
     (setting.bounds.sessions, setting.bounds.messages) = (40, 40);
     setting.bounds.time = Duration::from_secs(20 * 60);
     for seed in 0..10_000 {
-        let mut hands = Chaos::new(seed);
+        let mut probes = Chaos::new(seed);
         let kind = &KINDS[usize::try_from(seed).unwrap() % KINDS.len()];
         let expected = [None, Some(0), Some(7), Some(u64::MAX)][usize::try_from(seed / 64).unwrap() % 4];
-        let outcome = limit::search(&mut hands, &setting, &request(&[(kind.name, expected)]), &mut ());
+        let outcome = limit::search(&mut probes, &setting, &request(&[(kind.name, expected)]), &mut ());
         assert!(!matches!(outcome.ended, Some(limit::Ended::Fault(..))), "seed {seed}: {outcome:?}");
         assert!(outcome.findings.len() == 1 || outcome.ended.is_some(), "seed {seed}: {outcome:?}");
-        assert_eq!(hands.left_open(), 0, "seed {seed}: {outcome:?}");
+        assert_eq!(probes.left_open(), 0, "seed {seed}: {outcome:?}");
     }
 }
 
 /// A listener as drawn, on a machine that stands still for a second at every pause.
 struct Halting(Simulated, Duration);
 
-impl Hands for Halting {
-    fn open(&mut self, ways: &[Way], at_once: usize, within: Duration) -> Vec<Opened> {
+impl Probes for Halting {
+    fn open(&mut self, ways: &[ProbeOptions], at_once: usize, within: Duration) -> Vec<OpenOutcome> {
         self.0.open(ways, at_once, within)
     }
-    fn offer(&self, session: Session) -> Offer {
+    fn offer(&self, session: Probe) -> Offer {
         self.0.offer(session)
     }
-    fn tell(&mut self, session: Session, octets: &[u8]) {
-        self.0.tell(session, octets);
+    fn send(&mut self, session: Probe, octets: &[u8]) {
+        self.0.send(session, octets);
     }
-    fn hear(&mut self, session: Session, within: Duration) -> Met {
+    fn receive(&mut self, session: Probe, within: Duration) -> ProbeOutcome {
         self.1 += Duration::from_secs(1);
-        self.0.hear(session, within)
+        self.0.receive(session, within)
     }
-    fn leave(&mut self, sessions: &[Session], how: Leave, within: Duration) -> u64 {
-        self.0.leave(sessions, how, within)
+    fn close(&mut self, sessions: &[Probe], how: CloseMode, within: Duration) -> u64 {
+        self.0.close(sessions, how, within)
     }
     fn pause(&mut self, length: Duration) {
         self.0.pause(length);
@@ -467,8 +467,8 @@ fn m5b_what_was_timed_while_the_machine_stood_still_is_not_known_and_nothing_is_
     };
     let names =
         [("too-many-recipients", Some(20)), ("idle-timeout", Some(9_000)), ("idle-timeout.mail", None)];
-    let mut hands = Halting(Simulated::new(&drawn), Duration::ZERO);
-    let outcome = limit::search(&mut hands, &setting(), &request(&names), &mut ());
+    let mut probes = Halting(Simulated::new(&drawn), Duration::ZERO);
+    let outcome = limit::search(&mut probes, &setting(), &request(&names), &mut ());
     assert_eq!(outcome.findings.len(), 3);
     for finding in &outcome.findings {
         assert!(finding.verdict == Verdict::Obstructed, "{finding:?}");

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use smtpress::collector::Outcome;
 use smtpress::collector::summary::Code;
 use smtpress::collector::tally::AddressCount;
-use smtpress::generator::probe::{Hands, Live, Opened, Way};
+use smtpress::generator::probe::{NetworkProbes, OpenOutcome, ProbeOptions, Probes};
 use smtpress::net::dial::{Changing, Endpoint, Place, Resolver};
 use smtpress::plan::{Messages, Unit};
 
@@ -89,12 +89,12 @@ fn a_search_for_limits_is_held_to_the_rule_as_well() {
     let answers = vec![vec!["127.0.0.1".parse().unwrap()], vec!["192.0.2.1".parse().unwrap()]];
     let place = Place::Tcp { host: "mx.recipient.example".to_owned(), port: listener.addr().port() };
     let resolver = Resolver::Changing(Changing::new(answers));
-    let mut hands = Live::new(&plan, Endpoint { resolver, ..Endpoint::new(place) }, None).unwrap();
-    let opened = hands.open(&[Way::default()], 1, std::time::Duration::from_secs(10));
-    assert!(matches!(opened[..], [Opened::In(_)]), "{opened:?}");
-    let opened = hands.open(&[Way::default()], 1, std::time::Duration::from_secs(10));
-    let [Opened::Own(why)] = &opened[..] else { panic!("{opened:?}") };
+    let mut probes = NetworkProbes::new(&plan, Endpoint { resolver, ..Endpoint::new(place) }, None).unwrap();
+    let opened = probes.open(&[ProbeOptions::default()], 1, std::time::Duration::from_secs(10));
+    assert!(matches!(opened[..], [OpenOutcome::Open(_)]), "{opened:?}");
+    let opened = probes.open(&[ProbeOptions::default()], 1, std::time::Duration::from_secs(10));
+    let [OpenOutcome::OwnFailure(why)] = &opened[..] else { panic!("{opened:?}") };
     assert!(why.contains("192.0.2.1") && why.contains("--allow-target"), "{why}");
-    drop(hands);
+    drop(probes);
     assert_eq!(listener.stop().connections, 1);
 }

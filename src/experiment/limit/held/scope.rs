@@ -8,7 +8,7 @@ use crate::condition::Condition;
 use crate::experiment::limit::Kind;
 use crate::experiment::limit::field::{Field, Found};
 use crate::experiment::limit::finding::Finding;
-use crate::generator::probe::Way;
+use crate::generator::probe::ProbeOptions;
 
 /// No more client addresses than this are looked at.
 const MOST_HOSTS: u64 = 1 << 16;
@@ -16,8 +16,8 @@ const MOST_HOSTS: u64 = 1 << 16;
 /// Client addresses by their networks.
 fn networks(field: &Field<'_>) -> Vec<Vec<u64>> {
     let mut networks: BTreeMap<_, Vec<u64>> = BTreeMap::new();
-    for host in 0..field.hands.hosts().min(MOST_HOSTS) {
-        networks.entry(field.hands.network(host)).or_default().push(host);
+    for host in 0..field.probes.hosts().min(MOST_HOSTS) {
+        networks.entry(field.probes.network(host)).or_default().push(host);
     }
     networks.into_values().collect()
 }
@@ -72,8 +72,8 @@ impl Room<'_, '_> {
 
     /// Whether clients from elsewhere are still served: of the same network, and of another. `None`: it cannot be asked.
     fn elsewhere(&mut self, kind: &Kind, finding: &mut Finding) -> Found<Option<bool>> {
-        let hosts = self.field.hands.hosts();
-        let of = |field: &Field<'_>, host: u64| field.hands.network(host);
+        let hosts = self.field.probes.hosts();
+        let of = |field: &Field<'_>, host: u64| field.probes.network(host);
         if self.crowd == Crowd::ManyHosts {
             let used = self.order.iter().take(self.held.len()).map(|host| of(self.field, *host));
             let networks: BTreeSet<_> = used.collect();
@@ -89,7 +89,7 @@ impl Room<'_, '_> {
             return Ok(None);
         }
         let own = of(self.field, 0);
-        let near = self.is_served(Way { host: 1, ..Way::default() })?;
+        let near = self.is_served(ProbeOptions { host: 1, ..ProbeOptions::default() })?;
         if near {
             finding.remark("a client from another address was still served");
             return Ok(Some(true));
@@ -98,7 +98,7 @@ impl Room<'_, '_> {
         if own.is_some()
             && of(self.field, 1) == own
             && let Some(far) = far
-            && self.is_served(Way { host: far, ..Way::default() })?
+            && self.is_served(ProbeOptions { host: far, ..ProbeOptions::default() })?
         {
             finding.remark(
                 "a client from another address of the same network was refused as well, one of another network was served: \

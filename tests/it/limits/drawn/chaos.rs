@@ -7,7 +7,10 @@ use std::time::Duration;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use smtpress::generator::probe::{By, Hands, Leave, Met, Opened, Refusal, Session, Spent, Unconnected, Way};
+use smtpress::generator::probe::{
+    CloseMode, ConnectFailure, OpenOutcome, Probe, ProbeEvent, ProbeOptions, ProbeOutcome, Probes, Refusal,
+    Spent,
+};
 use smtpress::smtp::hello::Offer;
 use smtpress::smtp::{Closed, Reply, Step};
 
@@ -17,7 +20,7 @@ const CODES: [u16; 16] = [250, 250, 250, 250, 354, 354, 220, 221, 235, 334, 421,
 pub struct Chaos {
     die: ChaCha8Rng,
     now: Duration,
-    sessions: Vec<(VecDeque<By>, bool)>,
+    sessions: Vec<(VecDeque<ProbeEvent>, bool)>,
     spent: Spent,
     budget: u64,
 }
@@ -37,13 +40,13 @@ impl Chaos {
         self.now += Duration::from_micros(self.die.random_range(100..100_000));
     }
 
-    fn met(&mut self) -> By {
+    fn met(&mut self) -> ProbeEvent {
         match self.die.random_range(0..40) {
-            0 => By::Closed(Closed::Eof),
-            1 => By::Closed(Closed::Reset),
-            2 => By::Silence,
-            3 => By::Other("no reply: \u{fffd}\0".to_owned()),
-            _ => By::Reply(Reply::new(
+            0 => ProbeEvent::Closed(Closed::Eof),
+            1 => ProbeEvent::Closed(Closed::Reset),
+            2 => ProbeEvent::Silence,
+            3 => ProbeEvent::Other("no reply: \u{fffd}\0".to_owned()),
+            _ => ProbeEvent::Reply(Reply::new(
                 *CODES.choose(&mut self.die).unwrap(),
                 vec!["x".repeat(self.die.random_range(0..40))],
             )),
@@ -51,52 +54,53 @@ impl Chaos {
     }
 }
 
-impl Hands for Chaos {
-    fn open(&mut self, ways: &[Way], _: usize, _: Duration) -> Vec<Opened> {
+impl Probes for Chaos {
+    fn open(&mut self, ways: &[ProbeOptions], _: usize, _: Duration) -> Vec<OpenOutcome> {
         ways.iter()
             .map(|way| {
                 self.spend();
                 self.spent.connections += 1;
-                let session = Session(self.sessions.len());
-                let out =
-                    |step, by| Opened::Out(Refusal { step, by, session, took: Duration::from_millis(1) });
+                let session = Probe(self.sessions.len());
+                let out = |step, by| {
+                    OpenOutcome::Refused(Refusal { step, event: by, session, took: Duration::from_millis(1) })
+                };
                 let served = way.bare || self.die.random_bool(0.9);
                 self.sessions.push((VecDeque::new(), true));
                 match self.die.random_range(0..4) {
-                    _ if served => Opened::In(session),
-                    0 => out(Step::Connect, By::NoConnect(Unconnected::Refused)),
-                    1 => out(Step::Greeting, By::Silence),
+                    _ if served => OpenOutcome::Open(session),
+                    0 => out(Step::Connect, ProbeEvent::NotConnected(ConnectFailure::Refused)),
+                    1 => out(Step::Greeting, ProbeEvent::Silence),
                     _ => out(Step::Hello, self.met()),
                 }
             })
             .collect()
     }
 
-    fn offer(&self, session: Session) -> Offer {
+    fn offer(&self, session: Probe) -> Offer {
         let size = [None, Some(0), Some(1), Some(u64::MAX), Some(10_000)][session.0 % 5];
         let auth = if session.0.is_multiple_of(2) { vec!["PLAIN".to_owned()] } else { Vec::new() };
         Offer { pipelining: true, size, auth, ..Offer::default() }
     }
 
-    fn tell(&mut self, session: Session, octets: &[u8]) {
+    fn send(&mut self, session: Probe, octets: &[u8]) {
         self.spend();
-        self.spent.octets += octets.len() as u64;
+        self.spent.bytes += octets.len() as u64;
         for _ in 0..*[0, 1, 1, 1, 1, 1, 1, 2, 3].choose(&mut self.die).unwrap() {
             let met = self.met();
             self.sessions[session.0].0.push_back(met);
         }
     }
 
-    fn hear(&mut self, session: Session, within: Duration) -> Met {
+    fn receive(&mut self, session: Probe, within: Duration) -> ProbeOutcome {
         self.spend();
-        let what = self.sessions[session.0].0.pop_front().unwrap_or(By::Silence);
-        if matches!(what, By::Silence) {
+        let what = self.sessions[session.0].0.pop_front().unwrap_or(ProbeEvent::Silence);
+        if matches!(what, ProbeEvent::Silence) {
             self.now += within;
         }
-        Met { what, at: self.now }
+        ProbeOutcome { event: what, at: self.now }
     }
 
-    fn leave(&mut self, sessions: &[Session], _: Leave, _: Duration) -> u64 {
+    fn close(&mut self, sessions: &[Probe], _: CloseMode, _: Duration) -> u64 {
         self.spend();
         for session in sessions {
             self.sessions[session.0] = (VecDeque::new(), false);

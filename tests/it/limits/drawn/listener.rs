@@ -1,12 +1,15 @@
 //! A listener as drawn, on a clock of its own: what it offers, where each of its limits is and how it shows. It answers
-//! through the seam of sessions that are led by hand, so a window of a minute costs nothing. It shares no code with the
+//! through the seam of sessions that are driven step by step, so a window of a minute costs nothing. It shares no code with the
 //! embedded listener and none with the search.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use smtpress::generator::probe::{By, Hands, Leave, Met, Opened, Refusal, Session, Spent, Unconnected, Way};
+use smtpress::generator::probe::{
+    CloseMode, ConnectFailure, OpenOutcome, Probe, ProbeEvent, ProbeOptions, ProbeOutcome, Probes, Refusal,
+    Spent,
+};
 use smtpress::smtp::hello::Offer;
 use smtpress::smtp::{Closed, Reply, Step};
 
@@ -224,7 +227,7 @@ struct One {
     mute: bool,
     greeted: bool,
     refused: Option<Shows>,
-    events: VecDeque<(Duration, By)>,
+    events: VecDeque<(Duration, ProbeEvent)>,
     buffer: Vec<u8>,
     in_data: bool,
     mail: bool,
@@ -260,8 +263,8 @@ pub struct Simulated {
     budget: u64,
 }
 
-fn reply(code: u16, text: &str) -> By {
-    By::Reply(Reply::new(code, text.split('\n').map(str::to_owned).collect()))
+fn reply(code: u16, text: &str) -> ProbeEvent {
+    ProbeEvent::Reply(Reply::new(code, text.split('\n').map(str::to_owned).collect()))
 }
 
 impl Simulated {
@@ -342,19 +345,21 @@ impl Simulated {
             .map(|limit| (limit.shows.clone(), limit.at))
     }
 
-    fn connect(&mut self, way: Way) -> Opened {
+    fn connect(&mut self, way: ProbeOptions) -> OpenOutcome {
         self.spend();
         self.opened += 1;
-        let session = Session(self.sessions.len());
+        let session = Probe(self.sessions.len());
         self.advance(self.now + ROUND_TRIP);
         let away = self.turned_away(way.host);
         let mut one = One { host: way.host, opened: self.now, active: self.now, ..One::default() };
-        let out = |by: By, step| Opened::Out(Refusal { step, by, session, took: ROUND_TRIP });
+        let out = |by: ProbeEvent, step| {
+            OpenOutcome::Refused(Refusal { step, event: by, session, took: ROUND_TRIP })
+        };
         match away {
             Some((Shows::NoConnect, _)) => {
                 one.over = true;
                 self.sessions.push(one);
-                return out(By::NoConnect(Unconnected::Refused), Step::Connect);
+                return out(ProbeEvent::NotConnected(ConnectFailure::Refused), Step::Connect);
             }
             Some((shows, At::Later)) if shows != Shows::NoConnect => {
                 one.refused = Some(shows);
@@ -377,17 +382,17 @@ impl Simulated {
         }
         self.sessions.push(one);
         if way.bare {
-            return Opened::In(session);
+            return OpenOutcome::Open(session);
         }
-        let greeting = self.hear(session, PATIENCE);
+        let greeting = self.receive(session, PATIENCE);
         if greeting.code() != 220 {
-            return out(greeting.what, Step::Greeting);
+            return out(greeting.event, Step::Greeting);
         }
-        let hello = self.say(session, b"EHLO client\r\n", PATIENCE);
+        let hello = self.exchange(session, b"EHLO client\r\n", PATIENCE);
         if hello.code() != 250 {
-            return out(hello.what, Step::Hello);
+            return out(hello.event, Step::Hello);
         }
-        Opened::In(session)
+        OpenOutcome::Open(session)
     }
 
     /// What is read from a client, as lines and contents.
@@ -445,7 +450,7 @@ impl Simulated {
             }
             Some(limit) if count == limit.most && self.drawn.closes_after_error => {
                 one.events.push_back((at + delay, reply(code, text)));
-                one.events.push_back((at + delay + ROUND_TRIP, By::Closed(Closed::Eof)));
+                one.events.push_back((at + delay + ROUND_TRIP, ProbeEvent::Closed(Closed::Eof)));
                 end(one, &mut self.leaving, at + delay, self.drawn.release);
             }
             _ => one.events.push_back((at + delay, reply(code, text))),
@@ -549,7 +554,7 @@ impl Simulated {
                 if words.len() > 4000 {
                     self.sessions[number]
                         .events
-                        .push_back((self.now, By::Other("a reply line too long".into())));
+                        .push_back((self.now, ProbeEvent::Other("a reply line too long".into())));
                     return;
                 }
                 self.answer(number, 250, &words);
@@ -573,7 +578,7 @@ impl Simulated {
                 let at = self.now + ROUND_TRIP + drawn.slow_quit;
                 let one = &mut self.sessions[number];
                 one.events.push_back((at, reply(221, "bye")));
-                one.events.push_back((at, By::Closed(Closed::Eof)));
+                one.events.push_back((at, ProbeEvent::Closed(Closed::Eof)));
                 end(one, &mut self.leaving, at, drawn.release);
             }
             "AUTH" if drawn.encrypts_first => {
@@ -662,11 +667,11 @@ fn show(one: &mut One, at: Duration, shows: &Shows) {
         Shows::Reply(code, text, close) => {
             one.events.push_back((at, reply(*code, text)));
             if let Some(later) = close {
-                one.events.push_back((at + *later, By::Closed(Closed::Eof)));
+                one.events.push_back((at + *later, ProbeEvent::Closed(Closed::Eof)));
             }
         }
-        Shows::Close => one.events.push_back((at, By::Closed(Closed::Eof))),
-        Shows::Reset => one.events.push_back((at, By::Closed(Closed::Reset))),
+        Shows::Close => one.events.push_back((at, ProbeEvent::Closed(Closed::Eof))),
+        Shows::Reset => one.events.push_back((at, ProbeEvent::Closed(Closed::Reset))),
         Shows::Silence | Shows::NoConnect => one.mute = true,
     }
 }
@@ -679,8 +684,8 @@ fn end(one: &mut One, leaving: &mut Vec<(Duration, u64)>, at: Duration, release:
     }
 }
 
-impl Hands for Simulated {
-    fn open(&mut self, ways: &[Way], _: usize, within: Duration) -> Vec<Opened> {
+impl Probes for Simulated {
+    fn open(&mut self, ways: &[ProbeOptions], _: usize, within: Duration) -> Vec<OpenOutcome> {
         let until = self.now.saturating_add(within);
         let begun = self.now;
         let mut longest = begun;
@@ -688,7 +693,7 @@ impl Hands for Simulated {
             .iter()
             .map(|way| {
                 if self.now >= until {
-                    return Opened::Own("the time for it was over".to_owned());
+                    return OpenOutcome::OwnFailure("the time for it was over".to_owned());
                 }
                 let opened = self.connect(*way);
                 // They come at once: silence to one is waited for beside that to another.
@@ -703,7 +708,7 @@ impl Hands for Simulated {
         opened
     }
 
-    fn offer(&self, _: Session) -> Offer {
+    fn offer(&self, _: Probe) -> Offer {
         let size = self.drawn.offers_size.then(|| self.drawn.size.as_ref().map_or(0, |limit| limit.most));
         Offer {
             pipelining: true,
@@ -713,7 +718,7 @@ impl Hands for Simulated {
         }
     }
 
-    fn tell(&mut self, session: Session, octets: &[u8]) {
+    fn send(&mut self, session: Probe, octets: &[u8]) {
         self.spend();
         self.advance(self.now);
         self.octets += octets.len() as u64;
@@ -723,7 +728,7 @@ impl Hands for Simulated {
         self.read(session.0);
     }
 
-    fn hear(&mut self, session: Session, within: Duration) -> Met {
+    fn receive(&mut self, session: Probe, within: Duration) -> ProbeOutcome {
         self.spend();
         let until = self.now.saturating_add(within);
         let next = |one: &One| one.events.front().map_or(NEVER, |(at, _)| *at);
@@ -746,21 +751,21 @@ impl Hands for Simulated {
             } else {
                 self.advance(self.now);
             }
-            return Met { what: By::Silence, at: self.now };
+            return ProbeOutcome { event: ProbeEvent::Silence, at: self.now };
         }
         let (_, what) = self.sessions[session.0].events.pop_front().unwrap();
         self.advance(due);
-        Met { what, at: due }
+        ProbeOutcome { event: what, at: due }
     }
 
-    fn leave(&mut self, sessions: &[Session], how: Leave, within: Duration) -> u64 {
+    fn close(&mut self, sessions: &[Probe], how: CloseMode, within: Duration) -> u64 {
         self.spend();
         let mut unseen = 0;
         let begun = self.now;
         let mut last = self.now;
         for session in sessions {
             let one = &mut self.sessions[session.0];
-            if !one.over && how == Leave::Quit && !one.mute && !one.in_data {
+            if !one.over && how == CloseMode::Quit && !one.mute && !one.in_data {
                 one.buffer.extend_from_slice(b"QUIT\r\n");
                 one.events.clear();
                 self.read(session.0);
@@ -801,6 +806,6 @@ impl Hands for Simulated {
     }
 
     fn spent(&self) -> Spent {
-        Spent { connections: self.opened, octets: self.octets }
+        Spent { connections: self.opened, bytes: self.octets }
     }
 }

@@ -389,9 +389,9 @@ fn asked(die: &mut Die, drawn: &Drawn) -> Request {
 }
 
 fn searched(drawn: &Drawn, request: &Request) -> (Outcome, usize) {
-    let mut hands = Simulated::new(drawn);
-    let outcome = limit::search(&mut hands, &setting(), request, &mut ());
-    let left = hands.left_open();
+    let mut probes = Simulated::new(drawn);
+    let outcome = limit::search(&mut probes, &setting(), request, &mut ());
+    let left = probes.left_open();
     (outcome, left)
 }
 

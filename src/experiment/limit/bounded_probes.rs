@@ -5,17 +5,19 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::generator::probe::{AT_ONCE, By, Hands, Leave, Met, Opened, Session, Spent, Way};
+use crate::generator::probe::{
+    AT_ONCE, CloseMode, OpenOutcome, Probe, ProbeEvent, ProbeOptions, ProbeOutcome, Probes, Spent,
+};
 use crate::smtp::hello::Offer;
 
 /// What the close of a session may take beyond the end of the search's time.
 const LAST_CLOSE: Duration = Duration::from_secs(1);
 
 /// All sessions of a search.
-pub(super) struct Probes<'a> {
-    hands: &'a mut dyn Hands,
+pub(super) struct BoundedProbes<'a> {
+    probes: &'a mut dyn Probes,
     /// Sessions that were opened and not left.
-    open: BTreeSet<Session>,
+    open: BTreeSet<Probe>,
     /// When the time of the search is over.
     deadline: Duration,
     /// How long the listener may take to close a session that was left.
@@ -27,15 +29,27 @@ pub(super) struct Probes<'a> {
     unseen: u64,
 }
 
-impl<'a> Probes<'a> {
-    pub(super) fn new(hands: &'a mut dyn Hands, deadline: Duration, close_within: Duration) -> Probes<'a> {
+impl<'a> BoundedProbes<'a> {
+    pub(super) fn new(
+        probes: &'a mut dyn Probes,
+        deadline: Duration,
+        close_within: Duration,
+    ) -> BoundedProbes<'a> {
         let left_at = Duration::ZERO;
-        Probes { hands, open: BTreeSet::new(), deadline, close_within, cut_short: false, left_at, unseen: 0 }
+        BoundedProbes {
+            probes,
+            open: BTreeSet::new(),
+            deadline,
+            close_within,
+            cut_short: false,
+            left_at,
+            unseen: 0,
+        }
     }
 
     /// The time that is left.
     pub(super) fn left(&self) -> Duration {
-        self.deadline.saturating_sub(self.hands.now())
+        self.deadline.saturating_sub(self.probes.now())
     }
 
     /// Whether a wait was cut short since this was asked last.
@@ -62,92 +76,92 @@ impl<'a> Probes<'a> {
         wanted.min(left)
     }
 
-    pub(super) fn open(&mut self, ways: &[Way]) -> Vec<Opened> {
+    pub(super) fn open(&mut self, ways: &[ProbeOptions]) -> Vec<OpenOutcome> {
         self.open_by(ways, AT_ONCE)
     }
 
     /// Opens `at_once` of them at a time.
-    pub(super) fn open_by(&mut self, ways: &[Way], at_once: usize) -> Vec<Opened> {
+    pub(super) fn open_by(&mut self, ways: &[ProbeOptions], at_once: usize) -> Vec<OpenOutcome> {
         let left = self.left();
         if left.is_zero() {
             self.cut_short = true;
         }
-        let opened = self.hands.open(ways, at_once, left);
+        let opened = self.probes.open(ways, at_once, left);
         self.open.extend(opened.iter().filter_map(|opened| match opened {
-            Opened::In(session) => Some(*session),
-            Opened::Out(refusal) => Some(refusal.session),
-            Opened::Own(_) => None,
+            OpenOutcome::Open(session) => Some(*session),
+            OpenOutcome::Refused(refusal) => Some(refusal.session),
+            OpenOutcome::OwnFailure(_) => None,
         }));
         self.cut_short |= self.left().is_zero();
         opened
     }
 
-    pub(super) fn leave(&mut self, sessions: &[Session], how: Leave) {
+    pub(super) fn close(&mut self, sessions: &[Probe], how: CloseMode) {
         for session in sessions {
             self.open.remove(session);
         }
         let within = self.close_within.min(self.left() + LAST_CLOSE);
-        self.unseen += self.hands.leave(sessions, how, within);
-        self.left_at = self.hands.now();
+        self.unseen += self.probes.close(sessions, how, within);
+        self.left_at = self.probes.now();
     }
 
     /// Closes every session that is still open.
-    pub(super) fn leave_all(&mut self) {
-        let open: Vec<Session> = self.open.iter().copied().collect();
+    pub(super) fn close_all(&mut self) {
+        let open: Vec<Probe> = self.open.iter().copied().collect();
         if !open.is_empty() {
-            self.leave(&open, Leave::Close);
+            self.close(&open, CloseMode::Close);
         }
     }
 
-    pub(super) fn offer(&self, session: Session) -> Offer {
-        self.hands.offer(session)
+    pub(super) fn offer(&self, session: Probe) -> Offer {
+        self.probes.offer(session)
     }
 
-    pub(super) fn tell(&mut self, session: Session, octets: &[u8]) {
-        self.hands.tell(session, octets);
+    pub(super) fn send(&mut self, session: Probe, octets: &[u8]) {
+        self.probes.send(session, octets);
     }
 
-    pub(super) fn hear(&mut self, session: Session, within: Duration) -> Met {
+    pub(super) fn receive(&mut self, session: Probe, within: Duration) -> ProbeOutcome {
         let left = self.left();
-        let met = self.hands.hear(session, within.min(left));
+        let met = self.probes.receive(session, within.min(left));
         // Only a silence is shorter than it would have been.
-        if matches!(met.what, By::Silence) && within > left {
+        if matches!(met.event, ProbeEvent::Silence) && within > left {
             self.cut_short = true;
         }
         met
     }
 
-    pub(super) fn say(&mut self, session: Session, octets: &[u8], within: Duration) -> Met {
-        self.tell(session, octets);
-        self.hear(session, within)
+    pub(super) fn exchange(&mut self, session: Probe, octets: &[u8], within: Duration) -> ProbeOutcome {
+        self.send(session, octets);
+        self.receive(session, within)
     }
 
     pub(super) fn pause(&mut self, length: Duration) {
         let length = self.bounded(length);
-        self.hands.pause(length);
+        self.probes.pause(length);
     }
 
     pub(super) fn now(&self) -> Duration {
-        self.hands.now()
+        self.probes.now()
     }
 
     pub(super) fn hosts(&self) -> u64 {
-        self.hands.hosts()
+        self.probes.hosts()
     }
 
     pub(super) fn is_stopped(&self) -> bool {
-        self.hands.is_stopped()
+        self.probes.is_stopped()
     }
 
     pub(super) fn stalled(&self) -> Duration {
-        self.hands.stalled()
+        self.probes.stalled()
     }
 
     pub(super) fn network(&self, host: u64) -> Option<IpAddr> {
-        self.hands.network(host)
+        self.probes.network(host)
     }
 
     pub(super) fn spent(&self) -> Spent {
-        self.hands.spent()
+        self.probes.spent()
     }
 }

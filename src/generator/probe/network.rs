@@ -1,4 +1,4 @@
-//! Hands over a real wire: a thread's runtime that runs while its owner waits, and a mailbox for each session.
+//! Probes over the network: a single-threaded runtime that runs while the owner waits, and a channel for each session.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -13,7 +13,10 @@ use tokio::sync::{Notify, watch};
 use tokio::task::LocalSet;
 
 use super::stalls::Stalls;
-use super::{By, Hands, Leave, Met, Opened, Refusal, Session, Spent, Unconnected, Way};
+use super::{
+    CloseMode, ConnectFailure, OpenOutcome, Probe, ProbeEvent, ProbeOptions, ProbeOutcome, Probes, Refusal,
+    Spent,
+};
 use crate::generator::Stop;
 use crate::generator::clock;
 use crate::generator::judge;
@@ -27,7 +30,7 @@ use crate::smtp::client::Failure;
 use crate::smtp::command::xclient_attributes;
 use crate::smtp::hello::Offer;
 use crate::smtp::machine::Close;
-use crate::smtp::raw_client::{Heard, Led};
+use crate::smtp::raw_client::{RawClient, RawEvent};
 use crate::smtp::script::{Identity, Tls};
 use crate::smtp::{Closed, Script, Step};
 
@@ -38,8 +41,8 @@ const UNHEARD: usize = 1000;
 /// QUIT, as it is said.
 const QUIT: &[u8] = b"QUIT\r\n";
 
-/// The hands of this machine.
-pub struct Live {
+/// Probes over the network.
+pub struct NetworkProbes {
     runtime: Runtime,
     tasks: LocalSet,
     shared: Rc<Shared>,
@@ -60,7 +63,7 @@ struct Shared {
     security: Option<Security>,
     scratch: Scratch,
     connections: Cell<u64>,
-    octets: Cell<u64>,
+    bytes: Cell<u64>,
     /// Who is told if a first session is answered nothing.
     on_silence: RefCell<Option<OnSilence>>,
 }
@@ -71,7 +74,7 @@ type OnSilence = Box<dyn FnOnce()>;
 /// One session as its owner sees it.
 #[derive(Default)]
 struct Line {
-    heard: RefCell<VecDeque<(Instant, Heard)>>,
+    heard: RefCell<VecDeque<(Instant, RawEvent)>>,
     says: RefCell<Vec<u8>>,
     close: Cell<Option<Ending>>,
     /// There was a connection.
@@ -102,7 +105,7 @@ impl Line {
     }
 
     /// The next thing that is heard; `None`: it is over, and all was heard.
-    async fn next(&self) -> Option<(Instant, Heard)> {
+    async fn next(&self) -> Option<(Instant, RawEvent)> {
         loop {
             let news = self.news.notified();
             if let Some(heard) = self.heard.borrow_mut().pop_front() {
@@ -132,29 +135,29 @@ struct Desk {
     shared: Rc<Shared>,
 }
 
-impl Host<Led> for Desk {
-    fn event(&mut self, led: &mut Led, now: Instant, event: Heard) {
+impl Host<RawClient> for Desk {
+    fn event(&mut self, client: &mut RawClient, now: Instant, event: RawEvent) {
         let mut heard = self.line.heard.borrow_mut();
         if heard.len() < UNHEARD {
             heard.push_back((now, event));
         } else {
-            led.close(Close::Reset);
+            client.close(Close::Reset);
         }
         drop(heard);
         self.line.news.notify_waiters();
     }
 
-    fn poll_wake(&mut self, led: &mut Led, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_wake(&mut self, client: &mut RawClient, cx: &mut Context<'_>) -> Poll<()> {
         let says = std::mem::take(&mut *self.line.says.borrow_mut());
         let close = self.line.close.take();
         if says.is_empty() && close.is_none() {
             *self.line.waker.borrow_mut() = Some(cx.waker().clone());
             return Poll::Pending;
         }
-        led.say(&says);
+        client.send(&says);
         match close {
-            Some(Ending::Orderly(until)) => led.close_and_await(until),
-            Some(Ending::Reset) => led.close(Close::Reset),
+            Some(Ending::Orderly(until)) => client.close_and_await(until),
+            Some(Ending::Reset) => client.close(Close::Reset),
             None => {}
         }
         Poll::Ready(())
@@ -164,8 +167,8 @@ impl Host<Led> for Desk {
         self.shared.script.manners.trickle
     }
 
-    fn sent(&mut self, _: &Led, bytes: &[u8]) {
-        self.shared.octets.set(self.shared.octets.get() + bytes.len() as u64);
+    fn sent(&mut self, _: &RawClient, bytes: &[u8]) {
+        self.shared.bytes.set(self.shared.bytes.get() + bytes.len() as u64);
     }
 
     fn security(&self) -> Option<&Security> {
@@ -173,12 +176,16 @@ impl Host<Led> for Desk {
     }
 }
 
-impl Live {
-    /// Hands that open sessions of `plan` at `endpoint`. `security`: if the plan speaks TLS.
+impl NetworkProbes {
+    /// Probes that open sessions of `plan` at `endpoint`. `security`: if the plan speaks TLS.
     ///
     /// # Errors
     /// No descriptor is left for the runtime.
-    pub fn new(plan: &Plan, endpoint: Endpoint, security: Option<Security>) -> Result<Live, RunError> {
+    pub fn new(
+        plan: &Plan,
+        endpoint: Endpoint,
+        security: Option<Security>,
+    ) -> Result<NetworkProbes, RunError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let hosts = match &endpoint.origin {
             Origin::Any => 1,
@@ -195,10 +202,10 @@ impl Live {
             security,
             scratch: Scratch::new(),
             connections: Cell::new(0),
-            octets: Cell::new(0),
+            bytes: Cell::new(0),
             on_silence: RefCell::new(None),
         };
-        Ok(Live {
+        Ok(NetworkProbes {
             runtime,
             tasks: LocalSet::new(),
             shared: Rc::new(shared),
@@ -217,7 +224,7 @@ impl Live {
 
     /// The same, which end their search when `stop` says so.
     #[must_use]
-    pub fn stopped_by(mut self, stop: watch::Receiver<Stop>) -> Live {
+    pub fn stopped_by(mut self, stop: watch::Receiver<Stop>) -> NetworkProbes {
         self.stop = Some(stop);
         self
     }
@@ -228,7 +235,7 @@ impl Live {
 }
 
 /// Opens one session and goes on driving it; what became of the opening.
-async fn opening(shared: Rc<Shared>, line: Rc<Line>, session: Session, way: Way) -> Opened {
+async fn opening(shared: Rc<Shared>, line: Rc<Line>, session: Probe, way: ProbeOptions) -> OpenOutcome {
     let begun = clock::now();
     shared.connections.set(shared.connections.get() + 1);
     let dialed = dial::dial(&shared.endpoint, way.host, clock::now).await;
@@ -240,15 +247,17 @@ async fn opening(shared: Rc<Shared>, line: Rc<Line>, session: Session, way: Way)
             line.over.set(true);
             let by = match fault {
                 Fault::Own(_) | Fault::NotAllowed(_) => {
-                    return Opened::Own(format!("{step} failed: {}", why.unwrap_or_default()));
+                    return OpenOutcome::OwnFailure(format!("{step} failed: {}", why.unwrap_or_default()));
                 }
-                Fault::Refused => By::NoConnect(Unconnected::Refused),
-                Fault::TimedOut => By::NoConnect(Unconnected::TimedOut),
-                Fault::Unreachable | Fault::NotResolved => By::NoConnect(Unconnected::Unreachable),
-                Fault::Reset => By::Closed(Closed::Reset),
+                Fault::Refused => ProbeEvent::NotConnected(ConnectFailure::Refused),
+                Fault::TimedOut => ProbeEvent::NotConnected(ConnectFailure::TimedOut),
+                Fault::Unreachable | Fault::NotResolved => {
+                    ProbeEvent::NotConnected(ConnectFailure::Unreachable)
+                }
+                Fault::Reset => ProbeEvent::Closed(Closed::Reset),
             };
             let step = if fault == Fault::Reset { Step::Greeting } else { step };
-            return Opened::Out(Refusal { step, by, session, took: took(clock::now()) });
+            return OpenOutcome::Refused(Refusal { step, event: by, session, took: took(clock::now()) });
         }
     };
     line.connected.set(true);
@@ -265,18 +274,19 @@ async fn opening(shared: Rc<Shared>, line: Rc<Line>, session: Session, way: Way)
         let (line, shared) = (line.clone(), shared.clone());
         async move {
             let mut stream = stream;
-            let mut led = if way.bare { Led::bare() } else { Led::new(script, identity, clock::now()) };
+            let mut client =
+                if way.bare { RawClient::bare() } else { RawClient::new(script, identity, clock::now()) };
             let mut desk = Desk { line: line.clone(), shared: shared.clone() };
-            drive(&mut stream, &mut led, &mut desk, &shared.scratch).await;
+            drive(&mut stream, &mut client, &mut desk, &shared.scratch).await;
             drop(stream);
-            line.closed_by_peer.set(led.is_closed_by_peer());
+            line.closed_by_peer.set(client.is_closed_by_peer());
             line.over.set(true);
             line.news.notify_waiters();
         }
     };
     tokio::task::spawn_local(driven);
     if way.bare {
-        return Opened::In(session);
+        return OpenOutcome::Open(session);
     }
     let on_silence = shared.on_silence.borrow_mut().take();
     let mut heard = std::pin::pin!(line.next());
@@ -291,36 +301,39 @@ async fn opening(shared: Rc<Shared>, line: Rc<Line>, session: Session, way: Way)
         },
     };
     match first {
-        Some((_, Heard::Established(offer))) => {
+        Some((_, RawEvent::Established(offer))) => {
             *line.offer.borrow_mut() = *offer;
-            Opened::In(session)
+            OpenOutcome::Open(session)
         }
-        Some((at, Heard::Refused(step, failure))) => {
-            Opened::Out(Refusal { step, by: by(*failure), session, took: took(at) })
+        Some((at, RawEvent::Refused(step, failure))) => {
+            OpenOutcome::Refused(Refusal { step, event: by(*failure), session, took: took(at) })
         }
-        Some((at, Heard::Closed(how))) => {
-            Opened::Out(Refusal { step: Step::Greeting, by: By::Closed(how), session, took: took(at) })
-        }
-        Some((_, Heard::Reply(_) | Heard::Surplus(_) | Heard::Malformed(_))) | None => {
-            Opened::Own("the session ended before its opening did".to_owned())
+        Some((at, RawEvent::Closed(how))) => OpenOutcome::Refused(Refusal {
+            step: Step::Greeting,
+            event: ProbeEvent::Closed(how),
+            session,
+            took: took(at),
+        }),
+        Some((_, RawEvent::Reply(_) | RawEvent::Surplus(_) | RawEvent::Malformed(_))) | None => {
+            OpenOutcome::OwnFailure("the session ended before its opening did".to_owned())
         }
     }
 }
 
 /// What a failed step shows to who looks on.
-fn by(failure: Failure) -> By {
+fn by(failure: Failure) -> ProbeEvent {
     match failure {
         Failure::Reply(reply)
         | Failure::Unexpected(reply)
-        | Failure::Challenged { reply, understood: true, .. } => By::Reply(reply),
-        Failure::TimedOut(_) | Failure::SessionTimedOut => By::Silence,
-        Failure::Closed(how) => By::Closed(how),
-        other => By::Other(judge::sample(&other)),
+        | Failure::Challenged { reply, understood: true, .. } => ProbeEvent::Reply(reply),
+        Failure::TimedOut(_) | Failure::SessionTimedOut => ProbeEvent::Silence,
+        Failure::Closed(how) => ProbeEvent::Closed(how),
+        other => ProbeEvent::Other(judge::sample(&other)),
     }
 }
 
-impl Hands for Live {
-    fn open(&mut self, ways: &[Way], at_once: usize, within: Duration) -> Vec<Opened> {
+impl Probes for NetworkProbes {
+    fn open(&mut self, ways: &[ProbeOptions], at_once: usize, within: Duration) -> Vec<OpenOutcome> {
         let first = self.lines.len();
         self.lines.extend(ways.iter().map(|_| Rc::new(Line::default())));
         let until = clock::now() + within;
@@ -328,13 +341,13 @@ impl Hands for Live {
             let line = self.lines[first + index].clone();
             let (shared, way) = (self.shared.clone(), *way);
             async move {
-                let opening = opening(shared, line.clone(), Session(first + index), way);
+                let opening = opening(shared, line.clone(), Probe(first + index), way);
                 match tokio::time::timeout_at(until.into(), opening).await {
                     Ok(opened) => opened,
                     Err(_) => {
                         line.close.set(Some(Ending::Reset));
                         line.wake();
-                        Opened::Own("the time for it was over".to_owned())
+                        OpenOutcome::OwnFailure("the time for it was over".to_owned())
                     }
                 }
             }
@@ -343,58 +356,60 @@ impl Hands for Live {
         self.runtime.block_on(self.tasks.run_until(openings.collect()))
     }
 
-    fn offer(&self, session: Session) -> Offer {
+    fn offer(&self, session: Probe) -> Offer {
         self.lines[session.0].offer.borrow().clone()
     }
 
-    fn tell(&mut self, session: Session, octets: &[u8]) {
+    fn send(&mut self, session: Probe, bytes: &[u8]) {
         let line = &self.lines[session.0];
-        line.says.borrow_mut().extend_from_slice(octets);
+        line.says.borrow_mut().extend_from_slice(bytes);
         line.wake();
     }
 
-    fn hear(&mut self, session: Session, within: Duration) -> Met {
+    fn receive(&mut self, session: Probe, within: Duration) -> ProbeOutcome {
         let line = self.lines[session.0].clone();
         // The timer is made within the runtime.
         let heard = async { tokio::time::timeout(within, line.next()).await };
         let heard = self.runtime.block_on(self.tasks.run_until(heard));
-        let silence = || Met { what: By::Silence, at: self.since(clock::now()) };
+        let silence = || ProbeOutcome { event: ProbeEvent::Silence, at: self.since(clock::now()) };
         let Ok(Some((at, heard))) = heard else { return silence() };
         let what = match heard {
-            Heard::Reply(reply) => By::Reply(reply),
-            Heard::Surplus(reply) => By::Other(format!("a reply that nothing was owed for: {reply}")),
-            Heard::Malformed(malformed) => By::Other(malformed.to_string()),
-            Heard::Closed(how) => By::Closed(how),
-            Heard::Refused(_, failure) => by(*failure),
-            Heard::Established(_) => return silence(),
+            RawEvent::Reply(reply) => ProbeEvent::Reply(reply),
+            RawEvent::Surplus(reply) => {
+                ProbeEvent::Other(format!("a reply that nothing was owed for: {reply}"))
+            }
+            RawEvent::Malformed(malformed) => ProbeEvent::Other(malformed.to_string()),
+            RawEvent::Closed(how) => ProbeEvent::Closed(how),
+            RawEvent::Refused(_, failure) => by(*failure),
+            RawEvent::Established(_) => return silence(),
         };
-        Met { what, at: self.since(at) }
+        ProbeOutcome { event: what, at: self.since(at) }
     }
 
-    fn leave(&mut self, sessions: &[Session], how: Leave, within: Duration) -> u64 {
+    fn close(&mut self, sessions: &[Probe], how: CloseMode, within: Duration) -> u64 {
         let until = clock::now() + within;
         let goodbyes = sessions.iter().map(|session| {
             let line = self.lines[session.0].clone();
             async move {
-                if how == Leave::Quit && !line.over.get() {
+                if how == CloseMode::Quit && !line.over.get() {
                     line.says.borrow_mut().extend_from_slice(QUIT);
                     line.wake();
                     // Its reply, or its end; what else was left unheard is of no interest any more.
                     let farewell = async {
                         while let Some((_, heard)) = line.next().await {
-                            if matches!(&heard, Heard::Reply(reply) if reply.code == 221) {
+                            if matches!(&heard, RawEvent::Reply(reply) if reply.code == 221) {
                                 return;
                             }
                         }
                     };
                     tokio::time::timeout(FAREWELL.min(within), farewell).await.ok();
                 }
-                let ending = if how == Leave::Reset { Ending::Reset } else { Ending::Orderly(until) };
+                let ending = if how == CloseMode::Reset { Ending::Reset } else { Ending::Orderly(until) };
                 line.close.set(Some(ending));
                 line.wake();
                 line.is_over().await;
                 // A reset ends the session on both sides.
-                how == Leave::Reset || line.closed_by_peer.get() || !line.connected.get()
+                how == CloseMode::Reset || line.closed_by_peer.get() || !line.connected.get()
             }
         });
         let seen = futures::future::join_all(goodbyes);
@@ -440,6 +455,6 @@ impl Hands for Live {
     }
 
     fn spent(&self) -> Spent {
-        Spent { connections: self.shared.connections.get(), octets: self.shared.octets.get() }
+        Spent { connections: self.shared.connections.get(), bytes: self.shared.bytes.get() }
     }
 }
