@@ -29,7 +29,7 @@
 //!
 //! `profile::document` -> `profile::compile` -> [`plan`] -> `generator::local` (threads) -> `generator::worker` ->
 //! `generator::dispatch` (asks `load::Schedule` what is due) -> `generator::session` (`net::dial`, then `net::drive` moves
-//! bytes for `smtp::client`, which asks `mail::Message` for them) -> `generator::judge` (`condition` names the
+//! bytes for `smtp::client`, which asks `mail::Message` for them) -> `generator::failure_class` (`condition` names the
 //! reply) -> `collector::recorder` -> a snapshot a second -> `generator::local` adds up -> `cli::progress` draws, [`telemetry`] tells ->
 //! `collector::summary` -> [`verdict`] -> [`report`] -> exit code.
 //!

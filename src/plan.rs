@@ -185,7 +185,7 @@ pub struct Phase {
     /// Its name, unique in the plan.
     pub name: String,
     /// When arrivals are due.
-    pub load: load::Phase,
+    pub load: load::PhaseLoad,
     /// The name of the load model as the user wrote it.
     pub model: String,
     /// What an arrival is.
@@ -252,7 +252,7 @@ impl Plan {
     /// Whether the sessions of a phase stay open to its end when they have nothing more to send.
     pub fn holds(&self, phase: u32) -> bool {
         let phase = &self.phases[phase as usize];
-        let held = matches!(phase.load.load, load::Load::Held { .. });
+        let held = matches!(phase.load.model, load::LoadModel::Held { .. });
         held || self.script.quit == Quit::Hold && phase.unit == Unit::Session
     }
 }

@@ -23,7 +23,7 @@ use smtpress::collector::tally::Tally;
 use smtpress::collector::{Metric, Outcome};
 use smtpress::condition::Condition;
 use smtpress::condition::classify;
-use smtpress::load::{Curve, Load, Phase, Schedule, Shard, Spacing};
+use smtpress::load::{Curve, LoadModel, PhaseLoad, Schedule, Shard, Spacing};
 use smtpress::mail::files::HELD;
 use smtpress::mail::{Body, Corpus, List, Mailboxes, Mailer, Message, Order, Reading, Size, Source, Spec};
 use smtpress::smtp::reply::Scanner;
@@ -130,7 +130,7 @@ impl Arrivals {
     pub fn new(spacing: Spacing) -> Arrivals {
         let hour = Duration::from_secs(3600);
         let curve = Curve { points: vec![(Duration::ZERO, 4_000.0), (hour, 6_000.0)] };
-        let phase = Phase { load: Load::Rate { curve, spacing }, length: Some(hour * 100) };
+        let phase = PhaseLoad { model: LoadModel::Rate { curve, spacing }, length: Some(hour * 100) };
         Arrivals { schedule: Schedule::new(&[phase], SEED, Shard::WHOLE) }
     }
 

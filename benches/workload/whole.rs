@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use smtpress::generator::{Local, Runner, Stop};
-use smtpress::load::{self, Load, Shard, Think};
+use smtpress::load::{self, LoadModel, Shard, Think};
 use smtpress::net::address::Target;
 use smtpress::plan::{Messages, OnSaturation, Phase, Plan, Unit};
 use smtpress::smtp::script::Pipelining;
@@ -53,10 +53,10 @@ impl Drop for Whole {
 }
 
 fn plan(address: SocketAddr, pipelining: Pipelining, total: u64) -> Plan {
-    let load = Load::Shared { total, sessions: SESSIONS.into(), think: Think::default() };
+    let load = LoadModel::Shared { total, sessions: SESSIONS.into(), think: Think::default() };
     let phase = Phase {
         name: "bench".into(),
-        load: load::Phase { load, length: None },
+        load: load::PhaseLoad { model: load, length: None },
         model: "shared-messages".into(),
         unit: Unit::Message,
         warmup: false,

@@ -18,7 +18,7 @@ use super::prepare::{self, Prepared};
 use super::signals::Requests;
 use crate::condition::Classifier;
 use crate::condition::Condition;
-use crate::generator::{self, clock, judge, preflight};
+use crate::generator::{self, clock, failure_class, preflight};
 use crate::listener::Listener;
 use crate::load::Shard;
 use crate::mail::{Mailer, Message};
@@ -228,7 +228,7 @@ impl Session {
         self.begun = clock::now();
         let dialed = dial::dial(endpoint, 0, clock::now).await;
         for (step, from, to, fault) in dialed.steps() {
-            let condition = fault.map(|fault| judge::judge_dial(fault).condition);
+            let condition = fault.map(|fault| failure_class::classify_dial(fault).condition);
             self.step(step, to - from, None, condition);
         }
         self.reached(&dialed);
@@ -327,7 +327,7 @@ impl Session {
 
     /// What the handshake came to.
     fn secured(&mut self, handshake: &Handshake) {
-        self.paper.remark(&judge::secured(handshake), handshake.untrusted.is_none());
+        self.paper.remark(&failure_class::secured(handshake), handshake.untrusted.is_none());
         self.tls = Some(json!({
             "version": handshake.version,
             "suite": handshake.suite,
@@ -358,8 +358,9 @@ impl Host<Client<Message>> for Session {
         match event {
             Event::Step { step, started, ended, code, failure, in_doubt } => {
                 self.silence = None;
-                let judged =
-                    failure.as_deref().map(|failure| judge::judge(&self.classifier, step, failure, in_doubt));
+                let judged = failure
+                    .as_deref()
+                    .map(|failure| failure_class::classify(&self.classifier, step, failure, in_doubt));
                 let code = Some(code).filter(|code| *code > 0);
                 self.step(step, ended - started, code, judged.map(|judged| judged.condition));
                 let speaks_for_itself = |failure: &&StepFailure| {
@@ -376,7 +377,7 @@ impl Host<Client<Message>> for Session {
                         )
                 };
                 if let Some(failure) = failure.as_deref().filter(|failure| !speaks_for_itself(failure)) {
-                    let sample = judge::sample_at(step, failure, self.client_tls.as_ref());
+                    let sample = failure_class::sample_at(step, failure, self.client_tls.as_ref());
                     let sample = self
                         .redactor
                         .as_ref()
@@ -398,7 +399,7 @@ impl Host<Client<Message>> for Session {
             Event::Transaction { accepted, .. } => self.accepted |= accepted,
             Event::Secured(handshake) => self.secured(&handshake),
             Event::SteppedDown { step, reply } => {
-                self.remark(&judge::stepped_down(step, &reply), false);
+                self.remark(&failure_class::stepped_down(step, &reply), false);
             }
             Event::Mixed(_, reply) => {
                 self.paper.remark(&format!("lines with different codes: {}", mixed(&reply)), false);

@@ -26,7 +26,7 @@ type Free = BTreeMap<(Metric, Outcome), Vec<Hist>>;
 #[derive(Debug)]
 pub struct Recorder {
     worker: u32,
-    books: Vec<Books>,
+    books: Vec<PhaseRecorder>,
     free: Free,
     spare: Vec<Tally>,
 }
@@ -36,7 +36,7 @@ impl Recorder {
     pub fn new(phases: usize, worker: u32) -> Recorder {
         Recorder {
             worker,
-            books: (0..phases).map(|_| Books::default()).collect(),
+            books: (0..phases).map(|_| PhaseRecorder::default()).collect(),
             free: Free::new(),
             spare: Vec::new(),
         }
@@ -132,7 +132,7 @@ const _: () = assert!(CELLS < EMPTY as usize, "a slot number must fit beside the
 
 /// The open books of one phase.
 #[derive(Debug)]
-struct Books {
+struct PhaseRecorder {
     /// Everything but the distributions.
     rest: PhaseTally,
     /// By metric and outcome: the index in `filled`, or `EMPTY`.
@@ -140,13 +140,13 @@ struct Books {
     filled: Vec<((Metric, Outcome), Hist)>,
 }
 
-impl Default for Books {
+impl Default for PhaseRecorder {
     fn default() -> Self {
-        Books { rest: PhaseTally::default(), slots: [EMPTY; CELLS], filled: Vec::new() }
+        PhaseRecorder { rest: PhaseTally::default(), slots: [EMPTY; CELLS], filled: Vec::new() }
     }
 }
 
-impl Books {
+impl PhaseRecorder {
     fn hist(&mut self, metric: Metric, outcome: Outcome, free: &mut Free) -> &mut Hist {
         let slot = &mut self.slots[cell(metric, outcome)];
         if *slot == EMPTY {

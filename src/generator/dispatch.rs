@@ -35,7 +35,7 @@ use crate::plan::{MOST_WAITING, OnSaturation, Plan, Unit};
 
 /// An arrival that is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Due {
+pub struct ScheduledArrival {
     /// Its number.
     pub seq: u64,
     /// Its phase.
@@ -52,9 +52,9 @@ pub enum OpenFor {
     /// The pool, for the messages of a closed load.
     Pool,
     /// A message of an open load that met no free session; afterwards the session belongs to the pool.
-    Message(Due),
+    Message(ScheduledArrival),
     /// The arrival is the session itself (unit `session`).
-    Session(Due),
+    Session(ScheduledArrival),
 }
 
 /// How a session ended.
@@ -85,7 +85,7 @@ pub enum Action {
         /// The session.
         slot: SlotId,
         /// The arrival.
-        due: Due,
+        due: ScheduledArrival,
     },
     /// End a session as the script says.
     Finish(SlotId),
@@ -99,7 +99,7 @@ pub enum Action {
     /// An arrival ends without a session of its own: none could be opened.
     Charge {
         /// The arrival.
-        due: Due,
+        due: ScheduledArrival,
         /// Since when the session was being opened that did not come about.
         tried: Duration,
         /// How it ends.
@@ -143,7 +143,7 @@ pub struct Dispatch {
     /// Of how many shards this is one: each opens its part of the connections a second.
     of: f64,
     /// Arrivals of open loads that wait.
-    due: VecDeque<Due>,
+    due: VecDeque<ScheduledArrival>,
     /// At most so many wait here.
     most_waiting: usize,
     /// More was due when [`Dispatch::advance`] was last called than is noticed at a time.
@@ -182,7 +182,7 @@ pub struct Dispatch {
 impl Dispatch {
     /// The dispatcher of shard `shard`.
     pub fn new(plan: Arc<Plan>, shard: Shard) -> Dispatch {
-        let phases: Vec<load::Phase> = plan.phases.iter().map(|phase| phase.load.clone()).collect();
+        let phases: Vec<load::PhaseLoad> = plan.phases.iter().map(|phase| phase.load.clone()).collect();
         let mut dispatch = Dispatch {
             schedule: Schedule::new(&phases, plan.seed, shard),
             shares: plan.phases.iter().map(|phase| shard.share(u64::from(phase.max_sessions))).collect(),
@@ -241,7 +241,7 @@ impl Dispatch {
         slot: SlotId,
         early: bool,
         books: &mut Recorder,
-    ) -> Option<Due> {
+    ) -> Option<ScheduledArrival> {
         if self.slots.of(slot).leaving || self.slots.staying() > self.most(now) {
             return None;
         }
@@ -310,7 +310,7 @@ impl Dispatch {
     }
 
     /// A session gives an arrival back that it never began. It is shed if there is no time left to begin it.
-    pub fn give_back(&mut self, slot: SlotId, due: Due, books: &mut Recorder) {
+    pub fn give_back(&mut self, slot: SlotId, due: ScheduledArrival, books: &mut Recorder) {
         self.slots.release(slot);
         if self.stop_by.is_some() || due.phase < self.reaped {
             books.counts(due.phase).arrivals.add(Outcome::Shed);
@@ -436,7 +436,7 @@ impl Dispatch {
                 self.closed_busy -= u64::from(self.unit(phase) == Unit::Session);
                 continue;
             }
-            let due = Due { seq, phase, intended: at, noticed: now };
+            let due = ScheduledArrival { seq, phase, intended: at, noticed: now };
             self.resuming.push_back(closed::Resuming { due, scheduled: false });
         }
         if self.stop_by.is_some() {
@@ -461,7 +461,12 @@ impl Dispatch {
                 counts.arrivals.add(Outcome::Shed);
                 continue;
             }
-            self.due.push_back(Due { seq: arrival.seq, phase: arrival.phase, intended: at, noticed: now });
+            self.due.push_back(ScheduledArrival {
+                seq: arrival.seq,
+                phase: arrival.phase,
+                intended: at,
+                noticed: now,
+            });
         }
     }
 
@@ -489,7 +494,7 @@ impl Dispatch {
             self.reaped += 1;
             let reaped = self.reaped;
             self.abort(|slot| slot.in_flight > 0 && slot.arrival_phase < reaped);
-            let (expired, left): (Vec<Due>, _) =
+            let (expired, left): (Vec<ScheduledArrival>, _) =
                 std::mem::take(&mut self.due).into_iter().partition(|due| due.phase < reaped);
             self.due = left.into();
             for due in expired {

@@ -12,17 +12,17 @@ use tokio::sync::watch;
 use super::clock::{self, Clock};
 use super::endpoint::endpoint;
 use super::host::Host;
-use super::meter::Meter;
+use super::meter::ProcessMeter;
 use super::preflight;
 use super::reach::{self, Reach};
 use super::runner::{Control, Observer, RunError, Runner};
-use super::start_barrier::Gates;
-use super::work::{self, Course, Notes};
-use super::worker::{self, Faults, Gauge, Over, Shared, Stop, Told};
+use super::start_barrier::StartBarriers;
+use super::work::{self, Notes, PhaseSpan};
+use super::worker::{self, Faults, Gauge, RunContext, Stop, WorkerEvent, WorkerReport};
 use crate::collector::snapshot::{Gauges, Hindrance, Interval, Measured, Snapshot};
 use crate::collector::tally::Tally;
 use crate::condition;
-use crate::load::{Load, Shard};
+use crate::load::{LoadModel, Shard};
 use crate::mail::Mailer;
 use crate::net::address::Transport;
 use crate::net::dial::{Endpoint, Fault, Place, Resolver};
@@ -127,8 +127,8 @@ pub fn tls(plan: &Plan, embedded: Option<&CertificateDer<'static>>) -> Result<Op
 pub fn sessions_to_share(plan: &Plan) -> u64 {
     let sessions = plan.phases.iter().map(|phase| {
         let most = u64::from(phase.max_sessions);
-        match &phase.load.load {
-            Load::Shared { sessions, .. } => most.min(*sessions),
+        match &phase.load.model {
+            LoadModel::Shared { sessions, .. } => most.min(*sessions),
             _ => most,
         }
     });
@@ -151,14 +151,14 @@ impl Runner for Local {
         let lead = if tls.is_some() { LEAD_OF_TLS } else { LEAD };
         let clock = Clock::new(clock::now() + lead);
         let (ask, stop) = watch::channel(*self.stop.borrow());
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(RunContext {
             plan: Arc::new(plan.clone()),
             mailer: Arc::new(Mailer::new(&plan.mail, plan.seed, &plan.run_id, &self.date)),
             endpoint: Endpoint { resolver: self.resolver.clone(), ..endpoint(plan, self.embedded.as_ref())? },
             tls,
             clock,
             open: (0..threads).map(|_| Gauge::default()).collect(),
-            gates: Gates::new(plan.phases.len(), threads),
+            gates: StartBarriers::new(plan.phases.len(), threads),
             host: Host::find(),
             stopped_at: OnceLock::new(),
             faults: self.faults,
@@ -166,7 +166,7 @@ impl Runner for Local {
             stop,
         });
         self.asked = Some(ask);
-        let mut run = Run::start(shared, plan, clock, lead)?;
+        let mut run = LocalRun::start(shared, plan, clock, lead)?;
         run.attend(self, observer);
         if let Some(fault) = run.unreached {
             run.join();
@@ -178,7 +178,7 @@ impl Runner for Local {
 }
 
 /// Tells the others that a worker is over, however it ends: none waits at a gate for one that is lost.
-struct Leaving(Arc<Shared>);
+struct Leaving(Arc<RunContext>);
 
 impl Drop for Leaving {
     fn drop(&mut self) {
@@ -187,22 +187,22 @@ impl Drop for Leaving {
 }
 
 /// A run under way.
-struct Run {
+struct LocalRun {
     clock: Clock,
     /// How long after its making the clock's epoch lay.
     lead: Duration,
-    shared: Arc<Shared>,
+    shared: Arc<RunContext>,
     started_wall: std::time::SystemTime,
     /// The wall-clock time of the epoch, since the Unix epoch.
     began_at: Duration,
-    told: Receiver<Told>,
+    told: Receiver<WorkerEvent>,
     emptied: Vec<Sender<Snapshot>>,
     threads: Vec<JoinHandle<io::Result<()>>>,
     /// Snapshots of seconds that not all workers have told yet.
     waiting: Vec<Snapshot>,
     /// By worker: the last second it told, and its last words.
     seconds: Vec<Option<u64>>,
-    overs: Vec<Option<Over>>,
+    overs: Vec<Option<WorkerReport>>,
     transcripts: Vec<(String, String)>,
     next_second: u64,
     total: Tally,
@@ -210,14 +210,19 @@ struct Run {
     aborted_by: Option<String>,
     /// The first session could not reach the target.
     unreached: Option<Fault>,
-    health: Meter,
+    health: ProcessMeter,
 }
 
-impl Run {
-    fn start(shared: Arc<Shared>, plan: &Plan, clock: Clock, lead: Duration) -> Result<Run, RunError> {
+impl LocalRun {
+    fn start(
+        shared: Arc<RunContext>,
+        plan: &Plan,
+        clock: Clock,
+        lead: Duration,
+    ) -> Result<LocalRun, RunError> {
         let count = u32::try_from(shared.open.len()).expect("threads are few");
         let (tell, told) = mpsc::sync_channel(TOLD);
-        let mut run = Run {
+        let mut run = LocalRun {
             clock,
             lead,
             shared: shared.clone(),
@@ -235,7 +240,7 @@ impl Run {
             gauges: Gauges::default(),
             aborted_by: None,
             unreached: None,
-            health: Meter::new(f64::from(count).min(shared.host.cores())),
+            health: ProcessMeter::new(f64::from(count).min(shared.host.cores())),
         };
         for index in 0..count {
             let shard = Shard { index: plan.shard.index + plan.shard.of * index, of: plan.shard.of * count };
@@ -263,7 +268,7 @@ impl Run {
                 }
             }
             match self.told.recv_timeout(Duration::from_millis(100)) {
-                Ok(Told::Second(snapshot)) => {
+                Ok(WorkerEvent::Second(snapshot)) => {
                     heard = clock::now();
                     let worker = snapshot.worker as usize;
                     self.seconds[worker] = Some(snapshot.second);
@@ -273,11 +278,11 @@ impl Run {
                     self.waiting.push(snapshot);
                     self.close_seconds(local, observer);
                 }
-                Ok(Told::Transcripts(transcripts)) => {
+                Ok(WorkerEvent::Transcripts(transcripts)) => {
                     observer.transcripts(&transcripts);
                     self.transcripts.extend(transcripts);
                 }
-                Ok(Told::Over(over)) => {
+                Ok(WorkerEvent::WorkerReport(over)) => {
                     heard = clock::now();
                     let index = over.worker as usize;
                     self.seconds[index] = Some(u64::MAX);
@@ -371,7 +376,7 @@ impl Run {
             .map(JoinHandle::join)
             .filter(|ended| !matches!(ended, Ok(Ok(()))))
             .count();
-        let overs: Vec<Over> = self.overs.iter_mut().filter_map(Option::take).collect();
+        let overs: Vec<WorkerReport> = self.overs.iter_mut().filter_map(Option::take).collect();
         let mut starts = Vec::new();
         let mut windows = Vec::new();
         let mut held_back = Vec::new();
@@ -383,7 +388,7 @@ impl Run {
         for (index, phase) in plan.phases.iter().enumerate() {
             let last =
                 overs.iter().filter_map(|over| over.last_ends.get(index)).max().copied().unwrap_or_default();
-            let used_up = matches!(phase.load.load, Load::Shared { .. });
+            let used_up = matches!(phase.load.model, LoadModel::Shared { .. });
             let over = at.saturating_add(phase.load.length.unwrap_or(Duration::MAX));
             // Behind a gate the load begins when that opens; if it never does, there is no window.
             let opened = self.shared.gates.opened(index);
@@ -391,7 +396,7 @@ impl Run {
             let start = opened.unwrap_or(at);
             let ended = if used_up { last.max(start) } else { over };
             starts.push(start);
-            let mut course = Course {
+            let mut course = PhaseSpan {
                 start,
                 end: over.min(ended).min(end).min(took),
                 scheduled: self.total.phases[index].counts.scheduled,
@@ -452,7 +457,7 @@ impl Run {
 }
 
 /// By phase: what kept the worst of the threads from running.
-fn hindrances(overs: &[Over], phases: usize) -> Vec<Hindrance> {
+fn hindrances(overs: &[WorkerReport], phases: usize) -> Vec<Hindrance> {
     let of = |phase: usize| overs.iter().filter_map(move |over| over.hindrances.get(phase).copied());
     (0..phases).map(|phase| of(phase).reduce(Hindrance::worst).unwrap_or_default()).collect()
 }

@@ -32,7 +32,7 @@ pub(super) struct LoopWatch {
     /// When the timer is due next.
     due: Duration,
     /// What had been used and waited for when the phase began, and when that was.
-    since: (Duration, Marks),
+    since: (Duration, Readings),
     /// The CPU time of the thread when the timer last came.
     cpu: Duration,
     /// Of one thread of the process: what is taken from all of them alike.
@@ -51,7 +51,7 @@ struct PhaseWatch {
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Marks {
+struct Readings {
     waited: Duration,
     waits: u64,
     taken: Taken,
@@ -64,7 +64,7 @@ impl LoopWatch {
             phases: (0..phases).map(|_| PhaseWatch::default()).collect(),
             phase: 0,
             due: EVERY,
-            since: (Duration::ZERO, Marks::read(host.as_ref())),
+            since: (Duration::ZERO, Readings::read(host.as_ref())),
             cpu: thread_cpu(),
             host,
         }
@@ -115,7 +115,7 @@ impl LoopWatch {
 
     fn close(&mut self, now: Duration) {
         let (began, before) = self.since;
-        let marks = Marks::read(self.host.as_ref());
+        let marks = Readings::read(self.host.as_ref());
         let taken = marks.taken.since(before.taken);
         self.phases[self.phase].hindrance = Hindrance {
             watched: now.saturating_sub(began),
@@ -131,13 +131,13 @@ impl LoopWatch {
     }
 }
 
-impl Marks {
-    fn read(host: Option<&Host>) -> Marks {
+impl Readings {
+    fn read(host: Option<&Host>) -> Readings {
         let taken = host.map(Host::taken).unwrap_or_default();
         // Not every kernel keeps these.
         match Schedstat::from_file("/proc/thread-self/schedstat") {
-            Ok(stat) => Marks { waited: Duration::from_nanos(stat.run_delay), waits: stat.pcount, taken },
-            Err(_) => Marks { taken, ..Marks::default() },
+            Ok(stat) => Readings { waited: Duration::from_nanos(stat.run_delay), waits: stat.pcount, taken },
+            Err(_) => Readings { taken, ..Readings::default() },
         }
     }
 }
@@ -181,7 +181,7 @@ mod tests {
     fn a_stop_counts_once_and_in_each_phase_that_it_touches() {
         let awake = |at: &u64| at.is_multiple_of(10) && !(700..1500).contains(at);
         let found = watched((1..=2000).filter(awake));
-        // Due at 700, back at 1500.
+        // ScheduledArrival at 700, back at 1500.
         assert_eq!(found[0].loop_delay_max_ns, 800_000_000);
         assert_eq!(found[1].loop_delay_max_ns, 800_000_000);
         assert!(found.iter().all(|phase| phase.stalled.is_zero()), "one alone is a hiccup: {found:?}");

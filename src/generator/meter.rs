@@ -9,7 +9,7 @@ use crate::collector::snapshot::Health;
 const SATURATED: f64 = 0.85;
 
 /// Watches our own process, once a second.
-pub(super) struct Meter {
+pub(super) struct ProcessMeter {
     allowance: f64,
     /// By second: the share of the allowance used.
     shares: Vec<f64>,
@@ -19,10 +19,10 @@ pub(super) struct Meter {
     peak_sessions: u64,
 }
 
-impl Meter {
+impl ProcessMeter {
     /// `allowance`: the cores that the load threads may use.
-    pub fn new(allowance: f64) -> Meter {
-        Meter {
+    pub fn new(allowance: f64) -> ProcessMeter {
+        ProcessMeter {
             allowance,
             shares: Vec::new(),
             used: generator_cpu(),
@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn m23_the_share_of_saturated_seconds_is_that_of_each_phase_alone() {
-        let mut meter = Meter::new(1.0);
+        let mut meter = ProcessMeter::new(1.0);
         // Five quiet seconds, then twenty of which two are above 85 %.
         meter.shares = [vec![0.2; 5], vec![0.85; 18], vec![0.86, 1.0]].concat();
         let seconds = Duration::from_secs;

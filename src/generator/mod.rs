@@ -5,8 +5,8 @@
 pub mod clock;
 mod dispatch;
 mod endpoint;
+pub mod failure_class;
 mod host;
-pub mod judge;
 mod local;
 mod loop_watch;
 mod meter;

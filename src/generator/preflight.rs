@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use crate::load::Load;
+use crate::load::LoadModel;
 use crate::net::address::Transport;
 use crate::net::address::allowed::Allowed;
 use crate::net::address::origin::Origin;
@@ -84,13 +84,13 @@ pub enum PreflightError {
 pub fn peak_sessions(plan: &Plan) -> u64 {
     let of_phase = |phase: &crate::plan::Phase| {
         let most = u64::from(phase.max_sessions);
-        match &phase.load.load {
-            Load::Shared { sessions, .. } | Load::Held { sessions, .. } => most.min(*sessions),
-            Load::Sessions { curve, .. } => {
+        match &phase.load.model {
+            LoadModel::Shared { sessions, .. } | LoadModel::Held { sessions, .. } => most.min(*sessions),
+            LoadModel::Sessions { curve, .. } => {
                 let top = curve.points.iter().map(|(_, value)| *value).fold(0.0, f64::max);
                 most.min(top.ceil() as u64)
             }
-            Load::Rate { .. } | Load::Burst { .. } => most,
+            LoadModel::Rate { .. } | LoadModel::Burst { .. } => most,
         }
     };
     plan.phases.iter().map(of_phase).max().unwrap_or(0).div_ceil(u64::from(plan.shard.of.max(1)))

@@ -14,15 +14,15 @@ use futures::future::{Either, select};
 
 use self::holding::Hold;
 use super::clock;
-use super::dispatch::{Due, OpenFor};
-use super::judge;
+use super::dispatch::{OpenFor, ScheduledArrival};
+use super::failure_class;
 use super::session_pool::SlotId;
 use super::times::Times;
 use super::transcript::Tape;
-use super::worker::{Mailbox, Order, Worker};
+use super::worker::{Instruction, InstructionSlot, Worker};
 use crate::collector::{Metric, Outcome};
 use crate::condition::Condition;
-use crate::load::Load;
+use crate::load::LoadModel;
 use crate::mail::Message;
 use crate::net::dial::{self, Dialed};
 use crate::net::drive::{Host, drive};
@@ -42,7 +42,7 @@ pub(super) async fn run(
     phase: u32,
     purpose: OpenFor,
     decided: Duration,
-    mailbox: Rc<Mailbox>,
+    mailbox: Rc<InstructionSlot>,
 ) {
     let mut session = Session::new(worker, slot, phase, purpose, decided, mailbox);
     session.dial_and_drive().await;
@@ -51,8 +51,8 @@ pub(super) async fn run(
 
 /// An arrival taken by the session.
 #[derive(Clone, Copy, Debug)]
-struct Live {
-    due: Due,
+struct ActiveArrival {
+    due: ScheduledArrival,
     /// When it was decided that this session serves it.
     decided: Duration,
     /// When the session began to be opened, if that was for this arrival: it began then.
@@ -61,7 +61,7 @@ struct Live {
     started: Option<Duration>,
 }
 
-impl Live {
+impl ActiveArrival {
     fn times(&self, ended: Duration) -> Times {
         Times { decided: self.decided, opened: self.opened, served: self.started, ended }
     }
@@ -72,11 +72,11 @@ struct Session {
     worker: Rc<Worker>,
     slot: SlotId,
     phase: u32,
-    mailbox: Rc<Mailbox>,
+    mailbox: Rc<InstructionSlot>,
     /// The arrival that it is itself.
-    bound: Option<Due>,
+    bound: Option<ScheduledArrival>,
     /// The message that it was opened for, until that is begun.
-    first: Option<Due>,
+    first: Option<ScheduledArrival>,
     /// When it was decided to open it.
     decided: Duration,
     /// Its number, which its draws and its client address follow, and which messages may show.
@@ -91,7 +91,7 @@ struct Session {
     released: bool,
     started: Duration,
     /// Arrivals of the pool under way: the one being answered, and the one that went out with its content.
-    live: [Option<Live>; 2],
+    live: [Option<ActiveArrival>; 2],
     established: bool,
     /// It served something; see [`Worker::served`].
     proven: bool,
@@ -132,7 +132,7 @@ impl Session {
         phase: u32,
         purpose: OpenFor,
         decided: Duration,
-        mailbox: Rc<Mailbox>,
+        mailbox: Rc<InstructionSlot>,
     ) -> Session {
         let (bound, first) = match purpose {
             OpenFor::Pool => (None, None),
@@ -141,7 +141,7 @@ impl Session {
         };
         let serial = bound.map_or_else(|| worker.next_serial(), |due| due.seq);
         let plan = worker.plan();
-        let held = matches!(plan.phases[phase as usize].load.load, Load::Held { .. });
+        let held = matches!(plan.phases[phase as usize].load.model, LoadModel::Held { .. });
         let left = if held { 0 } else { plan.messages.draw(plan.seed, serial) };
         let takes_recipients = match worker.script.protocol {
             Protocol::Smtp => Step::Rcpt,
@@ -198,7 +198,9 @@ impl Session {
         let dialed = match self.dial().await {
             Ok(dialed) => dialed,
             Err(step) => {
-                let outcome = self.file(step, judge::CUT_OFF_DIAL, false, None, || judge::CUT_OFF.to_owned());
+                let outcome = self.file(step, failure_class::CUT_OFF_DIAL, false, None, || {
+                    failure_class::CUT_OFF.to_owned()
+                });
                 self.timed(step, outcome, begun, clock::now());
                 return self.arrival_started();
             }
@@ -210,7 +212,7 @@ impl Session {
                 self.timed(step, Outcome::Accepted, from, to);
                 continue;
             };
-            let judged = judge::judge_dial(fault);
+            let judged = failure_class::classify_dial(fault);
             let outcome = self.file(step, judged, false, None, || dialed.in_words(fault));
             self.timed(step, outcome, from, to);
             if judged.outcome == Outcome::Shed {
@@ -253,7 +255,7 @@ impl Session {
     }
 
     /// The arrival that the session is itself, or that it is opened for.
-    fn opened_for(&self) -> Option<Due> {
+    fn opened_for(&self) -> Option<ScheduledArrival> {
         self.bound.or(self.first)
     }
 
@@ -276,7 +278,7 @@ impl Session {
             let order = std::future::poll_fn(|cx| self.mailbox.poll(cx));
             match select(waits, order).await {
                 Either::Left((dialed, _)) => return Ok(dialed),
-                Either::Right((Order::Abort { needless }, _)) => {
+                Either::Right((Instruction::Abort { needless }, _)) => {
                     self.is_needless = needless;
                     return Err(step.get());
                 }
@@ -325,7 +327,7 @@ impl Session {
             return;
         }
         match self.worker.next_message(now, self.slot, early) {
-            Some(due) => self.take(client, Live { due, decided: now, opened: None, started: None }),
+            Some(due) => self.take(client, ActiveArrival { due, decided: now, opened: None, started: None }),
             None if !early => self.worker.rest(now, self.slot),
             None => {}
         }
@@ -348,7 +350,7 @@ impl Session {
     }
 
     /// Begins an arrival of the pool.
-    fn take(&mut self, client: &mut Client<Message>, live: Live) {
+    fn take(&mut self, client: &mut Client<Message>, live: ActiveArrival) {
         self.left = self.left.saturating_sub(1);
         self.sent += 1;
         let free = if self.live[0].is_none() { 0 } else { 1 };
@@ -377,17 +379,17 @@ impl Session {
             }
             return;
         };
-        let judged = judge::judge(&self.worker.classifier, step, failure, in_doubt);
+        let judged = failure_class::classify(&self.worker.classifier, step, failure, in_doubt);
         let (login, worker) = (self.login().cloned(), self.worker.clone());
         let sample = || {
-            let sample = judge::sample_at(step, failure, worker.shared.tls.as_ref());
+            let sample = failure_class::sample_at(step, failure, worker.shared.tls.as_ref());
             match &login {
                 Some(login) => login.redactor().text(&sample).into_owned(),
                 None => sample,
             }
         };
         let manner = self.is_manner(step, failure, judged);
-        let outcome = self.file(step, judged, manner, judge::reply(failure), sample);
+        let outcome = self.file(step, judged, manner, failure_class::reply(failure), sample);
         if matches!(failure, Failure::Lost(_)) {
             self.worker.books.borrow_mut().counts(self.current_phase()).own_failures += 1;
         }
@@ -395,7 +397,7 @@ impl Session {
         if step != Step::Idle && !matches!(failure, Failure::Surplus(_)) {
             self.timed(step, outcome, from, to);
         }
-        if step == Step::Rcpt || step == self.takes_recipients && judge::reply(failure).is_some() {
+        if step == Step::Rcpt || step == self.takes_recipients && failure_class::reply(failure).is_some() {
             self.worker.books.borrow_mut().counts(self.current_phase()).recipients_refused += 1;
         }
         if step == Step::Command {
@@ -491,17 +493,17 @@ impl Host<Client<Message>> for Session {
     fn poll_wake(&mut self, client: &mut Client<Message>, cx: &mut Context<'_>) -> Poll<()> {
         match self.mailbox.poll(cx) {
             Poll::Pending => return Poll::Pending,
-            Poll::Ready(Order::Serve(due, decided)) if client.is_resting() => {
-                self.take(client, Live { due, decided, opened: None, started: None });
+            Poll::Ready(Instruction::Serve(due, decided)) if client.is_resting() => {
+                self.take(client, ActiveArrival { due, decided, opened: None, started: None });
             }
             // It is on its way out, of old age.
-            Poll::Ready(Order::Serve(due, _)) => self.worker.give_back(self.slot, due),
-            Poll::Ready(Order::Finish) => {
+            Poll::Ready(Instruction::Serve(due, _)) => self.worker.give_back(self.slot, due),
+            Poll::Ready(Instruction::Finish) => {
                 self.released = true;
                 self.hold.left = Some(self.worker.now());
                 client.finish();
             }
-            Poll::Ready(Order::Abort { needless }) => {
+            Poll::Ready(Instruction::Abort { needless }) => {
                 self.released = true;
                 self.is_needless = needless;
                 client.abort(clock::now());

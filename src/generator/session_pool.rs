@@ -163,12 +163,12 @@ impl Slots {
         self.live
     }
 
-    /// Live sessions that were told to go.
+    /// ActiveArrival sessions that were told to go.
     pub fn leaving(&self) -> u64 {
         self.leaving
     }
 
-    /// Live sessions that were not.
+    /// ActiveArrival sessions that were not.
     pub fn staying(&self) -> u64 {
         self.live - self.leaving
     }

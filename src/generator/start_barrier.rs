@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 /// How far one phase's gate is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
+pub(super) enum BarrierState {
     /// The phase has none, or it is not open yet.
     Shut {
         /// Workers whose sessions are open.
@@ -25,26 +25,26 @@ pub(super) enum State {
 
 /// All gates, by phase; shared by the workers of a run.
 #[derive(Debug)]
-pub(super) struct Gates {
-    states: watch::Sender<Vec<State>>,
+pub(super) struct StartBarriers {
+    states: watch::Sender<Vec<BarrierState>>,
     workers: u32,
 }
 
-impl Gates {
+impl StartBarriers {
     /// Shut gates for `workers` workers.
-    pub fn new(phases: usize, workers: u32) -> Gates {
-        let shut = State::Shut { ready: 0, last: Duration::ZERO };
-        Gates { states: watch::Sender::new(vec![shut; phases]), workers }
+    pub fn new(phases: usize, workers: u32) -> StartBarriers {
+        let shut = BarrierState::Shut { ready: 0, last: Duration::ZERO };
+        StartBarriers { states: watch::Sender::new(vec![shut; phases]), workers }
     }
 
     /// A worker's part of a phase is open; the last one opens the gate.
     pub fn ready(&self, phase: u32, now: Duration) {
         let workers = self.workers;
         self.change(phase, |state| match *state {
-            State::Shut { ready, last } if ready + 1 < workers => {
-                State::Shut { ready: ready + 1, last: last.max(now) }
+            BarrierState::Shut { ready, last } if ready + 1 < workers => {
+                BarrierState::Shut { ready: ready + 1, last: last.max(now) }
             }
-            State::Shut { last, .. } => State::Open(last.max(now)),
+            BarrierState::Shut { last, .. } => BarrierState::Open(last.max(now)),
             over => over,
         });
     }
@@ -52,7 +52,7 @@ impl Gates {
     /// A worker's part of a phase will never be open: nobody's load begins.
     pub fn forgo(&self, phase: u32) {
         self.change(phase, |state| match *state {
-            State::Shut { .. } => State::Forgone,
+            BarrierState::Shut { .. } => BarrierState::Forgone,
             over => over,
         });
     }
@@ -64,19 +64,19 @@ impl Gates {
     }
 
     /// Tells of every change.
-    pub fn watch(&self) -> watch::Receiver<Vec<State>> {
+    pub fn watch(&self) -> watch::Receiver<Vec<BarrierState>> {
         self.states.subscribe()
     }
 
     /// When a phase's gate was opened.
     pub fn opened(&self, phase: usize) -> Option<Duration> {
         match self.states.borrow().get(phase) {
-            Some(State::Open(at)) => Some(*at),
+            Some(BarrierState::Open(at)) => Some(*at),
             _ => None,
         }
     }
 
-    fn change(&self, phase: u32, to: impl FnOnce(&State) -> State) {
+    fn change(&self, phase: u32, to: impl FnOnce(&BarrierState) -> BarrierState) {
         self.states.send_modify(|states| {
             let state = &mut states[phase as usize];
             *state = to(state);
@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn the_last_worker_opens_a_gate_and_its_time_is_the_latest_of_all() {
-        let gates = Gates::new(2, 3);
+        let gates = StartBarriers::new(2, 3);
         gates.ready(1, ms(30));
         gates.ready(1, ms(50));
         assert_eq!(gates.opened(1), None);
@@ -107,10 +107,10 @@ mod tests {
 
     #[test]
     fn a_gate_that_one_worker_forgoes_is_never_opened() {
-        let gates = Gates::new(1, 2);
+        let gates = StartBarriers::new(1, 2);
         gates.ready(0, ms(1));
         gates.forgo_all();
         gates.ready(0, ms(2));
-        assert_eq!((gates.opened(0), gates.watch().borrow()[0]), (None, State::Forgone));
+        assert_eq!((gates.opened(0), gates.watch().borrow()[0]), (None, BarrierState::Forgone));
     }
 }

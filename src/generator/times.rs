@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::dispatch::Due;
+use super::dispatch::ScheduledArrival;
 
 /// When what happened to an arrival that began, since the run's epoch.
 #[derive(Clone, Copy, Debug)]
@@ -25,7 +25,7 @@ impl Times {
     }
 
     /// What its response time is made of: the parts add up to it, exactly.
-    pub fn parts(&self, due: Due) -> Parts {
+    pub fn parts(&self, due: ScheduledArrival) -> ResponseParts {
         // Each of these is read at a place of its own; where two readings cross it is by less than anybody can say.
         let noticed = due.noticed.max(due.intended);
         let begun = self.begun().max(noticed);
@@ -36,7 +36,7 @@ impl Times {
             None if self.opened.is_some() => ended,
             None => begun,
         };
-        Parts {
+        ResponseParts {
             lag: (noticed - due.intended) + (begun - decided),
             wait: decided - noticed,
             setup: served - begun,
@@ -47,7 +47,7 @@ impl Times {
 
 /// What the response time of an arrival is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Parts {
+pub(super) struct ResponseParts {
     /// Our own lateness: in noticing that the arrival was due, and in doing what was decided.
     pub lag: Duration,
     /// No slot was free.
@@ -58,7 +58,7 @@ pub(super) struct Parts {
     pub service: Duration,
 }
 
-impl Parts {
+impl ResponseParts {
     /// From the intended start to the end.
     pub fn response(&self) -> Duration {
         self.lag + self.wait + self.setup + self.service
@@ -78,8 +78,8 @@ mod tests {
         Duration::from_millis(ms)
     }
 
-    fn due(intended: u64, noticed: u64) -> Due {
-        Due { seq: 0, phase: 0, intended: ms(intended), noticed: ms(noticed) }
+    fn due(intended: u64, noticed: u64) -> ScheduledArrival {
+        ScheduledArrival { seq: 0, phase: 0, intended: ms(intended), noticed: ms(noticed) }
     }
 
     #[test]
@@ -95,16 +95,16 @@ mod tests {
         };
         // Opened at once: half a second until MAIL is the listener's, and no wait.
         let opened = parts(1, Some(2), Some(502), 510);
-        assert_eq!(opened, Parts { lag: ms(2), wait: NONE, setup: ms(500), service: ms(8) });
+        assert_eq!(opened, ResponseParts { lag: ms(2), wait: NONE, setup: ms(500), service: ms(8) });
         // A slot came free after a second, and a session was opened in it.
         let waited = parts(1001, Some(1002), Some(1502), 1510);
-        assert_eq!(waited, Parts { lag: ms(2), wait: ms(1000), setup: ms(500), service: ms(8) });
+        assert_eq!(waited, ResponseParts { lag: ms(2), wait: ms(1000), setup: ms(500), service: ms(8) });
         // A session that was open came free.
         let free = parts(1001, None, Some(1003), 1010);
-        assert_eq!(free, Parts { lag: ms(3), wait: ms(1000), setup: NONE, service: ms(7) });
+        assert_eq!(free, ResponseParts { lag: ms(3), wait: ms(1000), setup: NONE, service: ms(7) });
         // Turned away at the greeting: never served.
         let refused = parts(1, Some(2), None, 502);
-        assert_eq!(refused, Parts { lag: ms(2), wait: NONE, setup: ms(500), service: NONE });
+        assert_eq!(refused, ResponseParts { lag: ms(2), wait: NONE, setup: ms(500), service: NONE });
     }
 
     proptest! {
@@ -118,7 +118,7 @@ mod tests {
             ended in 0_u64..1 << 40,
         ) {
             let at = Duration::from_nanos;
-            let due = Due { seq: 0, phase: 0, intended: at(intended), noticed: at(noticed) };
+            let due = ScheduledArrival { seq: 0, phase: 0, intended: at(intended), noticed: at(noticed) };
             let times = Times { decided: at(decided), opened: opened.map(at), served: served.map(at), ended: at(ended) };
             let parts = times.parts(due);
             // The clock goes on: the end is the latest of what was read, but for what is only decided.
@@ -131,7 +131,7 @@ mod tests {
         #[test]
         fn readings_in_their_order_are_taken_as_they_are(steps in prop::array::uniform5(0_u64..1 << 40), opens: bool) {
             let [noticed, decided, opened, served, ended] = steps.map(Duration::from_nanos);
-            let due = Due { seq: 0, phase: 0, intended: ms(1), noticed: ms(1) + noticed };
+            let due = ScheduledArrival { seq: 0, phase: 0, intended: ms(1), noticed: ms(1) + noticed };
             let decided_at = due.noticed + decided;
             let begun = decided_at + opened;
             let served_at = if opens { begun + served } else { begun };
@@ -142,7 +142,7 @@ mod tests {
                 ended: served_at + ended,
             };
             let setup = if opens { served } else { NONE };
-            prop_assert_eq!(times.parts(due), Parts { lag: noticed + opened, wait: decided, setup, service: ended });
+            prop_assert_eq!(times.parts(due), ResponseParts { lag: noticed + opened, wait: decided, setup, service: ended });
         }
     }
 }

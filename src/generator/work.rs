@@ -19,7 +19,7 @@ use std::time::Duration;
 use crate::collector::Outcome;
 use crate::collector::work::{Work, WorkUnit, seconds};
 use crate::condition::Condition;
-use crate::load::Load;
+use crate::load::LoadModel;
 use crate::plan::{Plan, Unit};
 use crate::smtp::Step;
 
@@ -32,7 +32,7 @@ const ALLOWED: f64 = 0.01;
 
 /// The end of one phase as one worker saw it.
 #[derive(Clone, Debug, Default)]
-struct Tail {
+struct LastFailures {
     /// The latest intended time of an arrival that the listener answered.
     answered: Option<Duration>,
     /// The intended times of those after it, or due with it, that met no listener.
@@ -41,7 +41,7 @@ struct Tail {
     more: u64,
 }
 
-impl Tail {
+impl LastFailures {
     fn answered(&mut self, intended: Duration) {
         if self.answered.is_none_or(|latest| latest < intended) {
             self.answered = Some(intended);
@@ -68,7 +68,7 @@ impl Tail {
 /// What one worker notes of one phase.
 #[derive(Clone, Debug, Default)]
 struct PhaseNotes {
-    tail: Tail,
+    tail: LastFailures,
     /// Held sessions that the listener ended too early: how many, and when the first.
     lost: Option<(u64, Duration)>,
     /// Held sessions whose host was gone when they were to leave: how many, and since when nothing was heard of the first.
@@ -152,7 +152,7 @@ fn sum(one: Option<(u64, Duration)>, other: Option<(u64, Duration)>) -> Option<(
 
 /// A phase as it went.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Course {
+pub(super) struct PhaseSpan {
     pub start: Duration,
     /// When its arrivals ended to be due, or the last of them ended.
     pub end: Duration,
@@ -164,14 +164,14 @@ pub(super) struct Course {
 }
 
 /// Whether the last arrivals of phase `index` met no listener, and too few of them to show that it has gone.
-pub(super) fn is_open_question(index: usize, course: Course, workers: &[Notes]) -> bool {
+pub(super) fn is_open_question(index: usize, course: PhaseSpan, workers: &[Notes]) -> bool {
     let notes: Vec<&PhaseNotes> = workers.iter().filter_map(|notes| notes.0.get(index)).collect();
-    let vanished = Course { vanished: true, ..course };
+    let vanished = PhaseSpan { vanished: true, ..course };
     tail(&notes, course).is_none() && tail(&notes, vanished).is_some()
 }
 
 /// What phase `index` was to do and did, by all workers' notes.
-pub(super) fn work(plan: &Plan, index: usize, course: Course, workers: &[Notes]) -> Work {
+pub(super) fn work(plan: &Plan, index: usize, course: PhaseSpan, workers: &[Notes]) -> Work {
     let phase = &plan.phases[index];
     let notes: Vec<&PhaseNotes> = workers.iter().filter_map(|notes| notes.0.get(index)).collect();
     let cause = notes.iter().filter_map(|notes| notes.cause).max_by_key(|(at, ..)| *at);
@@ -190,8 +190,8 @@ pub(super) fn work(plan: &Plan, index: usize, course: Course, workers: &[Notes])
         };
         (since, why)
     };
-    let (unit, asked, done, short) = match &phase.load.load {
-        Load::Shared { total, .. } => {
+    let (unit, asked, done, short) = match &phase.load.model {
+        LoadModel::Shared { total, .. } => {
             let asked = plan.shard.share(*total);
             let given_up = notes.iter().filter_map(|notes| notes.given_up).max();
             let done = course.scheduled.saturating_sub(gone);
@@ -206,7 +206,7 @@ pub(super) fn work(plan: &Plan, index: usize, course: Course, workers: &[Notes])
             };
             (of_unit, asked, done, short)
         }
-        Load::Sessions { .. } => {
+        LoadModel::Sessions { .. } => {
             let length = course.end.saturating_sub(course.start);
             let stood: Duration = notes.iter().map(|notes| notes.standstill).sum();
             let stood = stood / u32::try_from(notes.len().max(1)).unwrap_or(u32::MAX);
@@ -225,7 +225,7 @@ pub(super) fn work(plan: &Plan, index: usize, course: Course, workers: &[Notes])
             };
             (WorkUnit::Time, nanos(length), if course.held_back { 0 } else { nanos(done) }, short)
         }
-        Load::Rate { .. } | Load::Burst { .. } | Load::Held { .. } => {
+        LoadModel::Rate { .. } | LoadModel::Burst { .. } | LoadModel::Held { .. } => {
             let lost = notes.iter().map(|notes| notes.lost).fold(None, sum);
             let count = lost.map_or(0, |(count, _)| count);
             let short = match (lost, ended) {
@@ -262,7 +262,7 @@ fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-fn never_open(course: Course) -> (Duration, String) {
+fn never_open(course: PhaseSpan) -> (Duration, String) {
     (course.start, "its sessions were never open all at once".to_owned())
 }
 
@@ -271,7 +271,7 @@ fn given_up_at(at: Duration, since: Duration, cause: &str) -> String {
 }
 
 /// How many arrivals at the end of a phase met no listener, and from when on, if they show that it has gone.
-fn tail(notes: &[&PhaseNotes], course: Course) -> Option<(u64, Duration)> {
+fn tail(notes: &[&PhaseNotes], course: PhaseSpan) -> Option<(u64, Duration)> {
     let answered = notes.iter().filter_map(|notes| notes.tail.answered).max();
     // What was due at the same time as one that was answered proves nothing by itself.
     let counts = |at: Duration, answered| at > answered || course.vanished && at == answered;

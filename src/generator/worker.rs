@@ -14,13 +14,13 @@ use tokio::sync::watch;
 use tokio::task::LocalSet;
 
 use super::clock::Clock;
-use super::dispatch::{Action, Dispatch, Due, SessionEnd};
+use super::dispatch::{Action, Dispatch, ScheduledArrival, SessionEnd};
 use super::host::Host;
 use super::loop_watch::LoopWatch;
 use super::reach::Reach;
 use super::session;
 use super::session_pool::SlotId;
-use super::start_barrier::{Gates, State};
+use super::start_barrier::{BarrierState, StartBarriers};
 use super::times::Times;
 use super::transcript::Tapes;
 use super::work::Notes;
@@ -60,7 +60,7 @@ pub struct Faults {
 }
 
 /// What all workers of a run share.
-pub(super) struct Shared {
+pub(super) struct RunContext {
     pub plan: Arc<Plan>,
     pub mailer: Arc<Mailer>,
     pub endpoint: Endpoint,
@@ -68,7 +68,7 @@ pub(super) struct Shared {
     pub clock: Clock,
     /// Sessions open, by worker; each worker writes only its own.
     pub open: Vec<Gauge>,
-    pub gates: Gates,
+    pub gates: StartBarriers,
     pub host: Host,
     /// When the run was stopped, if it was: what comes after is in no rate.
     pub stopped_at: OnceLock<Duration>,
@@ -84,16 +84,16 @@ pub(super) struct Gauge(AtomicU64);
 
 /// What a worker tells the thread that adds up.
 #[derive(Debug)]
-pub(super) enum Told {
+pub(super) enum WorkerEvent {
     Second(Snapshot),
     /// Sessions that were taped and ended in that second: file stem and text.
     Transcripts(Vec<(String, String)>),
-    Over(Box<Over>),
+    WorkerReport(Box<WorkerReport>),
 }
 
 /// A worker's last words.
 #[derive(Debug, Default)]
-pub(super) struct Over {
+pub(super) struct WorkerReport {
     pub worker: u32,
     pub transcripts: Vec<(String, String)>,
     pub peaks: Vec<u64>,
@@ -108,9 +108,9 @@ pub(super) struct Over {
 
 /// What the dispatcher tells a session that waits.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Order {
+pub(super) enum Instruction {
     /// An arrival, and when it was decided that this session serves it.
-    Serve(Due, Duration),
+    Serve(ScheduledArrival, Duration),
     Finish,
     Abort {
         /// Nothing needs the session any more.
@@ -120,16 +120,21 @@ pub(super) enum Order {
 
 /// The letter box of one session.
 #[derive(Default)]
-pub(super) struct Mailbox {
-    order: Cell<Option<Order>>,
+pub(super) struct InstructionSlot {
+    order: Cell<Option<Instruction>>,
     waker: Cell<Option<Waker>>,
 }
 
-impl Mailbox {
-    fn post(&self, order: Order) {
+impl InstructionSlot {
+    fn post(&self, order: Instruction) {
         // An order to leave never waits behind another: what it replaces was not begun and is given back by the session.
-        debug_assert!(!matches!((self.order.get(), order), (Some(Order::Serve(..)), Order::Serve(..))));
-        if !matches!(self.order.get(), Some(Order::Serve(..))) || matches!(order, Order::Abort { .. }) {
+        debug_assert!(!matches!(
+            (self.order.get(), order),
+            (Some(Instruction::Serve(..)), Instruction::Serve(..))
+        ));
+        if !matches!(self.order.get(), Some(Instruction::Serve(..)))
+            || matches!(order, Instruction::Abort { .. })
+        {
             self.order.set(Some(order));
         }
         if let Some(waker) = self.waker.take() {
@@ -138,7 +143,7 @@ impl Mailbox {
     }
 
     /// Takes the order, or arranges to be woken by the next.
-    pub fn poll(&self, cx: &mut Context<'_>) -> Poll<Order> {
+    pub fn poll(&self, cx: &mut Context<'_>) -> Poll<Instruction> {
         match self.order.take() {
             Some(order) => Poll::Ready(order),
             None => {
@@ -150,7 +155,7 @@ impl Mailbox {
     }
 
     /// Takes an order that was not heard.
-    pub fn take(&self) -> Option<Order> {
+    pub fn take(&self) -> Option<Instruction> {
         self.order.take()
     }
 }
@@ -166,7 +171,7 @@ struct Occupancy {
 /// One worker.
 pub(super) struct Worker {
     pub index: u32,
-    pub shared: Arc<Shared>,
+    pub shared: Arc<RunContext>,
     pub script: Rc<Script>,
     pub classifier: Classifier,
     pub scratch: Scratch,
@@ -175,7 +180,7 @@ pub(super) struct Worker {
     pub books: RefCell<Recorder>,
     pub tapes: RefCell<Tapes>,
     dispatch: RefCell<Dispatch>,
-    mailboxes: RefCell<Vec<Rc<Mailbox>>>,
+    mailboxes: RefCell<Vec<Rc<InstructionSlot>>>,
     occupancy: RefCell<Vec<Occupancy>>,
     peaks: RefCell<Vec<u64>>,
     last_ends: RefCell<Vec<Duration>>,
@@ -280,7 +285,7 @@ impl Worker {
     }
 
     /// An arrival that is under way could not begin, by a failure of our own: it is shed (M24).
-    pub fn failed_to_start(&self, due: Due, entered: Duration) {
+    pub fn failed_to_start(&self, due: ScheduledArrival, entered: Duration) {
         let now = self.now();
         let area = self.occupy(due.phase, now, -1);
         let mut books = self.books.borrow_mut();
@@ -291,14 +296,14 @@ impl Worker {
     }
 
     /// An arrival that began ends.
-    pub fn end(&self, due: Due, times: &Times, outcome: Outcome) {
+    pub fn end(&self, due: ScheduledArrival, times: &Times, outcome: Outcome) {
         let Times { ended, .. } = *times;
         let area = self.occupy(due.phase, ended, -1);
         let late = self.is_drained(due.phase, ended);
         let mut books = self.books.borrow_mut();
         let nanos = |length: Duration| u64::try_from(length.as_nanos()).unwrap_or(u64::MAX);
         let parts = match self.shared.faults.anchors_at_start {
-            true => times.parts(Due { intended: times.begun(), noticed: times.begun(), ..due }),
+            true => times.parts(ScheduledArrival { intended: times.begun(), noticed: times.begun(), ..due }),
             false => times.parts(due),
         };
         for (metric, length) in [
@@ -322,7 +327,7 @@ impl Worker {
     }
 
     /// An arrival ends for which no session could be opened, though one was tried from `tried` on.
-    fn charge(&self, due: Due, tried: Duration, outcome: Outcome) {
+    fn charge(&self, due: ScheduledArrival, tried: Duration, outcome: Outcome) {
         if outcome == Outcome::Shed {
             self.books.borrow_mut().counts(due.phase).arrivals.add(Outcome::Shed);
             return;
@@ -348,7 +353,7 @@ impl Worker {
     }
 
     /// The next arrival for a session of the pool.
-    pub fn next_message(&self, now: Duration, slot: SlotId, early: bool) -> Option<Due> {
+    pub fn next_message(&self, now: Duration, slot: SlotId, early: bool) -> Option<ScheduledArrival> {
         self.dispatch.borrow_mut().next_message(now, slot, early, &mut self.books.borrow_mut())
     }
 
@@ -369,7 +374,7 @@ impl Worker {
         self.dispatch.borrow_mut().arrival_over(slot);
     }
 
-    pub fn give_back(&self, slot: SlotId, due: Due) {
+    pub fn give_back(&self, slot: SlotId, due: ScheduledArrival) {
         self.dispatch.borrow_mut().give_back(slot, due, &mut self.books.borrow_mut());
         self.woken.notify_one();
     }
@@ -393,7 +398,7 @@ impl Worker {
             let Some(action) = self.dispatch.borrow_mut().action() else { return };
             match action {
                 Action::Open { slot, phase, purpose } => {
-                    let mailbox = Rc::new(Mailbox::default());
+                    let mailbox = Rc::new(InstructionSlot::default());
                     let mut mailboxes = self.mailboxes.borrow_mut();
                     if mailboxes.len() <= slot as usize {
                         mailboxes.resize_with(slot as usize + 1, Rc::default);
@@ -401,9 +406,9 @@ impl Worker {
                     mailboxes[slot as usize] = mailbox.clone();
                     self.sessions.spawn_local(session::run(self.clone(), slot, phase, purpose, now, mailbox));
                 }
-                Action::Serve { slot, due } => self.post(slot, Order::Serve(due, now)),
-                Action::Finish(slot) => self.post(slot, Order::Finish),
-                Action::Abort { slot, needless } => self.post(slot, Order::Abort { needless }),
+                Action::Serve { slot, due } => self.post(slot, Instruction::Serve(due, now)),
+                Action::Finish(slot) => self.post(slot, Instruction::Finish),
+                Action::Abort { slot, needless } => self.post(slot, Instruction::Abort { needless }),
                 Action::Charge { due, tried, outcome } => self.charge(due, tried, outcome),
                 Action::Ready(phase) => self.shared.gates.ready(phase, now),
                 Action::GiveUp { phase, since } => self.notes.borrow_mut().given_up(phase, now, since),
@@ -414,18 +419,18 @@ impl Worker {
     }
 
     /// Goes by the gates as they are now.
-    fn heed(&self, gates: &[State]) {
+    fn heed(&self, gates: &[BarrierState]) {
         let mut dispatch = self.dispatch.borrow_mut();
         for (phase, state) in (0..).zip(gates) {
             match *state {
-                State::Shut { .. } => {}
-                State::Open(at) => dispatch.open_gate(phase, at),
-                State::Forgone => dispatch.forgo(phase),
+                BarrierState::Shut { .. } => {}
+                BarrierState::Open(at) => dispatch.open_gate(phase, at),
+                BarrierState::Forgone => dispatch.forgo(phase),
             }
         }
     }
 
-    fn post(&self, slot: SlotId, order: Order) {
+    fn post(&self, slot: SlotId, order: Instruction) {
         let mailbox = self.mailboxes.borrow()[slot as usize].clone();
         mailbox.post(order);
     }
@@ -454,8 +459,8 @@ impl Worker {
 pub(super) fn run(
     index: u32,
     shard: Shard,
-    shared: Arc<Shared>,
-    tell: &SyncSender<Told>,
+    shared: Arc<RunContext>,
+    tell: &SyncSender<WorkerEvent>,
     emptied: &std::sync::mpsc::Receiver<Snapshot>,
 ) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -492,7 +497,7 @@ pub(super) fn run(
         Ok(hindrances) => (hindrances, Ok(())),
         Err(error) => (Vec::new(), Err(error)),
     };
-    let over = Over {
+    let over = WorkerReport {
         worker: index,
         transcripts: worker.tapes.borrow_mut().take(),
         peaks: worker.peaks.borrow().clone(),
@@ -502,7 +507,7 @@ pub(super) fn run(
         hindrances,
     };
     // The receiver is only gone when the run is given up as a whole.
-    tell.send(Told::Over(Box::new(over))).ok();
+    tell.send(WorkerEvent::WorkerReport(Box::new(over))).ok();
     outcome
 }
 
@@ -510,7 +515,7 @@ pub(super) fn run(
 /// and a hundred times a second, to see whether it still does. Returns what kept it from that, by phase.
 async fn pace(
     worker: Rc<Worker>,
-    tell: &SyncSender<Told>,
+    tell: &SyncSender<WorkerEvent>,
     emptied: &std::sync::mpsc::Receiver<Snapshot>,
 ) -> std::io::Result<Vec<Hindrance>> {
     let mut pacer = Alarm::new()?;
@@ -547,10 +552,10 @@ async fn pace(
         let now = worker.now();
         if now.as_secs() > second {
             let snapshot = worker.snapshot(now.as_secs() - 1, false);
-            tell.send(Told::Second(snapshot)).ok();
+            tell.send(WorkerEvent::Second(snapshot)).ok();
             let transcripts = worker.tapes.borrow_mut().take();
             if !transcripts.is_empty() {
-                tell.send(Told::Transcripts(transcripts)).ok();
+                tell.send(WorkerEvent::Transcripts(transcripts)).ok();
             }
             second = now.as_secs();
             while let Ok(old) = emptied.try_recv() {
@@ -558,7 +563,7 @@ async fn pace(
             }
         }
         if worker.dispatch.borrow_mut().is_done(now) {
-            tell.send(Told::Second(worker.snapshot(now.as_secs(), true))).ok();
+            tell.send(WorkerEvent::Second(worker.snapshot(now.as_secs(), true))).ok();
             return Ok(watch.finish(now));
         }
         let own = watch.due().min(Duration::from_secs(second + 1));

@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::curve::Inverse;
 use super::random::{self, Purpose};
-use super::{Curve, Load, Phase, Shard, Spacing, Think, nanos};
+use super::{Curve, LoadModel, PhaseLoad, Shard, Spacing, Think, nanos};
 
 /// By how much the numbers of a phase's arrivals lie above those of the phase before: arrival n of phase p has the number
 /// p * 10^12 + n. A phase has at most so many arrivals (11 days at a million a second).
@@ -41,19 +41,19 @@ pub enum Due {
     },
 }
 
-/// How many arrivals a phase has: exactly for open loads and [`Load::Shared`], the mean for a Poisson process.
-/// `None` if time decides ([`Load::Sessions`]) or if it does not end.
-pub fn expected_arrivals(phase: &Phase) -> Option<u64> {
+/// How many arrivals a phase has: exactly for open loads and [`LoadModel::Shared`], the mean for a Poisson process.
+/// `None` if time decides ([`LoadModel::Sessions`]) or if it does not end.
+pub fn expected_arrivals(phase: &PhaseLoad) -> Option<u64> {
     let whole = Walk::new(phase, 0, 0, 0, Shard::WHOLE);
     match &whole.steps {
         Steps::Uniform { .. } | Steps::Burst { .. } => phase.length.map(|_| whole.limit),
         Steps::Poisson { inverse, .. } => phase.length.map(|_| inverse.area().round() as u64),
-        Steps::Closed { .. } => matches!(phase.load, Load::Shared { .. }).then_some(whole.limit),
+        Steps::Closed { .. } => matches!(phase.model, LoadModel::Shared { .. }).then_some(whole.limit),
     }
 }
 
 /// The arrivals of a phase by itself: number `index` of a run, beginning at this offset from its epoch.
-pub fn arrivals(phase: &Phase, index: u32, start: Duration, seed: u64) -> impl Iterator<Item = Arrival> {
+pub fn arrivals(phase: &PhaseLoad, index: u32, start: Duration, seed: u64) -> impl Iterator<Item = Arrival> {
     Walk::new(phase, index, nanos(start), seed, Shard::WHOLE)
 }
 
@@ -87,25 +87,25 @@ enum Steps {
 
 impl Walk {
     /// Through `phase`, which is number `index` of the run and starts at `start` nanoseconds.
-    pub(super) fn new(phase: &Phase, index: u32, start: u64, seed: u64, shard: Shard) -> Walk {
+    pub(super) fn new(phase: &PhaseLoad, index: u32, start: u64, seed: u64, shard: Shard) -> Walk {
         let length = phase.length.map_or(u64::MAX, nanos);
         let stream = |purpose| Box::new(random::stream(seed, index, purpose));
         let closed = |think| Steps::Closed { think, stream: stream(Purpose::Think) };
-        let (limit, steps) = match &phase.load {
-            Load::Rate { curve, spacing: Spacing::Uniform } => uniform(curve, length),
-            Load::Rate { curve, spacing: Spacing::Poisson } => {
+        let (limit, steps) = match &phase.model {
+            LoadModel::Rate { curve, spacing: Spacing::Uniform } => uniform(curve, length),
+            LoadModel::Rate { curve, spacing: Spacing::Poisson } => {
                 let inverse = Inverse::new(curve, length);
                 let stream = stream(Purpose::Spacing);
                 (PHASE_STRIDE, Steps::Poisson { inverse, stream, drawn: 0, area: 0.0 })
             }
-            Load::Burst { size, every } => burst(*size, nanos(*every), length),
-            Load::Held { sessions, rate } if rate.is_infinite() => burst(*sessions, 0, length),
-            Load::Held { sessions, rate } => {
+            LoadModel::Burst { size, every } => burst(*size, nanos(*every), length),
+            LoadModel::Held { sessions, rate } if rate.is_infinite() => burst(*sessions, 0, length),
+            LoadModel::Held { sessions, rate } => {
                 let (limit, steps) = uniform(&Curve::constant(*rate), length);
                 (limit.min(*sessions), steps)
             }
-            Load::Sessions { think, .. } => (if length == 0 { 0 } else { PHASE_STRIDE }, closed(*think)),
-            Load::Shared { total, think, .. } => (if length == 0 { 0 } else { *total }, closed(*think)),
+            LoadModel::Sessions { think, .. } => (if length == 0 { 0 } else { PHASE_STRIDE }, closed(*think)),
+            LoadModel::Shared { total, think, .. } => (if length == 0 { 0 } else { *total }, closed(*think)),
         };
         Walk {
             phase: index,
@@ -183,13 +183,13 @@ mod tests {
         Duration::from_secs_f64(seconds)
     }
 
-    fn rate(points: &[(f64, f64)], spacing: Spacing, length: f64) -> Phase {
+    fn rate(points: &[(f64, f64)], spacing: Spacing, length: f64) -> PhaseLoad {
         let curve = Curve { points: points.iter().map(|&(at, value)| (seconds(at), value)).collect() };
-        Phase { load: Load::Rate { curve, spacing }, length: Some(seconds(length)) }
+        PhaseLoad { model: LoadModel::Rate { curve, spacing }, length: Some(seconds(length)) }
     }
 
     /// The offsets of a phase's arrivals in nanoseconds.
-    fn offsets(phase: &Phase, seed: u64) -> Vec<u64> {
+    fn offsets(phase: &PhaseLoad, seed: u64) -> Vec<u64> {
         Walk::new(phase, 0, 0, seed, Shard::WHOLE)
             .map(|arrival| match arrival.due {
                 Due::At(at) => nanos(at),
@@ -289,8 +289,8 @@ mod tests {
 
     #[test]
     fn bursts_come_together_and_the_last_begins_before_the_end() {
-        let burst = |size, every, length| Phase {
-            load: Load::Burst { size, every: seconds(every) },
+        let burst = |size, every, length| PhaseLoad {
+            model: LoadModel::Burst { size, every: seconds(every) },
             length: Some(seconds(length)),
         };
         assert_eq!(
@@ -306,8 +306,8 @@ mod tests {
 
     #[test]
     fn held_sessions_open_at_their_rate_or_at_once() {
-        let held = |sessions, rate, length| Phase {
-            load: Load::Held { sessions, rate },
+        let held = |sessions, rate, length| PhaseLoad {
+            model: LoadModel::Held { sessions, rate },
             length: Some(seconds(length)),
         };
         assert_eq!(offsets(&held(3, 2.0, 60.0), 1), [0, 500_000_000, 1_000_000_000]);
@@ -321,14 +321,14 @@ mod tests {
     #[test]
     fn closed_loads_are_counted_only_when_they_share() {
         let think = Think::default();
-        let shared = Phase { load: Load::Shared { total: 10, sessions: 3, think }, length: None };
+        let shared = PhaseLoad { model: LoadModel::Shared { total: 10, sessions: 3, think }, length: None };
         assert_eq!(expected_arrivals(&shared), Some(10));
         assert_eq!(
             Walk::new(&shared, 0, 0, 0, Shard { index: 1, of: 4 }).map(|a| a.seq).collect::<Vec<_>>(),
             [1, 5, 9]
         );
-        let load = Load::Sessions { curve: Curve::constant(5.0), think };
-        assert_eq!(expected_arrivals(&Phase { load, length: Some(seconds(5.0)) }), None);
+        let load = LoadModel::Sessions { curve: Curve::constant(5.0), think };
+        assert_eq!(expected_arrivals(&PhaseLoad { model: load, length: Some(seconds(5.0)) }), None);
     }
 
     #[test]

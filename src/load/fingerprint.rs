@@ -5,7 +5,7 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 use super::arrival::{Due, Walk};
-use super::{Curve, Load, Phase, Shard, Spacing, Think, nanos};
+use super::{Curve, LoadModel, PhaseLoad, Shard, Spacing, Think, nanos};
 
 /// How many arrivals of each phase the fingerprint covers.
 pub const FINGERPRINTED_ARRIVALS: usize = 10_000;
@@ -18,7 +18,7 @@ pub const FINGERPRINTED_ARRIVALS: usize = 10_000;
 /// bits of an f64; a curve as the number of its points and each time and value; spacing as `u` or `p`), its length (u64
 /// nanoseconds, 2^64 - 1 for none); then for each phase the first [`FINGERPRINTED_ARRIVALS`] arrivals of the unsharded
 /// schedule: `a`, number, due (u64 nanoseconds) or `i`, number, not before, think.
-pub fn fingerprint(phases: &[Phase], seed: u64) -> [u8; 32] {
+pub fn fingerprint(phases: &[PhaseLoad], seed: u64) -> [u8; 32] {
     let mut hash = Encoder(Sha256::new());
     hash.0.update(b"smtpress schedule 1\n");
     hash.number(seed);
@@ -50,9 +50,9 @@ pub fn fingerprint(phases: &[Phase], seed: u64) -> [u8; 32] {
 struct Encoder(Sha256);
 
 impl Encoder {
-    fn phase(&mut self, phase: &Phase) {
-        match &phase.load {
-            Load::Rate { curve, spacing } => {
+    fn phase(&mut self, phase: &PhaseLoad) {
+        match &phase.model {
+            LoadModel::Rate { curve, spacing } => {
                 self.letter(b'r');
                 self.curve(curve);
                 self.letter(match spacing {
@@ -60,22 +60,22 @@ impl Encoder {
                     Spacing::Poisson => b'p',
                 });
             }
-            Load::Burst { size, every } => {
+            LoadModel::Burst { size, every } => {
                 self.letter(b'b');
                 self.number(*size);
                 self.time(*every);
             }
-            Load::Held { sessions, rate } => {
+            LoadModel::Held { sessions, rate } => {
                 self.letter(b'h');
                 self.number(*sessions);
                 self.real(*rate);
             }
-            Load::Sessions { curve, think } => {
+            LoadModel::Sessions { curve, think } => {
                 self.letter(b's');
                 self.curve(curve);
                 self.think(*think);
             }
-            Load::Shared { total, sessions, think } => {
+            LoadModel::Shared { total, sessions, think } => {
                 self.letter(b't');
                 self.number(*total);
                 self.number(*sessions);
@@ -120,18 +120,18 @@ impl Encoder {
 mod tests {
     use super::*;
 
-    fn phases() -> Vec<Phase> {
+    fn phases() -> Vec<PhaseLoad> {
         let points = vec![(Duration::ZERO, 10.0), (Duration::from_secs(10), 50.0)];
         let think = Think { min: Duration::ZERO, max: Duration::from_secs(1) };
         let length = Some(Duration::from_secs(10));
         let curve = Curve { points };
         vec![
-            Phase { load: Load::Rate { curve: curve.clone(), spacing: Spacing::Uniform }, length },
-            Phase { load: Load::Rate { curve: curve.clone(), spacing: Spacing::Poisson }, length },
-            Phase { load: Load::Burst { size: 5, every: Duration::from_secs(3) }, length },
-            Phase { load: Load::Held { sessions: 20, rate: 7.0 }, length },
-            Phase { load: Load::Sessions { curve, think }, length },
-            Phase { load: Load::Shared { total: 100, sessions: 3, think }, length: None },
+            PhaseLoad { model: LoadModel::Rate { curve: curve.clone(), spacing: Spacing::Uniform }, length },
+            PhaseLoad { model: LoadModel::Rate { curve: curve.clone(), spacing: Spacing::Poisson }, length },
+            PhaseLoad { model: LoadModel::Burst { size: 5, every: Duration::from_secs(3) }, length },
+            PhaseLoad { model: LoadModel::Held { sessions: 20, rate: 7.0 }, length },
+            PhaseLoad { model: LoadModel::Sessions { curve, think }, length },
+            PhaseLoad { model: LoadModel::Shared { total: 100, sessions: 3, think }, length: None },
         ]
     }
 
@@ -148,7 +148,7 @@ mod tests {
     #[test]
     fn every_part_of_what_is_asked_shows() {
         let mut variants = vec![phases()];
-        let mut vary = |change: fn(&mut Vec<Phase>)| {
+        let mut vary = |change: fn(&mut Vec<PhaseLoad>)| {
             let mut phases = phases();
             change(&mut phases);
             variants.push(phases);
@@ -157,9 +157,13 @@ mod tests {
         vary(|phases| drop(phases.pop()));
         vary(|phases| phases[0].length = Some(Duration::from_nanos(9_999_999_999)));
         vary(|phases| phases[5].length = Some(Duration::from_secs(1)));
-        vary(|phases| phases[2].load = Load::Burst { size: 5, every: Duration::from_nanos(3_000_000_001) });
-        vary(|phases| phases[3].load = Load::Held { sessions: 20, rate: 7.000_000_001 });
-        vary(|phases| phases[5].load = Load::Shared { total: 100, sessions: 4, think: Think::default() });
+        vary(|phases| {
+            phases[2].model = LoadModel::Burst { size: 5, every: Duration::from_nanos(3_000_000_001) }
+        });
+        vary(|phases| phases[3].model = LoadModel::Held { sessions: 20, rate: 7.000_000_001 });
+        vary(|phases| {
+            phases[5].model = LoadModel::Shared { total: 100, sessions: 4, think: Think::default() }
+        });
         let mut seen: Vec<[u8; 32]> = variants.iter().map(|phases| fingerprint(phases, 42)).collect();
         seen.push(fingerprint(&phases(), 43));
         assert!((1..seen.len()).all(|i| !seen[..i].contains(&seen[i])));
@@ -168,12 +172,12 @@ mod tests {
 
     #[test]
     fn a_phase_without_end_takes_a_moment_only() {
-        let endless = Phase {
-            load: Load::Sessions { curve: Curve::constant(1.0), think: Think::default() },
+        let endless = PhaseLoad {
+            model: LoadModel::Sessions { curve: Curve::constant(1.0), think: Think::default() },
             length: None,
         };
-        let fast = Load::Rate { curve: Curve::constant(1e9), spacing: Spacing::Poisson };
-        let both = [Phase { load: fast, length: Some(Duration::from_secs(86_400)) }, endless];
+        let fast = LoadModel::Rate { curve: Curve::constant(1e9), spacing: Spacing::Poisson };
+        let both = [PhaseLoad { model: fast, length: Some(Duration::from_secs(86_400)) }, endless];
         assert_ne!(fingerprint(&both, 1), fingerprint(&both[..1], 1));
     }
 }

@@ -45,7 +45,7 @@ pub struct Think {
 
 /// The load model of a phase.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Load {
+pub enum LoadModel {
     /// Open: arrivals at a rate (per second) over time. Constant, ramping and staircase rates are this.
     Rate {
         /// Arrivals a second.
@@ -87,9 +87,9 @@ pub enum Load {
 
 /// A phase as the schedule sees it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Phase {
+pub struct PhaseLoad {
     /// The load model.
-    pub load: Load,
+    pub model: LoadModel,
     /// How long it lasts. `None`: until its arrivals are used up (only `Shared`, and only as the last phase).
     pub length: Option<Duration>,
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::arrival::{Arrival, Walk};
-use super::{Load, Phase, Shard, nanos};
+use super::{LoadModel, PhaseLoad, Shard, nanos};
 
 /// The arrivals of one shard of a run, in order.
 ///
@@ -27,19 +27,19 @@ struct Stretch {
     start: Duration,
     /// Since the run's epoch; `Duration::MAX`: it does not end by time.
     end: Duration,
-    load: Load,
+    model: LoadModel,
     walk: Walk,
 }
 
 impl Schedule {
     /// The part of the load that belongs to `shard`. The same phases and seed give the same arrivals, whatever the sharding.
-    pub fn new(phases: &[Phase], seed: u64, shard: Shard) -> Schedule {
+    pub fn new(phases: &[PhaseLoad], seed: u64, shard: Shard) -> Schedule {
         let mut start = Duration::ZERO;
         let mut stretches = Vec::with_capacity(phases.len());
         for (index, phase) in (0..).zip(phases) {
             let end = phase.length.map_or(Duration::MAX, |length| start.saturating_add(length));
             let walk = Walk::new(phase, index, nanos(start), seed, shard);
-            stretches.push(Stretch { start, end, load: phase.load.clone(), walk });
+            stretches.push(Stretch { start, end, model: phase.model.clone(), walk });
             start = end;
         }
         Schedule { stretches, shard, current: 0, ahead: None }
@@ -69,10 +69,10 @@ impl Schedule {
         arrival
     }
 
-    /// How many arrivals of this shard the current phase still has, if that is known before it is over: [`Load::Shared`].
+    /// How many arrivals of this shard the current phase still has, if that is known before it is over: [`LoadModel::Shared`].
     pub fn remaining(&self) -> Option<u64> {
         let stretch = self.stretches.get(self.current)?;
-        matches!(stretch.load, Load::Shared { .. })
+        matches!(stretch.model, LoadModel::Shared { .. })
             .then(|| stretch.walk.remaining() + u64::from(self.ahead.is_some()))
     }
 
@@ -88,22 +88,25 @@ impl Schedule {
     /// (`u64::MAX`), after the last phase none. A ramp counts as soon as it reaches a whole number.
     pub fn slots(&self, now: Duration) -> u64 {
         let Some(stretch) = self.at(now) else { return 0 };
-        match &stretch.load {
-            Load::Sessions { curve, .. } => self.shard.share(curve.count_at(now - stretch.start)),
-            Load::Shared { sessions, .. } => self.shard.share(*sessions),
-            Load::Rate { .. } | Load::Burst { .. } | Load::Held { .. } => u64::MAX,
+        match &stretch.model {
+            LoadModel::Sessions { curve, .. } => self.shard.share(curve.count_at(now - stretch.start)),
+            LoadModel::Shared { sessions, .. } => self.shard.share(*sessions),
+            LoadModel::Rate { .. } | LoadModel::Burst { .. } | LoadModel::Held { .. } => u64::MAX,
         }
     }
 
     /// The next moment after `now` at which [`slots`](Schedule::slots) changes, or a phase begins or ends.
     pub fn next_change(&self, now: Duration) -> Option<Duration> {
         let stretch = self.at(now)?;
-        let within = match &stretch.load {
-            Load::Sessions { curve, .. } => {
+        let within = match &stretch.model {
+            LoadModel::Sessions { curve, .. } => {
                 let (offset, end) = (now - stretch.start, stretch.end - stretch.start);
                 curve.next_change(offset, end, |count| self.shard.share(count)).map(|at| stretch.start + at)
             }
-            Load::Rate { .. } | Load::Burst { .. } | Load::Held { .. } | Load::Shared { .. } => None,
+            LoadModel::Rate { .. }
+            | LoadModel::Burst { .. }
+            | LoadModel::Held { .. }
+            | LoadModel::Shared { .. } => None,
         };
         within.or(Some(stretch.end).filter(|&end| end < Duration::MAX))
     }
@@ -132,7 +135,7 @@ impl Schedule {
 
 impl Stretch {
     fn is_closed(&self) -> bool {
-        matches!(self.load, Load::Sessions { .. } | Load::Shared { .. })
+        matches!(self.model, LoadModel::Sessions { .. } | LoadModel::Shared { .. })
     }
 }
 
@@ -146,24 +149,27 @@ mod tests {
         Duration::from_millis(millis)
     }
 
-    fn constant(rate: f64, millis: u64) -> Phase {
-        Phase {
-            load: Load::Rate { curve: Curve::constant(rate), spacing: Spacing::Uniform },
+    fn constant(rate: f64, millis: u64) -> PhaseLoad {
+        PhaseLoad {
+            model: LoadModel::Rate { curve: Curve::constant(rate), spacing: Spacing::Uniform },
             length: Some(at(millis)),
         }
     }
 
-    fn sessions(points: &[(u64, f64)], millis: u64) -> Phase {
+    fn sessions(points: &[(u64, f64)], millis: u64) -> PhaseLoad {
         let curve = Curve { points: points.iter().map(|&(offset, value)| (at(offset), value)).collect() };
-        Phase { load: Load::Sessions { curve, think: Think::default() }, length: Some(at(millis)) }
+        PhaseLoad { model: LoadModel::Sessions { curve, think: Think::default() }, length: Some(at(millis)) }
     }
 
-    fn shared(total: u64, sessions: u64, length: Option<Duration>) -> Phase {
-        Phase { load: Load::Shared { total, sessions, think: Think { min: at(1), max: at(9) } }, length }
+    fn shared(total: u64, sessions: u64, length: Option<Duration>) -> PhaseLoad {
+        PhaseLoad {
+            model: LoadModel::Shared { total, sessions, think: Think { min: at(1), max: at(9) } },
+            length,
+        }
     }
 
     /// The arrivals of a shard, at most `most`, asked for at the very start.
-    fn arrivals(phases: &[Phase], seed: u64, shard: Shard, most: usize) -> Vec<Arrival> {
+    fn arrivals(phases: &[PhaseLoad], seed: u64, shard: Shard, most: usize) -> Vec<Arrival> {
         let mut schedule = Schedule::new(phases, seed, shard);
         std::iter::from_fn(|| schedule.take(Duration::ZERO)).take(most).collect()
     }
@@ -257,11 +263,11 @@ mod tests {
     }
 
     /// The arrivals of a shard, in phases that only time ends those below `most`: then time passes to the phase's end.
-    fn arrivals_to(most: u64, phases: &[Phase], seed: u64, shard: Shard) -> Vec<Arrival> {
+    fn arrivals_to(most: u64, phases: &[PhaseLoad], seed: u64, shard: Shard) -> Vec<Arrival> {
         let mut schedule = Schedule::new(phases, seed, shard);
         let (mut now, mut found) = (Duration::ZERO, Vec::new());
         while let Some(arrival) = schedule.take(now) {
-            let endless = matches!(phases[arrival.phase as usize].load, Load::Sessions { .. });
+            let endless = matches!(phases[arrival.phase as usize].model, LoadModel::Sessions { .. });
             if endless && arrival.seq % PHASE_STRIDE >= most {
                 let end = schedule.phase_end(arrival.phase).unwrap();
                 assert!(end > now, "phase {} goes on after its end", arrival.phase);
@@ -273,7 +279,7 @@ mod tests {
         found
     }
 
-    fn any_load() -> impl Strategy<Value = Load> {
+    fn any_load() -> impl Strategy<Value = LoadModel> {
         let points = prop::collection::vec((0_u64..3000, 0.0..200.0), 1..5).prop_map(|mut points| {
             points.sort_by_key(|point| point.0);
             Curve { points: points.into_iter().map(|(offset, value)| (at(offset), value)).collect() }
@@ -281,22 +287,22 @@ mod tests {
         let think = (0_u64..50, 0_u64..50).prop_map(|(a, b)| Think { min: at(a.min(b)), max: at(a.max(b)) });
         let spacing = prop_oneof![Just(Spacing::Uniform), Just(Spacing::Poisson)];
         prop_oneof![
-            (points.clone(), spacing).prop_map(|(curve, spacing)| Load::Rate { curve, spacing }),
-            (0_u64..20, 1_u64..900).prop_map(|(size, every)| Load::Burst { size, every: at(every) }),
+            (points.clone(), spacing).prop_map(|(curve, spacing)| LoadModel::Rate { curve, spacing }),
+            (0_u64..20, 1_u64..900).prop_map(|(size, every)| LoadModel::Burst { size, every: at(every) }),
             (0_u64..90, prop_oneof![Just(f64::INFINITY), 0.0..90.0])
-                .prop_map(|(s, rate)| Load::Held { sessions: s, rate }),
-            (0_u64..300, 0_u64..20, think.clone()).prop_map(|(total, s, think)| Load::Shared {
+                .prop_map(|(s, rate)| LoadModel::Held { sessions: s, rate }),
+            (0_u64..300, 0_u64..20, think.clone()).prop_map(|(total, s, think)| LoadModel::Shared {
                 total,
                 sessions: s,
                 think
             }),
-            (points, think).prop_map(|(curve, think)| Load::Sessions { curve, think }),
+            (points, think).prop_map(|(curve, think)| LoadModel::Sessions { curve, think }),
         ]
     }
 
-    fn any_phases() -> impl Strategy<Value = Vec<Phase>> {
-        let phase =
-            (any_load(), 0_u64..4000).prop_map(|(load, length)| Phase { load, length: Some(at(length)) });
+    fn any_phases() -> impl Strategy<Value = Vec<PhaseLoad>> {
+        let phase = (any_load(), 0_u64..4000)
+            .prop_map(|(load, length)| PhaseLoad { model: load, length: Some(at(length)) });
         prop::collection::vec(phase, 0..5)
     }
 

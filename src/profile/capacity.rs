@@ -17,7 +17,7 @@ use super::{dialogue, rule};
 use crate::experiment::capacity::classify::Weights;
 use crate::experiment::capacity::goal::GoalError;
 use crate::experiment::capacity::{Asked, Goal, Knob, Rules};
-use crate::load::{self, Curve, Load, Spacing};
+use crate::load::{self, Curve, LoadModel, Spacing};
 use crate::mail;
 use crate::plan::{OnSaturation, Phase, Unit};
 
@@ -178,11 +178,11 @@ impl Reader<'_> {
         mail: &mail::Spec,
     ) -> Result<(Phase, Option<u32>), ProfileError> {
         let fits = |phase: &&(u32, &Phase)| {
-            let load = &phase.1.load.load;
+            let load = &phase.1.load.model;
             let of_knob = match knob {
-                Knob::Rate => matches!(load, Load::Rate { .. }),
-                Knob::Sessions => matches!(load, Load::Sessions { .. }),
-                Knob::Size => matches!(load, Load::Rate { .. } | Load::Sessions { .. }),
+                Knob::Rate => matches!(load, LoadModel::Rate { .. }),
+                Knob::Sessions => matches!(load, LoadModel::Sessions { .. }),
+                Knob::Size => matches!(load, LoadModel::Rate { .. } | LoadModel::Sessions { .. }),
             };
             of_knob && !phase.1.warmup
         };
@@ -248,17 +248,17 @@ impl Reader<'_> {
 fn usual(knob: Knob, think: load::Think) -> Phase {
     let (load, unit, model) = match knob {
         Knob::Sessions => {
-            (Load::Sessions { curve: Curve::constant(1.0), think }, Unit::Session, "constant-sessions")
+            (LoadModel::Sessions { curve: Curve::constant(1.0), think }, Unit::Session, "constant-sessions")
         }
         Knob::Rate | Knob::Size => (
-            Load::Rate { curve: Curve::constant(1.0), spacing: Spacing::Uniform },
+            LoadModel::Rate { curve: Curve::constant(1.0), spacing: Spacing::Uniform },
             Unit::Message,
             "constant-rate",
         ),
     };
     Phase {
         name: "trial".into(),
-        load: load::Phase { load, length: None },
+        load: load::PhaseLoad { model: load, length: None },
         model: model.into(),
         unit,
         warmup: false,
@@ -272,7 +272,7 @@ fn usual(knob: Knob, think: load::Think) -> Phase {
 
 /// The phase with the greatest load that it comes to, all the time.
 fn phase_at_peak(mut phase: Phase) -> Phase {
-    let (Load::Rate { curve, .. } | Load::Sessions { curve, .. }) = &mut phase.load.load else {
+    let (LoadModel::Rate { curve, .. } | LoadModel::Sessions { curve, .. }) = &mut phase.load.model else {
         return phase;
     };
     let peak = curve.points.iter().map(|point| point.1).fold(0.0, f64::max);

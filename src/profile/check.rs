@@ -12,7 +12,7 @@ use super::compile::Compiled;
 use super::message;
 use super::units::{Size, Time};
 use crate::load;
-use crate::load::{Due, Load, Spacing, expected_arrivals, fingerprint};
+use crate::load::{Due, LoadModel, Spacing, expected_arrivals, fingerprint};
 use crate::net::address::Transport;
 use crate::net::address::addresses::Addresses;
 use crate::net::address::origin::{Origin, ProxyVersion};
@@ -174,7 +174,7 @@ fn sessions(phase: &Phase) -> u64 {
 
 /// Arrivals of a phase that may wait at once.
 fn waiting(phase: &Phase) -> u64 {
-    let open = !matches!(phase.load.load, Load::Sessions { .. } | Load::Shared { .. });
+    let open = !matches!(phase.load.model, LoadModel::Sessions { .. } | LoadModel::Shared { .. });
     match phase.on_saturation {
         OnSaturation::Queue if open => expected_arrivals(&phase.load).unwrap_or(0).min(MOST_WAITING),
         _ => 0,
@@ -184,16 +184,18 @@ fn waiting(phase: &Phase) -> u64 {
 /// Connections that a phase opens within the busiest minute, at most; for closed loads its sessions.
 fn connections(phase: &Phase, messages: &Messages) -> u64 {
     let window = phase.load.length.unwrap_or(TIME_WAIT).min(TIME_WAIT).as_secs_f64();
-    let busiest = match &phase.load.load {
-        Load::Rate { curve, .. } => curve.points.iter().map(|point| point.1).fold(0.0, f64::max) * window,
-        Load::Burst { size, every } if every.is_zero() => *size as f64,
-        Load::Burst { size, every } => *size as f64 * (window / every.as_secs_f64()).ceil(),
-        Load::Held { sessions, .. } | Load::Shared { sessions, .. } => *sessions as f64,
-        Load::Sessions { .. } => f64::from(phase.max_sessions),
+    let busiest = match &phase.load.model {
+        LoadModel::Rate { curve, .. } => {
+            curve.points.iter().map(|point| point.1).fold(0.0, f64::max) * window
+        }
+        LoadModel::Burst { size, every } if every.is_zero() => *size as f64,
+        LoadModel::Burst { size, every } => *size as f64 * (window / every.as_secs_f64()).ceil(),
+        LoadModel::Held { sessions, .. } | LoadModel::Shared { sessions, .. } => *sessions as f64,
+        LoadModel::Sessions { .. } => f64::from(phase.max_sessions),
     };
     // No more than come in all: a ramp is at its peak for a moment only.
-    let arrivals = match phase.load.load {
-        Load::Sessions { .. } | Load::Shared { .. } => busiest,
+    let arrivals = match phase.load.model {
+        LoadModel::Sessions { .. } | LoadModel::Shared { .. } => busiest,
         _ => expected_arrivals(&phase.load).map_or(busiest, |arrivals| busiest.min(arrivals as f64)),
     };
     let each = match (phase.unit, messages) {
@@ -215,7 +217,7 @@ fn connections(phase: &Phase, messages: &Messages) -> u64 {
 pub fn preview(compiled: &Compiled, out: &mut impl io::Write) -> io::Result<()> {
     let plan = &compiled.plan;
     let needs = Needs::of(plan);
-    let loads: Vec<load::Phase> = plan.phases.iter().map(|phase| phase.load.clone()).collect();
+    let loads: Vec<load::PhaseLoad> = plan.phases.iter().map(|phase| phase.load.clone()).collect();
     writeln!(out, "profile   {}, sha256 {}", plan.name, compiled.sha256)?;
     writeln!(out, "seed      {}", plan.seed)?;
     writeln!(out, "target    {}", plan.target)?;
@@ -261,7 +263,7 @@ pub fn preview(compiled: &Compiled, out: &mut impl io::Write) -> io::Result<()> 
             if phase.open_first { "once all sessions are open, from " } else { "" }
         )?;
         writeln!(out, "  sessions  at most {} at once", sessions(phase))?;
-        if matches!(phase.load.load, Load::Sessions { .. } | Load::Shared { .. }) {
+        if matches!(phase.load.model, LoadModel::Sessions { .. } | LoadModel::Shared { .. }) {
             writeln!(out, "  reconnect {}", plan.reconnect)?;
         }
         start = end;
@@ -308,8 +310,8 @@ fn count(sources: &Addresses) -> String {
 
 fn arrivals(phase: &Phase, expected: Option<u64>) -> String {
     let unit = phase.unit.as_str();
-    match (expected, &phase.load.load) {
-        (Some(n), Load::Rate { spacing: Spacing::Poisson, .. }) => {
+    match (expected, &phase.load.model) {
+        (Some(n), LoadModel::Rate { spacing: Spacing::Poisson, .. }) => {
             format!("about {n} {unit}s (a Poisson process)")
         }
         (Some(1), _) => format!("1 {unit}"),
@@ -319,7 +321,7 @@ fn arrivals(phase: &Phase, expected: Option<u64>) -> String {
 }
 
 /// The first moments of a phase, since the run's start.
-fn first(phase: &load::Phase, index: usize, start: Duration, seed: u64) -> String {
+fn first(phase: &load::PhaseLoad, index: usize, start: Duration, seed: u64) -> String {
     let index = u32::try_from(index).expect("phases are few");
     let mut times = Vec::new();
     for arrival in load::arrivals(phase, index, start, seed).take(SHOWN) {

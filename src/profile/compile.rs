@@ -16,7 +16,7 @@ use super::schema::{self, Profile};
 use super::{auth, capacity, dialogue, listener, message, phase, resolved, rule, target, tls};
 use crate::experiment::capacity::Asked;
 use crate::listener::limits::Limits;
-use crate::load::{Load, Shard, Think};
+use crate::load::{LoadModel, Shard, Think};
 use crate::net::address::bind::Bind;
 use crate::net::address::{Target, TargetError};
 use crate::plan::{Phase, Plan, Unit};
@@ -105,7 +105,7 @@ pub fn compile(document: &Document, context: &Context) -> Result<Compiled, Profi
     let phases = phases(document, &profile, context.purpose, think)?;
     if think.max > Duration::ZERO
         && !phases.is_empty()
-        && !phases.iter().any(|phase| is_closed(&phase.load.load))
+        && !phases.iter().any(|phase| is_closed(&phase.load.model))
     {
         return Err(document.error_at_key(
             &keys!["session", "think"],
@@ -312,8 +312,8 @@ fn ordinal(index: usize) -> String {
     }
 }
 
-fn is_closed(load: &Load) -> bool {
-    matches!(load, Load::Sessions { .. } | Load::Shared { .. })
+fn is_closed(load: &LoadModel) -> bool {
+    matches!(load, LoadModel::Sessions { .. } | LoadModel::Shared { .. })
 }
 
 fn indexed<T, U>(

@@ -94,7 +94,7 @@ pub(super) fn compile(
     let load = reader.load(length, think)?;
     let most = reader.most_sessions(&load)?;
     let unit = match phase.unit {
-        Some(Unit::Message) if matches!(load, load::Load::Held { .. }) => {
+        Some(Unit::Message) if matches!(load, load::LoadModel::Held { .. }) => {
             return Err(reader.error("unit", "held-sessions holds sessions, not messages", "remove `unit`"));
         }
         Some(Unit::Message) => plan::Unit::Message,
@@ -108,7 +108,7 @@ pub(super) fn compile(
             "add `unit = \"message\"`, or remove `open_first`",
         ));
     }
-    let load = load::Phase { load, length };
+    let load = load::PhaseLoad { model: load, length };
     reader.within_reach(&load)?;
     match expected_arrivals(&load) {
         Some(0) => {
@@ -172,13 +172,13 @@ impl Reader<'_> {
     }
 
     /// What no machine could do is refused before it takes all memory and time that there is.
-    fn within_reach(&self, phase: &load::Phase) -> Result<(), ProfileError> {
+    fn within_reach(&self, phase: &load::PhaseLoad) -> Result<(), ProfileError> {
         let refused = |message: String, remedy: &str| {
             Err(self.document.error_at(&keys!["phase", self.index], message, remedy.to_owned()))
         };
         let peak = |curve: &Curve| curve.points.iter().map(|point| point.1).fold(0.0, f64::max);
-        match &phase.load {
-            load::Load::Rate { curve, .. } if peak(curve) > FASTEST => refused(
+        match &phase.model {
+            load::LoadModel::Rate { curve, .. } if peak(curve) > FASTEST => refused(
                 format!(
                     "{:.0} arrivals a second are more than can be started: {:.0} in {:.3} s, one each {:.2} ns",
                     peak(curve),
@@ -188,7 +188,7 @@ impl Reader<'_> {
                 ),
                 "write at most \"10000000/s\"; `smtpress selftest` says how many this machine can start",
             ),
-            load::Load::Burst { size, every } => {
+            load::LoadModel::Burst { size, every } => {
                 let rate = *size as f64 / every.as_secs_f64();
                 if *size > plan::MOST_WAITING {
                     refused(
@@ -207,11 +207,11 @@ impl Reader<'_> {
                     Ok(())
                 }
             }
-            load::Load::Held { sessions, rate } if rate.is_finite() && *rate > FASTEST => refused(
+            load::LoadModel::Held { sessions, rate } if rate.is_finite() && *rate > FASTEST => refused(
                 format!("{sessions} sessions opened at {rate:.0} a second"),
                 "write at most \"10000000/s\"",
             ),
-            load::Load::Shared { total, .. } => match phase.length {
+            load::LoadModel::Shared { total, .. } => match phase.length {
                 Some(length) if *total as f64 / length.as_secs_f64() > FASTEST => refused(
                     format!(
                         "{total} messages in {} are {:.0} a second",
@@ -290,13 +290,13 @@ impl Reader<'_> {
         Ok(time)
     }
 
-    fn load(&self, length: Option<Duration>, think: Think) -> Result<load::Load, ProfileError> {
+    fn load(&self, length: Option<Duration>, think: Think) -> Result<load::LoadModel, ProfileError> {
         let spacing = match self.phase.arrival {
             Some(Arrival::Poisson) => Spacing::Poisson,
             Some(Arrival::Uniform) | None => Spacing::Uniform,
         };
-        let rate = |curve| load::Load::Rate { curve, spacing };
-        let sessions = |curve| load::Load::Sessions { curve, think };
+        let rate = |curve| load::LoadModel::Rate { curve, spacing };
+        let sessions = |curve| load::LoadModel::Sessions { curve, think };
         Ok(match self.load {
             Load::ConstantRate => {
                 let given = self.phase.rate.ok_or_else(|| self.missing("rate", "\"50/s\""))?;
@@ -314,7 +314,7 @@ impl Reader<'_> {
                         "write a number such as \"10k\"",
                     ));
                 }
-                load::Load::Shared { total, sessions: self.sessions()?, think }
+                load::LoadModel::Shared { total, sessions: self.sessions()?, think }
             }
             Load::Burst => {
                 let Count(size) = self.phase.size.ok_or_else(|| self.missing("size", "100"))?;
@@ -322,7 +322,7 @@ impl Reader<'_> {
                     return Err(self.error("size", "a burst of nothing", "write a number such as 100"));
                 }
                 let every = self.phase.every.map(|Time(every)| self.some_time("every", every)).transpose()?;
-                load::Load::Burst { size, every: every.unwrap_or_default() }
+                load::LoadModel::Burst { size, every: every.unwrap_or_default() }
             }
             Load::Staircase => {
                 let curve = self.staircase()?;
@@ -334,7 +334,7 @@ impl Reader<'_> {
                     .rate
                     .map(|rate| self.positive("rate", rate.hertz(), "\"20/s\""))
                     .transpose()?;
-                load::Load::Held { sessions: self.sessions()?, rate: opening.unwrap_or(f64::INFINITY) }
+                load::LoadModel::Held { sessions: self.sessions()?, rate: opening.unwrap_or(f64::INFINITY) }
             }
         })
     }
@@ -463,15 +463,15 @@ impl Reader<'_> {
     }
 
     /// The most sessions open at once: what the profile says, or what a closed load asks for.
-    fn most_sessions(&self, load: &load::Load) -> Result<u32, ProfileError> {
+    fn most_sessions(&self, load: &load::LoadModel) -> Result<u32, ProfileError> {
         let (key, most) = match load {
-            load::Load::Rate { .. } | load::Load::Burst { .. } => {
+            load::LoadModel::Rate { .. } | load::LoadModel::Burst { .. } => {
                 ("max_sessions", self.phase.max_sessions.map_or(0, |count| count.0))
             }
-            load::Load::Held { sessions, .. } | load::Load::Shared { sessions, .. } => {
+            load::LoadModel::Held { sessions, .. } | load::LoadModel::Shared { sessions, .. } => {
                 ("sessions", *sessions)
             }
-            load::Load::Sessions { curve, .. } => {
+            load::LoadModel::Sessions { curve, .. } => {
                 let peak = curve.points.iter().map(|point| point.1).fold(0.0, f64::max);
                 (if self.phase.sessions.is_some() { "sessions" } else { "load" }, peak as u64)
             }

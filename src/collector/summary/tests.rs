@@ -110,12 +110,12 @@ fn m10_books_that_do_not_sum_are_a_fault() {
     end(&mut measured.tally.phases[1], Outcome::Accepted, 500, MS);
     assert_eq!(codes(&measured, &[info("a"), info("b")]), []);
     measured.tally.phases[1].counts.scheduled += 1;
-    assert_eq!(codes(&measured, &[info("a"), info("b")]), [Code::Books]);
+    assert_eq!(codes(&measured, &[info("a"), info("b")]), [Code::Counts]);
     measured.tally.phases[1].counts.scheduled -= 1;
     measured.tally.phases[1].counts.attempted += 1;
     let summary = Summary::new(&measured, &[info("a"), PhaseInfo { warmup: true, ..info("b") }]);
     let [reason] = &summary.validity.reasons[..] else { panic!("one reason") };
-    assert_eq!((reason.code, reason.phase), (Code::Books, Some(1)));
+    assert_eq!((reason.code, reason.phase), (Code::Counts, Some(1)));
     assert!(reason.sentence.contains("phase `b`"));
     assert!(reason.sentence.ends_with("transactions begun is 1, but their outcomes is 0"));
 }
@@ -249,7 +249,7 @@ fn spoil(measured: &mut Measured, code: Code) {
         }
         Code::ClockJumped => measured.health.clock_drift_ns = 1000 * MS,
         Code::WorkerLost => measured.health.lost_workers = 1,
-        Code::Books => tally.counts.started += 1,
+        Code::Counts => tally.counts.started += 1,
     }
 }
 

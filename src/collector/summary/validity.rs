@@ -39,7 +39,7 @@ pub enum Code {
     /// A worker or shard never reported to the end.
     WorkerLost,
     /// The counts do not sum (M10): a fault of ours.
-    Books,
+    Counts,
 }
 
 impl Code {
@@ -53,7 +53,7 @@ impl Code {
         Code::GeneratorThrottled,
         Code::ClockJumped,
         Code::WorkerLost,
-        Code::Books,
+        Code::Counts,
     ];
 
     /// The code's name in JSON and text.
@@ -67,7 +67,7 @@ impl Code {
             Code::GeneratorThrottled => "generator-throttled",
             Code::ClockJumped => "clock-jumped",
             Code::WorkerLost => "worker-lost",
-            Code::Books => "books",
+            Code::Counts => "books",
         }
     }
 }
@@ -80,7 +80,7 @@ impl fmt::Display for Code {
 
 /// One reason why a measurement is invalid.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reason {
+pub struct InvalidReason {
     /// Its kind.
     pub code: Code,
     /// The index of the phase, if it concerns one.
@@ -93,7 +93,7 @@ pub struct Reason {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Validity {
     /// Why not, in the order of phases; none: it can.
-    pub reasons: Vec<Reason>,
+    pub reasons: Vec<InvalidReason>,
 }
 
 impl Validity {
@@ -134,15 +134,15 @@ impl Validity {
                     );
                 }
             }
-            found.extend(books(&tally.counts).map(|sentence| (Code::Books, sentence)));
-            reasons.extend(found.into_iter().map(|(code, sentence)| Reason {
+            found.extend(books(&tally.counts).map(|sentence| (Code::Counts, sentence)));
+            reasons.extend(found.into_iter().map(|(code, sentence)| InvalidReason {
                 code,
                 phase: Some(index),
                 sentence: format!("phase `{}`: {sentence}", phase.info.name),
             }));
         }
         let of_run = clock_jumped(measured).into_iter().chain(worker_lost(measured));
-        reasons.extend(of_run.map(|(code, sentence)| Reason { code, phase: None, sentence }));
+        reasons.extend(of_run.map(|(code, sentence)| InvalidReason { code, phase: None, sentence }));
         Validity { reasons }
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::controller::Rules;
 use super::goal::Goal;
-use crate::load::{self, Curve, Load, Shard, Think};
+use crate::load::{self, Curve, LoadModel, Shard, Think};
 use crate::mail::Size;
 use crate::plan::{Messages, Phase, Plan, Unit};
 
@@ -108,7 +108,7 @@ impl Asked {
         probe.run_id = format!("{}-probe-{number}", plan.run_id);
         let phase = &mut probe.phases[0];
         phase.name = "probe".into();
-        phase.load.load = Load::Shared { total: 1, sessions: 1, think: Think::default() };
+        phase.load.model = LoadModel::Shared { total: 1, sessions: 1, think: Think::default() };
         phase.max_sessions = 1;
         phase.graceful_stop = Duration::ZERO;
         probe
@@ -119,12 +119,12 @@ impl Asked {
         let mut mail = plan.mail.clone();
         match self.knob {
             Knob::Rate => {
-                if let Load::Rate { curve, .. } = &mut phase.load.load {
+                if let LoadModel::Rate { curve, .. } = &mut phase.load.model {
                     *curve = Curve::constant(load);
                 }
             }
             Knob::Sessions => {
-                if let Load::Sessions { curve, .. } = &mut phase.load.load {
+                if let LoadModel::Sessions { curve, .. } = &mut phase.load.model {
                     *curve = Curve::constant(load);
                 }
                 phase.max_sessions = load as u32;

@@ -12,7 +12,7 @@ use crate::collector::snapshot::{Interval, Measured};
 use crate::collector::tally::Tally;
 use crate::collector::{Metric, Outcome};
 use crate::generator::runner::{Control, Observer, RunError, Runner};
-use crate::load::{Load, Spacing};
+use crate::load::{LoadModel, Spacing};
 use crate::plan::Plan;
 
 /// Probes that tell how fast the idle listener is.
@@ -213,9 +213,9 @@ fn response(measured: &Measured) -> Option<u64> {
 /// How many arrivals a trial has at most, if that is known before.
 fn most_scheduled(plan: &Plan) -> Option<u64> {
     let scheduled = Asked::scheduled(plan)?;
-    Some(match &plan.phases[0].load.load {
+    Some(match &plan.phases[0].load.model {
         // Six standard deviations more than the mean.
-        Load::Rate { spacing: Spacing::Poisson, .. } => {
+        LoadModel::Rate { spacing: Spacing::Poisson, .. } => {
             scheduled + (6.0 * (scheduled as f64).sqrt()) as u64 + 10
         }
         _ => scheduled,

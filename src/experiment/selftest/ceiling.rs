@@ -6,7 +6,7 @@ use super::scenes::{plan, rate};
 use super::{Part, Stage, Told, all, quantile_ms};
 use crate::collector::{Metric, Outcome};
 use crate::generator::runner::RunError;
-use crate::load::Load;
+use crate::load::LoadModel;
 use crate::plan::Unit;
 
 /// On time: 99 % of arrivals start within this, in milliseconds (M25).
@@ -46,7 +46,7 @@ pub fn ceilings(stage: &mut dyn Stage, descriptors: u64) -> Result<Ceiling, RunE
     let mut ceiling = rate_ceiling(stage, f64::INFINITY)?;
     let before = stage.resident_bytes();
     let mut held = plan(
-        Load::Held { sessions: descriptors, rate: OPENING },
+        LoadModel::Held { sessions: descriptors, rate: OPENING },
         Some(Duration::from_secs_f64(descriptors as f64 / OPENING + 1.0)),
         u32::try_from(descriptors).unwrap_or(u32::MAX),
     );
@@ -122,8 +122,8 @@ mod tests {
         fn play(&mut self, plan: &Plan, _: &Part) -> Result<Told, RunError> {
             self.played += 1;
             let mut tally = Tally::new(1);
-            let (asked, done) = match &plan.phases[0].load.load {
-                Load::Rate { curve, .. } => {
+            let (asked, done) = match &plan.phases[0].load.model {
+                LoadModel::Rate { curve, .. } => {
                     let rate = curve.points[0].1;
                     let late = rate > self.in_time || self.hiccups.contains(&self.played);
                     let mut lag = Hist::default();
@@ -131,7 +131,7 @@ mod tests {
                     tally.phases[0].hists.insert((Metric::Lag, Outcome::Accepted), lag);
                     (100, if rate > self.keeps_up { 98 } else { 99 })
                 }
-                Load::Held { sessions, .. } => (*sessions, self.holds.min(*sessions)),
+                LoadModel::Held { sessions, .. } => (*sessions, self.holds.min(*sessions)),
                 other => panic!("{other:?}"),
             };
             tally.phases[0].counts.scheduled = asked;

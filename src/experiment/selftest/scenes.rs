@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Check, Figure, Part, Told, all, books, max_ms, quantile_ms};
 use crate::collector::{Metric, Outcome};
-use crate::load::{self, Curve, Load, Shard, Spacing};
+use crate::load::{self, Curve, LoadModel, Shard, Spacing};
 use crate::mail::{Size, Spec};
 use crate::net::address::Target;
 use crate::plan::{Messages, OnSaturation, Phase, Plan, Unit};
@@ -37,7 +37,7 @@ impl Scene {
 }
 
 /// A plan of one phase of messages.
-pub(super) fn plan(load: Load, length: Option<Duration>, max_sessions: u32) -> Plan {
+pub(super) fn plan(load: LoadModel, length: Option<Duration>, max_sessions: u32) -> Plan {
     Plan {
         name: "selftest".into(),
         seed: 1,
@@ -60,7 +60,7 @@ pub(super) fn plan(load: Load, length: Option<Duration>, max_sessions: u32) -> P
         phases: vec![Phase {
             name: "scene".into(),
             model: "selftest".into(),
-            load: load::Phase { load, length },
+            load: load::PhaseLoad { model: load, length },
             unit: Unit::Message,
             warmup: false,
             max_sessions,
@@ -76,8 +76,8 @@ pub(super) fn plan(load: Load, length: Option<Duration>, max_sessions: u32) -> P
     }
 }
 
-pub(super) fn rate(per_second: f64) -> Load {
-    Load::Rate { curve: Curve { points: vec![(Duration::ZERO, per_second)] }, spacing: Spacing::Uniform }
+pub(super) fn rate(per_second: f64) -> LoadModel {
+    LoadModel::Rate { curve: Curve { points: vec![(Duration::ZERO, per_second)] }, spacing: Spacing::Uniform }
 }
 
 fn seconds(n: u64) -> Option<Duration> {

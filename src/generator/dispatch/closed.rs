@@ -5,17 +5,17 @@
 use std::cmp::Reverse;
 use std::time::Duration;
 
-use super::{Action, Dispatch, Due, OpenFor, SessionEnd};
+use super::{Action, Dispatch, OpenFor, ScheduledArrival, SessionEnd};
 use crate::collector::Outcome;
 use crate::collector::recorder::Recorder;
 use crate::generator::session_pool::Slot;
-use crate::load::{self, Load};
+use crate::load::{self, LoadModel};
 use crate::plan::Unit;
 
 /// An arrival that has thought, or was given back by a session that ended, and waits for a session.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Resuming {
-    pub due: Due,
+    pub due: ScheduledArrival,
     /// It is counted already: it was given back. What has only thought is no arrival before a session takes it.
     pub scheduled: bool,
 }
@@ -31,7 +31,10 @@ pub(super) struct Standstill {
 
 impl Dispatch {
     pub(super) fn is_closed(&self, phase: u32) -> bool {
-        matches!(self.plan.phases[phase as usize].load.load, Load::Sessions { .. } | Load::Shared { .. })
+        matches!(
+            self.plan.phases[phase as usize].load.model,
+            LoadModel::Sessions { .. } | LoadModel::Shared { .. }
+        )
     }
 
     /// The closed phase whose turn it is, and how many sessions it may have here.
@@ -49,7 +52,12 @@ impl Dispatch {
     }
 
     /// Takes the next closed arrival; `None` if its session has to think first.
-    pub(super) fn take_closed(&mut self, now: Duration, thinks: bool, books: &mut Recorder) -> Option<Due> {
+    pub(super) fn take_closed(
+        &mut self,
+        now: Duration,
+        thinks: bool,
+        books: &mut Recorder,
+    ) -> Option<ScheduledArrival> {
         let arrival = self.schedule.take(now)?;
         let load::Due::WhenIdle { think, .. } = arrival.due else { return None };
         if thinks && !think.is_zero() {
@@ -57,7 +65,7 @@ impl Dispatch {
             return None;
         }
         books.counts(arrival.phase).scheduled += 1;
-        Some(Due { seq: arrival.seq, phase: arrival.phase, intended: now, noticed: now })
+        Some(ScheduledArrival { seq: arrival.seq, phase: arrival.phase, intended: now, noticed: now })
     }
 
     /// A closed session has finished: true if it thinks now and goes on after.
@@ -93,7 +101,12 @@ impl Dispatch {
 
     /// Takes the arrival that waits longest, if it is of this unit. What it waited for is a session, which in a closed load
     /// is no part of its times: it is due now, unless it was noticed only now.
-    pub(super) fn resume(&mut self, now: Duration, unit: Unit, books: &mut Recorder) -> Option<Due> {
+    pub(super) fn resume(
+        &mut self,
+        now: Duration,
+        unit: Unit,
+        books: &mut Recorder,
+    ) -> Option<ScheduledArrival> {
         let first = *self.resuming.front()?;
         if self.unit(first.due.phase) != unit {
             return None;
@@ -101,7 +114,7 @@ impl Dispatch {
         self.resuming.pop_front();
         books.counts(first.due.phase).scheduled += u64::from(!first.scheduled);
         let waited = first.due.noticed < now;
-        Some(if waited { Due { intended: now, noticed: now, ..first.due } } else { first.due })
+        Some(if waited { ScheduledArrival { intended: now, noticed: now, ..first.due } } else { first.due })
     }
 
     /// Drops some of what waits: it is shed if it was an arrival already.
@@ -217,7 +230,11 @@ impl Dispatch {
             _ => None,
         };
         self.actions.extend(due.map(|due| {
-            let due = Due { intended: tried.min(due.intended), noticed: tried.min(due.noticed), ..due };
+            let due = ScheduledArrival {
+                intended: tried.min(due.intended),
+                noticed: tried.min(due.noticed),
+                ..due
+            };
             Action::Charge { due, tried, outcome }
         }));
     }
@@ -307,7 +324,7 @@ impl Dispatch {
                     };
                     self.slots.take(slot, phase);
                     let intended = self.let_in_at(phase).unwrap_or(due.intended);
-                    self.actions.push_back(Action::Serve { slot, due: Due { intended, ..due } });
+                    self.actions.push_back(Action::Serve { slot, due: ScheduledArrival { intended, ..due } });
                 }
                 Unit::Message => {
                     let opening = self.slots.opening();

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use self::world::{Target, World, ms};
 use super::*;
-use crate::load::{Curve, Load, Spacing, Think};
+use crate::load::{Curve, LoadModel, Spacing, Think};
 use crate::plan::{Messages, Phase};
 
 pub fn plan(phases: Vec<Phase>) -> Plan {
@@ -39,11 +39,11 @@ pub fn plan(phases: Vec<Phase>) -> Plan {
     }
 }
 
-pub fn phase(load: Load, millis: Option<u64>, unit: Unit, max_sessions: u32) -> Phase {
+pub fn phase(load: LoadModel, millis: Option<u64>, unit: Unit, max_sessions: u32) -> Phase {
     Phase {
         name: "p".into(),
         model: "test".into(),
-        load: load::Phase { load, length: millis.map(ms) },
+        load: load::PhaseLoad { model: load, length: millis.map(ms) },
         unit,
         warmup: false,
         max_sessions,
@@ -54,17 +54,17 @@ pub fn phase(load: Load, millis: Option<u64>, unit: Unit, max_sessions: u32) -> 
     }
 }
 
-fn rate(per_second: f64) -> Load {
-    Load::Rate { curve: Curve::constant(per_second), spacing: Spacing::Uniform }
+fn rate(per_second: f64) -> LoadModel {
+    LoadModel::Rate { curve: Curve::constant(per_second), spacing: Spacing::Uniform }
 }
 
-fn sessions(points: &[(u64, f64)], think: u64) -> Load {
+fn sessions(points: &[(u64, f64)], think: u64) -> LoadModel {
     let curve = Curve { points: points.iter().map(|(at, value)| (ms(*at), *value)).collect() };
-    Load::Sessions { curve, think: Think { min: ms(think), max: ms(think) } }
+    LoadModel::Sessions { curve, think: Think { min: ms(think), max: ms(think) } }
 }
 
-fn shared(total: u64, sessions: u64) -> Load {
-    Load::Shared { total, sessions, think: Think::default() }
+fn shared(total: u64, sessions: u64) -> LoadModel {
+    LoadModel::Shared { total, sessions, think: Think::default() }
 }
 
 #[test]
@@ -168,7 +168,7 @@ fn a_refused_arrival_gets_no_second_session_though_others_are_free() {
 
 #[test]
 fn as_many_may_be_opening_as_sessions_are_allowed() {
-    let burst = Load::Burst { size: 600, every: ms(1000) };
+    let burst = LoadModel::Burst { size: 600, every: ms(1000) };
     for unit in [Unit::Message, Unit::Session] {
         let plan = plan(vec![phase(burst.clone(), Some(1000), unit, 500)]);
         let mut world = World::new(plan, Target { opens_in: 100, ..Target::default() }, 1);
@@ -332,7 +332,7 @@ fn sessions_as_arrivals_follow_a_pool_within_the_same_bound() {
 
 #[test]
 fn held_sessions_that_come_late_leave_at_once() {
-    let mut phase = phase(Load::Held { sessions: 50, rate: 500.0 }, Some(200), Unit::Session, 100);
+    let mut phase = phase(LoadModel::Held { sessions: 50, rate: 500.0 }, Some(200), Unit::Session, 100);
     phase.connect_rate = Some(100.0);
     phase.graceful_stop = ms(5000);
     let mut world = World::new(plan(vec![phase]), Target::default(), 1);
@@ -343,7 +343,8 @@ fn held_sessions_that_come_late_leave_at_once() {
 
 #[test]
 fn sessions_to_hold_are_opened_a_few_at_a_time() {
-    let held = phase(Load::Held { sessions: 1000, rate: f64::INFINITY }, Some(5000), Unit::Session, 2000);
+    let held =
+        phase(LoadModel::Held { sessions: 1000, rate: f64::INFINITY }, Some(5000), Unit::Session, 2000);
     let mut world =
         World::new(plan(vec![held]), Target { opens_in: 100, limit: 2000, ..Target::default() }, 1);
     world.run();
@@ -453,10 +454,10 @@ fn any_phase() -> impl Strategy<Value = Phase> {
     });
     let load = prop_oneof![
         (1.0..600.0).prop_map(rate),
-        (1_u64..40, 1_u64..200).prop_map(|(size, every)| Load::Burst { size, every: ms(every) }),
-        (1_u64..30, 10.0..500.0).prop_map(|(sessions, rate)| Load::Held { sessions, rate }),
-        (values, think.clone()).prop_map(|(curve, think)| Load::Sessions { curve, think }),
-        (1_u64..200, 1_u64..12, think).prop_map(|(total, sessions, think)| Load::Shared {
+        (1_u64..40, 1_u64..200).prop_map(|(size, every)| LoadModel::Burst { size, every: ms(every) }),
+        (1_u64..30, 10.0..500.0).prop_map(|(sessions, rate)| LoadModel::Held { sessions, rate }),
+        (values, think.clone()).prop_map(|(curve, think)| LoadModel::Sessions { curve, think }),
+        (1_u64..200, 1_u64..12, think).prop_map(|(total, sessions, think)| LoadModel::Shared {
             total,
             sessions,
             think
@@ -466,13 +467,16 @@ fn any_phase() -> impl Strategy<Value = Phase> {
     let length = 50_u64..600;
     (load, length, either(), 1_u32..15, either(), 1_u64..700, prop::option::of(20.0..900.0), either())
         .prop_map(|(load, length, message, max, drops, grace, connect_rate, open_first)| {
-            let unit =
-                if message && !matches!(load, Load::Held { .. }) { Unit::Message } else { Unit::Session };
+            let unit = if message && !matches!(load, LoadModel::Held { .. }) {
+                Unit::Message
+            } else {
+                Unit::Session
+            };
             let mut phase = phase(load, Some(length), unit, max);
             phase.on_saturation = if drops { OnSaturation::Drop } else { OnSaturation::Queue };
             phase.graceful_stop = ms(grace);
             phase.connect_rate = connect_rate;
-            let closed = matches!(phase.load.load, Load::Sessions { .. } | Load::Shared { .. });
+            let closed = matches!(phase.load.model, LoadModel::Sessions { .. } | LoadModel::Shared { .. });
             phase.open_first = open_first && closed && unit == Unit::Message;
             phase
         })
@@ -509,7 +513,7 @@ proptest! {
         seed: u64,
     ) {
         let mut phases = phases;
-        if let Some(last) = phases.last_mut().filter(|phase| endless && matches!(phase.load.load, Load::Shared { .. })) {
+        if let Some(last) = phases.last_mut().filter(|phase| endless && matches!(phase.load.model, LoadModel::Shared { .. })) {
             last.load.length = None;
         }
         let ends: Option<Duration> = phases.iter().map(|phase| phase.load.length).sum();

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::generator::Stop;
 use crate::generator::clock;
-use crate::generator::judge;
+use crate::generator::failure_class;
 use crate::generator::runner::RunError;
 use crate::net::address::origin::Origin;
 use crate::net::dial::{self, Endpoint, Fault};
@@ -328,7 +328,7 @@ fn by(failure: Failure) -> ProbeEvent {
         | Failure::Challenged { reply, understood: true, .. } => ProbeEvent::Reply(reply),
         Failure::TimedOut(_) | Failure::SessionTimedOut => ProbeEvent::Silence,
         Failure::Closed(how) => ProbeEvent::Closed(how),
-        other => ProbeEvent::Other(judge::sample(&other)),
+        other => ProbeEvent::Other(failure_class::sample(&other)),
     }
 }
 

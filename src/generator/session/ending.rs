@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use super::{Live, Session, nanos};
+use super::{ActiveArrival, Session, nanos};
 use crate::collector::{Metric, Outcome};
 use crate::condition::Condition;
-use crate::generator::dispatch::{Due, SessionEnd};
-use crate::generator::judge::Judged;
+use crate::generator::dispatch::{ScheduledArrival, SessionEnd};
+use crate::generator::failure_class::FailureClass;
 use crate::generator::times::Times;
-use crate::generator::worker::Order;
+use crate::generator::worker::Instruction;
 use crate::smtp::Step;
 use crate::smtp::client::Failure;
 
@@ -17,7 +17,7 @@ impl Session {
     pub(super) fn over(&mut self) {
         let worker = self.worker.clone();
         let now = worker.now();
-        if let Some(Order::Serve(due, _)) = self.mailbox.take() {
+        if let Some(Instruction::Serve(due, _)) = self.mailbox.take() {
             worker.give_back(self.slot, due);
         }
         let outcome = self.failed.unwrap_or(Outcome::Accepted);
@@ -61,13 +61,13 @@ impl Session {
     }
 
     /// An arrival that began ends.
-    pub(super) fn end(&self, due: Due, times: &Times, outcome: Outcome) {
+    pub(super) fn end(&self, due: ScheduledArrival, times: &Times, outcome: Outcome) {
         self.worker.notes.borrow_mut().ended(due.phase, due.intended, outcome, self.last_condition);
         self.worker.end(due, times, outcome);
     }
 
     /// The arrival that the session is itself ends with its last message, not with its leave.
-    pub(super) fn end_bound(&self, due: Due, ended: Duration) {
+    pub(super) fn end_bound(&self, due: ScheduledArrival, ended: Duration) {
         let times = Times { decided: self.decided, opened: None, served: Some(self.started), ended };
         self.end(due, &times, self.failed.unwrap_or(Outcome::Accepted));
     }
@@ -80,7 +80,7 @@ impl Session {
 
     /// Whether a failure is the listener's manner, which changes nothing of what it accepted: how the session ends once its
     /// work is done, how one of the pool ends between two messages, and that it refuses a command beside the messages.
-    pub(super) fn is_manner(&self, step: Step, failure: &Failure, judged: Judged) -> bool {
+    pub(super) fn is_manner(&self, step: Step, failure: &Failure, judged: FailureClass) -> bool {
         let refused = matches!(failure, Failure::Reply(reply) if reply.code != 421);
         let carries = self.sent > 0 || self.left > 0;
         let between = self.bound.is_none() && self.sent > 0 && self.live[0].is_none();
@@ -109,8 +109,8 @@ impl Session {
     }
 
     /// The message that the session was opened for, as an arrival of its own.
-    pub(super) fn as_first(&self, due: Due) -> Live {
-        Live { due, decided: self.decided, opened: Some(self.started), started: None }
+    pub(super) fn as_first(&self, due: ScheduledArrival) -> ActiveArrival {
+        ActiveArrival { due, decided: self.decided, opened: Some(self.started), started: None }
     }
 
     /// The listener took a message, or refused one and goes on.

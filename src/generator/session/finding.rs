@@ -5,7 +5,7 @@ use crate::collector::Outcome;
 use crate::collector::tally::ConditionKey;
 use crate::condition::Condition;
 use crate::condition::expect::Expect;
-use crate::generator::judge::Judged;
+use crate::generator::failure_class::FailureClass;
 use crate::smtp::{Reply, Step};
 
 impl Session {
@@ -13,12 +13,12 @@ impl Session {
     pub(super) fn file(
         &mut self,
         step: Step,
-        judged: Judged,
+        judged: FailureClass,
         manner: bool,
         reply: Option<&Reply>,
         sample: impl Fn() -> String,
     ) -> Outcome {
-        let Judged { condition, mut outcome } = judged;
+        let FailureClass { condition, mut outcome } = judged;
         if outcome == Outcome::Interrupted && self.is_needless {
             self.failed.get_or_insert(outcome);
             return outcome;

@@ -12,7 +12,7 @@ use super::Session;
 use crate::collector::Outcome;
 use crate::condition::Condition;
 use crate::generator::Stop;
-use crate::generator::judge::{self, Judged};
+use crate::generator::failure_class::{self, FailureClass};
 use crate::net::stream::{GONE, Stream};
 use crate::smtp::client::Failure;
 use crate::smtp::{Closed, Step};
@@ -68,8 +68,8 @@ impl Session {
         };
         if self.hold.gone {
             let failure = Failure::Closed(Closed::Gone);
-            let judged = Judged { condition: Condition::HostUnreachable, outcome: Outcome::Dropped };
-            self.file(Step::Quit, judged, false, None, || judge::sample(&failure));
+            let judged = FailureClass { condition: Condition::HostUnreachable, outcome: Outcome::Dropped };
+            self.file(Step::Quit, judged, false, None, || failure_class::sample(&failure));
         }
     }
 }

@@ -4,7 +4,7 @@
 use super::{Session, nanos};
 use crate::collector::tally::HandshakeKey;
 use crate::collector::{Metric, Outcome};
-use crate::generator::judge;
+use crate::generator::failure_class;
 use crate::net::dial::{Attempt, Dialed};
 use crate::smtp::machine::Handshake;
 use crate::smtp::{Reply, Step};
@@ -28,7 +28,7 @@ impl Session {
             self.worker.books.borrow_mut().counts(self.phase).helo_for_ehlo += 1;
         }
         if let Some(tape) = &mut self.tape {
-            tape.note(self.worker.now(), &judge::stepped_down(step, reply));
+            tape.note(self.worker.now(), &failure_class::stepped_down(step, reply));
         }
     }
 
@@ -52,7 +52,7 @@ impl Session {
         }
         drop(books);
         if let Some(tape) = &mut self.tape {
-            tape.note(self.worker.now(), &judge::secured(handshake));
+            tape.note(self.worker.now(), &failure_class::secured(handshake));
         }
     }
 }

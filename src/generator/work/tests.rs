@@ -10,7 +10,7 @@ fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-const COURSE: Course = Course {
+const COURSE: PhaseSpan = PhaseSpan {
     start: Duration::ZERO,
     end: Duration::from_secs(10),
     scheduled: 1000,
@@ -76,11 +76,11 @@ fn the_last_arrival_alone_leaves_it_open_whether_anybody_listens() {
     for arrivals in [[(9000, served), (9000, gone)], [(9000, gone), (9000, served)]] {
         assert!(is_open_question(0, COURSE, &noted(&arrivals)));
     }
-    let load = Load::Rate { curve: Curve::constant(100.0), spacing: Spacing::Uniform };
+    let load = LoadModel::Rate { curve: Curve::constant(100.0), spacing: Spacing::Uniform };
     let plan = plan(vec![phase(load, Some(10_000), Unit::Message, 10)]);
     let notes = noted(&[(9980, served), (9990, gone)]);
     assert!(work(&plan, 0, COURSE, &notes).is_done(), "somebody listens: it was a hiccup");
-    let short = work(&plan, 0, Course { vanished: true, ..COURSE }, &notes);
+    let short = work(&plan, 0, PhaseSpan { vanished: true, ..COURSE }, &notes);
     assert_eq!((short.asked, short.done), (1000, 999));
     assert_eq!(short.why.as_deref(), Some("the last one, from 9.99 s on, was not served"));
 }
@@ -117,7 +117,7 @@ fn a_refusal_in_words_is_an_answer_and_silence_is_none() {
 
 #[test]
 fn what_a_host_that_is_gone_was_to_hold_is_not_known_to_be_held() {
-    let work_of = |load: Load, unheard: &[&[u64]]| {
+    let work_of = |load: LoadModel, unheard: &[&[u64]]| {
         let plan = plan(vec![phase(load, Some(10_000), Unit::Session, 50)]);
         let notes: Vec<Notes> = unheard
             .iter()
@@ -132,11 +132,11 @@ fn what_a_host_that_is_gone_was_to_hold_is_not_known_to_be_held() {
     };
     let curve = || Curve::constant(100.0);
     let loads = [
-        (Load::Held { sessions: 1000, rate: f64::INFINITY }, 1000, 998),
-        (Load::Rate { curve: curve(), spacing: Spacing::Uniform }, 1000, 998),
-        (Load::Shared { total: 1000, sessions: 5, think: Think::default() }, 1000, 998),
+        (LoadModel::Held { sessions: 1000, rate: f64::INFINITY }, 1000, 998),
+        (LoadModel::Rate { curve: curve(), spacing: Spacing::Uniform }, 1000, 998),
+        (LoadModel::Shared { total: 1000, sessions: 5, think: Think::default() }, 1000, 998),
         // Until something was heard last.
-        (Load::Sessions { curve: curve(), think: Think::default() }, 10_000_000_000, 400_000_000),
+        (LoadModel::Sessions { curve: curve(), think: Think::default() }, 10_000_000_000, 400_000_000),
     ];
     for (load, asked, done) in loads {
         let held = work_of(load.clone(), &[&[], &[]]);

@@ -1,6 +1,6 @@
 //! Whether a phase's `connect_rate` lets its arrivals through.
 
-use crate::load::Load;
+use crate::load::LoadModel;
 use crate::plan::{Messages, Phase, Plan, Unit};
 
 /// A sentence for each phase whose `connect_rate` is below the connections that its arrivals need.
@@ -10,11 +10,14 @@ pub fn too_slow(plan: &Plan) -> Vec<String> {
 
 fn of_phase(phase: &Phase, messages: &Messages) -> Option<String> {
     let allowed = phase.connect_rate?;
-    let offered = match &phase.load.load {
-        Load::Rate { curve, .. } => curve.points.iter().map(|point| point.1).fold(0.0, f64::max),
-        Load::Burst { size, every } if !every.is_zero() => *size as f64 / every.as_secs_f64(),
+    let offered = match &phase.load.model {
+        LoadModel::Rate { curve, .. } => curve.points.iter().map(|point| point.1).fold(0.0, f64::max),
+        LoadModel::Burst { size, every } if !every.is_zero() => *size as f64 / every.as_secs_f64(),
         // One burst is to wait; a closed load waits by itself, and sessions are held when they are open.
-        Load::Burst { .. } | Load::Held { .. } | Load::Sessions { .. } | Load::Shared { .. } => return None,
+        LoadModel::Burst { .. }
+        | LoadModel::Held { .. }
+        | LoadModel::Sessions { .. }
+        | LoadModel::Shared { .. } => return None,
     };
     let each = match phase.unit {
         Unit::Session => 1.0,

@@ -8,7 +8,7 @@ use super::super::{Document, Override, Purpose, compile, resolved, schema};
 use super::{compiled, context};
 use crate::condition::expect::When;
 use crate::listener::limits::{self, Delay, Style};
-use crate::load::{Curve, Load, Spacing, Think};
+use crate::load::{Curve, LoadModel, Spacing, Think};
 use crate::mail::Size;
 use crate::plan::{Messages, OnSaturation, Plan, Unit};
 use crate::smtp::Step;
@@ -127,7 +127,7 @@ fn the_contracts_profile_parses_and_only_its_clear_text_is_refused() {
     assert_eq!((plan.script.hello, plan.script.pipelining), (Hello::Ehlo, Pipelining::Auto));
     assert_eq!((&plan.messages, &plan.mail.size), (&Messages::Fixed(1), &Size::Fixed(4096)));
     assert!(plan.phases[0].warmup && !plan.phases[1].warmup);
-    let Load::Rate { curve, spacing } = &plan.phases[1].load.load else { panic!("a rate") };
+    let LoadModel::Rate { curve, spacing } = &plan.phases[1].load.model else { panic!("a rate") };
     assert_eq!((curve, *spacing), (&Curve::constant(400.0), Spacing::Poisson));
     assert_eq!((plan.phases[0].max_sessions, plan.phases[1].max_sessions), (1000, 200));
     assert_eq!((plan.expects[0].phase, plan.expects[0].when), (Some(1), When::SessionsAbove(50)));
@@ -145,12 +145,12 @@ fn the_contracts_profile_parses_and_only_its_clear_text_is_refused() {
 #[test]
 fn every_load_model_becomes_its_curve() {
     let seconds = Duration::from_secs;
-    let rate = |phase: &str| match load(phase).load.load {
-        Load::Rate { curve, .. } => curve.points,
+    let rate = |phase: &str| match load(phase).load.model {
+        LoadModel::Rate { curve, .. } => curve.points,
         other => panic!("{other:?}"),
     };
-    let sessions = |phase: &str| match load(phase).load.load {
-        Load::Sessions { curve, .. } => curve.points,
+    let sessions = |phase: &str| match load(phase).load.model {
+        LoadModel::Sessions { curve, .. } => curve.points,
         other => panic!("{other:?}"),
     };
     assert_eq!(
@@ -166,8 +166,8 @@ fn every_load_model_becomes_its_curve() {
     );
     assert_eq!(stages.load.length, Some(seconds(5)));
     assert_eq!(
-        stages.load.load,
-        Load::Rate {
+        stages.load.model,
+        LoadModel::Rate {
             curve: Curve { points: vec![(seconds(0), 0.0), (seconds(2), 9.0), (seconds(5), 1.0)] },
             spacing: Spacing::Uniform
         }
@@ -184,13 +184,13 @@ fn every_load_model_becomes_its_curve() {
     let stairs = load("load = \"staircase\"\nfrom = 10\nstep = 5\nevery = \"2s\"\nsteps = 3");
     assert_eq!((stairs.load.length, stairs.unit, stairs.max_sessions), (Some(seconds(6)), Unit::Session, 20));
     let shared = load("load = \"shared-messages\"\nmessages = \"20k\"\nsessions = 5");
-    assert_eq!(shared.load.load, Load::Shared { total: 20_000, sessions: 5, think: Think::default() });
+    assert_eq!(shared.load.model, LoadModel::Shared { total: 20_000, sessions: 5, think: Think::default() });
     assert_eq!((shared.load.length, shared.unit, shared.max_sessions), (None, Unit::Message, 5));
     let burst = load("load = \"burst\"\nsize = 100\nevery = \"2s\"\nfor = \"6s\"\non_saturation = \"drop\"");
-    assert_eq!(burst.load.load, Load::Burst { size: 100, every: seconds(2) });
+    assert_eq!(burst.load.model, LoadModel::Burst { size: 100, every: seconds(2) });
     assert_eq!((burst.unit, burst.on_saturation), (Unit::Message, OnSaturation::Drop));
     let held = load("load = \"held-sessions\"\nsessions = 80\nfor = \"3s\"\ngraceful_stop = \"1s\"");
-    assert_eq!(held.load.load, Load::Held { sessions: 80, rate: f64::INFINITY });
+    assert_eq!(held.load.model, LoadModel::Held { sessions: 80, rate: f64::INFINITY });
     assert_eq!(
         (held.unit, held.graceful_stop, held.model.as_str()),
         (Unit::Session, seconds(1), "held-sessions")
@@ -217,7 +217,7 @@ fn distributions_are_read_in_all_three_forms() {
     assert_eq!(plan.messages, Messages::Weighted(vec![(1, 9.0), (10, 1.0)]));
     assert_eq!(plan.mail.size, Size::Uniform { min: 1024, max: 1 << 20 });
     let think = Think { min: Duration::from_secs(1), max: Duration::from_secs(3) };
-    assert_eq!(plan.phases[0].load.load, Load::Sessions { curve: Curve::constant(1.0), think });
+    assert_eq!(plan.phases[0].load.model, LoadModel::Sessions { curve: Curve::constant(1.0), think });
 }
 
 #[test]
@@ -245,9 +245,9 @@ fn overrides_find_phases_by_name_and_number_and_the_last_wins() {
     )
     .unwrap();
     let plan = compiled.plan;
-    let rates: Vec<_> = plan.phases.iter().map(|phase| phase.load.load.clone()).collect();
-    assert!(matches!(&rates[0], Load::Rate { curve, .. } if *curve == Curve::constant(10.0)));
-    assert!(matches!(&rates[1], Load::Rate { curve, .. } if *curve == Curve::constant(300.0)));
+    let rates: Vec<_> = plan.phases.iter().map(|phase| phase.load.model.clone()).collect();
+    assert!(matches!(&rates[0], LoadModel::Rate { curve, .. } if *curve == Curve::constant(10.0)));
+    assert!(matches!(&rates[1], LoadModel::Rate { curve, .. } if *curve == Curve::constant(300.0)));
     assert_eq!((plan.messages, plan.name.as_str(), plan.threads), (Messages::Fixed(10), "other", 4));
     assert_eq!(plan.mail.size, Size::Uniform { min: 1000, max: 2000 });
     assert_eq!(compiled.assertions.last().unwrap().expr.text, "rejected == 0");

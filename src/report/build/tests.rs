@@ -7,7 +7,7 @@ use crate::collector::snapshot::{Gauges, Health};
 use crate::collector::summary::PhaseInfo;
 use crate::collector::tally::{ConditionCount, ConditionKey, Tally};
 use crate::condition::Condition;
-use crate::load::{self, Curve, Load, Shard, Spacing};
+use crate::load::{self, Curve, LoadModel, Shard, Spacing};
 use crate::mail;
 use crate::plan::{self, Messages, OnSaturation, Unit};
 use crate::report::json;
@@ -16,8 +16,8 @@ use crate::smtp::{Enhanced, Script, Step};
 fn plan() -> Plan {
     let phase = |name: &str, warmup| plan::Phase {
         name: name.to_owned(),
-        load: load::Phase {
-            load: Load::Rate {
+        load: load::PhaseLoad {
+            model: LoadModel::Rate {
                 curve: Curve { points: vec![(Duration::ZERO, 10.0)] },
                 spacing: Spacing::Uniform,
             },

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
 use smtpress::collector::Outcome;
-use smtpress::load::Load;
+use smtpress::load::LoadModel;
 use smtpress::mail::Size;
 use smtpress::plan::{Messages, Plan, Unit};
 use smtpress::report::{BuildInput, RunResult, json, terminal};
@@ -92,7 +92,7 @@ impl Case {
 
     fn plan(&self) -> Plan {
         let (load, length) = if self.rests {
-            (Load::Held { sessions: 1, rate: 1000.0 }, Some(ms(2000)))
+            (LoadModel::Held { sessions: 1, rate: 1000.0 }, Some(ms(2000)))
         } else {
             (shared(1, 1), None)
         };

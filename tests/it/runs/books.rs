@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use smtpress::collector::Outcome;
 use smtpress::listener::limits::Limits;
-use smtpress::load::{Curve, Load, Think};
+use smtpress::load::{Curve, LoadModel, Think};
 use smtpress::net::address::addresses::Addresses;
 use smtpress::net::address::origin::{Origin, ProxyVersion};
 use smtpress::plan::{Messages, Unit};
@@ -59,7 +59,7 @@ fn sessions_as_arrivals_carry_all_their_messages() {
 #[test]
 fn a_closed_load_of_sessions_keeps_its_concurrency() {
     let sessions =
-        Load::Sessions { curve: Curve { points: vec![(Duration::ZERO, 8.0)] }, think: Think::default() };
+        LoadModel::Sessions { curve: Curve { points: vec![(Duration::ZERO, 8.0)] }, think: Think::default() };
     let mut plan = plan(vec![phase(sessions, Some(SECOND), Unit::Session)]);
     plan.messages = Messages::Fixed(1);
     let told = run(&plan, Limits::default());
@@ -69,7 +69,7 @@ fn a_closed_load_of_sessions_keeps_its_concurrency() {
 
 #[test]
 fn held_sessions_rest_until_the_end_and_then_leave() {
-    let held = Load::Held { sessions: 50, rate: 200.0 };
+    let held = LoadModel::Held { sessions: 50, rate: 200.0 };
     let told = run(&plan(vec![phase(held, Some(SECOND), Unit::Session)]), Limits::default());
     assert_eq!((told.of(Outcome::Accepted), told.ledger.sessions_peak, told.ledger.messages), (50, 50, 0));
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use smtpress::collector::{Metric, Outcome};
 use smtpress::listener::limits::{Delay, Limits, ShownBy};
-use smtpress::load::Load;
+use smtpress::load::LoadModel;
 use smtpress::plan::{Messages, Unit};
 use smtpress::smtp::Step;
 
@@ -69,7 +69,7 @@ fn messages_beyond_a_session_s_limit_go_on_in_others() {
 
 #[test]
 fn a_421_to_sessions_at_rest_costs_no_message() {
-    let bursts = Load::Burst { size: 10, every: ms(700) };
+    let bursts = LoadModel::Burst { size: 10, every: ms(700) };
     let plan = plan(vec![phase(bursts, Some(3 * SECOND), Unit::Message)]);
     let told = run(&plan, Limits { idle_timeout: Some(ms(250)), ..Limits::default() });
     assert_eq!((told.counts().scheduled, told.of(Outcome::Accepted)), (50, 50));

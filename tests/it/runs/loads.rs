@@ -6,7 +6,7 @@ use smtpress::collector::Outcome;
 use smtpress::condition::Condition;
 use smtpress::generator::Stop;
 use smtpress::listener::limits::{Delay, Limits, ShownBy};
-use smtpress::load::{Curve, Load, Spacing, Think};
+use smtpress::load::{Curve, LoadModel, Spacing, Think};
 use smtpress::plan::{Messages, Unit};
 use smtpress::smtp::Step;
 use smtpress::smtp::script::{Manners, Quit};
@@ -18,10 +18,11 @@ use super::stage::{
 
 #[test]
 fn bursts_come_at_once_and_again() {
-    let bursts = Load::Burst { size: 30, every: ms(400) };
+    let bursts = LoadModel::Burst { size: 30, every: ms(400) };
     let told = run(&plan(vec![phase(bursts, Some(SECOND), Unit::Message)]), Limits::default());
     assert_eq!((told.counts().scheduled, told.of(Outcome::Accepted)), (90, 90));
-    let mut once = plan(vec![phase(Load::Burst { size: 40, every: ms(0) }, Some(SECOND), Unit::Session)]);
+    let mut once =
+        plan(vec![phase(LoadModel::Burst { size: 40, every: ms(0) }, Some(SECOND), Unit::Session)]);
     once.messages = Messages::Fixed(1);
     let told = run(&once, delayed(|delays| delays.body = Delay::fixed(ms(200))));
     assert_eq!((told.of(Outcome::Accepted), told.ledger.sessions_peak), (40, 40));
@@ -31,7 +32,7 @@ fn bursts_come_at_once_and_again() {
 fn a_staircase_has_the_area_under_its_steps() {
     let points = [(0, 20.0), (500, 20.0), (500, 60.0), (1000, 60.0), (1000, 100.0), (1500, 100.0)];
     let curve = Curve { points: points.iter().map(|(at, value)| (ms(*at), *value)).collect() };
-    let stairs = Load::Rate { curve, spacing: Spacing::Uniform };
+    let stairs = LoadModel::Rate { curve, spacing: Spacing::Uniform };
     let told = run(&plan(vec![phase(stairs, Some(ms(1500)), Unit::Message)]), Limits::default());
     assert!(told.counts().scheduled.abs_diff(90) <= 1, "{:?}", told.counts());
     assert_eq!(told.of(Outcome::Accepted), told.counts().scheduled);
@@ -59,7 +60,8 @@ fn thinking_slows_a_closed_load() {
         assert!((20..=50).contains(&told.of(Outcome::Accepted)), "{unit:?} {:?}", told.counts());
         assert!(told.ledger.sessions_peak <= 5 && told.measured.took < 4 * SECOND);
     });
-    let thoughtful = Load::Shared { total: 20, sessions: 5, think: Think { min: ms(100), max: ms(100) } };
+    let thoughtful =
+        LoadModel::Shared { total: 20, sessions: 5, think: Think { min: ms(100), max: ms(100) } };
     let told = run(&plan(vec![phase(thoughtful, None, Unit::Message)]), Limits::default());
     assert_eq!((told.of(Outcome::Accepted), told.ledger.sessions_peak), (20, 5));
     assert!(told.measured.took >= ms(300), "three thoughts each: {:?}", told.measured.took);
@@ -68,7 +70,7 @@ fn thinking_slows_a_closed_load() {
 #[test]
 fn connections_are_opened_at_their_rate() {
     let mut plan =
-        plan(vec![phase(Load::Held { sessions: 60, rate: f64::INFINITY }, Some(SECOND), Unit::Session)]);
+        plan(vec![phase(LoadModel::Held { sessions: 60, rate: f64::INFINITY }, Some(SECOND), Unit::Session)]);
     plan.phases[0].connect_rate = Some(40.0);
     let told = run(&plan, Limits::default());
     // 40 a second over all threads: 60 need a second and a half, less what may come at once.
@@ -81,7 +83,7 @@ fn connections_are_opened_at_their_rate() {
 fn phases_share_a_pool_and_follow_each_other_in_either_unit() {
     let mut few = phase(rate(50.0), Some(ms(500)), Unit::Message);
     few.max_sessions = 2;
-    let held = Load::Held { sessions: 5, rate: f64::INFINITY };
+    let held = LoadModel::Held { sessions: 5, rate: f64::INFINITY };
     let mut plan = plan(vec![
         phase(rate(100.0), Some(ms(500)), Unit::Message),
         few,
@@ -178,7 +180,7 @@ fn each_way_to_quit_ends_every_session() {
 
 #[test]
 fn a_run_that_is_stopped_drains() {
-    let held = Load::Held { sessions: 20, rate: 100.0 };
+    let held = LoadModel::Held { sessions: 20, rate: 100.0 };
     side_by_side(
         [
             (rate(100.0), Unit::Message),
@@ -223,7 +225,7 @@ fn a_second_stop_ends_all_at_once() {
 fn waiting_costs_no_processor() {
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let mute = Limits { max_connections: Some(0), shown_by: ShownBy::NoGreeting, ..Limits::default() };
-    let held = Load::Held { sessions: 50, rate: f64::INFINITY };
+    let held = LoadModel::Held { sessions: 50, rate: f64::INFINITY };
     let thinking = sessions(&[(ms(0), 50.0)], 20 * SECOND);
     let slow = delayed(|delays| delays.body = Delay::fixed(20 * SECOND));
     side_by_side(

@@ -11,7 +11,7 @@ use nix::sys::resource::{Resource, setrlimit};
 use smtpress::collector::Outcome;
 use smtpress::collector::summary::Code;
 use smtpress::listener::limits::{Delay, Limits};
-use smtpress::load::Load;
+use smtpress::load::LoadModel;
 use smtpress::mail::{Body, Corpus, Order, files};
 use smtpress::plan::{Messages, Unit};
 
@@ -46,7 +46,7 @@ fn with_few_descriptors() {
         (rate(200.0), Unit::Session),
         (sessions(&[(Duration::ZERO, 60.0)], ms(0)), Unit::Message),
         (sessions(&[(Duration::ZERO, 60.0)], ms(0)), Unit::Session),
-        (Load::Held { sessions: 100, rate: f64::INFINITY }, Unit::Session),
+        (LoadModel::Held { sessions: 100, rate: f64::INFINITY }, Unit::Session),
     ] {
         let mut plan = plan(vec![phase(load.clone(), Some(SECOND), unit)]);
         plan.messages = Messages::Fixed(1);
@@ -59,7 +59,7 @@ fn with_few_descriptors() {
         assert_eq!(ended, told.counts().scheduled, "{what}");
         assert!(told.of(Outcome::Accepted) > 0, "{what}");
         assert!(told.is_invalid_by(Code::OwnResource), "{what} {:?}", told.summary.validity);
-        assert!(!told.is_invalid_by(Code::Books), "{what}");
+        assert!(!told.is_invalid_by(Code::Counts), "{what}");
         assert_eq!(told.verdict.exit_code, 98, "{what}");
     }
 }
@@ -92,7 +92,7 @@ fn m24_a_message_whose_file_is_gone_is_our_own_failure_and_reaches_nobody() {
         assert_eq!((told.of(Outcome::Accepted), told.of(Outcome::Interrupted)), (1, 1), "{what}");
         assert_eq!((told.met("content-lost"), told.counts().own_failures), (1, 1), "{what}");
         assert_eq!(told.ledger.messages, 1, "the listener has no half of a message");
-        assert!(told.is_invalid_by(Code::OwnResource) && !told.is_invalid_by(Code::Books), "{what}");
+        assert!(told.is_invalid_by(Code::OwnResource) && !told.is_invalid_by(Code::Counts), "{what}");
         assert_eq!(told.verdict.exit_code, 98, "{what}");
     }
 }

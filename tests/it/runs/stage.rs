@@ -11,7 +11,7 @@ use smtpress::collector::{Metric, Outcome};
 use smtpress::generator::{Local, Runner, Stop};
 use smtpress::listener::ledger::LedgerSnapshot;
 use smtpress::listener::limits::{Delays, Limits};
-use smtpress::load::{Curve, Load, Shard, Spacing, Think};
+use smtpress::load::{Curve, LoadModel, Shard, Spacing, Think};
 use smtpress::mail::{Size, Spec};
 use smtpress::net::address::Target;
 use smtpress::net::dial::Resolver;
@@ -63,11 +63,11 @@ pub fn plan(phases: Vec<Phase>) -> Plan {
 }
 
 /// A phase of messages; `load` and `unit` are the caller's.
-pub fn phase(load: Load, length: Option<Duration>, unit: Unit) -> Phase {
+pub fn phase(load: LoadModel, length: Option<Duration>, unit: Unit) -> Phase {
     Phase {
         name: "steady".into(),
         model: "test".into(),
-        load: smtpress::load::Phase { load, length },
+        load: smtpress::load::PhaseLoad { model: load, length },
         unit,
         warmup: false,
         max_sessions: 400,
@@ -78,17 +78,17 @@ pub fn phase(load: Load, length: Option<Duration>, unit: Unit) -> Phase {
     }
 }
 
-pub fn rate(per_second: f64) -> Load {
-    Load::Rate { curve: Curve { points: vec![(Duration::ZERO, per_second)] }, spacing: Spacing::Uniform }
+pub fn rate(per_second: f64) -> LoadModel {
+    LoadModel::Rate { curve: Curve { points: vec![(Duration::ZERO, per_second)] }, spacing: Spacing::Uniform }
 }
 
-pub fn shared(total: u64, sessions: u64) -> Load {
-    Load::Shared { total, sessions, think: Think::default() }
+pub fn shared(total: u64, sessions: u64) -> LoadModel {
+    LoadModel::Shared { total, sessions, think: Think::default() }
 }
 
 /// Sessions over time, from point to point.
-pub fn sessions(points: &[(Duration, f64)], think: Duration) -> Load {
-    Load::Sessions { curve: Curve { points: points.to_vec() }, think: Think { min: think, max: think } }
+pub fn sessions(points: &[(Duration, f64)], think: Duration) -> LoadModel {
+    LoadModel::Sessions { curve: Curve { points: points.to_vec() }, think: Think { min: think, max: think } }
 }
 
 pub fn ms(ms: u64) -> Duration {

@@ -4,7 +4,7 @@ use smtpress::collector::summary::ConditionRow;
 use smtpress::collector::{Metric, Outcome};
 use smtpress::listener::certificate;
 use smtpress::listener::limits::{Limits, Tls};
-use smtpress::load::Load;
+use smtpress::load::LoadModel;
 use smtpress::mail::Size;
 use smtpress::net::address::tls::Version;
 use smtpress::plan::Unit;
@@ -110,7 +110,7 @@ fn a_worker_resumes_its_sessions_or_makes_every_handshake_in_full() {
 #[test]
 fn each_worker_begins_with_a_full_handshake() {
     let mut plan = one_by_one(60, script::Tls::Implicit);
-    plan.phases[0].load.load = shared(60, 2);
+    plan.phases[0].load.model = shared(60, 2);
     plan.threads = 2;
     let told = run(&plan, limits(Tls::Implicit));
     let (full, resumed) = handshakes(&told);
@@ -235,7 +235,7 @@ fn starttls_on_an_implicit_port_waits_for_a_greeting_that_never_comes() {
 #[test]
 fn a_limit_on_connections_is_read_before_tls_and_after_it() {
     for (before, step) in [(true, Step::Tls), (false, Step::Greeting)] {
-        let held = Load::Held { sessions: 12, rate: 400.0 };
+        let held = LoadModel::Held { sessions: 12, rate: 400.0 };
         let mut plan = plan(vec![phase(held, Some(SECOND), Unit::Session)]);
         plan.script.tls = script::Tls::Implicit;
         let told = run(
@@ -254,7 +254,7 @@ fn a_limit_on_connections_is_read_before_tls_and_after_it() {
 #[test]
 fn tls_sessions_over_the_limit() {
     for (client, server) in WAYS {
-        let held = Load::Held { sessions: 9, rate: 400.0 };
+        let held = LoadModel::Held { sessions: 9, rate: 400.0 };
         let mut plan = plan(vec![phase(held, Some(SECOND), Unit::Session)]);
         plan.script.tls = client;
         let told = run(&plan, Limits { max_tls_sessions: Some(5), ..limits(server) });
@@ -296,7 +296,7 @@ fn encryption_that_is_required() {
 #[test]
 fn held_tls_sessions_rest_and_leave() {
     for (client, server) in WAYS {
-        let held = Load::Held { sessions: 100, rate: 400.0 };
+        let held = LoadModel::Held { sessions: 100, rate: 400.0 };
         let mut plan = plan(vec![phase(held, Some(SECOND), Unit::Session)]);
         plan.script.tls = client;
         let told = Stage { limits: limits(server), ..Stage::default() }.run(&plan);

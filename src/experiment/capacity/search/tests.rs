@@ -64,15 +64,15 @@ impl Runner for Virtual {
         // When each arrival is due: by the schedule, or as soon as its session is free.
         let mut tally = Tally::new(1);
         let (mut end, mut aborted_by, mut in_flight_ns) = (Duration::ZERO, None, 0u128);
-        let mut idle = match &phase.load.load {
-            Load::Sessions { curve, .. } => vec![Duration::ZERO; curve.points[0].1 as usize],
-            Load::Shared { .. } => vec![Duration::ZERO],
+        let mut idle = match &phase.load.model {
+            LoadModel::Sessions { curve, .. } => vec![Duration::ZERO; curve.points[0].1 as usize],
+            LoadModel::Shared { .. } => vec![Duration::ZERO],
             _ => Vec::new(),
         };
         let mut schedule = Schedule::new(std::slice::from_ref(&phase.load), plan.seed, Shard::WHOLE);
         let mut second = Duration::from_secs(1);
         loop {
-            let due = if let Load::Rate { .. } = phase.load.load {
+            let due = if let LoadModel::Rate { .. } = phase.load.model {
                 let Some(arrival) = schedule.take(Duration::ZERO) else { break };
                 let crate::load::Due::At(due) = arrival.due else { panic!("{arrival:?}") };
                 due
@@ -100,7 +100,7 @@ impl Runner for Virtual {
             in_flight_ns += took.as_nanos();
             end = end.max(due + took);
             match idle.iter_mut().min() {
-                Some(_) if matches!(phase.load.load, Load::Shared { .. }) => idle.clear(),
+                Some(_) if matches!(phase.load.model, LoadModel::Shared { .. }) => idle.clear(),
                 Some(session) => *session = due + took,
                 None => {}
             }
@@ -245,7 +245,7 @@ fn by_sessions_the_time_of_a_full_house_decides() {
     let (mut asked, plan) = asked("response p99 < 65ms");
     asked.knob = Knob::Sessions;
     asked.rules = Rules { start: 1.0, max: 1000.0, whole: true, ..asked.rules };
-    asked.phase.load.load = Load::Sessions { curve: Curve::constant(1.0), think: Think::default() };
+    asked.phase.load.model = LoadModel::Sessions { curve: Curve::constant(1.0), think: Think::default() };
     asked.phase.unit = Unit::Session;
     let (mut site, mut state) = (Virtual::new(8, 20), begun(&asked));
     search(&asked, &plan, &mut site, &mut state).unwrap();
@@ -261,7 +261,7 @@ fn by_size_the_time_of_an_octet_decides() {
     let (mut asked, plan) = asked("response p99 < 100ms");
     asked.knob = Knob::Size;
     asked.rules = Rules { start: 1024.0, max: 1e7, whole: true, ..asked.rules };
-    asked.phase.load.load = Load::Rate { curve: Curve::constant(5.0), spacing: Spacing::Uniform };
+    asked.phase.load.model = LoadModel::Rate { curve: Curve::constant(5.0), spacing: Spacing::Uniform };
     let mut site = Virtual { by_size: 100, ..Virtual::new(8, 20) };
     let mut state = begun(&asked);
     search(&asked, &plan, &mut site, &mut state).unwrap();

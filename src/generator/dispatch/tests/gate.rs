@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn gated(load: Load, millis: Option<u64>, max_sessions: u32) -> Phase {
+fn gated(load: LoadModel, millis: Option<u64>, max_sessions: u32) -> Phase {
     Phase { open_first: true, ..phase(load, millis, Unit::Message, max_sessions) }
 }
 

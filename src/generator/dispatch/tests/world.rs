@@ -14,8 +14,8 @@ use crate::collector::Outcome;
 use crate::collector::recorder::Recorder;
 use crate::collector::snapshot::Gauges;
 use crate::collector::tally::Counts;
-use crate::generator::dispatch::{Action, Dispatch, Due, OpenFor, SessionEnd, SlotId};
-use crate::load::Load;
+use crate::generator::dispatch::{Action, Dispatch, OpenFor, ScheduledArrival, SessionEnd, SlotId};
+use crate::load::LoadModel;
 use crate::plan::{Plan, Unit};
 
 /// How the target behaves; times in milliseconds, chances in percent.
@@ -63,10 +63,10 @@ enum Happening {
 struct Session {
     /// Tells this session from others that had the slot.
     birth: u64,
-    bound: Option<Due>,
+    bound: Option<ScheduledArrival>,
     /// The message that it was opened for.
-    first: Option<Due>,
-    serves: Option<Due>,
+    first: Option<ScheduledArrival>,
+    serves: Option<ScheduledArrival>,
     established: bool,
     finishing: bool,
     held: bool,
@@ -84,12 +84,12 @@ pub struct World {
     sessions: BTreeMap<SlotId, Session>,
     births: u64,
     ended: BTreeSet<u64>,
-    pub begun: Vec<(Due, Duration)>,
+    pub begun: Vec<(ScheduledArrival, Duration)>,
     pub outcomes: BTreeMap<Outcome, u64>,
     pub peak: usize,
     pub opened: Vec<Duration>,
     /// The arrivals that sessions were opened for, and when.
-    pub opened_for: Vec<(Due, Duration)>,
+    pub opened_for: Vec<(ScheduledArrival, Duration)>,
     /// Sessions that the target refused.
     pub refusals: u64,
     /// The phase that was given up.
@@ -159,8 +159,9 @@ impl World {
         let shed: u64 = all.iter().map(|counts| counts.arrivals.of(Outcome::Shed)).sum();
         assert_eq!(scheduled, shed + self.ended.len() as u64, "every arrival ends once: {:?}", self.outcomes);
         assert!(self.sessions.is_empty());
-        let is_open = |load: &Load| !matches!(load, Load::Sessions { .. } | Load::Shared { .. });
-        if self.plan.phases.iter().all(|phase| is_open(&phase.load.load)) {
+        let is_open =
+            |load: &LoadModel| !matches!(load, LoadModel::Sessions { .. } | LoadModel::Shared { .. });
+        if self.plan.phases.iter().all(|phase| is_open(&phase.load.model)) {
             assert_eq!(self.of(Outcome::Refused), self.refusals, "each refusal is one connection");
         }
         self.now
@@ -237,7 +238,7 @@ impl World {
                     OpenFor::Message(due) => (None, Some(due)),
                     OpenFor::Session(due) => (Some(due), None),
                 };
-                let held = matches!(self.plan.phases[phase as usize].load.load, Load::Held { .. });
+                let held = matches!(self.plan.phases[phase as usize].load.model, LoadModel::Held { .. });
                 let session = Session { birth: self.births, bound, first, held, ..Session::default() };
                 assert!(self.sessions.insert(slot, session).is_none(), "a slot in use is opened");
                 let most = self.plan.phases[self.dispatch.phase_at(self.now) as usize].max_sessions as usize;
@@ -371,7 +372,7 @@ impl World {
         }
     }
 
-    fn serve(&mut self, slot: SlotId, due: Due) {
+    fn serve(&mut self, slot: SlotId, due: ScheduledArrival) {
         assert!(due.intended <= self.now && due.noticed <= self.now, "begun before it was due");
         let phase = due.phase as usize;
         if self.plan.phases[phase].open_first {
@@ -387,7 +388,7 @@ impl World {
         self.later(slot, self.target.serves_in, Happening::Served);
     }
 
-    fn end(&mut self, due: Due, outcome: Outcome) {
+    fn end(&mut self, due: ScheduledArrival, outcome: Outcome) {
         if outcome == Outcome::Shed {
             self.books.counts(due.phase).arrivals.add(outcome);
             return;

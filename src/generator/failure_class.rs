@@ -11,7 +11,7 @@ use crate::smtp::{Closed, Reply, Step};
 
 /// How a failed step counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Judged {
+pub struct FailureClass {
     /// What it is called.
     pub condition: Condition,
     /// What it makes of the arrival.
@@ -19,16 +19,16 @@ pub struct Judged {
 }
 
 /// Judges a failed step of a session. `in_doubt`: the listener may have the message.
-pub fn judge(classifier: &Classifier, step: Step, failure: &Failure, in_doubt: bool) -> Judged {
+pub fn classify(classifier: &Classifier, step: Step, failure: &Failure, in_doubt: bool) -> FailureClass {
     let (condition, outcome) = match failure {
         Failure::Reply(reply) => {
             let condition = classifier.classify(Some(step), reply, reply.code == 421);
             let outcome = if in_doubt { Outcome::InDoubt } else { refused(step, reply) };
-            return Judged { condition, outcome };
+            return FailureClass { condition, outcome };
         }
         Failure::Challenged { reply, understood: true, .. } => {
             let condition = classifier.classify(Some(step), reply, reply.code == 421);
-            return Judged { condition, outcome: refused(step, reply) };
+            return FailureClass { condition, outcome: refused(step, reply) };
         }
         Failure::Challenged { understood: false, .. } => {
             (Condition::AuthChallengeNotUnderstood, Outcome::Malformed)
@@ -59,15 +59,15 @@ pub fn judge(classifier: &Classifier, step: Step, failure: &Failure, in_doubt: b
         },
         // Ours, and never charged to the listener (M24). The arrival was begun, so that it cannot be shed.
         Failure::Lost(_) => {
-            return Judged { condition: Condition::ContentLost, outcome: Outcome::Interrupted };
+            return FailureClass { condition: Condition::ContentLost, outcome: Outcome::Interrupted };
         }
         Failure::Missing { why, .. } => {
-            let Judged { outcome, .. } = judge(classifier, step, why, in_doubt);
-            return Judged { condition: Condition::RepliesMissing, outcome };
+            let FailureClass { outcome, .. } = classify(classifier, step, why, in_doubt);
+            return FailureClass { condition: Condition::RepliesMissing, outcome };
         }
     };
     // Whatever took the place of the reply to the final dot, the listener may have the message.
-    Judged { condition, outcome: if in_doubt { Outcome::InDoubt } else { outcome } }
+    FailureClass { condition, outcome: if in_doubt { Outcome::InDoubt } else { outcome } }
 }
 
 /// What it is called that a listener says nothing.
@@ -76,8 +76,8 @@ fn silence(step: Step) -> Condition {
 }
 
 /// Judges a dial that the end of the run cut off.
-pub const CUT_OFF_DIAL: Judged =
-    Judged { condition: Condition::ConnectTimeout, outcome: Outcome::Interrupted };
+pub const CUT_OFF_DIAL: FailureClass =
+    FailureClass { condition: Condition::ConnectTimeout, outcome: Outcome::Interrupted };
 
 /// The evidence of a step that the end of the run cut off.
 pub const CUT_OFF: &str = "no answer had come when the run ended";
@@ -103,7 +103,7 @@ fn refused(step: Step, reply: &Reply) -> Outcome {
 }
 
 /// Judges a connection that did not come about. An own failure is nobody's outcome: the arrival is shed.
-pub fn judge_dial(fault: dial::Fault) -> Judged {
+pub fn classify_dial(fault: dial::Fault) -> FailureClass {
     use dial::{Fault, Own};
     let (condition, outcome) = match fault {
         Fault::NotResolved => (Condition::NameNotResolved, Outcome::Refused),
@@ -120,7 +120,7 @@ pub fn judge_dial(fault: dial::Fault) -> Judged {
         // No arrival may begin there; that is our rule and nobody's outcome.
         Fault::NotAllowed(_) => (Condition::TargetNotAllowed, Outcome::Shed),
     };
-    Judged { condition, outcome }
+    FailureClass { condition, outcome }
 }
 
 /// What a TLS handshake came to, in words.
