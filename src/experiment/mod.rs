@@ -1,5 +1,6 @@
-//! How many trials, and of what: searches and proofs that repeat a run with other knobs and another judge.
+//! What takes more than one run or session: the searches for limits and for the capacity, and the self-test.
 
+pub mod bracket;
 pub mod capacity;
 pub mod limit;
 pub mod search;

@@ -1,19 +1,18 @@
-//! The search for the largest value that is still served: what to try next, from what was seen so far. No clock, no I/O.
+//! The search for the largest value that is still served: what is tried next, from the trials so far. No clock, no I/O.
 //!
 //! # Decisions
 //! - What is expected is tried first, and the value after it: where the administrator is right, two trials say so.
 //! - Otherwise it doubles until something is refused, then halves the bracket: 2 log2(N) + 2 trials for a limit N.
 
+use super::bracket::{Bracket, Steps};
+
 /// A search over 0, 1, 2, ..., where everything up to the limit is served and nothing beyond it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Search {
-    /// The largest that was served.
-    least: u64,
-    /// The smallest that was not.
-    beyond: Option<u64>,
+    bracket: Bracket<u64>,
+    first: u64,
     /// Nothing above is tried.
     bound: u64,
-    first: u64,
     /// The value that is thought to be the limit.
     guess: Option<u64>,
     trials: u64,
@@ -23,60 +22,64 @@ pub struct Search {
 impl Search {
     /// A search from `first` up to `bound`, both included. `guess`: the limit that is expected.
     pub fn new(first: u64, bound: u64, guess: Option<u64>) -> Search {
+        let bracket = Bracket { good: Some(0), bad: None };
         let (first, guess) = (first.max(1), guess.filter(|guess| *guess <= bound));
-        Search { least: 0, beyond: None, bound, first, guess, trials: 0, contradicted: false }
+        Search { bracket, first, bound, guess, trials: 0, contradicted: false }
     }
 
     /// Everything up to `value` is known to be served without a trial.
     #[must_use]
     pub fn known(mut self, value: u64) -> Search {
-        self.least = self.least.max(value);
+        self.bracket.good = self.bracket.good.max(Some(value));
         self
     }
 
     /// The value to be tried next; `None`: it is over.
     pub fn next(&self) -> Option<u64> {
-        let most = self.beyond.map_or(self.bound, |beyond| beyond - 1);
-        if self.contradicted || most <= self.least {
+        if self.contradicted {
             return None;
         }
+        let most = self.at_most().unwrap_or(self.bound);
         let guesses = self.guess.into_iter().flat_map(|guess| [guess, guess.saturating_add(1)]);
-        for guess in guesses {
-            if guess > self.least && guess <= most {
-                return Some(guess);
-            }
-        }
-        Some(match self.beyond {
-            Some(beyond) => self.least + (beyond - self.least) / 2,
-            None => self.least.saturating_mul(2).max(self.first).min(self.bound),
-        })
+        let steps = Steps {
+            first: self.first,
+            most: self.bound,
+            least: 0,
+            down: 2,
+            width: 0.0,
+            round: |value| value,
+        };
+        guesses
+            .into_iter()
+            .find(|guess| *guess > self.at_least() && *guess <= most)
+            .or_else(|| self.bracket.next(&steps))
     }
 
-    /// What came of a trial.
+    /// Takes the result of a trial.
     pub fn tell(&mut self, value: u64, served: bool) {
         self.trials += 1;
         if served {
-            self.contradicted |= self.beyond.is_some_and(|beyond| value >= beyond);
-            self.least = self.least.max(value);
+            self.contradicted |= self.bracket.bad.is_some_and(|bad| value >= bad);
+            self.bracket.good = self.bracket.good.max(Some(value));
         } else {
-            self.contradicted |= value <= self.least;
-            self.beyond = Some(self.beyond.map_or(value, |beyond| beyond.min(value)));
+            self.contradicted |= value <= self.at_least();
+            self.bracket.bad = Some(self.bracket.bad.map_or(value, |bad| bad.min(value)));
         }
     }
 
     /// The largest that is known to be served; 0: none is.
     pub fn at_least(&self) -> u64 {
-        self.least
+        self.bracket.good.unwrap_or(0)
     }
 
     /// The largest that can be served; `None`: nothing up to the bound was refused.
     pub fn at_most(&self) -> Option<u64> {
-        self.beyond.map(|beyond| beyond.saturating_sub(1))
+        self.bracket.bad.map(|bad| bad.saturating_sub(1))
     }
 
     /// The limit, once it is known exactly.
     pub fn found(&self) -> Option<u64> {
-        self.at_most().filter(|most| *most == self.least && !self.contradicted)
+        self.at_most().filter(|most| *most == self.at_least() && !self.contradicted)
     }
 
     /// A value was served, and another below it was not, or the other way round: there is no one limit.

@@ -19,6 +19,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::classify::{Class, Judged, Sums, Weights, conditional_throughput};
+use crate::experiment::bracket::{Bracket, Steps};
 
 /// By how many trials the bad ones exceed the good ones at an upper bound that is no longer doubted.
 pub const DOUBT: f64 = 4.0;
@@ -31,7 +32,7 @@ const MOST_BY_SUM: f64 = 40.0;
 /// From where the search begins it goes down no further than to this share.
 const FLOOR: f64 = 1.0 / 64.0;
 /// Below the first load, each is this share of the one before.
-const DOWN: f64 = 1.0 / 4.0;
+const DOWN: u32 = 4;
 /// Loads have so many significant digits.
 const DIGITS: i32 = 4;
 
@@ -295,36 +296,31 @@ impl Controller {
         let rows = self.rows(goal);
         let rules = &self.rules;
         let trial = |load: f64, why| Wish::Trial(Ask { load, seconds: rules.weights.full_s, why });
-        let Some(first) = rows.first() else {
-            return trial(self.round(rules.start.min(self.top())), Why::Start);
-        };
         let high = rows.iter().find(|row| self.lean(row) != Lean::Good);
         let low = rows.iter().take_while(|row| self.lean(row) == Lean::Good).last();
         if let Some(open) = high.filter(|row| self.lean(row) == Lean::Open) {
             return trial(open.load, Why::Classify);
         }
+        let bracket = Bracket { good: low.map(|row| row.load), bad: high.map(|row| row.load) };
+        if let Some(load) = bracket.next(&self.steps()) {
+            return trial(
+                load,
+                match (low, high) {
+                    (None, None) => Why::Start,
+                    (None, Some(_)) => Why::Down,
+                    (Some(_), None) => Why::Double,
+                    (Some(_), Some(_)) => Why::Bisect,
+                },
+            );
+        }
+        let is_beyond = high.is_some_and(|row| self.lean(row) == Lean::Beyond);
+        let is_limited = high.is_none() && rules.ceiling.is_some_and(|ceiling| ceiling < rules.max);
         match (low, high) {
-            (None, _) => {
-                let next = self.round(first.load * DOWN);
-                let beyond = self.lean(first) == Lean::Beyond;
-                if next > 0.0 && next >= rules.start * FLOOR && next < first.load {
-                    trial(next, Why::Down)
-                } else {
-                    Wish::End(if beyond { Ending::GeneratorLimited } else { Ending::NoneGood })
-                }
-            }
-            (Some(low), None) if low.load < self.top() => {
-                trial(self.round((2.0 * low.load).min(self.top())), Why::Double)
-            }
-            (Some(low), None) => {
-                let limited = rules.ceiling.is_some_and(|ceiling| ceiling < rules.max);
-                self.settle(low, None, if limited { Ending::GeneratorLimited } else { Ending::MaxReached })
-            }
-            (Some(low), Some(high)) => match self.between(low.load, high.load) {
-                Some(middle) => trial(middle, Why::Bisect),
-                None if self.lean(high) == Lean::Beyond => self.settle(low, None, Ending::GeneratorLimited),
-                None => self.settle(low, Some(high), Ending::Found),
-            },
+            (None, _) if is_beyond => Wish::End(Ending::GeneratorLimited),
+            (None, _) => Wish::End(Ending::NoneGood),
+            (Some(low), _) if is_beyond || is_limited => self.settle(low, None, Ending::GeneratorLimited),
+            (Some(low), None) => self.settle(low, None, Ending::MaxReached),
+            (Some(low), Some(high)) => self.settle(low, Some(high), Ending::Found),
         }
     }
 
@@ -363,31 +359,25 @@ impl Controller {
         if self.rules.whole { top.floor().max(1.0) } else { top }
     }
 
-    /// The load to try between two, if they are not close enough.
-    fn between(&self, low: f64, high: f64) -> Option<f64> {
-        let close = 1.0 - low / high <= self.rules.width + 1e-9;
-        let middle = self.round((low * high).sqrt());
-        (!close && middle > low && middle < high).then_some(middle)
-    }
-
-    /// A load as it can be told: a whole number, or one of few digits. Never above the greatest.
-    fn round(&self, load: f64) -> f64 {
-        if load <= 0.0 {
-            return 0.0;
+    /// How loads are stepped through.
+    fn steps(&self) -> Steps<f64> {
+        let rules = &self.rules;
+        Steps {
+            first: rules.start,
+            most: self.top(),
+            least: rules.start * FLOOR,
+            down: DOWN,
+            width: rules.width,
+            round: if rules.whole { f64::round } else { rounded },
         }
-        let rounded = if self.rules.whole {
-            load.round()
-        } else {
-            let unit = 10f64.powi(load.log10().floor() as i32 + 1 - DIGITS);
-            // Divided where the unit is no binary fraction: 0.1 times a whole number is not what is written so.
-            if unit < 1.0 {
-                (load / unit).round() / (1.0 / unit).round()
-            } else {
-                (load / unit).round() * unit
-            }
-        };
-        rounded.min(self.top())
     }
+}
+
+/// A load of few digits.
+fn rounded(load: f64) -> f64 {
+    let unit = 10f64.powi(load.log10().floor() as i32 + 1 - DIGITS);
+    // Divided where the unit is no binary fraction: 0.1 times a whole number is not what is written so.
+    if unit < 1.0 { (load / unit).round() / (1.0 / unit).round() } else { (load / unit).round() * unit }
 }
 
 #[cfg(test)]

@@ -5,21 +5,20 @@ use std::time::Duration;
 use super::scenes::{plan, rate};
 use super::{Part, Stage, Told, all, quantile_ms};
 use crate::collector::{Metric, Outcome};
+use crate::experiment::bracket::{Bracket, Steps};
 use crate::generator::runner::RunError;
 use crate::load::LoadModel;
 use crate::plan::Unit;
 
 /// On time: 99 % of arrivals start within this, in milliseconds (M25).
 pub const LAG_LIMIT: f64 = 1.0;
-/// Rates tried, messages a second: from the first upwards, or downwards if even that is too fast.
-const FIRST_RATE: f64 = 2000.0;
-const LAST_RATE: f64 = 256_000.0;
-const LEAST_RATE: f64 = 100.0;
+/// Rates tried, messages a second: the first is doubled up to the greatest, or halved down to the least if it is too fast;
+/// then the gap is halved in log space, three times.
+const STEPS: Steps<f64> =
+    Steps { first: 2000.0, most: 256_000.0, least: 62.5, down: 2, width: 0.083, round: |rate| rate };
 /// How long a rate is tried, and how often: one hiccup of the machine is not the generator's ceiling.
 const TRIAL: Duration = Duration::from_millis(1500);
 const TRIES: u32 = 2;
-/// How often the bracket is halved, in log space.
-const HALVINGS: u32 = 3;
 /// Sessions opened a second when they are counted.
 const OPENING: f64 = 4000.0;
 
@@ -76,20 +75,12 @@ pub fn rate_ceiling(stage: &mut dyn Stage, most: f64) -> Result<Ceiling, RunErro
         }
         Ok(false)
     };
-    let mut upper = FIRST_RATE;
-    while ceiling.rate_per_s < most && upper <= LAST_RATE && on_time(upper, &mut ceiling)? {
-        upper *= 2.0;
-    }
-    while ceiling.rate_per_s == 0.0 && upper > LEAST_RATE && !on_time(upper / 2.0, &mut ceiling)? {
-        upper /= 2.0;
-    }
-    if ceiling.rate_per_s > 0.0 && ceiling.rate_per_s < most && upper <= LAST_RATE {
-        for _ in 0..HALVINGS {
-            let middle = (ceiling.rate_per_s * upper).sqrt();
-            if !on_time(middle, &mut ceiling)? {
-                upper = middle;
-            }
-        }
+    let mut bracket = Bracket::EMPTY;
+    while ceiling.rate_per_s < most
+        && let Some(rate) = bracket.next(&STEPS)
+    {
+        let end = if on_time(rate, &mut ceiling)? { &mut bracket.good } else { &mut bracket.bad };
+        *end = Some(rate);
     }
     Ok(ceiling)
 }
@@ -178,7 +169,7 @@ mod tests {
             assert!(rate <= able && (rate * width >= able || able < 250.0), "{able}: {rate}");
             assert!((found.lag_p99_ms - 0.9).abs() < 0.01, "{found:?}");
         }
-        assert_eq!(found(1e9, 1e9, &[]).rate_per_s, LAST_RATE, "no more is tried");
+        assert_eq!(found(1e9, 1e9, &[]).rate_per_s, STEPS.most, "no more is tried");
         let mut machine = Machine { in_time: 1e9, keeps_up: 1e9, holds: 0, hiccups: vec![], played: 0 };
         assert_eq!(rate_ceiling(&mut machine, 5000.0).unwrap().rate_per_s, 8000.0);
         assert_eq!(machine.played, 3, "2,000, 4,000 and 8,000 a second");
