@@ -1,12 +1,16 @@
-//! The shape of the source: who may import whom, and what every file owes its reader.
+//! The shape of the source: which module may import which, which words and names are out, and what every file states.
 //!
 //! The rows are those of the architecture's table of arrows. A row that must change is a decision, not a repair.
 
+mod circles;
+mod names;
 mod source;
+mod words;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use source::{Reference, Source};
 
@@ -111,23 +115,142 @@ fn no_row_breaks_what_must_never_be() {
     }
 }
 
+#[test]
+#[ignore = "until every folder is clean"]
+fn no_word_of_the_list_comes_back() {
+    let mut faults = Vec::new();
+    for (path, text) in texts() {
+        let found = words::phrases(&text).into_iter();
+        faults.extend(found.map(|(line, phrase, instead)| {
+            format!("{}:{line}: \"{phrase}\": say: {instead}", path.display())
+        }));
+    }
+    for (command, help) in help_texts() {
+        let found = words::phrases(&help).into_iter();
+        faults.extend(found.map(|(line, phrase, instead)| {
+            format!("`{command}`, line {line}: \"{phrase}\": say: {instead}")
+        }));
+    }
+    assert!(faults.is_empty(), "{}", by_folder(&faults));
+}
+
+#[test]
+#[ignore = "until every folder is clean"]
+fn no_two_types_have_one_name_and_each_name_says_something() {
+    let sources = product_sources();
+    let mut faults: Vec<String> = names::riddles(&sources);
+    faults.extend(names::doubles(&sources).into_iter().flat_map(|(name, places)| {
+        let others = places.join(", ");
+        let fault = move |place: &String| format!("{place}: `{name}` is one of {others}");
+        places.iter().map(fault).collect::<Vec<_>>()
+    }));
+    assert!(faults.is_empty(), "{}", by_folder(&faults));
+}
+
+#[test]
+#[ignore = "until every folder is clean"]
+fn no_more_than_two_files_import_each_other_in_a_circle() {
+    let found = circles::circles(&product_sources());
+    assert!(found.is_empty(), "{}", found.iter().map(ToString::to_string).collect::<String>());
+}
+
+/// The faults, each of which begins with its path, under the number of each folder.
+fn by_folder(faults: &[String]) -> String {
+    let mut folders: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for fault in faults {
+        let path = Path::new(fault.split(':').next().unwrap_or_default());
+        let folder: PathBuf = path.components().take(2).collect();
+        folders.entry(folder.display().to_string()).or_default().push(fault);
+    }
+    let list = |(folder, faults): (String, Vec<&str>)| {
+        format!("{folder}: {} faults\n  {}\n", faults.len(), faults.join("\n  "))
+    };
+    folders.into_iter().map(list).collect()
+}
+
+/// Every file of `src` that is part of the program, its path from there, in order.
+fn product_sources() -> Vec<(PathBuf, String)> {
+    without_test_files(sources())
+}
+
+/// The sources without the files that only tests use.
+fn without_test_files(mut sources: Vec<(PathBuf, String)>) -> Vec<(PathBuf, String)> {
+    let tests: Vec<PathBuf> = sources
+        .iter()
+        .flat_map(|(path, text)| test_files(path, text))
+        .map(|path| module_of(&path).iter().collect())
+        .collect();
+    sources.retain(|(path, _)| {
+        let module: PathBuf = module_of(path).iter().collect();
+        !tests.iter().any(|test| module.starts_with(test))
+    });
+    sources
+}
+
 /// Every file under `src`, its path from there, in order.
 fn sources() -> Vec<(PathBuf, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let (mut folders, mut found) = (vec![root.clone()], Vec::new());
+    let relative = |(path, text): (PathBuf, String)| (path.strip_prefix(&root).unwrap().to_owned(), text);
+    files(&root, &["rs"]).into_iter().map(relative).collect()
+}
+
+/// All that people read, but for recorded replies, stored results, and the lists of words themselves.
+fn texts() -> Vec<(PathBuf, String)> {
+    const EXEMPT: &[&str] = &[
+        "tests/data",
+        "tests/it/architecture/names.rs",
+        "tests/it/architecture/words.rs",
+        "tests/it/limits/drawn",
+        "tests/it/reports/golden",
+    ];
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let kinds = &["rs", "md", "html", "js", "css", "toml", "txt", "snap", "py", "sh"];
+    let found =
+        ["src", "docs", "tests", "benches", "profiles"].map(|folder| files(&root.join(folder), kinds));
+    let mut found: Vec<_> = found.into_iter().flatten().collect();
+    let readme = root.join("README.md");
+    found.push((readme.clone(), fs::read_to_string(readme).unwrap()));
+    let mut found: Vec<_> =
+        found.into_iter().map(|(path, text)| (path.strip_prefix(root).unwrap().to_owned(), text)).collect();
+    found.retain(|(path, _)| !EXEMPT.iter().any(|exempt| path.starts_with(exempt)));
+    found
+}
+
+/// The files below `folder` with one of these extensions, in order.
+fn files(folder: &Path, extensions: &[&str]) -> Vec<(PathBuf, String)> {
+    let (mut folders, mut found) = (vec![folder.to_owned()], Vec::new());
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
+            } else if path.extension().is_some_and(|its| extensions.iter().any(|extension| its == *extension))
+            {
                 let text = fs::read_to_string(&path).unwrap();
-                found.push((path.strip_prefix(&root).unwrap().to_owned(), text));
+                found.push((path, text));
             }
         }
     }
     found.sort();
     found
+}
+
+/// What `--help` prints, of the program and of each command.
+fn help_texts() -> Vec<(String, String)> {
+    let help = |command: &str| {
+        let mut smtpress = Command::new(env!("CARGO_BIN_EXE_smtpress"));
+        let output = smtpress.args(command.split_whitespace()).arg("--help").output().unwrap();
+        assert!(output.status.success(), "smtpress {command} --help");
+        (format!("smtpress {command} --help"), String::from_utf8(output.stdout).unwrap())
+    };
+    let whole = help("");
+    let listed = whole.1.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let commands = listed.take_while(|line| !line.is_empty()).filter(|line| !line.starts_with("   "));
+    let commands: Vec<&str> =
+        commands.filter_map(|line| line.split_whitespace().next()).filter(|name| *name != "help").collect();
+    assert!(commands.contains(&"run") && commands.len() > 5, "commands: {commands:?}");
+    let each: Vec<_> = commands.into_iter().map(help).collect();
+    std::iter::once(whole).chain(each).collect()
 }
 
 /// The module of a file: `net/dial.rs` is `["net", "dial"]`, the crate's root is empty.

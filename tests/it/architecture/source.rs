@@ -1,22 +1,38 @@
-//! Reads one Rust file far enough to know which modules of this crate it names, and how long it is.
+//! Reads one Rust file far enough to know which modules of this crate it names, which types it declares, and its length.
 //!
 //! A scanner of tokens, not a parser: comments, strings and character literals are gone, and with them every path that is
 //! none. It resolves `crate::`, `super::`, `self::` and, for the binary, `smtpress::`, through nested groups.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A path of this crate as a file names it, from the crate's root: `["net", "target", "Target"]`; `*` for a glob.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reference {
     pub path: Vec<String>,
     pub line: usize,
+    /// What a `use` calls it; empty for a path in the code.
+    pub alias: String,
+    /// A `pub use` of what the file itself does not name again.
+    pub is_export: bool,
+}
+
+/// A name that a file gives to a type or to a module in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Declaration {
+    pub name: String,
+    pub is_module: bool,
+    pub line: usize,
 }
 
 /// What the checks need to know of a file.
 #[derive(Debug, Default)]
 pub struct Source {
-    /// Every path of this crate outside `#[cfg(test)]`.
+    /// Every path of this crate outside `#[cfg(test)]`, from `crate`, `super` or `self` on.
     pub references: Vec<Reference>,
+    /// The same from a module that this file declares, or from a name that it imports.
+    pub short_references: Vec<Reference>,
+    /// Types and modules declared outside `#[cfg(test)]`.
+    pub declarations: Vec<Declaration>,
     /// Modules declared as `#[cfg(test)] mod name;`: their files are tests.
     pub test_modules: Vec<String>,
     /// Lines that are neither blank nor comment.
@@ -32,7 +48,16 @@ impl Source {
             return source;
         }
         let kept = without_tests(&tokens, &mut source.test_modules);
-        source.references = references(module, &kept);
+        source.references = references(module, &kept, &BTreeMap::new());
+        source.declarations = declarations(&kept);
+        let declared = source.declarations.iter().filter(|declared| declared.is_module);
+        let mut names: BTreeMap<String, Vec<String>> = declared
+            .map(|declared| (declared.name.clone(), [module, std::slice::from_ref(&declared.name)].concat()))
+            .collect();
+        let imports = source.references.iter().filter(|reference| !reference.alias.is_empty());
+        names.extend(imports.map(|import| (import.alias.clone(), import.path.clone())));
+        source.short_references = references(module, &kept, &names);
+        source.short_references.retain(|reference| !source.references.contains(reference));
         source
     }
 }
@@ -203,12 +228,45 @@ fn without_tests(tokens: &[Token], test_modules: &mut Vec<String>) -> Vec<Token>
     kept
 }
 
-fn references(module: &[String], tokens: &[Token]) -> Vec<Reference> {
-    let mut module = module.to_vec();
-    let (mut found, mut depth, mut inline) = (Vec::new(), 0, Vec::new());
-    let mut i = 0;
-    while i < tokens.len() {
+/// The types that the tokens declare (not the types of an `impl` or a trait), and the modules.
+fn declarations(tokens: &[Token]) -> Vec<Declaration> {
+    let (mut found, mut braces, mut is_module) = (Vec::new(), Vec::new(), false);
+    for (i, token) in tokens.iter().enumerate() {
         let text = |k: usize| tokens.get(k).map_or("", |token| token.text.as_str());
+        let is_keyword = i == 0 || !matches!(text(i - 1), "." | "::" | "$");
+        match token.text.as_str() {
+            "{" => {
+                braces.push(is_module);
+                is_module = false;
+            }
+            "}" => _ = braces.pop(),
+            word @ ("struct" | "enum" | "union" | "trait" | "type" | "mod")
+                if is_keyword && text(i + 1).starts_with(is_word) =>
+            {
+                let counts = match word {
+                    "type" => braces.iter().all(|is_module| *is_module),
+                    "union" => matches!(text(i + 2), "{" | "<"),
+                    _ => true,
+                };
+                is_module = word == "mod" && text(i + 2) == "{";
+                if counts {
+                    let (name, line) = (text(i + 1).to_owned(), token.line);
+                    found.push(Declaration { name, is_module: word == "mod", line });
+                }
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// The paths of this crate; `names` are words beside `crate`, `super` and `self` that begin one, and where they lead.
+fn references(module: &[String], tokens: &[Token], names: &BTreeMap<String, Vec<String>>) -> Vec<Reference> {
+    let mut module = module.to_vec();
+    let (mut found, mut depth, mut inline) = (Vec::<Reference>::new(), 0, Vec::new());
+    let (mut i, mut is_import, mut before_use, mut first) = (0, false, "", 0);
+    while i < tokens.len() {
+        let text = |k: usize| tokens.get(k).map_or("", |token: &Token| token.text.as_str());
         // A path inside `a::b` is no beginning; `$crate` and `<crate` are.
         let begins = i == 0 || text(i - 1) != "::";
         match text(i) {
@@ -237,10 +295,28 @@ fn references(module: &[String], tokens: &[Token]) -> Vec<Reference> {
                         base.pop();
                         i += 2;
                     }
-                    i = expand(tokens, i, &base, &mut found);
+                    i = expand(tokens, i, &base, is_import, &mut found);
                     continue;
                 } else if used && start == "crate" {
-                    found.push(Reference { path: vec!["crate".to_owned()], line: tokens[i].line });
+                    let (path, line) = (vec!["crate".to_owned()], tokens[i].line);
+                    found.push(Reference { path, line, alias: String::new(), is_export: false });
+                }
+            }
+            name if begins && text(i + 1) == "::" && names.contains_key(name) => {
+                i = expand(tokens, i + 2, &names[name], is_import, &mut found);
+                continue;
+            }
+            "use" => {
+                is_import = true;
+                first = found.len();
+                before_use = if i == 0 { "" } else { text(i - 1) };
+            }
+            ";" if is_import => {
+                is_import = false;
+                let is_public = matches!(before_use, "pub" | ")");
+                for reference in found[first..].iter_mut().filter(|_| is_public) {
+                    let named = tokens.iter().filter(|token| token.text == reference.alias).count();
+                    reference.is_export = named == 1;
                 }
             }
             _ => {}
@@ -251,7 +327,13 @@ fn references(module: &[String], tokens: &[Token]) -> Vec<Reference> {
 }
 
 /// Reads the rest of a path at `i`, groups and all, adds what it leads to, and gives the place behind it.
-fn expand(tokens: &[Token], mut i: usize, base: &[String], found: &mut Vec<Reference>) -> usize {
+fn expand(
+    tokens: &[Token],
+    mut i: usize,
+    base: &[String],
+    is_import: bool,
+    found: &mut Vec<Reference>,
+) -> usize {
     let mut path = base.to_vec();
     let line = tokens.get(i).map_or(0, |token| token.line);
     while let Some(token) = tokens.get(i) {
@@ -259,7 +341,7 @@ fn expand(tokens: &[Token], mut i: usize, base: &[String], found: &mut Vec<Refer
             "{" => {
                 i += 1;
                 while tokens.get(i).is_some_and(|token| token.text != "}") {
-                    let next = expand(tokens, i, &path, found);
+                    let next = expand(tokens, i, &path, is_import, found);
                     i = next.max(i + 1);
                     // Behind an element: `as name`, and the comma.
                     while tokens.get(i).is_some_and(|token| token.text != "," && token.text != "}") {
@@ -288,6 +370,11 @@ fn expand(tokens: &[Token], mut i: usize, base: &[String], found: &mut Vec<Refer
         }
         i += 1;
     }
-    found.push(Reference { path, line });
+    let alias = match tokens.get(i..i + 2) {
+        _ if !is_import => String::new(),
+        Some([word, name]) if word.text == "as" => name.text.clone(),
+        _ => path.last().cloned().unwrap_or_default(),
+    };
+    found.push(Reference { path, line, alias, is_export: false });
     i
 }
