@@ -24,10 +24,10 @@ use crate::listener::Listener;
 use crate::load::Shard;
 use crate::profile::overrides::{Origin, apply_in_order};
 use crate::profile::{Document, Override, Purpose};
-use crate::report::result::{Capacity, Generator, RunResult};
+use crate::report::format;
 use crate::report::run_dir::{Contents, RunDir, SEARCH};
-use crate::report::searched::Searched;
-use crate::report::words;
+use crate::report::stored::convert::searched::Searched;
+use crate::report::stored::{Capacity, Generator, RunResult};
 use args::CapacityArgs;
 use expect::Expect;
 use site::Here;
@@ -85,7 +85,7 @@ pub fn capacity(args: &CapacityArgs, screen: &Screen) -> Result<u8, Failure> {
     ));
     let mut state = match stored {
         Some(state) => {
-            say(&format!("  going on after {}", words::counted(state.records.len() as u64, "trial")));
+            say(&format!("  going on after {}", format::counted(state.records.len() as u64, "trial")));
             // What the generator can do is as it was found at first.
             asked.rules = state.controller.rules().clone();
             state
@@ -294,8 +294,8 @@ fn trusted_rate(most: f64, signals: &Signals, say: &dyn Fn(&str)) -> Result<Opti
     }
     say(&format!(
         "  this machine's generator is in time up to {}, and trusted up to {}",
-        words::rate(able),
-        words::rate(TRUSTED * able)
+        format::rate(able),
+        format::rate(TRUSTED * able)
     ));
     Ok(Some(TRUSTED * able))
 }

@@ -13,7 +13,7 @@ use super::exit::Failure;
 use super::look::Screen;
 use super::output::Output;
 use crate::report::compared::{self, Compared};
-use crate::report::result::{RunResult, ValidityStatus, VerdictStatus};
+use crate::report::stored::{RunResult, StoredStatus, ValidityStatus};
 use crate::report::{RunDir, blocks, html};
 use crate::verdict::compare::{self as statistics, Course, Effort, Measure, Phase, measure_name};
 
@@ -281,7 +281,7 @@ fn faults(base: &[(String, RunResult)], candidate: &[(String, RunResult)]) -> Ve
         if result.validity.status == ValidityStatus::Invalid {
             faults.push(format!("{name} is invalid ({})", result.validity.reasons.join(", ")));
         }
-        if result.verdict.status == VerdictStatus::Interrupted {
+        if result.verdict.status == StoredStatus::Interrupted {
             faults.push(format!("{name} was interrupted"));
         }
     }

@@ -31,11 +31,11 @@ use crate::plan::{Plan, silence};
 use crate::profile::overrides::{Origin as From, apply_in_order};
 use crate::profile::units::{Count, Quantity, Size, Time};
 use crate::profile::{Override, Purpose};
-use crate::report::json::MOST_INTEGER;
-use crate::report::result::{RunResult, VerdictStatus};
+use crate::report::format;
 use crate::report::run_dir::{Contents, RunDirError};
-use crate::report::searched::Searched;
-use crate::report::words;
+use crate::report::stored::convert::searched::Searched;
+use crate::report::stored::json::MOST_INTEGER;
+use crate::report::stored::{RunResult, StoredStatus};
 use crate::smtp::script::Tls;
 use args::LimitArgs;
 
@@ -249,7 +249,7 @@ fn is_of(kind: &Kind, name: &str) -> bool {
 fn outline(request: &Request, bounds: &Bounds, plan: &Plan) -> String {
     let mut text = format!(
         "smtpress limit: {} against {}, in this order:\n",
-        words::counted(request.kinds.len() as u64, "limit"),
+        format::counted(request.kinds.len() as u64, "limit"),
         plan.target
     );
     for kind in &request.kinds {
@@ -259,21 +259,21 @@ fn outline(request: &Request, bounds: &Bounds, plan: &Plan) -> String {
     }
     text.push_str(&format!(
         "at most {} sessions at once, {} connections, {} messages of a session, {} a message, {} in all, {} of silence, {} together\n",
-        words::count(bounds.sessions),
-        words::count(bounds.connections),
-        words::count(bounds.messages),
-        words::bytes(bounds.message_octets),
-        words::bytes(bounds.octets),
-        words::duration(bounds.wait.as_nanos() as f64),
-        words::duration(bounds.time.as_nanos() as f64),
+        format::count(bounds.sessions),
+        format::count(bounds.connections),
+        format::count(bounds.messages),
+        format::bytes(bounds.message_octets),
+        format::bytes(bounds.octets),
+        format::duration(bounds.wait.as_nanos() as f64),
+        format::duration(bounds.time.as_nanos() as f64),
     ));
     text
 }
 
 fn amount(kind: &Kind, value: u64) -> String {
     match kind.measure {
-        Measure::Time => words::duration(value as f64 * 1e6),
-        _ => format!("{} {}", words::count(value), kind.unit),
+        Measure::Time => format::duration(value as f64 * 1e6),
+        _ => format!("{} {}", format::count(value), kind.unit),
     }
 }
 
@@ -322,11 +322,11 @@ fn judged(
 ) -> RunResult {
     let failed = outcome.findings.iter().any(Finding::fails);
     let (status, exit_code, reason) = match &outcome.ended {
-        None if failed => (VerdictStatus::Fail, 99, None),
-        None => (VerdictStatus::Pass, 0, None),
-        Some(Ended::Stopped) => (VerdictStatus::Interrupted, 105, None),
+        None if failed => (StoredStatus::Fail, 99, None),
+        None => (StoredStatus::Pass, 0, None),
+        Some(Ended::Stopped) => (StoredStatus::Interrupted, 105, None),
         Some(Ended::Unserved(refusal)) => (
-            VerdictStatus::NoData,
+            StoredStatus::NoData,
             3,
             Some((
                 "unserved",
@@ -342,7 +342,7 @@ fn judged(
             )),
         ),
         Some(Ended::Lost(after, refusal)) => (
-            VerdictStatus::Invalid,
+            StoredStatus::Invalid,
             98,
             Some((
                 "listener-lost",
@@ -352,13 +352,11 @@ fn judged(
                 ),
             )),
         ),
-        Some(Ended::Own(why)) => (
-            VerdictStatus::Invalid,
-            98,
-            Some(("own-failure", format!("our own side could not go on: {why}"))),
-        ),
+        Some(Ended::Own(why)) => {
+            (StoredStatus::Invalid, 98, Some(("own-failure", format!("our own side could not go on: {why}"))))
+        }
         Some(Ended::Fault(name, why)) => (
-            VerdictStatus::Invalid,
+            StoredStatus::Invalid,
             FAULT,
             Some((
                 "fault",
@@ -366,7 +364,7 @@ fn judged(
             )),
         ),
         Some(Ended::Spent(what)) => (
-            VerdictStatus::Invalid,
+            StoredStatus::Invalid,
             98,
             Some(("spent", format!("what may be spent in {what} is spent, and not all was looked for"))),
         ),

@@ -8,7 +8,8 @@ use nix::errno::Errno;
 use super::args::{Cli, Color, SchemaOf};
 use super::exit::Failure;
 use crate::profile::redact;
-use crate::report::{compared, json};
+use crate::report::compared;
+use crate::report::stored::json;
 
 /// Where text goes, and whether it may be coloured.
 #[derive(Clone, Copy, Debug)]

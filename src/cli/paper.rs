@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::condition::Condition;
 use crate::net::address::Target;
 use crate::net::dial::Endpoint;
-use crate::report::words;
+use crate::report::format;
 use crate::smtp::Step;
 use crate::smtp::dialogue::Part;
 
@@ -75,7 +75,7 @@ impl Paper {
         for (index, line) in lines.iter().enumerate() {
             if left_out > 0 && (FIRST_LINES..FIRST_LINES + left_out).contains(&index) {
                 if index == FIRST_LINES {
-                    let lines = words::counted(left_out as u64, "more line");
+                    let lines = format::counted(left_out as u64, "more line");
                     let note = format!("{:>10}     ... {lines} of content; --full shows them", "");
                     let note = self.paint("2", &note);
                     self.write(&note);
@@ -94,7 +94,7 @@ impl Paper {
 
     /// What a step took, and what its reply or its failure means.
     pub fn step(&mut self, step: Step, took: Duration, code: Option<u16>, condition: Option<Condition>) {
-        let took = words::duration(took.as_nanos() as f64);
+        let took = format::duration(took.as_nanos() as f64);
         let meaning = code.map(|code| match meaning(code) {
             Some(meaning) => format!("{code:03} {meaning}"),
             None => format!("{code:03}"),
@@ -125,9 +125,9 @@ impl Paper {
     pub fn end(&mut self, word: &str, good: bool, total: Duration, longest: Option<(Duration, Step)>) {
         self.write("");
         let word = self.paint(if good { "1;32" } else { "1;31" }, word);
-        let total = words::duration(total.as_nanos() as f64);
+        let total = format::duration(total.as_nanos() as f64);
         let longest = longest.map_or(String::new(), |(took, step)| {
-            format!("; the longest step was {step}, {}", words::duration(took.as_nanos() as f64))
+            format!("; the longest step was {step}, {}", format::duration(took.as_nanos() as f64))
         });
         self.write(&format!("{word} after {total}{longest}"));
     }

@@ -16,8 +16,8 @@ use crate::profile::flags::{self, Flag, Given};
 use crate::profile::input;
 use crate::profile::overrides::{Origin, apply_in_order};
 use crate::profile::{Compiled, Context, Document, Override, Purpose, compile};
-use crate::report::json::MOST_INTEGER;
-use crate::report::words;
+use crate::report::format;
+use crate::report::stored::json::MOST_INTEGER;
 
 /// A profile with the moment and the identity of its run.
 pub struct Prepared {
@@ -30,7 +30,7 @@ pub struct Prepared {
 impl Prepared {
     /// The Date of all messages of a run (RFC 5322 3.3), in UTC.
     pub fn date(&self) -> String {
-        let stamp = words::timestamp(self.started_at);
+        let stamp = format::timestamp(self.started_at);
         let weekdays = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
         let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
         let weekday = weekdays[usize::try_from(self.started_at.as_secs() / 86_400 % 7).unwrap_or(0)];
@@ -241,8 +241,8 @@ fn too_fast(plan: &crate::plan::Plan) -> Option<String> {
     (asked > 0.8 * able).then(|| {
         format!(
             "the profile asks for {}, and the last selftest found this machine's generator in time up to {} only: expect an invalid run, or use more machines (--shard)",
-            words::rate(asked),
-            words::rate(able)
+            format::rate(asked),
+            format::rate(able)
         )
     })
 }

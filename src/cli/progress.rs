@@ -10,7 +10,7 @@ use crate::collector::Outcome;
 use crate::collector::snapshot::Interval;
 use crate::collector::tally::Tally;
 use crate::plan::Plan;
-use crate::report::words;
+use crate::report::format;
 
 /// Log lines come no more often than this.
 const LOG_EVERY: u64 = 5;
@@ -114,7 +114,7 @@ impl Progress {
                 if self.seconds == 1 || self.seconds.is_multiple_of(LOG_EVERY) {
                     self.screen.note(&format!(
                         "{:>6} {:<12} {}",
-                        words::seconds(now.as_secs_f64()),
+                        format::seconds(now.as_secs_f64()),
                         self.phases[current].name,
                         state(interval, total)
                     ));
@@ -136,7 +136,7 @@ impl Progress {
                 }
                 // A full line would wrap when the terminal echoes ^C behind it, and the bars would lose their place.
                 let width = self.screen.width_err().saturating_sub(6);
-                line.set_message(words::cut(&state(interval, total), width));
+                line.set_message(format::cut(&state(interval, total), width));
             }
         }
     }
@@ -176,7 +176,7 @@ fn bars(phases: &[Phase], colour: bool) -> Form {
             let style = ProgressStyle::with_template(&template)
                 .expect("the template is constant")
                 .progress_chars("━╸─");
-            all.add(ProgressBar::new(length).with_style(style).with_prefix(words::cut(&phase.name, 20)))
+            all.add(ProgressBar::new(length).with_style(style).with_prefix(format::cut(&phase.name, 20)))
         })
         .collect();
     let style = ProgressStyle::with_template("  {msg}").expect("the template is constant");
@@ -192,14 +192,14 @@ fn state(interval: &Interval, total: &Tally) -> String {
     };
     let mut line = format!(
         "offered {}  started {}  accepted {}  in flight {}  sessions {}",
-        words::rate(sum(&|counts| counts.scheduled)),
-        words::rate(sum(&|counts| counts.started)),
-        words::rate(sum(&|counts| counts.arrivals.of(Outcome::Accepted))),
-        words::count(interval.gauges.in_flight),
-        words::count(interval.gauges.sessions),
+        format::rate(sum(&|counts| counts.scheduled)),
+        format::rate(sum(&|counts| counts.started)),
+        format::rate(sum(&|counts| counts.arrivals.of(Outcome::Accepted))),
+        format::count(interval.gauges.in_flight),
+        format::count(interval.gauges.sessions),
     );
     if interval.gauges.waiting > 0 {
-        line.push_str(&format!("  waiting {}", words::count(interval.gauges.waiting)));
+        line.push_str(&format!("  waiting {}", format::count(interval.gauges.waiting)));
     }
     let mut met = std::collections::BTreeMap::<&str, u64>::new();
     for (key, row) in total.phases.iter().flat_map(|phase| &phase.conditions) {
@@ -208,7 +208,7 @@ fn state(interval: &Interval, total: &Tally) -> String {
     let mut met: Vec<_> = met.into_iter().collect();
     met.sort_by_key(|(name, count)| (std::cmp::Reverse(*count), *name));
     for (name, count) in met.into_iter().take(2) {
-        line.push_str(&format!("  {name} {}", words::count(count)));
+        line.push_str(&format!("  {name} {}", format::count(count)));
     }
     line
 }

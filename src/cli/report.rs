@@ -12,10 +12,10 @@ use crate::collector::snapshot::Interval;
 use crate::report::csv::TimeSeries;
 use crate::report::hdr_log::IntervalLog;
 use crate::report::merge::{MergeError, MergedSeconds, Shards};
-use crate::report::result::RunResult;
 use crate::report::run_dir::{self, RunDir};
 use crate::report::seconds::{LOG, SERIES, Seconds, SecondsError};
-use crate::report::{self, hgrm, html, json, markdown, terminal};
+use crate::report::stored::{RunResult, json};
+use crate::report::{self, hgrm, html, markdown, terminal};
 
 /// `smtpress report`.
 pub fn report(args: &ReportArgs, screen: &Screen) -> Result<u8, Failure> {

@@ -18,7 +18,7 @@ use crate::experiment::selftest::{
 use crate::generator::{Faults, Local, RunError, Runner, Stop, preflight};
 use crate::listener::limits::{Delay, Limits, Stall};
 use crate::plan::Plan;
-use crate::report::words;
+use crate::report::format;
 
 /// A proof failed: the measurements of this machine cannot be trusted.
 const INVALID: u8 = 98;
@@ -145,7 +145,7 @@ fn show(check: &Check, screen: &Screen) -> Result<(), Failure> {
 
 fn told(figure: &Figure) -> String {
     let value = |value: f64| match figure.unit {
-        "ms" => words::duration(value * 1e6),
+        "ms" => format::duration(value * 1e6),
         _ => format!("{value}"),
     };
     let bounds = match (figure.at_least, figure.at_most) {
@@ -163,15 +163,15 @@ fn close(held: bool, ceiling: Option<&Ceiling>, screen: &Screen) -> Result<(), F
         writeln!(
             out,
             "rate      {} messages a second with 99 % of them begun within {LAG_LIMIT} ms (p99 {}), listener on the same machine",
-            words::count(ceiling.rate_per_s as u64),
-            words::duration(ceiling.lag_p99_ms * 1e6),
+            format::count(ceiling.rate_per_s as u64),
+            format::duration(ceiling.lag_p99_ms * 1e6),
         )?;
         writeln!(
             out,
             "sessions  {} of {} open at once, {} of resident memory a session with both its ends",
-            words::count(ceiling.sessions),
-            words::count(ceiling.sessions_asked),
-            words::bytes(ceiling.bytes_per_session),
+            format::count(ceiling.sessions),
+            format::count(ceiling.sessions_asked),
+            format::bytes(ceiling.bytes_per_session),
         )?;
     }
     let verdict = if held {

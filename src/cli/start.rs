@@ -3,7 +3,7 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::exit::Failure;
-use crate::report::words;
+use crate::report::format;
 
 /// A point in time as the command line has it (RFC 3339, with its zone), since the Unix epoch.
 ///
@@ -48,13 +48,13 @@ fn seconds_east(offset: &str) -> Option<i64> {
 
 /// How long it is until then, or that it is over.
 pub fn notice(at: Duration, now: Duration) -> String {
-    let stamp = words::timestamp(at);
+    let stamp = format::timestamp(at);
     match at.checked_sub(now) {
         Some(left) => {
-            format!("smtpress: the load starts at {stamp}, in {}", words::duration(left.as_nanos() as f64))
+            format!("smtpress: the load starts at {stamp}, in {}", format::duration(left.as_nanos() as f64))
         }
         None => {
-            let late = words::duration((now - at).as_nanos() as f64);
+            let late = format::duration((now - at).as_nanos() as f64);
             format!(
                 "smtpress: warning: {stamp} was {late} ago; the load starts now, other shards may be ahead"
             )

@@ -30,7 +30,7 @@ use crate::net::tls::client::Client as TlsClient;
 use crate::plan::{Plan, silence};
 use crate::profile::overrides::{Origin, apply_in_order};
 use crate::profile::{Document, Override, Purpose};
-use crate::report::words;
+use crate::report::format;
 use crate::smtp::auth::{Login, Redactor};
 use crate::smtp::client::{Event, Failure as StepFailure};
 use crate::smtp::command::xclient_attributes;
@@ -320,7 +320,7 @@ impl Session {
 
     /// Something beside the steps.
     fn remark(&mut self, text: &str, good: bool) {
-        let text = words::harmless(text);
+        let text = format::harmless(text);
         self.paper.remark(&text, good);
         self.remarks.push(text);
     }
@@ -461,7 +461,7 @@ fn mixed(reply: &Reply) -> String {
 
 /// A line without its end and without anything that a terminal would obey.
 fn legible(line: &[u8]) -> String {
-    words::harmless(String::from_utf8_lossy(line).trim_end_matches(['\r', '\n']))
+    format::harmless(String::from_utf8_lossy(line).trim_end_matches(['\r', '\n']))
 }
 
 /// The line of a PROXY header; nothing for none.

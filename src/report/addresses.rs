@@ -1,7 +1,7 @@
 //! What each address of the target got: counted, added over shards, and in words.
 
-use super::result::{Address, Phase};
-use super::words;
+use super::format;
+use super::stored::{Address, StoredPhase};
 use crate::collector::histogram::{Hist, Status};
 use crate::collector::snapshot::Measured;
 
@@ -56,18 +56,18 @@ fn with_times(address: Address, connect: &Hist) -> Address {
 }
 
 /// Which address got what, in words; `None` where it goes without saying: all sessions at one address.
-pub(super) fn in_words(phase: &Phase) -> Option<String> {
+pub(super) fn in_words(phase: &StoredPhase) -> Option<String> {
     let is_plain = phase.addresses.len() < 2 && phase.addresses.iter().all(|address| address.failures == 0);
     if is_plain {
         return None;
     }
     let row = |address: &Address| {
-        let mut words = format!("{}: {}", address.address, words::counted(address.sessions, "session"));
+        let mut words = format!("{}: {}", address.address, format::counted(address.sessions, "session"));
         if address.failures > 0 {
-            words.push_str(&format!(", {} failed to connect", words::count(address.failures)));
+            words.push_str(&format!(", {} failed to connect", format::count(address.failures)));
         }
         if let Some(p50) = address.connect_p50_ns {
-            words.push_str(&format!(", connect p50 {}", words::duration(p50 as f64)));
+            words.push_str(&format!(", connect p50 {}", format::duration(p50 as f64)));
         }
         words
     };

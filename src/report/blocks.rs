@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::result::{Phase, RunResult};
 use super::seconds::{Seconds, SecondsError};
+use super::stored::{RunResult, StoredPhase};
 use crate::collector::histogram::Hist;
 use crate::collector::snapshot::Interval;
 use crate::collector::summary::censored;
@@ -79,7 +79,7 @@ impl Growing {
         self.response.clear();
     }
 
-    fn end(mut self, phase: &Phase, window: Duration) -> Course {
+    fn end(mut self, phase: &StoredPhase, window: Duration) -> Course {
         self.close();
         // What was accepted after the window was accepted last, and is in no rate.
         let mut late = phase.drained.as_ref().map_or(0, |drained| drained.accepted);

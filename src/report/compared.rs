@@ -6,10 +6,10 @@ use std::io::{self, Write};
 
 mod json;
 
+use super::format;
 use super::layout::{Align, Page, Span, Table, Tone};
 use super::markdown::{code, table};
-use super::result::RunResult;
-use super::words;
+use super::stored::RunResult;
 use crate::verdict::compare::{self, Comparison, Judgement, Measure, Row};
 
 pub use json::{json, schema};
@@ -129,7 +129,7 @@ fn asked(compared: Compared<'_>) -> String {
     let profile = compared.base.first().map(|(_, result)| &result.profile);
     let profile =
         profile.map(|profile| format!(", {}, seed {}", profile.name, profile.seed)).unwrap_or_default();
-    let runs = |n: usize| words::counted(n as u64, "run");
+    let runs = |n: usize| format::counted(n as u64, "run");
     let target = |side: &[(String, RunResult)]| side.first().map(|(_, result)| result.target.clone());
     let targets = match (target(compared.base), target(compared.candidate)) {
         (Some(base), Some(candidate)) if base != candidate => format!(", {candidate} against {base}"),
@@ -143,14 +143,14 @@ fn cells(row: &Row) -> [String; 7] {
     let (base, candidate) = row.medians();
     let value = |value: Option<f64>| match (value, row.measure) {
         (None, _) => "n/a".to_owned(),
-        (Some(value), Measure::Response(_)) => words::duration(value),
-        (Some(value), Measure::AcceptedRate) => words::rate(value),
-        (Some(value), Measure::UnexpectedRate) => words::percent(value),
+        (Some(value), Measure::Response(_)) => format::duration(value),
+        (Some(value), Measure::AcceptedRate) => format::rate(value),
+        (Some(value), Measure::UnexpectedRate) => format::percent(value),
     };
     let shown = |change: f64| match row.measure.is_ratio() {
         _ if !change.is_finite() => "n/a".to_owned(),
-        true => words::ratio(change),
-        false => words::points(change),
+        true => format::ratio(change),
+        false => format::points(change),
     };
     let change = row.change.map(|change| shown(change.middle));
     let interval = row.change.filter(|change| change.low.is_finite());
@@ -162,7 +162,7 @@ fn cells(row: &Row) -> [String; 7] {
         change.unwrap_or_else(|| "n/a".to_owned()),
         interval
             .map_or("n/a".to_owned(), |change| format!("{} to {}", shown(change.low), shown(change.high))),
-        row.p.map_or("n/a".to_owned(), |p| words::probability(p.1)),
+        row.p.map_or("n/a".to_owned(), |p| format::probability(p.1)),
     ]
 }
 

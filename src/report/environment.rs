@@ -9,8 +9,8 @@ use std::time::Duration;
 use nix::sys::resource::{Resource, getrlimit};
 use serde::{Deserialize, Serialize};
 
-use super::json::MOST_INTEGER;
-use super::words;
+use super::format;
+use super::stored::json::MOST_INTEGER;
 
 /// What a run was made with and on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,7 +56,7 @@ impl Environment {
         Environment {
             smtpress_version: env!("CARGO_PKG_VERSION").to_owned(),
             command_line,
-            started_at: words::timestamp(started_at),
+            started_at: format::timestamp(started_at),
             cpu_model: text("cpuinfo").and_then(|text| field(&text, "model name")),
             cores: std::thread::available_parallelism().ok().map(usize::from),
             architecture: std::env::consts::ARCH.to_owned(),

@@ -1,14 +1,14 @@
 //! `failures.jsonl`: one object a condition, with first and last time, count and sample reply; made for `grep` and `jq`.
 
-use super::result::RunResult;
-use super::words;
+use super::format;
+use super::stored::RunResult;
 
 /// The conditions of a run, one JSON object a line, in the order of the result.
 pub fn write(result: &RunResult) -> String {
     let mut text = String::new();
     for row in &result.conditions {
         let row = serde_json::to_string(row).expect("a row has only text keys and plain values");
-        text.push_str(&words::harmless_json(row));
+        text.push_str(&format::harmless_json(row));
         text.push('\n');
     }
     text
@@ -18,12 +18,12 @@ pub fn write(result: &RunResult) -> String {
 mod tests {
     use super::*;
     use crate::report::fixtures;
-    use crate::report::result::ConditionRow;
+    use crate::report::stored::StoredCondition;
 
     #[test]
     fn each_condition_is_one_line_even_if_its_reply_has_several() {
         let result = fixtures::limit_bites();
-        let rows: Vec<ConditionRow> =
+        let rows: Vec<StoredCondition> =
             write(&result).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(rows, result.conditions);
         assert!(rows.iter().any(|row| row.sample.contains('\n')));

@@ -4,7 +4,7 @@ mod others;
 
 pub use others::{encrypted, searched};
 
-use super::result::*;
+use super::stored::*;
 
 const MS: f64 = 1e6;
 
@@ -48,7 +48,7 @@ pub fn accepted() -> RunResult {
         started_at: "2026-11-23T12:30:00Z".into(),
         took_s: 70.2,
         target: "smtp://127.0.0.1:2525".into(),
-        profile: Profile {
+        profile: StoredProfile {
             name: "mx-rollout".into(),
             path: Some("mx-rollout.toml".into()),
             sha256: "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855".into(),
@@ -57,16 +57,16 @@ pub fn accepted() -> RunResult {
             schedule_sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08".into(),
         },
         shard: None,
-        validity: Validity { status: ValidityStatus::Valid, reasons: vec![], explanations: vec![] },
-        verdict: RunVerdict { status: VerdictStatus::Pass, exit_code: 0, aborted_by: None },
+        validity: StoredValidity { status: ValidityStatus::Valid, reasons: vec![], explanations: vec![] },
+        verdict: StoredVerdict { status: StoredStatus::Pass, exit_code: 0, aborted_by: None },
         warnings: vec![],
         phases: vec![phase("steady", n, 60.0)],
         metrics,
         conditions: vec![],
         assertions: vec![
-            assertion("response p99 < 800ms", Some("steady"), "12.4 ms", AssertionStatus::Pass, false),
-            assertion("accepted > 0", None, "24,000", AssertionStatus::Pass, true),
-            assertion("shed == 0", None, "0", AssertionStatus::Pass, true),
+            assertion("response p99 < 800ms", Some("steady"), "12.4 ms", StoredAssertionStatus::Pass, false),
+            assertion("accepted > 0", None, "24,000", StoredAssertionStatus::Pass, true),
+            assertion("shed == 0", None, "0", StoredAssertionStatus::Pass, true),
         ],
         generator: Generator {
             cpu_share: 0.31,
@@ -95,7 +95,7 @@ pub fn limit_bites() -> RunResult {
     let mut result = accepted();
     result.target = "embedded".into();
     result.profile.name = "storm".into();
-    result.verdict = RunVerdict { status: VerdictStatus::Fail, exit_code: 99, aborted_by: None };
+    result.verdict = StoredVerdict { status: StoredStatus::Fail, exit_code: 99, aborted_by: None };
     let storm = &mut result.phases[0];
     storm.name = "storm".into();
     storm.model = "burst".into();
@@ -104,7 +104,7 @@ pub fn limit_bites() -> RunResult {
     (storm.scheduled, storm.started, storm.shed) = (2_000, 1_980, 20);
     (storm.accepted, storm.expected, storm.refused, storm.dropped, storm.timed_out) = (1_412, 540, 21, 4, 3);
     (storm.offered_per_s, storm.started_per_s, storm.accepted_per_s) = (200.0, 198.0, 141.2);
-    storm.sessions = Sessions {
+    storm.sessions = StoredSessions {
         opened: 1_980,
         established: 1_415,
         refused: 561,
@@ -112,12 +112,12 @@ pub fn limit_bites() -> RunResult {
         peak: 71,
         backoffs: 0,
     };
-    storm.transactions = Transactions {
+    storm.transactions = StoredTransactions {
         attempted: 1_419,
         accepted: 1_412,
         dropped: 4,
         timed_out: 3,
-        ..Transactions::default()
+        ..StoredTransactions::default()
     };
     storm.bytes = Bytes { sent: 6_243_600, received: 412_000 };
     storm.recipients = Recipients { accepted: 1_419, refused: 0 };
@@ -170,16 +170,16 @@ pub fn limit_bites() -> RunResult {
         condition("storm", "body", "reply-timeout", None, "timed-out", 3, (9.01, 9.2), "no reply within 5 s"),
     ];
     result.assertions = vec![
-        assertion("unexpected rate < 0.1%", Some("storm"), "2.4 %", AssertionStatus::Fail, false),
+        assertion("unexpected rate < 0.1%", Some("storm"), "2.4 %", StoredAssertionStatus::Fail, false),
         assertion(
             "response p99.99 < 2s",
             None,
             "n/a (needs 46050, has 1412)",
-            AssertionStatus::NoData,
+            StoredAssertionStatus::NoData,
             false,
         ),
-        assertion("accepted > 0", None, "1,412", AssertionStatus::Pass, true),
-        assertion("shed == 0", None, "20", AssertionStatus::Fail, true),
+        assertion("accepted > 0", None, "1,412", StoredAssertionStatus::Pass, true),
+        assertion("shed == 0", None, "20", StoredAssertionStatus::Fail, true),
     ];
     result.ledger = Some(serde_json::json!({
         "connections": 1_980, "refused_connections": 561, "messages": 1_412, "recipients": 1_412, "sessions": 0,
@@ -192,8 +192,8 @@ pub fn limit_bites() -> RunResult {
 /// The generator could not keep up.
 pub fn invalid() -> RunResult {
     let mut result = accepted();
-    result.verdict = RunVerdict { status: VerdictStatus::Invalid, exit_code: 98, aborted_by: None };
-    result.validity = Validity {
+    result.verdict = StoredVerdict { status: StoredStatus::Invalid, exit_code: 98, aborted_by: None };
+    result.validity = StoredValidity {
         status: ValidityStatus::Invalid,
         reasons: vec!["generator-lag".into(), "generator-cpu".into()],
         explanations: vec![
@@ -213,7 +213,7 @@ pub fn invalid() -> RunResult {
 /// So short that nothing was due.
 pub fn no_data() -> RunResult {
     let mut result = empty();
-    result.verdict = RunVerdict { status: VerdictStatus::NoData, exit_code: 4, aborted_by: None };
+    result.verdict = StoredVerdict { status: StoredStatus::NoData, exit_code: 4, aborted_by: None };
     result.took_s = 2.01;
     result.phases[0].window_s = 2.0;
     result.ledger = None;
@@ -222,11 +222,11 @@ pub fn no_data() -> RunResult {
             "response p99 < 800ms",
             Some("steady"),
             "n/a (needs 459, has 0)",
-            AssertionStatus::NoData,
+            StoredAssertionStatus::NoData,
             false,
         ),
-        assertion("accepted > 0", None, "0", AssertionStatus::Fail, true),
-        assertion("shed == 0", None, "0", AssertionStatus::Pass, true),
+        assertion("accepted > 0", None, "0", StoredAssertionStatus::Fail, true),
+        assertion("shed == 0", None, "0", StoredAssertionStatus::Pass, true),
     ];
     result
 }
@@ -234,12 +234,17 @@ pub fn no_data() -> RunResult {
 /// Nobody listened.
 pub fn refused() -> RunResult {
     let mut result = accepted();
-    result.verdict = RunVerdict { status: VerdictStatus::Fail, exit_code: 99, aborted_by: None };
+    result.verdict = StoredVerdict { status: StoredStatus::Fail, exit_code: 99, aborted_by: None };
     let phase = &mut result.phases[0];
-    *phase = Phase { accepted: 0, refused: 24_000, accepted_per_s: 0.0, ..phase.clone() };
-    phase.sessions =
-        Sessions { opened: 24_000, refused: 24_000, peak: 3, backoffs: 300, ..Sessions::default() };
-    phase.transactions = Transactions::default();
+    *phase = StoredPhase { accepted: 0, refused: 24_000, accepted_per_s: 0.0, ..phase.clone() };
+    phase.sessions = StoredSessions {
+        opened: 24_000,
+        refused: 24_000,
+        peak: 3,
+        backoffs: 300,
+        ..StoredSessions::default()
+    };
+    phase.transactions = StoredTransactions::default();
     phase.bytes = Bytes::default();
     result.metrics = vec![
         metric("steady", "response", "refused", 24_000, [0.02, 0.05, 0.09, 0.12, 0.4, 1.2, 1.9, 2.1]),
@@ -261,11 +266,11 @@ pub fn refused() -> RunResult {
             "response p99 < 800ms",
             Some("steady"),
             "no arrival was accepted",
-            AssertionStatus::NoData,
+            StoredAssertionStatus::NoData,
             false,
         ),
-        assertion("accepted > 0", None, "0", AssertionStatus::Fail, true),
-        assertion("shed == 0", None, "0", AssertionStatus::Pass, true),
+        assertion("accepted > 0", None, "0", StoredAssertionStatus::Fail, true),
+        assertion("shed == 0", None, "0", StoredAssertionStatus::Pass, true),
     ];
     result
 }
@@ -274,7 +279,7 @@ pub fn refused() -> RunResult {
 pub fn interrupted() -> RunResult {
     let mut result = accepted();
     result.took_s = 12.34;
-    result.verdict = RunVerdict { status: VerdictStatus::Interrupted, exit_code: 105, aborted_by: None };
+    result.verdict = StoredVerdict { status: StoredStatus::Interrupted, exit_code: 105, aborted_by: None };
     result.phases[0] = phase("steady", 4_936, 12.34);
     result.phases[0].accepted = 4_900;
     result.phases[0].interrupted = 36;
@@ -338,12 +343,12 @@ pub fn several_phases() -> RunResult {
         (81.2, 99.8),
         "452 4.3.1 Insufficient system resources",
     )];
-    result.verdict = RunVerdict { status: VerdictStatus::Fail, exit_code: 99, aborted_by: None };
+    result.verdict = StoredVerdict { status: StoredStatus::Fail, exit_code: 99, aborted_by: None };
     result.assertions = vec![
-        assertion("response p99 < 800ms", Some("steady"), "12.4 ms", AssertionStatus::Pass, false),
-        assertion("response p99 < 200ms", Some("peak"), "384 ms", AssertionStatus::Fail, false),
-        assertion("accepted > 0", None, "57,900", AssertionStatus::Pass, true),
-        assertion("shed == 0", None, "1,200", AssertionStatus::Fail, true),
+        assertion("response p99 < 800ms", Some("steady"), "12.4 ms", StoredAssertionStatus::Pass, false),
+        assertion("response p99 < 200ms", Some("peak"), "384 ms", StoredAssertionStatus::Fail, false),
+        assertion("accepted > 0", None, "57,900", StoredAssertionStatus::Pass, true),
+        assertion("shed == 0", None, "1,200", StoredAssertionStatus::Fail, true),
     ];
     result
 }
@@ -356,7 +361,7 @@ pub fn empty() -> RunResult {
     result.phases[0].offered_per_s = 0.0;
     result.phases[0].started_per_s = 0.0;
     result.phases[0].accepted_per_s = 0.0;
-    result.phases[0].sessions = Sessions::default();
+    result.phases[0].sessions = StoredSessions::default();
     result.metrics.clear();
     result.conditions.clear();
     result.assertions.clear();
@@ -365,9 +370,9 @@ pub fn empty() -> RunResult {
     result
 }
 
-fn phase(name: &str, n: u64, window_s: f64) -> Phase {
+fn phase(name: &str, n: u64, window_s: f64) -> StoredPhase {
     let rate = n as f64 / window_s;
-    Phase {
+    StoredPhase {
         name: name.into(),
         warmup: false,
         model: "constant-rate".into(),
@@ -387,13 +392,13 @@ fn phase(name: &str, n: u64, window_s: f64) -> Phase {
         in_doubt: 0,
         malformed: 0,
         interrupted: 0,
-        drained: Some(Drained { expects: Some(Default::default()), ..Drained::default() }),
+        drained: Some(StoredDrained { expects: Some(Default::default()), ..StoredDrained::default() }),
         offered_per_s: rate,
         started_per_s: rate,
         accepted_per_s: rate,
         work: None,
-        transactions: Transactions { attempted: n, accepted: n, ..Transactions::default() },
-        sessions: Sessions { opened: 200, established: 200, peak: 200, ..Sessions::default() },
+        transactions: StoredTransactions { attempted: n, accepted: n, ..StoredTransactions::default() },
+        sessions: StoredSessions { opened: 200, established: 200, peak: 200, ..StoredSessions::default() },
         recipients: Recipients { accepted: n, refused: 0 },
         bytes: Bytes { sent: n * 4_400, received: n * 210 },
         tls: None,
@@ -403,7 +408,7 @@ fn phase(name: &str, n: u64, window_s: f64) -> Phase {
 }
 
 /// `ms`: min, p50, p90, p95, p99, p99.9, p99.99, max in milliseconds.
-fn metric(phase: &str, name: &str, outcome: &str, count: u64, ms: [f64; 8]) -> Metric {
+fn metric(phase: &str, name: &str, outcome: &str, count: u64, ms: [f64; 8]) -> StoredMetric {
     let needs = [7, 44, 90, 459, 4_603, 46_050];
     let percentiles = [0.5, 0.9, 0.95, 0.99, 0.999, 0.9999]
         .into_iter()
@@ -416,7 +421,7 @@ fn metric(phase: &str, name: &str, outcome: &str, count: u64, ms: [f64; 8]) -> M
             Percentile { q, value_ns: ns(1.0), low_ns: ns(0.96), high_ns: ns(1.07), status, needs }
         })
         .collect();
-    Metric {
+    StoredMetric {
         phase: phase.into(),
         name: name.into(),
         outcome: outcome.into(),
@@ -430,7 +435,7 @@ fn metric(phase: &str, name: &str, outcome: &str, count: u64, ms: [f64; 8]) -> M
     }
 }
 
-fn steps(phase: &str, n: u64, sessions: u64) -> Vec<Metric> {
+fn steps(phase: &str, n: u64, sessions: u64) -> Vec<StoredMetric> {
     [
         ("step.connect", sessions, [0.02, 0.04, 0.09, 0.11, 0.31, 0., 0., 1.2]),
         ("step.greeting", sessions, [2.0, 2.2, 2.4, 2.5, 4.4, 0., 0., 9.9]),
@@ -456,8 +461,8 @@ fn condition(
     count: u64,
     (first_s, last_s): (f64, f64),
     sample: &str,
-) -> ConditionRow {
-    ConditionRow {
+) -> StoredCondition {
+    StoredCondition {
         phase: phase.into(),
         step: step.into(),
         condition: name.into(),
@@ -477,10 +482,10 @@ fn assertion(
     expr: &str,
     phase: Option<&str>,
     observed: &str,
-    status: AssertionStatus,
+    status: StoredAssertionStatus,
     builtin: bool,
-) -> Assertion {
-    Assertion {
+) -> StoredAssertion {
+    StoredAssertion {
         expr: expr.into(),
         phase: phase.map(Into::into),
         observed: observed.into(),

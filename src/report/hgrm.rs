@@ -6,7 +6,7 @@
 use std::fmt::Write;
 
 use super::merge::{self, MergeError};
-use super::result::{Metric, RunResult};
+use super::stored::{RunResult, StoredMetric};
 use crate::collector::histogram::Hist;
 
 /// Ticks for each half of the distance that remains to 100 %.
@@ -36,10 +36,10 @@ pub enum HgrmError {
 /// # Errors
 /// There is none.
 pub fn pick(result: &RunResult, wanted: &str) -> Result<Hist, HgrmError> {
-    let whole = |metric: &Metric| format!("{}/{}/{}", metric.phase, metric.name, metric.outcome);
-    let short = |metric: &Metric| format!("{}/{}", metric.name, metric.outcome);
+    let whole = |metric: &StoredMetric| format!("{}/{}/{}", metric.phase, metric.name, metric.outcome);
+    let short = |metric: &StoredMetric| format!("{}/{}", metric.name, metric.outcome);
     let phases = result.measured_phases();
-    let is_measured = |metric: &&Metric| phases.contains(metric.phase.as_str());
+    let is_measured = |metric: &&StoredMetric| phases.contains(metric.phase.as_str());
     let measured = || result.metrics.iter().filter(is_measured);
     let mut found = Hist::default();
     for metric in measured().filter(|metric| whole(metric) == wanted || short(metric) == wanted) {

@@ -20,9 +20,9 @@ use base64::Engine;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::json;
-use super::result::RunResult;
-use super::words;
+use super::format;
+use super::stored::RunResult;
+use super::stored::json;
 use view::{Bar, Cell, Claim, ConditionView, Curve, Head, Line, Table};
 
 pub use compared::comparison;
@@ -94,7 +94,7 @@ pub fn write(input: Input<'_>) -> String {
             .phases
             .iter()
             .map(|p| Span {
-                name: words::harmless(&p.name),
+                name: format::harmless(&p.name),
                 from: p.start_s,
                 length: p.window_s,
                 warmup: p.warmup,
@@ -123,7 +123,7 @@ pub fn write(input: Input<'_>) -> String {
         uplot_licence: UPLOT_LICENCE,
         script: SCRIPT,
         style: STYLE,
-        title: format!("{}: {}", words::harmless(&result.profile.name), result.verdict.status),
+        title: format!("{}: {}", format::harmless(&result.profile.name), result.verdict.status),
         head: view::head(result),
         asked: view::asked(result),
         happened: view::happened(result),
@@ -146,14 +146,14 @@ pub fn write(input: Input<'_>) -> String {
         ledger: view::ledger(result),
         identity: identity(result),
         machine,
-        profile: input.profile.map(|text| text.lines().map(words::harmless).collect::<Vec<_>>().join("\n")),
+        profile: input.profile.map(|text| text.lines().map(format::harmless).collect::<Vec<_>>().join("\n")),
         has_course: input.course.is_some(),
         has_conditions: input.course.is_some_and(|(course, _)| course.has_conditions()),
         has_spectra: !data.spectra.is_empty(),
         has_refusals: result.phases.iter().any(|p| p.expected + p.deferred + p.rejected + p.refused > 0),
         data: block(&data),
         files: files.into_iter().map(|(name, text)| (name, size(&text), block(&text))).collect(),
-        version: words::harmless(&result.tool.version),
+        version: format::harmless(&result.tool.version),
     };
     if let Stage::Underway { planned_s, stopping, waiting, under_way, .. } = input.stage {
         page.policy = format!("{} {}; connect-src 'self'", page.policy, hash(LIVE_SCRIPT));
@@ -256,7 +256,7 @@ fn identity(result: &RunResult) -> Table {
 /// Data for a block of the page that is no script: nothing in it can end the block.
 fn block(data: &impl Serialize) -> String {
     let json = serde_json::to_string(data).expect("plain values and text keys have a JSON form");
-    words::harmless_json(json).replace('<', "\\u003c")
+    format::harmless_json(json).replace('<', "\\u003c")
 }
 
 fn hash(script: &str) -> String {
@@ -264,5 +264,5 @@ fn hash(script: &str) -> String {
 }
 
 fn size(text: &str) -> String {
-    words::bytes(text.len() as u64)
+    format::bytes(text.len() as u64)
 }

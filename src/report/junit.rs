@@ -13,11 +13,11 @@ use std::collections::HashSet;
 
 use askama::Template;
 
-use super::result::{
-    Assertion, AssertionStatus, CapacityGoal, CapacityStatus, Limit, LimitVerdict, RunResult, ValidityStatus,
-    VerdictStatus,
+use super::format;
+use super::stored::{
+    CapacityGoal, CapacityStatus, Limit, LimitVerdict, RunResult, StoredAssertion, StoredAssertionStatus,
+    StoredStatus, ValidityStatus,
 };
-use super::words;
 
 /// The result as JUnit XML. Every text is escaped, and what XML cannot hold at all is written out as an escape.
 pub fn junit(result: &RunResult) -> String {
@@ -34,7 +34,7 @@ pub fn junit(result: &RunResult) -> String {
     ];
     suites.retain(|suite| !suite.cases.is_empty());
     let told = suites.iter().flat_map(|suite| &suite.cases).any(|case| !matches!(case.end, End::Passed));
-    if result.verdict.status != VerdictStatus::Pass && !told {
+    if result.verdict.status != StoredStatus::Pass && !told {
         suites.push(Suite::new("verdict", vec![verdict(result)]));
     }
     let sum = |of: fn(&Suite) -> usize| suites.iter().map(of).sum();
@@ -150,7 +150,7 @@ impl Case {
         if result.validity.status == ValidityStatus::Invalid {
             let message = format!("the measurement is invalid; observed: {}", self.observed);
             self.end = End::Broken { kind: "invalid", message, text: clean(&reasons(result)) };
-        } else if result.verdict.status == VerdictStatus::Interrupted {
+        } else if result.verdict.status == StoredStatus::Interrupted {
             let message = format!("the run was interrupted; until then: {}", self.observed);
             self.end = End::Skipped { message };
         }
@@ -158,14 +158,14 @@ impl Case {
     }
 }
 
-fn assertion(result: &RunResult, assertion: &Assertion) -> Case {
+fn assertion(result: &RunResult, assertion: &StoredAssertion) -> Case {
     let phase = assertion.phase.as_deref();
     let mut name = assertion.expr.clone();
     if let Some(phase) = phase {
         name.push_str(&format!(" in {phase}"));
     }
     if let Some(window) = assertion.window_s {
-        name.push_str(&format!(" over every {}", words::seconds(window)));
+        name.push_str(&format!(" over every {}", format::seconds(window)));
     }
     if assertion.abort {
         name.push_str(", else abort");
@@ -173,29 +173,29 @@ fn assertion(result: &RunResult, assertion: &Assertion) -> Case {
     let case = Case::new(result, phase.unwrap_or("run"), &name, assertion.observed.clone());
     let text = format!("asserted: {}\nobserved: {}", assertion.expr, assertion.observed);
     match assertion.status {
-        AssertionStatus::Pass => case,
-        AssertionStatus::Fail => case.failed("assertion", &text),
-        AssertionStatus::NoData => case.failed("no-data", &text),
-        AssertionStatus::NotJudged if result.validity.status == ValidityStatus::Valid => {
+        StoredAssertionStatus::Pass => case,
+        StoredAssertionStatus::Fail => case.failed("assertion", &text),
+        StoredAssertionStatus::NoData => case.failed("no-data", &text),
+        StoredAssertionStatus::NotJudged if result.validity.status == ValidityStatus::Valid => {
             let message = format!("not judged: {}", case.observed);
             Case { end: End::Skipped { message }, ..case }
         }
         // What passed in doubt would, in an invalid run, is an error.
-        AssertionStatus::NotJudged => case,
+        StoredAssertionStatus::NotJudged => case,
     }
 }
 
 fn limit(result: &RunResult, limit: &Limit) -> Case {
-    let mut observed = format!("{}, {}", words::limit_found(limit), limit.verdict);
+    let mut observed = format!("{}, {}", format::limit_found(limit), limit.verdict);
     if let Some(expected) = limit.expected {
-        observed.push_str(&format!(", configured {}", words::limit_amount(limit, expected)));
+        observed.push_str(&format!(", configured {}", format::limit_amount(limit, expected)));
     }
     let case = Case::new(result, "limits", &limit.name, observed);
     let mut text = vec![format!("finding: {}", limit.verdict)];
     text.extend(
-        limit.expected.map(|expected| format!("configured: {}", words::limit_amount(limit, expected))),
+        limit.expected.map(|expected| format!("configured: {}", format::limit_amount(limit, expected))),
     );
-    text.push(format!("found: {}", words::limit_found(limit)));
+    text.push(format!("found: {}", format::limit_found(limit)));
     text.extend(limit.shown_by.map(|by| format!("shown by: {by}")));
     text.extend(limit.reply.as_ref().map(|reply| format!("reply: {reply}")));
     text.extend(limit.inexact.as_ref().map(|why| format!("not exact: {why}")));
@@ -213,7 +213,7 @@ fn limit(result: &RunResult, limit: &Limit) -> Case {
 }
 
 fn goal(result: &RunResult, goal: &CapacityGoal) -> Case {
-    let observed = format!("{}, {}", words::capacity_found(goal), goal.status);
+    let observed = format!("{}, {}", format::capacity_found(goal), goal.status);
     let case = Case::new(result, "capacity", &goal.name, observed);
     match goal.status {
         CapacityStatus::Inconclusive => case.broken("inconclusive", "the search did not settle"),
@@ -226,8 +226,8 @@ fn verdict(result: &RunResult) -> Case {
     let observed = format!("{} (exit code {})", result.verdict.status, result.verdict.exit_code);
     let case = Case::new(result, "run", "verdict", observed);
     match result.verdict.status {
-        VerdictStatus::Fail => case.failed("fail", &reasons(result)),
-        VerdictStatus::Interrupted => {
+        StoredStatus::Fail => case.failed("fail", &reasons(result)),
+        StoredStatus::Interrupted => {
             let message = case.observed.clone();
             Case { end: End::Skipped { message }, ..case }
         }
@@ -266,7 +266,7 @@ fn properties(result: &RunResult) -> Vec<(&'static str, String)> {
 
 /// The text, lines kept, as a terminal may show it: no control characters, which XML 1.0 cannot hold even escaped.
 fn clean(text: &str) -> String {
-    text.lines().map(words::harmless).collect::<Vec<_>>().join("\n")
+    text.lines().map(format::harmless).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]
@@ -303,11 +303,11 @@ mod tests {
     #[test]
     fn a_verdict_that_no_case_shows_has_its_own() {
         let mut result = fixtures::accepted();
-        result.verdict.status = VerdictStatus::Fail;
+        result.verdict.status = StoredStatus::Fail;
         assert!(junit(&result).contains("name=\"verdict\""));
         result.assertions.clear();
         assert!(junit(&result).contains("<failure type=\"fail\""));
-        result.verdict.status = VerdictStatus::Pass;
+        result.verdict.status = StoredStatus::Pass;
         assert_eq!(junit(&result).matches("<testcase ").count(), 0);
     }
 
@@ -331,7 +331,7 @@ mod tests {
     fn the_same_claim_of_another_window_target_or_shard_is_another_case() {
         let mut result = fixtures::accepted();
         let one = result.assertions[0].clone();
-        let other = |phase: Option<&str>, window_s, abort| Assertion {
+        let other = |phase: Option<&str>, window_s, abort| StoredAssertion {
             phase: phase.map(str::to_owned),
             window_s,
             abort,
@@ -354,7 +354,7 @@ mod tests {
         assert!(cases(&result)[1].ends_with("(2)\""), "{:?}", cases(&result)[1]);
         let elsewhere = RunResult { target: "smtp://127.0.0.2:25".into(), ..result.clone() };
         let shard = |index| RunResult {
-            shard: Some(crate::report::result::Shard { index, of: 2 }),
+            shard: Some(crate::report::stored::StoredShard { index, of: 2 }),
             ..result.clone()
         };
         told_apart(&[&result, &elsewhere, &shard(0), &shard(1)]);
@@ -381,7 +381,7 @@ mod tests {
             let mut result = fixtures::searched();
             let one = result.assertions[0].clone();
             result.assertions = drawn.into_iter().map(|(expr, phase, window, abort)| {
-                Assertion { expr, phase, window_s: window.map(f64::from), abort, ..one.clone() }
+                StoredAssertion { expr, phase, window_s: window.map(f64::from), abort, ..one.clone() }
             }).collect();
             told_apart(&[&result]);
         }

@@ -5,7 +5,7 @@
 
 use std::io::{self, Write};
 
-use super::words;
+use super::format;
 
 /// What a piece of text is, which decides its colour.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,7 +49,7 @@ pub struct Span {
 impl Span {
     /// Makes the text harmless.
     pub fn new(text: impl AsRef<str>, tone: Tone) -> Span {
-        Span { text: words::harmless(text.as_ref()), tone }
+        Span { text: format::harmless(text.as_ref()), tone }
     }
 
     /// So many blanks.
@@ -58,12 +58,12 @@ impl Span {
     }
 
     fn cut(&self, columns: usize) -> Span {
-        Span { text: words::cut(&self.text, columns), tone: self.tone }
+        Span { text: format::cut(&self.text, columns), tone: self.tone }
     }
 
     /// The columns it takes.
     pub fn columns(&self) -> usize {
-        words::columns(&self.text)
+        format::columns(&self.text)
     }
 }
 
@@ -99,9 +99,9 @@ impl<'a> Page<'a> {
     /// A heading, with a remark beside it if there is room.
     pub fn heading(&mut self, title: &str, remark: &str) -> io::Result<()> {
         self.gap()?;
-        let room = self.width.saturating_sub(words::columns(title) + 2);
+        let room = self.width.saturating_sub(format::columns(title) + 2);
         let mut line = vec![Span::new(title, Tone::Strong)];
-        if !remark.is_empty() && words::columns(remark) <= room {
+        if !remark.is_empty() && format::columns(remark) <= room {
             line.push(Span::from("  "));
             line.push(Span::new(remark, Tone::Quiet));
         }
@@ -121,7 +121,7 @@ impl<'a> Page<'a> {
         if pieces.iter().map(Span::columns).sum::<usize>() > self.width {
             let mut room = self.width - 1;
             for piece in &mut pieces {
-                piece.text = words::prefix(&piece.text, room).to_owned();
+                piece.text = format::prefix(&piece.text, room).to_owned();
                 room -= piece.columns();
             }
             trim_end(&mut pieces);
@@ -163,14 +163,14 @@ impl<'a> Page<'a> {
         let (mut used, mut begun) = (indent, false);
         for span in spans {
             for piece in pieces(&span.text) {
-                let word = words::columns(piece.trim_end());
+                let word = format::columns(piece.trim_end());
                 if begun && used + word > self.width {
                     self.line(&line)?;
                     line = vec![Span::blank(hang)];
                     (used, begun) = (hang, false);
                 }
                 begun |= word > 0;
-                used += words::columns(piece);
+                used += format::columns(piece);
                 line.push(Span { text: piece.to_owned(), tone: span.tone });
             }
         }

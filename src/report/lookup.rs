@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::result::{Metric, RunResult};
+use super::stored::{RunResult, StoredMetric};
 
 impl RunResult {
     /// The metrics of each phase by its name, with their places in [`RunResult::metrics`].
-    pub(super) fn metrics_by_phase(&self) -> BTreeMap<&str, Vec<(usize, &Metric)>> {
-        let mut by_phase: BTreeMap<&str, Vec<(usize, &Metric)>> = BTreeMap::new();
+    pub(super) fn metrics_by_phase(&self) -> BTreeMap<&str, Vec<(usize, &StoredMetric)>> {
+        let mut by_phase: BTreeMap<&str, Vec<(usize, &StoredMetric)>> = BTreeMap::new();
         for (at, metric) in self.metrics.iter().enumerate() {
             by_phase.entry(&metric.phase).or_default().push((at, metric));
         }

@@ -4,10 +4,11 @@
 //! - Whatever was written by others (names, expressions, replies) stands in code spans: there nothing is a link, a mention
 //!   of a person, or HTML.
 
-use super::result::{
-    Assertion, AssertionStatus, ConditionRow, Metric, PercentileStatus, Phase, RunResult, ValidityStatus,
+use super::stored::{
+    PercentileStatus, RunResult, StoredAssertion, StoredAssertionStatus, StoredCondition, StoredMetric,
+    StoredPhase, ValidityStatus,
 };
-use super::{addresses, terminal, words};
+use super::{addresses, format, terminal};
 
 /// The quantiles shown.
 const QUANTILES: [f64; 4] = [0.5, 0.9, 0.99, 0.999];
@@ -49,20 +50,20 @@ fn verdict(result: &RunResult, text: &mut String) {
         code(&profile.name),
         code(&result.target),
         code(&result.started_at),
-        words::seconds(result.took_s),
+        format::seconds(result.took_s),
         profile.seed
     ));
 }
 
 fn assertions(result: &RunResult, text: &mut String) {
-    let mut all: Vec<&Assertion> = result.assertions.iter().collect();
-    all.sort_by_key(|assertion| assertion.status == AssertionStatus::Pass);
-    let row = |assertion: &&Assertion| {
+    let mut all: Vec<&StoredAssertion> = result.assertions.iter().collect();
+    all.sort_by_key(|assertion| assertion.status == StoredAssertionStatus::Pass);
+    let row = |assertion: &&StoredAssertion| {
         let word = match assertion.status {
-            AssertionStatus::Pass => "holds",
-            AssertionStatus::Fail => "**FAILS**",
-            AssertionStatus::NoData => "**NO DATA**",
-            AssertionStatus::NotJudged => "not judged",
+            StoredAssertionStatus::Pass => "holds",
+            StoredAssertionStatus::Fail => "**FAILS**",
+            StoredAssertionStatus::NoData => "**NO DATA**",
+            StoredAssertionStatus::NotJudged => "not judged",
         };
         let phase = assertion.phase.as_deref().map(code).unwrap_or_default();
         vec![word.to_owned(), code(&assertion.expr), phase, code(&assertion.observed)]
@@ -71,17 +72,17 @@ fn assertions(result: &RunResult, text: &mut String) {
 }
 
 fn load(result: &RunResult, text: &mut String) {
-    let row = |phase: &Phase| {
+    let row = |phase: &StoredPhase| {
         vec![
             code(&phase.name) + if phase.warmup { " (warm-up)" } else { "" },
-            words::seconds(phase.window_s),
-            words::count(phase.scheduled),
-            words::rate(phase.offered_per_s),
-            words::rate(phase.started_per_s),
-            words::rate(phase.accepted_per_s),
+            format::seconds(phase.window_s),
+            format::count(phase.scheduled),
+            format::rate(phase.offered_per_s),
+            format::rate(phase.started_per_s),
+            format::rate(phase.accepted_per_s),
             share(phase.accepted + phase.expected, phase),
-            words::count(phase.shed),
-            words::count(phase.sessions.peak),
+            format::count(phase.shed),
+            format::count(phase.sessions.peak),
         ]
     };
     let titles = [
@@ -103,23 +104,23 @@ fn load(result: &RunResult, text: &mut String) {
     }
 }
 
-fn share(count: u64, phase: &Phase) -> String {
-    if phase.scheduled == 0 { "n/a".to_owned() } else { words::share(count, phase.scheduled) }
+fn share(count: u64, phase: &StoredPhase) -> String {
+    if phase.scheduled == 0 { "n/a".to_owned() } else { format::share(count, phase.scheduled) }
 }
 
 fn times(result: &RunResult, text: &mut String) {
     let phases = result.measured_phases();
-    let measured = |metric: &&Metric| phases.contains(metric.phase.as_str());
-    let shown = |metric: &&Metric| {
+    let measured = |metric: &&StoredMetric| phases.contains(metric.phase.as_str());
+    let shown = |metric: &&StoredMetric| {
         metric.outcome == "accepted" && matches!(metric.name.as_str(), "response" | "service")
     };
-    let row = |metric: &Metric| {
-        let mut row = vec![code(&metric.phase), code(&metric.name), words::count(metric.count)];
+    let row = |metric: &StoredMetric| {
+        let mut row = vec![code(&metric.phase), code(&metric.name), format::count(metric.count)];
         row.extend(QUANTILES.map(|q| quantile(metric, q)));
-        row.push(words::duration(metric.max_ns as f64));
+        row.push(format::duration(metric.max_ns as f64));
         row
     };
-    let names = QUANTILES.map(words::quantile);
+    let names = QUANTILES.map(format::quantile);
     let mut titles = vec!["phase", "time of accepted", "values"];
     titles.extend(names.iter().map(String::as_str));
     titles.push("max");
@@ -127,22 +128,22 @@ fn times(result: &RunResult, text: &mut String) {
 }
 
 /// A quantile as text; `n/a` where too few values can say it.
-fn quantile(metric: &Metric, q: f64) -> String {
+fn quantile(metric: &StoredMetric, q: f64) -> String {
     let found = metric.percentiles.iter().find(|percentile| percentile.q == q);
     match found.and_then(|found| Some((found.status, found.value_ns?))) {
         None | Some((PercentileStatus::NotAvailable, _)) => "n/a".to_owned(),
-        Some((PercentileStatus::AtLeast, ns)) => format!("\\>= {}", words::duration(ns as f64)),
-        Some((PercentileStatus::Exact, ns)) => words::duration(ns as f64),
+        Some((PercentileStatus::AtLeast, ns)) => format!("\\>= {}", format::duration(ns as f64)),
+        Some((PercentileStatus::Exact, ns)) => format::duration(ns as f64),
     }
 }
 
 fn conditions(result: &RunResult, text: &mut String) {
-    let mut rows: Vec<&ConditionRow> = result.conditions.iter().filter(|row| row.count > 0).collect();
+    let mut rows: Vec<&StoredCondition> = result.conditions.iter().filter(|row| row.count > 0).collect();
     rows.sort_by_key(|row| row.rank());
-    let row = |row: &&ConditionRow| {
-        let (first, last) = (words::seconds(row.first_s), words::seconds(row.last_s));
+    let row = |row: &&StoredCondition| {
+        let (first, last) = (format::seconds(row.first_s), format::seconds(row.last_s));
         vec![
-            words::count(row.count),
+            format::count(row.count),
             code(&row.condition),
             code(&row.step),
             code(&row.phase),
@@ -152,7 +153,7 @@ fn conditions(result: &RunResult, text: &mut String) {
                 _ => code(&row.outcome),
             },
             if first == last { first } else { format!("{first} to {last}") },
-            code(&words::cut(row.sample.lines().next().unwrap_or_default(), SAMPLE)),
+            code(&format::cut(row.sample.lines().next().unwrap_or_default(), SAMPLE)),
         ]
     };
     table(
@@ -163,22 +164,23 @@ fn conditions(result: &RunResult, text: &mut String) {
     if rows.len() > CONDITIONS {
         text.push_str(&format!(
             "\n{} more: see failures.jsonl\n",
-            words::counted((rows.len() - CONDITIONS) as u64, "condition")
+            format::counted((rows.len() - CONDITIONS) as u64, "condition")
         ));
     }
 }
 
 fn findings(result: &RunResult, text: &mut String) {
-    let row = |limit: &super::result::Limit| {
+    let row = |limit: &super::stored::Limit| {
         let word = if limit.fails() { format!("**{}**", limit.verdict) } else { limit.verdict.to_string() };
-        let configured = limit.expected.map(|own| code(&words::limit_amount(limit, own))).unwrap_or_default();
-        let reply = limit.reply.as_deref().map(|reply| code(&words::cut(reply, SAMPLE))).unwrap_or_default();
-        vec![code(&limit.name), code(&words::limit_found(limit)), configured, word, reply]
+        let configured =
+            limit.expected.map(|own| code(&format::limit_amount(limit, own))).unwrap_or_default();
+        let reply = limit.reply.as_deref().map(|reply| code(&format::cut(reply, SAMPLE))).unwrap_or_default();
+        vec![code(&limit.name), code(&format::limit_found(limit)), configured, word, reply]
     };
     table(text, &["limit", "found", "configured", "finding", "reply"], result.limits.iter().map(row));
     let goals = result.capacity.iter().flat_map(|capacity| &capacity.goals);
-    let row = |goal: &super::result::CapacityGoal| {
-        vec![code(&goal.name), code(&words::capacity_found(goal)), goal.status.to_string()]
+    let row = |goal: &super::stored::CapacityGoal| {
+        vec![code(&goal.name), code(&format::capacity_found(goal)), goal.status.to_string()]
     };
     table(text, &["goal", "capacity", "search"], goals.map(row));
 }
@@ -191,11 +193,11 @@ fn own(result: &RunResult, text: &mut String) {
     };
     let lag = generator
         .lag_p99_ns
-        .map(|lag| format!(", lag p99 {}", words::duration(lag as f64)))
+        .map(|lag| format!(", lag p99 {}", format::duration(lag as f64)))
         .unwrap_or_default();
     text.push_str(&format!(
         "\nMeasurement {valid}{lag}, generator CPU {}, run {}\n",
-        words::percent(generator.cpu_share),
+        format::percent(generator.cpu_share),
         code(&result.run_id)
     ));
 }
@@ -214,7 +216,7 @@ pub(super) fn table(text: &mut String, titles: &[&str], rows: impl Iterator<Item
 
 /// Foreign text as a code span that also stands in a table: nothing in it is Markdown.
 pub(super) fn code(text: &str) -> String {
-    let text = words::harmless(text);
+    let text = format::harmless(text);
     if text.trim().is_empty() {
         return String::new();
     }

@@ -17,9 +17,10 @@ mod seconds;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::build;
-use super::result::{
-    Assertion, AssertionStatus, Metric, Phase, RunResult, RunVerdict, ValidityStatus, VerdictStatus,
+use super::stored::convert;
+use super::stored::{
+    RunResult, StoredAssertion, StoredAssertionStatus, StoredMetric, StoredPhase, StoredStatus,
+    StoredVerdict, ValidityStatus,
 };
 use crate::collector::histogram::{DecodeError, Hist};
 use crate::collector::snapshot::{Gauges, Health, Interval, Measured};
@@ -29,7 +30,6 @@ use crate::condition::expect::{Expect, When};
 use crate::verdict::grammar::{self, Subject};
 use crate::verdict::{self, Windows};
 
-pub use parts::ALONE;
 pub use seconds::MergedSeconds;
 
 /// Why runs cannot be merged.
@@ -203,17 +203,17 @@ impl Shards {
         let invalid = validity.status == ValidityStatus::Invalid;
         summary.validity.reasons = if invalid { vec![lost] } else { Vec::new() };
         let judged = verdict::Verdict::judge(&measured, &summary, &expects, &assertions, &windows);
-        let mut verdict = RunVerdict {
+        let mut verdict = StoredVerdict {
             status: judged.status.into(),
             exit_code: judged.exit_code,
             aborted_by: summary.aborted_by.clone(),
         };
-        let mut assertions: Vec<Assertion> = judged.results.iter().map(build::assertion).collect();
+        let mut assertions: Vec<StoredAssertion> = judged.results.iter().map(convert::assertion).collect();
         assertions.extend(first.assertions.iter().filter(|own| asserted(own).is_none()).map(unjudged));
-        if verdict.status == VerdictStatus::Pass
-            && assertions.iter().any(|own| own.status != AssertionStatus::Pass)
+        if verdict.status == StoredStatus::Pass
+            && assertions.iter().any(|own| own.status != StoredAssertionStatus::Pass)
         {
-            verdict = RunVerdict { status: VerdictStatus::Fail, exit_code: 99, aborted_by: None };
+            verdict = StoredVerdict { status: StoredStatus::Fail, exit_code: 99, aborted_by: None };
         }
         Ok(RunResult {
             run_id: self.results.iter().map(|shard| shard.run_id.as_str()).collect::<Vec<_>>().join("+"),
@@ -272,7 +272,7 @@ impl Shards {
         Ok(tally)
     }
 
-    fn measured(&self, tally: Tally, phases: &[Phase]) -> Measured {
+    fn measured(&self, tally: Tally, phases: &[StoredPhase]) -> Measured {
         let time = |s: f64| Duration::try_from_secs_f64(s).unwrap_or_default();
         let results = &self.results;
         Measured {
@@ -288,7 +288,7 @@ impl Shards {
             gauges: Gauges::default(),
             peak_sessions: phases.iter().map(|phase| phase.sessions.peak).collect(),
             health: Health::default(),
-            interrupted: results.iter().any(|shard| shard.verdict.status == VerdictStatus::Interrupted),
+            interrupted: results.iter().any(|shard| shard.verdict.status == StoredStatus::Interrupted),
             aborted_by: results.iter().find_map(|shard| shard.verdict.aborted_by.clone()),
             took: time(results.iter().map(|shard| shard.took_s).fold(0.0, f64::max)),
             transcripts: Vec::new(),
@@ -297,7 +297,7 @@ impl Shards {
     }
 
     /// The distributions of all shards; those of warm-ups without percentiles.
-    fn metrics(&self, measured: &Measured, summary: &Summary) -> Vec<Metric> {
+    fn metrics(&self, measured: &Measured, summary: &Summary) -> Vec<StoredMetric> {
         let mut metrics = Vec::new();
         for (index, phase) in summary.phases.iter().enumerate() {
             if phase.info.warmup {
@@ -305,7 +305,7 @@ impl Shards {
                 let own = self.results.iter().flat_map(|shard| &shard.metrics).filter(|m| m.phase == *name);
                 metrics.extend(parts::rough(own));
             } else {
-                metrics.extend(build::metrics(measured, index, phase));
+                metrics.extend(convert::metrics(measured, index, phase));
             }
         }
         metrics
@@ -336,7 +336,7 @@ fn difference(first: &RunResult, other: &RunResult) -> Option<&'static str> {
 ///
 /// # Errors
 /// It is not stored, or is none.
-pub fn histogram(result: &RunResult, metric: &Metric) -> Result<Hist, MergeError> {
+pub fn histogram(result: &RunResult, metric: &StoredMetric) -> Result<Hist, MergeError> {
     let named = || (result.run_id.clone(), format!("{}/{}/{}", metric.phase, metric.name, metric.outcome));
     let Some(text) = &metric.hdr_base64 else {
         let (run, metric) = named();
@@ -351,7 +351,7 @@ pub fn histogram(result: &RunResult, metric: &Metric) -> Result<Hist, MergeError
 }
 
 /// What a stored phase tells of its plan.
-pub(super) fn info(phase: &Phase) -> PhaseInfo {
+pub(super) fn info(phase: &StoredPhase) -> PhaseInfo {
     let length = Duration::try_from_secs_f64(phase.window_s).unwrap_or_default();
     PhaseInfo {
         name: phase.name.clone(),
@@ -367,7 +367,7 @@ pub(super) fn info(phase: &Phase) -> PhaseInfo {
 }
 
 /// The `[[expect]]`s that expressions may name.
-fn expects(phases: &[Phase]) -> Vec<Expect> {
+fn expects(phases: &[StoredPhase]) -> Vec<Expect> {
     let mut names: Vec<&String> = phases.iter().flat_map(|phase| phase.expects.keys()).collect();
     names.sort();
     names.dedup();
@@ -383,10 +383,10 @@ fn expects(phases: &[Phase]) -> Vec<Expect> {
 }
 
 /// An assertion as it was asked; `None` if this version does not understand it.
-fn asserted(assertion: &Assertion) -> Option<grammar::Assertion> {
+fn asserted(assertion: &StoredAssertion) -> Option<grammar::Assertion> {
     let parsed = grammar::Assertion::parse(&assertion.expr).ok()?;
     let window = assertion.window_s.and_then(|window| Duration::try_from_secs_f64(window).ok());
-    let Assertion { builtin, abort, .. } = *assertion;
+    let StoredAssertion { builtin, abort, .. } = *assertion;
     Some(grammar::Assertion { phase: assertion.phase.clone(), window, builtin, abort, ..parsed })
 }
 
@@ -405,9 +405,9 @@ fn watched(assertion: &grammar::Assertion) -> grammar::Assertion {
     grammar::Assertion { window, ..assertion.clone() }
 }
 
-fn unjudged(assertion: &Assertion) -> Assertion {
+fn unjudged(assertion: &StoredAssertion) -> StoredAssertion {
     let observed = "this version does not understand it".to_owned();
-    Assertion { observed, status: AssertionStatus::NoData, ..assertion.clone() }
+    StoredAssertion { observed, status: StoredAssertionStatus::NoData, ..assertion.clone() }
 }
 
 #[cfg(test)]

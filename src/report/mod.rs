@@ -6,36 +6,31 @@
 
 mod addresses;
 pub mod blocks;
-pub mod build;
-mod capacity;
 pub mod compared;
 pub mod conditions;
 pub mod csv;
 pub mod environment;
 pub mod failures;
-pub mod findings;
 #[cfg(test)]
 pub(crate) mod fixtures;
+pub mod format;
 pub mod hdr_log;
 pub mod hgrm;
 pub mod html;
-pub mod json;
 pub mod junit;
 mod layout;
 mod lookup;
 pub mod markdown;
 pub mod merge;
-pub mod result;
 pub mod run_dir;
-pub mod searched;
 pub mod seconds;
+pub mod stored;
 pub mod terminal;
 pub mod underway;
-pub mod words;
 
-pub use build::BuildInput;
 pub use environment::Environment;
 pub use junit::junit;
-pub use result::RunResult;
 pub use run_dir::{Contents, Recording, RunDir, RunDirError};
+pub use stored::RunResult;
+pub use stored::convert::BuildInput;
 pub use underway::{Asked, Underway};

@@ -21,10 +21,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::environment::Environment;
-use super::json::{self, ReadError};
-use super::result::RunResult;
 use super::seconds::{CONDITIONS, LOG, SERIES};
-use super::{failures, words};
+use super::stored::RunResult;
+use super::stored::json::{self, ReadError};
+use super::{failures, format};
 use place::Place;
 
 pub use page::{PAGE, page};
@@ -150,7 +150,7 @@ impl RunDir {
         let place = match wanted {
             Some(path) => Place::named(path, overwrite)?,
             None => {
-                let time = words::timestamp(started_at).replace(['-', ':'], "");
+                let time = format::timestamp(started_at).replace(['-', ':'], "");
                 Place::free(&Path::new(DEFAULT_PARENT).join(format!("{time}-{}", file_stem(name))))?
             }
         };

@@ -15,10 +15,10 @@ mod trouble;
 
 use std::io::{self, Write};
 
+use super::format;
 use super::layout::{INDENT, Page, Span, Tone};
-use super::result::{Assertion, AssertionStatus, Phase, RunResult, VerdictStatus};
 use super::run_dir::INTERRUPTED;
-use super::words;
+use super::stored::{RunResult, StoredAssertion, StoredAssertionStatus, StoredPhase, StoredStatus};
 
 /// How to write the text.
 #[derive(Clone, Copy, Debug)]
@@ -59,13 +59,13 @@ pub fn write(result: &RunResult, style: Style<'_>, out: &mut dyn Write) -> io::R
 fn verdict(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
     let status = result.verdict.status;
     let (word, tone) = match status {
-        VerdictStatus::Pass => ("PASS", Tone::Good),
-        VerdictStatus::Fail => ("FAIL", Tone::Bad),
+        StoredStatus::Pass => ("PASS", Tone::Good),
+        StoredStatus::Fail => ("FAIL", Tone::Bad),
         // A search that did not come to its answer measured all the same.
-        VerdictStatus::NoData if result.capacity.is_some() => ("INCONCLUSIVE", Tone::Warning),
-        VerdictStatus::NoData => ("NO DATA", Tone::Bad),
-        VerdictStatus::Invalid => ("INVALID", Tone::Bad),
-        VerdictStatus::Interrupted => ("INTERRUPTED", Tone::Warning),
+        StoredStatus::NoData if result.capacity.is_some() => ("INCONCLUSIVE", Tone::Warning),
+        StoredStatus::NoData => ("NO DATA", Tone::Bad),
+        StoredStatus::Invalid => ("INVALID", Tone::Bad),
+        StoredStatus::Interrupted => ("INTERRUPTED", Tone::Warning),
     };
     let sentence = format!("{} (exit code {})", sentence(result), result.verdict.exit_code);
     page.flow(0, 0, &[Span::new(word, tone), "  ".into(), Span::new(sentence, Tone::Strong)])?;
@@ -87,7 +87,7 @@ fn verdict(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
         profile.name,
         result.target,
         result.started_at,
-        words::seconds(result.took_s),
+        format::seconds(result.took_s),
         profile.seed
     );
     page.paragraph(0, &what, Tone::Quiet)
@@ -106,14 +106,14 @@ pub(super) fn sentence(result: &RunResult) -> String {
     if !result.limits.is_empty() && result.phases.is_empty() {
         return searched(result);
     }
-    let broken = result.assertions.iter().filter(|a| a.status != AssertionStatus::Pass).count();
+    let broken = result.assertions.iter().filter(|a| a.status != StoredAssertionStatus::Pass).count();
     let all = result.assertions.len();
     match result.verdict.status {
-        VerdictStatus::Pass if all == 1 => "measured, valid, and the assertion holds".to_owned(),
-        VerdictStatus::Pass => format!("measured, valid, and all {all} assertions hold"),
-        VerdictStatus::Fail if broken == 0 => "not as expected".to_owned(),
-        VerdictStatus::Fail if all == 1 => "the assertion does not hold".to_owned(),
-        VerdictStatus::Fail => {
+        StoredStatus::Pass if all == 1 => "measured, valid, and the assertion holds".to_owned(),
+        StoredStatus::Pass => format!("measured, valid, and all {all} assertions hold"),
+        StoredStatus::Fail if broken == 0 => "not as expected".to_owned(),
+        StoredStatus::Fail if all == 1 => "the assertion does not hold".to_owned(),
+        StoredStatus::Fail => {
             let broken =
                 format!("{broken} of {all} assertions {} not hold", if broken == 1 { "does" } else { "do" });
             match unexpected(result) {
@@ -121,37 +121,39 @@ pub(super) fn sentence(result: &RunResult) -> String {
                 None => broken,
             }
         }
-        VerdictStatus::NoData => "nothing was measured".to_owned(),
-        VerdictStatus::Invalid => "the numbers below cannot be trusted".to_owned(),
-        VerdictStatus::Interrupted => {
-            format!("stopped by the user after {}", words::seconds(result.took_s))
+        StoredStatus::NoData => "nothing was measured".to_owned(),
+        StoredStatus::Invalid => "the numbers below cannot be trusted".to_owned(),
+        StoredStatus::Interrupted => {
+            format!("stopped by the user after {}", format::seconds(result.took_s))
         }
     }
 }
 
 /// What was unexpected, if that is what failed.
 fn unexpected(result: &RunResult) -> Option<&str> {
-    let fails = |own: &&Assertion| own.status == AssertionStatus::Fail && own.expr.starts_with("unexpected");
+    let fails = |own: &&StoredAssertion| {
+        own.status == StoredAssertionStatus::Fail && own.expr.starts_with("unexpected")
+    };
     result.assertions.iter().find(fails).map(|own| own.observed.as_str())
 }
 
 /// The judgement of a search for limits.
 fn searched(result: &RunResult) -> String {
     let broken = result.limits.iter().filter(|limit| limit.fails()).count();
-    let limits = words::counted(result.limits.len() as u64, "limit");
+    let limits = format::counted(result.limits.len() as u64, "limit");
     match result.verdict.status {
-        VerdictStatus::Pass => format!("{limits} looked for, and nothing is other than it should be"),
-        VerdictStatus::Fail if result.limits.len() == 1 => "the limit is not as it should be".to_owned(),
-        VerdictStatus::Fail if broken == 1 => format!("1 of {limits} is not as it should be"),
-        VerdictStatus::Fail => format!("{broken} of {limits} are not as they should be"),
-        VerdictStatus::Interrupted => format!("stopped by the user after {}", words::seconds(result.took_s)),
-        VerdictStatus::NoData => "nothing was found".to_owned(),
-        VerdictStatus::Invalid => "the search could not be carried through".to_owned(),
+        StoredStatus::Pass => format!("{limits} looked for, and nothing is other than it should be"),
+        StoredStatus::Fail if result.limits.len() == 1 => "the limit is not as it should be".to_owned(),
+        StoredStatus::Fail if broken == 1 => format!("1 of {limits} is not as it should be"),
+        StoredStatus::Fail => format!("{broken} of {limits} are not as they should be"),
+        StoredStatus::Interrupted => format!("stopped by the user after {}", format::seconds(result.took_s)),
+        StoredStatus::NoData => "nothing was found".to_owned(),
+        StoredStatus::Invalid => "the search could not be carried through".to_owned(),
     }
 }
 
 /// The phases that are measured.
-fn measured(result: &RunResult) -> impl Iterator<Item = &Phase> {
+fn measured(result: &RunResult) -> impl Iterator<Item = &StoredPhase> {
     result.phases.iter().filter(|phase| !phase.warmup)
 }
 
@@ -219,7 +221,7 @@ mod tests {
 
     #[test]
     fn a_limit_that_showed_without_a_reply_has_a_sentence_and_nothing_is_lost_where_it_is_narrow() {
-        use crate::report::result::ShownBy;
+        use crate::report::stored::ShownBy;
         let mut result = fixtures::searched();
         for (by, step, sentence) in [
             (ShownBy::Close, "rcpt", "the listener closed the connection at rcpt, without a reply"),
@@ -258,7 +260,7 @@ mod tests {
             for width in [40, 48, 60, 72, 80, 200] {
                 let plain = text(&result, width, false);
                 for line in plain.lines().filter(|line| !line.starts_with("Files")) {
-                    assert!(words::columns(line) <= width.min(80), "{width}: {line}");
+                    assert!(format::columns(line) <= width.min(80), "{width}: {line}");
                     assert_eq!(line.trim_end(), line);
                     assert!(!half_a_number.is_match(line), "{width}: {line}");
                 }

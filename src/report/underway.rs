@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::BuildInput;
 use super::html::{self, Growing, Stage};
-use super::result::{RunResult, VerdictStatus};
+use super::stored::{RunResult, StoredStatus};
 use crate::collector::snapshot::{Gauges, Health, Interval, Measured};
 use crate::collector::summary::{Code, PhaseInfo, Summary};
 use crate::collector::tally::Tally;
@@ -147,7 +147,7 @@ impl Underway {
             started_at: self.asked.started_at,
             ledger: None,
         });
-        result.verdict.status = VerdictStatus::NoData;
+        result.verdict.status = StoredStatus::NoData;
         result
     }
 

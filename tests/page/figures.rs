@@ -1,7 +1,7 @@
 //! Whether the page says what `result.json` says: every figure at its place, the data whole, strangers' words as words.
 
 use serde_json::{Value, json};
-use smtpress::report::words;
+use smtpress::report::format;
 
 use crate::browser::{Browser, DESKTOP, installed};
 use crate::stage::{GOLDEN, Stage, result};
@@ -14,19 +14,19 @@ const FIGURES: &str =
 pub fn written(form: &str, value: &Value) -> String {
     let (whole, number) = (value.as_u64().unwrap_or_default(), value.as_f64().unwrap_or(f64::NAN));
     match form {
-        "count" => words::count(whole),
-        "rate" => words::rate(number),
-        "duration" => words::duration(number),
-        "at-least" => format!(">= {}", words::duration(number)),
-        "seconds" => words::seconds(number),
-        "bytes" => words::bytes(whole),
-        "percent" => words::percent(number),
-        "text" => words::harmless(value.as_str().unwrap()),
+        "count" => format::count(whole),
+        "rate" => format::rate(number),
+        "duration" => format::duration(number),
+        "at-least" => format!(">= {}", format::duration(number)),
+        "seconds" => format::seconds(number),
+        "bytes" => format::bytes(whole),
+        "percent" => format::percent(number),
+        "text" => format::harmless(value.as_str().unwrap()),
         "number" => whole.to_string(),
-        "ratio" => words::ratio(number),
-        "points" => words::points(number),
-        "margin-points" => words::points(number).replace('+', ""),
-        "p" => words::probability(number),
+        "ratio" => format::ratio(number),
+        "points" => format::points(number),
+        "margin-points" => format::points(number).replace('+', ""),
+        "p" => format::probability(number),
         "verdict" => value.as_str().unwrap().replace('-', " ").to_uppercase(),
         form => panic!("no form {form}"),
     }
@@ -263,7 +263,7 @@ fn what_a_stranger_says_is_shown_and_never_obeyed() {
     assert_eq!(browser.value("document.querySelectorAll('img, a, base, iframe, object, form').length"), 0);
     compare(&mut browser, &result(&run));
     let shown = browser.value("document.querySelector('.sample').textContent");
-    let lines: Vec<String> = hostile.lines().map(words::harmless).collect();
+    let lines: Vec<String> = hostile.lines().map(format::harmless).collect();
     assert_eq!(shown, lines.join("\n"));
     let text = browser.value("document.body.innerText");
     assert!(!text.as_str().unwrap().contains(['\u{1b}', '\u{202e}']));

@@ -3,7 +3,7 @@
 use crate::cli::exit::Failure;
 use crate::experiment::capacity::{Asked, Bounds, End, Ending, Knob, State};
 use crate::profile::units::{Count, Quantity, Rate, Size, UnitError};
-use crate::report::result::{Assertion, AssertionStatus, VerdictStatus};
+use crate::report::stored::{StoredAssertion, StoredAssertionStatus, StoredStatus};
 
 /// The contract's codes of a search that came to no answer, that cannot be believed, that is not as expected, and that was
 /// stopped.
@@ -28,12 +28,12 @@ pub struct Expect {
 /// How a search is judged.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Judged {
-    pub status: VerdictStatus,
+    pub status: StoredStatus,
     pub exit_code: u8,
     /// Why it is not to be believed: a name and a sentence.
     pub invalid: Option<(String, String)>,
     /// The expectations, with what was found.
-    pub assertions: Vec<Assertion>,
+    pub assertions: Vec<StoredAssertion>,
 }
 
 impl Expect {
@@ -76,23 +76,23 @@ impl Expect {
     }
 
     /// Whether a goal's bounds are as expected.
-    fn holds(&self, bounds: &Bounds) -> AssertionStatus {
+    fn holds(&self, bounds: &Bounds) -> StoredAssertionStatus {
         let settled = bounds.ending == Ending::Found && bounds.confirmed;
         match (bounds.lower, bounds.upper) {
-            (Some(lower), _) if lower >= self.least => AssertionStatus::Pass,
+            (Some(lower), _) if lower >= self.least => StoredAssertionStatus::Pass,
             // The answer is there, or what is missing of it cannot change it.
-            _ if settled || bounds.ending == Ending::NoneGood => AssertionStatus::Fail,
-            (_, Some(upper)) if upper <= self.least => AssertionStatus::Fail,
-            _ => AssertionStatus::NoData,
+            _ if settled || bounds.ending == Ending::NoneGood => StoredAssertionStatus::Fail,
+            (_, Some(upper)) if upper <= self.least => StoredAssertionStatus::Fail,
+            _ => StoredAssertionStatus::NoData,
         }
     }
 
-    fn judge(&self, asked: &Asked, state: &State) -> Vec<Assertion> {
+    fn judge(&self, asked: &Asked, state: &State) -> Vec<StoredAssertion> {
         let goals = self.goal.map_or(0..asked.goals.len(), |goal| goal..goal + 1);
         let one = |index: usize| {
             let bounds = state.controller.bounds(index);
             let told = |load: Option<f64>| load.map_or("?".to_owned(), |load| asked.told(load));
-            Assertion {
+            StoredAssertion {
                 expr: format!("capacity {}", self.text),
                 phase: Some(asked.goals[index].name.clone()),
                 observed: format!("{} .. {}", told(bounds.lower), told(bounds.upper)),
@@ -108,7 +108,8 @@ impl Expect {
 
 /// The verdict of a search.
 pub fn judge(asked: &Asked, state: &State, end: &End, expects: &[Expect]) -> Judged {
-    let assertions: Vec<Assertion> = expects.iter().flat_map(|expect| expect.judge(asked, state)).collect();
+    let assertions: Vec<StoredAssertion> =
+        expects.iter().flat_map(|expect| expect.judge(asked, state)).collect();
     let any = |status| assertions.iter().any(|assertion| assertion.status == status);
     let settled = (0..asked.goals.len()).all(|goal| {
         let bounds = state.controller.bounds(goal);
@@ -116,16 +117,16 @@ pub fn judge(asked: &Asked, state: &State, end: &End, expects: &[Expect]) -> Jud
     });
     let spoilt = state.records.iter().all(|record| !record.invalid.is_empty());
     let (status, exit_code) = match end {
-        End::Interrupted => (VerdictStatus::Interrupted, INTERRUPTED),
-        End::Hook(_) => (VerdictStatus::NoData, HOOK),
-        _ if spoilt && !state.records.is_empty() => (VerdictStatus::Invalid, INVALID),
-        _ if any(AssertionStatus::Fail) => (VerdictStatus::Fail, DIFFERS),
-        _ if any(AssertionStatus::NoData) => (VerdictStatus::NoData, INCONCLUSIVE),
-        _ if settled || !expects.is_empty() => (VerdictStatus::Pass, 0),
-        _ => (VerdictStatus::NoData, INCONCLUSIVE),
+        End::Interrupted => (StoredStatus::Interrupted, INTERRUPTED),
+        End::Hook(_) => (StoredStatus::NoData, HOOK),
+        _ if spoilt && !state.records.is_empty() => (StoredStatus::Invalid, INVALID),
+        _ if any(StoredAssertionStatus::Fail) => (StoredStatus::Fail, DIFFERS),
+        _ if any(StoredAssertionStatus::NoData) => (StoredStatus::NoData, INCONCLUSIVE),
+        _ if settled || !expects.is_empty() => (StoredStatus::Pass, 0),
+        _ => (StoredStatus::NoData, INCONCLUSIVE),
     };
     let reason = state.records.iter().flat_map(|record| &record.invalid).next();
-    let invalid = reason.filter(|_| status == VerdictStatus::Invalid);
+    let invalid = reason.filter(|_| status == StoredStatus::Invalid);
     let invalid = invalid.map(|reason| (reason.code.clone(), reason.sentence.clone()));
     Judged { status, exit_code, invalid, assertions }
 }

@@ -18,9 +18,9 @@ use crate::experiment::capacity::{Asked, News, Record, Site, State};
 use crate::generator::{Control, Local, Observer, RunError, Runner, Stop, clock};
 use crate::plan::Plan;
 use crate::plan::silence::Lookout;
-use crate::report::result::{Generator, RunResult};
+use crate::report::format;
 use crate::report::run_dir::{HOOK_LOG, RunDir, RunDirError, SEARCH};
-use crate::report::words;
+use crate::report::stored::{Generator, RunResult};
 
 /// How often it is looked whether the user wants to stop, or the command is done.
 const GLANCE: Duration = Duration::from_millis(20);
@@ -153,7 +153,7 @@ impl Site for Here<'_> {
                 let load = self.asked.told(rules.start);
                 self.say(&format!(
                     "  warming up at {load} for {}",
-                    words::seconds(self.asked.warmup.as_secs_f64())
+                    format::seconds(self.asked.warmup.as_secs_f64())
                 ));
             }
             News::Begins(ask) => {
@@ -162,10 +162,10 @@ impl Site for Here<'_> {
                     "  trial {}: {} for {} ({}); {}; at most {} left",
                     state.records.len() + 1,
                     self.asked.told(ask.load),
-                    words::seconds(ask.seconds),
+                    format::seconds(ask.seconds),
                     ask.why.as_str(),
                     self.bracket(state),
-                    words::seconds(left.as_secs_f64())
+                    format::seconds(left.as_secs_f64())
                 ));
             }
             News::Judged(record) => self.say(&format!("    {}", self.judged(record))),
@@ -218,13 +218,13 @@ impl Here<'_> {
             .map(|(goal, verdict)| format!("{} {}", goal.name, if verdict.good { "good" } else { "BAD" }))
             .collect();
         let (name, ns) = record.p99_ns.map_or(("max", record.max_ns), |ns| ("p99", Some(ns)));
-        let time = ns.map_or("n/a".to_owned(), |ns| words::duration(ns as f64));
+        let time = ns.map_or("n/a".to_owned(), |ns| format::duration(ns as f64));
         let missed = record.scheduled.saturating_sub(record.accepted);
         let mut line = format!(
             "{}; {name} {time}, accepted {}, not accepted {}",
             goals.join(", "),
-            words::rate(record.accepted_per_s),
-            words::share(missed, record.scheduled)
+            format::rate(record.accepted_per_s),
+            format::share(missed, record.scheduled)
         );
         if record.ended_early {
             line.push_str("; cut short");

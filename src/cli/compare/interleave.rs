@@ -18,9 +18,9 @@ use crate::cli::run::{self, Ended, Ready};
 use crate::cli::serve::length;
 use crate::cli::signals::Signals;
 use crate::generator::{Stop, clock, preflight};
-use crate::report::result::{ValidityStatus, VerdictStatus};
+use crate::report::format;
 use crate::report::run_dir::RunDir;
-use crate::report::words;
+use crate::report::stored::{StoredStatus, ValidityStatus};
 use crate::telemetry::Live;
 
 /// The pause between two runs at most.
@@ -179,7 +179,7 @@ pub fn carry(
     let mut notes = Vec::new();
     for (at, side) in order(n).enumerate() {
         if at > 0 && !pause.is_zero() {
-            say(&format!("smtpress: resting for {}", words::seconds(pause.as_secs_f64())));
+            say(&format!("smtpress: resting for {}", format::seconds(pause.as_secs_f64())));
             signals.wait_until(clock::wall() + pause);
         }
         if *signals.stop.borrow() > Stop::Run {
@@ -199,7 +199,7 @@ pub fn carry(
             one(&prepared, directory, args, &signals, screen).map_err(|failure| lost(failure, &kept))?;
         let path = ended.directory.files().to_owned();
         let result = ended.result;
-        if result.verdict.status == VerdictStatus::Interrupted {
+        if result.verdict.status == StoredStatus::Interrupted {
             voice.say(&format!("smtpress: {} was interrupted; its files are kept", path.display()));
             return Err(interrupted(&kept, n));
         }

@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Compared;
-use crate::report::result::RunResult;
-use crate::report::words;
+use crate::report::format;
+use crate::report::stored::RunResult;
 use crate::verdict::compare::{self, Measure, Row};
 
 /// The version of the format that is written.
@@ -137,7 +137,7 @@ pub fn json(compared: Compared<'_>) -> String {
         forced: compared.forced,
     };
     let text = serde_json::to_string_pretty(&whole).expect("it has only text keys and plain values");
-    words::harmless_json(text) + "\n"
+    format::harmless_json(text) + "\n"
 }
 
 /// The JSON Schema (2020-12) of it.

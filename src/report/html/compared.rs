@@ -7,8 +7,8 @@ use askama::Template;
 use super::STYLE;
 use super::view::{Cell, Table};
 use crate::report::compared::{self, Compared};
-use crate::report::result::RunResult;
-use crate::report::words;
+use crate::report::format;
+use crate::report::stored::RunResult;
 use crate::verdict::compare::{Judgement, Measure, Row, measure_name};
 
 /// Where the labels of an axis of ratios may stand.
@@ -36,7 +36,7 @@ pub fn comparison(compared: Compared<'_>) -> String {
         style: STYLE,
         title: format!(
             "{}: {}",
-            profile.map(|profile| words::harmless(&profile.name)).unwrap_or_default(),
+            profile.map(|profile| format::harmless(&profile.name)).unwrap_or_default(),
             judgement.as_str()
         ),
         tone: tone(judgement),
@@ -50,8 +50,8 @@ pub fn comparison(compared: Compared<'_>) -> String {
             form: "number",
             class: "",
         },
-        bases: words::counted(comparison.runs.0 as u64, "run"),
-        candidates: words::counted(comparison.runs.1 as u64, "run"),
+        bases: format::counted(comparison.runs.0 as u64, "run"),
+        candidates: format::counted(comparison.runs.1 as u64, "run"),
         forced: list(compared.forced, "/forced"),
         notes: list(&comparison.notes, "/notes"),
         why: why(&comparison.rows),
@@ -148,7 +148,7 @@ fn why(rows: &[Row]) -> Vec<Claim> {
         .enumerate()
         .map(|(i, row)| {
             let place = order.iter().position(|one| *one == row.judgement).unwrap_or(order.len());
-            let what = format!("{}, {}", words::harmless(&row.phase), measure_name(row.measure));
+            let what = format!("{}, {}", format::harmless(&row.phase), measure_name(row.measure));
             (place, Claim { verdict: verdict(row, i), what, seen: seen(row) })
         })
         .collect();
@@ -180,27 +180,27 @@ fn seen(row: &Row) -> String {
         }
     }
     match &row.why {
-        Some(why) => format!("{text}; {}", words::harmless(why)),
+        Some(why) => format!("{text}; {}", format::harmless(why)),
         None => text,
     }
 }
 
 fn shown(measure: Measure, value: f64) -> String {
     match measure {
-        Measure::Response(_) => words::duration(value),
-        Measure::AcceptedRate => words::rate(value),
-        Measure::UnexpectedRate => words::percent(value),
+        Measure::Response(_) => format::duration(value),
+        Measure::AcceptedRate => format::rate(value),
+        Measure::UnexpectedRate => format::percent(value),
     }
 }
 
 fn changed(measure: Measure, change: f64) -> String {
-    if measure.is_ratio() { words::ratio(change) } else { words::points(change) }
+    if measure.is_ratio() { format::ratio(change) } else { format::points(change) }
 }
 
 fn margin(measure: Measure) -> String {
     match measure.is_ratio() {
-        true => words::percent(measure.margin()),
-        false => words::points(measure.margin()).trim_start_matches('+').to_owned(),
+        true => format::percent(measure.margin()),
+        false => format::points(measure.margin()).trim_start_matches('+').to_owned(),
     }
 }
 
@@ -269,7 +269,7 @@ fn metric(i: usize, row: &Row, of_ratios: f64) -> Metric {
         None => absent(),
     };
     let chance = |p: Option<f64>, name: &str| match p {
-        Some(p) => Cell { text: words::probability(p), path: at(name), form: "p", class: "number" },
+        Some(p) => Cell { text: format::probability(p), path: at(name), form: "p", class: "number" },
         None => absent(),
     };
     let (base, candidate) = row.medians();
@@ -315,7 +315,7 @@ fn picture(row: &Row, reach: f64) -> Option<Picture> {
     let margin = margin_on_axis(row.measure);
     let ticks: Vec<(f64, String)> = match row.measure.is_ratio() {
         true => TICKS.map(|ratio| (on_axis(ratio), format!("{ratio}x"))).to_vec(),
-        false => [-margin, 0.0, margin].map(|share| (place(share), words::points(share))).to_vec(),
+        false => [-margin, 0.0, margin].map(|share| (place(share), format::points(share))).to_vec(),
     };
     Some(Picture {
         margin: percent(place(-margin)),

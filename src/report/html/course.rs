@@ -16,7 +16,7 @@ use crate::collector::tally::{PhaseTally, Tally};
 use crate::collector::{Metric, Outcome};
 use crate::condition::Condition;
 use crate::report::csv::TimeSeries;
-use crate::report::result::RunResult;
+use crate::report::stored::RunResult;
 
 /// Points in time on a chart, at most about so many.
 const POINTS: f64 = 3600.0;
@@ -129,8 +129,9 @@ struct Kind {
 
 impl Course {
     fn new(result: &RunResult) -> Course {
-        let of =
-            |count: fn(&crate::report::result::Phase) -> u64| result.phases.iter().map(count).sum::<u64>();
+        let of = |count: fn(&crate::report::stored::StoredPhase) -> u64| {
+            result.phases.iter().map(count).sum::<u64>()
+        };
         let counts = [
             (Outcome::Accepted, of(|p| p.accepted)),
             (Outcome::Expected, of(|p| p.expected)),

@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::collector::Outcome;
 use crate::collector::histogram::{Hist, Quantile, Status, needed};
 use crate::report::merge::histogram;
-use crate::report::result::{Metric, RunResult};
+use crate::report::stored::{RunResult, StoredMetric};
 
 /// Points for each power of ten of what remains to 100 %.
 const A_DECADE: u32 = 12;
@@ -36,7 +36,7 @@ pub fn spectra(result: &RunResult) -> Vec<Spectrum> {
 }
 
 /// `metrics`: those of the phase.
-fn spectrum(result: &RunResult, metrics: &[(usize, &Metric)], phase: &str) -> Option<Spectrum> {
+fn spectrum(result: &RunResult, metrics: &[(usize, &StoredMetric)], phase: &str) -> Option<Spectrum> {
     let metrics = || metrics.iter().map(|(_, metric)| *metric);
     let of = |name: &str, outcome: &str| metrics().find(|m| m.name == name && m.outcome == outcome);
     let responses = || metrics().filter(|m| m.name == "response");

@@ -9,11 +9,11 @@ pub mod underway;
 
 use std::fmt::Display;
 
-use crate::report::result::{
-    Assertion, AssertionStatus, CapacityStatus, Generator, Limit, Metric, Percentile, PercentileStatus,
-    Phase, RunResult, ValidityStatus, VerdictStatus,
+use crate::report::stored::{
+    CapacityStatus, Generator, Limit, Percentile, PercentileStatus, RunResult, StoredAssertion,
+    StoredAssertionStatus, StoredMetric, StoredPhase, StoredStatus, ValidityStatus,
 };
-use crate::report::{terminal, words};
+use crate::report::{format, terminal};
 
 pub use capacity::{Curve, capacity, curve, onsets, remarks, trials};
 pub use load::{Bar, addresses, load, spent, times};
@@ -51,7 +51,7 @@ pub struct Cell {
 impl Cell {
     /// Words of ours or of strangers.
     pub fn text(text: impl AsRef<str>) -> Cell {
-        Cell { text: words::harmless(text.as_ref()), ..Cell::default() }
+        Cell { text: format::harmless(text.as_ref()), ..Cell::default() }
     }
 
     /// A number that stands nowhere as it is.
@@ -61,27 +61,27 @@ impl Cell {
 
     /// A count.
     pub fn count(n: u64, path: impl Into<String>) -> Cell {
-        Cell { text: words::count(n), path: path.into(), form: "count", class: "number" }
+        Cell { text: format::count(n), path: path.into(), form: "count", class: "number" }
     }
 
     /// A rate a second.
     pub fn rate(per_s: f64, path: impl Into<String>) -> Cell {
-        Cell { text: words::rate(per_s), path: path.into(), form: "rate", class: "number" }
+        Cell { text: format::rate(per_s), path: path.into(), form: "rate", class: "number" }
     }
 
     /// A time in nanoseconds.
     pub fn duration(ns: u64, path: impl Into<String>) -> Cell {
-        Cell { text: words::duration(ns as f64), path: path.into(), form: "duration", class: "number" }
+        Cell { text: format::duration(ns as f64), path: path.into(), form: "duration", class: "number" }
     }
 
     /// A time in seconds.
     pub fn seconds(s: f64, path: impl Into<String>) -> Cell {
-        Cell { text: words::seconds(s), path: path.into(), form: "seconds", class: "number" }
+        Cell { text: format::seconds(s), path: path.into(), form: "seconds", class: "number" }
     }
 
     /// A text that stands in the result.
     pub fn stored(text: &str, path: impl Into<String>) -> Cell {
-        Cell { text: words::harmless(text), path: path.into(), form: "text", class: "" }
+        Cell { text: format::harmless(text), path: path.into(), form: "text", class: "" }
     }
 
     /// The same, looked at otherwise.
@@ -126,19 +126,19 @@ pub struct Head {
 /// The judgement of a run.
 pub fn head(result: &RunResult) -> Head {
     let (word, tone) = match result.verdict.status {
-        VerdictStatus::Pass => ("PASS", "good"),
-        VerdictStatus::Fail => ("FAIL", "bad"),
+        StoredStatus::Pass => ("PASS", "good"),
+        StoredStatus::Fail => ("FAIL", "bad"),
         // A search that did not come to its answer measured all the same.
-        VerdictStatus::NoData if result.capacity.is_some() => ("INCONCLUSIVE", "warn"),
-        VerdictStatus::NoData => ("NO DATA", "bad"),
-        VerdictStatus::Invalid => ("INVALID", "bad"),
-        VerdictStatus::Interrupted => ("INTERRUPTED", "warn"),
+        StoredStatus::NoData if result.capacity.is_some() => ("INCONCLUSIVE", "warn"),
+        StoredStatus::NoData => ("NO DATA", "bad"),
+        StoredStatus::Invalid => ("INVALID", "bad"),
+        StoredStatus::Interrupted => ("INTERRUPTED", "warn"),
     };
     let validity = &result.validity;
     let valid = validity.status == ValidityStatus::Valid;
     let explained = |(i, reason): (usize, &String)| {
-        let words = validity.explanations.get(i).map(|words| words::harmless(words)).unwrap_or_default();
-        (words::harmless(reason), words)
+        let words = validity.explanations.get(i).map(|words| format::harmless(words)).unwrap_or_default();
+        (format::harmless(reason), words)
     };
     Head {
         word: Cell {
@@ -150,11 +150,11 @@ pub fn head(result: &RunResult) -> Head {
         tone,
         sentence: terminal::sentence(result),
         exit_code: Cell::count(result.verdict.exit_code.into(), "/verdict/exit_code").class(""),
-        aborted_by: result.verdict.aborted_by.as_deref().map(words::harmless),
+        aborted_by: result.verdict.aborted_by.as_deref().map(format::harmless),
         validity: if valid { kept_up(&result.generator) } else { NOT_VALID.to_owned() },
         valid,
         reasons: validity.reasons.iter().enumerate().map(explained).collect(),
-        warnings: result.warnings.iter().map(|warning| words::harmless(warning)).collect(),
+        warnings: result.warnings.iter().map(|warning| format::harmless(warning)).collect(),
         profile: Cell::stored(&result.profile.name, "/profile/name"),
         target: Cell::stored(&result.target, "/target"),
         started_at: Cell::stored(&result.started_at, "/started_at"),
@@ -168,12 +168,12 @@ const NOT_VALID: &str = "The measurement is invalid: the load generator or its m
 
 /// That our own side kept up, with what shows it.
 fn kept_up(own: &Generator) -> String {
-    let cpu = words::percent(own.cpu_share);
+    let cpu = format::percent(own.cpu_share);
     match own.lag_p99_ns {
         Some(lag) => format!(
             "The measurement is valid: the load generator kept up. 99 of 100 arrivals began within {} of when they were due, \
              and it used {cpu} of its CPU.",
-            words::duration(lag as f64)
+            format::duration(lag as f64)
         ),
         None => "The findings are valid: no trial counts in which the fault was on the side of smtpress."
             .to_owned(),
@@ -191,7 +191,7 @@ pub struct Line {
 
 /// What was asked of the listener, phase by phase.
 pub fn asked(result: &RunResult) -> Vec<Line> {
-    let line = |(i, phase): (usize, &Phase)| {
+    let line = |(i, phase): (usize, &StoredPhase)| {
         let unit = if phase.unit == "session" { "sessions" } else { "messages" };
         let mut parts = vec![
             Cell::count(phase.scheduled, format!("/phases/{i}/scheduled")).class("figure"),
@@ -204,21 +204,21 @@ pub fn asked(result: &RunResult) -> Vec<Line> {
         if phase.warmup {
             parts.push(Cell::text(" to warm up, not measured").class("quiet"));
         }
-        Line { name: words::harmless(&phase.name), parts }
+        Line { name: format::harmless(&phase.name), parts }
     };
     let mut lines: Vec<Line> = result.phases.iter().enumerate().map(line).collect();
     if !result.limits.is_empty() {
         let configured = result.limits.iter().filter(|limit| limit.expected.is_some()).count() as u64;
         let text = format!(
             " to find {}, and whether {} of them {} as configured",
-            words::counted(result.limits.len() as u64, "limit"),
-            words::count(configured),
+            format::counted(result.limits.len() as u64, "limit"),
+            format::count(configured),
             if configured == 1 { "is" } else { "are" }
         );
         lines.push(Line { name: "limits".to_owned(), parts: vec![Cell::text(text)] });
     }
     if let Some(capacity) = &result.capacity {
-        let goals = words::counted(capacity.goals.len() as u64, "goal");
+        let goals = format::counted(capacity.goals.len() as u64, "goal");
         let text = format!(" to find the highest load that meets {goals}, by {}", capacity.by);
         lines.push(Line { name: "capacity".to_owned(), parts: vec![Cell::text(text)] });
     }
@@ -228,8 +228,8 @@ pub fn asked(result: &RunResult) -> Vec<Line> {
 /// What happened, phase by phase.
 pub fn happened(result: &RunResult) -> Vec<Line> {
     let phases = result.phases.iter().enumerate().filter(|(_, phase)| !phase.warmup);
-    let line = |(i, phase): (usize, &Phase)| Line {
-        name: words::harmless(&phase.name),
+    let line = |(i, phase): (usize, &StoredPhase)| Line {
+        name: format::harmless(&phase.name),
         parts: fate(result, i, phase),
     };
     let mut lines: Vec<Line> = phases.map(line).collect();
@@ -238,19 +238,19 @@ pub fn happened(result: &RunResult) -> Vec<Line> {
         lines.push(Line { name: "limits".to_owned(), parts: vec![Cell::text(text)] });
     }
     for goal in result.capacity.iter().flat_map(|capacity| &capacity.goals) {
-        let parts = vec![Cell::text(" "), Cell::text(words::capacity_found(goal)).class("figure")];
-        lines.push(Line { name: words::harmless(&goal.name), parts });
+        let parts = vec![Cell::text(" "), Cell::text(format::capacity_found(goal)).class("figure")];
+        lines.push(Line { name: format::harmless(&goal.name), parts });
     }
     lines
 }
 
-fn fate(result: &RunResult, i: usize, phase: &Phase) -> Vec<Cell> {
+fn fate(result: &RunResult, i: usize, phase: &StoredPhase) -> Vec<Cell> {
     let mut parts = vec![
         Cell::count(phase.accepted, format!("/phases/{i}/accepted")).class("figure"),
         Cell::text(format!(
             " of {} accepted ({})",
-            words::count(phase.scheduled),
-            words::share(phase.accepted, phase.scheduled)
+            format::count(phase.scheduled),
+            format::share(phase.accepted, phase.scheduled)
         )),
     ];
     if phase.expected > 0 {
@@ -261,13 +261,13 @@ fn fate(result: &RunResult, i: usize, phase: &Phase) -> Vec<Cell> {
     let other = trouble::failed(phase);
     if other > 0 {
         parts.push(Cell::text(", "));
-        parts.push(Cell::text(format!("{} failed", words::count(other))).class("bad"));
+        parts.push(Cell::text(format!("{} failed", format::count(other))).class("bad"));
     }
     if phase.shed > 0 {
         parts.push(Cell::text(", "));
-        parts.push(Cell::text(format!("{} never begun", words::count(phase.shed))).class("bad"));
+        parts.push(Cell::text(format!("{} never begun", format::count(phase.shed))).class("bad"));
     }
-    let accepted = |(_, metric): &(usize, &Metric)| {
+    let accepted = |(_, metric): &(usize, &StoredMetric)| {
         metric.phase == phase.name && metric.name == "response" && metric.outcome == "accepted"
     };
     let Some((at, metric)) = result.metrics.iter().enumerate().find(accepted) else { return parts };
@@ -300,7 +300,7 @@ pub fn percentile(own: &Percentile, at: usize, k: usize) -> Cell {
             Cell { text: "n/a".to_owned(), class: "number quiet", ..Cell::default() }
         }
         (PercentileStatus::AtLeast, Some(ns)) => {
-            let text = format!(">= {}", words::duration(ns as f64));
+            let text = format!(">= {}", format::duration(ns as f64));
             Cell { text, path, form: "at-least", class: "number" }
         }
         (PercentileStatus::Exact, Some(ns)) => Cell::duration(ns, path),
@@ -333,21 +333,21 @@ pub fn claims(result: &RunResult) -> Vec<Claim> {
     let broken: Vec<&Limit> = result.limits.iter().filter(|limit| limit.fails()).collect();
     claims.extend(broken.iter().take(LIMITS).map(|limit| Claim {
         word: word("FAILS", "bad"),
-        what: words::harmless(&limit.name),
+        what: format::harmless(&limit.name),
         seen: match limit.expected {
             Some(own) => format!(
                 "{}: {} served, {} configured",
                 limit.verdict,
-                words::limit_found(limit),
-                words::limit_amount(limit, own)
+                format::limit_found(limit),
+                format::limit_amount(limit, own)
             ),
-            None => format!("{}: {} served", limit.verdict, words::limit_found(limit)),
+            None => format!("{}: {} served", limit.verdict, format::limit_found(limit)),
         },
     }));
     let rest = result.limits.len() - broken.len().min(LIMITS);
     if rest > 0 {
         let (text, class) = if broken.len() > LIMITS { ("more", "quiet") } else { ("holds", "good") };
-        let what = words::counted(rest as u64, if broken.is_empty() { "limit" } else { "other limit" });
+        let what = format::counted(rest as u64, if broken.is_empty() { "limit" } else { "other limit" });
         claims.push(Claim { word: word(text, class), what, seen: "see below".to_owned() });
     }
     for goal in result.capacity.iter().flat_map(|capacity| &capacity.goals) {
@@ -357,8 +357,8 @@ pub fn claims(result: &RunResult) -> Vec<Claim> {
             CapacityStatus::Found => ("carries", "good"),
             CapacityStatus::GeneratorLimited | CapacityStatus::MaxReached => ("at least", "warn"),
         };
-        let seen = format!("{}, {}", words::capacity_found(goal), goal.status);
-        claims.push(Claim { word: word(text, class), what: words::harmless(&goal.name), seen });
+        let seen = format!("{}, {}", format::capacity_found(goal), goal.status);
+        claims.push(Claim { word: word(text, class), what: format::harmless(&goal.name), seen });
     }
     claims
 }
@@ -366,18 +366,18 @@ pub fn claims(result: &RunResult) -> Vec<Claim> {
 /// Every assertion, those that do not hold first.
 pub fn assertions(result: &RunResult) -> Table {
     let mut table = Table::new(["", "asserted", "phase", "observed"]);
-    let mut all: Vec<(usize, &Assertion)> = result.assertions.iter().enumerate().collect();
-    all.sort_by_key(|(_, assertion)| (assertion.status == AssertionStatus::Pass, assertion.builtin));
+    let mut all: Vec<(usize, &StoredAssertion)> = result.assertions.iter().enumerate().collect();
+    all.sort_by_key(|(_, assertion)| (assertion.status == StoredAssertionStatus::Pass, assertion.builtin));
     for (i, assertion) in all {
         let (word, class) = match assertion.status {
-            AssertionStatus::Pass => ("holds", "good"),
-            AssertionStatus::Fail => ("FAILS", "bad"),
-            AssertionStatus::NoData => ("NO DATA", "bad"),
-            AssertionStatus::NotJudged => ("not judged", "warn"),
+            StoredAssertionStatus::Pass => ("holds", "good"),
+            StoredAssertionStatus::Fail => ("FAILS", "bad"),
+            StoredAssertionStatus::NoData => ("NO DATA", "bad"),
+            StoredAssertionStatus::NotJudged => ("not judged", "warn"),
         };
         let builtin = if assertion.builtin { ", always asserted" } else { "" };
         let over =
-            assertion.window_s.map(|s| format!(" over every {}", words::seconds(s))).unwrap_or_default();
+            assertion.window_s.map(|s| format!(" over every {}", format::seconds(s))).unwrap_or_default();
         table.rows.push(vec![
             Cell { text: word.to_owned(), class, ..Cell::default() },
             Cell::stored(&assertion.expr, format!("/assertions/{i}/expr")).class("code"),
@@ -428,7 +428,7 @@ pub fn generator(result: &RunResult) -> Table {
         row(what, Cell::seconds(seconds, path), meaning);
     }
     let cpu = Cell {
-        text: words::percent(own.cpu_share),
+        text: format::percent(own.cpu_share),
         path: "/generator/cpu_share".into(),
         form: "percent",
         class: "number",
@@ -442,7 +442,7 @@ pub fn generator(result: &RunResult) -> Table {
         "open at once, at most",
     );
     let memory = Cell {
-        text: words::bytes(own.peak_rss_bytes),
+        text: format::bytes(own.peak_rss_bytes),
         path: "/generator/peak_rss_bytes".into(),
         form: "bytes",
         class: "number",

@@ -10,14 +10,14 @@ use crate::collector::tally::{Covered, PhaseTally};
 use crate::collector::work::{Work, WorkUnit};
 use crate::condition::expect::Expect;
 use crate::report::addresses;
-use crate::report::build;
-use crate::report::result::{
-    self, ConditionRow, Drained, Generator, Handshakes, Metric, Percentile, PercentileStatus, Phase,
-    RunResult, Tls, Validity, ValidityStatus,
+use crate::report::stored::convert;
+use crate::report::stored::{
+    self, Generator, Handshakes, Percentile, PercentileStatus, RunResult, StoredCondition, StoredDrained,
+    StoredMetric, StoredPhase, StoredTls, StoredValidity, ValidityStatus,
 };
 
 /// The phases of all shards. A window is as long as the longest.
-pub fn phases(results: &[RunResult]) -> Vec<Phase> {
+pub fn phases(results: &[RunResult]) -> Vec<StoredPhase> {
     let mut whole = results[0].phases.clone();
     let mut together = work(results).into_iter();
     for result in &results[1..] {
@@ -28,7 +28,7 @@ pub fn phases(results: &[RunResult]) -> Vec<Phase> {
     for phase in &mut whole {
         let window = Duration::try_from_secs_f64(phase.window_s).unwrap_or_default();
         phase.offered_per_s = per_second(phase.scheduled, window);
-        phase.work = together.next().map(|work| build::work(&work));
+        phase.work = together.next().map(|work| convert::work(&work));
         let (started, accepted) =
             phase.drained.as_ref().map_or((0, 0), |drained| (drained.started, drained.accepted));
         phase.started_per_s = per_second(phase.started.saturating_sub(started), window);
@@ -42,7 +42,7 @@ macro_rules! add_fields {
     ($sum:expr, $part:expr; $($field:ident)*) => { $($sum.$field += $part.$field;)* };
 }
 
-fn add(sum: &mut Phase, part: &Phase) {
+fn add(sum: &mut StoredPhase, part: &StoredPhase) {
     add_fields!(sum, part; scheduled shed started accepted expected deferred rejected refused dropped timed_out in_doubt
         malformed interrupted);
     add_fields!(sum.transactions, part.transactions; attempted accepted expected deferred rejected dropped timed_out
@@ -56,7 +56,7 @@ fn add(sum: &mut Phase, part: &Phase) {
     add_named(&mut sum.expects, &part.expects);
     addresses::add(&mut sum.addresses, &part.addresses);
     if let Some(part) = &part.tls {
-        let sum = sum.tls.get_or_insert_with(Tls::default);
+        let sum = sum.tls.get_or_insert_with(StoredTls::default);
         add_fields!(sum, part; full resumed untrusted truncated);
         handshakes(&mut sum.versions, &part.versions);
         handshakes(&mut sum.groups, &part.groups);
@@ -67,7 +67,7 @@ fn add(sum: &mut Phase, part: &Phase) {
 pub fn work(results: &[RunResult]) -> Vec<Work> {
     let of_phase = |index: usize| -> Option<Work> {
         let parts = results.iter().map(|result| result.phases.get(index)?.work.as_ref());
-        let parts: Vec<&result::Work> = parts.collect::<Option<_>>()?;
+        let parts: Vec<&stored::StoredWork> = parts.collect::<Option<_>>()?;
         let unit = WorkUnit::ALL.into_iter().find(|unit| unit.as_str() == parts[0].unit)?;
         let (asked, done) =
             parts.iter().fold((0, 0), |(asked, done), part| (asked + part.asked, done + part.done));
@@ -90,7 +90,7 @@ fn handshakes(sum: &mut BTreeMap<String, Handshakes>, part: &BTreeMap<String, Ha
     }
 }
 
-fn drained(mut sum: Drained, part: &Drained) -> Drained {
+fn drained(mut sum: StoredDrained, part: &StoredDrained) -> StoredDrained {
     sum.s = sum.s.max(part.s);
     add_fields!(sum, part; started accepted expected deferred rejected refused dropped timed_out in_doubt malformed
         interrupted);
@@ -110,7 +110,7 @@ fn add_named(sum: &mut BTreeMap<String, u64>, part: &BTreeMap<String, u64>) {
 }
 
 /// Adds the books of a stored phase to a tally.
-pub fn count(tally: &mut PhaseTally, phase: &Phase, expects: &[Expect]) {
+pub fn count(tally: &mut PhaseTally, phase: &StoredPhase, expects: &[Expect]) {
     let counts = &mut tally.counts;
     counts.scheduled += phase.scheduled;
     counts.started += phase.started;
@@ -143,8 +143,8 @@ pub fn count(tally: &mut PhaseTally, phase: &Phase, expects: &[Expect]) {
 }
 
 /// Metrics of which only numbers are stored: counts are added, extremes and means are exact, percentiles are not known.
-pub fn rough<'a>(metrics: impl Iterator<Item = &'a Metric>) -> Vec<Metric> {
-    let mut whole: Vec<Metric> = Vec::new();
+pub fn rough<'a>(metrics: impl Iterator<Item = &'a StoredMetric>) -> Vec<StoredMetric> {
+    let mut whole: Vec<StoredMetric> = Vec::new();
     for part in metrics {
         let Some(sum) = whole.iter_mut().find(|sum| sum.name == part.name && sum.outcome == part.outcome)
         else {
@@ -156,7 +156,7 @@ pub fn rough<'a>(metrics: impl Iterator<Item = &'a Metric>) -> Vec<Metric> {
                 ..*own
             };
             let percentiles = part.percentiles.iter().map(unknown).collect();
-            whole.push(Metric { percentiles, hdr_base64: None, ..part.clone() });
+            whole.push(StoredMetric { percentiles, hdr_base64: None, ..part.clone() });
             continue;
         };
         let count = sum.count + part.count;
@@ -172,17 +172,17 @@ pub fn rough<'a>(metrics: impl Iterator<Item = &'a Metric>) -> Vec<Metric> {
 }
 
 /// The conditions of all shards, by phase, the most frequent first; times are those of the first shard's phases.
-pub fn conditions(results: &[RunResult]) -> Vec<ConditionRow> {
-    let mut whole: Vec<ConditionRow> = Vec::new();
+pub fn conditions(results: &[RunResult]) -> Vec<StoredCondition> {
+    let mut whole: Vec<StoredCondition> = Vec::new();
     for result in results {
         for row in &result.conditions {
             let start =
                 |of: &RunResult| of.phases.iter().find(|p| p.name == row.phase).map_or(0.0, |p| p.start_s);
             let shift = start(result) - start(&results[0]);
             let row =
-                ConditionRow { first_s: row.first_s - shift, last_s: row.last_s - shift, ..row.clone() };
-            let key = |row: &ConditionRow| {
-                let ConditionRow { phase, step, condition, code, enhanced, outcome, .. } = row.clone();
+                StoredCondition { first_s: row.first_s - shift, last_s: row.last_s - shift, ..row.clone() };
+            let key = |row: &StoredCondition| {
+                let StoredCondition { phase, step, condition, code, enhanced, outcome, .. } = row.clone();
                 (phase, step, condition, code, enhanced, outcome)
             };
             match whole.iter_mut().find(|own| key(own) == key(&row)) {
@@ -199,7 +199,7 @@ pub fn conditions(results: &[RunResult]) -> Vec<ConditionRow> {
             }
         }
     }
-    let place = |row: &ConditionRow| results[0].phases.iter().position(|phase| phase.name == row.phase);
+    let place = |row: &StoredCondition| results[0].phases.iter().position(|phase| phase.name == row.phase);
     whole.sort_by_key(|row| (place(row), std::cmp::Reverse(row.count)));
     whole
 }
@@ -215,7 +215,7 @@ fn began(result: &RunResult, phase: &str) -> Option<Duration> {
 /// That shards did not begin a phase together, by name and in words.
 fn apart(results: &[RunResult], max_skew: Duration) -> Option<(String, String)> {
     let phases = results[0].phases.iter().filter(|phase| !phase.warmup);
-    let gap = |phase: &Phase| {
+    let gap = |phase: &StoredPhase| {
         let mut began: Vec<(Duration, &RunResult)> =
             results.iter().filter_map(|shard| Some((began(shard, &phase.name)?, shard))).collect();
         began.sort_by_key(|(at, _)| *at);
@@ -224,7 +224,7 @@ fn apart(results: &[RunResult], max_skew: Duration) -> Option<(String, String)> 
     };
     let (skew, phase, earliest, latest) = phases.filter_map(gap).max_by_key(|(skew, ..)| *skew)?;
     (skew > max_skew).then(|| {
-        let length = |time: Duration| crate::report::words::duration(time.as_nanos() as f64);
+        let length = |time: Duration| crate::report::format::duration(time.as_nanos() as f64);
         let sentence = format!(
             "{}phase {phase} began {} later than in {}{} are allowed (--max-skew): the shards were not one load; start them \
              all with the same --start-at, on machines whose clocks are set",
@@ -238,8 +238,9 @@ fn apart(results: &[RunResult], max_skew: Duration) -> Option<(String, String)> 
 }
 
 /// Every reason of every shard, and that they did not begin together.
-pub fn validity(results: &[RunResult], max_skew: Duration) -> Validity {
-    let mut whole = Validity { status: ValidityStatus::Valid, reasons: Vec::new(), explanations: Vec::new() };
+pub fn validity(results: &[RunResult], max_skew: Duration) -> StoredValidity {
+    let mut whole =
+        StoredValidity { status: ValidityStatus::Valid, reasons: Vec::new(), explanations: Vec::new() };
     for result in results.iter().filter(|shard| shard.validity.status == ValidityStatus::Invalid) {
         whole.status = ValidityStatus::Invalid;
         for (i, reason) in result.validity.reasons.iter().enumerate() {
@@ -256,14 +257,11 @@ pub fn validity(results: &[RunResult], max_skew: Duration) -> Validity {
     whole
 }
 
-/// How a shard's warning begins that it is only one.
-pub const ALONE: &str = "this is one shard alone";
-
 /// Every warning of every shard, and what merging leaves unknown.
 pub fn warnings(results: &[RunResult]) -> Vec<String> {
     let tell = |result: &RunResult| {
         let of = of(result);
-        let own = result.warnings.iter().filter(|warning| !warning.starts_with(ALONE));
+        let own = result.warnings.iter().filter(|warning| !warning.starts_with(convert::ALONE));
         own.map(move |warning| format!("{of}{warning}")).collect::<Vec<_>>()
     };
     let mut whole: Vec<String> = results.iter().flat_map(tell).collect();

@@ -6,7 +6,7 @@ use super::*;
 use crate::collector::Outcome;
 use crate::collector::summary;
 use crate::report::fixtures;
-use crate::report::result::{Percentile, PercentileStatus, Shard};
+use crate::report::stored::{Percentile, PercentileStatus, StoredShard};
 
 fn hist(values: &[u64]) -> Hist {
     let mut hist = Hist::default();
@@ -17,7 +17,7 @@ fn hist(values: &[u64]) -> Hist {
 /// A shard whose accepted arrivals took so long; those of `lost` timed out.
 fn shard(index: u32, of: u32, accepted: &[u64], lost: &[u64]) -> RunResult {
     let mut result = fixtures::accepted();
-    result.shard = Some(Shard { index, of });
+    result.shard = Some(StoredShard { index, of });
     result.run_id = format!("run{index}");
     let phase = &mut result.phases[0];
     let (n, timed_out) = (accepted.len() as u64, lost.len() as u64);
@@ -25,7 +25,7 @@ fn shard(index: u32, of: u32, accepted: &[u64], lost: &[u64]) -> RunResult {
     (phase.accepted, phase.timed_out) = (n, timed_out);
     let stored = |name: &str, outcome: &str, values: &[u64]| {
         let hist = hist(values);
-        Metric {
+        StoredMetric {
             phase: "steady".into(),
             name: name.into(),
             outcome: outcome.into(),
@@ -74,7 +74,7 @@ proptest! {
         prop_assert_eq!((metric.count, metric.min_ns, metric.max_ns), (union.count(), union.min_ns(), union.max_ns()));
         prop_assert!((metric.mean_ns - union.mean_ns()).abs() <= union.mean_ns() * 1e-9 + 1.0);
         for (found, expected) in metric.percentiles.iter().zip(union.quantiles(&summary::QUANTILES)) {
-            let Percentile { value_ns, low_ns, high_ns, .. } = build::percentile(&expected);
+            let Percentile { value_ns, low_ns, high_ns, .. } = convert::percentile(&expected);
             prop_assert_eq!((found.value_ns, found.low_ns, found.high_ns), (value_ns, low_ns, high_ns));
         }
     }
@@ -84,24 +84,24 @@ proptest! {
 fn counts_are_added_rates_taken_anew_and_assertions_judged_anew() {
     let mut shards = vec![shard(0, 2, &[5_000_000; 400], &[]), shard(1, 2, &[9_000_000; 200], &[])];
     for one in &mut shards {
-        one.assertions.push(Assertion {
+        one.assertions.push(StoredAssertion {
             expr: "response p99 < 8ms".into(),
             phase: Some("steady".into()),
             // Each shard alone has too few values to say.
             observed: "n/a (needs 459, has 200)".into(),
-            status: AssertionStatus::NoData,
+            status: StoredAssertionStatus::NoData,
             builtin: false,
             abort: false,
             window_s: None,
         });
-        one.verdict = RunVerdict { status: VerdictStatus::Fail, exit_code: 99, aborted_by: None };
+        one.verdict = StoredVerdict { status: StoredStatus::Fail, exit_code: 99, aborted_by: None };
     }
     let whole = merged(shards);
     assert_eq!((whole.phases[0].accepted, whole.phases[0].offered_per_s), (600, 10.0));
     assert_eq!(whole.assertions[0].observed, "600");
     assert_eq!(
         (whole.assertions[2].observed.as_str(), whole.assertions[2].status),
-        ("9 ms", AssertionStatus::Fail)
+        ("9 ms", StoredAssertionStatus::Fail)
     );
     assert_eq!((whole.verdict.exit_code, whole.shard), (99, None));
     assert_eq!((whole.run_id.as_str(), whole.generator.threads), ("run0+run1", 4));
@@ -158,7 +158,7 @@ fn shards_that_began_apart_are_no_valid_run_and_are_named() {
 fn conditions_are_one_row_and_their_times_those_of_the_first_shards_phases() {
     let mut shards = vec![fixtures::limit_bites(), fixtures::limit_bites()];
     for (index, one) in (0..).zip(&mut shards) {
-        one.shard = Some(Shard { index, of: 2 });
+        one.shard = Some(StoredShard { index, of: 2 });
         one.metrics.clear();
     }
     shards[1].phases[0].start_s = 5.0;
@@ -200,7 +200,7 @@ fn the_worst_of_any_shard_is_told_of_the_whole() {
     assert_eq!((whole.verdict.exit_code, whole.validity.reasons.len()), (98, 2));
     assert!(whole.validity.explanations[0].starts_with("shard 1/2: arrivals of phase steady"));
     let mut stopped = shard(1, 2, &[1; 10], &[]);
-    stopped.verdict.status = VerdictStatus::Interrupted;
+    stopped.verdict.status = StoredStatus::Interrupted;
     assert_eq!(merged(vec![shard(0, 2, &[1; 10], &[]), stopped]).verdict.exit_code, 105);
 }
 
@@ -208,11 +208,11 @@ fn the_worst_of_any_shard_is_told_of_the_whole() {
 fn a_window_is_judged_from_the_seconds_of_the_whole() {
     let mut shards = vec![shard(0, 2, &[1; 10], &[]), shard(1, 2, &[1; 10], &[])];
     for one in &mut shards {
-        one.assertions = vec![Assertion {
+        one.assertions = vec![StoredAssertion {
             expr: "accepted >= 2".into(),
             phase: None,
             observed: "1 between 0 s and 1 s of the run".into(),
-            status: AssertionStatus::Fail,
+            status: StoredAssertionStatus::Fail,
             builtin: false,
             abort: false,
             window_s: Some(1.0),

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use crate::report::html::{self, Course};
-use crate::report::result::RunResult;
 use crate::report::seconds::{CONDITIONS, SERIES, Seconds};
+use crate::report::stored::RunResult;
 
 /// The name of the page in a run directory.
 pub const PAGE: &str = "report.html";

@@ -12,12 +12,13 @@ use super::{RunDirError, UNFINISHED, place};
 use crate::collector::snapshot::{Gauges, Health, Measured};
 use crate::collector::summary::{PhaseInfo, Summary};
 use crate::collector::tally::Tally;
+use crate::report::format;
 use crate::report::merge::info;
-use crate::report::result::{
-    AssertionStatus, RunResult, RunVerdict, Validity, ValidityStatus, VerdictStatus,
-};
 use crate::report::seconds::Seconds;
-use crate::report::{build, json, words};
+use crate::report::stored::{
+    RunResult, StoredAssertionStatus, StoredStatus, StoredValidity, StoredVerdict, ValidityStatus,
+};
+use crate::report::stored::{convert, json};
 
 /// The run was killed, or its machine went down.
 pub const CUT_OFF: &str = "cut-off";
@@ -44,7 +45,7 @@ pub(super) fn read(directory: &Path) -> Result<RunResult, RunDirError> {
         Err(source) => return Err(RunDirError::Open { path, source }),
     };
     let mut result = json::read(&text).map_err(|source| RunDirError::Read { path, source })?;
-    let took = words::seconds(result.took_s);
+    let took = format::seconds(result.took_s);
     let (code, what) = match place::is_in_progress(directory) {
         true => (IN_PROGRESS, format!("the run has not ended; this is what was counted in its first {took}")),
         false => (
@@ -52,14 +53,15 @@ pub(super) fn read(directory: &Path) -> Result<RunResult, RunDirError> {
             format!("the run was cut off (killed, or its machine went down) after {took}: it has no verdict"),
         ),
     };
-    result.validity = Validity {
+    result.validity = StoredValidity {
         status: ValidityStatus::Invalid,
         reasons: vec![code.to_owned()],
         explanations: vec![what],
     };
-    result.verdict = RunVerdict { status: VerdictStatus::Invalid, exit_code: INTERRUPTED, aborted_by: None };
+    result.verdict =
+        StoredVerdict { status: StoredStatus::Invalid, exit_code: INTERRUPTED, aborted_by: None };
     for assertion in &mut result.assertions {
-        assertion.status = AssertionStatus::NotJudged;
+        assertion.status = StoredAssertionStatus::NotJudged;
         assertion.observed = "the run did not come to its end".to_owned();
     }
     if let Err(why) = distributions(directory, &mut result) {
@@ -113,7 +115,7 @@ fn distributions(directory: &Path, result: &mut RunResult) -> Result<(), String>
     };
     let infos: Vec<PhaseInfo> = result.phases.iter().map(info).collect();
     let summary = Summary::new(&measured, &infos);
-    let rows = |(index, phase): (usize, _)| build::metrics(&measured, index, phase);
+    let rows = |(index, phase): (usize, _)| convert::metrics(&measured, index, phase);
     result.metrics = summary.phases.iter().enumerate().flat_map(rows).collect();
     result.generator.lag_p99_ns = (!result.metrics.is_empty()).then_some(summary.lag_p99_ns);
     fault.map_or(Ok(()), Err)

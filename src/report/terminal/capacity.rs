@@ -4,20 +4,20 @@
 use std::io;
 
 use crate::experiment::capacity::record::Record;
+use crate::report::format;
 use crate::report::layout::{Align, INDENT, Page, Span, Table, Tone};
-use crate::report::result::{Capacity, CapacityGoal, CapacityStatus, RunResult, VerdictStatus};
-use crate::report::words;
+use crate::report::stored::{Capacity, CapacityGoal, CapacityStatus, RunResult, StoredStatus};
 
 /// The capacity, if it was looked for.
 pub fn capacity(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
     let Some(capacity) = &result.capacity else { return Ok(()) };
-    let trials = words::counted(capacity.trials.len() as u64, "trial");
+    let trials = format::counted(capacity.trials.len() as u64, "trial");
     page.heading("Capacity", &format!("by {}, {trials} (RFC 9971)", capacity.by))?;
     let mut table = Table::new([(Align::Left, 0), (Align::Left, 0), (Align::Left, 0), (Align::Left, 1)]);
     for goal in &capacity.goals {
         table.row([
             Span::from(&goal.name),
-            Span::new(words::capacity_found(goal), Tone::Strong),
+            Span::new(format::capacity_found(goal), Tone::Strong),
             Span::new(goal.status.as_str(), tone(goal)),
             Span::from(&goal.objective),
         ]);
@@ -43,15 +43,15 @@ pub fn sentence(result: &RunResult, capacity: &Capacity) -> String {
     let goals = |status: CapacityStatus| capacity.goals.iter().filter(|goal| goal.status == status).count();
     let settled = goals(CapacityStatus::Found);
     match result.verdict.status {
-        VerdictStatus::Pass if result.assertions.is_empty() => "the capacity is found".to_owned(),
-        VerdictStatus::Pass => "the capacity is as expected".to_owned(),
-        VerdictStatus::Fail => "the capacity is not as expected".to_owned(),
-        VerdictStatus::Interrupted => {
-            format!("stopped by the user after {}", words::seconds(result.took_s))
+        StoredStatus::Pass if result.assertions.is_empty() => "the capacity is found".to_owned(),
+        StoredStatus::Pass => "the capacity is as expected".to_owned(),
+        StoredStatus::Fail => "the capacity is not as expected".to_owned(),
+        StoredStatus::Interrupted => {
+            format!("stopped by the user after {}", format::seconds(result.took_s))
         }
-        VerdictStatus::Invalid => "no trial can be trusted".to_owned(),
-        VerdictStatus::NoData if settled == capacity.goals.len() => "the search did not go on".to_owned(),
-        VerdictStatus::NoData => {
+        StoredStatus::Invalid => "no trial can be trusted".to_owned(),
+        StoredStatus::NoData if settled == capacity.goals.len() => "the search did not go on".to_owned(),
+        StoredStatus::NoData => {
             let limits = [
                 (CapacityStatus::GeneratorLimited, "the generator could do no more"),
                 (CapacityStatus::MaxReached, "the greatest load allowed meets the goal"),
@@ -77,19 +77,19 @@ pub fn facts(capacity: &Capacity, goal: &CapacityGoal) -> Vec<String> {
     if let Some(throughput) = goal.throughput.filter(|throughput| Some(*throughput) != goal.lower) {
         facts.push(format!("at the lower bound {throughput:.1} {} of it were good", goal.unit));
     }
-    facts.extend(goal.bound_by.iter().map(|why| words::harmless(why)));
+    facts.extend(goal.bound_by.iter().map(|why| format::harmless(why)));
     for at in &goal.latency {
-        let time = |ns: Option<u64>| ns.map_or("n/a".to_owned(), |ns| words::duration(ns as f64));
+        let time = |ns: Option<u64>| ns.map_or("n/a".to_owned(), |ns| format::duration(ns as f64));
         let share = goal.lower.map_or(at.share, |lower| at.load / lower);
         facts.push(format!(
             "at {} of it ({}) p50 {}, p99 {}",
-            words::percent(share),
+            format::percent(share),
             load(capacity, at.load),
             time(at.p50_ns),
             time(at.p99_ns)
         ));
     }
-    facts.extend(goal.notes.iter().map(|note| words::harmless(note)));
+    facts.extend(goal.notes.iter().map(|note| format::harmless(note)));
     facts
 }
 
@@ -97,7 +97,7 @@ pub fn facts(capacity: &Capacity, goal: &CapacityGoal) -> Vec<String> {
 pub fn load(capacity: &Capacity, load: f64) -> String {
     match capacity.by.as_str() {
         "rate" => format!("{load}/s"),
-        "size" => words::bytes(load as u64),
+        "size" => format::bytes(load as u64),
         _ => format!("{load}"),
     }
 }
@@ -125,7 +125,7 @@ fn curve(capacity: &Capacity, page: &mut Page<'_>) -> io::Result<()> {
     let mut trials: Vec<&Record> = capacity.trials.iter().collect();
     trials.sort_by(|one, other| one.load.total_cmp(&other.load).then(one.number.cmp(&other.number)));
     for trial in trials {
-        let time = |ns: Option<u64>| ns.map_or("n/a".to_owned(), |ns| words::duration(ns as f64));
+        let time = |ns: Option<u64>| ns.map_or("n/a".to_owned(), |ns| format::duration(ns as f64));
         let missed = trial.scheduled.saturating_sub(trial.accepted);
         let cells = [
             load(capacity, trial.load),
@@ -133,8 +133,8 @@ fn curve(capacity: &Capacity, page: &mut Page<'_>) -> io::Result<()> {
             time(trial.p50_ns),
             time(trial.p99_ns),
             time(trial.max_ns),
-            words::rate(trial.accepted_per_s),
-            words::share(missed, trial.scheduled),
+            format::rate(trial.accepted_per_s),
+            format::share(missed, trial.scheduled),
         ];
         let classes = (0..capacity.goals.len()).map(|goal| match trial.goals.get(goal) {
             Some(verdict) if verdict.good => Span::new("good", Tone::Good),
@@ -170,7 +170,7 @@ fn onsets(capacity: &Capacity, page: &mut Page<'_>) -> io::Result<()> {
             Span::from(format!("{code}{}{expected}", onset.met.condition)),
             Span::new(format!("from {}", load(capacity, onset.from)), Tone::Strong),
             below.into(),
-            format!("at {}, {} times there", onset.met.step, words::count(onset.met.count)).into(),
+            format!("at {}, {} times there", onset.met.step, format::count(onset.met.count)).into(),
         ]);
     }
     page.table(&table)
@@ -182,11 +182,11 @@ fn law(capacity: &Capacity, page: &mut Page<'_>) -> io::Result<()> {
     let text = format!(
         "like the universal scalability law with {} for one at a time, {} of contention and {} of crosstalk ({} of the \
          variation in {}); a description, not a prediction",
-        words::rate(law.lambda),
-        words::percent(law.sigma),
-        words::percent(law.kappa),
-        words::percent(law.r_squared),
-        words::counted(law.trials as u64, "trial"),
+        format::rate(law.lambda),
+        format::percent(law.sigma),
+        format::percent(law.kappa),
+        format::percent(law.r_squared),
+        format::counted(law.trials as u64, "trial"),
     );
     page.gap()?;
     page.labelled("Scaling", &[text.into()])

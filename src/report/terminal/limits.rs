@@ -2,9 +2,9 @@
 
 use std::io;
 
+use crate::report::format;
 use crate::report::layout::{Align, INDENT, Page, Span, Table, Tone};
-use crate::report::result::{Limit, LimitVerdict, RunResult, ShownBy};
-use crate::report::words;
+use crate::report::stored::{Limit, LimitVerdict, RunResult, ShownBy};
 
 /// Columns of the table that give way on a narrow page.
 const CONFIGURED: usize = 2;
@@ -29,11 +29,11 @@ pub fn limits(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
     for limit in &result.limits {
         table.row([
             Span::from(&limit.name),
-            Span::new(words::limit_found(limit), Tone::Strong),
-            limit.expected.map(|value| words::limit_amount(limit, value)).unwrap_or_default().into(),
+            Span::new(format::limit_found(limit), Tone::Strong),
+            limit.expected.map(|value| format::limit_amount(limit, value)).unwrap_or_default().into(),
             Span::new(limit.verdict.as_str(), tone(limit)),
             shown(limit).into(),
-            limit.release_ms.map(|ms| words::duration(ms * 1e6)).unwrap_or_default().into(),
+            limit.release_ms.map(|ms| format::duration(ms * 1e6)).unwrap_or_default().into(),
         ]);
     }
     page.table(&table)?;
@@ -47,7 +47,7 @@ pub fn limits(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
             limit
                 .expected
                 .filter(|_| configured)
-                .map(|value| format!("configured {}", words::limit_amount(limit, value))),
+                .map(|value| format!("configured {}", format::limit_amount(limit, value))),
         );
         beside.extend(
             Some(shown(limit))
@@ -58,7 +58,7 @@ pub fn limits(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
             limit
                 .release_ms
                 .filter(|_| released)
-                .map(|ms| format!("released after {}", words::duration(ms * 1e6))),
+                .map(|ms| format!("released after {}", format::duration(ms * 1e6))),
         );
         if !is_told(limit) && beside.is_empty() {
             continue;
@@ -68,13 +68,13 @@ pub fn limits(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
         }
         let mut text: Vec<String> = Vec::new();
         match &limit.reply {
-            Some(reply) => text.push(words::harmless(&reply.replace('\n', " / "))),
+            Some(reply) => text.push(format::harmless(&reply.replace('\n', " / "))),
             None => text.extend(unanswered(limit)),
         }
         text.extend(beside);
         text.extend(facts(limit));
         text.extend(limit.inexact.iter().map(|why| format!("not exact: {why}")));
-        text.extend(limit.remarks.iter().map(|remark| words::harmless(remark)));
+        text.extend(limit.remarks.iter().map(|remark| format::harmless(remark)));
         page.flow(
             INDENT,
             INDENT,
@@ -132,7 +132,7 @@ pub fn facts(limit: &Limit) -> Vec<String> {
         _ => {}
     }
     if let Some(ms) = limit.window_ms {
-        facts.push(format!("window {}", words::duration(ms * 1e6)));
+        facts.push(format!("window {}", format::duration(ms * 1e6)));
     }
     if limit.looked > 1 {
         facts.push(format!("{} of {} looks agree", limit.repeats, limit.looked));

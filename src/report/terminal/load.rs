@@ -4,9 +4,9 @@ use std::io;
 
 use super::measured;
 use crate::report::addresses;
+use crate::report::format;
 use crate::report::layout::{Align, INDENT, Page, Span, Table, Tone};
-use crate::report::result::{Metric, Percentile, PercentileStatus, Phase, RunResult, Tls};
-use crate::report::words;
+use crate::report::stored::{Percentile, PercentileStatus, RunResult, StoredMetric, StoredPhase, StoredTls};
 
 /// The quantiles of the table of times, and how readily each gives way.
 const QUANTILES: [(f64, u8); 5] = [(0.5, 0), (0.9, 3), (0.95, 2), (0.99, 0), (0.999, 1)];
@@ -16,7 +16,7 @@ pub fn schedule(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
     let several = match result.phases.as_slice() {
         [] => return Ok(()),
         [only] => {
-            let window = words::seconds(only.window_s);
+            let window = format::seconds(only.window_s);
             page.heading("Load", &format!("{} for {window}, in {}s", only.model, only.unit))?;
             false
         }
@@ -43,13 +43,13 @@ pub fn schedule(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
         let name = if phase.warmup { format!("{} (warm-up)", phase.name) } else { phase.name.clone() };
         table.row([
             Span::new(name, tone),
-            Span::new(if several { words::seconds(phase.window_s) } else { String::new() }, tone),
-            Span::new(words::count(phase.scheduled), tone),
-            Span::new(words::rate(phase.offered_per_s), tone),
-            Span::new(words::rate(phase.started_per_s), tone),
-            Span::new(words::rate(phase.accepted_per_s), tone),
+            Span::new(if several { format::seconds(phase.window_s) } else { String::new() }, tone),
+            Span::new(format::count(phase.scheduled), tone),
+            Span::new(format::rate(phase.offered_per_s), tone),
+            Span::new(format::rate(phase.started_per_s), tone),
+            Span::new(format::rate(phase.accepted_per_s), tone),
             match shed {
-                true => Span::new(words::count(phase.shed), if phase.shed > 0 { Tone::Bad } else { tone }),
+                true => Span::new(format::count(phase.shed), if phase.shed > 0 { Tone::Bad } else { tone }),
                 false => Span::default(),
             },
         ]);
@@ -65,32 +65,32 @@ pub fn schedule(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
 }
 
 /// What a phase opened and moved.
-fn traffic(phase: &Phase, several: bool, page: &mut Page<'_>) -> io::Result<()> {
+fn traffic(phase: &StoredPhase, several: bool, page: &mut Page<'_>) -> io::Result<()> {
     let sessions = &phase.sessions;
     if sessions.opened == 0 {
         return Ok(());
     }
-    let mut facts = vec![words::counted(sessions.opened, "connection")];
+    let mut facts = vec![format::counted(sessions.opened, "connection")];
     for (count, what) in [
         (sessions.refused, "refused"),
         (sessions.closed_by_peer, "closed by the listener"),
         (sessions.backoffs, "waits after a failure"),
     ] {
         if count > 0 {
-            facts.push(format!("{} {what}", words::count(count)));
+            facts.push(format!("{} {what}", format::count(count)));
         }
     }
-    facts.push(format!("at most {} at once", words::count(sessions.peak)));
+    facts.push(format!("at most {} at once", format::count(sessions.peak)));
     let transactions = &phase.transactions;
     if phase.unit == "session" && transactions.attempted > 0 {
-        let attempted = words::counted(transactions.attempted, "message");
-        facts.push(format!("{attempted} tried, {} accepted", words::count(transactions.accepted)));
+        let attempted = format::counted(transactions.attempted, "message");
+        facts.push(format!("{attempted} tried, {} accepted", format::count(transactions.accepted)));
     }
-    if let Some(drained) = words::drained(phase) {
+    if let Some(drained) = format::drained(phase) {
         facts.push(drained);
     }
     if phase.bytes.sent > 0 {
-        facts.push(format!("{} sent", words::bytes(phase.bytes.sent)));
+        facts.push(format!("{} sent", format::bytes(phase.bytes.sent)));
     }
     let name = if several { format!("{}: ", phase.name) } else { String::new() };
     page.paragraph(INDENT, &format!("{name}{}", facts.join(", ")), Tone::Quiet)?;
@@ -104,10 +104,10 @@ fn traffic(phase: &Phase, several: bool, page: &mut Page<'_>) -> io::Result<()> 
 }
 
 /// The TLS handshakes in words: full and resumed apart, with what they were made of.
-fn handshakes(tls: &Tls) -> String {
-    let mut facts = vec![words::counted(tls.full, "full TLS handshake")];
+fn handshakes(tls: &StoredTls) -> String {
+    let mut facts = vec![format::counted(tls.full, "full TLS handshake")];
     if tls.resumed > 0 {
-        facts.push(format!("{} resumed", words::count(tls.resumed)));
+        facts.push(format!("{} resumed", format::count(tls.resumed)));
     }
     let names: Vec<&str> = tls.versions.keys().chain(tls.groups.keys()).map(String::as_str).collect();
     if !names.is_empty() {
@@ -118,7 +118,7 @@ fn handshakes(tls: &Tls) -> String {
         (tls.truncated, "ended by the listener without close_notify"),
     ] {
         if count > 0 {
-            facts.push(format!("{} {what}", words::count(count)));
+            facts.push(format!("{} {what}", format::count(count)));
         }
     }
     facts.join(", ")
@@ -133,7 +133,7 @@ pub fn times(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
             .chain([(Align::Right, 0)]),
     );
     let several = measured(result).count() > 1;
-    let titles = QUANTILES.map(|(q, _)| words::quantile(q));
+    let titles = QUANTILES.map(|(q, _)| format::quantile(q));
     table.titles(["", "", ""].into_iter().map(str::to_owned).chain(titles).chain(["max".to_owned()]));
     let mut lacking = Lacking::default();
     let mut shown = 0;
@@ -150,7 +150,7 @@ pub fn times(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
                 [Span::from(phase_cell), Span::new(outcome_cell, tone), Span::new(&metric.name, name_tone)]
                     .into_iter()
                     .chain(QUANTILES.map(|(q, _)| Span::new(value(metric, q, &mut lacking), tone)))
-                    .chain([Span::new(words::duration(metric.max_ns as f64), tone)]),
+                    .chain([Span::new(format::duration(metric.max_ns as f64), tone)]),
             );
             last_outcome = &metric.outcome;
             first = false;
@@ -168,7 +168,7 @@ pub fn times(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
     }
     let shed = measured(result).map(|phase| phase.shed).sum();
     if shed > 0 {
-        let text = format!("of started only: {} were shed and have no time", words::count(shed));
+        let text = format!("of started only: {} were shed and have no time", format::count(shed));
         page.paragraph(INDENT, &text, Tone::Warning)?;
     }
     Ok(())
@@ -176,8 +176,8 @@ pub fn times(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
 
 /// Response and service time of a phase, accepted first, then by the order of the result; `wait` if anything waited, `setup` if sessions were
 /// opened for arrivals.
-fn arrivals<'a>(result: &'a RunResult, phase: &Phase) -> Vec<&'a Metric> {
-    let mut rows: Vec<&Metric> = result
+fn arrivals<'a>(result: &'a RunResult, phase: &StoredPhase) -> Vec<&'a StoredMetric> {
+    let mut rows: Vec<&StoredMetric> = result
         .metrics
         .iter()
         .filter(|m| m.phase == phase.name && m.count > 0)
@@ -199,15 +199,15 @@ fn arrivals<'a>(result: &'a RunResult, phase: &Phase) -> Vec<&'a Metric> {
 }
 
 /// What a quantile of a metric is, as it may be said.
-fn value(metric: &Metric, q: f64, lacking: &mut Lacking) -> String {
+fn value(metric: &StoredMetric, q: f64, lacking: &mut Lacking) -> String {
     let Some(percentile) = metric.percentiles.iter().find(|p| (p.q - q).abs() < 1e-9) else {
         return String::new();
     };
     match (percentile.status, percentile.value_ns) {
-        (PercentileStatus::Exact, Some(ns)) => words::duration(ns as f64),
+        (PercentileStatus::Exact, Some(ns)) => format::duration(ns as f64),
         (PercentileStatus::AtLeast, Some(ns)) => {
             lacking.censored = lacking.censored.max(metric.censored);
-            format!(">={}", words::duration(ns as f64))
+            format!(">={}", format::duration(ns as f64))
         }
         _ => {
             lacking.add(percentile);
@@ -236,7 +236,7 @@ impl Lacking {
         let needs: Vec<String> = self
             .needs
             .iter()
-            .map(|(q, needs)| format!("{} n/a (needs {})", words::quantile(*q), words::count(*needs)))
+            .map(|(q, needs)| format!("{} n/a (needs {})", format::quantile(*q), format::count(*needs)))
             .collect();
         if !needs.is_empty() {
             page.paragraph(INDENT, &format!("too few values: {}", needs.join(", ")), Tone::Quiet)?;
@@ -244,7 +244,7 @@ impl Lacking {
         if self.censored > 0 {
             let text = format!(
                 ">=: {} had no answer (timed out, in doubt, interrupted), counted at what they had waited; not in max",
-                words::count(self.censored)
+                format::count(self.censored)
             );
             page.paragraph(INDENT, &text, Tone::Quiet)?;
         }
@@ -264,15 +264,15 @@ fn interval(result: &RunResult) -> Option<String> {
     (p99.status == PercentileStatus::Exact).then(|| {
         format!(
             "response p99 lies between {} and {} (99 % confidence)",
-            words::duration(low as f64),
-            words::duration(high as f64)
+            format::duration(low as f64),
+            format::duration(high as f64)
         )
     })
 }
 
 /// Where the time goes, step by step.
 pub fn steps(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
-    let phases: Vec<&Phase> = measured(result).collect();
+    let phases: Vec<&StoredPhase> = measured(result).collect();
     match phases.as_slice() {
         [] => Ok(()),
         [only] => steps_of_one(result, only, page),
@@ -280,12 +280,12 @@ pub fn steps(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
     }
 }
 
-fn step_name(metric: &Metric) -> Option<&str> {
+fn step_name(metric: &StoredMetric) -> Option<&str> {
     metric.name.strip_prefix("step.").filter(|_| metric.count > 0)
 }
 
-fn steps_of_one(result: &RunResult, phase: &Phase, page: &mut Page<'_>) -> io::Result<()> {
-    let steps: Vec<(&str, &Metric)> = result
+fn steps_of_one(result: &RunResult, phase: &StoredPhase, page: &mut Page<'_>) -> io::Result<()> {
+    let steps: Vec<(&str, &StoredMetric)> = result
         .metrics
         .iter()
         .filter(|m| m.phase == phase.name)
@@ -315,13 +315,13 @@ fn steps_of_one(result: &RunResult, phase: &Phase, page: &mut Page<'_>) -> io::R
         table.row([
             Span::from(name),
             Span::new(outcome, Tone::Warning),
-            words::count(metric.count).into(),
+            format::count(metric.count).into(),
             value(metric, 0.5, &mut lacking).into(),
             value(metric, 0.9, &mut lacking).into(),
             value(metric, 0.99, &mut lacking).into(),
-            words::duration(metric.max_ns as f64).into(),
-            words::percent(share).into(),
-            Span::new(words::bar(share, 10), Tone::Quiet),
+            format::duration(metric.max_ns as f64).into(),
+            format::percent(share).into(),
+            Span::new(format::bar(share, 10), Tone::Quiet),
         ]);
     }
     page.table(&table)?;
@@ -329,7 +329,7 @@ fn steps_of_one(result: &RunResult, phase: &Phase, page: &mut Page<'_>) -> io::R
 }
 
 /// The p99 of each step in each phase.
-fn steps_of_several(result: &RunResult, phases: &[&Phase], page: &mut Page<'_>) -> io::Result<()> {
+fn steps_of_several(result: &RunResult, phases: &[&StoredPhase], page: &mut Page<'_>) -> io::Result<()> {
     let mut names: Vec<&str> = Vec::new();
     let accepted = || result.metrics.iter().filter(|m| m.outcome == "accepted");
     for metric in accepted() {

@@ -2,14 +2,14 @@
 
 use std::io;
 
+use crate::report::format;
 use crate::report::layout::{Align, INDENT, Page, Span, Table, Tone};
-use crate::report::result::{Assertion, AssertionStatus, Phase, RunResult};
-use crate::report::words;
+use crate::report::stored::{RunResult, StoredAssertion, StoredAssertionStatus, StoredPhase};
 
 /// Every assertion with what was observed, those that do not hold first.
 pub fn assertions(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
-    let mut assertions: Vec<&Assertion> = result.assertions.iter().collect();
-    assertions.sort_by_key(|assertion| assertion.status == AssertionStatus::Pass);
+    let mut assertions: Vec<&StoredAssertion> = result.assertions.iter().collect();
+    assertions.sort_by_key(|assertion| assertion.status == StoredAssertionStatus::Pass);
     let mut table = Table::new([(Align::Left, 0), (Align::Left, 0), (Align::Left, 0)]);
     for assertion in &assertions {
         table.row(claim(assertion));
@@ -29,12 +29,12 @@ pub fn assertions(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
 }
 
 /// Whether it holds, what is claimed, what was observed.
-fn claim(assertion: &Assertion) -> [Span; 3] {
+fn claim(assertion: &StoredAssertion) -> [Span; 3] {
     let (word, tone) = match assertion.status {
-        AssertionStatus::Pass => ("holds", Tone::Good),
-        AssertionStatus::Fail => ("FAILS", Tone::Bad),
-        AssertionStatus::NoData => ("NO DATA", Tone::Bad),
-        AssertionStatus::NotJudged => ("not judged", Tone::Warning),
+        StoredAssertionStatus::Pass => ("holds", Tone::Good),
+        StoredAssertionStatus::Fail => ("FAILS", Tone::Bad),
+        StoredAssertionStatus::NoData => ("NO DATA", Tone::Bad),
+        StoredAssertionStatus::NotJudged => ("not judged", Tone::Warning),
     };
     let claim = match &assertion.phase {
         Some(phase) => format!("{} in {phase}", assertion.expr),
@@ -48,31 +48,31 @@ pub fn generator(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
     let own = &result.generator;
     let mut facts = Vec::new();
     if let Some(lag) = own.lag_p99_ns {
-        facts.push(format!("lag p99 {}", words::duration(lag as f64)));
+        facts.push(format!("lag p99 {}", format::duration(lag as f64)));
     }
     if let Some(delay) = own.loop_delay_p99_ns {
-        facts.push(format!("loop delay p99 {}", words::duration(delay as f64)));
+        facts.push(format!("loop delay p99 {}", format::duration(delay as f64)));
     }
-    facts.push(format!("CPU {}", words::cpu(own)));
+    facts.push(format!("CPU {}", format::cpu(own)));
     if own.peak_descriptors > 0 {
-        facts.push(words::counted(own.peak_descriptors, "fd"));
+        facts.push(format::counted(own.peak_descriptors, "fd"));
     }
     if own.peak_rss_bytes > 0 {
-        facts.push(words::bytes(own.peak_rss_bytes));
+        facts.push(format::bytes(own.peak_rss_bytes));
     }
     if own.ports_used > 0 {
-        facts.push(words::counted(own.ports_used, "port"));
+        facts.push(format::counted(own.ports_used, "port"));
     }
     let mut spans = vec![Span::from(facts.join(", "))];
     if own.own_failures > 0 {
         spans.push(", ".into());
-        let failures = words::counted(own.own_failures, "failure");
+        let failures = format::counted(own.own_failures, "failure");
         spans.push(Span::new(format!("{failures} of our own machine"), Tone::Bad));
     }
     if own.throttled_periods > 0 {
         spans.push(", ".into());
-        let periods = words::counted(own.throttled_periods, "period");
-        let held_up = words::seconds(own.throttled_s);
+        let periods = format::counted(own.throttled_periods, "period");
+        let held_up = format::seconds(own.throttled_s);
         spans.push(Span::new(format!("throttled in {periods} of its CPU quota ({held_up})"), Tone::Bad));
     }
     page.labelled("Generator", &spans)
@@ -90,11 +90,11 @@ pub fn ledger(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
     // A search keeps no books of its own.
     let delivered = ledger.get("messages").and_then(serde_json::Value::as_u64);
     if let Some(delivered) = delivered.filter(|_| !result.phases.is_empty()) {
-        let sum = |of: fn(&Phase) -> u64| result.phases.iter().map(of).sum::<u64>();
+        let sum = |of: fn(&StoredPhase) -> u64| result.phases.iter().map(of).sum::<u64>();
         let accepted = sum(|phase| phase.transactions.accepted);
         // M10b; what an ended run left unread may have been delivered as well.
         let open = sum(|phase| phase.transactions.in_doubt + phase.transactions.interrupted);
-        let ours = format!("{} accepted, {} in doubt", words::count(accepted), words::count(open));
+        let ours = format!("{} accepted, {} in doubt", format::count(accepted), format::count(open));
         spans.push(match (accepted..=accepted + open).contains(&delivered) {
             true => Span::new(format!("; agrees with ours ({ours})"), Tone::Good),
             false => Span::new(format!("; DOES NOT AGREE with ours ({ours})"), Tone::Bad),
@@ -118,8 +118,8 @@ fn facts_of(value: &serde_json::Value, name: &str, facts: &mut Vec<String>) {
         serde_json::Value::Number(n) => match n.as_u64() {
             Some(0) => {}
             Some(n) => facts.push(match words.strip_suffix(" bytes") {
-                Some(what) => format!("{} {what}", words::bytes(n)),
-                None => format!("{} {words}", words::count(n)),
+                Some(what) => format!("{} {what}", format::bytes(n)),
+                None => format!("{} {words}", format::count(n)),
             }),
             None => facts.push(format!("{n} {words}")),
         },

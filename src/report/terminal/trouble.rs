@@ -3,9 +3,9 @@
 use std::io;
 
 use super::measured;
+use crate::report::format;
 use crate::report::layout::{Align, INDENT, Page, Span, Table, Tone};
-use crate::report::result::{ConditionRow, Phase, RunResult};
-use crate::report::words;
+use crate::report::stored::{RunResult, StoredCondition, StoredPhase};
 
 /// Rows of the conditions shown; the rest is in the files.
 const CONDITIONS: usize = 10;
@@ -15,7 +15,7 @@ const SAMPLE_COLUMNS: usize = 200;
 
 /// The outcomes that occurred, with the books.
 pub fn outcomes(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
-    let phases: Vec<&Phase> = measured(result).filter(|p| p.scheduled > 0).collect();
+    let phases: Vec<&StoredPhase> = measured(result).filter(|p| p.scheduled > 0).collect();
     if phases.is_empty() {
         return Ok(());
     }
@@ -37,9 +37,9 @@ pub fn outcomes(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
             table.row([
                 Span::from(if several && first { phase.name.as_str() } else { "" }),
                 Span::new(name, tone),
-                words::count(count).into(),
-                words::share(count, phase.scheduled).into(),
-                Span::new(words::bar(count as f64 / phase.scheduled as f64, 24), Tone::Quiet),
+                format::count(count).into(),
+                format::share(count, phase.scheduled).into(),
+                Span::new(format::bar(count as f64 / phase.scheduled as f64, 24), Tone::Quiet),
             ]);
             first = false;
         }
@@ -49,7 +49,7 @@ pub fn outcomes(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
 }
 
 /// How started arrivals ended, in the order of the books.
-fn ended(phase: &Phase) -> [(&'static str, u64, Tone); 10] {
+fn ended(phase: &StoredPhase) -> [(&'static str, u64, Tone); 10] {
     [
         ("accepted", phase.accepted, Tone::Good),
         ("expected", phase.expected, Tone::Good),
@@ -65,25 +65,25 @@ fn ended(phase: &Phase) -> [(&'static str, u64, Tone); 10] {
 }
 
 /// Whether the books close (M10): in one line if they do, phase by phase if not.
-fn books(phases: &[&Phase], page: &mut Page<'_>) -> io::Result<()> {
-    let sum = |phase: &Phase| ended(phase).iter().map(|(_, count, _)| count).sum::<u64>();
-    let broken: Vec<&&Phase> =
+fn books(phases: &[&StoredPhase], page: &mut Page<'_>) -> io::Result<()> {
+    let sum = |phase: &StoredPhase| ended(phase).iter().map(|(_, count, _)| count).sum::<u64>();
+    let broken: Vec<&&StoredPhase> =
         phases.iter().filter(|p| sum(p) != p.started || p.scheduled != p.started + p.shed).collect();
     for phase in &broken {
         let text = format!(
             "the books of {} do not close: {} scheduled, {} started, {} shed, {} ended",
             phase.name,
-            words::count(phase.scheduled),
-            words::count(phase.started),
-            words::count(phase.shed),
-            words::count(sum(phase)),
+            format::count(phase.scheduled),
+            format::count(phase.started),
+            format::count(phase.shed),
+            format::count(sum(phase)),
         );
         page.paragraph(INDENT, &text, Tone::Bad)?;
     }
     if !broken.is_empty() {
         return Ok(());
     }
-    let total = |of: fn(&Phase) -> u64| words::count(phases.iter().map(|p| of(p)).sum());
+    let total = |of: fn(&StoredPhase) -> u64| format::count(phases.iter().map(|p| of(p)).sum());
     let text = format!(
         "books: {} scheduled = {} started + {} shed; each ended as above",
         total(|p| p.scheduled),
@@ -95,7 +95,7 @@ fn books(phases: &[&Phase], page: &mut Page<'_>) -> io::Result<()> {
 
 /// What each failure and expected refusal meant, the most frequent first.
 pub fn conditions(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
-    let mut rows: Vec<&ConditionRow> = result.conditions.iter().filter(|c| c.count > 0).collect();
+    let mut rows: Vec<&StoredCondition> = result.conditions.iter().filter(|c| c.count > 0).collect();
     if rows.is_empty() {
         return Ok(());
     }
@@ -111,7 +111,7 @@ pub fn conditions(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
         condition(result, row, several, page)?;
     }
     if rows.len() > CONDITIONS {
-        let rest = words::counted((rows.len() - CONDITIONS) as u64, "more condition");
+        let rest = format::counted((rows.len() - CONDITIONS) as u64, "more condition");
         page.paragraph(INDENT, &format!("{rest}: see failures.jsonl"), Tone::Quiet)?;
     }
     Ok(())
@@ -127,14 +127,14 @@ pub fn foremost(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
 }
 
 /// How often what happened where, and with which codes.
-fn headline(row: &ConditionRow) -> Vec<Span> {
+fn headline(row: &StoredCondition) -> Vec<Span> {
     let tone = match row.is_manner() {
         _ if row.expected => Tone::Good,
         true => Tone::Quiet,
         false => Tone::Bad,
     };
     let mut line = vec![
-        Span::new(format!("{} x ", words::count(row.count)), Tone::Strong),
+        Span::new(format!("{} x ", format::count(row.count)), Tone::Strong),
         Span::new(&row.condition, tone),
         format!(" at {}", row.step).into(),
     ];
@@ -143,27 +143,32 @@ fn headline(row: &ConditionRow) -> Vec<Span> {
     line
 }
 
-fn condition(result: &RunResult, row: &ConditionRow, several: bool, page: &mut Page<'_>) -> io::Result<()> {
+fn condition(
+    result: &RunResult,
+    row: &StoredCondition,
+    several: bool,
+    page: &mut Page<'_>,
+) -> io::Result<()> {
     let started = result.phases.iter().find(|p| p.name == row.phase).map_or(0, |p| p.started);
     page.flow(INDENT, 2 * INDENT, &headline(row))?;
-    let (first, last) = (words::seconds(row.first_s), words::seconds(row.last_s));
+    let (first, last) = (format::seconds(row.first_s), format::seconds(row.last_s));
     let mut remarks = Vec::new();
     if several {
         remarks.push(format!("in {}", row.phase));
     }
     if row.count <= started {
-        remarks.push(format!("{} of started", words::share(row.count, started)));
+        remarks.push(format!("{} of started", format::share(row.count, started)));
     }
     remarks.push(if first == last { format!("at {first}") } else { format!("from {first} to {last}") });
     remarks.push(row.effect());
     page.paragraph(2 * INDENT, &remarks.join(", "), Tone::Quiet)?;
     let lines: Vec<&str> = row.sample.lines().collect();
     for text in lines.iter().take(SAMPLE_LINES) {
-        let text = words::cut(text, SAMPLE_COLUMNS);
+        let text = format::cut(text, SAMPLE_COLUMNS);
         page.flow(2 * INDENT, 3 * INDENT, &[Span::new("> ", Tone::Quiet), text.into()])?;
     }
     if lines.len() > SAMPLE_LINES {
-        let rest = words::counted((lines.len() - SAMPLE_LINES) as u64, "more line");
+        let rest = format::counted((lines.len() - SAMPLE_LINES) as u64, "more line");
         page.paragraph(2 * INDENT, &format!("> ({rest})"), Tone::Quiet)?;
     }
     Ok(())

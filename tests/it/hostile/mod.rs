@@ -23,7 +23,8 @@ use smtpress::collector::Outcome;
 use smtpress::load::LoadModel;
 use smtpress::mail::Size;
 use smtpress::plan::{Messages, Plan, Unit};
-use smtpress::report::{BuildInput, RunResult, json, terminal};
+use smtpress::report::stored::json;
+use smtpress::report::{BuildInput, RunResult, terminal};
 use smtpress::smtp::Step;
 use smtpress::smtp::script::{Pipelining, Tls};
 

@@ -3,9 +3,9 @@
 use serde::Serialize;
 
 use super::{Cell, Table};
-use crate::report::result::{Capacity, CapacityStatus, RunResult};
+use crate::report::format;
+use crate::report::stored::{Capacity, CapacityStatus, RunResult};
 use crate::report::terminal::capacity::{facts, load};
-use crate::report::words;
 
 /// What was found of each goal.
 pub fn capacity(result: &RunResult) -> Table {
@@ -17,11 +17,11 @@ pub fn capacity(result: &RunResult) -> Table {
             CapacityStatus::Inconclusive => "bad",
             CapacityStatus::GeneratorLimited | CapacityStatus::MaxReached => "warn",
         };
-        let asks = format!("{}, at most {} not accepted", goal.objective, words::percent(goal.failures));
+        let asks = format!("{}, at most {} not accepted", goal.objective, format::percent(goal.failures));
         table.rows.push(vec![
             Cell::stored(&goal.name, format!("/capacity/goals/{i}/name")),
             Cell::text(if goal.objective.is_empty() { String::new() } else { asks }).class("code"),
-            Cell::text(words::capacity_found(goal)).class("figure"),
+            Cell::text(format::capacity_found(goal)).class("figure"),
             Cell::stored(goal.status.as_str(), format!("/capacity/goals/{i}/status")).class(class),
             Cell::text(facts(capacity, goal).join("; ")),
         ]);
@@ -32,14 +32,14 @@ pub fn capacity(result: &RunResult) -> Table {
 /// What else is to be known of the search: why it ended early, and which trials count for nothing.
 pub fn remarks(result: &RunResult) -> Vec<String> {
     let Some(capacity) = &result.capacity else { return Vec::new() };
-    let mut remarks: Vec<String> = capacity.ended_by.iter().map(|why| words::harmless(why)).collect();
+    let mut remarks: Vec<String> = capacity.ended_by.iter().map(|why| format::harmless(why)).collect();
     for trial in &capacity.trials {
         for reason in &trial.invalid {
-            let text = words::harmless(&reason.sentence);
+            let text = format::harmless(&reason.sentence);
             remarks.push(format!(
                 "trial {} counts for nothing ({}): {text}",
                 trial.number,
-                words::harmless(&reason.code)
+                format::harmless(&reason.code)
             ));
         }
     }
@@ -51,8 +51,8 @@ pub fn trials(result: &RunResult) -> Table {
     let Some(capacity) = &result.capacity else { return Table::default() };
     let titles =
         ["trial", capacity.by.as_str(), "for", "due", "accepted", "not accepted", "p50", "p90", "p99", "max"];
-    let goals = capacity.goals.iter().map(|goal| words::harmless(&goal.name));
-    let titles = titles.into_iter().map(words::harmless).chain(goals).chain(["sessions at most".to_owned()]);
+    let goals = capacity.goals.iter().map(|goal| format::harmless(&goal.name));
+    let titles = titles.into_iter().map(format::harmless).chain(goals).chain(["sessions at most".to_owned()]);
     let mut table = Table::new(titles);
     for (i, trial) in capacity.trials.iter().enumerate() {
         let at = |field: &str| format!("/capacity/trials/{i}/{field}");
@@ -68,7 +68,7 @@ pub fn trials(result: &RunResult) -> Table {
             Cell::text(why),
             Cell::count(trial.scheduled, at("scheduled")),
             Cell::rate(trial.accepted_per_s, at("accepted_per_s")),
-            Cell::number(words::share(missed, trial.scheduled)),
+            Cell::number(format::share(missed, trial.scheduled)),
             time(trial.p50_ns, "p50_ns"),
             time(trial.p90_ns, "p90_ns"),
             time(trial.p99_ns, "p99_ns"),
@@ -100,8 +100,8 @@ pub fn onsets(result: &RunResult) -> Table {
             Cell::number(load(capacity, onset.from)),
             Cell::number(onset.not_at.map(|below| load(capacity, below)).unwrap_or_default()),
             Cell::text(&onset.met.step),
-            Cell::number(words::count(onset.met.count)),
-            Cell::text(words::cut(&onset.met.sample, 200)).class("code"),
+            Cell::number(format::count(onset.met.count)),
+            Cell::text(format::cut(&onset.met.sample, 200)).class("code"),
         ]);
     }
     table
@@ -130,7 +130,7 @@ pub fn curve(result: &RunResult) -> Option<Curve> {
     trials.sort_by(|one, other| one.load.total_cmp(&other.load).then(one.number.cmp(&other.number)));
     let ms = |ns: Option<u64>| ns.map(|ns| ns as f64 / 1e6);
     Some(Curve {
-        by: words::harmless(&capacity.by),
+        by: format::harmless(&capacity.by),
         load: trials.iter().map(|trial| trial.load).collect(),
         accepted: trials.iter().map(|trial| trial.accepted_per_s).collect(),
         p50: trials.iter().map(|trial| ms(trial.p50_ns)).collect(),
@@ -139,7 +139,7 @@ pub fn curve(result: &RunResult) -> Option<Curve> {
         goals: capacity
             .goals
             .iter()
-            .map(|goal| (words::harmless(&goal.name), goal.lower, goal.upper))
+            .map(|goal| (format::harmless(&goal.name), goal.lower, goal.upper))
             .collect(),
     })
 }

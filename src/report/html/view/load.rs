@@ -2,8 +2,8 @@
 
 use super::{Cell, Table, percentile};
 use crate::report::addresses;
-use crate::report::result::{Metric, Phase, RunResult};
-use crate::report::words;
+use crate::report::format;
+use crate::report::stored::{RunResult, StoredMetric, StoredPhase};
 
 /// What was offered and what came of it, phase by phase.
 pub fn load(result: &RunResult) -> Table {
@@ -28,7 +28,7 @@ pub fn load(result: &RunResult) -> Table {
             phase.name.clone()
         };
         let octets = |n: u64, field: &str| Cell {
-            text: words::bytes(n),
+            text: format::bytes(n),
             path: at(field),
             form: "bytes",
             class: "number",
@@ -56,13 +56,13 @@ pub fn load(result: &RunResult) -> Table {
 
 /// Which address of the target got what, a line for each phase where that does not go without saying.
 pub fn addresses(result: &RunResult) -> Vec<String> {
-    let line = |phase: &Phase| Some(format!("{}: {}", phase.name, addresses::in_words(phase)?));
-    result.phases.iter().filter_map(line).map(|line| words::harmless(&line)).collect()
+    let line = |phase: &StoredPhase| Some(format!("{}: {}", phase.name, addresses::in_words(phase)?));
+    result.phases.iter().filter_map(line).map(|line| format::harmless(&line)).collect()
 }
 
 /// Response, service, wait and sessions in percentiles, by phase and outcome.
 pub fn times(result: &RunResult) -> Table {
-    let is_shown = |metric: &Metric| {
+    let is_shown = |metric: &StoredMetric| {
         matches!(metric.name.as_str(), "response" | "service" | "wait" | "setup" | "session")
     };
     let measured = result.measured_phases();
@@ -71,10 +71,10 @@ pub fn times(result: &RunResult) -> Table {
 }
 
 /// A row for each of these metrics, which stand at these places in the result.
-fn percentiles(shown: Vec<(usize, &Metric)>) -> Table {
+fn percentiles(shown: Vec<(usize, &StoredMetric)>) -> Table {
     let quantiles: Vec<String> = shown
         .first()
-        .map(|(_, metric)| metric.percentiles.iter().map(|own| words::quantile(own.q)).collect())
+        .map(|(_, metric)| metric.percentiles.iter().map(|own| format::quantile(own.q)).collect())
         .unwrap_or_default();
     let titles = ["phase", "outcome", "time", "values", "min"].map(str::to_owned);
     let mut table = Table::new(titles.into_iter().chain(quantiles).chain(["max".to_owned()]));
@@ -137,7 +137,7 @@ pub fn spent(result: &RunResult) -> Vec<Bar> {
 }
 
 /// `metrics`: those of the phase, and where they stand in the result.
-fn bar(metrics: &[(usize, &Metric)], phase: &Phase) -> Option<Bar> {
+fn bar(metrics: &[(usize, &StoredMetric)], phase: &StoredPhase) -> Option<Bar> {
     let mut parts: Vec<(&str, f64)> = Vec::new();
     for (_, metric) in metrics {
         let Some(step) = metric.name.strip_prefix("step.") else { continue };
@@ -155,17 +155,17 @@ fn bar(metrics: &[(usize, &Metric)], phase: &Phase) -> Option<Bar> {
     let services = metrics.iter().filter(|(_, metric)| metric.name == "service");
     let service: f64 = services.map(|(_, metric)| metric.mean_ns * metric.count as f64).sum();
     let part = |(name, sum): &(&str, f64)| Part {
-        name: words::harmless(name),
+        name: format::harmless(name),
         percent: format!("{:.3}", sum / total * 100.0),
-        mean: words::duration(sum / started),
-        share: words::percent(sum / total),
+        mean: format::duration(sum / started),
+        share: format::percent(sum / total),
     };
     Some(Bar {
-        phase: words::harmless(&phase.name),
+        phase: format::harmless(&phase.name),
         unit: if phase.unit == "session" { "session".to_owned() } else { "message".to_owned() },
-        total: words::duration(total / started),
+        total: format::duration(total / started),
         parts: parts.iter().map(part).collect(),
-        rest: (service > total * 1.5).then(|| words::duration((service - total) / started)),
+        rest: (service > total * 1.5).then(|| format::duration((service - total) / started)),
         overlaps: service > 0.0 && total > service * 1.2,
         table: percentiles(
             metrics.iter().filter(|(_, metric)| metric.name.starts_with("step.")).copied().collect(),

@@ -2,9 +2,9 @@
 
 use super::{Cell, Table};
 use crate::condition::Condition;
-use crate::report::result::{ConditionRow, Limit, LimitVerdict, Phase, RunResult};
+use crate::report::format;
+use crate::report::stored::{Limit, LimitVerdict, RunResult, StoredCondition, StoredPhase};
 use crate::report::terminal::limits::{facts, unanswered};
-use crate::report::words;
 
 /// Conditions shown; the rest is in `failures.jsonl` and in the embedded result.
 const CONDITIONS: usize = 40;
@@ -13,7 +13,7 @@ const SAMPLE_LINES: usize = 12;
 const SAMPLE_COLUMNS: usize = 400;
 
 /// An outcome: its name, its field in the result, its count.
-type Outcome = (&'static str, &'static str, fn(&Phase) -> u64);
+type Outcome = (&'static str, &'static str, fn(&StoredPhase) -> u64);
 
 /// Every outcome, in the order of the books.
 const OUTCOMES: [Outcome; 11] = [
@@ -31,13 +31,13 @@ const OUTCOMES: [Outcome; 11] = [
 ];
 
 /// Arrivals that ended neither well nor as expected.
-pub fn failed(phase: &Phase) -> u64 {
+pub fn failed(phase: &StoredPhase) -> u64 {
     OUTCOMES[2..10].iter().map(|(_, _, count)| count(phase)).sum()
 }
 
 /// How the arrivals of each measured phase ended: the outcomes that occurred, and the books.
 pub fn outcomes(result: &RunResult) -> Table {
-    let measured: Vec<(usize, &Phase)> =
+    let measured: Vec<(usize, &StoredPhase)> =
         result.phases.iter().enumerate().filter(|(_, phase)| !phase.warmup).collect();
     let occurred: Vec<_> =
         OUTCOMES.iter().filter(|(_, _, count)| measured.iter().any(|(_, p)| count(p) > 0)).collect();
@@ -96,7 +96,7 @@ pub struct ConditionView {
 
 /// The conditions, unexpected ones first, and how many are not shown.
 pub fn conditions(result: &RunResult) -> (Vec<ConditionView>, usize) {
-    let mut rows: Vec<(usize, &ConditionRow)> =
+    let mut rows: Vec<(usize, &StoredCondition)> =
         result.conditions.iter().enumerate().filter(|(_, row)| row.count > 0).collect();
     rows.sort_by_key(|(_, row)| row.rank());
     let left = rows.len().saturating_sub(CONDITIONS);
@@ -104,15 +104,15 @@ pub fn conditions(result: &RunResult) -> (Vec<ConditionView>, usize) {
     (rows.into_iter().map(|(i, row)| condition(result, i, row)).collect(), left)
 }
 
-fn condition(result: &RunResult, i: usize, row: &ConditionRow) -> ConditionView {
-    let (first, last) = (words::seconds(row.first_s), words::seconds(row.last_s));
+fn condition(result: &RunResult, i: usize, row: &StoredCondition) -> ConditionView {
+    let (first, last) = (format::seconds(row.first_s), format::seconds(row.last_s));
     let mut facts = vec![
-        format!("at {}", words::harmless(&row.step)),
-        format!("in phase {}", words::harmless(&row.phase)),
+        format!("at {}", format::harmless(&row.step)),
+        format!("in phase {}", format::harmless(&row.phase)),
     ];
     if let Some(code) = row.code {
         let enhanced =
-            row.enhanced.as_deref().map(|own| format!(" {}", words::harmless(own))).unwrap_or_default();
+            row.enhanced.as_deref().map(|own| format!(" {}", format::harmless(own))).unwrap_or_default();
         facts.push(format!("code {code:03}{enhanced}"));
     }
     facts.push(row.effect());
@@ -128,10 +128,10 @@ fn condition(result: &RunResult, i: usize, row: &ConditionRow) -> ConditionView 
     let mut sample: Vec<String> = lines
         .iter()
         .take(SAMPLE_LINES)
-        .map(|line| words::cut(&words::harmless(line), SAMPLE_COLUMNS))
+        .map(|line| format::cut(&format::harmless(line), SAMPLE_COLUMNS))
         .collect();
     if lines.len() > SAMPLE_LINES {
-        sample.push(format!("({})", words::counted((lines.len() - SAMPLE_LINES) as u64, "more line")));
+        sample.push(format!("({})", format::counted((lines.len() - SAMPLE_LINES) as u64, "more line")));
     }
     ConditionView {
         count: Cell::count(row.count, format!("/conditions/{i}/count")).class("figure"),
@@ -157,21 +157,21 @@ pub fn limits(result: &RunResult) -> Table {
         "what was seen",
     ]);
     for (i, limit) in result.limits.iter().enumerate() {
-        let release = limit.release_ms.filter(|ms| ms.is_finite()).map(|ms| words::duration(ms * 1e6));
+        let release = limit.release_ms.filter(|ms| ms.is_finite()).map(|ms| format::duration(ms * 1e6));
         let shown = [
             limit.shown_by.map(|by| by.as_str()).unwrap_or_default(),
             limit.step.as_deref().unwrap_or_default(),
         ];
         let mut seen: Vec<String> =
-            limit.reply.iter().map(|reply| words::cut(reply, SAMPLE_COLUMNS)).collect();
+            limit.reply.iter().map(|reply| format::cut(reply, SAMPLE_COLUMNS)).collect();
         seen.extend(unanswered(limit));
         seen.extend(facts(limit));
         seen.extend(limit.inexact.iter().map(|why| format!("not exact: {why}")));
         seen.extend(limit.remarks.iter().cloned());
         table.rows.push(vec![
             Cell::stored(&limit.name, format!("/limits/{i}/name")),
-            Cell::text(words::limit_found(limit)).class("figure"),
-            Cell::number(limit.expected.map(|own| words::limit_amount(limit, own)).unwrap_or_default()),
+            Cell::text(format::limit_found(limit)).class("figure"),
+            Cell::number(limit.expected.map(|own| format::limit_amount(limit, own)).unwrap_or_default()),
             Cell::stored(limit.verdict.as_str(), format!("/limits/{i}/verdict")).class(tone(limit)),
             Cell::text(shown.join(" at ").trim_end_matches(" at ")),
             release.map_or_else(Cell::default, Cell::number),

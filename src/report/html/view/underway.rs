@@ -1,22 +1,22 @@
 //! What the page says otherwise as long as the run goes on: nothing is judged, and what is not known is not shown.
 
 use super::{Cell, Claim, Head, Table};
-use crate::report::result::{Phase, RunResult};
-use crate::report::words;
+use crate::report::format;
+use crate::report::stored::{RunResult, StoredPhase};
 
 /// The head of the page: that the run goes on, and how far it is.
 pub fn head(result: &RunResult, planned_s: Option<f64>, stopping: bool) -> Head {
-    let took = words::seconds(result.took_s);
+    let took = format::seconds(result.took_s);
     let (word, sentence) = match planned_s {
         _ if stopping => ("STOPPING", "nothing more is begun; what is under way may end".to_owned()),
         Some(planned) if result.took_s > planned => {
             ("RUNNING", "all arrivals were due; what is under way may end".to_owned())
         }
-        Some(planned) => ("RUNNING", format!("{took} of {} are over", words::seconds(planned))),
+        Some(planned) => ("RUNNING", format!("{took} of {} are over", format::seconds(planned))),
         None => ("RUNNING", format!("{took} are over")),
     };
     let lag = result.generator.lag_p99_ns.map(|lag| {
-        let lag = words::duration(lag as f64);
+        let lag = format::duration(lag as f64);
         format!("99 of 100 arrivals began within {lag} of when they were due.")
     });
     let begun = lag.unwrap_or_else(|| "Nothing that is measured has begun.".to_owned());
@@ -55,17 +55,17 @@ pub fn outcomes(result: &RunResult, table: &mut Table, waiting: u64, under_way: 
     let measured = result.phases.iter().filter(|phase| !phase.warmup);
     for (row, phase) in table.rows.iter_mut().zip(measured) {
         row.pop();
-        row.push(Cell::number(words::count(not_ended(phase))));
+        row.push(Cell::number(format::count(not_ended(phase))));
     }
     if let Some(first) = table.rows.first_mut().and_then(|row| row.last_mut())
         && result.phases.len() == 1
     {
-        let (under_way, waiting) = (words::count(under_way), words::count(waiting));
+        let (under_way, waiting) = (format::count(under_way), format::count(waiting));
         first.text = format!("{under_way} under way, {waiting} waiting");
     }
 }
 
-fn not_ended(phase: &Phase) -> u64 {
+fn not_ended(phase: &StoredPhase) -> u64 {
     let ended = phase.accepted + phase.expected + super::trouble::failed(phase) + phase.shed;
     phase.scheduled.saturating_sub(ended)
 }

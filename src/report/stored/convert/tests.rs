@@ -10,7 +10,7 @@ use crate::condition::Condition;
 use crate::load::{self, Curve, LoadModel, Shard, Spacing};
 use crate::mail;
 use crate::plan::{self, Messages, OnSaturation, Unit};
-use crate::report::json;
+use crate::report::stored::json;
 use crate::smtp::{Enhanced, Script, Step};
 
 fn plan() -> Plan {
@@ -176,6 +176,6 @@ fn a_measured_run_becomes_a_result_that_fits_the_schema() {
     assert_eq!((row.phase.as_str(), row.step.as_str(), row.first_s), ("steady", "mail", 12.5));
     assert_eq!((row.code, row.enhanced.as_deref(), row.expected), (Some(452), Some("4.3.1"), false));
     assert_eq!(result.generator.cpu_share, 0.0, "JSON has no NaN");
-    assert_eq!((result.verdict.status, result.verdict.exit_code), (VerdictStatus::Fail, 99));
+    assert_eq!((result.verdict.status, result.verdict.exit_code), (StoredStatus::Fail, 99));
     assert_eq!(result.started_at, "2026-11-23T12:30:00Z");
 }

@@ -1,8 +1,8 @@
 //! From a search for the capacity to what is stored of it.
 
-use super::findings::{Capacity, CapacityEnd, CapacityGoal, CapacityStatus};
 use crate::experiment::capacity::controller::TRIES;
 use crate::experiment::capacity::{Asked, Bounds, End, Ending, State, describe};
+use crate::report::stored::{Capacity, CapacityEnd, CapacityGoal, CapacityStatus};
 
 impl Capacity {
     /// What a search found, whatever its end.

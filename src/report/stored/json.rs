@@ -1,7 +1,7 @@
 //! `result.json`: writing it, reading it back, and its schema.
 
-use super::result::{RunResult, SCHEMA_VERSION};
-use super::words;
+use super::{RunResult, SCHEMA_VERSION};
+use crate::report::format;
 
 /// The largest whole number that every reader of JSON takes as it is (RFC 8259 6): readers who know only floating point, such
 /// as JavaScript and jq, round what is larger.
@@ -31,7 +31,7 @@ pub enum ReadError {
 
 /// The result as text, indented, fields in the order of the types, with a line end.
 pub fn write(result: &RunResult) -> String {
-    let mut text = words::harmless_json(
+    let mut text = format::harmless_json(
         serde_json::to_string_pretty(result).expect("a result has only text keys and plain values"),
     );
     text.push('\n');

@@ -8,17 +8,19 @@
 //!   version can still be read and shown by this one.
 //! - Unknown fields are tolerated when reading; the version is checked before anything else.
 
+pub mod convert;
+pub mod json;
+pub mod search;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::findings::named;
-pub use super::findings::{
-    Capacity, CapacityEnd, CapacityGoal, CapacityStatus, Limit, LimitVerdict, ShownBy,
-};
 use crate::collector::Outcome;
 use crate::collector::snapshot::Hindrance;
+use search::named;
+pub use search::{Capacity, CapacityEnd, CapacityGoal, CapacityStatus, Limit, LimitVerdict, ShownBy};
 
 /// The version of the format that is written, and the latest that is read.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -47,25 +49,25 @@ pub struct RunResult {
     /// Where the load went, as a URL, or `embedded`.
     pub target: String,
     /// What was asked.
-    pub profile: Profile,
+    pub profile: StoredProfile,
     /// Which part of the load this run carried; `null`: all of it.
     #[serde(default)]
-    pub shard: Option<Shard>,
+    pub shard: Option<StoredShard>,
     /// Whether the measurement may be believed.
-    pub validity: Validity,
+    pub validity: StoredValidity,
     /// The judgement.
-    pub verdict: RunVerdict,
+    pub verdict: StoredVerdict,
     /// What is odd and does not make the numbers wrong, in sentences.
     #[serde(default)]
     pub warnings: Vec<String>,
     /// The books, by phase, in the order of the profile.
-    pub phases: Vec<Phase>,
+    pub phases: Vec<StoredPhase>,
     /// The distributions that hold values, by phase.
-    pub metrics: Vec<Metric>,
+    pub metrics: Vec<StoredMetric>,
     /// What the failures and expected refusals meant, by phase.
-    pub conditions: Vec<ConditionRow>,
+    pub conditions: Vec<StoredCondition>,
     /// What was asserted, and what was observed.
-    pub assertions: Vec<Assertion>,
+    pub assertions: Vec<StoredAssertion>,
     /// How our own side fared.
     pub generator: Generator,
     /// What the embedded listener counted on its own side; `null` with any other target.
@@ -87,7 +89,8 @@ pub struct Tool {
 
 /// What was asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Profile {
+#[schemars(rename = "Profile")]
+pub struct StoredProfile {
     /// The profile's name.
     pub name: String,
     /// The file it was read from; `null` for a run asked for by flags.
@@ -107,7 +110,8 @@ pub struct Profile {
 
 /// One of the equal parts of a load that were run each by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Shard {
+#[schemars(rename = "Shard")]
+pub struct StoredShard {
     /// Which, from 0.
     pub index: u32,
     /// Of how many.
@@ -116,7 +120,8 @@ pub struct Shard {
 
 /// Whether the measurement may be believed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Validity {
+#[schemars(rename = "Validity")]
+pub struct StoredValidity {
     /// Valid or not.
     pub status: ValidityStatus,
     /// Why not, by name: `generator-lag`, `clock-jumped`, ...
@@ -138,9 +143,10 @@ pub enum ValidityStatus {
 
 /// The judgement.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct RunVerdict {
+#[schemars(rename = "RunVerdict")]
+pub struct StoredVerdict {
     /// In a word.
-    pub status: VerdictStatus,
+    pub status: StoredStatus,
     /// The exit code of the process.
     pub exit_code: u8,
     /// The assertion that stopped the run, if one did.
@@ -151,7 +157,8 @@ pub struct RunVerdict {
 /// The judgement in a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum VerdictStatus {
+#[schemars(rename = "VerdictStatus")]
+pub enum StoredStatus {
     /// Measured, valid, every assertion held.
     Pass,
     /// An assertion failed.
@@ -164,14 +171,15 @@ pub enum VerdictStatus {
     Interrupted,
 }
 
-named!(VerdictStatus {
+named!(StoredStatus {
     Pass => "pass", Fail => "fail", NoData => "no-data", Invalid => "invalid", Interrupted => "interrupted",
 });
 
 /// The books of a phase. The outcomes are of arrivals, of the phase's unit:
 /// scheduled = shed + started, and started = the sum of the other outcomes (M10).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Phase {
+#[schemars(rename = "Phase")]
+pub struct StoredPhase {
     /// Its name.
     pub name: String,
     /// Whether it is a warm-up, and so not measured.
@@ -220,22 +228,22 @@ pub struct Phase {
     pub accepted_per_s: f64,
     /// What was asked for and done; `null` in results stored before it was known.
     #[serde(default)]
-    pub work: Option<Work>,
+    pub work: Option<StoredWork>,
     /// What of all that was counted here came after the window, and is in no rate; `null` in results stored before it was
     /// known.
     #[serde(default)]
-    pub drained: Option<Drained>,
+    pub drained: Option<StoredDrained>,
     /// The transactions, each by itself.
-    pub transactions: Transactions,
+    pub transactions: StoredTransactions,
     /// The sessions.
-    pub sessions: Sessions,
+    pub sessions: StoredSessions,
     /// The recipients.
     pub recipients: Recipients,
     /// The octets, after TLS where it is spoken.
     pub bytes: Bytes,
     /// The TLS handshakes; `null` in clear text.
     #[serde(default)]
-    pub tls: Option<Tls>,
+    pub tls: Option<StoredTls>,
     /// How many refusals each `[[expect]]` of the profile covered, by its name, or its place from 1 if it has none.
     #[serde(default)]
     pub expects: BTreeMap<String, u64>,
@@ -264,7 +272,8 @@ pub struct Address {
 
 /// What a phase was to do, and how much of it was done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Work {
+#[schemars(rename = "Work")]
+pub struct StoredWork {
     /// What is counted: `messages`, `sessions`, or `ns`: nanoseconds in which the sessions of a closed load were to be busy.
     pub unit: String,
     /// So much was asked for.
@@ -281,7 +290,8 @@ pub struct Work {
 
 /// What came after the window of a phase: the arrivals that were due in it and started or ended later.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Drained {
+#[schemars(rename = "Drained")]
+pub struct StoredDrained {
     /// How long after the window the last of them ended.
     pub s: f64,
     /// Arrivals that started.
@@ -307,7 +317,7 @@ pub struct Drained {
     /// Still under way when the run ended.
     pub interrupted: u64,
     /// Transactions.
-    pub transactions: Transactions,
+    pub transactions: StoredTransactions,
     /// Refusals that each `[[expect]]` of the profile covered, by its name, or its place from 1 if it has none; `null` in
     /// results stored before it was known.
     #[serde(default)]
@@ -316,7 +326,8 @@ pub struct Drained {
 
 /// How the transactions of a phase ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Transactions {
+#[schemars(rename = "Transactions")]
+pub struct StoredTransactions {
     /// Begun: MAIL was written.
     pub attempted: u64,
     /// The positive reply after the final dot was read.
@@ -341,7 +352,8 @@ pub struct Transactions {
 
 /// The sessions of a phase.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Sessions {
+#[schemars(rename = "Sessions")]
+pub struct StoredSessions {
     /// Connections tried.
     pub opened: u64,
     /// Got as far as being able to send.
@@ -377,7 +389,8 @@ pub struct Bytes {
 
 /// The TLS handshakes of a phase that were completed. Their times are in `step.tls` (full) and `step.tls-resumed`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Tls {
+#[schemars(rename = "Tls")]
+pub struct StoredTls {
     /// Full handshakes.
     pub full: u64,
     /// Those that resumed an earlier session.
@@ -403,7 +416,8 @@ pub struct Handshakes {
 
 /// One distribution of durations: a metric of one phase, for one outcome (outcomes never share one, M22).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Metric {
+#[schemars(rename = "Metric")]
+pub struct StoredMetric {
     /// The phase.
     pub phase: String,
     /// `response`, `service`, `lag`, `wait`, `setup`, `session`, `step.connect`, ..., `step.tls-resumed`
@@ -460,7 +474,8 @@ pub enum PercentileStatus {
 
 /// One row of what failures and expected refusals meant.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct ConditionRow {
+#[schemars(rename = "ConditionRow")]
+pub struct StoredCondition {
     /// The phase.
     pub phase: String,
     /// Where it showed.
@@ -488,7 +503,7 @@ pub struct ConditionRow {
     pub sample: String,
 }
 
-impl ConditionRow {
+impl StoredCondition {
     /// Whether it failed nothing: how a session ended beside its messages, or the form of a reply.
     pub fn is_manner(&self) -> bool {
         self.outcome == Outcome::Accepted.as_str()
@@ -505,14 +520,15 @@ impl ConditionRow {
         match (self.expected, self.is_manner()) {
             (true, _) => "expected by the profile".to_owned(),
             (_, true) => "no failure: what was accepted stays accepted".to_owned(),
-            _ => format!("not expected: {}", super::words::harmless(&self.outcome)),
+            _ => format!("not expected: {}", super::format::harmless(&self.outcome)),
         }
     }
 }
 
 /// One assertion.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Assertion {
+#[schemars(rename = "Assertion")]
+pub struct StoredAssertion {
     /// As the user wrote it.
     pub expr: String,
     /// The phase it is about; `null`: all measured phases.
@@ -520,7 +536,7 @@ pub struct Assertion {
     /// What was observed, with its unit, or why nothing was.
     pub observed: String,
     /// Whether it held.
-    pub status: AssertionStatus,
+    pub status: StoredAssertionStatus,
     /// Whether smtpress asserts it by itself.
     #[serde(default)]
     pub builtin: bool,
@@ -535,7 +551,8 @@ pub struct Assertion {
 /// Whether an assertion held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum AssertionStatus {
+#[schemars(rename = "AssertionStatus")]
+pub enum StoredAssertionStatus {
     /// It held.
     Pass,
     /// It did not.
@@ -546,7 +563,7 @@ pub enum AssertionStatus {
     NotJudged,
 }
 
-named!(AssertionStatus { Pass => "pass", Fail => "fail", NoData => "no-data", NotJudged => "not-judged" });
+named!(StoredAssertionStatus { Pass => "pass", Fail => "fail", NoData => "no-data", NotJudged => "not-judged" });
 
 /// How our own side fared.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

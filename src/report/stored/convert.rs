@@ -2,17 +2,19 @@
 //!
 //! It only carries over: nothing is computed here that is not a name, a unit or a date.
 
+mod capacity;
+pub mod searched;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::json::MOST_INTEGER;
-use super::merge::ALONE;
-use super::result::{
-    Assertion, AssertionStatus, Bytes, ConditionRow, Drained, Generator, Metric, Percentile,
-    PercentileStatus, Phase, Profile, Recipients, RunResult, RunVerdict, SCHEMA_VERSION, Sessions, Tls, Tool,
-    Transactions, Validity, ValidityStatus, VerdictStatus,
+use super::{
+    Bytes, Generator, Percentile, PercentileStatus, Recipients, RunResult, SCHEMA_VERSION, StoredAssertion,
+    StoredAssertionStatus, StoredCondition, StoredDrained, StoredMetric, StoredPhase, StoredProfile,
+    StoredSessions, StoredStatus, StoredTls, StoredTransactions, StoredValidity, StoredVerdict, Tool,
+    ValidityStatus,
 };
-use super::{addresses, result, words};
 use crate::collector::Outcome;
 use crate::collector::histogram::{self, Quantile, Status};
 use crate::collector::snapshot::Measured;
@@ -21,7 +23,11 @@ use crate::collector::tally::Covered;
 use crate::collector::work::Work;
 use crate::condition::expect::Expect;
 use crate::plan::{Plan, silence};
+use crate::report::{addresses, format};
 use crate::verdict;
+
+/// How the warning of a shard that is shown alone begins.
+pub const ALONE: &str = "this is one shard alone";
 
 /// All that a result is made from.
 #[derive(Clone, Debug)]
@@ -61,11 +67,11 @@ impl RunResult {
             },
             run_id: plan.run_id.clone(),
             directory: None,
-            started_at: words::timestamp(input.started_at),
-            load_began_at: (!measured.began_at.is_zero()).then(|| words::exact_timestamp(measured.began_at)),
+            started_at: format::timestamp(input.started_at),
+            load_began_at: (!measured.began_at.is_zero()).then(|| format::exact_timestamp(measured.began_at)),
             took_s: measured.took.as_secs_f64(),
             target: plan.target.to_string(),
-            profile: Profile {
+            profile: StoredProfile {
                 name: plan.name.clone(),
                 path: input.profile_path,
                 sha256: input.profile_sha256,
@@ -74,13 +80,13 @@ impl RunResult {
                 schedule_sha256: input.schedule_sha256,
             },
             shard: (plan.shard.of > 1)
-                .then_some(result::Shard { index: plan.shard.index, of: plan.shard.of }),
-            validity: Validity {
+                .then_some(super::StoredShard { index: plan.shard.index, of: plan.shard.of }),
+            validity: StoredValidity {
                 status: if reasons.is_empty() { ValidityStatus::Valid } else { ValidityStatus::Invalid },
                 reasons: reasons.iter().map(|reason| reason.code.to_string()).collect(),
                 explanations: reasons.iter().map(|reason| reason.sentence.clone()).collect(),
             },
-            verdict: RunVerdict {
+            verdict: StoredVerdict {
                 status: verdict.status.into(),
                 exit_code: verdict.exit_code,
                 aborted_by: summary.aborted_by.clone(),
@@ -109,9 +115,9 @@ impl RunResult {
 }
 
 /// What a phase was to do and did, as it is stored.
-pub(super) fn work(work: &Work) -> result::Work {
+pub(in crate::report) fn work(work: &Work) -> super::StoredWork {
     let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-    result::Work {
+    super::StoredWork {
         unit: work.unit.as_str().to_owned(),
         asked: work.asked,
         done: work.done,
@@ -120,11 +126,11 @@ pub(super) fn work(work: &Work) -> result::Work {
     }
 }
 
-fn books(plan: &Plan, measured: &Measured, index: usize, phase: &PhaseSummary) -> Phase {
+fn books(plan: &Plan, measured: &Measured, index: usize, phase: &PhaseSummary) -> StoredPhase {
     let counts = &phase.counts;
     let arrivals = |outcome| counts.arrivals.of(outcome);
     let transactions = |outcome| counts.transactions.of(outcome);
-    Phase {
+    StoredPhase {
         name: phase.info.name.clone(),
         warmup: phase.info.warmup,
         model: plan.phases.get(index).map(|phase| phase.model.clone()).unwrap_or_default(),
@@ -149,7 +155,7 @@ fn books(plan: &Plan, measured: &Measured, index: usize, phase: &PhaseSummary) -
         accepted_per_s: finite(phase.accepted_per_s),
         work: measured.work.get(index).map(work),
         drained: Some(drained(plan, phase)),
-        transactions: Transactions {
+        transactions: StoredTransactions {
             attempted: counts.attempted,
             accepted: transactions(Outcome::Accepted),
             expected: transactions(Outcome::Expected),
@@ -161,7 +167,7 @@ fn books(plan: &Plan, measured: &Measured, index: usize, phase: &PhaseSummary) -
             malformed: transactions(Outcome::Malformed),
             interrupted: transactions(Outcome::Interrupted),
         },
-        sessions: Sessions {
+        sessions: StoredSessions {
             opened: counts.opened,
             established: counts.established,
             refused: counts.refused,
@@ -178,12 +184,12 @@ fn books(plan: &Plan, measured: &Measured, index: usize, phase: &PhaseSummary) -
 }
 
 /// What came after the phase's window.
-fn drained(plan: &Plan, phase: &PhaseSummary) -> Drained {
+fn drained(plan: &Plan, phase: &PhaseSummary) -> StoredDrained {
     let counts = &phase.counts.drained;
     let arrivals = |outcome| counts.arrivals.of(outcome);
     let transactions = |outcome| counts.transactions.of(outcome);
     let ended = counts.arrivals.ended();
-    Drained {
+    StoredDrained {
         s: if ended > 0 { phase.drained_for.as_secs_f64() } else { 0.0 },
         started: counts.started,
         accepted: arrivals(Outcome::Accepted),
@@ -196,7 +202,7 @@ fn drained(plan: &Plan, phase: &PhaseSummary) -> Drained {
         in_doubt: arrivals(Outcome::InDoubt),
         malformed: arrivals(Outcome::Malformed),
         interrupted: arrivals(Outcome::Interrupted),
-        transactions: Transactions {
+        transactions: StoredTransactions {
             attempted: counts.attempted,
             accepted: transactions(Outcome::Accepted),
             expected: transactions(Outcome::Expected),
@@ -223,8 +229,8 @@ fn expects(plan: &Plan, phase: &PhaseSummary, of: fn(Covered) -> u64) -> BTreeMa
 }
 
 /// The handshakes of a phase.
-fn tls(measured: &Measured, index: usize) -> Tls {
-    let mut tls = Tls::default();
+fn tls(measured: &Measured, index: usize) -> StoredTls {
+    let mut tls = StoredTls::default();
     let Some(tally) = measured.tally.phases.get(index) else { return tls };
     tls.untrusted = tally.counts.untrusted;
     tls.truncated = tally.counts.truncated;
@@ -267,7 +273,7 @@ fn warnings(plan: &Plan, measured: &Measured, summary: &Summary) -> Vec<String> 
         let untrusted: u64 = summary.phases.iter().map(|phase| phase.counts.untrusted).sum();
         let found = match untrusted {
             0 => "none seen would have been refused".to_owned(),
-            _ => format!("{} would have been refused", words::counted(untrusted, "full handshake")),
+            _ => format!("{} would have been refused", format::counted(untrusted, "full handshake")),
         };
         warnings.push(format!("THE LISTENER'S CERTIFICATE WAS NOT VERIFIED (verify = false): {found}"));
     }
@@ -275,7 +281,7 @@ fn warnings(plan: &Plan, measured: &Measured, summary: &Summary) -> Vec<String> 
         format!(
             "phase `{}` paused {} before it opened another session: {}; no pause is part of a response time",
             phase.info.name,
-            words::counted(phase.counts.backoffs, "time"),
+            format::counted(phase.counts.backoffs, "time"),
             plan.reconnect
         )
     }));
@@ -283,13 +289,17 @@ fn warnings(plan: &Plan, measured: &Measured, summary: &Summary) -> Vec<String> 
 }
 
 /// The distributions of a phase.
-pub(super) fn metrics(measured: &Measured, index: usize, phase: &PhaseSummary) -> Vec<Metric> {
+pub(in crate::report) fn metrics(
+    measured: &Measured,
+    index: usize,
+    phase: &PhaseSummary,
+) -> Vec<StoredMetric> {
     phase.metrics.iter().map(|row| metric(measured, index, phase, row)).collect()
 }
 
-fn metric(measured: &Measured, index: usize, phase: &PhaseSummary, row: &MetricRow) -> Metric {
+fn metric(measured: &Measured, index: usize, phase: &PhaseSummary, row: &MetricRow) -> StoredMetric {
     let hist = measured.tally.phases.get(index).and_then(|tally| tally.hists.get(&(row.metric, row.outcome)));
-    Metric {
+    StoredMetric {
         phase: phase.info.name.clone(),
         name: row.metric.to_string(),
         outcome: row.outcome.to_string(),
@@ -303,7 +313,7 @@ fn metric(measured: &Measured, index: usize, phase: &PhaseSummary, row: &MetricR
     }
 }
 
-pub(super) fn percentile(quantile: &Quantile) -> Percentile {
+pub(in crate::report) fn percentile(quantile: &Quantile) -> Percentile {
     let status = match quantile.status {
         Status::Exact => PercentileStatus::Exact,
         Status::AtLeast => PercentileStatus::AtLeast,
@@ -320,8 +330,8 @@ pub(super) fn percentile(quantile: &Quantile) -> Percentile {
     }
 }
 
-fn condition(summary: &Summary, row: &summary::ConditionRow) -> ConditionRow {
-    ConditionRow {
+fn condition(summary: &Summary, row: &summary::ConditionRow) -> StoredCondition {
+    StoredCondition {
         phase: summary.phases.get(row.phase).map(|phase| phase.info.name.clone()).unwrap_or_default(),
         step: row.key.step.to_string(),
         condition: row.key.condition.to_string(),
@@ -337,16 +347,16 @@ fn condition(summary: &Summary, row: &summary::ConditionRow) -> ConditionRow {
     }
 }
 
-pub(super) fn assertion(result: &verdict::AssertionResult) -> Assertion {
-    Assertion {
+pub(in crate::report) fn assertion(result: &verdict::AssertionResult) -> StoredAssertion {
+    StoredAssertion {
         expr: result.expr.clone(),
         phase: result.phase.clone(),
         observed: result.observed.clone(),
         status: match result.status {
-            verdict::AssertionStatus::Pass => AssertionStatus::Pass,
-            verdict::AssertionStatus::Fail => AssertionStatus::Fail,
-            verdict::AssertionStatus::NoData => AssertionStatus::NoData,
-            verdict::AssertionStatus::NotJudged => AssertionStatus::NotJudged,
+            verdict::AssertionStatus::Pass => StoredAssertionStatus::Pass,
+            verdict::AssertionStatus::Fail => StoredAssertionStatus::Fail,
+            verdict::AssertionStatus::NoData => StoredAssertionStatus::NoData,
+            verdict::AssertionStatus::NotJudged => StoredAssertionStatus::NotJudged,
         },
         builtin: result.builtin,
         abort: result.abort,
@@ -375,20 +385,20 @@ fn generator(plan: &Plan, summary: &Summary) -> Generator {
     .with(summary.hindrance())
 }
 
-impl From<verdict::VerdictStatus> for VerdictStatus {
-    fn from(status: verdict::VerdictStatus) -> VerdictStatus {
+impl From<verdict::VerdictStatus> for StoredStatus {
+    fn from(status: verdict::VerdictStatus) -> StoredStatus {
         match status {
-            verdict::VerdictStatus::Pass => VerdictStatus::Pass,
-            verdict::VerdictStatus::Fail => VerdictStatus::Fail,
-            verdict::VerdictStatus::NoData => VerdictStatus::NoData,
-            verdict::VerdictStatus::Invalid => VerdictStatus::Invalid,
-            verdict::VerdictStatus::Interrupted => VerdictStatus::Interrupted,
+            verdict::VerdictStatus::Pass => StoredStatus::Pass,
+            verdict::VerdictStatus::Fail => StoredStatus::Fail,
+            verdict::VerdictStatus::NoData => StoredStatus::NoData,
+            verdict::VerdictStatus::Invalid => StoredStatus::Invalid,
+            verdict::VerdictStatus::Interrupted => StoredStatus::Interrupted,
         }
     }
 }
 
 /// JSON has no infinity and no NaN; a rate over an empty window is 0.
-pub(super) fn finite(value: f64) -> f64 {
+pub(in crate::report) fn finite(value: f64) -> f64 {
     if value.is_finite() { value } else { 0.0 }
 }
 

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use super::result::{
-    Generator, Profile, RunResult, RunVerdict, SCHEMA_VERSION, Tool, Validity, ValidityStatus, VerdictStatus,
-};
-use super::words;
 use crate::plan::Plan;
+use crate::report::format;
+use crate::report::stored::{
+    Generator, RunResult, SCHEMA_VERSION, StoredProfile, StoredStatus, StoredValidity, StoredVerdict, Tool,
+    ValidityStatus,
+};
 
 /// All that the head of a search's result is made from.
 #[derive(Clone, Debug)]
@@ -22,7 +23,7 @@ pub struct Searched<'a> {
     /// How long it took.
     pub took: Duration,
     /// How it is judged.
-    pub status: VerdictStatus,
+    pub status: StoredStatus,
     /// The exit code of the process.
     pub exit_code: u8,
     /// Why it is not to be believed, if so: a name and a sentence.
@@ -46,10 +47,10 @@ impl RunResult {
             directory: None,
             shard: None,
             load_began_at: None,
-            started_at: words::timestamp(input.started_at),
+            started_at: format::timestamp(input.started_at),
             took_s: input.took.as_secs_f64(),
             target: plan.target.to_string(),
-            profile: Profile {
+            profile: StoredProfile {
                 name: plan.name.clone(),
                 path: input.profile_path,
                 sha256: input.profile_sha256,
@@ -58,7 +59,7 @@ impl RunResult {
                 schedule_sha256: String::new(),
             },
             validity: validity(reasons, explanations),
-            verdict: RunVerdict { status: input.status, exit_code: input.exit_code, aborted_by: None },
+            verdict: StoredVerdict { status: input.status, exit_code: input.exit_code, aborted_by: None },
             warnings: Vec::new(),
             phases: Vec::new(),
             metrics: Vec::new(),
@@ -72,7 +73,7 @@ impl RunResult {
     }
 }
 
-fn validity(reasons: Vec<String>, explanations: Vec<String>) -> Validity {
+fn validity(reasons: Vec<String>, explanations: Vec<String>) -> StoredValidity {
     let status = if reasons.is_empty() { ValidityStatus::Valid } else { ValidityStatus::Invalid };
-    Validity { status, reasons, explanations }
+    StoredValidity { status, reasons, explanations }
 }

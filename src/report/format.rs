@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
-use super::findings::{CapacityGoal, Limit};
-use super::result::{Generator, Phase};
+use super::stored::search::{CapacityGoal, Limit};
+use super::stored::{Generator, StoredPhase};
 
 /// A duration in nanoseconds with three significant digits: `812 us`, `12.4 ms`, `1.02 s`, `2 min 05 s`.
 pub fn duration(ns: f64) -> String {
@@ -103,7 +103,7 @@ pub fn cpu(own: &Generator) -> String {
 }
 
 /// What of a phase ended after its window, and is in no rate; nothing if it is of no account.
-pub fn drained(phase: &Phase) -> Option<String> {
+pub fn drained(phase: &StoredPhase) -> Option<String> {
     let drained = phase.drained.as_ref()?;
     (drained.accepted > 0 || drained.started > 0).then(|| {
         let late = match drained.started {
