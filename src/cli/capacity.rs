@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::args::{Format, Progress};
-use super::exit::{Failure, PREFLIGHT, USAGE};
+use super::exit::Failure;
 use super::look::Screen;
 use super::output::Output;
 use super::prepare::{self, Prepared};
@@ -26,8 +26,9 @@ use crate::profile::overrides::{Origin, apply_in_order};
 use crate::profile::{Document, Override, Purpose};
 use crate::report::format;
 use crate::report::run_dir::{Contents, RunDir, SEARCH};
-use crate::report::stored::convert::searched::Searched;
+use crate::report::stored::convert::{self, searched::Searched};
 use crate::report::stored::{Capacity, Generator, RunResult};
+use crate::verdict::ExitCode;
 use args::CapacityArgs;
 use expect::Expect;
 use site::Here;
@@ -38,7 +39,7 @@ const TRUSTED: f64 = 0.8;
 const SPARE: u64 = 200;
 
 /// Searches the capacity and says what it is.
-pub fn capacity(args: &CapacityArgs, screen: &Screen) -> Result<u8, Failure> {
+pub fn capacity(args: &CapacityArgs, screen: &Screen) -> Result<ExitCode, Failure> {
     let mut prepared = match &args.resume {
         Some(directory) => resumed(args, directory)?,
         None => prepared(args)?,
@@ -161,7 +162,7 @@ pub fn capacity(args: &CapacityArgs, screen: &Screen) -> Result<u8, Failure> {
         shown = Output::Stdout.write(&text, screen);
     }
     if let End::Hook(reason) = &end {
-        Failure::Told(PREFLIGHT, reason.clone()).tell(screen);
+        Failure::Told(ExitCode::Preflight, reason.clone()).tell(screen);
     }
     let written = copies.write(&result, directory.files(), screen);
     stored
@@ -169,7 +170,7 @@ pub fn capacity(args: &CapacityArgs, screen: &Screen) -> Result<u8, Failure> {
         .and(written)
         .and(shown)
         .or_else(|failure| failure.beside(&result, screen))?;
-    Ok(result.verdict.exit_code)
+    Ok(ExitCode::of(result.verdict.exit_code))
 }
 
 /// The profile that the arguments make.
@@ -249,7 +250,7 @@ fn load(directory: &Path, prepared: &Prepared, asked: &Asked) -> Result<State, F
     let told = |why: String| {
         let path = path.display();
         Failure::Told(
-            USAGE,
+            ExitCode::Usage,
             format!("failed to go on with {path}: {why}; begin a search anew without --resume"),
         )
     };
@@ -308,19 +309,17 @@ fn judged(
     expects: &[Expect],
     ledger: Option<serde_json::Value>,
 ) -> RunResult {
-    let verdict = expect::judge(asked, state, end, expects);
+    let (verdict, assertions) = expect::judge(asked, state, end, expects);
     let mut result = RunResult::searched(Searched {
         plan: &prepared.compiled.plan,
         profile_path: prepared.path.clone(),
         profile_sha256: prepared.compiled.sha256.clone(),
         started_at: prepared.started_at,
         took: Duration::from_secs_f64(state.elapsed_s),
-        status: verdict.status,
-        exit_code: verdict.exit_code,
-        invalid: verdict.invalid,
+        verdict,
         ledger,
     });
-    result.assertions = verdict.assertions;
+    result.assertions = assertions.iter().map(convert::assertion).collect();
     result.capacity = Some(Capacity::found(asked, state, end));
     result
 }

@@ -15,6 +15,7 @@ use super::output::Output;
 use crate::report::compared::{self, Compared};
 use crate::report::stored::{RunResult, StoredStatus, ValidityStatus};
 use crate::report::{RunDir, blocks, html};
+use crate::verdict::ExitCode;
 use crate::verdict::compare::{self as statistics, Course, Effort, Measure, Phase, measure_name};
 
 /// The runs of a side at most: what the exact test costs grows with the fourth power of them.
@@ -119,7 +120,7 @@ impl CompareArgs {
 }
 
 /// `smtpress compare`.
-pub fn compare(args: &CompareArgs, screen: &Screen) -> Result<u8, Failure> {
+pub fn compare(args: &CompareArgs, screen: &Screen) -> Result<ExitCode, Failure> {
     let measures = measures(&args.metrics)?;
     let (output, page) = outputs(args)?;
     let judged = judged(args, screen)?;

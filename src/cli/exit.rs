@@ -11,18 +11,7 @@ use crate::net::tls::TlsError;
 use crate::profile::ProfileError;
 use crate::report::RunResult;
 use crate::report::run_dir::RunDirError;
-
-/// A fault in smtpress itself.
-pub const FAULT: u8 = 1;
-/// Usage or profile error; nothing was sent.
-pub const USAGE: u8 = 2;
-/// Preflight failed, target unreachable, or refused by the safety rule; no load ran.
-pub const PREFLIGHT: u8 = 3;
-
-/// The measurement is invalid.
-pub const INVALID: u8 = 98;
-/// The user stopped it; what is there is kept.
-pub const INTERRUPTED: u8 = 105;
+use crate::verdict::ExitCode;
 
 /// Why a command ends without its result.
 #[derive(Debug)]
@@ -30,7 +19,7 @@ pub enum Failure {
     /// A profile that cannot be read.
     Profile(Box<ProfileError>),
     /// A code and a sentence.
-    Told(u8, String),
+    Told(ExitCode, String),
     /// stdout is gone: the reader has seen enough.
     Pipe,
 }
@@ -38,14 +27,14 @@ pub enum Failure {
 impl Failure {
     /// Wrong usage.
     pub fn usage(sentence: impl Into<String>) -> Failure {
-        Failure::Told(USAGE, sentence.into())
+        Failure::Told(ExitCode::Usage, sentence.into())
     }
 
     /// Of a run directory before the load: whatever is wrong with it, nothing was sent.
     pub fn unwritable(error: RunDirError) -> Failure {
         match error {
-            RunDirError::Taken { .. } => Failure::Told(USAGE, error.to_string()),
-            error => Failure::Told(PREFLIGHT, error.to_string()),
+            RunDirError::Taken { .. } => Failure::Told(ExitCode::Usage, error.to_string()),
+            error => Failure::Told(ExitCode::Preflight, error.to_string()),
         }
     }
 
@@ -57,7 +46,7 @@ impl Failure {
     pub fn beside(self, result: &RunResult, screen: &Screen) -> Result<(), Failure> {
         match self {
             Failure::Pipe => Ok(()),
-            failure if result.verdict.exit_code == 0 => Err(failure),
+            failure if result.verdict.exit_code == ExitCode::Success.number() => Err(failure),
             failure => {
                 failure.tell(screen);
                 Ok(())
@@ -66,11 +55,11 @@ impl Failure {
     }
 
     /// The exit code.
-    pub fn code(&self) -> u8 {
+    pub fn code(&self) -> ExitCode {
         match self {
-            Failure::Profile(_) => USAGE,
+            Failure::Profile(_) => ExitCode::Usage,
             Failure::Told(code, _) => *code,
-            Failure::Pipe => 0,
+            Failure::Pipe => ExitCode::Success,
         }
     }
 
@@ -103,15 +92,17 @@ impl From<PreflightError> for Failure {
             | PreflightError::NotAllowed { .. }
             | PreflightError::Source { .. } => "",
         };
-        Failure::Told(PREFLIGHT, format!("{error}{remedy}"))
+        Failure::Told(ExitCode::Preflight, format!("{error}{remedy}"))
     }
 }
 
 impl From<RunDirError> for Failure {
     fn from(error: RunDirError) -> Self {
         let code = match &error {
-            RunDirError::Taken { .. } | RunDirError::Create { .. } | RunDirError::Write { .. } => FAULT,
-            RunDirError::Open { .. } | RunDirError::Read { .. } => USAGE,
+            RunDirError::Taken { .. } | RunDirError::Create { .. } | RunDirError::Write { .. } => {
+                ExitCode::Fault
+            }
+            RunDirError::Open { .. } | RunDirError::Read { .. } => ExitCode::Usage,
         };
         Failure::Told(code, error.to_string())
     }
@@ -122,14 +113,14 @@ impl From<RunError> for Failure {
         match error {
             RunError::Tls(error) => error.into(),
             RunError::Preflight(error) => error.into(),
-            error => Failure::Told(FAULT, error.to_string()),
+            error => Failure::Told(ExitCode::Fault, error.to_string()),
         }
     }
 }
 
 impl From<TlsError> for Failure {
     fn from(error: TlsError) -> Self {
-        Failure::Told(USAGE, format!("failed to set up TLS: {error}; nothing was sent"))
+        Failure::Told(ExitCode::Usage, format!("failed to set up TLS: {error}; nothing was sent"))
     }
 }
 
@@ -154,7 +145,7 @@ impl From<ListenError> for Failure {
             | ListenError::Tls(_)
             | ListenError::Thread(_) => "",
         };
-        Failure::Told(PREFLIGHT, format!("{error}{remedy}"))
+        Failure::Told(ExitCode::Preflight, format!("{error}{remedy}"))
     }
 }
 
@@ -163,7 +154,7 @@ impl From<io::Error> for Failure {
         if error.kind() == io::ErrorKind::BrokenPipe {
             Failure::Pipe
         } else {
-            Failure::Told(FAULT, error.to_string())
+            Failure::Told(ExitCode::Fault, error.to_string())
         }
     }
 }

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::args::{Format, Progress};
-use super::exit::{FAULT, Failure};
+use super::exit::Failure;
 use super::look::Screen;
 use super::output::Output;
 use super::prepare::{self, Prepared};
@@ -19,7 +19,7 @@ use crate::condition::Classifier;
 use crate::experiment::limit::{
     self, Bounds, Ended, Finding, KINDS, Kind, Measure, Outcome, Request, Setting, Watch,
 };
-use crate::generator::probe::{NetworkProbes, ProbeEvent};
+use crate::generator::probe::{NetworkProbes, ProbeEvent, Refusal};
 use crate::generator::{self, Stop, clock, preflight};
 use crate::listener::Listener;
 use crate::load::Shard;
@@ -33,10 +33,11 @@ use crate::profile::units::{Count, Quantity, Size, Time};
 use crate::profile::{Override, Purpose};
 use crate::report::format;
 use crate::report::run_dir::{Contents, RunDirError};
+use crate::report::stored::RunResult;
 use crate::report::stored::convert::searched::Searched;
 use crate::report::stored::json::MOST_INTEGER;
-use crate::report::stored::{RunResult, StoredStatus};
 use crate::smtp::script::Tls;
+use crate::verdict::{ExitCode, SearchVerdict};
 use args::LimitArgs;
 
 /// How long a reply may take, unless told otherwise: much less than a client would wait, for a search asks often.
@@ -45,7 +46,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const LOOPBACK: &str = "127.0.0.1-127.0.63.254";
 
 /// Finds limits, and says whether they are as expected.
-pub fn limit(args: &LimitArgs, screen: &Screen) -> Result<u8, Failure> {
+pub fn limit(args: &LimitArgs, screen: &Screen) -> Result<ExitCode, Failure> {
     let mut prepared = prepared(args)?;
     let bounds = bounds(args)?;
     let patience = read::<Time>("--timeout", args.timeout.as_deref())?.map_or(PATIENCE, |time| time.0);
@@ -63,7 +64,7 @@ pub fn limit(args: &LimitArgs, screen: &Screen) -> Result<u8, Failure> {
     let request = request(args, &prepared, loopback)?;
     if args.plan {
         write!(screen.out(), "{}", outline(&request, &bounds, &prepared.compiled.plan))?;
-        return Ok(0);
+        return Ok(ExitCode::Success);
     }
     preflight::raise_descriptors(bounds.sessions.saturating_mul(if embedded { 2 } else { 1 }) + 64).ok();
     let plan = &prepared.compiled.plan;
@@ -113,7 +114,7 @@ pub fn limit(args: &LimitArgs, screen: &Screen) -> Result<u8, Failure> {
         .and(written)
         .and(shown)
         .or_else(|failure| failure.beside(&result, screen))?;
-    Ok(result.verdict.exit_code)
+    Ok(ExitCode::of(result.verdict.exit_code))
 }
 
 fn all_v4(addresses: &[SocketAddr]) -> bool {
@@ -313,62 +314,13 @@ fn search(
     Ok(limit::search(&mut probes, &setting, request, watcher))
 }
 
-/// The result, and the exit code.
+/// The result of what was found until now.
 fn judged(
     prepared: &Prepared,
     outcome: Outcome,
     begun: std::time::Instant,
     ledger: Option<serde_json::Value>,
 ) -> RunResult {
-    let failed = outcome.findings.iter().any(Finding::fails);
-    let (status, exit_code, reason) = match &outcome.ended {
-        None if failed => (StoredStatus::Fail, 99, None),
-        None => (StoredStatus::Pass, 0, None),
-        Some(Ended::Stopped) => (StoredStatus::Interrupted, 105, None),
-        Some(Ended::Unserved(refusal)) => (
-            StoredStatus::NoData,
-            3,
-            Some((
-                "unserved",
-                format!(
-                    "the listener does not serve a first session: {}{}",
-                    limit::told(refusal.step, &refusal.event, None),
-                    match refusal.event {
-                        ProbeEvent::Silence =>
-                            format!("; {}", silence::sentence(&prepared.compiled.plan.target, refusal.step)),
-                        _ => String::new(),
-                    }
-                ),
-            )),
-        ),
-        Some(Ended::Lost(after, refusal)) => (
-            StoredStatus::Invalid,
-            98,
-            Some((
-                "listener-lost",
-                format!(
-                    "after {after} the listener served nobody any more: {}",
-                    limit::told(refusal.step, &refusal.event, None)
-                ),
-            )),
-        ),
-        Some(Ended::Own(why)) => {
-            (StoredStatus::Invalid, 98, Some(("own-failure", format!("our own side could not go on: {why}"))))
-        }
-        Some(Ended::Fault(name, why)) => (
-            StoredStatus::Invalid,
-            FAULT,
-            Some((
-                "fault",
-                format!("a fault in smtpress ended the search for {name}, please report it: {why}"),
-            )),
-        ),
-        Some(Ended::Spent(what)) => (
-            StoredStatus::Invalid,
-            98,
-            Some(("spent", format!("what may be spent in {what} is spent, and not all was looked for"))),
-        ),
-    };
     let plan = &prepared.compiled.plan;
     let mut result = RunResult::searched(Searched {
         plan,
@@ -376,13 +328,28 @@ fn judged(
         profile_sha256: prepared.compiled.sha256.clone(),
         started_at: prepared.started_at,
         took: clock::now() - begun,
-        status,
-        exit_code,
-        invalid: reason.map(|(code, sentence)| (code.to_owned(), sentence)),
+        verdict: verdict(&outcome, plan),
         ledger,
     });
     result.limits = outcome.findings;
     result
+}
+
+fn verdict(outcome: &Outcome, plan: &Plan) -> SearchVerdict {
+    let reply = |refusal: &Refusal| limit::told(refusal.step, &refusal.event, None);
+    match &outcome.ended {
+        None => SearchVerdict::complete(!outcome.findings.iter().any(Finding::fails)),
+        Some(Ended::Stopped) => SearchVerdict::stopped(),
+        Some(Ended::Unserved(refusal)) => {
+            let silent = matches!(refusal.event, ProbeEvent::Silence);
+            let hint = silent.then(|| silence::sentence(&plan.target, refusal.step));
+            SearchVerdict::not_served(&reply(refusal), hint.as_deref())
+        }
+        Some(Ended::Lost(after, refusal)) => SearchVerdict::listener_lost(after, &reply(refusal)),
+        Some(Ended::Own(why)) => SearchVerdict::own_failure(why),
+        Some(Ended::Fault(name, why)) => SearchVerdict::fault(name, why),
+        Some(Ended::Spent(what)) => SearchVerdict::budget_spent(what),
+    }
 }
 
 /// The result while the search goes on: what `report` finds if it is cut off.

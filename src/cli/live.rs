@@ -9,7 +9,7 @@ use clap::Args;
 use rand::TryRng;
 use rand::rngs::SysRng;
 
-use super::exit::{FAULT, Failure, PREFLIGHT};
+use super::exit::Failure;
 use super::prepare::Prepared;
 use super::progress::Voice;
 use super::run;
@@ -20,6 +20,7 @@ use crate::telemetry::dashboard::{Brake, Dashboard, Site, Token};
 use crate::telemetry::metrics::About;
 use crate::telemetry::otlp::{Otlp, Receiver};
 use crate::telemetry::prometheus::Prometheus;
+use crate::verdict::ExitCode;
 
 /// How long the final metrics wait for a scrape if nothing else is asked.
 const LINGER: Duration = Duration::from_secs(30);
@@ -63,7 +64,10 @@ impl LiveArgs {
                 io::ErrorKind::PermissionDenied => "ports below 1024 need a right of their own: name another",
                 _ => "name an address of this machine",
             };
-            Failure::Told(PREFLIGHT, format!("cannot listen on {address} for {flag}: {error}; {remedy}"))
+            Failure::Told(
+                ExitCode::Preflight,
+                format!("cannot listen on {address} for {flag}: {error}; {remedy}"),
+            )
         })
     }
 
@@ -76,7 +80,7 @@ impl LiveArgs {
             return Ok(());
         }
         Err(Failure::Told(
-            PREFLIGHT,
+            ExitCode::Preflight,
             format!(
                 "{flag} {address} is not on this machine's loopback: others would see the run; if they may, say --live-beyond-loopback"
             ),
@@ -183,7 +187,7 @@ fn token() -> Result<Token, Failure> {
     let mut random = [0; 32];
     let drawn = SysRng.try_fill_bytes(&mut random);
     drawn.map_err(|error| {
-        Failure::Told(FAULT, format!("failed to draw a token for the live page: {error}"))
+        Failure::Told(ExitCode::Fault, format!("failed to draw a token for the live page: {error}"))
     })?;
     Ok(Token::new(random))
 }
@@ -195,7 +199,7 @@ mod tests {
     #[track_caller]
     fn refused(args: &LiveArgs, address: SocketAddr) -> String {
         match args.bind("--prometheus", address) {
-            Err(Failure::Told(PREFLIGHT, sentence)) => sentence,
+            Err(Failure::Told(ExitCode::Preflight, sentence)) => sentence,
             other => panic!("{other:?}"),
         }
     }

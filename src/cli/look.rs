@@ -10,6 +10,7 @@ use super::exit::Failure;
 use crate::profile::redact;
 use crate::report::compared;
 use crate::report::stored::json;
+use crate::verdict::ExitCode;
 
 /// Where text goes, and whether it may be coloured.
 #[derive(Clone, Copy, Debug)]
@@ -90,26 +91,26 @@ fn gone(error: io::Error) -> io::Error {
 }
 
 /// `smtpress schema`.
-pub fn schema(of: SchemaOf) -> Result<u8, Failure> {
+pub fn schema(of: SchemaOf) -> Result<ExitCode, Failure> {
     let schema = match of {
         SchemaOf::Profile => schemars::schema_for!(crate::profile::schema::Profile).to_value(),
         SchemaOf::Result => json::schema(),
         SchemaOf::Compare => compared::schema(),
     };
     writeln!(io::stdout().lock(), "{schema:#}")?;
-    Ok(0)
+    Ok(ExitCode::Success)
 }
 
 /// `smtpress completions`.
-pub fn completions(shell: clap_complete::Shell) -> Result<u8, Failure> {
+pub fn completions(shell: clap_complete::Shell) -> Result<ExitCode, Failure> {
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "smtpress", &mut text);
     io::stdout().lock().write_all(&text)?;
-    Ok(0)
+    Ok(ExitCode::Success)
 }
 
 /// `smtpress man`.
-pub fn man() -> Result<u8, Failure> {
+pub fn man() -> Result<ExitCode, Failure> {
     let mut command = Cli::command().disable_help_subcommand(true);
     // Subcommands know their whole names only when all is built.
     command.build();
@@ -134,5 +135,5 @@ pub fn man() -> Result<u8, Failure> {
     page.render_extra_section(&mut text)?;
     page.render_version_section(&mut text)?;
     io::stdout().lock().write_all(&text)?;
-    Ok(0)
+    Ok(ExitCode::Success)
 }

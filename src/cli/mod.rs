@@ -27,11 +27,12 @@ mod variables;
 use std::borrow::Cow;
 use std::ffi::OsString;
 use std::io::{self, Write};
-use std::process::ExitCode;
+use std::process;
 
 use args::{Cli, Command};
 
 use crate::profile::redact;
+use crate::verdict::ExitCode;
 
 /// Whether a command line would be understood; nothing is done.
 ///
@@ -42,7 +43,7 @@ pub fn understands(arguments: impl IntoIterator<Item = OsString>) -> Result<(), 
 }
 
 /// Parses the command line, does what it says, and gives the contract's exit code.
-pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> process::ExitCode {
     let cli = match Cli::read(arguments) {
         Ok(cli) => cli,
         Err(error) => {
@@ -52,7 +53,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
                 // A URL with a password stood where another argument was expected.
                 Cow::Owned(told) => write!(io::stderr().lock(), "{told}").ok(),
             };
-            return if error.use_stderr() { ExitCode::from(exit::USAGE) } else { ExitCode::SUCCESS };
+            return if error.use_stderr() { ExitCode::Usage } else { ExitCode::Success }.into();
         }
     };
     let screen = look::Screen::new(cli.color);
@@ -72,11 +73,12 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Selftest(args) => selftest::selftest(&args, &screen),
         Command::Man => look::man(),
     };
-    match done {
-        Ok(code) => ExitCode::from(code),
+    let code = match done {
+        Ok(code) => code,
         Err(failure) => {
             failure.tell(&screen);
-            ExitCode::from(failure.code())
+            failure.code()
         }
-    }
+    };
+    code.into()
 }

@@ -5,8 +5,9 @@ use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use super::exit::{FAULT, Failure, PREFLIGHT};
+use super::exit::Failure;
 use super::look::Screen;
+use crate::verdict::ExitCode;
 
 /// A place for a result, tried out before the work begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +27,7 @@ impl Output {
     /// It cannot: exit code 3, because nothing was done yet.
     pub fn open(path: Option<&Path>) -> Result<Output, Failure> {
         let Some(path) = path.filter(|path| *path != Path::new("-")) else { return Ok(Output::Stdout) };
-        let refused = |error: io::Error| told(PREFLIGHT, path, &error);
+        let refused = |error: io::Error| told(ExitCode::Preflight, path, &error);
         match fs::metadata(path) {
             Ok(there) if there.is_dir() => Err(refused(io::ErrorKind::IsADirectory.into())),
             Ok(there) if !there.is_file() => Ok(Output::Special(path.to_owned())),
@@ -59,12 +60,12 @@ impl Output {
                     file.as_file_mut().write_all(bytes)?;
                     file.persist(path).map_err(|error| error.error)
                 });
-                written.map(drop).map_err(|error| told(FAULT, path, &error))
+                written.map(drop).map_err(|error| told(ExitCode::Fault, path, &error))
             }
             Output::Special(path) => {
                 let written =
                     OpenOptions::new().write(true).open(path).and_then(|mut file| file.write_all(bytes));
-                written.map_err(|error| told(FAULT, path, &error))
+                written.map_err(|error| told(ExitCode::Fault, path, &error))
             }
         }
     }
@@ -81,7 +82,7 @@ fn temporary(path: &Path) -> io::Result<tempfile::NamedTempFile> {
         .tempfile_in(folder)
 }
 
-fn told(code: u8, path: &Path, error: &io::Error) -> Failure {
+fn told(code: ExitCode, path: &Path, error: &io::Error) -> Failure {
     // By its kind: the error itself names the temporary file.
     let reason = match error.kind() {
         io::ErrorKind::NotFound => "there is no such directory".to_owned(),

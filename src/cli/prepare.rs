@@ -18,6 +18,7 @@ use crate::profile::overrides::{Origin, apply_in_order};
 use crate::profile::{Compiled, Context, Document, Override, Purpose, compile};
 use crate::report::format;
 use crate::report::stored::json::MOST_INTEGER;
+use crate::verdict::ExitCode;
 
 /// A profile with the moment and the identity of its run.
 pub struct Prepared {
@@ -209,7 +210,7 @@ pub fn allowed(hosts: &[String]) -> Option<Override> {
 }
 
 /// `smtpress check`.
-pub fn check(args: &CheckArgs, screen: &Screen) -> Result<u8, Failure> {
+pub fn check(args: &CheckArgs, screen: &Screen) -> Result<ExitCode, Failure> {
     let mut document = read(Some(&args.profile))?;
     let mut changes = set(&args.set)?;
     if let Some(seed) = &args.seed {
@@ -227,7 +228,7 @@ pub fn check(args: &CheckArgs, screen: &Screen) -> Result<u8, Failure> {
     for sentence in check::too_slow(plan).into_iter().chain(too_fast(plan)) {
         screen.note(&format!("warning: {sentence}"));
     }
-    Ok(if lacking.is_empty() { 0 } else { super::exit::PREFLIGHT })
+    Ok(if lacking.is_empty() { ExitCode::Success } else { ExitCode::Preflight })
 }
 
 /// Whether the plan asks for more than 80 % of what the last selftest found this machine's generator to be in time for (M25).

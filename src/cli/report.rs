@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::args::{Format, ReportArgs};
-use super::exit::{Failure, USAGE};
+use super::exit::Failure;
 use super::look::Screen;
 use super::output::Output;
 use crate::collector::snapshot::Interval;
@@ -16,9 +16,10 @@ use crate::report::run_dir::{self, RunDir};
 use crate::report::seconds::{LOG, SERIES, Seconds, SecondsError};
 use crate::report::stored::{RunResult, json};
 use crate::report::{self, hgrm, html, markdown, terminal};
+use crate::verdict::ExitCode;
 
 /// `smtpress report`.
-pub fn report(args: &ReportArgs, screen: &Screen) -> Result<u8, Failure> {
+pub fn report(args: &ReportArgs, screen: &Screen) -> Result<ExitCode, Failure> {
     let stored = Stored::open(&args.runs, args.max_skew)?;
     let output = Output::open(args.out.as_deref())?;
     let result = &stored.result;
@@ -48,7 +49,7 @@ pub fn report(args: &ReportArgs, screen: &Screen) -> Result<u8, Failure> {
             newer.display()
         ));
     }
-    Ok(if result.is_unfinished() { result.verdict.exit_code } else { 0 })
+    Ok(if result.is_unfinished() { ExitCode::of(result.verdict.exit_code) } else { ExitCode::Success })
 }
 
 /// The forms that are made from the result alone.
@@ -178,13 +179,13 @@ impl Stored {
 
 impl From<SecondsError> for Failure {
     fn from(error: SecondsError) -> Self {
-        Failure::Told(USAGE, error.to_string())
+        Failure::Told(ExitCode::Usage, error.to_string())
     }
 }
 
 impl From<MergeError> for Failure {
     fn from(error: MergeError) -> Self {
-        Failure::Told(USAGE, error.to_string())
+        Failure::Told(ExitCode::Usage, error.to_string())
     }
 }
 

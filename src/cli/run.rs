@@ -7,7 +7,7 @@ use std::time::UNIX_EPOCH;
 use tokio::sync::watch;
 
 use super::args::{self, Format, RunArgs};
-use super::exit::{Failure, PREFLIGHT};
+use super::exit::Failure;
 use super::live::{Places, Scene};
 use super::look::Screen;
 use super::output::Output;
@@ -32,15 +32,16 @@ use crate::report::stored::RunResult;
 use crate::report::stored::convert::BuildInput;
 use crate::report::{Asked, Underway};
 use crate::telemetry::Live;
+use crate::verdict::ExitCode;
 use crate::verdict::grammar::Assertion;
 use crate::verdict::{Verdict, Windows};
 
 /// Runs the load and says how it went.
-pub fn run(args: &RunArgs, screen: &Screen) -> Result<u8, Failure> {
+pub fn run(args: &RunArgs, screen: &Screen) -> Result<ExitCode, Failure> {
     let mut prepared = prepare(args)?;
     if args.print_profile {
         write!(screen.out(), "{}", prepared.compiled.resolved)?;
-        return Ok(0);
+        return Ok(ExitCode::Success);
     }
     let start_at = args.start_at.as_deref().map(start::time).transpose()?;
     let now = prepared.started_at;
@@ -104,14 +105,14 @@ pub fn run(args: &RunArgs, screen: &Screen) -> Result<u8, Failure> {
     remarks.iter().for_each(|remark| voice.say(&format!("smtpress: warning: {remark}")));
     // The result is shown even if it could not be stored, but a caller must not take that for success.
     stored.and(shown).or_else(|failure| failure.beside(&result, screen))?;
-    Ok(result.verdict.exit_code)
+    Ok(ExitCode::of(result.verdict.exit_code))
 }
 
 /// Whether the load can be carried, and may go to its target. Whether that can be reached its first session shows.
 pub fn look_ahead(plan: &Plan) -> Result<(), Failure> {
     preflight::raise_descriptors(preflight::descriptors_needed(plan, plan.target.is_embedded()))?;
     if let Some(sentence) = Needs::of(plan).lacking_memory(&has()) {
-        return Err(Failure::Told(PREFLIGHT, sentence));
+        return Err(Failure::Told(ExitCode::Preflight, sentence));
     }
     Ok(preflight::check_before_load(plan)?)
 }

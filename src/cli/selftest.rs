@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::args::SelftestArgs;
-use super::exit::{Failure, INTERRUPTED};
+use super::exit::Failure;
 use super::look::Screen;
 use super::output::Output;
 use super::progress::Voice;
@@ -19,16 +19,15 @@ use crate::generator::{Faults, Local, RunError, Runner, Stop, preflight};
 use crate::listener::limits::{Delay, Limits, Stall};
 use crate::plan::Plan;
 use crate::report::format;
+use crate::verdict::ExitCode;
 
-/// A proof failed: the measurements of this machine cannot be trusted.
-const INVALID: u8 = 98;
 /// Where the result is kept, below the user's state directory.
 const STORED: &str = "smtpress/selftest.json";
 /// Descriptors kept free of sessions.
 const SPARE: u64 = 200;
 
 /// Plays all scenes and says whether they came out as they must.
-pub fn selftest(args: &SelftestArgs, screen: &Screen) -> Result<u8, Failure> {
+pub fn selftest(args: &SelftestArgs, screen: &Screen) -> Result<ExitCode, Failure> {
     let limit = preflight::raise_descriptors(0)?;
     let signals = Signals::listen(Voice::plain(screen))?;
     let mut stage = Embedded { stop: signals.stop.clone() };
@@ -40,7 +39,7 @@ pub fn selftest(args: &SelftestArgs, screen: &Screen) -> Result<u8, Failure> {
         }
         let told = stage.play(&scene.plan, &scene.part)?;
         if stopped() {
-            return Ok(INTERRUPTED);
+            return Ok(ExitCode::Interrupted);
         }
         let check = scene.judge(&told);
         if !args.json {
@@ -59,7 +58,7 @@ pub fn selftest(args: &SelftestArgs, screen: &Screen) -> Result<u8, Failure> {
     };
     // What was looked for meanwhile is not what this machine can do.
     if stopped() {
-        return Ok(INTERRUPTED);
+        return Ok(ExitCode::Interrupted);
     }
     let held = checks.iter().all(Check::holds);
     let result = to_json(held, &checks, ceiling.as_ref());
@@ -77,7 +76,7 @@ pub fn selftest(args: &SelftestArgs, screen: &Screen) -> Result<u8, Failure> {
             Output::open(Some(&path))?.write(format!("{result:#}\n").as_bytes(), screen)?;
         }
     }
-    Ok(if held { 0 } else { INVALID })
+    Ok(if held { ExitCode::Success } else { ExitCode::Invalid })
 }
 
 /// The highest rate at which this machine's generator was on time, from the last selftest; messages a second.

@@ -14,12 +14,13 @@ use crate::load::Shard;
 use crate::net::address::bind::Bind;
 use crate::profile::Purpose;
 use crate::profile::overrides::apply_in_order;
+use crate::verdict::ExitCode;
 
 /// Where it listens unless told otherwise.
 const USUAL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 2525);
 
 /// Listens until Ctrl-C or the end of its time, then writes the ledger as JSON to stdout.
-pub fn listen(args: &ListenArgs, screen: &Screen) -> Result<u8, Failure> {
+pub fn listen(args: &ListenArgs, screen: &Screen) -> Result<ExitCode, Failure> {
     let mut document = prepare::read(args.profile.as_deref())?;
     apply_in_order(&mut document, prepare::set(&args.set)?)?;
     let prepared = prepare::finish(&document, Purpose::Listen, Shard::WHOLE, args.profile.as_deref())?;
@@ -56,9 +57,9 @@ pub fn listen(args: &ListenArgs, screen: &Screen) -> Result<u8, Failure> {
     }
     screen.note(&format!("smtpress: the listener used {user:.2} s of user and {system:.2} s of system CPU"));
     let ledger = serde_json::to_string_pretty(&ledger)
-        .map_err(|error| Failure::Told(super::exit::FAULT, error.to_string()))?;
+        .map_err(|error| Failure::Told(ExitCode::Fault, error.to_string()))?;
     writeln!(screen.out(), "{ledger}")?;
-    Ok(0)
+    Ok(ExitCode::Success)
 }
 
 /// A length of time on the command line.

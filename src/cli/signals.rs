@@ -17,9 +17,10 @@ use nix::libc::{SIGHUP, SIGXFSZ};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
-use super::exit::{FAULT, Failure};
+use super::exit::Failure;
 use super::progress::Voice;
 use crate::generator::{Stop, clock};
+use crate::verdict::ExitCode;
 
 /// How long the wait for a start may sleep without looking at the clock and the signals.
 const GLANCE: Duration = Duration::from_millis(50);
@@ -114,8 +115,9 @@ impl Signals {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         // Registered here and not on the thread: a signal that comes before the thread is up must not end the process.
         let registered = runtime.block_on(async { Requests::register() });
-        let mut requests = registered
-            .map_err(|error| Failure::Told(FAULT, format!("failed to listen for signals: {error}")))?;
+        let mut requests = registered.map_err(|error| {
+            Failure::Told(ExitCode::Fault, format!("failed to listen for signals: {error}"))
+        })?;
         let now_at = stage.clone();
         std::thread::Builder::new().name("signals".into()).spawn(move || {
             runtime.block_on(async move {
@@ -130,7 +132,7 @@ impl Signals {
                             voice.say(
                                 "smtpress: given up; there is no report, but what each second counted is in the run directory",
                             );
-                            process::exit(FAULT.into());
+                            process::exit(ExitCode::Fault.number().into());
                         }
                         _ if now_at.load(Ordering::Relaxed) == WRITING => {
                             voice.say("smtpress: the run is over, its files are being written");

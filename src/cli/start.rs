@@ -65,6 +65,7 @@ pub fn notice(at: Duration, now: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::verdict::ExitCode;
 
     #[test]
     fn one_moment_in_many_zones() {
@@ -89,7 +90,7 @@ mod tests {
     #[test]
     fn what_has_no_zone_or_is_no_time_is_refused() {
         let said = |text| match time(text) {
-            Err(Failure::Told(2, sentence)) => sentence,
+            Err(Failure::Told(ExitCode::Usage, sentence)) => sentence,
             other => panic!("{text}: {other:?}"),
         };
         for text in ["2026-01-31T12:00:00", "2026-01-31 12:00:00", "2026-01-31T12:00:00.5"] {

@@ -14,9 +14,10 @@ use crate::condition::Condition;
 use crate::condition::cisco::{self, Certainty, Provocation};
 use crate::condition::triage::{self, Input, Rendering};
 use crate::condition::{Classifier, Group};
+use crate::verdict::ExitCode;
 
 /// `smtpress classify`.
-pub fn classify(args: &ClassifyArgs, screen: &Screen) -> Result<u8, Failure> {
+pub fn classify(args: &ClassifyArgs, screen: &Screen) -> Result<ExitCode, Failure> {
     let path = args.file.as_deref().filter(|path| *path != Path::new("-"));
     let input: Box<dyn BufRead> = match path {
         None => {
@@ -38,7 +39,7 @@ pub fn classify(args: &ClassifyArgs, screen: &Screen) -> Result<u8, Failure> {
         Some(path) if error.kind() == io::ErrorKind::IsADirectory => unreadable(path, &error),
         _ => error.into(),
     })?;
-    Ok(0)
+    Ok(ExitCode::Success)
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Failure {
@@ -46,7 +47,7 @@ fn unreadable(path: &Path, error: &io::Error) -> Failure {
 }
 
 /// `smtpress codes`.
-pub fn codes(args: &CodesArgs, screen: &Screen) -> Result<u8, Failure> {
+pub fn codes(args: &CodesArgs, screen: &Screen) -> Result<ExitCode, Failure> {
     let mut out = io::BufWriter::new(screen.out());
     if args.json {
         writeln!(out, "{:#}", as_json())?;
@@ -54,7 +55,7 @@ pub fn codes(args: &CodesArgs, screen: &Screen) -> Result<u8, Failure> {
         as_text(screen.colour_out(), &mut out)?;
     }
     out.flush()?;
-    Ok(0)
+    Ok(ExitCode::Success)
 }
 
 fn as_json() -> Value {

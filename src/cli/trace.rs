@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::args::TraceArgs;
-use super::exit::{Failure, INTERRUPTED, PREFLIGHT};
+use super::exit::Failure;
 use super::look::Screen;
 use super::paper::{Paper, Side};
 use super::prepare::{self, Prepared};
@@ -38,12 +38,10 @@ use crate::smtp::dialogue::{Dialogue, Part, without_secret};
 use crate::smtp::machine::Handshake;
 use crate::smtp::script::Identity;
 use crate::smtp::{Client, Reply, Step};
-
-/// The exit code if the dialogue was led and the message was not accepted.
-const NOT_ACCEPTED: u8 = 99;
+use crate::verdict::ExitCode;
 
 /// Leads one session and shows every line of it.
-pub fn trace(args: &TraceArgs, screen: &Screen) -> Result<u8, Failure> {
+pub fn trace(args: &TraceArgs, screen: &Screen) -> Result<ExitCode, Failure> {
     let prepared = prepared(args)?;
     let plan = &prepared.compiled.plan;
     // No knock before the session: it would be a connection that the listener sees and the transcript does not.
@@ -85,10 +83,10 @@ pub fn trace(args: &TraceArgs, screen: &Screen) -> Result<u8, Failure> {
         writeln!(screen.out(), "{result:#}")?;
     }
     let code = match (reached, done) {
-        (None, _) => INTERRUPTED,
-        (Some(false), _) => PREFLIGHT,
-        (Some(true), true) => 0,
-        (Some(true), false) => NOT_ACCEPTED,
+        (None, _) => ExitCode::Interrupted,
+        (Some(false), _) => ExitCode::Preflight,
+        (Some(true), true) => ExitCode::Success,
+        (Some(true), false) => ExitCode::Failed,
     };
     match written.map_err(Failure::from) {
         Ok(()) | Err(Failure::Pipe) => Ok(code),

@@ -59,6 +59,7 @@ fn gather(command: &clap::Command, known: &mut BTreeSet<String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::verdict::ExitCode;
 
     fn judged(names: &[&str]) -> Result<Option<String>, Failure> {
         judge(names.iter().map(|name| (*name).to_owned()))
@@ -75,7 +76,7 @@ mod tests {
             ("SMTPRESS_OTU", "SMTPRESS_OUT"),
         ] {
             match judged(&["HOME", "SMTPRESS_SEED", slip]) {
-                Err(Failure::Told(2, sentence)) => {
+                Err(Failure::Told(ExitCode::Usage, sentence)) => {
                     assert!(sentence.contains(slip) && sentence.contains(meant), "{sentence}");
                 }
                 other => panic!("{slip}: {other:?}"),

@@ -120,7 +120,7 @@ pub(super) fn words_of(comparison: &Comparison) -> String {
 
 /// The same with the exit code.
 fn sentence(comparison: &Comparison) -> String {
-    format!("{} (exit code {})", words_of(comparison), comparison.judgement.exit_code())
+    format!("{} (exit code {})", words_of(comparison), comparison.judgement.exit_code().number())
 }
 
 /// What was compared, in words.

@@ -205,7 +205,7 @@ impl Shards {
         let judged = verdict::Verdict::judge(&measured, &summary, &expects, &assertions, &windows);
         let mut verdict = StoredVerdict {
             status: judged.status.into(),
-            exit_code: judged.exit_code,
+            exit_code: judged.exit_code.number(),
             aborted_by: summary.aborted_by.clone(),
         };
         let mut assertions: Vec<StoredAssertion> = judged.results.iter().map(convert::assertion).collect();
@@ -213,7 +213,11 @@ impl Shards {
         if verdict.status == StoredStatus::Pass
             && assertions.iter().any(|own| own.status != StoredAssertionStatus::Pass)
         {
-            verdict = StoredVerdict { status: StoredStatus::Fail, exit_code: 99, aborted_by: None };
+            verdict = StoredVerdict {
+                status: StoredStatus::Fail,
+                exit_code: verdict::ExitCode::Failed.number(),
+                aborted_by: None,
+            };
         }
         Ok(RunResult {
             run_id: self.results.iter().map(|shard| shard.run_id.as_str()).collect::<Vec<_>>().join("+"),

@@ -26,6 +26,7 @@ mod tests;
 pub use bootstrap::Effort;
 pub use sample::{BLOCK, Block, Course};
 
+use super::exit_code::ExitCode;
 use sample::{Sample, Value};
 
 /// From so many runs a side the runs are tested; below, what differs from run to run is unknown.
@@ -125,11 +126,11 @@ impl Judgement {
     }
 
     /// The exit code of a comparison that ends so.
-    pub const fn exit_code(self) -> u8 {
+    pub const fn exit_code(self) -> ExitCode {
         match self {
-            Judgement::Regressed => 99,
-            Judgement::Inconclusive => 5,
-            Judgement::Improved | Judgement::Equivalent => 0,
+            Judgement::Regressed => ExitCode::Failed,
+            Judgement::Inconclusive => ExitCode::Inconclusive,
+            Judgement::Improved | Judgement::Equivalent => ExitCode::Success,
         }
     }
 }

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::evidence::{self, Answer, Evidence, expect_index};
+use super::exit_code::ExitCode;
 use super::grammar::{Assertion, Subject};
 use super::window::Windows;
 use crate::collector::Outcome;
@@ -46,14 +47,14 @@ impl VerdictStatus {
         }
     }
 
-    /// The process's exit code.
-    pub const fn exit_code(self) -> u8 {
+    /// The exit code of a run with this status.
+    pub const fn exit_code(self) -> ExitCode {
         match self {
-            VerdictStatus::Pass => 0,
-            VerdictStatus::NoData => 4,
-            VerdictStatus::Invalid => 98,
-            VerdictStatus::Fail => 99,
-            VerdictStatus::Interrupted => 105,
+            VerdictStatus::Pass => ExitCode::Success,
+            VerdictStatus::NoData => ExitCode::NoData,
+            VerdictStatus::Invalid => ExitCode::Invalid,
+            VerdictStatus::Fail => ExitCode::Failed,
+            VerdictStatus::Interrupted => ExitCode::Interrupted,
         }
     }
 }
@@ -108,7 +109,7 @@ pub struct Verdict {
     /// In a word.
     pub status: VerdictStatus,
     /// The process's exit code.
-    pub exit_code: u8,
+    pub exit_code: ExitCode,
     /// By assertion, in their order.
     pub results: Vec<AssertionResult>,
 }
@@ -309,7 +310,12 @@ mod tests {
         let done = |measured: &Measured, expr: &str| {
             let verdict = judge(measured, expr);
             let found = verdict.results.iter().find(|result| result.expr == "done rate == 100%").unwrap();
-            (verdict.exit_code, found.status, found.observed.clone(), verdict.results.last().unwrap().status)
+            (
+                verdict.exit_code.number(),
+                found.status,
+                found.observed.clone(),
+                verdict.results.last().unwrap().status,
+            )
         };
         let [pass, fail, none] = [AssertionStatus::Pass, AssertionStatus::Fail, AssertionStatus::NoData];
         assert_eq!(done(&measured, "accepted > 0"), (0, pass, "100 %".to_owned(), pass));
@@ -342,13 +348,13 @@ mod tests {
     fn a_sound_run_passes_and_a_broken_assertion_fails_it() {
         let measured = run([&[], &[5; 100], &[]]);
         let verdict = judge(&measured, "p90 < 6ns");
-        assert_eq!((verdict.status, verdict.exit_code), (VerdictStatus::Pass, 0));
+        assert_eq!((verdict.status, verdict.exit_code), (VerdictStatus::Pass, ExitCode::Success));
         assert!(verdict.results[0].builtin && !verdict.results[4].builtin);
         let verdict = judge(&measured, "p90 < 5ns");
-        assert_eq!((verdict.status, verdict.exit_code), (VerdictStatus::Fail, 99));
+        assert_eq!((verdict.status, verdict.exit_code), (VerdictStatus::Fail, ExitCode::Failed));
         assert_eq!(verdict.results[4].observed, "5 ns");
         let verdict = judge(&measured, "p99 < 6ns");
-        assert_eq!((verdict.exit_code, verdict.results[4].status), (99, AssertionStatus::NoData));
+        assert_eq!((verdict.exit_code.number(), verdict.results[4].status), (99, AssertionStatus::NoData));
     }
 
     #[test]
@@ -372,9 +378,9 @@ mod tests {
                 .insert(key, ConditionCount { count, drained: 0, first, last, sample: String::new() });
             judge(&measured, "accepted > 0")
         };
-        assert_eq!(unexpected(1).exit_code, 0, "one of a hundred");
+        assert_eq!(unexpected(1).exit_code, ExitCode::Success, "one of a hundred");
         let verdict = unexpected(101);
-        assert_eq!(verdict.exit_code, 99);
+        assert_eq!(verdict.exit_code, ExitCode::Failed);
         assert_eq!(verdict.results[3].observed, "50.5 %: 101 malformed-reply at body");
     }
 
@@ -386,16 +392,16 @@ mod tests {
         let verdict = judge(&measured, "accepted == 100");
         let statuses: Vec<_> = verdict.results.iter().map(|r| r.status).collect();
         let [pass, fail] = [AssertionStatus::Pass, AssertionStatus::Fail];
-        assert_eq!((statuses, verdict.exit_code), (vec![pass, fail, pass, pass, pass], 99));
+        assert_eq!((statuses, verdict.exit_code.number()), (vec![pass, fail, pass, pass, pass], 99));
     }
 
     #[test]
     fn without_a_phase_all_measured_phases_are_one_distribution() {
         // The median of the union is 100; the mean of the medians would be 505.
         let measured = run([&[7_000; 500], &[100; 20], &[910; 10]]);
-        assert_eq!(judge(&measured, "p50 == 100ns").exit_code, 0);
-        assert_eq!(judge(&measured, "accepted == 30").exit_code, 0);
-        assert_eq!(judge(&measured, "accepted rate == 1.5/s").exit_code, 0, "30 in 20 s");
+        assert_eq!(judge(&measured, "p50 == 100ns").exit_code, ExitCode::Success);
+        assert_eq!(judge(&measured, "accepted == 30").exit_code, ExitCode::Success);
+        assert_eq!(judge(&measured, "accepted rate == 1.5/s").exit_code, ExitCode::Success, "30 in 20 s");
         let of_phase = |phase: &str, expr: &str| {
             let assertion = Assertion { phase: Some(phase.to_owned()), ..Assertion::parse(expr).unwrap() };
             judge_with(&measured, &[assertion], &Windows::default()).results.remove(0)
@@ -413,7 +419,7 @@ mod tests {
         let code = |measured: &Measured| {
             let verdict = judge(measured, "p50 < 1ns");
             assert_eq!(verdict.results.len(), 5, "all are judged in any case");
-            (verdict.status, verdict.exit_code)
+            (verdict.status, verdict.exit_code.number())
         };
         assert_eq!(code(&measured), (VerdictStatus::NoData, 4), "a warm-up is no measurement");
         measured.health.lost_workers = 1;
@@ -452,7 +458,7 @@ mod tests {
         let mut measured = measured;
         measured.aborted_by = Some("accepted >= 20".to_owned());
         let verdict = judge_with(&measured, &one, &windows);
-        assert_eq!(verdict.exit_code, 99);
+        assert_eq!(verdict.exit_code, ExitCode::Failed);
         assert_eq!(verdict.results[0].observed, "19 between 1 s and 3 s of the run");
     }
 }

@@ -1,15 +1,20 @@
-//! The judging: expressions over what was measured, and the exit code that follows.
+//! Judges runs, searches and comparisons, and gives the exit code that follows.
 //!
-//! It measures nothing and prints nothing: `grammar` says what is asked, `evidence` finds the number in the collector's
-//! books, `window` watches a run while it lasts, and `judge` comes to the verdict. `compare` holds runs against runs.
+//! It measures nothing and prints nothing: `grammar` parses an assertion, `evidence` finds its value in the collector's counts,
+//! `window` evaluates sliding windows during the run, and `judge` gives the verdict of a run. `search` judges searches for limits
+//! and for the capacity, `compare` compares runs with runs. `exit_code` holds the exit codes of every command.
 
 pub mod compare;
 mod evidence;
+mod exit_code;
 pub mod grammar;
 pub mod judge;
+pub mod search;
 pub mod window;
 
 pub use evidence::duration_text;
+pub use exit_code::ExitCode;
 pub use grammar::{Assertion, Expr, GrammarError};
 pub use judge::{AssertionResult, AssertionStatus, Verdict, VerdictStatus};
+pub use search::SearchVerdict;
 pub use window::Windows;

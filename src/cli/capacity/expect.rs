@@ -1,18 +1,10 @@
-//! What the user expects a capacity to be, and the exit code of a search.
+//! What the user expects a capacity to be, and the verdict of a search.
 
 use crate::cli::exit::Failure;
 use crate::experiment::capacity::{Asked, Bounds, End, Ending, Knob, State};
 use crate::profile::units::{Count, Quantity, Rate, Size, UnitError};
-use crate::report::stored::{StoredAssertion, StoredAssertionStatus, StoredStatus};
-
-/// The contract's codes of a search that came to no answer, that cannot be believed, that is not as expected, and that was
-/// stopped.
-const INCONCLUSIVE: u8 = 5;
-const INVALID: u8 = 98;
-const DIFFERS: u8 = 99;
-const INTERRUPTED: u8 = 105;
-/// The user's command failed.
-const HOOK: u8 = 3;
+use crate::verdict::search::InvalidReason;
+use crate::verdict::{AssertionResult, AssertionStatus, SearchVerdict};
 
 /// `[NAME:] >= 400/s`
 #[derive(Clone, Debug, PartialEq)]
@@ -23,17 +15,6 @@ pub struct Expect {
     goal: Option<usize>,
     /// The lower bound that is expected at least.
     least: f64,
-}
-
-/// How a search is judged.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Judged {
-    pub status: StoredStatus,
-    pub exit_code: u8,
-    /// Why it is not to be believed: a name and a sentence.
-    pub invalid: Option<(String, String)>,
-    /// The expectations, with what was found.
-    pub assertions: Vec<StoredAssertion>,
 }
 
 impl Expect {
@@ -76,57 +57,63 @@ impl Expect {
     }
 
     /// Whether a goal's bounds are as expected.
-    fn holds(&self, bounds: &Bounds) -> StoredAssertionStatus {
-        let settled = bounds.ending == Ending::Found && bounds.confirmed;
+    fn holds(&self, bounds: &Bounds) -> AssertionStatus {
         match (bounds.lower, bounds.upper) {
-            (Some(lower), _) if lower >= self.least => StoredAssertionStatus::Pass,
+            (Some(lower), _) if lower >= self.least => AssertionStatus::Pass,
             // The answer is there, or what is missing of it cannot change it.
-            _ if settled || bounds.ending == Ending::NoneGood => StoredAssertionStatus::Fail,
-            (_, Some(upper)) if upper <= self.least => StoredAssertionStatus::Fail,
-            _ => StoredAssertionStatus::NoData,
+            _ if is_settled(bounds) || bounds.ending == Ending::NoneGood => AssertionStatus::Fail,
+            (_, Some(upper)) if upper <= self.least => AssertionStatus::Fail,
+            _ => AssertionStatus::NoData,
         }
     }
 
-    fn judge(&self, asked: &Asked, state: &State) -> Vec<StoredAssertion> {
+    fn judge(&self, asked: &Asked, state: &State) -> Vec<AssertionResult> {
         let goals = self.goal.map_or(0..asked.goals.len(), |goal| goal..goal + 1);
         let one = |index: usize| {
             let bounds = state.controller.bounds(index);
-            let told = |load: Option<f64>| load.map_or("?".to_owned(), |load| asked.told(load));
-            StoredAssertion {
+            let load = |load: Option<f64>| load.map_or("?".to_owned(), |load| asked.told(load));
+            AssertionResult {
                 expr: format!("capacity {}", self.text),
                 phase: Some(asked.goals[index].name.clone()),
-                observed: format!("{} .. {}", told(bounds.lower), told(bounds.upper)),
+                observed: format!("{} .. {}", load(bounds.lower), load(bounds.upper)),
                 status: self.holds(&bounds),
                 builtin: false,
                 abort: false,
-                window_s: None,
+                window: None,
             }
         };
         goals.map(one).collect()
     }
 }
 
-/// The verdict of a search.
-pub fn judge(asked: &Asked, state: &State, end: &End, expects: &[Expect]) -> Judged {
-    let assertions: Vec<StoredAssertion> =
+fn is_settled(bounds: &Bounds) -> bool {
+    bounds.ending == Ending::Found && bounds.confirmed
+}
+
+/// The verdict of a search, and how each expectation came out.
+pub fn judge(
+    asked: &Asked,
+    state: &State,
+    end: &End,
+    expects: &[Expect],
+) -> (SearchVerdict, Vec<AssertionResult>) {
+    let results: Vec<AssertionResult> =
         expects.iter().flat_map(|expect| expect.judge(asked, state)).collect();
-    let any = |status| assertions.iter().any(|assertion| assertion.status == status);
-    let settled = (0..asked.goals.len()).all(|goal| {
-        let bounds = state.controller.bounds(goal);
-        bounds.ending == Ending::Found && bounds.confirmed
-    });
-    let spoilt = state.records.iter().all(|record| !record.invalid.is_empty());
-    let (status, exit_code) = match end {
-        End::Interrupted => (StoredStatus::Interrupted, INTERRUPTED),
-        End::Hook(_) => (StoredStatus::NoData, HOOK),
-        _ if spoilt && !state.records.is_empty() => (StoredStatus::Invalid, INVALID),
-        _ if any(StoredAssertionStatus::Fail) => (StoredStatus::Fail, DIFFERS),
-        _ if any(StoredAssertionStatus::NoData) => (StoredStatus::NoData, INCONCLUSIVE),
-        _ if settled || !expects.is_empty() => (StoredStatus::Pass, 0),
-        _ => (StoredStatus::NoData, INCONCLUSIVE),
+    let verdict = match end {
+        End::Interrupted => SearchVerdict::stopped(),
+        End::Hook(_) => SearchVerdict::hook_failed(),
+        _ => {
+            let is_settled = (0..asked.goals.len()).all(|goal| is_settled(&state.controller.bounds(goal)));
+            SearchVerdict::capacity(is_settled, &results, no_valid_trial(state))
+        }
     };
-    let reason = state.records.iter().flat_map(|record| &record.invalid).next();
-    let invalid = reason.filter(|_| status == StoredStatus::Invalid);
-    let invalid = invalid.map(|reason| (reason.code.clone(), reason.sentence.clone()));
-    Judged { status, exit_code, invalid, assertions }
+    (verdict, results)
+}
+
+/// Why no trial can be believed, if that is so.
+fn no_valid_trial(state: &State) -> Option<InvalidReason> {
+    let reasons: Option<Vec<_>> = state.records.iter().map(|record| record.invalid.first()).collect();
+    reasons?
+        .first()
+        .map(|reason| InvalidReason { code: reason.code.clone(), sentence: reason.sentence.clone() })
 }

@@ -10,7 +10,7 @@ use clap::Args;
 
 use super::{Judged, MOST_RUNS};
 use crate::cli::args::{self, CommonArgs, LoadArgs, RunArgs};
-use crate::cli::exit::{Failure, INTERRUPTED, INVALID};
+use crate::cli::exit::Failure;
 use crate::cli::look::Screen;
 use crate::cli::prepare::{Prepared, prepare};
 use crate::cli::progress::{Progress, Voice};
@@ -22,6 +22,7 @@ use crate::report::format;
 use crate::report::run_dir::RunDir;
 use crate::report::stored::{StoredStatus, ValidityStatus};
 use crate::telemetry::Live;
+use crate::verdict::ExitCode;
 
 /// The pause between two runs at most.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
@@ -216,7 +217,7 @@ pub fn carry(
     for side in [Side::Base, Side::Candidate] {
         if kept.of(side).is_empty() {
             return Err(Failure::Told(
-                INVALID,
+                ExitCode::Invalid,
                 format!(
                     "no run of the {} is valid, so there is nothing to compare: ask for less load, or use a machine with more to spare; the runs are in {}",
                     side.name(),
@@ -295,7 +296,7 @@ fn lost(failure: Failure, kept: &Kept) -> Failure {
 
 fn interrupted(kept: &Kept, n: usize) -> Failure {
     Failure::Told(
-        INTERRUPTED,
+        ExitCode::Interrupted,
         format!(
             "interrupted after {} of {} runs; what is there is kept: {}",
             kept.count(),

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::Compared;
 use crate::report::format;
 use crate::report::stored::RunResult;
+use crate::verdict::ExitCode;
 use crate::verdict::compare::{self, Measure, Row};
 
 /// The version of the format that is written.
@@ -23,7 +24,9 @@ struct Json<'a> {
     #[schemars(extend("enum" = ["regressed", "improved", "equivalent", "inconclusive"]))]
     verdict: &'static str,
     /// The exit code of the process.
-    #[schemars(extend("enum" = [0, 5, 99]))]
+    #[schemars(extend("enum" = [
+        ExitCode::Success.number(), ExitCode::Inconclusive.number(), ExitCode::Failed.number(),
+    ]))]
     exit_code: u8,
     /// The profile's name.
     profile_name: &'a str,
@@ -126,7 +129,7 @@ pub fn json(compared: Compared<'_>) -> String {
     let whole = Json {
         schema_version: SCHEMA_VERSION,
         verdict: comparison.judgement.as_str(),
-        exit_code: comparison.judgement.exit_code(),
+        exit_code: comparison.judgement.exit_code().number(),
         profile_name: profile.map_or("", |profile| &profile.name),
         seed: profile.map_or(0, |profile| profile.seed),
         base: compared.base.iter().map(run).collect(),

@@ -42,7 +42,7 @@ pub fn comparison(compared: Compared<'_>) -> String {
         tone: tone(judgement),
         word: Cell { text: word.text.to_uppercase(), ..word },
         sentence: compared::words_of(comparison),
-        exit_code: Cell::count(judgement.exit_code().into(), "/exit_code").class(""),
+        exit_code: Cell::count(judgement.exit_code().number().into(), "/exit_code").class(""),
         profile: Cell::stored(profile.map_or("", |profile| &profile.name), "/profile_name"),
         seed: Cell {
             text: profile.map_or(0, |profile| profile.seed).to_string(),

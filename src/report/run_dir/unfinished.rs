@@ -19,13 +19,14 @@ use crate::report::stored::{
     RunResult, StoredAssertionStatus, StoredStatus, StoredValidity, StoredVerdict, ValidityStatus,
 };
 use crate::report::stored::{convert, json};
+use crate::verdict::ExitCode;
 
 /// The run was killed, or its machine went down.
 pub const CUT_OFF: &str = "cut-off";
 /// The run has not ended.
 pub const IN_PROGRESS: &str = "in-progress";
 /// The exit code of a run that did not come to its end.
-pub const INTERRUPTED: u8 = 105;
+pub const INTERRUPTED: u8 = ExitCode::Interrupted.number();
 
 impl RunResult {
     /// Whether it is of a run that has not ended, or never will.

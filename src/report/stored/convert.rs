@@ -88,7 +88,7 @@ impl RunResult {
             },
             verdict: StoredVerdict {
                 status: verdict.status.into(),
-                exit_code: verdict.exit_code,
+                exit_code: verdict.exit_code.number(),
                 aborted_by: summary.aborted_by.clone(),
             },
             warnings: warnings(plan, measured, summary),
@@ -347,7 +347,8 @@ fn condition(summary: &Summary, row: &summary::ConditionRow) -> StoredCondition 
     }
 }
 
-pub(in crate::report) fn assertion(result: &verdict::AssertionResult) -> StoredAssertion {
+/// An assertion as it is stored.
+pub fn assertion(result: &verdict::AssertionResult) -> StoredAssertion {
     StoredAssertion {
         expr: result.expr.clone(),
         phase: result.phase.clone(),

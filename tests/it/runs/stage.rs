@@ -174,7 +174,7 @@ impl Told {
     pub fn fails_by(&self, expr: &str) -> bool {
         let result = self.verdict.results.iter().find(|result| result.expr == expr).unwrap();
         let code = if self.summary.validity.is_valid() { 99 } else { 98 };
-        result.status == AssertionStatus::Fail && self.verdict.exit_code == code
+        result.status == AssertionStatus::Fail && self.verdict.exit_code.number() == code
     }
 
     /// Whether the run was invalid for this reason.

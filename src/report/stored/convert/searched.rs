@@ -5,9 +5,9 @@ use std::time::Duration;
 use crate::plan::Plan;
 use crate::report::format;
 use crate::report::stored::{
-    Generator, RunResult, SCHEMA_VERSION, StoredProfile, StoredStatus, StoredValidity, StoredVerdict, Tool,
-    ValidityStatus,
+    Generator, RunResult, SCHEMA_VERSION, StoredProfile, StoredValidity, StoredVerdict, Tool, ValidityStatus,
 };
+use crate::verdict::SearchVerdict;
 
 /// All that the head of a search's result is made from.
 #[derive(Clone, Debug)]
@@ -23,11 +23,7 @@ pub struct Searched<'a> {
     /// How long it took.
     pub took: Duration,
     /// How it is judged.
-    pub status: StoredStatus,
-    /// The exit code of the process.
-    pub exit_code: u8,
-    /// Why it is not to be believed, if so: a name and a sentence.
-    pub invalid: Option<(String, String)>,
+    pub verdict: SearchVerdict,
     /// What the embedded listener counted.
     pub ledger: Option<serde_json::Value>,
 }
@@ -36,7 +32,8 @@ impl RunResult {
     /// The result of a search, with nothing found yet.
     pub fn searched(input: Searched<'_>) -> RunResult {
         let plan = input.plan;
-        let (reasons, explanations) = input.invalid.into_iter().unzip();
+        let SearchVerdict { status, exit_code, reason } = input.verdict;
+        let (reasons, explanations) = reason.into_iter().map(|reason| (reason.code, reason.sentence)).unzip();
         RunResult {
             schema_version: SCHEMA_VERSION,
             tool: Tool {
@@ -59,7 +56,7 @@ impl RunResult {
                 schedule_sha256: String::new(),
             },
             validity: validity(reasons, explanations),
-            verdict: StoredVerdict { status: input.status, exit_code: input.exit_code, aborted_by: None },
+            verdict: StoredVerdict { status: status.into(), exit_code: exit_code.number(), aborted_by: None },
             warnings: Vec::new(),
             phases: Vec::new(),
             metrics: Vec::new(),

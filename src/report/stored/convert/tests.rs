@@ -126,7 +126,7 @@ fn a_measured_run_becomes_a_result_that_fits_the_schema() {
     let summary = Summary::new(&measured, &[info("warm", true), info("steady", false)]);
     let verdict = verdict::Verdict {
         status: verdict::VerdictStatus::Fail,
-        exit_code: 99,
+        exit_code: verdict::ExitCode::Failed,
         results: vec![verdict::AssertionResult {
             expr: "unexpected rate < 1%".to_owned(),
             phase: None,

@@ -1,0 +1,67 @@
+//! The exit codes of the process, as the contract has them.
+
+/// How a command ends, as its caller sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum ExitCode {
+    /// Measured, valid, and everything as asked.
+    Success = 0,
+    /// A fault in smtpress itself.
+    Fault = 1,
+    /// Wrong usage or a wrong profile; nothing was sent.
+    Usage = 2,
+    /// The target is not reached, not allowed, or does not serve; no load ran.
+    Preflight = 3,
+    /// Nothing was measured.
+    NoData = 4,
+    /// What was measured does not decide.
+    Inconclusive = 5,
+    /// The measurement is invalid.
+    Invalid = 98,
+    /// An assertion failed, or something is not as expected.
+    Failed = 99,
+    /// The user stopped it; what was measured until then is stored.
+    Interrupted = 105,
+}
+
+impl ExitCode {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [ExitCode; 9] = [
+        ExitCode::Success,
+        ExitCode::Fault,
+        ExitCode::Usage,
+        ExitCode::Preflight,
+        ExitCode::NoData,
+        ExitCode::Inconclusive,
+        ExitCode::Invalid,
+        ExitCode::Failed,
+        ExitCode::Interrupted,
+    ];
+
+    /// The number that the operating system gets and result.json holds.
+    pub const fn number(self) -> u8 {
+        self as u8
+    }
+
+    /// The code of a number, such as a stored one; a number that is none is a fault.
+    pub fn of(number: u8) -> ExitCode {
+        ExitCode::ALL.into_iter().find(|code| code.number() == number).unwrap_or(ExitCode::Fault)
+    }
+}
+
+impl From<ExitCode> for std::process::ExitCode {
+    fn from(code: ExitCode) -> Self {
+        std::process::ExitCode::from(code.number())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_is_found_by_its_number() {
+        assert!(ExitCode::ALL.iter().all(|code| ExitCode::of(code.number()) == *code));
+        assert_eq!(ExitCode::of(42), ExitCode::Fault);
+    }
+}
