@@ -204,6 +204,13 @@ pub struct Phase {
     pub graceful_stop: Duration,
 }
 
+impl Phase {
+    /// The most sessions that it has open at once.
+    pub fn most_sessions(&self) -> u64 {
+        u64::from(self.max_sessions).min(self.load.model.most_sessions().unwrap_or(u64::MAX))
+    }
+}
+
 /// One trial, fully decided.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -244,6 +251,11 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// The loads of its phases, in order.
+    pub fn loads(&self) -> Vec<load::PhaseLoad> {
+        self.phases.iter().map(|phase| phase.load.clone()).collect()
+    }
+
     /// Whether its sessions are encrypted.
     pub fn speaks_tls(&self) -> bool {
         self.script.tls != script::Tls::None
@@ -252,8 +264,7 @@ impl Plan {
     /// Whether the sessions of a phase stay open to its end when they have nothing more to send.
     pub fn holds(&self, phase: u32) -> bool {
         let phase = &self.phases[phase as usize];
-        let held = matches!(phase.load.model, load::LoadModel::Held { .. });
-        held || self.script.quit == Quit::Hold && phase.unit == Unit::Session
+        phase.load.model.holds() || self.script.quit == Quit::Hold && phase.unit == Unit::Session
     }
 }
 

@@ -9,7 +9,7 @@ use super::exit::Failure;
 use super::look::Screen;
 use super::variables;
 use crate::generator::clock;
-use crate::load::{LoadModel, Shard};
+use crate::load::Shard;
 use crate::net::source;
 use crate::profile::check::{self, Has, Needs};
 use crate::profile::flags::{self, Flag, Given};
@@ -233,11 +233,7 @@ pub fn check(args: &CheckArgs, screen: &Screen) -> Result<ExitCode, Failure> {
 
 /// Whether the plan asks for more than 80 % of what the last selftest found this machine's generator to be in time for (M25).
 fn too_fast(plan: &crate::plan::Plan) -> Option<String> {
-    let rates = plan.phases.iter().filter_map(|phase| match &phase.load.model {
-        LoadModel::Rate { curve, .. } => curve.points.iter().map(|(_, rate)| *rate).reduce(f64::max),
-        _ => None,
-    });
-    let asked = rates.reduce(f64::max)?;
+    let asked = plan.phases.iter().filter_map(|phase| phase.load.model.peak_rate()).reduce(f64::max)?;
     let able = super::selftest::stored_rate()?;
     (asked > 0.8 * able).then(|| {
         format!(

@@ -21,7 +21,7 @@ use crate::collector::summary::{PhaseInfo, Summary};
 use crate::collector::tally::Tally;
 use crate::generator::{Control, Local, Observer, Runner, Stop, preflight};
 use crate::listener::Listener;
-use crate::load::{self, LoadModel};
+use crate::load;
 use crate::net::address::bind::Bind;
 use crate::plan::silence::Lookout;
 use crate::plan::{OnSaturation, Plan};
@@ -242,18 +242,11 @@ pub fn asked(prepared: &Prepared) -> Asked {
 
 /// What must be known of the plan's phases to sum them up.
 pub fn phase_infos(plan: &Plan) -> Vec<PhaseInfo> {
-    let steady = |load: &LoadModel| match load {
-        LoadModel::Rate { curve, .. } | LoadModel::Sessions { curve, .. } => {
-            curve.points.windows(2).all(|pair| pair[0].1 == pair[1].1)
-        }
-        LoadModel::Shared { .. } => true,
-        LoadModel::Burst { .. } | LoadModel::Held { .. } => false,
-    };
     let info = |phase: &crate::plan::Phase| PhaseInfo {
         name: phase.name.clone(),
         warmup: phase.warmup,
         unit: phase.unit.as_str(),
-        steady: steady(&phase.load.model),
+        steady: phase.load.model.is_steady(),
         sheds: phase.on_saturation == OnSaturation::Drop,
         paced: phase.connect_rate.is_some(),
         max_sessions: phase.max_sessions,
@@ -312,7 +305,7 @@ fn judge(
     let plan = &prepared.compiled.plan;
     let summary = Summary::new(measured, infos);
     let verdict = Verdict::judge(measured, &summary, &plan.expects, &prepared.compiled.assertions, windows);
-    let loads: Vec<load::PhaseLoad> = plan.phases.iter().map(|phase| phase.load.clone()).collect();
+    let loads = plan.loads();
     let hash = load::fingerprint(&loads, plan.seed);
     RunResult::build(BuildInput {
         plan,

@@ -182,7 +182,7 @@ pub struct Dispatch {
 impl Dispatch {
     /// The dispatcher of shard `shard`.
     pub fn new(plan: Arc<Plan>, shard: Shard) -> Dispatch {
-        let phases: Vec<load::PhaseLoad> = plan.phases.iter().map(|phase| phase.load.clone()).collect();
+        let phases = plan.loads();
         let mut dispatch = Dispatch {
             schedule: Schedule::new(&phases, plan.seed, shard),
             shares: plan.phases.iter().map(|phase| shard.share(u64::from(phase.max_sessions))).collect(),

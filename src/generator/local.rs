@@ -22,14 +22,14 @@ use super::worker::{self, Faults, Gauge, RunContext, Stop, WorkerEvent, WorkerRe
 use crate::collector::snapshot::{Gauges, Hindrance, Interval, Measured, Snapshot};
 use crate::collector::tally::Tally;
 use crate::condition;
-use crate::load::{LoadModel, Shard};
+use crate::load::Shard;
 use crate::mail::Mailer;
 use crate::net::address::Transport;
 use crate::net::dial::{Endpoint, Fault, Place, Resolver};
 use crate::net::source;
 use crate::net::tls::TlsError;
 use crate::net::tls::client::Client;
-use crate::plan::Plan;
+use crate::plan::{Phase, Plan};
 
 /// How long after its making the run's epoch lies: time enough for all threads to be there.
 const LEAD: Duration = Duration::from_millis(50);
@@ -125,14 +125,7 @@ pub fn tls(plan: &Plan, embedded: Option<&CertificateDer<'static>>) -> Result<Op
 /// The sessions that every phase of a plan has for sharing out, over all shards: more shards than that would leave one
 /// without any.
 pub fn sessions_to_share(plan: &Plan) -> u64 {
-    let sessions = plan.phases.iter().map(|phase| {
-        let most = u64::from(phase.max_sessions);
-        match &phase.load.model {
-            LoadModel::Shared { sessions, .. } => most.min(*sessions),
-            _ => most,
-        }
-    });
-    sessions.min().unwrap_or(1)
+    plan.phases.iter().map(Phase::most_sessions).min().unwrap_or(1)
 }
 
 /// How many threads a plan can use: none may be left without a session for its share.
@@ -388,7 +381,7 @@ impl LocalRun {
         for (index, phase) in plan.phases.iter().enumerate() {
             let last =
                 overs.iter().filter_map(|over| over.last_ends.get(index)).max().copied().unwrap_or_default();
-            let used_up = matches!(phase.load.model, LoadModel::Shared { .. });
+            let used_up = phase.load.model.total().is_some();
             let over = at.saturating_add(phase.load.length.unwrap_or(Duration::MAX));
             // Behind a gate the load begins when that opens; if it never does, there is no window.
             let opened = self.shared.gates.opened(index);

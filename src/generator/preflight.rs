@@ -7,13 +7,12 @@ use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use crate::load::LoadModel;
 use crate::net::address::Transport;
 use crate::net::address::allowed::Allowed;
 use crate::net::address::origin::Origin;
 use crate::net::dial::{self, Endpoint, Fault};
 use crate::net::source;
-use crate::plan::Plan;
+use crate::plan::{Phase, Plan};
 
 /// Descriptors for everything but sessions: runtimes, timers, files of the run.
 const RESERVE: u64 = 64;
@@ -82,18 +81,7 @@ pub enum PreflightError {
 
 /// The most sessions a plan may have open at once in this process.
 pub fn peak_sessions(plan: &Plan) -> u64 {
-    let of_phase = |phase: &crate::plan::Phase| {
-        let most = u64::from(phase.max_sessions);
-        match &phase.load.model {
-            LoadModel::Shared { sessions, .. } | LoadModel::Held { sessions, .. } => most.min(*sessions),
-            LoadModel::Sessions { curve, .. } => {
-                let top = curve.points.iter().map(|(_, value)| *value).fold(0.0, f64::max);
-                most.min(top.ceil() as u64)
-            }
-            LoadModel::Rate { .. } | LoadModel::Burst { .. } => most,
-        }
-    };
-    plan.phases.iter().map(of_phase).max().unwrap_or(0).div_ceil(u64::from(plan.shard.of.max(1)))
+    plan.phases.iter().map(Phase::most_sessions).max().unwrap_or(0).div_ceil(u64::from(plan.shard.of.max(1)))
 }
 
 /// How many descriptors a run of `plan` needs; `embedded`: the listener's ends are in this process too.

@@ -22,7 +22,6 @@ use super::transcript::Tape;
 use super::worker::{Instruction, InstructionSlot, Worker};
 use crate::collector::{Metric, Outcome};
 use crate::condition::Condition;
-use crate::load::LoadModel;
 use crate::mail::Message;
 use crate::net::dial::{self, Dialed};
 use crate::net::drive::{Host, drive};
@@ -141,7 +140,7 @@ impl Session {
         };
         let serial = bound.map_or_else(|| worker.next_serial(), |due| due.seq);
         let plan = worker.plan();
-        let held = matches!(plan.phases[phase as usize].load.model, LoadModel::Held { .. });
+        let held = plan.phases[phase as usize].load.model.holds();
         let left = if held { 0 } else { plan.messages.draw(plan.seed, serial) };
         let takes_recipients = match worker.script.protocol {
             Protocol::Smtp => Step::Rcpt,

@@ -48,7 +48,7 @@ pub fn expected_arrivals(phase: &PhaseLoad) -> Option<u64> {
     match &whole.steps {
         Steps::Uniform { .. } | Steps::Burst { .. } => phase.length.map(|_| whole.limit),
         Steps::Poisson { inverse, .. } => phase.length.map(|_| inverse.area().round() as u64),
-        Steps::Closed { .. } => matches!(phase.model, LoadModel::Shared { .. }).then_some(whole.limit),
+        Steps::Closed { .. } => phase.model.total().map(|_| whole.limit),
     }
 }
 

@@ -20,6 +20,16 @@ impl Curve {
         Curve { points: vec![(Duration::ZERO, value)] }
     }
 
+    /// The greatest value.
+    pub fn peak(&self) -> f64 {
+        self.points.iter().map(|point| point.1).fold(0.0, f64::max)
+    }
+
+    /// Whether the value is the same at all times.
+    pub fn is_constant(&self) -> bool {
+        self.points.windows(2).all(|pair| pair[0].1 == pair[1].1)
+    }
+
     /// The value at an offset; at a step, the value after it.
     pub fn at(&self, offset: Duration) -> f64 {
         let after = self.points.partition_point(|point| point.0 <= offset);

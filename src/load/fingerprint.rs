@@ -5,7 +5,7 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 use super::arrival::{Due, Walk};
-use super::{Curve, LoadModel, PhaseLoad, Shard, Spacing, Think, nanos};
+use super::{Curve, LoadModel, PhaseLoad, Shard, Spacing, Think, nanos, spans};
 
 /// How many arrivals of each phase the fingerprint covers.
 pub const FINGERPRINTED_ARRIVALS: usize = 10_000;
@@ -24,9 +24,9 @@ pub fn fingerprint(phases: &[PhaseLoad], seed: u64) -> [u8; 32] {
     hash.number(seed);
     hash.number(phases.len() as u64);
     phases.iter().for_each(|phase| hash.phase(phase));
-    let mut start = 0_u64;
-    for (index, phase) in (0..).zip(phases) {
-        for arrival in Walk::new(phase, index, start, seed, Shard::WHOLE).take(FINGERPRINTED_ARRIVALS) {
+    for ((index, phase), (start, _)) in (0..).zip(phases).zip(spans(phases)) {
+        for arrival in Walk::new(phase, index, nanos(start), seed, Shard::WHOLE).take(FINGERPRINTED_ARRIVALS)
+        {
             match arrival.due {
                 Due::At(at) => {
                     hash.letter(b'a');
@@ -41,7 +41,6 @@ pub fn fingerprint(phases: &[PhaseLoad], seed: u64) -> [u8; 32] {
                 }
             }
         }
-        start = start.saturating_add(phase.length.map_or(u64::MAX, nanos));
     }
     hash.0.finalize().into()
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::arrival::{Arrival, Walk};
-use super::{LoadModel, PhaseLoad, Shard, nanos};
+use super::{LoadModel, PhaseLoad, Shard, nanos, spans};
 
 /// The arrivals of one shard of a run, in order.
 ///
@@ -34,15 +34,11 @@ struct Stretch {
 impl Schedule {
     /// The part of the load that belongs to `shard`. The same phases and seed give the same arrivals, whatever the sharding.
     pub fn new(phases: &[PhaseLoad], seed: u64, shard: Shard) -> Schedule {
-        let mut start = Duration::ZERO;
-        let mut stretches = Vec::with_capacity(phases.len());
-        for (index, phase) in (0..).zip(phases) {
-            let end = phase.length.map_or(Duration::MAX, |length| start.saturating_add(length));
+        let stretches = (0..).zip(phases).zip(spans(phases)).map(|((index, phase), (start, end))| {
             let walk = Walk::new(phase, index, nanos(start), seed, shard);
-            stretches.push(Stretch { start, end, model: phase.model.clone(), walk });
-            start = end;
-        }
-        Schedule { stretches, shard, current: 0, ahead: None }
+            Stretch { start, end, model: phase.model.clone(), walk }
+        });
+        Schedule { stretches: stretches.collect(), shard, current: 0, ahead: None }
     }
 
     /// The next arrival, without taking it.
@@ -51,7 +47,7 @@ impl Schedule {
     pub fn peek(&mut self, now: Duration) -> Option<Arrival> {
         loop {
             let stretch = self.stretches.get_mut(self.current)?;
-            if !(stretch.is_closed() && now >= stretch.end) {
+            if !(stretch.model.is_closed() && now >= stretch.end) {
                 self.ahead = self.ahead.or_else(|| stretch.walk.next());
                 if self.ahead.is_some() {
                     return self.ahead;
@@ -72,8 +68,7 @@ impl Schedule {
     /// How many arrivals of this shard the current phase still has, if that is known before it is over: [`LoadModel::Shared`].
     pub fn remaining(&self) -> Option<u64> {
         let stretch = self.stretches.get(self.current)?;
-        matches!(stretch.model, LoadModel::Shared { .. })
-            .then(|| stretch.walk.remaining() + u64::from(self.ahead.is_some()))
+        stretch.model.total().map(|_| stretch.walk.remaining() + u64::from(self.ahead.is_some()))
     }
 
     /// Whether any arrival of a phase is still to come to this shard.
@@ -88,25 +83,17 @@ impl Schedule {
     /// (`u64::MAX`), after the last phase none. A ramp counts as soon as it reaches a whole number.
     pub fn slots(&self, now: Duration) -> u64 {
         let Some(stretch) = self.at(now) else { return 0 };
-        match &stretch.model {
-            LoadModel::Sessions { curve, .. } => self.shard.share(curve.count_at(now - stretch.start)),
-            LoadModel::Shared { sessions, .. } => self.shard.share(*sessions),
-            LoadModel::Rate { .. } | LoadModel::Burst { .. } | LoadModel::Held { .. } => u64::MAX,
-        }
+        stretch.model.sessions_at(now - stretch.start).map_or(u64::MAX, |sessions| self.shard.share(sessions))
     }
 
     /// The next moment after `now` at which [`slots`](Schedule::slots) changes, or a phase begins or ends.
     pub fn next_change(&self, now: Duration) -> Option<Duration> {
         let stretch = self.at(now)?;
-        let within = match &stretch.model {
-            LoadModel::Sessions { curve, .. } => {
-                let (offset, end) = (now - stretch.start, stretch.end - stretch.start);
-                curve.next_change(offset, end, |count| self.shard.share(count)).map(|at| stretch.start + at)
-            }
-            LoadModel::Rate { .. }
-            | LoadModel::Burst { .. }
-            | LoadModel::Held { .. }
-            | LoadModel::Shared { .. } => None,
+        let within = if let LoadModel::Sessions { curve, .. } = &stretch.model {
+            let (offset, end) = (now - stretch.start, stretch.end - stretch.start);
+            curve.next_change(offset, end, |count| self.shard.share(count)).map(|at| stretch.start + at)
+        } else {
+            None
         };
         within.or(Some(stretch.end).filter(|&end| end < Duration::MAX))
     }
@@ -130,12 +117,6 @@ impl Schedule {
     /// The stretch that `now` lies in.
     fn at(&self, now: Duration) -> Option<&Stretch> {
         self.stretches.get(self.stretches.partition_point(|stretch| stretch.end <= now))
-    }
-}
-
-impl Stretch {
-    fn is_closed(&self) -> bool {
-        matches!(self.model, LoadModel::Sessions { .. } | LoadModel::Shared { .. })
     }
 }
 

@@ -272,10 +272,8 @@ fn usual(knob: Knob, think: load::Think) -> Phase {
 
 /// The phase with the greatest load that it comes to, all the time.
 fn phase_at_peak(mut phase: Phase) -> Phase {
-    let (LoadModel::Rate { curve, .. } | LoadModel::Sessions { curve, .. }) = &mut phase.load.model else {
-        return phase;
-    };
-    let peak = curve.points.iter().map(|point| point.1).fold(0.0, f64::max);
-    *curve = Curve::constant(peak);
+    if let Some(curve) = phase.load.model.curve_mut() {
+        *curve = Curve::constant(curve.peak());
+    }
     phase
 }

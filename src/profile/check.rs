@@ -174,9 +174,10 @@ fn sessions(phase: &Phase) -> u64 {
 
 /// Arrivals of a phase that may wait at once.
 fn waiting(phase: &Phase) -> u64 {
-    let open = !matches!(phase.load.model, LoadModel::Sessions { .. } | LoadModel::Shared { .. });
     match phase.on_saturation {
-        OnSaturation::Queue if open => expected_arrivals(&phase.load).unwrap_or(0).min(MOST_WAITING),
+        OnSaturation::Queue if !phase.load.model.is_closed() => {
+            expected_arrivals(&phase.load).unwrap_or(0).min(MOST_WAITING)
+        }
         _ => 0,
     }
 }
@@ -185,19 +186,15 @@ fn waiting(phase: &Phase) -> u64 {
 fn connections(phase: &Phase, messages: &Messages) -> u64 {
     let window = phase.load.length.unwrap_or(TIME_WAIT).min(TIME_WAIT).as_secs_f64();
     let busiest = match &phase.load.model {
-        LoadModel::Rate { curve, .. } => {
-            curve.points.iter().map(|point| point.1).fold(0.0, f64::max) * window
-        }
+        LoadModel::Rate { curve, .. } => curve.peak() * window,
         LoadModel::Burst { size, every } if every.is_zero() => *size as f64,
         LoadModel::Burst { size, every } => *size as f64 * (window / every.as_secs_f64()).ceil(),
         LoadModel::Held { sessions, .. } | LoadModel::Shared { sessions, .. } => *sessions as f64,
         LoadModel::Sessions { .. } => f64::from(phase.max_sessions),
     };
     // No more than come in all: a ramp is at its peak for a moment only.
-    let arrivals = match phase.load.model {
-        LoadModel::Sessions { .. } | LoadModel::Shared { .. } => busiest,
-        _ => expected_arrivals(&phase.load).map_or(busiest, |arrivals| busiest.min(arrivals as f64)),
-    };
+    let all = expected_arrivals(&phase.load).filter(|_| !phase.load.model.is_closed());
+    let arrivals = all.map_or(busiest, |arrivals| busiest.min(arrivals as f64));
     let each = match (phase.unit, messages) {
         (Unit::Session, _) => 1.0,
         (Unit::Message, Messages::Unlimited) => return sessions(phase),
@@ -217,7 +214,7 @@ fn connections(phase: &Phase, messages: &Messages) -> u64 {
 pub fn preview(compiled: &Compiled, out: &mut impl io::Write) -> io::Result<()> {
     let plan = &compiled.plan;
     let needs = Needs::of(plan);
-    let loads: Vec<load::PhaseLoad> = plan.phases.iter().map(|phase| phase.load.clone()).collect();
+    let loads = plan.loads();
     writeln!(out, "profile   {}, sha256 {}", plan.name, compiled.sha256)?;
     writeln!(out, "seed      {}", plan.seed)?;
     writeln!(out, "target    {}", plan.target)?;
@@ -263,7 +260,7 @@ pub fn preview(compiled: &Compiled, out: &mut impl io::Write) -> io::Result<()> 
             if phase.open_first { "once all sessions are open, from " } else { "" }
         )?;
         writeln!(out, "  sessions  at most {} at once", sessions(phase))?;
-        if matches!(phase.load.model, LoadModel::Sessions { .. } | LoadModel::Shared { .. }) {
+        if phase.load.model.is_closed() {
             writeln!(out, "  reconnect {}", plan.reconnect)?;
         }
         start = end;

@@ -16,7 +16,7 @@ use super::schema::{self, Profile};
 use super::{auth, capacity, dialogue, listener, message, phase, resolved, rule, target, tls};
 use crate::experiment::capacity::Asked;
 use crate::listener::limits::Limits;
-use crate::load::{LoadModel, Shard, Think};
+use crate::load::{Shard, Think};
 use crate::net::address::bind::Bind;
 use crate::net::address::{Target, TargetError};
 use crate::plan::{Phase, Plan, Unit};
@@ -105,7 +105,7 @@ pub fn compile(document: &Document, context: &Context) -> Result<Compiled, Profi
     let phases = phases(document, &profile, context.purpose, think)?;
     if think.max > Duration::ZERO
         && !phases.is_empty()
-        && !phases.iter().any(|phase| is_closed(&phase.load.model))
+        && !phases.iter().any(|phase| phase.load.model.is_closed())
     {
         return Err(document.error_at_key(
             &keys!["session", "think"],
@@ -310,10 +310,6 @@ fn ordinal(index: usize) -> String {
         2 => "third".to_owned(),
         _ => format!("{}th", index + 1),
     }
-}
-
-fn is_closed(load: &LoadModel) -> bool {
-    matches!(load, LoadModel::Sessions { .. } | LoadModel::Shared { .. })
 }
 
 fn indexed<T, U>(

@@ -472,7 +472,7 @@ impl Reader<'_> {
                 ("sessions", *sessions)
             }
             load::LoadModel::Sessions { curve, .. } => {
-                let peak = curve.points.iter().map(|point| point.1).fold(0.0, f64::max);
+                let peak = curve.peak();
                 (if self.phase.sessions.is_some() { "sessions" } else { "load" }, peak as u64)
             }
         };

@@ -118,18 +118,14 @@ impl Asked {
         let mut phase = self.phase.clone();
         let mut mail = plan.mail.clone();
         match self.knob {
-            Knob::Rate => {
-                if let LoadModel::Rate { curve, .. } = &mut phase.load.model {
-                    *curve = Curve::constant(load);
-                }
-            }
-            Knob::Sessions => {
-                if let LoadModel::Sessions { curve, .. } = &mut phase.load.model {
-                    *curve = Curve::constant(load);
-                }
-                phase.max_sessions = load as u32;
-            }
             Knob::Size => mail.size = Size::Fixed(load as u64),
+            Knob::Rate | Knob::Sessions => {
+                *phase.load.model.curve_mut().expect("the load that is varied follows a curve") =
+                    Curve::constant(load);
+            }
+        }
+        if self.knob == Knob::Sessions {
+            phase.max_sessions = load as u32;
         }
         phase.load.length = Some(length);
         phase.warmup = false;

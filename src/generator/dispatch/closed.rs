@@ -9,7 +9,7 @@ use super::{Action, Dispatch, OpenFor, ScheduledArrival, SessionEnd};
 use crate::collector::Outcome;
 use crate::collector::recorder::Recorder;
 use crate::generator::session_pool::Slot;
-use crate::load::{self, LoadModel};
+use crate::load;
 use crate::plan::Unit;
 
 /// An arrival that has thought, or was given back by a session that ended, and waits for a session.
@@ -31,10 +31,7 @@ pub(super) struct Standstill {
 
 impl Dispatch {
     pub(super) fn is_closed(&self, phase: u32) -> bool {
-        matches!(
-            self.plan.phases[phase as usize].load.model,
-            LoadModel::Sessions { .. } | LoadModel::Shared { .. }
-        )
+        self.plan.phases[phase as usize].load.model.is_closed()
     }
 
     /// The closed phase whose turn it is, and how many sessions it may have here.

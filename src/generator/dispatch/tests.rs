@@ -476,7 +476,7 @@ fn any_phase() -> impl Strategy<Value = Phase> {
             phase.on_saturation = if drops { OnSaturation::Drop } else { OnSaturation::Queue };
             phase.graceful_stop = ms(grace);
             phase.connect_rate = connect_rate;
-            let closed = matches!(phase.load.model, LoadModel::Sessions { .. } | LoadModel::Shared { .. });
+            let closed = phase.load.model.is_closed();
             phase.open_first = open_first && closed && unit == Unit::Message;
             phase
         })
@@ -513,7 +513,7 @@ proptest! {
         seed: u64,
     ) {
         let mut phases = phases;
-        if let Some(last) = phases.last_mut().filter(|phase| endless && matches!(phase.load.model, LoadModel::Shared { .. })) {
+        if let Some(last) = phases.last_mut().filter(|phase| endless && phase.load.model.total().is_some()) {
             last.load.length = None;
         }
         let ends: Option<Duration> = phases.iter().map(|phase| phase.load.length).sum();

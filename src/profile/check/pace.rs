@@ -11,7 +11,7 @@ pub fn too_slow(plan: &Plan) -> Vec<String> {
 fn of_phase(phase: &Phase, messages: &Messages) -> Option<String> {
     let allowed = phase.connect_rate?;
     let offered = match &phase.load.model {
-        LoadModel::Rate { curve, .. } => curve.points.iter().map(|point| point.1).fold(0.0, f64::max),
+        LoadModel::Rate { curve, .. } => curve.peak(),
         LoadModel::Burst { size, every } if !every.is_zero() => *size as f64 / every.as_secs_f64(),
         // One burst is to wait; a closed load waits by itself, and sessions are held when they are open.
         LoadModel::Burst { .. }

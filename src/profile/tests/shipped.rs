@@ -69,7 +69,7 @@ fn each_shipped_profile_keeps_its_schedule_and_its_messages() {
             "postfix-relay" => assert_eq!(plan.target.to_string(), "smtp://127.0.0.1:2525"),
             _ => assert_eq!(plan.target, Target::embedded()),
         }
-        let loads: Vec<load::PhaseLoad> = plan.phases.iter().map(|phase| phase.load.clone()).collect();
+        let loads = plan.loads();
         let schedule = hex(&load::fingerprint(&loads, plan.seed));
         writeln!(golden, "{name}: schedule {schedule}, messages {}", messages(plan)).unwrap();
     }

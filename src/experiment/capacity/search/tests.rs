@@ -100,7 +100,7 @@ impl Runner for Virtual {
             in_flight_ns += took.as_nanos();
             end = end.max(due + took);
             match idle.iter_mut().min() {
-                Some(_) if matches!(phase.load.model, LoadModel::Shared { .. }) => idle.clear(),
+                Some(_) if phase.load.model.total().is_some() => idle.clear(),
                 Some(session) => *session = due + took,
                 None => {}
             }

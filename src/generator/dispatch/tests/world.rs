@@ -15,7 +15,6 @@ use crate::collector::recorder::Recorder;
 use crate::collector::snapshot::Gauges;
 use crate::collector::tally::Counts;
 use crate::generator::dispatch::{Action, Dispatch, OpenFor, ScheduledArrival, SessionEnd, SlotId};
-use crate::load::LoadModel;
 use crate::plan::{Plan, Unit};
 
 /// How the target behaves; times in milliseconds, chances in percent.
@@ -159,9 +158,7 @@ impl World {
         let shed: u64 = all.iter().map(|counts| counts.arrivals.of(Outcome::Shed)).sum();
         assert_eq!(scheduled, shed + self.ended.len() as u64, "every arrival ends once: {:?}", self.outcomes);
         assert!(self.sessions.is_empty());
-        let is_open =
-            |load: &LoadModel| !matches!(load, LoadModel::Sessions { .. } | LoadModel::Shared { .. });
-        if self.plan.phases.iter().all(|phase| is_open(&phase.load.model)) {
+        if self.plan.phases.iter().all(|phase| !phase.load.model.is_closed()) {
             assert_eq!(self.of(Outcome::Refused), self.refusals, "each refusal is one connection");
         }
         self.now
@@ -238,7 +235,7 @@ impl World {
                     OpenFor::Message(due) => (None, Some(due)),
                     OpenFor::Session(due) => (Some(due), None),
                 };
-                let held = matches!(self.plan.phases[phase as usize].load.model, LoadModel::Held { .. });
+                let held = self.plan.phases[phase as usize].load.model.holds();
                 let session = Session { birth: self.births, bound, first, held, ..Session::default() };
                 assert!(self.sessions.insert(slot, session).is_none(), "a slot in use is opened");
                 let most = self.plan.phases[self.dispatch.phase_at(self.now) as usize].max_sessions as usize;
