@@ -21,7 +21,8 @@
 //! | [`profile`] | TOML to plan: schema, units, overrides, errors with their place | plan and its parts, collector, verdict, experiment, listener::limits |
 //! | [`report`] | the telling: one result type, and everything that reads it | plan, collector, verdict, experiment |
 //! | [`telemetry`] | the telling while a run goes on: its page, its metrics | plan, collector, report |
-//! | [`cli`] | the commands a user types | all |
+//! | [`command`] | one life of a command: open outputs, check, run, store | all but cli |
+//! | [`cli`] | parses the command line and prints | all |
 //!
 //! `tests/it/architecture.rs` holds these arrows.
 //!
@@ -52,6 +53,7 @@
 
 pub mod cli;
 pub mod collector;
+pub mod command;
 pub mod condition;
 pub mod experiment;
 pub mod generator;

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use super::capacity::args::CapacityArgs;
 use super::compare::CompareArgs;
-use super::exit::Failure;
 use super::limit::args::LimitArgs;
 use super::live::LiveArgs;
 use super::login::LoginArgs;
+use crate::command::CommandError;
 use crate::plan::Plan;
 use crate::report::RunDir;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
@@ -352,9 +352,9 @@ impl CommonArgs {
     ///
     /// # Errors
     /// Something else is there (2), or it cannot be made or written to (3).
-    pub fn directory(&self, plan: &Plan, started_at: Duration) -> Result<RunDir, Failure> {
+    pub fn directory(&self, plan: &Plan, started_at: Duration) -> Result<RunDir, CommandError> {
         RunDir::create(self.out.as_deref(), self.overwrite, &plan.name, started_at)
-            .map_err(Failure::unwritable)
+            .map_err(CommandError::unwritable)
     }
 }
 

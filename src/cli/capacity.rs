@@ -8,15 +8,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::args::{Format, Progress};
-use super::exit::Failure;
-use super::look::Screen;
-use super::output::Output;
 use super::prepare::{self, Prepared};
-use super::progress::Voice;
 use super::report::{Copies, in_text};
 use super::run::{environment, start_listener};
+use super::screen::Screen;
 use super::selftest;
-use super::signals::Signals;
+use crate::command::CommandError;
+use crate::command::output::Output;
+use crate::command::signals::Signals;
 use crate::experiment::capacity::record::VERSION;
 use crate::experiment::capacity::{Asked, Controller, End, Knob, State, search};
 use crate::generator::{Local, RunError, clock, preflight};
@@ -39,15 +38,15 @@ const TRUSTED: f64 = 0.8;
 const SPARE: u64 = 200;
 
 /// Searches the capacity and says what it is.
-pub fn capacity(args: &CapacityArgs, screen: &Screen) -> Result<ExitCode, Failure> {
+pub fn capacity(args: &CapacityArgs, screen: &Screen) -> Result<ExitCode, CommandError> {
     let mut prepared = match &args.resume {
         Some(directory) => resumed(args, directory)?,
         None => prepared(args)?,
     };
     let no_goal = "nothing is to be met: give --goal 'response p99 < 500ms', or `goals` in [capacity]";
-    let mut asked = prepared.compiled.capacity.clone().ok_or_else(|| Failure::usage(no_goal))?;
+    let mut asked = prepared.compiled.capacity.clone().ok_or_else(|| CommandError::usage(no_goal))?;
     if asked.goals.is_empty() {
-        return Err(Failure::usage(no_goal));
+        return Err(CommandError::usage(no_goal));
     }
     let expects =
         args.expects.iter().map(|text| Expect::read(text, &asked)).collect::<Result<Vec<_>, _>>()?;
@@ -65,9 +64,9 @@ pub fn capacity(args: &CapacityArgs, screen: &Screen) -> Result<ExitCode, Failur
         ("--html", Format::Html, args.html.as_deref()),
         ("--junit", Format::Junit, args.junit.as_deref()),
     ])?;
-    let signals = Signals::listen(Voice::plain(screen))?;
+    let signals = Signals::listen(screen.messages())?;
     let mut directory = match &args.resume {
-        Some(path) => RunDir::reopen(path).map_err(Failure::unwritable)?,
+        Some(path) => RunDir::reopen(path).map_err(CommandError::unwritable)?,
         None => args.common.directory(plan, prepared.started_at)?,
     };
     let shown =
@@ -109,7 +108,7 @@ pub fn capacity(args: &CapacityArgs, screen: &Screen) -> Result<ExitCode, Failur
     directory
         .keep(&so_far(&state))
         .and_then(|()| directory.put("profile.toml", &prepared.compiled.resolved))
-        .map_err(Failure::unwritable)?;
+        .map_err(CommandError::unwritable)?;
     copies.clear();
     let listener = if embedded { Some(start_listener(&prepared)?) } else { None };
     let mut local = Local::new(signals.stop.clone(), prepared.date()).with_reachability_check();
@@ -159,27 +158,27 @@ pub fn capacity(args: &CapacityArgs, screen: &Screen) -> Result<ExitCode, Failur
     if !copies.take_stdout() && !args.common.quiet {
         let files = directory.path().display().to_string();
         let text = in_text(&result, screen.width(), screen.colour_out(), Some(&files))?;
-        shown = Output::Stdout.write(&text, screen);
+        shown = Output::Stdout.write(&text);
     }
     if let End::Hook(reason) = &end {
-        Failure::Told(ExitCode::Preflight, reason.clone()).tell(screen);
+        screen.error(&CommandError::Failed(ExitCode::Preflight, reason.clone()));
     }
-    let written = copies.write(&result, directory.files(), screen);
+    let written = copies.write(&result, directory.files());
     stored
-        .map_err(Failure::from)
+        .map_err(CommandError::from)
         .and(written)
         .and(shown)
-        .or_else(|failure| failure.beside(&result, screen))?;
+        .or_else(|failure| screen.unless_failed(failure, ExitCode::of(result.verdict.exit_code)))?;
     Ok(ExitCode::of(result.verdict.exit_code))
 }
 
 /// The profile that the arguments make.
-fn prepared(args: &CapacityArgs) -> Result<Prepared, Failure> {
+fn prepared(args: &CapacityArgs) -> Result<Prepared, CommandError> {
     let path = args.profile.as_deref();
     let mut document = prepare::read(path)?;
     let has_target = path.is_some() || args.common.set.iter().any(|set| set.starts_with("target."));
     if !has_target && args.target.is_none() {
-        return Err(Failure::usage(
+        return Err(CommandError::usage(
             "nothing to load: give a profile, --target smtp://host:port, or --target embedded to try it here",
         ));
     }
@@ -230,12 +229,12 @@ fn table(goal: &str) -> String {
 }
 
 /// The profile of a search that was broken off.
-fn resumed(args: &CapacityArgs, directory: &Path) -> Result<Prepared, Failure> {
+fn resumed(args: &CapacityArgs, directory: &Path) -> Result<Prepared, CommandError> {
     let path = directory.join("profile.toml");
     let document: Document = prepare::read(Some(&path))?;
     // The seed, the login and the target are those of the search.
     if args.target.is_some() || args.common.seed.is_some() {
-        return Err(Failure::usage(
+        return Err(CommandError::usage(
             "--resume goes on with the target and the seed of the search: remove the flag",
         ));
     }
@@ -245,11 +244,11 @@ fn resumed(args: &CapacityArgs, directory: &Path) -> Result<Prepared, Failure> {
 }
 
 /// What is known of the search that was broken off there.
-fn load(directory: &Path, prepared: &Prepared, asked: &Asked) -> Result<State, Failure> {
+fn load(directory: &Path, prepared: &Prepared, asked: &Asked) -> Result<State, CommandError> {
     let path = directory.join(SEARCH);
     let told = |why: String| {
         let path = path.display();
-        Failure::Told(
+        CommandError::Failed(
             ExitCode::Usage,
             format!("failed to go on with {path}: {why}; begin a search anew without --resume"),
         )
@@ -270,7 +269,7 @@ fn load(directory: &Path, prepared: &Prepared, asked: &Asked) -> Result<State, F
 }
 
 /// Raises the descriptor limit: how many sessions there can be at once.
-fn sessions_possible(asked: &Asked, plan: &crate::plan::Plan, embedded: bool) -> Result<f64, Failure> {
+fn sessions_possible(asked: &Asked, plan: &crate::plan::Plan, embedded: bool) -> Result<f64, CommandError> {
     if asked.knob != Knob::Sessions {
         let trial = asked.trial(plan, 1, asked.rules.start, Duration::from_secs(1));
         preflight::raise_descriptors(preflight::descriptors_needed(&trial, embedded))?;
@@ -281,7 +280,7 @@ fn sessions_possible(asked: &Asked, plan: &crate::plan::Plan, embedded: bool) ->
 }
 
 /// The rate up to which this machine's generator is trusted; nothing if that cannot be said.
-fn trusted_rate(most: f64, signals: &Signals, say: &dyn Fn(&str)) -> Result<Option<f64>, Failure> {
+fn trusted_rate(most: f64, signals: &Signals, say: &dyn Fn(&str)) -> Result<Option<f64>, CommandError> {
     let able = match selftest::stored_rate() {
         Some(rate) => rate,
         None => {

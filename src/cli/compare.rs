@@ -9,9 +9,9 @@ use clap::{Args, ValueEnum};
 
 use interleave::SeriesArgs;
 
-use super::exit::Failure;
-use super::look::Screen;
-use super::output::Output;
+use super::screen::Screen;
+use crate::command::CommandError;
+use crate::command::output::Output;
 use crate::report::compared::{self, Compared};
 use crate::report::stored::{RunResult, StoredStatus, ValidityStatus};
 use crate::report::{RunDir, blocks, html};
@@ -86,12 +86,14 @@ struct Judged {
 }
 
 /// The runs that the user names, or those that are carried now.
-fn judged(args: &CompareArgs, screen: &Screen) -> Result<Judged, Failure> {
+fn judged(args: &CompareArgs, screen: &Screen) -> Result<Judged, CommandError> {
     let Some(n) = args.series.interleave else {
         return Ok(Judged { base: args.base.clone(), candidate: args.against.clone(), notes: Vec::new() });
     };
     let [profile] = args.base.as_slice() else {
-        return Err(Failure::usage("--interleave runs one profile against two targets: give one profile"));
+        return Err(CommandError::usage(
+            "--interleave runs one profile against two targets: give one profile",
+        ));
     };
     interleave::carry(profile, n, &args.series, args.force, screen)
 }
@@ -120,14 +122,14 @@ impl CompareArgs {
 }
 
 /// `smtpress compare`.
-pub fn compare(args: &CompareArgs, screen: &Screen) -> Result<ExitCode, Failure> {
+pub fn compare(args: &CompareArgs, screen: &Screen) -> Result<ExitCode, CommandError> {
     let measures = measures(&args.metrics)?;
     let (output, page) = outputs(args)?;
     let judged = judged(args, screen)?;
     let (base, candidate) = (Side::open(&judged.base)?, Side::open(&judged.candidate)?);
     let faults = faults(&base.runs, &candidate.runs);
     if !faults.is_empty() && !args.force {
-        return Err(Failure::usage(format!(
+        return Err(CommandError::usage(format!(
             "these runs are not comparable: {}; compare runs of one profile and seed that are valid, or insist with --force",
             faults.join("; ")
         )));
@@ -135,7 +137,7 @@ pub fn compare(args: &CompareArgs, screen: &Screen) -> Result<ExitCode, Failure>
     let (base_courses, candidate_courses) = (base.courses()?, candidate.courses()?);
     let (phases, left_out) = phases(base_courses, candidate_courses);
     if phases.is_empty() {
-        return Err(Failure::usage(
+        return Err(CommandError::usage(
             "these runs are not comparable: they have no measured phase in common; give runs of one profile",
         ));
     }
@@ -160,17 +162,17 @@ pub fn compare(args: &CompareArgs, screen: &Screen) -> Result<ExitCode, Failure>
             text
         }
     };
-    let written = page.map_or(Ok(()), |page| page.write(html::comparison(compared).as_bytes(), screen));
-    output.write(&text, screen).and(written)?;
+    let written = page.map_or(Ok(()), |page| page.write(html::comparison(compared).as_bytes()));
+    output.write(&text).and(written)?;
     Ok(comparison.judgement.exit_code())
 }
 
 /// Where the comparison goes, and its page if that is wanted beside it.
-fn outputs(args: &CompareArgs) -> Result<(Output, Option<Output>), Failure> {
+fn outputs(args: &CompareArgs) -> Result<(Output, Option<Output>), CommandError> {
     let output = Output::open(args.out.as_deref())?;
     let page = args.html.as_deref().map(|path| Output::open(Some(path))).transpose()?;
     if page.as_ref() == Some(&output) {
-        return Err(Failure::usage(
+        return Err(CommandError::usage(
             "--html names the place of the comparison itself: name another file, or use --format html",
         ));
     }
@@ -178,7 +180,7 @@ fn outputs(args: &CompareArgs) -> Result<(Output, Option<Output>), Failure> {
 }
 
 /// The metrics of these names; all if none is named.
-fn measures(names: &[String]) -> Result<Vec<Measure>, Failure> {
+fn measures(names: &[String]) -> Result<Vec<Measure>, CommandError> {
     if names.is_empty() {
         return Ok(Measure::ALL.to_vec());
     }
@@ -189,7 +191,7 @@ fn measures(names: &[String]) -> Result<Vec<Measure>, Failure> {
         };
         Measure::ALL.into_iter().find(known).ok_or_else(|| {
             let all = Measure::ALL.map(|measure| format!("'{}'", measure_name(measure))).join(", ");
-            Failure::usage(format!("--metric knows no {name:?}: name one of {all}"))
+            CommandError::usage(format!("--metric knows no {name:?}: name one of {all}"))
         })
     };
     names.iter().map(find).collect()
@@ -202,9 +204,9 @@ struct Side<'a> {
 }
 
 impl Side<'_> {
-    fn open(paths: &[PathBuf]) -> Result<Side<'_>, Failure> {
+    fn open(paths: &[PathBuf]) -> Result<Side<'_>, CommandError> {
         if paths.len() > MOST_RUNS {
-            return Err(Failure::usage(format!(
+            return Err(CommandError::usage(format!(
                 "{} runs on a side are too many: give at most {MOST_RUNS}",
                 paths.len()
             )));
@@ -213,13 +215,13 @@ impl Side<'_> {
         for path in paths {
             let name = path.display().to_string();
             if !path.is_dir() {
-                return Err(Failure::usage(format!(
+                return Err(CommandError::usage(format!(
                     "{name} is no directory: a comparison needs the seconds of a run; give its whole run directory"
                 )));
             }
             let result = RunDir::open(path)?;
             if let Some((other, _)) = runs.iter().find(|(_, other)| other.run_id == result.run_id) {
-                return Err(Failure::usage(format!(
+                return Err(CommandError::usage(format!(
                     "{name} and {other} are the same run: a run counts once on a side"
                 )));
             }
@@ -229,7 +231,7 @@ impl Side<'_> {
     }
 
     /// By run, its measured phases.
-    fn courses(&self) -> Result<Vec<Vec<(String, Course)>>, Failure> {
+    fn courses(&self) -> Result<Vec<Vec<(String, Course)>>, CommandError> {
         let mut courses = Vec::new();
         for (path, (_, result)) in self.paths.iter().zip(&self.runs) {
             courses.push(blocks::courses(path, result)?);

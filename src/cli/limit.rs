@@ -7,14 +7,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::args::{Format, Progress};
-use super::exit::Failure;
-use super::look::Screen;
-use super::output::Output;
 use super::prepare::{self, Prepared};
-use super::progress::Voice;
 use super::report::{Copies, in_text};
 use super::run::{environment, start_listener};
-use super::signals::Signals;
+use super::screen::Screen;
+use crate::command::CommandError;
+use crate::command::output::Output;
+use crate::command::signals::Signals;
 use crate::condition::Classifier;
 use crate::experiment::limit::{
     self, Bounds, Ended, Finding, KINDS, Kind, Measure, Outcome, Request, Setting, Watch,
@@ -46,7 +45,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const LOOPBACK: &str = "127.0.0.1-127.0.63.254";
 
 /// Finds limits, and says whether they are as expected.
-pub fn limit(args: &LimitArgs, screen: &Screen) -> Result<ExitCode, Failure> {
+pub fn limit(args: &LimitArgs, screen: &Screen) -> Result<ExitCode, CommandError> {
     let mut prepared = prepared(args)?;
     let bounds = bounds(args)?;
     let patience = read::<Time>("--timeout", args.timeout.as_deref())?.map_or(PATIENCE, |time| time.0);
@@ -74,14 +73,14 @@ pub fn limit(args: &LimitArgs, screen: &Screen) -> Result<ExitCode, Failure> {
         ("--html", Format::Html, args.html.as_deref()),
         ("--junit", Format::Junit, args.junit.as_deref()),
     ])?;
-    let signals = Signals::listen(Voice::plain(screen))?;
+    let signals = Signals::listen(screen.messages())?;
     let mut directory = args.common.directory(plan, prepared.started_at)?;
     let listener = if embedded { Some(start_listener(&prepared)?) } else { None };
     let begun = clock::now();
     directory
         .keep(&so_far(&prepared, &[], begun))
         .and_then(|()| directory.put("profile.toml", &prepared.compiled.resolved))
-        .map_err(Failure::unwritable)?;
+        .map_err(CommandError::unwritable)?;
     copies.clear();
     let mut watcher = Watcher {
         screen,
@@ -106,14 +105,14 @@ pub fn limit(args: &LimitArgs, screen: &Screen) -> Result<ExitCode, Failure> {
     if !copies.take_stdout() && !args.common.quiet {
         let files = directory.path().display().to_string();
         let text = in_text(&result, screen.width(), screen.colour_out(), Some(&files))?;
-        shown = Output::Stdout.write(&text, screen);
+        shown = Output::Stdout.write(&text);
     }
-    let written = copies.write(&result, directory.files(), screen);
+    let written = copies.write(&result, directory.files());
     stored
-        .map_err(Failure::from)
+        .map_err(CommandError::from)
         .and(written)
         .and(shown)
-        .or_else(|failure| failure.beside(&result, screen))?;
+        .or_else(|failure| screen.unless_failed(failure, ExitCode::of(result.verdict.exit_code)))?;
     Ok(ExitCode::of(result.verdict.exit_code))
 }
 
@@ -122,12 +121,12 @@ fn all_v4(addresses: &[SocketAddr]) -> bool {
 }
 
 /// The profile that the arguments make.
-fn prepared(args: &LimitArgs) -> Result<Prepared, Failure> {
+fn prepared(args: &LimitArgs) -> Result<Prepared, CommandError> {
     let path = args.profile.as_deref();
     let mut document = prepare::read(path)?;
     let has_target = path.is_some() || args.common.set.iter().any(|set| set.starts_with("target."));
     if !has_target && args.target.is_none() {
-        return Err(Failure::usage(
+        return Err(CommandError::usage(
             "nothing to look at: give a profile, --target smtp://host:port, or --target embedded to try it here",
         ));
     }
@@ -149,7 +148,7 @@ fn prepared(args: &LimitArgs) -> Result<Prepared, Failure> {
     }
     for expect in &args.expect {
         let Some((name, value)) = expect.split_once('=') else {
-            return Err(Failure::usage(format!(
+            return Err(CommandError::usage(format!(
                 "{expect:?} expects nothing: write --expect NAME=VALUE, such as too-many-recipients=100"
             )));
         };
@@ -162,14 +161,14 @@ fn prepared(args: &LimitArgs) -> Result<Prepared, Failure> {
     prepare::finish(&document, Purpose::Search, Shard::WHOLE, path)
 }
 
-fn read<Q: Quantity>(flag: &str, text: Option<&str>) -> Result<Option<Q>, Failure> {
+fn read<Q: Quantity>(flag: &str, text: Option<&str>) -> Result<Option<Q>, CommandError> {
     let wrong = |error: crate::profile::units::UnitError| {
-        Failure::usage(format!("{flag}: {}; {}", error.message, error.remedy))
+        CommandError::usage(format!("{flag}: {}; {}", error.message, error.remedy))
     };
     text.map(|text| Q::read(text).map_err(wrong)).transpose()
 }
 
-fn bounds(args: &LimitArgs) -> Result<Bounds, Failure> {
+fn bounds(args: &LimitArgs) -> Result<Bounds, CommandError> {
     let mut bounds = Bounds::default();
     if let Some(Count(sessions)) = read("--max-sessions", args.max_sessions.as_deref())? {
         bounds.sessions = sessions;
@@ -191,10 +190,10 @@ fn bounds(args: &LimitArgs) -> Result<Bounds, Failure> {
 }
 
 /// What is looked for.
-fn request(args: &LimitArgs, prepared: &Prepared, loopback: bool) -> Result<Request, Failure> {
+fn request(args: &LimitArgs, prepared: &Prepared, loopback: bool) -> Result<Request, CommandError> {
     let expected = prepared.compiled.limits.clone();
     if let Some((name, value)) = expected.iter().find(|(_, value)| **value > MOST_INTEGER) {
-        return Err(Failure::usage(format!(
+        return Err(CommandError::usage(format!(
             "{name} = {value}: no limit is looked for above {MOST_INTEGER}; leave it out where there is none"
         )));
     }
@@ -219,7 +218,7 @@ fn request(args: &LimitArgs, prepared: &Prepared, loopback: bool) -> Result<Requ
     let wanted = |kind: &&Kind| !skipped(kind) && is_wanted(kind);
     let kinds: Vec<&Kind> = KINDS.iter().filter(wanted).collect();
     if kinds.is_empty() {
-        return Err(Failure::usage(
+        return Err(CommandError::usage(
             "nothing is left to look for: --skip leaves out all that --find and [limits] name",
         ));
     }
@@ -227,7 +226,7 @@ fn request(args: &LimitArgs, prepared: &Prepared, loopback: bool) -> Result<Requ
 }
 
 /// Each of the names is that of a limit, or of a family of limits.
-fn known<'a>(flag: &str, names: impl Iterator<Item = &'a String>) -> Result<(), Failure> {
+fn known<'a>(flag: &str, names: impl Iterator<Item = &'a String>) -> Result<(), CommandError> {
     for name in names {
         if !KINDS.iter().any(|kind| is_of(kind, name)) {
             let names: Vec<&str> = KINDS.iter().map(|kind| kind.name).collect();
@@ -235,7 +234,7 @@ fn known<'a>(flag: &str, names: impl Iterator<Item = &'a String>) -> Result<(), 
             let remedy = nearest.map_or("smtpress limit --plan lists them".to_owned(), |near| {
                 format!("did you mean {near}?")
             });
-            return Err(Failure::usage(format!("{flag}: no limit is called {name}; {remedy}")));
+            return Err(CommandError::usage(format!("{flag}: no limit is called {name}; {remedy}")));
         }
     }
     Ok(())
@@ -287,7 +286,7 @@ fn search(
     request: &Request,
     listener: Option<&Listener>,
     watcher: &mut Watcher<'_>,
-) -> Result<Outcome, Failure> {
+) -> Result<Outcome, CommandError> {
     let plan = &prepared.compiled.plan;
     let place = listener.map(|listener| Place::from(listener.place()));
     let tls = generator::tls(plan, listener.and_then(Listener::certificate))?;

@@ -9,11 +9,11 @@ use clap::Args;
 use rand::TryRng;
 use rand::rngs::SysRng;
 
-use super::exit::Failure;
 use super::prepare::Prepared;
-use super::progress::Voice;
 use super::run;
-use super::signals::Signals;
+use crate::command::CommandError;
+use crate::command::Messages;
+use crate::command::signals::Signals;
 use crate::report::Underway;
 use crate::telemetry::Teller;
 use crate::telemetry::dashboard::{Brake, Dashboard, Site, Token};
@@ -56,7 +56,7 @@ impl LiveArgs {
     ///
     /// # Errors
     /// It is not loopback and was not allowed, or the kernel refuses it: then there is no load.
-    pub fn bind(&self, flag: &str, address: SocketAddr) -> Result<TcpListener, Failure> {
+    pub fn bind(&self, flag: &str, address: SocketAddr) -> Result<TcpListener, CommandError> {
         self.allows(flag, address)?;
         TcpListener::bind(address).map_err(|error| {
             let remedy = match error.kind() {
@@ -64,7 +64,7 @@ impl LiveArgs {
                 io::ErrorKind::PermissionDenied => "ports below 1024 need a right of their own: name another",
                 _ => "name an address of this machine",
             };
-            Failure::Told(
+            CommandError::Failed(
                 ExitCode::Preflight,
                 format!("cannot listen on {address} for {flag}: {error}; {remedy}"),
             )
@@ -75,11 +75,11 @@ impl LiveArgs {
     ///
     /// # Errors
     /// It is not loopback and was not allowed.
-    pub fn allows(&self, flag: &str, address: SocketAddr) -> Result<(), Failure> {
+    pub fn allows(&self, flag: &str, address: SocketAddr) -> Result<(), CommandError> {
         if address.ip().to_canonical().is_loopback() || self.live_beyond_loopback {
             return Ok(());
         }
-        Err(Failure::Told(
+        Err(CommandError::Failed(
             ExitCode::Preflight,
             format!(
                 "{flag} {address} is not on this machine's loopback: others would see the run; if they may, say --live-beyond-loopback"
@@ -97,7 +97,7 @@ pub struct Scene<'a> {
     /// How it is stopped.
     pub signals: &'a Signals,
     /// How the user is told where to look.
-    pub voice: &'a Voice,
+    pub voice: &'a Messages,
 }
 
 /// What was asked for: ports are bound, addresses are allowed.
@@ -113,23 +113,23 @@ impl Places {
     ///
     /// # Errors
     /// A port that cannot be bound, an address that is not allowed; nothing was sent yet.
-    pub fn bind(args: &LiveArgs) -> Result<Places, Failure> {
+    pub fn bind(args: &LiveArgs) -> Result<Places, CommandError> {
         let site = |address: SocketAddr| {
             let listener = args.bind("--dashboard", address)?;
             // On this machine alone nobody needs to know a secret.
             let local = address.ip().to_canonical().is_loopback();
             let token = if local { None } else { Some(token()?) };
-            Ok::<_, Failure>(Site::new(listener, token)?)
+            Ok::<_, CommandError>(Site::new(listener, token)?)
         };
         let scraped = |address: SocketAddr| {
-            Ok::<_, Failure>((args.bind("--prometheus", address)?, args.linger.unwrap_or(LINGER)))
+            Ok::<_, CommandError>((args.bind("--prometheus", address)?, args.linger.unwrap_or(LINGER)))
         };
         let receiver = |url: &str| {
             let resolve = |host: &str, port| Ok((host, port).to_socket_addrs()?.next());
-            let receiver =
-                Receiver::new(url, resolve).map_err(|wrong| Failure::usage(format!("--otlp: {wrong}")))?;
+            let receiver = Receiver::new(url, resolve)
+                .map_err(|wrong| CommandError::usage(format!("--otlp: {wrong}")))?;
             args.allows("--otlp", receiver.address())?;
-            Ok::<_, Failure>(receiver)
+            Ok::<_, CommandError>(receiver)
         };
         Ok(Places {
             dashboard: args.dashboard.map(site).transpose()?,
@@ -142,7 +142,7 @@ impl Places {
     ///
     /// # Errors
     /// The kernel has a port no more.
-    pub fn tellers(self, scene: &Scene<'_>) -> Result<Vec<Box<dyn Teller>>, Failure> {
+    pub fn tellers(self, scene: &Scene<'_>) -> Result<Vec<Box<dyn Teller>>, CommandError> {
         let mut tellers: Vec<Box<dyn Teller>> = Vec::new();
         if let Some(site) = self.dashboard {
             // Also where all else is silent: there is no other way to the page.
@@ -183,11 +183,11 @@ fn dashboard(site: Site, scene: &Scene<'_>) -> Dashboard {
 }
 
 /// Drawn by the system's randomness: it is a secret, and no seed may tell it.
-fn token() -> Result<Token, Failure> {
+fn token() -> Result<Token, CommandError> {
     let mut random = [0; 32];
     let drawn = SysRng.try_fill_bytes(&mut random);
     drawn.map_err(|error| {
-        Failure::Told(ExitCode::Fault, format!("failed to draw a token for the live page: {error}"))
+        CommandError::Failed(ExitCode::Fault, format!("failed to draw a token for the live page: {error}"))
     })?;
     Ok(Token::new(random))
 }
@@ -199,7 +199,7 @@ mod tests {
     #[track_caller]
     fn refused(args: &LiveArgs, address: SocketAddr) -> String {
         match args.bind("--prometheus", address) {
-            Err(Failure::Told(ExitCode::Preflight, sentence)) => sentence,
+            Err(CommandError::Failed(ExitCode::Preflight, sentence)) => sentence,
             other => panic!("{other:?}"),
         }
     }

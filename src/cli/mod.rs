@@ -5,20 +5,18 @@
 mod args;
 mod capacity;
 mod compare;
-mod exit;
 mod limit;
 mod live;
 mod login;
-mod look;
-mod output;
+mod manual;
 mod paper;
 mod prepare;
 mod progress;
 mod report;
 mod run;
+mod screen;
 mod selftest;
 mod serve;
-mod signals;
 mod start;
 mod tables;
 mod trace;
@@ -56,7 +54,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> process::ExitCode 
             return if error.use_stderr() { ExitCode::Usage } else { ExitCode::Success }.into();
         }
     };
-    let screen = look::Screen::new(cli.color);
+    let screen = screen::Screen::new(cli.color);
     let done = match cli.command {
         Command::Run(args) => run::run(&args, &screen),
         Command::Capacity(args) => capacity::capacity(&args, &screen),
@@ -68,15 +66,15 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> process::ExitCode 
         Command::Compare(args) => compare::compare(&args, &screen),
         Command::Classify(args) => tables::classify(&args, &screen),
         Command::Codes(args) => tables::codes(&args, &screen),
-        Command::Schema { of } => look::schema(of),
-        Command::Completions { shell } => look::completions(shell),
+        Command::Schema { of } => manual::schema(of),
+        Command::Completions { shell } => manual::completions(shell),
         Command::Selftest(args) => selftest::selftest(&args, &screen),
-        Command::Man => look::man(),
+        Command::Man => manual::man(),
     };
     let code = match done {
         Ok(code) => code,
         Err(failure) => {
-            failure.tell(&screen);
+            screen.error(&failure);
             failure.code()
         }
     };

@@ -5,9 +5,9 @@ use std::sync::Once;
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::args::{CheckArgs, Color, RunArgs};
-use super::exit::Failure;
-use super::look::Screen;
+use super::screen::Screen;
 use super::variables;
+use crate::command::CommandError;
 use crate::generator::clock;
 use crate::load::Shard;
 use crate::net::source;
@@ -46,7 +46,7 @@ impl Prepared {
 const COMMAND_LINE: &str = "command line";
 
 /// Reads and compiles what `run` was asked for.
-pub fn prepare(args: &RunArgs) -> Result<Prepared, Failure> {
+pub fn prepare(args: &RunArgs) -> Result<Prepared, CommandError> {
     let path = args.profile.as_deref();
     let given = given(args);
     let mut document = match path {
@@ -63,7 +63,7 @@ pub fn prepare(args: &RunArgs) -> Result<Prepared, Failure> {
     let prepared = finish(&document, Purpose::Run, shard, path)?;
     let sessions = crate::generator::sessions_to_share(&prepared.compiled.plan);
     if u64::from(shard.of) > sessions {
-        return Err(Failure::usage(format!(
+        return Err(CommandError::usage(format!(
             "{} shards cannot share {sessions} sessions: some would have none; use at most {sessions} shards, or allow more sessions",
             shard.of
         )));
@@ -103,15 +103,15 @@ fn given(args: &RunArgs) -> Vec<Given> {
 }
 
 /// The profile of a run that has none.
-fn from_flags(args: &RunArgs, given: &[Given]) -> Result<Document, Failure> {
+fn from_flags(args: &RunArgs, given: &[Given]) -> Result<Document, CommandError> {
     let load = &args.load;
     if load.target.is_none() && args.common.set.iter().all(|set| !set.starts_with("target.")) {
-        return Err(Failure::usage(
+        return Err(CommandError::usage(
             "nothing to load: give a profile, --target smtp://host:port, or --target embedded to try it here",
         ));
     }
     if load.rate.is_some() && load.messages.is_some() {
-        return Err(Failure::usage(
+        return Err(CommandError::usage(
             "--rate and --messages say twice how much: use --rate with --for, or --messages with --sessions",
         ));
     }
@@ -134,7 +134,7 @@ pub fn finish(
     purpose: Purpose,
     shard: Shard,
     path: Option<&Path>,
-) -> Result<Prepared, Failure> {
+) -> Result<Prepared, CommandError> {
     let started_at = clock::wall().duration_since(UNIX_EPOCH).unwrap_or_default();
     let drawn = drawn();
     let context = Context {
@@ -163,11 +163,13 @@ fn drawn() -> u64 {
 }
 
 /// Reads a profile, or begins an empty one.
-pub fn read(path: Option<&Path>) -> Result<Document, Failure> {
+pub fn read(path: Option<&Path>) -> Result<Document, CommandError> {
     let Some(path) = path else { return Ok(Document::parse(COMMAND_LINE, "")?) };
     let name = path.display().to_string();
     let bytes = input::read(path).map_err(|error| {
-        Failure::usage(format!("failed to read the profile {name}: {error}; give the path of a TOML file"))
+        CommandError::usage(format!(
+            "failed to read the profile {name}: {error}; give the path of a TOML file"
+        ))
     })?;
     let text = String::from_utf8(bytes).map_err(|error| {
         let before =
@@ -176,13 +178,15 @@ pub fn read(path: Option<&Path>) -> Result<Document, Failure> {
             before.matches('\n').count() + 1,
             before.rsplit('\n').next().map_or(1, |rest| rest.chars().count() + 1),
         );
-        Failure::usage(format!("{name}:{line}:{column}: this is not UTF-8; save the profile as UTF-8 text"))
+        CommandError::usage(format!(
+            "{name}:{line}:{column}: this is not UTF-8; save the profile as UTF-8 text"
+        ))
     })?;
     Ok(Document::parse(&name, &text)?)
 }
 
 /// The changes that `--set` asks for.
-pub fn set(arguments: &[String]) -> Result<Vec<Override>, Failure> {
+pub fn set(arguments: &[String]) -> Result<Vec<Override>, CommandError> {
     arguments.iter().map(|argument| Ok(Override::set(argument)?)).collect()
 }
 
@@ -192,11 +196,11 @@ pub fn quoted(text: &str) -> String {
 }
 
 /// `i/n`, i from 0.
-fn shard(text: &str) -> Result<Shard, Failure> {
+fn shard(text: &str) -> Result<Shard, CommandError> {
     let parsed = text.split_once('/').and_then(|(index, of)| Some((index.parse().ok()?, of.parse().ok()?)));
     match parsed {
         Some((index, of)) if index < of => Ok(Shard { index, of }),
-        _ => Err(Failure::usage(format!(
+        _ => Err(CommandError::usage(format!(
             "{text:?} is no shard: write i/n with i from 0 to n - 1, such as --shard 0/4"
         ))),
     }
@@ -210,7 +214,7 @@ pub fn allowed(hosts: &[String]) -> Option<Override> {
 }
 
 /// `smtpress check`.
-pub fn check(args: &CheckArgs, screen: &Screen) -> Result<ExitCode, Failure> {
+pub fn check(args: &CheckArgs, screen: &Screen) -> Result<ExitCode, CommandError> {
     let mut document = read(Some(&args.profile))?;
     let mut changes = set(&args.set)?;
     if let Some(seed) = &args.seed {

@@ -5,10 +5,11 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::args;
-use super::look::Screen;
+use super::screen::Screen;
 use crate::collector::Outcome;
 use crate::collector::snapshot::Interval;
 use crate::collector::tally::Tally;
+use crate::command::Messages;
 use crate::plan::Plan;
 use crate::report::format;
 
@@ -27,33 +28,6 @@ enum Form {
     None,
     Log,
     Bars { all: MultiProgress, blank: ProgressBar, bars: Vec<ProgressBar>, line: ProgressBar },
-}
-
-/// Says lines to the user while the bars stand still.
-#[derive(Clone, Debug)]
-pub struct Voice {
-    screen: Screen,
-    bars: Option<MultiProgress>,
-}
-
-impl Voice {
-    /// Lines alone: there are no bars.
-    pub fn plain(screen: &Screen) -> Voice {
-        Voice { screen: *screen, bars: None }
-    }
-
-    /// One line, on stderr.
-    pub fn say(&self, line: &str) {
-        match &self.bars {
-            // `suspend` would end the process where the terminal is gone.
-            Some(bars) if !bars.is_hidden() => {
-                if bars.println(line).is_err() {
-                    bars.set_draw_target(ProgressDrawTarget::hidden());
-                }
-            }
-            _ => self.screen.note(line),
-        }
-    }
 }
 
 struct Phase {
@@ -86,13 +60,18 @@ impl Progress {
         Progress { form, screen: *screen, phases, seconds: 0 }
     }
 
-    /// What may speak while the bars are there.
-    pub fn voice(&self) -> Voice {
-        let bars = match &self.form {
-            Form::Bars { all, .. } => Some(all.clone()),
-            Form::None | Form::Log => None,
-        };
-        Voice { screen: self.screen, bars }
+    /// Where messages go while the bars are there: above them.
+    pub fn messages(&self) -> Messages {
+        let Form::Bars { all, .. } = &self.form else { return self.screen.messages() };
+        let (screen, bars) = (self.screen, all.clone());
+        Messages::new(move |line| {
+            if bars.is_hidden() {
+                screen.note(line);
+            // `suspend` would end the process where the terminal is gone.
+            } else if bars.println(line).is_err() {
+                bars.set_draw_target(ProgressDrawTarget::hidden());
+            }
+        })
     }
 
     /// The load begins.

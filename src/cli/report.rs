@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::args::{Format, ReportArgs};
-use super::exit::Failure;
-use super::look::Screen;
-use super::output::Output;
+use super::screen::Screen;
 use crate::collector::snapshot::Interval;
+use crate::command::CommandError;
+use crate::command::output::Output;
 use crate::report::csv::TimeSeries;
 use crate::report::hdr_log::IntervalLog;
 use crate::report::merge::{MergeError, MergedSeconds, Shards};
@@ -19,7 +19,7 @@ use crate::report::{self, hgrm, html, markdown, terminal};
 use crate::verdict::ExitCode;
 
 /// `smtpress report`.
-pub fn report(args: &ReportArgs, screen: &Screen) -> Result<ExitCode, Failure> {
+pub fn report(args: &ReportArgs, screen: &Screen) -> Result<ExitCode, CommandError> {
     let stored = Stored::open(&args.runs, args.max_skew)?;
     let output = Output::open(args.out.as_deref())?;
     let result = &stored.result;
@@ -34,14 +34,16 @@ pub fn report(args: &ReportArgs, screen: &Screen) -> Result<ExitCode, Failure> {
         Format::Hlog => stored.interval_log()?,
         Format::Hgrm => {
             let hist = hgrm::pick(result, &args.of).map_err(|error| {
-                Failure::usage(format!("{error}; name one with --of, as in --of steady/response/accepted"))
+                CommandError::usage(format!(
+                    "{error}; name one with --of, as in --of steady/response/accepted"
+                ))
             })?;
             hgrm::write(&hist).into_bytes()
         }
         Format::Html => stored.page()?.into_bytes(),
         Format::Json | Format::Junit | Format::Markdown => plain(args.format, result),
     };
-    output.write(&text, screen)?;
+    output.write(&text)?;
     for (path, newer) in args.runs.iter().filter_map(|path| Some((path, RunDir::newer(path)?))) {
         screen.note(&format!(
             "warning: {} holds an older run: the one that was to replace it did not come to its end, and is in {}",
@@ -71,7 +73,7 @@ struct Stored {
 }
 
 impl Stored {
-    fn open(paths: &[PathBuf], max_skew: Duration) -> Result<Stored, Failure> {
+    fn open(paths: &[PathBuf], max_skew: Duration) -> Result<Stored, CommandError> {
         let mut runs = Vec::new();
         for path in paths {
             runs.push((path.display().to_string(), RunDir::open(path)?));
@@ -106,13 +108,13 @@ impl Stored {
     }
 
     /// The seconds of the run.
-    fn seconds(&self) -> Result<Box<dyn Iterator<Item = Result<Interval, SecondsError>>>, Failure> {
+    fn seconds(&self) -> Result<Box<dyn Iterator<Item = Result<Interval, SecondsError>>>, CommandError> {
         let phases = self.phases();
         let opened: Result<Vec<Seconds>, SecondsError> =
             self.directories.iter().map(|directory| Seconds::open(directory, &phases)).collect();
         let mut opened = opened?;
         if opened.is_empty() {
-            return Err(Failure::usage(
+            return Err(CommandError::usage(
                 "a result alone has no time series: give the run directory, with timeseries.csv and metrics.hlog",
             ));
         }
@@ -123,14 +125,14 @@ impl Stored {
     }
 
     /// A file of the run directory, as it was written.
-    fn file(&self, name: &str) -> Option<Result<Vec<u8>, Failure>> {
+    fn file(&self, name: &str) -> Option<Result<Vec<u8>, CommandError>> {
         let [directory] = self.directories.as_slice() else { return None };
         let path = directory.join(name);
         let read = std::fs::read(&path);
         Some(read.map_err(|source| SecondsError::File { path, source }.into()))
     }
 
-    fn page(&self) -> Result<String, Failure> {
+    fn page(&self) -> Result<String, CommandError> {
         if let [directory] = self.directories.as_slice() {
             return Ok(run_dir::page(directory, &self.result));
         }
@@ -151,7 +153,7 @@ impl Stored {
         }))
     }
 
-    fn time_series(&self) -> Result<Vec<u8>, Failure> {
+    fn time_series(&self) -> Result<Vec<u8>, CommandError> {
         if let Some(file) = self.file(SERIES) {
             return file;
         }
@@ -162,7 +164,7 @@ impl Stored {
         Ok(series.into_inner()?)
     }
 
-    fn interval_log(&self) -> Result<Vec<u8>, Failure> {
+    fn interval_log(&self) -> Result<Vec<u8>, CommandError> {
         if let Some(file) = self.file(LOG) {
             return file;
         }
@@ -177,15 +179,15 @@ impl Stored {
     }
 }
 
-impl From<SecondsError> for Failure {
+impl From<SecondsError> for CommandError {
     fn from(error: SecondsError) -> Self {
-        Failure::Told(ExitCode::Usage, error.to_string())
+        CommandError::Failed(ExitCode::Usage, error.to_string())
     }
 }
 
-impl From<MergeError> for Failure {
+impl From<MergeError> for CommandError {
     fn from(error: MergeError) -> Self {
-        Failure::Told(ExitCode::Usage, error.to_string())
+        CommandError::Failed(ExitCode::Usage, error.to_string())
     }
 }
 
@@ -209,7 +211,7 @@ impl Copies {
     ///
     /// # Errors
     /// One cannot be, or two forms want stdout.
-    pub fn open(wanted: &[(&str, Format, Option<&Path>)]) -> Result<Copies, Failure> {
+    pub fn open(wanted: &[(&str, Format, Option<&Path>)]) -> Result<Copies, CommandError> {
         let mut copies = Vec::new();
         let mut on_stdout: Option<&str> = None;
         for (flag, format, path) in wanted {
@@ -218,7 +220,7 @@ impl Copies {
             if output == Output::Stdout
                 && let Some(other) = on_stdout.replace(flag)
             {
-                return Err(Failure::usage(format!(
+                return Err(CommandError::usage(format!(
                     "{other} - and {flag} - both want stdout: give one of them a file"
                 )));
             }
@@ -241,7 +243,7 @@ impl Copies {
     ///
     /// # Errors
     /// The first of them.
-    pub fn write(&self, result: &RunResult, directory: &Path, screen: &Screen) -> Result<(), Failure> {
+    pub fn write(&self, result: &RunResult, directory: &Path) -> Result<(), CommandError> {
         let mut first = Ok(());
         for (format, output) in &self.0 {
             let text = match format {
@@ -250,7 +252,7 @@ impl Copies {
                     .unwrap_or_else(|_| run_dir::page(directory, result).into_bytes()),
                 format => plain(*format, result),
             };
-            first = first.and(output.write(&text, screen));
+            first = first.and(output.write(&text));
         }
         first
     }

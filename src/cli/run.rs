@@ -7,18 +7,18 @@ use std::time::UNIX_EPOCH;
 use tokio::sync::watch;
 
 use super::args::{self, Format, RunArgs};
-use super::exit::Failure;
 use super::live::{Places, Scene};
-use super::look::Screen;
-use super::output::Output;
 use super::prepare::{Prepared, has, prepare};
 use super::progress::Progress;
 use super::report::{self, Copies};
-use super::signals::Signals;
+use super::screen::Screen;
 use super::start;
 use crate::collector::snapshot::{Interval, Measured};
 use crate::collector::summary::{PhaseInfo, Summary};
 use crate::collector::tally::Tally;
+use crate::command::CommandError;
+use crate::command::output::Output;
+use crate::command::signals::Signals;
 use crate::generator::{Control, Local, Observer, Runner, Stop, preflight};
 use crate::listener::Listener;
 use crate::load;
@@ -37,7 +37,7 @@ use crate::verdict::grammar::Assertion;
 use crate::verdict::{Verdict, Windows};
 
 /// Runs the load and says how it went.
-pub fn run(args: &RunArgs, screen: &Screen) -> Result<ExitCode, Failure> {
+pub fn run(args: &RunArgs, screen: &Screen) -> Result<ExitCode, CommandError> {
     let mut prepared = prepare(args)?;
     if args.print_profile {
         write!(screen.out(), "{}", prepared.compiled.resolved)?;
@@ -58,7 +58,7 @@ pub fn run(args: &RunArgs, screen: &Screen) -> Result<ExitCode, Failure> {
     // Their ports are bound before anything is written or sent.
     let places = Places::bind(&args.live)?;
     let progress = Progress::new(plan, shown(args), io::stderr().is_terminal(), screen);
-    let voice = progress.voice();
+    let voice = progress.messages();
     let signals = Signals::listen(voice.clone())?;
     let directory = args.common.directory(plan, prepared.started_at)?;
     let ready = Ready::new(&prepared, directory)?;
@@ -104,15 +104,17 @@ pub fn run(args: &RunArgs, screen: &Screen) -> Result<ExitCode, Failure> {
     let remarks = live.over(&result, || *signals.stop.borrow() == Stop::Now);
     remarks.iter().for_each(|remark| voice.say(&format!("smtpress: warning: {remark}")));
     // The result is shown even if it could not be stored, but a caller must not take that for success.
-    stored.and(shown).or_else(|failure| failure.beside(&result, screen))?;
+    stored
+        .and(shown)
+        .or_else(|failure| screen.unless_failed(failure, ExitCode::of(result.verdict.exit_code)))?;
     Ok(ExitCode::of(result.verdict.exit_code))
 }
 
 /// Whether the load can be carried, and may go to its target. Whether that can be reached its first session shows.
-pub fn look_ahead(plan: &Plan) -> Result<(), Failure> {
+pub fn look_ahead(plan: &Plan) -> Result<(), CommandError> {
     preflight::raise_descriptors(preflight::descriptors_needed(plan, plan.target.is_embedded()))?;
     if let Some(sentence) = Needs::of(plan).lacking_memory(&has()) {
-        return Err(Failure::Told(ExitCode::Preflight, sentence));
+        return Err(CommandError::Failed(ExitCode::Preflight, sentence));
     }
     Ok(preflight::check_before_load(plan)?)
 }
@@ -128,7 +130,7 @@ pub struct Ready<'a> {
 
 impl<'a> Ready<'a> {
     /// In a directory that was made for it.
-    pub fn new(prepared: &'a Prepared, directory: RunDir) -> Result<Ready<'a>, Failure> {
+    pub fn new(prepared: &'a Prepared, directory: RunDir) -> Result<Ready<'a>, CommandError> {
         let plan = &prepared.compiled.plan;
         let listener = if plan.target.is_embedded() { Some(start_listener(prepared)?) } else { None };
         let so_far = Underway::counting(asked(prepared));
@@ -138,12 +140,12 @@ impl<'a> Ready<'a> {
             directory.put("profile.toml", &prepared.compiled.resolved)?;
             directory.record(&names, prepared.started_at)
         };
-        let recording = begin().map_err(Failure::unwritable)?;
+        let recording = begin().map_err(CommandError::unwritable)?;
         Ok(Ready { prepared, directory, recording, so_far, listener })
     }
 
     /// Puts the load on the target.
-    pub fn load(self, signals: &Signals, progress: Progress, live: Live) -> Result<Over<'a>, Failure> {
+    pub fn load(self, signals: &Signals, progress: Progress, live: Live) -> Result<Over<'a>, CommandError> {
         let Ready { prepared, directory, recording, so_far, listener } = self;
         let plan = &prepared.compiled.plan;
         let infos = phase_infos(plan);
@@ -200,7 +202,7 @@ pub struct Ended {
     pub directory: RunDir,
     pub result: Arc<RunResult>,
     /// Whether its files are written.
-    pub stored: Result<(), Failure>,
+    pub stored: Result<(), CommandError>,
     pub live: Live,
 }
 
@@ -213,7 +215,7 @@ fn shown(args: &RunArgs) -> args::Progress {
 }
 
 /// Starts the embedded listener that a profile asks for.
-pub fn start_listener(prepared: &Prepared) -> Result<Listener, Failure> {
+pub fn start_listener(prepared: &Prepared) -> Result<Listener, CommandError> {
     let anywhere = || Bind::Tcp(([127, 0, 0, 1], 0).into());
     let place = prepared.compiled.listen.clone().unwrap_or_else(anywhere);
     let limits = prepared.compiled.listener.clone();
@@ -273,7 +275,7 @@ impl Observer for Watcher<'_> {
     fn interval(&mut self, interval: &Interval, total: &Tally) -> Control {
         self.progress.update(interval, total);
         if let Some(sentence) = self.lookout.second(interval, total) {
-            self.progress.voice().say(&format!("smtpress: {sentence}"));
+            self.progress.messages().say(&format!("smtpress: {sentence}"));
         }
         self.recording.add(interval);
         if *self.stop.borrow() > Stop::Run {
@@ -327,7 +329,7 @@ fn store(
     recording: Recording,
     measured: &Measured,
     result: &RunResult,
-) -> Result<(), Failure> {
+) -> Result<(), CommandError> {
     let environment = environment(prepared);
     let grown = recording.finish();
     directory.store(Contents {
@@ -346,13 +348,13 @@ fn show(
     copies: &Copies,
     directory: &RunDir,
     result: &RunResult,
-) -> Result<(), Failure> {
+) -> Result<(), CommandError> {
     let mut shown = Ok(());
     if !copies.take_stdout() && !args.common.quiet {
         let files = directory.path().display().to_string();
         let text = report::in_text(result, screen.width(), screen.colour_out(), Some(&files))?;
-        shown = Output::Stdout.write(&text, screen);
+        shown = Output::Stdout.write(&text);
     }
     // A reader of the text that went away takes nothing from the files.
-    copies.write(result, directory.path(), screen).and(shown)
+    copies.write(result, directory.path()).and(shown)
 }

@@ -7,11 +7,10 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::args::SelftestArgs;
-use super::exit::Failure;
-use super::look::Screen;
-use super::output::Output;
-use super::progress::Voice;
-use super::signals::Signals;
+use super::screen::Screen;
+use crate::command::CommandError;
+use crate::command::output::Output;
+use crate::command::signals::Signals;
 use crate::experiment::selftest::{
     Ceiling, Check, Figure, LAG_LIMIT, Part, Stage, Told, ceilings, rate_ceiling, scenes,
 };
@@ -27,9 +26,9 @@ const STORED: &str = "smtpress/selftest.json";
 const SPARE: u64 = 200;
 
 /// Plays all scenes and says whether they came out as they must.
-pub fn selftest(args: &SelftestArgs, screen: &Screen) -> Result<ExitCode, Failure> {
+pub fn selftest(args: &SelftestArgs, screen: &Screen) -> Result<ExitCode, CommandError> {
     let limit = preflight::raise_descriptors(0)?;
-    let signals = Signals::listen(Voice::plain(screen))?;
+    let signals = Signals::listen(screen.messages())?;
     let mut stage = Embedded { stop: signals.stop.clone() };
     let stopped = || *signals.stop.borrow() > Stop::Run;
     let mut checks = Vec::new();
@@ -73,7 +72,7 @@ pub fn selftest(args: &SelftestArgs, screen: &Screen) -> Result<ExitCode, Failur
         // Where it cannot be kept, `check` simply does not know.
         let folder = path.parent().map(std::fs::create_dir_all);
         if matches!(folder, Some(Ok(()))) {
-            Output::open(Some(&path))?.write(format!("{result:#}\n").as_bytes(), screen)?;
+            Output::open(Some(&path))?.write(format!("{result:#}\n").as_bytes())?;
         }
     }
     Ok(if held { ExitCode::Success } else { ExitCode::Invalid })
@@ -86,7 +85,7 @@ pub fn stored_rate() -> Option<f64> {
 }
 
 /// Finds the rate up to which this machine's generator is in time, or that it is in time at `most`; messages a second.
-pub fn rate(most: f64, stop: &watch::Receiver<Stop>) -> Result<f64, Failure> {
+pub fn rate(most: f64, stop: &watch::Receiver<Stop>) -> Result<f64, CommandError> {
     Ok(rate_ceiling(&mut Embedded { stop: stop.clone() }, most)?.rate_per_s)
 }
 
@@ -129,7 +128,7 @@ impl Stage for Embedded {
     }
 }
 
-fn show(check: &Check, screen: &Screen) -> Result<(), Failure> {
+fn show(check: &Check, screen: &Screen) -> Result<(), CommandError> {
     let mut out = screen.out();
     let paint = |code: &str, text: &str| {
         if screen.colour_out() { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
@@ -156,7 +155,7 @@ fn told(figure: &Figure) -> String {
     format!("{} {}{bounds}", figure.name, value(figure.value))
 }
 
-fn close(held: bool, ceiling: Option<&Ceiling>, screen: &Screen) -> Result<(), Failure> {
+fn close(held: bool, ceiling: Option<&Ceiling>, screen: &Screen) -> Result<(), CommandError> {
     let mut out = screen.out();
     if let Some(ceiling) = ceiling {
         writeln!(

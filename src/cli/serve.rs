@@ -5,10 +5,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use super::args::ListenArgs;
-use super::exit::Failure;
-use super::look::Screen;
 use super::prepare;
-use super::signals::Requests;
+use super::screen::Screen;
+use crate::command::CommandError;
+use crate::command::signals::Requests;
 use crate::generator::preflight;
 use crate::load::Shard;
 use crate::net::address::bind::Bind;
@@ -20,7 +20,7 @@ use crate::verdict::ExitCode;
 const USUAL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 2525);
 
 /// Listens until Ctrl-C or the end of its time, then writes the ledger as JSON to stdout.
-pub fn listen(args: &ListenArgs, screen: &Screen) -> Result<ExitCode, Failure> {
+pub fn listen(args: &ListenArgs, screen: &Screen) -> Result<ExitCode, CommandError> {
     let mut document = prepare::read(args.profile.as_deref())?;
     apply_in_order(&mut document, prepare::set(&args.set)?)?;
     let prepared = prepare::finish(&document, Purpose::Listen, Shard::WHOLE, args.profile.as_deref())?;
@@ -57,14 +57,14 @@ pub fn listen(args: &ListenArgs, screen: &Screen) -> Result<ExitCode, Failure> {
     }
     screen.note(&format!("smtpress: the listener used {user:.2} s of user and {system:.2} s of system CPU"));
     let ledger = serde_json::to_string_pretty(&ledger)
-        .map_err(|error| Failure::Told(ExitCode::Fault, error.to_string()))?;
+        .map_err(|error| CommandError::Failed(ExitCode::Fault, error.to_string()))?;
     writeln!(screen.out(), "{ledger}")?;
     Ok(ExitCode::Success)
 }
 
 /// A length of time on the command line.
-pub fn length(text: &str) -> Result<Duration, Failure> {
+pub fn length(text: &str) -> Result<Duration, CommandError> {
     humantime::parse_duration(text).map_err(|error| {
-        Failure::usage(format!("{text:?} is no length of time ({error}): write 30s, 5m or 1h30m"))
+        CommandError::usage(format!("{text:?} is no length of time ({error}): write 30s, 5m or 1h30m"))
     })
 }

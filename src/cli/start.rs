@@ -2,17 +2,17 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use super::exit::Failure;
+use crate::command::CommandError;
 use crate::report::format;
 
 /// A point in time as the command line has it (RFC 3339, with its zone), since the Unix epoch.
 ///
 /// # Errors
 /// It is none, or it has no zone: then machines in two zones would start hours apart.
-pub fn time(text: &str) -> Result<Duration, Failure> {
+pub fn time(text: &str) -> Result<Duration, CommandError> {
     read(text).ok_or_else(|| {
         let why = if read(&format!("{text}Z")).is_some() { "has no zone" } else { "is no time" };
-        Failure::usage(format!(
+        CommandError::usage(format!(
             "--start-at {text:?} {why}: write it with its zone, as in 2026-01-31T12:00:00Z or 2026-01-31T13:00:00+01:00"
         ))
     })
@@ -90,7 +90,7 @@ mod tests {
     #[test]
     fn what_has_no_zone_or_is_no_time_is_refused() {
         let said = |text| match time(text) {
-            Err(Failure::Told(ExitCode::Usage, sentence)) => sentence,
+            Err(CommandError::Failed(ExitCode::Usage, sentence)) => sentence,
             other => panic!("{text}: {other:?}"),
         };
         for text in ["2026-01-31T12:00:00", "2026-01-31 12:00:00", "2026-01-31T12:00:00.5"] {

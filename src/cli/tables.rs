@@ -8,8 +8,8 @@ use encoding_rs_io::DecodeReaderBytesBuilder;
 use serde_json::{Value, json};
 
 use super::args::{ClassifyArgs, CodesArgs};
-use super::exit::Failure;
-use super::look::Screen;
+use super::screen::Screen;
+use crate::command::CommandError;
 use crate::condition::Condition;
 use crate::condition::cisco::{self, Certainty, Provocation};
 use crate::condition::triage::{self, Input, Rendering};
@@ -17,7 +17,7 @@ use crate::condition::{Classifier, Group};
 use crate::verdict::ExitCode;
 
 /// `smtpress classify`.
-pub fn classify(args: &ClassifyArgs, screen: &Screen) -> Result<ExitCode, Failure> {
+pub fn classify(args: &ClassifyArgs, screen: &Screen) -> Result<ExitCode, CommandError> {
     let path = args.file.as_deref().filter(|path| *path != Path::new("-"));
     let input: Box<dyn BufRead> = match path {
         None => {
@@ -42,12 +42,12 @@ pub fn classify(args: &ClassifyArgs, screen: &Screen) -> Result<ExitCode, Failur
     Ok(ExitCode::Success)
 }
 
-fn unreadable(path: &Path, error: &io::Error) -> Failure {
-    Failure::usage(format!("failed to read {}: {error}; give a file of replies", path.display()))
+fn unreadable(path: &Path, error: &io::Error) -> CommandError {
+    CommandError::usage(format!("failed to read {}: {error}; give a file of replies", path.display()))
 }
 
 /// `smtpress codes`.
-pub fn codes(args: &CodesArgs, screen: &Screen) -> Result<ExitCode, Failure> {
+pub fn codes(args: &CodesArgs, screen: &Screen) -> Result<ExitCode, CommandError> {
     let mut out = io::BufWriter::new(screen.out());
     if args.json {
         writeln!(out, "{:#}", as_json())?;

@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::args::TraceArgs;
-use super::exit::Failure;
-use super::look::Screen;
 use super::paper::{Paper, Side};
 use super::prepare::{self, Prepared};
-use super::signals::Requests;
+use super::screen::Screen;
+use crate::command::CommandError;
+use crate::command::signals::Requests;
 use crate::condition::Classifier;
 use crate::condition::Condition;
 use crate::generator::{self, clock, failure_class, preflight};
@@ -41,7 +41,7 @@ use crate::smtp::{Client, Reply, Step};
 use crate::verdict::ExitCode;
 
 /// Leads one session and shows every line of it.
-pub fn trace(args: &TraceArgs, screen: &Screen) -> Result<ExitCode, Failure> {
+pub fn trace(args: &TraceArgs, screen: &Screen) -> Result<ExitCode, CommandError> {
     let prepared = prepared(args)?;
     let plan = &prepared.compiled.plan;
     // No knock before the session: it would be a connection that the listener sees and the transcript does not.
@@ -88,14 +88,14 @@ pub fn trace(args: &TraceArgs, screen: &Screen) -> Result<ExitCode, Failure> {
         (Some(true), true) => ExitCode::Success,
         (Some(true), false) => ExitCode::Failed,
     };
-    match written.map_err(Failure::from) {
-        Ok(()) | Err(Failure::Pipe) => Ok(code),
+    match written.map_err(CommandError::from) {
+        Ok(()) | Err(CommandError::ReaderGone) => Ok(code),
         Err(failure) => Err(failure),
     }
 }
 
 /// The plan of one session, made by the same rules as any other.
-fn prepared(args: &TraceArgs) -> Result<Prepared, Failure> {
+fn prepared(args: &TraceArgs) -> Result<Prepared, CommandError> {
     let mut document = Document::parse("command line", "")?;
     let hello = if args.helo { "helo" } else { "ehlo" };
     let pipelining = if args.helo { "off" } else { &args.pipelining };

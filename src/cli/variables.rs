@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use clap::CommandFactory;
 
 use super::args::Cli;
-use super::exit::Failure;
+use crate::command::CommandError;
 use crate::profile::error::nearest;
 
 /// What all of them begin with.
@@ -22,12 +22,12 @@ const OWN: &str = "SMTPRESS_TRIAL";
 ///
 /// # Errors
 /// One of them is nearly one that is read.
-pub fn unread(mentioned: impl Fn(&str) -> bool) -> Result<Option<String>, Failure> {
+pub fn unread(mentioned: impl Fn(&str) -> bool) -> Result<Option<String>, CommandError> {
     let set = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     judge(set.filter(|name| !mentioned(name)))
 }
 
-fn judge(set: impl Iterator<Item = String>) -> Result<Option<String>, Failure> {
+fn judge(set: impl Iterator<Item = String>) -> Result<Option<String>, CommandError> {
     let mut known = BTreeSet::from([OWN.to_owned()]);
     gather(&Cli::command(), &mut known);
     let strange: Vec<String> = set.filter(|name| name.starts_with(PREFIX) && !known.contains(name)).collect();
@@ -35,7 +35,7 @@ fn judge(set: impl Iterator<Item = String>) -> Result<Option<String>, Failure> {
     let rests: Vec<&str> = known.iter().filter_map(|name| name.strip_prefix(PREFIX)).collect();
     for name in &strange {
         if let Some(near) = nearest(&name[PREFIX.len()..], &rests) {
-            return Err(Failure::usage(format!(
+            return Err(CommandError::usage(format!(
                 "the variable {name} is none of smtpress; did you mean {PREFIX}{near}? correct it, or unset it"
             )));
         }
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
     use crate::verdict::ExitCode;
 
-    fn judged(names: &[&str]) -> Result<Option<String>, Failure> {
+    fn judged(names: &[&str]) -> Result<Option<String>, CommandError> {
         judge(names.iter().map(|name| (*name).to_owned()))
     }
 
@@ -76,7 +76,7 @@ mod tests {
             ("SMTPRESS_OTU", "SMTPRESS_OUT"),
         ] {
             match judged(&["HOME", "SMTPRESS_SEED", slip]) {
-                Err(Failure::Told(ExitCode::Usage, sentence)) => {
+                Err(CommandError::Failed(ExitCode::Usage, sentence)) => {
                     assert!(sentence.contains(slip) && sentence.contains(meant), "{sentence}");
                 }
                 other => panic!("{slip}: {other:?}"),

@@ -1,6 +1,6 @@
 //! What the user expects a capacity to be, and the verdict of a search.
 
-use crate::cli::exit::Failure;
+use crate::command::CommandError;
 use crate::experiment::capacity::{Asked, Bounds, End, Ending, Knob, State};
 use crate::profile::units::{Count, Quantity, Rate, Size, UnitError};
 use crate::verdict::search::InvalidReason;
@@ -22,14 +22,14 @@ impl Expect {
     ///
     /// # Errors
     /// Wrong usage.
-    pub fn read(text: &str, asked: &Asked) -> Result<Expect, Failure> {
+    pub fn read(text: &str, asked: &Asked) -> Result<Expect, CommandError> {
         let example = match asked.knob {
             Knob::Rate => ">= 400/s",
             Knob::Sessions => ">= 50",
             Knob::Size => ">= 4MiB",
         };
         let wrong = |what: &str| {
-            Failure::usage(format!(
+            CommandError::usage(format!(
                 "--expect {text:?}: {what}; write --expect '{example}', or '{}: {example}'",
                 asked.goals[0].name
             ))

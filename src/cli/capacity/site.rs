@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use crate::cli::args;
-use crate::cli::look::Screen;
 use crate::cli::progress::Progress;
+use crate::cli::screen::Screen;
 use crate::collector::snapshot::{Hindrance, Interval, Measured};
 use crate::collector::tally::Tally;
 use crate::experiment::capacity::{Asked, News, Record, Site, State};
@@ -95,7 +95,7 @@ impl Observer for Both<'_> {
         if let Some(sentence) = self.lookout.second(interval, total)
             && !std::mem::replace(self.silent, true)
         {
-            self.progress.voice().say(&format!("smtpress: {sentence}"));
+            self.progress.messages().say(&format!("smtpress: {sentence}"));
         }
         self.observer.interval(interval, total)
     }

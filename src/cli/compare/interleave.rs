@@ -10,13 +10,13 @@ use clap::Args;
 
 use super::{Judged, MOST_RUNS};
 use crate::cli::args::{self, CommonArgs, LoadArgs, RunArgs};
-use crate::cli::exit::Failure;
-use crate::cli::look::Screen;
 use crate::cli::prepare::{Prepared, prepare};
-use crate::cli::progress::{Progress, Voice};
+use crate::cli::progress::Progress;
 use crate::cli::run::{self, Ended, Ready};
+use crate::cli::screen::Screen;
 use crate::cli::serve::length;
-use crate::cli::signals::Signals;
+use crate::command::CommandError;
+use crate::command::signals::Signals;
 use crate::generator::{Stop, clock, preflight};
 use crate::report::format;
 use crate::report::run_dir::RunDir;
@@ -134,13 +134,13 @@ pub fn carry(
     args: &SeriesArgs,
     forced: bool,
     screen: &Screen,
-) -> Result<Judged, Failure> {
+) -> Result<Judged, CommandError> {
     if n == 0 || n > MOST_RUNS {
-        return Err(Failure::usage(format!("--interleave {n}: give 1 to {MOST_RUNS} runs a side")));
+        return Err(CommandError::usage(format!("--interleave {n}: give 1 to {MOST_RUNS} runs a side")));
     }
     let pause = length(&args.cooldown)?;
     if pause > LONGEST_PAUSE {
-        return Err(Failure::usage(format!("--cooldown {}: rest one hour at most", args.cooldown)));
+        return Err(CommandError::usage(format!("--cooldown {}: rest one hour at most", args.cooldown)));
     }
     let first = prepare(&asked(profile, args, Side::Base, args.seed.clone()))?;
     // Drawn once, if at all.
@@ -148,7 +148,7 @@ pub fn carry(
     let prepared = |side: Side| prepare(&asked(profile, args, side, seed.clone()));
     let other = prepared(Side::Candidate)?;
     if first.compiled.load_sha256 != other.compiled.load_sha256 && !forced {
-        return Err(Failure::usage(format!(
+        return Err(CommandError::usage(format!(
             "{} and {} would not be asked the same (another protocol, TLS on one of them only, or one is embedded): their runs are not comparable; insist with --force",
             first.compiled.plan.target, other.compiled.plan.target
         )));
@@ -159,10 +159,10 @@ pub fn carry(
     preflight::check_target(&first.compiled.plan)?;
     preflight::check_target(&other.compiled.plan)?;
     let name = format!("{}-compare", first.compiled.plan.name);
-    let voice = Voice::plain(screen);
+    let voice = screen.messages();
     let signals = Signals::listen(voice.clone())?;
     let mut folder = RunDir::create(args.runs.as_deref(), args.overwrite, &name, first.started_at)
-        .map_err(Failure::unwritable)?;
+        .map_err(CommandError::unwritable)?;
     let say = |line: &str| {
         if !args.quiet {
             voice.say(line);
@@ -187,7 +187,8 @@ pub fn carry(
             return Err(interrupted(&kept, n));
         }
         let number = kept.of(side).len() + 1 + notes_of(&notes, side);
-        let directory = folder.member(&format!("{}-{number}", side.name())).map_err(Failure::unwritable)?;
+        let directory =
+            folder.member(&format!("{}-{number}", side.name())).map_err(CommandError::unwritable)?;
         let prepared = prepared(side)?;
         say(&format!(
             "smtpress: run {} of {}: {}-{number}, {}",
@@ -216,7 +217,7 @@ pub fn carry(
     signals.over();
     for side in [Side::Base, Side::Candidate] {
         if kept.of(side).is_empty() {
-            return Err(Failure::Told(
+            return Err(CommandError::Failed(
                 ExitCode::Invalid,
                 format!(
                     "no run of the {} is valid, so there is nothing to compare: ask for less load, or use a machine with more to spare; the runs are in {}",
@@ -267,7 +268,7 @@ fn one(
     args: &SeriesArgs,
     signals: &Signals,
     screen: &Screen,
-) -> Result<Ended, Failure> {
+) -> Result<Ended, CommandError> {
     let plan = &prepared.compiled.plan;
     run::look_ahead(plan)?;
     let shown = match args.quiet {
@@ -285,17 +286,18 @@ fn one(
 }
 
 /// The failure of a run amid others, with what is there of them.
-fn lost(failure: Failure, kept: &Kept) -> Failure {
+fn lost(failure: CommandError, kept: &Kept) -> CommandError {
     match failure {
-        Failure::Told(code, sentence) if kept.count() > 0 => {
-            Failure::Told(code, format!("{sentence}; {} runs are kept: {}", kept.count(), kept.command()))
-        }
+        CommandError::Failed(code, sentence) if kept.count() > 0 => CommandError::Failed(
+            code,
+            format!("{sentence}; {} runs are kept: {}", kept.count(), kept.command()),
+        ),
         failure => failure,
     }
 }
 
-fn interrupted(kept: &Kept, n: usize) -> Failure {
-    Failure::Told(
+fn interrupted(kept: &Kept, n: usize) -> CommandError {
+    CommandError::Failed(
         ExitCode::Interrupted,
         format!(
             "interrupted after {} of {} runs; what is there is kept: {}",

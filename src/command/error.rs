@@ -2,87 +2,57 @@
 
 use std::io;
 
-use super::look::Screen;
 use crate::generator::RunError;
 use crate::generator::preflight::PreflightError;
 use crate::listener::ListenError;
 use crate::net::address::bind::Bind;
 use crate::net::tls::TlsError;
 use crate::profile::ProfileError;
-use crate::report::RunResult;
 use crate::report::run_dir::RunDirError;
 use crate::verdict::ExitCode;
 
 /// Why a command ends without its result.
 #[derive(Debug)]
-pub enum Failure {
+pub enum CommandError {
     /// A profile that cannot be read.
     Profile(Box<ProfileError>),
     /// A code and a sentence.
-    Told(ExitCode, String),
+    Failed(ExitCode, String),
     /// stdout is gone: the reader has seen enough.
-    Pipe,
+    ReaderGone,
 }
 
-impl Failure {
+impl CommandError {
     /// Wrong usage.
-    pub fn usage(sentence: impl Into<String>) -> Failure {
-        Failure::Told(ExitCode::Usage, sentence.into())
+    pub fn usage(sentence: impl Into<String>) -> CommandError {
+        CommandError::Failed(ExitCode::Usage, sentence.into())
     }
 
     /// Of a run directory before the load: whatever is wrong with it, nothing was sent.
-    pub fn unwritable(error: RunDirError) -> Failure {
+    pub fn unwritable(error: RunDirError) -> CommandError {
         match error {
-            RunDirError::Taken { .. } => Failure::Told(ExitCode::Usage, error.to_string()),
-            error => Failure::Told(ExitCode::Preflight, error.to_string()),
-        }
-    }
-
-    /// Of what is written beside a result that is there: a reader who went away takes nothing from a verdict, and a file
-    /// that could not be written nothing from one that is worse.
-    ///
-    /// # Errors
-    /// The failure itself, where the verdict would have been success.
-    pub fn beside(self, result: &RunResult, screen: &Screen) -> Result<(), Failure> {
-        match self {
-            Failure::Pipe => Ok(()),
-            failure if result.verdict.exit_code == ExitCode::Success.number() => Err(failure),
-            failure => {
-                failure.tell(screen);
-                Ok(())
-            }
+            RunDirError::Taken { .. } => CommandError::Failed(ExitCode::Usage, error.to_string()),
+            error => CommandError::Failed(ExitCode::Preflight, error.to_string()),
         }
     }
 
     /// The exit code.
     pub fn code(&self) -> ExitCode {
         match self {
-            Failure::Profile(_) => ExitCode::Usage,
-            Failure::Told(code, _) => *code,
-            Failure::Pipe => ExitCode::Success,
-        }
-    }
-
-    /// Writes it to stderr.
-    pub fn tell(&self, screen: &Screen) {
-        match self {
-            Failure::Profile(error) => screen.note(error.render(screen.colour_err()).trim_end()),
-            Failure::Told(_, sentence) => {
-                let word = if screen.colour_err() { "\x1b[1;31merror\x1b[0m" } else { "error" };
-                screen.note(&format!("{word}: {sentence}"));
-            }
-            Failure::Pipe => {}
+            CommandError::Profile(_) => ExitCode::Usage,
+            CommandError::Failed(code, _) => *code,
+            CommandError::ReaderGone => ExitCode::Success,
         }
     }
 }
 
-impl From<ProfileError> for Failure {
+impl From<ProfileError> for CommandError {
     fn from(error: ProfileError) -> Self {
-        Failure::Profile(Box::new(error))
+        CommandError::Profile(Box::new(error))
     }
 }
 
-impl From<PreflightError> for Failure {
+impl From<PreflightError> for CommandError {
     fn from(error: PreflightError) -> Self {
         let remedy = match &error {
             PreflightError::Unreachable { .. } => "; start the listener there, or name another target",
@@ -92,11 +62,11 @@ impl From<PreflightError> for Failure {
             | PreflightError::NotAllowed { .. }
             | PreflightError::Source { .. } => "",
         };
-        Failure::Told(ExitCode::Preflight, format!("{error}{remedy}"))
+        CommandError::Failed(ExitCode::Preflight, format!("{error}{remedy}"))
     }
 }
 
-impl From<RunDirError> for Failure {
+impl From<RunDirError> for CommandError {
     fn from(error: RunDirError) -> Self {
         let code = match &error {
             RunDirError::Taken { .. } | RunDirError::Create { .. } | RunDirError::Write { .. } => {
@@ -104,27 +74,27 @@ impl From<RunDirError> for Failure {
             }
             RunDirError::Open { .. } | RunDirError::Read { .. } => ExitCode::Usage,
         };
-        Failure::Told(code, error.to_string())
+        CommandError::Failed(code, error.to_string())
     }
 }
 
-impl From<RunError> for Failure {
+impl From<RunError> for CommandError {
     fn from(error: RunError) -> Self {
         match error {
             RunError::Tls(error) => error.into(),
             RunError::Preflight(error) => error.into(),
-            error => Failure::Told(ExitCode::Fault, error.to_string()),
+            error => CommandError::Failed(ExitCode::Fault, error.to_string()),
         }
     }
 }
 
-impl From<TlsError> for Failure {
+impl From<TlsError> for CommandError {
     fn from(error: TlsError) -> Self {
-        Failure::Told(ExitCode::Usage, format!("failed to set up TLS: {error}; nothing was sent"))
+        CommandError::Failed(ExitCode::Usage, format!("failed to set up TLS: {error}; nothing was sent"))
     }
 }
 
-impl From<ListenError> for Failure {
+impl From<ListenError> for CommandError {
     fn from(error: ListenError) -> Self {
         let remedy = match &error {
             ListenError::Bind { place, source } => match source.kind() {
@@ -145,16 +115,16 @@ impl From<ListenError> for Failure {
             | ListenError::Tls(_)
             | ListenError::Thread(_) => "",
         };
-        Failure::Told(ExitCode::Preflight, format!("{error}{remedy}"))
+        CommandError::Failed(ExitCode::Preflight, format!("{error}{remedy}"))
     }
 }
 
-impl From<io::Error> for Failure {
+impl From<io::Error> for CommandError {
     fn from(error: io::Error) -> Self {
         if error.kind() == io::ErrorKind::BrokenPipe {
-            Failure::Pipe
+            CommandError::ReaderGone
         } else {
-            Failure::Told(ExitCode::Fault, error.to_string())
+            CommandError::Failed(ExitCode::Fault, error.to_string())
         }
     }
 }

@@ -5,8 +5,9 @@ use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use super::exit::Failure;
-use super::look::Screen;
+use nix::errno::Errno;
+
+use super::error::CommandError;
 use crate::verdict::ExitCode;
 
 /// A place for a result, tried out before the work begins.
@@ -25,7 +26,7 @@ impl Output {
     ///
     /// # Errors
     /// It cannot: exit code 3, because nothing was done yet.
-    pub fn open(path: Option<&Path>) -> Result<Output, Failure> {
+    pub fn open(path: Option<&Path>) -> Result<Output, CommandError> {
         let Some(path) = path.filter(|path| *path != Path::new("-")) else { return Ok(Output::Stdout) };
         let refused = |error: io::Error| told(ExitCode::Preflight, path, &error);
         match fs::metadata(path) {
@@ -51,10 +52,10 @@ impl Output {
     /// Writes the result.
     ///
     /// # Errors
-    /// It cannot be written; a reader of stdout that went away is [`Failure::Pipe`].
-    pub fn write(&self, bytes: &[u8], screen: &Screen) -> Result<(), Failure> {
+    /// It cannot be written; a reader of stdout that went away is [`CommandError::ReaderGone`].
+    pub fn write(&self, bytes: &[u8]) -> Result<(), CommandError> {
         match self {
-            Output::Stdout => Ok(screen.out().write_all(bytes)?),
+            Output::Stdout => Ok(Stdout::lock().write_all(bytes)?),
             Output::File(path) => {
                 let written = temporary(path).and_then(|mut file| {
                     file.as_file_mut().write_all(bytes)?;
@@ -71,6 +72,34 @@ impl Output {
     }
 }
 
+/// stdout. A terminal that was closed is a reader that went away.
+#[derive(Debug)]
+pub struct Stdout(io::StdoutLock<'static>);
+
+impl Stdout {
+    /// Locks it.
+    pub fn lock() -> Stdout {
+        Stdout(io::stdout().lock())
+    }
+}
+
+impl Write for Stdout {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes).map_err(gone)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush().map_err(gone)
+    }
+}
+
+fn gone(error: io::Error) -> io::Error {
+    match Errno::from_raw(error.raw_os_error().unwrap_or(0)) {
+        Errno::EIO => io::ErrorKind::BrokenPipe.into(),
+        _ => error,
+    }
+}
+
 /// A file beside `path` that goes away unless it takes its name.
 fn temporary(path: &Path) -> io::Result<tempfile::NamedTempFile> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -82,19 +111,18 @@ fn temporary(path: &Path) -> io::Result<tempfile::NamedTempFile> {
         .tempfile_in(folder)
 }
 
-fn told(code: ExitCode, path: &Path, error: &io::Error) -> Failure {
+fn told(code: ExitCode, path: &Path, error: &io::Error) -> CommandError {
     // By its kind: the error itself names the temporary file.
     let reason = match error.kind() {
         io::ErrorKind::NotFound => "there is no such directory".to_owned(),
         kind => kind.to_string(),
     };
-    Failure::Told(code, format!("failed to write {}: {reason}; name another file", path.display()))
+    CommandError::Failed(code, format!("failed to write {}: {reason}; name another file", path.display()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::args::Color;
 
     #[test]
     fn a_device_and_a_link_are_written_to_and_not_replaced() {
@@ -102,13 +130,12 @@ mod tests {
         let (file, link) = (folder.path().join("file"), folder.path().join("link"));
         fs::write(&file, "old").unwrap();
         std::os::unix::fs::symlink(&file, &link).unwrap();
-        let screen = Screen::new(Color::Never);
-        Output::open(Some(&link)).unwrap().write(b"new", &screen).unwrap();
+        Output::open(Some(&link)).unwrap().write(b"new").unwrap();
         assert_eq!(fs::read_to_string(&file).unwrap(), "new");
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         let null = Path::new("/dev/null");
         assert_eq!(Output::open(Some(null)).unwrap(), Output::Special(null.to_owned()));
-        Output::open(Some(null)).unwrap().write(b"gone", &screen).unwrap();
+        Output::open(Some(null)).unwrap().write(b"gone").unwrap();
         assert!(!fs::metadata(null).unwrap().is_file());
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "nothing else is left there");
     }

@@ -17,8 +17,8 @@ use nix::libc::{SIGHUP, SIGXFSZ};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
-use super::exit::Failure;
-use super::progress::Voice;
+use super::error::CommandError;
+use super::messages::Messages;
 use crate::generator::{Stop, clock};
 use crate::verdict::ExitCode;
 
@@ -93,7 +93,7 @@ pub struct Signals {
     pub stop: watch::Receiver<Stop>,
     ask: watch::Sender<Stop>,
     stage: Arc<AtomicU8>,
-    voice: Voice,
+    messages: Messages,
 }
 
 /// There is a load that can be stopped.
@@ -104,19 +104,19 @@ const WRITING: u8 = 1;
 const LINGERING: u8 = 2;
 
 impl Signals {
-    /// Listens from now on. What happens is told by `voice`.
+    /// Listens from now on. What happens is told by `messages`.
     ///
     /// # Errors
     /// No thread or no descriptor is left.
-    pub fn listen(voice: Voice) -> Result<Signals, Failure> {
+    pub fn listen(messages: Messages) -> Result<Signals, CommandError> {
         let (ask, stop) = watch::channel(Stop::Run);
-        let (asking, speaking) = (ask.clone(), voice.clone());
+        let (asking, for_brake) = (ask.clone(), messages.clone());
         let stage = Arc::new(AtomicU8::new(RUNNING));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         // Registered here and not on the thread: a signal that comes before the thread is up must not end the process.
         let registered = runtime.block_on(async { Requests::register() });
         let mut requests = registered.map_err(|error| {
-            Failure::Told(ExitCode::Fault, format!("failed to listen for signals: {error}"))
+            CommandError::Failed(ExitCode::Fault, format!("failed to listen for signals: {error}"))
         })?;
         let now_at = stage.clone();
         std::thread::Builder::new().name("signals".into()).spawn(move || {
@@ -129,21 +129,20 @@ impl Signals {
                     match heard {
                         _ if now_at.load(Ordering::Relaxed) == LINGERING => drop(ask.send_replace(Stop::Now)),
                         _ if heard > 1 => {
-                            voice.say(
+                            messages.say(
                                 "smtpress: given up; there is no report, but what each second counted is in the run directory",
                             );
                             process::exit(ExitCode::Fault.number().into());
                         }
                         _ if now_at.load(Ordering::Relaxed) == WRITING => {
-                            voice.say("smtpress: the run is over, its files are being written");
+                            messages.say("smtpress: the run is over, its files are being written");
                         }
                         0 => {
-                            voice
-                                .say("smtpress: stopping: what is under way may end; Ctrl-C again: stop now");
+                            messages.say("smtpress: stopping: what is under way may end; Ctrl-C again: stop now");
                             ask.send_replace(Stop::Drain);
                         }
                         _ => {
-                            voice.say("smtpress: stopping now");
+                            messages.say("smtpress: stopping now");
                             ask.send_replace(Stop::Now);
                         }
                     }
@@ -151,13 +150,13 @@ impl Signals {
                 }
             });
         })?;
-        Ok(Signals { stop, ask: asking, stage, voice: speaking })
+        Ok(Signals { stop, ask: asking, stage, messages: for_brake })
     }
 
     /// Another way to ask for what the first Ctrl-C asks for, and to see whether anybody has.
     pub fn brake(&self) -> (impl Fn() + Send + Sync + use<>, impl Fn() -> bool + Send + Sync + use<>) {
-        let (ask, voice, stage, stop) =
-            (self.ask.clone(), self.voice.clone(), self.stage.clone(), self.stop.clone());
+        let (ask, messages, stage, stop) =
+            (self.ask.clone(), self.messages.clone(), self.stage.clone(), self.stop.clone());
         let drain = move || {
             let runs = stage.load(Ordering::Relaxed) == RUNNING;
             if runs
@@ -168,7 +167,7 @@ impl Signals {
                     }
                 })
             {
-                voice.say(
+                messages.say(
                     "smtpress: stopping, as the live page asks: what is under way may end; Ctrl-C: stop now",
                 );
             }

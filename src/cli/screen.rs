@@ -1,0 +1,101 @@
+//! The screen: where text goes, and whether it may be coloured.
+
+use std::io::{self, IsTerminal, Write};
+
+use super::args::Color;
+use crate::command::output::Stdout;
+use crate::command::{CommandError, Messages};
+use crate::profile::redact;
+use crate::verdict::ExitCode;
+
+/// Where text goes, and whether it may be coloured.
+#[derive(Clone, Copy, Debug)]
+pub struct Screen {
+    color: Color,
+}
+
+impl Screen {
+    /// For this `--color`.
+    pub fn new(color: Color) -> Screen {
+        Screen { color }
+    }
+
+    /// Results.
+    pub fn out(&self) -> Stdout {
+        Stdout::lock()
+    }
+
+    /// A line for the user, on stderr; without the credentials that a URL in it may have.
+    pub fn note(&self, line: &str) {
+        let line = redact::sentence(line);
+        // If stderr is gone there is nobody to tell.
+        writeln!(io::stderr().lock(), "{line}").ok();
+    }
+
+    /// Prints why a command ends without its result.
+    pub fn error(&self, error: &CommandError) {
+        match error {
+            CommandError::Profile(error) => self.note(error.render(self.colour_err()).trim_end()),
+            CommandError::Failed(_, sentence) => {
+                let word = if self.colour_err() { "\x1b[1;31merror\x1b[0m" } else { "error" };
+                self.note(&format!("{word}: {sentence}"));
+            }
+            CommandError::ReaderGone => {}
+        }
+    }
+
+    /// What follows from a failure to write or show a result that is there: a reader who went away does not change the exit
+    /// code, and neither does a file that could not be written if the code already stands for a failure.
+    ///
+    /// # Errors
+    /// The failure itself, where the exit code would have been success.
+    pub fn unless_failed(&self, error: CommandError, code: ExitCode) -> Result<(), CommandError> {
+        match error {
+            CommandError::ReaderGone => Ok(()),
+            error if code == ExitCode::Success => Err(error),
+            error => {
+                self.error(&error);
+                Ok(())
+            }
+        }
+    }
+
+    /// Where a command's messages go: lines on stderr.
+    pub fn messages(&self) -> Messages {
+        let screen = *self;
+        Messages::new(move |line| screen.note(line))
+    }
+
+    /// Whether stdout is coloured.
+    pub fn colour_out(&self) -> bool {
+        self.colours(io::stdout().is_terminal())
+    }
+
+    /// Whether stderr is coloured.
+    pub fn colour_err(&self) -> bool {
+        self.colours(io::stderr().is_terminal())
+    }
+
+    fn colours(&self, terminal: bool) -> bool {
+        match self.color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => {
+                let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+                terminal && !refused && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+            }
+        }
+    }
+
+    /// How wide stdout is, in columns.
+    pub fn width(&self) -> usize {
+        let asked = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+        let seen = || terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| usize::from(width.0));
+        asked.or_else(seen).unwrap_or(80)
+    }
+
+    /// How wide stderr is, in columns.
+    pub fn width_err(&self) -> usize {
+        terminal_size::terminal_size_of(io::stderr()).map_or(80, |(width, _)| usize::from(width.0))
+    }
+}
