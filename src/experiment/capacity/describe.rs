@@ -1,5 +1,5 @@
-//! What can be said of a search beyond its bounds: what bound first, where conditions set in, how latency grew, and which
-//! law of scalability the trials look like. It describes what was measured and decides nothing.
+//! What a search shows beyond its bounds: why a goal was missed, at which load conditions set in, and how latency grew.
+//! It describes what was measured and decides nothing.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -11,10 +11,6 @@ use super::record::{Met, Record, State};
 const SHARES: [f64; 3] = [0.1, 0.5, 0.9];
 /// A trial stands for a share if its load is no further from it than this factor.
 const NEAR: f64 = 1.5;
-/// A law is fitted to so many different concurrencies at least, over so wide a range.
-const LEAST_POINTS: usize = 5;
-const LEAST_RANGE: f64 = 4.0;
-
 /// The latency at a share of the capacity, from the trial whose load is nearest.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Latency {
@@ -37,22 +33,6 @@ pub struct Onset {
     pub not_at: Option<f64>,
     /// What was met there; the count is of the trial.
     pub met: Met,
-}
-
-/// The universal scalability law, fitted to the trials: X(n) = lambda n / (1 + sigma (n - 1) + kappa n (n - 1)), for n
-/// arrivals under way. A description, not a prediction.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Law {
-    /// What one arrival at a time would give, a second.
-    pub lambda: f64,
-    /// Contention: the share of the work that cannot be done side by side.
-    pub sigma: f64,
-    /// Crosstalk: what each costs each other.
-    pub kappa: f64,
-    /// The share of the variation of the throughput that it explains.
-    pub r_squared: f64,
-    /// The trials it was fitted to.
-    pub trials: usize,
 }
 
 /// The latency at 10, 50 and 90 % of a capacity, where a trial was near.
@@ -135,72 +115,6 @@ fn foremost<'a>(records: &[&'a Record]) -> Option<&'a Met> {
     met.max_by_key(|met| met.count)
 }
 
-/// The law that the trials look like; nothing if they are too few or too much alike.
-pub fn law(records: &[Record]) -> Option<Law> {
-    let whole = records.iter().filter(|record| record.invalid.is_empty() && !record.ended_early);
-    let points: Vec<(f64, f64)> = whole
-        .filter(|record| record.accepted > 0 && record.concurrency > 0.0)
-        .map(|record| (record.concurrency, record.accepted_per_s))
-        .collect();
-    let mut different: Vec<f64> = points.iter().map(|point| point.0).collect();
-    different.sort_by(f64::total_cmp);
-    different.dedup_by(|one, other| *one < *other * 1.05);
-    if different.len() < LEAST_POINTS || different[different.len() - 1] < LEAST_RANGE * different[0] {
-        return None;
-    }
-    // n / X(n) = (1 + sigma (n - 1) + kappa n (n - 1)) / lambda is linear. No term is negative.
-    let fits = [[true, true], [true, false], [false, true], [false, false]].map(|terms| fit(&points, terms));
-    let [lambda, sigma, kappa] = fits
-        .into_iter()
-        .flatten()
-        .map(|[a, b, c]| [1.0 / a, b / a, c / a])
-        .find(|[lambda, sigma, kappa]| *lambda > 0.0 && *sigma >= 0.0 && *kappa >= 0.0)?;
-    let law = |n: f64| lambda * n / (1.0 + sigma * (n - 1.0) + kappa * n * (n - 1.0));
-    let mean = points.iter().map(|point| point.1).sum::<f64>() / points.len() as f64;
-    let squares = |of: &dyn Fn(&(f64, f64)) -> f64| points.iter().map(|point| of(point).powi(2)).sum::<f64>();
-    let (left, all) = (squares(&|(n, x)| x - law(*n)), squares(&|(_, x)| x - mean));
-    let r_squared = if all > 0.0 { (1.0 - left / all).max(0.0) } else { 0.0 };
-    Some(Law { lambda, sigma, kappa, r_squared, trials: points.len() })
-}
-
-/// The least squares of the relative error of n / X over the terms 1, n - 1 and n (n - 1), the last two if wanted.
-fn fit(points: &[(f64, f64)], wanted: [bool; 2]) -> Option<[f64; 3]> {
-    let mut matrix = [[0.0; 4]; 3];
-    for (n, x) in points {
-        let y = n / x;
-        let on = |wanted: bool, term: f64| if wanted { term / y } else { 0.0 };
-        let row = [1.0 / y, on(wanted[0], n - 1.0), on(wanted[1], n * (n - 1.0))];
-        for (line, left) in matrix.iter_mut().zip(row) {
-            for (cell, right) in line.iter_mut().zip(row.into_iter().chain([1.0])) {
-                *cell += left * right;
-            }
-        }
-    }
-    for (at, wanted) in [(1, wanted[0]), (2, wanted[1])] {
-        if !wanted {
-            matrix[at][at] = 1.0;
-        }
-    }
-    // Gauss and Jordan, with the greatest pivot.
-    for column in 0..3 {
-        let pivot = (column..3)
-            .max_by(|one, other| matrix[*one][column].abs().total_cmp(&matrix[*other][column].abs()))?;
-        matrix.swap(column, pivot);
-        let scale = matrix[column][column];
-        if scale.abs() < f64::MIN_POSITIVE {
-            return None;
-        }
-        matrix[column].iter_mut().for_each(|cell| *cell /= scale);
-        let line = matrix[column];
-        for (_, other) in matrix.iter_mut().enumerate().filter(|(index, _)| *index != column) {
-            let factor = other[column];
-            other.iter_mut().zip(line).for_each(|(cell, pivot)| *cell -= factor * pivot);
-        }
-    }
-    let solved = [matrix[0][3], matrix[1][3], matrix[2][3]];
-    solved.iter().all(|value| value.is_finite()).then_some(solved)
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
@@ -265,25 +179,5 @@ pub(super) mod tests {
             [("resource-low", 452.5, Some(380.0)), ("too-many-connections", 640.0, Some(452.5))]
         );
         assert_eq!(found[0].met.count, 7);
-    }
-
-    #[test]
-    fn the_law_that_made_the_trials_is_found_again() {
-        let (lambda, sigma, kappa) = (50.0, 0.05, 0.001);
-        let law_of = |n: f64| lambda * n / (1.0 + sigma * (n - 1.0) + kappa * n * (n - 1.0));
-        let records: Vec<Record> = (1..12)
-            .map(|n| {
-                let n = f64::from(n * n);
-                record(1, law_of(n), n)
-            })
-            .collect();
-        let found = law(&records).unwrap();
-        assert!((found.lambda - lambda).abs() < 0.01 && (found.sigma - sigma).abs() < 1e-4, "{found:?}");
-        assert!((found.kappa - kappa).abs() < 1e-5 && found.r_squared > 0.999, "{found:?}");
-        // What grows in proportion has neither contention nor crosstalk, however the rounding falls.
-        let linear: Vec<Record> = (1..12).map(|n| record(1, 50.0 * f64::from(n), f64::from(n))).collect();
-        let found = law(&linear).unwrap();
-        assert!(found.sigma < 1e-6 && found.kappa < 1e-6, "{found:?}");
-        assert_eq!(law(&linear[..4]), None, "too few");
     }
 }

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::experiment::capacity::describe::{Latency, Law, Onset};
+use crate::experiment::capacity::describe::{Latency, Onset};
 use crate::experiment::capacity::record::Record;
 pub(super) use crate::experiment::limit::finding::named;
 
@@ -36,9 +36,6 @@ pub struct Capacity {
     /// Where each condition was met first, the lowest load first.
     #[serde(default)]
     pub onsets: Vec<Onset>,
-    /// The universal scalability law that the trials look like: a description, not a prediction.
-    #[serde(default)]
-    pub law: Option<Law>,
 }
 
 /// What was found for one goal: the capacity lies between the bounds.

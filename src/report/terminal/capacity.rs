@@ -34,8 +34,7 @@ pub fn capacity(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
         page.paragraph(INDENT, why, Tone::Warning)?;
     }
     curve(capacity, page)?;
-    onsets(capacity, page)?;
-    law(capacity, page)
+    onsets(capacity, page)
 }
 
 /// The judgement of a search for a capacity.
@@ -174,20 +173,4 @@ fn onsets(capacity: &Capacity, page: &mut Page<'_>) -> io::Result<()> {
         ]);
     }
     page.table(&table)
-}
-
-/// Which law the trials look like.
-fn law(capacity: &Capacity, page: &mut Page<'_>) -> io::Result<()> {
-    let Some(law) = capacity.law else { return Ok(()) };
-    let text = format!(
-        "like the universal scalability law with {} for one at a time, {} of contention and {} of crosstalk ({} of the \
-         variation in {}); a description, not a prediction",
-        format::rate(law.lambda),
-        format::percent(law.sigma),
-        format::percent(law.kappa),
-        format::percent(law.r_squared),
-        format::counted(law.trials as u64, "trial"),
-    );
-    page.gap()?;
-    page.labelled("Scaling", &[text.into()])
 }

@@ -32,7 +32,6 @@ impl Capacity {
             ceiling: rules.ceiling,
             base_ns: state.base_ns,
             onsets: describe::onsets(&state.records),
-            law: describe::law(&state.records),
         }
     }
 }
