@@ -17,7 +17,7 @@ use crate::command::CommandError;
 use crate::command::output::Output;
 use crate::command::signals::Signals;
 use crate::experiment::capacity::record::VERSION;
-use crate::experiment::capacity::{Asked, Controller, End, Knob, State, search};
+use crate::experiment::capacity::{CapacityPlan, Controller, Knob, SearchEnd, SearchState, search};
 use crate::generator::{Local, RunError, clock, preflight};
 use crate::listener::Listener;
 use crate::load::Shard;
@@ -96,14 +96,15 @@ pub fn capacity(args: &CapacityArgs, screen: &Screen) -> Result<ExitCode, Comman
                 Knob::Sessions => Some(sessions),
                 Knob::Size => None,
             };
-            State::new(
+            SearchState::new(
                 Controller::new(asked.rules.clone()),
                 prepared.compiled.sha256.clone(),
                 plan.run_id.clone(),
             )
         }
     };
-    let so_far = |state: &State| judged(&prepared, &asked, state, &End::Interrupted, &expects, None);
+    let so_far =
+        |state: &SearchState| judged(&prepared, &asked, state, &SearchEnd::Interrupted, &expects, None);
     // Whoever goes on with a search that was killed needs both.
     directory
         .keep(&so_far(&state))
@@ -160,7 +161,7 @@ pub fn capacity(args: &CapacityArgs, screen: &Screen) -> Result<ExitCode, Comman
         let text = in_text(&result, screen.width(), screen.colour_out(), Some(&files))?;
         shown = Output::Stdout.write(&text);
     }
-    if let End::Hook(reason) = &end {
+    if let SearchEnd::Hook(reason) = &end {
         screen.error(&CommandError::Failed(ExitCode::Preflight, reason.clone()));
     }
     let written = copies.write(&result, directory.files());
@@ -244,7 +245,7 @@ fn resumed(args: &CapacityArgs, directory: &Path) -> Result<Prepared, CommandErr
 }
 
 /// What is known of the search that was broken off there.
-fn load(directory: &Path, prepared: &Prepared, asked: &Asked) -> Result<State, CommandError> {
+fn load(directory: &Path, prepared: &Prepared, asked: &CapacityPlan) -> Result<SearchState, CommandError> {
     let path = directory.join(SEARCH);
     let told = |why: String| {
         let path = path.display();
@@ -254,7 +255,7 @@ fn load(directory: &Path, prepared: &Prepared, asked: &Asked) -> Result<State, C
         )
     };
     let text = std::fs::read_to_string(&path).map_err(|error| told(error.to_string()))?;
-    let state: State = serde_json::from_str(&text).map_err(|error| told(error.to_string()))?;
+    let state: SearchState = serde_json::from_str(&text).map_err(|error| told(error.to_string()))?;
     if state.version != VERSION {
         return Err(told(format!("it is of version {}, and this smtpress reads {VERSION}", state.version)));
     }
@@ -269,7 +270,11 @@ fn load(directory: &Path, prepared: &Prepared, asked: &Asked) -> Result<State, C
 }
 
 /// Raises the descriptor limit: how many sessions there can be at once.
-fn sessions_possible(asked: &Asked, plan: &crate::plan::Plan, embedded: bool) -> Result<f64, CommandError> {
+fn sessions_possible(
+    asked: &CapacityPlan,
+    plan: &crate::plan::Plan,
+    embedded: bool,
+) -> Result<f64, CommandError> {
     if asked.knob != Knob::Sessions {
         let trial = asked.trial(plan, 1, asked.rules.start, Duration::from_secs(1));
         preflight::raise_descriptors(preflight::descriptors_needed(&trial, embedded))?;
@@ -302,9 +307,9 @@ fn trusted_rate(most: f64, signals: &Signals, say: &dyn Fn(&str)) -> Result<Opti
 
 fn judged(
     prepared: &Prepared,
-    asked: &Asked,
-    state: &State,
-    end: &End,
+    asked: &CapacityPlan,
+    state: &SearchState,
+    end: &SearchEnd,
     expects: &[Expect],
     ledger: Option<serde_json::Value>,
 ) -> RunResult {

@@ -16,7 +16,7 @@ use super::units::{Count, Percent, Setting, Size, Time};
 use super::{dialogue, rule};
 use crate::experiment::capacity::classify::Weights;
 use crate::experiment::capacity::goal::GoalError;
-use crate::experiment::capacity::{Asked, Goal, Knob, Rules};
+use crate::experiment::capacity::{CapacityPlan, Goal, Knob, SearchRules};
 use crate::load::{self, Curve, LoadModel, Spacing};
 use crate::mail;
 use crate::plan::{OnSaturation, Phase, Unit};
@@ -37,7 +37,7 @@ pub(super) fn compile(
     profile: &Profile,
     phases: &[Phase],
     mail: &mail::Spec,
-) -> Result<Asked, ProfileError> {
+) -> Result<CapacityPlan, ProfileError> {
     let written = profile.capacity.clone().unwrap_or_default();
     let reader = Reader { document, written: &written };
     let (knob, start, max) = reader.range()?;
@@ -73,9 +73,9 @@ pub(super) fn compile(
         ));
     }
     let goals = reader.goals()?;
-    Ok(Asked {
+    Ok(CapacityPlan {
         knob,
-        rules: Rules {
+        rules: SearchRules {
             start,
             max,
             width,

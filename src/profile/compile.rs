@@ -14,7 +14,7 @@ use super::document::{Document, keys};
 use super::error::ProfileError;
 use super::schema::{self, Profile};
 use super::{auth, capacity, dialogue, listener, message, phase, resolved, rule, target, tls};
-use crate::experiment::capacity::Asked;
+use crate::experiment::capacity::CapacityPlan;
 use crate::listener::limits::Limits;
 use crate::load::{Shard, Think};
 use crate::net::address::bind::Bind;
@@ -64,7 +64,7 @@ pub struct Compiled {
     /// What the administrator configured, for `smtpress limit`: by the name of its kind, in its unit.
     pub limits: BTreeMap<String, u64>,
     /// What `smtpress capacity` is to do, if the profile says so.
-    pub capacity: Option<Asked>,
+    pub capacity: Option<CapacityPlan>,
     /// The profile with its defaults.
     pub profile: Profile,
     /// The same as TOML: the run directory's `profile.toml`.

@@ -1,7 +1,7 @@
 //! What the user expects a capacity to be, and the verdict of a search.
 
 use crate::command::CommandError;
-use crate::experiment::capacity::{Asked, Bounds, End, Ending, Knob, State};
+use crate::experiment::capacity::{CapacityPlan, GoalBounds, GoalEnd, Knob, SearchEnd, SearchState};
 use crate::profile::units::{Count, Quantity, Rate, Size, UnitError};
 use crate::verdict::search::InvalidReason;
 use crate::verdict::{AssertionResult, AssertionStatus, SearchVerdict};
@@ -22,7 +22,7 @@ impl Expect {
     ///
     /// # Errors
     /// Wrong usage.
-    pub fn read(text: &str, asked: &Asked) -> Result<Expect, CommandError> {
+    pub fn read(text: &str, asked: &CapacityPlan) -> Result<Expect, CommandError> {
         let example = match asked.knob {
             Knob::Rate => ">= 400/s",
             Knob::Sessions => ">= 50",
@@ -57,21 +57,21 @@ impl Expect {
     }
 
     /// Whether a goal's bounds are as expected.
-    fn holds(&self, bounds: &Bounds) -> AssertionStatus {
+    fn holds(&self, bounds: &GoalBounds) -> AssertionStatus {
         match (bounds.lower, bounds.upper) {
             (Some(lower), _) if lower >= self.least => AssertionStatus::Pass,
             // The answer is there, or what is missing of it cannot change it.
-            _ if is_settled(bounds) || bounds.ending == Ending::NoneGood => AssertionStatus::Fail,
+            _ if is_settled(bounds) || bounds.ending == GoalEnd::NoneGood => AssertionStatus::Fail,
             (_, Some(upper)) if upper <= self.least => AssertionStatus::Fail,
             _ => AssertionStatus::NoData,
         }
     }
 
-    fn judge(&self, asked: &Asked, state: &State) -> Vec<AssertionResult> {
+    fn judge(&self, asked: &CapacityPlan, state: &SearchState) -> Vec<AssertionResult> {
         let goals = self.goal.map_or(0..asked.goals.len(), |goal| goal..goal + 1);
         let one = |index: usize| {
             let bounds = state.controller.bounds(index);
-            let load = |load: Option<f64>| load.map_or("?".to_owned(), |load| asked.told(load));
+            let load = |load: Option<f64>| load.map_or("?".to_owned(), |load| asked.format_load(load));
             AssertionResult {
                 expr: format!("capacity {}", self.text),
                 phase: Some(asked.goals[index].name.clone()),
@@ -86,22 +86,22 @@ impl Expect {
     }
 }
 
-fn is_settled(bounds: &Bounds) -> bool {
-    bounds.ending == Ending::Found && bounds.confirmed
+fn is_settled(bounds: &GoalBounds) -> bool {
+    bounds.ending == GoalEnd::Found && bounds.confirmed
 }
 
 /// The verdict of a search, and how each expectation came out.
 pub fn judge(
-    asked: &Asked,
-    state: &State,
-    end: &End,
+    asked: &CapacityPlan,
+    state: &SearchState,
+    end: &SearchEnd,
     expects: &[Expect],
 ) -> (SearchVerdict, Vec<AssertionResult>) {
     let results: Vec<AssertionResult> =
         expects.iter().flat_map(|expect| expect.judge(asked, state)).collect();
     let verdict = match end {
-        End::Interrupted => SearchVerdict::stopped(),
-        End::Hook(_) => SearchVerdict::hook_failed(),
+        SearchEnd::Interrupted => SearchVerdict::stopped(),
+        SearchEnd::Hook(_) => SearchVerdict::hook_failed(),
         _ => {
             let is_settled = (0..asked.goals.len()).all(|goal| is_settled(&state.controller.bounds(goal)));
             SearchVerdict::capacity(is_settled, &results, no_valid_trial(state))
@@ -111,7 +111,7 @@ pub fn judge(
 }
 
 /// Why no trial can be believed, if that is so.
-fn no_valid_trial(state: &State) -> Option<InvalidReason> {
+fn no_valid_trial(state: &SearchState) -> Option<InvalidReason> {
     let reasons: Option<Vec<_>> = state.records.iter().map(|record| record.invalid.first()).collect();
     reasons?
         .first()

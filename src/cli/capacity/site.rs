@@ -14,7 +14,7 @@ use crate::cli::progress::Progress;
 use crate::cli::screen::Screen;
 use crate::collector::snapshot::{Hindrance, Interval, Measured};
 use crate::collector::tally::Tally;
-use crate::experiment::capacity::{Asked, News, Record, Site, State};
+use crate::experiment::capacity::{CapacityPlan, SearchEvent, SearchHost, SearchState, TrialRecord};
 use crate::generator::{Control, Local, Observer, RunError, Runner, Stop, clock};
 use crate::plan::Plan;
 use crate::plan::silence::Lookout;
@@ -34,8 +34,8 @@ pub struct Here<'a> {
     pub screen: &'a Screen,
     pub directory: &'a RunDir,
     /// What is left of the search if it is cut off now.
-    pub so_far: &'a dyn Fn(&State) -> RunResult,
-    pub asked: &'a Asked,
+    pub so_far: &'a dyn Fn(&SearchState) -> RunResult,
+    pub asked: &'a CapacityPlan,
     /// How trials show that they go on; nothing at all is said with `None`.
     pub shown: args::Progress,
     pub began: Instant,
@@ -101,7 +101,7 @@ impl Observer for Both<'_> {
     }
 }
 
-impl Site for Here<'_> {
+impl SearchHost for Here<'_> {
     fn elapsed(&self) -> Duration {
         self.before + (clock::now() - self.began)
     }
@@ -137,7 +137,7 @@ impl Site for Here<'_> {
         }
     }
 
-    fn keep(&mut self, state: &State) {
+    fn keep(&mut self, state: &SearchState) {
         let text = serde_json::to_string_pretty(state).expect("a search has a JSON form");
         let kept = self.directory.put(SEARCH, &format!("{text}\n"));
         if let Err(error) = kept.and_then(|()| self.directory.keep(&(self.so_far)(state))) {
@@ -145,31 +145,31 @@ impl Site for Here<'_> {
         }
     }
 
-    fn tell(&mut self, news: News<'_>, state: &State) {
-        self.seen |= matches!(news, News::Begins(_) | News::WarmUp);
-        match news {
-            News::WarmUp => {
+    fn notify(&mut self, event: SearchEvent<'_>, state: &SearchState) {
+        self.seen |= matches!(event, SearchEvent::Started(_) | SearchEvent::WarmUp);
+        match event {
+            SearchEvent::WarmUp => {
                 let rules = &self.asked.rules;
-                let load = self.asked.told(rules.start);
+                let load = self.asked.format_load(rules.start);
                 self.say(&format!(
                     "  warming up at {load} for {}",
                     format::seconds(self.asked.warmup.as_secs_f64())
                 ));
             }
-            News::Begins(ask) => {
+            SearchEvent::Started(ask) => {
                 let left = self.asked.deadline.saturating_sub(self.elapsed());
                 self.say(&format!(
                     "  trial {}: {} for {} ({}); {}; at most {} left",
                     state.records.len() + 1,
-                    self.asked.told(ask.load),
+                    self.asked.format_load(ask.load),
                     format::seconds(ask.seconds),
                     ask.why.as_str(),
                     self.bracket(state),
                     format::seconds(left.as_secs_f64())
                 ));
             }
-            News::Judged(record) => self.say(&format!("    {}", self.judged(record))),
-            News::CoolDown => self.say("    waiting until the backlog is gone"),
+            SearchEvent::Ended(record) => self.say(&format!("    {}", self.judged(record))),
+            SearchEvent::CoolDown => self.say("    waiting until the backlog is gone"),
         }
     }
 }
@@ -199,9 +199,9 @@ impl Here<'_> {
     }
 
     /// How far each goal's bounds have closed.
-    fn bracket(&self, state: &State) -> String {
+    fn bracket(&self, state: &SearchState) -> String {
         let goal = |index: usize| {
-            let told = |load: Option<f64>| load.map_or("?".to_owned(), |load| self.asked.told(load));
+            let told = |load: Option<f64>| load.map_or("?".to_owned(), |load| self.asked.format_load(load));
             let (low, high) = state.controller.gap(index);
             format!("{} {} .. {}", self.asked.goals[index].name, told(low), told(high))
         };
@@ -209,7 +209,7 @@ impl Here<'_> {
     }
 
     /// What came out of a trial.
-    fn judged(&self, record: &Record) -> String {
+    fn judged(&self, record: &TrialRecord) -> String {
         if let Some(reason) = record.invalid.first() {
             return format!("invalid, {}: it is not the listener's", reason.code);
         }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 /// What one trial says about one goal.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Judged {
+pub struct TrialVerdict {
     /// The goal was met (a low-loss trial).
     pub good: bool,
     /// The share of its arrivals that were bad, 0 to 1.

@@ -18,7 +18,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::classify::{Class, Judged, Sums, Weights, conditional_throughput};
+use super::classify::{Class, Sums, TrialVerdict, Weights, conditional_throughput};
 use crate::experiment::bracket::{Bracket, Steps};
 
 /// By how many trials the bad ones exceed the good ones at an upper bound that is no longer doubted.
@@ -38,7 +38,7 @@ const DIGITS: i32 = 4;
 
 /// What a search is to do.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Rules {
+pub struct SearchRules {
     /// The first load.
     pub start: f64,
     /// The greatest load.
@@ -59,13 +59,13 @@ pub struct Rules {
 
 /// A trial that was made.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Trial {
+pub struct TrialResult {
     /// The load.
     pub load: f64,
     /// Its intended length, in seconds.
     pub seconds: f64,
     /// What it says about each goal; nothing if our own side spoilt it.
-    pub judged: Option<Vec<Judged>>,
+    pub judged: Option<Vec<TrialVerdict>>,
 }
 
 /// Why a trial is made.
@@ -102,7 +102,7 @@ impl Why {
 
 /// The next trial.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Ask {
+pub struct NextTrial {
     /// At this load.
     pub load: f64,
     /// For so many seconds.
@@ -113,7 +113,7 @@ pub struct Ask {
 
 /// How the search for a goal ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Ending {
+pub enum GoalEnd {
     /// Both bounds are known, and as close as asked.
     Found,
     /// The greatest load allowed still meets the goal.
@@ -128,7 +128,7 @@ pub enum Ending {
 
 /// What is known for a goal.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Bounds {
+pub struct GoalBounds {
     /// The relevant lower bound.
     pub lower: Option<f64>,
     /// The relevant upper bound.
@@ -140,19 +140,19 @@ pub struct Bounds {
     /// Loads above the upper bound met the goal.
     pub inverted: bool,
     /// How far the search is.
-    pub ending: Ending,
+    pub ending: GoalEnd,
 }
 
 /// A search and what it knows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Controller {
-    rules: Rules,
-    trials: Vec<Trial>,
+    rules: SearchRules,
+    trials: Vec<TrialResult>,
 }
 
 /// All trials at one load, for one goal.
 #[derive(Clone, Debug, Default)]
-struct Row {
+struct LoadTrials {
     load: f64,
     sums: Sums,
     trials: usize,
@@ -177,39 +177,39 @@ enum Lean {
 
 /// What a goal wants next, or how its search ended.
 enum Wish {
-    Trial(Ask),
-    End(Ending),
+    Trial(NextTrial),
+    SearchEnd(GoalEnd),
 }
 
 impl Controller {
     /// A search that has not begun.
-    pub fn new(rules: Rules) -> Controller {
+    pub fn new(rules: SearchRules) -> Controller {
         Controller { rules, trials: Vec::new() }
     }
 
     /// What it is to do.
-    pub fn rules(&self) -> &Rules {
+    pub fn rules(&self) -> &SearchRules {
         &self.rules
     }
 
     /// The trials so far.
-    pub fn trials(&self) -> &[Trial] {
+    pub fn trials(&self) -> &[TrialResult] {
         &self.trials
     }
 
     /// Takes the result of a trial.
-    pub fn tell(&mut self, trial: Trial) {
+    pub fn tell(&mut self, trial: TrialResult) {
         self.trials.push(trial);
     }
 
     /// The next trial; nothing if the search is at its end.
-    pub fn next(&self) -> Option<Ask> {
+    pub fn next(&self) -> Option<NextTrial> {
         if self.trials.len() >= self.most() {
             return None;
         }
         let wishes = (0..self.rules.goals).filter_map(|goal| match self.wish(goal) {
             Wish::Trial(ask) => Some(ask),
-            Wish::End(_) => None,
+            Wish::SearchEnd(_) => None,
         });
         // Of equal loads the longer trial: it counts as the shorter one too.
         wishes
@@ -217,22 +217,22 @@ impl Controller {
     }
 
     /// What is known for a goal (RFC 9971: relevant bounds, conditional throughput).
-    pub fn bounds(&self, goal: usize) -> Bounds {
+    pub fn bounds(&self, goal: usize) -> GoalBounds {
         let rows = self.rows(goal);
-        let class = |row: &Row| row.sums.class(&self.rules.weights);
+        let class = |row: &LoadTrials| row.sums.class(&self.rules.weights);
         let upper = rows.iter().position(|row| class(row) == Class::Upper);
         let below = &rows[..upper.unwrap_or(rows.len())];
         let lower = below.iter().rev().find(|row| class(row) == Class::Lower);
         let above = upper.map_or(&[][..], |upper| &rows[upper + 1..]);
-        Bounds {
+        GoalBounds {
             lower: lower.map(|row| row.load),
             upper: upper.map(|upper| rows[upper].load),
             throughput: lower.map(|row| self.throughput(goal, row.load)),
             confirmed: lower.is_some_and(|row| row.confirmed || self.rules.confirm_s == 0.0),
             inverted: above.iter().any(|row| class(row) == Class::Lower || row.sums.excess_s() < 0.0),
             ending: match self.wish(goal) {
-                Wish::End(ending) => ending,
-                Wish::Trial(_) => Ending::Unfinished,
+                Wish::SearchEnd(ending) => ending,
+                Wish::Trial(_) => GoalEnd::Unfinished,
             },
         }
     }
@@ -259,12 +259,12 @@ impl Controller {
     }
 
     /// The loads that were tried, rising.
-    fn rows(&self, goal: usize) -> Vec<Row> {
-        let mut rows: Vec<Row> = Vec::new();
+    fn rows(&self, goal: usize) -> Vec<LoadTrials> {
+        let mut rows: Vec<LoadTrials> = Vec::new();
         for trial in &self.trials {
             let at = rows.partition_point(|row| row.load < trial.load);
             if rows.get(at).is_none_or(|row| row.load != trial.load) {
-                rows.insert(at, Row { load: trial.load, ..Row::default() });
+                rows.insert(at, LoadTrials { load: trial.load, ..LoadTrials::default() });
             }
             let row = &mut rows[at];
             match trial.judged.as_ref().and_then(|judged| judged.get(goal)) {
@@ -281,7 +281,7 @@ impl Controller {
         rows
     }
 
-    fn lean(&self, row: &Row) -> Lean {
+    fn lean(&self, row: &LoadTrials) -> Lean {
         let excess_s = row.sums.excess_s();
         match row.sums.class(&self.rules.weights) {
             Class::Lower => Lean::Good,
@@ -295,7 +295,7 @@ impl Controller {
     fn wish(&self, goal: usize) -> Wish {
         let rows = self.rows(goal);
         let rules = &self.rules;
-        let trial = |load: f64, why| Wish::Trial(Ask { load, seconds: rules.weights.full_s, why });
+        let trial = |load: f64, why| Wish::Trial(NextTrial { load, seconds: rules.weights.full_s, why });
         let high = rows.iter().find(|row| self.lean(row) != Lean::Good);
         let low = rows.iter().take_while(|row| self.lean(row) == Lean::Good).last();
         if let Some(open) = high.filter(|row| self.lean(row) == Lean::Open) {
@@ -316,20 +316,20 @@ impl Controller {
         let is_beyond = high.is_some_and(|row| self.lean(row) == Lean::Beyond);
         let is_limited = high.is_none() && rules.ceiling.is_some_and(|ceiling| ceiling < rules.max);
         match (low, high) {
-            (None, _) if is_beyond => Wish::End(Ending::GeneratorLimited),
-            (None, _) => Wish::End(Ending::NoneGood),
-            (Some(low), _) if is_beyond || is_limited => self.settle(low, None, Ending::GeneratorLimited),
-            (Some(low), None) => self.settle(low, None, Ending::MaxReached),
-            (Some(low), Some(high)) => self.settle(low, Some(high), Ending::Found),
+            (None, _) if is_beyond => Wish::SearchEnd(GoalEnd::GeneratorLimited),
+            (None, _) => Wish::SearchEnd(GoalEnd::NoneGood),
+            (Some(low), _) if is_beyond || is_limited => self.settle(low, None, GoalEnd::GeneratorLimited),
+            (Some(low), None) => self.settle(low, None, GoalEnd::MaxReached),
+            (Some(low), Some(high)) => self.settle(low, Some(high), GoalEnd::Found),
         }
     }
 
     /// Classifies the two ends of a gap that is as narrow as asked, and confirms the lower one.
-    fn settle(&self, low: &Row, high: Option<&Row>, ending: Ending) -> Wish {
+    fn settle(&self, low: &LoadTrials, high: Option<&LoadTrials>, ending: GoalEnd) -> Wish {
         let rules = &self.rules;
         let full_s = rules.weights.full_s;
-        let exhausted = |row: &Row| row.trials >= MOST_AT_LOAD || row.spoilt >= TRIES + MOST_AT_LOAD;
-        let trial = |load, seconds, why| Wish::Trial(Ask { load, seconds, why });
+        let exhausted = |row: &LoadTrials| row.trials >= MOST_AT_LOAD || row.spoilt >= TRIES + MOST_AT_LOAD;
+        let trial = |load, seconds, why| Wish::Trial(NextTrial { load, seconds, why });
         if low.sums.class(&rules.weights) != Class::Lower {
             return trial(low.load, full_s, Why::Classify);
         }
@@ -344,7 +344,7 @@ impl Controller {
         if rules.confirm_s > 0.0 && !low.confirmed && !exhausted(low) {
             return trial(low.load, rules.confirm_s.max(full_s), Why::Confirm);
         }
-        Wish::End(ending)
+        Wish::SearchEnd(ending)
     }
 
     /// The most trials that are made; a search that takes them all does not settle.

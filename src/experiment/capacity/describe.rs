@@ -4,8 +4,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::asked::Asked;
-use super::record::{Met, Record, State};
+use super::record::{SearchState, TrialCondition, TrialRecord};
+use super::search_plan::CapacityPlan;
 
 /// Shares of a capacity at which its latency is told.
 const SHARES: [f64; 3] = [0.1, 0.5, 0.9];
@@ -32,14 +32,14 @@ pub struct Onset {
     /// The greatest load below that was tried without meeting it; `null`: there is none.
     pub not_at: Option<f64>,
     /// What was met there; the count is of the trial.
-    pub met: Met,
+    pub met: TrialCondition,
 }
 
 /// The latency at 10, 50 and 90 % of a capacity, where a trial was near.
-pub fn latency(records: &[Record], capacity: f64) -> Vec<Latency> {
+pub fn latency(records: &[TrialRecord], capacity: f64) -> Vec<Latency> {
     let at = |share: f64| {
         let wanted = share * capacity;
-        let apart = |record: &Record| (record.load / wanted).ln().abs();
+        let apart = |record: &TrialRecord| (record.load / wanted).ln().abs();
         let near = records
             .iter()
             .filter(|record| record.invalid.is_empty() && !record.ended_early && record.load <= capacity)
@@ -54,11 +54,11 @@ pub fn latency(records: &[Record], capacity: f64) -> Vec<Latency> {
 }
 
 /// Each condition with the lowest load that met it, the lowest first.
-pub fn onsets(records: &[Record]) -> Vec<Onset> {
+pub fn onsets(records: &[TrialRecord]) -> Vec<Onset> {
     let mut found: Vec<Onset> = Vec::new();
-    let mut rising: Vec<&Record> = records.iter().filter(|record| record.invalid.is_empty()).collect();
+    let mut rising: Vec<&TrialRecord> = records.iter().filter(|record| record.invalid.is_empty()).collect();
     rising.sort_by(|one, other| one.load.total_cmp(&other.load).then(one.number.cmp(&other.number)));
-    let same = |one: &Met, other: &Met| {
+    let same = |one: &TrialCondition, other: &TrialCondition| {
         (&one.condition, &one.step, one.code) == (&other.condition, &other.step, other.code)
     };
     for record in &rising {
@@ -74,19 +74,19 @@ pub fn onsets(records: &[Record]) -> Vec<Onset> {
 }
 
 /// Why a goal was missed at its upper bound, in words: too slow, or not accepted.
-pub fn bound_by(asked: &Asked, state: &State, goal: usize) -> Option<String> {
+pub fn bound_by(capacity: &CapacityPlan, state: &SearchState, goal: usize) -> Option<String> {
     let upper = state.controller.bounds(goal).upper?;
     let missed = state.records.iter().filter(|record| record.load == upper);
-    let missed: Vec<&Record> =
+    let missed: Vec<&TrialRecord> =
         missed.filter(|record| record.goals.get(goal).is_some_and(|verdict| !verdict.good)).collect();
-    let sum = |of: &dyn Fn(&Record) -> u64| missed.iter().map(|record| of(record)).sum::<u64>();
+    let sum = |of: &dyn Fn(&TrialRecord) -> u64| missed.iter().map(|record| of(record)).sum::<u64>();
     let failed = sum(&|record| record.goals[goal].failed);
     let slow = sum(&|record| record.goals[goal].bad) - failed;
     if failed + slow == 0 {
         return None;
     }
     let share = |count: u64| format!("{:.1} %", 100.0 * count as f64 / (failed + slow) as f64);
-    let objective = &asked.goals[goal].objective;
+    let objective = &capacity.goals[goal].objective;
     let why = match foremost(&missed) {
         Some(met) => match met.code {
             Some(code) => format!("{code:03} {}", met.condition),
@@ -97,12 +97,18 @@ pub fn bound_by(asked: &Asked, state: &State, goal: usize) -> Option<String> {
     };
     Some(match (slow, failed) {
         (_, 0) => {
-            format!("time: what was bad at {} was accepted too late for {objective}", asked.told(upper))
+            format!(
+                "time: what was bad at {} was accepted too late for {objective}",
+                capacity.format_load(upper)
+            )
         }
-        (0, _) => format!("failures: what was bad at {} was not accepted, mostly {why}", asked.told(upper)),
+        (0, _) => format!(
+            "failures: what was bad at {} was not accepted, mostly {why}",
+            capacity.format_load(upper)
+        ),
         _ => format!(
             "both: of what was bad at {}, {} was too slow for {objective}, and {} was not accepted, mostly {why}",
-            asked.told(upper),
+            capacity.format_load(upper),
             share(slow),
             share(failed),
         ),
@@ -110,7 +116,7 @@ pub fn bound_by(asked: &Asked, state: &State, goal: usize) -> Option<String> {
 }
 
 /// The condition that was met most in these trials.
-fn foremost<'a>(records: &[&'a Record]) -> Option<&'a Met> {
+fn foremost<'a>(records: &[&'a TrialRecord]) -> Option<&'a TrialCondition> {
     let met = records.iter().flat_map(|record| &record.conditions).filter(|met| !met.expected);
     met.max_by_key(|met| met.count)
 }
@@ -120,8 +126,8 @@ pub(super) mod tests {
     use super::*;
 
     /// A valid trial at a load, accepted at its rate with this many under way.
-    pub fn record(number: usize, load: f64, concurrency: f64) -> Record {
-        Record {
+    pub fn record(number: usize, load: f64, concurrency: f64) -> TrialRecord {
+        TrialRecord {
             number,
             load,
             length_s: 20.0,
@@ -148,14 +154,14 @@ pub(super) mod tests {
         }
     }
 
-    fn met(condition: &str, code: u16, count: u64) -> Met {
+    fn met(condition: &str, code: u16, count: u64) -> TrialCondition {
         let (condition, step, sample) = (condition.to_owned(), "mail".to_owned(), String::new());
-        Met { condition, step, code: Some(code), count, expected: false, sample }
+        TrialCondition { condition, step, code: Some(code), count, expected: false, sample }
     }
 
     #[test]
     fn latency_is_that_of_the_nearest_trial_and_of_no_distant_one() {
-        let records: Vec<Record> = [40.0, 100.0, 200.0, 350.0, 380.0, 640.0]
+        let records: Vec<TrialRecord> = [40.0, 100.0, 200.0, 350.0, 380.0, 640.0]
             .into_iter()
             .zip(1..)
             .map(|(load, n)| record(n, load, 1.0))
@@ -167,7 +173,7 @@ pub(super) mod tests {
 
     #[test]
     fn a_condition_sets_in_at_the_lowest_load_that_met_it() {
-        let mut records: Vec<Record> =
+        let mut records: Vec<TrialRecord> =
             [320.0, 640.0, 452.5, 380.0].into_iter().zip(1..).map(|(load, n)| record(n, load, 1.0)).collect();
         records[1].conditions = vec![met("resource-low", 452, 900), met("too-many-connections", 421, 3)];
         records[2].conditions = vec![met("resource-low", 452, 7)];

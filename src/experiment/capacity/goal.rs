@@ -8,7 +8,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::classify::Judged;
+use super::classify::TrialVerdict;
 use crate::collector::tally::PhaseTally;
 use crate::collector::{Metric, Outcome};
 use crate::verdict::grammar::{Aggregate, Expr, Operator, Subject};
@@ -46,7 +46,7 @@ pub enum GoalError {
 
 /// What a trial says about a goal.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct Verdict {
+pub struct GoalVerdict {
     /// The goal was met.
     pub good: bool,
     /// Arrivals that were bad: not accepted, or too slow. In a trial that was ended early, those known by then.
@@ -57,9 +57,9 @@ pub struct Verdict {
     pub bad_share: f64,
 }
 
-impl From<Verdict> for Judged {
-    fn from(verdict: Verdict) -> Judged {
-        Judged { good: verdict.good, ratio: verdict.bad_share }
+impl From<GoalVerdict> for TrialVerdict {
+    fn from(verdict: GoalVerdict) -> TrialVerdict {
+        TrialVerdict { good: verdict.good, ratio: verdict.bad_share }
     }
 }
 
@@ -99,24 +99,24 @@ impl Goal {
     }
 
     /// Judges a trial that went to its end.
-    pub fn judge(&self, tally: &PhaseTally) -> Verdict {
+    pub fn judge(&self, tally: &PhaseTally) -> GoalVerdict {
         let scheduled = tally.counts.scheduled;
         let accepted = tally.counts.arrivals.of(Outcome::Accepted);
         let bad = scheduled.saturating_sub(accepted - self.slow(tally).min(accepted));
         let failed = scheduled.saturating_sub(accepted);
         let good = scheduled > 0 && self.allows(bad, failed, scheduled);
-        Verdict { good, bad, failed, bad_share: share(bad, scheduled) }
+        GoalVerdict { good, bad, failed, bad_share: share(bad, scheduled) }
     }
 
     /// Judges a trial under way: something only if it can no longer become good, whatever still comes. `scheduled`: all
     /// that it will have had.
-    pub fn is_lost(&self, tally: &PhaseTally, scheduled: u64) -> Option<Verdict> {
+    pub fn is_lost(&self, tally: &PhaseTally, scheduled: u64) -> Option<GoalVerdict> {
         let arrivals = &tally.counts.arrivals;
         let accepted = arrivals.of(Outcome::Accepted);
         let failed = (arrivals.ended() + arrivals.of(Outcome::Shed)).saturating_sub(accepted);
         let bad = failed + self.slow(tally);
         let lost = scheduled > 0 && !self.allows(bad, failed, scheduled);
-        lost.then(|| Verdict { good: false, bad, failed, bad_share: share(bad, scheduled) })
+        lost.then(|| GoalVerdict { good: false, bad, failed, bad_share: share(bad, scheduled) })
     }
 
     fn allows(&self, bad: u64, failed: u64, scheduled: u64) -> bool {
@@ -177,7 +177,7 @@ mod tests {
         assert!(!p99.judge(&tally(0, 0, 0, 0, 0)).good, "nothing is no proof");
         assert_eq!(
             p99.judge(&tally(900, 50, 30, 20, 1000)),
-            Verdict { good: false, bad: 100, failed: 50, bad_share: 0.1 }
+            GoalVerdict { good: false, bad: 100, failed: 50, bad_share: 0.1 }
         );
     }
 

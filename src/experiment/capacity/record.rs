@@ -5,8 +5,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::controller::{Ask, Controller, Trial};
-use super::goal::Verdict;
+use super::controller::{Controller, NextTrial, TrialResult};
+use super::goal::GoalVerdict;
 use crate::collector::histogram::Status;
 use crate::collector::snapshot::Measured;
 use crate::collector::summary::{PhaseInfo, Summary};
@@ -18,7 +18,7 @@ const SAMPLE: usize = 300;
 
 /// One trial.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Record {
+pub struct TrialRecord {
     /// Its number, from 1.
     pub number: usize,
     /// The load, in the unit of the goals' bounds.
@@ -32,7 +32,7 @@ pub struct Record {
     /// It was ended as soon as no goal could be met any more.
     pub ended_early: bool,
     /// Why it says more about us than about the listener, by name and in a sentence; then it counts for no goal.
-    pub invalid: Vec<Reason>,
+    pub invalid: Vec<TrialFault>,
     /// Arrivals that became due.
     pub scheduled: u64,
     /// Arrivals that started.
@@ -58,9 +58,9 @@ pub struct Record {
     /// The longest of them.
     pub max_ns: Option<u64>,
     /// By goal, in their order: whether it was met. Empty if the trial is invalid.
-    pub goals: Vec<Verdict>,
+    pub goals: Vec<GoalVerdict>,
     /// What failures and expected refusals meant.
-    pub conditions: Vec<Met>,
+    pub conditions: Vec<TrialCondition>,
     /// How long the listener took, after the trial, to be as fast as before the search; `null`: it was not waited for.
     pub cooldown_s: Option<f64>,
     /// It did not come back to that within the time allowed.
@@ -69,7 +69,7 @@ pub struct Record {
 
 /// A reason why a trial is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Reason {
+pub struct TrialFault {
     /// `generator-lag`, `own-resource`, ...
     pub code: String,
     /// In a sentence.
@@ -78,7 +78,7 @@ pub struct Reason {
 
 /// A condition that was met in a trial.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Met {
+pub struct TrialCondition {
     /// What it means.
     pub condition: String,
     /// Where it showed.
@@ -95,7 +95,7 @@ pub struct Met {
 
 /// A search as it is stored after each trial.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct State {
+pub struct SearchState {
     /// The version of this format: 1.
     pub version: u32,
     /// SHA-256 of the resolved profile: another one's trials are no part of this search.
@@ -105,7 +105,7 @@ pub struct State {
     /// What decides; its trials are the records, in their order.
     pub controller: Controller,
     /// The trials.
-    pub records: Vec<Record>,
+    pub records: Vec<TrialRecord>,
     /// How long the search took so far.
     pub elapsed_s: f64,
     /// The median of an idle listener's response times, before the first trial.
@@ -115,17 +115,17 @@ pub struct State {
 /// The version of the stored search.
 pub const VERSION: u32 = 1;
 
-impl State {
+impl SearchState {
     /// A search that has not begun.
-    pub fn new(controller: Controller, profile_sha256: String, run_id: String) -> State {
+    pub fn new(controller: Controller, profile_sha256: String, run_id: String) -> SearchState {
         let (records, elapsed_s, base_ns) = (Vec::new(), 0.0, None);
-        State { version: VERSION, profile_sha256, run_id, controller, records, elapsed_s, base_ns }
+        SearchState { version: VERSION, profile_sha256, run_id, controller, records, elapsed_s, base_ns }
     }
 
     /// Takes a trial in. `lost`: it was ended early, with these verdicts.
-    pub(super) fn add(&mut self, record: Record) {
+    pub(super) fn add(&mut self, record: TrialRecord) {
         let judged = record.invalid.is_empty().then(|| record.goals.iter().map(|v| (*v).into()).collect());
-        self.controller.tell(Trial { load: record.load, seconds: record.length_s, judged });
+        self.controller.tell(TrialResult { load: record.load, seconds: record.length_s, judged });
         self.records.push(record);
     }
 }
@@ -146,7 +146,13 @@ fn info(phase: &Phase) -> PhaseInfo {
 }
 
 /// The record of a trial, but for its goals and what comes after it.
-pub(super) fn record(ask: &Ask, number: usize, began_s: f64, phase: &Phase, measured: &Measured) -> Record {
+pub(super) fn record(
+    ask: &NextTrial,
+    number: usize,
+    began_s: f64,
+    phase: &Phase,
+    measured: &Measured,
+) -> TrialRecord {
     let summary = Summary::new(measured, &[info(phase)]);
     let told = &summary.phases[0];
     let counts = &told.counts;
@@ -160,7 +166,7 @@ pub(super) fn record(ask: &Ask, number: usize, began_s: f64, phase: &Phase, meas
     let reasons = summary.validity.reasons.iter();
     // How sessions ended beside their messages misses no goal.
     let failures = summary.conditions.iter().filter(|row| row.key.outcome != Outcome::Accepted);
-    let conditions = failures.map(|row| Met {
+    let conditions = failures.map(|row| TrialCondition {
         condition: row.key.condition.to_string(),
         step: row.key.step.as_str().to_owned(),
         code: row.key.code,
@@ -168,7 +174,7 @@ pub(super) fn record(ask: &Ask, number: usize, began_s: f64, phase: &Phase, meas
         expected: row.key.outcome == Outcome::Expected,
         sample: row.sample.chars().take(SAMPLE).collect(),
     });
-    Record {
+    TrialRecord {
         number,
         load: ask.load,
         length_s: ask.seconds,
@@ -176,7 +182,7 @@ pub(super) fn record(ask: &Ask, number: usize, began_s: f64, phase: &Phase, meas
         began_s,
         ended_early: measured.aborted_by.is_some(),
         invalid: reasons
-            .map(|reason| Reason { code: reason.code.to_string(), sentence: reason.sentence.clone() })
+            .map(|reason| TrialFault { code: reason.code.to_string(), sentence: reason.sentence.clone() })
             .collect(),
         scheduled: counts.scheduled,
         started: counts.started,

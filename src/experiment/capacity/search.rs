@@ -1,13 +1,13 @@
 //! The search itself: warm-up, trials, cool-downs, until the controller has no more to ask or time is up.
 //!
-//! Where it happens (threads, clock, files, the screen, the user's command) is the [`Site`]'s business.
+//! Where it happens (threads, clock, files, the screen, the user's command) is the [`SearchHost`]'s business.
 
 use std::time::Duration;
 
-use super::asked::Asked;
-use super::controller::Ask;
-use super::goal::{Goal, Verdict};
-use super::record::{Record, State, record};
+use super::controller::NextTrial;
+use super::goal::{Goal, GoalVerdict};
+use super::record::{SearchState, TrialRecord, record};
+use super::search_plan::CapacityPlan;
 use crate::collector::snapshot::{Interval, Measured};
 use crate::collector::tally::Tally;
 use crate::collector::{Metric, Outcome};
@@ -24,7 +24,7 @@ const BACK: f64 = 1.2;
 const SLACK: Duration = Duration::from_millis(5);
 
 /// Where a search happens. A run is one trial, warm-up or probe.
-pub trait Site: Runner {
+pub trait SearchHost: Runner {
     /// How long the search has taken, with what it took before it was broken off.
     fn elapsed(&self) -> Duration;
 
@@ -41,28 +41,28 @@ pub trait Site: Runner {
     fn between(&mut self, command: &str, number: usize) -> Result<(), String>;
 
     /// Keeps what is known.
-    fn keep(&mut self, state: &State);
+    fn keep(&mut self, state: &SearchState);
 
     /// Tells what happens.
-    fn tell(&mut self, news: News<'_>, state: &State);
+    fn notify(&mut self, event: SearchEvent<'_>, state: &SearchState);
 }
 
 /// What a search tells while it goes on.
 #[derive(Clone, Debug)]
-pub enum News<'a> {
+pub enum SearchEvent<'a> {
     /// The listener is warmed up.
     WarmUp,
     /// A trial begins.
-    Begins(Ask),
+    Started(NextTrial),
     /// A trial is over and judged.
-    Judged(&'a Record),
+    Ended(&'a TrialRecord),
     /// It is waited until the backlog is gone.
     CoolDown,
 }
 
 /// How a search came to its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum End {
+pub enum SearchEnd {
     /// There is nothing more to ask.
     Complete,
     /// Another trial would not end in time.
@@ -77,71 +77,82 @@ pub enum End {
 ///
 /// # Errors
 /// smtpress itself cannot go on.
-pub fn search(asked: &Asked, plan: &Plan, site: &mut dyn Site, state: &mut State) -> Result<End, RunError> {
-    let mut search = Search { asked, plan, site, probes: 0 };
+pub fn search(
+    capacity: &CapacityPlan,
+    plan: &Plan,
+    host: &mut dyn SearchHost,
+    state: &mut SearchState,
+) -> Result<SearchEnd, RunError> {
+    let mut search = Searcher { capacity, plan, host, probes: 0 };
     let end = search.run(state);
-    state.elapsed_s = search.site.elapsed().as_secs_f64();
-    search.site.keep(state);
+    state.elapsed_s = search.host.elapsed().as_secs_f64();
+    search.host.keep(state);
     end
 }
 
-struct Search<'a> {
-    asked: &'a Asked,
+struct Searcher<'a> {
+    capacity: &'a CapacityPlan,
     plan: &'a Plan,
-    site: &'a mut dyn Site,
+    host: &'a mut dyn SearchHost,
     probes: usize,
 }
 
-impl Search<'_> {
-    fn run(&mut self, state: &mut State) -> Result<End, RunError> {
+impl Searcher<'_> {
+    fn run(&mut self, state: &mut SearchState) -> Result<SearchEnd, RunError> {
         if state.controller.next().is_some() {
             if state.base_ns.is_none() {
                 state.base_ns = self.base()?;
             }
-            if !self.asked.warmup.is_zero() && !self.site.stopped() {
-                self.site.tell(News::WarmUp, state);
-                let warm_up = self.asked.warm_up(self.plan, self.asked.warmup);
-                self.site.run(&warm_up, &mut ())?;
+            if !self.capacity.warmup.is_zero() && !self.host.stopped() {
+                self.host.notify(SearchEvent::WarmUp, state);
+                let warm_up = self.capacity.warm_up(self.plan, self.capacity.warmup);
+                self.host.run(&warm_up, &mut ())?;
                 self.cool_down(state)?;
             }
         }
         while let Some(ask) = state.controller.next() {
             let number = state.records.len() + 1;
             let length = Duration::from_secs_f64(ask.seconds);
-            if self.site.stopped() {
-                return Ok(End::Interrupted);
+            if self.host.stopped() {
+                return Ok(SearchEnd::Interrupted);
             }
-            if self.site.elapsed() + length > self.asked.deadline {
-                return Ok(End::Deadline);
+            if self.host.elapsed() + length > self.capacity.deadline {
+                return Ok(SearchEnd::Deadline);
             }
-            if let Some(command) = &self.asked.between_trials
+            if let Some(command) = &self.capacity.between_trials
                 && number > 1
-                && let Err(reason) = self.site.between(command, number)
+                && let Err(reason) = self.host.between(command, number)
             {
-                return Ok(End::Hook(reason));
+                return Ok(SearchEnd::Hook(reason));
             }
-            self.site.tell(News::Begins(ask), state);
-            let Some(record) = self.trial(&ask, number, length)? else { return Ok(End::Interrupted) };
+            self.host.notify(SearchEvent::Started(ask), state);
+            let Some(record) = self.trial(&ask, number, length)? else { return Ok(SearchEnd::Interrupted) };
             state.add(record);
-            state.elapsed_s = self.site.elapsed().as_secs_f64();
-            self.site.keep(state);
+            state.elapsed_s = self.host.elapsed().as_secs_f64();
+            self.host.keep(state);
             let record = state.records.last().expect("it was added");
-            self.site.tell(News::Judged(record), state);
+            self.host.notify(SearchEvent::Ended(record), state);
             if state.controller.next().is_some() {
                 let cooled = self.cool_down(state)?;
                 let record = state.records.last_mut().expect("it was added");
                 (record.cooldown_s, record.backlog_left) = cooled;
             }
         }
-        Ok(End::Complete)
+        Ok(SearchEnd::Complete)
     }
 
     /// Makes one trial; nothing if the user stopped it.
-    fn trial(&mut self, ask: &Ask, number: usize, length: Duration) -> Result<Option<Record>, RunError> {
-        let plan = self.asked.trial(self.plan, number, ask.load, length);
-        let began_s = self.site.elapsed().as_secs_f64();
-        let mut watch = Watch { goals: &self.asked.goals, scheduled: most_scheduled(&plan), lost: None };
-        let measured = self.site.run(&plan, &mut watch)?;
+    fn trial(
+        &mut self,
+        ask: &NextTrial,
+        number: usize,
+        length: Duration,
+    ) -> Result<Option<TrialRecord>, RunError> {
+        let plan = self.capacity.trial(self.plan, number, ask.load, length);
+        let began_s = self.host.elapsed().as_secs_f64();
+        let mut watch =
+            EarlyStop { goals: &self.capacity.goals, scheduled: most_scheduled(&plan), lost: None };
+        let measured = self.host.run(&plan, &mut watch)?;
         if measured.interrupted {
             return Ok(None);
         }
@@ -150,7 +161,7 @@ impl Search<'_> {
             let tally = &measured.tally.phases[0];
             record.goals = match watch.lost {
                 Some(lost) => lost,
-                None => self.asked.goals.iter().map(|goal| goal.judge(tally)).collect(),
+                None => self.capacity.goals.iter().map(|goal| goal.judge(tally)).collect(),
             };
         }
         Ok(Some(record))
@@ -160,7 +171,7 @@ impl Search<'_> {
     fn base(&mut self) -> Result<Option<u64>, RunError> {
         let mut times = Vec::new();
         for _ in 0..BASE_PROBES {
-            if self.site.stopped() {
+            if self.host.stopped() {
                 return Ok(None);
             }
             times.extend(self.probe()?);
@@ -170,36 +181,36 @@ impl Search<'_> {
     }
 
     /// Waits until the listener is as fast as before the search: how long that took, and whether it did not come about.
-    fn cool_down(&mut self, state: &State) -> Result<(Option<f64>, bool), RunError> {
+    fn cool_down(&mut self, state: &SearchState) -> Result<(Option<f64>, bool), RunError> {
         let Some(base_ns) = state.base_ns else { return Ok((None, false)) };
         let allowed = Duration::from_nanos(base_ns).mul_f64(BACK) + SLACK;
-        let began = self.site.elapsed();
+        let began = self.host.elapsed();
         let mut told = false;
         loop {
-            if self.site.stopped() {
+            if self.host.stopped() {
                 return Ok((None, false));
             }
-            let probed = self.site.elapsed();
+            let probed = self.host.elapsed();
             let took = self.probe()?;
-            let waited = self.site.elapsed().saturating_sub(began);
+            let waited = self.host.elapsed().saturating_sub(began);
             if took.is_some_and(|ns| Duration::from_nanos(ns) <= allowed) {
                 return Ok((Some(waited.as_secs_f64()), false));
             }
-            if waited >= self.asked.cooldown_max {
+            if waited >= self.capacity.cooldown_max {
                 return Ok((Some(waited.as_secs_f64()), true));
             }
             if !std::mem::replace(&mut told, true) {
-                self.site.tell(News::CoolDown, state);
+                self.host.notify(SearchEvent::CoolDown, state);
             }
-            self.site.wait((probed + PROBE_EVERY).saturating_sub(self.site.elapsed()));
+            self.host.wait((probed + PROBE_EVERY).saturating_sub(self.host.elapsed()));
         }
     }
 
     /// The response time of one arrival alone; nothing if it was not accepted.
     fn probe(&mut self) -> Result<Option<u64>, RunError> {
         self.probes += 1;
-        let plan = self.asked.probe(self.plan, self.probes);
-        let measured = self.site.run(&plan, &mut ())?;
+        let plan = self.capacity.probe(self.plan, self.probes);
+        let measured = self.host.run(&plan, &mut ())?;
         Ok(response(&measured))
     }
 }
@@ -212,7 +223,7 @@ fn response(measured: &Measured) -> Option<u64> {
 
 /// How many arrivals a trial has at most, if that is known before.
 fn most_scheduled(plan: &Plan) -> Option<u64> {
-    let scheduled = Asked::scheduled(plan)?;
+    let scheduled = CapacityPlan::scheduled(plan)?;
     Some(match &plan.phases[0].load.model {
         // Six standard deviations more than the mean.
         LoadModel::Rate { spacing: Spacing::Poisson, .. } => {
@@ -223,13 +234,13 @@ fn most_scheduled(plan: &Plan) -> Option<u64> {
 }
 
 /// Ends a trial that cannot meet any goal any more.
-struct Watch<'a> {
+struct EarlyStop<'a> {
     goals: &'a [Goal],
     scheduled: Option<u64>,
-    lost: Option<Vec<Verdict>>,
+    lost: Option<Vec<GoalVerdict>>,
 }
 
-impl Observer for Watch<'_> {
+impl Observer for EarlyStop<'_> {
     fn interval(&mut self, _: &Interval, total: &Tally) -> Control {
         let Some(scheduled) = self.scheduled else { return Control::Continue };
         if self.lost.is_none() {

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::experiment::capacity::describe::{Latency, Onset};
-use crate::experiment::capacity::record::Record;
+use crate::experiment::capacity::record::TrialRecord;
 pub(super) use crate::experiment::limit::finding::named;
 
 pub use crate::experiment::limit::finding::{Finding as Limit, ShownBy, Verdict as LimitVerdict};
@@ -17,7 +17,7 @@ pub struct Capacity {
     /// What was found, goal by goal.
     pub goals: Vec<CapacityGoal>,
     /// The trials, in order.
-    pub trials: Vec<Record>,
+    pub trials: Vec<TrialRecord>,
     /// How close the bounds were to come: the gap as a share of the upper one.
     #[serde(default)]
     pub width: f64,

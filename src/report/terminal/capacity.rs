@@ -3,7 +3,7 @@
 
 use std::io;
 
-use crate::experiment::capacity::record::Record;
+use crate::experiment::capacity::record::TrialRecord;
 use crate::report::format;
 use crate::report::layout::{Align, INDENT, Page, Span, Table, Tone};
 use crate::report::stored::{Capacity, CapacityGoal, CapacityStatus, RunResult, StoredStatus};
@@ -121,7 +121,7 @@ fn curve(capacity: &Capacity, page: &mut Page<'_>) -> io::Result<()> {
     let titles = [capacity.by.as_str(), "trial", "p50", "p99", "max", "accepted", "not acc."];
     let names = capacity.goals.iter().map(|goal| goal.name.as_str());
     table.titles(titles.into_iter().chain(names).chain(["for"]));
-    let mut trials: Vec<&Record> = capacity.trials.iter().collect();
+    let mut trials: Vec<&TrialRecord> = capacity.trials.iter().collect();
     trials.sort_by(|one, other| one.load.total_cmp(&other.load).then(one.number.cmp(&other.number)));
     for trial in trials {
         let time = |ns: Option<u64>| ns.map_or("n/a".to_owned(), |ns| format::duration(ns as f64));

@@ -8,8 +8,8 @@ use std::process::{Command, Stdio};
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
-use smtpress::experiment::capacity::classify::{Judged, Weights};
-use smtpress::experiment::capacity::controller::{Controller, Rules, Trial};
+use smtpress::experiment::capacity::classify::{TrialVerdict, Weights};
+use smtpress::experiment::capacity::controller::{Controller, SearchRules, TrialResult};
 
 const HISTORIES: u64 = 5000;
 
@@ -56,7 +56,7 @@ impl History {
 
     /// What our controller makes of it; loads from 1 on, because a load of 0 is none.
     fn ours(&self) -> Value {
-        let mut controller = Controller::new(Rules {
+        let mut controller = Controller::new(SearchRules {
             start: 1.0,
             max: 100.0,
             width: 0.05,
@@ -69,8 +69,12 @@ impl History {
         for (load, seconds, lost) in &self.trials {
             let ratio = f64::from(*lost) / 1000.0;
             let judged =
-                self.allowed.iter().map(|allowed| Judged { good: ratio <= *allowed, ratio }).collect();
-            controller.tell(Trial { load: f64::from(load + 1), seconds: *seconds, judged: Some(judged) });
+                self.allowed.iter().map(|allowed| TrialVerdict { good: ratio <= *allowed, ratio }).collect();
+            controller.tell(TrialResult {
+                load: f64::from(load + 1),
+                seconds: *seconds,
+                judged: Some(judged),
+            });
         }
         let goal = |goal| {
             let found = controller.bounds(goal);

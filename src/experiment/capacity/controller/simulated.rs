@@ -10,10 +10,10 @@ const WIDTH: f64 = 0.05;
 const TRIAL_S: f64 = 20.0;
 
 /// A listener: load and number of the trial in, the share of bad arrivals out.
-type Listener<'a> = dyn FnMut(&mut ChaCha8Rng, f64, f64, usize) -> f64 + 'a;
+type SimulatedListener<'a> = dyn FnMut(&mut ChaCha8Rng, f64, f64, usize) -> f64 + 'a;
 
-fn rules() -> Rules {
-    Rules {
+fn rules() -> SearchRules {
+    SearchRules {
         start: 10.0,
         max: 10_000.0,
         width: WIDTH,
@@ -31,12 +31,12 @@ fn capacity(random: &mut ChaCha8Rng) -> f64 {
 }
 
 /// Searches to the end; the goal allows 1 % to be bad.
-fn search(rules: Rules, random: &mut ChaCha8Rng, listener: &mut Listener<'_>) -> Controller {
+fn search(rules: SearchRules, random: &mut ChaCha8Rng, listener: &mut SimulatedListener<'_>) -> Controller {
     let mut controller = Controller::new(rules);
     while let Some(ask) = controller.next() {
         let ratio = listener(random, ask.load, ask.seconds, controller.trials().len());
-        let judged = Some(vec![Judged { good: ratio <= 0.01, ratio }]);
-        controller.tell(Trial { load: ask.load, seconds: ask.seconds, judged });
+        let judged = Some(vec![TrialVerdict { good: ratio <= 0.01, ratio }]);
+        controller.tell(TrialResult { load: ask.load, seconds: ask.seconds, judged });
         assert!(controller.trials().len() <= controller.most(), "a search must end");
     }
     controller
@@ -60,14 +60,14 @@ fn a_hard_limit_is_enclosed_within_the_width_by_at_most_25_trials() {
         // What is refused is all beyond the limit, however little that is: the goal is met up to it.
         let done = search(rules(), random, &mut |_, load, _, _| if load <= k { 0.0 } else { 1.0 });
         let found = done.bounds(0);
-        let Bounds { lower: Some(lower), upper, .. } = found else { panic!("{seed}: {found:?}") };
+        let GoalBounds { lower: Some(lower), upper, .. } = found else { panic!("{seed}: {found:?}") };
         assert!(lower <= k, "{seed}: {lower} of {k}");
         match upper {
             Some(upper) => {
                 assert!(upper > k && 1.0 - lower / upper <= WIDTH + 1e-9, "{seed}: {found:?} of {k}");
-                assert_eq!(found.ending, Ending::Found);
+                assert_eq!(found.ending, GoalEnd::Found);
             }
-            None => assert!(k >= 10_000.0 && found.ending == Ending::MaxReached, "{seed}: {found:?} of {k}"),
+            None => assert!(k >= 10_000.0 && found.ending == GoalEnd::MaxReached, "{seed}: {found:?} of {k}"),
         }
         assert!(found.confirmed && !found.inverted);
         assert_eq!(found.throughput, Some(lower));
@@ -110,7 +110,7 @@ fn a_soft_knee_is_never_put_beyond_what_the_workers_can_do() {
         // Of one that is idle 0.03 % take longer; 1 % do long before all workers are busy all the time.
         let allowed = service * 8.0;
         let k = workers as f64 / service;
-        let rules = Rules { start: 0.5, max: 500.0, ..rules() };
+        let rules = SearchRules { start: 0.5, max: 500.0, ..rules() };
         let done = search(rules, random, &mut |random, load, seconds, _| {
             m_m_c(random, load, seconds, workers, service, allowed)
         });
@@ -118,7 +118,7 @@ fn a_soft_knee_is_never_put_beyond_what_the_workers_can_do() {
         let lower = found.lower.unwrap_or_default();
         assert!(lower <= k * (1.0 + WIDTH), "{seed}: {lower} of {k}");
         assert!(lower >= k * 0.5, "{seed}: {lower} of {k}, {workers} workers");
-        assert!(matches!(found.ending, Ending::Found), "{seed}: {found:?}");
+        assert!(matches!(found.ending, GoalEnd::Found), "{seed}: {found:?}");
         trials += done.trials().len() as u64;
     }
     // Close to the knee a trial may turn out either way, so that some loads take a third one, and some a second look.
@@ -160,12 +160,13 @@ fn good_results_above_bad_ones_are_told_and_not_believed() {
         assert!(done.trials().len() <= 25, "{} trials", done.trials().len());
     }
     // Two goals: what is bad for one at 160 and good at 320 is seen, because the other has to go there.
-    let mut controller = Controller::new(Rules { goals: 2, ..rules() });
+    let mut controller = Controller::new(SearchRules { goals: 2, ..rules() });
     while let Some(ask) = controller.next() {
         let odd = ask.load <= 100.0 || ask.load > 200.0;
         let easy = ask.load <= 1000.0;
-        let judged = [odd, easy].map(|good| Judged { good, ratio: if good { 0.0 } else { 1.0 } }).to_vec();
-        controller.tell(Trial { load: ask.load, seconds: ask.seconds, judged: Some(judged) });
+        let judged =
+            [odd, easy].map(|good| TrialVerdict { good, ratio: if good { 0.0 } else { 1.0 } }).to_vec();
+        controller.tell(TrialResult { load: ask.load, seconds: ask.seconds, judged: Some(judged) });
     }
     let (odd, easy) = (controller.bounds(0), controller.bounds(1));
     assert!(odd.inverted && odd.lower.unwrap() <= 100.0 && odd.upper.unwrap() <= 160.0, "{odd:?}");
@@ -202,7 +203,7 @@ fn sessions_are_whole_numbers_and_enclosed_to_one() {
     for seed in 0..SEEDS {
         let random = &mut seeded(seed);
         let k = 1 + random.next_u64() % 1000;
-        let rules = Rules { start: 1.0, max: 1000.0, whole: true, width: 0.001, ..rules() };
+        let rules = SearchRules { start: 1.0, max: 1000.0, whole: true, width: 0.001, ..rules() };
         let done = search(rules, random, &mut |_, load, _, _| f64::from(load > k as f64));
         let found = done.bounds(0);
         assert_eq!(found.lower, Some(k as f64));
@@ -218,11 +219,11 @@ fn a_generator_that_can_do_no_more_bounds_the_search_and_not_the_listener() {
         let able = capacity(random).max(20.0);
         let mut controller = Controller::new(rules());
         while let Some(ask) = controller.next() {
-            let judged = (ask.load <= able).then(|| vec![Judged { good: true, ratio: 0.0 }]);
-            controller.tell(Trial { load: ask.load, seconds: ask.seconds, judged });
+            let judged = (ask.load <= able).then(|| vec![TrialVerdict { good: true, ratio: 0.0 }]);
+            controller.tell(TrialResult { load: ask.load, seconds: ask.seconds, judged });
         }
         let found = controller.bounds(0);
-        assert_eq!((found.ending, found.upper), (Ending::GeneratorLimited, None), "{seed}: {able}");
+        assert_eq!((found.ending, found.upper), (GoalEnd::GeneratorLimited, None), "{seed}: {able}");
         let lower = found.lower.unwrap();
         assert!(lower <= able && lower >= able * (1.0 - WIDTH) * 0.999, "{seed}: {lower} of {able}");
     }

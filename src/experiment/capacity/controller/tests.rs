@@ -2,8 +2,8 @@
 
 use super::*;
 
-fn rules() -> Rules {
-    Rules {
+fn rules() -> SearchRules {
+    SearchRules {
         start: 20.0,
         max: 5000.0,
         width: 0.05,
@@ -25,13 +25,13 @@ fn play(controller: &mut Controller, up_to: &[f64]) -> Vec<(f64, f64, &'static s
     made
 }
 
-fn tell(controller: &mut Controller, ask: Ask, up_to: &[f64]) {
+fn tell(controller: &mut Controller, ask: NextTrial, up_to: &[f64]) {
     let judge = |limit: &f64| {
         let good = ask.load <= *limit;
-        Judged { good, ratio: if good { 0.0 } else { 0.5 } }
+        TrialVerdict { good, ratio: if good { 0.0 } else { 0.5 } }
     };
     let judged = Some(up_to.iter().map(judge).collect());
-    controller.tell(Trial { load: ask.load, seconds: ask.seconds, judged });
+    controller.tell(TrialResult { load: ask.load, seconds: ask.seconds, judged });
 }
 
 #[test]
@@ -62,12 +62,12 @@ fn it_doubles_halves_the_gap_classifies_both_ends_and_confirms() {
     let found = controller.bounds(0);
     assert_eq!((found.lower, found.upper), (Some(397.3), Some(414.9)));
     assert_eq!((found.throughput, found.confirmed, found.inverted), (Some(397.3), true, false));
-    assert_eq!(found.ending, Ending::Found);
+    assert_eq!(found.ending, GoalEnd::Found);
 }
 
 #[test]
 fn several_goals_share_all_trials_and_the_lowest_load_comes_first() {
-    let mut both = Controller::new(Rules { goals: 2, ..rules() });
+    let mut both = Controller::new(SearchRules { goals: 2, ..rules() });
     let made = play(&mut both, &[100.0, 400.0]);
     let single = |limit: f64| {
         let mut one = Controller::new(rules());
@@ -94,38 +94,38 @@ fn a_start_that_is_too_high_is_left_downwards() {
     let mut hopeless = Controller::new(rules());
     play(&mut hopeless, &[0.0]);
     let found = hopeless.bounds(0);
-    assert_eq!((found.lower, found.upper, found.ending), (None, Some(0.3125), Ending::NoneGood));
+    assert_eq!((found.lower, found.upper, found.ending), (None, Some(0.3125), GoalEnd::NoneGood));
 }
 
 #[test]
 fn a_goal_that_the_greatest_load_meets_has_no_upper_bound() {
-    let mut controller = Controller::new(Rules { max: 100.0, ..rules() });
+    let mut controller = Controller::new(SearchRules { max: 100.0, ..rules() });
     let made = play(&mut controller, &[1e9]);
     let loads: Vec<f64> = made.iter().map(|(load, ..)| *load).collect();
     assert_eq!(loads, [20.0, 40.0, 80.0, 100.0, 100.0, 100.0]);
     let found = controller.bounds(0);
-    assert_eq!((found.lower, found.upper, found.ending), (Some(100.0), None, Ending::MaxReached));
+    assert_eq!((found.lower, found.upper, found.ending), (Some(100.0), None, GoalEnd::MaxReached));
 }
 
 #[test]
 fn the_generators_own_ceiling_is_never_told_as_the_listeners() {
-    let mut controller = Controller::new(Rules { ceiling: Some(90.0), ..rules() });
+    let mut controller = Controller::new(SearchRules { ceiling: Some(90.0), ..rules() });
     let made = play(&mut controller, &[1e9]);
     assert!(made.iter().all(|(load, ..)| *load <= 90.0));
     let found = controller.bounds(0);
-    assert_eq!((found.lower, found.upper, found.ending), (Some(90.0), None, Ending::GeneratorLimited));
+    assert_eq!((found.lower, found.upper, found.ending), (Some(90.0), None, GoalEnd::GeneratorLimited));
     // Beyond what was asked for it plays no part.
-    let mut controller = Controller::new(Rules { ceiling: Some(90.0), max: 80.0, ..rules() });
+    let mut controller = Controller::new(SearchRules { ceiling: Some(90.0), max: 80.0, ..rules() });
     play(&mut controller, &[1e9]);
-    assert_eq!(controller.bounds(0).ending, Ending::MaxReached);
+    assert_eq!(controller.bounds(0).ending, GoalEnd::MaxReached);
 }
 
 #[test]
 fn a_trial_that_our_own_side_spoilt_is_made_again_and_says_nothing() {
     let mut controller = Controller::new(rules());
     let ask = controller.next().unwrap();
-    let spoil = |controller: &mut Controller, ask: Ask| {
-        controller.tell(Trial { load: ask.load, seconds: ask.seconds, judged: None });
+    let spoil = |controller: &mut Controller, ask: NextTrial| {
+        controller.tell(TrialResult { load: ask.load, seconds: ask.seconds, judged: None });
     };
     spoil(&mut controller, ask);
     assert_eq!(controller.next().unwrap().load, 20.0);
@@ -136,7 +136,7 @@ fn a_trial_that_our_own_side_spoilt_is_made_again_and_says_nothing() {
     assert_eq!(controller.next().unwrap().load, 40.0, "two hiccups are no ceiling");
     assert_eq!(controller.class(0, 20.0), Class::Undecided);
     let after = play(&mut controller, &[400.0]);
-    assert_eq!(controller.bounds(0).ending, Ending::Found, "{after:?}");
+    assert_eq!(controller.bounds(0).ending, GoalEnd::Found, "{after:?}");
 }
 
 #[test]
@@ -153,10 +153,10 @@ fn a_lower_bound_that_is_not_confirmed_is_asked_again_or_given_up() {
 
 #[test]
 fn a_stored_search_goes_on_where_it_was_and_repeats_nothing() {
-    let mut whole = Controller::new(Rules { goals: 2, ..rules() });
+    let mut whole = Controller::new(SearchRules { goals: 2, ..rules() });
     let made = play(&mut whole, &[100.0, 400.0]);
     for stop in 0..made.len() {
-        let mut first = Controller::new(Rules { goals: 2, ..rules() });
+        let mut first = Controller::new(SearchRules { goals: 2, ..rules() });
         for _ in 0..stop {
             let ask = first.next().unwrap();
             tell(&mut first, ask, &[100.0, 400.0]);
@@ -175,6 +175,6 @@ fn loads_have_few_digits() {
     {
         assert_eq!(rounded(load).to_string(), expected);
     }
-    let whole = Controller::new(Rules { whole: true, ..rules() });
+    let whole = Controller::new(SearchRules { whole: true, ..rules() });
     assert_eq!((whole.steps().round)(17.6), 18.0);
 }

@@ -1,8 +1,8 @@
 //! Searches where time is virtual and the listener a queue with a known answer.
 
-use super::super::asked::Knob;
 use super::super::classify::Weights;
-use super::super::controller::{Controller, Ending, Rules};
+use super::super::controller::{Controller, GoalEnd, SearchRules};
+use super::super::search_plan::Knob;
 use super::*;
 use crate::collector::snapshot::{Gauges, Health};
 use crate::collector::tally::PhaseTally;
@@ -142,7 +142,7 @@ fn file(tally: &mut PhaseTally, took: Duration) {
     }
 }
 
-impl Site for Virtual {
+impl SearchHost for Virtual {
     fn elapsed(&self) -> Duration {
         self.now
     }
@@ -160,27 +160,27 @@ impl Site for Virtual {
         if self.hook_fails == Some(number) { Err("it failed".to_owned()) } else { Ok(()) }
     }
 
-    fn keep(&mut self, state: &State) {
+    fn keep(&mut self, state: &SearchState) {
         self.kept = state.records.len();
     }
 
-    fn tell(&mut self, news: News<'_>, _: &State) {
-        self.said.push(match news {
-            News::WarmUp => "warm-up".to_owned(),
-            News::Begins(ask) => format!("begins {}", ask.load),
-            News::Judged(record) => format!("judged {}", record.load),
-            News::CoolDown => "cool-down".to_owned(),
+    fn notify(&mut self, event: SearchEvent<'_>, _: &SearchState) {
+        self.said.push(match event {
+            SearchEvent::WarmUp => "warm-up".to_owned(),
+            SearchEvent::Started(ask) => format!("started {}", ask.load),
+            SearchEvent::Ended(record) => format!("ended {}", record.load),
+            SearchEvent::CoolDown => "cool-down".to_owned(),
         });
     }
 }
 
 /// A search of the rate for one objective.
-fn asked(objective: &str) -> (Asked, Plan) {
+fn capacity(objective: &str) -> (CapacityPlan, Plan) {
     let plan = scenes().remove(0).plan;
     let expr = Assertion::parse(objective).unwrap().expr;
-    let asked = Asked {
+    let capacity = CapacityPlan {
         knob: Knob::Rate,
-        rules: Rules {
+        rules: SearchRules {
             start: 20.0,
             max: 5000.0,
             width: 0.05,
@@ -199,25 +199,25 @@ fn asked(objective: &str) -> (Asked, Plan) {
         deadline: Duration::from_secs(20 * 60),
         between_trials: None,
     };
-    (asked, plan)
+    (capacity, plan)
 }
 
-fn begun(asked: &Asked) -> State {
-    State::new(Controller::new(asked.rules.clone()), "sha".to_owned(), "run".to_owned())
+fn begun(capacity: &CapacityPlan) -> SearchState {
+    SearchState::new(Controller::new(capacity.rules.clone()), "sha".to_owned(), "run".to_owned())
 }
 
 #[test]
 fn eight_workers_of_20_ms_carry_400_a_second() {
-    let (asked, plan) = asked("response p99 < 200ms");
-    let (mut site, mut state) = (Virtual::new(8, 20), begun(&asked));
-    assert_eq!(search(&asked, &plan, &mut site, &mut state).unwrap(), End::Complete);
+    let (capacity, plan) = capacity("response p99 < 200ms");
+    let (mut host, mut state) = (Virtual::new(8, 20), begun(&capacity));
+    assert_eq!(search(&capacity, &plan, &mut host, &mut state).unwrap(), SearchEnd::Complete);
     let found = state.controller.bounds(0);
-    assert_eq!(found.ending, Ending::Found);
+    assert_eq!(found.ending, GoalEnd::Found);
     // An overload of 1 % makes the last of 20 s wait 200 ms.
     let (lower, upper) = (found.lower.unwrap(), found.upper.unwrap());
     assert!((380.0..=404.5).contains(&lower) && upper > 400.0 && found.confirmed, "{found:?}");
-    assert_eq!((site.kept, state.base_ns), (state.records.len(), Some(20_000_000)));
-    assert_eq!(&site.said[..3], ["warm-up", "begins 20", "judged 20"]);
+    assert_eq!((host.kept, state.base_ns), (state.records.len(), Some(20_000_000)));
+    assert_eq!(&host.said[..3], ["warm-up", "started 20", "ended 20"]);
     // What is far too much is not endured to its end.
     let lost = state.records.iter().find(|record| record.load == 640.0).unwrap();
     assert!(lost.ended_early && !lost.goals[0].good && lost.goals[0].bad_share > 0.01, "{lost:?}");
@@ -225,46 +225,44 @@ fn eight_workers_of_20_ms_carry_400_a_second() {
 
 #[test]
 fn the_backlog_of_a_trial_is_waited_for_and_not_taken_into_the_next() {
-    let (mut asked, plan) = asked("response p99 < 200ms");
-    asked.rules.start = 4000.0;
-    let (mut site, mut state) = (Virtual::new(8, 20), begun(&asked));
-    search(&asked, &plan, &mut site, &mut state).unwrap();
-    assert!(site.said.contains(&"cool-down".to_owned()), "{:?}", site.said);
+    let (mut capacity, plan) = capacity("response p99 < 200ms");
+    capacity.rules.start = 4000.0;
+    let (mut host, mut state) = (Virtual::new(8, 20), begun(&capacity));
+    search(&capacity, &plan, &mut host, &mut state).unwrap();
+    assert!(host.said.contains(&"cool-down".to_owned()), "{:?}", host.said);
     // After a second of ten times what it carries the listener has nine seconds to do.
     let first = &state.records[0];
     assert!(first.cooldown_s > Some(3.0) && !first.backlog_left, "{first:?}");
     assert!(state.controller.bounds(0).lower >= Some(380.0), "the next trials do not suffer of it");
-    asked.cooldown_max = Duration::from_secs(2);
-    let (mut site, mut state) = (Virtual::new(8, 20), begun(&asked));
-    search(&asked, &plan, &mut site, &mut state).unwrap();
+    capacity.cooldown_max = Duration::from_secs(2);
+    let (mut host, mut state) = (Virtual::new(8, 20), begun(&capacity));
+    search(&capacity, &plan, &mut host, &mut state).unwrap();
     assert!(state.records[0].backlog_left, "and where that takes too long, it is told");
 }
 
 #[test]
 fn by_sessions_the_time_of_a_full_house_decides() {
-    let (mut asked, plan) = asked("response p99 < 65ms");
-    asked.knob = Knob::Sessions;
-    asked.rules = Rules { start: 1.0, max: 1000.0, whole: true, ..asked.rules };
-    asked.phase.load.model = LoadModel::Sessions { curve: Curve::constant(1.0), think: Think::default() };
-    asked.phase.unit = Unit::Session;
-    let (mut site, mut state) = (Virtual::new(8, 20), begun(&asked));
-    search(&asked, &plan, &mut site, &mut state).unwrap();
+    let (mut capacity, plan) = capacity("response p99 < 65ms");
+    capacity.knob = Knob::Sessions;
+    capacity.rules = SearchRules { start: 1.0, max: 1000.0, whole: true, ..capacity.rules };
+    capacity.phase.load.model = LoadModel::Sessions { curve: Curve::constant(1.0), think: Think::default() };
+    capacity.phase.unit = Unit::Session;
+    let (mut host, mut state) = (Virtual::new(8, 20), begun(&capacity));
+    search(&capacity, &plan, &mut host, &mut state).unwrap();
     let found = state.controller.bounds(0);
     // Three rounds of eight: the 25th session waits for a fourth.
     assert_eq!((found.lower, found.upper), (Some(24.0), Some(25.0)), "{:?}", state.records);
-    let law = super::super::describe::law(&state.records).unwrap();
-    assert!(law.lambda > 30.0, "{law:?}");
 }
 
 #[test]
 fn by_size_the_time_of_an_octet_decides() {
-    let (mut asked, plan) = asked("response p99 < 100ms");
-    asked.knob = Knob::Size;
-    asked.rules = Rules { start: 1024.0, max: 1e7, whole: true, ..asked.rules };
-    asked.phase.load.model = LoadModel::Rate { curve: Curve::constant(5.0), spacing: Spacing::Uniform };
-    let mut site = Virtual { by_size: 100, ..Virtual::new(8, 20) };
-    let mut state = begun(&asked);
-    search(&asked, &plan, &mut site, &mut state).unwrap();
+    let (mut capacity, plan) = capacity("response p99 < 100ms");
+    capacity.knob = Knob::Size;
+    capacity.rules = SearchRules { start: 1024.0, max: 1e7, whole: true, ..capacity.rules };
+    capacity.phase.load.model = LoadModel::Rate { curve: Curve::constant(5.0), spacing: Spacing::Uniform };
+    let mut host = Virtual { by_size: 100, ..Virtual::new(8, 20) };
+    let mut state = begun(&capacity);
+    search(&capacity, &plan, &mut host, &mut state).unwrap();
     let found = state.controller.bounds(0);
     // 80 ms are 800,000 octets.
     let (lower, upper) = (found.lower.unwrap(), found.upper.unwrap());
@@ -273,11 +271,11 @@ fn by_size_the_time_of_an_octet_decides() {
 
 #[test]
 fn what_our_own_side_spoilt_is_never_the_listeners() {
-    let (asked, plan) = asked("response p99 < 200ms");
-    let mut site =
+    let (capacity, plan) = capacity("response p99 < 200ms");
+    let mut host =
         Virtual { spoilt: (1..).skip_while(|n| *n < 4).take(100).collect(), ..Virtual::new(8, 20) };
-    let mut state = begun(&asked);
-    search(&asked, &plan, &mut site, &mut state).unwrap();
+    let mut state = begun(&capacity);
+    search(&capacity, &plan, &mut host, &mut state).unwrap();
     let found = state.controller.bounds(0);
     assert_eq!(found.upper, None, "not one of them made an upper bound: {found:?}");
     assert!(state.records[3].goals.is_empty() && state.records[3].invalid[0].code == "own-resource");
@@ -285,34 +283,37 @@ fn what_our_own_side_spoilt_is_never_the_listeners() {
 
 #[test]
 fn a_failing_command_a_deadline_and_the_user_end_it_with_what_is_known() {
-    let (mut asked, plan) = asked("response p99 < 200ms");
-    asked.between_trials = Some("flush".to_owned());
-    let mut site = Virtual { hook_fails: Some(3), ..Virtual::new(8, 20) };
-    let mut state = begun(&asked);
-    assert_eq!(search(&asked, &plan, &mut site, &mut state).unwrap(), End::Hook("it failed".to_owned()));
+    let (mut capacity, plan) = capacity("response p99 < 200ms");
+    capacity.between_trials = Some("flush".to_owned());
+    let mut host = Virtual { hook_fails: Some(3), ..Virtual::new(8, 20) };
+    let mut state = begun(&capacity);
+    assert_eq!(
+        search(&capacity, &plan, &mut host, &mut state).unwrap(),
+        SearchEnd::Hook("it failed".to_owned())
+    );
     assert_eq!(state.records.len(), 2);
-    asked.between_trials = None;
-    asked.deadline = Duration::from_secs(100);
-    let (mut site, mut state) = (Virtual::new(8, 20), begun(&asked));
-    assert_eq!(search(&asked, &plan, &mut site, &mut state).unwrap(), End::Deadline);
-    assert!(!state.records.is_empty() && site.now <= Duration::from_secs(101), "{:?}", site.now);
-    let mut site = Virtual { stops: Some(Duration::from_secs(70)), ..Virtual::new(8, 20) };
-    let mut state = begun(&asked);
-    assert_eq!(search(&asked, &plan, &mut site, &mut state).unwrap(), End::Interrupted);
-    assert_eq!(site.kept, state.records.len());
+    capacity.between_trials = None;
+    capacity.deadline = Duration::from_secs(100);
+    let (mut host, mut state) = (Virtual::new(8, 20), begun(&capacity));
+    assert_eq!(search(&capacity, &plan, &mut host, &mut state).unwrap(), SearchEnd::Deadline);
+    assert!(!state.records.is_empty() && host.now <= Duration::from_secs(101), "{:?}", host.now);
+    let mut host = Virtual { stops: Some(Duration::from_secs(70)), ..Virtual::new(8, 20) };
+    let mut state = begun(&capacity);
+    assert_eq!(search(&capacity, &plan, &mut host, &mut state).unwrap(), SearchEnd::Interrupted);
+    assert_eq!(host.kept, state.records.len());
 }
 
 #[test]
 fn a_search_that_goes_on_finds_what_it_would_have_found() {
-    let (asked, plan) = asked("response p99 < 200ms");
-    let (mut site, mut whole) = (Virtual::new(8, 20), begun(&asked));
-    search(&asked, &plan, &mut site, &mut whole).unwrap();
-    let hurried = Asked { deadline: Duration::from_secs(150), ..asked.clone() };
-    let (mut site, mut state) = (Virtual::new(8, 20), begun(&hurried));
-    assert_eq!(search(&hurried, &plan, &mut site, &mut state).unwrap(), End::Deadline);
+    let (capacity, plan) = capacity("response p99 < 200ms");
+    let (mut host, mut whole) = (Virtual::new(8, 20), begun(&capacity));
+    search(&capacity, &plan, &mut host, &mut whole).unwrap();
+    let hurried = CapacityPlan { deadline: Duration::from_secs(150), ..capacity.clone() };
+    let (mut host, mut state) = (Virtual::new(8, 20), begun(&hurried));
+    assert_eq!(search(&hurried, &plan, &mut host, &mut state).unwrap(), SearchEnd::Deadline);
     let known = state.records.len();
     assert!(known > 0 && known < whole.records.len());
-    let mut state: State = serde_json::from_str(&serde_json::to_string(&state).unwrap()).unwrap();
-    search(&asked, &plan, &mut site, &mut state).unwrap();
+    let mut state: SearchState = serde_json::from_str(&serde_json::to_string(&state).unwrap()).unwrap();
+    search(&capacity, &plan, &mut host, &mut state).unwrap();
     assert_eq!(state.controller, whole.controller);
 }

@@ -1,15 +1,15 @@
 //! From a search for the capacity to what is stored of it.
 
 use crate::experiment::capacity::controller::TRIES;
-use crate::experiment::capacity::{Asked, Bounds, End, Ending, State, describe};
+use crate::experiment::capacity::{CapacityPlan, GoalBounds, GoalEnd, SearchEnd, SearchState, describe};
 use crate::report::stored::{Capacity, CapacityEnd, CapacityGoal, CapacityStatus};
 
 impl Capacity {
     /// What a search found, whatever its end.
-    pub fn found(asked: &Asked, state: &State, end: &End) -> Capacity {
+    pub fn found(asked: &CapacityPlan, state: &SearchState, end: &SearchEnd) -> Capacity {
         let (ended, ended_by) = match end {
-            End::Complete => (CapacityEnd::Complete, None),
-            End::Deadline => {
+            SearchEnd::Complete => (CapacityEnd::Complete, None),
+            SearchEnd::Deadline => {
                 let allowed = asked.deadline.as_secs();
                 (
                     CapacityEnd::Deadline,
@@ -18,8 +18,8 @@ impl Capacity {
                     )),
                 )
             }
-            End::Interrupted => (CapacityEnd::Interrupted, None),
-            End::Hook(reason) => (CapacityEnd::HookFailed, Some(reason.clone())),
+            SearchEnd::Interrupted => (CapacityEnd::Interrupted, None),
+            SearchEnd::Hook(reason) => (CapacityEnd::HookFailed, Some(reason.clone())),
         };
         let rules = state.controller.rules();
         Capacity {
@@ -36,14 +36,14 @@ impl Capacity {
     }
 }
 
-fn goal(asked: &Asked, state: &State, index: usize) -> CapacityGoal {
+fn goal(asked: &CapacityPlan, state: &SearchState, index: usize) -> CapacityGoal {
     let goal = &asked.goals[index];
     let bounds = state.controller.bounds(index);
     let status = match bounds.ending {
-        Ending::Found if bounds.confirmed => CapacityStatus::Found,
-        Ending::MaxReached => CapacityStatus::MaxReached,
-        Ending::GeneratorLimited => CapacityStatus::GeneratorLimited,
-        Ending::Found | Ending::NoneGood | Ending::Unfinished => CapacityStatus::Inconclusive,
+        GoalEnd::Found if bounds.confirmed => CapacityStatus::Found,
+        GoalEnd::MaxReached => CapacityStatus::MaxReached,
+        GoalEnd::GeneratorLimited => CapacityStatus::GeneratorLimited,
+        GoalEnd::Found | GoalEnd::NoneGood | GoalEnd::Unfinished => CapacityStatus::Inconclusive,
     };
     CapacityGoal {
         name: goal.name.clone(),
@@ -63,33 +63,33 @@ fn goal(asked: &Asked, state: &State, index: usize) -> CapacityGoal {
 }
 
 /// What is irregular about a result (RFC 9971, "Irregular Goal Result"), and what to do.
-fn notes(asked: &Asked, state: &State, index: usize, bounds: &Bounds) -> Vec<String> {
+fn notes(asked: &CapacityPlan, state: &SearchState, index: usize, bounds: &GoalBounds) -> Vec<String> {
     let rules = state.controller.rules();
     let mut notes = Vec::new();
     match bounds.ending {
-        Ending::Found if !bounds.confirmed => {
+        GoalEnd::Found if !bounds.confirmed => {
             notes.push(format!("no trial of {} s was good at the lower bound", rules.confirm_s));
         }
-        Ending::Found => {}
-        Ending::MaxReached => {
-            notes.push(format!("max reached: {} meets the goal; raise `max`", asked.told(rules.max)));
+        GoalEnd::Found => {}
+        GoalEnd::MaxReached => {
+            notes.push(format!("max reached: {} meets the goal; raise `max`", asked.format_load(rules.max)));
         }
-        Ending::GeneratorLimited => notes.push(match rules.ceiling {
+        GoalEnd::GeneratorLimited => notes.push(match rules.ceiling {
             Some(ceiling) if ceiling < rules.max && bounds.lower == Some(ceiling) => format!(
                 "generator-limited: beyond {} this machine's generator is not trusted; use a faster or an idle one",
-                asked.told(ceiling)
+                asked.format_load(ceiling)
             ),
             _ => format!(
                 "generator-limited: at the next load {TRIES} trials said more about our own side than about the listener"
             ),
         }),
-        Ending::NoneGood => notes.push("even the lowest load that was tried misses the goal".to_owned()),
-        Ending::Unfinished => {
+        GoalEnd::NoneGood => notes.push("even the lowest load that was tried misses the goal".to_owned()),
+        GoalEnd::Unfinished => {
             if let (Some(lower), Some(upper)) = state.controller.gap(index) {
                 notes.push(format!(
                     "width not met: the search had come to between {} and {}",
-                    asked.told(lower),
-                    asked.told(upper)
+                    asked.format_load(lower),
+                    asked.format_load(upper)
                 ));
             }
         }

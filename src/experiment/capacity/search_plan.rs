@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::controller::Rules;
+use super::controller::SearchRules;
 use super::goal::Goal;
 use crate::load::{self, Curve, LoadModel, Shard, Think};
 use crate::mail::Size;
@@ -37,11 +37,11 @@ impl Knob {
 
 /// A search, fully decided.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Asked {
+pub struct CapacityPlan {
     /// What is turned.
     pub knob: Knob,
     /// How it is searched.
-    pub rules: Rules,
+    pub rules: SearchRules,
     /// What a load must meet.
     pub goals: Vec<Goal>,
     /// The load of a trial, but for the knob.
@@ -60,7 +60,7 @@ pub struct Asked {
     pub between_trials: Option<String>,
 }
 
-impl Asked {
+impl CapacityPlan {
     /// The unit of loads.
     pub fn unit(&self) -> &'static str {
         match (self.knob, self.phase.unit) {
@@ -72,7 +72,7 @@ impl Asked {
     }
 
     /// A load in words: `640/s`, `24 sessions`, `65536 bytes`.
-    pub fn told(&self, load: f64) -> String {
+    pub fn format_load(&self, load: f64) -> String {
         match self.knob {
             Knob::Rate => format!("{load}/s"),
             Knob::Sessions => format!("{load} sessions"),
