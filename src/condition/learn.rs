@@ -199,7 +199,7 @@ fn what_the_rules_name_rightly_keeps_its_name() {
 fn weights_are_learned() {
     let rows = all_rows();
     let text = learned(&rows.iter().collect::<Vec<_>>());
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/collector/condition/evidence.txt");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/condition/evidence.txt");
     if std::env::var_os("SMTPRESS_LEARN").is_some_and(|value| value == "1") {
         std::fs::write(path, &text).unwrap();
     }

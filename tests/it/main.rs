@@ -13,6 +13,7 @@ mod commands;
 mod dialogues;
 mod docs;
 mod hostile;
+mod ignored;
 mod limits;
 mod listener;
 mod measurement;

@@ -80,7 +80,7 @@ fn capacity_grows_with_the_processes() {
 
 // Table: Postfix: capacity
 #[test]
-#[ignore = "takes some minutes"]
+#[ignore = "takes minutes"]
 fn five_searches_give_the_same_answer_at_full_length() {
     let Some(postfix) = postfix(5) else { return };
     for search in 0..5 {

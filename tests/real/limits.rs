@@ -1,17 +1,14 @@
 //! The limits of real listeners, set to numbers that differ from run to run: found exactly, in the product's own words.
+//!
+//! Each test prints its seed; `LIMITS_SEED=N` in the environment draws the same again.
 
 use serde_json::Value;
 
+use crate::draw::Draw;
 use crate::exim::Exim;
 use crate::opensmtpd::Opensmtpd;
 use crate::postfix::Postfix;
 use crate::smtpress;
-
-/// A number from `low` to `high` that no run can know beforehand.
-fn any(low: u64, high: u64) -> u64 {
-    use std::hash::{BuildHasher, Hasher};
-    low + std::collections::hash_map::RandomState::new().build_hasher().finish() % (high - low + 1)
-}
 
 /// Looks for these, each with what is expected of it; one finding each.
 #[track_caller]
@@ -38,9 +35,10 @@ pub fn shows(limits: &[Value], name: &str, value: Option<u64>, condition: &str, 
 // Table: Postfix: limits found
 #[test]
 fn those_of_postfix() {
+    let mut draw = Draw::new();
     let (sessions, recipients, errors, junk, hops) =
-        (any(3, 40), any(2, 60), any(3, 9), any(5, 50), any(10, 60));
-    let (size, line) = (any(20_000, 200_000), any(2048, 8000));
+        (draw.any(3, 40), draw.any(2, 60), draw.any(3, 9), draw.any(5, 50), draw.any(10, 60));
+    let (size, line) = (draw.any(20_000, 200_000), draw.any(2048, 8000));
     let settings = Postfix::plain()
         .set("smtpd_client_connection_count_limit", sessions)
         .set("smtpd_recipient_limit", recipients)
@@ -98,12 +96,13 @@ fn those_of_postfix() {
 // Table: Postfix: limits found
 #[test]
 fn any_subset_of_postfix_gives_the_same_values() {
+    let mut draw = Draw::new();
     let truth = [
-        ("too-many-connections-from-host", any(3, 30)),
-        ("too-many-recipients", any(2, 40)),
-        ("bad-command-limit-exceeded", any(3, 9)),
-        ("message-size-exceeded", any(20_000, 200_000)),
-        ("too-many-hops", any(10, 40)),
+        ("too-many-connections-from-host", draw.any(3, 30)),
+        ("too-many-recipients", draw.any(2, 40)),
+        ("bad-command-limit-exceeded", draw.any(3, 9)),
+        ("message-size-exceeded", draw.any(20_000, 200_000)),
+        ("too-many-hops", draw.any(10, 40)),
     ];
     let settings = Postfix::plain()
         .set("smtpd_client_connection_count_limit", truth[0].1)
@@ -116,7 +115,7 @@ fn any_subset_of_postfix_gives_the_same_values() {
     let Some(postfix) = settings.start() else { return };
     let rules = ["rule.auth-twice", "rule.starttls-twice", "rule.unknown-command", "rule.mail-twice"];
     for _ in 0..10 {
-        let bits = any(1, (1 << (truth.len() + rules.len())) - 1);
+        let bits = draw.any(1, (1 << (truth.len() + rules.len())) - 1);
         let all = truth.iter().map(|(name, _)| *name).chain(rules);
         let names: Vec<&str> =
             all.enumerate().filter(|(n, _)| bits >> n & 1 == 1).map(|(_, name)| name).collect();
@@ -132,8 +131,9 @@ fn any_subset_of_postfix_gives_the_same_values() {
 // Table: Exim: limits found
 #[test]
 fn those_of_exim() {
-    let (sessions, messages, recipients) = (any(3, 20), any(2, 30), any(2, 60));
-    let (unknown, size) = (any(2, 9), any(20_000, 200_000));
+    let mut draw = Draw::new();
+    let (sessions, messages, recipients) = (draw.any(3, 20), draw.any(2, 30), draw.any(2, 60));
+    let (unknown, size) = (draw.any(2, 9), draw.any(20_000, 200_000));
     let settings = Exim::plain()
         .set("smtp_accept_max_per_host", sessions)
         .set("smtp_accept_max_per_connection", messages)
@@ -166,8 +166,9 @@ fn those_of_exim() {
 // Table: OpenSMTPD: limits found
 #[test]
 fn those_of_opensmtpd() {
-    let (recipients, messages) = (any(2, 30), any(2, 20));
-    let size = any(20_000, 200_000);
+    let mut draw = Draw::new();
+    let (recipients, messages) = (draw.any(2, 30), draw.any(2, 20));
+    let size = draw.any(20_000, 200_000);
     let lines = format!(
         "smtp limit max-rcpt {recipients}\nsmtp limit max-mails {messages}\nsmtp max-message-size \"{size}\""
     );
@@ -191,7 +192,8 @@ fn those_of_opensmtpd() {
 // Table: Postfix: limits found
 #[test]
 fn a_rate_of_postfix_is_in_its_bracket() {
-    let served = any(6, 20);
+    let mut draw = Draw::new();
+    let served = draw.any(6, 20);
     let settings =
         Postfix::plain().set("smtpd_client_connection_rate_limit", served).set("anvil_rate_time_unit", "6s");
     let Some(postfix) = settings.start() else { return };

@@ -2,13 +2,10 @@
 //!
 //! Each test prints its seed; `LIMITS_SEED=N` in the environment draws the same again.
 
-use std::env;
-use std::hash::{BuildHasher, Hasher, RandomState};
-use std::io::{self, Write};
-
 use serde_json::{Value, json};
 
 use crate::courier::Courier;
+use crate::draw::Draw;
 use crate::haraka::Haraka;
 use crate::limits::{found, shows};
 use crate::qpsmtpd::Qpsmtpd;
@@ -22,29 +19,6 @@ const RECIPIENTS: &str = "too-many-recipients";
 const ERRORS: &str = "bad-command-limit-exceeded";
 const SIZE: &str = "message-size-exceeded";
 const CONTENT: &str = "message-size-exceeded.content";
-
-/// Numbers that nobody can know beforehand.
-struct Draw(u64);
-
-impl Draw {
-    fn new() -> Draw {
-        let seed = match env::var("LIMITS_SEED") {
-            Ok(seed) => seed.parse().unwrap(),
-            Err(_) => RandomState::new().build_hasher().finish(),
-        };
-        // Past the test harness, which would keep it to itself.
-        writeln!(io::stderr().lock(), "LIMITS_SEED={seed}").unwrap();
-        Draw(seed)
-    }
-
-    /// A number from `low` to `high`: SplitMix64.
-    fn any(&mut self, low: u64, high: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        low + (mixed ^ (mixed >> 31)) % (high - low + 1)
-    }
-}
 
 /// Finds these, each exactly, in the words that are given: none where the listener closes without any.
 #[track_caller]

@@ -25,6 +25,7 @@ mod courier;
 mod death;
 mod delivered;
 mod dovecot;
+mod draw;
 mod encrypted;
 mod exim;
 mod faults;

@@ -105,14 +105,18 @@ fn the_page_stops_the_run_as_ctrl_c_does() {
     ] {
         assert_eq!(status(&ask(address, method, path, headers)), expected, "{method} {path} {headers}");
     }
-    // What is too long is not read to its end, so that the answer may be lost with what was not read.
-    let long = format!("GET / HTTP/1.1\r\nHost: {address}\r\nX-Long: {}\r\n\r\n", "x".repeat(1024 * 1024));
+    // A head of 16 KiB that is not at its end is refused. Of a longer one the rest is never read, which resets the connection
+    // and may lose the answer: there only the page counts, which is served as before.
+    let head = format!("GET / HTTP/1.1\r\nHost: {address}\r\nX-Long: ");
+    let long = format!("{head:x<size$}", size = 16 * 1024);
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(LONGEST)).unwrap();
-    stream.write_all(long.as_bytes()).ok();
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).ok();
-    assert!(matches!(status(&String::from_utf8_lossy(&answer)), "431" | ""), "{}", answer.len());
+    stream.write_all(long.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert_eq!(status(&answer), "431", "{answer}");
+    TcpStream::connect(address).unwrap().write_all(long.repeat(64).as_bytes()).ok();
+    assert_eq!(status(&ask(address, "GET", "/", "")), "200");
     // One looks on to the end, another never reads.
     let mut viewer = send(address, "GET", "/events", "");
     let deaf = send(address, "GET", "/events", "");

@@ -36,23 +36,36 @@ fn check_says_what_the_machine_lacks() {
 #[test]
 fn every_shipped_profile_passes_check() {
     let stage = Stage::new();
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/profiles");
-    // Those in a folder are of other commands.
-    let names = super::stage::list(std::path::Path::new(folder));
-    for name in names.iter().filter(|name| name.ends_with(".toml")) {
-        let path = format!("{folder}/{name}");
-        if !name.ends_with(".toml") {
-            // Profiles of searches for limits.
-            for name in super::stage::list(std::path::Path::new(&path)) {
-                stage.run(&["limit", &format!("{path}/{name}"), "--plan"]).ended(0);
-            }
-            continue;
-        }
+    let profiles = shipped("");
+    assert!(profiles.len() > 10, "{profiles:?}");
+    for path in profiles {
         let text = std::fs::read_to_string(&path).unwrap();
         // A profile for `listen` alone has nothing to check as a run.
         let code = if text.contains("[[phase]]") { 0 } else { 2 };
         stage.run(&["check", &path]).ended(code);
     }
+}
+
+#[test]
+fn every_shipped_profile_of_limits_is_planned() {
+    let stage = Stage::new();
+    let profiles = shipped("/limits");
+    assert!(profiles.len() > 2, "{profiles:?}");
+    for path in profiles {
+        let said = stage.run(&["limit", &path, "--plan"]).ended(0);
+        assert!(
+            said.out.contains(" limits against ") && said.out.contains(", expected "),
+            "{path}: {}",
+            said.out
+        );
+    }
+}
+
+/// The paths of the profiles in a folder below `profiles`.
+fn shipped(folder: &str) -> Vec<String> {
+    let folder = format!("{}/profiles{folder}", env!("CARGO_MANIFEST_DIR"));
+    let names = super::stage::list(std::path::Path::new(&folder));
+    names.iter().filter(|name| name.ends_with(".toml")).map(|name| format!("{folder}/{name}")).collect()
 }
 
 #[test]

@@ -74,9 +74,9 @@ fn m15_each_phase_has_its_own_arrivals_and_nobody_elses() {
         assert_eq!(response.count(), accepted(n));
     }
     // What was due in the warm-up took nearly a second, and is in no other phase's times.
-    assert!(phases[0].hists[&(Metric::Response, Outcome::Accepted)].max_ns() >= 700_000_000);
-    let steady = &phases[1].hists[&(Metric::Response, Outcome::Accepted)];
-    assert!(told.was_busy() || steady.max_ns() < 850_000_000, "{}", steady.max_ns());
+    let longest = [0, 1].map(|phase| phases[phase].hists[&(Metric::Response, Outcome::Accepted)].max_ns());
+    assert!(longest[0] >= 700_000_000 && longest[1] < longest[0], "{longest:?}");
+    told.below("M16: response max of the phase behind", longest[1] as f64 / 1e9, 0.85);
     assert_eq!(told.summary.measured_phases().count(), 2);
     assert_eq!(told.measured.windows, [SECOND, SECOND, ms(500)]);
 }
