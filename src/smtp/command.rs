@@ -5,13 +5,19 @@ use std::net::IpAddr;
 use super::extensions::Terms;
 use super::script::{Hello, Protocol};
 
+/// `HELO`, `EHLO` or `LHLO`.
+pub fn hello_verb(protocol: Protocol, kind: Hello) -> &'static str {
+    match (protocol, kind) {
+        (Protocol::Lmtp, _) => "LHLO",
+        (Protocol::Smtp, Hello::Ehlo | Hello::EhloOnly) => "EHLO",
+        (Protocol::Smtp, Hello::Helo) => "HELO",
+    }
+}
+
 /// HELO, EHLO or LHLO with the client's name.
 pub fn hello(out: &mut Vec<u8>, protocol: Protocol, kind: Hello, name: &str) {
-    out.extend_from_slice(match (protocol, kind) {
-        (Protocol::Lmtp, _) => b"LHLO ",
-        (Protocol::Smtp, Hello::Ehlo | Hello::EhloOnly) => b"EHLO ",
-        (Protocol::Smtp, Hello::Helo) => b"HELO ",
-    });
+    out.extend_from_slice(hello_verb(protocol, kind).as_bytes());
+    out.push(b' ');
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b"\r\n");
 }

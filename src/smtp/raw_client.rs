@@ -85,7 +85,7 @@ impl Owed {
     fn said(self, octets: &[u8]) -> Owed {
         let line = octets.ends_with(b"\r\n") && memchr::memchr_iter(b'\n', octets).count() == 1;
         match self {
-            Owed::Nothing if line => Owed::One,
+            Owed::Nothing if line || is_chunk(octets) => Owed::One,
             Owed::Content => Owed::after_content(octets),
             Owed::Farewell => Owed::Farewell,
             _ => Owed::Unknown,
@@ -122,6 +122,16 @@ impl Owed {
             Owed::Content | Owed::Unknown => Some(Owed::Unknown),
         }
     }
+}
+
+/// Whether these octets are BDAT and all that it announces.
+fn is_chunk(octets: &[u8]) -> bool {
+    let Some(command) = octets.strip_prefix(b"BDAT ") else { return false };
+    let digits = command.iter().take_while(|octet| octet.is_ascii_digit()).count();
+    let announced: Option<usize> =
+        str::from_utf8(&command[..digits]).ok().and_then(|digits| digits.parse().ok());
+    let content = memchr::memchr(b'\n', octets).map(|end| octets.len() - end - 1);
+    announced.is_some() && announced == content
 }
 
 /// A session that is driven line by line.

@@ -105,7 +105,7 @@ fn trace(field: &Field<'_>, name: &str, count: u64) -> Vec<u8> {
 pub(super) fn bare(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) -> Found<()> {
     field.one_message()?;
     let mailer = field.mailer(None, 1);
-    let letter = field.letter(&mailer);
+    let letter = field.letter(&mailer).with_data().without_size();
     let line: &[u8] = if kind.name.ends_with(".cr") { b"one\rtwo\r\n.\r\n" } else { b"one\ntwo\r\n.\r\n" };
     let content = [letter.head(), line].concat();
     let mut refused = 0;
@@ -146,7 +146,7 @@ pub(super) fn bare(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) ->
 pub(super) fn smuggled(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) -> Found<()> {
     field.one_message()?;
     let mailer = field.mailer(None, 1);
-    let (first, second) = (field.letter(&mailer), field.letter(&mailer));
+    let [first, second] = [(); 2].map(|()| field.letter(&mailer).with_data().without_size());
     let end: &[u8] = match kind.name.rsplit('.').next().unwrap_or_default() {
         "lf-dot-lf" => b"\n.\n",
         "lf-dot-crlf" => b"\n.\r\n",
@@ -156,12 +156,10 @@ pub(super) fn smuggled(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding
         "crlf-dot-lf" => b"\r\n.\n",
         _ => b"\r\n\0.\r\n",
     };
-    let recipient = second.recipients.first().cloned().unwrap_or_default();
-    let envelope = format!("MAIL FROM:<{}>\r\nRCPT TO:<{recipient}>\r\nDATA\r\n", second.sender);
-    let octets =
-        [first.head(), b"the first message", end, envelope.as_bytes(), second.head(), b"the second\r\n.\r\n"]
-            .concat();
     let session = field.enter()?;
+    let envelope = field.group(session, &second);
+    let octets =
+        [first.head(), b"the first message", end, &envelope, second.head(), b"the second\r\n.\r\n"].concat();
     finding.trials += 1;
     (finding.looked, finding.repeats) = (1, 1);
     field.envelope(session, &first).map_err(failed)?;

@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::Kind;
-use super::field::{Field, Found, Halt, PATIENT};
+use super::field::{Field, Found, Halt, Letter, PATIENT};
 use super::finding::Finding;
 use super::looks::{Look, MOST, bound, look};
 use crate::generator::probe::{Probe, ProbeEvent, ProbeOutcome};
@@ -54,12 +54,11 @@ impl Wrong {
         }
     }
 
-    fn line(self, n: u64, recipient: &str) -> String {
+    fn line(self, n: u64) -> String {
         match self {
             Wrong::Command => format!("XYZZY{n}"),
             Wrong::Syntax => "MAIL FROM:<<>".to_owned(),
-            Wrong::Junk => "NOOP".to_owned(),
-            Wrong::Recipient => format!("RCPT TO:<{recipient}>"),
+            Wrong::Junk | Wrong::Recipient => "NOOP".to_owned(),
             Wrong::Challenge => "AUTH CRAM-MD5".to_owned(),
             Wrong::Login => {
                 format!("AUTH PLAIN {}", STANDARD.encode(format!("\0nobody{n}@load.example\0wrong")))
@@ -76,14 +75,14 @@ pub(super) fn find(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) ->
     };
     let most = bound(finding.expected, field.setting.bounds.messages, MOST);
     look(field, kind, finding, |field, finding, first| {
-        let (session, recipient) = prepare(field, wrong)?;
+        let (session, letter) = prepare(field, wrong)?;
         let mut delays = Delays::default();
         let mut last = None;
         let begun = field.probes.now();
         for served in 0..most {
             field.afford()?;
             let asked = field.probes.now();
-            let met = make(field, session, wrong, served, &recipient);
+            let met = make(field, session, wrong, served, &letter);
             if matches!(met.event, ProbeEvent::Silence) {
                 return Err(silent(field, &delays, served));
             }
@@ -133,21 +132,33 @@ pub(super) fn find(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) ->
 }
 
 /// Makes the error for the n-th time; what it met.
-fn make(field: &mut Field<'_>, session: Probe, wrong: Wrong, n: u64, recipient: &str) -> ProbeOutcome {
-    let mut met = field.ask_patiently(session, &wrong.line(n, recipient));
-    if wrong == Wrong::Challenge && met.code() == 334 {
-        // A response to no challenge of this listener's.
-        met = field
-            .ask_patiently(session, &STANDARD.encode(format!("nobody{n}@load.example {}", "0".repeat(32))));
+fn make(field: &mut Field<'_>, session: Probe, wrong: Wrong, n: u64, letter: &Letter) -> ProbeOutcome {
+    // A listener that delays its replies is not one that gives none.
+    let patience = field.setting.patience * PATIENT;
+    let mut send = |line: &[u8]| field.probes.exchange(session, line, patience);
+    match wrong {
+        Wrong::Recipient => {
+            let line = letter.rcpt(&field.terms(session, letter), &letter.recipients[0]);
+            field.probes.exchange(session, &line, patience)
+        }
+        Wrong::Challenge => {
+            let met = send(b"AUTH CRAM-MD5\r\n");
+            if met.code() != 334 {
+                return met;
+            }
+            // A response to no challenge of this listener's.
+            let response = STANDARD.encode(format!("nobody{n}@load.example {}", "0".repeat(32)));
+            send(format!("{response}\r\n").as_bytes())
+        }
+        _ => send(format!("{}\r\n", wrong.line(n)).as_bytes()),
     }
-    met
 }
 
 /// Whether the listener closes the connection after so many errors by itself, before another is made.
 fn closes_after(field: &mut Field<'_>, wrong: Wrong, count: u64) -> Found<bool> {
-    let (session, recipient) = prepare(field, wrong)?;
+    let (session, letter) = prepare(field, wrong)?;
     for n in 0..count {
-        let met = make(field, session, wrong, n, &recipient);
+        let met = make(field, session, wrong, n, &letter);
         if !is_answer(wrong, &met) {
             field.leave(session);
             return Ok(false);
@@ -191,24 +202,26 @@ fn is_answer(wrong: Wrong, met: &ProbeOutcome) -> bool {
     }
 }
 
-/// A session in which the first error can be made, and the recipient that does not exist.
-fn prepare(field: &mut Field<'_>, wrong: Wrong) -> Found<(Probe, String)> {
+/// A session in which the first error can be made, and a letter to the recipient that does not exist.
+fn prepare(field: &mut Field<'_>, wrong: Wrong) -> Found<(Probe, Letter)> {
     let session = field.enter()?;
     let mail = |field: &mut Field<'_>, session| {
         let mailer = field.mailer(None, 1);
         let letter = field.letter(&mailer);
-        let met = field.ask(session, &format!("MAIL FROM:<{}>", letter.sender));
+        let met = field.mail(session, &letter);
         if met.code() / 100 == 2 { Ok(letter) } else { Err(Halt::Failed(Step::Mail, Box::new(met))) }
     };
     match wrong {
-        Wrong::Command | Wrong::Syntax | Wrong::Junk => Ok((session, String::new())),
+        Wrong::Command | Wrong::Syntax | Wrong::Junk | Wrong::Login | Wrong::Challenge => {
+            Ok((session, Letter::default()))
+        }
         Wrong::Recipient => {
             let letter = mail(field, session)?;
             let domain = letter.recipients.first().and_then(|to| to.rsplit_once('@'));
             let domain = domain.map_or("recipient.example", |(_, domain)| domain);
             let named = field.setting.bad_recipient.clone();
             let recipient = named.unwrap_or_else(|| format!("nobody-at-all@{domain}"));
-            let met = field.ask(session, &format!("RCPT TO:<{recipient}>"));
+            let met = field.rcpt(session, &letter, &recipient);
             // That one counts already: the errors are made in a session of their own.
             field.leave(session);
             if met.code() / 100 == 2 {
@@ -217,10 +230,9 @@ fn prepare(field: &mut Field<'_>, wrong: Wrong) -> Found<(Probe, String)> {
                 )));
             }
             let session = field.enter()?;
-            mail(field, session)?;
-            Ok((session, recipient))
+            let letter = mail(field, session)?;
+            Ok((session, Letter { recipients: vec![recipient], ..letter }))
         }
-        Wrong::Login | Wrong::Challenge => Ok((session, String::new())),
     }
 }
 
@@ -231,7 +243,9 @@ fn login(field: &mut Field<'_>) -> Found<Wrong> {
     field.leave(session);
     let offers = |mechanism: &str| offer.auth.iter().any(|name| name == mechanism);
     match () {
-        () if field.setting.protocol == Protocol::Lmtp => Err(Halt::Foreign("LMTP has no logins".to_owned())),
+        () if field.setting.script.protocol == Protocol::Lmtp => {
+            Err(Halt::Foreign("LMTP has no logins".to_owned()))
+        }
         () if offers("PLAIN") => Ok(Wrong::Login),
         () if offers("CRAM-MD5") => Ok(Wrong::Challenge),
         () if offer.auth.is_empty() => Err(Halt::Foreign("AUTH is not offered to this client".to_owned())),

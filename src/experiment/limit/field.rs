@@ -12,7 +12,9 @@ use crate::generator::probe::{
     CloseMode, OpenOutcome, Probe, ProbeEvent, ProbeOptions, ProbeOutcome, Probes, Refusal,
 };
 use crate::mail::{Mailer, Size, Spec};
-use crate::smtp::script::Protocol;
+use crate::smtp::command;
+use crate::smtp::extensions::{Terms, Use, Wishes};
+use crate::smtp::script::{Script, Tls};
 use crate::smtp::{Closed, Content, Step};
 
 /// How long a listener that has refused may take to close the connection, to be seen closing it.
@@ -77,14 +79,8 @@ pub struct Setting {
     pub run_id: String,
     /// The Date of all messages.
     pub date: String,
-    /// Who we say we are.
-    pub name: String,
-    /// What is spoken.
-    pub protocol: Protocol,
-    /// Sessions are encrypted.
-    pub tls: bool,
-    /// They are from the first octet.
-    pub implicit: bool,
+    /// The dialogue of the sessions.
+    pub script: Script,
     /// Somebody logs in.
     pub logged_in: bool,
     /// A recipient that the listener does not accept; `None`: one of ours.
@@ -131,7 +127,7 @@ impl<'a> Field<'a> {
     /// A field for these probes.
     pub fn new(probes: &'a mut dyn Probes, setting: &'a Setting) -> Field<'a> {
         let probes = BoundedProbes::new(probes, setting.bounds.time, setting.bounds.release);
-        Field { probes: probes, setting, letters: 0, waits: Waits::default(), release: Duration::ZERO }
+        Field { probes, setting, letters: 0, waits: Waits::default(), release: Duration::ZERO }
     }
 
     /// What may be spent is not spent yet.
@@ -201,10 +197,34 @@ impl<'a> Field<'a> {
         self.probes.exchange(session, &line, self.setting.patience)
     }
 
-    /// The same, and waits several times as long: a listener that delays its replies is not one that gives none.
-    pub(super) fn ask_patiently(&mut self, session: Probe, line: &str) -> ProbeOutcome {
-        let line = [line.as_bytes(), b"\r\n"].concat();
-        self.probes.exchange(session, &line, self.setting.patience * PATIENT)
+    /// Sends MAIL for a letter.
+    pub(super) fn mail(&mut self, session: Probe, letter: &Letter) -> ProbeOutcome {
+        let line = letter.mail(&self.terms(session, letter));
+        self.probes.exchange(session, &line, self.setting.patience)
+    }
+
+    /// Sends RCPT for a recipient of a letter.
+    pub(super) fn rcpt(&mut self, session: Probe, letter: &Letter, recipient: &str) -> ProbeOutcome {
+        let line = letter.rcpt(&self.terms(session, letter), recipient);
+        self.probes.exchange(session, &line, self.setting.patience)
+    }
+
+    /// MAIL, RCPT and DATA for a letter to one recipient, in one piece.
+    pub(super) fn group(&self, session: Probe, letter: &Letter) -> Vec<u8> {
+        let terms = self.terms(session, letter);
+        let recipient = letter.recipients.first().map_or("", |to| to);
+        [&letter.mail(&terms)[..], &letter.rcpt(&terms, recipient), command::DATA].concat()
+    }
+
+    /// What a session does of what a letter wants; nothing before the hello.
+    pub(super) fn terms(&self, session: Probe, letter: &Letter) -> Terms {
+        // What is required and not offered fails the opening of the session.
+        letter.wishes.agree(&self.probes.offer(session)).unwrap_or_default()
+    }
+
+    /// Whether sessions are encrypted.
+    pub(super) fn is_encrypted(&self) -> bool {
+        self.setting.script.tls != Tls::None
     }
 
     /// Whether a session still answers. Some listeners do not know NOOP: any reply is one but 421, which ends the session.
@@ -242,26 +262,28 @@ impl<'a> Field<'a> {
     pub(super) fn letter(&mut self, mailer: &Arc<Mailer>) -> Letter {
         let message = mailer.message(self.letters);
         self.letters += 1;
-        let mut sender = Vec::new();
-        message.sender(&mut sender);
-        let recipients = (0..message.recipients()).map(|index| {
-            let mut recipient = Vec::new();
-            message.recipient(index, &mut recipient);
-            String::from_utf8_lossy(&recipient).into_owned()
-        });
+        let text = |append: &dyn Fn(&mut Vec<u8>)| {
+            let mut out = Vec::new();
+            append(&mut out);
+            String::from_utf8_lossy(&out).into_owned()
+        };
         Letter {
-            sender: String::from_utf8_lossy(&sender).into_owned(),
-            recipients: recipients.collect(),
+            sender: text(&|out| message.sender(out)),
+            recipients: (0..message.recipients())
+                .map(|index| text(&|out| message.recipient(index, out)))
+                .collect(),
+            envelope_id: text(&|out| message.envelope_id(out)),
             content: content(&message),
+            wishes: self.setting.script.wishes.clone(),
         }
     }
 
     /// MAIL and RCPT, one at a time.
     pub(super) fn envelope(&mut self, session: Probe, letter: &Letter) -> Result<(), (Step, ProbeOutcome)> {
-        let met = self.ask(session, &format!("MAIL FROM:<{}>", letter.sender));
+        let met = self.mail(session, letter);
         expect(Step::Mail, met, 2)?;
         for recipient in &letter.recipients {
-            let met = self.ask(session, &format!("RCPT TO:<{recipient}>"));
+            let met = self.rcpt(session, letter, recipient);
             expect(Step::Rcpt, met, 2)?;
         }
         Ok(())
@@ -281,7 +303,7 @@ impl<'a> Field<'a> {
     pub(super) fn finish_message(&mut self, session: Probe) -> Result<(), (Step, ProbeOutcome)> {
         let mailer = self.mailer(None, 1);
         let letter = self.letter(&mailer);
-        expect(Step::Body, self.data(session, &letter.content)?, 2).map(drop)
+        self.transfer(session, &letter).map(drop)
     }
 
     /// A whole transaction; the reply to its end.
@@ -291,7 +313,27 @@ impl<'a> Field<'a> {
         letter: &Letter,
     ) -> Result<ProbeOutcome, (Step, ProbeOutcome)> {
         self.envelope(session, letter)?;
-        expect(Step::Body, self.data(session, &letter.content)?, 2)
+        self.transfer(session, letter)
+    }
+
+    /// The content of a letter whose envelope stands, with DATA or in chunks; the reply to its end.
+    fn transfer(&mut self, session: Probe, letter: &Letter) -> Result<ProbeOutcome, (Step, ProbeOutcome)> {
+        let Some(size) = self.terms(session, letter).chunk else {
+            return expect(Step::Body, self.data(session, &letter.content)?, 2);
+        };
+        let mut rest = letter.raw();
+        loop {
+            let length = usize::try_from(size.get()).unwrap_or(usize::MAX).min(rest.len());
+            let (chunk, behind) = rest.split_at(length);
+            let mut bytes = Vec::new();
+            command::bdat(&mut bytes, length as u64, behind.is_empty());
+            bytes.extend_from_slice(chunk);
+            let met = expect(Step::Body, self.probes.exchange(session, &bytes, self.setting.patience), 2)?;
+            if behind.is_empty() {
+                return Ok(met);
+            }
+            rest = behind;
+        }
     }
 
     /// One message in a session of its own.
@@ -382,15 +424,67 @@ impl<'a> Field<'a> {
 }
 
 /// Envelope and content of a message.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Letter {
     pub(super) sender: String,
     pub(super) recipients: Vec<String>,
+    pub(super) envelope_id: String,
     /// With its dots stuffed, and its end.
     pub(super) content: Vec<u8>,
+    /// What is wanted of the listener's extensions.
+    pub(super) wishes: Wishes,
 }
 
 impl Letter {
+    /// MAIL for it.
+    pub(super) fn mail(&self, terms: &Terms) -> Vec<u8> {
+        self.mail_of_size(terms, self.raw().len() as u64)
+    }
+
+    /// The same; `size` is declared, if a size is.
+    pub(super) fn mail_of_size(&self, terms: &Terms, size: u64) -> Vec<u8> {
+        let mut out = Vec::new();
+        command::mail(
+            &mut out,
+            terms,
+            || size,
+            |out| out.extend_from_slice(self.envelope_id.as_bytes()),
+            |out| out.extend_from_slice(self.sender.as_bytes()),
+        );
+        out
+    }
+
+    /// RCPT for one of its recipients.
+    pub(super) fn rcpt(&self, terms: &Terms, recipient: &str) -> Vec<u8> {
+        let mut out = Vec::new();
+        command::rcpt(&mut out, terms, |out| out.extend_from_slice(recipient.as_bytes()));
+        out
+    }
+
+    /// Its content without the final dot.
+    fn raw(&self) -> &[u8] {
+        self.content.strip_suffix(command::EMPTY_CONTENT).unwrap_or(&self.content)
+    }
+
+    /// The letter goes with DATA, for a limit that is about DATA.
+    pub(super) fn with_data(mut self) -> Letter {
+        self.wishes.chunking.wanted = Use::Off;
+        self.wishes.binary = Use::Off;
+        self
+    }
+
+    /// Its size is not declared, for a limit that is about the content: a refusal of MAIL would hide it.
+    pub(super) fn without_size(mut self) -> Letter {
+        self.wishes.size = Use::Off;
+        self
+    }
+
+    /// RCPT has no parameters, for a limit that is about the path.
+    pub(super) fn without_rcpt_parameters(mut self) -> Letter {
+        (self.wishes.dsn.notify, self.wishes.dsn.orcpt) = (None, false);
+        self
+    }
+
     /// The content with these octets in front of its header.
     pub(super) fn with_header(&self, fields: &[u8]) -> Letter {
         Letter { content: [fields, &self.content[..]].concat(), ..self.clone() }

@@ -47,7 +47,7 @@ enum Crowd {
 /// Looks for a limit on sessions at once.
 pub(super) fn find(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) -> Found<()> {
     let whole = is_whole(kind.name);
-    if kind.name == "too-many-tls-sessions" && !field.setting.tls {
+    if kind.name == "too-many-tls-sessions" && !field.is_encrypted() {
         return Err(Halt::Foreign("its sessions are not encrypted: give --tls starttls or implicit".into()));
     }
     let hosts = field.probes.hosts();
@@ -392,7 +392,7 @@ impl Room<'_, '_> {
 
     /// Whether those without TLS are counted apart from those with it.
     fn counted_apart(&mut self, finding: &mut Finding) -> Found<()> {
-        if !self.field.setting.tls || self.crowd == Crowd::ManyHosts {
+        if !self.field.is_encrypted() || self.crowd == Crowd::ManyHosts {
             return Ok(());
         }
         if self.is_served(ProbeOptions { clear: true, ..ProbeOptions::default() })? {

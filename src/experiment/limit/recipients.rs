@@ -39,13 +39,13 @@ fn envelope(field: &mut Field<'_>, most: u64) -> Found<(Probe, u64, Option<Probe
     let session = field.enter()?;
     let mailer = field.mailer(None, u32::try_from(most).unwrap_or(u32::MAX));
     let letter = field.letter(&mailer);
-    let met = field.ask(session, &format!("MAIL FROM:<{}>", letter.sender));
+    let met = field.mail(session, &letter);
     if met.code() / 100 != 2 {
         return Err(Halt::Failed(Step::Mail, Box::new(met)));
     }
     for (served, recipient) in (0..most).zip(&letter.recipients) {
         field.afford()?;
-        let met = field.ask(session, &format!("RCPT TO:<{recipient}>"));
+        let met = field.rcpt(session, &letter, recipient);
         if met.code() / 100 == 2 {
             continue;
         }

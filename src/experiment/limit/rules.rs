@@ -2,12 +2,13 @@
 //! the codes of Cisco's list.
 
 use super::Kind;
-use super::field::{Field, Found, Halt};
+use super::field::{Field, Found, Halt, Letter};
 use super::finding::{Finding, Verdict};
 use crate::condition::Condition;
 use crate::condition::cisco;
 use crate::generator::probe::{Probe, ProbeEvent, ProbeOutcome};
 use crate::smtp::Step;
+use crate::smtp::command;
 
 /// What is right.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -54,26 +55,34 @@ pub(super) fn find(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) ->
 /// Breaks a rule; what was met.
 fn broken(field: &mut Field<'_>, rule: &str) -> Found<(Probe, Step, ProbeOutcome)> {
     let mailer = field.mailer(None, 1);
-    let letter = field.letter(&mailer);
-    let mail = format!("MAIL FROM:<{}>", letter.sender);
-    let rcpt = format!("RCPT TO:<{}>", letter.recipients.first().map_or("", |to| to));
+    let letter = field.letter(&mailer).with_data();
+    let script = &field.setting.script;
+    let hello = command::hello_verb(script.protocol, script.hello);
     let bare = matches!(rule, "mail-before-hello" | "hello-without-name" | "hello-too-long");
     let session = if bare { field.enter_bare()? } else { field.enter()? };
     let (step, line) = match rule {
         "data-before-rcpt" => {
-            needs(field, session, Step::Mail, &mail)?;
+            begin(field, session, &letter)?;
             (Step::Data, "DATA".to_owned())
         }
-        "rcpt-before-mail" => (Step::Rcpt, rcpt),
-        "mail-before-hello" => (Step::Mail, mail),
-        "mail-twice" => {
-            needs(field, session, Step::Mail, &mail)?;
-            (Step::Mail, mail)
+        "rcpt-before-mail" => {
+            let recipient = letter.recipients.first().map_or("", |to| to);
+            let met = field.rcpt(session, &letter, recipient);
+            return Ok((session, Step::Rcpt, met));
         }
-        "hello-without-name" => (Step::Hello, "EHLO".to_owned()),
+        "mail-before-hello" => {
+            let met = field.mail(session, &letter);
+            return Ok((session, Step::Mail, met));
+        }
+        "mail-twice" => {
+            begin(field, session, &letter)?;
+            let met = field.mail(session, &letter);
+            return Ok((session, Step::Mail, met));
+        }
+        "hello-without-name" => (Step::Hello, hello.to_owned()),
         "hello-too-long" => {
             // Labels of at most 63 octets, so that only the whole is too long (255).
-            (Step::Hello, format!("EHLO {}example", "long-name-of-a-client.".repeat(14)))
+            (Step::Hello, format!("{hello} {}example", "long-name-of-a-client.".repeat(14)))
         }
         "auth-twice" => {
             if !field.setting.logged_in {
@@ -82,7 +91,7 @@ fn broken(field: &mut Field<'_>, rule: &str) -> Found<(Probe, Step, ProbeOutcome
             (Step::Auth, "AUTH PLAIN AGEAYg==".to_owned())
         }
         "starttls-twice" => {
-            if !field.setting.tls {
+            if !field.is_encrypted() {
                 return Err(Halt::Foreign("the sessions are not encrypted: give --tls starttls".to_owned()));
             }
             (Step::Starttls, "STARTTLS".to_owned())
@@ -93,9 +102,10 @@ fn broken(field: &mut Field<'_>, rule: &str) -> Found<(Probe, Step, ProbeOutcome
     Ok((session, step, met))
 }
 
-fn needs(field: &mut Field<'_>, session: Probe, step: Step, line: &str) -> Found<()> {
-    let met = field.ask(session, line);
-    if met.code() / 100 == 2 { Ok(()) } else { Err(Halt::Failed(step, Box::new(met))) }
+/// Begins a transaction, which has to be accepted.
+fn begin(field: &mut Field<'_>, session: Probe, letter: &Letter) -> Found<()> {
+    let met = field.mail(session, letter);
+    if met.code() / 100 == 2 { Ok(()) } else { Err(Halt::Failed(Step::Mail, Box::new(met))) }
 }
 
 fn conclude(
@@ -128,12 +138,10 @@ fn conclude(
 /// MAIL, RCPT and DATA in one write: each is answered, in order, whether or not PIPELINING is offered.
 fn pipelining(field: &mut Field<'_>, finding: &mut Finding) -> Found<()> {
     let mailer = field.mailer(None, 1);
-    let letter = field.letter(&mailer);
+    let letter = field.letter(&mailer).with_data();
     let session = field.enter()?;
     let offer = field.probes.offer(session);
-    let recipient = letter.recipients.first().map_or("", |to| to);
-    let group = format!("MAIL FROM:<{}>\r\nRCPT TO:<{recipient}>\r\nDATA\r\n", letter.sender);
-    field.probes.send(session, group.as_bytes());
+    field.probes.send(session, &field.group(session, &letter));
     let patience = field.setting.patience;
     let mut last = (Step::Mail, field.probes.receive(session, patience));
     for step in [Step::Rcpt, Step::Data] {

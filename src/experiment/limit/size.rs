@@ -8,6 +8,7 @@ use super::looks::{bound, settle};
 use crate::experiment::search::Search;
 use crate::generator::probe::{Probe, ProbeOutcome};
 use crate::smtp::Step;
+use crate::smtp::extensions::Terms;
 
 /// How often the bracket's two ends are asked again.
 const AGAIN: u64 = 2;
@@ -148,9 +149,11 @@ pub(super) fn declared(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding
     }
     let most = bound(finding.expected, 1 << 40, u64::MAX).max(bound(advertised, 0, u64::MAX));
     let guess = finding.expected.or(advertised.filter(|size| *size > 0));
-    let sender = sender(field);
+    let mailer = field.mailer(None, 1);
+    let letter = field.letter(&mailer);
     octet(field, kind, finding, Search::new(64 << 10, most, guess), 1, &mut |field, session, size| {
-        let met = field.ask(session, &format!("MAIL FROM:<{sender}> SIZE={size}"));
+        let terms = Terms { size: true, ..field.terms(session, &letter) };
+        let met = field.probes.exchange(session, &letter.mail_of_size(&terms, size), field.setting.patience);
         if met.code() / 100 == 2 { Ok(Came::Served) } else { Ok(Came::Refused(Step::Mail, met)) }
     })?;
     if finding.at_most.is_none() {
@@ -158,11 +161,6 @@ pub(super) fn declared(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding
     }
     compare(finding, advertised);
     Ok(())
-}
-
-fn sender(field: &mut Field<'_>) -> String {
-    let mailer = field.mailer(None, 1);
-    field.letter(&mailer).sender
 }
 
 /// Sends a letter whole.
@@ -191,7 +189,7 @@ pub(super) fn content(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding)
     octet(field, kind, finding, search, least, &mut |field, session, size| {
         field.afford()?;
         let mailer = field.mailer(Some(size), 1);
-        let letter = field.letter(&mailer);
+        let letter = field.letter(&mailer).without_size();
         Ok(whole(field, session, &letter))
     })?;
     if advertised != finding.value || finding.value.is_none() {
@@ -230,7 +228,7 @@ fn two(field: &mut Field<'_>, first: u64, second: u64) -> Found<bool> {
     let mut served = true;
     for size in [first, second] {
         let mailer = field.mailer(Some(size), 1);
-        let letter = field.letter(&mailer);
+        let letter = field.letter(&mailer).without_size();
         served = served && matches!(whole(field, session, &letter), Came::Served);
     }
     field.leave(session);
@@ -246,7 +244,7 @@ fn own_way(field: &mut Field<'_>, finding: &mut Finding, advertised: Option<u64>
         return;
     }
     let mailer = field.mailer(Some(value), 1);
-    let letter = field.letter(&mailer);
+    let letter = field.letter(&mailer).without_size();
     // Without the line of the final dot, which belongs to no content.
     let lines = (letter.content.iter().filter(|octet| **octet == b'\n').count() as u64).saturating_sub(1);
     let counted = value.saturating_sub(lines);
@@ -283,7 +281,7 @@ fn is_whole_size(field: &mut Field<'_>, finding: &mut Finding, overhead: u64) ->
     // It has more line ends, which may be counted as one byte each.
     let size = value.saturating_add(overhead).saturating_add(value / 16).saturating_add(MARGIN);
     let mailer = field.mailer(Some(size), 1);
-    let letter = field.letter(&mailer);
+    let letter = field.letter(&mailer).without_size();
     let came = whole(field, session, &letter);
     field.leave(session);
     finding.trials += 1;
@@ -299,7 +297,7 @@ fn is_whole_size(field: &mut Field<'_>, finding: &mut Finding, overhead: u64) ->
 pub(super) fn header(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) -> Found<()> {
     field.one_message()?;
     let mailer = field.mailer(None, 1);
-    let letter = field.letter(&mailer);
+    let letter = field.letter(&mailer).without_size();
     // Without the empty line.
     let least = (letter.head().len() as u64).saturating_sub(2);
     let search = Search::new(
@@ -308,7 +306,7 @@ pub(super) fn header(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) 
         finding.expected,
     );
     octet(field, kind, finding, search, least + FIELD, &mut |field, session, size| {
-        let letter = field.letter(&mailer);
+        let letter = field.letter(&mailer).without_size();
         let more = size.saturating_sub((letter.head().len() as u64).saturating_sub(2));
         Ok(whole(field, session, &letter.with_header(&fields(more))))
     })?;
@@ -342,7 +340,7 @@ pub(super) fn text_line(field: &mut Field<'_>, kind: &Kind, finding: &mut Findin
         finding.expected,
     );
     octet(field, kind, finding, search, 3, &mut |field, session, size| {
-        let letter = field.letter(&mailer);
+        let letter = field.letter(&mailer).without_size();
         let line = vec![b'x'; usize::try_from(size.saturating_sub(2)).unwrap_or(0)];
         let content = [letter.head(), &line, b"\r\n.\r\n"].concat();
         Ok(whole(field, session, &Letter { content, ..letter.clone() }))
@@ -386,7 +384,7 @@ pub(super) fn command_line(field: &mut Field<'_>, kind: &Kind, finding: &mut Fin
 /// A path with its angle brackets (RFC 5321 4.5.3.1.3).
 pub(super) fn path(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) -> Found<()> {
     let mailer = field.mailer(None, 1);
-    let letter = field.letter(&mailer);
+    let letter = field.letter(&mailer).without_rcpt_parameters();
     let recipient = letter.recipients.first().cloned().unwrap_or_default();
     let (local, domain) = recipient.rsplit_once('@').unwrap_or((&recipient, ""));
     let least = (local.len() + domain.len() + 3) as u64;
@@ -409,13 +407,13 @@ pub(super) fn path(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) ->
     let search = Search::new(64, most, finding.expected);
     let (local, domain) = (local.to_owned(), domain.to_owned());
     octet(field, kind, finding, search, least, &mut |field, session, size| {
-        let met = field.ask(session, &format!("MAIL FROM:<{}>", letter.sender));
+        let met = field.mail(session, &letter);
         if met.code() / 100 != 2 {
             return Err(Halt::Failed(Step::Mail, Box::new(met)));
         }
         let (local, domain) =
             longer(&local, &domain, usize::try_from(size.saturating_sub(least)).unwrap_or(0));
-        let met = field.ask(session, &format!("RCPT TO:<{local}@{domain}>"));
+        let met = field.rcpt(session, &letter, &format!("{local}@{domain}"));
         if met.code() / 100 == 2 { Ok(Came::Served) } else { Ok(Came::Refused(Step::Rcpt, met)) }
     })?;
     finding.remark("RFC 5321 4.5.3.1 asks for 256 octets, of which 64 in front of the @");
@@ -425,12 +423,13 @@ pub(super) fn path(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) ->
 /// Whether a recipient is accepted.
 fn is_recipient(field: &mut Field<'_>, recipient: &str) -> Found<bool> {
     let session = field.enter()?;
-    let sender = sender(field);
-    let met = field.ask(session, &format!("MAIL FROM:<{sender}>"));
+    let mailer = field.mailer(None, 1);
+    let letter = field.letter(&mailer).without_rcpt_parameters();
+    let met = field.mail(session, &letter);
     if met.code() / 100 != 2 {
         return Err(Halt::Failed(Step::Mail, Box::new(met)));
     }
-    let met = field.ask(session, &format!("RCPT TO:<{recipient}>"));
+    let met = field.rcpt(session, &letter, recipient);
     field.leave(session);
     unreadable(&met)?;
     Ok(met.code() / 100 == 2)

@@ -10,6 +10,7 @@ use super::looks::settle;
 use super::{KINDS, Kind, Measure, Request};
 use crate::generator::probe::{CloseMode, Probe, ProbeEvent, ProbeOptions, ProbeOutcome};
 use crate::smtp::Step;
+use crate::smtp::script::Tls;
 
 /// What a time may miss an expectation by, in milliseconds: listeners count in seconds.
 const SLACK: u64 = 1000;
@@ -264,7 +265,7 @@ fn begin(field: &mut Field<'_>, kind: &Kind, patience: Duration) -> Found<(Probe
     }
     let session = field.enter_within(ProbeOptions::default(), patience)?;
     let mailer = field.mailer(None, 1);
-    let letter = field.letter(&mailer);
+    let letter = field.letter(&mailer).with_data();
     let failed = |(step, met): (Step, ProbeOutcome)| Halt::Failed(step, Box::new(met));
     let step = match point {
         "mail" => {
@@ -300,7 +301,7 @@ impl Field<'_> {
 
     /// The same; a refusal is waited out for `patience`.
     fn enter_bare_within(&mut self, patience: Duration) -> Found<Probe> {
-        if self.setting.implicit {
+        if self.setting.script.tls == Tls::Implicit {
             return Err(Halt::Foreign("nothing can be said before TLS here".to_owned()));
         }
         let session = self.enter_within(ProbeOptions { bare: true, ..ProbeOptions::default() }, patience)?;

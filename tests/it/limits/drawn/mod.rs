@@ -15,7 +15,7 @@ use rand_chacha::ChaCha8Rng;
 use smtpress::condition::Classifier;
 use smtpress::experiment::limit::{self, Bounds, Finding, KINDS, Kind, Outcome, Request, Setting, Verdict};
 use smtpress::mail::Spec;
-use smtpress::smtp::script::Protocol;
+use smtpress::smtp::script::Script;
 
 use listener::{At, Drawn, Limit, Rate, Shows, Simulated, Tarpit, Window};
 
@@ -343,10 +343,7 @@ pub fn setting() -> Setting {
         seed: 42,
         run_id: "test-run".into(),
         date: "Mon, 23 Nov 2026 12:00:00 +0000".into(),
-        name: "client.example".into(),
-        protocol: Protocol::Smtp,
-        tls: false,
-        implicit: false,
+        script: Script { name: "client.example".into(), ..Script::default() },
         logged_in: false,
         bad_recipient: None,
         classifier: Classifier::default(),
