@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::args::{Format, Progress};
 use super::prepare::{self, Prepared};
 use super::report::{Copies, in_text};
-use super::run::{environment, start_listener};
+use super::run::{embedded, environment, start_listener};
 use super::screen::Screen;
 use crate::command::CommandError;
 use crate::command::output::Output;
@@ -19,13 +19,11 @@ use crate::experiment::limit::{
     self, Bounds, Ended, Finding, KINDS, Kind, Measure, Outcome, Request, Setting, Watch,
 };
 use crate::generator::probe::{NetworkProbes, ProbeEvent, Refusal};
-use crate::generator::{self, Stop, clock, preflight};
+use crate::generator::{Connector, Stop, clock, preflight, reachability};
 use crate::listener::Listener;
 use crate::load::Shard;
 use crate::net::address::addresses::Addresses;
 use crate::net::address::origin::Origin;
-use crate::net::dial::Place;
-use crate::net::tls::client::Client as TlsClient;
 use crate::plan::{Plan, silence};
 use crate::profile::overrides::{Origin as From, apply_in_order};
 use crate::profile::units::{Count, Quantity, Size, Time};
@@ -67,7 +65,7 @@ pub fn limit(args: &LimitArgs, screen: &Screen) -> Result<ExitCode, CommandError
     }
     preflight::raise_descriptors(bounds.sessions.saturating_mul(if embedded { 2 } else { 1 }) + 64).ok();
     let plan = &prepared.compiled.plan;
-    preflight::check_target(plan)?;
+    reachability::check_target(plan)?;
     let copies = Copies::open(&[
         ("--json", Format::Json, args.common.json.as_deref()),
         ("--html", Format::Html, args.html.as_deref()),
@@ -288,11 +286,8 @@ fn search(
     watcher: &mut Watcher<'_>,
 ) -> Result<Outcome, CommandError> {
     let plan = &prepared.compiled.plan;
-    let place = listener.map(|listener| Place::from(listener.place()));
-    let tls = generator::tls(plan, listener.and_then(Listener::certificate))?;
-    let security = tls.as_ref().map(TlsClient::security).transpose()?;
-    let endpoint = generator::endpoint(plan, place.as_ref())?;
-    let mut probes = NetworkProbes::new(plan, endpoint, security)?.stopped_by(watcher.stop.clone());
+    let connector = Connector::new(plan, listener.map(embedded).as_ref())?;
+    let mut probes = NetworkProbes::new(&connector)?.stopped_by(watcher.stop.clone());
     let (screen, silent) = (*watcher.screen, silence::sentence(&plan.target, silence::first_step(plan)));
     probes.on_silence(move || screen.note(&format!("smtpress: {silent}")));
     let setting = Setting {

@@ -1,5 +1,6 @@
 //! `smtpress trace`: one session with its whole transcript, times and meanings. The document's telnet test, without the telnet.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::io::Write;
 use std::pin::Pin;
@@ -13,30 +14,28 @@ use serde_json::json;
 use super::args::TraceArgs;
 use super::paper::{Paper, Side};
 use super::prepare::{self, Prepared};
+use super::run::embedded;
 use super::screen::Screen;
 use crate::command::CommandError;
 use crate::command::signals::Requests;
 use crate::condition::Classifier;
 use crate::condition::Condition;
-use crate::generator::{self, clock, failure_class, preflight};
-use crate::listener::Listener;
+use crate::generator::connector::{Connector, ThreadConnector};
+use crate::generator::{clock, failure_class, preflight};
 use crate::load::Shard;
 use crate::mail::{Mailer, Message};
-use crate::net::dial::{self, Attempt, Dialed, Endpoint, Fault, Place};
+use crate::net::dial::{Attempt, Dialed, Fault};
 use crate::net::drive::{Host, Scratch, drive};
 use crate::net::proxy;
 use crate::net::tls::Security;
-use crate::net::tls::client::Client as TlsClient;
-use crate::plan::{Plan, silence};
+use crate::plan::silence;
 use crate::profile::overrides::{Origin, apply_in_order};
 use crate::profile::{Document, Override, Purpose};
 use crate::report::format;
 use crate::smtp::auth::{Login, Redactor};
 use crate::smtp::client::{Event, Failure as StepFailure};
-use crate::smtp::command::xclient_attributes;
 use crate::smtp::dialogue::{Dialogue, Part, without_secret};
 use crate::smtp::machine::Handshake;
-use crate::smtp::script::Identity;
 use crate::smtp::{Client, Reply, Step};
 use crate::verdict::ExitCode;
 
@@ -52,21 +51,19 @@ pub fn trace(args: &TraceArgs, screen: &Screen) -> Result<ExitCode, CommandError
     } else {
         None
     };
-    let place = listener.as_ref().map(|listener| Place::from(listener.addr()));
-    let endpoint = generator::endpoint(plan, place.as_ref())?;
-    let tls = generator::tls(plan, listener.as_ref().and_then(Listener::certificate))?;
-    let security = tls.as_ref().map(TlsClient::security).transpose()?;
+    let embedded = listener.as_ref().map(embedded);
+    let connector = Connector::new(plan, embedded.as_ref())?.on_thread()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let out: Box<dyn Write> = if args.json { Box::new(std::io::sink()) } else { Box::new(screen.out()) };
     let mailer = Mailer::new(&plan.mail, plan.seed, &plan.run_id, &prepared.date());
     let messages = if args.no_message { 0 } else { 1 };
     let mut session =
-        Session::new(Paper::new(out, screen.colour_out(), args.full), mailer, messages, tls, security);
-    session.paper.title(&plan.target, &endpoint);
+        Session::new(Paper::new(out, screen.colour_out(), args.full), mailer, messages, connector);
+    session.paper.title(&plan.target, session.connector.connector().endpoint());
     let reached = runtime.block_on(async {
         let mut requests = Requests::register()?;
         std::io::Result::Ok(tokio::select! {
-            reached = session.lead(plan, &endpoint, screen) => Some(reached),
+            reached = session.lead(screen) => Some(reached),
             () = requests.next() => None,
         })
     })?;
@@ -167,10 +164,9 @@ struct Session {
     classifier: Classifier,
     mailer: Arc<Mailer>,
     messages: u32,
-    client_tls: Option<TlsClient>,
+    connector: Rc<ThreadConnector>,
     /// What is said on stderr if the listener says nothing, and until when it is waited.
     silence: Option<Silence>,
-    security: Option<Security>,
     paper: Paper,
     /// What came and is no whole line yet.
     rest: Vec<u8>,
@@ -191,21 +187,14 @@ struct Session {
 }
 
 impl Session {
-    fn new(
-        paper: Paper,
-        mailer: Mailer,
-        messages: u32,
-        client_tls: Option<TlsClient>,
-        security: Option<Security>,
-    ) -> Session {
+    fn new(paper: Paper, mailer: Mailer, messages: u32, connector: ThreadConnector) -> Session {
         Session {
-            client_tls,
+            connector: Rc::new(connector),
             silence: None,
             begun: clock::now(),
             classifier: Classifier::new(Vec::new()),
             mailer: Arc::new(mailer),
             messages,
-            security,
             paper,
             rest: Vec::new(),
             dialogue: Dialogue::default(),
@@ -222,9 +211,10 @@ impl Session {
     }
 
     /// True: the listener was reached.
-    async fn lead(&mut self, plan: &Plan, endpoint: &Endpoint, screen: &Screen) -> bool {
+    async fn lead(&mut self, screen: &Screen) -> bool {
         self.begun = clock::now();
-        let dialed = dial::dial(endpoint, 0, clock::now).await;
+        let connector = self.connector.clone();
+        let dialed = connector.connect(0, &Cell::new(Step::Dns)).await;
         for (step, from, to, fault) in dialed.steps() {
             let condition = fault.map(|fault| failure_class::classify_dial(fault).condition);
             self.step(step, to - from, None, condition);
@@ -235,11 +225,9 @@ impl Session {
             Ok(stream) => stream,
             Err((failed, _)) => return failed == Step::Greeting,
         };
-        let login = plan.logins.of(plan.seed, 0).cloned();
-        self.redactor = login.as_ref().map(Login::redactor);
-        let xclient = plan.origin.told(0).map(|address| xclient_attributes(address, &plan.script.name));
-        let identity = Identity { login, xclient };
-        let mut client = Client::new(Rc::new(plan.script.clone()), identity, clock::now());
+        self.redactor = connector.login(0).map(Login::redactor);
+        let mut client = connector.client(0);
+        let plan = connector.connector().plan();
         self.silence = Some(Silence {
             sentence: silence::sentence(&plan.target, silence::first_step(plan)),
             patience: Box::pin(tokio::time::sleep(silence::PATIENCE)),
@@ -375,7 +363,7 @@ impl Host<Client<Message>> for Session {
                         )
                 };
                 if let Some(failure) = failure.as_deref().filter(|failure| !speaks_for_itself(failure)) {
-                    let sample = failure_class::sample_at(step, failure, self.client_tls.as_ref());
+                    let sample = self.connector.evidence(step, failure);
                     let sample = self
                         .redactor
                         .as_ref()
@@ -427,7 +415,7 @@ impl Host<Client<Message>> for Session {
     }
 
     fn security(&self) -> Option<&Security> {
-        self.security.as_ref()
+        self.connector.security()
     }
 
     fn received(&mut self, bytes: &[u8]) {

@@ -378,7 +378,7 @@ pub fn told(step: Step, by: &ProbeEvent, condition: Option<Condition>) -> String
         ProbeEvent::Closed(_) => "reset".to_owned(),
         ProbeEvent::Silence => "no reply".to_owned(),
         ProbeEvent::NotConnected(_) => "no connection".to_owned(),
-        ProbeEvent::Other(what) => what.clone(),
+        ProbeEvent::Failed(_, what) => what.clone(),
     };
     match condition {
         Some(condition) => format!("{what} (at {step}: {condition})"),

@@ -10,11 +10,11 @@ use rustls::pki_types::CertificateDer;
 use tokio::sync::watch;
 
 use super::clock::{self, Clock};
-use super::endpoint::endpoint;
+use super::connector::{Connector, Embedded};
 use super::host::Host;
 use super::meter::ProcessMeter;
 use super::preflight;
-use super::reach::{self, Reach};
+use super::reachability::{self, Reach};
 use super::runner::{Control, Observer, RunError, Runner};
 use super::start_barrier::StartBarriers;
 use super::work::{self, Notes, PhaseSpan};
@@ -25,10 +25,8 @@ use crate::condition;
 use crate::load::Shard;
 use crate::mail::Mailer;
 use crate::net::address::Transport;
-use crate::net::dial::{Endpoint, Fault, Place, Resolver};
+use crate::net::dial::{Fault, Place, Resolver};
 use crate::net::source;
-use crate::net::tls::TlsError;
-use crate::net::tls::client::Client;
 use crate::plan::{Phase, Plan};
 
 /// How long after its making the run's epoch lies: time enough for all threads to be there.
@@ -45,8 +43,7 @@ const SILENCE: Duration = Duration::from_secs(30);
 pub struct Local {
     stop: watch::Receiver<Stop>,
     asked: Option<watch::Sender<Stop>>,
-    embedded: Option<Place>,
-    certificate: Option<CertificateDer<'static>>,
+    embedded: Option<Embedded>,
     resolver: Resolver,
     faults: Faults,
     checks: bool,
@@ -60,7 +57,6 @@ impl Local {
             stop,
             asked: None,
             embedded: None,
-            certificate: None,
             resolver: Resolver::System,
             faults: Faults::default(),
             checks: false,
@@ -71,14 +67,16 @@ impl Local {
     /// Where the embedded listener is.
     #[must_use]
     pub fn with_listener(mut self, place: impl Into<Place>) -> Local {
-        self.embedded = Some(place.into());
+        self.embedded = Some(Embedded { place: place.into(), certificate: None });
         self
     }
 
     /// The embedded listener's certificate, which is trusted unless the plan names others.
     #[must_use]
     pub fn with_certificate(mut self, certificate: Option<CertificateDer<'static>>) -> Local {
-        self.certificate = certificate;
+        if let Some(embedded) = &mut self.embedded {
+            embedded.certificate = certificate;
+        }
         self
     }
 
@@ -105,23 +103,6 @@ impl Local {
     }
 }
 
-/// How the sessions of a plan speak TLS, if they do; `embedded`: the certificate of the listener inside the process.
-///
-/// # Errors
-/// See [`TlsError`]; nothing is sent.
-pub fn tls(plan: &Plan, embedded: Option<&CertificateDer<'static>>) -> Result<Option<Client>, TlsError> {
-    if !plan.speaks_tls() {
-        return Ok(None);
-    }
-    let mut tls = plan.tls.clone();
-    if plan.target.is_embedded() && tls.authorities.is_none() {
-        tls.authorities = Some(embedded.cloned().into_iter().collect());
-    }
-    // The embedded listener is at an address of this machine; a unix socket has no name but the one it was given.
-    let host = plan.target.host().unwrap_or("127.0.0.1");
-    Client::new(&tls, host).map(Some)
-}
-
 /// The sessions that every phase of a plan has for sharing out, over all shards: more shards than that would leave one
 /// without any.
 pub fn sessions_to_share(plan: &Plan) -> u64 {
@@ -138,17 +119,15 @@ fn threads(plan: &Plan) -> u32 {
 impl Runner for Local {
     fn run(&mut self, plan: &Plan, observer: &mut dyn Observer) -> Result<Measured, RunError> {
         let threads = threads(plan);
-        // It reads all authorities that the system trusts, and takes its time.
-        let tls = tls(plan, self.certificate.as_ref())?;
+        let connector = Connector::new(plan, self.embedded.as_ref())?.with_resolver(self.resolver.clone());
         condition::prepare();
-        let lead = if tls.is_some() { LEAD_OF_TLS } else { LEAD };
+        let lead = if connector.speaks_tls() { LEAD_OF_TLS } else { LEAD };
         let clock = Clock::new(clock::now() + lead);
         let (ask, stop) = watch::channel(*self.stop.borrow());
         let shared = Arc::new(RunContext {
-            plan: Arc::new(plan.clone()),
+            plan: connector.plan().clone(),
             mailer: Arc::new(Mailer::new(&plan.mail, plan.seed, &plan.run_id, &self.date)),
-            endpoint: Endpoint { resolver: self.resolver.clone(), ..endpoint(plan, self.embedded.as_ref())? },
-            tls,
+            connector,
             clock,
             open: (0..threads).map(|_| Gauge::default()).collect(),
             gates: StartBarriers::new(plan.phases.len(), threads),
@@ -163,7 +142,7 @@ impl Runner for Local {
         run.attend(self, observer);
         if let Some(fault) = run.unreached {
             run.join();
-            return Err(preflight::unreachable(plan, fault).into());
+            return Err(preflight::unreachable(plan, fault, fault.to_string()).into());
         }
         self.checks = false;
         Ok(run.finish(plan, *self.stop.borrow() > Stop::Run))
@@ -398,7 +377,7 @@ impl LocalRun {
             };
             let is_last = index + 1 == plan.phases.len() && !interrupted;
             if is_last && work::is_open_question(index, course, &notes) {
-                course.vanished = !reach::still_listens(&self.shared.endpoint, &plan.script);
+                course.vanished = !reachability::still_listens(&self.shared.connector);
             }
             work.push(work::work(plan, index, course, &notes));
             let window = if shut { Duration::ZERO } else { over.min(ended).min(end).saturating_sub(start) };

@@ -3,8 +3,8 @@
 //! `local` starts the workers and adds them up; a `worker` is one thread; `dispatch` decides, `session` acts.
 
 pub mod clock;
+pub mod connector;
 mod dispatch;
-mod endpoint;
 pub mod failure_class;
 mod host;
 mod local;
@@ -12,7 +12,7 @@ mod loop_watch;
 mod meter;
 pub mod preflight;
 pub mod probe;
-mod reach;
+pub mod reachability;
 pub mod runner;
 mod session;
 mod session_pool;
@@ -22,8 +22,8 @@ mod transcript;
 mod work;
 mod worker;
 
-pub use endpoint::endpoint;
-pub use local::{Local, sessions_to_share, tls};
+pub use connector::Connector;
+pub use local::{Local, sessions_to_share};
 pub use meter::resident_bytes;
 pub use runner::{Control, Observer, RunError, Runner};
 pub use worker::{Faults, Stop};

@@ -3,14 +3,15 @@
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
-use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
+use super::failure_class::classify_dial;
+use crate::condition::Condition;
 use crate::net::address::Transport;
 use crate::net::address::allowed::Allowed;
 use crate::net::address::origin::Origin;
-use crate::net::dial::{self, Endpoint, Fault};
+use crate::net::dial::Fault;
 use crate::net::source;
 use crate::plan::{Phase, Plan};
 
@@ -42,7 +43,7 @@ pub enum PreflightError {
         address: Option<IpAddr>,
     },
     /// The name does not resolve.
-    #[error("the target's name {host} does not resolve: {reason}")]
+    #[error("the target's name {host} does not resolve ({}): {reason}", Condition::NameNotResolved)]
     NotResolved {
         /// The target's host.
         host: String,
@@ -70,11 +71,13 @@ pub enum PreflightError {
         needed: &'static str,
     },
     /// Nothing answers there.
-    #[error("the target {place} cannot be reached: {reason}")]
+    #[error("the target {place} cannot be reached ({condition}): {reason}")]
     Unreachable {
         /// Where it was tried.
         place: String,
-        /// What the kernel says.
+        /// The condition that a session would meet.
+        condition: Condition,
+        /// Why, in words.
         reason: String,
     },
 }
@@ -109,20 +112,6 @@ pub fn open_descriptors() -> u64 {
     std::fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count() as u64)
 }
 
-/// Whether the plan's target may be loaded; resolves it and knocks once (connects and closes).
-///
-/// # Errors
-/// It does not resolve, is not allowed or cannot be reached.
-pub fn check_target(plan: &Plan) -> Result<(), PreflightError> {
-    if let Transport::Unix { path } = &plan.target.transport {
-        return knock_unix(path);
-    }
-    let addresses = check_allowed(plan)?;
-    check_sources(plan, &addresses)?;
-    // The embedded listener is not started yet.
-    if plan.target.is_embedded() { Ok(()) } else { knock(plan) }
-}
-
 /// Whether a load may go to the plan's target; nothing is sent there, for the first session of the load shows whether it can
 /// be reached.
 ///
@@ -130,52 +119,37 @@ pub fn check_target(plan: &Plan) -> Result<(), PreflightError> {
 /// It does not resolve or is not allowed, or no session could leave for it.
 pub fn check_before_load(plan: &Plan) -> Result<(), PreflightError> {
     if let Transport::Unix { path } = &plan.target.transport {
-        return check_unix(path);
+        return check_unix(plan, path);
     }
     let addresses = check_allowed(plan)?;
     check_sources(plan, &addresses)
 }
 
 /// Whether a unix socket is there and may be written to.
-fn check_unix(path: &Path) -> Result<(), PreflightError> {
+fn check_unix(plan: &Plan, path: &Path) -> Result<(), PreflightError> {
     use std::os::unix::fs::FileTypeExt;
-    let unreachable = |reason: &str| PreflightError::Unreachable {
-        place: path.display().to_string(),
-        reason: reason.to_owned(),
-    };
+    let unreachable = |reason: &str| Err(unreachable(plan, Fault::Refused, reason.to_owned()));
     match std::fs::metadata(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Err(unreachable("there is no such file")),
-        Err(error) => Err(unreachable(&error.to_string())),
-        Ok(file) if !file.file_type().is_socket() => Err(unreachable(NOBODY)),
-        Ok(_) => nix::unistd::access(path, nix::unistd::AccessFlags::W_OK)
-            .map_err(|_| unreachable("its mode does not let this user in")),
+        Err(error) if error.kind() == ErrorKind::NotFound => unreachable("there is no such file"),
+        Err(error) => unreachable(&error.to_string()),
+        Ok(file) if !file.file_type().is_socket() => unreachable("the file is not a socket"),
+        Ok(_) if nix::unistd::access(path, nix::unistd::AccessFlags::W_OK).is_err() => {
+            unreachable("its mode does not let this user in")
+        }
+        Ok(_) => Ok(()),
     }
 }
 
-/// Of a unix socket.
-const NOBODY: &str = "nothing listens there: it is no socket, or its listener has gone";
-
-/// The first session of a load could not reach its target.
-pub(super) fn unreachable(plan: &Plan, fault: Fault) -> PreflightError {
-    let (place, is_unix) = match &plan.target.transport {
-        Transport::Unix { path } => (path.display().to_string(), true),
-        Transport::Tcp { host, port } if host.contains(':') => (format!("[{host}]:{port}"), false),
-        Transport::Tcp { host, port } => (format!("{host}:{port}"), false),
-        Transport::Embedded => (plan.target.to_string(), false),
-    };
+/// A session could not reach the target, and why in words.
+pub(super) fn unreachable(plan: &Plan, fault: Fault, reason: String) -> PreflightError {
     if let (Fault::NotAllowed(address), Some(host)) = (fault, plan.target.host()) {
         return PreflightError::NotAllowed { host: host.to_owned(), address: Some(address) };
     }
-    let errno = |errno: nix::errno::Errno| std::io::Error::from(errno).to_string();
-    let reason = match fault {
-        Fault::Refused if is_unix => NOBODY.to_owned(),
-        Fault::Refused => errno(nix::errno::Errno::ECONNREFUSED),
-        Fault::Unreachable => errno(nix::errno::Errno::EHOSTUNREACH),
-        Fault::TimedOut => "no answer to the connection attempt".to_owned(),
-        Fault::NotResolved => "its name does not resolve any more".to_owned(),
-        Fault::Reset | Fault::Own(_) | Fault::NotAllowed(_) => "the connection was lost".to_owned(),
-    };
-    PreflightError::Unreachable { place, reason }
+    PreflightError::Unreachable {
+        place: plan.target.to_string(),
+        condition: classify_dial(fault).condition,
+        reason,
+    }
 }
 
 /// Whether every source address is this machine's, and one of them can reach the target.
@@ -200,44 +174,6 @@ fn check_sources(plan: &Plan, targets: &[SocketAddr]) -> Result<(), PreflightErr
             needed: if first.is_ipv4() { "IPv4" } else { "IPv6" },
         }),
         _ => Ok(()),
-    }
-}
-
-/// Connects once, as the first session will.
-fn knock(plan: &Plan) -> Result<(), PreflightError> {
-    let unreachable = |reason: String| PreflightError::Unreachable { place: plan.target.to_string(), reason };
-    let endpoint = super::endpoint(plan, None).map_err(|error| unreachable(error.to_string()))?;
-    let endpoint = Endpoint { timeout: endpoint.timeout.min(Duration::from_secs(10)), ..endpoint };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| unreachable(error.to_string()))?;
-    let dialed = runtime.block_on(dial::dial(&endpoint, 0, super::clock::now));
-    match &dialed.result {
-        // It let us in before it reset us: what that means is for the load to say.
-        Ok(_) | Err((_, Fault::Reset)) => Ok(()),
-        Err((_, fault)) => Err(unreachable(dialed.in_words(*fault))),
-    }
-}
-
-fn knock_unix(path: &Path) -> Result<(), PreflightError> {
-    use socket2::{Domain, SockAddr, Socket, Type};
-    let knocked = SockAddr::unix(path).and_then(|address| {
-        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-        socket.set_nonblocking(true)?;
-        socket.connect(&address)
-    });
-    match knocked {
-        Ok(()) => Ok(()),
-        // Its queue is full: somebody listens.
-        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(()),
-        Err(error) => {
-            let reason = match error.kind() {
-                ErrorKind::NotFound => "there is no such file".to_owned(),
-                ErrorKind::ConnectionRefused => NOBODY.to_owned(),
-                ErrorKind::PermissionDenied => "its mode does not let this user in".to_owned(),
-                _ => error.to_string(),
-            };
-            Err(PreflightError::Unreachable { place: path.display().to_string(), reason })
-        }
     }
 }
 

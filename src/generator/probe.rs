@@ -12,6 +12,7 @@ mod stalls;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::condition::Condition;
 use crate::smtp::hello::Offer;
 use crate::smtp::{Closed, Reply, Step};
 
@@ -75,21 +76,11 @@ pub enum ProbeEvent {
     Closed(Closed),
     /// Nothing: no reply came in time.
     Silence,
-    /// No connection came about: refused, or no answer in time.
-    NotConnected(ConnectFailure),
-    /// Something else, in words: what came is no reply, or the handshake failed.
-    Other(String),
-}
-
-/// Why no connection came about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ConnectFailure {
-    /// RST to our SYN.
-    Refused,
-    /// No answer in time.
-    TimedOut,
-    /// No name, or no route.
-    Unreachable,
+    /// No connection came about, and the condition that this is.
+    NotConnected(Condition),
+    /// Something else, its condition and its evidence: what came is no reply, the handshake failed, or what the profile
+    /// requires is not offered.
+    Failed(Condition, String),
 }
 
 /// What came next on a probe, and when.

@@ -23,15 +23,14 @@ use super::worker::{Instruction, InstructionSlot, Worker};
 use crate::collector::{Metric, Outcome};
 use crate::condition::Condition;
 use crate::mail::Message;
-use crate::net::dial::{self, Dialed};
+use crate::net::dial::Dialed;
 use crate::net::drive::{Host, drive};
 use crate::net::proxy;
 use crate::net::tls::Security;
-use crate::smtp::auth::{LineRedactor, Login};
+use crate::smtp::auth::LineRedactor;
 use crate::smtp::client::{Event, Failure};
-use crate::smtp::command::xclient_attributes as xclient;
 use crate::smtp::dialogue::without_secret;
-use crate::smtp::script::{Identity, Protocol};
+use crate::smtp::script::Protocol;
 use crate::smtp::{Client, Step};
 
 /// Runs a session, as was decided at `decided`.
@@ -142,13 +141,13 @@ impl Session {
         let plan = worker.plan();
         let held = plan.phases[phase as usize].load.model.holds();
         let left = if held { 0 } else { plan.messages.draw(plan.seed, serial) };
-        let takes_recipients = match worker.script.protocol {
+        let takes_recipients = match worker.connector.script().protocol {
             Protocol::Smtp => Step::Rcpt,
             Protocol::Lmtp => Step::Body,
         };
         let started = worker.now();
         let tape = worker.tapes.borrow_mut().tape();
-        let login = tape.as_ref().and(plan.logins.of(plan.seed, serial));
+        let login = tape.as_ref().and(worker.connector.login(serial));
         let heard = login.map(|login| LineRedactor::new(login.redactor()));
         Session {
             worker,
@@ -228,7 +227,7 @@ impl Session {
             }
         }
         if let Ok(mut stream) = dialed.result {
-            let mut client = Client::new(self.worker.script.clone(), self.identity(), clock::now());
+            let mut client = self.worker.connector.client(self.serial);
             if self.finishing {
                 client.finish();
             }
@@ -236,21 +235,6 @@ impl Session {
             drive(&mut stream, &mut client, self, &worker.scratch).await;
             self.look_for_host(&mut stream).await;
         }
-    }
-
-    /// As whom it speaks.
-    fn identity(&self) -> Identity {
-        let plan = self.worker.plan();
-        let told = plan.origin.told(self.serial);
-        Identity {
-            login: self.login().cloned(),
-            xclient: told.map(|address| xclient(address, &plan.script.name)),
-        }
-    }
-
-    fn login(&self) -> Option<&Login> {
-        let plan = self.worker.plan();
-        plan.logins.of(plan.seed, self.serial)
     }
 
     /// The arrival that the session is itself, or that it is opened for.
@@ -270,9 +254,9 @@ impl Session {
     /// # Errors
     /// It was given up by our own side, at this step.
     async fn dial(&mut self) -> Result<Dialed, Step> {
-        let shared = self.worker.shared.clone();
+        let worker = self.worker.clone();
         let step = Cell::new(Step::Dns);
-        let mut waits = Box::pin(dial::dial_watched(&shared.endpoint, self.serial, clock::now, &step));
+        let mut waits = Box::pin(worker.connector.connect(self.serial, &step));
         loop {
             let order = std::future::poll_fn(|cx| self.mailbox.poll(cx));
             match select(waits, order).await {
@@ -379,10 +363,10 @@ impl Session {
             return;
         };
         let judged = failure_class::classify(&self.worker.classifier, step, failure, in_doubt);
-        let (login, worker) = (self.login().cloned(), self.worker.clone());
+        let (worker, serial) = (self.worker.clone(), self.serial);
         let sample = || {
-            let sample = failure_class::sample_at(step, failure, worker.shared.tls.as_ref());
-            match &login {
+            let sample = worker.connector.evidence(step, failure);
+            match worker.connector.login(serial) {
                 Some(login) => login.redactor().text(&sample).into_owned(),
                 None => sample,
             }
@@ -486,7 +470,7 @@ impl Host<Client<Message>> for Session {
     }
 
     fn pace(&self) -> Option<u32> {
-        self.worker.script.manners.trickle
+        self.worker.connector.script().manners.trickle
     }
 
     fn poll_wake(&mut self, client: &mut Client<Message>, cx: &mut Context<'_>) -> Poll<()> {
@@ -532,7 +516,7 @@ impl Host<Client<Message>> for Session {
     }
 
     fn security(&self) -> Option<&Security> {
-        self.worker.security.as_ref()
+        self.worker.connector.security()
     }
 
     fn truncated(&mut self) {

@@ -14,10 +14,11 @@ use tokio::sync::watch;
 use tokio::task::LocalSet;
 
 use super::clock::Clock;
+use super::connector::{Connector, ThreadConnector};
 use super::dispatch::{Action, Dispatch, ScheduledArrival, SessionEnd};
 use super::host::Host;
 use super::loop_watch::LoopWatch;
-use super::reach::Reach;
+use super::reachability::Reach;
 use super::session;
 use super::session_pool::SlotId;
 use super::start_barrier::{BarrierState, StartBarriers};
@@ -30,13 +31,9 @@ use crate::collector::{Metric, Outcome};
 use crate::condition::Classifier;
 use crate::load::Shard;
 use crate::mail::Mailer;
-use crate::net::dial::Endpoint;
 use crate::net::drive::Scratch;
 use crate::net::timer::Alarm;
-use crate::net::tls::Security;
-use crate::net::tls::client::Client;
 use crate::plan::Plan;
-use crate::smtp::Script;
 
 /// How far a run is to be stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -63,8 +60,7 @@ pub struct Faults {
 pub(super) struct RunContext {
     pub plan: Arc<Plan>,
     pub mailer: Arc<Mailer>,
-    pub endpoint: Endpoint,
-    pub tls: Option<Client>,
+    pub connector: Connector,
     pub clock: Clock,
     /// Sessions open, by worker; each worker writes only its own.
     pub open: Vec<Gauge>,
@@ -172,11 +168,9 @@ struct Occupancy {
 pub(super) struct Worker {
     pub index: u32,
     pub shared: Arc<RunContext>,
-    pub script: Rc<Script>,
+    pub connector: ThreadConnector,
     pub classifier: Classifier,
     pub scratch: Scratch,
-    /// What the sessions need for TLS; they resume each other's.
-    pub security: Option<Security>,
     pub books: RefCell<Recorder>,
     pub tapes: RefCell<Tapes>,
     dispatch: RefCell<Dispatch>,
@@ -467,11 +461,10 @@ pub(super) fn run(
     let phases = shared.plan.phases.len();
     let worker = Rc::new(Worker {
         index,
-        script: Rc::new(shared.plan.script.clone()),
+        // It was tried before the threads were started.
+        connector: shared.connector.on_thread().map_err(std::io::Error::other)?,
         classifier: Classifier::new(shared.plan.classify.clone()),
         scratch: Scratch::new(),
-        // It was tried before the threads were started.
-        security: shared.tls.as_ref().map(Client::security).transpose().map_err(std::io::Error::other)?,
         books: RefCell::new(Recorder::new(phases, index)),
         tapes: RefCell::default(),
         dispatch: RefCell::new(Dispatch::new(shared.plan.clone(), shard)),

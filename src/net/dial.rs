@@ -217,18 +217,9 @@ impl Dialed {
     }
 }
 
-/// Resolves and connects for the session `serial`; `now` reads the clock.
-pub async fn dial(endpoint: &Endpoint, serial: u64, now: fn() -> Instant) -> Dialed {
-    dial_watched(endpoint, serial, now, &Cell::new(Step::Dns)).await
-}
-
-/// The same; `step` is the step that it is at, for an owner that does not wait to its end.
-pub async fn dial_watched(
-    endpoint: &Endpoint,
-    serial: u64,
-    now: fn() -> Instant,
-    step: &Cell<Step>,
-) -> Dialed {
+/// Resolves and connects for the session `serial`. `now` reads the clock; `step` is the step that it is at, for an owner that
+/// does not wait to its end.
+pub async fn dial(endpoint: &Endpoint, serial: u64, now: fn() -> Instant, step: &Cell<Step>) -> Dialed {
     let begun = now();
     let mut dialed = Dialed {
         dns: None,

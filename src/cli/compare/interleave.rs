@@ -17,7 +17,7 @@ use crate::cli::screen::Screen;
 use crate::cli::serve::length;
 use crate::command::CommandError;
 use crate::command::signals::Signals;
-use crate::generator::{Stop, clock, preflight};
+use crate::generator::{Stop, clock, reachability};
 use crate::report::format;
 use crate::report::run_dir::RunDir;
 use crate::report::stored::{StoredStatus, ValidityStatus};
@@ -156,8 +156,8 @@ pub fn carry(
     run::look_ahead(&first.compiled.plan)?;
     run::look_ahead(&other.compiled.plan)?;
     // That the second target is not there must not show only when the first one has been loaded: one connection to each.
-    preflight::check_target(&first.compiled.plan)?;
-    preflight::check_target(&other.compiled.plan)?;
+    reachability::check_target(&first.compiled.plan)?;
+    reachability::check_target(&other.compiled.plan)?;
     let name = format!("{}-compare", first.compiled.plan.name);
     let voice = screen.messages();
     let signals = Signals::listen(voice.clone())?;

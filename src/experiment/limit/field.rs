@@ -359,12 +359,7 @@ impl<'a> Field<'a> {
             (ProbeEvent::Closed(_), _) => Some(Condition::ConnectionReset),
             (ProbeEvent::Silence, Step::Greeting) => Some(Condition::NoGreeting),
             (ProbeEvent::Silence, _) => Some(Condition::ReplyTimeout),
-            (ProbeEvent::NotConnected(crate::generator::probe::ConnectFailure::Refused), _) => {
-                Some(Condition::ConnectRefused)
-            }
-            (ProbeEvent::NotConnected(_), _) => Some(Condition::ConnectTimeout),
-            (ProbeEvent::Other(_), Step::Tls) => Some(Condition::TlsFailure),
-            (ProbeEvent::Other(_), _) => Some(Condition::MalformedReply),
+            (ProbeEvent::NotConnected(condition) | ProbeEvent::Failed(condition, _), _) => Some(*condition),
         }
     }
 
@@ -385,7 +380,7 @@ impl<'a> Field<'a> {
         finding.step = Some(step.as_str().to_owned());
         finding.condition = self.condition(step, by).map(|condition| condition.as_str().to_owned());
         finding.shown_by = Some(match by {
-            ProbeEvent::Reply(_) | ProbeEvent::Other(_) => ShownBy::Reply,
+            ProbeEvent::Reply(_) | ProbeEvent::Failed(..) => ShownBy::Reply,
             ProbeEvent::Closed(Closed::Eof) => ShownBy::Close,
             ProbeEvent::Closed(_) => ShownBy::Reset,
             ProbeEvent::Silence => ShownBy::NoGreeting,
@@ -398,7 +393,7 @@ impl<'a> Field<'a> {
                 finding.enhanced = reply.enhanced.map(|code| code.to_string());
                 finding.closed = closed;
             }
-            ProbeEvent::Other(what) => finding.reply = Some(what.clone()),
+            ProbeEvent::Failed(_, what) => finding.reply = Some(what.clone()),
             ProbeEvent::Closed(_) => finding.closed = Some(true),
             ProbeEvent::Silence | ProbeEvent::NotConnected(_) => {}
         }
@@ -530,7 +525,7 @@ fn expect(step: Step, met: ProbeOutcome, class: u16) -> Result<ProbeOutcome, (St
 /// What came is no reply, or nothing came although the connection lives: no refusal, and nothing to learn from.
 pub(super) fn unreadable(met: &ProbeOutcome) -> Found<()> {
     match &met.event {
-        ProbeEvent::Other(what) => {
+        ProbeEvent::Failed(_, what) => {
             Err(Halt::Foreign(format!("what came is no reply that can be read: {what}")))
         }
         ProbeEvent::Silence => {

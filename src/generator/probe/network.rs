@@ -13,54 +13,49 @@ use tokio::sync::{Notify, watch};
 use tokio::task::LocalSet;
 
 use super::stalls::Stalls;
-use super::{
-    CloseMode, ConnectFailure, OpenOutcome, Probe, ProbeEvent, ProbeOptions, ProbeOutcome, Probes, Refusal,
-    Spent,
-};
+use super::{CloseMode, OpenOutcome, Probe, ProbeEvent, ProbeOptions, ProbeOutcome, Probes, Refusal, Spent};
+use crate::collector::Outcome;
+use crate::condition::{Classifier, Condition};
 use crate::generator::Stop;
 use crate::generator::clock;
-use crate::generator::failure_class;
+use crate::generator::connector::{Connector, ThreadConnector};
+use crate::generator::failure_class::{self, classify, classify_dial};
 use crate::generator::runner::RunError;
+use crate::net::address::addresses::Addresses;
 use crate::net::address::origin::Origin;
-use crate::net::dial::{self, Endpoint, Fault};
+use crate::net::dial::Fault;
 use crate::net::drive::{Host, Scratch, drive};
 use crate::net::tls::Security;
-use crate::plan::{Plan, silence};
+use crate::plan::silence;
 use crate::smtp::client::Failure;
-use crate::smtp::command::xclient_attributes;
+use crate::smtp::command::QUIT;
 use crate::smtp::hello::Offer;
 use crate::smtp::machine::Close;
 use crate::smtp::raw_client::{RawClient, RawEvent};
-use crate::smtp::script::{Identity, Tls};
-use crate::smtp::{Closed, Script, Step};
+use crate::smtp::{Closed, Step};
 
 /// How long the reply to QUIT may take before this side of the connection is ended without it.
 const FAREWELL: Duration = Duration::from_secs(2);
-/// What a session that nobody asks may have said at the most: a listener that talks without end costs no memory.
-const UNHEARD: usize = 1000;
-/// QUIT, as it is said.
-const QUIT: &[u8] = b"QUIT\r\n";
+/// Events that may wait to be taken: a listener that talks without end costs no memory.
+const MOST_UNREAD: usize = 1000;
 
 /// Probes over the network.
 pub struct NetworkProbes {
     runtime: Runtime,
     tasks: LocalSet,
-    shared: Rc<Shared>,
-    lines: Vec<Rc<Line>>,
-    hosts: u64,
-    begun: Instant,
+    shared: Rc<ProbeContext>,
+    channels: Vec<Rc<Channel>>,
+    created: Instant,
     stop: Option<watch::Receiver<Stop>>,
     stalls: Stalls,
 }
 
-/// What every session needs.
-struct Shared {
-    endpoint: Endpoint,
-    plan: Plan,
-    script: Rc<Script>,
-    /// The same without TLS.
-    clear: Rc<Script>,
-    security: Option<Security>,
+/// What all probes share.
+struct ProbeContext {
+    connector: ThreadConnector,
+    /// The same without TLS and login.
+    clear: ThreadConnector,
+    classifier: Classifier,
     scratch: Scratch,
     connections: Cell<u64>,
     bytes: Cell<u64>,
@@ -71,19 +66,19 @@ struct Shared {
 /// Is told once.
 type OnSilence = Box<dyn FnOnce()>;
 
-/// One session as its owner sees it.
+/// Connects the owner of a probe and its driver.
 #[derive(Default)]
-struct Line {
-    heard: RefCell<VecDeque<(Instant, RawEvent)>>,
-    says: RefCell<Vec<u8>>,
-    close: Cell<Option<Ending>>,
+struct Channel {
+    events: RefCell<VecDeque<(Instant, RawEvent)>>,
+    outgoing: RefCell<Vec<u8>>,
+    close: Cell<Option<CloseOrder>>,
     /// There was a connection.
     connected: Cell<bool>,
     /// The listener closed the connection as well, or reset it.
     closed_by_peer: Cell<bool>,
     waker: RefCell<Option<Waker>>,
-    /// Something was heard, or it is over.
-    news: Notify,
+    /// An event came, or it is over.
+    changed: Notify,
     over: Cell<bool>,
     /// What the listener offers.
     offer: RefCell<Offer>,
@@ -91,80 +86,81 @@ struct Line {
 
 /// How a session is to end.
 #[derive(Clone, Copy, Debug)]
-enum Ending {
+enum CloseOrder {
     /// This side is ended, and the end of the other is awaited until then.
     Orderly(Instant),
     Reset,
 }
 
-impl Line {
+impl Channel {
     fn wake(&self) {
         if let Some(waker) = self.waker.borrow_mut().take() {
             waker.wake();
         }
     }
 
-    /// The next thing that is heard; `None`: it is over, and all was heard.
+    /// The next event; `None`: it is over, and all events were taken.
     async fn next(&self) -> Option<(Instant, RawEvent)> {
         loop {
-            let news = self.news.notified();
-            if let Some(heard) = self.heard.borrow_mut().pop_front() {
-                return Some(heard);
+            let changed = self.changed.notified();
+            if let Some(event) = self.events.borrow_mut().pop_front() {
+                return Some(event);
             }
             if self.over.get() {
                 return None;
             }
-            news.await;
+            changed.await;
         }
     }
 
     async fn is_over(&self) {
         loop {
-            let news = self.news.notified();
+            let changed = self.changed.notified();
             if self.over.get() {
                 return;
             }
-            news.await;
+            changed.await;
         }
     }
 }
 
-/// The driver's side of a session.
-struct Desk {
-    line: Rc<Line>,
-    shared: Rc<Shared>,
+/// The driver's side of a probe.
+struct ProbeDriver {
+    channel: Rc<Channel>,
+    shared: Rc<ProbeContext>,
+    clear: bool,
 }
 
-impl Host<RawClient> for Desk {
+impl Host<RawClient> for ProbeDriver {
     fn event(&mut self, client: &mut RawClient, now: Instant, event: RawEvent) {
-        let mut heard = self.line.heard.borrow_mut();
-        if heard.len() < UNHEARD {
-            heard.push_back((now, event));
+        let mut events = self.channel.events.borrow_mut();
+        if events.len() < MOST_UNREAD {
+            events.push_back((now, event));
         } else {
             client.close(Close::Reset);
         }
-        drop(heard);
-        self.line.news.notify_waiters();
+        drop(events);
+        self.channel.changed.notify_waiters();
     }
 
     fn poll_wake(&mut self, client: &mut RawClient, cx: &mut Context<'_>) -> Poll<()> {
-        let says = std::mem::take(&mut *self.line.says.borrow_mut());
-        let close = self.line.close.take();
-        if says.is_empty() && close.is_none() {
-            *self.line.waker.borrow_mut() = Some(cx.waker().clone());
+        let outgoing = std::mem::take(&mut *self.channel.outgoing.borrow_mut());
+        let close = self.channel.close.take();
+        if outgoing.is_empty() && close.is_none() {
+            *self.channel.waker.borrow_mut() = Some(cx.waker().clone());
             return Poll::Pending;
         }
-        client.send(&says);
+        client.send(&outgoing);
         match close {
-            Some(Ending::Orderly(until)) => client.close_and_await(until),
-            Some(Ending::Reset) => client.close(Close::Reset),
+            Some(CloseOrder::Orderly(until)) => client.close_and_await(until),
+            Some(CloseOrder::Reset) => client.close(Close::Reset),
             None => {}
         }
         Poll::Ready(())
     }
 
     fn pace(&self) -> Option<u32> {
-        self.shared.script.manners.trickle
+        self.shared.connector.script().manners.trickle
     }
 
     fn sent(&mut self, _: &RawClient, bytes: &[u8]) {
@@ -172,46 +168,31 @@ impl Host<RawClient> for Desk {
     }
 
     fn security(&self) -> Option<&Security> {
-        self.shared.security.as_ref()
+        if self.clear { None } else { self.shared.connector.security() }
     }
 }
 
 impl NetworkProbes {
-    /// Probes that open sessions of `plan` at `endpoint`. `security`: if the plan speaks TLS.
+    /// Probes whose sessions `connector` opens.
     ///
     /// # Errors
     /// No descriptor is left for the runtime.
-    pub fn new(
-        plan: &Plan,
-        endpoint: Endpoint,
-        security: Option<Security>,
-    ) -> Result<NetworkProbes, RunError> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let hosts = match &endpoint.origin {
-            Origin::Any => 1,
-            Origin::Bound(addresses) | Origin::Proxied(_, addresses) | Origin::Xclient(addresses) => {
-                u64::try_from(addresses.len()).unwrap_or(u64::MAX).max(1)
-            }
-        };
-        let clear = Script { tls: Tls::None, ..plan.script.clone() };
-        let shared = Shared {
-            endpoint,
-            plan: plan.clone(),
-            script: Rc::new(plan.script.clone()),
-            clear: Rc::new(clear),
-            security,
+    pub fn new(connector: &Connector) -> Result<NetworkProbes, RunError> {
+        let shared = ProbeContext {
+            connector: connector.on_thread()?,
+            clear: connector.in_clear_text().on_thread()?,
+            classifier: Classifier::new(connector.plan().classify.clone()),
             scratch: Scratch::new(),
             connections: Cell::new(0),
             bytes: Cell::new(0),
             on_silence: RefCell::new(None),
         };
         Ok(NetworkProbes {
-            runtime,
+            runtime: tokio::runtime::Builder::new_current_thread().enable_all().build()?,
             tasks: LocalSet::new(),
             shared: Rc::new(shared),
-            lines: Vec::new(),
-            hosts,
-            begun: clock::now(),
+            channels: Vec::new(),
+            created: clock::now(),
             stop: None,
             stalls: Stalls::watch()?,
         })
@@ -229,124 +210,124 @@ impl NetworkProbes {
         self
     }
 
+    /// The client addresses, if they are named.
+    fn addresses(&self) -> Option<&Addresses> {
+        match &self.shared.connector.connector().plan().origin {
+            Origin::Any => None,
+            Origin::Bound(addresses) | Origin::Proxied(_, addresses) | Origin::Xclient(addresses) => {
+                Some(addresses)
+            }
+        }
+    }
+
     fn since(&self, at: Instant) -> Duration {
-        at.saturating_duration_since(self.begun)
+        at.saturating_duration_since(self.created)
     }
 }
 
-/// Opens one session and goes on driving it; what became of the opening.
-async fn opening(shared: Rc<Shared>, line: Rc<Line>, session: Probe, way: ProbeOptions) -> OpenOutcome {
-    let begun = clock::now();
+/// Opens one session and goes on driving it; the outcome of the opening.
+async fn open(
+    shared: Rc<ProbeContext>,
+    channel: Rc<Channel>,
+    session: Probe,
+    options: ProbeOptions,
+) -> OpenOutcome {
+    let started = clock::now();
+    let took = |at: Instant| at.saturating_duration_since(started);
+    let refused = |step, event, at| OpenOutcome::Refused(Refusal { step, event, session, took: took(at) });
     shared.connections.set(shared.connections.get() + 1);
-    let dialed = dial::dial(&shared.endpoint, way.host, clock::now).await;
-    let took = |at: Instant| at.saturating_duration_since(begun);
-    let why = dialed.result.as_ref().err().map(|(_, fault)| dialed.in_words(*fault));
+    let connector = if options.clear { &shared.clear } else { &shared.connector };
+    let dialed = connector.connect(options.host, &Cell::new(Step::Dns)).await;
+    let reason = dialed.result.as_ref().err().map(|(_, fault)| dialed.in_words(*fault));
     let stream = match dialed.result {
         Ok(stream) => stream,
         Err((step, fault)) => {
-            line.over.set(true);
-            let by = match fault {
-                Fault::Own(_) | Fault::NotAllowed(_) => {
-                    return OpenOutcome::OwnFailure(format!("{step} failed: {}", why.unwrap_or_default()));
+            channel.over.set(true);
+            let class = classify_dial(fault);
+            return match fault {
+                _ if class.outcome == Outcome::Shed => {
+                    OpenOutcome::OwnFailure(format!("{step} failed: {}", reason.unwrap_or_default()))
                 }
-                Fault::Refused => ProbeEvent::NotConnected(ConnectFailure::Refused),
-                Fault::TimedOut => ProbeEvent::NotConnected(ConnectFailure::TimedOut),
-                Fault::Unreachable | Fault::NotResolved => {
-                    ProbeEvent::NotConnected(ConnectFailure::Unreachable)
-                }
-                Fault::Reset => ProbeEvent::Closed(Closed::Reset),
+                Fault::Reset => refused(step, ProbeEvent::Closed(Closed::Reset), clock::now()),
+                _ => refused(step, ProbeEvent::NotConnected(class.condition), clock::now()),
             };
-            let step = if fault == Fault::Reset { Step::Greeting } else { step };
-            return OpenOutcome::Refused(Refusal { step, event: by, session, took: took(clock::now()) });
         }
     };
-    line.connected.set(true);
-    let identity = Identity {
-        login: (!way.clear).then(|| shared.plan.logins.of(shared.plan.seed, way.host).cloned()).flatten(),
-        xclient: shared
-            .endpoint
-            .origin
-            .told(way.host)
-            .map(|address| xclient_attributes(address, &shared.plan.script.name)),
-    };
-    let script = if way.clear { shared.clear.clone() } else { shared.script.clone() };
-    let driven = {
-        let (line, shared) = (line.clone(), shared.clone());
+    channel.connected.set(true);
+    let client = if options.bare { RawClient::bare() } else { connector.raw_client(options.host) };
+    tokio::task::spawn_local({
+        let (channel, shared) = (channel.clone(), shared.clone());
         async move {
-            let mut stream = stream;
-            let mut client =
-                if way.bare { RawClient::bare() } else { RawClient::new(script, identity, clock::now()) };
-            let mut desk = Desk { line: line.clone(), shared: shared.clone() };
-            drive(&mut stream, &mut client, &mut desk, &shared.scratch).await;
+            let (mut stream, mut client) = (stream, client);
+            let mut driver =
+                ProbeDriver { channel: channel.clone(), shared: shared.clone(), clear: options.clear };
+            drive(&mut stream, &mut client, &mut driver, &shared.scratch).await;
             drop(stream);
-            line.closed_by_peer.set(client.is_closed_by_peer());
-            line.over.set(true);
-            line.news.notify_waiters();
+            channel.closed_by_peer.set(client.is_closed_by_peer());
+            channel.over.set(true);
+            channel.changed.notify_waiters();
         }
-    };
-    tokio::task::spawn_local(driven);
-    if way.bare {
+    });
+    if options.bare {
         return OpenOutcome::Open(session);
     }
     let on_silence = shared.on_silence.borrow_mut().take();
-    let mut heard = std::pin::pin!(line.next());
+    let mut next = std::pin::pin!(channel.next());
     let first = match on_silence {
-        None => heard.await,
-        Some(tell) => match tokio::time::timeout(silence::PATIENCE, &mut heard).await {
+        None => next.await,
+        Some(call) => match tokio::time::timeout(silence::PATIENCE, &mut next).await {
             Ok(first) => first,
             Err(_) => {
-                tell();
-                heard.await
+                call();
+                next.await
             }
         },
     };
     match first {
         Some((_, RawEvent::Established(offer))) => {
-            *line.offer.borrow_mut() = *offer;
+            *channel.offer.borrow_mut() = *offer;
             OpenOutcome::Open(session)
         }
         Some((at, RawEvent::Refused(step, failure))) => {
-            OpenOutcome::Refused(Refusal { step, event: by(*failure), session, took: took(at) })
+            refused(step, event_of(&shared.classifier, step, *failure), at)
         }
-        Some((at, RawEvent::Closed(how))) => OpenOutcome::Refused(Refusal {
-            step: Step::Greeting,
-            event: ProbeEvent::Closed(how),
-            session,
-            took: took(at),
-        }),
+        Some((at, RawEvent::Closed(how))) => refused(Step::Greeting, ProbeEvent::Closed(how), at),
         Some((_, RawEvent::Reply(_) | RawEvent::Surplus(_) | RawEvent::Malformed(_))) | None => {
             OpenOutcome::OwnFailure("the session ended before its opening did".to_owned())
         }
     }
 }
 
-/// What a failed step shows to who looks on.
-fn by(failure: Failure) -> ProbeEvent {
+/// The event of a failed step.
+fn event_of(classifier: &Classifier, step: Step, failure: Failure) -> ProbeEvent {
     match failure {
         Failure::Reply(reply)
         | Failure::Unexpected(reply)
         | Failure::Challenged { reply, understood: true, .. } => ProbeEvent::Reply(reply),
         Failure::TimedOut(_) | Failure::SessionTimedOut => ProbeEvent::Silence,
         Failure::Closed(how) => ProbeEvent::Closed(how),
-        other => ProbeEvent::Other(failure_class::sample(&other)),
+        other => {
+            let condition = classify(classifier, step, &other, false).condition;
+            ProbeEvent::Failed(condition, failure_class::sample(&other))
+        }
     }
 }
 
 impl Probes for NetworkProbes {
-    fn open(&mut self, ways: &[ProbeOptions], at_once: usize, within: Duration) -> Vec<OpenOutcome> {
-        let first = self.lines.len();
-        self.lines.extend(ways.iter().map(|_| Rc::new(Line::default())));
+    fn open(&mut self, sessions: &[ProbeOptions], at_once: usize, within: Duration) -> Vec<OpenOutcome> {
+        let first = self.channels.len();
+        self.channels.extend(sessions.iter().map(|_| Rc::new(Channel::default())));
         let until = clock::now() + within;
-        let openings = ways.iter().enumerate().map(|(index, way)| {
-            let line = self.lines[first + index].clone();
-            let (shared, way) = (self.shared.clone(), *way);
+        let openings = sessions.iter().enumerate().map(|(index, options)| {
+            let channel = self.channels[first + index].clone();
+            let (shared, options) = (self.shared.clone(), *options);
             async move {
-                let opening = opening(shared, line.clone(), Probe(first + index), way);
+                let opening = open(shared, channel.clone(), Probe(first + index), options);
                 match tokio::time::timeout_at(until.into(), opening).await {
                     Ok(opened) => opened,
                     Err(_) => {
-                        line.close.set(Some(Ending::Reset));
-                        line.wake();
+                        channel.close.set(Some(CloseOrder::Reset));
+                        channel.wake();
                         OpenOutcome::OwnFailure("the time for it was over".to_owned())
                     }
                 }
@@ -357,66 +338,69 @@ impl Probes for NetworkProbes {
     }
 
     fn offer(&self, session: Probe) -> Offer {
-        self.lines[session.0].offer.borrow().clone()
+        self.channels[session.0].offer.borrow().clone()
     }
 
     fn send(&mut self, session: Probe, bytes: &[u8]) {
-        let line = &self.lines[session.0];
-        line.says.borrow_mut().extend_from_slice(bytes);
-        line.wake();
+        let channel = &self.channels[session.0];
+        channel.outgoing.borrow_mut().extend_from_slice(bytes);
+        channel.wake();
     }
 
     fn receive(&mut self, session: Probe, within: Duration) -> ProbeOutcome {
-        let line = self.lines[session.0].clone();
+        let channel = self.channels[session.0].clone();
         // The timer is made within the runtime.
-        let heard = async { tokio::time::timeout(within, line.next()).await };
-        let heard = self.runtime.block_on(self.tasks.run_until(heard));
+        let next = async { tokio::time::timeout(within, channel.next()).await };
+        let next = self.runtime.block_on(self.tasks.run_until(next));
         let silence = || ProbeOutcome { event: ProbeEvent::Silence, at: self.since(clock::now()) };
-        let Ok(Some((at, heard))) = heard else { return silence() };
-        let what = match heard {
+        let Ok(Some((at, event))) = next else { return silence() };
+        let event = match event {
             RawEvent::Reply(reply) => ProbeEvent::Reply(reply),
-            RawEvent::Surplus(reply) => {
-                ProbeEvent::Other(format!("a reply that nothing was owed for: {reply}"))
+            RawEvent::Surplus(reply) => ProbeEvent::Failed(
+                Condition::SurplusReply,
+                format!("a reply that nothing was owed for: {reply}"),
+            ),
+            RawEvent::Malformed(malformed) => {
+                ProbeEvent::Failed(Condition::MalformedReply, malformed.to_string())
             }
-            RawEvent::Malformed(malformed) => ProbeEvent::Other(malformed.to_string()),
             RawEvent::Closed(how) => ProbeEvent::Closed(how),
-            RawEvent::Refused(_, failure) => by(*failure),
+            RawEvent::Refused(step, failure) => event_of(&self.shared.classifier, step, *failure),
             RawEvent::Established(_) => return silence(),
         };
-        ProbeOutcome { event: what, at: self.since(at) }
+        ProbeOutcome { event, at: self.since(at) }
     }
 
     fn close(&mut self, sessions: &[Probe], how: CloseMode, within: Duration) -> u64 {
         let until = clock::now() + within;
-        let goodbyes = sessions.iter().map(|session| {
-            let line = self.lines[session.0].clone();
+        let closes = sessions.iter().map(|session| {
+            let channel = self.channels[session.0].clone();
             async move {
-                if how == CloseMode::Quit && !line.over.get() {
-                    line.says.borrow_mut().extend_from_slice(QUIT);
-                    line.wake();
-                    // Its reply, or its end; what else was left unheard is of no interest any more.
+                if how == CloseMode::Quit && !channel.over.get() {
+                    channel.outgoing.borrow_mut().extend_from_slice(QUIT);
+                    channel.wake();
+                    // Its reply, or its end; other events are of no interest any more.
                     let farewell = async {
-                        while let Some((_, heard)) = line.next().await {
-                            if matches!(&heard, RawEvent::Reply(reply) if reply.code == 221) {
+                        while let Some((_, event)) = channel.next().await {
+                            if matches!(&event, RawEvent::Reply(reply) if reply.code == 221) {
                                 return;
                             }
                         }
                     };
                     tokio::time::timeout(FAREWELL.min(within), farewell).await.ok();
                 }
-                let ending = if how == CloseMode::Reset { Ending::Reset } else { Ending::Orderly(until) };
-                line.close.set(Some(ending));
-                line.wake();
-                line.is_over().await;
+                let order =
+                    if how == CloseMode::Reset { CloseOrder::Reset } else { CloseOrder::Orderly(until) };
+                channel.close.set(Some(order));
+                channel.wake();
+                channel.is_over().await;
                 // A reset ends the session on both sides.
-                how == CloseMode::Reset || line.closed_by_peer.get() || !line.connected.get()
+                how == CloseMode::Reset || channel.closed_by_peer.get() || !channel.connected.get()
             }
         });
-        let seen = futures::future::join_all(goodbyes);
+        let seen = futures::future::join_all(closes);
         let seen = self.runtime.block_on(self.tasks.run_until(seen));
-        // What they have said is of no interest any more.
         for session in sessions {
-            self.lines[session.0].heard.borrow_mut().clear();
+            self.channels[session.0].events.borrow_mut().clear();
         }
         seen.iter().filter(|seen| !**seen).count() as u64
     }
@@ -430,7 +414,7 @@ impl Probes for NetworkProbes {
     }
 
     fn hosts(&self) -> u64 {
-        self.hosts
+        self.addresses().map_or(1, |addresses| u64::try_from(addresses.len()).unwrap_or(u64::MAX).max(1))
     }
 
     fn is_stopped(&self) -> bool {
@@ -442,13 +426,7 @@ impl Probes for NetworkProbes {
     }
 
     fn network(&self, host: u64) -> Option<IpAddr> {
-        let addresses = match &self.shared.endpoint.origin {
-            Origin::Any => return None,
-            Origin::Bound(addresses) | Origin::Proxied(_, addresses) | Origin::Xclient(addresses) => {
-                addresses
-            }
-        };
-        Some(match addresses.in_turn(host)? {
+        Some(match self.addresses()?.in_turn(host)? {
             IpAddr::V4(address) => (Ipv4Addr::from_bits(address.to_bits() & !0xff)).into(),
             IpAddr::V6(address) => (Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)).into(),
         })

@@ -24,6 +24,10 @@ fn now() -> Instant {
     Instant::now()
 }
 
+async fn dial(endpoint: &Endpoint, serial: u64, now: fn() -> Instant) -> Dialed {
+    super::dial(endpoint, serial, now, &Cell::new(Step::Dns)).await
+}
+
 fn endpoint(place: Place) -> Endpoint {
     Endpoint { timeout: Duration::from_secs(10), ..Endpoint::new(place) }
 }

@@ -101,12 +101,15 @@ fn targets_that_may_not_or_cannot_be_loaded() {
     let gone = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap().local_addr().unwrap();
     let gone = format!("smtp://{gone}");
     for (target, parts) in [
-        (gone.as_str(), &["cannot be reached", "Connection refused", "start the listener"][..]),
+        (
+            gone.as_str(),
+            &["cannot be reached (connect-refused)", "the connection was refused", "start the listener"][..],
+        ),
         (
             "smtp://192.0.2.1:25",
             &["192.0.2.1 is not on this machine's loopback", "consent", "--allow-target 192.0.2.1"],
         ),
-        ("smtp://no-such-host.invalid:25", &["no-such-host.invalid", "does not resolve"]),
+        ("smtp://no-such-host.invalid:25", &["no-such-host.invalid", "does not resolve (name-not-resolved)"]),
     ] {
         refused(&stage, &["run", "--target", target, "-z", "1s"], 3, parts);
     }

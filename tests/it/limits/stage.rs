@@ -7,11 +7,11 @@ use std::time::Duration;
 use rustls::pki_types::CertificateDer;
 use smtpress::condition::Classifier;
 use smtpress::experiment::limit::{self, Bounds, Finding, KINDS, Kind, Outcome, Request, Setting};
+use smtpress::generator::connector::{Connector, Embedded};
 use smtpress::generator::probe::NetworkProbes;
 use smtpress::listener::limits::Limits;
 use smtpress::net::address::addresses::Addresses;
 use smtpress::net::address::origin::Origin;
-use smtpress::net::dial::{Endpoint, Place};
 use smtpress::smtp::script::{Timeouts, Tls};
 
 use crate::runs::stage::plan;
@@ -48,13 +48,12 @@ pub fn search_at(
     request: &Request,
 ) -> Outcome {
     let mut plan = plan(Vec::new());
-    plan.script.timeouts = Timeouts { greeting: SECOND, command: 3 * SECOND, ..Timeouts::default() };
+    plan.script.timeouts =
+        Timeouts { connect: SECOND, greeting: SECOND, command: 3 * SECOND, ..Timeouts::default() };
     plan.script.tls = if certificate.is_some() { Tls::Starttls } else { Tls::None };
-    let client = smtpress::generator::tls(&plan, certificate).unwrap();
-    let security = client.as_ref().map(|client| client.security().unwrap());
-    let origin = Origin::Bound(Addresses::parse(&["127.0.0.1-127.0.3.254"]).unwrap());
-    let endpoint = Endpoint { origin, timeout: SECOND, ..Endpoint::new(Place::from(place)) };
-    let mut probes = NetworkProbes::new(&plan, endpoint, security).unwrap();
+    plan.origin = Origin::Bound(Addresses::parse(&["127.0.0.1-127.0.3.254"]).unwrap());
+    let embedded = Embedded { place: place.into(), certificate: certificate.cloned() };
+    let mut probes = NetworkProbes::new(&Connector::new(&plan, Some(&embedded)).unwrap()).unwrap();
     let setting = Setting {
         mail: plan.mail.clone(),
         seed: 42,

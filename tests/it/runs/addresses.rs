@@ -5,8 +5,10 @@ use std::net::{IpAddr, SocketAddr};
 use smtpress::collector::Outcome;
 use smtpress::collector::summary::Code;
 use smtpress::collector::tally::AddressCount;
+use smtpress::generator::Connector;
 use smtpress::generator::probe::{NetworkProbes, OpenOutcome, ProbeOptions, Probes};
-use smtpress::net::dial::{Changing, Endpoint, Place, Resolver};
+use smtpress::net::address::Target;
+use smtpress::net::dial::{Changing, Resolver};
 use smtpress::plan::{Messages, Unit};
 
 use super::stage::{Stage, Told, phase, plan, shared};
@@ -85,11 +87,12 @@ fn a_name_that_comes_back_is_served_again() {
 fn a_search_for_limits_is_held_to_the_rule_as_well() {
     let listener =
         smtpress::listener::start("127.0.0.1:0".parse().unwrap(), Default::default(), 7, 1).unwrap();
-    let plan = plan(vec![phase(shared(1, 1), None, Unit::Message)]);
+    let mut plan = plan(vec![phase(shared(1, 1), None, Unit::Message)]);
+    plan.target = Target::smtp("mx.recipient.example", listener.addr().port());
     let answers = vec![vec!["127.0.0.1".parse().unwrap()], vec!["192.0.2.1".parse().unwrap()]];
-    let place = Place::Tcp { host: "mx.recipient.example".to_owned(), port: listener.addr().port() };
     let resolver = Resolver::Changing(Changing::new(answers));
-    let mut probes = NetworkProbes::new(&plan, Endpoint { resolver, ..Endpoint::new(place) }, None).unwrap();
+    let connector = Connector::new(&plan, None).unwrap().with_resolver(resolver);
+    let mut probes = NetworkProbes::new(&connector).unwrap();
     let opened = probes.open(&[ProbeOptions::default()], 1, std::time::Duration::from_secs(10));
     assert!(matches!(opened[..], [OpenOutcome::Open(_)]), "{opened:?}");
     let opened = probes.open(&[ProbeOptions::default()], 1, std::time::Duration::from_secs(10));

@@ -7,9 +7,9 @@ use std::time::Duration;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use smtpress::condition::Condition;
 use smtpress::generator::probe::{
-    CloseMode, ConnectFailure, OpenOutcome, Probe, ProbeEvent, ProbeOptions, ProbeOutcome, Probes, Refusal,
-    Spent,
+    CloseMode, OpenOutcome, Probe, ProbeEvent, ProbeOptions, ProbeOutcome, Probes, Refusal, Spent,
 };
 use smtpress::smtp::hello::Offer;
 use smtpress::smtp::{Closed, Reply, Step};
@@ -45,7 +45,7 @@ impl Chaos {
             0 => ProbeEvent::Closed(Closed::Eof),
             1 => ProbeEvent::Closed(Closed::Reset),
             2 => ProbeEvent::Silence,
-            3 => ProbeEvent::Other("no reply: \u{fffd}\0".to_owned()),
+            3 => ProbeEvent::Failed(Condition::MalformedReply, "no reply: \u{fffd}\0".to_owned()),
             _ => ProbeEvent::Reply(Reply::new(
                 *CODES.choose(&mut self.die).unwrap(),
                 vec!["x".repeat(self.die.random_range(0..40))],
@@ -68,7 +68,7 @@ impl Probes for Chaos {
                 self.sessions.push((VecDeque::new(), true));
                 match self.die.random_range(0..4) {
                     _ if served => OpenOutcome::Open(session),
-                    0 => out(Step::Connect, ProbeEvent::NotConnected(ConnectFailure::Refused)),
+                    0 => out(Step::Connect, ProbeEvent::NotConnected(Condition::ConnectRefused)),
                     1 => out(Step::Greeting, ProbeEvent::Silence),
                     _ => out(Step::Hello, self.met()),
                 }

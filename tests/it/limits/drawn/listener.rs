@@ -6,9 +6,9 @@ use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use smtpress::condition::Condition;
 use smtpress::generator::probe::{
-    CloseMode, ConnectFailure, OpenOutcome, Probe, ProbeEvent, ProbeOptions, ProbeOutcome, Probes, Refusal,
-    Spent,
+    CloseMode, OpenOutcome, Probe, ProbeEvent, ProbeOptions, ProbeOutcome, Probes, Refusal, Spent,
 };
 use smtpress::smtp::hello::Offer;
 use smtpress::smtp::{Closed, Reply, Step};
@@ -359,7 +359,7 @@ impl Simulated {
             Some((Shows::NoConnect, _)) => {
                 one.over = true;
                 self.sessions.push(one);
-                return out(ProbeEvent::NotConnected(ConnectFailure::Refused), Step::Connect);
+                return out(ProbeEvent::NotConnected(Condition::ConnectRefused), Step::Connect);
             }
             Some((shows, At::Later)) if shows != Shows::NoConnect => {
                 one.refused = Some(shows);
@@ -552,9 +552,10 @@ impl Simulated {
                 }
                 let words = if drawn.echoes_path { format!("{text} ok") } else { "ok".to_owned() };
                 if words.len() > 4000 {
-                    self.sessions[number]
-                        .events
-                        .push_back((self.now, ProbeEvent::Other("a reply line too long".into())));
+                    self.sessions[number].events.push_back((
+                        self.now,
+                        ProbeEvent::Failed(Condition::MalformedReply, "a reply line too long".into()),
+                    ));
                     return;
                 }
                 self.answer(number, 250, &words);

@@ -8,13 +8,19 @@
 //! - Whether the target is still there when all is over is asked only where the last arrival of all leaves it open
 //!   (`work`): by one connection more, after the load, which counts nowhere.
 
+use std::cell::Cell;
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use super::clock;
-use crate::net::dial::{self, Endpoint, Fault};
+use super::connector::Connector;
+use super::preflight;
+use super::runner::RunError;
+use crate::net::address::Transport;
+use crate::net::dial::{self, Dialed, Endpoint, Fault};
+use crate::plan::Plan;
 use crate::smtp::Step;
-use crate::smtp::script::{Script, Tls};
+use crate::smtp::script::Tls;
 
 /// How long the first dial may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -69,20 +75,57 @@ impl Reach {
     }
 }
 
-/// Whether somebody still listens at `endpoint`, after the load: who lets us in, and says or does something unless TLS is to
-/// come first. What our own side cannot do says nothing.
-pub(super) fn still_listens(endpoint: &Endpoint, script: &Script) -> bool {
-    let endpoint = Endpoint { timeout: endpoint.timeout.min(LAST_PATIENCE), ..endpoint.clone() };
+/// Whether a load may go to the plan's target, and whether the target is there: connects once and closes.
+///
+/// # Errors
+/// It does not resolve, is not allowed or cannot be reached.
+pub fn check_target(plan: &Plan) -> Result<(), RunError> {
+    preflight::check_before_load(plan)?;
+    // The embedded listener is not started yet.
+    if plan.target.is_embedded() {
+        return Ok(());
+    }
+    let connector = Connector::new(plan, None)?;
+    let Some(dialed) = connect_once(&connector, PATIENCE, |dialed| async { dialed }) else { return Ok(()) };
+    match &dialed.result {
+        // It let us in before it reset us: what that means is for the load to say.
+        Ok(_) | Err((_, Fault::Reset)) => Ok(()),
+        // A unix socket whose queue is full has a listener.
+        Err((_, Fault::TimedOut)) if matches!(plan.target.transport, Transport::Unix { .. }) => Ok(()),
+        Err((_, fault)) => Err(preflight::unreachable(plan, *fault, dialed.in_words(*fault)).into()),
+    }
+}
+
+/// Whether the listener is still there after the load: it accepts the connection, and greets or closes unless TLS comes
+/// first. A failure of this machine says nothing.
+pub(super) fn still_listens(connector: &Connector) -> bool {
+    let script = &connector.plan().script;
     let patience = script.timeouts.greeting.min(LAST_PATIENCE);
-    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return true };
-    runtime.block_on(async {
-        match dial::dial(&endpoint, 0, clock::now).await.result {
+    let listens = connect_once(connector, LAST_PATIENCE, |dialed| async move {
+        match dialed.result {
             Ok(_) if script.tls == Tls::Implicit => true,
             Ok(mut stream) => !stream.is_silent(patience).await,
             Err((_, Fault::Own(_) | Fault::NotAllowed(_) | Fault::Reset)) => true,
             Err((_, Fault::Refused | Fault::TimedOut | Fault::Unreachable | Fault::NotResolved)) => false,
         }
-    })
+    });
+    listens.unwrap_or(true)
+}
+
+/// Connects once, within `most`, and asks what that shows; `None`: this machine could not.
+fn connect_once<T, F: Future<Output = T>>(
+    connector: &Connector,
+    most: Duration,
+    judge: impl FnOnce(Dialed) -> F,
+) -> Option<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
+    let endpoint = connector.endpoint();
+    let endpoint = Endpoint { timeout: endpoint.timeout.min(most), ..endpoint.clone() };
+    Some(
+        runtime.block_on(async {
+            judge(dial::dial(&endpoint, 0, clock::now, &Cell::new(Step::Dns)).await).await
+        }),
+    )
 }
 
 #[cfg(test)]

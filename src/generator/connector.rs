@@ -1,0 +1,183 @@
+//! The connector: a plan goes in, a connected and identified session comes out, or why there is none. Every command opens its
+//! sessions here: address, source, PROXY header, TLS, XCLIENT and login follow from the plan in one place.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use rustls::pki_types::CertificateDer;
+
+use super::clock;
+use super::failure_class;
+use super::runner::RunError;
+use crate::net::address::Transport;
+use crate::net::address::allowed::Allowed;
+use crate::net::dial::{self, Dialed, Endpoint, Place, Resolver};
+use crate::net::proxy::SpokenTls;
+use crate::net::tls::client::Client as TlsClient;
+use crate::net::tls::{Security, TlsError};
+use crate::plan::Plan;
+use crate::smtp::auth::Login;
+use crate::smtp::client::Failure;
+use crate::smtp::command::xclient_attributes;
+use crate::smtp::raw_client::RawClient;
+use crate::smtp::script::{Identity, Tls};
+use crate::smtp::{Client, Content, Script, Step};
+
+/// The listener inside this process.
+#[derive(Clone, Debug)]
+pub struct Embedded {
+    /// Where it listens.
+    pub place: Place,
+    /// Its certificate, which is trusted unless the plan names others.
+    pub certificate: Option<CertificateDer<'static>>,
+}
+
+/// Opens the sessions of a plan, on any thread.
+#[derive(Clone, Debug)]
+pub struct Connector {
+    plan: Arc<Plan>,
+    endpoint: Endpoint,
+    tls: Option<TlsClient>,
+}
+
+impl Connector {
+    /// A connector for `plan`. With TLS it reads the authorities that are trusted, which takes its time.
+    ///
+    /// # Errors
+    /// The target is embedded, and there is no listener; or TLS cannot be set up. Nothing is sent.
+    pub fn new(plan: &Plan, embedded: Option<&Embedded>) -> Result<Connector, RunError> {
+        let (place, allowed) = match &plan.target.transport {
+            Transport::Tcp { host, port } => {
+                (Place::Tcp { host: host.clone(), port: *port }, Allowed::new(host, &plan.allow))
+            }
+            Transport::Unix { path } => (Place::Unix(path.clone()), Allowed::default()),
+            // It is this process's own, wherever it was told to listen.
+            Transport::Embedded => (embedded.ok_or(RunError::NoListener)?.place.clone(), Allowed::Any),
+        };
+        let endpoint = Endpoint {
+            allowed,
+            timeout: plan.script.timeouts.connect,
+            origin: plan.origin.clone(),
+            proxied_tls: (plan.script.tls == Tls::Implicit).then(SpokenTls::default),
+            ..Endpoint::new(place)
+        };
+        let certificate = embedded.and_then(|embedded| embedded.certificate.as_ref());
+        Ok(Connector { plan: Arc::new(plan.clone()), endpoint, tls: tls(plan, certificate)? })
+    }
+
+    /// The same with another way to resolve names.
+    #[must_use]
+    pub fn with_resolver(mut self, resolver: Resolver) -> Connector {
+        self.endpoint.resolver = resolver;
+        self
+    }
+
+    /// The same for sessions in clear text and without a login.
+    #[must_use]
+    pub fn in_clear_text(&self) -> Connector {
+        let mut plan = Plan::clone(&self.plan);
+        plan.script.tls = Tls::None;
+        plan.logins = Default::default();
+        let endpoint = Endpoint { proxied_tls: None, ..self.endpoint.clone() };
+        Connector { plan: Arc::new(plan), endpoint, tls: None }
+    }
+
+    /// The plan.
+    pub fn plan(&self) -> &Arc<Plan> {
+        &self.plan
+    }
+
+    /// Where and how it connects.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// Whether sessions are encrypted.
+    pub fn speaks_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// The connector of one thread, whose sessions resume each other's TLS. To be called on that thread: what the TLS library
+    /// prepares once a thread is prepared here, and not in the first handshake.
+    ///
+    /// # Errors
+    /// TLS cannot be set up; [`Connector::new`] tried it.
+    pub fn on_thread(&self) -> Result<ThreadConnector, TlsError> {
+        let security = self.tls.as_ref().map(TlsClient::security).transpose()?;
+        Ok(ThreadConnector { script: Rc::new(self.plan.script.clone()), security, connector: self.clone() })
+    }
+}
+
+/// How the sessions of a plan speak TLS, if they do; `embedded`: the certificate of the listener inside the process.
+fn tls(plan: &Plan, embedded: Option<&CertificateDer<'static>>) -> Result<Option<TlsClient>, TlsError> {
+    if !plan.speaks_tls() {
+        return Ok(None);
+    }
+    let mut tls = plan.tls.clone();
+    if plan.target.is_embedded() && tls.authorities.is_none() {
+        tls.authorities = Some(embedded.cloned().into_iter().collect());
+    }
+    // The embedded listener is at an address of this machine; a unix socket has no name but the one it was given.
+    let host = plan.target.host().unwrap_or("127.0.0.1");
+    TlsClient::new(&tls, host).map(Some)
+}
+
+/// Opens the sessions of a plan, on one thread. A session has a number, from which its source address and its login follow.
+#[derive(Debug)]
+pub struct ThreadConnector {
+    connector: Connector,
+    script: Rc<Script>,
+    security: Option<Security>,
+}
+
+impl ThreadConnector {
+    /// The connector of all threads.
+    pub fn connector(&self) -> &Connector {
+        &self.connector
+    }
+
+    /// The dialogue of the sessions.
+    pub fn script(&self) -> &Script {
+        &self.script
+    }
+
+    /// Connects for session `serial`; `step` is the step that it is at, for an owner that does not wait to its end.
+    pub async fn connect(&self, serial: u64, step: &Cell<Step>) -> Dialed {
+        dial::dial(&self.connector.endpoint, serial, clock::now, step).await
+    }
+
+    /// The client of a session that is connected.
+    pub fn client<C: Content>(&self, serial: u64) -> Client<C> {
+        Client::new(self.script.clone(), self.identity(serial), clock::now())
+    }
+
+    /// The same, driven line by line after its opening.
+    pub fn raw_client(&self, serial: u64) -> RawClient {
+        RawClient::new(self.script.clone(), self.identity(serial), clock::now())
+    }
+
+    /// The login of a session.
+    pub fn login(&self, serial: u64) -> Option<&Login> {
+        let plan = &self.connector.plan;
+        plan.logins.of(plan.seed, serial)
+    }
+
+    /// What a session needs for its TLS handshake.
+    pub fn security(&self) -> Option<&Security> {
+        self.security.as_ref()
+    }
+
+    /// The evidence of a failed step, as text.
+    pub fn evidence(&self, step: Step, failure: &Failure) -> String {
+        failure_class::sample_at(step, failure, self.connector.tls.as_ref())
+    }
+
+    fn identity(&self, serial: u64) -> Identity {
+        let xclient = self.connector.plan.origin.told(serial);
+        Identity {
+            login: self.login(serial).cloned(),
+            xclient: xclient.map(|address| xclient_attributes(address, &self.script.name)),
+        }
+    }
+}
