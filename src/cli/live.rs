@@ -1,4 +1,4 @@
-//! The flags of a run that is told while it goes on, and the tellers that they ask for.
+//! The flags of a run that is told while it goes on, and the exporters that they ask for.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
@@ -15,9 +15,9 @@ use crate::command::CommandError;
 use crate::command::Messages;
 use crate::command::signals::Signals;
 use crate::report::Underway;
-use crate::telemetry::Teller;
+use crate::telemetry::Exporter;
 use crate::telemetry::dashboard::{Brake, Dashboard, Site, Token};
-use crate::telemetry::metrics::About;
+use crate::telemetry::metrics::RunInfo;
 use crate::telemetry::otlp::{Otlp, Receiver};
 use crate::telemetry::prometheus::Prometheus;
 use crate::verdict::ExitCode;
@@ -142,30 +142,30 @@ impl Places {
     ///
     /// # Errors
     /// The kernel has a port no more.
-    pub fn tellers(self, scene: &Scene<'_>) -> Result<Vec<Box<dyn Teller>>, CommandError> {
-        let mut tellers: Vec<Box<dyn Teller>> = Vec::new();
+    pub fn exporters(self, scene: &Scene<'_>) -> Result<Vec<Box<dyn Exporter>>, CommandError> {
+        let mut exporters: Vec<Box<dyn Exporter>> = Vec::new();
         if let Some(site) = self.dashboard {
             // Also where all else is silent: there is no other way to the page.
             scene.voice.say(&format!("smtpress: live page at {}", site.url()));
-            tellers.push(Box::new(dashboard(site, scene)));
+            exporters.push(Box::new(dashboard(site, scene)));
         }
         if let Some((listener, linger)) = self.prometheus {
             scene.voice.say(&format!("smtpress: metrics at http://{}/metrics", listener.local_addr()?));
             let voice = scene.voice.clone();
             let say = Box::new(move |line: &str| voice.say(line));
-            tellers.push(Box::new(Prometheus::new(listener, about(scene.prepared), linger, say)?));
+            exporters.push(Box::new(Prometheus::new(listener, info(scene.prepared), linger, say)?));
         }
         if let Some(receiver) = self.otlp {
-            tellers.push(Box::new(Otlp::new(receiver, about(scene.prepared))));
+            exporters.push(Box::new(Otlp::new(receiver, info(scene.prepared))));
         }
-        Ok(tellers)
+        Ok(exporters)
     }
 }
 
 /// What is known of the run before it begins.
-fn about(prepared: &Prepared) -> About {
+fn info(prepared: &Prepared) -> RunInfo {
     let plan = &prepared.compiled.plan;
-    About {
+    RunInfo {
         run_id: plan.run_id.clone(),
         profile: plan.name.clone(),
         seed: plan.seed,

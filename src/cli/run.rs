@@ -32,7 +32,7 @@ use crate::report::run_dir::{Contents, Recording, RunDir};
 use crate::report::stored::RunResult;
 use crate::report::stored::convert::BuildInput;
 use crate::report::{Asked, Underway};
-use crate::telemetry::Live;
+use crate::telemetry::Exporters;
 use crate::verdict::ExitCode;
 use crate::verdict::grammar::Assertion;
 use crate::verdict::{Verdict, Windows};
@@ -65,7 +65,7 @@ pub fn run(args: &RunArgs, screen: &Screen) -> Result<ExitCode, CommandError> {
     let ready = Ready::new(&prepared, directory)?;
     // From now on what an earlier run wrote there is no result of this one.
     copies.clear();
-    let tellers = places.tellers(&Scene {
+    let exporters = places.exporters(&Scene {
         prepared: &prepared,
         directory: ready.directory.path(),
         signals: &signals,
@@ -92,7 +92,7 @@ pub fn run(args: &RunArgs, screen: &Screen) -> Result<ExitCode, CommandError> {
             voice.say(&start::notice(start_at, now));
         }
     }
-    let live = Live::start(tellers)?;
+    let live = Exporters::start(exporters)?;
     if let Some(start_at) = start_at {
         signals.wait_until(UNIX_EPOCH + start_at);
     }
@@ -146,7 +146,7 @@ impl<'a> Ready<'a> {
     }
 
     /// Puts the load on the target.
-    pub fn load(self, signals: &Signals, progress: Progress, live: Live) -> Result<Over<'a>, CommandError> {
+    pub fn load(self, signals: &Signals, progress: Progress, live: Exporters) -> Result<Over<'a>, CommandError> {
         let Ready { prepared, directory, recording, so_far, listener } = self;
         let plan = &prepared.compiled.plan;
         let infos = phase_infos(plan);
@@ -204,7 +204,7 @@ pub struct Ended {
     pub result: Arc<RunResult>,
     /// Whether its files are written.
     pub stored: Result<(), CommandError>,
-    pub live: Live,
+    pub live: Exporters,
 }
 
 fn shown(args: &RunArgs) -> args::Progress {
@@ -273,7 +273,7 @@ struct Watcher<'a> {
     so_far: Underway,
     stop: watch::Receiver<Stop>,
     progress: Progress,
-    live: Live,
+    live: Exporters,
     lookout: Lookout,
 }
 

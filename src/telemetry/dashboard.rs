@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use super::{Heard, Teller};
+use super::{Exporter, RunEvent};
 use crate::report::html::{self, Stage};
 use crate::report::run_dir::PAGE;
 use crate::report::{RunResult, Underway};
@@ -76,10 +76,10 @@ pub struct Dashboard {
     pub files: PathBuf,
 }
 
-impl Teller for Dashboard {
-    fn tell(
+impl Exporter for Dashboard {
+    fn export(
         self: Box<Self>,
-        mut heard: UnboundedReceiver<Heard>,
+        mut events: UnboundedReceiver<RunEvent>,
     ) -> Pin<Box<dyn Future<Output = Vec<String>>>> {
         Box::pin(async move {
             let Dashboard { site: Site { listener, token, .. }, underway, brake, files } = *self;
@@ -88,10 +88,10 @@ impl Teller for Dashboard {
                 Ok(serving) => serving,
                 Err(error) => return vec![format!("there was no live page: {error}")],
             };
-            while let Some(what) = heard.recv().await {
+            while let Some(what) = events.recv().await {
                 match what {
-                    Heard::Second(second) => board.second(&second),
-                    Heard::Over(result) => {
+                    RunEvent::Second(second) => board.second(&second),
+                    RunEvent::Over(result) => {
                         board.over(report(&files, &result));
                         break;
                     }

@@ -1,4 +1,4 @@
-//! What is exported of a run for machines that keep metrics: the books so far, and the one table of names, units and labels.
+//! What is exported of a run for machines that keep metrics: the values so far, and the one table of names, units and labels.
 //!
 //! How it is written down is the business of `prometheus` and `otlp`; both read the table, so that they cannot differ. How a
 //! distribution becomes buckets is `buckets`' business.
@@ -8,7 +8,7 @@
 //!   The names of durations are those of [`Metric`]; steps are one family, told apart by the label `step`.
 //! - A condition belongs to a step and an outcome, not to a transaction: a session may be turned away before there is one.
 //!   So conditions have a family of their own, and the sum over a family counts nothing twice.
-//! - The number of series is bounded: outcomes, steps and conditions are closed sets, the books stop telling codes apart
+//! - The number of series is bounded: outcomes, steps and conditions are closed sets, the collector stops telling codes apart
 //!   after a thousand rows a phase, and no text of a reply is ever a label.
 //! - What a phase counts is there from the start as a zero, so that a rate sees the first event; conditions and distributions
 //!   appear when they are met.
@@ -22,7 +22,7 @@ use std::time::Duration;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
 
-use super::Heard;
+use super::RunEvent;
 use crate::collector::histogram::Hist;
 use crate::collector::snapshot::Gauges;
 use crate::collector::tally::{ByOutcome, Counts, PhaseTally, Tally};
@@ -33,7 +33,7 @@ const STEP: &str = "step.";
 
 /// What is known of a run before it begins.
 #[derive(Clone, Debug)]
-pub struct About {
+pub struct RunInfo {
     /// Identifies the run, as in its messages.
     pub run_id: String,
     /// The profile's name.
@@ -46,10 +46,10 @@ pub struct About {
     pub started_at: Duration,
 }
 
-/// The books of a run so far.
+/// The values of a run so far.
 #[derive(Clone, Debug)]
-pub struct Books {
-    about: About,
+pub struct RunMetrics {
+    info: RunInfo,
     tally: Tally,
     gauges: Gauges,
     /// How far the run is, since its epoch.
@@ -58,22 +58,22 @@ pub struct Books {
     over: Option<u8>,
 }
 
-impl Books {
-    /// Empty ones.
-    pub fn new(about: About) -> Books {
+impl RunMetrics {
+    /// All zero.
+    pub fn new(info: RunInfo) -> RunMetrics {
         let tally = Tally::new(about.phases.len());
-        Books { about, tally, gauges: Gauges::default(), at: Duration::ZERO, over: None }
+        RunMetrics { info, tally, gauges: Gauges::default(), at: Duration::ZERO, over: None }
     }
 
-    /// Adds what was heard.
-    pub fn hear(&mut self, heard: &Heard) {
-        match heard {
-            Heard::Second(interval) => {
+    /// Adds what was events.
+    pub fn hear(&mut self, events: &RunEvent) {
+        match events {
+            RunEvent::Second(interval) => {
                 self.tally += &interval.tally;
                 self.gauges = interval.gauges;
                 self.at = interval.start + interval.length;
             }
-            Heard::Over(result) => {
+            RunEvent::Over(result) => {
                 self.at = self.at.max(Duration::try_from_secs_f64(result.took_s).unwrap_or_default());
                 self.over = Some(result.verdict.exit_code);
             }
@@ -86,13 +86,13 @@ impl Books {
     }
 
     /// What was known before.
-    pub fn about(&self) -> &About {
-        &self.about
+    pub fn info(&self) -> &RunInfo {
+        &self.info
     }
 
     /// When the values were so, since the Unix epoch.
     pub fn time(&self) -> Duration {
-        self.about.started_at + self.at
+        self.info.started_at + self.at
     }
 
     /// The distributions that hold values: phase, metric, outcome.
@@ -105,7 +105,7 @@ impl Books {
 
     /// The phases with their names.
     fn phases(&self) -> impl Iterator<Item = (&str, &PhaseTally)> {
-        self.about.phases.iter().map(String::as_str).zip(&self.tally.phases)
+        self.info.phases.iter().map(String::as_str).zip(&self.tally.phases)
     }
 }
 
@@ -159,7 +159,7 @@ enum Read {
     /// One a phase and outcome that holds values.
     Spread(Metric),
     /// As it says.
-    Own(for<'a> fn(&'a Books) -> Vec<Sample<'a>>),
+    Own(for<'a> fn(&'a RunMetrics) -> Vec<Sample<'a>>),
 }
 
 impl Family {
@@ -193,11 +193,11 @@ impl Family {
     }
 
     /// Its series, as they stand.
-    pub fn samples<'a>(&self, books: &'a Books) -> Vec<Sample<'a>> {
+    pub fn samples<'a>(&self, metrics: &'a RunMetrics) -> Vec<Sample<'a>> {
         match &self.read {
             Read::ByPhase(pick) => {
                 let of = |(phase, tally): (&'a str, &PhaseTally)| Sample::count([phase], pick(&tally.counts));
-                books.phases().map(of).collect()
+                metrics.phases().map(of).collect()
             }
             Read::ByOutcome(pick, outcomes) => {
                 let of = |(phase, tally): (&'a str, &'a PhaseTally)| {
@@ -206,14 +206,14 @@ impl Family {
                         .iter()
                         .map(move |outcome| Sample::count([phase, outcome.as_str()], counts.of(*outcome)))
                 };
-                books.phases().flat_map(of).collect()
+                metrics.phases().flat_map(of).collect()
             }
-            Read::State(pick) => vec![Sample::count([], pick(&books.gauges))],
+            Read::State(pick) => vec![Sample::count([], pick(&metrics.gauges))],
             Read::Spread(metric) => {
-                let spreads = books.spreads().filter(|(_, of, ..)| of == metric);
+                let spreads = metrics.spreads().filter(|(_, of, ..)| of == metric);
                 spreads.map(|(phase, _, outcome, hist)| Sample::spread([phase, outcome], hist)).collect()
             }
-            Read::Own(read) => read(books),
+            Read::Own(read) => read(metrics),
         }
     }
 }
@@ -269,9 +269,9 @@ pub static TABLE: &[Family] = &[
         Kind::Gauge,
         "How far the run is, as these values stand.",
     )
-    .labels(&[], Read::Own(|books| vec![Sample::number(books.at.as_secs_f64())])),
+    .labels(&[], Read::Own(|metrics| vec![Sample::number(metrics.at.as_secs_f64())])),
     Family::new("smtpress_run_over", None, Kind::Gauge, "1 if the run is over and these values are final.")
-        .labels(&[], Read::Own(|books| vec![Sample::count([], books.is_over().into())])),
+        .labels(&[], Read::Own(|metrics| vec![Sample::count([], metrics.is_over().into())])),
     Family::new(
         "smtpress_run_exit_code",
         None,
@@ -280,7 +280,7 @@ pub static TABLE: &[Family] = &[
     )
     .labels(
         &[],
-        Read::Own(|books| books.over.iter().map(|code| Sample::count([], (*code).into())).collect()),
+        Read::Own(|metrics| metrics.over.iter().map(|code| Sample::count([], (*code).into())).collect()),
     ),
     Family::count(
         "smtpress_arrivals_scheduled",
@@ -394,24 +394,24 @@ pub static TABLE: &[Family] = &[
     .labels(&[], Read::Own(|_| process_cpu().map(Sample::number).into_iter().collect())),
 ];
 
-fn info(books: &Books) -> Vec<Sample<'_>> {
-    let About { run_id, profile, seed, .. } = &books.about;
+fn info(metrics: &RunMetrics) -> Vec<Sample<'_>> {
+    let RunInfo { run_id, profile, seed, .. } = &metrics.info;
     let labels = [run_id.into(), profile.into(), seed.to_string().into(), env!("CARGO_PKG_VERSION").into()];
     vec![Sample::new(labels, Value::Count(1))]
 }
 
-fn recipients(books: &Books) -> Vec<Sample<'_>> {
+fn recipients(metrics: &RunMetrics) -> Vec<Sample<'_>> {
     let both = |(phase, tally): (_, &PhaseTally)| {
         let (accepted, refused) = (tally.counts.recipients_accepted, tally.counts.recipients_refused);
         [Sample::count([phase, "accepted"], accepted), Sample::count([phase, "refused"], refused)]
     };
-    books.phases().flat_map(both).collect()
+    metrics.phases().flat_map(both).collect()
 }
 
 /// The rows of the conditions without their enhanced codes, which a listener may make up by the million.
-fn conditions(books: &Books) -> Vec<Sample<'_>> {
+fn conditions(metrics: &RunMetrics) -> Vec<Sample<'_>> {
     let mut counts = BTreeMap::new();
-    for (phase, tally) in books.phases() {
+    for (phase, tally) in metrics.phases() {
         for (key, met) in &tally.conditions {
             let code = key.code.map_or_else(|| "none".into(), |code| Cow::Owned(code.to_string()));
             let labels = [
@@ -428,9 +428,9 @@ fn conditions(books: &Books) -> Vec<Sample<'_>> {
     counts.into_iter().map(|(labels, count)| Sample::new(labels, Value::Count(count))).collect()
 }
 
-fn handshakes(books: &Books) -> Vec<Sample<'_>> {
+fn handshakes(metrics: &RunMetrics) -> Vec<Sample<'_>> {
     let mut samples = Vec::new();
-    for (phase, tally) in books.phases() {
+    for (phase, tally) in metrics.phases() {
         for (key, count) in &tally.handshakes {
             let group = key.group.as_deref().unwrap_or("none");
             let resumed = if key.resumed { "true" } else { "false" };
@@ -440,12 +440,12 @@ fn handshakes(books: &Books) -> Vec<Sample<'_>> {
     samples
 }
 
-fn steps(books: &Books) -> Vec<Sample<'_>> {
+fn steps(metrics: &RunMetrics) -> Vec<Sample<'_>> {
     let of = |(phase, metric, outcome, hist): (_, Metric, _, _)| {
         let step = metric.as_str().strip_prefix(STEP)?;
         Some(Sample::spread([phase, step, outcome], hist))
     };
-    books.spreads().filter_map(of).collect()
+    metrics.spreads().filter_map(of).collect()
 }
 
 /// What the process has used of its processors, in seconds; nothing where the kernel does not say.

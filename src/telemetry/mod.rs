@@ -1,7 +1,7 @@
 //! Telling a run while it goes on: to whoever looks on, and to machines that keep metrics. It measures and judges nothing.
 //!
-//! A [`Teller`] is one way of telling. All of them live on one thread of their own with a runtime of its own: the workers never
-//! see them, and the thread that adds up the seconds only hands each second over and never waits. A teller that is slow, or
+//! A [`Exporter`] is one way of telling. All of them live on one thread of their own with a runtime of its own: the workers never
+//! see them, and the thread that adds up the seconds only hands each second over and never waits. A exporter that is slow, or
 //! that nobody listens to, is late by itself and delays nothing.
 
 pub mod dashboard;
@@ -25,12 +25,12 @@ use tokio::sync::oneshot;
 use crate::collector::snapshot::Interval;
 use crate::report::RunResult;
 
-/// How often a wait for the tellers looks whether the user has had enough.
+/// How often a wait for the exporters looks whether the user has had enough.
 const GLANCE: Duration = Duration::from_millis(50);
 
-/// What a teller hears of a run.
+/// What a exporter hears of a run.
 #[derive(Clone, Debug)]
-pub enum Heard {
+pub enum RunEvent {
     /// A second is over. One comes for every second of the run, in order, with all that was counted in it.
     Second(Arc<Interval>),
     /// The run is over and judged; nothing follows.
@@ -38,19 +38,22 @@ pub enum Heard {
 }
 
 /// One way of telling a run while it goes on.
-pub trait Teller: Send {
-    /// Tells until all is told: beyond [`Heard::Over`] if somebody may still want to hear the end. A channel that is closed
+pub trait Exporter: Send {
+    /// Tells until all is told: beyond [`RunEvent::Over`] if somebody may still want to hear the end. A channel that is closed
     /// without it means that the run could not be done; then it ends at once.
     ///
     /// Gives what the user should know of how it went, a sentence each; nothing if all went well. What it still does is
     /// dropped when the user does not want to wait any longer.
-    fn tell(self: Box<Self>, heard: UnboundedReceiver<Heard>) -> Pin<Box<dyn Future<Output = Vec<String>>>>;
+    fn export(
+        self: Box<Self>,
+        events: UnboundedReceiver<RunEvent>,
+    ) -> Pin<Box<dyn Future<Output = Vec<String>>>>;
 }
 
-/// The tellers of a run, at work.
+/// The exporters of a run, at work.
 #[derive(Debug, Default)]
-pub struct Live {
-    tellers: Vec<UnboundedSender<Heard>>,
+pub struct Exporters {
+    exporters: Vec<UnboundedSender<RunEvent>>,
     thread: Option<Thread>,
 }
 
@@ -63,22 +66,23 @@ struct Thread {
     remarks: mpsc::Receiver<Vec<String>>,
 }
 
-impl Live {
-    /// Sets the tellers to work; without any there is no thread.
+impl Exporters {
+    /// Sets the exporters to work; without any there is no thread.
     ///
     /// # Errors
     /// No thread, or no descriptor for its runtime, is left.
-    pub fn start(tellers: Vec<Box<dyn Teller>>) -> io::Result<Live> {
-        if tellers.is_empty() {
-            return Ok(Live::default());
+    pub fn start(exporters: Vec<Box<dyn Exporter>>) -> io::Result<Exporters> {
+        if exporters.is_empty() {
+            return Ok(Exporters::default());
         }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let (senders, receivers): (Vec<_>, Vec<_>) = tellers.iter().map(|_| unbounded_channel()).unzip();
+        let (senders, receivers): (Vec<_>, Vec<_>) = exporters.iter().map(|_| unbounded_channel()).unzip();
         let (patience, lost) = oneshot::channel::<()>();
         let (told, remarks) = mpsc::channel();
         let handle = std::thread::Builder::new().name("live".into()).spawn(move || {
             runtime.block_on(async move {
-                let all = tellers.into_iter().zip(receivers).map(|(teller, heard)| teller.tell(heard));
+                let all =
+                    exporters.into_iter().zip(receivers).map(|(exporter, events)| exporter.export(events));
                 tokio::select! {
                     said = future::join_all(all) => drop(told.send(said.concat())),
                     _ = lost => {}
@@ -87,27 +91,27 @@ impl Live {
             // Connections that are still open must not hold the thread.
             runtime.shutdown_background();
         })?;
-        Ok(Live { tellers: senders, thread: Some(Thread { handle, patience, remarks }) })
+        Ok(Exporters { exporters: senders, thread: Some(Thread { handle, patience, remarks }) })
     }
 
     /// A second is over. Never waits.
     pub fn second(&self, interval: &Interval) {
-        if self.tellers.is_empty() {
+        if self.exporters.is_empty() {
             return;
         }
         let interval = Arc::new(interval.clone());
-        self.tell(&Heard::Second(interval));
+        self.tell(&RunEvent::Second(interval));
     }
 
-    /// The run is over: the tellers tell its end, until they have or until `enough` says that nobody waits any longer.
+    /// The run is over: the exporters tell its end, until they have or until `enough` says that nobody waits any longer.
     /// Gives what the user should know of how they fared.
     pub fn over(mut self, result: &Arc<RunResult>, enough: impl Fn() -> bool) -> Vec<String> {
-        self.tell(&Heard::Over(result.clone()));
+        self.tell(&RunEvent::Over(result.clone()));
         let Some(Thread { handle, patience, remarks }) = self.thread.take() else { return Vec::new() };
         let said = loop {
             match remarks.recv_timeout(GLANCE) {
                 Ok(said) => break said,
-                // A teller that panicked has said so already.
+                // A exporter that panicked has said so already.
                 Err(mpsc::RecvTimeoutError::Disconnected) => break Vec::new(),
                 Err(mpsc::RecvTimeoutError::Timeout) if enough() => break Vec::new(),
                 Err(mpsc::RecvTimeoutError::Timeout) => {}
@@ -119,10 +123,10 @@ impl Live {
         said
     }
 
-    fn tell(&self, what: &Heard) {
-        for teller in &self.tellers {
+    fn tell(&self, what: &RunEvent) {
+        for exporter in &self.exporters {
             // One that has ended already needs to hear nothing.
-            teller.send(what.clone()).ok();
+            exporter.send(what.clone()).ok();
         }
     }
 }
@@ -139,14 +143,14 @@ mod tests {
         waits: bool,
     }
 
-    impl Teller for Counting {
-        fn tell(
+    impl Exporter for Counting {
+        fn export(
             self: Box<Self>,
-            mut heard: UnboundedReceiver<Heard>,
+            mut events: UnboundedReceiver<RunEvent>,
         ) -> Pin<Box<dyn Future<Output = Vec<String>>>> {
             Box::pin(async move {
                 let mut seconds = Vec::new();
-                while let Some(Heard::Second(interval)) = heard.recv().await {
+                while let Some(RunEvent::Second(interval)) = events.recv().await {
                     seconds.push(interval.start.as_secs());
                 }
                 if self.waits {
@@ -169,7 +173,7 @@ mod tests {
     #[test]
     fn every_teller_hears_every_second_and_the_end() {
         let live =
-            Live::start(vec![Box::new(Counting { waits: false }), Box::new(Counting { waits: false })])
+            Exporters::start(vec![Box::new(Counting { waits: false }), Box::new(Counting { waits: false })])
                 .unwrap();
         (0..3).for_each(|start| live.second(&second(start)));
         let said = live.over(&Arc::new(fixtures::accepted()), || false);
@@ -178,13 +182,13 @@ mod tests {
 
     #[test]
     fn whoever_has_had_enough_does_not_wait_for_one_that_goes_on() {
-        let live = Live::start(vec![Box::new(Counting { waits: true })]).unwrap();
+        let live = Exporters::start(vec![Box::new(Counting { waits: true })]).unwrap();
         assert_eq!(live.over(&Arc::new(fixtures::accepted()), || true), Vec::<String>::new());
     }
 
     #[test]
     fn without_tellers_there_is_nothing() {
-        let live = Live::start(Vec::new()).unwrap();
+        let live = Exporters::start(Vec::new()).unwrap();
         live.second(&second(0));
         assert!(live.thread.is_none());
         assert!(live.over(&Arc::new(fixtures::accepted()), || false).is_empty());

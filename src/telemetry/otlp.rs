@@ -38,8 +38,8 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::metrics::{About, Books, Family, Kind, Sample, TABLE, Unit, Value, buckets};
-use super::{Heard, Teller};
+use super::metrics::{Family, Kind, RunInfo, RunMetrics, Sample, TABLE, Unit, Value, buckets};
+use super::{Exporter, RunEvent};
 use crate::collector::histogram::Hist;
 
 /// The time between two pushes, in seconds of the run.
@@ -158,37 +158,37 @@ fn understood(status: StatusCode, body: &[u8]) -> Result<(), String> {
 #[derive(Debug)]
 pub struct Otlp {
     receiver: Receiver,
-    about: About,
+    info: RunInfo,
 }
 
 impl Otlp {
     /// To this receiver.
-    pub fn new(receiver: Receiver, about: About) -> Otlp {
+    pub fn new(receiver: Receiver, info: RunInfo) -> Otlp {
         Otlp { receiver, about }
     }
 
-    async fn push(self, mut heard: UnboundedReceiver<Heard>) -> Vec<String> {
+    async fn push(self, mut events: UnboundedReceiver<RunEvent>) -> Vec<String> {
         let Otlp { receiver, about } = self;
-        let mut books = Books::new(about);
+        let mut metrics = RunMetrics::new(info);
         let mut pushes = Pushes { receiver: &receiver, made: 0, failed: 0 };
         let mut seconds = 0_u64;
-        while let Some(what) = heard.recv().await {
-            books.hear(&what);
+        while let Some(what) = events.recv().await {
+            metrics.hear(&what);
             seconds += 1;
-            if books.is_over() {
+            if metrics.is_over() {
                 break;
             }
             // What has piled up meanwhile is told at once, not second by second.
-            if seconds.is_multiple_of(EVERY) && heard.is_empty() {
-                let body = request(&books).encode_to_vec();
+            if seconds.is_multiple_of(EVERY) && events.is_empty() {
+                let body = request(&metrics).encode_to_vec();
                 tokio::select! {
                     _ = pushes.once(body) => {}
-                    () = end(&mut heard, &mut books, &mut seconds) => break,
+                    () = end(&mut events, &mut metrics, &mut seconds) => break,
                 }
             }
         }
         // Without its end the run could not be done.
-        let last = if books.is_over() { pushes.push_last(&books).await } else { Ok(()) };
+        let last = if metrics.is_over() { pushes.push_last(&metrics).await } else { Ok(()) };
         let (url, Pushes { made, failed, .. }) = (&receiver.url, pushes);
         match last {
             Err(why) => {
@@ -205,11 +205,11 @@ impl Otlp {
 }
 
 /// Hears what comes until the run is over.
-async fn end(heard: &mut UnboundedReceiver<Heard>, books: &mut Books, seconds: &mut u64) {
-    while let Some(what) = heard.recv().await {
-        books.hear(&what);
+async fn end(events: &mut UnboundedReceiver<RunEvent>, metrics: &mut RunMetrics, seconds: &mut u64) {
+    while let Some(what) = events.recv().await {
+        metrics.hear(&what);
         *seconds += 1;
-        if books.is_over() {
+        if metrics.is_over() {
             return;
         }
     }
@@ -233,8 +233,8 @@ impl Pushes<'_> {
     }
 
     /// Pushes the final values, again if need be, for as long as that may take.
-    async fn push_last(&mut self, books: &Books) -> Result<(), String> {
-        let body = request(books).encode_to_vec();
+    async fn push_last(&mut self, metrics: &RunMetrics) -> Result<(), String> {
+        let body = request(metrics).encode_to_vec();
         let mut last = Err(format!("no answer within {} s", LAST.as_secs()));
         let tries = async {
             for again in 0..LAST_TRIES {
@@ -252,23 +252,26 @@ impl Pushes<'_> {
     }
 }
 
-impl Teller for Otlp {
-    fn tell(self: Box<Self>, heard: UnboundedReceiver<Heard>) -> Pin<Box<dyn Future<Output = Vec<String>>>> {
-        Box::pin(self.push(heard))
+impl Exporter for Otlp {
+    fn export(
+        self: Box<Self>,
+        events: UnboundedReceiver<RunEvent>,
+    ) -> Pin<Box<dyn Future<Output = Vec<String>>>> {
+        Box::pin(self.push(events))
     }
 }
 
 /// All metrics as they stand.
-fn request(books: &Books) -> ExportMetricsServiceRequest {
-    let span = Span { from: nanoseconds(books.about().started_at), to: nanoseconds(books.time()) };
-    let metrics = TABLE.iter().filter_map(|family| metric(family, &family.samples(books), span)).collect();
+fn request(run: &RunMetrics) -> ExportMetricsServiceRequest {
+    let span = Span { from: nanoseconds(run.info().started_at), to: nanoseconds(run.time()) };
+    let metrics = TABLE.iter().filter_map(|family| metric(family, &family.samples(run), span)).collect();
     let scope = InstrumentationScope {
         name: "smtpress".to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         ..InstrumentationScope::default()
     };
     let scope_metrics = vec![ScopeMetrics { scope: Some(scope), metrics, schema_url: String::new() }];
-    let resource = Some(Resource { attributes: resource(books), ..Resource::default() });
+    let resource = Some(Resource { attributes: resource(run), ..Resource::default() });
     ExportMetricsServiceRequest {
         resource_metrics: vec![ResourceMetrics { resource, scope_metrics, schema_url: String::new() }],
     }
@@ -286,14 +289,14 @@ fn nanoseconds(time: Duration) -> u64 {
 }
 
 /// What is told: the names of OpenTelemetry's resource, and what the table says of the run.
-fn resource(books: &Books) -> Vec<KeyValue> {
+fn resource(metrics: &RunMetrics) -> Vec<KeyValue> {
     let mut attributes = vec![
         attribute("service.name", "smtpress"),
         attribute("service.version", env!("CARGO_PKG_VERSION")),
-        attribute("service.instance.id", &books.about().run_id),
+        attribute("service.instance.id", &metrics.info().run_id),
     ];
     for family in TABLE.iter().filter(|family| family.kind == Kind::Info) {
-        for sample in family.samples(books) {
+        for sample in family.samples(metrics) {
             let labels = family.labels.iter().zip(&sample.labels);
             attributes.extend(labels.map(|(name, value)| attribute(&format!("smtpress.{name}"), value)));
         }

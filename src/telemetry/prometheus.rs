@@ -6,7 +6,7 @@
 //!   `protobuf-protox` builds the messages without a protoc. The classic text format, which it does not know, is `classic`'s.
 //! - Who asks for nothing gets classic text, which everybody reads; what `Accept` likes best is `form`'s business.
 //! - On loopback a request must name loopback (see `hosts`): no page in a browser of this machine may read the metrics.
-//! - The values are those of the last whole second. They are written when somebody asks, on the tellers' thread.
+//! - The values are those of the last whole second. They are written when somebody asks, on the exporters' thread.
 //! - The end is a scrape that began after the run was over. Whoever scraped before may come once more, and a run shorter than
 //!   the scrape interval is first seen then, so it is waited for in any case, but not for ever.
 
@@ -37,8 +37,8 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
 
 use super::hosts::is_loopback;
-use super::metrics::{self, About, Books, Family, Kind, Sample, TABLE, Value, buckets};
-use super::{Heard, Teller};
+use super::metrics::{self, Family, Kind, RunInfo, RunMetrics, Sample, TABLE, Value, buckets};
+use super::{Exporter, RunEvent};
 use form::Form;
 
 /// How long an answer under way may take when all is told.
@@ -55,9 +55,9 @@ pub struct Prometheus {
     shared: Arc<Shared>,
 }
 
-/// What the server and the teller share; they are on one thread.
+/// What the server and the exporter share; they are on one thread.
 struct Shared {
-    books: Arc<Mutex<Books>>,
+    metrics: Arc<Mutex<RunMetrics>>,
     registry: Registry,
     scraped: Mutex<Scraped>,
     seen: Notify,
@@ -81,21 +81,21 @@ impl Prometheus {
     /// The kernel says no.
     pub fn new(
         listener: net::TcpListener,
-        about: About,
+        info: RunInfo,
         linger: Duration,
         say: Box<dyn Fn(&str) + Send>,
     ) -> io::Result<Prometheus> {
         listener.set_nonblocking(true)?;
         let local = listener.local_addr()?.ip().to_canonical().is_loopback();
-        let books = Arc::new(Mutex::new(Books::new(about)));
+        let metrics = Arc::new(Mutex::new(RunMetrics::new(info)));
         let mut registry = Registry::default();
-        registry.register_collector(Box::new(Scrape(books.clone())));
+        registry.register_collector(Box::new(Scrape(metrics.clone())));
         let scraped = Mutex::new(Scraped::default());
-        let shared = Shared { books, registry, scraped, seen: Notify::new(), local };
+        let shared = Shared { metrics, registry, scraped, seen: Notify::new(), local };
         Ok(Prometheus { listener, linger, say, shared: Arc::new(shared) })
     }
 
-    async fn serve(self, mut heard: UnboundedReceiver<Heard>) -> io::Result<Vec<String>> {
+    async fn serve(self, mut events: UnboundedReceiver<RunEvent>) -> io::Result<Vec<String>> {
         let Prometheus { listener, linger, say, shared } = self;
         let address = listener.local_addr()?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
@@ -104,12 +104,12 @@ impl Prometheus {
         let server = axum::serve(listener, app).with_graceful_shutdown(async { drop(stopped.await) });
         let server = tokio::spawn(server.into_future());
         let over = loop {
-            match heard.recv().await {
-                Some(what) => locked(&shared.books).hear(&what),
+            match events.recv().await {
+                Some(what) => locked(&shared.metrics).hear(&what),
                 None => break false,
             }
             // Nothing follows, and whoever told it holds the channel until we have ended.
-            if locked(&shared.books).is_over() {
+            if locked(&shared.metrics).is_over() {
                 break true;
             }
         };
@@ -121,11 +121,14 @@ impl Prometheus {
     }
 }
 
-impl Teller for Prometheus {
-    fn tell(self: Box<Self>, heard: UnboundedReceiver<Heard>) -> Pin<Box<dyn Future<Output = Vec<String>>>> {
+impl Exporter for Prometheus {
+    fn export(
+        self: Box<Self>,
+        events: UnboundedReceiver<RunEvent>,
+    ) -> Pin<Box<dyn Future<Output = Vec<String>>>> {
         Box::pin(async move {
             let failed = |error| vec![format!("the metrics could not be served: {error}")];
-            self.serve(heard).await.unwrap_or_else(failed)
+            self.serve(events).await.unwrap_or_else(failed)
         })
     }
 }
@@ -168,10 +171,10 @@ async fn answer(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Respon
     }
     let accept: Vec<&str> =
         headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
-    let final_values = locked(&shared.books).is_over();
+    let final_values = locked(&shared.metrics).is_over();
     let form = Form::liked(&accept.join(","));
     let written = match form {
-        Form::Classic => Ok(classic::write(&locked(&shared.books)).into_bytes()),
+        Form::Classic => Ok(classic::write(&locked(&shared.metrics)).into_bytes()),
         Form::OpenMetrics => {
             let mut body = String::new();
             text::encode(&mut body, &shared.registry).map(|()| body.into_bytes()).map_err(|e| e.to_string())
@@ -191,7 +194,7 @@ async fn answer(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Respon
 }
 
 /// Writes the table down as the values stand.
-struct Scrape(Arc<Mutex<Books>>);
+struct Scrape(Arc<Mutex<RunMetrics>>);
 
 impl fmt::Debug for Scrape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -201,9 +204,9 @@ impl fmt::Debug for Scrape {
 
 impl Collector for Scrape {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let books = locked(&self.0);
+        let metrics = locked(&self.0);
         for family in TABLE {
-            let samples = family.samples(&books);
+            let samples = family.samples(&metrics);
             if !samples.is_empty() {
                 write(family, &samples, &mut encoder)?;
             }

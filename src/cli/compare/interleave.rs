@@ -21,7 +21,7 @@ use crate::generator::{Stop, clock, reachability};
 use crate::report::format;
 use crate::report::run_dir::RunDir;
 use crate::report::stored::{StoredStatus, ValidityStatus};
-use crate::telemetry::Live;
+use crate::telemetry::Exporters;
 use crate::verdict::ExitCode;
 
 /// The pause between two runs at most.
@@ -277,7 +277,7 @@ fn one(
     };
     let progress = Progress::new(plan, shown, io::stderr().is_terminal(), screen);
     let ready = Ready::new(prepared, directory)?;
-    let ended = ready.load(signals, progress, Live::start(Vec::new())?)?.judge();
+    let ended = ready.load(signals, progress, Exporters::start(Vec::new())?)?.judge();
     // What cannot be read back cannot be compared.
     match ended.stored {
         Ok(()) => Ok(ended),

@@ -1,4 +1,4 @@
-//! The table and the books, from intervals as a run gives them.
+//! The table and the metrics, from intervals as a run gives them.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,8 +14,8 @@ use crate::smtp::{Enhanced, Step};
 pub const HOSTILE: &str = "st\"ea\\dy\n{x=\"1\"} 7";
 
 /// Two phases, hostile names.
-pub fn about() -> About {
-    About {
+pub fn info() -> RunInfo {
+    RunInfo {
         run_id: "8c1f7a3e".into(),
         profile: "mx \"rollout\"".into(),
         seed: 42,
@@ -25,7 +25,7 @@ pub fn about() -> About {
 }
 
 /// A second in which something of everything was counted.
-pub fn second(start: u64) -> Heard {
+pub fn second(start: u64) -> RunEvent {
     let mut tally = Tally::new(2);
     let phase = &mut tally.phases[1];
     phase.counts.scheduled = 10;
@@ -56,14 +56,14 @@ pub fn second(start: u64) -> Heard {
     *phase.handshakes.entry(key).or_default() += 3;
     let gauges = Gauges { sessions: 5 + start, peak_sessions: 9, in_flight: 3, waiting: 1 };
     let (start, length) = (Duration::from_secs(start), Duration::from_secs(1));
-    Heard::Second(Arc::new(Interval { start, length, tally, gauges }))
+    RunEvent::Second(Arc::new(Interval { start, length, tally, gauges }))
 }
 
-/// The books after all that.
-pub fn books(heard: impl IntoIterator<Item = Heard>) -> Books {
-    let mut books = Books::new(about());
-    heard.into_iter().for_each(|heard| books.hear(&heard));
-    books
+/// The metrics after all that.
+pub fn metrics(events: impl IntoIterator<Item = RunEvent>) -> RunMetrics {
+    let mut metrics = RunMetrics::new(info());
+    events.into_iter().for_each(|events| metrics.hear(&events));
+    metrics
 }
 
 fn family(name: &str) -> &'static Family {
@@ -71,7 +71,7 @@ fn family(name: &str) -> &'static Family {
 }
 
 /// A family's series as text: labels and value.
-fn series(name: &str, books: &Books) -> Vec<String> {
+fn series(name: &str, metrics: &RunMetrics) -> Vec<String> {
     let of = |sample: Sample<'_>| {
         let value = match sample.value {
             Value::Count(count) => count.to_string(),
@@ -80,7 +80,7 @@ fn series(name: &str, books: &Books) -> Vec<String> {
         };
         format!("{} {value}", sample.labels.join(","))
     };
-    family(name).samples(books).into_iter().map(of).collect()
+    family(name).samples(metrics).into_iter().map(of).collect()
 }
 
 #[test]
@@ -114,17 +114,17 @@ fn every_duration_that_is_recorded_is_exported() {
     }
     let interval =
         Interval { start: Duration::ZERO, length: Duration::ZERO, tally, gauges: Gauges::default() };
-    let books = books([Heard::Second(Arc::new(interval))]);
+    let metrics = metrics([RunEvent::Second(Arc::new(interval))]);
     let histograms = TABLE.iter().filter(|family| family.kind == Kind::Histogram);
-    let exported: usize = histograms.map(|family| family.samples(&books).len()).sum();
+    let exported: usize = histograms.map(|family| family.samples(&metrics).len()).sum();
     assert_eq!(exported, Metric::all().count());
 }
 
 #[test]
 fn every_series_has_the_labels_of_its_row_and_is_there_once() {
-    let books = books([second(0), Heard::Over(Arc::new(fixtures::accepted()))]);
+    let metrics = metrics([second(0), RunEvent::Over(Arc::new(fixtures::accepted()))]);
     for family in TABLE {
-        let samples = family.samples(&books);
+        let samples = family.samples(&metrics);
         assert!(!samples.is_empty(), "{} has no series", family.name);
         let mut seen = BTreeSet::new();
         for sample in &samples {
@@ -143,39 +143,42 @@ fn every_series_has_the_labels_of_its_row_and_is_there_once() {
 
 #[test]
 fn seconds_add_up_and_the_state_is_the_last() {
-    let mut books = books([second(0), second(1)]);
-    assert_eq!(series("smtpress_arrivals_scheduled", &books), ["warm 0".into(), format!("{HOSTILE} 20")]);
-    let arrivals = series("smtpress_arrivals", &books);
+    let mut metrics = metrics([second(0), second(1)]);
+    assert_eq!(series("smtpress_arrivals_scheduled", &metrics), ["warm 0".into(), format!("{HOSTILE} 20")]);
+    let arrivals = series("smtpress_arrivals", &metrics);
     assert_eq!(arrivals.len(), 2 * Outcome::ALL.len(), "also those that did not happen");
     assert!(
         arrivals.contains(&format!("{HOSTILE},accepted 14"))
             && arrivals.contains(&format!("{HOSTILE},shed 4"))
     );
-    assert!(!series("smtpress_transactions", &books).iter().any(|row| row.contains("shed")), "none is shed");
-    assert_eq!(series("smtpress_sessions", &books), [" 6"]);
+    assert!(
+        !series("smtpress_transactions", &metrics).iter().any(|row| row.contains("shed")),
+        "none is shed"
+    );
+    assert_eq!(series("smtpress_sessions", &metrics), [" 6"]);
     assert_eq!(
-        series("smtpress_conditions", &books),
+        series("smtpress_conditions", &metrics),
         [
             format!("{HOSTILE},greeting,resource-low,server-state,421,refused 4"),
             format!("{HOSTILE},greeting,resource-low,server-state,none,refused 2"),
         ],
         "enhanced codes are not told apart"
     );
-    assert_eq!(series("smtpress_tls_handshakes", &books), [format!("{HOSTILE},TLSv1.3,none,true 6")]);
+    assert_eq!(series("smtpress_tls_handshakes", &metrics), [format!("{HOSTILE},TLSv1.3,none,true 6")]);
     assert_eq!(
-        series("smtpress_step", &books),
+        series("smtpress_step", &metrics),
         [
             format!("{HOSTILE},mail,accepted 2 in 500000 ns"),
             format!("{HOSTILE},tls-resumed,accepted 2 in 1800000 ns")
         ]
     );
-    assert_eq!(series("smtpress_response", &books), [format!("{HOSTILE},accepted 6 in 6003000000 ns")]);
+    assert_eq!(series("smtpress_response", &metrics), [format!("{HOSTILE},accepted 6 in 6003000000 ns")]);
     assert_eq!(
-        (series("smtpress_run_over", &books), books.time().as_secs()),
+        (series("smtpress_run_over", &metrics), metrics.time().as_secs()),
         (vec![" 0".into()], 1_700_000_002)
     );
-    assert!(series("smtpress_run_exit_code", &books).is_empty());
-    books.hear(&Heard::Over(Arc::new(fixtures::limit_bites())));
-    assert_eq!(series("smtpress_run_over", &books), [" 1"]);
-    assert_eq!(series("smtpress_run_exit_code", &books), [" 99"]);
+    assert!(series("smtpress_run_exit_code", &metrics).is_empty());
+    metrics.hear(&RunEvent::Over(Arc::new(fixtures::limit_bites())));
+    assert_eq!(series("smtpress_run_over", &metrics), [" 1"]);
+    assert_eq!(series("smtpress_run_exit_code", &metrics), [" 99"]);
 }

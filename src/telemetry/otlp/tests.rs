@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::report::fixtures;
-use crate::telemetry::metrics::tests::{HOSTILE, books, second};
+use crate::telemetry::metrics::tests::{HOSTILE, metrics, second};
 
 fn here(_: &str, port: u16) -> io::Result<Option<SocketAddr>> {
     Ok(Some(([127, 0, 0, 1], port).into()))
@@ -20,9 +20,9 @@ fn text(attributes: &[KeyValue]) -> Vec<(String, String)> {
 }
 
 fn pushed() -> ResourceMetrics {
-    let books = books([second(0), second(1), Heard::Over(Arc::new(fixtures::accepted()))]);
+    let metrics = metrics([second(0), second(1), RunEvent::Over(Arc::new(fixtures::accepted()))]);
     // Over the wire and back.
-    let body = request(&books).encode_to_vec();
+    let body = request(&metrics).encode_to_vec();
     let mut read = ExportMetricsServiceRequest::decode(body.as_slice()).unwrap();
     read.resource_metrics.pop().unwrap()
 }

@@ -2,13 +2,13 @@
 
 use std::fmt::Write;
 
-use crate::telemetry::metrics::{Books, Family, Kind, Sample, TABLE, Unit, Value, buckets};
+use crate::telemetry::metrics::{Family, Kind, RunMetrics, Sample, TABLE, Unit, Value, buckets};
 
 /// All metrics as they stand.
-pub fn write(books: &Books) -> String {
+pub fn write(metrics: &RunMetrics) -> String {
     let mut out = String::new();
     for family in TABLE {
-        let samples = family.samples(books);
+        let samples = family.samples(metrics);
         if !samples.is_empty() {
             one(&mut out, family, &samples);
         }

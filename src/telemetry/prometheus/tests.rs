@@ -6,17 +6,17 @@ use std::sync::mpsc;
 
 use super::*;
 use crate::report::fixtures;
-use crate::telemetry::Live;
-use crate::telemetry::metrics::tests::{about, books, second};
+use crate::telemetry::Exporters;
+use crate::telemetry::metrics::tests::{info, metrics, second};
 
 /// A minute: more than any step of a test takes, and bounded.
 const LONG: Duration = Duration::from_secs(60);
 
 #[test]
 fn the_text_is_openmetrics_with_everything_hostile_escaped() {
-    let books = books([second(0), Heard::Over(Arc::new(fixtures::accepted()))]);
+    let metrics = metrics([second(0), RunEvent::Over(Arc::new(fixtures::accepted()))]);
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(Scrape(Arc::new(Mutex::new(books)))));
+    registry.register_collector(Box::new(Scrape(Arc::new(Mutex::new(metrics)))));
     let mut body = String::new();
     text::encode(&mut body, &registry).unwrap();
     // What this process used and which version it is change from build to build.
@@ -72,10 +72,10 @@ fn series(text: &str) -> Vec<String> {
 
 #[test]
 fn classic_text_says_what_openmetrics_says() {
-    let books = books([second(0), Heard::Over(Arc::new(fixtures::accepted()))]);
-    let classic = classic::write(&books);
+    let metrics = metrics([second(0), RunEvent::Over(Arc::new(fixtures::accepted()))]);
+    let classic = classic::write(&metrics);
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(Scrape(Arc::new(Mutex::new(books)))));
+    registry.register_collector(Box::new(Scrape(Arc::new(Mutex::new(metrics)))));
     let mut open = String::new();
     text::encode(&mut open, &registry).unwrap();
     assert_eq!(series(&classic), series(&open));
@@ -123,14 +123,14 @@ fn everybody_gets_the_form_that_is_asked_for() {
     drop(live);
 }
 
-/// A teller on a port of its own, and what it says.
-fn started(linger: Duration) -> (Live, SocketAddr, mpsc::Receiver<String>) {
+/// A exporter on a port of its own, and what it says.
+fn started(linger: Duration) -> (Exporters, SocketAddr, mpsc::Receiver<String>) {
     let listener = net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let (said, says) = mpsc::channel();
     let say = Box::new(move |line: &str| said.send(line.to_owned()).unwrap());
-    let teller = Prometheus::new(listener, about(), linger, say).unwrap();
-    (Live::start(vec![Box::new(teller)]).unwrap(), address, says)
+    let exporter = Prometheus::new(listener, info(), linger, say).unwrap();
+    (Exporters::start(vec![Box::new(exporter)]).unwrap(), address, says)
 }
 
 /// The whole answer to a request for a path, in OpenMetrics.
