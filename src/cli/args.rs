@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::capacity::args::CapacityArgs;
 use super::compare::CompareArgs;
 use super::limit::args::LimitArgs;
-use super::live::LiveArgs;
 use super::login::LoginArgs;
+use super::telemetry::TelemetryArgs;
 use crate::command::CommandError;
 use crate::plan::Plan;
 use crate::report::RunDir;
@@ -239,7 +239,7 @@ pub struct RunArgs {
     #[arg(long = "assert", value_name = "EXPR", help_heading = "Result")]
     pub asserts: Vec<String>,
     #[command(flatten, next_help_heading = "Result")]
-    pub live: LiveArgs,
+    pub telemetry: TelemetryArgs,
     /// Write the HTML report here too, beside the run directory's
     #[arg(long, value_name = "FILE", env = "SMTPRESS_HTML", help_heading = "Result")]
     pub html: Option<PathBuf>,

@@ -6,7 +6,6 @@ mod args;
 mod capacity;
 mod compare;
 mod limit;
-mod live;
 mod login;
 mod manual;
 mod paper;
@@ -19,6 +18,7 @@ mod selftest;
 mod serve;
 mod start;
 mod tables;
+mod telemetry;
 mod trace;
 mod variables;
 

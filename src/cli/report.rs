@@ -136,9 +136,9 @@ impl Stored {
         if let [directory] = self.directories.as_slice() {
             return Ok(run_dir::page(directory, &self.result));
         }
-        let course = match self.directories.is_empty() {
+        let timeline = match self.directories.is_empty() {
             true => None,
-            false => Some(html::Course::of(&self.result, self.seconds()?)?),
+            false => Some(html::Timeline::of(&self.result, self.seconds()?)?),
         };
         // The shards of a run have one profile, and each a machine of its own.
         let profile =
@@ -147,8 +147,8 @@ impl Stored {
             result: &self.result,
             profile: profile.as_deref(),
             environment: None,
-            course: course.as_ref().map(|(course, series)| (course, series.as_str())),
-            stage: html::Stage::Over,
+            timeline: timeline.as_ref().map(|(timeline, series)| (timeline, series.as_str())),
+            live: None,
             conditions: None,
         }))
     }

@@ -7,7 +7,6 @@ use std::time::UNIX_EPOCH;
 use tokio::sync::watch;
 
 use super::args::{self, Format, RunArgs};
-use super::live::{Places, Scene};
 use super::prepare::{Prepared, has, prepare};
 use super::progress::Progress;
 use super::report::{self, Copies};
@@ -27,12 +26,13 @@ use crate::net::address::bind::Bind;
 use crate::plan::silence::Lookout;
 use crate::plan::{OnSaturation, Plan};
 use crate::profile::check::{Needs, too_slow};
+use crate::report::RunDescription;
 use crate::report::environment::Environment;
 use crate::report::run_dir::{Contents, Recording, RunDir};
 use crate::report::stored::RunResult;
 use crate::report::stored::convert::BuildInput;
-use crate::report::{Asked, Underway};
-use crate::telemetry::Exporters;
+use crate::telemetry::dashboard::Brake;
+use crate::telemetry::{Endpoints, Exporters, ObservedRun, RunInProgress};
 use crate::verdict::ExitCode;
 use crate::verdict::grammar::Assertion;
 use crate::verdict::{Verdict, Windows};
@@ -57,7 +57,7 @@ pub fn run(args: &RunArgs, screen: &Screen) -> Result<ExitCode, CommandError> {
         ("--junit", Format::Junit, args.junit.as_deref()),
     ])?;
     // Their ports are bound before anything is written or sent.
-    let places = Places::bind(&args.live)?;
+    let endpoints = Endpoints::bind(&args.telemetry.settings())?;
     let progress = Progress::new(plan, shown(args), io::stderr().is_terminal(), screen);
     let voice = progress.messages();
     let signals = Signals::listen(voice.clone())?;
@@ -65,11 +65,12 @@ pub fn run(args: &RunArgs, screen: &Screen) -> Result<ExitCode, CommandError> {
     let ready = Ready::new(&prepared, directory)?;
     // From now on what an earlier run wrote there is no result of this one.
     copies.clear();
-    let exporters = places.exporters(&Scene {
-        prepared: &prepared,
+    let ((ask, asked), said) = (signals.brake(), voice.clone());
+    let exporters = endpoints.exporters(ObservedRun {
+        description: describe(&prepared),
         directory: ready.directory.path(),
-        signals: &signals,
-        voice: &voice,
+        brake: Brake { ask: Box::new(ask), asked: Box::new(asked) },
+        say: Arc::new(move |line| said.say(line)),
     })?;
     if !args.common.quiet {
         voice.say(&format!(
@@ -125,7 +126,7 @@ pub struct Ready<'a> {
     prepared: &'a Prepared,
     pub directory: RunDir,
     recording: Recording,
-    so_far: Underway,
+    so_far: RunInProgress,
     listener: Option<Listener>,
 }
 
@@ -134,7 +135,7 @@ impl<'a> Ready<'a> {
     pub fn new(prepared: &'a Prepared, directory: RunDir) -> Result<Ready<'a>, CommandError> {
         let plan = &prepared.compiled.plan;
         let listener = if plan.target.is_embedded() { Some(start_listener(prepared)?) } else { None };
-        let so_far = Underway::counting(asked(prepared));
+        let so_far = RunInProgress::counting(describe(prepared));
         let names: Vec<String> = plan.phases.iter().map(|phase| phase.name.clone()).collect();
         let begin = || {
             directory.keep(&so_far.result())?;
@@ -146,7 +147,12 @@ impl<'a> Ready<'a> {
     }
 
     /// Puts the load on the target.
-    pub fn load(self, signals: &Signals, progress: Progress, live: Exporters) -> Result<Over<'a>, CommandError> {
+    pub fn load(
+        self,
+        signals: &Signals,
+        progress: Progress,
+        live: Exporters,
+    ) -> Result<Over<'a>, CommandError> {
         let Ready { prepared, directory, recording, so_far, listener } = self;
         let plan = &prepared.compiled.plan;
         let infos = phase_infos(plan);
@@ -234,10 +240,10 @@ pub fn environment(prepared: &Prepared) -> Environment {
     Environment::read(command_line, prepared.started_at)
 }
 
-/// What is asked, for those who tell how far it is done.
-pub fn asked(prepared: &Prepared) -> Asked {
+/// What is asked of the run.
+fn describe(prepared: &Prepared) -> RunDescription {
     let compiled = &prepared.compiled;
-    Asked {
+    RunDescription {
         plan: compiled.plan.clone(),
         infos: phase_infos(&compiled.plan),
         assertions: compiled.assertions.clone(),
@@ -270,7 +276,7 @@ struct Watcher<'a> {
     directory: RunDir,
     recording: Recording,
     /// What is left of the run if it is cut off.
-    so_far: Underway,
+    so_far: RunInProgress,
     stop: watch::Receiver<Stop>,
     progress: Progress,
     live: Exporters,

@@ -9,6 +9,7 @@ use crate::net::address::bind::Bind;
 use crate::net::tls::TlsError;
 use crate::profile::ProfileError;
 use crate::report::run_dir::RunDirError;
+use crate::telemetry::SetupError;
 use crate::verdict::ExitCode;
 
 /// Why a command ends without its result.
@@ -116,6 +117,17 @@ impl From<ListenError> for CommandError {
             | ListenError::Thread(_) => "",
         };
         CommandError::Failed(ExitCode::Preflight, format!("{error}{remedy}"))
+    }
+}
+
+impl From<SetupError> for CommandError {
+    fn from(error: SetupError) -> Self {
+        match error {
+            SetupError::Usage(sentence) => CommandError::usage(sentence),
+            SetupError::NotAvailable(sentence) => CommandError::Failed(ExitCode::Preflight, sentence),
+            SetupError::System(sentence) => CommandError::Failed(ExitCode::Fault, sentence),
+            SetupError::Io(error) => error.into(),
+        }
     }
 }
 

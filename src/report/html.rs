@@ -11,9 +11,9 @@
 //! - Figures carry the place in `result.json` where they stand, so that a test can hold the one against the other.
 
 mod compared;
-mod course;
 mod spectrum;
-mod view;
+pub mod timeline;
+pub mod view;
 
 use askama::Template;
 use base64::Engine;
@@ -26,37 +26,23 @@ use super::stored::json;
 use view::{Bar, Cell, Claim, ConditionView, Curve, Head, Line, Table};
 
 pub use compared::comparison;
-pub use course::Course;
-pub use course::growing::Growing;
+pub use timeline::Timeline;
 
 const UPLOT: &str = include_str!("html/uplot/uPlot.iife.min.js");
 const UPLOT_STYLE: &str = include_str!("html/uplot/uPlot.min.css");
 const UPLOT_LICENCE: &str = include_str!("html/uplot/LICENSE");
 const SCRIPT: &str = include_str!("html/page.js");
 const STYLE: &str = include_str!("html/style.css");
-/// Keeps the page of a run that goes on up to date.
-const LIVE_SCRIPT: &str = include_str!("html/live.js");
-/// What that page has beside the others.
-const LIVE_STYLE: &str = include_str!("html/live.css");
 
-/// How far the run is.
+/// What the page of a run in progress has beside the report's: it is served, and follows the run.
 #[derive(Clone, Copy, Debug)]
-pub enum Stage {
-    /// It is over: the page is a file that needs nobody.
-    Over,
-    /// It goes on: the page is served by smtpress, hears from it and can ask it to stop.
-    Underway {
-        /// How long the load is to take, if that is known, in seconds.
-        planned_s: Option<f64>,
-        /// The user has asked it to stop.
-        stopping: bool,
-        /// Arrivals that are due and wait.
-        waiting: u64,
-        /// Arrivals that are begun and not ended.
-        under_way: u64,
-        /// The page, and not only what changes of it.
-        whole: bool,
-    },
+pub struct LivePart {
+    /// Keeps the page up to date.
+    pub script: &'static str,
+    /// How its controls look.
+    pub style: &'static str,
+    /// The page, and not only what changes of it.
+    pub whole: bool,
 }
 
 /// What a page is made from.
@@ -69,128 +55,135 @@ pub struct Input<'a> {
     /// `environment.json`, if it is there.
     pub environment: Option<&'a str>,
     /// The run over time and the time series that belongs to it, if the files are there.
-    pub course: Option<(&'a Course, &'a str)>,
-    /// How far the run is.
-    pub stage: Stage,
+    pub timeline: Option<(&'a Timeline, &'a str)>,
+    /// For the page of a run in progress.
+    pub live: Option<LivePart>,
     /// `conditions.csv`, if it is there and not too long for a page.
     pub conditions: Option<&'a str>,
 }
 
 /// The page.
 pub fn write(input: Input<'_>) -> String {
-    let result = input.result;
-    let (conditions, more_conditions) = view::conditions(result);
-    let environment: Option<serde_json::Value> =
-        input.environment.and_then(|text| serde_json::from_str(text).ok());
-    let mut machine = Table::new(["", ""]);
-    if let Some(environment) = &environment {
-        view::flat(environment, "", "", &mut machine);
-        // These figures stand in another file.
-        machine.rows.iter_mut().flatten().for_each(|cell| cell.path.clear());
-    }
-    let data = Data {
-        took_s: result.took_s,
-        phases: result
-            .phases
-            .iter()
-            .map(|p| Span {
-                name: format::harmless(&p.name),
-                from: p.start_s,
-                length: p.window_s,
-                warmup: p.warmup,
-            })
-            .collect(),
-        course: input.course.map(|(course, _)| course),
-        spectra: spectrum::spectra(result),
-        curve: view::curve(result),
-    };
-    let over = matches!(input.stage, Stage::Over);
-    let whole = !matches!(input.stage, Stage::Underway { whole: false, .. });
-    // What is not yet known is no result.
-    let mut files: Vec<_> = over.then(|| ("result.json", json::write(result))).into_iter().collect();
-    files.extend(input.course.map(|(_, series)| ("timeseries.csv", series.to_owned())));
-    files.extend(input.conditions.map(|text| ("conditions.csv", text.to_owned())));
-    files.extend(input.profile.map(|text| ("profile.toml", text.to_owned())));
-    files.extend(input.environment.map(|text| ("environment.json", text.to_owned())));
-    let mut page = Page {
-        policy: format!("script-src {} {}", hash(UPLOT), hash(SCRIPT)),
-        over,
-        whole,
-        live_script: LIVE_SCRIPT,
-        live_style: LIVE_STYLE,
-        uplot: UPLOT,
-        uplot_style: UPLOT_STYLE,
-        uplot_licence: UPLOT_LICENCE,
-        script: SCRIPT,
-        style: STYLE,
-        title: format!("{}: {}", format::harmless(&result.profile.name), result.verdict.status),
-        head: view::head(result),
-        asked: view::asked(result),
-        happened: view::happened(result),
-        claims: view::claims(result),
-        assertions: view::assertions(result),
-        load: view::load(result),
-        addresses: view::addresses(result),
-        times: view::times(result),
-        spent: view::spent(result),
-        outcomes: view::outcomes(result),
-        conditions,
-        more_conditions,
-        limits: view::limits(result),
-        capacity: view::capacity(result),
-        trials: view::trials(result),
-        onsets: view::onsets(result),
-        remarks: view::remarks(result),
-        has_curve: data.curve.is_some(),
-        generator: view::generator(result),
-        ledger: view::ledger(result),
-        identity: identity(result),
-        machine,
-        profile: input.profile.map(|text| text.lines().map(format::harmless).collect::<Vec<_>>().join("\n")),
-        has_course: input.course.is_some(),
-        has_conditions: input.course.is_some_and(|(course, _)| course.has_conditions()),
-        has_spectra: !data.spectra.is_empty(),
-        has_refusals: result.phases.iter().any(|p| p.expected + p.deferred + p.rejected + p.refused > 0),
-        data: block(&data),
-        files: files.into_iter().map(|(name, text)| (name, size(&text), block(&text))).collect(),
-        version: format::harmless(&result.tool.version),
-    };
-    if let Stage::Underway { planned_s, stopping, waiting, under_way, .. } = input.stage {
-        page.policy = format!("{} {}; connect-src 'self'", page.policy, hash(LIVE_SCRIPT));
-        page.head = view::underway::head(result, planned_s, stopping);
-        page.title = format!("{}: {}", page.head.profile.text, page.head.word.text.to_lowercase());
-        view::underway::open(&mut page.claims, &mut page.assertions);
-        view::underway::outcomes(result, &mut page.outcomes, waiting, under_way);
-        view::underway::generator(&mut page.generator);
-    }
-    page.render().expect("a template of plain values writes into memory")
+    Page::new(input).write()
 }
 
+impl Page<'_> {
+    /// The page of this run, ready to be written.
+    pub fn new(input: Input<'_>) -> Page<'_> {
+        let result = input.result;
+        let (conditions, more_conditions) = view::conditions(result);
+        let environment: Option<serde_json::Value> =
+            input.environment.and_then(|text| serde_json::from_str(text).ok());
+        let mut machine = Table::new(["", ""]);
+        if let Some(environment) = &environment {
+            view::flat(environment, "", "", &mut machine);
+            // These figures stand in another file.
+            machine.rows.iter_mut().flatten().for_each(|cell| cell.path.clear());
+        }
+        let data = Data {
+            took_s: result.took_s,
+            phases: result
+                .phases
+                .iter()
+                .map(|p| Span {
+                    name: format::harmless(&p.name),
+                    from: p.start_s,
+                    length: p.window_s,
+                    warmup: p.warmup,
+                })
+                .collect(),
+            timeline: input.timeline.map(|(timeline, _)| timeline),
+            spectra: spectrum::spectra(result),
+            curve: view::curve(result),
+        };
+        let over = input.live.is_none();
+        let policy = format!("script-src {} {}", hash(UPLOT), hash(SCRIPT));
+        // What is not yet known is no result.
+        let mut files: Vec<_> = over.then(|| ("result.json", json::write(result))).into_iter().collect();
+        files.extend(input.timeline.map(|(_, series)| ("timeseries.csv", series.to_owned())));
+        files.extend(input.conditions.map(|text| ("conditions.csv", text.to_owned())));
+        files.extend(input.profile.map(|text| ("profile.toml", text.to_owned())));
+        files.extend(input.environment.map(|text| ("environment.json", text.to_owned())));
+        Page {
+            policy: match input.live {
+                None => policy,
+                Some(live) => format!("{policy} {}; connect-src 'self'", hash(live.script)),
+            },
+            over,
+            whole: input.live.is_none_or(|live| live.whole),
+            live: input.live,
+            uplot: UPLOT,
+            uplot_style: UPLOT_STYLE,
+            uplot_licence: UPLOT_LICENCE,
+            script: SCRIPT,
+            style: STYLE,
+            title: format!("{}: {}", format::harmless(&result.profile.name), result.verdict.status),
+            head: view::head(result),
+            asked: view::asked(result),
+            happened: view::happened(result),
+            claims: view::claims(result),
+            assertions: view::assertions(result),
+            load: view::load(result),
+            addresses: view::addresses(result),
+            times: view::times(result),
+            spent: view::spent(result),
+            outcomes: view::outcomes(result),
+            conditions,
+            more_conditions,
+            limits: view::limits(result),
+            capacity: view::capacity(result),
+            trials: view::trials(result),
+            onsets: view::onsets(result),
+            remarks: view::remarks(result),
+            has_curve: data.curve.is_some(),
+            generator: view::generator(result),
+            ledger: view::ledger(result),
+            identity: identity(result),
+            machine,
+            profile: input
+                .profile
+                .map(|text| text.lines().map(format::harmless).collect::<Vec<_>>().join("\n")),
+            has_timeline: input.timeline.is_some(),
+            has_conditions: input.timeline.is_some_and(|(timeline, _)| timeline.has_conditions()),
+            has_spectra: !data.spectra.is_empty(),
+            has_refusals: result.phases.iter().any(|p| p.expected + p.deferred + p.rejected + p.refused > 0),
+            data: block(&data),
+            files: files.into_iter().map(|(name, text)| (name, size(&text), block(&text))).collect(),
+            version: format::harmless(&result.tool.version),
+        }
+    }
+
+    /// The page as HTML.
+    pub fn write(&self) -> String {
+        self.render().expect("a template of plain values writes into memory")
+    }
+}
+
+/// What the template is filled from.
 #[derive(Template)]
 #[template(path = "html/page.html")]
-struct Page<'a> {
+pub struct Page<'a> {
     policy: String,
     over: bool,
     whole: bool,
-    live_script: &'a str,
-    live_style: &'a str,
+    live: Option<LivePart>,
     uplot: &'a str,
     uplot_style: &'a str,
     uplot_licence: &'a str,
     script: &'a str,
     style: &'a str,
-    title: String,
-    head: Head,
+    pub(crate) title: String,
+    pub(crate) head: Head,
     asked: Vec<Line>,
     happened: Vec<Line>,
-    claims: Vec<Claim>,
-    assertions: Table,
+    pub(crate) claims: Vec<Claim>,
+    pub(crate) assertions: Table,
     load: Table,
     /// Which address of the target got what, where there are several.
     addresses: Vec<String>,
     times: Table,
     spent: Vec<Bar>,
-    outcomes: Table,
+    pub(crate) outcomes: Table,
     conditions: Vec<ConditionView>,
     more_conditions: usize,
     limits: Table,
@@ -199,12 +192,12 @@ struct Page<'a> {
     onsets: Table,
     remarks: Vec<String>,
     has_curve: bool,
-    generator: Table,
+    pub(crate) generator: Table,
     ledger: Option<Table>,
     identity: Table,
     machine: Table,
     profile: Option<String>,
-    has_course: bool,
+    has_timeline: bool,
     /// When conditions were met is known.
     has_conditions: bool,
     has_spectra: bool,
@@ -220,7 +213,7 @@ struct Page<'a> {
 struct Data<'a> {
     took_s: f64,
     phases: Vec<Span>,
-    course: Option<&'a Course>,
+    timeline: Option<&'a Timeline>,
     spectra: Vec<spectrum::Spectrum>,
     curve: Option<Curve>,
 }

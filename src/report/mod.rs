@@ -26,11 +26,9 @@ pub mod run_dir;
 pub mod seconds;
 pub mod stored;
 pub mod terminal;
-pub mod underway;
 
 pub use environment::Environment;
 pub use junit::junit;
 pub use run_dir::{Contents, Recording, RunDir, RunDirError};
 pub use stored::RunResult;
-pub use stored::convert::BuildInput;
-pub use underway::{Asked, Underway};
+pub use stored::convert::{BuildInput, RunDescription};

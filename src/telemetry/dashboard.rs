@@ -19,10 +19,10 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use super::{Exporter, RunEvent};
-use crate::report::html::{self, Stage};
+use super::{Exporter, RunEvent, RunInProgress};
+use crate::report::RunResult;
+use crate::report::html;
 use crate::report::run_dir::PAGE;
-use crate::report::{RunResult, Underway};
 
 use guard::Guard;
 pub use guard::Token;
@@ -69,7 +69,7 @@ pub struct Dashboard {
     /// Where it is.
     pub site: Site,
     /// The run, of which nothing is known yet.
-    pub underway: Underway,
+    pub run: RunInProgress,
     /// How it is stopped.
     pub brake: Brake,
     /// The run directory.
@@ -82,8 +82,8 @@ impl Exporter for Dashboard {
         mut events: UnboundedReceiver<RunEvent>,
     ) -> Pin<Box<dyn Future<Output = Vec<String>>>> {
         Box::pin(async move {
-            let Dashboard { site: Site { listener, token, .. }, underway, brake, files } = *self;
-            let board = Arc::new(Board::new(underway, Guard::new(token), brake, &files));
+            let Dashboard { site: Site { listener, token, .. }, run, brake, files } = *self;
+            let board = Arc::new(Board::new(run, Guard::new(token), brake, &files));
             let serving = match Serving::start(listener, board.clone()) {
                 Ok(serving) => serving,
                 Err(error) => return vec![format!("there was no live page: {error}")],
@@ -106,14 +106,7 @@ impl Exporter for Dashboard {
 /// The report as it is stored; made from the result alone if it could not be stored.
 fn report(files: &Path, result: &RunResult) -> String {
     std::fs::read_to_string(files.join(PAGE)).unwrap_or_else(|_| {
-        let (profile, environment, course) = (None, None, None);
-        html::write(html::Input {
-            result,
-            profile,
-            environment,
-            course,
-            conditions: None,
-            stage: Stage::Over,
-        })
+        let (profile, environment, timeline) = (None, None, None);
+        html::write(html::Input { result, profile, environment, timeline, conditions: None, live: None })
     })
 }

@@ -27,6 +27,7 @@ use crate::collector::histogram::Hist;
 use crate::collector::snapshot::Gauges;
 use crate::collector::tally::{ByOutcome, Counts, PhaseTally, Tally};
 use crate::collector::{Metric, Outcome};
+use crate::report::RunDescription;
 
 /// What the names of the steps' metrics begin with.
 const STEP: &str = "step.";
@@ -46,6 +47,20 @@ pub struct RunInfo {
     pub started_at: Duration,
 }
 
+impl RunInfo {
+    /// Of the run that is described so.
+    pub fn new(run: &RunDescription) -> RunInfo {
+        let plan = &run.plan;
+        RunInfo {
+            run_id: plan.run_id.clone(),
+            profile: plan.name.clone(),
+            seed: plan.seed,
+            phases: plan.phases.iter().map(|phase| phase.name.clone()).collect(),
+            started_at: run.started_at,
+        }
+    }
+}
+
 /// The values of a run so far.
 #[derive(Clone, Debug)]
 pub struct RunMetrics {
@@ -61,7 +76,7 @@ pub struct RunMetrics {
 impl RunMetrics {
     /// All zero.
     pub fn new(info: RunInfo) -> RunMetrics {
-        let tally = Tally::new(about.phases.len());
+        let tally = Tally::new(info.phases.len());
         RunMetrics { info, tally, gauges: Gauges::default(), at: Duration::ZERO, over: None }
     }
 

@@ -1,14 +1,18 @@
 //! Telling a run while it goes on: to whoever looks on, and to machines that keep metrics. It measures and judges nothing.
 //!
 //! A [`Exporter`] is one way of telling. All of them live on one thread of their own with a runtime of its own: the workers never
-//! see them, and the thread that adds up the seconds only hands each second over and never waits. A exporter that is slow, or
+//! see them, and the thread that adds up the seconds only hands each second over and never waits. An exporter that is slow, or
 //! that nobody listens to, is late by itself and delays nothing.
 
 pub mod dashboard;
-pub mod hosts;
+pub mod endpoints;
+mod hosts;
 pub mod metrics;
-pub mod otlp;
-pub mod prometheus;
+mod otlp;
+mod page;
+mod prometheus;
+mod run_in_progress;
+mod timeline;
 
 use std::future::Future;
 use std::io;
@@ -25,10 +29,13 @@ use tokio::sync::oneshot;
 use crate::collector::snapshot::Interval;
 use crate::report::RunResult;
 
+pub use endpoints::{Endpoints, ObservedRun, Settings, SetupError};
+pub use run_in_progress::RunInProgress;
+
 /// How often a wait for the exporters looks whether the user has had enough.
 const GLANCE: Duration = Duration::from_millis(50);
 
-/// What a exporter hears of a run.
+/// What an exporter hears of a run.
 #[derive(Clone, Debug)]
 pub enum RunEvent {
     /// A second is over. One comes for every second of the run, in order, with all that was counted in it.
@@ -111,7 +118,7 @@ impl Exporters {
         let said = loop {
             match remarks.recv_timeout(GLANCE) {
                 Ok(said) => break said,
-                // A exporter that panicked has said so already.
+                // An exporter that panicked has said so already.
                 Err(mpsc::RecvTimeoutError::Disconnected) => break Vec::new(),
                 Err(mpsc::RecvTimeoutError::Timeout) if enough() => break Vec::new(),
                 Err(mpsc::RecvTimeoutError::Timeout) => {}

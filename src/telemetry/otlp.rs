@@ -164,11 +164,11 @@ pub struct Otlp {
 impl Otlp {
     /// To this receiver.
     pub fn new(receiver: Receiver, info: RunInfo) -> Otlp {
-        Otlp { receiver, about }
+        Otlp { receiver, info }
     }
 
     async fn push(self, mut events: UnboundedReceiver<RunEvent>) -> Vec<String> {
-        let Otlp { receiver, about } = self;
+        let Otlp { receiver, info } = self;
         let mut metrics = RunMetrics::new(info);
         let mut pushes = Pushes { receiver: &receiver, made: 0, failed: 0 };
         let mut seconds = 0_u64;

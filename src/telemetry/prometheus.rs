@@ -51,12 +51,12 @@ const ZERO_THRESHOLD: f64 = 2.938_735_877_055_719e-39;
 pub struct Prometheus {
     listener: net::TcpListener,
     linger: Duration,
-    say: Box<dyn Fn(&str) + Send>,
-    shared: Arc<Shared>,
+    say: Arc<dyn Fn(&str) + Send + Sync>,
+    shared: Arc<ScrapeState>,
 }
 
 /// What the server and the exporter share; they are on one thread.
-struct Shared {
+struct ScrapeState {
     metrics: Arc<Mutex<RunMetrics>>,
     registry: Registry,
     scraped: Mutex<Scraped>,
@@ -83,7 +83,7 @@ impl Prometheus {
         listener: net::TcpListener,
         info: RunInfo,
         linger: Duration,
-        say: Box<dyn Fn(&str) + Send>,
+        say: Arc<dyn Fn(&str) + Send + Sync>,
     ) -> io::Result<Prometheus> {
         listener.set_nonblocking(true)?;
         let local = listener.local_addr()?.ip().to_canonical().is_loopback();
@@ -91,7 +91,7 @@ impl Prometheus {
         let mut registry = Registry::default();
         registry.register_collector(Box::new(Scrape(metrics.clone())));
         let scraped = Mutex::new(Scraped::default());
-        let shared = Shared { metrics, registry, scraped, seen: Notify::new(), local };
+        let shared = ScrapeState { metrics, registry, scraped, seen: Notify::new(), local };
         Ok(Prometheus { listener, linger, say, shared: Arc::new(shared) })
     }
 
@@ -113,7 +113,7 @@ impl Prometheus {
                 break true;
             }
         };
-        let remark = if over { wait(&shared, address, linger, &say).await } else { None };
+        let remark = if over { wait(&shared, address, linger, &*say).await } else { None };
         drop(stop);
         // Whoever does not read what it asked for does not hold us.
         timeout(LAST_ANSWER, server).await.ok();
@@ -135,10 +135,10 @@ impl Exporter for Prometheus {
 
 /// Waits until somebody has seen the final values.
 async fn wait(
-    shared: &Shared,
+    shared: &ScrapeState,
     address: SocketAddr,
     linger: Duration,
-    say: &(dyn Fn(&str) + Send),
+    say: &(dyn Fn(&str) + Send + Sync),
 ) -> Option<String> {
     let scraped = || *locked(&shared.scraped);
     let place = format!("http://{address}/metrics");
@@ -163,7 +163,7 @@ fn locked<T>(of: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn answer(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
+async fn answer(State(shared): State<Arc<ScrapeState>>, headers: HeaderMap) -> Response {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     if shared.local && !is_loopback(host) {
         return (StatusCode::MISDIRECTED_REQUEST, "There is nothing of that name here; ask for localhost.\n")

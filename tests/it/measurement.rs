@@ -15,8 +15,8 @@ type Rule = (&'static str, &'static str, &'static [(&'static str, &'static str)]
 
 const ANCHOR: &str = "tests/it/runs/anchor.rs";
 const BOOKS: &str = "tests/it/runs/books.rs";
-const COURSE: &str = "src/report/html/course.rs";
-const GROWING: &str = "src/report/html/course/growing.rs";
+const TIMELINE: &str = "src/report/html/timeline.rs";
+const GROWING_TIMELINE: &str = "src/telemetry/timeline.rs";
 const ENDS: &str = "tests/it/runs/ends.rs";
 const EVIDENCE: &str = "src/verdict/evidence.rs";
 const FAULTS: &str = "tests/it/runs/faults.rs";
@@ -227,8 +227,8 @@ const RULES: &[Rule] = &[
         "a percentile needs its sample, and an assertion on one without is no-data",
         &[
             (QUANTILE, "m18_names_how_many_values_a_percentile_needs"),
-            (COURSE, "m18_a_stretch_is_as_long_as_its_quantiles_need_and_no_longer"),
-            (GROWING, "m18_stretches_become_as_long_as_their_quantiles_need"),
+            (TIMELINE, "m18_a_stretch_is_as_long_as_its_quantiles_need_and_no_longer"),
+            (GROWING_TIMELINE, "m18_stretches_become_as_long_as_their_quantiles_need"),
             (ENDS, "m18_a_percentile_needs_its_sample"),
             (EVIDENCE, "percentiles_are_of_the_accepted_unless_said_otherwise"),
         ],

@@ -113,7 +113,7 @@ fn conditions_over_time_are_those_of_the_result() {
     let url = stage.page(&run);
     browser.open(&url, DESKTOP);
     assert_eq!(browser.complaints(), [] as [Value; 0]);
-    let drawn = browser.value("JSON.parse(document.getElementById('data').textContent).course.conditions");
+    let drawn = browser.value("JSON.parse(document.getElementById('data').textContent).timeline.conditions");
     for kind in drawn["most"].as_array().unwrap() {
         let own = |row: &&Value| row["condition"] == kind["name"] && row["expected"] == kind["expected"];
         let stored: u64 = rows.iter().filter(own).map(|row| row["count"].as_u64().unwrap()).sum();

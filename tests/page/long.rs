@@ -96,10 +96,10 @@ fn an_hour_at_two_thousand_a_second_is_a_small_page() {
     // How long it takes depends on the machine: told, not judged.
     let drawn = browser.value("Math.round(performance.now())");
     let points =
-        browser.value("JSON.parse(document.getElementById('data').textContent).course.steps.t.length");
+        browser.value("JSON.parse(document.getElementById('data').textContent).timeline.steps.t.length");
     assert_eq!(points, HOUR);
     let met = browser.value(
-        "JSON.parse(document.getElementById('data').textContent).course.conditions.most.flatMap((own) => own.counts)\
+        "JSON.parse(document.getElementById('data').textContent).timeline.conditions.most.flatMap((own) => own.counts)\
          .reduce((sum, own) => sum + own)",
     );
     assert_eq!(met, counts.iter().sum::<u64>());

@@ -2,7 +2,7 @@
 "use strict";
 (() => {
   // Of a run that goes on these change.
-  let data, course, series, END;
+  let data, timeline, series, END;
   const text = (name) => JSON.parse(document.querySelector('script.file[data-name="' + name + '"]').textContent);
 
   // --- Saving -------------------------------------------------------------------------------------------------------
@@ -58,7 +58,7 @@
   };
   // All phases of a moment in one row; counts as numbers a second.
   const readSeries = () => {
-    if (!course) return null;
+    if (!timeline) return null;
     const lines = text("timeseries.csv").split("\n").filter((line) => line);
     const titles = cells(lines[0]);
     const place = (name) => titles.indexOf(name);
@@ -80,9 +80,9 @@
   };
   const read = () => {
     data = JSON.parse(document.getElementById("data").textContent);
-    course = data.course;
+    timeline = data.timeline;
     series = readSeries();
-    END = Math.max(data.took_s, series && series.t.length ? series.t.at(-1) + course.step_s : 0, 0.1);
+    END = Math.max(data.took_s, series && series.t.length ? series.t.at(-1) + timeline.step_s : 0, 0.1);
     document.querySelectorAll("button[data-file]").forEach((button) => { button.hidden = false; });
     document.getElementById("unscripted")?.remove();
   };
@@ -222,12 +222,12 @@
       { scales: { y: fromZero }, axes: amounts("at once") }),
 
     bands: (plot) => {
-      const { t, response, service, step_s } = course.bands;
+      const { t, response, service, step_s } = timeline.bands;
       if (!some(response.max)) return none(plot, "No arrival ended as accepted.");
       const words = document.createElement("span");
       words.className = "more";
       plot.parentElement.querySelector("figcaption").append(words);
-      words.append(" Of what was " + course.outcome + ", " + (step_s > 1 ? "taken over " + at(step_s) + " each. " : "second by second. ")
+      words.append(" Of what was " + timeline.outcome + ", " + (step_s > 1 ? "taken over " + at(step_s) + " each. " : "second by second. ")
         + "A point is missing where too few values lie behind it: p90 needs 44, p99 459.");
       const y = (values) => positive(values);
       return overTime(plot, [t, y(response.max), y(response.p99), y(response.p90), y(response.p50), y(service.p50)], [
@@ -238,8 +238,8 @@
     },
 
     heat: (plot) => {
-      const { cells, step_s, rows_a_decade } = course.heat;
-      if (!cells.length) return none(plot, "No arrival ended as " + course.outcome + ".");
+      const { cells, step_s, rows_a_decade } = timeline.heat;
+      if (!cells.length) return none(plot, "No arrival ended as " + timeline.outcome + ".");
       const rows = cells.map((cell) => cell[1]);
       const low = Math.min(...rows), high = Math.max(...rows) + 1;
       const most = Math.max(...cells.map((cell) => cell[2]));
@@ -297,9 +297,9 @@
     },
 
     steps: (plot) => {
-      const parts = Object.keys(STEPS).filter((name) => course.steps.by_name[name] && some(course.steps.by_name[name]))
-        .map((name) => ({ label: name, color: STEPS[name], values: course.steps.by_name[name] }));
-      return parts.length ? stacked(plot, course.steps.t, parts, duration, "ms") : none(plot, "No step was timed.");
+      const parts = Object.keys(STEPS).filter((name) => timeline.steps.by_name[name] && some(timeline.steps.by_name[name]))
+        .map((name) => ({ label: name, color: STEPS[name], values: timeline.steps.by_name[name] }));
+      return parts.length ? stacked(plot, timeline.steps.t, parts, duration, "ms") : none(plot, "No step was timed.");
     },
 
     outcomes: (plot) => {
@@ -309,7 +309,7 @@
     },
 
     conditions: (plot) => {
-      const { length, most, others } = course.conditions;
+      const { length, most, others } = timeline.conditions;
       const bad = ["c5", "c4", "c7", "c9", "c6", "c1", "c10", "c8"], good = ["c2", "c3", "c11"];
       const parts = most.map(({ name, expected, counts }, i) => {
         const rest = others > 0 && i === most.length - 1;
@@ -318,7 +318,7 @@
           // The last row may be short: what little fell into it is no rate.
           values: counts.map((n, row) => n / Math.max(length[row], 1)) };
       });
-      return stacked(plot, course.steps.t, parts, rate, "a second");
+      return stacked(plot, timeline.steps.t, parts, rate, "a second");
     },
 
     refusals: (plot) => {
@@ -362,7 +362,7 @@
     },
 
     levels: (plot) => {
-      const known = Object.entries(course.levels).map(([n, pair]) => [Number(n), ...pair]).sort((a, b) => a[0] - b[0]);
+      const known = Object.entries(timeline.levels).map(([n, pair]) => [Number(n), ...pair]).sort((a, b) => a[0] - b[0]);
       if (!known.length) return none(plot, "No arrival ended.");
       const share = known.map(([, all, refused]) => 100 * refused / all);
       return new uPlot({

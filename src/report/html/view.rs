@@ -5,7 +5,6 @@
 mod capacity;
 mod load;
 mod trouble;
-pub mod underway;
 
 use std::fmt::Display;
 
@@ -17,7 +16,7 @@ use crate::report::{format, terminal};
 
 pub use capacity::{Curve, capacity, curve, onsets, remarks, trials};
 pub use load::{Bar, addresses, load, spent, times};
-pub use trouble::{ConditionView, conditions, limits, outcomes};
+pub use trouble::{ConditionView, conditions, failed, limits, outcomes};
 
 /// A table: titles and rows.
 #[derive(Debug, Default)]
@@ -258,7 +257,7 @@ fn fate(result: &RunResult, i: usize, phase: &StoredPhase) -> Vec<Cell> {
         parts.push(Cell::count(phase.expected, format!("/phases/{i}/expected")).class("figure"));
         parts.push(Cell::text(" refused as the profile expects"));
     }
-    let other = trouble::failed(phase);
+    let other = failed(phase);
     if other > 0 {
         parts.push(Cell::text(", "));
         parts.push(Cell::text(format!("{} failed", format::count(other))).class("bad"));

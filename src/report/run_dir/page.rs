@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::report::html::{self, Course};
+use crate::report::html::{self, Timeline};
 use crate::report::seconds::{CONDITIONS, SERIES, Seconds};
 use crate::report::stored::RunResult;
 
@@ -17,10 +17,11 @@ const LONGEST: usize = 500_000;
 pub fn page(directory: &Path, result: &RunResult) -> String {
     let text = |name: &str| fs::read_to_string(directory.join(name)).ok();
     let names: Vec<String> = result.phases.iter().map(|phase| phase.name.clone()).collect();
-    let mut course = Seconds::open(directory, &names).and_then(|seconds| Course::of(result, seconds)).ok();
+    let mut timeline =
+        Seconds::open(directory, &names).and_then(|seconds| Timeline::of(result, seconds)).ok();
     // As long as nothing had to be added up, the page carries the file itself.
-    if let Some((course, series)) = &mut course
-        && course.is_whole()
+    if let Some((timeline, series)) = &mut timeline
+        && timeline.is_whole()
         && let Some(file) = text(SERIES)
     {
         *series = file;
@@ -32,7 +33,7 @@ pub fn page(directory: &Path, result: &RunResult) -> String {
         profile: profile.as_deref(),
         environment: environment.as_deref(),
         conditions: conditions.as_deref(),
-        course: course.as_ref().map(|(course, series)| (course, series.as_str())),
-        stage: html::Stage::Over,
+        timeline: timeline.as_ref().map(|(timeline, series)| (timeline, series.as_str())),
+        live: None,
     })
 }

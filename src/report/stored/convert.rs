@@ -18,7 +18,7 @@ use super::{
 use crate::collector::Outcome;
 use crate::collector::histogram::{self, Quantile, Status};
 use crate::collector::snapshot::Measured;
-use crate::collector::summary::{self, MetricRow, PhaseSummary, Summary};
+use crate::collector::summary::{self, Code, MetricRow, PhaseInfo, PhaseSummary, Summary};
 use crate::collector::tally::Covered;
 use crate::collector::work::Work;
 use crate::condition::expect::Expect;
@@ -54,7 +54,52 @@ pub struct BuildInput<'a> {
     pub ledger: Option<serde_json::Value>,
 }
 
+/// What was asked of a run.
+#[derive(Clone, Debug)]
+pub struct RunDescription {
+    /// What is done.
+    pub plan: Plan,
+    /// Its phases, in its order.
+    pub infos: Vec<PhaseInfo>,
+    /// What is asserted.
+    pub assertions: Vec<verdict::grammar::Assertion>,
+    /// The profile's file, if there is one.
+    pub profile_path: Option<String>,
+    /// SHA-256 of the resolved profile, in hexadecimal.
+    pub profile_sha256: String,
+    /// The resolved profile, as TOML.
+    pub profile: String,
+    /// When the run began, since the Unix epoch.
+    pub started_at: Duration,
+}
+
 impl RunResult {
+    /// The result of a run in progress: what has been counted so far, and no verdict.
+    pub fn so_far(run: &RunDescription, measured: &Measured) -> RunResult {
+        let mut summary = Summary::new(measured, &run.infos);
+        // Counts need not reconcile while arrivals are in flight, and a phase need not be steady before it is over.
+        summary.validity.reasons.retain(|why| matches!(why.code, Code::GeneratorLag | Code::OwnResource));
+        summary.warnings.clear();
+        let windows = verdict::Windows::default();
+        let verdict =
+            verdict::Verdict::judge(measured, &summary, &run.plan.expects, &run.assertions, &windows);
+        let mut result = RunResult::build(BuildInput {
+            plan: &run.plan,
+            measured,
+            summary: &summary,
+            verdict: &verdict,
+            profile_path: run.profile_path.clone(),
+            profile_sha256: run.profile_sha256.clone(),
+            // Of the whole schedule: that takes its time, and is known at the end.
+            schedule_sha256: String::new(),
+            load_sha256: String::new(),
+            started_at: run.started_at,
+            ledger: None,
+        });
+        result.verdict.status = StoredStatus::NoData;
+        result
+    }
+
     /// The result of one run.
     pub fn build(input: BuildInput<'_>) -> RunResult {
         let BuildInput { plan, measured, summary, verdict, .. } = input;

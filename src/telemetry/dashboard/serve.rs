@@ -31,7 +31,7 @@ use tokio::task::JoinHandle;
 use super::Brake;
 use super::guard::Guard;
 use crate::collector::snapshot::Interval;
-use crate::report::Underway;
+use crate::telemetry::RunInProgress;
 
 /// Connections at once; more wait until one ends.
 const CONNECTIONS: usize = 64;
@@ -43,9 +43,9 @@ const HEAD_TIME: Duration = Duration::from_secs(10);
 /// How long to wait when a connection could not be taken.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// What is told to every viewer.
+/// What every viewer is sent.
 #[derive(Clone, Debug)]
-enum Told {
+enum Broadcast {
     /// Nothing yet.
     Nothing,
     /// The state of a second, ready to be sent.
@@ -65,16 +65,17 @@ struct Sent<'a> {
 
 /// The run as viewers see it.
 pub struct Board {
-    run: Mutex<Run>,
-    told: watch::Sender<Told>,
+    pages: Mutex<Pages>,
+    told: watch::Sender<Broadcast>,
     seats: Arc<Semaphore>,
     guard: Guard,
     brake: Brake,
     files: String,
 }
 
-struct Run {
-    underway: Underway,
+/// The run so far, and the pages made of it.
+struct Pages {
+    run: RunInProgress,
     /// The whole page, and the time of the run that it was made at.
     page: Option<(Duration, Arc<str>)>,
     report: Option<Arc<str>>,
@@ -82,10 +83,10 @@ struct Run {
 
 impl Board {
     /// Of a run that begins, whose files are in `files`.
-    pub fn new(underway: Underway, guard: Guard, brake: Brake, files: &Path) -> Board {
+    pub fn new(run: RunInProgress, guard: Guard, brake: Brake, files: &Path) -> Board {
         Board {
-            run: Mutex::new(Run { underway, page: None, report: None }),
-            told: watch::channel(Told::Nothing).0,
+            pages: Mutex::new(Pages { run, page: None, report: None }),
+            told: watch::channel(Broadcast::Nothing).0,
             seats: Arc::new(Semaphore::new(VIEWERS)),
             guard,
             brake,
@@ -95,21 +96,21 @@ impl Board {
 
     /// A second is over; whoever looks is told.
     pub fn second(&self, second: &Interval) {
-        let mut run = self.run();
-        run.underway.add(second);
+        let mut pages = self.pages();
+        pages.run.add(second);
         if (self.brake.asked)() {
-            run.underway.stopping();
+            pages.run.stopping();
         }
         if self.told.receiver_count() > 0 {
-            let page = run.underway.page(false);
-            self.told.send_replace(Told::State(self.sent(&page)));
+            let page = pages.run.page(false);
+            self.told.send_replace(Broadcast::State(self.sent(&page)));
         }
     }
 
     /// The run is over, and this is its report.
     pub fn over(&self, report: String) {
-        self.told.send_replace(Told::Over(self.sent(&report)));
-        self.run().report = Some(report.into());
+        self.told.send_replace(Broadcast::Over(self.sent(&report)));
+        self.pages().report = Some(report.into());
     }
 
     fn sent(&self, page: &str) -> Arc<str> {
@@ -119,28 +120,28 @@ impl Board {
 
     /// The page as it is now, made at most once a second.
     fn page(&self) -> Arc<str> {
-        let mut run = self.run();
-        if let Some(report) = &run.report {
+        let mut pages = self.pages();
+        if let Some(report) = &pages.report {
             return report.clone();
         }
-        let now = run.underway.took();
-        match &run.page {
+        let now = pages.run.took();
+        match &pages.page {
             Some((at, page)) if *at == now => page.clone(),
             _ => {
-                let page: Arc<str> = run.underway.page(true).into();
-                run.page = Some((now, page.clone()));
+                let page: Arc<str> = pages.run.page(true).into();
+                pages.page = Some((now, page.clone()));
                 page
             }
         }
     }
 
-    fn run(&self) -> MutexGuard<'_, Run> {
+    fn pages(&self) -> MutexGuard<'_, Pages> {
         // A panic while it was held has been told; a page that is half wrong is better than none.
-        self.run.lock().unwrap_or_else(PoisonError::into_inner)
+        self.pages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn is_over(&self) -> bool {
-        matches!(*self.told.borrow(), Told::Over(_))
+        matches!(*self.told.borrow(), Broadcast::Over(_))
     }
 }
 
@@ -252,7 +253,7 @@ async fn events(State(board): State<Arc<Board>>) -> Response {
 }
 
 /// A viewer: what is told, and the seat.
-type Viewer = (watch::Receiver<Told>, OwnedSemaphorePermit);
+type Viewer = (watch::Receiver<Broadcast>, OwnedSemaphorePermit);
 
 /// The next event for a viewer: the latest state, whatever came between. Nothing follows the end.
 async fn next_event(viewer: Option<Viewer>) -> Option<(Result<Event, Infallible>, Option<Viewer>)> {
@@ -262,11 +263,11 @@ async fn next_event(viewer: Option<Viewer>) -> Option<(Result<Event, Infallible>
         let now = told.borrow_and_update().clone();
         // In a line of JSON nothing can end the line.
         match now {
-            Told::Nothing => {}
-            Told::State(state) => {
+            Broadcast::Nothing => {}
+            Broadcast::State(state) => {
                 return Some((Ok(Event::default().event("state").data(state)), Some((told, seat))));
             }
-            Told::Over(report) => return Some((Ok(Event::default().event("over").data(report)), None)),
+            Broadcast::Over(report) => return Some((Ok(Event::default().event("over").data(report)), None)),
         }
     }
 }

@@ -123,12 +123,12 @@ fn everybody_gets_the_form_that_is_asked_for() {
     drop(live);
 }
 
-/// A exporter on a port of its own, and what it says.
+/// An exporter on a port of its own, and what it says.
 fn started(linger: Duration) -> (Exporters, SocketAddr, mpsc::Receiver<String>) {
     let listener = net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let (said, says) = mpsc::channel();
-    let say = Box::new(move |line: &str| said.send(line.to_owned()).unwrap());
+    let say = Arc::new(move |line: &str| said.send(line.to_owned()).unwrap());
     let exporter = Prometheus::new(listener, info(), linger, say).unwrap();
     (Exporters::start(vec![Box::new(exporter)]).unwrap(), address, says)
 }

@@ -100,7 +100,7 @@ fn drawn(stage: &Stage, runs: &[&str]) -> Vec<(String, u64)> {
     let page = report(stage, runs, "html");
     let (_, data) = page.split_once("id=\"data\">").unwrap();
     let data: Value = serde_json::from_str(data.split_once("</script>").unwrap().0).unwrap();
-    let most = data["course"]["conditions"]["most"].as_array().unwrap().clone();
+    let most = data["timeline"]["conditions"]["most"].as_array().unwrap().clone();
     let sum = |kind: &Value| {
         kind["counts"].as_array().unwrap().iter().map(|count| count.as_u64().unwrap()).sum::<u64>()
     };

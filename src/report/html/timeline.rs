@@ -3,8 +3,6 @@
 //! Fed second by second. Quantiles are taken from the added distributions of a stretch, never from other quantiles, and only
 //! where there are enough values to say them (M18).
 
-pub mod growing;
-
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -23,112 +21,112 @@ const POINTS: f64 = 3600.0;
 /// Columns of the heat map.
 const COLUMNS: f64 = 240.0;
 /// Rows of the heat map for each power of ten.
-const ROWS_A_DECADE: f64 = 10.0;
+pub(crate) const ROWS_A_DECADE: f64 = 10.0;
 /// The stretches, in seconds, over which quantiles may be taken.
-const STRETCHES: [f64; 8] = [1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0];
+pub(crate) const STRETCHES: [f64; 8] = [1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0];
 /// Values in a stretch that give it a 99th percentile, with some to spare.
-const ENOUGH: f64 = 600.0;
+pub(crate) const ENOUGH: f64 = 600.0;
 /// Points that are left of the quantiles at least, where the stretch could be chosen longer.
-const FEWEST: f64 = 40.0;
+pub(crate) const FEWEST: f64 = 40.0;
 /// Numbers of sessions told apart in what refusals are held against.
-const LEVELS: u64 = 60;
+pub(crate) const LEVELS: u64 = 60;
 /// Conditions drawn each by itself; the others are added up.
 const NAMED: usize = 8;
 
 /// A run over time.
 #[derive(Debug, Serialize)]
-pub struct Course {
+pub struct Timeline {
     /// Seconds in a row of the series.
-    step_s: f64,
+    pub(crate) step_s: f64,
     /// Whose times are shown: `accepted`, unless nothing was.
-    outcome: &'static str,
-    bands: Bands,
-    heat: Heat,
-    steps: Steps,
-    conditions: Met,
+    pub(crate) outcome: &'static str,
+    pub(crate) bands: Bands,
+    pub(crate) heat: Heat,
+    pub(crate) steps: Steps,
+    pub(crate) conditions: ConditionRates,
     /// By number of open sessions: attempts that ended, and how many of them were refused.
-    levels: BTreeMap<u64, (u64, u64)>,
+    pub(crate) levels: BTreeMap<u64, (u64, u64)>,
     #[serde(skip)]
-    shown: Outcome,
+    pub(crate) shown: Outcome,
     #[serde(skip)]
-    level_width: u64,
+    pub(crate) level_width: u64,
     #[serde(skip)]
-    open: Option<Interval>,
+    pub(crate) open: Option<Interval>,
     #[serde(skip)]
-    series: Option<TimeSeries<Vec<u8>>>,
+    pub(crate) series: Option<TimeSeries<Vec<u8>>>,
 }
 
 /// Quantiles over time, in milliseconds; `null` where there are too few values.
 #[derive(Clone, Debug, Default, Serialize)]
-struct Bands {
+pub(crate) struct Bands {
     /// Seconds in a point.
-    step_s: f64,
-    t: Vec<f64>,
-    response: Quantiles,
-    service: Quantiles,
+    pub(crate) step_s: f64,
+    pub(crate) t: Vec<f64>,
+    pub(crate) response: Quantiles,
+    pub(crate) service: Quantiles,
     #[serde(skip)]
-    open: Option<Stretch>,
+    pub(crate) open: Option<Stretch>,
 }
 
 /// A stretch of time that quantiles are taken over.
 #[derive(Clone, Debug)]
-struct Stretch {
-    point: u64,
+pub(crate) struct Stretch {
+    pub(crate) point: u64,
     /// Its first second.
-    from: f64,
-    response: Hist,
-    service: Hist,
+    pub(crate) from: f64,
+    pub(crate) response: Hist,
+    pub(crate) service: Hist,
 }
 
 #[derive(Clone, Debug, Default, Serialize)]
-struct Quantiles {
-    n: Vec<u64>,
-    p50: Vec<Option<f64>>,
-    p90: Vec<Option<f64>>,
-    p99: Vec<Option<f64>>,
-    max: Vec<Option<f64>>,
+pub(crate) struct Quantiles {
+    pub(crate) n: Vec<u64>,
+    pub(crate) p50: Vec<Option<f64>>,
+    pub(crate) p90: Vec<Option<f64>>,
+    pub(crate) p99: Vec<Option<f64>>,
+    pub(crate) max: Vec<Option<f64>>,
 }
 
 /// How many response times lay where: by column (time) and row (power of ten).
 #[derive(Clone, Debug, Default, Serialize)]
-struct Heat {
-    step_s: f64,
-    rows_a_decade: f64,
+pub(crate) struct Heat {
+    pub(crate) step_s: f64,
+    pub(crate) rows_a_decade: f64,
     /// `[column, row, count]`; row r holds times from 10^(r / rows_a_decade) nanoseconds on.
-    cells: Vec<(u64, u64, u64)>,
+    pub(crate) cells: Vec<(u64, u64, u64)>,
     #[serde(skip)]
-    open: BTreeMap<(u64, u64), u64>,
+    pub(crate) open: BTreeMap<(u64, u64), u64>,
 }
 
 /// What all steps took together, in milliseconds for each arrival that ended.
 #[derive(Clone, Debug, Default, Serialize)]
-struct Steps {
-    t: Vec<f64>,
-    by_name: BTreeMap<&'static str, Vec<f64>>,
+pub(crate) struct Steps {
+    pub(crate) t: Vec<f64>,
+    pub(crate) by_name: BTreeMap<&'static str, Vec<f64>>,
 }
 
 /// How often conditions were met, row by row of the series; the most frequent first.
 #[derive(Clone, Debug, Default, Serialize)]
-struct Met {
+pub(crate) struct ConditionRates {
     /// How long each row is, in seconds.
-    length: Vec<f64>,
-    most: Vec<Kind>,
+    pub(crate) length: Vec<f64>,
+    pub(crate) most: Vec<ConditionRate>,
     /// How many kinds the last of them stands for, if it is not one by itself.
-    others: usize,
+    pub(crate) others: usize,
     #[serde(skip)]
-    open: BTreeMap<(Condition, bool), BTreeMap<usize, u64>>,
+    pub(crate) open: BTreeMap<(Condition, bool), BTreeMap<usize, u64>>,
 }
 
 /// A condition, in so far as the profile expects it or does not.
 #[derive(Clone, Debug, Serialize)]
-struct Kind {
+pub(crate) struct ConditionRate {
     name: &'static str,
     expected: bool,
     counts: Vec<u64>,
 }
 
-impl Course {
-    fn new(result: &RunResult) -> Course {
+impl Timeline {
+    fn new(result: &RunResult) -> Timeline {
         let of = |count: fn(&crate::report::stored::StoredPhase) -> u64| {
             result.phases.iter().map(count).sum::<u64>()
         };
@@ -152,13 +150,13 @@ impl Course {
         let stretch = STRETCHES.iter().find(good).copied().unwrap_or(1.0).max(step_s);
         let peak = result.phases.iter().map(|phase| phase.sessions.peak).max().unwrap_or(0);
         let names: Vec<String> = result.phases.iter().map(|phase| phase.name.clone()).collect();
-        Course {
+        Timeline {
             step_s,
             outcome: shown.as_str(),
             bands: Bands { step_s: stretch, ..Bands::default() },
             heat: Heat { step_s: (took / COLUMNS).ceil(), rows_a_decade: ROWS_A_DECADE, ..Heat::default() },
             steps: Steps::default(),
-            conditions: Met::default(),
+            conditions: ConditionRates::default(),
             levels: BTreeMap::new(),
             shown,
             level_width: peak.div_ceil(LEVELS).max(1),
@@ -174,13 +172,13 @@ impl Course {
     pub fn of<E>(
         result: &RunResult,
         seconds: impl IntoIterator<Item = Result<Interval, E>>,
-    ) -> Result<(Course, String), E> {
-        let mut course = Course::new(result);
+    ) -> Result<(Timeline, String), E> {
+        let mut timeline = Timeline::new(result);
         for second in seconds {
-            course.add(second?);
+            timeline.add(second?);
         }
-        let series = course.finish();
-        Ok((course, series))
+        let series = timeline.finish();
+        Ok((timeline, series))
     }
 
     /// Whether it knows when conditions were met.
@@ -194,7 +192,7 @@ impl Course {
     }
 
     /// Adds a second.
-    fn add(&mut self, second: Interval) {
+    pub(crate) fn add(&mut self, second: Interval) {
         self.times(&second);
         self.level(&second);
         let row = |interval: &Interval| (interval.start.as_secs_f64() / self.step_s) as u64;
@@ -208,7 +206,7 @@ impl Course {
     }
 
     /// Closes what is open and gives the time series that belongs to it, as `timeseries.csv` has it.
-    fn finish(&mut self) -> String {
+    pub(crate) fn finish(&mut self) -> String {
         let full = self.open.take();
         self.close(full);
         self.bands.close();
@@ -280,7 +278,7 @@ fn add(open: &mut Interval, second: &Interval) {
 }
 
 impl Bands {
-    fn close(&mut self) {
+    pub(crate) fn close(&mut self) {
         if let Some(Stretch { from, response, service, .. }) = self.open.take() {
             self.t.push(from);
             self.response.push(&response);
@@ -323,7 +321,7 @@ impl Steps {
     }
 }
 
-impl Met {
+impl ConditionRates {
     fn add(&mut self, interval: &Interval) {
         let row = self.length.len();
         self.length.push(interval.length.as_secs_f64());
@@ -338,7 +336,7 @@ impl Met {
         kinds.sort_by_key(|(_, counts)| std::cmp::Reverse(counts.values().sum::<u64>()));
         let dense = |name, expected, rows: &[BTreeMap<usize, u64>]| {
             let of = |row| rows.iter().filter_map(|counts| counts.get(&row)).sum();
-            Kind { name, expected, counts: (0..self.length.len()).map(of).collect() }
+            ConditionRate { name, expected, counts: (0..self.length.len()).map(of).collect() }
         };
         // One that is left over needs no other name than its own.
         let named = if kinds.len() <= NAMED + 1 { kinds.len() } else { NAMED };
@@ -360,13 +358,13 @@ fn ms(ns: u64) -> f64 {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::collector::tally::ConditionKey;
     use crate::report::fixtures;
     use crate::smtp::Step;
 
-    pub(super) fn second(t: u64, n: u64) -> Interval {
+    pub(crate) fn second(t: u64, n: u64) -> Interval {
         let mut tally = Tally::new(1);
         let phase = &mut tally.phases[0];
         (phase.counts.scheduled, phase.counts.started) = (n, n);
@@ -380,31 +378,31 @@ pub(super) mod tests {
         Interval { start, length, tally, gauges }
     }
 
-    fn course(took: u64, n: u64) -> (Course, String) {
+    fn timeline(took: u64, n: u64) -> (Timeline, String) {
         let mut result = fixtures::accepted();
         result.took_s = took as f64;
         result.phases[0].accepted = took * (n - 1);
         result.phases[0].sessions.peak = 50;
-        Course::of::<()>(&result, (0..took).map(|t| Ok(second(t, n)))).unwrap()
+        Timeline::of::<()>(&result, (0..took).map(|t| Ok(second(t, n)))).unwrap()
     }
 
     #[test]
     fn what_is_added_up_is_not_lost() {
         for (took, rows) in [(60, 60), (3600, 3600), (4 * 3600, 3600)] {
-            let (course, series) = course(took, 11);
+            let (timeline, series) = timeline(took, 11);
             assert_eq!(series.lines().count() - 1, rows, "{took}");
-            assert_eq!(course.is_whole(), took <= 3600);
+            assert_eq!(timeline.is_whole(), took <= 3600);
             let offered: u64 = series
                 .lines()
                 .skip(1)
                 .map(|line| line.split(',').nth(3).unwrap().parse::<u64>().unwrap())
                 .sum();
-            let heat: u64 = course.heat.cells.iter().map(|(_, _, count)| count).sum();
-            let bands: u64 = course.bands.response.n.iter().sum();
-            let levels = course.levels.values().fold((0, 0), |sum, own| (sum.0 + own.0, sum.1 + own.1));
+            let heat: u64 = timeline.heat.cells.iter().map(|(_, _, count)| count).sum();
+            let bands: u64 = timeline.bands.response.n.iter().sum();
+            let levels = timeline.levels.values().fold((0, 0), |sum, own| (sum.0 + own.0, sum.1 + own.1));
             assert_eq!((offered, heat, bands, levels), (took * 11, took * 10, took * 10, (took * 11, took)));
-            assert!(course.heat.cells.iter().all(|(column, _, _)| *column < 240), "{took}");
-            assert_eq!(course.bands.t.len(), course.bands.service.n.len());
+            assert!(timeline.heat.cells.iter().all(|(column, _, _)| *column < 240), "{took}");
+            assert_eq!(timeline.bands.t.len(), timeline.bands.service.n.len());
         }
     }
 
@@ -427,12 +425,12 @@ pub(super) mod tests {
         };
         let mut result = fixtures::accepted();
         result.took_s = 20.0;
-        let (few, _) = Course::of::<()>(&result, seconds(2)).unwrap();
+        let (few, _) = Timeline::of::<()>(&result, seconds(2)).unwrap();
         let told: Vec<_> = few.conditions.most.iter().map(|own| (own.name, own.expected)).collect();
         let (one, two) = (Condition::ALL[0].as_str(), Condition::ALL[1].as_str());
         assert_eq!((told, few.conditions.others), (vec![(one, true), (two, false), (one, false)], 0));
         assert_eq!(few.conditions.most[1].counts[..4], [0, 2, 0, 2]);
-        let (many, _) = Course::of::<()>(&result, seconds(20)).unwrap();
+        let (many, _) = Timeline::of::<()>(&result, seconds(20)).unwrap();
         let sum: u64 = many.conditions.most.iter().flat_map(|own| &own.counts).sum();
         assert_eq!((sum, many.conditions.most.len()), (10 * (20 * 21 / 2) + 20 * 100, NAMED + 1));
         assert_eq!((many.conditions.most[NAMED].name, many.conditions.others), ("others", 13));
@@ -442,17 +440,17 @@ pub(super) mod tests {
             met(&mut second.tally, Condition::ResourceLow, Outcome::Deferred, 1);
             Ok::<_, ()>(second)
         });
-        let (long, _) = Course::of(&result, long).unwrap();
+        let (long, _) = Timeline::of(&result, long).unwrap();
         assert_eq!(long.conditions.most[0].counts[..3], [3, 3, 3]);
         assert_eq!(long.conditions.length[..3], [3.0, 3.0, 3.0]);
     }
 
     #[test]
     fn m18_a_stretch_is_as_long_as_its_quantiles_need_and_no_longer() {
-        let (slow, _) = course(4000, 21);
+        let (slow, _) = timeline(4000, 21);
         assert_eq!(slow.bands.step_s, 30.0);
         assert!(slow.bands.response.p99[0].is_some());
-        let (short, _) = course(30, 21);
+        let (short, _) = timeline(30, 21);
         assert_eq!(short.bands.step_s, 1.0);
         let median = short.bands.response.p50[0].unwrap();
         assert!((10.0..=10.01).contains(&median) && short.bands.response.p99[0].is_none(), "{median}");
@@ -466,7 +464,7 @@ pub(super) mod tests {
         let mut refused = second(0, 3);
         let hist = refused.tally.phases[0].hists.remove(&(Metric::Response, Outcome::Accepted)).unwrap();
         refused.tally.phases[0].hists.insert((Metric::Response, Outcome::Refused), hist);
-        let (course, _) = Course::of::<()>(&result, [Ok(refused)]).unwrap();
-        assert_eq!((course.outcome, course.bands.response.n.as_slice()), ("refused", &[2][..]));
+        let (timeline, _) = Timeline::of::<()>(&result, [Ok(refused)]).unwrap();
+        assert_eq!((timeline.outcome, timeline.bands.response.n.as_slice()), ("refused", &[2][..]));
     }
 }

@@ -1,11 +1,43 @@
-//! What the page says otherwise as long as the run goes on: nothing is judged, and what is not known is not shown.
+//! The page of a run in progress: the report's page, in which nothing is judged and what is not known yet is not shown.
 
-use super::{Cell, Claim, Head, Table};
 use crate::report::format;
+use crate::report::html::view::{Cell, Claim, Head, Table, failed};
+use crate::report::html::{Input, LivePart, Page};
 use crate::report::stored::{RunResult, StoredPhase};
 
+/// How far a run is.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// How long the load is to take, if that is known, in seconds.
+    pub planned_s: Option<f64>,
+    /// The user has asked it to stop.
+    pub stopping: bool,
+    /// Arrivals that are scheduled and wait.
+    pub waiting: u64,
+    /// Arrivals that have started and not ended.
+    pub in_flight: u64,
+}
+
+/// What the page has beside the report's.
+pub fn live_part(whole: bool) -> LivePart {
+    LivePart { script: include_str!("page/live.js"), style: include_str!("page/live.css"), whole }
+}
+
+/// The page.
+pub fn write(input: Input<'_>, progress: Progress) -> String {
+    let result = input.result;
+    let mut page = Page::new(input);
+    page.head = head(result, page.head, progress);
+    page.title = format!("{}: {}", page.head.profile.text, page.head.word.text.to_lowercase());
+    open(&mut page.claims, &mut page.assertions);
+    outcomes(result, &mut page.outcomes, progress);
+    generator(&mut page.generator);
+    page.write()
+}
+
 /// The head of the page: that the run goes on, and how far it is.
-pub fn head(result: &RunResult, planned_s: Option<f64>, stopping: bool) -> Head {
+fn head(result: &RunResult, own: Head, progress: Progress) -> Head {
+    let Progress { planned_s, stopping, .. } = progress;
     let took = format::seconds(result.took_s);
     let (word, sentence) = match planned_s {
         _ if stopping => ("STOPPING", "nothing more is begun; what is under way may end".to_owned()),
@@ -20,7 +52,6 @@ pub fn head(result: &RunResult, planned_s: Option<f64>, stopping: bool) -> Head 
         format!("99 of 100 arrivals began within {lag} of when they were due.")
     });
     let begun = lag.unwrap_or_else(|| "Nothing that is measured has begun.".to_owned());
-    let own = super::head(result);
     let warn =
         |(reason, words): &(String, String)| format!("Ended now it would be invalid, {reason}: {words}");
     Head {
@@ -35,7 +66,7 @@ pub fn head(result: &RunResult, planned_s: Option<f64>, stopping: bool) -> Head 
 }
 
 /// No assertion is judged: what was observed so far is all that can be said.
-pub fn open(claims: &mut [Claim], assertions: &mut Table) {
+fn open(claims: &mut [Claim], assertions: &mut Table) {
     let words = claims.iter_mut().map(|claim| &mut claim.word);
     let cells = assertions.rows.iter_mut().filter_map(|row| row.first_mut());
     for word in words.chain(cells) {
@@ -48,8 +79,8 @@ pub fn open(claims: &mut [Claim], assertions: &mut Table) {
     }
 }
 
-/// Books do not close before the end: instead of that, what has not ended.
-pub fn outcomes(result: &RunResult, table: &mut Table, waiting: u64, under_way: u64) {
+/// Counts need not reconcile before the end: the last column says what has not ended.
+fn outcomes(result: &RunResult, table: &mut Table, progress: Progress) {
     table.titles.pop();
     table.titles.push("not ended".to_owned());
     let measured = result.phases.iter().filter(|phase| !phase.warmup);
@@ -60,18 +91,18 @@ pub fn outcomes(result: &RunResult, table: &mut Table, waiting: u64, under_way: 
     if let Some(first) = table.rows.first_mut().and_then(|row| row.last_mut())
         && result.phases.len() == 1
     {
-        let (under_way, waiting) = (format::count(under_way), format::count(waiting));
-        first.text = format!("{under_way} under way, {waiting} waiting");
+        let (in_flight, waiting) = (format::count(progress.in_flight), format::count(progress.waiting));
+        first.text = format!("{in_flight} in flight, {waiting} waiting");
     }
 }
 
 fn not_ended(phase: &StoredPhase) -> u64 {
-    let ended = phase.accepted + phase.expected + super::trouble::failed(phase) + phase.shed;
+    let ended = phase.accepted + phase.expected + failed(phase) + phase.shed;
     phase.scheduled.saturating_sub(ended)
 }
 
 /// What is known of our own side before the end.
-pub fn generator(table: &mut Table) {
+fn generator(table: &mut Table) {
     let known = ["lag p99", "threads", "own failures"];
     table.rows.retain(|row| row.first().is_some_and(|what| known.contains(&what.text.as_str())));
 }

@@ -1,4 +1,4 @@
-//! The course of a run that goes on: shown at any second, and thinned out where it would grow without end.
+//! The timeline of a run in progress: shown at any second, and thinned out where it would grow without end.
 //!
 //! # Decisions
 //! - Nobody knows how long such a run will be, so that what is near its bound is made coarser: counts are added up, columns
@@ -8,60 +8,62 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Bands, Course, ENOUGH, FEWEST, Heat, LEVELS, Met, ROWS_A_DECADE, STRETCHES, Steps};
 use crate::collector::Outcome;
 use crate::collector::snapshot::Interval;
 use crate::report::csv::TimeSeries;
+use crate::report::html::timeline::{
+    Bands, ConditionRates, ENOUGH, FEWEST, Heat, LEVELS, ROWS_A_DECADE, STRETCHES, Steps, Timeline,
+};
 
 /// Rows that a run has before they become wider: as many as a screen can show.
 const ROWS: f64 = 300.0;
 /// Columns of its heat map.
 const COLUMNS: f64 = 150.0;
 
-/// The course of a run that goes on.
+/// The timeline of a run in progress.
 #[derive(Debug)]
-pub struct Growing {
-    course: Course,
+pub struct GrowingTimeline {
+    timeline: Timeline,
     /// How long the run is to take, in seconds; 0 if nobody knows.
     planned: f64,
     /// The times that quantiles were taken of, so far.
     values: u64,
 }
 
-impl Growing {
+impl GrowingTimeline {
     /// Of a run with these phases that is to take so long, if that is known.
-    pub fn new(phases: Vec<String>, planned: Option<Duration>) -> Growing {
+    pub fn new(phases: Vec<String>, planned: Option<Duration>) -> GrowingTimeline {
         let planned = planned.map_or(0.0, |planned| planned.as_secs_f64());
         let wide = |most: f64| (planned / most).ceil().max(1.0);
-        let course = Course {
+        let timeline = Timeline {
             step_s: wide(ROWS),
             outcome: Outcome::Accepted.as_str(),
             bands: Bands { step_s: wide(ROWS), ..Bands::default() },
             heat: Heat { step_s: wide(COLUMNS), rows_a_decade: ROWS_A_DECADE, ..Heat::default() },
             steps: Steps::default(),
-            conditions: Met::default(),
+            conditions: ConditionRates::default(),
             levels: BTreeMap::new(),
             shown: Outcome::Accepted,
             level_width: 1,
             open: None,
             series: TimeSeries::new(Vec::new(), phases).ok(),
         };
-        Growing { course, planned, values: 0 }
+        GrowingTimeline { timeline, planned, values: 0 }
     }
 
     /// Adds a second.
     pub fn add(&mut self, second: &Interval) {
         let at = second.start.as_secs_f64();
         self.thin_out(at, second.gauges.sessions);
-        self.course.add(second.clone());
-        let own = second.tally.phases.iter().map(|phase| phase.counts.arrivals.of(self.course.shown));
+        self.timeline.add(second.clone());
+        let own = second.tally.phases.iter().map(|phase| phase.counts.arrivals.of(self.timeline.shown));
         self.values += own.sum::<u64>();
     }
 
-    /// The course so far, and the time series that belongs to it.
-    pub fn so_far(&mut self) -> (Course, String) {
-        let own = &mut self.course;
-        let mut course = Course {
+    /// The timeline so far, and the time series that belongs to it.
+    pub fn so_far(&mut self) -> (Timeline, String) {
+        let own = &mut self.timeline;
+        let mut timeline = Timeline {
             step_s: own.step_s,
             outcome: own.outcome,
             bands: own.bands.clone(),
@@ -74,48 +76,48 @@ impl Growing {
             open: own.open.clone(),
             series: own.series.as_mut().and_then(|series| series.copy().ok()),
         };
-        let series = course.finish();
-        (course, series)
+        let series = timeline.finish();
+        (timeline, series)
     }
 
     fn thin_out(&mut self, at: f64, sessions: u64) {
-        let course = &mut self.course;
-        while at >= course.step_s * ROWS {
-            course.step_s *= 2.0;
+        let timeline = &mut self.timeline;
+        while at >= timeline.step_s * ROWS {
+            timeline.step_s *= 2.0;
         }
-        while at >= course.heat.step_s * COLUMNS {
-            course.heat.step_s *= 2.0;
-            for ((column, row), count) in std::mem::take(&mut course.heat.open) {
-                *course.heat.open.entry((column / 2, row)).or_default() += count;
+        while at >= timeline.heat.step_s * COLUMNS {
+            timeline.heat.step_s *= 2.0;
+            for ((column, row), count) in std::mem::take(&mut timeline.heat.open) {
+                *timeline.heat.open.entry((column / 2, row)).or_default() += count;
             }
         }
-        while sessions / course.level_width > LEVELS {
-            course.level_width *= 2;
-            for (level, (ended, refused)) in std::mem::take(&mut course.levels) {
-                let wide = level / course.level_width * course.level_width;
-                let own = course.levels.entry(wide).or_default();
+        while sessions / timeline.level_width > LEVELS {
+            timeline.level_width *= 2;
+            for (level, (ended, refused)) in std::mem::take(&mut timeline.levels) {
+                let wide = level / timeline.level_width * timeline.level_width;
+                let own = timeline.levels.entry(wide).or_default();
                 *own = (own.0 + ended, own.1 + refused);
             }
         }
         // Between two stretches the next one may have another length: as long as its quantiles need (M18).
-        let point = (at / course.bands.step_s) as u64;
-        if course.bands.open.as_ref().is_none_or(|open| open.point != point) && at > 0.0 {
+        let point = (at / timeline.bands.step_s) as u64;
+        if timeline.bands.open.as_ref().is_none_or(|open| open.point != point) && at > 0.0 {
             let (rate, took) = (self.values as f64 / at, at.max(self.planned));
             let good = |stretch: &&f64| rate * **stretch >= ENOUGH && took / **stretch >= FEWEST;
             let stretch = STRETCHES.iter().find(good).copied().unwrap_or(1.0);
-            course.bands.close();
-            course.bands.step_s = stretch.max(course.step_s);
+            timeline.bands.close();
+            timeline.bands.step_s = stretch.max(timeline.step_s);
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::second;
     use super::*;
+    use crate::report::html::timeline::tests::second;
 
-    fn run(seconds: u64, planned: Option<u64>) -> Growing {
-        let mut growing = Growing::new(vec!["steady".to_owned()], planned.map(Duration::from_secs));
+    fn run(seconds: u64, planned: Option<u64>) -> GrowingTimeline {
+        let mut growing = GrowingTimeline::new(vec!["steady".to_owned()], planned.map(Duration::from_secs));
         (0..seconds).for_each(|t| growing.add(&second(t, 11)));
         growing
     }
@@ -126,35 +128,35 @@ mod tests {
             let mut growing = run(seconds, planned);
             // To look twice changes nothing.
             growing.so_far();
-            let (course, series) = growing.so_far();
+            let (timeline, series) = growing.so_far();
             let offered: u64 = series
                 .lines()
                 .skip(1)
                 .map(|row| row.split(',').nth(3).unwrap().parse::<u64>().unwrap())
                 .sum();
-            let heat: u64 = course.heat.cells.iter().map(|(_, _, count)| count).sum();
-            let bands: u64 = course.bands.response.n.iter().sum();
-            let levels = course.levels.values().map(|(ended, _)| ended).sum::<u64>();
+            let heat: u64 = timeline.heat.cells.iter().map(|(_, _, count)| count).sum();
+            let bands: u64 = timeline.bands.response.n.iter().sum();
+            let levels = timeline.levels.values().map(|(ended, _)| ended).sum::<u64>();
             assert_eq!(
                 (offered, heat, bands, levels),
                 (seconds * 11, seconds * 10, seconds * 10, seconds * 11)
             );
-            assert!(course.bands.t.is_sorted_by(|a, b| a < b), "{:?}", course.bands.t);
+            assert!(timeline.bands.t.is_sorted_by(|a, b| a < b), "{:?}", timeline.bands.t);
         }
     }
 
     #[test]
     fn it_does_not_grow_without_end() {
-        let size = |growing: &mut Growing| {
-            let (course, series) = growing.so_far();
-            serde_json::to_string(&course).unwrap().len() + series.len()
+        let size = |growing: &mut GrowingTimeline| {
+            let (timeline, series) = growing.so_far();
+            serde_json::to_string(&timeline).unwrap().len() + series.len()
         };
         let short = size(&mut run(600, None));
         let long = size(&mut run(36_000, None));
         assert!(long < 6 * short, "{short} bytes after ten minutes, {long} after ten hours");
-        let (course, series) = run(36_000, None).so_far();
+        let (timeline, series) = run(36_000, None).so_far();
         assert!(series.lines().count() < 1500, "{}", series.lines().count());
-        assert!(course.heat.cells.iter().all(|(column, _, _)| *column < 150));
+        assert!(timeline.heat.cells.iter().all(|(column, _, _)| *column < 150));
         // A run whose end is known has rows of one width.
         let (_, series) = run(3600, Some(3600)).so_far();
         assert_eq!(series.lines().count() - 1, 300);
@@ -162,9 +164,9 @@ mod tests {
 
     #[test]
     fn m18_stretches_become_as_long_as_their_quantiles_need() {
-        let (course, _) = run(4000, Some(4000)).so_far();
-        assert_eq!(course.bands.step_s, 60.0);
-        let known: Vec<bool> = course.bands.response.p99.iter().map(Option::is_some).collect();
+        let (timeline, _) = run(4000, Some(4000)).so_far();
+        assert_eq!(timeline.bands.step_s, 60.0);
+        let known: Vec<bool> = timeline.bands.response.p99.iter().map(Option::is_some).collect();
         // The last stretch is not over: 400 values say no 99th percentile.
         assert_eq!(known[known.len() - 2..], [true, false]);
     }

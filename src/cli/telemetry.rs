@@ -1,0 +1,47 @@
+//! The flags of a run that is exported while it is in progress.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::telemetry::Settings;
+
+/// Who may look on, and where metrics go.
+#[derive(Debug, Default, Args)]
+pub struct TelemetryArgs {
+    /// Serve the report live, as in 127.0.0.1:8025; port 0: any
+    #[arg(long, value_name = "ADDR", env = "SMTPRESS_DASHBOARD")]
+    pub dashboard: Option<SocketAddr>,
+    /// Serve metrics to Prometheus, and --linger 30s at the end
+    #[arg(long, value_name = "ADDR", env = "SMTPRESS_PROMETHEUS")]
+    pub prometheus: Option<SocketAddr>,
+    /// How long the final metrics wait for a scrape [30s]
+    #[arg(
+        long,
+        hide = true,
+        value_name = "TIME",
+        env = "SMTPRESS_LINGER",
+        value_parser = humantime::parse_duration
+    )]
+    pub linger: Option<Duration>,
+    /// Push metrics by OTLP (HTTP), as in http://127.0.0.1:4318
+    #[arg(long, value_name = "URL", env = "SMTPRESS_OTLP")]
+    pub otlp: Option<String>,
+    /// Let other machines reach what is live, and see the run
+    #[arg(long)]
+    pub live_beyond_loopback: bool,
+}
+
+impl TelemetryArgs {
+    /// The settings that they stand for.
+    pub fn settings(&self) -> Settings {
+        Settings {
+            dashboard: self.dashboard,
+            prometheus: self.prometheus,
+            linger: self.linger,
+            otlp: self.otlp.clone(),
+            beyond_loopback: self.live_beyond_loopback,
+        }
+    }
+}

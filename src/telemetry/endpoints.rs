@@ -1,0 +1,201 @@
+//! The endpoints that a run in progress is exported to: ports that are bound, receivers that are allowed.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::TryRng;
+use rand::rngs::SysRng;
+use thiserror::Error;
+
+use super::dashboard::{Brake, Dashboard, Site, Token};
+use super::metrics::RunInfo;
+use super::otlp::{Otlp, Receiver};
+use super::prometheus::Prometheus;
+use super::{Exporter, RunInProgress};
+use crate::report::RunDescription;
+
+/// How long the final metrics wait for a scrape if nothing else is asked.
+const LINGER: Duration = Duration::from_secs(30);
+
+/// Where a run is to be exported to.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// The live page's port.
+    pub dashboard: Option<SocketAddr>,
+    /// The port that Prometheus scrapes.
+    pub prometheus: Option<SocketAddr>,
+    /// How long the final metrics wait for a scrape.
+    pub linger: Option<Duration>,
+    /// The URL of a receiver of OTLP.
+    pub otlp: Option<String>,
+    /// Addresses beyond loopback are allowed.
+    pub beyond_loopback: bool,
+}
+
+/// Why an endpoint cannot be used. Nothing was sent.
+#[derive(Debug, Error)]
+pub enum SetupError {
+    /// A URL is wrong.
+    #[error("{0}")]
+    Usage(String),
+    /// A port cannot be bound, or an address is not allowed.
+    #[error("{0}")]
+    NotAvailable(String),
+    /// The system failed.
+    #[error("{0}")]
+    System(String),
+    /// The kernel failed.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// The run that is to be exported.
+pub struct ObservedRun<'a> {
+    /// What is asked.
+    pub description: RunDescription,
+    /// The run directory.
+    pub directory: &'a Path,
+    /// How it is stopped.
+    pub brake: Brake,
+    /// Prints a line for the user.
+    pub say: Arc<dyn Fn(&str) + Send + Sync>,
+}
+
+/// The endpoints that were asked for: ports are bound, addresses are allowed.
+#[derive(Debug)]
+pub struct Endpoints {
+    dashboard: Option<Site>,
+    prometheus: Option<(TcpListener, Duration)>,
+    otlp: Option<Receiver>,
+}
+
+impl Endpoints {
+    /// Binds all that was asked for.
+    ///
+    /// # Errors
+    /// A port cannot be bound, or an address is not allowed; nothing was sent yet.
+    pub fn bind(settings: &Settings) -> Result<Endpoints, SetupError> {
+        let site = |address: SocketAddr| {
+            let listener = settings.bind("--dashboard", address)?;
+            // On this machine alone nobody needs to know a secret.
+            let local = address.ip().to_canonical().is_loopback();
+            let token = if local { None } else { Some(token()?) };
+            Ok::<_, SetupError>(Site::new(listener, token)?)
+        };
+        let scraped = |address: SocketAddr| {
+            let listener = settings.bind("--prometheus", address)?;
+            Ok::<_, SetupError>((listener, settings.linger.unwrap_or(LINGER)))
+        };
+        let receiver = |url: &str| {
+            let resolve = |host: &str, port| Ok((host, port).to_socket_addrs()?.next());
+            let receiver =
+                Receiver::new(url, resolve).map_err(|wrong| SetupError::Usage(format!("--otlp: {wrong}")))?;
+            settings.allows("--otlp", receiver.address())?;
+            Ok::<_, SetupError>(receiver)
+        };
+        Ok(Endpoints {
+            dashboard: settings.dashboard.map(site).transpose()?,
+            prometheus: settings.prometheus.map(scraped).transpose()?,
+            otlp: settings.otlp.as_deref().map(receiver).transpose()?,
+        })
+    }
+
+    /// The exporters of this run. The user is told where they are.
+    ///
+    /// # Errors
+    /// The kernel has a port no more.
+    pub fn exporters(self, run: ObservedRun<'_>) -> Result<Vec<Box<dyn Exporter>>, SetupError> {
+        let ObservedRun { description, directory, brake, say } = run;
+        let info = RunInfo::new(&description);
+        let mut exporters: Vec<Box<dyn Exporter>> = Vec::new();
+        if let Some(site) = self.dashboard {
+            // Printed even with --quiet: there is no other way to the page.
+            say(&format!("smtpress: live page at {}", site.url()));
+            let run = RunInProgress::new(description);
+            exporters.push(Box::new(Dashboard { site, run, brake, files: directory.to_owned() }));
+        }
+        if let Some((listener, linger)) = self.prometheus {
+            say(&format!("smtpress: metrics at http://{}/metrics", listener.local_addr()?));
+            exporters.push(Box::new(Prometheus::new(listener, info.clone(), linger, say)?));
+        }
+        if let Some(receiver) = self.otlp {
+            exporters.push(Box::new(Otlp::new(receiver, info)));
+        }
+        Ok(exporters)
+    }
+}
+
+impl Settings {
+    /// Binds a port: on loopback unless the user allows otherwise.
+    ///
+    /// # Errors
+    /// The address is not loopback and was not allowed, or the kernel refuses it.
+    fn bind(&self, flag: &str, address: SocketAddr) -> Result<TcpListener, SetupError> {
+        self.allows(flag, address)?;
+        TcpListener::bind(address).map_err(|error| {
+            let remedy = match error.kind() {
+                io::ErrorKind::AddrInUse => "end what listens there, or name another port (0: any free one)",
+                io::ErrorKind::PermissionDenied => "ports below 1024 need a right of their own: name another",
+                _ => "name an address of this machine",
+            };
+            SetupError::NotAvailable(format!("cannot listen on {address} for {flag}: {error}; {remedy}"))
+        })
+    }
+
+    /// Whether a run may be exported to this address.
+    ///
+    /// # Errors
+    /// It is not loopback and was not allowed.
+    fn allows(&self, flag: &str, address: SocketAddr) -> Result<(), SetupError> {
+        if address.ip().to_canonical().is_loopback() || self.beyond_loopback {
+            return Ok(());
+        }
+        Err(SetupError::NotAvailable(format!(
+            "{flag} {address} is not on this machine's loopback: others would see the run; if they may, say --live-beyond-loopback"
+        )))
+    }
+}
+
+/// Drawn by the system's randomness: it is a secret, and no seed may reveal it.
+fn token() -> Result<Token, SetupError> {
+    let mut random = [0; 32];
+    SysRng
+        .try_fill_bytes(&mut random)
+        .map_err(|error| SetupError::System(format!("failed to draw a token for the live page: {error}")))?;
+    Ok(Token::new(random))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn refused(settings: &Settings, address: SocketAddr) -> String {
+        match settings.bind("--prometheus", address) {
+            Err(SetupError::NotAvailable(sentence)) => sentence,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn nothing_is_bound_beyond_loopback_unless_allowed() {
+        let settings = Settings::default();
+        let said = refused(&settings, ([0, 0, 0, 0], 0).into());
+        assert!(said.contains("0.0.0.0:0") && said.contains("--live-beyond-loopback"), "{said}");
+        settings.allows("--prometheus", "[::ffff:127.0.0.1]:9464".parse().unwrap()).unwrap();
+        settings.bind("--prometheus", ([127, 0, 0, 1], 0).into()).unwrap();
+        let allowed = Settings { beyond_loopback: true, ..Settings::default() };
+        allowed.allows("--prometheus", "[2001:db8::1]:9464".parse().unwrap()).unwrap();
+    }
+
+    #[test]
+    fn a_port_in_use_is_reported_with_a_remedy() {
+        let settings = Settings::default();
+        let first = settings.bind("--prometheus", ([127, 0, 0, 1], 0).into()).unwrap();
+        let said = refused(&settings, first.local_addr().unwrap());
+        assert!(said.contains("--prometheus") && said.contains("another port"), "{said}");
+    }
+}
