@@ -12,8 +12,7 @@ use super::failure_class;
 use super::runner::RunError;
 use crate::net::address::Transport;
 use crate::net::address::allowed::Allowed;
-use crate::net::dial::{self, Dialed, Endpoint, Place, Resolver};
-use crate::net::proxy::SpokenTls;
+use crate::net::dial::{self, Dialed, Endpoint, Place, Resolve};
 use crate::net::tls::client::Client as TlsClient;
 use crate::net::tls::{Security, TlsError};
 use crate::plan::Plan;
@@ -59,7 +58,7 @@ impl Connector {
             allowed,
             timeout: plan.script.timeouts.connect,
             origin: plan.origin.clone(),
-            proxied_tls: (plan.script.tls == Tls::Implicit).then(SpokenTls::default),
+            proxied_tls: plan.script.tls == Tls::Implicit,
             ..Endpoint::new(place)
         };
         let certificate = embedded.and_then(|embedded| embedded.certificate.as_ref());
@@ -68,7 +67,7 @@ impl Connector {
 
     /// The same with another way to resolve names.
     #[must_use]
-    pub fn with_resolver(mut self, resolver: Resolver) -> Connector {
+    pub fn with_resolver(mut self, resolver: Arc<dyn Resolve>) -> Connector {
         self.endpoint.resolver = resolver;
         self
     }
@@ -79,7 +78,7 @@ impl Connector {
         let mut plan = Plan::clone(&self.plan);
         plan.script.tls = Tls::None;
         plan.logins = Default::default();
-        let endpoint = Endpoint { proxied_tls: None, ..self.endpoint.clone() };
+        let endpoint = Endpoint { proxied_tls: false, ..self.endpoint.clone() };
         Connector { plan: Arc::new(plan), endpoint, tls: None }
     }
 

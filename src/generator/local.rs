@@ -25,7 +25,7 @@ use crate::condition;
 use crate::load::Shard;
 use crate::mail::Mailer;
 use crate::net::address::Transport;
-use crate::net::dial::{Fault, Place, Resolver};
+use crate::net::dial::{Fault, Place, Resolve, SystemResolver};
 use crate::net::source;
 use crate::plan::{Phase, Plan};
 
@@ -44,7 +44,7 @@ pub struct Local {
     stop: watch::Receiver<Stop>,
     asked: Option<watch::Sender<Stop>>,
     embedded: Option<Embedded>,
-    resolver: Resolver,
+    resolver: Arc<dyn Resolve>,
     faults: Faults,
     checks: bool,
     date: String,
@@ -57,7 +57,7 @@ impl Local {
             stop,
             asked: None,
             embedded: None,
-            resolver: Resolver::System,
+            resolver: Arc::new(SystemResolver),
             faults: Faults::default(),
             checks: false,
             date,
@@ -82,7 +82,7 @@ impl Local {
 
     /// How names are resolved.
     #[must_use]
-    pub fn with_resolver(mut self, resolver: Resolver) -> Local {
+    pub fn with_resolver(mut self, resolver: Arc<dyn Resolve>) -> Local {
         self.resolver = resolver;
         self
     }

@@ -16,9 +16,9 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use futures::future::LocalBoxFuture;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
 
@@ -26,7 +26,7 @@ pub use self::fault::{Fault, Own};
 use super::address::allowed::Allowed;
 use super::address::bind::Bind;
 use super::address::origin::{Origin, ProxyVersion};
-use super::proxy::{self, SpokenTls};
+use super::proxy;
 use super::source;
 use super::stream::Stream;
 use crate::smtp::Step;
@@ -35,45 +35,18 @@ use crate::smtp::Step;
 const QUEUE_FULL: Duration = Duration::from_millis(1);
 
 /// Turns names into addresses.
-#[derive(Clone, Debug, Default)]
-pub enum Resolver {
-    /// The system's.
-    #[default]
-    System,
-    /// A table with a delay, for tests.
-    Table {
-        /// The address of any name.
-        address: IpAddr,
-        /// How long a look-up takes.
-        delay: Duration,
-    },
-    /// A table whose look-up holds up its whole thread, as a machine without a free processor does; for tests.
-    Holding {
-        /// The address of any name.
-        address: IpAddr,
-        /// How long a look-up holds the thread.
-        hold: Duration,
-    },
-    /// A name that changes: each look-up has the next of these answers, and the last stays; for tests.
-    Changing(Arc<Changing>),
+pub trait Resolve: fmt::Debug + Send + Sync {
+    /// The addresses of `host`, in the order to try them, with `port`.
+    fn resolve<'a>(&'a self, host: &'a str, port: u16) -> LocalBoxFuture<'a, io::Result<Vec<SocketAddr>>>;
 }
 
-/// The answers of a name that changes.
+/// The resolver of the system, which orders the addresses (RFC 6724).
 #[derive(Debug)]
-pub struct Changing {
-    answers: Vec<Vec<IpAddr>>,
-    asked: AtomicUsize,
-}
+pub struct SystemResolver;
 
-impl Changing {
-    /// These answers, one after the other.
-    pub fn new(answers: Vec<Vec<IpAddr>>) -> Arc<Changing> {
-        Arc::new(Changing { answers, asked: AtomicUsize::new(0) })
-    }
-
-    fn next(&self) -> &[IpAddr] {
-        let asked = self.asked.fetch_add(1, Ordering::Relaxed);
-        self.answers.get(asked).or(self.answers.last()).map_or(&[], Vec::as_slice)
+impl Resolve for SystemResolver {
+    fn resolve<'a>(&'a self, host: &'a str, port: u16) -> LocalBoxFuture<'a, io::Result<Vec<SocketAddr>>> {
+        Box::pin(async move { Ok(tokio::net::lookup_host((host, port)).await?.collect()) })
     }
 }
 
@@ -97,10 +70,10 @@ impl Endpoint {
         Endpoint {
             place,
             allowed: Allowed::default(),
-            resolver: Resolver::System,
+            resolver: Arc::new(SystemResolver),
             timeout: Duration::from_secs(30),
             origin: Origin::Any,
-            proxied_tls: None,
+            proxied_tls: false,
         }
     }
 }
@@ -138,13 +111,13 @@ pub struct Endpoint {
     /// Which addresses may be connected to.
     pub allowed: Allowed,
     /// How names are resolved. A literal never is.
-    pub resolver: Resolver,
+    pub resolver: Arc<dyn Resolve>,
     /// For name resolution and connect together.
     pub timeout: Duration,
     /// The client's address, as the listener sees it. Nothing but TCP has one to bind or to carry.
     pub origin: Origin,
-    /// What a PROXY header says of the client's TLS.
-    pub proxied_tls: Option<SpokenTls>,
+    /// A PROXY header says that the client speaks TLS.
+    pub proxied_tls: bool,
 }
 
 /// One connection that was tried.
@@ -242,7 +215,7 @@ pub async fn dial(endpoint: &Endpoint, serial: u64, now: fn() -> Instant, step: 
             Ok(ip) => vec![SocketAddr::new(ip, *port)],
             Err(_) => {
                 let found =
-                    tokio::time::timeout(endpoint.timeout, resolve(&endpoint.resolver, host, *port)).await;
+                    tokio::time::timeout(endpoint.timeout, resolve(&*endpoint.resolver, host, *port)).await;
                 dialed.dns = Some((begun, now()));
                 match found {
                     Ok(Ok(addresses)) => in_turn(addresses),
@@ -346,8 +319,7 @@ async fn connect(
     let mut refused = Refused::default();
     let (stream, header) = match &endpoint.origin {
         Origin::Proxied(version, _) => {
-            let tls = endpoint.proxied_tls.as_ref().map(SpokenTls::version);
-            connect_proxied(address, *version, source, tls).await?
+            connect_proxied(address, *version, source, endpoint.proxied_tls).await?
         }
         Origin::Any | Origin::Bound(_) | Origin::Xclient(_) => {
             let (socket, late_port) = socket(address, source)?;
@@ -373,32 +345,16 @@ fn failed(fault: Fault) -> (Step, Fault) {
     }
 }
 
-/// All addresses of a name, at least one, in the order to try them (RFC 6724, which the system's resolver applies).
-async fn resolve(resolver: &Resolver, host: &str, port: u16) -> Result<Vec<SocketAddr>, Fault> {
-    match resolver {
-        Resolver::System => match tokio::net::lookup_host((host, port)).await {
-            Ok(found) => {
-                let addresses: Vec<SocketAddr> = found.collect();
-                if addresses.is_empty() { Err(Fault::NotResolved) } else { Ok(addresses) }
-            }
-            // A look-up without a descriptor for its socket says nothing of the name.
-            Err(error) => Err(match error.raw_os_error().map(|_| Fault::of(&error)) {
-                Some(own @ Fault::Own(Own::Descriptors | Own::Buffers | Own::Memory | Own::Ports)) => own,
-                _ => Fault::NotResolved,
-            }),
-        },
-        Resolver::Table { address, delay } => {
-            tokio::time::sleep(*delay).await;
-            Ok(vec![SocketAddr::new(*address, port)])
-        }
-        Resolver::Holding { address, hold } => {
-            std::thread::sleep(*hold);
-            Ok(vec![SocketAddr::new(*address, port)])
-        }
-        Resolver::Changing(changing) => match changing.next() {
-            [] => Err(Fault::NotResolved),
-            answer => Ok(answer.iter().map(|address| SocketAddr::new(*address, port)).collect()),
-        },
+/// All addresses of a name, at least one, in the order to try them.
+async fn resolve(resolver: &dyn Resolve, host: &str, port: u16) -> Result<Vec<SocketAddr>, Fault> {
+    match resolver.resolve(host, port).await {
+        Ok(addresses) if addresses.is_empty() => Err(Fault::NotResolved),
+        Ok(addresses) => Ok(addresses),
+        // A look-up without a descriptor for its socket says nothing of the name.
+        Err(error) => Err(match error.raw_os_error().map(|_| Fault::of(&error)) {
+            Some(own @ Fault::Own(Own::Descriptors | Own::Buffers | Own::Memory | Own::Ports)) => own,
+            _ => Fault::NotResolved,
+        }),
     }
 }
 
@@ -421,7 +377,7 @@ async fn connect_proxied(
     address: SocketAddr,
     version: ProxyVersion,
     source: Option<IpAddr>,
-    tls: Option<&str>,
+    tls: bool,
 ) -> Result<(TcpStream, Vec<u8>), Fault> {
     let connected = socket(address, None)?.0.connect(address).await;
     let mut stream = connected.map_err(|error| Fault::of_connect(&error, address))?;

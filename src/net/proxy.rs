@@ -3,12 +3,12 @@
 //! What the header says is read and written by `proxy_header`; here is only how many octets of a stream belong to it.
 //!
 //! # Decisions
-//! - The reader takes not one octet beyond the header: what follows may be a TLS record, which is another's to read.
+//! - The reader takes not one byte beyond the header: what follows may be a TLS record.
+//! - A header of version 2 states the TLS version between client and balancer. That client is imagined, so the version is fixed;
+//!   it is not the version that smtpress and the listener agree on, which only the handshake after the header decides.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use proxy_header::{ParseConfig, Protocol, ProxiedAddress, ProxyHeader, SslInfo, Tlv};
@@ -26,8 +26,10 @@ const MAX_LINE: usize = 107;
 /// which nobody sends and anybody could make us hold.
 const MAX_BINARY: usize = 4096;
 
-/// The header of a session from `source` to `destination`. `tls`: the version of TLS that the client is said to speak,
-/// as in "TLSv1.3"; only version 2 can say it.
+/// The version of TLS that a client is said to speak to the balancer. The specification wants one wherever TLS is spoken (2.2.6).
+const CLIENT_TLS: &str = "TLSv1.3";
+
+/// The header of a session from `source` to `destination`. `tls`: the client is said to speak TLS, which only version 2 can say.
 ///
 /// # Errors
 /// The addresses are of different families.
@@ -35,13 +37,13 @@ pub fn header(
     version: ProxyVersion,
     source: SocketAddr,
     destination: SocketAddr,
-    tls: Option<&str>,
+    tls: bool,
 ) -> io::Result<Vec<u8>> {
     let addresses = ProxiedAddress::stream(source, destination);
-    let ssl = tls.filter(|_| version == ProxyVersion::V2).map(|version| {
+    let ssl = (tls && version == ProxyVersion::V2).then(|| {
         // No certificate of the client was verified.
         let mut ssl = SslInfo::new(true, false, false, 1);
-        ssl.append_tlv(Tlv::SslVersion(version.into()));
+        ssl.append_tlv(Tlv::SslVersion(CLIENT_TLS.into()));
         Tlv::Ssl(ssl)
     });
     let header = ProxyHeader::with_tlvs(Some(addresses), ssl);
@@ -53,28 +55,6 @@ pub fn header(
     bytes.truncate(written.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error.to_string()))?);
     Ok(bytes)
 }
-
-/// The version of TLS that a header tells of: it goes out before the handshake that agrees on one. So it is the version
-/// that the listener agreed on last and, before it ever did, the newest.
-#[derive(Clone, Debug, Default)]
-pub struct SpokenTls {
-    older: Arc<AtomicBool>,
-}
-
-impl SpokenTls {
-    /// A handshake agreed on this version.
-    pub fn agreed(&self, version: &str) {
-        self.older.store(version == OLDER, Ordering::Relaxed);
-    }
-
-    /// The version.
-    pub fn version(&self) -> &'static str {
-        if self.older.load(Ordering::Relaxed) { OLDER } else { NEWEST }
-    }
-}
-
-const OLDER: &str = "TLSv1.2";
-const NEWEST: &str = "TLSv1.3";
 
 /// A header of ours in words that can stand on a line: the line itself, or what a binary one says.
 pub fn in_words(header: &[u8]) -> String {
@@ -186,7 +166,7 @@ mod tests {
         for (source, destination) in [("127.0.3.7:4000", "127.0.0.1:25"), ("[2001:db8::7]:1", "[::1]:65535")]
         {
             for (version, tls) in
-                [(ProxyVersion::V1, None), (ProxyVersion::V2, None), (ProxyVersion::V2, Some("TLSv1.3"))]
+                [(ProxyVersion::V1, false), (ProxyVersion::V2, false), (ProxyVersion::V2, true)]
             {
                 let mut bytes = header(version, of(source), of(destination), tls).unwrap();
                 bytes.extend_from_slice(b"EHLO x\r\n");
@@ -197,38 +177,32 @@ mod tests {
                 }
             }
         }
-        assert!(header(ProxyVersion::V1, of("127.0.0.1:1"), of("[::1]:1"), None).is_err());
+        assert!(header(ProxyVersion::V1, of("127.0.0.1:1"), of("[::1]:1"), false).is_err());
     }
 
     #[test]
     fn version_1_is_text_and_version_2_tells_of_tls() {
         let of = |text: &str| -> SocketAddr { text.parse().unwrap() };
         let make = |version, tls| header(version, of("127.0.3.7:4000"), of("127.0.0.1:25"), tls).unwrap();
-        assert_eq!(make(ProxyVersion::V1, Some("TLSv1.3")), b"PROXY TCP4 127.0.3.7 127.0.0.1 4000 25\r\n");
-        let bytes = make(ProxyVersion::V2, Some("TLSv1.3"));
+        assert_eq!(make(ProxyVersion::V1, true), b"PROXY TCP4 127.0.3.7 127.0.0.1 4000 25\r\n");
+        let bytes = make(ProxyVersion::V2, true);
         let config = ParseConfig { include_tlvs: true, ..ParseConfig::default() };
         let (read, _) = ProxyHeader::parse(&bytes, config).unwrap();
         let ssl = read.ssl().unwrap();
         assert_eq!((ssl.client_ssl(), ssl.verify(), ssl.version()), (true, 1, Some("TLSv1.3")));
-        assert!(make(ProxyVersion::V2, None).len() < bytes.len());
+        assert!(make(ProxyVersion::V2, false).len() < bytes.len());
     }
 
     #[test]
-    fn a_header_can_be_read_and_tells_the_version_that_was_agreed_on() {
+    fn a_header_is_shown_in_words() {
         let of = |text: &str| -> SocketAddr { text.parse().unwrap() };
-        let spoken = SpokenTls::default();
-        let told =
+        let shown =
             |version, tls| in_words(&header(version, of("127.0.3.7:4000"), of("127.0.0.1:25"), tls).unwrap());
-        let secure = |spoken: &SpokenTls| told(ProxyVersion::V2, Some(spoken.version()));
-        assert_eq!(told(ProxyVersion::V1, None), "PROXY TCP4 127.0.3.7 127.0.0.1 4000 25");
+        assert_eq!(shown(ProxyVersion::V1, false), "PROXY TCP4 127.0.3.7 127.0.0.1 4000 25");
         let clear = "[PROXY version 2, 28 octets: from 127.0.3.7:4000 to 127.0.0.1:25]";
-        assert_eq!(told(ProxyVersion::V2, None), clear);
-        let newest = secure(&spoken);
-        assert!(newest.ends_with("from 127.0.3.7:4000 to 127.0.0.1:25, TLSv1.3]"), "{newest}");
-        spoken.clone().agreed("TLSv1.2");
-        assert!(secure(&spoken).ends_with(", TLSv1.2]"));
-        spoken.agreed("TLSv1.3");
-        assert_eq!(secure(&spoken), newest);
+        assert_eq!(shown(ProxyVersion::V2, false), clear);
+        let secure = shown(ProxyVersion::V2, true);
+        assert!(secure.ends_with("from 127.0.3.7:4000 to 127.0.0.1:25, TLSv1.3]"), "{secure}");
     }
 
     #[tokio::test]

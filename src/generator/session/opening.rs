@@ -34,9 +34,6 @@ impl Session {
 
     /// The TLS handshake whose step was told last is complete.
     pub(super) fn secured(&mut self, handshake: &Handshake) {
-        if let Some(spoken) = &self.worker.shared.connector.endpoint().proxied_tls {
-            spoken.agreed(&handshake.version);
-        }
         let phase = self.current_phase();
         let mut books = self.worker.books.borrow_mut();
         let key = HandshakeKey {

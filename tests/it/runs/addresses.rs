@@ -5,12 +5,13 @@ use std::net::{IpAddr, SocketAddr};
 use smtpress::collector::Outcome;
 use smtpress::collector::summary::Code;
 use smtpress::collector::tally::AddressCount;
+use smtpress::condition::Condition;
 use smtpress::generator::Connector;
-use smtpress::generator::probe::{NetworkProbes, OpenOutcome, ProbeOptions, Probes};
+use smtpress::generator::probe::{NetworkProbes, OpenOutcome, ProbeEvent, ProbeOptions, Probes};
 use smtpress::net::address::Target;
-use smtpress::net::dial::{Changing, Resolver};
 use smtpress::plan::{Messages, Unit};
 
+use super::resolvers::Answers;
 use super::stage::{Stage, Told, phase, plan, shared};
 
 /// Sessions of one message each, one after the other, to a name with these answers.
@@ -19,7 +20,7 @@ fn run(sessions: u64, answers: &[&[&str]]) -> Told {
     plan.messages = Messages::Fixed(1);
     plan.threads = 1;
     let answer = |texts: &&[&str]| texts.iter().map(|text| text.parse::<IpAddr>().unwrap()).collect();
-    let resolver = Some(Resolver::Changing(Changing::new(answers.iter().map(answer).collect())));
+    let resolver = Some(Answers::new(answers.iter().map(answer).collect()));
     Stage { resolver, ..Stage::default() }.run(&plan)
 }
 
@@ -51,7 +52,7 @@ fn a_refusal_is_told_whatever_else_fails_and_in_whatever_order() {
         plan.messages = Messages::Fixed(1);
         plan.threads = 1;
         let answer = addresses.map(|text| text.parse().unwrap()).to_vec();
-        let resolver = Some(Resolver::Changing(Changing::new(vec![answer])));
+        let resolver = Some(Answers::new(vec![answer]));
         let told = Stage { resolver, ..Stage::default() }.run(&plan);
         assert!(told.met("connect-refused") > 0 && told.of(Outcome::Refused) > 0, "{:?}", told.counts());
         assert_eq!(told.met("host-unreachable") + told.met("connect-timeout") + told.met("own-error"), 0);
@@ -90,8 +91,7 @@ fn a_search_for_limits_is_held_to_the_rule_as_well() {
     let mut plan = plan(vec![phase(shared(1, 1), None, Unit::Message)]);
     plan.target = Target::smtp("mx.recipient.example", listener.addr().port());
     let answers = vec![vec!["127.0.0.1".parse().unwrap()], vec!["192.0.2.1".parse().unwrap()]];
-    let resolver = Resolver::Changing(Changing::new(answers));
-    let connector = Connector::new(&plan, None).unwrap().with_resolver(resolver);
+    let connector = Connector::new(&plan, None).unwrap().with_resolver(Answers::new(answers));
     let mut probes = NetworkProbes::new(&connector).unwrap();
     let opened = probes.open(&[ProbeOptions::default()], 1, std::time::Duration::from_secs(10));
     assert!(matches!(opened[..], [OpenOutcome::Open(_)]), "{opened:?}");
@@ -100,4 +100,26 @@ fn a_search_for_limits_is_held_to_the_rule_as_well() {
     assert!(why.contains("192.0.2.1") && why.contains("--allow-target"), "{why}");
     drop(probes);
     assert_eq!(listener.stop().connections, 1);
+}
+
+#[test]
+fn a_failure_to_connect_is_the_same_condition_in_a_run_and_of_a_probe() {
+    for (answer, condition) in [
+        (&[][..], Condition::NameNotResolved),
+        (&["127.0.0.9"], Condition::ConnectRefused),
+        (&["255.255.255.255"], Condition::HostUnreachable),
+    ] {
+        let answers = vec![answer.iter().map(|text| text.parse().unwrap()).collect()];
+        let mut plan = plan(vec![phase(shared(2, 1), None, Unit::Message)]);
+        plan.allow = vec!["mx.recipient.example".to_owned()];
+        let told = Stage { resolver: Some(Answers::new(answers.clone())), ..Stage::default() }.run(&plan);
+        assert!(told.met(condition.as_str()) > 0, "{condition}: {:?}", told.counts());
+
+        plan.target = Target::smtp("mx.recipient.example", 25);
+        let connector = Connector::new(&plan, None).unwrap().with_resolver(Answers::new(answers));
+        let mut probes = NetworkProbes::new(&connector).unwrap();
+        let opened = probes.open(&[ProbeOptions::default()], 1, std::time::Duration::from_secs(10));
+        let [OpenOutcome::Refused(refusal)] = &opened[..] else { panic!("{condition}: {opened:?}") };
+        assert_eq!(refusal.event, ProbeEvent::NotConnected(condition));
+    }
 }

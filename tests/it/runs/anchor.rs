@@ -8,10 +8,10 @@ use std::time::Duration;
 use smtpress::collector::summary::Code;
 use smtpress::collector::{Metric, Outcome};
 use smtpress::listener::limits::{Delay, Limits, Stall};
-use smtpress::net::dial::Resolver;
 use smtpress::plan::{Messages, Unit};
 use smtpress::smtp::Step;
 
+use super::resolvers::Answers;
 use super::scribe;
 use super::stage::{
     SECOND, Stage, UNITS, delayed, messages, ms, phase, plan, rate, run, run_against, side_by_side,
@@ -105,8 +105,7 @@ fn m5_our_own_stall_is_not_hidden() {
     plan.phases[0].max_sessions = 1;
     plan.threads = 1;
     let hold = ms(600);
-    let address = Ipv4Addr::LOCALHOST.into();
-    let stage = Stage { resolver: Some(Resolver::Holding { address, hold }), ..Stage::default() };
+    let stage = Stage { resolver: Some(Answers::holding(hold)), ..Stage::default() };
     let told = stage.run(&plan);
     assert_eq!((told.of(Outcome::Accepted), told.counts().opened), (1000, 1));
     let lag = told.hist(Metric::Lag, Outcome::Accepted).max_ns();
@@ -135,9 +134,7 @@ fn m6_the_number_of_arrivals_is_exact() {
 fn m9_the_clock_starts_before_the_name_is_looked_up() {
     let mut plan = plan(vec![phase(rate(20.0), Some(2 * SECOND), Unit::Session)]);
     plan.messages = Messages::Fixed(1);
-    let address = Ipv4Addr::LOCALHOST.into();
-    let resolver = Some(Resolver::Table { address, delay: ms(300) });
-    let told = Stage { resolver, ..Stage::default() }.run(&plan);
+    let told = Stage { resolver: Some(Answers::slow(ms(300))), ..Stage::default() }.run(&plan);
     let of = |metric| told.hist(metric, Outcome::Accepted);
     assert_eq!(of(Metric::Step(Step::Dns)).count(), 40);
     assert!(of(Metric::Step(Step::Dns)).min_ns() >= 300_000_000);

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use smtpress::collector::Outcome;
 use smtpress::condition::Condition;
-use smtpress::net::dial::Resolver;
 use smtpress::plan::{Messages, Unit};
 use smtpress::smtp::Step;
 
+use super::resolvers::Answers;
 use super::rude::{Rude, Rudeness};
 use super::stage::{SECOND, Stage, Told, UNITS, ms, phase, plan, rate, run_against, shared, side_by_side};
 
@@ -55,8 +55,8 @@ fn at_each_step_of_a_session() {
 #[test]
 fn while_the_name_is_looked_up_or_the_connection_made() {
     side_by_side(UNITS, |unit| {
-        let resolver = Resolver::Table { address: [127, 0, 0, 1].into(), delay: 20 * SECOND };
-        let told = Stage { resolver: Some(resolver), ..Stage::default() }.run(&cut_off(unit));
+        let told =
+            Stage { resolver: Some(Answers::slow(20 * SECOND)), ..Stage::default() }.run(&cut_off(unit));
         named(&told, Step::Dns, Condition::ConnectTimeout, &format!("dns {unit:?}"));
         // A queue of one connection that nobody takes: the SYNs of all others are lost.
         let full = TcpListener::bind("127.0.0.1:0").unwrap();

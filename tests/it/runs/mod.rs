@@ -16,6 +16,7 @@ mod occupancy;
 mod own;
 mod parts;
 mod pauses;
+pub mod resolvers;
 mod rude;
 mod same;
 mod scribe;

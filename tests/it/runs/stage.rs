@@ -3,6 +3,7 @@
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use smtpress::collector::histogram::{Hist, Quantile, Status};
@@ -16,12 +17,13 @@ use smtpress::listener::limits::{Delays, Limits};
 use smtpress::load::{Curve, LoadModel, Shard, Spacing, Think};
 use smtpress::mail::{Size, Spec};
 use smtpress::net::address::Target;
-use smtpress::net::dial::Resolver;
 use smtpress::plan::{Messages, OnSaturation, Phase, Plan, Unit};
 use smtpress::smtp::Script;
 use smtpress::smtp::script::{Pipelining, Timeouts};
 use smtpress::verdict::{Assertion, AssertionStatus, Verdict, Windows};
 use tokio::sync::watch;
+
+use super::resolvers::Answers;
 
 pub const SECOND: Duration = Duration::from_secs(1);
 
@@ -222,7 +224,7 @@ fn info(phase: &Phase) -> PhaseInfo {
 pub struct Stage {
     pub limits: Limits,
     /// How the listener's name is resolved; without one the listener has an address only.
-    pub resolver: Option<Resolver>,
+    pub resolver: Option<Arc<Answers>>,
     /// When the run is stopped, and how far.
     pub stops: Vec<(Duration, Stop)>,
     /// When the listener dies.

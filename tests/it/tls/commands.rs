@@ -58,34 +58,6 @@ fn full_and_resumed_handshakes_are_told_apart() {
 }
 
 #[test]
-fn a_proxy_header_tells_of_the_version_that_the_listener_speaks() {
-    let stage = Stage::new();
-    let listener = "[listener]\nproxy = true\nmax_tls_version = \"1.2\"\nmax_message_size = \"1KiB\"";
-    let mut text = profile("tls = \"implicit\"\nproxy = \"v2\"", listener);
-    text += "[session]\nmessages = 1\n";
-    stage.put("p.toml", text);
-    stage.run(&["run", "p.toml", "-q", "-o", "r"]).ended(99);
-    let transcripts = stage.list("r/transcripts");
-    let mut versions: Vec<&str> = transcripts
-        .iter()
-        .map(|file| stage.read(&format!("r/transcripts/{file}")))
-        .map(|text| {
-            assert!(text.contains("TLSv1.2"), "what was agreed on: {text}");
-            if text.contains(", TLSv1.3]") {
-                "1.3"
-            } else if text.contains(", TLSv1.2]") {
-                "1.2"
-            } else {
-                "none"
-            }
-        })
-        .collect();
-    versions.sort_unstable();
-    // The first header goes out before anything is known of the listener.
-    assert_eq!(versions, ["1.2", "1.3"]);
-}
-
-#[test]
 fn a_stripped_starttls_sends_nothing_and_fails() {
     let stage = Stage::new();
     stage.put("p.toml", profile("tls = \"starttls\"", "[listener]\ntls = \"none\""));
