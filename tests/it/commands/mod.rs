@@ -2,6 +2,7 @@
 
 mod ceiling;
 mod compare;
+mod connector;
 mod dashboard;
 mod death;
 mod flags;
