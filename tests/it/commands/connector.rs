@@ -41,6 +41,13 @@ impl Recorder {
 
     /// What was recorded since the last call.
     fn take(&self) -> Vec<Vec<u8>> {
+        // A command may be over before its last session is recorded.
+        for _ in 0..100 {
+            if !self.sessions.lock().unwrap().is_empty() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
         std::mem::take(&mut *self.sessions.lock().unwrap())
     }
 
