@@ -12,8 +12,17 @@ use super::login::LoginArgs;
 use super::telemetry::TelemetryArgs;
 use crate::command::CommandError;
 use crate::plan::Plan;
+use crate::profile::error::nearest;
 use crate::report::RunDir;
+use clap::error::{ContextKind, ContextValue};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+
+/// What a new user can type first.
+pub const FIRST_STEPS: &str = "\
+First steps:
+  smtpress run --target embedded -c 10 -z 5s        see a run, without a server
+  smtpress trace 127.0.0.1:2525 --helo              look at one session, line by line
+  smtpress run --target 127.0.0.1:2525 -r 200/s -z 60s --assert 'p99 < 500ms'";
 
 /// SMTP load and concurrency stress tester.
 #[derive(Debug, Parser)]
@@ -22,11 +31,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
     version,
     max_term_width = 100,
     about = "SMTP load and concurrency stress tester: true latencies, every failure named, books that balance",
-    after_help = "\
-First steps:
-  smtpress run --target embedded -c 10 -z 5s        see a run, without a server
-  smtpress trace smtp://127.0.0.1:2525 --helo       look at one session, line by line
-  smtpress run --target smtp://127.0.0.1:2525 -r 200/s -z 60s --assert 'p99 < 500ms'
+    after_help = format!("{FIRST_STEPS}
 
 Always asserted, unless the profile removes it:
   accepted > 0, shed == 0, done rate == 100%, unexpected rate <= 1%
@@ -36,7 +41,7 @@ Exit codes:
   1  a fault in smtpress itself               98  the measurement is invalid
   2  usage or profile; nothing was sent       99  an assertion failed
   3  preflight, target or safety; no load     105 interrupted; the report is written
-  4  nothing was measured"
+  4  nothing was measured")
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -60,7 +65,7 @@ impl Cli {
     /// # Errors
     /// Help, version and wrong usage, ready to be printed.
     pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
-        let matches = Cli::short().try_get_matches_from(arguments)?;
+        let matches = Cli::short().try_get_matches_from(arguments).map_err(suggest)?;
         let mut cli = Cli::from_arg_matches(&matches)?;
         if let (Command::Run(args), Some((_, matches))) = (&mut cli.command, matches.subcommand()) {
             let from_environment = |id: &&clap::Id| {
@@ -90,6 +95,21 @@ impl Cli {
         let command = Cli::command().mut_args(brief).mut_subcommands(|command| command.mut_args(brief));
         command.mut_subcommand("run", run)
     }
+}
+
+/// Names the command that is nearest to a mistyped one, where clap finds none: it does not see that `rnu` is `run`.
+fn suggest(mut error: clap::Error) -> clap::Error {
+    if let Some(ContextValue::String(typed)) = error.get(ContextKind::InvalidSubcommand)
+        && error.get(ContextKind::SuggestedSubcommand).is_none()
+    {
+        let command = Cli::command();
+        let names: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
+        if let Some(near) = nearest(typed, &names) {
+            let near = ContextValue::Strings(vec![near.to_owned()]);
+            error.insert(ContextKind::SuggestedSubcommand, near);
+        }
+    }
+    error
 }
 
 /// When to colour.

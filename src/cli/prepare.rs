@@ -1,10 +1,10 @@
 //! From the command line to a compiled profile; `check`.
 
 use std::path::Path;
-use std::sync::Once;
+use std::sync::{Once, OnceLock};
 use std::time::{Duration, UNIX_EPOCH};
 
-use super::args::{CheckArgs, Color, RunArgs};
+use super::args::{CheckArgs, Color, FIRST_STEPS, RunArgs};
 use super::screen::Screen;
 use super::variables;
 use crate::command::CommandError;
@@ -106,9 +106,11 @@ fn given(args: &RunArgs) -> Vec<Given> {
 fn from_flags(args: &RunArgs, given: &[Given]) -> Result<Document, CommandError> {
     let load = &args.load;
     if load.target.is_none() && args.common.set.iter().all(|set| !set.starts_with("target.")) {
-        return Err(CommandError::usage(
-            "nothing to load: give a profile, --target smtp://host:port, or --target embedded to try it here",
-        ));
+        let nothing =
+            "nothing to load: give a profile, --target host:port, or --target embedded to try it here";
+        let is_bare = given.is_empty() && args.common.set.is_empty();
+        let first_steps = if is_bare { ["\n\n", FIRST_STEPS].concat() } else { String::new() };
+        return Err(CommandError::usage(format!("{nothing}{first_steps}")));
     }
     if load.rate.is_some() && load.messages.is_some() {
         return Err(CommandError::usage(
@@ -153,7 +155,8 @@ pub fn finish(
         static SAID: Once = Once::new();
         SAID.call_once(|| Screen::new(Color::Auto).note(&sentence));
     }
-    Ok(Prepared { compiled, path: path.map(|path| path.display().to_string()), started_at })
+    let path = path.filter(|path| *path != Path::new("-")).map(|path| path.display().to_string());
+    Ok(Prepared { compiled, path, started_at })
 }
 
 /// The one place where randomness comes from the system.
@@ -162,11 +165,12 @@ fn drawn() -> u64 {
     rand::Rng::next_u64(&mut rand::rng())
 }
 
-/// Reads a profile, or begins an empty one.
+/// Reads a profile, `-` from standard input, or begins an empty one.
 pub fn read(path: Option<&Path>) -> Result<Document, CommandError> {
     let Some(path) = path else { return Ok(Document::parse(COMMAND_LINE, "")?) };
-    let name = path.display().to_string();
-    let bytes = input::read(path).map_err(|error| {
+    let is_stdin = path == Path::new("-");
+    let name = if is_stdin { "stdin".to_owned() } else { path.display().to_string() };
+    let bytes = if is_stdin { stdin() } else { input::read(path) }.map_err(|error| {
         CommandError::usage(format!(
             "failed to read the profile {name}: {error}; give the path of a TOML file"
         ))
@@ -183,6 +187,16 @@ pub fn read(path: Option<&Path>) -> Result<Document, CommandError> {
         ))
     })?;
     Ok(Document::parse(&name, &text)?)
+}
+
+/// Standard input; a series of runs prepares its profile more than once.
+fn stdin() -> std::io::Result<Vec<u8>> {
+    static CONTENT: OnceLock<Vec<u8>> = OnceLock::new();
+    if let Some(content) = CONTENT.get() {
+        return Ok(content.clone());
+    }
+    let content = input::read_stdin()?;
+    Ok(CONTENT.get_or_init(|| content).clone())
 }
 
 /// The changes that `--set` asks for.

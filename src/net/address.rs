@@ -92,7 +92,7 @@ impl Target {
 pub enum TargetError {
     /// Not a scheme that is known.
     #[error(
-        "\"{0}\" is no target: write smtp://host:port, smtps://host:port, lmtp://host:port, smtp+unix:path, lmtp+unix:path, or embedded"
+        "\"{0}\" is no target: write host:port or smtp://host:port, smtps://host:port, lmtp://host:port, smtp+unix:path, lmtp+unix:path, or embedded"
     )]
     Scheme(String),
     /// No port.
@@ -140,7 +140,12 @@ impl FromStr for Target {
             }
         }
         let unknown = || TargetError::Scheme(text.to_owned());
-        let (scheme, rest) = text.split_once("://").ok_or_else(unknown)?;
+        let (scheme, rest) = match text.split_once("://") {
+            Some(parts) => parts,
+            None if is_authority(text) => ("smtp", text),
+            None => return Err(unknown()),
+        };
+        let has_scheme = rest.len() < text.len();
         let (scheme, usual, protocol, implicit_tls) = match scheme {
             "smtp" => ("smtp", 25, Protocol::Smtp, false),
             "smtps" => ("smtps", 465, Protocol::Smtp, true),
@@ -150,6 +155,14 @@ impl FromStr for Target {
         let no_host = || TargetError::Host(text.to_owned(), scheme);
         let no_port = || TargetError::Port(text.trim_end_matches('/').to_owned(), scheme, usual);
         let rest = rest.strip_suffix('/').unwrap_or(rest);
+        let with_port;
+        let rest = match rest.rsplit(']').next().is_some_and(|tail| tail.contains(':')) {
+            false if !has_scheme => {
+                with_port = format!("{rest}:{usual}");
+                with_port.as_str()
+            }
+            _ => rest,
+        };
         let (host, port) = match rest.strip_prefix('[') {
             Some(bracketed) => {
                 let (host, after) = bracketed.split_once(']').ok_or_else(no_host)?;
@@ -172,6 +185,18 @@ impl FromStr for Target {
             port.parse().ok().filter(|p| *p > 0).ok_or_else(|| TargetError::PortNumber(port.to_owned()))?;
         Ok(Target { transport: Transport::Tcp { host: host.to_owned(), port }, protocol, implicit_tls })
     }
+}
+
+/// Whether a text without a scheme can be `host` or `host:port`. A scheme that lacks its slashes and a misspelt `embedded`
+/// are neither.
+fn is_authority(text: &str) -> bool {
+    let host = text.split(':').next().unwrap_or_default();
+    let is_scheme =
+        host.len() < text.len() && ["smtp", "smtps", "lmtp", "unix", "http", "https"].contains(&host);
+    !text.is_empty()
+        && !text.contains(['/', ' '])
+        && !is_scheme
+        && strsim::damerau_levenshtein(text, "embedded") > 2
 }
 
 fn unix_path(text: &str, path: &str) -> Result<PathBuf, TargetError> {
@@ -221,6 +246,20 @@ mod tests {
             "embedded",
         ] {
             assert_eq!(url.parse::<Target>().unwrap().to_string(), url);
+        }
+    }
+
+    #[test]
+    fn a_host_without_a_scheme_means_smtp_and_port_25() {
+        for (text, url) in [
+            ("127.0.0.1:2525", "smtp://127.0.0.1:2525"),
+            ("localhost", "smtp://localhost:25"),
+            ("mx.example:587", "smtp://mx.example:587"),
+            ("192.0.2.1", "smtp://192.0.2.1:25"),
+            ("[::1]", "smtp://[::1]:25"),
+            ("[::1]:2525", "smtp://[::1]:2525"),
+        ] {
+            assert_eq!(text.parse::<Target>().unwrap().to_string(), url);
         }
     }
 
@@ -278,7 +317,11 @@ mod tests {
         assert!(error("smtp://h:0").contains("no port: a number"));
         assert!(error("smtp://h:x").contains("is no port"));
         assert!(error("http://h:25").contains("no target"));
-        assert!(error("127.0.0.1:25").contains("write smtp://host:port"));
+        for text in ["", "embeded", "smtp:mx.example", "unix:/run/x", "mx.example/"] {
+            assert!(error(text).contains("is no target"), "{text}: {}", error(text));
+        }
+        assert!(error("::1").contains("write smtp://[address]:port"));
+        assert!(error("mx.example:0").contains("is no port") && error(":25").contains("no host"));
         assert!(error("smtp+unix:").contains("write it as it is"));
         assert!(error("smtp+unix://host/path").contains("write it as it is"));
         assert!(error(&format!("lmtp+unix:/{}", "x".repeat(107))).contains("107 octets"));

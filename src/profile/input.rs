@@ -22,8 +22,20 @@ const MARK: &[u8] = "\u{feff}".as_bytes();
 /// # Errors
 /// It cannot be read, or is larger than [`LARGEST`]: some files have no end.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+    read_from(File::open(path)?)
+}
+
+/// The content of standard input.
+///
+/// # Errors
+/// As of [`read`].
+pub fn read_stdin() -> io::Result<Vec<u8>> {
+    read_from(io::stdin().lock())
+}
+
+fn read_from(source: impl Read) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
-    File::open(path)?.take(LARGEST + 1).read_to_end(&mut content)?;
+    source.take(LARGEST + 1).read_to_end(&mut content)?;
     match content.len() as u64 > LARGEST {
         true => Err(io::Error::new(io::ErrorKind::FileTooLarge, "it has more than 64 MiB")),
         false => Ok(decoded(content)),

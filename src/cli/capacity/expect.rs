@@ -2,6 +2,7 @@
 
 use crate::command::CommandError;
 use crate::experiment::capacity::{CapacityPlan, GoalBounds, GoalEnd, Knob, SearchEnd, SearchState};
+use crate::profile::error::nearest;
 use crate::profile::units::{Count, Quantity, Rate, Size, UnitError};
 use crate::verdict::search::InvalidReason;
 use crate::verdict::{AssertionResult, AssertionStatus, SearchVerdict};
@@ -38,7 +39,10 @@ impl Expect {
             Some((name, rest)) => {
                 let name = name.trim();
                 let found = asked.goals.iter().position(|goal| goal.name == name);
-                (Some(found.ok_or_else(|| wrong(&format!("no goal is called {name:?}")))?), rest)
+                let names: Vec<&str> = asked.goals.iter().map(|goal| goal.name.as_str()).collect();
+                let near = nearest(name, &names).map(|near| format!(", did you mean {near:?}?"));
+                let unknown = || format!("no goal is called {name:?}{}", near.unwrap_or_default());
+                (Some(found.ok_or_else(|| wrong(&unknown()))?), rest)
             }
             None => (None, text),
         };

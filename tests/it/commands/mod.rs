@@ -7,6 +7,7 @@ mod dashboard;
 mod death;
 mod flags;
 mod gone;
+mod habits;
 mod hosts;
 mod inputs;
 mod interleave;

@@ -61,9 +61,9 @@ fn profiles_that_are_none() {
 fn flags_that_make_no_sense() {
     let stage = Stage::new();
     for (arguments, parts) in [
-        ("run", &["nothing to load", "--target"][..]),
+        ("run -c 5", &["nothing to load", "--target"][..]),
         ("run --target smtp://127.0.0.1", &["no port", "^^^", "smtp://127.0.0.1:25"]),
-        ("run --target 127.0.0.1:25", &["is no target", "smtp://host:port"]),
+        ("run --target http://127.0.0.1:25", &["is no target", "smtp://host:port"]),
         ("run --target embedded -r 5/s -n 10", &["--rate and --messages", "--for"]),
         ("run --target embedded -c 99999999999999999999", &["--sessions", "^^^", "whole number"]),
         ("run --target embedded -c -1", &["-1"]),

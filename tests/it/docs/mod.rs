@@ -202,11 +202,11 @@ fn every_page_is_reached_from_the_index_and_the_index_from_the_readme() {
 #[test]
 fn every_reason_of_an_invalid_run_is_explained() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let limit = fs::read_to_string(root.join("src/cli/limit.rs")).unwrap();
-    let of_limit = Regex::new(r#"Some\(\(\s*"([a-z-]+)",\s*format!"#).unwrap();
+    let search = fs::read_to_string(root.join("src/verdict/search.rs")).unwrap();
+    let of_search = Regex::new(r#"\.because\("([a-z-]+)","#).unwrap();
     let mut codes: BTreeSet<String> =
-        of_limit.captures_iter(&limit).map(|found| found[1].to_owned()).collect();
-    assert!(codes.len() >= 4, "only {codes:?} were found in src/cli/limit.rs");
+        of_search.captures_iter(&search).map(|found| found[1].to_owned()).collect();
+    assert!(codes.len() >= 4, "only {codes:?} were found in src/verdict/search.rs");
     codes.extend(Code::ALL.iter().map(Code::to_string));
     let page = fs::read_to_string(root.join("docs/invalid.md")).unwrap();
     for code in codes {
