@@ -271,7 +271,7 @@ impl Books {
 
     /// One step of a transaction, accepted.
     pub fn step(&mut self, step: Step, ns: u64) {
-        self.recorder.value(0, Metric::Step(step), Outcome::Accepted, ns);
+        self.recorder.value(0, Metric::Step(step), Outcome::Accepted, Duration::from_nanos(ns));
         if step == Step::Rcpt {
             self.recorder.counts(0).recipients_accepted += 1;
         }
@@ -291,7 +291,7 @@ impl Books {
         for (metric, ns) in
             [(Metric::Response, ns + late), (Metric::Service, ns), (Metric::Lag, late), (Metric::Wait, 0)]
         {
-            self.recorder.value(0, metric, Outcome::Accepted, ns);
+            self.recorder.value(0, metric, Outcome::Accepted, Duration::from_nanos(ns));
         }
         let counts = self.recorder.counts(0);
         counts.arrivals.add(Outcome::Accepted);

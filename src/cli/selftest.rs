@@ -14,7 +14,7 @@ use crate::command::signals::Signals;
 use crate::experiment::selftest::{
     Ceiling, Check, Figure, LAG_LIMIT, Part, Stage, Told, ceilings, rate_ceiling, scenes,
 };
-use crate::generator::{Faults, Local, RunError, Runner, Stop, preflight};
+use crate::generator::{Local, RunError, Runner, Stop, preflight};
 use crate::listener::limits::{Delay, Limits, Stall};
 use crate::plan::Plan;
 use crate::report::format;
@@ -117,7 +117,7 @@ impl Stage for Embedded {
             .map_err(|error| RunError::Thread(std::io::Error::other(error.to_string())))?;
         let mut local = Local::new(self.stop.clone(), "Thu, 01 Jan 1970 00:00:00 +0000".to_owned())
             .with_listener(listener.addr())
-            .with_faults(Faults { block: part.block, ..Faults::default() });
+            .with_stall(part.block);
         let measured = local.run(plan, &mut ())?;
         let ledger = listener.stop();
         Ok(Told { measured, delivered: ledger.messages })

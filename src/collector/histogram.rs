@@ -12,6 +12,7 @@ mod codec;
 mod quantile;
 
 use std::ops::Range;
+use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
@@ -48,6 +49,11 @@ impl Hist {
         self.min = self.min.min(ns);
         self.max = self.max.max(ns);
         self.sum += u128::from(ns);
+    }
+
+    /// Adds one duration.
+    pub fn time(&mut self, length: Duration) {
+        self.record(u64::try_from(length.as_nanos()).unwrap_or(u64::MAX));
     }
 
     /// Adds all values of `other`, count by count (M17).

@@ -47,10 +47,10 @@ impl Recorder {
         &mut self.books[phase as usize].rest.counts
     }
 
-    /// Files one duration, in nanoseconds, under metric and outcome.
-    pub fn value(&mut self, phase: u32, metric: Metric, outcome: Outcome, ns: u64) {
+    /// Records one duration under metric and outcome.
+    pub fn value(&mut self, phase: u32, metric: Metric, outcome: Outcome, length: Duration) {
         let Recorder { books, free, .. } = self;
-        books[phase as usize].hist(metric, outcome, free).record(ns);
+        books[phase as usize].hist(metric, outcome, free).time(length);
     }
 
     /// Counts a condition, met `at` this time since the run's epoch; `late`: after the window of the phase. The sample is made
@@ -77,18 +77,18 @@ impl Recorder {
         *self.books[phase as usize].rest.handshakes.entry(key).or_default() += 1;
     }
 
-    /// Counts a connection to an address of the target: how long it took to come about, in nanoseconds; `None`: it did not.
-    pub fn address(&mut self, phase: u32, address: SocketAddr, took_ns: Option<u64>) {
+    /// Counts a connection to an address of the target, and how long it took; `None`: it failed.
+    pub fn address(&mut self, phase: u32, address: SocketAddr, took: Option<Duration>) {
         let Recorder { books, free, .. } = self;
         let row = books[phase as usize].rest.address(Some(address));
         let row = row.or_insert_with(|| AddressCount {
             connect: free.get_mut(&CONNECT).and_then(Vec::pop).unwrap_or_default(),
             ..AddressCount::default()
         });
-        match took_ns {
-            Some(took_ns) => {
+        match took {
+            Some(took) => {
                 row.sessions += 1;
-                row.connect.record(took_ns);
+                row.connect.time(took);
             }
             None => row.failures += 1,
         }
@@ -189,9 +189,9 @@ mod tests {
     fn a_snapshot_holds_what_was_counted_since_the_last_and_nothing_else() {
         let mut recorder = Recorder::new(2, 7);
         recorder.counts(1).started += 3;
-        recorder.value(1, Metric::Response, Outcome::Accepted, 5_000);
-        recorder.value(1, Metric::Response, Outcome::Deferred, 9_000);
-        recorder.value(1, Metric::Response, Outcome::Accepted, 7_000);
+        recorder.value(1, Metric::Response, Outcome::Accepted, Duration::from_nanos(5_000));
+        recorder.value(1, Metric::Response, Outcome::Deferred, Duration::from_nanos(9_000));
+        recorder.value(1, Metric::Response, Outcome::Accepted, Duration::from_nanos(7_000));
         recorder.expect(0, 2, false);
         let first = recorder.snapshot(4, Gauges::default(), false);
         assert_eq!((first.worker, first.second, first.last), (7, 4, false));
@@ -202,7 +202,7 @@ mod tests {
         assert_eq!(hists[&(Metric::Response, Outcome::Accepted)].count(), 2);
         assert_eq!(hists[&(Metric::Response, Outcome::Deferred)].min_ns(), 9_000);
 
-        recorder.value(1, Metric::Response, Outcome::Deferred, 1);
+        recorder.value(1, Metric::Response, Outcome::Deferred, Duration::from_nanos(1));
         let second = recorder.snapshot(5, Gauges::default(), true);
         assert_eq!(second.tally.phases[1].counts, Counts::default());
         assert_eq!(second.tally.phases[1].hists.len(), 1);
@@ -231,15 +231,15 @@ mod tests {
     #[test]
     fn reclaimed_memory_comes_back_empty() {
         let mut recorder = Recorder::new(1, 0);
-        recorder.value(0, Metric::Lag, Outcome::Accepted, 1_000_000);
+        recorder.value(0, Metric::Lag, Outcome::Accepted, Duration::from_nanos(1_000_000));
         recorder.counts(0).scheduled = 9;
         let old = recorder.snapshot(0, Gauges::default(), false);
         recorder.reclaim(old);
         let free = |recorder: &Recorder| recorder.free.values().map(Vec::len).sum::<usize>();
         assert_eq!((free(&recorder), recorder.spare.len()), (1, 1));
-        recorder.value(0, Metric::Service, Outcome::Rejected, 5);
+        recorder.value(0, Metric::Service, Outcome::Rejected, Duration::from_nanos(5));
         assert_eq!(free(&recorder), 1, "it is kept for values of the same kind");
-        recorder.value(0, Metric::Lag, Outcome::Accepted, 5);
+        recorder.value(0, Metric::Lag, Outcome::Accepted, Duration::from_nanos(5));
         assert_eq!(free(&recorder), 0, "the memory is used again");
         let new = recorder.snapshot(1, Gauges::default(), true);
         assert!(recorder.spare.is_empty());
@@ -257,7 +257,7 @@ mod tests {
             .flat_map(|metric| Outcome::ALL.into_iter().map(move |outcome| (metric, outcome)))
             .collect();
         for (i, (metric, outcome)) in pairs.iter().enumerate() {
-            recorder.value(0, *metric, *outcome, i as u64);
+            recorder.value(0, *metric, *outcome, Duration::from_nanos(i as u64));
         }
         let snapshot = recorder.snapshot(0, Gauges::default(), true);
         for (i, pair) in pairs.iter().enumerate() {

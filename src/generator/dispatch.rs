@@ -19,15 +19,20 @@
 
 mod closed;
 mod gate;
+mod slots;
 #[cfg(test)]
 pub(super) mod tests;
+mod throttle;
+
+pub use self::slots::SlotId;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::session_pool::{MAX_OPENING, Slot, SlotId, Slots, Throttle};
+use self::slots::{Slot, Slots};
+use self::throttle::{MAX_OPENING, Throttle};
 use crate::collector::Outcome;
 use crate::collector::recorder::Recorder;
 use crate::load::{self, Schedule, Shard};
@@ -392,11 +397,6 @@ impl Dispatch {
     pub fn phase_at(&self, now: Duration) -> u32 {
         let phases = u32::try_from(self.plan.phases.len()).expect("phases are few");
         (1..phases).rev().find(|&phase| self.schedule.phase_start(phase) <= now).unwrap_or(0)
-    }
-
-    /// When a phase starts, and ends if it ends by time.
-    pub fn window(&self, phase: u32) -> (Duration, Option<Duration>) {
-        (self.schedule.phase_start(phase), self.schedule.phase_end(phase))
     }
 
     /// The most sessions that may be open now.

@@ -11,14 +11,15 @@ use tokio::sync::watch;
 
 use super::clock::{self, Clock};
 use super::connector::{Connector, Embedded};
+use super::context::{OpenSessions, RunContext};
 use super::host::Host;
 use super::meter::ProcessMeter;
 use super::preflight;
 use super::reachability::{self, Reach};
-use super::runner::{Control, Observer, RunError, Runner};
+use super::runner::{Control, Observer, RunError, Runner, Stop};
 use super::start_barrier::StartBarriers;
 use super::work::{self, Notes, PhaseSpan};
-use super::worker::{self, Faults, Gauge, RunContext, Stop, WorkerEvent, WorkerReport};
+use super::worker::{self, WorkerEvent, WorkerReport};
 use crate::collector::snapshot::{Gauges, Hindrance, Interval, Measured, Snapshot};
 use crate::collector::tally::Tally;
 use crate::condition;
@@ -45,7 +46,7 @@ pub struct Local {
     asked: Option<watch::Sender<Stop>>,
     embedded: Option<Embedded>,
     resolver: Arc<dyn Resolve>,
-    faults: Faults,
+    stall: Option<(Duration, Duration)>,
     checks: bool,
     date: String,
 }
@@ -58,7 +59,7 @@ impl Local {
             asked: None,
             embedded: None,
             resolver: Arc::new(SystemResolver),
-            faults: Faults::default(),
+            stall: None,
             checks: false,
             date,
         }
@@ -87,10 +88,10 @@ impl Local {
         self
     }
 
-    /// Puts faults into the generator, for proofs.
+    /// Lets every thread stand still at an offset for a length, for the proof that its measurements show it (M5).
     #[must_use]
-    pub fn with_faults(mut self, faults: Faults) -> Local {
-        self.faults = faults;
+    pub fn with_stall(mut self, stall: Option<(Duration, Duration)>) -> Local {
+        self.stall = stall;
         self
     }
 
@@ -129,11 +130,11 @@ impl Runner for Local {
             mailer: Arc::new(Mailer::new(&plan.mail, plan.seed, &plan.run_id, &self.date)),
             connector,
             clock,
-            open: (0..threads).map(|_| Gauge::default()).collect(),
-            gates: StartBarriers::new(plan.phases.len(), threads),
+            open: (0..threads).map(|_| OpenSessions::default()).collect(),
+            barriers: StartBarriers::new(plan.phases.len(), threads),
             host: Host::find(),
             stopped_at: OnceLock::new(),
-            faults: self.faults,
+            stall: self.stall,
             reach: Reach::new(self.checks && !plan.target.is_embedded(), plan.script.timeouts.connect),
             stop,
         });
@@ -154,7 +155,7 @@ struct Leaving(Arc<RunContext>);
 
 impl Drop for Leaving {
     fn drop(&mut self) {
-        self.0.gates.forgo_all();
+        self.0.barriers.forgo_all();
     }
 }
 
@@ -254,7 +255,7 @@ impl LocalRun {
                     observer.transcripts(&transcripts);
                     self.transcripts.extend(transcripts);
                 }
-                Ok(WorkerEvent::WorkerReport(over)) => {
+                Ok(WorkerEvent::Ended(over)) => {
                     heard = clock::now();
                     let index = over.worker as usize;
                     self.seconds[index] = Some(u64::MAX);
@@ -353,17 +354,21 @@ impl LocalRun {
         let mut windows = Vec::new();
         let mut held_back = Vec::new();
         let mut work = Vec::new();
-        let notes: Vec<Notes> = overs.iter().map(|over| over.notes.clone()).collect();
+        let notes: Vec<Notes> = overs.iter().map(|over| over.account.notes.clone()).collect();
         let mut drained_for = Vec::new();
         let mut at = Duration::ZERO;
         let end = self.shared.stopped_at.get().copied().unwrap_or(Duration::MAX);
         for (index, phase) in plan.phases.iter().enumerate() {
-            let last =
-                overs.iter().filter_map(|over| over.last_ends.get(index)).max().copied().unwrap_or_default();
+            let last = overs
+                .iter()
+                .filter_map(|over| over.account.last_ends.get(index))
+                .max()
+                .copied()
+                .unwrap_or_default();
             let used_up = phase.load.model.total().is_some();
             let over = at.saturating_add(phase.load.length.unwrap_or(Duration::MAX));
             // Behind a gate the load begins when that opens; if it never does, there is no window.
-            let opened = self.shared.gates.opened(index);
+            let opened = self.shared.barriers.opened(index);
             let shut = phase.open_first && opened.is_none();
             let start = opened.unwrap_or(at);
             let ended = if used_up { last.max(start) } else { over };
@@ -386,8 +391,9 @@ impl LocalRun {
             drained_for.push(last.saturating_sub(start + window));
             at = over;
         }
-        let peaks =
-            |phase: usize| overs.iter().filter_map(|over| over.peaks.get(phase)).max().copied().unwrap_or(0);
+        let peaks = |phase: usize| {
+            overs.iter().filter_map(|over| over.account.peak_sessions.get(phase)).max().copied().unwrap_or(0)
+        };
         let cpu = overs
             .iter()
             .fold((Duration::ZERO, Duration::ZERO), |sum, over| (sum.0 + over.cpu.0, sum.1 + over.cpu.1));
@@ -422,7 +428,7 @@ impl LocalRun {
             transcripts: self
                 .transcripts
                 .into_iter()
-                .chain(overs.into_iter().flat_map(|over| over.transcripts))
+                .chain(overs.into_iter().flat_map(|over| over.account.transcripts))
                 .collect(),
         }
     }

@@ -85,7 +85,7 @@ impl LoopWatch {
         let stall = delay.saturating_sub(cpu.saturating_sub(self.cpu));
         let phase = (phase_at(now) as usize).clamp(self.phase, self.phases.len().saturating_sub(1));
         for met in &mut self.phases[self.phase..=phase] {
-            met.delays.record(nanos(delay));
+            met.delays.time(delay);
             met.late += u64::from(delay > LATE);
             if stall > STALL {
                 met.stalled += stall;
@@ -144,10 +144,6 @@ impl Readings {
 
 fn thread_cpu() -> Duration {
     clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
-}
-
-fn nanos(length: Duration) -> u64 {
-    u64::try_from(length.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -2,8 +2,10 @@
 //!
 //! `local` starts the workers and adds them up; a `worker` is one thread; `dispatch` decides, `session` acts.
 
+mod accounting;
 pub mod clock;
 pub mod connector;
+mod context;
 mod dispatch;
 pub mod failure_class;
 mod host;
@@ -25,5 +27,4 @@ mod worker;
 pub use connector::Connector;
 pub use local::{Local, sessions_to_share};
 pub use meter::resident_bytes;
-pub use runner::{Control, Observer, RunError, Runner};
-pub use worker::{Faults, Stop};
+pub use runner::{Control, Observer, RunError, Runner, Stop};

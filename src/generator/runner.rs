@@ -8,6 +8,17 @@ use crate::collector::tally::Tally;
 use crate::net::tls::TlsError;
 use crate::plan::Plan;
 
+/// How far a run is to be stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stop {
+    /// Not at all.
+    Run,
+    /// Start nothing more, and let what is in flight end.
+    Drain,
+    /// At once.
+    Now,
+}
+
 /// What an observer wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Control {

@@ -1,7 +1,9 @@
-//! One session: dial, drive the client machine, and enter in the books what it tells.
+//! One session: opens the connection, drives the client machine, and reports what the machine says.
+//!
+//! It has two handles: the pool, which it asks for work, and the accounting, which it reports to.
 
+mod conditions;
 mod ending;
-mod finding;
 mod holding;
 mod opening;
 
@@ -13,13 +15,13 @@ use std::time::{Duration, Instant};
 use futures::future::{Either, select};
 
 use self::holding::Hold;
+use super::accounting::Accounting;
 use super::clock;
-use super::dispatch::{OpenFor, ScheduledArrival};
+use super::dispatch::{OpenFor, ScheduledArrival, SlotId};
 use super::failure_class;
-use super::session_pool::SlotId;
+use super::session_pool::{Instruction, InstructionSlot, SessionPool};
 use super::times::Times;
 use super::transcript::Tape;
-use super::worker::{Instruction, InstructionSlot, Worker};
 use crate::collector::{Metric, Outcome};
 use crate::condition::Condition;
 use crate::mail::Message;
@@ -33,127 +35,122 @@ use crate::smtp::dialogue::without_secret;
 use crate::smtp::script::Protocol;
 use crate::smtp::{Client, Step};
 
-/// Runs a session, as was decided at `decided`.
-pub(super) async fn run(
-    worker: Rc<Worker>,
-    slot: SlotId,
-    phase: u32,
-    purpose: OpenFor,
-    decided: Duration,
-    mailbox: Rc<InstructionSlot>,
-) {
-    let mut session = Session::new(worker, slot, phase, purpose, decided, mailbox);
-    session.dial_and_drive().await;
-    session.over();
-}
-
-/// An arrival taken by the session.
+/// An arrival that the session serves.
 #[derive(Clone, Copy, Debug)]
 struct ActiveArrival {
-    due: ScheduledArrival,
+    arrival: ScheduledArrival,
     /// When it was decided that this session serves it.
     decided: Duration,
-    /// When the session began to be opened, if that was for this arrival: it began then.
+    /// When the session began to be opened, if that was for this arrival: it started then.
     opened: Option<Duration>,
     /// When MAIL was written.
     started: Option<Duration>,
 }
 
 impl ActiveArrival {
+    /// An arrival for an open session of the pool.
+    fn pooled(arrival: ScheduledArrival, decided: Duration) -> ActiveArrival {
+        ActiveArrival { arrival, decided, opened: None, started: None }
+    }
+
     fn times(&self, ended: Duration) -> Times {
         Times { decided: self.decided, opened: self.opened, served: self.started, ended }
     }
 }
 
-/// The owner of one client machine.
-struct Session {
-    worker: Rc<Worker>,
+/// One session, and its state between the events of its client machine.
+pub(super) struct Session {
+    pool: Rc<SessionPool>,
+    accounting: Rc<Accounting>,
     slot: SlotId,
     phase: u32,
-    mailbox: Rc<InstructionSlot>,
-    /// The arrival that it is itself.
+    instructions: Rc<InstructionSlot>,
+    /// The arrival that the session is itself (unit `session`).
     bound: Option<ScheduledArrival>,
-    /// The message that it was opened for, until that is begun.
+    /// The message that the session was opened for, until that is started.
     first: Option<ScheduledArrival>,
-    /// When it was decided to open it.
+    /// When it was decided to open the session.
     decided: Duration,
-    /// Its number, which its draws and its client address follow, and which messages may show.
+    /// The number that its draws and its client address follow from, and that messages may show.
     serial: u64,
-    /// Messages it may still begin.
+    /// Messages it may still start.
     left: u64,
-    /// Messages begun.
+    /// Messages started.
     sent: u64,
-    /// Messages that are over.
+    /// Messages ended.
     settled: u64,
-    /// It was told to leave: one that is held has done what it was asked to.
+    /// It was told to leave: a held session has then done what it was asked to.
     released: bool,
     started: Duration,
-    /// Arrivals of the pool under way: the one being answered, and the one that went out with its content.
-    live: [Option<ActiveArrival>; 2],
+    /// Arrivals of the pool in flight: the one being answered, and the one that went out with its content.
+    active: [Option<ActiveArrival>; 2],
     established: bool,
-    /// It served something; see [`Worker::served`].
+    /// It served something; see [`SessionPool::served`].
     proven: bool,
-    /// It was the listener that ended it.
     ended_by_listener: bool,
-    /// Transactions whose MAIL went out and that are not over.
+    /// Transactions whose MAIL went out and that have not ended.
     attempts: u32,
-    /// How the transaction under way is failing, and at which step; and how the last that failed did.
+    /// How the current transaction is failing, and at which step; and how the last failed one did.
     cause: Option<(Step, Outcome)>,
     last_cause: Option<Outcome>,
-    /// It was given up because nothing needed it any more, before it had hung for long: that is no finding.
+    /// It was given up because nothing needed it any more, before its opening took suspiciously long: no failure.
     is_needless: bool,
-    /// Recipients that the transaction under way has.
+    /// Recipients that the current transaction has.
     recipients: u32,
-    /// It was told to go before it was connected.
+    /// It was told to leave before it was connected.
     finishing: bool,
-    /// What is known of the listener's host while it is held.
+    /// What is known of the listener's host while the session is held.
     hold: Hold,
     /// The first step of the session that was not accepted.
     failed: Option<Outcome>,
+    /// The first condition that it met, and the last.
     condition: Option<Condition>,
-    /// The condition met last.
     last_condition: Option<Condition>,
     /// When a complete TLS handshake began and ended.
     shaken: Option<(Instant, Instant)>,
-    tape: Option<Box<Tape>>,
-    /// What keeps the secret of its login from the tape.
+    transcript: Option<Box<Tape>>,
+    /// What keeps the secret of its login out of the transcript.
     heard: Option<LineRedactor>,
+    /// Bytes sent and received.
     bytes: (u64, u64),
-    /// The step at which the listener takes a recipient: RCPT, or with LMTP its reply to the content (RFC 2033 4.2).
+    /// The step at which the listener accepts a recipient: RCPT, or with LMTP its reply to the content (RFC 2033 4.2).
     takes_recipients: Step,
 }
 
 impl Session {
-    fn new(
-        worker: Rc<Worker>,
+    /// A session that was decided at `decided`.
+    pub fn new(
+        pool: Rc<SessionPool>,
+        accounting: Rc<Accounting>,
         slot: SlotId,
         phase: u32,
         purpose: OpenFor,
         decided: Duration,
-        mailbox: Rc<InstructionSlot>,
+        instructions: Rc<InstructionSlot>,
     ) -> Session {
         let (bound, first) = match purpose {
             OpenFor::Pool => (None, None),
-            OpenFor::Message(due) => (None, Some(due)),
-            OpenFor::Session(due) => (Some(due), None),
+            OpenFor::Message(arrival) => (None, Some(arrival)),
+            OpenFor::Session(arrival) => (Some(arrival), None),
         };
-        let serial = bound.map_or_else(|| worker.next_serial(), |due| due.seq);
-        let plan = worker.plan();
+        let serial = bound.map_or_else(|| pool.next_serial(), |arrival| arrival.seq);
+        let plan = &pool.context.plan;
         let held = plan.phases[phase as usize].load.model.holds();
         let left = if held { 0 } else { plan.messages.draw(plan.seed, serial) };
-        let takes_recipients = match worker.connector.script().protocol {
+        let takes_recipients = match pool.connector.script().protocol {
             Protocol::Smtp => Step::Rcpt,
             Protocol::Lmtp => Step::Body,
         };
-        let started = worker.now();
-        let tape = worker.tapes.borrow_mut().tape();
-        let login = tape.as_ref().and(worker.connector.login(serial));
+        let transcript = accounting.transcript();
+        let login = transcript.as_ref().and(pool.connector.login(serial));
         let heard = login.map(|login| LineRedactor::new(login.redactor()));
         Session {
-            worker,
+            started: pool.context.now(),
+            pool,
+            accounting,
             slot,
             phase,
-            mailbox,
+            instructions,
             bound,
             first,
             decided,
@@ -162,8 +159,7 @@ impl Session {
             sent: 0,
             settled: 0,
             released: false,
-            started,
-            live: [None; 2],
+            active: [None; 2],
             established: false,
             proven: false,
             ended_by_listener: false,
@@ -179,42 +175,48 @@ impl Session {
             last_condition: None,
             shaken: None,
             heard,
-            tape,
+            transcript,
             bytes: (0, 0),
             takes_recipients,
         }
     }
 
+    /// Runs the session to its end.
+    pub async fn run(mut self) {
+        self.dial_and_drive().await;
+        self.over();
+    }
+
     async fn dial_and_drive(&mut self) {
-        self.started = self.worker.now();
-        self.worker.session_opened(self.phase);
-        if let Some(due) = self.opened_for() {
-            self.worker.enter(due.phase, self.started);
+        self.started = self.pool.context.now();
+        self.accounting.session_opened(self.phase);
+        if let Some(arrival) = self.opened_for() {
+            self.accounting.arrival_in_flight(arrival.phase, self.started);
         }
         let begun = clock::now();
-        self.worker.shared.reach.begun(self.started);
+        self.pool.context.reach.begun(self.started);
         let dialed = match self.dial().await {
             Ok(dialed) => dialed,
             Err(step) => {
-                let outcome = self.file(step, failure_class::CUT_OFF_DIAL, false, None, || {
+                let outcome = self.condition(step, failure_class::CUT_OFF_DIAL, false, None, || {
                     failure_class::CUT_OFF.to_owned()
                 });
                 self.timed(step, outcome, begun, clock::now());
                 return self.arrival_started();
             }
         };
-        self.worker.shared.reach.ended(dialed.result.as_ref().err().copied());
+        self.pool.context.reach.ended(dialed.result.as_ref().err().copied());
         self.reached(&dialed);
         for (step, from, to, fault) in dialed.steps() {
             let Some(fault) = fault else {
                 self.timed(step, Outcome::Accepted, from, to);
                 continue;
             };
-            let judged = failure_class::classify_dial(fault);
-            let outcome = self.file(step, judged, false, None, || dialed.in_words(fault));
+            let class = failure_class::classify_dial(fault);
+            let outcome = self.condition(step, class, false, None, || dialed.in_words(fault));
             self.timed(step, outcome, from, to);
-            if judged.outcome == Outcome::Shed {
-                self.worker.books.borrow_mut().counts(self.phase).own_failures += 1;
+            if class.outcome == Outcome::Shed {
+                self.accounting.count(self.phase, |counts| counts.own_failures += 1);
             }
         }
         if self.failed != Some(Outcome::Shed) {
@@ -222,17 +224,17 @@ impl Session {
         }
         if !dialed.header.is_empty() {
             self.bytes.0 += dialed.header.len() as u64;
-            if let Some(tape) = &mut self.tape {
-                tape.sent(self.worker.now(), proxy::in_words(&dialed.header).as_bytes());
+            if let Some(transcript) = &mut self.transcript {
+                transcript.sent(self.pool.context.now(), proxy::in_words(&dialed.header).as_bytes());
             }
         }
         if let Ok(mut stream) = dialed.result {
-            let mut client = self.worker.connector.client(self.serial);
+            let mut client = self.pool.connector.client(self.serial);
             if self.finishing {
                 client.finish();
             }
-            let worker = self.worker.clone();
-            drive(&mut stream, &mut client, self, &worker.scratch).await;
+            let pool = self.pool.clone();
+            drive(&mut stream, &mut client, self, &pool.scratch).await;
             self.look_for_host(&mut stream).await;
         }
     }
@@ -242,10 +244,10 @@ impl Session {
         self.bound.or(self.first)
     }
 
-    /// The arrival that the session is opened for has begun: nothing of our own kept it from the wire.
+    /// The arrival that the session is opened for has started: nothing on this machine kept it from the wire.
     fn arrival_started(&self) {
-        if let Some(due) = self.opened_for() {
-            self.worker.started(due.phase, self.started);
+        if let Some(arrival) = self.opened_for() {
+            self.accounting.arrival_started(arrival.phase, self.started);
         }
     }
 
@@ -254,12 +256,12 @@ impl Session {
     /// # Errors
     /// It was given up by our own side, at this step.
     async fn dial(&mut self) -> Result<Dialed, Step> {
-        let worker = self.worker.clone();
+        let pool = self.pool.clone();
         let step = Cell::new(Step::Dns);
-        let mut waits = Box::pin(worker.connector.connect(self.serial, &step));
+        let mut waits = Box::pin(pool.connector.connect(self.serial, &step));
         loop {
-            let order = std::future::poll_fn(|cx| self.mailbox.poll(cx));
-            match select(waits, order).await {
+            let instruction = std::future::poll_fn(|cx| self.instructions.poll(cx));
+            match select(waits, instruction).await {
                 Either::Left((dialed, _)) => return Ok(dialed),
                 Either::Right((Instruction::Abort { needless }, _)) => {
                     self.is_needless = needless;
@@ -274,13 +276,13 @@ impl Session {
     }
 
     fn timed(&self, step: Step, outcome: Outcome, from: Instant, to: Instant) {
-        let length = nanos(to.saturating_duration_since(from));
-        self.worker.books.borrow_mut().value(self.current_phase(), Metric::Step(step), outcome, length);
+        let length = to.saturating_duration_since(from);
+        self.accounting.time(self.current_phase(), Metric::Step(step), outcome, length);
     }
 
     /// The phase that what happens now belongs to.
     fn current_phase(&self) -> u32 {
-        self.live[0].map_or(self.phase, |live| live.due.phase)
+        self.active[0].map_or(self.phase, |active| active.arrival.phase)
     }
 
     /// Gives the client what it is to do next.
@@ -288,8 +290,8 @@ impl Session {
         if !early && self.sent > 0 {
             self.prove();
         }
-        if let Some(due) = self.first.take() {
-            let first = self.as_first(due);
+        if let Some(arrival) = self.first.take() {
+            let first = self.as_first(arrival);
             return self.take(client, first);
         }
         if self.bound.is_some() {
@@ -309,36 +311,36 @@ impl Session {
             }
             return;
         }
-        match self.worker.next_message(now, self.slot, early) {
-            Some(due) => self.take(client, ActiveArrival { due, decided: now, opened: None, started: None }),
-            None if !early => self.worker.rest(now, self.slot),
+        match self.pool.next_message(now, self.slot, early) {
+            Some(arrival) => self.take(client, ActiveArrival::pooled(arrival, now)),
+            None if !early => self.pool.rest(now, self.slot),
             None => {}
         }
     }
 
     fn is_held(&self) -> bool {
-        self.worker.plan().holds(self.phase)
+        self.pool.context.plan.holds(self.phase)
     }
 
     fn begin_bound(&mut self, client: &mut Client<Message>) {
-        let plan = self.worker.plan();
-        let seq = self.bound.map_or(0, |due| due.seq);
+        let plan = &self.pool.context.plan;
+        let seq = self.bound.map_or(0, |arrival| arrival.seq);
         let number = seq * plan.messages.most() + self.sent;
         self.sent += 1;
         // The session is the arrival: its number follows from the schedule, and not from the threads (M27).
-        client.begin(self.worker.shared.mailer.message_of_session(number, seq));
+        client.begin(self.pool.context.mailer.message_of_session(number, seq));
         if self.left == 0 && !self.is_held() {
             client.finish();
         }
     }
 
-    /// Begins an arrival of the pool.
-    fn take(&mut self, client: &mut Client<Message>, live: ActiveArrival) {
+    /// Starts an arrival of the pool.
+    fn take(&mut self, client: &mut Client<Message>, active: ActiveArrival) {
         self.left = self.left.saturating_sub(1);
         self.sent += 1;
-        let free = if self.live[0].is_none() { 0 } else { 1 };
-        self.live[free] = Some(live);
-        client.begin(self.worker.shared.mailer.message_of_session(live.due.seq, self.serial));
+        let free = if self.active[0].is_none() { 0 } else { 1 };
+        self.active[free] = Some(active);
+        client.begin(self.pool.context.mailer.message_of_session(active.arrival.seq, self.serial));
         if self.left == 0 {
             client.finish();
         }
@@ -358,30 +360,30 @@ impl Session {
             }
             self.recipients += u32::from(step == Step::Rcpt);
             if step == self.takes_recipients {
-                self.worker.books.borrow_mut().counts(self.current_phase()).recipients_accepted += 1;
+                self.accounting.count(self.current_phase(), |counts| counts.recipients_accepted += 1);
             }
             return;
         };
-        let judged = failure_class::classify(&self.worker.classifier, step, failure, in_doubt);
-        let (worker, serial) = (self.worker.clone(), self.serial);
+        let class = self.accounting.classify(step, failure, in_doubt);
+        let (pool, serial) = (self.pool.clone(), self.serial);
         let sample = || {
-            let sample = worker.connector.evidence(step, failure);
-            match worker.connector.login(serial) {
+            let sample = pool.connector.evidence(step, failure);
+            match pool.connector.login(serial) {
                 Some(login) => login.redactor().text(&sample).into_owned(),
                 None => sample,
             }
         };
-        let manner = self.is_manner(step, failure, judged);
-        let outcome = self.file(step, judged, manner, failure_class::reply(failure), sample);
+        let harmless = self.is_harmless(step, failure, class);
+        let outcome = self.condition(step, class, harmless, failure_class::reply(failure), sample);
         if matches!(failure, Failure::Lost(_)) {
-            self.worker.books.borrow_mut().counts(self.current_phase()).own_failures += 1;
+            self.accounting.count(self.current_phase(), |counts| counts.own_failures += 1);
         }
         // A reply too many ends no wait.
         if step != Step::Idle && !matches!(failure, Failure::Surplus(_)) {
             self.timed(step, outcome, from, to);
         }
         if step == Step::Rcpt || step == self.takes_recipients && failure_class::reply(failure).is_some() {
-            self.worker.books.borrow_mut().counts(self.current_phase()).recipients_refused += 1;
+            self.accounting.count(self.current_phase(), |counts| counts.recipients_refused += 1);
         }
         if step == Step::Command {
             // It is no part of a transaction.
@@ -397,18 +399,19 @@ impl Session {
         self.last_cause = Some(outcome);
     }
 
-    fn transaction_begun(&mut self, at: Duration) {
-        if let Some(live) = self.live.iter_mut().flatten().find(|live| live.started.is_none()) {
-            live.started = Some(at);
-            if live.opened.is_none() {
-                self.worker.begin(live.due.phase, at);
+    fn transaction_started(&mut self, at: Duration) {
+        if let Some(active) = self.active.iter_mut().flatten().find(|active| active.started.is_none()) {
+            active.started = Some(at);
+            if active.opened.is_none() {
+                self.accounting.arrival_in_flight(active.arrival.phase, at);
+                self.accounting.arrival_started(active.arrival.phase, at);
             }
         }
         self.attempts += 1;
-        self.worker.transaction_begun(self.current_phase(), at);
+        self.accounting.transaction_started(self.current_phase(), at);
     }
 
-    fn transaction_over(&mut self, accepted: bool, ended: Duration) {
+    fn transaction_ended(&mut self, accepted: bool, ended: Duration) {
         let outcome = match self.cause.take() {
             _ if accepted => Outcome::Accepted,
             Some((_, cause)) => cause,
@@ -426,64 +429,66 @@ impl Session {
         self.settled += 1;
         if self.attempts > 0 {
             self.attempts -= 1;
-            self.worker.transaction_over(self.current_phase(), ended, outcome);
+            self.accounting.transaction_ended(self.current_phase(), ended, outcome);
         }
         let bound = if self.is_done() && !self.is_held() { self.bound.take() } else { None };
-        if let Some(due) = bound {
-            return self.end_bound(due, ended);
+        if let Some(arrival) = bound {
+            return self.end_bound(arrival, ended);
         }
-        let Some(live) = self.live[0].take() else { return };
-        self.live[0] = self.live[1].take();
-        if live.opened.is_none() && live.started.is_none() {
-            return self.worker.give_back(self.slot, live.due);
+        let Some(active) = self.active[0].take() else { return };
+        self.active[0] = self.active[1].take();
+        if active.opened.is_none() && active.started.is_none() {
+            return self.pool.give_back(self.slot, active.arrival);
         }
-        self.end(live.due, &live.times(ended), outcome);
-        self.worker.arrival_over(self.slot);
+        self.end(active.arrival, &active.times(ended), outcome);
+        self.pool.arrival_ended(self.slot);
     }
 }
 
 impl Host<Client<Message>> for Session {
     fn event(&mut self, client: &mut Client<Message>, now: Instant, event: Event) {
-        let clock = self.worker.shared.clock;
+        let clock = self.pool.context.clock;
         match event {
             Event::Step { step, started, ended, failure, in_doubt, .. } => {
                 self.step(step, started, ended, failure.as_deref(), in_doubt);
             }
-            Event::Mixed(step, reply) => self.mixed(step, &reply),
+            Event::Mixed(step, reply) => self.accounting.mixed_reply(self.current_phase(), step, &reply),
             Event::Secured(handshake) => self.secured(&handshake),
             Event::SteppedDown { step, reply } => self.stepped_down(step, &reply),
             Event::Established(_) => {
                 self.established = true;
-                self.worker.books.borrow_mut().counts(self.phase).established += 1;
-                self.worker.established(self.slot);
+                self.accounting.count(self.phase, |counts| counts.established += 1);
+                self.pool.established(self.slot);
             }
             Event::Ready { early } => self.supply(client, early, clock.offset_of(now)),
-            Event::Begun(at) => self.transaction_begun(clock.offset_of(at)),
-            Event::Transaction { accepted, ended } => self.transaction_over(accepted, clock.offset_of(ended)),
+            Event::Begun(at) => self.transaction_started(clock.offset_of(at)),
+            Event::Transaction { accepted, ended } => {
+                self.transaction_ended(accepted, clock.offset_of(ended))
+            }
             Event::Ended { by_peer } => {
                 self.ended_by_listener = by_peer;
                 if by_peer && self.established {
-                    self.worker.books.borrow_mut().counts(self.phase).closed_by_peer += 1;
+                    self.accounting.count(self.phase, |counts| counts.closed_by_peer += 1);
                 }
             }
         }
     }
 
     fn pace(&self) -> Option<u32> {
-        self.worker.connector.script().manners.trickle
+        self.pool.connector.script().manners.trickle
     }
 
     fn poll_wake(&mut self, client: &mut Client<Message>, cx: &mut Context<'_>) -> Poll<()> {
-        match self.mailbox.poll(cx) {
+        match self.instructions.poll(cx) {
             Poll::Pending => return Poll::Pending,
-            Poll::Ready(Instruction::Serve(due, decided)) if client.is_resting() => {
-                self.take(client, ActiveArrival { due, decided, opened: None, started: None });
+            Poll::Ready(Instruction::Serve(arrival, decided)) if client.is_resting() => {
+                self.take(client, ActiveArrival::pooled(arrival, decided));
             }
             // It is on its way out, of old age.
-            Poll::Ready(Instruction::Serve(due, _)) => self.worker.give_back(self.slot, due),
+            Poll::Ready(Instruction::Serve(arrival, _)) => self.pool.give_back(self.slot, arrival),
             Poll::Ready(Instruction::Finish) => {
                 self.released = true;
-                self.hold.left = Some(self.worker.now());
+                self.hold.left = Some(self.pool.context.now());
                 client.finish();
             }
             Poll::Ready(Instruction::Abort { needless }) => {
@@ -497,30 +502,30 @@ impl Host<Client<Message>> for Session {
 
     fn sent(&mut self, client: &Client<Message>, bytes: &[u8]) {
         self.bytes.0 += bytes.len() as u64;
-        if let Some(tape) = &mut self.tape {
+        if let Some(transcript) = &mut self.transcript {
             match client.is_secret() {
-                true => tape.sent(self.worker.now(), &without_secret(bytes)),
-                false => tape.sent(self.worker.now(), bytes),
+                true => transcript.sent(self.pool.context.now(), &without_secret(bytes)),
+                false => transcript.sent(self.pool.context.now(), bytes),
             }
         }
     }
 
     fn received(&mut self, bytes: &[u8]) {
         self.bytes.1 += bytes.len() as u64;
-        if let Some(tape) = &mut self.tape {
+        if let Some(transcript) = &mut self.transcript {
             match &mut self.heard {
-                Some(heard) => tape.received(self.worker.now(), &heard.lines(bytes)),
-                None => tape.received(self.worker.now(), bytes),
+                Some(heard) => transcript.received(self.pool.context.now(), &heard.lines(bytes)),
+                None => transcript.received(self.pool.context.now(), bytes),
             }
         }
     }
 
     fn security(&self) -> Option<&Security> {
-        self.worker.connector.security()
+        self.pool.connector.security()
     }
 
     fn truncated(&mut self) {
-        self.worker.books.borrow_mut().counts(self.phase).truncated += 1;
+        self.accounting.count(self.phase, |counts| counts.truncated += 1);
     }
 
     fn is_silent(&self) -> bool {
@@ -528,10 +533,6 @@ impl Host<Client<Message>> for Session {
     }
 
     fn unwatched(&mut self) {
-        self.worker.books.borrow_mut().counts(self.phase).unwatched += 1;
+        self.accounting.count(self.phase, |counts| counts.unwatched += 1);
     }
-}
-
-fn nanos(length: Duration) -> u64 {
-    u64::try_from(length.as_nanos()).unwrap_or(u64::MAX)
 }

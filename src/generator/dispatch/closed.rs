@@ -5,10 +5,10 @@
 use std::cmp::Reverse;
 use std::time::Duration;
 
+use super::slots::Slot;
 use super::{Action, Dispatch, OpenFor, ScheduledArrival, SessionEnd};
 use crate::collector::Outcome;
 use crate::collector::recorder::Recorder;
-use crate::generator::session_pool::Slot;
 use crate::load;
 use crate::plan::Unit;
 

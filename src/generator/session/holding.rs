@@ -57,19 +57,19 @@ impl Session {
             return;
         };
         // A run that was stopped is not judged, and waits for nobody.
-        if self.ended_by_listener || *self.worker.shared.stop.borrow() != Stop::Run {
+        if self.ended_by_listener || *self.pool.context.stop.borrow() != Stop::Run {
             return;
         }
-        let rest = (left + GONE + SLACK).saturating_sub(self.worker.now());
-        let mut stop = self.worker.shared.stop.clone();
+        let rest = (left + GONE + SLACK).saturating_sub(self.pool.context.now());
+        let mut stop = self.pool.context.stop.clone();
         self.hold.gone = tokio::select! {
             gone = stream.is_gone(rest) => gone,
             Ok(()) = stop.changed() => false,
         };
         if self.hold.gone {
             let failure = Failure::Closed(Closed::Gone);
-            let judged = FailureClass { condition: Condition::HostUnreachable, outcome: Outcome::Dropped };
-            self.file(Step::Quit, judged, false, None, || failure_class::sample(&failure));
+            let class = FailureClass { condition: Condition::HostUnreachable, outcome: Outcome::Dropped };
+            self.condition(Step::Quit, class, false, None, || failure_class::sample(&failure));
         }
     }
 }

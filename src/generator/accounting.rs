@@ -1,0 +1,336 @@
+//! What the sessions of one generator thread report, as counts and distributions by phase.
+//!
+//! It decides what counts where: which failure an `[[expect]]` covers, what lies after the window of its phase (M21), how
+//! many arrivals are in flight (M20). It opens no session and chooses no arrival.
+
+use std::cell::{RefCell, RefMut};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::context::RunContext;
+use super::dispatch::ScheduledArrival;
+use super::failure_class::{self, FailureClass};
+use super::times::Times;
+use super::transcript::{Tape, Tapes};
+use super::work::Notes;
+use crate::collector::recorder::Recorder;
+use crate::collector::snapshot::{Gauges, Snapshot};
+use crate::collector::tally::{ConditionKey, Counts};
+use crate::collector::{Metric, Outcome};
+use crate::condition::expect::Expect;
+use crate::condition::{Classifier, Condition};
+use crate::load;
+use crate::smtp::client::Failure;
+use crate::smtp::{Reply, Step};
+
+/// The accounting of one thread.
+pub(super) struct Accounting {
+    context: Arc<RunContext>,
+    worker: u32,
+    classifier: Classifier,
+    /// By phase: its start and its end; `Duration::MAX` is never.
+    spans: Vec<(Duration, Duration)>,
+    phases: RefCell<Vec<PhaseState>>,
+    recorder: RefCell<Recorder>,
+    transcripts: RefCell<Tapes>,
+    notes: RefCell<Notes>,
+}
+
+/// The state of one phase on this thread.
+#[derive(Clone, Copy, Debug, Default)]
+struct PhaseState {
+    /// Arrivals in flight (M20).
+    in_flight: u64,
+    /// When that number last changed, within the phase's window.
+    since: Duration,
+    /// The most sessions open at once, over all threads.
+    peak_sessions: u64,
+    /// When the last arrival ended.
+    last_end: Duration,
+}
+
+/// What a thread's accounting holds beside its snapshots, when the thread ends.
+#[derive(Debug, Default)]
+pub(super) struct FinalAccount {
+    /// By phase: the most sessions open at once.
+    pub peak_sessions: Vec<u64>,
+    /// By phase: when its last arrival ended.
+    pub last_ends: Vec<Duration>,
+    /// How much of the work was done.
+    pub notes: Notes,
+    /// The last transcripts: file stem and text.
+    pub transcripts: Vec<(String, String)>,
+}
+
+impl Accounting {
+    pub fn new(context: Arc<RunContext>, worker: u32) -> Accounting {
+        let plan = &context.plan;
+        let phases = plan.phases.len();
+        Accounting {
+            worker,
+            classifier: Classifier::new(plan.classify.clone()),
+            spans: load::spans(plan.phases.iter().map(|phase| &phase.load)).collect(),
+            phases: RefCell::new(vec![PhaseState::default(); phases]),
+            recorder: RefCell::new(Recorder::new(phases, worker)),
+            transcripts: RefCell::default(),
+            notes: RefCell::new(Notes::new(phases)),
+            context,
+        }
+    }
+
+    /// The recorder, for what the dispatcher counts.
+    pub fn recorder(&self) -> RefMut<'_, Recorder> {
+        self.recorder.borrow_mut()
+    }
+
+    /// The notes on how much of the work was done.
+    pub fn notes(&self) -> RefMut<'_, Notes> {
+        self.notes.borrow_mut()
+    }
+
+    /// Changes the plain counts of a phase.
+    pub fn count(&self, phase: u32, change: impl FnOnce(&mut Counts)) {
+        change(self.recorder().counts(phase));
+    }
+
+    /// Records a duration.
+    pub fn time(&self, phase: u32, metric: Metric, outcome: Outcome, length: Duration) {
+        self.recorder().value(phase, metric, outcome, length);
+    }
+
+    /// A session opens a socket.
+    pub fn session_opened(&self, phase: u32) {
+        self.count(phase, |counts| counts.opened += 1);
+        self.context.open[self.worker as usize].add();
+        self.note_peak(phase);
+    }
+
+    /// A session's socket is closed.
+    pub fn session_closed(&self) {
+        self.context.open[self.worker as usize].remove();
+    }
+
+    /// An arrival is in flight from now on. It starts, unless this machine cannot begin it: see
+    /// [`Accounting::arrival_not_started`].
+    pub fn arrival_in_flight(&self, phase: u32, at: Duration) {
+        self.occupy(phase, at, 1);
+        self.note_peak(phase);
+    }
+
+    /// An arrival that is in flight has started.
+    pub fn arrival_started(&self, phase: u32, at: Duration) {
+        let drained = self.is_drained(phase, at);
+        self.count(phase, |counts| {
+            counts.started += 1;
+            counts.drained.started += u64::from(drained);
+        });
+    }
+
+    /// An arrival that was in flight since `entered` could not start, by a failure of this machine: it is shed (M24).
+    pub fn arrival_not_started(&self, phase: u32, entered: Duration) {
+        let now = self.context.now();
+        self.occupy(phase, now, -1);
+        self.count(phase, |counts| {
+            counts.arrivals.add(Outcome::Shed);
+            counts.service_ns += now.saturating_sub(entered).as_nanos();
+        });
+    }
+
+    /// A started arrival ends; `cause`: the last condition of its session.
+    pub fn arrival_ended(
+        &self,
+        arrival: ScheduledArrival,
+        times: &Times,
+        outcome: Outcome,
+        cause: Option<Condition>,
+    ) {
+        self.notes().ended(arrival.phase, arrival.intended, outcome, cause);
+        self.record(arrival, times, outcome);
+    }
+
+    /// An arrival ends for which no session could be opened, though one was tried from `tried` on.
+    pub fn arrival_charged(&self, arrival: ScheduledArrival, tried: Duration, outcome: Outcome) {
+        let phase = arrival.phase;
+        if outcome == Outcome::Shed {
+            return self.count(phase, |counts| counts.arrivals.add(Outcome::Shed));
+        }
+        let now = self.context.now();
+        self.arrival_in_flight(phase, now);
+        self.arrival_started(phase, now);
+        self.notes().charged(phase, arrival.intended, outcome);
+        self.record(
+            arrival,
+            &Times { decided: tried, opened: Some(tried), served: None, ended: now },
+            outcome,
+        );
+        // It was in flight since then, though it was not yet known which arrival it would be.
+        self.count(phase, |counts| counts.in_flight_ns += now.saturating_sub(tried).as_nanos());
+    }
+
+    /// A transaction of a phase starts: MAIL was written.
+    pub fn transaction_started(&self, phase: u32, at: Duration) {
+        let drained = self.is_drained(phase, at);
+        self.count(phase, |counts| {
+            counts.attempted += 1;
+            counts.drained.attempted += u64::from(drained);
+        });
+    }
+
+    /// A transaction of a phase ends.
+    pub fn transaction_ended(&self, phase: u32, at: Duration, outcome: Outcome) {
+        let drained = self.is_drained(phase, at);
+        self.count(phase, |counts| {
+            counts.transactions.add(outcome);
+            if drained {
+                counts.drained.transactions.add(outcome);
+            }
+        });
+    }
+
+    /// Classifies a failed step. `in_doubt`: the listener may have the message.
+    pub fn classify(&self, step: Step, failure: &Failure, in_doubt: bool) -> FailureClass {
+        failure_class::classify(&self.classifier, step, failure, in_doubt)
+    }
+
+    /// Counts the condition of a failed step and returns how the step counts: as expected, if an `[[expect]]` covers it.
+    /// `harmless`: it fails no arrival.
+    pub fn condition(
+        &self,
+        phase: u32,
+        step: Step,
+        class: FailureClass,
+        harmless: bool,
+        reply: Option<&Reply>,
+        sample: impl FnOnce() -> String,
+    ) -> Outcome {
+        let FailureClass { condition, mut outcome } = class;
+        let code = reply.map(|reply| reply.code);
+        let sessions = self.context.open_sessions();
+        let covers = |expect: &Expect| expect.covers(phase, step, condition, code, sessions);
+        // A failure of this machine is never expected, and what the listener may have taken is no plain refusal.
+        let expectable = !matches!(outcome, Outcome::Shed | Outcome::InDoubt | Outcome::Interrupted);
+        let expected = self.context.plan.expects.iter().position(|expect| expectable && covers(expect));
+        let now = self.context.now();
+        let drained = self.is_drained(phase, now);
+        let mut recorder = self.recorder();
+        if let Some(index) = expected.and_then(|index| u32::try_from(index).ok()) {
+            recorder.expect(phase, index, drained);
+            outcome = Outcome::Expected;
+        }
+        let counted = if harmless && outcome != Outcome::Expected { Outcome::Accepted } else { outcome };
+        let enhanced = reply.and_then(|reply| reply.enhanced);
+        let key = ConditionKey { step, condition, code, enhanced, outcome: counted };
+        recorder.condition(phase, key, now, drained, sample);
+        drop(recorder);
+        self.transcripts.borrow_mut().met(condition);
+        if outcome != Outcome::Expected && !harmless {
+            self.notes().failed(phase, now, step, condition);
+        }
+        outcome
+    }
+
+    /// Counts a reply whose lines had different codes. By itself it fails nothing.
+    pub fn mixed_reply(&self, phase: u32, step: Step, reply: &Reply) {
+        let key = ConditionKey {
+            step,
+            condition: Condition::MixedReply,
+            code: Some(reply.code),
+            enhanced: reply.enhanced,
+            outcome: Outcome::Accepted,
+        };
+        let now = self.context.now();
+        let drained = self.is_drained(phase, now);
+        self.recorder().condition(phase, key, now, drained, || reply.to_string());
+    }
+
+    /// A transcript for a new session, if one is wanted.
+    pub fn transcript(&self) -> Option<Box<Tape>> {
+        self.transcripts.borrow_mut().tape()
+    }
+
+    /// Keeps the transcript of a session that ended; `condition`: the first that it met.
+    pub fn keep_transcript(&self, transcript: &Tape, condition: Option<Condition>) {
+        self.transcripts.borrow_mut().over(transcript, self.worker, condition);
+    }
+
+    /// The transcripts of sessions that ended since the last call.
+    pub fn take_transcripts(&self) -> Vec<(String, String)> {
+        self.transcripts.borrow_mut().take()
+    }
+
+    /// When a phase ends; `None` if not by time.
+    pub fn phase_end(&self, phase: u32) -> Option<Duration> {
+        Some(self.spans[phase as usize].1).filter(|end| *end < Duration::MAX)
+    }
+
+    /// The most sessions open at once since the run's start, over all threads.
+    pub fn peak_sessions(&self) -> u64 {
+        self.phases.borrow().iter().map(|phase| phase.peak_sessions).max().unwrap_or(0)
+    }
+
+    /// What was counted since the last snapshot.
+    pub fn snapshot(&self, second: u64, gauges: Gauges, last: bool) -> Snapshot {
+        let at = Duration::from_secs(second + 1).min(self.context.now());
+        (0..).take(self.spans.len()).for_each(|phase| self.occupy(phase, at, 0));
+        self.recorder().snapshot(second, gauges, last)
+    }
+
+    /// What is left when the thread ends.
+    pub fn finish(&self) -> FinalAccount {
+        let phases = self.phases.borrow();
+        FinalAccount {
+            peak_sessions: phases.iter().map(|phase| phase.peak_sessions).collect(),
+            last_ends: phases.iter().map(|phase| phase.last_end).collect(),
+            notes: self.notes.take(),
+            transcripts: self.take_transcripts(),
+        }
+    }
+
+    /// Records the end of a started arrival and what its response time consists of.
+    fn record(&self, arrival: ScheduledArrival, times: &Times, outcome: Outcome) {
+        let (phase, ended) = (arrival.phase, times.ended);
+        self.occupy(phase, ended, -1);
+        let drained = self.is_drained(phase, ended);
+        let parts = times.parts(arrival);
+        let mut recorder = self.recorder();
+        for (metric, length) in [
+            (Metric::Response, parts.response()),
+            (Metric::Service, parts.service),
+            (Metric::Lag, parts.lag),
+            (Metric::Wait, parts.wait),
+            (Metric::Setup, parts.setup),
+        ] {
+            recorder.value(phase, metric, outcome, length);
+        }
+        let counts = recorder.counts(phase);
+        counts.arrivals.add(outcome);
+        if drained {
+            counts.drained.arrivals.add(outcome);
+        }
+        counts.service_ns += (parts.setup + parts.service).as_nanos();
+        let last = &mut self.phases.borrow_mut()[phase as usize].last_end;
+        *last = ended.max(*last);
+    }
+
+    /// Whether this is after the window of a phase, so that it is in none of its rates (M21).
+    fn is_drained(&self, phase: u32, at: Duration) -> bool {
+        at > self.spans[phase as usize].1
+            || self.context.stopped_at.get().is_some_and(|stopped| at > *stopped)
+    }
+
+    /// Brings the area under the number of arrivals in flight up to date, within the phase's window.
+    fn occupy(&self, phase: u32, at: Duration, change: i64) {
+        let (start, end) = self.spans[phase as usize];
+        let at = at.clamp(start, end);
+        let state = &mut self.phases.borrow_mut()[phase as usize];
+        let area = at.saturating_sub(state.since).as_nanos() * u128::from(state.in_flight);
+        state.since = at.max(state.since);
+        state.in_flight = state.in_flight.saturating_add_signed(change);
+        self.count(phase, |counts| counts.in_flight_ns += area);
+    }
+
+    fn note_peak(&self, phase: u32) {
+        let peak = &mut self.phases.borrow_mut()[phase as usize].peak_sessions;
+        *peak = self.context.open_sessions().max(*peak);
+    }
+}

@@ -1,0 +1,120 @@
+//! How fast sessions may be opened.
+
+use std::time::Duration;
+
+use crate::plan::Reconnect;
+
+/// The most sessions of a worker that may be opening at once for a closed load, or to be held. Open loads open as their
+/// arrivals are due.
+pub(super) const MAX_OPENING: u64 = 256;
+
+/// How fast sessions may be opened: a rate, and for closed loads a pause after failures.
+///
+/// After a failure one session is tried at a time, at growing intervals; each success doubles how many may be tried at
+/// once. So a limit of the listener is probed gently and the target concurrency comes back soon after it lets go.
+#[derive(Debug)]
+pub(super) struct Throttle {
+    pauses: Reconnect,
+    probe: u64,
+    failures: i32,
+    not_before: Duration,
+    next_connect: Duration,
+}
+
+impl Throttle {
+    pub fn new(pauses: Reconnect) -> Throttle {
+        Throttle {
+            pauses,
+            probe: u64::MAX,
+            failures: 0,
+            not_before: Duration::ZERO,
+            next_connect: Duration::ZERO,
+        }
+    }
+
+    /// Whether a closed load may open another.
+    pub fn allows(&self, now: Duration, opening: u64) -> bool {
+        opening < self.probe.min(MAX_OPENING) && now >= self.not_before && self.allows_rate(now)
+    }
+
+    /// Whether the connect rate allows another.
+    pub fn allows_rate(&self, now: Duration) -> bool {
+        now >= self.next_connect
+    }
+
+    /// When it may allow what it does not now.
+    pub fn next_change(&self, now: Duration) -> Option<Duration> {
+        [self.not_before, self.next_connect].into_iter().filter(|at| *at > now).min()
+    }
+
+    /// A session is being opened; `rate` a second at the most.
+    pub fn opened(&mut self, now: Duration, rate: Option<f64>) {
+        if let Some(rate) = rate {
+            // From the time it was allowed, not from now: lateness must not lower the rate.
+            let from = self.next_connect.max(now.saturating_sub(Duration::from_millis(100)));
+            // At a rate of one in more than all time there is no second one.
+            let pause = Duration::try_from_secs_f64(1.0 / rate).unwrap_or(Duration::MAX);
+            self.next_connect = from.saturating_add(pause);
+        }
+    }
+
+    /// A session served something.
+    pub fn succeeded(&mut self) {
+        self.rested();
+        self.not_before = Duration::ZERO;
+    }
+
+    /// A session was opened and rests. The listener may still close it before it serves anything: the pause goes on.
+    pub fn rested(&mut self) {
+        self.failures = 0;
+        self.probe = self.probe.saturating_mul(2);
+    }
+
+    /// True: a pause began with this failure.
+    pub fn failed(&mut self, now: Duration) -> bool {
+        self.probe = 1;
+        if now < self.not_before {
+            return false;
+        }
+        self.not_before = now.saturating_add(self.pauses.after(self.failures));
+        self.failures = self.failures.saturating_add(1);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[test]
+    fn the_throttle_backs_off_and_recovers() {
+        let ms = Duration::from_millis;
+        let mut throttle = Throttle::new(Reconnect::default());
+        assert!(throttle.allows(ms(0), 200));
+        assert!(throttle.failed(ms(0)));
+        assert!(!throttle.failed(ms(10)), "failures of one volley are one back-off");
+        assert!(!throttle.allows(ms(49), 0));
+        assert!(throttle.allows(ms(50), 0) && !throttle.allows(ms(50), 1));
+        assert!(throttle.failed(ms(50)));
+        assert_eq!(throttle.next_change(ms(50)), Some(ms(150)));
+        for n in 0..20 {
+            throttle.failed(ms(10_000 * n));
+        }
+        assert!(throttle.allows(ms(191_000), 0), "never more than a second");
+        throttle.succeeded();
+        assert!(throttle.allows(ms(191_000), 1) && !throttle.allows(ms(191_000), 2));
+    }
+
+    #[test]
+    fn the_connect_rate_is_kept_on_average() {
+        let mut throttle = Throttle::new(Reconnect::default());
+        let mut opened = 0;
+        for ms in 0..10_000u64 {
+            let now = Duration::from_millis(ms);
+            while throttle.allows_rate(now) {
+                throttle.opened(now, Some(333.0));
+                opened += 1;
+            }
+        }
+        assert!((3325..=3366).contains(&opened), "{opened}");
+    }
+}
