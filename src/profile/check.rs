@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::compile::Compiled;
-use super::message;
+use super::compile::message;
 use super::units::{Size, Time};
 use crate::load;
 use crate::load::{Due, LoadModel, Spacing, expected_arrivals, fingerprint};
@@ -219,7 +219,7 @@ pub fn preview(compiled: &Compiled, out: &mut impl io::Write) -> io::Result<()> 
     writeln!(out, "seed      {}", plan.seed)?;
     writeln!(out, "target    {}", plan.target)?;
     if plan.speaks_tls() {
-        writeln!(out, "tls       {}", super::tls::told(plan))?;
+        writeln!(out, "tls       {}", super::compile::tls_description(plan))?;
     }
     match &plan.origin {
         Origin::Any => {}
@@ -242,7 +242,7 @@ pub fn preview(compiled: &Compiled, out: &mut impl io::Write) -> io::Result<()> 
     }
     let hash: String = fingerprint(&loads, plan.seed).iter().map(|byte| format!("{byte:02x}")).collect();
     writeln!(out, "schedule  sha256 {hash}")?;
-    for (name, value) in message::told(plan) {
+    for (name, value) in message::describe(plan) {
         writeln!(out, "{name:<9} {value}")?;
     }
     writeln!(out)?;

@@ -13,7 +13,8 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
-use super::error::{Place, ProfileError, choose, explain};
+use super::error::{MOST_SHOWN, Place, ProfileError, ProfileFault, explain};
+use super::nearest::choose;
 use super::overrides::Override;
 use super::schema::Profile;
 
@@ -99,13 +100,13 @@ impl Document {
             Err(error) => {
                 self.sources.pop();
                 self.overrides.pop();
-                Err(error)
+                Err(error.into())
             }
         }
     }
 
     /// The tree with all overrides. It borrows the texts, so it is made when it is needed: profiles are small.
-    fn tree(&self) -> Result<Spanned<DeTable<'_>>, ProfileError> {
+    fn tree(&self) -> Result<Spanned<DeTable<'_>>, ProfileFault> {
         let mut root = DeTable::parse(&self.sources[0].text).map_err(|error| self.toml_error(&error))?;
         for (change, source) in self.overrides.iter().zip(&self.sources[1..]) {
             self.graft(root.get_mut(), change, source)?;
@@ -119,10 +120,10 @@ impl Document {
         root: &mut DeTable<'s>,
         change: &'s Override,
         source: &'s Source,
-    ) -> Result<(), ProfileError> {
+    ) -> Result<(), ProfileFault> {
         let at = |span: &Range<usize>| source.base + span.start..source.base + span.end;
         let wrong = |span: &Range<usize>, message: String, remedy: String| {
-            Err(ProfileError::new(message, remedy, self.locate(&at(span))))
+            Err(ProfileFault::new(message, remedy, self.locate(&at(span))))
         };
         let name_of = |span: &Range<usize>| -> &'s str { &source.text[span.clone()] };
         let key = |span: &Range<usize>| Spanned::new(at(span), Cow::Borrowed(name_of(span)));
@@ -180,13 +181,47 @@ impl Document {
         Ok(())
     }
 
-    /// Reads the tree as a profile: every key known, every value of its kind.
+    /// Reads the tree as a profile: every key known, every value of its kind and within its bounds.
     ///
     /// # Errors
-    /// The first that is not.
+    /// All that are not.
     pub fn read(&self) -> Result<Profile, ProfileError> {
-        let root = self.tree()?;
-        Profile::deserialize(toml::de::Deserializer::from(root)).map_err(|error| self.toml_error(&error))
+        let reading = self.read_what_can_be();
+        ProfileError::of(reading.faults).map_or(Ok(reading.profile), Err)
+    }
+
+    /// Reads the tree as a profile. A key that cannot be read is left out, and the rest is read again, so that one fault
+    /// does not hide another.
+    pub(super) fn read_what_can_be(&self) -> Reading {
+        let mut reading = Reading::default();
+        let mut spans: Vec<Range<usize>> = Vec::new();
+        while reading.faults.len() <= MOST_SHOWN {
+            let mut root = match self.tree() {
+                Ok(root) => root,
+                Err(fault) => return Reading { faults: vec![fault], ..reading },
+            };
+            for way in &reading.left_out {
+                remove(root.get_mut(), way);
+            }
+            // The deserializer takes the tree; the place of an error is looked up in another.
+            match Profile::deserialize(toml::de::Deserializer::from(root.clone())) {
+                Ok(profile) => return Reading { profile, ..reading },
+                Err(error) => {
+                    let span = error.span().unwrap_or_default();
+                    // A value that lacks what was left out of it has one fault, not two.
+                    if !spans.iter().any(|inner| covers(&span, inner)) {
+                        reading.faults.push(self.toml_error(&error));
+                    }
+                    match innermost(root.get_ref(), &span) {
+                        Some(way) => reading.left_out.push(way),
+                        None => break,
+                    }
+                    spans.push(span);
+                }
+            }
+        }
+        reading.left_out.push(Vec::new());
+        reading
     }
 
     /// Where the value of a key stands; if it is not given, the nearest table around it that is.
@@ -205,8 +240,8 @@ impl Document {
         path: &[Key],
         message: impl Into<String>,
         remedy: impl Into<String>,
-    ) -> ProfileError {
-        ProfileError::new(message, remedy, self.find(path, false))
+    ) -> ProfileFault {
+        ProfileFault::new(message, remedy, self.find(path, false))
     }
 
     /// An error about a key.
@@ -215,8 +250,8 @@ impl Document {
         path: &[Key],
         message: impl Into<String>,
         remedy: impl Into<String>,
-    ) -> ProfileError {
-        ProfileError::new(message, remedy, self.find(path, true))
+    ) -> ProfileFault {
+        ProfileFault::new(message, remedy, self.find(path, true))
     }
 
     /// An error about a part of a text; the whole of it is underlined if it was written with escapes.
@@ -227,7 +262,7 @@ impl Document {
         part: Range<usize>,
         message: impl Into<String>,
         remedy: impl Into<String>,
-    ) -> ProfileError {
+    ) -> ProfileFault {
         let place = self.find(path, false).map(|mut place| {
             let start = place.span.start + place.text[place.span.clone()].find(text).unwrap_or(0);
             if place.text[start..].starts_with(text) {
@@ -237,14 +272,19 @@ impl Document {
             }
             place
         });
-        ProfileError::new(message, remedy, place)
+        ProfileFault::new(message, remedy, place)
     }
 
     /// The end of the file, for what is missing there.
     pub(super) fn end(&self) -> Option<Place> {
         let source = self.sources.first()?;
         let end = source.text.trim_end().len();
-        Some(Place { origin: source.origin.clone(), text: source.text.clone(), span: end..end })
+        Some(Place {
+            origin: source.origin.clone(),
+            text: source.text.clone(),
+            span: end..end,
+            base: source.base,
+        })
     }
 
     /// What the file is called, without directory and extension.
@@ -285,12 +325,77 @@ impl Document {
             origin: source.origin.clone(),
             text: source.text.clone(),
             span: span.start - source.base..span.end - source.base,
+            base: source.base,
         })
     }
 
-    fn toml_error(&self, error: &toml::de::Error) -> ProfileError {
+    fn toml_error(&self, error: &toml::de::Error) -> ProfileFault {
         let (message, remedy) = explain(error.message());
-        ProfileError::new(message, remedy, error.span().and_then(|span| self.locate(&span)))
+        ProfileFault::new(message, remedy, error.span().and_then(|span| self.locate(&span)))
+    }
+}
+
+/// What could be read of a profile.
+#[derive(Debug, Default)]
+pub(super) struct Reading {
+    /// The profile without what could not be read.
+    pub profile: Profile,
+    /// Why something could not be read.
+    pub faults: Vec<ProfileFault>,
+    /// The keys that are left out; an empty way: there is no profile to speak of.
+    pub left_out: Vec<Vec<Key>>,
+}
+
+fn covers(outer: &Range<usize>, inner: &Range<usize>) -> bool {
+    outer.start <= inner.start && inner.end <= outer.end
+}
+
+/// The way to the innermost key whose name or value a span lies in.
+fn innermost(root: &DeTable<'_>, span: &Range<usize>) -> Option<Vec<Key>> {
+    let mut best: Option<(usize, Vec<Key>)> = None;
+    let mut tables = vec![(Vec::new(), root)];
+    while let Some((way, table)) = tables.pop() {
+        for (key, node) in table {
+            let way: Vec<Key> = way.iter().cloned().chain([Key::from(key.get_ref().to_string())]).collect();
+            let length = match key.span() == *span {
+                true => Some(0),
+                false => covers(&node.span(), span).then(|| node.span().len()),
+            };
+            if let Some(length) = length.filter(|length| best.as_ref().is_none_or(|(best, _)| length < best))
+            {
+                best = Some((length, way.clone()));
+            }
+            let items = node.get_ref().as_array().into_iter().flat_map(|list| list.iter()).enumerate();
+            let inner = items.filter_map(|(index, item)| {
+                let way = way.iter().cloned().chain([Key::Index(index)]).collect();
+                Some((way, item.get_ref().as_table()?))
+            });
+            tables.extend(inner.chain(node.get_ref().as_table().map(|table| (way.clone(), table))));
+        }
+    }
+    best.map(|(_, way)| way)
+}
+
+/// Removes the key at the end of a way.
+fn remove(table: &mut DeTable<'_>, way: &[Key]) {
+    match way {
+        [Key::Name(name)] => {
+            table.remove(name.as_ref());
+        }
+        [Key::Name(name), Key::Index(index), rest @ ..] => {
+            let list = table.get_mut(name.as_ref()).map(Spanned::get_mut);
+            if let Some(DeValue::Array(list)) = list
+                && let DeValue::Table(inner) = list.as_mut()[*index].get_mut()
+            {
+                remove(inner, rest);
+            }
+        }
+        [Key::Name(name), rest @ ..] => {
+            if let Some(DeValue::Table(inner)) = table.get_mut(name.as_ref()).map(Spanned::get_mut) {
+                remove(inner, rest);
+            }
+        }
+        _ => {}
     }
 }
 

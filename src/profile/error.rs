@@ -1,54 +1,23 @@
 //! What a user sees of a wrong profile: the place underlined, one sentence, and the remedy.
 //!
-//! Every error of the profile, from TOML syntax to sense across keys, is one [`ProfileError`].
-
-use std::fmt;
-use std::ops::Range;
+//! Everything wrong with a profile, from TOML syntax to keys that do not go together, is a [`ProfileFault`]; all faults that
+//! are found in one go are a [`ProfileError`].
 
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
+use std::fmt;
 
+use super::nearest::choose;
+pub use super::nearest::nearest;
+pub use super::place::Place;
 use super::redact;
-use super::value::REMEDY;
+use super::units::REMEDY;
 
-/// Where something stands: in which text, and where in it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// The file's name, or `--set`, or the flag's name.
-    pub origin: String,
-    /// The whole text of it.
-    pub text: String,
-    /// The offending part, in bytes of `text`.
-    pub span: Range<usize>,
-}
+/// The most faults that are shown at once.
+pub const MOST_SHOWN: usize = 20;
 
-impl Place {
-    /// Line and column, both from 1; the column in characters.
-    pub fn line_and_column(&self) -> (usize, usize) {
-        let before = self.text.get(..self.span.start).unwrap_or(&self.text);
-        let line = before.matches('\n').count() + 1;
-        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-        (line, column)
-    }
-
-    /// The offending part cut to whole characters of its first line, so that a table is shown by its first line.
-    fn first_line(&self) -> Range<usize> {
-        let mut start = self.span.start.min(self.text.len());
-        while !self.text.is_char_boundary(start) {
-            start -= 1;
-        }
-        let rest = &self.text[start..];
-        let line = rest.find(['\n', '\r']).unwrap_or(rest.len());
-        let mut end = self.span.end.clamp(start, start + line);
-        while !self.text.is_char_boundary(end) {
-            end += 1;
-        }
-        start..end
-    }
-}
-
-/// Why a profile cannot be used. `Display` gives one line; [`ProfileError::render`] shows the place.
+/// One thing that is wrong. `Display` gives one line; [`ProfileFault::render`] shows the place.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub struct ProfileError {
+pub struct ProfileFault {
     /// What is wrong: a sentence without its full stop.
     pub message: String,
     /// What to do about it.
@@ -57,7 +26,7 @@ pub struct ProfileError {
     pub place: Option<Box<Place>>,
 }
 
-impl fmt::Display for ProfileError {
+impl fmt::Display for ProfileFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(place) = &self.place {
             let (line, column) = place.line_and_column();
@@ -71,9 +40,13 @@ impl fmt::Display for ProfileError {
     }
 }
 
-impl ProfileError {
+impl ProfileFault {
     /// An error with its remedy; an empty remedy is none.
-    pub(super) fn new(message: impl Into<String>, remedy: impl Into<String>, place: Option<Place>) -> Self {
+    pub(super) fn new(
+        message: impl Into<String>,
+        remedy: impl Into<String>,
+        place: Option<Place>,
+    ) -> ProfileFault {
         let remedy = Some(harmless(&remedy.into())).filter(|remedy| !remedy.is_empty());
         let place = place.map(redact::place).map(|place| Place {
             origin: harmless(&place.origin),
@@ -81,10 +54,15 @@ impl ProfileError {
             ..place
         });
         let message = harmless(&redact::sentence(&message.into()));
-        ProfileError { message, remedy, place: place.map(Box::new) }
+        ProfileFault { message, remedy, place: place.map(Box::new) }
     }
 
-    /// The error as a compiler shows one: message, place, the offending text underlined, remedy. No final line end.
+    /// Where it stands among all texts of its document; what has no place comes last.
+    pub(super) fn position(&self) -> usize {
+        self.place.as_ref().map_or(usize::MAX, |place| place.base + place.span.start)
+    }
+
+    /// The fault as a compiler shows one: message, place, the offending text underlined, remedy. No final line end.
     pub fn render(&self, color: bool) -> String {
         let mut report =
             Level::ERROR.primary_title(self.message.as_str()).elements(self.place.as_deref().map(|place| {
@@ -97,6 +75,49 @@ impl ProfileError {
         }
         let renderer = if color { Renderer::styled() } else { Renderer::plain() };
         renderer.render(&[report])
+    }
+}
+
+/// Why a profile cannot be used: everything that is wrong with it, in order of place; at least one fault.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct ProfileError {
+    faults: Vec<ProfileFault>,
+}
+
+impl ProfileError {
+    /// All of these faults; `None` if there are none.
+    pub(super) fn of(mut faults: Vec<ProfileFault>) -> Option<ProfileError> {
+        faults.sort_by_key(ProfileFault::position);
+        faults.dedup();
+        (!faults.is_empty()).then_some(ProfileError { faults })
+    }
+
+    /// What is wrong, in order of place.
+    pub fn faults(&self) -> &[ProfileFault] {
+        &self.faults
+    }
+
+    /// All faults as a compiler shows them, but no more than [`MOST_SHOWN`]. No final line end.
+    pub fn render(&self, color: bool) -> String {
+        let mut shown: Vec<String> =
+            self.faults.iter().take(MOST_SHOWN).map(|fault| fault.render(color)).collect();
+        if self.faults.len() > MOST_SHOWN {
+            shown.push(format!("There are more than {MOST_SHOWN} errors; correct these first."));
+        }
+        shown.join("\n\n")
+    }
+}
+
+impl fmt::Display for ProfileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lines: Vec<String> = self.faults.iter().take(MOST_SHOWN).map(ProfileFault::to_string).collect();
+        f.write_str(&lines.join("\n"))
+    }
+}
+
+impl From<ProfileFault> for ProfileError {
+    fn from(fault: ProfileFault) -> Self {
+        ProfileError { faults: vec![fault] }
     }
 }
 
@@ -175,37 +196,14 @@ fn quoted(text: &str) -> (String, Vec<String>) {
     (word.to_owned(), known.split('`').skip(1).step_by(2).map(str::to_owned).collect())
 }
 
-/// The nearest of the known words as a remedy, or all of them after `otherwise`.
-pub(super) fn choose<S: AsRef<str>>(word: &str, known: &[S], otherwise: &str) -> String {
-    if let Some(nearest) = nearest(word, known) {
-        return format!("did you mean `{nearest}`?");
-    }
-    let known: Vec<String> = known.iter().map(|word| format!("`{}`", word.as_ref())).collect();
-    if known.is_empty() { String::new() } else { format!("{otherwise} {}", known.join(", ")) }
-}
-
-/// The known word that is most likely meant, if one is near enough.
-pub fn nearest<'a, S: AsRef<str>>(word: &str, known: &'a [S]) -> Option<&'a str> {
-    // `max-sessions` and `maxSessions` are the same slip.
-    let plain = |word: &str| word.replace(['-', '_', ' '], "").to_lowercase();
-    let wanted = plain(word);
-    let distance = |known: &str| strsim::damerau_levenshtein(&wanted, &plain(known));
-    let within = (wanted.chars().count() / 3).max(1);
-    known
-        .iter()
-        .map(AsRef::as_ref)
-        .map(|known| (distance(known), known))
-        .filter(|(d, _)| *d <= within)
-        .min()
-        .map(|(_, known)| known)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::ops::Range;
+
     use super::*;
 
     fn place(text: &str, span: Range<usize>) -> Place {
-        Place { origin: "p.toml".to_owned(), text: text.to_owned(), span }
+        Place { origin: "p.toml".to_owned(), text: text.to_owned(), span, base: 0 }
     }
 
     #[test]
@@ -217,7 +215,7 @@ mod tests {
 
     #[test]
     fn a_place_over_several_lines_is_shown_by_its_first() {
-        let error = ProfileError::new("wrong", "do better", Some(place("[a]\nb = 1\n\n[c]\n", 0..9)));
+        let error = ProfileFault::new("wrong", "do better", Some(place("[a]\nb = 1\n\n[c]\n", 0..9)));
         let shown = error.render(false);
         assert!(shown.contains("1 | [a]\n  | ^^^"), "{shown}");
         assert!(shown.contains("help: do better"));
@@ -232,7 +230,7 @@ mod tests {
             let said = format!("`{owned}` is wrong");
             let mut place = place(&text, end - 1..end);
             place.origin = format!("{owned}.toml");
-            let error = ProfileError::new(&said, format!("not {owned}"), Some(place));
+            let error = ProfileFault::new(&said, format!("not {owned}"), Some(place));
             for shown in [error.render(false), error.to_string()] {
                 assert!(!shown.contains(|c: char| c.is_control() && c != '\n'), "{shown:?}");
                 assert!(shown.contains("is wrong"), "{shown:?}");
@@ -240,15 +238,6 @@ mod tests {
             let place = error.place.unwrap();
             assert_eq!(&place.text[place.span], "1");
         }
-    }
-
-    #[test]
-    fn the_nearest_word_is_near() {
-        let known = ["rate", "for", "max_sessions", "constant-rate"];
-        assert_eq!(nearest("max-sessions", &known), Some("max_sessions"));
-        assert_eq!(nearest("rtae", &known), Some("rate"));
-        assert_eq!(nearest("contsant-rate", &known), Some("constant-rate"));
-        assert_eq!(nearest("duration", &known), None);
     }
 
     #[test]

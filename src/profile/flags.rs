@@ -7,9 +7,9 @@
 //! - A flag about the load changes every measured phase that has its key; warm-ups stay as they are.
 
 use super::document::Document;
-use super::error::{Place, ProfileError};
+use super::error::{Place, ProfileError, ProfileFault};
 use super::overrides::{Origin, Override};
-use super::schema::{Load, Phase};
+use super::schema::phase::{Load, Phase};
 
 /// A flag that stands for keys of a profile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,7 +158,7 @@ pub fn document(given: &[Given]) -> Document {
 /// A document that is no profile, or a flag that no measured phase has a use for.
 pub fn overrides(document: &Document, given: &[Given]) -> Result<Vec<Override>, ProfileError> {
     let profile = document.read()?;
-    let mut asserts = profile.assert.len();
+    let mut asserts = profile.assert().len();
     let mut changes = Vec::new();
     for Given { flag, origin, value } in given {
         let name = flag.name_at(*origin);
@@ -169,17 +169,19 @@ pub fn overrides(document: &Document, given: &[Given]) -> Result<Vec<Override>, 
             change(&format!("assert.{asserts}.expr"));
             asserts += 1;
         } else {
-            let measured = profile.phase.iter().enumerate().filter(|(_, phase)| phase.warmup != Some(true));
+            let measured =
+                profile.phase.iter().flatten().enumerate().filter(|(_, phase)| phase.warmup != Some(true));
             let keys: Vec<(usize, &str)> =
                 measured.filter_map(|(index, phase)| key_in(*flag, phase).map(|key| (index, key))).collect();
             if keys.is_empty() {
                 let text = format!("{name} {value}");
-                let place = Place { origin: origin.as_str().to_owned(), span: 0..name.len(), text };
-                return Err(ProfileError::new(
+                let place = Place { origin: origin.as_str().to_owned(), span: 0..name.len(), text, base: 0 };
+                return Err(ProfileFault::new(
                     format!("no measured phase of this profile has a use for {}", flag.as_str()),
                     "change a key of a phase with --set phase.NAME.KEY=VALUE",
                     Some(place),
-                ));
+                )
+                .into());
             }
             keys.into_iter().for_each(|(index, key)| change(&format!("phase.{index}.{key}")));
         }
@@ -269,6 +271,6 @@ mod tests {
         let error = made(quickstart(), &given(&[(Flag::Rate, "20")])).unwrap_err();
         assert!(error.render(false).contains("command line:1:8\n"), "{}", error.render(false));
         let error = made(quickstart(), &given(&[(Flag::Messages, "20")])).unwrap_err();
-        assert_eq!(error.message, "no measured phase of this profile has a use for --messages");
+        assert_eq!(error.faults()[0].message, "no measured phase of this profile has a use for --messages");
     }
 }

@@ -3,27 +3,20 @@
 //! It knows no network and measures nothing. The walk: [`Document`] (text and overrides, with their places) becomes a
 //! [`schema::Profile`], is filled up with defaults by [`resolved`], and decided by [`compile()`].
 
-pub mod auth;
-mod capacity;
+mod bounds;
 pub mod check;
 pub mod compile;
-mod dialogue;
 pub mod document;
 pub mod error;
-mod extensions;
 pub mod flags;
 pub mod input;
-pub mod listener;
-pub mod message;
-pub mod misbehave;
+mod nearest;
 pub mod overrides;
-mod phase;
+pub mod place;
 pub mod redact;
 pub mod resolved;
-mod rule;
 pub mod schema;
-mod target;
-pub mod tls;
+pub mod table;
 pub mod units;
 pub mod value;
 

@@ -12,7 +12,7 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::document::Document;
-use super::error::{Place, ProfileError};
+use super::error::{Place, ProfileError, ProfileFault};
 
 /// One change.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,13 +55,14 @@ impl Override {
     /// # Errors
     /// No `=`, or an empty path.
     pub fn set(argument: &str) -> Result<Override, ProfileError> {
-        let wrong = |message: &str, span: Range<usize>| {
-            let place = Place { origin: "--set".to_owned(), text: argument.to_owned(), span };
-            ProfileError::new(
+        let wrong = |message: &str, span: Range<usize>| -> ProfileError {
+            let place = Place { origin: "--set".to_owned(), text: argument.to_owned(), span, base: 0 };
+            ProfileFault::new(
                 message,
                 "write --set key=value, as in --set phase.steady.rate=200/s",
                 Some(place),
             )
+            .into()
         };
         let Some((path, value)) = argument.split_once('=') else {
             return Err(wrong("--set without a value", 0..argument.len()));

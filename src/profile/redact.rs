@@ -6,7 +6,8 @@ use std::sync::LazyLock;
 
 use regex::{Captures, Regex};
 
-use super::error::{Place, nearest};
+use super::nearest::nearest;
+use super::place::Place;
 
 /// A text of TOML, or a word without quotes.
 const VALUE: &str = r#""{3}[\s\S]*?"{3}|'{3}[\s\S]*?'{3}|"(?:[^"\\\n]|\\.)*"?|'[^'\n]*'?|[^\s,{}\[\]"'=]+"#;
@@ -89,12 +90,12 @@ fn stars(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::error::ProfileError;
+    use super::super::error::ProfileFault;
     use super::*;
     use std::ops::Range;
 
     fn place(text: &str, span: Range<usize>) -> Place {
-        Place { origin: "p.toml".to_owned(), text: text.to_owned(), span }
+        Place { origin: "p.toml".to_owned(), text: text.to_owned(), span, base: 0 }
     }
 
     #[test]
@@ -109,7 +110,7 @@ mod tests {
             "password = \"hunter2\nuser = \"u\"",
             "pässwörd = 'x'\npassword = 'hünter2'\nuser = \"u\"",
         ] {
-            let place = ProfileError::new("wrong", "", Some(place(text, 0..3))).place.unwrap();
+            let place = ProfileFault::new("wrong", "", Some(place(text, 0..3))).place.unwrap();
             assert!(!place.text.contains("nter2") && place.text.contains("user"), "{}", place.text);
             assert_eq!(
                 (place.text.len(), place.text.matches('\n').count()),
@@ -117,7 +118,7 @@ mod tests {
             );
         }
         let harmless = "password_env = \"P\"\ntoken_file = 'f'\nname = \"pass\"\naddress = \"smtp://a:1\"";
-        assert_eq!(ProfileError::new("", "", Some(place(harmless, 0..1))).place.unwrap().text, harmless);
+        assert_eq!(ProfileFault::new("", "", Some(place(harmless, 0..1))).place.unwrap().text, harmless);
     }
 
     #[test]
@@ -143,7 +144,7 @@ mod tests {
             "target.address = smtp://joe:p=hunter2@h:25",
             "target.address=\"http://joe:hunter2@h:25\"",
         ] {
-            let place = ProfileError::new("wrong", "", Some(place(text, 0..3))).place.unwrap();
+            let place = ProfileFault::new("wrong", "", Some(place(text, 0..3))).place.unwrap();
             assert!(!place.text.contains("ter2"), "{}", place.text);
             assert!(!text.contains("keep") || place.text.contains("keep"), "{}", place.text);
             assert_eq!(place.text.len(), text.len());
@@ -154,7 +155,7 @@ mod tests {
             "address = \"smtp://127.0.0.1:25\" # of joe@example.net",
             "address = \"lmtp+unix:/run/x\"\nfrom = \"a@b\"",
         ] {
-            assert_eq!(ProfileError::new("", "", Some(place(harmless, 0..1))).place.unwrap().text, harmless);
+            assert_eq!(ProfileFault::new("", "", Some(place(harmless, 0..1))).place.unwrap().text, harmless);
         }
     }
 

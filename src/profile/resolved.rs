@@ -1,43 +1,35 @@
 //! The profile with every default filled in, and its rendering as TOML: what the run directory stores.
 //!
-//! Rendering and parsing again gives the same profile, so a stored one repeats its run.
+//! Rendering and parsing again gives the same profile, so a stored one repeats its run. A default that no other key decides
+//! stands in the declaration of its key; those here follow from other keys.
 
-use std::time::Duration;
-
-use super::message;
-use super::schema::{
-    Arrival, Chunking, Hello, Load, OnSaturation, Phase, Pipelining, Profile, Proxy, Quit, Session, Target,
-    Timeouts, Unit,
-};
-use super::tls::Tls;
-use super::units::{Count, Level, Seed, Size, Time, TimeRange};
+use super::schema::Profile;
+use super::schema::message::Message;
+use super::schema::phase::{Load, MAX_SESSIONS, Phase};
+use super::schema::target::Target;
+use super::table::Table;
+use super::units::{Count, Level, Seed, Size};
 use super::value::Distribution;
 use crate::net::address::{Protocol, Target as Address};
-use crate::smtp::{extensions, script};
-
-/// Sessions that an open load may have open at once unless the profile says otherwise.
-pub const MAX_SESSIONS: u64 = 1000;
-/// How long arrivals may take to end after their phase unless the profile says otherwise.
-pub const GRACEFUL_STOP: Duration = Duration::from_secs(30);
+use crate::plan::Unit;
+use crate::smtp::script::Tls;
 
 /// Fills in what is absent and does not depend on the machine. `seed` is used if the profile has none, `name` likewise.
 ///
 /// What has no default (the target's address, a rate) stays absent, for `compile` to name; so do keys that a load model
 /// has no use for.
 pub fn fill(mut profile: Profile, seed: u64, name: &str) -> Profile {
-    profile.schema.get_or_insert(1);
+    profile.fill();
     profile.name.get_or_insert_with(|| name.to_owned());
     profile.seed.get_or_insert(Seed(seed));
     target(profile.target.get_or_insert_default());
-    timeouts(profile.timeouts.get_or_insert_default());
-    session(profile.session.get_or_insert_default());
-    message::fill(profile.message.get_or_insert_default());
-    for (index, one) in profile.phase.iter_mut().enumerate() {
+    profile.timeouts.get_or_insert_default().fill();
+    profile.session.get_or_insert_default().fill();
+    message(profile.message.get_or_insert_default());
+    for (index, one) in profile.phase.iter_mut().flatten().enumerate() {
         phase(one, index);
     }
-    for assert in &mut profile.assert {
-        assert.abort.get_or_insert(false);
-    }
+    profile.assert.iter_mut().flatten().for_each(Table::fill);
     profile
 }
 
@@ -65,72 +57,50 @@ pub fn addressless(profile: &Profile, to: &Address) -> Profile {
 }
 
 fn target(target: &mut Target) {
+    target.fill();
     // An address with TLS in it has said so.
     let implicit = target.address.as_deref().is_some_and(|address| address.starts_with("smtps://"));
     target.tls.get_or_insert(if implicit { Tls::Implicit } else { Tls::None });
-    target.proxy.get_or_insert(Proxy::None);
-    target.xclient.get_or_insert(false);
 }
 
-fn timeouts(timeouts: &mut Timeouts) {
-    let default = script::Timeouts::default();
-    timeouts.connect.get_or_insert(Time(default.connect));
-    timeouts.greeting.get_or_insert(Time(default.greeting));
-    timeouts.command.get_or_insert(Time(default.command));
-    timeouts.data.get_or_insert(Time(default.data));
-    timeouts.body.get_or_insert(Time(default.body));
-    timeouts.session.get_or_insert(Time(default.session));
-}
-
-fn session(session: &mut Session) {
-    session.hello.get_or_insert(Hello::Ehlo);
-    session.name.get_or_insert_with(|| "load.example".to_owned());
-    session.messages.get_or_insert(Distribution::Fixed(Count(1)));
-    session.pipelining.get_or_insert(Pipelining::Auto);
-    session.chunking.get_or_insert(Chunking::Auto);
-    session.chunk_size.get_or_insert(Size(extensions::Chunking::default().size.get()));
-    session.think.get_or_insert(TimeRange::default());
-    session.quit.get_or_insert(Quit::Clean);
+/// Fills in the defaults of `[message]`.
+pub(super) fn message(message: &mut Message) {
+    message.fill();
+    if message.from_file.is_none() {
+        message.from.get_or_insert_with(|| "load@sender.example".to_owned());
+    }
+    if message.to_file.is_none() {
+        message.to.get_or_insert_with(|| "user{n}@recipient.example".to_owned());
+    }
+    let has_a_size = message.text.is_some()
+        || message.text_file.is_some()
+        || message.files.is_some()
+        || message.attachments.is_some();
+    if !has_a_size {
+        message.size.get_or_insert(Distribution::Fixed(Size(4096)));
+    }
 }
 
 fn phase(phase: &mut Phase, index: usize) {
-    phase.name.get_or_insert_with(|| default_name(index));
+    phase.name.get_or_insert_with(|| format!("phase-{}", index + 1));
     let Some(load) = phase.load else { return };
     phase.unit.get_or_insert(default_unit(load, phase.from));
-    phase.warmup.get_or_insert(false);
-    phase.graceful_stop.get_or_insert(Time(GRACEFUL_STOP));
+    phase.warmup = Some(phase.warmup());
+    phase.graceful_stop = Some(phase.graceful_stop());
     if matches!(load, Load::ConstantSessions | Load::SharedMessages) && phase.unit == Some(Unit::Message) {
-        phase.open_first.get_or_insert(false);
+        phase.open_first = Some(phase.open_first());
     }
-    if is_rate(load, phase.from) {
-        phase.arrival.get_or_insert(Arrival::Uniform);
+    if load.is_rate(phase.from) {
+        phase.arrival = Some(phase.arrival());
     }
-    if is_rate(load, phase.from) || load == Load::Burst {
+    if load.is_rate(phase.from) || load == Load::Burst {
         phase.max_sessions.get_or_insert(Count(MAX_SESSIONS));
-        phase.on_saturation.get_or_insert(OnSaturation::Queue);
-    }
-}
-
-/// What a phase without a name is called.
-pub(super) fn default_name(index: usize) -> String {
-    format!("phase-{}", index + 1)
-}
-
-/// Whether the load is arrivals at a rate.
-pub(super) fn is_rate(load: Load, from: Option<Level>) -> bool {
-    match load {
-        Load::ConstantRate | Load::RampingRate => true,
-        Load::Staircase => !matches!(from, Some(Level::Sessions(_))),
-        Load::ConstantSessions
-        | Load::RampingSessions
-        | Load::SharedMessages
-        | Load::Burst
-        | Load::HeldSessions => false,
+        phase.on_saturation = Some(phase.on_saturation());
     }
 }
 
 fn default_unit(load: Load, from: Option<Level>) -> Unit {
-    if is_rate(load, from) || matches!(load, Load::Burst | Load::SharedMessages) {
+    if load.is_rate(from) || matches!(load, Load::Burst | Load::SharedMessages) {
         Unit::Message
     } else {
         Unit::Session

@@ -22,6 +22,9 @@ impl UnitError {
     }
 }
 
+/// Parts a message from its remedy in an error that had to pass through serde, which carries one text.
+pub(super) const REMEDY: &str = "\u{1f}";
+
 /// A quantity that is written as a text, or as a bare number where it needs no unit.
 pub trait Quantity: Sized + fmt::Display {
     /// The type's name in the JSON Schema.
@@ -256,6 +259,13 @@ fn amount_of(text: &str) -> Option<f64> {
 /// How many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Count(pub u64);
+
+impl Count {
+    /// The number of a key whose bounds are below 2^32.
+    pub fn small(self) -> u32 {
+        u32::try_from(self.0).unwrap_or(u32::MAX)
+    }
+}
 
 impl Quantity for Count {
     const NAME: &'static str = "Count";

@@ -9,13 +9,15 @@ use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::units::{Count, Level, Percent, Quantity, Rate, Seed, Setting, Size, Time, TimeRange, UnitError};
-
-/// Parts a message from its remedy in an error that had to pass through serde, which carries one text.
-pub(super) const REMEDY: &str = "\u{1f}";
+use super::nearest::{choose, nearest};
+use super::units::{
+    Count, Level, Percent, Quantity, REMEDY, Rate, Seed, Setting, Size, Time, TimeRange, UnitError,
+};
+use crate::condition::Condition;
+use crate::smtp::Step;
 
 /// An error for serde, which `error` takes apart again.
-fn error<E: de::Error>(error: &UnitError) -> E {
+pub(super) fn error<E: de::Error>(error: &UnitError) -> E {
     E::custom(format_args!("{}{REMEDY}{}", error.message, error.remedy))
 }
 
@@ -104,6 +106,40 @@ pub enum Distribution<T> {
     LogNormal(LogNormal<T>),
     /// One of these, by weight.
     Weighted(Vec<Share<T>>),
+}
+
+impl<T: Quantity + Copy + PartialOrd> Distribution<T> {
+    /// The values that it names.
+    pub fn values(&self) -> Vec<T> {
+        match self {
+            Distribution::Fixed(value) => vec![*value],
+            Distribution::Range(Range { min, max }) => vec![*min, *max],
+            Distribution::LogNormal(LogNormal { median, min, max, .. }) => {
+                min.iter().copied().chain([*median, *max]).collect()
+            }
+            Distribution::Weighted(shares) => shares.iter().map(|share| share.value).collect(),
+        }
+    }
+
+    fn check(&self) -> Result<(), UnitError> {
+        match self {
+            Distribution::Range(Range { min, max }) if min > max => Err(UnitError::new(
+                format!("the range begins at {min} and ends at {max}"),
+                "write the smaller value as `min`",
+            )),
+            Distribution::Weighted(shares) => {
+                let sum: f64 = shares.iter().map(|share| share.weight).sum();
+                if sum > 0.0 && sum.is_finite() && shares.iter().all(|share| share.weight >= 0.0) {
+                    return Ok(());
+                }
+                Err(UnitError::new(
+                    "the weights must not be negative, and their sum must be above 0",
+                    "write a list such as [{ value = 1, weight = 90 }, { value = 10, weight = 10 }]",
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Anything from `min` to `max`, both included, equally likely.
@@ -207,9 +243,11 @@ impl<'de, T: Quantity + Deserialize<'de>> Visitor<'de> for DistributionVisitor<T
     }
 }
 
-impl<'de, T: Quantity + Deserialize<'de>> Deserialize<'de> for Distribution<T> {
+impl<'de, T: Quantity + Copy + PartialOrd + Deserialize<'de>> Deserialize<'de> for Distribution<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(DistributionVisitor(PhantomData))
+        let distribution = deserializer.deserialize_any(DistributionVisitor(PhantomData))?;
+        distribution.check().map_err(|e| error(&e))?;
+        Ok(distribution)
     }
 }
 
@@ -302,4 +340,48 @@ impl JsonSchema for Plain {
             "type": ["string", "integer"],
         })
     }
+}
+
+/// Reads names of this program's own: steps and conditions.
+macro_rules! names {
+    ($($type:ident: $wrong:literal, $remedy:expr;)*) => {$(
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let name = String::deserialize(deserializer)?;
+                name.parse().map_err(|()| {
+                    let known = $type::ALL.iter().map(|one| one.as_str()).collect::<Vec<_>>();
+                    let message = format!("`{name}` is not {}", $wrong);
+                    error(&UnitError { message, remedy: $remedy(&name, &known) })
+                })
+            }
+        }
+
+        impl Serialize for $type {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.as_str())
+            }
+        }
+
+        impl JsonSchema for $type {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($type).into()
+            }
+
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({ "type": "string" })
+            }
+        }
+    )*};
+}
+
+names! {
+    Step: "a step", |name: &str, known: &[&str]| choose(name, known, "the steps are");
+    Condition: "a condition", |name: &str, known: &[&str]| match nearest(name, known) {
+        Some(nearest) => format!("did you mean `{nearest}`?"),
+        None => "`smtpress codes` lists the conditions".to_owned(),
+    };
 }

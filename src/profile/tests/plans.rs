@@ -118,7 +118,7 @@ fn the_contracts_profile_parses_and_only_its_clear_text_is_refused() {
     let document = Document::parse("p", CONTRACT).unwrap();
     assert!(document.read().is_ok());
     let error = compile(&document, &context(Purpose::Run)).unwrap_err();
-    assert!(error.message.contains("the login would go out in clear text"), "{error}");
+    assert!(error.faults()[0].message.contains("the login would go out in clear text"), "{error}");
 
     let compiled = compiled(&supported(), &[]).unwrap();
     let plan = &compiled.plan;
@@ -260,12 +260,12 @@ fn a_flag_outranks_the_environment_and_that_outranks_set() {
     let set = Override::set("phase.storm.rate=3/s").unwrap();
     apply_in_order(&mut document, [rate(Origin::Flag, "1/s"), rate(Origin::Environment, "2/s"), set])
         .unwrap();
-    assert_eq!(document.read().unwrap().phase[1].rate.unwrap().to_string(), "1/s");
+    assert_eq!(document.read().unwrap().phase()[1].rate.unwrap().to_string(), "1/s");
 
     let mut document = Document::parse("p", &supported()).unwrap();
     document.apply(rate(Origin::Flag, "1")).unwrap();
     let shown = document.read().unwrap_err();
-    assert_eq!(shown.place.as_ref().unwrap().origin, "command line");
+    assert_eq!(shown.faults()[0].place.as_ref().unwrap().origin, "command line");
     assert!(shown.render(false).contains("--rate 1"), "{}", shown.render(false));
 }
 

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use proptest::prelude::*;
 
+use super::super::error::MOST_SHOWN;
 use super::super::{Document, Override, Purpose, compile};
 use super::{compiled, context};
 
@@ -307,10 +308,58 @@ fn overrides_that_lead_nowhere() {
     insta::assert_snapshot!(seen);
 }
 
+/// Profiles with faults of many kinds: a key, a word, a unit, a type, a bound, keys that do not go together, names of
+/// nothing. Each is shown once, in order of place; what only follows from another is not.
+#[test]
+fn all_faults_are_shown_in_order_of_place() {
+    let seen = seen_alone(&[
+        (
+            "a misspelt key before a wrong unit",
+            "[target]\naddress = \"embedded\"\ntsl = \"none\"\n[session]\nhello = \"ehl0\"\n[[phase]]\nload = \"constant-rate\"\n\
+             rate = \"50/s\"\nfor = 30\n",
+        ),
+        (
+            "six kinds",
+            "seed = \"x\"\n[target]\naddress = \"127.0.0.1:x\"\n[timeouts]\ngreeting = 0\n[session]\nmesages = 5\n[[phase]]\n\
+             load = \"constant-rate\"\nfor = \"1s\"\n[[expect]]\nstep = \"helo\"\n[listener]\nserver_error_rate = \"101%\"\n",
+        ),
+        (
+            "elements of lists",
+            "[target]\naddress = \"embedded\"\n[[phase]]\nname = \"a\"\nload = \"burst\"\nsize = 5\nfor = \"1s\"\nrate = \"1/s\"\n\
+             [[phase]]\nname = \"b\"\nload = \"constant-rate\"\nfor = \"1s\"\n[[assert]]\nexpr = \"p99 < fast\"\n[[assert]]\n\
+             phase = \"c\"\nexpr = \"p99 < 1s\"\n[[classify]]\ncode = 421\n[limits]\ntoo-many = 5\ntoo-many-recipients = \"5%\"\n",
+        ),
+        (
+            "what follows from a fault is none",
+            "[target]\nadress = \"embedded\"\n[session]\nmessages = [{ value = 1, wieght = 1 }]\n[[phase]]\nname = \"a b\"\n\
+             load = \"constant-rate\"\nrte = \"50/s\"\nfor = \"1s\"\n[[assert]]\nphase = \"a b\"\nexpr = \"p99 < 1s\"\n",
+        ),
+        (
+            "a section whose name is misspelt",
+            "[traget]\naddress = \"embedded\"\n[[phase]]\nload = \"burst\"\nsize = 0\n",
+        ),
+    ]);
+    insta::assert_snapshot!(seen);
+    let sets = ["session.hello=ehl0", "timeouts.data=0s"];
+    let text = format!("{TARGET}{PHASE}unit = \"mesage\"\n");
+    let error = compiled(&text, &sets).unwrap_err();
+    let places: Vec<&str> =
+        error.faults().iter().map(|fault| &*fault.place.as_ref().unwrap().origin).collect();
+    assert_eq!(places, ["profile.toml", "--set", "--set"], "the file first, then each override");
+}
+
+#[test]
+fn more_faults_than_a_screen_holds_are_not_all_shown() {
+    let text: String = (0..30).map(|n| format!("[[expect]]\ncode = {n}\n")).collect();
+    let shown = compiled(&format!("{TARGET}{PHASE}{text}"), &[]).unwrap_err().render(false);
+    assert_eq!(shown.matches("is no reply code").count(), MOST_SHOWN, "{shown}");
+    assert!(shown.ends_with("There are more than 20 errors; correct these first."), "{shown}");
+}
+
 #[test]
 fn an_error_in_one_line_names_file_line_and_column() {
     let error = compiled("[target]\naddress = \"embedded\"\ntsl = \"none\"\n", &[]).unwrap_err();
-    assert_eq!(error.to_string(), "profile.toml:3:1: unknown key `tsl`; did you mean `tls`?");
+    assert_eq!(error.faults()[0].to_string(), "profile.toml:3:1: unknown key `tsl`; did you mean `tls`?");
 }
 
 /// Text that is nearly a profile: lines of it in any order, with pieces cut out.
@@ -358,7 +407,8 @@ proptest! {
         for text in [text, nearly] {
             let purposes = [Purpose::Run, Purpose::Search, Purpose::Listen];
             if let Err(error) = Document::parse("p", &text) {
-                prop_assert!(!error.render(true).is_empty() && error.place.is_some());
+                prop_assert!(!error.render(true).is_empty());
+                prop_assert!(error.faults().iter().all(|fault| fault.place.is_some()));
                 continue;
             }
             let mut document = Document::parse("p", &text).unwrap();

@@ -7,108 +7,18 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
-use super::compile::Purpose;
-use super::document::{Document, Key, keys};
-use super::error::ProfileError;
-use super::input;
-use super::schema::{Hello, Session, tables, words};
+use super::Purpose;
 use crate::mail;
 use crate::net::address::{Target, Transport};
 use crate::plan::Logins;
-use crate::smtp::auth::verify::Users;
-use crate::smtp::auth::{self, Login, Secret};
-use crate::smtp::script::{Script, Tls};
-
-words! {
-    /// A SASL mechanism.
-    Mechanism {
-        /// User and password (RFC 4616).
-        Plain = "plain" | "PLAIN",
-        /// User and password, each asked for.
-        Login = "login" | "LOGIN",
-        /// A digest of the password and a challenge (RFC 2195).
-        CramMd5 = "cram-md5" | "CRAM-MD5",
-        /// Proofs of both sides (RFC 7677).
-        ScramSha256 = "scram-sha-256" | "SCRAM-SHA-256",
-        /// The same, bound to the TLS session.
-        ScramSha256Plus = "scram-sha-256-plus" | "SCRAM-SHA-256-PLUS",
-        /// User and token, as Google asks for them.
-        Xoauth2 = "xoauth2" | "XOAUTH2",
-        /// User and token (RFC 7628).
-        Oauthbearer = "oauthbearer" | "OAUTHBEARER",
-    }
-    /// Which user of a list a session is.
-    Order {
-        /// One after the other, by the number of the session.
-        InTurn = "in-turn",
-        /// One of them, drawn by seed and number of the session.
-        Random = "random",
-    }
-}
-
-impl Mechanism {
-    fn spoken(self) -> auth::Mechanism {
-        match self {
-            Mechanism::Plain => auth::Mechanism::Plain,
-            Mechanism::Login => auth::Mechanism::Login,
-            Mechanism::CramMd5 => auth::Mechanism::CramMd5,
-            Mechanism::ScramSha256 => auth::Mechanism::ScramSha256,
-            Mechanism::ScramSha256Plus => auth::Mechanism::ScramSha256Plus,
-            Mechanism::Xoauth2 => auth::Mechanism::Xoauth2,
-            Mechanism::Oauthbearer => auth::Mechanism::Oauthbearer,
-        }
-    }
-}
-
-tables! {
-    /// AUTH: who logs in, and how. Never a secret in the profile.
-    Auth {
-        /// The mechanism: plain, login, cram-md5, scram-sha-256, scram-sha-256-plus, xoauth2 or oauthbearer.
-        mechanism: Mechanism,
-        /// The user.
-        user: String,
-        /// The environment variable that holds the user.
-        user_env: String,
-        /// The file that holds the user.
-        user_file: String,
-        /// The environment variable that holds the password.
-        password_env: String,
-        /// The file that holds the password.
-        password_file: String,
-        /// The environment variable that holds the token.
-        token_env: String,
-        /// The file that holds the token.
-        token_file: String,
-        /// A CSV file of many users, with the columns user and password (or token).
-        users_file: String,
-        /// Which of many users a session is. Default in-turn.
-        order: Order,
-        /// Log in although the session is not encrypted. Default false.
-        allow_clear_text: bool,
-    }
-    /// Who may log in at the listener. Never a secret in the profile.
-    Known {
-        /// The user.
-        user: String,
-        /// The environment variable that holds the user.
-        user_env: String,
-        /// The file that holds the user.
-        user_file: String,
-        /// The environment variable that holds the password.
-        password_env: String,
-        /// The file that holds the password.
-        password_file: String,
-        /// The environment variable that holds the token.
-        token_env: String,
-        /// The file that holds the token.
-        token_file: String,
-        /// A CSV file of many users, with the columns user and password (or token).
-        users_file: String,
-    }
-}
+use crate::profile::document::{Document, Key, keys};
+use crate::profile::error::ProfileFault;
+use crate::profile::input;
+use crate::profile::schema::auth::{Auth, Users};
+use crate::profile::schema::session::Session;
+use crate::profile::table::Table;
+use crate::smtp::auth::{Login, Mechanism, Secret, verify};
+use crate::smtp::script::{Hello, Script, Tls};
 
 /// Where secrets come from.
 trait Source {
@@ -149,7 +59,7 @@ pub(super) fn compile(
     script: Script,
     target: &Target,
     purpose: Purpose,
-) -> Result<(Script, Logins), ProfileError> {
+) -> Result<(Script, Logins), ProfileFault> {
     // A listener needs no client's secrets.
     let Some(auth) = session.auth.as_ref().filter(|_| purpose != Purpose::Listen) else {
         return Ok((script, Logins::default()));
@@ -164,9 +74,9 @@ fn logins(
     mut script: Script,
     target: &Target,
     source: &dyn Source,
-) -> Result<(Script, Logins), ProfileError> {
+) -> Result<(Script, Logins), ProfileFault> {
     let at = keys!["session", "auth"];
-    let Some(mechanism) = auth.mechanism.map(Mechanism::spoken) else {
+    let Some(mechanism) = auth.mechanism else {
         return Err(document.error_at(
             &at,
             "there is no mechanism to log in with",
@@ -174,15 +84,15 @@ fn logins(
         ));
     };
     let of_mechanism = keys!["session", "auth", "mechanism"];
-    if session.hello == Some(Hello::Helo) {
+    if session.hello() == Hello::Helo {
         return Err(document.error_at(
             &at,
             "AUTH is an extension, and a session that says HELO has none",
             "write `hello = \"ehlo\"` in [session], or remove `auth`",
         ));
     }
-    script.clear_text_login = auth.allow_clear_text.unwrap_or(false);
-    if script.tls == Tls::None && mechanism == auth::Mechanism::ScramSha256Plus {
+    script.clear_text_login = auth.allow_clear_text();
+    if script.tls == Tls::None && mechanism == Mechanism::ScramSha256Plus {
         return Err(document.error_at(
             &of_mechanism,
             "this mechanism binds a login to the TLS session, and there is none",
@@ -196,15 +106,9 @@ fn logins(
             "write `tls = \"starttls\"` in [target], or say that it may: `allow_clear_text = true`",
         ));
     }
-    let given = Given {
-        user: (&auth.user, &auth.user_env, &auth.user_file),
-        password: (&auth.password_env, &auth.password_file),
-        token: (&auth.token_env, &auth.token_file),
-        users_file: &auth.users_file,
-    };
     let reader = Reader { document, at: &at, source };
     let wants = Some(if mechanism.has_token() { "token" } else { "password" });
-    let users = reader.users(&given, wants)?;
+    let users = reader.users(&users_of(auth), wants)?;
     if auth.order.is_some() && users.len() < 2 {
         return Err(document.error_at_key(
             &keys!["session", "auth", "order"],
@@ -217,7 +121,7 @@ fn logins(
         Transport::Unix { .. } | Transport::Embedded => None,
     };
     let login = |(user, secret): (String, Secret)| Login::new(mechanism, &user, secret).to(endpoint.clone());
-    let random = auth.order == Some(Order::Random);
+    let random = auth.order() == mail::Order::Random;
     Ok((script, Logins { users: users.into_iter().map(login).collect(), random }))
 }
 
@@ -225,29 +129,16 @@ fn logins(
 ///
 /// # Errors
 /// A secret that cannot be had.
-pub(super) fn known(document: &Document, known: &Known) -> Result<Users, ProfileError> {
-    let given = Given {
-        user: (&known.user, &known.user_env, &known.user_file),
-        password: (&known.password_env, &known.password_file),
-        token: (&known.token_env, &known.token_file),
-        users_file: &known.users_file,
-    };
-    Reader { document, at: &keys!["listener", "users"], source: &System }.users(&given, None).map(Users::new)
+pub(super) fn known(document: &Document, users: &Users) -> Result<verify::Users, ProfileFault> {
+    let reader = Reader { document, at: &keys!["listener", "users"], source: &System };
+    reader.users(users, None).map(verify::Users::new)
 }
 
-/// How the listener lets them; all ways if it does not say.
-pub(super) fn mechanisms(written: Option<&[Mechanism]>) -> Vec<auth::Mechanism> {
-    written.map_or(auth::Mechanism::ALL.to_vec(), |list| list.iter().map(|one| one.spoken()).collect())
-}
-
-/// Where a profile says that users and secrets stand.
-struct Given<'a> {
-    /// Itself, variable, file.
-    user: (&'a Option<String>, &'a Option<String>, &'a Option<String>),
-    /// Variable, file.
-    password: (&'a Option<String>, &'a Option<String>),
-    token: (&'a Option<String>, &'a Option<String>),
-    users_file: &'a Option<String>,
+/// The keys of a login that say who logs in.
+fn users_of(auth: &Auth) -> Users {
+    let Auth { user, user_env, user_file, password_env, password_file, .. } = auth.clone();
+    let Auth { token_env, token_file, users_file, .. } = auth.clone();
+    Users { user, user_env, user_file, password_env, password_file, token_env, token_file, users_file }
 }
 
 /// Reads users and secrets, and names the key that leads to a wrong one.
@@ -258,7 +149,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn error(&self, key: &'static str, message: impl Into<String>, remedy: &str) -> ProfileError {
+    fn error(&self, key: &'static str, message: impl Into<String>, remedy: &str) -> ProfileFault {
         let path: Vec<Key> = self.at.iter().cloned().chain([Key::from(key)]).collect();
         self.document.error_at(&path, message, remedy)
     }
@@ -266,48 +157,40 @@ impl Reader<'_> {
     /// `wants`: the kind of secret that the mechanism has; none: any.
     fn users(
         &self,
-        given: &Given<'_>,
+        written: &Users,
         wants: Option<&'static str>,
-    ) -> Result<Vec<(String, Secret)>, ProfileError> {
-        let single = [
-            ("user", given.user.0.is_some()),
-            ("user_env", given.user.1.is_some()),
-            ("user_file", given.user.2.is_some()),
-            ("password_env", given.password.0.is_some()),
-            ("password_file", given.password.1.is_some()),
-            ("token_env", given.token.0.is_some()),
-            ("token_file", given.token.1.is_some()),
-        ];
-        if let Some(path) = given.users_file {
-            return match single.iter().find(|(_, is_given)| *is_given) {
-                Some((key, _)) => {
+    ) -> Result<Vec<(String, Secret)>, ProfileFault> {
+        let given = written.given();
+        let first_of = |keys: [&'static str; 2]| keys.into_iter().find(|key| given.contains(key));
+        if let Some(path) = &written.users_file {
+            return match given.iter().find(|key| **key != "users_file") {
+                Some(key) => {
                     Err(self.error(key, format!("`{key}` beside `users_file`"), "keep one of the two"))
                 }
                 None => self.list(path, wants),
             };
         }
-        let of_user = match given.user {
+        let of_user = match (&written.user, &written.user_env, &written.user_file) {
             (Some(user), None, None) => self.sound("user", user.clone())?,
             (None, variable, file) => self.one(["user_env", "user_file"], variable, file, "user")?,
             _ => return Err(self.error("user", "the user is given twice", "keep one of the keys")),
         };
-        let password = (given.password.0.is_some() || given.password.1.is_some()).then_some("password");
-        let token = (given.token.0.is_some() || given.token.1.is_some()).then_some("token");
-        let kind = match (password, token) {
-            (Some(_), Some(_)) => {
-                let key = if given.token.0.is_some() { "token_env" } else { "token_file" };
+        let (passwords, tokens) = (["password_env", "password_file"], ["token_env", "token_file"]);
+        let kind = match (first_of(passwords), first_of(tokens)) {
+            (Some(_), Some(key)) => {
                 return Err(self.error(key, "a password and a token", "keep one of the two"));
             }
-            (kind, other) => kind.or(other).or(wants).unwrap_or("password"),
+            (Some(_), None) => "password",
+            (None, Some(_)) => "token",
+            (None, None) => wants.unwrap_or("password"),
         };
-        let ((variable, file), names) = match kind {
-            "token" => (given.token, ["token_env", "token_file"]),
-            _ => (given.password, ["password_env", "password_file"]),
+        let (variable, file, names) = match kind {
+            "token" => (&written.token_env, &written.token_file, tokens),
+            _ => (&written.password_env, &written.password_file, passwords),
         };
         if let Some(wants) = wants.filter(|wants| *wants != kind) {
-            let key = if variable.is_some() { names[0] } else { names[1] };
             return Err(self.error(
-                key,
+                first_of(names).unwrap_or(names[1]),
                 format!("the mechanism logs in with a {wants}, not with a {kind}"),
                 &format!("write `{wants}_env` or `{wants}_file`"),
             ));
@@ -323,7 +206,7 @@ impl Reader<'_> {
         variable: &Option<String>,
         file: &Option<String>,
         what: &str,
-    ) -> Result<String, ProfileError> {
+    ) -> Result<String, ProfileFault> {
         match (variable, file) {
             (Some(name), None) => {
                 let value = self.source.variable(name).map_err(|why| {
@@ -347,14 +230,14 @@ impl Reader<'_> {
         }
     }
 
-    fn file(&self, key: &'static str, path: &str) -> Result<String, ProfileError> {
+    fn file(&self, key: &'static str, path: &str) -> Result<String, ProfileFault> {
         self.source.file(path).map_err(|why| {
             self.error(key, format!("failed to read {path:?}: {why}"), "give the path of a file")
         })
     }
 
     /// The users of a CSV file.
-    fn list(&self, path: &str, wants: Option<&'static str>) -> Result<Vec<(String, Secret)>, ProfileError> {
+    fn list(&self, path: &str, wants: Option<&'static str>) -> Result<Vec<(String, Secret)>, ProfileFault> {
         let key = "users_file";
         let text = self.file(key, path)?;
         let (delimiter, rows) = mail::delimiter(text.as_bytes());
@@ -418,7 +301,7 @@ impl Reader<'_> {
         Ok(users)
     }
 
-    fn sound(&self, key: &'static str, value: String) -> Result<String, ProfileError> {
+    fn sound(&self, key: &'static str, value: String) -> Result<String, ProfileFault> {
         // A variable that was filled from a file may have the file's byte order mark.
         let value = value.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(value);
         match fault(&value) {
@@ -433,7 +316,7 @@ fn fault(value: &str) -> Option<&'static str> {
     if value.is_empty() {
         Some("is empty")
     } else if value.len() > 4096 {
-        Some("is longer than 4096 octets")
+        Some("is longer than 4096 bytes")
     } else if value.chars().any(char::is_control) {
         Some("holds a control character")
     } else {

@@ -2,35 +2,74 @@
 
 use std::net::IpAddr;
 
-use super::document::{Document, keys};
-use super::error::ProfileError;
-use super::listener::Listener;
-use super::schema::{Profile, Proxy};
+use super::Purpose;
 use crate::net::address::addresses::Addresses;
 use crate::net::address::bind::{Bind, BindError};
 use crate::net::address::origin::{Origin, ProxyVersion};
-use crate::net::address::{Target, Transport};
+use crate::net::address::{Target, TargetError, Transport};
+use crate::profile::document::{Document, keys};
+use crate::profile::error::ProfileFault;
+use crate::profile::schema::Profile;
+use crate::profile::schema::listener::Listener;
+use crate::profile::schema::target::Proxy;
 
 /// The most addresses that are bound: each is tried before a run.
 const MOST_BOUND: u128 = 1 << 16;
 /// The most addresses that are carried: as many as an IPv4 /8 has.
 const MOST_CARRIED: u128 = 1 << 24;
 
+/// Where the load goes.
+pub(super) fn address(
+    document: &Document,
+    profile: &Profile,
+    purpose: Purpose,
+) -> Result<Target, ProfileFault> {
+    match profile.target().address {
+        Some(address) => {
+            let at = keys!["target", "address"];
+            address.parse().map_err(|error: TargetError| document.error_at(&at, error.to_string(), ""))
+        }
+        None if purpose == Purpose::Listen => Ok(Target::embedded()),
+        None => Err(ProfileFault::new(
+            "there is no target",
+            "add [target] with `address = \"smtp://127.0.0.1:25\"`, or \"embedded\", or give --target",
+            document.place(&keys!["target"]).or(document.end()),
+        )),
+    }
+}
+
+/// Hosts beyond loopback that may be loaded.
+pub(super) fn allowed(document: &Document, profile: &Profile) -> Result<Vec<String>, ProfileFault> {
+    let hosts = profile.target().allow();
+    let is_host = |host: &String| {
+        let named = !host.is_empty() && !host.contains([':', '/', '@', ' ', '*']);
+        named || host.parse::<IpAddr>().is_ok()
+    };
+    match hosts.iter().position(|host| !is_host(host)) {
+        None => Ok(hosts),
+        Some(index) => Err(document.error_at(
+            &keys!["target", "allow", index],
+            format!("{:?} is no host", hosts[index]),
+            "write a name or an address without a port, as in \"mx.example\"",
+        )),
+    }
+}
+
 /// The client address of each session.
 pub(super) fn origin(
     document: &Document,
     profile: &Profile,
     target: &Target,
-) -> Result<Origin, ProfileError> {
-    let written = profile.target.clone().unwrap_or_default();
+) -> Result<Origin, ProfileFault> {
+    let written = profile.target();
     let at = |key: &'static str| keys!["target", key];
-    let sources = addresses(document, "target", "sources", written.sources.as_deref().unwrap_or_default())?;
-    let proxy = match written.proxy.unwrap_or(Proxy::None) {
+    let sources = addresses(document, "target", "sources", &written.sources())?;
+    let proxy = match written.proxy() {
         Proxy::None => None,
         Proxy::V1 => Some(ProxyVersion::V1),
         Proxy::V2 => Some(ProxyVersion::V2),
     };
-    let xclient = written.xclient.unwrap_or_default();
+    let xclient = written.xclient();
     let listens = listen(document, profile)?;
     let unix = match &target.transport {
         Transport::Unix { .. } => true,
@@ -44,8 +83,7 @@ pub(super) fn origin(
             "keep one of them",
         ));
     }
-    let expected = profile.listener.as_ref().and_then(|listener| listener.proxy).unwrap_or_default();
-    if target.is_embedded() && proxy.is_some() && !expected {
+    if target.is_embedded() && proxy.is_some() && !profile.listener().proxy() {
         return Err(document.error_at(
             &at("proxy"),
             "the embedded listener expects no PROXY header, and would take it for a command",
@@ -117,14 +155,14 @@ fn family(target: &Target, listens: Option<&Bind>) -> Option<bool> {
 }
 
 /// Where the listener listens, if the profile says so.
-pub(super) fn listen(document: &Document, profile: &Profile) -> Result<Option<Bind>, ProfileError> {
-    let address = profile.listener.as_ref().and_then(|listener| listener.address.as_deref());
+pub(super) fn listen(document: &Document, profile: &Profile) -> Result<Option<Bind>, ProfileFault> {
+    let address = profile.listener().address;
     let wrong = |error: BindError| document.error_at(&keys!["listener", "address"], error.to_string(), "");
     address.map(|address| address.parse().map_err(wrong)).transpose()
 }
 
 /// Whom the listener lets speak for others, if the profile says so.
-pub(super) fn trusted(document: &Document, listener: &Listener) -> Result<Option<Addresses>, ProfileError> {
+pub(super) fn trusted(document: &Document, listener: &Listener) -> Result<Option<Addresses>, ProfileFault> {
     let trusted = listener.trusted.as_deref();
     trusted.map(|texts| addresses(document, "listener", "trusted", texts)).transpose()
 }
@@ -134,7 +172,7 @@ fn addresses(
     table: &'static str,
     key: &'static str,
     texts: &[String],
-) -> Result<Addresses, ProfileError> {
+) -> Result<Addresses, ProfileFault> {
     Addresses::parse(texts)
         .map_err(|(index, error)| document.error_at(&keys![table, key, index], error.to_string(), ""))
 }

@@ -3,63 +3,84 @@
 //! # Decisions
 //! - Ramps, staircases and constants are one curve. A key that the load model has no use for is an error, never ignored.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
-use super::document::{Document, keys};
-use super::error::{ProfileError, choose};
-use super::resolved::is_rate;
-use super::schema::{Arrival, Load, OnSaturation, Phase, Unit};
-use super::units::{Count, Level, Time};
-use crate::load;
-use crate::load::{Curve, PHASE_STRIDE, Spacing, Think, expected_arrivals};
-use crate::plan;
+use super::Purpose;
+use super::faults::Faults;
+use super::session;
+use crate::load::{self, Curve, PHASE_STRIDE, Think, expected_arrivals};
+use crate::plan::{self, Unit};
+use crate::profile::document::{Document, keys};
+use crate::profile::error::ProfileFault;
+use crate::profile::nearest::choose;
+use crate::profile::schema::Profile;
+use crate::profile::schema::phase::{Load, Phase};
+use crate::profile::table::{Table, Word};
+use crate::profile::units::{Count, Level, Time};
 
-/// Keys that every load model takes.
-const COMMON: [&str; 6] = ["name", "load", "unit", "warmup", "connect_rate", "graceful_stop"];
-/// Further keys of models whose arrivals come whatever the target does.
-const OPEN: [&str; 2] = ["max_sessions", "on_saturation"];
 /// The fastest rate of arrivals, a second: a hundred times what one core can start.
 const FASTEST: f64 = 1e7;
-/// The most steps of a staircase, and stages of a ramp.
-const MOST_STEPS: u64 = 10_000;
 
-/// The keys of a load model.
-fn keys_of(load: Load, from: Option<Level>) -> Vec<&'static str> {
-    let own: &[&str] = match load {
-        Load::ConstantRate => &["rate", "for"],
-        Load::RampingRate | Load::RampingSessions => &["from", "to", "for", "stages"],
-        Load::ConstantSessions => &["sessions", "for", "open_first"],
-        Load::SharedMessages => &["messages", "sessions", "for", "open_first"],
-        Load::Burst => &["size", "every", "for"],
-        Load::Staircase => &["from", "step", "every", "steps"],
-        Load::HeldSessions => &["sessions", "rate", "for"],
-    };
-    let rate = is_rate(load, from);
-    let open: &[&str] = if rate || load == Load::Burst { &OPEN } else { &[] };
-    let arrival: &[&str] = if rate { &["arrival"] } else { &[] };
-    [own, arrival, open, &COMMON].concat()
+/// Makes the phases of the plan; `None` if one cannot be.
+pub(super) fn compile_all(
+    document: &Document,
+    profile: &Profile,
+    purpose: Purpose,
+    faults: &mut Faults,
+) -> Option<Vec<plan::Phase>> {
+    let phases = profile.phase();
+    if phases.is_empty() && purpose == Purpose::Run {
+        return faults.keep(&["phase"], Err(nothing_to_do(document, profile)));
+    }
+    let mut firsts = HashMap::with_capacity(phases.len());
+    for (index, phase) in phases.iter().enumerate() {
+        firsts.entry(phase.name.as_deref()).or_insert(index);
+    }
+    let think = session::think(&profile.session());
+    let compiled = faults.keep_each("phase", &phases, |index, one| {
+        let name = one.name.as_deref().unwrap_or_default();
+        if let Some(&first) = firsts.get(&Some(name)).filter(|first| **first < index) {
+            return Err(document.error_at(
+                &keys!["phase", index, "name"],
+                format!(
+                    "a phase before this one is called `{name}` too (the {} in the profile)",
+                    ordinal(first)
+                ),
+                "give each phase a name of its own",
+            ));
+        }
+        compile(document, one, index, index + 1 == phases.len(), think)
+    })?;
+    if purpose == Purpose::Run && compiled.iter().all(|phase| phase.warmup) {
+        let fault = document.error_at(
+            &keys!["phase", 0usize, "warmup"],
+            "every phase is a warm-up, so nothing is measured",
+            "add a phase without `warmup = true`",
+        );
+        return faults.keep(&["phase"], Err(fault));
+    }
+    Some(compiled)
 }
 
-/// The keys that a phase gives.
-fn given(phase: &Phase) -> Vec<&'static str> {
-    let all = [
-        ("for", phase.length.is_some()),
-        ("rate", phase.rate.is_some()),
-        ("sessions", phase.sessions.is_some()),
-        ("messages", phase.messages.is_some()),
-        ("size", phase.size.is_some()),
-        ("every", phase.every.is_some()),
-        ("from", phase.from.is_some()),
-        ("to", phase.to.is_some()),
-        ("step", phase.step.is_some()),
-        ("steps", phase.steps.is_some()),
-        ("stages", phase.stages.is_some()),
-        ("arrival", phase.arrival.is_some()),
-        ("max_sessions", phase.max_sessions.is_some()),
-        ("on_saturation", phase.on_saturation.is_some()),
-        ("open_first", phase.open_first.is_some()),
-    ];
-    all.into_iter().filter(|(_, given)| *given).map(|(key, _)| key).collect()
+fn nothing_to_do(document: &Document, profile: &Profile) -> ProfileFault {
+    let phase = "add [[phase]] with `load = \"constant-rate\"`, `rate = \"50/s\"` and `for = \"30s\"`";
+    let remedy = match profile.limits().is_empty() {
+        true => phase.to_owned(),
+        false => {
+            format!("`smtpress limit` checks its limits, with --plan without a connection; for a run {phase}")
+        }
+    };
+    ProfileFault::new("there is no phase, so there is nothing to do", remedy, document.end())
+}
+
+fn ordinal(index: usize) -> String {
+    match index {
+        0 => "first".to_owned(),
+        1 => "second".to_owned(),
+        2 => "third".to_owned(),
+        _ => format!("{}th", index + 1),
+    }
 }
 
 /// One phase on its way into the plan.
@@ -74,13 +95,13 @@ struct Reader<'d> {
 ///
 /// # Errors
 /// A key that is missing, superfluous or impossible.
-pub(super) fn compile(
+fn compile(
     document: &Document,
     phase: &Phase,
     index: usize,
     last: bool,
     think: Think,
-) -> Result<plan::Phase, ProfileError> {
+) -> Result<plan::Phase, ProfileFault> {
     let Some(load) = phase.load else {
         return Err(document.error_at(
             &keys!["phase", index],
@@ -93,15 +114,11 @@ pub(super) fn compile(
     let length = reader.length(last)?;
     let load = reader.load(length, think)?;
     let most = reader.most_sessions(&load)?;
-    let unit = match phase.unit {
-        Some(Unit::Message) if matches!(load, load::LoadModel::Held { .. }) => {
-            return Err(reader.error("unit", "held-sessions holds sessions, not messages", "remove `unit`"));
-        }
-        Some(Unit::Message) => plan::Unit::Message,
-        Some(Unit::Session) | None => plan::Unit::Session,
-    };
-    let open_first = phase.open_first.unwrap_or_default();
-    if open_first && unit == plan::Unit::Session {
+    let unit = phase.unit.unwrap_or(Unit::Session);
+    if unit == Unit::Message && matches!(load, load::LoadModel::Held { .. }) {
+        return Err(reader.error("unit", "held-sessions holds sessions, not messages", "remove `unit`"));
+    }
+    if phase.open_first() && unit == Unit::Session {
         return Err(reader.error(
             "open_first",
             "sessions that are arrivals themselves cannot be open before the load begins",
@@ -130,26 +147,14 @@ pub(super) fn compile(
     Ok(plan::Phase {
         name: phase.name.clone().unwrap_or_default(),
         load,
-        model: reader.load.as_str().to_owned(),
+        model: reader.load.word().to_owned(),
         unit,
-        warmup: phase.warmup.unwrap_or_default(),
+        warmup: phase.warmup(),
         max_sessions: most,
-        connect_rate: match phase.connect_rate {
-            Some(rate) if rate.amount <= 0.0 => {
-                return Err(reader.error(
-                    "connect_rate",
-                    "at a rate of 0 no session is ever opened",
-                    "write a rate such as \"50/s\"",
-                ));
-            }
-            rate => rate.map(|rate| rate.hertz()),
-        },
-        on_saturation: match phase.on_saturation {
-            Some(OnSaturation::Drop) => plan::OnSaturation::Drop,
-            Some(OnSaturation::Queue) | None => plan::OnSaturation::Queue,
-        },
-        open_first,
-        graceful_stop: phase.graceful_stop.unwrap_or_default().0,
+        connect_rate: phase.connect_rate.map(|rate| rate.hertz()),
+        on_saturation: phase.on_saturation(),
+        open_first: phase.open_first(),
+        graceful_stop: phase.graceful_stop().0,
     })
 }
 
@@ -159,32 +164,31 @@ impl Reader<'_> {
         key: &'static str,
         message: impl Into<String>,
         remedy: impl Into<String>,
-    ) -> ProfileError {
+    ) -> ProfileFault {
         self.document.error_at(&keys!["phase", self.index, key], message, remedy)
     }
 
-    fn missing(&self, key: &str, example: &str) -> ProfileError {
+    fn missing(&self, key: &str, example: &str) -> ProfileFault {
         self.document.error_at(
             &keys!["phase", self.index],
-            format!("a phase of load `{}` needs the key `{key}`", self.load.as_str()),
+            format!("a phase of load `{}` needs the key `{key}`", self.load.word()),
             format!("add `{key} = {example}`"),
         )
     }
 
     /// What no machine could do is refused before it takes all memory and time that there is.
-    fn within_reach(&self, phase: &load::PhaseLoad) -> Result<(), ProfileError> {
+    fn within_reach(&self, phase: &load::PhaseLoad) -> Result<(), ProfileFault> {
         let refused = |message: String, remedy: &str| {
             Err(self.document.error_at(&keys!["phase", self.index], message, remedy.to_owned()))
         };
-        let peak = |curve: &Curve| curve.points.iter().map(|point| point.1).fold(0.0, f64::max);
         match &phase.model {
-            load::LoadModel::Rate { curve, .. } if peak(curve) > FASTEST => refused(
+            load::LoadModel::Rate { curve, .. } if curve.peak() > FASTEST => refused(
                 format!(
                     "{:.0} arrivals a second are more than can be started: {:.0} in {:.3} s, one each {:.2} ns",
-                    peak(curve),
-                    peak(curve) * phase.length.unwrap_or_default().as_secs_f64(),
+                    curve.peak(),
+                    curve.peak() * phase.length.unwrap_or_default().as_secs_f64(),
                     phase.length.unwrap_or_default().as_secs_f64(),
-                    1e9 / peak(curve)
+                    1e9 / curve.peak()
                 ),
                 "write at most \"10000000/s\"; `smtpress selftest` says how many this machine can start",
             ),
@@ -227,27 +231,20 @@ impl Reader<'_> {
     }
 
     /// Keys of other load models.
-    fn superfluous(&self) -> Result<(), ProfileError> {
-        let takes = keys_of(self.load, self.phase.from);
-        match given(self.phase).into_iter().find(|key| !takes.contains(key)) {
+    fn superfluous(&self) -> Result<(), ProfileFault> {
+        let takes = self.load.keys(self.phase.from);
+        match self.phase.given().into_iter().find(|key| !takes.contains(key)) {
             None => Ok(()),
             Some(key) => Err(self.document.error_at_key(
                 &keys!["phase", self.index, key],
-                format!("a phase of load `{}` has no use for `{key}`", self.load.as_str()),
+                format!("a phase of load `{}` has no use for `{key}`", self.load.word()),
                 choose("", &takes, "its keys are"),
             )),
         }
     }
 
-    fn length(&self, last: bool) -> Result<Option<Duration>, ProfileError> {
+    fn length(&self, last: bool) -> Result<Option<Duration>, ProfileFault> {
         if let (Some(stages), None) = (&self.phase.stages, self.phase.length) {
-            if stages.is_empty() {
-                return Err(self.error(
-                    "stages",
-                    "a ramp without a stage",
-                    "write [{ for = \"30s\", rate = \"100/s\" }]",
-                ));
-            }
             let mut sum = Duration::ZERO;
             for (number, stage) in stages.iter().enumerate() {
                 sum += stage
@@ -257,12 +254,14 @@ impl Reader<'_> {
                     })?
                     .0;
             }
-            return self.some_time("stages", sum).map(Some);
+            if sum.is_zero() {
+                return Err(self.error("stages", "no time at all", "write a duration such as \"30s\""));
+            }
+            return Ok(Some(sum));
         }
         match self.load {
             Load::Staircase => {
                 let Time(every) = self.phase.every.ok_or_else(|| self.missing("every", "\"30s\""))?;
-                let every = self.some_time("every", every)?;
                 Ok(Some(every * u32::try_from(self.steps()?).expect("steps are bounded")))
             }
             Load::SharedMessages if self.phase.length.is_none() => {
@@ -278,23 +277,13 @@ impl Reader<'_> {
             }
             _ => {
                 let Time(length) = self.phase.length.ok_or_else(|| self.missing("for", "\"30s\""))?;
-                self.some_time("for", length).map(Some)
+                Ok(Some(length))
             }
         }
     }
 
-    fn some_time(&self, key: &'static str, time: Duration) -> Result<Duration, ProfileError> {
-        if time.is_zero() {
-            return Err(self.error(key, "no time at all", "write a duration such as \"30s\""));
-        }
-        Ok(time)
-    }
-
-    fn load(&self, length: Option<Duration>, think: Think) -> Result<load::LoadModel, ProfileError> {
-        let spacing = match self.phase.arrival {
-            Some(Arrival::Poisson) => Spacing::Poisson,
-            Some(Arrival::Uniform) | None => Spacing::Uniform,
-        };
+    fn load(&self, length: Option<Duration>, think: Think) -> Result<load::LoadModel, ProfileFault> {
+        let spacing = self.phase.arrival();
         let rate = |curve| load::LoadModel::Rate { curve, spacing };
         let sessions = |curve| load::LoadModel::Sessions { curve, think };
         Ok(match self.load {
@@ -307,26 +296,15 @@ impl Reader<'_> {
             Load::ConstantSessions => sessions(Curve::constant(self.sessions()? as f64)),
             Load::SharedMessages => {
                 let Count(total) = self.phase.messages.ok_or_else(|| self.missing("messages", "\"10k\""))?;
-                if total == 0 {
-                    return Err(self.error(
-                        "messages",
-                        "no messages to share",
-                        "write a number such as \"10k\"",
-                    ));
-                }
                 load::LoadModel::Shared { total, sessions: self.sessions()?, think }
             }
             Load::Burst => {
                 let Count(size) = self.phase.size.ok_or_else(|| self.missing("size", "100"))?;
-                if size == 0 {
-                    return Err(self.error("size", "a burst of nothing", "write a number such as 100"));
-                }
-                let every = self.phase.every.map(|Time(every)| self.some_time("every", every)).transpose()?;
-                load::LoadModel::Burst { size, every: every.unwrap_or_default() }
+                load::LoadModel::Burst { size, every: self.phase.every.unwrap_or_default().0 }
             }
             Load::Staircase => {
                 let curve = self.staircase()?;
-                if is_rate(self.load, self.phase.from) { rate(curve) } else { sessions(curve) }
+                if self.load.is_rate(self.phase.from) { rate(curve) } else { sessions(curve) }
             }
             Load::HeldSessions => {
                 let opening = self
@@ -339,7 +317,7 @@ impl Reader<'_> {
         })
     }
 
-    fn positive(&self, key: &'static str, value: f64, example: &str) -> Result<f64, ProfileError> {
+    fn positive(&self, key: &'static str, value: f64, example: &str) -> Result<f64, ProfileFault> {
         if value > 0.0 {
             Ok(value)
         } else {
@@ -347,28 +325,16 @@ impl Reader<'_> {
         }
     }
 
-    fn sessions(&self) -> Result<u64, ProfileError> {
-        match self.phase.sessions {
-            None => Err(self.missing("sessions", "50")),
-            Some(Count(0)) => Err(self.error("sessions", "no session at all", "write at least 1")),
-            Some(Count(sessions)) => Ok(sessions),
-        }
+    fn sessions(&self) -> Result<u64, ProfileFault> {
+        self.phase.sessions.map(|Count(sessions)| sessions).ok_or_else(|| self.missing("sessions", "50"))
     }
 
-    fn steps(&self) -> Result<u64, ProfileError> {
-        match self.phase.steps {
-            None => Err(self.missing("steps", "10")),
-            Some(Count(steps)) if (1..=MOST_STEPS).contains(&steps) => Ok(steps),
-            Some(Count(steps)) => Err(self.error(
-                "steps",
-                format!("{steps} is no possible number of steps"),
-                "write 1 to 10000",
-            )),
-        }
+    fn steps(&self) -> Result<u64, ProfileFault> {
+        self.phase.steps.map(|Count(steps)| steps).ok_or_else(|| self.missing("steps", "10"))
     }
 
     /// A level as the number it stands for, if it is of the wanted kind; 0 is of both kinds.
-    fn level(&self, key: &'static str, level: Option<Level>, rate: bool) -> Result<f64, ProfileError> {
+    fn level(&self, key: &'static str, level: Option<Level>, rate: bool) -> Result<f64, ProfileFault> {
         match (level, rate) {
             (None | Some(Level::Sessions(Count(0))), _) => Ok(0.0),
             (Some(Level::Rate(value)), true) => Ok(value.hertz()),
@@ -386,7 +352,7 @@ impl Reader<'_> {
         }
     }
 
-    fn ramp(&self, length: Option<Duration>, rate: bool) -> Result<Curve, ProfileError> {
+    fn ramp(&self, length: Option<Duration>, rate: bool) -> Result<Curve, ProfileFault> {
         let from = self.level("from", self.phase.from, rate)?;
         let mut points = vec![(Duration::ZERO, from)];
         match (&self.phase.stages, self.phase.to) {
@@ -404,13 +370,6 @@ impl Reader<'_> {
                     "for",
                     "`for` and `stages` both say how long the ramp is",
                     "remove `for`",
-                ));
-            }
-            (Some(stages), None) if stages.len() as u64 > MOST_STEPS => {
-                return Err(self.error(
-                    "stages",
-                    format!("{} stages of a ramp", stages.len()),
-                    "write at most 10000",
                 ));
             }
             (Some(stages), None) => {
@@ -442,12 +401,12 @@ impl Reader<'_> {
         Ok(Curve { points })
     }
 
-    fn stage_error(&self, number: usize, message: &str, remedy: &str) -> ProfileError {
+    fn stage_error(&self, number: usize, message: &str, remedy: &str) -> ProfileFault {
         self.document.error_at(&keys!["phase", self.index, "stages", number], message, remedy)
     }
 
-    fn staircase(&self) -> Result<Curve, ProfileError> {
-        let rate = is_rate(self.load, self.phase.from);
+    fn staircase(&self) -> Result<Curve, ProfileFault> {
+        let rate = self.load.is_rate(self.phase.from);
         let example = if rate { "\"10/s\"" } else { "10" };
         let from = self.phase.from.ok_or_else(|| self.missing("from", "\"10/s\""))?;
         let step = self.phase.step.ok_or_else(|| self.missing("step", example))?;
@@ -463,7 +422,7 @@ impl Reader<'_> {
     }
 
     /// The most sessions open at once: what the profile says, or what a closed load asks for.
-    fn most_sessions(&self, load: &load::LoadModel) -> Result<u32, ProfileError> {
+    fn most_sessions(&self, load: &load::LoadModel) -> Result<u32, ProfileFault> {
         let (key, most) = match load {
             load::LoadModel::Rate { .. } | load::LoadModel::Burst { .. } => {
                 ("max_sessions", self.phase.max_sessions.map_or(0, |count| count.0))

@@ -32,9 +32,9 @@ impl Source for Made {
     }
 }
 
-fn compiled(auth: &str, tls: Tls) -> Result<Logins, ProfileError> {
+fn compiled(auth: &str, tls: Tls) -> Result<Logins, ProfileFault> {
     let document = Document::parse("p.toml", &format!("[session]\n{auth}\n")).unwrap();
-    let session = document.read()?.session.unwrap_or_default();
+    let session = document.read().map_err(|error| error.faults()[0].clone())?.session.unwrap_or_default();
     let script = Script { tls, ..Script::default() };
     let auth = session.auth.clone().unwrap_or_default();
     let target = Target::smtp("mx.example", 25);
@@ -51,7 +51,7 @@ fn one_user_comes_from_where_the_profile_says() {
         "auth = { mechanism = \"plain\", user_env = \"U\", password_env = \"P\", allow_clear_text = true }",
     ] {
         let logins = compiled(auth, Tls::Starttls).unwrap_or_else(|e| panic!("{}", e.render(false)));
-        let expected = Login::new(auth::Mechanism::Plain, "load", Secret::new(SECRET));
+        let expected = Login::new(Mechanism::Plain, "load", Secret::new(SECRET));
         let expected = expected.to(Some(("mx.example".into(), 25)));
         assert_eq!(logins, Logins { users: vec![expected], random: false });
     }

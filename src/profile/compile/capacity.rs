@@ -8,25 +8,22 @@
 
 use std::time::Duration;
 
-use super::document::{Document, keys};
-use super::error::ProfileError;
-use super::resolved::{GRACEFUL_STOP, MAX_SESSIONS};
-use super::schema::{By, Capacity, Profile};
-use super::units::{Count, Percent, Setting, Size, Time};
-use super::{dialogue, rule};
+use super::{rule, session};
 use crate::experiment::capacity::classify::Weights;
 use crate::experiment::capacity::goal::GoalError;
 use crate::experiment::capacity::{CapacityPlan, Goal, Knob, SearchRules};
 use crate::load::{self, Curve, LoadModel, Spacing};
 use crate::mail;
 use crate::plan::{OnSaturation, Phase, Unit};
+use crate::profile::document::{Document, keys};
+use crate::profile::error::ProfileFault;
+use crate::profile::schema::Profile;
+use crate::profile::schema::capacity::Capacity;
+use crate::profile::schema::phase::{GRACEFUL_STOP, MAX_SESSIONS};
+use crate::profile::units::{Count, Setting, Size, Time};
 
 /// Good and bad trials weigh the same (RFC 9971: goal exceed ratio).
 const EXCEED: f64 = 0.5;
-/// Loads are searched to this share at the finest.
-const FINEST: f64 = 0.001;
-/// The shortest trial: a second is what is measured.
-const SHORTEST: Duration = Duration::from_secs(1);
 
 /// Makes the search of a profile with defaults. `phases` and `mail` are those of its plan.
 ///
@@ -35,21 +32,15 @@ const SHORTEST: Duration = Duration::from_secs(1);
 pub(super) fn compile(
     document: &Document,
     profile: &Profile,
+    written: &Capacity,
     phases: &[Phase],
     mail: &mail::Spec,
-) -> Result<CapacityPlan, ProfileError> {
-    let written = profile.capacity.clone().unwrap_or_default();
-    let reader = Reader { document, written: &written };
+) -> Result<CapacityPlan, ProfileFault> {
+    let reader = Reader { document, written };
     let (knob, start, max) = reader.range()?;
     let (phase, of_phase) = reader.phase(profile, phases, knob, mail)?;
-    let session = profile.session.clone().unwrap_or_default();
-    let messages = dialogue::messages(document, &session, std::slice::from_ref(&phase))?;
-    let time =
-        |time: Option<Time>, default: u64| time.map_or(Duration::from_secs(default), |Time(time)| time);
-    let trial = time(written.trial, 20);
-    if trial < SHORTEST {
-        return Err(reader.error("trial", "a trial shorter than a second", "write at least \"1s\""));
-    }
+    let messages = session::messages(document, &profile.session(), std::slice::from_ref(&phase))?;
+    let Time(trial) = written.trial();
     // Three trials decide, unless it is said otherwise.
     let sum = written.duration_sum.map_or(trial * 3, |Time(sum)| sum);
     if sum < trial {
@@ -61,24 +52,13 @@ pub(super) fn compile(
         let remedy = "write at least as much as `trial`, or \"0s\" for no confirmation";
         return Err(reader.error("confirm", "a confirmation shorter than a trial", remedy));
     }
-    let width = written.width.map_or(0.05, |Percent(percent)| percent / 100.0);
-    if !(FINEST..1.0).contains(&width) {
-        return Err(reader.error("width", "no width for two bounds", "write 0.1% to 99%"));
-    }
-    if written.between_trials.as_ref().is_some_and(|command| command.trim().is_empty()) {
-        return Err(reader.error(
-            "between_trials",
-            "a command without words",
-            "write one, or remove the key",
-        ));
-    }
     let goals = reader.goals()?;
     Ok(CapacityPlan {
         knob,
         rules: SearchRules {
             start,
             max,
-            width,
+            width: written.width().0 / 100.0,
             whole: knob != Knob::Rate,
             ceiling: None,
             weights: Weights { full_s: trial.as_secs_f64(), sum_s: sum.as_secs_f64(), exceed: EXCEED },
@@ -89,9 +69,9 @@ pub(super) fn compile(
         phase,
         of_phase,
         messages,
-        warmup: time(written.warmup, 10),
-        cooldown_max: time(written.cooldown_max, 60),
-        deadline: time(written.deadline, 20 * 60),
+        warmup: written.warmup().0,
+        cooldown_max: written.cooldown_max().0,
+        deadline: written.deadline().0,
         between_trials: written.between_trials.clone(),
     })
 }
@@ -107,17 +87,13 @@ impl Reader<'_> {
         key: &'static str,
         message: impl Into<String>,
         remedy: impl Into<String>,
-    ) -> ProfileError {
+    ) -> ProfileFault {
         self.document.error_at(&keys!["capacity", key], message, remedy)
     }
 
     /// What is turned, from where to where.
-    fn range(&self) -> Result<(Knob, f64, f64), ProfileError> {
-        let knob = match self.written.by {
-            Some(By::Sessions) => Knob::Sessions,
-            Some(By::Size) => Knob::Size,
-            Some(By::Rate) | None => Knob::Rate,
-        };
+    fn range(&self) -> Result<(Knob, f64, f64), ProfileFault> {
+        let knob = self.written.by();
         let (first, last): (f64, f64) = match knob {
             Knob::Rate => (20.0, 5000.0),
             Knob::Sessions => (1.0, 1000.0),
@@ -139,7 +115,7 @@ impl Reader<'_> {
         key: &'static str,
         level: Option<Setting>,
         knob: Knob,
-    ) -> Result<Option<f64>, ProfileError> {
+    ) -> Result<Option<f64>, ProfileFault> {
         let value = match (knob, level) {
             (_, None) => return Ok(None),
             (Knob::Rate, Some(Setting::Rate(rate))) => rate.hertz(),
@@ -176,7 +152,7 @@ impl Reader<'_> {
         phases: &[Phase],
         knob: Knob,
         mail: &mail::Spec,
-    ) -> Result<(Phase, Option<u32>), ProfileError> {
+    ) -> Result<(Phase, Option<u32>), ProfileFault> {
         let fits = |phase: &&(u32, &Phase)| {
             let load = &phase.1.load.model;
             let of_knob = match knob {
@@ -205,34 +181,20 @@ impl Reader<'_> {
             }
             (Knob::Size, Some((phase, index))) => Ok((phase_at_peak(phase), index)),
             (_, Some(found)) => Ok(found),
-            (_, None) => {
-                let think = dialogue::think(&profile.session.clone().unwrap_or_default());
-                Ok((usual(knob, think), None))
-            }
+            (_, None) => Ok((usual(knob, session::think(&profile.session())), None)),
         }
     }
 
-    fn goals(&self) -> Result<Vec<Goal>, ProfileError> {
+    fn goals(&self) -> Result<Vec<Goal>, ProfileFault> {
         let mut goals: Vec<Goal> = Vec::new();
-        for (index, written) in self.written.goals.iter().flatten().enumerate() {
+        for (index, written) in self.written.goals().iter().enumerate() {
             let at = |key: &'static str| keys!["capacity", "goals", index, key];
             let name = written.name.clone().unwrap_or_else(|| format!("goal-{}", index + 1));
-            rule::plain_name(self.document, &at("name"), &name)?;
             if goals.iter().any(|goal| goal.name == name) {
                 let message = format!("a goal before this one is called `{name}` too");
                 return Err(self.document.error_at(&at("name"), message, "give each goal a name of its own"));
             }
-            let failures = match written.failures {
-                Some(Percent(percent)) if percent >= 100.0 => {
-                    let remedy = "write less than 100%";
-                    return Err(self.document.error_at(
-                        &at("failures"),
-                        "a goal that nothing can miss",
-                        remedy,
-                    ));
-                }
-                failures => failures.map_or(0.0, |Percent(percent)| percent / 100.0),
-            };
+            let failures = written.failures().0 / 100.0;
             let expression = rule::objective(self.document, index, written)?;
             let goal = Goal::new(&name, &expression.expr, failures).map_err(|error: GoalError| {
                 let remedy = "write one such as \"response p99 < 500ms\"; how many may fail says `failures`";

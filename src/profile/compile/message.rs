@@ -10,25 +10,23 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
-use super::compile::Purpose;
-use super::dialogue::distribution;
-use super::document::{Document, Key, keys};
-use super::error::ProfileError;
-use super::input;
-use super::schema::{Profile, tables, words};
-use super::units::{Count, Size};
-use super::value::Distribution;
+use super::Purpose;
 use crate::mail::files::{self, Corpus};
 use crate::mail::{
-    self, Body, InvalidAddress, InvalidList, InvalidSpec, List, Mailboxes, Mailer, Rules, Signer, Source,
-    Spec,
+    self, Body, InvalidAddress, InvalidList, InvalidSpec, List, Mailboxes, Mailer, Order, Rules, Signer,
+    Source, Spec,
 };
-use crate::plan::Plan;
-use crate::smtp::Content;
-use crate::smtp::extensions::Use;
+use crate::plan::{Phase, Plan, Unit};
+use crate::profile::document::{Document, Key, keys};
+use crate::profile::error::ProfileFault;
+use crate::profile::schema::Profile;
+use crate::profile::schema::message::{Message, OnBadLine};
+use crate::profile::table::{Table, Word};
+use crate::profile::units::Size;
+use crate::profile::value::{Distribution, LogNormal, Range};
+use crate::profile::{input, resolved};
+use crate::smtp::extensions::{Use, Wishes};
+use crate::smtp::{Content, Script};
 
 /// The largest message in octets that a profile may ask for.
 const LARGEST_MESSAGE: u64 = 1 << 31;
@@ -42,97 +40,6 @@ const LARGEST_KEY: u64 = 64 << 10;
 /// What a message with attachments says.
 const TEXT: &str = "This is smtpress message {n}.\n";
 
-words! {
-    /// What becomes of a list with a line that holds no mailbox that can be used.
-    OnBadLine {
-        /// It is refused; all such lines are counted, and the first five named.
-        Error = "error",
-        /// They are passed over, counted and named, in `check` and in the report.
-        Skip = "skip",
-    }
-    /// Which of many comes next.
-    Order {
-        /// One after the other, and again from the first.
-        InTurn = "in-turn",
-        /// Any, by seed.
-        Random = "random",
-    }
-}
-
-tables! {
-    /// The messages. In all templates `{n}` is a number, `{n:1..500}` the same within bounds, again and again,
-    /// `{session}` the session's number (where arrivals are sessions), `{run}` the run's id, `{random:8}` so many letters by seed, and `{{` a brace;
-    /// `{date}` is the date of the run, for headers and texts.
-    Message {
-        /// The sender, a template: `{n}` is the message's number. Empty or `<>`: the null reverse path. Default load@sender.example.
-        from: String,
-        /// Senders from a CSV file (commas, semicolons or tabs; UTF-8 or UTF-16): its first column, or the one headed
-        /// `mailbox` or `email`; `Name <a@b.example>` is read as the address in it, `<>` as the null reverse path.
-        from_file: String,
-        /// Which sender comes next, of a file or of `{n:1..500}`. Default in-turn.
-        from_order: Order,
-        /// The recipient, a template: `{n}` is the recipient's number. Default user{n}@recipient.example.
-        to: String,
-        /// Recipients from a CSV file, as for `from_file`.
-        to_file: String,
-        /// Which recipient comes next, of a file or of `{n:1..500}`. Default in-turn.
-        to_order: Order,
-        /// Addresses keep the grammar and the lengths of RFC 5321. If false, those that break them are sent as they are
-        /// (`a..b@c.example`, `postmaster`, `u@my_host`), but nothing that would break the command line. Default true.
-        strict_addresses: bool,
-        /// What becomes of lines of `from_file` and `to_file` that hold no mailbox that can be used. Default error.
-        on_bad_line: OnBadLine,
-        /// Recipients of a message. Default 1.
-        recipients: Count,
-        /// How large a message is, in octets. Default 4KiB, or what `text` has.
-        size: Distribution<Size>,
-        /// The subject, a template. Default: smtpress message {n}.
-        subject: String,
-        /// Further header fields, each a template such as "X-Campaign: {n}".
-        headers: Vec<String>,
-        /// What it says, a template; words follow if `size` asks for more. Default: words.
-        text: String,
-        /// The same from a file.
-        text_file: String,
-        /// Attachments by their sizes in octets, before base64.
-        attachments: Vec<Size>,
-        /// Messages from files, as they are: a file, a folder (its *.eml), a Maildir (its `cur` and `new`), or a pattern such
-        /// as "corpus/*.eml". What is no message (an empty file, an mbox) is passed over, counted and named.
-        files: String,
-        /// Which file comes next. Default in-turn.
-        files_order: Order,
-        /// Sign them with DKIM (RFC 6376).
-        dkim: Dkim,
-    }
-    /// DKIM signatures.
-    Dkim {
-        /// The domain that signs: `d=`.
-        domain: String,
-        /// The selector of its key: `s=`.
-        selector: String,
-        /// A file with the private key, PEM: RSA or Ed25519.
-        key: String,
-    }
-}
-
-/// Fills in what is absent.
-pub(super) fn fill(message: &mut Message) {
-    if message.from_file.is_none() {
-        message.from.get_or_insert_with(|| "load@sender.example".to_owned());
-    }
-    if message.to_file.is_none() {
-        message.to.get_or_insert_with(|| "user{n}@recipient.example".to_owned());
-    }
-    message.recipients.get_or_insert(Count(1));
-    let has_a_size = message.text.is_some()
-        || message.text_file.is_some()
-        || message.files.is_some()
-        || message.attachments.is_some();
-    if !has_a_size {
-        message.size.get_or_insert(Distribution::Fixed(Size(4096)));
-    }
-}
-
 /// Makes the table's paths absolute. For a listener they have no use, and need not be there.
 pub(super) fn anchor(document: &Document, profile: &mut Profile, purpose: Purpose) {
     let Some(message) = &mut profile.message else { return };
@@ -142,7 +49,7 @@ pub(super) fn anchor(document: &Document, profile: &mut Profile, purpose: Purpos
             *path = None;
         }
         message.dkim = None;
-        return fill(message);
+        return resolved::message(message);
     }
     let absolute = |at: &[Key], path: &mut Option<String>| {
         if let Some(path) = path {
@@ -173,44 +80,36 @@ pub(super) fn footprint(spec: &Spec) -> String {
 }
 
 /// `utf8`: the session may say addresses and send headers beyond ASCII.
-pub(super) fn compile(document: &Document, profile: &Profile, utf8: bool) -> Result<Spec, ProfileError> {
-    let written = profile.message.clone().unwrap_or_default();
-    let rules = Rules { strict: written.strict_addresses.unwrap_or(true), utf8 };
-    Reading { document, written: &written, rules }.spec()
+pub(super) fn compile(document: &Document, profile: &Profile, utf8: bool) -> Result<Spec, ProfileFault> {
+    let written = profile.message();
+    let rules = Rules { strict: written.strict_addresses(), utf8 };
+    Reader { document, written: &written, rules }.spec()
 }
 
 /// The table on its way to a spec.
-struct Reading<'a> {
+struct Reader<'a> {
     document: &'a Document,
     written: &'a Message,
     rules: Rules,
 }
 
-impl Reading<'_> {
+impl Reader<'_> {
     fn wrong<T>(
         &self,
         key: &'static str,
         message: impl Into<String>,
         remedy: impl Into<String>,
-    ) -> Result<T, ProfileError> {
+    ) -> Result<T, ProfileFault> {
         Err(self.document.error_at(&keys!["message", key], message, remedy))
     }
 
-    fn spec(&self) -> Result<Spec, ProfileError> {
+    fn spec(&self) -> Result<Spec, ProfileFault> {
         let written = self.written;
         self.exclusive()?;
-        let Count(recipients) = written.recipients.unwrap_or(Count(1));
-        let Some(recipients) = u32::try_from(recipients).ok().filter(|n| (1..=1_000_000).contains(n)) else {
-            return self.wrong(
-                "recipients",
-                format!("{recipients} is no possible number of recipients"),
-                "write 1 to 1000000",
-            );
-        };
         let spec = Spec {
             from: self.mailboxes(["from", "from_file", "from_order"])?,
             to: self.mailboxes(["to", "to_file", "to_order"])?,
-            recipients,
+            recipients: written.recipients().small(),
             size: self.size()?,
             subject: written.subject.clone(),
             headers: written.headers.clone().unwrap_or_default(),
@@ -249,22 +148,9 @@ impl Reading<'_> {
     }
 
     /// Keys that say the same thing twice, or have nothing to say.
-    fn exclusive(&self) -> Result<(), ProfileError> {
-        let Message { text, text_file, attachments, files, size, subject, .. } = self.written;
-        let given = [
-            ("from", self.written.from.is_some()),
-            ("to", self.written.to.is_some()),
-            ("text", text.is_some()),
-            ("from_file", self.written.from_file.is_some()),
-            ("to_file", self.written.to_file.is_some()),
-            ("text_file", text_file.is_some()),
-            ("attachments", attachments.is_some()),
-            ("size", size.is_some()),
-            ("subject", subject.is_some()),
-            ("dkim", self.written.dkim.is_some()),
-            ("files", files.is_some()),
-        ];
-        let is_given = |key: &str| given.iter().any(|(name, given)| *name == key && *given);
+    fn exclusive(&self) -> Result<(), ProfileFault> {
+        let given = self.written.given();
+        let is_given = |key: &str| given.contains(&key);
         let pairs = [
             ("from_file", &["from"] as &[&'static str], "the senders stand in a file"),
             ("to_file", &["to"], "the recipients stand in a file"),
@@ -285,32 +171,34 @@ impl Reading<'_> {
                 ));
             }
         }
-        if self.written.on_bad_line.is_some() && !is_given("from_file") && !is_given("to_file") {
+        if is_given("on_bad_line") && !is_given("from_file") && !is_given("to_file") {
             return Err(self.document.error_at_key(
                 &keys!["message", "on_bad_line"],
                 "there is no list that could have a bad line",
                 "add `to_file = \"recipients.csv\"`, or remove the key",
             ));
         }
-        match (files, self.written.files_order) {
-            (None, Some(_)) => Err(self.document.error_at_key(
+        if is_given("files_order") && !is_given("files") {
+            return Err(self.document.error_at_key(
                 &keys!["message", "files_order"],
                 "there are no files to put in order",
                 "add `files = \"corpus/*.eml\"`, or remove the key",
-            )),
-            _ => Ok(()),
+            ));
         }
+        Ok(())
     }
 
     /// Keys: a pattern, a file, an order.
-    fn mailboxes(&self, [key, file_key, order_key]: [&'static str; 3]) -> Result<Mailboxes, ProfileError> {
-        let Message { from, from_file, from_order, to, to_file, to_order, .. } = self.written;
-        let (pattern, file, order) =
-            if key == "from" { (from, from_file, from_order) } else { (to, to_file, to_order) };
+    fn mailboxes(&self, [key, file_key, order_key]: [&'static str; 3]) -> Result<Mailboxes, ProfileFault> {
+        let Message { from, from_file, to, to_file, .. } = self.written;
+        let (pattern, file, order) = match key {
+            "from" => (from, from_file, self.written.from_order()),
+            _ => (to, to_file, self.written.to_order()),
+        };
         let source = match file {
             Some(path) => {
                 let content = self.read(file_key, path, LARGEST_LIST)?;
-                let skip = self.written.on_bad_line == Some(OnBadLine::Skip);
+                let skip = self.written.on_bad_line() == OnBadLine::Skip;
                 let reading = mail::Reading { rules: self.rules, senders: key == "from", skip };
                 match List::parse(&content, reading) {
                     Ok(list) => Source::List(Arc::new(list)),
@@ -332,9 +220,8 @@ impl Reading<'_> {
             None if key == "from" && pattern.as_deref() == Some("<>") => Source::Pattern(String::new()),
             None => Source::Pattern(pattern.clone().unwrap_or_default()),
         };
-        let order = order_of(*order);
         let endless = matches!(&source, Source::Pattern(pattern) if !pattern.contains("{n:"));
-        if order == mail::Order::Random && endless {
+        if order == Order::Random && endless {
             return Err(self.document.error_at_key(
                 &keys!["message", order_key],
                 format!("`{key}` has no list to choose from"),
@@ -344,24 +231,31 @@ impl Reading<'_> {
         Ok(Mailboxes { source, order })
     }
 
-    fn size(&self) -> Result<mail::Size, ProfileError> {
+    fn size(&self) -> Result<mail::Size, ProfileFault> {
         let largest = if self.written.dkim.is_some() { LARGEST_SIGNED } else { LARGEST_MESSAGE };
         let size = self.written.size.clone().unwrap_or(Distribution::Fixed(Size(0)));
-        distribution(self.document, &keys!["message", "size"], &size, |Size(size)| {
-            if size <= largest {
-                return Ok(size);
-            }
-            self.wrong(
+        if let Some(beyond) = size.values().into_iter().find(|Size(size)| *size > largest) {
+            return self.wrong(
                 "size",
-                format!("{} is more than a message may have", Size(size)),
+                format!("{beyond} is more than a message may have"),
                 format!("write at most \"{}\"", Size(largest)),
-            )
+            );
+        }
+        Ok(match size {
+            Distribution::Fixed(Size(size)) => mail::Size::Fixed(size),
+            Distribution::Range(Range { min, max }) => mail::Size::Uniform { min: min.0, max: max.0 },
+            Distribution::LogNormal(LogNormal { median, sigma, min, max }) => {
+                mail::Size::LogNormal { median: median.0, sigma, min: min.map_or(0, |min| min.0), max: max.0 }
+            }
+            Distribution::Weighted(shares) => {
+                mail::Size::Weighted(shares.iter().map(|one| (one.value.0, one.weight)).collect())
+            }
         })
     }
 
-    fn body(&self) -> Result<Body, ProfileError> {
+    fn body(&self) -> Result<Body, ProfileFault> {
         if let Some(pattern) = &self.written.files {
-            let order = order_of(self.written.files_order);
+            let order = self.written.files_order();
             return match Corpus::read(Path::new(pattern)) {
                 Ok(corpus) => Ok(Body::Files { corpus: Arc::new(corpus), order }),
                 Err(error) => self.wrong(
@@ -390,7 +284,7 @@ impl Reading<'_> {
         })
     }
 
-    fn signer(&self) -> Result<Option<Arc<Signer>>, ProfileError> {
+    fn signer(&self) -> Result<Option<Arc<Signer>>, ProfileFault> {
         let Some(dkim) = &self.written.dkim else { return Ok(None) };
         let part = |key: &'static str, part: &Option<String>, example: &str| match part {
             Some(part) => Ok(part.clone()),
@@ -423,17 +317,36 @@ impl Reading<'_> {
         Ok(Some(Arc::new(signer)))
     }
 
-    fn read(&self, key: &'static str, path: &str, most: u64) -> Result<Vec<u8>, ProfileError> {
+    fn read(&self, key: &'static str, path: &str, most: u64) -> Result<Vec<u8>, ProfileFault> {
         files::read(&PathBuf::from(path), most)
             .map(input::decoded)
             .or_else(|error| self.wrong(key, error.to_string(), "name a file that can be read"))
     }
 }
 
-fn order_of(order: Option<Order>) -> mail::Order {
-    match order {
-        Some(Order::Random) => mail::Order::Random,
-        Some(Order::InTurn) | None => mail::Order::InTurn,
+/// Whether the messages can be sent in these phases.
+///
+/// # Errors
+/// They name the session, and whichever is free sends them.
+pub(super) fn fits(document: &Document, mail: &Spec, phases: &[Phase]) -> Result<(), ProfileFault> {
+    match phases.iter().find(|phase| phase.unit == Unit::Message) {
+        Some(phase) if mail.names_session() => Err(document.error_at(
+            &keys!["message"],
+            format!(
+                "a template has `{{session}}`, and the messages of phase `{}` are served by whichever session is free: their octets would differ from run to run",
+                phase.name
+            ),
+            "write `{n}` instead, or give the phase `unit = \"session\"`",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// The script with SMTPUTF8 required where the messages need it: they must not go without it (RFC 6531 3.2).
+pub(super) fn requiring_utf8(script: Script, mail: &Spec) -> Script {
+    match mail.needs_utf8() {
+        true => Script { wishes: Wishes { utf8: Use::Require, ..script.wishes }, ..script },
+        false => script,
     }
 }
 
@@ -441,7 +354,7 @@ fn order_of(order: Option<Order>) -> mail::Order {
 const SOME_DATE: &str = "Thu, 01 Jan 1970 00:00:00 +0000";
 
 /// What will be sent, for `check`: a name and a value each.
-pub(super) fn told(plan: &Plan) -> Vec<(&'static str, String)> {
+pub(in crate::profile) fn describe(plan: &Plan) -> Vec<(&'static str, String)> {
     let Spec { from, to, recipients, body, .. } = &plan.mail;
     let spread = |(least, largest): (u64, u64)| match least == largest {
         true => Size(least).to_string(),
@@ -464,7 +377,7 @@ pub(super) fn told(plan: &Plan) -> Vec<(&'static str, String)> {
             "{} files of {}, {}, {}",
             corpus.len(),
             spread(corpus.sizes()),
-            named(*order),
+            order.word(),
             if corpus.is_held() { "held in memory" } else { "read from disk as they are sent" }
         ),
     };
@@ -487,24 +400,17 @@ pub(super) fn told(plan: &Plan) -> Vec<(&'static str, String)> {
 }
 
 fn source(mailboxes: &Mailboxes) -> String {
-    let order = named(mailboxes.order);
+    let order = mailboxes.order.word();
     match &mailboxes.source {
         Source::Pattern(none) if none.is_empty() => "<>, the null reverse path".to_owned(),
-        Source::Pattern(pattern) if mailboxes.order == mail::Order::InTurn => pattern.clone(),
+        Source::Pattern(pattern) if mailboxes.order == Order::InTurn => pattern.clone(),
         Source::Pattern(pattern) => format!("{pattern}, {order}"),
         Source::List(list) => format!("{} mailboxes of a list, {order}", list.len()),
     }
 }
 
-fn named(order: mail::Order) -> &'static str {
-    match order {
-        mail::Order::InTurn => Order::InTurn.as_str(),
-        mail::Order::Random => Order::Random.as_str(),
-    }
-}
-
 /// What is asked and will be done in another way, or may surprise.
-pub(super) fn notes(plan: &Plan) -> Vec<String> {
+pub(in crate::profile) fn notes(plan: &Plan) -> Vec<String> {
     let mut notes = plan.mail.passed_over();
     if plan.mail.needs_utf8() {
         notes.push(

@@ -6,70 +6,19 @@
 use std::path::Path;
 
 use rustls::pki_types::{CertificateDer, ServerName};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
-use super::document::{Document, Key, keys};
-use super::error::ProfileError;
-use super::input;
-use super::listener::Listener;
-use super::schema::{self, Profile, tables, words};
-use super::units::Percent;
 use crate::listener::limits;
 use crate::net::address::Target;
 use crate::net::address::tls::{self, ClientTls, Credential, PemError, Version};
 use crate::plan::Plan;
-use crate::smtp::script;
-
-words! {
-    /// Whether and how TLS is used.
-    Tls {
-        /// Clear text.
-        None = "none",
-        /// STARTTLS (RFC 3207).
-        Starttls = "starttls",
-        /// TLS from the first byte (RFC 8314).
-        Implicit = "implicit",
-    }
-    /// A version of TLS.
-    TlsVersion {
-        /// TLS 1.2 (RFC 5246).
-        Tls12 = "1.2",
-        /// TLS 1.3 (RFC 8446).
-        Tls13 = "1.3",
-    }
-}
-
-tables! {
-    /// Details of TLS. Files are in PEM, named from the directory in which smtpress is started.
-    TlsOptions {
-        /// A file of certificates to trust. Absent: the authorities that the system trusts; for the embedded listener its
-        /// own certificate.
-        ca: String,
-        /// Whether a certificate that is not trusted, or has another name, ends the session. Default true; if false, what
-        /// speaks against it is told all the same.
-        verify: bool,
-        /// The server name to ask for and to find in the certificate. Default: the target's host.
-        sni: String,
-        /// A file with our certificate, and with those that lead to its authority.
-        client_cert: String,
-        /// A file with its key, not encrypted.
-        client_key: String,
-        /// The oldest version that is spoken. Default 1.2.
-        min_version: TlsVersion,
-        /// Whether the sessions of a thread resume those before them. Default true.
-        resumption: bool,
-    }
-}
-
-impl From<TlsVersion> for Version {
-    fn from(version: TlsVersion) -> Version {
-        match version {
-            TlsVersion::Tls12 => Version::Tls12,
-            TlsVersion::Tls13 => Version::Tls13,
-        }
-    }
-}
+use crate::profile::document::{Document, Key, keys};
+use crate::profile::error::ProfileFault;
+use crate::profile::input;
+use crate::profile::schema::Profile;
+use crate::profile::schema::listener::Listener;
+use crate::profile::schema::target;
+use crate::profile::table::{Table, Word};
+use crate::smtp::script::Tls;
 
 /// Whether and how sessions are encrypted: as `tls` says, or as the address does. `written`: without defaults.
 ///
@@ -77,16 +26,16 @@ impl From<TlsVersion> for Version {
 /// The two contradict each other, or TLS has details and is not asked for.
 pub(super) fn mode(
     document: &Document,
-    written: &schema::Target,
+    written: &target::Target,
     target: &Target,
-) -> Result<script::Tls, ProfileError> {
+) -> Result<Tls, ProfileFault> {
     let tls = written.tls;
     if target.implicit_tls() {
         return match tls {
-            None | Some(Tls::Implicit) => Ok(script::Tls::Implicit),
+            None | Some(Tls::Implicit) => Ok(Tls::Implicit),
             Some(other) => Err(document.error_at(
                 &keys!["target", "tls"],
-                format!("`tls = \"{}\"` with an address that begins with smtps://", other.as_str()),
+                format!("`tls = \"{}\"` with an address that begins with smtps://", other.word()),
                 "remove the key, or write smtp:// in the address",
             )),
         };
@@ -98,11 +47,7 @@ pub(super) fn mode(
             "write `tls = \"starttls\"` or `tls = \"implicit\"` in [target]",
         ));
     }
-    Ok(match tls {
-        None | Some(Tls::None) => script::Tls::None,
-        Some(Tls::Starttls) => script::Tls::Starttls,
-        Some(Tls::Implicit) => script::Tls::Implicit,
-    })
+    Ok(tls.unwrap_or(Tls::None))
 }
 
 /// The client's side.
@@ -113,12 +58,12 @@ pub(super) fn client(
     document: &Document,
     profile: &Profile,
     target: &Target,
-    mode: script::Tls,
-) -> Result<ClientTls, ProfileError> {
-    if mode == script::Tls::None {
+    mode: Tls,
+) -> Result<ClientTls, ProfileFault> {
+    if mode == Tls::None {
         return Ok(ClientTls::default());
     }
-    let options = profile.target.as_ref().and_then(|target| target.tls_options.clone()).unwrap_or_default();
+    let options = profile.target().tls_options();
     let at = |key: &'static str| keys!["target", "tls_options", key];
     let name = match (&options.sni, target.host()) {
         (Some(sni), _) => Some(ServerName::try_from(sni.clone()).map_err(|_| {
@@ -145,26 +90,26 @@ pub(super) fn client(
         (None, _) => None,
     };
     Ok(ClientTls {
-        authorities: options.ca.map(|path| authorities(document, &at("ca"), &path)).transpose()?,
-        verify: options.verify.unwrap_or(true),
+        authorities: options.ca.as_ref().map(|path| authorities(document, &at("ca"), path)).transpose()?,
+        verify: options.verify(),
         name,
         credential: credential(
             document,
             (&at("client_cert"), options.client_cert.as_deref()),
             (&at("client_key"), options.client_key.as_deref()),
         )?,
-        min_version: options.min_version.map_or(Version::Tls12, Version::from),
-        resumption: options.resumption.unwrap_or(true),
+        min_version: options.min_version(),
+        resumption: options.resumption(),
     })
 }
 
 /// What `check` says of a plan's TLS.
-pub(super) fn told(plan: &Plan) -> String {
+pub fn describe(plan: &Plan) -> String {
     let tls = &plan.tls;
     let mode = match plan.script.tls {
-        script::Tls::None => "none",
-        script::Tls::Starttls => "STARTTLS",
-        script::Tls::Implicit => "from the first octet",
+        Tls::None => "none",
+        Tls::Starttls => "STARTTLS",
+        Tls::Implicit => "from the first byte",
     };
     let trust = match (tls.verify, &tls.authorities) {
         (false, _) => "certificates are not verified".to_owned(),
@@ -188,13 +133,11 @@ fn counted(n: usize, one: &str, many: &str) -> String {
     format!("{n} {}", if n == 1 { one } else { many })
 }
 
-/// The keys of `[listener]` about TLS.
+/// The keys of `[listener]` that decide how TLS is spoken.
 pub(super) struct OfListener {
     pub tls: limits::Tls,
     pub credential: Option<Credential>,
     pub client_authorities: Option<Vec<CertificateDer<'static>>>,
-    pub max_version: Version,
-    pub error_rate: f64,
 }
 
 /// The listener's side. The embedded listener speaks TLS as its clients do, unless it is told otherwise.
@@ -204,29 +147,21 @@ pub(super) struct OfListener {
 pub(super) fn listener(
     document: &Document,
     listener: &Listener,
-    clients: script::Tls,
-) -> Result<OfListener, ProfileError> {
+    clients: Option<Tls>,
+) -> Result<OfListener, ProfileFault> {
     let at = |key: &'static str| keys!["listener", key];
-    let tls = match listener.tls {
-        Some(Tls::None) => limits::Tls::None,
-        Some(Tls::Starttls) => limits::Tls::Starttls,
-        Some(Tls::Implicit) => limits::Tls::Implicit,
-        None => match clients {
-            script::Tls::None => limits::Tls::None,
-            script::Tls::Starttls => limits::Tls::Starttls,
-            script::Tls::Implicit => limits::Tls::Implicit,
-        },
-    };
-    let idle = [
-        ("cert", listener.cert.is_some(), tls != limits::Tls::None),
-        ("key", listener.key.is_some(), tls != limits::Tls::None),
-        ("cert_out", listener.cert_out.is_some(), tls != limits::Tls::None),
-        ("client_ca", listener.client_ca.is_some(), tls != limits::Tls::None),
-        ("max_tls_version", listener.max_tls_version.is_some(), tls != limits::Tls::None),
-        ("tls_error_rate", listener.tls_error_rate.is_some(), tls == limits::Tls::Starttls),
-        ("refuse_before_tls", listener.refuse_before_tls.is_some(), tls == limits::Tls::Implicit),
+    let tls = listener.tls.or(clients).unwrap_or(Tls::None);
+    let needs = [
+        ("cert", tls != Tls::None),
+        ("key", tls != Tls::None),
+        ("cert_out", tls != Tls::None),
+        ("client_ca", tls != Tls::None),
+        ("max_tls_version", tls != Tls::None),
+        ("tls_error_rate", tls == Tls::Starttls),
+        ("refuse_before_tls", tls == Tls::Implicit),
     ];
-    if let Some((key, ..)) = idle.into_iter().find(|(_, given, used)| *given && !used) {
+    let given = listener.given();
+    if let Some((key, _)) = needs.into_iter().find(|(key, used)| !used && given.contains(key)) {
         let wanted = if key == "refuse_before_tls" { "implicit" } else { "starttls" };
         return Err(document.error_at_key(
             &at(key),
@@ -234,16 +169,12 @@ pub(super) fn listener(
             format!("write `tls = \"{wanted}\"` in [listener], or remove the key"),
         ));
     }
-    let Percent(percent) = listener.tls_error_rate.unwrap_or(Percent(0.0));
-    if percent > 100.0 {
-        return Err(document.error_at(
-            &at("tls_error_rate"),
-            format!("{percent}% is more than always"),
-            "write at most 100%",
-        ));
-    }
     Ok(OfListener {
-        tls,
+        tls: match tls {
+            Tls::None => limits::Tls::None,
+            Tls::Starttls => limits::Tls::Starttls,
+            Tls::Implicit => limits::Tls::Implicit,
+        },
         credential: credential(
             document,
             (&at("cert"), listener.cert.as_deref()),
@@ -254,8 +185,6 @@ pub(super) fn listener(
             .as_deref()
             .map(|path| authorities(document, &at("client_ca"), path))
             .transpose()?,
-        max_version: listener.max_tls_version.map_or(Version::Tls13, Version::from),
-        error_rate: percent / 100.0,
     })
 }
 
@@ -264,7 +193,7 @@ fn credential(
     document: &Document,
     (cert_at, cert): (&[Key], Option<&str>),
     (key_at, key): (&[Key], Option<&str>),
-) -> Result<Option<Credential>, ProfileError> {
+) -> Result<Option<Credential>, ProfileFault> {
     let (cert, key) = match (cert, key) {
         (None, None) => return Ok(None),
         (Some(cert), Some(key)) => (cert, key),
@@ -296,7 +225,7 @@ fn authorities(
     document: &Document,
     at: &[Key],
     path: &str,
-) -> Result<Vec<CertificateDer<'static>>, ProfileError> {
+) -> Result<Vec<CertificateDer<'static>>, ProfileFault> {
     let certificates = read(document, at, path, tls::certificates)?;
     tls::check_authorities(&certificates).map_err(|error| {
         document.error_at(
@@ -313,7 +242,7 @@ fn read<T>(
     at: &[Key],
     path: &str,
     parse: impl Fn(&[u8]) -> Result<T, PemError>,
-) -> Result<T, ProfileError> {
+) -> Result<T, ProfileFault> {
     let text = input::read(Path::new(path)).map(input::pem).map_err(|error| {
         document.error_at(
             at,

@@ -1,0 +1,30 @@
+//! `[session] misbehave`: how clients behave badly on purpose, so that a listener's time-outs and rules can be tested.
+
+use crate::profile::document::{Document, keys};
+use crate::profile::error::ProfileFault;
+use crate::profile::schema::session::Session;
+use crate::smtp::script::Manners;
+
+pub(super) fn compile(document: &Document, session: &Session) -> Result<Manners, ProfileFault> {
+    let written = session.misbehave();
+    let stall = match written.stall.as_ref().map(|stall| stall.after.zip(stall.length)) {
+        None => None,
+        Some(Some((after, length))) => Some((after, length.0)),
+        Some(None) => {
+            return Err(document.error_at(
+                &keys!["session", "misbehave", "stall"],
+                "a stall needs a step and a time",
+                "write `stall = { after = \"rcpt\", for = \"30s\" }`",
+            ));
+        }
+    };
+    Ok(Manners {
+        early_talk: written.early_talk(),
+        stall,
+        garbage: written.garbage().small(),
+        half_close: written.half_close,
+        deaf: written.never_read(),
+        // Whole and below 2^32 by its bounds.
+        trickle: written.trickle.map(|rate| rate.hertz().round() as u32),
+    })
+}

@@ -1,0 +1,245 @@
+//! The `[[expect]]`, `[[assert]]`, `[[classify]]` and `[limits]` tables: names of phases, steps and conditions made into
+//! rules. What a rule does with a reply or a number is the business of `collector` and `verdict`.
+
+use std::collections::BTreeMap;
+
+use super::faults::Faults;
+use crate::condition::expect::{self, UserRule, When};
+use crate::experiment::limit::{KINDS, Kind, Measure};
+use crate::profile::bounds;
+use crate::profile::document::{Document, Key, keys};
+use crate::profile::error::ProfileFault;
+use crate::profile::nearest::choose;
+use crate::profile::schema::Profile;
+use crate::profile::schema::capacity::Goal;
+use crate::profile::schema::phase::Phase;
+use crate::profile::schema::rule::{Assert, Classify, Expect};
+use crate::profile::units::{Count, Quantity, Rate, Size, Time, UnitError};
+use crate::profile::value::Plain;
+use crate::verdict::grammar::{Assertion, Subject};
+
+/// The largest limits that are looked for: octets, and a count.
+const LARGEST_LIMIT: u64 = 1 << 30;
+const MOST_LIMIT: u64 = 1_000_000;
+
+/// The `[[expect]]` of this index.
+pub(super) fn expect(
+    document: &Document,
+    phases: &[Phase],
+    index: usize,
+    written: &Expect,
+) -> Result<expect::Expect, ProfileFault> {
+    let at = |key: &'static str| keys!["expect", index, key];
+    if written.step.is_none() && written.condition.is_none() && written.code.is_none() {
+        return Err(document.error_at(
+            &keys!["expect", index],
+            "this would expect every failure there is",
+            "add `condition`, `step` or `code`",
+        ));
+    }
+    Ok(expect::Expect {
+        name: written.name.clone(),
+        phase: match &written.phase {
+            Some(name) => Some(phase_index(document, phases, &at("phase"), name)?),
+            None => None,
+        },
+        step: written.step,
+        condition: written.condition,
+        code: written.code,
+        when: written.when.as_deref().and_then(bounds::when).unwrap_or(When::Always),
+    })
+}
+
+/// The built-in assertions that are not removed, then the user's.
+pub(super) fn assertions(document: &Document, profile: &Profile, faults: &mut Faults) -> Vec<Assertion> {
+    let mut builtin = Assertion::builtin();
+    let mut own = Vec::new();
+    for (index, written) in profile.assert().iter().enumerate() {
+        let made = assertion(document, profile, index, written, &mut builtin);
+        own.extend(faults.keep_element("assert", index, made).flatten());
+    }
+    builtin.extend(own);
+    builtin
+}
+
+/// The assertion of this index; `None`: it removes a built-in one.
+fn assertion(
+    document: &Document,
+    profile: &Profile,
+    index: usize,
+    written: &Assert,
+    builtin: &mut Vec<Assertion>,
+) -> Result<Option<Assertion>, ProfileFault> {
+    let at = |key: &'static str| keys!["assert", index, key];
+    let Some(expr) = &written.expr else {
+        return Err(document.error_at(
+            &keys!["assert", index],
+            "this assertion asserts nothing",
+            "add `expr = \"response p99 < 800ms\"`",
+        ));
+    };
+    let parsed = expression(document, &at("expr"), expr)?;
+    if let Subject::Expect(name) = &parsed.expr.subject {
+        known_expect(document, &at("expr"), &profile.expect(), name)?;
+    }
+    if written.remove() {
+        let before = builtin.len();
+        builtin.retain(|one| one.expr.text.split_whitespace().ne(expr.split_whitespace()));
+        if builtin.len() == before {
+            let known: Vec<String> = Assertion::builtin().into_iter().map(|one| one.expr.text).collect();
+            return Err(document.error_at(
+                &at("expr"),
+                "no built-in assertion says this",
+                choose(expr, &known, "those that can be removed are"),
+            ));
+        }
+        return Ok(None);
+    }
+    if let Some(name) = &written.phase {
+        phase_index(document, &profile.phase(), &at("phase"), name)?;
+    }
+    if parsed.expr.subject == Subject::Done && (written.window.is_some() || written.abort()) {
+        let key = if written.window.is_some() { "window" } else { "abort" };
+        return Err(document.error_at(
+            &at(key),
+            "what was done of what was asked is known at the end of the run only",
+            "remove the key",
+        ));
+    }
+    Ok(Some(Assertion {
+        phase: written.phase.clone(),
+        window: written.window.map(|Time(window)| window),
+        abort: written.abort(),
+        grace: written.grace().0,
+        ..parsed
+    }))
+}
+
+/// An expression may name an `[[expect]]` by its name; one without a name by its place in the profile, from 1.
+fn known_expect(document: &Document, at: &[Key], expects: &[Expect], name: &str) -> Result<(), ProfileFault> {
+    let names: Vec<&str> = expects.iter().filter_map(|expect| expect.name.as_deref()).collect();
+    let unnamed =
+        |place: usize| place.checked_sub(1).and_then(|i| expects.get(i)).is_some_and(|e| e.name.is_none());
+    if names.contains(&name) || name.parse().is_ok_and(unnamed) {
+        return Ok(());
+    }
+    let remedy = choose(name, &names, "those with a name are");
+    let remedy = if remedy.is_empty() { "give an [[expect]] this `name`".to_owned() } else { remedy };
+    Err(document.error_within(at, name, 0..name.len(), format!("no [[expect]] is called `{name}`"), remedy))
+}
+
+/// The objective of a capacity search's goal, of this index.
+pub(super) fn objective(document: &Document, index: usize, goal: &Goal) -> Result<Assertion, ProfileFault> {
+    let Some(slo) = &goal.slo else {
+        return Err(document.error_at(
+            &keys!["capacity", "goals", index],
+            "this goal has no objective",
+            "add `slo = \"response p99 < 500ms\"`",
+        ));
+    };
+    expression(document, &keys!["capacity", "goals", index, "slo"], slo)
+}
+
+fn expression(document: &Document, at: &[Key], text: &str) -> Result<Assertion, ProfileFault> {
+    Assertion::parse(text).map_err(|error| {
+        let remedy = match &error.nearest {
+            Some(nearest) => format!("did you mean `{nearest}`?"),
+            None => "write an expression such as \"response p99 < 800ms\" or \"unexpected rate < 0.1%\""
+                .to_owned(),
+        };
+        document.error_within(at, text, error.span, error.message, remedy)
+    })
+}
+
+/// The `[[classify]]` of this index.
+pub(super) fn classify(
+    document: &Document,
+    index: usize,
+    written: &Classify,
+) -> Result<UserRule, ProfileFault> {
+    let Some(condition) = written.condition else {
+        return Err(document.error_at(
+            &keys!["classify", index],
+            "this rule names no condition",
+            "add `condition = \"rate-limited\"`",
+        ));
+    };
+    if written.pattern.is_none() && written.code.is_none() && written.step.is_none() {
+        return Err(document.error_at(
+            &keys!["classify", index],
+            "this rule would name every reply there is",
+            "add `pattern`, `code` or `step`",
+        ));
+    }
+    Ok(UserRule {
+        // Its bounds have compiled it once.
+        pattern: written.pattern.as_deref().and_then(|pattern| bounds::regular_expression(pattern).ok()),
+        code: written.code,
+        step: written.step,
+        condition,
+    })
+}
+
+/// The `[limits]` table: by the name of the limit's kind, in its unit.
+pub(super) fn limits(
+    document: &Document,
+    written: &BTreeMap<String, Plain>,
+    faults: &mut Faults,
+) -> BTreeMap<String, u64> {
+    let mut limits = BTreeMap::new();
+    for (name, value) in written {
+        let limit = named_limit(document, name, value);
+        limits.extend(faults.keep(&["limits"], limit).map(|limit| (name.clone(), limit)));
+    }
+    limits
+}
+
+fn named_limit(document: &Document, name: &str, value: &Plain) -> Result<u64, ProfileFault> {
+    let at = keys!["limits", name.to_owned()];
+    let Some(kind) = Kind::of(name) else {
+        let known: Vec<&str> = KINDS.iter().map(|kind| kind.name).collect();
+        return Err(document.error_at_key(
+            &at,
+            format!("`{name}` is no limit that can be looked for"),
+            choose(name, &known, "those that can are"),
+        ));
+    };
+    limit(kind, value).map_err(|error| document.error_at(&at, error.message, error.remedy))
+}
+
+fn limit(kind: &Kind, value: &Plain) -> Result<u64, UnitError> {
+    fn read<Q: Quantity>(value: &Plain) -> Result<Q, UnitError> {
+        match value {
+            Plain::Number(number) => Q::from_integer(*number),
+            Plain::Text(text) => Q::read(text),
+        }
+    }
+    let most = |value: u64, most: u64, shown: &str| match value > most {
+        true => Err(UnitError::new(
+            format!("`{}` is never looked for as far as that", kind.name),
+            &format!("write at most {shown}"),
+        )),
+        false => Ok(value),
+    };
+    match kind.measure {
+        // A content is held whole while its limit is looked for.
+        Measure::Octets => most(read::<Size>(value)?.0, LARGEST_LIMIT, "\"1GiB\""),
+        Measure::Time => {
+            read::<Time>(value).map(|Time(time)| u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+        }
+        Measure::Rate => read::<Rate>(value).map(|rate| (rate.hertz() * 60.0).round() as u64),
+        Measure::Count | Measure::Rule => most(read::<Count>(value)?.0, MOST_LIMIT, "1000000"),
+    }
+}
+
+fn phase_index(document: &Document, phases: &[Phase], at: &[Key], name: &str) -> Result<u32, ProfileFault> {
+    let names: Vec<&str> = phases.iter().filter_map(|phase| phase.name.as_deref()).collect();
+    match (0..).zip(&names).find(|(_, known)| **known == name) {
+        Some((index, _)) => Ok(index),
+        None => Err(document.error_at(
+            at,
+            format!("no phase is called `{name}`"),
+            choose(name, &names, "the phases are"),
+        )),
+    }
+}

@@ -1,0 +1,161 @@
+//! The `[timeouts]` and `[session]` tables, made into the script and the messages of a session.
+
+use std::time::Duration;
+
+use super::faults::Faults;
+use super::{extensions, misbehave};
+use crate::load::Think;
+use crate::plan::{self, Messages, Phase, Unit};
+use crate::profile::document::{Document, keys};
+use crate::profile::error::ProfileFault;
+use crate::profile::schema::Profile;
+use crate::profile::schema::session::Session;
+use crate::profile::units::{Count, Time, TimeRange};
+use crate::profile::value::{Distribution, Range};
+use crate::smtp::Script;
+use crate::smtp::script::{Hello, Protocol, Quit, Timeouts, Verify};
+
+pub(super) fn think(session: &Session) -> Think {
+    let TimeRange { min, max } = session.think();
+    Think { min, max }
+}
+
+/// Whether the session's ways go together with the phases.
+///
+/// # Errors
+/// A key that no phase has a use for.
+pub(super) fn fits(document: &Document, session: &Session, phases: &[Phase]) -> Result<(), ProfileFault> {
+    let thinks = think(session).max > Duration::ZERO;
+    if thinks && !phases.is_empty() && !phases.iter().any(|phase| phase.load.model.is_closed()) {
+        return Err(document.error_at_key(
+            &keys!["session", "think"],
+            "`think` is the pause of sessions that begin again, and no phase has such sessions",
+            "remove it, or use a load such as constant-sessions",
+        ));
+    }
+    if session.quit() == Quit::Hold && phases.iter().any(|phase| phase.unit == Unit::Message) {
+        return Err(document.error_at(
+            &keys!["session", "quit"],
+            "`hold` is for sessions that are arrivals themselves, and a phase's unit is message: its pool is open to the end anyway",
+            "give that phase `unit = \"session\"`, or remove the key",
+        ));
+    }
+    Ok(())
+}
+
+/// The pauses of closed loads after a session failed.
+pub(super) fn reconnect(document: &Document, session: &Session) -> Result<plan::Reconnect, ProfileFault> {
+    let written = session.reconnect();
+    let Time(first) = written.first();
+    // A first pause that is longer than the default's longest is meant.
+    let longest = plan::Reconnect::default().max.max(first);
+    let Time(max) = written.max.unwrap_or(Time(longest));
+    if max < first {
+        return Err(document.error_at(
+            &keys!["session", "reconnect", "max"],
+            "the longest pause is shorter than the first",
+            "write a longer `max`, or a shorter `first`",
+        ));
+    }
+    Ok(plan::Reconnect { first, factor: written.factor(), max })
+}
+
+/// The dialogue, but for TLS and logins.
+pub(super) fn script(
+    document: &Document,
+    profile: &Profile,
+    protocol: Protocol,
+    faults: &mut Faults,
+) -> Option<Script> {
+    let session = profile.session();
+    let hello = hello(document, &session, protocol);
+    let hello = faults.keep(&["session", "target", "listener"], hello);
+    let wishes = faults.keep(&["session"], extensions::wishes(document, &session));
+    let manners = faults.keep(&["session"], misbehave::compile(document, &session));
+    let timeouts = profile.timeouts();
+    Some(Script {
+        protocol,
+        hello: hello?,
+        name: session.name(),
+        pipelining: session.pipelining(),
+        wishes: wishes?,
+        verify: Verify {
+            times: session.verify().small(),
+            // The recipients' pattern, cut where the number stands.
+            whom: profile
+                .message()
+                .to
+                .map(|pattern| pattern.split("{n}").map(str::to_owned).collect())
+                .unwrap_or_default(),
+        },
+        between: session.between(),
+        quit: session.quit(),
+        timeouts: Timeouts {
+            connect: timeouts.connect().0,
+            greeting: timeouts.greeting().0,
+            command: timeouts.command().0,
+            data: timeouts.data().0,
+            body: timeouts.body().0,
+            session: timeouts.session().0,
+        },
+        manners: manners?,
+        ..Script::default()
+    })
+}
+
+fn hello(document: &Document, session: &Session, protocol: Protocol) -> Result<Hello, ProfileFault> {
+    match session.hello() {
+        Hello::Helo if protocol == Protocol::Lmtp => Err(document.error_at(
+            &keys!["session", "hello"],
+            "LMTP knows neither HELO nor EHLO, and is told LHLO (RFC 2033 4.1)",
+            "remove the key",
+        )),
+        hello => Ok(hello),
+    }
+}
+
+/// Messages of a session. 0 opens and closes a session; where the arrivals are messages, it is as many as there are.
+pub(super) fn messages(
+    document: &Document,
+    session: &Session,
+    phases: &[Phase],
+) -> Result<Messages, ProfileFault> {
+    let at = keys!["session", "messages"];
+    let written = session.messages();
+    let of_messages = phases.iter().find(|phase| phase.unit == Unit::Message);
+    if written == Distribution::Fixed(Count(0)) {
+        let of_sessions = phases.iter().find(|phase| phase.unit == Unit::Session);
+        return match (of_messages, of_sessions) {
+            (Some(message), Some(session)) => Err(document.error_at(
+                &at,
+                format!(
+                    "0 messages open and close the sessions of phase `{}`, but phase `{}` has messages to send",
+                    session.name, message.name
+                ),
+                "write a number of messages that does for both, or make two profiles",
+            )),
+            (Some(_), None) => Ok(Messages::Unlimited),
+            (None, _) => Ok(Messages::Fixed(0)),
+        };
+    }
+    match of_messages {
+        Some(phase) if written.values().contains(&Count(0)) => Err(document.error_at(
+            &at,
+            format!(
+                "a session without a message cannot serve phase `{}`, whose arrivals are messages",
+                phase.name
+            ),
+            "write at least 1",
+        )),
+        _ => Ok(match written {
+            Distribution::Fixed(count) => Messages::Fixed(count.small()),
+            Distribution::Range(Range { min, max }) => {
+                Messages::Uniform { min: min.small(), max: max.small() }
+            }
+            Distribution::Weighted(shares) => {
+                Messages::Weighted(shares.iter().map(|one| (one.value.small(), one.weight)).collect())
+            }
+            Distribution::LogNormal(_) => unreachable!("the bounds of `messages` refuse it"),
+        }),
+    }
+}

@@ -1,0 +1,79 @@
+//! `[session] auth` and `[listener] users`: who logs in, and who may. Never a secret in the profile.
+
+use crate::mail::Order;
+use crate::profile::table::{tables, words};
+use crate::smtp::auth::Mechanism;
+
+words! {
+    /// A SASL mechanism.
+    for Mechanism {
+        /// User and password (RFC 4616).
+        Plain = "plain" | "PLAIN",
+        /// User and password, each asked for.
+        Login = "login" | "LOGIN",
+        /// A digest of the password and a challenge (RFC 2195).
+        CramMd5 = "cram-md5" | "CRAM-MD5",
+        /// Proofs of both sides (RFC 7677).
+        ScramSha256 = "scram-sha-256" | "SCRAM-SHA-256",
+        /// The same, bound to the TLS session.
+        ScramSha256Plus = "scram-sha-256-plus" | "SCRAM-SHA-256-PLUS",
+        /// User and token, as Google asks for them.
+        Xoauth2 = "xoauth2" | "XOAUTH2",
+        /// User and token (RFC 7628).
+        Oauthbearer = "oauthbearer" | "OAUTHBEARER",
+    }
+    /// Which of many comes next.
+    for Order {
+        /// One after the other, and again from the first.
+        InTurn = "in-turn",
+        /// Any, by seed.
+        Random = "random",
+    }
+}
+
+tables! {
+    /// AUTH: who logs in, and how. Never a secret in the profile.
+    Auth {
+        /// The mechanism: plain, login, cram-md5, scram-sha-256, scram-sha-256-plus, xoauth2 or oauthbearer.
+        mechanism: Mechanism;
+        /// The user.
+        user: String;
+        /// The environment variable that holds the user.
+        user_env: String;
+        /// The file that holds the user.
+        user_file: String;
+        /// The environment variable that holds the password.
+        password_env: String;
+        /// The file that holds the password.
+        password_file: String;
+        /// The environment variable that holds the token.
+        token_env: String;
+        /// The file that holds the token.
+        token_file: String;
+        /// A CSV file of many users, with the columns user and password (or token).
+        users_file: String;
+        /// Which of many users a session is.
+        order: Order, or Order::InTurn;
+        /// Log in although the session is not encrypted.
+        allow_clear_text: bool, or false;
+    }
+    /// Who may log in at the listener. Never a secret in the profile.
+    Users {
+        /// The user.
+        user: String;
+        /// The environment variable that holds the user.
+        user_env: String;
+        /// The file that holds the user.
+        user_file: String;
+        /// The environment variable that holds the password.
+        password_env: String;
+        /// The file that holds the password.
+        password_file: String;
+        /// The environment variable that holds the token.
+        token_env: String;
+        /// The file that holds the token.
+        token_file: String;
+        /// A CSV file of many users, with the columns user and password (or token).
+        users_file: String;
+    }
+}
