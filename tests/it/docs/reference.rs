@@ -225,10 +225,14 @@ fn definition<'s>(schema: &'s Value, node: &'s Value) -> Option<&'s Value> {
     Some(&schema["$defs"][name]).filter(|found| found.get("properties").is_some())
 }
 
-/// A description, and apart from it the default that it names: a sentence that begins with `Default` or `Absent:`.
+/// A description and its default: that of the schema, or one that follows from other keys and stands in the description as a
+/// sentence that begins with `Default` or `Absent:`.
 fn told(node: &Value) -> (String, Option<String>) {
     let text = node["description"].as_str().unwrap_or_default().replace('\n', " ");
     assert!(!text.is_empty(), "a key without a description: {node}");
+    if let Some(default) = node.get("default").and_then(plain) {
+        return (text, Some(default));
+    }
     for mark in ["Default: ", "Default ", "Absent: ", "absent: "] {
         let Some(at) = text.find(mark) else { continue };
         let begins_sentence =
@@ -245,6 +249,18 @@ fn told(node: &Value) -> (String, Option<String>) {
         return (rest, Some(default));
     }
     (text, None)
+}
+
+/// A value as it is written in a profile, without quotes; none for a table.
+fn plain(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => {
+            Some(number.as_f64().map_or(number.to_string(), |number| number.to_string()))
+        }
+        Value::Bool(truth) => Some(truth.to_string()),
+        _ => None,
+    }
 }
 
 /// A text that ends no cell.
@@ -267,7 +283,7 @@ fn spoken(name: &str) -> String {
 const HEAD: &str = "\
 # The profile: every table and key
 
-<!-- Written from the JSON Schema by `SMTPRESS_UPDATE_DOCS=1 cargo test --test it docs`; edit the doc comments of src/profile. -->
+<!-- Written from the JSON Schema by `SMTPRESS_UPDATE_DOCS=1 cargo test --test it docs`; edit the declarations in src/profile/schema. -->
 
 A profile is a TOML file. It is read strictly: an unknown key, a wrong unit or an impossible value ends smtpress with exit
 code 2 before anything is sent, and the place is underlined. `smtpress check PROFILE` does only that;
