@@ -1,21 +1,22 @@
-//! The conditions: what a failure means, one name each.
+//! The conditions: one name for each kind of failure, whatever the listener's words.
 //!
-//! The names of reply conditions are those of the shared taxonomy; `transport` and `generator` hold what is no reply.
-//! How a reply is read into one of them is the business of `condition::classify`.
+//! The names of reply conditions are those of the shared taxonomy; the groups `transport` and `generator` hold failures
+//! without a reply. `classify` names the condition of a reply, `meaning` says what it means and what to do about it.
 
 pub mod cisco;
 mod classify;
-mod evidence;
 pub mod expect;
+mod lexicon;
+mod meaning;
 mod rules;
-mod text;
+mod tokenizer;
 pub mod triage;
-mod words;
+mod weights;
 
 #[cfg(test)]
 mod accuracy;
 #[cfg(test)]
-mod learn;
+mod learning;
 
 use std::fmt;
 use std::str::FromStr;
@@ -77,13 +78,13 @@ impl fmt::Display for Group {
     }
 }
 
-/// Writes the enum, its names, groups and meanings from one table, so that a condition stands in one place.
+/// Writes the enum, its names and groups from one table.
 macro_rules! conditions {
-    ($($variant:ident, $name:literal, $group:ident, $limit:literal, $meaning:literal;)*) => {
+    ($($variant:ident, $name:literal, $group:ident, $limit:literal;)*) => {
         /// What a failure means.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Condition {
-            $(#[doc = $meaning] $variant,)*
+            $(#[doc = concat!("`", $name, "`: see [`Condition::meaning`].")] $variant,)*
         }
 
         impl Condition {
@@ -100,11 +101,6 @@ macro_rules! conditions {
                 match self { $(Condition::$variant => Group::$group,)* }
             }
 
-            /// What it means, in one sentence fragment.
-            pub const fn meaning(self) -> &'static str {
-                match self { $(Condition::$variant => $meaning,)* }
-            }
-
             /// Whether it shows a limit whose threshold a tester can drive to and verify.
             pub const fn is_verifiable_limit(self) -> bool {
                 match self { $(Condition::$variant => $limit,)* }
@@ -114,92 +110,92 @@ macro_rules! conditions {
 }
 
 conditions! {
-    TooManyConnections, "too-many-connections", ConnectionLimit, true, "concurrent connections exceeded, scope not stated";
-    TooManyConnectionsFromHost, "too-many-connections-from-host", ConnectionLimit, true, "per client IP / net / host";
-    TooManyConnectionsToHost, "too-many-connections-to-host", ConnectionLimit, true, "whole server / all processes / all ports busy";
-    TooManyConnectionsToListener, "too-many-connections-to-listener", ConnectionLimit, true, "one listener (address:port)";
-    ConnectionRateLimited, "connection-rate-limited", ConnectionLimit, true, "new connections per unit of time";
-    UserConcurrencyExceeded, "user-concurrency-exceeded", ConnectionLimit, true, "parallel sessions/deliveries per account or mailbox";
-    TooManyTlsSessions, "too-many-tls-sessions", ConnectionLimit, true, "concurrent or new TLS sessions";
-    TooManyMessagesPerSession, "too-many-messages-per-session", SessionLimit, true, "messages (transactions) per connection";
-    ConnectionTimeExceeded, "connection-time-exceeded", SessionLimit, true, "absolute lifetime of the connection, activity or not";
-    IdleTimeout, "idle-timeout", SessionLimit, true, "no command/data for too long";
-    SessionBytesExceeded, "session-bytes-exceeded", SessionLimit, true, "bytes per connection";
-    BadCommandLimitExceeded, "bad-command-limit-exceeded", SessionLimit, true, "too many errors / unknown / junk / nonmail commands";
-    TooManyInvalidRecipients, "too-many-invalid-recipients", SessionLimit, true, "bad RCPTs, directory-harvest protection";
-    TooManyAuthFailures, "too-many-auth-failures", SessionLimit, true, "failed logins";
-    TooManyRecipients, "too-many-recipients", MessageLimit, true, "recipients per message (recipients per connection is folded in, alt too-many-messages-per-session)";
-    MessageSizeExceeded, "message-size-exceeded", MessageLimit, true, "SIZE= or body too large";
-    HeaderSizeExceeded, "header-size-exceeded", MessageLimit, true, "header block or header count too large";
-    LineTooLong, "line-too-long", MessageLimit, true, "command or text line";
-    TooManyHops, "too-many-hops", MessageLimit, true, "Received: count or loop";
-    BareCrLf, "bare-cr-lf", MessageLimit, true, "bare CR or LF, not CRLF";
-    RateLimited, "rate-limited", Rate, true, "messages, recipients, AUTHs or bytes per short time, per IP/sender/user";
-    QuotaExceeded, "quota-exceeded", Rate, false, "daily/credit quota; retry only after the period";
-    Greylisted, "greylisted", Rate, false, "first-contact deferral, explicit";
-    ResourceLow, "resource-low", ServerState, false, "load, memory, processes, 'too busy'";
-    QueueFull, "queue-full", ServerState, false, "the *queue* / mail system is full";
-    InsufficientStorage, "insufficient-storage", ServerState, false, "disk space of the server";
-    TemporarySystemError, "temporary-system-error", ServerState, false, "4xx, local/internal/dependency problem";
-    ServerError, "server-error", ServerState, false, "text says 'server error'/'internal server error', or an internal failure with 5xx";
-    ServiceUnavailable, "service-unavailable", ServerState, false, "text says the service/system is unavailable, not accepting";
-    ServiceShuttingDown, "service-shutting-down", ServerState, false, "shutdown, stop, restart";
-    LicenseExpired, "license-expired", ServerState, false, "licence/subscription/evaluation ended";
-    DeferredUnspecified, "deferred-unspecified", ServerState, false, "'try again later' and nothing more";
-    RejectedUnspecified, "rejected-unspecified", ServerState, false, "permanent refusal and nothing more";
-    ConnectionDropped, "connection-dropped", ServerState, false, "reply that reports a lost connection";
-    TlsUnavailable, "tls-unavailable", Tls, false, "STARTTLS offered or not, cannot be done now/at all";
-    TlsFailure, "tls-failure", Tls, false, "handshake, certificate or version failure";
-    EncryptionRequired, "encryption-required", Tls, false, "STARTTLS first / AUTH needs TLS";
-    AuthRequired, "auth-required", Auth, false, "must authenticate";
-    AuthFailed, "auth-failed", Auth, false, "bad credentials";
-    AuthTemporaryFailure, "auth-temporary-failure", Auth, false, "backend unavailable";
-    AuthChallengeNotUnderstood, "auth-challenge-not-understood", Auth, false, "the listener's challenge is none that the mechanism knows";
-    AuthNotAvailable, "auth-not-available", Auth, false, "AUTH or the mechanism is not offered";
-    SyntaxError, "syntax-error", Protocol, false, "malformed command, argument or address";
-    UnrecognizedCommand, "unrecognized-command", Protocol, false, "unknown, not implemented or disabled command";
-    UnsupportedParameter, "unsupported-parameter", Protocol, false, "unknown ESMTP parameter/value/option";
-    BadSequence, "bad-sequence", Protocol, false, "command out of order";
-    NoValidRecipients, "no-valid-recipients", Protocol, false, "DATA after every RCPT failed";
-    ProtocolViolation, "protocol-violation", Protocol, false, "early talk, illegal pipelining, HTTP/TLS bytes, sync error";
-    MailMergeError, "mail-merge-error", Protocol, false, "Cisco XMRG/XDFN/XPRT (alt only; primary is bad-sequence or syntax-error)";
-    UnknownUser, "unknown-user", Recipient, false, "no such mailbox";
-    MailboxFull, "mailbox-full", Recipient, false, "the *recipient's* quota";
-    MailboxUnavailable, "mailbox-unavailable", Recipient, false, "disabled, suspended, inactive";
-    HostNotAcceptingMail, "host-not-accepting-mail", Recipient, false, "null MX / domain takes no mail";
-    RelayingDenied, "relaying-denied", Recipient, false, "not a domain we accept for";
-    PolicyRejected, "policy-rejected", Policy, false, "access rule, sender not allowed, other policy";
-    Blocklisted, "blocklisted", Policy, false, "DNSBL, reputation, banned IP";
-    ContentRejected, "content-rejected", Policy, false, "spam, virus, body structure";
-    SenderAuthFailed, "sender-auth-failed", Policy, false, "SPF, DKIM, DMARC";
-    DnsPolicyRejected, "dns-policy-rejected", Policy, false, "rDNS/PTR, HELO name, sender domain in DNS";
-    ConnectRefused, "connect-refused", Transport, false, "the connection was refused (RST to SYN)";
-    ConnectTimeout, "connect-timeout", Transport, false, "no answer to the connection attempt: SYN lost or dropped";
-    HostUnreachable, "host-unreachable", Transport, false, "no route to the target, or its host no longer acknowledges anything";
-    NameNotResolved, "name-not-resolved", Transport, false, "the target's name does not resolve";
-    NoGreeting, "no-greeting", Transport, true, "connected, but no greeting within the time-out";
-    ClosedBeforeGreeting, "closed-before-greeting", Transport, true, "connected, then closed without a greeting";
-    ResetBeforeGreeting, "reset-before-greeting", Transport, true, "connected, then reset without a greeting";
-    ConnectionClosed, "connection-closed", Transport, false, "the listener closed the connection without a reply";
-    ConnectionReset, "connection-reset", Transport, false, "the listener reset the connection; a reply may be lost";
-    ReplyTimeout, "reply-timeout", Transport, false, "no reply within the step's time-out";
-    SessionTimeout, "session-timeout", Transport, false, "the session took longer than its time-out";
-    LostAfterDot, "lost-after-dot", Transport, false, "the connection was lost between the final dot and its reply";
-    MalformedReply, "malformed-reply", Transport, false, "the listener sent something that is no reply";
-    UnexpectedReply, "unexpected-reply", Transport, false, "a reply that does not fit the step, such as 250 to DATA";
-    SurplusReply, "surplus-reply", Transport, false, "a reply too many: the listener answered what was not asked yet, and what follows cannot be matched to a command";
-    MixedReply, "mixed-reply", Transport, false, "one reply whose lines have different codes; the last line's code counts";
-    RepliesMissing, "replies-missing", Transport, false, "LMTP: fewer replies to the content than recipients, such as one for all of them";
-    Aborted, "aborted", Transport, false, "not answered: an earlier command of the group ended the session";
-    RunEnded, "run-ended", Transport, false, "still under way when the run ended";
-    OutOfDescriptors, "out-of-descriptors", Generator, false, "our own process or system ran out of file descriptors (EMFILE, ENFILE)";
-    OutOfPorts, "out-of-ports", Generator, false, "our own machine ran out of local ports (EADDRNOTAVAIL)";
-    OutOfBuffers, "out-of-buffers", Generator, false, "our own kernel ran out of buffers (ENOBUFS)";
-    OutOfMemory, "out-of-memory", Generator, false, "our own machine ran out of memory (ENOMEM)";
-    ContentLost, "content-lost", Generator, false, "the file of a message vanished or changed while it was to be sent";
-    NoSourceAddress, "no-source-address", Generator, false, "our own machine has no address from which the target's can be reached";
-    TargetNotAllowed, "target-not-allowed", Generator, false, "the target's name resolves to an address that was not allowed; nothing was sent there";
-    OwnError, "own-error", Generator, false, "another failure on our own side";
+    TooManyConnections, "too-many-connections", ConnectionLimit, true;
+    TooManyConnectionsFromHost, "too-many-connections-from-host", ConnectionLimit, true;
+    TooManyConnectionsToHost, "too-many-connections-to-host", ConnectionLimit, true;
+    TooManyConnectionsToListener, "too-many-connections-to-listener", ConnectionLimit, true;
+    ConnectionRateLimited, "connection-rate-limited", ConnectionLimit, true;
+    UserConcurrencyExceeded, "user-concurrency-exceeded", ConnectionLimit, true;
+    TooManyTlsSessions, "too-many-tls-sessions", ConnectionLimit, true;
+    TooManyMessagesPerSession, "too-many-messages-per-session", SessionLimit, true;
+    ConnectionTimeExceeded, "connection-time-exceeded", SessionLimit, true;
+    IdleTimeout, "idle-timeout", SessionLimit, true;
+    SessionBytesExceeded, "session-bytes-exceeded", SessionLimit, true;
+    BadCommandLimitExceeded, "bad-command-limit-exceeded", SessionLimit, true;
+    TooManyInvalidRecipients, "too-many-invalid-recipients", SessionLimit, true;
+    TooManyAuthFailures, "too-many-auth-failures", SessionLimit, true;
+    TooManyRecipients, "too-many-recipients", MessageLimit, true;
+    MessageSizeExceeded, "message-size-exceeded", MessageLimit, true;
+    HeaderSizeExceeded, "header-size-exceeded", MessageLimit, true;
+    LineTooLong, "line-too-long", MessageLimit, true;
+    TooManyHops, "too-many-hops", MessageLimit, true;
+    BareCrLf, "bare-cr-lf", MessageLimit, true;
+    RateLimited, "rate-limited", Rate, true;
+    QuotaExceeded, "quota-exceeded", Rate, false;
+    Greylisted, "greylisted", Rate, false;
+    ResourceLow, "resource-low", ServerState, false;
+    QueueFull, "queue-full", ServerState, false;
+    InsufficientStorage, "insufficient-storage", ServerState, false;
+    TemporarySystemError, "temporary-system-error", ServerState, false;
+    ServerError, "server-error", ServerState, false;
+    ServiceUnavailable, "service-unavailable", ServerState, false;
+    ServiceShuttingDown, "service-shutting-down", ServerState, false;
+    LicenseExpired, "license-expired", ServerState, false;
+    DeferredUnspecified, "deferred-unspecified", ServerState, false;
+    RejectedUnspecified, "rejected-unspecified", ServerState, false;
+    ConnectionDropped, "connection-dropped", ServerState, false;
+    TlsUnavailable, "tls-unavailable", Tls, false;
+    TlsFailure, "tls-failure", Tls, false;
+    EncryptionRequired, "encryption-required", Tls, false;
+    AuthRequired, "auth-required", Auth, false;
+    AuthFailed, "auth-failed", Auth, false;
+    AuthTemporaryFailure, "auth-temporary-failure", Auth, false;
+    AuthChallengeNotUnderstood, "auth-challenge-not-understood", Auth, false;
+    AuthNotAvailable, "auth-not-available", Auth, false;
+    SyntaxError, "syntax-error", Protocol, false;
+    UnrecognizedCommand, "unrecognized-command", Protocol, false;
+    UnsupportedParameter, "unsupported-parameter", Protocol, false;
+    BadSequence, "bad-sequence", Protocol, false;
+    NoValidRecipients, "no-valid-recipients", Protocol, false;
+    ProtocolViolation, "protocol-violation", Protocol, false;
+    MailMergeError, "mail-merge-error", Protocol, false;
+    UnknownUser, "unknown-user", Recipient, false;
+    MailboxFull, "mailbox-full", Recipient, false;
+    MailboxUnavailable, "mailbox-unavailable", Recipient, false;
+    HostNotAcceptingMail, "host-not-accepting-mail", Recipient, false;
+    RelayingDenied, "relaying-denied", Recipient, false;
+    PolicyRejected, "policy-rejected", Policy, false;
+    Blocklisted, "blocklisted", Policy, false;
+    ContentRejected, "content-rejected", Policy, false;
+    SenderAuthFailed, "sender-auth-failed", Policy, false;
+    DnsPolicyRejected, "dns-policy-rejected", Policy, false;
+    ConnectRefused, "connect-refused", Transport, false;
+    ConnectTimeout, "connect-timeout", Transport, false;
+    HostUnreachable, "host-unreachable", Transport, false;
+    NameNotResolved, "name-not-resolved", Transport, false;
+    NoGreeting, "no-greeting", Transport, true;
+    ClosedBeforeGreeting, "closed-before-greeting", Transport, true;
+    ResetBeforeGreeting, "reset-before-greeting", Transport, true;
+    ConnectionClosed, "connection-closed", Transport, false;
+    ConnectionReset, "connection-reset", Transport, false;
+    ReplyTimeout, "reply-timeout", Transport, false;
+    SessionTimeout, "session-timeout", Transport, false;
+    LostAfterDot, "lost-after-dot", Transport, false;
+    MalformedReply, "malformed-reply", Transport, false;
+    UnexpectedReply, "unexpected-reply", Transport, false;
+    SurplusReply, "surplus-reply", Transport, false;
+    MixedReply, "mixed-reply", Transport, false;
+    RepliesMissing, "replies-missing", Transport, false;
+    Aborted, "aborted", Transport, false;
+    RunEnded, "run-ended", Transport, false;
+    OutOfDescriptors, "out-of-descriptors", Generator, false;
+    OutOfPorts, "out-of-ports", Generator, false;
+    OutOfBuffers, "out-of-buffers", Generator, false;
+    OutOfMemory, "out-of-memory", Generator, false;
+    ContentLost, "content-lost", Generator, false;
+    NoSourceAddress, "no-source-address", Generator, false;
+    TargetNotAllowed, "target-not-allowed", Generator, false;
+    OwnError, "own-error", Generator, false;
 }
 
 impl fmt::Display for Condition {

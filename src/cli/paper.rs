@@ -111,6 +111,8 @@ impl Paper {
                 self.write(&format!("{:>12}{text}", ""));
                 let text = self.paint("31", &format!("{condition}: {}", condition.meaning()));
                 self.write(&format!("{:>14}{text}", ""));
+                let text = self.paint("2", condition.remedy());
+                self.write(&format!("{:>14}{text}", ""));
             }
         }
     }

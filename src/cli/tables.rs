@@ -12,7 +12,7 @@ use super::screen::Screen;
 use crate::command::CommandError;
 use crate::condition::Condition;
 use crate::condition::cisco::{self, Certainty, Provocation};
-use crate::condition::triage::{self, Input, Rendering};
+use crate::condition::triage::{self, InputFormat, OutputFormat};
 use crate::condition::{Classifier, Group};
 use crate::verdict::ExitCode;
 
@@ -31,8 +31,8 @@ pub fn classify(args: &ClassifyArgs, screen: &Screen) -> Result<ExitCode, Comman
     // A byte order mark is no part of the first reply, and what Windows saved as UTF-16 is read as well.
     let decoded = DecodeReaderBytesBuilder::new().utf8_passthru(true).strip_bom(true).build(input);
     let input: Box<dyn BufRead> = Box::new(BufReader::new(decoded));
-    let kind = if args.jsonl { Input::Json } else { Input::Lines };
-    let rendering = if args.json { Rendering::Json } else { Rendering::Table };
+    let kind = if args.jsonl { InputFormat::Json } else { InputFormat::Lines };
+    let rendering = if args.json { OutputFormat::Json } else { OutputFormat::Table };
     // Line by line, so that `tail -f | smtpress classify` is told at once.
     let mut out = screen.out();
     triage::triage(input, kind, &Classifier::default(), rendering, &mut out).map_err(|error| match path {
@@ -65,9 +65,10 @@ fn as_json() -> Value {
             "group": condition.group().as_str(),
             "verifiable_limit": condition.is_verifiable_limit(),
             "meaning": condition.meaning(),
+            "remedy": condition.remedy(),
         })
     });
-    let rows = cisco::ROWS.iter().map(|row| {
+    let rows = cisco::BOUNCES.iter().map(|row| {
         json!({
             "row": row.number,
             "reply": row.reply,
@@ -100,10 +101,12 @@ fn as_text(colour: bool, out: &mut impl Write) -> io::Result<()> {
             writeln!(out, "\n  {}", paint("1;36", condition.group().as_str()))?;
         }
         let mark = if condition.is_verifiable_limit() { '*' } else { ' ' };
-        writeln!(out, "  {mark} {condition:<34} {}", condition.meaning())?;
+        writeln!(out, "  {mark} {}", paint("1", condition.as_str()))?;
+        writeln!(out, "      {}", condition.meaning())?;
+        writeln!(out, "      {}", paint("2", condition.remedy()))?;
     }
     writeln!(out, "\n{}", paint("1", "Cisco's list of conversational bounces, and how a client meets each"))?;
-    for row in cisco::ROWS {
+    for row in cisco::BOUNCES {
         let how = match row.provocation {
             Provocation::Smtp(how) => how.to_owned(),
             Provocation::NotYet(why) => format!("not in this version: {why}"),

@@ -8,13 +8,13 @@ use std::io::Write as _;
 use serde::Deserialize;
 
 use super::classify::classify_by;
-use super::evidence::{Evidence, LEARNED};
-use super::words::Meaning;
+use super::lexicon::ReplyConcepts;
+use super::weights::{LEARNED, Weights};
 use super::{Condition, classify};
 use crate::smtp::{Reply, Step};
 
 #[derive(Deserialize)]
-pub(super) struct Row {
+pub(super) struct LabelledReply {
     #[serde(default)]
     pub(super) server: String,
     #[serde(default)]
@@ -43,7 +43,7 @@ impl Score {
     }
 }
 
-pub(super) fn rows(file: &str) -> Vec<Row> {
+pub(super) fn rows(file: &str) -> Vec<LabelledReply> {
     file.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
@@ -61,15 +61,15 @@ pub(super) fn step(phase: Option<&str>) -> Option<Step> {
     })
 }
 
-fn score<'r>(rows: impl IntoIterator<Item = &'r Row>, with_step: bool) -> Score {
+fn score<'r>(rows: impl IntoIterator<Item = &'r LabelledReply>, with_step: bool) -> Score {
     score_by(rows, with_step, &LEARNED)
 }
 
 /// [`score`] with what was learned.
 pub(super) fn score_by<'r>(
-    rows: impl IntoIterator<Item = &'r Row>,
+    rows: impl IntoIterator<Item = &'r LabelledReply>,
     with_step: bool,
-    learned: &Evidence,
+    learned: &Weights,
 ) -> Score {
     let mut score = Score::default();
     for row in rows {
@@ -94,7 +94,7 @@ pub(super) fn score_by<'r>(
                 row.category,
                 row.alt
             );
-            let meaning = Meaning::of(&reply);
+            let meaning = ReplyConcepts::of(&reply);
             for sentence in meaning.own.iter().chain(&meaning.quoted) {
                 score.misses += &format!("       {}\n", sentence.names());
             }

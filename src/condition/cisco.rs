@@ -35,7 +35,7 @@ impl Provocation {
 
 /// One row of the list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Row {
+pub struct Bounce {
     /// Its number, 1 to 52.
     pub number: u8,
     /// The reply, code first. `XXX` and `<hostname>` stand for what the listener fills in.
@@ -51,7 +51,7 @@ pub struct Row {
 /// Writes the rows without their field names.
 macro_rules! rows {
     ($($number:literal, $reply:literal, $condition:ident, $certainty:ident, $provocation:ident, $text:literal;)*) => {
-        &[$(Row {
+        &[$(Bounce {
             number: $number,
             reply: $reply,
             condition: Condition::$condition,
@@ -62,7 +62,7 @@ macro_rules! rows {
 }
 
 /// The whole list, in its order.
-pub const ROWS: &[Row] = rows! {
+pub const BOUNCES: &[Bounce] = rows! {
     1, "421 #4.4.5 Too many TLS sessions at this time", TooManyTlsSessions, Exact, NotYet, "needs TLS: hold more TLS sessions open at once than the appliance allows";
     2, "421 #4.4.5 Too many connections from your host", TooManyConnectionsFromHost, Exact, Smtp, "hold more connections open from one address than the sender group's limit, then open one more";
     3, "421 #4.4.5 Too many connections to this host", TooManyConnectionsToHost, Exact, Smtp, "hold more connections open, from any addresses, than the host takes, then open one more";
@@ -139,9 +139,9 @@ mod tests {
             .lines()
             .map(|line| serde_json::from_str(line).unwrap())
             .collect();
-        assert_eq!(ROWS.len(), 52);
-        assert_eq!(listed.len(), ROWS.len());
-        for (listed, row) in listed.iter().zip(ROWS) {
+        assert_eq!(BOUNCES.len(), 52);
+        assert_eq!(listed.len(), BOUNCES.len());
+        for (listed, row) in listed.iter().zip(BOUNCES) {
             assert_eq!((listed.row, listed.reply.as_str()), (row.number, row.reply));
             assert_eq!(listed.category, row.condition.as_str(), "row {}", row.number);
             assert_eq!(listed.certainty == "exact", row.certainty == Certainty::Exact, "row {}", row.number);
@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn the_classifier_names_every_row_without_reading_the_table() {
-        for row in ROWS {
+        for row in BOUNCES {
             let reply = Reply::parse(row.reply).unwrap();
             assert_eq!(classify(None, &reply, false), row.condition, "row {}: {}", row.number, row.reply);
         }

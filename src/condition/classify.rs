@@ -5,9 +5,9 @@
 
 use std::sync::LazyLock;
 
-use super::evidence::{Evidence, LEARNED};
+use super::lexicon::{ConceptSet, ReplyConcepts};
 use super::rules::{RULES, Rule};
-use super::words::{Meaning, Set};
+use super::weights::{LEARNED, Weights};
 use super::{Condition, Group};
 use crate::condition::expect::UserRule;
 use crate::smtp::{Reply, Step};
@@ -23,8 +23,8 @@ pub fn classify(step: Option<Step>, reply: &Reply, closed: bool) -> Condition {
 }
 
 /// [`classify`] with what was learned.
-pub(super) fn classify_by(learned: &Evidence, step: Option<Step>, reply: &Reply, closed: bool) -> Condition {
-    let meaning = Meaning::of(reply);
+pub(super) fn classify_by(learned: &Weights, step: Option<Step>, reply: &Reply, closed: bool) -> Condition {
+    let meaning = ReplyConcepts::of(reply);
     let (ruled, trust) = by_rules(step, reply, closed, &meaning);
     if !matches!(reply.class(), 4 | 5) {
         return ruled;
@@ -45,12 +45,12 @@ pub(super) fn by_rules(
     step: Option<Step>,
     reply: &Reply,
     closed: bool,
-    meaning: &Meaning,
+    meaning: &ReplyConcepts,
 ) -> (Condition, i32) {
     let positive = matches!(reply.class(), 2 | 3);
     let said = by_words(&meaning.own, reply)
         .or_else(|| by_words(&meaning.quoted, reply))
-        .filter(|condition| !is_bare_refusal(*condition) || meaning.links == Set::NONE)
+        .filter(|condition| !is_bare_refusal(*condition) || meaning.links == ConceptSet::NONE)
         .or_else(|| by_words(&[meaning.links], reply))
         .or_else(|| by_words(&meaning.own, reply))
         .filter(|_| !positive || sounds_like_failure(meaning))
@@ -72,7 +72,7 @@ fn trust(said: Option<Condition>) -> i32 {
 /// Reads the vocabulary and the weights, so that the first refusal of a load does not stand still for it.
 pub fn prepare() {
     LazyLock::force(&LEARNED);
-    Meaning::prepare();
+    ReplyConcepts::prepare();
 }
 
 /// The built-in rules with the user's own in front.
@@ -107,7 +107,7 @@ impl Classifier {
 }
 
 impl Rule {
-    fn holds(&self, sentence: Set, reply: &Reply) -> bool {
+    fn holds(&self, sentence: ConceptSet, reply: &Reply) -> bool {
         !sentence.meets(self.none)
             && self.all.iter().all(|&set| sentence.meets(set))
             && (self.codes.is_empty() || self.codes.iter().any(|&c| c == reply.code || c == reply.class()))
@@ -117,8 +117,8 @@ impl Rule {
 }
 
 /// The first rule that holds for one of the sentences, else for all of them together.
-fn by_words(sentences: &[Set], reply: &Reply) -> Option<Condition> {
-    let all = sentences.iter().fold(Set::NONE, |all, &s| all.or(s));
+fn by_words(sentences: &[ConceptSet], reply: &Reply) -> Option<Condition> {
+    let all = sentences.iter().fold(ConceptSet::NONE, |all, &s| all.or(s));
     RULES
         .iter()
         .find(|rule| sentences.iter().any(|&s| rule.holds(s, reply)))
@@ -135,8 +135,8 @@ fn is_bare_refusal(condition: Condition) -> bool {
 }
 
 /// Whether a 2yz or 3yz reply is a refusal in disguise ("221 2.7.0 Error: I can break rules, too").
-fn sounds_like_failure(meaning: &Meaning) -> bool {
-    use super::words::{EXCESS, MANY, PIPELINE, SHUT, TIMEOUT};
+fn sounds_like_failure(meaning: &ReplyConcepts) -> bool {
+    use super::lexicon::{EXCESS, MANY, PIPELINE, SHUT, TIMEOUT};
     meaning.own.iter().any(|s| s.meets(MANY.or(EXCESS).or(PIPELINE).or(TIMEOUT).or(SHUT)))
 }
 

@@ -5,16 +5,16 @@
 //! cause, a state of the server, a bare refusal. Codes only narrow a rule where the words alone could mean two things.
 
 use super::Condition;
-use super::words::*;
+use super::lexicon::*;
 
 /// One rule.
 pub(super) struct Rule {
     /// What it concludes.
     pub(super) condition: Condition,
     /// The sentence must hold one concept of each.
-    pub(super) all: &'static [Set],
+    pub(super) all: &'static [ConceptSet],
     /// The sentence must hold none of these.
-    pub(super) none: Set,
+    pub(super) none: ConceptSet,
     /// Codes (`421`) or their classes (`4`) it is for; empty: any.
     pub(super) codes: &'static [u16],
     /// Subjects of the enhanced code (the 7 of 5.7.1) it is for; empty: any, or no enhanced code.
@@ -26,8 +26,8 @@ macro_rules! rules {
     ($($condition:ident: [$($($all:ident)|+),+] $(- [$($none:ident)|+])? $(if [$($code:literal),+])? $(at [$($subject:literal),+])?;)*) => {
         &[$(Rule {
             condition: Condition::$condition,
-            all: &[$(Set::NONE$(.or($all))+),+],
-            none: Set::NONE$($(.or($none))+)?,
+            all: &[$(ConceptSet::NONE$(.or($all))+),+],
+            none: ConceptSet::NONE$($(.or($none))+)?,
             codes: &[$($($code),+)?],
             subjects: &[$($($subject),+)?],
         },)*]

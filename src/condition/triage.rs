@@ -22,7 +22,7 @@ const MAX_LINES: usize = 256;
 
 /// How the input is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Input {
+pub enum InputFormat {
     /// One reply a line; continuation lines (`421-`) belong to their last.
     Lines,
     /// One JSON object a line: `reply` (lines separated by `\n`), perhaps `step`, and anything else.
@@ -31,7 +31,7 @@ pub enum Input {
 
 /// How the records are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rendering {
+pub enum OutputFormat {
     /// One line a reply, columns for a reader.
     Table,
     /// One JSON object a reply: the input's fields and `code, enhanced, condition, group`.
@@ -86,7 +86,7 @@ impl Record {
 #[derive(Debug)]
 pub struct Records<'c, R> {
     source: R,
-    input: Input,
+    input: InputFormat,
     classifier: &'c Classifier,
     /// A line that was read and belongs to the next reply.
     ahead: Option<String>,
@@ -94,13 +94,13 @@ pub struct Records<'c, R> {
 
 impl<'c, R: BufRead> Records<'c, R> {
     /// Records of what `source` holds.
-    pub fn new(source: R, input: Input, classifier: &'c Classifier) -> Records<'c, R> {
+    pub fn new(source: R, input: InputFormat, classifier: &'c Classifier) -> Records<'c, R> {
         Records { source, input, classifier, ahead: None }
     }
 
     fn next_record(&mut self) -> io::Result<Option<Record>> {
         let Some(first) = self.next_line()? else { return Ok(None) };
-        if self.input == Input::Json {
+        if self.input == InputFormat::Json {
             return Ok(Some(match serde_json::from_str::<Map<String, Value>>(&first) {
                 Ok(fields) => {
                     let text = fields.get("reply").and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -183,17 +183,17 @@ impl<R: BufRead> Iterator for Records<'_, R> {
 /// When reading or writing fails; what was written before stands.
 pub fn triage(
     source: impl BufRead,
-    input: Input,
+    input: InputFormat,
     classifier: &Classifier,
-    rendering: Rendering,
+    rendering: OutputFormat,
     out: &mut impl Write,
 ) -> io::Result<u64> {
     let mut count = 0;
     for record in Records::new(source, input, classifier) {
         let record = record?;
         match rendering {
-            Rendering::Json => writeln!(out, "{}", record.to_json())?,
-            Rendering::Table => {
+            OutputFormat::Json => writeln!(out, "{}", record.to_json())?,
+            OutputFormat::Table => {
                 if count == 0 {
                     writeln!(
                         out,
@@ -285,13 +285,13 @@ fn one_line(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn records(input: &[u8], kind: Input) -> Vec<Record> {
+    fn records(input: &[u8], kind: InputFormat) -> Vec<Record> {
         let classifier = Classifier::default();
         Records::new(input, kind, &classifier).map(Result::unwrap).collect()
     }
 
     fn said(input: &str) -> Vec<(Option<u16>, &'static str)> {
-        records(input.as_bytes(), Input::Lines).iter().map(|r| (r.code, r.condition.as_str())).collect()
+        records(input.as_bytes(), InputFormat::Lines).iter().map(|r| (r.code, r.condition.as_str())).collect()
     }
 
     #[test]
@@ -351,7 +351,7 @@ mod tests {
 [1]
 not json
 "#;
-        let records = records(input, Input::Json);
+        let records = records(input, InputFormat::Json);
         assert_eq!(records.len(), 7);
         assert_eq!((records[0].code, records[0].fields["id"].as_u64()), (Some(550), Some(7)));
         assert_eq!(records[0].fields["phase"], "rcpt");
@@ -368,7 +368,7 @@ not json
         input.extend_from_slice(b"452 queue full ");
         input.extend(std::iter::repeat_n(b'x', 3 * MAX_LINE));
         input.extend_from_slice(b"\n550 5.1.1 User unknown");
-        let records = records(&input, Input::Lines);
+        let records = records(&input, InputFormat::Lines);
         assert_eq!(records.iter().map(|r| r.code).collect::<Vec<_>>(), [Some(421), None, None, Some(550)]);
         assert!(records.iter().all(|r| r.text().len() <= MAX_LINE));
     }
@@ -378,7 +378,7 @@ not json
         let classifier = Classifier::default();
         let mut out = Vec::new();
         let input = b"421 #4.4.5 Too many connections to this listener\ngarbage\n".as_slice();
-        assert_eq!(triage(input, Input::Lines, &classifier, Rendering::Json, &mut out).unwrap(), 2);
+        assert_eq!(triage(input, InputFormat::Lines, &classifier, OutputFormat::Json, &mut out).unwrap(), 2);
         let lines: Vec<Value> =
             String::from_utf8(out).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(lines[0]["condition"], "too-many-connections-to-listener");
@@ -387,7 +387,7 @@ not json
         assert_eq!((&lines[1]["code"], &lines[1]["group"]), (&Value::Null, &Value::from("transport")));
 
         let mut out = Vec::new();
-        triage(input, Input::Lines, &classifier, Rendering::Table, &mut out).unwrap();
+        triage(input, InputFormat::Lines, &classifier, OutputFormat::Table, &mut out).unwrap();
         let table = String::from_utf8(out).unwrap();
         assert!(
             table.lines().nth(1).unwrap().starts_with("421  4.4.5    too-many-connections-to-listener"),
@@ -410,7 +410,7 @@ not json
 
         #[test]
         fn no_input_breaks_it(input in proptest::collection::vec(proptest::num::u8::ANY, 0..400), json: bool) {
-            records(&input, if json { Input::Json } else { Input::Lines });
+            records(&input, if json { InputFormat::Json } else { InputFormat::Lines });
         }
 
         #[test]

@@ -171,7 +171,7 @@ fn pipelining(field: &mut Field<'_>, finding: &mut Finding) -> Found<()> {
 
 /// The codes of Cisco's list for a condition.
 fn cisco_codes(condition: Condition) -> Vec<u16> {
-    let rows = cisco::ROWS.iter().filter(|row| row.condition == condition);
+    let rows = cisco::BOUNCES.iter().filter(|row| row.condition == condition);
     let mut codes: Vec<u16> = rows.filter_map(|row| row.reply.get(..3)?.parse().ok()).collect();
     codes.sort_unstable();
     codes.dedup();

@@ -2,7 +2,6 @@
 //! are what the program knows.
 
 mod reference;
-mod remedies;
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;

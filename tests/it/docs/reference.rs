@@ -9,7 +9,6 @@ use std::path::Path;
 use serde_json::Value;
 use smtpress::condition::Condition;
 
-use super::remedies::remedy;
 use super::slug;
 use crate::commands::stage::Stage;
 
@@ -315,7 +314,7 @@ fn conditions() -> String {
         "\
 # The conditions: what each refusal means, and what to do
 
-<!-- Written by `SMTPRESS_UPDATE_DOCS=1 cargo test --test it docs` from src/collector/condition.rs and tests/it/docs/remedies.rs. -->
+<!-- Written by `SMTPRESS_UPDATE_DOCS=1 cargo test --test it docs` from src/condition/meaning.rs. -->
 
 Every failure of a run has one of these names, whatever words the listener chose. A star marks a limit whose threshold
 `smtpress limit` or a load can be driven to. A refusal that is right (the limit was set there) belongs into an `[[expect]]` of
@@ -339,7 +338,7 @@ bounces; `smtpress classify FILE` names the condition of each reply of a log.
             page,
             "| `{condition}`{star} | {} | {} |",
             cell(condition.meaning()),
-            cell(remedy(*condition))
+            cell(condition.remedy())
         );
     }
     page.replace("\n\n\n", "\n\n")

@@ -1,7 +1,7 @@
 //! What words have meant so far: how much each word, pair of words, concept, code and step speaks for a condition.
 //!
 //! The rules say what a reply means whose words they know. No list of words is complete, so what they say is weighed with
-//! what the labelled replies of `tests/data` teach: `learn` (a test) writes their sum, `evidence.txt`, from them.
+//! what the labelled replies of `tests/data` teach: `learning` (a test) writes their sum, `weights.txt`, from them.
 //!
 //! # Decisions
 //! - A weight belongs to a word, never to a reply or a server; two words in a row count only if two servers use them.
@@ -11,11 +11,11 @@ use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use super::Condition;
-use super::text::{self, Item};
-use super::words::Meaning;
+use super::lexicon::ReplyConcepts;
+use super::tokenizer::{self, Token};
 use crate::smtp::{Reply, Step};
 
-const EVIDENCE: &str = include_str!("evidence.txt");
+const WEIGHTS: &str = include_str!("weights.txt");
 
 /// The most words read; what follows says no more.
 const MAX_WORDS: usize = 60;
@@ -37,7 +37,7 @@ pub(super) enum Feature<'a> {
 pub(super) fn features(
     step: Option<Step>,
     reply: &Reply,
-    meaning: &Meaning,
+    meaning: &ReplyConcepts,
     mut take: impl FnMut(Feature<'_>),
 ) {
     let mut frame = |name: &str| take(Feature::Frame(name));
@@ -60,12 +60,12 @@ pub(super) fn features(
     let mut before = String::new();
     let mut pair = String::new();
     let mut words = 0;
-    text::read(reply, |item| {
+    tokenizer::read(reply, |item| {
         let word = match item {
-            Item::Word(word) => word,
-            Item::Stop => ".",
-            Item::Quote => ":",
-            Item::Link(word) => return take(Feature::Word(word)),
+            Token::Word(word) => word,
+            Token::Stop => ".",
+            Token::Quote => ":",
+            Token::Link(word) => return take(Feature::Word(word)),
         };
         words += 1;
         if words > MAX_WORDS {
@@ -76,7 +76,7 @@ pub(super) fn features(
             pair.extend([before.as_str(), " ", word]);
             take(Feature::Word(&pair));
         }
-        if matches!(item, Item::Word(_)) {
+        if matches!(item, Token::Word(_)) {
             take(Feature::Word(word));
             if let Some(start) = word.get(..STEM) {
                 pair.clear();
@@ -89,29 +89,29 @@ pub(super) fn features(
     });
 }
 
-/// A condition's place in [`Evidence::conditions`], and how much speaks for it.
+/// A condition's place in [`Weights::conditions`], and how much speaks for it.
 type Weight = (u16, i16);
 
 /// What has been learned.
-pub(super) struct Evidence {
+pub(super) struct Weights {
     conditions: Vec<Condition>,
     weights: HashMap<String, Vec<Weight>>,
 }
 
 /// What the program knows.
-pub(super) static LEARNED: LazyLock<Evidence> = LazyLock::new(|| Evidence::read(EVIDENCE));
+pub(super) static LEARNED: LazyLock<Weights> = LazyLock::new(|| Weights::read(WEIGHTS));
 
-impl Evidence {
+impl Weights {
     /// Reads what `learn` wrote: the conditions, then a line for each feature.
-    pub(super) fn read(text: &str) -> Evidence {
-        const WRITTEN: &str = "written by `learn`, and read by its tests";
+    pub(super) fn read(text: &str) -> Weights {
+        const WRITTEN: &str = "written by `learning`, and read by its tests";
         let mut lines = text.lines().filter(|line| !line.starts_with("//"));
         let names = lines.next().expect(WRITTEN).split(' ');
         let weight = |pair: &str| {
             let (place, weight) = pair.split_once(':').expect(WRITTEN);
             (place.parse().expect(WRITTEN), weight.parse().expect(WRITTEN))
         };
-        Evidence {
+        Weights {
             conditions: names.map(|name| name.parse().expect(WRITTEN)).collect(),
             weights: lines
                 .map(|line| line.split_once('\t').expect(WRITTEN))
@@ -126,7 +126,7 @@ impl Evidence {
         &self,
         step: Option<Step>,
         reply: &Reply,
-        meaning: &Meaning,
+        meaning: &ReplyConcepts,
         (ruled, trust): (Condition, i32),
         possible: impl Fn(Condition) -> bool,
     ) -> Condition {

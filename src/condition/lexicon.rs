@@ -1,4 +1,4 @@
-//! What a reply says: the concepts in each of its sentences, found by the words of `vocabulary.txt`.
+//! What a reply says: the concepts in each of its sentences, found by the words of `lexicon.txt`.
 //!
 //! It declares the concepts and matches their phrases; what a set of concepts means is the business of `rules`.
 //!
@@ -10,24 +10,24 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use super::text::{self, Item};
+use super::tokenizer::{self, Token};
 use crate::smtp::Reply;
 
-const VOCABULARY: &str = include_str!("vocabulary.txt");
+const LEXICON_TEXT: &str = include_str!("lexicon.txt");
 
 /// A set of concepts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Set(u128);
+pub(super) struct ConceptSet(u128);
 
-impl Set {
-    pub(super) const NONE: Set = Set(0);
+impl ConceptSet {
+    pub(super) const NONE: ConceptSet = ConceptSet(0);
 
-    pub(super) const fn meets(self, other: Set) -> bool {
+    pub(super) const fn meets(self, other: ConceptSet) -> bool {
         self.0 & other.0 != 0
     }
 
-    pub(super) const fn or(self, other: Set) -> Set {
-        Set(self.0 | other.0)
+    pub(super) const fn or(self, other: ConceptSet) -> ConceptSet {
+        ConceptSet(self.0 | other.0)
     }
 }
 
@@ -37,8 +37,8 @@ macro_rules! concepts {
         #[derive(Clone, Copy)]
         #[expect(clippy::upper_case_acronyms, reason = "the names of the constants below")]
         enum Index { $($name,)* }
-        $(pub(super) const $name: Set = Set(1 << Index::$name as u32);)*
-        const CONCEPTS: &[(&str, Set)] = &[$((stringify!($name), $name),)*];
+        $(pub(super) const $name: ConceptSet = ConceptSet(1 << Index::$name as u32);)*
+        const CONCEPTS: &[(&str, ConceptSet)] = &[$((stringify!($name), $name),)*];
     };
 }
 
@@ -66,21 +66,21 @@ concepts! {
 /// A phrase after its first word, and what it stands for.
 struct Phrase {
     rest: Vec<u16>,
-    concepts: Set,
+    concepts: ConceptSet,
     idiom: bool,
 }
 
-struct Matcher {
+struct Lexicon {
     words: HashMap<String, u16>,
     /// By first word; the longest first.
     phrases: Vec<Vec<Phrase>>,
 }
 
-static MATCHER: LazyLock<Matcher> = LazyLock::new(|| {
-    let mut matcher = Matcher { words: HashMap::new(), phrases: vec![Vec::new()] };
-    let mut concept = Set::NONE;
+static LEXICON: LazyLock<Lexicon> = LazyLock::new(|| {
+    let mut matcher = Lexicon { words: HashMap::new(), phrases: vec![Vec::new()] };
+    let mut concept = ConceptSet::NONE;
     let mut list = String::new();
-    for line in VOCABULARY.lines().filter(|line| !line.starts_with('#')) {
+    for line in LEXICON_TEXT.lines().filter(|line| !line.starts_with('#')) {
         match line.strip_suffix(':') {
             Some(name) if !line.starts_with(' ') => {
                 matcher.learn(concept, &list);
@@ -98,9 +98,9 @@ static MATCHER: LazyLock<Matcher> = LazyLock::new(|| {
     matcher
 });
 
-impl Matcher {
+impl Lexicon {
     /// Adds the phrases of one concept.
-    fn learn(&mut self, concept: Set, list: &str) {
+    fn learn(&mut self, concept: ConceptSet, list: &str) {
         for phrase in list.split(',').map(str::trim).filter(|phrase| !phrase.is_empty()) {
             let idiom = phrase.starts_with('=');
             let ids: Vec<u16> =
@@ -118,8 +118,8 @@ impl Matcher {
     }
 
     /// The concepts of one sentence.
-    fn concepts(&self, ids: &[u16]) -> Set {
-        let mut sentence = Set::NONE;
+    fn concepts(&self, ids: &[u16]) -> ConceptSet {
+        let mut sentence = ConceptSet::NONE;
         let mut at = 0;
         while at < ids.len() {
             let id = ids[at];
@@ -141,7 +141,7 @@ impl Matcher {
     /// The number of a word of the vocabulary; 0 is every other word.
     fn number(&mut self, word: &str) -> u16 {
         let mut word = word.to_owned();
-        text::stem(&mut word);
+        tokenizer::stem(&mut word);
         let next = u16::try_from(self.words.len() + 1).expect("the vocabulary is far below 65535 words");
         let id = *self.words.entry(word).or_insert(next);
         self.phrases.resize_with(self.words.len() + 1, Vec::new);
@@ -156,38 +156,38 @@ const QUOTE: u16 = u16::MAX - 1;
 
 /// What a reply says: the concepts of each sentence.
 #[derive(Debug, Default)]
-pub(super) struct Meaning {
+pub(super) struct ReplyConcepts {
     /// The listener's own sentences.
-    pub(super) own: Vec<Set>,
+    pub(super) own: Vec<ConceptSet>,
     /// What it quotes of another host.
-    pub(super) quoted: Vec<Set>,
+    pub(super) quoted: Vec<ConceptSet>,
     /// What the paths of its links are about.
-    pub(super) links: Set,
+    pub(super) links: ConceptSet,
 }
 
-impl Meaning {
+impl ReplyConcepts {
     /// Reads the vocabulary, unless it has been.
     pub(super) fn prepare() {
-        LazyLock::force(&MATCHER);
+        LazyLock::force(&LEXICON);
     }
 
     /// Reads a reply.
-    pub(super) fn of(reply: &Reply) -> Meaning {
-        let matcher = &*MATCHER;
+    pub(super) fn of(reply: &Reply) -> ReplyConcepts {
+        let matcher = &*LEXICON;
         let number = |word: &str| matcher.words.get(word).copied().unwrap_or(0);
         let mut ids: Vec<u16> = Vec::with_capacity(64);
         let mut links: Vec<u16> = Vec::new();
-        text::read(reply, |item| match item {
-            Item::Word(word) => ids.push(number(word)),
-            Item::Stop => ids.push(STOP),
-            Item::Quote => ids.push(QUOTE),
-            Item::Link(word) => links.push(number(word)),
+        tokenizer::read(reply, |item| match item {
+            Token::Word(word) => ids.push(number(word)),
+            Token::Stop => ids.push(STOP),
+            Token::Quote => ids.push(QUOTE),
+            Token::Link(word) => links.push(number(word)),
         });
-        let mut meaning = Meaning::default();
+        let mut meaning = ReplyConcepts::default();
         let mut quoting = false;
         for part in ids.split_inclusive(|&id| id == STOP || id == QUOTE) {
             let concepts = matcher.concepts(part);
-            if concepts != Set::NONE {
+            if concepts != ConceptSet::NONE {
                 if quoting { &mut meaning.quoted } else { &mut meaning.own }.push(concepts);
             }
             quoting |= part.last() == Some(&QUOTE);
@@ -198,13 +198,13 @@ impl Meaning {
 
     /// Hands the name of every concept of its sentences to `take`.
     pub(super) fn each_name(&self, take: impl FnMut(&'static str)) {
-        let said = self.own.iter().chain(&self.quoted).fold(Set::NONE, |said, &s| said.or(s));
+        let said = self.own.iter().chain(&self.quoted).fold(ConceptSet::NONE, |said, &s| said.or(s));
         CONCEPTS.iter().filter(|(_, concept)| concept.meets(said)).map(|&(name, _)| name).for_each(take);
     }
 }
 
 #[cfg(test)]
-impl Set {
+impl ConceptSet {
     /// The names of the concepts, for a person who looks for the cause of a wrong condition.
     pub(super) fn names(self) -> String {
         let names: Vec<&str> =
@@ -219,7 +219,7 @@ mod tests {
 
     #[test]
     fn every_concept_has_words_and_every_word_list_a_concept() {
-        let named: Vec<&str> = VOCABULARY
+        let named: Vec<&str> = LEXICON_TEXT
             .lines()
             .filter(|line| !line.starts_with([' ', '#']))
             .filter_map(|line| line.strip_suffix(':'))
@@ -228,7 +228,7 @@ mod tests {
         assert_eq!(named, declared);
         for &(name, concept) in CONCEPTS {
             assert!(
-                MATCHER.phrases.iter().flatten().any(|p| p.concepts.meets(concept)),
+                LEXICON.phrases.iter().flatten().any(|p| p.concepts.meets(concept)),
                 "{name} has no words"
             );
         }
@@ -236,7 +236,7 @@ mod tests {
 
     #[test]
     fn sentences_quotes_and_idioms_are_told_apart() {
-        let meaning = |text: &str| Meaning::of(&Reply::parse(text).unwrap());
+        let meaning = |text: &str| ReplyConcepts::of(&Reply::parse(text).unwrap());
         let two = meaning("421 Too many connections. Try later");
         assert_eq!(two.own.len(), 2);
         assert!(two.own[0].meets(MANY) && !two.own[1].meets(MANY));

@@ -1,4 +1,4 @@
-//! Learns the weights of `evidence.txt` from the labelled replies: a softmax regression with AdaGrad, the same every time.
+//! Learns the weights of `weights.txt` from the labelled replies: a softmax regression with AdaGrad, the same every time.
 //!
 //! `SMTPRESS_LEARN=1 cargo test --lib weights_are_learned -- --ignored` writes them anew, after a change of the labelled
 //! replies, the vocabulary or the reader; how well it reads servers that it did not learn from is told by the test beside.
@@ -6,10 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
 
-use super::accuracy::{self, Row};
+use super::accuracy::{self, LabelledReply};
 use super::classify::by_rules;
-use super::evidence::{Evidence, Feature, LEARNED, features};
-use super::words::Meaning;
+use super::lexicon::ReplyConcepts;
+use super::weights::{Feature, LEARNED, Weights, features};
 use super::{Condition, classify};
 use crate::smtp::Reply;
 
@@ -98,9 +98,9 @@ fn rounded(weights: &[f32]) -> Vec<i32> {
 }
 
 /// What one row can teach: its features with its step known and not known, and its label.
-fn lessons(row: &Row) -> [BTreeSet<String>; 2] {
+fn lessons(row: &LabelledReply) -> [BTreeSet<String>; 2] {
     let reply = Reply::parse(&row.reply).unwrap();
-    let meaning = Meaning::of(&reply);
+    let meaning = ReplyConcepts::of(&reply);
     [accuracy::step(row.phase.as_deref()), None].map(|step| {
         let mut names = BTreeSet::new();
         features(step, &reply, &meaning, |feature| {
@@ -117,7 +117,7 @@ fn is_pair(feature: &str) -> bool {
 }
 
 /// Learns from these rows, and writes what it learned.
-fn learned(rows: &[&Row]) -> String {
+fn learned(rows: &[&LabelledReply]) -> String {
     let taught: Vec<[BTreeSet<String>; 2]> = rows.iter().map(|row| lessons(row)).collect();
     let mut servers: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for (row, lesson) in rows.iter().zip(&taught) {
@@ -141,7 +141,7 @@ fn learned(rows: &[&Row]) -> String {
         .collect();
     let weights = learn(&examples, numbers.len(), labels.len());
     let mut text = format!(
-        "// Written by `SMTPRESS_LEARN=1 cargo test --lib weights_are_learned -- --ignored` from tests/data: see learn.rs.\n{}\n",
+        "// Written by `SMTPRESS_LEARN=1 cargo test --lib weights_are_learned -- --ignored` from tests/data: see learning.rs.\n{}\n",
         labels.join(" ")
     );
     for (name, weights) in servers.keys().zip(&weights) {
@@ -155,7 +155,7 @@ fn learned(rows: &[&Row]) -> String {
 }
 
 /// Every labelled reply but the blind ones.
-fn all_rows() -> Vec<Row> {
+fn all_rows() -> Vec<LabelledReply> {
     use accuracy::{CISCO, MORE, SHARED};
     [CISCO, SHARED, MORE].into_iter().flat_map(accuracy::rows).collect()
 }
@@ -185,7 +185,7 @@ fn what_the_rules_name_rightly_keeps_its_name() {
         };
         let reply = Reply::parse(&row.reply).unwrap();
         for step in [accuracy::step(row.phase.as_deref()), None] {
-            let (ruled, _) = by_rules(step, &reply, false, &Meaning::of(&reply));
+            let (ruled, _) = by_rules(step, &reply, false, &ReplyConcepts::of(&reply));
             let said = classify(step, &reply, false);
             assert!(!wanted(ruled) || wanted(said), "{step:?} {}: {ruled} became {said}", row.reply);
             right += usize::from(wanted(said));
@@ -195,18 +195,18 @@ fn what_the_rules_name_rightly_keeps_its_name() {
 }
 
 #[test]
-#[ignore = "writes evidence.txt, and takes a minute in a debug build"]
+#[ignore = "writes weights.txt, and takes a minute in a debug build"]
 fn weights_are_learned() {
     let rows = all_rows();
     let text = learned(&rows.iter().collect::<Vec<_>>());
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/condition/evidence.txt");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/condition/weights.txt");
     if std::env::var_os("SMTPRESS_LEARN").is_some_and(|value| value == "1") {
         std::fs::write(path, &text).unwrap();
     }
     let is = std::fs::read_to_string(path).unwrap();
     assert!(
         is == text,
-        "evidence.txt is not what the labelled replies teach; SMTPRESS_LEARN=1 writes it anew"
+        "weights.txt is not what the labelled replies teach; SMTPRESS_LEARN=1 writes it anew"
     );
 }
 
@@ -219,9 +219,9 @@ fn servers_that_were_not_learned_from_are_read_by_what_the_others_taught() {
     let names: BTreeSet<&str> = rows.iter().map(|row| row.server.as_str()).collect();
     let fold: HashMap<&str, usize> = names.into_iter().enumerate().map(|(n, name)| (name, n % 5)).collect();
     for left_out in 0..5 {
-        let (out, others): (Vec<&Row>, Vec<&Row>) =
+        let (out, others): (Vec<&LabelledReply>, Vec<&LabelledReply>) =
             rows.iter().partition(|row| fold[row.server.as_str()] == left_out);
-        let score = accuracy::score_by(out, true, &Evidence::read(&learned(&others)));
+        let score = accuracy::score_by(out, true, &Weights::read(&learned(&others)));
         accuracy::tell(&format!("servers left out, part {left_out}"), &score, false);
         score.must_reach(90, 94);
     }

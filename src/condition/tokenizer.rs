@@ -14,7 +14,7 @@ const MAX_WORDS: usize = 400;
 
 /// What the reader meets in a reply, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Item<'a> {
+pub(super) enum Token<'a> {
     /// A word, stemmed.
     Word(&'a str),
     /// The end of a sentence.
@@ -42,7 +42,7 @@ const TELLING_NAMES: &[(&str, &str)] = &[
 ];
 
 /// Hands every item of the reply to `take`.
-pub(super) fn read(reply: &Reply, mut take: impl FnMut(Item<'_>)) {
+pub(super) fn read(reply: &Reply, mut take: impl FnMut(Token<'_>)) {
     let mut scratch = String::with_capacity(64);
     let mut words = 0;
     for (at, line) in reply.lines.iter().enumerate() {
@@ -84,14 +84,14 @@ fn read_chunk(
     next: Option<&str>,
     code: u16,
     scratch: &mut String,
-    take: &mut impl FnMut(Item<'_>),
+    take: &mut impl FnMut(Token<'_>),
 ) {
     let open = ['(', '[', '{', '\'', '<', '*', '`'];
     let close = [')', ']', '}', '\'', '>', '*', '`', '.', ':', ';', '!', '?'];
     let core = chunk.trim_start_matches(open).trim_end_matches(close);
     let tail = &chunk[chunk.trim_end_matches(close).len()..];
     let ends = tail.contains(['.', '!', '?', ';']) && !matches!(core, "e.g" | "i.e" | "no" | "No");
-    let word = |take: &mut dyn FnMut(Item<'_>), text: &str| take(Item::Word(text));
+    let word = |take: &mut dyn FnMut(Token<'_>), text: &str| take(Token::Word(text));
 
     if core.contains("://") || core.starts_with("www.") || core.starts_with("http") && core.len() > 8 {
         telling(core, scratch, take);
@@ -116,7 +116,7 @@ fn read_chunk(
         || matches!(core, "said" | "responded" | "says")
             && next.is_some_and(|n| n.as_bytes()[0].is_ascii_digit())
     {
-        take(Item::Quote);
+        take(Token::Quote);
         return;
     } else {
         let bracketed = chunk.starts_with(['(', '[']) && tail.contains([')', ']']);
@@ -128,7 +128,7 @@ fn read_chunk(
         }
     }
     if ends {
-        take(Item::Stop);
+        take(Token::Stop);
     }
 }
 
@@ -181,7 +181,7 @@ fn is_identifier(core: &str) -> bool {
 }
 
 /// The words of a URL's path, file endings and host left out.
-fn read_path(url: &str, code: u16, scratch: &mut String, take: &mut impl FnMut(Item<'_>)) {
+fn read_path(url: &str, code: u16, scratch: &mut String, take: &mut impl FnMut(Token<'_>)) {
     let after = url.split_once("://").map_or(url, |(_, rest)| rest);
     let Some((_, path)) = after.split_once('/') else { return };
     let path = [".html", ".htm", ".php", ".aspx", ".md", ".txt"]
@@ -189,26 +189,26 @@ fn read_path(url: &str, code: u16, scratch: &mut String, take: &mut impl FnMut(I
         .find_map(|ending| path.strip_suffix(ending))
         .unwrap_or(path);
     split_words(path, code, scratch, &mut |item| {
-        if let Item::Word(word) = item {
-            take(Item::Link(word));
+        if let Token::Word(word) = item {
+            take(Token::Link(word));
         }
     });
 }
 
 /// The words of [`TELLING_NAMES`] within a host name or URL.
-fn telling(core: &str, scratch: &mut String, take: &mut impl FnMut(Item<'_>)) {
+fn telling(core: &str, scratch: &mut String, take: &mut impl FnMut(Token<'_>)) {
     scratch.clear();
     scratch.extend(core.chars().map(|c| c.to_ascii_lowercase()));
     for (name, word) in TELLING_NAMES {
         if scratch.contains(name) {
-            take(Item::Word(word));
+            take(Token::Word(word));
             return;
         }
     }
 }
 
 /// Cuts at everything that is no letter or digit, at `camelCase`, and between a number and its unit.
-fn split_words(core: &str, code: u16, scratch: &mut String, take: &mut impl FnMut(Item<'_>)) {
+fn split_words(core: &str, code: u16, scratch: &mut String, take: &mut impl FnMut(Token<'_>)) {
     scratch.clear();
     let mut last = ' ';
     let mut lower_run = 0;
@@ -230,7 +230,7 @@ fn split_words(core: &str, code: u16, scratch: &mut String, take: &mut impl FnMu
                 upper = true;
             }
             if c == '.' {
-                take(Item::Stop);
+                take(Token::Stop);
             }
         }
         if c.is_alphanumeric() {
@@ -243,12 +243,12 @@ fn split_words(core: &str, code: u16, scratch: &mut String, take: &mut impl FnMu
     flush(scratch, upper, code, take);
 }
 
-fn flush(scratch: &mut String, upper: bool, code: u16, take: &mut impl FnMut(Item<'_>)) {
+fn flush(scratch: &mut String, upper: bool, code: u16, take: &mut impl FnMut(Token<'_>)) {
     if scratch.is_empty() {
         return;
     }
     if scratch.bytes().all(|b| b.is_ascii_digit()) {
-        take(Item::Word(match scratch.as_str() {
+        take(Token::Word(match scratch.as_str() {
             "24" => "24",
             _ if scratch.parse() == Ok(code) => "codnum",
             _ => "0",
@@ -256,10 +256,10 @@ fn flush(scratch: &mut String, upper: bool, code: u16, take: &mut impl FnMut(Ite
     } else if upper && matches!(scratch.as_str(), "mail" | "data" | "auth") {
         // The command, not the thing.
         scratch.push_str("cmd");
-        take(Item::Word(scratch));
+        take(Token::Word(scratch));
     } else {
         stem(scratch);
-        take(Item::Word(scratch));
+        take(Token::Word(scratch));
     }
     scratch.clear();
 }
