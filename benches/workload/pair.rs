@@ -10,7 +10,7 @@ use smtpress::mail::{Mailer, Message};
 use smtpress::smtp::client::Event;
 use smtpress::smtp::request::Request;
 use smtpress::smtp::script::{Identity, Pipelining};
-use smtpress::smtp::server::{Answer, Ask, Bounds, Policy, Server};
+use smtpress::smtp::server::{Ask, Policy, PolicyAnswer, Server, ServerBounds};
 use smtpress::smtp::{Client, Machine, Need, Step};
 
 use super::Books;
@@ -41,7 +41,7 @@ impl Pair {
                 sent: 0,
                 accepted: 0,
             },
-            server: Server::new(Willing, Bounds::default()),
+            server: Server::new(Willing, ServerBounds::default()),
             now,
             to_client: Vec::new(),
             to_server: Vec::new(),
@@ -144,7 +144,7 @@ impl Owner {
                 client.begin(self.mailer.message(self.sent));
                 self.sent += 1;
             }
-            Event::Begun(at) => {
+            Event::Started(at) => {
                 let free = usize::from(self.begun[0].is_some());
                 self.begun[free] = Some(at);
                 self.books.begun();
@@ -171,8 +171,8 @@ fn nanos(from: Instant, to: Instant) -> u64 {
 struct Willing;
 
 impl Policy for Willing {
-    fn answer(&mut self, _now: Instant, ask: Ask<'_>) -> Answer {
-        Answer::new(match ask {
+    fn answer(&mut self, _now: Instant, ask: Ask<'_>) -> PolicyAnswer {
+        PolicyAnswer::new(match ask {
             Ask::Greeting => "220 listener.example ESMTP",
             Ask::Request(Request::Hello { .. }) => "250-listener.example\n250-PIPELINING\n250 SIZE 10240000",
             Ask::Request(Request::Mail { .. }) => "250 2.1.0 Ok",

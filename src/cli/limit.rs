@@ -18,7 +18,7 @@ use crate::condition::Classifier;
 use crate::experiment::limit::{
     self, Bounds, Ended, Finding, KINDS, Kind, Measure, Outcome, Request, Setting, Watch,
 };
-use crate::generator::probe::{NetworkProbes, ProbeEvent, Refusal};
+use crate::generator::probe::{NetworkProbes, ProbeEvent, ProbeRefusal};
 use crate::generator::{Connector, Stop, clock, preflight, reachability};
 use crate::listener::Listener;
 use crate::load::Shard;
@@ -327,7 +327,7 @@ fn judged(
 }
 
 fn verdict(outcome: &Outcome, plan: &Plan) -> SearchVerdict {
-    let reply = |refusal: &Refusal| limit::told(refusal.step, &refusal.event, None);
+    let reply = |refusal: &ProbeRefusal| limit::told(refusal.step, &refusal.event, None);
     match &outcome.ended {
         None => SearchVerdict::complete(!outcome.findings.iter().any(Finding::fails)),
         Some(Ended::Stopped) => SearchVerdict::stopped(),

@@ -8,7 +8,7 @@ use crate::net::address::Target;
 use crate::net::dial::Endpoint;
 use crate::report::format;
 use crate::smtp::Step;
-use crate::smtp::dialogue::Part;
+use crate::smtp::dialogue::DialoguePart;
 
 /// Of a long content so many first lines are shown, and two last ones.
 const FIRST_LINES: usize = 14;
@@ -64,14 +64,14 @@ impl Paper {
     }
 
     /// Lines that were said in one go, all content or none. Only content is shortened, and says so.
-    pub fn said(&mut self, side: Side, part: Part, at: Duration, lines: &[String]) {
+    pub fn said(&mut self, side: Side, part: DialoguePart, at: Duration, lines: &[String]) {
         let who = match side {
             Side::Client => self.paint("36", "C:"),
             Side::Listener => self.paint("33", "S:"),
         };
         let left_out = lines.len().saturating_sub(FIRST_LINES + LAST_LINES);
         // One line is not worth a note that takes its place.
-        let left_out = if left_out > 1 && part == Part::Content && !self.full { left_out } else { 0 };
+        let left_out = if left_out > 1 && part == DialoguePart::Content && !self.full { left_out } else { 0 };
         for (index, line) in lines.iter().enumerate() {
             if left_out > 0 && (FIRST_LINES..FIRST_LINES + left_out).contains(&index) {
                 if index == FIRST_LINES {

@@ -18,7 +18,7 @@ use crate::collector::tally::Tally;
 use crate::command::CommandError;
 use crate::command::output::Output;
 use crate::command::signals::Signals;
-use crate::generator::connector::Embedded;
+use crate::generator::connector::EmbeddedListener;
 use crate::generator::{Control, Local, Observer, Runner, Stop, preflight};
 use crate::listener::Listener;
 use crate::load;
@@ -222,8 +222,8 @@ fn shown(args: &RunArgs) -> args::Progress {
 }
 
 /// The embedded listener, as its clients see it.
-pub(super) fn embedded(listener: &Listener) -> Embedded {
-    Embedded { place: listener.place().into(), certificate: listener.certificate().cloned() }
+pub(super) fn embedded(listener: &Listener) -> EmbeddedListener {
+    EmbeddedListener { place: listener.place().into(), certificate: listener.certificate().cloned() }
 }
 
 /// Starts the embedded listener that a profile asks for.

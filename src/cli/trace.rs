@@ -24,8 +24,8 @@ use crate::generator::connector::{Connector, ThreadConnector};
 use crate::generator::{clock, failure_class, preflight};
 use crate::load::Shard;
 use crate::mail::{Mailer, Message};
-use crate::net::dial::{Attempt, Dialed, Fault};
-use crate::net::drive::{Host, Scratch, drive};
+use crate::net::dial::{Attempt, ConnectFault, Dialed};
+use crate::net::drive::{MachineOwner, Scratch, drive};
 use crate::net::proxy;
 use crate::net::tls::Security;
 use crate::plan::silence;
@@ -34,7 +34,7 @@ use crate::profile::{Document, Override, Purpose};
 use crate::report::format;
 use crate::smtp::auth::{Login, Redactor};
 use crate::smtp::client::{Event, Failure as StepFailure};
-use crate::smtp::dialogue::{Dialogue, Part, without_secret};
+use crate::smtp::dialogue::{Dialogue, DialoguePart, without_secret};
 use crate::smtp::machine::Handshake;
 use crate::smtp::{Client, Reply, Step};
 use crate::verdict::ExitCode;
@@ -58,18 +58,18 @@ pub fn trace(args: &TraceArgs, screen: &Screen) -> Result<ExitCode, CommandError
     let mailer = Mailer::new(&plan.mail, plan.seed, &plan.run_id, &prepared.date());
     let messages = if args.no_message { 0 } else { 1 };
     let mut session =
-        Session::new(Paper::new(out, screen.colour_out(), args.full), mailer, messages, connector);
+        TracedSession::new(Paper::new(out, screen.colour_out(), args.full), mailer, messages, connector);
     session.paper.title(&plan.target, session.connector.connector().endpoint());
     let reached = runtime.block_on(async {
         let mut requests = Requests::register()?;
         std::io::Result::Ok(tokio::select! {
-            reached = session.lead(screen) => Some(reached),
+            reached = session.run(screen) => Some(reached),
             () = requests.next() => None,
         })
     })?;
     let done = session.accepted || args.no_message && !session.failed;
     session.close(reached, done);
-    let Session { paper, steps, tls, lines, addresses, remarks, accepted, .. } = session;
+    let TracedSession { paper, steps, tls, lines, addresses, remarks, accepted, .. } = session;
     if let Some(listener) = listener {
         listener.stop();
     }
@@ -159,8 +159,8 @@ struct Silence {
 }
 
 /// The session under way and what is kept of it.
-struct Session {
-    begun: Instant,
+struct TracedSession {
+    started: Instant,
     classifier: Classifier,
     mailer: Arc<Mailer>,
     messages: u32,
@@ -186,12 +186,12 @@ struct Session {
     failed: bool,
 }
 
-impl Session {
-    fn new(paper: Paper, mailer: Mailer, messages: u32, connector: ThreadConnector) -> Session {
-        Session {
+impl TracedSession {
+    fn new(paper: Paper, mailer: Mailer, messages: u32, connector: ThreadConnector) -> TracedSession {
+        TracedSession {
             connector: Rc::new(connector),
             silence: None,
-            begun: clock::now(),
+            started: clock::now(),
             classifier: Classifier::new(Vec::new()),
             mailer: Arc::new(mailer),
             messages,
@@ -211,8 +211,8 @@ impl Session {
     }
 
     /// True: the listener was reached.
-    async fn lead(&mut self, screen: &Screen) -> bool {
-        self.begun = clock::now();
+    async fn run(&mut self, screen: &Screen) -> bool {
+        self.started = clock::now();
         let connector = self.connector.clone();
         let dialed = connector.connect(0, &Cell::new(Step::Dns)).await;
         for (step, from, to, fault) in dialed.steps() {
@@ -220,7 +220,7 @@ impl Session {
             self.step(step, to - from, None, condition);
         }
         self.reached(&dialed);
-        self.line(Side::Client, Part::Command, &proxied(&dialed.header));
+        self.line(Side::Client, DialoguePart::Command, &proxied(&dialed.header));
         let mut stream = match dialed.result {
             Ok(stream) => stream,
             Err((failed, _)) => return failed == Step::Greeting,
@@ -250,7 +250,7 @@ impl Session {
             }));
         }
         match dialed.result.as_ref().err() {
-            Some((_, fault @ (Fault::Own(_) | Fault::NotAllowed(_)))) => {
+            Some((_, fault @ (ConnectFault::Own(_) | ConnectFault::NotAllowed(_)))) => {
                 self.remark(&dialed.in_words(*fault), false)
             }
             // Alone, its condition says it.
@@ -270,17 +270,17 @@ impl Session {
 
     /// Lines of the listener.
     fn heard(&mut self, lines: &[u8]) {
-        match self.redactor.as_ref().map(|redactor| redactor.octets(lines)) {
-            Some(shown) => self.line(Side::Listener, Part::Command, &shown),
-            None => self.line(Side::Listener, Part::Command, lines),
+        match self.redactor.as_ref().map(|redactor| redactor.bytes(lines)) {
+            Some(shown) => self.line(Side::Listener, DialoguePart::Command, &shown),
+            None => self.line(Side::Listener, DialoguePart::Command, lines),
         }
     }
 
-    fn line(&mut self, side: Side, part: Part, bytes: &[u8]) {
+    fn line(&mut self, side: Side, part: DialoguePart, bytes: &[u8]) {
         if bytes.is_empty() {
             return;
         }
-        let at = clock::now() - self.begun;
+        let at = clock::now() - self.started;
         let lines: Vec<String> = bytes.split_inclusive(|byte| *byte == b'\n').map(legible).collect();
         for line in &lines {
             self.lines.push(json!({ "at_ns": nanos(at), "from": side.as_str(), "line": line }));
@@ -325,7 +325,7 @@ impl Session {
 
     /// `reached`: `None` if the user has ended it.
     fn close(&mut self, reached: Option<bool>, done: bool) {
-        let total = clock::now() - self.begun;
+        let total = clock::now() - self.started;
         let word = match (reached, done, self.accepted) {
             (None, _, true) => "accepted, then interrupted",
             (None, ..) => "interrupted",
@@ -339,7 +339,7 @@ impl Session {
     }
 }
 
-impl Host<Client<Message>> for Session {
+impl MachineOwner<Client<Message>> for TracedSession {
     fn event(&mut self, client: &mut Client<Message>, _now: Instant, event: Event) {
         match event {
             Event::Step { step, started, ended, code, failure, in_doubt } => {
@@ -390,13 +390,16 @@ impl Host<Client<Message>> for Session {
             Event::Mixed(_, reply) => {
                 self.paper.remark(&format!("lines with different codes: {}", mixed(&reply)), false);
             }
-            Event::Ready { early: true } | Event::Established(_) | Event::Begun(_) | Event::Ended { .. } => {}
+            Event::Ready { early: true }
+            | Event::Established(_)
+            | Event::Started(_)
+            | Event::Ended { .. } => {}
         }
     }
 
     fn sent(&mut self, client: &Client<Message>, bytes: &[u8]) {
         if client.is_secret() {
-            return self.line(Side::Client, Part::Command, &without_secret(bytes));
+            return self.line(Side::Client, DialoguePart::Command, &without_secret(bytes));
         }
         for (part, piece) in run_together(self.dialogue.sent(bytes)) {
             self.line(Side::Client, part, &piece);
@@ -428,10 +431,10 @@ impl Host<Client<Message>> for Session {
 }
 
 /// Neighbours of one kind as one; the final dot belongs to the content that it ends.
-fn run_together(pieces: Vec<(Part, &[u8])>) -> Vec<(Part, Vec<u8>)> {
-    let mut runs: Vec<(Part, Vec<u8>)> = Vec::new();
+fn run_together(pieces: Vec<(DialoguePart, &[u8])>) -> Vec<(DialoguePart, Vec<u8>)> {
+    let mut runs: Vec<(DialoguePart, Vec<u8>)> = Vec::new();
     for (part, piece) in pieces {
-        let part = if part == Part::Dot { Part::Content } else { part };
+        let part = if part == DialoguePart::Dot { DialoguePart::Content } else { part };
         match runs.last_mut().filter(|(last, _)| *last == part) {
             Some((_, run)) => run.extend_from_slice(piece),
             None => runs.push((part, piece.to_vec())),

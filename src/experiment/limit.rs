@@ -32,7 +32,7 @@ pub use finding::{Finding, ShownBy, Verdict};
 
 use crate::condition::Condition;
 use crate::condition::Group;
-use crate::generator::probe::{ProbeEvent, ProbeOptions, Probes, Refusal};
+use crate::generator::probe::{ProbeEvent, ProbeOptions, ProbeRefusal, Probes};
 use crate::smtp::Step;
 use field::Found;
 
@@ -224,9 +224,9 @@ pub struct Outcome {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ended {
     /// The listener does not serve a first session.
-    Unserved(Refusal),
+    Unserved(ProbeRefusal),
     /// It does not serve any more, after this kind.
-    Lost(&'static str, Refusal),
+    Lost(&'static str, ProbeRefusal),
     /// Our own side could not go on.
     Own(String),
     /// What may be spent is spent.

@@ -11,7 +11,7 @@ use super::context::RunContext;
 use super::dispatch::ScheduledArrival;
 use super::failure_class::{self, FailureClass};
 use super::times::Times;
-use super::transcript::{Tape, Tapes};
+use super::transcript::{SessionTranscript, Transcripts};
 use super::work::Notes;
 use crate::collector::recorder::Recorder;
 use crate::collector::snapshot::{Gauges, Snapshot};
@@ -32,7 +32,7 @@ pub(super) struct Accounting {
     spans: Vec<(Duration, Duration)>,
     phases: RefCell<Vec<PhaseState>>,
     recorder: RefCell<Recorder>,
-    transcripts: RefCell<Tapes>,
+    transcripts: RefCell<Transcripts>,
     notes: RefCell<Notes>,
 }
 
@@ -244,12 +244,12 @@ impl Accounting {
     }
 
     /// A transcript for a new session, if one is wanted.
-    pub fn transcript(&self) -> Option<Box<Tape>> {
-        self.transcripts.borrow_mut().tape()
+    pub fn transcript(&self) -> Option<Box<SessionTranscript>> {
+        self.transcripts.borrow_mut().start()
     }
 
     /// Keeps the transcript of a session that ended; `condition`: the first that it met.
-    pub fn keep_transcript(&self, transcript: &Tape, condition: Option<Condition>) {
+    pub fn keep_transcript(&self, transcript: &SessionTranscript, condition: Option<Condition>) {
         self.transcripts.borrow_mut().over(transcript, self.worker, condition);
     }
 

@@ -13,7 +13,7 @@ use super::runner::RunError;
 use crate::net::address::Transport;
 use crate::net::address::allowed::Allowed;
 use crate::net::dial::{self, Dialed, Endpoint, Place, Resolve};
-use crate::net::tls::client::Client as TlsClient;
+use crate::net::tls::client::TlsClient;
 use crate::net::tls::{Security, TlsError};
 use crate::plan::Plan;
 use crate::smtp::auth::Login;
@@ -25,7 +25,7 @@ use crate::smtp::{Client, Content, Script, Step};
 
 /// The listener inside this process.
 #[derive(Clone, Debug)]
-pub struct Embedded {
+pub struct EmbeddedListener {
     /// Where it listens.
     pub place: Place,
     /// Its certificate, which is trusted unless the plan names others.
@@ -45,7 +45,7 @@ impl Connector {
     ///
     /// # Errors
     /// The target is embedded, and there is no listener; or TLS cannot be set up. Nothing is sent.
-    pub fn new(plan: &Plan, embedded: Option<&Embedded>) -> Result<Connector, RunError> {
+    pub fn new(plan: &Plan, embedded: Option<&EmbeddedListener>) -> Result<Connector, RunError> {
         let (place, allowed) = match &plan.target.transport {
             Transport::Tcp { host, port } => {
                 (Place::Tcp { host: host.clone(), port: *port }, Allowed::new(host, &plan.allow))

@@ -4,7 +4,7 @@ use crate::collector::Outcome;
 use crate::condition::Classifier;
 use crate::condition::Condition;
 use crate::net::dial;
-use crate::net::tls::client::Client;
+use crate::net::tls::client::TlsClient;
 use crate::smtp::client::{Failure, Lacking};
 use crate::smtp::machine::{Handshake, Insecure};
 use crate::smtp::{Closed, Reply, Step};
@@ -103,22 +103,22 @@ fn refused(step: Step, reply: &Reply) -> Outcome {
 }
 
 /// Judges a connection that did not come about. An own failure is nobody's outcome: the arrival is shed.
-pub fn classify_dial(fault: dial::Fault) -> FailureClass {
-    use dial::{Fault, Own};
+pub fn classify_dial(fault: dial::ConnectFault) -> FailureClass {
+    use dial::{ConnectFault, LocalFault};
     let (condition, outcome) = match fault {
-        Fault::NotResolved => (Condition::NameNotResolved, Outcome::Refused),
-        Fault::Refused => (Condition::ConnectRefused, Outcome::Refused),
-        Fault::Unreachable => (Condition::HostUnreachable, Outcome::Refused),
-        Fault::Reset => (Condition::ResetBeforeGreeting, Outcome::Refused),
-        Fault::TimedOut => (Condition::ConnectTimeout, Outcome::TimedOut),
-        Fault::Own(Own::Descriptors) => (Condition::OutOfDescriptors, Outcome::Shed),
-        Fault::Own(Own::Ports) => (Condition::OutOfPorts, Outcome::Shed),
-        Fault::Own(Own::Buffers) => (Condition::OutOfBuffers, Outcome::Shed),
-        Fault::Own(Own::Memory) => (Condition::OutOfMemory, Outcome::Shed),
-        Fault::Own(Own::Source) => (Condition::NoSourceAddress, Outcome::Shed),
-        Fault::Own(Own::Other(_)) => (Condition::OwnError, Outcome::Shed),
+        ConnectFault::NotResolved => (Condition::NameNotResolved, Outcome::Refused),
+        ConnectFault::Refused => (Condition::ConnectRefused, Outcome::Refused),
+        ConnectFault::Unreachable => (Condition::HostUnreachable, Outcome::Refused),
+        ConnectFault::Reset => (Condition::ResetBeforeGreeting, Outcome::Refused),
+        ConnectFault::TimedOut => (Condition::ConnectTimeout, Outcome::TimedOut),
+        ConnectFault::Own(LocalFault::Descriptors) => (Condition::OutOfDescriptors, Outcome::Shed),
+        ConnectFault::Own(LocalFault::Ports) => (Condition::OutOfPorts, Outcome::Shed),
+        ConnectFault::Own(LocalFault::Buffers) => (Condition::OutOfBuffers, Outcome::Shed),
+        ConnectFault::Own(LocalFault::Memory) => (Condition::OutOfMemory, Outcome::Shed),
+        ConnectFault::Own(LocalFault::Source) => (Condition::NoSourceAddress, Outcome::Shed),
+        ConnectFault::Own(LocalFault::Other(_)) => (Condition::OwnError, Outcome::Shed),
         // No arrival may begin there; that is our rule and nobody's outcome.
-        Fault::NotAllowed(_) => (Condition::TargetNotAllowed, Outcome::Shed),
+        ConnectFault::NotAllowed(_) => (Condition::TargetNotAllowed, Outcome::Shed),
     };
     FailureClass { condition, outcome }
 }
@@ -143,7 +143,7 @@ pub fn stepped_down(step: Step, reply: &Reply) -> String {
 }
 
 /// The evidence of a failed step, as text; of a TLS handshake with what was offered in it.
-pub fn sample_at(step: Step, failure: &Failure, tls: Option<&Client>) -> String {
+pub fn sample_at(step: Step, failure: &Failure, tls: Option<&TlsClient>) -> String {
     let is_telling = match failure {
         Failure::Insecure(Insecure::Alert(_) | Insecure::Broken(_)) => true,
         Failure::Closed(_) | Failure::TimedOut(_) => step == Step::Tls,
@@ -235,7 +235,7 @@ pub fn reply(failure: &Failure) -> Option<&Reply> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::dial::Own;
+    use crate::net::dial::LocalFault;
     use crate::smtp::auth::Mechanism;
 
     /// Every failure of a step, each evidence as hostile as it comes.
@@ -280,32 +280,35 @@ mod tests {
 
     #[test]
     fn no_failure_is_told_in_the_words_of_the_program() {
-        use dial::Fault;
+        use dial::ConnectFault;
         let faults = [
-            Fault::NotResolved,
-            Fault::Refused,
-            Fault::TimedOut,
-            Fault::Unreachable,
-            Fault::Reset,
-            Fault::Own(Own::Descriptors),
-            Fault::Own(Own::Ports),
-            Fault::Own(Own::Buffers),
-            Fault::Own(Own::Memory),
-            Fault::Own(Own::Source),
-            Fault::Own(Own::Other(1)),
+            ConnectFault::NotResolved,
+            ConnectFault::Refused,
+            ConnectFault::TimedOut,
+            ConnectFault::Unreachable,
+            ConnectFault::Reset,
+            ConnectFault::Own(LocalFault::Descriptors),
+            ConnectFault::Own(LocalFault::Ports),
+            ConnectFault::Own(LocalFault::Buffers),
+            ConnectFault::Own(LocalFault::Memory),
+            ConnectFault::Own(LocalFault::Source),
+            ConnectFault::Own(LocalFault::Other(1)),
         ];
         // `Own(Ports)`, `Other(OtherError(..))`, `ClearText([52, 50])`, `\\r\\n`: what {:?} writes.
         let debug = regex::Regex::new(
             r#"[A-Z][a-z]+[A-Z][a-z]|[A-Za-z]\((?:[A-Z][a-z]|")|\[\d|\\[rntu0]|\.\.\)|\{ "#,
         )
         .unwrap();
-        let texts =
-            failures().iter().map(sample).chain(faults.iter().map(Fault::to_string)).collect::<Vec<_>>();
+        let texts = failures()
+            .iter()
+            .map(sample)
+            .chain(faults.iter().map(ConnectFault::to_string))
+            .collect::<Vec<_>>();
         for text in &texts {
             assert!(!debug.is_match(text), "{text}");
             assert!(text.len() > 10 && !text.ends_with(['\r', '\n']), "{text}");
         }
         assert!(texts.contains(&"550 5.1.1 \"a\\b\"".to_owned()));
-        assert!(debug.is_match(&format!("{:?}", Fault::Own(Own::Ports))));
+        assert!(debug.is_match(&format!("{:?}", ConnectFault::Own(LocalFault::Ports))));
     }
 }

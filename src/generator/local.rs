@@ -10,7 +10,7 @@ use rustls::pki_types::CertificateDer;
 use tokio::sync::watch;
 
 use super::clock::{self, Clock};
-use super::connector::{Connector, Embedded};
+use super::connector::{Connector, EmbeddedListener};
 use super::context::{OpenSessions, RunContext};
 use super::host::Host;
 use super::meter::ProcessMeter;
@@ -26,7 +26,7 @@ use crate::condition;
 use crate::load::Shard;
 use crate::mail::Mailer;
 use crate::net::address::Transport;
-use crate::net::dial::{Fault, Place, Resolve, SystemResolver};
+use crate::net::dial::{ConnectFault, Place, Resolve, SystemResolver};
 use crate::net::source;
 use crate::plan::{Phase, Plan};
 
@@ -44,7 +44,7 @@ const SILENCE: Duration = Duration::from_secs(30);
 pub struct Local {
     stop: watch::Receiver<Stop>,
     asked: Option<watch::Sender<Stop>>,
-    embedded: Option<Embedded>,
+    embedded: Option<EmbeddedListener>,
     resolver: Arc<dyn Resolve>,
     stall: Option<(Duration, Duration)>,
     checks: bool,
@@ -68,7 +68,7 @@ impl Local {
     /// Where the embedded listener is.
     #[must_use]
     pub fn with_listener(mut self, place: impl Into<Place>) -> Local {
-        self.embedded = Some(Embedded { place: place.into(), certificate: None });
+        self.embedded = Some(EmbeddedListener { place: place.into(), certificate: None });
         self
     }
 
@@ -182,7 +182,7 @@ struct LocalRun {
     gauges: Gauges,
     aborted_by: Option<String>,
     /// The first session could not reach the target.
-    unreached: Option<Fault>,
+    unreached: Option<ConnectFault>,
     health: ProcessMeter,
 }
 

@@ -11,7 +11,7 @@ use crate::condition::Condition;
 use crate::net::address::Transport;
 use crate::net::address::allowed::Allowed;
 use crate::net::address::origin::Origin;
-use crate::net::dial::Fault;
+use crate::net::dial::ConnectFault;
 use crate::net::source;
 use crate::plan::{Phase, Plan};
 
@@ -128,7 +128,7 @@ pub fn check_before_load(plan: &Plan) -> Result<(), PreflightError> {
 /// Whether a unix socket is there and may be written to.
 fn check_unix(plan: &Plan, path: &Path) -> Result<(), PreflightError> {
     use std::os::unix::fs::FileTypeExt;
-    let unreachable = |reason: &str| Err(unreachable(plan, Fault::Refused, reason.to_owned()));
+    let unreachable = |reason: &str| Err(unreachable(plan, ConnectFault::Refused, reason.to_owned()));
     match std::fs::metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => unreachable("there is no such file"),
         Err(error) => unreachable(&error.to_string()),
@@ -141,8 +141,8 @@ fn check_unix(plan: &Plan, path: &Path) -> Result<(), PreflightError> {
 }
 
 /// A session could not reach the target, and why in words.
-pub(super) fn unreachable(plan: &Plan, fault: Fault, reason: String) -> PreflightError {
-    if let (Fault::NotAllowed(address), Some(host)) = (fault, plan.target.host()) {
+pub(super) fn unreachable(plan: &Plan, fault: ConnectFault, reason: String) -> PreflightError {
+    if let (ConnectFault::NotAllowed(address), Some(host)) = (fault, plan.target.host()) {
         return PreflightError::NotAllowed { host: host.to_owned(), address: Some(address) };
     }
     PreflightError::Unreachable {

@@ -39,7 +39,7 @@ pub enum OpenOutcome {
     /// It is open, and nothing is outstanding.
     Open(Probe),
     /// The listener does not serve it.
-    Refused(Refusal),
+    Refused(ProbeRefusal),
     /// Our own side could not, and why: no finding about the listener.
     OwnFailure(String),
 }
@@ -56,14 +56,14 @@ impl OpenOutcome {
 
 /// How a listener does not serve a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub struct ProbeRefusal {
     /// Where its opening ended.
     pub step: Step,
     /// By what.
     pub event: ProbeEvent,
     /// The connection, which may still be there.
     pub session: Probe,
-    /// From the first octet that we sent, the SYN, to its end.
+    /// From the first byte that we sent, the SYN, to its end.
     pub took: Duration,
 }
 

@@ -17,7 +17,7 @@ use super::connector::Connector;
 use super::preflight;
 use super::runner::RunError;
 use crate::net::address::Transport;
-use crate::net::dial::{self, Dialed, Endpoint, Fault};
+use crate::net::dial::{self, ConnectFault, Dialed, Endpoint};
 use crate::plan::Plan;
 use crate::smtp::Step;
 use crate::smtp::script::Tls;
@@ -33,9 +33,9 @@ pub(super) struct Reach {
     /// How long the first dial may hang.
     patience: Duration,
     /// When the first dial began, since the run's epoch.
-    begun: OnceLock<Duration>,
+    started: OnceLock<Duration>,
     /// How the first one ended: why the target was not reached, if it was not.
-    ended: OnceLock<Option<Fault>>,
+    ended: OnceLock<Option<ConnectFault>>,
 }
 
 impl Reach {
@@ -45,18 +45,18 @@ impl Reach {
         if !is_asked {
             ended.set(None).ok();
         }
-        Reach { patience: PATIENCE.min(timeout), begun: OnceLock::new(), ended }
+        Reach { patience: PATIENCE.min(timeout), started: OnceLock::new(), ended }
     }
 
     /// A dial begins.
-    pub fn begun(&self, at: Duration) {
-        self.begun.get_or_init(|| at);
+    pub fn started(&self, at: Duration) {
+        self.started.get_or_init(|| at);
     }
 
     /// A dial ended.
-    pub fn ended(&self, failure: Option<(Step, Fault)>) {
+    pub fn ended(&self, failure: Option<(Step, ConnectFault)>) {
         match failure {
-            Some((_, Fault::Own(_))) => {}
+            Some((_, ConnectFault::Own(_))) => {}
             Some((Step::Dns | Step::Connect, fault)) => {
                 self.ended.get_or_init(|| Some(fault));
             }
@@ -67,10 +67,14 @@ impl Reach {
     }
 
     /// Why the target cannot be reached, if that is so at `now`.
-    pub fn failure(&self, now: Duration) -> Option<Fault> {
+    pub fn failure(&self, now: Duration) -> Option<ConnectFault> {
         match self.ended.get() {
             Some(ended) => *ended,
-            None => self.begun.get().filter(|begun| now > **begun + self.patience).map(|_| Fault::TimedOut),
+            None => self
+                .started
+                .get()
+                .filter(|started| now > **started + self.patience)
+                .map(|_| ConnectFault::TimedOut),
         }
     }
 }
@@ -89,9 +93,9 @@ pub fn check_target(plan: &Plan) -> Result<(), RunError> {
     let Some(dialed) = connect_once(&connector, PATIENCE, |dialed| async { dialed }) else { return Ok(()) };
     match &dialed.result {
         // It let us in before it reset us: what that means is for the load to say.
-        Ok(_) | Err((_, Fault::Reset)) => Ok(()),
+        Ok(_) | Err((_, ConnectFault::Reset)) => Ok(()),
         // A unix socket whose queue is full has a listener.
-        Err((_, Fault::TimedOut)) if matches!(plan.target.transport, Transport::Unix { .. }) => Ok(()),
+        Err((_, ConnectFault::TimedOut)) if matches!(plan.target.transport, Transport::Unix { .. }) => Ok(()),
         Err((_, fault)) => Err(preflight::unreachable(plan, *fault, dialed.in_words(*fault)).into()),
     }
 }
@@ -105,8 +109,14 @@ pub(super) fn still_listens(connector: &Connector) -> bool {
         match dialed.result {
             Ok(_) if script.tls == Tls::Implicit => true,
             Ok(mut stream) => !stream.is_silent(patience).await,
-            Err((_, Fault::Own(_) | Fault::NotAllowed(_) | Fault::Reset)) => true,
-            Err((_, Fault::Refused | Fault::TimedOut | Fault::Unreachable | Fault::NotResolved)) => false,
+            Err((_, ConnectFault::Own(_) | ConnectFault::NotAllowed(_) | ConnectFault::Reset)) => true,
+            Err((
+                _,
+                ConnectFault::Refused
+                | ConnectFault::TimedOut
+                | ConnectFault::Unreachable
+                | ConnectFault::NotResolved,
+            )) => false,
         }
     });
     listens.unwrap_or(true)
@@ -131,30 +141,33 @@ fn connect_once<T, F: Future<Output = T>>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::dial::Own;
+    use crate::net::dial::LocalFault;
 
     #[test]
     fn the_first_dial_that_ends_decides() {
         let seconds = Duration::from_secs;
         let reach = Reach::new(true, seconds(30));
-        assert_eq!(reach.failure(seconds(100)), None, "none was begun");
-        reach.begun(seconds(1));
-        reach.begun(seconds(5));
-        reach.ended(Some((Step::Connect, Fault::Own(Own::Ports))));
-        assert_eq!((reach.failure(seconds(11)), reach.failure(seconds(12))), (None, Some(Fault::TimedOut)));
-        reach.ended(Some((Step::Connect, Fault::Refused)));
+        assert_eq!(reach.failure(seconds(100)), None, "none was started");
+        reach.started(seconds(1));
+        reach.started(seconds(5));
+        reach.ended(Some((Step::Connect, ConnectFault::Own(LocalFault::Ports))));
+        assert_eq!(
+            (reach.failure(seconds(11)), reach.failure(seconds(12))),
+            (None, Some(ConnectFault::TimedOut))
+        );
+        reach.ended(Some((Step::Connect, ConnectFault::Refused)));
         reach.ended(None);
-        assert_eq!(reach.failure(seconds(2)), Some(Fault::Refused));
-        for good in [None, Some((Step::Greeting, Fault::Reset))] {
+        assert_eq!(reach.failure(seconds(2)), Some(ConnectFault::Refused));
+        for good in [None, Some((Step::Greeting, ConnectFault::Reset))] {
             let reach = Reach::new(true, seconds(30));
-            reach.begun(seconds(0));
+            reach.started(seconds(0));
             reach.ended(good);
-            reach.ended(Some((Step::Connect, Fault::Refused)));
+            reach.ended(Some((Step::Connect, ConnectFault::Refused)));
             assert_eq!(reach.failure(seconds(99)), None, "{good:?}: it was reached, and refuses now");
         }
         let nobody_asks = Reach::new(false, seconds(30));
-        nobody_asks.begun(seconds(0));
-        nobody_asks.ended(Some((Step::Dns, Fault::NotResolved)));
+        nobody_asks.started(seconds(0));
+        nobody_asks.ended(Some((Step::Dns, ConnectFault::NotResolved)));
         assert_eq!(nobody_asks.failure(seconds(99)), None);
     }
 }

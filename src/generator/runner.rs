@@ -33,7 +33,7 @@ pub trait Observer {
     /// A second is over. `total` is everything up to its end.
     fn interval(&mut self, interval: &Interval, total: &Tally) -> Control;
 
-    /// Sessions that were taped have ended: file stem and text. All of them are in [`Measured::transcripts`] too.
+    /// Sessions that were recorded have ended: file stem and text. All of them are in [`Measured::transcripts`] too.
     fn transcripts(&mut self, _: &[(String, String)]) {}
 }
 

@@ -21,12 +21,12 @@ use super::dispatch::{OpenFor, ScheduledArrival, SlotId};
 use super::failure_class;
 use super::session_pool::{Instruction, InstructionSlot, SessionPool};
 use super::times::Times;
-use super::transcript::Tape;
+use super::transcript::SessionTranscript;
 use crate::collector::{Metric, Outcome};
 use crate::condition::Condition;
 use crate::mail::Message;
 use crate::net::dial::Dialed;
-use crate::net::drive::{Host, drive};
+use crate::net::drive::{MachineOwner, drive};
 use crate::net::proxy;
 use crate::net::tls::Security;
 use crate::smtp::auth::LineRedactor;
@@ -108,7 +108,7 @@ pub(super) struct Session {
     last_condition: Option<Condition>,
     /// When a complete TLS handshake began and ended.
     shaken: Option<(Instant, Instant)>,
-    transcript: Option<Box<Tape>>,
+    transcript: Option<Box<SessionTranscript>>,
     /// What keeps the secret of its login out of the transcript.
     heard: Option<LineRedactor>,
     /// Bytes sent and received.
@@ -194,7 +194,7 @@ impl Session {
             self.accounting.arrival_in_flight(arrival.phase, self.started);
         }
         let begun = clock::now();
-        self.pool.context.reach.begun(self.started);
+        self.pool.context.reach.started(self.started);
         let dialed = match self.dial().await {
             Ok(dialed) => dialed,
             Err(step) => {
@@ -445,7 +445,7 @@ impl Session {
     }
 }
 
-impl Host<Client<Message>> for Session {
+impl MachineOwner<Client<Message>> for Session {
     fn event(&mut self, client: &mut Client<Message>, now: Instant, event: Event) {
         let clock = self.pool.context.clock;
         match event {
@@ -461,7 +461,7 @@ impl Host<Client<Message>> for Session {
                 self.pool.established(self.slot);
             }
             Event::Ready { early } => self.supply(client, early, clock.offset_of(now)),
-            Event::Begun(at) => self.transaction_started(clock.offset_of(at)),
+            Event::Started(at) => self.transaction_started(clock.offset_of(at)),
             Event::Transaction { accepted, ended } => {
                 self.transaction_ended(accepted, clock.offset_of(ended))
             }

@@ -1,7 +1,7 @@
 //! Transcripts: the dialogue of a few sessions, kept as evidence for the conditions they met.
 //!
 //! # Decisions
-//! - Nobody knows beforehand which session will fail. So the first sessions of a worker are taped, and after that new ones
+//! - Nobody knows beforehand which session will fail. So the first sessions of a worker are recorded, and after that new ones
 //!   whenever a condition was met that has no transcripts yet; the others cost nothing.
 
 use std::collections::BTreeMap;
@@ -9,13 +9,13 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::condition::Condition;
-use crate::smtp::dialogue::{Dialogue, Part};
+use crate::smtp::dialogue::{Dialogue, DialoguePart};
 
 /// Transcripts kept of one condition, by each worker.
 const KEPT: u32 = 2;
-/// Sessions taped at once, by each worker.
+/// Sessions recorded at once, by each worker.
 const LIVE: u32 = 16;
-/// What one tape holds of the dialogue, in octets, and with our remarks.
+/// What one transcript holds of the dialogue, in bytes, and with our remarks.
 const LENGTH: usize = 32 * 1024;
 const WITH_NOTES: usize = 2 * LENGTH;
 /// Lines of a content that are shown; commands and replies are shown all.
@@ -23,7 +23,7 @@ const CONTENT_LINES: usize = 12;
 
 /// The dialogue of one session.
 #[derive(Debug)]
-pub(super) struct Tape {
+pub(super) struct SessionTranscript {
     text: String,
     dialogue: Dialogue,
     /// Lines of the content under way that are shown.
@@ -33,7 +33,7 @@ pub(super) struct Tape {
     full: bool,
 }
 
-impl Tape {
+impl SessionTranscript {
     /// A line of our own remarks. There is room for them when there is none for the dialogue any more: the failure that a
     /// long session ends with is what its transcript is kept for.
     pub fn note(&mut self, at: Duration, note: &str) {
@@ -46,12 +46,12 @@ impl Tape {
     pub fn sent(&mut self, at: Duration, bytes: &[u8]) {
         let mut dialogue = std::mem::take(&mut self.dialogue);
         for (part, piece) in dialogue.sent(bytes) {
-            if part == Part::Content && self.content >= CONTENT_LINES {
+            if part == DialoguePart::Content && self.content >= CONTENT_LINES {
                 self.left_out.0 += 1;
                 self.left_out.1 += piece.len();
                 continue;
             }
-            if part == Part::Content {
+            if part == DialoguePart::Content {
                 self.content += 1;
             } else {
                 self.end_content(at);
@@ -101,9 +101,9 @@ impl Tape {
     }
 }
 
-/// The tapes of one worker.
+/// The transcripts of one worker.
 #[derive(Debug, Default)]
-pub(super) struct Tapes {
+pub(super) struct Transcripts {
     kept: BTreeMap<Condition, u32>,
     /// Conditions that were met and have too few transcripts.
     wanted: BTreeMap<Condition, ()>,
@@ -114,15 +114,15 @@ pub(super) struct Tapes {
     transcripts: Vec<(String, String)>,
 }
 
-impl Tapes {
-    /// A tape for a new session, if it should have one.
-    pub fn tape(&mut self) -> Option<Box<Tape>> {
+impl Transcripts {
+    /// A transcript for a new session, if it should have one.
+    pub fn start(&mut self) -> Option<Box<SessionTranscript>> {
         if self.live >= LIVE || self.first >= 2 && self.wanted.is_empty() {
             return None;
         }
         self.first += 1;
         self.live += 1;
-        Some(Box::new(Tape {
+        Some(Box::new(SessionTranscript {
             text: String::new(),
             dialogue: Dialogue::default(),
             content: 0,
@@ -138,8 +138,8 @@ impl Tapes {
         }
     }
 
-    /// A taped session is over; `condition`: the first it met.
-    pub fn over(&mut self, tape: &Tape, worker: u32, condition: Option<Condition>) {
+    /// A recorded session is over; `condition`: the first it met.
+    pub fn over(&mut self, transcript: &SessionTranscript, worker: u32, condition: Option<Condition>) {
         self.live -= 1;
         let (stem, count) = match condition {
             Some(condition) => {
@@ -156,7 +156,7 @@ impl Tapes {
             }
         };
         if count <= KEPT {
-            self.transcripts.push((format!("{stem}-w{worker}-{count}"), tape.text.clone()));
+            self.transcripts.push((format!("{stem}-w{worker}-{count}"), transcript.text.clone()));
         }
     }
 
@@ -172,51 +172,56 @@ mod tests {
 
     #[test]
     fn what_is_said_stands_as_it_is_and_what_cannot_be_seen_is_spelled_out() {
-        let mut tape = Tapes::default().tape().unwrap();
-        tape.received(Duration::from_micros(1_500_001), b"250 \"a\\b\" it's\t\x1b[0m \xc3\xa4\r\n");
-        assert_eq!(tape.text, "    1.500001 S: 250 \"a\\b\" it's\\t\\u{1b}[0m \\u{e4}\n");
+        let mut transcript = Transcripts::default().start().unwrap();
+        transcript.received(Duration::from_micros(1_500_001), b"250 \"a\\b\" it's\t\x1b[0m \xc3\xa4\r\n");
+        assert_eq!(transcript.text, "    1.500001 S: 250 \"a\\b\" it's\\t\\u{1b}[0m \\u{e4}\n");
     }
 
     #[test]
     fn a_group_in_the_write_of_the_content_is_shown_whole_and_only_content_is_shortened() {
-        let mut tape = Tapes::default().tape().unwrap();
+        let mut transcript = Transcripts::default().start().unwrap();
         let at = Duration::ZERO;
         let recipients: String =
             (0..30).map(|n| format!("RCPT TO:<user{n}@recipient.example>\r\n")).collect();
         let content: String = (0..100).map(|n| format!("line {n}\r\n")).collect();
-        tape.sent(at, format!("MAIL FROM:<a@b>\r\n{recipients}DATA\r\n").as_bytes());
-        tape.received(at, format!("250 ok\r\n{}354 go\r\n", "250 ok\r\n".repeat(30)).as_bytes());
-        tape.sent(at, content.as_bytes());
-        tape.sent(at, b"last\r\n.\r\nMAIL FROM:<second@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n");
-        tape.received(at, b"452 4.3.1 queue full\r\n");
-        let shown = |wanted: &str| tape.text.lines().filter(|line| line.contains(wanted)).count();
+        transcript.sent(at, format!("MAIL FROM:<a@b>\r\n{recipients}DATA\r\n").as_bytes());
+        transcript.received(at, format!("250 ok\r\n{}354 go\r\n", "250 ok\r\n".repeat(30)).as_bytes());
+        transcript.sent(at, content.as_bytes());
+        transcript.sent(at, b"last\r\n.\r\nMAIL FROM:<second@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n");
+        transcript.received(at, b"452 4.3.1 queue full\r\n");
+        let shown = |wanted: &str| transcript.text.lines().filter(|line| line.contains(wanted)).count();
         assert_eq!((shown("C: RCPT TO:<user"), shown("S: 250 ok")), (30, 31));
         assert_eq!((shown("C: line "), shown("C: [89 more lines of content, 798 bytes]")), (12, 1));
         assert_eq!((shown("C: ."), shown("MAIL FROM:<second@b>"), shown("C: DATA")), (1, 1, 2));
         let order: Vec<usize> = ["[89 more", "C: .", "second@b", "452 "]
             .iter()
-            .map(|text| tape.text.find(text).unwrap())
+            .map(|text| transcript.text.find(text).unwrap())
             .collect();
-        assert!(order.is_sorted(), "{}", tape.text);
+        assert!(order.is_sorted(), "{}", transcript.text);
 
         // A chunk (RFC 3030) is followed by its group without a line end between them.
-        let mut tape = Tapes::default().tape().unwrap();
+        let mut transcript = Transcripts::default().start().unwrap();
         let chunk = "x\r\n".repeat(50) + "end";
-        tape.sent(at, format!("BDAT {} LAST\r\n{chunk}MAIL FROM:<third@b>\r\n", chunk.len()).as_bytes());
-        assert!(tape.text.contains("C: [39 more lines of content, 117 bytes]\n"), "{}", tape.text);
-        assert!(tape.text.ends_with("C: MAIL FROM:<third@b>\n"));
+        transcript
+            .sent(at, format!("BDAT {} LAST\r\n{chunk}MAIL FROM:<third@b>\r\n", chunk.len()).as_bytes());
+        assert!(
+            transcript.text.contains("C: [39 more lines of content, 117 bytes]\n"),
+            "{}",
+            transcript.text
+        );
+        assert!(transcript.text.ends_with("C: MAIL FROM:<third@b>\n"));
     }
 
     #[test]
     fn a_full_tape_still_takes_the_failure_and_stays_bounded() {
-        let mut tapes = Tapes::default();
-        let mut tape = tapes.tape().unwrap();
-        (0..10_000).for_each(|_| tape.sent(Duration::ZERO, b"NOOP is said again and again\r\n"));
-        assert!(tape.text.len() < LENGTH + 1100);
-        assert!(tape.text.ends_with("left out\n"));
-        tape.note(Duration::ZERO, "body: queue-full (deferred): 452 4.3.1 queue full");
-        assert!(tape.text.ends_with("452 4.3.1 queue full\n"));
-        (0..10_000).for_each(|_| tape.note(Duration::ZERO, "again"));
-        assert!(tape.text.len() < WITH_NOTES + 1100);
+        let mut transcripts = Transcripts::default();
+        let mut transcript = transcripts.start().unwrap();
+        (0..10_000).for_each(|_| transcript.sent(Duration::ZERO, b"NOOP is said again and again\r\n"));
+        assert!(transcript.text.len() < LENGTH + 1100);
+        assert!(transcript.text.ends_with("left out\n"));
+        transcript.note(Duration::ZERO, "body: queue-full (deferred): 452 4.3.1 queue full");
+        assert!(transcript.text.ends_with("452 4.3.1 queue full\n"));
+        (0..10_000).for_each(|_| transcript.note(Duration::ZERO, "again"));
+        assert!(transcript.text.len() < WITH_NOTES + 1100);
     }
 }

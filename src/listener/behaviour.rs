@@ -30,11 +30,11 @@ use super::styles::Saying;
 use super::workers::Workers;
 use crate::net::tls::Security;
 use crate::smtp::Step;
-use crate::smtp::content::{EndOfData, Measure};
+use crate::smtp::content::{ContentMeasure, EndOfData};
 use crate::smtp::machine::{Handshake, Insecure};
-use crate::smtp::request::{Fault, MAX_LINE, MailParameters, Request};
+use crate::smtp::request::{MAX_LINE, MailParameters, Request, RequestFault};
 use crate::smtp::script::Protocol;
-use crate::smtp::server::{Answer, Ask, Bounds, Lapse, Policy, Then};
+use crate::smtp::server::{Ask, Lapse, Policy, PolicyAnswer, ServerBounds, Then};
 use tally::Tally;
 
 /// What all sessions of a listener share.
@@ -72,8 +72,8 @@ impl Shared {
     }
 
     /// What bounds each session.
-    pub fn bounds(&self) -> Bounds {
-        Bounds {
+    pub fn bounds(&self) -> ServerBounds {
+        ServerBounds {
             max_line: self.limits.max_line_length.map_or(MAX_LINE, |max| max as usize),
             idle: self.limits.idle_timeout,
             total: self.limits.max_connection_time,
@@ -164,27 +164,27 @@ impl Behaviour {
     }
 
     /// The words for it, with what they are about.
-    fn say(&self, saying: Saying, about: &str) -> Answer {
+    fn say(&self, saying: Saying, about: &str) -> PolicyAnswer {
         let limits = &self.shared.limits;
         if saying.condition().is_some() {
             self.shared.books.refuse(Some(saying));
         }
         let pattern = saying.pattern(limits.style);
         if !pattern.contains('{') {
-            return Answer::new(pattern);
+            return PolicyAnswer::new(pattern);
         }
         let text = pattern
             .replace("{host}", &limits.hostname)
             .replace("{peer}", &self.peer.shown())
             .replace("{arg}", about);
-        Answer::new(text.trim_end().to_owned())
+        PolicyAnswer::new(text.trim_end().to_owned())
     }
 
     /// The reply forced at this step, if it is its turn.
-    fn forced(&self, step: Step) -> Option<Answer> {
+    fn forced(&self, step: Step) -> Option<PolicyAnswer> {
         let mut replies = self.shared.limits.replies.iter();
         let forced = replies.find(|f| f.step == step && self.happens(f.probability))?;
-        let answer = Answer::new(forced.reply.clone());
+        let answer = PolicyAnswer::new(forced.reply.clone());
         if answer.code() >= 400 {
             self.shared.books.refuse(None);
         }
@@ -192,12 +192,12 @@ impl Behaviour {
     }
 
     /// The answer of a step with its delay: the forced one, or the listener's own.
-    fn at(&mut self, step: Step, own: impl FnOnce(&mut Behaviour) -> Answer) -> Answer {
+    fn at(&mut self, step: Step, own: impl FnOnce(&mut Behaviour) -> PolicyAnswer) -> PolicyAnswer {
         let answer = self.forced(step).unwrap_or_else(|| own(self));
-        Answer { delay: answer.delay + self.delay(self.shared.limits.delays.at(step)), ..answer }
+        PolicyAnswer { delay: answer.delay + self.delay(self.shared.limits.delays.at(step)), ..answer }
     }
 
-    fn greet(&mut self, now: Instant) -> Answer {
+    fn greet(&mut self, now: Instant) -> PolicyAnswer {
         if !self.open
             && let Some(refusal) = self.refuse(now)
         {
@@ -207,7 +207,7 @@ impl Behaviour {
     }
 
     /// Takes a place for the session, or says why there is none.
-    fn refuse(&mut self, now: Instant) -> Option<Answer> {
+    fn refuse(&mut self, now: Instant) -> Option<PolicyAnswer> {
         let (limits, books) = (&self.shared.limits, &self.shared.books);
         let turned_away = if self.has_ended(now) {
             Some(Saying::Unavailable)
@@ -216,26 +216,26 @@ impl Behaviour {
         };
         if let Some(saying) = turned_away {
             books.turn_away();
-            return Some(Answer { then: Then::Close, ..self.say(saying, "") });
+            return Some(PolicyAnswer { then: Then::Close, ..self.say(saying, "") });
         }
         if let Err(saying) = books.open(now, self.peer.host(), limits) {
             return Some(self.over(saying));
         }
         self.open = true;
         if limits.tls == Tls::Implicit && !self.take_tls_place() {
-            return Some(Answer { then: Then::Close, ..self.say(Saying::TooManyTlsSessions, "") });
+            return Some(PolicyAnswer { then: Then::Close, ..self.say(Saying::TooManyTlsSessions, "") });
         }
         None
     }
 
     /// How a session over a limit of connections learns of it.
-    fn over(&self, saying: Saying) -> Answer {
+    fn over(&self, saying: Saying) -> PolicyAnswer {
         let said = self.say(saying, "");
         match self.shared.limits.shown_by {
-            ShownBy::Reply => Answer { then: Then::Close, ..said },
-            ShownBy::Reset => Answer::silent(Then::Reset),
-            ShownBy::Close => Answer::silent(Then::Close),
-            ShownBy::NoGreeting => Answer::silent(Then::Silence),
+            ShownBy::Reply => PolicyAnswer { then: Then::Close, ..said },
+            ShownBy::Reset => PolicyAnswer::silent(Then::Reset),
+            ShownBy::Close => PolicyAnswer::silent(Then::Close),
+            ShownBy::NoGreeting => PolicyAnswer::silent(Then::Silence),
         }
     }
 
@@ -244,10 +244,10 @@ impl Behaviour {
         self.shared.end.is_some_and(|end| end <= now)
     }
 
-    fn hello(&mut self, extended: bool, name: &str) -> Answer {
+    fn hello(&mut self, extended: bool, name: &str) -> PolicyAnswer {
         let answer = self.at(Step::Hello, |session| {
             if extended {
-                Answer::new(session.with_auth(session.offer()))
+                PolicyAnswer::new(session.with_auth(session.offer()))
             } else {
                 session.say(Saying::Hello, name)
             }
@@ -256,7 +256,7 @@ impl Behaviour {
         answer
     }
 
-    fn mail(&mut self, now: Instant, path: &str, parameters: &MailParameters<'_>) -> Answer {
+    fn mail(&mut self, now: Instant, path: &str, parameters: &MailParameters<'_>) -> PolicyAnswer {
         let mut begun = false;
         let answer = self.at(Step::Mail, |session| {
             let saying = session.judge_mail(now, parameters.size);
@@ -309,7 +309,7 @@ impl Behaviour {
         }
     }
 
-    fn rcpt(&mut self, path: &str) -> Answer {
+    fn rcpt(&mut self, path: &str) -> PolicyAnswer {
         let answer = self.at(Step::Rcpt, |session| {
             let recipients = session.transaction.as_ref().map_or(0, |transaction| transaction.recipients);
             if session.shared.limits.max_recipients.is_some_and(|max| recipients >= max) {
@@ -329,7 +329,7 @@ impl Behaviour {
         answer
     }
 
-    fn body(&mut self, now: Instant, seen: &Measure) -> Answer {
+    fn body(&mut self, now: Instant, seen: &ContentMeasure) -> PolicyAnswer {
         let mut answer = self.at(Step::Body, |session| {
             let mut saying = session.judge_body(seen);
             let has_place = session.transaction.as_ref().is_some_and(|transaction| transaction.queued);
@@ -355,7 +355,7 @@ impl Behaviour {
     }
 
     /// The answer to a chunk that is not the last: what is too large already need not come to its end.
-    fn chunk(&mut self, size: u64, seen: &Measure) -> Answer {
+    fn chunk(&mut self, size: u64, seen: &ContentMeasure) -> PolicyAnswer {
         let saying = if self.shared.limits.max_message_size.is_some_and(|max| seen.size > max) {
             Saying::MessageSize
         } else if self.is_beyond_session(seen.size) {
@@ -373,7 +373,7 @@ impl Behaviour {
     }
 
     /// What the final dot meets, but for a full queue.
-    fn judge_body(&self, seen: &Measure) -> Saying {
+    fn judge_body(&self, seen: &ContentMeasure) -> Saying {
         let limits = &self.shared.limits;
         if limits.max_line_length.is_some_and(|max| seen.longest_line > u64::from(max)) {
             Saying::TextLineTooLong
@@ -396,7 +396,7 @@ impl Behaviour {
         }
     }
 
-    fn request(&mut self, now: Instant, request: Request<'_>) -> Answer {
+    fn request(&mut self, now: Instant, request: Request<'_>) -> PolicyAnswer {
         if let Some(refusal) = self.junk(&request) {
             return refusal;
         }
@@ -413,22 +413,24 @@ impl Behaviour {
                 let utf8 = self.transaction.as_ref().is_some_and(|transaction| transaction.utf8);
                 match self.path_fault(path).or(self.shared.limits.offers.fault_of_rcpt(&parameters)) {
                     Some(fault) => self.fault(fault),
-                    None if !utf8 && !path.is_ascii() => self.fault(Fault::NotAscii),
+                    None if !utf8 && !path.is_ascii() => self.fault(RequestFault::NotAscii),
                     None => self.rcpt(path),
                 }
             }
             // The machine reads the chunk first, and asks then.
-            Request::Bdat { .. } => self.fault(Fault::Unrecognized("BDAT")),
+            Request::Bdat { .. } => self.fault(RequestFault::Unrecognized("BDAT")),
             Request::Data => self.at(Step::Data, |session| session.say(Saying::GoAhead, "")),
             Request::Quit => {
                 let answer = self.at(Step::Quit, |session| session.say(Saying::Bye, ""));
-                Answer { then: Then::Close, ..answer }
+                PolicyAnswer { then: Then::Close, ..answer }
             }
             Request::Reset => self.say(Saying::Reset, ""),
             Request::Noop => self.say(Saying::Noop, ""),
             Request::Verify | Request::Expand => self.say(Saying::Verify, ""),
             Request::Help(about) => match Request::parse(about.as_bytes()) {
-                Err(Fault::Unrecognized(_)) if !about.is_empty() => self.say(Saying::HelpUnknown, about),
+                Err(RequestFault::Unrecognized(_)) if !about.is_empty() => {
+                    self.say(Saying::HelpUnknown, about)
+                }
                 _ => self.say(Saying::Help, ""),
             },
             Request::Starttls => self.starttls(),
@@ -503,14 +505,14 @@ impl Policy for Behaviour {
         self.shared.limits.end_of_data
     }
 
-    fn answer(&mut self, now: Instant, ask: Ask<'_>) -> Answer {
+    fn answer(&mut self, now: Instant, ask: Ask<'_>) -> PolicyAnswer {
         let answer = match ask {
             Ask::Greeting => self.greet(now),
             Ask::Request(request) => self.request(now, request),
             Ask::Response(line) => self.auth_response(line),
             Ask::Body(seen) => self.body(now, seen),
             Ask::Chunk(size, seen) => self.chunk(size, seen),
-            Ask::Fault(fault) => self.fault(fault),
+            Ask::RequestFault(fault) => self.fault(fault),
             Ask::Lapse(lapse) => self.say(
                 match lapse {
                     Lapse::Idle => Saying::Idle,
@@ -546,7 +548,7 @@ impl Policy for Behaviour {
         self.end_transaction(false);
     }
 
-    fn connected(&mut self, now: Instant) -> Option<Answer> {
+    fn connected(&mut self, now: Instant) -> Option<PolicyAnswer> {
         let refusal = if self.shared.limits.refuse_before_tls { self.refuse(now) } else { None };
         self.shaking = refusal.is_none();
         refusal

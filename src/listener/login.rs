@@ -15,13 +15,13 @@ use super::ledger::LedgerSnapshot;
 use super::limits::Limits;
 use super::styles::Saying;
 use crate::smtp::auth::Mechanism;
-use crate::smtp::auth::verify::{Turn, Verifier};
+use crate::smtp::auth::verify::{AuthReply, AuthVerifier};
 use crate::smtp::machine::Handshake;
 
 /// What a session has of logging in.
 #[derive(Debug, Default)]
 pub(super) struct Access {
-    exchange: Option<Box<Verifier>>,
+    exchange: Option<Box<AuthVerifier>>,
     user: Option<u32>,
     failures: u32,
     secured: bool,
@@ -94,11 +94,12 @@ impl Access {
             Some("=") => Some(Vec::new()),
             Some(text) => match STANDARD.decode(text) {
                 Ok(octets) => Some(octets),
-                Err(_) => return self.turn(limits, Turn::Malformed),
+                Err(_) => return self.turn(limits, AuthReply::Malformed),
             },
             None => None,
         };
-        let mut exchange = Box::new(Verifier::new(mechanism, users.clone(), self.binding.as_deref(), unique));
+        let mut exchange =
+            Box::new(AuthVerifier::new(mechanism, users.clone(), self.binding.as_deref(), unique));
         let turn = exchange.begin(initial.as_deref());
         self.exchange = Some(exchange);
         self.turn(limits, turn)
@@ -112,7 +113,7 @@ impl Access {
         }
         let turn = match (&mut self.exchange, STANDARD.decode(line)) {
             (Some(exchange), Ok(response)) => exchange.hear(&response),
-            _ => Turn::Malformed,
+            _ => AuthReply::Malformed,
         };
         self.turn(limits, turn)
     }
@@ -122,16 +123,16 @@ impl Access {
         self.exchange = None;
     }
 
-    fn turn(&mut self, limits: &Limits, turn: Turn) -> Next {
+    fn turn(&mut self, limits: &Limits, turn: AuthReply) -> Next {
         let failed = match turn {
-            Turn::Challenge(octets) => return Next::Challenge(STANDARD.encode(octets)),
-            Turn::Accepted(user) => {
+            AuthReply::Challenge(octets) => return Next::Challenge(STANDARD.encode(octets)),
+            AuthReply::Accepted(user) => {
                 self.give_up();
                 self.user = u32::try_from(user).ok();
                 return Next::Said(Saying::AuthAccepted);
             }
-            Turn::Denied => Saying::AuthFailed,
-            Turn::Malformed => Saying::AuthEncoding,
+            AuthReply::Denied => Saying::AuthFailed,
+            AuthReply::Malformed => Saying::AuthEncoding,
         };
         self.give_up();
         if limits.max_auth_failures.is_some_and(|max| self.failures >= max) {

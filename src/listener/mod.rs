@@ -35,7 +35,7 @@ use tokio::sync::watch;
 use tokio::task::LocalSet;
 
 use crate::net::address::bind::Bind;
-use crate::net::drive::{Host, Scratch, drive};
+use crate::net::drive::{MachineOwner, Scratch, drive};
 use crate::net::listen::Listening;
 use crate::net::proxy;
 use crate::net::stream::Stream;
@@ -301,7 +301,7 @@ struct Meter {
     sent: u64,
 }
 
-impl Host<Server<Behaviour>> for Meter {
+impl MachineOwner<Server<Behaviour>> for Meter {
     fn event(&mut self, _machine: &mut Server<Behaviour>, _now: Instant, event: Infallible) {
         match event {}
     }

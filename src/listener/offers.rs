@@ -1,7 +1,7 @@
 //! What the listener offers after EHLO, and what it makes of parameters that it does not offer.
 
 use super::limits::Style;
-use crate::smtp::request::{Body, Fault, MailParameters, RcptParameters};
+use crate::smtp::request::{BodyType, MailParameters, RcptParameters, RequestFault};
 
 /// The extensions that can be chosen. SIZE and STARTTLS follow from the limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +62,7 @@ impl Offers {
     }
 
     /// The first parameter of MAIL that is not offered.
-    pub(super) fn fault_of_mail(self, parameters: &MailParameters<'_>) -> Option<Fault<'static>> {
+    pub(super) fn fault_of_mail(self, parameters: &MailParameters<'_>) -> Option<RequestFault<'static>> {
         let asked = [
             (parameters.utf8, self.smtp_utf8, "SMTPUTF8"),
             (parameters.require_tls, self.require_tls, "REQUIRETLS"),
@@ -71,22 +71,22 @@ impl Offers {
             (parameters.by.is_some(), self.deliver_by, "BY"),
         ];
         let body = match parameters.body {
-            Some(Body::Binary) if !self.binary_mime => Some(Fault::UnknownValue("BINARYMIME")),
-            Some(_) if !self.eight_bit_mime && !self.binary_mime => Some(Fault::UnknownOption("BODY")),
+            Some(BodyType::Binary) if !self.binary_mime => Some(RequestFault::UnknownValue("BINARYMIME")),
+            Some(_) if !self.eight_bit_mime && !self.binary_mime => Some(RequestFault::UnknownOption("BODY")),
             _ => None,
         };
         let option = asked.into_iter().find(|(asked, offered, _)| *asked && !offered);
-        body.or(option.map(|(_, _, keyword)| Fault::UnknownOption(keyword)))
+        body.or(option.map(|(_, _, keyword)| RequestFault::UnknownOption(keyword)))
     }
 
     /// The first parameter of RCPT that is not offered.
-    pub(super) fn fault_of_rcpt(self, parameters: &RcptParameters<'_>) -> Option<Fault<'static>> {
+    pub(super) fn fault_of_rcpt(self, parameters: &RcptParameters<'_>) -> Option<RequestFault<'static>> {
         let keyword = match parameters {
             RcptParameters { notify: Some(_), .. } => "NOTIFY",
             RcptParameters { orcpt: Some(_), .. } => "ORCPT",
             RcptParameters { .. } => return None,
         };
-        (!self.dsn).then_some(Fault::UnknownParameter(keyword))
+        (!self.dsn).then_some(RequestFault::UnknownParameter(keyword))
     }
 }
 
@@ -98,13 +98,16 @@ mod tests {
     fn what_is_not_offered_is_refused_by_its_name() {
         let none = MailParameters::default();
         let cases = [
-            (MailParameters { utf8: true, ..none }, Fault::UnknownOption("SMTPUTF8")),
-            (MailParameters { require_tls: true, ..none }, Fault::UnknownOption("REQUIRETLS")),
-            (MailParameters { ret: Some("FULL"), ..none }, Fault::UnknownOption("RET")),
-            (MailParameters { envid: Some("a"), ..none }, Fault::UnknownOption("ENVID")),
-            (MailParameters { by: Some("1;R"), ..none }, Fault::UnknownOption("BY")),
-            (MailParameters { body: Some(Body::EightBit), ..none }, Fault::UnknownOption("BODY")),
-            (MailParameters { body: Some(Body::Binary), ..none }, Fault::UnknownValue("BINARYMIME")),
+            (MailParameters { utf8: true, ..none }, RequestFault::UnknownOption("SMTPUTF8")),
+            (MailParameters { require_tls: true, ..none }, RequestFault::UnknownOption("REQUIRETLS")),
+            (MailParameters { ret: Some("FULL"), ..none }, RequestFault::UnknownOption("RET")),
+            (MailParameters { envid: Some("a"), ..none }, RequestFault::UnknownOption("ENVID")),
+            (MailParameters { by: Some("1;R"), ..none }, RequestFault::UnknownOption("BY")),
+            (MailParameters { body: Some(BodyType::EightBit), ..none }, RequestFault::UnknownOption("BODY")),
+            (
+                MailParameters { body: Some(BodyType::Binary), ..none },
+                RequestFault::UnknownValue("BINARYMIME"),
+            ),
         ];
         let all = Offers {
             pipelining: true,
@@ -122,7 +125,7 @@ mod tests {
         }
         assert_eq!(Offers::NONE.fault_of_mail(&none), None);
         let notify = RcptParameters { notify: Some("NEVER"), orcpt: None };
-        assert_eq!(Offers::NONE.fault_of_rcpt(&notify), Some(Fault::UnknownParameter("NOTIFY")));
+        assert_eq!(Offers::NONE.fault_of_rcpt(&notify), Some(RequestFault::UnknownParameter("NOTIFY")));
         assert_eq!(all.fault_of_rcpt(&notify), None);
         assert_eq!(Offers::NONE.fault_of_rcpt(&RcptParameters::default()), None);
     }

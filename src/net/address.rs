@@ -209,7 +209,7 @@ fn unix_path(text: &str, path: &str) -> Result<PathBuf, TargetError> {
         "" => fault("write it as it is, as in lmtp+unix:/run/lmtp.sock"),
         _ if path.contains('\0') => fault("it holds a NUL"),
         _ if path.trim_start_matches("//").len() > MAX_UNIX_PATH => {
-            fault("the kernel takes 107 octets at the most")
+            fault("the kernel takes 107 bytes at the most")
         }
         _ => Ok(Path::new(path.strip_prefix("//").unwrap_or(path)).to_owned()),
     }
@@ -324,7 +324,7 @@ mod tests {
         assert!(error("mx.example:0").contains("is no port") && error(":25").contains("no host"));
         assert!(error("smtp+unix:").contains("write it as it is"));
         assert!(error("smtp+unix://host/path").contains("write it as it is"));
-        assert!(error(&format!("lmtp+unix:/{}", "x".repeat(107))).contains("107 octets"));
+        assert!(error(&format!("lmtp+unix:/{}", "x".repeat(107))).contains("107 bytes"));
         assert!(format!("lmtp+unix:/{}", "x".repeat(106)).parse::<Target>().is_ok());
     }
 }

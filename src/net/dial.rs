@@ -22,7 +22,7 @@ use futures::future::LocalBoxFuture;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
 
-pub use self::fault::{Fault, Own};
+pub use self::fault::{ConnectFault, LocalFault};
 use super::address::allowed::Allowed;
 use super::address::bind::Bind;
 use super::address::origin::{Origin, ProxyVersion};
@@ -130,7 +130,7 @@ pub struct Attempt {
     /// When it ended.
     pub to: Instant,
     /// Why it failed; `None`: it is the connection.
-    pub fault: Option<Fault>,
+    pub fault: Option<ConnectFault>,
 }
 
 /// What this machine does not let a socket have. The session goes on without.
@@ -158,12 +158,12 @@ pub struct Dialed {
     /// The stream, or the step that failed and why: the most telling failure of all addresses. A reset is the greeting's
     /// failure: it can only follow an established connection, and whether we learn of it before or after that is up to our
     /// own speed.
-    pub result: Result<Stream, (Step, Fault)>,
+    pub result: Result<Stream, (Step, ConnectFault)>,
 }
 
 impl Dialed {
     /// The steps it came to, in order: when each began and ended, and why it failed if it did.
-    pub fn steps(&self) -> impl Iterator<Item = (Step, Instant, Instant, Option<Fault>)> {
+    pub fn steps(&self) -> impl Iterator<Item = (Step, Instant, Instant, Option<ConnectFault>)> {
         let failed = self.result.as_ref().err().copied();
         let reset = self.connect.filter(|_| failed.is_some_and(|(step, _)| step == Step::Greeting));
         [
@@ -181,7 +181,7 @@ impl Dialed {
 
 impl Dialed {
     /// Why there is no connection, in words: at each address, if there are several.
-    pub fn in_words(&self, fault: Fault) -> String {
+    pub fn in_words(&self, fault: ConnectFault) -> String {
         if self.attempts.len() < 2 {
             return fault.to_string();
         }
@@ -200,15 +200,15 @@ pub async fn dial(endpoint: &Endpoint, serial: u64, now: fn() -> Instant, step: 
         attempts: Vec::new(),
         refused: Refused::default(),
         header: Vec::new(),
-        result: Err((Step::Dns, Fault::TimedOut)),
+        result: Err((Step::Dns, ConnectFault::TimedOut)),
     };
     let addresses = match &endpoint.place {
         Place::Unix(path) => {
             step.set(Step::Connect);
-            let connected = async { connect_unix(path).await.map_err(|error| Fault::of(&error)) };
+            let connected = async { connect_unix(path).await.map_err(|error| ConnectFault::of(&error)) };
             let connected = tokio::time::timeout(endpoint.timeout, connected).await;
             dialed.connect = Some((begun, now()));
-            dialed.result = connected.unwrap_or(Err(Fault::TimedOut)).map_err(failed);
+            dialed.result = connected.unwrap_or(Err(ConnectFault::TimedOut)).map_err(failed);
             return dialed;
         }
         Place::Tcp { host, port } => match host.parse::<IpAddr>() {
@@ -231,7 +231,7 @@ pub async fn dial(endpoint: &Endpoint, serial: u64, now: fn() -> Instant, step: 
     step.set(Step::Connect);
     let started = now();
     let connected = match addresses.iter().find(|address| !endpoint.allowed.admits(address.ip())) {
-        Some(foreign) => Err(Fault::NotAllowed(foreign.ip())),
+        Some(foreign) => Err(ConnectFault::NotAllowed(foreign.ip())),
         None => {
             first_of(&addresses, endpoint, serial, begun + endpoint.timeout, now, &mut dialed.attempts).await
         }
@@ -281,9 +281,9 @@ async fn first_of(
     end: Instant,
     now: fn() -> Instant,
     attempts: &mut Vec<Attempt>,
-) -> Result<Connected, Fault> {
+) -> Result<Connected, ConnectFault> {
     // Unless there is an address of a family that we have sources of.
-    let mut failure = Fault::Own(Own::Source);
+    let mut failure = ConnectFault::Own(LocalFault::Source);
     for (tried, address) in addresses.iter().enumerate() {
         // Each has its share of the time that is left: one that swallows our SYN must not hide those after it.
         let shares = u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
@@ -297,13 +297,13 @@ async fn first_of(
             _ => None,
         };
         let connected = tokio::time::timeout(share, connect(endpoint, *address, source)).await;
-        let connected = connected.unwrap_or(Err(Fault::TimedOut));
+        let connected = connected.unwrap_or(Err(ConnectFault::TimedOut));
         let fault = connected.as_ref().err().copied();
         attempts.push(Attempt { address: *address, from, to: now(), fault });
         match connected {
             Ok(connected) => return Ok(connected),
             // One that resets us was reached.
-            Err(Fault::Reset) => return Err(Fault::Reset),
+            Err(ConnectFault::Reset) => return Err(ConnectFault::Reset),
             Err(fault) => failure = failure.or_more_telling(fault),
         }
     }
@@ -315,7 +315,7 @@ async fn connect(
     endpoint: &Endpoint,
     address: SocketAddr,
     source: Option<IpAddr>,
-) -> Result<Connected, Fault> {
+) -> Result<Connected, ConnectFault> {
     let mut refused = Refused::default();
     let (stream, header) = match &endpoint.origin {
         Origin::Proxied(version, _) => {
@@ -326,8 +326,8 @@ async fn connect(
             refused.late_port = !late_port;
             let connected = socket.connect(address).await;
             let of = |error| match source {
-                None => Fault::of_connect(&error, address),
-                Some(_) => Fault::of(&error),
+                None => ConnectFault::of_connect(&error, address),
+                Some(_) => ConnectFault::of(&error),
             };
             (connected.map_err(of)?, Vec::new())
         }
@@ -338,35 +338,39 @@ async fn connect(
 }
 
 /// At which step a connect failed.
-fn failed(fault: Fault) -> (Step, Fault) {
+fn failed(fault: ConnectFault) -> (Step, ConnectFault) {
     match fault {
-        Fault::Reset => (Step::Greeting, Fault::Reset),
+        ConnectFault::Reset => (Step::Greeting, ConnectFault::Reset),
         fault => (Step::Connect, fault),
     }
 }
 
 /// All addresses of a name, at least one, in the order to try them.
-async fn resolve(resolver: &dyn Resolve, host: &str, port: u16) -> Result<Vec<SocketAddr>, Fault> {
+async fn resolve(resolver: &dyn Resolve, host: &str, port: u16) -> Result<Vec<SocketAddr>, ConnectFault> {
     match resolver.resolve(host, port).await {
-        Ok(addresses) if addresses.is_empty() => Err(Fault::NotResolved),
+        Ok(addresses) if addresses.is_empty() => Err(ConnectFault::NotResolved),
         Ok(addresses) => Ok(addresses),
         // A look-up without a descriptor for its socket says nothing of the name.
-        Err(error) => Err(match error.raw_os_error().map(|_| Fault::of(&error)) {
-            Some(own @ Fault::Own(Own::Descriptors | Own::Buffers | Own::Memory | Own::Ports)) => own,
-            _ => Fault::NotResolved,
+        Err(error) => Err(match error.raw_os_error().map(|_| ConnectFault::of(&error)) {
+            Some(
+                own @ ConnectFault::Own(
+                    LocalFault::Descriptors | LocalFault::Buffers | LocalFault::Memory | LocalFault::Ports,
+                ),
+            ) => own,
+            _ => ConnectFault::NotResolved,
         }),
     }
 }
 
 /// A socket for a connection to `address`, bound to `source`; and whether its port is chosen when it connects.
-fn socket(address: SocketAddr, source: Option<IpAddr>) -> Result<(TcpSocket, bool), Fault> {
+fn socket(address: SocketAddr, source: Option<IpAddr>) -> Result<(TcpSocket, bool), ConnectFault> {
     let Some(source) = source else {
         let made = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
-        return made.map(|socket| (socket, true)).map_err(|error| Fault::of(&error));
+        return made.map(|socket| (socket, true)).map_err(|error| ConnectFault::of(&error));
     };
-    let bound = source::from(source).map_err(|error| match (error.kind(), Fault::of(&error)) {
+    let bound = source::from(source).map_err(|error| match (error.kind(), ConnectFault::of(&error)) {
         // It is none of this machine's.
-        (io::ErrorKind::AddrNotAvailable, _) => Fault::Own(Own::Source),
+        (io::ErrorKind::AddrNotAvailable, _) => ConnectFault::Own(LocalFault::Source),
         (_, fault) => fault,
     });
     bound.map(|bound| (TcpSocket::from_std_stream(bound.socket.into()), bound.late_port))
@@ -378,9 +382,9 @@ async fn connect_proxied(
     version: ProxyVersion,
     source: Option<IpAddr>,
     tls: bool,
-) -> Result<(TcpStream, Vec<u8>), Fault> {
+) -> Result<(TcpStream, Vec<u8>), ConnectFault> {
     let connected = socket(address, None)?.0.connect(address).await;
-    let mut stream = connected.map_err(|error| Fault::of_connect(&error, address))?;
+    let mut stream = connected.map_err(|error| ConnectFault::of_connect(&error, address))?;
     let header_sent = async {
         let local = stream.local_addr()?;
         // The port is the connection's own, so that no two clients at one address have the same.
@@ -389,7 +393,7 @@ async fn connect_proxied(
         stream.write_all(&header).await?;
         io::Result::Ok(header)
     };
-    let header = header_sent.await.map_err(|error| Fault::of(&error))?;
+    let header = header_sent.await.map_err(|error| ConnectFault::of(&error))?;
     Ok((stream, header))
 }
 

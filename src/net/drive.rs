@@ -28,11 +28,11 @@ use crate::smtp::machine::{Close, Closed, Machine, Need};
 const CLOSING: Duration = Duration::from_secs(2);
 /// Deadlines nearer than this are kept to better than the runtime's tick of 1 ms, if the thread has timers for it.
 const NEAR: Duration = Duration::from_secs(1);
-/// What one read takes at the most, in octets.
+/// What one read takes at the most, in bytes.
 const INPUT: usize = 64 * 1024;
 
 /// The owner of a machine: hears its events and wakes it from outside.
-pub trait Host<M: Machine> {
+pub trait MachineOwner<M: Machine> {
     /// The machine tells something.
     fn event(&mut self, machine: &mut M, now: Instant, event: M::Event);
 
@@ -43,7 +43,7 @@ pub trait Host<M: Machine> {
         Poll::Pending
     }
 
-    /// How many octets a second may go out; `None`: as many as the kernel takes.
+    /// How many bytes a second may go out; `None`: as many as the kernel takes.
     fn pace(&self) -> Option<u32> {
         None
     }
@@ -121,7 +121,7 @@ impl Default for Scratch {
 }
 
 /// Drives `machine` over `stream` until it closes. The stream is shut down as the machine asked; dropping it ends it.
-pub async fn drive<M: Machine, H: Host<M>>(
+pub async fn drive<M: Machine, H: MachineOwner<M>>(
     stream: &mut Stream,
     machine: &mut M,
     host: &mut H,
@@ -139,7 +139,7 @@ pub async fn drive<M: Machine, H: Host<M>>(
         ends_write: false,
         pace: host.pace().map(Pace::new),
         securing: false,
-        begun: false,
+        started: false,
         closing: None,
         deadline: None,
         armed: None,
@@ -155,9 +155,9 @@ fn now() -> Instant {
 
 /// The time of one turn of a session, read when it is first asked for: most turns begin with input, and are of the time at
 /// which that was read.
-struct Turn(Option<Instant>);
+struct TurnTime(Option<Instant>);
 
-impl Turn {
+impl TurnTime {
     fn now(&mut self) -> Instant {
         *self.0.get_or_insert_with(now)
     }
@@ -168,7 +168,7 @@ impl Turn {
     }
 }
 
-/// Lets octets out at a rate, in pieces of a twentieth of a second and of one octet at the least.
+/// Lets bytes out at a rate, in pieces of a twentieth of a second and of one byte at the least.
 struct Pace {
     per_second: u32,
     /// When the next piece may go; boxed, for nearly every session has none.
@@ -181,14 +181,14 @@ impl Pace {
         Pace { per_second: per_second.max(1), next }
     }
 
-    /// The octets that may go now.
+    /// The bytes that may go now.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<usize> {
         let piece = usize::try_from(self.per_second / 20).unwrap_or(usize::MAX).max(1);
         self.next.as_mut().poll(cx).map(|()| piece)
     }
 
-    fn wrote(&mut self, octets: usize) {
-        let pause = Duration::from_secs_f64(octets as f64 / f64::from(self.per_second));
+    fn wrote(&mut self, bytes: usize) {
+        let pause = Duration::from_secs_f64(bytes as f64 / f64::from(self.per_second));
         self.next.as_mut().reset(tokio::time::Instant::from_std(now() + pause));
     }
 }
@@ -211,7 +211,7 @@ struct Wire<'a> {
     /// The machine waits for the handshake.
     securing: bool,
     /// The machine was polled for the first time.
-    begun: bool,
+    started: bool,
     /// How to close, and by when.
     closing: Option<(Close, Instant)>,
     deadline: Option<Instant>,
@@ -228,7 +228,7 @@ enum Settled {
 }
 
 impl Wire<'_> {
-    fn poll<M: Machine, H: Host<M>>(
+    fn poll<M: Machine, H: MachineOwner<M>>(
         &mut self,
         machine: &mut M,
         host: &mut H,
@@ -236,10 +236,10 @@ impl Wire<'_> {
         mut timer: Pin<&mut Sleep>,
         cx: &mut Context<'_>,
     ) -> Poll<()> {
-        let mut turn = Turn(None);
-        if !self.begun {
+        let mut turn = TurnTime(None);
+        if !self.started {
             // From then on it is polled after each thing that happens to it, and a wake-up alone is none.
-            self.begun = true;
+            self.started = true;
             self.settle(machine, host, scratch, turn.now(), cx);
         }
         loop {
@@ -315,7 +315,7 @@ impl Wire<'_> {
     }
 
     /// Polls the machine until it waits or closes.
-    fn settle<M: Machine, H: Host<M>>(
+    fn settle<M: Machine, H: MachineOwner<M>>(
         &mut self,
         machine: &mut M,
         host: &mut H,
@@ -366,7 +366,7 @@ impl Wire<'_> {
     }
 
     /// Gives input to the machine, polling it after each part it takes; what it cannot take yet is held.
-    fn feed<M: Machine, H: Host<M>>(
+    fn feed<M: Machine, H: MachineOwner<M>>(
         &mut self,
         machine: &mut M,
         host: &mut H,
@@ -389,7 +389,7 @@ impl Wire<'_> {
         }
     }
 
-    fn offer_held<M: Machine, H: Host<M>>(
+    fn offer_held<M: Machine, H: MachineOwner<M>>(
         &mut self,
         machine: &mut M,
         host: &mut H,
@@ -436,7 +436,7 @@ impl Wire<'_> {
             let mut end = self.backlog.len();
             if let Some(pace) = &mut self.pace {
                 match pace.poll(cx) {
-                    Poll::Ready(octets) => end = end.min(self.written + octets),
+                    Poll::Ready(bytes) => end = end.min(self.written + bytes),
                     Poll::Pending => return false,
                 }
             }

@@ -59,13 +59,13 @@ fn bind_unix(path: &Path, backlog: u32) -> io::Result<UnixListener> {
 /// A listening socket of either kind, which threads may share.
 #[derive(Debug)]
 pub struct Listening {
-    socket: Kind,
+    socket: SocketKind,
     /// What is to be removed at the end: the unix socket and its device and number; none for a clone.
     file: Option<(PathBuf, (u64, u64))>,
 }
 
 #[derive(Debug)]
-enum Kind {
+enum SocketKind {
     Tcp(TcpListener),
     Unix(UnixListener),
 }
@@ -77,9 +77,11 @@ impl Listening {
     /// What the kernel says, or why a path is not taken.
     pub fn at(place: &Bind, backlog: u32) -> io::Result<Listening> {
         match place {
-            Bind::Tcp(address) => Ok(Listening { socket: Kind::Tcp(bind(*address, backlog)?), file: None }),
+            Bind::Tcp(address) => {
+                Ok(Listening { socket: SocketKind::Tcp(bind(*address, backlog)?), file: None })
+            }
             Bind::Unix(path) => {
-                let socket = Kind::Unix(bind_unix(path, backlog)?);
+                let socket = SocketKind::Unix(bind_unix(path, backlog)?);
                 Ok(Listening { socket, file: Some((path.clone(), identity(path)?)) })
             }
         }
@@ -91,9 +93,9 @@ impl Listening {
     /// What the kernel says.
     pub fn place(&self) -> io::Result<Bind> {
         match (&self.socket, &self.file) {
-            (Kind::Tcp(socket), _) => Ok(Bind::Tcp(socket.local_addr()?)),
-            (Kind::Unix(_), Some((path, _))) => Ok(Bind::Unix(path.clone())),
-            (Kind::Unix(socket), None) => {
+            (SocketKind::Tcp(socket), _) => Ok(Bind::Tcp(socket.local_addr()?)),
+            (SocketKind::Unix(_), Some((path, _))) => Ok(Bind::Unix(path.clone())),
+            (SocketKind::Unix(socket), None) => {
                 let address = socket.local_addr()?;
                 Ok(Bind::Unix(address.as_pathname().unwrap_or(Path::new("")).to_owned()))
             }
@@ -106,8 +108,8 @@ impl Listening {
     /// No descriptor is left.
     pub fn share(&self) -> io::Result<Listening> {
         let socket = match &self.socket {
-            Kind::Tcp(socket) => Kind::Tcp(socket.try_clone()?),
-            Kind::Unix(socket) => Kind::Unix(socket.try_clone()?),
+            SocketKind::Tcp(socket) => SocketKind::Tcp(socket.try_clone()?),
+            SocketKind::Unix(socket) => SocketKind::Unix(socket.try_clone()?),
         };
         Ok(Listening { socket, file: None })
     }
@@ -118,8 +120,10 @@ impl Listening {
     /// What the kernel says.
     pub fn acceptor(&self) -> io::Result<Acceptor> {
         Ok(match &self.socket {
-            Kind::Tcp(socket) => Acceptor::Tcp(tokio::net::TcpListener::from_std(socket.try_clone()?)?),
-            Kind::Unix(socket) => Acceptor::Unix(tokio::net::UnixListener::from_std(socket.try_clone()?)?),
+            SocketKind::Tcp(socket) => Acceptor::Tcp(tokio::net::TcpListener::from_std(socket.try_clone()?)?),
+            SocketKind::Unix(socket) => {
+                Acceptor::Unix(tokio::net::UnixListener::from_std(socket.try_clone()?)?)
+            }
         })
     }
 }

@@ -1,6 +1,6 @@
 //! The PROXY protocol's header (version 1 and 2): written before a session, and read by a listener behind a balancer.
 //!
-//! What the header says is read and written by `proxy_header`; here is only how many octets of a stream belong to it.
+//! What the header says is read and written by `proxy_header`; here is only how many bytes of a stream belong to it.
 //!
 //! # Decisions
 //! - The reader takes not one byte beyond the header: what follows may be a TLS record.
@@ -67,7 +67,7 @@ pub fn in_words(header: &[u8]) -> String {
         let tls = header.ssl().and_then(|ssl| ssl.version().map(|version| format!(", {version}")));
         Some(format!(": from {} to {}{}", address.source, address.destination, tls.unwrap_or_default()))
     });
-    format!("[PROXY version 2, {} octets{}]", header.len(), said.unwrap_or_default())
+    format!("[PROXY version 2, {} bytes{}]", header.len(), said.unwrap_or_default())
 }
 
 /// Reads the header that a connection must begin with. `None`: it carries no address (a health check, or a client
@@ -87,7 +87,7 @@ pub async fn read(stream: &mut Stream, timeout: Duration) -> io::Result<Option<I
     }
 }
 
-/// The octets of the header, and no more.
+/// The bytes of the header, and no more.
 async fn whole(stream: &mut Stream) -> io::Result<Vec<u8>> {
     // No header of either version is shorter.
     let mut header = vec![0; SIGNATURE.len()];
@@ -110,7 +110,7 @@ async fn whole(stream: &mut Stream) -> io::Result<Vec<u8>> {
         if header.len() >= MAX_LINE {
             return Err(io::ErrorKind::InvalidData.into());
         }
-        // Octet by octet: a peer may send the whole line and more in one piece, and the rest is not ours.
+        // Byte by byte: a peer may send the whole line and more in one piece, and the rest is not ours.
         let at = header.len();
         header.push(0);
         fill(stream, &mut header[at..]).await?;
@@ -153,9 +153,9 @@ mod tests {
         };
         let (read, ()) = tokio::join!(read(&mut server, Duration::from_secs(30)), send);
         let mut rest = Vec::new();
-        let mut octet = [0];
-        while fill(&mut server, &mut octet).await.is_ok() {
-            rest.push(octet[0]);
+        let mut byte = [0];
+        while fill(&mut server, &mut byte).await.is_ok() {
+            rest.push(byte[0]);
         }
         (read, rest)
     }
@@ -199,7 +199,7 @@ mod tests {
         let shown =
             |version, tls| in_words(&header(version, of("127.0.3.7:4000"), of("127.0.0.1:25"), tls).unwrap());
         assert_eq!(shown(ProxyVersion::V1, false), "PROXY TCP4 127.0.3.7 127.0.0.1 4000 25");
-        let clear = "[PROXY version 2, 28 octets: from 127.0.3.7:4000 to 127.0.0.1:25]";
+        let clear = "[PROXY version 2, 28 bytes: from 127.0.3.7:4000 to 127.0.0.1:25]";
         assert_eq!(shown(ProxyVersion::V2, false), clear);
         let secure = shown(ProxyVersion::V2, true);
         assert!(secure.ends_with("from 127.0.3.7:4000 to 127.0.0.1:25, TLSv1.3]"), "{secure}");

@@ -80,16 +80,16 @@ impl Stream {
 
     /// Whether the other host turns out to be gone within this time; anything that comes says no, and is thrown away.
     pub async fn is_gone(&mut self, within: Duration) -> bool {
-        let mut octets = [0; 512];
-        let read = std::future::poll_fn(|cx| self.poll_read(cx, &mut ReadBuf::new(&mut octets)));
+        let mut bytes = [0; 512];
+        let read = std::future::poll_fn(|cx| self.poll_read(cx, &mut ReadBuf::new(&mut bytes)));
         let read = tokio::time::timeout(within, read).await;
         matches!(read, Ok(Err(error)) if closed_by(&error) == Closed::Gone)
     }
 
     /// Whether nothing comes within this time, not even an end; what comes is thrown away.
     pub async fn is_silent(&mut self, within: Duration) -> bool {
-        let mut octets = [0; 512];
-        let read = std::future::poll_fn(|cx| self.poll_read(cx, &mut ReadBuf::new(&mut octets)));
+        let mut bytes = [0; 512];
+        let read = std::future::poll_fn(|cx| self.poll_read(cx, &mut ReadBuf::new(&mut bytes)));
         tokio::time::timeout(within, read).await.is_err()
     }
 

@@ -1,8 +1,8 @@
-//! TLS on a stream: the handshake with all that it comes to, and the octets after it. What is trusted and offered is
+//! TLS on a stream: the handshake with all that it comes to, and the bytes after it. What is trusted and offered is
 //! decided by `tls::client` and `tls::server`; when a stream is secured, by the machine.
 //!
 //! # Decisions
-//! - What came instead of TLS is kept (its first octets), so that a refusal in clear text can be read as the reply it is.
+//! - What came instead of TLS is kept (its first bytes), so that a refusal in clear text can be read as the reply it is.
 //! - A write is complete when its records are with the kernel, as on a plain stream: whoever waits for "written" would
 //!   else take what waits in our own buffers for sent.
 //! - An end of the stream without close_notify (RFC 8446 6.1) is an end like any other for SMTP, which has its own; it
@@ -28,7 +28,7 @@ use super::stream::Stream;
 use crate::smtp::Closed;
 use crate::smtp::machine::{Handshake, Insecure};
 
-/// The most of what came instead of TLS that is kept, in octets.
+/// The most of what came instead of TLS that is kept, in bytes.
 const FIRST: usize = 512;
 
 /// Does what the library does once: in a process (its algorithms), and on each thread (the seed of its random numbers, which
@@ -96,14 +96,14 @@ pub(super) enum Failed {
 pub(super) struct Beneath {
     stream: Stream,
     first: First,
-    /// The first octets of the first record.
+    /// The first bytes of the first record.
     head: Vec<u8>,
 }
 
 #[derive(Debug)]
 enum First {
     /// Nothing was read, or nothing but what is no TLS.
-    Octets(Vec<u8>),
+    Bytes(Vec<u8>),
     /// It is TLS.
     Tls,
 }
@@ -129,21 +129,21 @@ impl Beneath {
     fn note(&mut self, read: &[u8]) {
         let room = HEAD.saturating_sub(self.head.len());
         self.head.extend_from_slice(&read[..read.len().min(room)]);
-        let First::Octets(octets) = &mut self.first else { return };
+        let First::Bytes(bytes) = &mut self.first else { return };
         // A record begins with its type and the major version 3 (RFC 8446 5.1).
-        if octets.is_empty() && matches!(read.first(), Some(20..=23)) {
+        if bytes.is_empty() && matches!(read.first(), Some(20..=23)) {
             self.first = First::Tls;
             return;
         }
-        let room = FIRST.saturating_sub(octets.len());
-        octets.extend_from_slice(&read[..read.len().min(room)]);
+        let room = FIRST.saturating_sub(bytes.len());
+        bytes.extend_from_slice(&read[..read.len().min(room)]);
     }
 
     /// What came, if it is no TLS.
     fn clear_text(&self) -> Option<&Vec<u8>> {
         match &self.first {
-            First::Octets(octets) if !octets.is_empty() => Some(octets),
-            First::Octets(_) | First::Tls => None,
+            First::Bytes(bytes) if !bytes.is_empty() => Some(bytes),
+            First::Bytes(_) | First::Tls => None,
         }
     }
 }
@@ -156,7 +156,7 @@ impl AsyncRead for Beneath {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         ready!(self.stream.poll_read(cx, buf))?;
-        if matches!(self.first, First::Octets(_)) || self.head.len() < HEAD {
+        if matches!(self.first, First::Bytes(_)) || self.head.len() < HEAD {
             self.note(&buf.filled()[before..]);
         }
         Poll::Ready(Ok(()))
@@ -178,16 +178,16 @@ impl AsyncWrite for Beneath {
 }
 
 /// What a handshake leaves: the secure stream, or the plain one and why it stays so.
-type Ended = Result<(Box<Secured>, Handshake), (Stream, Failed)>;
+type HandshakeEnd = Result<(Box<Secured>, Handshake), (Stream, Failed)>;
 
 /// A handshake under way.
 pub struct Shaking {
-    state: State,
+    state: HandshakeState,
     doubts: Option<Arc<Doubts>>,
     doubt: Option<String>,
 }
 
-enum State {
+enum HandshakeState {
     Client(FallibleConnect<Beneath>),
     Server(FallibleAccept<Beneath>),
     /// It is no TLS: the rest of the line is waited for.
@@ -203,28 +203,29 @@ impl std::fmt::Debug for Shaking {
 
 impl Shaking {
     pub(super) fn new(stream: Stream, security: &Security) -> Box<Shaking> {
-        let beneath = Beneath { stream, first: First::Octets(Vec::new()), head: Vec::with_capacity(HEAD) };
+        let beneath = Beneath { stream, first: First::Bytes(Vec::new()), head: Vec::with_capacity(HEAD) };
         let (state, doubts) = match security {
             Security::Client { config, name, doubts } => {
                 let connect = TlsConnector::from(config.clone()).connect(name.clone(), beneath);
-                (State::Client(connect.into_fallible()), doubts.clone())
+                (HandshakeState::Client(connect.into_fallible()), doubts.clone())
             }
-            Security::Server(config) => {
-                (State::Server(TlsAcceptor::from(config.clone()).accept(beneath).into_fallible()), None)
-            }
+            Security::Server(config) => (
+                HandshakeState::Server(TlsAcceptor::from(config.clone()).accept(beneath).into_fallible()),
+                None,
+            ),
         };
         Box::new(Shaking { state, doubts, doubt: None })
     }
 
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<HandshakeEnd> {
         let ended = match &mut self.state {
-            State::Client(connect) => Pin::new(connect).poll(cx).map_ok(TlsStream::Client),
-            State::Server(accept) => Pin::new(accept).poll(cx).map_ok(TlsStream::Server),
-            State::Clear(beneath) => {
+            HandshakeState::Client(connect) => Pin::new(connect).poll(cx).map_ok(TlsStream::Client),
+            HandshakeState::Server(accept) => Pin::new(accept).poll(cx).map_ok(TlsStream::Server),
+            HandshakeState::Clear(beneath) => {
                 ready!(poll_line(beneath, cx));
                 return Poll::Ready(Err(self.refused_in_clear()));
             }
-            State::Over => return Poll::Pending,
+            HandshakeState::Over => return Poll::Pending,
         };
         // The verifier is shared by all sessions of the thread: what it noted in this turn is of this session.
         if let Some(doubt) = self.doubts.as_ref().and_then(|doubts| doubts.take()) {
@@ -233,7 +234,7 @@ impl Shaking {
         }
         match ready!(ended) {
             Ok(mut stream) => {
-                self.state = State::Over;
+                self.state = HandshakeState::Over;
                 let handshake = told(&stream, self.doubt.take());
                 let (beneath, _) = stream.get_mut();
                 beneath.first = First::Tls;
@@ -242,10 +243,10 @@ impl Shaking {
             Err((error, mut beneath)) => {
                 if beneath.clear_text().is_some() && !is_alert(&error) {
                     let whole = poll_line(&mut beneath, cx).is_ready();
-                    self.state = State::Clear(beneath);
+                    self.state = HandshakeState::Clear(beneath);
                     return if whole { Poll::Ready(Err(self.refused_in_clear())) } else { Poll::Pending };
                 }
-                self.state = State::Over;
+                self.state = HandshakeState::Over;
                 let came = beneath.came();
                 Poll::Ready(Err((beneath.stream, failed(&error, came))))
             }
@@ -253,10 +254,10 @@ impl Shaking {
     }
 
     fn refused_in_clear(&mut self) -> (Stream, Failed) {
-        match mem::replace(&mut self.state, State::Over) {
-            State::Clear(beneath) => {
-                let octets = beneath.clear_text().cloned().unwrap_or_default();
-                (beneath.stream, Failed::Insecure(Insecure::ClearText(octets)))
+        match mem::replace(&mut self.state, HandshakeState::Over) {
+            HandshakeState::Clear(beneath) => {
+                let bytes = beneath.clear_text().cloned().unwrap_or_default();
+                (beneath.stream, Failed::Insecure(Insecure::ClearText(bytes)))
             }
             _ => (Stream::Gone, Failed::Closed(Closed::Eof)),
         }
@@ -380,7 +381,7 @@ fn registered(name: &str) -> String {
 #[derive(Debug)]
 pub struct Secured {
     stream: TlsStream<Beneath>,
-    /// Octets that are taken, and whose records the kernel has not taken yet.
+    /// Bytes that are taken, and whose records the kernel has not taken yet.
     unflushed: usize,
     truncated: bool,
 }
@@ -409,7 +410,7 @@ impl Secured {
         }
     }
 
-    /// Ready when the kernel has what is returned. After `Pending` it must be called with the same octets again.
+    /// Ready when the kernel has what is returned. After `Pending` it must be called with the same bytes again.
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         if self.unflushed == 0 {
             self.unflushed = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
@@ -439,7 +440,7 @@ mod tests {
     fn what_came_is_kept_only_if_it_is_no_tls() {
         let note = |reads: &[&[u8]]| {
             let mut beneath =
-                Beneath { stream: Stream::Gone, first: First::Octets(Vec::new()), head: Vec::new() };
+                Beneath { stream: Stream::Gone, first: First::Bytes(Vec::new()), head: Vec::new() };
             reads.iter().for_each(|read| beneath.note(read));
             beneath.clear_text().cloned()
         };

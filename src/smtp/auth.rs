@@ -132,22 +132,22 @@ impl Login {
     }
 
     /// The exchange of one session. `tls`: the handshake the session stands on, for channel binding.
-    pub fn begin(&self, tls: Option<&Handshake>) -> Box<dyn Exchange> {
+    pub fn begin(&self, tls: Option<&Handshake>) -> Box<dyn AuthExchange> {
         let (user, secret) = (self.user.as_bytes(), self.secret.reveal().as_bytes());
         match self.mechanism {
             Mechanism::Plain => {
                 Box::new(Said { parts: vec![[b"\0", user, b"\0", secret].concat()], first: true })
             }
             Mechanism::Login => Box::new(Said { parts: vec![secret.to_vec(), user.to_vec()], first: false }),
-            Mechanism::CramMd5 => Box::new(cram::Client::new(&self.user, &self.secret)),
-            Mechanism::ScramSha256 => Box::new(scram::Client::new(self, None)),
+            Mechanism::CramMd5 => Box::new(cram::CramClient::new(&self.user, &self.secret)),
+            Mechanism::ScramSha256 => Box::new(scram::ScramClient::new(self, None)),
             Mechanism::ScramSha256Plus => {
-                Box::new(scram::Client::new(self, Some(tls.and_then(|tls| tls.binding.as_deref()))))
+                Box::new(scram::ScramClient::new(self, Some(tls.and_then(|tls| tls.binding.as_deref()))))
             }
-            Mechanism::Xoauth2 => Box::new(bearer::Client::xoauth2(&self.user, &self.secret)),
+            Mechanism::Xoauth2 => Box::new(bearer::BearerClient::xoauth2(&self.user, &self.secret)),
             Mechanism::Oauthbearer => {
                 let endpoint = self.endpoint.as_ref().map(|(host, port)| (host.as_ref(), *port));
-                Box::new(bearer::Client::oauthbearer(&self.user, &self.secret, endpoint))
+                Box::new(bearer::BearerClient::oauthbearer(&self.user, &self.secret, endpoint))
             }
         }
     }
@@ -159,7 +159,7 @@ impl Login {
 }
 
 /// One exchange under way: what is answered to each challenge.
-pub trait Exchange: fmt::Debug {
+pub trait AuthExchange: fmt::Debug {
     /// What goes with the AUTH command; `None`: the listener speaks first.
     fn initial(&mut self) -> Option<Vec<u8>>;
 
@@ -167,7 +167,7 @@ pub trait Exchange: fmt::Debug {
     fn respond(&mut self, challenge: &[u8]) -> Option<Vec<u8>>;
 
     /// Whether this challenge asks for the initial response once more: the listener passed over the one that came with the
-    /// command. Otherwise it is answered by [`Exchange::respond`].
+    /// command. Otherwise it is answered by [`AuthExchange::respond`].
     fn asks_again(&self, challenge: &[u8]) -> bool {
         challenge.is_empty()
     }
@@ -195,7 +195,7 @@ impl fmt::Debug for Said {
     }
 }
 
-impl Exchange for Said {
+impl AuthExchange for Said {
     fn initial(&mut self) -> Option<Vec<u8>> {
         if self.first { self.parts.pop() } else { None }
     }

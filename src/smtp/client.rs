@@ -12,7 +12,7 @@
 //!   before anything is written, one to which no command is outstanding puts the session out of step, and so does one of
 //!   which a part was there when the next command was written. Nothing is accepted in it any more. Only 421 may come unasked.
 //! - A reply too many that comes later than the command it would answer cannot be told from an answer when it comes. What can
-//!   be known of it then, and what proves an acceptance, is the business of `held`.
+//!   be known of it then, and what proves an acceptance, is the business of `proof`.
 //! - The driver reads all that is there before the machine writes, but does not look for more: that would be a system call
 //!   for each command. What arrives in between is late, as above.
 //! - 220 opens and 221 closes a session: neither is taken for the success of another command, whatever its first digit.
@@ -20,31 +20,31 @@
 //!   message. That includes a dot that our own orderly close is still to flush.
 //! - Content is rendered piece by piece as the kernel takes it, so that a slow listener costs no memory.
 
-mod aside;
-mod driven;
+mod client_transaction;
 mod event;
-mod exchange;
-mod fits;
-mod held;
+mod extra_commands;
+mod fallback;
 mod lmtp;
-mod marks;
-mod older;
+mod machine;
+mod misbehave;
 mod opening;
-mod rude;
-mod underway;
+mod proof;
+mod reply_check;
+mod reply_wording;
+mod transactions;
 
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use self::aside::Turn;
-use self::fits::{failure, is_refusal, surplus, unexpected};
-use self::held::{Held, Order};
-use self::lmtp::Asked;
-use self::marks::Marks;
-use self::opening::{Next, Opening};
-use self::rude::Half;
-use self::underway::Underway;
+use self::extra_commands::ExtraCommand;
+use self::lmtp::MissingReplyCheck;
+use self::misbehave::HalfClose;
+use self::opening::{Opening, OpeningProgress};
+use self::proof::{ReplyOrder, UnprovenMessage};
+use self::reply_check::{failure, is_refusal, surplus, unexpected};
+use self::reply_wording::ReplyWordings;
+use self::transactions::Transactions;
 use super::command;
 use super::machine::Close;
 use super::reply::{RawReply, Scanner};
@@ -55,7 +55,7 @@ use super::transaction::{Content, Lost};
 pub use self::event::{Event, Failure, Lacking};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum ClientState {
     /// Greeting, TLS, hello, XCLIENT and AUTH: `opening` is there.
     Opening,
     /// Nothing outstanding.
@@ -65,7 +65,7 @@ enum State {
     /// RSET is to be written, or was.
     Reset,
     /// A command for its own sake is to be written, or was.
-    Aside(Turn),
+    Extra(ExtraCommand),
     /// NOOP is said again and again, and no reply is read, by the script's bad manners.
     Deaf,
     /// QUIT is to be written, or was.
@@ -79,10 +79,10 @@ enum State {
 #[derive(Debug)]
 pub struct Client<C> {
     script: Rc<Script>,
-    state: State,
+    state: ClientState,
     opening: Option<Box<Opening>>,
     scanner: Scanner,
-    underway: Underway<C>,
+    transactions: Transactions<C>,
     /// When the session's time is up; reckoned once, for it is asked for at every wait.
     expires: Option<Instant>,
     /// When the command of a state outside transactions was written.
@@ -96,14 +96,14 @@ pub struct Client<C> {
     /// Part of a reply was there before the command was written that is waited for.
     early: bool,
     /// A message that is accepted and not told yet.
-    held: Option<Held>,
-    marks: Marks,
+    held: Option<UnprovenMessage>,
+    wordings: ReplyWordings,
     /// QUIT was said behind a message whose replies did not all come.
-    asked: Asked,
+    asked: MissingReplyCheck,
     finishing: bool,
     /// Nothing is said before this time, by the script's bad manners.
     silent_until: Option<Instant>,
-    half_closed: Half,
+    half_closed: HalfClose,
     /// The owner knows that it may begin.
     offered: bool,
     events: VecDeque<Event>,
@@ -116,9 +116,9 @@ impl<C: Content> Client<C> {
         Client {
             opening: Some(Box::new(Opening::new(&script, identity))),
             script,
-            state: State::Opening,
+            state: ClientState::Opening,
             scanner: Scanner::default(),
-            underway: Underway::new(),
+            transactions: Transactions::new(),
             expires,
             since: now,
             alive: now,
@@ -126,11 +126,11 @@ impl<C: Content> Client<C> {
             backlog: false,
             early: false,
             held: None,
-            marks: Marks::default(),
-            asked: Asked::No,
+            wordings: ReplyWordings::default(),
+            asked: MissingReplyCheck::No,
             finishing: false,
             silent_until: None,
-            half_closed: Half::Open,
+            half_closed: HalfClose::Open,
             offered: false,
             events: VecDeque::new(),
         }
@@ -139,11 +139,11 @@ impl<C: Content> Client<C> {
     /// Begins a transaction. Only after a [`Event::Ready`] that was not answered yet, or while the session rests.
     pub fn begin(&mut self, content: C) {
         debug_assert!(
-            self.is_resting() || self.state == State::Mail && self.offered && !self.finishing,
+            self.is_resting() || self.state == ClientState::Mail && self.offered && !self.finishing,
             "begin without Ready"
         );
-        if self.underway.begin(content, &self.script, self.alive) {
-            self.state = State::Mail;
+        if self.transactions.begin(content, &self.script, self.alive) {
+            self.state = ClientState::Mail;
             self.offered = false;
         }
     }
@@ -160,7 +160,7 @@ impl<C: Content> Client<C> {
 
     /// Whether the session rests: established, and nothing outstanding.
     pub fn is_resting(&self) -> bool {
-        self.state == State::Rest && !self.finishing
+        self.state == ClientState::Rest && !self.finishing
     }
 
     /// Whether what it writes now holds a secret, which no transcript may show.
@@ -169,7 +169,7 @@ impl<C: Content> Client<C> {
     }
 
     fn is_over(&self) -> bool {
-        matches!(self.state, State::Over(_))
+        matches!(self.state, ClientState::Over(_))
     }
 
     fn is_handshake(&self) -> bool {
@@ -180,12 +180,12 @@ impl<C: Content> Client<C> {
     fn step(&self) -> Step {
         match self.state {
             _ if self.silent_until.is_some() && !self.is_waiting() => Step::Idle,
-            State::Opening => self.opening.as_ref().map_or(Step::Idle, |opening| opening.step()),
-            State::Mail => self.underway.step(),
-            State::Aside(Turn::Again) => Step::Body,
-            State::Aside(_) => Step::Command,
-            State::Quit | State::Drained => Step::Quit,
-            State::Rest | State::Reset | State::Deaf | State::Over(_) => Step::Idle,
+            ClientState::Opening => self.opening.as_ref().map_or(Step::Idle, |opening| opening.step()),
+            ClientState::Mail => self.transactions.step(),
+            ClientState::Extra(ExtraCommand::Again) => Step::Body,
+            ClientState::Extra(_) => Step::Command,
+            ClientState::Quit | ClientState::Drained => Step::Quit,
+            ClientState::Rest | ClientState::Reset | ClientState::Deaf | ClientState::Over(_) => Step::Idle,
         }
     }
 
@@ -193,24 +193,24 @@ impl<C: Content> Client<C> {
     fn is_waiting(&self) -> bool {
         match self.state {
             // Our own silence holds the handshake back.
-            State::Opening if self.silent_until.is_some() && self.is_handshake() => false,
-            State::Opening => {
+            ClientState::Opening if self.silent_until.is_some() && self.is_handshake() => false,
+            ClientState::Opening => {
                 self.written || self.opening.as_ref().is_some_and(|opening| opening.waits_unasked())
             }
-            State::Reset | State::Aside(_) | State::Quit => self.written,
-            State::Mail => self.underway.is_waiting(),
-            State::Rest | State::Deaf | State::Drained | State::Over(_) => false,
+            ClientState::Reset | ClientState::Extra(_) | ClientState::Quit => self.written,
+            ClientState::Mail => self.transactions.is_waiting(),
+            ClientState::Rest | ClientState::Deaf | ClientState::Drained | ClientState::Over(_) => false,
         }
     }
 
     /// When the outstanding wait began.
     fn since(&self) -> Instant {
-        self.underway.current.as_ref().map_or(self.since, |exchange| exchange.since())
+        self.transactions.current.as_ref().map_or(self.since, |exchange| exchange.since())
     }
 
     /// When the session's time is up. One that is leaving is given the time to.
     fn session_deadline(&self) -> Option<Instant> {
-        let leaving = matches!(self.state, State::Quit | State::Drained | State::Over(_));
+        let leaving = matches!(self.state, ClientState::Quit | ClientState::Drained | ClientState::Over(_));
         if leaving { None } else { self.expires }
     }
 
@@ -225,8 +225,8 @@ impl<C: Content> Client<C> {
     fn timeout(&self) -> Option<Duration> {
         let timeouts = &self.script.timeouts;
         match (self.state, self.step()) {
-            (State::Rest | State::Deaf | State::Drained | State::Over(_), _) => None,
-            (State::Aside(_), _) => Some(timeouts.command),
+            (ClientState::Rest | ClientState::Deaf | ClientState::Drained | ClientState::Over(_), _) => None,
+            (ClientState::Extra(_), _) => Some(timeouts.command),
             (_, Step::Greeting) => Some(timeouts.greeting),
             (_, Step::Data) => Some(timeouts.data),
             (_, Step::Body) => Some(timeouts.body),
@@ -241,7 +241,7 @@ impl<C: Content> Client<C> {
             None => false,
             Some(_) if self.is_doubted() => true,
             Some(Failure::Reply(_) | Failure::Challenged { .. }) => false,
-            Some(failure) => self.underway.in_doubt(failure),
+            Some(failure) => self.transactions.in_doubt(failure),
         };
         self.told(now, step, started, code, failure, in_doubt);
     }
@@ -273,9 +273,9 @@ impl<C: Content> Client<C> {
         self.suspect(&failure);
         // What comes after an acceptance that nothing speaks against does not change it.
         if !self.is_doubted() {
-            self.let_go(true);
+            self.release_held(true);
         }
-        let leaving = matches!(self.state, State::Quit | State::Drained);
+        let leaving = matches!(self.state, ClientState::Quit | ClientState::Drained);
         let code = match &failure {
             Failure::Reply(reply)
             | Failure::Challenged { reply, .. }
@@ -284,7 +284,7 @@ impl<C: Content> Client<C> {
             _ => 0,
         };
         // Giving up a session that waits for no step, or that is leaving anyway, is no finding.
-        let leaving_or_idle = self.step() == Step::Idle || leaving || self.state == State::Reset;
+        let leaving_or_idle = self.step() == Step::Idle || leaving || self.state == ClientState::Reset;
         let silent = matches!(failure, Failure::Aborted) && leaving_or_idle && !self.is_doubted();
         let why = failure.clone();
         if !silent {
@@ -302,23 +302,23 @@ impl<C: Content> Client<C> {
         // What was offered and not heard yet cannot be taken any more.
         self.events.retain(|event| !matches!(event, Event::Ready { .. }));
         self.lose_held();
-        self.underway.lose(now, why, &mut self.events);
+        self.transactions.lose(now, why, &mut self.events);
         self.events.push_back(Event::Ended { by_peer });
-        self.state = State::Over(how);
+        self.state = ClientState::Over(how);
         self.opening = None;
     }
 
     /// Ends the session as the script says; QUIT is written at the next poll.
     fn leave(&mut self, now: Instant) {
         match self.script.quit {
-            Quit::Clean | Quit::Hold => self.command(State::Quit),
+            Quit::Clean | Quit::Hold => self.command(ClientState::Quit),
             Quit::Close => self.end(now, Close::Clean, false),
             Quit::Reset => self.end(now, Close::Reset, false),
         }
     }
 
     /// Goes to a state whose command is written at the next poll.
-    fn command(&mut self, state: State) {
+    fn command(&mut self, state: ClientState) {
         // What was offered and not heard yet has to wait.
         self.events.retain(|event| !matches!(event, Event::Ready { .. }));
         self.opening = None;
@@ -327,15 +327,15 @@ impl<C: Content> Client<C> {
     }
 
     /// Goes on with a command for its own sake, or rests.
-    fn aside(&mut self, turn: Option<Turn>) {
+    fn aside(&mut self, turn: Option<ExtraCommand>) {
         match turn {
-            Some(turn) => self.command(State::Aside(turn)),
+            Some(turn) => self.command(ClientState::Extra(turn)),
             None => self.rest(),
         }
     }
 
     fn rest(&mut self) {
-        self.state = State::Rest;
+        self.state = ClientState::Rest;
         self.offered = false;
     }
 
@@ -346,8 +346,8 @@ impl<C: Content> Client<C> {
             self.events.push_back(Event::Mixed(step, Box::new(raw.to_reply())));
         }
         match self.state {
-            State::Drained => return self.doubt(now, raw),
-            State::Quit if self.written && self.held.is_some() && !self.early => {
+            ClientState::Drained => return self.doubt(now, raw),
+            ClientState::Quit if self.written && self.held.is_some() && !self.early => {
                 return self.farewell(now, raw);
             }
             _ => {}
@@ -371,32 +371,32 @@ impl<C: Content> Client<C> {
                 return;
             }
             // A session that rests may be told that it is to end.
-            let rests = self.state == State::Rest && !self.early;
+            let rests = self.state == ClientState::Rest && !self.early;
             let failure = failure.filter(|failure| rests && is_refusal(failure));
             let strange = || if rests { unexpected(raw) } else { surplus(raw) };
             return self.fail(now, *failure.unwrap_or_else(strange), true);
         }
         self.alive = now;
-        let several = self.underway.order() == Order::Several && step == Step::Body;
-        let notes = self.opening.is_some() || self.underway.goes_in_chunks() || several;
-        let again = self.state == State::Aside(Turn::Again);
-        if notes && !again && (failure.is_none() || self.underway.is_last_chunk()) {
-            self.marks.note(step, self.underway.is_midway(), raw);
+        let several = self.transactions.order() == ReplyOrder::Several && step == Step::Body;
+        let notes = self.opening.is_some() || self.transactions.goes_in_chunks() || several;
+        let again = self.state == ClientState::Extra(ExtraCommand::Again);
+        if notes && !again && (failure.is_none() || self.transactions.is_last_chunk()) {
+            self.wordings.note(step, self.transactions.is_midway(), raw);
         }
         match (self.state, failure) {
-            (State::Mail, failure) => self.transaction_reply(now, raw, failure),
-            (State::Aside(Turn::Again), _) => self.said_again(now, raw),
-            (State::Quit, failure) => {
+            (ClientState::Mail, failure) => self.transaction_reply(now, raw, failure),
+            (ClientState::Extra(ExtraCommand::Again), _) => self.said_again(now, raw),
+            (ClientState::Quit, failure) => {
                 self.tell(now, step, raw.code, failure);
                 self.end(now, Close::Clean, false);
             }
-            (State::Opening, None) => self.opened(now, raw, None),
-            (State::Opening, Some(failure)) if is_refusal(&failure) && self.steps_down(raw) => {}
-            (State::Opening, Some(failure)) if is_refusal(&failure) && step == Step::Command => {
+            (ClientState::Opening, None) => self.opened(now, raw, None),
+            (ClientState::Opening, Some(failure)) if is_refusal(&failure) && self.steps_down(raw) => {}
+            (ClientState::Opening, Some(failure)) if is_refusal(&failure) && step == Step::Command => {
                 self.opened(now, raw, Some(failure));
             }
-            (State::Reset, None) => self.aside(Turn::after_transaction(&self.script)),
-            (State::Aside(turn), failure) if failure.as_deref().is_none_or(is_refusal) => {
+            (ClientState::Reset, None) => self.aside(ExtraCommand::after_transaction(&self.script)),
+            (ClientState::Extra(turn), failure) if failure.as_deref().is_none_or(is_refusal) => {
                 self.tell(now, step, raw.code, failure);
                 self.aside(turn.next(&self.script));
             }
@@ -406,7 +406,14 @@ impl<C: Content> Client<C> {
                 self.leave(now);
             }
             (_, Some(failure)) => self.fail(now, *failure, true),
-            (State::Aside(_) | State::Rest | State::Deaf | State::Drained | State::Over(_), None) => {}
+            (
+                ClientState::Extra(_)
+                | ClientState::Rest
+                | ClientState::Deaf
+                | ClientState::Drained
+                | ClientState::Over(_),
+                None,
+            ) => {}
         }
     }
 
@@ -417,9 +424,9 @@ impl<C: Content> Client<C> {
         let next = opening.reply(&self.script, raw);
         self.written = opening.was_said_early();
         match next {
-            Next::Goes { complete: false } => return,
+            OpeningProgress::Goes { complete: false } => return,
             // What is asked for and not offered fails the hello that showed it, or a step of its own.
-            Next::Fails(failed, failure) if failed == step => {
+            OpeningProgress::Fails(failed, failure) if failed == step => {
                 self.told(now, step, since, raw.code, Some(Box::new(failure)), false);
                 return self.leave(now);
             }
@@ -427,25 +434,25 @@ impl<C: Content> Client<C> {
         }
         self.since = now;
         match next {
-            Next::Goes { .. } => {}
-            Next::Fails(failed, failure) => {
+            OpeningProgress::Goes { .. } => {}
+            OpeningProgress::Fails(failed, failure) => {
                 self.told(now, failed, now, 0, Some(Box::new(failure)), false);
                 self.leave(now);
             }
-            Next::Established { pipelining, terms } => self.established(pipelining, terms),
+            OpeningProgress::Established { pipelining, terms } => self.established(pipelining, terms),
         }
     }
 
     /// A reply to what is outstanding longest of the current transaction.
     fn transaction_reply(&mut self, now: Instant, raw: RawReply<'_>, failure: Option<Box<Failure>>) {
-        let Some(exchange) = &self.underway.current else { return };
+        let Some(exchange) = &self.transactions.current else { return };
         let early = exchange.is_early();
-        let ahead = exchange.is_chunked() && !self.underway.is_single();
+        let ahead = exchange.is_chunked() && !self.transactions.is_single();
         // Nothing says yes to a message that it refused.
         let revived = failure.is_none() && exchange.is_consequence() && exchange.is_chunk_awaited();
         let failure = match failure {
             None if early || revived => Some(unexpected(raw)),
-            None if ahead && self.marks.are_misplaced() => Some(surplus(raw)),
+            None if ahead && self.wordings.are_misplaced() => Some(surplus(raw)),
             failure => failure,
         };
         let good = failure.is_none();
@@ -459,48 +466,49 @@ impl<C: Content> Client<C> {
         if out_of_step {
             return self.end(now, Close::Clean, true);
         }
-        if let Some(accepted) = self.underway.current.as_mut().and_then(|exchange| exchange.answer(good)) {
+        if let Some(accepted) = self.transactions.current.as_mut().and_then(|exchange| exchange.answer(good))
+        {
             self.transaction_over(now, accepted);
         }
     }
 
     /// The current transaction is over; the next one, if there is one already, takes its place.
     fn transaction_over(&mut self, now: Instant, accepted: bool) {
-        let order = self.underway.order();
-        let answered = accepted || self.underway.is_answered();
-        if self.asked == Asked::Yes {
+        let order = self.transactions.order();
+        let answered = accepted || self.transactions.is_answered();
+        if self.asked == MissingReplyCheck::Yes {
             // It was slow, and owed nothing; QUIT is out.
-            self.underway.over();
+            self.transactions.over();
             self.events.push_back(Event::Transaction { accepted, ended: now });
-            self.command(State::Quit);
+            self.command(ClientState::Quit);
             (self.written, self.since) = (true, now);
             return;
         }
-        let needs_reset = self.underway.over();
+        let needs_reset = self.transactions.over();
         self.offered = false;
-        if !answered || self.underway.current.is_some() {
-            self.marks.settle(answered && !self.marks.are_unusual());
+        if !answered || self.transactions.current.is_some() {
+            self.wordings.settle(answered && !self.wordings.are_unusual());
             self.events.push_back(Event::Transaction { accepted, ended: now });
         } else if self.hold(now, accepted, order) {
             return;
         }
-        if self.underway.current.is_some() {
-            self.state = State::Mail;
+        if self.transactions.current.is_some() {
+            self.state = ClientState::Mail;
         } else if needs_reset {
-            self.command(State::Reset);
+            self.command(ClientState::Reset);
         } else {
-            self.aside(Turn::after_transaction(&self.script));
+            self.aside(ExtraCommand::after_transaction(&self.script));
         }
     }
 
     /// The `Ready` that is due now, told once for each occasion.
     fn offer(&mut self) -> Option<Event> {
         let early = match self.state {
-            State::Rest => false,
-            State::Mail if self.underway.has_room(self.marks.tell_apart()) => true,
+            ClientState::Rest => false,
+            ClientState::Mail if self.transactions.has_room(self.wordings.tell_apart()) => true,
             _ => return None,
         };
-        if self.offered || self.finishing || self.half_closed != Half::Open {
+        if self.offered || self.finishing || self.half_closed != HalfClose::Open {
             return None;
         }
         self.offered = true;
@@ -511,23 +519,23 @@ impl<C: Content> Client<C> {
     fn write(&mut self, now: Instant, out: &mut Vec<u8>) -> bool {
         match self.state {
             _ if self.silent_until.is_some() => return false,
-            State::Mail if self.asked == Asked::Due => {
-                self.asked = Asked::Yes;
+            ClientState::Mail if self.asked == MissingReplyCheck::Due => {
+                self.asked = MissingReplyCheck::Yes;
                 out.extend_from_slice(command::QUIT);
                 return true;
             }
-            State::Mail => return self.write_mail(now, out),
+            ClientState::Mail => return self.write_mail(now, out),
             _ if self.written => return false,
-            State::Opening => return self.write_opening(now, out),
-            State::Reset => out.extend_from_slice(command::RSET),
-            State::Aside(turn) => turn.write(&self.script, out),
-            State::Deaf if self.backlog => return false,
-            State::Deaf => {
-                self.silent_until = rude::chatter(now, out);
+            ClientState::Opening => return self.write_opening(now, out),
+            ClientState::Reset => out.extend_from_slice(command::RSET),
+            ClientState::Extra(turn) => turn.write(&self.script, out),
+            ClientState::Deaf if self.backlog => return false,
+            ClientState::Deaf => {
+                self.silent_until = misbehave::chatter(now, out);
                 return true;
             }
-            State::Quit => out.extend_from_slice(command::QUIT),
-            State::Rest | State::Drained | State::Over(_) => return false,
+            ClientState::Quit => out.extend_from_slice(command::QUIT),
+            ClientState::Rest | ClientState::Drained | ClientState::Over(_) => return false,
         }
         self.written = true;
         self.since = now;
@@ -549,13 +557,13 @@ impl<C: Content> Client<C> {
 
     fn write_mail(&mut self, now: Instant, out: &mut Vec<u8>) -> bool {
         let before = out.len();
-        if let Err(Lost(why)) = self.underway.write(now, self.backlog, &mut self.events, out) {
+        if let Err(Lost(why)) = self.transactions.write(now, self.backlog, &mut self.events, out) {
             // Without its end the listener has no message (RFC 5321 4.1.1.4): it must see the end of the session first.
             out.truncate(before);
             self.fail(now, Failure::Lost(why), false);
             return false;
         }
-        if self.underway.is_spent() {
+        if self.transactions.is_spent() {
             self.transaction_over(now, false);
         }
         out.len() > before

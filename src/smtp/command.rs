@@ -90,11 +90,11 @@ pub fn rcpt(out: &mut Vec<u8>, terms: &Terms, mailbox: impl Fn(&mut Vec<u8>)) {
 fn xtext(out: &mut Vec<u8>, start: usize) {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     let mut at = start;
-    while let Some(&octet) = out.get(at) {
-        if octet.is_ascii_graphic() && !matches!(octet, b'+' | b'=') {
+    while let Some(&byte) = out.get(at) {
+        if byte.is_ascii_graphic() && !matches!(byte, b'+' | b'=') {
             at += 1;
         } else {
-            let (high, low) = (DIGITS[usize::from(octet >> 4)], DIGITS[usize::from(octet & 15)]);
+            let (high, low) = (DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]);
             out.splice(at..=at, [b'+', high, low]);
             at += 3;
         }
@@ -114,9 +114,9 @@ fn unitext(out: &mut Vec<u8>, address: &str) {
 }
 
 /// BDAT: so many octets follow, and none after them if they are the `last` (RFC 3030 section 2).
-pub fn bdat(out: &mut Vec<u8>, octets: u64, last: bool) {
+pub fn bdat(out: &mut Vec<u8>, bytes: u64, last: bool) {
     out.extend_from_slice(b"BDAT ");
-    number(out, octets);
+    number(out, bytes);
     out.extend_from_slice(if last { b" LAST\r\n" } else { b"\r\n" });
 }
 
@@ -144,10 +144,10 @@ pub fn xclient(out: &mut Vec<u8>, attributes: &str) {
 pub fn xclient_attributes(address: IpAddr, hello: &str) -> String {
     let prefix = if address.is_ipv6() { "IPV6:" } else { "" };
     let mut attributes = format!("ADDR={prefix}{address} NAME=[UNAVAILABLE] HELO=");
-    for octet in hello.bytes() {
-        match octet {
-            b'!'..=b'~' if !matches!(octet, b'+' | b'=') => attributes.push(char::from(octet)),
-            _ => attributes.push_str(&format!("+{octet:02X}")),
+    for byte in hello.bytes() {
+        match byte {
+            b'!'..=b'~' if !matches!(byte, b'+' | b'=') => attributes.push(char::from(byte)),
+            _ => attributes.push_str(&format!("+{byte:02X}")),
         }
     }
     attributes
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn chunks_are_counted_to_the_octet() {
+    fn chunks_are_counted_to_the_byte() {
         assert_eq!(said(|out| bdat(out, 100, false)), "BDAT 100\r\n");
         assert_eq!(said(|out| bdat(out, 0, true)), "BDAT 0 LAST\r\n");
     }

@@ -1,6 +1,6 @@
 //! The content after DATA (RFC 5321 4.5.2) or BDAT (RFC 3030) as the server reads it: dots unstuffed, measured, never stored.
 //!
-//! What is done with the octets is the caller's; which measure is too much is the policy's.
+//! What is done with the bytes is the caller's; which measure is too much is the policy's.
 //!
 //! # Decisions
 //! - Only CRLF.CRLF ends the content, and only CRLF ends a line: a bare LF before a dot neither ends the content nor
@@ -22,12 +22,12 @@ pub enum EndOfData {
 
 /// What was seen of a message's content.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Measure {
+pub struct ContentMeasure {
     /// Octets, dots unstuffed, the final CRLF included (RFC 1870 section 5).
     pub size: u64,
-    /// Octets of the header fields, without the empty line after them.
+    /// Bytes of the header fields, without the empty line after them.
     pub header_size: u64,
-    /// The longest line in octets, its CRLF included.
+    /// The longest line in bytes, its CRLF included.
     pub longest_line: u64,
     /// Header fields named `Received`.
     pub received: u32,
@@ -59,32 +59,32 @@ const RECEIVED: &[u8; 9] = b"received:";
 
 /// Reads content incrementally, however the bytes are cut.
 #[derive(Debug)]
-pub struct Reader {
+pub struct ContentReader {
     end: EndOfData,
     /// A bare CR ended the content; an LF right behind it still belongs to it.
     ended_at_cr: bool,
-    seen: Measure,
+    seen: ContentMeasure,
     at: At,
-    /// Octets of the line so far.
+    /// Bytes of the line so far.
     line: u64,
     in_header: bool,
-    /// Octets of the line so far that spell `Received:`; one more than its length when they do not.
+    /// Bytes of the line so far that spell `Received:`; one more than its length when they do not.
     matched: u8,
 }
 
-impl Default for Reader {
+impl Default for ContentReader {
     fn default() -> Self {
-        Reader::new(EndOfData::Strict)
+        ContentReader::new(EndOfData::Strict)
     }
 }
 
-impl Reader {
+impl ContentReader {
     /// A reader at the beginning of a content that ends so.
-    pub fn new(end: EndOfData) -> Reader {
-        Reader {
+    pub fn new(end: EndOfData) -> ContentReader {
+        ContentReader {
             end,
             ended_at_cr: false,
-            seen: Measure::default(),
+            seen: ContentMeasure::default(),
             at: At::Start,
             line: 0,
             in_header: true,
@@ -92,9 +92,9 @@ impl Reader {
         }
     }
 
-    /// Takes octets off the front of `input` and hands the content in them to `sink`, in order and in as few pieces as
+    /// Takes bytes off the front of `input` and hands the content in them to `sink`, in order and in as few pieces as
     /// possible. `Some`: the final dot was read, and nothing after it was taken.
-    pub fn read(&mut self, input: &mut &[u8], mut sink: impl FnMut(&[u8])) -> Option<Measure> {
+    pub fn read(&mut self, input: &mut &[u8], mut sink: impl FnMut(&[u8])) -> Option<ContentMeasure> {
         let bytes = *input;
         let lenient = self.end == EndOfData::Lenient;
         // What is read but not handed out yet is bytes[from..i].
@@ -191,25 +191,25 @@ impl Reader {
         (self.at == At::End).then_some(self.seen)
     }
 
-    /// Measures octets of a chunk: nothing ends the content but its announced length, and no dot is stuffed.
-    pub fn raw(&mut self, mut octets: &[u8]) {
-        while let Some(&first) = octets.first() {
+    /// Measures bytes of a chunk: nothing ends the content but its announced length, and no dot is stuffed.
+    pub fn raw(&mut self, mut bytes: &[u8]) {
+        while let Some(&first) = bytes.first() {
             match (self.at, first) {
                 (At::Cr, b'\n') => {
                     self.count(b"\n");
                     self.end_line(2);
-                    octets = &octets[1..];
+                    bytes = &bytes[1..];
                     continue;
                 }
                 (At::Cr, _) => self.seen.bare_cr = true,
                 _ => {}
             }
             self.at = At::Middle;
-            let length = memchr2(b'\r', b'\n', octets).unwrap_or(octets.len());
-            let end = octets.get(length).copied();
-            let (line, rest) = octets.split_at(length + usize::from(end.is_some()));
+            let length = memchr2(b'\r', b'\n', bytes).unwrap_or(bytes.len());
+            let end = bytes.get(length).copied();
+            let (line, rest) = bytes.split_at(length + usize::from(end.is_some()));
             self.count(line);
-            octets = rest;
+            bytes = rest;
             match end {
                 Some(b'\r') => self.at = At::Cr,
                 Some(_) => self.seen.bare_lf = true,
@@ -218,7 +218,7 @@ impl Reader {
         }
     }
 
-    /// Whether no octet was read yet.
+    /// Whether no byte was read yet.
     pub fn is_untouched(&self) -> bool {
         self.at == At::Start && self.seen.size == 0
     }
@@ -229,27 +229,27 @@ impl Reader {
     }
 
     /// What was seen so far; a line without its end counts as it stands.
-    pub fn measure(&self) -> Measure {
-        Measure { longest_line: self.seen.longest_line.max(self.line), ..self.seen }
+    pub fn measure(&self) -> ContentMeasure {
+        ContentMeasure { longest_line: self.seen.longest_line.max(self.line), ..self.seen }
     }
 
-    /// Counts octets of one line.
-    fn count(&mut self, octets: &[u8]) {
+    /// Counts bytes of one line.
+    fn count(&mut self, bytes: &[u8]) {
         if self.in_header && usize::from(self.matched) < RECEIVED.len() {
-            for octet in octets {
+            for byte in bytes {
                 match RECEIVED.get(usize::from(self.matched)) {
-                    Some(expected) if octet.to_ascii_lowercase() == *expected => self.matched += 1,
+                    Some(expected) if byte.to_ascii_lowercase() == *expected => self.matched += 1,
                     Some(_) => self.matched = RECEIVED.len() as u8 + 1,
                     None => break,
                 }
             }
             self.seen.received += u32::from(usize::from(self.matched) == RECEIVED.len());
         }
-        self.line += octets.len() as u64;
-        self.seen.size += octets.len() as u64;
+        self.line += bytes.len() as u64;
+        self.seen.size += bytes.len() as u64;
     }
 
-    /// A line ended, with an end of so many octets.
+    /// A line ended, with an end of so many bytes.
     fn end_line(&mut self, end: u64) {
         self.seen.longest_line = self.seen.longest_line.max(self.line);
         if self.in_header {
@@ -271,12 +271,16 @@ mod tests {
 
     use super::*;
 
-    /// Content, measures and what is left, when the wire comes in pieces of `piece` octets.
-    fn read(wire: &[u8], piece: usize) -> (Vec<u8>, Option<Measure>, usize) {
-        read_by(Reader::default(), wire, piece)
+    /// Content, measures and what is left, when the wire comes in pieces of `piece` bytes.
+    fn read(wire: &[u8], piece: usize) -> (Vec<u8>, Option<ContentMeasure>, usize) {
+        read_by(ContentReader::default(), wire, piece)
     }
 
-    fn read_by(mut reader: Reader, wire: &[u8], piece: usize) -> (Vec<u8>, Option<Measure>, usize) {
+    fn read_by(
+        mut reader: ContentReader,
+        wire: &[u8],
+        piece: usize,
+    ) -> (Vec<u8>, Option<ContentMeasure>, usize) {
         let mut content = Vec::new();
         let mut taken = 0;
         for chunk in wire.chunks(piece) {
@@ -328,12 +332,12 @@ mod tests {
             }
             let dotted = read(&[&stuffed, b".\r\n".as_slice()].concat(), 1000).1.unwrap();
             for piece in 1..=content.len().max(1) {
-                let mut reader = Reader::default();
+                let mut reader = ContentReader::default();
                 content.chunks(piece).for_each(|chunk| reader.raw(chunk));
                 assert_eq!(reader.measure(), dotted, "{content:?} in pieces of {piece}");
             }
         }
-        let mut reader = Reader::default();
+        let mut reader = ContentReader::default();
         reader.raw(b"ab\r\nabcde");
         assert_eq!(reader.measure().longest_line, 5);
     }
@@ -381,7 +385,7 @@ mod tests {
         for end in ENDS {
             let wire = [b"h: x\r\n\r\na", end, b"rest\r\n.\r\n"].concat();
             for piece in 1..=wire.len() {
-                let (content, seen, left) = read_by(Reader::new(EndOfData::Lenient), &wire, piece);
+                let (content, seen, left) = read_by(ContentReader::new(EndOfData::Lenient), &wire, piece);
                 let before = end.iter().position(|b| matches!(b, b'.' | 0)).unwrap();
                 assert_eq!(
                     content,
@@ -403,7 +407,7 @@ mod tests {
     fn a_lenient_reader_ends_lines_at_every_variant_and_keeps_the_content() {
         let wire = b"Received: a\nReceived: b\rh: x\r\n\n\0b\0.\n\0.c\r..d\n.e\r\n.\r\n";
         for piece in 1..=wire.len() {
-            let (content, seen, left) = read_by(Reader::new(EndOfData::Lenient), wire, piece);
+            let (content, seen, left) = read_by(ContentReader::new(EndOfData::Lenient), wire, piece);
             assert_eq!(content, b"Received: a\nReceived: b\rh: x\r\n\n\0b\0.\n\0.c\r.d\ne\r\n", "{piece}");
             let seen = seen.unwrap();
             assert_eq!((seen.received, seen.header_size, seen.longest_line), (2, 12 + 12 + 6, 12));
@@ -415,7 +419,7 @@ mod tests {
     #[test]
     fn nobody_is_lenient_who_was_not_asked() {
         assert_eq!(EndOfData::default(), EndOfData::Strict);
-        assert_eq!(Reader::default().end, EndOfData::Strict);
+        assert_eq!(ContentReader::default().end, EndOfData::Strict);
     }
 
     proptest! {

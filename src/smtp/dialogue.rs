@@ -5,10 +5,10 @@
 
 /// What a piece of the client's side is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
+pub enum DialoguePart {
     /// A command line.
     Command,
-    /// Content, between 354 and the final dot or within a BDAT chunk.
+    /// ContentKind, between 354 and the final dot or within a BDAT chunk.
     Content,
     /// The final dot (RFC 5321 4.1.1.4).
     Dot,
@@ -18,7 +18,7 @@ pub enum Part {
 #[derive(Debug, Default)]
 pub struct Dialogue {
     /// The content that is under way.
-    content: Option<Content>,
+    content: Option<ContentKind>,
     /// The last command was DATA, and 354 begins the content.
     data: bool,
     /// The first bytes of the line under way, as many as the final dot has.
@@ -28,7 +28,7 @@ pub struct Dialogue {
 }
 
 #[derive(Debug)]
-enum Content {
+enum ContentKind {
     /// Until the final dot.
     Dotted,
     /// So many bytes.
@@ -37,11 +37,11 @@ enum Content {
 
 impl Dialogue {
     /// The client's bytes, in pieces of one line at most.
-    pub fn sent<'b>(&mut self, mut bytes: &'b [u8]) -> Vec<(Part, &'b [u8])> {
+    pub fn sent<'b>(&mut self, mut bytes: &'b [u8]) -> Vec<(DialoguePart, &'b [u8])> {
         let mut pieces = Vec::new();
         while !bytes.is_empty() {
             let mut length = memchr::memchr(b'\n', bytes).map_or(bytes.len(), |at| at + 1);
-            if let Some(Content::Chunk(left)) = self.content {
+            if let Some(ContentKind::Chunk(left)) = self.content {
                 length = length.min(usize::try_from(left).unwrap_or(usize::MAX));
             }
             let (piece, rest) = bytes.split_at(length);
@@ -51,27 +51,27 @@ impl Dialogue {
         pieces
     }
 
-    fn piece(&mut self, piece: &[u8]) -> Part {
-        if let Some(Content::Chunk(left)) = &mut self.content {
+    fn piece(&mut self, piece: &[u8]) -> DialoguePart {
+        if let Some(ContentKind::Chunk(left)) = &mut self.content {
             *left -= piece.len() as u64;
             if *left == 0 {
                 self.content = None;
             }
-            return Part::Content;
+            return DialoguePart::Content;
         }
         // A line may come in several writes; the longest that matters here is a BDAT command.
         let room = 64_usize.saturating_sub(self.line.len());
         self.line.extend_from_slice(&piece[..piece.len().min(room)]);
         if !piece.ends_with(b"\n") {
-            return if self.content.is_some() { Part::Content } else { Part::Command };
+            return if self.content.is_some() { DialoguePart::Content } else { DialoguePart::Command };
         }
         let line = std::mem::take(&mut self.line);
         if self.content.is_some() {
             if line != b".\r\n" {
-                return Part::Content;
+                return DialoguePart::Content;
             }
             self.content = None;
-            return Part::Dot;
+            return DialoguePart::Dot;
         }
         let text = String::from_utf8_lossy(&line).to_ascii_uppercase();
         let mut words = text.split_ascii_whitespace();
@@ -79,9 +79,9 @@ impl Dialogue {
         self.data = verb == Some("DATA");
         if verb == Some("BDAT") {
             let size = words.next().and_then(|size| size.parse().ok()).unwrap_or(0);
-            self.content = (size > 0).then_some(Content::Chunk(size));
+            self.content = (size > 0).then_some(ContentKind::Chunk(size));
         }
-        Part::Command
+        DialoguePart::Command
     }
 
     /// The listener's bytes.
@@ -89,7 +89,7 @@ impl Dialogue {
         for &byte in bytes {
             if byte == b'\n' {
                 if self.data && self.reply == b"354 " {
-                    self.content = Some(Content::Dotted);
+                    self.content = Some(ContentKind::Dotted);
                     self.data = false;
                 }
                 self.reply.clear();
@@ -121,9 +121,9 @@ mod tests {
 
     fn parts(dialogue: &mut Dialogue, bytes: &str) -> String {
         let letter = |part| match part {
-            Part::Command => 'c',
-            Part::Content => 'm',
-            Part::Dot => '.',
+            DialoguePart::Command => 'c',
+            DialoguePart::Content => 'm',
+            DialoguePart::Dot => '.',
         };
         dialogue.sent(bytes.as_bytes()).into_iter().map(|(part, _)| letter(part)).collect()
     }
@@ -161,7 +161,7 @@ mod tests {
             let commands: Vec<u8> = whole
                 .chunks(size)
                 .flat_map(|bytes| dialogue.sent(bytes))
-                .filter(|(part, _)| *part == Part::Command)
+                .filter(|(part, _)| *part == DialoguePart::Command)
                 .flat_map(|(_, piece)| piece.to_vec())
                 .collect();
             assert_eq!(*expected.get_or_insert_with(|| commands.clone()), commands, "pieces of {size}");

@@ -83,7 +83,7 @@ pub struct DeliverBy {
 pub struct Chunking {
     /// Whether BDAT is used (RFC 3030).
     pub wanted: Use,
-    /// Octets of a chunk, but for the last.
+    /// Bytes of a chunk, but for the last.
     pub size: NonZeroU64,
 }
 
@@ -134,7 +134,7 @@ impl Default for Wishes {
 /// What is done in a session.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Terms {
-    /// Octets of a chunk; `None`: DATA.
+    /// Bytes of a chunk; `None`: DATA.
     pub chunk: Option<NonZeroU64>,
     /// The content's size is declared with MAIL.
     pub size: bool,

@@ -44,7 +44,7 @@ pub struct Handshake {
 /// Why there is no secure stream although both sides are there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Insecure {
-    /// What came is no TLS: its first octets.
+    /// What came is no TLS: its first bytes.
     ClearText(Vec<u8>),
     /// The other side ended the handshake with this alert.
     Alert(String),

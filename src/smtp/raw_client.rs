@@ -6,7 +6,7 @@
 //! - No reply ends it, 421 neither: whether the listener closes with it is what its owner wants to see.
 //! - A reply that nothing is owed for puts it out of step ([`RawEvent::Surplus`]), and nothing is read any more: what came next
 //!   would pass for the answer to what is said next. A listener may refuse unasked before it closes, once the session rests;
-//!   that is told, and only what follows it, be it said to something, is not believed. Of octets that ask for a number of
+//!   that is told, and only what follows it, be it said to something, is not believed. Of bytes that ask for a number of
 //!   replies that cannot be told from them (groups, content with odd line ends), and of all that comes after them, nothing
 //!   is known: their owner knows what it said.
 //! - There is no time-out after the opening: its owner has the clock.
@@ -81,20 +81,20 @@ enum Owed {
 }
 
 impl Owed {
-    /// These octets are said.
-    fn said(self, octets: &[u8]) -> Owed {
-        let line = octets.ends_with(b"\r\n") && memchr::memchr_iter(b'\n', octets).count() == 1;
+    /// These bytes are said.
+    fn said(self, bytes: &[u8]) -> Owed {
+        let line = bytes.ends_with(b"\r\n") && memchr::memchr_iter(b'\n', bytes).count() == 1;
         match self {
-            Owed::Nothing if line || is_chunk(octets) => Owed::One,
-            Owed::Content => Owed::after_content(octets),
+            Owed::Nothing if line || is_chunk(bytes) => Owed::One,
+            Owed::Content => Owed::after_content(bytes),
             Owed::Farewell => Owed::Farewell,
             _ => Owed::Unknown,
         }
     }
 
     /// Content, or a piece of it, is said.
-    fn after_content(octets: &[u8]) -> Owed {
-        let lines = || octets.split_inclusive(|byte| *byte == b'\n');
+    fn after_content(bytes: &[u8]) -> Owed {
+        let lines = || bytes.split_inclusive(|byte| *byte == b'\n');
         let plain = lines().all(|line| {
             let text = line.strip_suffix(b"\r\n").unwrap_or(line);
             // Some listeners take other dots for the end.
@@ -105,7 +105,7 @@ impl Owed {
         let ends = lines().filter(|line| *line == b".\r\n").count();
         match ends {
             0 if plain => Owed::Content,
-            1 if plain && octets.ends_with(b".\r\n") => Owed::One,
+            1 if plain && bytes.ends_with(b".\r\n") => Owed::One,
             _ => Owed::Unknown,
         }
     }
@@ -124,13 +124,13 @@ impl Owed {
     }
 }
 
-/// Whether these octets are BDAT and all that it announces.
-fn is_chunk(octets: &[u8]) -> bool {
-    let Some(command) = octets.strip_prefix(b"BDAT ") else { return false };
-    let digits = command.iter().take_while(|octet| octet.is_ascii_digit()).count();
+/// Whether these bytes are BDAT and all that it announces.
+fn is_chunk(bytes: &[u8]) -> bool {
+    let Some(command) = bytes.strip_prefix(b"BDAT ") else { return false };
+    let digits = command.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let announced: Option<usize> =
         str::from_utf8(&command[..digits]).ok().and_then(|digits| digits.parse().ok());
-    let content = memchr::memchr(b'\n', octets).map(|end| octets.len() - end - 1);
+    let content = memchr::memchr(b'\n', bytes).map(|end| bytes.len() - end - 1);
     announced.is_some() && announced == content
 }
 
@@ -178,7 +178,7 @@ impl RawClient {
         }
     }
 
-    /// Says these octets as they are, once the opening is over.
+    /// Says these bytes as they are, once the opening is over.
     pub fn send(&mut self, bytes: &[u8]) {
         self.says.extend_from_slice(bytes);
     }
@@ -448,8 +448,8 @@ mod tests {
         let now = Instant::now();
         for said in [&["MAIL FROM:<a@b>\r\nRCPT TO:<a@b>\r\n"][..], &["DATA\r\n", "a\n.\nNOOP\r\n.\r\n"]] {
             let mut client = open(now);
-            for octets in said {
-                client.send(octets.as_bytes());
+            for bytes in said {
+                client.send(bytes.as_bytes());
                 turn(&mut client, now, "");
                 turn(&mut client, now, "354 go\r\n");
             }

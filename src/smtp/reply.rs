@@ -14,7 +14,7 @@ use std::fmt;
 
 /// The longest line kept, in octets (RFC 5321 4.5.3.1.5 asks for 512).
 pub const MAX_LINE: usize = 4096;
-/// The longest reply kept, all lines together, in octets.
+/// The longest reply kept, all lines together, in bytes.
 pub const MAX_REPLY: usize = 64 * 1024;
 
 /// An enhanced status code (RFC 3463). `None` stands for a literal `x`, as Cisco's `4.x.2`.
@@ -96,7 +96,7 @@ impl Reply {
         Reply { code, lines, enhanced, mixed: Vec::new() }
     }
 
-    /// Reads a reply as people write it down: `421 text`, or several lines `250-a\n250 b`. Line ends may be CRLF.
+    /// Reads a reply as people write it down: `421 text`, or several lines `250-a\n250 b`. ReplyLine ends may be CRLF.
     ///
     /// # Errors
     /// The first line that is no reply line.
@@ -107,9 +107,9 @@ impl Reply {
         let mut input = bytes.as_slice();
         match scanner.scan(&mut input) {
             Some(Ok(raw)) if input.is_empty() => Ok(raw.to_reply()),
-            Some(Ok(_)) => Err(Malformed::new(Fault::Trailing, &bytes)),
+            Some(Ok(_)) => Err(Malformed::new(ReplyFault::Trailing, &bytes)),
             Some(Err(malformed)) => Err(malformed),
-            None => Err(Malformed::new(Fault::Unfinished, &bytes)),
+            None => Err(Malformed::new(ReplyFault::Unfinished, &bytes)),
         }
     }
 
@@ -171,14 +171,14 @@ impl fmt::Display for Reply {
 
 /// What is wrong with malformed input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Fault {
+pub enum ReplyFault {
     /// A line that does not begin with three digits.
     NoCode,
     /// Something else than a space, `-` or the line's end after the code.
     Separator,
-    /// More than [`MAX_LINE`] octets without a line end.
+    /// More than [`MAX_LINE`] bytes without a line end.
     LineTooLong,
-    /// More than [`MAX_REPLY`] octets without a last line.
+    /// More than [`MAX_REPLY`] bytes without a last line.
     ReplyTooLong,
     /// The last line is missing (only when parsing stored text).
     Unfinished,
@@ -191,13 +191,13 @@ pub enum Fault {
 #[error("{}: \"{}\"", self.describe(), self.evidence)]
 pub struct Malformed {
     /// What is wrong.
-    pub fault: Fault,
-    /// The first octets of the offending input, at most 256, as lossy text.
+    pub fault: ReplyFault,
+    /// The first bytes of the offending input, at most 256, as lossy text.
     pub evidence: String,
 }
 
 impl Malformed {
-    fn new(fault: Fault, bytes: &[u8]) -> Malformed {
+    fn new(fault: ReplyFault, bytes: &[u8]) -> Malformed {
         let bytes = &bytes[..bytes.len().min(256)];
         Malformed {
             fault,
@@ -208,12 +208,12 @@ impl Malformed {
     /// The fault in words.
     pub fn describe(&self) -> &'static str {
         match self.fault {
-            Fault::NoCode => "a line without a reply code",
-            Fault::Separator => "no space or hyphen after the reply code",
-            Fault::LineTooLong => "a reply line over 4096 octets",
-            Fault::ReplyTooLong => "a reply over 65536 octets",
-            Fault::Unfinished => "a reply without its last line",
-            Fault::Trailing => "more than one reply",
+            ReplyFault::NoCode => "a line without a reply code",
+            ReplyFault::Separator => "no space or hyphen after the reply code",
+            ReplyFault::LineTooLong => "a reply line over 4096 bytes",
+            ReplyFault::ReplyTooLong => "a reply over 65536 bytes",
+            ReplyFault::Unfinished => "a reply without its last line",
+            ReplyFault::Trailing => "more than one reply",
         }
     }
 }
@@ -243,7 +243,7 @@ impl RawReply<'_> {
         self.bytes.split_inclusive(|&b| b == b'\n').map(code_of)
     }
 
-    /// A number that stands for what it says: that of two replies is the same if their octets are.
+    /// A number that stands for what it says: that of two replies is the same if their bytes are.
     pub fn fingerprint(self) -> u64 {
         use std::hash::{DefaultHasher, Hasher};
         let mut hasher = DefaultHasher::new();
@@ -308,7 +308,7 @@ pub struct Scanner {
 }
 
 /// What one line says.
-enum Line {
+enum ReplyLine {
     Last(u16),
     More(u16),
 }
@@ -329,13 +329,13 @@ impl Scanner {
                 at += end + 1;
                 match Scanner::line(line, at) {
                     Err(malformed) => return Some(Err(malformed)),
-                    Ok(Line::Last(code)) => {
+                    Ok(ReplyLine::Last(code)) => {
                         *input = &whole[at..];
                         let mixed = self.note(code);
                         (self.code, self.mixed) = (None, false);
                         return Some(Ok(RawReply { code, mixed, bytes: &whole[..at] }));
                     }
-                    Ok(Line::More(code)) => _ = self.note(code),
+                    Ok(ReplyLine::More(code)) => _ = self.note(code),
                 }
             }
             self.partial.extend_from_slice(whole);
@@ -346,12 +346,12 @@ impl Scanner {
                 *input = &input[end + 1..];
                 match Scanner::line(&self.partial[self.line..], self.partial.len()) {
                     Err(malformed) => return Some(Err(malformed)),
-                    Ok(Line::Last(code)) => {
+                    Ok(ReplyLine::Last(code)) => {
                         self.spent = true;
                         let mixed = self.note(code);
                         return Some(Ok(RawReply { code, mixed, bytes: &self.partial }));
                     }
-                    Ok(Line::More(code)) => {
+                    Ok(ReplyLine::More(code)) => {
                         self.note(code);
                         self.line = self.partial.len();
                     }
@@ -372,7 +372,7 @@ impl Scanner {
 
     /// What was read of an unfinished reply, as evidence.
     pub fn evidence(&self) -> String {
-        Malformed::new(Fault::Unfinished, if self.spent { &[] } else { &self.partial }).evidence
+        Malformed::new(ReplyFault::Unfinished, if self.spent { &[] } else { &self.partial }).evidence
     }
 
     /// Takes note of the code of a line; whether the reply's lines have had different ones.
@@ -383,34 +383,38 @@ impl Scanner {
     }
 
     /// Judges one line with its end; `total` is the reply's length so far.
-    fn line(line: &[u8], total: usize) -> Result<Line, Malformed> {
+    fn line(line: &[u8], total: usize) -> Result<ReplyLine, Malformed> {
         let text = trim_line_end(line);
         if let Some(fault) = earliest_fault(line, total - line.len()) {
             return Err(Malformed::new(fault, text));
         }
-        let [_, _, _, rest @ ..] = text else { return Err(Malformed::new(Fault::NoCode, text)) };
+        let [_, _, _, rest @ ..] = text else { return Err(Malformed::new(ReplyFault::NoCode, text)) };
         let code = code_of(text);
         match rest.first() {
-            None | Some(b' ') => Ok(Line::Last(code)),
-            Some(b'-') => Ok(Line::More(code)),
-            Some(_) => Err(Malformed::new(Fault::Separator, text)),
+            None | Some(b' ') => Ok(ReplyLine::Last(code)),
+            Some(b'-') => Ok(ReplyLine::More(code)),
+            Some(_) => Err(Malformed::new(ReplyFault::Separator, text)),
         }
     }
 }
 
-/// What is wrong with a line, or the beginning of one, that stands after `before` octets of the reply, as far as that is seen
-/// before its end. Of several faults it is the one whose octet comes first: so it does not depend on how the octets were cut.
-fn earliest_fault(line: &[u8], before: usize) -> Option<Fault> {
-    let no_code = line.iter().take(3).position(|octet| !octet.is_ascii_digit());
+/// What is wrong with a line, or the beginning of one, that stands after `before` bytes of the reply, as far as that is seen
+/// before its end. Of several faults it is the one whose byte comes first: so it does not depend on how the bytes were cut.
+fn earliest_fault(line: &[u8], before: usize) -> Option<ReplyFault> {
+    let no_code = line.iter().take(3).position(|byte| !byte.is_ascii_digit());
     // A CR there may belong to the line's end.
     let most = MAX_LINE + usize::from(line.get(MAX_LINE) == Some(&b'\r'));
-    let line_too_long = Some(most).filter(|at| line.get(*at).is_some_and(|octet| *octet != b'\n'));
+    let line_too_long = Some(most).filter(|at| line.get(*at).is_some_and(|byte| *byte != b'\n'));
     let reply_too_long = (before + line.len() > MAX_REPLY).then(|| MAX_REPLY.saturating_sub(before));
-    [(no_code, Fault::NoCode), (line_too_long, Fault::LineTooLong), (reply_too_long, Fault::ReplyTooLong)]
-        .into_iter()
-        .filter_map(|(at, fault)| Some((at?, fault)))
-        .min_by_key(|(at, _)| *at)
-        .map(|(_, fault)| fault)
+    [
+        (no_code, ReplyFault::NoCode),
+        (line_too_long, ReplyFault::LineTooLong),
+        (reply_too_long, ReplyFault::ReplyTooLong),
+    ]
+    .into_iter()
+    .filter_map(|(at, fault)| Some((at?, fault)))
+    .min_by_key(|(at, _)| *at)
+    .map(|(_, fault)| fault)
 }
 
 fn trim_line_end(line: &[u8]) -> &[u8] {
@@ -422,8 +426,8 @@ fn trim_line_end(line: &[u8]) -> &[u8] {
 mod tests {
     use super::*;
 
-    /// Every reply in `wire`, when it comes in pieces of `piece` octets.
-    fn scan_all(wire: &[u8], piece: usize) -> Vec<Result<Reply, Fault>> {
+    /// Every reply in `wire`, when it comes in pieces of `piece` bytes.
+    fn scan_all(wire: &[u8], piece: usize) -> Vec<Result<Reply, ReplyFault>> {
         let mut scanner = Scanner::default();
         let mut found = Vec::new();
         for chunk in wire.chunks(piece) {
@@ -456,21 +460,21 @@ mod tests {
     #[test]
     fn of_several_faults_the_first_is_told_however_the_bytes_are_cut() {
         let full = "250-".to_owned() + &"x".repeat(MAX_LINE - 6) + "\r\n";
-        // Six octets less than the reply may have.
+        // Six bytes less than the reply may have.
         let nearly = full.repeat(MAX_REPLY / full.len() - 1) + &full[..full.len() - 8] + "\r\n";
         let long = "y".repeat(MAX_LINE);
         for (wire, expected) in [
-            (format!("50e{long}\r\n"), Some(Fault::NoCode)),
-            (format!("250x{long}\r\n"), Some(Fault::LineTooLong)),
+            (format!("50e{long}\r\n"), Some(ReplyFault::NoCode)),
+            (format!("250x{long}\r\n"), Some(ReplyFault::LineTooLong)),
             (format!("250 {}\r\n", &long[4..]), None),
             (format!("250 {}\n", &long[4..]), None),
-            (format!("250 {}\r\r\n", &long[4..]), Some(Fault::LineTooLong)),
-            (format!("250 {}y\r\n", &long[4..]), Some(Fault::LineTooLong)),
+            (format!("250 {}\r\r\n", &long[4..]), Some(ReplyFault::LineTooLong)),
+            (format!("250 {}y\r\n", &long[4..]), Some(ReplyFault::LineTooLong)),
             (format!("{nearly}250 \r\n"), None),
-            (format!("{nearly}250 x\r\n"), Some(Fault::ReplyTooLong)),
-            (format!("{nearly}25x\r\n"), Some(Fault::NoCode)),
-            (format!("{nearly}250 x{long}\r\n"), Some(Fault::ReplyTooLong)),
-            (format!("{nearly}251 x{long}\r\n"), Some(Fault::ReplyTooLong)),
+            (format!("{nearly}250 x\r\n"), Some(ReplyFault::ReplyTooLong)),
+            (format!("{nearly}25x\r\n"), Some(ReplyFault::NoCode)),
+            (format!("{nearly}250 x{long}\r\n"), Some(ReplyFault::ReplyTooLong)),
+            (format!("{nearly}251 x{long}\r\n"), Some(ReplyFault::ReplyTooLong)),
         ] {
             for piece in [1, 2, 3, 7, 4096, wire.len()] {
                 let said = scan_all(wire.as_bytes(), piece);
@@ -486,22 +490,22 @@ mod tests {
 
     #[test]
     fn malformed_input_is_named_and_bounded() {
-        let cases: [(&[u8], Fault); 5] = [
-            (b"hello there\r\n", Fault::NoCode),
-            (b"\r\n", Fault::NoCode),
-            (b"250x ok\r\n", Fault::Separator),
-            (b"25\x00 a\r\n", Fault::NoCode),
-            (b"HTTP", Fault::NoCode),
+        let cases: [(&[u8], ReplyFault); 5] = [
+            (b"hello there\r\n", ReplyFault::NoCode),
+            (b"\r\n", ReplyFault::NoCode),
+            (b"250x ok\r\n", ReplyFault::Separator),
+            (b"25\x00 a\r\n", ReplyFault::NoCode),
+            (b"HTTP", ReplyFault::NoCode),
         ];
         for (wire, fault) in cases {
             assert_eq!(scan_all(wire, wire.len()).pop(), Some(Err(fault)), "{wire:?}");
             assert_eq!(scan_all(wire, 1).pop(), Some(Err(fault)), "{wire:?} byte by byte");
         }
         let endless = [b"250 ".as_slice(), &vec![b'a'; 1 << 20]].concat();
-        assert_eq!(scan_all(&endless, 1000).pop(), Some(Err(Fault::LineTooLong)));
+        assert_eq!(scan_all(&endless, 1000).pop(), Some(Err(ReplyFault::LineTooLong)));
         let lines = b"250-more\r\n".repeat(100_000);
-        assert_eq!(scan_all(&lines, 1000).pop(), Some(Err(Fault::ReplyTooLong)));
-        assert_eq!(scan_all(&lines, lines.len()).pop(), Some(Err(Fault::ReplyTooLong)));
+        assert_eq!(scan_all(&lines, 1000).pop(), Some(Err(ReplyFault::ReplyTooLong)));
+        assert_eq!(scan_all(&lines, lines.len()).pop(), Some(Err(ReplyFault::ReplyTooLong)));
     }
 
     #[test]

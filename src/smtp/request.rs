@@ -23,14 +23,14 @@ pub const MAX_AUTH_LINE: usize = 12288;
 
 /// What is wrong with a line or where it came; each has a reply of its own in some server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault<'a> {
+pub enum RequestFault<'a> {
     /// A line over the limit.
     LineTooLong,
     /// A path over the limit (RFC 5321 4.5.3.1.3).
     PathTooLong,
     /// A line of AUTH or its exchange over its limit (RFC 4954 4).
     AuthTooLong,
-    /// No command that is known; the verb, at most 32 octets.
+    /// No command that is known; the verb, at most 32 bytes.
     Unrecognized(&'a str),
     /// HELO or EHLO without a domain or address literal.
     HelloName,
@@ -68,7 +68,7 @@ pub enum Fault<'a> {
 
 /// What the content is, as BODY= says (RFC 6152).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Body {
+pub enum BodyType {
     /// `7BIT`.
     SevenBit,
     /// `8BITMIME`.
@@ -83,7 +83,7 @@ pub struct MailParameters<'a> {
     /// SIZE= in octets (RFC 1870).
     pub size: Option<u64>,
     /// BODY=.
-    pub body: Option<Body>,
+    pub body: Option<BodyType>,
     /// SMTPUTF8 (RFC 6531).
     pub utf8: bool,
     /// REQUIRETLS (RFC 8689).
@@ -136,7 +136,7 @@ pub enum Request<'a> {
     },
     /// BDAT (RFC 3030).
     Bdat {
-        /// Octets of the chunk, which follows the line.
+        /// Bytes of the chunk, which follows the line.
         size: u64,
         /// It is the last.
         last: bool,
@@ -171,11 +171,11 @@ impl Request<'_> {
     ///
     /// # Errors
     /// The first fault of the line.
-    pub fn parse(line: &[u8]) -> Result<Request<'_>, Fault<'_>> {
+    pub fn parse(line: &[u8]) -> Result<Request<'_>, RequestFault<'_>> {
         // Beyond ASCII there is only the UTF-8 of SMTPUTF8; NUL and bare CR are for nobody.
         let text = match std::str::from_utf8(line) {
             Ok(text) if line.iter().all(|b| *b == b'\t' || *b >= b' ' && *b != 0x7f) => text,
-            _ => return Err(Fault::Syntax("")),
+            _ => return Err(RequestFault::Syntax("")),
         };
         let verb = &text[..text.bytes().take_while(u8::is_ascii_alphanumeric).count()];
         let rest = &text[verb.len()..];
@@ -183,14 +183,19 @@ impl Request<'_> {
         // A verb ends at a space or with the line.
         if !(rest.is_empty() || rest.starts_with(' ')) || verb.is_empty() {
             let word = text.split(' ').next().unwrap_or_default();
-            return Err(Fault::Unrecognized(if text.is_ascii() { &word[..word.len().min(32)] } else { "" }));
+            return Err(RequestFault::Unrecognized(if text.is_ascii() {
+                &word[..word.len().min(32)]
+            } else {
+                ""
+            }));
         }
         let takes_paths = is("MAIL") || is("RCPT");
         if !takes_paths && !text.is_ascii() {
-            return Err(Fault::Syntax(""));
+            return Err(RequestFault::Syntax(""));
         }
         let argument = rest.trim_matches(' ');
-        let bare = |request| if argument.is_empty() { Ok(request) } else { Err(Fault::Syntax(argument)) };
+        let bare =
+            |request| if argument.is_empty() { Ok(request) } else { Err(RequestFault::Syntax(argument)) };
         if is("MAIL") {
             mail(argument)
         } else if is("RCPT") {
@@ -203,10 +208,14 @@ impl Request<'_> {
             if is_host(argument) {
                 Ok(Request::Hello { extended, name: argument })
             } else {
-                Err(Fault::HelloName)
+                Err(RequestFault::HelloName)
             }
         } else if is("LHLO") {
-            if is_host(argument) { Ok(Request::Lhlo { name: argument }) } else { Err(Fault::HelloName) }
+            if is_host(argument) {
+                Ok(Request::Lhlo { name: argument })
+            } else {
+                Err(RequestFault::HelloName)
+            }
         } else if is("BDAT") {
             bdat(argument)
         } else if is("RSET") {
@@ -217,7 +226,7 @@ impl Request<'_> {
             bare(Request::Quit)
         } else if is("VRFY") || is("EXPN") {
             let request = if is("VRFY") { Request::Verify } else { Request::Expand };
-            if argument.is_empty() { Err(Fault::Syntax("")) } else { Ok(request) }
+            if argument.is_empty() { Err(RequestFault::Syntax("")) } else { Ok(request) }
         } else if is("HELP") {
             Ok(Request::Help(argument))
         } else if is("STARTTLS") {
@@ -227,30 +236,30 @@ impl Request<'_> {
         } else if is("XCLIENT") {
             xclient(argument)
         } else {
-            Err(Fault::Unrecognized(&verb[..verb.len().min(32)]))
+            Err(RequestFault::Unrecognized(&verb[..verb.len().min(32)]))
         }
     }
 }
 
 /// Attributes with values in xtext; what is told beside the address is of no use to this server.
-fn xclient(argument: &str) -> Result<Request<'_>, Fault<'_>> {
+fn xclient(argument: &str) -> Result<Request<'_>, RequestFault<'_>> {
     const KNOWN: [&str; 8] = ["NAME", "ADDR", "PORT", "PROTO", "HELO", "LOGIN", "DESTADDR", "DESTPORT"];
     if argument.is_empty() {
-        return Err(Fault::Syntax(""));
+        return Err(RequestFault::Syntax(""));
     }
     let mut address = None;
     for attribute in argument.split(' ').filter(|attribute| !attribute.is_empty()) {
-        let (name, value) = attribute.split_once('=').ok_or(Fault::Syntax(argument))?;
+        let (name, value) = attribute.split_once('=').ok_or(RequestFault::Syntax(argument))?;
         if value.is_empty() || !KNOWN.iter().any(|known| known.eq_ignore_ascii_case(name)) {
-            return Err(Fault::Syntax(argument));
+            return Err(RequestFault::Syntax(argument));
         }
         let known = !["[UNAVAILABLE]", "[TEMPUNAVAIL]"].iter().any(|none| none.eq_ignore_ascii_case(value));
         if name.eq_ignore_ascii_case("ADDR") && known {
             let prefixed = value.get(..5).is_some_and(|prefix| prefix.eq_ignore_ascii_case("IPV6:"));
             let told = if prefixed { &value[5..] } else { value };
-            let told: IpAddr = told.parse().map_err(|_| Fault::Syntax(argument))?;
+            let told: IpAddr = told.parse().map_err(|_| RequestFault::Syntax(argument))?;
             if told.is_ipv6() != prefixed {
-                return Err(Fault::Syntax(argument));
+                return Err(RequestFault::Syntax(argument));
             }
             address = Some(told.to_canonical());
         }
@@ -258,9 +267,9 @@ fn xclient(argument: &str) -> Result<Request<'_>, Fault<'_>> {
     Ok(Request::Xclient { address })
 }
 
-/// A number of octets, and maybe LAST.
-fn bdat(argument: &str) -> Result<Request<'_>, Fault<'_>> {
-    let fault = Fault::Syntax(argument);
+/// A number of bytes, and maybe LAST.
+fn bdat(argument: &str) -> Result<Request<'_>, RequestFault<'_>> {
+    let fault = RequestFault::Syntax(argument);
     let mut words = argument.split(' ').filter(|word| !word.is_empty());
     let size = words.next().filter(|size| size.bytes().all(|b| b.is_ascii_digit())).ok_or(fault)?;
     let last = match words.next() {
@@ -275,16 +284,16 @@ fn bdat(argument: &str) -> Result<Request<'_>, Fault<'_>> {
 }
 
 /// A parameter's place is taken once (RFC 5321 4.1.2).
-fn once<'a, T>(place: &mut Option<T>, value: T, fault: Fault<'a>) -> Result<(), Fault<'a>> {
+fn once<'a, T>(place: &mut Option<T>, value: T, fault: RequestFault<'a>) -> Result<(), RequestFault<'a>> {
     match place.replace(value) {
         None => Ok(()),
         Some(_) => Err(fault),
     }
 }
 
-fn mail(argument: &str) -> Result<Request<'_>, Fault<'_>> {
+fn mail(argument: &str) -> Result<Request<'_>, RequestFault<'_>> {
     let (path, written) = bracketed(argument, "FROM:")?;
-    let fault = Fault::Syntax(argument);
+    let fault = RequestFault::Syntax(argument);
     if !(path.is_empty() || is_path(path)) {
         return Err(fault);
     }
@@ -300,23 +309,26 @@ fn mail(argument: &str) -> Result<Request<'_>, Fault<'_>> {
             continue;
         }
         if !["SIZE", "BODY", "RET", "ENVID", "BY"].iter().any(|known| is(known)) {
-            return Err(Fault::UnknownOption(keyword));
+            return Err(RequestFault::UnknownOption(keyword));
         }
         let value = value.ok_or(fault)?;
         if is("SIZE") {
             if value.len() > 20 || !value.bytes().all(|b| b.is_ascii_digit()) {
-                return Err(Fault::UnknownValue(value));
+                return Err(RequestFault::UnknownValue(value));
             }
             // Twenty digits may not fit; such a size is above any limit.
             once(&mut parameters.size, value.parse().unwrap_or(u64::MAX), fault)?;
         } else if is("BODY") {
-            let bodies =
-                [("7BIT", Body::SevenBit), ("8BITMIME", Body::EightBit), ("BINARYMIME", Body::Binary)];
+            let bodies = [
+                ("7BIT", BodyType::SevenBit),
+                ("8BITMIME", BodyType::EightBit),
+                ("BINARYMIME", BodyType::Binary),
+            ];
             let body = bodies.into_iter().find(|(name, _)| value.eq_ignore_ascii_case(name));
-            once(&mut parameters.body, body.ok_or(Fault::UnknownValue(value))?.1, fault)?;
+            once(&mut parameters.body, body.ok_or(RequestFault::UnknownValue(value))?.1, fault)?;
         } else if is("RET") {
             if !["FULL", "HDRS"].iter().any(|known| value.eq_ignore_ascii_case(known)) {
-                return Err(Fault::UnknownValue(value));
+                return Err(RequestFault::UnknownValue(value));
             }
             once(&mut parameters.ret, value, fault)?;
         } else if is("ENVID") {
@@ -332,14 +344,14 @@ fn mail(argument: &str) -> Result<Request<'_>, Fault<'_>> {
         }
     }
     if !path.is_ascii() && !parameters.utf8 {
-        return Err(Fault::NotAscii);
+        return Err(RequestFault::NotAscii);
     }
     Ok(Request::Mail { path, parameters })
 }
 
-fn rcpt(argument: &str) -> Result<Request<'_>, Fault<'_>> {
+fn rcpt(argument: &str) -> Result<Request<'_>, RequestFault<'_>> {
     let (path, written) = bracketed(argument, "TO:")?;
-    let fault = Fault::Syntax(argument);
+    let fault = RequestFault::Syntax(argument);
     if !(is_path(path) || path.eq_ignore_ascii_case("postmaster")) {
         return Err(fault);
     }
@@ -355,7 +367,7 @@ fn rcpt(argument: &str) -> Result<Request<'_>, Fault<'_>> {
             };
             once(&mut parameters.orcpt, value.filter(typed).ok_or(fault)?, fault)?;
         } else {
-            return Err(Fault::UnknownParameter(keyword));
+            return Err(RequestFault::UnknownParameter(keyword));
         }
     }
     Ok(Request::Rcpt { path, parameters })
@@ -401,8 +413,8 @@ fn is_by(value: &str) -> bool {
 fn bracketed<'a>(
     argument: &'a str,
     prefix: &str,
-) -> Result<(&'a str, impl Iterator<Item = &'a str>), Fault<'a>> {
-    let fault = Fault::Syntax(argument);
+) -> Result<(&'a str, impl Iterator<Item = &'a str>), RequestFault<'a>> {
+    let fault = RequestFault::Syntax(argument);
     let head = argument.get(..prefix.len()).filter(|head| head.eq_ignore_ascii_case(prefix)).ok_or(fault)?;
     let rest = argument[head.len()..].strip_prefix('<').ok_or(fault)?;
     let (mut quoted, mut escaped) = (false, false);
@@ -418,7 +430,7 @@ fn bracketed<'a>(
     });
     let close = close.ok_or(fault)?;
     if close + 2 > MAX_PATH {
-        return Err(Fault::PathTooLong);
+        return Err(RequestFault::PathTooLong);
     }
     let parameters = &rest[close + 1..];
     if !(parameters.is_empty() || parameters.starts_with(' ')) {
@@ -506,28 +518,28 @@ fn is_domain(domain: &str) -> bool {
 
 /// Cuts input into command lines, however it comes, and bounds them.
 #[derive(Debug)]
-pub struct Lines {
+pub struct CommandLines {
     partial: Vec<u8>,
     max: usize,
     /// A line was too long, and this is its fault: its rest is thrown away up to its end.
-    skipping: Option<Fault<'static>>,
+    skipping: Option<RequestFault<'static>>,
     /// The line in `partial` was handed out.
     spent: bool,
     /// A bare CR ended what came before: an LF right behind it belongs to that.
     after_cr: bool,
 }
 
-impl Default for Lines {
-    /// Lines of at most [`MAX_LINE`] octets.
+impl Default for CommandLines {
+    /// CommandLines of at most [`MAX_LINE`] bytes.
     fn default() -> Self {
-        Lines::new(MAX_LINE)
+        CommandLines::new(MAX_LINE)
     }
 }
 
-impl Lines {
-    /// Lines of at most `max` octets, CRLF included.
-    pub fn new(max: usize) -> Lines {
-        Lines { partial: Vec::new(), max, skipping: None, spent: false, after_cr: false }
+impl CommandLines {
+    /// CommandLines of at most `max` bytes, CRLF included.
+    pub fn new(max: usize) -> CommandLines {
+        CommandLines { partial: Vec::new(), max, skipping: None, spent: false, after_cr: false }
     }
 
     /// What comes next stands behind a bare CR that ended a content: an LF there is thrown away.
@@ -541,18 +553,21 @@ impl Lines {
     /// # Errors
     /// `LineTooLong` (`AuthTooLong` for AUTH) once for a line over the limit, at its end; `Syntax` for one that a bare LF
     /// ended.
-    pub fn next<'l, 'i: 'l>(&'l mut self, input: &mut &'i [u8]) -> Option<Result<&'l [u8], Fault<'static>>> {
+    pub fn next<'l, 'i: 'l>(
+        &'l mut self,
+        input: &mut &'i [u8],
+    ) -> Option<Result<&'l [u8], RequestFault<'static>>> {
         self.cut(input, false)
     }
 
     /// The same within the exchange of AUTH, where lines may be longer.
     ///
     /// # Errors
-    /// As for [`Lines::next`].
+    /// As for [`CommandLines::next`].
     pub fn next_response<'l, 'i: 'l>(
         &'l mut self,
         input: &mut &'i [u8],
-    ) -> Option<Result<&'l [u8], Fault<'static>>> {
+    ) -> Option<Result<&'l [u8], RequestFault<'static>>> {
         self.cut(input, true)
     }
 
@@ -560,7 +575,7 @@ impl Lines {
         &'l mut self,
         input: &mut &'i [u8],
         response: bool,
-    ) -> Option<Result<&'l [u8], Fault<'static>>> {
+    ) -> Option<Result<&'l [u8], RequestFault<'static>>> {
         self.release();
         if !input.is_empty() && std::mem::take(&mut self.after_cr) {
             *input = input.strip_prefix(b"\n").unwrap_or(input);
@@ -590,11 +605,11 @@ impl Lines {
             self.spent = true;
             &self.partial
         };
-        Some(line.strip_suffix(b"\r\n").ok_or(Fault::Syntax("")))
+        Some(line.strip_suffix(b"\r\n").ok_or(RequestFault::Syntax("")))
     }
 
     /// The fault of a line that goes on with `more`, if it is too long.
-    fn too_long(&self, more: &[u8], response: bool) -> Option<Fault<'static>> {
+    fn too_long(&self, more: &[u8], response: bool) -> Option<RequestFault<'static>> {
         let length = self.partial.len() + more.len();
         if length <= self.max {
             return None;
@@ -602,8 +617,8 @@ impl Lines {
         let begins = || self.partial.iter().chain(more).take(5).map(u8::to_ascii_uppercase);
         match response || begins().eq(*b"AUTH ") {
             true if length <= MAX_AUTH_LINE => None,
-            true => Some(Fault::AuthTooLong),
-            false => Some(Fault::LineTooLong),
+            true => Some(RequestFault::AuthTooLong),
+            false => Some(RequestFault::LineTooLong),
         }
     }
 
@@ -616,5 +631,4 @@ impl Lines {
 }
 
 #[cfg(test)]
-#[path = "request_tests.rs"]
 mod tests;

@@ -56,7 +56,7 @@ pub struct Manners {
     pub half_close: Option<Step>,
     /// Once it can send mail it says NOOP without end and reads no reply, until it is ended.
     pub deaf: bool,
-    /// Octets a second that it writes; `None`: as fast as they go. The driver's business, not the machine's.
+    /// Bytes a second that it writes; `None`: as fast as they go. The driver's business, not the machine's.
     pub trickle: Option<u32>,
 }
 

@@ -16,19 +16,19 @@ mod policy;
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
-use super::content::{Measure, Reader};
+use super::content::{ContentMeasure, ContentReader};
 use super::machine::{Close, Closed, Handshake, Insecure, Machine, Need};
-use super::request::{Body, Fault, Lines, Request};
+use super::request::{BodyType, CommandLines, Request, RequestFault};
 use super::script::Protocol;
 use super::step::Step;
-pub use policy::{Answer, Ask, Bounds, Lapse, Policy, Then};
+pub use policy::{Ask, Lapse, Policy, PolicyAnswer, ServerBounds, Then};
 
-/// What may wait for a client that does not read, in octets.
+/// What may wait for a client that does not read, in bytes.
 const UNREAD: usize = 64 * 1024;
 
 /// Where the session stands.
 #[derive(Debug)]
-enum Stage {
+enum ServerStage {
     /// Not even greeted.
     Fresh,
     /// In the TLS handshake.
@@ -41,10 +41,10 @@ enum Stage {
     /// Ready for MAIL.
     Ready,
     /// Between MAIL and DATA or the last chunk.
-    Transaction(Transaction),
-    Content(Reader, u32),
+    ServerTransaction(ServerTransaction),
+    Content(ContentReader, u32),
     /// LMTP's answers to a content: what was seen of it, and how many are due yet.
-    Answers(Measure, u32),
+    Answers(ContentMeasure, u32),
     /// In the exchange of AUTH (RFC 4954 4): lines are no commands.
     Login,
     Silent,
@@ -53,14 +53,14 @@ enum Stage {
 
 /// What was said since MAIL.
 #[derive(Debug)]
-struct Transaction {
+struct ServerTransaction {
     /// Recipients.
     accepted: u32,
     refused: u32,
     /// Its content is binary, and needs BDAT.
     binary: bool,
     /// The chunks so far.
-    chunks: Option<Box<Reader>>,
+    chunks: Option<Box<ContentReader>>,
 }
 
 /// A chunk that is being read.
@@ -70,14 +70,14 @@ struct Chunk {
     left: u64,
     last: bool,
     /// It is thrown away (RFC 3030 section 2), and then answered so.
-    fault: Option<Fault<'static>>,
+    fault: Option<RequestFault<'static>>,
 }
 
 /// An answer that is held back.
 #[derive(Debug)]
 struct Pending {
     step: Step,
-    answer: Answer,
+    answer: PolicyAnswer,
     due: Instant,
 }
 
@@ -85,9 +85,9 @@ struct Pending {
 #[derive(Debug)]
 pub struct Server<P> {
     policy: P,
-    bounds: Bounds,
-    lines: Lines,
-    stage: Stage,
+    bounds: ServerBounds,
+    lines: CommandLines,
+    stage: ServerStage,
     /// With TLS.
     secured: bool,
     /// A client has logged in.
@@ -96,27 +96,27 @@ pub struct Server<P> {
     pending: Option<Pending>,
     /// Replies not yet handed to the driver.
     out: Vec<u8>,
-    /// Octets of replies that the driver has and the kernel has not.
+    /// Bytes of replies that the driver has and the kernel has not.
     unread: usize,
     /// When it was greeted; the client's last sign of life, or our last reply after a delay.
     since: Option<(Instant, Instant)>,
 }
 
-impl Transaction {
+impl ServerTransaction {
     /// What content without a recipient meets.
-    fn without_recipients(&self) -> Fault<'static> {
-        if self.refused == 0 { Fault::RcptFirst } else { Fault::NoValidRecipients }
+    fn without_recipients(&self) -> RequestFault<'static> {
+        if self.refused == 0 { RequestFault::RcptFirst } else { RequestFault::NoValidRecipients }
     }
 }
 
 impl<P: Policy> Server<P> {
     /// A session that begins with its greeting.
-    pub fn new(policy: P, bounds: Bounds) -> Server<P> {
+    pub fn new(policy: P, bounds: ServerBounds) -> Server<P> {
         Server {
             policy,
             bounds,
-            lines: Lines::new(bounds.max_line),
-            stage: Stage::Fresh,
+            lines: CommandLines::new(bounds.max_line),
+            stage: ServerStage::Fresh,
             secured: false,
             logged_in: false,
             chunk: None,
@@ -138,12 +138,12 @@ impl<P: Policy> Server<P> {
     }
 
     /// One line of the client, or what is wrong with it. `last`: no input came behind it.
-    fn line(&mut self, now: Instant, line: Result<&[u8], Fault<'_>>, last: bool) {
+    fn line(&mut self, now: Instant, line: Result<&[u8], RequestFault<'_>>, last: bool) {
         let request = line.and_then(Request::parse).and_then(|request| self.in_order(request, last));
         let request = match request {
             Ok(Request::Bdat { size, last }) => return self.chunk(now, size, last),
             Ok(request) => request,
-            Err(fault) => return self.ask(now, Step::Idle, Ask::Fault(fault)),
+            Err(fault) => return self.ask(now, Step::Idle, Ask::RequestFault(fault)),
         };
         let step = match request {
             Request::Hello { .. } | Request::Lhlo { .. } => Step::Hello,
@@ -161,34 +161,40 @@ impl<P: Policy> Server<P> {
     }
 
     /// The rules of sequence.
-    fn in_order<'a>(&self, request: Request<'a>, last: bool) -> Result<Request<'a>, Fault<'a>> {
+    fn in_order<'a>(&self, request: Request<'a>, last: bool) -> Result<Request<'a>, RequestFault<'a>> {
         match (&request, &self.stage) {
-            (Request::Starttls, _) if self.secured => Err(Fault::Secured),
-            (Request::Starttls, _) if !last => Err(Fault::NotLast),
+            (Request::Starttls, _) if self.secured => Err(RequestFault::Secured),
+            (Request::Starttls, _) if !last => Err(RequestFault::NotLast),
             // RFC 2033 4.1: LMTP has LHLO instead of both.
             (Request::Hello { .. }, _) if self.policy.protocol() == Protocol::Lmtp => {
-                Err(Fault::Unrecognized("HELO"))
+                Err(RequestFault::Unrecognized("HELO"))
             }
             (Request::Lhlo { .. }, _) if self.policy.protocol() == Protocol::Smtp => {
-                Err(Fault::Unrecognized("LHLO"))
+                Err(RequestFault::Unrecognized("LHLO"))
             }
-            (Request::Bdat { .. }, _) if !self.policy.takes_chunks() => Err(Fault::Unrecognized("BDAT")),
+            (Request::Bdat { .. }, _) if !self.policy.takes_chunks() => {
+                Err(RequestFault::Unrecognized("BDAT"))
+            }
             (Request::Bdat { .. }, _) => Ok(request),
-            (Request::Mail { .. }, Stage::Greeted) => Err(Fault::HelloFirst),
-            (Request::Mail { .. } | Request::Xclient { .. }, Stage::Transaction(_)) => Err(Fault::NestedMail),
+            (Request::Mail { .. }, ServerStage::Greeted) => Err(RequestFault::HelloFirst),
+            (Request::Mail { .. } | Request::Xclient { .. }, ServerStage::ServerTransaction(_)) => {
+                Err(RequestFault::NestedMail)
+            }
             (
                 Request::Data | Request::Rcpt { .. },
-                Stage::Transaction(Transaction { chunks: Some(_), .. }),
-            ) => Err(Fault::BdatOnly),
-            (Request::Data, Stage::Transaction(Transaction { binary: true, .. })) => Err(Fault::BdatOnly),
-            (Request::Data, Stage::Transaction(transaction)) if transaction.accepted == 0 => {
+                ServerStage::ServerTransaction(ServerTransaction { chunks: Some(_), .. }),
+            ) => Err(RequestFault::BdatOnly),
+            (Request::Data, ServerStage::ServerTransaction(ServerTransaction { binary: true, .. })) => {
+                Err(RequestFault::BdatOnly)
+            }
+            (Request::Data, ServerStage::ServerTransaction(transaction)) if transaction.accepted == 0 => {
                 Err(transaction.without_recipients())
             }
-            (Request::Auth(_), Stage::Transaction(_)) => Err(Fault::InTransaction),
-            (Request::Auth(_), Stage::Greeted) => Err(Fault::HelloFirst),
-            (Request::Auth(_), _) if self.logged_in => Err(Fault::LoggedIn),
-            (_, Stage::Transaction(_)) => Ok(request),
-            (Request::Rcpt { .. } | Request::Data, _) => Err(Fault::MailFirst),
+            (Request::Auth(_), ServerStage::ServerTransaction(_)) => Err(RequestFault::InTransaction),
+            (Request::Auth(_), ServerStage::Greeted) => Err(RequestFault::HelloFirst),
+            (Request::Auth(_), _) if self.logged_in => Err(RequestFault::LoggedIn),
+            (_, ServerStage::ServerTransaction(_)) => Ok(request),
+            (Request::Rcpt { .. } | Request::Data, _) => Err(RequestFault::MailFirst),
             _ => Ok(request),
         }
     }
@@ -196,49 +202,55 @@ impl<P: Policy> Server<P> {
     fn take_effect(&mut self, request: Request<'_>, code: u16) {
         let well = code / 100 == 2;
         match (request, &mut self.stage) {
-            (Request::Hello { .. } | Request::Lhlo { .. } | Request::Reset, Stage::Transaction(_))
-                if well =>
-            {
+            (
+                Request::Hello { .. } | Request::Lhlo { .. } | Request::Reset,
+                ServerStage::ServerTransaction(_),
+            ) if well => {
                 self.policy.abandoned();
-                self.stage = Stage::Ready;
+                self.stage = ServerStage::Ready;
             }
-            (Request::Hello { .. } | Request::Lhlo { .. }, Stage::Greeted) if well => {
-                self.stage = Stage::Ready;
+            (Request::Hello { .. } | Request::Lhlo { .. }, ServerStage::Greeted) if well => {
+                self.stage = ServerStage::Ready;
             }
             // As after the first greeting: another client is served now.
             (Request::Xclient { .. }, _) if code == 220 => {
-                self.stage = Stage::Greeted;
+                self.stage = ServerStage::Greeted;
                 self.logged_in = false;
             }
             (Request::Mail { parameters, .. }, _) if well => {
-                let binary = parameters.body == Some(Body::Binary);
-                self.stage =
-                    Stage::Transaction(Transaction { accepted: 0, refused: 0, binary, chunks: None });
+                let binary = parameters.body == Some(BodyType::Binary);
+                self.stage = ServerStage::ServerTransaction(ServerTransaction {
+                    accepted: 0,
+                    refused: 0,
+                    binary,
+                    chunks: None,
+                });
             }
-            (Request::Rcpt { .. }, Stage::Transaction(transaction)) => {
+            (Request::Rcpt { .. }, ServerStage::ServerTransaction(transaction)) => {
                 *if well { &mut transaction.accepted } else { &mut transaction.refused } += 1;
             }
-            (Request::Data, Stage::Transaction(transaction)) if code == 354 => {
-                self.stage = Stage::Content(Reader::new(self.policy.end_of_data()), transaction.accepted);
+            (Request::Data, ServerStage::ServerTransaction(transaction)) if code == 354 => {
+                self.stage =
+                    ServerStage::Content(ContentReader::new(self.policy.end_of_data()), transaction.accepted);
             }
             (Request::Starttls, stage) if code == 220 => {
                 // RFC 3207 4.2: what was said before the handshake counts for nothing.
-                let stage = std::mem::replace(stage, Stage::Handshake { greeted: true });
-                if matches!(stage, Stage::Transaction { .. }) {
+                let stage = std::mem::replace(stage, ServerStage::Handshake { greeted: true });
+                if matches!(stage, ServerStage::ServerTransaction { .. }) {
                     self.policy.abandoned();
                 }
             }
-            (Request::Auth(_), stage) if code == 334 => *stage = Stage::Login,
+            (Request::Auth(_), stage) if code == 334 => *stage = ServerStage::Login,
             (Request::Auth(_), _) if code == 235 => self.logged_in = true,
             _ => {}
         }
     }
 
     /// One line of the exchange of AUTH, or what is wrong with it.
-    fn response(&mut self, now: Instant, line: Result<&[u8], Fault<'_>>) {
-        let answer = self.policy.answer(now, line.map_or_else(Ask::Fault, Ask::Response));
+    fn response(&mut self, now: Instant, line: Result<&[u8], RequestFault<'_>>) {
+        let answer = self.policy.answer(now, line.map_or_else(Ask::RequestFault, Ask::Response));
         if answer.code() != 334 {
-            self.stage = Stage::Ready;
+            self.stage = ServerStage::Ready;
             self.logged_in = answer.code() == 235;
         }
         self.reply(now, Step::Auth, answer);
@@ -247,15 +259,15 @@ impl<P: Policy> Server<P> {
     /// BDAT came: its chunk follows, whatever is to be answered.
     fn chunk(&mut self, now: Instant, size: u64, last: bool) {
         let fault = match &mut self.stage {
-            Stage::Transaction(transaction) if transaction.accepted == 0 => {
+            ServerStage::ServerTransaction(transaction) if transaction.accepted == 0 => {
                 Some(transaction.without_recipients())
             }
-            Stage::Transaction(transaction) => {
+            ServerStage::ServerTransaction(transaction) => {
                 transaction.chunks.get_or_insert_default();
                 None
             }
-            Stage::Greeted => Some(Fault::HelloFirst),
-            _ => Some(Fault::MailFirst),
+            ServerStage::Greeted => Some(RequestFault::HelloFirst),
+            _ => Some(RequestFault::MailFirst),
         };
         self.chunk = Some(Chunk { size, left: size, last, fault });
         self.read_chunk(now, &mut &[][..]);
@@ -265,23 +277,25 @@ impl<P: Policy> Server<P> {
     fn read_chunk(&mut self, now: Instant, input: &mut &[u8]) {
         let Some(chunk) = &mut self.chunk else { return };
         let here = usize::try_from(chunk.left).unwrap_or(usize::MAX).min(input.len());
-        let (octets, rest) = input.split_at(here);
+        let (bytes, rest) = input.split_at(here);
         *input = rest;
         chunk.left -= here as u64;
-        if let (None, Stage::Transaction(Transaction { chunks: Some(reader), .. })) =
+        if let (None, ServerStage::ServerTransaction(ServerTransaction { chunks: Some(reader), .. })) =
             (chunk.fault, &mut self.stage)
         {
-            reader.raw(octets);
-            self.policy.content(octets);
+            reader.raw(bytes);
+            self.policy.content(bytes);
         }
         if chunk.left > 0 {
             return;
         }
         let Some(Chunk { size, last, fault, .. }) = self.chunk.take() else { return };
         if let Some(fault) = fault {
-            return self.ask(now, Step::Idle, Ask::Fault(fault));
+            return self.ask(now, Step::Idle, Ask::RequestFault(fault));
         }
-        let Stage::Transaction(Transaction { chunks: Some(reader), accepted, .. }) = &self.stage else {
+        let ServerStage::ServerTransaction(ServerTransaction { chunks: Some(reader), accepted, .. }) =
+            &self.stage
+        else {
             return;
         };
         let (seen, accepted) = (reader.measure(), *accepted);
@@ -292,20 +306,20 @@ impl<P: Policy> Server<P> {
         if answer.code() / 100 != 2 {
             // RFC 3030 section 2: the transaction has failed; what comes of it yet is out of order.
             self.policy.abandoned();
-            self.stage = Stage::Ready;
+            self.stage = ServerStage::Ready;
         }
         self.reply(now, Step::Idle, answer);
     }
 
     /// The content is complete.
-    fn complete(&mut self, now: Instant, seen: Measure, accepted: u32) {
+    fn complete(&mut self, now: Instant, seen: ContentMeasure, accepted: u32) {
         match self.policy.protocol() {
             Protocol::Smtp => {
-                self.stage = Stage::Ready;
+                self.stage = ServerStage::Ready;
                 self.ask(now, Step::Body, Ask::Body(&seen));
             }
             Protocol::Lmtp => {
-                self.stage = Stage::Answers(seen, accepted);
+                self.stage = ServerStage::Answers(seen, accepted);
                 self.answer_each(now);
             }
         }
@@ -313,11 +327,11 @@ impl<P: Policy> Server<P> {
 
     /// Gives LMTP's answers as far as none is held back.
     fn answer_each(&mut self, now: Instant) {
-        while let (Stage::Answers(seen, due), None) = (&mut self.stage, &self.pending) {
+        while let (ServerStage::Answers(seen, due), None) = (&mut self.stage, &self.pending) {
             let seen = *seen;
             *due -= 1;
             if *due == 0 {
-                self.stage = Stage::Ready;
+                self.stage = ServerStage::Ready;
             }
             self.ask(now, Step::Body, Ask::Body(&seen));
         }
@@ -329,7 +343,7 @@ impl<P: Policy> Server<P> {
     }
 
     /// Gives the answer now, or holds it back.
-    fn reply(&mut self, now: Instant, step: Step, answer: Answer) {
+    fn reply(&mut self, now: Instant, step: Step, answer: PolicyAnswer) {
         if answer.delay.is_zero() {
             self.give(now, step, &answer);
         } else {
@@ -337,7 +351,7 @@ impl<P: Policy> Server<P> {
         }
     }
 
-    fn give(&mut self, now: Instant, step: Step, answer: &Answer) {
+    fn give(&mut self, now: Instant, step: Step, answer: &PolicyAnswer) {
         for line in answer.reply.split('\n').filter(|line| !line.is_empty()) {
             self.out.extend_from_slice(line.as_bytes());
             self.out.extend_from_slice(b"\r\n");
@@ -345,23 +359,25 @@ impl<P: Policy> Server<P> {
         self.policy.queued(now, step, answer.code());
         match answer.then {
             Then::Keep => {}
-            Then::Close if answer.reply.is_empty() => self.stage = Stage::Closing(Close::Clean),
-            Then::Close => self.stage = Stage::Closing(Close::Linger),
-            Then::Reset => self.stage = Stage::Closing(Close::Reset),
-            Then::Silence => self.stage = Stage::Silent,
+            Then::Close if answer.reply.is_empty() => self.stage = ServerStage::Closing(Close::Clean),
+            Then::Close => self.stage = ServerStage::Closing(Close::Linger),
+            Then::Reset => self.stage = ServerStage::Closing(Close::Reset),
+            Then::Silence => self.stage = ServerStage::Silent,
         }
     }
 
     /// How long the client may say nothing now.
     fn patience(&self) -> Option<Duration> {
         let after = match &self.stage {
-            Stage::Greeted => Some(Step::Greeting),
-            Stage::Ready => Some(Step::Hello),
-            Stage::Transaction(Transaction { chunks: Some(_), .. }) => Some(Step::Body),
-            Stage::Transaction(Transaction { accepted: 0, refused: 0, .. }) => Some(Step::Mail),
-            Stage::Transaction(_) => Some(Step::Rcpt),
-            Stage::Content(reader, _) if reader.is_untouched() => Some(Step::Data),
-            Stage::Content(..) => Some(Step::Body),
+            ServerStage::Greeted => Some(Step::Greeting),
+            ServerStage::Ready => Some(Step::Hello),
+            ServerStage::ServerTransaction(ServerTransaction { chunks: Some(_), .. }) => Some(Step::Body),
+            ServerStage::ServerTransaction(ServerTransaction { accepted: 0, refused: 0, .. }) => {
+                Some(Step::Mail)
+            }
+            ServerStage::ServerTransaction(_) => Some(Step::Rcpt),
+            ServerStage::Content(reader, _) if reader.is_untouched() => Some(Step::Data),
+            ServerStage::Content(..) => Some(Step::Body),
             _ => None,
         };
         after.and_then(|step| self.policy.patience(step)).or(self.bounds.idle)
@@ -386,7 +402,7 @@ impl<P: Policy> Server<P> {
         self.policy.insecure(why);
         self.pending = None;
         self.out = Vec::new();
-        self.stage = Stage::Closing(how);
+        self.stage = ServerStage::Closing(how);
     }
 
     fn heard(&mut self, now: Instant) {
@@ -406,30 +422,30 @@ impl<P: Policy> Machine for Server<P> {
         let mut lines = std::mem::take(&mut self.lines);
         while !input.is_empty() && self.pending.is_none() && self.out.len() + self.unread < UNREAD {
             match &mut self.stage {
-                Stage::Fresh | Stage::Answers(..) => break,
-                Stage::Handshake { .. } => {
+                ServerStage::Fresh | ServerStage::Answers(..) => break,
+                ServerStage::Handshake { .. } => {
                     let injected = Insecure::ClearText(input[..input.len().min(200)].to_vec());
                     self.handshake_failed(Some(&injected), Close::Linger);
                     input = &[];
                 }
-                Stage::Silent | Stage::Closing(_) => input = &[],
+                ServerStage::Silent | ServerStage::Closing(_) => input = &[],
                 _ if self.chunk.is_some() => self.read_chunk(now, &mut input),
-                Stage::Content(reader, accepted) => {
+                ServerStage::Content(reader, accepted) => {
                     let policy = &mut self.policy;
                     let accepted = *accepted;
-                    if let Some(seen) = reader.read(&mut input, |octets| policy.content(octets)) {
+                    if let Some(seen) = reader.read(&mut input, |bytes| policy.content(bytes)) {
                         if reader.ended_at_cr() {
                             lines.after_cr();
                         }
                         self.complete(now, seen, accepted);
                     }
                 }
-                Stage::Login => {
+                ServerStage::Login => {
                     if let Some(line) = lines.next_response(&mut input) {
                         self.response(now, line);
                     }
                 }
-                Stage::Greeted | Stage::Ready | Stage::Transaction(_) => {
+                ServerStage::Greeted | ServerStage::Ready | ServerStage::ServerTransaction(_) => {
                     if let Some(line) = lines.next(&mut input) {
                         self.line(now, line, input.is_empty());
                     }
@@ -446,11 +462,11 @@ impl<P: Policy> Machine for Server<P> {
     }
 
     fn handle_secured(&mut self, now: Instant, handshake: Handshake) {
-        let Stage::Handshake { greeted } = self.stage else { return };
+        let ServerStage::Handshake { greeted } = self.stage else { return };
         self.heard(now);
         self.secured = true;
         self.logged_in = false;
-        self.stage = Stage::Greeted;
+        self.stage = ServerStage::Greeted;
         self.policy.secured(now, &handshake);
         if !greeted {
             self.ask(now, Step::Greeting, Ask::Greeting);
@@ -463,13 +479,13 @@ impl<P: Policy> Machine for Server<P> {
     }
 
     fn handle_timeout(&mut self, now: Instant) {
-        if self.pending.is_some() || matches!(self.stage, Stage::Silent | Stage::Closing(_)) {
+        if self.pending.is_some() || matches!(self.stage, ServerStage::Silent | ServerStage::Closing(_)) {
             return;
         }
         if let Some((at, lapse)) = self.deadline()
             && at <= now
         {
-            if matches!(self.stage, Stage::Handshake { .. }) {
+            if matches!(self.stage, ServerStage::Handshake { .. }) {
                 return self.handshake_failed(None, Close::Clean);
             }
             self.ask(now, Step::Idle, Ask::Lapse(lapse));
@@ -477,22 +493,22 @@ impl<P: Policy> Machine for Server<P> {
     }
 
     fn handle_closed(&mut self, _now: Instant, _how: Closed) {
-        if matches!(self.stage, Stage::Handshake { .. }) {
+        if matches!(self.stage, ServerStage::Handshake { .. }) {
             self.policy.insecure(None);
         }
         self.pending = None;
         self.out = Vec::new();
-        self.stage = Stage::Closing(Close::Clean);
+        self.stage = ServerStage::Closing(Close::Clean);
     }
 
     fn poll(&mut self, now: Instant, out: &mut Vec<u8>) -> Need<Infallible> {
-        if matches!(self.stage, Stage::Fresh) {
-            self.stage = Stage::Greeted;
+        if matches!(self.stage, ServerStage::Fresh) {
+            self.stage = ServerStage::Greeted;
             self.since = Some((now, now));
             let refusal = if self.bounds.implicit_tls { self.policy.connected(now) } else { None };
             match refusal {
                 Some(refusal) => self.reply(now, Step::Greeting, refusal),
-                None if self.bounds.implicit_tls => self.stage = Stage::Handshake { greeted: false },
+                None if self.bounds.implicit_tls => self.stage = ServerStage::Handshake { greeted: false },
                 None => self.ask(now, Step::Greeting, Ask::Greeting),
             }
         }
@@ -508,10 +524,12 @@ impl<P: Policy> Machine for Server<P> {
             return Need::Write;
         }
         match (&self.stage, &self.pending) {
-            (Stage::Closing(how), None) => Need::Close(*how),
+            (ServerStage::Closing(how), None) => Need::Close(*how),
             (_, Some(pending)) => Need::Read { until: Some(pending.due) },
-            (Stage::Handshake { .. }, None) => Need::Secure { until: self.deadline().map(|(at, _)| at) },
-            (Stage::Silent, None) => Need::Read { until: None },
+            (ServerStage::Handshake { .. }, None) => {
+                Need::Secure { until: self.deadline().map(|(at, _)| at) }
+            }
+            (ServerStage::Silent, None) => Need::Read { until: None },
             (_, None) => Need::Read { until: self.deadline().map(|(at, _)| at) },
         }
     }

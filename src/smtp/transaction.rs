@@ -24,7 +24,7 @@ pub trait Content {
     /// (the content ends in CRLF).
     ///
     /// # Errors
-    /// The octets cannot be had, and never will be: our own failure. What was appended is then of no use.
+    /// The bytes cannot be had, and never will be: our own failure. What was appended is then of no use.
     fn body(&self, offset: u64, out: &mut Vec<u8>) -> Result<u64, Lost>;
 
     /// Appends the unstuffed content from `offset` on, as BDAT carries it (RFC 3030 section 2): at most `limit` octets, and

@@ -220,7 +220,7 @@ fn tell(event: &Event) -> String {
         Event::SteppedDown { step, reply } => format!("{step} again {}", reply.code),
         Event::Established(_) => "established".into(),
         Event::Ready { early } => if *early { "ready early" } else { "ready" }.into(),
-        Event::Begun(_) => "begun".into(),
+        Event::Started(_) => "begun".into(),
         Event::Transaction { accepted, .. } => if *accepted { "accepted" } else { "lost" }.into(),
         Event::Ended { by_peer } => if *by_peer { "ended by peer" } else { "ended" }.into(),
     }

@@ -218,7 +218,7 @@ impl Wire {
                 }
             }
             Event::Secured(_) | Event::SteppedDown { .. } | Event::Established(_) => {}
-            Event::Begun(_) | Event::Mixed(..) => {}
+            Event::Started(_) | Event::Mixed(..) => {}
         }
     }
 

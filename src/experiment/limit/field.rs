@@ -9,7 +9,7 @@ use super::times::Waits;
 use crate::condition::Classifier;
 use crate::condition::Condition;
 use crate::generator::probe::{
-    CloseMode, OpenOutcome, Probe, ProbeEvent, ProbeOptions, ProbeOutcome, Probes, Refusal,
+    CloseMode, OpenOutcome, Probe, ProbeEvent, ProbeOptions, ProbeOutcome, ProbeRefusal, Probes,
 };
 use crate::mail::{Mailer, Size, Spec};
 use crate::smtp::command;
@@ -97,7 +97,7 @@ pub struct Setting {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Halt {
     /// The listener does not let in whom the search needs.
-    Refused(Box<Refusal>),
+    Refused(Box<ProbeRefusal>),
     /// A step that the search needs failed, and how.
     Failed(Step, Box<ProbeOutcome>),
     /// Our own side could not, and why.

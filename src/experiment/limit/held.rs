@@ -20,7 +20,7 @@ use super::field::{Field, Found, Halt};
 use super::finding::{Finding, Verdict};
 use super::looks::bound;
 use crate::experiment::search::Search;
-use crate::generator::probe::{AT_ONCE, CloseMode, OpenOutcome, Probe, ProbeOptions, Refusal};
+use crate::generator::probe::{AT_ONCE, CloseMode, OpenOutcome, Probe, ProbeOptions, ProbeRefusal};
 
 /// So many are asked for before it is looked whether one was refused.
 const CHUNK: usize = 8;
@@ -74,9 +74,9 @@ enum Filled {
     /// Nothing was refused up to the bound.
     All,
     /// So many are served, and one more was refused, twice.
-    Refused(u64, Refusal),
+    Refused(u64, ProbeRefusal),
     /// Of so many open sessions some were ended when one more was refused.
-    Ended(u64, Refusal),
+    Ended(u64, ProbeRefusal),
 }
 
 /// The sessions that are held.
@@ -199,7 +199,7 @@ impl Room<'_, '_> {
     }
 
     /// Open sessions ended when one more was refused, with `served` of them: whether they do so again, and only then.
-    fn ended(&mut self, finding: &mut Finding, served: u64, refusal: &Refusal) -> Found<()> {
+    fn ended(&mut self, finding: &mut Finding, served: u64, refusal: &ProbeRefusal) -> Found<()> {
         (finding.looked, finding.trials) = (2, finding.trials + 1);
         self.field.shown(finding, refusal.step, &refusal.event, refusal.session);
         // How long a slot takes to be free is not known yet.
@@ -271,12 +271,12 @@ impl Room<'_, '_> {
     }
 
     /// Lets `count` more come: how many got in, and the first that did not.
-    fn come(&mut self, count: u64) -> Found<(u64, Option<Refusal>)> {
+    fn come(&mut self, count: u64) -> Found<(u64, Option<ProbeRefusal>)> {
         self.come_by(count, AT_ONCE)
     }
 
     /// The same, so many at a time.
-    fn come_by(&mut self, count: u64, at_once: usize) -> Found<(u64, Option<Refusal>)> {
+    fn come_by(&mut self, count: u64, at_once: usize) -> Found<(u64, Option<ProbeRefusal>)> {
         self.field.afford()?;
         if self.held.is_empty() {
             (self.quiet_since, self.signs) = (self.field.probes.now(), 0);
@@ -457,7 +457,7 @@ impl Room<'_, '_> {
         }
     }
 
-    fn turn_away(&mut self, refused: Option<Refusal>) {
+    fn turn_away(&mut self, refused: Option<ProbeRefusal>) {
         if let Some(refusal) = refused {
             self.field.probes.close(&[refusal.session], CloseMode::Close);
         }

@@ -13,7 +13,9 @@ use tokio::sync::{Notify, watch};
 use tokio::task::LocalSet;
 
 use super::stalls::Stalls;
-use super::{CloseMode, OpenOutcome, Probe, ProbeEvent, ProbeOptions, ProbeOutcome, Probes, Refusal, Spent};
+use super::{
+    CloseMode, OpenOutcome, Probe, ProbeEvent, ProbeOptions, ProbeOutcome, ProbeRefusal, Probes, Spent,
+};
 use crate::collector::Outcome;
 use crate::condition::{Classifier, Condition};
 use crate::generator::Stop;
@@ -23,8 +25,8 @@ use crate::generator::failure_class::{self, classify, classify_dial};
 use crate::generator::runner::RunError;
 use crate::net::address::addresses::Addresses;
 use crate::net::address::origin::Origin;
-use crate::net::dial::Fault;
-use crate::net::drive::{Host, Scratch, drive};
+use crate::net::dial::ConnectFault;
+use crate::net::drive::{MachineOwner, Scratch, drive};
 use crate::net::tls::Security;
 use crate::plan::silence;
 use crate::smtp::client::Failure;
@@ -131,7 +133,7 @@ struct ProbeDriver {
     clear: bool,
 }
 
-impl Host<RawClient> for ProbeDriver {
+impl MachineOwner<RawClient> for ProbeDriver {
     fn event(&mut self, client: &mut RawClient, now: Instant, event: RawEvent) {
         let mut events = self.channel.events.borrow_mut();
         if events.len() < MOST_UNREAD {
@@ -234,7 +236,8 @@ async fn open(
 ) -> OpenOutcome {
     let started = clock::now();
     let took = |at: Instant| at.saturating_duration_since(started);
-    let refused = |step, event, at| OpenOutcome::Refused(Refusal { step, event, session, took: took(at) });
+    let refused =
+        |step, event, at| OpenOutcome::Refused(ProbeRefusal { step, event, session, took: took(at) });
     shared.connections.set(shared.connections.get() + 1);
     let connector = if options.clear { &shared.clear } else { &shared.connector };
     let dialed = connector.connect(options.host, &Cell::new(Step::Dns)).await;
@@ -248,7 +251,7 @@ async fn open(
                 _ if class.outcome == Outcome::Shed => {
                     OpenOutcome::OwnFailure(format!("{step} failed: {}", reason.unwrap_or_default()))
                 }
-                Fault::Reset => refused(step, ProbeEvent::Closed(Closed::Reset), clock::now()),
+                ConnectFault::Reset => refused(step, ProbeEvent::Closed(Closed::Reset), clock::now()),
                 _ => refused(step, ProbeEvent::NotConnected(class.condition), clock::now()),
             };
         }

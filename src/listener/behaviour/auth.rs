@@ -6,7 +6,7 @@ use super::Behaviour;
 use crate::listener::login::Next;
 use crate::listener::styles::Saying;
 use crate::smtp::Step;
-use crate::smtp::server::Answer;
+use crate::smtp::server::PolicyAnswer;
 
 impl Behaviour {
     /// The answer to EHLO with the mechanisms, if anybody can log in.
@@ -18,7 +18,7 @@ impl Behaviour {
         }
     }
 
-    pub(super) fn auth(&mut self, argument: &str) -> Answer {
+    pub(super) fn auth(&mut self, argument: &str) -> PolicyAnswer {
         self.at(Step::Auth, |session| {
             let shared = session.shared.clone();
             let unique = session.draw().to_bits() ^ session.number.rotate_left(40);
@@ -29,16 +29,16 @@ impl Behaviour {
         })
     }
 
-    pub(super) fn auth_response(&mut self, line: &[u8]) -> Answer {
+    pub(super) fn auth_response(&mut self, line: &[u8]) -> PolicyAnswer {
         let shared = self.shared.clone();
         let next = self.access.response(&shared.limits, line);
         let answer = self.access_answer(next, "");
-        Answer { delay: answer.delay + self.delay(shared.limits.delays.auth), ..answer }
+        PolicyAnswer { delay: answer.delay + self.delay(shared.limits.delays.auth), ..answer }
     }
 
-    fn access_answer(&mut self, next: Next, mechanism: &str) -> Answer {
+    fn access_answer(&mut self, next: Next, mechanism: &str) -> PolicyAnswer {
         match next {
-            Next::Challenge(text) => Answer::new(format!("334 {text}")),
+            Next::Challenge(text) => PolicyAnswer::new(format!("334 {text}")),
             Next::Said(saying) => {
                 let answer = self.say(saying, mechanism);
                 if matches!(saying, Saying::AuthFailed | Saying::AuthEncoding | Saying::TooManyAuthFailures) {

@@ -1,6 +1,6 @@
 //! TLS at the listener: what is offered, what STARTTLS meets, and the places of TLS sessions.
 
-use super::{Answer, Behaviour, Fault, Limits, Saying, Step, Tls};
+use super::{Behaviour, Limits, PolicyAnswer, RequestFault, Saying, Step, Tls};
 
 /// Where no TLS is spoken, STARTTLS is offered for the refusals it can meet.
 pub(super) fn is_offered(limits: &Limits) -> bool {
@@ -24,11 +24,11 @@ pub(super) fn extensions(limits: &Limits, starttls: bool) -> String {
 }
 
 impl Behaviour {
-    pub(super) fn starttls(&mut self) -> Answer {
+    pub(super) fn starttls(&mut self) -> PolicyAnswer {
         let answer = self.at(Step::Starttls, |session| {
             let limits = &session.shared.limits;
             if !is_offered(limits) {
-                return session.fault(Fault::Unrecognized("STARTTLS"));
+                return session.fault(RequestFault::Unrecognized("STARTTLS"));
             }
             let spoken = limits.tls == Tls::Starttls;
             let saying = if spoken && session.happens(limits.tls_error_rate) {

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{Answer, Behaviour, Fault, Saying, Step, Tally};
+use super::{Behaviour, PolicyAnswer, RequestFault, Saying, Step, Tally};
 
 impl Behaviour {
     /// The answer to EHLO.
@@ -17,10 +17,10 @@ impl Behaviour {
     }
 
     /// XCLIENT: the session begins anew, as that of another client.
-    pub(super) fn xclient(&mut self, told: Option<IpAddr>) -> Answer {
+    pub(super) fn xclient(&mut self, told: Option<IpAddr>) -> PolicyAnswer {
         let limits = &self.shared.limits;
         if !limits.xclient {
-            return self.fault(Fault::Unrecognized("XCLIENT"));
+            return self.fault(RequestFault::Unrecognized("XCLIENT"));
         }
         if !self.peer.may_tell(limits) {
             return self.say(Saying::XclientDenied, "");

@@ -6,12 +6,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 /// Addresses in the order they were written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Addresses {
-    ranges: Vec<Range>,
+    ranges: Vec<AddressRange>,
 }
 
 /// From the first to the last, both included, of one family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Range {
+struct AddressRange {
     v4: bool,
     first: u128,
     last: u128,
@@ -88,7 +88,7 @@ impl Addresses {
         self.ranges.iter().flat_map(|range| (range.first..=range.last).map(|bits| address(range.v4, bits)))
     }
 
-    fn of(&self, v4: bool) -> impl Iterator<Item = &Range> {
+    fn of(&self, v4: bool) -> impl Iterator<Item = &AddressRange> {
         self.ranges.iter().filter(move |range| range.v4 == v4)
     }
 }
@@ -106,13 +106,13 @@ impl fmt::Display for Addresses {
     }
 }
 
-impl Range {
+impl AddressRange {
     fn len(&self) -> u128 {
         (self.last - self.first).saturating_add(1)
     }
 }
 
-fn nth<'a>(ranges: impl Iterator<Item = &'a Range>, len: u128, turn: u64) -> Option<IpAddr> {
+fn nth<'a>(ranges: impl Iterator<Item = &'a AddressRange>, len: u128, turn: u64) -> Option<IpAddr> {
     let mut left = u128::from(turn).checked_rem(len)?;
     for range in ranges {
         if left < range.len() {
@@ -123,7 +123,7 @@ fn nth<'a>(ranges: impl Iterator<Item = &'a Range>, len: u128, turn: u64) -> Opt
     None
 }
 
-fn range(text: &str) -> Result<Range, AddressError> {
+fn range(text: &str) -> Result<AddressRange, AddressError> {
     let one = |part: &str| {
         let address: IpAddr = part.trim().parse().map_err(|_| AddressError::Address(text.to_owned()))?;
         Ok(bits(address))
@@ -136,11 +136,11 @@ fn range(text: &str) -> Result<Range, AddressError> {
         if last < first {
             return Err(AddressError::Backwards(text.to_owned()));
         }
-        return Ok(Range { v4, first, last });
+        return Ok(AddressRange { v4, first, last });
     }
     let Some((first, prefix)) = text.split_once('/') else {
         let (v4, only) = one(text)?;
-        return Ok(Range { v4, first: only, last: only });
+        return Ok(AddressRange { v4, first: only, last: only });
     };
     let (v4, first) = one(first)?;
     let width = if v4 { 32 } else { 128 };
@@ -152,7 +152,7 @@ fn range(text: &str) -> Result<Range, AddressError> {
         let right = format!("{}/{prefix}", address(v4, first & !hosts));
         return Err(AddressError::HostBits(text.to_owned(), right));
     }
-    Ok(Range { v4, first, last: first | hosts })
+    Ok(AddressRange { v4, first, last: first | hosts })
 }
 
 fn bits(address: IpAddr) -> (bool, u128) {

@@ -23,7 +23,7 @@ pub enum BindError {
     #[error("{0:?} is no address to listen on: write 127.0.0.1:2525, [::1]:2525 or unix:/path/of/a.sock")]
     Address(String),
     /// A path that the kernel does not take.
-    #[error("{0:?} is no path of a unix socket: the kernel takes 1 to 107 octets without a NUL")]
+    #[error("{0:?} is no path of a unix socket: the kernel takes 1 to 107 bytes without a NUL")]
     Path(String),
 }
 
@@ -70,7 +70,7 @@ mod tests {
         }
         for path in ["", "\0", &"x".repeat(108)] {
             let error = format!("unix:{path}").parse::<Bind>().unwrap_err();
-            assert!(error.to_string().contains("1 to 107 octets"), "{error}");
+            assert!(error.to_string().contains("1 to 107 bytes"), "{error}");
         }
     }
 }

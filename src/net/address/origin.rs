@@ -12,7 +12,7 @@ pub enum Origin {
     Any,
     /// Bound by the socket, in turn.
     Bound(Addresses),
-    /// Carried by a PROXY protocol header before the first octet of the session, in turn; without addresses the
+    /// Carried by a PROXY protocol header before the first byte of the session, in turn; without addresses the
     /// socket's own is carried.
     Proxied(ProxyVersion, Addresses),
     /// Told by XCLIENT, in turn.

@@ -149,9 +149,9 @@ mod tests {
         let pem = made.signing_key.serialize_pem();
         let credential =
             Credential { chain: vec![made.cert.der().clone()], key: key(pem.as_bytes()).unwrap() };
-        let octets = made.signing_key.serialized_der();
+        let bytes = made.signing_key.serialized_der();
         let shown = format!("{credential:?}");
-        let numbers = format!("{octets:?}");
+        let numbers = format!("{bytes:?}");
         assert!(!shown.contains(numbers.trim_matches(['[', ']'])), "{shown}");
         let broken = pem.replace("-----END", "-----AND");
         let error = key(broken.as_bytes()).unwrap_err().to_string();

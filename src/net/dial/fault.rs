@@ -8,7 +8,7 @@ use nix::errno::Errno;
 
 /// Why there is no connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub enum ConnectFault {
     /// The name does not resolve.
     NotResolved,
     /// RST to our SYN.
@@ -22,12 +22,12 @@ pub enum Fault {
     /// The safety rule does not allow this address, to which the name resolves now. Nothing was sent to any address.
     NotAllowed(IpAddr),
     /// Our own side could not.
-    Own(Own),
+    Own(LocalFault),
 }
 
 /// What our own side lacks. Never charged to the listener (M24).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Own {
+pub enum LocalFault {
     /// EMFILE, ENFILE.
     Descriptors,
     /// EADDRNOTAVAIL or EADDRINUSE, although this machine has an address to connect from.
@@ -42,15 +42,15 @@ pub enum Own {
     Other(i32),
 }
 
-impl Fault {
+impl ConnectFault {
     /// What an error of a socket means.
-    pub(super) fn of(error: &io::Error) -> Fault {
+    pub(super) fn of(error: &io::Error) -> ConnectFault {
         let errno = error.raw_os_error().unwrap_or(0);
         match Errno::from_raw(errno) {
             // Of a unix socket: nothing is there.
-            Errno::ECONNREFUSED | Errno::ENOENT => Fault::Refused,
-            Errno::ETIMEDOUT => Fault::TimedOut,
-            Errno::ECONNRESET | Errno::EPIPE | Errno::ECONNABORTED => Fault::Reset,
+            Errno::ECONNREFUSED | Errno::ENOENT => ConnectFault::Refused,
+            Errno::ETIMEDOUT => ConnectFault::TimedOut,
+            Errno::ECONNRESET | Errno::EPIPE | Errno::ECONNABORTED => ConnectFault::Reset,
             // The last three are what ICMP says of protocols, routes and hosts (icmp(7)).
             Errno::EHOSTUNREACH
             | Errno::ENETUNREACH
@@ -58,23 +58,23 @@ impl Fault {
             | Errno::ENETDOWN
             | Errno::ENOPROTOOPT
             | Errno::EOPNOTSUPP
-            | Errno::ENONET => Fault::Unreachable,
-            Errno::EMFILE | Errno::ENFILE => Fault::Own(Own::Descriptors),
-            Errno::EADDRNOTAVAIL | Errno::EADDRINUSE | Errno::EAGAIN => Fault::Own(Own::Ports),
-            Errno::ENOBUFS => Fault::Own(Own::Buffers),
-            Errno::ENOMEM => Fault::Own(Own::Memory),
-            Errno::EAFNOSUPPORT => Fault::Own(Own::Source),
-            _ => Fault::Own(Own::Other(errno)),
+            | Errno::ENONET => ConnectFault::Unreachable,
+            Errno::EMFILE | Errno::ENFILE => ConnectFault::Own(LocalFault::Descriptors),
+            Errno::EADDRNOTAVAIL | Errno::EADDRINUSE | Errno::EAGAIN => ConnectFault::Own(LocalFault::Ports),
+            Errno::ENOBUFS => ConnectFault::Own(LocalFault::Buffers),
+            Errno::ENOMEM => ConnectFault::Own(LocalFault::Memory),
+            Errno::EAFNOSUPPORT => ConnectFault::Own(LocalFault::Source),
+            _ => ConnectFault::Own(LocalFault::Other(errno)),
         }
     }
 
     /// The same for a connect to `address` from no particular source. The kernel says EADDRNOTAVAIL both when the ports
     /// are used up and when no address of ours can reach the target's; a datagram socket has ports of its own and tells
     /// which, without a datagram.
-    pub(super) fn of_connect(error: &io::Error, address: SocketAddr) -> Fault {
-        let fault = Fault::of(error);
+    pub(super) fn of_connect(error: &io::Error, address: SocketAddr) -> ConnectFault {
+        let fault = ConnectFault::of(error);
         let is_ambiguous = error.raw_os_error() == Some(Errno::EADDRNOTAVAIL as i32);
-        if is_ambiguous && !has_source_for(address) { Fault::Own(Own::Source) } else { fault }
+        if is_ambiguous && !has_source_for(address) { ConnectFault::Own(LocalFault::Source) } else { fault }
     }
 
     /// How much it tells of the target, against a failure at another of its addresses. What a listener answered tells
@@ -82,18 +82,24 @@ impl Fault {
     /// answered. That we have no address of a family says least: the other addresses are as good as before.
     fn tells(self) -> u8 {
         match self {
-            Fault::Reset => 6,
-            Fault::Refused => 5,
-            Fault::Own(Own::Descriptors | Own::Ports | Own::Buffers | Own::Memory | Own::Other(_)) => 4,
-            Fault::TimedOut => 3,
-            Fault::Unreachable => 2,
-            Fault::Own(Own::Source) => 1,
-            Fault::NotResolved | Fault::NotAllowed(_) => 0,
+            ConnectFault::Reset => 6,
+            ConnectFault::Refused => 5,
+            ConnectFault::Own(
+                LocalFault::Descriptors
+                | LocalFault::Ports
+                | LocalFault::Buffers
+                | LocalFault::Memory
+                | LocalFault::Other(_),
+            ) => 4,
+            ConnectFault::TimedOut => 3,
+            ConnectFault::Unreachable => 2,
+            ConnectFault::Own(LocalFault::Source) => 1,
+            ConnectFault::NotResolved | ConnectFault::NotAllowed(_) => 0,
         }
     }
 
     /// The more telling of two failures at two addresses; the first, if they tell the same.
-    pub(super) fn or_more_telling(self, later: Fault) -> Fault {
+    pub(super) fn or_more_telling(self, later: ConnectFault) -> ConnectFault {
         if later.tells() > self.tells() { later } else { self }
     }
 }
@@ -109,34 +115,34 @@ fn has_source_for(address: SocketAddr) -> bool {
     )
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for ConnectFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Fault::NotResolved => f.write_str("the name does not resolve"),
-            Fault::Refused => f.write_str("the connection was refused"),
-            Fault::TimedOut => f.write_str("nothing answered in time"),
-            Fault::Unreachable => f.write_str("there is no route to the address"),
-            Fault::Reset => f.write_str("the connection was reset as soon as it was established"),
-            Fault::NotAllowed(address) => write!(
+            ConnectFault::NotResolved => f.write_str("the name does not resolve"),
+            ConnectFault::Refused => f.write_str("the connection was refused"),
+            ConnectFault::TimedOut => f.write_str("nothing answered in time"),
+            ConnectFault::Unreachable => f.write_str("there is no route to the address"),
+            ConnectFault::Reset => f.write_str("the connection was reset as soon as it was established"),
+            ConnectFault::NotAllowed(address) => write!(
                 f,
                 "the name resolves to {address} now, which is not on this machine's loopback and was not allowed (--allow-target); nothing was sent there"
             ),
-            Fault::Own(own) => own.fmt(f),
+            ConnectFault::Own(own) => own.fmt(f),
         }
     }
 }
 
-impl fmt::Display for Own {
+impl fmt::Display for LocalFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Own::Descriptors => "this machine has no file descriptor left: raise `ulimit -n`",
-            Own::Ports => {
+            LocalFault::Descriptors => "this machine has no file descriptor left: raise `ulimit -n`",
+            LocalFault::Ports => {
                 "this machine has no local port left: use fewer connections, or more source addresses"
             }
-            Own::Buffers => "the kernel of this machine has no buffers left",
-            Own::Memory => "this machine has no memory left",
-            Own::Source => "this machine has no address to reach it from",
-            Own::Other(errno) => {
+            LocalFault::Buffers => "the kernel of this machine has no buffers left",
+            LocalFault::Memory => "this machine has no memory left",
+            LocalFault::Source => "this machine has no address to reach it from",
+            LocalFault::Other(errno) => {
                 return write!(f, "this machine failed: {}", Errno::from_raw(*errno).desc());
             }
         })
@@ -147,32 +153,32 @@ impl fmt::Display for Own {
 mod tests {
     use super::*;
 
-    const ALL: [Fault; 11] = [
-        Fault::Reset,
-        Fault::Refused,
-        Fault::Own(Own::Descriptors),
-        Fault::Own(Own::Ports),
-        Fault::Own(Own::Buffers),
-        Fault::Own(Own::Memory),
-        Fault::Own(Own::Other(1)),
-        Fault::TimedOut,
-        Fault::Unreachable,
-        Fault::Own(Own::Source),
-        Fault::NotResolved,
+    const ALL: [ConnectFault; 11] = [
+        ConnectFault::Reset,
+        ConnectFault::Refused,
+        ConnectFault::Own(LocalFault::Descriptors),
+        ConnectFault::Own(LocalFault::Ports),
+        ConnectFault::Own(LocalFault::Buffers),
+        ConnectFault::Own(LocalFault::Memory),
+        ConnectFault::Own(LocalFault::Other(1)),
+        ConnectFault::TimedOut,
+        ConnectFault::Unreachable,
+        ConnectFault::Own(LocalFault::Source),
+        ConnectFault::NotResolved,
     ];
 
     #[test]
     fn our_own_failures_are_told_from_the_listeners() {
-        let of = |errno: i32| Fault::of(&io::Error::from_raw_os_error(errno));
-        assert_eq!(of(24), Fault::Own(Own::Descriptors));
-        assert_eq!(of(99), Fault::Own(Own::Ports));
-        assert_eq!(of(105), Fault::Own(Own::Buffers));
-        assert_eq!(of(12), Fault::Own(Own::Memory));
-        assert_eq!(of(97), Fault::Own(Own::Source));
-        assert_eq!(of(1), Fault::Own(Own::Other(1)));
-        assert_eq!(of(111), Fault::Refused);
+        let of = |errno: i32| ConnectFault::of(&io::Error::from_raw_os_error(errno));
+        assert_eq!(of(24), ConnectFault::Own(LocalFault::Descriptors));
+        assert_eq!(of(99), ConnectFault::Own(LocalFault::Ports));
+        assert_eq!(of(105), ConnectFault::Own(LocalFault::Buffers));
+        assert_eq!(of(12), ConnectFault::Own(LocalFault::Memory));
+        assert_eq!(of(97), ConnectFault::Own(LocalFault::Source));
+        assert_eq!(of(1), ConnectFault::Own(LocalFault::Other(1)));
+        assert_eq!(of(111), ConnectFault::Refused);
         for unreachable in [113, 101, 100, 92, 64] {
-            assert_eq!(of(unreachable), Fault::Unreachable, "{unreachable}");
+            assert_eq!(of(unreachable), ConnectFault::Unreachable, "{unreachable}");
         }
     }
 
@@ -191,8 +197,8 @@ mod tests {
 
     #[test]
     fn an_answer_of_the_listener_is_never_hidden_by_a_failure_of_ours() {
-        for own in ALL.into_iter().filter(|fault| matches!(fault, Fault::Own(_))) {
-            for answer in [Fault::Refused, Fault::Reset] {
+        for own in ALL.into_iter().filter(|fault| matches!(fault, ConnectFault::Own(_))) {
+            for answer in [ConnectFault::Refused, ConnectFault::Reset] {
                 assert_eq!(own.or_more_telling(answer), answer);
                 assert_eq!(answer.or_more_telling(own), answer);
             }
@@ -211,7 +217,10 @@ mod tests {
     #[test]
     fn a_lack_of_ports_is_told_from_a_lack_of_addresses() {
         let error = io::Error::from_raw_os_error(99);
-        assert_eq!(Fault::of_connect(&error, ([127, 0, 0, 1], 25).into()), Fault::Own(Own::Ports));
+        assert_eq!(
+            ConnectFault::of_connect(&error, ([127, 0, 0, 1], 25).into()),
+            ConnectFault::Own(LocalFault::Ports)
+        );
         assert!(has_source_for(([127, 0, 0, 1], 25).into()));
     }
 }

@@ -7,7 +7,7 @@ use super::*;
 
 #[test]
 fn a_reset_comes_after_the_connect_however_slow_we_were() {
-    assert_eq!(failed(Fault::Refused), (Step::Connect, Fault::Refused));
+    assert_eq!(failed(ConnectFault::Refused), (Step::Connect, ConnectFault::Refused));
     let (from, to) = (now(), now());
     let dialed = Dialed {
         dns: None,
@@ -15,10 +15,10 @@ fn a_reset_comes_after_the_connect_however_slow_we_were() {
         attempts: Vec::new(),
         refused: Refused::default(),
         header: Vec::new(),
-        result: Err(failed(Fault::Reset)),
+        result: Err(failed(ConnectFault::Reset)),
     };
     let steps: Vec<_> = dialed.steps().collect();
-    assert_eq!(steps, [(Step::Connect, from, to, None), (Step::Greeting, to, to, Some(Fault::Reset))]);
+    assert_eq!(steps, [(Step::Connect, from, to, None), (Step::Greeting, to, to, Some(ConnectFault::Reset))]);
 }
 
 #[expect(clippy::disallowed_methods, reason = "the test's clock")]
@@ -59,14 +59,14 @@ async fn a_unix_socket_is_dialled_by_its_path() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("smtp.sock");
     let dialed = dial(&endpoint(Place::Unix(path.clone())), 0, now).await;
-    assert_eq!(dialed.result.unwrap_err(), (Step::Connect, Fault::Refused), "nothing is there");
+    assert_eq!(dialed.result.unwrap_err(), (Step::Connect, ConnectFault::Refused), "nothing is there");
     let listener = tokio::net::UnixListener::bind(&path).unwrap();
     let dialed = dial(&endpoint(Place::Unix(path.clone())), 0, now).await;
     assert!(dialed.dns.is_none() && dialed.connect.is_some());
     assert!(matches!(dialed.result, Ok(Stream::Unix(_))));
     drop(listener);
     let dialed = dial(&endpoint(Place::Unix(path)), 0, now).await;
-    assert_eq!(dialed.result.unwrap_err(), (Step::Connect, Fault::Refused), "the listener has gone");
+    assert_eq!(dialed.result.unwrap_err(), (Step::Connect, ConnectFault::Refused), "the listener has gone");
 }
 
 #[tokio::test]
@@ -91,7 +91,11 @@ fn listener(address: &str) -> (std::net::TcpListener, SocketAddr) {
     (listener, address)
 }
 
-async fn connected(addresses: &[SocketAddr], origin: Origin, serial: u64) -> Result<Stream, (Step, Fault)> {
+async fn connected(
+    addresses: &[SocketAddr],
+    origin: Origin,
+    serial: u64,
+) -> Result<Stream, (Step, ConnectFault)> {
     let endpoint = Endpoint { origin, ..endpoint(Place::from(addresses[0])) };
     let mut attempts = Vec::new();
     let first = first_of(addresses, &endpoint, serial, now() + endpoint.timeout, now, &mut attempts).await;
@@ -135,13 +139,17 @@ async fn the_most_telling_failure_of_all_addresses_is_told_in_any_order() {
     let (refused, nowhere) = ("127.0.0.1", "255.255.255.255");
     let any = Allowed::Any;
     let alone = dialed(&[nowhere], port, any.clone()).await.result.unwrap_err().1;
-    assert_ne!(alone, Fault::Refused, "a neighbour that is told apart");
+    assert_ne!(alone, ConnectFault::Refused, "a neighbour that is told apart");
     for addresses in [[refused, nowhere], [nowhere, refused]] {
         let dialed = dialed(&addresses, port, any.clone()).await;
-        assert_eq!(dialed.result.as_ref().unwrap_err(), &(Step::Connect, Fault::Refused), "{addresses:?}");
+        assert_eq!(
+            dialed.result.as_ref().unwrap_err(),
+            &(Step::Connect, ConnectFault::Refused),
+            "{addresses:?}"
+        );
         let tried: Vec<String> = dialed.attempts.iter().map(|a| a.address.ip().to_string()).collect();
         assert_eq!(tried, addresses, "each is tried, in order");
-        let words = dialed.in_words(Fault::Refused);
+        let words = dialed.in_words(ConnectFault::Refused);
         assert!(words.contains(&format!("{refused}:{port}: the connection was refused")), "{words}");
         assert!(words.contains(&format!("{nowhere}:{port}: ")), "{words}");
     }
@@ -163,13 +171,13 @@ async fn nothing_is_sent_to_a_name_with_an_address_that_is_not_allowed() {
     let foreign: IpAddr = "192.0.2.1".parse().unwrap();
     for addresses in [&["192.0.2.1"][..], &["127.0.0.1", "192.0.2.1"], &["192.0.2.1", "127.0.0.1"]] {
         let dialed = dialed(addresses, address.port(), Allowed::default()).await;
-        assert_eq!(dialed.result.unwrap_err(), (Step::Connect, Fault::NotAllowed(foreign)));
+        assert_eq!(dialed.result.unwrap_err(), (Step::Connect, ConnectFault::NotAllowed(foreign)));
         assert_eq!(dialed.attempts, []);
     }
     assert_eq!(listening.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock, "nobody came");
     // A literal is held to the rule as well.
     let place = Place::Tcp { host: "192.0.2.1".to_owned(), port: 25 };
-    assert_eq!(dial(&endpoint(place), 0, now).await.result.unwrap_err().1, Fault::NotAllowed(foreign));
+    assert_eq!(dial(&endpoint(place), 0, now).await.result.unwrap_err().1, ConnectFault::NotAllowed(foreign));
 }
 
 #[tokio::test]
@@ -184,8 +192,11 @@ async fn a_name_is_asked_for_each_connection() {
     for serial in 0..5 {
         ended.push(dial(&endpoint, serial, now).await.result.map(drop).map_err(|(_, fault)| fault));
     }
-    let foreign = Fault::NotAllowed("192.0.2.1".parse().unwrap());
-    assert_eq!(ended, [Ok(()), Err(foreign), Ok(()), Err(Fault::NotResolved), Err(Fault::NotResolved)]);
+    let foreign = ConnectFault::NotAllowed("192.0.2.1".parse().unwrap());
+    assert_eq!(
+        ended,
+        [Ok(()), Err(foreign), Ok(()), Err(ConnectFault::NotResolved), Err(ConnectFault::NotResolved)]
+    );
 }
 
 #[tokio::test]
@@ -199,7 +210,7 @@ async fn all_addresses_of_a_name_are_tried_in_order() {
     assert_eq!(reached(connected(&[one, two], Origin::Any, 0).await.unwrap()), one);
     drop(first);
     assert_eq!(reached(connected(&[one, two], Origin::Any, 0).await.unwrap()), two);
-    assert_eq!(connected(&[one], Origin::Any, 0).await.unwrap_err(), (Step::Connect, Fault::Refused));
+    assert_eq!(connected(&[one], Origin::Any, 0).await.unwrap_err(), (Step::Connect, ConnectFault::Refused));
 }
 
 #[tokio::test]
@@ -215,7 +226,7 @@ async fn sessions_leave_from_the_sources_in_turn_and_by_family() {
     let only_v4 = Addresses::parse(&["127.0.0.9"]).unwrap();
     connected(&[v6, address], Origin::Bound(only_v4.clone()), 0).await.unwrap();
     assert_eq!(listening.accept().unwrap().1.ip().to_string(), "127.0.0.9");
-    let own = Err((Step::Connect, Fault::Own(Own::Source)));
+    let own = Err((Step::Connect, ConnectFault::Own(LocalFault::Source)));
     assert_eq!(connected(&[v6], Origin::Bound(only_v4), 0).await.map(drop), own);
     // TEST-NET-1 (RFC 5737) is nobody's, and that is not the listener's fault.
     let foreign = Origin::Bound(Addresses::parse(&["192.0.2.1"]).unwrap());

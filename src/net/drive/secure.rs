@@ -7,13 +7,13 @@
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use super::{Host, Wire, now};
+use super::{MachineOwner, Wire, now};
 use crate::net::tls::Failed;
 use crate::smtp::machine::{Closed, Insecure, Machine};
 
 impl Wire<'_> {
     /// Goes on with the handshake that the machine waits for. `Ready`: it has heard how it ended; poll it.
-    pub(super) fn poll_securing<M: Machine, H: Host<M>>(
+    pub(super) fn poll_securing<M: Machine, H: MachineOwner<M>>(
         &mut self,
         machine: &mut M,
         host: &H,
@@ -37,7 +37,7 @@ impl Wire<'_> {
 
     /// Begins the handshake once all that is clear text is done with. `Ready` without a handshake: it cannot be, and the
     /// machine has heard why.
-    fn begin<M: Machine, H: Host<M>>(&mut self, machine: &mut M, host: &H) -> Poll<()> {
+    fn begin<M: Machine, H: MachineOwner<M>>(&mut self, machine: &mut M, host: &H) -> Poll<()> {
         if let Some(how) = self.write_failed {
             machine.handle_closed(now(), how);
         } else if !self.held.is_empty() {

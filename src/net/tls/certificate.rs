@@ -1,4 +1,4 @@
-//! What a certificate has that a TLS library may not take, read from its octets without judging them.
+//! What a certificate has that a TLS library may not take, read from its bytes without judging them.
 //!
 //! # Decisions
 //! - The library's own reader refuses whole certificates for their form (version 1, an unknown critical extension), and with
@@ -13,7 +13,7 @@ const LEAST_RSA: usize = 2048;
 /// And of more.
 const MOST_RSA: usize = 8192;
 
-/// Object identifiers, as their octets stand in a certificate, and what they are called.
+/// Object identifiers, as their bytes stand in a certificate, and what they are called.
 const RSA: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01";
 const RSA_PSS: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0a";
 const NAMES: [(&[u8], &str); 14] = [
@@ -53,11 +53,11 @@ impl From<Obstacle> for Error {
 
 /// The public key of a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Key<'a> {
+pub(super) struct PublicKey<'a> {
     /// Its algorithm with the parameters: the content of an AlgorithmIdentifier.
     pub algorithm: &'a [u8],
     /// The key itself.
-    pub octets: &'a [u8],
+    pub bytes: &'a [u8],
 }
 
 /// What is read of a certificate.
@@ -67,7 +67,7 @@ pub(super) struct Facts<'a> {
     version: u8,
     /// The algorithm that it is signed with.
     signed_with: &'a [u8],
-    pub key: Key<'a>,
+    pub key: PublicKey<'a>,
 }
 
 impl<'a> Facts<'a> {
@@ -86,9 +86,9 @@ impl<'a> Facts<'a> {
         let (_subject, rest) = expect(SEQUENCE, rest)?;
         let (key, _) = expect(SEQUENCE, rest)?;
         let (algorithm, key) = expect(SEQUENCE, key)?;
-        // The first octet of a bit string says how many of its last bits are none.
-        let octets = expect(BIT_STRING, key)?.0.get(1..)?;
-        Some(Facts { version, signed_with, key: Key { algorithm, octets } })
+        // The first byte of a bit string says how many of its last bits are none.
+        let bytes = expect(BIT_STRING, key)?.0.get(1..)?;
+        Some(Facts { version, signed_with, key: PublicKey { algorithm, bytes } })
     }
 
     /// What the library has against the version.
@@ -102,15 +102,15 @@ impl<'a> Facts<'a> {
     }
 }
 
-impl Key<'_> {
+impl PublicKey<'_> {
     /// The bits of an RSA key.
     fn rsa_bits(&self) -> Option<usize> {
         if !matches!(expect(OBJECT, self.algorithm)?.0, RSA | RSA_PSS) {
             return None;
         }
-        let (key, _) = expect(SEQUENCE, self.octets)?;
+        let (key, _) = expect(SEQUENCE, self.bytes)?;
         let (modulus, _) = expect(INTEGER, key)?;
-        let first = modulus.iter().position(|octet| *octet != 0)?;
+        let first = modulus.iter().position(|byte| *byte != 0)?;
         Some((modulus.len() - first) * 8 - modulus[first].leading_zeros() as usize)
     }
 
@@ -174,8 +174,8 @@ fn element(input: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (length, rest) = match short {
         0..=0x7f => (usize::from(short), rest),
         0x81..=0x84 => {
-            let (octets, rest) = rest.split_at_checked(usize::from(short & 0x7f))?;
-            (octets.iter().fold(0, |length, octet| length << 8 | usize::from(*octet)), rest)
+            let (bytes, rest) = rest.split_at_checked(usize::from(short & 0x7f))?;
+            (bytes.iter().fold(0, |length, byte| length << 8 | usize::from(*byte)), rest)
         }
         _ => return None,
     };
@@ -195,7 +195,7 @@ fn algorithm_name(algorithm: &[u8]) -> String {
         return "an algorithm without a name".to_owned();
     };
     let parameter = expect(OBJECT, rest).map(|(curve, _)| curve);
-    let known = |name: &[u8]| NAMES.iter().find(|(octets, _)| *octets == name).map(|(_, name)| *name);
+    let known = |name: &[u8]| NAMES.iter().find(|(bytes, _)| *bytes == name).map(|(_, name)| *name);
     parameter
         .and_then(known)
         .or_else(|| known(own))
@@ -203,12 +203,12 @@ fn algorithm_name(algorithm: &[u8]) -> String {
 }
 
 /// An object identifier as it is written: 1.2.840.
-fn dotted(octets: &[u8]) -> String {
+fn dotted(bytes: &[u8]) -> String {
     let mut arcs: Vec<u64> = Vec::new();
     let mut arc = 0_u64;
-    for octet in octets {
-        arc = arc << 7 | u64::from(octet & 0x7f);
-        if octet & 0x80 == 0 {
+    for byte in bytes {
+        arc = arc << 7 | u64::from(byte & 0x7f);
+        if byte & 0x80 == 0 {
             // The first two are written as one.
             if arcs.is_empty() {
                 arcs.push((arc / 40).min(2));
@@ -236,7 +236,7 @@ mod tests {
     fn the_key_is_found_wherever_it_stands() {
         let (certificate, key) = made();
         let facts = Facts::read(&certificate).unwrap();
-        assert_eq!((facts.version, facts.key.octets, facts.key.of_size()), (3, &key[..], None));
+        assert_eq!((facts.version, facts.key.bytes, facts.key.of_size()), (3, &key[..], None));
     }
 
     #[test]
@@ -246,9 +246,9 @@ mod tests {
             assert_eq!(Facts::read(&certificate[..end]), None, "cut at {end}");
         }
         for at in 0..certificate.len() {
-            for octet in [0, 0x7f, 0x80, 0x84, 0xff] {
+            for byte in [0, 0x7f, 0x80, 0x84, 0xff] {
                 let mut broken = certificate.clone();
-                broken[at] = octet;
+                broken[at] = byte;
                 Facts::read(&broken)
                     .map(|facts| (facts.key.of_size(), facts.key.name(), facts.of_signature()));
             }

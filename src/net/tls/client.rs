@@ -43,19 +43,19 @@ const UNPROVED: [SignatureScheme; 4] = [
 
 /// What the clients of all workers have in common.
 #[derive(Clone, Debug)]
-pub struct Client {
+pub struct TlsClient {
     tls: ClientTls,
     roots: Arc<RootCertStore>,
     name: ServerName<'static>,
     provider: Arc<CryptoProvider>,
 }
 
-impl Client {
+impl TlsClient {
     /// A client for a listener at `host`, a name or an address literal.
     ///
     /// # Errors
     /// See [`TlsError`]; nothing is sent.
-    pub fn new(tls: &ClientTls, host: &str) -> Result<Client, TlsError> {
+    pub fn new(tls: &ClientTls, host: &str) -> Result<TlsClient, TlsError> {
         let name = match &tls.name {
             Some(name) => name.clone(),
             None => ServerName::try_from(host.to_owned()).map_err(|_| TlsError::Name(host.to_owned()))?,
@@ -65,7 +65,7 @@ impl Client {
             None => of_the_system(tls.verify)?,
         };
         let provider = Arc::new(aws_lc_rs::default_provider());
-        let client = Client { tls: tls.clone(), roots: Arc::new(roots), name, provider };
+        let client = TlsClient { tls: tls.clone(), roots: Arc::new(roots), name, provider };
         client.config().map(|_| client)
     }
 
@@ -73,7 +73,7 @@ impl Client {
     /// the library does once a thread is done here, and not in the first handshake.
     ///
     /// # Errors
-    /// Those of [`Client::new`], which tried it.
+    /// Those of [`TlsClient::new`], which tried it.
     pub fn security(&self) -> Result<Security, TlsError> {
         let (config, doubts) = self.config()?;
         super::warm_up();
@@ -97,7 +97,7 @@ impl Client {
             .map_err(|error| TlsError::Credential(error.to_string()))?;
         let doubts = (!self.tls.verify).then(|| Arc::new(Doubts::default()));
         let webpki = WebPkiServerVerifier::builder_with_provider(self.roots.clone(), self.provider.clone());
-        let verifier = Verifier {
+        let verifier = CertificateVerifier {
             // Without anybody to trust there is no judging.
             webpki: webpki.build().ok(),
             named: self.tls.authorities.clone().unwrap_or_default(),
@@ -222,7 +222,7 @@ impl Doubts {
 /// Judges the listener's certificate; with `doubts` it accepts every one, and notes what speaks against it. That the
 /// listener has the certificate's key is proved in any case.
 #[derive(Debug)]
-struct Verifier {
+struct CertificateVerifier {
     webpki: Option<Arc<WebPkiServerVerifier>>,
     /// The certificates to trust that were named.
     named: Vec<CertificateDer<'static>>,
@@ -230,7 +230,7 @@ struct Verifier {
     provider: Arc<CryptoProvider>,
 }
 
-impl Verifier {
+impl CertificateVerifier {
     /// Whether the listener signed with its certificate's key, if the library's own judgement of it is `verified`.
     fn proved(
         &self,
@@ -250,7 +250,7 @@ impl Verifier {
             .collect();
         // The certificate's form is no matter of its key.
         let proves = |algorithm: &&&dyn SignatureVerificationAlgorithm| {
-            algorithm.verify_signature(key.octets, message, signed.signature()).is_ok()
+            algorithm.verify_signature(key.bytes, message, signed.signature()).is_ok()
         };
         if of_key.iter().any(proves) {
             return Ok(HandshakeSignatureValid::assertion());
@@ -299,7 +299,7 @@ fn is_authority(why: &CertificateError) -> bool {
     matches!(why, CertificateError::Other(other) if other.0.to_string() == "CaUsedAsEndEntity")
 }
 
-impl ServerCertVerifier for Verifier {
+impl ServerCertVerifier for CertificateVerifier {
     fn verify_server_cert(
         &self,
         certificate: &CertificateDer<'_>,
@@ -353,10 +353,10 @@ impl ServerCertVerifier for Verifier {
 
 /// The sessions of one worker that can be resumed; all are with one server.
 #[derive(Debug, Default)]
-struct Sessions(Mutex<Kept>);
+struct Sessions(Mutex<ResumableSessions>);
 
 #[derive(Debug, Default)]
-struct Kept {
+struct ResumableSessions {
     group: Option<NamedGroup>,
     tls12: Option<Tls12ClientSessionValue>,
     /// The oldest first; each may be used once.

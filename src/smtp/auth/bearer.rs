@@ -3,10 +3,10 @@
 
 use std::fmt;
 
-use super::{Exchange, Secret};
+use super::{AuthExchange, Secret};
 
 /// An exchange with a bearer token.
-pub(super) struct Client {
+pub(super) struct BearerClient {
     initial: Option<Vec<u8>>,
     /// What is answered to the listener's error, so that it can refuse.
     dummy: Option<&'static [u8]>,
@@ -14,31 +14,31 @@ pub(super) struct Client {
     failed: bool,
 }
 
-impl Client {
+impl BearerClient {
     /// `user=...^Aauth=Bearer ...^A^A`; an error is answered with nothing.
-    pub fn xoauth2(user: &str, token: &Secret) -> Client {
+    pub fn xoauth2(user: &str, token: &Secret) -> BearerClient {
         let initial = format!("user={user}\x01auth=Bearer {}\x01\x01", token.reveal());
-        Client { initial: Some(initial.into_bytes()), dummy: Some(b""), failed: false }
+        BearerClient { initial: Some(initial.into_bytes()), dummy: Some(b""), failed: false }
     }
 
     /// RFC 7628 3.1; an error is answered with one ^A (3.2.3).
-    pub fn oauthbearer(user: &str, token: &Secret, endpoint: Option<(&str, u16)>) -> Client {
+    pub fn oauthbearer(user: &str, token: &Secret, endpoint: Option<(&str, u16)>) -> BearerClient {
         let endpoint = endpoint.map(|(host, port)| format!("host={host}\x01port={port}\x01"));
         // A saslname (RFC 5801 4).
         let user = user.replace('=', "=3D").replace(',', "=2C");
         let initial =
             format!("n,a={user},\x01{}auth=Bearer {}\x01\x01", endpoint.unwrap_or_default(), token.reveal());
-        Client { initial: Some(initial.into_bytes()), dummy: Some(b"\x01"), failed: false }
+        BearerClient { initial: Some(initial.into_bytes()), dummy: Some(b"\x01"), failed: false }
     }
 }
 
-impl fmt::Debug for Client {
+impl fmt::Debug for BearerClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Bearer {{ failed: {} }}", self.failed)
     }
 }
 
-impl Exchange for Client {
+impl AuthExchange for BearerClient {
     fn initial(&mut self) -> Option<Vec<u8>> {
         self.initial.take()
     }

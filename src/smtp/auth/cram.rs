@@ -6,7 +6,7 @@ use std::sync::Arc;
 use hmac::{Hmac, Mac};
 use md5::Md5;
 
-use super::{Exchange, Secret};
+use super::{AuthExchange, Secret};
 
 /// The keyed digest of a challenge, in hexadecimal small letters.
 ///
@@ -23,24 +23,24 @@ pub(super) fn digest(secret: &Secret, challenge: &[u8]) -> String {
 }
 
 /// An exchange that waits for its challenge.
-pub(super) struct Client {
+pub(super) struct CramClient {
     user: Arc<str>,
     secret: Option<Secret>,
 }
 
-impl Client {
-    pub fn new(user: &Arc<str>, secret: &Secret) -> Client {
-        Client { user: user.clone(), secret: Some(secret.clone()) }
+impl CramClient {
+    pub fn new(user: &Arc<str>, secret: &Secret) -> CramClient {
+        CramClient { user: user.clone(), secret: Some(secret.clone()) }
     }
 }
 
-impl fmt::Debug for Client {
+impl fmt::Debug for CramClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "CramMd5 {{ done: {} }}", self.is_done())
     }
 }
 
-impl Exchange for Client {
+impl AuthExchange for CramClient {
     fn initial(&mut self) -> Option<Vec<u8>> {
         None
     }

@@ -26,7 +26,7 @@ impl Redactor {
     pub(super) fn new(secret: &Secret) -> Redactor {
         let secret = secret.reveal();
         let mut shapes: Vec<String> = (!secret.is_empty()).then(|| secret.to_owned()).into_iter().collect();
-        // Three octets make four letters: the secret may begin at any of the three, and the letters at its ends are
+        // Three bytes make four letters: the secret may begin at any of the three, and the letters at its ends are
         // also made of what stands beside it.
         for before in 0..3 {
             let text = [&b"\0\0"[..before], secret.as_bytes()].concat();
@@ -50,18 +50,18 @@ impl Redactor {
         })
     }
 
-    /// The octets without the secret; other octets stay as they are, if they are UTF-8.
-    pub fn octets<'a>(&self, octets: &'a [u8]) -> Cow<'a, [u8]> {
-        let within = |shape: &String| memchr::memmem::find(octets, shape.as_bytes()).is_some();
+    /// The bytes without the secret; other bytes stay as they are, if they are UTF-8.
+    pub fn bytes<'a>(&self, bytes: &'a [u8]) -> Cow<'a, [u8]> {
+        let within = |shape: &String| memchr::memmem::find(bytes, shape.as_bytes()).is_some();
         if self.0.iter().any(within) {
-            self.text(&String::from_utf8_lossy(octets)).into_owned().into_bytes().into()
+            self.text(&String::from_utf8_lossy(bytes)).into_owned().into_bytes().into()
         } else {
-            octets.into()
+            bytes.into()
         }
     }
 }
 
-/// The same for octets that come in pieces: they are given back by whole lines, for a secret may be cut in two.
+/// The same for bytes that come in pieces: they are given back by whole lines, for a secret may be cut in two.
 #[derive(Debug)]
 pub struct LineRedactor {
     redactor: Redactor,
@@ -77,18 +77,18 @@ impl LineRedactor {
         LineRedactor { redactor, partial: Vec::new() }
     }
 
-    /// The lines that these octets complete, without the secret.
-    pub fn lines(&mut self, octets: &[u8]) -> Vec<u8> {
-        self.partial.extend_from_slice(octets);
+    /// The lines that these bytes complete, without the secret.
+    pub fn lines(&mut self, bytes: &[u8]) -> Vec<u8> {
+        self.partial.extend_from_slice(bytes);
         let whole = memchr::memrchr(b'\n', &self.partial).map_or(0, |end| end + 1);
         let whole = if self.partial.len() > LONGEST { self.partial.len() } else { whole };
         let lines: Vec<u8> = self.partial.drain(..whole).collect();
-        self.redactor.octets(&lines).into_owned()
+        self.redactor.bytes(&lines).into_owned()
     }
 
     /// What came of an unfinished line.
     pub fn rest(&mut self) -> Vec<u8> {
-        self.redactor.octets(&std::mem::take(&mut self.partial)).into_owned()
+        self.redactor.bytes(&std::mem::take(&mut self.partial)).into_owned()
     }
 }
 
@@ -115,7 +115,7 @@ mod tests {
                     let letters = &encoded[4 * block..4 * block + 4];
                     assert!(!shown.contains(letters), "{letters} of {encoded}: {shown}");
                 }
-                assert_eq!(redactor.octets(said.as_bytes()), shown.as_bytes());
+                assert_eq!(redactor.bytes(said.as_bytes()), shown.as_bytes());
             }
         }
     }
@@ -124,7 +124,7 @@ mod tests {
     fn a_secret_that_comes_in_pieces_is_found() {
         let mut heard = LineRedactor::new(Redactor::new(&Secret::new("hunter2")));
         let said = b"501 hunter2?\r\n535 hun";
-        let mut shown: Vec<u8> = said.chunks(1).flat_map(|octet| heard.lines(octet)).collect();
+        let mut shown: Vec<u8> = said.chunks(1).flat_map(|byte| heard.lines(byte)).collect();
         assert_eq!(shown, b"501 [redacted]?\r\n");
         shown = heard.lines(b"ter2");
         assert_eq!((shown.len(), heard.rest()), (0, b"535 [redacted]".to_vec()));
@@ -135,7 +135,7 @@ mod tests {
     fn other_texts_stay_as_they_are() {
         let redactor = Redactor::new(&Secret::new("hunter2"));
         assert!(matches!(redactor.text("535 5.7.8 no"), Cow::Borrowed("535 5.7.8 no")));
-        assert!(matches!(redactor.octets(b"\xff\xfe"), Cow::Borrowed(_)));
+        assert!(matches!(redactor.bytes(b"\xff\xfe"), Cow::Borrowed(_)));
         assert_eq!(Redactor::new(&Secret::new("")).text("535"), "535");
         assert_eq!(format!("{redactor:?}"), "Redactor");
     }

@@ -24,8 +24,8 @@ use rsasl::property::{AuthId, AuthzId};
 use rsasl::validate::{NoValidation, Validate, ValidationError};
 use sha2_of_rsasl::{Digest, Sha256};
 
-use super::verify::{Turn, Users};
-use super::{Exchange, Login, Secret};
+use super::verify::{AuthReply, Users};
+use super::{AuthExchange, Login, Secret};
 
 /// The most rounds of hashing that a listener may ask of us.
 pub(super) const MOST_ITERATIONS: u32 = 1_000_000;
@@ -84,9 +84,9 @@ pub(super) fn prepared(text: &str) -> std::borrow::Cow<'_, str> {
 }
 
 /// The channel binding of a session: `tls-exporter`, if there is one.
-struct Binding(Option<Box<[u8]>>);
+struct ChannelBinding(Option<Box<[u8]>>);
 
-impl ChannelBindingCallback for Binding {
+impl ChannelBindingCallback for ChannelBinding {
     fn get_cb_data(&self, name: &str) -> Option<&[u8]> {
         self.0.as_deref().filter(|_| name == "tls-exporter")
     }
@@ -124,15 +124,15 @@ impl SessionCallback for Credentials {
 }
 
 /// The client's side of one exchange.
-pub(super) struct Client {
+pub(super) struct ScramClient {
     /// Gone once it is over or has failed: the crate's machine must not be asked again.
-    session: Option<Session<NoValidation, Binding>>,
+    session: Option<Session<NoValidation, ChannelBinding>>,
     proved: bool,
 }
 
-impl Client {
+impl ScramClient {
     /// `binding`: with -PLUS the channel binding, if there is one.
-    pub fn new(login: &Login, binding: Option<Option<&[u8]>>) -> Client {
+    pub fn new(login: &Login, binding: Option<Option<&[u8]>>) -> ScramClient {
         let credentials = Credentials {
             user: prepared(&login.user).into_owned(),
             secret: login.secret.clone(),
@@ -140,7 +140,7 @@ impl Client {
             plus: binding.is_some(),
         };
         let mechanisms = if credentials.plus { PLUS } else { PLAIN };
-        let binding = Binding(binding.flatten().map(Into::into));
+        let binding = ChannelBinding(binding.flatten().map(Into::into));
         let config = SASLConfig::builder()
             .with_registry(Registry::with_mechanisms(mechanisms))
             .with_callback(credentials);
@@ -148,7 +148,7 @@ impl Client {
             let names = mechanisms.iter().map(|mechanism| mechanism.mechanism);
             SASLClient::with_cb(config, binding).start_suggested_iter(names).ok()
         });
-        Client { session, proved: false }
+        ScramClient { session, proved: false }
     }
 
     fn step(&mut self, input: Option<&[u8]>) -> Option<Vec<u8>> {
@@ -167,13 +167,13 @@ impl Client {
     }
 }
 
-impl fmt::Debug for Client {
+impl fmt::Debug for ScramClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Scram {{ proved: {} }}", self.proved)
     }
 }
 
-impl Exchange for Client {
+impl AuthExchange for ScramClient {
     fn initial(&mut self) -> Option<Vec<u8>> {
         self.step(None)
     }
@@ -187,8 +187,8 @@ impl Exchange for Client {
     }
 }
 
-fn is_comma(octet: &u8) -> bool {
-    *octet == b','
+fn is_comma(byte: &u8) -> bool {
+    *byte == b','
 }
 
 /// Whether it is a letter, `=`, and a value (RFC 5802 5.1).
@@ -201,16 +201,16 @@ fn are_attributes<'a>(mut parts: impl Iterator<Item = &'a [u8]>) -> bool {
 }
 
 /// What the server's side keeps of a password (RFC 5802 3).
-pub(super) struct Stored {
+pub(super) struct StoredPassword {
     salt: [u8; 16],
     stored_key: [u8; 32],
     server_key: [u8; 32],
 }
 
-impl Stored {
-    pub fn new(secret: &Secret, salt: [u8; 16]) -> Stored {
+impl StoredPassword {
+    pub fn new(secret: &Secret, salt: [u8; 16]) -> StoredPassword {
         let (client_key, server_key) = derive_keys::<Sha256>(&salted(secret, &salt, ITERATIONS));
-        Stored { salt, stored_key: Sha256::digest(client_key).into(), server_key: server_key.into() }
+        StoredPassword { salt, stored_key: Sha256::digest(client_key).into(), server_key: server_key.into() }
     }
 }
 
@@ -250,7 +250,7 @@ impl SessionCallback for Directory {
         };
         match found {
             Some(index) => {
-                let Stored { salt, stored_key, server_key } = self.0.stored(index);
+                let StoredPassword { salt, stored_key, server_key } = self.0.stored(index);
                 satisfy(request, salt, stored_key, server_key)
             }
             // No password has these keys.
@@ -273,61 +273,61 @@ impl SessionCallback for Directory {
 }
 
 /// The server's side of one exchange.
-pub(super) struct Server {
-    session: Option<Session<User, Binding>>,
+pub(super) struct ScramServer {
+    session: Option<Session<User, ChannelBinding>>,
     /// The client's first message came.
-    begun: bool,
+    started: bool,
     /// The client has proved itself, and is to hear our proof.
     user: Option<usize>,
 }
 
-impl Server {
+impl ScramServer {
     /// `binding`: that of the session, if it has one; `plus`: it must be used.
-    pub fn new(users: Arc<Users>, binding: Option<&[u8]>, plus: bool) -> Server {
+    pub fn new(users: Arc<Users>, binding: Option<&[u8]>, plus: bool) -> ScramServer {
         let registry = if binding.is_some() { BOTH } else { PLAIN };
         let config = SASLConfig::builder()
             .with_registry(Registry::with_mechanisms(registry))
             .with_callback(Directory(users));
         let name = if plus { SCRAM_SHA256_PLUS.mechanism } else { SCRAM_SHA256.mechanism };
         let session = config.ok().and_then(|config| {
-            SASLServer::<User, Binding>::with_cb(config, Binding(binding.map(Into::into)))
+            SASLServer::<User, ChannelBinding>::with_cb(config, ChannelBinding(binding.map(Into::into)))
                 .start_suggested(name)
                 .ok()
         });
-        Server { session, begun: false, user: None }
+        ScramServer { session, started: false, user: None }
     }
 
-    pub fn hear(&mut self, response: &[u8]) -> Turn {
+    pub fn hear(&mut self, response: &[u8]) -> AuthReply {
         if let Some(user) = self.user.take() {
             // The answer to our proof is empty.
-            return if response.is_empty() { Turn::Accepted(user) } else { Turn::Malformed };
+            return if response.is_empty() { AuthReply::Accepted(user) } else { AuthReply::Malformed };
         }
-        let Some(mut session) = self.session.take() else { return Turn::Denied };
+        let Some(mut session) = self.session.take() else { return AuthReply::Denied };
         let mut parts = response.split(is_comma);
-        if !std::mem::replace(&mut self.begun, true) {
+        if !std::mem::replace(&mut self.started, true) {
             // The first message has a header of two parts: a flag, and for whom the user acts, which may be empty.
             if parts.next().is_none()
                 || !parts.next().is_some_and(|other| other.is_empty() || is_attribute(other))
             {
-                return Turn::Malformed;
+                return AuthReply::Malformed;
             }
         }
         if !are_attributes(parts) {
-            return Turn::Malformed;
+            return AuthReply::Malformed;
         }
         let mut out = Vec::new();
         match session.step(Some(response), &mut out) {
-            Err(_) => Turn::Malformed,
+            Err(_) => AuthReply::Malformed,
             Ok(state) if state.is_running() => {
                 self.session = Some(session);
-                Turn::Challenge(out)
+                AuthReply::Challenge(out)
             }
             Ok(_) => match session.validation().flatten() {
                 Some(user) => {
                     self.user = Some(user);
-                    Turn::Challenge(out)
+                    AuthReply::Challenge(out)
                 }
-                None => Turn::Denied,
+                None => AuthReply::Denied,
             },
         }
     }

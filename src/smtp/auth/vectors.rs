@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use rsasl::mechanisms::scram::tools::{compute_signatures, derive_keys, hash_password};
 use sha2_of_rsasl::{Digest, Sha256};
 
-use super::verify::{Turn, Users, Verifier};
+use super::verify::{AuthReply, AuthVerifier, Users};
 use super::*;
 
 fn users() -> Arc<Users> {
@@ -20,17 +20,17 @@ fn tls(binding: &[u8]) -> Handshake {
 }
 
 /// Both sides talk until the server decides; also what the client thinks of success then.
-fn talk(login: &Login, client: Option<&Handshake>, server: Option<&Handshake>) -> (Turn, bool) {
+fn talk(login: &Login, client: Option<&Handshake>, server: Option<&Handshake>) -> (AuthReply, bool) {
     let mut exchange = login.begin(client);
     let binding = server.and_then(|tls| tls.binding.as_deref());
-    let mut verifier = Verifier::new(login.mechanism, users(), binding, "1.2@mx.example");
+    let mut verifier = AuthVerifier::new(login.mechanism, users(), binding, "1.2@mx.example");
     let initial = exchange.initial();
     let mut turn = verifier.begin(initial.as_deref());
     for _ in 0..5 {
-        let Turn::Challenge(challenge) = &turn else { return (turn, exchange.is_done()) };
+        let AuthReply::Challenge(challenge) = &turn else { return (turn, exchange.is_done()) };
         match exchange.respond(challenge) {
             Some(response) => turn = verifier.hear(&response),
-            None => return (Turn::Malformed, exchange.is_done()),
+            None => return (AuthReply::Malformed, exchange.is_done()),
         }
     }
     panic!("{login:?} never ends");
@@ -50,14 +50,17 @@ fn every_mechanism_logs_in_who_is_known_and_nobody_else() {
             let login = Login::new(mechanism, user, Secret::new(secret));
             assert_eq!(
                 talk(&login, Some(&tls), Some(&tls)),
-                (Turn::Accepted(number), true),
+                (AuthReply::Accepted(number), true),
                 "{mechanism:?} {user}"
             );
         }
         for (user, secret) in [("tim", "wrong"), ("nobody", "tanstaaftanstaaf"), ("tim", "")] {
             let login = Login::new(mechanism, user, Secret::new(secret));
             let (turn, done) = talk(&login, Some(&tls), Some(&tls));
-            assert!(matches!(turn, Turn::Denied | Turn::Malformed), "{mechanism:?} {user}: {turn:?}");
+            assert!(
+                matches!(turn, AuthReply::Denied | AuthReply::Malformed),
+                "{mechanism:?} {user}: {turn:?}"
+            );
             // What proves the listener too, or was told its error, takes no success now.
             let believes = matches!(mechanism, Mechanism::Plain | Mechanism::Login | Mechanism::CramMd5);
             assert_eq!(done, believes, "{mechanism:?}");
@@ -69,12 +72,12 @@ fn every_mechanism_logs_in_who_is_known_and_nobody_else() {
 fn a_channel_binding_must_be_that_of_the_session() {
     let login = Login::new(Mechanism::ScramSha256Plus, "tim", Secret::new("tanstaaftanstaaf"));
     let (ours, theirs) = (tls(b"ours"), tls(b"theirs"));
-    assert_eq!(talk(&login, Some(&ours), Some(&ours)).0, Turn::Accepted(0));
-    assert_eq!(talk(&login, Some(&ours), Some(&theirs)).0, Turn::Denied);
-    assert_eq!(talk(&login, Some(&ours), None).0, Turn::Denied);
+    assert_eq!(talk(&login, Some(&ours), Some(&ours)).0, AuthReply::Accepted(0));
+    assert_eq!(talk(&login, Some(&ours), Some(&theirs)).0, AuthReply::Denied);
+    assert_eq!(talk(&login, Some(&ours), None).0, AuthReply::Denied);
     assert_eq!(login.begin(None).initial(), None, "there is nothing to bind to");
     // The same keys serve another session.
-    assert_eq!(talk(&login, Some(&theirs), Some(&theirs)).0, Turn::Accepted(0));
+    assert_eq!(talk(&login, Some(&theirs), Some(&theirs)).0, AuthReply::Accepted(0));
 }
 
 #[test]
@@ -82,10 +85,10 @@ fn a_listener_that_does_not_prove_itself_or_asks_too_much_is_not_believed() {
     let login = Login::new(Mechanism::ScramSha256, "tim", Secret::new("tanstaaftanstaaf"));
     let mut exchange = login.begin(None);
     let first = exchange.initial().unwrap();
-    let mut verifier = Verifier::new(Mechanism::ScramSha256, users(), None, "");
-    let Turn::Challenge(server_first) = verifier.hear(&first) else { panic!() };
+    let mut verifier = AuthVerifier::new(Mechanism::ScramSha256, users(), None, "");
+    let AuthReply::Challenge(server_first) = verifier.hear(&first) else { panic!() };
     let last = exchange.respond(&server_first).unwrap();
-    let Turn::Challenge(proof) = verifier.hear(&last) else { panic!() };
+    let AuthReply::Challenge(proof) = verifier.hear(&last) else { panic!() };
     assert!(proof.starts_with(b"v=") && !exchange.is_done());
     let forged = format!("v={}", STANDARD.encode([7; 32]));
     assert_eq!(exchange.respond(forged.as_bytes()), None);
@@ -112,12 +115,16 @@ fn a_listener_that_does_not_prove_itself_or_asks_too_much_is_not_believed() {
 fn plain_of_rfc_4616() {
     let login = Login::new(Mechanism::Plain, "tim", Secret::new("tanstaaftanstaaf"));
     assert_eq!(login.begin(None).initial().unwrap(), b"\0tim\0tanstaaftanstaaf");
-    let hear = |response: &[u8]| Verifier::new(Mechanism::Plain, users(), None, "").begin(Some(response));
-    assert_eq!(hear(b"\0tim\0tanstaaftanstaaf"), Turn::Accepted(0));
-    assert_eq!(hear(b"tim\0tim\0tanstaaftanstaaf"), Turn::Accepted(0));
-    assert_eq!(hear(b"Ursel\0tim\0tanstaaftanstaaf"), Turn::Denied, "nobody acts for somebody else here");
+    let hear = |response: &[u8]| AuthVerifier::new(Mechanism::Plain, users(), None, "").begin(Some(response));
+    assert_eq!(hear(b"\0tim\0tanstaaftanstaaf"), AuthReply::Accepted(0));
+    assert_eq!(hear(b"tim\0tim\0tanstaaftanstaaf"), AuthReply::Accepted(0));
+    assert_eq!(
+        hear(b"Ursel\0tim\0tanstaaftanstaaf"),
+        AuthReply::Denied,
+        "nobody acts for somebody else here"
+    );
     for wrong in [&b"tim"[..], b"", b"\0tim", b"\0\0x", b"\0tim\0", b"\0tim\0x\0y", b"\0tim\0\xff"] {
-        assert_eq!(hear(wrong), Turn::Malformed, "{wrong:?}");
+        assert_eq!(hear(wrong), AuthReply::Malformed, "{wrong:?}");
     }
 }
 
@@ -131,10 +138,13 @@ fn cram_md5_of_rfc_2195() {
     let answer = exchange.respond(b"<1896.697170952@postoffice.reston.mci.net>").unwrap();
     assert_eq!(answer, b"tim b913a602c7eda7a495b4e6e7334d3890");
     let mut verifier =
-        Verifier::new(Mechanism::CramMd5, users(), None, "1896.697170952@postoffice.reston.mci.net");
-    assert_eq!(verifier.begin(None), Turn::Challenge(b"<1896.697170952@postoffice.reston.mci.net>".to_vec()));
-    assert_eq!(verifier.hear(&answer), Turn::Accepted(0));
-    assert_eq!(verifier.begin(Some(b"tim")), Turn::Malformed, "the server speaks first");
+        AuthVerifier::new(Mechanism::CramMd5, users(), None, "1896.697170952@postoffice.reston.mci.net");
+    assert_eq!(
+        verifier.begin(None),
+        AuthReply::Challenge(b"<1896.697170952@postoffice.reston.mci.net>".to_vec())
+    );
+    assert_eq!(verifier.hear(&answer), AuthReply::Accepted(0));
+    assert_eq!(verifier.begin(Some(b"tim")), AuthReply::Malformed, "the server speaks first");
 }
 
 /// RFC 7677 3: our use of the crate's functions gives the proofs of the example.
@@ -190,13 +200,16 @@ fn oauthbearer_of_rfc_7628() {
     assert_eq!(exchange.respond(b""), None, "only once");
 
     let users = Arc::new(Users::new([("user@example.com".to_owned(), Secret::new(token))]));
-    let mut verifier = Verifier::new(Mechanism::Oauthbearer, users, None, "");
-    assert_eq!(verifier.begin(Some(&initial)), Turn::Accepted(0));
+    let mut verifier = AuthVerifier::new(Mechanism::Oauthbearer, users, None, "");
+    assert_eq!(verifier.begin(Some(&initial)), AuthReply::Accepted(0));
     let wrong = initial.to_ascii_uppercase();
-    assert_eq!(verifier.hear(&wrong), Turn::Malformed);
+    assert_eq!(verifier.hear(&wrong), AuthReply::Malformed);
     let wrong = String::from_utf8(initial).unwrap().replace("vF9", "xxx");
-    assert_eq!(verifier.hear(wrong.as_bytes()), Turn::Challenge(br#"{"status":"invalid_token"}"#.to_vec()));
-    assert_eq!(verifier.hear(b"\x01"), Turn::Denied);
+    assert_eq!(
+        verifier.hear(wrong.as_bytes()),
+        AuthReply::Challenge(br#"{"status":"invalid_token"}"#.to_vec())
+    );
+    assert_eq!(verifier.hear(b"\x01"), AuthReply::Denied);
 }
 
 /// Google's example.
@@ -216,7 +229,7 @@ fn nothing_that_is_printed_holds_a_secret() {
     for mechanism in Mechanism::ALL {
         let login = Login::new(mechanism, "tim", Secret::new("tanstaaftanstaaf"));
         let exchange = login.begin(Some(&tls(b"x")));
-        let verifier = Verifier::new(mechanism, users(), None, "x");
+        let verifier = AuthVerifier::new(mechanism, users(), None, "x");
         let shown = format!("{login:?} {exchange:?} {verifier:?} {:?}", users());
         assert!(shown.contains("tim") && !shown.contains("tanstaaf"), "{shown}");
         assert_eq!(mechanism.as_str().to_lowercase().parse(), Ok(mechanism));
@@ -227,7 +240,7 @@ fn nothing_that_is_printed_holds_a_secret() {
 #[test]
 fn a_stranger_s_message_without_its_attributes_is_refused() {
     let login = Login::new(Mechanism::ScramSha256, "tim", Secret::new("tanstaaftanstaaf"));
-    let begun = || {
+    let started = || {
         let mut exchange = login.begin(None);
         let initial = String::from_utf8(exchange.initial().unwrap()).unwrap();
         let nonce = initial.split_once("r=").unwrap().1.to_owned();
@@ -251,22 +264,22 @@ fn a_stranger_s_message_without_its_attributes_is_refused() {
         "p=",
     ];
     for broken in broken {
-        let (mut exchange, initial, nonce) = begun();
+        let (mut exchange, initial, nonce) = started();
         for first in [broken.to_owned(), format!("r={nonce}x,s,i=1"), format!("r={nonce}x,s=AAAA,i")] {
-            assert_eq!(begun().0.respond(first.as_bytes()), None, "{first:?}");
+            assert_eq!(started().0.respond(first.as_bytes()), None, "{first:?}");
         }
         let first = format!("r={nonce}x,s=AAAA,i=1");
         assert!(exchange.respond(first.as_bytes()).is_some());
         assert_eq!(exchange.respond(broken.as_bytes()), None, "{broken:?}");
         assert!(!exchange.is_done());
-        let verifier = || Verifier::new(Mechanism::ScramSha256, users(), None, "");
-        assert_eq!(verifier().begin(Some(broken.as_bytes())), Turn::Malformed, "{broken:?}");
+        let verifier = || AuthVerifier::new(Mechanism::ScramSha256, users(), None, "");
+        assert_eq!(verifier().begin(Some(broken.as_bytes())), AuthReply::Malformed, "{broken:?}");
         let mut verifier = verifier();
-        assert!(matches!(verifier.begin(Some(initial.as_bytes())), Turn::Challenge(_)));
+        assert!(matches!(verifier.begin(Some(initial.as_bytes())), AuthReply::Challenge(_)));
         for broken in [broken, "c=biws,r", "c=biws,r=x,", "c=biws,r=x,p"] {
-            let mut verifier = Verifier::new(Mechanism::ScramSha256, users(), None, "");
+            let mut verifier = AuthVerifier::new(Mechanism::ScramSha256, users(), None, "");
             verifier.begin(Some(initial.as_bytes()));
-            assert_eq!(verifier.hear(broken.as_bytes()), Turn::Malformed, "{broken:?}");
+            assert_eq!(verifier.hear(broken.as_bytes()), AuthReply::Malformed, "{broken:?}");
         }
     }
 }

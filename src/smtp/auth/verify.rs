@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use super::scram::{self, Stored, prepared};
+use super::scram::{self, StoredPassword, prepared};
 use super::{Mechanism, Secret, cram};
 
 /// All who may log in.
@@ -26,7 +26,7 @@ struct Known {
     name: String,
     secret: Secret,
     /// Reckoned when SCRAM first asks for it.
-    stored: OnceLock<Stored>,
+    stored: OnceLock<StoredPassword>,
 }
 
 impl Users {
@@ -66,9 +66,9 @@ impl Users {
         self.by_name.get(prepared(name).as_ref()).copied()
     }
 
-    pub(super) fn stored(&self, index: usize) -> &Stored {
+    pub(super) fn stored(&self, index: usize) -> &StoredPassword {
         let known = &self.known[index];
-        known.stored.get_or_init(|| Stored::new(&known.secret, self.salt(&known.name)))
+        known.stored.get_or_init(|| StoredPassword::new(&known.secret, self.salt(&known.name)))
     }
 
     /// The salt of a name, known or not: always the same, as a real server's is, so that clients can keep their keys.
@@ -77,12 +77,12 @@ impl Users {
     }
 
     /// The user with this secret. The comparison takes no care of time: nothing here is worth guarding.
-    fn check(&self, name: &str, secret: &str) -> Turn {
+    fn check(&self, name: &str, secret: &str) -> AuthReply {
         match self.find(name) {
             Some(index) if prepared(self.known[index].secret.reveal()) == prepared(secret) => {
-                Turn::Accepted(index)
+                AuthReply::Accepted(index)
             }
-            _ => Turn::Denied,
+            _ => AuthReply::Denied,
         }
     }
 }
@@ -104,7 +104,7 @@ impl fmt::Debug for Users {
 
 /// What follows a response.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Turn {
+pub enum AuthReply {
     /// This is asked next.
     Challenge(Vec<u8>),
     /// The user of this number is logged in.
@@ -116,18 +116,18 @@ pub enum Turn {
 }
 
 /// The server's side of one exchange.
-pub struct Verifier {
+pub struct AuthVerifier {
     users: Arc<Users>,
-    state: State,
+    state: VerifierState,
 }
 
-enum State {
+enum VerifierState {
     Plain,
     /// LOGIN, with the user once it is told.
     Login(Option<String>),
     /// With the challenge.
     CramMd5(Vec<u8>),
-    Scram(Box<scram::Server>),
+    Scram(Box<scram::ScramServer>),
     Bearer {
         standard: bool,
     },
@@ -135,91 +135,101 @@ enum State {
     Refused,
 }
 
-impl fmt::Debug for Verifier {
+impl fmt::Debug for AuthVerifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Verifier")
+        f.write_str("AuthVerifier")
     }
 }
 
-impl Verifier {
+impl AuthVerifier {
     /// An exchange. `binding`: the session's channel binding; `unique`: what no other session's challenge has.
-    pub fn new(mechanism: Mechanism, users: Arc<Users>, binding: Option<&[u8]>, unique: &str) -> Verifier {
-        let scram = |plus| State::Scram(Box::new(scram::Server::new(users.clone(), binding, plus)));
+    pub fn new(
+        mechanism: Mechanism,
+        users: Arc<Users>,
+        binding: Option<&[u8]>,
+        unique: &str,
+    ) -> AuthVerifier {
+        let scram =
+            |plus| VerifierState::Scram(Box::new(scram::ScramServer::new(users.clone(), binding, plus)));
         let state = match mechanism {
-            Mechanism::Plain => State::Plain,
-            Mechanism::Login => State::Login(None),
-            Mechanism::CramMd5 => State::CramMd5(format!("<{unique}>").into_bytes()),
+            Mechanism::Plain => VerifierState::Plain,
+            Mechanism::Login => VerifierState::Login(None),
+            Mechanism::CramMd5 => VerifierState::CramMd5(format!("<{unique}>").into_bytes()),
             Mechanism::ScramSha256 => scram(false),
             Mechanism::ScramSha256Plus => scram(true),
-            Mechanism::Xoauth2 => State::Bearer { standard: false },
-            Mechanism::Oauthbearer => State::Bearer { standard: true },
+            Mechanism::Xoauth2 => VerifierState::Bearer { standard: false },
+            Mechanism::Oauthbearer => VerifierState::Bearer { standard: true },
         };
-        Verifier { users, state }
+        AuthVerifier { users, state }
     }
 
     /// What follows the AUTH command, with its initial response if it had one.
-    pub fn begin(&mut self, initial: Option<&[u8]>) -> Turn {
+    pub fn begin(&mut self, initial: Option<&[u8]>) -> AuthReply {
         match (&self.state, initial) {
-            (State::CramMd5(challenge), None) => Turn::Challenge(challenge.clone()),
+            (VerifierState::CramMd5(challenge), None) => AuthReply::Challenge(challenge.clone()),
             // The server speaks first here (RFC 4954 4).
-            (State::CramMd5(_), Some(_)) => Turn::Malformed,
-            (State::Login(_), None) => Turn::Challenge(b"Username:".to_vec()),
-            (_, None) => Turn::Challenge(Vec::new()),
+            (VerifierState::CramMd5(_), Some(_)) => AuthReply::Malformed,
+            (VerifierState::Login(_), None) => AuthReply::Challenge(b"Username:".to_vec()),
+            (_, None) => AuthReply::Challenge(Vec::new()),
             (_, Some(initial)) => self.hear(initial),
         }
     }
 
     /// What follows a response.
-    pub fn hear(&mut self, response: &[u8]) -> Turn {
-        if let State::Scram(server) = &mut self.state {
+    pub fn hear(&mut self, response: &[u8]) -> AuthReply {
+        if let VerifierState::Scram(server) = &mut self.state {
             return server.hear(response);
         }
-        let Ok(text) = std::str::from_utf8(response) else { return Turn::Malformed };
+        let Ok(text) = std::str::from_utf8(response) else { return AuthReply::Malformed };
         match &mut self.state {
-            State::Plain => self.plain(text).unwrap_or(Turn::Malformed),
-            State::Login(user) => match user.take() {
+            VerifierState::Plain => self.plain(text).unwrap_or(AuthReply::Malformed),
+            VerifierState::Login(user) => match user.take() {
                 None => {
                     *user = Some(text.to_owned());
-                    Turn::Challenge(b"Password:".to_vec())
+                    AuthReply::Challenge(b"Password:".to_vec())
                 }
                 Some(user) => self.users.check(&user, text),
             },
-            State::CramMd5(challenge) => {
-                let Some((name, digest)) = text.rsplit_once(' ') else { return Turn::Malformed };
+            VerifierState::CramMd5(challenge) => {
+                let Some((name, digest)) = text.rsplit_once(' ') else { return AuthReply::Malformed };
                 match self.users.find(name) {
                     Some(index) if cram::digest(&self.users.known[index].secret, challenge) == digest => {
-                        Turn::Accepted(index)
+                        AuthReply::Accepted(index)
                     }
-                    _ => Turn::Denied,
+                    _ => AuthReply::Denied,
                 }
             }
-            State::Bearer { standard } => {
+            VerifierState::Bearer { standard } => {
                 let (status, token) = match *standard {
                     true => ("invalid_token", oauthbearer(text)),
                     false => ("401", xoauth2(text)),
                 };
-                let Some((user, token)) = token else { return Turn::Malformed };
+                let Some((user, token)) = token else { return AuthReply::Malformed };
                 match self.users.check(&user, token) {
-                    Turn::Accepted(index) => Turn::Accepted(index),
+                    AuthReply::Accepted(index) => AuthReply::Accepted(index),
                     _ => {
-                        self.state = State::Refused;
-                        Turn::Challenge(format!("{{\"status\":\"{status}\"}}").into_bytes())
+                        self.state = VerifierState::Refused;
+                        AuthReply::Challenge(format!("{{\"status\":\"{status}\"}}").into_bytes())
                     }
                 }
             }
-            State::Refused => Turn::Denied,
-            State::Scram(_) => Turn::Malformed,
+            VerifierState::Refused => AuthReply::Denied,
+            VerifierState::Scram(_) => AuthReply::Malformed,
         }
     }
 
     /// `[authzid] NUL authcid NUL passwd` (RFC 4616 2). Nobody acts for somebody else here.
-    fn plain(&self, text: &str) -> Option<Turn> {
+    fn plain(&self, text: &str) -> Option<AuthReply> {
         let mut parts = text.split('\0');
         let (other, name, secret) = (parts.next()?, parts.next()?, parts.next()?);
         if parts.next().is_some() || name.is_empty() || secret.is_empty() {
             return None;
         }
-        Some(if other.is_empty() || other == name { self.users.check(name, secret) } else { Turn::Denied })
+        Some(if other.is_empty() || other == name {
+            self.users.check(name, secret)
+        } else {
+            AuthReply::Denied
+        })
     }
 }
 

@@ -38,7 +38,7 @@ pub enum Failure {
     Malformed(Malformed),
     /// The session was to have what the listener does not offer.
     NotOffered(Lacking),
-    /// Octets came in clear text between the 220 to STARTTLS and the handshake (the flaw of CVE-2011-0411): the first of them.
+    /// Bytes came in clear text between the 220 to STARTTLS and the handshake (the flaw of CVE-2011-0411): the first of them.
     Injected(String),
     /// The TLS handshake failed.
     Insecure(Insecure),
@@ -119,9 +119,9 @@ pub enum Event {
         early: bool,
     },
     /// MAIL of the transaction begun last is being written.
-    Begun(Instant),
+    Started(Instant),
     /// The oldest transaction ended; told for each that was given to [`Client::begin`](super::Client::begin), in order.
-    /// What failed, if it did, was told by the steps before. One without [`Event::Begun`] never went out. It is told when
+    /// What failed, if it did, was told by the steps before. One without [`Event::Started`] never went out. It is told when
     /// nothing speaks against it any more, which may be after steps that follow it.
     Transaction {
         /// The positive reply to the end of the content was read; with LMTP that of every accepted recipient.

@@ -9,7 +9,7 @@
 use std::time::{Duration, Instant};
 
 use super::event::Failure;
-use super::{Client, State};
+use super::{Client, ClientState};
 use crate::smtp::reply::RawReply;
 use crate::smtp::transaction::Content;
 
@@ -18,7 +18,7 @@ const QUIET: Duration = Duration::from_secs(5);
 
 /// Whether the listener is asked for the replies that are missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(super) enum MissingReplyCheck {
     /// It is not.
     No,
     /// QUIT is to be written.
@@ -35,7 +35,7 @@ impl<C: Content> Client<C> {
             failure,
             Failure::TimedOut(_) | Failure::SessionTimedOut | Failure::Closed(_) | Failure::Aborted
         );
-        match self.underway.replies_due().filter(|_| loss && self.state == State::Mail) {
+        match self.transactions.replies_due().filter(|_| loss && self.state == ClientState::Mail) {
             Some((came, due)) => Failure::Missing { came, due, why: Box::new(failure) },
             None => failure,
         }
@@ -43,16 +43,18 @@ impl<C: Content> Client<C> {
 
     /// When the listener is asked for the replies that are missing.
     pub(super) fn asks_at(&self) -> Option<Instant> {
-        let may = self.state == State::Mail && self.asked == Asked::No && self.underway.is_single();
-        self.underway.replies_due().filter(|_| may)?;
+        let may = self.state == ClientState::Mail
+            && self.asked == MissingReplyCheck::No
+            && self.transactions.is_single();
+        self.transactions.replies_due().filter(|_| may)?;
         let first = self.alive.saturating_duration_since(self.since());
         self.alive.checked_add(QUIET.max(first * 10))
     }
 
     /// The listener says goodbye instead of what it owes: it answered for all recipients before.
     pub(super) fn has_no_more(&self, raw: RawReply<'_>) -> Option<Failure> {
-        let (came, due) = self.underway.replies_due()?;
-        let asked = self.state == State::Mail && self.asked == Asked::Yes;
+        let (came, due) = self.transactions.replies_due()?;
+        let asked = self.state == ClientState::Mail && self.asked == MissingReplyCheck::Yes;
         (asked && raw.code == 221).then(|| Failure::Missing {
             came,
             due,

@@ -20,8 +20,8 @@ use base64::engine::general_purpose::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 use super::event::{Failure, Lacking};
-use super::fits;
-use crate::smtp::auth::{Exchange, Mechanism};
+use super::reply_check;
+use crate::smtp::auth::{AuthExchange, Mechanism};
 use crate::smtp::command;
 use crate::smtp::extensions::{Missing, Terms};
 use crate::smtp::hello::Offer;
@@ -31,7 +31,7 @@ use crate::smtp::script::{Hello, Identity, Pipelining, Protocol, Script, Tls};
 use crate::smtp::step::Step;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+enum OpeningStage {
     /// The TLS handshake is under way.
     Handshake {
         /// It follows STARTTLS; there is no second greeting (RFC 3207 4.2).
@@ -60,7 +60,7 @@ const KEPT: usize = 300;
 
 /// What a good reply leads to.
 #[derive(Debug)]
-pub(super) enum Next {
+pub(super) enum OpeningProgress {
     /// More is to be said, or the handshake begins.
     Goes {
         /// The step is complete.
@@ -79,7 +79,7 @@ pub(super) enum Next {
 /// Everything before the first transaction.
 #[derive(Debug)]
 pub(super) struct Opening {
-    stage: Stage,
+    stage: OpeningStage,
     identity: Identity,
     /// The handshake, once it is complete.
     handshake: Option<Handshake>,
@@ -88,7 +88,7 @@ pub(super) struct Opening {
     /// XCLIENT was accepted.
     presented: bool,
     /// The login, once it is begun.
-    login: Option<Box<dyn Exchange>>,
+    login: Option<Box<dyn AuthExchange>>,
     /// The line to be said next in the login, without its CRLF.
     line: Vec<u8>,
     /// The initial response, encoded, as long as it may still have to be said.
@@ -113,8 +113,8 @@ impl Opening {
     pub(super) fn new(script: &Script, identity: Identity) -> Opening {
         Opening {
             stage: match script.tls {
-                Tls::Implicit => Stage::Handshake { greeted: false },
-                Tls::None | Tls::Starttls => Stage::Greeting,
+                Tls::Implicit => OpeningStage::Handshake { greeted: false },
+                Tls::None | Tls::Starttls => OpeningStage::Greeting,
             },
             identity,
             handshake: None,
@@ -135,42 +135,42 @@ impl Opening {
 
     pub(super) fn step(&self) -> Step {
         match self.stage {
-            Stage::Handshake { .. } => Step::Tls,
-            Stage::Greeting => Step::Greeting,
-            Stage::Garbage(_) => Step::Command,
-            Stage::Hello | Stage::Xclient => Step::Hello,
-            Stage::Starttls => Step::Starttls,
-            Stage::Auth => Step::Auth,
+            OpeningStage::Handshake { .. } => Step::Tls,
+            OpeningStage::Greeting => Step::Greeting,
+            OpeningStage::Garbage(_) => Step::Command,
+            OpeningStage::Hello | OpeningStage::Xclient => Step::Hello,
+            OpeningStage::Starttls => Step::Starttls,
+            OpeningStage::Auth => Step::Auth,
         }
     }
 
     /// Whether something is owed to us without a command of ours.
     pub(super) fn waits_unasked(&self) -> bool {
-        matches!(self.stage, Stage::Greeting | Stage::Handshake { .. })
+        matches!(self.stage, OpeningStage::Greeting | OpeningStage::Handshake { .. })
     }
 
     /// Whether hello is to be said although no greeting came.
     pub(super) fn talks_early(&self, script: &Script) -> bool {
-        self.stage == Stage::Greeting && script.manners.early_talk
+        self.stage == OpeningStage::Greeting && script.manners.early_talk
     }
 
     /// Whether the command of this stage was said before its turn. True once.
     pub(super) fn was_said_early(&mut self) -> bool {
-        self.stage == Stage::Hello && std::mem::take(&mut self.talked_early)
+        self.stage == OpeningStage::Hello && std::mem::take(&mut self.talked_early)
     }
 
     pub(super) fn is_handshake(&self) -> bool {
-        matches!(self.stage, Stage::Handshake { .. })
+        matches!(self.stage, OpeningStage::Handshake { .. })
     }
 
     /// Whether what goes out holds a secret.
     pub(super) fn is_secret(&self) -> bool {
-        self.stage == Stage::Auth
+        self.stage == OpeningStage::Auth
     }
 
     /// Whether the wait is the continuation of one that began before.
     pub(super) fn continues(&self) -> bool {
-        self.stage == Stage::Auth && self.login.is_some() || self.refused.is_some()
+        self.stage == OpeningStage::Auth && self.login.is_some() || self.refused.is_some()
     }
 
     /// How the first try of the step was refused, if this is the second.
@@ -180,13 +180,15 @@ impl Opening {
 
     /// What it means that a reply refuses; `None`: it does not.
     pub(super) fn refusal(&self, raw: RawReply<'_>) -> Option<Box<Failure>> {
-        let refusal = fits::refusal(raw)?;
+        let refusal = reply_check::refusal(raw)?;
         Some(match &self.challenge {
-            Some((challenge, understood)) if self.stage == Stage::Auth => Box::new(Failure::Challenged {
-                reply: raw.to_reply(),
-                challenge: challenge.clone(),
-                understood: *understood,
-            }),
+            Some((challenge, understood)) if self.stage == OpeningStage::Auth => {
+                Box::new(Failure::Challenged {
+                    reply: raw.to_reply(),
+                    challenge: challenge.clone(),
+                    understood: *understood,
+                })
+            }
             _ => refusal,
         })
     }
@@ -197,13 +199,13 @@ impl Opening {
         // old listener takes EHLO for anything else.
         let is_unknown = (500..510).contains(&raw.code);
         let goes_on = match self.stage {
-            Stage::Hello => {
+            OpeningStage::Hello => {
                 let may = script.protocol == Protocol::Smtp && script.hello == Hello::Ehlo && !self.old;
                 self.old |= may && is_unknown;
                 may && is_unknown
             }
             // RFC 4954 4: the initial response may be too long for the listener, or more than it takes.
-            Stage::Auth if is_unknown && !self.bare && !self.cancelled && self.initial.is_some() => {
+            OpeningStage::Auth if is_unknown && !self.bare && !self.cancelled && self.initial.is_some() => {
                 self.bare = true;
                 self.line = self.auth_line();
                 true
@@ -229,19 +231,21 @@ impl Opening {
     /// Whether a reply that does not refuse fits the step.
     pub(super) fn fits(&self, code: u16) -> bool {
         match self.stage {
-            Stage::Handshake { .. } => false,
-            Stage::Greeting | Stage::Starttls | Stage::Xclient => code == 220,
+            OpeningStage::Handshake { .. } => false,
+            OpeningStage::Greeting | OpeningStage::Starttls | OpeningStage::Xclient => code == 220,
             // What is cancelled can only be refused: nothing else may come of it, and no challenge without an end.
-            Stage::Auth if self.cancelled => false,
-            Stage::Auth if code == 334 => true,
-            Stage::Auth | Stage::Hello | Stage::Garbage(_) => code / 100 == 2 && !matches!(code, 220 | 221),
+            OpeningStage::Auth if self.cancelled => false,
+            OpeningStage::Auth if code == 334 => true,
+            OpeningStage::Auth | OpeningStage::Hello | OpeningStage::Garbage(_) => {
+                code / 100 == 2 && !matches!(code, 220 | 221)
+            }
         }
     }
 
     /// The handshake is complete.
     pub(super) fn secured(&mut self, handshake: Handshake) {
-        if let Stage::Handshake { greeted } = self.stage {
-            self.stage = if greeted { Stage::Hello } else { Stage::Greeting };
+        if let OpeningStage::Handshake { greeted } = self.stage {
+            self.stage = if greeted { OpeningStage::Hello } else { OpeningStage::Greeting };
             self.handshake = Some(handshake);
         }
     }
@@ -249,16 +253,18 @@ impl Opening {
     /// Appends what is to be said now, if it was not said before.
     pub(super) fn write(&mut self, script: &Script, out: &mut Vec<u8>) {
         match self.stage {
-            Stage::Handshake { .. } => {}
-            Stage::Greeting => {
+            OpeningStage::Handshake { .. } => {}
+            OpeningStage::Greeting => {
                 self.talked_early = true;
                 command::hello(out, script.protocol, self.hello(script), &script.name);
             }
-            Stage::Garbage(_) => out.extend_from_slice(command::GARBAGE),
-            Stage::Hello => command::hello(out, script.protocol, self.hello(script), &script.name),
-            Stage::Starttls => out.extend_from_slice(command::STARTTLS),
-            Stage::Xclient => command::xclient(out, self.identity.xclient.as_deref().unwrap_or_default()),
-            Stage::Auth => {
+            OpeningStage::Garbage(_) => out.extend_from_slice(command::GARBAGE),
+            OpeningStage::Hello => command::hello(out, script.protocol, self.hello(script), &script.name),
+            OpeningStage::Starttls => out.extend_from_slice(command::STARTTLS),
+            OpeningStage::Xclient => {
+                command::xclient(out, self.identity.xclient.as_deref().unwrap_or_default())
+            }
+            OpeningStage::Auth => {
                 out.append(&mut self.line);
                 out.extend_from_slice(b"\r\n");
             }
@@ -271,21 +277,21 @@ impl Opening {
     }
 
     /// A reply that fits the step came.
-    pub(super) fn reply(&mut self, script: &Script, raw: RawReply<'_>) -> Next {
+    pub(super) fn reply(&mut self, script: &Script, raw: RawReply<'_>) -> OpeningProgress {
         self.refused = None;
         match self.stage {
-            Stage::Handshake { .. } => Next::Goes { complete: false },
-            Stage::Greeting if script.manners.garbage > 0 && !self.talked_early => {
-                self.go(Stage::Garbage(script.manners.garbage), true)
+            OpeningStage::Handshake { .. } => OpeningProgress::Goes { complete: false },
+            OpeningStage::Greeting if script.manners.garbage > 0 && !self.talked_early => {
+                self.go(OpeningStage::Garbage(script.manners.garbage), true)
             }
-            Stage::Garbage(left @ 2..) => self.go(Stage::Garbage(left - 1), true),
-            Stage::Greeting | Stage::Garbage(_) => self.go(Stage::Hello, true),
-            Stage::Starttls => self.go(Stage::Handshake { greeted: true }, true),
-            Stage::Xclient => {
+            OpeningStage::Garbage(left @ 2..) => self.go(OpeningStage::Garbage(left - 1), true),
+            OpeningStage::Greeting | OpeningStage::Garbage(_) => self.go(OpeningStage::Hello, true),
+            OpeningStage::Starttls => self.go(OpeningStage::Handshake { greeted: true }, true),
+            OpeningStage::Xclient => {
                 self.presented = true;
-                self.go(Stage::Hello, false)
+                self.go(OpeningStage::Hello, false)
             }
-            Stage::Hello => {
+            OpeningStage::Hello => {
                 self.offer = match (script.protocol, self.hello(script)) {
                     (Protocol::Smtp, Hello::Helo) => Offer::default(),
                     (Protocol::Smtp, Hello::Ehlo | Hello::EhloOnly) | (Protocol::Lmtp, _) => {
@@ -294,41 +300,44 @@ impl Opening {
                 };
                 self.hello_accepted(script)
             }
-            Stage::Auth if raw.code == 334 => self.challenged(&raw.to_reply()),
-            Stage::Auth => {
+            OpeningStage::Auth if raw.code == 334 => self.challenged(&raw.to_reply()),
+            OpeningStage::Auth => {
                 // Success said by a listener that has not proved itself is no success.
                 if self.login.as_ref().is_some_and(|login| login.is_done()) {
                     self.established()
                 } else {
-                    Next::Fails(Step::Auth, Failure::Unexpected(raw.to_reply()))
+                    OpeningProgress::Fails(Step::Auth, Failure::Unexpected(raw.to_reply()))
                 }
             }
         }
     }
 
-    fn established(&mut self) -> Next {
-        Next::Established { pipelining: self.offer.pipelining, terms: std::mem::take(&mut self.terms) }
+    fn established(&mut self) -> OpeningProgress {
+        OpeningProgress::Established {
+            pipelining: self.offer.pipelining,
+            terms: std::mem::take(&mut self.terms),
+        }
     }
 
-    fn go(&mut self, stage: Stage, complete: bool) -> Next {
+    fn go(&mut self, stage: OpeningStage, complete: bool) -> OpeningProgress {
         self.stage = stage;
-        Next::Goes { complete }
+        OpeningProgress::Goes { complete }
     }
 
     /// What the listener offers is known: TLS, XCLIENT and AUTH follow in this order, as far as they are asked for.
-    fn hello_accepted(&mut self, script: &Script) -> Next {
-        let lacks = |step, what| Next::Fails(step, Failure::NotOffered(what));
+    fn hello_accepted(&mut self, script: &Script) -> OpeningProgress {
+        let lacks = |step, what| OpeningProgress::Fails(step, Failure::NotOffered(what));
         if script.tls == Tls::Starttls && self.handshake.is_none() {
             if !self.offer.starttls {
                 return lacks(Step::Starttls, Lacking::Starttls);
             }
-            return self.go(Stage::Starttls, true);
+            return self.go(OpeningStage::Starttls, true);
         }
         if self.identity.xclient.is_some() && !self.presented {
             if !self.offer.xclient {
                 return lacks(Step::Hello, Lacking::Xclient);
             }
-            return self.go(Stage::Xclient, true);
+            return self.go(OpeningStage::Xclient, true);
         }
         if script.pipelining == Pipelining::Require && !self.offer.pipelining {
             return lacks(Step::Hello, Lacking::Pipelining);
@@ -359,11 +368,11 @@ impl Opening {
             self.initial = Some(encoded.into_bytes());
         }
         self.login = Some(exchange);
-        self.go(Stage::Auth, true)
+        self.go(OpeningStage::Auth, true)
     }
 
-    fn challenged(&mut self, reply: &Reply) -> Next {
-        let goes_on = Next::Goes { complete: false };
+    fn challenged(&mut self, reply: &Reply) -> OpeningProgress {
+        let goes_on = OpeningProgress::Goes { complete: false };
         let text =
             reply.lines.iter().map(|line| line.trim()).find(|line| !line.is_empty()).unwrap_or_default();
         let Some(login) = &mut self.login else { return goes_on };

@@ -4,9 +4,9 @@
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
-use crate::smtp::content::{EndOfData, Measure};
+use crate::smtp::content::{ContentMeasure, EndOfData};
 use crate::smtp::machine::{Handshake, Insecure};
-use crate::smtp::request::{Fault, Request};
+use crate::smtp::request::{Request, RequestFault};
 use crate::smtp::script::Protocol;
 use crate::smtp::step::Step;
 
@@ -21,11 +21,11 @@ pub enum Ask<'a> {
     Response(&'a [u8]),
     /// The content came to its end: the final dot, or all of the last chunk. With LMTP this is asked for each accepted
     /// recipient in turn, and answers for that one (RFC 2033 4.2).
-    Body(&'a Measure),
-    /// A chunk of so many octets came that is not the last; what was seen of the content so far.
-    Chunk(u64, &'a Measure),
+    Body(&'a ContentMeasure),
+    /// A chunk of so many bytes came that is not the last; what was seen of the content so far.
+    Chunk(u64, &'a ContentMeasure),
     /// A line that is wrong, or comes at the wrong time.
-    Fault(Fault<'a>),
+    RequestFault(RequestFault<'a>),
     /// A deadline passed while the client was silent.
     Lapse(Lapse),
 }
@@ -33,11 +33,11 @@ pub enum Ask<'a> {
 /// Which deadline passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lapse {
-    /// [`Bounds::idle`].
+    /// [`ServerBounds::idle`].
     Idle,
-    /// [`Bounds::total`].
+    /// [`ServerBounds::total`].
     Total,
-    /// [`Bounds::end`].
+    /// [`ServerBounds::end`].
     End,
 }
 
@@ -56,7 +56,7 @@ pub enum Then {
 
 /// An answer of the policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct PolicyAnswer {
     /// The whole reply with its code, lines separated by `\n`; empty: none.
     pub reply: Cow<'static, str>,
     /// How long it is held back.
@@ -65,17 +65,17 @@ pub struct Answer {
     pub then: Then,
 }
 
-impl Answer {
+impl PolicyAnswer {
     /// This reply at once. A 421 closes (RFC 5321 3.8).
-    pub fn new(reply: impl Into<Cow<'static, str>>) -> Answer {
+    pub fn new(reply: impl Into<Cow<'static, str>>) -> PolicyAnswer {
         let reply = reply.into();
         let then = if reply.starts_with("421") { Then::Close } else { Then::Keep };
-        Answer { reply, delay: Duration::ZERO, then }
+        PolicyAnswer { reply, delay: Duration::ZERO, then }
     }
 
     /// No reply, only the end.
-    pub fn silent(then: Then) -> Answer {
-        Answer { reply: Cow::Borrowed(""), delay: Duration::ZERO, then }
+    pub fn silent(then: Then) -> PolicyAnswer {
+        PolicyAnswer { reply: Cow::Borrowed(""), delay: Duration::ZERO, then }
     }
 
     /// The code of the reply; 0 if there is none.
@@ -98,7 +98,7 @@ pub trait Policy {
     fn end_of_data(&self) -> EndOfData {
         EndOfData::Strict
     }
-    /// How long the client may say nothing after this step, in place of [`Bounds::idle`]: greeting (no hello yet), hello
+    /// How long the client may say nothing after this step, in place of [`ServerBounds::idle`]: greeting (no hello yet), hello
     /// (no transaction), mail (no recipient), rcpt (no content), data (the 354 was said and no content came) or body
     /// (within the content).
     fn patience(&self, after: Step) -> Option<Duration> {
@@ -106,15 +106,15 @@ pub trait Policy {
         None
     }
     /// The answer to `ask`. With 2yz (354 for DATA) the command took effect; 334 goes on with the exchange of AUTH.
-    fn answer(&mut self, now: Instant, ask: Ask<'_>) -> Answer;
-    /// More octets of the content, dots unstuffed.
-    fn content(&mut self, octets: &[u8]);
+    fn answer(&mut self, now: Instant, ask: Ask<'_>) -> PolicyAnswer;
+    /// More bytes of the content, dots unstuffed.
+    fn content(&mut self, bytes: &[u8]);
     /// The reply of `step` is handed over for writing; [`Step::Idle`] for all that is no step of a transaction.
     fn queued(&mut self, now: Instant, step: Step, code: u16);
     /// The transaction ended without a final reply: RSET, another HELO, or STARTTLS.
     fn abandoned(&mut self);
     /// A connection on which TLS comes first is there. `Some`: it is refused in clear text, without a handshake.
-    fn connected(&mut self, now: Instant) -> Option<Answer> {
+    fn connected(&mut self, now: Instant) -> Option<PolicyAnswer> {
         let _ = now;
         None
     }
@@ -130,8 +130,8 @@ pub trait Policy {
 
 /// What bounds a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bounds {
-    /// The longest command line in octets, with CRLF.
+pub struct ServerBounds {
+    /// The longest command line in bytes, with CRLF.
     pub max_line: usize,
     /// How long the client may say nothing.
     pub idle: Option<Duration>,
@@ -143,10 +143,10 @@ pub struct Bounds {
     pub implicit_tls: bool,
 }
 
-impl Default for Bounds {
+impl Default for ServerBounds {
     /// Only the line is bounded.
     fn default() -> Self {
-        Bounds {
+        ServerBounds {
             max_line: crate::smtp::request::MAX_LINE,
             idle: None,
             total: None,

@@ -1,4 +1,4 @@
-//! Tests of `server`: a client's octets against the machine under a virtual clock.
+//! Tests of `server`: a client's bytes against the machine under a virtual clock.
 
 mod ends;
 
@@ -15,7 +15,7 @@ struct Plain {
     lmtp: bool,
     /// Bodies answered with 250; those after are refused.
     good: Option<usize>,
-    /// Octets of chunks above which one is refused.
+    /// Bytes of chunks above which one is refused.
     most: Option<u64>,
     end: EndOfData,
     patience: Vec<(Step, Duration)>,
@@ -38,7 +38,7 @@ impl Policy for Plain {
         self.end
     }
 
-    fn answer(&mut self, _now: Instant, ask: Ask<'_>) -> Answer {
+    fn answer(&mut self, _now: Instant, ask: Ask<'_>) -> PolicyAnswer {
         let (step, reply) = match ask {
             Ask::Greeting => (Step::Greeting, "220 hi".to_owned()),
             Ask::Request(Request::Hello { .. } | Request::Lhlo { .. }) => {
@@ -49,7 +49,7 @@ impl Policy for Plain {
             Ask::Request(Request::Rcpt { .. }) => (Step::Rcpt, "250 rcpt".to_owned()),
             Ask::Request(Request::Data) => (Step::Data, "354 data".to_owned()),
             Ask::Request(Request::Quit) => {
-                return Answer { then: Then::Close, ..Answer::new("221 bye") };
+                return PolicyAnswer { then: Then::Close, ..PolicyAnswer::new("221 bye") };
             }
             Ask::Request(Request::Auth("NOW")) => (Step::Auth, "235 in".to_owned()),
             Ask::Request(Request::Auth(_)) => (Step::Auth, "334 ".to_owned()),
@@ -67,8 +67,8 @@ impl Policy for Plain {
             }
             Ask::Chunk(size, _) => (Step::Idle, format!("250 {size} more")),
             Ask::Body(_) if self.good == Some(0) => (Step::Body, "450 body".to_owned()),
-            Ask::Body(seen) => (Step::Body, format!("250 {} octets", seen.size)),
-            Ask::Fault(fault) => (Step::Idle, format!("500 {fault:?}")),
+            Ask::Body(seen) => (Step::Body, format!("250 {} bytes", seen.size)),
+            Ask::RequestFault(fault) => (Step::Idle, format!("500 {fault:?}")),
             Ask::Lapse(lapse) => (Step::Idle, format!("421 {lapse:?}")),
         };
         if step == Step::Body
@@ -78,11 +78,11 @@ impl Policy for Plain {
         }
         let delay =
             self.delays.iter().find(|(at, _)| *at == step).map_or(Duration::ZERO, |(_, delay)| *delay);
-        Answer { delay, ..Answer::new(reply) }
+        PolicyAnswer { delay, ..PolicyAnswer::new(reply) }
     }
 
-    fn content(&mut self, octets: &[u8]) {
-        self.content.extend_from_slice(octets);
+    fn content(&mut self, bytes: &[u8]) {
+        self.content.extend_from_slice(bytes);
     }
 
     fn queued(&mut self, _now: Instant, step: Step, code: u16) {
@@ -109,7 +109,7 @@ struct Pair {
 
 impl Pair {
     #[expect(clippy::disallowed_methods, reason = "the origin of a virtual clock")]
-    fn new(policy: Plain, bounds: Bounds) -> Pair {
+    fn new(policy: Plain, bounds: ServerBounds) -> Pair {
         let start = Instant::now();
         let server = Server::new(policy, bounds);
         let mut pair = Pair {
@@ -184,7 +184,7 @@ impl Pair {
 }
 
 fn plain(wire: &[u8]) -> Pair {
-    let mut pair = Pair::new(Plain::default(), Bounds::default());
+    let mut pair = Pair::new(Plain::default(), ServerBounds::default());
     pair.send(wire);
     pair
 }
@@ -204,7 +204,7 @@ fn a_session_runs_and_closes_however_it_is_cut() {
             "550 rcpt",
             "250 rcpt",
             "354 data",
-            "250 7 octets",
+            "250 7 bytes",
             "250 mail",
             "250 other",
             "250 other",
@@ -216,7 +216,7 @@ fn a_session_runs_and_closes_however_it_is_cut() {
     assert_eq!(whole.server.policy().content, b"x\r\n.y\r\n");
     assert_eq!(whole.server.policy().abandoned, 1);
     for piece in 1..wire.len() {
-        let mut pair = Pair::new(Plain::default(), Bounds::default());
+        let mut pair = Pair::new(Plain::default(), ServerBounds::default());
         wire.chunks(piece).for_each(|chunk| pair.send(chunk));
         assert_eq!(pair.said, whole.said, "pieces of {piece}");
         assert_eq!(pair.queued(), whole.queued());
@@ -250,7 +250,7 @@ fn a_delayed_answer_delays_those_that_follow() {
     let policy =
         || Plain { delays: vec![(Step::Greeting, ms(10)), (Step::Mail, ms(100))], ..Plain::default() };
     let wire = b"HELO a\r\nMAIL FROM:<>\r\nNOOP\r\nQUIT\r\n";
-    let mut pair = Pair::new(policy(), Bounds::default());
+    let mut pair = Pair::new(policy(), ServerBounds::default());
     pair.send(wire);
     assert!(pair.said.is_empty());
     pair.advance(9);
@@ -267,7 +267,7 @@ fn a_delayed_answer_delays_those_that_follow() {
 #[test]
 fn a_message_whose_answer_is_held_back_is_not_accepted_when_the_client_goes() {
     let delays = vec![(Step::Body, Duration::from_secs(1))];
-    let mut pair = Pair::new(Plain { delays, ..Plain::default() }, Bounds::default());
+    let mut pair = Pair::new(Plain { delays, ..Plain::default() }, ServerBounds::default());
     pair.send(b"HELO a\r\nMAIL FROM:<>\r\nRCPT TO:<a@b.example>\r\nDATA\r\nx\r\n.\r\n");
     pair.advance(500);
     pair.server.handle_closed(pair.now, Closed::Reset);
@@ -290,9 +290,9 @@ fn a_session_at_rest_is_small() {
 
 const OPEN: &str = "EHLO c.example\r\nMAIL FROM:<a@b.example> BODY=BINARYMIME\r\nRCPT TO:<c@d.example>\r\n";
 
-/// What is said after greeting and hello, and the content, when the wire comes in pieces of `piece` octets.
+/// What is said after greeting and hello, and the content, when the wire comes in pieces of `piece` bytes.
 fn chunked(wire: &[u8], piece: usize, policy: Plain) -> (Vec<String>, Vec<u8>, usize) {
-    let mut pair = Pair::new(policy, Bounds::default());
+    let mut pair = Pair::new(policy, ServerBounds::default());
     wire.chunks(piece).for_each(|part| pair.send(part));
     let said = pair.lines().into_iter().skip(3).map(str::to_owned).collect();
     let policy = pair.server.policy();
@@ -315,11 +315,11 @@ BDAT 0\r\nbdat 12 last\r\n\nBDAT 9\r\n.\r\nNOOP\r\n\
             "250 rcpt",
             "250 5 more",
             "250 0 more",
-            "250 17 octets",
+            "250 17 bytes",
             "250 other",
             "250 mail",
             "250 rcpt",
-            "250 0 octets",
+            "250 0 bytes",
             "221 bye"
         ]
     );
@@ -355,7 +355,7 @@ fn chunks_that_are_out_of_order_are_thrown_away_and_refused_after_that() {
         ),
         (
             "EHLO a\r\nMAIL FROM:<> BODY=BINARYMIME\r\nRCPT TO:<a@b.example>\r\nDATA\r\nBDAT 2 LAST\r\n\r\nQUIT\r\n",
-            &["250-a", "250 b", "250 mail", "250 rcpt", "500 BdatOnly", "250 2 octets", "221 bye"],
+            &["250-a", "250 b", "250 mail", "250 rcpt", "500 BdatOnly", "250 2 bytes", "221 bye"],
         ),
         (
             "EHLO a\r\nBDAT x\r\nLHLO a\r\nQUIT\r\n",
@@ -363,7 +363,7 @@ fn chunks_that_are_out_of_order_are_thrown_away_and_refused_after_that() {
         ),
     ] {
         for piece in 1..=wire.len() {
-            let mut pair = Pair::new(Plain::default(), Bounds::default());
+            let mut pair = Pair::new(Plain::default(), ServerBounds::default());
             wire.as_bytes().chunks(piece).for_each(|part| pair.send(part));
             assert_eq!(pair.lines()[1..], *said, "{wire:?} in pieces of {piece}");
         }
@@ -387,7 +387,7 @@ fn a_refused_chunk_ends_its_transaction_and_what_was_pipelined_is_thrown_away() 
 
 #[test]
 fn lmtp_answers_for_each_accepted_recipient() {
-    for (content, octets) in [("DATA\r\nx\r\n.\r\n", 3), ("BDAT 2\r\nx\rBDAT 1 LAST\r\n\n", 3)] {
+    for (content, bytes) in [("DATA\r\nx\r\n.\r\n", 3), ("BDAT 2\r\nx\rBDAT 1 LAST\r\n\n", 3)] {
         let wire = format!(
             "EHLO a\r\nHELO a\r\nLHLO a\r\nMAIL FROM:<>\r\nRCPT TO:<a@b.example>\r\nRCPT TO:<no@b.example>\r\n\
              RCPT TO:<c@b.example>\r\nRCPT TO:<d@b.example>\r\n{content}NOOP\r\nQUIT\r\n"
@@ -395,7 +395,7 @@ fn lmtp_answers_for_each_accepted_recipient() {
         for piece in 1..=wire.len() {
             let delays = vec![(Step::Body, Duration::from_millis(10))];
             let policy = Plain { lmtp: true, good: Some(2), delays, ..Plain::default() };
-            let mut pair = Pair::new(policy, Bounds::default());
+            let mut pair = Pair::new(policy, ServerBounds::default());
             wire.as_bytes().chunks(piece).for_each(|part| pair.send(part));
             pair.advance(100);
             let said: Vec<&str> = pair
@@ -403,7 +403,7 @@ fn lmtp_answers_for_each_accepted_recipient() {
                 .into_iter()
                 .filter(|line| *line != "354 data" && !line.ends_with("more"))
                 .collect();
-            let good = format!("250 {octets} octets");
+            let good = format!("250 {bytes} bytes");
             let expected = [
                 "500 Unrecognized(\"HELO\")",
                 "500 Unrecognized(\"HELO\")",
@@ -424,7 +424,7 @@ fn lmtp_answers_for_each_accepted_recipient() {
             let at: Vec<u128> = pair
                 .said
                 .iter()
-                .filter(|(_, line)| line.contains("octets") || line.contains("body"))
+                .filter(|(_, line)| line.contains("bytes") || line.contains("body"))
                 .map(|(ms, _)| *ms)
                 .collect();
             assert_eq!(at, [10, 20, 30]);
@@ -446,7 +446,7 @@ fn a_client_that_reads_no_reply_is_not_heard_for_ever() {
         }
     }
     let waits = said(&pair);
-    assert!((UNREAD..UNREAD + 1000).contains(&waits), "{waits} octets wait for the client");
+    assert!((UNREAD..UNREAD + 1000).contains(&waits), "{waits} bytes wait for the client");
     let held = pair.held.len();
     pair.send(b"");
     assert_eq!(pair.held.len(), held, "nothing is taken while nothing is read");

@@ -7,7 +7,7 @@ use smtp_proto::{AUTH_LOGIN, AUTH_PLAIN, EXT_CHUNKING, EXT_PIPELINING, EXT_SIZE,
 use smtpress::smtp::hello::Offer;
 use smtpress::smtp::reply::{Reply, Scanner};
 
-/// Lines of these are what all of the world writes; the octets choose among them.
+/// CommandLines of these are what all of the world writes; the octets choose among them.
 const KEYWORDS: [&str; 16] = [
     "PIPELINING",
     "pipelining",

@@ -5,7 +5,7 @@
 use std::sync::{Arc, LazyLock};
 
 use libfuzzer_sys::fuzz_target;
-use smtpress::smtp::auth::verify::{Users, Verifier};
+use smtpress::smtp::auth::verify::{Users, AuthVerifier};
 use smtpress::smtp::auth::{Login, Mechanism, Secret};
 
 static USERS: LazyLock<Arc<Users>> = LazyLock::new(|| Arc::new(Users::new([("u".to_owned(), Secret::new("p"))])));
@@ -32,7 +32,7 @@ fuzz_target!(|octets: &[u8]| {
             }
         }
     } else {
-        let mut verifier = Verifier::new(mechanism, USERS.clone(), None, "1.2@x");
+        let mut verifier = AuthVerifier::new(mechanism, USERS.clone(), None, "1.2@x");
         let mut turns = turns.take(8);
         verifier.begin(turns.next().filter(|initial| !initial.is_empty()));
         for response in turns {

@@ -5,10 +5,10 @@
 
 use libfuzzer_sys::fuzz_target;
 use smtpress::condition::classify;
-use smtpress::smtp::reply::{Fault, Reply, Scanner};
+use smtpress::smtp::reply::{RequestFault, Reply, Scanner};
 
 /// All replies in the octets when they come in pieces of this size, up to the first that is none.
-fn scan(octets: &[u8], piece: usize) -> Vec<Result<Reply, Fault>> {
+fn scan(octets: &[u8], piece: usize) -> Vec<Result<Reply, RequestFault>> {
     let (mut scanner, mut found) = (Scanner::default(), Vec::new());
     for mut input in octets.chunks(piece) {
         while !input.is_empty() {

@@ -3,13 +3,13 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use smtpress::smtp::request::{Lines, MAX_AUTH_LINE, Request};
+use smtpress::smtp::request::{CommandLines, MAX_AUTH_LINE, Request};
 
 const MOST: usize = 300;
 
 /// What each line is, as text.
 fn requests(octets: &[u8], piece: usize) -> Vec<String> {
-    let (mut lines, mut found) = (Lines::new(MOST), Vec::new());
+    let (mut lines, mut found) = (CommandLines::new(MOST), Vec::new());
     for mut input in octets.chunks(piece) {
         while !input.is_empty() {
             let before = input.len();

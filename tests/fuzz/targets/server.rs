@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use libfuzzer_sys::fuzz_target;
 use smtpress::smtp::machine::{Machine, Need};
 use smtpress::smtp::request::Request;
-use smtpress::smtp::server::{Answer, Ask, Bounds, Policy, Server, Then};
+use smtpress::smtp::server::{PolicyAnswer, Ask, ServerBounds, Policy, Server, Then};
 use smtpress::smtp::step::Step;
 
 /// Accepts all but recipients that begin with `no`; ends after some faults.
@@ -20,22 +20,22 @@ struct Plain {
 }
 
 impl Policy for Plain {
-    fn answer(&mut self, _now: Instant, ask: Ask<'_>) -> Answer {
+    fn answer(&mut self, _now: Instant, ask: Ask<'_>) -> PolicyAnswer {
         match ask {
-            Ask::Greeting => Answer::new("220 hi"),
-            Ask::Request(Request::Hello { .. }) => Answer::new("250-a\n250 b"),
-            Ask::Request(Request::Rcpt { path, .. }) if path.starts_with("no") => Answer::new("550 no"),
-            Ask::Request(Request::Data) => Answer::new("354 go"),
-            Ask::Request(Request::Quit) => Answer { then: Then::Close, ..Answer::new("221 bye") },
-            Ask::Request(_) => Answer::new("250 ok"),
-            Ask::Body(seen) => Answer::new(format!("250 {seen:?}")),
-            Ask::Fault(_) if self.faults > 20 => Answer::new("421 too many"),
-            Ask::Fault(fault) => {
+            Ask::Greeting => PolicyAnswer::new("220 hi"),
+            Ask::Request(Request::Hello { .. }) => PolicyAnswer::new("250-a\n250 b"),
+            Ask::Request(Request::Rcpt { path, .. }) if path.starts_with("no") => PolicyAnswer::new("550 no"),
+            Ask::Request(Request::Data) => PolicyAnswer::new("354 go"),
+            Ask::Request(Request::Quit) => PolicyAnswer { then: Then::Close, ..PolicyAnswer::new("221 bye") },
+            Ask::Request(_) => PolicyAnswer::new("250 ok"),
+            Ask::Body(seen) => PolicyAnswer::new(format!("250 {seen:?}")),
+            Ask::RequestFault(_) if self.faults > 20 => PolicyAnswer::new("421 too many"),
+            Ask::RequestFault(fault) => {
                 self.faults += 1;
-                Answer::new(format!("500 {fault:?}"))
+                PolicyAnswer::new(format!("500 {fault:?}"))
             }
-            Ask::Lapse(lapse) => Answer::new(format!("421 {lapse:?}")),
-            _ => Answer::new("250 ok"),
+            Ask::Lapse(lapse) => PolicyAnswer::new(format!("421 {lapse:?}")),
+            _ => PolicyAnswer::new("250 ok"),
         }
     }
 
@@ -54,7 +54,7 @@ impl Policy for Plain {
 
 /// What a session says, and what it told its policy.
 fn session(octets: &[u8], piece: usize, now: Instant) -> (Vec<u8>, Vec<u8>, Vec<(Step, u16)>, u32, bool) {
-    let bounds = Bounds { max_line: 200, idle: Some(Duration::from_secs(60)), ..Bounds::default() };
+    let bounds = ServerBounds { max_line: 200, idle: Some(Duration::from_secs(60)), ..ServerBounds::default() };
     let mut server = Server::new(Plain::default(), bounds);
     let mut said = Vec::new();
     let mut closed = settle(&mut server, now, &mut said);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustls::pki_types::CertificateDer;
 use smtpress::condition::Classifier;
 use smtpress::experiment::limit::{self, Bounds, Finding, KINDS, Kind, Outcome, Request, Setting};
-use smtpress::generator::connector::{Connector, Embedded};
+use smtpress::generator::connector::{Connector, EmbeddedListener};
 use smtpress::generator::probe::NetworkProbes;
 use smtpress::listener::limits::Limits;
 use smtpress::net::address::addresses::Addresses;
@@ -52,7 +52,7 @@ pub fn search_at(
         Timeouts { connect: SECOND, greeting: SECOND, command: 3 * SECOND, ..Timeouts::default() };
     plan.script.tls = if certificate.is_some() { Tls::Starttls } else { Tls::None };
     plan.origin = Origin::Bound(Addresses::parse(&["127.0.0.1-127.0.3.254"]).unwrap());
-    let embedded = Embedded { place: place.into(), certificate: certificate.cloned() };
+    let embedded = EmbeddedListener { place: place.into(), certificate: certificate.cloned() };
     let mut probes = NetworkProbes::new(&Connector::new(&plan, Some(&embedded)).unwrap()).unwrap();
     let setting = Setting {
         mail: plan.mail.clone(),

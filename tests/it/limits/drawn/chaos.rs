@@ -9,7 +9,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use smtpress::condition::Condition;
 use smtpress::generator::probe::{
-    CloseMode, OpenOutcome, Probe, ProbeEvent, ProbeOptions, ProbeOutcome, Probes, Refusal, Spent,
+    CloseMode, OpenOutcome, Probe, ProbeEvent, ProbeOptions, ProbeOutcome, ProbeRefusal, Probes, Spent,
 };
 use smtpress::smtp::hello::Offer;
 use smtpress::smtp::{Closed, Reply, Step};
@@ -62,7 +62,12 @@ impl Probes for Chaos {
                 self.spent.connections += 1;
                 let session = Probe(self.sessions.len());
                 let out = |step, by| {
-                    OpenOutcome::Refused(Refusal { step, event: by, session, took: Duration::from_millis(1) })
+                    OpenOutcome::Refused(ProbeRefusal {
+                        step,
+                        event: by,
+                        session,
+                        took: Duration::from_millis(1),
+                    })
                 };
                 let served = way.bare || self.die.random_bool(0.9);
                 self.sessions.push((VecDeque::new(), true));

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use smtpress::condition::Condition;
 use smtpress::generator::probe::{
-    CloseMode, OpenOutcome, Probe, ProbeEvent, ProbeOptions, ProbeOutcome, Probes, Refusal, Spent,
+    CloseMode, OpenOutcome, Probe, ProbeEvent, ProbeOptions, ProbeOutcome, ProbeRefusal, Probes, Spent,
 };
 use smtpress::smtp::hello::Offer;
 use smtpress::smtp::{Closed, Reply, Step};
@@ -353,7 +353,7 @@ impl Simulated {
         let away = self.turned_away(way.host);
         let mut one = One { host: way.host, opened: self.now, active: self.now, ..One::default() };
         let out = |by: ProbeEvent, step| {
-            OpenOutcome::Refused(Refusal { step, event: by, session, took: ROUND_TRIP })
+            OpenOutcome::Refused(ProbeRefusal { step, event: by, session, took: ROUND_TRIP })
         };
         match away {
             Some((Shows::NoConnect, _)) => {

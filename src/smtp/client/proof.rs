@@ -5,7 +5,7 @@
 //! by what belongs to RCPT, and every 250 fits.
 //!
 //! # Decisions
-//! - Replies are compared by their wording (`marks`). The reply to the last chunk is worded in another way than those
+//! - Replies are compared by their wording (`reply_wording`). The reply to the last chunk is worded in another way than those
 //!   before it, as real listeners do (2.1.0, 2.1.5, a queue number), and in the same way for each message. A reply too many
 //!   puts what belongs to RCPT, to a chunk or to nothing in its place.
 //! - After the first message of a session that goes on, and after each that is answered in other words than those before it,
@@ -33,11 +33,11 @@
 
 use std::time::{Duration, Instant};
 
-use super::aside::Turn;
 use super::event::{Event, Failure};
-use super::fits::{failure, is_strange, surplus};
-use super::rude::Half;
-use super::{Client, State};
+use super::extra_commands::ExtraCommand;
+use super::misbehave::HalfClose;
+use super::reply_check::{failure, is_strange, surplus};
+use super::{Client, ClientState};
 use crate::smtp::hello::Offer;
 use crate::smtp::machine::Close;
 use crate::smtp::reply::RawReply;
@@ -52,7 +52,7 @@ const DRAIN: Duration = Duration::from_millis(250);
 
 /// What the order of the replies proves of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Order {
+pub(super) enum ReplyOrder {
     /// 354 came before the content, and one reply after it.
     Proves,
     /// 354 came before the content, and several replies after it (LMTP).
@@ -63,12 +63,12 @@ pub(super) enum Order {
 
 /// A message whose last reply was read and that is not told yet.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Held {
+pub(super) struct UnprovenMessage {
     /// When it was read.
     ended: Instant,
     /// What it said.
     accepted: bool,
-    /// Order alone proves nothing of it: it went in chunks, or LMTP has several replies to it.
+    /// ReplyOrder alone proves nothing of it: it went in chunks, or LMTP has several replies to it.
     counted: bool,
     /// It must be proven; otherwise it must only not be disproved.
     doubted: bool,
@@ -84,30 +84,37 @@ impl<C: Content> Client<C> {
 
     /// The current transaction, which was the only one, ended at `now` with the reply to its content. True: something is to
     /// be said first.
-    pub(super) fn hold(&mut self, now: Instant, accepted: bool, order: Order) -> bool {
-        let chunked = order == Order::Chunks;
-        let doubted = accepted && chunked && self.marks.are_misplaced();
-        let unusual = chunked && !self.leaves_properly() && self.marks.are_unusual();
-        let asked = doubted || unusual || accepted && self.marks.came_twice();
-        self.held = Some(Held { ended: now, accepted, counted: order != Order::Proves, doubted, asked });
+    pub(super) fn hold(&mut self, now: Instant, accepted: bool, order: ReplyOrder) -> bool {
+        let chunked = order == ReplyOrder::Chunks;
+        let doubted = accepted && chunked && self.wordings.are_misplaced();
+        let unusual = chunked && !self.leaves_properly() && self.wordings.are_unusual();
+        let asked = doubted || unusual || accepted && self.wordings.came_twice();
+        self.held = Some(UnprovenMessage {
+            ended: now,
+            accepted,
+            counted: order != ReplyOrder::Proves,
+            doubted,
+            asked,
+        });
         if asked {
-            self.command(State::Aside(Turn::Again));
+            self.command(ClientState::Extra(ExtraCommand::Again));
         }
         asked
     }
 
     /// Nothing follows but QUIT, and its reply is waited for.
     fn leaves_properly(&self) -> bool {
-        let quits = matches!(self.script.quit, Quit::Clean | Quit::Hold) && self.half_closed == Half::Open;
+        let quits =
+            matches!(self.script.quit, Quit::Clean | Quit::Hold) && self.half_closed == HalfClose::Open;
         self.finishing && quits && self.script.between.is_empty()
     }
 
     /// Tells what is held, unless something is still to be seen first.
     pub(super) fn tell_held(&mut self) {
-        let leaves =
-            self.leaves_properly() && matches!(self.state, State::Rest | State::Quit | State::Drained);
+        let leaves = self.leaves_properly()
+            && matches!(self.state, ClientState::Rest | ClientState::Quit | ClientState::Drained);
         if !leaves && !self.held.is_some_and(|held| held.asked) {
-            self.let_go(true);
+            self.release_held(true);
         }
     }
 
@@ -122,9 +129,9 @@ impl<C: Content> Client<C> {
     }
 
     /// The message that is held was answered as it seems (`known`), or that never will be known.
-    pub(super) fn let_go(&mut self, known: bool) {
-        if let Some(Held { ended, accepted, .. }) = self.held.take() {
-            self.marks.settle(known);
+    pub(super) fn release_held(&mut self, known: bool) {
+        if let Some(UnprovenMessage { ended, accepted, .. }) = self.held.take() {
+            self.wordings.settle(known);
             self.events.push_back(Event::Transaction { accepted: accepted && known, ended });
         }
     }
@@ -133,7 +140,7 @@ impl<C: Content> Client<C> {
     pub(super) fn doubt(&mut self, now: Instant, raw: RawReply<'_>) {
         let failure = Some(surplus(raw));
         self.told(now, Step::Body, now, raw.code, failure, true);
-        self.let_go(false);
+        self.release_held(false);
         self.end(now, Close::Clean, true);
     }
 
@@ -141,8 +148,8 @@ impl<C: Content> Client<C> {
     pub(super) fn said_again(&mut self, now: Instant, raw: RawReply<'_>) {
         self.alive = now;
         if raw.code / 100 == 2 && !raw.is_contradictory() && self.offers_as_before(raw) {
-            self.let_go(true);
-            return self.aside(Turn::after_transaction(&self.script));
+            self.release_held(true);
+            return self.aside(ExtraCommand::after_transaction(&self.script));
         }
         // Some listeners refuse it.
         let refused = matches!(raw.code / 100, 4 | 5);
@@ -177,18 +184,18 @@ impl<C: Content> Client<C> {
         // Where hello was refused, the refusal may have been the reply left over, and this another.
         let asked = self.held.is_some_and(|held| held.asked);
         if proven && !asked || fits && !counted {
-            self.let_go(true);
+            self.release_held(true);
             return self.end(now, Close::Clean, false);
         }
         self.alive = now;
-        self.state = State::Drained;
+        self.state = ClientState::Drained;
     }
 
     /// By when the message that is held is told whatever comes.
     pub(super) fn held_until(&self) -> Option<Instant> {
         match self.state {
-            State::Drained => self.alive.checked_add(DRAIN),
-            State::Quit if self.written && self.held.is_some_and(|held| !held.doubted) => {
+            ClientState::Drained => self.alive.checked_add(DRAIN),
+            ClientState::Quit if self.written && self.held.is_some_and(|held| !held.doubted) => {
                 self.since.checked_add(HOLD)
             }
             _ => None,
@@ -197,8 +204,8 @@ impl<C: Content> Client<C> {
 
     /// Nothing disproved the message that is held.
     pub(super) fn held_long_enough(&mut self, now: Instant) {
-        self.let_go(true);
-        if self.state == State::Drained {
+        self.release_held(true);
+        if self.state == ClientState::Drained {
             self.end(now, Close::Clean, false);
         }
     }
@@ -215,6 +222,6 @@ impl<C: Content> Client<C> {
     /// The session is over, and with it the wait for a proof.
     pub(super) fn lose_held(&mut self) {
         let doubted = self.is_doubted();
-        self.let_go(!doubted);
+        self.release_held(!doubted);
     }
 }

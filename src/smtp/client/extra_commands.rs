@@ -10,40 +10,42 @@ use crate::smtp::script::{Aside, Script};
 
 /// Which command outside transactions is written, or to be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Turn {
+pub(super) enum ExtraCommand {
     /// This VRFY.
     Verify(u32),
-    /// Hello once more, which proves what its reply follows: see `held`.
+    /// Hello once more, which proves what its reply follows: see `proof`.
     Again,
     /// This one of those that follow each transaction.
     Between(usize),
 }
 
-impl Turn {
+impl ExtraCommand {
     /// The first of a session, if there is one.
-    pub(super) fn first(script: &Script) -> Option<Turn> {
-        (script.verify.times > 0).then_some(Turn::Verify(0))
+    pub(super) fn first(script: &Script) -> Option<ExtraCommand> {
+        (script.verify.times > 0).then_some(ExtraCommand::Verify(0))
     }
 
     /// The first after a transaction, if there is one.
-    pub(super) fn after_transaction(script: &Script) -> Option<Turn> {
-        (!script.between.is_empty()).then_some(Turn::Between(0))
+    pub(super) fn after_transaction(script: &Script) -> Option<ExtraCommand> {
+        (!script.between.is_empty()).then_some(ExtraCommand::Between(0))
     }
 
     /// The one after this.
-    pub(super) fn next(self, script: &Script) -> Option<Turn> {
+    pub(super) fn next(self, script: &Script) -> Option<ExtraCommand> {
         match self {
-            Turn::Verify(n) => (n + 1 < script.verify.times).then_some(Turn::Verify(n + 1)),
-            Turn::Again => Turn::after_transaction(script),
-            Turn::Between(n) => (n + 1 < script.between.len()).then_some(Turn::Between(n + 1)),
+            ExtraCommand::Verify(n) => (n + 1 < script.verify.times).then_some(ExtraCommand::Verify(n + 1)),
+            ExtraCommand::Again => ExtraCommand::after_transaction(script),
+            ExtraCommand::Between(n) => {
+                (n + 1 < script.between.len()).then_some(ExtraCommand::Between(n + 1))
+            }
         }
     }
 
     pub(super) fn write(self, script: &Script, out: &mut Vec<u8>) {
         match self {
-            Turn::Verify(n) => command::verify(out, &script.verify.whom, n),
-            Turn::Again => command::hello(out, script.protocol, script.hello, &script.name),
-            Turn::Between(n) => out.extend_from_slice(match script.between[n] {
+            ExtraCommand::Verify(n) => command::verify(out, &script.verify.whom, n),
+            ExtraCommand::Again => command::hello(out, script.protocol, script.hello, &script.name),
+            ExtraCommand::Between(n) => out.extend_from_slice(match script.between[n] {
                 Aside::Noop => command::NOOP,
                 Aside::Reset => command::RSET,
             }),

@@ -24,7 +24,7 @@ const PIECE: usize = 64 * 1024;
 
 /// How far the content has got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Body {
+enum ContentProgress {
     /// Nothing of it is rendered.
     Ahead,
     /// Rendered up to this offset.
@@ -38,7 +38,7 @@ enum Body {
 /// A transaction under way. Its commands are numbered: 0 MAIL, 1..=n RCPT, then n+1 DATA, with the content after it, or the
 /// chunks of the content.
 #[derive(Debug)]
-pub(super) struct Exchange<C> {
+pub(super) struct ClientTransaction<C> {
     content: C,
     recipients: u32,
     sent: u32,
@@ -52,8 +52,8 @@ pub(super) struct Exchange<C> {
     failed: bool,
     /// The listener holds a transaction: MAIL was accepted, and no reply ended it.
     open: bool,
-    body: Body,
-    /// Octets of a chunk; `None`: DATA.
+    body: ContentProgress,
+    /// Bytes of a chunk; `None`: DATA.
     chunk: Option<NonZeroU64>,
     /// With BDAT: the number of the chunk marked LAST.
     last: u32,
@@ -61,12 +61,12 @@ pub(super) struct Exchange<C> {
     since: Instant,
 }
 
-impl<C: Content> Exchange<C> {
+impl<C: Content> ClientTransaction<C> {
     pub(super) fn new(content: C, terms: &Terms, protocol: Protocol, now: Instant) -> Self {
         let recipients = content.recipients();
         debug_assert!(recipients > 0, "a transaction has a recipient");
         let chunks = terms.chunk.map_or(0, |chunk| content.size().div_ceil(chunk.get()).max(1));
-        Exchange {
+        ClientTransaction {
             content,
             recipients,
             sent: 0,
@@ -77,7 +77,7 @@ impl<C: Content> Exchange<C> {
             protocol,
             failed: false,
             open: false,
-            body: Body::Ahead,
+            body: ContentProgress::Ahead,
             chunk: terms.chunk,
             last: u32::try_from(chunks).unwrap_or(u32::MAX).saturating_add(recipients),
             since: now,
@@ -105,7 +105,7 @@ impl<C: Content> Exchange<C> {
 
     /// Whether the listener owes a reply.
     pub(super) fn is_waiting(&self) -> bool {
-        self.answered < self.sent || self.chunk.is_none() && self.body != Body::Ahead
+        self.answered < self.sent || self.chunk.is_none() && self.body != ContentProgress::Ahead
     }
 
     /// Nothing of it is written.
@@ -121,17 +121,17 @@ impl<C: Content> Exchange<C> {
     /// Whether a reply now answers content whose end the listener cannot have seen.
     pub(super) fn is_early(&self) -> bool {
         match self.body {
-            Body::Ahead | Body::Out => false,
-            Body::Partly(_) | Body::Rendered if self.chunk.is_none() => true,
+            ContentProgress::Ahead | ContentProgress::Out => false,
+            ContentProgress::Partly(_) | ContentProgress::Rendered if self.chunk.is_none() => true,
             // Only the chunk written last may be on its way still.
-            Body::Partly(offset) => self.answered + 1 == self.sent && self.is_within_chunk(offset),
-            Body::Rendered => self.answered == self.last,
+            ContentProgress::Partly(offset) => self.answered + 1 == self.sent && self.is_within_chunk(offset),
+            ContentProgress::Rendered => self.answered == self.last,
         }
     }
 
     /// Whether there is more of the content than was rendered.
     pub(super) fn is_partly_rendered(&self) -> bool {
-        matches!(self.body, Body::Partly(_))
+        matches!(self.body, ContentProgress::Partly(_))
     }
 
     /// Whether the next reply answers a chunk that is not the last.
@@ -172,7 +172,7 @@ impl<C: Content> Exchange<C> {
         self.chunk.is_some()
             && !self.failed
             && self.answered == self.last
-            && matches!(self.body, Body::Rendered | Body::Out)
+            && matches!(self.body, ContentProgress::Rendered | ContentProgress::Out)
     }
 
     /// Whether the listener may have the message, or get it yet, if no reply says otherwise (RFC 5321 4.2.5).
@@ -189,7 +189,7 @@ impl<C: Content> Exchange<C> {
     }
 
     fn is_out(&self, cut_short: bool) -> bool {
-        self.body == Body::Out || self.body == Body::Rendered && !cut_short
+        self.body == ContentProgress::Out || self.body == ContentProgress::Rendered && !cut_short
     }
 
     /// LMTP: how many replies to the content came and how many are due, while some came and not all.
@@ -213,7 +213,7 @@ impl<C: Content> Exchange<C> {
 
     /// Whether the listener waits for content (or a lone dot) of which nothing is rendered.
     pub(super) fn wants_body(&self) -> bool {
-        self.body == Body::Ahead
+        self.body == ContentProgress::Ahead
             && match self.chunk {
                 None => self.answered > self.data(),
                 Some(_) => self.answered == self.data() && !self.failed,
@@ -224,11 +224,11 @@ impl<C: Content> Exchange<C> {
     /// each other's replies.
     pub(super) fn wants_more_body(&self, grouped: bool) -> bool {
         match (self.body, self.chunk) {
-            (Body::Partly(_), None) => true,
-            (Body::Partly(offset), Some(_)) => {
+            (ContentProgress::Partly(_), None) => true,
+            (ContentProgress::Partly(offset), Some(_)) => {
                 self.is_within_chunk(offset) || !self.failed && (grouped || self.sent == self.answered)
             }
-            (Body::Ahead | Body::Rendered | Body::Out, _) => false,
+            (ContentProgress::Ahead | ContentProgress::Rendered | ContentProgress::Out, _) => false,
         }
     }
 
@@ -238,7 +238,7 @@ impl<C: Content> Exchange<C> {
 
     /// Whether it has failed and nothing of it is outstanding, on either side.
     pub(super) fn is_spent(&self) -> bool {
-        let promised = matches!(self.body, Body::Partly(offset) if self.is_within_chunk(offset));
+        let promised = matches!(self.body, ContentProgress::Partly(offset) if self.is_within_chunk(offset));
         self.failed && self.answered == self.sent && !promised
     }
 
@@ -287,27 +287,27 @@ impl<C: Content> Exchange<C> {
         now: Instant,
         out: &mut Vec<u8>,
     ) -> Result<bool, Lost> {
-        if self.body == Body::Ahead {
+        if self.body == ContentProgress::Ahead {
             self.since = now;
         }
         if let Some(chunk) = self.chunk {
             self.write_chunks(chunk, grouped, out)?;
-            return Ok(self.body == Body::Rendered);
+            return Ok(self.body == ContentProgress::Rendered);
         }
         let offset = match self.body {
-            Body::Ahead => 0,
-            Body::Partly(offset) => offset,
-            Body::Rendered | Body::Out => return Ok(true),
+            ContentProgress::Ahead => 0,
+            ContentProgress::Partly(offset) => offset,
+            ContentProgress::Rendered | ContentProgress::Out => return Ok(true),
         };
         if self.failed {
             // RFC 2920 3.1: the listener asked for content although nobody is to get it.
             out.extend_from_slice(command::EMPTY_CONTENT);
-            self.body = Body::Rendered;
+            self.body = ContentProgress::Rendered;
             return Ok(true);
         }
         let offset = self.content.body(offset, out)?;
         let ends = offset >= self.content.size();
-        self.body = if ends { Body::Rendered } else { Body::Partly(offset) };
+        self.body = if ends { ContentProgress::Rendered } else { ContentProgress::Partly(offset) };
         Ok(ends)
     }
 
@@ -316,22 +316,22 @@ impl<C: Content> Exchange<C> {
         let (start, size) = (out.len(), self.content.size());
         loop {
             let offset = match self.body {
-                Body::Ahead => 0,
-                Body::Partly(offset) => offset,
-                Body::Rendered | Body::Out => return Ok(()),
+                ContentProgress::Ahead => 0,
+                ContentProgress::Partly(offset) => offset,
+                ContentProgress::Rendered | ContentProgress::Out => return Ok(()),
             };
             let within = offset % chunk;
             if within == 0 {
-                let octets = chunk.get().min(size - offset);
-                command::bdat(out, octets, offset + octets == size);
+                let bytes = chunk.get().min(size - offset);
+                command::bdat(out, bytes, offset + bytes == size);
                 self.sent += 1;
             }
             let offset = self.content.raw(offset, chunk.get() - within, out)?;
             if offset >= size {
-                self.body = Body::Rendered;
+                self.body = ContentProgress::Rendered;
                 return Ok(());
             }
-            self.body = Body::Partly(offset);
+            self.body = ContentProgress::Partly(offset);
             let ends_chunk = offset % chunk == 0;
             if out.len() - start >= PIECE || ends_chunk && (!grouped || self.failed) {
                 return Ok(());
@@ -341,8 +341,8 @@ impl<C: Content> Exchange<C> {
 
     /// All that was rendered is with the kernel.
     pub(super) fn written(&mut self) {
-        if self.body == Body::Rendered {
-            self.body = Body::Out;
+        if self.body == ContentProgress::Rendered {
+            self.body = ContentProgress::Out;
         }
     }
 

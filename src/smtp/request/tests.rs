@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn parse(line: &str) -> Result<Request<'_>, Fault<'_>> {
+fn parse(line: &str) -> Result<Request<'_>, RequestFault<'_>> {
     Request::parse(line.as_bytes())
 }
 
@@ -16,7 +16,7 @@ fn commands_are_read_without_regard_to_case() {
             path: "a.b@c.example",
             parameters: MailParameters {
                 size: Some(1000),
-                body: Some(Body::EightBit),
+                body: Some(BodyType::EightBit),
                 ..MailParameters::default()
             }
         })
@@ -39,12 +39,12 @@ fn commands_are_read_without_regard_to_case() {
 
 #[test]
 fn a_faulty_line_is_named_by_what_is_wrong() {
-    assert_eq!(parse("XDFN a=b"), Err(Fault::Unrecognized("XDFN")));
-    assert_eq!(parse(""), Err(Fault::Unrecognized("")));
-    assert_eq!(parse("GET/ HTTP/1.1"), Err(Fault::Unrecognized("GET/")));
-    assert_eq!(parse("EHLO"), Err(Fault::HelloName));
-    assert_eq!(parse("EHLO a b"), Err(Fault::HelloName));
-    assert_eq!(parse("EHLO -a.example"), Err(Fault::HelloName));
+    assert_eq!(parse("XDFN a=b"), Err(RequestFault::Unrecognized("XDFN")));
+    assert_eq!(parse(""), Err(RequestFault::Unrecognized("")));
+    assert_eq!(parse("GET/ HTTP/1.1"), Err(RequestFault::Unrecognized("GET/")));
+    assert_eq!(parse("EHLO"), Err(RequestFault::HelloName));
+    assert_eq!(parse("EHLO a b"), Err(RequestFault::HelloName));
+    assert_eq!(parse("EHLO -a.example"), Err(RequestFault::HelloName));
     for bad in [
         "MAIL FROM: <a@b.example>",
         "MAIL <a@b.example>",
@@ -84,20 +84,20 @@ fn a_faulty_line_is_named_by_what_is_wrong() {
         "RSET x",
         "VRFY",
     ] {
-        assert!(matches!(parse(bad), Err(Fault::Syntax(_))), "{bad}: {:?}", parse(bad));
+        assert!(matches!(parse(bad), Err(RequestFault::Syntax(_))), "{bad}: {:?}", parse(bad));
     }
-    assert_eq!(parse("MAIL FROM:<a@b.example> FOO=1"), Err(Fault::UnknownOption("FOO")));
-    assert_eq!(parse("MAIL FROM:<a@b.example> BODY=9BIT"), Err(Fault::UnknownValue("9BIT")));
-    assert_eq!(parse("MAIL FROM:<a@b.example> RET=HEAD"), Err(Fault::UnknownValue("HEAD")));
-    assert_eq!(parse("MAIL FROM:<a@b.example> SIZE=12k"), Err(Fault::UnknownValue("12k")));
-    assert_eq!(parse("RCPT TO:<a@b.example> NOTE=NEVER"), Err(Fault::UnknownParameter("NOTE")));
-    assert_eq!(parse("MAIL FROM:<\u{e4}@b.example>"), Err(Fault::NotAscii));
-    assert_eq!(parse("H\u{e4}LP"), Err(Fault::Unrecognized("")));
-    assert_eq!(Request::parse(b"NOOP \0"), Err(Fault::Syntax("")));
-    assert_eq!(Request::parse(b"NOOP \xc3\xa4"), Err(Fault::Syntax("")));
-    assert_eq!(Request::parse(b"NO\rOP"), Err(Fault::Syntax("")));
+    assert_eq!(parse("MAIL FROM:<a@b.example> FOO=1"), Err(RequestFault::UnknownOption("FOO")));
+    assert_eq!(parse("MAIL FROM:<a@b.example> BODY=9BIT"), Err(RequestFault::UnknownValue("9BIT")));
+    assert_eq!(parse("MAIL FROM:<a@b.example> RET=HEAD"), Err(RequestFault::UnknownValue("HEAD")));
+    assert_eq!(parse("MAIL FROM:<a@b.example> SIZE=12k"), Err(RequestFault::UnknownValue("12k")));
+    assert_eq!(parse("RCPT TO:<a@b.example> NOTE=NEVER"), Err(RequestFault::UnknownParameter("NOTE")));
+    assert_eq!(parse("MAIL FROM:<\u{e4}@b.example>"), Err(RequestFault::NotAscii));
+    assert_eq!(parse("H\u{e4}LP"), Err(RequestFault::Unrecognized("")));
+    assert_eq!(Request::parse(b"NOOP \0"), Err(RequestFault::Syntax("")));
+    assert_eq!(Request::parse(b"NOOP \xc3\xa4"), Err(RequestFault::Syntax("")));
+    assert_eq!(Request::parse(b"NO\rOP"), Err(RequestFault::Syntax("")));
     let long = "X".repeat(500);
-    assert_eq!(parse(&long), Err(Fault::Unrecognized(&long[..32])));
+    assert_eq!(parse(&long), Err(RequestFault::Unrecognized(&long[..32])));
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn every_parameter_is_read() {
     let line = "MAIL FROM:<\u{e4}.b@\u{f6}.example> BODY=BINARYMIME smtputf8 REQUIRETLS RET=hdrs ENVID=run+2B.1 BY=-120;NT";
     let parameters = MailParameters {
         size: None,
-        body: Some(Body::Binary),
+        body: Some(BodyType::Binary),
         utf8: true,
         require_tls: true,
         ret: Some("hdrs"),
@@ -125,9 +125,9 @@ fn a_size_that_does_not_fit_is_above_any_limit() {
     assert_eq!(parse(line), Ok(Request::Mail { path: "", parameters }));
 }
 
-/// Every line in `wire`, when it comes in pieces of `piece` octets.
-fn lines(wire: &[u8], piece: usize, max: usize) -> Vec<Result<String, Fault<'static>>> {
-    let mut lines = Lines::new(max);
+/// Every line in `wire`, when it comes in pieces of `piece` bytes.
+fn lines(wire: &[u8], piece: usize, max: usize) -> Vec<Result<String, RequestFault<'static>>> {
+    let mut lines = CommandLines::new(max);
     let mut found = Vec::new();
     for chunk in wire.chunks(piece) {
         let mut input = chunk;
@@ -150,11 +150,11 @@ fn lines_are_the_same_however_the_bytes_are_cut() {
         [
             ok("EHLO a"),
             ok(""),
-            Err(Fault::Syntax("")),
+            Err(RequestFault::Syntax("")),
             ok("RSET\r"),
             ok("1234567"),
-            Err(Fault::LineTooLong),
-            Err(Fault::LineTooLong),
+            Err(RequestFault::LineTooLong),
+            Err(RequestFault::LineTooLong),
             ok("QUIT"),
         ]
     );
@@ -165,13 +165,13 @@ fn lines_are_the_same_however_the_bytes_are_cut() {
 
 #[test]
 fn an_endless_line_is_not_kept() {
-    let mut lines = Lines::new(512);
+    let mut lines = CommandLines::new(512);
     for _ in 0..1000 {
         let mut input = [b'a'; 1000].as_slice();
         assert!(lines.next(&mut input).is_none());
         assert!(lines.partial.capacity() <= 1024);
     }
-    assert_eq!(lines.next(&mut b"\r\n".as_slice()), Some(Err(Fault::LineTooLong)));
+    assert_eq!(lines.next(&mut b"\r\n".as_slice()), Some(Err(RequestFault::LineTooLong)));
     assert_eq!(lines.next(&mut b"NOOP\r\n".as_slice()), Some(Ok(b"NOOP".as_slice())));
 }
 
@@ -184,7 +184,7 @@ fn a_path_has_at_most_256_octets_with_its_brackets() {
             let line = format!("{verb}<{local}@{domain}>");
             let read = parse(&line);
             assert_eq!(read.is_ok(), well, "{length}: {read:?}");
-            assert!(well || read == Err(Fault::PathTooLong), "{read:?}");
+            assert!(well || read == Err(RequestFault::PathTooLong), "{read:?}");
         }
     }
 }

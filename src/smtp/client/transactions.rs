@@ -4,10 +4,10 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
+use super::client_transaction::ClientTransaction;
 use super::event::{Event, Failure};
-use super::exchange::Exchange;
-use super::fits::{is_cut, is_strange};
-use super::held::Order;
+use super::proof::ReplyOrder;
+use super::reply_check::{is_cut, is_strange};
 use crate::smtp::extensions::Terms;
 use crate::smtp::script::{Pipelining, Script};
 use crate::smtp::step::Step;
@@ -25,19 +25,19 @@ enum Grouping {
 
 /// At most two transactions of a session.
 #[derive(Debug)]
-pub(super) struct Underway<C> {
-    pub(super) current: Option<Exchange<C>>,
-    /// Begun before `current` ended.
-    next: Option<Exchange<C>>,
+pub(super) struct Transactions<C> {
+    pub(super) current: Option<ClientTransaction<C>>,
+    /// Started before `current` ended.
+    next: Option<ClientTransaction<C>>,
     grouping: Grouping,
     /// The next transaction may go out before the current one has ended.
     looks_ahead: bool,
     terms: Terms,
 }
 
-impl<C: Content> Underway<C> {
-    pub(super) fn new() -> Underway<C> {
-        Underway {
+impl<C: Content> Transactions<C> {
+    pub(super) fn new() -> Transactions<C> {
+        Transactions {
             current: None,
             next: None,
             grouping: Grouping::Single,
@@ -48,7 +48,7 @@ impl<C: Content> Underway<C> {
 
     /// Whether there is more of the content than was rendered.
     pub(super) fn is_partly_rendered(&self) -> bool {
-        self.current.as_ref().is_some_and(Exchange::is_partly_rendered)
+        self.current.as_ref().is_some_and(ClientTransaction::is_partly_rendered)
     }
 
     /// The listener's offer is known.
@@ -66,7 +66,7 @@ impl<C: Content> Underway<C> {
     /// Begins a transaction. True: it is the only one.
     pub(super) fn begin(&mut self, content: C, script: &Script, now: Instant) -> bool {
         debug_assert!(self.next.is_none(), "begin twice for one Ready");
-        let exchange = Exchange::new(content, &self.terms, script.protocol, now);
+        let exchange = ClientTransaction::new(content, &self.terms, script.protocol, now);
         let alone = self.current.is_none();
         *if alone { &mut self.current } else { &mut self.next } = Some(exchange);
         alone
@@ -74,12 +74,12 @@ impl<C: Content> Underway<C> {
 
     /// The step that is waited for.
     pub(super) fn step(&self) -> Step {
-        self.current.as_ref().map_or(Step::Idle, Exchange::step)
+        self.current.as_ref().map_or(Step::Idle, ClientTransaction::step)
     }
 
     /// Whether the listener owes a reply.
     pub(super) fn is_waiting(&self) -> bool {
-        self.current.as_ref().is_some_and(Exchange::is_waiting)
+        self.current.as_ref().is_some_and(ClientTransaction::is_waiting)
     }
 
     /// Whether another one could go out now, with the content of the current one or behind its last chunk.
@@ -96,26 +96,26 @@ impl<C: Content> Underway<C> {
 
     /// Whether the next reply answers a chunk that is not the last.
     pub(super) fn is_midway(&self) -> bool {
-        self.current.as_ref().is_some_and(Exchange::is_midway)
+        self.current.as_ref().is_some_and(ClientTransaction::is_midway)
     }
 
     /// Whether the next reply answers the last chunk of the current one, which is out.
     pub(super) fn is_last_chunk(&self) -> bool {
-        self.current.as_ref().is_some_and(Exchange::is_last_chunk)
+        self.current.as_ref().is_some_and(ClientTransaction::is_last_chunk)
     }
 
     /// What the order of the replies to the current one proves.
-    pub(super) fn order(&self) -> Order {
+    pub(super) fn order(&self) -> ReplyOrder {
         match &self.current {
-            Some(exchange) if exchange.is_chunked() => Order::Chunks,
-            Some(exchange) if exchange.is_of_several() => Order::Several,
-            _ => Order::Proves,
+            Some(exchange) if exchange.is_chunked() => ReplyOrder::Chunks,
+            Some(exchange) if exchange.is_of_several() => ReplyOrder::Several,
+            _ => ReplyOrder::Proves,
         }
     }
 
     /// Whether the content of the current one was answered, and not only what stood before it.
     pub(super) fn is_answered(&self) -> bool {
-        self.current.as_ref().is_some_and(Exchange::is_answered)
+        self.current.as_ref().is_some_and(ClientTransaction::is_answered)
     }
 
     /// Whether contents go in chunks.
@@ -126,7 +126,7 @@ impl<C: Content> Underway<C> {
     /// Whether the listener may have the message of the current one, if it failed so.
     pub(super) fn in_doubt(&self, failure: &Failure) -> bool {
         // Of a dot with a group behind it nobody knows whether the kernel took it.
-        let alone = !self.next.as_ref().is_some_and(Exchange::is_waiting);
+        let alone = !self.next.as_ref().is_some_and(ClientTransaction::is_waiting);
         let cut = is_cut(failure) && alone;
         // A session out of step takes back what its replies seemed to refuse.
         let takes_back = is_strange(failure);
@@ -137,7 +137,7 @@ impl<C: Content> Underway<C> {
 
     /// LMTP: how many replies to the content of the current one came and how many are due, while some came and not all.
     pub(super) fn replies_due(&self) -> Option<(u32, u32)> {
-        self.current.as_ref().and_then(Exchange::replies_due)
+        self.current.as_ref().and_then(ClientTransaction::replies_due)
     }
 
     /// Nothing is begun behind the current one.
@@ -194,7 +194,7 @@ impl<C: Content> Underway<C> {
         let (terms, grouped) = (&self.terms, self.grouping != Grouping::Single);
         if exchange.wants_command() {
             if exchange.is_unsent() {
-                events.push_back(Event::Begun(now));
+                events.push_back(Event::Started(now));
             }
             if grouped {
                 exchange.write_group(terms, now, out)?;
@@ -204,12 +204,12 @@ impl<C: Content> Underway<C> {
         } else if exchange.wants_body() || !backlog && exchange.wants_more_body(grouped) {
             let ends = exchange.write_body(grouped, now, out)?;
             if let Some(next) = self.next.as_mut().filter(|next| ends && !next.is_chunked()) {
-                events.push_back(Event::Begun(now));
+                events.push_back(Event::Started(now));
                 next.write_group(terms, now, out)?;
             }
         } else if let Some(next) = self.next.as_mut().filter(|next| next.is_chunked() && !backlog) {
             if next.is_unsent() {
-                events.push_back(Event::Begun(now));
+                events.push_back(Event::Started(now));
                 next.write_group(terms, now, out)?;
             } else if next.wants_more_body(grouped) {
                 next.write_body(grouped, now, out)?;

@@ -6,7 +6,7 @@ use crate::smtp::command;
 
 /// Whether the sending side is ended before the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Half {
+pub(super) enum HalfClose {
     /// It is open.
     Open,
     /// It is to be ended when what was written is out.

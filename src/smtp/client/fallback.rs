@@ -1,9 +1,9 @@
 //! The end of the opening, and how it goes on with a listener that does not know what was said: in an older way, on the same
 //! connection.
 
-use super::aside::Turn;
 use super::event::{Event, Failure};
-use super::{Client, State};
+use super::extra_commands::ExtraCommand;
+use super::{Client, ClientState};
 use crate::smtp::extensions::Terms;
 use crate::smtp::machine::Closed;
 use crate::smtp::reply::RawReply;
@@ -22,13 +22,13 @@ impl<C: Content> Client<C> {
     }
 
     pub(super) fn established(&mut self, pipelining: bool, terms: Terms) {
-        self.underway.established(&self.script, pipelining, terms);
+        self.transactions.established(&self.script, pipelining, terms);
         let offer = self.opening.take().map(|opening| opening.into_offer()).unwrap_or_default();
         self.events.push_back(Event::Established(Box::new(offer)));
         if self.script.manners.deaf {
-            self.state = State::Deaf;
+            self.state = ClientState::Deaf;
         } else {
-            self.aside(Turn::first(&self.script));
+            self.aside(ExtraCommand::first(&self.script));
         }
     }
 

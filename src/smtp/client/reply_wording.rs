@@ -12,16 +12,16 @@ use crate::smtp::step::Step;
 const KNOWN: usize = 8;
 
 /// What a reply answers: the step, and whether it was a chunk before the last.
-type Kind = (Step, bool);
+type ReplyKind = (Step, bool);
 
 /// The wordings known of one kind, the oldest of which goes first.
 #[derive(Debug, Default)]
-struct Wordings {
+struct KnownWordings {
     known: [Option<u64>; KNOWN],
     next: usize,
 }
 
-impl Wordings {
+impl KnownWordings {
     fn holds(&self, wording: u64) -> bool {
         self.known.contains(&Some(wording))
     }
@@ -40,26 +40,26 @@ impl Wordings {
 
 /// Whether the replies of a session can be told apart.
 #[derive(Debug, Default)]
-pub(super) struct Marks {
+pub(super) struct ReplyWordings {
     /// What the last reply answered, and its fingerprint.
-    last: Option<(Kind, u64)>,
+    last: Option<(ReplyKind, u64)>,
     /// Two replies in a row, to commands of different kinds, were the same.
     alike: bool,
     /// Two of LMTP's to the content under way were.
     twice: bool,
     /// What was said to last chunks of messages that were proven.
-    whole: Wordings,
+    whole: KnownWordings,
     proven: bool,
     /// What was said to the last chunk of the message under way.
-    fresh: Wordings,
+    fresh: KnownWordings,
     unusual: bool,
     /// What was said to everything else.
-    others: Wordings,
+    others: KnownWordings,
     /// A reply to the last chunk was worded as those to something else were.
     misplaced: bool,
 }
 
-impl Marks {
+impl ReplyWordings {
     /// A positive reply came to this step, or any to the last chunk; `midway`: to a chunk before the last.
     pub(super) fn note(&mut self, step: Step, midway: bool, raw: RawReply<'_>) {
         // RSET and NOOP may well be answered by the same words.

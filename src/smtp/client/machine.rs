@@ -3,10 +3,10 @@
 use std::time::Instant;
 
 use super::event::{Event, Failure};
-use super::fits::insecure;
-use super::lmtp::Asked;
-use super::rude::Half;
-use super::{Client, State};
+use super::lmtp::MissingReplyCheck;
+use super::misbehave::HalfClose;
+use super::reply_check::insecure;
+use super::{Client, ClientState};
 use crate::smtp::machine::{Close, Closed, Handshake, Insecure, Machine, Need};
 use crate::smtp::step::Step;
 use crate::smtp::transaction::Content;
@@ -38,7 +38,7 @@ impl<C: Content> Machine for Client<C> {
             }
             // A transaction that may go out behind the last chunk of another is offered before that one is answered, however
             // the replies were cut.
-            if self.state == State::Mail {
+            if self.state == ClientState::Mail {
                 let early = self.offer();
                 self.events.extend(early);
             }
@@ -51,7 +51,7 @@ impl<C: Content> Machine for Client<C> {
     fn handle_written(&mut self, now: Instant) {
         self.backlog = false;
         self.alive = now;
-        self.underway.written();
+        self.transactions.written();
     }
 
     fn handle_secured(&mut self, now: Instant, handshake: Handshake) {
@@ -86,7 +86,7 @@ impl<C: Content> Machine for Client<C> {
             return self.held_long_enough(now);
         }
         if over(self.asks_at()) {
-            self.asked = Asked::Due;
+            self.asked = MissingReplyCheck::Due;
             return;
         }
         let failure = if over(self.session_deadline()) {
@@ -98,7 +98,7 @@ impl<C: Content> Machine for Client<C> {
     }
 
     fn handle_closed(&mut self, now: Instant, how: Closed) {
-        if self.state == State::Drained {
+        if self.state == ClientState::Drained {
             return self.held_long_enough(now);
         }
         let failure = self.closed_by(how);
@@ -110,37 +110,38 @@ impl<C: Content> Machine for Client<C> {
             (self.since, self.alive) = (now, now);
         }
         match self.state {
-            State::Rest if self.finishing => self.leave(now),
+            ClientState::Rest if self.finishing => self.leave(now),
             // What was read of the listener does not tell whether it still listens.
-            State::Deaf if self.finishing => self.end(now, Close::Clean, false),
+            ClientState::Deaf if self.finishing => self.end(now, Close::Clean, false),
             _ => {}
         }
         self.tell_held();
         if let Some(event) = self.events.pop_front().or_else(|| self.offer()) {
             return Need::Emit(event);
         }
-        if let State::Over(how) = self.state {
+        if let ClientState::Over(how) = self.state {
             return Need::Close(how);
         }
         if self.is_handshake() && self.silent_until.is_none() {
             return Need::Secure { until: self.deadline() };
         }
-        if self.half_closed == Half::Due {
-            self.half_closed = Half::Done;
+        if self.half_closed == HalfClose::Due {
+            self.half_closed = HalfClose::Done;
             return Need::EndWrite;
         }
-        if self.half_closed == Half::Done && !self.is_waiting() {
+        if self.half_closed == HalfClose::Done && !self.is_waiting() {
             // All that is owed was read, and nothing more can be said.
             self.end(now, Close::Clean, false);
             return self.poll(now, out);
         }
         let early = !self.is_waiting() && self.scanner.is_partial();
-        if self.half_closed == Half::Open && self.write(now, out) {
+        if self.half_closed == HalfClose::Open && self.write(now, out) {
             self.early |= early;
             self.backlog = true;
             self.alive = now;
-            if self.script.manners.half_close == Some(self.step()) && !self.underway.is_partly_rendered() {
-                self.half_closed = Half::Due;
+            if self.script.manners.half_close == Some(self.step()) && !self.transactions.is_partly_rendered()
+            {
+                self.half_closed = HalfClose::Due;
             }
             return Need::Write;
         }
@@ -149,6 +150,6 @@ impl<C: Content> Machine for Client<C> {
             return self.poll(now, out);
         }
         let until = self.deadline();
-        if self.state == State::Deaf { Need::Wait { until } } else { Need::Read { until } }
+        if self.state == ClientState::Deaf { Need::Wait { until } } else { Need::Read { until } }
     }
 }

@@ -54,7 +54,7 @@ pub(super) fn is_refusal(failure: &Failure) -> bool {
 /// reply it is.
 pub(super) fn insecure(why: Insecure) -> Failure {
     let refused = match &why {
-        Insecure::ClearText(octets) => match Scanner::default().scan(&mut &octets[..]) {
+        Insecure::ClearText(bytes) => match Scanner::default().scan(&mut &bytes[..]) {
             Some(Ok(raw)) => refusal(raw),
             _ => None,
         },
