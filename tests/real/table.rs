@@ -1,4 +1,4 @@
-//! Keeps the README's table of what was run against what true: it says what the tests here say they do, no more, no less.
+//! Holds the table of docs/tested-with.md: it says what the tests here say they do, no more, no less.
 //!
 //! Above each test stands `// Table: LISTENER: WORD, WORD`, for every listener that it runs against.
 
@@ -80,12 +80,10 @@ fn said() -> BTreeMap<String, BTreeSet<String>> {
     said
 }
 
-/// The rows of the README's table: listener, version, words.
+/// The rows of the page's table: listener, version, words.
 fn written() -> Vec<[String; 3]> {
-    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
-    let (_, section) = readme.split_once("\n## What it was run against\n").unwrap();
-    let section = section.split("\n## ").next().unwrap();
-    let rows = section.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |")).skip(1);
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/tested-with.md")).unwrap();
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |")).skip(1);
     rows.map(|row| {
         let cells: Vec<String> = row.split(" | ").map(str::to_owned).collect();
         <[String; 3]>::try_from(cells).unwrap_or_else(|cells| panic!("three cells in {cells:?}"))
@@ -93,7 +91,7 @@ fn written() -> Vec<[String; 3]> {
     .collect()
 }
 
-// Fails by itself where the README and the tests part.
+// Fails where the page and the tests differ.
 #[test]
 fn the_readme_says_what_the_tests_do() {
     let said = said();
@@ -160,7 +158,7 @@ fn version(listener: &str) -> Option<String> {
     if version.is_empty() { missing(&format!("{listener} is not installed")) } else { Some(version) }
 }
 
-// Of the same series, as in 3.7: a security update of Debian does not make the README false.
+// Of the same series, as in 3.7: a security update of Debian does not make the page false.
 #[test]
 fn the_readme_names_the_versions_that_are_here() {
     for [listener, written, _] in written() {

@@ -215,3 +215,12 @@ fn every_reason_of_an_invalid_run_is_explained() {
         );
     }
 }
+
+#[test]
+fn the_readme_is_read_in_a_few_minutes() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let lines = fs::read_to_string(root.join("README.md")).unwrap().lines().count();
+    assert!(lines < 200, "README.md has {lines} lines");
+    let picture = fs::metadata(root.join("docs/report.png")).unwrap().len();
+    assert!(picture < 200 * 1024, "docs/report.png has {picture} bytes");
+}
