@@ -1,0 +1,447 @@
+//! The report of a run, without a format: what each row says, its status word, its severity, and how its numbers are written.
+//!
+//! Every format (terminal, HTML, Markdown, JUnit) lays out the same [`View`] and decides none of these again. All text in it
+//! is harmless: nothing that a listener or a stored file says can act as a control.
+//!
+//! # Decisions
+//! - A status word is that of the contract, as `result.json` has it; what failed stands in capitals, to be seen without colour.
+//! - A figure that stands in `result.json` carries its place there (a JSON pointer) and the form in which it was written, so
+//!   that a test can hold one against the other.
+
+mod capacity;
+pub mod charts;
+pub mod claims;
+mod conditions;
+mod generator;
+pub mod head;
+mod limits;
+mod load;
+pub mod outcomes;
+mod steps;
+mod summary;
+#[cfg(test)]
+mod tests;
+mod times;
+
+use super::format;
+use super::stored::{RunResult, StoredMetric, StoredPhase};
+
+pub use claims::{Claim, ClaimState};
+pub use conditions::ConditionView;
+pub use generator::flatten;
+pub use head::Head;
+pub use steps::StepBar;
+pub use summary::SummaryLine;
+
+/// A whole report.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// The verdict and what was run.
+    pub head: Head,
+    /// What was asked of the listener, by phase.
+    pub asked: Vec<SummaryLine>,
+    /// What happened, by phase.
+    pub happened: Vec<SummaryLine>,
+    /// What decides whether the run is good: assertions, limits and goals.
+    pub claims: Vec<Claim>,
+    /// The assertions as a table, those that do not hold first.
+    pub assertions: Table,
+    /// The numbers, in the order in which they are read.
+    pub sections: Vec<Section>,
+}
+
+impl View {
+    /// The report of this run.
+    pub fn of(result: &RunResult) -> View {
+        let mut sections = vec![
+            load::section(result),
+            times::section(result),
+            steps::section(result),
+            outcomes::section(result),
+            conditions::section(result),
+            limits::section(result),
+        ];
+        sections.extend(capacity::sections(result));
+        sections.extend([generator::section(result), generator::ledger(result)]);
+        sections.retain(|section| !section.blocks.is_empty());
+        View {
+            head: Head::of(result),
+            asked: summary::asked(result),
+            happened: summary::happened(result),
+            claims: claims::all(result),
+            assertions: claims::assertions(result),
+            sections,
+        }
+    }
+
+    /// The section of this name.
+    pub fn section_mut(&mut self, id: &str) -> Option<&mut Section> {
+        self.sections.iter_mut().find(|section| section.id == id)
+    }
+}
+
+/// A part of the report under one heading.
+#[derive(Clone, Debug, Default)]
+pub struct Section {
+    /// Its name, the same in every report.
+    pub id: &'static str,
+    /// The heading.
+    pub title: String,
+    /// What is said beside the heading, where there is room.
+    pub remark: String,
+    /// How the numbers are to be read, in a sentence for those who see them for the first time.
+    pub lead: &'static str,
+    /// What it holds.
+    pub blocks: Vec<Block>,
+}
+
+/// A piece of a section.
+#[derive(Clone, Debug)]
+pub enum Block {
+    /// A table.
+    Table(Table),
+    /// A table that is folded away under this title where that can be done, and left out elsewhere.
+    Folded(&'static str, Table),
+    /// A table of names and values, which is written as one paragraph where there is little room.
+    Facts(Table),
+    /// A sentence.
+    Note(Note),
+    /// A failure or an expected refusal.
+    Condition(Box<ConditionView>),
+    /// Where the time of a phase went.
+    Steps(StepBar),
+}
+
+/// Where a piece of the report is shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Place {
+    /// In every format.
+    #[default]
+    Everywhere,
+    /// On the page, which has room for details.
+    Page,
+    /// In text only: the page shows it otherwise.
+    Text,
+    /// On the terminal only.
+    Terminal,
+}
+
+/// What lays out a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Medium {
+    /// A terminal.
+    Terminal,
+    /// Markdown.
+    Markdown,
+    /// The HTML page.
+    Page,
+}
+
+impl Place {
+    /// Whether it is shown there.
+    pub fn is_on(self, medium: Medium) -> bool {
+        match self {
+            Place::Everywhere => true,
+            Place::Page => medium == Medium::Page,
+            Place::Text => medium != Medium::Page,
+            Place::Terminal => medium == Medium::Terminal,
+        }
+    }
+}
+
+/// The severity of a text, or its weight where it has none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Tone {
+    /// Ordinary.
+    #[default]
+    Plain,
+    /// The figure to look at.
+    Strong,
+    /// Less important than the rest.
+    Quiet,
+    /// As it should be.
+    Good,
+    /// To be looked at.
+    Warning,
+    /// A failure.
+    Bad,
+}
+
+/// What kind of text a cell holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CellKind {
+    /// Words of this program.
+    #[default]
+    Words,
+    /// A number, or a range.
+    Number,
+    /// A name that the user or the listener gave.
+    Name,
+    /// Code or a reply, of the user or the listener.
+    Code,
+}
+
+/// A cell of a table, or a figure in a sentence.
+#[derive(Clone, Debug, Default)]
+pub struct Cell {
+    /// What is shown.
+    pub text: String,
+    /// Its severity.
+    pub tone: Tone,
+    /// What it holds.
+    pub kind: CellKind,
+    /// Where the figure stands in `result.json`; empty if it does not.
+    pub path: String,
+    /// How it was written: `count`, `duration`, `rate`, `seconds`, `text`, `bytes`, `percent`, ...
+    pub form: &'static str,
+}
+
+impl Cell {
+    /// Words, made harmless.
+    pub fn words(text: impl AsRef<str>) -> Cell {
+        Cell { text: format::harmless(text.as_ref()), ..Cell::default() }
+    }
+
+    /// A name that was given by the user or the listener.
+    pub fn name(text: impl AsRef<str>) -> Cell {
+        Cell { kind: CellKind::Name, ..Cell::words(text) }
+    }
+
+    /// Code or a reply.
+    pub fn code(text: impl AsRef<str>) -> Cell {
+        Cell { kind: CellKind::Code, ..Cell::words(text) }
+    }
+
+    /// A number that stands nowhere as it is.
+    pub fn number(text: impl AsRef<str>) -> Cell {
+        Cell { kind: CellKind::Number, ..Cell::words(text) }
+    }
+
+    /// What cannot be said.
+    pub fn not_available() -> Cell {
+        Cell::number("n/a").tone(Tone::Quiet)
+    }
+
+    /// A count.
+    pub fn count(n: u64, path: impl Into<String>) -> Cell {
+        Cell::number(format::count(n)).stored(path, "count")
+    }
+
+    /// A rate a second.
+    pub fn rate(per_s: f64, path: impl Into<String>) -> Cell {
+        Cell::number(format::rate(per_s)).stored(path, "rate")
+    }
+
+    /// A time in nanoseconds.
+    pub fn duration(ns: u64, path: impl Into<String>) -> Cell {
+        Cell::number(format::duration(ns as f64)).stored(path, "duration")
+    }
+
+    /// A time in seconds.
+    pub fn seconds(s: f64, path: impl Into<String>) -> Cell {
+        Cell::number(format::seconds(s)).stored(path, "seconds")
+    }
+
+    /// A size in bytes.
+    pub fn bytes(n: u64, path: impl Into<String>) -> Cell {
+        Cell::number(format::bytes(n)).stored(path, "bytes")
+    }
+
+    /// A name that stands in the result as it is.
+    pub fn stored_name(text: &str, path: impl Into<String>) -> Cell {
+        Cell::name(text).stored(path, "text")
+    }
+
+    /// Code or a reply that stands in the result as it is.
+    pub fn stored_code(text: &str, path: impl Into<String>) -> Cell {
+        Cell::code(text).stored(path, "text")
+    }
+
+    /// The same, with its place in the result and the form in which it is written.
+    pub fn stored(self, path: impl Into<String>, form: &'static str) -> Cell {
+        Cell { path: path.into(), form, ..self }
+    }
+
+    /// The same with this severity.
+    pub fn tone(self, tone: Tone) -> Cell {
+        Cell { tone, ..self }
+    }
+
+    /// The figure to look at.
+    pub fn strong(self) -> Cell {
+        self.tone(Tone::Strong)
+    }
+}
+
+/// A sentence of the report.
+#[derive(Clone, Debug)]
+pub struct Note {
+    /// The sentence.
+    pub text: String,
+    /// Its severity.
+    pub tone: Tone,
+    /// Where it is shown.
+    pub place: Place,
+}
+
+impl Note {
+    /// A sentence, made harmless.
+    pub fn new(text: impl AsRef<str>, tone: Tone) -> Block {
+        Note::at(text, tone, Place::Everywhere)
+    }
+
+    /// A sentence that is not shown in every format.
+    pub fn at(text: impl AsRef<str>, tone: Tone, place: Place) -> Block {
+        Block::Note(Note { text: format::harmless(text.as_ref()), tone, place })
+    }
+}
+
+/// A column of a table.
+#[derive(Clone, Debug)]
+pub struct Column {
+    /// Its title.
+    pub title: String,
+    /// Numbers stand right, words left.
+    pub is_number: bool,
+    /// Where it is too narrow for all columns, those with the highest number go first; 0: it always stays.
+    pub yields: u8,
+    /// A value that is that of the row above is not repeated where that is plain to see.
+    pub is_grouped: bool,
+    /// Sentences, which stand below the table where it is narrow, after the first cell of their row.
+    pub is_prose: bool,
+    /// Where it is shown.
+    pub place: Place,
+}
+
+impl Column {
+    /// A column of words.
+    pub fn words(title: impl AsRef<str>) -> Column {
+        let title = format::harmless(title.as_ref());
+        Column {
+            title,
+            is_number: false,
+            yields: 0,
+            is_grouped: false,
+            is_prose: false,
+            place: Place::Everywhere,
+        }
+    }
+
+    /// A column of numbers.
+    pub fn number(title: impl AsRef<str>) -> Column {
+        Column { is_number: true, ..Column::words(title) }
+    }
+
+    /// A column of sentences.
+    pub fn prose(title: impl AsRef<str>) -> Column {
+        Column { is_prose: true, ..Column::words(title) }
+    }
+
+    /// The same, whose equal values stand once.
+    pub fn grouped(self) -> Column {
+        Column { is_grouped: true, ..self }
+    }
+
+    /// The same, which gives way on a narrow terminal.
+    pub fn yields(self, yields: u8) -> Column {
+        Column { yields, ..self }
+    }
+
+    /// The same, shown there alone.
+    pub fn at(self, place: Place) -> Column {
+        Column { place, ..self }
+    }
+}
+
+/// A row of a table.
+#[derive(Clone, Debug, Default)]
+pub struct Row {
+    /// By column.
+    pub cells: Vec<Cell>,
+    /// Where it is shown.
+    pub place: Place,
+}
+
+/// A table.
+#[derive(Clone, Debug, Default)]
+pub struct Table {
+    /// Its columns.
+    pub columns: Vec<Column>,
+    /// Its rows; each has a cell for every column.
+    pub rows: Vec<Row>,
+    /// Its columns need no titles on a terminal, and each row may be a paragraph there.
+    pub is_list: bool,
+    /// Where it is shown.
+    pub place: Place,
+}
+
+impl Table {
+    /// One with these columns and no rows.
+    pub fn new(columns: impl IntoIterator<Item = Column>) -> Table {
+        Table { columns: columns.into_iter().collect(), ..Table::default() }
+    }
+
+    /// One of names, values and what they mean.
+    pub fn of_facts() -> Table {
+        Table::new([
+            Column::words("what"),
+            Column::words("value"),
+            Column::words("what it means").at(Place::Page),
+        ])
+    }
+
+    /// Adds a row.
+    pub fn row(&mut self, cells: impl IntoIterator<Item = Cell>) {
+        self.row_at(Place::Everywhere, cells);
+    }
+
+    /// Adds a row that is not shown in every format.
+    pub fn row_at(&mut self, place: Place, cells: impl IntoIterator<Item = Cell>) {
+        self.rows.push(Row { cells: cells.into_iter().collect(), place });
+    }
+
+    /// Adds a name, its value and what it means.
+    pub fn fact(&mut self, name: &str, value: Cell, meaning: &str) {
+        self.row([Cell::words(name), value, Cell::words(meaning).tone(Tone::Quiet)]);
+    }
+
+    /// The columns that a medium shows, by their places.
+    pub fn columns_on(&self, medium: Medium) -> Vec<usize> {
+        (0..self.columns.len()).filter(|&i| self.columns[i].place.is_on(medium)).collect()
+    }
+
+    /// The rows that a medium shows.
+    pub fn rows_on(&self, medium: Medium) -> impl Iterator<Item = &Row> {
+        self.rows.iter().filter(move |row| self.place.is_on(medium) && row.place.is_on(medium))
+    }
+
+    /// A block of this table, if it has rows.
+    fn block(self) -> Option<Block> {
+        (!self.rows.is_empty()).then_some(Block::Table(self))
+    }
+}
+
+/// The measured phases, with their places in the result.
+fn measured(result: &RunResult) -> impl Iterator<Item = (usize, &StoredPhase)> {
+    result.phases.iter().enumerate().filter(|(_, phase)| !phase.warmup)
+}
+
+/// Whether more than one phase was measured.
+fn is_several(result: &RunResult) -> bool {
+    measured(result).nth(1).is_some()
+}
+
+/// The title of a quantile, its place in the list of a metric, and how readily it gives way; only some are on a terminal.
+fn quantile_columns<'a>(metrics: impl IntoIterator<Item = &'a StoredMetric>) -> Vec<Column> {
+    const SHOWN: [(f64, u8); 5] = [(0.5, 0), (0.9, 3), (0.95, 2), (0.99, 0), (0.999, 1)];
+    let first = metrics.into_iter().next();
+    let quantiles = first.into_iter().flat_map(|metric| &metric.percentiles).map(|own| own.q);
+    let column = |q: f64| {
+        let column = Column::number(format::quantile(q));
+        match SHOWN.iter().find(|(shown, _)| (shown - q).abs() < 1e-9) {
+            Some((_, yields)) => column.yields(*yields),
+            None => column.at(Place::Page),
+        }
+    };
+    quantiles.map(column).collect()
+}

@@ -1,0 +1,183 @@
+//! The capacity that was looked for: the bounds of each goal, the trials by load, and where conditions set in.
+
+use super::claims::status_of_goal;
+use super::{Block, Cell, Column, Note, Place, Section, Table, Tone};
+use crate::report::format;
+use crate::report::stored::{Capacity, CapacityGoal, RunResult};
+
+/// The capacity of a run; empty sections if it was not looked for.
+pub fn sections(result: &RunResult) -> Vec<Section> {
+    let Some(capacity) = &result.capacity else { return Vec::new() };
+    let trials = format::counted(capacity.trials.len() as u64, "trial");
+    let mut goals: Vec<Block> = goals(capacity).block().into_iter().collect();
+    goals.extend(capacity.ended_by.iter().map(|why| Note::new(why, Tone::Warning)));
+    let mut by_load: Vec<Block> = by_load(capacity).block().into_iter().collect();
+    by_load.extend(invalid(capacity));
+    vec![
+        Section {
+            id: "capacity",
+            title: "Capacity".to_owned(),
+            remark: format::harmless(&format!("by {}, {trials} (RFC 9971)", capacity.by)),
+            lead: "The capacity lies between the two bounds: the highest load that is known to meet the goal, and the lowest \
+                   that is known to miss it.",
+            blocks: goals,
+        },
+        Section {
+            id: "trials",
+            title: "Trials".to_owned(),
+            remark: "by load; response times of accepted arrivals".to_owned(),
+            lead: "",
+            blocks: by_load,
+        },
+        Section {
+            id: "onsets",
+            title: "Where conditions set in".to_owned(),
+            remark: String::new(),
+            lead: "The lowest load at which each was seen.",
+            blocks: onsets(capacity).block().into_iter().collect(),
+        },
+    ]
+}
+
+fn goals(capacity: &Capacity) -> Table {
+    let mut table = Table::new([
+        Column::words("goal"),
+        Column::number("capacity"),
+        Column::words("search"),
+        Column::words("objective").yields(1),
+        Column::prose("details"),
+    ]);
+    for (i, goal) in capacity.goals.iter().enumerate() {
+        let at = |field: &str| format!("/capacity/goals/{i}/{field}");
+        let failures = match goal.failures {
+            0.0 => String::new(),
+            failures => format!(", at most {} failed", format::percent(failures)),
+        };
+        table.row([
+            Cell::stored_name(&goal.name, at("name")),
+            Cell::number(format::capacity_found(goal)).strong(),
+            status_of_goal(goal).stored(at("status"), "text"),
+            Cell::code(format!("{}{failures}", goal.objective)),
+            Cell::code(details(capacity, goal).join("; ")),
+        ]);
+    }
+    table
+}
+
+/// What is to be known of a goal's bounds.
+fn details(capacity: &Capacity, goal: &CapacityGoal) -> Vec<String> {
+    let mut details = Vec::new();
+    if let Some(throughput) = goal.throughput.filter(|throughput| Some(*throughput) != goal.lower) {
+        details.push(format!("at the lower bound, {throughput:.1} {} met the goal", goal.unit));
+    }
+    details.extend(goal.bound_by.clone());
+    for at in &goal.latency {
+        let time = |ns: Option<u64>| ns.map_or("n/a".to_owned(), |ns| format::duration(ns as f64));
+        let share = goal.lower.map_or(at.share, |lower| at.load / lower);
+        details.push(format!(
+            "at {} of it ({}) p50 {}, p99 {}",
+            format::percent(share),
+            load(capacity, at.load),
+            time(at.p50_ns),
+            time(at.p99_ns)
+        ));
+    }
+    details.extend(goal.notes.iter().cloned());
+    details
+}
+
+/// A load with as much of its unit as a table needs.
+fn load(capacity: &Capacity, load: f64) -> String {
+    match capacity.by.as_str() {
+        "rate" => format!("{load}/s"),
+        "size" => format::bytes(load as u64),
+        _ => format!("{load}"),
+    }
+}
+
+fn by_load(capacity: &Capacity) -> Table {
+    let mut columns = vec![
+        Column::number(&capacity.by),
+        Column::number("trial").yields(4),
+        Column::number("scheduled").at(Place::Page),
+        Column::number("p50"),
+        Column::number("p90").at(Place::Page),
+        Column::number("p99"),
+        Column::number("max").yields(3),
+        Column::number("accepted").yields(1),
+        Column::number("failed"),
+    ];
+    columns.extend(capacity.goals.iter().map(|goal| Column::words(&goal.name)));
+    columns.extend([Column::words("for").yields(2), Column::number("sessions at most").at(Place::Page)]);
+    let mut table = Table::new(columns);
+    let mut trials: Vec<_> = capacity.trials.iter().enumerate().collect();
+    trials.sort_by(|(_, one), (_, other)| one.load.total_cmp(&other.load).then(one.number.cmp(&other.number)));
+    for (i, trial) in trials {
+        let at = |field: &str| format!("/capacity/trials/{i}/{field}");
+        let time = |ns: Option<u64>, field: &str| match ns {
+            Some(ns) => Cell::duration(ns, at(field)),
+            None => Cell::not_available(),
+        };
+        let mut row = vec![
+            Cell::number(load(capacity, trial.load)).strong(),
+            Cell::number(trial.number.to_string()),
+            Cell::count(trial.scheduled, at("scheduled")),
+            time(trial.p50_ns, "p50_ns"),
+            time(trial.p90_ns, "p90_ns"),
+            time(trial.p99_ns, "p99_ns"),
+            time(trial.max_ns, "max_ns"),
+            Cell::rate(trial.accepted_per_s, at("accepted_per_s")),
+            Cell::number(format::share(trial.scheduled.saturating_sub(trial.accepted), trial.scheduled)),
+        ];
+        row.extend((0..capacity.goals.len()).map(|goal| match trial.goals.get(goal) {
+            Some(verdict) if verdict.good => Cell::words("met").tone(Tone::Good),
+            Some(_) => Cell::words("MISSED").tone(Tone::Bad),
+            None => Cell::words("invalid").tone(Tone::Warning),
+        }));
+        let early = if trial.ended_early { ", cut short" } else { "" };
+        row.push(Cell::words(format!("{}{early}", trial.why)));
+        row.push(Cell::count(trial.peak_sessions, at("peak_sessions")));
+        table.row(row);
+    }
+    table
+}
+
+/// Why trials are not counted, each reason once.
+fn invalid(capacity: &Capacity) -> Vec<Block> {
+    let mut seen: Vec<&str> = Vec::new();
+    let mut notes = Vec::new();
+    for trial in &capacity.trials {
+        for reason in &trial.invalid {
+            if !seen.contains(&reason.code.as_str()) {
+                seen.push(&reason.code);
+                let text = format!("trial {} is not counted, {}: {}", trial.number, reason.code, reason.sentence);
+                notes.push(Note::new(text, Tone::Warning));
+            }
+        }
+    }
+    notes
+}
+
+fn onsets(capacity: &Capacity) -> Table {
+    let mut table = Table::new([
+        Column::words("condition"),
+        Column::number("from"),
+        Column::number("not at").yields(1),
+        Column::words("at step").yields(2),
+        Column::number("times there").yields(2),
+        Column::words("reply").at(Place::Page),
+    ]);
+    for onset in &capacity.onsets {
+        let code = onset.met.code.map_or(String::new(), |code| format!("{code:03} "));
+        let (expected, tone) = if onset.met.expected { (" (expected)", Tone::Good) } else { ("", Tone::Bad) };
+        table.row([
+            Cell::name(format!("{code}{}{expected}", onset.met.condition)).tone(tone),
+            Cell::number(load(capacity, onset.from)).strong(),
+            Cell::number(onset.not_at.map(|below| load(capacity, below)).unwrap_or_default()),
+            Cell::name(&onset.met.step),
+            Cell::number(format::count(onset.met.count)),
+            Cell::code(format::cut(&onset.met.sample, 200)),
+        ]);
+    }
+    table
+}

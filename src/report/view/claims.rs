@@ -1,0 +1,214 @@
+//! What decides whether a run is good: its assertions, limits and goals, each with its status word and its severity.
+
+use super::{Cell, Column, Table, Tone};
+use crate::report::format;
+use crate::report::stored::{
+    CapacityGoal, CapacityStatus, Limit, LimitVerdict, RunResult, StoredAssertion, StoredAssertionStatus,
+    StoredStatus, ValidityStatus,
+};
+use crate::verdict::grammar;
+
+/// One claim.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// `assertions`, `limits` or `capacity`.
+    pub group: &'static str,
+    /// Its status, with its severity.
+    pub word: Cell,
+    /// What is claimed.
+    pub what: String,
+    /// The phase it is about, if it is about one.
+    pub phase: Option<String>,
+    /// What was observed.
+    pub observed: String,
+    /// What is asked beside it: over which stretch of time, and whether it ends the run.
+    pub conditions: String,
+    /// What else is known, a line each.
+    pub details: Vec<String>,
+    /// What the claim came to, with what is known of the whole run.
+    pub state: ClaimState,
+    /// The kind of failure, if it is one.
+    pub failure: &'static str,
+}
+
+/// What a claim came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClaimState {
+    /// It holds.
+    Passed,
+    /// It does not hold.
+    Failed,
+    /// It cannot be known: the measurement is invalid, or a search did not settle.
+    Unknown,
+    /// It was not judged.
+    Skipped,
+}
+
+/// All claims of a run: those of each group that do not hold stand first.
+pub fn all(result: &RunResult) -> Vec<Claim> {
+    let assertions = sorted(result).into_iter().map(|(_, own)| of_assertion(own));
+    let goals = result.capacity.iter().flat_map(|capacity| &capacity.goals);
+    let claims = assertions.chain(result.limits.iter().map(of_limit)).chain(goals.map(of_goal));
+    claims.map(|claim| Claim { state: in_run(result, claim.state), ..claim }).collect()
+}
+
+/// What passed in a run that proves nothing has not passed.
+fn in_run(result: &RunResult, state: ClaimState) -> ClaimState {
+    let is_invalid = result.validity.status == ValidityStatus::Invalid;
+    match state {
+        ClaimState::Passed if is_invalid => ClaimState::Unknown,
+        ClaimState::Passed if result.verdict.status == StoredStatus::Interrupted => ClaimState::Skipped,
+        state => state,
+    }
+}
+
+fn sorted(result: &RunResult) -> Vec<(usize, &StoredAssertion)> {
+    let mut all: Vec<_> = result.assertions.iter().enumerate().collect();
+    all.sort_by_key(|(_, own)| own.status == StoredAssertionStatus::Pass);
+    all
+}
+
+/// The status word of an assertion; what failed stands in capitals.
+fn status(assertion: &StoredAssertion) -> Cell {
+    let word = assertion.status.as_str();
+    match assertion.status {
+        StoredAssertionStatus::Pass => Cell::words(word).tone(Tone::Good),
+        StoredAssertionStatus::Fail | StoredAssertionStatus::NoData => {
+            Cell::words(word.to_uppercase()).tone(Tone::Bad)
+        }
+        StoredAssertionStatus::NotJudged => Cell::words(word).tone(Tone::Warning),
+    }
+}
+
+/// What was observed, its numbers written as everywhere in the report.
+///
+/// The stored text has more digits. They stay where the shorter number would read like the bound that it is held against.
+pub(super) fn observed(assertion: &StoredAssertion) -> String {
+    let stored = format::harmless(&assertion.observed);
+    let rounded = format::numbers_in(&stored);
+    let bound = grammar::Assertion::parse(&assertion.expr).ok().map(|own| own.expr.value);
+    let is_close = bound.is_some_and(|bound| {
+        let as_shown = [format::duration(bound), format::rate(bound), format::count(bound as u64)];
+        rounded.split(" to ").any(|number| as_shown.iter().any(|shown| number.ends_with(shown.as_str())))
+    });
+    if is_close { stored } else { rounded }
+}
+
+fn of_assertion(assertion: &StoredAssertion) -> Claim {
+    let observed = observed(assertion);
+    let over = assertion.window_s.map(|s| format!(" over every {}", format::seconds(s)));
+    let abort = if assertion.abort { ", else abort" } else { "" };
+    let expr = format::harmless(&assertion.expr);
+    Claim {
+        group: "assertions",
+        word: status(assertion),
+        phase: assertion.phase.as_deref().map(format::harmless),
+        conditions: over.unwrap_or_default() + abort,
+        details: vec![format!("asserted: {expr}"), format!("observed: {observed}")],
+        what: expr,
+        observed,
+        state: match assertion.status {
+            StoredAssertionStatus::Pass => ClaimState::Passed,
+            StoredAssertionStatus::Fail | StoredAssertionStatus::NoData => ClaimState::Failed,
+            StoredAssertionStatus::NotJudged => ClaimState::Skipped,
+        },
+        failure: if assertion.status == StoredAssertionStatus::NoData { "no-data" } else { "assertion" },
+    }
+}
+
+/// The assertions as a table.
+pub fn assertions(result: &RunResult) -> Table {
+    let mut table = Table::new(["", "asserted", "phase", "observed"].map(Column::words));
+    table.is_list = true;
+    for (i, assertion) in sorted(result) {
+        let claim = of_assertion(assertion);
+        let phase = claim.phase.map_or(String::new(), |phase| format!("in {phase}"));
+        let builtin = if assertion.builtin { "always asserted" } else { "" };
+        let scope = [phase.as_str(), claim.conditions.trim_start_matches([' ', ',']), builtin];
+        let scope: Vec<&str> = scope.into_iter().filter(|part| !part.is_empty()).collect();
+        table.row([
+            claim.word,
+            Cell::stored_code(&assertion.expr, format!("/assertions/{i}/expr")),
+            Cell::words(scope.join(", ")).tone(Tone::Quiet),
+            match claim.observed == format::harmless(&assertion.observed) {
+                true => Cell::stored_code(&assertion.observed, format!("/assertions/{i}/observed")),
+                false => Cell::code(claim.observed),
+            },
+        ]);
+    }
+    table
+}
+
+/// The severity of a limit: a limit that fails the run is a failure in every format.
+pub(super) fn severity_of_limit(limit: &Limit) -> Tone {
+    match limit.verdict {
+        _ if limit.fails() => Tone::Bad,
+        LimitVerdict::AsExpected | LimitVerdict::Found => Tone::Good,
+        _ => Tone::Warning,
+    }
+}
+
+/// The status word of a limit.
+pub(super) fn status_of_limit(limit: &Limit) -> Cell {
+    Cell::words(limit.verdict.as_str()).tone(severity_of_limit(limit))
+}
+
+fn of_limit(limit: &Limit) -> Claim {
+    let configured = limit.expected.map(|expected| format::limit_amount(limit, expected));
+    let served = format::limit_found(limit);
+    let beside = configured.as_ref().map_or(String::new(), |own| format!(", {own} configured"));
+    let mut details = vec![format!("result: {}", limit.verdict)];
+    details.extend(configured.map(|own| format!("configured: {own}")));
+    details.push(format!("served: {served}"));
+    details.extend(limit.shown_by.map(|by| format!("shown by: {by}")));
+    details.extend(limit.reply.as_ref().map(|reply| format!("reply: {reply}")));
+    details.extend(limit.inexact.as_ref().map(|why| format!("not exact: {why}")));
+    details.extend(limit.remarks.iter().cloned());
+    Claim {
+        group: "limits",
+        word: status_of_limit(limit),
+        what: format::harmless(&limit.name),
+        phase: None,
+        observed: format!("{served} served{beside}"),
+        conditions: String::new(),
+        details,
+        state: match severity_of_limit(limit) {
+            Tone::Bad => ClaimState::Failed,
+            Tone::Good => ClaimState::Passed,
+            // Nothing was configured, and nothing was found.
+            _ => ClaimState::Skipped,
+        },
+        failure: limit.verdict.as_str(),
+    }
+}
+
+/// The status word of a goal.
+pub(super) fn status_of_goal(goal: &CapacityGoal) -> Cell {
+    let tone = match goal.status {
+        CapacityStatus::Inconclusive => Tone::Bad,
+        _ if goal.lower.is_none() => Tone::Bad,
+        CapacityStatus::Found => Tone::Good,
+        CapacityStatus::GeneratorLimited | CapacityStatus::MaxReached => Tone::Warning,
+    };
+    Cell::words(goal.status.as_str()).tone(tone)
+}
+
+fn of_goal(goal: &CapacityGoal) -> Claim {
+    let word = status_of_goal(goal);
+    let (state, why) = match goal.status {
+        CapacityStatus::Inconclusive => (ClaimState::Unknown, Some("the search did not settle")),
+        _ if goal.lower.is_none() => (ClaimState::Failed, Some("no load that was tried met the goal")),
+        _ => (ClaimState::Passed, None),
+    };
+    Claim {
+        group: "capacity",
+        word,
+        what: format::harmless(&goal.name),
+        phase: None,
+        observed: format::capacity_found(goal),
+        conditions: String::new(),
+        details: why.into_iter().map(str::to_owned).collect(),
+        state,
+        failure: if state == ClaimState::Unknown { "inconclusive" } else { "not-met" },
+    }
+}

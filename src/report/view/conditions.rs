@@ -1,0 +1,88 @@
+//! What the failures and expected refusals mean, the most frequent failure first.
+
+use super::{Block, Cell, Section, Tone};
+use crate::condition::Condition;
+use crate::report::format;
+use crate::report::stored::{RunResult, StoredCondition};
+
+/// A failure or an expected refusal.
+#[derive(Clone, Debug)]
+pub struct ConditionView {
+    /// How often.
+    pub count: Cell,
+    /// Its name, with its severity.
+    pub name: Cell,
+    /// At which step, and with which codes.
+    pub at: String,
+    /// In which phase, how many, when, and whether the profile expects it.
+    pub facts: Vec<String>,
+    /// What the name means, if this version knows it.
+    pub meaning: String,
+    /// The first reply of its kind, line by line.
+    pub sample: Vec<String>,
+    /// From when on it was seen, and for how long, in percent of the run.
+    pub seen_percent: [String; 2],
+}
+
+/// The conditions of a run.
+pub fn section(result: &RunResult) -> Section {
+    let mut rows: Vec<(usize, &StoredCondition)> =
+        result.conditions.iter().enumerate().filter(|(_, row)| row.count > 0).collect();
+    rows.sort_by_key(|(_, row)| row.rank());
+    let title = match rows.iter().all(|(_, row)| row.expected || row.is_manner()) {
+        _ if rows.iter().all(|(_, row)| row.expected) => "What was refused, as expected",
+        true => "What was seen beside the messages",
+        false => "What went wrong",
+    };
+    Section {
+        id: "conditions",
+        title: title.to_owned(),
+        lead: "By meaning, with the first reply of its kind as it came. The strip shows when in the run it was seen.",
+        blocks: rows
+            .into_iter()
+            .map(|(i, row)| Block::Condition(Box::new(condition(result, i, row))))
+            .collect(),
+        ..Section::default()
+    }
+}
+
+/// The most frequent unexpected condition.
+pub(super) fn foremost(result: &RunResult) -> Option<ConditionView> {
+    let unexpected = result.conditions.iter().enumerate().filter(|(_, row)| !row.expected && row.count > 0);
+    unexpected.min_by_key(|(_, row)| row.rank()).map(|(i, row)| condition(result, i, row))
+}
+
+fn condition(result: &RunResult, i: usize, row: &StoredCondition) -> ConditionView {
+    let started = result.phases.iter().find(|phase| phase.name == row.phase).map_or(0, |phase| phase.started);
+    let mut facts = Vec::new();
+    if result.phases.len() > 1 {
+        facts.push(format!("in {}", row.phase));
+    }
+    if row.count <= started {
+        facts.push(format!("{} of started", format::share(row.count, started)));
+    }
+    let (first, last) = (format::seconds(row.first_s), format::seconds(row.last_s));
+    facts.push(if first == last { format!("at {first}") } else { format!("from {first} to {last}") });
+    facts.push(row.effect());
+    let code = row.code.map_or(String::new(), |code| format!(", {code:03}"));
+    let enhanced = row.enhanced.as_ref().map_or(String::new(), |enhanced| format!(" {enhanced}"));
+    let whole = result.took_s.max(1e-9);
+    let from = (row.first_s / whole).clamp(0.0, 1.0);
+    let length = ((row.last_s - row.first_s) / whole).clamp(0.0, 1.0 - from);
+    let known = row.condition.parse::<Condition>();
+    ConditionView {
+        count: Cell::count(row.count, format!("/conditions/{i}/count")).strong(),
+        name: Cell::stored_name(&row.condition, format!("/conditions/{i}/condition")).tone(
+            match row.is_manner() {
+                _ if row.expected => Tone::Good,
+                true => Tone::Warning,
+                false => Tone::Bad,
+            },
+        ),
+        at: format::harmless(&format!("at {}{code}{enhanced}", row.step)),
+        facts: facts.iter().map(|fact| format::harmless(fact)).collect(),
+        meaning: known.map(|own| own.meaning().to_owned()).unwrap_or_default(),
+        sample: row.sample.lines().map(format::harmless).collect(),
+        seen_percent: [from, length].map(|share| format!("{:.2}", share * 100.0)),
+    }
+}

@@ -1,0 +1,188 @@
+//! The verdict in a word and a sentence, its reasons, and what was run.
+
+use super::conditions::{self, ConditionView};
+use super::{Cell, Tone, measured};
+use crate::report::format;
+use crate::report::stored::{
+    Capacity, CapacityStatus, Generator, RunResult, StoredAssertionStatus, StoredStatus, ValidityStatus,
+};
+
+/// The head of the report.
+#[derive(Clone, Debug)]
+pub struct Head {
+    /// `PASS`, `FAIL`, `NO-DATA`, ..., with its severity.
+    pub word: Cell,
+    /// What that means.
+    pub sentence: String,
+    /// The exit code of the process.
+    pub exit_code: Cell,
+    /// The assertion that stopped the run, if one did.
+    pub aborted_by: Option<String>,
+    /// Whether the numbers can be trusted, in a sentence.
+    pub validity: Cell,
+    /// Why not, by name and in words.
+    pub reasons: Vec<(String, String)>,
+    /// What is odd and does not make the numbers wrong.
+    pub warnings: Vec<String>,
+    /// The most frequent failure, where nothing was accepted.
+    pub foremost: Option<Box<ConditionView>>,
+    /// The profile's name.
+    pub profile: Cell,
+    /// Where the load went.
+    pub target: Cell,
+    /// When the run started.
+    pub started_at: Cell,
+    /// How long it took.
+    pub took: Cell,
+    /// The seed.
+    pub seed: String,
+    /// Identifies the run.
+    pub run_id: Cell,
+}
+
+impl Head {
+    pub(super) fn of(result: &RunResult) -> Head {
+        let status = result.verdict.status;
+        let validity = &result.validity;
+        let is_valid = validity.status == ValidityStatus::Valid;
+        let explained = |(i, reason): (usize, &String)| {
+            let words = validity.explanations.get(i).map(|words| format::harmless(words)).unwrap_or_default();
+            (format::harmless(reason), words)
+        };
+        Head {
+            word: Cell::words(status.as_str().to_uppercase())
+                .tone(severity(status))
+                .stored("/verdict/status", "verdict"),
+            sentence: format::harmless(&sentence(result)),
+            exit_code: Cell::count(result.verdict.exit_code.into(), "/verdict/exit_code"),
+            aborted_by: result.verdict.aborted_by.as_deref().map(format::harmless),
+            validity: match is_valid {
+                true => Cell::words(kept_up(&result.generator)).tone(Tone::Good),
+                false => Cell::words(NOT_VALID).tone(Tone::Bad),
+            },
+            reasons: validity.reasons.iter().enumerate().map(explained).collect(),
+            warnings: result.warnings.iter().map(|warning| format::harmless(warning)).collect(),
+            foremost: match measured(result).all(|(_, phase)| phase.accepted == 0) {
+                true => conditions::foremost(result).map(Box::new),
+                false => None,
+            },
+            profile: Cell::stored_name(&result.profile.name, "/profile/name"),
+            target: Cell::stored_name(&result.target, "/target"),
+            started_at: Cell::stored_name(&result.started_at, "/started_at"),
+            took: Cell::seconds(result.took_s, "/took_s"),
+            seed: result.profile.seed.to_string(),
+            run_id: Cell::stored_code(&result.run_id, "/run_id"),
+        }
+    }
+
+    /// The reasons why the run is invalid, a line each.
+    pub fn reason_lines(&self) -> impl Iterator<Item = String> {
+        self.reasons.iter().map(|(name, words)| match words.is_empty() {
+            true => name.clone(),
+            false => format!("{name}: {words}"),
+        })
+    }
+
+    /// The sentence with the exit code.
+    pub fn sentence_with_code(&self) -> String {
+        format!("{} (exit code {})", self.sentence, self.exit_code.text)
+    }
+}
+
+const NOT_VALID: &str = "The measurement is invalid: the load generator or its machine was the bottleneck, so the numbers \
+                         below say more about it than about the listener.";
+
+fn severity(status: StoredStatus) -> Tone {
+    match status {
+        StoredStatus::Pass => Tone::Good,
+        StoredStatus::Fail | StoredStatus::NoData | StoredStatus::Invalid => Tone::Bad,
+        StoredStatus::Interrupted => Tone::Warning,
+    }
+}
+
+/// That the generator kept up, with what shows it.
+fn kept_up(generator: &Generator) -> String {
+    let cpu = format::percent(generator.cpu_share);
+    match generator.lag_p99_ns {
+        Some(lag) => format!(
+            "The measurement is valid: the load generator kept up. 99 of 100 arrivals started within {} of their scheduled \
+             time, and it used {cpu} of its CPU.",
+            format::duration(lag as f64)
+        ),
+        None => "The results are valid: trials that the load generator limited are not counted.".to_owned(),
+    }
+}
+
+/// The verdict in words.
+fn sentence(result: &RunResult) -> String {
+    if result.is_unfinished() {
+        return "no verdict: these are the counts until the run ended".to_owned();
+    }
+    if result.verdict.status == StoredStatus::Interrupted {
+        return format!("stopped by the user after {}", format::seconds(result.took_s));
+    }
+    match &result.capacity {
+        _ if !result.phases.is_empty() => of_load(result),
+        _ if !result.limits.is_empty() => of_limits(result),
+        Some(capacity) => of_capacity(result, capacity),
+        None => of_load(result),
+    }
+}
+
+fn of_load(result: &RunResult) -> String {
+    let failed = result.assertions.iter().filter(|own| own.status != StoredAssertionStatus::Pass).count();
+    let all = result.assertions.len();
+    match result.verdict.status {
+        StoredStatus::Pass if all == 1 => "measured, valid, and the assertion holds".to_owned(),
+        StoredStatus::Pass => format!("measured, valid, and all {all} assertions hold"),
+        StoredStatus::Fail if failed == 0 => "not as expected".to_owned(),
+        StoredStatus::Fail if all == 1 => "the assertion does not hold".to_owned(),
+        StoredStatus::Fail => {
+            let verb = if failed == 1 { "does" } else { "do" };
+            let unexpected = result
+                .assertions
+                .iter()
+                .find(|own| own.status == StoredAssertionStatus::Fail && own.expr.starts_with("unexpected"));
+            let also = unexpected.map_or(String::new(), |own| format!("; unexpected were {}", own.observed));
+            format!("{failed} of {all} assertions {verb} not hold{also}")
+        }
+        StoredStatus::Invalid => "the numbers below cannot be trusted".to_owned(),
+        StoredStatus::NoData | StoredStatus::Interrupted => "nothing was measured".to_owned(),
+    }
+}
+
+fn of_limits(result: &RunResult) -> String {
+    let failed = result.limits.iter().filter(|limit| limit.fails()).count();
+    let limits = format::counted(result.limits.len() as u64, "limit");
+    match result.verdict.status {
+        StoredStatus::Pass => format!("{limits} tested, none differs from what was configured"),
+        StoredStatus::Fail if result.limits.len() == 1 => "the limit is not as expected".to_owned(),
+        StoredStatus::Fail if failed == 1 => format!("1 of {limits} is not as expected"),
+        StoredStatus::Fail => format!("{failed} of {limits} are not as expected"),
+        StoredStatus::NoData | StoredStatus::Interrupted => "no limit was found".to_owned(),
+        StoredStatus::Invalid => "the search could not be completed".to_owned(),
+    }
+}
+
+fn of_capacity(result: &RunResult, capacity: &Capacity) -> String {
+    let count = |status: CapacityStatus| capacity.goals.iter().filter(|goal| goal.status == status).count();
+    let sentence = match result.verdict.status {
+        StoredStatus::Pass if result.assertions.is_empty() => "the capacity is found",
+        StoredStatus::Pass => "the capacity is as expected",
+        StoredStatus::Fail => "the capacity is not as expected",
+        StoredStatus::Invalid => "no trial can be trusted",
+        StoredStatus::NoData | StoredStatus::Interrupted => {
+            let causes = [
+                (CapacityStatus::GeneratorLimited, "inconclusive: the generator could do no more"),
+                (CapacityStatus::MaxReached, "inconclusive: the highest load allowed meets the goal"),
+                (CapacityStatus::Inconclusive, "inconclusive: the search did not settle"),
+            ];
+            match causes.into_iter().find(|(status, _)| count(*status) > 0) {
+                Some((_, why)) => why,
+                None if capacity.goals.is_empty() => "nothing was measured",
+                None => "inconclusive: the search ended early",
+            }
+        }
+    };
+    sentence.to_owned()
+}
