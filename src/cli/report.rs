@@ -143,7 +143,7 @@ impl Stored {
         // The shards of a run have one profile, and each a machine of its own.
         let profile =
             self.directories.first().and_then(|path| std::fs::read_to_string(path.join("profile.toml")).ok());
-        Ok(html::write(html::Input {
+        Ok(html::write(html::PageInput {
             result: &self.result,
             profile: profile.as_deref(),
             environment: None,
@@ -199,7 +199,7 @@ pub fn in_json(result: &RunResult) -> Vec<u8> {
 /// A result for a reader; `files`: the run directory to point to.
 pub fn in_text(result: &RunResult, width: usize, colour: bool, files: Option<&str>) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
-    terminal::write(result, terminal::Style { width, colour, files }, &mut text)?;
+    terminal::write(result, terminal::TextStyle { width, colour, files }, &mut text)?;
     Ok(text)
 }
 

@@ -1,11 +1,8 @@
-//! Numbers and foreign text as a person reads them: durations, counts, rates, shares, octets, and replies made harmless.
+//! Numbers and foreign text as a person reads them: durations, counts, rates, shares, bytes, and replies made harmless.
 //!
-//! It rounds for the eye only; files keep every digit. Layout is `layout`'s business.
+//! It rounds for the reader only: files keep every digit.
 
 use std::time::Duration;
-
-use super::stored::search::{CapacityGoal, Limit};
-use super::stored::{Generator, StoredPhase};
 
 /// A duration in nanoseconds with three significant digits: `812 us`, `12.4 ms`, `1.02 s`, `2 min 05 s`.
 pub fn duration(ns: f64) -> String {
@@ -87,33 +84,6 @@ pub fn percent(share: f64) -> String {
     }
 }
 
-/// The share of its CPU that the generator used, and of how much: `31 % of 2 threads`, or of fewer cores than threads.
-pub fn cpu(own: &Generator) -> String {
-    let share = percent(own.cpu_share);
-    match own.threads {
-        0 => share,
-        threads if own.allowed_cores > 0.0 && own.allowed_cores < f64::from(threads) => {
-            let cores = format!("{:.2}", own.allowed_cores);
-            let cores = cores.trim_end_matches('0').trim_end_matches('.');
-            let noun = if cores == "1" { "core" } else { "cores" };
-            format!("{share} of {cores} {noun} for {}", counted(threads.into(), "thread"))
-        }
-        threads => format!("{share} of {}", counted(threads.into(), "thread")),
-    }
-}
-
-/// What of a phase ended after its window, and is in no rate; nothing if it is of no account.
-pub fn drained(phase: &StoredPhase) -> Option<String> {
-    let drained = phase.drained.as_ref()?;
-    (drained.accepted > 0 || drained.started > 0).then(|| {
-        let late = match drained.started {
-            0 => String::new(),
-            started => format!("{} started and ", count(started)),
-        };
-        format!("{late}{} accepted after the window, within {}", count(drained.accepted), seconds(drained.s))
-    })
-}
-
 /// A moment since the Unix epoch as [`timestamp`], to the nanosecond.
 pub fn exact_timestamp(at: Duration) -> String {
     humantime::format_rfc3339_nanos(std::time::UNIX_EPOCH + at).to_string()
@@ -135,7 +105,7 @@ pub fn probability(p: f64) -> String {
     if p < 0.001 { "<0.001".to_owned() } else { format!("{p:.3}") }
 }
 
-/// Octets, in binary multiples.
+/// Bytes, in binary multiples.
 pub fn bytes(n: u64) -> String {
     const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
     if n < 1024 {
@@ -156,36 +126,41 @@ pub fn quantile(q: f64) -> String {
     format!("p{percent}")
 }
 
-/// What was found of a limit: a number, a range, or a bound, with its unit.
-pub fn limit_found(limit: &Limit) -> String {
-    match (limit.value, limit.at_least, limit.at_most) {
-        (Some(value), ..) => limit_amount(limit, value),
-        (None, Some(low), Some(high)) => format!("{} to {}", count(low), limit_amount(limit, high)),
-        (None, Some(low), None) => format!(">= {}", limit_amount(limit, low)),
-        (None, None, Some(high)) => format!("<= {}", limit_amount(limit, high)),
-        (None, None, None) => "unknown".to_owned(),
+/// The text with its numbers written as in tables: times with three digits, rates and counts as [`rate`] and [`count`].
+pub fn numbers_in(text: &str) -> String {
+    let words: Vec<&str> = text.split(' ').collect();
+    let mut out: Vec<String> = Vec::new();
+    let mut i = 0;
+    while i < words.len() {
+        let (bound, word) = if words[i] == ">=" { (">= ", words.get(i + 1)) } else { ("", Some(&words[i])) };
+        let at = if bound.is_empty() { i } else { i + 1 };
+        let number = |word: &str| word.parse::<f64>().ok().filter(|number| *number >= 0.0);
+        let unit = words.get(at + 1).and_then(|unit| match *unit {
+            "ns" => Some(1.0),
+            "us" => Some(1e3),
+            "ms" => Some(1e6),
+            "s" => Some(1e9),
+            _ => None,
+        });
+        let written = word.and_then(|word| match (number(word), unit, word.strip_suffix("/s")) {
+            (Some(value), Some(unit), _) => Some((duration(value * unit), at + 2)),
+            (_, _, Some(per_s)) => Some((rate(number(per_s)?), at + 1)),
+            // A share has its own digits, and only a number that stands alone is a count.
+            _ if words.len() == at + 1 => Some((count(word.parse().ok()?), at + 1)),
+            _ => None,
+        });
+        match written {
+            Some((text, next)) => {
+                out.push(format!("{bound}{text}"));
+                i = next;
+            }
+            None => {
+                out.push(words[i].to_owned());
+                i += 1;
+            }
+        }
     }
-}
-
-/// A number of a limit's unit.
-pub fn limit_amount(limit: &Limit, value: u64) -> String {
-    match limit.unit.as_str() {
-        "ms" => duration(value as f64 * 1e6),
-        "reply" => format!("{value:03}"),
-        unit if unit.ends_with(" a minute") => format!("{}/min", count(value)),
-        unit => format!("{} {}", count(value), harmless(unit)),
-    }
-}
-
-/// The bounds of a capacity, with their unit.
-pub fn capacity_found(goal: &CapacityGoal) -> String {
-    let unit = harmless(&goal.unit);
-    match (goal.lower, goal.upper) {
-        (Some(lower), Some(upper)) => format!("{lower:.1} to {upper:.1} {unit}"),
-        (Some(lower), None) => format!(">= {lower:.1} {unit}"),
-        (None, Some(upper)) => format!("< {upper:.1} {unit}"),
-        (None, None) => "n/a".to_owned(),
-    }
+    out.join(" ")
 }
 
 /// A bar of at most `width` columns for a share from 0 to 1; whatever is not zero shows.
@@ -376,6 +351,24 @@ mod tests {
         assert_eq!(cut("abcdefg", 6), "abcde…");
         assert_eq!(cut("漢漢漢", 4), "漢…");
         assert!(columns(&cut("漢漢漢漢", 6)) <= 6);
+    }
+
+    #[test]
+    fn numbers_in_a_text_are_written_as_in_tables() {
+        let cases = [
+            ("9.658 ms", "9.66 ms"),
+            (">= 61.2345 ms", ">= 61.2 ms"),
+            ("1.5 s to 2.3456 s", "1.50 s to 2.35 s"),
+            ("24000", "24,000"),
+            ("186.234/s", "186.2/s"),
+            ("0.0123 %", "0.0123 %"),
+            ("n/a (needs 46050, has 1412)", "n/a (needs 46050, has 1412)"),
+            ("99.5 %: 3 of 4 messages", "99.5 %: 3 of 4 messages"),
+            ("no values", "no values"),
+        ];
+        for (stored, shown) in cases {
+            assert_eq!(numbers_in(stored), shown);
+        }
     }
 
     #[test]

@@ -1,19 +1,20 @@
 //! `report.html`: one run as one page that needs nothing else, for a person who has never seen the tool.
 //!
-//! The words and tables are there without scripts; the charts are drawn from data that the page carries, and the same data
-//! can be saved from it.
+//! It lays out a [`View`], and draws charts from data that the page carries. The words and tables are there without scripts;
+//! the data can be saved from the page.
 //!
 //! # Decisions
-//! - Everything a stranger may have said is made harmless and then escaped by the template; data stands in a block that is
-//!   no script, with `<` written as an escape. Beside that the page forbids itself every request and every script but its
-//!   own two, by their hashes.
+//! - Everything that a user or a listener may have said is made harmless and then escaped by the template; data stands in a
+//!   block that is no script, with `<` written as an escape. Beside that the page forbids itself every request and every
+//!   script but its own two, by their hashes.
 //! - Charts are uPlot's (1.6.32, MIT), which the page carries whole, with its licence.
-//! - Figures carry the place in `result.json` where they stand, so that a test can hold the one against the other.
 
+mod charts;
+mod classes;
 mod compared;
 mod spectrum;
 pub mod timeline;
-pub mod view;
+mod trial_curve;
 
 use askama::Template;
 use base64::Engine;
@@ -21,9 +22,12 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::format;
-use super::stored::RunResult;
-use super::stored::json;
-use view::{Bar, Cell, Claim, ConditionView, Curve, Head, Line, Table};
+use super::stored::{RunResult, json};
+use super::view::{
+    self, Block, Cell, Claim, ClaimState, Column, ConditionView, Head, Medium, Section, SummaryLine, Table,
+    View,
+};
+use charts::{Chart, Charts};
 
 pub use compared::comparison;
 pub use timeline::Timeline;
@@ -33,6 +37,14 @@ const UPLOT_STYLE: &str = include_str!("html/uplot/uPlot.min.css");
 const UPLOT_LICENCE: &str = include_str!("html/uplot/LICENSE");
 const SCRIPT: &str = include_str!("html/page.js");
 const STYLE: &str = include_str!("html/style.css");
+
+/// Conditions shown; the rest is in `failures.jsonl` and in the embedded result.
+const CONDITIONS: usize = 40;
+/// Lines of a sample reply shown, and how much of each.
+const SAMPLE_LINES: usize = 12;
+const SAMPLE_COLUMNS: usize = 400;
+/// Limits in the short answer; the table has all.
+const LIMITS: usize = 8;
 
 /// What the page of a run in progress has beside the report's: it is served, and follows the run.
 #[derive(Clone, Copy, Debug)]
@@ -47,7 +59,7 @@ pub struct LivePart {
 
 /// What a page is made from.
 #[derive(Clone, Copy, Debug)]
-pub struct Input<'a> {
+pub struct PageInput<'a> {
     /// The run.
     pub result: &'a RunResult,
     /// The resolved profile, as TOML, if it is there.
@@ -62,186 +74,219 @@ pub struct Input<'a> {
     pub conditions: Option<&'a str>,
 }
 
-/// The page.
-pub fn write(input: Input<'_>) -> String {
-    Page::new(input).write()
+/// The page of a run.
+pub fn write(input: PageInput<'_>) -> String {
+    write_view(View::of(input.result), input)
 }
 
-impl Page<'_> {
-    /// The page of this run, ready to be written.
-    pub fn new(input: Input<'_>) -> Page<'_> {
-        let result = input.result;
-        let (conditions, more_conditions) = view::conditions(result);
-        let environment: Option<serde_json::Value> =
-            input.environment.and_then(|text| serde_json::from_str(text).ok());
-        let mut machine = Table::new(["", ""]);
-        if let Some(environment) = &environment {
-            view::flat(environment, "", "", &mut machine);
-            // These figures stand in another file.
-            machine.rows.iter_mut().flatten().for_each(|cell| cell.path.clear());
-        }
-        let data = Data {
-            took_s: result.took_s,
-            phases: result
-                .phases
-                .iter()
-                .map(|p| Span {
-                    name: format::harmless(&p.name),
-                    from: p.start_s,
-                    length: p.window_s,
-                    warmup: p.warmup,
-                })
-                .collect(),
-            timeline: input.timeline.map(|(timeline, _)| timeline),
-            spectra: spectrum::spectra(result),
-            curve: view::curve(result),
-        };
-        let over = input.live.is_none();
-        let policy = format!("script-src {} {}", hash(UPLOT), hash(SCRIPT));
-        // What is not yet known is no result.
-        let mut files: Vec<_> = over.then(|| ("result.json", json::write(result))).into_iter().collect();
-        files.extend(input.timeline.map(|(_, series)| ("timeseries.csv", series.to_owned())));
-        files.extend(input.conditions.map(|text| ("conditions.csv", text.to_owned())));
-        files.extend(input.profile.map(|text| ("profile.toml", text.to_owned())));
-        files.extend(input.environment.map(|text| ("environment.json", text.to_owned())));
-        Page {
-            policy: match input.live {
-                None => policy,
-                Some(live) => format!("{policy} {}; connect-src 'self'", hash(live.script)),
-            },
-            over,
-            whole: input.live.is_none_or(|live| live.whole),
-            live: input.live,
-            uplot: UPLOT,
-            uplot_style: UPLOT_STYLE,
-            uplot_licence: UPLOT_LICENCE,
-            script: SCRIPT,
-            style: STYLE,
-            title: format!("{}: {}", format::harmless(&result.profile.name), result.verdict.status),
-            head: view::head(result),
-            asked: view::asked(result),
-            happened: view::happened(result),
-            claims: view::claims(result),
-            assertions: view::assertions(result),
-            load: view::load(result),
-            addresses: view::addresses(result),
-            times: view::times(result),
-            spent: view::spent(result),
-            outcomes: view::outcomes(result),
-            conditions,
-            more_conditions,
-            limits: view::limits(result),
-            capacity: view::capacity(result),
-            trials: view::trials(result),
-            onsets: view::onsets(result),
-            remarks: view::remarks(result),
-            has_curve: data.curve.is_some(),
-            generator: view::generator(result),
-            ledger: view::ledger(result),
-            identity: identity(result),
-            machine,
-            profile: input
-                .profile
-                .map(|text| text.lines().map(format::harmless).collect::<Vec<_>>().join("\n")),
-            has_timeline: input.timeline.is_some(),
-            has_conditions: input.timeline.is_some_and(|(timeline, _)| timeline.has_conditions()),
-            has_spectra: !data.spectra.is_empty(),
-            has_refusals: result.phases.iter().any(|p| p.expected + p.deferred + p.rejected + p.refused > 0),
-            data: block(&data),
-            files: files.into_iter().map(|(name, text)| (name, size(&text), block(&text))).collect(),
-            version: format::harmless(&result.tool.version),
-        }
-    }
-
-    /// The page as HTML.
-    pub fn write(&self) -> String {
-        self.render().expect("a template of plain values writes into memory")
-    }
+/// The page with this view of the run.
+pub fn write_view(view: View, input: PageInput<'_>) -> String {
+    let result = input.result;
+    let data = ChartData {
+        took_s: result.took_s,
+        phases: result
+            .phases
+            .iter()
+            .map(|phase| PhaseSpan {
+                name: format::harmless(&phase.name),
+                from: phase.start_s,
+                length: phase.window_s,
+                warmup: phase.warmup,
+            })
+            .collect(),
+        timeline: input.timeline.map(|(timeline, _)| timeline),
+        spectra: spectrum::spectra(result),
+        curve: trial_curve::curve(result),
+    };
+    let charts = Charts {
+        has_timeline: input.timeline.is_some(),
+        has_conditions: input.timeline.is_some_and(|(timeline, _)| timeline.has_conditions()),
+        has_spectra: !data.spectra.is_empty(),
+        has_curve: data.curve.is_some(),
+        has_refusals: result.phases.iter().any(|p| p.expected + p.deferred + p.rejected + p.refused > 0),
+    };
+    let is_over = input.live.is_none();
+    let policy = format!("script-src {} {}", hash(UPLOT), hash(SCRIPT));
+    // What is not yet known is no result.
+    let mut files: Vec<_> = is_over.then(|| ("result.json", json::write(result))).into_iter().collect();
+    files.extend(input.timeline.map(|(_, series)| ("timeseries.csv", series.to_owned())));
+    files.extend(input.conditions.map(|text| ("conditions.csv", text.to_owned())));
+    files.extend(input.profile.map(|text| ("profile.toml", text.to_owned())));
+    files.extend(input.environment.map(|text| ("environment.json", text.to_owned())));
+    let page = ReportPage {
+        policy: match input.live {
+            None => policy,
+            Some(live) => format!("{policy} {}; connect-src 'self'", hash(live.script)),
+        },
+        is_over,
+        is_whole: input.live.is_none_or(|live| live.whole),
+        live: input.live,
+        uplot: UPLOT,
+        uplot_style: UPLOT_STYLE,
+        uplot_licence: UPLOT_LICENCE,
+        script: SCRIPT,
+        style: STYLE,
+        title: format!("{}: {}", view.head.profile.text, view.head.word.text.to_lowercase()),
+        claims: short(&view.claims),
+        asked: view.asked,
+        happened: view.happened,
+        sections: sections(view.sections, view.assertions, charts),
+        head: view.head,
+        identity: identity(result),
+        machine: machine(input.environment),
+        profile: input.profile.map(|text| text.lines().map(format::harmless).collect::<Vec<_>>().join("\n")),
+        data: block(&data),
+        files: files.into_iter().map(|(name, text)| (name, size(&text), block(&text))).collect(),
+        version: format::harmless(&result.tool.version),
+    };
+    page.render().expect("a template of plain values writes into memory")
 }
 
-/// What the template is filled from.
 #[derive(Template)]
 #[template(path = "html/page.html")]
-pub struct Page<'a> {
+struct ReportPage<'a> {
     policy: String,
-    over: bool,
-    whole: bool,
+    is_over: bool,
+    is_whole: bool,
     live: Option<LivePart>,
     uplot: &'a str,
     uplot_style: &'a str,
     uplot_licence: &'a str,
     script: &'a str,
     style: &'a str,
-    pub(crate) title: String,
-    pub(crate) head: Head,
-    asked: Vec<Line>,
-    happened: Vec<Line>,
-    pub(crate) claims: Vec<Claim>,
-    pub(crate) assertions: Table,
-    load: Table,
-    /// Which address of the target got what, where there are several.
-    addresses: Vec<String>,
-    times: Table,
-    spent: Vec<Bar>,
-    pub(crate) outcomes: Table,
-    conditions: Vec<ConditionView>,
-    more_conditions: usize,
-    limits: Table,
-    capacity: Table,
-    trials: Table,
-    onsets: Table,
-    remarks: Vec<String>,
-    has_curve: bool,
-    pub(crate) generator: Table,
-    ledger: Option<Table>,
+    title: String,
+    head: Head,
+    asked: Vec<SummaryLine>,
+    happened: Vec<SummaryLine>,
+    claims: Vec<Claim>,
+    sections: Vec<PageSection>,
     identity: Table,
     machine: Table,
     profile: Option<String>,
-    has_timeline: bool,
-    /// When conditions were met is known.
-    has_conditions: bool,
-    has_spectra: bool,
-    has_refusals: bool,
     data: String,
     /// Name, size in words, text.
     files: Vec<(&'static str, String, String)>,
     version: String,
 }
 
+/// A section with its charts.
+struct PageSection {
+    section: Section,
+    before: Vec<Chart>,
+    after: Vec<Chart>,
+    /// Conditions that are not shown.
+    more_conditions: usize,
+    /// The run over time is not known.
+    lacks_timeline: bool,
+}
+
 /// What the charts are drawn from, beside the time series.
 #[derive(Serialize)]
-struct Data<'a> {
+struct ChartData<'a> {
     took_s: f64,
-    phases: Vec<Span>,
+    phases: Vec<PhaseSpan>,
     timeline: Option<&'a Timeline>,
     spectra: Vec<spectrum::Spectrum>,
-    curve: Option<Curve>,
+    curve: Option<trial_curve::TrialCurve>,
 }
 
 /// When a phase was.
 #[derive(Serialize)]
-struct Span {
+struct PhaseSpan {
     name: String,
     from: f64,
     length: f64,
     warmup: bool,
 }
 
+/// The sections with their charts; the assertions stand before the generator.
+fn sections(sections: Vec<Section>, assertions: Table, charts: Charts) -> Vec<PageSection> {
+    let mut sections = sections;
+    if !assertions.rows.is_empty() {
+        let blocks = vec![Block::Table(assertions)];
+        let asserted =
+            Section { id: "assertions", title: "Assertions".to_owned(), blocks, ..Section::default() };
+        let at = sections.iter().position(|own| own.id == "generator").unwrap_or(sections.len());
+        sections.insert(at, asserted);
+    }
+    let placed = |mut section: Section| {
+        let more_conditions = cap_conditions(&mut section);
+        PageSection {
+            before: charts.before(section.id),
+            after: charts.after(section.id),
+            lacks_timeline: section.id == "load" && !charts.has_timeline,
+            section,
+            more_conditions,
+        }
+    };
+    sections.into_iter().map(placed).collect()
+}
+
+/// Leaves so many conditions as there is room for, and says how many are left out.
+fn cap_conditions(section: &mut Section) -> usize {
+    let mut found = 0;
+    section.blocks.retain_mut(|block| {
+        let Block::Condition(condition) = block else { return true };
+        found += 1;
+        cap_sample(condition);
+        found <= CONDITIONS
+    });
+    found.saturating_sub(CONDITIONS)
+}
+
+fn cap_sample(condition: &mut ConditionView) {
+    let more = condition.sample.len().saturating_sub(SAMPLE_LINES);
+    condition.sample.truncate(SAMPLE_LINES);
+    condition.sample.iter_mut().for_each(|line| *line = format::cut(line, SAMPLE_COLUMNS));
+    if more > 0 {
+        condition.sample.push(format!("({})", format::counted(more as u64, "more line")));
+    }
+}
+
+/// The claims of the short answer: of limits, the first that failed, and how many others there are.
+fn short(claims: &[Claim]) -> Vec<Claim> {
+    let is_limit = |claim: &&Claim| claim.group == "limits";
+    let failed = claims.iter().filter(is_limit).filter(|claim| claim.state == ClaimState::Failed);
+    let failed: Vec<Claim> = failed.take(LIMITS).cloned().collect();
+    let others = claims.iter().filter(is_limit).count() - failed.len();
+    let rest = claims.iter().find(is_limit).filter(|_| others > 0).map(|one| Claim {
+        word: Cell::default(),
+        what: format::counted(others as u64, if failed.is_empty() { "limit" } else { "other limit" }),
+        observed: "see below".to_owned(),
+        ..one.clone()
+    });
+    let of = |group: &'static str| claims.iter().filter(move |claim| claim.group == group).cloned();
+    of("assertions").chain(failed.clone()).chain(rest).chain(of("capacity")).collect()
+}
+
 /// What identifies the run and what was asked of it.
 fn identity(result: &RunResult) -> Table {
-    let mut table = Table::new(["", ""]);
-    let mut row = |what: &str, cell: Cell| table.rows.push(vec![Cell::text(what), cell.class("code")]);
-    row("run", Cell::stored(&result.run_id, "/run_id"));
+    let mut table = Table::new(["", ""].map(Column::words));
+    let mut row = |what: &str, text: &str, path: &str| {
+        table.row([Cell::words(what), Cell::stored_code(text, path)]);
+    };
+    row("run", &result.run_id, "/run_id");
     if let Some(path) = &result.profile.path {
-        row("profile", Cell::stored(path, "/profile/path"));
+        row("profile", path, "/profile/path");
     }
-    row("profile, SHA-256", Cell::stored(&result.profile.sha256, "/profile/sha256"));
+    row("profile, SHA-256", &result.profile.sha256, "/profile/sha256");
     if !result.profile.schedule_sha256.is_empty() {
-        row("schedule, SHA-256", Cell::stored(&result.profile.schedule_sha256, "/profile/schedule_sha256"));
+        row("schedule, SHA-256", &result.profile.schedule_sha256, "/profile/schedule_sha256");
     }
-    row("seed", Cell::text(result.profile.seed.to_string()));
+    table.row([Cell::words("seed"), Cell::code(result.profile.seed.to_string())]);
     if let Some(shard) = result.shard {
-        row("shard", Cell::text(format!("{} of {}", shard.index, shard.of)));
+        table.row([Cell::words("shard"), Cell::code(format!("{} of {}", shard.index, shard.of))]);
+    }
+    table
+}
+
+/// What is known of the machine and the command.
+fn machine(environment: Option<&str>) -> Table {
+    let mut table = Table::new(["", ""].map(Column::words));
+    if let Some(environment) = environment.and_then(|text| serde_json::from_str(text).ok()) {
+        view::flatten(&environment, "", "", &mut table);
+        // These figures stand in another file.
+        table.rows.iter_mut().flat_map(|row| &mut row.cells).for_each(|cell| cell.path.clear());
     }
     table
 }

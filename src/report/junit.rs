@@ -1,44 +1,46 @@
 //! JUnit XML, for the page of a CI that shows tests: a case for each assertion, each limit and each goal of a capacity.
 //!
+//! It lays out the claims of a [`View`] and decides none of them again.
+//!
 //! # Decisions
-//! - Where the measurement is invalid no case passes: what would have held is an error, because nobody knows. What held
-//!   until the user stopped the run is skipped. So the page is never greener than the exit code.
+//! - Where the measurement is invalid no case passes: what would have passed is an error, because it cannot be known. What
+//!   passed until the user stopped the run is skipped. So the page is never greener than the exit code.
 //! - A verdict that no case would show (a run without assertions that measured nothing) gets a case of its own.
-//! - Those who show it know a case by its class and its name, in a file and over all files of a pipeline: the class says
-//!   which profile, target, shard and phase, the name says all that an assertion was asked with, and what is still alike is
+//! - CI systems know a case by its class and its name, in a file and over all files of a pipeline: the class says which
+//!   profile, target, shard and phase, the name says all that an assertion was asked with, and what is still alike is
 //!   numbered.
-//! - The form is what both known schemas take, that of Jenkins and the older one of Ant.
+//! - The form is accepted by both known schemas, that of Jenkins and the older one of Ant.
 
 use std::collections::HashSet;
 
 use askama::Template;
 
 use super::format;
-use super::stored::{
-    CapacityGoal, CapacityStatus, Limit, LimitVerdict, RunResult, StoredAssertion, StoredAssertionStatus,
-    StoredStatus, ValidityStatus,
-};
+use super::stored::{RunResult, StoredShard, ValidityStatus};
+use super::view::{Claim, ClaimState, Head, Tone, View};
+
+/// The groups of claims, each a suite.
+const SUITES: [&str; 3] = ["assertions", "limits", "capacity"];
 
 /// The result as JUnit XML. Every text is escaped, and what XML cannot hold at all is written out as an escape.
 pub fn junit(result: &RunResult) -> String {
+    let view = View::of(result);
     let mut seen = HashSet::new();
-    let mut suite = |name, cases: Vec<Case>| {
-        let told = |case: Case| case.in_doubt(result).told_apart(&mut seen);
-        Suite::new(name, cases.into_iter().map(told).collect())
-    };
-    let goals = result.capacity.iter().flat_map(|capacity| &capacity.goals);
-    let mut suites = vec![
-        suite("assertions", result.assertions.iter().map(|own| assertion(result, own)).collect()),
-        suite("limits", result.limits.iter().map(|own| limit(result, own)).collect()),
-        suite("capacity", goals.map(|own| goal(result, own)).collect()),
-    ];
-    suites.retain(|suite| !suite.cases.is_empty());
-    let told = suites.iter().flat_map(|suite| &suite.cases).any(|case| !matches!(case.end, End::Passed));
-    if result.verdict.status != StoredStatus::Pass && !told {
-        suites.push(Suite::new("verdict", vec![verdict(result)]));
+    let class = Class { result };
+    let mut suites: Vec<Suite> = SUITES
+        .into_iter()
+        .map(|group| {
+            let claims = view.claims.iter().filter(|claim| claim.group == group);
+            Suite::new(group, claims.map(|claim| class.case(claim, &view.head).unique(&mut seen)).collect())
+        })
+        .filter(|suite| !suite.cases.is_empty())
+        .collect();
+    let is_shown = suites.iter().flat_map(|suite| &suite.cases).any(|case| case.state != ClaimState::Passed);
+    if view.head.word.tone != Tone::Good && !is_shown {
+        suites.push(Suite::new("verdict", vec![class.verdict(&view.head)]));
     }
     let sum = |of: fn(&Suite) -> usize| suites.iter().map(of).sum();
-    let page = Page {
+    let report = JunitReport {
         time: format!("{:.3}", result.took_s.max(0.0)),
         timestamp: clean(result.started_at.trim_end_matches('Z')),
         tests: sum(|suite| suite.cases.len()),
@@ -47,14 +49,14 @@ pub fn junit(result: &RunResult) -> String {
         properties: properties(result),
         suites: &suites,
     };
-    let mut text = page.render().expect("a template of plain values writes into memory");
+    let mut text = report.render().expect("a template of plain values writes into memory");
     text.push('\n');
     text
 }
 
 #[derive(Template)]
 #[template(path = "junit.xml")]
-struct Page<'a> {
+struct JunitReport<'a> {
     time: String,
     timestamp: String,
     tests: usize,
@@ -74,24 +76,24 @@ struct Suite {
 impl Suite {
     fn new(name: &'static str, cases: Vec<Case>) -> Suite {
         let lines: Vec<String> =
-            cases.iter().map(|case| format!("{}: {}", case.name, case.observed)).collect();
+            cases.iter().map(|case| format!("{}: {} {}", case.name, case.word, case.observed)).collect();
         Suite { name, cases, out: lines.join("\n") }
     }
 
-    fn count(&self, is: fn(&End) -> bool) -> usize {
-        self.cases.iter().filter(|case| is(&case.end)).count()
+    fn count(&self, state: ClaimState) -> usize {
+        self.cases.iter().filter(|case| case.state == state).count()
     }
 
     fn failures(&self) -> usize {
-        self.count(|end| matches!(end, End::Failed { .. }))
+        self.count(ClaimState::Failed)
     }
 
     fn errors(&self) -> usize {
-        self.count(|end| matches!(end, End::Broken { .. }))
+        self.count(ClaimState::Unknown)
     }
 
     fn skipped(&self) -> usize {
-        self.count(|end| matches!(end, End::Skipped { .. }))
+        self.count(ClaimState::Skipped)
     }
 }
 
@@ -99,40 +101,18 @@ impl Suite {
 struct Case {
     class: String,
     name: String,
+    word: String,
     observed: String,
-    end: End,
-}
-
-/// How a case ended.
-enum End {
-    Passed,
-    Skipped { message: String },
-    Failed { kind: &'static str, message: String, text: String },
-    Broken { kind: &'static str, message: String, text: String },
+    state: ClaimState,
+    /// The kind of failure.
+    kind: &'static str,
+    message: String,
+    text: String,
 }
 
 impl Case {
-    fn new(result: &RunResult, of: &str, name: &str, observed: String) -> Case {
-        let shard = result.shard.map(|shard| format!("shard-{}-of-{}", shard.index, shard.of));
-        let parts = ["smtpress", &result.profile.name, &result.target].into_iter();
-        // A dot in a class is a package to those who show it.
-        let parts = parts.chain(shard.as_deref()).chain([of]).map(|part| part.replace('.', "_"));
-        let class = parts.collect::<Vec<_>>().join(".");
-        Case { class: clean(&class), name: clean(name), observed: clean(&observed), end: End::Passed }
-    }
-
-    fn failed(mut self, kind: &'static str, text: &str) -> Case {
-        self.end = End::Failed { kind, message: self.observed.clone(), text: clean(text) };
-        self
-    }
-
-    fn broken(mut self, kind: &'static str, text: &str) -> Case {
-        self.end = End::Broken { kind, message: self.observed.clone(), text: clean(text) };
-        self
-    }
-
     /// With a number behind its name if there is one of its class and name already.
-    fn told_apart(mut self, seen: &mut HashSet<(String, String)>) -> Case {
+    fn unique(mut self, seen: &mut HashSet<(String, String)>) -> Case {
         let name = self.name.clone();
         let mut number = 1;
         while !seen.insert((self.class.clone(), self.name.clone())) {
@@ -141,108 +121,69 @@ impl Case {
         }
         self
     }
-
-    /// What has passed in a run that proves nothing has not.
-    fn in_doubt(mut self, result: &RunResult) -> Case {
-        if !matches!(self.end, End::Passed) {
-            return self;
-        }
-        if result.validity.status == ValidityStatus::Invalid {
-            let message = format!("the measurement is invalid; observed: {}", self.observed);
-            self.end = End::Broken { kind: "invalid", message, text: clean(&reasons(result)) };
-        } else if result.verdict.status == StoredStatus::Interrupted {
-            let message = format!("the run was interrupted; until then: {}", self.observed);
-            self.end = End::Skipped { message };
-        }
-        self
-    }
 }
 
-fn assertion(result: &RunResult, assertion: &StoredAssertion) -> Case {
-    let phase = assertion.phase.as_deref();
-    let mut name = assertion.expr.clone();
-    if let Some(phase) = phase {
-        name.push_str(&format!(" in {phase}"));
-    }
-    if let Some(window) = assertion.window_s {
-        name.push_str(&format!(" over every {}", format::seconds(window)));
-    }
-    if assertion.abort {
-        name.push_str(", else abort");
-    }
-    let case = Case::new(result, phase.unwrap_or("run"), &name, assertion.observed.clone());
-    let text = format!("asserted: {}\nobserved: {}", assertion.expr, assertion.observed);
-    match assertion.status {
-        StoredAssertionStatus::Pass => case,
-        StoredAssertionStatus::Fail => case.failed("assertion", &text),
-        StoredAssertionStatus::NoData => case.failed("no-data", &text),
-        StoredAssertionStatus::NotJudged if result.validity.status == ValidityStatus::Valid => {
-            let message = format!("not judged: {}", case.observed);
-            Case { end: End::Skipped { message }, ..case }
-        }
-        // What passed in doubt would, in an invalid run, is an error.
-        StoredAssertionStatus::NotJudged => case,
-    }
+/// Makes the cases of one run.
+struct Class<'a> {
+    result: &'a RunResult,
 }
 
-fn limit(result: &RunResult, limit: &Limit) -> Case {
-    let mut observed = format!("{}, {}", format::limit_found(limit), limit.verdict);
-    if let Some(expected) = limit.expected {
-        observed.push_str(&format!(", configured {}", format::limit_amount(limit, expected)));
+impl Class<'_> {
+    fn of(&self, scope: &str) -> String {
+        let RunResult { profile, target, shard, .. } = self.result;
+        let shard = shard.map(|StoredShard { index, of }| format!("shard-{index}-of-{of}"));
+        let parts = ["smtpress", &profile.name, target].into_iter().chain(shard.as_deref()).chain([scope]);
+        // A dot in a class is a package to those who show it.
+        clean(&parts.map(|part| part.replace('.', "_")).collect::<Vec<_>>().join("."))
     }
-    let case = Case::new(result, "limits", &limit.name, observed);
-    let mut text = vec![format!("finding: {}", limit.verdict)];
-    text.extend(
-        limit.expected.map(|expected| format!("configured: {}", format::limit_amount(limit, expected))),
-    );
-    text.push(format!("found: {}", format::limit_found(limit)));
-    text.extend(limit.shown_by.map(|by| format!("shown by: {by}")));
-    text.extend(limit.reply.as_ref().map(|reply| format!("reply: {reply}")));
-    text.extend(limit.inexact.as_ref().map(|why| format!("not exact: {why}")));
-    text.extend(limit.remarks.iter().cloned());
-    let text = text.join("\n");
-    match limit.verdict {
-        LimitVerdict::AsExpected | LimitVerdict::Found => case,
-        verdict if limit.fails() => case.failed(verdict.as_str(), &text),
-        // Nothing was known beforehand, and nothing is known now.
-        _ => {
-            let message = case.observed.clone();
-            Case { end: End::Skipped { message }, ..case }
+
+    fn case(&self, claim: &Claim, head: &Head) -> Case {
+        let scope = match claim.group {
+            "assertions" => claim.phase.as_deref().unwrap_or("run"),
+            group => group,
+        };
+        let phase = claim.phase.as_ref().map_or(String::new(), |phase| format!(" in {phase}"));
+        let is_invalid = self.result.validity.status == ValidityStatus::Invalid;
+        let is_doubtful = is_invalid && claim.state == ClaimState::Unknown && claim.failure != "inconclusive";
+        let observed = clean(&claim.observed);
+        let (kind, text) = match is_doubtful {
+            true => ("invalid", head.reason_lines().collect::<Vec<_>>()),
+            false => (claim.failure, claim.details.clone()),
+        };
+        let message = match claim.state {
+            ClaimState::Unknown if is_doubtful => format!("the measurement is invalid; observed: {observed}"),
+            _ => format!("{}: {observed}", claim.word.text),
+        };
+        Case {
+            class: self.of(scope),
+            name: clean(&format!("{}{phase}{}", claim.what, claim.conditions)),
+            word: claim.word.text.clone(),
+            observed,
+            state: claim.state,
+            kind,
+            message,
+            text: clean(&text.join("\n")),
         }
     }
-}
 
-fn goal(result: &RunResult, goal: &CapacityGoal) -> Case {
-    let observed = format!("{}, {}", format::capacity_found(goal), goal.status);
-    let case = Case::new(result, "capacity", &goal.name, observed);
-    match goal.status {
-        CapacityStatus::Inconclusive => case.broken("inconclusive", "the search did not settle"),
-        _ if goal.lower.is_none() => case.failed("not-met", "no load that was tried met the goal"),
-        CapacityStatus::Found | CapacityStatus::GeneratorLimited | CapacityStatus::MaxReached => case,
-    }
-}
-
-fn verdict(result: &RunResult) -> Case {
-    let observed = format!("{} (exit code {})", result.verdict.status, result.verdict.exit_code);
-    let case = Case::new(result, "run", "verdict", observed);
-    match result.verdict.status {
-        StoredStatus::Fail => case.failed("fail", &reasons(result)),
-        StoredStatus::Interrupted => {
-            let message = case.observed.clone();
-            Case { end: End::Skipped { message }, ..case }
+    /// The verdict as a case of its own.
+    fn verdict(&self, head: &Head) -> Case {
+        let observed = format!("{} (exit code {})", head.word.text, head.exit_code.text);
+        Case {
+            class: self.of("run"),
+            name: "verdict".to_owned(),
+            word: String::new(),
+            state: match (head.word.tone, head.word.text.as_str()) {
+                (_, "FAIL") => ClaimState::Failed,
+                (Tone::Warning, _) => ClaimState::Skipped,
+                _ => ClaimState::Unknown,
+            },
+            kind: self.result.verdict.status.as_str(),
+            message: observed.clone(),
+            text: clean(&head.reason_lines().collect::<Vec<_>>().join("\n")),
+            observed,
         }
-        _ => case.broken(result.verdict.status.as_str(), &reasons(result)),
     }
-}
-
-/// Why the measurement is invalid, a line a reason.
-fn reasons(result: &RunResult) -> String {
-    let validity = &result.validity;
-    let line = |(i, reason): (usize, &String)| match validity.explanations.get(i) {
-        Some(words) => format!("{reason}: {words}"),
-        None => reason.clone(),
-    };
-    validity.reasons.iter().enumerate().map(line).collect::<Vec<_>>().join("\n")
 }
 
 fn properties(result: &RunResult) -> Vec<(&'static str, String)> {
@@ -273,6 +214,7 @@ fn clean(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::report::fixtures;
+    use crate::report::stored::{StoredAssertion, StoredStatus};
 
     #[test]
     fn there_is_a_case_for_each_assertion_limit_and_goal() {
@@ -353,10 +295,7 @@ mod tests {
         told_apart(&[&result]);
         assert!(cases(&result)[1].ends_with("(2)\""), "{:?}", cases(&result)[1]);
         let elsewhere = RunResult { target: "smtp://127.0.0.2:25".into(), ..result.clone() };
-        let shard = |index| RunResult {
-            shard: Some(crate::report::stored::StoredShard { index, of: 2 }),
-            ..result.clone()
-        };
+        let shard = |index| RunResult { shard: Some(StoredShard { index, of: 2 }), ..result.clone() };
         told_apart(&[&result, &elsewhere, &shard(0), &shard(1)]);
         let searched = fixtures::searched();
         let again = RunResult { target: "smtp://127.0.0.2:25".into(), ..searched.clone() };

@@ -1,217 +1,136 @@
-//! A run as Markdown, for a pull request: the judgement, what was asserted, and the numbers one looks at first.
+//! A run as GitHub's Markdown, for a pull request: the verdict, what was asserted, and the numbers one looks at first.
+//!
+//! It lays out a [`View`] and decides nothing else.
 //!
 //! # Decisions
 //! - Whatever was written by others (names, expressions, replies) stands in code spans: there nothing is a link, a mention
 //!   of a person, or HTML.
 
-use super::stored::{
-    PercentileStatus, RunResult, StoredAssertion, StoredAssertionStatus, StoredCondition, StoredMetric,
-    StoredPhase, ValidityStatus,
-};
-use super::{addresses, format, terminal};
+use super::format;
+use super::stored::RunResult;
+use super::view::{Block, Cell, CellKind, ConditionView, Head, Medium, Table, Tone, View};
 
-/// The quantiles shown.
-const QUANTILES: [f64; 4] = [0.5, 0.9, 0.99, 0.999];
-/// Rows of conditions shown.
+/// Conditions shown.
 const CONDITIONS: usize = 10;
 /// How much of a reply is shown.
 const SAMPLE: usize = 200;
 
-/// The run as GitHub's Markdown.
+/// The run as Markdown.
 pub fn write(result: &RunResult) -> String {
-    let mut text = String::new();
-    verdict(result, &mut text);
-    assertions(result, &mut text);
-    load(result, &mut text);
-    times(result, &mut text);
-    conditions(result, &mut text);
-    findings(result, &mut text);
-    own(result, &mut text);
+    let view = View::of(result);
+    let mut text = head(&view.head);
+    text.push_str(&table(&view.assertions));
+    for section in &view.sections {
+        let remark =
+            if section.remark.is_empty() { String::new() } else { format!(": {}", code(&section.remark)) };
+        let mut conditions = 0;
+        let mut blocks = String::new();
+        for block in &section.blocks {
+            match block {
+                Block::Table(table) => blocks.push_str(&self::table(table)),
+                Block::Facts(table) => blocks.push_str(&facts(table)),
+                Block::Note(note) if note.place.is_on(Medium::Markdown) => {
+                    blocks.push_str(&format!("\n{}\n", styled(code(&note.text), note.tone)));
+                }
+                Block::Condition(condition) => {
+                    conditions += 1;
+                    if conditions <= CONDITIONS {
+                        blocks.push_str(&self::condition(condition));
+                    }
+                }
+                Block::Note(_) | Block::Folded(..) | Block::Steps(_) => {}
+            }
+        }
+        if conditions > CONDITIONS {
+            let more = format::counted((conditions - CONDITIONS) as u64, "more condition");
+            blocks.push_str(&format!("\n{more}: see failures.jsonl\n"));
+        }
+        if !blocks.is_empty() {
+            text.push_str(&format!("\n**{}**{remark}\n{blocks}", section.title));
+        }
+    }
     text
 }
 
-fn verdict(result: &RunResult, text: &mut String) {
-    let word = result.verdict.status.as_str().to_uppercase();
-    text.push_str(&format!(
-        "### smtpress: {word}, {} (exit code {})\n\n",
-        terminal::sentence(result),
-        result.verdict.exit_code
-    ));
-    for (i, reason) in result.validity.reasons.iter().enumerate() {
-        let words = result.validity.explanations.get(i).map(String::as_str).unwrap_or_default();
-        text.push_str(&format!("> **Invalid**: {} {}\n\n", code(reason), code(words)));
+fn head(head: &Head) -> String {
+    let mut text = format!("### smtpress: {}, {}\n\n", head.word.text, head.sentence_with_code());
+    for reason in head.reason_lines() {
+        text.push_str(&format!("> **Invalid**: {}\n\n", code(&reason)));
     }
-    for warning in &result.warnings {
+    for warning in &head.warnings {
         text.push_str(&format!("> **Warning**: {}\n\n", code(warning)));
     }
-    let profile = &result.profile;
     text.push_str(&format!(
-        "{} against {}, {}, {}, seed {}\n",
-        code(&profile.name),
-        code(&result.target),
-        code(&result.started_at),
-        format::seconds(result.took_s),
-        profile.seed
+        "{} against {}, {}, {}, seed {}, run {}\n",
+        code(&head.profile.text),
+        code(&head.target.text),
+        code(&head.started_at.text),
+        head.took.text,
+        head.seed,
+        code(&head.run_id.text)
     ));
+    text
 }
 
-fn assertions(result: &RunResult, text: &mut String) {
-    let mut all: Vec<&StoredAssertion> = result.assertions.iter().collect();
-    all.sort_by_key(|assertion| assertion.status == StoredAssertionStatus::Pass);
-    let row = |assertion: &&StoredAssertion| {
-        let word = match assertion.status {
-            StoredAssertionStatus::Pass => "holds",
-            StoredAssertionStatus::Fail => "**FAILS**",
-            StoredAssertionStatus::NoData => "**NO DATA**",
-            StoredAssertionStatus::NotJudged => "not judged",
-        };
-        let phase = assertion.phase.as_deref().map(code).unwrap_or_default();
-        vec![word.to_owned(), code(&assertion.expr), phase, code(&assertion.observed)]
-    };
-    table(text, &["", "asserted", "phase", "observed"], all.iter().map(row));
+/// A failure in bold: there is no colour.
+fn styled(text: String, tone: Tone) -> String {
+    if tone == Tone::Bad && !text.is_empty() { format!("**{text}**") } else { text }
 }
 
-fn load(result: &RunResult, text: &mut String) {
-    let row = |phase: &StoredPhase| {
-        vec![
-            code(&phase.name) + if phase.warmup { " (warm-up)" } else { "" },
-            format::seconds(phase.window_s),
-            format::count(phase.scheduled),
-            format::rate(phase.offered_per_s),
-            format::rate(phase.started_per_s),
-            format::rate(phase.accepted_per_s),
-            share(phase.accepted + phase.expected, phase),
-            format::count(phase.shed),
-            format::count(phase.sessions.peak),
-        ]
-    };
-    let titles = [
-        "phase",
-        "for",
-        "scheduled",
-        "offered",
-        "started",
-        "accepted",
-        "as it should",
-        "shed",
-        "sessions at most",
-    ];
-    table(text, &titles, result.phases.iter().map(row));
-    for phase in &result.phases {
-        if let Some(addresses) = addresses::in_words(phase) {
-            text.push_str(&format!("\n{} went to {}\n", code(&phase.name), code(&addresses)));
+fn cell(cell: &Cell) -> String {
+    let text = match cell.kind {
+        CellKind::Name | CellKind::Code => code(&cell.text),
+        // A line or a cell that begins with a comparison is no quotation.
+        CellKind::Number | CellKind::Words => {
+            cell.text.replace('|', "\\|").replace('<', "\\<").replace('>', "\\>")
         }
+    };
+    styled(text, cell.tone)
+}
+
+/// A table with the columns that hold anything; nothing if it has no rows.
+pub(super) fn table(table: &Table) -> String {
+    let rows: Vec<&[Cell]> = table.rows_on(Medium::Markdown).map(|row| row.cells.as_slice()).collect();
+    if rows.is_empty() {
+        return String::new();
     }
-}
-
-fn share(count: u64, phase: &StoredPhase) -> String {
-    if phase.scheduled == 0 { "n/a".to_owned() } else { format::share(count, phase.scheduled) }
-}
-
-fn times(result: &RunResult, text: &mut String) {
-    let phases = result.measured_phases();
-    let measured = |metric: &&StoredMetric| phases.contains(metric.phase.as_str());
-    let shown = |metric: &&StoredMetric| {
-        metric.outcome == "accepted" && matches!(metric.name.as_str(), "response" | "service")
-    };
-    let row = |metric: &StoredMetric| {
-        let mut row = vec![code(&metric.phase), code(&metric.name), format::count(metric.count)];
-        row.extend(QUANTILES.map(|q| quantile(metric, q)));
-        row.push(format::duration(metric.max_ns as f64));
-        row
-    };
-    let names = QUANTILES.map(format::quantile);
-    let mut titles = vec!["phase", "time of accepted", "values"];
-    titles.extend(names.iter().map(String::as_str));
-    titles.push("max");
-    table(text, &titles, result.metrics.iter().filter(measured).filter(shown).map(row));
-}
-
-/// A quantile as text; `n/a` where too few values can say it.
-fn quantile(metric: &StoredMetric, q: f64) -> String {
-    let found = metric.percentiles.iter().find(|percentile| percentile.q == q);
-    match found.and_then(|found| Some((found.status, found.value_ns?))) {
-        None | Some((PercentileStatus::NotAvailable, _)) => "n/a".to_owned(),
-        Some((PercentileStatus::AtLeast, ns)) => format!("\\>= {}", format::duration(ns as f64)),
-        Some((PercentileStatus::Exact, ns)) => format::duration(ns as f64),
-    }
-}
-
-fn conditions(result: &RunResult, text: &mut String) {
-    let mut rows: Vec<&StoredCondition> = result.conditions.iter().filter(|row| row.count > 0).collect();
-    rows.sort_by_key(|row| row.rank());
-    let row = |row: &&StoredCondition| {
-        let (first, last) = (format::seconds(row.first_s), format::seconds(row.last_s));
-        vec![
-            format::count(row.count),
-            code(&row.condition),
-            code(&row.step),
-            code(&row.phase),
-            match (row.expected, row.is_manner()) {
-                (true, _) => "expected".to_owned(),
-                (_, true) => "no failure".to_owned(),
-                _ => code(&row.outcome),
-            },
-            if first == last { first } else { format!("{first} to {last}") },
-            code(&format::cut(row.sample.lines().next().unwrap_or_default(), SAMPLE)),
-        ]
-    };
-    table(
-        text,
-        &["count", "condition", "step", "phase", "outcome", "when", "reply"],
-        rows.iter().take(CONDITIONS).map(row),
-    );
-    if rows.len() > CONDITIONS {
-        text.push_str(&format!(
-            "\n{} more: see failures.jsonl\n",
-            format::counted((rows.len() - CONDITIONS) as u64, "condition")
-        ));
-    }
-}
-
-fn findings(result: &RunResult, text: &mut String) {
-    let row = |limit: &super::stored::Limit| {
-        let word = if limit.fails() { format!("**{}**", limit.verdict) } else { limit.verdict.to_string() };
-        let configured =
-            limit.expected.map(|own| code(&format::limit_amount(limit, own))).unwrap_or_default();
-        let reply = limit.reply.as_deref().map(|reply| code(&format::cut(reply, SAMPLE))).unwrap_or_default();
-        vec![code(&limit.name), code(&format::limit_found(limit)), configured, word, reply]
-    };
-    table(text, &["limit", "found", "configured", "finding", "reply"], result.limits.iter().map(row));
-    let goals = result.capacity.iter().flat_map(|capacity| &capacity.goals);
-    let row = |goal: &super::stored::CapacityGoal| {
-        vec![code(&goal.name), code(&format::capacity_found(goal)), goal.status.to_string()]
-    };
-    table(text, &["goal", "capacity", "search"], goals.map(row));
-}
-
-fn own(result: &RunResult, text: &mut String) {
-    let generator = &result.generator;
-    let valid = match result.validity.status {
-        ValidityStatus::Valid => "valid",
-        ValidityStatus::Invalid => "INVALID",
-    };
-    let lag = generator
-        .lag_p99_ns
-        .map(|lag| format!(", lag p99 {}", format::duration(lag as f64)))
-        .unwrap_or_default();
-    text.push_str(&format!(
-        "\nMeasurement {valid}{lag}, generator CPU {}, run {}\n",
-        format::percent(generator.cpu_share),
-        code(&result.run_id)
-    ));
-}
-
-/// A table, unless it has no rows.
-pub(super) fn table(text: &mut String, titles: &[&str], rows: impl Iterator<Item = Vec<String>>) {
-    let mut rows = rows.peekable();
-    if rows.peek().is_none() {
-        return;
-    }
-    text.push_str(&format!("\n| {} |\n|{}\n", titles.join(" | "), " --- |".repeat(titles.len())));
+    let mut columns = table.columns_on(Medium::Markdown);
+    columns.retain(|&i| rows.iter().any(|row| !row[i].text.is_empty()));
+    let titles: Vec<String> = columns.iter().map(|&i| title(&table.columns[i].title)).collect();
+    let mut text = format!("\n| {} |\n|{}\n", titles.join(" | "), " --- |".repeat(columns.len()));
     for row in rows {
-        text.push_str(&format!("| {} |\n", row.join(" | ")));
+        let cells: Vec<String> = columns.iter().map(|&i| cell(&row[i])).collect();
+        text.push_str(&format!("| {} |\n", cells.join(" | ")));
     }
+    text
+}
+
+/// A title stands as it is where it is one of ours.
+fn title(text: &str) -> String {
+    let is_plain = text.chars().all(|c| c.is_ascii_alphanumeric() || " .-%()'".contains(c));
+    if is_plain { text.to_owned() } else { code(text) }
+}
+
+/// Names and values in one line.
+fn facts(table: &Table) -> String {
+    let fact = |row: &[Cell]| format!("{} {}", title(&row[0].text), cell(&row[1]));
+    let facts: Vec<String> = table.rows_on(Medium::Markdown).map(|row| fact(&row.cells)).collect();
+    format!("\n{}\n", facts.join(", "))
+}
+
+fn condition(condition: &ConditionView) -> String {
+    let ConditionView { count, name, at, facts, sample, .. } = condition;
+    let advice: Vec<&str> = condition.advice().collect();
+    let advice = if advice.is_empty() { String::new() } else { format!(": {}", advice.join(" ")) };
+    let reply = format::cut(sample.first().map_or("", String::as_str), SAMPLE);
+    format!(
+        "\n- {} x {} {}{advice} ({})\n  {}\n",
+        count.text,
+        cell(name),
+        code(at),
+        code(&facts.join(", ")),
+        code(&reply)
+    )
 }
 
 /// Foreign text as a code span that also stands in a table: nothing in it is Markdown.

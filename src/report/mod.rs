@@ -4,7 +4,6 @@
 //! Only the files that grow with the run, `timeseries.csv`, `metrics.hlog` and `conditions.csv`, are written from its
 //! intervals.
 
-mod addresses;
 pub mod blocks;
 pub mod compared;
 pub mod conditions;
@@ -18,7 +17,6 @@ pub mod hdr_log;
 pub mod hgrm;
 pub mod html;
 pub mod junit;
-mod layout;
 mod lookup;
 pub mod markdown;
 pub mod merge;
@@ -26,6 +24,7 @@ pub mod run_dir;
 pub mod seconds;
 pub mod stored;
 pub mod terminal;
+pub mod view;
 
 pub use environment::Environment;
 pub use junit::junit;

@@ -17,8 +17,6 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::collector::Outcome;
-use crate::collector::snapshot::Hindrance;
 use search::named;
 pub use search::{Capacity, CapacityEnd, CapacityGoal, CapacityStatus, Limit, LimitVerdict, ShownBy};
 
@@ -506,22 +504,7 @@ pub struct StoredCondition {
 impl StoredCondition {
     /// Whether it failed nothing: how a session ended beside its messages, or the form of a reply.
     pub fn is_manner(&self) -> bool {
-        self.outcome == Outcome::Accepted.as_str()
-    }
-
-    /// The order in which rows are shown: what failed first, then the listener's manners, then what is expected; of each the
-    /// most frequent first.
-    pub(super) fn rank(&self) -> (bool, bool, std::cmp::Reverse<u64>) {
-        (self.expected, self.is_manner(), std::cmp::Reverse(self.count))
-    }
-
-    /// What it came to, in words.
-    pub(super) fn effect(&self) -> String {
-        match (self.expected, self.is_manner()) {
-            (true, _) => "expected by the profile".to_owned(),
-            (_, true) => "no failure: what was accepted stays accepted".to_owned(),
-            _ => format!("not expected: {}", super::format::harmless(&self.outcome)),
-        }
+        self.outcome == "accepted"
     }
 }
 
@@ -617,22 +600,4 @@ pub struct Generator {
     /// What the hypervisor took from this virtual machine, summed over its cores.
     #[serde(default)]
     pub stolen_s: f64,
-}
-
-impl Generator {
-    /// With what kept the load threads from running.
-    #[must_use]
-    pub fn with(self, hindrance: Option<Hindrance>) -> Generator {
-        let Some(met) = hindrance else { return self };
-        Generator {
-            loop_delay_p99_ns: Some(met.loop_delay_p99_ns),
-            loop_delay_max_ns: Some(met.loop_delay_max_ns),
-            stalled_s: met.stalled.as_secs_f64(),
-            cpu_wait_s: met.cpu_wait.as_secs_f64(),
-            throttled_periods: met.throttled_periods,
-            throttled_s: met.throttled.as_secs_f64(),
-            stolen_s: met.stolen.as_secs_f64(),
-            ..self
-        }
-    }
 }

@@ -1,28 +1,27 @@
-//! A run as text, for an administrator who must decide tonight: the judgement first, the numbers below, nothing empty.
+//! A run as text, for an administrator who must decide tonight: the verdict first, the numbers below, nothing empty.
 //!
-//! Only [`RunResult`] is read. The sections stand in files of their own: `load` (schedule, times, steps), `trouble`
-//! (outcomes and conditions), `own` (assertions, generator, ledger, what searches found).
-//!
-//! # Decisions
-//! - Response time stands beside service time, always: the difference is the queue that a caller would have felt.
-//! - No averages, and no time of one outcome mixed with another's.
+//! It lays out a [`View`] in at most 80 columns and decides nothing else.
 
-pub(super) mod capacity;
-pub(super) mod limits;
-mod load;
-mod own;
-mod trouble;
+mod grid;
+pub(super) mod lines;
 
 use std::io::{self, Write};
 
 use super::format;
-use super::layout::{INDENT, Page, Span, Tone};
-use super::run_dir::INTERRUPTED;
-use super::stored::{RunResult, StoredAssertion, StoredAssertionStatus, StoredPhase, StoredStatus};
+use super::stored::RunResult;
+use super::view::{Block, Cell, ConditionView, Head, Medium, Section, Table, Tone, View};
+use grid::Grid;
+use lines::{INDENT, StyledText, TextPage};
+
+/// Conditions shown; the rest is in the files.
+const CONDITIONS: usize = 10;
+/// Lines of a sample reply shown, and how much of each.
+const SAMPLE_LINES: usize = 3;
+const SAMPLE_COLUMNS: usize = 200;
 
 /// How to write the text.
 #[derive(Clone, Copy, Debug)]
-pub struct Style<'a> {
+pub struct TextStyle<'a> {
     /// The columns of the terminal; at most 80 are used.
     pub width: usize,
     /// Whether to colour. Everything can be read without.
@@ -35,126 +34,190 @@ pub struct Style<'a> {
 ///
 /// # Errors
 /// Those of `out`.
-pub fn write(result: &RunResult, style: Style<'_>, out: &mut dyn Write) -> io::Result<()> {
-    let page = &mut Page::new(out, style.width, style.colour);
-    verdict(result, page)?;
-    own::assertions(result, page)?;
-    load::schedule(result, page)?;
-    load::times(result, page)?;
-    load::steps(result, page)?;
-    trouble::outcomes(result, page)?;
-    trouble::conditions(result, page)?;
-    limits::limits(result, page)?;
-    capacity::capacity(result, page)?;
+pub fn write(result: &RunResult, style: TextStyle<'_>, out: &mut dyn Write) -> io::Result<()> {
+    let view = View::of(result);
+    let page = &mut TextPage::new(out, style.width, style.colour);
+    head(&view.head, page)?;
+    if !view.assertions.rows.is_empty() {
+        page.gap()?;
+        table(&view.assertions, page)?;
+    }
+    let is_facts = |section: &&Section| matches!(section.blocks.as_slice(), [Block::Facts(_)]);
+    for section in view.sections.iter().filter(|section| !is_facts(section)) {
+        self::section(section, page)?;
+    }
     page.gap()?;
-    own::generator(result, page)?;
-    own::ledger(result, page)?;
+    for section in view.sections.iter().filter(is_facts) {
+        for block in &section.blocks {
+            self::block(block, section, page)?;
+        }
+    }
     match style.files {
         Some(files) => page.uncut("Files", files),
         None => Ok(()),
     }
 }
 
-/// The judgement in words, its reasons, and what was run.
-fn verdict(result: &RunResult, page: &mut Page<'_>) -> io::Result<()> {
-    let status = result.verdict.status;
-    let (word, tone) = match status {
-        StoredStatus::Pass => ("PASS", Tone::Good),
-        StoredStatus::Fail => ("FAIL", Tone::Bad),
-        // A search that did not come to its answer measured all the same.
-        StoredStatus::NoData if result.capacity.is_some() => ("INCONCLUSIVE", Tone::Warning),
-        StoredStatus::NoData => ("NO DATA", Tone::Bad),
-        StoredStatus::Invalid => ("INVALID", Tone::Bad),
-        StoredStatus::Interrupted => ("INTERRUPTED", Tone::Warning),
-    };
-    let sentence = format!("{} (exit code {})", sentence(result), result.verdict.exit_code);
-    page.flow(0, 0, &[Span::new(word, tone), "  ".into(), Span::new(sentence, Tone::Strong)])?;
-    for (i, reason) in result.validity.reasons.iter().enumerate() {
-        match result.validity.explanations.get(i) {
-            Some(words) => page.paragraph(INDENT, &format!("{reason}: {words}"), Tone::Bad)?,
-            None => page.paragraph(INDENT, reason, Tone::Bad)?,
-        }
+/// The verdict in words, its reasons, and what was run.
+fn head(head: &Head, page: &mut TextPage<'_>) -> io::Result<()> {
+    let sentence = StyledText::new(head.sentence_with_code(), Tone::Strong);
+    page.flow(0, 0, &[StyledText::of(&head.word), "  ".into(), sentence])?;
+    for reason in head.reason_lines() {
+        page.paragraph(INDENT, &reason, Tone::Bad)?;
     }
-    if let Some(expr) = &result.verdict.aborted_by {
+    if let Some(expr) = &head.aborted_by {
         page.paragraph(INDENT, &format!("stopped early, as the profile asks, by: {expr}"), Tone::Warning)?;
     }
-    if measured(result).all(|phase| phase.accepted == 0) {
-        trouble::foremost(result, page)?;
+    if let Some(foremost) = &head.foremost {
+        page.flow(INDENT, 2 * INDENT, &headline(foremost))?;
     }
-    let profile = &result.profile;
-    let what = format!(
-        "{} -> {}, {}, {}, seed {}",
-        profile.name,
-        result.target,
-        result.started_at,
-        format::seconds(result.took_s),
-        profile.seed
-    );
-    page.paragraph(0, &what, Tone::Quiet)
+    let Head { profile, target, started_at, took, seed, .. } = head;
+    let what =
+        format!("{} -> {}, {}, {}, seed {seed}", profile.text, target.text, started_at.text, took.text);
+    page.paragraph(0, &what, Tone::Quiet)?;
+    for warning in &head.warnings {
+        page.paragraph(INDENT, warning, Tone::Warning)?;
+    }
+    Ok(())
 }
 
-pub(super) fn sentence(result: &RunResult) -> String {
-    if result.is_unfinished() && result.verdict.exit_code == INTERRUPTED {
-        return "no verdict: what follows is what was counted".to_owned();
+fn section(section: &Section, page: &mut TextPage<'_>) -> io::Result<()> {
+    page.heading(&section.title, &section.remark)?;
+    let is_condition = |block: &&Block| matches!(block, Block::Condition(_));
+    let rest = section.blocks.iter().filter(is_condition).count().saturating_sub(CONDITIONS);
+    for block in section.blocks.iter().take(section.blocks.len() - rest) {
+        self::block(block, section, page)?;
     }
-    if let Some(capacity) = &result.capacity
-        && result.phases.is_empty()
-        && result.limits.is_empty()
-    {
-        return capacity::sentence(result, capacity);
-    }
-    if !result.limits.is_empty() && result.phases.is_empty() {
-        return searched(result);
-    }
-    let broken = result.assertions.iter().filter(|a| a.status != StoredAssertionStatus::Pass).count();
-    let all = result.assertions.len();
-    match result.verdict.status {
-        StoredStatus::Pass if all == 1 => "measured, valid, and the assertion holds".to_owned(),
-        StoredStatus::Pass => format!("measured, valid, and all {all} assertions hold"),
-        StoredStatus::Fail if broken == 0 => "not as expected".to_owned(),
-        StoredStatus::Fail if all == 1 => "the assertion does not hold".to_owned(),
-        StoredStatus::Fail => {
-            let broken =
-                format!("{broken} of {all} assertions {} not hold", if broken == 1 { "does" } else { "do" });
-            match unexpected(result) {
-                Some(what) => format!("{broken}; unexpected were {what}"),
-                None => broken,
-            }
-        }
-        StoredStatus::NoData => "nothing was measured".to_owned(),
-        StoredStatus::Invalid => "the numbers below cannot be trusted".to_owned(),
-        StoredStatus::Interrupted => {
-            format!("stopped by the user after {}", format::seconds(result.took_s))
+    match rest {
+        0 => Ok(()),
+        rest => {
+            let rest = format::counted(rest as u64, "more condition");
+            page.paragraph(INDENT, &format!("{rest}: see failures.jsonl"), Tone::Quiet)
         }
     }
 }
 
-/// What was unexpected, if that is what failed.
-fn unexpected(result: &RunResult) -> Option<&str> {
-    let fails = |own: &&StoredAssertion| {
-        own.status == StoredAssertionStatus::Fail && own.expr.starts_with("unexpected")
-    };
-    result.assertions.iter().find(fails).map(|own| own.observed.as_str())
-}
-
-/// The judgement of a search for limits.
-fn searched(result: &RunResult) -> String {
-    let broken = result.limits.iter().filter(|limit| limit.fails()).count();
-    let limits = format::counted(result.limits.len() as u64, "limit");
-    match result.verdict.status {
-        StoredStatus::Pass => format!("{limits} looked for, and nothing is other than it should be"),
-        StoredStatus::Fail if result.limits.len() == 1 => "the limit is not as it should be".to_owned(),
-        StoredStatus::Fail if broken == 1 => format!("1 of {limits} is not as it should be"),
-        StoredStatus::Fail => format!("{broken} of {limits} are not as they should be"),
-        StoredStatus::Interrupted => format!("stopped by the user after {}", format::seconds(result.took_s)),
-        StoredStatus::NoData => "nothing was found".to_owned(),
-        StoredStatus::Invalid => "the search could not be carried through".to_owned(),
+fn block(block: &Block, section: &Section, page: &mut TextPage<'_>) -> io::Result<()> {
+    match block {
+        Block::Table(table) => self::table(table, page),
+        Block::Facts(table) => page.labelled(&section.title, &facts(table)),
+        Block::Note(note) if note.place.is_on(Medium::Terminal) => {
+            page.paragraph(INDENT, &note.text, note.tone)
+        }
+        Block::Condition(condition) => self::condition(condition, page),
+        // The table of percentiles has the same numbers.
+        Block::Note(_) | Block::Folded(..) | Block::Steps(_) => Ok(()),
     }
 }
 
-/// The phases that are measured.
-fn measured(result: &RunResult) -> impl Iterator<Item = &StoredPhase> {
-    result.phases.iter().filter(|phase| !phase.warmup)
+/// Names and values in one paragraph.
+fn facts(table: &Table) -> Vec<StyledText> {
+    let mut spans: Vec<StyledText> = Vec::new();
+    for row in table.rows_on(Medium::Terminal) {
+        let (name, value) = (&row.cells[0], &row.cells[1]);
+        if let Some(last) = spans.last_mut() {
+            *last = StyledText::join(last, ",");
+        }
+        let space = if spans.is_empty() { "" } else { " " };
+        spans.extend([StyledText::from(format!("{space}{} ", name.text)), StyledText::of(value)]);
+    }
+    if spans.is_empty() { vec!["nothing was counted".into()] } else { spans }
+}
+
+/// A table; what there is no room for, and sentences, stand below it.
+pub(super) fn table(table: &Table, page: &mut TextPage<'_>) -> io::Result<()> {
+    let rows: Vec<&[Cell]> = table.rows_on(Medium::Terminal).map(|row| row.cells.as_slice()).collect();
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let columns = table.columns_on(Medium::Terminal);
+    let is_used = |i: &usize| rows.iter().any(|row| !row[*i].text.is_empty());
+    let (prose, columns): (Vec<usize>, Vec<usize>) =
+        columns.into_iter().filter(is_used).partition(|&i| table.columns[i].is_prose);
+    let mut grid = Grid::new(columns.iter().map(|&i| &table.columns[i]));
+    if !table.is_list {
+        grid.row(columns.iter().map(|&i| StyledText::new(&table.columns[i].title, Tone::Quiet)));
+    }
+    for (at, row) in rows.iter().enumerate() {
+        let is_repeated = |place: usize| {
+            let above = at.checked_sub(1).map(|above| rows[above]);
+            let same = |&i: &usize| above.is_some_and(|above| above[i].text == row[i].text);
+            table.columns[columns[place]].is_grouped && columns[..=place].iter().all(same)
+        };
+        let cell = |(place, &i): (usize, &usize)| match is_repeated(place) {
+            true => StyledText::default(),
+            false => StyledText::of(&row[i]),
+        };
+        grid.row(columns.iter().enumerate().map(cell).collect::<Vec<_>>());
+    }
+    if table.is_list && !grid.fits(page.width()) {
+        return rows.iter().try_for_each(|row| as_paragraph(row, page));
+    }
+    grid.write(page)?;
+    let hidden: Vec<usize> = columns
+        .iter()
+        .enumerate()
+        .filter(|(at, _)| !grid.shows(*at, page.width()))
+        .map(|(_, i)| *i)
+        .collect();
+    let mut is_first = true;
+    for row in rows.iter().filter(|_| !prose.is_empty()) {
+        let beside = hidden.iter().filter(|&&i| !row[i].text.is_empty());
+        let beside = beside.map(|&i| format!("{} {}", table.columns[i].title, row[i].text));
+        let sentences = prose.iter().map(|&i| row[i].text.clone()).filter(|text| !text.is_empty());
+        let text: Vec<String> = beside.chain(sentences).collect();
+        if text.is_empty() {
+            continue;
+        }
+        if std::mem::take(&mut is_first) {
+            page.gap()?;
+        }
+        let tone = row.iter().map(|cell| cell.tone).find(|tone| *tone > Tone::Quiet).unwrap_or_default();
+        let name = StyledText::new(format!("{}: ", row[0].text), tone);
+        page.flow(INDENT, INDENT, &[name, text.join("; ").into()])?;
+    }
+    Ok(())
+}
+
+/// A row as a paragraph: its status, what it is about, and its last cell behind a colon.
+fn as_paragraph(row: &[Cell], page: &mut TextPage<'_>) -> io::Result<()> {
+    let mut spans: Vec<StyledText> = Vec::new();
+    for (at, cell) in row.iter().enumerate().filter(|(_, cell)| !cell.text.is_empty()) {
+        match at {
+            0 => {}
+            1 => spans.push("  ".into()),
+            _ if at + 1 == row.len() => spans.push(": ".into()),
+            _ => spans.push(", ".into()),
+        }
+        spans.push(StyledText::of(cell));
+    }
+    page.flow(INDENT, 2 * INDENT, &spans)
+}
+
+/// How often what happened where, and with which codes.
+fn headline(condition: &ConditionView) -> Vec<StyledText> {
+    let ConditionView { count, name, at, .. } = condition;
+    let count = StyledText::new(format!("{} x ", count.text), Tone::Strong);
+    vec![count, StyledText::of(name), format!(" {at}").into()]
+}
+
+fn condition(condition: &ConditionView, page: &mut TextPage<'_>) -> io::Result<()> {
+    page.flow(INDENT, 2 * INDENT, &headline(condition))?;
+    for sentence in condition.advice() {
+        page.paragraph(2 * INDENT, sentence, Tone::Plain)?;
+    }
+    page.paragraph(2 * INDENT, &condition.facts.join(", "), Tone::Quiet)?;
+    for line in condition.sample.iter().take(SAMPLE_LINES) {
+        let text = format::cut(line, SAMPLE_COLUMNS);
+        page.flow(2 * INDENT, 3 * INDENT, &[StyledText::new("> ", Tone::Quiet), text.into()])?;
+    }
+    match condition.sample.len().saturating_sub(SAMPLE_LINES) {
+        0 => Ok(()),
+        rest => {
+            let rest = format::counted(rest as u64, "more line");
+            page.paragraph(2 * INDENT, &format!("> ({rest})"), Tone::Quiet)
+        }
+    }
 }
 
 #[cfg(test)]
@@ -164,7 +227,7 @@ mod tests {
 
     fn text(result: &RunResult, width: usize, colour: bool) -> String {
         let mut out = Vec::new();
-        let style = Style { width, colour, files: Some("smtpress-runs/20261123T123000Z-mx-rollout") };
+        let style = TextStyle { width, colour, files: Some("smtpress-runs/20261123T123000Z-mx-rollout") };
         write(result, style, &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
@@ -282,15 +345,15 @@ mod tests {
     }
 
     #[test]
-    fn a_ledger_that_does_not_agree_is_told() {
+    fn a_ledger_that_does_not_reconcile_is_a_failure() {
         let mut result = fixtures::limit_bites();
-        assert!(text(&result, 200, false).contains("agrees with ours"));
+        assert!(text(&result, 200, false).contains("counts reconcile (1,4"));
         result.phases[0].transactions.accepted += 1;
-        assert!(text(&result, 200, false).contains("DOES NOT AGREE"));
+        assert!(text(&result, 200, false).contains("counts DO NOT RECONCILE (1,4"));
         result.phases[0].transactions.accepted -= 2;
-        assert!(text(&result, 200, false).contains("DOES NOT AGREE"));
+        assert!(text(&result, 200, false).contains("counts DO NOT RECONCILE (1,4"));
         result.phases[0].transactions.in_doubt = 1;
-        assert!(text(&result, 200, false).contains("agrees with ours"));
+        assert!(text(&result, 200, false).contains("counts reconcile (1,4"));
     }
 
     #[test]

@@ -8,8 +8,8 @@
 //! - A figure that stands in `result.json` carries its place there (a JSON pointer) and the form in which it was written, so
 //!   that a test can hold one against the other.
 
+mod amounts;
 mod capacity;
-pub mod charts;
 pub mod claims;
 mod conditions;
 mod generator;
@@ -149,8 +149,8 @@ impl Place {
     }
 }
 
-/// The severity of a text, or its weight where it has none.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// The severity of a text, or its weight where it has none; what comes later is more severe.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Tone {
     /// Ordinary.
     #[default]
@@ -431,14 +431,19 @@ fn is_several(result: &RunResult) -> bool {
     measured(result).nth(1).is_some()
 }
 
-/// The title of a quantile, its place in the list of a metric, and how readily it gives way; only some are on a terminal.
-fn quantile_columns<'a>(metrics: impl IntoIterator<Item = &'a StoredMetric>) -> Vec<Column> {
-    const SHOWN: [(f64, u8); 5] = [(0.5, 0), (0.9, 3), (0.95, 2), (0.99, 0), (0.999, 1)];
+/// A quantile that is shown in text, and how readily it gives way there.
+type ShownQuantile = (f64, u8);
+
+/// The columns of all quantiles of these metrics; text shows only some.
+fn quantile_columns<'a>(
+    metrics: impl IntoIterator<Item = &'a StoredMetric>,
+    shown: &[ShownQuantile],
+) -> Vec<Column> {
     let first = metrics.into_iter().next();
     let quantiles = first.into_iter().flat_map(|metric| &metric.percentiles).map(|own| own.q);
     let column = |q: f64| {
         let column = Column::number(format::quantile(q));
-        match SHOWN.iter().find(|(shown, _)| (shown - q).abs() < 1e-9) {
+        match shown.iter().find(|(shown, _)| (shown - q).abs() < 1e-9) {
             Some((_, yields)) => column.yields(*yields),
             None => column.at(Place::Page),
         }

@@ -107,6 +107,6 @@ impl Exporter for Dashboard {
 fn report(files: &Path, result: &RunResult) -> String {
     std::fs::read_to_string(files.join(PAGE)).unwrap_or_else(|_| {
         let (profile, environment, timeline) = (None, None, None);
-        html::write(html::Input { result, profile, environment, timeline, conditions: None, live: None })
+        html::write(html::PageInput { result, profile, environment, timeline, conditions: None, live: None })
     })
 }

@@ -1,9 +1,10 @@
 //! The page of a run in progress: the report's page, in which nothing is judged and what is not known yet is not shown.
 
 use crate::report::format;
-use crate::report::html::view::{Cell, Claim, Head, Table, failed};
-use crate::report::html::{Input, LivePart, Page};
+use crate::report::html::{self, LivePart, PageInput};
 use crate::report::stored::{RunResult, StoredPhase};
+use crate::report::view::outcomes::{COUNTS, failed};
+use crate::report::view::{Block, Cell, Head, Section, Table, Tone, View};
 
 /// How far a run is.
 #[derive(Clone, Copy, Debug)]
@@ -24,15 +25,20 @@ pub fn live_part(whole: bool) -> LivePart {
 }
 
 /// The page.
-pub fn write(input: Input<'_>, progress: Progress) -> String {
+pub fn write(input: PageInput<'_>, progress: Progress) -> String {
     let result = input.result;
-    let mut page = Page::new(input);
-    page.head = head(result, page.head, progress);
-    page.title = format!("{}: {}", page.head.profile.text, page.head.word.text.to_lowercase());
-    open(&mut page.claims, &mut page.assertions);
-    outcomes(result, &mut page.outcomes, progress);
-    generator(&mut page.generator);
-    page.write()
+    let mut view = View::of(result);
+    view.head = head(result, view.head, progress);
+    let words = view.claims.iter_mut().map(|claim| &mut claim.word);
+    let cells = view.assertions.rows.iter_mut().filter_map(|row| row.cells.first_mut());
+    words.chain(cells).for_each(open);
+    if let Some(section) = view.section_mut("outcomes") {
+        outcomes(result, section, progress);
+    }
+    if let Some(section) = view.section_mut("generator") {
+        section.blocks.iter_mut().for_each(generator);
+    }
+    html::write_view(view, input)
 }
 
 /// The head of the page: that the run goes on, and how far it is.
@@ -40,25 +46,26 @@ fn head(result: &RunResult, own: Head, progress: Progress) -> Head {
     let Progress { planned_s, stopping, .. } = progress;
     let took = format::seconds(result.took_s);
     let (word, sentence) = match planned_s {
-        _ if stopping => ("STOPPING", "nothing more is begun; what is under way may end".to_owned()),
+        _ if stopping => ("STOPPING", "no more arrivals start; those in flight may end".to_owned()),
         Some(planned) if result.took_s > planned => {
-            ("RUNNING", "all arrivals were due; what is under way may end".to_owned())
+            ("RUNNING", "all arrivals were scheduled; those in flight may end".to_owned())
         }
-        Some(planned) => ("RUNNING", format!("{took} of {} are over", format::seconds(planned))),
-        None => ("RUNNING", format!("{took} are over")),
+        Some(planned) => ("RUNNING", format!("{took} of {} have passed", format::seconds(planned))),
+        None => ("RUNNING", format!("{took} have passed")),
     };
-    let lag = result.generator.lag_p99_ns.map(|lag| {
-        let lag = format::duration(lag as f64);
-        format!("99 of 100 arrivals began within {lag} of when they were due.")
-    });
-    let begun = lag.unwrap_or_else(|| "Nothing that is measured has begun.".to_owned());
+    let started = match result.generator.lag_p99_ns {
+        Some(lag) => {
+            let lag = format::duration(lag as f64);
+            format!("99 of 100 arrivals started within {lag} of their scheduled time.")
+        }
+        None => "No measured arrival has started.".to_owned(),
+    };
     let warn =
         |(reason, words): &(String, String)| format!("Ended now it would be invalid, {reason}: {words}");
     Head {
-        word: Cell { text: word.to_owned(), class: "open", ..Cell::default() },
-        tone: "open",
+        word: Cell::words(word),
         sentence,
-        validity: format!("Nothing is judged before the end. {begun}"),
+        validity: Cell::words(format!("Nothing is judged before the end. {started}")),
         warnings: own.reasons.iter().map(warn).chain(own.warnings).collect(),
         reasons: Vec::new(),
         ..own
@@ -66,33 +73,36 @@ fn head(result: &RunResult, own: Head, progress: Progress) -> Head {
 }
 
 /// No assertion is judged: what was observed so far is all that can be said.
-fn open(claims: &mut [Claim], assertions: &mut Table) {
-    let words = claims.iter_mut().map(|claim| &mut claim.word);
-    let cells = assertions.rows.iter_mut().filter_map(|row| row.first_mut());
-    for word in words.chain(cells) {
-        let (text, class) = match word.text.as_str() {
-            "holds" => ("so far", "quiet"),
-            "FAILS" => ("not so far", "warn"),
-            _ => ("open", "quiet"),
-        };
-        *word = Cell { text: text.to_owned(), class, ..Cell::default() };
-    }
+fn open(word: &mut Cell) {
+    *word = match word.tone {
+        Tone::Good => Cell::words("so far").tone(Tone::Quiet),
+        Tone::Bad if word.text == "FAIL" => Cell::words("not so far").tone(Tone::Warning),
+        _ => Cell::words("open").tone(Tone::Quiet),
+    };
 }
 
-/// Counts need not reconcile before the end: the last column says what has not ended.
-fn outcomes(result: &RunResult, table: &mut Table, progress: Progress) {
-    table.titles.pop();
-    table.titles.push("not ended".to_owned());
-    let measured = result.phases.iter().filter(|phase| !phase.warmup);
-    for (row, phase) in table.rows.iter_mut().zip(measured) {
-        row.pop();
-        row.push(Cell::number(format::count(not_ended(phase))));
-    }
-    if let Some(first) = table.rows.first_mut().and_then(|row| row.last_mut())
-        && result.phases.len() == 1
-    {
-        let (in_flight, waiting) = (format::count(progress.in_flight), format::count(progress.waiting));
-        first.text = format!("{in_flight} in flight, {waiting} waiting");
+/// Counts need not reconcile before the end: their column says what has not ended.
+fn outcomes(result: &RunResult, section: &mut Section, progress: Progress) {
+    section.lead = "So far: what waits or is in flight has not ended.";
+    section.blocks.retain(|block| !matches!(block, Block::Note(_)));
+    let measured: Vec<&StoredPhase> = result.phases.iter().filter(|phase| !phase.warmup).collect();
+    for block in &mut section.blocks {
+        let Block::Table(Table { columns, rows, .. }) = block else { continue };
+        let Some(column) = columns.last_mut().filter(|column| column.title == COUNTS) else { continue };
+        column.title = "not ended".to_owned();
+        for (row, phase) in rows.iter_mut().zip(&measured) {
+            let text = match result.phases.len() {
+                1 => format!(
+                    "{} in flight, {} waiting",
+                    format::count(progress.in_flight),
+                    format::count(progress.waiting)
+                ),
+                _ => format::count(not_ended(phase)),
+            };
+            if let Some(cell) = row.cells.last_mut() {
+                *cell = Cell::number(text);
+            }
+        }
     }
 }
 
@@ -101,8 +111,10 @@ fn not_ended(phase: &StoredPhase) -> u64 {
     phase.scheduled.saturating_sub(ended)
 }
 
-/// What is known of our own side before the end.
-fn generator(table: &mut Table) {
-    let known = ["lag p99", "threads", "own failures"];
-    table.rows.retain(|row| row.first().is_some_and(|what| known.contains(&what.text.as_str())));
+/// What is known of the generator before the end.
+fn generator(block: &mut Block) {
+    if let Block::Facts(table) = block {
+        let known = ["lag p99", "own failures"];
+        table.rows.retain(|row| row.cells.first().is_some_and(|what| known.contains(&what.text.as_str())));
+    }
 }

@@ -8,7 +8,7 @@ use super::timeline::GrowingTimeline;
 use crate::collector::snapshot::{Gauges, Health, Interval, Measured};
 use crate::collector::summary::PhaseInfo;
 use crate::collector::tally::Tally;
-use crate::report::html::Input;
+use crate::report::html::PageInput;
 use crate::report::{RunDescription, RunResult};
 
 /// A run in progress.
@@ -119,7 +119,7 @@ impl RunInProgress {
             waiting: self.measured.gauges.waiting,
             in_flight: self.measured.gauges.in_flight,
         };
-        let input = Input {
+        let input = PageInput {
             result: &result,
             profile: Some(&self.description.profile),
             environment: None,

@@ -152,6 +152,6 @@ fn what_a_stranger_says_in_a_comparison_is_shown_and_never_obeyed() {
     assert!(json["base"][0]["path"].as_str().unwrap().contains("<img"), "{json}");
     let text = browser.value("document.body.innerText");
     assert!(!text.as_str().unwrap().contains(['\u{1b}', '\u{202e}']));
-    assert!(text.as_str().unwrap().contains("insisted on with --force"));
+    assert!(text.as_str().unwrap().contains("compared because of --force"));
     browser.picture("compared-hostile");
 }

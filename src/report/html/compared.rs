@@ -1,15 +1,15 @@
-//! The page of a comparison: the verdict in words, why, and each change beside the margin that it is held against.
+//! The page of a comparison: the verdict in words, why, and each change beside the margin that it is compared with.
 //!
 //! It has no script at all. Figures carry the place where they stand in the JSON of the comparison.
 
 use askama::Template;
 
 use super::STYLE;
-use super::view::{Cell, Table};
-use crate::report::compared::{self, Compared};
+use crate::report::compared::{self, Compared, ComparedRow, ComparedView};
 use crate::report::format;
 use crate::report::stored::RunResult;
-use crate::verdict::compare::{Judgement, Measure, Row, measure_name};
+use crate::report::view::{Cell, Column, Table};
+use crate::verdict::compare::{Judgement, Measure, Row};
 
 /// Where the labels of an axis of ratios may stand.
 const TICKS: [f64; 21] = [
@@ -24,103 +24,47 @@ const APART: f64 = 14.0;
 /// The page.
 pub fn comparison(compared: Compared<'_>) -> String {
     let comparison = compared.comparison;
-    let judgement = comparison.judgement;
-    let phases = phases(&comparison.rows);
-    let version = env!("CARGO_PKG_VERSION");
-    let profile = compared.base.first().map(|(_, result)| &result.profile);
-    let list = |texts: &[String], place: &str| {
-        texts.iter().enumerate().map(|(i, text)| Cell::stored(text, format!("{place}/{i}"))).collect()
-    };
-    let word = Cell { form: "verdict", ..Cell::stored(judgement.as_str(), "/verdict") };
-    let page = Page {
+    let view = ComparedView::of(compared);
+    let page = ComparedPage {
         style: STYLE,
-        title: format!(
-            "{}: {}",
-            profile.map(|profile| format::harmless(&profile.name)).unwrap_or_default(),
-            judgement.as_str()
-        ),
-        tone: tone(judgement),
-        word: Cell { text: word.text.to_uppercase(), ..word },
-        sentence: compared::words_of(comparison),
-        exit_code: Cell::count(judgement.exit_code().number().into(), "/exit_code").class(""),
-        profile: Cell::stored(profile.map_or("", |profile| &profile.name), "/profile_name"),
-        seed: Cell {
-            text: profile.map_or(0, |profile| profile.seed).to_string(),
-            path: "/seed".to_owned(),
-            form: "number",
-            class: "",
-        },
-        bases: format::counted(comparison.runs.0 as u64, "run"),
-        candidates: format::counted(comparison.runs.1 as u64, "run"),
-        forced: list(compared.forced, "/forced"),
-        notes: list(&comparison.notes, "/notes"),
-        why: why(&comparison.rows),
-        phases,
+        title: format!("{}: {}", view.profile.text, comparison.judgement.as_str()),
+        why: why(&view, &comparison.rows),
+        phases: phases(&view, &comparison.rows),
         base: runs(compared.base, "base"),
         candidate: runs(compared.candidate, "candidate"),
         json: compared::json(compared),
-        version,
+        version: env!("CARGO_PKG_VERSION"),
+        view,
     };
     page.render().expect("a template of plain values writes into memory")
 }
 
 #[derive(Template)]
 #[template(path = "html/compared.html")]
-struct Page<'a> {
+struct ComparedPage<'a> {
     style: &'a str,
     title: String,
-    tone: &'static str,
-    word: Cell,
-    sentence: String,
-    exit_code: Cell,
-    profile: Cell,
-    seed: Cell,
-    bases: String,
-    candidates: String,
-    forced: Vec<Cell>,
-    notes: Vec<Cell>,
-    why: Vec<Claim>,
-    phases: Vec<Phase>,
+    view: ComparedView,
+    why: Vec<ComparedRow>,
+    phases: Vec<ComparedPhase>,
     base: Table,
     candidate: Table,
     json: String,
     version: &'a str,
 }
 
-/// A reason of the whole verdict.
-struct Claim {
-    verdict: Cell,
-    what: String,
-    seen: String,
-}
-
 /// The metrics of a phase.
-struct Phase {
+struct ComparedPhase {
     name: Cell,
-    rows: Vec<Metric>,
+    rows: Vec<PicturedRow>,
 }
 
-/// A metric, as figures and as a picture.
-struct Metric {
-    name: String,
-    metric: Cell,
-    verdict: Cell,
-    tone: &'static str,
-    seen: String,
-    /// The picture in words.
-    words: String,
+/// A metric with its picture.
+struct PicturedRow {
+    row: ComparedRow,
     /// What lies to the left of no change, and to the right.
-    less: &'static str,
-    more: &'static str,
+    sides: [&'static str; 2],
     picture: Option<Picture>,
-    base: Cell,
-    candidate: Cell,
-    change: Cell,
-    low: Cell,
-    high: Cell,
-    margin: Cell,
-    p: Cell,
-    p_holm: Cell,
 }
 
 /// Places in percent of the width; no change is at 50.
@@ -132,94 +76,43 @@ struct Picture {
     ticks: Vec<(String, String)>,
 }
 
-fn tone(judgement: Judgement) -> &'static str {
-    match judgement {
-        Judgement::Regressed => "bad",
-        Judgement::Improved | Judgement::Equivalent => "good",
-        Judgement::Inconclusive => "warn",
-    }
-}
-
 /// What made the verdict, the worst first.
-fn why(rows: &[Row]) -> Vec<Claim> {
+fn why(view: &ComparedView, rows: &[Row]) -> Vec<ComparedRow> {
     let order = [Judgement::Regressed, Judgement::Inconclusive, Judgement::Improved, Judgement::Equivalent];
-    let mut claims: Vec<(usize, Claim)> = rows
-        .iter()
-        .enumerate()
-        .map(|(i, row)| {
-            let place = order.iter().position(|one| *one == row.judgement).unwrap_or(order.len());
-            let what = format!("{}, {}", format::harmless(&row.phase), measure_name(row.measure));
-            (place, Claim { verdict: verdict(row, i), what, seen: seen(row) })
-        })
-        .collect();
-    claims.sort_by_key(|(place, _)| *place);
-    claims.into_iter().map(|(_, claim)| claim).collect()
+    let place = |(_, row): &(&ComparedRow, &Row)| order.iter().position(|one| *one == row.judgement);
+    let mut all: Vec<(&ComparedRow, &Row)> = view.rows.iter().zip(rows).collect();
+    all.sort_by_key(place);
+    all.into_iter().map(|(row, _)| row.clone()).collect()
 }
 
-fn verdict(row: &Row, i: usize) -> Cell {
-    Cell::stored(row.judgement.as_str(), format!("/metrics/{i}/verdict")).class(tone(row.judgement))
-}
-
-/// A change in a sentence.
-fn seen(row: &Row) -> String {
-    let (base, candidate) = row.medians();
-    let of = |value: Option<f64>| value.map_or("n/a".to_owned(), |value| shown(row.measure, value));
-    let mut text = format!("{} against {}", of(candidate), of(base));
-    if let Some(change) = row.change.filter(|change| change.middle.is_finite()) {
-        let (middle, low, high) = (
-            changed(row.measure, change.middle),
-            changed(row.measure, change.low),
-            changed(row.measure, change.high),
-        );
-        text = match row.measure.is_ratio() {
-            true => format!("{text}, {middle} times the base"),
-            false => format!("{text}, {middle}"),
-        };
-        if change.low.is_finite() {
-            text = format!("{text} ({low} to {high}; margin {})", margin(row.measure));
-        }
-    }
-    match &row.why {
-        Some(why) => format!("{text}; {}", format::harmless(why)),
-        None => text,
-    }
-}
-
-fn shown(measure: Measure, value: f64) -> String {
-    match measure {
-        Measure::Response(_) => format::duration(value),
-        Measure::AcceptedRate => format::rate(value),
-        Measure::UnexpectedRate => format::percent(value),
-    }
-}
-
-fn changed(measure: Measure, change: f64) -> String {
-    if measure.is_ratio() { format::ratio(change) } else { format::points(change) }
-}
-
-fn margin(measure: Measure) -> String {
-    match measure.is_ratio() {
-        true => format::percent(measure.margin()),
-        false => format::points(measure.margin()).trim_start_matches('+').to_owned(),
-    }
-}
-
-fn phases(rows: &[Row]) -> Vec<Phase> {
-    let mut phases: Vec<(&str, Vec<(usize, &Row)>)> = Vec::new();
-    for (i, row) in rows.iter().enumerate() {
+fn phases(view: &ComparedView, rows: &[Row]) -> Vec<ComparedPhase> {
+    let mut phases: Vec<(&str, Vec<(&ComparedRow, &Row)>)> = Vec::new();
+    for (shown, row) in view.rows.iter().zip(rows) {
         match phases.iter_mut().find(|(name, _)| *name == row.phase) {
-            Some((_, rows)) => rows.push((i, row)),
-            None => phases.push((&row.phase, vec![(i, row)])),
+            Some((_, rows)) => rows.push((shown, row)),
+            None => phases.push((&row.phase, vec![(shown, row)])),
         }
     }
-    let phase = |(name, rows): (&str, Vec<(usize, &Row)>)| {
-        let place = format!("/metrics/{}/phase", rows[0].0);
-        let reach = rows.iter().filter(|(_, row)| row.measure.is_ratio()).map(|(_, row)| reach(row));
-        let reach = reach.fold(0.0, f64::max).min(FURTHEST);
-        let rows = rows.into_iter().map(|(i, row)| metric(i, row, reach)).collect();
-        Phase { name: Cell::stored(name, place), rows }
+    let phase = |(_, rows): (&str, Vec<(&ComparedRow, &Row)>)| {
+        let ratios = rows.iter().filter(|(_, row)| row.measure.is_ratio()).map(|(_, row)| reach(row));
+        let of_ratios = ratios.fold(0.0, f64::max).min(FURTHEST);
+        ComparedPhase {
+            name: rows[0].0.phase.clone(),
+            rows: rows.into_iter().map(|(shown, row)| pictured(shown, row, of_ratios)).collect(),
+        }
     };
     phases.into_iter().map(phase).collect()
+}
+
+fn pictured(shown: &ComparedRow, row: &Row, of_ratios: f64) -> PicturedRow {
+    PicturedRow {
+        row: shown.clone(),
+        sides: match row.measure {
+            Measure::Response(_) | Measure::UnexpectedRate => ["better", "worse"],
+            Measure::AcceptedRate => ["worse", "better"],
+        },
+        picture: picture(row, if row.measure.is_ratio() { of_ratios } else { reach(row) }),
+    }
 }
 
 /// How far from no change the picture of a row must reach, on the scale of its axis.
@@ -238,72 +131,6 @@ fn axis(measure: Measure, change: f64) -> f64 {
 
 fn margin_on_axis(measure: Measure) -> f64 {
     if measure.is_ratio() { measure.margin().ln_1p() } else { measure.margin() }
-}
-
-fn metric(i: usize, row: &Row, of_ratios: f64) -> Metric {
-    let at = |field: &str| format!("/metrics/{i}/{field}");
-    let (values, form) = match row.measure {
-        Measure::Response(_) => ("values_ns", "duration"),
-        Measure::AcceptedRate => ("values_per_s", "rate"),
-        Measure::UnexpectedRate => ("values_share", "percent"),
-    };
-    let (change, change_form) =
-        if row.measure.is_ratio() { ("ratio", "ratio") } else { ("difference_share", "points") };
-    let absent = || Cell::number("n/a");
-    let value = |value: Option<f64>, name: &str| match value {
-        Some(value) => Cell {
-            text: shown(row.measure, value),
-            path: at(&format!("{values}/{name}")),
-            form,
-            class: "number",
-        },
-        None => absent(),
-    };
-    let part = |value: Option<f64>, name: &str| match value.filter(|value| value.is_finite()) {
-        Some(value) => Cell {
-            text: changed(row.measure, value),
-            path: at(&format!("{change}/{name}")),
-            form: change_form,
-            class: "number",
-        },
-        None => absent(),
-    };
-    let chance = |p: Option<f64>, name: &str| match p {
-        Some(p) => Cell { text: format::probability(p), path: at(name), form: "p", class: "number" },
-        None => absent(),
-    };
-    let (base, candidate) = row.medians();
-    let (less, more) = match row.measure {
-        Measure::Response(_) => ("better", "worse"),
-        Measure::AcceptedRate => ("worse", "better"),
-        Measure::UnexpectedRate => ("better", "worse"),
-    };
-    let seen = seen(row);
-    let name = measure_name(row.measure);
-    Metric {
-        words: format!("{name}: {}, {seen}", row.judgement.as_str()),
-        metric: Cell::stored(&name, at("metric")),
-        name,
-        verdict: verdict(row, i),
-        tone: tone(row.judgement),
-        seen,
-        less,
-        more,
-        picture: picture(row, if row.measure.is_ratio() { of_ratios } else { reach(row) }),
-        base: value(base, "base_median"),
-        candidate: value(candidate, "candidate_median"),
-        change: part(row.change.map(|change| change.middle), "middle"),
-        low: part(row.change.map(|change| change.low), "low"),
-        high: part(row.change.map(|change| change.high), "high"),
-        margin: Cell {
-            text: margin(row.measure),
-            path: at(&format!("{change}/margin")),
-            form: if row.measure.is_ratio() { "percent" } else { "margin-points" },
-            class: "number",
-        },
-        p: chance(row.p.map(|p| p.0), "p"),
-        p_holm: chance(row.p.map(|p| p.1), "p_holm"),
-    }
 }
 
 fn picture(row: &Row, reach: f64) -> Option<Picture> {
@@ -340,14 +167,14 @@ fn apart(mut ticks: Vec<(f64, String)>) -> Vec<(f64, String)> {
 }
 
 fn runs(side: &[(String, RunResult)], name: &str) -> Table {
-    let mut table = Table::new(["directory", "target", "begun", "run"]);
+    let mut table = Table::new(["directory", "target", "started", "run"].map(Column::words));
     for (i, (path, result)) in side.iter().enumerate() {
         let at = |field: &str| format!("/{name}/{i}/{field}");
-        table.rows.push(vec![
-            Cell::stored(path, at("path")).class("code"),
-            Cell::stored(&result.target, at("target")).class("code"),
-            Cell::stored(&result.started_at, at("started_at")).class("number"),
-            Cell::stored(&result.run_id, at("run_id")).class("code"),
+        table.row([
+            Cell::stored_code(path, at("path")),
+            Cell::stored_code(&result.target, at("target")),
+            Cell::stored_name(&result.started_at, at("started_at")),
+            Cell::stored_code(&result.run_id, at("run_id")),
         ]);
     }
     table

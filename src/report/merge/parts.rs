@@ -5,15 +5,15 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::collector::Outcome;
+use crate::collector::histogram::Hist;
 use crate::collector::summary::per_second;
 use crate::collector::tally::{Covered, PhaseTally};
 use crate::collector::work::{Work, WorkUnit};
 use crate::condition::expect::Expect;
-use crate::report::addresses;
 use crate::report::stored::convert;
 use crate::report::stored::{
-    self, Generator, Handshakes, Percentile, PercentileStatus, RunResult, StoredCondition, StoredDrained,
-    StoredMetric, StoredPhase, StoredTls, StoredValidity, ValidityStatus,
+    self, Address, Generator, Handshakes, Percentile, PercentileStatus, RunResult, StoredCondition,
+    StoredDrained, StoredMetric, StoredPhase, StoredTls, StoredValidity, ValidityStatus,
 };
 
 /// The phases of all shards. A window is as long as the longest.
@@ -54,12 +54,36 @@ fn add(sum: &mut StoredPhase, part: &StoredPhase) {
     add_fields!(sum.bytes, part.bytes; sent received);
     sum.window_s = sum.window_s.max(part.window_s);
     add_named(&mut sum.expects, &part.expects);
-    addresses::add(&mut sum.addresses, &part.addresses);
+    add_addresses(&mut sum.addresses, &part.addresses);
     if let Some(part) = &part.tls {
         let sum = sum.tls.get_or_insert_with(StoredTls::default);
         add_fields!(sum, part; full resumed untrusted truncated);
         handshakes(&mut sum.versions, &part.versions);
         handshakes(&mut sum.groups, &part.groups);
+    }
+}
+
+/// The addresses of one shard's phase, added to those of the others.
+fn add_addresses(sum: &mut Vec<Address>, part: &[Address]) {
+    for part in part {
+        let Some(own) = sum.iter_mut().find(|own| own.address == part.address) else {
+            sum.push(part.clone());
+            continue;
+        };
+        own.sessions += part.sessions;
+        own.failures += part.failures;
+        let times = |address: &Address| address.hdr_base64.as_deref().map(Hist::decode);
+        let merged = match (times(own), times(part)) {
+            (None, None) => Some(Hist::default()),
+            (Some(Ok(one)), None) | (None, Some(Ok(one))) => Some(one),
+            (Some(Ok(mut one)), Some(Ok(other))) => {
+                one.merge(&other);
+                Some(one)
+            }
+            // What cannot be read leaves the median unknown: medians are not averaged (M17).
+            _ => None,
+        };
+        *own = convert::with_times(own.clone(), &merged.unwrap_or_default());
     }
 }
 

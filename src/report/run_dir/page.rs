@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::report::html::{self, Timeline};
+use crate::report::html::{self, PageInput, Timeline};
 use crate::report::seconds::{CONDITIONS, SERIES, Seconds};
 use crate::report::stored::RunResult;
 
@@ -28,7 +28,7 @@ pub fn page(directory: &Path, result: &RunResult) -> String {
     }
     let (profile, environment) = (text("profile.toml"), text("environment.json"));
     let conditions = text(CONDITIONS).filter(|text| text.len() <= LONGEST);
-    html::write(html::Input {
+    html::write(PageInput {
         result,
         profile: profile.as_deref(),
         environment: environment.as_deref(),

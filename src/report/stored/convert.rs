@@ -10,20 +10,20 @@ use std::time::Duration;
 
 use super::json::MOST_INTEGER;
 use super::{
-    Bytes, Generator, Percentile, PercentileStatus, Recipients, RunResult, SCHEMA_VERSION, StoredAssertion,
-    StoredAssertionStatus, StoredCondition, StoredDrained, StoredMetric, StoredPhase, StoredProfile,
-    StoredSessions, StoredStatus, StoredTls, StoredTransactions, StoredValidity, StoredVerdict, Tool,
-    ValidityStatus,
+    Address, Bytes, Generator, Percentile, PercentileStatus, Recipients, RunResult, SCHEMA_VERSION,
+    StoredAssertion, StoredAssertionStatus, StoredCondition, StoredDrained, StoredMetric, StoredPhase,
+    StoredProfile, StoredSessions, StoredStatus, StoredTls, StoredTransactions, StoredValidity,
+    StoredVerdict, Tool, ValidityStatus,
 };
 use crate::collector::Outcome;
-use crate::collector::histogram::{self, Quantile, Status};
-use crate::collector::snapshot::Measured;
+use crate::collector::histogram::{self, Hist, Quantile, Status};
+use crate::collector::snapshot::{Hindrance, Measured};
 use crate::collector::summary::{self, Code, MetricRow, PhaseInfo, PhaseSummary, Summary};
 use crate::collector::tally::Covered;
 use crate::collector::work::Work;
 use crate::condition::expect::Expect;
 use crate::plan::{Plan, silence};
-use crate::report::{addresses, format};
+use crate::report::format;
 use crate::verdict;
 
 /// How the warning of a shard that is shown alone begins.
@@ -224,7 +224,34 @@ fn books(plan: &Plan, measured: &Measured, index: usize, phase: &PhaseSummary) -
         bytes: Bytes { sent: counts.bytes_sent, received: counts.bytes_received },
         tls: plan.speaks_tls().then(|| tls(measured, index)),
         expects: expects(plan, phase, |covered| covered.count),
-        addresses: addresses::of_phase(measured, index),
+        addresses: addresses(measured, index),
+    }
+}
+
+/// What all addresses after the hundredth are called together.
+const OTHERS: &str = "others";
+
+/// The addresses of a phase.
+fn addresses(measured: &Measured, index: usize) -> Vec<Address> {
+    let Some(tally) = measured.tally.phases.get(index) else { return Vec::new() };
+    let row = |(address, count): (&Option<std::net::SocketAddr>, &_)| {
+        let name = address.map_or_else(|| OTHERS.to_owned(), |address| address.to_string());
+        let crate::collector::tally::AddressCount { sessions, failures, connect } = count;
+        with_times(
+            Address { address: name, sessions: *sessions, failures: *failures, ..Address::default() },
+            connect,
+        )
+    };
+    tally.addresses.iter().map(row).collect()
+}
+
+/// The address with the distribution of its connect times.
+pub(in crate::report) fn with_times(address: Address, connect: &Hist) -> Address {
+    let median = connect.quantiles(&[0.5]).first().copied();
+    Address {
+        connect_p50_ns: median.filter(|p50| p50.status != Status::NotAvailable).map(|p50| p50.value_ns),
+        hdr_base64: (!connect.is_empty()).then(|| connect.encode()),
+        ..address
     }
 }
 
@@ -446,6 +473,24 @@ impl From<verdict::VerdictStatus> for StoredStatus {
 /// JSON has no infinity and no NaN; a rate over an empty window is 0.
 pub(in crate::report) fn finite(value: f64) -> f64 {
     if value.is_finite() { value } else { 0.0 }
+}
+
+impl Generator {
+    /// With what kept the load threads from running.
+    #[must_use]
+    pub fn with(self, hindrance: Option<Hindrance>) -> Generator {
+        let Some(met) = hindrance else { return self };
+        Generator {
+            loop_delay_p99_ns: Some(met.loop_delay_p99_ns),
+            loop_delay_max_ns: Some(met.loop_delay_max_ns),
+            stalled_s: met.stalled.as_secs_f64(),
+            cpu_wait_s: met.cpu_wait.as_secs_f64(),
+            throttled_periods: met.throttled_periods,
+            throttled_s: met.throttled.as_secs_f64(),
+            stolen_s: met.stolen.as_secs_f64(),
+            ..self
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The capacity that was looked for: the bounds of each goal, the trials by load, and where conditions set in.
 
 use super::claims::status_of_goal;
-use super::{Block, Cell, Column, Note, Place, Section, Table, Tone};
+use super::{Block, Cell, Column, Note, Place, Section, Table, Tone, amounts};
 use crate::report::format;
 use crate::report::stored::{Capacity, CapacityGoal, RunResult};
 
@@ -55,7 +55,7 @@ fn goals(capacity: &Capacity) -> Table {
         };
         table.row([
             Cell::stored_name(&goal.name, at("name")),
-            Cell::number(format::capacity_found(goal)).strong(),
+            Cell::number(amounts::capacity_found(goal)).strong(),
             status_of_goal(goal).stored(at("status"), "text"),
             Cell::code(format!("{}{failures}", goal.objective)),
             Cell::code(details(capacity, goal).join("; ")),
@@ -111,7 +111,8 @@ fn by_load(capacity: &Capacity) -> Table {
     columns.extend([Column::words("for").yields(2), Column::number("sessions at most").at(Place::Page)]);
     let mut table = Table::new(columns);
     let mut trials: Vec<_> = capacity.trials.iter().enumerate().collect();
-    trials.sort_by(|(_, one), (_, other)| one.load.total_cmp(&other.load).then(one.number.cmp(&other.number)));
+    trials
+        .sort_by(|(_, one), (_, other)| one.load.total_cmp(&other.load).then(one.number.cmp(&other.number)));
     for (i, trial) in trials {
         let at = |field: &str| format!("/capacity/trials/{i}/{field}");
         let time = |ns: Option<u64>, field: &str| match ns {
@@ -135,7 +136,7 @@ fn by_load(capacity: &Capacity) -> Table {
             None => Cell::words("invalid").tone(Tone::Warning),
         }));
         let early = if trial.ended_early { ", cut short" } else { "" };
-        row.push(Cell::words(format!("{}{early}", trial.why)));
+        row.push(Cell::name(format!("{}{early}", trial.why)));
         row.push(Cell::count(trial.peak_sessions, at("peak_sessions")));
         table.row(row);
     }
@@ -150,7 +151,8 @@ fn invalid(capacity: &Capacity) -> Vec<Block> {
         for reason in &trial.invalid {
             if !seen.contains(&reason.code.as_str()) {
                 seen.push(&reason.code);
-                let text = format!("trial {} is not counted, {}: {}", trial.number, reason.code, reason.sentence);
+                let text =
+                    format!("trial {} is not counted, {}: {}", trial.number, reason.code, reason.sentence);
                 notes.push(Note::new(text, Tone::Warning));
             }
         }

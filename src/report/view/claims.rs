@@ -1,6 +1,6 @@
 //! What decides whether a run is good: its assertions, limits and goals, each with its status word and its severity.
 
-use super::{Cell, Column, Table, Tone};
+use super::{Cell, Column, Table, Tone, amounts};
 use crate::report::format;
 use crate::report::stored::{
     CapacityGoal, CapacityStatus, Limit, LimitVerdict, RunResult, StoredAssertion, StoredAssertionStatus,
@@ -49,14 +49,15 @@ pub fn all(result: &RunResult) -> Vec<Claim> {
     let assertions = sorted(result).into_iter().map(|(_, own)| of_assertion(own));
     let goals = result.capacity.iter().flat_map(|capacity| &capacity.goals);
     let claims = assertions.chain(result.limits.iter().map(of_limit)).chain(goals.map(of_goal));
-    claims.map(|claim| Claim { state: in_run(result, claim.state), ..claim }).collect()
+    claims.map(|claim| Claim { state: in_run(result, &claim), ..claim }).collect()
 }
 
-/// What passed in a run that proves nothing has not passed.
-fn in_run(result: &RunResult, state: ClaimState) -> ClaimState {
+/// What passed, or was not judged, in a run that proves nothing has not passed.
+fn in_run(result: &RunResult, claim: &Claim) -> ClaimState {
     let is_invalid = result.validity.status == ValidityStatus::Invalid;
-    match state {
+    match claim.state {
         ClaimState::Passed if is_invalid => ClaimState::Unknown,
+        ClaimState::Skipped if is_invalid && claim.group == "assertions" => ClaimState::Unknown,
         ClaimState::Passed if result.verdict.status == StoredStatus::Interrupted => ClaimState::Skipped,
         state => state,
     }
@@ -129,7 +130,7 @@ pub fn assertions(result: &RunResult) -> Table {
         table.row([
             claim.word,
             Cell::stored_code(&assertion.expr, format!("/assertions/{i}/expr")),
-            Cell::words(scope.join(", ")).tone(Tone::Quiet),
+            Cell::name(scope.join(", ")).tone(Tone::Quiet),
             match claim.observed == format::harmless(&assertion.observed) {
                 true => Cell::stored_code(&assertion.observed, format!("/assertions/{i}/observed")),
                 false => Cell::code(claim.observed),
@@ -154,8 +155,8 @@ pub(super) fn status_of_limit(limit: &Limit) -> Cell {
 }
 
 fn of_limit(limit: &Limit) -> Claim {
-    let configured = limit.expected.map(|expected| format::limit_amount(limit, expected));
-    let served = format::limit_found(limit);
+    let configured = limit.expected.map(|expected| amounts::limit_amount(limit, expected));
+    let served = amounts::limit_found(limit);
     let beside = configured.as_ref().map_or(String::new(), |own| format!(", {own} configured"));
     let mut details = vec![format!("result: {}", limit.verdict)];
     details.extend(configured.map(|own| format!("configured: {own}")));
@@ -205,7 +206,7 @@ fn of_goal(goal: &CapacityGoal) -> Claim {
         word,
         what: format::harmless(&goal.name),
         phase: None,
-        observed: format::capacity_found(goal),
+        observed: amounts::capacity_found(goal),
         conditions: String::new(),
         details: why.into_iter().map(str::to_owned).collect(),
         state,

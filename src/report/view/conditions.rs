@@ -24,11 +24,18 @@ pub struct ConditionView {
     pub seen_percent: [String; 2],
 }
 
+impl ConditionView {
+    /// What it means, a line each.
+    pub fn advice(&self) -> impl Iterator<Item = &str> {
+        [self.meaning.as_str()].into_iter().filter(|line| !line.is_empty())
+    }
+}
+
 /// The conditions of a run.
 pub fn section(result: &RunResult) -> Section {
     let mut rows: Vec<(usize, &StoredCondition)> =
         result.conditions.iter().enumerate().filter(|(_, row)| row.count > 0).collect();
-    rows.sort_by_key(|(_, row)| row.rank());
+    rows.sort_by_key(|(_, row)| rank(row));
     let title = match rows.iter().all(|(_, row)| row.expected || row.is_manner()) {
         _ if rows.iter().all(|(_, row)| row.expected) => "What was refused, as expected",
         true => "What was seen beside the messages",
@@ -49,7 +56,7 @@ pub fn section(result: &RunResult) -> Section {
 /// The most frequent unexpected condition.
 pub(super) fn foremost(result: &RunResult) -> Option<ConditionView> {
     let unexpected = result.conditions.iter().enumerate().filter(|(_, row)| !row.expected && row.count > 0);
-    unexpected.min_by_key(|(_, row)| row.rank()).map(|(i, row)| condition(result, i, row))
+    unexpected.min_by_key(|(_, row)| rank(row)).map(|(i, row)| condition(result, i, row))
 }
 
 fn condition(result: &RunResult, i: usize, row: &StoredCondition) -> ConditionView {
@@ -63,7 +70,7 @@ fn condition(result: &RunResult, i: usize, row: &StoredCondition) -> ConditionVi
     }
     let (first, last) = (format::seconds(row.first_s), format::seconds(row.last_s));
     facts.push(if first == last { format!("at {first}") } else { format!("from {first} to {last}") });
-    facts.push(row.effect());
+    facts.push(effect(row));
     let code = row.code.map_or(String::new(), |code| format!(", {code:03}"));
     let enhanced = row.enhanced.as_ref().map_or(String::new(), |enhanced| format!(" {enhanced}"));
     let whole = result.took_s.max(1e-9);
@@ -84,5 +91,20 @@ fn condition(result: &RunResult, i: usize, row: &StoredCondition) -> ConditionVi
         meaning: known.map(|own| own.meaning().to_owned()).unwrap_or_default(),
         sample: row.sample.lines().map(format::harmless).collect(),
         seen_percent: [from, length].map(|share| format!("{:.2}", share * 100.0)),
+    }
+}
+
+/// The order of conditions: what failed first, then how sessions ended beside their messages, then what is expected; of each
+/// the most frequent first.
+fn rank(row: &StoredCondition) -> (bool, bool, std::cmp::Reverse<u64>) {
+    (row.expected, row.is_manner(), std::cmp::Reverse(row.count))
+}
+
+/// What it came to.
+fn effect(row: &StoredCondition) -> String {
+    match (row.expected, row.is_manner()) {
+        (true, _) => "expected by the profile".to_owned(),
+        (_, true) => "no failure: what was accepted stays accepted".to_owned(),
+        _ => format!("not expected: {}", row.outcome),
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Block, Cell, Column, Place, Section, Table, Tone};
+use super::{Block, Cell, CellKind, Column, Place, Section, Table, Tone, amounts};
 use crate::report::format;
 use crate::report::stored::{RunResult, StoredPhase};
 
@@ -39,7 +39,7 @@ pub fn section(result: &RunResult) -> Section {
         detail("clock drift", drift, "between wall clock and monotonic clock");
     }
     let share = "the mean share of its threads' CPU; near 100 % it measures itself";
-    table.fact("CPU", Cell::number(format::cpu(own)), share);
+    table.fact("CPU", Cell::number(amounts::cpu(own)), share);
     for (what, cell, meaning) in [
         ("descriptors", Cell::count(own.peak_descriptors, at("peak_descriptors")), "open at once, at most"),
         ("memory", Cell::bytes(own.peak_rss_bytes, at("peak_rss_bytes")), "resident, at most"),
@@ -75,10 +75,12 @@ pub fn ledger(result: &RunResult) -> Section {
     if let Some(ledger) = &result.ledger {
         flatten(ledger, "/ledger", "", &mut table);
         for row in &mut table.rows {
-            if row.cells[1].text == "0" {
+            let value = &row.cells[1];
+            if value.kind == CellKind::Words || value.text == "0" || value.text == "0 B" {
                 row.place = Place::Page;
             }
         }
+        table.rows.sort_by_key(|row| !["messages", "connections"].contains(&row.cells[0].text.as_str()));
         let delivered = ledger.get("messages").and_then(Value::as_u64);
         // A search keeps no counts of its own.
         if let Some(delivered) = delivered.filter(|_| !result.phases.is_empty()) {
@@ -116,9 +118,7 @@ pub fn flatten(value: &Value, path: &str, name: &str, table: &mut Table) {
         Value::Null => {}
         value => {
             let cell = match value {
-                Value::Array(items) => {
-                    Cell::words(items.iter().map(plain).collect::<Vec<_>>().join(" "))
-                }
+                Value::Array(items) => Cell::words(items.iter().map(plain).collect::<Vec<_>>().join(" ")),
                 Value::Number(n) => match n.as_u64() {
                     Some(n) if name.ends_with(" bytes") => Cell::bytes(n, path),
                     Some(n) => Cell::count(n, path),

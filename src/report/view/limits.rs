@@ -1,7 +1,7 @@
 //! The limits that were tested: how much was served, what was configured, and how the listener showed the limit.
 
 use super::claims::status_of_limit;
-use super::{Cell, Column, Section, Table};
+use super::{Cell, Column, Section, Table, amounts};
 use crate::report::format;
 use crate::report::stored::{Limit, LimitVerdict, RunResult, ShownBy};
 
@@ -20,11 +20,11 @@ pub fn section(result: &RunResult) -> Section {
         Column::prose("details"),
     ]);
     for (i, limit) in result.limits.iter().enumerate() {
-        let amount = |value| Cell::number(format::limit_amount(limit, value));
+        let amount = |value| Cell::number(amounts::limit_amount(limit, value));
         let released = limit.release_ms.filter(|ms| ms.is_finite());
         table.row([
             Cell::stored_name(&limit.name, format!("/limits/{i}/name")),
-            Cell::number(format::limit_found(limit)).strong(),
+            Cell::number(amounts::limit_found(limit)).strong(),
             limit.expected.map(amount).unwrap_or_default(),
             status_of_limit(limit).stored(format!("/limits/{i}/verdict"), "text"),
             Cell::words(shown_by(limit)),
@@ -74,17 +74,23 @@ fn details(limit: &Limit) -> Vec<String> {
         Some(reply) => vec![format::cut(&reply.replace('\n', " / "), LONGEST_REPLY)],
         None => without_reply(limit).into_iter().collect(),
     };
-    details.extend(match (limit.closed, limit.code) {
-        (Some(true), Some(_)) => Some("the connection was closed with it"),
-        (Some(false), Some(421)) => Some("the connection was NOT closed with it"),
-        _ => None,
-    }.map(str::to_owned));
-    details.extend(match limit.inside_alive {
-        Some(true) if limit.unit == "sessions" => Some("the open sessions stayed usable"),
-        Some(true) => Some("the session stayed usable"),
-        Some(false) if limit.unit == "sessions" => Some("NOT all open sessions stayed usable"),
-        _ => None,
-    }.map(str::to_owned));
+    details.extend(
+        match (limit.closed, limit.code) {
+            (Some(true), Some(_)) => Some("the connection was closed with it"),
+            (Some(false), Some(421)) => Some("the connection was NOT closed with it"),
+            _ => None,
+        }
+        .map(str::to_owned),
+    );
+    details.extend(
+        match limit.inside_alive {
+            Some(true) if limit.unit == "sessions" => Some("the open sessions stayed usable"),
+            Some(true) => Some("the session stayed usable"),
+            Some(false) if limit.unit == "sessions" => Some("NOT all open sessions stayed usable"),
+            _ => None,
+        }
+        .map(str::to_owned),
+    );
     details.extend(limit.window_ms.map(|ms| format!("window {}", format::duration(ms * 1e6))));
     if limit.looked > 1 {
         details.push(format!("{} of {} repeats agree", limit.repeats, limit.looked));

@@ -44,8 +44,7 @@ fn table(result: &RunResult, several: bool) -> Table {
         Column::number("accepted"),
     ];
     columns.extend(is_shed.then(|| Column::number("shed")));
-    let details =
-        ["accepted after the window", "sessions opened", "most open at once", "sent", "received"];
+    let details = ["accepted after the window", "sessions opened", "most open at once", "sent", "received"];
     columns.extend(details.map(|title| Column::number(title).at(Place::Page)));
     let mut table = Table::new(columns);
     for (i, phase) in result.phases.iter().enumerate() {

@@ -1,9 +1,14 @@
 //! Where the time goes, step by step.
 
 use super::times::{self, Placed, missing, numbers};
-use super::{Block, Cell, Column, Place, Section, Table, Tone, is_several, measured, quantile_columns};
+use super::{
+    Block, Cell, Column, Place, Section, ShownQuantile, Table, Tone, is_several, measured, quantile_columns,
+};
 use crate::report::format;
 use crate::report::stored::{RunResult, StoredMetric, StoredPhase};
+
+/// The quantiles in text.
+const QUANTILES: [ShownQuantile; 3] = [(0.5, 0), (0.9, 3), (0.99, 0)];
 
 /// The steps of a whole phase, as parts of a bar.
 #[derive(Clone, Debug)]
@@ -50,7 +55,7 @@ pub fn section(result: &RunResult) -> Section {
             match several {
                 true => blocks.push(Block::Folded("Percentiles of each step", table)),
                 false => {
-                    blocks.extend(missing(steps.iter().map(|(_, metric)| *metric)));
+                    blocks.extend(missing(steps.iter().map(|(_, metric)| *metric), &QUANTILES));
                     table.place = Place::Everywhere;
                     blocks.insert(1, Block::Table(table));
                 }
@@ -118,7 +123,7 @@ fn percentiles(steps: &[Placed<'_>]) -> Table {
         Column::number("count").yields(2),
         Column::number("min").at(Place::Page),
     ];
-    columns.extend(quantile_columns(steps.iter().map(|(_, metric)| *metric)));
+    columns.extend(quantile_columns(steps.iter().map(|(_, metric)| *metric), &QUANTILES));
     columns.extend([
         Column::number("max"),
         Column::number("share").yields(1),
@@ -130,7 +135,7 @@ fn percentiles(steps: &[Placed<'_>]) -> Table {
         let share = sum(metric) / whole;
         let outcome = if metric.outcome == "accepted" { "" } else { &metric.outcome };
         let mut row =
-            vec![Cell::words(step(metric).unwrap_or_default()), Cell::words(outcome).tone(Tone::Warning)];
+            vec![Cell::name(step(metric).unwrap_or_default()), Cell::name(outcome).tone(Tone::Warning)];
         row.extend(numbers(*at, metric));
         row.extend([
             Cell::number(format::percent(share)),
@@ -141,11 +146,12 @@ fn percentiles(steps: &[Placed<'_>]) -> Table {
     table
 }
 
+fn accepted<'a>(steps: &[Placed<'a>]) -> Vec<Placed<'a>> {
+    steps.iter().copied().filter(|(_, own)| own.outcome == "accepted").collect()
+}
+
 /// The p99 of each accepted step in each phase.
 fn overview(phases: &[(&StoredPhase, Vec<Placed<'_>>)]) -> Vec<Block> {
-    let accepted = |steps: &[Placed<'_>]| {
-        steps.iter().copied().filter(|(_, own)| own.outcome == "accepted").collect::<Vec<_>>()
-    };
     let mut names: Vec<&str> = Vec::new();
     for (_, metric) in phases.iter().flat_map(|(_, steps)| accepted(steps)) {
         names.extend(step(metric).filter(|name| !names.contains(name)));

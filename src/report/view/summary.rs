@@ -1,6 +1,6 @@
 //! What was asked and what happened, a sentence for each phase.
 
-use super::{Cell, Tone, limits, measured, outcomes, times};
+use super::{Cell, Tone, amounts, limits, measured, outcomes, times};
 use crate::report::format;
 use crate::report::stored::{RunResult, StoredPhase};
 
@@ -62,7 +62,7 @@ pub fn happened(result: &RunResult) -> Vec<SummaryLine> {
     }
     let goals = result.capacity.iter().flat_map(|capacity| &capacity.goals);
     lines.extend(goals.map(|goal| {
-        SummaryLine::new(&goal.name, vec![Cell::number(format::capacity_found(goal)).strong()])
+        SummaryLine::new(&goal.name, vec![Cell::number(amounts::capacity_found(goal)).strong()])
     }));
     lines
 }

@@ -5,10 +5,14 @@
 //! - No averages, and no time of one outcome mixed with another's.
 
 use super::{
-    Block, Cell, Column, Note, Place, Section, Table, Tone, is_several, measured, quantile_columns,
+    Block, Cell, Column, Note, Place, Section, ShownQuantile, Table, Tone, is_several, measured,
+    quantile_columns,
 };
 use crate::report::format;
 use crate::report::stored::{Percentile, PercentileStatus, RunResult, StoredMetric};
+
+/// The quantiles in text.
+const QUANTILES: [ShownQuantile; 5] = [(0.5, 0), (0.9, 3), (0.95, 2), (0.99, 0), (0.999, 1)];
 
 /// A metric with its place in the result.
 pub(super) type Placed<'a> = (usize, &'a StoredMetric);
@@ -28,14 +32,15 @@ pub fn section(result: &RunResult) -> Section {
         Column::number("values").at(Place::Page),
         Column::number("min").at(Place::Page),
     ];
-    let columns = columns.into_iter().chain(quantile_columns(all())).chain([Column::number("max")]);
+    let columns =
+        columns.into_iter().chain(quantile_columns(all(), &QUANTILES)).chain([Column::number("max")]);
     let mut table = Table::new(columns);
     for (at, metric) in rows.iter().flat_map(|(_, metrics)| metrics) {
         let is_accepted = metric.outcome == "accepted";
         let mut row = vec![
             Cell::name(&metric.phase),
-            Cell::words(&metric.outcome).tone(if is_accepted { Tone::Good } else { Tone::Quiet }),
-            Cell::words(&metric.name),
+            Cell::name(&metric.outcome).tone(if is_accepted { Tone::Plain } else { Tone::Quiet }),
+            Cell::name(&metric.name),
         ];
         if metric.name == "response" {
             row[2].tone = Tone::Strong;
@@ -45,11 +50,12 @@ pub fn section(result: &RunResult) -> Section {
     }
     let mut blocks: Vec<Block> = table.block().into_iter().collect();
     if !blocks.is_empty() {
-        blocks.extend(missing(all().filter(|metric| place_of(metric) == Place::Everywhere)));
+        blocks.extend(missing(all().filter(|metric| place_of(metric) == Place::Everywhere), &QUANTILES));
         blocks.extend(interval(all()).filter(|_| !is_several(result)));
         let shed: u64 = measured(result).map(|(_, phase)| phase.shed).sum();
         if shed > 0 {
-            let text = format!("{} arrivals were shed: they never started and have no times", format::count(shed));
+            let text =
+                format!("{} arrivals were shed: they never started and have no times", format::count(shed));
             blocks.push(Note::new(text, Tone::Warning));
         }
     }
@@ -114,11 +120,15 @@ pub(super) fn percentile(own: &Percentile, at: usize, k: usize) -> Cell {
 }
 
 /// Why some percentiles are not shown, or not exactly.
-pub(super) fn missing<'a>(metrics: impl Iterator<Item = &'a StoredMetric>) -> Vec<Block> {
+pub(super) fn missing<'a>(
+    metrics: impl Iterator<Item = &'a StoredMetric>,
+    shown: &[ShownQuantile],
+) -> Vec<Block> {
     let mut needs: Vec<(f64, u64)> = Vec::new();
     let mut censored = 0;
     for metric in metrics {
-        for own in &metric.percentiles {
+        let is_shown = |own: &&Percentile| shown.iter().any(|(q, _)| (q - own.q).abs() < 1e-9);
+        for own in metric.percentiles.iter().filter(is_shown) {
             match own.status {
                 PercentileStatus::Exact => {}
                 PercentileStatus::AtLeast => censored = censored.max(metric.censored),

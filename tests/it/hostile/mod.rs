@@ -210,7 +210,8 @@ fn harm(plan: &Plan, told: &Told) -> Option<String> {
         ledger: None,
     });
     let mut text = Vec::new();
-    terminal::write(&result, terminal::Style { width: 80, colour: false, files: None }, &mut text).unwrap();
+    terminal::write(&result, terminal::TextStyle { width: 80, colour: false, files: None }, &mut text)
+        .unwrap();
     let text = String::from_utf8(text).unwrap();
     let json = json::write(&result);
     assert_eq!(json::read(&json).unwrap(), result);

@@ -1,0 +1,109 @@
+//! Which charts stand in which section of the page.
+
+/// A chart.
+#[derive(Clone, Copy, Debug)]
+pub struct Chart {
+    /// What the script calls it.
+    pub kind: &'static str,
+    /// Its title.
+    pub title: &'static str,
+    /// How it is to be read.
+    pub words: &'static str,
+}
+
+/// What there is to draw charts from.
+#[derive(Clone, Copy, Debug)]
+pub struct Charts {
+    /// The run over time.
+    pub has_timeline: bool,
+    /// When conditions were seen.
+    pub has_conditions: bool,
+    /// Whole distributions.
+    pub has_spectra: bool,
+    /// Trials of a capacity search.
+    pub has_curve: bool,
+    /// Some arrivals were refused.
+    pub has_refusals: bool,
+}
+
+/// Section, whether it stands below the tables, name, title, words.
+const ALL: [(&str, bool, Chart); 11] = [
+    at(
+        "load",
+        false,
+        "rates",
+        "Arrivals a second",
+        "Drag to zoom, double-click to see all again; the values under the pointer are below.",
+    ),
+    at(
+        "load",
+        false,
+        "occupancy",
+        "At once",
+        "Open sessions, arrivals in flight, and scheduled arrivals that waited for a session.",
+    ),
+    at("times", false, "bands", "Response time over time", ""),
+    at(
+        "times",
+        false,
+        "heat",
+        "Distribution of response times",
+        "The stronger the colour, the more arrivals.",
+    ),
+    at("times", false, "spectrum", "The slowest arrivals", "Each step to the right is ten times rarer."),
+    at("steps", true, "steps", "Time in each step, over time", "Milliseconds for each arrival that ended."),
+    at("outcomes", false, "outcomes", "Outcomes a second", ""),
+    at(
+        "outcomes",
+        true,
+        "refusals",
+        "Refusals and open sessions",
+        "Where a limit is enforced, refusals begin and the line of sessions goes flat.",
+    ),
+    at("outcomes", true, "levels", "Share refused, by number of open sessions", ""),
+    at("conditions", false, "conditions", "Conditions a second", "By name, all phases and replies together."),
+    at(
+        "trials",
+        false,
+        "trials",
+        "Response time by load",
+        "Each point is a trial. The band lies between the bounds of a goal: below it the goal is met, above it missed.",
+    ),
+];
+
+const fn at(
+    section: &'static str,
+    is_below: bool,
+    kind: &'static str,
+    title: &'static str,
+    words: &'static str,
+) -> (&'static str, bool, Chart) {
+    (section, is_below, Chart { kind, title, words })
+}
+
+impl Charts {
+    /// The charts above the tables of a section.
+    pub fn before(self, section: &str) -> Vec<Chart> {
+        self.of(section, false)
+    }
+
+    /// The charts below them.
+    pub fn after(self, section: &str) -> Vec<Chart> {
+        self.of(section, true)
+    }
+
+    fn of(self, section: &str, below: bool) -> Vec<Chart> {
+        let own = ALL.iter().filter(|(id, is_below, _)| *id == section && *is_below == below);
+        own.map(|(_, _, chart)| *chart).filter(|chart| self.has(chart.kind)).collect()
+    }
+
+    fn has(self, kind: &str) -> bool {
+        match kind {
+            "spectrum" => self.has_spectra,
+            "trials" => self.has_curve,
+            "conditions" => self.has_conditions,
+            "refusals" | "levels" => self.has_timeline && self.has_refusals,
+            _ => self.has_timeline,
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! How cells and sentences look on the page: the classes of its style sheet.
+
+use crate::report::view::{Cell, CellKind, Medium, Table, Tone};
+
+impl Tone {
+    /// The class of this severity.
+    pub(in crate::report) fn class(self) -> &'static str {
+        match self {
+            Tone::Plain => "",
+            Tone::Strong => "figure",
+            Tone::Quiet => "quiet",
+            Tone::Good => "good",
+            Tone::Warning => "warn",
+            Tone::Bad => "bad",
+        }
+    }
+}
+
+impl Cell {
+    /// The classes of this cell.
+    pub(in crate::report) fn class(&self) -> String {
+        let kind = match self.kind {
+            CellKind::Words | CellKind::Name => "",
+            CellKind::Number => "number",
+            CellKind::Code => "code",
+        };
+        [kind, self.tone.class()].join(" ").trim().to_owned()
+    }
+
+    /// The class of its severity.
+    pub(in crate::report) fn severity(&self) -> &'static str {
+        self.tone.class()
+    }
+}
+
+impl Table {
+    /// The titles of the columns on the page.
+    pub(in crate::report) fn titles(&self) -> Vec<&str> {
+        self.columns_on(Medium::Page).into_iter().map(|i| self.columns[i].title.as_str()).collect()
+    }
+
+    /// The rows on the page, with the cells of its columns.
+    pub(in crate::report) fn page_rows(&self) -> Vec<Vec<&Cell>> {
+        let columns = self.columns_on(Medium::Page);
+        self.rows_on(Medium::Page).map(|row| columns.iter().map(|&i| &row.cells[i]).collect()).collect()
+    }
+}

@@ -1,0 +1,43 @@
+//! The trials of a capacity search as a curve, for a chart.
+
+use serde::Serialize;
+
+use crate::report::format;
+use crate::report::stored::{Capacity, RunResult};
+
+/// The trials as a curve by load, for a chart; times in milliseconds.
+#[derive(Debug, Serialize)]
+pub struct TrialCurve {
+    by: String,
+    load: Vec<f64>,
+    accepted: Vec<f64>,
+    p50: Vec<Option<f64>>,
+    p99: Vec<Option<f64>>,
+    max: Vec<Option<f64>>,
+    /// By goal: name and bounds.
+    goals: Vec<(String, Option<f64>, Option<f64>)>,
+}
+
+/// The curve of the trials that count.
+pub fn curve(result: &RunResult) -> Option<TrialCurve> {
+    let capacity: &Capacity = result.capacity.as_ref()?;
+    let mut trials: Vec<_> = capacity.trials.iter().filter(|trial| trial.invalid.is_empty()).collect();
+    if trials.is_empty() {
+        return None;
+    }
+    trials.sort_by(|one, other| one.load.total_cmp(&other.load).then(one.number.cmp(&other.number)));
+    let ms = |ns: Option<u64>| ns.map(|ns| ns as f64 / 1e6);
+    Some(TrialCurve {
+        by: format::harmless(&capacity.by),
+        load: trials.iter().map(|trial| trial.load).collect(),
+        accepted: trials.iter().map(|trial| trial.accepted_per_s).collect(),
+        p50: trials.iter().map(|trial| ms(trial.p50_ns)).collect(),
+        p99: trials.iter().map(|trial| ms(trial.p99_ns)).collect(),
+        max: trials.iter().map(|trial| ms(trial.max_ns)).collect(),
+        goals: capacity
+            .goals
+            .iter()
+            .map(|goal| (format::harmless(&goal.name), goal.lower, goal.upper))
+            .collect(),
+    })
+}

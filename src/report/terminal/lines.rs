@@ -1,0 +1,232 @@
+//! Lines and paragraphs on a terminal: pieces of coloured text, broken between words.
+//!
+//! Every text that enters a [`StyledText`] is made harmless first, so nothing that a listener or a stored file says can
+//! reach the terminal as a control.
+
+use std::io::{self, Write};
+
+use crate::report::format;
+use crate::report::view::{Cell, Tone};
+
+/// The SGR parameters of a severity (ECMA-48 8.3.117).
+const fn sgr(tone: Tone) -> Option<&'static str> {
+    match tone {
+        Tone::Plain => None,
+        Tone::Strong => Some("1"),
+        Tone::Quiet => Some("2"),
+        Tone::Good => Some("1;32"),
+        Tone::Bad => Some("1;31"),
+        Tone::Warning => Some("33"),
+    }
+}
+
+/// A piece of harmless text in one tone.
+#[derive(Clone, Debug, Default)]
+pub struct StyledText {
+    text: String,
+    tone: Tone,
+}
+
+impl StyledText {
+    /// Makes the text harmless.
+    pub fn new(text: impl AsRef<str>, tone: Tone) -> StyledText {
+        StyledText { text: format::harmless(text.as_ref()), tone }
+    }
+
+    /// The text of a cell in its tone.
+    pub fn of(cell: &Cell) -> StyledText {
+        StyledText { text: cell.text.clone(), tone: cell.tone }
+    }
+
+    /// The text with more of it in the same tone.
+    pub fn join(&self, more: &str) -> StyledText {
+        StyledText { text: format!("{}{more}", self.text), tone: self.tone }
+    }
+
+    /// So many blanks.
+    pub fn blank(columns: usize) -> StyledText {
+        StyledText { text: " ".repeat(columns), tone: Tone::Plain }
+    }
+
+    /// As much of it as fits into so many columns.
+    pub fn cut(&self, columns: usize) -> StyledText {
+        StyledText { text: format::cut(&self.text, columns), tone: self.tone }
+    }
+
+    /// The columns it takes.
+    pub fn columns(&self) -> usize {
+        format::columns(&self.text)
+    }
+}
+
+impl<T: AsRef<str>> From<T> for StyledText {
+    fn from(text: T) -> StyledText {
+        StyledText::new(text, Tone::Plain)
+    }
+}
+
+/// Where lines go: how wide they may be, and whether they may be coloured.
+pub struct TextPage<'a> {
+    out: &'a mut dyn Write,
+    width: usize,
+    colour: bool,
+}
+
+impl<'a> TextPage<'a> {
+    /// Lines of at most `width` columns, but never narrower than 40.
+    pub fn new(out: &'a mut dyn Write, width: usize, colour: bool) -> TextPage<'a> {
+        TextPage { out, width: width.clamp(40, 80), colour }
+    }
+
+    /// The columns of a line.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// An empty line.
+    pub fn gap(&mut self) -> io::Result<()> {
+        writeln!(self.out)
+    }
+
+    /// A heading, with a remark beside it if there is room.
+    pub fn heading(&mut self, title: &str, remark: &str) -> io::Result<()> {
+        self.gap()?;
+        let room = self.width.saturating_sub(format::columns(title) + 2);
+        let mut line = vec![StyledText::new(title, Tone::Strong)];
+        if !remark.is_empty() && format::columns(remark) <= room {
+            line.push(StyledText::from("  "));
+            line.push(StyledText::new(remark, Tone::Quiet));
+        }
+        self.line(&line)
+    }
+
+    /// One line of spans (neighbours of one tone are painted together), cut at the page's width, without trailing blanks.
+    pub fn line(&mut self, spans: &[StyledText]) -> io::Result<()> {
+        let mut pieces: Vec<StyledText> = Vec::new();
+        for span in spans {
+            match pieces.last_mut().filter(|last| last.tone == span.tone) {
+                Some(last) => last.text.push_str(&span.text),
+                None => pieces.push(span.clone()),
+            }
+        }
+        trim_end(&mut pieces);
+        if pieces.iter().map(StyledText::columns).sum::<usize>() > self.width {
+            let mut room = self.width - 1;
+            for piece in &mut pieces {
+                piece.text = format::prefix(&piece.text, room).to_owned();
+                room -= piece.columns();
+            }
+            trim_end(&mut pieces);
+            pieces.push("…".into());
+        }
+        for StyledText { text, tone } in pieces {
+            match sgr(tone).filter(|_| self.colour && !text.trim().is_empty()) {
+                Some(sgr) => write!(self.out, "\x1b[{sgr}m{text}\x1b[0m")?,
+                None => write!(self.out, "{text}")?,
+            }
+        }
+        writeln!(self.out)
+    }
+
+    /// A label, and a text that is to be copied and so is never cut.
+    pub fn uncut(&mut self, label: &str, text: &str) -> io::Result<()> {
+        let width = std::mem::replace(&mut self.width, usize::MAX);
+        let done = self.labelled(label, &[text.into()]);
+        self.width = width;
+        done
+    }
+
+    /// A paragraph in one tone, each line after `indent` blanks; see [`TextPage::flow`].
+    pub fn paragraph(&mut self, indent: usize, text: &str, tone: Tone) -> io::Result<()> {
+        self.flow(indent, indent, &[StyledText::new(text, tone)])
+    }
+
+    /// A label, and a paragraph that hangs beside it.
+    pub fn labelled(&mut self, label: &str, text: &[StyledText]) -> io::Result<()> {
+        let mut spans = vec![StyledText::new(format!("{label:<LABEL$}"), Tone::Strong)];
+        spans.extend_from_slice(text);
+        self.flow(0, LABEL, &spans)
+    }
+
+    /// StyledTexts as one paragraph, broken between words: the first line after `indent` blanks, the others after `hang`. Blanks
+    /// stay as they are within a line; a word that is too long is cut.
+    pub fn flow(&mut self, indent: usize, hang: usize, spans: &[StyledText]) -> io::Result<()> {
+        let mut line = vec![StyledText::blank(indent)];
+        let (mut used, mut begun) = (indent, false);
+        for span in spans {
+            for piece in pieces(&span.text) {
+                let word = format::columns(piece.trim_end());
+                if begun && used + word > self.width {
+                    self.line(&line)?;
+                    line = vec![StyledText::blank(hang)];
+                    (used, begun) = (hang, false);
+                }
+                begun |= word > 0;
+                used += format::columns(piece);
+                line.push(StyledText { text: piece.to_owned(), tone: span.tone });
+            }
+        }
+        if begun { self.line(&line) } else { Ok(()) }
+    }
+}
+
+/// The blanks before each line below a heading.
+pub const INDENT: usize = 2;
+/// The columns of a label beside a paragraph.
+const LABEL: usize = 11;
+
+/// Takes the blanks at the end of a line away.
+fn trim_end(line: &mut Vec<StyledText>) {
+    while let Some(last) = line.last_mut() {
+        last.text.truncate(last.text.trim_end().len());
+        if !last.text.is_empty() {
+            break;
+        }
+        line.pop();
+    }
+}
+
+/// A text in the pieces between which a line may break: words with the blanks after them, numbers with their units.
+fn pieces(text: &str) -> Vec<&str> {
+    const UNITS: [&str; 11] = ["ns", "us", "ms", "s", "min", "h", "%", "B", "KiB", "MiB", "GiB"];
+    let mut pieces = Vec::new();
+    let (mut start, mut end) = (0, 0);
+    for word in text.split_inclusive(' ') {
+        let is_unit = UNITS.contains(&word.trim_end_matches([' ', ',', '.', ';', ':']));
+        if end > start && !is_unit {
+            pieces.push(&text[start..end]);
+            start = end;
+        }
+        end += word.len();
+    }
+    pieces.push(&text[start..end]);
+    pieces
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rendered(width: usize, colour: bool, draw: impl FnOnce(&mut TextPage<'_>)) -> String {
+        let mut out = Vec::new();
+        draw(&mut TextPage::new(&mut out, width, colour));
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn colour_changes_nothing_but_the_escapes() {
+        let draw = |page: &mut TextPage<'_>| {
+            page.line(&[StyledText::new("x\x1b[2J", Tone::Bad), "  ".into()]).unwrap()
+        };
+        assert_eq!(rendered(80, false, draw), "x\\u{1b}[2J\n");
+        assert_eq!(rendered(80, true, draw), "\x1b[1;31mx\\u{1b}[2J\x1b[0m\n");
+    }
+
+    #[test]
+    fn paragraphs_break_between_words() {
+        let text = rendered(40, false, |page| {
+            page.paragraph(4, "one two three four five six seven eight nine ten", Tone::Plain).unwrap();
+        });
+        assert_eq!(text, "    one two three four five six seven\n    eight nine ten\n");
+    }
+}
