@@ -16,7 +16,8 @@ use crate::command::output::Output;
 use crate::command::signals::Signals;
 use crate::condition::Classifier;
 use crate::experiment::limit::{
-    self, Bounds, Ended, Finding, KINDS, Kind, Measure, Outcome, Request, Setting, Watch,
+    self, Bounds, Ended, Finding, LimitKind, LimitMeasure, LimitRequest, Outcome, Selection, SelectionError,
+    Setting, Watch,
 };
 use crate::generator::probe::{NetworkProbes, ProbeEvent, ProbeRefusal};
 use crate::generator::{Connector, Stop, clock, preflight, reachability};
@@ -188,72 +189,46 @@ fn bounds(args: &LimitArgs) -> Result<Bounds, CommandError> {
 }
 
 /// What is looked for.
-fn request(args: &LimitArgs, prepared: &Prepared, loopback: bool) -> Result<Request, CommandError> {
+fn request(args: &LimitArgs, prepared: &Prepared, loopback: bool) -> Result<LimitRequest, CommandError> {
+    let plan = &prepared.compiled.plan;
     let expected = prepared.compiled.limits.clone();
-    if let Some((name, value)) = expected.iter().find(|(_, value)| **value > MOST_INTEGER) {
+    if let Some((kind, value)) = expected.iter().find(|(_, value)| **value > MOST_INTEGER) {
         return Err(CommandError::usage(format!(
-            "{name} = {value}: no limit is looked for above {MOST_INTEGER}; leave it out where there is none"
+            "{kind} = {value}: no limit is looked for above {MOST_INTEGER}; leave it out where there is none"
         )));
     }
-    let tls = prepared.compiled.plan.script.tls != Tls::None;
-    let everything =
-        args.find.iter().any(|name| name == "all") || args.find.is_empty() && expected.is_empty();
-    known("--find", args.find.iter().filter(|name| *name != "all"))?;
-    known("--skip", args.skip.iter())?;
-    let applies = |kind: &Kind| match kind.name {
-        // Looked for in the same way as the limit of the listener.
-        "too-many-connections-to-host" => false,
-        "too-many-tls-sessions" | "rule.starttls-twice" => tls,
-        "rule.auth-twice" => !prepared.compiled.plan.logins.users.is_empty(),
-        _ => loopback || !kind.offends,
+    let selection = Selection {
+        find: &args.find,
+        skip: &args.skip,
+        expected,
+        loopback,
+        encrypted: plan.script.tls != Tls::None,
+        logged_in: !plan.logins.users.is_empty(),
     };
-    let is_wanted = |kind: &Kind| {
-        args.find.iter().any(|name| is_of(kind, name))
-            || args.find.is_empty() && expected.contains_key(kind.name)
-            || everything && (applies(kind) || expected.contains_key(kind.name))
-    };
-    let skipped = |kind: &Kind| args.skip.iter().any(|name| is_of(kind, name));
-    let wanted = |kind: &&Kind| !skipped(kind) && is_wanted(kind);
-    let kinds: Vec<&Kind> = KINDS.iter().filter(wanted).collect();
-    if kinds.is_empty() {
-        return Err(CommandError::usage(
-            "nothing is left to look for: --skip leaves out all that --find and [limits] name",
-        ));
-    }
-    Ok(Request { kinds, expected })
-}
-
-/// Each of the names is that of a limit, or of a family of limits.
-fn known<'a>(flag: &str, names: impl Iterator<Item = &'a String>) -> Result<(), CommandError> {
-    for name in names {
-        if !KINDS.iter().any(|kind| is_of(kind, name)) {
-            let names: Vec<&str> = KINDS.iter().map(|kind| kind.name).collect();
-            let nearest = crate::profile::error::nearest(name, &names);
-            let remedy = nearest.map_or("smtpress limit --plan lists them".to_owned(), |near| {
-                format!("did you mean {near}?")
-            });
-            return Err(CommandError::usage(format!("{flag}: no limit is called {name}; {remedy}")));
-        }
-    }
-    Ok(())
-}
-
-/// Whether a name means this kind: its own, or that of its family.
-fn is_of(kind: &Kind, name: &str) -> bool {
-    kind.name.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    selection.request().map_err(|error| {
+        let (SelectionError::UnknownToFind(name) | SelectionError::UnknownToSkip(name)) = &error else {
+            return CommandError::usage(error.to_string());
+        };
+        let names: Vec<&str> = LimitKind::all().map(LimitKind::name).collect();
+        let remedy = match crate::profile::error::nearest(name, &names) {
+            Some(near) => format!("did you mean {near}?"),
+            None => "smtpress limit --plan lists them".to_owned(),
+        };
+        CommandError::usage(format!("{error}; {remedy}"))
+    })
 }
 
 /// What will be done, in words.
-fn outline(request: &Request, bounds: &Bounds, plan: &Plan) -> String {
+fn outline(request: &LimitRequest, bounds: &Bounds, plan: &Plan) -> String {
     let mut text = format!(
         "smtpress limit: {} against {}, in this order:\n",
         format::counted(request.kinds.len() as u64, "limit"),
         plan.target
     );
-    for kind in &request.kinds {
+    for &kind in &request.kinds {
         let expected =
-            request.expected.get(kind.name).map(|value| format!(", expected {}", amount(kind, *value)));
-        text.push_str(&format!("  {:36} {}{}\n", kind.name, kind.how, expected.unwrap_or_default()));
+            request.expected.get(&kind).map(|value| format!(", expected {}", amount(kind, *value)));
+        text.push_str(&format!("  {:36} {}{}\n", kind.name(), kind.how(), expected.unwrap_or_default()));
     }
     text.push_str(&format!(
         "at most {} sessions at once, {} connections, {} messages of a session, {} a message, {} in all, {} of silence, {} together\n",
@@ -268,10 +243,10 @@ fn outline(request: &Request, bounds: &Bounds, plan: &Plan) -> String {
     text
 }
 
-fn amount(kind: &Kind, value: u64) -> String {
-    match kind.measure {
-        Measure::Time => format::duration(value as f64 * 1e6),
-        _ => format!("{} {}", format::count(value), kind.unit),
+fn amount(kind: LimitKind, value: u64) -> String {
+    match kind.measure() {
+        LimitMeasure::Time => format::duration(value as f64 * 1e6),
+        _ => format!("{} {}", format::count(value), kind.unit()),
     }
 }
 
@@ -281,7 +256,7 @@ fn search(
     prepared: &Prepared,
     patience: Duration,
     bounds: Bounds,
-    request: &Request,
+    request: &LimitRequest,
     listener: Option<&Listener>,
     watcher: &mut Watcher<'_>,
 ) -> Result<Outcome, CommandError> {
@@ -336,9 +311,9 @@ fn verdict(outcome: &Outcome, plan: &Plan) -> SearchVerdict {
             let hint = silent.then(|| silence::sentence(&plan.target, refusal.step));
             SearchVerdict::not_served(&reply(refusal), hint.as_deref())
         }
-        Some(Ended::Lost(after, refusal)) => SearchVerdict::listener_lost(after, &reply(refusal)),
+        Some(Ended::Lost(after, refusal)) => SearchVerdict::listener_lost(after.name(), &reply(refusal)),
         Some(Ended::Own(why)) => SearchVerdict::own_failure(why),
-        Some(Ended::Fault(name, why)) => SearchVerdict::fault(name, why),
+        Some(Ended::Fault(kind, why)) => SearchVerdict::fault(kind.name(), why),
         Some(Ended::Spent(what)) => SearchVerdict::budget_spent(what),
     }
 }
@@ -359,9 +334,9 @@ struct Watcher<'a> {
 }
 
 impl Watch for Watcher<'_> {
-    fn begins(&mut self, kind: &Kind, index: usize, count: usize) {
+    fn begins(&mut self, kind: LimitKind, index: usize, count: usize) {
         if self.speaks {
-            self.screen.note(&format!("  [{}/{count}] {}: {} ...", index + 1, kind.name, kind.how));
+            self.screen.note(&format!("  [{}/{count}] {}: {} ...", index + 1, kind.name(), kind.how()));
         }
     }
 

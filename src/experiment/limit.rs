@@ -1,6 +1,7 @@
 //! The search for limits: where each bites, with which reply, what becomes of those inside, and when it lets go again.
 //!
-//! A [`Kind`] is one limit and how it is looked for; [`KINDS`] holds all of them in an order in which none spoils the next.
+//! A [`LimitKind`] is one limit; its table holds all of them in an order in which none spoils the next. A [`Selection`]
+//! makes a [`LimitRequest`] of what the user asks for.
 //! [`search`] leads them over [`Probes`]; each gives one [`Finding`].
 //!
 //! # Decisions
@@ -15,20 +16,23 @@ mod errors;
 mod field;
 pub mod finding;
 mod held;
+pub mod kind;
 mod looks;
 mod pace;
 mod recipients;
+mod request;
 mod rules;
 mod session;
 mod size;
 mod times;
 
-use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 pub use field::{Bounds, Field, Halt, Setting};
 pub use finding::{Finding, ShownBy, Verdict};
+pub use kind::{LimitKind, LimitMeasure};
+pub use request::{LimitRequest, Selection, SelectionError};
 
 use crate::condition::Condition;
 use crate::condition::Group;
@@ -36,167 +40,10 @@ use crate::generator::probe::{ProbeEvent, ProbeOptions, ProbeRefusal, Probes};
 use crate::smtp::Step;
 use field::Found;
 
-/// In what a limit is counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Measure {
-    /// A number.
-    Count,
-    /// Octets.
-    Octets,
-    /// A time.
-    Time,
-    /// So many by time.
-    Rate,
-    /// Nothing: a rule is kept or not.
-    Rule,
-}
-
-/// One limit, and how it is looked for.
-#[derive(Clone, Copy)]
-pub struct Kind {
-    /// Its name: a condition, and behind a dot of which kind it is.
-    pub name: &'static str,
-    /// In what it is counted.
-    pub measure: Measure,
-    /// What is counted, in a word.
-    pub unit: &'static str,
-    /// How it is looked for, in a few words.
-    pub how: &'static str,
-    /// The listener may hold it against this machine for long: only done on loopback, or when asked for by name.
-    pub offends: bool,
-    find: fn(&mut Field<'_>, &Kind, &mut Finding) -> Found<()>,
-}
-
-impl std::fmt::Debug for Kind {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.name)
-    }
-}
-
-const fn kind(
-    name: &'static str,
-    measure: Measure,
-    unit: &'static str,
-    how: &'static str,
-    find: fn(&mut Field<'_>, &Kind, &mut Finding) -> Found<()>,
-) -> Kind {
-    Kind { name, measure, unit, how, offends: false, find }
-}
-
-const fn offends(kind: Kind) -> Kind {
-    Kind { offends: true, ..kind }
-}
-
-use Measure::{Count, Octets, Rate, Rule, Time};
-
-/// Every limit that is looked for, in the order in which they are: what needs one session first, what fills the listener
-/// next, what it may hold against us last, and the long waits at the end.
-pub const KINDS: &[Kind] = &[
-    kind("rule.data-before-rcpt", Rule, "reply", "DATA before any RCPT", rules::find),
-    kind("rule.rcpt-before-mail", Rule, "reply", "RCPT before MAIL", rules::find),
-    kind("rule.mail-before-hello", Rule, "reply", "MAIL before HELO or EHLO", rules::find),
-    kind("rule.mail-twice", Rule, "reply", "MAIL within a transaction", rules::find),
-    kind("rule.hello-without-name", Rule, "reply", "EHLO without a name", rules::find),
-    kind("rule.hello-too-long", Rule, "reply", "EHLO with a name of 300 octets", rules::find),
-    kind("rule.auth-twice", Rule, "reply", "AUTH after a login", rules::find),
-    kind("rule.starttls-twice", Rule, "reply", "STARTTLS within TLS", rules::find),
-    kind("rule.unknown-command", Rule, "reply", "a command that does not exist", rules::find),
-    kind("rule.pipelining", Rule, "reply", "MAIL, RCPT, DATA in one write", rules::find),
-    kind(
-        "too-many-messages-per-session",
-        Count,
-        "messages",
-        "one session, message after message",
-        session::messages,
-    ),
-    kind("session-bytes-exceeded", Octets, "bytes", "one session, message after message", session::octets),
-    kind("too-many-recipients", Count, "recipients", "RCPT after RCPT", recipients::find),
-    kind("message-size-exceeded", Octets, "bytes", "MAIL with SIZE=, to the octet", size::declared),
-    kind("message-size-exceeded.content", Octets, "bytes", "real content, to the octet", size::content),
-    kind("header-size-exceeded", Octets, "bytes", "a header made longer, to the octet", size::header),
-    kind("line-too-long", Octets, "bytes", "a line of text made longer, to the octet", size::text_line),
-    kind("line-too-long.command", Octets, "bytes", "a NOOP made longer, to the octet", size::command_line),
-    kind("line-too-long.path", Octets, "bytes", "a recipient made longer, to the octet", size::path),
-    kind("too-many-hops", Count, "hops", "one Received: field more and more", content::hops),
-    kind("bare-cr-lf", Count, "lines", "a line that ends in LF alone", content::bare),
-    kind("bare-cr-lf.cr", Count, "lines", "a CR alone within a line", content::bare),
-    kind("bare-cr-lf.lf-dot-lf", Rule, "messages", "smuggling: LF . LF", content::smuggled),
-    kind("bare-cr-lf.lf-dot-crlf", Rule, "messages", "smuggling: LF . CRLF", content::smuggled),
-    kind("bare-cr-lf.cr-dot-cr", Rule, "messages", "smuggling: CR . CR", content::smuggled),
-    kind("bare-cr-lf.cr-dot-crlf", Rule, "messages", "smuggling: CR . CRLF", content::smuggled),
-    kind("bare-cr-lf.crlf-dot-cr", Rule, "messages", "smuggling: CRLF . CR", content::smuggled),
-    kind("bare-cr-lf.crlf-dot-lf", Rule, "messages", "smuggling: CRLF . LF", content::smuggled),
-    kind("bare-cr-lf.crlf-nul-dot-crlf", Rule, "messages", "smuggling: CRLF NUL . CRLF", content::smuggled),
-    kind("too-many-connections-from-host", Count, "sessions", "sessions held from one address", held::find),
-    kind(
-        "too-many-connections-to-listener",
-        Count,
-        "sessions",
-        "sessions held, each from its own address",
-        held::find,
-    ),
-    kind(
-        "too-many-connections-to-host",
-        Count,
-        "sessions",
-        "sessions held, each from its own address",
-        held::find,
-    ),
-    kind("too-many-tls-sessions", Count, "sessions", "encrypted sessions held", held::find),
-    kind("bad-command-limit-exceeded", Count, "errors", "commands that do not exist", errors::find),
-    kind("bad-command-limit-exceeded.syntax", Count, "errors", "commands with a wrong syntax", errors::find),
-    kind("bad-command-limit-exceeded.junk", Count, "commands", "NOOP after NOOP", errors::find),
-    offends(kind(
-        "too-many-invalid-recipients",
-        Count,
-        "errors",
-        "recipients that do not exist",
-        errors::find,
-    )),
-    offends(kind("too-many-auth-failures", Count, "errors", "logins with a wrong password", errors::find)),
-    offends(kind("rate-limited", Rate, "messages a minute", "messages as fast as they go", pace::messages)),
-    offends(kind(
-        "connection-rate-limited",
-        Rate,
-        "connections a minute",
-        "one session after the other",
-        pace::connections,
-    )),
-    kind("idle-timeout", Time, "ms", "silence after the hello", times::find),
-    kind("idle-timeout.greeting", Time, "ms", "silence before the hello", times::find),
-    kind("idle-timeout.mail", Time, "ms", "silence after MAIL", times::find),
-    kind("idle-timeout.rcpt", Time, "ms", "silence after RCPT", times::find),
-    kind("idle-timeout.data", Time, "ms", "silence after DATA", times::find),
-    kind("idle-timeout.body", Time, "ms", "silence within the content", times::find),
-    kind("connection-time-exceeded", Time, "ms", "a NOOP now and then", times::find),
-];
-
-impl Kind {
-    /// The kind of this name.
-    pub fn of(name: &str) -> Option<&'static Kind> {
-        KINDS.iter().find(|kind| kind.name == name)
-    }
-
-    /// The condition that shows it; none for rules.
-    pub fn condition(&self) -> Option<Condition> {
-        let (family, _) = self.name.split_once('.').unwrap_or((self.name, ""));
-        family.parse().ok()
-    }
-}
-
-/// What is looked for, and what is expected of it, in the unit of its kind.
-#[derive(Clone, Debug, Default)]
-pub struct Request {
-    /// The kinds, in the order of [`KINDS`].
-    pub kinds: Vec<&'static Kind>,
-    /// What the administrator configured, by name.
-    pub expected: BTreeMap<String, u64>,
-}
-
 /// Hears how a search goes.
 pub trait Watch {
     /// This kind is looked for next: the `index`-th of `count`.
-    fn begins(&mut self, kind: &Kind, index: usize, count: usize) {
+    fn begins(&mut self, kind: LimitKind, index: usize, count: usize) {
         let _ = (kind, index, count);
     }
     /// This was found.
@@ -226,13 +73,13 @@ pub enum Ended {
     /// The listener does not serve a first session.
     Unserved(ProbeRefusal),
     /// It does not serve any more, after this kind.
-    Lost(&'static str, ProbeRefusal),
+    Lost(LimitKind, ProbeRefusal),
     /// Our own side could not go on.
     Own(String),
     /// What may be spent is spent.
     Spent(&'static str),
     /// A fault in smtpress itself, while it looked for this limit.
-    Fault(&'static str, String),
+    Fault(LimitKind, String),
     /// It was told to stop.
     Stopped,
 }
@@ -244,7 +91,7 @@ const FIRST_SESSION: Duration = Duration::from_secs(3);
 pub fn search(
     probes: &mut dyn Probes,
     setting: &Setting,
-    request: &Request,
+    request: &LimitRequest,
     watch: &mut dyn Watch,
 ) -> Outcome {
     let mut outcome = Outcome::default();
@@ -261,14 +108,14 @@ pub fn search(
             return outcome;
         }
     }
-    for (index, kind) in request.kinds.iter().enumerate() {
+    for (index, kind) in request.kinds.iter().copied().enumerate() {
         if watch.is_stopped() {
             outcome.ended = Some(Ended::Stopped);
             break;
         }
         watch.begins(kind, index, request.kinds.len());
-        let expected = request.expected.get(kind.name).copied();
-        let (finding, halted) = one(&mut field, kind, Finding::new(kind.name, kind.unit, expected));
+        let expected = request.expected.get(&kind).copied();
+        let (finding, halted) = one(&mut field, kind, Finding::new(kind, expected));
         watch.found(&finding);
         outcome.findings.push(finding);
         outcome.ended = halted.or_else(|| recovered(&mut field, kind).err());
@@ -280,27 +127,46 @@ pub fn search(
     outcome
 }
 
+/// Measures one limit.
+fn measure(field: &mut Field<'_>, kind: LimitKind, finding: &mut Finding) -> Found<()> {
+    match kind {
+        LimitKind::Rule(rule) => rules::find(field, rule, finding),
+        LimitKind::MessagesPerSession => session::messages(field, kind, finding),
+        LimitKind::SessionBytes => session::octets(field, kind, finding),
+        LimitKind::Recipients => recipients::find(field, kind, finding),
+        LimitKind::Size(part) => size::find(field, kind, part, finding),
+        LimitKind::Hops => content::hops(field, kind, finding),
+        LimitKind::BareLineEnd(end) => content::bare(field, kind, end, finding),
+        LimitKind::Smuggling(end) => content::smuggled(field, end, finding),
+        LimitKind::Concurrency(scope) => held::find(field, kind, scope, finding),
+        LimitKind::Mistakes(mistake) => errors::find(field, kind, mistake, finding),
+        LimitKind::MessageRate => pace::messages(field, kind, finding),
+        LimitKind::ConnectionRate => pace::connections(field, kind, finding),
+        LimitKind::IdleTimeout(_) | LimitKind::SessionTime => times::find(field, kind, finding),
+    }
+}
+
 /// Looks for one limit; whatever comes of it, no session of it is left open. Why everything ends with it, if it does.
-fn one(field: &mut Field<'_>, kind: &Kind, mut finding: Finding) -> (Finding, Option<Ended>) {
+fn one(field: &mut Field<'_>, kind: LimitKind, mut finding: Finding) -> (Finding, Option<Ended>) {
     field.probes.was_cut_short();
     let stalled = field.probes.stalled();
     // A fault of ours in one search must not take with it what the others found.
-    let found = catch_unwind(AssertUnwindSafe(|| (kind.find)(field, kind, &mut finding)));
+    let found = catch_unwind(AssertUnwindSafe(|| measure(field, kind, &mut finding)));
     let cut_short = field.probes.was_cut_short();
     let halted = match found {
         Ok(Ok(())) if !cut_short => None,
         // What was heard while the time ran out says nothing.
         Ok(_) if cut_short => {
-            finding = Finding::new(kind.name, kind.unit, finding.expected);
+            finding = Finding::new(kind, finding.expected);
             halted(field, &mut finding, Halt::Spent("time"))
         }
         Ok(found) => found.err().and_then(|halt| halted(field, &mut finding, halt)),
         Err(panic) => {
             let why = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
             let why = why.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-            finding = Finding::new(kind.name, kind.unit, finding.expected);
+            finding = Finding::new(kind, finding.expected);
             finding.remark(format!("a fault in smtpress, please report it: {why}"));
-            Some(Ended::Fault(kind.name, why))
+            Some(Ended::Fault(kind, why))
         }
     };
     field.probes.close_all();
@@ -312,19 +178,19 @@ fn one(field: &mut Field<'_>, kind: &Kind, mut finding: Finding) -> (Finding, Op
         ));
     }
     // All times are waited for with the first of them.
-    let waited = if kind.measure == Time { field.waits.stalled } else { Duration::ZERO };
+    let waited = if kind.measure() == LimitMeasure::Time { field.waits.stalled } else { Duration::ZERO };
     hindered(kind, &mut finding, field.probes.stalled().saturating_sub(stalled).max(waited));
     field.settle();
     (finding, halted)
 }
 
 /// What this machine spoilt by standing still (M5b): what was timed is not known, and nothing is held against the listener.
-fn hindered(kind: &Kind, finding: &mut Finding, stalled: Duration) {
+fn hindered(kind: LimitKind, finding: &mut Finding, stalled: Duration) {
     if stalled.is_zero() {
         return;
     }
     finding.remark(format!("this machine stood still for {:.1} s meanwhile", stalled.as_secs_f64()));
-    let is_timed = matches!(kind.measure, Time | Rate);
+    let is_timed = matches!(kind.measure(), LimitMeasure::Time | LimitMeasure::Rate);
     let accuses = matches!(finding.verdict, Verdict::Differs | Verdict::NotEnforced | Verdict::Unsafe);
     if accuses || is_timed && matches!(finding.verdict, Verdict::AsExpected | Verdict::Found) {
         finding.verdict = Verdict::Obstructed;
@@ -387,19 +253,19 @@ pub fn told(step: Step, by: &ProbeEvent, condition: Option<Condition>) -> String
 }
 
 /// Waits until the listener serves again, as long as that may take.
-fn recovered(field: &mut Field<'_>, kind: &Kind) -> Result<(), Ended> {
+fn recovered(field: &mut Field<'_>, kind: LimitKind) -> Result<(), Ended> {
     match field.enter() {
         Ok(session) => {
             field.leave(session);
             Ok(())
         }
-        Err(Halt::Refused(refusal)) => Err(Ended::Lost(kind.name, *refusal)),
+        Err(Halt::Refused(refusal)) => Err(Ended::Lost(kind, *refusal)),
         Err(halt) => Err(ended(halt)),
     }
 }
 
 /// Whether what showed is another limit than the one that was looked for: then nothing is known but that it lies higher.
-fn is_foreign(kind: &Kind, finding: &Finding) -> Option<Condition> {
+fn is_foreign(kind: LimitKind, finding: &Finding) -> Option<Condition> {
     let shown: Condition = finding.condition.as_deref()?.parse().ok()?;
     let wanted = kind.condition()?;
     let general = matches!(

@@ -22,6 +22,7 @@ use super::error::ProfileError;
 use super::resolved;
 use super::schema::Profile;
 use crate::experiment::capacity::CapacityPlan;
+use crate::experiment::limit::LimitKind;
 use crate::listener::limits::Limits;
 use crate::load::Shard;
 use crate::net::address::bind::Bind;
@@ -71,7 +72,7 @@ pub struct Compiled {
     /// Where it listens, if the profile says so.
     pub listen: Option<Bind>,
     /// What the administrator configured, for `smtpress limit`: by the name of its kind, in its unit.
-    pub limits: BTreeMap<String, u64>,
+    pub limits: BTreeMap<LimitKind, u64>,
     /// What `smtpress capacity` is to do, if the profile says so.
     pub capacity: Option<CapacityPlan>,
     /// The profile with its defaults.

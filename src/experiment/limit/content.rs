@@ -6,9 +6,9 @@
 
 use std::time::Duration;
 
-use super::Kind;
 use super::field::{Field, Found, Halt, Letter, unreadable};
 use super::finding::{Finding, Verdict};
+use super::kind::LimitKind;
 use super::looks::{MOST, bound, settle};
 use crate::experiment::search::Search;
 use crate::generator::probe::{ProbeEvent, ProbeOutcome};
@@ -26,7 +26,7 @@ const MORE: Duration = Duration::from_millis(500);
 const MARK: &[u8] = b"XYZZY\r\n";
 
 /// `Received:` fields of a message.
-pub(super) fn hops(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) -> Found<()> {
+pub(super) fn hops(field: &mut Field<'_>, kind: LimitKind, finding: &mut Finding) -> Found<()> {
     field.one_message()?;
     let mailer = field.mailer(None, 1);
     let mut search = Search::new(8, bound(finding.expected, HOPS, MOST / 10), finding.expected);
@@ -102,12 +102,11 @@ fn trace(field: &Field<'_>, name: &str, count: u64) -> Vec<u8> {
 }
 
 /// A bare LF, or CR, within a text.
-pub(super) fn bare(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) -> Found<()> {
+pub(super) fn bare(field: &mut Field<'_>, kind: LimitKind, end: &[u8], finding: &mut Finding) -> Found<()> {
     field.one_message()?;
     let mailer = field.mailer(None, 1);
     let letter = field.letter(&mailer).with_data().without_size();
-    let line: &[u8] = if kind.name.ends_with(".cr") { b"one\rtwo\r\n.\r\n" } else { b"one\ntwo\r\n.\r\n" };
-    let content = [letter.head(), line].concat();
+    let content = [letter.head(), b"one", end, b"two\r\n.\r\n"].concat();
     let mut refused = 0;
     for look in 0..=AGAIN {
         let session = field.enter()?;
@@ -143,19 +142,10 @@ pub(super) fn bare(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) ->
 }
 
 /// An end of data that is none (RFC 5321 4.1.1.4), with a second message behind it.
-pub(super) fn smuggled(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) -> Found<()> {
+pub(super) fn smuggled(field: &mut Field<'_>, end: &[u8], finding: &mut Finding) -> Found<()> {
     field.one_message()?;
     let mailer = field.mailer(None, 1);
     let [first, second] = [(); 2].map(|()| field.letter(&mailer).with_data().without_size());
-    let end: &[u8] = match kind.name.rsplit('.').next().unwrap_or_default() {
-        "lf-dot-lf" => b"\n.\n",
-        "lf-dot-crlf" => b"\n.\r\n",
-        "cr-dot-cr" => b"\r.\r",
-        "cr-dot-crlf" => b"\r.\r\n",
-        "crlf-dot-cr" => b"\r\n.\r",
-        "crlf-dot-lf" => b"\r\n.\n",
-        _ => b"\r\n\0.\r\n",
-    };
     let session = field.enter()?;
     let envelope = field.group(session, &second);
     let octets =

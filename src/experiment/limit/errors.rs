@@ -6,9 +6,9 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::Kind;
 use super::field::{Field, Found, Halt, Letter, PATIENT};
 use super::finding::Finding;
+use super::kind::{LimitKind, Mistake};
 use super::looks::{Look, MOST, bound, look};
 use crate::generator::probe::{Probe, ProbeEvent, ProbeOutcome};
 use crate::smtp::Step;
@@ -21,73 +21,47 @@ const CLOSING: Duration = Duration::from_secs(2);
 /// No repeat makes errors for longer: replies that are slow are no refusal.
 const LONG_ENOUGH: Duration = Duration::from_secs(60);
 
-/// What is done wrong.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Wrong {
-    Command,
-    Syntax,
-    Junk,
-    Recipient,
-    /// AUTH PLAIN with a wrong password.
-    Login,
-    /// AUTH CRAM-MD5 with a wrong response.
-    Challenge,
+/// A mistake, and how it is made.
+#[derive(Clone, Copy)]
+struct Attempt {
+    mistake: Mistake,
+    /// Logins by AUTH CRAM-MD5, because AUTH PLAIN is not offered.
+    cram_md5: bool,
 }
 
-impl Wrong {
-    fn of(kind: &Kind) -> Wrong {
-        match kind.name {
-            "bad-command-limit-exceeded.syntax" => Wrong::Syntax,
-            "bad-command-limit-exceeded.junk" => Wrong::Junk,
-            "too-many-invalid-recipients" => Wrong::Recipient,
-            "too-many-auth-failures" => Wrong::Login,
-            _ => Wrong::Command,
-        }
-    }
-
-    fn step(self) -> Step {
-        match self {
-            Wrong::Command | Wrong::Junk => Step::Command,
-            Wrong::Syntax => Step::Mail,
-            Wrong::Recipient => Step::Rcpt,
-            Wrong::Login | Wrong::Challenge => Step::Auth,
-        }
-    }
-
-    fn line(self, n: u64) -> String {
-        match self {
-            Wrong::Command => format!("XYZZY{n}"),
-            Wrong::Syntax => "MAIL FROM:<<>".to_owned(),
-            Wrong::Junk | Wrong::Recipient => "NOOP".to_owned(),
-            Wrong::Challenge => "AUTH CRAM-MD5".to_owned(),
-            Wrong::Login => {
-                format!("AUTH PLAIN {}", STANDARD.encode(format!("\0nobody{n}@load.example\0wrong")))
-            }
-        }
+fn step(mistake: Mistake) -> Step {
+    match mistake {
+        Mistake::Command | Mistake::Junk => Step::Command,
+        Mistake::Syntax => Step::Mail,
+        Mistake::Recipient => Step::Rcpt,
+        Mistake::Login => Step::Auth,
     }
 }
 
 /// Errors of a session.
-pub(super) fn find(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) -> Found<()> {
-    let wrong = match Wrong::of(kind) {
-        Wrong::Login => login(field)?,
-        wrong => wrong,
-    };
+pub(super) fn find(
+    field: &mut Field<'_>,
+    kind: LimitKind,
+    mistake: Mistake,
+    finding: &mut Finding,
+) -> Found<()> {
+    let cram_md5 = mistake == Mistake::Login && login(field)?;
+    let attempt = Attempt { mistake, cram_md5 };
     let most = bound(finding.expected, field.setting.bounds.messages, MOST);
     look(field, kind, finding, |field, finding, first| {
-        let (session, letter) = prepare(field, wrong)?;
+        let (session, letter) = prepare(field, mistake)?;
         let mut delays = Delays::default();
         let mut last = None;
         let begun = field.probes.now();
         for served in 0..most {
             field.afford()?;
             let asked = field.probes.now();
-            let met = make(field, session, wrong, served, &letter);
+            let met = make(field, session, attempt, served, &letter);
             if matches!(met.event, ProbeEvent::Silence) {
                 return Err(silent(field, &delays, served));
             }
             let took = met.at.saturating_sub(asked);
-            if is_answer(wrong, &met) {
+            if is_answer(mistake, &met) {
                 delays.took(served, took);
                 last = Some(met);
                 if field.probes.now().saturating_sub(begun) > LONG_ENOUGH {
@@ -106,18 +80,18 @@ pub(super) fn find(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) ->
                 continue;
             }
             if served == 0 {
-                return Err(not_an_error(wrong, met));
+                return Err(not_an_error(mistake, met));
             }
             if first {
-                field.shown(finding, wrong.step(), &met.event, session);
+                field.shown(finding, step(mistake), &met.event, session);
                 delays.report(finding);
             }
             field.leave(session);
             // A close that came without a reply may have been the end of the error before.
             let alone = matches!(met.event, ProbeEvent::Closed(_));
-            if alone && closes_after(field, wrong, served)? {
+            if alone && closes_after(field, attempt, served)? {
                 if let Some(last) = last.filter(|_| first) {
-                    field.shown_with(finding, wrong.step(), &last.event, Some(true));
+                    field.shown_with(finding, step(mistake), &last.event, Some(true));
                 }
                 return Ok(Look { served: served - 1, bit: true });
             }
@@ -131,35 +105,37 @@ pub(super) fn find(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) ->
     })
 }
 
-/// Makes the error for the n-th time; what it met.
-fn make(field: &mut Field<'_>, session: Probe, wrong: Wrong, n: u64, letter: &Letter) -> ProbeOutcome {
+/// Makes the mistake for the `n`-th time.
+fn make(field: &mut Field<'_>, session: Probe, attempt: Attempt, n: u64, letter: &Letter) -> ProbeOutcome {
     // A listener that delays its replies is not one that gives none.
     let patience = field.setting.patience * PATIENT;
-    let mut send = |line: &[u8]| field.probes.exchange(session, line, patience);
-    match wrong {
-        Wrong::Recipient => {
-            let line = letter.rcpt(&field.terms(session, letter), &letter.recipients[0]);
-            field.probes.exchange(session, &line, patience)
+    let line = match attempt.mistake {
+        Mistake::Command => format!("XYZZY{n}\r\n").into_bytes(),
+        Mistake::Syntax => b"MAIL FROM:<<>\r\n".to_vec(),
+        Mistake::Junk => b"NOOP\r\n".to_vec(),
+        Mistake::Recipient => letter.rcpt(&field.terms(session, letter), &letter.recipients[0]),
+        Mistake::Login if attempt.cram_md5 => b"AUTH CRAM-MD5\r\n".to_vec(),
+        Mistake::Login => {
+            let response = STANDARD.encode(format!("\0nobody{n}@load.example\0wrong"));
+            format!("AUTH PLAIN {response}\r\n").into_bytes()
         }
-        Wrong::Challenge => {
-            let met = send(b"AUTH CRAM-MD5\r\n");
-            if met.code() != 334 {
-                return met;
-            }
-            // A response to no challenge of this listener's.
-            let response = STANDARD.encode(format!("nobody{n}@load.example {}", "0".repeat(32)));
-            send(format!("{response}\r\n").as_bytes())
-        }
-        _ => send(format!("{}\r\n", wrong.line(n)).as_bytes()),
+    };
+    let met = field.probes.exchange(session, &line, patience);
+    if !attempt.cram_md5 || met.code() != 334 {
+        return met;
     }
+    // A response to no challenge of this listener's.
+    let response = STANDARD.encode(format!("nobody{n}@load.example {}", "0".repeat(32)));
+    field.probes.exchange(session, format!("{response}\r\n").as_bytes(), patience)
 }
 
 /// Whether the listener closes the connection after so many errors by itself, before another is made.
-fn closes_after(field: &mut Field<'_>, wrong: Wrong, count: u64) -> Found<bool> {
-    let (session, letter) = prepare(field, wrong)?;
+fn closes_after(field: &mut Field<'_>, attempt: Attempt, count: u64) -> Found<bool> {
+    let mistake = attempt.mistake;
+    let (session, letter) = prepare(field, mistake)?;
     for n in 0..count {
-        let met = make(field, session, wrong, n, &letter);
-        if !is_answer(wrong, &met) {
+        let met = make(field, session, attempt, n, &letter);
+        if !is_answer(mistake, &met) {
             field.leave(session);
             return Ok(false);
         }
@@ -183,27 +159,27 @@ fn silent(field: &Field<'_>, delays: &Delays, served: u64) -> Halt {
 }
 
 /// The first error was not answered as one.
-fn not_an_error(wrong: Wrong, met: ProbeOutcome) -> Halt {
-    match (wrong, met.code()) {
-        (Wrong::Login | Wrong::Challenge, 523 | 530 | 538) => Halt::Foreign(
+fn not_an_error(mistake: Mistake, met: ProbeOutcome) -> Halt {
+    match (mistake, met.code()) {
+        (Mistake::Login, 523 | 530 | 538) => Halt::Foreign(
             "encryption-required: the listener takes no login in clear text; give --tls starttls or implicit"
                 .to_owned(),
         ),
-        _ => Halt::Failed(wrong.step(), Box::new(met)),
+        _ => Halt::Failed(step(mistake), Box::new(met)),
     }
 }
 
 /// Whether the error was answered, and the session goes on: what the reply says of limits decides nothing.
-fn is_answer(wrong: Wrong, met: &ProbeOutcome) -> bool {
-    match wrong {
-        Wrong::Junk => matches!(met.code() / 100, 2) || matches!(met.code(), 500..=504),
-        Wrong::Login | Wrong::Challenge if matches!(met.code(), 523 | 530 | 538) => false,
+fn is_answer(mistake: Mistake, met: &ProbeOutcome) -> bool {
+    match mistake {
+        Mistake::Junk => matches!(met.code() / 100, 2) || matches!(met.code(), 500..=504),
+        Mistake::Login if matches!(met.code(), 523 | 530 | 538) => false,
         _ => met.code() / 100 == 5 || met.code() / 100 == 4 && met.code() != 421,
     }
 }
 
 /// A session in which the first error can be made, and a letter to the recipient that does not exist.
-fn prepare(field: &mut Field<'_>, wrong: Wrong) -> Found<(Probe, Letter)> {
+fn prepare(field: &mut Field<'_>, mistake: Mistake) -> Found<(Probe, Letter)> {
     let session = field.enter()?;
     let mail = |field: &mut Field<'_>, session| {
         let mailer = field.mailer(None, 1);
@@ -211,11 +187,11 @@ fn prepare(field: &mut Field<'_>, wrong: Wrong) -> Found<(Probe, Letter)> {
         let met = field.mail(session, &letter);
         if met.code() / 100 == 2 { Ok(letter) } else { Err(Halt::Failed(Step::Mail, Box::new(met))) }
     };
-    match wrong {
-        Wrong::Command | Wrong::Syntax | Wrong::Junk | Wrong::Login | Wrong::Challenge => {
+    match mistake {
+        Mistake::Command | Mistake::Syntax | Mistake::Junk | Mistake::Login => {
             Ok((session, Letter::default()))
         }
-        Wrong::Recipient => {
+        Mistake::Recipient => {
             let letter = mail(field, session)?;
             let domain = letter.recipients.first().and_then(|to| to.rsplit_once('@'));
             let domain = domain.map_or("recipient.example", |(_, domain)| domain);
@@ -236,8 +212,8 @@ fn prepare(field: &mut Field<'_>, wrong: Wrong) -> Found<(Probe, Letter)> {
     }
 }
 
-/// The mechanism by which a wrong login is tried: the first of those that the listener offers.
-fn login(field: &mut Field<'_>) -> Found<Wrong> {
+/// Whether logins are tried by CRAM-MD5, because PLAIN is not offered.
+fn login(field: &mut Field<'_>) -> Found<bool> {
     let session = field.enter()?;
     let offer = field.probes.offer(session);
     field.leave(session);
@@ -246,8 +222,8 @@ fn login(field: &mut Field<'_>) -> Found<Wrong> {
         () if field.setting.script.protocol == Protocol::Lmtp => {
             Err(Halt::Foreign("LMTP has no logins".to_owned()))
         }
-        () if offers("PLAIN") => Ok(Wrong::Login),
-        () if offers("CRAM-MD5") => Ok(Wrong::Challenge),
+        () if offers("PLAIN") => Ok(false),
+        () if offers("CRAM-MD5") => Ok(true),
         () if offer.auth.is_empty() => Err(Halt::Foreign("AUTH is not offered to this client".to_owned())),
         () => Err(Halt::Foreign(format!(
             "neither AUTH PLAIN nor CRAM-MD5 is offered to this client, only {}",

@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::kind::LimitKind;
+
 /// One limit that was looked for.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Finding {
@@ -99,9 +101,9 @@ pub enum ShownBy {
 }
 
 impl Finding {
-    /// Of this name and unit, with nothing known yet.
-    pub fn new(name: &str, unit: &str, expected: Option<u64>) -> Finding {
-        Finding { name: name.to_owned(), unit: unit.to_owned(), expected, ..Finding::default() }
+    /// Of this limit, with nothing known yet.
+    pub fn new(kind: LimitKind, expected: Option<u64>) -> Finding {
+        Finding { name: kind.name().to_owned(), unit: kind.unit().to_owned(), expected, ..Finding::default() }
     }
 
     /// The limit is known exactly.
@@ -197,7 +199,7 @@ mod tests {
     use super::*;
 
     fn judged(at_least: Option<u64>, at_most: Option<u64>, expected: Option<u64>) -> Verdict {
-        let mut finding = Finding { at_least, at_most, expected, ..Finding::new("idle-timeout", "ms", None) };
+        let mut finding = Finding { at_least, at_most, expected, ..Finding::default() };
         finding.judge(1);
         finding.verdict
     }

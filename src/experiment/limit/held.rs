@@ -15,9 +15,9 @@ mod scope;
 
 use std::time::Duration;
 
-use super::Kind;
 use super::field::{Field, Found, Halt};
 use super::finding::{Finding, Verdict};
+use super::kind::{LimitKind, SessionScope};
 use super::looks::bound;
 use crate::experiment::search::Search;
 use crate::generator::probe::{AT_ONCE, CloseMode, OpenOutcome, Probe, ProbeOptions, ProbeRefusal};
@@ -45,9 +45,14 @@ enum Crowd {
 }
 
 /// Looks for a limit on sessions at once.
-pub(super) fn find(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) -> Found<()> {
-    let whole = is_whole(kind.name);
-    if kind.name == "too-many-tls-sessions" && !field.is_encrypted() {
+pub(super) fn find(
+    field: &mut Field<'_>,
+    kind: LimitKind,
+    scope: SessionScope,
+    finding: &mut Finding,
+) -> Found<()> {
+    let whole = is_whole(scope);
+    if scope == SessionScope::Tls && !field.is_encrypted() {
         return Err(Halt::Foreign("its sessions are not encrypted: give --tls starttls or implicit".into()));
     }
     let hosts = field.probes.hosts();
@@ -62,11 +67,11 @@ pub(super) fn find(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) ->
     let order = if whole { scope::spread(field, most) } else { Vec::new() };
     let quiet_since = field.probes.now();
     Room { field, crowd, order, bound: most, held: Vec::new(), asked: 0, quiet_since, signs: 0 }
-        .search(kind, finding)
+        .search(kind, scope, finding)
 }
 
-fn is_whole(name: &str) -> bool {
-    matches!(name, "too-many-connections-to-listener" | "too-many-connections-to-host")
+fn is_whole(scope: SessionScope) -> bool {
+    matches!(scope, SessionScope::Listener | SessionScope::TargetHost)
 }
 
 /// How filling the place ended.
@@ -96,7 +101,7 @@ struct Room<'f, 'h> {
 }
 
 impl Room<'_, '_> {
-    fn search(&mut self, kind: &Kind, finding: &mut Finding) -> Found<()> {
+    fn search(&mut self, kind: LimitKind, scope: SessionScope, finding: &mut Finding) -> Found<()> {
         let (served, refusal) = match self.confirmed(finding)? {
             Filled::All => {
                 finding.unmet(self.held.len() as u64);
@@ -110,7 +115,7 @@ impl Room<'_, '_> {
         finding.exactly(served);
         self.field.shown(finding, refusal.step, &refusal.event, refusal.session);
         self.field.probes.close(&[refusal.session], CloseMode::Close);
-        let foreign = self.scope(kind, finding, served)?;
+        let foreign = self.scope(kind, scope, finding, served)?;
         self.stay_usable(finding, served)?;
         if self.crowd == Crowd::ManyHosts && self.counts_networks(finding, served)? {
             return Ok(());

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::field::{Field, Found};
 use super::finding::{Finding, Verdict};
-use super::{Kind, is_foreign};
+use super::is_foreign;
+use super::kind::LimitKind;
 
 /// How often a limit is looked for.
 const LOOKS: u64 = 3;
@@ -27,7 +28,7 @@ pub(super) struct Look {
 /// it is the first.
 pub(super) fn look(
     field: &mut Field<'_>,
-    kind: &Kind,
+    kind: LimitKind,
     finding: &mut Finding,
     mut look: impl FnMut(&mut Field<'_>, &mut Finding, bool) -> Found<Look>,
 ) -> Found<()> {
@@ -64,7 +65,7 @@ pub(super) fn look(
 }
 
 /// Gives the verdict, unless it is given; what showed may be another limit than the one that was looked for.
-pub(super) fn settle(kind: &Kind, finding: &mut Finding, slack: u64) {
+pub(super) fn settle(kind: LimitKind, finding: &mut Finding, slack: u64) {
     let met = finding.at_least;
     let other = is_foreign(kind, finding);
     // What comes again at the same count each time is the limit that is looked for, whatever it is called.

@@ -17,8 +17,9 @@ use std::time::Duration;
 
 use super::field::{Field, Found, Halt, unreadable};
 use super::finding::{Finding, Verdict};
+use super::is_foreign;
+use super::kind::LimitKind;
 use super::looks::{MOST, bound};
-use super::{Kind, is_foreign};
 use crate::generator::probe::{CloseMode, OpenOutcome, Probe, ProbeOptions, ProbeOutcome};
 use crate::smtp::Step;
 
@@ -53,13 +54,13 @@ trait Item {
 }
 
 /// New connections by time.
-pub(super) fn connections(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) -> Found<()> {
+pub(super) fn connections(field: &mut Field<'_>, kind: LimitKind, finding: &mut Finding) -> Found<()> {
     find(field, kind, finding, &mut Connections)?;
     if finding.at_most.is_some() { held_count(field, finding) } else { Ok(()) }
 }
 
 /// Messages by time.
-pub(super) fn messages(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) -> Found<()> {
+pub(super) fn messages(field: &mut Field<'_>, kind: LimitKind, finding: &mut Finding) -> Found<()> {
     find(field, kind, finding, &mut Messages)
 }
 
@@ -120,7 +121,7 @@ impl Recovery {
     }
 }
 
-fn find(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding, item: &mut dyn Item) -> Found<()> {
+fn find(field: &mut Field<'_>, kind: LimitKind, finding: &mut Finding, item: &mut dyn Item) -> Found<()> {
     // As many as must be served in a minute to show that more are.
     let most = bound(finding.expected, field.setting.bounds.messages, MOST);
     finding.trials += 1;
@@ -327,8 +328,8 @@ fn refused_burst(field: &mut Field<'_>, item: &mut dyn Item, most: u64) -> Found
 }
 
 /// What is counted, without the minute.
-fn unit(kind: &Kind) -> &'static str {
-    kind.unit.split(' ').next().unwrap_or(kind.unit)
+fn unit(kind: LimitKind) -> &'static str {
+    kind.unit().split(' ').next().unwrap_or_default()
 }
 
 fn per_minute(count: u64, time: Duration) -> u64 {
@@ -336,7 +337,7 @@ fn per_minute(count: u64, time: Duration) -> u64 {
 }
 
 /// So many are served in a window, whose length is known more or less.
-fn window(finding: &mut Finding, kind: &Kind, served: u64, recovery: &Recovery) {
+fn window(finding: &mut Finding, kind: LimitKind, served: u64, recovery: &Recovery) {
     finding.window_ms = Some(recovery.most.as_secs_f64() * 1e3);
     finding.remark(format!(
         "{served} {} are served in a window of {:.1} to {:.1} s",
@@ -355,7 +356,7 @@ fn window(finding: &mut Finding, kind: &Kind, served: u64, recovery: &Recovery) 
 fn bucket(
     field: &mut Field<'_>,
     finding: &mut Finding,
-    kind: &Kind,
+    kind: LimitKind,
     item: &mut dyn Item,
     full: u64,
     recovery: &Recovery,

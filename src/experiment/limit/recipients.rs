@@ -1,16 +1,16 @@
 //! The limit on recipients of a message: RCPT after RCPT, until one is refused, and what becomes of the others. Where none
 //! is refused the whole message decides: the limit may be enforced at DATA, or at the final dot.
 
-use super::Kind;
 use super::field::{Field, Found, Halt, unreadable};
 use super::finding::Finding;
+use super::kind::LimitKind;
 use super::looks::{Look, MOST, bound, look};
 use crate::experiment::search::Search;
 use crate::generator::probe::{Probe, ProbeOutcome};
 use crate::smtp::Step;
 
 /// Recipients of a message.
-pub(super) fn find(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) -> Found<()> {
+pub(super) fn find(field: &mut Field<'_>, kind: LimitKind, finding: &mut Finding) -> Found<()> {
     let most = bound(finding.expected, field.setting.bounds.messages, MOST);
     look(field, kind, finding, |field, finding, first| {
         let (session, served, refused) = envelope(field, most)?;

@@ -1,9 +1,9 @@
 //! The order of commands and their form: what a listener answers to what it should not take, against RFC 5321 and against
 //! the codes of Cisco's list.
 
-use super::Kind;
 use super::field::{Field, Found, Halt, Letter};
 use super::finding::{Finding, Verdict};
+use super::kind::Rule;
 use crate::condition::Condition;
 use crate::condition::cisco;
 use crate::generator::probe::{Probe, ProbeEvent, ProbeOutcome};
@@ -22,23 +22,24 @@ enum Right {
 }
 
 /// One rule.
-pub(super) fn find(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) -> Found<()> {
+pub(super) fn find(field: &mut Field<'_>, rule: Rule, finding: &mut Finding) -> Found<()> {
     finding.trials = 1;
     (finding.looked, finding.repeats) = (1, 1);
-    let rule = kind.name.strip_prefix("rule.").unwrap_or_default();
-    if rule == "pipelining" {
+    if rule == Rule::Pipelining {
         return pipelining(field, finding);
     }
     let (session, step, met) = broken(field, rule)?;
     let (right, meant, source) = match rule {
-        "hello-without-name" => (Right::Refused, Condition::SyntaxError, "RFC 5321 4.1.1.1"),
-        "hello-too-long" => (Right::Any, Condition::SyntaxError, "RFC 5321 4.5.3.1.2"),
-        "unknown-command" => (Right::Refused, Condition::UnrecognizedCommand, "RFC 5321 4.2.4"),
-        "auth-twice" => (Right::Refused, Condition::BadSequence, "RFC 4954 4"),
-        "starttls-twice" => (Right::Refused, Condition::BadSequence, "RFC 3207 4.2"),
+        Rule::HelloWithoutName => (Right::Refused, Condition::SyntaxError, "RFC 5321 4.1.1.1"),
+        Rule::HelloTooLong => (Right::Any, Condition::SyntaxError, "RFC 5321 4.5.3.1.2"),
+        Rule::UnknownCommand => (Right::Refused, Condition::UnrecognizedCommand, "RFC 5321 4.2.4"),
+        Rule::AuthTwice => (Right::Refused, Condition::BadSequence, "RFC 4954 4"),
+        Rule::StarttlsTwice => (Right::Refused, Condition::BadSequence, "RFC 3207 4.2"),
         // RFC 5321 4.1.1.1 lets a server take mail without a hello.
-        "mail-before-hello" => (Right::Any, Condition::BadSequence, "RFC 5321 4.1.1.1"),
-        _ => (Right::Refused, Condition::BadSequence, "RFC 5321 4.1.4"),
+        Rule::MailBeforeHello => (Right::Any, Condition::BadSequence, "RFC 5321 4.1.1.1"),
+        Rule::DataBeforeRcpt | Rule::RcptBeforeMail | Rule::MailTwice | Rule::Pipelining => {
+            (Right::Refused, Condition::BadSequence, "RFC 5321 4.1.4")
+        }
     };
     conclude(field, finding, session, step, &met, right);
     let codes = cisco_codes(meant);
@@ -53,50 +54,50 @@ pub(super) fn find(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) ->
 }
 
 /// Breaks a rule; what was met.
-fn broken(field: &mut Field<'_>, rule: &str) -> Found<(Probe, Step, ProbeOutcome)> {
+fn broken(field: &mut Field<'_>, rule: Rule) -> Found<(Probe, Step, ProbeOutcome)> {
     let mailer = field.mailer(None, 1);
     let letter = field.letter(&mailer).with_data();
     let script = &field.setting.script;
     let hello = command::hello_verb(script.protocol, script.hello);
-    let bare = matches!(rule, "mail-before-hello" | "hello-without-name" | "hello-too-long");
+    let bare = matches!(rule, Rule::MailBeforeHello | Rule::HelloWithoutName | Rule::HelloTooLong);
     let session = if bare { field.enter_bare()? } else { field.enter()? };
     let (step, line) = match rule {
-        "data-before-rcpt" => {
+        Rule::DataBeforeRcpt => {
             begin(field, session, &letter)?;
             (Step::Data, "DATA".to_owned())
         }
-        "rcpt-before-mail" => {
+        Rule::RcptBeforeMail => {
             let recipient = letter.recipients.first().map_or("", |to| to);
             let met = field.rcpt(session, &letter, recipient);
             return Ok((session, Step::Rcpt, met));
         }
-        "mail-before-hello" => {
+        Rule::MailBeforeHello => {
             let met = field.mail(session, &letter);
             return Ok((session, Step::Mail, met));
         }
-        "mail-twice" => {
+        Rule::MailTwice => {
             begin(field, session, &letter)?;
             let met = field.mail(session, &letter);
             return Ok((session, Step::Mail, met));
         }
-        "hello-without-name" => (Step::Hello, hello.to_owned()),
-        "hello-too-long" => {
+        Rule::HelloWithoutName => (Step::Hello, hello.to_owned()),
+        Rule::HelloTooLong => {
             // Labels of at most 63 octets, so that only the whole is too long (255).
             (Step::Hello, format!("{hello} {}example", "long-name-of-a-client.".repeat(14)))
         }
-        "auth-twice" => {
+        Rule::AuthTwice => {
             if !field.setting.logged_in {
                 return Err(Halt::Foreign("nobody logs in: give --auth and its flags".to_owned()));
             }
             (Step::Auth, "AUTH PLAIN AGEAYg==".to_owned())
         }
-        "starttls-twice" => {
+        Rule::StarttlsTwice => {
             if !field.is_encrypted() {
                 return Err(Halt::Foreign("the sessions are not encrypted: give --tls starttls".to_owned()));
             }
             (Step::Starttls, "STARTTLS".to_owned())
         }
-        _ => (Step::Command, "XYZZY plugh".to_owned()),
+        Rule::UnknownCommand | Rule::Pipelining => (Step::Command, "XYZZY plugh".to_owned()),
     };
     let met = field.ask(session, &line);
     Ok((session, step, met))

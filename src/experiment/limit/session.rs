@@ -4,9 +4,9 @@
 //! - A session that takes so many messages and no more may count messages or bytes, and its reply may name either or
 //!   nothing. Which one it is is shown by messages of another size: the quantity that stays the same is the limit.
 
-use super::Kind;
 use super::field::{Field, Found, Halt, unreadable};
 use super::finding::{Finding, Verdict};
+use super::kind::LimitKind;
 use super::looks::{Look, MOST, bound, look, settle};
 use crate::experiment::search::Search;
 use crate::generator::probe::{Probe, ProbeOutcome};
@@ -34,7 +34,7 @@ fn filled(field: &mut Field<'_>, size: u64, most: u64) -> Found<Filled> {
 }
 
 /// Messages of a session.
-pub(super) fn messages(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) -> Found<()> {
+pub(super) fn messages(field: &mut Field<'_>, kind: LimitKind, finding: &mut Finding) -> Found<()> {
     let most = bound(finding.expected, field.setting.bounds.messages, MOST);
     let least = field.mailer(None, 1).minimum();
     look(field, kind, finding, |field, finding, first| {
@@ -93,7 +93,7 @@ fn is_served_alone(field: &mut Field<'_>, size: u64) -> Found<bool> {
 }
 
 /// Bytes of a session: messages of one size until one is not taken, then the size of the last is searched to the byte.
-pub(super) fn octets(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) -> Found<()> {
+pub(super) fn octets(field: &mut Field<'_>, kind: LimitKind, finding: &mut Finding) -> Found<()> {
     field.one_message()?;
     let budget = field.setting.bounds.message_octets;
     let most = bound(finding.expected, budget, field.setting.bounds.octets / 4);

@@ -1,9 +1,9 @@
 //! Limits on octets: of a message by its declaration and by its content, of its header, of lines and paths. Each is searched
 //! to the octet.
 
-use super::Kind;
 use super::field::{Field, Found, Halt, Letter, unreadable};
 use super::finding::{Finding, Verdict};
+use super::kind::{LimitKind, SizedPart};
 use super::looks::{bound, settle};
 use crate::experiment::search::Search;
 use crate::generator::probe::{Probe, ProbeOutcome};
@@ -40,7 +40,7 @@ type Trial<'t> = &'t mut dyn FnMut(&mut Field<'_>, Probe, u64) -> Found<Came>;
 /// `least` is the smallest size that can be tried; it has to be served, or it is no size that is in the way.
 fn octet(
     field: &mut Field<'_>,
-    kind: &Kind,
+    kind: LimitKind,
     finding: &mut Finding,
     search: Search,
     least: u64,
@@ -141,8 +141,25 @@ fn compare(finding: &mut Finding, advertised: Option<u64>) {
     }
 }
 
+/// Bytes of a part of the dialogue.
+pub(super) fn find(
+    field: &mut Field<'_>,
+    kind: LimitKind,
+    part: SizedPart,
+    finding: &mut Finding,
+) -> Found<()> {
+    match part {
+        SizedPart::Declaration => declared(field, kind, finding),
+        SizedPart::Content => content(field, kind, finding),
+        SizedPart::Header => header(field, kind, finding),
+        SizedPart::TextLine => text_line(field, kind, finding),
+        SizedPart::CommandLine => command_line(field, kind, finding),
+        SizedPart::Path => path(field, kind, finding),
+    }
+}
+
 /// A message by what is said of its size.
-pub(super) fn declared(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) -> Found<()> {
+fn declared(field: &mut Field<'_>, kind: LimitKind, finding: &mut Finding) -> Found<()> {
     let advertised = advertised(field)?;
     if advertised.is_none() {
         return Err(Halt::Foreign("SIZE is not offered: see message-size-exceeded.content".to_owned()));
@@ -172,7 +189,7 @@ fn whole(field: &mut Field<'_>, session: Probe, letter: &Letter) -> Came {
 }
 
 /// A message by its content.
-pub(super) fn content(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) -> Found<()> {
+fn content(field: &mut Field<'_>, kind: LimitKind, finding: &mut Finding) -> Found<()> {
     // The least message has to be taken, or it is not its size that is in the way.
     field.one_message()?;
     let advertised = advertised(field)?;
@@ -294,7 +311,7 @@ fn is_whole_size(field: &mut Field<'_>, finding: &mut Finding, overhead: u64) ->
 }
 
 /// The header of a message.
-pub(super) fn header(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) -> Found<()> {
+fn header(field: &mut Field<'_>, kind: LimitKind, finding: &mut Finding) -> Found<()> {
     field.one_message()?;
     let mailer = field.mailer(None, 1);
     let letter = field.letter(&mailer).without_size();
@@ -331,7 +348,7 @@ fn fields(octets: u64) -> Vec<u8> {
 }
 
 /// A line of text, with its CRLF.
-pub(super) fn text_line(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) -> Found<()> {
+fn text_line(field: &mut Field<'_>, kind: LimitKind, finding: &mut Finding) -> Found<()> {
     field.one_message()?;
     let mailer = field.mailer(None, 1);
     let search = Search::new(
@@ -349,7 +366,7 @@ pub(super) fn text_line(field: &mut Field<'_>, kind: &Kind, finding: &mut Findin
 }
 
 /// A command line, with its CRLF.
-pub(super) fn command_line(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) -> Found<()> {
+fn command_line(field: &mut Field<'_>, kind: LimitKind, finding: &mut Finding) -> Found<()> {
     let least = "NOOP x\r\n".len() as u64;
     let said = |size: u64| {
         let padding = "x".repeat(usize::try_from(size.saturating_sub(least)).unwrap_or(0) + 1);
@@ -382,7 +399,7 @@ pub(super) fn command_line(field: &mut Field<'_>, kind: &Kind, finding: &mut Fin
 }
 
 /// A path with its angle brackets (RFC 5321 4.5.3.1.3).
-pub(super) fn path(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) -> Found<()> {
+fn path(field: &mut Field<'_>, kind: LimitKind, finding: &mut Finding) -> Found<()> {
     let mailer = field.mailer(None, 1);
     let letter = field.letter(&mailer).without_rcpt_parameters();
     let recipient = letter.recipients.first().cloned().unwrap_or_default();

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use super::field::{Field, Found, Halt, Letter};
 use super::finding::Finding;
+use super::kind::{IdlePoint, LimitKind, LimitMeasure};
 use super::looks::settle;
-use super::{KINDS, Kind, Measure, Request};
+use super::request::LimitRequest;
 use crate::generator::probe::{CloseMode, Probe, ProbeEvent, ProbeOptions, ProbeOutcome};
 use crate::smtp::Step;
 use crate::smtp::script::Tls;
@@ -27,7 +28,7 @@ const SAME_AGE: Duration = Duration::from_secs(2);
 /// A session that is to wait.
 #[derive(Clone, Copy, Debug)]
 struct Asked {
-    kind: &'static Kind,
+    kind: LimitKind,
     /// How long.
     length: Duration,
     /// How often it gives a sign of life, if it does.
@@ -38,7 +39,7 @@ struct Asked {
 #[derive(Debug, Default)]
 pub(super) struct Waits {
     asked: Vec<Asked>,
-    seen: Option<BTreeMap<&'static str, Seen>>,
+    seen: Option<BTreeMap<LimitKind, Seen>>,
     /// How long this machine stood still meanwhile.
     pub(super) stalled: Duration,
 }
@@ -71,22 +72,18 @@ struct Waiting {
     lived: (Duration, bool),
 }
 
-/// The kind that is no silence.
-const LASTS: &str = "connection-time-exceeded";
-
 impl Field<'_> {
     /// Notes which times are requested: the first of them waits for all.
-    pub(super) fn timed(&mut self, request: &Request) {
+    pub(super) fn timed(&mut self, request: &LimitRequest) {
         let wait = self.setting.bounds.wait;
-        let times = KINDS.iter().filter(|kind| kind.measure == Measure::Time);
-        let asked = times.filter(|kind| request.kinds.iter().any(|one| one.name == kind.name));
+        let asked = request.kinds.iter().copied().filter(|kind| kind.measure() == LimitMeasure::Time);
         self.waits.asked = asked
             .flat_map(|kind| {
-                let expected = request.expected.get(kind.name).map(|ms| Duration::from_millis(*ms));
+                let expected = request.expected.get(&kind).map(|ms| Duration::from_millis(*ms));
                 // Long enough to see that it does not come.
                 let length =
                     expected.map_or(wait, |expected| expected + expected / 10 + Duration::from_secs(2));
-                let every = if kind.name == LASTS { &TRICKLE.map(Some)[..] } else { &[None] };
+                let every = if kind == LimitKind::SessionTime { &TRICKLE.map(Some)[..] } else { &[None] };
                 every.iter().map(move |every| Asked { kind, length, every: *every }).collect::<Vec<_>>()
             })
             .collect();
@@ -94,14 +91,14 @@ impl Field<'_> {
 }
 
 /// One of the times.
-pub(super) fn find(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) -> Found<()> {
+pub(super) fn find(field: &mut Field<'_>, kind: LimitKind, finding: &mut Finding) -> Found<()> {
     if field.waits.seen.is_none() {
         let asked = std::mem::take(&mut field.waits.asked);
         let stalled = field.probes.stalled();
         field.waits.seen = Some(wait(field, &asked)?);
         field.waits.stalled = field.probes.stalled().saturating_sub(stalled);
     }
-    let Some(seen) = field.waits.seen.as_ref().and_then(|seen| seen.get(kind.name)).cloned() else {
+    let Some(seen) = field.waits.seen.as_ref().and_then(|seen| seen.get(&kind)).cloned() else {
         return Err(Halt::Foreign("it was not waited for".to_owned()));
     };
     if let Some(halt) = seen.halted {
@@ -129,7 +126,7 @@ pub(super) fn find(field: &mut Field<'_>, kind: &Kind, finding: &mut Finding) ->
 }
 
 /// Brings a session to each point, and waits for all of them at once.
-fn wait(field: &mut Field<'_>, asked: &[Asked]) -> Found<BTreeMap<&'static str, Seen>> {
+fn wait(field: &mut Field<'_>, asked: &[Asked]) -> Found<BTreeMap<LimitKind, Seen>> {
     let mut seen = BTreeMap::new();
     let mut left = asked.to_vec();
     // As many at once as the listener serves; those that it does not wait for the others to end.
@@ -146,7 +143,7 @@ fn wait(field: &mut Field<'_>, asked: &[Asked]) -> Found<BTreeMap<&'static str, 
 fn begin_all(
     field: &mut Field<'_>,
     asked: &[Asked],
-    seen: &mut BTreeMap<&'static str, Seen>,
+    seen: &mut BTreeMap<LimitKind, Seen>,
 ) -> Found<(Vec<Waiting>, Vec<Asked>)> {
     let (mut waiting, mut later) = (Vec::new(), Vec::new());
     for one in asked {
@@ -183,7 +180,7 @@ fn begin_all(
 fn wait_for(
     field: &mut Field<'_>,
     mut waiting: Vec<Waiting>,
-    seen: &mut BTreeMap<&'static str, Seen>,
+    seen: &mut BTreeMap<LimitKind, Seen>,
 ) -> Found<()> {
     while !waiting.is_empty() {
         field.afford()?;
@@ -225,12 +222,12 @@ fn wait_for(
 }
 
 /// Notes what became of a session, with what is known of the same kind.
-fn note(seen: &mut BTreeMap<&'static str, Seen>, asked: &Asked, one: Seen) {
-    let one = match seen.remove(asked.kind.name) {
+fn note(seen: &mut BTreeMap<LimitKind, Seen>, asked: &Asked, one: Seen) {
+    let one = match seen.remove(&asked.kind) {
         Some(other) => of_two(other, one),
         None => one,
     };
-    seen.insert(asked.kind.name, one);
+    seen.insert(asked.kind, one);
 }
 
 /// What two sessions that gave more and fewer signs of life say of the time that a session may last.
@@ -257,38 +254,38 @@ fn of_two(one: Seen, other: Seen) -> Seen {
 }
 
 /// A session that is silent from here on, and the step at which it is.
-fn begin(field: &mut Field<'_>, kind: &Kind, patience: Duration) -> Found<(Probe, Step)> {
-    let point = kind.name.strip_prefix("idle-timeout.").unwrap_or_default();
-    if point == "greeting" {
-        let session = field.enter_bare_within(patience)?;
-        return Ok((session, Step::Hello));
+fn begin(field: &mut Field<'_>, kind: LimitKind, patience: Duration) -> Found<(Probe, Step)> {
+    if kind == LimitKind::IdleTimeout(IdlePoint::Greeting) {
+        return Ok((field.enter_bare_within(patience)?, Step::Hello));
     }
     let session = field.enter_within(ProbeOptions::default(), patience)?;
+    // A session whose time is measured is silent after the hello, but for its signs of life.
+    let LimitKind::IdleTimeout(point) = kind else { return Ok((session, Step::Idle)) };
     let mailer = field.mailer(None, 1);
     let letter = field.letter(&mailer).with_data();
     let failed = |(step, met): (Step, ProbeOutcome)| Halt::Failed(step, Box::new(met));
     let step = match point {
-        "mail" => {
+        IdlePoint::Hello | IdlePoint::Greeting => Step::Idle,
+        IdlePoint::Mail => {
             let alone = Letter { recipients: Vec::new(), ..letter };
             field.envelope(session, &alone).map_err(failed)?;
             Step::Rcpt
         }
-        "rcpt" => {
+        IdlePoint::Rcpt => {
             field.envelope(session, &letter).map_err(failed)?;
             Step::Data
         }
-        "data" | "body" => {
+        IdlePoint::Data | IdlePoint::Body => {
             field.envelope(session, &letter).map_err(failed)?;
             let met = field.ask(session, "DATA");
             if met.code() != 354 {
                 return Err(failed((Step::Data, met)));
             }
-            if point == "body" {
+            if point == IdlePoint::Body {
                 field.probes.send(session, letter.head());
             }
             Step::Body
         }
-        _ => Step::Idle,
     };
     Ok((session, step))
 }

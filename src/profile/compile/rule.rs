@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::faults::Faults;
 use crate::condition::expect::{self, UserRule, When};
-use crate::experiment::limit::{KINDS, Kind, Measure};
+use crate::experiment::limit::{LimitKind, LimitMeasure};
 use crate::profile::bounds;
 use crate::profile::document::{Document, Key, keys};
 use crate::profile::error::ProfileFault;
@@ -180,34 +180,35 @@ pub(super) fn classify(
     })
 }
 
-/// The `[limits]` table: by the name of the limit's kind, in its unit.
+/// The `[limits]` table, in the unit of each limit.
 pub(super) fn limits(
     document: &Document,
     written: &BTreeMap<String, Plain>,
     faults: &mut Faults,
-) -> BTreeMap<String, u64> {
+) -> BTreeMap<LimitKind, u64> {
     let mut limits = BTreeMap::new();
     for (name, value) in written {
         let limit = named_limit(document, name, value);
-        limits.extend(faults.keep(&["limits"], limit).map(|limit| (name.clone(), limit)));
+        limits.extend(faults.keep(&["limits"], limit));
     }
     limits
 }
 
-fn named_limit(document: &Document, name: &str, value: &Plain) -> Result<u64, ProfileFault> {
+fn named_limit(document: &Document, name: &str, value: &Plain) -> Result<(LimitKind, u64), ProfileFault> {
     let at = keys!["limits", name.to_owned()];
-    let Some(kind) = Kind::of(name) else {
-        let known: Vec<&str> = KINDS.iter().map(|kind| kind.name).collect();
+    let Some(kind) = LimitKind::of(name) else {
+        let known: Vec<&str> = LimitKind::all().map(LimitKind::name).collect();
         return Err(document.error_at_key(
             &at,
             format!("`{name}` is no limit that can be looked for"),
             choose(name, &known, "those that can are"),
         ));
     };
-    limit(kind, value).map_err(|error| document.error_at(&at, error.message, error.remedy))
+    let limit = limit(kind, value);
+    limit.map(|limit| (kind, limit)).map_err(|error| document.error_at(&at, error.message, error.remedy))
 }
 
-fn limit(kind: &Kind, value: &Plain) -> Result<u64, UnitError> {
+fn limit(kind: LimitKind, value: &Plain) -> Result<u64, UnitError> {
     fn read<Q: Quantity>(value: &Plain) -> Result<Q, UnitError> {
         match value {
             Plain::Number(number) => Q::from_integer(*number),
@@ -216,19 +217,19 @@ fn limit(kind: &Kind, value: &Plain) -> Result<u64, UnitError> {
     }
     let most = |value: u64, most: u64, shown: &str| match value > most {
         true => Err(UnitError::new(
-            format!("`{}` is never looked for as far as that", kind.name),
+            format!("`{}` is never looked for as far as that", kind.name()),
             &format!("write at most {shown}"),
         )),
         false => Ok(value),
     };
-    match kind.measure {
+    match kind.measure() {
         // A content is held whole while its limit is looked for.
-        Measure::Octets => most(read::<Size>(value)?.0, LARGEST_LIMIT, "\"1GiB\""),
-        Measure::Time => {
+        LimitMeasure::Bytes => most(read::<Size>(value)?.0, LARGEST_LIMIT, "\"1GiB\""),
+        LimitMeasure::Time => {
             read::<Time>(value).map(|Time(time)| u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
         }
-        Measure::Rate => read::<Rate>(value).map(|rate| (rate.hertz() * 60.0).round() as u64),
-        Measure::Count | Measure::Rule => most(read::<Count>(value)?.0, MOST_LIMIT, "1000000"),
+        LimitMeasure::Rate => read::<Rate>(value).map(|rate| (rate.hertz() * 60.0).round() as u64),
+        LimitMeasure::Count | LimitMeasure::Rule => most(read::<Count>(value)?.0, MOST_LIMIT, "1000000"),
     }
 }
 

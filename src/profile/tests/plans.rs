@@ -7,6 +7,7 @@ use super::super::overrides::{Origin, apply_in_order};
 use super::super::{Document, Override, Purpose, compile, resolved, schema};
 use super::{compiled, context};
 use crate::condition::expect::When;
+use crate::experiment::limit::LimitKind;
 use crate::listener::limits::{self, Delay, Style};
 use crate::load::{Curve, LoadModel, Spacing, Think};
 use crate::mail::Size;
@@ -135,8 +136,9 @@ fn the_contracts_profile_parses_and_only_its_clear_text_is_refused() {
     let texts: Vec<&str> = own.iter().map(|one| one.expr.text.as_str()).collect();
     assert_eq!(texts, ["response p99 < 800ms", "unexpected rate < 0.1%"]);
     assert!(own[1].abort && own[1].window == Some(Duration::from_secs(30)));
-    assert_eq!(compiled.limits["too-many-connections-from-host"], 50);
-    assert_eq!(compiled.limits["message-size-exceeded"], 20 << 20);
+    let limit = |name| compiled.limits[&LimitKind::of(name).unwrap()];
+    assert_eq!(limit("too-many-connections-from-host"), 50);
+    assert_eq!(limit("message-size-exceeded"), 20 << 20);
     assert_eq!((compiled.listener.style, compiled.listener.max_connections), (Style::Cisco, Some(300)));
     let body = Delay { min: Duration::from_millis(5), max: Duration::from_millis(40) };
     assert_eq!(compiled.listener.delays.body, body);
@@ -308,7 +310,7 @@ fn a_listener_alone_needs_no_target_and_a_search_no_phase() {
     )
     .unwrap();
     let limits = compile(&search, &context(Purpose::Search)).unwrap().limits;
-    assert_eq!(limits["idle-timeout"], 300_000);
+    assert_eq!(limits[&LimitKind::of("idle-timeout").unwrap()], 300_000);
 }
 
 #[test]

@@ -1,12 +1,11 @@
 //! A stage for searches: a listener, probes, and what they are to find.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
 use smtpress::condition::Classifier;
-use smtpress::experiment::limit::{self, Bounds, Finding, KINDS, Kind, Outcome, Request, Setting};
+use smtpress::experiment::limit::{self, Bounds, Finding, LimitKind, LimitRequest, Outcome, Setting};
 use smtpress::generator::connector::{Connector, EmbeddedListener};
 use smtpress::generator::probe::NetworkProbes;
 use smtpress::listener::limits::Limits;
@@ -32,12 +31,10 @@ pub fn bounds() -> Bounds {
 }
 
 /// What is to be found: names, and what is expected of each.
-pub fn request(names: &[(&str, Option<u64>)]) -> Request {
-    let kinds = KINDS.iter().filter(|kind| names.iter().any(|(name, _)| *name == kind.name));
-    let kinds: Vec<&'static Kind> = kinds.collect();
-    assert_eq!(kinds.len(), names.len(), "a kind of another name in {names:?}");
-    let expected = names.iter().filter_map(|(name, value)| Some(((*name).to_owned(), (*value)?)));
-    Request { kinds, expected: expected.collect::<BTreeMap<_, _>>() }
+pub fn request(names: &[(&str, Option<u64>)]) -> LimitRequest {
+    let kind = |name: &str| LimitKind::of(name).unwrap_or_else(|| panic!("no limit is called {name}"));
+    let expected = names.iter().filter_map(|(name, value)| Some((kind(name), (*value)?))).collect();
+    LimitRequest { kinds: names.iter().map(|(name, _)| kind(name)).collect(), expected }
 }
 
 /// Searches at `place`.
@@ -45,7 +42,7 @@ pub fn search_at(
     place: SocketAddr,
     certificate: Option<&CertificateDer<'static>>,
     bounds: Bounds,
-    request: &Request,
+    request: &LimitRequest,
 ) -> Outcome {
     let mut plan = plan(Vec::new());
     plan.script.timeouts =

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use smtpress::experiment::limit::{self, Finding, KINDS, Kind, Outcome, Request, Verdict};
+use smtpress::experiment::limit::{self, Finding, LimitKind, Outcome, Verdict};
 use smtpress::generator::probe::{CloseMode, OpenOutcome, Probe, ProbeOptions, ProbeOutcome, Probes, Spent};
 use smtpress::listener::limits::{Limits, Patterns};
 use smtpress::smtp::hello::Offer;
@@ -14,13 +14,7 @@ use smtpress::smtp::hello::Offer;
 use super::drawn::chaos::Chaos;
 use super::drawn::listener::{At, Drawn, Limit, Rate, Shows, Simulated, Tarpit, Window};
 use super::drawn::setting;
-use super::stage::{bounds, search_at};
-
-fn request(names: &[(&str, Option<u64>)]) -> Request {
-    let kinds = names.iter().map(|(name, _)| Kind::of(name).unwrap()).collect();
-    let expected = names.iter().filter_map(|(name, value)| Some(((*name).to_owned(), (*value)?)));
-    Request { kinds, expected: expected.collect() }
-}
+use super::stage::{bounds, request, search_at};
 
 fn search(drawn: &Drawn, names: &[(&str, Option<u64>)]) -> Outcome {
     limit::search(&mut Simulated::new(drawn), &setting(), &request(names), &mut ())
@@ -50,10 +44,9 @@ fn per_host(most: u64) -> Drawn {
 #[test]
 fn n1_a_listener_that_refuses_every_recipient_costs_no_memory_and_ends_no_search() {
     let drawn = Drawn { refuses_recipients: true, ..Drawn::open() };
-    let names: Vec<(&str, Option<u64>)> = KINDS
-        .iter()
-        .filter(|kind| !matches!(kind.name, "too-many-tls-sessions" | "too-many-connections-to-host"))
-        .map(|kind| (kind.name, None))
+    let names: Vec<(&str, Option<u64>)> = LimitKind::all()
+        .filter(|kind| !matches!(kind.name(), "too-many-tls-sessions" | "too-many-connections-to-host"))
+        .map(|kind| (kind.name(), None))
         .collect();
     let outcome = search(&drawn, &names);
     assert_eq!((outcome.ended, outcome.findings.len()), (None, names.len()));
@@ -318,10 +311,9 @@ fn n15_what_comes_three_times_at_the_same_count_is_the_limit_whatever_its_words(
     });
     let mut setting = setting();
     setting.bounds.time = Duration::from_secs(120);
-    let all = KINDS
-        .iter()
-        .filter(|kind| kind.name.contains("command") || kind.name.contains("idle"))
-        .map(|kind| (kind.name, None));
+    let all = LimitKind::all()
+        .filter(|kind| kind.name().contains("command") || kind.name().contains("idle"))
+        .map(|kind| (kind.name(), None));
     let outcome = limit::search(&mut probes, &setting, &request(&all.collect::<Vec<_>>()), &mut ());
     let took = probes.now();
     assert!(took <= Duration::from_secs(122), "{took:?}");
@@ -410,11 +402,12 @@ fn n2_ten_thousand_listeners_that_answer_anything_to_anything_end_no_search_with
     setting.bounds.message_octets = 32 << 10;
     (setting.bounds.sessions, setting.bounds.messages) = (40, 40);
     setting.bounds.time = Duration::from_secs(20 * 60);
+    let kinds: Vec<LimitKind> = LimitKind::all().collect();
     for seed in 0..10_000 {
         let mut probes = Chaos::new(seed);
-        let kind = &KINDS[usize::try_from(seed).unwrap() % KINDS.len()];
+        let kind = kinds[usize::try_from(seed).unwrap() % kinds.len()];
         let expected = [None, Some(0), Some(7), Some(u64::MAX)][usize::try_from(seed / 64).unwrap() % 4];
-        let outcome = limit::search(&mut probes, &setting, &request(&[(kind.name, expected)]), &mut ());
+        let outcome = limit::search(&mut probes, &setting, &request(&[(kind.name(), expected)]), &mut ());
         assert!(!matches!(outcome.ended, Some(limit::Ended::Fault(..))), "seed {seed}: {outcome:?}");
         assert!(outcome.findings.len() == 1 || outcome.ended.is_some(), "seed {seed}: {outcome:?}");
         assert_eq!(probes.left_open(), 0, "seed {seed}: {outcome:?}");

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Crowd, Room, is_whole};
 use crate::condition::Condition;
-use crate::experiment::limit::Kind;
 use crate::experiment::limit::field::{Field, Found};
 use crate::experiment::limit::finding::Finding;
+use crate::experiment::limit::kind::{LimitKind, SessionScope};
 use crate::generator::probe::ProbeOptions;
 
 /// No more client addresses than this are looked at.
@@ -32,36 +32,47 @@ pub(super) fn spread(field: &Field<'_>, count: u64) -> Vec<u64> {
 
 impl Room<'_, '_> {
     /// Whom the limit counts, shown by other clients and by the reply. True: it is another limit.
-    pub(super) fn scope(&mut self, kind: &Kind, finding: &mut Finding, served: u64) -> Found<bool> {
+    pub(super) fn scope(
+        &mut self,
+        kind: LimitKind,
+        scope: SessionScope,
+        finding: &mut Finding,
+        served: u64,
+    ) -> Found<bool> {
         let named = finding.condition.as_deref().and_then(|name| name.parse::<Condition>().ok());
-        let elsewhere = self.elsewhere(kind, finding)?;
-        let other = match named {
-            Some(
-                scope @ (Condition::TooManyConnectionsFromHost
-                | Condition::TooManyConnectionsToHost
-                | Condition::TooManyConnectionsToListener
-                | Condition::TooManyTlsSessions),
-            ) => Some(scope.as_str()).filter(|scope| *scope != kind.name),
-            _ => None,
-        };
+        let elsewhere = self.elsewhere(scope, finding)?;
+        let is_wanted = named == kind.condition();
+        let other = named.filter(|named| {
+            !is_wanted
+                && matches!(
+                    named,
+                    Condition::TooManyConnectionsFromHost
+                        | Condition::TooManyConnectionsToHost
+                        | Condition::TooManyConnectionsToListener
+                        | Condition::TooManyTlsSessions
+                )
+        });
         let foreign = match (elsewhere, other) {
             // What happens weighs more than what is said.
             (Some(true), _) | (None, None) => None,
             // It may count networks, or call it so: what is said and what happens agree well enough.
-            (Some(false), None) if named.is_some_and(|scope| scope.as_str() == kind.name) => None,
-            (Some(false), other) => Some(other.unwrap_or("a limit that counts all clients")),
+            (Some(false), None) if is_wanted => None,
+            (Some(false), None) => Some("a limit that counts all clients"),
             // Each client came from an address of its own: it is no limit of one address, whatever the reply says.
-            (None, Some("too-many-connections-from-host")) if self.crowd == Crowd::ManyHosts => {
+            (None, Some(Condition::TooManyConnectionsFromHost)) if self.crowd == Crowd::ManyHosts => {
                 finding
                     .remark("the reply speaks of one host, and each session came from an address of its own");
                 None
             }
-            (None, other) => other,
+            (_, Some(other)) => Some(other.as_str()),
         };
         // Two names for limits that count all clients: where nothing was expected, the one that the reply gives is right.
-        if let Some(other) =
-            foreign.filter(|other| finding.expected.is_none() && is_whole(kind.name) && is_whole(other))
-        {
+        let is_other_name = is_whole(scope)
+            && matches!(
+                other,
+                Some(Condition::TooManyConnectionsToHost | Condition::TooManyConnectionsToListener)
+            );
+        if let Some(other) = foreign.filter(|_| finding.expected.is_none() && is_other_name) {
             finding.name = other.to_owned();
         } else if let Some(other) = foreign {
             finding.hidden(served, format!("{other} was met first, at {served}"));
@@ -71,7 +82,7 @@ impl Room<'_, '_> {
     }
 
     /// Whether clients from elsewhere are still served: of the same network, and of another. `None`: it cannot be asked.
-    fn elsewhere(&mut self, kind: &Kind, finding: &mut Finding) -> Found<Option<bool>> {
+    fn elsewhere(&mut self, scope: SessionScope, finding: &mut Finding) -> Found<Option<bool>> {
         let hosts = self.field.probes.hosts();
         let of = |field: &Field<'_>, host: u64| field.probes.network(host);
         if self.crowd == Crowd::ManyHosts {
@@ -85,7 +96,7 @@ impl Room<'_, '_> {
             }
             return Ok(None);
         }
-        if hosts < 2 || kind.name != "too-many-connections-from-host" {
+        if hosts < 2 || scope != SessionScope::Host {
             return Ok(None);
         }
         let own = of(self.field, 0);

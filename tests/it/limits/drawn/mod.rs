@@ -13,7 +13,9 @@ use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use smtpress::condition::Classifier;
-use smtpress::experiment::limit::{self, Bounds, Finding, KINDS, Kind, Outcome, Request, Setting, Verdict};
+use smtpress::experiment::limit::{
+    self, Bounds, Finding, LimitKind, LimitMeasure, LimitRequest, Outcome, Setting, Verdict,
+};
 use smtpress::mail::Spec;
 use smtpress::smtp::script::Script;
 
@@ -230,14 +232,14 @@ const ENDINGS: [(&str, &[u8]); 7] = [
 ];
 
 /// Where a limit really is, in the unit of its kind; `None`: there is none.
-fn truth(drawn: &Drawn, kind: &Kind) -> Option<u64> {
+fn truth(drawn: &Drawn, kind: LimitKind) -> Option<u64> {
     let most = |limit: &Option<Limit>| limit.as_ref().map(|limit| limit.most);
     let errors = |limit: &Option<Limit>| most(limit).map(|most| most - u64::from(drawn.closes_after_error));
     let rate = |rate: &Option<Rate>| {
         rate.as_ref().map(|rate| (rate.most as f64 * 60.0 / rate.window.as_secs_f64()).round() as u64)
     };
     let least = |limits: &[&Option<Limit>]| limits.iter().filter_map(|limit| most(limit)).min();
-    match kind.name {
+    match kind.name() {
         "too-many-connections-from-host" => least(&[&drawn.per_host, &drawn.per_network, &drawn.in_all]),
         "too-many-connections-to-listener" => most(&drawn.in_all),
         "too-many-messages-per-session" => most(&drawn.messages),
@@ -265,10 +267,10 @@ fn truth(drawn: &Drawn, kind: &Kind) -> Option<u64> {
 }
 
 /// What of a finding is not true; `None`: nothing.
-fn untrue(drawn: &Drawn, kind: &Kind, finding: &Finding) -> Option<String> {
+fn untrue(drawn: &Drawn, kind: LimitKind, finding: &Finding) -> Option<String> {
     let truth = truth(drawn, kind);
     // Times are told to the second, rates to one a minute; a line end may be one byte of a size.
-    let (below, above) = match kind.name {
+    let (below, above) = match kind.name() {
         name if name.starts_with("idle") || name == "connection-time-exceeded" => (1000, 1000),
         "rate-limited" | "connection-rate-limited" => (1, 1),
         "message-size-exceeded.content" if drawn.counts_lf => (0, truth.unwrap_or(0) / 20 + 200),
@@ -276,7 +278,7 @@ fn untrue(drawn: &Drawn, kind: &Kind, finding: &Finding) -> Option<String> {
     };
     let is_at_least = |low: u64| truth.is_none_or(|truth| low <= truth.saturating_add(above));
     let is_at_most = |high: u64| truth.is_some_and(|truth| high.saturating_add(below) >= truth);
-    if let Some(end) = ENDINGS.iter().find(|(name, _)| kind.name.ends_with(&format!("bare-cr-lf.{name}"))) {
+    if let Some(end) = ENDINGS.iter().find(|(name, _)| kind.name().ends_with(&format!("bare-cr-lf.{name}"))) {
         let ends = drawn.endings.contains(&end.1);
         return match finding.verdict {
             Verdict::Unsafe if !ends => Some("called unsafe".to_owned()),
@@ -293,10 +295,10 @@ fn untrue(drawn: &Drawn, kind: &Kind, finding: &Finding) -> Option<String> {
     if finding.verdict == Verdict::Unsafe {
         return Some("called unsafe".to_owned());
     }
-    if kind.measure == limit::Measure::Rule {
+    if kind.measure() == LimitMeasure::Rule {
         return None;
     }
-    let in_silence = kind.name == "too-many-recipients"
+    let in_silence = kind.name() == "too-many-recipients"
         && drawn.recipients.as_ref().is_some_and(|limit| limit.at == At::Dropped)
         && finding.remarks.iter().any(|remark| remark.contains("does not show in the dialogue"));
     match finding.verdict {
@@ -322,7 +324,7 @@ fn untrue(drawn: &Drawn, kind: &Kind, finding: &Finding) -> Option<String> {
             }
             let (truth, expected) = truth.zip(finding.expected)?;
             let wide = high as f64 > low as f64 * 1.05 + 2.0;
-            let is_rate = kind.measure == limit::Measure::Rate;
+            let is_rate = kind.measure() == LimitMeasure::Rate;
             let slack = below.max(above).max(if is_rate { truth / 20 } else { 0 });
             match finding.verdict {
                 Verdict::AsExpected if expected.abs_diff(truth) > slack && !wide => {
@@ -359,17 +361,16 @@ pub fn setting() -> Setting {
 }
 
 /// What is asked of a listener: some kinds, with nothing, the truth or something else expected.
-fn asked(die: &mut Die, drawn: &Drawn) -> Request {
-    let mut kinds: Vec<&'static Kind> = KINDS
-        .iter()
-        .filter(|kind| !matches!(kind.name, "too-many-tls-sessions" | "too-many-connections-to-host"))
+fn asked(die: &mut Die, drawn: &Drawn) -> LimitRequest {
+    let mut kinds: Vec<LimitKind> = LimitKind::all()
+        .filter(|kind| !matches!(kind.name(), "too-many-tls-sessions" | "too-many-connections-to-host"))
         .collect();
     kinds.shuffle(&mut die.0);
     // Those that there are come first.
-    kinds.sort_by_key(|kind| truth(drawn, kind).is_none());
+    kinds.sort_by_key(|kind| truth(drawn, *kind).is_none());
     kinds.truncate(7);
     let mut expected = BTreeMap::new();
-    for kind in &kinds {
+    for &kind in &kinds {
         let truth = truth(drawn, kind);
         let value = match die.number(0, 4) {
             0 | 1 => truth,
@@ -377,15 +378,15 @@ fn asked(die: &mut Die, drawn: &Drawn) -> Request {
             3 if die.often(0.5) => Some(die.number(1, 30)),
             _ => None,
         };
-        if let Some(value) = value.filter(|_| kind.measure != limit::Measure::Rule) {
-            expected.insert(kind.name.to_owned(), value);
+        if let Some(value) = value.filter(|_| kind.measure() != LimitMeasure::Rule) {
+            expected.insert(kind, value);
         }
     }
-    kinds.sort_by_key(|kind| KINDS.iter().position(|other| other.name == kind.name));
-    Request { kinds, expected }
+    kinds.sort_by_key(|kind| LimitKind::all().position(|other| other == *kind));
+    LimitRequest { kinds, expected }
 }
 
-fn searched(drawn: &Drawn, request: &Request) -> (Outcome, usize) {
+fn searched(drawn: &Drawn, request: &LimitRequest) -> (Outcome, usize) {
     let mut probes = Simulated::new(drawn);
     let outcome = limit::search(&mut probes, &setting(), request, &mut ());
     let left = probes.left_open();
@@ -412,22 +413,23 @@ fn short(finding: &Finding) -> String {
 }
 
 /// What is wrong with a listener's findings.
-fn faults(drawn: &Drawn, request: &Request, outcome: &Outcome, left: usize) -> Vec<String> {
+fn faults(drawn: &Drawn, request: &LimitRequest, outcome: &Outcome, left: usize) -> Vec<String> {
     let mut faults = Vec::new();
     for finding in &outcome.findings {
         let kind = request
             .kinds
             .iter()
+            .copied()
             .find(|kind| {
-                kind.name == finding.name
+                kind.name() == finding.name
                     || finding.name == "too-many-connections-to-host"
-                        && kind.name == "too-many-connections-to-listener"
+                        && kind.name() == "too-many-connections-to-listener"
             })
             .unwrap();
         if let Some(what) = untrue(drawn, kind, finding) {
             faults.push(format!(
                 "{}: {what} (truth {:?}): {}",
-                kind.name,
+                kind.name(),
                 truth(drawn, kind),
                 short(finding)
             ));
@@ -456,7 +458,7 @@ fn nothing_untrue_is_said_of_a_thousand_drawn_listeners() {
         let request = asked(&mut die, &drawn);
         let (outcome, left) = searched(&drawn, &request);
         for finding in &outcome.findings {
-            let kind = request.kinds.iter().find(|kind| kind.name == finding.name);
+            let kind = request.kinds.iter().copied().find(|kind| kind.name() == finding.name);
             let Some(value) = kind.and_then(|kind| truth(&drawn, kind)) else { continue };
             known += 1;
             if finding.at_most.is_some() && finding.verdict != Verdict::Unstable {

@@ -1,0 +1,382 @@
+//! The limits that can be searched: [`TABLE`] has one row for each, with all that is known of it before it is measured.
+
+use std::fmt;
+
+use crate::condition::Condition;
+
+use LimitKind::*;
+
+/// One limit, or one rule of the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LimitKind {
+    /// A rule of the protocol that is broken on purpose.
+    Rule(Rule),
+    /// Messages of one session.
+    MessagesPerSession,
+    /// Bytes of all messages of one session.
+    SessionBytes,
+    /// Recipients of one message.
+    Recipients,
+    /// Bytes of a part of the dialogue.
+    Size(SizedPart),
+    /// `Received:` fields of a message.
+    Hops,
+    /// A line of text that ends in these bytes and not in CRLF.
+    BareLineEnd(&'static [u8]),
+    /// An end of data that is none (RFC 5321 4.1.1.4).
+    Smuggling(&'static [u8]),
+    /// Sessions held at once.
+    Concurrency(SessionScope),
+    /// Mistakes of one session.
+    Mistakes(Mistake),
+    /// Messages by time.
+    MessageRate,
+    /// Connections by time.
+    ConnectionRate,
+    /// Silence of the client.
+    IdleTimeout(IdlePoint),
+    /// The time of a session whose client is not silent.
+    SessionTime,
+}
+
+/// A rule of the order of commands, or of their form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rule {
+    /// DATA without a recipient.
+    DataBeforeRcpt,
+    /// RCPT without a transaction.
+    RcptBeforeMail,
+    /// A transaction without a hello.
+    MailBeforeHello,
+    /// A transaction within a transaction.
+    MailTwice,
+    /// A hello without its name.
+    HelloWithoutName,
+    /// A hello with a name that no host can have.
+    HelloTooLong,
+    /// A second login.
+    AuthTwice,
+    /// TLS within TLS.
+    StarttlsTwice,
+    /// A command that does not exist.
+    UnknownCommand,
+    /// Several commands in one write.
+    Pipelining,
+}
+
+/// What is made longer until it is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SizedPart {
+    /// A message by the SIZE that MAIL declares.
+    Declaration,
+    /// A message by its content.
+    Content,
+    /// The header of a message.
+    Header,
+    /// A line of text.
+    TextLine,
+    /// A command line.
+    CommandLine,
+    /// A path with its angle brackets.
+    Path,
+}
+
+/// Which sessions are counted together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SessionScope {
+    /// Those of one client.
+    Host,
+    /// All of the listener.
+    Listener,
+    /// All of the host.
+    TargetHost,
+    /// The encrypted ones.
+    Tls,
+}
+
+/// A mistake that is repeated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Mistake {
+    /// A command that does not exist.
+    Command,
+    /// A command with a wrong syntax.
+    Syntax,
+    /// A command that does nothing.
+    Junk,
+    /// A recipient that does not exist.
+    Recipient,
+    /// A login with a wrong password.
+    Login,
+}
+
+/// Where in a session the client is silent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum IdlePoint {
+    /// After the hello.
+    Hello,
+    /// After the greeting.
+    Greeting,
+    /// After MAIL.
+    Mail,
+    /// After RCPT.
+    Rcpt,
+    /// After DATA.
+    Data,
+    /// Within the content.
+    Body,
+}
+
+/// In what a limit is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LimitMeasure {
+    /// A number.
+    Count,
+    /// Bytes.
+    Bytes,
+    /// A time.
+    Time,
+    /// A number by time.
+    Rate,
+    /// Nothing: a rule is kept or not.
+    Rule,
+}
+
+/// When a limit is searched that is not asked for by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Applies {
+    /// Always.
+    Always,
+    /// If sessions are encrypted.
+    Encrypted,
+    /// If sessions log in.
+    LoggedIn,
+    /// On loopback: elsewhere the listener may hold it against this machine for long.
+    Loopback,
+    /// Never.
+    ByName,
+}
+
+/// What is known of a limit before it is measured.
+#[derive(Debug)]
+struct Row {
+    kind: LimitKind,
+    name: &'static str,
+    measure: LimitMeasure,
+    unit: &'static str,
+    how: &'static str,
+    applies: Applies,
+}
+
+const fn row(
+    kind: LimitKind,
+    name: &'static str,
+    measure: LimitMeasure,
+    unit: &'static str,
+    how: &'static str,
+) -> Row {
+    Row { kind, name, measure, unit, how, applies: Applies::Always }
+}
+
+const fn rule(rule: Rule, name: &'static str, how: &'static str) -> Row {
+    row(Rule(rule), name, LimitMeasure::Rule, "reply", how)
+}
+
+const fn count(kind: LimitKind, name: &'static str, unit: &'static str, how: &'static str) -> Row {
+    row(kind, name, LimitMeasure::Count, unit, how)
+}
+
+const fn bytes(kind: LimitKind, name: &'static str, how: &'static str) -> Row {
+    row(kind, name, LimitMeasure::Bytes, "bytes", how)
+}
+
+const fn smuggling(end: &'static [u8], name: &'static str, how: &'static str) -> Row {
+    row(Smuggling(end), name, LimitMeasure::Rule, "messages", how)
+}
+
+const fn rate(kind: LimitKind, name: &'static str, unit: &'static str, how: &'static str) -> Row {
+    row(kind, name, LimitMeasure::Rate, unit, how)
+}
+
+const fn time(kind: LimitKind, name: &'static str, how: &'static str) -> Row {
+    row(kind, name, LimitMeasure::Time, "ms", how)
+}
+
+impl Row {
+    const fn only(self, applies: Applies) -> Row {
+        Row { applies, ..self }
+    }
+}
+
+/// Every limit, in the order in which they are searched: what needs one session first, then what fills the listener, then
+/// what it may hold against the client, and the long waits last. The name is that of the condition that shows the limit;
+/// behind a dot stands which kind it is.
+const TABLE: &[Row] = &[
+    rule(Rule::DataBeforeRcpt, "rule.data-before-rcpt", "DATA before any RCPT"),
+    rule(Rule::RcptBeforeMail, "rule.rcpt-before-mail", "RCPT before MAIL"),
+    rule(Rule::MailBeforeHello, "rule.mail-before-hello", "MAIL before HELO or EHLO"),
+    rule(Rule::MailTwice, "rule.mail-twice", "MAIL within a transaction"),
+    rule(Rule::HelloWithoutName, "rule.hello-without-name", "EHLO without a name"),
+    rule(Rule::HelloTooLong, "rule.hello-too-long", "EHLO with a name of 300 bytes"),
+    rule(Rule::AuthTwice, "rule.auth-twice", "AUTH after a login").only(Applies::LoggedIn),
+    rule(Rule::StarttlsTwice, "rule.starttls-twice", "STARTTLS within TLS").only(Applies::Encrypted),
+    rule(Rule::UnknownCommand, "rule.unknown-command", "a command that does not exist"),
+    rule(Rule::Pipelining, "rule.pipelining", "MAIL, RCPT, DATA in one write"),
+    count(
+        MessagesPerSession,
+        "too-many-messages-per-session",
+        "messages",
+        "one session, message after message",
+    ),
+    bytes(SessionBytes, "session-bytes-exceeded", "one session, message after message"),
+    count(Recipients, "too-many-recipients", "recipients", "RCPT after RCPT"),
+    bytes(Size(SizedPart::Declaration), "message-size-exceeded", "MAIL with SIZE=, to the byte"),
+    bytes(Size(SizedPart::Content), "message-size-exceeded.content", "real content, to the byte"),
+    bytes(Size(SizedPart::Header), "header-size-exceeded", "a header made longer, to the byte"),
+    bytes(Size(SizedPart::TextLine), "line-too-long", "a line of text made longer, to the byte"),
+    bytes(Size(SizedPart::CommandLine), "line-too-long.command", "a NOOP made longer, to the byte"),
+    bytes(Size(SizedPart::Path), "line-too-long.path", "a recipient made longer, to the byte"),
+    count(Hops, "too-many-hops", "hops", "more and more Received: fields"),
+    count(BareLineEnd(b"\n"), "bare-cr-lf", "lines", "a line that ends in LF alone"),
+    count(BareLineEnd(b"\r"), "bare-cr-lf.cr", "lines", "a CR alone within a line"),
+    smuggling(b"\n.\n", "bare-cr-lf.lf-dot-lf", "smuggling: LF . LF"),
+    smuggling(b"\n.\r\n", "bare-cr-lf.lf-dot-crlf", "smuggling: LF . CRLF"),
+    smuggling(b"\r.\r", "bare-cr-lf.cr-dot-cr", "smuggling: CR . CR"),
+    smuggling(b"\r.\r\n", "bare-cr-lf.cr-dot-crlf", "smuggling: CR . CRLF"),
+    smuggling(b"\r\n.\r", "bare-cr-lf.crlf-dot-cr", "smuggling: CRLF . CR"),
+    smuggling(b"\r\n.\n", "bare-cr-lf.crlf-dot-lf", "smuggling: CRLF . LF"),
+    smuggling(b"\r\n\0.\r\n", "bare-cr-lf.crlf-nul-dot-crlf", "smuggling: CRLF NUL . CRLF"),
+    count(
+        Concurrency(SessionScope::Host),
+        "too-many-connections-from-host",
+        "sessions",
+        "sessions held from one address",
+    ),
+    count(
+        Concurrency(SessionScope::Listener),
+        "too-many-connections-to-listener",
+        "sessions",
+        "sessions held, each from its own address",
+    ),
+    // Searched in the same way as that of the listener.
+    count(
+        Concurrency(SessionScope::TargetHost),
+        "too-many-connections-to-host",
+        "sessions",
+        "sessions held, each from its own address",
+    )
+    .only(Applies::ByName),
+    count(Concurrency(SessionScope::Tls), "too-many-tls-sessions", "sessions", "encrypted sessions held")
+        .only(Applies::Encrypted),
+    count(Mistakes(Mistake::Command), "bad-command-limit-exceeded", "errors", "commands that do not exist"),
+    count(
+        Mistakes(Mistake::Syntax),
+        "bad-command-limit-exceeded.syntax",
+        "errors",
+        "commands with a wrong syntax",
+    ),
+    count(Mistakes(Mistake::Junk), "bad-command-limit-exceeded.junk", "commands", "NOOP after NOOP"),
+    count(
+        Mistakes(Mistake::Recipient),
+        "too-many-invalid-recipients",
+        "errors",
+        "recipients that do not exist",
+    )
+    .only(Applies::Loopback),
+    count(Mistakes(Mistake::Login), "too-many-auth-failures", "errors", "logins with a wrong password")
+        .only(Applies::Loopback),
+    rate(MessageRate, "rate-limited", "messages a minute", "messages as fast as they are accepted")
+        .only(Applies::Loopback),
+    rate(ConnectionRate, "connection-rate-limited", "connections a minute", "one session after the other")
+        .only(Applies::Loopback),
+    time(IdleTimeout(IdlePoint::Hello), "idle-timeout", "silence after the hello"),
+    time(IdleTimeout(IdlePoint::Greeting), "idle-timeout.greeting", "silence before the hello"),
+    time(IdleTimeout(IdlePoint::Mail), "idle-timeout.mail", "silence after MAIL"),
+    time(IdleTimeout(IdlePoint::Rcpt), "idle-timeout.rcpt", "silence after RCPT"),
+    time(IdleTimeout(IdlePoint::Data), "idle-timeout.data", "silence after DATA"),
+    time(IdleTimeout(IdlePoint::Body), "idle-timeout.body", "silence within the content"),
+    time(SessionTime, "connection-time-exceeded", "a NOOP now and then"),
+];
+
+impl LimitKind {
+    /// Every limit, in the order in which they are searched.
+    pub fn all() -> impl Iterator<Item = LimitKind> {
+        TABLE.iter().map(|row| row.kind)
+    }
+
+    /// The limit of this name.
+    pub fn of(name: &str) -> Option<LimitKind> {
+        LimitKind::all().find(|kind| kind.name() == name)
+    }
+
+    fn row(self) -> &'static Row {
+        TABLE.iter().find(|row| row.kind == self).expect("each limit has a row")
+    }
+
+    /// Its name in profiles, flags and results.
+    pub fn name(self) -> &'static str {
+        self.row().name
+    }
+
+    /// In what it is counted.
+    pub fn measure(self) -> LimitMeasure {
+        self.row().measure
+    }
+
+    /// What is counted, in a word.
+    pub fn unit(self) -> &'static str {
+        self.row().unit
+    }
+
+    /// How it is searched, in a few words.
+    pub fn how(self) -> &'static str {
+        self.row().how
+    }
+
+    /// When it is searched without being asked for by name.
+    pub fn applies(self) -> Applies {
+        self.row().applies
+    }
+
+    /// The condition that shows it; none for rules.
+    pub fn condition(self) -> Option<Condition> {
+        let (family, _) = self.name().split_once('.').unwrap_or((self.name(), ""));
+        family.parse().ok()
+    }
+
+    /// Whether a name means this limit: its own, or that of its family (`rule`, `bare-cr-lf`).
+    pub fn is_named(self, name: &str) -> bool {
+        self.name().strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    }
+}
+
+impl fmt::Display for LimitKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn each_name_stands_for_one_limit_and_each_limit_but_a_rule_has_its_condition() {
+        let (kinds, names): (BTreeSet<_>, BTreeSet<_>) =
+            LimitKind::all().map(|kind| (kind, kind.name())).unzip();
+        assert_eq!((kinds.len(), names.len()), (TABLE.len(), TABLE.len()));
+        for kind in kinds {
+            assert_eq!(LimitKind::of(kind.name()), Some(kind));
+            let is_rule = matches!(kind, Rule(_));
+            assert_eq!(kind.condition().is_none(), is_rule, "{kind}");
+        }
+    }
+
+    #[test]
+    fn a_family_is_named_by_what_stands_before_the_dot() {
+        let named = |name| LimitKind::all().filter(|kind| kind.is_named(name)).count();
+        assert_eq!((named("rule"), named("bare-cr-lf"), named("line-too-long")), (10, 9, 3));
+        assert_eq!((named("line-too-long.path"), named("line-too"), named("")), (1, 0, 0));
+    }
+}
