@@ -368,6 +368,11 @@ pub struct CommonArgs {
 }
 
 impl CommonArgs {
+    /// How the load is shown.
+    pub fn shown(&self) -> Progress {
+        if self.quiet { Progress::None } else { self.progress.unwrap_or(Progress::Auto) }
+    }
+
     /// The directory of the run, made. Nothing is sent before it is there.
     ///
     /// # Errors

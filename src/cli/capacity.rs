@@ -7,24 +7,22 @@ mod site;
 use std::path::Path;
 use std::time::Duration;
 
-use super::args::{Format, Progress};
-use super::prepare::{self, Prepared};
-use super::report::{Copies, in_text};
-use super::run::{environment, start_listener};
+use super::args::Progress;
+use super::prepare;
 use super::screen::Screen;
 use super::selftest;
-use crate::command::CommandError;
-use crate::command::output::Output;
+use super::show::{conclude, show};
+use crate::command::life::Life;
 use crate::command::signals::Signals;
+use crate::command::{CommandError, Copies, Prepared, machine};
 use crate::experiment::capacity::record::VERSION;
 use crate::experiment::capacity::{CapacityPlan, Controller, Knob, SearchEnd, SearchState, search};
-use crate::generator::{Local, RunError, clock, preflight};
-use crate::listener::Listener;
+use crate::generator::{RunError, clock, preflight};
 use crate::load::Shard;
 use crate::profile::overrides::{Origin, apply_in_order};
 use crate::profile::{Document, Override, Purpose};
 use crate::report::format;
-use crate::report::run_dir::{Contents, RunDir, SEARCH};
+use crate::report::run_dir::{RunDir, SEARCH};
 use crate::report::stored::convert::{self, searched::Searched};
 use crate::report::stored::{Capacity, Generator, RunResult};
 use crate::verdict::ExitCode;
@@ -59,18 +57,13 @@ pub fn capacity(args: &CapacityArgs, screen: &Screen) -> Result<ExitCode, Comman
     let embedded = plan.target.is_embedded();
     let sessions = sessions_possible(&asked, plan, embedded)?;
     preflight::check_before_load(plan)?;
-    let copies = Copies::open(&[
-        ("--json", Format::Json, args.common.json.as_deref()),
-        ("--html", Format::Html, args.html.as_deref()),
-        ("--junit", Format::Junit, args.junit.as_deref()),
-    ])?;
+    let copies = Copies::open(args.common.json.as_deref(), args.html.as_deref(), args.junit.as_deref())?;
     let signals = Signals::listen(screen.messages())?;
-    let mut directory = match &args.resume {
+    let directory = match &args.resume {
         Some(path) => RunDir::reopen(path).map_err(CommandError::unwritable)?,
         None => args.common.directory(plan, prepared.started_at)?,
     };
-    let shown =
-        if args.common.quiet { Progress::None } else { args.common.progress.unwrap_or(Progress::Auto) };
+    let shown = args.common.shown();
     let say = |line: &str| {
         if shown != Progress::None {
             screen.note(line);
@@ -105,22 +98,14 @@ pub fn capacity(args: &CapacityArgs, screen: &Screen) -> Result<ExitCode, Comman
     };
     let so_far =
         |state: &SearchState| judged(&prepared, &asked, state, &SearchEnd::Interrupted, &expects, None);
-    // Whoever goes on with a search that was killed needs both.
-    directory
-        .keep(&so_far(&state))
-        .and_then(|()| directory.put("profile.toml", &prepared.compiled.resolved))
-        .map_err(CommandError::unwritable)?;
+    // A search that is continued needs what `begin` stores.
+    let life = Life::begin(&prepared, directory, &so_far(&state))?;
     copies.clear();
-    let listener = if embedded { Some(start_listener(&prepared)?) } else { None };
-    let mut local = Local::new(signals.stop.clone(), prepared.date()).with_reachability_check();
-    if let Some(listener) = &listener {
-        local = local.with_listener(listener.place()).with_certificate(listener.certificate().cloned());
-    }
     let mut here = Here {
-        local,
+        local: life.local(signals.stop.clone()),
         stop: signals.stop.clone(),
         screen,
-        directory: &directory,
+        directory: &life.directory,
         so_far: &so_far,
         asked: &asked,
         shown,
@@ -139,38 +124,23 @@ pub fn capacity(args: &CapacityArgs, screen: &Screen) -> Result<ExitCode, Comman
         Err(error) => {
             // Nothing of a search that never began is left.
             if matches!(error, RunError::Preflight(_)) && args.resume.is_none() {
-                directory.abandon();
+                life.abandon();
             }
             return Err(error.into());
         }
     };
     signals.over();
     let Here { unkept, transcripts, health, hindrance, .. } = here;
-    let ledger = listener.map(Listener::stop).and_then(|ledger| serde_json::to_value(ledger).ok());
-    let mut result = judged(&prepared, &asked, &state, &end, &expects, ledger);
-    result.generator = health.with(hindrance);
-    result.directory = Some(directory.path().display().to_string());
-    let environment = environment(&prepared);
-    let profile = &prepared.compiled.resolved;
-    let contents =
-        Contents { result: &result, profile, environment: &environment, transcripts: &transcripts };
-    let stored = directory.store(contents).and(unkept.map_or(Ok(()), Err));
-    let mut shown = Ok(());
-    if !copies.take_stdout() && !args.common.quiet {
-        let files = directory.path().display().to_string();
-        let text = in_text(&result, screen.width(), screen.colour_out(), Some(&files))?;
-        shown = Output::Stdout.write(&text);
-    }
+    let mut finished = life.finish(&transcripts, |ledger| {
+        let result = judged(&prepared, &asked, &state, &end, &expects, ledger);
+        RunResult { generator: health.with(hindrance), ..result }
+    });
+    finished.stored = finished.stored.and(unkept.map_or(Ok(()), |error| Err(error.into())));
+    let shown = show(&finished, &copies, args.common.quiet, screen);
     if let SearchEnd::Hook(reason) = &end {
         screen.error(&CommandError::Failed(ExitCode::Preflight, reason.clone()));
     }
-    let written = copies.write(&result, directory.files());
-    stored
-        .map_err(CommandError::from)
-        .and(written)
-        .and(shown)
-        .or_else(|failure| screen.unless_failed(failure, ExitCode::of(result.verdict.exit_code)))?;
-    Ok(ExitCode::of(result.verdict.exit_code))
+    conclude(finished, shown, screen)
 }
 
 /// The profile that the arguments make.
@@ -286,7 +256,7 @@ fn sessions_possible(
 
 /// The rate up to which this machine's generator is trusted; nothing if that cannot be said.
 fn trusted_rate(most: f64, signals: &Signals, say: &dyn Fn(&str)) -> Result<Option<f64>, CommandError> {
-    let able = match selftest::stored_rate() {
+    let able = match machine::generator_rate() {
         Some(rate) => rate,
         None => {
             say("  no selftest of this machine is stored: looking how fast its generator is");

@@ -6,14 +6,13 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::args::{Format, Progress};
-use super::prepare::{self, Prepared};
-use super::report::{Copies, in_text};
-use super::run::{embedded, environment, start_listener};
+use super::args::Progress;
+use super::prepare;
 use super::screen::Screen;
-use crate::command::CommandError;
-use crate::command::output::Output;
+use super::show::{conclude, show};
+use crate::command::life::Life;
 use crate::command::signals::Signals;
+use crate::command::{CommandError, Copies, Prepared};
 use crate::condition::Classifier;
 use crate::experiment::limit::{
     self, Bounds, Ended, Finding, LimitKind, LimitMeasure, LimitRequest, Outcome, Selection, SelectionError,
@@ -21,7 +20,6 @@ use crate::experiment::limit::{
 };
 use crate::generator::probe::{NetworkProbes, ProbeEvent, ProbeRefusal};
 use crate::generator::{Connector, Stop, clock, preflight, reachability};
-use crate::listener::Listener;
 use crate::load::Shard;
 use crate::net::address::addresses::Addresses;
 use crate::net::address::origin::Origin;
@@ -30,7 +28,7 @@ use crate::profile::overrides::{Origin as From, apply_in_order};
 use crate::profile::units::{Count, Quantity, Size, Time};
 use crate::profile::{Override, Purpose};
 use crate::report::format;
-use crate::report::run_dir::{Contents, RunDirError};
+use crate::report::run_dir::RunDirError;
 use crate::report::stored::RunResult;
 use crate::report::stored::convert::searched::Searched;
 use crate::report::stored::json::MOST_INTEGER;
@@ -67,52 +65,27 @@ pub fn limit(args: &LimitArgs, screen: &Screen) -> Result<ExitCode, CommandError
     preflight::raise_descriptors(bounds.sessions.saturating_mul(if embedded { 2 } else { 1 }) + 64).ok();
     let plan = &prepared.compiled.plan;
     reachability::check_target(plan)?;
-    let copies = Copies::open(&[
-        ("--json", Format::Json, args.common.json.as_deref()),
-        ("--html", Format::Html, args.html.as_deref()),
-        ("--junit", Format::Junit, args.junit.as_deref()),
-    ])?;
+    let copies = Copies::open(args.common.json.as_deref(), args.html.as_deref(), args.junit.as_deref())?;
     let signals = Signals::listen(screen.messages())?;
-    let mut directory = args.common.directory(plan, prepared.started_at)?;
-    let listener = if embedded { Some(start_listener(&prepared)?) } else { None };
+    let directory = args.common.directory(plan, prepared.started_at)?;
     let begun = clock::now();
-    directory
-        .keep(&so_far(&prepared, &[], begun))
-        .and_then(|()| directory.put("profile.toml", &prepared.compiled.resolved))
-        .map_err(CommandError::unwritable)?;
+    let life = Life::begin(&prepared, directory, &so_far(&prepared, &[], begun))?;
     copies.clear();
     let mut watcher = Watcher {
         screen,
         found: Vec::new(),
-        keep: &|found| directory.keep(&so_far(&prepared, found, begun)),
+        keep: &|found| life.directory.keep(&so_far(&prepared, found, begun)),
         stop: signals.stop.clone(),
-        speaks: !args.common.quiet && args.common.progress != Some(Progress::None),
+        speaks: args.common.shown() != Progress::None,
     };
     if watcher.speaks {
         screen.note(outline(&request, &bounds, plan).trim_end());
     }
-    let outcome = search(args, &prepared, patience, bounds, &request, listener.as_ref(), &mut watcher)?;
+    let outcome = search(args, &life, patience, bounds, &request, &mut watcher)?;
     signals.over();
-    let ledger = listener.map(Listener::stop).and_then(|ledger| serde_json::to_value(ledger).ok());
-    let mut result = judged(&prepared, outcome, begun, ledger);
-    result.directory = Some(directory.path().display().to_string());
-    let environment = environment(&prepared);
-    let profile = &prepared.compiled.resolved;
-    let stored =
-        directory.store(Contents { result: &result, profile, environment: &environment, transcripts: &[] });
-    let mut shown = Ok(());
-    if !copies.take_stdout() && !args.common.quiet {
-        let files = directory.path().display().to_string();
-        let text = in_text(&result, screen.width(), screen.colour_out(), Some(&files))?;
-        shown = Output::Stdout.write(&text);
-    }
-    let written = copies.write(&result, directory.files());
-    stored
-        .map_err(CommandError::from)
-        .and(written)
-        .and(shown)
-        .or_else(|failure| screen.unless_failed(failure, ExitCode::of(result.verdict.exit_code)))?;
-    Ok(ExitCode::of(result.verdict.exit_code))
+    let finished = life.finish(&[], |ledger| judged(&prepared, outcome, begun, ledger));
+    let shown = show(&finished, &copies, args.common.quiet, screen);
+    conclude(finished, shown, screen)
 }
 
 fn all_v4(addresses: &[SocketAddr]) -> bool {
@@ -253,15 +226,14 @@ fn amount(kind: LimitKind, value: u64) -> String {
 /// Leads the search on probes of this machine.
 fn search(
     args: &LimitArgs,
-    prepared: &Prepared,
+    life: &Life<'_>,
     patience: Duration,
     bounds: Bounds,
     request: &LimitRequest,
-    listener: Option<&Listener>,
     watcher: &mut Watcher<'_>,
 ) -> Result<Outcome, CommandError> {
-    let plan = &prepared.compiled.plan;
-    let connector = Connector::new(plan, listener.map(embedded).as_ref())?;
+    let plan = life.prepared.plan();
+    let connector = Connector::new(plan, life.embedded().as_ref())?;
     let mut probes = NetworkProbes::new(&connector)?.stopped_by(watcher.stop.clone());
     let (screen, silent) = (*watcher.screen, silence::sentence(&plan.target, silence::first_step(plan)));
     probes.on_silence(move || screen.note(&format!("smtpress: {silent}")));
@@ -269,7 +241,7 @@ fn search(
         mail: plan.mail.clone(),
         seed: plan.seed,
         run_id: plan.run_id.clone(),
-        date: prepared.date(),
+        date: life.prepared.date(),
         script: plan.script.clone(),
         logged_in: !plan.logins.users.is_empty(),
         bad_recipient: args.bad_recipient.clone(),

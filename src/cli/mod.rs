@@ -16,6 +16,7 @@ mod run;
 mod screen;
 mod selftest;
 mod serve;
+mod show;
 mod start;
 mod tables;
 mod telemetry;

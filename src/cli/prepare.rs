@@ -2,45 +2,22 @@
 
 use std::path::Path;
 use std::sync::{Once, OnceLock};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
 use super::args::{CheckArgs, Color, FIRST_STEPS, RunArgs};
 use super::screen::Screen;
 use super::variables;
-use crate::command::CommandError;
+use crate::command::{CommandError, Prepared, machine};
 use crate::generator::clock;
 use crate::load::Shard;
-use crate::net::source;
-use crate::profile::check::{self, Has, Needs};
+use crate::profile::check::{self, Needs};
 use crate::profile::flags::{self, Flag, Given};
 use crate::profile::input;
 use crate::profile::overrides::{Origin, apply_in_order};
-use crate::profile::{Compiled, Context, Document, Override, Purpose, compile};
+use crate::profile::{Context, Document, Override, Purpose, compile};
 use crate::report::format;
 use crate::report::stored::json::MOST_INTEGER;
 use crate::verdict::ExitCode;
-
-/// A profile with the moment and the identity of its run.
-pub struct Prepared {
-    pub compiled: Compiled,
-    pub path: Option<String>,
-    /// Since the Unix epoch.
-    pub started_at: Duration,
-}
-
-impl Prepared {
-    /// The Date of all messages of a run (RFC 5322 3.3), in UTC.
-    pub fn date(&self) -> String {
-        let stamp = format::timestamp(self.started_at);
-        let weekdays = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
-        let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-        let weekday = weekdays[usize::try_from(self.started_at.as_secs() / 86_400 % 7).unwrap_or(0)];
-        // RFC 3339: 2026-11-23T12:00:00Z.
-        let month =
-            stamp[5..7].parse::<usize>().ok().and_then(|month| months.get(month - 1)).unwrap_or(&"Jan");
-        format!("{weekday}, {} {month} {} {} +0000", &stamp[8..10], &stamp[..4], &stamp[11..19])
-    }
-}
 
 /// What the profile's text is called when there is no file.
 const COMMAND_LINE: &str = "command line";
@@ -238,7 +215,7 @@ pub fn check(args: &CheckArgs, screen: &Screen) -> Result<ExitCode, CommandError
     let prepared = finish(&document, Purpose::Run, Shard::WHOLE, Some(&args.profile))?;
     let mut out = screen.out();
     check::preview(&prepared.compiled, &mut out)?;
-    let lacking = Needs::of(&prepared.compiled.plan).lacking(&has());
+    let lacking = Needs::of(&prepared.compiled.plan).lacking(&machine::resources());
     for sentence in &lacking {
         screen.note(&format!("error: {sentence}"));
     }
@@ -252,7 +229,7 @@ pub fn check(args: &CheckArgs, screen: &Screen) -> Result<ExitCode, CommandError
 /// Whether the plan asks for more than 80 % of what the last selftest found this machine's generator to be in time for (M25).
 fn too_fast(plan: &crate::plan::Plan) -> Option<String> {
     let asked = plan.phases.iter().filter_map(|phase| phase.load.model.peak_rate()).reduce(f64::max)?;
-    let able = super::selftest::stored_rate()?;
+    let able = machine::generator_rate()?;
     (asked > 0.8 * able).then(|| {
         format!(
             "the profile asks for {}, and the last selftest found this machine's generator in time up to {} only: expect an invalid run, or use more machines (--shard)",
@@ -260,20 +237,4 @@ fn too_fast(plan: &crate::plan::Plan) -> Option<String> {
             format::rate(able)
         )
     })
-}
-
-/// What this machine has.
-pub fn has() -> Has {
-    use nix::sys::resource::{Resource, getrlimit};
-    let memory = std::fs::read_to_string("/proc/meminfo").ok().and_then(|info| {
-        let line = info.lines().find(|line| line.starts_with("MemAvailable:"))?;
-        Some(line.split_ascii_whitespace().nth(1)?.parse::<u64>().ok()? * 1024)
-    });
-    // `ulimit -v` allows less than there is.
-    let allowed = getrlimit(Resource::RLIMIT_AS).ok().map(|(soft, _)| soft);
-    Has {
-        descriptors: getrlimit(Resource::RLIMIT_NOFILE).ok().map(|(_, hard)| hard),
-        ports: source::ports(),
-        memory: memory.into_iter().chain(allowed).min(),
-    }
 }

@@ -9,7 +9,7 @@ use super::screen::Screen;
 use crate::collector::Outcome;
 use crate::collector::snapshot::Interval;
 use crate::collector::tally::Tally;
-use crate::command::Messages;
+use crate::command::{Display, Messages};
 use crate::plan::Plan;
 use crate::report::format;
 
@@ -73,17 +73,17 @@ impl Progress {
             }
         })
     }
+}
 
-    /// The load begins.
-    pub fn begin(&self) {
+impl Display for Progress {
+    fn begin(&mut self) {
         if let Form::Bars { all, blank, bars, line } = &self.form {
             all.set_draw_target(ProgressDrawTarget::stderr_with_hz(10));
             [blank].into_iter().chain(bars).chain([line]).for_each(ProgressBar::tick);
         }
     }
 
-    /// A second is over.
-    pub fn update(&mut self, interval: &Interval, total: &Tally) {
+    fn second(&mut self, interval: &Interval, total: &Tally) {
         self.seconds += 1;
         let now = interval.start + interval.length;
         let current = self.phases.iter().rposition(|phase| phase.start < now).unwrap_or(0);
@@ -120,10 +120,9 @@ impl Progress {
         }
     }
 
-    /// The run is over: leaves the screen to the report.
-    pub fn finish(self) {
-        if let Form::Bars { all, blank, bars, line } = self.form {
-            for bar in bars.iter().chain([&blank]) {
+    fn end(&mut self) {
+        if let Form::Bars { all, blank, bars, line } = &self.form {
+            for bar in bars.iter().chain([blank]) {
                 bar.finish_and_clear();
             }
             line.finish_and_clear();

@@ -1,21 +1,21 @@
 //! `smtpress report`, and the forms of a result that a run writes on request.
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::args::{Format, ReportArgs};
 use super::screen::Screen;
+use super::show::in_text;
 use crate::collector::snapshot::Interval;
-use crate::command::CommandError;
 use crate::command::output::Output;
+use crate::command::{CommandError, copies};
 use crate::report::csv::TimeSeries;
 use crate::report::hdr_log::IntervalLog;
 use crate::report::merge::{MergeError, MergedSeconds, Shards};
 use crate::report::run_dir::{self, RunDir};
 use crate::report::seconds::{LOG, SERIES, Seconds, SecondsError};
-use crate::report::stored::{RunResult, json};
-use crate::report::{self, hgrm, html, markdown, terminal};
+use crate::report::stored::RunResult;
+use crate::report::{self, hgrm, html, markdown};
 use crate::verdict::ExitCode;
 
 /// `smtpress report`.
@@ -59,7 +59,7 @@ fn plain(format: Format, result: &RunResult) -> Vec<u8> {
     match format {
         Format::Junit => report::junit(result).into_bytes(),
         Format::Markdown => markdown::write(result).into_bytes(),
-        _ => in_json(result),
+        _ => copies::json_text(result),
     }
 }
 
@@ -188,72 +188,5 @@ impl From<SecondsError> for CommandError {
 impl From<MergeError> for CommandError {
     fn from(error: MergeError) -> Self {
         CommandError::Failed(ExitCode::Usage, error.to_string())
-    }
-}
-
-/// A result as it stands in result.json.
-pub fn in_json(result: &RunResult) -> Vec<u8> {
-    format!("{}\n", json::write(result).trim_end()).into_bytes()
-}
-
-/// A result for a reader; `files`: the run directory to point to.
-pub fn in_text(result: &RunResult, width: usize, colour: bool, files: Option<&str>) -> io::Result<Vec<u8>> {
-    let mut text = Vec::new();
-    terminal::write(result, terminal::TextStyle { width, colour, files }, &mut text)?;
-    Ok(text)
-}
-
-/// What a run writes of its result beside the run directory: each form at its place.
-pub struct Copies(Vec<(Format, Output)>);
-
-impl Copies {
-    /// Sees whether each place can be written to. `wanted`: flag, form, place.
-    ///
-    /// # Errors
-    /// One cannot be, or two forms want stdout.
-    pub fn open(wanted: &[(&str, Format, Option<&Path>)]) -> Result<Copies, CommandError> {
-        let mut copies = Vec::new();
-        let mut on_stdout: Option<&str> = None;
-        for (flag, format, path) in wanted {
-            let Some(path) = path else { continue };
-            let output = Output::open(Some(path))?;
-            if output == Output::Stdout
-                && let Some(other) = on_stdout.replace(flag)
-            {
-                return Err(CommandError::usage(format!(
-                    "{other} - and {flag} - both want stdout: give one of them a file"
-                )));
-            }
-            copies.push((*format, output));
-        }
-        Ok(Copies(copies))
-    }
-
-    /// Removes what is there of an earlier run: if this one is cut off, nothing must be read as its result.
-    pub fn clear(&self) {
-        self.0.iter().for_each(|(_, output)| output.clear());
-    }
-
-    /// Whether stdout belongs to one of them alone.
-    pub fn take_stdout(&self) -> bool {
-        self.0.iter().any(|(_, output)| *output == Output::Stdout)
-    }
-
-    /// Writes them all, whatever becomes of one. `directory`: the run's.
-    ///
-    /// # Errors
-    /// The first of them.
-    pub fn write(&self, result: &RunResult, directory: &Path) -> Result<(), CommandError> {
-        let mut first = Ok(());
-        for (format, output) in &self.0 {
-            let text = match format {
-                // It was made a moment ago; of a long run that takes its time.
-                Format::Html => std::fs::read(directory.join(run_dir::PAGE))
-                    .unwrap_or_else(|_| run_dir::page(directory, result).into_bytes()),
-                format => plain(*format, result),
-            };
-            first = first.and(output.write(&text));
-        }
-        first
     }
 }

@@ -1,16 +1,15 @@
 //! `smtpress selftest`: plays the scenes of the proof, and keeps what this machine can do for `check`.
 
 use std::io::Write;
-use std::path::PathBuf;
 
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::args::SelftestArgs;
 use super::screen::Screen;
-use crate::command::CommandError;
 use crate::command::output::Output;
 use crate::command::signals::Signals;
+use crate::command::{CommandError, machine};
 use crate::experiment::selftest::{
     Ceiling, Check, Figure, LAG_LIMIT, Part, Stage, Told, ceilings, rate_ceiling, scenes,
 };
@@ -20,8 +19,6 @@ use crate::plan::Plan;
 use crate::report::format;
 use crate::verdict::ExitCode;
 
-/// Where the result is kept, below the user's state directory.
-const STORED: &str = "smtpress/selftest.json";
 /// Descriptors kept free of sessions.
 const SPARE: u64 = 200;
 
@@ -67,7 +64,7 @@ pub fn selftest(args: &SelftestArgs, screen: &Screen) -> Result<ExitCode, Comman
         close(held, ceiling.as_ref(), screen)?;
     }
     if ceiling.is_some()
-        && let Some(path) = stored_at()
+        && let Some(path) = machine::selftest_file()
     {
         // Where it cannot be kept, `check` simply does not know.
         let folder = path.parent().map(std::fs::create_dir_all);
@@ -78,21 +75,9 @@ pub fn selftest(args: &SelftestArgs, screen: &Screen) -> Result<ExitCode, Comman
     Ok(if held { ExitCode::Success } else { ExitCode::Invalid })
 }
 
-/// The highest rate at which this machine's generator was on time, from the last selftest; messages a second.
-pub fn stored_rate() -> Option<f64> {
-    let text = std::fs::read_to_string(stored_at()?).ok()?;
-    serde_json::from_str::<Value>(&text).ok()?["ceiling"]["rate_per_s"].as_f64()
-}
-
 /// Finds the rate up to which this machine's generator is in time, or that it is in time at `most`; messages a second.
 pub fn rate(most: f64, stop: &watch::Receiver<Stop>) -> Result<f64, CommandError> {
     Ok(rate_ceiling(&mut Embedded { stop: stop.clone() }, most)?.rate_per_s)
-}
-
-fn stored_at() -> Option<PathBuf> {
-    let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from);
-    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state"));
-    Some(state.filter(|path| path.is_absolute()).or_else(home)?.join(STORED))
 }
 
 /// The embedded listener, in this process.

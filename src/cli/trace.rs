@@ -13,11 +13,11 @@ use serde_json::json;
 
 use super::args::TraceArgs;
 use super::paper::{Paper, Side};
-use super::prepare::{self, Prepared};
-use super::run::embedded;
+use super::prepare;
 use super::screen::Screen;
-use crate::command::CommandError;
+use crate::command::prepared::embedded;
 use crate::command::signals::Requests;
+use crate::command::{CommandError, Prepared};
 use crate::condition::Classifier;
 use crate::condition::Condition;
 use crate::generator::connector::{Connector, ThreadConnector};

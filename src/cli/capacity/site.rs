@@ -14,6 +14,7 @@ use crate::cli::progress::Progress;
 use crate::cli::screen::Screen;
 use crate::collector::snapshot::{Hindrance, Interval, Measured};
 use crate::collector::tally::Tally;
+use crate::command::Display;
 use crate::experiment::capacity::{CapacityPlan, SearchEvent, SearchHost, SearchState, TrialRecord};
 use crate::generator::{Control, Local, Observer, RunError, Runner, Stop, clock};
 use crate::plan::Plan;
@@ -68,7 +69,7 @@ impl Runner for Here<'_> {
         let mut both = Both { progress, observer, lookout, silent: &mut self.silent };
         both.progress.begin();
         let measured = self.local.run(plan, &mut both);
-        both.progress.finish();
+        both.progress.end();
         let measured = measured?;
         self.own(&measured);
         let name = &plan.phases[0].name;
@@ -91,7 +92,7 @@ struct Both<'a> {
 
 impl Observer for Both<'_> {
     fn interval(&mut self, interval: &Interval, total: &Tally) -> Control {
-        self.progress.update(interval, total);
+        self.progress.second(interval, total);
         if let Some(sentence) = self.lookout.second(interval, total)
             && !std::mem::replace(self.silent, true)
         {

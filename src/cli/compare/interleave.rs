@@ -10,13 +10,13 @@ use clap::Args;
 
 use super::{Judged, MOST_RUNS};
 use crate::cli::args::{self, CommonArgs, LoadArgs, RunArgs};
-use crate::cli::prepare::{Prepared, prepare};
+use crate::cli::prepare::prepare;
 use crate::cli::progress::Progress;
-use crate::cli::run::{self, Ended, Ready};
 use crate::cli::screen::Screen;
 use crate::cli::serve::length;
-use crate::command::CommandError;
+use crate::command::run::{LoadRun, check_before_load};
 use crate::command::signals::Signals;
+use crate::command::{CommandError, Finished, Prepared};
 use crate::generator::{Stop, clock, reachability};
 use crate::report::format;
 use crate::report::run_dir::RunDir;
@@ -153,8 +153,8 @@ pub fn carry(
             first.compiled.plan.target, other.compiled.plan.target
         )));
     }
-    run::look_ahead(&first.compiled.plan)?;
-    run::look_ahead(&other.compiled.plan)?;
+    check_before_load(&first.compiled.plan)?;
+    check_before_load(&other.compiled.plan)?;
     // That the second target is not there must not show only when the first one has been loaded: one connection to each.
     reachability::check_target(&first.compiled.plan)?;
     reachability::check_target(&other.compiled.plan)?;
@@ -268,20 +268,21 @@ fn one(
     args: &SeriesArgs,
     signals: &Signals,
     screen: &Screen,
-) -> Result<Ended, CommandError> {
+) -> Result<Finished, CommandError> {
     let plan = &prepared.compiled.plan;
-    run::look_ahead(plan)?;
+    check_before_load(plan)?;
     let shown = match args.quiet {
         true => args::Progress::None,
         false => args.progress.unwrap_or(args::Progress::Auto),
     };
-    let progress = Progress::new(plan, shown, io::stderr().is_terminal(), screen);
-    let ready = Ready::new(prepared, directory)?;
-    let ended = ready.load(signals, progress, Exporters::start(Vec::new())?)?.judge();
+    let mut progress = Progress::new(plan, shown, io::stderr().is_terminal(), screen);
+    let run = LoadRun::begin(prepared, directory)?;
+    let messages = progress.messages();
+    let finished = run.run(signals, &mut progress, &messages, &Exporters::default())?.finish();
     // What cannot be read back cannot be compared.
-    match ended.stored {
-        Ok(()) => Ok(ended),
-        Err(failure) => Err(failure),
+    match finished.stored {
+        Ok(()) => Ok(finished),
+        Err(error) => Err(error),
     }
 }
 

@@ -1,0 +1,47 @@
+//! Prints the report of a finished command, and writes the copies of its result.
+
+use std::io;
+
+use super::screen::Screen;
+use crate::command::output::Output;
+use crate::command::{CommandError, Copies, Finished};
+use crate::report::stored::RunResult;
+use crate::report::terminal;
+use crate::verdict::ExitCode;
+
+/// Prints the report, unless stdout belongs to a copy, and writes the copies.
+///
+/// # Errors
+/// Something could not be written.
+pub fn show(finished: &Finished, copies: &Copies, quiet: bool, screen: &Screen) -> Result<(), CommandError> {
+    let mut printed = Ok(());
+    if !quiet && !copies.take_stdout() {
+        let files = finished.directory.path().display().to_string();
+        let text = in_text(&finished.result, screen.width(), screen.colour_out(), Some(&files))?;
+        printed = Output::Stdout.write(&text);
+    }
+    // A reader of the text who went away does not keep the copies from being written.
+    copies.write(&finished.result, finished.directory.files()).and(printed)
+}
+
+/// The exit code of a command whose result was shown. The result is shown even if it could not be stored, but then the caller
+/// must not take the command for a success.
+///
+/// # Errors
+/// The result passed, and could not be stored or shown.
+pub fn conclude(
+    finished: Finished,
+    shown: Result<(), CommandError>,
+    screen: &Screen,
+) -> Result<ExitCode, CommandError> {
+    let code = finished.exit_code();
+    finished.stored.and(shown).or_else(|error| screen.unless_failed(error, code))?;
+    Ok(code)
+}
+
+/// A result for a reader; `files`: the run directory to point to.
+pub fn in_text(result: &RunResult, width: usize, colour: bool, files: Option<&str>) -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    terminal::write(result, terminal::TextStyle { width, colour, files }, &mut text)?;
+    Ok(text)
+}

@@ -1,0 +1,103 @@
+//! One life of a command that measures: it opens its run directory, starts the embedded listener, stores and ends.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+use tokio::sync::watch;
+
+use super::error::CommandError;
+use super::prepared::{Prepared, embedded};
+use crate::generator::connector::EmbeddedListener;
+use crate::generator::{Local, Stop};
+use crate::listener::Listener;
+use crate::report::run_dir::{Contents, RunDir};
+use crate::report::stored::RunResult;
+use crate::verdict::ExitCode;
+
+/// A command at work, from its run directory to its stored result.
+pub struct Life<'a> {
+    /// What was asked for.
+    pub prepared: &'a Prepared,
+    /// Where its files go.
+    pub directory: RunDir,
+    listener: Option<Listener>,
+}
+
+impl<'a> Life<'a> {
+    /// Starts the embedded listener if it is the target, and stores what is left if the command is cut off. Nothing is sent.
+    ///
+    /// # Errors
+    /// The listener cannot be started, or the directory cannot be written to.
+    pub fn begin(
+        prepared: &'a Prepared,
+        directory: RunDir,
+        so_far: &RunResult,
+    ) -> Result<Life<'a>, CommandError> {
+        let listener = prepared.start_listener()?;
+        directory
+            .keep(so_far)
+            .and_then(|()| directory.put("profile.toml", &prepared.compiled.resolved))
+            .map_err(CommandError::unwritable)?;
+        Ok(Life { prepared, directory, listener })
+    }
+
+    /// The embedded listener as its clients see it.
+    pub fn embedded(&self) -> Option<EmbeddedListener> {
+        self.listener.as_ref().map(embedded)
+    }
+
+    /// The generator of this process.
+    pub fn local(&self, stop: watch::Receiver<Stop>) -> Local {
+        let local = Local::new(stop, self.prepared.date()).with_reachability_check();
+        match &self.listener {
+            Some(listener) => {
+                local.with_listener(listener.place()).with_certificate(listener.certificate().cloned())
+            }
+            None => local,
+        }
+    }
+
+    /// Removes what was written for a load that could not start.
+    pub fn abandon(self) {
+        self.directory.abandon();
+    }
+
+    /// Ends the listener, and stores what `build` makes of its counts.
+    pub fn finish(
+        mut self,
+        transcripts: &[(String, String)],
+        build: impl FnOnce(Option<Value>) -> RunResult,
+    ) -> Finished {
+        let ledger = self.listener.map(Listener::stop).and_then(|ledger| serde_json::to_value(ledger).ok());
+        let mut result = build(ledger);
+        result.directory = Some(self.directory.path().display().to_string());
+        let stored = self.directory.store(Contents {
+            result: &result,
+            profile: &self.prepared.compiled.resolved,
+            environment: &self.prepared.environment(),
+            transcripts,
+        });
+        Finished {
+            directory: self.directory,
+            result: Arc::new(result),
+            stored: stored.map_err(CommandError::from),
+        }
+    }
+}
+
+/// A command with its result.
+pub struct Finished {
+    /// Where its files are.
+    pub directory: RunDir,
+    /// The result, judged.
+    pub result: Arc<RunResult>,
+    /// Whether all its files are written.
+    pub stored: Result<(), CommandError>,
+}
+
+impl Finished {
+    /// The exit code that the result asks for.
+    pub fn exit_code(&self) -> ExitCode {
+        ExitCode::of(self.result.verdict.exit_code)
+    }
+}

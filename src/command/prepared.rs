@@ -1,0 +1,95 @@
+//! A compiled profile with the moment and the identity of its run.
+
+use std::time::Duration;
+
+use super::error::CommandError;
+use crate::collector::summary::PhaseInfo;
+use crate::generator::connector::EmbeddedListener;
+use crate::listener::{self, Listener};
+use crate::net::address::bind::Bind;
+use crate::plan::{OnSaturation, Phase, Plan};
+use crate::profile::Compiled;
+use crate::report::environment::Environment;
+use crate::report::{RunDescription, format};
+
+/// What a command was asked for.
+pub struct Prepared {
+    /// The plan, and what else the profile says.
+    pub compiled: Compiled,
+    /// The profile's file, if there is one.
+    pub path: Option<String>,
+    /// Since the Unix epoch.
+    pub started_at: Duration,
+}
+
+impl Prepared {
+    /// What is done.
+    pub fn plan(&self) -> &Plan {
+        &self.compiled.plan
+    }
+
+    /// The Date of all messages of a run (RFC 5322 3.3), in UTC.
+    pub fn date(&self) -> String {
+        let stamp = format::timestamp(self.started_at);
+        let weekdays = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+        let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+        let weekday = weekdays[usize::try_from(self.started_at.as_secs() / 86_400 % 7).unwrap_or(0)];
+        // RFC 3339: 2026-11-23T12:00:00Z.
+        let month =
+            stamp[5..7].parse::<usize>().ok().and_then(|month| months.get(month - 1)).unwrap_or(&"Jan");
+        format!("{weekday}, {} {month} {} {} +0000", &stamp[8..10], &stamp[..4], &stamp[11..19])
+    }
+
+    /// What is asked of the run, for its exporters and its stored result.
+    pub fn describe(&self) -> RunDescription {
+        let compiled = &self.compiled;
+        RunDescription {
+            plan: compiled.plan.clone(),
+            infos: phase_infos(&compiled.plan),
+            assertions: compiled.assertions.clone(),
+            profile_path: self.path.clone(),
+            profile_sha256: compiled.sha256.clone(),
+            profile: compiled.resolved.clone(),
+            started_at: self.started_at,
+        }
+    }
+
+    /// This machine, and the command line; an argument need not be UTF-8.
+    pub fn environment(&self) -> Environment {
+        let arguments = std::env::args_os().map(|argument| argument.to_string_lossy().into_owned());
+        Environment::read(arguments.collect(), self.started_at)
+    }
+
+    /// Starts the embedded listener, if it is the target.
+    ///
+    /// # Errors
+    /// It cannot be bound.
+    pub fn start_listener(&self) -> Result<Option<Listener>, CommandError> {
+        if !self.plan().target.is_embedded() {
+            return Ok(None);
+        }
+        let any_port = || Bind::Tcp(([127, 0, 0, 1], 0).into());
+        let place = self.compiled.listen.clone().unwrap_or_else(any_port);
+        Ok(Some(listener::start_at(&place, self.compiled.listener.clone(), self.plan().seed, 1)?))
+    }
+}
+
+/// The embedded listener as its clients see it.
+pub fn embedded(listener: &Listener) -> EmbeddedListener {
+    EmbeddedListener { place: listener.place().into(), certificate: listener.certificate().cloned() }
+}
+
+/// What a summary needs to know of the plan's phases.
+pub fn phase_infos(plan: &Plan) -> Vec<PhaseInfo> {
+    let info = |phase: &Phase| PhaseInfo {
+        name: phase.name.clone(),
+        warmup: phase.warmup,
+        unit: phase.unit.as_str(),
+        steady: phase.load.model.is_steady(),
+        sheds: phase.on_saturation == OnSaturation::Drop,
+        paced: phase.connect_rate.is_some(),
+        max_sessions: phase.max_sessions,
+        length: phase.load.length,
+    };
+    plan.phases.iter().map(info).collect()
+}

@@ -1,0 +1,193 @@
+//! A run: from its directory to its stored result.
+
+use tokio::sync::watch;
+
+use super::display::Display;
+use super::error::CommandError;
+use super::life::{Finished, Life};
+use super::machine;
+use super::messages::Messages;
+use super::prepared::{Prepared, phase_infos};
+use super::signals::Signals;
+use crate::collector::snapshot::{Interval, Measured};
+use crate::collector::summary::{PhaseInfo, Summary};
+use crate::collector::tally::Tally;
+use crate::generator::{Control, Observer, Runner, Stop, preflight};
+use crate::load;
+use crate::plan::Plan;
+use crate::plan::silence::Lookout;
+use crate::profile::check::Needs;
+use crate::report::run_dir::{Recording, RunDir};
+use crate::report::stored::RunResult;
+use crate::report::stored::convert::BuildInput;
+use crate::telemetry::{Exporters, RunInProgress};
+use crate::verdict::grammar::Assertion;
+use crate::verdict::{ExitCode, Verdict, Windows};
+
+/// Whether this machine can carry the load, and the load may go to its target. Whether the target is reached, the first
+/// session shows.
+///
+/// # Errors
+/// It may not, or it cannot.
+pub fn check_before_load(plan: &Plan) -> Result<(), CommandError> {
+    preflight::raise_descriptors(preflight::descriptors_needed(plan, plan.target.is_embedded()))?;
+    if let Some(sentence) = Needs::of(plan).lacking_memory(&machine::resources()) {
+        return Err(CommandError::Failed(ExitCode::Preflight, sentence));
+    }
+    Ok(preflight::check_before_load(plan)?)
+}
+
+/// A run before its load. Nothing was sent.
+pub struct LoadRun<'a> {
+    life: Life<'a>,
+    recording: Recording,
+    so_far: RunInProgress,
+}
+
+impl<'a> LoadRun<'a> {
+    /// In a directory that was made for it.
+    ///
+    /// # Errors
+    /// As of [`Life::begin`].
+    pub fn begin(prepared: &'a Prepared, directory: RunDir) -> Result<LoadRun<'a>, CommandError> {
+        let so_far = RunInProgress::counting(prepared.describe());
+        let life = Life::begin(prepared, directory, &so_far.result())?;
+        let names: Vec<String> = prepared.plan().phases.iter().map(|phase| phase.name.clone()).collect();
+        let recording =
+            life.directory.record(&names, prepared.started_at).map_err(CommandError::unwritable)?;
+        Ok(LoadRun { life, recording, so_far })
+    }
+
+    /// Where its files go.
+    pub fn directory(&self) -> &RunDir {
+        &self.life.directory
+    }
+
+    /// Puts the load on the target.
+    ///
+    /// # Errors
+    /// The load could not start; what was written is removed.
+    pub fn run(
+        self,
+        signals: &Signals,
+        display: &mut dyn Display,
+        messages: &Messages,
+        exporters: &Exporters,
+    ) -> Result<MeasuredRun<'a>, CommandError> {
+        let LoadRun { life, recording, so_far } = self;
+        let plan = life.prepared.plan();
+        let infos = phase_infos(plan);
+        let assertions = &life.prepared.compiled.assertions;
+        let mut watcher = Watcher {
+            windows: Windows::new(assertions, &infos, &plan.expects),
+            assertions,
+            directory: &life.directory,
+            recording,
+            so_far,
+            stop: signals.stop.clone(),
+            display,
+            messages,
+            exporters,
+            lookout: Lookout::new(plan),
+        };
+        watcher.display.begin();
+        let measured = life.local(signals.stop.clone()).run(plan, &mut watcher);
+        watcher.display.end();
+        let Watcher { windows, recording, .. } = watcher;
+        match measured {
+            Ok(measured) => Ok(MeasuredRun { life, infos, windows, recording, measured }),
+            Err(error) => {
+                life.abandon();
+                Err(error.into())
+            }
+        }
+    }
+}
+
+/// A run whose load is over.
+pub struct MeasuredRun<'a> {
+    life: Life<'a>,
+    infos: Vec<PhaseInfo>,
+    windows: Windows,
+    recording: Recording,
+    measured: Measured,
+}
+
+impl MeasuredRun<'_> {
+    /// Judges the run and stores it.
+    pub fn finish(self) -> Finished {
+        let MeasuredRun { life, infos, windows, recording, measured } = self;
+        let prepared = life.prepared;
+        let recorded = recording.finish();
+        let build = |ledger| judge(prepared, &measured, &infos, &windows, ledger);
+        let mut finished = life.finish(&measured.transcripts, build);
+        finished.stored = finished.stored.and(recorded.map_err(CommandError::from));
+        finished
+    }
+}
+
+fn judge(
+    prepared: &Prepared,
+    measured: &Measured,
+    infos: &[PhaseInfo],
+    windows: &Windows,
+    ledger: Option<serde_json::Value>,
+) -> RunResult {
+    let plan = prepared.plan();
+    let summary = Summary::new(measured, infos);
+    let verdict = Verdict::judge(measured, &summary, &plan.expects, &prepared.compiled.assertions, windows);
+    let hash = load::fingerprint(&plan.loads(), plan.seed);
+    RunResult::build(BuildInput {
+        plan,
+        measured,
+        summary: &summary,
+        verdict: &verdict,
+        profile_path: prepared.path.clone(),
+        profile_sha256: prepared.compiled.sha256.clone(),
+        load_sha256: prepared.compiled.load_sha256.clone(),
+        schedule_sha256: hash.iter().map(|byte| format!("{byte:02x}")).collect(),
+        started_at: prepared.started_at,
+        ledger,
+    })
+}
+
+/// Takes each second of the load: for the files that grow, the windows, the screen and the exporters.
+struct Watcher<'a> {
+    windows: Windows,
+    assertions: &'a [Assertion],
+    directory: &'a RunDir,
+    recording: Recording,
+    /// What is left of the run if it is cut off.
+    so_far: RunInProgress,
+    stop: watch::Receiver<Stop>,
+    display: &'a mut dyn Display,
+    messages: &'a Messages,
+    exporters: &'a Exporters,
+    lookout: Lookout,
+}
+
+impl Observer for Watcher<'_> {
+    fn interval(&mut self, interval: &Interval, total: &Tally) -> Control {
+        self.display.second(interval, total);
+        if let Some(sentence) = self.lookout.second(interval, total) {
+            self.messages.say(&format!("smtpress: {sentence}"));
+        }
+        self.recording.add(interval);
+        if *self.stop.borrow() > Stop::Run {
+            self.so_far.stopping();
+        }
+        self.so_far.add(interval);
+        // Where it cannot be written the other files cannot either, and that is reported at the end.
+        self.directory.keep(&self.so_far.result()).ok();
+        self.exporters.second(interval);
+        match self.windows.feed(interval) {
+            Some(index) => Control::Stop(self.assertions[index].expr.text.clone()),
+            None => Control::Continue,
+        }
+    }
+
+    fn transcripts(&mut self, transcripts: &[(String, String)]) {
+        // They are written again at the end, and a failure is reported then.
+        self.directory.keep_transcripts(transcripts).ok();
+    }
+}
