@@ -290,7 +290,14 @@ pub struct LoadArgs {
     #[arg(short = 'n', long, value_name = "N", env = "SMTPRESS_MESSAGES", help_heading = "Load")]
     pub messages: Option<String>,
     /// How long [10s]
-    #[arg(short = 'z', long = "for", value_name = "TIME", env = "SMTPRESS_FOR", help_heading = "Load")]
+    #[arg(
+        id = "for",
+        short = 'z',
+        long = "for",
+        value_name = "TIME",
+        env = "SMTPRESS_FOR",
+        help_heading = "Load"
+    )]
     pub length: Option<String>,
     /// Messages a second, whatever the target does (open load): 200/s
     #[arg(short = 'r', long, value_name = "RATE", env = "SMTPRESS_RATE", help_heading = "Load")]

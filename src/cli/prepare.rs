@@ -11,7 +11,7 @@ use crate::command::{CommandError, Prepared, machine};
 use crate::generator::clock;
 use crate::load::Shard;
 use crate::profile::check::{self, Needs};
-use crate::profile::flags::{self, Flag, Given};
+use crate::profile::flags::{self, Given};
 use crate::profile::input;
 use crate::profile::overrides::{Origin, apply_in_order};
 use crate::profile::{Context, Document, Override, Purpose, compile};
@@ -52,27 +52,28 @@ pub fn prepare(args: &RunArgs) -> Result<Prepared, CommandError> {
 fn given(args: &RunArgs) -> Vec<Given> {
     let load = &args.load;
     let values = [
-        (Flag::Target, "target", &load.target),
-        (Flag::Sessions, "sessions", &load.sessions),
-        (Flag::Messages, "messages", &load.messages),
-        (Flag::For, "length", &load.length),
-        (Flag::Rate, "rate", &load.rate),
-        (Flag::OpenFirst, "open_first", &load.open_first),
-        (Flag::Size, "size", &load.size),
-        (Flag::Recipients, "recipients", &load.recipients),
-        (Flag::MessagesPerSession, "messages_per_session", &load.messages_per_session),
-        (Flag::Hello, "hello", &load.hello),
-        (Flag::Pipelining, "pipelining", &load.pipelining),
-        (Flag::Tls, "tls", &load.tls),
-        (Flag::Threads, "threads", &load.threads),
-        (Flag::Seed, "seed", &args.common.seed),
+        ("--target", &load.target),
+        ("--sessions", &load.sessions),
+        ("--messages", &load.messages),
+        ("--for", &load.length),
+        ("--rate", &load.rate),
+        ("--open-first", &load.open_first),
+        ("--size", &load.size),
+        ("--recipients", &load.recipients),
+        ("--messages-per-session", &load.messages_per_session),
+        ("--hello", &load.hello),
+        ("--pipelining", &load.pipelining),
+        ("--tls", &load.tls),
+        ("--threads", &load.threads),
+        ("--seed", &args.common.seed),
     ];
-    let one = |(flag, id, value): (Flag, &str, &Option<String>)| {
-        let origin = if load.from_environment.contains(id) { Origin::Environment } else { Origin::Flag };
+    let one = |(flag, value): (&'static str, &Option<String>)| {
+        let id = flag.trim_start_matches('-').replace('-', "_");
+        let origin = if load.from_environment.contains(&id) { Origin::Environment } else { Origin::Flag };
         value.as_ref().map(|value| Given { flag, origin, value: value.clone() })
     };
     let asserts = args.asserts.iter().map(|expr| Given {
-        flag: Flag::Assert,
+        flag: flags::ASSERT,
         origin: Origin::Flag,
         value: quoted(expr),
     });
