@@ -230,6 +230,7 @@ impl<C: Content> Client<C> {
             (_, Step::Greeting) => Some(timeouts.greeting),
             (_, Step::Data) => Some(timeouts.data),
             (_, Step::Body) => Some(timeouts.body),
+            (_, Step::Quit) => Some(timeouts.quit.unwrap_or(timeouts.command)),
             _ => Some(timeouts.command),
         }
     }

@@ -67,12 +67,14 @@ pub struct Timeouts {
     pub connect: Duration,
     /// The greeting.
     pub greeting: Duration,
-    /// HELO, EHLO, MAIL, RCPT, QUIT.
+    /// HELO, EHLO, MAIL, RCPT, and QUIT where it has no time of its own.
     pub command: Duration,
     /// DATA, until the 354.
     pub data: Duration,
     /// The content, until the reply to the final dot.
     pub body: Duration,
+    /// QUIT; `None`: as `command`.
+    pub quit: Option<Duration>,
     /// The whole session.
     pub session: Duration,
 }
@@ -87,6 +89,7 @@ impl Default for Timeouts {
             command: minutes(5),
             data: minutes(2),
             body: minutes(10),
+            quit: None,
             session: minutes(60),
         }
     }

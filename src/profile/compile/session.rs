@@ -96,6 +96,7 @@ pub(super) fn script(
             command: timeouts.command().0,
             data: timeouts.data().0,
             body: timeouts.body().0,
+            quit: timeouts.quit.map(|Time(quit)| quit),
             session: timeouts.session().0,
         },
         manners: manners?,

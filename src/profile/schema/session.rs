@@ -92,12 +92,14 @@ tables! {
         connect: Time = Time(script::Timeouts::default().connect), if bounds::timeout;
         /// The greeting.
         greeting: Time = Time(script::Timeouts::default().greeting), if bounds::timeout;
-        /// HELO, EHLO, MAIL, RCPT, QUIT.
+        /// HELO, EHLO, MAIL, RCPT, and QUIT where it has no time of its own.
         command: Time = Time(script::Timeouts::default().command), if bounds::timeout;
         /// DATA, until the 354.
         data: Time = Time(script::Timeouts::default().data), if bounds::timeout;
         /// The content, until its reply.
         body: Time = Time(script::Timeouts::default().body), if bounds::timeout;
+        /// QUIT. Absent: as `command`.
+        quit: Time, if bounds::timeout;
         /// The whole session.
         session: Time = Time(script::Timeouts::default().session), if bounds::timeout;
     }

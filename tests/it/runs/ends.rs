@@ -3,7 +3,9 @@
 use smtpress::collector::histogram::Status;
 use smtpress::collector::{Metric, Outcome};
 use smtpress::listener::limits::{Delay, Forced, Limits, Stall};
+use smtpress::load::Shard;
 use smtpress::plan::{OnSaturation, Unit};
+use smtpress::profile::{Context, Document, Purpose, compile};
 use smtpress::smtp::Step;
 use smtpress::verdict::AssertionStatus;
 
@@ -18,6 +20,20 @@ fn m11_time_outs_are_data() {
     let response = told.hist(Metric::Response, Outcome::TimedOut);
     assert!(response.count() == 50 && response.min_ns() >= 400_000_000, "{}", response.min_ns());
     assert!(told.hist(Metric::Step(Step::Mail), Outcome::TimedOut).min_ns() >= 400_000_000);
+}
+
+/// A listener that is slow to say goodbye holds a session, and takes nothing from the messages before.
+#[test]
+fn quit_has_a_time_out_of_its_own() {
+    let text = "[target]\naddress = \"embedded\"\n[timeouts]\nquit = \"200ms\"\n[listener]\ndelays = { quit = \"5s\" }\n\
+                [[phase]]\nload = \"shared-messages\"\nmessages = 6\nsessions = 3\n";
+    let context =
+        Context { purpose: Purpose::Run, seed: 7, run_id: "quit".into(), threads: 1, shard: Shard::WHOLE };
+    let compiled = compile(&Document::parse("p.toml", text).unwrap(), &context).unwrap();
+    let told = run(&compiled.plan, compiled.listener);
+    assert_eq!((told.of(Outcome::Accepted), told.met("reply-timeout")), (6, 6));
+    let quit = told.hist(Metric::Step(Step::Quit), Outcome::TimedOut);
+    assert!(quit.count() == 6 && (200_000_000..2_000_000_000).contains(&quit.min_ns()), "{}", quit.min_ns());
 }
 
 #[test]
