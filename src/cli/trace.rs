@@ -1,4 +1,4 @@
-//! `smtpress trace`: one session with its whole transcript, times and meanings. The document's telnet test, without the telnet.
+//! `smtpress trace`: one session with its whole transcript, times and meanings.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -39,11 +39,11 @@ use crate::smtp::machine::Handshake;
 use crate::smtp::{Client, Reply, Step};
 use crate::verdict::ExitCode;
 
-/// Leads one session and shows every line of it.
+/// Opens one session and shows every line of it.
 pub fn trace(args: &TraceArgs, screen: &Screen) -> Result<ExitCode, CommandError> {
     let prepared = prepared(args)?;
     let plan = &prepared.compiled.plan;
-    // No knock before the session: it would be a connection that the listener sees and the transcript does not.
+    // No reachability check before the session: the listener would see a connection that the transcript does not show.
     preflight::check_allowed(plan)?;
     let listener = if plan.target.is_embedded() {
         let limits = prepared.compiled.listener.clone();
@@ -151,14 +151,14 @@ fn prepared(args: &TraceArgs) -> Result<Prepared, CommandError> {
     prepare::finish(&document, Purpose::Search, Shard::WHOLE, None)
 }
 
-/// What is said of a listener that says nothing.
+/// The note on stderr about a listener that says nothing.
 struct Silence {
     sentence: String,
     patience: Pin<Box<tokio::time::Sleep>>,
     screen: Screen,
 }
 
-/// The session under way and what is kept of it.
+/// The session in progress and what is kept of it.
 struct TracedSession {
     started: Instant,
     classifier: Classifier,
@@ -210,7 +210,7 @@ impl TracedSession {
         }
     }
 
-    /// True: the listener was reached.
+    /// Runs the session. True: the listener was reached.
     async fn run(&mut self, screen: &Screen) -> bool {
         self.started = clock::now();
         let connector = self.connector.clone();

@@ -51,7 +51,7 @@ impl Connector {
                 (Place::Tcp { host: host.clone(), port: *port }, Allowed::new(host, &plan.allow))
             }
             Transport::Unix { path } => (Place::Unix(path.clone()), Allowed::default()),
-            // It is this process's own, wherever it was told to listen.
+            // The listener of this process, at the address where it listens.
             Transport::Embedded => (embedded.ok_or(RunError::NoListener)?.place.clone(), Allowed::Any),
         };
         let endpoint = Endpoint {

@@ -1,7 +1,7 @@
-//! What the machine lets our process have: its cores, the quota of its control group, how often the group was throttled, and
+//! What the machine gives our process: its cores, the quota of its control group, how often the group was throttled, and
 //! what the hypervisor took.
 //!
-//! Where the kernel does not tell (no control groups, a sandbox without `/proc`), nothing is known and nothing is claimed.
+//! Where the kernel does not say (no control groups, a sandbox without `/proc`), nothing is known and nothing is claimed.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -21,7 +21,7 @@ pub(super) struct Host {
 /// What was taken from our process so far; the difference of two readings says what was taken between them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Taken {
-    /// Periods of the quota that have begun.
+    /// Periods of the quota that have started.
     pub periods: u64,
     /// Those of them in which the quota was used up.
     pub throttled_periods: u64,

@@ -33,7 +33,7 @@ pub enum PreflightError {
     },
     /// Not a loopback address, and not allowed.
     #[error(
-        "{host} is not on this machine's loopback{}: a load on somebody's server needs their consent; if you have it, say --allow-target {host} (or allow = [\"{host}\"] in [target])",
+        "{host} is not on this machine's loopback{}: a load on another person's server needs their consent; if you have it, add --allow-target {host} (or allow = [\"{host}\"] in [target])",
         address.map(|address| format!(" (it resolves to {address})")).unwrap_or_default()
     )]
     NotAllowed {

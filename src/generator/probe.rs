@@ -2,9 +2,9 @@
 //! a run; what a reply means is decided by the measurement.
 //!
 //! # Decisions
-//! - One thread, and it only moves while its owner waits: a search asks one question after the other, and nothing happens
-//!   behind its back but in the kernel.
-//! - Every wait is bounded by its caller. Silence is an answer.
+//! - One thread, which runs only while its owner waits: a measurement asks one question after the other, and only the kernel
+//!   works in between.
+//! - The caller bounds every wait. Silence is an event.
 
 mod network;
 mod stalls;
@@ -29,18 +29,18 @@ pub struct ProbeOptions {
     pub host: u64,
     /// Without TLS, although the script has it, and without a login.
     pub clear: bool,
-    /// Nothing is said of our own accord: it is open when it is connected, and the greeting is still to be heard.
+    /// Nothing is sent after the connect: the probe is open when it is connected, and the greeting is the first reply.
     pub bare: bool,
 }
 
 /// The outcome of opening a probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OpenOutcome {
-    /// It is open, and nothing is outstanding.
+    /// It is open, and no reply is outstanding.
     Open(Probe),
     /// The listener does not serve it.
     Refused(ProbeRefusal),
-    /// Our own side could not, and why: no finding about the listener.
+    /// This machine failed, and why: no finding about the listener.
     OwnFailure(String),
 }
 
@@ -54,16 +54,16 @@ impl OpenOutcome {
     }
 }
 
-/// How a listener does not serve a session.
+/// A session that the listener does not serve.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProbeRefusal {
-    /// Where its opening ended.
+    /// The step at which its opening ended.
     pub step: Step,
-    /// By what.
+    /// What ended it.
     pub event: ProbeEvent,
     /// The connection, which may still be there.
     pub session: Probe,
-    /// From the first byte that we sent, the SYN, to its end.
+    /// From the SYN to its end.
     pub took: Duration,
 }
 
@@ -72,7 +72,7 @@ pub struct ProbeRefusal {
 pub enum ProbeEvent {
     /// A reply.
     Reply(Reply),
-    /// A close without a word.
+    /// A close without a reply.
     Closed(Closed),
     /// Nothing: no reply came in time.
     Silence,
@@ -127,7 +127,7 @@ pub struct Spent {
     pub bytes: u64,
 }
 
-/// Openings under way at once: fewer than any listener's accept queue holds (OpenSMTPD 5, Sendmail 10, Exim 20). A connection
+/// Openings at once: fewer than any listener's accept queue holds (OpenSMTPD 5, Sendmail 10, Exim 20). A connection
 /// that the kernel never handed to the listener is neither greeted nor closed by it for many seconds.
 pub const AT_ONCE: usize = 4;
 
@@ -140,32 +140,32 @@ pub trait Probes {
     /// What the listener offers to a session that is open; nothing to one that said no hello.
     fn offer(&self, session: Probe) -> Offer;
 
-    /// Says these bytes, line ends included, as they are.
+    /// Sends these bytes, line ends included, as they are.
     fn send(&mut self, session: Probe, bytes: &[u8]);
 
-    /// The next thing that the session meets, asked for or not; [`ProbeEvent::Silence`] if nothing is met `within` the time.
-    /// After the end of the connection it meets nothing but silence, at once.
+    /// The next event of the session, asked for or not; [`ProbeEvent::Silence`] if none comes `within` the time. After the end
+    /// of the connection it is silence, at once.
     fn receive(&mut self, session: Probe, within: Duration) -> ProbeOutcome;
 
-    /// Ends sessions, and waits at most `within` until the listener has closed each of them as well; then they are reset.
-    /// Returns how many closes were not seen: the listener may still count those sessions.
+    /// Closes sessions, and waits at most `within` until the listener has closed each of them as well; then they are reset.
+    /// Returns how many closes of the listener were not seen: it may still count those sessions.
     fn close(&mut self, sessions: &[Probe], how: CloseMode, within: Duration) -> u64;
 
     /// Waits.
     fn pause(&mut self, length: Duration);
 
-    /// The time since the probes began.
+    /// The time since the probes were created.
     fn now(&self) -> Duration;
 
     /// How many client addresses there are; 1: all sessions come from one.
     fn hosts(&self) -> u64;
 
-    /// Whether the search is to be ended.
+    /// Whether the measurement is to be ended.
     fn is_stopped(&self) -> bool {
         false
     }
 
-    /// How long this machine has stood still so far: what was timed meanwhile is not the listener's.
+    /// How long this machine has stood still so far: times measured meanwhile are not the listener's.
     fn stalled(&self) -> Duration {
         Duration::ZERO
     }
@@ -176,10 +176,10 @@ pub trait Probes {
         None
     }
 
-    /// What was spent so far.
+    /// The cost so far.
     fn spent(&self) -> Spent;
 
-    /// Says `bytes` and hears what is met next.
+    /// Sends `bytes` and waits for the next event.
     fn exchange(&mut self, session: Probe, bytes: &[u8], within: Duration) -> ProbeOutcome {
         self.send(session, bytes);
         self.receive(session, within)

@@ -1,12 +1,12 @@
-//! Whether the target can be reached at all. The first sessions of a run tell: no connection is made for that alone, because the
-//! listener would count it (M29b).
+//! The reachability check: whether the target can be reached at all. The first sessions of a run show it; no connection is made
+//! for that alone, because the listener would count it (M29b).
 //!
 //! # Decisions
-//! - The first dial that ends decides, whichever thread it belongs to. One that is reset was let in.
-//! - What our own side could not do says nothing of the target.
-//! - A dial that hangs is waited for 10 s, or for the time-out of the connect if that is shorter.
-//! - Whether the target is still there when all is over is asked only where the last arrival of all leaves it open
-//!   (`work`): by one connection more, after the load, which counts nowhere.
+//! - The first connection attempt that ends decides, on whichever thread. One that is reset was accepted.
+//! - A failure of this machine says nothing about the target.
+//! - An attempt that hangs is waited for 10 s, or for the connect time-out if that is shorter.
+//! - Whether the target is still there after the load is checked only where the last arrival leaves it open (`work`): by one
+//!   more connection, which counts nowhere.
 
 use std::cell::Cell;
 use std::sync::OnceLock;
@@ -24,7 +24,7 @@ use crate::smtp::script::Tls;
 
 /// How long the first dial may take.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long it is waited for a sign of life after the load.
+/// How long the check after the load waits for a sign of life.
 const LAST_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What the first dials of a run came to.

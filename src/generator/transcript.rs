@@ -1,7 +1,7 @@
-//! Transcripts: the dialogue of a few sessions, kept as evidence for the conditions they met.
+//! Transcripts: the dialogue of a few sessions, kept as evidence for their conditions.
 //!
 //! # Decisions
-//! - Nobody knows beforehand which session will fail. So the first sessions of a worker are recorded, and after that new ones
+//! - Which session will fail is not known beforehand. So the first sessions of a worker are recorded, and after that new ones
 //!   whenever a condition was met that has no transcripts yet; the others cost nothing.
 
 use std::collections::BTreeMap;

@@ -1,9 +1,9 @@
-//! Opening a connection: name, connect, and whose fault it is when it fails.
+//! Opens a connection: name resolution, connect, PROXY header, and why it failed.
 //!
 //! # Decisions
 //! - The addresses of a name are tried in the resolver's order with its families in turn (RFC 8305 4), one after the other:
-//!   each has its share of the time that is left. They are not raced (RFC 8305 5): of a listener that is slow to accept a
-//!   second connection would be asked while the first is still under way, and that is a load that nobody asked for.
+//!   each has its share of the time that is left. They are not raced (RFC 8305 5): a listener that is slow to
+//!   accept would get a second connection while the first is pending, which is load that the profile does not ask for.
 //! - A session goes to the first address that answers, as those of real clients do. The load is not spread.
 //! - The safety rule is asked for the addresses of every connection. If one of them is not allowed nothing is sent to any,
 //!   as before the run: which of them is the listener that was meant cannot be known.
@@ -193,7 +193,7 @@ impl Dialed {
 /// Resolves and connects for the session `serial`. `now` reads the clock; `step` is the step that it is at, for an owner that
 /// does not wait to its end.
 pub async fn dial(endpoint: &Endpoint, serial: u64, now: fn() -> Instant, step: &Cell<Step>) -> Dialed {
-    let begun = now();
+    let started = now();
     let mut dialed = Dialed {
         dns: None,
         connect: None,
@@ -207,7 +207,7 @@ pub async fn dial(endpoint: &Endpoint, serial: u64, now: fn() -> Instant, step: 
             step.set(Step::Connect);
             let connected = async { connect_unix(path).await.map_err(|error| ConnectFault::of(&error)) };
             let connected = tokio::time::timeout(endpoint.timeout, connected).await;
-            dialed.connect = Some((begun, now()));
+            dialed.connect = Some((started, now()));
             dialed.result = connected.unwrap_or(Err(ConnectFault::TimedOut)).map_err(failed);
             return dialed;
         }
@@ -216,7 +216,7 @@ pub async fn dial(endpoint: &Endpoint, serial: u64, now: fn() -> Instant, step: 
             Err(_) => {
                 let found =
                     tokio::time::timeout(endpoint.timeout, resolve(&*endpoint.resolver, host, *port)).await;
-                dialed.dns = Some((begun, now()));
+                dialed.dns = Some((started, now()));
                 match found {
                     Ok(Ok(addresses)) => in_turn(addresses),
                     Ok(Err(fault)) => {
@@ -229,14 +229,15 @@ pub async fn dial(endpoint: &Endpoint, serial: u64, now: fn() -> Instant, step: 
         },
     };
     step.set(Step::Connect);
-    let started = now();
+    let connecting = now();
     let connected = match addresses.iter().find(|address| !endpoint.allowed.admits(address.ip())) {
         Some(foreign) => Err(ConnectFault::NotAllowed(foreign.ip())),
         None => {
-            first_of(&addresses, endpoint, serial, begun + endpoint.timeout, now, &mut dialed.attempts).await
+            first_of(&addresses, endpoint, serial, started + endpoint.timeout, now, &mut dialed.attempts)
+                .await
         }
     };
-    dialed.connect = Some((started, now()));
+    dialed.connect = Some((connecting, now()));
     dialed.result = connected.map_err(failed).map(|connected| {
         dialed.header = connected.header;
         dialed.refused = connected.refused;
@@ -350,7 +351,7 @@ async fn resolve(resolver: &dyn Resolve, host: &str, port: u16) -> Result<Vec<So
     match resolver.resolve(host, port).await {
         Ok(addresses) if addresses.is_empty() => Err(ConnectFault::NotResolved),
         Ok(addresses) => Ok(addresses),
-        // A look-up without a descriptor for its socket says nothing of the name.
+        // Without a descriptor for its socket a query says nothing about the name.
         Err(error) => Err(match error.raw_os_error().map(|_| ConnectFault::of(&error)) {
             Some(
                 own @ ConnectFault::Own(

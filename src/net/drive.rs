@@ -1,4 +1,4 @@
-//! The one loop that moves bytes for a machine, client or listener. It knows no protocol.
+//! The loop that moves bytes for a machine, client or listener. It knows no protocol.
 //!
 //! It reads and writes at once: a pipelining pair that both write before they read would deadlock otherwise.
 //!
@@ -31,9 +31,9 @@ const NEAR: Duration = Duration::from_secs(1);
 /// What one read takes at the most, in bytes.
 const INPUT: usize = 64 * 1024;
 
-/// The owner of a machine: hears its events and wakes it from outside.
+/// The owner of a machine: receives its events and wakes it from outside.
 pub trait MachineOwner<M: Machine> {
-    /// The machine tells something.
+    /// An event of the machine.
     fn event(&mut self, machine: &mut M, now: Instant, event: M::Event);
 
     /// Something from outside (an arrival, a stop) may call into the machine here. `Ready`: poll the machine again.

@@ -31,7 +31,7 @@ fn bind(addr: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
 /// behind is replaced.
 ///
 /// # Errors
-/// What the kernel says; `AlreadyExists`: something else is there; `AddrInUse`: somebody listens there.
+/// What the kernel says; `AlreadyExists`: something else is there; `AddrInUse`: another process listens there.
 fn bind_unix(path: &Path, backlog: u32) -> io::Result<UnixListener> {
     let address = SockAddr::unix(path)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
@@ -41,7 +41,9 @@ fn bind_unix(path: &Path, backlog: u32) -> io::Result<UnixListener> {
         }
         Ok(_) => match socket.connect(&address) {
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path)?,
-            _ => return Err(io::Error::new(io::ErrorKind::AddrInUse, "somebody listens there already")),
+            _ => {
+                return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens there already"));
+            }
         },
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),

@@ -1,4 +1,4 @@
-//! Sockets that leave from an address of our choice.
+//! Sockets that are bound to a chosen source address.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_of_another_machine_is_told() {
+    fn an_address_of_another_machine_is_an_error() {
         assert!(check(&addresses(&["127.0.0.2-127.0.0.201"])).is_ok());
         // TEST-NET-1 (RFC 5737) is nobody's.
         let (address, error) = check(&addresses(&["127.0.0.2", "192.0.2.1"])).unwrap_err();

@@ -56,7 +56,7 @@ impl Stream {
         }
     }
 
-    /// Has the kernel see whether the other host is still there while nothing is said: it asks after a silence of
+    /// Lets the kernel check whether the other host is still there while nothing is sent: it probes after a silence of
     /// [`QUIET`], and after [`GONE`] without an answer, or without an acknowledgement of what was sent, the stream fails.
     /// For streams on which no content is under way: a window that the other side keeps shut for so long ends them too.
     ///

@@ -117,7 +117,7 @@ impl Timers {
         Ok(Timers { alarm: Alarm::new()?, waits: RefCell::default(), now })
     }
 
-    /// Wakes `waker` at `at`. There is no way to take it back: who no longer waits is woken once for nothing.
+    /// Wakes `waker` at `at`. It cannot be cancelled: a task that no longer waits is woken once for nothing.
     pub fn wake_at(&self, at: Instant, waker: &Waker) {
         let mut waits = self.waits.borrow_mut();
         let first = waits.peek().is_none_or(|Reverse(first)| at < first.at);

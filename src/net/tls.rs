@@ -1,10 +1,10 @@
-//! TLS on a stream: the handshake with all that it comes to, and the bytes after it. What is trusted and offered is
+//! TLS on a stream: the handshake with its result, and the bytes after it. What is trusted and offered is
 //! decided by `tls::client` and `tls::server`; when a stream is secured, by the machine.
 //!
 //! # Decisions
 //! - What came instead of TLS is kept (its first bytes), so that a refusal in clear text can be read as the reply it is.
-//! - A write is complete when its records are with the kernel, as on a plain stream: whoever waits for "written" would
-//!   else take what waits in our own buffers for sent.
+//! - A write is complete when its records are with the kernel, as on a plain stream: otherwise a caller that waits for "written"
+//!   would take bytes in our buffers for sent.
 //! - An end of the stream without close_notify (RFC 8446 6.1) is an end like any other for SMTP, which has its own; it
 //!   is noted apart (`Secured::truncated`).
 
@@ -290,7 +290,7 @@ fn told(stream: &TlsStream<Beneath>, untrusted: Option<String>) -> Handshake {
     let version = common.protocol_version();
     let suite = common.negotiated_cipher_suite().map(|suite| format!("{:?}", suite.suite()));
     let exported = match stream {
-        // Before TLS 1.3 it may only be used with extended master secrets (RFC 9266 4.2), of which nothing is told here.
+        // Before TLS 1.3 it may only be used with extended master secrets (RFC 9266 4.2), which this library does not report.
         _ if version != Some(ProtocolVersion::TLSv1_3) => None,
         TlsStream::Client(stream) => {
             stream.get_ref().1.export_keying_material([0; 32], LABEL, Some(b"")).ok()

@@ -1,9 +1,9 @@
 //! The client machine: one session from the greeting to QUIT, over any number of transactions.
 //!
-//! It speaks, times each step and says how each ended; what a reply means and what is done next is its owner's business.
+//! It sends commands, times each step and reports how each ended; what a reply means and what is done next is decided by its owner.
 //!
 //! # Decisions
-//! - A reply is not an error: 4yz and 5yz end a step, and the owner hears of it. Only a dialogue that is out of step ends
+//! - A reply is not an error: 4yz and 5yz end a step, and the owner gets the event. Only a dialogue that is out of step ends
 //!   the session (malformed replies, unasked replies, 421, time-outs).
 //! - A step is measured from the moment its group is written: in a group all steps count from the same moment. Its
 //!   time-out counts from the last sign of life (a reply, or bytes that the kernel took), or slow replies to the first
@@ -11,8 +11,8 @@
 //! - What was read before a command was written is no answer to it, whatever it is: all complete replies of a read are taken
 //!   before anything is written, one to which no command is outstanding puts the session out of step, and so does one of
 //!   which a part was there when the next command was written. Nothing is accepted in it any more. Only 421 may come unasked.
-//! - A reply too many that comes later than the command it would answer cannot be told from an answer when it comes. What can
-//!   be known of it then, and what proves an acceptance, is the business of `proof`.
+//! - A surplus reply that comes later than the command it would answer looks like an answer when it comes. What can be known
+//!   of it then, and what proves an acceptance, is decided in `proof`.
 //! - The driver reads all that is there before the machine writes, but does not look for more: that would be a system call
 //!   for each command. What arrives in between is late, as above.
 //! - 220 opens and 221 closes a session: neither is taken for the success of another command, whatever its first digit.
@@ -235,7 +235,7 @@ impl<C: Content> Client<C> {
         }
     }
 
-    /// Tells the end of a step and the code of the reply that ended it (0: none did).
+    /// Reports the end of a step and the code of the reply that ended it (0: none did).
     fn tell(&mut self, now: Instant, step: Step, code: u16, failure: Option<Box<Failure>>) {
         let started = if self.is_waiting() { self.since() } else { now };
         let in_doubt = match failure.as_deref() {
@@ -272,7 +272,7 @@ impl<C: Content> Client<C> {
         }
         let failure = self.named(failure);
         self.suspect(&failure);
-        // What comes after an acceptance that nothing speaks against does not change it.
+        // An acceptance that no later reply contradicts stays as it is.
         if !self.is_doubted() {
             self.release_held(true);
         }

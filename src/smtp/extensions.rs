@@ -61,7 +61,7 @@ pub enum Late {
     /// `R`: it is returned.
     #[default]
     Return,
-    /// `N`: the sender is told.
+    /// `N`: the sender is notified.
     Notify,
 }
 

@@ -37,7 +37,7 @@ pub struct Handshake {
     pub resumed: bool,
     /// The `tls-exporter` channel binding (RFC 9266), where it can be had.
     pub binding: Option<Vec<u8>>,
-    /// What speaks against the other side's certificate, which was not verified.
+    /// Why the other side's certificate, which was not verified, would not be trusted.
     pub untrusted: Option<String>,
 }
 

@@ -3,13 +3,12 @@
 //!
 //! # Decisions
 //! - The opening is [`Client`]'s: greeting, TLS, hello, XCLIENT and AUTH are spoken in one place only.
-//! - No reply ends it, 421 neither: whether the listener closes with it is what its owner wants to see.
-//! - A reply that nothing is owed for puts it out of step ([`RawEvent::Surplus`]), and nothing is read any more: what came next
-//!   would pass for the answer to what is said next. A listener may refuse unasked before it closes, once the session rests;
-//!   that is told, and only what follows it, be it said to something, is not believed. Of bytes that ask for a number of
-//!   replies that cannot be told from them (groups, content with odd line ends), and of all that comes after them, nothing
-//!   is known: their owner knows what it said.
-//! - There is no time-out after the opening: its owner has the clock.
+//! - No reply ends it, not even 421: the owner wants to see whether the listener closes the connection.
+//! - A reply for which no command is outstanding puts it out of step ([`RawEvent::Surplus`]), and nothing is read any more: the
+//!   next reply would pass for the answer to the next command. A listener may refuse unasked before it closes, once the
+//!   session rests: that is an event, and only replies after it are not believed. After bytes whose number of replies is not
+//!   known (groups, content with odd line ends) replies are no longer counted: the owner knows what it sent.
+//! - There is no time-out after the opening: the owner has the clock.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -363,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_goes_out_after_the_opening_and_every_reply_is_told() {
+    fn lines_are_sent_after_the_opening_and_every_reply_is_an_event() {
         let now = Instant::now();
         let mut client = client(now);
         client.send(b"NOOP\r\n");
@@ -389,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reply_that_nothing_is_owed_for_is_told_as_that_and_nothing_is_read_behind_it() {
+    fn a_surplus_reply_is_an_event_and_nothing_is_read_behind_it() {
         let now = Instant::now();
         // In one read with the answer, in a read of its own, whole or in part.
         for reads in
@@ -426,7 +425,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_of_a_session_at_rest_is_told_and_what_follows_it_is_not_believed() {
+    fn a_refusal_of_a_session_at_rest_is_an_event_and_later_replies_are_not_believed() {
         let now = Instant::now();
         let mut client = open(now);
         let (_, told, _) = turn(&mut client, now, "451 4.4.2 idle for too long\r\n");
@@ -465,7 +464,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listener_that_knows_no_ehlo_is_told_helo() {
+    fn a_listener_that_does_not_know_ehlo_gets_helo() {
         let now = Instant::now();
         let mut client = client(now);
         assert_eq!(turn(&mut client, now, "220 hi\r\n").0, "EHLO load.example\r\n");

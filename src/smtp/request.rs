@@ -241,7 +241,7 @@ impl Request<'_> {
     }
 }
 
-/// Attributes with values in xtext; what is told beside the address is of no use to this server.
+/// Attributes with values in xtext; the other attributes are not used.
 fn xclient(argument: &str) -> Result<Request<'_>, RequestFault<'_>> {
     const KNOWN: [&str; 8] = ["NAME", "ADDR", "PORT", "PROTO", "HELO", "LOGIN", "DESTADDR", "DESTPORT"];
     if argument.is_empty() {
@@ -530,14 +530,14 @@ pub struct CommandLines {
 }
 
 impl Default for CommandLines {
-    /// CommandLines of at most [`MAX_LINE`] bytes.
+    /// Lines of at most [`MAX_LINE`] bytes.
     fn default() -> Self {
         CommandLines::new(MAX_LINE)
     }
 }
 
 impl CommandLines {
-    /// CommandLines of at most `max` bytes, CRLF included.
+    /// Lines of at most `max` bytes, CRLF included.
     pub fn new(max: usize) -> CommandLines {
         CommandLines { partial: Vec::new(), max, skipping: None, spent: false, after_cr: false }
     }

@@ -1,6 +1,6 @@
-//! What a transaction carries, as the client machine asks for it. Who makes it (`mail`) stands elsewhere.
+//! The content of a transaction, as the client machine asks for it; `mail` makes it.
 
-/// The rest of a content cannot be had, such as of a file that is gone: what was the matter, as a sentence fragment.
+/// The rest of a content cannot be read, such as of a file that was removed: the reason, as a sentence fragment.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Lost(pub String);
@@ -24,7 +24,7 @@ pub trait Content {
     /// (the content ends in CRLF).
     ///
     /// # Errors
-    /// The bytes cannot be had, and never will be: our own failure. What was appended is then of no use.
+    /// The bytes cannot be read any more: a failure of the generator. What was appended is then of no use.
     fn body(&self, offset: u64, out: &mut Vec<u8>) -> Result<u64, Lost>;
 
     /// Appends the unstuffed content from `offset` on, as BDAT carries it (RFC 3030 section 2): at most `limit` octets, and

@@ -61,11 +61,11 @@ struct ProbeContext {
     scratch: Scratch,
     connections: Cell<u64>,
     bytes: Cell<u64>,
-    /// Who is told if a first session is answered nothing.
+    /// Called if the first session gets no reply.
     on_silence: RefCell<Option<OnSilence>>,
 }
 
-/// Is told once.
+/// A callback that is called once.
 type OnSilence = Box<dyn FnOnce()>;
 
 /// Connects the owner of a probe and its driver.

@@ -1,5 +1,5 @@
-//! How long this machine stood still while a search went on (M5b): a thread that is due every [`EVERY`], and how late it came.
-//! A search that was stopped, or starved of CPU, sees late replies and long windows that are not the listener's.
+//! How long this machine stood still during a measurement (M5b): a thread wakes up every [`EVERY`] and notes how late it is. A
+//! process that was stopped, or starved of CPU, sees late replies that are not the listener's.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -1,4 +1,4 @@
-//! Why there is no connection, whose fault that is, and which of several failures says most.
+//! Why there is no connection: a failure of the listener, of the network or of this machine; and which of several counts.
 
 use std::fmt;
 use std::io;
@@ -21,11 +21,11 @@ pub enum ConnectFault {
     Reset,
     /// The safety rule does not allow this address, to which the name resolves now. Nothing was sent to any address.
     NotAllowed(IpAddr),
-    /// Our own side could not.
+    /// This machine failed.
     Own(LocalFault),
 }
 
-/// What our own side lacks. Never charged to the listener (M24).
+/// What this machine lacks. Never charged to the listener (M24).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LocalFault {
     /// EMFILE, ENFILE.
@@ -78,7 +78,7 @@ impl ConnectFault {
     }
 
     /// How much it tells of the target, against a failure at another of its addresses. What a listener answered tells
-    /// most. What our own side ran out of comes before silence and missing routes: with it another address might have
+    /// most. What this machine ran out of comes before silence and missing routes: with it another address might have
     /// answered. That we have no address of a family says least: the other addresses are as good as before.
     fn tells(self) -> u8 {
         match self {
@@ -168,7 +168,7 @@ mod tests {
     ];
 
     #[test]
-    fn our_own_failures_are_told_from_the_listeners() {
+    fn failures_of_this_machine_differ_from_those_of_the_listener() {
         let of = |errno: i32| ConnectFault::of(&io::Error::from_raw_os_error(errno));
         assert_eq!(of(24), ConnectFault::Own(LocalFault::Descriptors));
         assert_eq!(of(99), ConnectFault::Own(LocalFault::Ports));
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn the_order_of_the_addresses_does_not_decide_what_is_told() {
+    fn the_order_of_the_addresses_does_not_decide_what_is_reported() {
         for (at, one) in ALL.into_iter().enumerate() {
             for other in ALL {
                 let (first, second) = (one.or_more_telling(other), other.or_more_telling(one));
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_told_in_words() {
+    fn a_failure_is_shown_in_words() {
         for fault in ALL {
             let words = fault.to_string();
             assert!(!words.contains(['(', '{', '_']), "{words}");
@@ -215,7 +215,7 @@ mod tests {
 
     /// EADDRNOTAVAIL of a family that this machine has is a lack of ports.
     #[test]
-    fn a_lack_of_ports_is_told_from_a_lack_of_addresses() {
+    fn a_lack_of_ports_differs_from_a_lack_of_addresses() {
         let error = io::Error::from_raw_os_error(99);
         assert_eq!(
             ConnectFault::of_connect(&error, ([127, 0, 0, 1], 25).into()),

@@ -133,13 +133,13 @@ fn families_take_turns_and_each_address_has_one() {
 }
 
 #[tokio::test]
-async fn the_most_telling_failure_of_all_addresses_is_told_in_any_order() {
+async fn the_most_specific_failure_of_all_addresses_is_reported_in_any_order() {
     let (_held, port) = dead();
     // 240.0.0.0/4 is nobody's (RFC 1112 4), and the kernel has no route there or says that the net is unreachable.
     let (refused, nowhere) = ("127.0.0.1", "255.255.255.255");
     let any = Allowed::Any;
     let alone = dialed(&[nowhere], port, any.clone()).await.result.unwrap_err().1;
-    assert_ne!(alone, ConnectFault::Refused, "a neighbour that is told apart");
+    assert_ne!(alone, ConnectFault::Refused, "a neighbour fails in another way");
     for addresses in [[refused, nowhere], [nowhere, refused]] {
         let dialed = dialed(&addresses, port, any.clone()).await;
         assert_eq!(

@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_the_octets_are_nothing_worse_than_nothing_comes_of_them() {
+    fn arbitrary_bytes_give_no_certificate_and_no_panic() {
         let (certificate, _) = made();
         for end in 0..certificate.len() {
             assert_eq!(Facts::read(&certificate[..end]), None, "cut at {end}");

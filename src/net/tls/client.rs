@@ -1,13 +1,13 @@
-//! The client's side of TLS: whom it trusts, what it shows, and the sessions it can resume.
+//! The client's side of TLS: trusted authorities, client certificate, and the sessions it can resume.
 //!
 //! # Decisions
 //! - The sessions that can be resumed are kept by each worker for itself, and more of them than rustls's own store keeps
 //!   for one server (8): with many sessions at once it would be chance which handshakes are full.
-//! - A certificate that is not verified is judged all the same, and what speaks against it is told: a run without
+//! - A certificate that is not verified is checked all the same, and its faults are reported: a run without
 //!   verification should not hide that the listener's certificate has expired.
 //! - That the listener has the certificate's key is proved in any case, but where the library refuses the key itself (RSA of
-//!   1024 bits, Ed448, RSASSA-PSS). Without verification such a listener is taken, and told: whoever could deceive us there
-//!   could show any other certificate as well.
+//!   1024 bits, Ed448, RSASSA-PSS). Without verification such a listener is accepted and reported: an attacker who could deceive
+//!   us there could show any other certificate as well.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -219,7 +219,7 @@ impl Doubts {
     }
 }
 
-/// Judges the listener's certificate; with `doubts` it accepts every one, and notes what speaks against it. That the
+/// Checks the listener's certificate; with `doubts` it accepts every one and notes its faults. That the
 /// listener has the certificate's key is proved in any case.
 #[derive(Debug)]
 struct CertificateVerifier {

@@ -1,4 +1,4 @@
-//! Takes a secret out of what others say: a listener may repeat what it was told, as it came or in base64.
+//! Removes a secret from what a listener says: it may repeat what it received, as it came or in base64.
 
 use std::borrow::Cow;
 
@@ -61,7 +61,7 @@ impl Redactor {
     }
 }
 
-/// The same for bytes that come in pieces: they are given back by whole lines, for a secret may be cut in two.
+/// The same for bytes that come in pieces: it returns whole lines, because a secret may be cut in two.
 #[derive(Debug)]
 pub struct LineRedactor {
     redactor: Redactor,

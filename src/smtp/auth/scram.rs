@@ -265,7 +265,7 @@ impl SessionCallback for Directory {
         validate: &mut Validate<'_>,
     ) -> Result<(), ValidationError> {
         let (name, found) = self.named(context);
-        // Nobody acts for somebody else here.
+        // No user acts for another one.
         let itself = context.get_ref::<AuthzId>().is_none_or(|other| other.is_empty() || other == name);
         validate.finalize::<User>(found.filter(|_| itself));
         Ok(())

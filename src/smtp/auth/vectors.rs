@@ -61,7 +61,7 @@ fn every_mechanism_logs_in_who_is_known_and_nobody_else() {
                 matches!(turn, AuthReply::Denied | AuthReply::Malformed),
                 "{mechanism:?} {user}: {turn:?}"
             );
-            // What proves the listener too, or was told its error, takes no success now.
+            // What proves the listener too, or received its error, takes no success now.
             let believes = matches!(mechanism, Mechanism::Plain | Mechanism::Login | Mechanism::CramMd5);
             assert_eq!(done, believes, "{mechanism:?}");
         }
@@ -118,11 +118,7 @@ fn plain_of_rfc_4616() {
     let hear = |response: &[u8]| AuthVerifier::new(Mechanism::Plain, users(), None, "").begin(Some(response));
     assert_eq!(hear(b"\0tim\0tanstaaftanstaaf"), AuthReply::Accepted(0));
     assert_eq!(hear(b"tim\0tim\0tanstaaftanstaaf"), AuthReply::Accepted(0));
-    assert_eq!(
-        hear(b"Ursel\0tim\0tanstaaftanstaaf"),
-        AuthReply::Denied,
-        "nobody acts for somebody else here"
-    );
+    assert_eq!(hear(b"Ursel\0tim\0tanstaaftanstaaf"), AuthReply::Denied, "no user acts for another one");
     for wrong in [&b"tim"[..], b"", b"\0tim", b"\0\0x", b"\0tim\0", b"\0tim\0x\0y", b"\0tim\0\xff"] {
         assert_eq!(hear(wrong), AuthReply::Malformed, "{wrong:?}");
     }

@@ -123,7 +123,7 @@ pub struct AuthVerifier {
 
 enum VerifierState {
     Plain,
-    /// LOGIN, with the user once it is told.
+    /// LOGIN, with the user once it is known.
     Login(Option<String>),
     /// With the challenge.
     CramMd5(Vec<u8>),
@@ -131,7 +131,7 @@ enum VerifierState {
     Bearer {
         standard: bool,
     },
-    /// A token was wrong, the client was told why, and is to acknowledge it.
+    /// A token was wrong: the client has the reason and must acknowledge it.
     Refused,
 }
 
@@ -218,7 +218,7 @@ impl AuthVerifier {
         }
     }
 
-    /// `[authzid] NUL authcid NUL passwd` (RFC 4616 2). Nobody acts for somebody else here.
+    /// `[authzid] NUL authcid NUL passwd` (RFC 4616 2). No user acts for another one.
     fn plain(&self, text: &str) -> Option<AuthReply> {
         let mut parts = text.split('\0');
         let (other, name, secret) = (parts.next()?, parts.next()?, parts.next()?);

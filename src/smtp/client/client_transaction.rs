@@ -1,11 +1,11 @@
-//! One transaction under way: which of its commands are written and answered, and what that means for it.
+//! One transaction in progress: which of its commands are written and answered, and what that means for it.
 //!
-//! It renders and counts; time-outs, events and the session around it are the client's.
+//! It renders and counts; the client has the time-outs, the events and the session.
 //!
 //! # Decisions
 //! - With BDAT the content is commands too, each with a reply (RFC 3030 section 2). They are one `body` step: it begins with
 //!   the first chunk and ends with the reply to the last, or with the first that is refused.
-//! - A refused chunk is the last one written, but for the rest of one that is begun: its length was promised. RSET follows
+//! - A refused chunk is the last one written, but for the rest of one that has started: its length was announced. RSET follows
 //!   unless it was the chunk marked LAST, whose reply ends the transaction whatever it is.
 //! - LMTP answers the end of the content once for each accepted recipient (RFC 2033 4.2). The transaction is accepted only
 //!   if all of them say so.
@@ -154,13 +154,13 @@ impl<C: Content> ClientTransaction<C> {
         self.protocol == Protocol::Lmtp && self.accepted_recipients > 1
     }
 
-    /// Whether all of the content is out, and its fate was told by the reply to it or to a chunk of it.
+    /// Whether all of the content is out, and its fate is known from the reply to it or to a chunk of it.
     pub(super) fn is_answered(&self) -> bool {
         let chunks = self.chunk.is_some() && self.accepted_recipients > 0 && self.answered > self.last;
         self.settled > 0 || chunks
     }
 
-    /// Whether what the next reply says is a consequence of a failure that was told before: all that follows a failure
+    /// Whether what the next reply says is a consequence of a failure that was reported before: all that follows a failure
     /// in a group, be it a 354 that only asks for the lone dot.
     pub(super) fn is_consequence(&self) -> bool {
         self.failed
@@ -220,7 +220,7 @@ impl<C: Content> ClientTransaction<C> {
             }
     }
 
-    /// Whether content that is begun goes on as soon as the kernel has what was rendered. `grouped`: chunks do not wait for
+    /// Whether content that has started goes on as soon as the kernel has what was rendered. `grouped`: chunks do not wait for
     /// each other's replies.
     pub(super) fn wants_more_body(&self, grouped: bool) -> bool {
         match (self.body, self.chunk) {

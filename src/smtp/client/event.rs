@@ -1,4 +1,4 @@
-//! What the client tells its owner, and the ways in which a step fails.
+//! The events of the client, and the ways in which a step fails.
 
 use std::time::Instant;
 
@@ -53,7 +53,7 @@ pub enum Failure {
         /// What took their place.
         why: Box<Failure>,
     },
-    /// Given up by our own side.
+    /// The run ended or gave the session up.
     Aborted,
 }
 
@@ -76,7 +76,7 @@ pub enum Lacking {
     ChannelBinding,
 }
 
-/// What the client tells its owner.
+/// An event of the client.
 #[derive(Clone, Debug)]
 pub enum Event {
     /// A step ended.
@@ -102,8 +102,8 @@ pub enum Event {
         /// How the first try was refused.
         reply: Box<Reply>,
     },
-    /// A reply whose lines have different codes came to this step. The last line's counts; what it made of the step is told
-    /// by itself.
+    /// A reply whose lines have different codes came to this step. The last line's counts; the outcome of the step is an
+    /// event of its own.
     Mixed(Step, Box<Reply>),
     /// The TLS handshake is complete.
     Secured(Box<Handshake>),
@@ -118,11 +118,11 @@ pub enum Event {
         /// Not calling `begin` now is no rest; another `Ready` follows.
         early: bool,
     },
-    /// MAIL of the transaction begun last is being written.
+    /// MAIL of the newest transaction is being written.
     Started(Instant),
-    /// The oldest transaction ended; told for each that was given to [`Client::begin`](super::Client::begin), in order.
-    /// What failed, if it did, was told by the steps before. One without [`Event::Started`] never went out. It is told when
-    /// nothing speaks against it any more, which may be after steps that follow it.
+    /// The oldest transaction ended; reported for each that was given to [`Client::begin`](super::Client::begin), in order.
+    /// The events before it name the step that failed, if one did. One without [`Event::Started`] was never sent. It is reported when
+    /// no later reply can contradict it, which may be after steps that follow it.
     Transaction {
         /// The positive reply to the end of the content was read; with LMTP that of every accepted recipient.
         accepted: bool,

@@ -1,4 +1,4 @@
-//! Commands for their own sake: VRFY before the first transaction, NOOP and RSET after each. Which is next, and its words.
+//! Commands outside transactions: VRFY before the first one, NOOP and RSET after each. Which is next, and its text.
 //!
 //! # Decisions
 //! - They go one at a time: NOOP and VRFY may only end a group (RFC 2920 3.1).

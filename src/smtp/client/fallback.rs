@@ -1,5 +1,5 @@
-//! The end of the opening, and how it goes on with a listener that does not know what was said: in an older way, on the same
-//! connection.
+//! The end of the opening, and the fallback on the same connection: HELO where EHLO is not known, AUTH without an initial
+//! response.
 
 use super::event::{Event, Failure};
 use super::extra_commands::ExtraCommand;

@@ -1,4 +1,4 @@
-//! LMTP's replies to the content, when fewer come than there are recipients.
+//! LMTP: what happens when fewer replies to the content come than there are recipients.
 //!
 //! # Decisions
 //! - That a reply is missing is seen by the listener's silence, and a slow delivery is silent too. When a reply came and
@@ -28,7 +28,7 @@ pub(super) enum MissingReplyCheck {
 }
 
 impl<C: Content> Client<C> {
-    /// The failure of the step that is waited for, told as what it is when only some of LMTP's replies came.
+    /// The failure of the step that is waited for; [`Failure::Missing`] if some of LMTP's replies came.
     pub(super) fn named(&self, failure: Failure) -> Failure {
         // 421 refuses them all, and what is out of step is that before all.
         let loss = matches!(

@@ -1,4 +1,4 @@
-//! The client as the driver sees it: what comes in, what is due, what is to be written.
+//! The client as a [`Machine`]: input, time-outs, and what is to be written.
 
 use std::time::Instant;
 

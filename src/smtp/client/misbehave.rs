@@ -1,4 +1,4 @@
-//! What of the script's bad manners needs more than a word: an end of the sending side, and a client that does not read.
+//! Misbehaviour on purpose: ending the sending side early, and a client that does not read.
 
 use std::time::{Duration, Instant};
 

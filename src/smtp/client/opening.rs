@@ -1,6 +1,6 @@
 //! The opening of a session: all that stands before the first transaction. Greeting, TLS, hello, XCLIENT and AUTH.
 //!
-//! It knows what is said next and which replies fit; time-outs, events and the session around it are the client's.
+//! It decides which command is next and which replies fit; the client has the time-outs and the events.
 //!
 //! # Decisions
 //! - What was asked for and is not offered ends the session as a finding ([`Failure::NotOffered`]): never a silent step
@@ -11,7 +11,7 @@
 //! - A listener that does not know EHLO, or no initial response to AUTH, is spoken to in the older way on the same
 //!   connection, as mail clients do: RFC 5321 3.2, RFC 4954 4. It is one step with the first try.
 //! - The prompts of LOGIN and the challenge that asks for an initial response once more say nothing that must be read: they
-//!   are answered whatever they are. A challenge that must be read and cannot be is cancelled, and is told as what it is.
+//!   are answered whatever they are. A challenge that must be read and cannot be is cancelled, and reported as such.
 //! - XCLIENT is timed by nobody: it speaks for another client, and is no step that this other client would take.
 
 use base64::Engine;
@@ -87,7 +87,7 @@ pub(super) struct Opening {
     talked_early: bool,
     /// XCLIENT was accepted.
     presented: bool,
-    /// The login, once it is begun.
+    /// The login, once it has started.
     login: Option<Box<dyn AuthExchange>>,
     /// The line to be said next in the login, without its CRLF.
     line: Vec<u8>,
@@ -363,7 +363,7 @@ impl Opening {
         if let Some(initial) = exchange.initial() {
             self.line.push(b' ');
             let encoded = STANDARD.encode(initial);
-            // An empty response is told from none (RFC 4954 4).
+            // An empty response differs from none (RFC 4954 4).
             self.line.extend_from_slice(if encoded.is_empty() { b"=" } else { encoded.as_bytes() });
             self.initial = Some(encoded.into_bytes());
         }

@@ -1,4 +1,5 @@
-//! Acceptances that are not proven yet, and what proves them.
+//! Acceptances that are not proven yet, and what proves them. A message is reported as accepted only when the order of the
+//! replies shows that the 250 answers its content.
 //!
 //! With DATA the 354 shows that the replies are in step: no other command has it. BDAT has no such reply. When MAIL, RCPT
 //! and the chunks go out in one group, and the listener says one reply too many to any of them, the last chunk is answered
@@ -18,7 +19,7 @@
 //!   before, and still is.
 //! - LMTP's replies to the content are as many as the recipients. Where two in a row are alike, one may be there twice: LHLO
 //!   is said again.
-//! - The last message of a session is told when QUIT is answered, for at most [`HOLD`]: a reply too many that came after the
+//! - The last message of a session is reported when QUIT is answered, for at most [`HOLD`]: a surplus reply that came after the
 //!   command it would answer shows itself there. Whatever is said instead of 221, silence or a close included, is the
 //!   listener's manner and changes nothing. Only if it is nothing that is said to QUIT (with BDAT: not 221; after a refusal:
 //!   a yes) and one more reply follows within [`DRAIN`], the message is in doubt.
@@ -29,7 +30,7 @@
 //! - What cannot be known: a listener that answers one command of a group twice and another one not at all sends what one
 //!   sends that answers each once. So does one that says to RCPT also what it says to a last chunk. With DATA, a reply too
 //!   many that comes between the 354 and the reply to the dot, in a session that goes on with another message, is seen by
-//!   what follows, and the message before it stays as it was told: to ask after each message would be a command more each.
+//!   what follows, and the message before it stays as it was reported: to ask after each message would be a command more each.
 
 use std::time::{Duration, Instant};
 
@@ -45,7 +46,7 @@ use crate::smtp::script::{Protocol, Quit};
 use crate::smtp::step::Step;
 use crate::smtp::transaction::Content;
 
-/// How long the last message waits for the reply to QUIT before it is told.
+/// How long the last message waits for the reply to QUIT before it is reported.
 const HOLD: Duration = Duration::from_secs(5);
 /// How long another reply is waited for when QUIT was answered by something else than 221.
 const DRAIN: Duration = Duration::from_millis(250);
@@ -61,7 +62,7 @@ pub(super) enum ReplyOrder {
     Chunks,
 }
 
-/// A message whose last reply was read and that is not told yet.
+/// A message whose last reply was read and that is not reported yet.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct UnprovenMessage {
     /// When it was read.
@@ -191,7 +192,7 @@ impl<C: Content> Client<C> {
         self.state = ClientState::Drained;
     }
 
-    /// By when the message that is held is told whatever comes.
+    /// When the held message is reported at the latest.
     pub(super) fn held_until(&self) -> Option<Instant> {
         match self.state {
             ClientState::Drained => self.alive.checked_add(DRAIN),

@@ -1,4 +1,4 @@
-//! Which replies fit a step after the opening, and what the others are.
+//! Checks the reply to a step after the opening: whether it fits, refuses, or is out of step.
 
 use super::event::Failure;
 use crate::smtp::machine::{Closed, Insecure};
@@ -20,7 +20,7 @@ pub(super) fn is_strange(failure: &Failure) -> bool {
 }
 
 /// What is wrong with a reply to `step` after the opening, if anything is. Only the first digit counts (RFC 5321 4.2),
-/// with three exceptions. Boxed: replies that are as they should be are many, and each is handed through several hands.
+/// with three exceptions. Boxed: most replies fit, and each passes through several functions.
 pub(super) fn failure(step: Step, raw: RawReply<'_>) -> Option<Box<Failure>> {
     refusal(raw).or_else(|| match (raw.code, raw.code / 100) {
         _ if raw.is_contradictory() => Some(unexpected(raw)),

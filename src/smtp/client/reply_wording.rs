@@ -1,4 +1,4 @@
-//! How the replies of a session are worded, as far as transactions that go in chunks need it.
+//! The wording of the replies of a session, which shows whether chunked transactions are in step.
 //!
 //! # Decisions
 //! - The wording of a reply is its code and its words; those that hold a digit or an address count for nothing

@@ -1,5 +1,5 @@
-//! The transactions under way: the one that is answered next, and the one that went out before that has ended. What goes
-//! out together, and when the second may begin.
+//! The transactions in progress: the one that is answered next, and one that was sent before it has ended. What is sent
+//! together, and when the second may start.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -13,7 +13,7 @@ use crate::smtp::script::{Pipelining, Script};
 use crate::smtp::step::Step;
 use crate::smtp::transaction::{Content, Lost};
 
-/// What goes out together, once the listener's offer is known.
+/// What is sent together, once the listener's offer is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Grouping {
     Single,
@@ -88,7 +88,7 @@ impl<C: Content> Transactions<C> {
         self.looks_ahead
             && self.next.is_none()
             && self.current.as_ref().is_some_and(|exchange| {
-                // The next transaction can only go out with content that is not begun yet.
+                // The next transaction can only go out with content that has not started yet.
                 !exchange.is_chunked() && exchange.wants_body() && !exchange.is_consequence()
                     || told_apart && exchange.is_last_awaited()
             })
@@ -140,7 +140,7 @@ impl<C: Content> Transactions<C> {
         self.current.as_ref().and_then(ClientTransaction::replies_due)
     }
 
-    /// Nothing is begun behind the current one.
+    /// No second transaction has started.
     pub(super) fn is_single(&self) -> bool {
         self.next.is_none()
     }

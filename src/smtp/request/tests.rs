@@ -176,7 +176,7 @@ fn an_endless_line_is_not_kept() {
 }
 
 #[test]
-fn a_path_has_at_most_256_octets_with_its_brackets() {
+fn a_path_has_at_most_256_bytes_with_its_brackets() {
     let local = "x".repeat(60);
     for (length, well) in [(256, true), (257, false)] {
         let domain = "d".repeat(length - "<@>".len() - local.len());

@@ -1,4 +1,4 @@
-//! The seam between the server's machine and whoever decides its answers: what is asked, what may be answered, and what
+//! The interface between the server's machine and the policy that decides its answers: what is asked, what may be answered, and what
 //! bounds a session. Nothing is decided here.
 
 use std::borrow::Cow;

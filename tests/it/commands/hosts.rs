@@ -120,7 +120,7 @@ fn a_run_over_a_unix_socket() {
     assert!(trace.starts_with("smtp+unix:smtp.sock") && trace.contains("EHLO load.example"), "{trace}");
     // A second listener finds the place taken.
     let taken = stage.run(&["listen", "--bind", "unix:smtp.sock", "-z", "1s"]).ended(3).err;
-    assert!(taken.contains("somebody listens there already"), "{taken}");
+    assert!(taken.contains("another process listens there already"), "{taken}");
     listening.signal(Signal::SIGINT);
     assert_eq!(listening.end().ended(0).json()["messages"], 51);
     assert!(!stage.path("smtp.sock").exists());
