@@ -16,7 +16,7 @@ use crate::condition::expect::{Expect, UserRule};
 use crate::load;
 use crate::mail;
 use crate::net::address::Target;
-use crate::net::address::origin::Origin;
+use crate::net::address::origin::ClientAddress;
 use crate::net::address::tls::ClientTls;
 use crate::smtp::auth::Login;
 use crate::smtp::script::Quit;
@@ -223,7 +223,7 @@ pub struct Plan {
     /// Where the load goes.
     pub target: Target,
     /// The client address of each session.
-    pub origin: Origin,
+    pub origin: ClientAddress,
     /// Hosts beyond loopback that the user allows.
     pub allow: Vec<String>,
     /// How TLS is spoken, if the script asks for it.
@@ -258,7 +258,7 @@ impl Plan {
 
     /// Whether its sessions are encrypted.
     pub fn speaks_tls(&self) -> bool {
-        self.script.tls != script::Tls::None
+        self.script.tls != script::TlsMode::None
     }
 
     /// Whether the sessions of a phase stay open to its end when they have nothing more to send.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use smtpress::mail::{Mailer, Message};
 use smtpress::smtp::client::Event;
 use smtpress::smtp::request::Request;
-use smtpress::smtp::script::{Identity, Pipelining};
+use smtpress::smtp::script::{Pipelining, SessionIdentity};
 use smtpress::smtp::server::{Ask, Policy, PolicyAnswer, Server, ServerBounds};
 use smtpress::smtp::{Client, Machine, Need, Step};
 
@@ -33,7 +33,7 @@ impl Pair {
     pub fn new(pipelining: Pipelining) -> Pair {
         let now = epoch();
         let mut pair = Pair {
-            client: Client::new(Rc::new(super::script(pipelining)), Identity::default(), now),
+            client: Client::new(Rc::new(super::script(pipelining)), SessionIdentity::default(), now),
             owner: Owner {
                 mailer: super::mailer(),
                 books: Books::new(),

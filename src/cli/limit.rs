@@ -22,7 +22,7 @@ use crate::generator::probe::{NetworkProbes, ProbeEvent, ProbeRefusal};
 use crate::generator::{Connector, Stop, clock, preflight, reachability};
 use crate::load::Shard;
 use crate::net::address::addresses::Addresses;
-use crate::net::address::origin::Origin;
+use crate::net::address::origin::ClientAddress;
 use crate::plan::{Plan, silence};
 use crate::profile::overrides::{Origin as From, apply_in_order};
 use crate::profile::units::{Count, Quantity, Size, Time};
@@ -32,7 +32,7 @@ use crate::report::run_dir::RunDirError;
 use crate::report::stored::RunResult;
 use crate::report::stored::convert::searched::Searched;
 use crate::report::stored::json::MOST_INTEGER;
-use crate::smtp::script::Tls;
+use crate::smtp::script::TlsMode;
 use crate::verdict::{ExitCode, SearchVerdict};
 use args::LimitArgs;
 
@@ -54,8 +54,9 @@ pub fn limit(args: &LimitArgs, screen: &Screen) -> Result<ExitCode, CommandError
     let addresses = preflight::check_allowed(plan)?;
     let embedded = plan.target.is_embedded();
     let loopback = embedded || addresses.iter().all(|address| address.ip().is_loopback());
-    if plan.origin == Origin::Any && loopback && embedded | all_v4(&addresses) {
-        plan.origin = Origin::Bound(Addresses::parse(&[LOOPBACK]).expect("it is a range of addresses"));
+    if plan.origin == ClientAddress::Any && loopback && embedded | all_v4(&addresses) {
+        plan.origin =
+            ClientAddress::Bound(Addresses::parse(&[LOOPBACK]).expect("it is a range of addresses"));
     }
     let request = request(args, &prepared, loopback)?;
     if args.plan {

@@ -12,7 +12,7 @@ use super::failure_class;
 use super::runner::RunError;
 use crate::net::address::Transport;
 use crate::net::address::allowed::Allowed;
-use crate::net::dial::{self, Dialed, Endpoint, Place, Resolve};
+use crate::net::dial::{self, Destination, Dialed, Endpoint, Resolve};
 use crate::net::tls::client::TlsClient;
 use crate::net::tls::{Security, TlsError};
 use crate::plan::Plan;
@@ -20,14 +20,14 @@ use crate::smtp::auth::Login;
 use crate::smtp::client::Failure;
 use crate::smtp::command::xclient_attributes;
 use crate::smtp::raw_client::RawClient;
-use crate::smtp::script::{Identity, Tls};
+use crate::smtp::script::{SessionIdentity, TlsMode};
 use crate::smtp::{Client, Content, Script, Step};
 
 /// The listener inside this process.
 #[derive(Clone, Debug)]
 pub struct EmbeddedListener {
     /// Where it listens.
-    pub place: Place,
+    pub place: Destination,
     /// Its certificate, which is trusted unless the plan names others.
     pub certificate: Option<CertificateDer<'static>>,
 }
@@ -48,9 +48,9 @@ impl Connector {
     pub fn new(plan: &Plan, embedded: Option<&EmbeddedListener>) -> Result<Connector, RunError> {
         let (place, allowed) = match &plan.target.transport {
             Transport::Tcp { host, port } => {
-                (Place::Tcp { host: host.clone(), port: *port }, Allowed::new(host, &plan.allow))
+                (Destination::Tcp { host: host.clone(), port: *port }, Allowed::new(host, &plan.allow))
             }
-            Transport::Unix { path } => (Place::Unix(path.clone()), Allowed::default()),
+            Transport::Unix { path } => (Destination::Unix(path.clone()), Allowed::default()),
             // The listener of this process, at the address where it listens.
             Transport::Embedded => (embedded.ok_or(RunError::NoListener)?.place.clone(), Allowed::Any),
         };
@@ -58,7 +58,7 @@ impl Connector {
             allowed,
             timeout: plan.script.timeouts.connect,
             origin: plan.origin.clone(),
-            proxied_tls: plan.script.tls == Tls::Implicit,
+            proxied_tls: plan.script.tls == TlsMode::Implicit,
             ..Endpoint::new(place)
         };
         let certificate = embedded.and_then(|embedded| embedded.certificate.as_ref());
@@ -76,7 +76,7 @@ impl Connector {
     #[must_use]
     pub fn in_clear_text(&self) -> Connector {
         let mut plan = Plan::clone(&self.plan);
-        plan.script.tls = Tls::None;
+        plan.script.tls = TlsMode::None;
         plan.logins = Default::default();
         let endpoint = Endpoint { proxied_tls: false, ..self.endpoint.clone() };
         Connector { plan: Arc::new(plan), endpoint, tls: None }
@@ -172,9 +172,9 @@ impl ThreadConnector {
         failure_class::sample_at(step, failure, self.connector.tls.as_ref())
     }
 
-    fn identity(&self, serial: u64) -> Identity {
+    fn identity(&self, serial: u64) -> SessionIdentity {
         let xclient = self.connector.plan.origin.told(serial);
-        Identity {
+        SessionIdentity {
             login: self.login(serial).cloned(),
             xclient: xclient.map(|address| xclient_attributes(address, &self.script.name)),
         }

@@ -26,7 +26,7 @@ use crate::condition;
 use crate::load::Shard;
 use crate::mail::Mailer;
 use crate::net::address::Transport;
-use crate::net::dial::{ConnectFault, Place, Resolve, SystemResolver};
+use crate::net::dial::{ConnectFault, Destination, Resolve, SystemResolver};
 use crate::net::source;
 use crate::plan::{Phase, Plan};
 
@@ -67,7 +67,7 @@ impl Local {
 
     /// Where the embedded listener is.
     #[must_use]
-    pub fn with_listener(mut self, place: impl Into<Place>) -> Local {
+    pub fn with_listener(mut self, place: impl Into<Destination>) -> Local {
         self.embedded = Some(EmbeddedListener { place: place.into(), certificate: None });
         self
     }

@@ -10,7 +10,7 @@ use super::failure_class::classify_dial;
 use crate::condition::Condition;
 use crate::net::address::Transport;
 use crate::net::address::allowed::Allowed;
-use crate::net::address::origin::Origin;
+use crate::net::address::origin::ClientAddress;
 use crate::net::dial::ConnectFault;
 use crate::net::source;
 use crate::plan::{Phase, Plan};
@@ -155,7 +155,7 @@ pub(super) fn unreachable(plan: &Plan, fault: ConnectFault, reason: String) -> P
 /// Whether every source address is this machine's, and one of them can reach the target.
 fn check_sources(plan: &Plan, targets: &[SocketAddr]) -> Result<(), PreflightError> {
     let sources = match &plan.origin {
-        Origin::Bound(sources) | Origin::Proxied(_, sources) if !sources.is_empty() => sources,
+        ClientAddress::Bound(sources) | ClientAddress::Proxied(_, sources) if !sources.is_empty() => sources,
         _ => return Ok(()),
     };
     if plan.origin.bound().is_some() {

@@ -20,7 +20,7 @@ use crate::net::address::Transport;
 use crate::net::dial::{self, ConnectFault, Dialed, Endpoint};
 use crate::plan::Plan;
 use crate::smtp::Step;
-use crate::smtp::script::Tls;
+use crate::smtp::script::TlsMode;
 
 /// How long the first dial may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -107,7 +107,7 @@ pub(super) fn still_listens(connector: &Connector) -> bool {
     let patience = script.timeouts.greeting.min(LAST_PATIENCE);
     let listens = connect_once(connector, LAST_PATIENCE, |dialed| async move {
         match dialed.result {
-            Ok(_) if script.tls == Tls::Implicit => true,
+            Ok(_) if script.tls == TlsMode::Implicit => true,
             Ok(mut stream) => !stream.is_silent(patience).await,
             Err((_, ConnectFault::Own(_) | ConnectFault::NotAllowed(_) | ConnectFault::Reset)) => true,
             Err((

@@ -16,7 +16,7 @@ use crate::smtp::auth::verify::Users;
 use crate::smtp::auth::{Login, Secret};
 use crate::smtp::client::{Client, Event, Failure};
 use crate::smtp::machine::{Machine, Need};
-use crate::smtp::script::{Identity, Script, Tls};
+use crate::smtp::script::{Script, SessionIdentity, TlsMode};
 use crate::smtp::server::Server;
 use crate::smtp::transaction::{Content, Lost};
 use crate::smtp::{Reply, Step};
@@ -136,8 +136,8 @@ enum Cut {
 /// A session of a client that logs in and leaves: how the login ended, and how many octets went either way.
 fn session(login: &Login, limits: Limits, cut: Cut) -> (Served, Vec<Option<Failure>>, bool, usize) {
     let mut served = Served::new(limits, true);
-    let script = Script { tls: Tls::Implicit, ..Script::default() };
-    let identity = Identity { login: Some(login.clone()), ..Identity::default() };
+    let script = Script { tls: TlsMode::Implicit, ..Script::default() };
+    let identity = SessionIdentity { login: Some(login.clone()), ..SessionIdentity::default() };
     let mut client: Client<NoMail> = Client::new(Rc::new(script), identity, served.now);
     let (mut logins, mut established, mut moved) = (Vec::new(), false, 0);
     let mut coming = VecDeque::new();

@@ -25,7 +25,7 @@ use tokio::net::{TcpSocket, TcpStream, UnixStream};
 pub use self::fault::{ConnectFault, LocalFault};
 use super::address::allowed::Allowed;
 use super::address::bind::Bind;
-use super::address::origin::{Origin, ProxyVersion};
+use super::address::origin::{ClientAddress, ProxyVersion};
 use super::proxy;
 use super::source;
 use super::stream::Stream;
@@ -52,7 +52,7 @@ impl Resolve for SystemResolver {
 
 /// Where a listener is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum Destination {
     /// TCP.
     Tcp {
         /// A name or an address literal.
@@ -66,39 +66,39 @@ pub enum Place {
 
 impl Endpoint {
     /// The place, dialled as the system sees fit, within 30 s, and on loopback only.
-    pub fn new(place: Place) -> Endpoint {
+    pub fn new(place: Destination) -> Endpoint {
         Endpoint {
             place,
             allowed: Allowed::default(),
             resolver: Arc::new(SystemResolver),
             timeout: Duration::from_secs(30),
-            origin: Origin::Any,
+            origin: ClientAddress::Any,
             proxied_tls: false,
         }
     }
 }
 
-impl From<&Bind> for Place {
-    fn from(bind: &Bind) -> Place {
+impl From<&Bind> for Destination {
+    fn from(bind: &Bind) -> Destination {
         match bind {
-            Bind::Tcp(address) => Place::from(*address),
-            Bind::Unix(path) => Place::Unix(path.clone()),
+            Bind::Tcp(address) => Destination::from(*address),
+            Bind::Unix(path) => Destination::Unix(path.clone()),
         }
     }
 }
 
-impl From<SocketAddr> for Place {
-    fn from(address: SocketAddr) -> Place {
-        Place::Tcp { host: address.ip().to_string(), port: address.port() }
+impl From<SocketAddr> for Destination {
+    fn from(address: SocketAddr) -> Destination {
+        Destination::Tcp { host: address.ip().to_string(), port: address.port() }
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Destination {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Place::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
-            Place::Tcp { host, port } => write!(f, "{host}:{port}"),
-            Place::Unix(path) => write!(f, "{}", path.display()),
+            Destination::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Destination::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Destination::Unix(path) => write!(f, "{}", path.display()),
         }
     }
 }
@@ -107,7 +107,7 @@ impl fmt::Display for Place {
 #[derive(Clone, Debug)]
 pub struct Endpoint {
     /// Where.
-    pub place: Place,
+    pub place: Destination,
     /// Which addresses may be connected to.
     pub allowed: Allowed,
     /// How names are resolved. A literal never is.
@@ -115,7 +115,7 @@ pub struct Endpoint {
     /// For name resolution and connect together.
     pub timeout: Duration,
     /// The client's address, as the listener sees it. Nothing but TCP has one to bind or to carry.
-    pub origin: Origin,
+    pub origin: ClientAddress,
     /// A PROXY header says that the client speaks TLS.
     pub proxied_tls: bool,
 }
@@ -203,7 +203,7 @@ pub async fn dial(endpoint: &Endpoint, serial: u64, now: fn() -> Instant, step: 
         result: Err((Step::Dns, ConnectFault::TimedOut)),
     };
     let addresses = match &endpoint.place {
-        Place::Unix(path) => {
+        Destination::Unix(path) => {
             step.set(Step::Connect);
             let connected = async { connect_unix(path).await.map_err(|error| ConnectFault::of(&error)) };
             let connected = tokio::time::timeout(endpoint.timeout, connected).await;
@@ -211,7 +211,7 @@ pub async fn dial(endpoint: &Endpoint, serial: u64, now: fn() -> Instant, step: 
             dialed.result = connected.unwrap_or(Err(ConnectFault::TimedOut)).map_err(failed);
             return dialed;
         }
-        Place::Tcp { host, port } => match host.parse::<IpAddr>() {
+        Destination::Tcp { host, port } => match host.parse::<IpAddr>() {
             Ok(ip) => vec![SocketAddr::new(ip, *port)],
             Err(_) => {
                 let found =
@@ -291,7 +291,7 @@ async fn first_of(
         let from = now();
         let share = end.saturating_duration_since(from) / shares;
         let source = match &endpoint.origin {
-            Origin::Bound(sources) | Origin::Proxied(_, sources) if !sources.is_empty() => {
+            ClientAddress::Bound(sources) | ClientAddress::Proxied(_, sources) if !sources.is_empty() => {
                 let Some(source) = sources.in_turn_of(address.is_ipv4(), serial) else { continue };
                 Some(source)
             }
@@ -319,10 +319,10 @@ async fn connect(
 ) -> Result<Connected, ConnectFault> {
     let mut refused = Refused::default();
     let (stream, header) = match &endpoint.origin {
-        Origin::Proxied(version, _) => {
+        ClientAddress::Proxied(version, _) => {
             connect_proxied(address, *version, source, endpoint.proxied_tls).await?
         }
-        Origin::Any | Origin::Bound(_) | Origin::Xclient(_) => {
+        ClientAddress::Any | ClientAddress::Bound(_) | ClientAddress::Xclient(_) => {
             let (socket, late_port) = socket(address, source)?;
             refused.late_port = !late_port;
             let connected = socket.connect(address).await;

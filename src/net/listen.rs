@@ -42,7 +42,10 @@ fn bind_unix(path: &Path, backlog: u32) -> io::Result<UnixListener> {
         Ok(_) => match socket.connect(&address) {
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path)?,
             _ => {
-                return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens there already"));
+                return Err(io::Error::new(
+                    io::ErrorKind::AddrInUse,
+                    "another process listens there already",
+                ));
             }
         },
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}

@@ -13,7 +13,7 @@ use crate::collector::tally::Tally;
 use crate::collector::{Metric, Outcome};
 use crate::net::address::{Target, Transport};
 use crate::smtp::Step;
-use crate::smtp::script::Tls;
+use crate::smtp::script::TlsMode;
 
 /// How long a first session is waited for in silence.
 pub const PATIENCE: Duration = Duration::from_secs(5);
@@ -59,7 +59,7 @@ pub fn remark(plan: &Plan, total: &Tally, took: Duration) -> Option<String> {
 
 /// What a session waits for first.
 pub fn first_step(plan: &Plan) -> Step {
-    if plan.script.tls == Tls::Implicit { Step::Tls } else { Step::Greeting }
+    if plan.script.tls == TlsMode::Implicit { Step::Tls } else { Step::Greeting }
 }
 
 fn values(total: &Tally, step: Step) -> impl Iterator<Item = &crate::collector::histogram::Hist> {

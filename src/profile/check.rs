@@ -15,7 +15,7 @@ use crate::load;
 use crate::load::{Due, LoadModel, Spacing, expected_arrivals, fingerprint};
 use crate::net::address::Transport;
 use crate::net::address::addresses::Addresses;
-use crate::net::address::origin::{Origin, ProxyVersion};
+use crate::net::address::origin::{ClientAddress, ProxyVersion};
 use crate::plan::{MOST_WAITING, Messages, OnSaturation, Phase, Plan, Unit};
 use crate::smtp::script::Pipelining;
 
@@ -222,12 +222,14 @@ pub fn preview(compiled: &Compiled, out: &mut impl io::Write) -> io::Result<()> 
         writeln!(out, "tls       {}", super::compile::tls_description(plan))?;
     }
     match &plan.origin {
-        Origin::Any => {}
-        Origin::Bound(sources) => writeln!(out, "sources   {sources}: {}, bound in turn", count(sources))?,
-        Origin::Xclient(sources) => {
+        ClientAddress::Any => {}
+        ClientAddress::Bound(sources) => {
+            writeln!(out, "sources   {sources}: {}, bound in turn", count(sources))?
+        }
+        ClientAddress::Xclient(sources) => {
             writeln!(out, "sources   {sources}: {}, told in turn by XCLIENT", count(sources))?;
         }
-        Origin::Proxied(version, sources) => {
+        ClientAddress::Proxied(version, sources) => {
             let version = match version {
                 ProxyVersion::V1 => 1,
                 ProxyVersion::V2 => 2,

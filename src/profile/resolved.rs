@@ -12,7 +12,7 @@ use super::units::{Count, Level, Seed, Size};
 use super::value::Distribution;
 use crate::net::address::{Protocol, Target as Address};
 use crate::plan::Unit;
-use crate::smtp::script::Tls;
+use crate::smtp::script::TlsMode;
 
 /// Fills in what is absent and does not depend on the machine. `seed` is used if the profile has none, `name` likewise.
 ///
@@ -60,7 +60,7 @@ fn target(target: &mut Target) {
     target.fill();
     // An address with TLS in it has said so.
     let implicit = target.address.as_deref().is_some_and(|address| address.starts_with("smtps://"));
-    target.tls.get_or_insert(if implicit { Tls::Implicit } else { Tls::None });
+    target.tls.get_or_insert(if implicit { TlsMode::Implicit } else { TlsMode::None });
 }
 
 /// Fills in the defaults of `[message]`.

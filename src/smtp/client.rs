@@ -48,7 +48,7 @@ use self::transactions::Transactions;
 use super::command;
 use super::machine::Close;
 use super::reply::{RawReply, Scanner};
-use super::script::{Identity, Quit, Script};
+use super::script::{Quit, Script, SessionIdentity};
 use super::step::Step;
 use super::transaction::{Content, Lost};
 
@@ -111,7 +111,7 @@ pub struct Client<C> {
 
 impl<C: Content> Client<C> {
     /// A session over a connection that is established `now`.
-    pub fn new(script: Rc<Script>, identity: Identity, now: Instant) -> Self {
+    pub fn new(script: Rc<Script>, identity: SessionIdentity, now: Instant) -> Self {
         let expires = now.checked_add(script.timeouts.session);
         Client {
             opening: Some(Box::new(Opening::new(&script, identity))),

@@ -18,7 +18,7 @@ use super::client::{Client, Event, Failure};
 use super::hello::Offer;
 use super::machine::{Close, Closed, Handshake, Insecure, Machine, Need};
 use super::reply::{Malformed, Reply, Scanner};
-use super::script::{Identity, Script};
+use super::script::{Script, SessionIdentity};
 use super::step::Step;
 use super::transaction::{Content, Lost};
 
@@ -156,7 +156,7 @@ pub struct RawClient {
 
 impl RawClient {
     /// A session over a connection that is established `now`.
-    pub fn new(script: Rc<Script>, identity: Identity, now: Instant) -> RawClient {
+    pub fn new(script: Rc<Script>, identity: SessionIdentity, now: Instant) -> RawClient {
         let opening = Some(Box::new(Client::new(script, identity, now)));
         RawClient { opening, owed: Owed::Nothing, ..RawClient::bare() }
     }
@@ -358,7 +358,7 @@ mod tests {
     }
 
     fn client(now: Instant) -> RawClient {
-        RawClient::new(Rc::new(Script::default()), Identity::default(), now)
+        RawClient::new(Rc::new(Script::default()), SessionIdentity::default(), now)
     }
 
     #[test]

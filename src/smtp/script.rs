@@ -125,7 +125,7 @@ pub enum Protocol {
 
 /// Whether and how the session is encrypted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tls {
+pub enum TlsMode {
     /// Clear text.
     None,
     /// STARTTLS (RFC 3207); a listener that does not offer it is a finding.
@@ -136,14 +136,14 @@ pub enum Tls {
 
 /// As whom one session speaks; what is absent is not said.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Identity {
+pub struct SessionIdentity {
     /// Who logs in.
     pub login: Option<Login>,
     /// The attributes of XCLIENT, as in `ADDR=192.0.2.1 NAME=client.example`.
     pub xclient: Option<String>,
 }
 
-/// The dialogue of a session, but for its transactions and what differs from session to session ([`Identity`]).
+/// The dialogue of a session, but for its transactions and what differs from session to session ([`SessionIdentity`]).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Script {
     /// What is spoken; LMTP says LHLO, whatever `hello` is.
@@ -165,7 +165,7 @@ pub struct Script {
     /// How long each step may take.
     pub timeouts: Timeouts,
     /// Whether and how it is encrypted.
-    pub tls: Tls,
+    pub tls: TlsMode,
     /// A login may go out in clear text.
     pub clear_text_login: bool,
     /// How it misbehaves.
@@ -185,7 +185,7 @@ impl Default for Script {
             between: Vec::new(),
             quit: Quit::Clean,
             timeouts: Timeouts::default(),
-            tls: Tls::None,
+            tls: TlsMode::None,
             clear_text_login: false,
             manners: Manners::default(),
         }

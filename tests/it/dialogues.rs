@@ -15,7 +15,9 @@ use smtpress::smtp::auth::{Login, Mechanism, Secret};
 use smtpress::smtp::client::{Event, Failure, Lacking};
 use smtpress::smtp::extensions::{Chunking, DeliverBy, Dsn, Use, Wishes};
 use smtpress::smtp::machine::{Close, Closed, Insecure};
-use smtpress::smtp::script::{Aside, Hello, Identity, Pipelining, Protocol, Quit, Script, Tls, Verify};
+use smtpress::smtp::script::{
+    Aside, Hello, Pipelining, Protocol, Quit, Script, SessionIdentity, TlsMode, Verify,
+};
 
 use crate::virtual_wire::{Mail, Owner, Wire};
 
@@ -23,7 +25,7 @@ use crate::virtual_wire::{Mail, Owner, Wire};
 struct Dialogue {
     title: String,
     script: Script,
-    identity: Identity,
+    identity: SessionIdentity,
     owner: Owner,
     moves: Vec<Move>,
 }
@@ -245,7 +247,7 @@ fn parse(text: &str, file: &str) -> Vec<Dialogue> {
                     pipelining: Pipelining::Off,
                     ..Script::default()
                 },
-                identity: Identity::default(),
+                identity: SessionIdentity::default(),
                 owner: Owner::default(),
                 moves: Vec::new(),
             });
@@ -430,8 +432,8 @@ impl Dialogue {
             "require" => self.script.pipelining = Pipelining::Require,
             "close" => self.script.quit = Quit::Close,
             "reset" => self.script.quit = Quit::Reset,
-            "starttls" => self.script.tls = Tls::Starttls,
-            "implicit" => self.script.tls = Tls::Implicit,
+            "starttls" => self.script.tls = TlsMode::Starttls,
+            "implicit" => self.script.tls = TlsMode::Implicit,
             "clear-text-login" => self.script.clear_text_login = true,
             "garbage" => self.script.manners.garbage = 2,
             "deaf" => self.script.manners.deaf = true,

@@ -31,7 +31,7 @@ use smtpress::smtp::auth::{Login, Mechanism, Secret};
 use smtpress::smtp::client::Event;
 use smtpress::smtp::extensions::{Chunking, Use, Wishes};
 use smtpress::smtp::machine::Closed;
-use smtpress::smtp::script::{Aside, Identity, Pipelining, Protocol, Quit, Script, Tls, Verify};
+use smtpress::smtp::script::{Aside, Pipelining, Protocol, Quit, Script, SessionIdentity, TlsMode, Verify};
 
 use crate::virtual_wire::{Mail, Owner, Wire};
 use moody::{Extra, Kind, Listener, Oddity, POOL, Sent, When};
@@ -43,7 +43,7 @@ struct Drawn {
     chunk: u64,
     lmtp: bool,
     pipelining: Pipelining,
-    tls: Tls,
+    tls: TlsMode,
     login: bool,
     quit: Quit,
     between: Vec<Aside>,
@@ -93,7 +93,7 @@ fn drawn() -> impl Strategy<Value = Drawn> {
         prop::sample::select(vec![1, 9, 18, 100]),
         prop::bool::weighted(0.3),
         prop::sample::select(vec![Pipelining::Off, Pipelining::Auto, Pipelining::Auto, Pipelining::Full]),
-        prop::sample::select(vec![Tls::None, Tls::None, Tls::Starttls, Tls::Implicit]),
+        prop::sample::select(vec![TlsMode::None, TlsMode::None, TlsMode::Starttls, TlsMode::Implicit]),
         prop::bool::weighted(0.2),
         prop::sample::select(vec![Quit::Clean, Quit::Clean, Quit::Close, Quit::Reset]),
     );
@@ -214,10 +214,15 @@ impl Drawn {
         });
         let owner = Owner { mails: mails.collect(), leaves: self.leaves, ..Owner::default() };
         let login = Login::new(Mechanism::Plain, "u", Secret::new("p"));
-        let identity = Identity { login: self.login.then_some(login), ..Identity::default() };
+        let identity = SessionIdentity { login: self.login.then_some(login), ..SessionIdentity::default() };
         let mut wire = Wire::speaking_as(Rc::new(self.script()), identity, owner);
-        let mut listener =
-            Listener::new(self.lmtp, self.plain, self.chunks, self.tls == Tls::Starttls, self.odd.clone());
+        let mut listener = Listener::new(
+            self.lmtp,
+            self.plain,
+            self.chunks,
+            self.tls == TlsMode::Starttls,
+            self.odd.clone(),
+        );
         // Time passes only when nothing else is left to happen.
         let mut idle = 0;
         for _ in 0..10_000 {
@@ -226,12 +231,12 @@ impl Drawn {
             }
             if wire.secures && !listener.says_more() {
                 wire.secured(None);
-                if self.tls == Tls::Implicit {
+                if self.tls == TlsMode::Implicit {
                     listener.greet(0);
                 }
                 continue;
             }
-            if self.tls != Tls::Implicit {
+            if self.tls != TlsMode::Implicit {
                 listener.greet(wire.writes.len());
             }
             listener.read(&wire.writes);
@@ -315,7 +320,7 @@ fn nothing_is_in_doubt_with_a_listener_that_answers_each_once() {
                             chunk: 9,
                             lmtp,
                             pipelining,
-                            tls: Tls::None,
+                            tls: TlsMode::None,
                             login: false,
                             quit: Quit::Clean,
                             between: Vec::new(),

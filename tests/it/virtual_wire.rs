@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use smtpress::smtp::client::{Client, Event};
 use smtpress::smtp::machine::{Close, Closed, Handshake, Insecure, Machine, Need};
-use smtpress::smtp::script::{Hello, Identity, Pipelining, Quit, Script};
+use smtpress::smtp::script::{Hello, Pipelining, Quit, Script, SessionIdentity};
 use smtpress::smtp::transaction::{Content, Lost};
 
 /// More polls than any event can ask for.
@@ -123,10 +123,10 @@ pub struct Wire {
 
 impl Wire {
     pub fn new(script: Rc<Script>, owner: Owner) -> Wire {
-        Wire::speaking_as(script, Identity::default(), owner)
+        Wire::speaking_as(script, SessionIdentity::default(), owner)
     }
 
-    pub fn speaking_as(script: Rc<Script>, identity: Identity, owner: Owner) -> Wire {
+    pub fn speaking_as(script: Rc<Script>, identity: SessionIdentity, owner: Owner) -> Wire {
         let mut wire = Wire {
             client: Client::new(script, identity, base()),
             secures: false,

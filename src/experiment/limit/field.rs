@@ -14,7 +14,7 @@ use crate::generator::probe::{
 use crate::mail::{Mailer, Size, Spec};
 use crate::smtp::command;
 use crate::smtp::extensions::{Terms, Use, Wishes};
-use crate::smtp::script::{Script, Tls};
+use crate::smtp::script::{Script, TlsMode};
 use crate::smtp::{Closed, Content, Step};
 
 /// How long a listener that has refused may take to close the connection, to be seen closing it.
@@ -224,7 +224,7 @@ impl<'a> Field<'a> {
 
     /// Whether sessions are encrypted.
     pub(super) fn is_encrypted(&self) -> bool {
-        self.setting.script.tls != Tls::None
+        self.setting.script.tls != TlsMode::None
     }
 
     /// Whether a session still answers. Some listeners do not know NOOP: any reply is one but 421, which ends the session.

@@ -11,7 +11,7 @@ use super::looks::settle;
 use super::request::LimitRequest;
 use crate::generator::probe::{CloseMode, Probe, ProbeEvent, ProbeOptions, ProbeOutcome};
 use crate::smtp::Step;
-use crate::smtp::script::Tls;
+use crate::smtp::script::TlsMode;
 
 /// What a time may miss an expectation by, in milliseconds: listeners count in seconds.
 const SLACK: u64 = 1000;
@@ -298,7 +298,7 @@ impl Field<'_> {
 
     /// The same; a refusal is waited out for `patience`.
     fn enter_bare_within(&mut self, patience: Duration) -> Found<Probe> {
-        if self.setting.script.tls == Tls::Implicit {
+        if self.setting.script.tls == TlsMode::Implicit {
             return Err(Halt::Foreign("nothing can be said before TLS here".to_owned()));
         }
         let session = self.enter_within(ProbeOptions { bare: true, ..ProbeOptions::default() }, patience)?;

@@ -24,7 +24,7 @@ use crate::generator::connector::{Connector, ThreadConnector};
 use crate::generator::failure_class::{self, classify, classify_dial};
 use crate::generator::runner::RunError;
 use crate::net::address::addresses::Addresses;
-use crate::net::address::origin::Origin;
+use crate::net::address::origin::ClientAddress;
 use crate::net::dial::ConnectFault;
 use crate::net::drive::{MachineOwner, Scratch, drive};
 use crate::net::tls::Security;
@@ -215,10 +215,10 @@ impl NetworkProbes {
     /// The client addresses, if they are named.
     fn addresses(&self) -> Option<&Addresses> {
         match &self.shared.connector.connector().plan().origin {
-            Origin::Any => None,
-            Origin::Bound(addresses) | Origin::Proxied(_, addresses) | Origin::Xclient(addresses) => {
-                Some(addresses)
-            }
+            ClientAddress::Any => None,
+            ClientAddress::Bound(addresses)
+            | ClientAddress::Proxied(_, addresses)
+            | ClientAddress::Xclient(addresses) => Some(addresses),
         }
     }
 

@@ -6,7 +6,7 @@ use super::addresses::Addresses;
 
 /// The client address of each session.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Origin {
+pub enum ClientAddress {
     /// The kernel's choice.
     #[default]
     Any,
@@ -28,20 +28,20 @@ pub enum ProxyVersion {
     V2,
 }
 
-impl Origin {
+impl ClientAddress {
     /// The addresses that this machine must own, if sessions are to be bound.
     pub fn bound(&self) -> Option<&Addresses> {
         match self {
-            Origin::Bound(addresses) => Some(addresses),
-            Origin::Any | Origin::Proxied(..) | Origin::Xclient(_) => None,
+            ClientAddress::Bound(addresses) => Some(addresses),
+            ClientAddress::Any | ClientAddress::Proxied(..) | ClientAddress::Xclient(_) => None,
         }
     }
 
     /// The address that session `serial` tells by XCLIENT.
     pub fn told(&self, serial: u64) -> Option<IpAddr> {
         match self {
-            Origin::Xclient(addresses) => addresses.in_turn(serial),
-            Origin::Any | Origin::Bound(_) | Origin::Proxied(..) => None,
+            ClientAddress::Xclient(addresses) => addresses.in_turn(serial),
+            ClientAddress::Any | ClientAddress::Bound(_) | ClientAddress::Proxied(..) => None,
         }
     }
 }

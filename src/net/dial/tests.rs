@@ -50,7 +50,7 @@ impl Resolve for Answers {
     }
 }
 
-fn endpoint(place: Place) -> Endpoint {
+fn endpoint(place: Destination) -> Endpoint {
     Endpoint { timeout: Duration::from_secs(10), ..Endpoint::new(place) }
 }
 
@@ -58,14 +58,14 @@ fn endpoint(place: Place) -> Endpoint {
 async fn a_unix_socket_is_dialled_by_its_path() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("smtp.sock");
-    let dialed = dial(&endpoint(Place::Unix(path.clone())), 0, now).await;
+    let dialed = dial(&endpoint(Destination::Unix(path.clone())), 0, now).await;
     assert_eq!(dialed.result.unwrap_err(), (Step::Connect, ConnectFault::Refused), "nothing is there");
     let listener = tokio::net::UnixListener::bind(&path).unwrap();
-    let dialed = dial(&endpoint(Place::Unix(path.clone())), 0, now).await;
+    let dialed = dial(&endpoint(Destination::Unix(path.clone())), 0, now).await;
     assert!(dialed.dns.is_none() && dialed.connect.is_some());
     assert!(matches!(dialed.result, Ok(Stream::Unix(_))));
     drop(listener);
-    let dialed = dial(&endpoint(Place::Unix(path)), 0, now).await;
+    let dialed = dial(&endpoint(Destination::Unix(path)), 0, now).await;
     assert_eq!(dialed.result.unwrap_err(), (Step::Connect, ConnectFault::Refused), "the listener has gone");
 }
 
@@ -76,9 +76,9 @@ async fn a_full_queue_of_a_unix_socket_is_waited_for() {
     let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
     socket.bind(&socket2::SockAddr::unix(&path).unwrap()).unwrap();
     socket.listen(0).unwrap();
-    let first = dial(&endpoint(Place::Unix(path.clone())), 0, now).await;
+    let first = dial(&endpoint(Destination::Unix(path.clone())), 0, now).await;
     assert!(first.result.is_ok());
-    let place = endpoint(Place::Unix(path));
+    let place = endpoint(Destination::Unix(path));
     let mut second = std::pin::pin!(dial(&place, 1, now));
     assert!(futures::poll!(&mut second).is_pending());
     socket.accept().unwrap();
@@ -93,10 +93,10 @@ fn listener(address: &str) -> (std::net::TcpListener, SocketAddr) {
 
 async fn connected(
     addresses: &[SocketAddr],
-    origin: Origin,
+    origin: ClientAddress,
     serial: u64,
 ) -> Result<Stream, (Step, ConnectFault)> {
-    let endpoint = Endpoint { origin, ..endpoint(Place::from(addresses[0])) };
+    let endpoint = Endpoint { origin, ..endpoint(Destination::from(addresses[0])) };
     let mut attempts = Vec::new();
     let first = first_of(addresses, &endpoint, serial, now() + endpoint.timeout, now, &mut attempts).await;
     first.map(|connected| connected.stream).map_err(failed)
@@ -105,7 +105,7 @@ async fn connected(
 /// Dials a name with these addresses.
 async fn dialed(addresses: &[&str], port: u16, allowed: Allowed) -> Dialed {
     let answer = addresses.iter().map(|address| address.parse().unwrap()).collect();
-    let place = Place::Tcp { host: "mx.example".to_owned(), port };
+    let place = Destination::Tcp { host: "mx.example".to_owned(), port };
     let resolver = Arc::new(Answers::new(vec![answer]));
     dial(&Endpoint { resolver, allowed, ..endpoint(place) }, 0, now).await
 }
@@ -176,7 +176,7 @@ async fn nothing_is_sent_to_a_name_with_an_address_that_is_not_allowed() {
     }
     assert_eq!(listening.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock, "nobody came");
     // A literal is held to the rule as well.
-    let place = Place::Tcp { host: "192.0.2.1".to_owned(), port: 25 };
+    let place = Destination::Tcp { host: "192.0.2.1".to_owned(), port: 25 };
     assert_eq!(dial(&endpoint(place), 0, now).await.result.unwrap_err().1, ConnectFault::NotAllowed(foreign));
 }
 
@@ -186,7 +186,7 @@ async fn a_name_is_asked_for_each_connection() {
     let answers = [&["127.0.0.1"][..], &["192.0.2.1"], &["127.0.0.1"], &[]];
     let parsed = answers.iter().map(|answer| answer.iter().map(|text| text.parse().unwrap()).collect());
     let resolver = Arc::new(Answers::new(parsed.collect()));
-    let place = Place::Tcp { host: "mx.example".to_owned(), port: address.port() };
+    let place = Destination::Tcp { host: "mx.example".to_owned(), port: address.port() };
     let endpoint = Endpoint { resolver, ..endpoint(place) };
     let mut ended = Vec::new();
     for serial in 0..5 {
@@ -207,10 +207,13 @@ async fn all_addresses_of_a_name_are_tried_in_order() {
         Stream::Tcp(stream) => stream.peer_addr().unwrap(),
         _ => panic!("not TCP"),
     };
-    assert_eq!(reached(connected(&[one, two], Origin::Any, 0).await.unwrap()), one);
+    assert_eq!(reached(connected(&[one, two], ClientAddress::Any, 0).await.unwrap()), one);
     drop(first);
-    assert_eq!(reached(connected(&[one, two], Origin::Any, 0).await.unwrap()), two);
-    assert_eq!(connected(&[one], Origin::Any, 0).await.unwrap_err(), (Step::Connect, ConnectFault::Refused));
+    assert_eq!(reached(connected(&[one, two], ClientAddress::Any, 0).await.unwrap()), two);
+    assert_eq!(
+        connected(&[one], ClientAddress::Any, 0).await.unwrap_err(),
+        (Step::Connect, ConnectFault::Refused)
+    );
 }
 
 #[tokio::test]
@@ -219,17 +222,17 @@ async fn sessions_leave_from_the_sources_in_turn_and_by_family() {
     let v6: SocketAddr = "[::1]:1".parse().unwrap();
     let sources = Addresses::parse(&["127.0.0.5-127.0.0.6", "::1"]).unwrap();
     for (serial, expected) in [(0, "127.0.0.5"), (1, "127.0.0.6"), (2, "127.0.0.5"), (7, "127.0.0.6")] {
-        connected(&[address], Origin::Bound(sources.clone()), serial).await.unwrap();
+        connected(&[address], ClientAddress::Bound(sources.clone()), serial).await.unwrap();
         assert_eq!(listening.accept().unwrap().1.ip().to_string(), expected);
     }
     // There is no source to reach the first with, and so it is passed over.
     let only_v4 = Addresses::parse(&["127.0.0.9"]).unwrap();
-    connected(&[v6, address], Origin::Bound(only_v4.clone()), 0).await.unwrap();
+    connected(&[v6, address], ClientAddress::Bound(only_v4.clone()), 0).await.unwrap();
     assert_eq!(listening.accept().unwrap().1.ip().to_string(), "127.0.0.9");
     let own = Err((Step::Connect, ConnectFault::Own(LocalFault::Source)));
-    assert_eq!(connected(&[v6], Origin::Bound(only_v4), 0).await.map(drop), own);
+    assert_eq!(connected(&[v6], ClientAddress::Bound(only_v4), 0).await.map(drop), own);
     // TEST-NET-1 (RFC 5737) is nobody's, and that is not the listener's fault.
-    let foreign = Origin::Bound(Addresses::parse(&["192.0.2.1"]).unwrap());
+    let foreign = ClientAddress::Bound(Addresses::parse(&["192.0.2.1"]).unwrap());
     let ended = connected(&[address], foreign, 0).await.map(drop);
     assert_eq!(ended, own);
 }
@@ -240,8 +243,8 @@ async fn the_header_goes_out_before_everything() {
     let (listening, address) = listener("127.0.0.1:0");
     let sources = Addresses::parse(&["10.9.8.7-10.9.8.8"]).unwrap();
     for (origin, client) in [
-        (Origin::Proxied(ProxyVersion::V1, sources), "10.9.8.8"),
-        (Origin::Proxied(ProxyVersion::V1, Addresses::default()), "127.0.0.1"),
+        (ClientAddress::Proxied(ProxyVersion::V1, sources), "10.9.8.8"),
+        (ClientAddress::Proxied(ProxyVersion::V1, Addresses::default()), "127.0.0.1"),
     ] {
         drop(connected(&[address], origin, 3).await.unwrap());
         let (mut stream, peer) = listening.accept().unwrap();

@@ -18,7 +18,7 @@ use crate::profile::schema::auth::{Auth, Users};
 use crate::profile::schema::session::Session;
 use crate::profile::table::Table;
 use crate::smtp::auth::{Login, Mechanism, Secret, verify};
-use crate::smtp::script::{Hello, Script, Tls};
+use crate::smtp::script::{Hello, Script, TlsMode};
 
 /// Where secrets come from.
 trait Source {
@@ -92,14 +92,14 @@ fn logins(
         ));
     }
     script.clear_text_login = auth.allow_clear_text();
-    if script.tls == Tls::None && mechanism == Mechanism::ScramSha256Plus {
+    if script.tls == TlsMode::None && mechanism == Mechanism::ScramSha256Plus {
         return Err(document.error_at(
             &of_mechanism,
             "this mechanism binds a login to the TLS session, and there is none",
             "write `tls = \"starttls\"` in [target], or `mechanism = \"scram-sha-256\"`",
         ));
     }
-    if script.tls == Tls::None && !script.clear_text_login {
+    if script.tls == TlsMode::None && !script.clear_text_login {
         return Err(document.error_at(
             &at,
             "the login would go out in clear text",

@@ -12,7 +12,7 @@ use crate::profile::error::ProfileFault;
 use crate::profile::schema::listener::{Delays, Extension, Forced, Listener, StepTimeouts};
 use crate::profile::units::{Count, Percent, Rate, Time, TimeRange};
 use crate::smtp::auth::Mechanism;
-use crate::smtp::script::Tls;
+use crate::smtp::script::TlsMode;
 
 /// What the table makes of the listener. `clients`: how its clients speak TLS, if it is the embedded one. `serves`: it will
 /// be started, and needs its users' secrets.
@@ -22,7 +22,7 @@ use crate::smtp::script::Tls;
 pub(super) fn compile(
     document: &Document,
     listener: &Listener,
-    clients: Option<Tls>,
+    clients: Option<TlsMode>,
     serves: bool,
 ) -> Result<Limits, ProfileFault> {
     let none = Limits::default();

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::Purpose;
 use crate::net::address::addresses::Addresses;
 use crate::net::address::bind::{Bind, BindError};
-use crate::net::address::origin::{Origin, ProxyVersion};
+use crate::net::address::origin::{ClientAddress, ProxyVersion};
 use crate::net::address::{Target, TargetError, Transport};
 use crate::profile::document::{Document, keys};
 use crate::profile::error::ProfileFault;
@@ -60,7 +60,7 @@ pub(super) fn origin(
     document: &Document,
     profile: &Profile,
     target: &Target,
-) -> Result<Origin, ProfileFault> {
+) -> Result<ClientAddress, ProfileFault> {
     let written = profile.target();
     let at = |key: &'static str| keys!["target", key];
     let sources = addresses(document, "target", "sources", &written.sources())?;
@@ -134,10 +134,10 @@ pub(super) fn origin(
         ));
     }
     Ok(match (proxy, xclient) {
-        (Some(version), _) => Origin::Proxied(version, sources),
-        (None, true) => Origin::Xclient(sources),
-        (None, false) if sources.is_empty() => Origin::Any,
-        (None, false) => Origin::Bound(sources),
+        (Some(version), _) => ClientAddress::Proxied(version, sources),
+        (None, true) => ClientAddress::Xclient(sources),
+        (None, false) if sources.is_empty() => ClientAddress::Any,
+        (None, false) => ClientAddress::Bound(sources),
     })
 }
 

@@ -18,7 +18,7 @@ use crate::profile::schema::Profile;
 use crate::profile::schema::listener::Listener;
 use crate::profile::schema::target;
 use crate::profile::table::{Table, Word};
-use crate::smtp::script::Tls;
+use crate::smtp::script::TlsMode;
 
 /// Whether and how sessions are encrypted: as `tls` says, or as the address does. `written`: without defaults.
 ///
@@ -28,11 +28,11 @@ pub(super) fn mode(
     document: &Document,
     written: &target::Target,
     target: &Target,
-) -> Result<Tls, ProfileFault> {
+) -> Result<TlsMode, ProfileFault> {
     let tls = written.tls;
     if target.implicit_tls() {
         return match tls {
-            None | Some(Tls::Implicit) => Ok(Tls::Implicit),
+            None | Some(TlsMode::Implicit) => Ok(TlsMode::Implicit),
             Some(other) => Err(document.error_at(
                 &keys!["target", "tls"],
                 format!("`tls = \"{}\"` with an address that begins with smtps://", other.word()),
@@ -47,7 +47,7 @@ pub(super) fn mode(
             "write `tls = \"starttls\"` or `tls = \"implicit\"` in [target]",
         ));
     }
-    Ok(tls.unwrap_or(Tls::None))
+    Ok(tls.unwrap_or(TlsMode::None))
 }
 
 /// The client's side.
@@ -58,9 +58,9 @@ pub(super) fn client(
     document: &Document,
     profile: &Profile,
     target: &Target,
-    mode: Tls,
+    mode: TlsMode,
 ) -> Result<ClientTls, ProfileFault> {
-    if mode == Tls::None {
+    if mode == TlsMode::None {
         return Ok(ClientTls::default());
     }
     let options = profile.target().tls_options();
@@ -107,9 +107,9 @@ pub(super) fn client(
 pub fn describe(plan: &Plan) -> String {
     let tls = &plan.tls;
     let mode = match plan.script.tls {
-        Tls::None => "none",
-        Tls::Starttls => "STARTTLS",
-        Tls::Implicit => "from the first byte",
+        TlsMode::None => "none",
+        TlsMode::Starttls => "STARTTLS",
+        TlsMode::Implicit => "from the first byte",
     };
     let trust = match (tls.verify, &tls.authorities) {
         (false, _) => "certificates are not verified".to_owned(),
@@ -147,18 +147,18 @@ pub(super) struct OfListener {
 pub(super) fn listener(
     document: &Document,
     listener: &Listener,
-    clients: Option<Tls>,
+    clients: Option<TlsMode>,
 ) -> Result<OfListener, ProfileFault> {
     let at = |key: &'static str| keys!["listener", key];
-    let tls = listener.tls.or(clients).unwrap_or(Tls::None);
+    let tls = listener.tls.or(clients).unwrap_or(TlsMode::None);
     let needs = [
-        ("cert", tls != Tls::None),
-        ("key", tls != Tls::None),
-        ("cert_out", tls != Tls::None),
-        ("client_ca", tls != Tls::None),
-        ("max_tls_version", tls != Tls::None),
-        ("tls_error_rate", tls == Tls::Starttls),
-        ("refuse_before_tls", tls == Tls::Implicit),
+        ("cert", tls != TlsMode::None),
+        ("key", tls != TlsMode::None),
+        ("cert_out", tls != TlsMode::None),
+        ("client_ca", tls != TlsMode::None),
+        ("max_tls_version", tls != TlsMode::None),
+        ("tls_error_rate", tls == TlsMode::Starttls),
+        ("refuse_before_tls", tls == TlsMode::Implicit),
     ];
     let given = listener.given();
     if let Some((key, _)) = needs.into_iter().find(|(key, used)| !used && given.contains(key)) {
@@ -171,9 +171,9 @@ pub(super) fn listener(
     }
     Ok(OfListener {
         tls: match tls {
-            Tls::None => limits::Tls::None,
-            Tls::Starttls => limits::Tls::Starttls,
-            Tls::Implicit => limits::Tls::Implicit,
+            TlsMode::None => limits::Tls::None,
+            TlsMode::Starttls => limits::Tls::Starttls,
+            TlsMode::Implicit => limits::Tls::Implicit,
         },
         credential: credential(
             document,

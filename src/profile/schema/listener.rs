@@ -8,7 +8,7 @@ use crate::profile::table::{tables, words};
 use crate::profile::units::{Count, Percent, Rate, Size, Time, TimeRange};
 use crate::smtp::Step;
 use crate::smtp::auth::Mechanism;
-use crate::smtp::script::{Protocol, Tls};
+use crate::smtp::script::{Protocol, TlsMode};
 
 words! {
     /// What the embedded listener speaks.
@@ -106,7 +106,7 @@ tables! {
         /// How a connection over a limit learns of it.
         shown_by: ShownBy, or ShownBy::Reply;
         /// Whether and how TLS is spoken. Default: as the clients of an embedded listener do, else none.
-        tls: Tls;
+        tls: TlsMode;
         /// A file with its certificate, in PEM. Absent: one is made at the start.
         cert: String;
         /// A file with the key of it.

@@ -2,7 +2,7 @@
 
 use crate::net::address::tls::Version;
 use crate::profile::table::{tables, words};
-use crate::smtp::script::Tls;
+use crate::smtp::script::TlsMode;
 
 words! {
     /// Whether the PROXY protocol carries the source address.
@@ -15,7 +15,7 @@ words! {
         V2 = "v2",
     }
     /// Whether and how TLS is used.
-    for Tls {
+    for TlsMode {
         /// Clear text.
         None = "none",
         /// STARTTLS (RFC 3207).
@@ -40,7 +40,7 @@ tables! {
         /// the load is not spread over them. Needed.
         address: String, flag "--target";
         /// Whether the sessions are encrypted, and how. Default none; `smtps://`: implicit.
-        tls: Tls, flag "--tls";
+        tls: TlsMode, flag "--tls";
         /// Client addresses, used in turn by session: addresses, ranges `a-b`, blocks `a/n`. They are bound, or with
         /// `proxy` or `xclient` carried instead.
         sources: Vec<String>, or Vec::new();

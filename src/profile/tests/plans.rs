@@ -422,20 +422,20 @@ fn tls_is_what_key_and_address_say() {
     let embedded = "address = \"embedded\"\ntls = \"starttls\"";
     assert_eq!(
         of(embedded, ""),
-        (script::Tls::Starttls, limits::Tls::Starttls),
+        (script::TlsMode::Starttls, limits::Tls::Starttls),
         "it speaks as its clients do"
     );
     let stripped = "[listener]\ntls = \"none\"\n";
     assert_eq!(
         of(embedded, stripped),
-        (script::Tls::Starttls, limits::Tls::None),
+        (script::TlsMode::Starttls, limits::Tls::None),
         "unless it is told otherwise"
     );
     let smtps = "address = \"smtps://127.0.0.1:465\"";
-    assert_eq!(of(smtps, ""), (script::Tls::Implicit, limits::Tls::None));
+    assert_eq!(of(smtps, ""), (script::TlsMode::Implicit, limits::Tls::None));
     let told = of(&format!("{smtps}\ntls = \"implicit\"\ntls_options = {{ verify = false }}"), "");
-    assert_eq!(told.0, script::Tls::Implicit);
-    assert_eq!(of("address = \"smtp://127.0.0.1:25\"", "").0, script::Tls::None);
+    assert_eq!(told.0, script::TlsMode::Implicit);
+    assert_eq!(of("address = \"smtp://127.0.0.1:25\"", "").0, script::TlsMode::None);
 }
 
 #[test]

@@ -27,7 +27,7 @@ use crate::smtp::extensions::{Missing, Terms};
 use crate::smtp::hello::Offer;
 use crate::smtp::machine::Handshake;
 use crate::smtp::reply::{RawReply, Reply};
-use crate::smtp::script::{Hello, Identity, Pipelining, Protocol, Script, Tls};
+use crate::smtp::script::{Hello, Pipelining, Protocol, Script, SessionIdentity, TlsMode};
 use crate::smtp::step::Step;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +80,7 @@ pub(super) enum OpeningProgress {
 #[derive(Debug)]
 pub(super) struct Opening {
     stage: OpeningStage,
-    identity: Identity,
+    identity: SessionIdentity,
     /// The handshake, once it is complete.
     handshake: Option<Handshake>,
     /// Hello was said before the greeting came.
@@ -110,11 +110,11 @@ pub(super) struct Opening {
 }
 
 impl Opening {
-    pub(super) fn new(script: &Script, identity: Identity) -> Opening {
+    pub(super) fn new(script: &Script, identity: SessionIdentity) -> Opening {
         Opening {
             stage: match script.tls {
-                Tls::Implicit => OpeningStage::Handshake { greeted: false },
-                Tls::None | Tls::Starttls => OpeningStage::Greeting,
+                TlsMode::Implicit => OpeningStage::Handshake { greeted: false },
+                TlsMode::None | TlsMode::Starttls => OpeningStage::Greeting,
             },
             identity,
             handshake: None,
@@ -327,7 +327,7 @@ impl Opening {
     /// What the listener offers is known: TLS, XCLIENT and AUTH follow in this order, as far as they are asked for.
     fn hello_accepted(&mut self, script: &Script) -> OpeningProgress {
         let lacks = |step, what| OpeningProgress::Fails(step, Failure::NotOffered(what));
-        if script.tls == Tls::Starttls && self.handshake.is_none() {
+        if script.tls == TlsMode::Starttls && self.handshake.is_none() {
             if !self.offer.starttls {
                 return lacks(Step::Starttls, Lacking::Starttls);
             }

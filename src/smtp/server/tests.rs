@@ -7,7 +7,7 @@ use crate::smtp::content::EndOfData;
 
 /// Answers every step well, with a delay for some; refuses recipients called `no`.
 #[derive(Debug, Default)]
-struct Plain {
+struct PlainPolicy {
     delays: Vec<(Step, Duration)>,
     content: Vec<u8>,
     queued: Vec<(Step, u16)>,
@@ -21,7 +21,7 @@ struct Plain {
     patience: Vec<(Step, Duration)>,
 }
 
-impl Policy for Plain {
+impl Policy for PlainPolicy {
     fn protocol(&self) -> Protocol {
         if self.lmtp { Protocol::Lmtp } else { Protocol::Smtp }
     }
@@ -96,7 +96,7 @@ impl Policy for Plain {
 
 /// A machine, a clock that only we move, and what was said, each reply line with the milliseconds of its time.
 struct Pair {
-    server: Server<Plain>,
+    server: Server<PlainPolicy>,
     start: Instant,
     now: Instant,
     until: Option<Instant>,
@@ -109,7 +109,7 @@ struct Pair {
 
 impl Pair {
     #[expect(clippy::disallowed_methods, reason = "the origin of a virtual clock")]
-    fn new(policy: Plain, bounds: ServerBounds) -> Pair {
+    fn new(policy: PlainPolicy, bounds: ServerBounds) -> Pair {
         let start = Instant::now();
         let server = Server::new(policy, bounds);
         let mut pair = Pair {
@@ -184,7 +184,7 @@ impl Pair {
 }
 
 fn plain(wire: &[u8]) -> Pair {
-    let mut pair = Pair::new(Plain::default(), ServerBounds::default());
+    let mut pair = Pair::new(PlainPolicy::default(), ServerBounds::default());
     pair.send(wire);
     pair
 }
@@ -216,7 +216,7 @@ fn a_session_runs_and_closes_however_it_is_cut() {
     assert_eq!(whole.server.policy().content, b"x\r\n.y\r\n");
     assert_eq!(whole.server.policy().abandoned, 1);
     for piece in 1..wire.len() {
-        let mut pair = Pair::new(Plain::default(), ServerBounds::default());
+        let mut pair = Pair::new(PlainPolicy::default(), ServerBounds::default());
         wire.chunks(piece).for_each(|chunk| pair.send(chunk));
         assert_eq!(pair.said, whole.said, "pieces of {piece}");
         assert_eq!(pair.queued(), whole.queued());
@@ -247,8 +247,10 @@ fn commands_out_of_order_are_faults() {
 #[test]
 fn a_delayed_answer_delays_those_that_follow() {
     let ms = Duration::from_millis;
-    let policy =
-        || Plain { delays: vec![(Step::Greeting, ms(10)), (Step::Mail, ms(100))], ..Plain::default() };
+    let policy = || PlainPolicy {
+        delays: vec![(Step::Greeting, ms(10)), (Step::Mail, ms(100))],
+        ..PlainPolicy::default()
+    };
     let wire = b"HELO a\r\nMAIL FROM:<>\r\nNOOP\r\nQUIT\r\n";
     let mut pair = Pair::new(policy(), ServerBounds::default());
     pair.send(wire);
@@ -267,7 +269,7 @@ fn a_delayed_answer_delays_those_that_follow() {
 #[test]
 fn a_message_whose_answer_is_held_back_is_not_accepted_when_the_client_goes() {
     let delays = vec![(Step::Body, Duration::from_secs(1))];
-    let mut pair = Pair::new(Plain { delays, ..Plain::default() }, ServerBounds::default());
+    let mut pair = Pair::new(PlainPolicy { delays, ..PlainPolicy::default() }, ServerBounds::default());
     pair.send(b"HELO a\r\nMAIL FROM:<>\r\nRCPT TO:<a@b.example>\r\nDATA\r\nx\r\n.\r\n");
     pair.advance(500);
     pair.server.handle_closed(pair.now, Closed::Reset);
@@ -291,7 +293,7 @@ fn a_session_at_rest_is_small() {
 const OPEN: &str = "EHLO c.example\r\nMAIL FROM:<a@b.example> BODY=BINARYMIME\r\nRCPT TO:<c@d.example>\r\n";
 
 /// What is said after greeting and hello, and the content, when the wire comes in pieces of `piece` bytes.
-fn chunked(wire: &[u8], piece: usize, policy: Plain) -> (Vec<String>, Vec<u8>, usize) {
+fn chunked(wire: &[u8], piece: usize, policy: PlainPolicy) -> (Vec<String>, Vec<u8>, usize) {
     let mut pair = Pair::new(policy, ServerBounds::default());
     wire.chunks(piece).for_each(|part| pair.send(part));
     let said = pair.lines().into_iter().skip(3).map(str::to_owned).collect();
@@ -307,7 +309,7 @@ BDAT 0\r\nbdat 12 last\r\n\nBDAT 9\r\n.\r\nNOOP\r\n\
          MAIL FROM:<>\r\nRCPT TO:<c@d.example>\r\nBDAT 0 LAST\r\nQUIT\r\n"
     );
     let wire = wire.as_bytes();
-    let whole = chunked(wire, wire.len(), Plain::default());
+    let whole = chunked(wire, wire.len(), PlainPolicy::default());
     assert_eq!(
         whole.0,
         [
@@ -325,7 +327,7 @@ BDAT 0\r\nbdat 12 last\r\n\nBDAT 9\r\n.\r\nNOOP\r\n\
     );
     assert_eq!(whole.1, b".\r\n.\r\nBDAT 9\r\n.\r\n");
     for piece in 1..wire.len() {
-        assert_eq!(chunked(wire, piece, Plain::default()), whole, "pieces of {piece}");
+        assert_eq!(chunked(wire, piece, PlainPolicy::default()), whole, "pieces of {piece}");
     }
 }
 
@@ -363,7 +365,7 @@ fn chunks_that_are_out_of_order_are_thrown_away_and_refused_after_that() {
         ),
     ] {
         for piece in 1..=wire.len() {
-            let mut pair = Pair::new(Plain::default(), ServerBounds::default());
+            let mut pair = Pair::new(PlainPolicy::default(), ServerBounds::default());
             wire.as_bytes().chunks(piece).for_each(|part| pair.send(part));
             assert_eq!(pair.lines()[1..], *said, "{wire:?} in pieces of {piece}");
         }
@@ -373,7 +375,7 @@ fn chunks_that_are_out_of_order_are_thrown_away_and_refused_after_that() {
 #[test]
 fn a_refused_chunk_ends_its_transaction_and_what_was_pipelined_is_thrown_away() {
     let wire = format!("{OPEN}BDAT 4\r\nabcdBDAT 4\r\nefghBDAT 4 LAST\r\nijklRSET\r\nMAIL FROM:<>\r\n");
-    let policy = || Plain { most: Some(6), ..Plain::default() };
+    let policy = || PlainPolicy { most: Some(6), ..PlainPolicy::default() };
     let whole = chunked(wire.as_bytes(), wire.len(), policy());
     assert_eq!(
         whole.0,
@@ -394,7 +396,7 @@ fn lmtp_answers_for_each_accepted_recipient() {
         );
         for piece in 1..=wire.len() {
             let delays = vec![(Step::Body, Duration::from_millis(10))];
-            let policy = Plain { lmtp: true, good: Some(2), delays, ..Plain::default() };
+            let policy = PlainPolicy { lmtp: true, good: Some(2), delays, ..PlainPolicy::default() };
             let mut pair = Pair::new(policy, ServerBounds::default());
             wire.as_bytes().chunks(piece).for_each(|part| pair.send(part));
             pair.advance(100);

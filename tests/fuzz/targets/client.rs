@@ -12,7 +12,7 @@ use std::time::Duration;
 use libfuzzer_sys::fuzz_target;
 use smtpress::smtp::auth::{Login, Mechanism, Secret};
 use smtpress::smtp::machine::{Closed, Insecure};
-use smtpress::smtp::script::{Hello, Identity, Pipelining, Quit, Script, Tls};
+use smtpress::smtp::script::{Hello, SessionIdentity, Pipelining, Quit, Script, TlsMode};
 use virtual_wire::{Mail, Owner, Wire};
 
 fuzz_target!(|octets: &[u8]| {
@@ -23,15 +23,15 @@ fuzz_target!(|octets: &[u8]| {
         pipelining: [Pipelining::Off, Pipelining::Auto, Pipelining::Full, Pipelining::Require]
             [usize::from(choice >> 1 & 3)],
         quit: [Quit::Clean, Quit::Clean, Quit::Close, Quit::Reset][usize::from(choice >> 3 & 3)],
-        tls: [Tls::None, Tls::None, Tls::Starttls, Tls::Implicit][usize::from(choice >> 5 & 3)],
+        tls: [TlsMode::None, TlsMode::None, TlsMode::Starttls, TlsMode::Implicit][usize::from(choice >> 5 & 3)],
         clear_text_login: true,
         ..Script::default()
     };
     // A kernel that takes nothing of STARTTLS would have the wire hold what the drive goes on with.
-    let may_hold = script.tls != Tls::Starttls;
+    let may_hold = script.tls != TlsMode::Starttls;
     let mail = |number| Mail { number, recipients: number, pieces: 1 + u64::from(more & 1), lost_from: None };
     let mechanism = Mechanism::ALL.get(usize::from(more >> 1 & 15));
-    let identity = Identity {
+    let identity = SessionIdentity {
         login: mechanism.map(|mechanism| Login::new(*mechanism, "u", Secret::new("p"))),
         xclient: (more & 32 != 0).then(|| "ADDR=192.0.2.1".to_owned()),
     };

@@ -26,7 +26,7 @@ use smtpress::plan::{Messages, Plan, Unit};
 use smtpress::report::stored::json;
 use smtpress::report::{BuildInput, RunResult, terminal};
 use smtpress::smtp::Step;
-use smtpress::smtp::script::{Pipelining, Tls};
+use smtpress::smtp::script::{Pipelining, TlsMode};
 
 use crate::runs::stage::{Told, ms, phase, plan, run_against, shared};
 use server::{Act, Server};
@@ -53,7 +53,7 @@ pub struct Case {
     size: u64,
     narrow: bool,
     rests: bool,
-    tls: Tls,
+    tls: TlsMode,
     /// Whom it trusts; `None`: the listener as it usually is.
     trusts: Option<Vec<CertificateDer<'static>>>,
 }
@@ -71,7 +71,7 @@ impl Case {
             size: 1024,
             narrow: false,
             rests: false,
-            tls: Tls::None,
+            tls: TlsMode::None,
             trusts: None,
         }
     }

@@ -1,7 +1,7 @@
 //! What a listener may do wrong with TLS: in the handshake, at every step after it, and beneath it.
 
 use smtpress::smtp::Step;
-use smtpress::smtp::script::Tls;
+use smtpress::smtp::script::TlsMode;
 
 use super::server::{Act, say, until};
 use super::{Case, play};
@@ -15,7 +15,7 @@ const STEPS: [Step; 7] =
 const ALERT: &[u8] = &[21, 3, 3, 0, 2, 2, 40];
 
 fn implicit(name: &str, script: Vec<Act>, expected: &str) -> Case {
-    Case { tls: Tls::Implicit, ..Case::new(format!("implicit TLS: {name}"), script, expected) }
+    Case { tls: TlsMode::Implicit, ..Case::new(format!("implicit TLS: {name}"), script, expected) }
 }
 
 /// All that comes before the handshake of STARTTLS.
@@ -26,7 +26,10 @@ fn starttls(name: &str, script: Vec<Act>, expected: &str) -> Case {
         say("250-mx.test\r\n250 STARTTLS\r\n"),
         Act::Hear("STARTTLS"),
     ];
-    Case { tls: Tls::Starttls, ..Case::new(format!("STARTTLS: {name}"), [before, script].concat(), expected) }
+    Case {
+        tls: TlsMode::Starttls,
+        ..Case::new(format!("STARTTLS: {name}"), [before, script].concat(), expected)
+    }
 }
 
 /// A TLS record of this type.

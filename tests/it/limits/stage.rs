@@ -10,8 +10,8 @@ use smtpress::generator::connector::{Connector, EmbeddedListener};
 use smtpress::generator::probe::NetworkProbes;
 use smtpress::listener::limits::Limits;
 use smtpress::net::address::addresses::Addresses;
-use smtpress::net::address::origin::Origin;
-use smtpress::smtp::script::{Timeouts, Tls};
+use smtpress::net::address::origin::ClientAddress;
+use smtpress::smtp::script::{Timeouts, TlsMode};
 
 use crate::runs::stage::plan;
 
@@ -47,8 +47,8 @@ pub fn search_at(
     let mut plan = plan(Vec::new());
     plan.script.timeouts =
         Timeouts { connect: SECOND, greeting: SECOND, command: 3 * SECOND, ..Timeouts::default() };
-    plan.script.tls = if certificate.is_some() { Tls::Starttls } else { Tls::None };
-    plan.origin = Origin::Bound(Addresses::parse(&["127.0.0.1-127.0.3.254"]).unwrap());
+    plan.script.tls = if certificate.is_some() { TlsMode::Starttls } else { TlsMode::None };
+    plan.origin = ClientAddress::Bound(Addresses::parse(&["127.0.0.1-127.0.3.254"]).unwrap());
     let embedded = EmbeddedListener { place: place.into(), certificate: certificate.cloned() };
     let mut probes = NetworkProbes::new(&Connector::new(&plan, Some(&embedded)).unwrap()).unwrap();
     let setting = Setting {

@@ -17,7 +17,7 @@ use smtpress::net::address::tls::Credential;
 use smtpress::plan::{Messages, Plan, Reconnect, Unit};
 use smtpress::smtp::auth::{Login, Mechanism, Secret};
 use smtpress::smtp::machine::Closed;
-use smtpress::smtp::script::{Pipelining, Script, Timeouts, Tls};
+use smtpress::smtp::script::{Pipelining, Script, Timeouts, TlsMode};
 use socket2::SockRef;
 
 use super::moody::{Listener, Sent};
@@ -72,7 +72,8 @@ impl Stream {
 /// One session with the listener of this dialogue; how many messages it took.
 fn serve(socket: TcpStream, drawn: &Drawn, config: &Arc<ServerConfig>) -> usize {
     let odd = drawn.odd.clone();
-    let mut listener = Listener::new(drawn.lmtp, drawn.plain, drawn.chunks, drawn.tls == Tls::Starttls, odd);
+    let mut listener =
+        Listener::new(drawn.lmtp, drawn.plain, drawn.chunks, drawn.tls == TlsMode::Starttls, odd);
     // How the connection ends is what many dialogues are about.
     drop(speak(socket, drawn, config, &mut listener));
     listener.taken
@@ -87,7 +88,7 @@ fn speak(
     socket.set_nodelay(true)?;
     socket.set_read_timeout(Some(PATIENCE))?;
     let mut stream = Stream::Clear(socket);
-    if drawn.tls == Tls::Implicit {
+    if drawn.tls == TlsMode::Implicit {
         stream = stream.secure(config)?;
     }
     listener.greet(0);
@@ -199,7 +200,7 @@ fn accepted_is_never_above_what_any_listener_took_over_sockets() {
     let count = from_environment("ODD_SESSIONS", 300);
     let seed = RngSeed::Fixed(from_environment("ODD_SEED", 5321));
     let mut runner = TestRunner::new(proptest::test_runner::Config { rng_seed: seed, ..Default::default() });
-    let tls = [Tls::None, Tls::Starttls, Tls::Implicit];
+    let tls = [TlsMode::None, TlsMode::Starttls, TlsMode::Implicit];
     let groups = [Pipelining::Off, Pipelining::Auto, Pipelining::Full];
     let strategy = drawn();
     let cases = (0..count as usize).map(|at| {

@@ -6,7 +6,7 @@ use smtpress::collector::Outcome;
 use smtpress::listener::limits::Limits;
 use smtpress::load::{Curve, LoadModel, Think};
 use smtpress::net::address::addresses::Addresses;
-use smtpress::net::address::origin::{Origin, ProxyVersion};
+use smtpress::net::address::origin::{ClientAddress, ProxyVersion};
 use smtpress::plan::{Messages, Unit};
 
 use super::stage::{SECOND, phase, plan, rate, run, shared};
@@ -21,17 +21,20 @@ fn shared_messages_are_all_accepted_once() {
 
 #[test]
 fn the_octets_of_a_proxy_header_are_sent_like_any_other() {
-    let sent = |origin: Origin| {
+    let sent = |origin: ClientAddress| {
         let mut plan = plan(vec![phase(shared(20, 4), None, Unit::Message)]);
         plan.messages = Messages::Fixed(1);
-        let proxy = matches!(origin, Origin::Proxied(..));
+        let proxy = matches!(origin, ClientAddress::Proxied(..));
         plan.origin = origin;
         let told = run(&plan, Limits { proxy, ..Limits::default() });
         assert_eq!(told.of(Outcome::Accepted), 20);
         told.counts().bytes_sent
     };
     // Version 2 for IPv4: 16 octets and two addresses with their ports.
-    assert_eq!(sent(Origin::Proxied(ProxyVersion::V2, Addresses::default())) - sent(Origin::Any), 20 * 28);
+    assert_eq!(
+        sent(ClientAddress::Proxied(ProxyVersion::V2, Addresses::default())) - sent(ClientAddress::Any),
+        20 * 28
+    );
 }
 
 #[test]

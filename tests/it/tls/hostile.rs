@@ -44,7 +44,7 @@ fn until_starttls(stream: &TcpStream) -> std::io::Result<()> {
 
 /// Two sessions against such a listener; the only condition must be this one, at this step.
 #[track_caller]
-fn meets(addr: SocketAddr, tls: script::Tls, condition: &str, step: Step, outcome: Outcome) -> Told {
+fn meets(addr: SocketAddr, tls: script::TlsMode, condition: &str, step: Step, outcome: Outcome) -> Told {
     let mut plan = one_by_one(2, tls);
     plan.script.timeouts.command = ms(400);
     plan.script.timeouts.greeting = ms(400);
@@ -74,7 +74,7 @@ fn a_reply_injected_before_the_handshake_is_a_finding() {
         stream.write_all(b"220 go\r\n250 injected.example\r\n")?;
         stream.read_to_end(&mut Vec::new()).map(drop)
     });
-    let told = meets(in_one, script::Tls::Starttls, "protocol-violation", Step::Tls, Outcome::Malformed);
+    let told = meets(in_one, script::TlsMode::Starttls, "protocol-violation", Step::Tls, Outcome::Malformed);
     assert!(told.summary.conditions[0].sample.contains("250 injected"), "{:?}", told.summary.conditions);
     let apart = listener(|mut stream| {
         until_starttls(&stream)?;
@@ -84,7 +84,7 @@ fn a_reply_injected_before_the_handshake_is_a_finding() {
         stream.write_all(b"250 injected.example\r\n")?;
         stream.read_to_end(&mut Vec::new()).map(drop)
     });
-    let told = meets(apart, script::Tls::Starttls, "tls-failure", Step::Tls, Outcome::Refused);
+    let told = meets(apart, script::TlsMode::Starttls, "tls-failure", Step::Tls, Outcome::Refused);
     assert!(told.summary.conditions[0].sample.contains("250 injected"), "{:?}", told.summary.conditions);
 }
 
@@ -110,7 +110,7 @@ fn a_refusal_in_clear_text_is_the_reply_it_is_however_it_comes() {
         stream.read_to_end(&mut Vec::new()).map(drop)
     });
     for addr in [at_once, slowly, without_end] {
-        let mut plan = one_by_one(2, script::Tls::Implicit);
+        let mut plan = one_by_one(2, script::TlsMode::Implicit);
         plan.script.timeouts.command = 3 * SECOND;
         let told = told(&plan, addr, "too-many-connections", Step::Tls, Outcome::Refused);
         assert_eq!(told.summary.conditions[0].key.code, Some(421));
@@ -120,13 +120,13 @@ fn a_refusal_in_clear_text_is_the_reply_it_is_however_it_comes() {
 #[test]
 fn a_handshake_that_hangs_is_timed_out() {
     let silent = listener(|mut stream| stream.read_to_end(&mut Vec::new()).map(drop));
-    meets(silent, script::Tls::Implicit, "reply-timeout", Step::Tls, Outcome::TimedOut);
+    meets(silent, script::TlsMode::Implicit, "reply-timeout", Step::Tls, Outcome::TimedOut);
     let after_starttls = listener(|mut stream| {
         until_starttls(&stream)?;
         stream.write_all(b"220 go\r\n")?;
         stream.read_to_end(&mut Vec::new()).map(drop)
     });
-    meets(after_starttls, script::Tls::Starttls, "reply-timeout", Step::Tls, Outcome::TimedOut);
+    meets(after_starttls, script::TlsMode::Starttls, "reply-timeout", Step::Tls, Outcome::TimedOut);
     // It says something all the time, and never a whole record.
     let drips = listener(|mut stream| {
         stream.write_all(&[22, 3, 3, 0x40, 0])?;
@@ -135,14 +135,14 @@ fn a_handshake_that_hangs_is_timed_out() {
             std::thread::sleep(ms(20));
         }
     });
-    meets(drips, script::Tls::Implicit, "reply-timeout", Step::Tls, Outcome::TimedOut);
+    meets(drips, script::TlsMode::Implicit, "reply-timeout", Step::Tls, Outcome::TimedOut);
 }
 
 #[test]
 fn a_handshake_that_is_cut_off() {
     let at_once = listener(|mut stream| stream.read_exact(&mut [0; 5]));
     // What was not read turns the close into a reset.
-    meets(at_once, script::Tls::Implicit, "connection-reset", Step::Tls, Outcome::Dropped);
+    meets(at_once, script::TlsMode::Implicit, "connection-reset", Step::Tls, Outcome::Dropped);
     let halfway = listener(|mut stream| {
         let mut hello = [0; 4096];
         let _ = stream.read(&mut hello)?;
@@ -150,7 +150,7 @@ fn a_handshake_that_is_cut_off() {
         stream.shutdown(std::net::Shutdown::Write)?;
         stream.read_to_end(&mut Vec::new()).map(drop)
     });
-    meets(halfway, script::Tls::Implicit, "connection-closed", Step::Tls, Outcome::Dropped);
+    meets(halfway, script::TlsMode::Implicit, "connection-closed", Step::Tls, Outcome::Dropped);
 }
 
 #[test]
@@ -162,7 +162,7 @@ fn an_alert_and_nonsense_in_the_handshake() {
         stream.write_all(&[21, 3, 3, 0, 2, 2, 40])?;
         stream.read_to_end(&mut Vec::new()).map(drop)
     });
-    let told = meets(alert, script::Tls::Implicit, "tls-failure", Step::Tls, Outcome::Refused);
+    let told = meets(alert, script::TlsMode::Implicit, "tls-failure", Step::Tls, Outcome::Refused);
     let sample = &told.summary.conditions[0].sample;
     assert!(sample.starts_with("the listener ended the TLS handshake: handshake_failure"), "{sample}");
     assert!(sample.contains("offered were TLSv1.2 and TLSv1.3") && sample.contains("X25519"), "{sample}");
@@ -170,7 +170,7 @@ fn an_alert_and_nonsense_in_the_handshake() {
         stream.write_all(&[22, 3, 3, 0, 4, 99, 0, 0, 0])?;
         stream.read_to_end(&mut Vec::new()).map(drop)
     });
-    meets(nonsense, script::Tls::Implicit, "tls-failure", Step::Tls, Outcome::Refused);
+    meets(nonsense, script::TlsMode::Implicit, "tls-failure", Step::Tls, Outcome::Refused);
 }
 
 /// A listener that greets in TLS and then does this with the connection and its socket.
@@ -203,7 +203,7 @@ fn what_comes_after_tls_must_be_tls() {
     type Then = fn(StreamOwned<ServerConnection, TcpStream>) -> std::io::Result<()>;
     for then in [clear as Then, alert as Then] {
         let (addr, credential) = after_tls(then);
-        let mut plan = one_by_one(2, script::Tls::Implicit);
+        let mut plan = one_by_one(2, script::TlsMode::Implicit);
         plan.tls.authorities = Some(credential.chain);
         told(&plan, addr, "tls-failure", Step::Hello, Outcome::Refused);
     }
@@ -220,7 +220,7 @@ fn an_end_without_a_goodbye_is_an_end_and_is_counted() {
     };
     for (then, truncated) in [(cut, 2), (orderly, 0)] {
         let (addr, credential) = after_tls(then);
-        let mut plan = one_by_one(2, script::Tls::Implicit);
+        let mut plan = one_by_one(2, script::TlsMode::Implicit);
         plan.tls.authorities = Some(credential.chain);
         let told = told(&plan, addr, "connection-closed", Step::Hello, Outcome::Dropped);
         assert_eq!(told.counts().truncated, truncated);

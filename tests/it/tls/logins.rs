@@ -24,7 +24,9 @@ fn strict(tls: Tls) -> Limits {
 
 #[test]
 fn each_mechanism_logs_in_over_tls_in_full_and_resumed_sessions() {
-    for (client, server) in [(script::Tls::Starttls, Tls::Starttls), (script::Tls::Implicit, Tls::Implicit)] {
+    for (client, server) in
+        [(script::TlsMode::Starttls, Tls::Starttls), (script::TlsMode::Implicit, Tls::Implicit)]
+    {
         side_by_side(Mechanism::ALL, |mechanism| {
             let mut plan = one_by_one(6, client);
             assert!(!plan.script.clear_text_login);
@@ -44,7 +46,7 @@ fn each_mechanism_logs_in_over_tls_in_full_and_resumed_sessions() {
 #[test]
 fn without_tls_neither_a_login_nor_a_message_goes_out() {
     for (asked, condition) in
-        [(script::Tls::None, "encryption-required"), (script::Tls::Starttls, "tls-unavailable")]
+        [(script::TlsMode::None, "encryption-required"), (script::TlsMode::Starttls, "tls-unavailable")]
     {
         let mut plan = one_by_one(3, asked);
         plan.logins = login(Mechanism::Plain, "right");

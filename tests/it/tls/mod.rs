@@ -19,7 +19,7 @@ use smtpress::smtp::script;
 use super::runs::stage::{phase, plan, shared};
 
 /// Messages over sessions that carry one each, one after the other, on one thread.
-fn one_by_one(messages: u64, tls: script::Tls) -> Plan {
+fn one_by_one(messages: u64, tls: script::TlsMode) -> Plan {
     let mut plan = plan(vec![phase(shared(messages, 1), None, Unit::Message)]);
     plan.messages = Messages::Fixed(1);
     plan.threads = 1;

@@ -15,8 +15,8 @@ use super::super::runs::stage::{SECOND, Stage, Told, phase, plan, run, shared, s
 use super::{ALWAYS, AUTHORITY, credential, limits, marked, of_a_client, one_by_one};
 
 /// Both ways to TLS, on either side.
-const WAYS: [(script::Tls, Tls); 2] =
-    [(script::Tls::Starttls, Tls::Starttls), (script::Tls::Implicit, Tls::Implicit)];
+const WAYS: [(script::TlsMode, Tls); 2] =
+    [(script::TlsMode::Starttls, Tls::Starttls), (script::TlsMode::Implicit, Tls::Implicit)];
 
 /// Full and resumed handshakes as our books have them.
 fn handshakes(told: &Told) -> (u64, u64) {
@@ -46,7 +46,7 @@ fn messages_arrive_as_they_were_sent_and_every_handshake_is_counted() {
             plan.mail.size = Size::Uniform { min: 600, max: 300_000 };
             run(&plan, limits(server))
         };
-        let plain = of(script::Tls::None, Tls::None);
+        let plain = of(script::TlsMode::None, Tls::None);
         for (client, server) in WAYS {
             let told = of(client, server);
             assert_eq!(told.of(Outcome::Accepted), 200, "{client:?}");
@@ -77,8 +77,8 @@ fn a_message_that_the_kernel_cannot_take_at_once_arrives_whole() {
         plan.mail.size = Size::Fixed(7 << 20);
         run(&plan, limits(server))
     };
-    let plain = of(script::Tls::None, Tls::None);
-    let told = of(script::Tls::Implicit, Tls::Implicit);
+    let plain = of(script::TlsMode::None, Tls::None);
+    let told = of(script::TlsMode::Implicit, Tls::Implicit);
     assert_eq!(told.of(Outcome::Accepted), 3, "{:?}", told.summary.conditions);
     assert_eq!(
         (told.ledger.digest, told.ledger.content_bytes),
@@ -109,7 +109,7 @@ fn a_worker_resumes_its_sessions_or_makes_every_handshake_in_full() {
 
 #[test]
 fn each_worker_begins_with_a_full_handshake() {
-    let mut plan = one_by_one(60, script::Tls::Implicit);
+    let mut plan = one_by_one(60, script::TlsMode::Implicit);
     plan.phases[0].load.model = shared(60, 2);
     plan.threads = 2;
     let told = run(&plan, limits(Tls::Implicit));
@@ -151,7 +151,7 @@ fn a_certificate_that_is_not_trusted_ends_the_session_and_the_reason_is_told() {
 
 #[test]
 fn a_name_is_verified_as_it_was_given() {
-    let mut plan = one_by_one(2, script::Tls::Implicit);
+    let mut plan = one_by_one(2, script::TlsMode::Implicit);
     plan.tls.name = Some("mx.recipient.example".try_into().unwrap());
     assert_eq!(run(&plan, limits(Tls::Implicit)).of(Outcome::Accepted), 2);
     plan.tls.name = Some("mx.other.example".try_into().unwrap());
@@ -163,7 +163,7 @@ fn a_name_is_verified_as_it_was_given() {
 fn a_certificate_that_is_named_itself_is_trusted_though_it_is_an_authoritys() {
     let made = marked(&["127.0.0.1"], ALWAYS, AUTHORITY);
     let listener = || Limits { credential: Some(made.clone()), ..limits(Tls::Implicit) };
-    let mut plan = one_by_one(2, script::Tls::Implicit);
+    let mut plan = one_by_one(2, script::TlsMode::Implicit);
     plan.tls.authorities = Some(made.chain.clone());
     assert_eq!(run(&plan, listener()).of(Outcome::Accepted), 2);
     plan.tls.name = Some("mx.other.example".try_into().unwrap());
@@ -208,7 +208,7 @@ fn a_client_s_certificate_that_is_required() {
 
 #[test]
 fn starttls_that_is_not_offered_sends_nothing_in_clear_text() {
-    let told = run(&one_by_one(5, script::Tls::Starttls), Limits::default());
+    let told = run(&one_by_one(5, script::TlsMode::Starttls), Limits::default());
     assert_eq!((told.met("tls-unavailable"), told.of(Outcome::Refused)), (5, 5), "{:?}", told.counts());
     assert_eq!((told.ledger.messages, told.ledger.content_bytes), (0, 0));
     assert_eq!(told.counts().attempted, 0, "not even MAIL");
@@ -218,7 +218,7 @@ fn starttls_that_is_not_offered_sends_nothing_in_clear_text() {
 #[test]
 fn a_listener_without_tls_on_an_implicit_port_is_no_listener_with_it() {
     // It greets in clear text, and what it says there is no greeting.
-    let told = run(&one_by_one(3, script::Tls::Implicit), Limits::default());
+    let told = run(&one_by_one(3, script::TlsMode::Implicit), Limits::default());
     assert_eq!((told.met("tls-failure"), told.of(Outcome::Refused)), (3, 3));
     assert!(only(&told).sample.contains("220 mx.recipient.example"), "{}", only(&told).sample);
     assert_eq!(told.ledger.messages, 0);
@@ -226,7 +226,7 @@ fn a_listener_without_tls_on_an_implicit_port_is_no_listener_with_it() {
 
 #[test]
 fn starttls_on_an_implicit_port_waits_for_a_greeting_that_never_comes() {
-    let mut plan = one_by_one(2, script::Tls::Starttls);
+    let mut plan = one_by_one(2, script::TlsMode::Starttls);
     plan.script.timeouts.greeting = SECOND / 5;
     let told = run(&plan, limits(Tls::Implicit));
     assert_eq!((told.met("no-greeting"), told.of(Outcome::TimedOut)), (2, 2), "{:?}", told.counts());
@@ -237,7 +237,7 @@ fn a_limit_on_connections_is_read_before_tls_and_after_it() {
     for (before, step) in [(true, Step::Tls), (false, Step::Greeting)] {
         let held = LoadModel::Held { sessions: 12, rate: 400.0 };
         let mut plan = plan(vec![phase(held, Some(SECOND), Unit::Session)]);
-        plan.script.tls = script::Tls::Implicit;
+        plan.script.tls = script::TlsMode::Implicit;
         let told = run(
             &plan,
             Limits { max_connections_per_host: Some(8), refuse_before_tls: before, ..limits(Tls::Implicit) },
@@ -266,7 +266,7 @@ fn tls_sessions_over_the_limit() {
     }
     // A place that was given back can be taken again.
     let told = run(
-        &one_by_one(20, script::Tls::Starttls),
+        &one_by_one(20, script::TlsMode::Starttls),
         Limits { max_tls_sessions: Some(1), ..limits(Tls::Starttls) },
     );
     assert_eq!(told.of(Outcome::Accepted), 20, "{:?}", told.summary.conditions);
@@ -274,7 +274,7 @@ fn tls_sessions_over_the_limit() {
 
 #[test]
 fn starttls_that_meets_a_temporary_reason() {
-    let mut plan = one_by_one(60, script::Tls::Starttls);
+    let mut plan = one_by_one(60, script::TlsMode::Starttls);
     plan.phases[0].graceful_stop = 20 * SECOND;
     let told = run(&plan, Limits { tls_error_rate: 0.3, ..limits(Tls::Starttls) });
     assert!(told.of(Outcome::Accepted) > 0 && told.met("tls-unavailable") > 0, "{:?}", told.counts());
@@ -286,11 +286,11 @@ fn starttls_that_meets_a_temporary_reason() {
 #[test]
 fn encryption_that_is_required() {
     let required = || Limits { require_starttls: true, ..limits(Tls::Starttls) };
-    let told = run(&one_by_one(5, script::Tls::None), required());
+    let told = run(&one_by_one(5, script::TlsMode::None), required());
     assert_eq!((told.met("encryption-required"), told.of(Outcome::Rejected)), (5, 5));
-    assert_eq!(run(&one_by_one(5, script::Tls::Starttls), required()).of(Outcome::Accepted), 5);
+    assert_eq!(run(&one_by_one(5, script::TlsMode::Starttls), required()).of(Outcome::Accepted), 5);
     let implicit = Limits { require_starttls: true, ..limits(Tls::Implicit) };
-    assert_eq!(run(&one_by_one(5, script::Tls::Implicit), implicit).of(Outcome::Accepted), 5);
+    assert_eq!(run(&one_by_one(5, script::TlsMode::Implicit), implicit).of(Outcome::Accepted), 5);
 }
 
 #[test]

@@ -32,7 +32,7 @@ impl Source for Made {
     }
 }
 
-fn compiled(auth: &str, tls: Tls) -> Result<Logins, ProfileFault> {
+fn compiled(auth: &str, tls: TlsMode) -> Result<Logins, ProfileFault> {
     let document = Document::parse("p.toml", &format!("[session]\n{auth}\n")).unwrap();
     let session = document.read().map_err(|error| error.faults()[0].clone())?.session.unwrap_or_default();
     let script = Script { tls, ..Script::default() };
@@ -50,16 +50,16 @@ fn one_user_comes_from_where_the_profile_says() {
         "auth = { mechanism = \"PLAIN\", user = \"load\", password_file = \"secret\" }",
         "auth = { mechanism = \"plain\", user_env = \"U\", password_env = \"P\", allow_clear_text = true }",
     ] {
-        let logins = compiled(auth, Tls::Starttls).unwrap_or_else(|e| panic!("{}", e.render(false)));
+        let logins = compiled(auth, TlsMode::Starttls).unwrap_or_else(|e| panic!("{}", e.render(false)));
         let expected = Login::new(Mechanism::Plain, "load", Secret::new(SECRET));
         let expected = expected.to(Some(("mx.example".into(), 25)));
         assert_eq!(logins, Logins { users: vec![expected], random: false });
     }
     let token = "auth = { mechanism = \"oauthbearer\", user = \"load\", token_env = \"T\" }";
-    assert_eq!(compiled(token, Tls::Implicit).unwrap().users[0].secret, Secret::new(SECRET));
+    assert_eq!(compiled(token, TlsMode::Implicit).unwrap().users[0].secret, Secret::new(SECRET));
     let clear =
         "auth = { mechanism = \"login\", user = \"u\", password_env = \"P\", allow_clear_text = true }";
-    assert_eq!(compiled(clear, Tls::None).unwrap().users.len(), 1);
+    assert_eq!(compiled(clear, TlsMode::None).unwrap().users.len(), 1);
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn no_byte_order_mark_becomes_part_of_a_user_or_a_secret() {
             let auth = format!("auth = {{ mechanism = \"{mechanism}\", {keys} }}");
             let document = Document::parse("p.toml", &format!("[session]\n{auth}\n")).unwrap();
             let session = document.read().unwrap().session.unwrap();
-            let script = Script { tls: Tls::Starttls, ..Script::default() };
+            let script = Script { tls: TlsMode::Starttls, ..Script::default() };
             let target = Target::smtp("mx.example", 25);
             let found = compile(&document, &session, script, &target, Purpose::Run);
             let (_, logins) = found.unwrap_or_else(|error| panic!("{form}: {}", error.render(false)));
@@ -102,7 +102,7 @@ fn no_byte_order_mark_becomes_part_of_a_user_or_a_secret() {
 fn many_users_come_from_a_file_and_are_taken_in_turn_or_drawn() {
     let list = |more: &str| {
         let auth = format!("auth = {{ mechanism = \"scram-sha-256\", users_file = \"users.csv\"{more} }}");
-        compiled(&auth, Tls::Starttls).unwrap_or_else(|e| panic!("{}", e.render(false)))
+        compiled(&auth, TlsMode::Starttls).unwrap_or_else(|e| panic!("{}", e.render(false)))
     };
     let (in_turn, random) = (list(""), list(", order = \"random\""));
     let user = |logins: &Logins, seed, serial| logins.of(seed, serial).unwrap().user.to_string();
@@ -117,7 +117,7 @@ fn many_users_come_from_a_file_and_are_taken_in_turn_or_drawn() {
         assert!((60..140).contains(&count), "{name}: {count}");
     }
     let tokens = "auth = { mechanism = \"xoauth2\", users_file = \"tokens.csv\" }";
-    assert_eq!(compiled(tokens, Tls::Starttls).unwrap().users[0].secret, Secret::new("t1"));
+    assert_eq!(compiled(tokens, TlsMode::Starttls).unwrap().users[0].secret, Secret::new("t1"));
     assert_eq!(Logins::default().of(7, 0), None);
 }
 
@@ -157,15 +157,15 @@ fn what_is_wrong_is_named_and_no_secret_with_it() {
         (format!("auth.token = '{SECRET}'"), "a secret does not stand in a profile"),
         (format!("auth.pasword = \"{SECRET}\""), "unknown key `pasword`"),
     ] {
-        let error = compiled(&auth, Tls::Starttls).expect_err(&auth);
+        let error = compiled(&auth, TlsMode::Starttls).expect_err(&auth);
         let shown = format!("{error} {}", error.render(true));
         assert!(shown.contains(says), "{auth}:\n{}", error.render(false));
         assert!(!shown.contains(SECRET) && error.remedy.is_some(), "{}", error.render(false));
     }
-    let clear = compiled(&plain("user = \"a\", password_env = \"P\""), Tls::None).unwrap_err();
+    let clear = compiled(&plain("user = \"a\", password_env = \"P\""), TlsMode::None).unwrap_err();
     assert!(
         clear.message.contains("clear text") && clear.remedy.unwrap().contains("allow_clear_text = true")
     );
     let plus = "auth = { mechanism = \"scram-sha-256-plus\", user = \"a\", password_env = \"P\", allow_clear_text = true }";
-    assert!(compiled(plus, Tls::None).unwrap_err().message.contains("binds a login to the TLS session"));
+    assert!(compiled(plus, TlsMode::None).unwrap_err().message.contains("binds a login to the TLS session"));
 }

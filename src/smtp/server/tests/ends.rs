@@ -6,7 +6,7 @@ use super::*;
 fn deadlines_end_a_session() {
     let ms = Duration::from_millis;
     let idle = ServerBounds { idle: Some(ms(100)), ..ServerBounds::default() };
-    let mut pair = Pair::new(Plain::default(), idle);
+    let mut pair = Pair::new(PlainPolicy::default(), idle);
     pair.advance(60);
     pair.send(b"NOOP\r\n");
     pair.advance(60);
@@ -16,7 +16,7 @@ fn deadlines_end_a_session() {
     assert_eq!(pair.closed, Some(Close::Linger));
 
     let total = ServerBounds { total: Some(ms(100)), ..idle };
-    let mut pair = Pair::new(Plain::default(), total);
+    let mut pair = Pair::new(PlainPolicy::default(), total);
     pair.advance(60);
     pair.send(b"HELO a\r\nMAIL FROM:<>\r\nRCPT TO:<a@b.example>\r\nDATA\r\nunfinished");
     pair.advance(60);
@@ -24,14 +24,14 @@ fn deadlines_end_a_session() {
 
     // Our own delay is not the client's silence.
     let delays = vec![(Step::Mail, ms(500))];
-    let mut pair = Pair::new(Plain { delays, ..Plain::default() }, idle);
+    let mut pair = Pair::new(PlainPolicy { delays, ..PlainPolicy::default() }, idle);
     pair.send(b"HELO a\r\nMAIL FROM:<>\r\n");
     pair.advance(590);
     assert_eq!(pair.lines().last(), Some(&"250 mail"));
     pair.advance(10);
     assert_eq!(pair.said.last(), Some(&(600, "421 Idle".to_owned())));
 
-    let mut pair = Pair::new(Plain::default(), ServerBounds::default());
+    let mut pair = Pair::new(PlainPolicy::default(), ServerBounds::default());
     let end = Some(pair.start + ms(50));
     pair.server.bounds.end = end;
     pair.send(b"NOOP\r\n");
@@ -45,7 +45,7 @@ fn a_lenient_end_of_data_is_answered_at_once_however_the_line_end_comes() {
     for end in ["\r\n.\r\n", "\n.\n", "\r.\r", "\r\n.\r"] {
         let wire = format!("{open}x{end}MAIL FROM:<>\r\nRSET\r\nQUIT\r\n");
         for piece in 1..=wire.len() {
-            let policy = Plain { end: EndOfData::Lenient, ..Plain::default() };
+            let policy = PlainPolicy { end: EndOfData::Lenient, ..PlainPolicy::default() };
             let mut pair = Pair::new(policy, ServerBounds::default());
             wire.as_bytes().chunks(piece).for_each(|part| pair.send(part));
             let taken = format!("250 {} bytes", end.find('.').unwrap() + 1);
@@ -54,7 +54,8 @@ fn a_lenient_end_of_data_is_answered_at_once_however_the_line_end_comes() {
         }
     }
     // Nobody waits for the LF that may come.
-    let mut pair = Pair::new(Plain { end: EndOfData::Lenient, ..Plain::default() }, ServerBounds::default());
+    let mut pair =
+        Pair::new(PlainPolicy { end: EndOfData::Lenient, ..PlainPolicy::default() }, ServerBounds::default());
     pair.send(format!("{open}x\r.\r").as_bytes());
     assert_eq!(pair.lines().last(), Some(&"250 2 bytes"));
 }
@@ -74,7 +75,7 @@ fn each_state_has_a_patience_of_its_own_and_the_others_that_of_idle() {
     ];
     let patience: Vec<_> = (1u64..).zip(steps).map(|(n, step)| (step, ms(100 * n))).collect();
     let at = |index: usize, patience: &[(Step, Duration)], chunked: bool| {
-        let policy = Plain { patience: patience.to_vec(), ..Plain::default() };
+        let policy = PlainPolicy { patience: patience.to_vec(), ..PlainPolicy::default() };
         let mut pair = Pair::new(policy, ServerBounds { idle: Some(ms(1000)), ..ServerBounds::default() });
         for (bring, _) in &says[..=index] {
             pair.send(if chunked && *bring == "DATA\r\n" { b"BDAT 5\r\n" } else { bring.as_bytes() });
@@ -96,7 +97,7 @@ fn each_state_has_a_patience_of_its_own_and_the_others_that_of_idle() {
     assert_eq!(at(4, &patience, true), 600);
     assert_eq!(at(5, &patience, true), 600);
     // After a message the session waits for the next as after its hello.
-    let mut pair = Pair::new(Plain { patience, ..Plain::default() }, ServerBounds::default());
+    let mut pair = Pair::new(PlainPolicy { patience, ..PlainPolicy::default() }, ServerBounds::default());
     pair.send(b"EHLO a\r\nMAIL FROM:<>\r\nRCPT TO:<a@b.example>\r\nDATA\r\n.\r\n");
     pair.advance(10_000);
     assert_eq!(pair.said.last(), Some(&(200, "421 Idle".to_owned())));
