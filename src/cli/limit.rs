@@ -176,7 +176,7 @@ fn request(args: &LimitArgs, prepared: &Prepared, loopback: bool) -> Result<Limi
         skip: &args.skip,
         expected,
         loopback,
-        encrypted: plan.script.tls != Tls::None,
+        encrypted: plan.script.tls != TlsMode::None,
         logged_in: !plan.logins.users.is_empty(),
     };
     selection.request().map_err(|error| {
