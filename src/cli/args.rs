@@ -1,21 +1,26 @@
 //! What a user can type: the commands and their flags.
 
+pub mod capacity;
+pub mod common;
+pub mod compare;
+pub mod limit;
+pub mod login;
+pub mod telemetry;
+
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::capacity::args::CapacityArgs;
-use super::compare::CompareArgs;
-use super::limit::args::LimitArgs;
-use super::login::LoginArgs;
-use super::telemetry::TelemetryArgs;
-use crate::command::CommandError;
-use crate::plan::Plan;
 use crate::profile::error::nearest;
-use crate::report::RunDir;
+use capacity::CapacityArgs;
 use clap::error::{ContextKind, ContextValue};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use common::CommonArgs;
+use compare::CompareArgs;
+use limit::LimitArgs;
+use login::LoginArgs;
+use telemetry::TelemetryArgs;
 
 /// What a new user can type first.
 pub const FIRST_STEPS: &str = "\
@@ -30,7 +35,7 @@ First steps:
     name = "smtpress",
     version,
     max_term_width = 100,
-    about = "SMTP load and concurrency stress tester: true latencies, every failure named, books that balance",
+    about = "SMTP load and concurrency stress tester: true latencies, every failure named, counts that reconcile",
     after_help = format!("{FIRST_STEPS}
 
 Always asserted, unless the profile removes it:
@@ -123,19 +128,6 @@ pub enum Color {
     Never,
 }
 
-/// How a run shows that it goes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Progress {
-    /// Bars on a terminal, else log lines
-    Auto,
-    /// Bars
-    Bar,
-    /// Log lines
-    Log,
-    /// Nothing
-    None,
-}
-
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -143,14 +135,14 @@ pub enum Command {
     #[command(after_help = "\
 Examples:
   smtpress run --target embedded -c 10 -z 5s
-  smtpress run --target smtp://127.0.0.1:2525 -n 10k -c 50 --messages-per-session 0
+  smtpress run --target 127.0.0.1:2525 -n 10k -c 50 --messages-per-session 0
   smtpress run profile.toml --set phase.steady.rate=400/s --json - | jq .verdict
   smtpress run profile.toml --shard 0/2 --start-at 2026-01-31T12:00:00Z --seed 7
 
 --set changes a profile, then SMTPRESS_<FLAG> (as in SMTPRESS_MESSAGES_PER_SESSION), then flags.
-Ctrl-C once: start nothing more, let what is under way end, write the report. Twice: stop now.")]
+Ctrl-C once: start no more, let sessions in progress end, write the report. Twice: stop now.")]
     Run(Box<RunArgs>),
-    /// Find every limit of a listener, and verify that it bites where it should
+    /// Find every limit of a listener, and verify that it is enforced where it is expected
     #[command(after_help = "\
 Examples:
   smtpress limit --target smtp://127.0.0.1:2525
@@ -159,10 +151,10 @@ Examples:
   smtpress limit profiles/limits/postfix.toml --junit limits.xml
   smtpress limit --target embedded --set listener.max_recipients=100 --plan
 
-Exit codes: 0 all as expected; 99 something differs; 98 it could not be carried through;
+Exit codes: 0 all as expected; 99 something differs; 98 the search could not be completed;
 3 the listener does not serve; 2 usage.")]
     Limit(Box<LimitArgs>),
-    /// Search the highest load that meets the goals (RFC 9971)
+    /// Search for the highest load that meets the goals (RFC 9971)
     #[command(after_help = "\
 Examples:
   smtpress capacity --target smtp://127.0.0.1:2525 --goal 'response p99 < 500ms'
@@ -170,13 +162,13 @@ Examples:
   smtpress capacity profiles/capacity.toml --set capacity.start=50/s --junit capacity.xml
   smtpress capacity --resume smtpress-runs/20260131T120000Z-capacity
 
-A goal says what each trial must meet; the share of arrivals that may fail stands behind a comma:
+A goal says what each trial must meet; the share of arrivals that may fail follows a comma:
 --goal 'strict: response p99 < 500ms' --goal 'lax: response p95 < 2s, failures 1%'
 
 Exit codes: 0 found, or as expected; 5 inconclusive; 98 no trial can be trusted; 99 not as expected;
-3 not reached, or between_trials failed; 105 stopped, --resume goes on; 2 usage.")]
+3 not reached, or between_trials failed; 105 interrupted, --resume continues; 2 usage.")]
     Capacity(Box<CapacityArgs>),
-    /// Lead one session and show every line of it, with times and meanings: the modern telnet test
+    /// Run one session and show every line of it, with times and meanings: the modern telnet test
     #[command(after_help = "\
 Examples:
   smtpress trace smtp://127.0.0.1:2525 --helo       HELO, MAIL FROM, RCPT TO, DATA, dot, QUIT
@@ -186,16 +178,16 @@ Examples:
 
 Exit codes: 0 accepted; 99 not accepted; 3 not reached; 2 usage.")]
     Trace(Box<TraceArgs>),
-    /// Run the embedded listener on its own; at its end, its ledger goes to stdout as JSON
+    /// Run the embedded listener alone; at its end it prints its ledger on stdout as JSON
     #[command(after_help = "\
 Examples:
   smtpress listen
   smtpress listen --bind 127.0.0.1:0 -z 60s --set listener.max_connections_per_host=50
   smtpress listen profiles/cisco-listener.toml")]
     Listen(ListenArgs),
-    /// Parse a profile strictly, preview its schedule and say what it needs; no network
+    /// Check a profile strictly, preview its schedule and list what it needs; no network
     Check(CheckArgs),
-    /// Render a stored run again, or all shards of one as the one run that they are
+    /// Render a stored run again, or merge the shards of one run
     #[command(after_help = "\
 Examples:
   smtpress report smtpress-runs/20261123T120000Z-mx
@@ -203,23 +195,23 @@ Examples:
   smtpress report shard-0 shard-1 shard-2 --format json -o whole.json
   smtpress report RUN --format hgrm --of steady/step.body/accepted -o body.hgrm")]
     Report(ReportArgs),
-    /// Hold runs against runs: regressed, improved, equivalent or not known
-    #[command(after_help = super::compare::EXAMPLES)]
+    /// Compare runs with runs: regressed, improved, equivalent or inconclusive
+    #[command(after_help = compare::EXAMPLES)]
     Compare(CompareArgs),
-    /// Name the condition of every reply read, one a line: a triage tool for logs
+    /// Name the condition of each reply, one reply a line: a triage tool for logs
     #[command(after_help = "\
 Examples:
   smtpress classify /var/log/mail.log
   echo '421 4.7.0 Too many connections' | smtpress classify
   smtpress classify --json replies.txt | jq -r .condition | sort | uniq -c")]
     Classify(ClassifyArgs),
-    /// Print the conditions, with every row of Cisco's list of bounces
+    /// Print all conditions, and Cisco's list of bounces
     Codes(CodesArgs),
-    /// Prove on this machine that the measurements are true, and how fast the generator is
+    /// Prove on this machine that the measurements are true, and find how fast its generator is
     Selftest(SelftestArgs),
     /// Print the JSON Schema of a profile, a result or a comparison
     Schema {
-        /// Of what
+        /// Which schema
         #[arg(value_enum, value_name = "profile|result|compare")]
         of: SchemaOf,
     },
@@ -247,7 +239,7 @@ pub enum SchemaOf {
 /// `smtpress run`.
 #[derive(Debug, Default, Args)]
 pub struct RunArgs {
-    /// The profile (TOML); without it, --target and the flags of the load make one
+    /// The profile (TOML), -: from stdin; without it, --target and the load flags make one
     pub profile: Option<PathBuf>,
     #[command(flatten)]
     pub load: LoadArgs,
@@ -255,21 +247,21 @@ pub struct RunArgs {
     pub common: CommonArgs,
     #[command(flatten, next_help_heading = "Dialogue")]
     pub login: LoginArgs,
-    /// What must hold, such as 'p99 < 500ms'; may be repeated
+    /// An assertion, such as 'p99 < 500ms'; may be repeated
     #[arg(long = "assert", value_name = "EXPR", help_heading = "Result")]
     pub asserts: Vec<String>,
     #[command(flatten, next_help_heading = "Result")]
     pub telemetry: TelemetryArgs,
-    /// Write the HTML report here too, beside the run directory's
+    /// Write a copy of the HTML report
     #[arg(long, value_name = "FILE", env = "SMTPRESS_HTML", help_heading = "Result")]
     pub html: Option<PathBuf>,
-    /// Write JUnit XML for CI: a case for each assertion
+    /// Write JUnit XML for CI: one case per assertion
     #[arg(long, value_name = "FILE", env = "SMTPRESS_JUNIT", help_heading = "Result")]
     pub junit: Option<PathBuf>,
     /// Print the profile that the arguments make, with all defaults
     #[arg(long, help_heading = "Run")]
     pub print_profile: bool,
-    /// Carry part I (from 0) of N of the load
+    /// Run only part I (from 0) of N of the load
     #[arg(long, value_name = "I/N", env = "SMTPRESS_SHARD", help_heading = "Run")]
     pub shard: Option<String>,
     /// Start at this time (RFC 3339), for shards on several machines
@@ -280,7 +272,7 @@ pub struct RunArgs {
 /// Flags that stand for keys of a profile, named as in k6, oha, hey and vegeta.
 #[derive(Debug, Default, Args)]
 pub struct LoadArgs {
-    /// smtp://host:port, or embedded
+    /// host:port, smtp://host:port, or embedded
     #[arg(long, value_name = "URL", env = "SMTPRESS_TARGET", help_heading = "Load")]
     pub target: Option<String>,
     /// Sessions at once [10]
@@ -299,7 +291,7 @@ pub struct LoadArgs {
         help_heading = "Load"
     )]
     pub length: Option<String>,
-    /// Messages a second, whatever the target does (open load): 200/s
+    /// Messages per second, however slow the target is (open load): 200/s
     #[arg(short = 'r', long, value_name = "RATE", env = "SMTPRESS_RATE", help_heading = "Load")]
     pub rate: Option<String>,
     /// Open all sessions before the first message (closed loads)
@@ -313,16 +305,16 @@ pub struct LoadArgs {
         help_heading = "Load"
     )]
     pub open_first: Option<String>,
-    /// Generator threads [one a core]
+    /// Generator threads [one per core]
     #[arg(long, value_name = "N", env = "SMTPRESS_THREADS", help_heading = "Load")]
     pub threads: Option<String>,
-    /// Messages a session [1]; 0: as many as there are
+    /// Messages per session [1]; 0: no limit
     #[arg(long, value_name = "N", env = "SMTPRESS_MESSAGES_PER_SESSION", help_heading = "Dialogue")]
     pub messages_per_session: Option<String>,
     /// Message size [4KiB]
     #[arg(long, value_name = "SIZE", env = "SMTPRESS_SIZE", help_heading = "Dialogue")]
     pub size: Option<String>,
-    /// Recipients a message [1]
+    /// Recipients per message [1]
     #[arg(long, value_name = "N", env = "SMTPRESS_RECIPIENTS", help_heading = "Dialogue")]
     pub recipients: Option<String>,
     /// The first command [ehlo]
@@ -339,63 +331,12 @@ pub struct LoadArgs {
     pub from_environment: BTreeSet<String>,
 }
 
-/// What the commands that send have in common.
-#[derive(Debug, Default, Args)]
-pub struct CommonArgs {
-    /// Set a key, such as phase.steady.rate=200/s; may be repeated
-    #[arg(long, value_name = "KEY=VALUE", help_heading = "Run")]
-    pub set: Vec<String>,
-    /// The seed of all randomness [drawn and told]
-    #[arg(long, value_name = "N", env = "SMTPRESS_SEED", help_heading = "Run")]
-    pub seed: Option<String>,
-    /// Allow this target beyond loopback; only with its owner's consent
-    #[arg(long, value_name = "HOST", help_heading = "Run")]
-    pub allow_target: Vec<String>,
-    /// The run directory [smtpress-runs/<time>-<name>]
-    #[arg(short = 'o', long, value_name = "DIR", env = "SMTPRESS_OUT", help_heading = "Result")]
-    pub out: Option<PathBuf>,
-    /// Replace the run in that directory, once this one is stored
-    #[arg(long, requires = "out", help_heading = "Result")]
-    pub overwrite: bool,
-    /// Write the result as JSON; -: to stdout, and nothing else there
-    #[arg(long, value_name = "FILE|-", env = "SMTPRESS_JSON", help_heading = "Result")]
-    pub json: Option<PathBuf>,
-    /// How to show that the run goes on, on stderr [auto]
-    #[arg(
-        long,
-        value_enum,
-        value_name = "auto|bar|log|none",
-        env = "SMTPRESS_PROGRESS",
-        help_heading = "Result"
-    )]
-    pub progress: Option<Progress>,
-    /// Print nothing but errors, and what --json - asks for
-    #[arg(short = 'q', long, help_heading = "Result")]
-    pub quiet: bool,
-}
-
-impl CommonArgs {
-    /// How the load is shown.
-    pub fn shown(&self) -> Progress {
-        if self.quiet { Progress::None } else { self.progress.unwrap_or(Progress::Auto) }
-    }
-
-    /// The directory of the run, made. Nothing is sent before it is there.
-    ///
-    /// # Errors
-    /// Something else is there (2), or it cannot be made or written to (3).
-    pub fn directory(&self, plan: &Plan, started_at: Duration) -> Result<RunDir, CommandError> {
-        RunDir::create(self.out.as_deref(), self.overwrite, &plan.name, started_at)
-            .map_err(CommandError::unwritable)
-    }
-}
-
 /// `smtpress trace`.
 #[derive(Debug, Args)]
 pub struct TraceArgs {
-    /// The listener: smtp://host:port, smtps://host:port, or embedded
+    /// The listener: host:port, smtp://host:port, smtps://host:port, or embedded
     pub url: String,
-    /// Exactly the flow of a telnet session: HELO, and one command at a time
+    /// As in a telnet session: HELO, and one command at a time
     #[arg(long)]
     pub helo: bool,
     /// The name given with HELO or EHLO [load.example]
@@ -431,16 +372,16 @@ pub struct TraceArgs {
     /// The server name to ask for and to find in the certificate [the host]
     #[arg(long, value_name = "NAME")]
     pub sni: Option<String>,
-    /// Take any certificate; what speaks against it is shown
+    /// Accept any certificate, and show why it would be refused
     #[arg(long)]
     pub no_verify: bool,
-    /// The client's address: bound, or with --proxy or --xclient only told
+    /// The client's address: bound, or only announced by --proxy or --xclient
     #[arg(long, value_name = "ADDRESS")]
     pub source: Option<String>,
-    /// Begin with a header of the PROXY protocol, as a balancer does
+    /// Begin with a PROXY protocol header, as a load balancer does
     #[arg(long, value_name = "v1|v2")]
     pub proxy: Option<String>,
-    /// Tell the client's address by XCLIENT
+    /// Announce the client's address by XCLIENT
     #[arg(long, requires = "source", conflicts_with = "proxy")]
     pub xclient: bool,
     /// No message: greeting, hello, QUIT
@@ -449,10 +390,10 @@ pub struct TraceArgs {
     /// How long any step may take
     #[arg(long, value_name = "TIME", default_value = "30s")]
     pub timeout: String,
-    /// Show the whole content of the message; without it, its first and last lines
+    /// Show the whole message instead of its first and last lines
     #[arg(long)]
     pub full: bool,
-    /// Write what happened as JSON
+    /// Write the session as JSON
     #[arg(long)]
     pub json: bool,
     /// Allow this target beyond loopback; only with its owner's consent
@@ -465,7 +406,7 @@ pub struct TraceArgs {
 /// `smtpress listen`.
 #[derive(Debug, Args)]
 pub struct ListenArgs {
-    /// A profile; its [listener] table counts
+    /// A profile (TOML), -: from stdin; only its [listener] table is used
     pub profile: Option<PathBuf>,
     /// The address to listen on; port 0: any free one [default: the profile's listener.address, or 127.0.0.1:2525]
     #[arg(long, value_name = "IP:PORT|unix:PATH")]
@@ -487,12 +428,12 @@ pub struct ListenArgs {
 /// `smtpress check`.
 #[derive(Debug, Args)]
 pub struct CheckArgs {
-    /// The profile
+    /// The profile (TOML); -: from stdin
     pub profile: PathBuf,
     /// Set a key of the profile; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
-    /// The seed
+    /// The seed of all randomness
     #[arg(long, value_name = "N")]
     pub seed: Option<String>,
 }
@@ -500,10 +441,10 @@ pub struct CheckArgs {
 /// `smtpress report`.
 #[derive(Debug, Args)]
 pub struct ReportArgs {
-    /// A run directory or its result.json; several: all shards of one run, told as the one run that they are
+    /// A run directory or its result.json; several: the shards of one run, which are merged
     #[arg(required = true, value_name = "RUN")]
     pub runs: Vec<PathBuf>,
-    /// The form
+    /// The format
     #[arg(
         long,
         value_enum,
@@ -511,7 +452,7 @@ pub struct ReportArgs {
         value_name = "text|html|json|junit|csv|hlog|hgrm|markdown"
     )]
     pub format: Format,
-    /// How far apart the shards of one run may have begun; farther apart they were not one load, and the run is invalid
+    /// The longest time between the starts of two shards; beyond it the merged run is invalid
     #[arg(long, default_value = "100ms", value_name = "TIME", value_parser = humantime::parse_duration)]
     pub max_skew: Duration,
     /// For hgrm, the distribution: metric/outcome of all measured phases, or phase/metric/outcome
@@ -546,7 +487,7 @@ pub enum Format {
 /// `smtpress classify`.
 #[derive(Debug, Args)]
 pub struct ClassifyArgs {
-    /// A file of replies; stdin if not given, or -
+    /// A file of replies; -, or none: stdin
     pub file: Option<PathBuf>,
     /// The input is one JSON object a line: {"reply": "...", "step": "mail"}
     #[arg(long)]
@@ -566,10 +507,10 @@ pub struct CodesArgs {
 
 #[derive(Debug, Args)]
 pub struct SelftestArgs {
-    /// Write JSON to stdout.
+    /// Write JSON
     #[arg(long)]
     pub json: bool,
-    /// Only the proofs, without the search for this machine's ceilings.
+    /// Only the proofs, without the search for the limits of this machine
     #[arg(long)]
     pub proofs_only: bool,
 }

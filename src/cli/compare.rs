@@ -5,10 +5,7 @@ mod interleave;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
-
-use interleave::SeriesArgs;
-
+use super::args::compare::{CompareArgs, CompareFormat};
 use super::screen::Screen;
 use crate::command::CommandError;
 use crate::command::output::Output;
@@ -20,62 +17,6 @@ use crate::verdict::compare::{self as statistics, Course, Effort, Measure, Phase
 
 /// The runs of a side at most: what the exact test costs grows with the fourth power of them.
 const MOST_RUNS: usize = 100;
-
-pub const EXAMPLES: &str = "\
-Examples:
-  smtpress compare monday --against tuesday
-  smtpress compare base-1 base-2 base-3 base-4 base-5 --against new-1 new-2 new-3 new-4 new-5
-  smtpress compare base-* --against new-* --metric 'response p99' --markdown >> $GITHUB_STEP_SUMMARY
-  smtpress compare --interleave 5 mx.toml --target smtp://127.0.0.1:2525 --candidate smtp://127.0.0.1:2626 --html compared.html
-
-Exit codes: 0 improved or equivalent, 99 regressed, 5 inconclusive, 2 not comparable.
-With --interleave also: 3 a target is not reached, 98 no run of a side is valid, 105 interrupted; what was run is kept.";
-
-/// What a user can type behind `smtpress compare`.
-#[derive(Debug, Args)]
-pub struct CompareArgs {
-    /// Run directories of what is known; with --interleave the profile
-    #[arg(required = true, value_name = "BASE")]
-    pub base: Vec<PathBuf>,
-    /// Run directories of what is to be judged; five runs a side are a good number
-    #[arg(
-        long,
-        required_unless_present = "interleave",
-        conflicts_with = "interleave",
-        num_args = 1..,
-        value_name = "CAND"
-    )]
-    pub against: Vec<PathBuf>,
-    /// Compare only this, such as 'response p99', 'accepted rate' or 'unexpected rate'; may be repeated
-    #[arg(long = "metric", value_name = "METRIC")]
-    pub metrics: Vec<String>,
-    /// Compare what is not comparable too: other profiles or seeds, runs that are invalid or were interrupted
-    #[arg(long)]
-    pub force: bool,
-    /// The form
-    #[arg(
-        long,
-        value_enum,
-        value_name = "text|html|json|markdown",
-        default_value = "text",
-        hide_default_value = true
-    )]
-    pub format: Form,
-    /// The same as --format json
-    #[arg(long, conflicts_with_all = ["markdown", "format"])]
-    pub json: bool,
-    /// The same as --format markdown, for a pull request
-    #[arg(long, conflicts_with = "format")]
-    pub markdown: bool,
-    /// Write the page here too
-    #[arg(long, value_name = "FILE")]
-    pub html: Option<PathBuf>,
-    /// Write to a file instead of stdout
-    #[arg(short = 'o', long, value_name = "FILE")]
-    pub out: Option<PathBuf>,
-    #[command(flatten, next_help_heading = "Runs of its own")]
-    pub series: SeriesArgs,
-}
 
 /// The runs that are to be compared.
 struct Judged {
@@ -96,29 +37,6 @@ fn judged(args: &CompareArgs, screen: &Screen) -> Result<Judged, CommandError> {
         ));
     };
     interleave::carry(profile, n, &args.series, args.force, screen)
-}
-
-/// How a comparison is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Form {
-    /// For a terminal
-    Text,
-    /// One page for a browser, that needs nothing else
-    Html,
-    /// JSON; its schema: smtpress schema compare
-    Json,
-    /// Markdown, for a pull request
-    Markdown,
-}
-
-impl CompareArgs {
-    fn form(&self) -> Form {
-        match (self.json, self.markdown) {
-            (true, _) => Form::Json,
-            (_, true) => Form::Markdown,
-            _ => self.format,
-        }
-    }
 }
 
 /// `smtpress compare`.
@@ -152,10 +70,10 @@ pub fn compare(args: &CompareArgs, screen: &Screen) -> Result<ExitCode, CommandE
     let compared =
         Compared { comparison: &comparison, base: &base.runs, candidate: &candidate.runs, forced: &faults };
     let text = match args.form() {
-        Form::Json => compared::json(compared).into_bytes(),
-        Form::Markdown => compared::markdown(compared).into_bytes(),
-        Form::Html => html::comparison(compared).into_bytes(),
-        Form::Text => {
+        CompareFormat::Json => compared::json(compared).into_bytes(),
+        CompareFormat::Markdown => compared::markdown(compared).into_bytes(),
+        CompareFormat::Html => html::comparison(compared).into_bytes(),
+        CompareFormat::Text => {
             let mut text = Vec::new();
             let colour = output == Output::Stdout && screen.colour_out();
             compared::text(compared, screen.width(), colour, &mut text)?;

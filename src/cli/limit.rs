@@ -1,40 +1,31 @@
-//! `smtpress limit`: what is to be looked for, the probes that do it, and the exit code that follows from what was found.
-
-pub mod args;
+//! `smtpress limit`: parses what is to be looked for, and prints what was found.
 
 use std::io::Write;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::args::Progress;
+use super::args::common::Progress;
+use super::args::limit::LimitArgs;
+use super::overrides::{allowed, flags, quoted, set};
 use super::prepare;
 use super::screen::Screen;
 use super::show::{conclude, show};
-use crate::command::life::Life;
+use crate::command::limit::{LimitSearch, Reporting};
 use crate::command::signals::Signals;
-use crate::command::{CommandError, Copies, Prepared};
-use crate::condition::Classifier;
-use crate::experiment::limit::{
-    self, Bounds, Ended, Finding, LimitKind, LimitMeasure, LimitRequest, Outcome, Selection, SelectionError,
-    Setting, Watch,
-};
-use crate::generator::probe::{NetworkProbes, ProbeEvent, ProbeRefusal};
-use crate::generator::{Connector, Stop, clock, preflight, reachability};
+use crate::command::{CommandError, Copies, Messages, Prepared};
+use crate::experiment::limit::{Bounds, LimitKind, LimitMeasure, LimitRequest, Selection, SelectionError};
+use crate::generator::{preflight, reachability};
 use crate::load::Shard;
 use crate::net::address::addresses::Addresses;
 use crate::net::address::origin::ClientAddress;
-use crate::plan::{Plan, silence};
+use crate::plan::Plan;
 use crate::profile::overrides::{Origin as From, apply_in_order};
 use crate::profile::units::{Count, Quantity, Size, Time};
 use crate::profile::{Override, Purpose};
 use crate::report::format;
-use crate::report::run_dir::RunDirError;
-use crate::report::stored::RunResult;
-use crate::report::stored::convert::searched::Searched;
 use crate::report::stored::json::MOST_INTEGER;
 use crate::smtp::script::TlsMode;
-use crate::verdict::{ExitCode, SearchVerdict};
-use args::LimitArgs;
+use crate::verdict::ExitCode;
 
 /// How long a reply may take, unless told otherwise: much less than a client would wait, for a search asks often.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -69,22 +60,13 @@ pub fn limit(args: &LimitArgs, screen: &Screen) -> Result<ExitCode, CommandError
     let copies = Copies::open(args.common.json.as_deref(), args.html.as_deref(), args.junit.as_deref())?;
     let signals = Signals::listen(screen.messages())?;
     let directory = args.common.directory(plan, prepared.started_at)?;
-    let begun = clock::now();
-    let life = Life::begin(&prepared, directory, &so_far(&prepared, &[], begun))?;
-    copies.clear();
-    let mut watcher = Watcher {
-        screen,
-        found: Vec::new(),
-        keep: &|found| life.directory.keep(&so_far(&prepared, found, begun)),
-        stop: signals.stop.clone(),
-        speaks: args.common.shown() != Progress::None,
-    };
-    if watcher.speaks {
-        screen.note(outline(&request, &bounds, plan).trim_end());
-    }
-    let outcome = search(args, &life, patience, bounds, &request, &mut watcher)?;
-    signals.over();
-    let finished = life.finish(&[], |ledger| judged(&prepared, outcome, begun, ledger));
+    let is_silent = args.common.shown() == Progress::None;
+    let narration = if is_silent { Messages::none() } else { screen.messages() };
+    narration.say(outline(&request, &bounds, plan).trim_end());
+    let bad_recipient = args.bad_recipient.clone();
+    let search = LimitSearch { request, bounds, patience, bad_recipient };
+    let reporting = Reporting { narration: &narration, messages: screen.messages() };
+    let finished = search.run(&prepared, directory, &signals, &copies, reporting)?;
     let shown = show(&finished, &copies, args.common.quiet, screen);
     conclude(finished, shown, screen)
 }
@@ -103,19 +85,13 @@ fn prepared(args: &LimitArgs) -> Result<Prepared, CommandError> {
             "nothing to look at: give a profile, --target smtp://host:port, or --target embedded to try it here",
         ));
     }
-    apply_in_order(&mut document, prepare::set(&args.common.set)?)?;
-    let flags = [
+    apply_in_order(&mut document, set(&args.common.set)?)?;
+    let mut changes = flags(&[
         ("--target", "target.address", &args.target),
         ("--tls", "target.tls", &args.tls),
         ("--from", "message.from", &args.from),
         ("--to", "message.to", &args.to),
-    ];
-    let mut changes: Vec<Override> = flags
-        .into_iter()
-        .filter_map(|(flag, key, value)| {
-            Some(Override::for_key(From::Flag, flag, key, &prepare::quoted(value.as_ref()?)))
-        })
-        .collect();
+    ]);
     if let Some(seed) = &args.common.seed {
         changes.push(Override::for_key(From::Flag, "--seed", "seed", seed));
     }
@@ -125,11 +101,11 @@ fn prepared(args: &LimitArgs) -> Result<Prepared, CommandError> {
                 "{expect:?} expects nothing: write --expect NAME=VALUE, such as too-many-recipients=100"
             )));
         };
-        let value = if value.parse::<u64>().is_ok() { value.to_owned() } else { prepare::quoted(value) };
+        let value = if value.parse::<u64>().is_ok() { value.to_owned() } else { quoted(value) };
         changes.push(Override::for_key(From::Flag, "--expect", &format!("limits.{}", name.trim()), &value));
     }
     changes.extend(args.login.overrides());
-    changes.extend(prepare::allowed(&args.common.allow_target));
+    changes.extend(allowed(&args.common.allow_target));
     apply_in_order(&mut document, changes)?;
     prepare::finish(&document, Purpose::Search, Shard::WHOLE, path)
 }
@@ -221,105 +197,5 @@ fn amount(kind: LimitKind, value: u64) -> String {
     match kind.measure() {
         LimitMeasure::Time => format::duration(value as f64 * 1e6),
         _ => format!("{} {}", format::count(value), kind.unit()),
-    }
-}
-
-/// Leads the search on probes of this machine.
-fn search(
-    args: &LimitArgs,
-    life: &Life<'_>,
-    patience: Duration,
-    bounds: Bounds,
-    request: &LimitRequest,
-    watcher: &mut Watcher<'_>,
-) -> Result<Outcome, CommandError> {
-    let plan = life.prepared.plan();
-    let connector = Connector::new(plan, life.embedded().as_ref())?;
-    let mut probes = NetworkProbes::new(&connector)?.stopped_by(watcher.stop.clone());
-    let (screen, silent) = (*watcher.screen, silence::sentence(&plan.target, silence::first_step(plan)));
-    probes.on_silence(move || screen.note(&format!("smtpress: {silent}")));
-    let setting = Setting {
-        mail: plan.mail.clone(),
-        seed: plan.seed,
-        run_id: plan.run_id.clone(),
-        date: life.prepared.date(),
-        script: plan.script.clone(),
-        logged_in: !plan.logins.users.is_empty(),
-        bad_recipient: args.bad_recipient.clone(),
-        classifier: Classifier::new(plan.classify.clone()),
-        patience,
-        bounds,
-    };
-    Ok(limit::search(&mut probes, &setting, request, watcher))
-}
-
-/// The result of what was found until now.
-fn judged(
-    prepared: &Prepared,
-    outcome: Outcome,
-    begun: std::time::Instant,
-    ledger: Option<serde_json::Value>,
-) -> RunResult {
-    let plan = &prepared.compiled.plan;
-    let mut result = RunResult::searched(Searched {
-        plan,
-        profile_path: prepared.path.clone(),
-        profile_sha256: prepared.compiled.sha256.clone(),
-        started_at: prepared.started_at,
-        took: clock::now() - begun,
-        verdict: verdict(&outcome, plan),
-        ledger,
-    });
-    result.limits = outcome.findings;
-    result
-}
-
-fn verdict(outcome: &Outcome, plan: &Plan) -> SearchVerdict {
-    let reply = |refusal: &ProbeRefusal| limit::told(refusal.step, &refusal.event, None);
-    match &outcome.ended {
-        None => SearchVerdict::complete(!outcome.findings.iter().any(Finding::fails)),
-        Some(Ended::Stopped) => SearchVerdict::stopped(),
-        Some(Ended::Unserved(refusal)) => {
-            let silent = matches!(refusal.event, ProbeEvent::Silence);
-            let hint = silent.then(|| silence::sentence(&plan.target, refusal.step));
-            SearchVerdict::not_served(&reply(refusal), hint.as_deref())
-        }
-        Some(Ended::Lost(after, refusal)) => SearchVerdict::listener_lost(after.name(), &reply(refusal)),
-        Some(Ended::Own(why)) => SearchVerdict::own_failure(why),
-        Some(Ended::Fault(kind, why)) => SearchVerdict::fault(kind.name(), why),
-        Some(Ended::Spent(what)) => SearchVerdict::budget_spent(what),
-    }
-}
-
-/// The result while the search goes on: what `report` finds if it is cut off.
-fn so_far(prepared: &Prepared, found: &[Finding], begun: std::time::Instant) -> RunResult {
-    let outcome = Outcome { findings: found.to_vec(), ended: Some(Ended::Stopped) };
-    judged(prepared, outcome, begun, None)
-}
-
-/// Tells how it goes, and keeps what was found so far.
-struct Watcher<'a> {
-    screen: &'a Screen,
-    found: Vec<Finding>,
-    keep: &'a dyn Fn(&[Finding]) -> Result<(), RunDirError>,
-    stop: tokio::sync::watch::Receiver<Stop>,
-    speaks: bool,
-}
-
-impl Watch for Watcher<'_> {
-    fn begins(&mut self, kind: LimitKind, index: usize, count: usize) {
-        if self.speaks {
-            self.screen.note(&format!("  [{}/{count}] {}: {} ...", index + 1, kind.name(), kind.how()));
-        }
-    }
-
-    fn found(&mut self, finding: &Finding) {
-        self.found.push(finding.clone());
-        // A disk that is full is told at the end, when the result is stored.
-        (self.keep)(&self.found).ok();
-    }
-
-    fn is_stopped(&self) -> bool {
-        *self.stop.borrow() != Stop::Run
     }
 }

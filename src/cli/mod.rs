@@ -6,8 +6,8 @@ mod args;
 mod capacity;
 mod compare;
 mod limit;
-mod login;
 mod manual;
+mod overrides;
 mod paper;
 mod prepare;
 mod progress;
@@ -19,7 +19,6 @@ mod serve;
 mod show;
 mod start;
 mod tables;
-mod telemetry;
 mod trace;
 mod variables;
 

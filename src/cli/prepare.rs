@@ -5,6 +5,7 @@ use std::sync::{Once, OnceLock};
 use std::time::UNIX_EPOCH;
 
 use super::args::{CheckArgs, Color, FIRST_STEPS, RunArgs};
+use super::overrides::{allowed, quoted, set};
 use super::screen::Screen;
 use super::variables;
 use crate::command::{CommandError, Prepared, machine};
@@ -177,16 +178,6 @@ fn stdin() -> std::io::Result<Vec<u8>> {
     Ok(CONTENT.get_or_init(|| content).clone())
 }
 
-/// The changes that `--set` asks for.
-pub fn set(arguments: &[String]) -> Result<Vec<Override>, CommandError> {
-    arguments.iter().map(|argument| Ok(Override::set(argument)?)).collect()
-}
-
-/// A text as a TOML string.
-pub fn quoted(text: &str) -> String {
-    toml::Value::String(text.to_owned()).to_string()
-}
-
 /// `i/n`, i from 0.
 fn shard(text: &str) -> Result<Shard, CommandError> {
     let parsed = text.split_once('/').and_then(|(index, of)| Some((index.parse().ok()?, of.parse().ok()?)));
@@ -196,13 +187,6 @@ fn shard(text: &str) -> Result<Shard, CommandError> {
             "{text:?} is no shard: write i/n with i from 0 to n - 1, such as --shard 0/4"
         ))),
     }
-}
-
-/// The hosts beyond loopback that the command line allows.
-pub fn allowed(hosts: &[String]) -> Option<Override> {
-    let list = hosts.iter().map(|host| quoted(host)).collect::<Vec<_>>().join(", ");
-    (!hosts.is_empty())
-        .then(|| Override::for_key(Origin::Flag, "--allow-target", "target.allow", &format!("[{list}]")))
 }
 
 /// `smtpress check`.

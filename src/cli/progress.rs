@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::args;
+use super::args::common::Progress;
 use super::screen::Screen;
 use crate::collector::Outcome;
 use crate::collector::snapshot::Interval;
@@ -17,7 +17,7 @@ use crate::report::format;
 const LOG_EVERY: u64 = 5;
 
 /// The progress of one run.
-pub struct Progress {
+pub struct ProgressDisplay {
     form: Form,
     screen: Screen,
     phases: Vec<Phase>,
@@ -37,9 +37,9 @@ struct Phase {
     total: Option<u64>,
 }
 
-impl Progress {
+impl ProgressDisplay {
     /// In the form asked for; bars if stderr is a terminal and nothing was asked.
-    pub fn new(plan: &Plan, asked: args::Progress, terminal: bool, screen: &Screen) -> Progress {
+    pub fn new(plan: &Plan, asked: Progress, terminal: bool, screen: &Screen) -> ProgressDisplay {
         let mut start = Duration::ZERO;
         let phases: Vec<Phase> = plan
             .phases
@@ -52,12 +52,12 @@ impl Progress {
             })
             .collect();
         let form = match asked {
-            args::Progress::None => Form::None,
-            args::Progress::Log => Form::Log,
-            args::Progress::Auto if !terminal => Form::Log,
-            args::Progress::Auto | args::Progress::Bar => bars(&phases, screen.colour_err()),
+            Progress::None => Form::None,
+            Progress::Log => Form::Log,
+            Progress::Auto if !terminal => Form::Log,
+            Progress::Auto | Progress::Bar => bars(&phases, screen.colour_err()),
         };
-        Progress { form, screen: *screen, phases, seconds: 0 }
+        ProgressDisplay { form, screen: *screen, phases, seconds: 0 }
     }
 
     /// Where messages go while the bars are there: above them.
@@ -75,7 +75,7 @@ impl Progress {
     }
 }
 
-impl Display for Progress {
+impl Display for ProgressDisplay {
     fn begin(&mut self) {
         if let Form::Bars { all, blank, bars, line } = &self.form {
             all.set_draw_target(ProgressDrawTarget::stderr_with_hz(10));

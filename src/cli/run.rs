@@ -6,7 +6,7 @@ use std::time::UNIX_EPOCH;
 
 use super::args::RunArgs;
 use super::prepare::prepare;
-use super::progress::Progress;
+use super::progress::ProgressDisplay;
 use super::screen::Screen;
 use super::show::{conclude, show};
 use super::start;
@@ -36,7 +36,7 @@ pub fn run(args: &RunArgs, screen: &Screen) -> Result<ExitCode, CommandError> {
     let copies = Copies::open(args.common.json.as_deref(), args.html.as_deref(), args.junit.as_deref())?;
     // Their ports are bound before anything is written or sent.
     let endpoints = Endpoints::bind(&args.telemetry.settings())?;
-    let mut progress = Progress::new(plan, args.common.shown(), io::stderr().is_terminal(), screen);
+    let mut progress = ProgressDisplay::new(plan, args.common.shown(), io::stderr().is_terminal(), screen);
     let voice = progress.messages();
     let signals = Signals::listen(voice.clone())?;
     let directory = args.common.directory(plan, prepared.started_at)?;

@@ -3,19 +3,15 @@
 use std::io::Write;
 
 use serde_json::{Value, json};
-use tokio::sync::watch;
 
 use super::args::SelftestArgs;
 use super::screen::Screen;
 use crate::command::output::Output;
+use crate::command::selftest::LocalStage;
 use crate::command::signals::Signals;
 use crate::command::{CommandError, machine};
-use crate::experiment::selftest::{
-    Ceiling, Check, Figure, LAG_LIMIT, Part, Stage, Told, ceilings, rate_ceiling, scenes,
-};
-use crate::generator::{Local, RunError, Runner, Stop, preflight};
-use crate::listener::limits::{Delay, Limits, Stall};
-use crate::plan::Plan;
+use crate::experiment::selftest::{Ceiling, Check, Figure, LAG_LIMIT, Stage, ceilings, scenes};
+use crate::generator::{Stop, preflight};
 use crate::report::format;
 use crate::verdict::ExitCode;
 
@@ -26,7 +22,7 @@ const SPARE: u64 = 200;
 pub fn selftest(args: &SelftestArgs, screen: &Screen) -> Result<ExitCode, CommandError> {
     let limit = preflight::raise_descriptors(0)?;
     let signals = Signals::listen(screen.messages())?;
-    let mut stage = Embedded { stop: signals.stop.clone() };
+    let mut stage = LocalStage { stop: signals.stop.clone() };
     let stopped = || *signals.stop.borrow() > Stop::Run;
     let mut checks = Vec::new();
     for scene in scenes() {
@@ -73,44 +69,6 @@ pub fn selftest(args: &SelftestArgs, screen: &Screen) -> Result<ExitCode, Comman
         }
     }
     Ok(if held { ExitCode::Success } else { ExitCode::Invalid })
-}
-
-/// Finds the rate up to which this machine's generator is in time, or that it is in time at `most`; messages a second.
-pub fn rate(most: f64, stop: &watch::Receiver<Stop>) -> Result<f64, CommandError> {
-    Ok(rate_ceiling(&mut Embedded { stop: stop.clone() }, most)?.rate_per_s)
-}
-
-/// The embedded listener, in this process.
-struct Embedded {
-    stop: watch::Receiver<Stop>,
-}
-
-impl Stage for Embedded {
-    fn play(&mut self, plan: &Plan, part: &Part) -> Result<Told, RunError> {
-        let limits = Limits {
-            delays: crate::listener::limits::Delays {
-                body: Delay { min: part.body, max: part.body },
-                ..Default::default()
-            },
-            stall: part.stall.map(|(from, length)| Stall { from, length }),
-            temporary_error_rate: part.errors,
-            server_error_rate: part.errors,
-            max_connections_per_host: part.per_host,
-            ..Limits::default()
-        };
-        let listener = crate::listener::start(([127, 0, 0, 1], 0).into(), limits, plan.seed, 1)
-            .map_err(|error| RunError::Thread(std::io::Error::other(error.to_string())))?;
-        let mut local = Local::new(self.stop.clone(), "Thu, 01 Jan 1970 00:00:00 +0000".to_owned())
-            .with_listener(listener.addr())
-            .with_stall(part.block);
-        let measured = local.run(plan, &mut ())?;
-        let ledger = listener.stop();
-        Ok(Told { measured, delivered: ledger.messages })
-    }
-
-    fn resident_bytes(&self) -> u64 {
-        crate::generator::resident_bytes()
-    }
 }
 
 fn show(check: &Check, screen: &Screen) -> Result<(), CommandError> {

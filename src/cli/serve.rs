@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use super::args::ListenArgs;
+use super::overrides::set;
 use super::prepare;
 use super::screen::Screen;
 use crate::command::CommandError;
@@ -22,7 +23,7 @@ const USUAL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 2525)
 /// Listens until Ctrl-C or the end of its time, then writes the ledger as JSON to stdout.
 pub fn listen(args: &ListenArgs, screen: &Screen) -> Result<ExitCode, CommandError> {
     let mut document = prepare::read(args.profile.as_deref())?;
-    apply_in_order(&mut document, prepare::set(&args.set)?)?;
+    apply_in_order(&mut document, set(&args.set)?)?;
     let prepared = prepare::finish(&document, Purpose::Listen, Shard::WHOLE, args.profile.as_deref())?;
     let length = args.length.as_deref().map(length).transpose()?;
     let place = args.bind.clone().or(prepared.compiled.listen).unwrap_or(Bind::Tcp(USUAL));

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::args::TraceArgs;
+use super::overrides::{allowed, quoted};
 use super::paper::{Paper, Side};
 use super::prepare;
 use super::screen::Screen;
@@ -116,7 +117,7 @@ fn prepared(args: &TraceArgs) -> Result<Prepared, CommandError> {
         ("--proxy", "target.proxy", &args.proxy),
     ] {
         if let Some(value) = value {
-            keys.push((flag, key.into(), prepare::quoted(value)));
+            keys.push((flag, key.into(), quoted(value)));
         }
     }
     for (flag, given, key, value) in [
@@ -131,7 +132,7 @@ fn prepared(args: &TraceArgs) -> Result<Prepared, CommandError> {
         keys.push(("--no-verify", "target.tls_options.verify".into(), "false".into()));
     }
     if let Some(source) = &args.source {
-        keys.push(("--source", "target.sources".into(), format!("[{}]", prepare::quoted(source))));
+        keys.push(("--source", "target.sources".into(), format!("[{}]", quoted(source))));
     }
     if args.xclient {
         keys.push(("--xclient", "target.xclient".into(), "true".into()));
@@ -146,7 +147,7 @@ fn prepared(args: &TraceArgs) -> Result<Prepared, CommandError> {
         }
     }
     let keys = keys.iter().map(|(flag, key, value)| Override::for_key(Origin::Flag, flag, key, value));
-    let keys = keys.chain(args.login.overrides()).chain(prepare::allowed(&args.allow_target));
+    let keys = keys.chain(args.login.overrides()).chain(allowed(&args.allow_target));
     apply_in_order(&mut document, keys)?;
     prepare::finish(&document, Purpose::Search, Shard::WHOLE, None)
 }

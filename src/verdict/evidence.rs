@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::grammar::{Aggregate, Expr, Operator, Subject};
-use super::judge::AssertionStatus;
+use super::outcome::AssertionStatus;
 use crate::collector::histogram::{Hist, Status, needed};
 use crate::collector::summary::{censored, per_second};
 use crate::collector::tally::{Counts, PhaseTally};

@@ -8,15 +8,15 @@
 //! - An assertion without data fails the run as a broken one does: a check that checked nothing must not look green.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use super::evidence::{self, Answer, Evidence, expect_index};
 use super::exit_code::ExitCode;
 use super::grammar::{Assertion, Subject};
+use super::outcome::{AssertionResult, AssertionStatus, scope};
 use super::window::Windows;
 use crate::collector::Outcome;
 use crate::collector::snapshot::Measured;
-use crate::collector::summary::{PhaseInfo, Summary};
+use crate::collector::summary::Summary;
 use crate::collector::work::Work;
 use crate::condition::expect::Expect;
 
@@ -57,50 +57,6 @@ impl VerdictStatus {
             VerdictStatus::Interrupted => ExitCode::Interrupted,
         }
     }
-}
-
-/// How an assertion is judged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AssertionStatus {
-    /// It held.
-    Pass,
-    /// It did not.
-    Fail,
-    /// It could not be judged, which is a failure.
-    NoData,
-    /// The run was stopped by the user: what it was until then says nothing of the whole.
-    NotJudged,
-}
-
-impl AssertionStatus {
-    /// The status's name in JSON and text.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            AssertionStatus::Pass => "pass",
-            AssertionStatus::Fail => "fail",
-            AssertionStatus::NoData => "no-data",
-            AssertionStatus::NotJudged => "not-judged",
-        }
-    }
-}
-
-/// What became of one assertion.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AssertionResult {
-    /// The expression as written.
-    pub expr: String,
-    /// The phase, if it is about one.
-    pub phase: Option<String>,
-    /// What was found, with its unit, or why nothing was.
-    pub observed: String,
-    /// How it is judged.
-    pub status: AssertionStatus,
-    /// One of ours, not the user's.
-    pub builtin: bool,
-    /// It ends the run as soon as it does not hold.
-    pub abort: bool,
-    /// Over every stretch of this length instead of the whole.
-    pub window: Option<Duration>,
 }
 
 /// The judgement of a run.
@@ -155,25 +111,6 @@ impl Verdict {
             VerdictStatus::Pass
         };
         Verdict { status, exit_code: status.exit_code(), results }
-    }
-}
-
-/// The indices of the phases that an assertion is about.
-///
-/// # Errors
-/// In words, when there is none.
-pub(super) fn scope<'a>(
-    assertion: &Assertion,
-    phases: impl IntoIterator<Item = &'a PhaseInfo>,
-) -> Result<Vec<usize>, &'static str> {
-    let mut phases = phases.into_iter().enumerate();
-    match &assertion.phase {
-        None => Ok(phases.filter(|(_, phase)| !phase.warmup).map(|(index, _)| index).collect()),
-        Some(name) => match phases.find(|(_, phase)| phase.name == *name) {
-            Some((_, phase)) if phase.warmup => Err("a warm-up phase is not measured"),
-            Some((index, _)) => Ok(vec![index]),
-            None => Err("no such phase"),
-        },
     }
 }
 

@@ -9,12 +9,14 @@ mod evidence;
 mod exit_code;
 pub mod grammar;
 pub mod judge;
+mod outcome;
 pub mod search;
 pub mod window;
 
 pub use evidence::duration_text;
 pub use exit_code::ExitCode;
 pub use grammar::{Assertion, Expr, GrammarError};
-pub use judge::{AssertionResult, AssertionStatus, Verdict, VerdictStatus};
+pub use judge::{Verdict, VerdictStatus};
+pub use outcome::{AssertionResult, AssertionStatus};
 pub use search::SearchVerdict;
 pub use window::Windows;

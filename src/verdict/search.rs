@@ -1,7 +1,8 @@
 //! The verdict of a search: for limits, or for the capacity.
 
 use super::exit_code::ExitCode;
-use super::judge::{AssertionResult, AssertionStatus, VerdictStatus};
+use super::judge::VerdictStatus;
+use super::outcome::{AssertionResult, AssertionStatus};
 
 /// How a search is judged.
 #[derive(Clone, Debug, PartialEq, Eq)]

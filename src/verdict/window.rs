@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::evidence::{Answer, Evidence, duration_text};
 use super::grammar::{Assertion, Expr};
-use super::judge::{AssertionStatus, scope};
+use super::outcome::{AssertionStatus, scope};
 use crate::collector::snapshot::Interval;
 use crate::collector::summary::PhaseInfo;
 use crate::condition::expect::Expect;

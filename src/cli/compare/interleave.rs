@@ -6,12 +6,12 @@ use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::Args;
-
 use super::{Judged, MOST_RUNS};
-use crate::cli::args::{self, CommonArgs, LoadArgs, RunArgs};
+use crate::cli::args::common::{CommonArgs, Progress};
+use crate::cli::args::compare::SeriesArgs;
+use crate::cli::args::{LoadArgs, RunArgs};
 use crate::cli::prepare::prepare;
-use crate::cli::progress::Progress;
+use crate::cli::progress::ProgressDisplay;
 use crate::cli::screen::Screen;
 use crate::cli::serve::length;
 use crate::command::run::{LoadRun, check_before_load};
@@ -26,44 +26,6 @@ use crate::verdict::ExitCode;
 
 /// The pause between two runs at most.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
-
-/// The flags of a comparison that makes its runs itself.
-#[derive(Debug, Args)]
-pub struct SeriesArgs {
-    /// Carry N runs a side, in the order A B B A, and compare them; BASE is the profile then
-    #[arg(long, value_name = "N", requires = "candidate")]
-    pub interleave: Option<usize>,
-    /// The target of the base [the profile's]
-    #[arg(long, value_name = "URL", requires = "interleave")]
-    pub target: Option<String>,
-    /// The target of the candidate
-    #[arg(long, value_name = "URL", requires = "interleave")]
-    pub candidate: Option<String>,
-    /// How long to rest between two runs
-    #[arg(long, value_name = "TIME", requires = "interleave", default_value = "5s")]
-    pub cooldown: String,
-    /// Set a key of the profile; may be repeated
-    #[arg(long, value_name = "KEY=VALUE", requires = "interleave")]
-    pub set: Vec<String>,
-    /// The seed of all runs [the profile's, or drawn and told]
-    #[arg(long, value_name = "N", requires = "interleave")]
-    pub seed: Option<String>,
-    /// Allow this target beyond loopback; only with its owner's consent
-    #[arg(long, value_name = "HOST", requires = "interleave")]
-    pub allow_target: Vec<String>,
-    /// Where the runs go [smtpress-runs/<time>-<name>-compare]
-    #[arg(long, value_name = "DIR", requires = "interleave")]
-    pub runs: Option<PathBuf>,
-    /// Replace the runs in that directory, once all of these are stored
-    #[arg(long, requires = "runs")]
-    pub overwrite: bool,
-    /// How to show that a run goes on, on stderr [auto]
-    #[arg(long, value_enum, value_name = "auto|bar|log|none", requires = "interleave")]
-    pub progress: Option<args::Progress>,
-    /// Say nothing of the runs but what is wrong with them
-    #[arg(short = 'q', long, requires = "interleave")]
-    pub quiet: bool,
-}
 
 /// A side of the comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -272,10 +234,10 @@ fn one(
     let plan = &prepared.compiled.plan;
     check_before_load(plan)?;
     let shown = match args.quiet {
-        true => args::Progress::None,
-        false => args.progress.unwrap_or(args::Progress::Auto),
+        true => Progress::None,
+        false => args.progress.unwrap_or(Progress::Auto),
     };
-    let mut progress = Progress::new(plan, shown, io::stderr().is_terminal(), screen);
+    let mut progress = ProgressDisplay::new(plan, shown, io::stderr().is_terminal(), screen);
     let run = LoadRun::begin(prepared, directory)?;
     let messages = progress.messages();
     let finished = run.run(signals, &mut progress, &messages, &Exporters::default())?.finish();

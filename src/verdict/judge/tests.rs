@@ -1,8 +1,11 @@
 //! Tests of `judge`.
 
+use std::time::Duration;
+
 use super::*;
 use crate::collector::Metric;
 use crate::collector::snapshot::{Gauges, Health, Interval};
+use crate::collector::summary::PhaseInfo;
 use crate::collector::tally::Tally;
 use crate::collector::tally::{ConditionCount, ConditionKey};
 use crate::collector::work::WorkUnit;

@@ -2,19 +2,18 @@
 //! the screen.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use crate::cli::args;
-use crate::cli::progress::Progress;
-use crate::cli::screen::Screen;
+use super::View;
 use crate::collector::snapshot::{Hindrance, Interval, Measured};
 use crate::collector::tally::Tally;
-use crate::command::Display;
+use crate::command::display::Display;
+use crate::command::messages::Messages;
 use crate::experiment::capacity::{CapacityPlan, SearchEvent, SearchHost, SearchState, TrialRecord};
 use crate::generator::{Control, Local, Observer, RunError, Runner, Stop, clock};
 use crate::plan::Plan;
@@ -28,17 +27,15 @@ const GLANCE: Duration = Duration::from_millis(20);
 /// The most dialogues that are kept as evidence.
 const MOST_TRANSCRIPTS: usize = 200;
 
-/// This machine.
-pub struct Here<'a> {
+/// This machine as the host of a search.
+pub struct LocalHost<'a> {
     pub local: Local,
     pub stop: watch::Receiver<Stop>,
-    pub screen: &'a Screen,
+    pub view: &'a View<'a>,
     pub directory: &'a RunDir,
     /// What is left of the search if it is cut off now.
     pub so_far: &'a dyn Fn(&SearchState) -> RunResult,
     pub asked: &'a CapacityPlan,
-    /// How trials show that they go on; nothing at all is said with `None`.
-    pub shown: args::Progress,
     pub began: Instant,
     /// What the search took before it was broken off.
     pub before: Duration,
@@ -57,19 +54,19 @@ pub struct Here<'a> {
     pub silent: bool,
 }
 
-impl Runner for Here<'_> {
+impl Runner for LocalHost<'_> {
     fn run(&mut self, plan: &Plan, observer: &mut dyn Observer) -> Result<Measured, RunError> {
-        if !std::mem::take(&mut self.seen) || self.shown == args::Progress::None {
+        let display = if std::mem::take(&mut self.seen) { (self.view.display)(plan) } else { None };
+        let Some((display, messages)) = display else {
             let measured = self.local.run(plan, observer)?;
             self.own(&measured);
             return Ok(measured);
-        }
-        let progress = Progress::new(plan, self.shown, io::stderr().is_terminal(), self.screen);
+        };
         let lookout = Lookout::new(plan);
-        let mut both = Both { progress, observer, lookout, silent: &mut self.silent };
-        both.progress.begin();
+        let mut both = Both { display, messages, observer, lookout, silent: &mut self.silent };
+        both.display.begin();
         let measured = self.local.run(plan, &mut both);
-        both.progress.end();
+        both.display.end();
         let measured = measured?;
         self.own(&measured);
         let name = &plan.phases[0].name;
@@ -84,7 +81,8 @@ impl Runner for Here<'_> {
 
 /// Shows what another looks at.
 struct Both<'a> {
-    progress: Progress,
+    display: Box<dyn Display>,
+    messages: Messages,
     observer: &'a mut dyn Observer,
     lookout: Lookout,
     silent: &'a mut bool,
@@ -92,17 +90,17 @@ struct Both<'a> {
 
 impl Observer for Both<'_> {
     fn interval(&mut self, interval: &Interval, total: &Tally) -> Control {
-        self.progress.second(interval, total);
+        self.display.second(interval, total);
         if let Some(sentence) = self.lookout.second(interval, total)
             && !std::mem::replace(self.silent, true)
         {
-            self.progress.messages().say(&format!("smtpress: {sentence}"));
+            self.messages.say(&format!("smtpress: {sentence}"));
         }
         self.observer.interval(interval, total)
     }
 }
 
-impl SearchHost for Here<'_> {
+impl SearchHost for LocalHost<'_> {
     fn elapsed(&self) -> Duration {
         self.before + (clock::now() - self.began)
     }
@@ -175,7 +173,7 @@ impl SearchHost for Here<'_> {
     }
 }
 
-impl Here<'_> {
+impl LocalHost<'_> {
     /// Adds up what our own side used.
     fn own(&mut self, Measured { health, took, .. }: &Measured) {
         let own = &mut self.health;
@@ -194,9 +192,7 @@ impl Here<'_> {
     }
 
     fn say(&self, line: &str) {
-        if self.shown != args::Progress::None {
-            self.screen.note(line);
-        }
+        self.view.narration.say(line);
     }
 
     /// How far each goal's bounds have closed.

@@ -13,7 +13,7 @@ pub struct TelemetryArgs {
     /// Serve the report live, as in 127.0.0.1:8025; port 0: any
     #[arg(long, value_name = "ADDR", env = "SMTPRESS_DASHBOARD")]
     pub dashboard: Option<SocketAddr>,
-    /// Serve metrics to Prometheus, and --linger 30s at the end
+    /// Serve metrics to Prometheus, until 30s after the run (--linger)
     #[arg(long, value_name = "ADDR", env = "SMTPRESS_PROMETHEUS")]
     pub prometheus: Option<SocketAddr>,
     /// How long the final metrics wait for a scrape [30s]
@@ -28,7 +28,7 @@ pub struct TelemetryArgs {
     /// Push metrics by OTLP (HTTP), as in http://127.0.0.1:4318
     #[arg(long, value_name = "URL", env = "SMTPRESS_OTLP")]
     pub otlp: Option<String>,
-    /// Let other machines reach what is live, and see the run
+    /// Let other machines reach the live page and the metrics
     #[arg(long)]
     pub live_beyond_loopback: bool,
 }

@@ -1,10 +1,8 @@
 //! The flags of a login: what of the profile's `[session] auth` a command line can say. Never a secret.
 
-use std::iter;
-
 use clap::Args;
 
-use super::prepare::quoted;
+use crate::cli::overrides::flags;
 use crate::profile::Override;
 use crate::profile::overrides::Origin;
 
@@ -37,18 +35,18 @@ pub struct LoginArgs {
 impl LoginArgs {
     /// The keys that were given.
     pub fn overrides(&self) -> Vec<Override> {
-        let texts = [
+        let mut changes = flags(&[
             ("--auth", "session.auth.mechanism", &self.auth),
             ("--user", "session.auth.user", &self.user),
             ("--user-env", "session.auth.user_env", &self.user_env),
             ("--password-env", "session.auth.password_env", &self.password_env),
             ("--token-env", "session.auth.token_env", &self.token_env),
             ("--users-file", "session.auth.users_file", &self.users_file),
-        ];
-        let texts =
-            texts.into_iter().filter_map(|(flag, key, value)| Some((flag, key, quoted(value.as_ref()?))));
-        let clear = ("--allow-clear-text", "session.auth.allow_clear_text", "true".to_owned());
-        let all = texts.chain(iter::once(clear).filter(|_| self.allow_clear_text));
-        all.map(|(flag, key, value)| Override::for_key(Origin::Flag, flag, key, &value)).collect()
+        ]);
+        if self.allow_clear_text {
+            let key = "session.auth.allow_clear_text";
+            changes.push(Override::for_key(Origin::Flag, "--allow-clear-text", key, "true"));
+        }
+        changes
     }
 }

@@ -1,6 +1,6 @@
 //! What the user expects a capacity to be, and the verdict of a search.
 
-use crate::command::CommandError;
+use crate::command::error::CommandError;
 use crate::experiment::capacity::{CapacityPlan, GoalBounds, GoalEnd, Knob, SearchEnd, SearchState};
 use crate::profile::error::nearest;
 use crate::profile::units::{Count, Quantity, Rate, Size, UnitError};
@@ -9,7 +9,7 @@ use crate::verdict::{AssertionResult, AssertionStatus, SearchVerdict};
 
 /// `[NAME:] >= 400/s`
 #[derive(Clone, Debug, PartialEq)]
-pub struct Expect {
+pub struct Expectation {
     /// As it was written.
     text: String,
     /// The goal it is about; all of them if absent.
@@ -18,12 +18,12 @@ pub struct Expect {
     least: f64,
 }
 
-impl Expect {
+impl Expectation {
     /// Reads `--expect`.
     ///
     /// # Errors
     /// Wrong usage.
-    pub fn read(text: &str, asked: &CapacityPlan) -> Result<Expect, CommandError> {
+    pub fn read(text: &str, asked: &CapacityPlan) -> Result<Expectation, CommandError> {
         let example = match asked.knob {
             Knob::Rate => ">= 400/s",
             Knob::Sessions => ">= 50",
@@ -57,7 +57,7 @@ impl Expect {
             Knob::Sessions => Count::read(value).map_err(told)?.0 as f64,
             Knob::Size => Size::read(value).map_err(told)?.0 as f64,
         };
-        Ok(Expect { text: rest.to_owned(), goal, least })
+        Ok(Expectation { text: rest.to_owned(), goal, least })
     }
 
     /// Whether a goal's bounds are as expected.
@@ -99,7 +99,7 @@ pub fn judge(
     asked: &CapacityPlan,
     state: &SearchState,
     end: &SearchEnd,
-    expects: &[Expect],
+    expects: &[Expectation],
 ) -> (SearchVerdict, Vec<AssertionResult>) {
     let results: Vec<AssertionResult> =
         expects.iter().flat_map(|expect| expect.judge(asked, state)).collect();

@@ -1,0 +1,30 @@
+//! The changes to a profile that flags stand for.
+
+use crate::command::CommandError;
+use crate::profile::Override;
+use crate::profile::overrides::Origin;
+
+/// The changes of flags whose values are texts: flag, key, value if it is given.
+pub fn flags(given: &[(&str, &str, &Option<String>)]) -> Vec<Override> {
+    let change = |(flag, key, value): &(&str, &str, &Option<String>)| {
+        Some(Override::for_key(Origin::Flag, flag, key, &quoted(value.as_ref()?)))
+    };
+    given.iter().filter_map(change).collect()
+}
+
+/// The changes that `--set` asks for.
+pub fn set(arguments: &[String]) -> Result<Vec<Override>, CommandError> {
+    arguments.iter().map(|argument| Ok(Override::set(argument)?)).collect()
+}
+
+/// A text as a TOML string.
+pub fn quoted(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}
+
+/// The hosts beyond loopback that the command line allows.
+pub fn allowed(hosts: &[String]) -> Option<Override> {
+    let list = hosts.iter().map(|host| quoted(host)).collect::<Vec<_>>().join(", ");
+    (!hosts.is_empty())
+        .then(|| Override::for_key(Origin::Flag, "--allow-target", "target.allow", &format!("[{list}]")))
+}

@@ -1,0 +1,256 @@
+//! A search for the capacity on this machine: from what is asked to its stored result.
+
+mod expectation;
+mod host;
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::copies::Copies;
+use super::display::Display;
+use super::error::CommandError;
+use super::life::{Finished, Life};
+use super::machine;
+use super::messages::Messages;
+use super::prepared::Prepared;
+use super::selftest;
+use super::signals::Signals;
+use crate::experiment::capacity::record::VERSION;
+use crate::experiment::capacity::{CapacityPlan, Controller, Knob, SearchEnd, SearchState, search};
+use crate::generator::{RunError, clock, preflight};
+use crate::plan::Plan;
+use crate::report::format;
+use crate::report::run_dir::{RunDir, SEARCH};
+use crate::report::stored::convert::{self, searched::Searched};
+use crate::report::stored::{Capacity, Generator, RunResult};
+use crate::verdict::ExitCode;
+use expectation::Expectation;
+use host::LocalHost;
+
+/// Beyond this share of what the generator can do, a capacity would be that of the generator.
+const TRUSTED: f64 = 0.8;
+/// Descriptors kept free of sessions.
+const SPARE: u64 = 200;
+
+/// How a search is shown.
+pub struct View<'a> {
+    /// Each trial and its outcome.
+    pub narration: Messages,
+    /// Shows the load of a trial, and the messages during it; nothing if it is not to be seen.
+    pub display: &'a dyn Fn(&Plan) -> Option<(Box<dyn Display>, Messages)>,
+}
+
+/// A search before its first trial.
+pub struct CapacitySearch {
+    prepared: Prepared,
+    asked: CapacityPlan,
+    expectations: Vec<Expectation>,
+    /// The search that is continued.
+    stored: Option<SearchState>,
+    /// How many sessions there can be at once.
+    sessions: f64,
+}
+
+impl CapacitySearch {
+    /// For the goals of a profile; `resumed`: the run directory of the search that is continued.
+    ///
+    /// # Errors
+    /// No goal, an expectation that cannot be read, or a stored search that cannot be continued.
+    pub fn new(
+        mut prepared: Prepared,
+        expectations: &[String],
+        resumed: Option<&Path>,
+    ) -> Result<CapacitySearch, CommandError> {
+        let no_goal = "there is no goal: give --goal 'response p99 < 500ms', or `goals` in [capacity]";
+        let asked = prepared.compiled.capacity.clone().filter(|asked| !asked.goals.is_empty());
+        let asked = asked.ok_or_else(|| CommandError::usage(no_goal))?;
+        let expectations =
+            expectations.iter().map(|text| Expectation::read(text, &asked)).collect::<Result<Vec<_>, _>>()?;
+        let stored = resumed.map(|directory| load(directory, &prepared, &asked)).transpose()?;
+        if let Some(state) = &stored {
+            prepared.compiled.plan.run_id.clone_from(&state.run_id);
+        }
+        Ok(CapacitySearch { prepared, asked, expectations, stored, sessions: 0.0 })
+    }
+
+    /// What each trial is made from.
+    pub fn plan(&self) -> &Plan {
+        self.prepared.plan()
+    }
+
+    /// When it was asked for, since the Unix epoch.
+    pub fn started_at(&self) -> Duration {
+        self.prepared.started_at
+    }
+
+    /// Whether this machine can carry the trials, and the load may go to its target.
+    ///
+    /// # Errors
+    /// It may not, or it cannot.
+    pub fn check(&mut self) -> Result<(), CommandError> {
+        self.sessions = sessions_possible(&self.asked, self.plan(), self.plan().target.is_embedded())?;
+        Ok(preflight::check_before_load(self.plan())?)
+    }
+
+    /// Carries the trials, and stores what was found.
+    ///
+    /// # Errors
+    /// The search could not start, or this process could not go on.
+    pub fn run(
+        self,
+        directory: RunDir,
+        signals: &Signals,
+        copies: &Copies,
+        view: &View<'_>,
+    ) -> Result<(Finished, SearchEnd), CommandError> {
+        let CapacitySearch { prepared, mut asked, expectations, stored, sessions } = self;
+        let plan = prepared.plan();
+        let is_resumed = stored.is_some();
+        view.narration.say(&format!(
+            "smtpress: the capacity of {} by {}, seed {}, files in {}",
+            plan.target,
+            asked.knob.as_str(),
+            plan.seed,
+            directory.path().display()
+        ));
+        let mut state = match stored {
+            Some(state) => {
+                let trials = format::counted(state.records.len() as u64, "trial");
+                view.narration.say(&format!("  continuing after {trials}"));
+                // The ceiling of the generator stays as it was found at first.
+                asked.rules = state.controller.rules().clone();
+                state
+            }
+            None => {
+                asked.rules.ceiling = match asked.knob {
+                    Knob::Rate => trusted_rate(asked.rules.max, signals, &view.narration)?,
+                    Knob::Sessions => Some(sessions),
+                    Knob::Size => None,
+                };
+                let controller = Controller::new(asked.rules.clone());
+                SearchState::new(controller, prepared.compiled.sha256.clone(), plan.run_id.clone())
+            }
+        };
+        let so_far = |state: &SearchState| {
+            judged(&prepared, &asked, state, &SearchEnd::Interrupted, &expectations, None)
+        };
+        let life = Life::begin(&prepared, directory, &so_far(&state))?;
+        copies.clear();
+        let mut host = LocalHost {
+            local: life.local(signals.stop.clone()),
+            stop: signals.stop.clone(),
+            view,
+            directory: &life.directory,
+            so_far: &so_far,
+            asked: &asked,
+            began: clock::now(),
+            before: Duration::from_secs_f64(state.elapsed_s),
+            unkept: None,
+            transcripts: Vec::new(),
+            health: Generator { threads: plan.threads, ..Generator::default() },
+            allowed_s: 0.0,
+            hindrance: None,
+            seen: false,
+            silent: false,
+        };
+        let searched = search(&asked, plan, &mut host, &mut state);
+        let LocalHost { unkept, transcripts, health, hindrance, .. } = host;
+        let end = match searched {
+            Ok(end) => end,
+            Err(error) => {
+                // Nothing of a search that never began is left.
+                if matches!(error, RunError::Preflight(_)) && !is_resumed {
+                    life.abandon();
+                }
+                return Err(error.into());
+            }
+        };
+        signals.over();
+        let mut finished = life.finish(&transcripts, |ledger| {
+            let result = judged(&prepared, &asked, &state, &end, &expectations, ledger);
+            RunResult { generator: health.with(hindrance), ..result }
+        });
+        finished.stored = finished.stored.and(unkept.map_or(Ok(()), |error| Err(error.into())));
+        Ok((finished, end))
+    }
+}
+
+/// What is known of the search that was broken off there.
+fn load(directory: &Path, prepared: &Prepared, asked: &CapacityPlan) -> Result<SearchState, CommandError> {
+    let path = directory.join(SEARCH);
+    let told = |why: String| {
+        let path = path.display();
+        CommandError::Failed(
+            ExitCode::Usage,
+            format!("failed to go on with {path}: {why}; begin a search anew without --resume"),
+        )
+    };
+    let text = std::fs::read_to_string(&path).map_err(|error| told(error.to_string()))?;
+    let state: SearchState = serde_json::from_str(&text).map_err(|error| told(error.to_string()))?;
+    if state.version != VERSION {
+        return Err(told(format!("it is of version {}, and this smtpress reads {VERSION}", state.version)));
+    }
+    if state.profile_sha256 != prepared.compiled.sha256 {
+        return Err(told("it belongs to another profile than the one beside it".to_owned()));
+    }
+    let rules = state.controller.rules();
+    if state.records.len() != state.controller.trials().len() || rules.goals != asked.goals.len() {
+        return Err(told("its parts do not fit each other".to_owned()));
+    }
+    Ok(state)
+}
+
+/// Raises the descriptor limit: how many sessions there can be at once.
+fn sessions_possible(asked: &CapacityPlan, plan: &Plan, embedded: bool) -> Result<f64, CommandError> {
+    if asked.knob != Knob::Sessions {
+        let trial = asked.trial(plan, 1, asked.rules.start, Duration::from_secs(1));
+        preflight::raise_descriptors(preflight::descriptors_needed(&trial, embedded))?;
+    }
+    let limit = preflight::raise_descriptors(0)?;
+    let ends = if embedded { 2 } else { 1 };
+    Ok((limit.saturating_sub(SPARE) / ends).max(1) as f64)
+}
+
+/// The rate up to which this machine's generator is trusted; nothing if that cannot be said.
+fn trusted_rate(most: f64, signals: &Signals, narration: &Messages) -> Result<Option<f64>, CommandError> {
+    let able = match machine::generator_rate() {
+        Some(rate) => rate,
+        None => {
+            narration.say("  no selftest of this machine is stored: looking how fast its generator is");
+            selftest::rate(most / TRUSTED, &signals.stop)?
+        }
+    };
+    if able <= 0.0 {
+        narration.say("  this machine is too busy to say how fast its generator is: each trial must show it");
+        return Ok(None);
+    }
+    narration.say(&format!(
+        "  this machine's generator is in time up to {}, and trusted up to {}",
+        format::rate(able),
+        format::rate(TRUSTED * able)
+    ));
+    Ok(Some(TRUSTED * able))
+}
+
+fn judged(
+    prepared: &Prepared,
+    asked: &CapacityPlan,
+    state: &SearchState,
+    end: &SearchEnd,
+    expects: &[Expectation],
+    ledger: Option<serde_json::Value>,
+) -> RunResult {
+    let (verdict, assertions) = expectation::judge(asked, state, end, expects);
+    let mut result = RunResult::searched(Searched {
+        plan: &prepared.compiled.plan,
+        profile_path: prepared.path.clone(),
+        profile_sha256: prepared.compiled.sha256.clone(),
+        started_at: prepared.started_at,
+        took: Duration::from_secs_f64(state.elapsed_s),
+        verdict,
+        ledger,
+    });
+    result.assertions = assertions.iter().map(convert::assertion).collect();
+    result.capacity = Some(Capacity::found(asked, state, end));
+    result
+}

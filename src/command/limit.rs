@@ -1,0 +1,158 @@
+//! A search for limits with the probes of this machine: from what is asked to its stored result.
+
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use super::copies::Copies;
+use super::error::CommandError;
+use super::life::{Finished, Life};
+use super::messages::Messages;
+use super::prepared::Prepared;
+use super::signals::Signals;
+use crate::condition::Classifier;
+use crate::experiment::limit::{
+    self, Bounds, Ended, Finding, LimitKind, LimitRequest, Outcome, Setting, Watch,
+};
+use crate::generator::probe::{NetworkProbes, ProbeEvent, ProbeRefusal};
+use crate::generator::{Connector, Stop, clock};
+use crate::plan::{Plan, silence};
+use crate::report::run_dir::{RunDir, RunDirError};
+use crate::report::stored::RunResult;
+use crate::report::stored::convert::searched::Searched;
+use crate::verdict::SearchVerdict;
+
+/// What is looked for, and how far.
+#[derive(Debug)]
+pub struct LimitSearch {
+    /// The limits, with their expected values.
+    pub request: LimitRequest,
+    /// What the search may spend.
+    pub bounds: Bounds,
+    /// How long a reply may take.
+    pub patience: Duration,
+    /// A recipient that the listener refuses.
+    pub bad_recipient: Option<String>,
+}
+
+/// Where a search reports to.
+pub struct Reporting<'a> {
+    /// Each limit as its turn comes.
+    pub narration: &'a Messages,
+    /// That the listener is silent, in any case.
+    pub messages: Messages,
+}
+
+impl LimitSearch {
+    /// Looks for the limits, and stores what was found.
+    ///
+    /// # Errors
+    /// The search could not start.
+    pub fn run(
+        &self,
+        prepared: &Prepared,
+        directory: RunDir,
+        signals: &Signals,
+        copies: &Copies,
+        reporting: Reporting<'_>,
+    ) -> Result<Finished, CommandError> {
+        let plan = prepared.plan();
+        let began = clock::now();
+        let life = Life::begin(prepared, directory, &so_far(prepared, &[], began))?;
+        copies.clear();
+        let connector = Connector::new(plan, life.embedded().as_ref())?;
+        let mut probes = NetworkProbes::new(&connector)?.stopped_by(signals.stop.clone());
+        let silent = silence::sentence(&plan.target, silence::first_step(plan));
+        let messages = reporting.messages;
+        probes.on_silence(move || messages.say(&format!("smtpress: {silent}")));
+        let setting = Setting {
+            mail: plan.mail.clone(),
+            seed: plan.seed,
+            run_id: plan.run_id.clone(),
+            date: prepared.date(),
+            script: plan.script.clone(),
+            logged_in: !plan.logins.users.is_empty(),
+            bad_recipient: self.bad_recipient.clone(),
+            classifier: Classifier::new(plan.classify.clone()),
+            patience: self.patience,
+            bounds: self.bounds,
+        };
+        let mut watcher = Watcher {
+            narration: reporting.narration,
+            found: Vec::new(),
+            keep: &|found| life.directory.keep(&so_far(prepared, found, began)),
+            stop: signals.stop.clone(),
+        };
+        let outcome = limit::search(&mut probes, &setting, &self.request, &mut watcher);
+        signals.over();
+        Ok(life.finish(&[], |ledger| judged(prepared, outcome, began, ledger)))
+    }
+}
+
+/// The result of what was found until now.
+fn judged(
+    prepared: &Prepared,
+    outcome: Outcome,
+    began: Instant,
+    ledger: Option<serde_json::Value>,
+) -> RunResult {
+    let plan = prepared.plan();
+    let mut result = RunResult::searched(Searched {
+        plan,
+        profile_path: prepared.path.clone(),
+        profile_sha256: prepared.compiled.sha256.clone(),
+        started_at: prepared.started_at,
+        took: clock::now() - began,
+        verdict: verdict(&outcome, plan),
+        ledger,
+    });
+    result.limits = outcome.findings;
+    result
+}
+
+fn verdict(outcome: &Outcome, plan: &Plan) -> SearchVerdict {
+    let reply = |refusal: &ProbeRefusal| limit::told(refusal.step, &refusal.event, None);
+    match &outcome.ended {
+        None => SearchVerdict::complete(!outcome.findings.iter().any(Finding::fails)),
+        Some(Ended::Stopped) => SearchVerdict::stopped(),
+        Some(Ended::Unserved(refusal)) => {
+            let silent = matches!(refusal.event, ProbeEvent::Silence);
+            let hint = silent.then(|| silence::sentence(&plan.target, refusal.step));
+            SearchVerdict::not_served(&reply(refusal), hint.as_deref())
+        }
+        Some(Ended::Lost(after, refusal)) => SearchVerdict::listener_lost(after.name(), &reply(refusal)),
+        Some(Ended::Own(why)) => SearchVerdict::own_failure(why),
+        Some(Ended::Fault(kind, why)) => SearchVerdict::fault(kind.name(), why),
+        Some(Ended::Spent(what)) => SearchVerdict::budget_spent(what),
+    }
+}
+
+/// The result while the search goes on: what `report` finds if it is cut off.
+fn so_far(prepared: &Prepared, found: &[Finding], began: Instant) -> RunResult {
+    let outcome = Outcome { findings: found.to_vec(), ended: Some(Ended::Stopped) };
+    judged(prepared, outcome, began, None)
+}
+
+/// Says which limit is next, and stores what was found so far.
+struct Watcher<'a> {
+    narration: &'a Messages,
+    found: Vec<Finding>,
+    keep: &'a dyn Fn(&[Finding]) -> Result<(), RunDirError>,
+    stop: watch::Receiver<Stop>,
+}
+
+impl Watch for Watcher<'_> {
+    fn begins(&mut self, kind: LimitKind, index: usize, count: usize) {
+        self.narration.say(&format!("  [{}/{count}] {}: {} ...", index + 1, kind.name(), kind.how()));
+    }
+
+    fn found(&mut self, finding: &Finding) {
+        self.found.push(finding.clone());
+        // A full disk is reported at the end, when the result is stored.
+        (self.keep)(&self.found).ok();
+    }
+
+    fn is_stopped(&self) -> bool {
+        *self.stop.borrow() != Stop::Run
+    }
+}

@@ -1,0 +1,52 @@
+//! The scenarios of the selftest on this machine: its generator against its own listener.
+
+use tokio::sync::watch;
+
+use super::error::CommandError;
+use crate::experiment::selftest::{Part, Stage, Told, rate_ceiling};
+use crate::generator::{Local, RunError, Runner, Stop};
+use crate::listener::limits::{Delay, Limits, Stall};
+use crate::plan::Plan;
+
+/// The generator and the embedded listener of this process.
+#[derive(Debug)]
+pub struct LocalStage {
+    /// Ends its loads early.
+    pub stop: watch::Receiver<Stop>,
+}
+
+impl Stage for LocalStage {
+    fn play(&mut self, plan: &Plan, part: &Part) -> Result<Told, RunError> {
+        let limits = Limits {
+            delays: crate::listener::limits::Delays {
+                body: Delay { min: part.body, max: part.body },
+                ..Default::default()
+            },
+            stall: part.stall.map(|(from, length)| Stall { from, length }),
+            temporary_error_rate: part.errors,
+            server_error_rate: part.errors,
+            max_connections_per_host: part.per_host,
+            ..Limits::default()
+        };
+        let listener = crate::listener::start(([127, 0, 0, 1], 0).into(), limits, plan.seed, 1)
+            .map_err(|error| RunError::Thread(std::io::Error::other(error.to_string())))?;
+        let mut local = Local::new(self.stop.clone(), "Thu, 01 Jan 1970 00:00:00 +0000".to_owned())
+            .with_listener(listener.addr())
+            .with_stall(part.block);
+        let measured = local.run(plan, &mut ())?;
+        let ledger = listener.stop();
+        Ok(Told { measured, delivered: ledger.messages })
+    }
+
+    fn resident_bytes(&self) -> u64 {
+        crate::generator::resident_bytes()
+    }
+}
+
+/// Finds the rate up to which this machine's generator is in time, or that it is in time at `most`; messages a second.
+///
+/// # Errors
+/// This process cannot go on.
+pub fn rate(most: f64, stop: &watch::Receiver<Stop>) -> Result<f64, CommandError> {
+    Ok(rate_ceiling(&mut LocalStage { stop: stop.clone() }, most)?.rate_per_s)
+}
