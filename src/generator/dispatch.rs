@@ -1,25 +1,26 @@
-//! One loop for every load model: what is due, which session serves it, which session is opened for it.
+//! The dispatcher, one for every load model: which arrival starts, which session serves it, which session is opened for it.
 //!
 //! A pure state machine: times come in as offsets, decisions go out as [`Action`]s. Open and closed models differ in
-//! [`load::Due`] alone, and it is matched here and nowhere else.
+//! [`load::Due`] alone, which is matched in one place, `Dispatch::upcoming`; `serve` is the one loop that starts arrivals.
 //!
 //! # Decisions
-//! - A due arrival waits itself, with its intended time; there is no counter of missed ones.
-//! - A session that is done takes the next arrival at once; nothing has to be woken in between.
-//! - Open loads: an arrival that meets no free session opens one at once and is its first message. How the opening fails is
-//!   how the arrival ends: it gets no second session, so that `refused` counts connections. As many may be opening as
+//! - An arrival that cannot start waits itself, with its intended time; there is no counter of missed ones.
+//! - A session that has ended an arrival takes the next one at once; nothing has to be woken in between.
+//! - Open loads: an arrival that finds no free session opens one at once and is its first message. If the opening fails, so
+//!   does the arrival: it gets no second session, so that `refused` counts connections. As many may be opening as
 //!   `max_sessions` allows; only that and `connect_rate` make an arrival wait, and there is no pause after a failure.
-//!   What still waits when its phase's grace is over is shed.
+//!   What still waits when the grace of its phase ends is shed.
 //! - Closed loads: after a failed opening there is a pause (`Plan::reconnect`), and then one session is tried at a time. A
-//!   session that the listener ended before it had served anything is a failed opening too. An arrival is due when a session
-//!   is free and has thought, so no pause is part of its times. It is not charged with a refused connection while other
-//!   sessions of the pool can carry it, or may yet; if there is none, the next one is.
-//! - A closed load that no time ends is given up when for its grace no session came about: what it did not begin is never
+//!   session that the listener ended before it had served anything is a failed opening too. An arrival is scheduled when a
+//!   session is free and has thought, so no pause is part of its times. It is not charged with a refused connection while
+//!   other sessions of the pool can carry it, or may yet; if there is none, the next one is.
+//! - A closed load that no time ends is given up when for its grace no session was opened: what it did not start is never
 //!   scheduled, as with a closed load that time ends.
 
 mod closed;
-mod gate;
+mod serve;
 mod slots;
+mod start_barrier;
 #[cfg(test)]
 pub(super) mod tests;
 mod throttle;
@@ -32,13 +33,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::slots::{Slot, Slots};
-use self::throttle::{MAX_OPENING, Throttle};
+use self::throttle::Throttle;
 use crate::collector::Outcome;
 use crate::collector::recorder::Recorder;
 use crate::load::{self, Schedule, Shard};
-use crate::plan::{MOST_WAITING, OnSaturation, Plan, Unit};
+use crate::plan::{MOST_WAITING, Plan, Unit};
 
-/// An arrival that is due.
+/// An arrival whose time has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ScheduledArrival {
     /// Its number.
@@ -47,7 +48,7 @@ pub struct ScheduledArrival {
     pub phase: u32,
     /// When it was to start, since the run's epoch.
     pub intended: Duration,
-    /// When we noticed.
+    /// When the generator noticed that.
     pub noticed: Duration,
 }
 
@@ -56,7 +57,7 @@ pub struct ScheduledArrival {
 pub enum OpenFor {
     /// The pool, for the messages of a closed load.
     Pool,
-    /// A message of an open load that met no free session; afterwards the session belongs to the pool.
+    /// A message of an open load that found no free session; afterwards the session belongs to the pool.
     Message(ScheduledArrival),
     /// The arrival is the session itself (unit `session`).
     Session(ScheduledArrival),
@@ -65,11 +66,11 @@ pub enum OpenFor {
 /// How a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SessionEnd {
-    /// It never could send, by this outcome.
+    /// It could not send, with this outcome.
     NotOpened(Outcome),
     /// It could send, and the listener ended it or let it time out, with this outcome.
     ByListener(Outcome),
-    /// It could send, and our own side ended it.
+    /// It could send, and the client ended it.
     ByClient,
 }
 
@@ -82,7 +83,7 @@ pub enum Action {
         slot: SlotId,
         /// The phase it is opened in.
         phase: u32,
-        /// What it is opened for.
+        /// Its use.
         purpose: OpenFor,
     },
     /// Give an arrival to a session that rests.
@@ -90,7 +91,7 @@ pub enum Action {
         /// The session.
         slot: SlotId,
         /// The arrival.
-        due: ScheduledArrival,
+        arrival: ScheduledArrival,
     },
     /// End a session as the script says.
     Finish(SlotId),
@@ -98,19 +99,19 @@ pub enum Action {
     Abort {
         /// The session.
         slot: SlotId,
-        /// Nothing needs it any more, and it has not been tried to open it for long: that it is not open is no finding.
+        /// Nothing needs it any more, and its opening has not taken long: that it is not open is no failure.
         needless: bool,
     },
     /// An arrival ends without a session of its own: none could be opened.
     Charge {
         /// The arrival.
-        due: ScheduledArrival,
-        /// Since when the session was being opened that did not come about.
+        arrival: ScheduledArrival,
+        /// Since when the session that failed was being opened.
         tried: Duration,
         /// How it ends.
         outcome: Outcome,
     },
-    /// Our part of the sessions of a phase that opens them first is open: see [`Dispatch::open_gate`].
+    /// The sessions of this worker are open, in a phase that opens all first: see [`Dispatch::open_barrier`].
     Ready(u32),
     /// A closed load that no time ends is given up.
     GiveUp {
@@ -119,24 +120,35 @@ pub enum Action {
         /// Since when no session was served.
         since: Duration,
     },
-    /// No session of a closed load was open and none could be opened, for so long.
+    /// No session of a closed load was open and none could be opened, for this long.
     StoodStill {
         /// Its phase.
         phase: u32,
         /// How long.
         length: Duration,
     },
-    /// It will never be: see [`Dispatch::forgo`].
-    Forgo(u32),
+    /// They will never all be: see [`Dispatch::abandon`].
+    AbandonBarrier(u32),
 }
 
-/// The most arrivals that are noticed at a time: between two such batches the worker hears of all else, and can be stopped.
-const MOST_NOTICED: usize = 1 << 14;
+/// The most arrivals that are admitted at a time: between two such batches the worker does all else, and can be stopped.
+const MOST_ADMITTED: usize = 1 << 14;
 
 /// How long sessions may take to leave when all work is done.
 const LEAVING: Duration = Duration::from_secs(5);
 /// A session that is still being opened after this time hangs.
 const HANGS: Duration = Duration::from_secs(1);
+
+/// The next arrival of the schedule.
+#[derive(Clone, Copy, Debug)]
+struct Upcoming {
+    seq: u64,
+    phase: u32,
+    /// Open loads: when it starts. Closed loads: when its phase does.
+    not_before: Duration,
+    /// Closed loads: how long its session thinks before it.
+    think: Option<Duration>,
+}
 
 /// The dispatcher of one worker.
 #[derive(Debug)]
@@ -145,21 +157,21 @@ pub struct Dispatch {
     schedule: Schedule,
     /// By phase: this worker's part of `max_sessions`.
     shares: Vec<u64>,
-    /// Of how many shards this is one: each opens its part of the connections a second.
+    /// The number of shards: each opens its part of the connections a second.
     of: f64,
     /// Arrivals of open loads that wait.
-    due: VecDeque<ScheduledArrival>,
-    /// At most so many wait here.
+    waiting: VecDeque<ScheduledArrival>,
+    /// The most that may wait.
     most_waiting: usize,
-    /// More was due when [`Dispatch::advance`] was last called than is noticed at a time.
+    /// More arrivals were scheduled when [`Dispatch::advance`] was last called than are admitted at a time.
     behind: bool,
-    /// Arrivals of closed loads that have thought and wait for a session.
-    resuming: VecDeque<closed::Resuming>,
+    /// Arrivals of closed loads that have thought, or were given back, and wait for a session.
+    resumed: VecDeque<closed::Resumed>,
     /// Arrivals of closed sessions that think: when, number, phase.
     thinking: BinaryHeap<Reverse<(Duration, u64, u32)>>,
     slots: Slots,
     throttle: Throttle,
-    /// Sessions of closed loads that are under way or think (unit `session`).
+    /// Sessions of closed loads that are open or think (unit `session`).
     closed_busy: u64,
     /// How the last attempt to open a session for a closed load ended, if it failed.
     last_failure: Option<Outcome>,
@@ -169,7 +181,7 @@ pub struct Dispatch {
     /// The closed load that no time ends was given up.
     given_up: bool,
     established: u64,
-    /// When [`Dispatch::advance`] was last called: what was due then is done.
+    /// When [`Dispatch::advance`] was last called: what was scheduled until then is decided.
     advanced: Duration,
     /// Phases below this are past their grace.
     reaped: u32,
@@ -177,19 +189,18 @@ pub struct Dispatch {
     released: u32,
     stop_by: Option<Duration>,
     leave_by: Option<Duration>,
-    /// By phase: whether its sessions are all to be open first.
-    gates: Vec<gate::Gate>,
-    /// The gate that was opened since [`Dispatch::advance`] was last called, and when it was.
-    let_in: Option<(u32, Duration)>,
+    /// By phase: whether all its sessions are to be open first.
+    barriers: Vec<start_barrier::PhaseBarrier>,
+    /// The phase whose barrier opened since [`Dispatch::advance`] was last called, and when it did.
+    opened_barrier: Option<(u32, Duration)>,
     actions: VecDeque<Action>,
 }
 
 impl Dispatch {
     /// The dispatcher of shard `shard`.
     pub fn new(plan: Arc<Plan>, shard: Shard) -> Dispatch {
-        let phases = plan.loads();
         let mut dispatch = Dispatch {
-            schedule: Schedule::new(&phases, plan.seed, shard),
+            schedule: Schedule::new(&plan.loads(), plan.seed, shard),
             shares: plan.phases.iter().map(|phase| shard.share(u64::from(phase.max_sessions))).collect(),
             of: f64::from(shard.of.max(1)),
             throttle: Throttle::new(plan.reconnect),
@@ -198,8 +209,8 @@ impl Dispatch {
                 .max(1),
             behind: false,
             plan,
-            due: VecDeque::new(),
-            resuming: VecDeque::new(),
+            waiting: VecDeque::new(),
+            resumed: VecDeque::new(),
             thinking: BinaryHeap::new(),
             slots: Slots::default(),
             closed_busy: 0,
@@ -213,24 +224,22 @@ impl Dispatch {
             released: 0,
             stop_by: None,
             leave_by: None,
-            gates: Vec::new(),
-            let_in: None,
+            barriers: Vec::new(),
+            opened_barrier: None,
             actions: VecDeque::new(),
         };
-        dispatch.shut_gates();
+        dispatch.close_barriers();
         dispatch
     }
 
     /// Decides all that can be decided at `now`; take the [`Dispatch::action`]s after.
-    pub fn advance(&mut self, now: Duration, books: &mut Recorder) {
+    pub fn advance(&mut self, now: Duration, recorder: &mut Recorder) {
         self.advanced = now;
-        self.notice(now, books);
-        self.release(now, books);
+        self.admit(now, recorder);
+        self.release(now, recorder);
         self.trim(now);
-        self.serve_due(now, books);
-        self.serve_resuming(now, books);
-        self.serve_closed(now, books);
-        self.let_in = None;
+        self.serve(now, recorder);
+        self.opened_barrier = None;
         self.wind_down(now);
     }
 
@@ -239,48 +248,49 @@ impl Dispatch {
         self.actions.pop_front()
     }
 
-    /// The next arrival for a session of the pool that can take one now. `early`: while its last one is under way.
+    /// The next arrival for a session of the pool that can take one now. `early`: while its last one is in flight.
     pub fn next_message(
         &mut self,
         now: Duration,
         slot: SlotId,
         early: bool,
-        books: &mut Recorder,
+        recorder: &mut Recorder,
     ) -> Option<ScheduledArrival> {
         if self.slots.of(slot).leaving || self.slots.staying() > self.most(now) {
             return None;
         }
-        self.notice(now, books);
-        if let Some(&due) = self.due.front() {
-            if self.unit(due.phase) != Unit::Message {
+        self.admit(now, recorder);
+        if let Some(&arrival) = self.waiting.front() {
+            if self.unit(arrival.phase) != Unit::Message {
                 return None;
             }
-            self.due.pop_front();
-            self.slots.take(slot, due.phase);
-            return Some(due);
+            self.waiting.pop_front();
+            self.slots.take(slot, arrival.phase);
+            return Some(arrival);
         }
-        // One that was thought about is for a session that rests; this one has to think itself.
+        // One that has thought is for a session at rest; this session has to think itself.
         if self.slots.idle() == 0
-            && let Some(due) = self.resume(now, Unit::Message, books)
+            && let Some(arrival) = self.resume_message(now, recorder)
         {
-            self.slots.take(slot, due.phase);
-            return Some(due);
+            self.slots.take(slot, arrival.phase);
+            return Some(arrival);
         }
         let (phase, share) = self.closed_phase(now)?;
-        if self.unit(phase) != Unit::Message || self.is_shut(phase) || self.slots.staying() > share {
+        if self.unit(phase) != Unit::Message || self.is_barrier_closed(phase) || self.slots.staying() > share
+        {
             return None;
         }
-        // To think begins when the last arrival has ended.
+        // A session thinks from the end of its last arrival on.
         if early && self.next_thinks(now) {
             return None;
         }
-        let due = self.take_closed(now, self.slots.of(slot).served > 0, books)?;
-        self.slots.take(slot, due.phase);
-        Some(due)
+        let arrival = self.take_closed(now, self.slots.of(slot).served > 0, recorder)?;
+        self.slots.take(slot, arrival.phase);
+        Some(arrival)
     }
 
-    /// The session has nothing to do. True: something may have to be decided because of it, see [`Dispatch::advance`]. Between
-    /// the arrivals of an open load there is nothing: it waits for the next as [`Dispatch::next_wake`] says.
+    /// The session has nothing to do. Returns whether something may have to be decided because of it, see
+    /// [`Dispatch::advance`]: not between the arrivals of an open load, whose next one [`Dispatch::next_wake`] tells.
     #[must_use]
     pub fn rest(&mut self, now: Duration, slot: SlotId) -> bool {
         if self.slots.rest(slot) {
@@ -288,9 +298,9 @@ impl Dispatch {
             self.throttle.rested();
         }
         let between_arrivals = self.stop_by.is_none()
-            && self.due.is_empty()
-            && self.resuming.is_empty()
-            && self.schedule.peek(now).is_some_and(|next| matches!(next.due, load::Due::At(at) if at > now));
+            && self.waiting.is_empty()
+            && self.resumed.is_empty()
+            && self.upcoming(now).is_some_and(|next| next.think.is_none() && next.not_before > now);
         !between_arrivals || self.slots.staying() > self.most(now)
     }
 
@@ -309,54 +319,54 @@ impl Dispatch {
         }
     }
 
-    /// An arrival that a session of the pool had taken is over.
-    pub fn arrival_over(&mut self, slot: SlotId) {
+    /// An arrival that a session of the pool had taken has ended.
+    pub fn arrival_ended(&mut self, slot: SlotId) {
         self.slots.release(slot);
     }
 
-    /// A session gives an arrival back that it never began. It is shed if there is no time left to begin it.
-    pub fn give_back(&mut self, slot: SlotId, due: ScheduledArrival, books: &mut Recorder) {
+    /// A session gives an arrival back that it never started. It is shed if there is no time left to start it.
+    pub fn give_back(&mut self, slot: SlotId, arrival: ScheduledArrival, recorder: &mut Recorder) {
         self.slots.release(slot);
-        if self.stop_by.is_some() || due.phase < self.reaped {
-            books.counts(due.phase).arrivals.add(Outcome::Shed);
-        } else if self.is_closed(due.phase) {
-            self.resuming.push_front(closed::Resuming { due, scheduled: true });
+        if self.stop_by.is_some() || arrival.phase < self.reaped {
+            recorder.counts(arrival.phase).arrivals.add(Outcome::Shed);
+        } else if self.is_closed(arrival.phase) {
+            self.resumed.push_front(closed::Resumed { arrival, scheduled: true });
         } else {
-            self.due.push_front(due);
+            self.waiting.push_front(arrival);
         }
     }
 
-    /// A session is over.
-    pub fn over(&mut self, now: Duration, slot: SlotId, end: SessionEnd, books: &mut Recorder) {
+    /// A session has ended.
+    pub fn session_ended(&mut self, now: Duration, slot: SlotId, end: SessionEnd, recorder: &mut Recorder) {
         let slot = self.slots.close(slot);
         let given_up = end == SessionEnd::NotOpened(Outcome::Interrupted);
         if !slot.bound && !slot.leaving && !given_up {
-            self.lost_at_gate(now);
+            self.note_setback(now);
         }
         if !matches!(end, SessionEnd::NotOpened(_)) {
             self.established -= 1;
         }
         if slot.is_paced() && !given_up {
-            self.pace(now, &slot, end, books);
+            self.pace(now, &slot, end, recorder);
         }
-        if slot.closed && !self.think(now, slot.arrival_phase, books) {
+        if slot.closed && !self.think(now, slot.arrival_phase, recorder) {
             self.closed_busy -= 1;
         }
     }
 
-    /// Starts nothing more; what is under way may take until `by`.
-    pub fn stop(&mut self, by: Duration, books: &mut Recorder) {
+    /// Starts nothing more; what is in flight may take until `by`.
+    pub fn stop(&mut self, by: Duration, recorder: &mut Recorder) {
         self.stop_by = Some(self.stop_by.map_or(by, |earlier| earlier.min(by)));
         self.forget_thinking(u32::MAX);
-        for due in std::mem::take(&mut self.due) {
-            books.counts(due.phase).arrivals.add(Outcome::Shed);
+        for arrival in std::mem::take(&mut self.waiting) {
+            recorder.counts(arrival.phase).arrivals.add(Outcome::Shed);
         }
-        self.drop_resuming(|_| true, books);
+        self.drop_resumed(|_| true, recorder);
         self.release_held(u32::MAX);
     }
 
-    /// When [`Dispatch::advance`] is to be called again, if nothing happens before. Always after its last call: what came
-    /// due since that call must not be passed over, and what was done by it must not be asked for again.
+    /// When [`Dispatch::advance`] is to be called again, if nothing happens before. Always after its last call: an arrival
+    /// scheduled since that call is not passed over, and what that call decided is not asked for again.
     pub fn next_wake(&mut self) -> Option<Duration> {
         let advanced = self.advanced;
         if self.behind && self.stop_by.is_none() {
@@ -369,10 +379,7 @@ impl Dispatch {
             }
         };
         if self.stop_by.is_none() {
-            consider(self.schedule.peek(advanced).map(|arrival| match arrival.due {
-                load::Due::At(at) => at,
-                load::Due::WhenIdle { not_before, .. } => not_before,
-            }));
+            consider(self.upcoming(advanced).map(|next| next.not_before));
             consider(self.schedule.next_change(advanced));
             consider(self.thinking.peek().map(|Reverse((at, ..))| *at));
             consider(self.giving_up().map(|(_, at)| at));
@@ -388,9 +395,9 @@ impl Dispatch {
         self.slots.live() == 0 && self.is_exhausted(now) && self.actions.is_empty()
     }
 
-    /// Sessions open, arrivals under way, arrivals waiting.
+    /// Sessions open, arrivals in flight, arrivals waiting.
     pub fn gauges(&self) -> (u64, u64, u64) {
-        (self.slots.live(), self.slots.in_flight(), (self.due.len() + self.resuming.len()) as u64)
+        (self.slots.live(), self.slots.in_flight(), (self.waiting.len() + self.resumed.len()) as u64)
     }
 
     /// The phase that holds `now`, for what belongs to no arrival.
@@ -413,8 +420,8 @@ impl Dispatch {
     }
 
     fn is_exhausted(&mut self, now: Duration) -> bool {
-        self.due.is_empty()
-            && self.resuming.is_empty()
+        self.waiting.is_empty()
+            && self.resumed.is_empty()
             && self.thinking.is_empty()
             && (self.stop_by.is_some() || self.given_up || self.schedule.peek(now).is_none())
     }
@@ -424,8 +431,18 @@ impl Dispatch {
         Some(self.schedule.phase_end(phase)? + plan.graceful_stop)
     }
 
-    /// Takes what is due from the schedule, whether or not it can start.
-    fn notice(&mut self, now: Duration, books: &mut Recorder) {
+    /// What the schedule has next. Open and closed loads differ here and nowhere else.
+    fn upcoming(&mut self, now: Duration) -> Option<Upcoming> {
+        let load::Arrival { seq, phase, due } = self.schedule.peek(now)?;
+        let (not_before, think) = match due {
+            load::Due::At(at) => (at, None),
+            load::Due::WhenIdle { not_before, think } => (not_before, Some(think)),
+        };
+        Some(Upcoming { seq, phase, not_before, think })
+    }
+
+    /// Lets the arrivals wait whose time has come, whether or not they can start.
+    fn admit(&mut self, now: Duration, recorder: &mut Recorder) {
         while let Some(&Reverse((at, seq, phase))) = self.thinking.peek()
             && at <= now
         {
@@ -436,17 +453,16 @@ impl Dispatch {
                 self.closed_busy -= u64::from(self.unit(phase) == Unit::Session);
                 continue;
             }
-            let due = ScheduledArrival { seq, phase, intended: at, noticed: now };
-            self.resuming.push_back(closed::Resuming { due, scheduled: false });
+            let arrival = ScheduledArrival { seq, phase, intended: at, noticed: now };
+            self.resumed.push_back(closed::Resumed { arrival, scheduled: false });
         }
         if self.stop_by.is_some() {
             return;
         }
-        let mut left = MOST_NOTICED;
+        let mut left = MOST_ADMITTED;
         self.behind = false;
-        while let Some(arrival) = self.schedule.peek(now)
-            && let load::Due::At(at) = arrival.due
-            && at <= now
+        while let Some(Upcoming { seq, phase, not_before: intended, think: None }) = self.upcoming(now)
+            && intended <= now
         {
             if left == 0 {
                 self.behind = true;
@@ -454,24 +470,19 @@ impl Dispatch {
             }
             left -= 1;
             self.schedule.take(now);
-            let counts = books.counts(arrival.phase);
+            let counts = recorder.counts(phase);
             counts.scheduled += 1;
             // A load that outruns the listener for hours must not take all memory.
-            if self.due.len() >= self.most_waiting || arrival.phase < self.reaped {
+            if self.waiting.len() >= self.most_waiting || phase < self.reaped {
                 counts.arrivals.add(Outcome::Shed);
                 continue;
             }
-            self.due.push_back(ScheduledArrival {
-                seq: arrival.seq,
-                phase: arrival.phase,
-                intended: at,
-                noticed: now,
-            });
+            self.waiting.push_back(ScheduledArrival { seq, phase, intended, noticed: now });
         }
     }
 
     /// Ends what has outlived its phase and grace.
-    fn release(&mut self, now: Duration, books: &mut Recorder) {
+    fn release(&mut self, now: Duration, recorder: &mut Recorder) {
         while self.schedule_phases() > self.released
             && self.schedule.phase_end(self.released).is_some_and(|end| end <= now)
         {
@@ -480,14 +491,14 @@ impl Dispatch {
             self.release_held(self.released);
             self.forget_thinking(self.released);
             let released = self.released;
-            self.drop_resuming(|waits| !waits.scheduled && waits.due.phase < released, books);
+            self.drop_resumed(|waits| !waits.scheduled && waits.arrival.phase < released, recorder);
         }
         if let Some((phase, _)) = self.giving_up().filter(|(_, at)| *at <= now) {
             self.given_up = true;
-            let since = self.hopeless_since.or(self.hopeless_gate(phase)).unwrap_or(now);
+            let since = self.hopeless_since.or(self.setback_since(phase)).unwrap_or(now);
             self.actions.push_back(Action::GiveUp { phase, since });
-            if self.is_shut(phase) {
-                self.actions.push_back(Action::Forgo(phase));
+            if self.is_barrier_closed(phase) {
+                self.actions.push_back(Action::AbandonBarrier(phase));
             }
         }
         while self.grace_end(self.reaped).is_some_and(|end| end <= now) {
@@ -495,12 +506,12 @@ impl Dispatch {
             let reaped = self.reaped;
             self.abort(|slot| slot.in_flight > 0 && slot.arrival_phase < reaped);
             let (expired, left): (Vec<ScheduledArrival>, _) =
-                std::mem::take(&mut self.due).into_iter().partition(|due| due.phase < reaped);
-            self.due = left.into();
-            for due in expired {
-                books.counts(due.phase).arrivals.add(Outcome::Shed);
+                std::mem::take(&mut self.waiting).into_iter().partition(|arrival| arrival.phase < reaped);
+            self.waiting = left.into();
+            for arrival in expired {
+                recorder.counts(arrival.phase).arrivals.add(Outcome::Shed);
             }
-            self.expire_resuming(books);
+            self.expire_resumed(recorder);
         }
         if self.stop_by.is_some_and(|by| by <= now) || self.leave_by.is_some_and(|by| by <= now) {
             self.abort(|_| true);
@@ -540,7 +551,7 @@ impl Dispatch {
         self.actions.push_back(Action::Finish(id));
     }
 
-    /// Lets sessions at rest go that are more than may be open.
+    /// Ends sessions at rest that are more than may be open.
     fn trim(&mut self, now: Duration) {
         while self.slots.staying() > self.most(now)
             && let Some(id) = self.slots.wake()
@@ -549,46 +560,12 @@ impl Dispatch {
         }
     }
 
-    /// Lets sessions of the pool go for sessions that are arrivals: what is left from an earlier phase must not starve them.
+    /// Ends sessions of the pool for sessions that are arrivals: what is left from an earlier phase must not starve them.
     fn make_room(&mut self, wanted: u64) {
         while self.slots.leaving() < wanted
             && let Some(id) = self.slots.wake()
         {
             self.finish(id);
-        }
-    }
-
-    /// Serves arrivals of open loads, in the order in which they became due.
-    fn serve_due(&mut self, now: Duration, books: &mut Recorder) {
-        while let Some(&first) = self.due.front() {
-            let phase = &self.plan.phases[first.phase as usize];
-            let is_message = phase.unit == Unit::Message;
-            let drops = phase.on_saturation == OnSaturation::Drop;
-            if is_message && let Some(slot) = self.slots.wake() {
-                self.due.pop_front();
-                self.slots.take(slot, first.phase);
-                self.actions.push_back(Action::Serve { slot, due: first });
-                continue;
-            }
-            if self.slots.live() >= self.shares[first.phase as usize].min(self.most(now)) {
-                if drops {
-                    self.due.pop_front();
-                    books.counts(first.phase).arrivals.add(Outcome::Shed);
-                    continue;
-                }
-                if !is_message {
-                    self.make_room(self.due.len() as u64);
-                }
-                return;
-            }
-            // To hold many sessions is no wish for a storm of connections: the listener's accept queue is spared.
-            let crowded = self.is_held(first.phase) && self.slots.opening() >= MAX_OPENING;
-            if crowded || !self.throttle.allows_rate(now) {
-                return;
-            }
-            self.due.pop_front();
-            let purpose = if is_message { OpenFor::Message(first) } else { OpenFor::Session(first) };
-            self.open(now, first.phase, purpose);
         }
     }
 
@@ -611,12 +588,12 @@ impl Dispatch {
         });
         self.actions.push_back(Action::Open { slot, phase, purpose });
         if self.slots.of(slot).held && phase < self.released {
-            // It waited past its phase's end: there is nothing left to hold it for.
+            // It waited past the end of its phase: there is nothing left to hold it for.
             self.finish(slot);
         }
     }
 
-    /// Lets the sessions go that nothing will need any more.
+    /// Ends the sessions that nothing will need any more.
     fn wind_down(&mut self, now: Duration) {
         if !self.is_exhausted(now) || self.slots.in_flight() > 0 {
             return;

@@ -155,7 +155,7 @@ struct Leaving(Arc<RunContext>);
 
 impl Drop for Leaving {
     fn drop(&mut self) {
-        self.0.barriers.forgo_all();
+        self.0.barriers.abandon_all();
     }
 }
 

@@ -141,7 +141,7 @@ impl SessionPool {
 
     /// An arrival that a session had taken ended.
     pub fn arrival_ended(&self, slot: SlotId) {
-        self.dispatch.borrow_mut().arrival_over(slot);
+        self.dispatch.borrow_mut().arrival_ended(slot);
     }
 
     /// A session gives an arrival back that it never started.
@@ -153,7 +153,7 @@ impl SessionPool {
     /// A session ended.
     pub fn session_ended(&self, slot: SlotId, end: SessionEnd) {
         let now = self.context.now();
-        self.dispatch.borrow_mut().over(now, slot, end, &mut self.accounting.recorder());
+        self.dispatch.borrow_mut().session_ended(now, slot, end, &mut self.accounting.recorder());
         self.changed.notify_one();
     }
 
@@ -194,9 +194,9 @@ impl SessionPool {
         let mut dispatch = self.dispatch.borrow_mut();
         for (phase, state) in (0..).zip(barriers) {
             match *state {
-                BarrierState::Shut { .. } => {}
-                BarrierState::Open(at) => dispatch.open_gate(phase, at),
-                BarrierState::Forgone => dispatch.forgo(phase),
+                BarrierState::Closed { .. } => {}
+                BarrierState::Open(at) => dispatch.open_barrier(phase, at),
+                BarrierState::Abandoned => dispatch.abandon(phase),
             }
         }
     }

@@ -1,29 +1,28 @@
-//! The gates of a run, one a phase with `open_first`: its load begins when the sessions of every worker are open.
+//! The start barriers of a run, one a phase with `open_first`: its load starts when the sessions of every worker are open.
 //!
-//! Asked and told only while a gate is shut, never in the path of an arrival. What a worker's own part waits for is decided
-//! by `dispatch`.
+//! They are used only while one is closed, never in the path of an arrival. What a worker waits for is decided by `dispatch`.
 
 use std::time::Duration;
 
 use tokio::sync::watch;
 
-/// How far one phase's gate is.
+/// The state of one barrier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BarrierState {
-    /// The phase has none, or it is not open yet.
-    Shut {
+    /// It is not open yet, or the phase has none.
+    Closed {
         /// Workers whose sessions are open.
         ready: u32,
-        /// When the last of them said so.
+        /// When the last of them was ready.
         last: Duration,
     },
     /// It was opened.
     Open(Duration),
     /// Some worker's sessions will never all be open.
-    Forgone,
+    Abandoned,
 }
 
-/// All gates, by phase; shared by the workers of a run.
+/// All barriers, by phase; shared by the workers of a run.
 #[derive(Debug)]
 pub(super) struct StartBarriers {
     states: watch::Sender<Vec<BarrierState>>,
@@ -31,44 +30,44 @@ pub(super) struct StartBarriers {
 }
 
 impl StartBarriers {
-    /// Shut gates for `workers` workers.
+    /// Closed barriers for `workers` workers.
     pub fn new(phases: usize, workers: u32) -> StartBarriers {
-        let shut = BarrierState::Shut { ready: 0, last: Duration::ZERO };
-        StartBarriers { states: watch::Sender::new(vec![shut; phases]), workers }
+        let closed = BarrierState::Closed { ready: 0, last: Duration::ZERO };
+        StartBarriers { states: watch::Sender::new(vec![closed; phases]), workers }
     }
 
-    /// A worker's part of a phase is open; the last one opens the gate.
+    /// A worker's part of a phase is open; the last one opens the barrier.
     pub fn ready(&self, phase: u32, now: Duration) {
         let workers = self.workers;
         self.change(phase, |state| match *state {
-            BarrierState::Shut { ready, last } if ready + 1 < workers => {
-                BarrierState::Shut { ready: ready + 1, last: last.max(now) }
+            BarrierState::Closed { ready, last } if ready + 1 < workers => {
+                BarrierState::Closed { ready: ready + 1, last: last.max(now) }
             }
-            BarrierState::Shut { last, .. } => BarrierState::Open(last.max(now)),
+            BarrierState::Closed { last, .. } => BarrierState::Open(last.max(now)),
             over => over,
         });
     }
 
-    /// A worker's part of a phase will never be open: nobody's load begins.
-    pub fn forgo(&self, phase: u32) {
+    /// The sessions of a worker will never all be open for a phase: no worker starts its load.
+    pub fn abandon(&self, phase: u32) {
         self.change(phase, |state| match *state {
-            BarrierState::Shut { .. } => BarrierState::Forgone,
+            BarrierState::Closed { .. } => BarrierState::Abandoned,
             over => over,
         });
     }
 
-    /// A worker is lost, and with it what it would have opened.
-    pub fn forgo_all(&self) {
+    /// A worker has ended, and opens nothing more.
+    pub fn abandon_all(&self) {
         let phases = self.states.borrow().len();
-        (0..).take(phases).for_each(|phase| self.forgo(phase));
+        (0..).take(phases).for_each(|phase| self.abandon(phase));
     }
 
-    /// Tells of every change.
+    /// Receives every change.
     pub fn watch(&self) -> watch::Receiver<Vec<BarrierState>> {
         self.states.subscribe()
     }
 
-    /// When a phase's gate was opened.
+    /// When the barrier of a phase opened.
     pub fn opened(&self, phase: usize) -> Option<Duration> {
         match self.states.borrow().get(phase) {
             Some(BarrierState::Open(at)) => Some(*at),
@@ -93,24 +92,24 @@ mod tests {
     }
 
     #[test]
-    fn the_last_worker_opens_a_gate_and_its_time_is_the_latest_of_all() {
-        let gates = StartBarriers::new(2, 3);
-        gates.ready(1, ms(30));
-        gates.ready(1, ms(50));
-        assert_eq!(gates.opened(1), None);
+    fn the_last_worker_opens_a_barrier_and_its_time_is_the_latest_of_all() {
+        let barriers = StartBarriers::new(2, 3);
+        barriers.ready(1, ms(30));
+        barriers.ready(1, ms(50));
+        assert_eq!(barriers.opened(1), None);
         // Its clock was read first, its turn came last.
-        gates.ready(1, ms(40));
-        assert_eq!((gates.opened(0), gates.opened(1)), (None, Some(ms(50))));
-        gates.forgo(1);
-        assert_eq!(gates.opened(1), Some(ms(50)), "what began does not end so");
+        barriers.ready(1, ms(40));
+        assert_eq!((barriers.opened(0), barriers.opened(1)), (None, Some(ms(50))));
+        barriers.abandon(1);
+        assert_eq!(barriers.opened(1), Some(ms(50)), "what began does not end so");
     }
 
     #[test]
-    fn a_gate_that_one_worker_forgoes_is_never_opened() {
-        let gates = StartBarriers::new(1, 2);
-        gates.ready(0, ms(1));
-        gates.forgo_all();
-        gates.ready(0, ms(2));
-        assert_eq!((gates.opened(0), gates.watch().borrow()[0]), (None, BarrierState::Forgone));
+    fn a_barrier_that_one_worker_forgoes_is_never_opened() {
+        let barriers = StartBarriers::new(1, 2);
+        barriers.ready(0, ms(1));
+        barriers.abandon_all();
+        barriers.ready(0, ms(2));
+        assert_eq!((barriers.opened(0), barriers.watch().borrow()[0]), (None, BarrierState::Abandoned));
     }
 }

@@ -163,14 +163,16 @@ impl Worker {
                     );
                     self.sessions.spawn_local(session.run());
                 }
-                Action::Serve { slot, due } => pool.instruct(slot, Instruction::Serve(due, now)),
+                Action::Serve { slot, arrival } => pool.instruct(slot, Instruction::Serve(arrival, now)),
                 Action::Finish(slot) => pool.instruct(slot, Instruction::Finish),
                 Action::Abort { slot, needless } => pool.instruct(slot, Instruction::Abort { needless }),
-                Action::Charge { due, tried, outcome } => accounting.arrival_charged(due, tried, outcome),
+                Action::Charge { arrival, tried, outcome } => {
+                    accounting.arrival_charged(arrival, tried, outcome)
+                }
                 Action::Ready(phase) => context.barriers.ready(phase, now),
                 Action::GiveUp { phase, since } => accounting.notes().given_up(phase, now, since),
                 Action::StoodStill { phase, length } => accounting.notes().stood_still(phase, length),
-                Action::Forgo(phase) => context.barriers.forgo(phase),
+                Action::AbandonBarrier(phase) => context.barriers.abandon(phase),
             }
         }
     }

@@ -1,26 +1,25 @@
-//! Closed loads: arrivals that are due when a session is free and has thought.
+//! Closed loads: an arrival is scheduled when a session is free and has thought.
 //!
-//! Its sessions are opened with pauses after failures; what counts as one, and when the load is given up, is decided here.
+//! Their sessions are opened with pauses after failures; what counts as one, and when the load is given up, is decided here.
 
 use std::cmp::Reverse;
 use std::time::Duration;
 
 use super::slots::Slot;
-use super::{Action, Dispatch, OpenFor, ScheduledArrival, SessionEnd};
+use super::{Action, Dispatch, ScheduledArrival, SessionEnd, Upcoming};
 use crate::collector::Outcome;
 use crate::collector::recorder::Recorder;
-use crate::load;
 use crate::plan::Unit;
 
 /// An arrival that has thought, or was given back by a session that ended, and waits for a session.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Resuming {
-    pub due: ScheduledArrival,
+pub(super) struct Resumed {
+    pub arrival: ScheduledArrival,
     /// It is counted already: it was given back. What has only thought is no arrival before a session takes it.
     pub scheduled: bool,
 }
 
-/// Of a closed phase, that no session of it is open any more.
+/// A time in which a closed phase has no open session.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Standstill {
     /// Which phase, and since when.
@@ -34,18 +33,13 @@ impl Dispatch {
         self.plan.phases[phase as usize].load.model.is_closed()
     }
 
-    /// The closed phase whose turn it is, and how many sessions it may have here.
+    /// The closed phase that is on at `now`, and how many sessions it may have here.
     pub(super) fn closed_phase(&mut self, now: Duration) -> Option<(u32, u64)> {
         if self.stop_by.is_some() || self.given_up {
             return None;
         }
-        let arrival = self.schedule.peek(now)?;
-        match arrival.due {
-            load::Due::WhenIdle { not_before, .. } if not_before <= now => {
-                Some((arrival.phase, self.schedule.slots(now).min(self.shares[arrival.phase as usize])))
-            }
-            _ => None,
-        }
+        let phase = self.upcoming(now).filter(|next| next.think.is_some() && next.not_before <= now)?.phase;
+        Some((phase, self.schedule.slots(now).min(self.shares[phase as usize])))
     }
 
     /// Takes the next closed arrival; `None` if its session has to think first.
@@ -53,32 +47,30 @@ impl Dispatch {
         &mut self,
         now: Duration,
         thinks: bool,
-        books: &mut Recorder,
+        recorder: &mut Recorder,
     ) -> Option<ScheduledArrival> {
-        let arrival = self.schedule.take(now)?;
-        let load::Due::WhenIdle { think, .. } = arrival.due else { return None };
+        let Upcoming { seq, phase, think: Some(think), .. } = self.upcoming(now)? else { return None };
+        self.schedule.take(now);
         if thinks && !think.is_zero() {
-            self.thinking.push(Reverse((now + think, arrival.seq, arrival.phase)));
+            self.thinking.push(Reverse((now + think, seq, phase)));
             return None;
         }
-        books.counts(arrival.phase).scheduled += 1;
-        Some(ScheduledArrival { seq: arrival.seq, phase: arrival.phase, intended: now, noticed: now })
+        recorder.counts(phase).scheduled += 1;
+        Some(ScheduledArrival { seq, phase, intended: now, noticed: now })
     }
 
-    /// A closed session has finished: true if it thinks now and goes on after.
-    pub(super) fn think(&mut self, now: Duration, phase: u32, books: &mut Recorder) -> bool {
+    /// A session of a closed load has ended; true if it thinks now and another one follows.
+    pub(super) fn think(&mut self, now: Duration, phase: u32, recorder: &mut Recorder) -> bool {
         let Some((current, share)) = self.closed_phase(now) else { return false };
         if current != phase || self.closed_busy > share {
             return false;
         }
-        self.next_thinks(now) && self.take_closed(now, true, books).is_none()
+        self.next_thinks(now) && self.take_closed(now, true, recorder).is_none()
     }
 
     /// Whether the next closed arrival has to be thought about.
     pub(super) fn next_thinks(&mut self, now: Duration) -> bool {
-        self.schedule.peek(now).is_some_and(
-            |arrival| matches!(arrival.due, load::Due::WhenIdle { think, .. } if !think.is_zero()),
-        )
+        self.upcoming(now).and_then(|next| next.think).is_some_and(|think| !think.is_zero())
     }
 
     /// A session of `phase` has thought: true if a ramp downwards has no place for it any more.
@@ -96,62 +88,67 @@ impl Dispatch {
         self.closed_busy -= sessions as u64;
     }
 
-    /// Takes the arrival that waits longest, if it is of this unit. What it waited for is a session, which in a closed load
-    /// is no part of its times: it is due now, unless it was noticed only now.
-    pub(super) fn resume(
+    /// Takes the resumed arrival that waits longest, if it is a message.
+    pub(super) fn resume_message(
         &mut self,
         now: Duration,
-        unit: Unit,
-        books: &mut Recorder,
+        recorder: &mut Recorder,
     ) -> Option<ScheduledArrival> {
-        let first = *self.resuming.front()?;
-        if self.unit(first.due.phase) != unit {
-            return None;
-        }
-        self.resuming.pop_front();
-        books.counts(first.due.phase).scheduled += u64::from(!first.scheduled);
-        let waited = first.due.noticed < now;
-        Some(if waited { ScheduledArrival { intended: now, noticed: now, ..first.due } } else { first.due })
+        let phase = self.resumed.front()?.arrival.phase;
+        if self.unit(phase) == Unit::Message { self.resume(now, recorder) } else { None }
     }
 
-    /// Drops some of what waits: it is shed if it was an arrival already.
-    pub(super) fn drop_resuming(&mut self, which: impl Fn(&Resuming) -> bool, books: &mut Recorder) {
-        for waits in self.take_resuming(which) {
+    /// Takes the resumed arrival that waits longest. What it waited for is a session, which in a closed load is no part of
+    /// its times: it is scheduled now, unless it was noticed only now.
+    pub(super) fn resume(&mut self, now: Duration, recorder: &mut Recorder) -> Option<ScheduledArrival> {
+        let first = self.resumed.pop_front()?;
+        recorder.counts(first.arrival.phase).scheduled += u64::from(!first.scheduled);
+        let waited = first.arrival.noticed < now;
+        Some(if waited {
+            ScheduledArrival { intended: now, noticed: now, ..first.arrival }
+        } else {
+            first.arrival
+        })
+    }
+
+    /// Drops some of the resumed arrivals: those that were scheduled already are shed.
+    pub(super) fn drop_resumed(&mut self, which: impl Fn(&Resumed) -> bool, recorder: &mut Recorder) {
+        for waits in self.take_resumed(which) {
             if waits.scheduled {
-                books.counts(waits.due.phase).arrivals.add(Outcome::Shed);
+                recorder.counts(waits.arrival.phase).arrivals.add(Outcome::Shed);
             }
         }
     }
 
-    /// What waits past its phase's grace ends as the last attempt to open a session did. If none failed since one was last
-    /// opened it is interrupted while one is being opened, and else shed.
-    pub(super) fn expire_resuming(&mut self, books: &mut Recorder) {
+    /// A resumed arrival that waits past the grace of its phase ends as the last attempt to open a session did. If none failed
+    /// since one was last opened it is interrupted while one is being opened, and else shed.
+    pub(super) fn expire_resumed(&mut self, recorder: &mut Recorder) {
         let reaped = self.reaped;
         let waited_for = (self.slots.opening() > 0).then_some(Outcome::Interrupted);
         let pooled = self.last_failure.or(waited_for);
-        for waits in self.take_resuming(|waits| waits.due.phase < reaped) {
-            match pooled.filter(|_| self.unit(waits.due.phase) == Unit::Message) {
+        for waits in self.take_resumed(|waits| waits.arrival.phase < reaped) {
+            match pooled.filter(|_| self.unit(waits.arrival.phase) == Unit::Message) {
                 _ if !waits.scheduled => {}
                 Some(outcome) => {
-                    let (due, tried) = (waits.due, waits.due.noticed);
-                    self.actions.push_back(Action::Charge { due, tried, outcome });
+                    let (arrival, tried) = (waits.arrival, waits.arrival.noticed);
+                    self.actions.push_back(Action::Charge { arrival, tried, outcome });
                 }
-                None => books.counts(waits.due.phase).arrivals.add(Outcome::Shed),
+                None => recorder.counts(waits.arrival.phase).arrivals.add(Outcome::Shed),
             }
         }
     }
 
-    fn take_resuming(&mut self, which: impl Fn(&Resuming) -> bool) -> Vec<Resuming> {
-        let all = std::mem::take(&mut self.resuming);
+    fn take_resumed(&mut self, which: impl Fn(&Resumed) -> bool) -> Vec<Resumed> {
+        let all = std::mem::take(&mut self.resumed);
         let (gone, kept): (Vec<_>, Vec<_>) = all.into_iter().partition(which);
-        self.resuming = kept.into();
-        let sessions = gone.iter().filter(|waits| self.unit(waits.due.phase) == Unit::Session).count();
+        self.resumed = kept.into();
+        let sessions = gone.iter().filter(|waits| self.unit(waits.arrival.phase) == Unit::Session).count();
         self.closed_busy -= sessions as u64;
         gone
     }
 
-    /// A session of a closed load is over: whether that was a failure that calls for a pause.
-    pub(super) fn pace(&mut self, now: Duration, slot: &Slot, end: SessionEnd, books: &mut Recorder) {
+    /// A session of a closed load has ended: pauses, if that was a failure.
+    pub(super) fn pace(&mut self, now: Duration, slot: &Slot, end: SessionEnd, recorder: &mut Recorder) {
         let refused = match end {
             SessionEnd::NotOpened(outcome) => {
                 self.notice_standstill(now, Some(outcome));
@@ -172,19 +169,19 @@ impl Dispatch {
             }
         };
         if self.throttle.failed(now) {
-            books.counts(slot.phase).backoffs += 1;
+            recorder.counts(slot.phase).backoffs += 1;
         }
         self.last_failure = refused.or(self.last_failure);
         if self.established == 0 && self.slots.opening() == 0 {
             self.hopeless_since.get_or_insert(now);
             if let Some(outcome) = refused.filter(|_| !slot.bound) {
-                self.charge_next(now, slot.opened_at, outcome, books);
+                self.charge_next(now, slot.opened_at, outcome, recorder);
             }
         }
     }
 
-    /// A session ended by the listener's doing. If it was the last one, the closed load may stand still from now on: that is
-    /// known when others fail as is not expected.
+    /// The listener refused or ended a session. If it was the last one, the closed load may stand still from now on: that is
+    /// known when others fail that are not expected to.
     fn notice_standstill(&mut self, now: Duration, failure: Option<Outcome>) {
         if self.established > 0 || failure == Some(Outcome::Expected) {
             return;
@@ -201,7 +198,7 @@ impl Dispatch {
         self.end_standstill(now, None);
     }
 
-    /// Tells how long the load stood still, if it did; `phase`: only if it was this one.
+    /// Reports how long the load stood still, if it did; `phase`: only if it was this one.
     pub(super) fn end_standstill(&mut self, at: Duration, phase: Option<u32>) {
         let Some((of, since)) =
             self.standstill.since.filter(|(of, _)| phase.is_none_or(|phase| phase == *of))
@@ -216,122 +213,36 @@ impl Dispatch {
         }
     }
 
-    /// No session could be opened, tried from `tried` on: the arrival that would have had it ends so too. It was due when the
-    /// session was begun that it would have had.
-    fn charge_next(&mut self, now: Duration, tried: Duration, outcome: Outcome, books: &mut Recorder) {
-        let due = match self.closed_phase(now) {
-            _ if !self.resuming.is_empty() => self.resume(now, Unit::Message, books),
-            Some((phase, _)) if self.unit(phase) == Unit::Message && !self.is_shut(phase) => {
-                self.take_closed(now, false, books)
+    /// No session could be opened, tried from `tried` on: the arrival that would have had it fails with it. It counts as
+    /// scheduled when that session began to be opened.
+    fn charge_next(&mut self, now: Duration, tried: Duration, outcome: Outcome, recorder: &mut Recorder) {
+        let arrival = match self.closed_phase(now) {
+            _ if !self.resumed.is_empty() => self.resume_message(now, recorder),
+            Some((phase, _)) if self.unit(phase) == Unit::Message && !self.is_barrier_closed(phase) => {
+                self.take_closed(now, false, recorder)
             }
             _ => None,
         };
-        self.actions.extend(due.map(|due| {
-            let due = ScheduledArrival {
-                intended: tried.min(due.intended),
-                noticed: tried.min(due.noticed),
-                ..due
+        self.actions.extend(arrival.map(|arrival| {
+            let arrival = ScheduledArrival {
+                intended: tried.min(arrival.intended),
+                noticed: tried.min(arrival.noticed),
+                ..arrival
             };
-            Action::Charge { due, tried, outcome }
+            Action::Charge { arrival, tried, outcome }
         }));
     }
 
-    /// When a closed load that no time ends is to be given up, and which.
+    /// The closed load that no time ends and that is to be given up, and when.
     pub(super) fn giving_up(&mut self) -> Option<(u32, Duration)> {
         if self.given_up {
             return None;
         }
-        let phase = self.schedule.peek(self.advanced)?.phase;
+        let phase = self.upcoming(self.advanced)?.phase;
         let hopeless = self.hopeless_since.filter(|_| self.established == 0);
-        let since = [hopeless, self.hopeless_gate(phase)].into_iter().flatten().min()?;
+        let since = [hopeless, self.setback_since(phase)].into_iter().flatten().min()?;
         let endless = self.schedule.phase_end(phase).is_none();
         let start = self.schedule.phase_start(phase);
         endless.then(|| (phase, since.max(start) + self.plan.phases[phase as usize].graceful_stop))
-    }
-
-    /// Serves arrivals that have thought.
-    pub(super) fn serve_resuming(&mut self, now: Duration, books: &mut Recorder) {
-        while let Some(&Resuming { due: first, .. }) = self.resuming.front() {
-            let full = self.slots.live() >= self.shares[first.phase as usize].min(self.most(now));
-            let opening = self.slots.opening();
-            match self.unit(first.phase) {
-                Unit::Session if full => return self.make_room(self.resuming.len() as u64),
-                Unit::Session => {
-                    if !self.throttle.allows(now, opening) {
-                        return;
-                    }
-                    let Some(due) = self.resume(now, Unit::Session, books) else { return };
-                    self.open(now, due.phase, OpenFor::Session(due));
-                }
-                Unit::Message => {
-                    if let Some(slot) = self.slots.wake() {
-                        let Some(due) = self.resume(now, Unit::Message, books) else { return };
-                        self.slots.take(slot, due.phase);
-                        self.actions.push_back(Action::Serve { slot, due });
-                        continue;
-                    }
-                    if full || opening >= self.resuming.len() as u64 || !self.throttle.allows(now, opening) {
-                        return;
-                    }
-                    self.open(now, first.phase, OpenFor::Pool);
-                }
-            }
-        }
-    }
-
-    /// Starts what closed loads have room for.
-    pub(super) fn serve_closed(&mut self, now: Duration, books: &mut Recorder) {
-        while let Some((phase, share)) = self.closed_phase(now) {
-            match self.unit(phase) {
-                Unit::Session => {
-                    if self.closed_busy >= share {
-                        return;
-                    }
-                    if self.slots.live() >= self.shares[phase as usize] {
-                        return self.make_room(share - self.closed_busy);
-                    }
-                    if !self.throttle.allows(now, self.slots.opening()) {
-                        return;
-                    }
-                    let Some(due) = self.take_closed(now, false, books) else { return };
-                    self.closed_busy += 1;
-                    self.open(now, phase, OpenFor::Session(due));
-                }
-                Unit::Message if self.slots.staying() > share => match self.slots.wake() {
-                    Some(id) => {
-                        self.finish(id);
-                        if self.thinking.len() as u64 > self.slots.idle() {
-                            self.thinking.pop();
-                        }
-                    }
-                    None => return,
-                },
-                Unit::Message if self.is_shut(phase) => {
-                    let wanted = self.schedule.remaining().map_or(share, |left| left.min(share));
-                    self.look_at_gate(phase, wanted);
-                    if self.slots.live() >= wanted || !self.throttle.allows(now, self.slots.opening()) {
-                        return;
-                    }
-                    self.open(now, phase, OpenFor::Pool);
-                }
-                Unit::Message if self.slots.idle() > self.thinking.len() as u64 => {
-                    let (Some(due), Some(slot)) = (self.take_closed(now, false, books), self.slots.wake())
-                    else {
-                        return;
-                    };
-                    self.slots.take(slot, phase);
-                    let intended = self.let_in_at(phase).unwrap_or(due.intended);
-                    self.actions.push_back(Action::Serve { slot, due: ScheduledArrival { intended, ..due } });
-                }
-                Unit::Message => {
-                    let opening = self.slots.opening();
-                    let wanted = self.schedule.remaining().is_none_or(|left| left > opening);
-                    if self.slots.live() >= share || !wanted || !self.throttle.allows(now, opening) {
-                        return;
-                    }
-                    self.open(now, phase, OpenFor::Pool);
-                }
-            }
-        }
     }
 }

@@ -1,14 +1,15 @@
 //! The dispatcher in virtual time: each decision by itself, and what is true of every history.
 
 mod bounds;
-mod gate;
+mod start_barrier;
 mod world;
 
 use proptest::prelude::*;
 
-use self::world::{Target, World, ms};
+use self::world::{SimulatedTarget, World, ms};
 use super::*;
 use crate::load::{Curve, LoadModel, Spacing, Think};
+use crate::plan::OnSaturation;
 use crate::plan::{Messages, Phase};
 
 pub fn plan(phases: Vec<Phase>) -> Plan {
@@ -70,11 +71,11 @@ fn shared(total: u64, sessions: u64) -> LoadModel {
 #[test]
 fn an_arrival_that_waits_keeps_its_time_and_its_turn() {
     let plan = plan(vec![phase(rate(100.0), Some(200), Unit::Message, 1)]);
-    let mut world = World::new(plan, Target::default(), 1);
+    let mut world = World::new(plan, SimulatedTarget::default(), 1);
     world.run();
     assert_eq!((world.of(Outcome::Accepted), world.peak), (20, 1));
     let intended: Vec<u64> =
-        world.begun.iter().map(|(due, _)| u64::try_from(due.intended.as_millis()).unwrap()).collect();
+        world.begun.iter().map(|(arrival, _)| u64::try_from(arrival.intended.as_millis()).unwrap()).collect();
     assert_eq!(intended, (0..20).map(|k| k * 10).collect::<Vec<_>>());
 }
 
@@ -83,13 +84,13 @@ fn drop_sheds_what_finds_no_session_and_queue_does_not() {
     for unit in [Unit::Message, Unit::Session] {
         let mut phase = phase(rate(1000.0), Some(300), unit, 2);
         phase.on_saturation = OnSaturation::Drop;
-        let mut world = World::new(plan(vec![phase.clone()]), Target::default(), 1);
+        let mut world = World::new(plan(vec![phase.clone()]), SimulatedTarget::default(), 1);
         world.run();
         let shed = world.counts(0).arrivals.of(Outcome::Shed);
         assert!(shed > 200 && world.of(Outcome::Accepted) > 20, "{unit:?}: {shed} {:?}", world.outcomes);
         phase.on_saturation = OnSaturation::Queue;
         phase.graceful_stop = ms(60_000);
-        let mut world = World::new(plan(vec![phase]), Target::default(), 1);
+        let mut world = World::new(plan(vec![phase]), SimulatedTarget::default(), 1);
         world.run();
         assert_eq!(world.of(Outcome::Accepted), 300);
     }
@@ -99,11 +100,11 @@ fn drop_sheds_what_finds_no_session_and_queue_does_not() {
 fn an_arrival_that_came_due_since_the_last_look_is_not_passed_over() {
     let plan = Arc::new(plan(vec![phase(rate(100.0), Some(1000), Unit::Message, 1)]));
     let mut dispatch = Dispatch::new(plan, Shard::WHOLE);
-    let mut books = Recorder::new(1, 0);
-    dispatch.advance(ms(5), &mut books);
+    let mut recorder = Recorder::new(1, 0);
+    dispatch.advance(ms(5), &mut recorder);
     // However late it is asked: the arrival of 10 ms has not been noticed.
     assert_eq!(dispatch.next_wake(), Some(ms(10)));
-    dispatch.advance(ms(25), &mut books);
+    dispatch.advance(ms(25), &mut recorder);
     assert_eq!(dispatch.next_wake(), Some(ms(30)));
 }
 
@@ -113,7 +114,8 @@ fn a_target_that_refuses_everybody_is_charged_and_does_not_hold_the_run() {
     {
         for unit in [Unit::Message, Unit::Session] {
             let plan = plan(vec![phase(load.clone(), length, unit, 10)]);
-            let mut world = World::new(plan, Target { refuses: 100, ..Target::default() }, 1);
+            let mut world =
+                World::new(plan, SimulatedTarget { refuses: 100, ..SimulatedTarget::default() }, 1);
             let end = world.run();
             assert!(end <= ms(length.unwrap_or(0) + 2100), "{load:?} {unit:?} ended at {end:?}");
             let refused = world.of(Outcome::Refused);
@@ -133,16 +135,17 @@ fn an_arrival_of_an_open_load_that_meets_no_session_opens_one_at_once() {
         for (refuses, some) in [(100, 200..=200), (30, 30..=90), (5, 3..=25)] {
             let mut plan = plan(vec![phase(rate(200.0), Some(1000), unit, 50)]);
             plan.messages = Messages::Fixed(1);
-            let mut world = World::new(plan, Target { refuses, opens_in: 3, ..Target::default() }, 1);
+            let mut world =
+                World::new(plan, SimulatedTarget { refuses, opens_in: 3, ..SimulatedTarget::default() }, 1);
             world.run();
             let (refused, all) = (world.of(Outcome::Refused), world.outcomes.values().sum::<u64>());
             assert_eq!((refused, all), (world.refusals, 200), "{unit:?}: each refusal is one connection");
             assert!(some.contains(&refused), "{refused}");
-            let waits = world.opened_for.iter().map(|(due, at)| *at - due.intended);
+            let waits = world.opened_for.iter().map(|(arrival, at)| *at - arrival.intended);
             assert_eq!(waits.max(), Some(ms(0)), "{unit:?}: no arrival waits for a pause");
             assert_eq!(world.counts(0).backoffs, 0);
             // Of those that are accepted the slowest met no session, and was served by its own: 3 ms to open it.
-            let late = world.begun.iter().map(|(due, at)| *at - due.intended).max();
+            let late = world.begun.iter().map(|(arrival, at)| *at - arrival.intended).max();
             assert!(late <= Some(ms(5)), "{unit:?}: {late:?}");
         }
     }
@@ -157,7 +160,8 @@ fn a_refused_arrival_gets_no_second_session_though_others_are_free() {
         phase.on_saturation = if drops { OnSaturation::Drop } else { OnSaturation::Queue };
         let mut plan = plan(vec![phase]);
         plan.messages = Messages::Fixed(1);
-        let mut world = World::new(plan, Target { refuses: 40, serves_in: 30, ..Target::default() }, 1);
+        let mut world =
+            World::new(plan, SimulatedTarget { refuses: 40, serves_in: 30, ..SimulatedTarget::default() }, 1);
         world.run();
         let shed = world.counts(0).arrivals.of(Outcome::Shed);
         assert_eq!(world.opened.len() as u64, 100 - shed, "one session for each that was not shed");
@@ -171,7 +175,7 @@ fn as_many_may_be_opening_as_sessions_are_allowed() {
     let burst = LoadModel::Burst { size: 600, every: ms(1000) };
     for unit in [Unit::Message, Unit::Session] {
         let plan = plan(vec![phase(burst.clone(), Some(1000), unit, 500)]);
-        let mut world = World::new(plan, Target { opens_in: 100, ..Target::default() }, 1);
+        let mut world = World::new(plan, SimulatedTarget { opens_in: 100, ..SimulatedTarget::default() }, 1);
         world.run_until(ms(50));
         assert_eq!((world.opened.len(), world.gauges().waiting), (500, 100), "{unit:?}");
         world.run();
@@ -185,7 +189,8 @@ fn a_closed_load_pauses_when_the_listener_ends_sessions_before_it_serves_anythin
         for unit in [Unit::Message, Unit::Session] {
             let ends = |drops, serves_in, millis| {
                 let plan = plan(vec![phase(load.clone(), Some(millis), unit, 10)]);
-                let mut world = World::new(plan, Target { drops, serves_in, ..Target::default() }, 1);
+                let mut world =
+                    World::new(plan, SimulatedTarget { drops, serves_in, ..SimulatedTarget::default() }, 1);
                 world.run();
                 (world.opened.len(), world.counts(0).backoffs)
             };
@@ -206,10 +211,11 @@ fn no_pause_is_part_of_the_times_of_a_closed_load() {
         for think in [0, 5] {
             let load = sessions(&[(0, 10.0)], think);
             let plan = plan(vec![phase(load, Some(5000), unit, 10)]);
-            let mut world = World::new(plan, Target { drops: 60, refuses: 30, ..Target::default() }, 1);
+            let mut world =
+                World::new(plan, SimulatedTarget { drops: 60, refuses: 30, ..SimulatedTarget::default() }, 1);
             world.run();
             assert!(world.counts(0).backoffs > 5, "{:?}", world.counts(0));
-            let late = world.begun.iter().map(|(due, at)| *at - due.intended).max();
+            let late = world.begun.iter().map(|(arrival, at)| *at - arrival.intended).max();
             assert!(late <= Some(ms(1)), "{unit:?} {think}: {late:?}");
         }
     }
@@ -220,7 +226,7 @@ fn the_pauses_are_those_of_the_plan() {
     let pauses = |first, factor, max| {
         let mut plan = plan(vec![phase(shared(1000, 1), Some(2000), Unit::Message, 1)]);
         plan.reconnect = crate::plan::Reconnect { first: ms(first), factor, max: ms(max) };
-        let mut world = World::new(plan, Target { refuses: 100, ..Target::default() }, 1);
+        let mut world = World::new(plan, SimulatedTarget { refuses: 100, ..SimulatedTarget::default() }, 1);
         world.run();
         let gaps = world.opened.windows(2).map(|pair| pair[1] - pair[0]);
         gaps.map(|gap| u64::try_from(gap.as_millis()).unwrap()).collect::<Vec<_>>()
@@ -238,12 +244,13 @@ fn the_pauses_are_those_of_the_plan() {
 fn an_endless_load_is_given_up_when_no_session_serves_anything() {
     for unit in [Unit::Message, Unit::Session] {
         let plan = plan(vec![phase(shared(100_000, 10), None, unit, 10)]);
-        let mut world = World::new(plan, Target { drops: 100, serves_in: 0, ..Target::default() }, 1);
+        let mut world =
+            World::new(plan, SimulatedTarget { drops: 100, serves_in: 0, ..SimulatedTarget::default() }, 1);
         let end = world.run();
         assert!((ms(500)..ms(2000)).contains(&end), "{unit:?}: {end:?}");
         assert_eq!(world.given_up, Some(0));
         // A session that works for longer than the grace is no reason to.
-        let slow = Target { serves_in: 3000, refuses: 30, ..Target::default() };
+        let slow = SimulatedTarget { serves_in: 3000, refuses: 30, ..SimulatedTarget::default() };
         let plan = self::plan(vec![phase(shared(20, 1), None, unit, 10)]);
         let mut world = World::new(plan, slow, 1);
         world.run();
@@ -254,7 +261,7 @@ fn an_endless_load_is_given_up_when_no_session_serves_anything() {
 #[test]
 fn a_target_that_never_greets_interrupts_what_waits_for_it() {
     let plan = plan(vec![phase(rate(100.0), Some(500), Unit::Message, 1000)]);
-    let mut world = World::new(plan, Target { mute_every: 1, ..Target::default() }, 1);
+    let mut world = World::new(plan, SimulatedTarget { mute_every: 1, ..SimulatedTarget::default() }, 1);
     let end = world.run();
     assert!(end <= ms(1010), "{end:?}");
     assert_eq!((world.of(Outcome::Interrupted), world.counts(0).arrivals.of(Outcome::Shed)), (50, 0));
@@ -263,7 +270,7 @@ fn a_target_that_never_greets_interrupts_what_waits_for_it() {
 #[test]
 fn a_stop_sheds_what_waits_and_begins_nothing_more() {
     let plan = plan(vec![phase(rate(1000.0), Some(10_000), Unit::Message, 3)]);
-    let mut world = World::new(plan, Target::default(), 1);
+    let mut world = World::new(plan, SimulatedTarget::default(), 1);
     world.stop = Some((ms(500), ms(600)));
     let end = world.run();
     assert!(end <= ms(600), "{end:?}");
@@ -274,11 +281,11 @@ fn a_stop_sheds_what_waits_and_begins_nothing_more() {
 #[test]
 fn what_is_given_back_when_there_is_no_time_left_is_shed() {
     let plan = plan(vec![phase(rate(10.0), Some(100), Unit::Message, 3)]);
-    let mut world = World::new(plan, Target::default(), 1);
+    let mut world = World::new(plan, SimulatedTarget::default(), 1);
     world.run_until(ms(3));
-    let (due, _) = world.begun[0];
-    world.dispatch.stop(ms(5), &mut world.books);
-    world.dispatch.give_back(0, due, &mut world.books);
+    let (arrival, _) = world.begun[0];
+    world.dispatch.stop(ms(5), &mut world.recorder);
+    world.dispatch.give_back(0, arrival, &mut world.recorder);
     assert_eq!((world.gauges().waiting, world.counts(0).arrivals.of(Outcome::Shed)), (0, 1));
 }
 
@@ -286,7 +293,8 @@ fn what_is_given_back_when_there_is_no_time_left_is_shed() {
 fn a_ramp_downwards_lets_go_only_those_that_are_too_many() {
     for (unit, think) in [(Unit::Message, 0), (Unit::Message, 40), (Unit::Session, 0), (Unit::Session, 40)] {
         let load = sessions(&[(0, 20.0), (500, 20.0), (1000, 10.0), (2000, 10.0)], think);
-        let mut world = World::new(plan(vec![phase(load, Some(2000), unit, 50)]), Target::default(), 1);
+        let mut world =
+            World::new(plan(vec![phase(load, Some(2000), unit, 50)]), SimulatedTarget::default(), 1);
         world.run_until(ms(480));
         let opened = world.opened.len();
         assert!(world.peak <= 20, "{unit:?} {think}: {}", world.peak);
@@ -295,7 +303,7 @@ fn a_ramp_downwards_lets_go_only_those_that_are_too_many() {
             assert_eq!((opened, world.opened.len(), world.gauges().sessions), (20, 20, 10), "think {think}");
             assert_eq!(world.closings, 10);
         }
-        let waited = world.begun.iter().filter(|(due, at)| *at > due.intended + ms(25)).count();
+        let waited = world.begun.iter().filter(|(arrival, at)| *at > arrival.intended + ms(25)).count();
         assert_eq!(waited, 0, "a closed load with think times has no queue: {unit:?} {think}");
         assert!(world.gauges().in_flight <= 10);
         world.run();
@@ -308,7 +316,7 @@ fn a_phase_that_allows_fewer_sessions_gets_fewer() {
         phase(rate(2000.0), Some(300), Unit::Message, 40),
         phase(rate(500.0), Some(500), Unit::Message, 4),
     ];
-    let mut world = World::new(plan(phases), Target::default(), 1);
+    let mut world = World::new(plan(phases), SimulatedTarget::default(), 1);
     world.run_until(ms(299));
     assert!(world.gauges().sessions > 15);
     world.run_until(ms(400));
@@ -324,7 +332,7 @@ fn sessions_as_arrivals_follow_a_pool_within_the_same_bound() {
         phase(sessions(&[(0, 20.0)], 0), Some(300), Unit::Session, 20),
         phase(sessions(&[(0, 20.0)], 0), Some(300), Unit::Message, 20),
     ];
-    let mut world = World::new(plan(phases), Target::default(), 1);
+    let mut world = World::new(plan(phases), SimulatedTarget::default(), 1);
     world.run();
     assert_eq!(world.of(Outcome::Accepted), (0..4).map(|n| world.counts(n).scheduled).sum::<u64>());
     assert!((0..4).all(|n| world.counts(n).scheduled > 100));
@@ -335,7 +343,7 @@ fn held_sessions_that_come_late_leave_at_once() {
     let mut phase = phase(LoadModel::Held { sessions: 50, rate: 500.0 }, Some(200), Unit::Session, 100);
     phase.connect_rate = Some(100.0);
     phase.graceful_stop = ms(5000);
-    let mut world = World::new(plan(vec![phase]), Target::default(), 1);
+    let mut world = World::new(plan(vec![phase]), SimulatedTarget::default(), 1);
     let end = world.run();
     assert_eq!(world.of(Outcome::Accepted), 50);
     assert!(end < ms(600), "{end:?}: nobody is held when the phase is over");
@@ -345,8 +353,11 @@ fn held_sessions_that_come_late_leave_at_once() {
 fn sessions_to_hold_are_opened_a_few_at_a_time() {
     let held =
         phase(LoadModel::Held { sessions: 1000, rate: f64::INFINITY }, Some(5000), Unit::Session, 2000);
-    let mut world =
-        World::new(plan(vec![held]), Target { opens_in: 100, limit: 2000, ..Target::default() }, 1);
+    let mut world = World::new(
+        plan(vec![held]),
+        SimulatedTarget { opens_in: 100, limit: 2000, ..SimulatedTarget::default() },
+        1,
+    );
     world.run();
     assert_eq!(world.of(Outcome::Accepted), 1000);
     let first = world.opened[0];
@@ -362,7 +373,7 @@ fn the_connect_rate_is_that_of_all_shards_together() {
     let opened = |index| {
         let mut plan = plan(vec![phase.clone()]);
         plan.shard = Shard { index, of: 4 };
-        let mut world = World::new(plan, Target::default(), 1);
+        let mut world = World::new(plan, SimulatedTarget::default(), 1);
         world.run();
         world.opened.len()
     };
@@ -377,7 +388,7 @@ fn thinking_does_not_outlive_its_phase() {
             phase(sessions(&[(0, 5.0)], 10_000), Some(200), unit, 5),
             phase(sessions(&[(0, 5.0)], 0), Some(200), unit, 5),
         ];
-        let mut world = World::new(plan(phases), Target::default(), 1);
+        let mut world = World::new(plan(phases), SimulatedTarget::default(), 1);
         let end = world.run();
         assert!(end < ms(420), "{end:?}");
         assert_eq!(world.counts(0).scheduled, 5);
@@ -388,7 +399,7 @@ fn thinking_does_not_outlive_its_phase() {
 #[test]
 fn a_limit_is_probed_gently_while_the_others_go_on() {
     let load = sessions(&[(0, 30.0)], 0);
-    let target = Target { limit: 20, ..Target::default() };
+    let target = SimulatedTarget { limit: 20, ..SimulatedTarget::default() };
     let mut world = World::new(plan(vec![phase(load, Some(5000), Unit::Message, 30)]), target, 1);
     world.run();
     // 20 sessions, 10 ms each: what they can carry, less the time in which it was found out.
@@ -400,48 +411,51 @@ fn a_limit_is_probed_gently_while_the_others_go_on() {
 #[test]
 fn a_session_does_not_take_what_another_has_thought_about() {
     let plan = Arc::new(plan(vec![phase(sessions(&[(0, 2.0)], 20), Some(1000), Unit::Message, 2)]));
-    let (mut dispatch, mut books) = (Dispatch::new(plan, Shard::WHOLE), Recorder::new(1, 0));
-    dispatch.advance(ms(0), &mut books);
+    let (mut dispatch, mut recorder) = (Dispatch::new(plan, Shard::WHOLE), Recorder::new(1, 0));
+    dispatch.advance(ms(0), &mut recorder);
     let mut slots = Vec::new();
     while let Some(Action::Open { slot, .. }) = dispatch.action() {
         slots.push(slot);
         dispatch.established(slot);
-        assert!(dispatch.next_message(ms(0), slot, false, &mut books).is_some());
+        assert!(dispatch.next_message(ms(0), slot, false, &mut recorder).is_some());
     }
     let mut done = |dispatch: &mut Dispatch, at, slot| {
-        dispatch.arrival_over(slot);
-        let next = dispatch.next_message(at, slot, false, &mut books);
+        dispatch.arrival_ended(slot);
+        let next = dispatch.next_message(at, slot, false, &mut recorder);
         assert!(dispatch.rest(at, slot), "a closed load may have something for it");
         next
     };
     assert_eq!(done(&mut dispatch, ms(5), slots[0]), None, "it thinks until 25 ms");
     assert_eq!(done(&mut dispatch, ms(26), slots[1]), None, "it has to think, too, until 46 ms");
-    dispatch.advance(ms(26), &mut books);
-    let Some(Action::Serve { due, .. }) = dispatch.action() else { panic!("what is due is served") };
-    assert_eq!((due.intended, dispatch.action()), (ms(25), None));
+    dispatch.advance(ms(26), &mut recorder);
+    let Some(Action::Serve { arrival, .. }) = dispatch.action() else {
+        panic!("a scheduled arrival is served")
+    };
+    assert_eq!((arrival.intended, dispatch.action()), (ms(25), None));
     assert_eq!(dispatch.next_wake(), Some(ms(46)));
 }
 
 #[test]
 fn a_session_that_rests_between_arrivals_is_no_reason_to_decide_anything() {
     let plan = Arc::new(plan(vec![phase(rate(100.0), Some(25), Unit::Message, 1)]));
-    let (mut dispatch, mut books) = (Dispatch::new(plan, Shard::WHOLE), Recorder::new(1, 0));
-    dispatch.advance(ms(0), &mut books);
+    let (mut dispatch, mut recorder) = (Dispatch::new(plan, Shard::WHOLE), Recorder::new(1, 0));
+    dispatch.advance(ms(0), &mut recorder);
     let Some(Action::Open { slot, .. }) = dispatch.action() else {
         panic!("the first arrival opens a session")
     };
     dispatch.established(slot);
-    let mut next = |dispatch: &mut Dispatch, at| dispatch.next_message(at, slot, false, &mut books).is_some();
+    let mut next =
+        |dispatch: &mut Dispatch, at| dispatch.next_message(at, slot, false, &mut recorder).is_some();
     // It was opened for the first arrival, which is over.
-    dispatch.arrival_over(slot);
+    dispatch.arrival_ended(slot);
     assert!(!next(&mut dispatch, ms(2)));
-    assert!(!dispatch.rest(ms(2), slot), "the next is due at 10 ms");
+    assert!(!dispatch.rest(ms(2), slot), "the next is scheduled at 10 ms");
     assert_eq!(dispatch.next_wake(), Some(ms(10)));
-    assert!(next(&mut dispatch, ms(21)), "two are due by now");
-    dispatch.arrival_over(slot);
+    assert!(next(&mut dispatch, ms(21)), "two are arrival by now");
+    dispatch.arrival_ended(slot);
     assert!(dispatch.rest(ms(22), slot), "the other waits");
     assert!(next(&mut dispatch, ms(23)));
-    dispatch.arrival_over(slot);
+    dispatch.arrival_ended(slot);
     assert!(!next(&mut dispatch, ms(24)));
     assert!(dispatch.rest(ms(24), slot), "nothing will come any more");
 }
@@ -482,10 +496,10 @@ fn any_phase() -> impl Strategy<Value = Phase> {
         })
 }
 
-fn any_target() -> impl Strategy<Value = Target> {
+fn any_target() -> impl Strategy<Value = SimulatedTarget> {
     let chance = || prop_oneof![3 => Just(0_u64), 2 => 1_u64..60, 1 => Just(100_u64)];
     (0_u64..30, 0_u64..60, chance(), chance(), chance(), 0_u64..5, 1_usize..20, 0_u64..3000).prop_map(
-        |(opens_in, serves_in, refuses, drops, closes_idle, mute_every, limit, jitter)| Target {
+        |(opens_in, serves_in, refuses, drops, closes_idle, mute_every, limit, jitter)| SimulatedTarget {
             opens_in,
             serves_in,
             refuses,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::plan::Reconnect;
 
 /// The most sessions of a worker that may be opening at once for a closed load, or to be held. Open loads open as their
-/// arrivals are due.
+/// arrivals are arrival.
 pub(super) const MAX_OPENING: u64 = 256;
 
 /// How fast sessions may be opened: a rate, and for closed loads a pause after failures.

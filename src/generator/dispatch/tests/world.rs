@@ -19,7 +19,7 @@ use crate::plan::{Plan, Unit};
 
 /// How the target behaves; times in milliseconds, chances in percent.
 #[derive(Clone, Copy, Debug)]
-pub struct Target {
+pub struct SimulatedTarget {
     pub opens_in: u64,
     pub serves_in: u64,
     /// Of refusing a session.
@@ -36,9 +36,9 @@ pub struct Target {
     pub jitter: u64,
 }
 
-impl Default for Target {
+impl Default for SimulatedTarget {
     fn default() -> Self {
-        Target {
+        SimulatedTarget {
             opens_in: 1,
             serves_in: 10,
             refuses: 0,
@@ -59,7 +59,7 @@ enum Happening {
 }
 
 #[derive(Debug, Default)]
-struct Session {
+struct SimulatedSession {
     /// Tells this session from others that had the slot.
     birth: u64,
     bound: Option<ScheduledArrival>,
@@ -74,13 +74,13 @@ struct Session {
 
 pub struct World {
     pub dispatch: Dispatch,
-    pub books: Recorder,
+    pub recorder: Recorder,
     plan: Arc<Plan>,
-    target: Target,
+    target: SimulatedTarget,
     now: Duration,
     random: ChaCha8Rng,
     happenings: BinaryHeap<Reverse<(Duration, u64, SlotId, Happening)>>,
-    sessions: BTreeMap<SlotId, Session>,
+    sessions: BTreeMap<SlotId, SimulatedSession>,
     births: u64,
     ended: BTreeSet<u64>,
     pub begun: Vec<(ScheduledArrival, Duration)>,
@@ -96,10 +96,10 @@ pub struct World {
     /// How long no session was open and none could be opened.
     pub stood_still: Duration,
     pub closings: u64,
-    /// By phase: when its gate was opened.
-    pub gate_opened: Vec<Option<Duration>>,
-    /// The phase whose gate will never open.
-    pub forgone: Option<u32>,
+    /// By phase: when its barrier opened.
+    pub barrier_opened: Vec<Option<Duration>>,
+    /// The phase whose barrier will never open.
+    pub abandoned: Option<u32>,
     /// A session ended while the pump was at work: it comes round again.
     woken: bool,
     /// When to stop: at, and by.
@@ -111,14 +111,14 @@ pub fn ms(ms: u64) -> Duration {
 }
 
 impl World {
-    pub fn new(plan: Plan, target: Target, seed: u64) -> World {
+    pub fn new(plan: Plan, target: SimulatedTarget, seed: u64) -> World {
         let plan = Arc::new(plan);
         let shard = plan.shard;
         World {
             dispatch: Dispatch::new(plan.clone(), shard),
-            books: Recorder::new(plan.phases.len(), 0),
-            gate_opened: vec![None; plan.phases.len()],
-            forgone: None,
+            recorder: Recorder::new(plan.phases.len(), 0),
+            barrier_opened: vec![None; plan.phases.len()],
+            abandoned: None,
             plan,
             target,
             now: Duration::ZERO,
@@ -146,7 +146,7 @@ impl World {
     }
 
     pub fn counts(&mut self, phase: u32) -> Counts {
-        *self.books.counts(phase)
+        *self.recorder.counts(phase)
     }
 
     /// Lets the run go to its end and holds the books to it; returns when that was.
@@ -172,9 +172,9 @@ impl World {
             assert!(steps < 2_000_000, "no end in sight at {:?}", self.now);
             if self.stop.is_some_and(|(at, _)| at <= self.now) {
                 let (_, by) = self.stop.take().unwrap();
-                self.dispatch.stop(by, &mut self.books);
+                self.dispatch.stop(by, &mut self.recorder);
             }
-            self.dispatch.advance(self.now, &mut self.books);
+            self.dispatch.advance(self.now, &mut self.recorder);
             while let Some(action) = self.dispatch.action() {
                 self.act(action);
             }
@@ -232,34 +232,40 @@ impl World {
                 self.births += 1;
                 let (bound, first) = match purpose {
                     OpenFor::Pool => (None, None),
-                    OpenFor::Message(due) => (None, Some(due)),
-                    OpenFor::Session(due) => (Some(due), None),
+                    OpenFor::Message(arrival) => (None, Some(arrival)),
+                    OpenFor::Session(arrival) => (Some(arrival), None),
                 };
                 let held = self.plan.phases[phase as usize].load.model.holds();
-                let session = Session { birth: self.births, bound, first, held, ..Session::default() };
+                let session = SimulatedSession {
+                    birth: self.births,
+                    bound,
+                    first,
+                    held,
+                    ..SimulatedSession::default()
+                };
                 assert!(self.sessions.insert(slot, session).is_none(), "a slot in use is opened");
                 let most = self.plan.phases[self.dispatch.phase_at(self.now) as usize].max_sessions as usize;
                 assert!(self.sessions.len() <= most, "{} sessions, {most} allowed", self.sessions.len());
                 self.peak = self.peak.max(self.sessions.len());
                 self.opened.push(self.now);
-                self.opened_for.extend(bound.or(first).map(|due| (due, self.now)));
-                if let Some(due) = bound {
-                    assert_eq!(self.plan.phases[due.phase as usize].unit, Unit::Session);
-                    self.begun.push((due, self.now));
+                self.opened_for.extend(bound.or(first).map(|arrival| (arrival, self.now)));
+                if let Some(arrival) = bound {
+                    assert_eq!(self.plan.phases[arrival.phase as usize].unit, Unit::Session);
+                    self.begun.push((arrival, self.now));
                 }
-                if let Some(due) = first {
-                    assert_eq!(self.plan.phases[due.phase as usize].unit, Unit::Message);
-                    assert!(due.intended <= self.now, "opened before it was due");
+                if let Some(arrival) = first {
+                    assert_eq!(self.plan.phases[arrival.phase as usize].unit, Unit::Message);
+                    assert!(arrival.intended <= self.now, "opened before it was due");
                 }
                 let mute = self.target.mute_every;
                 if mute == 0 || !self.births.is_multiple_of(mute) {
                     self.later(slot, self.target.opens_in, Happening::Opened);
                 }
             }
-            Action::Serve { slot, due } => {
+            Action::Serve { slot, arrival } => {
                 let session = self.sessions.get_mut(&slot).unwrap();
                 assert!(session.serves.is_none() && session.established && session.bound.is_none());
-                self.serve(slot, due);
+                self.serve(slot, arrival);
             }
             Action::Finish(slot) => {
                 self.closings += 1;
@@ -272,30 +278,30 @@ impl World {
             Action::Abort { slot, .. } => {
                 let session = &self.sessions[&slot];
                 let established = session.established;
-                if let Some(due) = session.serves {
-                    self.end(due, Outcome::Interrupted);
-                    self.dispatch.arrival_over(slot);
+                if let Some(arrival) = session.serves {
+                    self.end(arrival, Outcome::Interrupted);
+                    self.dispatch.arrival_ended(slot);
                 }
                 let end = match established {
                     false => SessionEnd::NotOpened(Outcome::Interrupted),
                     true => SessionEnd::ByClient,
                 };
-                self.over(slot, Outcome::Interrupted, end);
+                self.session_ended(slot, Outcome::Interrupted, end);
                 self.woken = true;
             }
             Action::Ready(phase) => {
-                self.dispatch.open_gate(phase, self.now);
-                self.gate_opened[phase as usize] = Some(self.now);
+                self.dispatch.open_barrier(phase, self.now);
+                self.barrier_opened[phase as usize] = Some(self.now);
                 self.woken = true;
             }
-            Action::Forgo(phase) => self.forgone = Some(phase),
+            Action::AbandonBarrier(phase) => self.abandoned = Some(phase),
             Action::GiveUp { phase, .. } => self.given_up = Some(phase),
             Action::StoodStill { length, .. } => self.stood_still += length,
-            Action::Charge { due, outcome, tried } => {
-                assert!(due.intended <= tried && tried <= self.now);
+            Action::Charge { arrival, outcome, tried } => {
+                assert!(arrival.intended <= tried && tried <= self.now);
                 assert_ne!(outcome, Outcome::Accepted);
-                self.begun.push((due, tried));
-                self.end(due, outcome);
+                self.begun.push((arrival, tried));
+                self.end(arrival, outcome);
             }
         }
     }
@@ -306,7 +312,11 @@ impl World {
                 let served = self.sessions.values().filter(|session| session.established).count();
                 if served >= self.target.limit || self.chance(self.target.refuses) {
                     self.refusals += 1;
-                    return self.over(slot, Outcome::Refused, SessionEnd::NotOpened(Outcome::Refused));
+                    return self.session_ended(
+                        slot,
+                        Outcome::Refused,
+                        SessionEnd::NotOpened(Outcome::Refused),
+                    );
                 }
                 self.dispatch.established(slot);
                 let session = self.sessions.get_mut(&slot).unwrap();
@@ -317,18 +327,22 @@ impl World {
                     self.later(slot, self.target.serves_in, Happening::Closed);
                 } else if session.bound.is_none() {
                     match session.first.take() {
-                        Some(due) => self.serve(slot, due),
+                        Some(arrival) => self.serve(slot, arrival),
                         None => self.ask(slot),
                     }
                 }
             }
             Happening::Served => {
-                let due = self.sessions.get_mut(&slot).unwrap().serves.take().unwrap();
+                let arrival = self.sessions.get_mut(&slot).unwrap().serves.take().unwrap();
                 let dropped = self.chance(self.target.drops);
-                self.end(due, if dropped { Outcome::Dropped } else { Outcome::Accepted });
-                self.dispatch.arrival_over(slot);
+                self.end(arrival, if dropped { Outcome::Dropped } else { Outcome::Accepted });
+                self.dispatch.arrival_ended(slot);
                 if dropped {
-                    return self.over(slot, Outcome::Dropped, SessionEnd::ByListener(Outcome::Dropped));
+                    return self.session_ended(
+                        slot,
+                        Outcome::Dropped,
+                        SessionEnd::ByListener(Outcome::Dropped),
+                    );
                 }
                 self.dispatch.served(self.now, slot);
                 self.ask(slot);
@@ -336,13 +350,17 @@ impl World {
             Happening::Closed => {
                 let session = &self.sessions[&slot];
                 if session.bound.is_some() && !session.finishing && self.chance(self.target.drops) {
-                    return self.over(slot, Outcome::Dropped, SessionEnd::ByListener(Outcome::Dropped));
+                    return self.session_ended(
+                        slot,
+                        Outcome::Dropped,
+                        SessionEnd::ByListener(Outcome::Dropped),
+                    );
                 }
                 let session = &self.sessions[&slot];
                 let finishing = session.finishing || session.bound.is_some();
                 let end =
                     if finishing { SessionEnd::ByClient } else { SessionEnd::ByListener(Outcome::Dropped) };
-                self.over(slot, Outcome::Accepted, end);
+                self.session_ended(slot, Outcome::Accepted, end);
             }
         }
     }
@@ -352,12 +370,12 @@ impl World {
         if self.sessions[&slot].sent >= self.plan.messages.draw(self.plan.seed, 0) {
             return self.later(slot, 1, Happening::Closed);
         }
-        match self.dispatch.next_message(self.now, slot, false, &mut self.books) {
-            Some(due) => self.serve(slot, due),
+        match self.dispatch.next_message(self.now, slot, false, &mut self.recorder) {
+            Some(arrival) => self.serve(slot, arrival),
             None => {
                 let quiet = self.dispatch.actions.is_empty();
                 if !self.dispatch.rest(self.now, slot) && quiet {
-                    self.dispatch.advance(self.now, &mut self.books);
+                    self.dispatch.advance(self.now, &mut self.recorder);
                     assert!(self.dispatch.actions.is_empty(), "there was something to decide");
                 }
                 if self.chance(self.target.closes_idle) {
@@ -369,51 +387,51 @@ impl World {
         }
     }
 
-    fn serve(&mut self, slot: SlotId, due: ScheduledArrival) {
-        assert!(due.intended <= self.now && due.noticed <= self.now, "begun before it was due");
-        let phase = due.phase as usize;
+    fn serve(&mut self, slot: SlotId, arrival: ScheduledArrival) {
+        assert!(arrival.intended <= self.now && arrival.noticed <= self.now, "begun before it was due");
+        let phase = arrival.phase as usize;
         if self.plan.phases[phase].open_first {
             assert!(
-                self.gate_opened[phase].is_some_and(|at| at <= due.intended),
-                "begun before its gate opened"
+                self.barrier_opened[phase].is_some_and(|at| at <= arrival.intended),
+                "begun before its barrier opened"
             );
         }
-        self.begun.push((due, self.now));
+        self.begun.push((arrival, self.now));
         let session = self.sessions.get_mut(&slot).unwrap();
-        session.serves = Some(due);
+        session.serves = Some(arrival);
         session.sent += 1;
         self.later(slot, self.target.serves_in, Happening::Served);
     }
 
-    fn end(&mut self, due: ScheduledArrival, outcome: Outcome) {
+    fn end(&mut self, arrival: ScheduledArrival, outcome: Outcome) {
         if outcome == Outcome::Shed {
-            self.books.counts(due.phase).arrivals.add(outcome);
+            self.recorder.counts(arrival.phase).arrivals.add(outcome);
             return;
         }
-        assert!(self.ended.insert(due.seq), "arrival {} ends twice", due.seq);
+        assert!(self.ended.insert(arrival.seq), "arrival {} ends twice", arrival.seq);
         *self.outcomes.entry(outcome).or_default() += 1;
     }
 
-    fn over(&mut self, slot: SlotId, outcome: Outcome, end: SessionEnd) {
+    fn session_ended(&mut self, slot: SlotId, outcome: Outcome, end: SessionEnd) {
         let session = self.sessions.remove(&slot).unwrap();
-        if let Some(due) = session.serves {
+        if let Some(arrival) = session.serves {
             // Half of the time it was closed before the arrival was begun.
             if self.chance(50) && outcome == Outcome::Accepted {
                 self.begun.pop();
-                self.dispatch.give_back(slot, due, &mut self.books);
+                self.dispatch.give_back(slot, arrival, &mut self.recorder);
             } else if outcome != Outcome::Interrupted {
-                self.end(due, Outcome::Dropped);
-                self.dispatch.arrival_over(slot);
+                self.end(arrival, Outcome::Dropped);
+                self.dispatch.arrival_ended(slot);
             }
         }
-        if let Some(due) = session.bound {
-            self.end(due, outcome);
+        if let Some(arrival) = session.bound {
+            self.end(arrival, outcome);
         }
-        if let Some(due) = session.first {
+        if let Some(arrival) = session.first {
             assert!(!session.established, "the first message of a session is what it was opened for");
-            self.end(due, outcome);
+            self.end(arrival, outcome);
         }
-        self.dispatch.over(self.now, slot, end, &mut self.books);
+        self.dispatch.session_ended(self.now, slot, end, &mut self.recorder);
     }
 
     /// Books as a worker hands them over, to see that nothing is left in them.

@@ -1,8 +1,8 @@
-//! Sessions that are all open before the first message: when the gate opens, and what if it never does.
+//! Sessions that are all open before the first message: when the barrier opens, and what if it never does.
 
 use super::*;
 
-fn gated(load: LoadModel, millis: Option<u64>, max_sessions: u32) -> Phase {
+fn with_barrier(load: LoadModel, millis: Option<u64>, max_sessions: u32) -> Phase {
     Phase { open_first: true, ..phase(load, millis, Unit::Message, max_sessions) }
 }
 
@@ -17,23 +17,25 @@ fn no_message_is_begun_before_all_sessions_are_open_and_all_then_begin_at_once()
     for (load, length) in
         [(shared(200, 40), None), (shared(200, 40), Some(2000)), (sessions(&[(0, 40.0)], 0), Some(2000))]
     {
-        let mut world = World::new(plan(vec![slowly(gated(load, length, 40))]), Target::default(), 1);
+        let mut world =
+            World::new(plan(vec![slowly(with_barrier(load, length, 40))]), SimulatedTarget::default(), 1);
         world.run_until(ms(200));
         assert!(world.begun.is_empty() && world.gauges().sessions > 10, "{:?}", world.gauges());
-        assert_eq!(world.counts(0).scheduled, 0, "what waits for the gate is not due");
+        assert_eq!(world.counts(0).scheduled, 0, "what waits for the barrier is not scheduled");
         world.run();
-        let opened = world.gate_opened[0].unwrap();
+        let opened = world.barrier_opened[0].unwrap();
         assert!(opened >= ms(290), "{opened:?}: 40 sessions at 100 a second");
         assert_eq!((world.opened.len(), world.peak), (40, 40));
-        let first: Vec<_> = world.begun[..40].iter().map(|(due, at)| (due.intended, *at)).collect();
+        let first: Vec<_> = world.begun[..40].iter().map(|(arrival, at)| (arrival.intended, *at)).collect();
         assert_eq!(first, vec![(opened, opened); 40]);
-        assert!(world.begun[40..].iter().all(|(due, _)| due.intended > opened));
+        assert!(world.begun[40..].iter().all(|(arrival, _)| arrival.intended > opened));
     }
 }
 
 #[test]
 fn fewer_messages_than_sessions_need_no_more_sessions() {
-    let mut world = World::new(plan(vec![slowly(gated(shared(7, 40), None, 40))]), Target::default(), 1);
+    let mut world =
+        World::new(plan(vec![slowly(with_barrier(shared(7, 40), None, 40))]), SimulatedTarget::default(), 1);
     world.run();
     assert_eq!((world.opened.len(), world.of(Outcome::Accepted)), (7, 7));
 }
@@ -42,20 +44,20 @@ fn fewer_messages_than_sessions_need_no_more_sessions() {
 fn sessions_of_the_phase_before_need_not_be_opened_again() {
     let phases = vec![
         phase(sessions(&[(0, 10.0)], 0), Some(300), Unit::Message, 10),
-        slowly(gated(shared(100, 30), None, 30)),
+        slowly(with_barrier(shared(100, 30), None, 30)),
     ];
-    let mut world = World::new(plan(phases), Target::default(), 1);
+    let mut world = World::new(plan(phases), SimulatedTarget::default(), 1);
     world.run();
     assert_eq!((world.opened.len(), world.counts(1).scheduled), (30, 100));
     // Twenty at 100 a second, of which the rate allows those of 100 ms at once.
-    assert!(world.gate_opened[1].unwrap() >= ms(380), "{:?}", world.gate_opened);
+    assert!(world.barrier_opened[1].unwrap() >= ms(380), "{:?}", world.barrier_opened);
 }
 
 #[test]
-fn a_gate_that_never_opens_ends_with_its_phase_and_charges_nobody() {
-    let target = Target { limit: 20, ..Target::default() };
+fn a_barrier_that_never_opens_ends_with_its_phase_and_charges_nobody() {
+    let target = SimulatedTarget { limit: 20, ..SimulatedTarget::default() };
     let phases = vec![
-        gated(sessions(&[(0, 30.0)], 0), Some(700), 30),
+        with_barrier(sessions(&[(0, 30.0)], 0), Some(700), 30),
         phase(rate(100.0), Some(300), Unit::Message, 20),
     ];
     let mut world = World::new(plan(phases), target, 1);
@@ -63,21 +65,21 @@ fn a_gate_that_never_opens_ends_with_its_phase_and_charges_nobody() {
     assert_eq!((world.gauges().sessions, world.counts(0).scheduled), (20, 0));
     world.run();
     assert_eq!((world.counts(0).scheduled, world.of(Outcome::Accepted)), (0, 30));
-    assert_eq!((world.gate_opened[0], world.forgone), (None, None), "time ended it");
+    assert_eq!((world.barrier_opened[0], world.abandoned), (None, None), "time ended it");
 }
 
 #[test]
-fn without_a_length_a_gate_is_given_up_when_no_session_came_about_for_the_grace() {
+fn without_a_length_a_barrier_is_abandoned_when_no_session_opened_for_the_grace() {
     for target in [
-        Target { limit: 20, ..Target::default() },
-        Target { refuses: 100, ..Target::default() },
-        Target { closes_idle: 100, ..Target::default() },
+        SimulatedTarget { limit: 20, ..SimulatedTarget::default() },
+        SimulatedTarget { refuses: 100, ..SimulatedTarget::default() },
+        SimulatedTarget { closes_idle: 100, ..SimulatedTarget::default() },
     ] {
-        let mut world = World::new(plan(vec![slowly(gated(shared(1000, 30), None, 30))]), target, 1);
+        let mut world = World::new(plan(vec![slowly(with_barrier(shared(1000, 30), None, 30))]), target, 1);
         let end = world.run();
         // The last of twenty came at about 200 ms; the grace is 500 ms.
         assert!((ms(500)..ms(500 + 300 + 100)).contains(&end), "{target:?} ended at {end:?}");
-        assert_eq!((world.gate_opened[0], world.forgone), (None, Some(0)), "{target:?}");
+        assert_eq!((world.barrier_opened[0], world.abandoned), (None, Some(0)), "{target:?}");
         assert_eq!((world.counts(0).scheduled, world.outcomes.len()), (0, 0), "{target:?}");
     }
 }
@@ -85,16 +87,16 @@ fn without_a_length_a_gate_is_given_up_when_no_session_came_about_for_the_grace(
 #[test]
 fn a_slow_listener_is_waited_for() {
     // Ten times the grace, and nobody is refused.
-    let target = Target { opens_in: 5000, ..Target::default() };
-    let mut world = World::new(plan(vec![gated(shared(100, 30), None, 30)]), target, 1);
+    let target = SimulatedTarget { opens_in: 5000, ..SimulatedTarget::default() };
+    let mut world = World::new(plan(vec![with_barrier(shared(100, 30), None, 30)]), target, 1);
     world.run();
     assert_eq!(world.of(Outcome::Accepted), 100);
 }
 
 #[test]
 fn a_stop_ends_the_wait() {
-    let target = Target { mute_every: 3, ..Target::default() };
-    let mut world = World::new(plan(vec![gated(shared(100, 30), None, 30)]), target, 1);
+    let target = SimulatedTarget { mute_every: 3, ..SimulatedTarget::default() };
+    let mut world = World::new(plan(vec![with_barrier(shared(100, 30), None, 30)]), target, 1);
     world.stop = Some((ms(400), ms(500)));
     let end = world.run();
     assert!((ms(400)..=ms(510)).contains(&end), "{end:?}");
@@ -103,20 +105,24 @@ fn a_stop_ends_the_wait() {
 
 #[test]
 fn the_parts_of_all_workers_begin_when_the_last_is_ready() {
-    let mut plan = plan(vec![gated(shared(3, 4), None, 4)]);
-    plan.phases.push(gated(shared(1, 4), None, 4));
+    let mut plan = plan(vec![with_barrier(shared(3, 4), None, 4)]);
+    plan.phases.push(with_barrier(shared(1, 4), None, 4));
     plan.phases[0].load.length = Some(ms(1000));
     let plan = Arc::new(plan);
-    let mut books = Recorder::new(2, 0);
-    let open = |dispatch: &mut Dispatch, books: &mut Recorder, at| {
-        dispatch.advance(at, books);
+    let mut recorder = Recorder::new(2, 0);
+    let open = |dispatch: &mut Dispatch, recorder: &mut Recorder, at| {
+        dispatch.advance(at, recorder);
         let mut told = Vec::new();
         while let Some(action) = dispatch.action() {
             match action {
                 Action::Open { slot, .. } => {
                     dispatch.established(slot);
-                    assert_eq!(dispatch.next_message(at, slot, false, books), None, "the gate is shut");
-                    assert!(dispatch.rest(at, slot), "the gate may be ready by it");
+                    assert_eq!(
+                        dispatch.next_message(at, slot, false, recorder),
+                        None,
+                        "the barrier is closed"
+                    );
+                    assert!(dispatch.rest(at, slot), "the barrier may be ready by it");
                 }
                 other => told.push(other),
             }
@@ -124,24 +130,24 @@ fn the_parts_of_all_workers_begin_when_the_last_is_ready() {
         told
     };
     let [mut first, mut second] = [0, 1].map(|index| Dispatch::new(plan.clone(), Shard { index, of: 2 }));
-    assert_eq!(open(&mut first, &mut books, ms(3)), []);
-    assert_eq!(open(&mut first, &mut books, ms(4)), [Action::Ready(0)]);
-    assert_eq!(open(&mut first, &mut books, ms(5)), [], "it is told once, and waits for the other");
+    assert_eq!(open(&mut first, &mut recorder, ms(3)), []);
+    assert_eq!(open(&mut first, &mut recorder, ms(4)), [Action::Ready(0)]);
+    assert_eq!(open(&mut first, &mut recorder, ms(5)), [], "it is told once, and waits for the other");
     // The only message of the second phase is not this worker's: it has nothing to open for it.
-    assert_eq!(open(&mut second, &mut books, ms(6)), [Action::Ready(1)]);
-    assert_eq!(open(&mut second, &mut books, ms(7)), [Action::Ready(0)]);
-    first.open_gate(0, ms(7));
-    // It hears of it late; what was due was due when the gate opened.
-    let told = open(&mut first, &mut books, ms(9));
+    assert_eq!(open(&mut second, &mut recorder, ms(6)), [Action::Ready(1)]);
+    assert_eq!(open(&mut second, &mut recorder, ms(7)), [Action::Ready(0)]);
+    first.open_barrier(0, ms(7));
+    // It learns of it late; what is scheduled was scheduled when the barrier opened.
+    let told = open(&mut first, &mut recorder, ms(9));
     let times: Vec<_> = told
         .iter()
         .map(|action| match action {
-            Action::Serve { due, .. } => (due.intended, due.noticed),
+            Action::Serve { arrival, .. } => (arrival.intended, arrival.noticed),
             other => panic!("{other:?}"),
         })
         .collect();
     assert_eq!(times, [(ms(7), ms(9)); 2]);
     // The other's part will never begin.
-    second.forgo(0);
+    second.abandon(0);
     assert!(!second.is_done(ms(9)), "a phase with a length ends by it");
 }

@@ -1,0 +1,169 @@
+//! The serving loop, one for every load model: which arrival starts now, on a free session or on one opened for it.
+
+use std::time::Duration;
+
+use super::throttle::MAX_OPENING;
+use super::{Action, Dispatch, OpenFor, ScheduledArrival};
+use crate::collector::Outcome;
+use crate::collector::recorder::Recorder;
+use crate::plan::{OnSaturation, Unit};
+
+/// Where arrivals come from, in the order in which they are served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    /// Open loads: their time has come.
+    Waiting,
+    /// Closed loads: they have thought, or were given back.
+    Resumed,
+    /// Closed loads: the schedule has one for each session that is free.
+    Schedule,
+}
+
+/// An arrival that could start.
+#[derive(Clone, Copy, Debug)]
+struct Candidate {
+    source: Source,
+    phase: u32,
+    unit: Unit,
+    /// The most sessions that may be open beside it.
+    limit: u64,
+    /// How many sessions it and the others of its source could use.
+    wanted: u64,
+}
+
+impl Dispatch {
+    /// Starts what can start.
+    pub(super) fn serve(&mut self, now: Duration, recorder: &mut Recorder) {
+        for source in [Source::Waiting, Source::Resumed, Source::Schedule] {
+            while let Some(next) = self.candidate(now, source)
+                && self.serve_next(now, next, recorder)
+            {}
+        }
+    }
+
+    fn candidate(&mut self, now: Duration, source: Source) -> Option<Candidate> {
+        let (phase, waiting) = match source {
+            Source::Waiting => (self.waiting.front()?.phase, self.waiting.len()),
+            Source::Resumed => (self.resumed.front()?.arrival.phase, self.resumed.len()),
+            Source::Schedule => {
+                let (phase, share) = self.closed_phase(now)?;
+                let unit = self.unit(phase);
+                let (limit, wanted) = match unit {
+                    Unit::Message => (share, self.schedule.remaining().unwrap_or(u64::MAX)),
+                    Unit::Session => (self.shares[phase as usize], share.saturating_sub(self.closed_busy)),
+                };
+                return (wanted > 0).then_some(Candidate { source, phase, unit, limit, wanted });
+            }
+        };
+        let limit = self.shares[phase as usize].min(self.most(now));
+        Some(Candidate { source, phase, unit: self.unit(phase), limit, wanted: waiting as u64 })
+    }
+
+    /// Serves the next arrival of a source, or prepares for it; false if it has to wait.
+    fn serve_next(&mut self, now: Duration, next: Candidate, recorder: &mut Recorder) -> bool {
+        let Candidate { source, phase, unit, limit, wanted } = next;
+        if source == Source::Schedule && unit == Unit::Message {
+            if self.slots.staying() > limit {
+                return self.end_idle();
+            }
+            if self.is_barrier_closed(phase) {
+                return self.fill_pool(now, phase, limit.min(wanted));
+            }
+        }
+        if unit == Unit::Message && self.free_sessions(source) > 0 {
+            let (Some(arrival), Some(slot)) = (self.take(now, source, recorder), self.slots.wake()) else {
+                return false;
+            };
+            self.slots.take(slot, phase);
+            self.actions.push_back(Action::Serve { slot, arrival });
+            return true;
+        }
+        if self.slots.live() >= limit {
+            return self.saturated(next, recorder);
+        }
+        let opening = self.slots.opening();
+        let purpose = match (unit, source) {
+            (Unit::Message, Source::Resumed | Source::Schedule) => {
+                if opening >= wanted || !self.throttle.allows(now, opening) {
+                    return false;
+                }
+                OpenFor::Pool
+            }
+            (Unit::Message | Unit::Session, _) => {
+                if !self.may_open(now, source, phase) {
+                    return false;
+                }
+                let Some(arrival) = self.take(now, source, recorder) else { return false };
+                if unit == Unit::Message { OpenFor::Message(arrival) } else { OpenFor::Session(arrival) }
+            }
+        };
+        self.open(now, phase, purpose);
+        true
+    }
+
+    /// Opens sessions of the pool up to `wanted` for a phase that starts when all are open.
+    fn fill_pool(&mut self, now: Duration, phase: u32, wanted: u64) -> bool {
+        self.check_barrier(phase, wanted);
+        let opens = self.slots.live() < wanted && self.throttle.allows(now, self.slots.opening());
+        if opens {
+            self.open(now, phase, OpenFor::Pool);
+        }
+        opens
+    }
+
+    /// No further session may be open: the arrival waits, or is shed if the profile says so.
+    fn saturated(&mut self, next: Candidate, recorder: &mut Recorder) -> bool {
+        let drops = self.plan.phases[next.phase as usize].on_saturation == OnSaturation::Drop;
+        if next.source == Source::Waiting && drops {
+            self.waiting.pop_front();
+            recorder.counts(next.phase).arrivals.add(Outcome::Shed);
+            return true;
+        }
+        if next.unit == Unit::Session {
+            self.make_room(next.wanted);
+        }
+        false
+    }
+
+    /// Whether a session may be opened for one arrival. Closed loads pause after failures, open loads do not.
+    fn may_open(&self, now: Duration, source: Source, phase: u32) -> bool {
+        let opening = self.slots.opening();
+        match source {
+            // To hold many sessions is no wish for a storm of connections: the listener's accept queue is spared.
+            Source::Waiting if self.is_held(phase) && opening >= MAX_OPENING => false,
+            Source::Waiting => self.throttle.allows_rate(now),
+            Source::Resumed | Source::Schedule => self.throttle.allows(now, opening),
+        }
+    }
+
+    /// Sessions at rest that are free for a source: the schedule leaves one for each arrival that thinks.
+    fn free_sessions(&self, source: Source) -> u64 {
+        let kept = if source == Source::Schedule { self.thinking.len() as u64 } else { 0 };
+        self.slots.idle().saturating_sub(kept)
+    }
+
+    /// Ends one session at rest, and with it what it was thinking about.
+    fn end_idle(&mut self) -> bool {
+        let Some(id) = self.slots.wake() else { return false };
+        self.finish(id);
+        if self.thinking.len() as u64 > self.slots.idle() {
+            self.thinking.pop();
+        }
+        true
+    }
+
+    /// Takes the next arrival of a source.
+    fn take(&mut self, now: Duration, source: Source, recorder: &mut Recorder) -> Option<ScheduledArrival> {
+        match source {
+            Source::Waiting => self.waiting.pop_front(),
+            Source::Resumed => self.resume(now, recorder),
+            Source::Schedule => {
+                let arrival = self.take_closed(now, false, recorder)?;
+                self.closed_busy += u64::from(self.unit(arrival.phase) == Unit::Session);
+                // What a barrier held back was to start when it opened.
+                let intended = self.barrier_opened_at(arrival.phase).unwrap_or(arrival.intended);
+                Some(ScheduledArrival { intended, ..arrival })
+            }
+        }
+    }
+}
