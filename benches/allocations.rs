@@ -1,7 +1,7 @@
 //! How often the path of a message allocates: `cargo bench --bench allocations`. A count, not a timing: it is the same on
 //! every run, and the exit code is 1 when a message allocates in the client's steady state.
 //!
-//! In memory, the client's side is the client machine, the rendering of messages and the books; the server's side, counted
+//! In memory, the client's side is the client machine, the rendering of messages and the recording; the server's side, counted
 //! apart, is the embedded listener's machine, which gives its buffers back on purpose. Over loopback it is the whole
 //! generator with its runtime: what so many more messages allocate, the work of each second included.
 
@@ -101,9 +101,9 @@ fn count_whole(whole: &Whole, pipelining: Pipelining, messages: u64) -> Count {
 fn main() -> ExitCode {
     let whole = Whole::new();
     let mut clean = true;
-    println!("allocations (and octets) in the steady state, over {MESSAGES} messages\n");
+    println!("allocations (and bytes) in the steady state, over {MESSAGES} messages\n");
     println!(
-        "| pipelining | client, a message | whole generator, a message | server, a message | books, a second |"
+        "| pipelining | client, a message | whole generator, a message | server, a message | recording, a second |"
     );
     println!("|---|---:|---:|---:|---:|");
     for (name, pipelining) in

@@ -17,7 +17,7 @@ use std::hint::black_box;
 use gungraun::{library_benchmark, library_benchmark_group, main};
 use smtpress::load::Spacing;
 use smtpress::smtp::script::Pipelining;
-use workload::{Arrivals, Books, Classify, Pair, Render, Scan};
+use workload::{Arrivals, Classify, Pair, Recording, Render, Scan};
 
 /// How often a part is run, so that the first time, when caches and buffers fill, does not count for much.
 const TIMES: u64 = 1000;
@@ -48,17 +48,17 @@ fn schedule(mut arrivals: Arrivals) -> u64 {
 }
 
 #[library_benchmark]
-#[bench::of(args = (), setup = Books::new)]
-fn book_message(mut books: Books) -> u64 {
-    (0..TIMES).for_each(|_| books.message());
-    black_box(books.accepted())
+#[bench::of(args = (), setup = Recording::new)]
+fn book_message(mut recording: Recording) -> u64 {
+    (0..TIMES).for_each(|_| recording.message());
+    black_box(recording.accepted())
 }
 
 #[library_benchmark]
-#[bench::of(args = (), setup = Books::new)]
-fn book_second(mut books: Books) -> u64 {
-    books.second();
-    black_box(books.accepted())
+#[bench::of(args = (), setup = Recording::new)]
+fn book_second(mut recording: Recording) -> u64 {
+    recording.second();
+    black_box(recording.accepted())
 }
 
 #[library_benchmark]

@@ -1,4 +1,4 @@
-//! How long the parts take, in wall-clock time: `cargo bench --bench parts`. Good for a look; what is to be compared over
+//! How long the parts take, in wall-clock time: `cargo bench --bench parts`. Good for a first impression; what is to be compared over
 //! time is counted by `instructions`.
 
 mod workload;
@@ -6,7 +6,7 @@ mod workload;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use smtpress::load::Spacing;
 use smtpress::smtp::script::Pipelining;
-use workload::{Arrivals, Books, Classify, Pair, Render, Scan};
+use workload::{Arrivals, Classify, Pair, Recording, Render, Scan};
 
 /// Messages or arrivals of one turn of a part whose single one would be too short to time.
 const MANY: u64 = 100;
@@ -33,15 +33,15 @@ fn schedule(bench: &mut Criterion) {
     group.finish();
 }
 
-fn books(bench: &mut Criterion) {
+fn recording(bench: &mut Criterion) {
     let mut group = bench.benchmark_group("books");
-    let mut books = Books::new();
+    let mut recording = Recording::new();
     group.throughput(Throughput::Elements(1));
-    group.bench_function("message", |b| b.iter(|| books.message()));
+    group.bench_function("message", |b| b.iter(|| recording.message()));
     group.bench_function("second", |b| {
         b.iter(|| {
-            books.message();
-            books.second();
+            recording.message();
+            recording.second();
         });
     });
     group.finish();
@@ -67,5 +67,5 @@ fn transaction(bench: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(parts, replies, schedule, books, mail, transaction);
+criterion_group!(parts, replies, schedule, recording, mail, transaction);
 criterion_main!(parts);

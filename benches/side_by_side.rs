@@ -1,5 +1,5 @@
 //! smtpress, `smtp-source` and the floor side by side against one listener: `cargo bench --bench side_by_side`, with
-//! `-- --quick` for a look, `-- --help` for what can be chosen. It needs Postfix's test programs (Debian: `postfix`).
+//! `-- --quick` for a quick run, `-- --help` for what can be chosen. It needs Postfix's test programs (Debian: `postfix`).
 //!
 //! They run in turn, A B C A B C, so that what the machine does meanwhile meets all alike; ratios are taken within a round.
 //! `-- --two-workers` runs one generator thread and two instead, against a listener that is not the bottleneck, and

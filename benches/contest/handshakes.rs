@@ -26,11 +26,11 @@ struct Cost {
     handshakes: u64,
     cpu: Duration,
     wall: Duration,
-    /// What was agreed on, where it is told.
+    /// What was agreed on, where it is known.
     group: String,
 }
 
-/// `smtpress listen`, speaking TLS from the first octet; it ends with its owner.
+/// `smtpress listen`, speaking TLS from the first byte; it ends with its owner.
 struct Listener {
     child: Child,
     address: SocketAddr,
@@ -103,7 +103,7 @@ pub fn run(rounds: u32, folder: &Path, machine: &str) -> Result<String, Box<dyn 
     }
     let mut out = format!(
         "Median (least..greatest) of {rounds} rounds of {LENGTH} s, in turn against one `smtpress listen` with TLS from the \
-         first octet (ECDSA, P-256); full handshakes only, the certificate verified. CPU is of the client's process alone. \
+         first byte (ECDSA, P-256); full handshakes only, the certificate verified. CPU is of the client's process alone. \
          smtpress reads the greeting and says EHLO besides. {machine}\n\n\
          | | key exchange | full handshakes a second of CPU | a second of time |\n|---|---|---:|---:|\n"
     );
@@ -150,10 +150,10 @@ for = "{LENGTH}s"
     command.args(["run", "--json", "-", "--progress", "none", "--out"]).arg(&out).arg(&profile);
     command.stdin(Stdio::null()).stdout(File::create(&told)?).stderr(Stdio::null());
     let before = children()?;
-    let begun = now();
+    let started = now();
     // It says itself when it was the bottleneck, which here is the point.
     command.status()?;
-    let (wall, cpu) = (begun.elapsed(), children()?.saturating_sub(before));
+    let (wall, cpu) = (started.elapsed(), children()?.saturating_sub(before));
     let result: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&told)?)?;
     let tls = &result["phases"][0]["tls"];
     let groups = tls["groups"].as_object().map(|groups| groups.keys().cloned().collect::<Vec<_>>());
@@ -168,9 +168,9 @@ fn s_time(listener: &Listener, folder: &Path) -> Result<Cost, Box<dyn Error>> {
     command.args(["-verify", "1", "-CAfile"]).arg(&listener.certificate);
     command.stdin(Stdio::null()).stdout(File::create(&told)?).stderr(File::create(folder.join("stderr"))?);
     let before = children()?;
-    let begun = now();
+    let started = now();
     command.status()?;
-    let (wall, cpu) = (begun.elapsed(), children()?.saturating_sub(before));
+    let (wall, cpu) = (started.elapsed(), children()?.saturating_sub(before));
     let said = std::fs::read_to_string(&told)?;
     // "1234 connections in 1.23s; 1003.25 connections/user sec, bytes read 0"
     let count = said.lines().find_map(|line| line.split_once(" connections in ")?.0.trim().parse().ok());

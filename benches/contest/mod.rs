@@ -72,7 +72,7 @@ pub struct Cost {
     /// The most sessions open at once. Of who does not tell: half of the machine's TCP sockets that were not there before,
     /// those included that the listener has not accepted yet.
     pub sessions: u64,
-    /// The time of the load itself, if it is told: behind a gate from its opening on.
+    /// The time of the load itself, if it is known: behind a start barrier from its opening on.
     pub window: Option<Duration>,
 }
 
@@ -92,13 +92,13 @@ pub fn run(contender: Contender, event: Event, sink: SocketAddr, folder: &Path) 
     let mut command = command(contender, event, sink, folder)?;
     command.stdin(Stdio::null()).stdout(File::create(&told)?).stderr(File::create(folder.join("stderr"))?);
     let (before, sockets) = (children()?, sockets());
-    let begun = now();
+    let started = now();
     let mut child = command.spawn()?;
     let pid = child.id();
     let (ended, watched) = mpsc::channel::<()>();
     let watch = std::thread::spawn(move || watch(pid, &watched));
     let status = child.wait()?;
-    let wall = begun.elapsed();
+    let wall = started.elapsed();
     drop(ended);
     let (resident, most_sockets) =
         watch.join().map_err(|_| io::Error::other("the watching thread panicked"))?;
@@ -198,9 +198,9 @@ fn sockets() -> u64 {
     line.and_then(|line| line.split_ascii_whitespace().next()?.parse().ok()).unwrap_or(0)
 }
 
-/// Looks at a process until its end is told; returns its peak resident memory in KiB, and the most sockets there were.
+/// Looks at a process until it ends; returns its peak resident memory in KiB, and the most sockets there were.
 fn watch(pid: u32, ended: &mpsc::Receiver<()>) -> (u64, u64) {
-    let begun = now();
+    let started = now();
     let (mut peak, mut most) = (0, 0);
     loop {
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
@@ -209,7 +209,7 @@ fn watch(pid: u32, ended: &mpsc::Receiver<()>) -> (u64, u64) {
         peak = kib.unwrap_or(peak).max(peak);
         most = sockets().max(most);
         match ended.recv_timeout(LOOK) {
-            Err(RecvTimeoutError::Timeout) if begun.elapsed() > PATIENCE => end(pid, Signal::SIGKILL),
+            Err(RecvTimeoutError::Timeout) if started.elapsed() > PATIENCE => end(pid, Signal::SIGKILL),
             Err(RecvTimeoutError::Timeout) => {}
             _ => return (peak, most),
         }

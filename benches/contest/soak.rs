@@ -43,7 +43,7 @@ pub fn soak(length: Duration, folder: &Path) -> io::Result<(String, bool)> {
         .arg(folder.join("soak"));
     let said = folder.join("said");
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&said)?);
-    let begun = now();
+    let started = now();
     let mut child = command.spawn()?;
     let status_of = format!("/proc/{}/status", child.id());
     let mut seen: Vec<(Duration, u64)> = Vec::new();
@@ -55,7 +55,7 @@ pub fn soak(length: Duration, folder: &Path) -> io::Result<(String, bool)> {
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
         // The end of the run, with its report, is no part of the load.
-        let at = begun.elapsed();
+        let at = started.elapsed();
         seen.extend(kib.filter(|_| at < length).map(|kib| (at, kib)));
         std::thread::sleep(LOOK);
     };

@@ -2,9 +2,9 @@
 //! the start, TCP_NODELAY, one write for each group and one read for each wake-up.
 //!
 //! It reads every reply and checks its code, so that it cannot be cheap by not listening. It is no load generator: it
-//! reads the clock twice in all, knows no failure but its own end, and sends the same octets always.
+//! reads the clock twice in all, knows no failure but its own end, and sends the same bytes always.
 //!
-//! With the gate, as smtpress has it (`--open-first`), no message is begun before the last session is greeted and its EHLO
+//! With the start barrier, as smtpress has it (`--open-first`), no message is started before the last session is greeted and its EHLO
 //! answered.
 
 pub mod sink;
@@ -37,7 +37,7 @@ impl fmt::Display for Mode {
     }
 }
 
-/// Octets of a message.
+/// Bytes of a message.
 pub const MESSAGE: usize = 1024;
 
 /// Sessions that may be opening at once: fewer than any accept queue holds.
@@ -193,7 +193,7 @@ struct Floor {
     address: SocketAddr,
     mode: Mode,
     lines: Lines,
-    /// Messages not begun.
+    /// Messages not started.
     left: u64,
     accepted: u64,
     /// Sessions that are not greeted yet.

@@ -174,8 +174,8 @@ fn after_content<'a>(seen: &mut usize, mut input: &'a [u8]) -> Option<&'a [u8]> 
             input = &input[at + 1..];
             *seen = 1;
         }
-        let (&octet, rest) = input.split_first()?;
-        if octet == END[*seen] {
+        let (&byte, rest) = input.split_first()?;
+        if byte == END[*seen] {
             *seen += 1;
             input = rest;
             if *seen == END.len() {

@@ -33,7 +33,7 @@ use tempfile::TempDir;
 
 pub use pair::Pair;
 
-/// The size of every message, in octets.
+/// The size of every message, in bytes.
 pub const MESSAGE: u64 = 1024;
 /// The seed of all that is drawn.
 const SEED: u64 = 42;
@@ -44,7 +44,7 @@ const STEPS: [Step; 4] = [Step::Mail, Step::Rcpt, Step::Data, Step::Body];
 /// What a listener says to a transaction, as it comes when the client groups: four replies in one read.
 const REPLIES: &[u8] =
     b"250 2.1.0 Ok\r\n250 2.1.5 Ok\r\n354 End data with <CR><LF>.<CR><LF>\r\n250 2.0.0 Ok: queued as 4ZcKp31x2Bz\r\n";
-/// The same octets cut where a network might.
+/// The same bytes cut where a network might.
 const CUT: [usize; 3] = [7, 30, 71];
 
 /// The scanner of replies.
@@ -184,11 +184,11 @@ impl Render {
     /// Every other kind of message, by its name.
     pub fn kinds() -> Vec<(&'static str, Render)> {
         let folder = Arc::new(tempfile::tempdir().expect("there is room for a few files"));
-        let write = |name: &str, octets: u64| {
+        let write = |name: &str, bytes: u64| {
             let path = folder.path().join(name);
             let head = "Subject: a\n\n.line\n".repeat(5000);
             std::fs::write(&path, head)
-                .and_then(|()| std::fs::File::options().write(true).open(&path)?.set_len(octets))
+                .and_then(|()| std::fs::File::options().write(true).open(&path)?.set_len(bytes))
         };
         let corpus =
             |name: &str| Corpus::read(&folder.path().join(name)).map(Arc::new).expect("the files are there");
@@ -224,7 +224,7 @@ impl Render {
         bodies.into_iter().map(render).collect()
     }
 
-    /// Envelope and content of the next message as they go over the wire; returns their octets.
+    /// Envelope and content of the next message as they go over the wire; returns their bytes.
     pub fn run(&mut self) -> usize {
         self.n += 1;
         let message: Message = self.mailer.message(black_box(self.n));
@@ -240,22 +240,23 @@ impl Render {
     }
 }
 
-/// The pen of a generator thread, used as the generator uses it.
-pub struct Books {
+/// The recorder of a generator thread, used as the generator uses it.
+pub struct Recording {
     recorder: Recorder,
     total: Tally,
     second: u64,
     draw: u64,
 }
 
-impl Books {
-    /// Books of one phase, their distributions in use.
-    pub fn new() -> Books {
-        let mut books = Books { recorder: Recorder::new(1, 0), total: Tally::new(1), second: 0, draw: SEED };
-        books.message();
-        books.second();
-        books.message();
-        books
+impl Recording {
+    /// Recording of one phase, their distributions in use.
+    pub fn new() -> Recording {
+        let mut recording =
+            Recording { recorder: Recorder::new(1, 0), total: Tally::new(1), second: 0, draw: SEED };
+        recording.message();
+        recording.second();
+        recording.message();
+        recording
     }
 
     /// What one accepted message enters: four steps, four times of the arrival, and its counts.
@@ -264,7 +265,7 @@ impl Books {
             let ns = self.ns();
             self.step(step, ns);
         }
-        self.begun();
+        self.started();
         let ns = self.ns();
         self.over(ns);
     }
@@ -278,7 +279,7 @@ impl Books {
     }
 
     /// An arrival that begins.
-    pub fn begun(&mut self) {
+    pub fn started(&mut self) {
         let counts = self.recorder.counts(0);
         counts.scheduled += 1;
         counts.started += 1;

@@ -1,6 +1,6 @@
 //! Client and server machine over a wire in memory: all that a transaction costs but for the kernel and the runtime.
 //!
-//! It turns bytes over as `net::drive` does. The client has an owner that keeps books as the generator's sessions do.
+//! It turns bytes over as `net::drive` does. The client has an owner that keeps recording as the generator's sessions do.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use smtpress::smtp::script::{Pipelining, SessionIdentity};
 use smtpress::smtp::server::{Ask, Policy, PolicyAnswer, Server, ServerBounds};
 use smtpress::smtp::{Client, Machine, Need, Step};
 
-use super::Books;
+use super::Recording;
 
 /// What passes between one turn and the next.
 const TURN: Duration = Duration::from_micros(20);
@@ -36,8 +36,8 @@ impl Pair {
             client: Client::new(Rc::new(super::script(pipelining)), SessionIdentity::default(), now),
             owner: Owner {
                 mailer: super::mailer(),
-                books: Books::new(),
-                begun: [None; 2],
+                recording: Recording::new(),
+                started: [None; 2],
                 sent: 0,
                 accepted: 0,
             },
@@ -65,9 +65,9 @@ impl Pair {
         self.owner.accepted
     }
 
-    /// The end of a second for the books.
+    /// The end of a second.
     pub fn second(&mut self) {
-        self.owner.books.second();
+        self.owner.recording.second();
     }
 
     /// The client reads what has come, and writes until it waits.
@@ -125,12 +125,12 @@ fn epoch() -> Instant {
     Instant::now()
 }
 
-/// Gives the client one message after the other and keeps the books.
+/// Gives the client one message after the other and keeps the recording.
 struct Owner {
     mailer: Arc<Mailer>,
-    books: Books,
+    recording: Recording,
     /// When the message being answered began, and the one that went out with its content.
-    begun: [Option<Instant>; 2],
+    started: [Option<Instant>; 2],
     sent: u64,
     accepted: u64,
 }
@@ -139,22 +139,22 @@ impl Owner {
     fn hear(&mut self, client: &mut Client<Message>, event: Event) {
         match event {
             Event::Step { failure: Some(failure), step, .. } => panic!("{step} failed: {failure:?}"),
-            Event::Step { step, started, ended, .. } => self.books.step(step, nanos(started, ended)),
+            Event::Step { step, started, ended, .. } => self.recording.step(step, nanos(started, ended)),
             Event::Ready { .. } => {
                 client.begin(self.mailer.message(self.sent));
                 self.sent += 1;
             }
             Event::Started(at) => {
-                let free = usize::from(self.begun[0].is_some());
-                self.begun[free] = Some(at);
-                self.books.begun();
+                let free = usize::from(self.started[0].is_some());
+                self.started[free] = Some(at);
+                self.recording.started();
             }
             Event::Transaction { accepted, ended } => {
                 assert!(accepted, "a transaction failed");
                 self.accepted += 1;
-                let begun = self.begun[0].expect("what is answered was begun");
-                self.begun = [self.begun[1], None];
-                self.books.over(nanos(begun, ended));
+                let started = self.started[0].expect("what is answered was started");
+                self.started = [self.started[1], None];
+                self.recording.over(nanos(started, ended));
             }
             Event::Mixed(..) => panic!("a reply of different codes"),
             Event::Secured(_) | Event::SteppedDown { .. } | Event::Established(_) => {}
@@ -183,8 +183,8 @@ impl Policy for Willing {
         })
     }
 
-    fn content(&mut self, octets: &[u8]) {
-        std::hint::black_box(octets);
+    fn content(&mut self, bytes: &[u8]) {
+        std::hint::black_box(bytes);
     }
 
     fn queued(&mut self, _now: Instant, _step: Step, _code: u16) {}

@@ -5,7 +5,7 @@
 //! # Decisions
 //! - The counts are our own, in the buckets of HdrHistogram (three significant digits), and become the library's where a
 //!   text is written or read. Eight values are filed for each message: the library's way to a bucket that may have to grow
-//!   cost more than all else in the books, and it clears and adds up 170 kB where the values fill a tenth of that.
+//!   cost more than all else in the accounting, and it clears and adds up 170 kB where the values fill a tenth of that.
 //! - Only the buckets between minimum and maximum can hold something; nothing looks beyond.
 
 mod codec;

@@ -12,9 +12,9 @@ pub enum Metric {
     Response,
     /// From MAIL to the final reply; of an arrival that is a session from its connect to its end.
     Service,
-    /// Our own lateness: in noticing that an arrival was due, and in doing what was decided.
+    /// The lateness of the generator: in noticing that the time of an arrival had come, and in doing what was decided.
     Lag,
-    /// How long a due arrival waited for a slot, because all sessions that the profile allows were busy.
+    /// How long an arrival waited after its scheduled time for a slot, because all sessions that the profile allows were busy.
     Wait,
     /// How long the session took that was opened for this message: connect, TLS, greeting, hello, STARTTLS, AUTH. 0 for an
     /// arrival that met an open one, and for one that is a session itself. response = lag + wait + setup + service.

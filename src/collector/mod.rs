@@ -1,4 +1,4 @@
-//! The measurements: what happened, how long it took, and what each reply means. It judges nothing and prints nothing.
+//! Numbers only: counts, outcomes, histograms, and the summary of a run. It judges nothing and prints nothing.
 
 pub mod histogram;
 pub mod metric;

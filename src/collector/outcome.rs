@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// The end of an arrival, in the order of the books (M10): every scheduled arrival has exactly one.
+/// The end of an arrival, in the order of reports (M10): every scheduled arrival has exactly one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Outcome {
     /// The positive reply after the final dot was read (for a session without messages: it did all it was asked to).
@@ -24,14 +24,14 @@ pub enum Outcome {
     InDoubt,
     /// The listener broke the protocol.
     Malformed,
-    /// Still under way when the run ended; its times are lower bounds.
+    /// Still in flight when the run ended; its times are lower bounds.
     Interrupted,
     /// Never started.
     Shed,
 }
 
 impl Outcome {
-    /// Every outcome, in the order of the books.
+    /// Every outcome, in the order of reports.
     pub const ALL: [Outcome; 11] = [
         Outcome::Accepted,
         Outcome::Expected,

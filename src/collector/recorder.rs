@@ -1,4 +1,4 @@
-//! The pen of one generator thread: writes what happens into books that only this thread holds.
+//! The recorder of one generator thread: writes counts and durations that only this thread holds.
 //!
 //! It answers for being cheap: no lock, no hashing of strings, and no allocation once every distribution in use has its
 //! memory. It does not read the time, decide outcomes or add workers together.
@@ -26,17 +26,17 @@ type Free = BTreeMap<(Metric, Outcome), Vec<Hist>>;
 #[derive(Debug)]
 pub struct Recorder {
     worker: u32,
-    books: Vec<PhaseRecorder>,
+    phases: Vec<PhaseRecorder>,
     free: Free,
     spare: Vec<Tally>,
 }
 
 impl Recorder {
-    /// Empty books for so many phases, kept by this worker.
+    /// A recorder for so many phases, of this worker.
     pub fn new(phases: usize, worker: u32) -> Recorder {
         Recorder {
             worker,
-            books: (0..phases).map(|_| PhaseRecorder::default()).collect(),
+            phases: (0..phases).map(|_| PhaseRecorder::default()).collect(),
             free: Free::new(),
             spare: Vec::new(),
         }
@@ -44,13 +44,13 @@ impl Recorder {
 
     /// The plain counts of a phase, to be added to.
     pub fn counts(&mut self, phase: u32) -> &mut Counts {
-        &mut self.books[phase as usize].rest.counts
+        &mut self.phases[phase as usize].rest.counts
     }
 
     /// Records one duration under metric and outcome.
     pub fn value(&mut self, phase: u32, metric: Metric, outcome: Outcome, length: Duration) {
-        let Recorder { books, free, .. } = self;
-        books[phase as usize].hist(metric, outcome, free).time(length);
+        let Recorder { phases, free, .. } = self;
+        phases[phase as usize].hist(metric, outcome, free).time(length);
     }
 
     /// Counts a condition, met `at` this time since the run's epoch; `late`: after the window of the phase. The sample is made
@@ -63,24 +63,24 @@ impl Recorder {
         late: bool,
         sample: impl FnOnce() -> String,
     ) {
-        self.books[phase as usize].rest.condition(key, at, late, sample);
+        self.phases[phase as usize].rest.condition(key, at, late, sample);
     }
 
     /// Counts a refusal that the `[[expect]]` of this index covered; `late`: after the window of the phase.
     pub fn expect(&mut self, phase: u32, index: u32, late: bool) {
         let covered = Covered { count: 1, drained: u64::from(late) };
-        *self.books[phase as usize].rest.expects.entry(index).or_default() += covered;
+        *self.phases[phase as usize].rest.expects.entry(index).or_default() += covered;
     }
 
     /// Counts a TLS handshake that was completed.
     pub fn handshake(&mut self, phase: u32, key: HandshakeKey) {
-        *self.books[phase as usize].rest.handshakes.entry(key).or_default() += 1;
+        *self.phases[phase as usize].rest.handshakes.entry(key).or_default() += 1;
     }
 
     /// Counts a connection to an address of the target, and how long it took; `None`: it failed.
     pub fn address(&mut self, phase: u32, address: SocketAddr, took: Option<Duration>) {
-        let Recorder { books, free, .. } = self;
-        let row = books[phase as usize].rest.address(Some(address));
+        let Recorder { phases, free, .. } = self;
+        let row = phases[phase as usize].rest.address(Some(address));
         let row = row.or_insert_with(|| AddressCount {
             connect: free.get_mut(&CONNECT).and_then(Vec::pop).unwrap_or_default(),
             ..AddressCount::default()
@@ -94,16 +94,16 @@ impl Recorder {
         }
     }
 
-    /// Hands over what was counted since the last snapshot, and starts new books.
+    /// Hands over what was counted since the last snapshot, and starts anew.
     pub fn snapshot(&mut self, second: u64, gauges: Gauges, last: bool) -> Snapshot {
-        let mut tally = self.spare.pop().unwrap_or_else(|| Tally::new(self.books.len()));
-        for (books, into) in self.books.iter_mut().zip(&mut tally.phases) {
-            books.hand_over(into);
+        let mut tally = self.spare.pop().unwrap_or_else(|| Tally::new(self.phases.len()));
+        for (phase, into) in self.phases.iter_mut().zip(&mut tally.phases) {
+            phase.hand_over(into);
         }
         Snapshot { worker: self.worker, second, tally, gauges, last }
     }
 
-    /// Gives the memory of a snapshot that nobody needs any more back, whichever recorder made it.
+    /// Takes back the memory of a snapshot that is no longer needed, whichever recorder made it.
     pub fn reclaim(&mut self, snapshot: Snapshot) {
         let mut tally = snapshot.tally;
         for phase in &mut tally.phases {
@@ -117,7 +117,7 @@ impl Recorder {
             }
             *phase = PhaseTally::default();
         }
-        if tally.phases.len() == self.books.len() {
+        if tally.phases.len() == self.phases.len() {
             self.spare.push(tally);
         }
     }
@@ -130,7 +130,7 @@ const CELLS: usize = Metric::COUNT * Outcome::ALL.len();
 const EMPTY: u8 = u8::MAX;
 const _: () = assert!(CELLS < EMPTY as usize, "a slot number must fit beside the mark for none");
 
-/// The open books of one phase.
+/// What was recorded of one phase since the last snapshot.
 #[derive(Debug)]
 struct PhaseRecorder {
     /// Everything but the distributions.

@@ -14,7 +14,7 @@ pub struct Gauges {
     pub peak_sessions: u64,
     /// Arrivals that are started and not ended.
     pub in_flight: u64,
-    /// Arrivals that are due and wait for a session.
+    /// Arrivals that wait for a session.
     pub waiting: u64,
 }
 
@@ -52,7 +52,7 @@ pub const LATE: Duration = Duration::from_millis(50);
 /// What kept the load threads from running in one phase (M5b). Of delays, stalls and waits those of the worst thread.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Hindrance {
-    /// For how long it was looked.
+    /// How long the loop was watched.
     pub watched: Duration,
     /// How late the loop came round, by a timer due every 10 ms: the 99th percentile by rank, in nanoseconds.
     pub loop_delay_p99_ns: u64,
@@ -97,7 +97,7 @@ impl Hindrance {
     }
 }
 
-/// How our own process fared.
+/// The resources that this process used.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Health {
     /// The cores that the load threads could use: one each, at most those of the process and the quota of its control group.
@@ -124,26 +124,26 @@ pub struct Health {
     pub lost_workers: u32,
 }
 
-/// All that a trial measured. Made by a Runner; judged by `verdict`, told by `report`.
+/// All that a trial measured. Made by a Runner; judged by `verdict`, shown by `report`.
 #[derive(Clone, Debug)]
 pub struct Measured {
     /// The total of all intervals.
     pub tally: Tally,
-    /// The measured window of each phase, in seconds: from its start until its last arrival was due.
+    /// The measured window of each phase, in seconds: from its start until the last scheduled time of an arrival.
     pub windows: Vec<Duration>,
     /// By phase index: how long after its window the last of its arrivals ended.
     pub drained_for: Vec<Duration>,
-    /// Where the load of each phase began, since the run's epoch: behind a gate when that was opened.
+    /// Where the load of each phase began, since the run's epoch: behind a start barrier when that opened.
     pub starts: Vec<Duration>,
     /// By phase index: it was to open all its sessions first, they were never all open, and so its load never began.
     pub held_back: Vec<bool>,
-    /// By phase index: what was asked for and done; empty if nobody knows.
+    /// By phase index: what was asked for and done; empty if that is not known.
     pub work: Vec<Work>,
     /// The state at the end; `peak_sessions` is of the whole run.
     pub gauges: Gauges,
     /// By phase index: the most sessions open at once.
     pub peak_sessions: Vec<u64>,
-    /// How our own process fared.
+    /// The resources that this process used.
     pub health: Health,
     /// The user stopped the run.
     pub interrupted: bool,

@@ -1,4 +1,4 @@
-//! What a run amounts to: per phase the books, three rates, every distribution in numbers, and the conditions met.
+//! The summary of a run: per phase the counts, three rates, every distribution in numbers, and the conditions met.
 //!
 //! Plain data, computed once from [`Measured`]; the reports print it and the verdict reads it. Whether the numbers can be
 //! trusted at all is said by [`Validity`].
@@ -39,7 +39,7 @@ pub struct PhaseInfo {
     pub paced: bool,
     /// The most sessions the profile allows at once.
     pub max_sessions: u32,
-    /// How long arrivals are due in it; `None`: until they are used up.
+    /// How long arrivals are scheduled in it; `None`: until they are used up.
     pub length: Option<Duration>,
 }
 
@@ -54,7 +54,7 @@ pub struct Summary {
     pub validity: Validity,
     /// What is odd and does not make the numbers wrong, in sentences (M20).
     pub warnings: Vec<String>,
-    /// How our own process fared.
+    /// The resources that this process used.
     pub health: Health,
     /// The 99th percentile of our own lateness over the measured phases, by rank, in nanoseconds; 0 without arrivals.
     pub lag_p99_ns: u64,
@@ -71,13 +71,13 @@ pub struct PhaseSummary {
     pub info: PhaseInfo,
     /// The denominator of its rates (M21).
     pub window: Duration,
-    /// Its books.
+    /// Its counts.
     pub counts: Counts,
     /// The most sessions open at once.
     pub peak_sessions: u64,
-    /// Arrivals due a second.
+    /// Arrivals scheduled a second.
     pub offered_per_s: f64,
-    /// Arrivals begun within the window, a second.
+    /// Arrivals started within the window, a second.
     pub started_per_s: f64,
     /// Arrivals accepted within the window, a second.
     pub accepted_per_s: f64,
@@ -331,7 +331,7 @@ fn little(phase: &PhaseSummary) -> Option<String> {
         let concurrency = in_flight_ns as f64 / window;
         let explained = service_ns as f64 / window;
         format!(
-            "phase `{}` was not steady: {concurrency:.2} arrivals under way on average, but throughput x mean service time \
+            "phase `{}` was not steady: {concurrency:.2} arrivals in flight on average, but throughput x mean service time \
              explains {explained:.2} (Little's law allows 5 % apart); make it longer or lower its load",
             phase.info.name
         )

@@ -1,4 +1,4 @@
-//! What is counted: the books of one phase, and of all phases over a stretch of time.
+//! What is counted of one phase, and of all phases over a time.
 //!
 //! A tally can be added to another; worker to run, second to total and shard to whole are the same addition.
 
@@ -44,14 +44,14 @@ impl ByOutcome {
     }
 }
 
-/// What was counted after the window of its phase: of arrivals that were due in it and of their transactions.
+/// What was counted after the window of its phase: of arrivals that were scheduled in it and of their transactions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Drained {
-    /// Arrivals begun.
+    /// Arrivals started.
     pub started: u64,
     /// How arrivals ended.
     pub arrivals: ByOutcome,
-    /// Transactions begun.
+    /// Transactions started.
     pub attempted: u64,
     /// How transactions ended.
     pub transactions: ByOutcome,
@@ -60,13 +60,13 @@ pub struct Drained {
 /// The plain counts of one phase. `arrivals` are of the phase's unit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Arrivals that became due.
+    /// Arrivals whose scheduled time came.
     pub scheduled: u64,
-    /// Arrivals that were begun.
+    /// Arrivals that started.
     pub started: u64,
     /// How arrivals ended, `shed` included: scheduled = shed + started, started = the sum of the others (M10).
     pub arrivals: ByOutcome,
-    /// Transactions begun (MAIL written).
+    /// Transactions started (MAIL written).
     pub attempted: u64,
     /// How transactions ended.
     pub transactions: ByOutcome,
@@ -100,9 +100,9 @@ pub struct Counts {
     pub without_late_port: u64,
     /// Held sessions that this machine cannot watch: it refuses TCP keepalive or TCP_USER_TIMEOUT.
     pub unwatched: u64,
-    /// Octets written.
+    /// Bytes written.
     pub bytes_sent: u64,
-    /// Octets read.
+    /// Bytes read.
     pub bytes_received: u64,
     /// The area under the number of started and unfinished arrivals, in nanoseconds, within the phase's window (M20).
     pub in_flight_ns: u128,
@@ -145,10 +145,10 @@ impl AddAssign<&Counts> for Counts {
     }
 }
 
-/// The most rows of conditions that a phase tells apart by their codes; what comes after is told apart without. A listener
+/// The most rows of conditions that a phase distinguishes by their codes; what comes after is distinguished without. A listener
 /// that never says the same code twice must not fill our memory.
 const MOST_ROWS: usize = 1000;
-/// What is kept of a sample, in octets.
+/// What is kept of a sample, in bytes.
 const SAMPLE: usize = 4096;
 
 /// What distinguishes one row of the conditions table, within a phase.
@@ -204,7 +204,7 @@ impl ConditionCount {
         if kept < sample.len() {
             let rest = sample.len() - kept;
             sample.truncate(kept);
-            sample.push_str(&format!(" [{rest} more octets]"));
+            sample.push_str(&format!(" [{rest} more bytes]"));
             sample.shrink_to_fit();
         }
         ConditionCount { count: 1, drained: u64::from(late), first: at, last: at, sample }
@@ -262,7 +262,7 @@ pub struct HandshakeKey {
     pub resumed: bool,
 }
 
-/// The books of one phase.
+/// All that is counted of one phase.
 #[derive(Clone, Debug, Default)]
 pub struct PhaseTally {
     /// The counts.
@@ -347,7 +347,7 @@ impl PhaseTally {
     }
 }
 
-/// The books of all phases, over a second, a worker, a shard or a run. One entry a phase of the plan, in its order.
+/// All that is counted, over a second, a worker, a shard or a run. One entry a phase of the plan, in its order.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
     /// By phase index.
@@ -364,7 +364,7 @@ impl AddAssign<&PhaseTally> for PhaseTally {
 }
 
 impl Tally {
-    /// Empty books for so many phases.
+    /// An empty tally of so many phases.
     pub fn new(phases: usize) -> Tally {
         Tally { phases: (0..phases).map(|_| PhaseTally::default()).collect() }
     }
@@ -390,7 +390,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_listener_that_never_says_the_same_twice_fills_no_books() {
+    fn a_listener_that_never_says_the_same_twice_fills_no_memory() {
         let key = |n: u16| ConditionKey {
             step: Step::Mail,
             condition: Condition::RejectedUnspecified,
@@ -421,6 +421,6 @@ mod tests {
     #[test]
     fn a_sample_is_cut_between_characters() {
         let row = ConditionCount::new(Duration::ZERO, false, ["x", &"é".repeat(3000)].concat());
-        assert!(row.sample.ends_with("é [1906 more octets]"), "{}", &row.sample[4000..]);
+        assert!(row.sample.ends_with("é [1906 more bytes]"), "{}", &row.sample[4000..]);
     }
 }

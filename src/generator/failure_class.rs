@@ -57,7 +57,7 @@ pub fn classify(classifier: &Classifier, step: Step, failure: &Failure, in_doubt
             (_, Closed::Gone) => (Condition::HostUnreachable, Outcome::Dropped),
             (_, Closed::Reset | Closed::Error(_)) => (Condition::ConnectionReset, Outcome::Dropped),
         },
-        // Ours, and never charged to the listener (M24). The arrival was begun, so that it cannot be shed.
+        // Ours, and never charged to the listener (M24). The arrival has started, so that it cannot be shed.
         Failure::Lost(_) => {
             return FailureClass { condition: Condition::ContentLost, outcome: Outcome::Interrupted };
         }
@@ -182,11 +182,11 @@ pub fn sample(failure: &Failure) -> String {
         Failure::TimedOut(partial) if partial.is_empty() => "nothing came in time".to_owned(),
         Failure::TimedOut(partial) => format!("only part of a reply came in time: \"{partial}\""),
         Failure::NotOffered(what) => not_offered(*what),
-        Failure::Injected(octets) => {
-            format!("clear text came before the TLS handshake: \"{}\"", octets.trim_end())
+        Failure::Injected(bytes) => {
+            format!("clear text came before the TLS handshake: \"{}\"", bytes.trim_end())
         }
-        Failure::Insecure(Insecure::ClearText(octets)) => {
-            format!("no TLS handshake: clear text came: \"{}\"", String::from_utf8_lossy(octets).trim_end())
+        Failure::Insecure(Insecure::ClearText(bytes)) => {
+            format!("no TLS handshake: clear text came: \"{}\"", String::from_utf8_lossy(bytes).trim_end())
         }
         Failure::Insecure(Insecure::Alert(alert)) => format!("the listener ended the TLS handshake: {alert}"),
         Failure::Insecure(Insecure::Certificate(why)) => format!("the certificate is not trusted: {why}"),
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn no_failure_is_told_in_the_words_of_the_program() {
+    fn no_failure_is_reported_in_the_debug_form() {
         use dial::ConnectFault;
         let faults = [
             ConnectFault::NotResolved,

@@ -1,4 +1,4 @@
-//! The Runner on this machine: starts the threads, adds up what they tell, and watches over our own process.
+//! The Runner on this machine: starts the threads, adds up what they count, and watches the resources of this process.
 
 use std::io;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -34,9 +34,9 @@ use crate::plan::{Phase, Plan};
 const LEAD: Duration = Duration::from_millis(50);
 /// The same where each thread has to make TLS ready first (`Client::security`).
 const LEAD_OF_TLS: Duration = Duration::from_millis(300);
-/// Snapshots that may wait to be added up.
-const TOLD: usize = 1024;
-/// A worker that says nothing for so long is lost.
+/// Events that may wait to be added up.
+const MOST_EVENTS: usize = 1024;
+/// A worker that reports nothing for so long is lost.
 const SILENCE: Duration = Duration::from_secs(30);
 
 /// The local threads.
@@ -112,7 +112,7 @@ pub fn sessions_to_share(plan: &Plan) -> u64 {
 
 /// How many threads a plan can use: none may be left without a session for its share.
 fn threads(plan: &Plan) -> u32 {
-    // Each process of a fleet has its part of the sessions.
+    // Each shard has its part of the sessions.
     let usable = (sessions_to_share(plan) / u64::from(plan.shard.of.max(1))).max(1);
     u32::try_from(u64::from(plan.threads.max(1)).min(usable)).unwrap_or(1)
 }
@@ -150,7 +150,7 @@ impl Runner for Local {
     }
 }
 
-/// Tells the others that a worker is over, however it ends: none waits at a gate for one that is lost.
+/// Abandons the start barriers when a worker ends, however it ends: no other waits for one that is lost.
 struct Leaving(Arc<RunContext>);
 
 impl Drop for Leaving {
@@ -159,7 +159,7 @@ impl Drop for Leaving {
     }
 }
 
-/// A run under way.
+/// A run in progress.
 struct LocalRun {
     clock: Clock,
     /// How long after its making the clock's epoch lay.
@@ -168,14 +168,14 @@ struct LocalRun {
     started_wall: std::time::SystemTime,
     /// The wall-clock time of the epoch, since the Unix epoch.
     began_at: Duration,
-    told: Receiver<WorkerEvent>,
+    events: Receiver<WorkerEvent>,
     emptied: Vec<Sender<Snapshot>>,
     threads: Vec<JoinHandle<io::Result<()>>>,
-    /// Snapshots of seconds that not all workers have told yet.
+    /// Snapshots of seconds that not all workers have reported yet.
     waiting: Vec<Snapshot>,
-    /// By worker: the last second it told, and its last words.
+    /// By worker: the last second that it reported, and its final report.
     seconds: Vec<Option<u64>>,
-    overs: Vec<Option<WorkerReport>>,
+    reports: Vec<Option<WorkerReport>>,
     transcripts: Vec<(String, String)>,
     next_second: u64,
     total: Tally,
@@ -194,19 +194,19 @@ impl LocalRun {
         lead: Duration,
     ) -> Result<LocalRun, RunError> {
         let count = u32::try_from(shared.open.len()).expect("threads are few");
-        let (tell, told) = mpsc::sync_channel(TOLD);
+        let (sender, events) = mpsc::sync_channel(MOST_EVENTS);
         let mut run = LocalRun {
             clock,
             lead,
             shared: shared.clone(),
             started_wall: clock::wall(),
             began_at: clock.wall_of_epoch(),
-            told,
+            events,
             emptied: Vec::new(),
             threads: Vec::new(),
             waiting: Vec::new(),
             seconds: vec![None; count as usize],
-            overs: (0..count).map(|_| None).collect(),
+            reports: (0..count).map(|_| None).collect(),
             transcripts: Vec::new(),
             next_second: 0,
             total: Tally::new(plan.phases.len()),
@@ -217,22 +217,22 @@ impl LocalRun {
         };
         for index in 0..count {
             let shard = Shard { index: plan.shard.index + plan.shard.of * index, of: plan.shard.of * count };
-            let (tell, shared) = (tell.clone(), shared.clone());
+            let (sender, shared) = (sender.clone(), shared.clone());
             let (empty, emptied) = mpsc::channel();
             run.emptied.push(empty);
             let body = move || {
                 let _leaving = Leaving(shared.clone());
-                worker::run(index, shard, shared, &tell, &emptied)
+                worker::run(index, shard, shared, &sender, &emptied)
             };
             run.threads.push(std::thread::Builder::new().name(format!("load-{index}")).spawn(body)?);
         }
         Ok(run)
     }
 
-    /// Adds up what the workers tell until all are over.
+    /// Adds up what the workers count until all have ended.
     fn attend(&mut self, local: &mut Local, observer: &mut dyn Observer) {
         let mut heard = clock::now();
-        while self.overs.iter().any(Option::is_none) {
+        while self.reports.iter().any(Option::is_none) {
             self.pass_on_stop(local);
             if self.unreached.is_none() {
                 self.unreached = self.shared.reach.failure(self.clock.offset());
@@ -240,7 +240,7 @@ impl LocalRun {
                     ask.send_replace(Stop::Now);
                 }
             }
-            match self.told.recv_timeout(Duration::from_millis(100)) {
+            match self.events.recv_timeout(Duration::from_millis(100)) {
                 Ok(WorkerEvent::Second(snapshot)) => {
                     heard = clock::now();
                     let worker = snapshot.worker as usize;
@@ -255,11 +255,11 @@ impl LocalRun {
                     observer.transcripts(&transcripts);
                     self.transcripts.extend(transcripts);
                 }
-                Ok(WorkerEvent::Ended(over)) => {
+                Ok(WorkerEvent::Ended(report)) => {
                     heard = clock::now();
-                    let index = over.worker as usize;
+                    let index = report.worker as usize;
                     self.seconds[index] = Some(u64::MAX);
-                    self.overs[index] = Some(*over);
+                    self.reports[index] = Some(*report);
                 }
                 Err(RecvTimeoutError::Timeout) if clock::now() - heard < SILENCE => {}
                 Err(_) => break,
@@ -284,7 +284,7 @@ impl LocalRun {
         self.shared.stopped_at.get_or_init(|| self.clock.offset());
     }
 
-    /// Hands every second that all workers have told to the observer.
+    /// Hands every second that all workers have reported to the observer.
     fn close_seconds(&mut self, local: &Local, observer: &mut dyn Observer) {
         while let Some(all) = self.seconds.iter().copied().min().flatten()
             && self.next_second <= all
@@ -327,9 +327,9 @@ impl LocalRun {
 
     /// Waits for the threads of a run of which nothing is kept.
     fn join(self) {
-        for (thread, over) in self.threads.into_iter().zip(&self.overs) {
+        for (thread, report) in self.threads.into_iter().zip(&self.reports) {
             // A worker that was lost may hang; what it holds goes with the process.
-            if over.is_some() {
+            if report.is_some() {
                 thread.join().ok();
             }
         }
@@ -338,42 +338,42 @@ impl LocalRun {
     fn finish(mut self, plan: &Plan, interrupted: bool) -> Measured {
         let took = self.clock.offset();
         let wall = clock::wall().duration_since(self.started_wall).unwrap_or_default();
-        let lost = self.overs.iter().filter(|over| over.is_none()).count();
+        let lost = self.reports.iter().filter(|report| report.is_none()).count();
         let failed = self
             .threads
             .into_iter()
             // A worker that was lost may hang; what it holds goes with the process.
             .enumerate()
-            .filter(|(index, _)| self.overs[*index].is_some())
+            .filter(|(index, _)| self.reports[*index].is_some())
             .map(|(_, thread)| thread)
             .map(JoinHandle::join)
             .filter(|ended| !matches!(ended, Ok(Ok(()))))
             .count();
-        let overs: Vec<WorkerReport> = self.overs.iter_mut().filter_map(Option::take).collect();
+        let reports: Vec<WorkerReport> = self.reports.iter_mut().filter_map(Option::take).collect();
         let mut starts = Vec::new();
         let mut windows = Vec::new();
         let mut held_back = Vec::new();
         let mut work = Vec::new();
-        let notes: Vec<Notes> = overs.iter().map(|over| over.account.notes.clone()).collect();
+        let notes: Vec<Notes> = reports.iter().map(|report| report.account.notes.clone()).collect();
         let mut drained_for = Vec::new();
         let mut at = Duration::ZERO;
         let end = self.shared.stopped_at.get().copied().unwrap_or(Duration::MAX);
         for (index, phase) in plan.phases.iter().enumerate() {
-            let last = overs
+            let last = reports
                 .iter()
-                .filter_map(|over| over.account.last_ends.get(index))
+                .filter_map(|report| report.account.last_ends.get(index))
                 .max()
                 .copied()
                 .unwrap_or_default();
             let used_up = phase.load.model.total().is_some();
             let over = at.saturating_add(phase.load.length.unwrap_or(Duration::MAX));
-            // Behind a gate the load begins when that opens; if it never does, there is no window.
+            // Behind a start barrier the load starts when that opens; if it never does, there is no window.
             let opened = self.shared.barriers.opened(index);
             let shut = phase.open_first && opened.is_none();
             let start = opened.unwrap_or(at);
             let ended = if used_up { last.max(start) } else { over };
             starts.push(start);
-            let mut course = PhaseSpan {
+            let mut span = PhaseSpan {
                 start,
                 end: over.min(ended).min(end).min(took),
                 scheduled: self.total.phases[index].counts.scheduled,
@@ -381,10 +381,10 @@ impl LocalRun {
                 vanished: false,
             };
             let is_last = index + 1 == plan.phases.len() && !interrupted;
-            if is_last && work::is_open_question(index, course, &notes) {
-                course.vanished = !reachability::still_listens(&self.shared.connector);
+            if is_last && work::is_open_question(index, span, &notes) {
+                span.vanished = !reachability::still_listens(&self.shared.connector);
             }
-            work.push(work::work(plan, index, course, &notes));
+            work.push(work::work(plan, index, span, &notes));
             let window = if shut { Duration::ZERO } else { over.min(ended).min(end).saturating_sub(start) };
             windows.push(window);
             held_back.push(shut);
@@ -392,11 +392,16 @@ impl LocalRun {
             at = over;
         }
         let peaks = |phase: usize| {
-            overs.iter().filter_map(|over| over.account.peak_sessions.get(phase)).max().copied().unwrap_or(0)
+            reports
+                .iter()
+                .filter_map(|report| report.account.peak_sessions.get(phase))
+                .max()
+                .copied()
+                .unwrap_or(0)
         };
-        let cpu = overs
-            .iter()
-            .fold((Duration::ZERO, Duration::ZERO), |sum, over| (sum.0 + over.cpu.0, sum.1 + over.cpu.1));
+        let cpu = reports.iter().fold((Duration::ZERO, Duration::ZERO), |sum, report| {
+            (sum.0 + report.cpu.0, sum.1 + report.cpu.1)
+        });
         let opened = self.total.phases.iter().map(|phase| phase.counts.opened).sum();
         let addresses =
             plan.origin.bound().map_or(1, |sources| u64::try_from(sources.len()).unwrap_or(u64::MAX));
@@ -409,7 +414,7 @@ impl LocalRun {
         let mut health = self.health.health(&starts, &windows, cpu, took, ports);
         // The wall clock was read when the threads were started, and the epoch lay ahead of that.
         health.clock_drift_ns = u64::try_from(wall.abs_diff(took + self.lead).as_nanos()).unwrap_or(u64::MAX);
-        health.hindrances = hindrances(&overs, plan.phases.len());
+        health.hindrances = hindrances(&reports, plan.phases.len());
         health.lost_workers = u32::try_from(lost.max(failed)).unwrap_or(u32::MAX);
         Measured {
             peak_sessions: (0..plan.phases.len()).map(peaks).collect(),
@@ -428,14 +433,14 @@ impl LocalRun {
             transcripts: self
                 .transcripts
                 .into_iter()
-                .chain(overs.into_iter().flat_map(|over| over.account.transcripts))
+                .chain(reports.into_iter().flat_map(|report| report.account.transcripts))
                 .collect(),
         }
     }
 }
 
 /// By phase: what kept the worst of the threads from running.
-fn hindrances(overs: &[WorkerReport], phases: usize) -> Vec<Hindrance> {
-    let of = |phase: usize| overs.iter().filter_map(move |over| over.hindrances.get(phase).copied());
+fn hindrances(reports: &[WorkerReport], phases: usize) -> Vec<Hindrance> {
+    let of = |phase: usize| reports.iter().filter_map(move |report| report.hindrances.get(phase).copied());
     (0..phases).map(|phase| of(phase).reduce(Hindrance::worst).unwrap_or_default()).collect()
 }

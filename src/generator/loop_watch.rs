@@ -102,7 +102,7 @@ impl LoopWatch {
     /// The thread is done: what kept it from running, by phase.
     pub fn finish(mut self, now: Duration) -> Vec<Hindrance> {
         self.close(now);
-        let told = |met: PhaseWatch| Hindrance {
+        let found = |met: PhaseWatch| Hindrance {
             loop_delay_p99_ns: met.delays.late(),
             loop_delay_max_ns: met.delays.max_ns(),
             late: met.late,
@@ -110,7 +110,7 @@ impl LoopWatch {
             stalled: met.stalled - met.longest,
             ..met.hindrance
         };
-        self.phases.into_iter().map(told).collect()
+        self.phases.into_iter().map(found).collect()
     }
 
     fn close(&mut self, now: Duration) {

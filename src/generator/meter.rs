@@ -1,4 +1,4 @@
-//! How our own process fares, looked at once a second: CPU, memory, descriptors.
+//! The resources of this process, once a second: CPU, memory, descriptors.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::collector::snapshot::Health;
 /// CPU above this share of the allowance is saturation (M23).
 const SATURATED: f64 = 0.85;
 
-/// Watches our own process, once a second.
+/// Samples the resources of this process.
 pub(super) struct ProcessMeter {
     allowance: f64,
     /// By second: the share of the allowance used.
@@ -97,7 +97,7 @@ fn generator_cpu() -> f64 {
     sum as f64 / 100.0
 }
 
-/// Resident memory of this process, in octets; 0 if unknown.
+/// Resident memory of this process, in bytes; 0 if unknown.
 pub fn resident_bytes() -> u64 {
     let pages = std::fs::read_to_string("/proc/self/statm")
         .ok()

@@ -1,6 +1,7 @@
-//! The doing: threads, sessions and the loop that hands arrivals to them. It measures and does not judge.
+//! The load generator: threads, sessions, and the dispatcher that hands arrivals to them. It measures and does not judge.
 //!
-//! `local` starts the workers and adds them up; a `worker` is one thread; `dispatch` decides, `session` acts.
+//! `local` starts the workers and adds up their counts; a `worker` is the loop of one thread; `dispatch` decides which
+//! arrival starts, `session_pool` passes that on, a `session` serves it and reports to `accounting`.
 
 mod accounting;
 pub mod clock;

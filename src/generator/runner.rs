@@ -1,4 +1,5 @@
-//! The seam of a trial: a plan goes in, what was measured comes out. Local threads, a fleet or a model all are one.
+//! The seam of a trial: a plan goes in, what was measured comes out. The local threads are one runner, a model with a known
+//! answer is another.
 
 use std::io;
 
@@ -44,7 +45,7 @@ impl Observer for () {
     }
 }
 
-/// Runs a plan once: the local threads, a fleet, or in tests a model with a known answer. A run is one trial.
+/// Runs a plan once: the local threads, or in tests a model with a known answer. A run is one trial.
 pub trait Runner {
     /// Runs `plan` to its end.
     ///

@@ -79,7 +79,7 @@ pub(super) struct Session {
     sent: u64,
     /// Messages ended.
     settled: u64,
-    /// It was told to leave: a held session has then done what it was asked to.
+    /// It is to leave: a held session has then done what it was asked to.
     released: bool,
     started: Duration,
     /// Arrivals of the pool in flight: the one being answered, and the one that went out with its content.
@@ -97,7 +97,7 @@ pub(super) struct Session {
     is_needless: bool,
     /// Recipients that the current transaction has.
     recipients: u32,
-    /// It was told to leave before it was connected.
+    /// It is to leave, since before it was connected.
     finishing: bool,
     /// What is known of the listener's host while the session is held.
     hold: Hold,
@@ -193,7 +193,7 @@ impl Session {
         if let Some(arrival) = self.opened_for() {
             self.accounting.arrival_in_flight(arrival.phase, self.started);
         }
-        let begun = clock::now();
+        let dialing = clock::now();
         self.pool.context.reach.started(self.started);
         let dialed = match self.dial().await {
             Ok(dialed) => dialed,
@@ -201,7 +201,7 @@ impl Session {
                 let outcome = self.condition(step, failure_class::CUT_OFF_DIAL, false, None, || {
                     failure_class::CUT_OFF.to_owned()
                 });
-                self.timed(step, outcome, begun, clock::now());
+                self.timed(step, outcome, dialing, clock::now());
                 return self.arrival_started();
             }
         };
@@ -254,7 +254,7 @@ impl Session {
     /// Dials.
     ///
     /// # Errors
-    /// It was given up by our own side, at this step.
+    /// The generator gave it up, at this step.
     async fn dial(&mut self) -> Result<Dialed, Step> {
         let pool = self.pool.clone();
         let step = Cell::new(Step::Dns);
@@ -350,7 +350,7 @@ impl Session {
         self.hold.hear(step, failure);
         let Some(failure) = failure else {
             if step == Step::Tls {
-                // Whether it was a full handshake is told next.
+                // Whether it was a full handshake is reported next.
                 self.shaken = Some((from, to));
                 return;
             }

@@ -1,4 +1,4 @@
-//! The sessions of one generator thread: what the dispatcher decides for them, and what they tell it.
+//! The sessions of one generator thread: what the dispatcher decides for them, and what they report to it.
 //!
 //! Each session has a slot for one instruction, in which it waits without being polled. What a session did is counted by
 //! `accounting`; what it is to do next is decided by `dispatch`.
@@ -184,7 +184,7 @@ impl SessionPool {
         self.dispatch.borrow_mut().action()
     }
 
-    /// Waits until a session tells something that may need a decision.
+    /// Waits until a session reports something that may need a decision.
     pub async fn changed(&self) {
         self.changed.notified().await;
     }
@@ -208,7 +208,7 @@ impl SessionPool {
         dispatch.stop(by.unwrap_or(now + grace), &mut self.accounting.recorder());
     }
 
-    /// When [`SessionPool::advance`] is to be called again, if no session tells anything before.
+    /// When [`SessionPool::advance`] is to be called again, if no session reports anything before.
     pub fn next_wake(&self) -> Option<Duration> {
         self.dispatch.borrow_mut().next_wake()
     }

@@ -1,10 +1,10 @@
-//! When what happened to an arrival, and what its response time is made of.
+//! The times of one arrival, and the parts of its response time.
 
 use std::time::Duration;
 
 use super::dispatch::ScheduledArrival;
 
-/// When what happened to an arrival that began, since the run's epoch.
+/// The times of an arrival that started, since the run's epoch.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Times {
     /// It was decided which session serves it.
@@ -12,43 +12,43 @@ pub(super) struct Times {
     /// The session that was opened for this message began to be opened; `None`: the message met a free session, or the arrival
     /// is a session itself.
     pub opened: Option<Duration>,
-    /// It was served: MAIL was written, or the session that it is was begun. `None`: its session never came to that.
+    /// It was served: MAIL was written, or its session started (unit `session`). `None`: its session failed before.
     pub served: Option<Duration>,
     /// It ended.
     pub ended: Duration,
 }
 
 impl Times {
-    /// When it began to be under way.
-    pub fn begun(&self) -> Duration {
+    /// When it started.
+    pub fn started(&self) -> Duration {
         self.opened.or(self.served).unwrap_or(self.ended)
     }
 
-    /// What its response time is made of: the parts add up to it, exactly.
-    pub fn parts(&self, due: ScheduledArrival) -> ResponseParts {
+    /// The parts of its response time: they add up to it exactly.
+    pub fn parts(&self, arrival: ScheduledArrival) -> ResponseParts {
         // Each of these is read at a place of its own; where two readings cross it is by less than anybody can say.
-        let noticed = due.noticed.max(due.intended);
-        let begun = self.begun().max(noticed);
-        let decided = self.decided.clamp(noticed, begun);
-        let ended = self.ended.max(begun);
+        let noticed = arrival.noticed.max(arrival.intended);
+        let started = self.started().max(noticed);
+        let decided = self.decided.clamp(noticed, started);
+        let ended = self.ended.max(started);
         let served = match self.served {
-            Some(served) => served.clamp(begun, ended),
+            Some(served) => served.clamp(started, ended),
             None if self.opened.is_some() => ended,
-            None => begun,
+            None => started,
         };
         ResponseParts {
-            lag: (noticed - due.intended) + (begun - decided),
+            lag: (noticed - arrival.intended) + (started - decided),
             wait: decided - noticed,
-            setup: served - begun,
+            setup: served - started,
             service: ended - served,
         }
     }
 }
 
-/// What the response time of an arrival is made of.
+/// The parts of the response time of an arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ResponseParts {
-    /// Our own lateness: in noticing that the arrival was due, and in doing what was decided.
+    /// The lateness of the generator: in noticing that the time of the arrival had come, and in doing what was decided.
     pub lag: Duration,
     /// No slot was free.
     pub wait: Duration,
@@ -78,7 +78,7 @@ mod tests {
         Duration::from_millis(ms)
     }
 
-    fn due(intended: u64, noticed: u64) -> ScheduledArrival {
+    fn arrival(intended: u64, noticed: u64) -> ScheduledArrival {
         ScheduledArrival { seq: 0, phase: 0, intended: ms(intended), noticed: ms(noticed) }
     }
 
@@ -91,7 +91,7 @@ mod tests {
                 served: served.map(ms),
                 ended: ms(ended),
             };
-            times.parts(due(0, 1))
+            times.parts(arrival(0, 1))
         };
         // Opened at once: half a second until MAIL is the listener's, and no wait.
         let opened = parts(1, Some(2), Some(502), 510);
@@ -118,11 +118,11 @@ mod tests {
             ended in 0_u64..1 << 40,
         ) {
             let at = Duration::from_nanos;
-            let due = ScheduledArrival { seq: 0, phase: 0, intended: at(intended), noticed: at(noticed) };
+            let arrival = ScheduledArrival { seq: 0, phase: 0, intended: at(intended), noticed: at(noticed) };
             let times = Times { decided: at(decided), opened: opened.map(at), served: served.map(at), ended: at(ended) };
-            let parts = times.parts(due);
+            let parts = times.parts(arrival);
             // The clock goes on: the end is the latest of what was read, but for what is only decided.
-            let end = at(ended).max(times.begun()).max(at(noticed)).max(at(intended));
+            let end = at(ended).max(times.started()).max(at(noticed)).max(at(intended));
             prop_assert_eq!(parts.lag + parts.wait + parts.setup + parts.service, end - at(intended));
             prop_assert_eq!(parts.response(), end - at(intended));
             prop_assert!(opened.is_some() || parts.setup == NONE, "nothing was opened for it");
@@ -131,18 +131,18 @@ mod tests {
         #[test]
         fn readings_in_their_order_are_taken_as_they_are(steps in prop::array::uniform5(0_u64..1 << 40), opens: bool) {
             let [noticed, decided, opened, served, ended] = steps.map(Duration::from_nanos);
-            let due = ScheduledArrival { seq: 0, phase: 0, intended: ms(1), noticed: ms(1) + noticed };
-            let decided_at = due.noticed + decided;
-            let begun = decided_at + opened;
-            let served_at = if opens { begun + served } else { begun };
+            let arrival = ScheduledArrival { seq: 0, phase: 0, intended: ms(1), noticed: ms(1) + noticed };
+            let decided_at = arrival.noticed + decided;
+            let started = decided_at + opened;
+            let served_at = if opens { started + served } else { started };
             let times = Times {
                 decided: decided_at,
-                opened: opens.then_some(begun),
+                opened: opens.then_some(started),
                 served: Some(served_at),
                 ended: served_at + ended,
             };
             let setup = if opens { served } else { NONE };
-            prop_assert_eq!(times.parts(due), ResponseParts { lag: noticed + opened, wait: decided, setup, service: ended });
+            prop_assert_eq!(times.parts(arrival), ResponseParts { lag: noticed + opened, wait: decided, setup, service: ended });
         }
     }
 }

@@ -1,12 +1,12 @@
-//! What a worker notes so that it can be said whether a phase did what was asked of it, and what all workers' notes amount to.
+//! How much of its work a phase did: what each worker notes for that, and what the notes of all workers amount to.
 //!
 //! # Decisions
-//! - A load at a rate, and a burst, did what was asked if arrivals were served up to the end: not if the last of them, by the
-//!   time they were due, met no listener any more. Arrivals that failed between others that were served are for
+//! - A load at a rate, and a burst, are done if arrivals were served up to the end: not if the last of them, by their
+//!   scheduled times, met no listener any more. Arrivals that failed between others that were served are for
 //!   `unexpected rate`.
 //! - One arrival at the end that failed so is no proof that the listener has gone; two are, or one that stands for 1 % of
-//!   the phase. After one that was the last of the run it is looked whether anybody still listens ([`is_open_question`]).
-//! - Shared messages (`-n`) are counted: what was never begun was not done.
+//!   the phase. After one that was the last of the run the port is tried once more ([`is_open_question`]).
+//! - Shared messages (`-n`) are counted: what never started was not done.
 //! - Sessions for a length of time did what was asked if there was no standstill: no session open, and each that was tried
 //!   failed. 1 % of the time is allowed, as 1 % of the arrivals is.
 //! - A session that was to be held and that the listener ended before its phase was over was not held.
@@ -35,7 +35,7 @@ const ALLOWED: f64 = 0.01;
 struct LastFailures {
     /// The latest intended time of an arrival that the listener answered.
     answered: Option<Duration>,
-    /// The intended times of those after it, or due with it, that met no listener.
+    /// The intended times of those after it, or at the same time, that met no listener.
     gone: Vec<Duration>,
     /// And how many more.
     more: u64,
@@ -154,24 +154,24 @@ fn sum(one: Option<(u64, Duration)>, other: Option<(u64, Duration)>) -> Option<(
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PhaseSpan {
     pub start: Duration,
-    /// When its arrivals ended to be due, or the last of them ended.
+    /// The end of its schedule, or when the last of its arrivals ended.
     pub end: Duration,
     pub scheduled: u64,
     /// Its sessions were to be open first, and never were.
     pub held_back: bool,
-    /// It was looked after it: nobody listens any more.
+    /// The port was tried after it: no listener answers any more.
     pub vanished: bool,
 }
 
 /// Whether the last arrivals of phase `index` met no listener, and too few of them to show that it has gone.
-pub(super) fn is_open_question(index: usize, course: PhaseSpan, workers: &[Notes]) -> bool {
+pub(super) fn is_open_question(index: usize, span: PhaseSpan, workers: &[Notes]) -> bool {
     let notes: Vec<&PhaseNotes> = workers.iter().filter_map(|notes| notes.0.get(index)).collect();
-    let vanished = PhaseSpan { vanished: true, ..course };
-    tail(&notes, course).is_none() && tail(&notes, vanished).is_some()
+    let vanished = PhaseSpan { vanished: true, ..span };
+    tail(&notes, span).is_none() && tail(&notes, vanished).is_some()
 }
 
 /// What phase `index` was to do and did, by all workers' notes.
-pub(super) fn work(plan: &Plan, index: usize, course: PhaseSpan, workers: &[Notes]) -> Work {
+pub(super) fn work(plan: &Plan, index: usize, span: PhaseSpan, workers: &[Notes]) -> Work {
     let phase = &plan.phases[index];
     let notes: Vec<&PhaseNotes> = workers.iter().filter_map(|notes| notes.0.get(index)).collect();
     let cause = notes.iter().filter_map(|notes| notes.cause).max_by_key(|(at, ..)| *at);
@@ -180,7 +180,7 @@ pub(super) fn work(plan: &Plan, index: usize, course: PhaseSpan, workers: &[Note
         Unit::Message => WorkUnit::Messages,
         Unit::Session => WorkUnit::Sessions,
     };
-    let ended = tail(&notes, course);
+    let ended = tail(&notes, span);
     let gone = ended.map_or(0, |(count, _)| count);
     let after = |count: u64, since: Duration| {
         let since_when = seconds(since);
@@ -194,36 +194,36 @@ pub(super) fn work(plan: &Plan, index: usize, course: PhaseSpan, workers: &[Note
         LoadModel::Shared { total, .. } => {
             let asked = plan.shard.share(*total);
             let given_up = notes.iter().filter_map(|notes| notes.given_up).max();
-            let done = course.scheduled.saturating_sub(gone);
+            let done = span.scheduled.saturating_sub(gone);
             let short = match (given_up, ended) {
-                _ if course.held_back => Some(never_open(course)),
+                _ if span.held_back => Some(never_open(span)),
                 (Some((at, since)), _) => Some((since, given_up_at(at, since, &cause))),
                 (None, Some((count, since))) => Some(after(count, since)),
                 (None, None) if phase.load.length.is_none() => {
-                    Some((course.end, "the run was stopped".to_owned()))
+                    Some((span.end, "the run was stopped".to_owned()))
                 }
-                (None, None) => Some((course.end, "the time that it may take was over".to_owned())),
+                (None, None) => Some((span.end, "the time that it may take was over".to_owned())),
             };
             (of_unit, asked, done, short)
         }
         LoadModel::Sessions { .. } => {
-            let length = course.end.saturating_sub(course.start);
+            let length = span.end.saturating_sub(span.start);
             let stood: Duration = notes.iter().map(|notes| notes.standstill).sum();
             let stood = stood / u32::try_from(notes.len().max(1)).unwrap_or(u32::MAX);
             let stood = if stood > length.mul_f64(ALLOWED) { stood } else { Duration::ZERO };
-            let nothing = ended.map_or(Duration::ZERO, |(_, since)| course.end.saturating_sub(since));
+            let nothing = ended.map_or(Duration::ZERO, |(_, since)| span.end.saturating_sub(since));
             let done = length.saturating_sub(stood.max(nothing));
             let short = match ended {
-                _ if course.held_back => Some(never_open(course)),
+                _ if span.held_back => Some(never_open(span)),
                 Some((_, since)) => {
                     Some((since, format!("from {} on no session was served{cause}", seconds(since))))
                 }
                 None => {
                     let stood = seconds(stood);
-                    Some((course.end, format!("for {stood} in all no session could be had{cause}")))
+                    Some((span.end, format!("for {stood} in all no session could be had{cause}")))
                 }
             };
-            (WorkUnit::Time, nanos(length), if course.held_back { 0 } else { nanos(done) }, short)
+            (WorkUnit::Time, nanos(length), if span.held_back { 0 } else { nanos(done) }, short)
         }
         LoadModel::Rate { .. } | LoadModel::Burst { .. } | LoadModel::Held { .. } => {
             let lost = notes.iter().map(|notes| notes.lost).fold(None, sum);
@@ -232,18 +232,18 @@ pub(super) fn work(plan: &Plan, index: usize, course: PhaseSpan, workers: &[Note
                 (Some((count, first)), _) if count >= gone => {
                     let first = seconds(first);
                     let why = format!("{count} that were to be held were lost, the first at {first}{cause}");
-                    Some((lost.map_or(course.end, |(_, first)| first), why))
+                    Some((lost.map_or(span.end, |(_, first)| first), why))
                 }
                 (_, ended) => ended.map(|(count, since)| after(count, since)),
             };
-            (of_unit, course.scheduled, course.scheduled.saturating_sub(count.max(gone)), short)
+            (of_unit, span.scheduled, span.scheduled.saturating_sub(count.max(gone)), short)
         }
     };
     let (done, short) = match notes.iter().map(|notes| notes.unheard).fold(None, sum) {
         None => (done, short),
         Some((count, since)) => {
             let lost = match unit {
-                WorkUnit::Time => nanos(course.end.saturating_sub(since)),
+                WorkUnit::Time => nanos(span.end.saturating_sub(since)),
                 WorkUnit::Messages | WorkUnit::Sessions => count,
             };
             let since_when = seconds(since);
@@ -262,8 +262,8 @@ fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-fn never_open(course: PhaseSpan) -> (Duration, String) {
-    (course.start, "its sessions were never open all at once".to_owned())
+fn never_open(span: PhaseSpan) -> (Duration, String) {
+    (span.start, "its sessions were never open all at once".to_owned())
 }
 
 fn given_up_at(at: Duration, since: Duration, cause: &str) -> String {
@@ -271,18 +271,17 @@ fn given_up_at(at: Duration, since: Duration, cause: &str) -> String {
 }
 
 /// How many arrivals at the end of a phase met no listener, and from when on, if they show that it has gone.
-fn tail(notes: &[&PhaseNotes], course: PhaseSpan) -> Option<(u64, Duration)> {
+fn tail(notes: &[&PhaseNotes], span: PhaseSpan) -> Option<(u64, Duration)> {
     let answered = notes.iter().filter_map(|notes| notes.tail.answered).max();
-    // What was due at the same time as one that was answered proves nothing by itself.
-    let counts = |at: Duration, answered| at > answered || course.vanished && at == answered;
+    // What was scheduled at the same time as one that was answered proves nothing by itself.
+    let counts = |at: Duration, answered| at > answered || span.vanished && at == answered;
     let after = |at: &&Duration| answered.is_none_or(|answered| counts(**at, answered));
     let gone = || notes.iter().flat_map(|notes| notes.tail.gone.iter().filter(after));
     let more: u64 = notes.iter().map(|notes| notes.tail.more).sum();
     let count = gone().count() as u64 + more;
     let since = *gone().min()?;
-    let length = course.end.saturating_sub(course.start);
-    let shows =
-        course.vanished || count >= PROOF || course.end.saturating_sub(since) >= length.mul_f64(ALLOWED);
+    let length = span.end.saturating_sub(span.start);
+    let shows = span.vanished || count >= PROOF || span.end.saturating_sub(since) >= length.mul_f64(ALLOWED);
     shows.then_some((count, since))
 }
 

@@ -81,7 +81,7 @@ struct Worker {
 }
 
 impl Worker {
-    /// Wakes when an arrival is scheduled, when a session tells something, at each second and when the run is stopped; and a
+    /// Wakes when an arrival is scheduled, when a session reports something, at each second and when the run is stopped; and a
     /// hundred times a second, to see whether it still does. Returns what kept it from that, by phase.
     async fn run_loop(
         &self,

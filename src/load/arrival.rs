@@ -1,4 +1,4 @@
-//! Arrivals: their numbers, when they are due, and the walk through the arrivals of one phase.
+//! Arrivals: their numbers, their scheduled times, and the walk through the arrivals of one phase.
 //! Which phase it is, and when a closed phase is over, `schedule` knows.
 
 use std::time::Duration;
@@ -81,7 +81,7 @@ enum Steps {
     Poisson { inverse: Inverse, stream: Box<ChaCha8Rng>, drawn: u64, area: f64 },
     /// Arrival n belongs to burst n / size.
     Burst { size: u64, every: u64 },
-    /// Arrival n is due when a session is free.
+    /// Arrival n starts when a session is free.
     Closed { think: Think, stream: Box<ChaCha8Rng> },
 }
 

@@ -20,7 +20,7 @@ impl Default for Rules {
     }
 }
 
-/// The longest address in octets without strict rules: a header line holds it yet (RFC 5322 2.1.1).
+/// The longest address in bytes without strict rules: a header line holds it yet (RFC 5322 2.1.1).
 const LONGEST: usize = 900;
 
 /// Why a pattern is no mailbox.
@@ -91,7 +91,7 @@ pub enum InvalidAddress {
     Domain(String),
     /// The local part is too long.
     #[error(
-        "`{pattern}` has a local part of {length} octets when its placeholders are at their longest: 64 are allowed"
+        "`{pattern}` has a local part of {length} bytes when its placeholders are at their longest: 64 are allowed"
     )]
     LongLocalPart {
         /// The pattern.
@@ -101,7 +101,7 @@ pub enum InvalidAddress {
     },
     /// The whole is too long.
     #[error(
-        "`{pattern}` has {length} octets when its placeholders are at their longest: {allowed} are allowed"
+        "`{pattern}` has {length} bytes when its placeholders are at their longest: {allowed} are allowed"
     )]
     Long {
         /// The pattern.
@@ -220,7 +220,7 @@ fn check_grammar(mailbox: &str, pattern: &str, rules: Rules) -> Result<(), Inval
     if local.len() > 64 {
         return Err(InvalidAddress::LongLocalPart { pattern: pattern(), length: local.len() });
     }
-    // A path has at most 256 octets with its angle brackets (RFC 5321 4.5.3.1.3).
+    // A path has at most 256 bytes with its angle brackets (RFC 5321 4.5.3.1.3).
     if mailbox.len() > 254 {
         return Err(InvalidAddress::Long { pattern: pattern(), length: mailbox.len(), allowed: 254 });
     }
@@ -245,7 +245,7 @@ fn is_quoted_string(local: &str) -> bool {
     true
 }
 
-/// RFC 5321 `Domain`, each label of at most 63 octets (RFC 1035 2.3.4).
+/// RFC 5321 `Domain`, each label of at most 63 bytes (RFC 1035 2.3.4).
 fn is_domain(domain: &str) -> bool {
     domain.split('.').all(|label| {
         (1..=63).contains(&label.len())

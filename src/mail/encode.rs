@@ -37,9 +37,9 @@ impl Stuffer {
         Stuffer { tail: Tail::Within }
     }
 
-    /// After an octet of the content; a LF is taken for the end of a CRLF.
-    pub(super) fn after(octet: u8) -> Stuffer {
-        let tail = match octet {
+    /// After a byte of the content; a LF is taken for the end of a CRLF.
+    pub(super) fn after(byte: u8) -> Stuffer {
+        let tail = match byte {
             b'\n' => Tail::LineStart,
             b'\r' => Tail::Cr,
             _ => Tail::Within,
@@ -86,7 +86,7 @@ pub(super) mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// What a listener makes of a DATA stream: the content, and how many octets it took. Written line by line, so that it
+    /// What a listener makes of a DATA stream: the content, and how many bytes it took. Written line by line, so that it
     /// shares nothing with the stuffer.
     pub(in crate::mail) fn unstuff(stream: &[u8]) -> Option<(Vec<u8>, usize)> {
         let (mut content, mut taken) = (Vec::new(), 0);

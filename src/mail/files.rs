@@ -4,8 +4,8 @@
 //! # Decisions
 //! - What is declared and what is sent is the content with every line ended by CRLF, whatever the file has. A CR that ends
 //!   no line stays as it is: some listeners refuse it, and that is a thing to test.
-//! - A corpus of up to [`HELD`] octets is held in memory: no file is touched during the run, and none can vanish.
-//! - A larger one is read during the run with blocking calls on the worker's thread, `BLOCK` octets at a time. From the
+//! - A corpus of up to [`HELD`] bytes is held in memory: no file is touched during the run, and none can vanish.
+//! - A larger one is read during the run with blocking calls on the worker's thread, `BLOCK` bytes at a time. From the
 //!   page cache that takes about as long as copying them; from a slow disk it holds up the thread's other sessions, which
 //!   shows in `lag`. A thread of its own for reading would cost two wake-ups a block.
 //! - No descriptor is held between two blocks: each block opens its file and looks whether it is still what was read
@@ -37,11 +37,11 @@ use super::encode::Stuffer;
 use super::stuffed::{Form, Stuffed};
 use crate::smtp::transaction::Lost;
 
-/// A corpus of up to so many octets is held in memory.
+/// A corpus of up to so many bytes is held in memory.
 pub const HELD: u64 = 64 << 20;
-/// What is read of a file at a time, in octets.
+/// What is read of a file at a time, in bytes.
 const BLOCK: usize = 64 * 1024;
-/// The most octets of one file, and of all.
+/// The most bytes of one file, and of all.
 const LARGEST_FILE: u64 = 1 << 31;
 const LARGEST_CORPUS: u64 = 1 << 36;
 
@@ -63,12 +63,12 @@ pub enum InvalidFiles {
     #[error("{0} is empty")]
     Empty(String),
     /// Too large.
-    #[error("{path} has {octets} octets: {allowed} are allowed")]
+    #[error("{path} has {bytes} bytes: {allowed} are allowed")]
     Large {
         /// Which.
         path: String,
         /// What it has.
-        octets: u64,
+        bytes: u64,
         /// What it may have.
         allowed: u64,
     },
@@ -118,7 +118,7 @@ fn shown(path: &Path) -> String {
 /// Reads a small file whole.
 ///
 /// # Errors
-/// It is no regular file, is empty, has more than `most` octets, or cannot be read.
+/// It is no regular file, is empty, has more than `most` bytes, or cannot be read.
 pub fn read(path: &Path, most: u64) -> Result<Vec<u8>, InvalidFiles> {
     let (file, found) = open(path, most)?;
     // No more than it had when it was looked at: some files have no end.
@@ -136,7 +136,7 @@ fn open(path: &Path, allowed: u64) -> Result<(File, Metadata), InvalidFiles> {
     match found.len() {
         _ if !found.is_file() => Err(InvalidFiles::NotRegular(shown(path))),
         0 => Err(InvalidFiles::Empty(shown(path))),
-        octets if octets > allowed => Err(InvalidFiles::Large { path: shown(path), octets, allowed }),
+        bytes if bytes > allowed => Err(InvalidFiles::Large { path: shown(path), bytes, allowed }),
         _ => Ok((file, found)),
     }
 }
@@ -146,7 +146,7 @@ fn open(path: &Path, allowed: u64) -> Result<(File, Metadata), InvalidFiles> {
 struct Identity {
     device: u64,
     inode: u64,
-    octets: u64,
+    bytes: u64,
     changed: (i64, i64),
 }
 
@@ -155,7 +155,7 @@ impl From<&Metadata> for Identity {
         Identity {
             device: found.dev(),
             inode: found.ino(),
-            octets: found.len(),
+            bytes: found.len(),
             changed: (found.mtime(), found.mtime_nsec()),
         }
     }
@@ -164,11 +164,11 @@ impl From<&Metadata> for Identity {
 /// What there is to say of the messages, each a number of files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Remarks {
-    /// With octets above 127, which want 8BITMIME (RFC 6152).
+    /// With bytes above 127, which want 8BITMIME (RFC 6152).
     pub eight_bit: u32,
     /// With a CR that ends no line.
     pub bare_cr: u32,
-    /// With a line of more than 998 octets (RFC 5322 2.1.1).
+    /// With a line of more than 998 bytes (RFC 5322 2.1.1).
     pub long_lines: u32,
     /// With lines that end in LF, sent as CRLF.
     pub bare_lf: u32,
@@ -187,13 +187,13 @@ pub struct Corpus {
 struct Entry {
     path: PathBuf,
     identity: Identity,
-    /// Octets of the content, every line ended by CRLF.
+    /// Bytes of the content, every line ended by CRLF.
     size: u64,
     has_message_id: bool,
-    octets: Octets,
+    bytes: Bytes,
 }
 
-enum Octets {
+enum Bytes {
     Held(Stuffed),
     /// The place in the content at which each block of the file begins.
     Streamed(Vec<u64>),
@@ -223,24 +223,24 @@ impl Corpus {
     fn read_holding(pattern: &Path, held: u64) -> Result<Corpus, InvalidFiles> {
         let Found { paths, skipped, alone } = find(pattern)?;
         let mut corpus = Corpus { files: Vec::new(), digest: [0; 32], remarks: Remarks::default(), skipped };
-        let mut octets = 0_u64;
+        let mut bytes = 0_u64;
         let mut fit = Vec::with_capacity(paths.len());
         for path in paths {
             match open(&path, LARGEST_FILE) {
                 Ok((_, found)) => {
-                    octets += found.len();
+                    bytes += found.len();
                     fit.push(path);
                 }
                 Err(error) => corpus.skip(&path, error, alone)?,
             }
         }
-        if octets > LARGEST_CORPUS {
+        if bytes > LARGEST_CORPUS {
             let path = shown(pattern);
-            return Err(InvalidFiles::Large { path, octets, allowed: LARGEST_CORPUS });
+            return Err(InvalidFiles::Large { path, bytes, allowed: LARGEST_CORPUS });
         }
         let mut digest = Sha256::new();
         for path in fit {
-            match corpus.scan(&path, octets <= held, &mut digest) {
+            match corpus.scan(&path, bytes <= held, &mut digest) {
                 Ok(entry) => corpus.files.push(entry),
                 Err(error) => corpus.skip(&path, error, alone)?,
             }
@@ -271,13 +271,13 @@ impl Corpus {
         let (mut before, mut left, mut size) = (b'\n', found.len(), 0_u64);
         let (mut starts, mut content, mut seen) = (Vec::new(), Vec::new(), Seen::default());
         while left > 0 {
-            let octets = &mut block[..BLOCK.min(usize::try_from(left).unwrap_or(BLOCK))];
-            file.read_exact(octets).map_err(|error| match error.kind() {
+            let bytes = &mut block[..BLOCK.min(usize::try_from(left).unwrap_or(BLOCK))];
+            file.read_exact(bytes).map_err(|error| match error.kind() {
                 io::ErrorKind::UnexpectedEof => InvalidFiles::Changed(shown(path)),
                 _ => InvalidFiles::io(path, &error),
             })?;
             if left == found.len() {
-                match &*octets {
+                match &*bytes {
                     [b'F', b'r', b'o', b'm', b' ', ..] => return Err(InvalidFiles::Mbox(shown(path))),
                     [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => return Err(InvalidFiles::Utf16(shown(path))),
                     _ => {}
@@ -285,25 +285,25 @@ impl Corpus {
                 digest.update(path.file_name().unwrap_or_default().as_bytes());
                 digest.update(found.len().to_le_bytes());
             }
-            left -= octets.len() as u64;
-            digest.update(&*octets);
-            seen.look(octets, before, size == 0);
+            left -= bytes.len() as u64;
+            digest.update(&*bytes);
+            seen.look(bytes, before, size == 0);
             starts.push(size);
-            normalise(octets, before, left == 0, |piece| {
+            normalise(bytes, before, left == 0, |piece| {
                 size += piece.len() as u64;
                 if hold {
                     content.extend_from_slice(piece);
                 }
             });
-            before = octets.last().copied().unwrap_or(before);
+            before = bytes.last().copied().unwrap_or(before);
         }
         let now = file.metadata().map_err(|error| InvalidFiles::io(path, &error))?;
         if Identity::from(&now) != identity {
             return Err(InvalidFiles::Changed(shown(path)));
         }
         seen.remark(before, &mut self.remarks);
-        let octets = if hold { Octets::Held(Stuffed::new(&content, true)) } else { Octets::Streamed(starts) };
-        Ok(Entry { path: path.to_owned(), identity, size, has_message_id: seen.has_message_id, octets })
+        let bytes = if hold { Bytes::Held(Stuffed::new(&content, true)) } else { Bytes::Streamed(starts) };
+        Ok(Entry { path: path.to_owned(), identity, size, has_message_id: seen.has_message_id, bytes })
     }
 
     /// How many messages there are.
@@ -314,22 +314,22 @@ impl Corpus {
 
     /// Whether the messages are held in memory.
     pub fn is_held(&self) -> bool {
-        matches!(self.files[0].octets, Octets::Held(_))
+        matches!(self.files[0].bytes, Bytes::Held(_))
     }
 
-    /// The sizes of the smallest and of the largest, in octets as they are sent.
+    /// The sizes of the smallest and of the largest, in bytes as they are sent.
     pub fn sizes(&self) -> (u64, u64) {
         let sizes = self.files.iter().map(|file| file.size);
         (sizes.clone().min().unwrap_or_default(), sizes.max().unwrap_or_default())
     }
 
-    /// Memory in octets.
+    /// Memory in bytes.
     pub fn memory(&self) -> u64 {
-        let octets = |file: &Entry| match &file.octets {
-            Octets::Held(text) => text.length() + 8 * text.doubled(),
-            Octets::Streamed(starts) => 8 * starts.len() as u64,
+        let bytes = |file: &Entry| match &file.bytes {
+            Bytes::Held(text) => text.length() + 8 * text.doubled(),
+            Bytes::Streamed(starts) => 8 * starts.len() as u64,
         };
-        self.files.iter().map(octets).sum()
+        self.files.iter().map(bytes).sum()
     }
 
     /// SHA-256 over the names, lengths and contents of all files.
@@ -356,7 +356,7 @@ impl Corpus {
         self.files[index].has_message_id
     }
 
-    /// Appends what follows the place `from` of message `index`: about `most` octets if it is held, else the rest of a
+    /// Appends what follows the place `from` of message `index`: about `most` bytes if it is held, else the rest of a
     /// block. Returns the place it ends at.
     pub(super) fn append(
         &self,
@@ -367,13 +367,13 @@ impl Corpus {
         out: &mut Vec<u8>,
     ) -> Result<u64, Lost> {
         let file = &self.files[index];
-        match &file.octets {
-            Octets::Held(text) => {
+        match &file.bytes {
+            Bytes::Held(text) => {
                 let to = file.size.min(from + most);
                 text.append(form, from, to, out);
                 Ok(to)
             }
-            Octets::Streamed(starts) => {
+            Bytes::Streamed(starts) => {
                 let block = starts.partition_point(|start| *start <= from).saturating_sub(1);
                 file.append(block, from - starts[block], form, out)
                     .map_err(|why| Lost(format!("{} {why}", file.path.display())))?;
@@ -384,12 +384,12 @@ impl Corpus {
 }
 
 thread_local! {
-    /// A block and the octet before it.
+    /// A block and the byte before it.
     static READ: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 impl Entry {
-    /// Appends a block of the file, without so many octets at its start.
+    /// Appends a block of the file, without so many bytes at its start.
     fn append(&self, block: usize, skip: u64, form: Form, out: &mut Vec<u8>) -> Result<(), String> {
         let (file, found) = open(&self.path, LARGEST_FILE).map_err(|error| match error {
             InvalidFiles::Io { reason, .. } => format!("cannot be read any more: {reason}"),
@@ -401,11 +401,11 @@ impl Entry {
             return Err(changed());
         }
         let start = (block * BLOCK) as u64;
-        let octets = BLOCK.min(usize::try_from(self.identity.octets - start).unwrap_or(BLOCK));
+        let bytes = BLOCK.min(usize::try_from(self.identity.bytes - start).unwrap_or(BLOCK));
         let lead = usize::from(block > 0);
         READ.with_borrow_mut(|buffer| {
             buffer.resize(BLOCK + 1, 0);
-            let read = &mut buffer[..lead + octets];
+            let read = &mut buffer[..lead + bytes];
             file.read_exact_at(read, start - lead as u64)
                 .map_err(|error| format!("failed to be read: {error}"))?;
             if !file.metadata().is_ok_and(|found| is_same(&found)) {
@@ -414,12 +414,12 @@ impl Entry {
             let (before, read) = if lead == 0 { (b'\n', &read[..]) } else { (read[0], &read[1..]) };
             let (mut skip, mut last) = (skip as usize, before);
             let mut stuffer = None;
-            let ends = start + octets as u64 == self.identity.octets;
+            let ends = start + bytes as u64 == self.identity.bytes;
             normalise(read, before, ends, |piece| {
                 let skipped = skip.min(piece.len());
                 skip -= skipped;
-                if let Some(octet) = piece[..skipped].last() {
-                    last = *octet;
+                if let Some(byte) = piece[..skipped].last() {
+                    last = *byte;
                 }
                 match form {
                     Form::Plain => out.extend_from_slice(&piece[skipped..]),
@@ -434,7 +434,7 @@ impl Entry {
     }
 }
 
-/// Hands on the octets of a block, with CRLF at the end of each line. `before`: the octet before the block; `ends`: the
+/// Hands on the bytes of a block, with CRLF at the end of each line. `before`: the byte before the block; `ends`: the
 /// file ends with it, and so does a line.
 fn normalise(block: &[u8], before: u8, ends: bool, mut sink: impl FnMut(&[u8])) {
     let mut from = 0;
@@ -488,7 +488,7 @@ impl Seen {
         self.line += (block.len() - from) as u64;
     }
 
-    /// `last`: the last octet of the file.
+    /// `last`: the last byte of the file.
     fn remark(&mut self, last: u8, remarks: &mut Remarks) {
         self.longest_line = self.longest_line.max(self.line - u64::from(last == b'\r' && self.line > 0));
         remarks.eight_bit += u32::from(self.eight_bit);
@@ -502,7 +502,7 @@ impl Seen {
 /// Whether the header has a Message-ID, as far as its first block shows.
 fn has_message_id(block: &[u8]) -> bool {
     block
-        .split(|octet| *octet == b'\n')
+        .split(|byte| *byte == b'\n')
         .take_while(|line| !line.is_empty() && *line != b"\r")
         .any(|line| line.get(..11).is_some_and(|name| name.eq_ignore_ascii_case(b"message-id:")))
 }

@@ -5,7 +5,7 @@ use rand_chacha::rand_core::Rng;
 use super::random::{self, Purpose};
 use super::stuffed::{Form, Stuffed};
 
-/// The filler repeats itself after about this many octets, so that it takes no more memory however large messages are.
+/// The filler repeats itself after about this many bytes, so that it takes no more memory however large messages are.
 pub(super) const PERIOD: u64 = 1 << 20;
 
 /// The most characters of a line, without its CRLF: one less than 78, so that a line can be ended where it would be cut.
@@ -23,12 +23,12 @@ const WORDS: &str = "queue relay mailbox envelope sender reply greeting session 
 pub(super) struct Filler {
     /// One period; whole lines.
     lines: Stuffed,
-    /// Its octets, before stuffing.
+    /// Its bytes, before stuffing.
     period: u64,
 }
 
 impl Filler {
-    /// Filler for messages of up to `largest` octets.
+    /// Filler for messages of up to `largest` bytes.
     pub(super) fn new(seed: u64, largest: u64) -> Filler {
         let words: Vec<&str> = WORDS.split_ascii_whitespace().collect();
         let mut stream = random::stream(seed, Purpose::Filler);
@@ -57,7 +57,7 @@ impl Filler {
         Filler { lines: Stuffed::new(&text, true), period: text.len() as u64 }
     }
 
-    /// Appends the octets `from..to`; places count octets before stuffing.
+    /// Appends the bytes `from..to`; places count bytes before stuffing.
     pub(super) fn append(&self, form: Form, mut from: u64, to: u64, out: &mut Vec<u8>) {
         while from < to {
             let start = from % self.period;
@@ -67,9 +67,9 @@ impl Filler {
         }
     }
 
-    /// The octet at a place, before stuffing.
-    pub(super) fn octet(&self, place: u64) -> u8 {
-        self.lines.octet(place % self.period)
+    /// The byte at a place, before stuffing.
+    pub(super) fn byte(&self, place: u64) -> u8 {
+        self.lines.byte(place % self.period)
     }
 }
 
@@ -108,7 +108,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_cuts_give_the_same_octets(cuts in prop::collection::vec(0_u64..2500, 0..6)) {
+        fn any_cuts_give_the_same_bytes(cuts in prop::collection::vec(0_u64..2500, 0..6)) {
             let filler = Filler::new(1, 700);
             let mut cuts: Vec<u64> = cuts.into_iter().chain([0, 2500]).collect();
             cuts.sort_unstable();

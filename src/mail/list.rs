@@ -192,7 +192,7 @@ impl List {
         self.ends.len()
     }
 
-    /// Memory in octets.
+    /// Memory in bytes.
     pub fn memory(&self) -> u64 {
         (self.text.capacity() + 4 * self.ends.capacity()) as u64
     }
@@ -204,7 +204,7 @@ impl List {
         &self.text[start..self.ends[place] as usize]
     }
 
-    /// Octets of the longest.
+    /// Bytes of the longest.
     pub(super) fn longest(&self) -> u64 {
         self.longest
     }

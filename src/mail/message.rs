@@ -22,7 +22,7 @@ use crate::smtp::transaction::Lost;
 /// The author of mail with the null reverse path.
 const MAIL_SYSTEM: &str = "mailer-daemon@smtpress.invalid";
 
-/// How many unstuffed octets a piece has at most.
+/// How many unstuffed bytes a piece has at most.
 const PIECE: u64 = 64 * 1024;
 
 /// Makes the messages of a run: all that they share, rendered once.
@@ -124,7 +124,7 @@ impl Mailer {
         mailer
     }
 
-    /// The least size of a message that is filled up, in octets: what stands before the filler with the longest numbers,
+    /// The least size of a message that is filled up, in bytes: what stands before the filler with the longest numbers,
     /// and one CRLF; about 400. Smaller sizes that are asked for become this one.
     pub fn minimum(&self) -> u64 {
         self.least
@@ -211,7 +211,7 @@ fn content(
     }
 }
 
-/// One message: a handle of a few words, whose octets are rendered when they are asked for.
+/// One message: a handle of a few words, whose bytes are rendered when they are asked for.
 #[derive(Clone, Debug)]
 pub struct Message {
     mailer: Arc<Mailer>,
@@ -268,17 +268,17 @@ impl Message {
         self.signature = Some(signature.into());
     }
 
-    /// How many octets of filler it has, and what stands after them: CRLF, and a `-` before it if the filler would be cut
+    /// How many bytes of filler it has, and what stands after them: CRLF, and a `-` before it if the filler would be cut
     /// between CR and LF.
     fn end(&self, head: u64, filler: &Filler) -> (u64, &'static [u8]) {
-        let octets = self.size - head - 2;
-        match octets.checked_sub(1) {
-            Some(last) if filler.octet(last) == b'\r' => (last, b"-\r\n"),
-            _ => (octets, b"\r\n"),
+        let bytes = self.size - head - 2;
+        match bytes.checked_sub(1) {
+            Some(last) if filler.byte(last) == b'\r' => (last, b"-\r\n"),
+            _ => (bytes, b"\r\n"),
         }
     }
 
-    /// Appends what follows the place `offset`, about `most` octets, at least one. Returns the place it ends at.
+    /// Appends what follows the place `offset`, about `most` bytes, at least one. Returns the place it ends at.
     fn append(&self, form: Form, offset: u64, most: u64, out: &mut Vec<u8>) -> Result<u64, Lost> {
         let (numbers, template) = (self.numbers(), self.head());
         let signature = self.signature.as_deref().unwrap_or_default();
@@ -306,14 +306,14 @@ impl Message {
         match &self.mailer.rest {
             Rest::Nothing => Ok(self.size),
             Rest::Filler { filler, .. } => {
-                let (octets, end) = self.end(head, filler);
+                let (bytes, end) = self.end(head, filler);
                 let from = at - head;
-                let to = octets.min(from + (most - done));
+                let to = bytes.min(from + (most - done));
                 filler.append(form, from, to, out);
-                if to < octets {
+                if to < bytes {
                     return Ok(head + to);
                 }
-                out.extend_from_slice(&end[from.saturating_sub(octets) as usize..]);
+                out.extend_from_slice(&end[from.saturating_sub(bytes) as usize..]);
                 Ok(self.size)
             }
             Rest::File { corpus, .. } => {

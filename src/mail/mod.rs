@@ -33,7 +33,7 @@ pub use size::InvalidSize;
 pub use template::InvalidTemplate;
 pub use text::{InvalidField, InvalidText};
 
-/// A message size in octets, before dot stuffing.
+/// A message size in bytes, before dot stuffing.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Size {
     /// Always the same.
@@ -127,11 +127,11 @@ pub enum Body {
         /// Seeded words follow, up to the size; else the size is what the text has.
         filled: bool,
     },
-    /// A text, and attachments of seeded octets (`multipart/mixed`).
+    /// A text, and attachments of seeded bytes (`multipart/mixed`).
     Attached {
         /// A template.
         text: String,
-        /// Octets of each attachment, before base64.
+        /// Bytes of each attachment, before base64.
         attachments: Vec<u64>,
     },
     /// Messages from files, as they are.
@@ -225,7 +225,7 @@ pub enum InvalidSpec {
     #[error("the text {0}")]
     Text(#[source] InvalidText),
     /// The attachments.
-    #[error("{0} attachments of {1} octets together: at most {most} of {octets} octets are possible", most = text::MOST_ATTACHMENTS, octets = text::MOST_ATTACHED)]
+    #[error("{0} attachments of {1} bytes together: at most {most} of {bytes} bytes are possible", most = text::MOST_ATTACHMENTS, bytes = text::MOST_ATTACHED)]
     Attachments(usize, u64),
     /// Files are sent as they are.
     #[error("messages from files are sent as they are: they cannot be signed, nor have another subject")]
@@ -241,7 +241,7 @@ impl Spec {
         self.parts().map(drop)
     }
 
-    /// Memory that is held for all messages, in octets, roughly.
+    /// Memory that is held for all messages, in bytes, roughly.
     pub fn memory(&self) -> u64 {
         let list = |mailboxes: &Mailboxes| match &mailboxes.source {
             Source::List(list) => list.memory(),
@@ -295,7 +295,7 @@ impl Spec {
             .any(|text| template::parse(&text).is_ok_and(|pieces| pieces.contains(&template::Piece::Session)))
     }
 
-    /// Octets of a recipient's address, at most.
+    /// Bytes of a recipient's address, at most.
     fn longest_recipient(&self) -> u64 {
         match &self.to.source {
             Source::List(list) => list.longest(),
@@ -305,7 +305,7 @@ impl Spec {
         }
     }
 
-    /// Memory that a session holds of its message, in octets, roughly: the commands of a group, and what is signed.
+    /// Memory that a session holds of its message, in bytes, roughly: the commands of a group, and what is signed.
     pub fn memory_of_session(&self, grouped: bool) -> u64 {
         // `RCPT TO:<...>` and its line end.
         let commands = u64::from(self.recipients) * (self.longest_recipient() + 13);
@@ -362,9 +362,9 @@ impl Spec {
             Body::Words | Body::Files { .. } => Vec::new(),
         };
         if let Body::Attached { attachments, .. } = &self.body {
-            let octets = attachments.iter().fold(0, |sum: u64, octets| sum.saturating_add(*octets));
-            if attachments.len() > text::MOST_ATTACHMENTS || octets > text::MOST_ATTACHED {
-                return Err(InvalidSpec::Attachments(attachments.len(), octets));
+            let bytes = attachments.iter().fold(0, |sum: u64, bytes| sum.saturating_add(*bytes));
+            if attachments.len() > text::MOST_ATTACHMENTS || bytes > text::MOST_ATTACHED {
+                return Err(InvalidSpec::Attachments(attachments.len(), bytes));
             }
         }
         Ok(Parts { from, to, sampler, subject, fields, text })

@@ -19,7 +19,7 @@ pub(super) enum Purpose {
     Recipient,
     /// Which file.
     File,
-    /// The octets of attachments.
+    /// The bytes of attachments.
     Attachment,
     /// The letters of a placeholder `{random:N}`, by its place in the profile.
     Letters(u32),

@@ -54,7 +54,7 @@ mod without {
             Err(InvalidSigner::Missing)
         }
 
-        /// Octets of the DKIM-Signature field.
+        /// Bytes of the DKIM-Signature field.
         pub fn length(&self) -> u64 {
             match *self {}
         }
@@ -140,7 +140,7 @@ mod with {
             Ok(signer)
         }
 
-        /// Octets of the DKIM-Signature field.
+        /// Bytes of the DKIM-Signature field.
         pub fn length(&self) -> u64 {
             self.length
         }

@@ -17,7 +17,7 @@ pub enum InvalidSize {
         max: u64,
     },
     /// A weight is negative or not a number.
-    #[error("has the weight {weight} for {size} octets: a weight is a number from 0")]
+    #[error("has the weight {weight} for {size} bytes: a weight is a number from 0")]
     Weight {
         /// The size it is for.
         size: u64,

@@ -13,10 +13,10 @@ pub(super) enum Form {
     Stuffed,
 }
 
-/// The text. Places in it count its octets as they are, before stuffing.
+/// The text. Places in it count its bytes as they are, before stuffing.
 #[derive(Clone)]
 pub(super) struct Stuffed {
-    octets: Vec<u8>,
+    bytes: Vec<u8>,
     /// Where the dots stand that were doubled.
     dots: Vec<u64>,
 }
@@ -27,15 +27,15 @@ impl Stuffed {
         let first = (starts_line && text.first() == Some(&b'.')).then_some(0);
         let others = memmem::find_iter(text, b"\r\n.").map(|line_end| line_end as u64 + 2);
         let dots: Vec<u64> = first.into_iter().chain(others).collect();
-        let mut octets = Vec::with_capacity(text.len() + dots.len());
+        let mut bytes = Vec::with_capacity(text.len() + dots.len());
         let mut stuffer = if starts_line { Stuffer::new() } else { Stuffer::within() };
-        stuffer.stuff(text, &mut octets);
-        Stuffed { octets, dots }
+        stuffer.stuff(text, &mut bytes);
+        Stuffed { bytes, dots }
     }
 
-    /// Octets before stuffing.
+    /// Bytes before stuffing.
     pub(super) fn length(&self) -> u64 {
-        (self.octets.len() - self.dots.len()) as u64
+        (self.bytes.len() - self.dots.len()) as u64
     }
 
     /// How many dots were doubled.
@@ -46,31 +46,31 @@ impl Stuffed {
     /// Appends all of it.
     pub(super) fn append_all(&self, form: Form, out: &mut Vec<u8>) {
         match form {
-            Form::Stuffed => out.extend_from_slice(&self.octets),
+            Form::Stuffed => out.extend_from_slice(&self.bytes),
             Form::Plain => self.append(form, 0, self.length(), out),
         }
     }
 
-    /// Appends the octets `from..to`.
+    /// Appends the bytes `from..to`.
     pub(super) fn append(&self, form: Form, from: u64, to: u64, out: &mut Vec<u8>) {
         let (mut place, end) = (self.at(from), self.at(to));
         if form == Form::Plain {
             let before = self.dots.partition_point(|&dot| dot < from);
             for (index, &dot) in self.dots.iter().enumerate().skip(before).take_while(|&(_, &dot)| dot < to) {
                 let doubled = dot as usize + index;
-                out.extend_from_slice(&self.octets[place..doubled]);
+                out.extend_from_slice(&self.bytes[place..doubled]);
                 place = doubled + 1;
             }
         }
-        out.extend_from_slice(&self.octets[place..end]);
+        out.extend_from_slice(&self.bytes[place..end]);
     }
 
-    /// The octet at a place.
-    pub(super) fn octet(&self, place: u64) -> u8 {
-        self.octets[self.at(place)]
+    /// The byte at a place.
+    pub(super) fn byte(&self, place: u64) -> u8 {
+        self.bytes[self.at(place)]
     }
 
-    /// Where the octet at a place stands in the stuffed text; for a doubled dot, the first of the two.
+    /// Where the byte at a place stands in the stuffed text; for a doubled dot, the first of the two.
     fn at(&self, place: u64) -> usize {
         place as usize + self.dots.partition_point(|&dot| dot < place)
     }
@@ -114,8 +114,8 @@ mod tests {
             let mut all = Vec::new();
             stuffed.append_all(Form::Stuffed, &mut all);
             prop_assert_eq!(all, whole);
-            for (place, octet) in text.iter().enumerate() {
-                prop_assert_eq!(stuffed.octet(place as u64), *octet);
+            for (place, byte) in text.iter().enumerate() {
+                prop_assert_eq!(stuffed.byte(place as u64), *byte);
             }
         }
     }

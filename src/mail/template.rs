@@ -16,7 +16,7 @@ use super::stuffed::{Form, Stuffed};
 
 /// The most letters of one `{random:N}`.
 pub(super) const MOST_LETTERS: u8 = 64;
-/// The most octets that a run id has in a template; what is longer is cut.
+/// The most bytes that a run id has in a template; what is longer is cut.
 pub(super) const RUN_ID: usize = 24;
 
 /// What `{random:N}` is written in.
@@ -359,7 +359,7 @@ impl Template {
         (out.len() - before) as u64 - doubled
     }
 
-    /// Appends what follows the place `from`, about `most` octets. Returns the place it ends at.
+    /// Appends what follows the place `from`, about `most` bytes. Returns the place it ends at.
     pub(super) fn append(
         &self,
         form: Form,
@@ -518,7 +518,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_cuts_give_the_same_octets(
+        fn any_cuts_give_the_same_bytes(
             text in prop::collection::vec(
                 prop::sample::select(vec!["{n}", "{random:15}", "{session}", ".", "\r\n", "a", "{n:5..500}"]), 0..12,
             ),

@@ -1,7 +1,7 @@
 //! What the user writes of a message: its header fields, its text, its attachments; made into templates of what is sent.
 //!
 //! # Decisions
-//! - MIME is mail-builder's, rendered once: base64 of seeded octets, boundaries that depend on the seed alone.
+//! - MIME is mail-builder's, rendered once: base64 of seeded bytes, boundaries that depend on the seed alone.
 //! - A text of short lines of ASCII is sent as it is. Any other is quoted-printable (RFC 2045 6.7), its placeholders
 //!   between soft line breaks, so that no line grows too long whatever they become.
 
@@ -12,13 +12,13 @@ use rand_chacha::rand_core::Rng;
 use super::random::{self, Purpose};
 use super::template::{self, Binding, Draft, InvalidTemplate, Of, Piece};
 
-/// The most octets of a line, without its CRLF (RFC 5322 2.1.1).
+/// The most bytes of a line, without its CRLF (RFC 5322 2.1.1).
 const LINE: usize = 998;
-/// The most octets of a text.
+/// The most bytes of a text.
 pub(super) const MOST_TEXT: usize = 256 * 1024;
 /// The most header fields.
 const MOST_FIELDS: usize = 1000;
-/// The most octets of all attachments together: they are rendered before the run.
+/// The most bytes of all attachments together: they are rendered before the run.
 pub(super) const MOST_ATTACHED: u64 = 128 << 20;
 /// The most attachments.
 pub(super) const MOST_ATTACHMENTS: usize = 1000;
@@ -52,7 +52,7 @@ pub enum InvalidField {
     )]
     NotAscii(char),
     /// Longer than a line may be (RFC 5322 2.1.1).
-    #[error("has {0} octets when its placeholders are at their longest: a line has at most 998")]
+    #[error("has {0} bytes when its placeholders are at their longest: a line has at most 998")]
     Long(usize),
     /// A placeholder.
     #[error("{0}")]
@@ -69,7 +69,7 @@ pub enum InvalidText {
     #[error("is empty: write at least a line")]
     Empty,
     /// It has too much.
-    #[error("has {0} octets: {MOST_TEXT} are allowed; use `size` for larger messages")]
+    #[error("has {0} bytes: {MOST_TEXT} are allowed; use `size` for larger messages")]
     Long(usize),
     /// A placeholder.
     #[error("{0}")]
@@ -195,7 +195,7 @@ pub(super) fn simple(pieces: &[Piece], binding: &mut Binding<'_>) -> Draft {
     draft
 }
 
-/// The same with attachments of so many octets (before base64): `multipart/mixed` (RFC 2046 5.1.3).
+/// The same with attachments of so many bytes (before base64): `multipart/mixed` (RFC 2046 5.1.3).
 pub(super) fn multipart(
     pieces: &[Piece],
     attachments: &[u64],
@@ -208,8 +208,8 @@ pub(super) fn multipart(
     let kind = ContentType::new(kind).attribute("charset", charset);
     let mut parts = vec![MimePart::new(kind, BodyPart::Text(TEXT_MARK.into())).transfer_encoding(encoding)];
     let boundary = format!("=_smtpress_{:016x}", random.next_u64());
-    for (index, octets) in attachments.iter().enumerate() {
-        let mut content = vec![0; *octets as usize];
+    for (index, bytes) in attachments.iter().enumerate() {
+        let mut content = vec![0; *bytes as usize];
         random.fill_bytes(&mut content);
         let name = format!("attachment-{}.bin", index + 1);
         parts.push(MimePart::new("application/octet-stream", content).attachment(name));

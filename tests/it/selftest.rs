@@ -98,7 +98,7 @@ fn the_uncapped_stall_alone_would_not() {
 }
 
 #[test]
-fn failing_and_refused_messages_are_in_the_books_once() {
+fn failing_and_refused_messages_are_counted_once() {
     let [check, _] = play("books");
     assert!(check.holds(), "{check:?}");
 }

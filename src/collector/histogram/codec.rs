@@ -1,7 +1,7 @@
 //! A distribution as text: HdrHistogram's compressed V2 encoding in base64, as every reader of HDR logs knows it.
 //!
 //! # Decisions
-//! - The library writes and reads. Its reader believes the lengths it is told and would reserve gigabytes for a text of
+//! - The library writes and reads. Its reader believes the lengths it reads and would reserve gigabytes for a text of
 //!   fifty bytes, and texts come from result files that anyone may have made: everything is inflated within bounds, and the
 //!   header checked, before the library sees it.
 

@@ -105,7 +105,7 @@ fn m12_accepted_percentiles_reckon_with_arrivals_without_an_end_and_m22_rows_sta
 }
 
 #[test]
-fn m10_books_that_do_not_sum_are_a_fault() {
+fn m10_counts_that_do_not_reconcile_are_a_fault() {
     let mut measured = run(2);
     end(&mut measured.tally.phases[1], Outcome::Accepted, 500, MS);
     assert_eq!(codes(&measured, &[info("a"), info("b")]), []);
@@ -117,7 +117,7 @@ fn m10_books_that_do_not_sum_are_a_fault() {
     let [reason] = &summary.validity.reasons[..] else { panic!("one reason") };
     assert_eq!((reason.code, reason.phase), (Code::Counts, Some(1)));
     assert!(reason.sentence.contains("phase `b`"));
-    assert!(reason.sentence.ends_with("transactions begun is 1, but their outcomes is 0"));
+    assert!(reason.sentence.ends_with("transactions started is 1, but their outcomes is 0"));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Whether a measurement can be trusted (M23): every reason why it says more about us than about the listener.
 //!
 //! # Decisions
-//! - Warm-up phases give no reason, with one exception: books that do not sum are a fault of ours wherever they stand.
+//! - Warm-up phases give no reason, with one exception: counts that do not reconcile are a fault of smtpress in any phase.
 //! - Arrivals that were not started are the profile's will, and no reason, where it says that they be shed, where all the
 //!   sessions it allows were open, or where the run was stopped.
 
@@ -22,9 +22,9 @@ use crate::condition::Group;
 /// The kinds of reasons.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Code {
-    /// We started arrivals late.
+    /// The generator started arrivals late.
     GeneratorLag,
-    /// We did not start what was due.
+    /// The generator did not start what was scheduled.
     NotStarted,
     /// Our own machine ran out of something (M24).
     OwnResource,
@@ -38,7 +38,7 @@ pub enum Code {
     ClockJumped,
     /// A worker or shard never reported to the end.
     WorkerLost,
-    /// The counts do not sum (M10): a fault of ours.
+    /// The counts do not reconcile (M10): a fault of smtpress.
     Counts,
 }
 
@@ -107,7 +107,7 @@ impl Validity {
 const LAG_FLOOR: Duration = Duration::from_millis(5);
 /// The share of the median session time that lateness may reach.
 const LAG_SHARE: f64 = 0.05;
-/// The share of due arrivals that must be started.
+/// The share of scheduled arrivals that must be started.
 const STARTED: f64 = 0.99;
 /// The share of a phase's seconds in which our CPU may be saturated.
 const SATURATED: f64 = 0.05;
@@ -134,7 +134,7 @@ impl Validity {
                     );
                 }
             }
-            found.extend(books(&tally.counts).map(|sentence| (Code::Counts, sentence)));
+            found.extend(conservation(&tally.counts).map(|sentence| (Code::Counts, sentence)));
             reasons.extend(found.into_iter().map(|(code, sentence)| InvalidReason {
                 code,
                 phase: Some(index),
@@ -177,7 +177,7 @@ fn not_started(measured: &Measured, phase: &PhaseSummary) -> Found {
         false => "lower the load or give the generator more threads",
     };
     let sentence = format!(
-        "only {started} of {scheduled} due arrivals were started, though at most {} of {} sessions were open; {remedy}",
+        "only {started} of {scheduled} scheduled arrivals were started, though at most {} of {} sessions were open; {remedy}",
         phase.peak_sessions, phase.info.max_sessions
     );
     Some((Code::NotStarted, sentence))
@@ -230,12 +230,12 @@ fn generator_cpu(measured: &Measured, index: usize) -> Found {
 }
 
 /// Conservation (M10): what was counted in must be what was counted out.
-fn books(counts: &Counts) -> Option<String> {
+fn conservation(counts: &Counts) -> Option<String> {
     let shed = counts.arrivals.of(Outcome::Shed);
     let sums = [
         ("scheduled", counts.scheduled, "shed + started", shed + counts.started),
         ("started", counts.started, "all outcomes", counts.arrivals.ended()),
-        ("transactions begun", counts.attempted, "their outcomes", counts.transactions.ended()),
+        ("transactions started", counts.attempted, "their outcomes", counts.transactions.ended()),
     ];
     let wrong: Vec<String> = sums
         .iter()
@@ -243,7 +243,7 @@ fn books(counts: &Counts) -> Option<String> {
         .map(|(name, left, sum, right)| format!("{name} is {left}, but {sum} is {right}"))
         .collect();
     (!wrong.is_empty())
-        .then(|| format!("the books do not sum, which is a fault in smtpress: {}", wrong.join("; ")))
+        .then(|| format!("the counts do not reconcile, which is a fault in smtpress: {}", wrong.join("; ")))
 }
 
 fn clock_jumped(measured: &Measured) -> Found {

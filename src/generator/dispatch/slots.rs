@@ -1,4 +1,4 @@
-//! What the dispatcher knows of the open sessions: which rest, which are being opened, which were told to leave.
+//! What the dispatcher knows of the open sessions: which rest, which are being opened, which are leaving.
 
 use std::time::Duration;
 
@@ -26,11 +26,11 @@ pub(super) struct Slot {
     pub opening: bool,
     /// When it was decided to open it.
     pub opened_at: Duration,
-    /// It was told to go.
+    /// It is to leave.
     pub leaving: bool,
-    /// It was told to go at once.
+    /// It is ended at once.
     pub aborted: bool,
-    /// Arrivals under way on it.
+    /// Arrivals in flight on it.
     pub in_flight: u32,
     /// The phase of the arrival taken last.
     pub arrival_phase: u32,
@@ -149,7 +149,7 @@ impl Slots {
         }
     }
 
-    /// The session is told to go; it rests no more.
+    /// The session is to leave; it rests no more.
     pub fn leave(&mut self, id: SlotId) {
         self.unrest(id);
         if !std::mem::replace(&mut self.of_mut(id).leaving, true) {
@@ -161,12 +161,12 @@ impl Slots {
         self.live
     }
 
-    /// ActiveArrival sessions that were told to go.
+    /// Sessions that are leaving.
     pub fn leaving(&self) -> u64 {
         self.leaving
     }
 
-    /// ActiveArrival sessions that were not.
+    /// Open sessions that are not leaving.
     pub fn staying(&self) -> u64 {
         self.live - self.leaving
     }

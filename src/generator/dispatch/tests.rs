@@ -74,8 +74,11 @@ fn an_arrival_that_waits_keeps_its_time_and_its_turn() {
     let mut world = World::new(plan, SimulatedTarget::default(), 1);
     world.run();
     assert_eq!((world.of(Outcome::Accepted), world.peak), (20, 1));
-    let intended: Vec<u64> =
-        world.begun.iter().map(|(arrival, _)| u64::try_from(arrival.intended.as_millis()).unwrap()).collect();
+    let intended: Vec<u64> = world
+        .started
+        .iter()
+        .map(|(arrival, _)| u64::try_from(arrival.intended.as_millis()).unwrap())
+        .collect();
     assert_eq!(intended, (0..20).map(|k| k * 10).collect::<Vec<_>>());
 }
 
@@ -97,7 +100,7 @@ fn drop_sheds_what_finds_no_session_and_queue_does_not() {
 }
 
 #[test]
-fn an_arrival_that_came_due_since_the_last_look_is_not_passed_over() {
+fn an_arrival_that_came_due_since_the_last_call_is_not_passed_over() {
     let plan = Arc::new(plan(vec![phase(rate(100.0), Some(1000), Unit::Message, 1)]));
     let mut dispatch = Dispatch::new(plan, Shard::WHOLE);
     let mut recorder = Recorder::new(1, 0);
@@ -145,7 +148,7 @@ fn an_arrival_of_an_open_load_that_meets_no_session_opens_one_at_once() {
             assert_eq!(waits.max(), Some(ms(0)), "{unit:?}: no arrival waits for a pause");
             assert_eq!(world.counts(0).backoffs, 0);
             // Of those that are accepted the slowest met no session, and was served by its own: 3 ms to open it.
-            let late = world.begun.iter().map(|(arrival, at)| *at - arrival.intended).max();
+            let late = world.started.iter().map(|(arrival, at)| *at - arrival.intended).max();
             assert!(late <= Some(ms(5)), "{unit:?}: {late:?}");
         }
     }
@@ -215,7 +218,7 @@ fn no_pause_is_part_of_the_times_of_a_closed_load() {
                 World::new(plan, SimulatedTarget { drops: 60, refuses: 30, ..SimulatedTarget::default() }, 1);
             world.run();
             assert!(world.counts(0).backoffs > 5, "{:?}", world.counts(0));
-            let late = world.begun.iter().map(|(arrival, at)| *at - arrival.intended).max();
+            let late = world.started.iter().map(|(arrival, at)| *at - arrival.intended).max();
             assert!(late <= Some(ms(1)), "{unit:?} {think}: {late:?}");
         }
     }
@@ -274,7 +277,7 @@ fn a_stop_sheds_what_waits_and_begins_nothing_more() {
     world.stop = Some((ms(500), ms(600)));
     let end = world.run();
     assert!(end <= ms(600), "{end:?}");
-    assert!(world.begun.iter().all(|(_, at)| *at <= ms(500)));
+    assert!(world.started.iter().all(|(_, at)| *at <= ms(500)));
     assert!(world.counts(0).arrivals.of(Outcome::Shed) > 100);
 }
 
@@ -283,14 +286,14 @@ fn what_is_given_back_when_there_is_no_time_left_is_shed() {
     let plan = plan(vec![phase(rate(10.0), Some(100), Unit::Message, 3)]);
     let mut world = World::new(plan, SimulatedTarget::default(), 1);
     world.run_until(ms(3));
-    let (arrival, _) = world.begun[0];
+    let (arrival, _) = world.started[0];
     world.dispatch.stop(ms(5), &mut world.recorder);
     world.dispatch.give_back(0, arrival, &mut world.recorder);
     assert_eq!((world.gauges().waiting, world.counts(0).arrivals.of(Outcome::Shed)), (0, 1));
 }
 
 #[test]
-fn a_ramp_downwards_lets_go_only_those_that_are_too_many() {
+fn a_ramp_downwards_ends_only_those_that_are_too_many() {
     for (unit, think) in [(Unit::Message, 0), (Unit::Message, 40), (Unit::Session, 0), (Unit::Session, 40)] {
         let load = sessions(&[(0, 20.0), (500, 20.0), (1000, 10.0), (2000, 10.0)], think);
         let mut world =
@@ -303,7 +306,7 @@ fn a_ramp_downwards_lets_go_only_those_that_are_too_many() {
             assert_eq!((opened, world.opened.len(), world.gauges().sessions), (20, 20, 10), "think {think}");
             assert_eq!(world.closings, 10);
         }
-        let waited = world.begun.iter().filter(|(arrival, at)| *at > arrival.intended + ms(25)).count();
+        let waited = world.started.iter().filter(|(arrival, at)| *at > arrival.intended + ms(25)).count();
         assert_eq!(waited, 0, "a closed load with think times has no queue: {unit:?} {think}");
         assert!(world.gauges().in_flight <= 10);
         world.run();

@@ -11,7 +11,7 @@ pub(super) const MAX_OPENING: u64 = 256;
 /// How fast sessions may be opened: a rate, and for closed loads a pause after failures.
 ///
 /// After a failure one session is tried at a time, at growing intervals; each success doubles how many may be tried at
-/// once. So a limit of the listener is probed gently and the target concurrency comes back soon after it lets go.
+/// once. So a limit of the listener is probed gently and the target concurrency is reached again soon after the limit is gone.
 #[derive(Debug)]
 pub(super) struct Throttle {
     pauses: Reconnect,

@@ -1,4 +1,4 @@
-//! The ends of a session and of its arrivals: what is counted, and what the pool is told.
+//! The ends of a session and of its arrivals: what is counted, and what the pool learns.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ impl Session {
             };
             match outcome {
                 Outcome::Shed => self.accounting.arrival_not_started(arrival.phase, self.started),
-                // It was ended by our own side before it came to the message that it was opened for.
+                // The generator ended it before the message that it was opened for.
                 Outcome::Accepted if self.first.is_some() => self.end(arrival, &times, Outcome::Interrupted),
                 outcome => self.end(arrival, &times, outcome),
             }

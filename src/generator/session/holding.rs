@@ -2,9 +2,9 @@
 //! held its session all the same (M10d); a host that does not even acknowledge it was not there to hold any.
 //!
 //! # Decisions
-//! - TCP tells the two apart, see `Stream::watch`. Time-outs of ours that are shorter than TCP's end the session as they
+//! - TCP tells the two apart, see `Stream::watch`. The time-outs of the profile that are shorter than TCP's end the session as they
 //!   always do, and its socket is kept until TCP has made up its mind.
-//! - When the host went is not known. What is known is since when nothing was heard from it: that is told.
+//! - When the host went is not known. What is known is since when nothing was heard from it: that is reported.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ const SLACK: Duration = Duration::from_secs(2);
 pub(super) struct Hold {
     /// When it began to be held: the last thing that was said had its answer.
     pub since: Option<Duration>,
-    /// When it was told to leave.
+    /// When it was to leave.
     pub left: Option<Duration>,
     /// QUIT was answered, by whatever: the host is there.
     answered: bool,
@@ -51,12 +51,12 @@ impl Hold {
 }
 
 impl Session {
-    /// Waits until TCP has told whether the host is there of which nothing was heard since QUIT; does nothing for all others.
+    /// Waits until TCP knows whether a host is there that was silent since QUIT; does nothing for all others.
     pub(super) async fn look_for_host(&mut self, stream: &mut Stream) {
         let Hold { since: Some(_), left: Some(left), answered: false, gone: false } = self.hold else {
             return;
         };
-        // A run that was stopped is not judged, and waits for nobody.
+        // A run that was stopped is not judged, and waits for no host.
         if self.ended_by_listener || *self.pool.context.stop.borrow() != Stop::Run {
             return;
         }

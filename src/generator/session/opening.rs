@@ -32,7 +32,7 @@ impl Session {
         }
     }
 
-    /// The TLS handshake whose step was told last is complete.
+    /// The TLS handshake of the last step is complete.
     pub(super) fn secured(&mut self, handshake: &Handshake) {
         let phase = self.current_phase();
         let mut recorder = self.accounting.recorder();

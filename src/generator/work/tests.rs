@@ -79,7 +79,7 @@ fn the_last_arrival_alone_leaves_it_open_whether_anybody_listens() {
     let load = LoadModel::Rate { curve: Curve::constant(100.0), spacing: Spacing::Uniform };
     let plan = plan(vec![phase(load, Some(10_000), Unit::Message, 10)]);
     let notes = noted(&[(9980, served), (9990, gone)]);
-    assert!(work(&plan, 0, COURSE, &notes).is_done(), "somebody listens: it was a hiccup");
+    assert!(work(&plan, 0, COURSE, &notes).is_done(), "a listener answers: it was a hiccup");
     let short = work(&plan, 0, PhaseSpan { vanished: true, ..COURSE }, &notes);
     assert_eq!((short.asked, short.done), (1000, 999));
     assert_eq!(short.why.as_deref(), Some("the last one, from 9.99 s on, was not served"));
@@ -170,6 +170,6 @@ proptest! {
         arrivals.rotate_left(turn);
         prop_assert_eq!(tail_of(&[&arrivals]), must);
         let (some, others) = arrivals.split_at(arrivals.len() / 2);
-        prop_assert_eq!(tail_of(&[some, others]), must, "whoever saw them");
+        prop_assert_eq!(tail_of(&[some, others]), must, "whichever worker saw them");
     }
 }

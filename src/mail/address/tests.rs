@@ -202,7 +202,7 @@ fn addresses_beyond_ascii_need_smtputf8() {
     for wrong in ["a@-\u{fc}.test", "a@\u{fc}..test", "a..\u{fc}@b.test"] {
         assert!(check_mailbox(wrong, UTF8).is_err(), "{wrong}");
     }
-    // Lengths are of octets, not of characters.
+    // Lengths are of bytes, not of characters.
     assert!(check_mailbox(&format!("{}@b", "\u{fc}".repeat(33)), UTF8).is_err());
 }
 

@@ -133,7 +133,7 @@ impl Names {
 
 /// The files that a pattern names.
 pub(super) fn find(pattern: &Path) -> Result<Found, InvalidFiles> {
-    let is_pattern = |part: &OsStr| part.as_bytes().iter().any(|octet| memchr(*octet, b"*?[").is_some());
+    let is_pattern = |part: &OsStr| part.as_bytes().iter().any(|byte| memchr(*byte, b"*?[").is_some());
     let name = pattern.file_name().unwrap_or_default();
     if pattern.parent().is_some_and(|folder| is_pattern(folder.as_os_str())) {
         return Err(InvalidFiles::Folder(shown(pattern)));

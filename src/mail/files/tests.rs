@@ -27,14 +27,14 @@ fn sent(corpus: &Corpus, index: usize, form: Form, from: u64) -> Vec<u8> {
     out
 }
 
-/// What a content should be, reckoned octet by octet.
+/// What a content should be, reckoned byte by byte.
 fn expected(file: &[u8]) -> Vec<u8> {
     let mut out: Vec<u8> = Vec::new();
-    for octet in file {
-        if *octet == b'\n' && out.last() != Some(&b'\r') {
+    for byte in file {
+        if *byte == b'\n' && out.last() != Some(&b'\r') {
             out.push(b'\r');
         }
-        out.push(*octet);
+        out.push(*byte);
     }
     match out.last() {
         Some(b'\n') => {}
@@ -94,7 +94,7 @@ proptest! {
     #[test]
     fn any_file_is_sent_as_it_is_but_for_its_line_ends(
         parts in prop::collection::vec(
-            prop::sample::select(vec!["\n", "\r", ".", "a", "\r\n", "\n.", "a line of some octets\n", "\u{e9}"]), 1..80,
+            prop::sample::select(vec!["\n", "\r", ".", "a", "\r\n", "\n.", "a line of some bytes\n", "\u{e9}"]), 1..80,
         ),
         filler in 0_usize..2 * BLOCK,
         places in prop::collection::vec(any::<u64>(), 4),
@@ -147,7 +147,7 @@ fn what_cannot_be_sent_is_refused_and_never_waited_for() {
     sparse.set_len(LARGEST_FILE + 1).unwrap();
     assert_eq!(
         error(&at("large.eml")),
-        format!("{here}/large.eml has 2147483649 octets: 2147483648 are allowed")
+        format!("{here}/large.eml has 2147483649 bytes: 2147483648 are allowed")
     );
     assert!(matches!(read(&at("fifo"), 10), Err(InvalidFiles::NotRegular(_))));
     assert!(matches!(read(&at("large.eml"), 10), Err(InvalidFiles::Large { .. })));

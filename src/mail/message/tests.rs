@@ -23,7 +23,7 @@ fn wire(message: &Message) -> (Vec<u8>, Vec<u64>) {
     while offsets[offsets.len() - 1] < message.size() {
         let before = out.len();
         offsets.push(message.body(offsets[offsets.len() - 1], &mut out).unwrap());
-        assert!(out.len() - before <= 70 * 1024, "a piece of {} octets", out.len() - before);
+        assert!(out.len() - before <= 70 * 1024, "a piece of {} bytes", out.len() - before);
     }
     (out, offsets)
 }
@@ -176,7 +176,7 @@ fn plain(message: &Message) -> Vec<u8> {
     while at < message.size() {
         let before = out.len();
         at = message.append(Form::Plain, at, PIECE, &mut out).unwrap();
-        assert!(out.len() - before <= 70 * 1024, "a piece of {} octets", out.len() - before);
+        assert!(out.len() - before <= 70 * 1024, "a piece of {} bytes", out.len() - before);
     }
     out
 }
@@ -207,7 +207,7 @@ fn every_offset_of_small_messages_goes_on() {
 
 proptest! {
     #[test]
-    fn any_offset_goes_on_where_the_octets_before_it_end(
+    fn any_offset_goes_on_where_the_bytes_before_it_end(
         size in 0_u64..200_000,
         n: u64,
         offset in 0_u64..200_000,
@@ -313,8 +313,8 @@ fn a_text_beyond_ascii_is_read_back() {
     let spec = Spec { body: Body::Text { text, filled: false }, ..spec(1, Size::Fixed(0)) };
     let content = checked(&mailer(&spec).message(42));
     assert!(
-        content.split(|octet| *octet == b'\n').all(|line| line.len() <= 79),
-        "a line of more than 78 octets"
+        content.split(|byte| *byte == b'\n').all(|line| line.len() <= 79),
+        "a line of more than 78 bytes"
     );
     assert!(content.is_ascii());
     let parsed = mail_parser::MessageParser::new().parse(&content).unwrap();
@@ -336,7 +336,7 @@ fn attachments_are_read_back_with_their_sizes() {
     assert_eq!(parsed.body_text(0).unwrap(), "Message 7\r\n.dot\r\n");
     let attached: Vec<usize> = parsed.attachments().map(|part| part.contents().len()).collect();
     assert_eq!(attached, sizes.map(|size| size as usize));
-    assert_eq!(content, checked(&mailer(&spec).message(7)), "the same seed, the same octets");
+    assert_eq!(content, checked(&mailer(&spec).message(7)), "the same seed, the same bytes");
     let other = Arc::new(Mailer::new(&spec, 43, "run-1", DATE)).message(7);
     assert_ne!(content, checked(&other));
     let hash: [u8; 32] = Sha256::digest(&content).into();
@@ -448,9 +448,6 @@ fn what_cannot_be_sent_is_refused_in_clear_words() {
     let body = Body::Attached { text: "a".into(), attachments: vec![u64::MAX, 5] };
     assert_eq!(
         error(Spec { body, ..good }),
-        format!(
-            "2 attachments of {} octets together: at most 1000 of 134217728 octets are possible",
-            u64::MAX
-        )
+        format!("2 attachments of {} bytes together: at most 1000 of 134217728 bytes are possible", u64::MAX)
     );
 }

@@ -106,7 +106,7 @@ fn impossible_sizes_are_refused() {
     );
     assert_eq!(
         error(Size::Weighted(vec![(5, -1.0)])),
-        "has the weight -1 for 5 octets: a weight is a number from 0"
+        "has the weight -1 for 5 bytes: a weight is a number from 0"
     );
     assert!(matches!(Sampler::new(&Size::Weighted(vec![(5, f64::NAN)])), Err(InvalidSize::Weight { .. })));
     let log_normal = |median, sigma, min, max| error(Size::LogNormal { median, sigma, min, max });

@@ -1,4 +1,4 @@
-//! A target of several addresses: which is tried, what is told of each, and the safety rule for every connection.
+//! A target of several addresses: which is tried, what is reported of each, and the safety rule for every connection.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -45,7 +45,7 @@ fn sessions_go_to_the_first_address_that_answers_and_each_is_counted() {
 }
 
 #[test]
-fn a_refusal_is_told_whatever_else_fails_and_in_whatever_order() {
+fn a_refusal_is_reported_whatever_else_fails_and_in_whatever_order() {
     for addresses in [["127.0.0.9", "255.255.255.255"], ["255.255.255.255", "127.0.0.9"]] {
         let mut plan = plan(vec![phase(shared(2, 1), None, Unit::Message)]);
         plan.allow = vec!["mx.recipient.example".to_owned()];

@@ -75,7 +75,7 @@ fn while_the_name_is_looked_up_or_the_connection_made() {
 fn sessions_of_a_closed_load_that_are_never_greeted() {
     use smtpress::generator::Stop;
     use smtpress::listener::limits::{Limits, ShownBy};
-    // No arrival is begun, and still it is said why.
+    // No arrival starts, and the reason is still reported.
     let limits = Limits { max_connections: Some(0), shown_by: ShownBy::NoGreeting, ..Limits::default() };
     let stops = vec![(ms(2200), Stop::Now)];
     let stage = Stage { limits, stops, ..Stage::default() };

@@ -44,7 +44,7 @@ fn m12_what_is_under_way_at_the_end_counts_as_at_least() {
     let told = run(&plan, Limits { stall, ..Limits::default() });
     let (accepted, interrupted) = (told.of(Outcome::Accepted), told.of(Outcome::Interrupted));
     assert!(accepted > 40 && interrupted > 60, "{:?}", told.counts());
-    // What was begun before the stall may have had its dot out.
+    // What had started before the stall may have had its dot out.
     assert_eq!(accepted + interrupted + told.of(Outcome::InDoubt), 200);
     assert_eq!(told.hist(Metric::Response, Outcome::Interrupted).count(), interrupted);
     assert!(told.hist(Metric::Response, Outcome::Interrupted).min_ns() >= 300_000_000);

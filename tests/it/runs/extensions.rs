@@ -27,8 +27,8 @@ fn offering() -> Limits {
     Limits { offers: ALL, ..Limits::default() }
 }
 
-fn chunks(wanted: Use, octets: u64) -> Chunking {
-    Chunking { wanted, size: octets.try_into().unwrap() }
+fn chunks(wanted: Use, bytes: u64) -> Chunking {
+    Chunking { wanted, size: bytes.try_into().unwrap() }
 }
 
 /// 200 messages over 8 sessions.
@@ -48,13 +48,13 @@ fn steps(told: &Told, step: Step, outcome: Outcome) -> u64 {
 const GROUPINGS: [Pipelining; 3] = [Pipelining::Off, Pipelining::Auto, Pipelining::Full];
 
 #[test]
-fn chunks_bring_the_same_octets_as_data() {
+fn chunks_bring_the_same_bytes_as_data() {
     let mut digests = Vec::new();
     for pipelining in GROUPINGS {
-        for (wanted, octets) in
+        for (wanted, bytes) in
             [(Use::Off, 1), (Use::Require, 100_000), (Use::Require, 64 * 1024), (Use::Auto, 777)]
         {
-            let plan = some(pipelining, |plan| plan.script.wishes.chunking = chunks(wanted, octets));
+            let plan = some(pipelining, |plan| plan.script.wishes.chunking = chunks(wanted, bytes));
             let told = run(&plan, offering());
             assert_eq!((told.of(Outcome::Accepted), told.ledger.messages), (200, 200));
             let data = if wanted == Use::Off { 200 } else { 0 };

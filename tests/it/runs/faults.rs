@@ -1,4 +1,4 @@
-//! Whatever the listener does wrong, the books balance and the ledger agrees (M10, M10b; the stage holds both to every run):
+//! Whatever the listener does wrong, the counts reconcile with each other and with the ledger (M10, M10b; the stage holds both to every run):
 //! refusals in each way of showing, replies at each step, resets, closes, silence and nonsense, a death in mid-run.
 
 use smtpress::collector::Outcome;

@@ -1,4 +1,4 @@
-//! `open_first`: all sessions are open before the first message, on every thread; and what is told if they never are.
+//! `open_first`: all sessions are open before the first message, on every thread; and what is reported if they never are.
 
 use smtpress::collector::{Metric, Outcome};
 use smtpress::listener::limits::Limits;
@@ -14,7 +14,7 @@ fn gated(sessions: u64) -> Plan {
 }
 
 #[test]
-fn all_sessions_are_open_when_the_first_message_is_begun() {
+fn all_sessions_are_open_when_the_first_message_starts() {
     let told = run(&gated(60), Limits::default());
     assert_eq!((told.of(Outcome::Accepted), told.counts().opened, told.ledger.sessions_peak), (60, 60, 60));
     // Sixty at 100 a second, of which each thread's rate allows those of 100 ms at once.

@@ -37,7 +37,7 @@ fn twenty_of_thirty_sessions_go_on_at_full_speed() {
     // 20 sessions, 100 ms each.
     assert!(in_service(&told) > 12.0, "{}", in_service(&told));
     told.below("the time of a message", 1.0 / rate_of(&told), 1.0 / 120.0);
-    // It knocks again from time to time, and no more than that.
+    // It connects again from time to time, and no more than that.
     assert!((11..200).contains(&told.counts().refused), "{:?}", told.counts());
     assert!(told.counts().backoffs > 0);
 }

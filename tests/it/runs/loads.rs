@@ -149,7 +149,7 @@ fn clients_that_misbehave_get_what_a_listener_gives_them() {
     assert_eq!((accepted, rows), (4, vec![(Step::Command, Condition::UnrecognizedCommand)]));
     let (accepted, rows, _) = seen(Manners { garbage: 9, ..Manners::default() }, patient);
     assert!(accepted == 0 && rows.contains(&(Step::Command, Condition::BadCommandLimitExceeded)), "{rows:?}");
-    // Written octet by octet, a message is what it was; a session of it takes its time.
+    // Written byte by byte, a message is what it was; a session of it takes its time.
     let slow = Manners { trickle: Some(20_000), ..Manners::default() };
     let (accepted, rows, told) = seen(slow, Limits::default());
     assert_eq!((accepted, rows, told.ledger.messages), (4, vec![], 4));
@@ -195,7 +195,7 @@ fn a_run_that_is_stopped_drains() {
             let limits = delayed(|delays| delays.body = Delay::fixed(ms(50)));
             let told = Stage { limits, stops: vec![(ms(600), Stop::Drain)], ..Stage::default() }.run(&plan);
             let what = format!("{load:?} {unit:?}: {:?}", told.counts());
-            // What was under way has ended well, and what waited was not begun.
+            // What was in flight has ended well, and what waited did not start.
             assert_eq!(told.of(Outcome::Accepted), told.counts().started, "{what}");
             assert!(told.of(Outcome::Accepted) >= 10, "{what}");
             assert!(told.measured.took < 8 * SECOND, "{what} {:?}", told.measured.took);

@@ -1,4 +1,4 @@
-//! Logins under load: the listener's books, by user, against the sessions that logged in.
+//! Logins under load: the listener's counts, by user, against the sessions that logged in.
 
 use std::sync::Arc;
 

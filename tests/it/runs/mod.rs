@@ -1,8 +1,8 @@
-//! Whole runs against the embedded listener: the books, the ledger and the rules of measurement.
+//! Whole runs against the embedded listener: the counts, the ledger and the rules of measurement.
 
 mod addresses;
 mod anchor;
-mod books;
+mod counts;
 mod cut_off;
 mod ends;
 mod extensions;

@@ -13,7 +13,7 @@ use smtpress::net::dial::Resolve;
 #[derive(Debug, Default)]
 pub struct Answers {
     pub answers: Vec<Vec<IpAddr>>,
-    /// How long a look-up takes.
+    /// How long a lookup takes.
     pub delay: Duration,
     /// How long it holds up its whole thread, as a machine without a free processor does.
     pub hold: Duration,
@@ -31,7 +31,7 @@ impl Answers {
         Arc::new(Answers { delay, answers: vec![vec![[127, 0, 0, 1].into()]], ..Answers::default() })
     }
 
-    /// The first address of loopback, by a look-up that holds up its thread.
+    /// The first address of loopback, by a lookup that holds up its thread.
     pub fn holding(hold: Duration) -> Arc<Answers> {
         Arc::new(Answers { hold, answers: vec![vec![[127, 0, 0, 1].into()]], ..Answers::default() })
     }

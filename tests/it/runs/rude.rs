@@ -20,7 +20,7 @@ pub enum Rudeness {
     Yes,
 }
 
-/// A rude listener; it ends when it is told to.
+/// A rude listener; it ends on request.
 pub struct Rude {
     pub addr: SocketAddr,
     delivered: Arc<AtomicU64>,

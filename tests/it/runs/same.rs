@@ -1,4 +1,4 @@
-//! One plan and seed are one load: the listener takes the same octets in the same order, whatever the number of threads
+//! One plan and seed are one load: the listener takes the same bytes in the same order, whatever the number of threads
 //! (M27).
 
 use std::collections::BTreeSet;
@@ -77,7 +77,7 @@ fn m27_any_number_of_threads_sends_the_same_messages() {
 }
 
 #[test]
-fn m27_two_runs_of_one_seed_send_the_same_octets_in_the_same_order_in_each_session() {
+fn m27_two_runs_of_one_seed_send_the_same_bytes_in_the_same_order_in_each_session() {
     let text = "{n} {random:30} of session {session}\n.\nä\n".to_owned();
     let bodies = [
         Body::Words,
@@ -118,18 +118,18 @@ fn two_runs_of_one_seed(unit: Unit, max_sessions: u32, body: &Body) {
     assert_eq!(one.len(), if unit == Unit::Session { 30 } else { 1 });
     let attached = one.iter().filter(|session| memchr::memmem::find(session, b"\r\n--=_smtpress_").is_some());
     assert_eq!(attached.count(), if matches!(body, Body::Attached { .. }) { one.len() } else { 0 });
-    assert!(sorted(one.clone()) != sorted(other.clone()), "the run's id is told");
-    let documented = |sessions: Vec<Vec<u8>>| sorted(sessions.iter().map(|octets| masked(octets)).collect());
+    assert!(sorted(one.clone()) != sorted(other.clone()), "the run's id is in the messages");
+    let documented = |sessions: Vec<Vec<u8>>| sorted(sessions.iter().map(|bytes| masked(bytes)).collect());
     assert!(
         documented(one.clone()) == documented(other),
         "{unit:?}, {body:?}: more than the documented lines differ"
     );
-    assert!(documented(one) != documented(sessions(8, "run-one")), "the octets can tell two loads apart");
+    assert!(documented(one) != documented(sessions(8, "run-one")), "the bytes can tell two loads apart");
 }
 
 /// Without the lines that differ from run to run by design.
-fn masked(octets: &[u8]) -> Vec<u8> {
+fn masked(bytes: &[u8]) -> Vec<u8> {
     const DOCUMENTED: [&[u8]; 3] = [b"Date: ", b"Message-ID: ", b"X-Smtpress-Run: "];
-    let lines = octets.split_inclusive(|octet| *octet == b'\n');
+    let lines = bytes.split_inclusive(|byte| *byte == b'\n');
     lines.filter(|line| !DOCUMENTED.iter().any(|field| line.starts_with(field))).flatten().copied().collect()
 }

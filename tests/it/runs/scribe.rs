@@ -1,4 +1,4 @@
-//! A listener that writes down every octet of every session, and takes every message.
+//! A listener that writes down every byte of every session, and takes every message.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// It ends when it is told to.
+/// It ends on request.
 pub struct Scribe {
     pub addr: SocketAddr,
     over: Arc<AtomicBool>,
@@ -41,7 +41,7 @@ impl Scribe {
     }
 }
 
-/// Serves one session to its end; every octet of it.
+/// Serves one session to its end; every byte of it.
 pub fn serve(mut stream: &TcpStream) -> std::io::Result<Vec<u8>> {
     // A client that says nothing for so long has been lost.
     stream.set_read_timeout(Some(Duration::from_secs(30)))?;

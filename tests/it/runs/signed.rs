@@ -21,7 +21,7 @@ const RSA: (&str, &str) = (include_str!("../../data/dkim/rsa.pem"), include_str!
 const ED25519: (&str, &str) =
     (include_str!("../../data/dkim/ed25519.pem"), include_str!("../../data/dkim/ed25519.txt"));
 
-/// The one record there is; whoever asks for anything else would ask the network.
+/// The one record there is; a client that asks for anything else would ask the network.
 struct Zone(Arc<DomainKey>);
 
 impl Zone {
@@ -68,7 +68,7 @@ fn verdicts(message: &[u8], record: &str) -> Vec<DkimResult> {
 fn messages(session: &[u8]) -> Vec<Vec<u8>> {
     let mut messages: Vec<Vec<u8>> = Vec::new();
     let mut content = false;
-    for line in session.split_inclusive(|octet| *octet == b'\n') {
+    for line in session.split_inclusive(|byte| *byte == b'\n') {
         match (content, line) {
             (false, b"DATA\r\n") => {
                 messages.push(Vec::new());
@@ -122,9 +122,9 @@ fn every_message_arrives_with_a_signature_that_is_right() {
                     "{}",
                     String::from_utf8_lossy(&message)
                 );
-                let last = message.iter().rposition(|octet| octet.is_ascii_alphanumeric()).unwrap();
+                let last = message.iter().rposition(|byte| byte.is_ascii_alphanumeric()).unwrap();
                 message[last] ^= 1;
-                assert_ne!(verdicts(&message, record), [DkimResult::Pass], "one octet is another");
+                assert_ne!(verdicts(&message, record), [DkimResult::Pass], "one byte is another");
             }
         }
     }

@@ -278,7 +278,7 @@ pub fn run(plan: &Plan, limits: Limits) -> Told {
     Stage { limits, ..Stage::default() }.run(plan)
 }
 
-/// Runs `plan` against whoever listens there; `delivered` is asked when it is over. `None`: nobody here knows.
+/// Runs `plan` against the listener there; `delivered` is asked when it is over. `None`: it is not known.
 pub fn run_against(plan: &Plan, addr: SocketAddr, delivered: impl FnOnce() -> Option<u64>) -> Told {
     let (_keep, stop) = watch::channel(Stop::Run);
     let mut local = Local::new(stop, "Mon, 23 Nov 2026 12:00:00 +0000".into()).with_listener(addr);

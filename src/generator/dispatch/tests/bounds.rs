@@ -27,7 +27,7 @@ fn what_waits_for_a_listener_that_stands_still_is_bounded_and_noticed_bit_by_bit
     assert_eq!(dispatch.gauges().2, MOST_WAITING);
     // One of them has a session opened for it.
     assert_eq!(scheduled, shed + MOST_WAITING + 1, "none is lost");
-    // What is left is not begun after it was stopped, and all of it is counted.
+    // What is left is not started after it was stopped, and all of it is counted.
     dispatch.stop(ms(5_000), &mut recorder);
     assert_eq!(recorder.counts(0).arrivals.of(Outcome::Shed), scheduled - 1);
     assert_eq!(dispatch.gauges().2, 0);

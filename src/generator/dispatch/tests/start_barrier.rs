@@ -13,22 +13,22 @@ fn slowly(mut phase: Phase) -> Phase {
 }
 
 #[test]
-fn no_message_is_begun_before_all_sessions_are_open_and_all_then_begin_at_once() {
+fn no_message_starts_before_all_sessions_are_open_and_all_then_start_at_once() {
     for (load, length) in
         [(shared(200, 40), None), (shared(200, 40), Some(2000)), (sessions(&[(0, 40.0)], 0), Some(2000))]
     {
         let mut world =
             World::new(plan(vec![slowly(with_barrier(load, length, 40))]), SimulatedTarget::default(), 1);
         world.run_until(ms(200));
-        assert!(world.begun.is_empty() && world.gauges().sessions > 10, "{:?}", world.gauges());
+        assert!(world.started.is_empty() && world.gauges().sessions > 10, "{:?}", world.gauges());
         assert_eq!(world.counts(0).scheduled, 0, "what waits for the barrier is not scheduled");
         world.run();
         let opened = world.barrier_opened[0].unwrap();
         assert!(opened >= ms(290), "{opened:?}: 40 sessions at 100 a second");
         assert_eq!((world.opened.len(), world.peak), (40, 40));
-        let first: Vec<_> = world.begun[..40].iter().map(|(arrival, at)| (arrival.intended, *at)).collect();
+        let first: Vec<_> = world.started[..40].iter().map(|(arrival, at)| (arrival.intended, *at)).collect();
         assert_eq!(first, vec![(opened, opened); 40]);
-        assert!(world.begun[40..].iter().all(|(arrival, _)| arrival.intended > opened));
+        assert!(world.started[40..].iter().all(|(arrival, _)| arrival.intended > opened));
     }
 }
 
@@ -132,7 +132,7 @@ fn the_parts_of_all_workers_begin_when_the_last_is_ready() {
     let [mut first, mut second] = [0, 1].map(|index| Dispatch::new(plan.clone(), Shard { index, of: 2 }));
     assert_eq!(open(&mut first, &mut recorder, ms(3)), []);
     assert_eq!(open(&mut first, &mut recorder, ms(4)), [Action::Ready(0)]);
-    assert_eq!(open(&mut first, &mut recorder, ms(5)), [], "it is told once, and waits for the other");
+    assert_eq!(open(&mut first, &mut recorder, ms(5)), [], "it is ready once, and waits for the other");
     // The only message of the second phase is not this worker's: it has nothing to open for it.
     assert_eq!(open(&mut second, &mut recorder, ms(6)), [Action::Ready(1)]);
     assert_eq!(open(&mut second, &mut recorder, ms(7)), [Action::Ready(0)]);

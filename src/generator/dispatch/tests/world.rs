@@ -1,6 +1,6 @@
 //! A world without sockets for the dispatcher: sessions that open, serve, fail and close in virtual time, by seed.
 //!
-//! It keeps its own books and holds the dispatcher to what must be true of every history.
+//! It keeps its own counts and holds the dispatcher to what must be true of every history.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
@@ -26,7 +26,7 @@ pub struct SimulatedTarget {
     pub refuses: u64,
     /// Of losing the session while it serves.
     pub drops: u64,
-    /// Of ending a session that has begun to rest.
+    /// Of ending a session that rests.
     pub closes_idle: u64,
     /// Sessions it never greets: every so many, 0: none.
     pub mute_every: u64,
@@ -83,7 +83,7 @@ pub struct World {
     sessions: BTreeMap<SlotId, SimulatedSession>,
     births: u64,
     ended: BTreeSet<u64>,
-    pub begun: Vec<(ScheduledArrival, Duration)>,
+    pub started: Vec<(ScheduledArrival, Duration)>,
     pub outcomes: BTreeMap<Outcome, u64>,
     pub peak: usize,
     pub opened: Vec<Duration>,
@@ -127,7 +127,7 @@ impl World {
             sessions: BTreeMap::new(),
             births: 0,
             ended: BTreeSet::new(),
-            begun: Vec::new(),
+            started: Vec::new(),
             outcomes: BTreeMap::new(),
             peak: 0,
             opened: Vec::new(),
@@ -149,7 +149,7 @@ impl World {
         *self.recorder.counts(phase)
     }
 
-    /// Lets the run go to its end and holds the books to it; returns when that was.
+    /// Lets the run go to its end and checks the counts; returns when that was.
     pub fn run(&mut self) -> Duration {
         self.run_until(Duration::MAX);
         let phases = u32::try_from(self.plan.phases.len()).unwrap();
@@ -251,7 +251,7 @@ impl World {
                 self.opened_for.extend(bound.or(first).map(|arrival| (arrival, self.now)));
                 if let Some(arrival) = bound {
                     assert_eq!(self.plan.phases[arrival.phase as usize].unit, Unit::Session);
-                    self.begun.push((arrival, self.now));
+                    self.started.push((arrival, self.now));
                 }
                 if let Some(arrival) = first {
                     assert_eq!(self.plan.phases[arrival.phase as usize].unit, Unit::Message);
@@ -300,7 +300,7 @@ impl World {
             Action::Charge { arrival, outcome, tried } => {
                 assert!(arrival.intended <= tried && tried <= self.now);
                 assert_ne!(outcome, Outcome::Accepted);
-                self.begun.push((arrival, tried));
+                self.started.push((arrival, tried));
                 self.end(arrival, outcome);
             }
         }
@@ -388,15 +388,18 @@ impl World {
     }
 
     fn serve(&mut self, slot: SlotId, arrival: ScheduledArrival) {
-        assert!(arrival.intended <= self.now && arrival.noticed <= self.now, "begun before it was due");
+        assert!(
+            arrival.intended <= self.now && arrival.noticed <= self.now,
+            "started before it was scheduled"
+        );
         let phase = arrival.phase as usize;
         if self.plan.phases[phase].open_first {
             assert!(
                 self.barrier_opened[phase].is_some_and(|at| at <= arrival.intended),
-                "begun before its barrier opened"
+                "started before its barrier opened"
             );
         }
-        self.begun.push((arrival, self.now));
+        self.started.push((arrival, self.now));
         let session = self.sessions.get_mut(&slot).unwrap();
         session.serves = Some(arrival);
         session.sent += 1;
@@ -415,9 +418,9 @@ impl World {
     fn session_ended(&mut self, slot: SlotId, outcome: Outcome, end: SessionEnd) {
         let session = self.sessions.remove(&slot).unwrap();
         if let Some(arrival) = session.serves {
-            // Half of the time it was closed before the arrival was begun.
+            // Half of the time it was closed before the arrival was started.
             if self.chance(50) && outcome == Outcome::Accepted {
-                self.begun.pop();
+                self.started.pop();
                 self.dispatch.give_back(slot, arrival, &mut self.recorder);
             } else if outcome != Outcome::Interrupted {
                 self.end(arrival, Outcome::Dropped);
@@ -434,7 +437,7 @@ impl World {
         self.dispatch.session_ended(self.now, slot, end, &mut self.recorder);
     }
 
-    /// Books as a worker hands them over, to see that nothing is left in them.
+    /// The gauges as a worker reports them.
     pub fn gauges(&self) -> Gauges {
         let (sessions, in_flight, waiting) = self.dispatch.gauges();
         Gauges { sessions, in_flight, waiting, peak_sessions: 0 }

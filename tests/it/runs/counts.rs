@@ -1,4 +1,4 @@
-//! Books that balance, whatever the load model and whatever the listener does.
+//! The counts reconcile, whatever the load model and whatever the listener does.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ fn shared_messages_are_all_accepted_once() {
 }
 
 #[test]
-fn the_octets_of_a_proxy_header_are_sent_like_any_other() {
+fn the_bytes_of_a_proxy_header_are_sent_like_any_other() {
     let sent = |origin: ClientAddress| {
         let mut plan = plan(vec![phase(shared(20, 4), None, Unit::Message)]);
         plan.messages = Messages::Fixed(1);
@@ -30,7 +30,7 @@ fn the_octets_of_a_proxy_header_are_sent_like_any_other() {
         assert_eq!(told.of(Outcome::Accepted), 20);
         told.counts().bytes_sent
     };
-    // Version 2 for IPv4: 16 octets and two addresses with their ports.
+    // Version 2 for IPv4: 16 bytes and two addresses with their ports.
     assert_eq!(
         sent(ClientAddress::Proxied(ProxyVersion::V2, Addresses::default())) - sent(ClientAddress::Any),
         20 * 28
