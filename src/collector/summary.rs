@@ -17,7 +17,7 @@ use super::snapshot::{Health, Hindrance, Measured};
 use super::tally::{ConditionKey, Counts, Covered, PhaseTally};
 use super::{Metric, Outcome};
 
-pub use validity::{Code, InvalidReason, Validity};
+pub use validity::{Code, Validity, ValidityReason};
 
 /// The percentiles that are reported.
 pub const QUANTILES: [f64; 6] = [0.5, 0.9, 0.95, 0.99, 0.999, 0.9999];

@@ -18,7 +18,7 @@ use super::preflight;
 use super::reachability::{self, Reach};
 use super::runner::{Control, Observer, RunError, Runner, Stop};
 use super::start_barrier::StartBarriers;
-use super::work::{self, Notes, PhaseSpan};
+use super::work::{self, Notes, PhaseWindow};
 use super::worker::{self, WorkerEvent, WorkerReport};
 use crate::collector::snapshot::{Gauges, Hindrance, Interval, Measured, Snapshot};
 use crate::collector::tally::Tally;
@@ -373,7 +373,7 @@ impl LocalRun {
             let start = opened.unwrap_or(at);
             let ended = if used_up { last.max(start) } else { over };
             starts.push(start);
-            let mut span = PhaseSpan {
+            let mut span = PhaseWindow {
                 start,
                 end: over.min(ended).min(end).min(took),
                 scheduled: self.total.phases[index].counts.scheduled,

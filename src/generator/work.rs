@@ -152,7 +152,7 @@ fn sum(one: Option<(u64, Duration)>, other: Option<(u64, Duration)>) -> Option<(
 
 /// A phase as it went.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct PhaseSpan {
+pub(super) struct PhaseWindow {
     pub start: Duration,
     /// The end of its schedule, or when the last of its arrivals ended.
     pub end: Duration,
@@ -164,14 +164,14 @@ pub(super) struct PhaseSpan {
 }
 
 /// Whether the last arrivals of phase `index` met no listener, and too few of them to show that it has gone.
-pub(super) fn is_open_question(index: usize, span: PhaseSpan, workers: &[Notes]) -> bool {
+pub(super) fn is_open_question(index: usize, span: PhaseWindow, workers: &[Notes]) -> bool {
     let notes: Vec<&PhaseNotes> = workers.iter().filter_map(|notes| notes.0.get(index)).collect();
-    let vanished = PhaseSpan { vanished: true, ..span };
+    let vanished = PhaseWindow { vanished: true, ..span };
     tail(&notes, span).is_none() && tail(&notes, vanished).is_some()
 }
 
 /// What phase `index` was to do and did, by all workers' notes.
-pub(super) fn work(plan: &Plan, index: usize, span: PhaseSpan, workers: &[Notes]) -> Work {
+pub(super) fn work(plan: &Plan, index: usize, span: PhaseWindow, workers: &[Notes]) -> Work {
     let phase = &plan.phases[index];
     let notes: Vec<&PhaseNotes> = workers.iter().filter_map(|notes| notes.0.get(index)).collect();
     let cause = notes.iter().filter_map(|notes| notes.cause).max_by_key(|(at, ..)| *at);
@@ -262,7 +262,7 @@ fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-fn never_open(span: PhaseSpan) -> (Duration, String) {
+fn never_open(span: PhaseWindow) -> (Duration, String) {
     (span.start, "its sessions were never open all at once".to_owned())
 }
 
@@ -271,7 +271,7 @@ fn given_up_at(at: Duration, since: Duration, cause: &str) -> String {
 }
 
 /// How many arrivals at the end of a phase met no listener, and from when on, if they show that it has gone.
-fn tail(notes: &[&PhaseNotes], span: PhaseSpan) -> Option<(u64, Duration)> {
+fn tail(notes: &[&PhaseNotes], span: PhaseWindow) -> Option<(u64, Duration)> {
     let answered = notes.iter().filter_map(|notes| notes.tail.answered).max();
     // What was scheduled at the same time as one that was answered proves nothing by itself.
     let counts = |at: Duration, answered| at > answered || span.vanished && at == answered;

@@ -58,7 +58,7 @@ pub(super) fn run(
     // TLS was tried before the threads were started.
     let pool =
         SessionPool::new(context.clone(), accounting.clone(), index, shard).map_err(std::io::Error::other)?;
-    let worker = Worker { index, context, accounting, pool: Rc::new(pool), sessions: LocalSet::new() };
+    let worker = WorkerLoop { index, context, accounting, pool: Rc::new(pool), sessions: LocalSet::new() };
     let looped = runtime.block_on(worker.sessions.run_until(worker.run_loop(events, emptied)));
     let (hindrances, ended) = match looped {
         Ok(hindrances) => (hindrances, Ok(())),
@@ -72,7 +72,7 @@ pub(super) fn run(
 }
 
 /// One worker.
-struct Worker {
+struct WorkerLoop {
     index: u32,
     context: Arc<RunContext>,
     accounting: Rc<Accounting>,
@@ -80,7 +80,7 @@ struct Worker {
     sessions: LocalSet,
 }
 
-impl Worker {
+impl WorkerLoop {
     /// Wakes when an arrival is scheduled, when a session reports something, at each second and when the run is stopped; and a
     /// hundred times a second, to see whether it still does. Returns what kept it from that, by phase.
     async fn run_loop(
@@ -88,7 +88,7 @@ impl Worker {
         events: &SyncSender<WorkerEvent>,
         emptied: &Receiver<Snapshot>,
     ) -> std::io::Result<Vec<Hindrance>> {
-        let Worker { context, accounting, pool, .. } = self;
+        let WorkerLoop { context, accounting, pool, .. } = self;
         let mut alarm = Alarm::new()?;
         let mut stop = context.stop.clone();
         let mut barriers = context.barriers.watch();
@@ -145,7 +145,7 @@ impl Worker {
 
     /// Does what the dispatcher decides.
     fn act(&self) {
-        let Worker { context, accounting, pool, .. } = self;
+        let WorkerLoop { context, accounting, pool, .. } = self;
         let now = context.now();
         pool.advance(now);
         while let Some(action) = pool.action() {

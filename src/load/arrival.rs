@@ -6,7 +6,7 @@ use std::time::Duration;
 use rand_chacha::ChaCha8Rng;
 
 use super::curve::Inverse;
-use super::random::{self, Purpose};
+use super::random::{self, LoadDraw};
 use super::{Curve, LoadModel, PhaseLoad, Shard, Spacing, Think, nanos};
 
 /// By how much the numbers of a phase's arrivals lie above those of the phase before: arrival n of phase p has the number
@@ -46,9 +46,9 @@ pub enum Due {
 pub fn expected_arrivals(phase: &PhaseLoad) -> Option<u64> {
     let whole = Walk::new(phase, 0, 0, 0, Shard::WHOLE);
     match &whole.steps {
-        Steps::Uniform { .. } | Steps::Burst { .. } => phase.length.map(|_| whole.limit),
-        Steps::Poisson { inverse, .. } => phase.length.map(|_| inverse.area().round() as u64),
-        Steps::Closed { .. } => phase.model.total().map(|_| whole.limit),
+        ArrivalSteps::Uniform { .. } | ArrivalSteps::Burst { .. } => phase.length.map(|_| whole.limit),
+        ArrivalSteps::Poisson { inverse, .. } => phase.length.map(|_| inverse.area().round() as u64),
+        ArrivalSteps::Closed { .. } => phase.model.total().map(|_| whole.limit),
     }
 }
 
@@ -69,12 +69,12 @@ pub(super) struct Walk {
     stride: u64,
     /// Places are below this.
     limit: u64,
-    steps: Steps,
+    steps: ArrivalSteps,
 }
 
 /// How a phase steps from arrival to arrival.
 #[derive(Clone, Debug)]
-enum Steps {
+enum ArrivalSteps {
     /// Arrival n stands where the area under the rate curve is n.
     Uniform { inverse: Inverse },
     /// Arrival n stands where the area is the sum of the first n + 1 exponentials.
@@ -90,13 +90,13 @@ impl Walk {
     pub(super) fn new(phase: &PhaseLoad, index: u32, start: u64, seed: u64, shard: Shard) -> Walk {
         let length = phase.length.map_or(u64::MAX, nanos);
         let stream = |purpose| Box::new(random::stream(seed, index, purpose));
-        let closed = |think| Steps::Closed { think, stream: stream(Purpose::Think) };
+        let closed = |think| ArrivalSteps::Closed { think, stream: stream(LoadDraw::Think) };
         let (limit, steps) = match &phase.model {
             LoadModel::Rate { curve, spacing: Spacing::Uniform } => uniform(curve, length),
             LoadModel::Rate { curve, spacing: Spacing::Poisson } => {
                 let inverse = Inverse::new(curve, length);
-                let stream = stream(Purpose::Spacing);
-                (PHASE_STRIDE, Steps::Poisson { inverse, stream, drawn: 0, area: 0.0 })
+                let stream = stream(LoadDraw::Spacing);
+                (PHASE_STRIDE, ArrivalSteps::Poisson { inverse, stream, drawn: 0, area: 0.0 })
             }
             LoadModel::Burst { size, every } => burst(*size, nanos(*every), length),
             LoadModel::Held { sessions, rate } if rate.is_infinite() => burst(*sessions, 0, length),
@@ -133,8 +133,8 @@ impl Iterator for Walk {
         }
         let at = |offset: u64| Due::At(Duration::from_nanos(self.start.saturating_add(offset)));
         let due = match &mut self.steps {
-            Steps::Uniform { inverse } => at(inverse.at(n as f64)?),
-            Steps::Poisson { inverse, stream, drawn, area } => {
+            ArrivalSteps::Uniform { inverse } => at(inverse.at(n as f64)?),
+            ArrivalSteps::Poisson { inverse, stream, drawn, area } => {
                 // The arrivals of the other shards are drawn too: the process is one.
                 while *drawn <= n {
                     *area += random::exponential(stream);
@@ -142,8 +142,8 @@ impl Iterator for Walk {
                 }
                 at(inverse.at(*area)?)
             }
-            Steps::Burst { size, every } => at((n / *size).saturating_mul(*every)),
-            Steps::Closed { think, stream } => Due::WhenIdle {
+            ArrivalSteps::Burst { size, every } => at((n / *size).saturating_mul(*every)),
+            ArrivalSteps::Closed { think, stream } => Due::WhenIdle {
                 not_before: Duration::from_nanos(self.start),
                 think: random::think(stream, *think, n),
             },
@@ -158,18 +158,18 @@ impl Iterator for Walk {
 }
 
 /// Evenly spaced under the curve, the first at the start of the area: as many as begin within it.
-fn uniform(curve: &Curve, length: u64) -> (u64, Steps) {
+fn uniform(curve: &Curve, length: u64) -> (u64, ArrivalSteps) {
     let inverse = Inverse::new(curve, length);
-    (inverse.area().ceil() as u64, Steps::Uniform { inverse })
+    (inverse.area().ceil() as u64, ArrivalSteps::Uniform { inverse })
 }
 
 /// `size` at a time, as often as fits; once if they do not come again.
-fn burst(size: u64, every: u64, length: u64) -> (u64, Steps) {
+fn burst(size: u64, every: u64, length: u64) -> (u64, ArrivalSteps) {
     let bursts = match every {
         0 => u64::from(length > 0),
         every => length.div_ceil(every),
     };
-    (size.saturating_mul(bursts), Steps::Burst { size: size.max(1), every })
+    (size.saturating_mul(bursts), ArrivalSteps::Burst { size: size.max(1), every })
 }
 
 #[cfg(test)]

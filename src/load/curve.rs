@@ -91,7 +91,7 @@ fn first_in(before: Duration, until: Duration, is: impl Fn(Duration) -> bool) ->
 
 /// A straight piece of a rate curve under which there is an area.
 #[derive(Clone, Copy, Debug)]
-struct Piece {
+struct CurvePiece {
     /// Nanoseconds from the phase's start.
     start: u64,
     /// Nanoseconds from the phase's start; not part of the piece.
@@ -109,7 +109,7 @@ struct Piece {
 /// The inverse of the area under a rate curve, for areas that do not decrease from call to call.
 #[derive(Clone, Debug)]
 pub(super) struct Inverse {
-    pieces: Vec<Piece>,
+    pieces: Vec<CurvePiece>,
     cursor: usize,
 }
 
@@ -163,7 +163,7 @@ impl Inverse {
         let area = self.area();
         let area_end = snap(area + seconds * (0.5 * from + 0.5 * to));
         if area_end > area {
-            self.pieces.push(Piece { start, end: cut, area, area_end, rate: from, slope });
+            self.pieces.push(CurvePiece { start, end: cut, area, area_end, rate: from, slope });
         }
     }
 }

@@ -14,7 +14,7 @@ use super::Think;
 
 /// What numbers are drawn for.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Purpose {
+pub(super) enum LoadDraw {
     /// The areas between the arrivals of a Poisson process.
     Spacing = 0,
     /// Think times.
@@ -22,7 +22,7 @@ pub(super) enum Purpose {
 }
 
 /// The stream of a seed for a phase and a purpose.
-pub(super) fn stream(seed: u64, phase: u32, purpose: Purpose) -> ChaCha8Rng {
+pub(super) fn stream(seed: u64, phase: u32, purpose: LoadDraw) -> ChaCha8Rng {
     let mut key = [0; 32];
     key[..8].copy_from_slice(&seed.to_le_bytes());
     key[8..21].copy_from_slice(b"smtpress load");
@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn exponentials_never_change() {
-        let mut stream = stream(42, 0, Purpose::Spacing);
+        let mut stream = stream(42, 0, LoadDraw::Spacing);
         let drawn: Vec<u64> = (0..6).map(|_| exponential(&mut stream).to_bits()).collect();
         let golden = [
             4602778365426103532,
@@ -90,7 +90,7 @@ mod tests {
     #[test]
     fn think_times_never_change_and_need_no_order() {
         let range = Think { min: Duration::from_millis(100), max: Duration::from_millis(900) };
-        let mut stream = stream(42, 3, Purpose::Think);
+        let mut stream = stream(42, 3, LoadDraw::Think);
         let mut draw = |n| think(&mut stream, range, n).as_nanos();
         let forward = [draw(0), draw(1), draw(2), draw(1 << 40)];
         let golden = [783517533, 420288065, 290494676, 311552205];
@@ -104,7 +104,7 @@ mod tests {
     #[test]
     fn think_times_fill_their_range() {
         let range = Think { min: Duration::from_nanos(5), max: Duration::from_nanos(8) };
-        let mut stream = stream(1, 0, Purpose::Think);
+        let mut stream = stream(1, 0, LoadDraw::Think);
         let mut seen = [0_u32; 9];
         (0..4000).for_each(|n| seen[think(&mut stream, range, n).as_nanos() as usize] += 1);
         assert_eq!(seen[..5], [0; 5]);
@@ -117,10 +117,10 @@ mod tests {
     fn streams_differ_by_seed_phase_and_purpose() {
         let first = |seed, phase, purpose| stream(seed, phase, purpose).next_u64();
         let drawn = [
-            first(1, 0, Purpose::Spacing),
-            first(1, 0, Purpose::Think),
-            first(1, 1, Purpose::Spacing),
-            first(2, 0, Purpose::Spacing),
+            first(1, 0, LoadDraw::Spacing),
+            first(1, 0, LoadDraw::Think),
+            first(1, 1, LoadDraw::Spacing),
+            first(2, 0, LoadDraw::Spacing),
         ];
         assert!((1..4).all(|i| !drawn[..i].contains(&drawn[i])), "{drawn:?}");
     }

@@ -12,7 +12,7 @@ use super::{LoadModel, PhaseLoad, Shard, nanos, spans};
 /// however late they are asked for; those of a closed phase only until its end.
 #[derive(Clone, Debug)]
 pub struct Schedule {
-    stretches: Vec<Stretch>,
+    stretches: Vec<PlacedPhase>,
     shard: Shard,
     /// The stretch that the next arrival comes from.
     current: usize,
@@ -22,7 +22,7 @@ pub struct Schedule {
 
 /// A phase in its place.
 #[derive(Clone, Debug)]
-struct Stretch {
+struct PlacedPhase {
     /// Since the run's epoch.
     start: Duration,
     /// Since the run's epoch; `Duration::MAX`: it does not end by time.
@@ -36,7 +36,7 @@ impl Schedule {
     pub fn new(phases: &[PhaseLoad], seed: u64, shard: Shard) -> Schedule {
         let stretches = (0..).zip(phases).zip(spans(phases)).map(|((index, phase), (start, end))| {
             let walk = Walk::new(phase, index, nanos(start), seed, shard);
-            Stretch { start, end, model: phase.model.clone(), walk }
+            PlacedPhase { start, end, model: phase.model.clone(), walk }
         });
         Schedule { stretches: stretches.collect(), shard, current: 0, ahead: None }
     }
@@ -115,7 +115,7 @@ impl Schedule {
     }
 
     /// The stretch that `now` lies in.
-    fn at(&self, now: Duration) -> Option<&Stretch> {
+    fn at(&self, now: Duration) -> Option<&PlacedPhase> {
         self.stretches.get(self.stretches.partition_point(|stretch| stretch.end <= now))
     }
 }

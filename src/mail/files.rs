@@ -31,10 +31,10 @@ use memchr::memchr_iter;
 use sha2::{Digest, Sha256};
 
 pub use found::Skipped;
-use found::{Found, Unfit, find};
+use found::{FoundFiles, Unfit, find};
 
 use super::encode::Stuffer;
-use super::stuffed::{Form, Stuffed};
+use super::stuffed::{ContentForm, Stuffed};
 use crate::smtp::transaction::Lost;
 
 /// A corpus of up to so many bytes is held in memory.
@@ -143,16 +143,16 @@ fn open(path: &Path, allowed: u64) -> Result<(File, Metadata), InvalidFiles> {
 
 /// What makes a file the one that was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Identity {
+struct FileIdentity {
     device: u64,
     inode: u64,
     bytes: u64,
     changed: (i64, i64),
 }
 
-impl From<&Metadata> for Identity {
+impl From<&Metadata> for FileIdentity {
     fn from(found: &Metadata) -> Self {
-        Identity {
+        FileIdentity {
             device: found.dev(),
             inode: found.ino(),
             bytes: found.len(),
@@ -186,14 +186,14 @@ pub struct Corpus {
 
 struct Entry {
     path: PathBuf,
-    identity: Identity,
+    identity: FileIdentity,
     /// Bytes of the content, every line ended by CRLF.
     size: u64,
     has_message_id: bool,
-    bytes: Bytes,
+    bytes: FileBytes,
 }
 
-enum Bytes {
+enum FileBytes {
     Held(Stuffed),
     /// The place in the content at which each block of the file begins.
     Streamed(Vec<u64>),
@@ -221,7 +221,7 @@ impl Corpus {
     }
 
     fn read_holding(pattern: &Path, held: u64) -> Result<Corpus, InvalidFiles> {
-        let Found { paths, skipped, alone } = find(pattern)?;
+        let FoundFiles { paths, skipped, alone } = find(pattern)?;
         let mut corpus = Corpus { files: Vec::new(), digest: [0; 32], remarks: Remarks::default(), skipped };
         let mut bytes = 0_u64;
         let mut fit = Vec::with_capacity(paths.len());
@@ -266,10 +266,10 @@ impl Corpus {
     /// Reads a file to its end.
     fn scan(&mut self, path: &Path, hold: bool, digest: &mut Sha256) -> Result<Entry, InvalidFiles> {
         let (mut file, found) = open(path, LARGEST_FILE)?;
-        let identity = Identity::from(&found);
+        let identity = FileIdentity::from(&found);
         let mut block = vec![0; BLOCK];
         let (mut before, mut left, mut size) = (b'\n', found.len(), 0_u64);
-        let (mut starts, mut content, mut seen) = (Vec::new(), Vec::new(), Seen::default());
+        let (mut starts, mut content, mut seen) = (Vec::new(), Vec::new(), ScannedFile::default());
         while left > 0 {
             let bytes = &mut block[..BLOCK.min(usize::try_from(left).unwrap_or(BLOCK))];
             file.read_exact(bytes).map_err(|error| match error.kind() {
@@ -298,11 +298,12 @@ impl Corpus {
             before = bytes.last().copied().unwrap_or(before);
         }
         let now = file.metadata().map_err(|error| InvalidFiles::io(path, &error))?;
-        if Identity::from(&now) != identity {
+        if FileIdentity::from(&now) != identity {
             return Err(InvalidFiles::Changed(shown(path)));
         }
         seen.remark(before, &mut self.remarks);
-        let bytes = if hold { Bytes::Held(Stuffed::new(&content, true)) } else { Bytes::Streamed(starts) };
+        let bytes =
+            if hold { FileBytes::Held(Stuffed::new(&content, true)) } else { FileBytes::Streamed(starts) };
         Ok(Entry { path: path.to_owned(), identity, size, has_message_id: seen.has_message_id, bytes })
     }
 
@@ -314,7 +315,7 @@ impl Corpus {
 
     /// Whether the messages are held in memory.
     pub fn is_held(&self) -> bool {
-        matches!(self.files[0].bytes, Bytes::Held(_))
+        matches!(self.files[0].bytes, FileBytes::Held(_))
     }
 
     /// The sizes of the smallest and of the largest, in bytes as they are sent.
@@ -326,8 +327,8 @@ impl Corpus {
     /// Memory in bytes.
     pub fn memory(&self) -> u64 {
         let bytes = |file: &Entry| match &file.bytes {
-            Bytes::Held(text) => text.length() + 8 * text.doubled(),
-            Bytes::Streamed(starts) => 8 * starts.len() as u64,
+            FileBytes::Held(text) => text.length() + 8 * text.doubled(),
+            FileBytes::Streamed(starts) => 8 * starts.len() as u64,
         };
         self.files.iter().map(bytes).sum()
     }
@@ -361,19 +362,19 @@ impl Corpus {
     pub(super) fn append(
         &self,
         index: usize,
-        form: Form,
+        form: ContentForm,
         from: u64,
         most: u64,
         out: &mut Vec<u8>,
     ) -> Result<u64, Lost> {
         let file = &self.files[index];
         match &file.bytes {
-            Bytes::Held(text) => {
+            FileBytes::Held(text) => {
                 let to = file.size.min(from + most);
                 text.append(form, from, to, out);
                 Ok(to)
             }
-            Bytes::Streamed(starts) => {
+            FileBytes::Streamed(starts) => {
                 let block = starts.partition_point(|start| *start <= from).saturating_sub(1);
                 file.append(block, from - starts[block], form, out)
                     .map_err(|why| Lost(format!("{} {why}", file.path.display())))?;
@@ -390,12 +391,12 @@ thread_local! {
 
 impl Entry {
     /// Appends a block of the file, without so many bytes at its start.
-    fn append(&self, block: usize, skip: u64, form: Form, out: &mut Vec<u8>) -> Result<(), String> {
+    fn append(&self, block: usize, skip: u64, form: ContentForm, out: &mut Vec<u8>) -> Result<(), String> {
         let (file, found) = open(&self.path, LARGEST_FILE).map_err(|error| match error {
             InvalidFiles::Io { reason, .. } => format!("cannot be read any more: {reason}"),
             _ => "is no longer what it was when the run began".to_owned(),
         })?;
-        let is_same = |found: &Metadata| Identity::from(found) == self.identity;
+        let is_same = |found: &Metadata| FileIdentity::from(found) == self.identity;
         let changed = || "changed since the run began".to_owned();
         if !is_same(&found) {
             return Err(changed());
@@ -422,9 +423,9 @@ impl Entry {
                     last = *byte;
                 }
                 match form {
-                    Form::Plain => out.extend_from_slice(&piece[skipped..]),
-                    Form::Stuffed if skipped == piece.len() => {}
-                    Form::Stuffed => {
+                    ContentForm::Plain => out.extend_from_slice(&piece[skipped..]),
+                    ContentForm::Stuffed if skipped == piece.len() => {}
+                    ContentForm::Stuffed => {
                         stuffer.get_or_insert_with(|| Stuffer::after(last)).stuff(&piece[skipped..], out);
                     }
                 }
@@ -457,7 +458,7 @@ fn normalise(block: &[u8], before: u8, ends: bool, mut sink: impl FnMut(&[u8])) 
 
 /// What was seen of a file so far.
 #[derive(Default)]
-struct Seen {
+struct ScannedFile {
     has_message_id: bool,
     byte_order_mark: bool,
     eight_bit: bool,
@@ -467,7 +468,7 @@ struct Seen {
     longest_line: u64,
 }
 
-impl Seen {
+impl ScannedFile {
     fn look(&mut self, block: &[u8], before: u8, first: bool) {
         if first {
             self.has_message_id = has_message_id(block);

@@ -2,8 +2,8 @@
 
 use rand_chacha::rand_core::Rng;
 
-use super::random::{self, Purpose};
-use super::stuffed::{Form, Stuffed};
+use super::random::{self, MailDraw};
+use super::stuffed::{ContentForm, Stuffed};
 
 /// The filler repeats itself after about this many bytes, so that it takes no more memory however large messages are.
 pub(super) const PERIOD: u64 = 1 << 20;
@@ -31,7 +31,7 @@ impl Filler {
     /// Filler for messages of up to `largest` bytes.
     pub(super) fn new(seed: u64, largest: u64) -> Filler {
         let words: Vec<&str> = WORDS.split_ascii_whitespace().collect();
-        let mut stream = random::stream(seed, Purpose::Filler);
+        let mut stream = random::stream(seed, MailDraw::Filler);
         let mut text = Vec::new();
         let mut number = 0_u32;
         while (text.len() as u64) < largest.clamp(1, PERIOD) {
@@ -58,7 +58,7 @@ impl Filler {
     }
 
     /// Appends the bytes `from..to`; places count bytes before stuffing.
-    pub(super) fn append(&self, form: Form, mut from: u64, to: u64, out: &mut Vec<u8>) {
+    pub(super) fn append(&self, form: ContentForm, mut from: u64, to: u64, out: &mut Vec<u8>) {
         while from < to {
             let start = from % self.period;
             let end = self.period.min(start + (to - from));
@@ -81,7 +81,7 @@ mod tests {
 
     fn text(filler: &Filler, from: u64, to: u64) -> Vec<u8> {
         let mut out = Vec::new();
-        filler.append(Form::Stuffed, from, to, &mut out);
+        filler.append(ContentForm::Stuffed, from, to, &mut out);
         out
     }
 

@@ -9,13 +9,13 @@ use rand_chacha::ChaCha8Rng;
 use super::encode::END_OF_DATA;
 use super::files::Corpus;
 use super::filler::Filler;
-use super::random::{self, Purpose};
+use super::random::{self, MailDraw};
 use super::sign::Signer;
 use super::size::Sampler;
-use super::stuffed::Form;
+use super::stuffed::ContentForm;
 use super::template::{Binding, Decimal, Draft, Numbers, Of, Template};
-use super::text::{self, Field};
-use super::{Addresses, Body, Order, Parts, Spec};
+use super::text::{self, HeaderField};
+use super::{Body, CheckedMailboxes, Order, Parts, Spec};
 use crate::smtp::Content;
 use crate::smtp::transaction::Lost;
 
@@ -35,8 +35,8 @@ const PIECE: u64 = 64 * 1024;
 /// A message from a file has X-Smtpress-Run, X-Smtpress-Seq, the user's fields, and a Message-ID if it has none, before it.
 pub struct Mailer {
     /// `None`: the null reverse path.
-    from: Option<Mailboxes>,
-    to: Mailboxes,
+    from: Option<RenderedMailboxes>,
+    to: RenderedMailboxes,
     recipients: u32,
     /// All that stands before the filler or the file.
     head: Template,
@@ -47,16 +47,16 @@ pub struct Mailer {
 }
 
 /// Mailboxes as they are rendered.
-struct Mailboxes {
+struct RenderedMailboxes {
     template: Template,
     /// Where they are drawn from; `None`: in turn.
     random: Option<ChaCha8Rng>,
 }
 
-impl Mailboxes {
-    fn new(draft: &Draft, order: Order, seed: u64, purpose: Purpose) -> Mailboxes {
+impl RenderedMailboxes {
+    fn new(draft: &Draft, order: Order, seed: u64, purpose: MailDraw) -> RenderedMailboxes {
         let random = (order == Order::Random).then(|| random::stream(seed, purpose));
-        Mailboxes { template: Template::new(draft.clone()), random }
+        RenderedMailboxes { template: Template::new(draft.clone()), random }
     }
 
     /// The number of a mailbox: the first of a message that has `each` of them.
@@ -109,8 +109,8 @@ impl Mailer {
         let signer = spec.dkim.clone();
         let signature = signer.as_ref().map_or(0, |signer| signer.length());
         let mut mailer = Mailer {
-            from: from.map(|from| Mailboxes::new(&from, spec.from.order, seed, Purpose::Sender)),
-            to: Mailboxes::new(&to, spec.to.order, seed, Purpose::Recipient),
+            from: from.map(|from| RenderedMailboxes::new(&from, spec.from.order, seed, MailDraw::Sender)),
+            to: RenderedMailboxes::new(&to, spec.to.order, seed, MailDraw::Recipient),
             recipients: spec.recipients,
             least: signature + head.longest() + 2,
             head,
@@ -158,10 +158,10 @@ impl fmt::Debug for Mailer {
     }
 }
 
-fn addresses(addresses: &Addresses, of: Of, binding: &mut Binding<'_>) -> Draft {
+fn addresses(addresses: &CheckedMailboxes, of: Of, binding: &mut Binding<'_>) -> Draft {
     match addresses {
-        Addresses::Pattern(pieces) => binding.in_address(pieces, of),
-        Addresses::List(list) => {
+        CheckedMailboxes::Pattern(pieces) => binding.in_address(pieces, of),
+        CheckedMailboxes::List(list) => {
             let mut draft = Draft::default();
             draft.listed(of, list);
             draft
@@ -204,7 +204,7 @@ fn content(
         Body::Files { corpus, order } => {
             let mut with_id = head.clone();
             header.message_id(&mut with_id);
-            let random = (*order == Order::Random).then(|| random::stream(seed, Purpose::File));
+            let random = (*order == Order::Random).then(|| random::stream(seed, MailDraw::File));
             let corpus = Arc::clone(corpus);
             (Template::new(head), Rest::File { corpus, random, head_with_id: Template::new(with_id) })
         }
@@ -261,7 +261,7 @@ impl Message {
         }
         let (mut content, mut at) = (Vec::with_capacity(usize::try_from(self.size).unwrap_or(0)), 0);
         while at < self.size {
-            at = self.append(Form::Plain, at, PIECE, &mut content).expect("what is signed is no file");
+            at = self.append(ContentForm::Plain, at, PIECE, &mut content).expect("what is signed is no file");
         }
         let signature = signer.sign(&content);
         self.size += signature.len() as u64;
@@ -279,7 +279,7 @@ impl Message {
     }
 
     /// Appends what follows the place `offset`, about `most` bytes, at least one. Returns the place it ends at.
-    fn append(&self, form: Form, offset: u64, most: u64, out: &mut Vec<u8>) -> Result<u64, Lost> {
+    fn append(&self, form: ContentForm, offset: u64, most: u64, out: &mut Vec<u8>) -> Result<u64, Lost> {
         let (numbers, template) = (self.numbers(), self.head());
         let signature = self.signature.as_deref().unwrap_or_default();
         let signed = signature.len() as u64;
@@ -326,7 +326,7 @@ impl Message {
 impl Content for Message {
     fn sender(&self, out: &mut Vec<u8>) {
         if let Some(from) = &self.mailer.from {
-            from.template.render(Form::Plain, &self.numbers(), out);
+            from.template.render(ContentForm::Plain, &self.numbers(), out);
         }
     }
 
@@ -337,7 +337,7 @@ impl Content for Message {
     fn recipient(&self, index: u32, out: &mut Vec<u8>) {
         let mut numbers = self.numbers();
         numbers.recipient = numbers.recipient.wrapping_add(u64::from(index));
-        self.mailer.to.template.render(Form::Plain, &numbers, out);
+        self.mailer.to.template.render(ContentForm::Plain, &numbers, out);
     }
 
     fn size(&self) -> u64 {
@@ -348,7 +348,7 @@ impl Content for Message {
         if offset >= self.size {
             return Ok(self.size);
         }
-        let to = self.append(Form::Stuffed, offset, PIECE, out)?;
+        let to = self.append(ContentForm::Stuffed, offset, PIECE, out)?;
         if to >= self.size {
             out.extend_from_slice(END_OF_DATA);
         }
@@ -360,7 +360,7 @@ impl Content for Message {
             return Ok(offset);
         }
         let before = out.len();
-        let to = self.append(Form::Plain, offset, limit.min(PIECE), out)?;
+        let to = self.append(ContentForm::Plain, offset, limit.min(PIECE), out)?;
         let beyond = to.saturating_sub(offset.saturating_add(limit));
         // A piece is cut where the limit is.
         out.truncate(out.len() - usize::try_from(beyond).unwrap_or(out.len() - before));
@@ -386,7 +386,12 @@ struct Header<'a> {
 
 impl Header<'_> {
     /// The header up to what is said of the content. The user's fields take the place of ours of the same name.
-    fn draft(&self, subject: Option<&Field>, fields: &[Field], binding: &mut Binding<'_>) -> Draft {
+    fn draft(
+        &self,
+        subject: Option<&HeaderField>,
+        fields: &[HeaderField],
+        binding: &mut Binding<'_>,
+    ) -> Draft {
         let mut draft = Draft::default();
         let is_ours = |name: &str| !fields.iter().any(|field| field.name.eq_ignore_ascii_case(name));
         if is_ours("From") {
@@ -426,7 +431,7 @@ impl Header<'_> {
     }
 
     /// What goes before the header of a file.
-    fn of_file(&self, fields: &[Field], binding: &mut Binding<'_>) -> Draft {
+    fn of_file(&self, fields: &[HeaderField], binding: &mut Binding<'_>) -> Draft {
         let mut draft = Draft::default();
         draft.text(format!("X-Smtpress-Run: {}\r\nX-Smtpress-Seq: ", self.run_id));
         draft.number(Of::Message);

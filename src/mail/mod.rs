@@ -291,8 +291,9 @@ impl Spec {
         };
         let addresses = pattern(&self.from).into_iter().chain(pattern(&self.to));
         let mut templates = addresses.chain(self.subject.iter().chain(&self.headers).chain(text).cloned());
-        templates
-            .any(|text| template::parse(&text).is_ok_and(|pieces| pieces.contains(&template::Piece::Session)))
+        templates.any(|text| {
+            template::parse(&text).is_ok_and(|pieces| pieces.contains(&template::TemplatePiece::Session))
+        })
     }
 
     /// Bytes of a recipient's address, at most.
@@ -330,12 +331,12 @@ impl Spec {
     fn parts(&self) -> Result<Parts, InvalidSpec> {
         let from = match &self.from.source {
             Source::Pattern(none) if none.is_empty() => None,
-            source => Some(Addresses::new(source, self.rules).map_err(InvalidSpec::From)?),
+            source => Some(CheckedMailboxes::new(source, self.rules).map_err(InvalidSpec::From)?),
         };
-        let to = Addresses::new(&self.to.source, self.rules).map_err(InvalidSpec::To)?;
+        let to = CheckedMailboxes::new(&self.to.source, self.rules).map_err(InvalidSpec::To)?;
         match &to {
             _ if self.recipients == 0 => return Err(InvalidSpec::NoRecipients),
-            Addresses::List(list) if list.len() < self.recipients as usize => {
+            CheckedMailboxes::List(list) if list.len() < self.recipients as usize => {
                 return Err(InvalidSpec::FewListed { recipients: self.recipients, listed: list.len() });
             }
             _ => {}
@@ -345,7 +346,8 @@ impl Spec {
         if of_files && (self.subject.is_some() || self.dkim.is_some()) {
             return Err(InvalidSpec::OfFiles);
         }
-        let subject = self.subject.as_deref().map(|subject| text::Field::subject(subject, self.rules.utf8));
+        let subject =
+            self.subject.as_deref().map(|subject| text::HeaderField::subject(subject, self.rules.utf8));
         let subject = subject.transpose().map_err(InvalidSpec::Subject)?;
         let field = |(index, field): (usize, &String)| {
             text::field(field, index, of_files, self.rules.utf8).map_err(|reason| InvalidSpec::Header {
@@ -374,26 +376,26 @@ impl Spec {
 /// A spec that has been checked.
 struct Parts {
     /// `None`: the null reverse path.
-    from: Option<Addresses>,
-    to: Addresses,
+    from: Option<CheckedMailboxes>,
+    to: CheckedMailboxes,
     sampler: size::Sampler,
-    subject: Option<text::Field>,
-    fields: Vec<text::Field>,
+    subject: Option<text::HeaderField>,
+    fields: Vec<text::HeaderField>,
     /// Of a body that has one.
-    text: Vec<template::Piece>,
+    text: Vec<template::TemplatePiece>,
 }
 
 /// Mailboxes that have been checked.
-enum Addresses {
-    Pattern(Vec<template::Piece>),
+enum CheckedMailboxes {
+    Pattern(Vec<template::TemplatePiece>),
     List(Arc<List>),
 }
 
-impl Addresses {
-    fn new(source: &Source, rules: Rules) -> Result<Addresses, InvalidAddress> {
+impl CheckedMailboxes {
+    fn new(source: &Source, rules: Rules) -> Result<CheckedMailboxes, InvalidAddress> {
         match source {
-            Source::Pattern(pattern) => address::parse(pattern, rules).map(Addresses::Pattern),
-            Source::List(list) => Ok(Addresses::List(Arc::clone(list))),
+            Source::Pattern(pattern) => address::parse(pattern, rules).map(CheckedMailboxes::Pattern),
+            Source::List(list) => Ok(CheckedMailboxes::List(Arc::clone(list))),
         }
     }
 }

@@ -8,7 +8,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 /// What numbers are drawn for.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Purpose {
+pub(super) enum MailDraw {
     /// Sizes.
     Size,
     /// The filler's words.
@@ -25,23 +25,23 @@ pub(super) enum Purpose {
     Letters(u32),
 }
 
-impl Purpose {
+impl MailDraw {
     /// Fixed for ever: they decide what a seeded run sends.
     fn stream(self) -> u64 {
         match self {
-            Purpose::Size => 0,
-            Purpose::Filler => 1,
-            Purpose::Sender => 2,
-            Purpose::Recipient => 3,
-            Purpose::File => 4,
-            Purpose::Attachment => 5,
-            Purpose::Letters(place) => 16 + u64::from(place),
+            MailDraw::Size => 0,
+            MailDraw::Filler => 1,
+            MailDraw::Sender => 2,
+            MailDraw::Recipient => 3,
+            MailDraw::File => 4,
+            MailDraw::Attachment => 5,
+            MailDraw::Letters(place) => 16 + u64::from(place),
         }
     }
 }
 
 /// The stream of a seed for a purpose.
-pub(super) fn stream(seed: u64, purpose: Purpose) -> ChaCha8Rng {
+pub(super) fn stream(seed: u64, purpose: MailDraw) -> ChaCha8Rng {
     let mut key = [0; 32];
     key[..8].copy_from_slice(&seed.to_le_bytes());
     key[8..21].copy_from_slice(b"smtpress mail");

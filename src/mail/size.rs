@@ -3,7 +3,7 @@
 use rand_chacha::ChaCha8Rng;
 
 use super::Size;
-use super::random::{self, Purpose};
+use super::random::{self, MailDraw};
 
 /// Why no sizes can be drawn.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -129,7 +129,7 @@ impl Sampler {
 
     /// The stream that sizes are drawn from.
     pub(super) fn stream(seed: u64) -> ChaCha8Rng {
-        random::stream(seed, Purpose::Size)
+        random::stream(seed, MailDraw::Size)
     }
 
     /// The largest size there is.

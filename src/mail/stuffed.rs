@@ -6,7 +6,7 @@ use super::encode::Stuffer;
 
 /// How content is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
+pub(super) enum ContentForm {
     /// As it is, for BDAT (RFC 3030).
     Plain,
     /// With the dots at the start of its lines doubled, for DATA (RFC 5321 4.5.2).
@@ -44,17 +44,17 @@ impl Stuffed {
     }
 
     /// Appends all of it.
-    pub(super) fn append_all(&self, form: Form, out: &mut Vec<u8>) {
+    pub(super) fn append_all(&self, form: ContentForm, out: &mut Vec<u8>) {
         match form {
-            Form::Stuffed => out.extend_from_slice(&self.bytes),
-            Form::Plain => self.append(form, 0, self.length(), out),
+            ContentForm::Stuffed => out.extend_from_slice(&self.bytes),
+            ContentForm::Plain => self.append(form, 0, self.length(), out),
         }
     }
 
     /// Appends the bytes `from..to`.
-    pub(super) fn append(&self, form: Form, from: u64, to: u64, out: &mut Vec<u8>) {
+    pub(super) fn append(&self, form: ContentForm, from: u64, to: u64, out: &mut Vec<u8>) {
         let (mut place, end) = (self.at(from), self.at(to));
-        if form == Form::Plain {
+        if form == ContentForm::Plain {
             let before = self.dots.partition_point(|&dot| dot < from);
             for (index, &dot) in self.dots.iter().enumerate().skip(before).take_while(|&(_, &dot)| dot < to) {
                 let doubled = dot as usize + index;
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn appended(text: &Stuffed, form: Form, from: usize, to: usize) -> Vec<u8> {
+    fn appended(text: &Stuffed, form: ContentForm, from: usize, to: usize) -> Vec<u8> {
         let mut out = Vec::new();
         text.append(form, from as u64, to as u64, &mut out);
         out
@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn the_first_dot_is_doubled_only_at_the_start_of_a_line() {
-        let all = |starts| appended(&Stuffed::new(b".a\r\n.b\r\n", starts), Form::Stuffed, 0, 8);
+        let all = |starts| appended(&Stuffed::new(b".a\r\n.b\r\n", starts), ContentForm::Stuffed, 0, 8);
         assert_eq!(all(true), b"..a\r\n..b\r\n");
         assert_eq!(all(false), b".a\r\n..b\r\n");
     }
@@ -107,12 +107,12 @@ mod tests {
             let pieces = |form| -> Vec<u8> {
                 cuts.windows(2).flat_map(|pair| appended(&stuffed, form, pair[0], pair[1])).collect()
             };
-            prop_assert_eq!(pieces(Form::Plain), &text[..]);
+            prop_assert_eq!(pieces(ContentForm::Plain), &text[..]);
             let mut whole = Vec::new();
             Stuffer::new().stuff(&text, &mut whole);
-            prop_assert_eq!(pieces(Form::Stuffed), &whole[..]);
+            prop_assert_eq!(pieces(ContentForm::Stuffed), &whole[..]);
             let mut all = Vec::new();
-            stuffed.append_all(Form::Stuffed, &mut all);
+            stuffed.append_all(ContentForm::Stuffed, &mut all);
             prop_assert_eq!(all, whole);
             for (place, byte) in text.iter().enumerate() {
                 prop_assert_eq!(stuffed.byte(place as u64), *byte);

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use rand_chacha::ChaCha8Rng;
 
 use super::list::List;
-use super::random::{self, Purpose};
-use super::stuffed::{Form, Stuffed};
+use super::random::{self, MailDraw};
+use super::stuffed::{ContentForm, Stuffed};
 
 /// The most letters of one `{random:N}`.
 pub(super) const MOST_LETTERS: u8 = 64;
@@ -45,7 +45,7 @@ pub enum InvalidTemplate {
 
 /// A part of a template as it is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Piece {
+pub(super) enum TemplatePiece {
     Text(String),
     /// `{n}`, or `{n:low..high}`.
     Number(Option<(u64, u64)>),
@@ -57,7 +57,7 @@ pub(super) enum Piece {
 }
 
 /// Takes a text apart. `{{` stands for a brace, and so does `}}`.
-pub(super) fn parse(text: &str) -> Result<Vec<Piece>, InvalidTemplate> {
+pub(super) fn parse(text: &str) -> Result<Vec<TemplatePiece>, InvalidTemplate> {
     let (mut pieces, mut literal, mut rest) = (Vec::new(), String::new(), text);
     while let Some(brace) = rest.find(['{', '}']) {
         literal.push_str(&rest[..brace]);
@@ -70,25 +70,25 @@ pub(super) fn parse(text: &str) -> Result<Vec<Piece>, InvalidTemplate> {
         let (name, after) = rest[1..].split_once('}').ok_or(InvalidTemplate::Unclosed)?;
         let piece = placeholder(name)?;
         if !literal.is_empty() {
-            pieces.push(Piece::Text(std::mem::take(&mut literal)));
+            pieces.push(TemplatePiece::Text(std::mem::take(&mut literal)));
         }
         pieces.push(piece);
         rest = after;
     }
     literal.push_str(rest);
     if !literal.is_empty() {
-        pieces.push(Piece::Text(literal));
+        pieces.push(TemplatePiece::Text(literal));
     }
     Ok(pieces)
 }
 
-fn placeholder(name: &str) -> Result<Piece, InvalidTemplate> {
+fn placeholder(name: &str) -> Result<TemplatePiece, InvalidTemplate> {
     match name.split_once(':') {
         None => match name {
-            "n" => Ok(Piece::Number(None)),
-            "session" => Ok(Piece::Session),
-            "run" => Ok(Piece::Run),
-            "date" => Ok(Piece::Date),
+            "n" => Ok(TemplatePiece::Number(None)),
+            "session" => Ok(TemplatePiece::Session),
+            "run" => Ok(TemplatePiece::Run),
+            "date" => Ok(TemplatePiece::Date),
             "random" => Err(InvalidTemplate::Letters(name.into())),
             _ => Err(InvalidTemplate::Unknown(name.chars().take(40).collect())),
         },
@@ -96,12 +96,14 @@ fn placeholder(name: &str) -> Result<Piece, InvalidTemplate> {
             let bounds =
                 range.split_once("..").and_then(|(low, high)| Some((low.parse().ok()?, high.parse().ok()?)));
             match bounds {
-                Some((low, high)) if low <= high && high < u64::MAX => Ok(Piece::Number(Some((low, high)))),
+                Some((low, high)) if low <= high && high < u64::MAX => {
+                    Ok(TemplatePiece::Number(Some((low, high))))
+                }
                 _ => Err(InvalidTemplate::Range(name.into())),
             }
         }
         Some(("random", letters)) => match letters.parse() {
-            Ok(letters) if (1..=MOST_LETTERS).contains(&letters) => Ok(Piece::Letters(letters)),
+            Ok(letters) if (1..=MOST_LETTERS).contains(&letters) => Ok(TemplatePiece::Letters(letters)),
             _ => Err(InvalidTemplate::Letters(name.into())),
         },
         Some(_) => Err(InvalidTemplate::Unknown(name.chars().take(40).collect())),
@@ -109,14 +111,14 @@ fn placeholder(name: &str) -> Result<Piece, InvalidTemplate> {
 }
 
 /// The longest that it can become, with stand-ins for what is not known yet.
-pub(super) fn widest(pieces: &[Piece]) -> String {
-    let widest = |piece: &Piece| match piece {
-        Piece::Text(text) => text.clone(),
-        Piece::Number(None) | Piece::Session => "9".repeat(20),
-        Piece::Number(Some((_, high))) => high.to_string(),
-        Piece::Run => "r".repeat(RUN_ID),
-        Piece::Date => "Thu, 01 Jan 1970 00:00:00 +0000".to_owned(),
-        Piece::Letters(letters) => "a".repeat(usize::from(*letters)),
+pub(super) fn widest(pieces: &[TemplatePiece]) -> String {
+    let widest = |piece: &TemplatePiece| match piece {
+        TemplatePiece::Text(text) => text.clone(),
+        TemplatePiece::Number(None) | TemplatePiece::Session => "9".repeat(20),
+        TemplatePiece::Number(Some((_, high))) => high.to_string(),
+        TemplatePiece::Run => "r".repeat(RUN_ID),
+        TemplatePiece::Date => "Thu, 01 Jan 1970 00:00:00 +0000".to_owned(),
+        TemplatePiece::Letters(letters) => "a".repeat(usize::from(*letters)),
     };
     pieces.iter().map(widest).collect()
 }
@@ -258,7 +260,7 @@ impl<'a> Binding<'a> {
     }
 
     /// A run id that is fit for any place in an address.
-    pub(super) fn in_address(&mut self, pieces: &[Piece], of: Of) -> Draft {
+    pub(super) fn in_address(&mut self, pieces: &[TemplatePiece], of: Of) -> Draft {
         let run = self.run.replace(['.', '_'], "-");
         let run = match run.trim_matches('-') {
             "" => "run",
@@ -271,20 +273,25 @@ impl<'a> Binding<'a> {
     }
 
     /// `write` makes of each piece of text what is sent of it. `{n}` is the number `of`.
-    pub(super) fn bound(&mut self, pieces: &[Piece], of: Of, write: impl Fn(&[u8]) -> Vec<u8>) -> Draft {
+    pub(super) fn bound(
+        &mut self,
+        pieces: &[TemplatePiece],
+        of: Of,
+        write: impl Fn(&[u8]) -> Vec<u8>,
+    ) -> Draft {
         let mut draft = Draft::default();
         for piece in pieces {
             match piece {
-                Piece::Text(text) => draft.text(write(text.as_bytes())),
-                Piece::Run => draft.text(self.run),
-                Piece::Date => draft.text(self.date),
-                Piece::Session => draft.number(Of::Session),
-                Piece::Number(None) => draft.number(of),
-                &Piece::Number(Some((low, high))) => {
+                TemplatePiece::Text(text) => draft.text(write(text.as_bytes())),
+                TemplatePiece::Run => draft.text(self.run),
+                TemplatePiece::Date => draft.text(self.date),
+                TemplatePiece::Session => draft.number(Of::Session),
+                TemplatePiece::Number(None) => draft.number(of),
+                &TemplatePiece::Number(Some((low, high))) => {
                     draft.parts.push(Err(Patch::Ranged(of, low, high - low + 1)));
                 }
-                Piece::Letters(letters) => {
-                    let stream = random::stream(self.seed, Purpose::Letters(self.letters));
+                TemplatePiece::Letters(letters) => {
+                    let stream = random::stream(self.seed, MailDraw::Letters(self.letters));
                     self.letters += 1;
                     draft.parts.push(Err(Patch::Letters(of, *letters, Arc::new(stream))));
                 }
@@ -294,14 +301,14 @@ impl<'a> Binding<'a> {
     }
 }
 
-enum Part {
+enum TemplatePart {
     Text(Stuffed),
     Patch(Patch),
 }
 
 /// A template that is ready to be rendered. No patch holds a CR, LF or dot that could begin a line.
 pub(super) struct Template {
-    parts: Vec<Part>,
+    parts: Vec<TemplatePart>,
     longest: u64,
     doubled: u64,
 }
@@ -316,11 +323,11 @@ impl Template {
                     let text = Stuffed::new(&text, parts.is_empty());
                     longest += text.length();
                     doubled += text.doubled();
-                    Part::Text(text)
+                    TemplatePart::Text(text)
                 }
                 Err(patch) => {
                     longest += patch.longest();
-                    Part::Patch(patch)
+                    TemplatePart::Patch(patch)
                 }
             });
         }
@@ -333,36 +340,36 @@ impl Template {
     }
 
     pub(super) fn length(&self, numbers: &Numbers) -> u64 {
-        let length = |part: &Part| match part {
-            Part::Text(text) => text.length(),
-            Part::Patch(patch) => patch.length(numbers),
+        let length = |part: &TemplatePart| match part {
+            TemplatePart::Text(text) => text.length(),
+            TemplatePart::Patch(patch) => patch.length(numbers),
         };
         self.parts.iter().map(length).sum()
     }
 
     /// Appends all of it, and returns its length (before stuffing).
-    pub(super) fn render(&self, form: Form, numbers: &Numbers, out: &mut Vec<u8>) -> u64 {
+    pub(super) fn render(&self, form: ContentForm, numbers: &Numbers, out: &mut Vec<u8>) -> u64 {
         let before = out.len();
         // Most numbers are the message's, and a header has several.
         let mut message = None;
         for part in &self.parts {
             match part {
-                Part::Text(text) => text.append_all(form, out),
-                Part::Patch(Patch::Number(Of::Message)) => {
+                TemplatePart::Text(text) => text.append_all(form, out),
+                TemplatePart::Patch(Patch::Number(Of::Message)) => {
                     let digits = message.get_or_insert_with(|| Decimal::new(numbers.message));
                     out.extend_from_slice(digits.as_bytes());
                 }
-                Part::Patch(patch) => patch.render(numbers, out),
+                TemplatePart::Patch(patch) => patch.render(numbers, out),
             }
         }
-        let doubled = if form == Form::Stuffed { self.doubled } else { 0 };
+        let doubled = if form == ContentForm::Stuffed { self.doubled } else { 0 };
         (out.len() - before) as u64 - doubled
     }
 
     /// Appends what follows the place `from`, about `most` bytes. Returns the place it ends at.
     pub(super) fn append(
         &self,
-        form: Form,
+        form: ContentForm,
         numbers: &Numbers,
         from: u64,
         most: u64,
@@ -374,7 +381,7 @@ impl Template {
                 break;
             }
             let length = match part {
-                Part::Text(text) => {
+                TemplatePart::Text(text) => {
                     let length = text.length();
                     if at < start + length {
                         let to = length.min(end - start);
@@ -383,7 +390,7 @@ impl Template {
                     }
                     length
                 }
-                Part::Patch(patch) => {
+                TemplatePart::Patch(patch) => {
                     let length = patch.length(numbers);
                     if at < start + length {
                         let before = out.len();
@@ -461,7 +468,7 @@ mod tests {
     fn rendered(text: &str, message: u64) -> String {
         let template = bound(text);
         let mut out = Vec::new();
-        let length = template.render(Form::Plain, &numbers(message), &mut out);
+        let length = template.render(ContentForm::Plain, &numbers(message), &mut out);
         assert_eq!(out.len() as u64, length);
         assert_eq!(template.length(&numbers(message)), length);
         assert!(template.longest() >= length);
@@ -526,7 +533,7 @@ mod tests {
             most in 1_u64..9,
         ) {
             let (template, numbers) = (bound(&text.concat()), numbers(message));
-            for form in [Form::Plain, Form::Stuffed] {
+            for form in [ContentForm::Plain, ContentForm::Stuffed] {
                 let (mut whole, mut pieces) = (Vec::new(), Vec::new());
                 let length = template.render(form, &numbers, &mut whole);
                 let mut at = 0;

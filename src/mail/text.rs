@@ -9,8 +9,8 @@ use mail_builder::headers::content_type::ContentType;
 use mail_builder::mime::{BodyPart, MimePart};
 use rand_chacha::rand_core::Rng;
 
-use super::random::{self, Purpose};
-use super::template::{self, Binding, Draft, InvalidTemplate, Of, Piece};
+use super::random::{self, MailDraw};
+use super::template::{self, Binding, Draft, InvalidTemplate, Of, TemplatePiece};
 
 /// The most bytes of a line, without its CRLF (RFC 5322 2.1.1).
 const LINE: usize = 998;
@@ -34,7 +34,7 @@ const TEXT_MARK: &str = "smtpress puts the text here\r\n";
 pub enum InvalidField {
     /// No name, or one that is none (RFC 5322 2.2).
     #[error("is no header field: write it as `Name: value`")]
-    Form,
+    ContentForm,
     /// Smtpress writes it.
     #[error("is written by smtpress itself")]
     Own,
@@ -78,14 +78,14 @@ pub enum InvalidText {
 
 /// A header field.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Field {
+pub(super) struct HeaderField {
     pub name: String,
-    pub value: Vec<Piece>,
+    pub value: Vec<TemplatePiece>,
 }
 
-impl Field {
+impl HeaderField {
     /// `utf8`: it may be beyond ASCII (RFC 6532).
-    fn new(name: &str, value: &str, utf8: bool) -> Result<Field, InvalidField> {
+    fn new(name: &str, value: &str, utf8: bool) -> Result<HeaderField, InvalidField> {
         let carried = |c: char| match c {
             ' '..='~' | '\t' => true,
             '\u{feff}' | '\u{2028}' | '\u{2029}' => false,
@@ -102,13 +102,13 @@ impl Field {
         let value = template::parse(value)?;
         match name.len() + 2 + template::widest(&value).len() {
             length if length > LINE => Err(InvalidField::Long(length)),
-            _ => Ok(Field { name: name.to_owned(), value }),
+            _ => Ok(HeaderField { name: name.to_owned(), value }),
         }
     }
 
     /// The subject's value.
-    pub(super) fn subject(value: &str, utf8: bool) -> Result<Field, InvalidField> {
-        Field::new("Subject", value, utf8)
+    pub(super) fn subject(value: &str, utf8: bool) -> Result<HeaderField, InvalidField> {
+        HeaderField::new("Subject", value, utf8)
     }
 
     pub(super) fn draft(&self, binding: &mut Binding<'_>) -> Draft {
@@ -121,24 +121,29 @@ impl Field {
 }
 
 /// Reads `Name: value`. `of_files`: it goes before the header of a file, which has a subject of its own.
-pub(super) fn field(line: &str, index: usize, of_files: bool, utf8: bool) -> Result<Field, InvalidField> {
+pub(super) fn field(
+    line: &str,
+    index: usize,
+    of_files: bool,
+    utf8: bool,
+) -> Result<HeaderField, InvalidField> {
     if index >= MOST_FIELDS {
         return Err(InvalidField::Many);
     }
-    let (name, value) = line.split_once(':').ok_or(InvalidField::Form)?;
+    let (name, value) = line.split_once(':').ok_or(InvalidField::ContentForm)?;
     let plain = name.to_ascii_lowercase();
     match plain.as_str() {
         _ if plain.is_empty() || !plain.bytes().all(|byte| byte.is_ascii_graphic()) => {
-            Err(InvalidField::Form)
+            Err(InvalidField::ContentForm)
         }
         "subject" if !of_files => Err(InvalidField::Subject),
         own if OWN_FIELDS.contains(&own) || own.starts_with("content-") => Err(InvalidField::Own),
-        _ => Field::new(name, value.trim_matches([' ', '\t']), utf8),
+        _ => HeaderField::new(name, value.trim_matches([' ', '\t']), utf8),
     }
 }
 
 /// Reads a text. Its lines may end in CRLF or LF.
-pub(super) fn text(text: &str) -> Result<Vec<Piece>, InvalidText> {
+pub(super) fn text(text: &str) -> Result<Vec<TemplatePiece>, InvalidText> {
     match text.len() {
         0 => Err(InvalidText::Empty),
         length if length > MOST_TEXT => Err(InvalidText::Long(length)),
@@ -153,26 +158,26 @@ pub(super) fn text(text: &str) -> Result<Vec<Piece>, InvalidText> {
 }
 
 /// A text as it is sent.
-struct Written {
+struct WrittenText {
     content_type: &'static str,
     encoding: &'static str,
     draft: Draft,
 }
 
-impl Written {
-    fn new(pieces: &[Piece], binding: &mut Binding<'_>) -> Written {
+impl WrittenText {
+    fn new(pieces: &[TemplatePiece], binding: &mut Binding<'_>) -> WrittenText {
         let widest = template::widest(pieces);
         let plain = widest.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\t' | b'\r' | b'\n'))
             && widest.split("\r\n").all(|line| line.len() <= LINE && !line.contains('\r'));
         if plain {
             let draft = binding.bound(pieces, Of::Message, <[u8]>::to_vec);
-            return Written { content_type: "text/plain; charset=us-ascii", encoding: "7bit", draft };
+            return WrittenText { content_type: "text/plain; charset=us-ascii", encoding: "7bit", draft };
         }
         let mut draft = Draft::default();
         for piece in pieces {
             let encode = |text: &[u8]| encodify::qp::BODY.encode(text).into_bytes();
             let bound = binding.bound(std::slice::from_ref(piece), Of::Message, encode);
-            if matches!(piece, Piece::Text(_)) {
+            if matches!(piece, TemplatePiece::Text(_)) {
                 draft.draft(&bound);
             } else {
                 draft.text("=\r\n");
@@ -180,13 +185,13 @@ impl Written {
                 draft.text("=\r\n");
             }
         }
-        Written { content_type: "text/plain; charset=utf-8", encoding: "quoted-printable", draft }
+        WrittenText { content_type: "text/plain; charset=utf-8", encoding: "quoted-printable", draft }
     }
 }
 
 /// The end of a header from MIME-Version on, the empty line, and the text.
-pub(super) fn simple(pieces: &[Piece], binding: &mut Binding<'_>) -> Draft {
-    let Written { content_type, encoding, draft: text } = Written::new(pieces, binding);
+pub(super) fn simple(pieces: &[TemplatePiece], binding: &mut Binding<'_>) -> Draft {
+    let WrittenText { content_type, encoding, draft: text } = WrittenText::new(pieces, binding);
     let mut draft = Draft::default();
     draft.text(format!(
         "MIME-Version: 1.0\r\nContent-Type: {content_type}\r\nContent-Transfer-Encoding: {encoding}\r\n\r\n"
@@ -197,13 +202,13 @@ pub(super) fn simple(pieces: &[Piece], binding: &mut Binding<'_>) -> Draft {
 
 /// The same with attachments of so many bytes (before base64): `multipart/mixed` (RFC 2046 5.1.3).
 pub(super) fn multipart(
-    pieces: &[Piece],
+    pieces: &[TemplatePiece],
     attachments: &[u64],
     seed: u64,
     binding: &mut Binding<'_>,
 ) -> Draft {
-    let Written { content_type, encoding, draft: text } = Written::new(pieces, binding);
-    let mut random = random::stream(seed, Purpose::Attachment);
+    let WrittenText { content_type, encoding, draft: text } = WrittenText::new(pieces, binding);
+    let mut random = random::stream(seed, MailDraw::Attachment);
     let (kind, charset) = content_type.split_once("; charset=").unwrap_or((content_type, "us-ascii"));
     let kind = ContentType::new(kind).attribute("charset", charset);
     let mut parts = vec![MimePart::new(kind, BodyPart::Text(TEXT_MARK.into())).transfer_encoding(encoding)];
@@ -237,7 +242,7 @@ mod tests {
         assert_eq!(field("X-Foo:  a {n} \t").unwrap().value.len(), 2);
         assert_eq!(field("X-Foo:").unwrap().value, []);
         for line in ["X-Foo", ": a", "X Foo: a", "X\u{e9}: a", "X-\r\nFoo: a"] {
-            assert_eq!(field(line), Err(InvalidField::Form), "{line:?}");
+            assert_eq!(field(line), Err(InvalidField::ContentForm), "{line:?}");
         }
         for line in ["message-id: <a@b>", "Content-Type: text/html", "X-SMTPRESS-RUN: a"] {
             assert_eq!(field(line), Err(InvalidField::Own));
@@ -256,7 +261,7 @@ mod tests {
 
     #[test]
     fn lines_of_a_text_end_in_crlf() {
-        assert_eq!(text("a\nb\r\nc").unwrap(), [Piece::Text("a\r\nb\r\nc\r\n".into())]);
+        assert_eq!(text("a\nb\r\nc").unwrap(), [TemplatePiece::Text("a\r\nb\r\nc\r\n".into())]);
         assert_eq!(text(""), Err(InvalidText::Empty));
         assert_eq!(text(&"a".repeat(MOST_TEXT + 1)), Err(InvalidText::Long(MOST_TEXT + 1)));
     }

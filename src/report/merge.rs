@@ -24,7 +24,7 @@ use super::stored::{
 };
 use crate::collector::histogram::{DecodeError, Hist};
 use crate::collector::snapshot::{Gauges, Health, Interval, Measured};
-use crate::collector::summary::{Code, InvalidReason, PhaseInfo, Summary};
+use crate::collector::summary::{Code, PhaseInfo, Summary, ValidityReason};
 use crate::collector::tally::{ConditionCount, ConditionKey, Tally};
 use crate::condition::expect::{Expect, When};
 use crate::verdict::grammar::{self, Subject};
@@ -199,7 +199,7 @@ impl Shards {
         let validity = parts::validity(&self.results, self.max_skew);
         let mut summary = Summary::new(&measured, &infos);
         // What makes a shard invalid was found where it ran, and is told in its words.
-        let lost = InvalidReason { code: Code::WorkerLost, phase: None, sentence: String::new() };
+        let lost = ValidityReason { code: Code::WorkerLost, phase: None, sentence: String::new() };
         let invalid = validity.status == ValidityStatus::Invalid;
         summary.validity.reasons = if invalid { vec![lost] } else { Vec::new() };
         let judged = verdict::Verdict::judge(&measured, &summary, &expects, &assertions, &windows);

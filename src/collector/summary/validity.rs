@@ -80,7 +80,7 @@ impl fmt::Display for Code {
 
 /// One reason why a measurement is invalid.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InvalidReason {
+pub struct ValidityReason {
     /// Its kind.
     pub code: Code,
     /// The index of the phase, if it concerns one.
@@ -93,7 +93,7 @@ pub struct InvalidReason {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Validity {
     /// Why not, in the order of phases; none: it can.
-    pub reasons: Vec<InvalidReason>,
+    pub reasons: Vec<ValidityReason>,
 }
 
 impl Validity {
@@ -135,21 +135,21 @@ impl Validity {
                 }
             }
             found.extend(conservation(&tally.counts).map(|sentence| (Code::Counts, sentence)));
-            reasons.extend(found.into_iter().map(|(code, sentence)| InvalidReason {
+            reasons.extend(found.into_iter().map(|(code, sentence)| ValidityReason {
                 code,
                 phase: Some(index),
                 sentence: format!("phase `{}`: {sentence}", phase.info.name),
             }));
         }
         let of_run = clock_jumped(measured).into_iter().chain(worker_lost(measured));
-        reasons.extend(of_run.map(|(code, sentence)| InvalidReason { code, phase: None, sentence }));
+        reasons.extend(of_run.map(|(code, sentence)| ValidityReason { code, phase: None, sentence }));
         Validity { reasons }
     }
 }
 
-type Found = Option<(Code, String)>;
+type FoundReason = Option<(Code, String)>;
 
-fn generator_lag(tally: &PhaseTally) -> Found {
+fn generator_lag(tally: &PhaseTally) -> FoundReason {
     let found = Duration::from_nanos(whatever_outcome(tally, Metric::Lag).late());
     let service = whatever_outcome(tally, Metric::Service);
     let median = Duration::from_nanos(service.at_rank(rank(0.5, service.count())));
@@ -165,7 +165,7 @@ fn generator_lag(tally: &PhaseTally) -> Found {
     })
 }
 
-fn not_started(measured: &Measured, phase: &PhaseSummary) -> Found {
+fn not_started(measured: &Measured, phase: &PhaseSummary) -> FoundReason {
     let Counts { scheduled, started, .. } = phase.counts;
     let full = phase.peak_sessions >= u64::from(phase.info.max_sessions);
     let stopped = measured.interrupted || measured.aborted_by.is_some();
@@ -183,7 +183,7 @@ fn not_started(measured: &Measured, phase: &PhaseSummary) -> Found {
     Some((Code::NotStarted, sentence))
 }
 
-fn own_resource(tally: &PhaseTally) -> Found {
+fn own_resource(tally: &PhaseTally) -> FoundReason {
     let named: Vec<String> = tally
         .conditions
         .iter()
@@ -217,7 +217,7 @@ fn own_resource(tally: &PhaseTally) -> Found {
     })
 }
 
-fn generator_cpu(measured: &Measured, index: usize) -> Found {
+fn generator_cpu(measured: &Measured, index: usize) -> FoundReason {
     let share = *measured.health.cpu_saturated.get(index)?;
     (share > SATURATED).then(|| {
         let sentence = format!(
@@ -246,7 +246,7 @@ fn conservation(counts: &Counts) -> Option<String> {
         .then(|| format!("the counts do not reconcile, which is a fault in smtpress: {}", wrong.join("; ")))
 }
 
-fn clock_jumped(measured: &Measured) -> Found {
+fn clock_jumped(measured: &Measured) -> FoundReason {
     let drift = Duration::from_nanos(measured.health.clock_drift_ns);
     (drift > CLOCK_STEP + measured.took.mul_f64(CLOCK_SLEW)).then(|| {
         let sentence = format!(
@@ -257,7 +257,7 @@ fn clock_jumped(measured: &Measured) -> Found {
     })
 }
 
-fn worker_lost(measured: &Measured) -> Found {
+fn worker_lost(measured: &Measured) -> FoundReason {
     let lost = measured.health.lost_workers;
     (lost > 0).then(|| {
         let sentence =

@@ -10,7 +10,7 @@ use crate::plan::{OnSaturation, Unit};
 
 /// Where arrivals come from, in the order in which they are served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Source {
+enum ArrivalSource {
     /// Open loads: their time has come.
     Waiting,
     /// Closed loads: they have thought, or were given back.
@@ -22,7 +22,7 @@ enum Source {
 /// An arrival that could start.
 #[derive(Clone, Copy, Debug)]
 struct Candidate {
-    source: Source,
+    source: ArrivalSource,
     phase: u32,
     unit: Unit,
     /// The most sessions that may be open beside it.
@@ -34,18 +34,18 @@ struct Candidate {
 impl Dispatch {
     /// Starts what can start.
     pub(super) fn serve(&mut self, now: Duration, recorder: &mut Recorder) {
-        for source in [Source::Waiting, Source::Resumed, Source::Schedule] {
+        for source in [ArrivalSource::Waiting, ArrivalSource::Resumed, ArrivalSource::Schedule] {
             while let Some(next) = self.candidate(now, source)
                 && self.serve_next(now, next, recorder)
             {}
         }
     }
 
-    fn candidate(&mut self, now: Duration, source: Source) -> Option<Candidate> {
+    fn candidate(&mut self, now: Duration, source: ArrivalSource) -> Option<Candidate> {
         let (phase, waiting) = match source {
-            Source::Waiting => (self.waiting.front()?.phase, self.waiting.len()),
-            Source::Resumed => (self.resumed.front()?.arrival.phase, self.resumed.len()),
-            Source::Schedule => {
+            ArrivalSource::Waiting => (self.waiting.front()?.phase, self.waiting.len()),
+            ArrivalSource::Resumed => (self.resumed.front()?.arrival.phase, self.resumed.len()),
+            ArrivalSource::Schedule => {
                 let (phase, share) = self.closed_phase(now)?;
                 let unit = self.unit(phase);
                 let (limit, wanted) = match unit {
@@ -62,7 +62,7 @@ impl Dispatch {
     /// Serves the next arrival of a source, or prepares for it; false if it has to wait.
     fn serve_next(&mut self, now: Duration, next: Candidate, recorder: &mut Recorder) -> bool {
         let Candidate { source, phase, unit, limit, wanted } = next;
-        if source == Source::Schedule && unit == Unit::Message {
+        if source == ArrivalSource::Schedule && unit == Unit::Message {
             if self.slots.staying() > limit {
                 return self.end_idle();
             }
@@ -83,7 +83,7 @@ impl Dispatch {
         }
         let opening = self.slots.opening();
         let purpose = match (unit, source) {
-            (Unit::Message, Source::Resumed | Source::Schedule) => {
+            (Unit::Message, ArrivalSource::Resumed | ArrivalSource::Schedule) => {
                 if opening >= wanted || !self.throttle.allows(now, opening) {
                     return false;
                 }
@@ -114,7 +114,7 @@ impl Dispatch {
     /// No further session may be open: the arrival waits, or is shed if the profile says so.
     fn saturated(&mut self, next: Candidate, recorder: &mut Recorder) -> bool {
         let drops = self.plan.phases[next.phase as usize].on_saturation == OnSaturation::Drop;
-        if next.source == Source::Waiting && drops {
+        if next.source == ArrivalSource::Waiting && drops {
             self.waiting.pop_front();
             recorder.counts(next.phase).arrivals.add(Outcome::Shed);
             return true;
@@ -126,19 +126,19 @@ impl Dispatch {
     }
 
     /// Whether a session may be opened for one arrival. Closed loads pause after failures, open loads do not.
-    fn may_open(&self, now: Duration, source: Source, phase: u32) -> bool {
+    fn may_open(&self, now: Duration, source: ArrivalSource, phase: u32) -> bool {
         let opening = self.slots.opening();
         match source {
             // To hold many sessions is no wish for a storm of connections: the listener's accept queue is spared.
-            Source::Waiting if self.is_held(phase) && opening >= MAX_OPENING => false,
-            Source::Waiting => self.throttle.allows_rate(now),
-            Source::Resumed | Source::Schedule => self.throttle.allows(now, opening),
+            ArrivalSource::Waiting if self.is_held(phase) && opening >= MAX_OPENING => false,
+            ArrivalSource::Waiting => self.throttle.allows_rate(now),
+            ArrivalSource::Resumed | ArrivalSource::Schedule => self.throttle.allows(now, opening),
         }
     }
 
     /// Sessions at rest that are free for a source: the schedule leaves one for each arrival that thinks.
-    fn free_sessions(&self, source: Source) -> u64 {
-        let kept = if source == Source::Schedule { self.thinking.len() as u64 } else { 0 };
+    fn free_sessions(&self, source: ArrivalSource) -> u64 {
+        let kept = if source == ArrivalSource::Schedule { self.thinking.len() as u64 } else { 0 };
         self.slots.idle().saturating_sub(kept)
     }
 
@@ -153,11 +153,16 @@ impl Dispatch {
     }
 
     /// Takes the next arrival of a source.
-    fn take(&mut self, now: Duration, source: Source, recorder: &mut Recorder) -> Option<ScheduledArrival> {
+    fn take(
+        &mut self,
+        now: Duration,
+        source: ArrivalSource,
+        recorder: &mut Recorder,
+    ) -> Option<ScheduledArrival> {
         match source {
-            Source::Waiting => self.waiting.pop_front(),
-            Source::Resumed => self.resume(now, recorder),
-            Source::Schedule => {
+            ArrivalSource::Waiting => self.waiting.pop_front(),
+            ArrivalSource::Resumed => self.resume(now, recorder),
+            ArrivalSource::Schedule => {
                 let arrival = self.take_closed(now, false, recorder)?;
                 self.closed_busy += u64::from(self.unit(arrival.phase) == Unit::Session);
                 // What a barrier held back was to start when it opened.

@@ -10,7 +10,7 @@ fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-const COURSE: PhaseSpan = PhaseSpan {
+const COURSE: PhaseWindow = PhaseWindow {
     start: Duration::ZERO,
     end: Duration::from_secs(10),
     scheduled: 1000,
@@ -80,7 +80,7 @@ fn the_last_arrival_alone_leaves_it_open_whether_anybody_listens() {
     let plan = plan(vec![phase(load, Some(10_000), Unit::Message, 10)]);
     let notes = noted(&[(9980, served), (9990, gone)]);
     assert!(work(&plan, 0, COURSE, &notes).is_done(), "a listener answers: it was a hiccup");
-    let short = work(&plan, 0, PhaseSpan { vanished: true, ..COURSE }, &notes);
+    let short = work(&plan, 0, PhaseWindow { vanished: true, ..COURSE }, &notes);
     assert_eq!((short.asked, short.done), (1000, 999));
     assert_eq!(short.why.as_deref(), Some("the last one, from 9.99 s on, was not served"));
 }

@@ -2,12 +2,12 @@
 
 use super::*;
 
-fn parse(pattern: &str) -> Result<Vec<Piece>, InvalidAddress> {
+fn parse(pattern: &str) -> Result<Vec<TemplatePiece>, InvalidAddress> {
     super::parse(pattern, Rules::default())
 }
 
 fn taken(mailbox: &str) {
-    assert_eq!(parse(mailbox), Ok(vec![Piece::Text(mailbox.into())]), "as a pattern");
+    assert_eq!(parse(mailbox), Ok(vec![TemplatePiece::Text(mailbox.into())]), "as a pattern");
     assert_eq!(check_mailbox(mailbox, Rules::default()), Ok(()));
 }
 
@@ -24,7 +24,7 @@ fn patterns_are_taken() {
         assert!(parse(pattern).is_ok(), "{pattern}");
     }
     // A brace may stand in an atom (RFC 5322 3.2.3).
-    assert_eq!(parse("a{{b}}@c"), Ok(vec![Piece::Text("a{b}@c".into())]));
+    assert_eq!(parse("a{{b}}@c"), Ok(vec![TemplatePiece::Text("a{b}@c".into())]));
 }
 
 #[test]

@@ -97,7 +97,7 @@ impl fmt::Display for Skipped {
 
 /// What a pattern names.
 #[derive(Default)]
-pub(super) struct Found {
+pub(super) struct FoundFiles {
     /// By name.
     pub(super) paths: Vec<PathBuf>,
     pub(super) skipped: Skipped,
@@ -132,13 +132,13 @@ impl Names {
 }
 
 /// The files that a pattern names.
-pub(super) fn find(pattern: &Path) -> Result<Found, InvalidFiles> {
+pub(super) fn find(pattern: &Path) -> Result<FoundFiles, InvalidFiles> {
     let is_pattern = |part: &OsStr| part.as_bytes().iter().any(|byte| memchr(*byte, b"*?[").is_some());
     let name = pattern.file_name().unwrap_or_default();
     if pattern.parent().is_some_and(|folder| is_pattern(folder.as_os_str())) {
         return Err(InvalidFiles::Folder(shown(pattern)));
     }
-    let mut found = Found::default();
+    let mut found = FoundFiles::default();
     if is_pattern(name) {
         let names = glob::Pattern::new(&name.to_string_lossy())
             .map_err(|error| InvalidFiles::Pattern(shown(pattern), error.to_string()))?;
@@ -153,7 +153,7 @@ pub(super) fn find(pattern: &Path) -> Result<Found, InvalidFiles> {
             found.add(pattern, &Names::Eml)?;
         }
     } else {
-        return Ok(Found { paths: vec![pattern.to_owned()], alone: true, ..Found::default() });
+        return Ok(FoundFiles { paths: vec![pattern.to_owned()], alone: true, ..FoundFiles::default() });
     }
     found.paths.sort();
     match (found.paths.is_empty(), found.skipped.is_empty()) {
@@ -164,7 +164,7 @@ pub(super) fn find(pattern: &Path) -> Result<Found, InvalidFiles> {
     }
 }
 
-impl Found {
+impl FoundFiles {
     /// Adds the regular files of a folder whose names are taken; the others are passed over.
     fn add(&mut self, folder: &Path, names: &Names) -> Result<(), InvalidFiles> {
         let io = |error: io::Error| InvalidFiles::io(folder, &error);

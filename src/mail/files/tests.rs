@@ -16,7 +16,7 @@ fn folder(files: &[(&str, &[u8])]) -> TempDir {
 }
 
 /// All of a message, from the place on.
-fn sent(corpus: &Corpus, index: usize, form: Form, from: u64) -> Vec<u8> {
+fn sent(corpus: &Corpus, index: usize, form: ContentForm, from: u64) -> Vec<u8> {
     let (mut out, mut at) = (Vec::new(), from);
     while at < corpus.size(index) {
         let before = out.len();
@@ -58,19 +58,19 @@ fn check(file: &[u8], places: &[u64]) {
     let expected = expected(file);
     for corpus in both(file) {
         assert_eq!(corpus.size(0), expected.len() as u64);
-        assert_eq!(sent(&corpus, 0, Form::Plain, 0), expected);
-        let wire = [&sent(&corpus, 0, Form::Stuffed, 0), END_OF_DATA].concat();
+        assert_eq!(sent(&corpus, 0, ContentForm::Plain, 0), expected);
+        let wire = [&sent(&corpus, 0, ContentForm::Stuffed, 0), END_OF_DATA].concat();
         let (content, taken) = unstuff(&wire).unwrap();
         assert_eq!((taken, content), (wire.len(), expected.clone()));
         for place in places {
             let place = place % expected.len() as u64;
             let from = place as usize;
-            assert_eq!(sent(&corpus, 0, Form::Plain, place), expected[from..], "from {place}");
+            assert_eq!(sent(&corpus, 0, ContentForm::Plain, place), expected[from..], "from {place}");
             let mut stuffed = Vec::new();
             let mut stuffer =
                 from.checked_sub(1).map_or(Stuffer::new(), |last| Stuffer::after(expected[last]));
             stuffer.stuff(&expected[from..], &mut stuffed);
-            assert_eq!(sent(&corpus, 0, Form::Stuffed, place), stuffed, "from {place}");
+            assert_eq!(sent(&corpus, 0, ContentForm::Stuffed, place), stuffed, "from {place}");
         }
     }
 }
@@ -112,7 +112,10 @@ fn files_are_found_by_name_in_order() {
     nix::unistd::mkfifo(&folder.path().join("e.eml"), nix::sys::stat::Mode::S_IRWXU).unwrap();
     let contents = |pattern: &str| {
         let corpus = Corpus::read(&folder.path().join(pattern)).unwrap();
-        (0..corpus.len()).map(|index| sent(&corpus, index, Form::Plain, 0)).collect::<Vec<_>>().concat()
+        (0..corpus.len())
+            .map(|index| sent(&corpus, index, ContentForm::Plain, 0))
+            .collect::<Vec<_>>()
+            .concat()
     };
     assert_eq!(contents("*.eml"), b"a\r\nb\r\n");
     assert_eq!(contents(""), b"a\r\nb\r\n");
@@ -161,9 +164,9 @@ fn a_file_that_vanishes_or_changes_is_lost() {
         let path = folder.path().join("a.eml");
         let corpus = Corpus::read_holding(&path, 0).unwrap();
         let mut out = Vec::new();
-        let first = corpus.append(0, Form::Stuffed, 0, 1, &mut out).unwrap();
+        let first = corpus.append(0, ContentForm::Stuffed, 0, 1, &mut out).unwrap();
         change(&path);
-        let lost = corpus.append(0, Form::Stuffed, first, 1, &mut out).unwrap_err().to_string();
+        let lost = corpus.append(0, ContentForm::Stuffed, first, 1, &mut out).unwrap_err().to_string();
         lost.replace(&path.display().to_string(), "PATH")
     };
     assert_eq!(
@@ -271,6 +274,6 @@ fn a_maildir_is_its_cur_and_its_new() {
     }
     let of = |name: &str| Corpus::read(&folder.path().join(name)).unwrap();
     let whole = of("");
-    assert_eq!([0, 1].map(|index| sent(&whole, index, Form::Plain, 0)), [b"a\r\n", b"b\r\n"]);
+    assert_eq!([0, 1].map(|index| sent(&whole, index, ContentForm::Plain, 0)), [b"a\r\n", b"b\r\n"]);
     assert_eq!((whole.len(), whole.skipped().count(), of("new").len()), (2, 1, 1));
 }

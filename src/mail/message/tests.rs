@@ -175,7 +175,7 @@ fn plain(message: &Message) -> Vec<u8> {
     let (mut out, mut at) = (Vec::new(), 0);
     while at < message.size() {
         let before = out.len();
-        at = message.append(Form::Plain, at, PIECE, &mut out).unwrap();
+        at = message.append(ContentForm::Plain, at, PIECE, &mut out).unwrap();
         assert!(out.len() - before <= 70 * 1024, "a piece of {} bytes", out.len() - before);
     }
     out
@@ -227,7 +227,7 @@ fn checked(message: &Message) -> Vec<u8> {
     for offset in [1, 7, 60, size / 3, size / 2, 2 * size / 3, size - 3, size - 1] {
         goes_on(message, &whole, offset);
         let mut rest = Vec::new();
-        message.append(Form::Plain, offset, PIECE, &mut rest).unwrap();
+        message.append(ContentForm::Plain, offset, PIECE, &mut rest).unwrap();
         assert!(whole[offset as usize..].starts_with(&rest) && !rest.is_empty(), "from {offset}");
     }
     whole
