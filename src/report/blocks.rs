@@ -17,7 +17,7 @@ use crate::verdict::compare::{BLOCK, Block, Course};
 /// Its time series cannot be read.
 pub fn courses(directory: &Path, result: &RunResult) -> Result<Vec<(String, Course)>, SecondsError> {
     let names: Vec<String> = result.phases.iter().map(|phase| phase.name.clone()).collect();
-    let mut growing: Vec<Growing> = names.iter().map(|_| Growing::default()).collect();
+    let mut growing: Vec<GrowingPhase> = names.iter().map(|_| GrowingPhase::default()).collect();
     for second in Seconds::open(directory, &names)? {
         let second = second?;
         growing.iter_mut().enumerate().for_each(|(phase, growing)| growing.add(phase, &second));
@@ -32,7 +32,7 @@ pub fn courses(directory: &Path, result: &RunResult) -> Result<Vec<(String, Cour
 
 /// A phase while its seconds come in.
 #[derive(Default)]
-struct Growing {
+struct GrowingPhase {
     course: Course,
     /// When something first and last happened in it.
     life: Option<(Duration, Duration)>,
@@ -40,7 +40,7 @@ struct Growing {
     response: Hist,
 }
 
-impl Growing {
+impl GrowingPhase {
     fn add(&mut self, phase: usize, second: &Interval) {
         let tally = &second.tally.phases[phase];
         let arrivals = &tally.counts.arrivals;

@@ -4,7 +4,7 @@
 //!
 //! # Decisions
 //! - A listener that never says the same code twice must not fill the disk: of each phase only the first `MOST_CODES` kinds
-//!   are told apart by their codes, what comes after is counted by step, condition and outcome alone (as in the books, which
+//!   are distinguished by their codes, what comes after is counted by step, condition and outcome alone (as in the counts, which
 //!   have room for more).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,7 +17,7 @@ use crate::collector::tally::ConditionKey;
 const COLUMNS: [&str; 9] =
     ["t_s", "length_s", "phase", "step", "condition", "code", "enhanced", "outcome", "count"];
 
-/// So many kinds of replies of a phase are told apart by their codes.
+/// So many kinds of replies of a phase are distinguished by their codes.
 const MOST_CODES: usize = 200;
 
 /// Writes the conditions of a run over time.
@@ -25,7 +25,7 @@ const MOST_CODES: usize = 200;
 pub struct ConditionSeries<W: Write> {
     rows: ::csv::Writer<W>,
     phases: Vec<String>,
-    /// By phase, what is told apart by its codes.
+    /// By phase, the kinds that are counted with their codes.
     known: Vec<BTreeSet<ConditionKey>>,
 }
 
@@ -89,7 +89,7 @@ impl<W: Write> ConditionSeries<W> {
     }
 }
 
-/// A kind as it is told: with its codes, as long as there is room.
+/// A kind as it is counted: with its codes, as long as there is room.
 fn told(known: &mut BTreeSet<ConditionKey>, key: &ConditionKey) -> ConditionKey {
     if known.contains(key) || known.len() < MOST_CODES {
         known.insert(key.clone());

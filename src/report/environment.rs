@@ -92,7 +92,7 @@ fn field(text: &str, name: &str) -> Option<String> {
     })
 }
 
-/// `16384 kB`, in octets.
+/// `16384 kB`, in bytes.
 fn kilobytes(text: &str) -> Option<u64> {
     text.strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }

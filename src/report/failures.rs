@@ -22,7 +22,7 @@ mod tests {
 
     #[test]
     fn each_condition_is_one_line_even_if_its_reply_has_several() {
-        let result = fixtures::limit_bites();
+        let result = fixtures::limit_enforced();
         let rows: Vec<StoredCondition> =
             write(&result).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(rows, result.conditions);

@@ -13,7 +13,7 @@ pub fn all() -> Vec<RunResult> {
     vec![
         accepted(),
         encrypted(),
-        limit_bites(),
+        limit_enforced(),
         invalid(),
         no_data(),
         interrupted(),
@@ -91,7 +91,7 @@ pub fn accepted() -> RunResult {
 }
 
 /// The limit of 50 connections a host bites; the embedded listener's ledger is there.
-pub fn limit_bites() -> RunResult {
+pub fn limit_enforced() -> RunResult {
     let mut result = accepted();
     result.target = "embedded".into();
     result.profile.name = "storm".into();
@@ -165,7 +165,7 @@ pub fn limit_bites() -> RunResult {
             "dropped",
             4,
             (3.2, 7.7),
-            "reset by the listener after 1,024 octets of the content",
+            "reset by the listener after 1,024 bytes of the content",
         ),
         condition("storm", "body", "reply-timeout", None, "timed-out", 3, (9.01, 9.2), "no reply within 5 s"),
     ];

@@ -24,8 +24,8 @@ use sha2::{Digest, Sha256};
 use super::format;
 use super::stored::{RunResult, json};
 use super::view::{
-    self, Block, Cell, Claim, ClaimState, Column, ConditionView, Head, Medium, Section, SummaryLine, Table,
-    View,
+    self, Cell, Claim, ClaimState, Column, ConditionView, Head, Medium, ReportTable, Section, SectionPart,
+    SummaryLine, View,
 };
 use charts::{Chart, Charts};
 
@@ -87,7 +87,7 @@ pub fn write_view(view: View, input: PageInput<'_>) -> String {
         phases: result
             .phases
             .iter()
-            .map(|phase| PhaseSpan {
+            .map(|phase| ChartPhase {
                 name: format::harmless(&phase.name),
                 from: phase.start_s,
                 length: phase.window_s,
@@ -160,8 +160,8 @@ struct ReportPage<'a> {
     happened: Vec<SummaryLine>,
     claims: Vec<Claim>,
     sections: Vec<PageSection>,
-    identity: Table,
-    machine: Table,
+    identity: ReportTable,
+    machine: ReportTable,
     profile: Option<String>,
     data: String,
     /// Name, size in words, text.
@@ -184,7 +184,7 @@ struct PageSection {
 #[derive(Serialize)]
 struct ChartData<'a> {
     took_s: f64,
-    phases: Vec<PhaseSpan>,
+    phases: Vec<ChartPhase>,
     timeline: Option<&'a Timeline>,
     spectra: Vec<spectrum::Spectrum>,
     curve: Option<trial_curve::TrialCurve>,
@@ -192,7 +192,7 @@ struct ChartData<'a> {
 
 /// When a phase was.
 #[derive(Serialize)]
-struct PhaseSpan {
+struct ChartPhase {
     name: String,
     from: f64,
     length: f64,
@@ -200,10 +200,10 @@ struct PhaseSpan {
 }
 
 /// The sections with their charts; the assertions stand before the generator.
-fn sections(sections: Vec<Section>, assertions: Table, charts: Charts) -> Vec<PageSection> {
+fn sections(sections: Vec<Section>, assertions: ReportTable, charts: Charts) -> Vec<PageSection> {
     let mut sections = sections;
     if !assertions.rows.is_empty() {
-        let blocks = vec![Block::Table(assertions)];
+        let blocks = vec![SectionPart::ReportTable(assertions)];
         let asserted =
             Section { id: "assertions", title: "Assertions".to_owned(), blocks, ..Section::default() };
         let at = sections.iter().position(|own| own.id == "generator").unwrap_or(sections.len());
@@ -226,7 +226,7 @@ fn sections(sections: Vec<Section>, assertions: Table, charts: Charts) -> Vec<Pa
 fn cap_conditions(section: &mut Section) -> usize {
     let mut found = 0;
     section.blocks.retain_mut(|block| {
-        let Block::Condition(condition) = block else { return true };
+        let SectionPart::Condition(condition) = block else { return true };
         found += 1;
         cap_sample(condition);
         found <= CONDITIONS
@@ -260,8 +260,8 @@ fn short(claims: &[Claim]) -> Vec<Claim> {
 }
 
 /// What identifies the run and what was asked of it.
-fn identity(result: &RunResult) -> Table {
-    let mut table = Table::new(["", ""].map(Column::words));
+fn identity(result: &RunResult) -> ReportTable {
+    let mut table = ReportTable::new(["", ""].map(Column::words));
     let mut row = |what: &str, text: &str, path: &str| {
         table.row([Cell::words(what), Cell::stored_code(text, path)]);
     };
@@ -281,8 +281,8 @@ fn identity(result: &RunResult) -> Table {
 }
 
 /// What is known of the machine and the command.
-fn machine(environment: Option<&str>) -> Table {
-    let mut table = Table::new(["", ""].map(Column::words));
+fn machine(environment: Option<&str>) -> ReportTable {
+    let mut table = ReportTable::new(["", ""].map(Column::words));
     if let Some(environment) = environment.and_then(|text| serde_json::from_str(text).ok()) {
         view::flatten(&environment, "", "", &mut table);
         // These figures stand in another file.

@@ -8,7 +8,7 @@
 
 use super::format;
 use super::stored::RunResult;
-use super::view::{Block, Cell, CellKind, ConditionView, Head, Medium, Table, Tone, View};
+use super::view::{Cell, CellKind, ConditionView, Head, Medium, ReportTable, SectionPart, Tone, View};
 
 /// Conditions shown.
 const CONDITIONS: usize = 10;
@@ -27,18 +27,18 @@ pub fn write(result: &RunResult) -> String {
         let mut blocks = String::new();
         for block in &section.blocks {
             match block {
-                Block::Table(table) => blocks.push_str(&self::table(table)),
-                Block::Facts(table) => blocks.push_str(&facts(table)),
-                Block::Note(note) if note.place.is_on(Medium::Markdown) => {
+                SectionPart::ReportTable(table) => blocks.push_str(&self::table(table)),
+                SectionPart::Facts(table) => blocks.push_str(&facts(table)),
+                SectionPart::Note(note) if note.place.is_on(Medium::Markdown) => {
                     blocks.push_str(&format!("\n{}\n", styled(code(&note.text), note.tone)));
                 }
-                Block::Condition(condition) => {
+                SectionPart::Condition(condition) => {
                     conditions += 1;
                     if conditions <= CONDITIONS {
                         blocks.push_str(&self::condition(condition));
                     }
                 }
-                Block::Note(_) | Block::Folded(..) | Block::Steps(_) => {}
+                SectionPart::Note(_) | SectionPart::Folded(..) | SectionPart::Steps(_) => {}
             }
         }
         if conditions > CONDITIONS {
@@ -89,7 +89,7 @@ fn cell(cell: &Cell) -> String {
 }
 
 /// A table with the columns that hold anything; nothing if it has no rows.
-pub(super) fn table(table: &Table) -> String {
+pub(super) fn table(table: &ReportTable) -> String {
     let rows: Vec<&[Cell]> = table.rows_on(Medium::Markdown).map(|row| row.cells.as_slice()).collect();
     if rows.is_empty() {
         return String::new();
@@ -112,7 +112,7 @@ fn title(text: &str) -> String {
 }
 
 /// Names and values in one line.
-fn facts(table: &Table) -> String {
+fn facts(table: &ReportTable) -> String {
     let fact = |row: &[Cell]| format!("{} {}", title(&row[0].text), cell(&row[1]));
     let facts: Vec<String> = table.rows_on(Medium::Markdown).map(|row| fact(&row.cells)).collect();
     format!("\n{}\n", facts.join(", "))
@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn a_run_that_fails_tells_why_in_tables() {
-        insta::assert_snapshot!(write(&fixtures::limit_bites()));
+        insta::assert_snapshot!(write(&fixtures::limit_enforced()));
     }
 
     #[test]

@@ -105,11 +105,11 @@ pub struct Shards {
     results: Vec<RunResult>,
     /// Where each stands among those that were given.
     given: Vec<usize>,
-    /// How far apart they may have begun.
+    /// How far apart they may have started.
     max_skew: Duration,
 }
 
-/// How far apart shards may have begun, unless the user says otherwise.
+/// How far apart shards may have started, unless the user says otherwise.
 const MAX_SKEW: Duration = Duration::from_millis(100);
 
 impl Shards {
@@ -146,7 +146,7 @@ impl Shards {
         })
     }
 
-    /// The same, with another bound of how far apart they may have begun.
+    /// The same, with another bound of how far apart they may have started.
     #[must_use]
     pub fn with_max_skew(self, max_skew: Duration) -> Shards {
         Shards { max_skew, ..self }
@@ -198,7 +198,7 @@ impl Shards {
         let measured = self.measured(tally, &phases);
         let validity = parts::validity(&self.results, self.max_skew);
         let mut summary = Summary::new(&measured, &infos);
-        // What makes a shard invalid was found where it ran, and is told in its words.
+        // What makes a shard invalid was found where it ran, and is reported in its words.
         let lost = ValidityReason { code: Code::WorkerLost, phase: None, sentence: String::new() };
         let invalid = validity.status == ValidityStatus::Invalid;
         summary.validity.reasons = if invalid { vec![lost] } else { Vec::new() };
@@ -239,7 +239,7 @@ impl Shards {
         })
     }
 
-    /// The books and distributions of all shards together. Warm-ups have no distributions: they are not stored.
+    /// The counts and distributions of all shards together. Warm-ups have no distributions: they are not stored.
     fn tally(&self, expects: &[Expect]) -> Result<Tally, MergeError> {
         let mut tally = Tally::new(self.results[0].phases.len());
         for result in &self.results {

@@ -1,6 +1,6 @@
-//! Telling: what a run gave, as text and as files. It measures nothing and judges nothing.
+//! Reports: the result of a run, as text and as files. It measures nothing and judges nothing.
 //!
-//! [`RunResult`] is the only input of every renderer; a run is told again from its stored `result.json` with the same code.
+//! [`RunResult`] is the only input of every renderer; a run is reported again from its stored `result.json` with the same code.
 //! Only the files that grow with the run, `timeseries.csv`, `metrics.hlog` and `conditions.csv`, are written from its
 //! intervals.
 

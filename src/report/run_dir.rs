@@ -25,7 +25,7 @@ use super::seconds::{CONDITIONS, LOG, SERIES};
 use super::stored::RunResult;
 use super::stored::json::{self, ReadError};
 use super::{failures, format};
-use place::Place;
+use place::RunPlace;
 
 pub use page::{PAGE, page};
 pub use stream::Recording;
@@ -127,7 +127,7 @@ pub struct Contents<'a> {
 /// A directory that takes one run.
 #[derive(Debug)]
 pub struct RunDir {
-    place: Place,
+    place: RunPlace,
     /// What the user calls it.
     called: PathBuf,
     /// Takes room until the result needs it; it has no name, so that nothing is left of it in any case.
@@ -148,10 +148,10 @@ impl RunDir {
         started_at: Duration,
     ) -> Result<RunDir, RunDirError> {
         let place = match wanted {
-            Some(path) => Place::named(path, overwrite)?,
+            Some(path) => RunPlace::named(path, overwrite)?,
             None => {
                 let time = format::timestamp(started_at).replace(['-', ':'], "");
-                Place::free(&Path::new(DEFAULT_PARENT).join(format!("{time}-{}", file_stem(name))))?
+                RunPlace::free(&Path::new(DEFAULT_PARENT).join(format!("{time}-{}", file_stem(name))))?
             }
         };
         RunDir::taken(place, None)
@@ -162,7 +162,7 @@ impl RunDir {
     /// # Errors
     /// When it cannot be written to, or another process does.
     pub fn reopen(path: &Path) -> Result<RunDir, RunDirError> {
-        let directory = RunDir::taken(Place::at(path.to_owned(), path.to_owned())?, None)?;
+        let directory = RunDir::taken(RunPlace::at(path.to_owned(), path.to_owned())?, None)?;
         // Until the search has ended again it has no result.
         let file = |name: &str| path.join(name);
         if file(RESULT).is_file() {
@@ -177,10 +177,10 @@ impl RunDir {
     /// # Errors
     /// As of [`RunDir::create`].
     pub fn member(&self, name: &str) -> Result<RunDir, RunDirError> {
-        RunDir::taken(Place::named(&self.place.work.join(name), false)?, Some(self.called.join(name)))
+        RunDir::taken(RunPlace::named(&self.place.work.join(name), false)?, Some(self.called.join(name)))
     }
 
-    fn taken(place: Place, called: Option<PathBuf>) -> Result<RunDir, RunDirError> {
+    fn taken(place: RunPlace, called: Option<PathBuf>) -> Result<RunDir, RunDirError> {
         match room(&place.work, TRIAL) {
             Ok(_) => {
                 let called = called.unwrap_or_else(|| place.name.clone());
@@ -339,10 +339,10 @@ fn named(result: RunResult, path: &Path) -> RunResult {
     RunResult { directory: Some(path.display().to_string()), ..result }
 }
 
-/// Takes so many octets of room until the file is closed; it has no name.
-fn room(directory: &Path, octets: usize) -> io::Result<File> {
+/// Takes so many bytes of room until the file is closed; it has no name.
+fn room(directory: &Path, bytes: usize) -> io::Result<File> {
     let mut file = tempfile::tempfile_in(directory)?;
-    file.write_all(&vec![0; octets])?;
+    file.write_all(&vec![0; bytes])?;
     file.sync_data()?;
     Ok(file)
 }

@@ -54,9 +54,9 @@ pub enum SecondsError {
 
 /// The seconds of a stored run, in order.
 pub struct Seconds {
-    rows: Peekable<Rows<Row>>,
+    rows: Peekable<Rows<SeriesRow>>,
     lines: Peekable<Lines>,
-    met: Option<Peekable<Rows<Met>>>,
+    met: Option<Peekable<Rows<ConditionSecond>>>,
     phases: usize,
 }
 
@@ -117,7 +117,7 @@ impl Seconds {
                 .or_default()
                 .merge(&line.hist);
         }
-        let own = |met: &Result<Met, _>| met.as_ref().is_ok_and(|met| met.start == start);
+        let own = |met: &Result<ConditionSecond, _>| met.as_ref().is_ok_and(|met| met.start == start);
         while let Some(met) = self.met.as_mut().and_then(|met| met.next_if(own)) {
             let met = met?;
             interval.length = interval.length.max(met.length);
@@ -146,7 +146,7 @@ impl Iterator for Seconds {
 }
 
 /// One row of the time series.
-struct Row {
+struct SeriesRow {
     start: Duration,
     length: Duration,
     phase: usize,
@@ -154,7 +154,7 @@ struct Row {
     gauges: Gauges,
 }
 
-fn row(cells: &Cells<'_>) -> Result<Option<Row>, String> {
+fn row(cells: &Cells<'_>) -> Result<Option<SeriesRow>, String> {
     let mut counts = Counts {
         scheduled: cells.number("offered")?,
         started: cells.number("started")?,
@@ -173,11 +173,11 @@ fn row(cells: &Cells<'_>) -> Result<Option<Row>, String> {
         peak_sessions: 0,
     };
     let (start, length) = (cells.time("t_s")?, cells.time("length_s")?);
-    Ok(Some(Row { start, length, phase: cells.phase()?, counts, gauges }))
+    Ok(Some(SeriesRow { start, length, phase: cells.phase()?, counts, gauges }))
 }
 
 /// One row of the conditions over time.
-struct Met {
+struct ConditionSecond {
     start: Duration,
     length: Duration,
     phase: usize,
@@ -185,7 +185,7 @@ struct Met {
     count: u64,
 }
 
-impl Met {
+impl ConditionSecond {
     fn count_in(&self, tally: &mut PhaseTally) {
         let unknown = || ConditionCount {
             count: 0,
@@ -198,7 +198,7 @@ impl Met {
     }
 }
 
-fn met(cells: &Cells<'_>) -> Result<Option<Met>, String> {
+fn met(cells: &Cells<'_>) -> Result<Option<ConditionSecond>, String> {
     let (start, length, count) = (cells.time("t_s")?, cells.time("length_s")?, cells.number("count")?);
     let phase = cells.phase()?;
     let code = match cells.text("code")? {
@@ -209,7 +209,7 @@ fn met(cells: &Cells<'_>) -> Result<Option<Met>, String> {
     let key = ConditionKey::named(names, code, Some(cells.text("enhanced")?));
     // A name that this version does not know is of a later one.
     let Some(key) = key else { return Ok(None) };
-    Ok(Some(Met { start, length, phase, key, count }))
+    Ok(Some(ConditionSecond { start, length, phase, key, count }))
 }
 
 /// One line of the interval log.

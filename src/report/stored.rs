@@ -18,7 +18,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use search::named;
-pub use search::{Capacity, CapacityEnd, CapacityGoal, CapacityStatus, Limit, LimitVerdict, ShownBy};
+pub use search::{
+    Capacity, CapacityEnd, CapacityGoal, CapacityStatus, StoredGoalVerdict, StoredLatency, StoredLimit,
+    StoredLimitVerdict, StoredOnset, StoredShownBy, StoredTrial, StoredTrialCondition, StoredTrialFault,
+};
 
 /// The version of the format that is written, and the latest that is read.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -58,7 +61,7 @@ pub struct RunResult {
     /// What is odd and does not make the numbers wrong, in sentences.
     #[serde(default)]
     pub warnings: Vec<String>,
-    /// The books, by phase, in the order of the profile.
+    /// The counts, by phase, in the order of the profile.
     pub phases: Vec<StoredPhase>,
     /// The distributions that hold values, by phase.
     pub metrics: Vec<StoredMetric>,
@@ -66,12 +69,12 @@ pub struct RunResult {
     pub conditions: Vec<StoredCondition>,
     /// What was asserted, and what was observed.
     pub assertions: Vec<StoredAssertion>,
-    /// How our own side fared.
+    /// The health of the generator.
     pub generator: Generator,
-    /// What the embedded listener counted on its own side; `null` with any other target.
+    /// What the embedded listener counted by itself; `null` with any other target.
     pub ledger: Option<serde_json::Value>,
     /// The limits that were looked for.
-    pub limits: Vec<Limit>,
+    pub limits: Vec<StoredLimit>,
     /// The capacity that was looked for.
     pub capacity: Option<Capacity>,
 }
@@ -140,7 +143,7 @@ pub enum ValidityStatus {
 }
 
 /// The judgement.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "RunVerdict")]
 pub struct StoredVerdict {
     /// In a word.
@@ -153,7 +156,7 @@ pub struct StoredVerdict {
 }
 
 /// The judgement in a word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[schemars(rename = "VerdictStatus")]
 pub enum StoredStatus {
@@ -162,6 +165,7 @@ pub enum StoredStatus {
     /// An assertion failed.
     Fail,
     /// Nothing was measured.
+    #[default]
     NoData,
     /// The measurement is invalid.
     Invalid,
@@ -173,7 +177,7 @@ named!(StoredStatus {
     Pass => "pass", Fail => "fail", NoData => "no-data", Invalid => "invalid", Interrupted => "interrupted",
 });
 
-/// The books of a phase. The outcomes are of arrivals, of the phase's unit:
+/// The counts of a phase. The outcomes are of arrivals, of the phase's unit:
 /// scheduled = shed + started, and started = the sum of the other outcomes (M10).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Phase")]
@@ -237,7 +241,7 @@ pub struct StoredPhase {
     pub sessions: StoredSessions,
     /// The recipients.
     pub recipients: Recipients,
-    /// The octets, after TLS where it is spoken.
+    /// The bytes, after TLS where it is spoken.
     pub bytes: Bytes,
     /// The TLS handshakes; `null` in clear text.
     #[serde(default)]
@@ -326,7 +330,7 @@ pub struct StoredDrained {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Transactions")]
 pub struct StoredTransactions {
-    /// Begun: MAIL was written.
+    /// Started: MAIL was written.
     pub attempted: u64,
     /// The positive reply after the final dot was read.
     pub accepted: u64,
@@ -376,7 +380,7 @@ pub struct Recipients {
     pub refused: u64,
 }
 
-/// The octets of a phase.
+/// The bytes of a phase.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Bytes {
     /// Written.
@@ -548,7 +552,7 @@ pub enum StoredAssertionStatus {
 
 named!(StoredAssertionStatus { Pass => "pass", Fail => "fail", NoData => "no-data", NotJudged => "not-judged" });
 
-/// How our own side fared.
+/// The health of the generator.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Generator {
     /// The mean share of its CPU allowance that the generator used.
@@ -557,7 +561,7 @@ pub struct Generator {
     pub cpu_user_s: f64,
     /// CPU seconds in the kernel.
     pub cpu_system_s: f64,
-    /// The 99th percentile of our own lateness over the measured phases; `null` if nothing was measured.
+    /// The 99th percentile of the lag over the measured phases; `null` if nothing was measured.
     pub lag_p99_ns: Option<u64>,
     /// The most descriptors open at once.
     pub peak_descriptors: u64,

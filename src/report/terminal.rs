@@ -9,7 +9,7 @@ use std::io::{self, Write};
 
 use super::format;
 use super::stored::RunResult;
-use super::view::{Block, Cell, ConditionView, Head, Medium, Section, Table, Tone, View};
+use super::view::{Cell, ConditionView, Head, Medium, ReportTable, Section, SectionPart, Tone, View};
 use grid::Grid;
 use lines::{INDENT, StyledText, TextPage};
 
@@ -42,7 +42,7 @@ pub fn write(result: &RunResult, style: TextStyle<'_>, out: &mut dyn Write) -> i
         page.gap()?;
         table(&view.assertions, page)?;
     }
-    let is_facts = |section: &&Section| matches!(section.blocks.as_slice(), [Block::Facts(_)]);
+    let is_facts = |section: &&Section| matches!(section.blocks.as_slice(), [SectionPart::Facts(_)]);
     for section in view.sections.iter().filter(|section| !is_facts(section)) {
         self::section(section, page)?;
     }
@@ -83,7 +83,7 @@ fn head(head: &Head, page: &mut TextPage<'_>) -> io::Result<()> {
 
 fn section(section: &Section, page: &mut TextPage<'_>) -> io::Result<()> {
     page.heading(&section.title, &section.remark)?;
-    let is_condition = |block: &&Block| matches!(block, Block::Condition(_));
+    let is_condition = |block: &&SectionPart| matches!(block, SectionPart::Condition(_));
     let rest = section.blocks.iter().filter(is_condition).count().saturating_sub(CONDITIONS);
     for block in section.blocks.iter().take(section.blocks.len() - rest) {
         self::block(block, section, page)?;
@@ -97,21 +97,21 @@ fn section(section: &Section, page: &mut TextPage<'_>) -> io::Result<()> {
     }
 }
 
-fn block(block: &Block, section: &Section, page: &mut TextPage<'_>) -> io::Result<()> {
+fn block(block: &SectionPart, section: &Section, page: &mut TextPage<'_>) -> io::Result<()> {
     match block {
-        Block::Table(table) => self::table(table, page),
-        Block::Facts(table) => page.labelled(&section.title, &facts(table)),
-        Block::Note(note) if note.place.is_on(Medium::Terminal) => {
+        SectionPart::ReportTable(table) => self::table(table, page),
+        SectionPart::Facts(table) => page.labelled(&section.title, &facts(table)),
+        SectionPart::Note(note) if note.place.is_on(Medium::Terminal) => {
             page.paragraph(INDENT, &note.text, note.tone)
         }
-        Block::Condition(condition) => self::condition(condition, page),
+        SectionPart::Condition(condition) => self::condition(condition, page),
         // The table of percentiles has the same numbers.
-        Block::Note(_) | Block::Folded(..) | Block::Steps(_) => Ok(()),
+        SectionPart::Note(_) | SectionPart::Folded(..) | SectionPart::Steps(_) => Ok(()),
     }
 }
 
 /// Names and values in one paragraph.
-fn facts(table: &Table) -> Vec<StyledText> {
+fn facts(table: &ReportTable) -> Vec<StyledText> {
     let mut spans: Vec<StyledText> = Vec::new();
     for row in table.rows_on(Medium::Terminal) {
         let (name, value) = (&row.cells[0], &row.cells[1]);
@@ -125,7 +125,7 @@ fn facts(table: &Table) -> Vec<StyledText> {
 }
 
 /// A table; what there is no room for, and sentences, stand below it.
-pub(super) fn table(table: &Table, page: &mut TextPage<'_>) -> io::Result<()> {
+pub(super) fn table(table: &ReportTable, page: &mut TextPage<'_>) -> io::Result<()> {
     let rows: Vec<&[Cell]> = table.rows_on(Medium::Terminal).map(|row| row.cells.as_slice()).collect();
     if rows.is_empty() {
         return Ok(());
@@ -243,8 +243,8 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_bites() {
-        insta::assert_snapshot!(text(&fixtures::limit_bites(), 80, false));
+    fn a_limit_enforced() {
+        insta::assert_snapshot!(text(&fixtures::limit_enforced(), 80, false));
     }
 
     #[test]
@@ -284,14 +284,14 @@ mod tests {
 
     #[test]
     fn a_limit_that_showed_without_a_reply_has_a_sentence_and_nothing_is_lost_where_it_is_narrow() {
-        use crate::report::stored::ShownBy;
+        use crate::report::stored::StoredShownBy;
         let mut result = fixtures::searched();
         for (by, step, sentence) in [
-            (ShownBy::Close, "rcpt", "the listener closed the connection at rcpt, without a reply"),
-            (ShownBy::Reset, "body", "the listener reset the connection at body, without a reply"),
-            (ShownBy::NoGreeting, "greeting", "no greeting came"),
-            (ShownBy::NoGreeting, "mail", "no reply came at mail"),
-            (ShownBy::NoConnect, "connect", "the connection was not established"),
+            (StoredShownBy::Close, "rcpt", "the listener closed the connection at rcpt, without a reply"),
+            (StoredShownBy::Reset, "body", "the listener reset the connection at body, without a reply"),
+            (StoredShownBy::NoGreeting, "greeting", "no greeting came"),
+            (StoredShownBy::NoGreeting, "mail", "no reply came at mail"),
+            (StoredShownBy::NoConnect, "connect", "the connection was not established"),
         ] {
             let limit = &mut result.limits[0];
             (limit.shown_by, limit.reply, limit.code) = (Some(by), None, None);
@@ -312,7 +312,7 @@ mod tests {
 
     #[test]
     fn narrow() {
-        insta::assert_snapshot!(text(&fixtures::limit_bites(), 48, false));
+        insta::assert_snapshot!(text(&fixtures::limit_enforced(), 48, false));
     }
 
     #[test]
@@ -346,7 +346,7 @@ mod tests {
 
     #[test]
     fn a_ledger_that_does_not_reconcile_is_a_failure() {
-        let mut result = fixtures::limit_bites();
+        let mut result = fixtures::limit_enforced();
         assert!(text(&result, 200, false).contains("counts reconcile (1,4"));
         result.phases[0].transactions.accepted += 1;
         assert!(text(&result, 200, false).contains("counts DO NOT RECONCILE (1,4"));
@@ -358,7 +358,7 @@ mod tests {
 
     #[test]
     fn a_hostile_reply_reaches_the_terminal_only_as_text() {
-        let mut result = fixtures::limit_bites();
+        let mut result = fixtures::limit_enforced();
         result.conditions[0].sample = "421 \u{1b}]0;owned\u{7}\u{1b}[2J \u{202e}gnihton".to_owned();
         result.profile.name = "\u{1b}[2J".to_owned();
         let text = text(&result, 80, false);

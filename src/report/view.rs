@@ -45,7 +45,7 @@ pub struct View {
     /// What decides whether the run is good: assertions, limits and goals.
     pub claims: Vec<Claim>,
     /// The assertions as a table, those that do not hold first.
-    pub assertions: Table,
+    pub assertions: ReportTable,
     /// The numbers, in the order in which they are read.
     pub sections: Vec<Section>,
 }
@@ -89,21 +89,21 @@ pub struct Section {
     pub title: String,
     /// What is said beside the heading, where there is room.
     pub remark: String,
-    /// How the numbers are to be read, in a sentence for those who see them for the first time.
+    /// How the numbers are to be read, in a sentence for a first-time reader.
     pub lead: &'static str,
     /// What it holds.
-    pub blocks: Vec<Block>,
+    pub blocks: Vec<SectionPart>,
 }
 
 /// A piece of a section.
 #[derive(Clone, Debug)]
-pub enum Block {
+pub enum SectionPart {
     /// A table.
-    Table(Table),
+    ReportTable(ReportTable),
     /// A table that is folded away under this title where that can be done, and left out elsewhere.
-    Folded(&'static str, Table),
+    Folded(&'static str, ReportTable),
     /// A table of names and values, which is written as one paragraph where there is little room.
-    Facts(Table),
+    Facts(ReportTable),
     /// A sentence.
     Note(Note),
     /// A failure or an expected refusal.
@@ -114,7 +114,7 @@ pub enum Block {
 
 /// Where a piece of the report is shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Place {
+pub enum Visibility {
     /// In every format.
     #[default]
     Everywhere,
@@ -137,14 +137,14 @@ pub enum Medium {
     Page,
 }
 
-impl Place {
+impl Visibility {
     /// Whether it is shown there.
     pub fn is_on(self, medium: Medium) -> bool {
         match self {
-            Place::Everywhere => true,
-            Place::Page => medium == Medium::Page,
-            Place::Text => medium != Medium::Page,
-            Place::Terminal => medium == Medium::Terminal,
+            Visibility::Everywhere => true,
+            Visibility::Page => medium == Medium::Page,
+            Visibility::Text => medium != Medium::Page,
+            Visibility::Terminal => medium == Medium::Terminal,
         }
     }
 }
@@ -281,18 +281,18 @@ pub struct Note {
     /// Its severity.
     pub tone: Tone,
     /// Where it is shown.
-    pub place: Place,
+    pub place: Visibility,
 }
 
 impl Note {
     /// A sentence, made harmless.
-    pub fn new(text: impl AsRef<str>, tone: Tone) -> Block {
-        Note::at(text, tone, Place::Everywhere)
+    pub fn new(text: impl AsRef<str>, tone: Tone) -> SectionPart {
+        Note::at(text, tone, Visibility::Everywhere)
     }
 
     /// A sentence that is not shown in every format.
-    pub fn at(text: impl AsRef<str>, tone: Tone, place: Place) -> Block {
-        Block::Note(Note { text: format::harmless(text.as_ref()), tone, place })
+    pub fn at(text: impl AsRef<str>, tone: Tone, place: Visibility) -> SectionPart {
+        SectionPart::Note(Note { text: format::harmless(text.as_ref()), tone, place })
     }
 }
 
@@ -310,7 +310,7 @@ pub struct Column {
     /// Sentences, which stand below the table where it is narrow, after the first cell of their row.
     pub is_prose: bool,
     /// Where it is shown.
-    pub place: Place,
+    pub place: Visibility,
 }
 
 impl Column {
@@ -323,7 +323,7 @@ impl Column {
             yields: 0,
             is_grouped: false,
             is_prose: false,
-            place: Place::Everywhere,
+            place: Visibility::Everywhere,
         }
     }
 
@@ -348,56 +348,56 @@ impl Column {
     }
 
     /// The same, shown there alone.
-    pub fn at(self, place: Place) -> Column {
+    pub fn at(self, place: Visibility) -> Column {
         Column { place, ..self }
     }
 }
 
 /// A row of a table.
 #[derive(Clone, Debug, Default)]
-pub struct Row {
+pub struct TableRow {
     /// By column.
     pub cells: Vec<Cell>,
     /// Where it is shown.
-    pub place: Place,
+    pub place: Visibility,
 }
 
 /// A table.
 #[derive(Clone, Debug, Default)]
-pub struct Table {
+pub struct ReportTable {
     /// Its columns.
     pub columns: Vec<Column>,
     /// Its rows; each has a cell for every column.
-    pub rows: Vec<Row>,
+    pub rows: Vec<TableRow>,
     /// Its columns need no titles on a terminal, and each row may be a paragraph there.
     pub is_list: bool,
     /// Where it is shown.
-    pub place: Place,
+    pub place: Visibility,
 }
 
-impl Table {
+impl ReportTable {
     /// One with these columns and no rows.
-    pub fn new(columns: impl IntoIterator<Item = Column>) -> Table {
-        Table { columns: columns.into_iter().collect(), ..Table::default() }
+    pub fn new(columns: impl IntoIterator<Item = Column>) -> ReportTable {
+        ReportTable { columns: columns.into_iter().collect(), ..ReportTable::default() }
     }
 
     /// One of names, values and what they mean.
-    pub fn of_facts() -> Table {
-        Table::new([
+    pub fn of_facts() -> ReportTable {
+        ReportTable::new([
             Column::words("what"),
             Column::words("value"),
-            Column::words("what it means").at(Place::Page),
+            Column::words("what it means").at(Visibility::Page),
         ])
     }
 
     /// Adds a row.
     pub fn row(&mut self, cells: impl IntoIterator<Item = Cell>) {
-        self.row_at(Place::Everywhere, cells);
+        self.row_at(Visibility::Everywhere, cells);
     }
 
     /// Adds a row that is not shown in every format.
-    pub fn row_at(&mut self, place: Place, cells: impl IntoIterator<Item = Cell>) {
-        self.rows.push(Row { cells: cells.into_iter().collect(), place });
+    pub fn row_at(&mut self, place: Visibility, cells: impl IntoIterator<Item = Cell>) {
+        self.rows.push(TableRow { cells: cells.into_iter().collect(), place });
     }
 
     /// Adds a name, its value and what it means.
@@ -411,13 +411,13 @@ impl Table {
     }
 
     /// The rows that a medium shows.
-    pub fn rows_on(&self, medium: Medium) -> impl Iterator<Item = &Row> {
+    pub fn rows_on(&self, medium: Medium) -> impl Iterator<Item = &TableRow> {
         self.rows.iter().filter(move |row| self.place.is_on(medium) && row.place.is_on(medium))
     }
 
     /// A block of this table, if it has rows.
-    fn block(self) -> Option<Block> {
-        (!self.rows.is_empty()).then_some(Block::Table(self))
+    fn block(self) -> Option<SectionPart> {
+        (!self.rows.is_empty()).then_some(SectionPart::ReportTable(self))
     }
 }
 
@@ -445,7 +445,7 @@ fn quantile_columns<'a>(
         let column = Column::number(format::quantile(q));
         match shown.iter().find(|(shown, _)| (shown - q).abs() < 1e-9) {
             Some((_, yields)) => column.yields(*yields),
-            None => column.at(Place::Page),
+            None => column.at(Visibility::Page),
         }
     };
     quantiles.map(column).collect()

@@ -4,7 +4,7 @@ use crate::report::format;
 use crate::report::html::{self, LivePart, PageInput};
 use crate::report::stored::{RunResult, StoredPhase};
 use crate::report::view::outcomes::{COUNTS, failed};
-use crate::report::view::{Block, Cell, Head, Section, Table, Tone, View};
+use crate::report::view::{Cell, Head, ReportTable, Section, SectionPart, Tone, View};
 
 /// How far a run is.
 #[derive(Clone, Copy, Debug)]
@@ -84,10 +84,10 @@ fn open(word: &mut Cell) {
 /// Counts need not reconcile before the end: their column says what has not ended.
 fn outcomes(result: &RunResult, section: &mut Section, progress: Progress) {
     section.lead = "So far: what waits or is in flight has not ended.";
-    section.blocks.retain(|block| !matches!(block, Block::Note(_)));
+    section.blocks.retain(|block| !matches!(block, SectionPart::Note(_)));
     let measured: Vec<&StoredPhase> = result.phases.iter().filter(|phase| !phase.warmup).collect();
     for block in &mut section.blocks {
-        let Block::Table(Table { columns, rows, .. }) = block else { continue };
+        let SectionPart::ReportTable(ReportTable { columns, rows, .. }) = block else { continue };
         let Some(column) = columns.last_mut().filter(|column| column.title == COUNTS) else { continue };
         column.title = "not ended".to_owned();
         for (row, phase) in rows.iter_mut().zip(&measured) {
@@ -112,8 +112,8 @@ fn not_ended(phase: &StoredPhase) -> u64 {
 }
 
 /// What is known of the generator before the end.
-fn generator(block: &mut Block) {
-    if let Block::Facts(table) = block {
+fn generator(block: &mut SectionPart) {
+    if let SectionPart::Facts(table) = block {
         let known = ["lag p99", "own failures"];
         table.rows.retain(|row| row.cells.first().is_some_and(|what| known.contains(&what.text.as_str())));
     }

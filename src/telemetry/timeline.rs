@@ -12,7 +12,7 @@ use crate::collector::Outcome;
 use crate::collector::snapshot::Interval;
 use crate::report::csv::TimeSeries;
 use crate::report::html::timeline::{
-    Bands, ConditionRates, ENOUGH, FEWEST, Heat, LEVELS, ROWS_A_DECADE, STRETCHES, Steps, Timeline,
+    Bands, ConditionRates, ENOUGH, FEWEST, Heat, LEVELS, ROWS_A_DECADE, STRETCHES, StepTimes, Timeline,
 };
 
 /// Rows that a run has before they become wider: as many as a screen can show.
@@ -40,7 +40,7 @@ impl GrowingTimeline {
             outcome: Outcome::Accepted.as_str(),
             bands: Bands { step_s: wide(ROWS), ..Bands::default() },
             heat: Heat { step_s: wide(COLUMNS), rows_a_decade: ROWS_A_DECADE, ..Heat::default() },
-            steps: Steps::default(),
+            steps: StepTimes::default(),
             conditions: ConditionRates::default(),
             levels: BTreeMap::new(),
             shown: Outcome::Accepted,

@@ -183,8 +183,6 @@ macro_rules! named {
     };
 }
 
-pub(crate) use named;
-
 named!(Verdict {
     AsExpected => "as-expected", Differs => "differs", NotReached => "not-reached", Unstable => "unstable",
     NotEnforced => "not-enforced", Unsafe => "unsafe", Found => "found", Obstructed => "obstructed",

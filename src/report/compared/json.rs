@@ -81,10 +81,10 @@ struct JsonRow<'a> {
     values_share: Option<Values<'a>>,
     /// Candidate to base, of the medians; 1: no change. A change within 1 / (1 + margin) to 1 + margin does not matter.
     #[serde(skip_serializing_if = "Option::is_none")]
-    ratio: Option<Change>,
+    ratio: Option<JsonChange>,
     /// Candidate less base, of the medians of shares; 0: no change. A change within -margin to margin does not matter.
     #[serde(skip_serializing_if = "Option::is_none")]
-    difference_share: Option<Change>,
+    difference_share: Option<JsonChange>,
     /// The chance of such a difference between runs that are alike; `null`: it could not be tested.
     p: Option<f64>,
     /// The same after Holm's correction for the number of metrics.
@@ -111,7 +111,7 @@ struct Values<'a> {
 
 /// A change, its 95 % interval and the margin.
 #[derive(Serialize, JsonSchema)]
-struct Change {
+struct JsonChange {
     /// The change; `null` where a side cannot say its value.
     middle: Option<f64>,
     /// The lower end of its 95 % interval; `null` where there is none.
@@ -161,7 +161,7 @@ fn row(row: &Row) -> JsonRow<'_> {
         Measure::AcceptedRate => (None, Some(values), None),
         Measure::UnexpectedRate => (None, None, Some(values)),
     };
-    let change = Change {
+    let change = JsonChange {
         middle: row.change.and_then(|change| finite(change.middle)),
         low: row.change.and_then(|change| finite(change.low)),
         high: row.change.and_then(|change| finite(change.high)),

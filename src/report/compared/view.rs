@@ -5,7 +5,7 @@
 use super::Compared;
 use crate::report::format;
 use crate::report::stored::RunResult;
-use crate::report::view::{Cell, Column, Place, Table, Tone};
+use crate::report::view::{Cell, Column, ReportTable, Tone, Visibility};
 use crate::verdict::compare::{Comparison, Judgement, Measure, Row, measure_name};
 
 /// A comparison.
@@ -85,8 +85,8 @@ impl ComparedView {
     }
 
     /// The rows as a table.
-    pub fn table(&self) -> Table {
-        let mut table = Table::new([
+    pub fn table(&self) -> ReportTable {
+        let mut table = ReportTable::new([
             Column::words("phase"),
             Column::words("metric"),
             Column::number("base").yields(2),
@@ -95,7 +95,7 @@ impl ComparedView {
             Column::number("95 % interval").yields(1),
             Column::number("p (Holm)").yields(4),
             Column::words("verdict"),
-            Column::prose("why").at(Place::Text),
+            Column::prose("why").at(Visibility::Text),
         ]);
         for row in &self.rows {
             let [low, high] = &row.interval;

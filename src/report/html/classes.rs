@@ -1,6 +1,6 @@
 //! How cells and sentences look on the page: the classes of its style sheet.
 
-use crate::report::view::{Cell, CellKind, Medium, Table, Tone};
+use crate::report::view::{Cell, CellKind, Medium, ReportTable, Tone};
 
 impl Tone {
     /// The class of this severity.
@@ -33,7 +33,7 @@ impl Cell {
     }
 }
 
-impl Table {
+impl ReportTable {
     /// The titles of the columns on the page.
     pub(in crate::report) fn titles(&self) -> Vec<&str> {
         self.columns_on(Medium::Page).into_iter().map(|i| self.columns[i].title.as_str()).collect()

@@ -8,7 +8,7 @@ use super::STYLE;
 use crate::report::compared::{self, Compared, ComparedRow, ComparedView};
 use crate::report::format;
 use crate::report::stored::RunResult;
-use crate::report::view::{Cell, Column, Table};
+use crate::report::view::{Cell, Column, ReportTable};
 use crate::verdict::compare::{Judgement, Measure, Row};
 
 /// Where the labels of an axis of ratios may stand.
@@ -47,8 +47,8 @@ struct ComparedPage<'a> {
     view: ComparedView,
     why: Vec<ComparedRow>,
     phases: Vec<ComparedPhase>,
-    base: Table,
-    candidate: Table,
+    base: ReportTable,
+    candidate: ReportTable,
     json: String,
     version: &'a str,
 }
@@ -166,8 +166,8 @@ fn apart(mut ticks: Vec<(f64, String)>) -> Vec<(f64, String)> {
     kept
 }
 
-fn runs(side: &[(String, RunResult)], name: &str) -> Table {
-    let mut table = Table::new(["directory", "target", "started", "run"].map(Column::words));
+fn runs(side: &[(String, RunResult)], name: &str) -> ReportTable {
+    let mut table = ReportTable::new(["directory", "target", "started", "run"].map(Column::words));
     for (i, (path, result)) in side.iter().enumerate() {
         let at = |field: &str| format!("/{name}/{i}/{field}");
         table.row([

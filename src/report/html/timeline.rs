@@ -42,7 +42,7 @@ pub struct Timeline {
     pub(crate) outcome: &'static str,
     pub(crate) bands: Bands,
     pub(crate) heat: Heat,
-    pub(crate) steps: Steps,
+    pub(crate) steps: StepTimes,
     pub(crate) conditions: ConditionRates,
     /// By number of open sessions: attempts that ended, and how many of them were refused.
     pub(crate) levels: BTreeMap<u64, (u64, u64)>,
@@ -65,12 +65,12 @@ pub(crate) struct Bands {
     pub(crate) response: Quantiles,
     pub(crate) service: Quantiles,
     #[serde(skip)]
-    pub(crate) open: Option<Stretch>,
+    pub(crate) open: Option<TimeStretch>,
 }
 
 /// A stretch of time that quantiles are taken over.
 #[derive(Clone, Debug)]
-pub(crate) struct Stretch {
+pub(crate) struct TimeStretch {
     pub(crate) point: u64,
     /// Its first second.
     pub(crate) from: f64,
@@ -100,7 +100,7 @@ pub(crate) struct Heat {
 
 /// What all steps took together, in milliseconds for each arrival that ended.
 #[derive(Clone, Debug, Default, Serialize)]
-pub(crate) struct Steps {
+pub(crate) struct StepTimes {
     pub(crate) t: Vec<f64>,
     pub(crate) by_name: BTreeMap<&'static str, Vec<f64>>,
 }
@@ -155,7 +155,7 @@ impl Timeline {
             outcome: shown.as_str(),
             bands: Bands { step_s: stretch, ..Bands::default() },
             heat: Heat { step_s: (took / COLUMNS).ceil(), rows_a_decade: ROWS_A_DECADE, ..Heat::default() },
-            steps: Steps::default(),
+            steps: StepTimes::default(),
             conditions: ConditionRates::default(),
             levels: BTreeMap::new(),
             shown,
@@ -233,12 +233,12 @@ impl Timeline {
         if self.bands.open.as_ref().is_none_or(|open| open.point != point) {
             self.bands.close();
             let (response, service) = (Hist::default(), Hist::default());
-            self.bands.open = Some(Stretch { point, from: start, response, service });
+            self.bands.open = Some(TimeStretch { point, from: start, response, service });
         }
         let column = (start / self.heat.step_s) as u64;
         for tally in &second.tally.phases {
             let of = |metric| tally.hists.get(&(metric, self.shown));
-            if let Some(Stretch { response, service, .. }) = &mut self.bands.open {
+            if let Some(TimeStretch { response, service, .. }) = &mut self.bands.open {
                 of(Metric::Service).into_iter().for_each(|own| service.merge(own));
                 of(Metric::Response).into_iter().for_each(|own| response.merge(own));
             }
@@ -279,7 +279,7 @@ fn add(open: &mut Interval, second: &Interval) {
 
 impl Bands {
     pub(crate) fn close(&mut self) {
-        if let Some(Stretch { from, response, service, .. }) = self.open.take() {
+        if let Some(TimeStretch { from, response, service, .. }) = self.open.take() {
             self.t.push(from);
             self.response.push(&response);
             self.service.push(&service);
@@ -299,7 +299,7 @@ impl Quantiles {
     }
 }
 
-impl Steps {
+impl StepTimes {
     fn add(&mut self, interval: &Interval) {
         let Tally { phases } = &interval.tally;
         let ended: u64 = phases.iter().map(|tally| tally.counts.arrivals.ended()).sum();

@@ -1,4 +1,4 @@
-//! The parts of a result that are added up by their fields: books, conditions, our own side, the listener's ledger.
+//! The parts of a result that are added up by their fields: counts, conditions, the generator, the listener's ledger.
 
 use std::collections::BTreeMap;
 
@@ -133,7 +133,7 @@ fn add_named(sum: &mut BTreeMap<String, u64>, part: &BTreeMap<String, u64>) {
     }
 }
 
-/// Adds the books of a stored phase to a tally.
+/// Adds the counts of a stored phase to a tally.
 pub fn count(tally: &mut PhaseTally, phase: &StoredPhase, expects: &[Expect]) {
     let counts = &mut tally.counts;
     counts.scheduled += phase.scheduled;
@@ -305,7 +305,7 @@ fn of(result: &RunResult) -> String {
     result.shard.map(|shard| format!("shard {}/{}: ", shard.index, shard.of)).unwrap_or_default()
 }
 
-/// Our own side: what is used is added, what is reached is the worst of any shard.
+/// The generator: what is used is added, what is reached is the worst of any shard.
 pub fn generator(results: &[RunResult], lag_p99_ns: u64) -> Generator {
     let mut whole = Generator::default();
     for part in results.iter().map(|shard| &shard.generator) {

@@ -9,7 +9,7 @@ use crate::report::seconds::{Seconds, SecondsError};
 
 /// Goes through the shards' seconds together; only so many are in memory as the shards are apart.
 pub struct MergedSeconds {
-    shards: Vec<Shard>,
+    shards: Vec<ShardSeconds>,
     /// The seconds that are not complete yet, by their start in milliseconds.
     open: BTreeMap<u64, Interval>,
     /// How far apart two shards' clocks may be, in milliseconds.
@@ -17,7 +17,7 @@ pub struct MergedSeconds {
     phases: usize,
 }
 
-struct Shard {
+struct ShardSeconds {
     seconds: Seconds,
     /// By phase, what to take from a time of this shard, in milliseconds.
     shifts: Vec<i64>,
@@ -31,7 +31,7 @@ impl MergedSeconds {
         let shards = seconds
             .into_iter()
             .zip(shifts)
-            .map(|(seconds, shifts)| Shard {
+            .map(|(seconds, shifts)| ShardSeconds {
                 seconds,
                 shifts: shifts.iter().map(|shift| shift * 1000).collect(),
             })
@@ -42,7 +42,7 @@ impl MergedSeconds {
     /// Takes in the earliest second that no shard has given yet. `None`: there is none left.
     fn take(&mut self) -> Option<Result<(), SecondsError>> {
         // One that cannot be read comes first, to be told.
-        let earliest = |shard: &mut Shard| shard.seconds.next_start().unwrap_or_default();
+        let earliest = |shard: &mut ShardSeconds| shard.seconds.next_start().unwrap_or_default();
         let shard = self
             .shards
             .iter_mut()

@@ -156,7 +156,7 @@ fn shards_that_began_apart_are_no_valid_run_and_are_named() {
 
 #[test]
 fn conditions_are_one_row_and_their_times_those_of_the_first_shards_phases() {
-    let mut shards = vec![fixtures::limit_bites(), fixtures::limit_bites()];
+    let mut shards = vec![fixtures::limit_enforced(), fixtures::limit_enforced()];
     for (index, one) in (0..).zip(&mut shards) {
         one.shard = Some(StoredShard { index, of: 2 });
         one.metrics.clear();

@@ -28,7 +28,7 @@ const GLANCE: Duration = Duration::from_millis(20);
 
 /// A directory that is taken for one run.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct RunPlace {
     /// Where the files of the run are now.
     pub work: PathBuf,
     /// Where they are once the run is stored, as the user names it.
@@ -37,12 +37,12 @@ pub(super) struct Place {
     _lock: Option<File>,
 }
 
-impl Place {
+impl RunPlace {
     /// Takes the first free one of `path`, `path-2`, `path-3`, ...: a name that nobody asked for.
     ///
     /// # Errors
     /// It cannot be made.
-    pub(super) fn free(path: &Path) -> Result<Place, RunDirError> {
+    pub(super) fn free(path: &Path) -> Result<RunPlace, RunDirError> {
         let failed = |source| RunDirError::Create { path: path.to_owned(), source };
         make_parent(path)?;
         for n in 1..MOST_SUFFIXES {
@@ -52,7 +52,7 @@ impl Place {
             }
             let candidate = PathBuf::from(candidate);
             match fs::create_dir(&candidate) {
-                Ok(()) => return Place::at(candidate.clone(), candidate),
+                Ok(()) => return RunPlace::at(candidate.clone(), candidate),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(failed(error)),
             }
@@ -61,22 +61,22 @@ impl Place {
     }
 
     /// Takes the directory that the user names: a new one, an empty one, or with `overwrite` that of a run, which stays
-    /// until [`Place::publish`].
+    /// until [`RunPlace::publish`].
     ///
     /// # Errors
     /// [`RunDirError::Taken`] if something else is there, or a directory that cannot be made.
-    pub(super) fn named(path: &Path, overwrite: bool) -> Result<Place, RunDirError> {
+    pub(super) fn named(path: &Path, overwrite: bool) -> Result<RunPlace, RunDirError> {
         // Without a slash at its end, which would lead through a link and hide the name.
         let path: PathBuf = path.components().collect();
         make_parent(&path)?;
         match fs::create_dir(&path) {
-            Ok(()) => Place::at(path.clone(), path),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Place::existing(path, overwrite),
+            Ok(()) => RunPlace::at(path.clone(), path),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => RunPlace::existing(path, overwrite),
             Err(source) => Err(RunDirError::Create { path, source }),
         }
     }
 
-    fn existing(path: PathBuf, overwrite: bool) -> Result<Place, RunDirError> {
+    fn existing(path: PathBuf, overwrite: bool) -> Result<RunPlace, RunDirError> {
         let taken = |why: String| RunDirError::Taken { path: path.clone(), why };
         let failed = |source| RunDirError::Create { path: path.clone(), source };
         let no_directory = |what| failed(io::Error::new(io::ErrorKind::NotADirectory, what));
@@ -92,7 +92,7 @@ impl Place {
         let real = fs::canonicalize(&path).map_err(failed)?;
         let lock = lock(&real, &path)?;
         if fs::read_dir(&real).map_err(failed)?.next().is_none() {
-            return Ok(Place { work: real, name: path, _lock: lock });
+            return Ok(RunPlace { work: real, name: path, _lock: lock });
         }
         if !overwrite {
             return Err(taken(match not_of_a_run(&real) {
@@ -118,16 +118,16 @@ impl Place {
             }
             Err(error) => return Err(failed(error)),
         }
-        Place::at(work, path)
+        RunPlace::at(work, path)
     }
 
     /// A directory that exists, to go on in.
     ///
     /// # Errors
     /// Another process writes there.
-    pub(super) fn at(work: PathBuf, name: PathBuf) -> Result<Place, RunDirError> {
+    pub(super) fn at(work: PathBuf, name: PathBuf) -> Result<RunPlace, RunDirError> {
         let lock = lock(&work, &name)?;
-        Ok(Place { work, name, _lock: lock })
+        Ok(RunPlace { work, name, _lock: lock })
     }
 
     /// Gives the stored run its name. What had it before is removed.
@@ -138,7 +138,7 @@ impl Place {
         let failed = |source| RunDirError::Create { path: self.name.clone(), source };
         let real = match fs::canonicalize(&self.name) {
             Ok(real) => real,
-            // Somebody has removed it meanwhile.
+            // It was removed meanwhile.
             Err(error) if error.kind() == io::ErrorKind::NotFound => self.name.clone(),
             Err(error) => return Err(failed(error)),
         };
@@ -216,7 +216,7 @@ fn may_be_replaced(real: &Path, name: &Path) -> Result<(), RunDirError> {
     if let Some(why) = not_of_a_run(real) {
         return Err(taken(format!("{why}, and is not overwritten; name another directory with --out")));
     }
-    // Whoever stands in a directory that is removed stands nowhere.
+    // A process whose working directory is removed cannot go on.
     if std::env::current_dir().is_ok_and(|here| here.starts_with(real)) {
         return Err(taken(
             "smtpress was started in it; start it elsewhere, or name another directory with --out".to_owned(),

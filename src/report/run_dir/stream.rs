@@ -13,7 +13,7 @@ use crate::report::csv::TimeSeries;
 use crate::report::hdr_log::IntervalLog;
 use crate::report::seconds::{CONDITIONS, LOG, SERIES};
 
-type Part = BufWriter<File>;
+type FileWriter = BufWriter<File>;
 /// As large as the lines of most seconds, so that a second is written as a whole.
 const BUFFER: usize = 256 * 1024;
 
@@ -22,13 +22,13 @@ const BUFFER: usize = 256 * 1024;
 /// A file that fails is given up, the others go on, and so does the run: the failure is reported by
 /// [`Recording::finish`].
 pub struct Recording {
-    series: Growing<TimeSeries<Part>>,
-    log: Growing<IntervalLog<Part>>,
-    conditions: Growing<ConditionSeries<Part>>,
+    series: GrowingFile<TimeSeries<FileWriter>>,
+    log: GrowingFile<IntervalLog<FileWriter>>,
+    conditions: GrowingFile<ConditionSeries<FileWriter>>,
 }
 
 /// One growing file: its writer or its failure.
-struct Growing<W> {
+struct GrowingFile<W> {
     path: PathBuf,
     writer: io::Result<W>,
 }
@@ -47,11 +47,11 @@ impl Recording {
             }
         };
         let (path, part) = begin(SERIES)?;
-        let series = Growing { writer: TimeSeries::new(part, phases.to_vec()), path };
+        let series = GrowingFile { writer: TimeSeries::new(part, phases.to_vec()), path };
         let (path, part) = begin(LOG)?;
-        let log = Growing { writer: IntervalLog::new(part, phases, started_at), path };
+        let log = GrowingFile { writer: IntervalLog::new(part, phases, started_at), path };
         let (path, part) = begin(CONDITIONS)?;
-        let conditions = Growing { writer: ConditionSeries::new(part, phases.to_vec()), path };
+        let conditions = GrowingFile { writer: ConditionSeries::new(part, phases.to_vec()), path };
         let mut recording = Recording { series, log, conditions };
         recording.flush();
         Ok(recording)
@@ -80,7 +80,7 @@ impl Recording {
     }
 }
 
-impl<W> Growing<W> {
+impl<W> GrowingFile<W> {
     fn with(&mut self, act: impl FnOnce(&mut W) -> io::Result<()>) {
         if let Ok(writer) = &mut self.writer
             && let Err(error) = act(writer)
@@ -90,9 +90,9 @@ impl<W> Growing<W> {
     }
 
     fn finish(self) -> Result<(), RunDirError> {
-        let Growing { path, writer } = self;
+        let GrowingFile { path, writer } = self;
         match writer {
-            // A file that somebody removed took nothing of what was written to it.
+            // A file that was removed holds nothing of what was written to it.
             Ok(_) if path.exists() => Ok(()),
             Ok(_) => Err(RunDirError::Write { path, source: io::ErrorKind::NotFound.into() }),
             Err(source) => Err(RunDirError::Write { path, source }),

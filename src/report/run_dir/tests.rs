@@ -46,7 +46,7 @@ fn a_run_is_stored_whole_and_read_back() {
     let series = || fs::read_to_string(directory.path().join("timeseries.csv")).unwrap();
     assert_eq!(series().lines().count(), 2, "each second is there when it is over");
     recording.finish().unwrap();
-    store(&mut directory, &fixtures::limit_bites()).unwrap();
+    store(&mut directory, &fixtures::limit_enforced()).unwrap();
     assert_eq!(
         names(directory.path()),
         [
@@ -68,10 +68,10 @@ fn a_run_is_stored_whole_and_read_back() {
     let named = Some(directory.path().display().to_string());
     assert_eq!(
         RunDir::open(directory.path()).unwrap(),
-        RunResult { directory: named, ..fixtures::limit_bites() },
+        RunResult { directory: named, ..fixtures::limit_enforced() },
         "it may have been moved since it was stored"
     );
-    assert_eq!(RunDir::open(&directory.path().join("result.json")).unwrap(), fixtures::limit_bites());
+    assert_eq!(RunDir::open(&directory.path().join("result.json")).unwrap(), fixtures::limit_enforced());
     assert_eq!(fs::read_to_string(directory.path().join("timeseries.csv")).unwrap().lines().count(), 2);
     assert!(
         fs::read_to_string(directory.path().join("metrics.hlog"))
@@ -128,7 +128,7 @@ fn a_name_that_is_taken_is_refused_and_never_changed() {
     // A name that nobody asked for may be another.
     let free: Vec<PathBuf> = (0..3)
         .map(|_| {
-            let mut place = Place::free(&parent.path().join("drawn")).unwrap();
+            let mut place = RunPlace::free(&parent.path().join("drawn")).unwrap();
             place.publish().unwrap();
             place.name
         })
@@ -158,14 +158,14 @@ fn what_is_overwritten_stays_until_the_new_run_is_stored() {
     stored(&run, true, &fixtures::accepted()).unwrap();
     for path in [&run, &link] {
         let mut directory = RunDir::create(Some(path), true, "x", STARTED).unwrap();
-        directory.keep(&fixtures::limit_bites()).unwrap();
+        directory.keep(&fixtures::limit_enforced()).unwrap();
         assert_eq!(directory.path(), path.as_path());
         assert!(directory.replaces());
         assert_eq!(RunDir::open(&run).unwrap().verdict, fixtures::accepted().verdict);
         assert_eq!(RunDir::newer(&run).unwrap(), parent.path().join("run.unfinished"));
         assert!(taken(&run, true).contains("another smtpress"), "one at a time");
-        store(&mut directory, &fixtures::limit_bites()).unwrap();
-        assert_eq!(RunDir::open(&run).unwrap().verdict, fixtures::limit_bites().verdict);
+        store(&mut directory, &fixtures::limit_enforced()).unwrap();
+        assert_eq!(RunDir::open(&run).unwrap().verdict, fixtures::limit_enforced().verdict);
         assert_eq!(names(parent.path()), ["link", "run"], "nothing of the old one is left");
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         // Its lock goes with it.
@@ -177,7 +177,7 @@ fn what_is_overwritten_stays_until_the_new_run_is_stored() {
     killed.keep(&fixtures::accepted()).unwrap();
     drop(killed);
     assert_eq!(names(parent.path()), ["link", "run", "run.unfinished"]);
-    stored(&run, true, &fixtures::limit_bites()).unwrap();
+    stored(&run, true, &fixtures::limit_enforced()).unwrap();
     assert_eq!(names(parent.path()), ["link", "run"]);
     // So is one that was killed before it had written anything.
     fs::create_dir(parent.path().join("run.unfinished")).unwrap();
@@ -231,10 +231,10 @@ fn only_what_runs_wrote_is_ever_removed() {
     stored(&run, false, &fixtures::accepted()).unwrap();
     let mut directory = RunDir::create(Some(&run), true, "x", STARTED).unwrap();
     file("notes.md", "mine");
-    let error = store(&mut directory, &fixtures::limit_bites()).unwrap_err().to_string();
+    let error = store(&mut directory, &fixtures::limit_enforced()).unwrap_err().to_string();
     assert!(error.contains("notes.md"), "{error}");
     assert_eq!(RunDir::open(&run).unwrap().verdict, fixtures::accepted().verdict);
-    assert_eq!(RunDir::open(directory.files()).unwrap().verdict, fixtures::limit_bites().verdict);
+    assert_eq!(RunDir::open(directory.files()).unwrap().verdict, fixtures::limit_enforced().verdict);
 }
 
 #[test]
@@ -266,9 +266,10 @@ fn what_is_left_of_a_run_says_that_it_was_cut_off() {
     let parent = tempfile::tempdir().unwrap();
     let run = parent.path().join("run");
     let directory = RunDir::create(Some(&run), false, "x", STARTED).unwrap();
-    let names: Vec<String> = fixtures::limit_bites().phases.iter().map(|phase| phase.name.clone()).collect();
+    let names: Vec<String> =
+        fixtures::limit_enforced().phases.iter().map(|phase| phase.name.clone()).collect();
     let mut recording = directory.record(&names, STARTED).unwrap();
-    let mut so_far = fixtures::limit_bites();
+    let mut so_far = fixtures::limit_enforced();
     so_far.metrics.clear();
     so_far.took_s = 1.0;
     recording.add(&interval());

@@ -3,6 +3,7 @@
 //! It only carries over: nothing is computed here that is not a name, a unit or a date.
 
 mod capacity;
+mod found;
 pub mod searched;
 
 use std::collections::BTreeMap;
@@ -10,10 +11,9 @@ use std::time::Duration;
 
 use super::json::MOST_INTEGER;
 use super::{
-    Address, Bytes, Generator, Percentile, PercentileStatus, Recipients, RunResult, SCHEMA_VERSION,
-    StoredAssertion, StoredAssertionStatus, StoredCondition, StoredDrained, StoredMetric, StoredPhase,
-    StoredProfile, StoredSessions, StoredStatus, StoredTls, StoredTransactions, StoredValidity,
-    StoredVerdict, Tool, ValidityStatus,
+    Address, Bytes, Generator, Percentile, PercentileStatus, Recipients, RunResult, StoredAssertion,
+    StoredAssertionStatus, StoredCondition, StoredDrained, StoredMetric, StoredPhase, StoredProfile,
+    StoredSessions, StoredStatus, StoredTls, StoredTransactions, StoredVerdict,
 };
 use crate::collector::Outcome;
 use crate::collector::histogram::{self, Hist, Quantile, Status};
@@ -44,7 +44,7 @@ pub struct BuildInput<'a> {
     pub profile_path: Option<String>,
     /// SHA-256 of the resolved profile, in hexadecimal.
     pub profile_sha256: String,
-    /// SHA-256 of what is asked, whoever it is asked of, in hexadecimal.
+    /// SHA-256 of the resolved profile without the address of its target, in hexadecimal.
     pub load_sha256: String,
     /// SHA-256 of the whole schedule, in hexadecimal.
     pub schedule_sha256: String,
@@ -104,33 +104,20 @@ impl RunResult {
     pub fn build(input: BuildInput<'_>) -> RunResult {
         let BuildInput { plan, measured, summary, verdict, .. } = input;
         let reasons = &summary.validity.reasons;
+        let (codes, sentences) =
+            reasons.iter().map(|reason| (reason.code.to_string(), reason.sentence.clone())).unzip();
+        let times = [input.started_at, measured.took];
+        let empty = searched::empty(plan, input.profile_path, input.profile_sha256, times);
         RunResult {
-            schema_version: SCHEMA_VERSION,
-            tool: Tool {
-                name: env!("CARGO_PKG_NAME").to_owned(),
-                version: env!("CARGO_PKG_VERSION").to_owned(),
-            },
-            run_id: plan.run_id.clone(),
-            directory: None,
-            started_at: format::timestamp(input.started_at),
             load_began_at: (!measured.began_at.is_zero()).then(|| format::exact_timestamp(measured.began_at)),
-            took_s: measured.took.as_secs_f64(),
-            target: plan.target.to_string(),
             profile: StoredProfile {
-                name: plan.name.clone(),
-                path: input.profile_path,
-                sha256: input.profile_sha256,
                 load_sha256: Some(input.load_sha256),
-                seed: plan.seed,
                 schedule_sha256: input.schedule_sha256,
+                ..empty.profile
             },
             shard: (plan.shard.of > 1)
                 .then_some(super::StoredShard { index: plan.shard.index, of: plan.shard.of }),
-            validity: StoredValidity {
-                status: if reasons.is_empty() { ValidityStatus::Valid } else { ValidityStatus::Invalid },
-                reasons: reasons.iter().map(|reason| reason.code.to_string()).collect(),
-                explanations: reasons.iter().map(|reason| reason.sentence.clone()).collect(),
-            },
+            validity: searched::validity(codes, sentences),
             verdict: StoredVerdict {
                 status: verdict.status.into(),
                 exit_code: verdict.exit_code.number(),
@@ -141,7 +128,7 @@ impl RunResult {
                 .phases
                 .iter()
                 .enumerate()
-                .map(|(i, phase)| books(plan, measured, i, phase))
+                .map(|(i, phase)| phase_counts(plan, measured, i, phase))
                 .collect(),
             metrics: summary
                 .phases
@@ -153,8 +140,7 @@ impl RunResult {
             assertions: verdict.results.iter().map(assertion).collect(),
             generator: generator(plan, summary),
             ledger: input.ledger,
-            limits: Vec::new(),
-            capacity: None,
+            ..empty
         }
     }
 }
@@ -171,10 +157,9 @@ pub(in crate::report) fn work(work: &Work) -> super::StoredWork {
     }
 }
 
-fn books(plan: &Plan, measured: &Measured, index: usize, phase: &PhaseSummary) -> StoredPhase {
+fn phase_counts(plan: &Plan, measured: &Measured, index: usize, phase: &PhaseSummary) -> StoredPhase {
     let counts = &phase.counts;
     let arrivals = |outcome| counts.arrivals.of(outcome);
-    let transactions = |outcome| counts.transactions.of(outcome);
     StoredPhase {
         name: phase.info.name.clone(),
         warmup: phase.info.warmup,
@@ -200,18 +185,7 @@ fn books(plan: &Plan, measured: &Measured, index: usize, phase: &PhaseSummary) -
         accepted_per_s: finite(phase.accepted_per_s),
         work: measured.work.get(index).map(work),
         drained: Some(drained(plan, phase)),
-        transactions: StoredTransactions {
-            attempted: counts.attempted,
-            accepted: transactions(Outcome::Accepted),
-            expected: transactions(Outcome::Expected),
-            deferred: transactions(Outcome::Deferred),
-            rejected: transactions(Outcome::Rejected),
-            dropped: transactions(Outcome::Dropped),
-            timed_out: transactions(Outcome::TimedOut),
-            in_doubt: transactions(Outcome::InDoubt),
-            malformed: transactions(Outcome::Malformed),
-            interrupted: transactions(Outcome::Interrupted),
-        },
+        transactions: transactions(counts.attempted, |outcome| counts.transactions.of(outcome)),
         sessions: StoredSessions {
             opened: counts.opened,
             established: counts.established,
@@ -259,7 +233,6 @@ pub(in crate::report) fn with_times(address: Address, connect: &Hist) -> Address
 fn drained(plan: &Plan, phase: &PhaseSummary) -> StoredDrained {
     let counts = &phase.counts.drained;
     let arrivals = |outcome| counts.arrivals.of(outcome);
-    let transactions = |outcome| counts.transactions.of(outcome);
     let ended = counts.arrivals.ended();
     StoredDrained {
         s: if ended > 0 { phase.drained_for.as_secs_f64() } else { 0.0 },
@@ -274,19 +247,24 @@ fn drained(plan: &Plan, phase: &PhaseSummary) -> StoredDrained {
         in_doubt: arrivals(Outcome::InDoubt),
         malformed: arrivals(Outcome::Malformed),
         interrupted: arrivals(Outcome::Interrupted),
-        transactions: StoredTransactions {
-            attempted: counts.attempted,
-            accepted: transactions(Outcome::Accepted),
-            expected: transactions(Outcome::Expected),
-            deferred: transactions(Outcome::Deferred),
-            rejected: transactions(Outcome::Rejected),
-            dropped: transactions(Outcome::Dropped),
-            timed_out: transactions(Outcome::TimedOut),
-            in_doubt: transactions(Outcome::InDoubt),
-            malformed: transactions(Outcome::Malformed),
-            interrupted: transactions(Outcome::Interrupted),
-        },
+        transactions: transactions(counts.attempted, |outcome| counts.transactions.of(outcome)),
         expects: Some(expects(plan, phase, |covered| covered.drained)),
+    }
+}
+
+/// The transactions, each outcome by itself.
+fn transactions(attempted: u64, of: impl Fn(Outcome) -> u64) -> StoredTransactions {
+    StoredTransactions {
+        attempted,
+        accepted: of(Outcome::Accepted),
+        expected: of(Outcome::Expected),
+        deferred: of(Outcome::Deferred),
+        rejected: of(Outcome::Rejected),
+        dropped: of(Outcome::Dropped),
+        timed_out: of(Outcome::TimedOut),
+        in_doubt: of(Outcome::InDoubt),
+        malformed: of(Outcome::Malformed),
+        interrupted: of(Outcome::Interrupted),
     }
 }
 

@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn the_names_of_the_contract_are_there() {
-        let value = serde_json::to_value(fixtures::limit_bites()).unwrap();
+        let value = serde_json::to_value(fixtures::limit_enforced()).unwrap();
         let keys = |value: &serde_json::Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
         let has = |value: &serde_json::Value, names: &str| {
             let keys = keys(value);

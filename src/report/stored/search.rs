@@ -3,11 +3,267 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::experiment::capacity::describe::{Latency, Onset};
-use crate::experiment::capacity::record::TrialRecord;
-pub(super) use crate::experiment::limit::finding::named;
+/// Gives each variant of a plain enum its stored name, for text.
+macro_rules! named {
+    ($type:ident { $($variant:ident => $name:literal),* $(,)? }) => {
+        impl $type {
+            /// The name, as it is stored.
+            pub const fn as_str(self) -> &'static str {
+                match self { $($type::$variant => $name,)* }
+            }
+        }
 
-pub use crate::experiment::limit::finding::{Finding as Limit, ShownBy, Verdict as LimitVerdict};
+        impl std::fmt::Display for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+    };
+}
+
+pub(super) use named;
+
+/// The result of one limit.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "Limit")]
+pub struct StoredLimit {
+    /// The condition that shows it; behind a dot, of which kind it is, as in `line-too-long.command`.
+    pub name: String,
+    /// The largest that was still served; `null` if that is not known to the unit.
+    pub value: Option<u64>,
+    /// The largest known to be served.
+    pub at_least: Option<u64>,
+    /// The largest that can be served, as far as known.
+    pub at_most: Option<u64>,
+    /// What is counted: `sessions`, `messages`, `bytes`, `ms`, ...
+    pub unit: String,
+    /// What the administrator configured.
+    pub expected: Option<u64>,
+    /// The result.
+    pub verdict: StoredLimitVerdict,
+    /// How the listener showed it.
+    pub shown_by: Option<StoredShownBy>,
+    /// The reply as it came.
+    pub reply: Option<String>,
+    /// The reply's code.
+    pub code: Option<u16>,
+    /// The reply's enhanced code.
+    pub enhanced: Option<String>,
+    /// What it means.
+    pub condition: Option<String>,
+    /// Where it showed.
+    pub step: Option<String>,
+    /// Whether the listener closed the connection with it.
+    pub closed: Option<bool>,
+    /// Whether the open sessions were still served while the limit refused others.
+    pub inside_alive: Option<bool>,
+    /// How long after a session was closed a new one was served; `null`: it never was, or it was not tried.
+    pub release_ms: Option<f64>,
+    /// Trials made.
+    pub trials: u64,
+    /// How often the result was the same.
+    pub repeats: u64,
+    /// How often it was repeated.
+    #[serde(default)]
+    pub looked: u64,
+    /// Why the value is not exact.
+    #[serde(default)]
+    pub inexact: Option<String>,
+    /// Limits by time: how long the window is, or how long until one more is served.
+    #[serde(default)]
+    pub window_ms: Option<f64>,
+    /// How long the listener held back its reply to the last error before the limit (a tarpit).
+    #[serde(default)]
+    pub delay_ms: Option<f64>,
+    /// What else is to be known, in words.
+    #[serde(default)]
+    pub remarks: Vec<String>,
+}
+
+/// The result of a limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(rename = "LimitVerdict")]
+pub enum StoredLimitVerdict {
+    /// It is enforced where it was expected.
+    AsExpected,
+    /// It is enforced elsewhere.
+    Differs,
+    /// It was not met up to the highest value tried.
+    NotReached,
+    /// It is enforced at different values.
+    Unstable,
+    /// More than was configured is served.
+    NotEnforced,
+    /// What is served here does harm.
+    Unsafe,
+    /// It was found; nothing was expected of it.
+    Found,
+    /// Something else was in the way, and nothing is known.
+    #[default]
+    Obstructed,
+}
+
+/// How the listener showed a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(rename = "ShownBy")]
+pub enum StoredShownBy {
+    /// A reply.
+    Reply,
+    /// A reset.
+    Reset,
+    /// An orderly close without a reply.
+    Close,
+    /// A greeting, or another reply, that never came.
+    NoGreeting,
+    /// A connection that was never established.
+    NoConnect,
+}
+
+/// One trial.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "Trial")]
+pub struct StoredTrial {
+    /// Its number, from 1.
+    pub number: usize,
+    /// The load, in the unit of the goals' bounds.
+    pub load: f64,
+    /// Its intended length.
+    pub length_s: f64,
+    /// Why it was made: `start`, `down`, `double`, `bisect`, `classify` or `confirm`.
+    pub why: String,
+    /// When it began, since the search began.
+    pub began_s: f64,
+    /// It was ended as soon as no goal could be met any more.
+    pub ended_early: bool,
+    /// Why it says more about us than about the listener, by name and in a sentence; then it counts for no goal.
+    pub invalid: Vec<StoredTrialFault>,
+    /// Arrivals that became due.
+    pub scheduled: u64,
+    /// Arrivals that started.
+    pub started: u64,
+    /// Arrivals that were accepted.
+    pub accepted: u64,
+    /// Arrivals that were never started.
+    pub shed: u64,
+    /// Arrivals that became due, a second.
+    pub offered_per_s: f64,
+    /// Arrivals that were accepted, a second.
+    pub accepted_per_s: f64,
+    /// Arrivals under way, on average.
+    pub concurrency: f64,
+    /// The most sessions open at once.
+    pub peak_sessions: u64,
+    /// The median of the response times of accepted arrivals; `null` where there are too few to say.
+    pub p50_ns: Option<u64>,
+    /// Their 90th percentile.
+    pub p90_ns: Option<u64>,
+    /// Their 99th percentile.
+    pub p99_ns: Option<u64>,
+    /// The longest of them.
+    pub max_ns: Option<u64>,
+    /// By goal, in their order: whether it was met. Empty if the trial is invalid.
+    pub goals: Vec<StoredGoalVerdict>,
+    /// What failures and expected refusals meant.
+    pub conditions: Vec<StoredTrialCondition>,
+    /// How long the listener took, after the trial, to be as fast as before the search; `null`: it was not waited for.
+    pub cooldown_s: Option<f64>,
+    /// It did not come back to that within the time allowed.
+    pub backlog_left: bool,
+}
+
+/// A reason why a trial is invalid.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "TrialFault")]
+pub struct StoredTrialFault {
+    /// `generator-lag`, `own-resource`, ...
+    pub code: String,
+    /// In a sentence.
+    pub sentence: String,
+}
+
+/// A condition that was met in a trial.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "TrialCondition")]
+pub struct StoredTrialCondition {
+    /// What it means.
+    pub condition: String,
+    /// Where it showed.
+    pub step: String,
+    /// The reply's code; `null` if it was no reply.
+    pub code: Option<u16>,
+    /// How often.
+    pub count: u64,
+    /// The profile expects it.
+    pub expected: bool,
+    /// The first reply of this kind, cut to some length.
+    pub sample: String,
+}
+
+/// What a trial says about a goal.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "GoalVerdict")]
+pub struct StoredGoalVerdict {
+    /// The goal was met.
+    pub good: bool,
+    /// Arrivals that were bad: not accepted, or too slow. In a trial that was ended early, those known by then.
+    pub bad: u64,
+    /// Those of them that were not accepted.
+    pub failed: u64,
+    /// The bad ones as a share of all that were scheduled.
+    pub bad_share: f64,
+}
+
+/// The latency at a share of the capacity, from the trial whose load is nearest.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "Latency")]
+pub struct StoredLatency {
+    /// The share that was looked for.
+    pub share: f64,
+    /// The load of the trial.
+    pub load: f64,
+    /// The median of the response times of accepted arrivals.
+    pub p50_ns: Option<u64>,
+    /// Their 99th percentile.
+    pub p99_ns: Option<u64>,
+}
+
+/// Where a condition was met first.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "Onset")]
+pub struct StoredOnset {
+    /// The lowest load at which it was met.
+    pub from: f64,
+    /// The greatest load below that was tried without meeting it; `null`: there is none.
+    pub not_at: Option<f64>,
+    /// What was met there; the count is of the trial.
+    pub met: StoredTrialCondition,
+}
+
+impl StoredLimit {
+    /// Whether it fails the run: it differs from what was configured, or what was to be shown stays open.
+    pub fn fails(&self) -> bool {
+        match self.verdict {
+            StoredLimitVerdict::AsExpected | StoredLimitVerdict::Found => false,
+            StoredLimitVerdict::NotReached
+            | StoredLimitVerdict::Obstructed
+            | StoredLimitVerdict::Unstable => self.expected.is_some(),
+            StoredLimitVerdict::Differs | StoredLimitVerdict::NotEnforced | StoredLimitVerdict::Unsafe => {
+                true
+            }
+        }
+    }
+}
+
+named!(StoredLimitVerdict {
+    AsExpected => "as-expected", Differs => "differs", NotReached => "not-reached", Unstable => "unstable",
+    NotEnforced => "not-enforced", Unsafe => "unsafe", Found => "found", Obstructed => "obstructed",
+});
+
+named!(StoredShownBy {
+    Reply => "reply", Reset => "reset", Close => "close", NoGreeting => "no-greeting", NoConnect => "no-connect",
+});
 
 /// The capacity that was looked for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -17,7 +273,7 @@ pub struct Capacity {
     /// What was found, goal by goal.
     pub goals: Vec<CapacityGoal>,
     /// The trials, in order.
-    pub trials: Vec<TrialRecord>,
+    pub trials: Vec<StoredTrial>,
     /// How close the bounds were to come: the gap as a share of the upper one.
     #[serde(default)]
     pub width: f64,
@@ -35,7 +291,7 @@ pub struct Capacity {
     pub base_ns: Option<u64>,
     /// Where each condition was met first, the lowest load first.
     #[serde(default)]
-    pub onsets: Vec<Onset>,
+    pub onsets: Vec<StoredOnset>,
 }
 
 /// What was found for one goal: the capacity lies between the bounds.
@@ -74,7 +330,7 @@ pub struct CapacityGoal {
     pub notes: Vec<String>,
     /// The latency at 10, 50 and 90 % of the lower bound, where a trial was near.
     #[serde(default)]
-    pub latency: Vec<Latency>,
+    pub latency: Vec<StoredLatency>,
 }
 
 /// How a capacity search came to its end.

@@ -152,21 +152,21 @@ impl<'a> TextPage<'a> {
     /// stay as they are within a line; a word that is too long is cut.
     pub fn flow(&mut self, indent: usize, hang: usize, spans: &[StyledText]) -> io::Result<()> {
         let mut line = vec![StyledText::blank(indent)];
-        let (mut used, mut begun) = (indent, false);
+        let (mut used, mut started) = (indent, false);
         for span in spans {
             for piece in pieces(&span.text) {
                 let word = format::columns(piece.trim_end());
-                if begun && used + word > self.width {
+                if started && used + word > self.width {
                     self.line(&line)?;
                     line = vec![StyledText::blank(hang)];
-                    (used, begun) = (hang, false);
+                    (used, started) = (hang, false);
                 }
-                begun |= word > 0;
+                started |= word > 0;
                 used += format::columns(piece);
                 line.push(StyledText { text: piece.to_owned(), tone: span.tone });
             }
         }
-        if begun { self.line(&line) } else { Ok(()) }
+        if started { self.line(&line) } else { Ok(()) }
     }
 }
 

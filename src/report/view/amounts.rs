@@ -1,7 +1,7 @@
 //! Amounts with their units: what a limit serves, the bounds of a capacity, the CPU of the generator.
 
 use crate::report::format;
-use crate::report::stored::{CapacityGoal, Generator, Limit};
+use crate::report::stored::{CapacityGoal, Generator, StoredLimit};
 
 /// The share of its CPU that the generator used, and of how much: `31 % of 2 threads`, or of fewer cores than threads.
 pub fn cpu(own: &Generator) -> String {
@@ -19,7 +19,7 @@ pub fn cpu(own: &Generator) -> String {
 }
 
 /// What was found of a limit: a number, a range, or a bound, with its unit.
-pub fn limit_found(limit: &Limit) -> String {
+pub fn limit_found(limit: &StoredLimit) -> String {
     match (limit.value, limit.at_least, limit.at_most) {
         (Some(value), ..) => limit_amount(limit, value),
         (None, Some(low), Some(high)) => format!("{} to {}", format::count(low), limit_amount(limit, high)),
@@ -30,7 +30,7 @@ pub fn limit_found(limit: &Limit) -> String {
 }
 
 /// A number of a limit's unit.
-pub fn limit_amount(limit: &Limit, value: u64) -> String {
+pub fn limit_amount(limit: &StoredLimit, value: u64) -> String {
     match limit.unit.as_str() {
         "ms" => format::duration(value as f64 * 1e6),
         "reply" => format!("{value:03}"),

@@ -1,7 +1,7 @@
 //! The capacity that was looked for: the bounds of each goal, the trials by load, and where conditions set in.
 
 use super::claims::status_of_goal;
-use super::{Block, Cell, Column, Note, Place, Section, Table, Tone, amounts};
+use super::{Cell, Column, Note, ReportTable, Section, SectionPart, Tone, Visibility, amounts};
 use crate::report::format;
 use crate::report::stored::{Capacity, CapacityGoal, RunResult};
 
@@ -9,9 +9,9 @@ use crate::report::stored::{Capacity, CapacityGoal, RunResult};
 pub fn sections(result: &RunResult) -> Vec<Section> {
     let Some(capacity) = &result.capacity else { return Vec::new() };
     let trials = format::counted(capacity.trials.len() as u64, "trial");
-    let mut goals: Vec<Block> = goals(capacity).block().into_iter().collect();
+    let mut goals: Vec<SectionPart> = goals(capacity).block().into_iter().collect();
     goals.extend(capacity.ended_by.iter().map(|why| Note::new(why, Tone::Warning)));
-    let mut by_load: Vec<Block> = by_load(capacity).block().into_iter().collect();
+    let mut by_load: Vec<SectionPart> = by_load(capacity).block().into_iter().collect();
     by_load.extend(invalid(capacity));
     vec![
         Section {
@@ -39,8 +39,8 @@ pub fn sections(result: &RunResult) -> Vec<Section> {
     ]
 }
 
-fn goals(capacity: &Capacity) -> Table {
-    let mut table = Table::new([
+fn goals(capacity: &Capacity) -> ReportTable {
+    let mut table = ReportTable::new([
         Column::words("goal"),
         Column::number("capacity"),
         Column::words("search"),
@@ -95,21 +95,21 @@ fn load(capacity: &Capacity, load: f64) -> String {
     }
 }
 
-fn by_load(capacity: &Capacity) -> Table {
+fn by_load(capacity: &Capacity) -> ReportTable {
     let mut columns = vec![
         Column::number(&capacity.by),
         Column::number("trial").yields(4),
-        Column::number("scheduled").at(Place::Page),
+        Column::number("scheduled").at(Visibility::Page),
         Column::number("p50"),
-        Column::number("p90").at(Place::Page),
+        Column::number("p90").at(Visibility::Page),
         Column::number("p99"),
         Column::number("max").yields(3),
         Column::number("accepted").yields(1),
         Column::number("failed"),
     ];
     columns.extend(capacity.goals.iter().map(|goal| Column::words(&goal.name)));
-    columns.extend([Column::words("for").yields(2), Column::number("sessions at most").at(Place::Page)]);
-    let mut table = Table::new(columns);
+    columns.extend([Column::words("for").yields(2), Column::number("sessions at most").at(Visibility::Page)]);
+    let mut table = ReportTable::new(columns);
     let mut trials: Vec<_> = capacity.trials.iter().enumerate().collect();
     trials
         .sort_by(|(_, one), (_, other)| one.load.total_cmp(&other.load).then(one.number.cmp(&other.number)));
@@ -144,7 +144,7 @@ fn by_load(capacity: &Capacity) -> Table {
 }
 
 /// Why trials are not counted, each reason once.
-fn invalid(capacity: &Capacity) -> Vec<Block> {
+fn invalid(capacity: &Capacity) -> Vec<SectionPart> {
     let mut seen: Vec<&str> = Vec::new();
     let mut notes = Vec::new();
     for trial in &capacity.trials {
@@ -160,14 +160,14 @@ fn invalid(capacity: &Capacity) -> Vec<Block> {
     notes
 }
 
-fn onsets(capacity: &Capacity) -> Table {
-    let mut table = Table::new([
+fn onsets(capacity: &Capacity) -> ReportTable {
+    let mut table = ReportTable::new([
         Column::words("condition"),
         Column::number("from"),
         Column::number("not at").yields(1),
         Column::words("at step").yields(2),
         Column::number("times there").yields(2),
-        Column::words("reply").at(Place::Page),
+        Column::words("reply").at(Visibility::Page),
     ]);
     for onset in &capacity.onsets {
         let code = onset.met.code.map_or(String::new(), |code| format!("{code:03} "));

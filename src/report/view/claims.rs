@@ -1,10 +1,10 @@
 //! What decides whether a run is good: its assertions, limits and goals, each with its status word and its severity.
 
-use super::{Cell, Column, Table, Tone, amounts};
+use super::{Cell, Column, ReportTable, Tone, amounts};
 use crate::report::format;
 use crate::report::stored::{
-    CapacityGoal, CapacityStatus, Limit, LimitVerdict, RunResult, StoredAssertion, StoredAssertionStatus,
-    StoredStatus, ValidityStatus,
+    CapacityGoal, CapacityStatus, RunResult, StoredAssertion, StoredAssertionStatus, StoredLimit,
+    StoredLimitVerdict, StoredStatus, ValidityStatus,
 };
 use crate::verdict::grammar;
 
@@ -118,8 +118,8 @@ fn of_assertion(assertion: &StoredAssertion) -> Claim {
 }
 
 /// The assertions as a table.
-pub fn assertions(result: &RunResult) -> Table {
-    let mut table = Table::new(["", "asserted", "phase", "observed"].map(Column::words));
+pub fn assertions(result: &RunResult) -> ReportTable {
+    let mut table = ReportTable::new(["", "asserted", "phase", "observed"].map(Column::words));
     table.is_list = true;
     for (i, assertion) in sorted(result) {
         let claim = of_assertion(assertion);
@@ -141,20 +141,20 @@ pub fn assertions(result: &RunResult) -> Table {
 }
 
 /// The severity of a limit: a limit that fails the run is a failure in every format.
-pub(super) fn severity_of_limit(limit: &Limit) -> Tone {
+pub(super) fn severity_of_limit(limit: &StoredLimit) -> Tone {
     match limit.verdict {
         _ if limit.fails() => Tone::Bad,
-        LimitVerdict::AsExpected | LimitVerdict::Found => Tone::Good,
+        StoredLimitVerdict::AsExpected | StoredLimitVerdict::Found => Tone::Good,
         _ => Tone::Warning,
     }
 }
 
 /// The status word of a limit.
-pub(super) fn status_of_limit(limit: &Limit) -> Cell {
+pub(super) fn status_of_limit(limit: &StoredLimit) -> Cell {
     Cell::words(limit.verdict.as_str()).tone(severity_of_limit(limit))
 }
 
-fn of_limit(limit: &Limit) -> Claim {
+fn of_limit(limit: &StoredLimit) -> Claim {
     let configured = limit.expected.map(|expected| amounts::limit_amount(limit, expected));
     let served = amounts::limit_found(limit);
     let beside = configured.as_ref().map_or(String::new(), |own| format!(", {own} configured"));

@@ -1,6 +1,6 @@
 //! What the failures and expected refusals mean, the most frequent failure first.
 
-use super::{Block, Cell, Section, Tone};
+use super::{Cell, Section, SectionPart, Tone};
 use crate::condition::Condition;
 use crate::report::format;
 use crate::report::stored::{RunResult, StoredCondition};
@@ -47,7 +47,7 @@ pub fn section(result: &RunResult) -> Section {
         lead: "By meaning, with the first reply of its kind as it came. The strip shows when in the run it was seen.",
         blocks: rows
             .into_iter()
-            .map(|(i, row)| Block::Condition(Box::new(condition(result, i, row))))
+            .map(|(i, row)| SectionPart::Condition(Box::new(condition(result, i, row))))
             .collect(),
         ..Section::default()
     }

@@ -2,14 +2,14 @@
 
 use serde_json::Value;
 
-use super::{Block, Cell, CellKind, Column, Place, Section, Table, Tone, amounts};
+use super::{Cell, CellKind, Column, ReportTable, Section, SectionPart, Tone, Visibility, amounts};
 use crate::report::format;
 use crate::report::stored::{RunResult, StoredPhase};
 
 /// The health of the generator.
 pub fn section(result: &RunResult) -> Section {
     let own = &result.generator;
-    let mut table = Table::of_facts();
+    let mut table = ReportTable::of_facts();
     let at = |field: &str| format!("/generator/{field}");
     let late = "how late its threads came round; late, they measure themselves";
     for (what, ns, field, meaning) in [
@@ -21,7 +21,7 @@ pub fn section(result: &RunResult) -> Section {
         }
     }
     let mut detail = |what: &str, cell: Cell, meaning: &str| {
-        table.row_at(Place::Page, [Cell::words(what), cell, Cell::words(meaning).tone(Tone::Quiet)]);
+        table.row_at(Visibility::Page, [Cell::words(what), cell, Cell::words(meaning).tone(Tone::Quiet)]);
     };
     if let Some(ns) = own.loop_delay_max_ns {
         detail("loop delay max", Cell::duration(ns, at("loop_delay_max_ns")), late);
@@ -55,8 +55,11 @@ pub fn section(result: &RunResult) -> Section {
         let throttled = Cell::number(format!("{} in {periods}", format::seconds(own.throttled_s)));
         table.fact("throttled", throttled.tone(Tone::Bad), "held up by the CPU quota of its control group");
     }
-    let (place, tone) =
-        if own.own_failures > 0 { (Place::Everywhere, Tone::Bad) } else { (Place::Page, Tone::Plain) };
+    let (place, tone) = if own.own_failures > 0 {
+        (Visibility::Everywhere, Tone::Bad)
+    } else {
+        (Visibility::Page, Tone::Plain)
+    };
     let failures = Cell::count(own.own_failures, at("own_failures")).tone(tone);
     let meaning = Cell::words("of this machine: descriptors, ports, buffers, memory").tone(Tone::Quiet);
     table.row_at(place, [Cell::words("own failures"), failures, meaning]);
@@ -64,20 +67,20 @@ pub fn section(result: &RunResult) -> Section {
         id: "generator",
         title: "Generator".to_owned(),
         lead: "A generator that is late or runs out of something measures itself; then the run is invalid.",
-        blocks: vec![Block::Facts(table)],
+        blocks: vec![SectionPart::Facts(table)],
         ..Section::default()
     }
 }
 
 /// The counts of the embedded listener, and whether they reconcile with the client's (M10b).
 pub fn ledger(result: &RunResult) -> Section {
-    let mut table = Table::new(["the listener counted", ""].map(Column::words));
+    let mut table = ReportTable::new(["the listener counted", ""].map(Column::words));
     if let Some(ledger) = &result.ledger {
         flatten(ledger, "/ledger", "", &mut table);
         for row in &mut table.rows {
             let value = &row.cells[1];
             if value.kind == CellKind::Words || value.text == "0" || value.text == "0 B" {
-                row.place = Place::Page;
+                row.place = Visibility::Page;
             }
         }
         table.rows.sort_by_key(|row| !["messages", "connections"].contains(&row.cells[0].text.as_str()));
@@ -100,13 +103,13 @@ pub fn ledger(result: &RunResult) -> Section {
         id: "ledger",
         title: "Ledger".to_owned(),
         lead: "What the embedded listener counted by itself.",
-        blocks: if table.rows.is_empty() { Vec::new() } else { vec![Block::Facts(table)] },
+        blocks: if table.rows.is_empty() { Vec::new() } else { vec![SectionPart::Facts(table)] },
         ..Section::default()
     }
 }
 
 /// Adds the plain values of JSON, each under the names that lead to it.
-pub fn flatten(value: &Value, path: &str, name: &str, table: &mut Table) {
+pub fn flatten(value: &Value, path: &str, name: &str, table: &mut ReportTable) {
     match value {
         Value::Object(fields) => {
             for (key, field) in fields {

@@ -1,16 +1,16 @@
 //! The limits that were tested: how much was served, what was configured, and how the listener showed the limit.
 
 use super::claims::status_of_limit;
-use super::{Cell, Column, Section, Table, amounts};
+use super::{Cell, Column, ReportTable, Section, amounts};
 use crate::report::format;
-use crate::report::stored::{Limit, LimitVerdict, RunResult, ShownBy};
+use crate::report::stored::{RunResult, StoredLimit, StoredLimitVerdict, StoredShownBy};
 
 /// How much of a reply is shown.
 const LONGEST_REPLY: usize = 400;
 
 /// The limits of a run.
 pub fn section(result: &RunResult) -> Section {
-    let mut table = Table::new([
+    let mut table = ReportTable::new([
         Column::words("limit"),
         Column::number("served"),
         Column::number("configured").yields(2),
@@ -42,8 +42,8 @@ pub fn section(result: &RunResult) -> Section {
 }
 
 /// How many limits have each result.
-pub(super) fn tally(limits: &[Limit]) -> String {
-    let mut counts: Vec<(LimitVerdict, usize)> = Vec::new();
+pub(super) fn tally(limits: &[StoredLimit]) -> String {
+    let mut counts: Vec<(StoredLimitVerdict, usize)> = Vec::new();
     for limit in limits {
         match counts.iter_mut().find(|(verdict, _)| *verdict == limit.verdict) {
             Some((_, count)) => *count += 1,
@@ -54,19 +54,19 @@ pub(super) fn tally(limits: &[Limit]) -> String {
 }
 
 /// The reply or the event that showed a limit, and where.
-fn shown_by(limit: &Limit) -> String {
+fn shown_by(limit: &StoredLimit) -> String {
     let at = limit.step.as_deref().map_or(String::new(), |step| format!(" at {step}"));
     match (limit.shown_by, limit.code) {
         (None, _) => String::new(),
-        (Some(ShownBy::Reply), Some(code)) => format!("{code:03}{at}"),
+        (Some(StoredShownBy::Reply), Some(code)) => format!("{code:03}{at}"),
         (Some(by), _) => format!("{by}{at}"),
     }
 }
 
 /// What was seen of a limit; nothing of one that needs no words: a rule that is kept, or a limit that was not reached.
-fn details(limit: &Limit) -> Vec<String> {
-    let is_rule_kept = limit.verdict == LimitVerdict::Found && limit.unit == "reply";
-    let is_not_reached = limit.verdict == LimitVerdict::NotReached && limit.remarks.is_empty();
+fn details(limit: &StoredLimit) -> Vec<String> {
+    let is_rule_kept = limit.verdict == StoredLimitVerdict::Found && limit.unit == "reply";
+    let is_not_reached = limit.verdict == StoredLimitVerdict::NotReached && limit.remarks.is_empty();
     if is_rule_kept || is_not_reached {
         return Vec::new();
     }
@@ -101,14 +101,14 @@ fn details(limit: &Limit) -> Vec<String> {
 }
 
 /// How a limit showed that was met without a reply, as a sentence.
-fn without_reply(limit: &Limit) -> Option<String> {
+fn without_reply(limit: &StoredLimit) -> Option<String> {
     let at = limit.step.as_deref().unwrap_or("its end");
     Some(match limit.shown_by? {
-        ShownBy::Reply => return None,
-        ShownBy::Reset => format!("the listener reset the connection at {at}, without a reply"),
-        ShownBy::Close => format!("the listener closed the connection at {at}, without a reply"),
-        ShownBy::NoGreeting if at == "greeting" => "no greeting came".to_owned(),
-        ShownBy::NoGreeting => format!("no reply came at {at}"),
-        ShownBy::NoConnect => "the connection was not established".to_owned(),
+        StoredShownBy::Reply => return None,
+        StoredShownBy::Reset => format!("the listener reset the connection at {at}, without a reply"),
+        StoredShownBy::Close => format!("the listener closed the connection at {at}, without a reply"),
+        StoredShownBy::NoGreeting if at == "greeting" => "no greeting came".to_owned(),
+        StoredShownBy::NoGreeting => format!("no reply came at {at}"),
+        StoredShownBy::NoConnect => "the connection was not established".to_owned(),
     })
 }

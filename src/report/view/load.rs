@@ -1,6 +1,6 @@
 //! What was scheduled, started and accepted, by phase.
 
-use super::{Cell, Column, Note, Place, Section, Table, Tone, measured};
+use super::{Cell, Column, Note, ReportTable, Section, Tone, Visibility, measured};
 use crate::report::format;
 use crate::report::stored::{Address, RunResult, StoredPhase, StoredTls};
 
@@ -16,12 +16,12 @@ pub fn section(result: &RunResult) -> Section {
     let mut blocks: Vec<_> = table(result, several).block().into_iter().collect();
     for (_, phase) in measured(result) {
         let name = if several { format!("{}: ", phase.name) } else { String::new() };
-        let mut note = |text: Option<String>, place: Place| {
+        let mut note = |text: Option<String>, place: Visibility| {
             blocks.extend(text.map(|text| Note::at(format!("{name}{text}"), Tone::Quiet, place)));
         };
-        note(traffic(phase), Place::Text);
-        note(addresses(phase), Place::Everywhere);
-        note(phase.tls.as_ref().map(handshakes), Place::Everywhere);
+        note(traffic(phase), Visibility::Text);
+        note(addresses(phase), Visibility::Everywhere);
+        note(phase.tls.as_ref().map(handshakes), Visibility::Everywhere);
     }
     Section {
         id: "load",
@@ -33,11 +33,11 @@ pub fn section(result: &RunResult) -> Section {
     }
 }
 
-fn table(result: &RunResult, several: bool) -> Table {
+fn table(result: &RunResult, several: bool) -> ReportTable {
     let is_shed = result.phases.iter().any(|phase| phase.shed > 0);
     let mut columns = vec![
         Column::words("phase"),
-        Column::number("for").yields(3).at(if several { Place::Everywhere } else { Place::Page }),
+        Column::number("for").yields(3).at(if several { Visibility::Everywhere } else { Visibility::Page }),
         Column::number("scheduled").yields(2),
         Column::number("offered"),
         Column::number("started").yields(1),
@@ -45,8 +45,8 @@ fn table(result: &RunResult, several: bool) -> Table {
     ];
     columns.extend(is_shed.then(|| Column::number("shed")));
     let details = ["accepted after the window", "sessions opened", "most open at once", "sent", "received"];
-    columns.extend(details.map(|title| Column::number(title).at(Place::Page)));
-    let mut table = Table::new(columns);
+    columns.extend(details.map(|title| Column::number(title).at(Visibility::Page)));
+    let mut table = ReportTable::new(columns);
     for (i, phase) in result.phases.iter().enumerate() {
         let at = |field: &str| format!("/phases/{i}/{field}");
         let name = match phase.warmup && !phase.name.contains("warm") {

@@ -1,6 +1,6 @@
 //! How arrivals ended, and whether the counts reconcile (M10).
 
-use super::{Block, Cell, Column, Note, Place, Section, Table, Tone, measured};
+use super::{Cell, Column, Note, ReportTable, Section, SectionPart, Tone, Visibility, measured};
 use crate::report::format;
 use crate::report::stored::{RunResult, StoredPhase};
 
@@ -58,7 +58,10 @@ pub fn section(result: &RunResult) -> Section {
     let phases: Vec<_> = measured(result).collect();
     let mut blocks = Vec::new();
     if phases.iter().any(|(_, phase)| phase.scheduled > 0) {
-        blocks.extend([Block::Table(by_outcome(&phases)), Block::Table(by_phase(&phases))]);
+        blocks.extend([
+            SectionPart::ReportTable(by_outcome(&phases)),
+            SectionPart::ReportTable(by_phase(&phases)),
+        ]);
         blocks.extend(counts(&phases));
     }
     Section {
@@ -75,16 +78,16 @@ fn cell(i: usize, phase: &StoredPhase, ending: &Ending) -> Cell {
     Cell::count((ending.count)(phase), format!("/phases/{i}/{}", ending.field))
 }
 
-fn by_outcome(phases: &[(usize, &StoredPhase)]) -> Table {
-    let place = if phases.len() > 1 { Place::Text } else { Place::Page };
-    let mut table = Table::new([
+fn by_outcome(phases: &[(usize, &StoredPhase)]) -> ReportTable {
+    let place = if phases.len() > 1 { Visibility::Text } else { Visibility::Page };
+    let mut table = ReportTable::new([
         Column::words("phase").grouped().at(place),
         Column::words("outcome"),
         Column::number("count"),
         Column::number("share"),
-        Column::words("").yields(1).at(Place::Terminal),
+        Column::words("").yields(1).at(Visibility::Terminal),
     ]);
-    table.place = Place::Text;
+    table.place = Visibility::Text;
     for (i, phase) in phases {
         for ending in ENDINGS.iter().filter(|ending| (ending.count)(phase) > 0) {
             let count = (ending.count)(phase);
@@ -100,13 +103,13 @@ fn by_outcome(phases: &[(usize, &StoredPhase)]) -> Table {
     table
 }
 
-fn by_phase(phases: &[(usize, &StoredPhase)]) -> Table {
+fn by_phase(phases: &[(usize, &StoredPhase)]) -> ReportTable {
     let occurred: Vec<&Ending> =
         ENDINGS.iter().filter(|ending| phases.iter().any(|(_, phase)| (ending.count)(phase) > 0)).collect();
     let columns = [Column::words("phase"), Column::number("scheduled"), Column::number("started")];
     let columns = columns.into_iter().chain(occurred.iter().map(|ending| Column::number(ending.name)));
-    let mut table = Table::new(columns.chain([Column::words(COUNTS)]));
-    table.place = Place::Page;
+    let mut table = ReportTable::new(columns.chain([Column::words(COUNTS)]));
+    table.place = Visibility::Page;
     for (i, phase) in phases {
         let mut row = vec![
             Cell::name(&phase.name),
@@ -127,7 +130,7 @@ fn by_phase(phases: &[(usize, &StoredPhase)]) -> Table {
 }
 
 /// Whether the counts reconcile: in one line if they do, phase by phase if not.
-fn counts(phases: &[(usize, &StoredPhase)]) -> Vec<Block> {
+fn counts(phases: &[(usize, &StoredPhase)]) -> Vec<SectionPart> {
     let broken = phases.iter().filter(|(_, phase)| !reconciles(phase)).map(|(_, phase)| {
         let [scheduled, started, shed, ended] =
             [phase.scheduled, phase.started, phase.shed, ended(phase)].map(format::count);
@@ -137,7 +140,7 @@ fn counts(phases: &[(usize, &StoredPhase)]) -> Vec<Block> {
         );
         Note::new(text, Tone::Bad)
     });
-    let broken: Vec<Block> = broken.collect();
+    let broken: Vec<SectionPart> = broken.collect();
     if !broken.is_empty() {
         return broken;
     }
@@ -148,5 +151,5 @@ fn counts(phases: &[(usize, &StoredPhase)]) -> Vec<Block> {
         total(|phase| phase.started),
         total(|phase| phase.shed),
     );
-    vec![Note::at(text, Tone::Quiet, Place::Text)]
+    vec![Note::at(text, Tone::Quiet, Visibility::Text)]
 }

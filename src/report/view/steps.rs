@@ -2,7 +2,8 @@
 
 use super::times::{self, Placed, missing, numbers};
 use super::{
-    Block, Cell, Column, Place, Section, ShownQuantile, Table, Tone, is_several, measured, quantile_columns,
+    Cell, Column, ReportTable, Section, SectionPart, ShownQuantile, Tone, Visibility, is_several, measured,
+    quantile_columns,
 };
 use crate::report::format;
 use crate::report::stored::{RunResult, StoredMetric, StoredPhase};
@@ -50,14 +51,14 @@ pub fn section(result: &RunResult) -> Section {
         let Some(own) = by_phase.get(phase.name.as_str()) else { continue };
         let steps: Vec<Placed<'_>> = own.iter().copied().filter(|(_, own)| step(own).is_some()).collect();
         if let Some(bar) = bar(phase, own, &steps) {
-            blocks.push(Block::Steps(bar));
+            blocks.push(SectionPart::Steps(bar));
             let mut table = percentiles(&steps);
             match several {
-                true => blocks.push(Block::Folded("Percentiles of each step", table)),
+                true => blocks.push(SectionPart::Folded("Percentiles of each step", table)),
                 false => {
                     blocks.extend(missing(steps.iter().map(|(_, metric)| *metric), &QUANTILES));
-                    table.place = Place::Everywhere;
-                    blocks.insert(1, Block::Table(table));
+                    table.place = Visibility::Everywhere;
+                    blocks.insert(1, SectionPart::ReportTable(table));
                 }
             }
             metrics.push((phase, steps));
@@ -116,21 +117,21 @@ fn bar(phase: &StoredPhase, all: &[Placed<'_>], steps: &[Placed<'_>]) -> Option<
 }
 
 /// Each step of a phase in percentiles, with its share of the whole time.
-fn percentiles(steps: &[Placed<'_>]) -> Table {
+fn percentiles(steps: &[Placed<'_>]) -> ReportTable {
     let mut columns = vec![
         Column::words("step"),
         Column::words(""),
         Column::number("count").yields(2),
-        Column::number("min").at(Place::Page),
+        Column::number("min").at(Visibility::Page),
     ];
     columns.extend(quantile_columns(steps.iter().map(|(_, metric)| *metric), &QUANTILES));
     columns.extend([
         Column::number("max"),
         Column::number("share").yields(1),
-        Column::words("").yields(4).at(Place::Terminal),
+        Column::words("").yields(4).at(Visibility::Terminal),
     ]);
     let whole: f64 = steps.iter().map(|(_, metric)| sum(metric)).sum();
-    let mut table = Table::new(columns);
+    let mut table = ReportTable::new(columns);
     for (at, metric) in steps {
         let share = sum(metric) / whole;
         let outcome = if metric.outcome == "accepted" { "" } else { &metric.outcome };
@@ -151,15 +152,15 @@ fn accepted<'a>(steps: &[Placed<'a>]) -> Vec<Placed<'a>> {
 }
 
 /// The p99 of each accepted step in each phase.
-fn overview(phases: &[(&StoredPhase, Vec<Placed<'_>>)]) -> Vec<Block> {
+fn overview(phases: &[(&StoredPhase, Vec<Placed<'_>>)]) -> Vec<SectionPart> {
     let mut names: Vec<&str> = Vec::new();
     for (_, metric) in phases.iter().flat_map(|(_, steps)| accepted(steps)) {
         names.extend(step(metric).filter(|name| !names.contains(name)));
     }
     let yields = |i: usize| u8::try_from(i).unwrap_or(u8::MAX);
     let columns = names.iter().enumerate().map(|(i, name)| Column::number(name).yields(yields(i)));
-    let mut table = Table::new([Column::words("phase")].into_iter().chain(columns));
-    table.place = Place::Text;
+    let mut table = ReportTable::new([Column::words("phase")].into_iter().chain(columns));
+    table.place = Visibility::Text;
     let mut is_missing = None;
     for (phase, steps) in phases {
         let mut cells = vec![Cell::name(&phase.name)];
@@ -179,7 +180,7 @@ fn overview(phases: &[(&StoredPhase, Vec<Placed<'_>>)]) -> Vec<Block> {
     }
     let note = is_missing.map(|needs| {
         let text = format!("n/a: too few values for p99 (needs {})", format::count(needs));
-        super::Note::at(text, Tone::Quiet, Place::Text)
+        super::Note::at(text, Tone::Quiet, Visibility::Text)
     });
     table.block().into_iter().filter(|_| !names.is_empty()).chain(note).collect()
 }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::report::fixtures;
 use crate::report::html::{self, PageInput};
-use crate::report::stored::{CapacityStatus, LimitVerdict, StoredAssertionStatus, StoredStatus};
+use crate::report::stored::{CapacityStatus, StoredAssertionStatus, StoredLimitVerdict, StoredStatus};
 use crate::report::{junit, markdown, terminal};
 
 /// A run in the four formats.
@@ -73,7 +73,7 @@ fn a_limit_that_was_not_reached_is_a_failure_everywhere_if_it_was_configured() {
     let mut result = fixtures::searched();
     result.limits.truncate(1);
     let limit = &mut result.limits[0];
-    limit.verdict = LimitVerdict::NotReached;
+    limit.verdict = StoredLimitVerdict::NotReached;
     Formats::of(&result).hold([
         "\u{1b}[1;31mnot-reached\u{1b}[0m",
         "| **not-reached** |",
@@ -143,7 +143,7 @@ fn arrivals_are_scheduled_and_started() {
 
 #[test]
 fn a_percentile_is_written_in_one_form() {
-    let formats = Formats::of(&fixtures::limit_bites());
+    let formats = Formats::of(&fixtures::limit_enforced());
     assert!(formats.terminal.contains(">= 61.2 ms"), "{}", formats.terminal);
     assert!(formats.markdown.contains("\\>= 61.2 ms"), "{}", formats.markdown);
     assert!(formats.page.contains(">>= 61.2 ms<"), "{}", formats.page);
@@ -183,7 +183,7 @@ fn counts_that_do_not_reconcile_are_a_failure_everywhere_they_stand() {
 
 #[test]
 fn every_row_has_a_cell_for_each_column() {
-    fn check(table: &Table) {
+    fn check(table: &ReportTable) {
         for row in &table.rows {
             assert_eq!(row.cells.len(), table.columns.len(), "{table:?}");
         }
@@ -193,8 +193,11 @@ fn every_row_has_a_cell_for_each_column() {
         check(&view.assertions);
         for block in view.sections.iter().flat_map(|section| &section.blocks) {
             match block {
-                Block::Table(table) | Block::Folded(_, table) => check(table),
-                Block::Facts(_) | Block::Note(_) | Block::Condition(_) | Block::Steps(_) => {}
+                SectionPart::ReportTable(table) | SectionPart::Folded(_, table) => check(table),
+                SectionPart::Facts(_)
+                | SectionPart::Note(_)
+                | SectionPart::Condition(_)
+                | SectionPart::Steps(_) => {}
             }
         }
     }

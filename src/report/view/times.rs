@@ -5,8 +5,8 @@
 //! - No averages, and no time of one outcome mixed with another's.
 
 use super::{
-    Block, Cell, Column, Note, Place, Section, ShownQuantile, Table, Tone, is_several, measured,
-    quantile_columns,
+    Cell, Column, Note, ReportTable, Section, SectionPart, ShownQuantile, Tone, Visibility, is_several,
+    measured, quantile_columns,
 };
 use crate::report::format;
 use crate::report::stored::{Percentile, PercentileStatus, RunResult, StoredMetric};
@@ -24,17 +24,17 @@ pub fn section(result: &RunResult) -> Section {
         .filter_map(|(_, phase)| Some((phase.name.as_str(), shown(by_phase.get(phase.name.as_str())?))))
         .collect();
     let all = || rows.iter().flat_map(|(_, metrics)| metrics).map(|(_, metric)| *metric);
-    let place = if is_several(result) { Place::Everywhere } else { Place::Page };
+    let place = if is_several(result) { Visibility::Everywhere } else { Visibility::Page };
     let columns = vec![
         Column::words("phase").grouped().at(place),
         Column::words("outcome").grouped(),
         Column::words("time"),
-        Column::number("values").at(Place::Page),
-        Column::number("min").at(Place::Page),
+        Column::number("values").at(Visibility::Page),
+        Column::number("min").at(Visibility::Page),
     ];
     let columns =
         columns.into_iter().chain(quantile_columns(all(), &QUANTILES)).chain([Column::number("max")]);
-    let mut table = Table::new(columns);
+    let mut table = ReportTable::new(columns);
     for (at, metric) in rows.iter().flat_map(|(_, metrics)| metrics) {
         let is_accepted = metric.outcome == "accepted";
         let mut row = vec![
@@ -48,9 +48,9 @@ pub fn section(result: &RunResult) -> Section {
         row.extend(numbers(*at, metric));
         table.row_at(place_of(metric), row);
     }
-    let mut blocks: Vec<Block> = table.block().into_iter().collect();
+    let mut blocks: Vec<SectionPart> = table.block().into_iter().collect();
     if !blocks.is_empty() {
-        blocks.extend(missing(all().filter(|metric| place_of(metric) == Place::Everywhere), &QUANTILES));
+        blocks.extend(missing(all().filter(|metric| place_of(metric) == Visibility::Everywhere), &QUANTILES));
         blocks.extend(interval(all()).filter(|_| !is_several(result)));
         let shed: u64 = measured(result).map(|(_, phase)| phase.shed).sum();
         if shed > 0 {
@@ -88,11 +88,11 @@ fn shown<'a>(metrics: &[Placed<'a>]) -> Vec<Placed<'a>> {
 }
 
 /// Waits too short to matter and whole sessions are details.
-fn place_of(metric: &StoredMetric) -> Place {
+fn place_of(metric: &StoredMetric) -> Visibility {
     match metric.name.as_str() {
-        "session" => Place::Page,
-        "wait" | "setup" if metric.max_ns < 1_000_000 => Place::Page,
-        _ => Place::Everywhere,
+        "session" => Visibility::Page,
+        "wait" | "setup" if metric.max_ns < 1_000_000 => Visibility::Page,
+        _ => Visibility::Everywhere,
     }
 }
 
@@ -123,7 +123,7 @@ pub(super) fn percentile(own: &Percentile, at: usize, k: usize) -> Cell {
 pub(super) fn missing<'a>(
     metrics: impl Iterator<Item = &'a StoredMetric>,
     shown: &[ShownQuantile],
-) -> Vec<Block> {
+) -> Vec<SectionPart> {
     let mut needs: Vec<(f64, u64)> = Vec::new();
     let mut censored = 0;
     for metric in metrics {
@@ -157,7 +157,7 @@ pub(super) fn missing<'a>(
 }
 
 /// The confidence interval of the p99 of the accepted response time.
-fn interval<'a>(mut metrics: impl Iterator<Item = &'a StoredMetric>) -> Option<Block> {
+fn interval<'a>(mut metrics: impl Iterator<Item = &'a StoredMetric>) -> Option<SectionPart> {
     let metric = metrics.find(|own| own.name == "response" && own.outcome == "accepted")?;
     let p99 = metric.percentiles.iter().find(|own| (own.q - 0.99).abs() < 1e-9)?;
     let (low, high) = (format::duration(p99.low_ns? as f64), format::duration(p99.high_ns? as f64));

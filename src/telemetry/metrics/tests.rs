@@ -178,7 +178,7 @@ fn seconds_add_up_and_the_state_is_the_last() {
         (vec![" 0".into()], 1_700_000_002)
     );
     assert!(series("smtpress_run_exit_code", &metrics).is_empty());
-    metrics.hear(&RunEvent::Over(Arc::new(fixtures::limit_bites())));
+    metrics.hear(&RunEvent::Over(Arc::new(fixtures::limit_enforced())));
     assert_eq!(series("smtpress_run_over", &metrics), [" 1"]);
     assert_eq!(series("smtpress_run_exit_code", &metrics), [" 99"]);
 }

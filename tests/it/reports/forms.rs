@@ -16,7 +16,7 @@ fn report(stage: &Stage, runs: &[&str], form: &str) -> String {
 }
 
 #[test]
-fn a_run_that_an_earlier_version_stored_is_told_in_every_form() {
+fn a_run_that_an_earlier_version_stored_is_reported_in_every_form() {
     let stage = Stage::new();
     for form in FORMS {
         let text = report(&stage, &[GOLDEN], form);

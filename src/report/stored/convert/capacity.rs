@@ -25,13 +25,13 @@ impl Capacity {
         Capacity {
             by: asked.knob.as_str().to_owned(),
             goals: (0..asked.goals.len()).map(|index| goal(asked, state, index)).collect(),
-            trials: state.records.clone(),
+            trials: state.records.iter().cloned().map(Into::into).collect(),
             width: rules.width,
             ended,
             ended_by,
             ceiling: rules.ceiling,
             base_ns: state.base_ns,
-            onsets: describe::onsets(&state.records),
+            onsets: describe::onsets(&state.records).into_iter().map(Into::into).collect(),
         }
     }
 }
@@ -58,7 +58,13 @@ fn goal(asked: &CapacityPlan, state: &SearchState, index: usize) -> CapacityGoal
         inverted: bounds.inverted,
         bound_by: describe::bound_by(asked, state, index),
         notes: notes(asked, state, index, &bounds),
-        latency: bounds.lower.map(|lower| describe::latency(&state.records, lower)).unwrap_or_default(),
+        latency: bounds
+            .lower
+            .map(|lower| describe::latency(&state.records, lower))
+            .unwrap_or_default()
+            .into_iter()
+            .map(Into::into)
+            .collect(),
     }
 }
 
@@ -80,7 +86,7 @@ fn notes(asked: &CapacityPlan, state: &SearchState, index: usize, bounds: &GoalB
                 asked.format_load(ceiling)
             ),
             _ => format!(
-                "generator-limited: at the next load {TRIES} trials said more about our own side than about the listener"
+                "generator-limited: at the next load {TRIES} trials said more about the generator than about the listener"
             ),
         }),
         GoalEnd::NoneGood => notes.push("even the lowest load that was tried misses the goal".to_owned()),

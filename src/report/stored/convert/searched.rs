@@ -35,42 +35,50 @@ impl RunResult {
         let SearchVerdict { status, exit_code, reason } = input.verdict;
         let (reasons, explanations) = reason.into_iter().map(|reason| (reason.code, reason.sentence)).unzip();
         RunResult {
-            schema_version: SCHEMA_VERSION,
-            tool: Tool {
-                name: env!("CARGO_PKG_NAME").to_owned(),
-                version: env!("CARGO_PKG_VERSION").to_owned(),
-            },
-            run_id: plan.run_id.clone(),
-            directory: None,
-            shard: None,
-            load_began_at: None,
-            started_at: format::timestamp(input.started_at),
-            took_s: input.took.as_secs_f64(),
-            target: plan.target.to_string(),
-            profile: StoredProfile {
-                name: plan.name.clone(),
-                path: input.profile_path,
-                sha256: input.profile_sha256,
-                load_sha256: None,
-                seed: plan.seed,
-                schedule_sha256: String::new(),
-            },
             validity: validity(reasons, explanations),
             verdict: StoredVerdict { status: status.into(), exit_code: exit_code.number(), aborted_by: None },
-            warnings: Vec::new(),
-            phases: Vec::new(),
-            metrics: Vec::new(),
-            conditions: Vec::new(),
-            assertions: Vec::new(),
             generator: Generator { threads: 1, ..Generator::default() },
             ledger: input.ledger,
-            limits: Vec::new(),
-            capacity: None,
+            ..empty(plan, input.profile_path, input.profile_sha256, [input.started_at, input.took])
         }
     }
 }
 
-fn validity(reasons: Vec<String>, explanations: Vec<String>) -> StoredValidity {
+/// A result of this plan with nothing in it. `times`: when it started, since the Unix epoch, and how long it took.
+pub(super) fn empty(plan: &Plan, path: Option<String>, sha256: String, times: [Duration; 2]) -> RunResult {
+    RunResult {
+        schema_version: SCHEMA_VERSION,
+        tool: Tool { name: env!("CARGO_PKG_NAME").to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() },
+        run_id: plan.run_id.clone(),
+        directory: None,
+        shard: None,
+        load_began_at: None,
+        started_at: format::timestamp(times[0]),
+        took_s: times[1].as_secs_f64(),
+        target: plan.target.to_string(),
+        profile: StoredProfile {
+            name: plan.name.clone(),
+            path,
+            sha256,
+            load_sha256: None,
+            seed: plan.seed,
+            schedule_sha256: String::new(),
+        },
+        validity: validity(Vec::new(), Vec::new()),
+        verdict: StoredVerdict::default(),
+        warnings: Vec::new(),
+        phases: Vec::new(),
+        metrics: Vec::new(),
+        conditions: Vec::new(),
+        assertions: Vec::new(),
+        generator: Generator::default(),
+        ledger: None,
+        limits: Vec::new(),
+        capacity: None,
+    }
+}
+
+pub(super) fn validity(reasons: Vec<String>, explanations: Vec<String>) -> StoredValidity {
     let status = if reasons.is_empty() { ValidityStatus::Valid } else { ValidityStatus::Invalid };
     StoredValidity { status, reasons, explanations }
 }

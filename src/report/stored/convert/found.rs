@@ -1,0 +1,97 @@
+//! From what searches found to what is stored of them.
+
+use crate::experiment::capacity::describe::{Latency, Onset};
+use crate::experiment::capacity::goal::GoalVerdict;
+use crate::experiment::capacity::record::{TrialCondition, TrialFault, TrialRecord};
+use crate::experiment::limit::finding::{Finding, ShownBy, Verdict};
+use crate::report::stored::{
+    StoredGoalVerdict, StoredLatency, StoredLimit, StoredLimitVerdict, StoredOnset, StoredShownBy,
+    StoredTrial, StoredTrialCondition, StoredTrialFault,
+};
+
+/// Carries the fields of the same names over; those in braces are converted first.
+macro_rules! carry {
+    ($from:ident => $to:ident, $own:ident { $($inner:ident: $value:expr),* } $($field:ident)*) => {
+        impl From<$from> for $to {
+            fn from($own: $from) -> $to {
+                $to { $($inner: $value,)* $($field: $own.$field,)* }
+            }
+        }
+    };
+}
+
+carry!(Finding => StoredLimit, own { verdict: own.verdict.into(), shown_by: own.shown_by.map(Into::into) }
+    name value at_least at_most unit expected reply code enhanced condition step closed inside_alive release_ms
+    trials repeats looked inexact window_ms delay_ms remarks);
+
+impl From<Verdict> for StoredLimitVerdict {
+    fn from(own: Verdict) -> StoredLimitVerdict {
+        match own {
+            Verdict::AsExpected => StoredLimitVerdict::AsExpected,
+            Verdict::Differs => StoredLimitVerdict::Differs,
+            Verdict::NotReached => StoredLimitVerdict::NotReached,
+            Verdict::Unstable => StoredLimitVerdict::Unstable,
+            Verdict::NotEnforced => StoredLimitVerdict::NotEnforced,
+            Verdict::Unsafe => StoredLimitVerdict::Unsafe,
+            Verdict::Found => StoredLimitVerdict::Found,
+            Verdict::Obstructed => StoredLimitVerdict::Obstructed,
+        }
+    }
+}
+
+impl From<ShownBy> for StoredShownBy {
+    fn from(own: ShownBy) -> StoredShownBy {
+        match own {
+            ShownBy::Reply => StoredShownBy::Reply,
+            ShownBy::Reset => StoredShownBy::Reset,
+            ShownBy::Close => StoredShownBy::Close,
+            ShownBy::NoGreeting => StoredShownBy::NoGreeting,
+            ShownBy::NoConnect => StoredShownBy::NoConnect,
+        }
+    }
+}
+
+carry!(TrialRecord => StoredTrial, own { invalid: own.invalid.into_iter().map(Into::into).collect(), goals: own.goals.into_iter().map(Into::into).collect(), conditions: own.conditions.into_iter().map(Into::into).collect() }
+    number load length_s why began_s ended_early scheduled started accepted shed offered_per_s accepted_per_s
+    concurrency peak_sessions p50_ns p90_ns p99_ns max_ns cooldown_s backlog_left);
+
+carry!(TrialFault => StoredTrialFault, own {}
+    code sentence);
+
+carry!(TrialCondition => StoredTrialCondition, own {}
+    condition step code count expected sample);
+
+carry!(GoalVerdict => StoredGoalVerdict, own {}
+    good bad failed bad_share);
+
+carry!(Latency => StoredLatency, own {}
+    share load p50_ns p99_ns);
+
+carry!(Onset => StoredOnset, own { met: own.met.into() }
+    from not_at);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stored_limit_fails_where_the_found_one_does_and_reads_the_same() {
+        for verdict in [
+            Verdict::AsExpected,
+            Verdict::Differs,
+            Verdict::NotReached,
+            Verdict::Unstable,
+            Verdict::NotEnforced,
+            Verdict::Unsafe,
+            Verdict::Found,
+            Verdict::Obstructed,
+        ] {
+            for expected in [None, Some(50)] {
+                let found = Finding { verdict, expected, ..Finding::default() };
+                let stored = StoredLimit::from(found.clone());
+                assert_eq!(stored.fails(), found.fails(), "{found:?}");
+                assert_eq!(stored.verdict.as_str(), verdict.as_str());
+            }
+        }
+    }
+}
