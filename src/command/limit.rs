@@ -106,7 +106,7 @@ fn judged(
         verdict: verdict(&outcome, plan),
         ledger,
     });
-    result.limits = outcome.findings;
+    result.limits = outcome.findings.into_iter().map(Into::into).collect();
     result
 }
 
