@@ -15,7 +15,7 @@ use crate::command::signals::Signals;
 use crate::command::{CommandError, Copies};
 use crate::generator::Stop;
 use crate::profile::check::too_slow;
-use crate::telemetry::dashboard::Brake;
+use crate::telemetry::dashboard::StopControl;
 use crate::telemetry::{Endpoints, Exporters, ObservedRun};
 use crate::verdict::ExitCode;
 
@@ -47,7 +47,7 @@ pub fn run(args: &RunArgs, screen: &Screen) -> Result<ExitCode, CommandError> {
     let exporters = endpoints.exporters(ObservedRun {
         description: prepared.describe(),
         directory: run.directory().path(),
-        brake: Brake { ask: Box::new(ask), asked: Box::new(asked) },
+        stop_control: StopControl { ask: Box::new(ask), asked: Box::new(asked) },
         say: Arc::new(move |line| said.say(line)),
     })?;
     if !args.common.quiet {

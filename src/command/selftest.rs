@@ -18,7 +18,7 @@ pub struct LocalStage {
 impl Stage for LocalStage {
     fn play(&mut self, plan: &Plan, part: &Part) -> Result<Told, RunError> {
         let limits = Limits {
-            delays: crate::listener::limits::Delays {
+            delays: crate::listener::limits::ReplyDelays {
                 body: Delay { min: part.body, max: part.body },
                 ..Default::default()
             },

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::classify::classify_by;
 use super::lexicon::ReplyConcepts;
-use super::weights::{LEARNED, Weights};
+use super::weights::{LEARNED, WordWeights};
 use super::{Condition, classify};
 use crate::smtp::{Reply, Step};
 
@@ -69,7 +69,7 @@ fn score<'r>(rows: impl IntoIterator<Item = &'r LabelledReply>, with_step: bool)
 pub(super) fn score_by<'r>(
     rows: impl IntoIterator<Item = &'r LabelledReply>,
     with_step: bool,
-    learned: &Weights,
+    learned: &WordWeights,
 ) -> Score {
     let mut score = Score::default();
     for row in rows {

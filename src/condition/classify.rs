@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use super::lexicon::{ConceptSet, ReplyConcepts};
 use super::rules::{RULES, Rule};
-use super::weights::{LEARNED, Weights};
+use super::weights::{LEARNED, WordWeights};
 use super::{Condition, Group};
 use crate::condition::expect::UserRule;
 use crate::smtp::{Reply, Step};
@@ -23,7 +23,12 @@ pub fn classify(step: Option<Step>, reply: &Reply, closed: bool) -> Condition {
 }
 
 /// [`classify`] with what was learned.
-pub(super) fn classify_by(learned: &Weights, step: Option<Step>, reply: &Reply, closed: bool) -> Condition {
+pub(super) fn classify_by(
+    learned: &WordWeights,
+    step: Option<Step>,
+    reply: &Reply,
+    closed: bool,
+) -> Condition {
     let meaning = ReplyConcepts::of(reply);
     let (ruled, trust) = by_rules(step, reply, closed, &meaning);
     if !matches!(reply.class(), 4 | 5) {

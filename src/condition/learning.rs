@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use super::accuracy::{self, LabelledReply};
 use super::classify::by_rules;
 use super::lexicon::ReplyConcepts;
-use super::weights::{Feature, LEARNED, Weights, features};
+use super::weights::{Feature, LEARNED, WordWeights, features};
 use super::{Condition, classify};
 use crate::smtp::Reply;
 
@@ -221,7 +221,7 @@ fn servers_that_were_not_learned_from_are_read_by_what_the_others_taught() {
     for left_out in 0..5 {
         let (out, others): (Vec<&LabelledReply>, Vec<&LabelledReply>) =
             rows.iter().partition(|row| fold[row.server.as_str()] == left_out);
-        let score = accuracy::score_by(out, true, &Weights::read(&learned(&others)));
+        let score = accuracy::score_by(out, true, &WordWeights::read(&learned(&others)));
         accuracy::tell(&format!("servers left out, part {left_out}"), &score, false);
         score.must_reach(90, 94);
     }

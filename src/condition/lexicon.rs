@@ -10,7 +10,7 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use super::tokenizer::{self, Token};
+use super::tokenizer::{self, ReplyToken};
 use crate::smtp::Reply;
 
 const LEXICON_TEXT: &str = include_str!("lexicon.txt");
@@ -178,10 +178,10 @@ impl ReplyConcepts {
         let mut ids: Vec<u16> = Vec::with_capacity(64);
         let mut links: Vec<u16> = Vec::new();
         tokenizer::read(reply, |item| match item {
-            Token::Word(word) => ids.push(number(word)),
-            Token::Stop => ids.push(STOP),
-            Token::Quote => ids.push(QUOTE),
-            Token::Link(word) => links.push(number(word)),
+            ReplyToken::Word(word) => ids.push(number(word)),
+            ReplyToken::Stop => ids.push(STOP),
+            ReplyToken::Quote => ids.push(QUOTE),
+            ReplyToken::Link(word) => links.push(number(word)),
         });
         let mut meaning = ReplyConcepts::default();
         let mut quoting = false;

@@ -14,7 +14,7 @@ const MAX_WORDS: usize = 400;
 
 /// What the reader meets in a reply, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Token<'a> {
+pub(super) enum ReplyToken<'a> {
     /// A word, stemmed.
     Word(&'a str),
     /// The end of a sentence.
@@ -42,7 +42,7 @@ const TELLING_NAMES: &[(&str, &str)] = &[
 ];
 
 /// Hands every item of the reply to `take`.
-pub(super) fn read(reply: &Reply, mut take: impl FnMut(Token<'_>)) {
+pub(super) fn read(reply: &Reply, mut take: impl FnMut(ReplyToken<'_>)) {
     let mut scratch = String::with_capacity(64);
     let mut words = 0;
     for (at, line) in reply.lines.iter().enumerate() {
@@ -84,14 +84,14 @@ fn read_chunk(
     next: Option<&str>,
     code: u16,
     scratch: &mut String,
-    take: &mut impl FnMut(Token<'_>),
+    take: &mut impl FnMut(ReplyToken<'_>),
 ) {
     let open = ['(', '[', '{', '\'', '<', '*', '`'];
     let close = [')', ']', '}', '\'', '>', '*', '`', '.', ':', ';', '!', '?'];
     let core = chunk.trim_start_matches(open).trim_end_matches(close);
     let tail = &chunk[chunk.trim_end_matches(close).len()..];
     let ends = tail.contains(['.', '!', '?', ';']) && !matches!(core, "e.g" | "i.e" | "no" | "No");
-    let word = |take: &mut dyn FnMut(Token<'_>), text: &str| take(Token::Word(text));
+    let word = |take: &mut dyn FnMut(ReplyToken<'_>), text: &str| take(ReplyToken::Word(text));
 
     if core.contains("://") || core.starts_with("www.") || core.starts_with("http") && core.len() > 8 {
         telling(core, scratch, take);
@@ -116,7 +116,7 @@ fn read_chunk(
         || matches!(core, "said" | "responded" | "says")
             && next.is_some_and(|n| n.as_bytes()[0].is_ascii_digit())
     {
-        take(Token::Quote);
+        take(ReplyToken::Quote);
         return;
     } else {
         let bracketed = chunk.starts_with(['(', '[']) && tail.contains([')', ']']);
@@ -128,7 +128,7 @@ fn read_chunk(
         }
     }
     if ends {
-        take(Token::Stop);
+        take(ReplyToken::Stop);
     }
 }
 
@@ -181,7 +181,7 @@ fn is_identifier(core: &str) -> bool {
 }
 
 /// The words of a URL's path, file endings and host left out.
-fn read_path(url: &str, code: u16, scratch: &mut String, take: &mut impl FnMut(Token<'_>)) {
+fn read_path(url: &str, code: u16, scratch: &mut String, take: &mut impl FnMut(ReplyToken<'_>)) {
     let after = url.split_once("://").map_or(url, |(_, rest)| rest);
     let Some((_, path)) = after.split_once('/') else { return };
     let path = [".html", ".htm", ".php", ".aspx", ".md", ".txt"]
@@ -189,26 +189,26 @@ fn read_path(url: &str, code: u16, scratch: &mut String, take: &mut impl FnMut(T
         .find_map(|ending| path.strip_suffix(ending))
         .unwrap_or(path);
     split_words(path, code, scratch, &mut |item| {
-        if let Token::Word(word) = item {
-            take(Token::Link(word));
+        if let ReplyToken::Word(word) = item {
+            take(ReplyToken::Link(word));
         }
     });
 }
 
 /// The words of [`TELLING_NAMES`] within a host name or URL.
-fn telling(core: &str, scratch: &mut String, take: &mut impl FnMut(Token<'_>)) {
+fn telling(core: &str, scratch: &mut String, take: &mut impl FnMut(ReplyToken<'_>)) {
     scratch.clear();
     scratch.extend(core.chars().map(|c| c.to_ascii_lowercase()));
     for (name, word) in TELLING_NAMES {
         if scratch.contains(name) {
-            take(Token::Word(word));
+            take(ReplyToken::Word(word));
             return;
         }
     }
 }
 
 /// Cuts at everything that is no letter or digit, at `camelCase`, and between a number and its unit.
-fn split_words(core: &str, code: u16, scratch: &mut String, take: &mut impl FnMut(Token<'_>)) {
+fn split_words(core: &str, code: u16, scratch: &mut String, take: &mut impl FnMut(ReplyToken<'_>)) {
     scratch.clear();
     let mut last = ' ';
     let mut lower_run = 0;
@@ -230,7 +230,7 @@ fn split_words(core: &str, code: u16, scratch: &mut String, take: &mut impl FnMu
                 upper = true;
             }
             if c == '.' {
-                take(Token::Stop);
+                take(ReplyToken::Stop);
             }
         }
         if c.is_alphanumeric() {
@@ -243,12 +243,12 @@ fn split_words(core: &str, code: u16, scratch: &mut String, take: &mut impl FnMu
     flush(scratch, upper, code, take);
 }
 
-fn flush(scratch: &mut String, upper: bool, code: u16, take: &mut impl FnMut(Token<'_>)) {
+fn flush(scratch: &mut String, upper: bool, code: u16, take: &mut impl FnMut(ReplyToken<'_>)) {
     if scratch.is_empty() {
         return;
     }
     if scratch.bytes().all(|b| b.is_ascii_digit()) {
-        take(Token::Word(match scratch.as_str() {
+        take(ReplyToken::Word(match scratch.as_str() {
             "24" => "24",
             _ if scratch.parse() == Ok(code) => "codnum",
             _ => "0",
@@ -256,10 +256,10 @@ fn flush(scratch: &mut String, upper: bool, code: u16, take: &mut impl FnMut(Tok
     } else if upper && matches!(scratch.as_str(), "mail" | "data" | "auth") {
         // The command, not the thing.
         scratch.push_str("cmd");
-        take(Token::Word(scratch));
+        take(ReplyToken::Word(scratch));
     } else {
         stem(scratch);
-        take(Token::Word(scratch));
+        take(ReplyToken::Word(scratch));
     }
     scratch.clear();
 }

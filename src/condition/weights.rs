@@ -12,7 +12,7 @@ use std::sync::LazyLock;
 
 use super::Condition;
 use super::lexicon::ReplyConcepts;
-use super::tokenizer::{self, Token};
+use super::tokenizer::{self, ReplyToken};
 use crate::smtp::{Reply, Step};
 
 const WEIGHTS: &str = include_str!("weights.txt");
@@ -62,10 +62,10 @@ pub(super) fn features(
     let mut words = 0;
     tokenizer::read(reply, |item| {
         let word = match item {
-            Token::Word(word) => word,
-            Token::Stop => ".",
-            Token::Quote => ":",
-            Token::Link(word) => return take(Feature::Word(word)),
+            ReplyToken::Word(word) => word,
+            ReplyToken::Stop => ".",
+            ReplyToken::Quote => ":",
+            ReplyToken::Link(word) => return take(Feature::Word(word)),
         };
         words += 1;
         if words > MAX_WORDS {
@@ -76,7 +76,7 @@ pub(super) fn features(
             pair.extend([before.as_str(), " ", word]);
             take(Feature::Word(&pair));
         }
-        if matches!(item, Token::Word(_)) {
+        if matches!(item, ReplyToken::Word(_)) {
             take(Feature::Word(word));
             if let Some(start) = word.get(..STEM) {
                 pair.clear();
@@ -89,21 +89,21 @@ pub(super) fn features(
     });
 }
 
-/// A condition's place in [`Weights::conditions`], and how much speaks for it.
+/// A condition's place in [`WordWeights::conditions`], and how much speaks for it.
 type Weight = (u16, i16);
 
 /// What has been learned.
-pub(super) struct Weights {
+pub(super) struct WordWeights {
     conditions: Vec<Condition>,
     weights: HashMap<String, Vec<Weight>>,
 }
 
 /// What the program knows.
-pub(super) static LEARNED: LazyLock<Weights> = LazyLock::new(|| Weights::read(WEIGHTS));
+pub(super) static LEARNED: LazyLock<WordWeights> = LazyLock::new(|| WordWeights::read(WEIGHTS));
 
-impl Weights {
+impl WordWeights {
     /// Reads what `learn` wrote: the conditions, then a line for each feature.
-    pub(super) fn read(text: &str) -> Weights {
+    pub(super) fn read(text: &str) -> WordWeights {
         const WRITTEN: &str = "written by `learning`, and read by its tests";
         let mut lines = text.lines().filter(|line| !line.starts_with("//"));
         let names = lines.next().expect(WRITTEN).split(' ');
@@ -111,7 +111,7 @@ impl Weights {
             let (place, weight) = pair.split_once(':').expect(WRITTEN);
             (place.parse().expect(WRITTEN), weight.parse().expect(WRITTEN))
         };
-        Weights {
+        WordWeights {
             conditions: names.map(|name| name.parse().expect(WRITTEN)).collect(),
             weights: lines
                 .map(|line| line.split_once('\t').expect(WRITTEN))

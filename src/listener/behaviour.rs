@@ -1,17 +1,17 @@
-//! The embedded listener's policy: which limit bites when, and how it shows. The words are `styles`'s, the counts
+//! The embedded listener's policy: which limit bites when, and how it shows. The words are `dialects`'s, the counts
 //! `ledger`'s, the order of commands the machine's.
 //!
 //! # Decisions
 //! - A place is given back when the reply that ends the session is handed over for writing: a client that has read its
 //!   221 finds the place free.
 //! - Draws come from a counter-based generator of seed, session and draw: nothing is shared between sessions, and a
-//!   session at rest keeps 12 octets of it.
+//!   session at rest keeps 12 bytes of it.
 //! - A forced reply stands in for the listener's own words at its step; a connection limit comes before it.
 
 mod auth;
 mod faults;
+mod session_counts;
 mod starttls;
-mod tally;
 mod xclient;
 
 use std::cell::Cell;
@@ -21,49 +21,49 @@ use std::time::{Duration, Instant};
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use super::dialects::Saying;
 use super::digest::Digest;
-use super::ledger::Books;
-use super::limits::{Delay, Limits, ShownBy, Tls};
-use super::login::{Access, Logins};
+use super::ledger::LedgerCounts;
+use super::limits::{Delay, Limits, RefusalForm};
+use super::login::{Access, LoginCounts};
 use super::peer::Peer;
-use super::styles::Saying;
-use super::workers::Workers;
+use super::service_queue::ServiceQueue;
 use crate::net::tls::Security;
 use crate::smtp::Step;
 use crate::smtp::content::{ContentMeasure, EndOfData};
 use crate::smtp::machine::{Handshake, Insecure};
 use crate::smtp::request::{MAX_LINE, MailParameters, Request, RequestFault};
-use crate::smtp::script::Protocol;
+use crate::smtp::script::{Protocol, TlsMode};
 use crate::smtp::server::{Ask, Lapse, Policy, PolicyAnswer, ServerBounds, Then};
-use tally::Tally;
+use session_counts::SessionCounts;
 
 /// What all sessions of a listener share.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct ListenerState {
     pub limits: Limits,
-    pub books: Books,
-    pub logins: Logins,
+    pub counts: LedgerCounts,
+    pub logins: LoginCounts,
     seed: u64,
     sessions: AtomicU64,
     /// When the service ends.
     end: Option<Instant>,
     /// The answer to EHLO, in clear text and with TLS.
     extensions: [String; 2],
-    workers: Option<Workers>,
+    workers: Option<ServiceQueue>,
     /// What a stream needs to be secured.
     pub security: Option<Security>,
 }
 
-impl Shared {
+impl ListenerState {
     /// For a listener that starts at `start`; `security`: if it speaks TLS.
-    pub fn new(limits: Limits, seed: u64, start: Instant, security: Option<Security>) -> Shared {
+    pub fn new(limits: Limits, seed: u64, start: Instant, security: Option<Security>) -> ListenerState {
         let extensions =
             [starttls::is_offered(&limits), false].map(|starttls| starttls::extensions(&limits, starttls));
         let end = limits.unavailable_after.map(|after| start + after);
-        let logins = Logins::new(&limits);
-        let workers = limits.workers.map(|count| Workers::new(count, start));
-        let (books, sessions) = (Books::new(), AtomicU64::new(0));
-        Shared { limits, books, logins, seed, sessions, end, extensions, workers, security }
+        let logins = LoginCounts::new(&limits);
+        let workers = limits.workers.map(|count| ServiceQueue::new(count, start));
+        let (counts, sessions) = (LedgerCounts::new(), AtomicU64::new(0));
+        ListenerState { limits, counts, logins, seed, sessions, end, extensions, workers, security }
     }
 
     /// The number of the next session.
@@ -78,19 +78,19 @@ impl Shared {
             idle: self.limits.idle_timeout,
             total: self.limits.max_connection_time,
             end: self.end,
-            implicit_tls: self.limits.tls == Tls::Implicit,
+            implicit_tls: self.limits.tls == TlsMode::Implicit,
         }
     }
 }
 
 /// The policy of one session.
 pub(super) struct Behaviour {
-    shared: Arc<Shared>,
+    shared: Arc<ListenerState>,
     peer: Peer,
     /// The session's number, for its draws.
     number: u64,
     draws: Cell<u32>,
-    /// It holds a place of [`Books::open`].
+    /// It holds a place of [`LedgerCounts::open`].
     open: bool,
     /// The session ends with the answer that is under way.
     leaving: bool,
@@ -98,21 +98,21 @@ pub(super) struct Behaviour {
     shaking: bool,
     /// It has TLS.
     secured: bool,
-    /// It holds a place of [`Books::open_tls`].
+    /// It holds a place of [`LedgerCounts::open_tls`].
     tls_place: bool,
-    tally: Tally,
+    tally: SessionCounts,
     access: Access,
-    transaction: Option<Box<Transaction>>,
+    transaction: Option<Box<OpenTransaction>>,
 }
 
 /// A transaction between MAIL and its end.
-struct Transaction {
+struct OpenTransaction {
     recipients: u32,
     content_bytes: u64,
     digest: Digest,
-    /// It counts as under way in [`Books::begin`].
-    begun: bool,
-    /// It holds a place of [`Books::enqueue`].
+    /// It counts as under way in [`LedgerCounts::begin`].
+    started: bool,
+    /// It holds a place of [`LedgerCounts::enqueue`].
     queued: bool,
     /// Its paths may be beyond ASCII.
     utf8: bool,
@@ -123,8 +123,8 @@ struct Transaction {
 
 impl Behaviour {
     /// The policy of the session `number` with `peer`.
-    pub fn new(shared: Arc<Shared>, peer: Peer, number: u64) -> Behaviour {
-        shared.books.arrive();
+    pub fn new(shared: Arc<ListenerState>, peer: Peer, number: u64) -> Behaviour {
+        shared.counts.arrive();
         Behaviour {
             shared,
             peer,
@@ -135,7 +135,7 @@ impl Behaviour {
             shaking: false,
             secured: false,
             tls_place: false,
-            tally: Tally::default(),
+            tally: SessionCounts::default(),
             access: Access::default(),
             transaction: None,
         }
@@ -167,7 +167,7 @@ impl Behaviour {
     fn say(&self, saying: Saying, about: &str) -> PolicyAnswer {
         let limits = &self.shared.limits;
         if saying.condition().is_some() {
-            self.shared.books.refuse(Some(saying));
+            self.shared.counts.refuse(Some(saying));
         }
         let pattern = saying.pattern(limits.style);
         if !pattern.contains('{') {
@@ -186,7 +186,7 @@ impl Behaviour {
         let forced = replies.find(|f| f.step == step && self.happens(f.probability))?;
         let answer = PolicyAnswer::new(forced.reply.clone());
         if answer.code() >= 400 {
-            self.shared.books.refuse(None);
+            self.shared.counts.refuse(None);
         }
         Some(answer)
     }
@@ -208,21 +208,21 @@ impl Behaviour {
 
     /// Takes a place for the session, or says why there is none.
     fn refuse(&mut self, now: Instant) -> Option<PolicyAnswer> {
-        let (limits, books) = (&self.shared.limits, &self.shared.books);
+        let (limits, counts) = (&self.shared.limits, &self.shared.counts);
         let turned_away = if self.has_ended(now) {
             Some(Saying::Unavailable)
         } else {
             limits.licence_expired.then_some(Saying::LicenceExpired)
         };
         if let Some(saying) = turned_away {
-            books.turn_away();
+            counts.turn_away();
             return Some(PolicyAnswer { then: Then::Close, ..self.say(saying, "") });
         }
-        if let Err(saying) = books.open(now, self.peer.host(), limits) {
+        if let Err(saying) = counts.open(now, self.peer.host(), limits) {
             return Some(self.over(saying));
         }
         self.open = true;
-        if limits.tls == Tls::Implicit && !self.take_tls_place() {
+        if limits.tls == TlsMode::Implicit && !self.take_tls_place() {
             return Some(PolicyAnswer { then: Then::Close, ..self.say(Saying::TooManyTlsSessions, "") });
         }
         None
@@ -232,10 +232,10 @@ impl Behaviour {
     fn over(&self, saying: Saying) -> PolicyAnswer {
         let said = self.say(saying, "");
         match self.shared.limits.shown_by {
-            ShownBy::Reply => PolicyAnswer { then: Then::Close, ..said },
-            ShownBy::Reset => PolicyAnswer::silent(Then::Reset),
-            ShownBy::Close => PolicyAnswer::silent(Then::Close),
-            ShownBy::NoGreeting => PolicyAnswer::silent(Then::Silence),
+            RefusalForm::Reply => PolicyAnswer { then: Then::Close, ..said },
+            RefusalForm::Reset => PolicyAnswer::silent(Then::Reset),
+            RefusalForm::Close => PolicyAnswer::silent(Then::Close),
+            RefusalForm::NoGreeting => PolicyAnswer::silent(Then::Silence),
         }
     }
 
@@ -257,21 +257,21 @@ impl Behaviour {
     }
 
     fn mail(&mut self, now: Instant, path: &str, parameters: &MailParameters<'_>) -> PolicyAnswer {
-        let mut begun = false;
+        let mut started = false;
         let answer = self.at(Step::Mail, |session| {
             let saying = session.judge_mail(now, parameters.size);
             if saying == Saying::Sender {
                 session.tally.messages += 1;
-                begun = session.shared.limits.resource_low_above.is_some();
+                started = session.shared.limits.resource_low_above.is_some();
             }
             session.say(saying, path)
         });
         if answer.code() / 100 == 2 {
-            self.transaction = Some(Box::new(Transaction {
+            self.transaction = Some(Box::new(OpenTransaction {
                 recipients: 0,
                 content_bytes: 0,
                 digest: Digest::new(path),
-                begun,
+                started,
                 queued: false,
                 utf8: parameters.utf8,
                 settled: 0,
@@ -281,9 +281,9 @@ impl Behaviour {
         answer
     }
 
-    /// What MAIL meets. When all is well the transaction has begun.
+    /// What MAIL meets. When all is well the transaction has started.
     fn judge_mail(&self, now: Instant, size: Option<u64>) -> Saying {
-        let (limits, books) = (&self.shared.limits, &self.shared.books);
+        let (limits, counts) = (&self.shared.limits, &self.shared.counts);
         if self.has_ended(now) {
             Saying::Unavailable
         } else if limits.max_messages_per_session.is_some_and(|max| self.tally.messages >= max) {
@@ -296,13 +296,13 @@ impl Behaviour {
             Saying::DeclaredSize
         } else if size.is_some_and(|size| self.is_beyond_session(size)) {
             Saying::SessionBytes
-        } else if limits.message_rate.is_some_and(|rate| !books.take_message_token(now, rate)) {
+        } else if limits.message_rate.is_some_and(|rate| !counts.take_message_token(now, rate)) {
             Saying::MessageRate
-        } else if limits.queue_full_after.is_some_and(|max| books.is_full(max)) {
+        } else if limits.queue_full_after.is_some_and(|max| counts.is_full(max)) {
             Saying::QueueFull
         } else if self.happens(limits.temporary_error_rate) {
             Saying::TemporaryError
-        } else if limits.resource_low_above.is_some_and(|max| !books.begin(max)) {
+        } else if limits.resource_low_above.is_some_and(|max| !counts.begin(max)) {
             Saying::ResourceLow
         } else {
             Saying::Sender
@@ -336,7 +336,7 @@ impl Behaviour {
             if let (Saying::Accepted, Some(max), false) =
                 (saying, session.shared.limits.queue_full_after, has_place)
             {
-                let queued = session.shared.books.enqueue(max);
+                let queued = session.shared.counts.enqueue(max);
                 match &mut session.transaction {
                     Some(transaction) if queued => transaction.queued = true,
                     _ => saying = Saying::QueueFull,
@@ -442,9 +442,9 @@ impl Behaviour {
     /// Ends the transaction, delivered or not.
     fn end_transaction(&mut self, delivered: bool) {
         let Some(transaction) = self.transaction.take() else { return };
-        let books = &self.shared.books;
-        if transaction.begun {
-            books.end();
+        let counts = &self.shared.counts;
+        if transaction.started {
+            counts.end();
         }
         let recipients = match self.shared.limits.protocol {
             Protocol::Smtp if !delivered => 0,
@@ -457,11 +457,11 @@ impl Behaviour {
             self.tally.junk = 0;
         }
         if delivered {
-            books.deliver(recipients, transaction.content_bytes, transaction.digest.finish());
+            counts.deliver(recipients, transaction.content_bytes, transaction.digest.finish());
         } else {
-            books.deliver_partly(recipients);
+            counts.deliver_partly(recipients);
             if transaction.queued {
-                books.dequeue();
+                counts.dequeue();
             }
         }
     }
@@ -480,10 +480,10 @@ impl Behaviour {
 
     fn leave(&mut self) {
         if std::mem::take(&mut self.open) {
-            self.shared.books.close(self.peer.host());
+            self.shared.counts.close(self.peer.host());
         }
         if std::mem::take(&mut self.tls_place) {
-            self.shared.books.close_tls();
+            self.shared.counts.close_tls();
         }
     }
 }
@@ -526,9 +526,9 @@ impl Policy for Behaviour {
         answer
     }
 
-    fn content(&mut self, octets: &[u8]) {
+    fn content(&mut self, bytes: &[u8]) {
         if let Some(transaction) = &mut self.transaction {
-            transaction.digest.content(octets);
+            transaction.digest.content(bytes);
         }
     }
 
@@ -560,7 +560,7 @@ impl Policy for Behaviour {
         self.tally.greeted = false;
         self.shaking = false;
         self.access.secured(handshake);
-        self.shared.books.handshake(handshake.resumed);
+        self.shared.counts.handshake(handshake.resumed);
     }
 
     fn insecure(&mut self, _why: Option<&Insecure>) {

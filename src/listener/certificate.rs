@@ -53,9 +53,8 @@ fn making(why: impl ToString) -> TlsError {
 
 /// SHA-256 of a certificate as tools show it: `AB:CD:...`.
 pub fn fingerprint(certificate: &CertificateDer<'_>) -> String {
-    let octets: Vec<String> =
-        Sha256::digest(certificate).iter().map(|octet| format!("{octet:02X}")).collect();
-    octets.join(":")
+    let bytes: Vec<String> = Sha256::digest(certificate).iter().map(|byte| format!("{byte:02X}")).collect();
+    bytes.join(":")
 }
 
 fn pem(certificate: &CertificateDer<'_>) -> String {

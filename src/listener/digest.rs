@@ -15,7 +15,7 @@ pub struct Digest {
 /// Where the content stands with regard to masked header lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mask {
-    /// At the start of a header line, `.0` octets of its name seen (kept in the buffer), after a masked field if `.2`.
+    /// At the start of a header line, `.0` bytes of its name seen (kept in the buffer), after a masked field if `.2`.
     Name([u8; NAME], u8, bool),
     /// Within a line that counts.
     Counted,
@@ -45,22 +45,22 @@ impl Digest {
     }
 
     /// More of the content.
-    pub fn content(&mut self, mut octets: &[u8]) {
-        while !octets.is_empty() {
+    pub fn content(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
             let line_end = match self.mask {
-                Mask::Body => return self.hasher.update(octets),
+                Mask::Body => return self.hasher.update(bytes),
                 Mask::Name(..) => 1,
                 Mask::Counted | Mask::Masked => {
-                    memchr::memchr(b'\n', octets).map_or(octets.len(), |end| end + 1)
+                    memchr::memchr(b'\n', bytes).map_or(bytes.len(), |end| end + 1)
                 }
             };
-            let (part, rest) = octets.split_at(line_end);
-            octets = rest;
+            let (part, rest) = bytes.split_at(line_end);
+            bytes = rest;
             self.line_part(part);
         }
     }
 
-    /// Part of one header line; one octet of it while the name is not known.
+    /// Part of one header line; one byte of it while the name is not known.
     fn line_part(&mut self, part: &[u8]) {
         let ends = part.ends_with(b"\n");
         let (mut name, length, after_masked) = match self.mask {

@@ -1,4 +1,4 @@
-//! The books of the embedded listener: what it truly did, counted on its own side.
+//! The counts of the embedded listener: what it truly did, counted on its own side.
 //!
 //! # Decisions
 //! - A message counts as delivered when its 250 is handed over for writing. So, for every fault between the two sides,
@@ -16,8 +16,8 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use super::limits::{Limits, Rate};
-use super::styles::Saying;
+use super::dialects::Saying;
+use super::limits::{Limits, RateLimit};
 
 /// What the listener did so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -36,11 +36,11 @@ pub struct LedgerSnapshot {
     pub messages: u64,
     /// Recipients of those messages, and with LMTP also those that alone have one.
     pub recipients: u64,
-    /// Octets of content of those messages, dots unstuffed.
+    /// Bytes of content of those messages, dots unstuffed.
     pub content_bytes: u64,
-    /// Octets read from all connections, but for PROXY headers.
+    /// Bytes read from all connections, but for PROXY headers.
     pub received_bytes: u64,
-    /// Octets written to all connections.
+    /// Bytes written to all connections.
     pub sent_bytes: u64,
     /// TLS handshakes that were completed.
     pub tls_handshakes: u64,
@@ -52,9 +52,9 @@ pub struct LedgerSnapshot {
     pub tls_sessions_peak: u64,
     /// Times that the process had no descriptor for a connection.
     pub accept_errors: u64,
-    /// Logins (RFC 4954): the 235 was handed over for writing.
+    /// LoginCounts (RFC 4954): the 235 was handed over for writing.
     pub logins: u64,
-    /// Logins that failed.
+    /// LoginCounts that failed.
     pub failed_logins: u64,
     /// The logins by user.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -68,10 +68,10 @@ pub struct LedgerSnapshot {
 
 /// The counters that all threads of the listener share.
 #[derive(Debug)]
-pub(super) struct Books {
-    open: Mutex<Open>,
-    delivered: Mutex<Delivered>,
-    message_tokens: Mutex<Bucket>,
+pub(super) struct LedgerCounts {
+    open: Mutex<OpenSessions>,
+    delivered: Mutex<DeliveredCounts>,
+    message_tokens: Mutex<TokenBucket>,
     in_flight: AtomicU32,
     queued: AtomicU64,
     refused: Vec<AtomicU64>,
@@ -82,37 +82,37 @@ pub(super) struct Books {
     tls_resumed: AtomicU64,
     tls_failed: AtomicU64,
     bad_headers: AtomicU64,
-    /// Octets read.
+    /// Bytes read.
     pub received: AtomicU64,
-    /// Octets written.
+    /// Bytes written.
     pub sent: AtomicU64,
     /// Failures to accept.
     pub accept_errors: AtomicU64,
 }
 
 #[derive(Debug, Default)]
-struct Open {
+struct OpenSessions {
     connections: u64,
     refused: u64,
     sessions: u64,
     peak: u64,
     host_peak: u64,
     hosts: HashMap<IpAddr, u64>,
-    tokens: Bucket,
+    tokens: TokenBucket,
 }
 
 #[derive(Debug, Default)]
-struct Delivered {
+struct DeliveredCounts {
     messages: u64,
     recipients: u64,
     content_bytes: u64,
     digest: u128,
 }
 
-impl Books {
-    /// Empty books.
-    pub fn new() -> Books {
-        Books {
+impl LedgerCounts {
+    /// Empty counts.
+    pub fn new() -> LedgerCounts {
+        LedgerCounts {
             open: Mutex::default(),
             delivered: Mutex::default(),
             message_tokens: Mutex::default(),
@@ -223,7 +223,7 @@ impl Books {
     }
 
     /// Whether a message may come now.
-    pub fn take_message_token(&self, now: Instant, rate: Rate) -> bool {
+    pub fn take_message_token(&self, now: Instant, rate: RateLimit) -> bool {
         lock(&self.message_tokens).take(now, rate)
     }
 
@@ -232,7 +232,7 @@ impl Books {
         self.in_flight.fetch_update(Relaxed, Relaxed, |n| (n < limit).then_some(n + 1)).is_ok()
     }
 
-    /// Ends a transaction that was begun.
+    /// Ends a transaction that was started.
     pub fn end(&self) {
         self.in_flight.fetch_sub(1, Relaxed);
     }
@@ -311,7 +311,7 @@ impl Books {
     }
 }
 
-impl Open {
+impl OpenSessions {
     /// Sessions from one host.
     fn from(&self, host: IpAddr) -> u64 {
         self.hosts.get(&host).copied().unwrap_or(0)
@@ -346,13 +346,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// A token bucket; full at first.
 #[derive(Debug, Default)]
-struct Bucket {
+struct TokenBucket {
     /// Tokens, and when they were counted.
     level: Option<(f64, Instant)>,
 }
 
-impl Bucket {
-    fn take(&mut self, now: Instant, rate: Rate) -> bool {
+impl TokenBucket {
+    fn take(&mut self, now: Instant, rate: RateLimit) -> bool {
         let burst = f64::from(rate.burst);
         let tokens = self.level.map_or(burst, |(tokens, then)| {
             let refilled = now.saturating_duration_since(then).as_secs_f64() * rate.per_second;
@@ -374,8 +374,8 @@ mod tests {
     #[expect(clippy::disallowed_methods, reason = "the origin of a virtual clock")]
     fn a_bucket_lets_its_burst_through_and_then_its_rate() {
         let start = Instant::now();
-        let rate = Rate { per_second: 2.0, burst: 3 };
-        let mut bucket = Bucket::default();
+        let rate = RateLimit { per_second: 2.0, burst: 3 };
+        let mut bucket = TokenBucket::default();
         let mut take = |ms| bucket.take(start + Duration::from_millis(ms), rate);
         assert_eq!([take(0), take(0), take(0), take(0)], [true, true, true, false]);
         assert_eq!([take(499), take(500), take(501)], [false, true, false]);

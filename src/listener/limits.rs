@@ -1,5 +1,5 @@
 //! What the embedded listener is to enforce and how it is to behave: plain data, compiled from the profile's
-//! `[listener]` table. How a limit is shown on the wire is the business of `behaviour` and `styles`.
+//! `[listener]` table. How a limit is shown on the wire is the business of `behaviour` and `dialects`.
 //!
 //! # Decisions
 //! - A limit is always the largest number that is still served: `max_connections_per_host = 50` serves 50 and refuses
@@ -20,10 +20,11 @@ use crate::smtp::auth::Mechanism;
 use crate::smtp::auth::verify::Users;
 pub use crate::smtp::content::EndOfData;
 use crate::smtp::script::Protocol;
+pub use crate::smtp::script::TlsMode;
 
 /// Whose texts the listener speaks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Style {
+pub enum Dialect {
     /// Cisco's Email Security Appliance, with `#4.4.5` before the text.
     #[default]
     Cisco,
@@ -33,23 +34,23 @@ pub enum Style {
     Exim,
 }
 
-impl Style {
+impl Dialect {
     /// Every style.
-    pub const ALL: [Style; 3] = [Style::Cisco, Style::Postfix, Style::Exim];
+    pub const ALL: [Dialect; 3] = [Dialect::Cisco, Dialect::Postfix, Dialect::Exim];
 
     /// The style's name in profiles.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Style::Cisco => "cisco",
-            Style::Postfix => "postfix",
-            Style::Exim => "exim",
+            Dialect::Cisco => "cisco",
+            Dialect::Postfix => "postfix",
+            Dialect::Exim => "exim",
         }
     }
 }
 
 /// How a connection over a limit learns of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ShownBy {
+pub enum RefusalForm {
     /// A 421 in place of the greeting, then a close.
     #[default]
     Reply,
@@ -61,31 +62,20 @@ pub enum ShownBy {
     NoGreeting,
 }
 
-impl ShownBy {
+impl RefusalForm {
     /// Every way.
-    pub const ALL: [ShownBy; 4] = [ShownBy::Reply, ShownBy::Reset, ShownBy::Close, ShownBy::NoGreeting];
+    pub const ALL: [RefusalForm; 4] =
+        [RefusalForm::Reply, RefusalForm::Reset, RefusalForm::Close, RefusalForm::NoGreeting];
 
     /// The name in profiles and results.
     pub const fn as_str(self) -> &'static str {
         match self {
-            ShownBy::Reply => "reply",
-            ShownBy::Reset => "reset",
-            ShownBy::Close => "close",
-            ShownBy::NoGreeting => "no-greeting",
+            RefusalForm::Reply => "reply",
+            RefusalForm::Reset => "reset",
+            RefusalForm::Close => "close",
+            RefusalForm::NoGreeting => "no-greeting",
         }
     }
-}
-
-/// Whether and how TLS is spoken.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Tls {
-    /// Not at all.
-    #[default]
-    None,
-    /// STARTTLS is offered (RFC 3207).
-    Starttls,
-    /// From the first octet (RFC 8314 3.3).
-    Implicit,
 }
 
 /// How long a reply is held back: uniformly between the two, drawn by seed.
@@ -106,7 +96,7 @@ impl Delay {
 
 /// The delay of the reply at each step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Delays {
+pub struct ReplyDelays {
     /// Before the greeting.
     pub greeting: Delay,
     /// HELO and EHLO.
@@ -125,7 +115,7 @@ pub struct Delays {
     pub quit: Delay,
 }
 
-impl Delays {
+impl ReplyDelays {
     /// The delay at `step`; none at steps that have no reply of their own here.
     pub const fn at(&self, step: Step) -> Delay {
         match step {
@@ -187,7 +177,7 @@ pub struct ErrorDelay {
 
 /// A token bucket: `per_second` are let through for good, `burst` at once.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Rate {
+pub struct RateLimit {
     /// Refilled a second; positive and finite.
     pub per_second: f64,
     /// The most that may come at once; at least 1.
@@ -222,7 +212,7 @@ pub struct Limits {
     /// Which extensions it offers.
     pub offers: Offers,
     /// Whose texts it speaks.
-    pub style: Style,
+    pub style: Dialect,
     /// The name in its greeting and replies.
     pub hostname: String,
     /// May bind an address beyond loopback.
@@ -245,14 +235,14 @@ pub struct Limits {
     /// Sessions at once of this address and port ("to this listener").
     pub max_connections_per_listener: Option<u32>,
     /// New connections by time.
-    pub connection_rate: Option<Rate>,
+    pub connection_rate: Option<RateLimit>,
     /// How a connection over one of the four limits above learns of it.
-    pub shown_by: ShownBy,
+    pub shown_by: RefusalForm,
     /// TLS sessions at once. Where no TLS is spoken, STARTTLS is offered all the same and with 0 meets this limit.
     pub max_tls_sessions: Option<u32>,
 
     /// Whether and how TLS is spoken.
-    pub tls: Tls,
+    pub tls: TlsMode,
     /// Who the listener says it is; `None`: a certificate is made at the start.
     pub credential: Option<Credential>,
     /// Where that certificate is written to, in PEM.
@@ -261,14 +251,14 @@ pub struct Limits {
     pub client_authorities: Option<Vec<CertificateDer<'static>>>,
     /// The latest version of TLS that is spoken.
     pub max_tls_version: Version,
-    /// With TLS from the first octet: connections over a limit are refused in clear text, before the handshake, as Exim does.
+    /// With TLS from the first byte: connections over a limit are refused in clear text, before the handshake, as Exim does.
     pub refuse_before_tls: bool,
     /// How often, 0 to 1, STARTTLS meets a temporary reason (454).
     pub tls_error_rate: f64,
 
     /// MAIL commands of a session.
     pub max_messages_per_session: Option<u32>,
-    /// Octets of content accepted in a session, dots unstuffed; what would go beyond is refused at its end, and at MAIL by
+    /// Bytes of content accepted in a session, dots unstuffed; what would go beyond is refused at its end, and at MAIL by
     /// its SIZE.
     pub max_session_bytes: Option<u64>,
     /// Errors (500 to 504) answered in a session; the next one ends it.
@@ -289,13 +279,13 @@ pub struct Limits {
     pub unknown_recipients: Patterns,
     /// Such recipients answered in a session; the next one ends it.
     pub max_invalid_recipients: Option<u32>,
-    /// Octets of a message, dots unstuffed (RFC 1870); also advertised with SIZE.
+    /// Bytes of a message, dots unstuffed (RFC 1870); also advertised with SIZE.
     pub max_message_size: Option<u64>,
-    /// Octets of a message's header, without the empty line.
+    /// Bytes of a message's header, without the empty line.
     pub max_header_size: Option<u64>,
-    /// Octets of a command or text line, with its CRLF (RFC 5321 4.5.3.1.4 and .6).
+    /// Bytes of a command or text line, with its CRLF (RFC 5321 4.5.3.1.4 and .6).
     pub max_line_length: Option<u32>,
-    /// Octets of a path, with its angle brackets; never more than [`MAX_PATH`](crate::smtp::request::MAX_PATH).
+    /// Bytes of a path, with its angle brackets; never more than [`MAX_PATH`](crate::smtp::request::MAX_PATH).
     pub max_path_length: Option<u32>,
     /// `Received:` fields of a message.
     pub max_hops: Option<u32>,
@@ -304,7 +294,7 @@ pub struct Limits {
     /// Refuse content with a bare CR or LF.
     pub reject_bare_cr_lf: bool,
     /// Messages (MAIL commands) by time.
-    pub message_rate: Option<Rate>,
+    pub message_rate: Option<RateLimit>,
 
     /// Messages accepted in all; then the queue is full.
     pub queue_full_after: Option<u64>,
@@ -337,7 +327,7 @@ pub struct Limits {
     pub max_auth_failures: Option<u32>,
 
     /// How long each reply is held back.
-    pub delays: Delays,
+    pub delays: ReplyDelays,
     /// How long replies to errors are held back besides.
     pub error_delay: Option<ErrorDelay>,
     /// One window of silence.
@@ -352,7 +342,7 @@ impl Default for Limits {
         Limits {
             protocol: Protocol::Smtp,
             offers: Offers::default(),
-            style: Style::default(),
+            style: Dialect::default(),
             hostname: "mx.recipient.example".to_owned(),
             allow_remote: false,
             backlog: 4096,
@@ -364,9 +354,9 @@ impl Default for Limits {
             max_connections_per_host: None,
             max_connections_per_listener: None,
             connection_rate: None,
-            shown_by: ShownBy::default(),
+            shown_by: RefusalForm::default(),
             max_tls_sessions: None,
-            tls: Tls::default(),
+            tls: TlsMode::None,
             credential: None,
             certificate_out: None,
             client_authorities: None,
@@ -405,7 +395,7 @@ impl Default for Limits {
             users: None,
             mechanisms: Mechanism::ALL.to_vec(),
             max_auth_failures: None,
-            delays: Delays::default(),
+            delays: ReplyDelays::default(),
             error_delay: None,
             stall: None,
             replies: Vec::new(),

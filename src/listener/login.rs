@@ -1,5 +1,5 @@
 //! AUTH at the embedded listener (RFC 4954): what is offered, the exchange of a session with its lines in base64, and how
-//! many logins each user had. The mechanisms are `smtp::auth`'s, the words `styles`'s.
+//! many logins each user had. The mechanisms are `smtp::auth`'s, the words `dialects`'s.
 //!
 //! # Decisions
 //! - It is offered in clear text too, where encryption is required: a client that tries is to meet the refusal.
@@ -11,9 +11,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use super::dialects::Saying;
 use super::ledger::LedgerSnapshot;
 use super::limits::Limits;
-use super::styles::Saying;
 use crate::smtp::auth::Mechanism;
 use crate::smtp::auth::verify::{AuthReply, AuthVerifier};
 use crate::smtp::machine::Handshake;
@@ -30,7 +30,7 @@ pub(super) struct Access {
 
 /// What is said next.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Next {
+pub(super) enum LoginStep {
     /// 334 with this text.
     Challenge(String),
     /// The exchange is over.
@@ -72,7 +72,7 @@ impl Access {
     }
 
     /// The AUTH command with its argument. `unique`: what no other challenge has.
-    pub fn command(&mut self, limits: &Limits, argument: &str, unique: &str) -> Next {
+    pub fn command(&mut self, limits: &Limits, argument: &str, unique: &str) -> LoginStep {
         let mut words = argument.split(' ').filter(|word| !word.is_empty());
         let (name, initial) = (words.next().unwrap_or_default(), words.next());
         let refusal = if limits.auth_requires_encryption && !self.secured {
@@ -87,13 +87,13 @@ impl Access {
         let mechanism = name.parse().ok().filter(|mechanism| self.offers(limits, *mechanism));
         let (Saying::AuthMechanism, Some(mechanism), Some(users)) = (refusal, mechanism, &limits.users)
         else {
-            return Next::Said(refusal);
+            return LoginStep::Said(refusal);
         };
         let initial = match initial {
             // An empty response is told from none.
             Some("=") => Some(Vec::new()),
             Some(text) => match STANDARD.decode(text) {
-                Ok(octets) => Some(octets),
+                Ok(bytes) => Some(bytes),
                 Err(_) => return self.turn(limits, AuthReply::Malformed),
             },
             None => None,
@@ -106,10 +106,10 @@ impl Access {
     }
 
     /// A line of the exchange.
-    pub fn response(&mut self, limits: &Limits, line: &[u8]) -> Next {
+    pub fn response(&mut self, limits: &Limits, line: &[u8]) -> LoginStep {
         if line == b"*" {
             self.give_up();
-            return Next::Said(Saying::AuthCancelled);
+            return LoginStep::Said(Saying::AuthCancelled);
         }
         let turn = match (&mut self.exchange, STANDARD.decode(line)) {
             (Some(exchange), Ok(response)) => exchange.hear(&response),
@@ -123,37 +123,37 @@ impl Access {
         self.exchange = None;
     }
 
-    fn turn(&mut self, limits: &Limits, turn: AuthReply) -> Next {
+    fn turn(&mut self, limits: &Limits, turn: AuthReply) -> LoginStep {
         let failed = match turn {
-            AuthReply::Challenge(octets) => return Next::Challenge(STANDARD.encode(octets)),
+            AuthReply::Challenge(bytes) => return LoginStep::Challenge(STANDARD.encode(bytes)),
             AuthReply::Accepted(user) => {
                 self.give_up();
                 self.user = u32::try_from(user).ok();
-                return Next::Said(Saying::AuthAccepted);
+                return LoginStep::Said(Saying::AuthAccepted);
             }
             AuthReply::Denied => Saying::AuthFailed,
             AuthReply::Malformed => Saying::AuthEncoding,
         };
         self.give_up();
         if limits.max_auth_failures.is_some_and(|max| self.failures >= max) {
-            return Next::Said(Saying::TooManyAuthFailures);
+            return LoginStep::Said(Saying::TooManyAuthFailures);
         }
         self.failures += 1;
-        Next::Said(failed)
+        LoginStep::Said(failed)
     }
 }
 
 /// How often each user logged in.
 #[derive(Debug)]
-pub(super) struct Logins {
+pub(super) struct LoginCounts {
     by_user: Vec<AtomicU64>,
     pub failed: AtomicU64,
 }
 
-impl Logins {
-    pub fn new(limits: &Limits) -> Logins {
+impl LoginCounts {
+    pub fn new(limits: &Limits) -> LoginCounts {
         let users = limits.users.as_ref().map_or(0, |users| users.len());
-        Logins { by_user: (0..users).map(|_| AtomicU64::new(0)).collect(), failed: AtomicU64::new(0) }
+        LoginCounts { by_user: (0..users).map(|_| AtomicU64::new(0)).collect(), failed: AtomicU64::new(0) }
     }
 
     /// The user of this number logged in.
@@ -175,5 +175,4 @@ impl Logins {
 }
 
 #[cfg(test)]
-#[path = "login_tests.rs"]
 mod tests;

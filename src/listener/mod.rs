@@ -1,4 +1,4 @@
-//! The embedded listener: a target with programmable limits, delays and refusals that keeps its own books.
+//! The embedded listener: a target with programmable limits, delays and refusals that keeps its own counts.
 //!
 //! It takes messages, digests and discards them; it never relays. It runs on threads of its own, each with its own
 //! runtime, so that its work is counted apart from the generator's.
@@ -9,6 +9,7 @@
 
 mod behaviour;
 pub mod certificate;
+mod dialects;
 mod digest;
 pub mod ledger;
 pub mod limits;
@@ -16,8 +17,7 @@ mod login;
 mod offers;
 mod patterns;
 mod peer;
-mod styles;
-mod workers;
+mod service_queue;
 
 use std::convert::Infallible;
 use std::io;
@@ -40,12 +40,13 @@ use crate::net::listen::Listening;
 use crate::net::proxy;
 use crate::net::stream::Stream;
 use crate::net::tls::{Security, TlsError};
+use crate::smtp::script::TlsMode;
 use crate::smtp::server::Server;
-use behaviour::{Behaviour, Shared};
+use behaviour::{Behaviour, ListenerState};
 use peer::Peer;
 
 pub use ledger::LedgerSnapshot;
-pub use limits::{Limits, Style};
+pub use limits::{Dialect, Limits};
 
 /// How often a thread tells what processor time it used, and looks whether a stall is to end early.
 const TICK: Duration = Duration::from_millis(50);
@@ -92,7 +93,7 @@ pub struct Listener {
     /// Where it listens; a unix socket goes with it.
     socket: Listening,
     place: Bind,
-    shared: Arc<Shared>,
+    shared: Arc<ListenerState>,
     stop: watch::Sender<bool>,
     threads: Vec<(Arc<Cpu>, JoinHandle<()>)>,
 }
@@ -124,8 +125,8 @@ pub fn start_at(place: &Bind, limits: Limits, seed: u64, threads: usize) -> Resu
         return Err(ListenError::NotLoopback(*addr));
     }
     let (security, certificate) = match limits.tls {
-        limits::Tls::None => (None, None),
-        limits::Tls::Starttls | limits::Tls::Implicit => {
+        TlsMode::None => (None, None),
+        TlsMode::Starttls | TlsMode::Implicit => {
             let (security, certificate) = certificate::security(&limits)?;
             (Some(security), Some(certificate))
         }
@@ -139,7 +140,7 @@ pub fn start_at(place: &Bind, limits: Limits, seed: u64, threads: usize) -> Resu
     let socket = Listening::at(place, limits.backlog).map_err(bind)?;
     let bound = socket.place().map_err(bind)?;
     let start = now();
-    let shared = Arc::new(Shared::new(limits, seed, start, security));
+    let shared = Arc::new(ListenerState::new(limits, seed, start, security));
     let stop = watch::Sender::new(false);
     let mut listener = Listener { certificate, socket, place: bound, shared, stop, threads: Vec::new() };
     for n in 0..threads.max(1) {
@@ -148,7 +149,7 @@ pub fn start_at(place: &Bind, limits: Limits, seed: u64, threads: usize) -> Resu
             .build()
             .map_err(ListenError::Thread)?;
         let cpu = Arc::new(Cpu::default());
-        let worker = Worker {
+        let worker = ListenerThread {
             socket: listener.socket.share().map_err(bind)?,
             shared: Arc::clone(&listener.shared),
             stop: listener.stop.subscribe(),
@@ -188,7 +189,7 @@ impl Listener {
 
     /// What it did so far.
     pub fn ledger(&self) -> LedgerSnapshot {
-        let mut ledger = self.shared.books.snapshot();
+        let mut ledger = self.shared.counts.snapshot();
         self.shared.logins.tell(&self.shared.limits, &mut ledger);
         ledger
     }
@@ -201,7 +202,7 @@ impl Listener {
         (sum(|cpu| &cpu.user), sum(|cpu| &cpu.system))
     }
 
-    /// Ends every session and thread; returns the final books.
+    /// Ends every session and thread; returns the final counts.
     pub fn stop(mut self) -> LedgerSnapshot {
         self.end();
         self.ledger()
@@ -228,15 +229,15 @@ fn now() -> Instant {
 }
 
 /// One thread of a listener.
-struct Worker {
+struct ListenerThread {
     socket: Listening,
-    shared: Arc<Shared>,
+    shared: Arc<ListenerState>,
     stop: watch::Receiver<bool>,
     cpu: Arc<Cpu>,
     start: Instant,
 }
 
-impl Worker {
+impl ListenerThread {
     fn run(self, runtime: &Runtime) {
         if self.shared.security.is_some() {
             crate::net::tls::warm_up();
@@ -244,7 +245,7 @@ impl Worker {
         let local = LocalSet::new();
         let cpu = Arc::clone(&self.cpu);
         local.block_on(runtime, self.serve());
-        // The sessions still open end here, and with them their part of the books.
+        // The sessions still open end here, and with them their part of the counts.
         drop(local);
         cpu.publish();
     }
@@ -268,7 +269,7 @@ impl Worker {
                     }
                     Err(_) => {
                         // No descriptors left, most likely: asking again at once would only burn the processor.
-                        self.shared.books.accept_errors.fetch_add(1, Relaxed);
+                        self.shared.counts.accept_errors.fetch_add(1, Relaxed);
                         tokio::time::sleep(Duration::from_millis(10)).await;
                     }
                 },
@@ -277,7 +278,12 @@ impl Worker {
     }
 }
 
-async fn session(shared: Arc<Shared>, mut stream: Stream, address: Option<IpAddr>, scratch: Rc<Scratch>) {
+async fn session(
+    shared: Arc<ListenerState>,
+    mut stream: Stream,
+    address: Option<IpAddr>,
+    scratch: Rc<Scratch>,
+) {
     let number = shared.number();
     let mut peer = Peer::new(address, &shared.limits);
     if peer.sends_header(&shared.limits) {
@@ -285,23 +291,23 @@ async fn session(shared: Arc<Shared>, mut stream: Stream, address: Option<IpAddr
         match Box::pin(proxy::read(&mut stream, shared.limits.proxy_timeout)).await {
             Ok(Some(client)) => peer.speaks_for(client),
             Ok(None) => {}
-            Err(_) => return shared.books.refuse_header(),
+            Err(_) => return shared.counts.refuse_header(),
         }
     }
     let bounds = shared.bounds();
-    let mut meter = Meter { shared: Arc::clone(&shared), received: 0, sent: 0 };
+    let mut meter = ByteCounter { shared: Arc::clone(&shared), received: 0, sent: 0 };
     let mut server = Server::new(Behaviour::new(shared, peer, number), bounds);
     drive(&mut stream, &mut server, &mut meter, &scratch).await;
 }
 
-/// Counts the octets of one session.
-struct Meter {
-    shared: Arc<Shared>,
+/// Counts the bytes of one session.
+struct ByteCounter {
+    shared: Arc<ListenerState>,
     received: u64,
     sent: u64,
 }
 
-impl MachineOwner<Server<Behaviour>> for Meter {
+impl MachineOwner<Server<Behaviour>> for ByteCounter {
     fn event(&mut self, _machine: &mut Server<Behaviour>, _now: Instant, event: Infallible) {
         match event {}
     }
@@ -319,15 +325,15 @@ impl MachineOwner<Server<Behaviour>> for Meter {
     }
 }
 
-impl Drop for Meter {
+impl Drop for ByteCounter {
     fn drop(&mut self) {
-        self.shared.books.received.fetch_add(self.received, Relaxed);
-        self.shared.books.sent.fetch_add(self.sent, Relaxed);
+        self.shared.counts.received.fetch_add(self.received, Relaxed);
+        self.shared.counts.sent.fetch_add(self.sent, Relaxed);
     }
 }
 
 /// Blocks the thread for the window of silence, if there is one.
-async fn stall(shared: Arc<Shared>, start: Instant, stop: watch::Receiver<bool>) {
+async fn stall(shared: Arc<ListenerState>, start: Instant, stop: watch::Receiver<bool>) {
     let Some(window) = shared.limits.stall else { return };
     let from = start + window.from;
     tokio::time::sleep_until(from.into()).await;
@@ -373,6 +379,6 @@ mod tests {
     #[test]
     fn a_session_at_rest_is_small() {
         let size = size_of::<Server<Behaviour>>();
-        assert!(size <= 512, "{size} octets");
+        assert!(size <= 512, "{size} bytes");
     }
 }

@@ -1,6 +1,6 @@
 //! What the listener offers after EHLO, and what it makes of parameters that it does not offer.
 
-use super::limits::Style;
+use super::limits::Dialect;
 use crate::smtp::request::{BodyType, MailParameters, RcptParameters, RequestFault};
 
 /// The extensions that can be chosen. SIZE and STARTTLS follow from the limits.
@@ -46,10 +46,10 @@ impl Offers {
 
     /// The keywords, in the order in which they are said. ENHANCEDSTATUSCODES is said by the style whose replies have the
     /// codes (RFC 2034 4): Cisco's have them here and there behind a `#`, and Exim's have none.
-    pub(super) fn keywords(self, style: Style) -> impl Iterator<Item = &'static str> {
+    pub(super) fn keywords(self, style: Dialect) -> impl Iterator<Item = &'static str> {
         [
             (self.eight_bit_mime, "8BITMIME"),
-            (style == Style::Postfix, "ENHANCEDSTATUSCODES"),
+            (style == Dialect::Postfix, "ENHANCEDSTATUSCODES"),
             (self.chunking, "CHUNKING"),
             (self.binary_mime, "BINARYMIME"),
             (self.smtp_utf8, "SMTPUTF8"),

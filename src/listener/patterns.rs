@@ -1,6 +1,6 @@
 //! Patterns of addresses: which recipients nobody knows.
 
-/// Patterns such as `nobody*@*`: `*` stands for any octets, none included, and letters are the same in both cases.
+/// Patterns such as `nobody*@*`: `*` stands for any bytes, none included, and letters are the same in both cases.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Patterns(Vec<String>);
 
@@ -80,7 +80,7 @@ mod tests {
         }
         assert!(Patterns::parse(&["*"]).unwrap().fit("postmaster"));
         assert!(!Patterns::default().fit("postmaster"));
-        // The same octets never count twice.
+        // The same bytes never count twice.
         assert!(!Patterns::parse(&["ab*ba@*"]).unwrap().fit("aba@x"));
         assert!(!Patterns::parse(&["*x*x@*"]).unwrap().fit("x@y"));
     }
@@ -93,7 +93,7 @@ mod tests {
     }
 
     proptest! {
-        /// As the plain definition: a star takes nothing, or one octet and goes on.
+        /// As the plain definition: a star takes nothing, or one byte and goes on.
         #[test]
         fn fits_as_it_is_defined(pattern in "[ab*]{0,8}", text in "[ab]{0,8}") {
             fn slowly(pattern: &[u8], text: &[u8]) -> bool {

@@ -24,15 +24,15 @@ use crate::report::RunResult;
 use crate::report::html;
 use crate::report::run_dir::PAGE;
 
+pub use guard::AccessToken;
 use guard::Guard;
-pub use guard::Token;
-use serve::{Board, Serving};
+use serve::{LivePage, Serving};
 
 /// How long a viewer may take to read the end.
 const LINGER: Duration = Duration::from_secs(2);
 
 /// The user's way to stop the run from the page.
-pub struct Brake {
+pub struct StopControl {
     /// Asks the run to stop: what is under way may end.
     pub ask: Box<dyn Fn() + Send + Sync>,
     /// Whether it was asked to, by whomever.
@@ -41,20 +41,20 @@ pub struct Brake {
 
 /// A place for a live page: bound, and nobody is answered yet.
 #[derive(Debug)]
-pub struct Site {
+pub struct PageSocket {
     listener: TcpListener,
     address: SocketAddr,
-    token: Option<Token>,
+    token: Option<AccessToken>,
 }
 
-impl Site {
+impl PageSocket {
     /// At this port. With a `token` whoever looks must know it; without one the port must be of this machine alone.
     ///
     /// # Errors
     /// The kernel's.
-    pub fn new(listener: TcpListener, token: Option<Token>) -> io::Result<Site> {
+    pub fn new(listener: TcpListener, token: Option<AccessToken>) -> io::Result<PageSocket> {
         listener.set_nonblocking(true)?;
-        Ok(Site { address: listener.local_addr()?, listener, token })
+        Ok(PageSocket { address: listener.local_addr()?, listener, token })
     }
 
     /// Where it is, with the token if there is one.
@@ -67,11 +67,11 @@ impl Site {
 /// A live page of a run.
 pub struct Dashboard {
     /// Where it is.
-    pub site: Site,
+    pub socket: PageSocket,
     /// The run, of which nothing is known yet.
     pub run: RunInProgress,
     /// How it is stopped.
-    pub brake: Brake,
+    pub stop_control: StopControl,
     /// The run directory.
     pub files: PathBuf,
 }
@@ -82,17 +82,17 @@ impl Exporter for Dashboard {
         mut events: UnboundedReceiver<RunEvent>,
     ) -> Pin<Box<dyn Future<Output = Vec<String>>>> {
         Box::pin(async move {
-            let Dashboard { site: Site { listener, token, .. }, run, brake, files } = *self;
-            let board = Arc::new(Board::new(run, Guard::new(token), brake, &files));
-            let serving = match Serving::start(listener, board.clone()) {
+            let Dashboard { socket: PageSocket { listener, token, .. }, run, stop_control, files } = *self;
+            let live_page = Arc::new(LivePage::new(run, Guard::new(token), stop_control, &files));
+            let serving = match Serving::start(listener, live_page.clone()) {
                 Ok(serving) => serving,
                 Err(error) => return vec![format!("there was no live page: {error}")],
             };
             while let Some(what) = events.recv().await {
                 match what {
-                    RunEvent::Second(second) => board.second(&second),
+                    RunEvent::Second(second) => live_page.second(&second),
                     RunEvent::Over(result) => {
-                        board.over(report(&files, &result));
+                        live_page.over(report(&files, &result));
                         break;
                     }
                 }

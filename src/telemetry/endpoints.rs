@@ -10,9 +10,9 @@ use rand::TryRng;
 use rand::rngs::SysRng;
 use thiserror::Error;
 
-use super::dashboard::{Brake, Dashboard, Site, Token};
+use super::dashboard::{AccessToken, Dashboard, PageSocket, StopControl};
 use super::metrics::RunInfo;
-use super::otlp::{Otlp, Receiver};
+use super::otlp::{Otlp, OtlpReceiver};
 use super::prometheus::Prometheus;
 use super::{Exporter, RunInProgress};
 use crate::report::RunDescription;
@@ -59,7 +59,7 @@ pub struct ObservedRun<'a> {
     /// The run directory.
     pub directory: &'a Path,
     /// How it is stopped.
-    pub brake: Brake,
+    pub stop_control: StopControl,
     /// Prints a line for the user.
     pub say: Arc<dyn Fn(&str) + Send + Sync>,
 }
@@ -67,9 +67,9 @@ pub struct ObservedRun<'a> {
 /// The endpoints that were asked for: ports are bound, addresses are allowed.
 #[derive(Debug)]
 pub struct Endpoints {
-    dashboard: Option<Site>,
+    dashboard: Option<PageSocket>,
     prometheus: Option<(TcpListener, Duration)>,
-    otlp: Option<Receiver>,
+    otlp: Option<OtlpReceiver>,
 }
 
 impl Endpoints {
@@ -78,12 +78,12 @@ impl Endpoints {
     /// # Errors
     /// A port cannot be bound, or an address is not allowed; nothing was sent yet.
     pub fn bind(settings: &Settings) -> Result<Endpoints, SetupError> {
-        let site = |address: SocketAddr| {
+        let socket = |address: SocketAddr| {
             let listener = settings.bind("--dashboard", address)?;
             // On this machine alone nobody needs to know a secret.
             let local = address.ip().to_canonical().is_loopback();
             let token = if local { None } else { Some(token()?) };
-            Ok::<_, SetupError>(Site::new(listener, token)?)
+            Ok::<_, SetupError>(PageSocket::new(listener, token)?)
         };
         let scraped = |address: SocketAddr| {
             let listener = settings.bind("--prometheus", address)?;
@@ -91,13 +91,13 @@ impl Endpoints {
         };
         let receiver = |url: &str| {
             let resolve = |host: &str, port| Ok((host, port).to_socket_addrs()?.next());
-            let receiver =
-                Receiver::new(url, resolve).map_err(|wrong| SetupError::Usage(format!("--otlp: {wrong}")))?;
+            let receiver = OtlpReceiver::new(url, resolve)
+                .map_err(|wrong| SetupError::Usage(format!("--otlp: {wrong}")))?;
             settings.allows("--otlp", receiver.address())?;
             Ok::<_, SetupError>(receiver)
         };
         Ok(Endpoints {
-            dashboard: settings.dashboard.map(site).transpose()?,
+            dashboard: settings.dashboard.map(socket).transpose()?,
             prometheus: settings.prometheus.map(scraped).transpose()?,
             otlp: settings.otlp.as_deref().map(receiver).transpose()?,
         })
@@ -108,14 +108,14 @@ impl Endpoints {
     /// # Errors
     /// The kernel has a port no more.
     pub fn exporters(self, run: ObservedRun<'_>) -> Result<Vec<Box<dyn Exporter>>, SetupError> {
-        let ObservedRun { description, directory, brake, say } = run;
+        let ObservedRun { description, directory, stop_control, say } = run;
         let info = RunInfo::new(&description);
         let mut exporters: Vec<Box<dyn Exporter>> = Vec::new();
-        if let Some(site) = self.dashboard {
+        if let Some(socket) = self.dashboard {
             // Printed even with --quiet: there is no other way to the page.
-            say(&format!("smtpress: live page at {}", site.url()));
+            say(&format!("smtpress: live page at {}", socket.url()));
             let run = RunInProgress::new(description);
-            exporters.push(Box::new(Dashboard { site, run, brake, files: directory.to_owned() }));
+            exporters.push(Box::new(Dashboard { socket, run, stop_control, files: directory.to_owned() }));
         }
         if let Some((listener, linger)) = self.prometheus {
             say(&format!("smtpress: metrics at http://{}/metrics", listener.local_addr()?));
@@ -160,12 +160,12 @@ impl Settings {
 }
 
 /// Drawn by the system's randomness: it is a secret, and no seed may reveal it.
-fn token() -> Result<Token, SetupError> {
+fn token() -> Result<AccessToken, SetupError> {
     let mut random = [0; 32];
     SysRng
         .try_fill_bytes(&mut random)
         .map_err(|error| SetupError::System(format!("failed to draw a token for the live page: {error}")))?;
-    Ok(Token::new(random))
+    Ok(AccessToken::new(random))
 }
 
 #[cfg(test)]

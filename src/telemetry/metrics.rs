@@ -126,7 +126,7 @@ impl RunMetrics {
 
 /// What a family is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum MetricKind {
     /// It only grows.
     Counter,
     /// It comes and goes.
@@ -139,7 +139,7 @@ pub enum Kind {
 
 /// What a family is measured in, where that is no mere number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unit {
+pub enum MetricUnit {
     /// Seconds.
     Seconds,
     /// Octets.
@@ -148,13 +148,13 @@ pub enum Unit {
 
 /// One row of the table.
 #[derive(Debug)]
-pub struct Family {
+pub struct MetricFamily {
     /// Its name without unit and without `_total` or `_info`.
     pub name: &'static str,
     /// What it is measured in.
-    pub unit: Option<Unit>,
+    pub unit: Option<MetricUnit>,
     /// What it is.
-    pub kind: Kind,
+    pub kind: MetricKind,
     /// What it counts, in a sentence.
     pub help: &'static str,
     /// The names of the labels of its series.
@@ -174,59 +174,69 @@ enum Read {
     /// One a phase and outcome that holds values.
     Spread(Metric),
     /// As it says.
-    Own(for<'a> fn(&'a RunMetrics) -> Vec<Sample<'a>>),
+    Own(for<'a> fn(&'a RunMetrics) -> Vec<MetricSample<'a>>),
 }
 
-impl Family {
-    const fn new(name: &'static str, unit: Option<Unit>, kind: Kind, help: &'static str) -> Family {
-        Family { name, unit, kind, help, labels: &[], read: Read::Own(|_| Vec::new()) }
+impl MetricFamily {
+    const fn new(
+        name: &'static str,
+        unit: Option<MetricUnit>,
+        kind: MetricKind,
+        help: &'static str,
+    ) -> MetricFamily {
+        MetricFamily { name, unit, kind, help, labels: &[], read: Read::Own(|_| Vec::new()) }
     }
 
     /// A count of every phase.
-    const fn count(name: &'static str, help: &'static str, pick: fn(&Counts) -> u64) -> Family {
-        Family::new(name, None, Kind::Counter, help).labels(&["phase"], Read::ByPhase(pick))
+    const fn count(name: &'static str, help: &'static str, pick: fn(&Counts) -> u64) -> MetricFamily {
+        MetricFamily::new(name, None, MetricKind::Counter, help).labels(&["phase"], Read::ByPhase(pick))
     }
 
     /// Octets of every phase.
-    const fn octets(name: &'static str, help: &'static str, pick: fn(&Counts) -> u64) -> Family {
-        Family::new(name, Some(Unit::Bytes), Kind::Counter, help).labels(&["phase"], Read::ByPhase(pick))
+    const fn octets(name: &'static str, help: &'static str, pick: fn(&Counts) -> u64) -> MetricFamily {
+        MetricFamily::new(name, Some(MetricUnit::Bytes), MetricKind::Counter, help)
+            .labels(&["phase"], Read::ByPhase(pick))
     }
 
     /// The state of the run.
-    const fn state(name: &'static str, help: &'static str, pick: fn(&Gauges) -> u64) -> Family {
-        Family::new(name, None, Kind::Gauge, help).labels(&[], Read::State(pick))
+    const fn state(name: &'static str, help: &'static str, pick: fn(&Gauges) -> u64) -> MetricFamily {
+        MetricFamily::new(name, None, MetricKind::Gauge, help).labels(&[], Read::State(pick))
     }
 
     /// The durations of one name.
-    const fn durations(name: &'static str, help: &'static str, metric: Metric) -> Family {
-        let family = Family::new(name, Some(Unit::Seconds), Kind::Histogram, help);
+    const fn durations(name: &'static str, help: &'static str, metric: Metric) -> MetricFamily {
+        let family = MetricFamily::new(name, Some(MetricUnit::Seconds), MetricKind::Histogram, help);
         family.labels(&["phase", "outcome"], Read::Spread(metric))
     }
 
-    const fn labels(self, labels: &'static [&'static str], read: Read) -> Family {
-        Family { labels, read, ..self }
+    const fn labels(self, labels: &'static [&'static str], read: Read) -> MetricFamily {
+        MetricFamily { labels, read, ..self }
     }
 
     /// Its series, as they stand.
-    pub fn samples<'a>(&self, metrics: &'a RunMetrics) -> Vec<Sample<'a>> {
+    pub fn samples<'a>(&self, metrics: &'a RunMetrics) -> Vec<MetricSample<'a>> {
         match &self.read {
             Read::ByPhase(pick) => {
-                let of = |(phase, tally): (&'a str, &PhaseTally)| Sample::count([phase], pick(&tally.counts));
+                let of = |(phase, tally): (&'a str, &PhaseTally)| {
+                    MetricSample::count([phase], pick(&tally.counts))
+                };
                 metrics.phases().map(of).collect()
             }
             Read::ByOutcome(pick, outcomes) => {
                 let of = |(phase, tally): (&'a str, &'a PhaseTally)| {
                     let counts = pick(&tally.counts);
-                    outcomes
-                        .iter()
-                        .map(move |outcome| Sample::count([phase, outcome.as_str()], counts.of(*outcome)))
+                    outcomes.iter().map(move |outcome| {
+                        MetricSample::count([phase, outcome.as_str()], counts.of(*outcome))
+                    })
                 };
                 metrics.phases().flat_map(of).collect()
             }
-            Read::State(pick) => vec![Sample::count([], pick(&metrics.gauges))],
+            Read::State(pick) => vec![MetricSample::count([], pick(&metrics.gauges))],
             Read::Spread(metric) => {
                 let spreads = metrics.spreads().filter(|(_, of, ..)| of == metric);
-                spreads.map(|(phase, _, outcome, hist)| Sample::spread([phase, outcome], hist)).collect()
+                spreads
+                    .map(|(phase, _, outcome, hist)| MetricSample::spread([phase, outcome], hist))
+                    .collect()
             }
             Read::Own(read) => read(metrics),
         }
@@ -235,16 +245,16 @@ impl Family {
 
 /// One series of a family.
 #[derive(Clone, Debug)]
-pub struct Sample<'a> {
+pub struct MetricSample<'a> {
     /// The values of the labels, in the order of the row.
     pub labels: Vec<Cow<'a, str>>,
     /// Where it stands.
-    pub value: Value<'a>,
+    pub value: SampleValue<'a>,
 }
 
 /// Where a series stands.
 #[derive(Clone, Copy, Debug)]
-pub enum Value<'a> {
+pub enum SampleValue<'a> {
     /// A whole number.
     Count(u64),
     /// In the family's unit.
@@ -253,21 +263,21 @@ pub enum Value<'a> {
     Spread(&'a Hist),
 }
 
-impl<'a> Sample<'a> {
-    fn new<const N: usize>(labels: [Cow<'a, str>; N], value: Value<'a>) -> Sample<'a> {
-        Sample { labels: labels.into(), value }
+impl<'a> MetricSample<'a> {
+    fn new<const N: usize>(labels: [Cow<'a, str>; N], value: SampleValue<'a>) -> MetricSample<'a> {
+        MetricSample { labels: labels.into(), value }
     }
 
-    fn count<const N: usize>(labels: [&'a str; N], count: u64) -> Sample<'a> {
-        Sample::new(labels.map(Cow::Borrowed), Value::Count(count))
+    fn count<const N: usize>(labels: [&'a str; N], count: u64) -> MetricSample<'a> {
+        MetricSample::new(labels.map(Cow::Borrowed), SampleValue::Count(count))
     }
 
-    fn number(number: f64) -> Sample<'a> {
-        Sample::new([], Value::Number(number))
+    fn number(number: f64) -> MetricSample<'a> {
+        MetricSample::new([], SampleValue::Number(number))
     }
 
-    fn spread<const N: usize>(labels: [&'a str; N], hist: &'a Hist) -> Sample<'a> {
-        Sample::new(labels.map(Cow::Borrowed), Value::Spread(hist))
+    fn spread<const N: usize>(labels: [&'a str; N], hist: &'a Hist) -> MetricSample<'a> {
+        MetricSample::new(labels.map(Cow::Borrowed), SampleValue::Spread(hist))
     }
 }
 
@@ -275,156 +285,191 @@ impl<'a> Sample<'a> {
 const ENDED: &[Outcome] = Outcome::ALL.split_at(Outcome::Shed as usize).0;
 
 /// The table of what is exported.
-pub static TABLE: &[Family] = &[
-    Family::new("smtpress_run", None, Kind::Info, "The run that these metrics are of.")
+pub static TABLE: &[MetricFamily] = &[
+    MetricFamily::new("smtpress_run", None, MetricKind::Info, "The run that these metrics are of.")
         .labels(&["run_id", "profile", "seed", "version"], Read::Own(info)),
-    Family::new(
+    MetricFamily::new(
         "smtpress_run_elapsed",
-        Some(Unit::Seconds),
-        Kind::Gauge,
+        Some(MetricUnit::Seconds),
+        MetricKind::Gauge,
         "How far the run is, as these values stand.",
     )
-    .labels(&[], Read::Own(|metrics| vec![Sample::number(metrics.at.as_secs_f64())])),
-    Family::new("smtpress_run_over", None, Kind::Gauge, "1 if the run is over and these values are final.")
-        .labels(&[], Read::Own(|metrics| vec![Sample::count([], metrics.is_over().into())])),
-    Family::new(
+    .labels(&[], Read::Own(|metrics| vec![MetricSample::number(metrics.at.as_secs_f64())])),
+    MetricFamily::new(
+        "smtpress_run_over",
+        None,
+        MetricKind::Gauge,
+        "1 if the run is over and these values are final.",
+    )
+    .labels(&[], Read::Own(|metrics| vec![MetricSample::count([], metrics.is_over().into())])),
+    MetricFamily::new(
         "smtpress_run_exit_code",
         None,
-        Kind::Gauge,
+        MetricKind::Gauge,
         "The run's exit code (0: valid, and every assertion held); absent while it goes on.",
     )
     .labels(
         &[],
-        Read::Own(|metrics| metrics.over.iter().map(|code| Sample::count([], (*code).into())).collect()),
+        Read::Own(|metrics| {
+            metrics.over.iter().map(|code| MetricSample::count([], (*code).into())).collect()
+        }),
     ),
-    Family::count(
+    MetricFamily::count(
         "smtpress_arrivals_scheduled",
         "Arrivals that became due, of the phase's unit.",
         |counts| counts.scheduled,
     ),
-    Family::count("smtpress_arrivals_started", "Arrivals that were begun.", |counts| counts.started),
-    Family::new(
+    MetricFamily::count("smtpress_arrivals_started", "Arrivals that were begun.", |counts| counts.started),
+    MetricFamily::new(
         "smtpress_arrivals",
         None,
-        Kind::Counter,
+        MetricKind::Counter,
         "Arrivals by how they ended; those that were shed never started.",
     )
     .labels(&["phase", "outcome"], Read::ByOutcome(|counts| &counts.arrivals, &Outcome::ALL)),
-    Family::count("smtpress_transactions_attempted", "Transactions begun: MAIL was written.", |counts| {
-        counts.attempted
-    }),
-    Family::new("smtpress_transactions", None, Kind::Counter, "Transactions by how they ended.")
+    MetricFamily::count(
+        "smtpress_transactions_attempted",
+        "Transactions begun: MAIL was written.",
+        |counts| counts.attempted,
+    ),
+    MetricFamily::new("smtpress_transactions", None, MetricKind::Counter, "Transactions by how they ended.")
         .labels(&["phase", "outcome"], Read::ByOutcome(|counts| &counts.transactions, ENDED)),
-    Family::new(
+    MetricFamily::new(
         "smtpress_conditions",
         None,
-        Kind::Counter,
+        MetricKind::Counter,
         "What failures and expected refusals meant, where they showed, and how what met them ended.",
     )
     .labels(&["phase", "step", "condition", "group", "code", "outcome"], Read::Own(conditions)),
-    Family::count("smtpress_sessions_opened", "Connections tried.", |counts| counts.opened),
-    Family::count(
+    MetricFamily::count("smtpress_sessions_opened", "Connections tried.", |counts| counts.opened),
+    MetricFamily::count(
         "smtpress_sessions_established",
         "Sessions that got as far as being able to send.",
         |counts| counts.established,
     ),
-    Family::count(
+    MetricFamily::count(
         "smtpress_sessions_refused",
         "Sessions that did not get so far, through no failure of the generator.",
         |counts| counts.refused,
     ),
-    Family::count(
+    MetricFamily::count(
         "smtpress_sessions_closed_by_peer",
         "Established sessions that the listener ended.",
         |counts| counts.closed_by_peer,
     ),
-    Family::count(
+    MetricFamily::count(
         "smtpress_backoffs",
         "Waits before the next connection because the last one failed.",
         |counts| counts.backoffs,
     ),
-    Family::new("smtpress_recipients", None, Kind::Counter, "Recipients by their reply: accepted is 2yz.")
-        .labels(&["phase", "answer"], Read::Own(recipients)),
-    Family::octets("smtpress_sent", "Octets written, as they are before TLS.", |counts| counts.bytes_sent),
-    Family::octets("smtpress_received", "Octets read, as they are after TLS.", |counts| {
+    MetricFamily::new(
+        "smtpress_recipients",
+        None,
+        MetricKind::Counter,
+        "Recipients by their reply: accepted is 2yz.",
+    )
+    .labels(&["phase", "answer"], Read::Own(recipients)),
+    MetricFamily::octets("smtpress_sent", "Octets written, as they are before TLS.", |counts| {
+        counts.bytes_sent
+    }),
+    MetricFamily::octets("smtpress_received", "Octets read, as they are after TLS.", |counts| {
         counts.bytes_received
     }),
-    Family::new("smtpress_tls_handshakes", None, Kind::Counter, "TLS handshakes that were completed.")
-        .labels(&["phase", "version", "key_exchange", "resumed"], Read::Own(handshakes)),
-    Family::count(
+    MetricFamily::new(
+        "smtpress_tls_handshakes",
+        None,
+        MetricKind::Counter,
+        "TLS handshakes that were completed.",
+    )
+    .labels(&["phase", "version", "key_exchange", "resumed"], Read::Own(handshakes)),
+    MetricFamily::count(
         "smtpress_tls_untrusted",
         "Full TLS handshakes with a certificate that was not verified and would not have been trusted.",
         |counts| counts.untrusted,
     ),
-    Family::count(
+    MetricFamily::count(
         "smtpress_tls_truncated",
         "Secure streams that the listener ended without close_notify.",
         |counts| counts.truncated,
     ),
-    Family::state("smtpress_sessions", "Sessions whose socket is open, connecting ones included.", |state| {
-        state.sessions
+    MetricFamily::state(
+        "smtpress_sessions",
+        "Sessions whose socket is open, connecting ones included.",
+        |state| state.sessions,
+    ),
+    MetricFamily::state("smtpress_in_flight", "Arrivals that are started and not ended.", |state| {
+        state.in_flight
     }),
-    Family::state("smtpress_in_flight", "Arrivals that are started and not ended.", |state| state.in_flight),
-    Family::state("smtpress_waiting", "Arrivals that are due and wait for a session.", |state| state.waiting),
-    Family::durations(
+    MetricFamily::state("smtpress_waiting", "Arrivals that are due and wait for a session.", |state| {
+        state.waiting
+    }),
+    MetricFamily::durations(
         "smtpress_response",
         "From the intended start to the end of an arrival.",
         Metric::Response,
     ),
-    Family::durations("smtpress_service", "From the true start to the end of an arrival.", Metric::Service),
-    Family::durations(
+    MetricFamily::durations(
+        "smtpress_service",
+        "From the true start to the end of an arrival.",
+        Metric::Service,
+    ),
+    MetricFamily::durations(
         "smtpress_lag",
         "The generator's own lateness: true minus intended start, without the wait for a session.",
         Metric::Lag,
     ),
-    Family::durations("smtpress_wait", "How long a due arrival waited for a free session.", Metric::Wait),
-    Family::durations(
+    MetricFamily::durations(
+        "smtpress_wait",
+        "How long a due arrival waited for a free session.",
+        Metric::Wait,
+    ),
+    MetricFamily::durations(
         "smtpress_setup",
         "How long the session took that was opened for an arrival; 0 if it met an open one.",
         Metric::Setup,
     ),
-    Family::durations(
+    MetricFamily::durations(
         "smtpress_session",
         "A session, from the start of its connect to its end.",
         Metric::Session,
     ),
-    Family::new(
+    MetricFamily::new(
         "smtpress_step",
-        Some(Unit::Seconds),
-        Kind::Histogram,
+        Some(MetricUnit::Seconds),
+        MetricKind::Histogram,
         "One step of the dialogue, such as connect, greeting, mail, rcpt, data, body.",
     )
     .labels(&["phase", "step", "outcome"], Read::Own(steps)),
-    Family::count(
+    MetricFamily::count(
         "smtpress_own_failures",
         "Failures of the generator's own machine (descriptors, ports, buffers, memory).",
         |counts| counts.own_failures,
     ),
-    Family::new(
+    MetricFamily::new(
         "process_cpu",
-        Some(Unit::Seconds),
-        Kind::Counter,
+        Some(MetricUnit::Seconds),
+        MetricKind::Counter,
         "User and system CPU time of the whole process of smtpress.",
     )
-    .labels(&[], Read::Own(|_| process_cpu().map(Sample::number).into_iter().collect())),
+    .labels(&[], Read::Own(|_| process_cpu().map(MetricSample::number).into_iter().collect())),
 ];
 
-fn info(metrics: &RunMetrics) -> Vec<Sample<'_>> {
+fn info(metrics: &RunMetrics) -> Vec<MetricSample<'_>> {
     let RunInfo { run_id, profile, seed, .. } = &metrics.info;
     let labels = [run_id.into(), profile.into(), seed.to_string().into(), env!("CARGO_PKG_VERSION").into()];
-    vec![Sample::new(labels, Value::Count(1))]
+    vec![MetricSample::new(labels, SampleValue::Count(1))]
 }
 
-fn recipients(metrics: &RunMetrics) -> Vec<Sample<'_>> {
+fn recipients(metrics: &RunMetrics) -> Vec<MetricSample<'_>> {
     let both = |(phase, tally): (_, &PhaseTally)| {
         let (accepted, refused) = (tally.counts.recipients_accepted, tally.counts.recipients_refused);
-        [Sample::count([phase, "accepted"], accepted), Sample::count([phase, "refused"], refused)]
+        [MetricSample::count([phase, "accepted"], accepted), MetricSample::count([phase, "refused"], refused)]
     };
     metrics.phases().flat_map(both).collect()
 }
 
 /// The rows of the conditions without their enhanced codes, which a listener may make up by the million.
-fn conditions(metrics: &RunMetrics) -> Vec<Sample<'_>> {
+fn conditions(metrics: &RunMetrics) -> Vec<MetricSample<'_>> {
     let mut counts = BTreeMap::new();
     for (phase, tally) in metrics.phases() {
         for (key, met) in &tally.conditions {
@@ -440,25 +485,25 @@ fn conditions(metrics: &RunMetrics) -> Vec<Sample<'_>> {
             *counts.entry(labels).or_insert(0) += met.count;
         }
     }
-    counts.into_iter().map(|(labels, count)| Sample::new(labels, Value::Count(count))).collect()
+    counts.into_iter().map(|(labels, count)| MetricSample::new(labels, SampleValue::Count(count))).collect()
 }
 
-fn handshakes(metrics: &RunMetrics) -> Vec<Sample<'_>> {
+fn handshakes(metrics: &RunMetrics) -> Vec<MetricSample<'_>> {
     let mut samples = Vec::new();
     for (phase, tally) in metrics.phases() {
         for (key, count) in &tally.handshakes {
             let group = key.group.as_deref().unwrap_or("none");
             let resumed = if key.resumed { "true" } else { "false" };
-            samples.push(Sample::count([phase, &key.version, group, resumed], *count));
+            samples.push(MetricSample::count([phase, &key.version, group, resumed], *count));
         }
     }
     samples
 }
 
-fn steps(metrics: &RunMetrics) -> Vec<Sample<'_>> {
+fn steps(metrics: &RunMetrics) -> Vec<MetricSample<'_>> {
     let of = |(phase, metric, outcome, hist): (_, Metric, _, _)| {
         let step = metric.as_str().strip_prefix(STEP)?;
-        Some(Sample::spread([phase, step, outcome], hist))
+        Some(MetricSample::spread([phase, step, outcome], hist))
     };
     metrics.spreads().filter_map(of).collect()
 }

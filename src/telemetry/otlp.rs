@@ -38,7 +38,9 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::metrics::{Family, Kind, RunInfo, RunMetrics, Sample, TABLE, Unit, Value, buckets};
+use super::metrics::{
+    MetricFamily, MetricKind, MetricSample, MetricUnit, RunInfo, RunMetrics, SampleValue, TABLE, buckets,
+};
 use super::{Exporter, RunEvent};
 use crate::collector::histogram::Hist;
 
@@ -58,13 +60,13 @@ const PATH: &str = "v1/metrics";
 
 /// Where a receiver is: its URL, and the address that it was resolved to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Receiver {
+pub struct OtlpReceiver {
     /// The whole URL, path included.
     url: Uri,
     address: SocketAddr,
 }
 
-impl Receiver {
+impl OtlpReceiver {
     /// The URL of a receiver, as in `http://127.0.0.1:4318`; without a port it is 4318, and `/v1/metrics` is added as the
     /// standard says. `resolve` finds the address of host and port.
     ///
@@ -73,7 +75,7 @@ impl Receiver {
     pub fn new(
         url: &str,
         resolve: impl Fn(&str, u16) -> io::Result<Option<SocketAddr>>,
-    ) -> Result<Receiver, String> {
+    ) -> Result<OtlpReceiver, String> {
         // What may hold a password is not said aloud.
         let named = if url.contains('@') { "the URL".to_owned() } else { format!("{url:?}") };
         let wrong = |why: &str| format!("{named} is no receiver of OTLP: {why}, as in http://127.0.0.1:4318");
@@ -100,7 +102,7 @@ impl Receiver {
         let path = if base.ends_with(PATH) { base.to_owned() } else { format!("{base}/{PATH}") };
         let whole = format!("http://{host}:{port}{path}");
         let url = whole.parse().map_err(|_| wrong("give a URL"))?;
-        Ok(Receiver { url, address })
+        Ok(OtlpReceiver { url, address })
     }
 
     /// The address that is written to.
@@ -157,13 +159,13 @@ fn understood(status: StatusCode, body: &[u8]) -> Result<(), String> {
 /// Pushes the metrics of a run.
 #[derive(Debug)]
 pub struct Otlp {
-    receiver: Receiver,
+    receiver: OtlpReceiver,
     info: RunInfo,
 }
 
 impl Otlp {
     /// To this receiver.
-    pub fn new(receiver: Receiver, info: RunInfo) -> Otlp {
+    pub fn new(receiver: OtlpReceiver, info: RunInfo) -> Otlp {
         Otlp { receiver, info }
     }
 
@@ -217,7 +219,7 @@ async fn end(events: &mut UnboundedReceiver<RunEvent>, metrics: &mut RunMetrics,
 
 /// What came of the pushes to a receiver.
 struct Pushes<'a> {
-    receiver: &'a Receiver,
+    receiver: &'a OtlpReceiver,
     made: u32,
     failed: u32,
 }
@@ -263,7 +265,7 @@ impl Exporter for Otlp {
 
 /// All metrics as they stand.
 fn request(run: &RunMetrics) -> ExportMetricsServiceRequest {
-    let span = Span { from: nanoseconds(run.info().started_at), to: nanoseconds(run.time()) };
+    let span = ObservedTime { from: nanoseconds(run.info().started_at), to: nanoseconds(run.time()) };
     let metrics = TABLE.iter().filter_map(|family| metric(family, &family.samples(run), span)).collect();
     let scope = InstrumentationScope {
         name: "smtpress".to_owned(),
@@ -279,7 +281,7 @@ fn request(run: &RunMetrics) -> ExportMetricsServiceRequest {
 
 /// The time that values are of, in nanoseconds since the Unix epoch.
 #[derive(Clone, Copy)]
-struct Span {
+struct ObservedTime {
     from: u64,
     to: u64,
 }
@@ -295,7 +297,7 @@ fn resource(metrics: &RunMetrics) -> Vec<KeyValue> {
         attribute("service.version", env!("CARGO_PKG_VERSION")),
         attribute("service.instance.id", &metrics.info().run_id),
     ];
-    for family in TABLE.iter().filter(|family| family.kind == Kind::Info) {
+    for family in TABLE.iter().filter(|family| family.kind == MetricKind::Info) {
         for sample in family.samples(metrics) {
             let labels = family.labels.iter().zip(&sample.labels);
             attributes.extend(labels.map(|(name, value)| attribute(&format!("smtpress.{name}"), value)));
@@ -310,28 +312,28 @@ fn attribute(key: &str, value: &str) -> KeyValue {
 }
 
 /// A family; nothing where it has no series, or is told by the resource.
-fn metric(family: &Family, samples: &[Sample<'_>], span: Span) -> Option<Metric> {
+fn metric(family: &MetricFamily, samples: &[MetricSample<'_>], span: ObservedTime) -> Option<Metric> {
     if samples.is_empty() {
         return None;
     }
     let temporality = AggregationTemporality::Cumulative.into();
     let numbers = || samples.iter().filter_map(|sample| number(family, sample, span)).collect();
     let data = match family.kind {
-        Kind::Info => return None,
-        Kind::Counter => Data::Sum(Sum {
+        MetricKind::Info => return None,
+        MetricKind::Counter => Data::Sum(Sum {
             data_points: numbers(),
             aggregation_temporality: temporality,
             is_monotonic: true,
         }),
-        Kind::Gauge => Data::Gauge(Gauge { data_points: numbers() }),
-        Kind::Histogram => Data::ExponentialHistogram(ExponentialHistogram {
+        MetricKind::Gauge => Data::Gauge(Gauge { data_points: numbers() }),
+        MetricKind::Histogram => Data::ExponentialHistogram(ExponentialHistogram {
             data_points: samples.iter().filter_map(|sample| spread(family, sample, span)).collect(),
             aggregation_temporality: temporality,
         }),
     };
     let unit = match family.unit {
-        Some(Unit::Seconds) => "s",
-        Some(Unit::Bytes) => "By",
+        Some(MetricUnit::Seconds) => "s",
+        Some(MetricUnit::Bytes) => "By",
         // Not "1", which says a ratio.
         None => "",
     };
@@ -344,15 +346,15 @@ fn metric(family: &Family, samples: &[Sample<'_>], span: Span) -> Option<Metric>
     })
 }
 
-fn attributes(family: &Family, sample: &Sample<'_>) -> Vec<KeyValue> {
+fn attributes(family: &MetricFamily, sample: &MetricSample<'_>) -> Vec<KeyValue> {
     family.labels.iter().zip(&sample.labels).map(|(name, value)| attribute(name, value)).collect()
 }
 
-fn number(family: &Family, sample: &Sample<'_>, span: Span) -> Option<NumberDataPoint> {
+fn number(family: &MetricFamily, sample: &MetricSample<'_>, span: ObservedTime) -> Option<NumberDataPoint> {
     let value = match sample.value {
-        Value::Count(count) => Number::AsInt(i64::try_from(count).unwrap_or(i64::MAX)),
-        Value::Number(number) => Number::AsDouble(number),
-        Value::Spread(_) => return None,
+        SampleValue::Count(count) => Number::AsInt(i64::try_from(count).unwrap_or(i64::MAX)),
+        SampleValue::Number(number) => Number::AsDouble(number),
+        SampleValue::Spread(_) => return None,
     };
     Some(NumberDataPoint {
         attributes: attributes(family, sample),
@@ -363,8 +365,12 @@ fn number(family: &Family, sample: &Sample<'_>, span: Span) -> Option<NumberData
     })
 }
 
-fn spread(family: &Family, sample: &Sample<'_>, span: Span) -> Option<ExponentialHistogramDataPoint> {
-    let Value::Spread(hist) = sample.value else { return None };
+fn spread(
+    family: &MetricFamily,
+    sample: &MetricSample<'_>,
+    span: ObservedTime,
+) -> Option<ExponentialHistogramDataPoint> {
+    let SampleValue::Spread(hist) = sample.value else { return None };
     let seconds = |ns: u64| Duration::from_nanos(ns).as_secs_f64();
     Some(ExponentialHistogramDataPoint {
         attributes: attributes(family, sample),

@@ -8,7 +8,7 @@ use crate::report::view::{Cell, Head, ReportTable, Section, SectionPart, Tone, V
 
 /// How far a run is.
 #[derive(Clone, Copy, Debug)]
-pub struct Progress {
+pub struct RunProgress {
     /// How long the load is to take, if that is known, in seconds.
     pub planned_s: Option<f64>,
     /// The user has asked it to stop.
@@ -25,7 +25,7 @@ pub fn live_part(whole: bool) -> LivePart {
 }
 
 /// The page.
-pub fn write(input: PageInput<'_>, progress: Progress) -> String {
+pub fn write(input: PageInput<'_>, progress: RunProgress) -> String {
     let result = input.result;
     let mut view = View::of(result);
     view.head = head(result, view.head, progress);
@@ -42,8 +42,8 @@ pub fn write(input: PageInput<'_>, progress: Progress) -> String {
 }
 
 /// The head of the page: that the run goes on, and how far it is.
-fn head(result: &RunResult, own: Head, progress: Progress) -> Head {
-    let Progress { planned_s, stopping, .. } = progress;
+fn head(result: &RunResult, own: Head, progress: RunProgress) -> Head {
+    let RunProgress { planned_s, stopping, .. } = progress;
     let took = format::seconds(result.took_s);
     let (word, sentence) = match planned_s {
         _ if stopping => ("STOPPING", "no more arrivals start; those in flight may end".to_owned()),
@@ -82,7 +82,7 @@ fn open(word: &mut Cell) {
 }
 
 /// Counts need not reconcile before the end: their column says what has not ended.
-fn outcomes(result: &RunResult, section: &mut Section, progress: Progress) {
+fn outcomes(result: &RunResult, section: &mut Section, progress: RunProgress) {
     section.lead = "So far: what waits or is in flight has not ended.";
     section.blocks.retain(|block| !matches!(block, SectionPart::Note(_)));
     let measured: Vec<&StoredPhase> = result.phases.iter().filter(|phase| !phase.warmup).collect();

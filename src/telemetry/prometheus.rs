@@ -4,14 +4,14 @@
 //! - The forms are written by `prometheus-client`, which takes distributions made elsewhere (`encode_histogram_with_native`):
 //!   ours are HDR counts, not observations. Prometheus' protobuf has classic and native buckets in one. Its
 //!   `protobuf-protox` builds the messages without a protoc. The classic text format, which it does not know, is `classic`'s.
-//! - Who asks for nothing gets classic text, which everybody reads; what `Accept` likes best is `form`'s business.
+//! - Who asks for nothing gets classic text, which everybody reads; what `Accept` likes best is `exposition`'s business.
 //! - On loopback a request must name loopback (see `hosts`): no page in a browser of this machine may read the metrics.
 //! - The values are those of the last whole second. They are written when somebody asks, on the exporters' thread.
 //! - The end is a scrape that began after the run was over. Whoever scraped before may come once more, and a run shorter than
 //!   the scrape interval is first seen then, so it is waited for in any case, but not for ever.
 
 mod classic;
-mod form;
+mod exposition;
 
 use std::fmt;
 use std::future::Future;
@@ -37,9 +37,11 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
 
 use super::hosts::is_loopback;
-use super::metrics::{self, Family, Kind, RunInfo, RunMetrics, Sample, TABLE, Value, buckets};
+use super::metrics::{
+    self, MetricFamily, MetricKind, MetricSample, RunInfo, RunMetrics, SampleValue, TABLE, buckets,
+};
 use super::{Exporter, RunEvent};
-use form::Form;
+use exposition::ExpositionFormat;
 
 /// How long an answer under way may take when all is told.
 const LAST_ANSWER: Duration = Duration::from_secs(5);
@@ -172,14 +174,16 @@ async fn answer(State(shared): State<Arc<ScrapeState>>, headers: HeaderMap) -> R
     let accept: Vec<&str> =
         headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
     let final_values = locked(&shared.metrics).is_over();
-    let form = Form::liked(&accept.join(","));
+    let form = ExpositionFormat::liked(&accept.join(","));
     let written = match form {
-        Form::Classic => Ok(classic::write(&locked(&shared.metrics)).into_bytes()),
-        Form::OpenMetrics => {
+        ExpositionFormat::Classic => Ok(classic::write(&locked(&shared.metrics)).into_bytes()),
+        ExpositionFormat::OpenMetrics => {
             let mut body = String::new();
             text::encode(&mut body, &shared.registry).map(|()| body.into_bytes()).map_err(|e| e.to_string())
         }
-        Form::Protobuf => prometheus_protobuf::encode_to_vec(&shared.registry).map_err(|e| e.to_string()),
+        ExpositionFormat::Protobuf => {
+            prometheus_protobuf::encode_to_vec(&shared.registry).map_err(|e| e.to_string())
+        }
     };
     match written {
         Ok(body) => {
@@ -215,38 +219,46 @@ impl Collector for Scrape {
     }
 }
 
-fn write(family: &Family, samples: &[Sample<'_>], encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+fn write(
+    family: &MetricFamily,
+    samples: &[MetricSample<'_>],
+    encoder: &mut DescriptorEncoder<'_>,
+) -> fmt::Result {
     let unit = family.unit.map(|unit| match unit {
-        metrics::Unit::Seconds => Unit::Seconds,
-        metrics::Unit::Bytes => Unit::Bytes,
+        metrics::MetricUnit::Seconds => Unit::Seconds,
+        metrics::MetricUnit::Bytes => Unit::Bytes,
     });
     let kind = match family.kind {
-        Kind::Counter => MetricType::Counter,
-        Kind::Gauge => MetricType::Gauge,
-        Kind::Histogram => MetricType::Histogram,
-        Kind::Info => MetricType::Info,
+        MetricKind::Counter => MetricType::Counter,
+        MetricKind::Gauge => MetricType::Gauge,
+        MetricKind::Histogram => MetricType::Histogram,
+        MetricKind::Info => MetricType::Info,
     };
     let mut all = encoder.encode_descriptor(family.name, family.help, unit.as_ref(), kind)?;
     for sample in samples {
         let labels: Vec<(&str, &str)> =
             family.labels.iter().copied().zip(sample.labels.iter().map(|value| &**value)).collect();
         match (family.kind, sample.value) {
-            (Kind::Info, _) => all.encode_info(&labels)?,
+            (MetricKind::Info, _) => all.encode_info(&labels)?,
             // Without labels there are no braces.
-            (Kind::Counter, Value::Number(number)) if labels.is_empty() => {
+            (MetricKind::Counter, SampleValue::Number(number)) if labels.is_empty() => {
                 all.encode_counter::<NoLabelSet, _, u64>(&number, None)?;
             }
-            (Kind::Gauge, Value::Count(count)) if labels.is_empty() => all.encode_gauge(&count)?,
-            (Kind::Gauge, Value::Number(number)) if labels.is_empty() => all.encode_gauge(&number)?,
-            (Kind::Counter, Value::Count(count)) => {
+            (MetricKind::Gauge, SampleValue::Count(count)) if labels.is_empty() => {
+                all.encode_gauge(&count)?
+            }
+            (MetricKind::Gauge, SampleValue::Number(number)) if labels.is_empty() => {
+                all.encode_gauge(&number)?
+            }
+            (MetricKind::Counter, SampleValue::Count(count)) => {
                 all.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
             }
-            (Kind::Counter, Value::Number(number)) => {
+            (MetricKind::Counter, SampleValue::Number(number)) => {
                 all.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&number, None)?;
             }
-            (_, Value::Count(count)) => all.encode_family(&labels)?.encode_gauge(&count)?,
-            (_, Value::Number(number)) => all.encode_family(&labels)?.encode_gauge(&number)?,
-            (_, Value::Spread(hist)) => spread(hist, &mut all.encode_family(&labels)?)?,
+            (_, SampleValue::Count(count)) => all.encode_family(&labels)?.encode_gauge(&count)?,
+            (_, SampleValue::Number(number)) => all.encode_family(&labels)?.encode_gauge(&number)?,
+            (_, SampleValue::Spread(hist)) => spread(hist, &mut all.encode_family(&labels)?)?,
         }
     }
     Ok(())

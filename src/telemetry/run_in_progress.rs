@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::page::{self, Progress};
+use super::page::{self, RunProgress};
 use super::timeline::GrowingTimeline;
 use crate::collector::snapshot::{Gauges, Health, Interval, Measured};
 use crate::collector::summary::PhaseInfo;
@@ -113,7 +113,7 @@ impl RunInProgress {
     pub fn page(&mut self, whole: bool) -> String {
         let result = self.result();
         let timeline = self.timeline.as_mut().map(GrowingTimeline::so_far);
-        let progress = Progress {
+        let progress = RunProgress {
             planned_s: planned(&self.description.infos).map(|planned| planned.as_secs_f64()),
             stopping: self.stopped.is_some(),
             waiting: self.measured.gauges.waiting,

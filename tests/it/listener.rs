@@ -13,8 +13,8 @@ mod peers;
 use std::time::{Duration, Instant};
 
 use client::{Client, TRANSACTION};
-use smtpress::listener::limits::{Delay, Delays, Forced, Rate, ShownBy, Stall};
-use smtpress::listener::{self, LedgerSnapshot, Limits, Listener, Style};
+use smtpress::listener::limits::{Delay, Forced, RateLimit, RefusalForm, ReplyDelays, Stall};
+use smtpress::listener::{self, Dialect, LedgerSnapshot, Limits, Listener};
 use smtpress::smtp::Step;
 
 /// A listener on a free loopback port.
@@ -116,17 +116,17 @@ fn a_limit_of_connections_serves_exactly_so_many_and_lets_go_again() {
 
 #[test]
 fn a_limit_of_connections_can_show_in_four_ways() {
-    for shown_by in ShownBy::ALL {
+    for shown_by in RefusalForm::ALL {
         let listener = start(Limits { max_connections: Some(1), shown_by, ..Limits::default() });
         let _held = Client::greeted(&listener);
         let mut refused = Client::connect(&listener);
         match shown_by {
-            ShownBy::Reply => assert_eq!(refused.reply(), "421 #4.4.5 Too many connections to this host"),
-            ShownBy::Close => assert_eq!(refused.end().map_err(|e| e.kind()), Ok(Vec::new())),
-            ShownBy::Reset => {
+            RefusalForm::Reply => assert_eq!(refused.reply(), "421 #4.4.5 Too many connections to this host"),
+            RefusalForm::Close => assert_eq!(refused.end().map_err(|e| e.kind()), Ok(Vec::new())),
+            RefusalForm::Reset => {
                 assert_eq!(refused.end().map_err(|e| e.kind()), Err(std::io::ErrorKind::ConnectionReset));
             }
-            ShownBy::NoGreeting => {
+            RefusalForm::NoGreeting => {
                 refused.send("EHLO client.example\r\n");
                 assert!(refused.is_silent_for(Duration::from_millis(200)));
             }
@@ -137,12 +137,12 @@ fn a_limit_of_connections_can_show_in_four_ways() {
 
 #[test]
 fn rates_are_held() {
-    let slow = Some(Rate { per_second: 0.001, burst: 2 });
+    let slow = Some(RateLimit { per_second: 0.001, burst: 2 });
     let listener = start(Limits { connection_rate: slow, ..Limits::default() });
     let greetings: Vec<String> = (0..3).map(|_| Client::connect(&listener).reply()[..3].to_owned()).collect();
     assert_eq!(greetings, ["220", "220", "421"]);
 
-    let listener = start(Limits { message_rate: slow, style: Style::Postfix, ..Limits::default() });
+    let listener = start(Limits { message_rate: slow, style: Dialect::Postfix, ..Limits::default() });
     let mut client = Client::greeted(&listener);
     for _ in 0..2 {
         assert_eq!(client.say("MAIL FROM:<>"), "250 2.1.0 Ok");
@@ -175,7 +175,7 @@ fn rates_of_errors_are_drawn_by_seed() {
 fn delays_hold_replies_back() {
     let long = Duration::from_millis(120);
     let body = Delay { min: long, max: long * 2 };
-    let delays = Delays { greeting: Delay::fixed(long), body, ..Delays::default() };
+    let delays = ReplyDelays { greeting: Delay::fixed(long), body, ..ReplyDelays::default() };
     let listener = start(Limits { delays, ..Limits::default() });
     let begin = Instant::now();
     let mut client = Client::connect(&listener);
@@ -235,7 +235,7 @@ fn a_queue_takes_exactly_its_number_whoever_sends() {
 
 #[test]
 fn a_message_is_never_delivered_without_its_reply() {
-    let delays = Delays { body: Delay::fixed(Duration::from_millis(300)), ..Delays::default() };
+    let delays = ReplyDelays { body: Delay::fixed(Duration::from_millis(300)), ..ReplyDelays::default() };
     let listener = start(Limits { delays, queue_full_after: Some(1), ..Limits::default() });
     let mut lost = Client::greeted(&listener);
     for line in &TRANSACTION[..3] {

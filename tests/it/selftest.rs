@@ -5,7 +5,7 @@ use smtpress::collector::histogram::Hist;
 use smtpress::collector::snapshot::Measured;
 use smtpress::experiment::selftest::{Check, Part, Stage, Told, scenes};
 use smtpress::generator::{Local, RunError, Runner, Stop};
-use smtpress::listener::limits::{Delay, Delays, Limits, Stall};
+use smtpress::listener::limits::{Delay, Limits, ReplyDelays, Stall};
 use smtpress::plan::Plan;
 use tokio::sync::watch;
 
@@ -14,7 +14,7 @@ struct Here;
 impl Stage for Here {
     fn play(&mut self, plan: &Plan, part: &Part) -> Result<Told, RunError> {
         let limits = Limits {
-            delays: Delays { body: Delay { min: part.body, max: part.body }, ..Delays::default() },
+            delays: ReplyDelays { body: Delay { min: part.body, max: part.body }, ..ReplyDelays::default() },
             stall: part.stall.map(|(from, length)| Stall { from, length }),
             temporary_error_rate: part.errors,
             server_error_rate: part.errors,

@@ -3,8 +3,8 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::Behaviour;
-use crate::listener::login::Next;
-use crate::listener::styles::Saying;
+use crate::listener::dialects::Saying;
+use crate::listener::login::LoginStep;
 use crate::smtp::Step;
 use crate::smtp::server::PolicyAnswer;
 
@@ -36,10 +36,10 @@ impl Behaviour {
         PolicyAnswer { delay: answer.delay + self.delay(shared.limits.delays.auth), ..answer }
     }
 
-    fn access_answer(&mut self, next: Next, mechanism: &str) -> PolicyAnswer {
+    fn access_answer(&mut self, next: LoginStep, mechanism: &str) -> PolicyAnswer {
         match next {
-            Next::Challenge(text) => PolicyAnswer::new(format!("334 {text}")),
-            Next::Said(saying) => {
+            LoginStep::Challenge(text) => PolicyAnswer::new(format!("334 {text}")),
+            LoginStep::Said(saying) => {
                 let answer = self.say(saying, mechanism);
                 if matches!(saying, Saying::AuthFailed | Saying::AuthEncoding | Saying::TooManyAuthFailures) {
                     self.shared.logins.failed.fetch_add(1, Relaxed);

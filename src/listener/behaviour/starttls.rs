@@ -1,13 +1,13 @@
 //! TLS at the listener: what is offered, what STARTTLS meets, and the places of TLS sessions.
 
-use super::{Behaviour, Limits, PolicyAnswer, RequestFault, Saying, Step, Tls};
+use super::{Behaviour, Limits, PolicyAnswer, RequestFault, Saying, Step, TlsMode};
 
 /// Where no TLS is spoken, STARTTLS is offered for the refusals it can meet.
 pub(super) fn is_offered(limits: &Limits) -> bool {
     match limits.tls {
-        Tls::None => limits.require_starttls || limits.max_tls_sessions.is_some(),
-        Tls::Starttls => true,
-        Tls::Implicit => false,
+        TlsMode::None => limits.require_starttls || limits.max_tls_sessions.is_some(),
+        TlsMode::Starttls => true,
+        TlsMode::Implicit => false,
     }
 }
 
@@ -30,7 +30,7 @@ impl Behaviour {
             if !is_offered(limits) {
                 return session.fault(RequestFault::Unrecognized("STARTTLS"));
             }
-            let spoken = limits.tls == Tls::Starttls;
+            let spoken = limits.tls == TlsMode::Starttls;
             let saying = if spoken && session.happens(limits.tls_error_rate) {
                 Saying::TlsUnavailable
             } else if limits.max_tls_sessions == Some(0) || spoken && !session.take_tls_place() {
@@ -48,13 +48,13 @@ impl Behaviour {
 
     /// Takes a place for a TLS session, if one is free.
     pub(super) fn take_tls_place(&mut self) -> bool {
-        self.tls_place = self.tls_place || self.shared.books.open_tls(self.shared.limits.max_tls_sessions);
+        self.tls_place = self.tls_place || self.shared.counts.open_tls(self.shared.limits.max_tls_sessions);
         self.tls_place
     }
 
     pub(super) fn handshake_failed(&mut self) {
         if std::mem::take(&mut self.shaking) {
-            self.shared.books.handshake_failed();
+            self.shared.counts.handshake_failed();
         }
     }
 }

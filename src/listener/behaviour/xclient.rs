@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{Behaviour, PolicyAnswer, RequestFault, Saying, Step, Tally};
+use super::{Behaviour, PolicyAnswer, RequestFault, Saying, SessionCounts, Step};
 
 impl Behaviour {
     /// The answer to EHLO.
@@ -26,14 +26,14 @@ impl Behaviour {
             return self.say(Saying::XclientDenied, "");
         }
         if let Some(client) = told {
-            if let Err(saying) = self.shared.books.change_host(self.peer.host(), client, limits) {
+            if let Err(saying) = self.shared.counts.change_host(self.peer.host(), client, limits) {
                 self.open = false;
                 self.peer.speaks_for(client);
                 return self.over(saying);
             }
             self.peer.speaks_for(client);
             // The counts are those of a client's session.
-            self.tally = Tally::default();
+            self.tally = SessionCounts::default();
             self.access.anew();
         }
         self.at(Step::Greeting, |session| session.say(Saying::Greeting, ""))

@@ -120,14 +120,14 @@ fn rate(
     [key, burst_key]: [&'static str; 2],
     rate: Option<Rate>,
     burst: Option<Count>,
-) -> Result<Option<limits::Rate>, ProfileFault> {
+) -> Result<Option<limits::RateLimit>, ProfileFault> {
     match (rate, burst) {
         (None, Some(_)) => Err(document.error_at(
             &keys!["listener", burst_key],
             format!("`{burst_key}` without `{key}`"),
             format!("add `{key} = \"60/min\"`"),
         )),
-        (rate, burst) => Ok(rate.map(|rate| limits::Rate {
+        (rate, burst) => Ok(rate.map(|rate| limits::RateLimit {
             per_second: rate.hertz(),
             burst: burst.map_or(rate.amount.ceil().clamp(1.0, f64::from(u32::MAX)) as u32, Count::small),
         })),
@@ -193,9 +193,9 @@ fn step_timeouts(timeouts: &StepTimeouts) -> limits::StepTimeouts {
     }
 }
 
-fn delays(delays: &Delays) -> limits::Delays {
+fn delays(delays: &Delays) -> limits::ReplyDelays {
     let delay = |TimeRange { min, max }: TimeRange| Delay { min, max };
-    limits::Delays {
+    limits::ReplyDelays {
         greeting: delay(delays.greeting()),
         hello: delay(delays.hello()),
         auth: delay(delays.auth()),

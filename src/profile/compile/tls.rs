@@ -7,7 +7,6 @@ use std::path::Path;
 
 use rustls::pki_types::{CertificateDer, ServerName};
 
-use crate::listener::limits;
 use crate::net::address::Target;
 use crate::net::address::tls::{self, ClientTls, Credential, PemError, Version};
 use crate::plan::Plan;
@@ -135,7 +134,7 @@ fn counted(n: usize, one: &str, many: &str) -> String {
 
 /// The keys of `[listener]` that decide how TLS is spoken.
 pub(super) struct OfListener {
-    pub tls: limits::Tls,
+    pub tls: TlsMode,
     pub credential: Option<Credential>,
     pub client_authorities: Option<Vec<CertificateDer<'static>>>,
 }
@@ -170,11 +169,7 @@ pub(super) fn listener(
         ));
     }
     Ok(OfListener {
-        tls: match tls {
-            TlsMode::None => limits::Tls::None,
-            TlsMode::Starttls => limits::Tls::Starttls,
-            TlsMode::Implicit => limits::Tls::Implicit,
-        },
+        tls,
         credential: credential(
             document,
             (&at("cert"), listener.cert.as_deref()),

@@ -1,7 +1,7 @@
 //! `[listener]`: what the embedded listener enforces and how it behaves.
 
 use super::auth::Users;
-use crate::listener::limits::{EndOfData, Limits, ShownBy, Style};
+use crate::listener::limits::{Dialect, EndOfData, Limits, RefusalForm};
 use crate::net::address::tls::Version;
 use crate::profile::bounds;
 use crate::profile::table::{tables, words};
@@ -38,7 +38,7 @@ words! {
         RequireTls = "requiretls",
     }
     /// Whose texts the embedded listener speaks.
-    for Style {
+    for Dialect {
         /// Cisco's Email Security Appliance.
         Cisco = "cisco",
         /// Postfix.
@@ -54,7 +54,7 @@ words! {
         Lenient = "lenient",
     }
     /// How a connection over a limit learns of it.
-    for ShownBy {
+    for RefusalForm {
         /// A 421 in place of the greeting.
         Reply = "reply",
         /// A reset before the greeting.
@@ -74,7 +74,7 @@ tables! {
         /// The extensions it offers, beside SIZE and STARTTLS. Default pipelining and 8bitmime.
         extensions: Vec<Extension>;
         /// Whose texts it speaks.
-        style: Style, or Style::Cisco;
+        style: Dialect, or Dialect::Cisco;
         /// Its name in greeting and replies.
         hostname: String, or Limits::default().hostname;
         /// Where it listens: `ip:port` or `unix:path`. Default: a free port of 127.0.0.1 for a run, 127.0.0.1:2525 for
@@ -104,7 +104,7 @@ tables! {
         /// How many of them may come at once. Default: as many as the rate's number, at least 1.
         connection_burst: Count, if bounds::listener_burst;
         /// How a connection over a limit learns of it.
-        shown_by: ShownBy, or ShownBy::Reply;
+        shown_by: RefusalForm, or RefusalForm::Reply;
         /// Whether and how TLS is spoken. Default: as the clients of an embedded listener do, else none.
         tls: TlsMode;
         /// A file with its certificate, in PEM. Absent: one is made at the start.

@@ -8,7 +8,7 @@ use super::super::{Document, Override, Purpose, compile, resolved, schema};
 use super::{compiled, context};
 use crate::condition::expect::When;
 use crate::experiment::limit::LimitKind;
-use crate::listener::limits::{self, Delay, Style};
+use crate::listener::limits::{self, Delay, Dialect};
 use crate::load::{Curve, LoadModel, Spacing, Think};
 use crate::mail::Size;
 use crate::plan::{Messages, OnSaturation, Plan, Unit};
@@ -139,7 +139,7 @@ fn the_contracts_profile_parses_and_only_its_clear_text_is_refused() {
     let limit = |name| compiled.limits[&LimitKind::of(name).unwrap()];
     assert_eq!(limit("too-many-connections-from-host"), 50);
     assert_eq!(limit("message-size-exceeded"), 20 << 20);
-    assert_eq!((compiled.listener.style, compiled.listener.max_connections), (Style::Cisco, Some(300)));
+    assert_eq!((compiled.listener.style, compiled.listener.max_connections), (Dialect::Cisco, Some(300)));
     let body = Delay { min: Duration::from_millis(5), max: Duration::from_millis(40) };
     assert_eq!(compiled.listener.delays.body, body);
 }
@@ -409,7 +409,6 @@ fn an_expect_without_a_name_is_named_by_its_place_from_one() {
 
 #[test]
 fn tls_is_what_key_and_address_say() {
-    use crate::listener::limits;
     use crate::smtp::script;
     let of = |head: &str, listener: &str| {
         let phase = "[[phase]]\nload = \"constant-rate\"\nrate = \"1/s\"\nfor = \"1s\"\n";
@@ -422,17 +421,17 @@ fn tls_is_what_key_and_address_say() {
     let embedded = "address = \"embedded\"\ntls = \"starttls\"";
     assert_eq!(
         of(embedded, ""),
-        (script::TlsMode::Starttls, limits::Tls::Starttls),
+        (script::TlsMode::Starttls, script::TlsMode::Starttls),
         "it speaks as its clients do"
     );
     let stripped = "[listener]\ntls = \"none\"\n";
     assert_eq!(
         of(embedded, stripped),
-        (script::TlsMode::Starttls, limits::Tls::None),
+        (script::TlsMode::Starttls, script::TlsMode::None),
         "unless it is told otherwise"
     );
     let smtps = "address = \"smtps://127.0.0.1:465\"";
-    assert_eq!(of(smtps, ""), (script::TlsMode::Implicit, limits::Tls::None));
+    assert_eq!(of(smtps, ""), (script::TlsMode::Implicit, script::TlsMode::None));
     let told = of(&format!("{smtps}\ntls = \"implicit\"\ntls_options = {{ verify = false }}"), "");
     assert_eq!(told.0, script::TlsMode::Implicit);
     assert_eq!(of("address = \"smtp://127.0.0.1:25\"", "").0, script::TlsMode::None);

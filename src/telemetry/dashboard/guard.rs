@@ -19,12 +19,12 @@ use crate::telemetry::hosts::is_loopback;
 
 /// What a stranger cannot guess.
 #[derive(Clone)]
-pub struct Token(String);
+pub struct AccessToken(String);
 
-impl Token {
+impl AccessToken {
     /// Made of these octets, which are drawn by chance.
-    pub fn new(random: [u8; 32]) -> Token {
-        Token(URL_SAFE_NO_PAD.encode(random))
+    pub fn new(random: [u8; 32]) -> AccessToken {
+        AccessToken(URL_SAFE_NO_PAD.encode(random))
     }
 
     /// As it is told to the user.
@@ -38,34 +38,34 @@ impl Token {
     }
 }
 
-impl fmt::Debug for Token {
+impl fmt::Debug for AccessToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Token(..)")
+        f.write_str("AccessToken(..)")
     }
 }
 
 /// Why a request is refused, as a sentence.
-pub type Refusal = (StatusCode, &'static str);
+pub type TurnedAway = (StatusCode, &'static str);
 
-const NO_TOKEN: Refusal = (
+const NO_TOKEN: TurnedAway = (
     StatusCode::FORBIDDEN,
     "This page is for those who have its whole address: smtpress printed it at its start.",
 );
-const OTHER_NAME: Refusal = (
+const OTHER_NAME: TurnedAway = (
     StatusCode::MISDIRECTED_REQUEST,
     "There is nothing of that name here; use the address that smtpress printed.",
 );
-const OTHER_PAGE: Refusal = (StatusCode::FORBIDDEN, "Only the live page itself may ask for this.");
+const OTHER_PAGE: TurnedAway = (StatusCode::FORBIDDEN, "Only the live page itself may ask for this.");
 
 /// Lets in who may come in.
 #[derive(Debug)]
 pub struct Guard {
-    token: Option<Token>,
+    token: Option<AccessToken>,
 }
 
 impl Guard {
     /// Of a page on loopback; with a token that is all that is asked for, wherever the page is.
-    pub fn new(token: Option<Token>) -> Guard {
+    pub fn new(token: Option<AccessToken>) -> Guard {
         Guard { token }
     }
 
@@ -73,7 +73,7 @@ impl Guard {
     ///
     /// # Errors
     /// Why not.
-    pub fn admit(&self, method: &Method, query: Option<&str>, headers: &HeaderMap) -> Result<(), Refusal> {
+    pub fn admit(&self, method: &Method, query: Option<&str>, headers: &HeaderMap) -> Result<(), TurnedAway> {
         let host = headers.get(HOST).and_then(text).unwrap_or_default();
         match &self.token {
             Some(token) if !given(query).is_some_and(|guess| token.is(guess)) => return Err(NO_TOKEN),
@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn beyond_loopback_nothing_is_answered_without_the_token() {
-        let token = Token::new([7; 32]);
+        let token = AccessToken::new([7; 32]);
         let guard = Guard::new(Some(token.clone()));
         let right = format!("a=b&token={}", token.told());
         let ask =
@@ -211,7 +211,7 @@ mod tests {
         assert_eq!(ask(Method::POST, Some(&right)), None);
         let short = &right[..right.len() - 1];
         let long = format!("{right}A");
-        let other = format!("token={}", Token::new([8; 32]).told());
+        let other = format!("token={}", AccessToken::new([8; 32]).told());
         for wrong in [None, Some(""), Some("token="), Some(short), Some(&long), Some(&other), Some("token")] {
             assert_eq!(ask(Method::GET, wrong), Some(403), "{wrong:?}");
         }

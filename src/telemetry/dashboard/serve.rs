@@ -28,7 +28,7 @@ use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use super::Brake;
+use super::StopControl;
 use super::guard::Guard;
 use crate::collector::snapshot::Interval;
 use crate::telemetry::RunInProgress;
@@ -64,12 +64,12 @@ struct Sent<'a> {
 }
 
 /// The run as viewers see it.
-pub struct Board {
+pub struct LivePage {
     pages: Mutex<Pages>,
     told: watch::Sender<Broadcast>,
     seats: Arc<Semaphore>,
     guard: Guard,
-    brake: Brake,
+    stop_control: StopControl,
     files: String,
 }
 
@@ -81,15 +81,15 @@ struct Pages {
     report: Option<Arc<str>>,
 }
 
-impl Board {
+impl LivePage {
     /// Of a run that begins, whose files are in `files`.
-    pub fn new(run: RunInProgress, guard: Guard, brake: Brake, files: &Path) -> Board {
-        Board {
+    pub fn new(run: RunInProgress, guard: Guard, stop_control: StopControl, files: &Path) -> LivePage {
+        LivePage {
             pages: Mutex::new(Pages { run, page: None, report: None }),
             told: watch::channel(Broadcast::Nothing).0,
             seats: Arc::new(Semaphore::new(VIEWERS)),
             guard,
-            brake,
+            stop_control,
             files: files.display().to_string(),
         }
     }
@@ -98,7 +98,7 @@ impl Board {
     pub fn second(&self, second: &Interval) {
         let mut pages = self.pages();
         pages.run.add(second);
-        if (self.brake.asked)() {
+        if (self.stop_control.asked)() {
             pages.run.stopping();
         }
         if self.told.receiver_count() > 0 {
@@ -156,10 +156,10 @@ impl Serving {
     ///
     /// # Errors
     /// The runtime does not take the listener.
-    pub fn start(listener: TcpListener, board: Arc<Board>) -> io::Result<Serving> {
+    pub fn start(listener: TcpListener, live_page: Arc<LivePage>) -> io::Result<Serving> {
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let (enough, end) = oneshot::channel();
-        let task = tokio::spawn(serve(listener, routes(board), end));
+        let task = tokio::spawn(serve(listener, routes(live_page), end));
         Ok(Serving { enough, task })
     }
 
@@ -202,18 +202,18 @@ async fn serve(listener: tokio::net::TcpListener, routes: Router, mut end: onesh
     graceful.shutdown().await;
 }
 
-fn routes(board: Arc<Board>) -> Router {
+fn routes(live_page: Arc<LivePage>) -> Router {
     Router::new()
         .route("/", get(page))
         .route("/events", get(events))
         .route("/stop", post(stop))
-        .layer(middleware::from_fn_with_state(board.clone(), door))
-        .with_state(board)
+        .layer(middleware::from_fn_with_state(live_page.clone(), door))
+        .with_state(live_page)
 }
 
 /// Turns away who may not come in, and sends nobody away without what a browser should know.
-async fn door(State(board): State<Arc<Board>>, request: Request, next: Next) -> Response {
-    let admitted = board.guard.admit(request.method(), request.uri().query(), request.headers());
+async fn door(State(live_page): State<Arc<LivePage>>, request: Request, next: Next) -> Response {
+    let admitted = live_page.guard.admit(request.method(), request.uri().query(), request.headers());
     let mut response = match admitted {
         Ok(()) => next.run(request).await,
         Err((status, sentence)) => (status, format!("{sentence}\n")).into_response(),
@@ -233,18 +233,18 @@ async fn door(State(board): State<Arc<Board>>, request: Request, next: Next) -> 
     response
 }
 
-async fn page(State(board): State<Arc<Board>>) -> Html<Body> {
-    Html(Body::from(board.page().to_string()))
+async fn page(State(live_page): State<Arc<LivePage>>) -> Html<Body> {
+    Html(Body::from(live_page.page().to_string()))
 }
 
-async fn events(State(board): State<Arc<Board>>) -> Response {
-    let Ok(seat) = board.seats.clone().try_acquire_owned() else {
+async fn events(State(live_page): State<Arc<LivePage>>) -> Response {
+    let Ok(seat) = live_page.seats.clone().try_acquire_owned() else {
         let sentence = format!("{VIEWERS} look on already; close one of their pages.\n");
         return (StatusCode::SERVICE_UNAVAILABLE, sentence).into_response();
     };
-    let mut told = board.told.subscribe();
+    let mut told = live_page.told.subscribe();
     // The page that asks is of this second, unless the run is over meanwhile.
-    if !board.is_over() {
+    if !live_page.is_over() {
         told.mark_unchanged();
     } else {
         told.mark_changed();
@@ -272,10 +272,10 @@ async fn next_event(viewer: Option<Viewer>) -> Option<(Result<Event, Infallible>
     }
 }
 
-async fn stop(State(board): State<Arc<Board>>) -> Response {
-    if board.is_over() {
+async fn stop(State(live_page): State<Arc<LivePage>>) -> Response {
+    if live_page.is_over() {
         return (StatusCode::CONFLICT, "The run is over.\n").into_response();
     }
-    (board.brake.ask)();
+    (live_page.stop_control.ask)();
     (StatusCode::ACCEPTED, [(CONTENT_TYPE, "text/plain; charset=utf-8")], "Stopping.\n").into_response()
 }

@@ -66,17 +66,17 @@ pub fn metrics(events: impl IntoIterator<Item = RunEvent>) -> RunMetrics {
     metrics
 }
 
-fn family(name: &str) -> &'static Family {
+fn family(name: &str) -> &'static MetricFamily {
     TABLE.iter().find(|family| family.name == name).unwrap()
 }
 
 /// A family's series as text: labels and value.
 fn series(name: &str, metrics: &RunMetrics) -> Vec<String> {
-    let of = |sample: Sample<'_>| {
+    let of = |sample: MetricSample<'_>| {
         let value = match sample.value {
-            Value::Count(count) => count.to_string(),
-            Value::Number(number) => number.to_string(),
-            Value::Spread(hist) => format!("{} in {} ns", hist.count(), hist.sum_ns()),
+            SampleValue::Count(count) => count.to_string(),
+            SampleValue::Number(number) => number.to_string(),
+            SampleValue::Spread(hist) => format!("{} in {} ns", hist.count(), hist.sum_ns()),
         };
         format!("{} {value}", sample.labels.join(","))
     };
@@ -96,7 +96,7 @@ fn the_names_are_those_of_the_conventions_and_each_is_there_once() {
             assert!(!name.ends_with(suffix), "{name}");
         }
         assert!(family.help.ends_with('.'), "{name}: {}", family.help);
-        assert_eq!(family.kind == Kind::Histogram, name_of_durations(name), "{name}");
+        assert_eq!(family.kind == MetricKind::Histogram, name_of_durations(name), "{name}");
     }
 }
 
@@ -115,7 +115,7 @@ fn every_duration_that_is_recorded_is_exported() {
     let interval =
         Interval { start: Duration::ZERO, length: Duration::ZERO, tally, gauges: Gauges::default() };
     let metrics = metrics([RunEvent::Second(Arc::new(interval))]);
-    let histograms = TABLE.iter().filter(|family| family.kind == Kind::Histogram);
+    let histograms = TABLE.iter().filter(|family| family.kind == MetricKind::Histogram);
     let exported: usize = histograms.map(|family| family.samples(&metrics).len()).sum();
     assert_eq!(exported, Metric::all().count());
 }
@@ -132,8 +132,8 @@ fn every_series_has_the_labels_of_its_row_and_is_there_once() {
             assert!(seen.insert(&sample.labels), "{}: {:?} twice", family.name, sample.labels);
             assert!(!sample.labels.iter().any(|label| label.contains("hostile")), "no text of a reply");
             assert_eq!(
-                matches!(sample.value, Value::Spread(_)),
-                family.kind == Kind::Histogram,
+                matches!(sample.value, SampleValue::Spread(_)),
+                family.kind == MetricKind::Histogram,
                 "{}",
                 family.name
             );

@@ -40,14 +40,14 @@ fn a_url_is_that_of_the_receiver_or_of_its_metrics() {
         ("http://collector:80/otlp", "http://collector:80/otlp/v1/metrics"),
         ("http://[::1]:9/v1/metrics", "http://[::1]:9/v1/metrics"),
     ] {
-        assert_eq!(Receiver::new(url, here).unwrap().url.to_string(), whole, "{url}");
+        assert_eq!(OtlpReceiver::new(url, here).unwrap().url.to_string(), whole, "{url}");
     }
     for url in ["https://c:4318", "127.0.0.1:4318", "c", "", "http://u:p@c", "http://c?x=1", "ftp://c"] {
-        let wrong = Receiver::new(url, here).unwrap_err();
+        let wrong = OtlpReceiver::new(url, here).unwrap_err();
         assert!(wrong.contains("as in http://127.0.0.1:4318"), "{wrong}");
         assert!(!wrong.contains("u:p"), "no secret is said aloud: {wrong}");
     }
-    assert!(Receiver::new("http://c", |_, _| Ok(None)).unwrap_err().contains("no address"));
+    assert!(OtlpReceiver::new("http://c", |_, _| Ok(None)).unwrap_err().contains("no address"));
 }
 
 #[test]

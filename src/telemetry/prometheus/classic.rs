@@ -2,7 +2,9 @@
 
 use std::fmt::Write;
 
-use crate::telemetry::metrics::{Family, Kind, RunMetrics, Sample, TABLE, Unit, Value, buckets};
+use crate::telemetry::metrics::{
+    MetricFamily, MetricKind, MetricSample, MetricUnit, RunMetrics, SampleValue, TABLE, buckets,
+};
 
 /// All metrics as they stand.
 pub fn write(metrics: &RunMetrics) -> String {
@@ -16,18 +18,18 @@ pub fn write(metrics: &RunMetrics) -> String {
     out
 }
 
-fn one(out: &mut String, family: &Family, samples: &[Sample<'_>]) {
+fn one(out: &mut String, family: &MetricFamily, samples: &[MetricSample<'_>]) {
     let unit = match family.unit {
-        Some(Unit::Seconds) => "_seconds",
-        Some(Unit::Bytes) => "_bytes",
+        Some(MetricUnit::Seconds) => "_seconds",
+        Some(MetricUnit::Bytes) => "_bytes",
         None => "",
     };
     // The format has no type of its own for what only says something.
     let (suffix, kind) = match family.kind {
-        Kind::Counter => ("_total", "counter"),
-        Kind::Gauge => ("", "gauge"),
-        Kind::Histogram => ("", "histogram"),
-        Kind::Info => ("_info", "gauge"),
+        MetricKind::Counter => ("_total", "counter"),
+        MetricKind::Gauge => ("", "gauge"),
+        MetricKind::Histogram => ("", "histogram"),
+        MetricKind::Info => ("_info", "gauge"),
     };
     let name = format!("{}{unit}{suffix}", family.name);
     let help = family.help.replace('\\', r"\\").replace('\n', r"\n");
@@ -37,10 +39,10 @@ fn one(out: &mut String, family: &Family, samples: &[Sample<'_>]) {
         let labels: Vec<String> =
             family.labels.iter().zip(&sample.labels).map(|(name, value)| label(name, value)).collect();
         match sample.value {
-            _ if family.kind == Kind::Info => line(out, &format!("{name}{} 1", braces(&labels))),
-            Value::Count(count) => line(out, &format!("{name}{} {count}", braces(&labels))),
-            Value::Number(number) => line(out, &format!("{name}{} {number}", braces(&labels))),
-            Value::Spread(hist) => {
+            _ if family.kind == MetricKind::Info => line(out, &format!("{name}{} 1", braces(&labels))),
+            SampleValue::Count(count) => line(out, &format!("{name}{} {count}", braces(&labels))),
+            SampleValue::Number(number) => line(out, &format!("{name}{} {number}", braces(&labels))),
+            SampleValue::Spread(hist) => {
                 let bounds = buckets::BOUNDS.into_iter().map(|bound| bound.to_string());
                 let mut below = 0;
                 for (bound, count) in bounds.chain(["+Inf".to_owned()]).zip(buckets::classic(hist)) {

@@ -118,8 +118,8 @@ fn everybody_gets_the_form_that_is_asked_for() {
     assert_eq!(of("Accept: text/plain\r\n"), "text/plain; version=0.0.4; charset=utf-8");
     let open = of("Accept: text/plain;q=0.5\r\nAccept: application/openmetrics-text;version=1.0.0\r\n");
     assert_eq!(open, "application/openmetrics-text; version=1.0.0; charset=utf-8");
-    let protobuf = of(&format!("Accept: {}\r\n", Form::Protobuf.content_type()));
-    assert_eq!(protobuf, Form::Protobuf.content_type().to_lowercase());
+    let protobuf = of(&format!("Accept: {}\r\n", ExpositionFormat::Protobuf.content_type()));
+    assert_eq!(protobuf, ExpositionFormat::Protobuf.content_type().to_lowercase());
     drop(live);
 }
 

@@ -6,7 +6,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use smtpress::experiment::limit::{Finding, ShownBy, Verdict};
 use smtpress::listener::limits::{
-    Delay, EndOfData, ErrorDelay, Limits, Patterns, Rate, ShownBy as Shows, StepTimeouts,
+    Delay, EndOfData, ErrorDelay, Limits, Patterns, RateLimit, RefusalForm as Shows, StepTimeouts,
 };
 use smtpress::smtp::auth::Secret;
 use smtpress::smtp::auth::verify::Users;
@@ -107,7 +107,7 @@ fn the_limit_of_all_is_not_taken_for_that_of_a_host() {
 #[test]
 fn tls_sessions() {
     let limits = Limits {
-        tls: smtpress::listener::limits::Tls::Starttls,
+        tls: smtpress::smtp::script::TlsMode::Starttls,
         max_tls_sessions: Some(9),
         ..Limits::default()
     };
@@ -206,10 +206,11 @@ fn rate(limits: Limits, name: &str, expected: u64) -> Finding {
 #[test]
 fn rates_are_brackets_that_hold_the_truth() {
     let connections =
-        Limits { connection_rate: Some(Rate { per_second: 4.0, burst: 12 }), ..Limits::default() };
+        Limits { connection_rate: Some(RateLimit { per_second: 4.0, burst: 12 }), ..Limits::default() };
     let finding = rate(connections, "connection-rate-limited", 240);
     assert_eq!(finding.verdict, Verdict::AsExpected, "{finding:?}");
-    let messages = Limits { message_rate: Some(Rate { per_second: 5.0, burst: 20 }), ..Limits::default() };
+    let messages =
+        Limits { message_rate: Some(RateLimit { per_second: 5.0, burst: 20 }), ..Limits::default() };
     let finding = rate(messages, "rate-limited", 300);
     assert_eq!(finding.verdict, Verdict::AsExpected, "{finding:?}");
     assert!(finding.inexact.is_some() && finding.at_least < finding.at_most, "{finding:?}");

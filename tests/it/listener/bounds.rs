@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use smtpress::listener::limits::{EndOfData, ErrorDelay, Patterns, StepTimeouts};
-use smtpress::listener::{Limits, Style};
+use smtpress::listener::{Dialect, Limits};
 
 use super::client::{Client, TRANSACTION};
 use super::start;
@@ -11,13 +11,13 @@ use super::start;
 #[test]
 fn unknown_recipients_are_answered_so_often_and_the_next_ends_the_session() {
     for (style, unknown, last) in [
-        (Style::Cisco, "550 #5.1.0 Address rejected.", "550 Too many invalid recipients"),
+        (Dialect::Cisco, "550 #5.1.0 Address rejected.", "550 Too many invalid recipients"),
         (
-            Style::Postfix,
+            Dialect::Postfix,
             "550 5.1.1 <nobody1@x.example>: Recipient address rejected: User unknown in local recipient table",
             "421 4.7.0 mx.recipient.example Error: too many errors",
         ),
-        (Style::Exim, "550 Unknown user", "550 Rejected for too many bad recipients"),
+        (Dialect::Exim, "550 Unknown user", "550 Rejected for too many bad recipients"),
     ] {
         let listener = start(Limits {
             style,
@@ -51,12 +51,12 @@ fn content(octets: usize) -> String {
 #[test]
 fn a_session_accepts_so_many_octets_of_content() {
     for (style, reply) in [
-        (Style::Cisco, "452 #4.7.28 Session exceeded transfer quota"),
+        (Dialect::Cisco, "452 #4.7.28 Session exceeded transfer quota"),
         (
-            Style::Postfix,
+            Dialect::Postfix,
             "421 4.4.2 mx.recipient.example Error: message size limit for this connection reached",
         ),
-        (Style::Exim, "452 Session exceeded transfer quota"),
+        (Dialect::Exim, "452 Session exceeded transfer quota"),
     ] {
         let listener = start(Limits { style, max_session_bytes: Some(100), ..Limits::default() });
         let greeted = || {
@@ -91,9 +91,9 @@ fn a_session_accepts_so_many_octets_of_content() {
 #[test]
 fn commands_without_use_are_answered_so_often_between_messages() {
     for (style, last) in [
-        (Style::Cisco, "421 Exceeded bad SMTP command limit, disconnecting"),
-        (Style::Postfix, "421 4.7.0 mx.recipient.example Error: too many errors"),
-        (Style::Exim, "554 Too many nonmail commands"),
+        (Dialect::Cisco, "421 Exceeded bad SMTP command limit, disconnecting"),
+        (Dialect::Postfix, "421 4.7.0 mx.recipient.example Error: too many errors"),
+        (Dialect::Exim, "554 Too many nonmail commands"),
     ] {
         let listener = start(Limits { style, max_junk_commands: Some(4), ..Limits::default() });
         let mut client = Client::greeted(&listener);
@@ -158,9 +158,9 @@ fn a_tarpit_holds_back_the_replies_to_errors_from_its_number_on() {
 #[test]
 fn a_path_may_have_so_many_octets() {
     for (style, reply) in [
-        (Style::Cisco, "553 #5.1.3 Path too long"),
-        (Style::Postfix, "501 5.5.4 Error: path too long"),
-        (Style::Exim, "501 path too long"),
+        (Dialect::Cisco, "553 #5.1.3 Path too long"),
+        (Dialect::Postfix, "501 5.5.4 Error: path too long"),
+        (Dialect::Exim, "501 path too long"),
     ] {
         let listener = start(Limits { style, max_path_length: Some(40), ..Limits::default() });
         let path = |octets: usize| format!("<{}@b.example>", "x".repeat(octets - "<@b.example>".len()));
@@ -220,9 +220,9 @@ fn each_state_has_a_time_out_of_its_own_in_the_style_s_words() {
         (StepTimeouts { body: short, ..none }, format!("{hello}{mail}{rcpt}{data}x")),
     ];
     for (style, words) in [
-        (Style::Cisco, "421 #4.4.2 Idle timeout, closing connection"),
-        (Style::Postfix, "421 4.4.2 mx.recipient.example Error: timeout exceeded"),
-        (Style::Exim, "421 mx.recipient.example: SMTP command timeout - closing connection"),
+        (Dialect::Cisco, "421 #4.4.2 Idle timeout, closing connection"),
+        (Dialect::Postfix, "421 4.4.2 mx.recipient.example Error: timeout exceeded"),
+        (Dialect::Exim, "421 mx.recipient.example: SMTP command timeout - closing connection"),
     ] {
         for (state, (step_timeouts, says)) in states.iter().enumerate() {
             let limits = Limits {

@@ -15,7 +15,7 @@ fn trusting(texts: &[&str], proxy: bool, xclient: bool) -> Limits {
         proxy,
         xclient,
         max_connections_per_host: Some(1),
-        style: Style::Postfix,
+        style: Dialect::Postfix,
         ..Limits::default()
     }
 }

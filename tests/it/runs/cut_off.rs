@@ -74,9 +74,9 @@ fn while_the_name_is_looked_up_or_the_connection_made() {
 #[test]
 fn sessions_of_a_closed_load_that_are_never_greeted() {
     use smtpress::generator::Stop;
-    use smtpress::listener::limits::{Limits, ShownBy};
+    use smtpress::listener::limits::{Limits, RefusalForm};
     // No arrival starts, and the reason is still reported.
-    let limits = Limits { max_connections: Some(0), shown_by: ShownBy::NoGreeting, ..Limits::default() };
+    let limits = Limits { max_connections: Some(0), shown_by: RefusalForm::NoGreeting, ..Limits::default() };
     let stops = vec![(ms(2200), Stop::Now)];
     let stage = Stage { limits, stops, ..Stage::default() };
     let told = stage.run(&plan(vec![phase(shared(4, 2), None, Unit::Message)]));

@@ -2,7 +2,7 @@
 //! refusals in each way of showing, replies at each step, resets, closes, silence and nonsense, a death in mid-run.
 
 use smtpress::collector::Outcome;
-use smtpress::listener::limits::{Delay, Forced, Limits, ShownBy};
+use smtpress::listener::limits::{Delay, Forced, Limits, RefusalForm};
 use smtpress::plan::{Messages, Unit};
 use smtpress::smtp::Step;
 use smtpress::smtp::script::Pipelining;
@@ -18,10 +18,10 @@ const STEPS: [Step; 6] = [Step::Greeting, Step::Hello, Step::Mail, Step::Rcpt, S
 fn a_limit_on_connections_in_each_way_of_showing() {
     side_by_side(
         [
-            (ShownBy::Reply, "too-many-connections-from-host"),
-            (ShownBy::Reset, "reset-before-greeting"),
-            (ShownBy::Close, "closed-before-greeting"),
-            (ShownBy::NoGreeting, "no-greeting"),
+            (RefusalForm::Reply, "too-many-connections-from-host"),
+            (RefusalForm::Reset, "reset-before-greeting"),
+            (RefusalForm::Close, "closed-before-greeting"),
+            (RefusalForm::NoGreeting, "no-greeting"),
         ],
         |(shown_by, condition)| {
             side_by_side(UNITS, |unit| {
@@ -36,7 +36,7 @@ fn a_limit_on_connections_in_each_way_of_showing() {
                 assert!(told.met(condition) > 0, "{shown_by:?} {unit:?}: {:?}", told.summary.conditions);
                 assert!(told.of(Outcome::Accepted) > 20, "{shown_by:?} {unit:?}: {:?}", told.counts());
                 let failed =
-                    if shown_by == ShownBy::NoGreeting { Outcome::TimedOut } else { Outcome::Refused };
+                    if shown_by == RefusalForm::NoGreeting { Outcome::TimedOut } else { Outcome::Refused };
                 // An arrival that meets no session opens one, and ends as that does.
                 assert_eq!(told.of(Outcome::Accepted) + told.of(failed), 100, "{shown_by:?} {unit:?}");
                 assert_eq!(told.of(failed), told.counts().refused, "{shown_by:?} {unit:?}");

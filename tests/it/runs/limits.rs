@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use smtpress::collector::{Metric, Outcome};
-use smtpress::listener::limits::{Delay, Limits, ShownBy};
+use smtpress::listener::limits::{Delay, Limits, RefusalForm};
 use smtpress::load::LoadModel;
 use smtpress::plan::{Messages, Unit};
 use smtpress::smtp::Step;
@@ -128,7 +128,7 @@ fn a_listener_that_never_greets() {
             plan.phases[0].graceful_stop = SECOND;
             plan.script.timeouts.greeting = timeout;
             let limits =
-                Limits { max_connections: Some(0), shown_by: ShownBy::NoGreeting, ..Limits::default() };
+                Limits { max_connections: Some(0), shown_by: RefusalForm::NoGreeting, ..Limits::default() };
             let told = run(&plan, limits);
             let ended = if timeout < SECOND { Outcome::TimedOut } else { Outcome::Interrupted };
             assert_eq!(told.of(ended), 40, "{timeout:?} {unit:?} {:?}", told.counts());

@@ -5,7 +5,7 @@ use std::time::Duration;
 use smtpress::collector::Outcome;
 use smtpress::condition::Condition;
 use smtpress::generator::Stop;
-use smtpress::listener::limits::{Delay, Limits, ShownBy};
+use smtpress::listener::limits::{Delay, Limits, RefusalForm};
 use smtpress::load::{Curve, LoadModel, Spacing, Think};
 use smtpress::plan::{Messages, Unit};
 use smtpress::smtp::Step;
@@ -224,7 +224,7 @@ fn a_second_stop_ends_all_at_once() {
 #[test]
 fn waiting_costs_no_processor() {
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let mute = Limits { max_connections: Some(0), shown_by: ShownBy::NoGreeting, ..Limits::default() };
+    let mute = Limits { max_connections: Some(0), shown_by: RefusalForm::NoGreeting, ..Limits::default() };
     let held = LoadModel::Held { sessions: 50, rate: f64::INFINITY };
     let thinking = sessions(&[(ms(0), 50.0)], 20 * SECOND);
     let slow = delayed(|delays| delays.body = Delay::fixed(20 * SECOND));

@@ -13,7 +13,7 @@ use smtpress::collector::tally::Counts;
 use smtpress::collector::{Metric, Outcome};
 use smtpress::generator::{Local, Runner, Stop};
 use smtpress::listener::ledger::LedgerSnapshot;
-use smtpress::listener::limits::{Delays, Limits};
+use smtpress::listener::limits::{Limits, ReplyDelays};
 use smtpress::load::{Curve, LoadModel, Shard, Spacing, Think};
 use smtpress::mail::{Size, Spec};
 use smtpress::net::address::Target;
@@ -120,7 +120,7 @@ pub fn messages(unit: Unit) -> Messages {
 pub const UNITS: [Unit; 2] = [Unit::Message, Unit::Session];
 
 /// A listener that answers each step at its delay.
-pub fn delayed(change: impl FnOnce(&mut Delays)) -> Limits {
+pub fn delayed(change: impl FnOnce(&mut ReplyDelays)) -> Limits {
     let mut limits = Limits::default();
     change(&mut limits.delays);
     limits

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
-use smtpress::listener::limits::{Forced, Limits, Tls};
+use smtpress::listener::limits::{Forced, Limits, TlsMode};
 use smtpress::listener::{self, Listener};
 
 use super::limits;
@@ -60,7 +60,7 @@ fn secure(listener: &Listener, stream: TcpStream) -> BufReader<StreamOwned<Clien
 
 #[test]
 fn after_the_handshake_everything_begins_anew() {
-    let listener = start(limits(Tls::Starttls));
+    let listener = start(limits(TlsMode::Starttls));
     let mut plain = starttls(&listener);
     assert!(say(&mut plain, "MAIL FROM:<a@sender.example>").starts_with("250"));
     assert!(say(&mut plain, "STARTTLS").starts_with("220"));
@@ -80,7 +80,7 @@ fn after_the_handshake_everything_begins_anew() {
 
 #[test]
 fn what_stands_behind_starttls_is_never_read_as_a_command() {
-    let listener = start(limits(Tls::Starttls));
+    let listener = start(limits(TlsMode::Starttls));
     let mut stream = starttls(&listener);
     let refused = say(&mut stream, "STARTTLS\r\nMAIL FROM:<a@sender.example>\r\nNOOP");
     assert!(refused.starts_with("554 "), "{refused}");
@@ -100,7 +100,7 @@ fn what_stands_behind_starttls_is_never_read_as_a_command() {
 fn injection_while_the_go_ahead_is_held_back() {
     let reply = Forced { step: smtpress::smtp::Step::Starttls, reply: "220 go".to_owned(), probability: 1.0 };
     // Delayed at STARTTLS by what stands before it in the group.
-    let listener = start(Limits { replies: vec![reply], ..limits(Tls::Starttls) });
+    let listener = start(Limits { replies: vec![reply], ..limits(TlsMode::Starttls) });
     let mut stream = starttls(&listener);
     let answered = say(&mut stream, "NOOP\r\nSTARTTLS\r\nQUIT");
     assert!(answered.starts_with("250"), "{answered}");
@@ -111,7 +111,7 @@ fn injection_while_the_go_ahead_is_held_back() {
 
 #[test]
 fn a_client_that_vanishes_in_the_handshake_leaves_nothing_behind() {
-    let listener = start(Limits { max_tls_sessions: Some(1), ..limits(Tls::Starttls) });
+    let listener = start(Limits { max_tls_sessions: Some(1), ..limits(TlsMode::Starttls) });
     for _ in 0..3 {
         let mut stream = starttls(&listener);
         assert!(say(&mut stream, "STARTTLS").starts_with("220"), "the place of the one before is free");
@@ -124,9 +124,9 @@ fn a_client_that_vanishes_in_the_handshake_leaves_nothing_behind() {
 
 #[test]
 fn a_client_that_never_shakes_hands_is_closed_by_the_idle_limit() {
-    for tls in [Tls::Starttls, Tls::Implicit] {
+    for tls in [TlsMode::Starttls, TlsMode::Implicit] {
         let listener = start(Limits { idle_timeout: Some(Duration::from_millis(200)), ..limits(tls) });
-        let mut stream = if tls == Tls::Starttls {
+        let mut stream = if tls == TlsMode::Starttls {
             let mut stream = starttls(&listener);
             assert!(say(&mut stream, "STARTTLS").starts_with("220"));
             stream
@@ -146,12 +146,13 @@ fn a_client_that_never_shakes_hands_is_closed_by_the_idle_limit() {
 fn its_certificate_is_written_out() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("listener.pem");
-    let listener = start(Limits { certificate_out: Some(path.clone()), ..limits(Tls::Implicit) });
+    let listener = start(Limits { certificate_out: Some(path.clone()), ..limits(TlsMode::Implicit) });
     let read = smtpress::net::address::tls::certificates(&std::fs::read(&path).unwrap()).unwrap();
     assert_eq!(read[0], *listener.certificate().unwrap());
     let mut stream = secure(&listener, connect(&listener));
     assert!(reply(&mut stream).starts_with("220"));
-    let nowhere = Limits { certificate_out: Some(directory.path().join("no/file")), ..limits(Tls::Implicit) };
+    let nowhere =
+        Limits { certificate_out: Some(directory.path().join("no/file")), ..limits(TlsMode::Implicit) };
     let error = listener::start("127.0.0.1:0".parse().unwrap(), nowhere, 7, 1).unwrap_err().to_string();
     assert!(error.contains("no/file"), "{error}");
 }

@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use smtpress::collector::Outcome;
-use smtpress::listener::limits::{Limits, Tls};
+use smtpress::listener::limits::{Limits, TlsMode};
 use smtpress::plan::Logins;
 use smtpress::smtp::auth::verify::Users;
 use smtpress::smtp::auth::{Login, Mechanism, Secret};
-use smtpress::smtp::script;
 
 use super::super::runs::stage::{run, side_by_side};
 use super::{limits, one_by_one};
@@ -17,16 +16,14 @@ fn login(mechanism: Mechanism, secret: &str) -> Logins {
     Logins { users: vec![Login::new(mechanism, "load", Secret::new(secret))], random: false }
 }
 
-fn strict(tls: Tls) -> Limits {
+fn strict(tls: TlsMode) -> Limits {
     let users = Users::new([("load".to_owned(), Secret::new("right"))]);
     Limits { users: Some(Arc::new(users)), require_auth: true, auth_requires_encryption: true, ..limits(tls) }
 }
 
 #[test]
 fn each_mechanism_logs_in_over_tls_in_full_and_resumed_sessions() {
-    for (client, server) in
-        [(script::TlsMode::Starttls, Tls::Starttls), (script::TlsMode::Implicit, Tls::Implicit)]
-    {
+    for (client, server) in [(TlsMode::Starttls, TlsMode::Starttls), (TlsMode::Implicit, TlsMode::Implicit)] {
         side_by_side(Mechanism::ALL, |mechanism| {
             let mut plan = one_by_one(6, client);
             assert!(!plan.script.clear_text_login);
@@ -45,12 +42,11 @@ fn each_mechanism_logs_in_over_tls_in_full_and_resumed_sessions() {
 
 #[test]
 fn without_tls_neither_a_login_nor_a_message_goes_out() {
-    for (asked, condition) in
-        [(script::TlsMode::None, "encryption-required"), (script::TlsMode::Starttls, "tls-unavailable")]
+    for (asked, condition) in [(TlsMode::None, "encryption-required"), (TlsMode::Starttls, "tls-unavailable")]
     {
         let mut plan = one_by_one(3, asked);
         plan.logins = login(Mechanism::Plain, "right");
-        let told = run(&plan, strict(Tls::None));
+        let told = run(&plan, strict(TlsMode::None));
         assert_eq!(told.met(condition), 3);
         let ledger = told.ledger;
         assert_eq!((ledger.logins, ledger.failed_logins, ledger.messages), (0, 0, 0));

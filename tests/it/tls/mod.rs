@@ -11,15 +11,14 @@ use std::sync::Arc;
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyPair, date_time_ymd};
 use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
-use smtpress::listener::limits::{Limits, Tls};
+use smtpress::listener::limits::{Limits, TlsMode};
 use smtpress::net::address::tls::Credential;
 use smtpress::plan::{Messages, Plan, Unit};
-use smtpress::smtp::script;
 
 use super::runs::stage::{phase, plan, shared};
 
 /// Messages over sessions that carry one each, one after the other, on one thread.
-fn one_by_one(messages: u64, tls: script::TlsMode) -> Plan {
+fn one_by_one(messages: u64, tls: TlsMode) -> Plan {
     let mut plan = plan(vec![phase(shared(messages, 1), None, Unit::Message)]);
     plan.messages = Messages::Fixed(1);
     plan.threads = 1;
@@ -27,7 +26,7 @@ fn one_by_one(messages: u64, tls: script::TlsMode) -> Plan {
     plan
 }
 
-fn limits(tls: Tls) -> Limits {
+fn limits(tls: TlsMode) -> Limits {
     Limits { tls, ..Limits::default() }
 }
 

@@ -3,20 +3,20 @@
 use smtpress::collector::summary::ConditionRow;
 use smtpress::collector::{Metric, Outcome};
 use smtpress::listener::certificate;
-use smtpress::listener::limits::{Limits, Tls};
+use smtpress::listener::limits::{Limits, TlsMode};
 use smtpress::load::LoadModel;
 use smtpress::mail::Size;
 use smtpress::net::address::tls::Version;
 use smtpress::plan::Unit;
 use smtpress::smtp::Step;
-use smtpress::smtp::script::{self, Pipelining};
+use smtpress::smtp::script::Pipelining;
 
 use super::super::runs::stage::{SECOND, Stage, Told, phase, plan, run, shared, side_by_side};
 use super::{ALWAYS, AUTHORITY, credential, limits, marked, of_a_client, one_by_one};
 
 /// Both ways to TLS, on either side.
-const WAYS: [(script::TlsMode, Tls); 2] =
-    [(script::TlsMode::Starttls, Tls::Starttls), (script::TlsMode::Implicit, Tls::Implicit)];
+const WAYS: [(TlsMode, TlsMode); 2] =
+    [(TlsMode::Starttls, TlsMode::Starttls), (TlsMode::Implicit, TlsMode::Implicit)];
 
 /// Full and resumed handshakes as our books have them.
 fn handshakes(told: &Told) -> (u64, u64) {
@@ -46,7 +46,7 @@ fn messages_arrive_as_they_were_sent_and_every_handshake_is_counted() {
             plan.mail.size = Size::Uniform { min: 600, max: 300_000 };
             run(&plan, limits(server))
         };
-        let plain = of(script::TlsMode::None, Tls::None);
+        let plain = of(TlsMode::None, TlsMode::None);
         for (client, server) in WAYS {
             let told = of(client, server);
             assert_eq!(told.of(Outcome::Accepted), 200, "{client:?}");
@@ -77,8 +77,8 @@ fn a_message_that_the_kernel_cannot_take_at_once_arrives_whole() {
         plan.mail.size = Size::Fixed(7 << 20);
         run(&plan, limits(server))
     };
-    let plain = of(script::TlsMode::None, Tls::None);
-    let told = of(script::TlsMode::Implicit, Tls::Implicit);
+    let plain = of(TlsMode::None, TlsMode::None);
+    let told = of(TlsMode::Implicit, TlsMode::Implicit);
     assert_eq!(told.of(Outcome::Accepted), 3, "{:?}", told.summary.conditions);
     assert_eq!(
         (told.ledger.digest, told.ledger.content_bytes),
@@ -109,10 +109,10 @@ fn a_worker_resumes_its_sessions_or_makes_every_handshake_in_full() {
 
 #[test]
 fn each_worker_begins_with_a_full_handshake() {
-    let mut plan = one_by_one(60, script::TlsMode::Implicit);
+    let mut plan = one_by_one(60, TlsMode::Implicit);
     plan.phases[0].load.model = shared(60, 2);
     plan.threads = 2;
-    let told = run(&plan, limits(Tls::Implicit));
+    let told = run(&plan, limits(TlsMode::Implicit));
     let (full, resumed) = handshakes(&told);
     assert!((1..=2).contains(&full) && full + resumed == 60, "{full} full, {resumed} resumed");
 }
@@ -151,19 +151,19 @@ fn a_certificate_that_is_not_trusted_ends_the_session_and_the_reason_is_told() {
 
 #[test]
 fn a_name_is_verified_as_it_was_given() {
-    let mut plan = one_by_one(2, script::TlsMode::Implicit);
+    let mut plan = one_by_one(2, TlsMode::Implicit);
     plan.tls.name = Some("mx.recipient.example".try_into().unwrap());
-    assert_eq!(run(&plan, limits(Tls::Implicit)).of(Outcome::Accepted), 2);
+    assert_eq!(run(&plan, limits(TlsMode::Implicit)).of(Outcome::Accepted), 2);
     plan.tls.name = Some("mx.other.example".try_into().unwrap());
-    let told = run(&plan, limits(Tls::Implicit));
+    let told = run(&plan, limits(TlsMode::Implicit));
     assert!(only(&told).sample.contains("it is not for mx.other.example"), "{}", only(&told).sample);
 }
 
 #[test]
 fn a_certificate_that_is_named_itself_is_trusted_though_it_is_an_authoritys() {
     let made = marked(&["127.0.0.1"], ALWAYS, AUTHORITY);
-    let listener = || Limits { credential: Some(made.clone()), ..limits(Tls::Implicit) };
-    let mut plan = one_by_one(2, script::TlsMode::Implicit);
+    let listener = || Limits { credential: Some(made.clone()), ..limits(TlsMode::Implicit) };
+    let mut plan = one_by_one(2, TlsMode::Implicit);
     plan.tls.authorities = Some(made.chain.clone());
     assert_eq!(run(&plan, listener()).of(Outcome::Accepted), 2);
     plan.tls.name = Some("mx.other.example".try_into().unwrap());
@@ -208,7 +208,7 @@ fn a_client_s_certificate_that_is_required() {
 
 #[test]
 fn starttls_that_is_not_offered_sends_nothing_in_clear_text() {
-    let told = run(&one_by_one(5, script::TlsMode::Starttls), Limits::default());
+    let told = run(&one_by_one(5, TlsMode::Starttls), Limits::default());
     assert_eq!((told.met("tls-unavailable"), told.of(Outcome::Refused)), (5, 5), "{:?}", told.counts());
     assert_eq!((told.ledger.messages, told.ledger.content_bytes), (0, 0));
     assert_eq!(told.counts().attempted, 0, "not even MAIL");
@@ -218,7 +218,7 @@ fn starttls_that_is_not_offered_sends_nothing_in_clear_text() {
 #[test]
 fn a_listener_without_tls_on_an_implicit_port_is_no_listener_with_it() {
     // It greets in clear text, and what it says there is no greeting.
-    let told = run(&one_by_one(3, script::TlsMode::Implicit), Limits::default());
+    let told = run(&one_by_one(3, TlsMode::Implicit), Limits::default());
     assert_eq!((told.met("tls-failure"), told.of(Outcome::Refused)), (3, 3));
     assert!(only(&told).sample.contains("220 mx.recipient.example"), "{}", only(&told).sample);
     assert_eq!(told.ledger.messages, 0);
@@ -226,9 +226,9 @@ fn a_listener_without_tls_on_an_implicit_port_is_no_listener_with_it() {
 
 #[test]
 fn starttls_on_an_implicit_port_waits_for_a_greeting_that_never_comes() {
-    let mut plan = one_by_one(2, script::TlsMode::Starttls);
+    let mut plan = one_by_one(2, TlsMode::Starttls);
     plan.script.timeouts.greeting = SECOND / 5;
-    let told = run(&plan, limits(Tls::Implicit));
+    let told = run(&plan, limits(TlsMode::Implicit));
     assert_eq!((told.met("no-greeting"), told.of(Outcome::TimedOut)), (2, 2), "{:?}", told.counts());
 }
 
@@ -237,10 +237,14 @@ fn a_limit_on_connections_is_read_before_tls_and_after_it() {
     for (before, step) in [(true, Step::Tls), (false, Step::Greeting)] {
         let held = LoadModel::Held { sessions: 12, rate: 400.0 };
         let mut plan = plan(vec![phase(held, Some(SECOND), Unit::Session)]);
-        plan.script.tls = script::TlsMode::Implicit;
+        plan.script.tls = TlsMode::Implicit;
         let told = run(
             &plan,
-            Limits { max_connections_per_host: Some(8), refuse_before_tls: before, ..limits(Tls::Implicit) },
+            Limits {
+                max_connections_per_host: Some(8),
+                refuse_before_tls: before,
+                ..limits(TlsMode::Implicit)
+            },
         );
         let row = only(&told);
         let seen = (row.key.condition.as_str(), row.key.step, row.key.code, row.count);
@@ -259,24 +263,24 @@ fn tls_sessions_over_the_limit() {
         plan.script.tls = client;
         let told = run(&plan, Limits { max_tls_sessions: Some(5), ..limits(server) });
         let row = only(&told);
-        let step = if server == Tls::Starttls { Step::Starttls } else { Step::Greeting };
+        let step = if server == TlsMode::Starttls { Step::Starttls } else { Step::Greeting };
         assert_eq!((row.key.condition.as_str(), row.key.step, row.count), ("too-many-tls-sessions", step, 4));
         assert_eq!(row.sample, "421 #4.4.5 Too many TLS sessions at this time");
         assert_eq!((told.of(Outcome::Accepted), told.ledger.tls_sessions_peak), (5, 5));
     }
     // A place that was given back can be taken again.
     let told = run(
-        &one_by_one(20, script::TlsMode::Starttls),
-        Limits { max_tls_sessions: Some(1), ..limits(Tls::Starttls) },
+        &one_by_one(20, TlsMode::Starttls),
+        Limits { max_tls_sessions: Some(1), ..limits(TlsMode::Starttls) },
     );
     assert_eq!(told.of(Outcome::Accepted), 20, "{:?}", told.summary.conditions);
 }
 
 #[test]
 fn starttls_that_meets_a_temporary_reason() {
-    let mut plan = one_by_one(60, script::TlsMode::Starttls);
+    let mut plan = one_by_one(60, TlsMode::Starttls);
     plan.phases[0].graceful_stop = 20 * SECOND;
-    let told = run(&plan, Limits { tls_error_rate: 0.3, ..limits(Tls::Starttls) });
+    let told = run(&plan, Limits { tls_error_rate: 0.3, ..limits(TlsMode::Starttls) });
     assert!(told.of(Outcome::Accepted) > 0 && told.met("tls-unavailable") > 0, "{:?}", told.counts());
     let row = only(&told);
     assert_eq!((row.key.step, row.key.code), (Step::Starttls, Some(454)));
@@ -285,12 +289,12 @@ fn starttls_that_meets_a_temporary_reason() {
 
 #[test]
 fn encryption_that_is_required() {
-    let required = || Limits { require_starttls: true, ..limits(Tls::Starttls) };
-    let told = run(&one_by_one(5, script::TlsMode::None), required());
+    let required = || Limits { require_starttls: true, ..limits(TlsMode::Starttls) };
+    let told = run(&one_by_one(5, TlsMode::None), required());
     assert_eq!((told.met("encryption-required"), told.of(Outcome::Rejected)), (5, 5));
-    assert_eq!(run(&one_by_one(5, script::TlsMode::Starttls), required()).of(Outcome::Accepted), 5);
-    let implicit = Limits { require_starttls: true, ..limits(Tls::Implicit) };
-    assert_eq!(run(&one_by_one(5, script::TlsMode::Implicit), implicit).of(Outcome::Accepted), 5);
+    assert_eq!(run(&one_by_one(5, TlsMode::Starttls), required()).of(Outcome::Accepted), 5);
+    let implicit = Limits { require_starttls: true, ..limits(TlsMode::Implicit) };
+    assert_eq!(run(&one_by_one(5, TlsMode::Implicit), implicit).of(Outcome::Accepted), 5);
 }
 
 #[test]

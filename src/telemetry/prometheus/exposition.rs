@@ -2,7 +2,7 @@
 
 /// A form of the metrics. In this order they are preferred where only a wildcard speaks for them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Form {
+pub enum ExpositionFormat {
     /// Prometheus' delimited messages, with native histograms.
     Protobuf,
     /// OpenMetrics text 1.0.0.
@@ -11,17 +11,18 @@ pub enum Form {
     Classic,
 }
 
-impl Form {
-    const ALL: [Form; 3] = [Form::Protobuf, Form::OpenMetrics, Form::Classic];
+impl ExpositionFormat {
+    const ALL: [ExpositionFormat; 3] =
+        [ExpositionFormat::Protobuf, ExpositionFormat::OpenMetrics, ExpositionFormat::Classic];
 
     /// The media type with its parameters.
     pub const fn content_type(self) -> &'static str {
         match self {
-            Form::Protobuf => {
+            ExpositionFormat::Protobuf => {
                 "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
             }
-            Form::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
-            Form::Classic => "text/plain; version=0.0.4; charset=utf-8",
+            ExpositionFormat::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            ExpositionFormat::Classic => "text/plain; version=0.0.4; charset=utf-8",
         }
     }
 
@@ -29,25 +30,31 @@ impl Form {
     /// `escaping`) change nothing for plain names.
     const fn parameters(self) -> &'static [(&'static str, &'static str)] {
         match self {
-            Form::Protobuf => &[("proto", "io.prometheus.client.metricfamily"), ("encoding", "delimited")],
-            Form::OpenMetrics => &[("version", "1.0.0")],
-            Form::Classic => &[("version", "0.0.4")],
+            ExpositionFormat::Protobuf => {
+                &[("proto", "io.prometheus.client.metricfamily"), ("encoding", "delimited")]
+            }
+            ExpositionFormat::OpenMetrics => &[("version", "1.0.0")],
+            ExpositionFormat::Classic => &[("version", "0.0.4")],
         }
     }
 
     /// The form for a header `Accept`; classic text without one, and where nothing we have is liked: a scraper that cannot
     /// read it says so more clearly than one that got nothing.
-    pub fn liked(accept: &str) -> Form {
-        let ranges: Vec<Range> = accept.split(',').filter_map(Range::read).collect();
-        let liking = |form: Form| {
+    pub fn liked(accept: &str) -> ExpositionFormat {
+        let ranges: Vec<MediaRange> = accept.split(',').filter_map(MediaRange::read).collect();
+        let liking = |form: ExpositionFormat| {
             // The range that says most about a form speaks for it.
             let own = ranges.iter().filter_map(|range| Some((range.speaks_for(form)?, range.quality)));
             let (says, quality) = own.max_by_key(|(says, quality)| (*says, *quality))?;
             // Where a form is called by its name, the richer one is meant.
-            let rank = if says >= NAMED { Form::Classic as u8 - form as u8 } else { form as u8 };
+            let rank = if says >= NAMED { ExpositionFormat::Classic as u8 - form as u8 } else { form as u8 };
             (quality > 0).then_some(((quality, says.min(NAMED), rank), form))
         };
-        Form::ALL.into_iter().filter_map(liking).max().map_or(Form::Classic, |(_, form)| form)
+        ExpositionFormat::ALL
+            .into_iter()
+            .filter_map(liking)
+            .max()
+            .map_or(ExpositionFormat::Classic, |(_, form)| form)
     }
 }
 
@@ -55,7 +62,7 @@ impl Form {
 const NAMED: usize = 2;
 
 /// One of the ranges that are accepted, in lower case.
-struct Range {
+struct MediaRange {
     kind: String,
     subtype: String,
     parameters: Vec<(String, String)>,
@@ -63,14 +70,14 @@ struct Range {
     quality: u32,
 }
 
-impl Range {
+impl MediaRange {
     /// `None`: it is none, and says nothing.
-    fn read(text: &str) -> Option<Range> {
+    fn read(text: &str) -> Option<MediaRange> {
         let mut parts = text.split(';').map(|part| part.trim().to_ascii_lowercase());
         let media = parts.next()?;
         let (kind, subtype) = media.split_once('/')?;
         let mut range =
-            Range { kind: kind.into(), subtype: subtype.into(), parameters: Vec::new(), quality: 1000 };
+            MediaRange { kind: kind.into(), subtype: subtype.into(), parameters: Vec::new(), quality: 1000 };
         for part in parts.filter(|part| !part.is_empty()) {
             let (name, value) = part.split_once('=')?;
             let (name, value) = (name.trim(), value.trim().trim_matches('"'));
@@ -85,7 +92,7 @@ impl Range {
     }
 
     /// How much it says about a form: 0 for all of everything, more the closer it describes it; `None`: it does not mean it.
-    fn speaks_for(&self, form: Form) -> Option<usize> {
+    fn speaks_for(&self, form: ExpositionFormat) -> Option<usize> {
         let (kind, subtype) = form.content_type().split(';').next()?.split_once('/')?;
         match (self.kind.as_str(), self.subtype.as_str()) {
             ("*", "*") => return Some(0),
@@ -99,7 +106,7 @@ impl Range {
                 Some((_, own)) if own == value => says += 1,
                 Some(_) => return None,
                 // There are other messages of that type, and only one text of it.
-                None if form == Form::Protobuf => return None,
+                None if form == ExpositionFormat::Protobuf => return None,
                 None => {}
             }
         }
@@ -110,7 +117,7 @@ impl Range {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use Form::{Classic, OpenMetrics, Protobuf};
+    use ExpositionFormat::{Classic, OpenMetrics, Protobuf};
 
     const PROTOBUF: &str =
         "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited";
@@ -135,7 +142,7 @@ mod tests {
             ";;;,,q=1,/",
             "*/*;q=0",
         ] {
-            assert_eq!(Form::liked(accept), Classic, "{accept}");
+            assert_eq!(ExpositionFormat::liked(accept), Classic, "{accept}");
         }
     }
 
@@ -181,7 +188,7 @@ mod tests {
             (format!("{TEXT};q=2, text/plain;q=0.1"), Classic),
             (format!("{TEXT};q=, text/plain;q=0.1"), Classic),
         ] {
-            assert_eq!(Form::liked(&accept), form, "{accept}");
+            assert_eq!(ExpositionFormat::liked(&accept), form, "{accept}");
         }
     }
 }

@@ -7,7 +7,7 @@
 //!   the entry says so, and the words are ours or the RFC's.
 //! - Postfix and Exim have no such limit here and there; they then say what they say to the nearest thing.
 
-use super::limits::Style;
+use super::limits::Dialect;
 use crate::condition::Condition;
 
 /// Writes the enum and its texts from one table, so that each saying stands in one place.
@@ -29,12 +29,12 @@ macro_rules! sayings {
             }
 
             /// The reply's pattern, lines separated by `\n`.
-            pub const fn pattern(self, style: Style) -> &'static str {
+            pub const fn pattern(self, style: Dialect) -> &'static str {
                 match self {
                     $(Saying::$name => match style {
-                        Style::Cisco => $cisco,
-                        Style::Postfix => $postfix,
-                        Style::Exim => $exim,
+                        Dialect::Cisco => $cisco,
+                        Dialect::Postfix => $postfix,
+                        Dialect::Exim => $exim,
                     },)*
                 }
             }
@@ -99,7 +99,7 @@ sayings! {
     TooManyMessages, Some(Condition::TooManyMessagesPerSession),
         "421 #4.x.2 Too many messages for this session", "421 4.7.0 {host} Error: too many messages for this session",
         "421 too many messages in this connection";
-    /// Octets of content of a session over the limit. None of the three has such a limit; the words are ours.
+    /// Bytes of content of a session over the limit. None of the three has such a limit; the words are ours.
     SessionBytes, Some(Condition::SessionBytesExceeded),
         "452 #4.7.28 Session exceeded transfer quota",
         "421 4.4.2 {host} Error: message size limit for this connection reached",
@@ -316,14 +316,14 @@ mod tests {
     use crate::smtp::Reply;
 
     /// What a client would receive.
-    fn said(saying: Saying, style: Style) -> String {
+    fn said(saying: Saying, style: Dialect) -> String {
         let pattern = saying.pattern(style);
         pattern.replace("{host}", "mx.example").replace("{peer}", "192.0.2.1").replace("{arg}", "x")
     }
 
     #[test]
     fn every_saying_is_a_reply_of_its_kind() {
-        for style in Style::ALL {
+        for style in Dialect::ALL {
             for &saying in Saying::ALL {
                 let text = said(saying, style);
                 let codes: Vec<&str> = text.lines().map(|line| &line[..3]).collect();
@@ -348,7 +348,7 @@ mod tests {
             if matches!(saying, Saying::Greeting | Saying::Hello | Saying::HelloName) {
                 continue;
             }
-            for line in said(saying, Style::Postfix).lines().filter(|line| !line.starts_with('3')) {
+            for line in said(saying, Dialect::Postfix).lines().filter(|line| !line.starts_with('3')) {
                 let enhanced = Reply::parse(line).unwrap().enhanced.map(|code| code.to_string());
                 let code = enhanced.unwrap_or_else(|| panic!("{saying:?}: {line} has no code"));
                 assert_eq!((&code[..1], &line[4..4 + code.len()]), (&line[..1], code.as_str()), "{line}");
@@ -356,7 +356,7 @@ mod tests {
         }
     }
 
-    /// What the books call a refusal is what the classifier reads out of Cisco's words, where these tell.
+    /// What the counts call a refusal is what the classifier reads out of Cisco's words, where these tell.
     #[test]
     fn the_books_and_the_classifier_agree_on_cisco_s_words() {
         let mut differ = Vec::new();
@@ -366,7 +366,7 @@ mod tests {
             if matches!(saying, Saying::ConnectionRate | Saying::NoValidRecipients) {
                 continue;
             }
-            let text = said(saying, Style::Cisco);
+            let text = said(saying, Dialect::Cisco);
             let read = classify(None, &Reply::parse(&text).unwrap(), text.starts_with("421"));
             if read != condition {
                 differ.push(format!("{text}: {read}, not {condition}"));

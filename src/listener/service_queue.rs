@@ -1,19 +1,19 @@
-//! Workers that serve contents: so many at once, the others wait their turn. What a content takes is `behaviour`'s business.
+//! ServiceQueue that serve contents: so many at once, the others wait their turn. What a content takes is `behaviour`'s business.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A queue of first come, first served in front of a number of workers.
 #[derive(Debug)]
-pub(super) struct Workers {
+pub(super) struct ServiceQueue {
     /// When each is free.
     free: Mutex<Vec<Instant>>,
 }
 
-impl Workers {
+impl ServiceQueue {
     /// So many, all free from `start` on; at least one.
-    pub fn new(count: u32, start: Instant) -> Workers {
-        Workers { free: Mutex::new(vec![start; count.max(1) as usize]) }
+    pub fn new(count: u32, start: Instant) -> ServiceQueue {
+        ServiceQueue { free: Mutex::new(vec![start; count.max(1) as usize]) }
     }
 
     /// How long from `now` on it takes until a content that takes `service` is done.
@@ -34,7 +34,7 @@ mod tests {
     #[expect(clippy::disallowed_methods, reason = "the origin of a virtual clock")]
     fn the_first_are_served_at_once_and_the_others_in_turn() {
         let start = Instant::now();
-        let (workers, service) = (Workers::new(2, start), Duration::from_millis(20));
+        let (workers, service) = (ServiceQueue::new(2, start), Duration::from_millis(20));
         let done = |at: u64| workers.serve(start + Duration::from_millis(at), service).as_millis();
         assert_eq!([done(0), done(0), done(0), done(5)], [20, 20, 40, 35]);
         assert_eq!(done(1000), 20, "who comes to free workers does not wait");

@@ -2,10 +2,10 @@
 
 /// The counts of one client's session; another client on it (XCLIENT) begins at nothing.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Tally {
+pub(super) struct SessionCounts {
     /// MAIL commands that took effect.
     pub messages: u32,
-    /// Octets of content that were accepted.
+    /// Bytes of content that were accepted.
     pub bytes: u64,
     /// Errors (500 to 504) that were answered.
     pub errors: u32,

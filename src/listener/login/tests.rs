@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use super::*;
 use crate::condition::Classifier;
 use crate::condition::Condition;
-use crate::listener::behaviour::{Behaviour, Shared};
-use crate::listener::limits::{self, Delay, ErrorDelay, Style};
+use crate::listener::behaviour::{Behaviour, ListenerState};
+use crate::listener::limits::{Delay, Dialect, ErrorDelay};
 use crate::listener::peer::Peer;
 use crate::smtp::auth::verify::Users;
 use crate::smtp::auth::{Login, Secret};
@@ -64,7 +64,7 @@ impl Content for NoMail {
 
 /// The listener's side of one session.
 struct Served {
-    shared: Arc<Shared>,
+    shared: Arc<ListenerState>,
     server: Server<Behaviour>,
     now: Instant,
     said: Vec<u8>,
@@ -74,8 +74,8 @@ struct Served {
 impl Served {
     fn new(limits: Limits, secured: bool) -> Served {
         let now = start();
-        let tls = if secured { limits::Tls::Implicit } else { limits.tls };
-        let shared = Arc::new(Shared::new(Limits { tls, ..limits }, 7, now, None));
+        let tls = if secured { TlsMode::Implicit } else { limits.tls };
+        let shared = Arc::new(ListenerState::new(Limits { tls, ..limits }, 7, now, None));
         let peer = Peer::new(Some(Ipv4Addr::LOCALHOST.into()), &shared.limits);
         let policy = Behaviour::new(shared.clone(), peer, shared.number());
         let server = Server::new(policy, shared.bounds());
@@ -101,9 +101,9 @@ impl Served {
         }
     }
 
-    fn hear(&mut self, mut octets: &[u8]) {
-        while !octets.is_empty() && !self.over {
-            octets = &octets[self.server.handle_input(self.now, octets)..];
+    fn hear(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() && !self.over {
+            bytes = &bytes[self.server.handle_input(self.now, bytes)..];
             self.settle();
         }
     }
@@ -118,7 +118,7 @@ impl Served {
     }
 
     fn ledger(&self) -> LedgerSnapshot {
-        let mut ledger = self.shared.books.snapshot();
+        let mut ledger = self.shared.counts.snapshot();
         self.shared.logins.tell(&self.shared.limits, &mut ledger);
         ledger
     }
@@ -128,12 +128,12 @@ impl Served {
 #[derive(Clone, Copy, Debug)]
 enum Cut {
     Nowhere,
-    /// Once, before this octet of all that both sides say.
+    /// Once, before this byte of all that both sides say.
     Before(usize),
     Everywhere,
 }
 
-/// A session of a client that logs in and leaves: how the login ended, and how many octets went either way.
+/// A session of a client that logs in and leaves: how the login ended, and how many bytes went either way.
 fn session(login: &Login, limits: Limits, cut: Cut) -> (Served, Vec<Option<Failure>>, bool, usize) {
     let mut served = Served::new(limits, true);
     let script = Script { tls: TlsMode::Implicit, ..Script::default() };
@@ -141,18 +141,18 @@ fn session(login: &Login, limits: Limits, cut: Cut) -> (Served, Vec<Option<Failu
     let mut client: Client<NoMail> = Client::new(Rc::new(script), identity, served.now);
     let (mut logins, mut established, mut moved) = (Vec::new(), false, 0);
     let mut coming = VecDeque::new();
-    let mut pieces = |octets: &[u8]| -> Vec<Vec<u8>> {
-        if octets.is_empty() {
+    let mut pieces = |bytes: &[u8]| -> Vec<Vec<u8>> {
+        if bytes.is_empty() {
             return Vec::new();
         }
         let from = moved;
-        moved += octets.len();
+        moved += bytes.len();
         match cut {
-            Cut::Everywhere => octets.chunks(1).map(<[u8]>::to_vec).collect(),
+            Cut::Everywhere => bytes.chunks(1).map(<[u8]>::to_vec).collect(),
             Cut::Before(at) if (from + 1..moved).contains(&at) => {
-                vec![octets[..at - from].to_vec(), octets[at - from..].to_vec()]
+                vec![bytes[..at - from].to_vec(), bytes[at - from..].to_vec()]
             }
-            Cut::Nowhere | Cut::Before(_) => vec![octets.to_vec()],
+            Cut::Nowhere | Cut::Before(_) => vec![bytes.to_vec()],
         }
     };
     for _ in 0..10_000 {
@@ -184,12 +184,12 @@ fn session(login: &Login, limits: Limits, cut: Cut) -> (Served, Vec<Option<Failu
 fn each_mechanism_logs_in_however_its_octets_are_cut() {
     for mechanism in Mechanism::ALL {
         let login = Login::new(mechanism, "load", Secret::new(SECRET));
-        let (_, _, _, octets) = session(&login, limits(), Cut::Nowhere);
-        assert!(octets > 300);
+        let (_, _, _, bytes) = session(&login, limits(), Cut::Nowhere);
+        assert!(bytes > 300);
         // SCRAM's rounds are reckoned once for a login, and anew for each listener.
         let step =
             if matches!(mechanism, Mechanism::ScramSha256 | Mechanism::ScramSha256Plus) { 7 } else { 1 };
-        let all = (0..octets).step_by(step).map(Cut::Before);
+        let all = (0..bytes).step_by(step).map(Cut::Before);
         for cut in all.chain([Cut::Nowhere, Cut::Everywhere]) {
             let (served, logins, established, _) = session(&login, limits(), cut);
             assert_eq!((logins, established), (vec![None], true), "{mechanism:?} {cut:?}");
@@ -203,7 +203,7 @@ fn each_mechanism_logs_in_however_its_octets_are_cut() {
 #[test]
 fn a_wrong_password_fails_the_step_by_its_name_in_all_words() {
     let classifier = Classifier::new(Vec::new());
-    for style in Style::ALL {
+    for style in Dialect::ALL {
         for mechanism in Mechanism::ALL {
             for (user, secret) in [("load", "wrong"), ("nobody", SECRET)] {
                 let login = Login::new(mechanism, user, Secret::new(secret));
@@ -313,17 +313,17 @@ fn failures_over_the_limit_end_the_session_in_each_one_s_words() {
     let (right, wrong) = (plain("load", SECRET), plain("load", "wrong"));
     for (style, failed, last) in [
         (
-            Style::Cisco,
+            Dialect::Cisco,
             "535 #5.7.8 Authentication failed",
             "421 #4.7.0 Too many failed authentication attempts, disconnecting",
         ),
         (
-            Style::Postfix,
+            Dialect::Postfix,
             "535 5.7.8 Error: authentication failed: authentication failure",
             "421 4.7.0 mx.recipient.example Error: too many errors",
         ),
         (
-            Style::Exim,
+            Dialect::Exim,
             "535 Incorrect authentication data",
             "421 mx.recipient.example: Too many failed authentication attempts",
         ),
@@ -333,9 +333,9 @@ fn failures_over_the_limit_end_the_session_in_each_one_s_words() {
             &limits,
             &[&wrong, &wrong, &right],
             match style {
-                Style::Cisco => "235 #2.0.0 OK Authenticated",
-                Style::Postfix => "235 2.7.0 Authentication successful",
-                Style::Exim => "235 Authentication succeeded",
+                Dialect::Cisco => "235 #2.0.0 OK Authenticated",
+                Dialect::Postfix => "235 2.7.0 Authentication successful",
+                Dialect::Exim => "235 Authentication succeeded",
             },
         );
         let mut served = Served::new(limits, false);
@@ -391,31 +391,31 @@ fn each_line_of_an_exchange_is_held_back() {
     let mut limits = limits();
     limits.delays.auth = Delay::fixed(Duration::from_secs(2));
     let mut served = Served::new(limits, false);
-    let begun = served.now;
+    let started = served.now;
     served.types(&["EHLO client.example"]);
-    assert_eq!(served.now, begun);
+    assert_eq!(served.now, started);
     let password = STANDARD.encode(SECRET);
     assert_eq!(served.types(&["AUTH LOGIN", "bG9hZA==", &password]), "235 #2.0.0 OK Authenticated");
-    assert_eq!(served.now - begun, Duration::from_secs(6));
+    assert_eq!(served.now - started, Duration::from_secs(6));
 }
 
 #[test]
 fn failed_logins_are_held_back_by_the_tarpit_and_good_ones_are_not() {
     let error_delay = Some(ErrorDelay { after: 1, delay: Duration::from_secs(2) });
     let mut served = Served::new(Limits { error_delay, ..limits() }, false);
-    let begun = served.now;
+    let started = served.now;
     let (wrong, right) = (plain("load", "wrong"), plain("load", SECRET));
     served.types(&["EHLO client.example", &wrong]);
-    assert_eq!(served.now, begun);
+    assert_eq!(served.now, started);
     served.types(&[&wrong, "AUTH LOGIN", "*"]);
-    assert_eq!(served.now - begun, Duration::from_secs(2));
+    assert_eq!(served.now - started, Duration::from_secs(2));
     // With the delay of the step, not in place of it.
     served.types(&[&right]);
-    assert_eq!(served.now - begun, Duration::from_secs(2));
+    assert_eq!(served.now - started, Duration::from_secs(2));
     let mut slow = Limits { error_delay, ..limits() };
     slow.delays.auth = Delay::fixed(Duration::from_secs(3));
     let mut served = Served::new(slow, false);
-    let begun = served.now;
+    let started = served.now;
     served.types(&["EHLO client.example", &wrong, &wrong]);
-    assert_eq!(served.now - begun, Duration::from_secs(3 + 5));
+    assert_eq!(served.now - started, Duration::from_secs(3 + 5));
 }
