@@ -48,7 +48,7 @@ pub enum Group {
     Policy,
     /// Not a reply: the connection itself.
     Transport,
-    /// Our own side; never charged to the listener.
+    /// The generator and its machine; never charged to the listener.
     Generator,
 }
 

@@ -33,7 +33,7 @@ pub fn classify(args: &ClassifyArgs, screen: &Screen) -> Result<ExitCode, Comman
     let input: Box<dyn BufRead> = Box::new(BufReader::new(decoded));
     let kind = if args.jsonl { InputFormat::Json } else { InputFormat::Lines };
     let rendering = if args.json { OutputFormat::Json } else { OutputFormat::Table };
-    // Line by line, so that `tail -f | smtpress classify` is told at once.
+    // Line by line, so that `tail -f | smtpress classify` gets each answer at once.
     let mut out = screen.out();
     triage::triage(input, kind, &Classifier::default(), rendering, &mut out).map_err(|error| match path {
         Some(path) if error.kind() == io::ErrorKind::IsADirectory => unreadable(path, &error),

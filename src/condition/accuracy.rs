@@ -173,7 +173,7 @@ fn replies_of_other_servers_are_named() {
     }
 }
 
-/// 396 replies of servers of which no other file here has one, labelled by somebody else, and not learned from. Measured first
+/// 396 replies of servers of which no other file here has one, labelled independently, and not learned from. Measured first
 /// on 2026-11-28, and not looked at since: with the step, which a run always knows, 79.0 % primary, 93.4 % primary or alternative,
 /// 96.2 % by group; without it 92.2 and 95.7 %.
 #[test]

@@ -79,7 +79,7 @@ pub const BOUNCES: &[Bounce] = rows! {
     14, "452 #4.5.3 Too many recipients", TooManyRecipients, Exact, Smtp, "send one RCPT more than the recipients a message may have";
     15, "454 TLS not available due to a temporary reason", TlsUnavailable, Exact, NotYet, "needs TLS: STARTTLS while TLS cannot be had";
     16, "500 #5.5.1 command not recognized", UnrecognizedCommand, Exact, Smtp, "send a command that does not exist";
-    17, "500 Line too long", LineTooLong, Exact, Smtp, "send a command line over the limit (512 octets in RFC 5321 4.5.3.1.4)";
+    17, "500 Line too long", LineTooLong, Exact, Smtp, "send a command line over the limit (512 bytes in RFC 5321 4.5.3.1.4)";
     18, "501 #5.0.0 EHLO requires domain address", SyntaxError, Exact, Smtp, "send EHLO without an argument";
     19, "501 #5.5.2 syntax error XXX", SyntaxError, Exact, Smtp, "send MAIL or RCPT with a malformed path";
     20, "501 #5.5.4 Invalid arguments to AUTH command", SyntaxError, Exact, NotYet, "needs AUTH: AUTH with malformed arguments";

@@ -1,7 +1,7 @@
 //! Learns the weights of `weights.txt` from the labelled replies: a softmax regression with AdaGrad, the same every time.
 //!
 //! `SMTPRESS_LEARN=1 cargo test --lib weights_are_learned -- --ignored` writes them anew, after a change of the labelled
-//! replies, the vocabulary or the reader; how well it reads servers that it did not learn from is told by the test beside.
+//! replies, the vocabulary or the reader; a test measures how well it reads servers that it did not learn from.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;

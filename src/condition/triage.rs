@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 use super::{Classifier, Condition};
 use crate::smtp::{Enhanced, Reply, Step};
 
-/// The longest line kept, in octets; the rest of a longer one is skipped.
+/// The longest line kept, in bytes; the rest of a longer one is skipped.
 pub const MAX_LINE: usize = 64 * 1024;
 /// The most lines of one reply; a longer run of continuation lines is given up as malformed.
 const MAX_LINES: usize = 256;

@@ -1,5 +1,5 @@
-//! The embedded listener's policy: which limit bites when, and how it shows. The words are `dialects`'s, the counts
-//! `ledger`'s, the order of commands the machine's.
+//! The embedded listener's policy: when each limit is enforced, and how. The texts are in `dialects`, the counts in
+//! `ledger`; the order of commands is checked by `smtp::server`.
 //!
 //! # Decisions
 //! - A place is given back when the reply that ends the session is handed over for writing: a client that has read its
@@ -92,7 +92,7 @@ pub(super) struct Behaviour {
     draws: Cell<u32>,
     /// It holds a place of [`LedgerCounts::open`].
     open: bool,
-    /// The session ends with the answer that is under way.
+    /// The session ends with the answer that is being written.
     leaving: bool,
     /// It is in a TLS handshake.
     shaking: bool,
@@ -110,7 +110,7 @@ struct OpenTransaction {
     recipients: u32,
     content_bytes: u64,
     digest: Digest,
-    /// It counts as under way in [`LedgerCounts::begin`].
+    /// It counts as in progress in [`LedgerCounts::begin`].
     started: bool,
     /// It holds a place of [`LedgerCounts::enqueue`].
     queued: bool,
@@ -163,7 +163,7 @@ impl Behaviour {
         }
     }
 
-    /// The words for it, with what they are about.
+    /// Returns the reply in the listener's dialect, with what it is about.
     fn say(&self, saying: Saying, about: &str) -> PolicyAnswer {
         let limits = &self.shared.limits;
         if saying.condition().is_some() {
@@ -228,7 +228,7 @@ impl Behaviour {
         None
     }
 
-    /// How a session over a limit of connections learns of it.
+    /// Returns how a session over a connection limit is refused.
     fn over(&self, saying: Saying) -> PolicyAnswer {
         let said = self.say(saying, "");
         match self.shared.limits.shown_by {
@@ -281,7 +281,7 @@ impl Behaviour {
         answer
     }
 
-    /// What MAIL meets. When all is well the transaction has started.
+    /// Returns the reply to MAIL. If it is good, the transaction has started.
     fn judge_mail(&self, now: Instant, size: Option<u64>) -> Saying {
         let (limits, counts) = (&self.shared.limits, &self.shared.counts);
         if self.has_ended(now) {
@@ -372,7 +372,7 @@ impl Behaviour {
         limit.is_some_and(|max| self.tally.bytes.saturating_add(size) > max)
     }
 
-    /// What the final dot meets, but for a full queue.
+    /// Returns the reply to the final dot, but for a full queue.
     fn judge_body(&self, seen: &ContentMeasure) -> Saying {
         let limits = &self.shared.limits;
         if limits.max_line_length.is_some_and(|max| seen.longest_line > u64::from(max)) {

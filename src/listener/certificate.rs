@@ -1,4 +1,4 @@
-//! The listener's certificate: the one it was given, or one made at its start that nobody but who is told trusts.
+//! The listener's certificate: a given one, or a self-signed one made at its start, which clients must be told to trust.
 
 use std::fs;
 use std::sync::Arc;

@@ -1,11 +1,11 @@
-//! What the listener says, in the words of three servers: data only. When it is said is `behaviour`'s.
+//! The listener's replies in the dialects of three servers: data only. `behaviour` decides when each is sent.
 //!
 //! `{host}` is the listener's name, `{peer}` the client's address, `{arg}` what the reply is about.
 //!
 //! # Decisions
 //! - Cisco's words are those of Cisco's published list of SMTP replies (52 rows), to the letter. Where the list has none
 //!   the entry says so, and the words are ours or the RFC's.
-//! - Postfix and Exim have no such limit here and there; they then say what they say to the nearest thing.
+//! - Where Postfix or Exim has no such limit, the entry is its reply to the nearest case.
 
 use super::limits::Dialect;
 use crate::condition::Condition;
@@ -356,7 +356,7 @@ mod tests {
         }
     }
 
-    /// What the counts call a refusal is what the classifier reads out of Cisco's words, where these tell.
+    /// The ledger's name of a refusal is the classifier's name of Cisco's reply, where the reply says enough.
     #[test]
     fn the_books_and_the_classifier_agree_on_cisco_s_words() {
         let mut differ = Vec::new();

@@ -1,4 +1,4 @@
-//! The counts of the embedded listener: what it truly did, counted on its own side.
+//! The ledger of the embedded listener: its own counts, independent of the generator's.
 //!
 //! # Decisions
 //! - A message counts as delivered when its 250 is handed over for writing. So, for every fault between the two sides,
@@ -110,7 +110,7 @@ struct DeliveredCounts {
 }
 
 impl LedgerCounts {
-    /// Empty counts.
+    /// All zero.
     pub fn new() -> LedgerCounts {
         LedgerCounts {
             open: Mutex::default(),
@@ -132,7 +132,7 @@ impl LedgerCounts {
         }
     }
 
-    /// A connection came.
+    /// Counts a connection.
     pub fn arrive(&self) {
         lock(&self.open).connections += 1;
     }
@@ -180,19 +180,19 @@ impl LedgerCounts {
         Ok(())
     }
 
-    /// A connection came and was closed for its PROXY header.
+    /// Counts a connection that was closed for its PROXY header.
     pub fn refuse_header(&self) {
         self.bad_headers.fetch_add(1, Relaxed);
         self.arrive();
         self.turn_away();
     }
 
-    /// A connection is not served, whatever the limits are.
+    /// Counts a connection that is not served, whatever the limits are.
     pub fn turn_away(&self) {
         lock(&self.open).refused += 1;
     }
 
-    /// A session gives its place back.
+    /// Gives the place of a session back.
     pub fn close(&self, host: Option<IpAddr>) {
         let mut open = lock(&self.open);
         open.sessions -= 1;
@@ -211,23 +211,23 @@ impl LedgerCounts {
         self.tls_sessions.fetch_sub(1, Relaxed);
     }
 
-    /// A handshake is complete.
+    /// Counts a complete handshake.
     pub fn handshake(&self, resumed: bool) {
         self.tls_handshakes.fetch_add(1, Relaxed);
         self.tls_resumed.fetch_add(u64::from(resumed), Relaxed);
     }
 
-    /// A handshake failed.
+    /// Counts a failed handshake.
     pub fn handshake_failed(&self) {
         self.tls_failed.fetch_add(1, Relaxed);
     }
 
-    /// Whether a message may come now.
+    /// Returns whether the rate allows a message now.
     pub fn take_message_token(&self, now: Instant, rate: RateLimit) -> bool {
         lock(&self.message_tokens).take(now, rate)
     }
 
-    /// Begins a transaction, if fewer than `limit` are under way.
+    /// Starts a transaction, if fewer than `limit` are in progress.
     pub fn begin(&self, limit: u32) -> bool {
         self.in_flight.fetch_update(Relaxed, Relaxed, |n| (n < limit).then_some(n + 1)).is_ok()
     }
@@ -252,7 +252,7 @@ impl LedgerCounts {
         self.queued.fetch_sub(1, Relaxed);
     }
 
-    /// A message was delivered.
+    /// Counts a delivered message.
     pub fn deliver(&self, recipients: u64, content_bytes: u64, digest: u128) {
         let mut delivered = lock(&self.delivered);
         delivered.messages += 1;
@@ -261,19 +261,19 @@ impl LedgerCounts {
         delivered.digest = delivered.digest.wrapping_add(digest);
     }
 
-    /// A message was delivered to some of its recipients only (LMTP).
+    /// Counts a message that was delivered to some of its recipients only (LMTP).
     pub fn deliver_partly(&self, recipients: u64) {
         if recipients > 0 {
             lock(&self.delivered).recipients += recipients;
         }
     }
 
-    /// A refusal was given; `None`: in the profile's own words.
+    /// Counts a refusal; `None`: a reply forced by the profile.
     pub fn refuse(&self, saying: Option<Saying>) {
         saying.map_or(&self.forced, |saying| &self.refused[saying as usize]).fetch_add(1, Relaxed);
     }
 
-    /// All of it, now, but for the logins.
+    /// Returns all counts so far, without the logins.
     pub fn snapshot(&self) -> LedgerSnapshot {
         let mut refused = BTreeMap::new();
         let named = Saying::ALL.iter().filter_map(|saying| {

@@ -1,5 +1,5 @@
-//! What the embedded listener is to enforce and how it is to behave: plain data, compiled from the profile's
-//! `[listener]` table. How a limit is shown on the wire is the business of `behaviour` and `dialects`.
+//! What the embedded listener enforces and how it behaves: plain data, compiled from the profile's `[listener]` table.
+//! `behaviour` and `dialects` decide how a limit shows on the wire.
 //!
 //! # Decisions
 //! - A limit is always the largest number that is still served: `max_connections_per_host = 50` serves 50 and refuses
@@ -22,7 +22,7 @@ pub use crate::smtp::content::EndOfData;
 use crate::smtp::script::Protocol;
 pub use crate::smtp::script::TlsMode;
 
-/// Whose texts the listener speaks.
+/// Which server's reply texts the listener uses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Dialect {
     /// Cisco's Email Security Appliance, with `#4.4.5` before the text.
@@ -35,10 +35,10 @@ pub enum Dialect {
 }
 
 impl Dialect {
-    /// Every style.
+    /// Every dialect.
     pub const ALL: [Dialect; 3] = [Dialect::Cisco, Dialect::Postfix, Dialect::Exim];
 
-    /// The style's name in profiles.
+    /// Returns its name in profiles.
     pub const fn as_str(self) -> &'static str {
         match self {
             Dialect::Cisco => "cisco",
@@ -48,7 +48,7 @@ impl Dialect {
     }
 }
 
-/// How a connection over a limit learns of it.
+/// How a connection over a limit is refused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RefusalForm {
     /// A 421 in place of the greeting, then a close.
@@ -211,7 +211,7 @@ pub struct Limits {
     pub protocol: Protocol,
     /// Which extensions it offers.
     pub offers: Offers,
-    /// Whose texts it speaks.
+    /// Which server's reply texts it uses.
     pub style: Dialect,
     /// The name in its greeting and replies.
     pub hostname: String,
@@ -236,7 +236,7 @@ pub struct Limits {
     pub max_connections_per_listener: Option<u32>,
     /// New connections by time.
     pub connection_rate: Option<RateLimit>,
-    /// How a connection over one of the four limits above learns of it.
+    /// How a connection over one of the four limits above is refused.
     pub shown_by: RefusalForm,
     /// TLS sessions at once. Where no TLS is spoken, STARTTLS is offered all the same and with 0 meets this limit.
     pub max_tls_sessions: Option<u32>,
@@ -298,7 +298,7 @@ pub struct Limits {
 
     /// Messages accepted in all; then the queue is full.
     pub queue_full_after: Option<u64>,
-    /// Transactions under way at once; above it, resources are low.
+    /// Transactions in progress at once; above it, resources are low.
     pub resource_low_above: Option<u32>,
     /// Contents that are served at once; the others wait for their turn, and then for as long as a content takes.
     pub workers: Option<u32>,
@@ -308,7 +308,7 @@ pub struct Limits {
     pub server_deferral_rate: f64,
     /// How often, 0 to 1, the final dot meets a permanent server error (554).
     pub server_error_rate: f64,
-    /// The licence has expired: nobody is served.
+    /// The licence has expired: no session is served.
     pub licence_expired: bool,
     /// From this time after the start the service is not available (421); zero: from the beginning.
     pub unavailable_after: Option<Duration>,

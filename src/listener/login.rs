@@ -1,5 +1,5 @@
 //! AUTH at the embedded listener (RFC 4954): what is offered, the exchange of a session with its lines in base64, and how
-//! many logins each user had. The mechanisms are `smtp::auth`'s, the words `dialects`'s.
+//! many logins each user had. The mechanisms are in `smtp::auth`, the texts in `dialects`.
 //!
 //! # Decisions
 //! - It is offered in clear text too, where encryption is required: a client that tries is to meet the refusal.
@@ -18,7 +18,7 @@ use crate::smtp::auth::Mechanism;
 use crate::smtp::auth::verify::{AuthReply, AuthVerifier};
 use crate::smtp::machine::Handshake;
 
-/// What a session has of logging in.
+/// The login of one session.
 #[derive(Debug, Default)]
 pub(super) struct Access {
     exchange: Option<Box<AuthVerifier>>,
@@ -28,7 +28,7 @@ pub(super) struct Access {
     binding: Option<Box<[u8]>>,
 }
 
-/// What is said next.
+/// The next reply of the exchange.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum LoginStep {
     /// 334 with this text.
@@ -48,12 +48,12 @@ impl Access {
         };
     }
 
-    /// Another client speaks on the session.
+    /// Forgets the login: another client speaks on the session.
     pub fn anew(&mut self) {
         (self.exchange, self.user, self.failures) = (None, None, 0);
     }
 
-    /// Who is logged in.
+    /// Returns the user that is logged in.
     pub fn user(&self) -> Option<u32> {
         self.user
     }
@@ -90,7 +90,7 @@ impl Access {
             return LoginStep::Said(refusal);
         };
         let initial = match initial {
-            // An empty response is told from none.
+            // `=` is an empty response, not a missing one.
             Some("=") => Some(Vec::new()),
             Some(text) => match STANDARD.decode(text) {
                 Ok(bytes) => Some(bytes),
@@ -164,7 +164,7 @@ impl LoginCounts {
     }
 
     /// Enters them in the ledger.
-    pub fn tell(&self, limits: &Limits, ledger: &mut LedgerSnapshot) {
+    pub fn enter(&self, limits: &Limits, ledger: &mut LedgerSnapshot) {
         let names = limits.users.iter().flat_map(|users| users.names());
         let counted = names.zip(&self.by_user).map(|(name, count)| (name.to_owned(), count.load(Relaxed)));
         let by_user: BTreeMap<String, u64> = counted.filter(|(_, count)| *count > 0).collect();

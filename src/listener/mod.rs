@@ -1,7 +1,7 @@
-//! The embedded listener: a target with programmable limits, delays and refusals that keeps its own counts.
+//! The embedded listener: a mail server with programmable limits, delays and refusals that keeps its own ledger.
 //!
-//! It takes messages, digests and discards them; it never relays. It runs on threads of its own, each with its own
-//! runtime, so that its work is counted apart from the generator's.
+//! It accepts messages, digests and discards them; it never relays. It runs on threads of its own, each with its own
+//! runtime, so that its CPU time is measured apart from the generator's.
 //!
 //! # Decisions
 //! - All threads accept from one socket, so that one accept queue of known length stands before them.
@@ -48,10 +48,10 @@ use peer::Peer;
 pub use ledger::LedgerSnapshot;
 pub use limits::{Dialect, Limits};
 
-/// How often a thread tells what processor time it used, and looks whether a stall is to end early.
+/// How often a thread publishes its processor time, and checks whether a stall is to end early.
 const TICK: Duration = Duration::from_millis(50);
 
-/// Why no listener came about.
+/// Why the listener could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
     /// An address beyond loopback that was not allowed.
@@ -187,10 +187,10 @@ impl Listener {
         self.certificate.as_ref()
     }
 
-    /// What it did so far.
+    /// Returns the ledger so far.
     pub fn ledger(&self) -> LedgerSnapshot {
         let mut ledger = self.shared.counts.snapshot();
-        self.shared.logins.tell(&self.shared.limits, &mut ledger);
+        self.shared.logins.enter(&self.shared.limits, &mut ledger);
         ledger
     }
 
@@ -202,7 +202,7 @@ impl Listener {
         (sum(|cpu| &cpu.user), sum(|cpu| &cpu.system))
     }
 
-    /// Ends every session and thread; returns the final counts.
+    /// Ends every session and thread; returns the final ledger.
     pub fn stop(mut self) -> LedgerSnapshot {
         self.end();
         self.ledger()
@@ -211,7 +211,7 @@ impl Listener {
     fn end(&mut self) {
         self.stop.send_replace(true);
         for (_, thread) in self.threads.drain(..) {
-            // A thread that panicked has said so already.
+            // A thread that panicked has printed it.
             drop(thread.join());
         }
     }
@@ -245,7 +245,7 @@ impl ListenerThread {
         let local = LocalSet::new();
         let cpu = Arc::clone(&self.cpu);
         local.block_on(runtime, self.serve());
-        // The sessions still open end here, and with them their part of the counts.
+        // Open sessions end here and add what they counted.
         drop(local);
         cpu.publish();
     }

@@ -74,7 +74,7 @@ mod tests {
             assert!(patterns.fit(path), "{path}");
         }
         for path in
-            ["somebody@x.example", "a@x.example", "ab@x.example.net", "exact@y.example.net", "postmaster"]
+            ["someone@x.example", "a@x.example", "ab@x.example.net", "exact@y.example.net", "postmaster"]
         {
             assert!(!patterns.fit(path), "{path}");
         }

@@ -4,7 +4,7 @@
 //! - A trusted peer that carries other clients (PROXY, XCLIENT) is no host of its own: while it has not said for whom it
 //!   speaks, no limit of one host counts it, or a balancer could not open more connections than one client.
 //! - A peer on a unix socket has no address, and is trusted: its mode lets nobody in but the listener's own user.
-//! - The right to say XCLIENT belongs to the connection, not to the address that was told last.
+//! - The right to say XCLIENT belongs to the connection, not to the address that was announced last.
 
 use std::net::IpAddr;
 

@@ -119,8 +119,7 @@ fn facts(table: &ReportTable) -> String {
 }
 
 fn condition(condition: &ConditionView) -> String {
-    let ConditionView { count, name, at, facts, sample, .. } = condition;
-    let advice: Vec<&str> = condition.advice().collect();
+    let ConditionView { count, name, at, facts, advice, sample, .. } = condition;
     let advice = if advice.is_empty() { String::new() } else { format!(": {}", advice.join(" ")) };
     let reply = format::cut(sample.first().map_or("", String::as_str), SAMPLE);
     format!(

@@ -203,7 +203,7 @@ fn headline(condition: &ConditionView) -> Vec<StyledText> {
 
 fn condition(condition: &ConditionView, page: &mut TextPage<'_>) -> io::Result<()> {
     page.flow(INDENT, 2 * INDENT, &headline(condition))?;
-    for sentence in condition.advice() {
+    for sentence in &condition.advice {
         page.paragraph(2 * INDENT, sentence, Tone::Plain)?;
     }
     page.paragraph(2 * INDENT, &condition.facts.join(", "), Tone::Quiet)?;

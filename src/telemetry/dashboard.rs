@@ -1,10 +1,10 @@
-//! The live page: the report of a run while it goes on, in a browser, with a button that stops it.
+//! The live page: the report of a run in progress, in a browser, with a button that stops the run.
 //!
 //! # Decisions
-//! - The page is the report's own, made of what is known so far and made anew once a second for all who look, and only while
-//!   somebody does. At the end it is the report, as it is stored.
-//! - What is sent is always the whole state. A viewer who is slow misses states and never has a queue.
-//! - Who may look and who may stop is the business of `guard`; what is answered, of `serve`.
+//! - The page is the report's page with what is known so far. It is rendered once a second for all viewers, and only while
+//!   there are any. At the end it is the stored report.
+//! - Each update is the whole state, so a slow viewer misses states and never has a queue.
+//! - `guard` decides which requests may view and stop the run, `serve` answers them.
 
 mod guard;
 mod serve;
@@ -33,13 +33,13 @@ const LINGER: Duration = Duration::from_secs(2);
 
 /// The user's way to stop the run from the page.
 pub struct StopControl {
-    /// Asks the run to stop: what is under way may end.
+    /// Asks the run to stop: arrivals in flight may end.
     pub ask: Box<dyn Fn() + Send + Sync>,
-    /// Whether it was asked to, by whomever.
+    /// Whether it was asked to stop, by the page or by a signal.
     pub asked: Box<dyn Fn() -> bool + Send + Sync>,
 }
 
-/// A place for a live page: bound, and nobody is answered yet.
+/// The port of a live page: bound, not yet served.
 #[derive(Debug)]
 pub struct PageSocket {
     listener: TcpListener,
@@ -48,7 +48,7 @@ pub struct PageSocket {
 }
 
 impl PageSocket {
-    /// At this port. With a `token` whoever looks must know it; without one the port must be of this machine alone.
+    /// Returns a page on this port. With a `token` each request must carry it; without one the port must be on loopback.
     ///
     /// # Errors
     /// The kernel's.
@@ -57,7 +57,7 @@ impl PageSocket {
         Ok(PageSocket { address: listener.local_addr()?, listener, token })
     }
 
-    /// Where it is, with the token if there is one.
+    /// Returns its URL, with the token if there is one.
     pub fn url(&self) -> String {
         let token = self.token.as_ref().map(|token| format!("?token={}", token.told())).unwrap_or_default();
         format!("http://{}/{token}", self.address)

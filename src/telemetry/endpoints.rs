@@ -103,10 +103,10 @@ impl Endpoints {
         })
     }
 
-    /// The exporters of this run. The user is told where they are.
+    /// Returns the exporters of this run, and prints their URLs.
     ///
     /// # Errors
-    /// The kernel has a port no more.
+    /// The kernel took a port back.
     pub fn exporters(self, run: ObservedRun<'_>) -> Result<Vec<Box<dyn Exporter>>, SetupError> {
         let ObservedRun { description, directory, stop_control, say } = run;
         let info = RunInfo::new(&description);

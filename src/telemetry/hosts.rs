@@ -1,6 +1,6 @@
-//! Whether a request names this machine's loopback, as every request of somebody on this machine does.
+//! Whether a request names this machine's loopback, as every request from this machine does.
 //!
-//! A page of somebody else can have a name of its own lead here (DNS rebinding), and its browser then sends that name. The port
+//! A foreign page can have a name of its own lead here (DNS rebinding), and its browser then sends that name. The port
 //! says nothing: behind `ssh -L` the browser speaks to another one.
 
 use std::net::IpAddr;

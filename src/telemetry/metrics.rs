@@ -142,7 +142,7 @@ pub enum MetricKind {
 pub enum MetricUnit {
     /// Seconds.
     Seconds,
-    /// Octets.
+    /// Bytes.
     Bytes,
 }
 
@@ -192,8 +192,8 @@ impl MetricFamily {
         MetricFamily::new(name, None, MetricKind::Counter, help).labels(&["phase"], Read::ByPhase(pick))
     }
 
-    /// Octets of every phase.
-    const fn octets(name: &'static str, help: &'static str, pick: fn(&Counts) -> u64) -> MetricFamily {
+    /// Bytes of every phase.
+    const fn bytes(name: &'static str, help: &'static str, pick: fn(&Counts) -> u64) -> MetricFamily {
         MetricFamily::new(name, Some(MetricUnit::Bytes), MetricKind::Counter, help)
             .labels(&["phase"], Read::ByPhase(pick))
     }
@@ -319,7 +319,7 @@ pub static TABLE: &[MetricFamily] = &[
         "Arrivals that became due, of the phase's unit.",
         |counts| counts.scheduled,
     ),
-    MetricFamily::count("smtpress_arrivals_started", "Arrivals that were begun.", |counts| counts.started),
+    MetricFamily::count("smtpress_arrivals_started", "Arrivals that started.", |counts| counts.started),
     MetricFamily::new(
         "smtpress_arrivals",
         None,
@@ -329,7 +329,7 @@ pub static TABLE: &[MetricFamily] = &[
     .labels(&["phase", "outcome"], Read::ByOutcome(|counts| &counts.arrivals, &Outcome::ALL)),
     MetricFamily::count(
         "smtpress_transactions_attempted",
-        "Transactions begun: MAIL was written.",
+        "Transactions started: MAIL was written.",
         |counts| counts.attempted,
     ),
     MetricFamily::new("smtpress_transactions", None, MetricKind::Counter, "Transactions by how they ended.")
@@ -369,12 +369,8 @@ pub static TABLE: &[MetricFamily] = &[
         "Recipients by their reply: accepted is 2yz.",
     )
     .labels(&["phase", "answer"], Read::Own(recipients)),
-    MetricFamily::octets("smtpress_sent", "Octets written, as they are before TLS.", |counts| {
-        counts.bytes_sent
-    }),
-    MetricFamily::octets("smtpress_received", "Octets read, as they are after TLS.", |counts| {
-        counts.bytes_received
-    }),
+    MetricFamily::bytes("smtpress_sent", "Bytes written, before TLS.", |counts| counts.bytes_sent),
+    MetricFamily::bytes("smtpress_received", "Bytes read, after TLS.", |counts| counts.bytes_received),
     MetricFamily::new(
         "smtpress_tls_handshakes",
         None,

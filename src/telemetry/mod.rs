@@ -1,8 +1,7 @@
-//! Telling a run while it goes on: to whoever looks on, and to machines that keep metrics. It measures and judges nothing.
+//! Exports a run in progress: as a live page for people, as metrics for machines. It measures and judges nothing.
 //!
-//! A [`Exporter`] is one way of telling. All of them live on one thread of their own with a runtime of its own: the workers never
-//! see them, and the thread that adds up the seconds only hands each second over and never waits. An exporter that is slow, or
-//! that nobody listens to, is late by itself and delays nothing.
+//! Each [`Exporter`] has one output. All exporters share one thread with a runtime of its own. The workers do not know them;
+//! the thread that adds up the seconds hands each second over and never waits. A slow exporter delays only itself.
 
 pub mod dashboard;
 pub mod endpoints;
@@ -32,32 +31,31 @@ use crate::report::RunResult;
 pub use endpoints::{Endpoints, ObservedRun, Settings, SetupError};
 pub use run_in_progress::RunInProgress;
 
-/// How often a wait for the exporters looks whether the user has had enough.
-const GLANCE: Duration = Duration::from_millis(50);
+/// How often the wait for the exporters checks whether the user has cancelled it.
+const POLL: Duration = Duration::from_millis(50);
 
-/// What an exporter hears of a run.
+/// What an exporter receives of a run.
 #[derive(Clone, Debug)]
 pub enum RunEvent {
-    /// A second is over. One comes for every second of the run, in order, with all that was counted in it.
+    /// A second has passed: all that was counted in it. One event for each second of the run, in order.
     Second(Arc<Interval>),
-    /// The run is over and judged; nothing follows.
+    /// The run has ended and is judged; no event follows.
     Over(Arc<RunResult>),
 }
 
-/// One way of telling a run while it goes on.
+/// One output of a run in progress.
 pub trait Exporter: Send {
-    /// Tells until all is told: beyond [`RunEvent::Over`] if somebody may still want to hear the end. A channel that is closed
-    /// without it means that the run could not be done; then it ends at once.
+    /// Exports the run until its end, and after [`RunEvent::Over`] for as long as a reader may still fetch the end. A channel
+    /// that closes without that event means that the run failed; then it returns at once.
     ///
-    /// Gives what the user should know of how it went, a sentence each; nothing if all went well. What it still does is
-    /// dropped when the user does not want to wait any longer.
+    /// Returns warnings for the user, a sentence each. The future is dropped when the user does not want to wait.
     fn export(
         self: Box<Self>,
         events: UnboundedReceiver<RunEvent>,
     ) -> Pin<Box<dyn Future<Output = Vec<String>>>>;
 }
 
-/// The exporters of a run, at work.
+/// The running exporters of a run.
 #[derive(Debug, Default)]
 pub struct Exporters {
     exporters: Vec<UnboundedSender<RunEvent>>,
@@ -67,14 +65,14 @@ pub struct Exporters {
 #[derive(Debug)]
 struct Thread {
     handle: JoinHandle<()>,
-    /// Says by being dropped that nobody waits any longer.
+    /// Dropped when the user does not want to wait.
     patience: oneshot::Sender<()>,
-    /// What is to be known of how it went.
+    /// Warnings for the user.
     remarks: mpsc::Receiver<Vec<String>>,
 }
 
 impl Exporters {
-    /// Sets the exporters to work; without any there is no thread.
+    /// Starts the exporters; without any there is no thread.
     ///
     /// # Errors
     /// No thread, or no descriptor for its runtime, is left.
@@ -85,13 +83,13 @@ impl Exporters {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (senders, receivers): (Vec<_>, Vec<_>) = exporters.iter().map(|_| unbounded_channel()).unzip();
         let (patience, lost) = oneshot::channel::<()>();
-        let (told, remarks) = mpsc::channel();
+        let (warn, remarks) = mpsc::channel();
         let handle = std::thread::Builder::new().name("live".into()).spawn(move || {
             runtime.block_on(async move {
                 let all =
                     exporters.into_iter().zip(receivers).map(|(exporter, events)| exporter.export(events));
                 tokio::select! {
-                    said = future::join_all(all) => drop(told.send(said.concat())),
+                    said = future::join_all(all) => drop(warn.send(said.concat())),
                     _ = lost => {}
                 }
             });
@@ -101,26 +99,27 @@ impl Exporters {
         Ok(Exporters { exporters: senders, thread: Some(Thread { handle, patience, remarks }) })
     }
 
-    /// A second is over. Never waits.
+    /// Hands a second over. Never waits.
     pub fn second(&self, interval: &Interval) {
         if self.exporters.is_empty() {
             return;
         }
         let interval = Arc::new(interval.clone());
-        self.tell(&RunEvent::Second(interval));
+        self.send(&RunEvent::Second(interval));
     }
 
-    /// The run is over: the exporters tell its end, until they have or until `enough` says that nobody waits any longer.
-    /// Gives what the user should know of how they fared.
-    pub fn over(mut self, result: &Arc<RunResult>, enough: impl Fn() -> bool) -> Vec<String> {
-        self.tell(&RunEvent::Over(result.clone()));
+    /// Hands the end over and waits until all exporters are done, or until `cancelled` returns true.
+    ///
+    /// Returns the exporters' warnings.
+    pub fn over(mut self, result: &Arc<RunResult>, cancelled: impl Fn() -> bool) -> Vec<String> {
+        self.send(&RunEvent::Over(result.clone()));
         let Some(Thread { handle, patience, remarks }) = self.thread.take() else { return Vec::new() };
         let said = loop {
-            match remarks.recv_timeout(GLANCE) {
+            match remarks.recv_timeout(POLL) {
                 Ok(said) => break said,
-                // An exporter that panicked has said so already.
+                // An exporter that panicked has printed it.
                 Err(mpsc::RecvTimeoutError::Disconnected) => break Vec::new(),
-                Err(mpsc::RecvTimeoutError::Timeout) if enough() => break Vec::new(),
+                Err(mpsc::RecvTimeoutError::Timeout) if cancelled() => break Vec::new(),
                 Err(mpsc::RecvTimeoutError::Timeout) => {}
             }
         };
@@ -130,10 +129,10 @@ impl Exporters {
         said
     }
 
-    fn tell(&self, what: &RunEvent) {
+    fn send(&self, event: &RunEvent) {
         for exporter in &self.exporters {
-            // One that has ended already needs to hear nothing.
-            exporter.send(what.clone()).ok();
+            // An exporter that has ended needs no more events.
+            exporter.send(event.clone()).ok();
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Metrics pushed to a receiver of OpenTelemetry: OTLP over HTTP, in protobuf, cumulative, with exponential histograms.
 //!
 //! # Decisions
-//! - The table is that of `metrics`. A name has a dot behind its first word and carries no unit and no `_total`: whoever hands
-//!   it on to Prometheus gets the very names that `prometheus` serves. What the run is (the table's info) stands in the
+//! - The table is that of `metrics`. A name has a dot behind its first word and carries no unit and no `_total`: a
+//!   receiver that forwards it to Prometheus gets the very names that `prometheus` serves. What the run is (the table's info) stands in the
 //!   resource, not in a metric.
 //! - A push lasts no longer than `ANSWER`, which is less than the time between two: a receiver that is slow or gone makes
 //!   nothing grow and delays nothing. All values are cumulative, so a push that was lost is made good by the next one.
@@ -53,7 +53,7 @@ const LAST_TRIES: u32 = 3;
 const LAST: Duration = Duration::from_secs(2);
 /// Between two of these tries.
 const PAUSE: Duration = Duration::from_millis(400);
-/// What an answer may be long; it is a few octets.
+/// The longest answer that is read, in bytes; an answer has a few.
 const LONGEST_ANSWER: usize = 64 * 1024;
 /// Where OTLP over HTTP takes metrics, below the receiver's address.
 const PATH: &str = "v1/metrics";
@@ -132,7 +132,7 @@ impl OtlpReceiver {
             .header(header::CONNECTION, "close")
             .body(Full::new(Bytes::from(body)))
             .map_err(|error| told(&error))?;
-        // Driven beside the exchange, which is told of its end; aborted when the exchange is given up.
+        // Driven beside the exchange, which sees its end; aborted when the exchange is given up.
         let mut driver = JoinSet::new();
         driver.spawn(connection);
         let answer = sender.send_request(request).await.map_err(|error| told(&error))?;
@@ -180,7 +180,7 @@ impl Otlp {
             if metrics.is_over() {
                 break;
             }
-            // What has piled up meanwhile is told at once, not second by second.
+            // What has piled up meanwhile is pushed at once, not second by second.
             if seconds.is_multiple_of(EVERY) && events.is_empty() {
                 let body = request(&metrics).encode_to_vec();
                 tokio::select! {
@@ -290,7 +290,7 @@ fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// What is told: the names of OpenTelemetry's resource, and what the table says of the run.
+/// Returns the resource: OpenTelemetry's names for the program, and the table's info on the run.
 fn resource(metrics: &RunMetrics) -> Vec<KeyValue> {
     let mut attributes = vec![
         attribute("service.name", "smtpress"),
@@ -311,7 +311,7 @@ fn attribute(key: &str, value: &str) -> KeyValue {
     KeyValue { key: key.to_owned(), value: Some(value), ..KeyValue::default() }
 }
 
-/// A family; nothing where it has no series, or is told by the resource.
+/// Returns a family as a metric; `None` if it has no series, or is part of the resource.
 fn metric(family: &MetricFamily, samples: &[MetricSample<'_>], span: ObservedTime) -> Option<Metric> {
     if samples.is_empty() {
         return None;

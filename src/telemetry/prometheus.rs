@@ -4,11 +4,11 @@
 //! - The forms are written by `prometheus-client`, which takes distributions made elsewhere (`encode_histogram_with_native`):
 //!   ours are HDR counts, not observations. Prometheus' protobuf has classic and native buckets in one. Its
 //!   `protobuf-protox` builds the messages without a protoc. The classic text format, which it does not know, is `classic`'s.
-//! - Who asks for nothing gets classic text, which everybody reads; what `Accept` likes best is `exposition`'s business.
+//! - A request without `Accept` gets classic text; `exposition` decides what `Accept` prefers.
 //! - On loopback a request must name loopback (see `hosts`): no page in a browser of this machine may read the metrics.
-//! - The values are those of the last whole second. They are written when somebody asks, on the exporters' thread.
-//! - The end is a scrape that began after the run was over. Whoever scraped before may come once more, and a run shorter than
-//!   the scrape interval is first seen then, so it is waited for in any case, but not for ever.
+//! - The values are those of the last whole second. They are written for each request, on the exporters' thread.
+//! - The end is a scrape that began after the run was over. A scraper that came before may come once more, and a run
+//!   shorter than the scrape interval is first seen then, so the exporter waits for it, but not for ever.
 
 mod classic;
 mod exposition;
@@ -43,7 +43,7 @@ use super::metrics::{
 use super::{Exporter, RunEvent};
 use exposition::ExpositionFormat;
 
-/// How long an answer under way may take when all is told.
+/// How long an answer in progress may take at the end.
 const LAST_ANSWER: Duration = Duration::from_secs(5);
 
 /// Values below this are zeros to Prometheus: 2^-128, its own default; ours begin at a nanosecond.
@@ -77,7 +77,7 @@ enum Scraped {
 }
 
 impl Prometheus {
-    /// On a port that is bound. After the run it waits so long for the final values to be seen; what it does is told by `say`.
+    /// On a port that is bound. After the run it waits `linger` for a scrape of the final values; `say` prints what it does.
     ///
     /// # Errors
     /// The kernel says no.
@@ -110,14 +110,14 @@ impl Prometheus {
                 Some(what) => locked(&shared.metrics).hear(&what),
                 None => break false,
             }
-            // Nothing follows, and whoever told it holds the channel until we have ended.
+            // No event follows, and the sender keeps the channel open until this task ends.
             if locked(&shared.metrics).is_over() {
                 break true;
             }
         };
         let remark = if over { wait(&shared, address, linger, &*say).await } else { None };
         drop(stop);
-        // Whoever does not read what it asked for does not hold us.
+        // A client that does not read its answer must not hold the run.
         timeout(LAST_ANSWER, server).await.ok();
         Ok(remark.into_iter().collect())
     }
@@ -135,7 +135,7 @@ impl Exporter for Prometheus {
     }
 }
 
-/// Waits until somebody has seen the final values.
+/// Waits until a scrape has read the final values.
 async fn wait(
     shared: &ScrapeState,
     address: SocketAddr,
@@ -152,9 +152,9 @@ async fn wait(
         timeout(linger, shared.seen.notified()).await.ok();
     }
     match scraped() {
-        Scraped::Never => Some(format!("nobody scraped {place}; its metrics were seen by nobody")),
+        Scraped::Never => Some(format!("no scrape of {place}: its metrics were not read")),
         Scraped::Before if !linger.is_zero() => Some(format!(
-            "nobody scraped the final metrics at {place} within {waits}; for a longer scrape interval give a longer --linger"
+            "no scrape read the final metrics at {place} within {waits}; for a longer scrape interval give a longer --linger"
         )),
         Scraped::Before | Scraped::Final => None,
     }

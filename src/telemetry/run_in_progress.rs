@@ -24,14 +24,14 @@ pub struct RunInProgress {
 }
 
 impl RunInProgress {
-    /// One of which nothing is known yet.
+    /// Returns a run of which nothing is known yet.
     pub fn new(description: RunDescription) -> RunInProgress {
         let names = description.infos.iter().map(|info| info.name.clone()).collect();
         let timeline = GrowingTimeline::new(names, planned(&description.infos));
         RunInProgress { timeline: Some(timeline), ..RunInProgress::counting(description) }
     }
 
-    /// One of which the counts are kept, and neither distributions nor charts: little enough to be written each second.
+    /// Returns one that keeps counts only, no distributions and no charts: small enough to be stored each second.
     pub fn counting(description: RunDescription) -> RunInProgress {
         let count = description.infos.len();
         let measured = Measured {
@@ -53,7 +53,7 @@ impl RunInProgress {
         RunInProgress { description, measured, timeline: None, stopped: None }
     }
 
-    /// A second is over.
+    /// Adds a second.
     pub fn add(&mut self, second: &Interval) {
         let Measured { tally, windows, starts, gauges, peak_sessions, took, .. } = &mut self.measured;
         match &mut self.timeline {
@@ -61,7 +61,7 @@ impl RunInProgress {
             None => tally.add_counts(&second.tally),
         }
         *took = second.start + second.length;
-        // The most that were open within a second is told only where that is the most of the run.
+        // The peak within a second is reported only where it is the peak of the run.
         let most = if second.gauges.peak_sessions > gauges.peak_sessions {
             second.gauges.peak_sessions
         } else {
@@ -74,7 +74,7 @@ impl RunInProgress {
             let counts = &second.tally.phases[i].counts;
             let begins = over;
             over = over.saturating_add(info.length.unwrap_or(Duration::MAX));
-            // Behind a gate a phase begins later than planned.
+            // A phase that opens its sessions first starts later than planned.
             if self.description.plan.phases[i].open_first && tally.phases[i].counts.scheduled == 0 {
                 starts[i] = second.start.max(begins);
             }
@@ -94,12 +94,12 @@ impl RunInProgress {
         }
     }
 
-    /// The user wants it to stop: nothing new is due from now on.
+    /// The user has asked it to stop: no arrivals are scheduled from now on.
     pub fn stopping(&mut self) {
         self.stopped.get_or_insert(self.measured.took);
     }
 
-    /// How long it has gone on.
+    /// Returns how long it has run.
     pub fn took(&self) -> Duration {
         self.measured.took
     }

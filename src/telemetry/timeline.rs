@@ -1,9 +1,9 @@
 //! The timeline of a run in progress: shown at any second, and thinned out where it would grow without end.
 //!
 //! # Decisions
-//! - Nobody knows how long such a run will be, so that what is near its bound is made coarser: counts are added up, columns
-//!   of the heat map two and two. Quantiles cannot be added, and the rows of the series are written: those that stand remain
-//!   and the next ones are wider, so that their number grows with the logarithm of the time only.
+//! - The length of such a run may not be known, so what reaches its bound is made coarser: counts are added up, columns of
+//!   the heat map two by two. Quantiles cannot be added, and written rows of the series stay; the next ones are wider, so
+//!   that their number grows with the logarithm of the time.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -119,7 +119,7 @@ impl Served {
 
     fn ledger(&self) -> LedgerSnapshot {
         let mut ledger = self.shared.counts.snapshot();
-        self.shared.logins.tell(&self.shared.limits, &mut ledger);
+        self.shared.logins.enter(&self.shared.limits, &mut ledger);
         ledger
     }
 }

@@ -1,6 +1,6 @@
 //! What decides whether a run is good: its assertions, limits and goals, each with its status word and its severity.
 
-use super::{Cell, Column, ReportTable, Tone, amounts};
+use super::{Cell, Column, ReportTable, Tone, amounts, conditions};
 use crate::report::format;
 use crate::report::stored::{
     CapacityGoal, CapacityStatus, RunResult, StoredAssertion, StoredAssertionStatus, StoredLimit,
@@ -46,10 +46,25 @@ pub enum ClaimState {
 
 /// All claims of a run: those of each group that do not hold stand first.
 pub fn all(result: &RunResult) -> Vec<Claim> {
-    let assertions = sorted(result).into_iter().map(|(_, own)| of_assertion(own));
+    let assertions = sorted(result).into_iter().map(|(_, own)| explained(result, own));
     let goals = result.capacity.iter().flat_map(|capacity| &capacity.goals);
     let claims = assertions.chain(result.limits.iter().map(of_limit)).chain(goals.map(of_goal));
     claims.map(|claim| Claim { state: in_run(result, &claim), ..claim }).collect()
+}
+
+/// A failed assertion with the most frequent failure of its phase, what that means and what to do about it.
+fn explained(result: &RunResult, assertion: &StoredAssertion) -> Claim {
+    let mut claim = of_assertion(assertion);
+    if claim.state == ClaimState::Failed
+        && let Some(own) = conditions::foremost(result, assertion.phase.as_deref())
+        && own.name.tone == Tone::Bad
+    {
+        claim
+            .details
+            .push(format!("most frequent failure: {} x {} {}", own.count.text, own.name.text, own.at));
+        claim.details.extend(own.advice.iter().map(|sentence| (*sentence).to_owned()));
+    }
+    claim
 }
 
 /// What passed, or was not judged, in a run that proves nothing has not passed.

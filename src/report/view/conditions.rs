@@ -16,19 +16,12 @@ pub struct ConditionView {
     pub at: String,
     /// In which phase, how many, when, and whether the profile expects it.
     pub facts: Vec<String>,
-    /// What the name means, if this version knows it.
-    pub meaning: String,
+    /// What it means and what to do about it, a sentence each; empty if this version does not know the name.
+    pub advice: Vec<&'static str>,
     /// The first reply of its kind, line by line.
     pub sample: Vec<String>,
     /// From when on it was seen, and for how long, in percent of the run.
     pub seen_percent: [String; 2],
-}
-
-impl ConditionView {
-    /// What it means, a line each.
-    pub fn advice(&self) -> impl Iterator<Item = &str> {
-        [self.meaning.as_str()].into_iter().filter(|line| !line.is_empty())
-    }
 }
 
 /// The conditions of a run.
@@ -53,9 +46,11 @@ pub fn section(result: &RunResult) -> Section {
     }
 }
 
-/// The most frequent unexpected condition.
-pub(super) fn foremost(result: &RunResult) -> Option<ConditionView> {
-    let unexpected = result.conditions.iter().enumerate().filter(|(_, row)| !row.expected && row.count > 0);
+/// The most frequent unexpected condition, of one phase or of the run.
+pub(super) fn foremost(result: &RunResult, phase: Option<&str>) -> Option<ConditionView> {
+    let is_of_phase = |row: &StoredCondition| phase.is_none_or(|phase| row.phase == phase);
+    let rows = result.conditions.iter().enumerate();
+    let unexpected = rows.filter(|(_, row)| !row.expected && row.count > 0 && is_of_phase(row));
     unexpected.min_by_key(|(_, row)| rank(row)).map(|(i, row)| condition(result, i, row))
 }
 
@@ -88,7 +83,7 @@ fn condition(result: &RunResult, i: usize, row: &StoredCondition) -> ConditionVi
         ),
         at: format::harmless(&format!("at {}{code}{enhanced}", row.step)),
         facts: facts.iter().map(|fact| format::harmless(fact)).collect(),
-        meaning: known.map(|own| own.meaning().to_owned()).unwrap_or_default(),
+        advice: known.map(|own| vec![own.meaning(), own.remedy()]).unwrap_or_default(),
         sample: row.sample.lines().map(format::harmless).collect(),
         seen_percent: [from, length].map(|share| format!("{:.2}", share * 100.0)),
     }

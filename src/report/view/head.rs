@@ -63,7 +63,7 @@ impl Head {
             reasons: validity.reasons.iter().enumerate().map(explained).collect(),
             warnings: result.warnings.iter().map(|warning| format::harmless(warning)).collect(),
             foremost: match measured(result).all(|(_, phase)| phase.accepted == 0) {
-                true => conditions::foremost(result).map(Box::new),
+                true => conditions::foremost(result, None).map(Box::new),
                 false => None,
             },
             profile: Cell::stored_name(&result.profile.name, "/profile/name"),

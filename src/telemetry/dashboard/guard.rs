@@ -22,12 +22,12 @@ use crate::telemetry::hosts::is_loopback;
 pub struct AccessToken(String);
 
 impl AccessToken {
-    /// Made of these octets, which are drawn by chance.
+    /// Returns a token of these random bytes.
     pub fn new(random: [u8; 32]) -> AccessToken {
         AccessToken(URL_SAFE_NO_PAD.encode(random))
     }
 
-    /// As it is told to the user.
+    /// Returns its text for the URL.
     pub fn told(&self) -> &str {
         &self.0
     }
@@ -49,7 +49,7 @@ pub type TurnedAway = (StatusCode, &'static str);
 
 const NO_TOKEN: TurnedAway = (
     StatusCode::FORBIDDEN,
-    "This page is for those who have its whole address: smtpress printed it at its start.",
+    "This page needs its whole address, with the token: smtpress printed it at its start.",
 );
 const OTHER_NAME: TurnedAway = (
     StatusCode::MISDIRECTED_REQUEST,

@@ -35,9 +35,9 @@ use crate::telemetry::RunInProgress;
 
 /// Connections at once; more wait until one ends.
 const CONNECTIONS: usize = 64;
-/// Of them, those that are told every second.
+/// Of them, those that receive every second.
 const VIEWERS: usize = 16;
-/// The head of a request, in octets, and the time that it may take.
+/// The head of a request, in bytes, and the time that it may take.
 const HEAD: usize = 16 * 1024;
 const HEAD_TIME: Duration = Duration::from_secs(10);
 /// How long to wait when a connection could not be taken.
@@ -94,7 +94,7 @@ impl LivePage {
         }
     }
 
-    /// A second is over; whoever looks is told.
+    /// Adds a second, and sends the state to all viewers.
     pub fn second(&self, second: &Interval) {
         let mut pages = self.pages();
         pages.run.add(second);
@@ -136,7 +136,7 @@ impl LivePage {
     }
 
     fn pages(&self) -> MutexGuard<'_, Pages> {
-        // A panic while it was held has been told; a page that is half wrong is better than none.
+        // A panic while it was held has been printed; a page that is half wrong is better than none.
         self.pages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -152,7 +152,7 @@ pub struct Serving {
 }
 
 impl Serving {
-    /// Answers whoever comes, from now on.
+    /// Starts to answer requests.
     ///
     /// # Errors
     /// The runtime does not take the listener.
@@ -163,7 +163,7 @@ impl Serving {
         Ok(Serving { enough, task })
     }
 
-    /// Takes no more connections, and waits until those that are open have been told all.
+    /// Accepts no more connections, and waits until the open ones have received the end.
     pub async fn finish(self) {
         drop(self.enough);
         self.task.await.ok();
@@ -193,7 +193,7 @@ async fn serve(listener: tokio::net::TcpListener, routes: Router, mut end: onesh
             http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes.clone()));
         let watched = graceful.watch(connection);
         tokio::spawn(async move {
-            // A viewer that goes away is none of our business.
+            // A viewer may close its page at any time.
             watched.await.ok();
             drop(room);
         });
@@ -211,7 +211,7 @@ fn routes(live_page: Arc<LivePage>) -> Router {
         .with_state(live_page)
 }
 
-/// Turns away who may not come in, and sends nobody away without what a browser should know.
+/// Refuses requests that are not admitted, and adds the security headers to every response.
 async fn door(State(live_page): State<Arc<LivePage>>, request: Request, next: Next) -> Response {
     let admitted = live_page.guard.admit(request.method(), request.uri().query(), request.headers());
     let mut response = match admitted {
@@ -239,7 +239,7 @@ async fn page(State(live_page): State<Arc<LivePage>>) -> Html<Body> {
 
 async fn events(State(live_page): State<Arc<LivePage>>) -> Response {
     let Ok(seat) = live_page.seats.clone().try_acquire_owned() else {
-        let sentence = format!("{VIEWERS} look on already; close one of their pages.\n");
+        let sentence = format!("{VIEWERS} viewers are connected already; close one of their pages.\n");
         return (StatusCode::SERVICE_UNAVAILABLE, sentence).into_response();
     };
     let mut told = live_page.told.subscribe();
@@ -252,7 +252,7 @@ async fn events(State(live_page): State<Arc<LivePage>>) -> Response {
     Sse::new(stream::unfold(Some((told, seat)), next_event)).keep_alive(KeepAlive::default()).into_response()
 }
 
-/// A viewer: what is told, and the seat.
+/// A viewer: its updates, and its seat.
 type Viewer = (watch::Receiver<Broadcast>, OwnedSemaphorePermit);
 
 /// The next event for a viewer: the latest state, whatever came between. Nothing follows the end.

@@ -1,4 +1,4 @@
-// Keeps the page of a run that goes on up to date: what has changed is taken over from what smtpress sends, so that zoom,
+// Keeps the page of a run in progress up to date: changes are merged from what smtpress sends, so that zoom,
 // scrolling, selections and what is unfolded stay as they are. At the end the page is the report.
 "use strict";
 (() => {
@@ -49,7 +49,7 @@
     }
   };
 
-  // --- Charts: only those that somebody sees are drawn again ------------------------------------------------------------
+  // --- Charts: only visible ones are drawn again ------------------------------------------------------------
   const { drawn, read, render, end } = globalThis.charts;
   const stale = new Set(), seen = new Set(), ends = new WeakMap();
   for (const figure of drawn.keys()) ends.set(figure, end());

@@ -167,7 +167,7 @@ fn the_end_waits_for_one_scrape_that_sees_the_final_values() {
     let after = ask(address, "/metrics");
     assert!(after.contains("\nsmtpress_run_over 1\n") && after.ends_with("# EOF\n"), "{after}");
     assert_eq!(end.join().unwrap(), Vec::<String>::new());
-    assert!(TcpStream::connect(address).is_err(), "the port is free again");
+    assert!(TcpStream::connect(address).is_err(), "the port is released");
 }
 
 #[test]
@@ -178,7 +178,7 @@ fn a_wait_that_nobody_ends_is_told() {
     assert!(said[0].contains("final metrics") && said[0].contains("--linger"), "{said:?}");
     let (live, _, says) = started(Duration::ZERO);
     let said = live.over(&over(), || false);
-    assert!(said[0].starts_with("nobody scraped http://127.0.0.1:"), "{said:?}");
+    assert!(said[0].starts_with("no scrape of http://127.0.0.1:"), "{said:?}");
     assert!(says.try_recv().is_err(), "there was no wait to tell of");
 }
 
