@@ -117,7 +117,7 @@ impl Paper {
         }
     }
 
-    /// What is known besides of the step that was told last; `good`: nothing speaks against it.
+    /// Prints a remark on the last step; `good`: it is no fault.
     pub fn remark(&mut self, text: &str, good: bool) {
         let text = self.paint(if good { "2" } else { "31" }, text);
         self.write(&format!("{:>14}{text}", ""));

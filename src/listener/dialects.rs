@@ -60,7 +60,7 @@ sayings! {
     /// STARTTLS.
     TlsGoAhead, None, "220 Go ahead with TLS", "220 2.0.0 Ready to start TLS", "220 TLS go ahead";
     /// A chunk that is not the last. Cisco knows none; its words are ours.
-    Chunk, None, "250 ok:  {arg} octets received", "250 2.0.0 Ok: {arg} bytes", "250 {arg} byte chunk received";
+    Chunk, None, "250 ok:  {arg} octets received", "250 2.0.0 Ok: {arg} bytes", "250 {arg} byte chunk received"; // RFC 3030 4.2
     /// RSET.
     Reset, None, "250 reset", "250 2.0.0 Ok", "250 Reset OK";
     /// NOOP.
@@ -168,7 +168,7 @@ sayings! {
     /// A text line that is too long. Postfix breaks such lines instead; its words are those for a command.
     TextLineTooLong, Some(Condition::LineTooLong),
         "500 Line too long", "500 5.5.2 {host} Error: command too long",
-        "550 maximum allowed line length is 998 octets, got {arg}";
+        "550 maximum allowed line length is 998 octets, got {arg}"; // RFC 5322 2.1.1
     /// A path that is too long. None of the three has such a limit of its own; the words are ours.
     PathTooLong, Some(Condition::LineTooLong),
         "553 #5.1.3 Path too long", "501 5.5.4 Error: path too long", "501 path too long";

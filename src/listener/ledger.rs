@@ -67,7 +67,7 @@ pub struct LedgerSnapshot {
 }
 
 /// The counters that all threads of the listener share.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct LedgerCounts {
     open: Mutex<OpenSessions>,
     delivered: Mutex<DeliveredCounts>,
@@ -112,24 +112,8 @@ struct DeliveredCounts {
 impl LedgerCounts {
     /// All zero.
     pub fn new() -> LedgerCounts {
-        LedgerCounts {
-            open: Mutex::default(),
-            delivered: Mutex::default(),
-            message_tokens: Mutex::default(),
-            in_flight: AtomicU32::new(0),
-            queued: AtomicU64::new(0),
-            refused: Saying::ALL.iter().map(|_| AtomicU64::new(0)).collect(),
-            forced: AtomicU64::new(0),
-            tls_sessions: AtomicU64::new(0),
-            tls_peak: AtomicU64::new(0),
-            tls_handshakes: AtomicU64::new(0),
-            tls_resumed: AtomicU64::new(0),
-            tls_failed: AtomicU64::new(0),
-            bad_headers: AtomicU64::new(0),
-            received: AtomicU64::new(0),
-            sent: AtomicU64::new(0),
-            accept_errors: AtomicU64::new(0),
-        }
+        let refused = Saying::ALL.iter().map(|_| AtomicU64::new(0)).collect();
+        LedgerCounts { refused, ..LedgerCounts::default() }
     }
 
     /// Counts a connection.

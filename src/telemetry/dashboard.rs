@@ -9,14 +9,13 @@
 mod guard;
 mod serve;
 
-use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::LocalBoxFuture;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::{Exporter, RunEvent, RunInProgress};
@@ -80,7 +79,7 @@ impl Exporter for Dashboard {
     fn export(
         self: Box<Self>,
         mut events: UnboundedReceiver<RunEvent>,
-    ) -> Pin<Box<dyn Future<Output = Vec<String>>>> {
+    ) -> LocalBoxFuture<'static, Vec<String>> {
         Box::pin(async move {
             let Dashboard { socket: PageSocket { listener, token, .. }, run, stop_control, files } = *self;
             let live_page = Arc::new(LivePage::new(run, Guard::new(token), stop_control, &files));

@@ -13,15 +13,13 @@ mod prometheus;
 mod run_in_progress;
 mod timeline;
 
-use std::future::Future;
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use futures::future;
+use futures::future::{self, LocalBoxFuture};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 
@@ -49,10 +47,7 @@ pub trait Exporter: Send {
     /// that closes without that event means that the run failed; then it returns at once.
     ///
     /// Returns warnings for the user, a sentence each. The future is dropped when the user does not want to wait.
-    fn export(
-        self: Box<Self>,
-        events: UnboundedReceiver<RunEvent>,
-    ) -> Pin<Box<dyn Future<Output = Vec<String>>>>;
+    fn export(self: Box<Self>, events: UnboundedReceiver<RunEvent>) -> LocalBoxFuture<'static, Vec<String>>;
 }
 
 /// The running exporters of a run.
@@ -153,7 +148,7 @@ mod tests {
         fn export(
             self: Box<Self>,
             mut events: UnboundedReceiver<RunEvent>,
-        ) -> Pin<Box<dyn Future<Output = Vec<String>>>> {
+        ) -> LocalBoxFuture<'static, Vec<String>> {
             Box::pin(async move {
                 let mut seconds = Vec::new();
                 while let Some(RunEvent::Second(interval)) = events.recv().await {

@@ -9,12 +9,11 @@
 //! - Once the run is over, all that is left takes no longer than `LAST`: a push under way is given up for the final one.
 //! - A push is a connection of its own. Only `http` is spoken; a collector on this machine speaks TLS to others.
 
-use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::time::Duration;
 
+use futures::future::LocalBoxFuture;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper::{Request, StatusCode, Uri, header};
@@ -255,10 +254,7 @@ impl Pushes<'_> {
 }
 
 impl Exporter for Otlp {
-    fn export(
-        self: Box<Self>,
-        events: UnboundedReceiver<RunEvent>,
-    ) -> Pin<Box<dyn Future<Output = Vec<String>>>> {
+    fn export(self: Box<Self>, events: UnboundedReceiver<RunEvent>) -> LocalBoxFuture<'static, Vec<String>> {
         Box::pin(self.push(events))
     }
 }

@@ -14,10 +14,8 @@ mod classic;
 mod exposition;
 
 use std::fmt;
-use std::future::Future;
 use std::io;
 use std::net::{self, SocketAddr};
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -25,6 +23,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use futures::future::LocalBoxFuture;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{
     DescriptorEncoder, MetricEncoder, NativeHistogram, NativeHistogramBuckets, NoLabelSet,
@@ -124,10 +123,7 @@ impl Prometheus {
 }
 
 impl Exporter for Prometheus {
-    fn export(
-        self: Box<Self>,
-        events: UnboundedReceiver<RunEvent>,
-    ) -> Pin<Box<dyn Future<Output = Vec<String>>>> {
+    fn export(self: Box<Self>, events: UnboundedReceiver<RunEvent>) -> LocalBoxFuture<'static, Vec<String>> {
         Box::pin(async move {
             let failed = |error| vec![format!("the metrics could not be served: {error}")];
             self.serve(events).await.unwrap_or_else(failed)
