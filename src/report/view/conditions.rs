@@ -16,7 +16,7 @@ pub struct ConditionView {
     pub at: String,
     /// In which phase, how many, when, and whether the profile expects it.
     pub facts: Vec<String>,
-    /// What it means and what to do about it, a sentence each; empty if this version does not know the name.
+    /// What it means and, unless it is expected, what to do about it; empty if this version does not know the name.
     pub advice: Vec<&'static str>,
     /// The first reply of its kind, line by line.
     pub sample: Vec<String>,
@@ -83,7 +83,11 @@ fn condition(result: &RunResult, i: usize, row: &StoredCondition) -> ConditionVi
         ),
         at: format::harmless(&format!("at {}{code}{enhanced}", row.step)),
         facts: facts.iter().map(|fact| format::harmless(fact)).collect(),
-        advice: known.map(|own| vec![own.meaning(), own.remedy()]).unwrap_or_default(),
+        advice: match known {
+            Ok(own) if row.expected => vec![own.meaning()],
+            Ok(own) => vec![own.meaning(), own.remedy()],
+            Err(()) => Vec::new(),
+        },
         sample: row.sample.lines().map(format::harmless).collect(),
         seen_percent: [from, length].map(|share| format!("{:.2}", share * 100.0)),
     }
