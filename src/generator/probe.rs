@@ -12,7 +12,9 @@ mod stalls;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::condition::Condition;
+use crate::condition::{Classifier, Condition};
+use crate::generator::failure_class::classify;
+use crate::smtp::client::Failure;
 use crate::smtp::hello::Offer;
 use crate::smtp::{Closed, Reply, Step};
 
@@ -81,6 +83,19 @@ pub enum ProbeEvent {
     /// Something else, its condition and its evidence: what came is no reply, the handshake failed, or what the profile
     /// requires is not offered.
     Failed(Condition, String),
+}
+
+impl ProbeEvent {
+    /// The condition that it is at `step`: the one that a run gives it.
+    pub fn condition(&self, classifier: &Classifier, step: Step) -> Condition {
+        let failure = match self {
+            ProbeEvent::Reply(reply) => return classifier.classify(Some(step), reply, false),
+            ProbeEvent::NotConnected(condition) | ProbeEvent::Failed(condition, _) => return *condition,
+            ProbeEvent::Closed(how) => Failure::Closed(*how),
+            ProbeEvent::Silence => Failure::TimedOut(String::new()),
+        };
+        classify(classifier, step, &failure, false).condition
+    }
 }
 
 /// What came next on a probe, and when.

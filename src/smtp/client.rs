@@ -236,7 +236,7 @@ impl<C: Content> Client<C> {
     }
 
     /// Reports the end of a step and the code of the reply that ended it (0: none did).
-    fn tell(&mut self, now: Instant, step: Step, code: u16, failure: Option<Box<Failure>>) {
+    fn report(&mut self, now: Instant, step: Step, code: u16, failure: Option<Box<Failure>>) {
         let started = if self.is_waiting() { self.since() } else { now };
         let in_doubt = match failure.as_deref() {
             None => false,
@@ -244,10 +244,10 @@ impl<C: Content> Client<C> {
             Some(Failure::Reply(_) | Failure::Challenged { .. }) => false,
             Some(failure) => self.transactions.in_doubt(failure),
         };
-        self.told(now, step, started, code, failure, in_doubt);
+        self.report_since(now, step, started, code, failure, in_doubt);
     }
 
-    fn told(
+    fn report_since(
         &mut self,
         ended: Instant,
         step: Step,
@@ -289,7 +289,7 @@ impl<C: Content> Client<C> {
         let silent = matches!(failure, Failure::Aborted) && leaving_or_idle && !self.is_doubted();
         let why = failure.clone();
         if !silent {
-            self.tell(now, self.step(), code, Some(Box::new(failure)));
+            self.report(now, self.step(), code, Some(Box::new(failure)));
         }
         self.lose(now, &why, Close::Clean, by_peer && !leaving);
     }
@@ -328,7 +328,7 @@ impl<C: Content> Client<C> {
     }
 
     /// Goes on with a command for its own sake, or rests.
-    fn aside(&mut self, turn: Option<ExtraCommand>) {
+    fn extra(&mut self, turn: Option<ExtraCommand>) {
         match turn {
             Some(turn) => self.command(ClientState::Extra(turn)),
             None => self.rest(),
@@ -388,7 +388,7 @@ impl<C: Content> Client<C> {
             (ClientState::Mail, failure) => self.transaction_reply(now, raw, failure),
             (ClientState::Extra(ExtraCommand::Again), _) => self.said_again(now, raw),
             (ClientState::Quit, failure) => {
-                self.tell(now, step, raw.code, failure);
+                self.report(now, step, raw.code, failure);
                 self.end(now, Close::Clean, false);
             }
             (ClientState::Opening, None) => self.opened(now, raw, None),
@@ -396,14 +396,14 @@ impl<C: Content> Client<C> {
             (ClientState::Opening, Some(failure)) if is_refusal(&failure) && step == Step::Command => {
                 self.opened(now, raw, Some(failure));
             }
-            (ClientState::Reset, None) => self.aside(ExtraCommand::after_transaction(&self.script)),
+            (ClientState::Reset, None) => self.extra(ExtraCommand::after_transaction(&self.script)),
             (ClientState::Extra(turn), failure) if failure.as_deref().is_none_or(is_refusal) => {
-                self.tell(now, step, raw.code, failure);
-                self.aside(turn.next(&self.script));
+                self.report(now, step, raw.code, failure);
+                self.extra(turn.next(&self.script));
             }
             (_, Some(failure)) if is_refusal(&failure) => {
                 // RFC 5321 3.1: after a refusing greeting QUIT is in order; so it is when hello or RSET is refused.
-                self.tell(now, step, raw.code, Some(failure));
+                self.report(now, step, raw.code, Some(failure));
                 self.leave(now);
             }
             (_, Some(failure)) => self.fail(now, *failure, true),
@@ -428,16 +428,16 @@ impl<C: Content> Client<C> {
             OpeningProgress::Goes { complete: false } => return,
             // What is asked for and not offered fails the hello that showed it, or a step of its own.
             OpeningProgress::Fails(failed, failure) if failed == step => {
-                self.told(now, step, since, raw.code, Some(Box::new(failure)), false);
+                self.report_since(now, step, since, raw.code, Some(Box::new(failure)), false);
                 return self.leave(now);
             }
-            _ => self.told(now, step, since, raw.code, refused, false),
+            _ => self.report_since(now, step, since, raw.code, refused, false),
         }
         self.since = now;
         match next {
             OpeningProgress::Goes { .. } => {}
             OpeningProgress::Fails(failed, failure) => {
-                self.told(now, failed, now, 0, Some(Box::new(failure)), false);
+                self.report_since(now, failed, now, 0, Some(Box::new(failure)), false);
                 self.leave(now);
             }
             OpeningProgress::Established { pipelining, terms } => self.established(pipelining, terms),
@@ -462,7 +462,7 @@ impl<C: Content> Client<C> {
             || matches!(failure.as_deref(), Some(Failure::Unexpected(_) | Failure::Surplus(_)));
         let silent = exchange.is_consequence() || good && exchange.is_midway();
         if out_of_step || !silent {
-            self.tell(now, self.step(), raw.code, failure);
+            self.report(now, self.step(), raw.code, failure);
         }
         if out_of_step {
             return self.end(now, Close::Clean, true);
@@ -498,7 +498,7 @@ impl<C: Content> Client<C> {
         } else if needs_reset {
             self.command(ClientState::Reset);
         } else {
-            self.aside(ExtraCommand::after_transaction(&self.script));
+            self.extra(ExtraCommand::after_transaction(&self.script));
         }
     }
 

@@ -351,16 +351,7 @@ impl<'a> Field<'a> {
 
     /// What a reply, or what came in its place, means at a step.
     pub(super) fn condition(&self, step: Step, by: &ProbeEvent) -> Option<Condition> {
-        match (by, step) {
-            (ProbeEvent::Reply(reply), _) => Some(self.setting.classifier.classify(Some(step), reply, false)),
-            (ProbeEvent::Closed(Closed::Eof), Step::Greeting) => Some(Condition::ClosedBeforeGreeting),
-            (ProbeEvent::Closed(Closed::Eof), _) => Some(Condition::ConnectionClosed),
-            (ProbeEvent::Closed(_), Step::Greeting) => Some(Condition::ResetBeforeGreeting),
-            (ProbeEvent::Closed(_), _) => Some(Condition::ConnectionReset),
-            (ProbeEvent::Silence, Step::Greeting) => Some(Condition::NoGreeting),
-            (ProbeEvent::Silence, _) => Some(Condition::ReplyTimeout),
-            (ProbeEvent::NotConnected(condition) | ProbeEvent::Failed(condition, _), _) => Some(*condition),
-        }
+        Some(by.condition(&self.setting.classifier, step))
     }
 
     /// Enters into a finding how its limit showed, and whether the connection was closed with it.

@@ -28,7 +28,7 @@ impl<C: Content> Client<C> {
         if self.script.manners.deaf {
             self.state = ClientState::Deaf;
         } else {
-            self.aside(ExtraCommand::first(&self.script));
+            self.extra(ExtraCommand::first(&self.script));
         }
     }
 

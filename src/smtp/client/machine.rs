@@ -58,7 +58,7 @@ impl<C: Content> Machine for Client<C> {
         if !self.is_handshake() {
             return;
         }
-        self.tell(now, Step::Tls, 0, None);
+        self.report(now, Step::Tls, 0, None);
         self.events.push_back(Event::Secured(Box::new(handshake.clone())));
         if let Some(opening) = &mut self.opening {
             opening.secured(handshake);

@@ -140,7 +140,7 @@ impl<C: Content> Client<C> {
     /// This reply shows that there was one too many: the message that is held may be with the listener or not.
     pub(super) fn doubt(&mut self, now: Instant, raw: RawReply<'_>) {
         let failure = Some(surplus(raw));
-        self.told(now, Step::Body, now, raw.code, failure, true);
+        self.report_since(now, Step::Body, now, raw.code, failure, true);
         self.release_held(false);
         self.end(now, Close::Clean, true);
     }
@@ -150,7 +150,7 @@ impl<C: Content> Client<C> {
         self.alive = now;
         if raw.code / 100 == 2 && !raw.is_contradictory() && self.offers_as_before(raw) {
             self.release_held(true);
-            return self.aside(ExtraCommand::after_transaction(&self.script));
+            return self.extra(ExtraCommand::after_transaction(&self.script));
         }
         // Some listeners refuse it.
         let refused = matches!(raw.code / 100, 4 | 5);
@@ -179,7 +179,7 @@ impl<C: Content> Client<C> {
             return self.doubt(now, raw);
         }
         let (counted, accepted) = self.held.map_or((false, true), |held| (held.counted, held.accepted));
-        self.tell(now, Step::Quit, raw.code, failure(Step::Quit, raw));
+        self.report(now, Step::Quit, raw.code, failure(Step::Quit, raw));
         // What listeners say to QUIT that do not say 221, and what none says to it but to content.
         let fits = matches!(raw.code, 421 | 500 | 502 | 503) || accepted && raw.code / 100 == 2;
         // Where hello was refused, the refusal may have been the reply left over, and this another.

@@ -83,14 +83,14 @@ impl<C: Content> Transactions<C> {
     }
 
     /// Whether another one could go out now, with the content of the current one or behind its last chunk.
-    /// `told_apart`: the replies to chunked transactions are.
-    pub(super) fn has_room(&self, told_apart: bool) -> bool {
+    /// `distinguished`: the replies to chunked transactions are.
+    pub(super) fn has_room(&self, distinguished: bool) -> bool {
         self.looks_ahead
             && self.next.is_none()
             && self.current.as_ref().is_some_and(|exchange| {
                 // The next transaction can only go out with content that has not started yet.
                 !exchange.is_chunked() && exchange.wants_body() && !exchange.is_consequence()
-                    || told_apart && exchange.is_last_awaited()
+                    || distinguished && exchange.is_last_awaited()
             })
     }
 
