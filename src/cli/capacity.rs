@@ -4,15 +4,15 @@ use std::io::{self, IsTerminal};
 use std::path::Path;
 
 use super::args::capacity::CapacityArgs;
-use super::args::common::Progress;
+use super::args::common::ProgressMode;
 use super::overrides::{allowed, flags, quoted, set};
 use super::prepare;
 use super::progress::ProgressDisplay;
 use super::screen::Screen;
 use super::show::{conclude, show};
-use crate::command::capacity::{CapacitySearch, View};
+use crate::command::capacity::{CapacitySearch, CapacityView};
 use crate::command::signals::Signals;
-use crate::command::{CommandError, Copies, Display, Messages, Prepared};
+use crate::command::{CommandError, Copies, Display, MessageSink, Prepared};
 use crate::experiment::capacity::SearchEnd;
 use crate::load::Shard;
 use crate::plan::Plan;
@@ -38,14 +38,16 @@ pub fn capacity(args: &CapacityArgs, screen: &Screen) -> Result<ExitCode, Comman
         None => args.common.directory(search.plan(), search.started_at())?,
     };
     let shown = args.common.shown();
-    let is_silent = shown == Progress::None;
-    let display = |plan: &Plan| -> Option<(Box<dyn Display>, Messages)> {
+    let is_silent = shown == ProgressMode::None;
+    let display = |plan: &Plan| -> Option<(Box<dyn Display>, MessageSink)> {
         let bars = ProgressDisplay::new(plan, shown, io::stderr().is_terminal(), screen);
         let messages = bars.messages();
         (!is_silent).then(|| (Box::new(bars) as Box<dyn Display>, messages))
     };
-    let view =
-        View { narration: if is_silent { Messages::none() } else { screen.messages() }, display: &display };
+    let view = CapacityView {
+        narration: if is_silent { MessageSink::none() } else { screen.messages() },
+        display: &display,
+    };
     let (finished, end) = search.run(directory, &signals, &copies, &view)?;
     let shown = show(&finished, &copies, args.common.quiet, screen);
     if let SearchEnd::Hook(reason) = end {

@@ -13,13 +13,13 @@ use crate::report::compared::{self, Compared};
 use crate::report::stored::{RunResult, StoredStatus, ValidityStatus};
 use crate::report::{RunDir, blocks, html};
 use crate::verdict::ExitCode;
-use crate::verdict::compare::{self as statistics, Course, Effort, Measure, Phase, measure_name};
+use crate::verdict::compare::{self as statistics, Effort, Measure, PhaseRuns, RunBlocks, measure_name};
 
 /// The runs of a side at most: what the exact test costs grows with the fourth power of them.
 const MOST_RUNS: usize = 100;
 
 /// The runs that are to be compared.
-struct Judged {
+struct RunsToCompare {
     base: Vec<PathBuf>,
     candidate: Vec<PathBuf>,
     /// What a reader must know of how they came about.
@@ -27,9 +27,13 @@ struct Judged {
 }
 
 /// The runs that the user names, or those that are carried now.
-fn judged(args: &CompareArgs, screen: &Screen) -> Result<Judged, CommandError> {
+fn judged(args: &CompareArgs, screen: &Screen) -> Result<RunsToCompare, CommandError> {
     let Some(n) = args.series.interleave else {
-        return Ok(Judged { base: args.base.clone(), candidate: args.against.clone(), notes: Vec::new() });
+        return Ok(RunsToCompare {
+            base: args.base.clone(),
+            candidate: args.against.clone(),
+            notes: Vec::new(),
+        });
     };
     let [profile] = args.base.as_slice() else {
         return Err(CommandError::usage(
@@ -44,7 +48,7 @@ pub fn compare(args: &CompareArgs, screen: &Screen) -> Result<ExitCode, CommandE
     let measures = measures(&args.metrics)?;
     let (output, page) = outputs(args)?;
     let judged = judged(args, screen)?;
-    let (base, candidate) = (Side::open(&judged.base)?, Side::open(&judged.candidate)?);
+    let (base, candidate) = (SideRuns::open(&judged.base)?, SideRuns::open(&judged.candidate)?);
     let faults = faults(&base.runs, &candidate.runs);
     if !faults.is_empty() && !args.force {
         return Err(CommandError::usage(format!(
@@ -116,13 +120,13 @@ fn measures(names: &[String]) -> Result<Vec<Measure>, CommandError> {
 }
 
 /// The runs of a side.
-struct Side<'a> {
+struct SideRuns<'a> {
     paths: &'a [PathBuf],
     runs: Vec<(String, RunResult)>,
 }
 
-impl Side<'_> {
-    fn open(paths: &[PathBuf]) -> Result<Side<'_>, CommandError> {
+impl SideRuns<'_> {
+    fn open(paths: &[PathBuf]) -> Result<SideRuns<'_>, CommandError> {
         if paths.len() > MOST_RUNS {
             return Err(CommandError::usage(format!(
                 "{} runs on a side are too many: give at most {MOST_RUNS}",
@@ -145,11 +149,11 @@ impl Side<'_> {
             }
             runs.push((name, result));
         }
-        Ok(Side { paths, runs })
+        Ok(SideRuns { paths, runs })
     }
 
     /// By run, its measured phases.
-    fn courses(&self) -> Result<Vec<Vec<(String, Course)>>, CommandError> {
+    fn courses(&self) -> Result<Vec<Vec<(String, RunBlocks)>>, CommandError> {
         let mut courses = Vec::new();
         for (path, (_, result)) in self.paths.iter().zip(&self.runs) {
             courses.push(blocks::courses(path, result)?);
@@ -160,23 +164,23 @@ impl Side<'_> {
 
 /// The phases that every run has, and the names of the others.
 fn phases(
-    base: Vec<Vec<(String, Course)>>,
-    candidate: Vec<Vec<(String, Course)>>,
-) -> (Vec<Phase>, Vec<String>) {
+    base: Vec<Vec<(String, RunBlocks)>>,
+    candidate: Vec<Vec<(String, RunBlocks)>>,
+) -> (Vec<PhaseRuns>, Vec<String>) {
     let (of_base, of_candidate) = (base.len(), candidate.len());
     let mut order: Vec<String> = Vec::new();
-    let mut found: BTreeMap<String, Phase> = BTreeMap::new();
+    let mut found: BTreeMap<String, PhaseRuns> = BTreeMap::new();
     for (is_base, runs) in [(true, base), (false, candidate)] {
         for (name, course) in runs.into_iter().flatten() {
             let phase = found.entry(name.clone()).or_insert_with(|| {
                 order.push(name.clone());
-                Phase { name, ..Phase::default() }
+                PhaseRuns { name, ..PhaseRuns::default() }
             });
             if is_base { phase.base.push(course) } else { phase.candidate.push(course) }
         }
     }
     let all = order.into_iter().filter_map(|name| found.remove(&name));
-    let (whole, others): (Vec<Phase>, Vec<Phase>) =
+    let (whole, others): (Vec<PhaseRuns>, Vec<PhaseRuns>) =
         all.partition(|phase| phase.base.len() == of_base && phase.candidate.len() == of_candidate);
     (whole, others.into_iter().map(|phase| phase.name).collect())
 }

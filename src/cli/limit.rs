@@ -4,7 +4,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::args::common::Progress;
+use super::args::common::ProgressMode;
 use super::args::limit::LimitArgs;
 use super::overrides::{allowed, flags, quoted, set};
 use super::prepare;
@@ -12,7 +12,7 @@ use super::screen::Screen;
 use super::show::{conclude, show};
 use crate::command::limit::{LimitSearch, Reporting};
 use crate::command::signals::Signals;
-use crate::command::{CommandError, Copies, Messages, Prepared};
+use crate::command::{CommandError, Copies, MessageSink, Prepared};
 use crate::experiment::limit::{Bounds, LimitKind, LimitMeasure, LimitRequest, Selection, SelectionError};
 use crate::generator::{preflight, reachability};
 use crate::load::Shard;
@@ -60,8 +60,8 @@ pub fn limit(args: &LimitArgs, screen: &Screen) -> Result<ExitCode, CommandError
     let copies = Copies::open(args.common.json.as_deref(), args.html.as_deref(), args.junit.as_deref())?;
     let signals = Signals::listen(screen.messages())?;
     let directory = args.common.directory(plan, prepared.started_at)?;
-    let is_silent = args.common.shown() == Progress::None;
-    let narration = if is_silent { Messages::none() } else { screen.messages() };
+    let is_silent = args.common.shown() == ProgressMode::None;
+    let narration = if is_silent { MessageSink::none() } else { screen.messages() };
     narration.say(outline(&request, &bounds, plan).trim_end());
     let bad_recipient = args.bad_recipient.clone();
     let search = LimitSearch { request, bounds, patience, bad_recipient };

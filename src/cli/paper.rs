@@ -16,19 +16,19 @@ const LAST_LINES: usize = 2;
 
 /// Who speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
+pub enum Speaker {
     /// We.
     Client,
     /// The other side.
     Listener,
 }
 
-impl Side {
+impl Speaker {
     /// The name in JSON.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Side::Client => "client",
-            Side::Listener => "listener",
+            Speaker::Client => "client",
+            Speaker::Listener => "listener",
         }
     }
 }
@@ -64,10 +64,10 @@ impl Paper {
     }
 
     /// Lines that were said in one go, all content or none. Only content is shortened, and says so.
-    pub fn said(&mut self, side: Side, part: DialoguePart, at: Duration, lines: &[String]) {
+    pub fn said(&mut self, side: Speaker, part: DialoguePart, at: Duration, lines: &[String]) {
         let who = match side {
-            Side::Client => self.paint("36", "C:"),
-            Side::Listener => self.paint("33", "S:"),
+            Speaker::Client => self.paint("36", "C:"),
+            Speaker::Listener => self.paint("33", "S:"),
         };
         let left_out = lines.len().saturating_sub(FIRST_LINES + LAST_LINES);
         // One line is not worth a note that takes its place.

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::args::common::Progress;
+use super::args::common::ProgressMode;
 use super::screen::Screen;
 use crate::collector::Outcome;
 use crate::collector::snapshot::Interval;
 use crate::collector::tally::Tally;
-use crate::command::{Display, Messages};
+use crate::command::{Display, MessageSink};
 use crate::plan::Plan;
 use crate::report::format;
 
@@ -18,19 +18,19 @@ const LOG_EVERY: u64 = 5;
 
 /// The progress of one run.
 pub struct ProgressDisplay {
-    form: Form,
+    form: ProgressForm,
     screen: Screen,
-    phases: Vec<Phase>,
+    phases: Vec<PhaseBar>,
     seconds: u64,
 }
 
-enum Form {
+enum ProgressForm {
     None,
     Log,
     Bars { all: MultiProgress, blank: ProgressBar, bars: Vec<ProgressBar>, line: ProgressBar },
 }
 
-struct Phase {
+struct PhaseBar {
     name: String,
     start: Duration,
     length: Option<Duration>,
@@ -39,32 +39,32 @@ struct Phase {
 
 impl ProgressDisplay {
     /// In the form asked for; bars if stderr is a terminal and nothing was asked.
-    pub fn new(plan: &Plan, asked: Progress, terminal: bool, screen: &Screen) -> ProgressDisplay {
+    pub fn new(plan: &Plan, asked: ProgressMode, terminal: bool, screen: &Screen) -> ProgressDisplay {
         let mut start = Duration::ZERO;
-        let phases: Vec<Phase> = plan
+        let phases: Vec<PhaseBar> = plan
             .phases
             .iter()
             .map(|phase| {
                 let total = crate::load::expected_arrivals(&phase.load);
-                let this = Phase { name: phase.name.clone(), start, length: phase.load.length, total };
+                let this = PhaseBar { name: phase.name.clone(), start, length: phase.load.length, total };
                 start = start.saturating_add(phase.load.length.unwrap_or_default());
                 this
             })
             .collect();
         let form = match asked {
-            Progress::None => Form::None,
-            Progress::Log => Form::Log,
-            Progress::Auto if !terminal => Form::Log,
-            Progress::Auto | Progress::Bar => bars(&phases, screen.colour_err()),
+            ProgressMode::None => ProgressForm::None,
+            ProgressMode::Log => ProgressForm::Log,
+            ProgressMode::Auto if !terminal => ProgressForm::Log,
+            ProgressMode::Auto | ProgressMode::Bar => bars(&phases, screen.colour_err()),
         };
         ProgressDisplay { form, screen: *screen, phases, seconds: 0 }
     }
 
     /// Where messages go while the bars are there: above them.
-    pub fn messages(&self) -> Messages {
-        let Form::Bars { all, .. } = &self.form else { return self.screen.messages() };
+    pub fn messages(&self) -> MessageSink {
+        let ProgressForm::Bars { all, .. } = &self.form else { return self.screen.messages() };
         let (screen, bars) = (self.screen, all.clone());
-        Messages::new(move |line| {
+        MessageSink::new(move |line| {
             if bars.is_hidden() {
                 screen.note(line);
             // `suspend` would end the process where the terminal is gone.
@@ -77,7 +77,7 @@ impl ProgressDisplay {
 
 impl Display for ProgressDisplay {
     fn begin(&mut self) {
-        if let Form::Bars { all, blank, bars, line } = &self.form {
+        if let ProgressForm::Bars { all, blank, bars, line } = &self.form {
             all.set_draw_target(ProgressDrawTarget::stderr_with_hz(10));
             [blank].into_iter().chain(bars).chain([line]).for_each(ProgressBar::tick);
         }
@@ -88,8 +88,8 @@ impl Display for ProgressDisplay {
         let now = interval.start + interval.length;
         let current = self.phases.iter().rposition(|phase| phase.start < now).unwrap_or(0);
         match &self.form {
-            Form::None => {}
-            Form::Log => {
+            ProgressForm::None => {}
+            ProgressForm::Log => {
                 if self.seconds == 1 || self.seconds.is_multiple_of(LOG_EVERY) {
                     self.screen.note(&format!(
                         "{:>6} {:<12} {}",
@@ -99,7 +99,7 @@ impl Display for ProgressDisplay {
                     ));
                 }
             }
-            Form::Bars { bars, line, .. } => {
+            ProgressForm::Bars { bars, line, .. } => {
                 for (phase, bar) in self.phases.iter().zip(bars) {
                     match (phase.length, phase.total) {
                         (Some(length), _) => {
@@ -121,7 +121,7 @@ impl Display for ProgressDisplay {
     }
 
     fn end(&mut self) {
-        if let Form::Bars { all, blank, bars, line } = &self.form {
+        if let ProgressForm::Bars { all, blank, bars, line } = &self.form {
             for bar in bars.iter().chain([blank]) {
                 bar.finish_and_clear();
             }
@@ -132,7 +132,7 @@ impl Display for ProgressDisplay {
     }
 }
 
-fn bars(phases: &[Phase], colour: bool) -> Form {
+fn bars(phases: &[PhaseBar], colour: bool) -> ProgressForm {
     // Nothing is drawn before all of it is there.
     let all = MultiProgress::with_draw_target(ProgressDrawTarget::hidden());
     let widest = phases.iter().map(|phase| phase.name.chars().count()).max().unwrap_or(0).min(20);
@@ -159,7 +159,7 @@ fn bars(phases: &[Phase], colour: bool) -> Form {
         .collect();
     let style = ProgressStyle::with_template("  {msg}").expect("the template is constant");
     let line = all.add(ProgressBar::new(0).with_style(style));
-    Form::Bars { all, blank, bars, line }
+    ProgressForm::Bars { all, blank, bars, line }
 }
 
 /// The second in a line: rates, what is under way, and the conditions that were met most.

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal, Write};
 
 use super::args::Color;
 use crate::command::output::Stdout;
-use crate::command::{CommandError, Messages};
+use crate::command::{CommandError, MessageSink};
 use crate::profile::redact;
 use crate::verdict::ExitCode;
 
@@ -61,9 +61,9 @@ impl Screen {
     }
 
     /// Where a command's messages go: lines on stderr.
-    pub fn messages(&self) -> Messages {
+    pub fn messages(&self) -> MessageSink {
         let screen = *self;
-        Messages::new(move |line| screen.note(line))
+        MessageSink::new(move |line| screen.note(line))
     }
 
     /// Whether stdout is coloured.

@@ -1,4 +1,4 @@
-//! `smtpress selftest`: plays the scenes of the proof, and keeps what this machine can do for `check`.
+//! `smtpress selftest`: plays the scenarios of the proof, and keeps what this machine can do for `check`.
 
 use std::io::Write;
 
@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 use super::args::SelftestArgs;
 use super::screen::Screen;
 use crate::command::output::Output;
-use crate::command::selftest::LocalStage;
+use crate::command::selftest::LocalTestbed;
 use crate::command::signals::Signals;
 use crate::command::{CommandError, machine};
-use crate::experiment::selftest::{Ceiling, Check, Figure, LAG_LIMIT, Stage, ceilings, scenes};
+use crate::experiment::selftest::{Ceiling, Check, Figure, LAG_LIMIT, Testbed, ceilings, scenarios};
 use crate::generator::{Stop, preflight};
 use crate::report::format;
 use crate::verdict::ExitCode;
@@ -18,22 +18,22 @@ use crate::verdict::ExitCode;
 /// Descriptors kept free of sessions.
 const SPARE: u64 = 200;
 
-/// Plays all scenes and says whether they came out as they must.
+/// Plays all scenarios and says whether they came out as they must.
 pub fn selftest(args: &SelftestArgs, screen: &Screen) -> Result<ExitCode, CommandError> {
     let limit = preflight::raise_descriptors(0)?;
     let signals = Signals::listen(screen.messages())?;
-    let mut stage = LocalStage { stop: signals.stop.clone() };
+    let mut testbed = LocalTestbed { stop: signals.stop.clone() };
     let stopped = || *signals.stop.borrow() > Stop::Run;
     let mut checks = Vec::new();
-    for scene in scenes() {
+    for scenario in scenarios() {
         if !args.json {
-            screen.note(&format!("  {}: {} ...", scene.name, scene.shows));
+            screen.note(&format!("  {}: {} ...", scenario.name, scenario.shows));
         }
-        let told = stage.play(&scene.plan, &scene.part)?;
+        let observed = testbed.measure(&scenario.plan, &scenario.setting)?;
         if stopped() {
             return Ok(ExitCode::Interrupted);
         }
-        let check = scene.judge(&told);
+        let check = scenario.judge(&observed);
         if !args.json {
             show(&check, screen)?;
         }
@@ -46,7 +46,7 @@ pub fn selftest(args: &SelftestArgs, screen: &Screen) -> Result<ExitCode, Comman
             screen.note("  ceilings: how fast, and how many at once ...");
         }
         // Both ends of each session are in this process.
-        Some(ceilings(&mut stage, limit.saturating_sub(SPARE) / 2)?)
+        Some(ceilings(&mut testbed, limit.saturating_sub(SPARE) / 2)?)
     };
     // What was looked for meanwhile is not what this machine can do.
     if stopped() {
@@ -77,14 +77,18 @@ fn show(check: &Check, screen: &Screen) -> Result<(), CommandError> {
         if screen.colour_out() { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     };
     let word = if check.holds() { paint("32", "PASS") } else { paint("31", "FAIL") };
-    let figures: Vec<String> =
-        check.figures.iter().filter(|figure| !figure.unit.is_empty() || !figure.holds()).map(told).collect();
+    let figures: Vec<String> = check
+        .figures
+        .iter()
+        .filter(|figure| !figure.unit.is_empty() || !figure.holds())
+        .map(figure_text)
+        .collect();
     let figures = if figures.is_empty() { "all counts agree".to_owned() } else { figures.join(", ") };
     writeln!(out, "{word}  {:<18} {figures}", check.name)?;
     Ok(())
 }
 
-fn told(figure: &Figure) -> String {
+fn figure_text(figure: &Figure) -> String {
     let value = |value: f64| match figure.unit {
         "ms" => format::duration(value * 1e6),
         _ => format!("{value}"),

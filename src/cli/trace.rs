@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::args::TraceArgs;
 use super::overrides::{allowed, quoted};
-use super::paper::{Paper, Side};
+use super::paper::{Paper, Speaker};
 use super::prepare;
 use super::screen::Screen;
 use crate::command::prepared::embedded;
@@ -221,7 +221,7 @@ impl TracedSession {
             self.step(step, to - from, None, condition);
         }
         self.reached(&dialed);
-        self.line(Side::Client, DialoguePart::Command, &proxied(&dialed.header));
+        self.line(Speaker::Client, DialoguePart::Command, &proxied(&dialed.header));
         let mut stream = match dialed.result {
             Ok(stream) => stream,
             Err((failed, _)) => return failed == Step::Greeting,
@@ -272,12 +272,12 @@ impl TracedSession {
     /// Lines of the listener.
     fn heard(&mut self, lines: &[u8]) {
         match self.redactor.as_ref().map(|redactor| redactor.bytes(lines)) {
-            Some(shown) => self.line(Side::Listener, DialoguePart::Command, &shown),
-            None => self.line(Side::Listener, DialoguePart::Command, lines),
+            Some(shown) => self.line(Speaker::Listener, DialoguePart::Command, &shown),
+            None => self.line(Speaker::Listener, DialoguePart::Command, lines),
         }
     }
 
-    fn line(&mut self, side: Side, part: DialoguePart, bytes: &[u8]) {
+    fn line(&mut self, side: Speaker, part: DialoguePart, bytes: &[u8]) {
         if bytes.is_empty() {
             return;
         }
@@ -400,10 +400,10 @@ impl MachineOwner<Client<Message>> for TracedSession {
 
     fn sent(&mut self, client: &Client<Message>, bytes: &[u8]) {
         if client.is_secret() {
-            return self.line(Side::Client, DialoguePart::Command, &without_secret(bytes));
+            return self.line(Speaker::Client, DialoguePart::Command, &without_secret(bytes));
         }
         for (part, piece) in run_together(self.dialogue.sent(bytes)) {
-            self.line(Side::Client, part, &piece);
+            self.line(Speaker::Client, part, &piece);
         }
     }
 

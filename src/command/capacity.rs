@@ -11,7 +11,7 @@ use super::display::Display;
 use super::error::CommandError;
 use super::life::{Finished, Life};
 use super::machine;
-use super::messages::Messages;
+use super::messages::MessageSink;
 use super::prepared::Prepared;
 use super::selftest;
 use super::signals::Signals;
@@ -33,11 +33,11 @@ const TRUSTED: f64 = 0.8;
 const SPARE: u64 = 200;
 
 /// How a search is shown.
-pub struct View<'a> {
+pub struct CapacityView<'a> {
     /// Each trial and its outcome.
-    pub narration: Messages,
+    pub narration: MessageSink,
     /// Shows the load of a trial, and the messages during it; nothing if it is not to be seen.
-    pub display: &'a dyn Fn(&Plan) -> Option<(Box<dyn Display>, Messages)>,
+    pub display: &'a dyn Fn(&Plan) -> Option<(Box<dyn Display>, MessageSink)>,
 }
 
 /// A search before its first trial.
@@ -101,7 +101,7 @@ impl CapacitySearch {
         directory: RunDir,
         signals: &Signals,
         copies: &Copies,
-        view: &View<'_>,
+        view: &CapacityView<'_>,
     ) -> Result<(Finished, SearchEnd), CommandError> {
         let CapacitySearch { prepared, mut asked, expectations, stored, sessions } = self;
         let plan = prepared.plan();
@@ -178,24 +178,27 @@ impl CapacitySearch {
 /// What is known of the search that was broken off there.
 fn load(directory: &Path, prepared: &Prepared, asked: &CapacityPlan) -> Result<SearchState, CommandError> {
     let path = directory.join(SEARCH);
-    let told = |why: String| {
+    let observed = |why: String| {
         let path = path.display();
         CommandError::Failed(
             ExitCode::Usage,
             format!("failed to go on with {path}: {why}; begin a search anew without --resume"),
         )
     };
-    let text = std::fs::read_to_string(&path).map_err(|error| told(error.to_string()))?;
-    let state: SearchState = serde_json::from_str(&text).map_err(|error| told(error.to_string()))?;
+    let text = std::fs::read_to_string(&path).map_err(|error| observed(error.to_string()))?;
+    let state: SearchState = serde_json::from_str(&text).map_err(|error| observed(error.to_string()))?;
     if state.version != VERSION {
-        return Err(told(format!("it is of version {}, and this smtpress reads {VERSION}", state.version)));
+        return Err(observed(format!(
+            "it is of version {}, and this smtpress reads {VERSION}",
+            state.version
+        )));
     }
     if state.profile_sha256 != prepared.compiled.sha256 {
-        return Err(told("it belongs to another profile than the one beside it".to_owned()));
+        return Err(observed("it belongs to another profile than the one beside it".to_owned()));
     }
     let rules = state.controller.rules();
     if state.records.len() != state.controller.trials().len() || rules.goals != asked.goals.len() {
-        return Err(told("its parts do not fit each other".to_owned()));
+        return Err(observed("its parts do not fit each other".to_owned()));
     }
     Ok(state)
 }
@@ -212,7 +215,7 @@ fn sessions_possible(asked: &CapacityPlan, plan: &Plan, embedded: bool) -> Resul
 }
 
 /// The rate up to which this machine's generator is trusted; nothing if that cannot be said.
-fn trusted_rate(most: f64, signals: &Signals, narration: &Messages) -> Result<Option<f64>, CommandError> {
+fn trusted_rate(most: f64, signals: &Signals, narration: &MessageSink) -> Result<Option<f64>, CommandError> {
     let able = match machine::generator_rate() {
         Some(rate) => rate,
         None => {

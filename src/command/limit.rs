@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use super::copies::Copies;
 use super::error::CommandError;
 use super::life::{Finished, Life};
-use super::messages::Messages;
+use super::messages::MessageSink;
 use super::prepared::Prepared;
 use super::signals::Signals;
 use crate::condition::Classifier;
@@ -38,9 +38,9 @@ pub struct LimitSearch {
 /// Where a search reports to.
 pub struct Reporting<'a> {
     /// Each limit as its turn comes.
-    pub narration: &'a Messages,
+    pub narration: &'a MessageSink,
     /// That the listener is silent, in any case.
-    pub messages: Messages,
+    pub messages: MessageSink,
 }
 
 impl LimitSearch {
@@ -77,7 +77,7 @@ impl LimitSearch {
             patience: self.patience,
             bounds: self.bounds,
         };
-        let mut watcher = Watcher {
+        let mut watcher = LimitWatcher {
             narration: reporting.narration,
             found: Vec::new(),
             keep: &|found| life.directory.keep(&so_far(prepared, found, began)),
@@ -134,14 +134,14 @@ fn so_far(prepared: &Prepared, found: &[Finding], began: Instant) -> RunResult {
 }
 
 /// Says which limit is next, and stores what was found so far.
-struct Watcher<'a> {
-    narration: &'a Messages,
+struct LimitWatcher<'a> {
+    narration: &'a MessageSink,
     found: Vec<Finding>,
     keep: &'a dyn Fn(&[Finding]) -> Result<(), RunDirError>,
     stop: watch::Receiver<Stop>,
 }
 
-impl Watch for Watcher<'_> {
+impl Watch for LimitWatcher<'_> {
     fn begins(&mut self, kind: LimitKind, index: usize, count: usize) {
         self.narration.say(&format!("  [{}/{count}] {}: {} ...", index + 1, kind.name(), kind.how()));
     }

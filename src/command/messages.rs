@@ -5,17 +5,17 @@ use std::sync::Arc;
 
 /// Where messages go, one line each. `cli` prints them on stderr, above the bars if there are any.
 #[derive(Clone)]
-pub struct Messages(Arc<dyn Fn(&str) + Send + Sync>);
+pub struct MessageSink(Arc<dyn Fn(&str) + Send + Sync>);
 
-impl Messages {
+impl MessageSink {
     /// To this function.
-    pub fn new(print: impl Fn(&str) + Send + Sync + 'static) -> Messages {
-        Messages(Arc::new(print))
+    pub fn new(print: impl Fn(&str) + Send + Sync + 'static) -> MessageSink {
+        MessageSink(Arc::new(print))
     }
 
     /// To nobody.
-    pub fn none() -> Messages {
-        Messages::new(|_| ())
+    pub fn none() -> MessageSink {
+        MessageSink::new(|_| ())
     }
 
     /// Sends one line.
@@ -24,8 +24,8 @@ impl Messages {
     }
 }
 
-impl fmt::Debug for Messages {
+impl fmt::Debug for MessageSink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Messages")
+        f.write_str("MessageSink")
     }
 }

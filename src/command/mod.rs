@@ -21,5 +21,5 @@ pub use copies::Copies;
 pub use display::Display;
 pub use error::CommandError;
 pub use life::Finished;
-pub use messages::Messages;
+pub use messages::MessageSink;
 pub use prepared::Prepared;

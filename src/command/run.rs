@@ -6,7 +6,7 @@ use super::display::Display;
 use super::error::CommandError;
 use super::life::{Finished, Life};
 use super::machine;
-use super::messages::Messages;
+use super::messages::MessageSink;
 use super::prepared::{Prepared, phase_infos};
 use super::signals::Signals;
 use crate::collector::snapshot::{Interval, Measured};
@@ -71,14 +71,14 @@ impl<'a> LoadRun<'a> {
         self,
         signals: &Signals,
         display: &mut dyn Display,
-        messages: &Messages,
+        messages: &MessageSink,
         exporters: &Exporters,
     ) -> Result<MeasuredRun<'a>, CommandError> {
         let LoadRun { life, recording, so_far } = self;
         let plan = life.prepared.plan();
         let infos = phase_infos(plan);
         let assertions = &life.prepared.compiled.assertions;
-        let mut watcher = Watcher {
+        let mut watcher = RunWatcher {
             windows: Windows::new(assertions, &infos, &plan.expects),
             assertions,
             directory: &life.directory,
@@ -93,7 +93,7 @@ impl<'a> LoadRun<'a> {
         watcher.display.begin();
         let measured = life.local(signals.stop.clone()).run(plan, &mut watcher);
         watcher.display.end();
-        let Watcher { windows, recording, .. } = watcher;
+        let RunWatcher { windows, recording, .. } = watcher;
         match measured {
             Ok(measured) => Ok(MeasuredRun { life, infos, windows, recording, measured }),
             Err(error) => {
@@ -152,7 +152,7 @@ fn judge(
 }
 
 /// Takes each second of the load: for the files that grow, the windows, the screen and the exporters.
-struct Watcher<'a> {
+struct RunWatcher<'a> {
     windows: Windows,
     assertions: &'a [Assertion],
     directory: &'a RunDir,
@@ -161,12 +161,12 @@ struct Watcher<'a> {
     so_far: RunInProgress,
     stop: watch::Receiver<Stop>,
     display: &'a mut dyn Display,
-    messages: &'a Messages,
+    messages: &'a MessageSink,
     exporters: &'a Exporters,
     lookout: Lookout,
 }
 
-impl Observer for Watcher<'_> {
+impl Observer for RunWatcher<'_> {
     fn interval(&mut self, interval: &Interval, total: &Tally) -> Control {
         self.display.second(interval, total);
         if let Some(sentence) = self.lookout.second(interval, total) {

@@ -18,7 +18,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use super::error::CommandError;
-use super::messages::Messages;
+use super::messages::MessageSink;
 use crate::generator::{Stop, clock};
 use crate::verdict::ExitCode;
 
@@ -93,7 +93,7 @@ pub struct Signals {
     pub stop: watch::Receiver<Stop>,
     ask: watch::Sender<Stop>,
     stage: Arc<AtomicU8>,
-    messages: Messages,
+    messages: MessageSink,
 }
 
 /// There is a load that can be stopped.
@@ -108,7 +108,7 @@ impl Signals {
     ///
     /// # Errors
     /// No thread or no descriptor is left.
-    pub fn listen(messages: Messages) -> Result<Signals, CommandError> {
+    pub fn listen(messages: MessageSink) -> Result<Signals, CommandError> {
         let (ask, stop) = watch::channel(Stop::Run);
         let (asking, for_brake) = (ask.clone(), messages.clone());
         let stage = Arc::new(AtomicU8::new(RUNNING));

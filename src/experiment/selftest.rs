@@ -1,14 +1,14 @@
 //! The proof that the measurements are true on this machine: loads whose answer is known before they run.
 //!
-//! It plans the scenes and judges what a stage measured; the stage (the listener, the threads, the clock) is the caller's.
+//! It plans the scenarios and judges what a testbed measured; the testbed (the listener, the threads, the clock) is the caller's.
 //!
 //! # Decisions
-//! - Every scene is judged by lower bounds that follow from arithmetic, and by upper bounds only where the wrong anchor or
-//!   our own waits would break them by far: a busy machine makes a scene invalid, it does not make it false.
+//! - Every scenario is judged by lower bounds that follow from arithmetic, and by upper bounds only where the wrong anchor or
+//!   our own waits would break them by far: a busy machine makes a scenario invalid, it does not make it false.
 //! - The wait of a stall at quantile q, under a constant open load over T with a stall of S, is at least S - (1 - q)T (M1).
 
 mod ceiling;
-mod scenes;
+mod scenarios;
 
 use std::time::Duration;
 
@@ -19,11 +19,11 @@ use crate::generator::runner::RunError;
 use crate::plan::Plan;
 
 pub use ceiling::{Ceiling, LAG_LIMIT, ceilings, rate_ceiling};
-pub use scenes::{Scene, scenes};
+pub use scenarios::{Scenario, scenarios};
 
-/// What the listener of a scene does.
+/// What the listener of a scenario does.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Part {
+pub struct ListenerSetting {
     /// How long it takes for the reply to the final dot.
     pub body: Duration,
     /// A window, from its start, in which it reads and accepts nothing: from, length.
@@ -36,22 +36,22 @@ pub struct Part {
     pub block: Option<(Duration, Duration)>,
 }
 
-/// What a stage saw.
+/// What a testbed saw.
 #[derive(Clone, Debug)]
-pub struct Told {
+pub struct ScenarioResult {
     /// What the generator measured.
     pub measured: Measured,
     /// What the listener says it took.
     pub delivered: u64,
 }
 
-/// Where scenes are played.
-pub trait Stage {
-    /// Runs `plan` against a listener that plays `part`.
+/// Where scenarios are played.
+pub trait Testbed {
+    /// Runs `plan` against a listener that plays `setting`.
     ///
     /// # Errors
     /// smtpress itself cannot go on.
-    fn play(&mut self, plan: &Plan, part: &Part) -> Result<Told, RunError>;
+    fn measure(&mut self, plan: &Plan, setting: &ListenerSetting) -> Result<ScenarioResult, RunError>;
 
     /// The resident memory of the generator's process, in octets; 0 if unknown.
     fn resident_bytes(&self) -> u64;
@@ -94,7 +94,7 @@ impl Figure {
     }
 }
 
-/// What a scene proved.
+/// What a scenario proved.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Check {
     /// Its name.
@@ -138,12 +138,13 @@ fn max_ms(hist: &Hist) -> f64 {
 }
 
 /// The laws of every run: conservation (M10) and the ledger (M10b), as figures that must be zero.
-fn books(told: &Told) -> Vec<Figure> {
-    let counts = &told.measured.tally.phases[0].counts;
+fn reconciliation(observed: &ScenarioResult) -> Vec<Figure> {
+    let counts = &observed.measured.tally.phases[0].counts;
     let off = |left: u64, right: u64| left.abs_diff(right) as f64;
     let accepted = counts.transactions.of(Outcome::Accepted);
     let in_doubt = counts.transactions.of(Outcome::InDoubt);
-    let beyond = accepted.saturating_sub(told.delivered) + told.delivered.saturating_sub(accepted + in_doubt);
+    let beyond =
+        accepted.saturating_sub(observed.delivered) + observed.delivered.saturating_sub(accepted + in_doubt);
     vec![
         Figure::new(
             "scheduled - shed - started",

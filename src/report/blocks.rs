@@ -9,13 +9,13 @@ use crate::collector::histogram::Hist;
 use crate::collector::snapshot::Interval;
 use crate::collector::summary::censored;
 use crate::collector::{Metric, Outcome};
-use crate::verdict::compare::{BLOCK, Block, Course};
+use crate::verdict::compare::{BLOCK, RunBlocks, TimeBlock};
 
 /// The measured phases of a run directory, by name.
 ///
 /// # Errors
 /// Its time series cannot be read.
-pub fn courses(directory: &Path, result: &RunResult) -> Result<Vec<(String, Course)>, SecondsError> {
+pub fn courses(directory: &Path, result: &RunResult) -> Result<Vec<(String, RunBlocks)>, SecondsError> {
     let names: Vec<String> = result.phases.iter().map(|phase| phase.name.clone()).collect();
     let mut growing: Vec<GrowingPhase> = names.iter().map(|_| GrowingPhase::default()).collect();
     for second in Seconds::open(directory, &names)? {
@@ -33,7 +33,7 @@ pub fn courses(directory: &Path, result: &RunResult) -> Result<Vec<(String, Cour
 /// A phase while its seconds come in.
 #[derive(Default)]
 struct GrowingPhase {
-    course: Course,
+    course: RunBlocks,
     /// When something first and last happened in it.
     life: Option<(Duration, Duration)>,
     /// The response times of the block that grows.
@@ -54,7 +54,7 @@ impl GrowingPhase {
         let at = (second.start.saturating_sub(first).as_secs() / BLOCK.as_secs()) as usize;
         if at >= self.course.blocks.len() {
             self.close();
-            self.course.blocks.resize_with(at + 1, Block::default);
+            self.course.blocks.resize_with(at + 1, TimeBlock::default);
         }
         let without_end = censored(tally, Metric::Response, Outcome::Accepted);
         self.course.censored.merge(&without_end);
@@ -79,7 +79,7 @@ impl GrowingPhase {
         self.response.clear();
     }
 
-    fn end(mut self, phase: &StoredPhase, window: Duration) -> Course {
+    fn end(mut self, phase: &StoredPhase, window: Duration) -> RunBlocks {
         self.close();
         // What was accepted after the window was accepted last, and is in no rate.
         let mut late = phase.drained.as_ref().map_or(0, |drained| drained.accepted);
@@ -94,6 +94,6 @@ impl GrowingPhase {
             block.length = left.min(BLOCK);
             left -= block.length;
         }
-        Course { window, ..self.course }
+        RunBlocks { window, ..self.course }
     }
 }

@@ -24,10 +24,10 @@ mod simulated;
 mod tests;
 
 pub use bootstrap::Effort;
-pub use sample::{BLOCK, Block, Course};
+pub use sample::{BLOCK, RunBlocks, TimeBlock};
 
 use super::exit_code::ExitCode;
-use sample::{Sample, Value};
+use sample::{MetricValue, RunSample};
 
 /// From so many runs a side the runs are tested; below, what differs from run to run is unknown.
 pub const ENOUGH_RUNS: usize = 4;
@@ -93,9 +93,11 @@ impl Measure {
     }
 
     /// A change so that more is worse.
-    fn worse(self, change: Change) -> Change {
+    fn worse(self, change: ChangeInterval) -> ChangeInterval {
         match self {
-            Measure::AcceptedRate => Change { middle: -change.middle, low: -change.high, high: -change.low },
+            Measure::AcceptedRate => {
+                ChangeInterval { middle: -change.middle, low: -change.high, high: -change.low }
+            }
             _ => change,
         }
     }
@@ -137,7 +139,7 @@ impl Judgement {
 
 /// A change and its 95 % interval.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Change {
+pub struct ChangeInterval {
     /// Of the medians.
     pub middle: f64,
     /// The lower end.
@@ -146,26 +148,26 @@ pub struct Change {
     pub high: f64,
 }
 
-impl Change {
-    fn map(self, to: impl Fn(f64) -> f64) -> Change {
-        Change { middle: to(self.middle), low: to(self.low), high: to(self.high) }
+impl ChangeInterval {
+    fn map(self, to: impl Fn(f64) -> f64) -> ChangeInterval {
+        ChangeInterval { middle: to(self.middle), low: to(self.low), high: to(self.high) }
     }
 }
 
 /// One phase of the runs of both sides.
 #[derive(Clone, Debug, Default)]
-pub struct Phase {
+pub struct PhaseRuns {
     /// Its name.
     pub name: String,
     /// By run.
-    pub base: Vec<Course>,
+    pub base: Vec<RunBlocks>,
     /// By run.
-    pub candidate: Vec<Course>,
+    pub candidate: Vec<RunBlocks>,
 }
 
 /// One metric of one phase, compared.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Row {
+pub struct MetricComparison {
     /// The phase.
     pub phase: String,
     /// What.
@@ -175,7 +177,7 @@ pub struct Row {
     /// Those of the candidate.
     pub candidate: Vec<Option<f64>>,
     /// The ratio of the medians (or their difference, see [`Measure::is_ratio`]), candidate to base.
-    pub change: Option<Change>,
+    pub change: Option<ChangeInterval>,
     /// The chance of such a difference between runs that are alike, before and after Holm's correction.
     pub p: Option<(f64, f64)>,
     /// The judgement.
@@ -190,7 +192,7 @@ pub struct Comparison {
     /// How many runs the sides have.
     pub runs: (usize, usize),
     /// By phase and metric.
-    pub rows: Vec<Row>,
+    pub rows: Vec<MetricComparison>,
     /// What a reader must know, in sentences.
     pub notes: Vec<String>,
     /// Over all metrics: regressed if one is; else inconclusive if one is; else improved if one is.
@@ -205,7 +207,7 @@ impl Comparison {
 }
 
 /// Compares the runs of the phases. Every phase has the same number of runs on a side, at least one.
-pub fn compare(phases: &[Phase], measures: &[Measure], effort: Effort) -> Comparison {
+pub fn compare(phases: &[PhaseRuns], measures: &[Measure], effort: Effort) -> Comparison {
     let runs = phases.first().map_or((0, 0), |phase| (phase.base.len(), phase.candidate.len()));
     let few = runs.0.min(runs.1) < ENOUGH_RUNS;
     let mut notes = Vec::new();
@@ -216,8 +218,8 @@ pub fn compare(phases: &[Phase], measures: &[Measure], effort: Effort) -> Compar
     }
     let mut rows = Vec::new();
     for phase in phases {
-        let samples = |courses: &[Course]| {
-            courses.iter().map(|course| Sample::new(course, effort)).collect::<Vec<Sample>>()
+        let samples = |courses: &[RunBlocks]| {
+            courses.iter().map(|course| RunSample::new(course, effort)).collect::<Vec<RunSample>>()
         };
         let (base, candidate) = (samples(&phase.base), samples(&phase.candidate));
         let changes = bootstrap::changes(&base, &candidate, few, effort);
@@ -241,12 +243,13 @@ fn row(
     phase: &str,
     at: usize,
     measure: Measure,
-    (base, candidate): (&[Sample], &[Sample]),
+    (base, candidate): (&[RunSample], &[RunSample]),
     few: bool,
     drawn: &bootstrap::Drawn,
-) -> Result<Row, String> {
-    let of = |samples: &[Sample]| samples.iter().map(|sample| sample.values[at].known()).collect::<Vec<_>>();
-    let mut row = Row {
+) -> Result<MetricComparison, String> {
+    let of =
+        |samples: &[RunSample]| samples.iter().map(|sample| sample.values[at].known()).collect::<Vec<_>>();
+    let mut row = MetricComparison {
         phase: phase.to_owned(),
         measure,
         base: of(base),
@@ -256,10 +259,10 @@ fn row(
         judgement: Judgement::Inconclusive,
         why: None,
     };
-    let lacking = |samples: &[Sample]| samples.iter().find_map(|sample| sample.values[at].lack());
+    let lacking = |samples: &[RunSample]| samples.iter().find_map(|sample| sample.values[at].lack());
     if let Some(lack) = lacking(base).or(lacking(candidate)) {
         // Where one side says it and the other does not, something has changed.
-        if lack == Value::Few && lacking(base).is_some() && lacking(candidate).is_some() {
+        if lack == MetricValue::Few && lacking(base).is_some() && lacking(candidate).is_some() {
             return Err(format!("{phase}: {} left out, {}", measure_name(measure), lack.words(measure)));
         }
         row.why = Some(lack.words(measure));
@@ -272,7 +275,7 @@ fn row(
     let short = few && base.iter().chain(candidate).any(|sample| sample.blocks < ENOUGH_BLOCKS);
     if short && !same {
         let change = measure.shown(middle);
-        row.change = Some(Change { middle: change, low: f64::NAN, high: f64::NAN });
+        row.change = Some(ChangeInterval { middle: change, low: f64::NAN, high: f64::NAN });
         row.why = Some(format!(
             "a run is shorter than {} s: too short to be compared alone",
             ENOUGH_BLOCKS as u64 * BLOCK.as_secs()
@@ -280,14 +283,14 @@ fn row(
         return Ok(row);
     }
     let (low, high) = drawn.interval();
-    row.change = Some(Change { middle, low, high }.map(|inner| measure.shown(inner)));
+    row.change = Some(ChangeInterval { middle, low, high }.map(|inner| measure.shown(inner)));
     let p = if few { drawn.p_value() } else { rank_sum::p_value(&own, &other) };
     row.p = Some((p, p));
     Ok(row)
 }
 
 /// Holm's correction over all metrics that could differ at all, and the judgement of each.
-fn correct(rows: &mut [Row], few: bool) {
+fn correct(rows: &mut [MetricComparison], few: bool) {
     let mut family: Vec<usize> =
         (0..rows.len()).filter(|at| rows[*at].p.is_some() && rows[*at].varies()).collect();
     family.sort_by(|a, b| {
@@ -307,7 +310,7 @@ fn correct(rows: &mut [Row], few: bool) {
     }
 }
 
-impl Row {
+impl MetricComparison {
     /// The medians of the sides, base first; absent where a run of the side cannot say the value.
     pub fn medians(&self) -> (Option<f64>, Option<f64>) {
         let median = |side: &[Option<f64>]| {
@@ -325,7 +328,7 @@ impl Row {
     }
 }
 
-fn judge(measure: Measure, shown: Change, p: f64, few: bool) -> Judgement {
+fn judge(measure: Measure, shown: ChangeInterval, p: f64, few: bool) -> Judgement {
     let inner = |value: f64| if measure.is_ratio() { value.ln() } else { value };
     let change = measure.worse(shown.map(inner));
     let margin = measure.inner(measure.margin());
@@ -342,7 +345,7 @@ fn judge(measure: Measure, shown: Change, p: f64, few: bool) -> Judgement {
     }
 }
 
-fn overall(rows: &[Row]) -> Judgement {
+fn overall(rows: &[MetricComparison]) -> Judgement {
     let any = |judgement| rows.iter().any(|row| row.judgement == judgement);
     match () {
         () if any(Judgement::Regressed) => Judgement::Regressed,
@@ -353,7 +356,7 @@ fn overall(rows: &[Row]) -> Judgement {
 }
 
 /// That even the clearest difference could not be shown with so few runs for so many metrics, and what would do.
-fn powerless(rows: &[Row], runs: (usize, usize)) -> Option<String> {
+fn powerless(rows: &[MetricComparison], runs: (usize, usize)) -> Option<String> {
     let metrics = rows.iter().filter(|row| row.p.is_some() && row.varies()).count();
     let shows = |a: usize, b: usize| rank_sum::least(a, b) * metrics as f64 <= ALPHA;
     if metrics == 0 || shows(runs.0, runs.1) {

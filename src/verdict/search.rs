@@ -12,12 +12,12 @@ pub struct SearchVerdict {
     /// The process's exit code.
     pub exit_code: ExitCode,
     /// Why the search cannot be believed, or has no result.
-    pub reason: Option<InvalidReason>,
+    pub reason: Option<SearchReason>,
 }
 
 /// Why a measurement cannot be believed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InvalidReason {
+pub struct SearchReason {
     /// Its name in result.json.
     pub code: String,
     /// What happened.
@@ -30,7 +30,7 @@ impl SearchVerdict {
     }
 
     fn because(self, code: &str, sentence: String) -> SearchVerdict {
-        SearchVerdict { reason: Some(InvalidReason { code: code.to_owned(), sentence }), ..self }
+        SearchVerdict { reason: Some(SearchReason { code: code.to_owned(), sentence }), ..self }
     }
 
     /// Of a search that ran to its end; `as_expected`: no result speaks against the listener.
@@ -87,7 +87,7 @@ impl SearchVerdict {
     pub fn capacity(
         is_settled: bool,
         expectations: &[AssertionResult],
-        no_valid_trial: Option<InvalidReason>,
+        no_valid_trial: Option<SearchReason>,
     ) -> SearchVerdict {
         let any = |status| expectations.iter().any(|expectation| expectation.status == status);
         let inconclusive = || SearchVerdict {
@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     fn capacity(is_settled: bool, expectations: &[AssertionStatus], invalid: bool) -> (VerdictStatus, u8) {
-        let reason = InvalidReason { code: "generator-lag".to_owned(), sentence: "too late".to_owned() };
+        let reason = SearchReason { code: "generator-lag".to_owned(), sentence: "too late".to_owned() };
         let result = |status: &AssertionStatus| AssertionResult {
             expr: "capacity >= 50".to_owned(),
             phase: None,

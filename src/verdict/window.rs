@@ -19,9 +19,9 @@ use crate::condition::expect::Expect;
 /// Watches a run, a second at a time. The default watches nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Windows {
-    watches: Vec<Watch>,
+    watches: Vec<WatchedAssertion>,
     expects: Vec<Expect>,
-    phases: Vec<Open>,
+    phases: Vec<OpenPhase>,
 }
 
 impl Windows {
@@ -32,12 +32,12 @@ impl Windows {
                 return None;
             }
             let scope = scope(assertion, phases).ok()?;
-            Some(Watch::new(index, assertion, scope))
+            Some(WatchedAssertion::new(index, assertion, scope))
         };
         Windows {
             watches: assertions.iter().enumerate().filter_map(watched).collect(),
             expects: expects.to_vec(),
-            phases: phases.iter().map(|phase| Open { since: None, length: phase.length }).collect(),
+            phases: phases.iter().map(|phase| OpenPhase { since: None, length: phase.length }).collect(),
         }
     }
 
@@ -80,13 +80,13 @@ impl Windows {
 
 /// When a phase is open.
 #[derive(Clone, Debug)]
-struct Open {
+struct OpenPhase {
     /// The second of its first arrival.
     since: Option<Duration>,
     length: Option<Duration>,
 }
 
-impl Open {
+impl OpenPhase {
     /// Whether this second lies wholly within the phase.
     fn covers(&self, interval: &Interval, scheduled: u64) -> bool {
         let Some(since) = self.since else { return false };
@@ -98,7 +98,7 @@ impl Open {
 }
 
 #[derive(Clone, Debug)]
-struct Watch {
+struct WatchedAssertion {
     /// The assertion's index.
     assertion: usize,
     expr: Expr,
@@ -116,9 +116,9 @@ struct Watch {
     held: u64,
 }
 
-impl Watch {
-    fn new(index: usize, assertion: &Assertion, scope: Vec<usize>) -> Watch {
-        Watch {
+impl WatchedAssertion {
+    fn new(index: usize, assertion: &Assertion, scope: Vec<usize>) -> WatchedAssertion {
+        WatchedAssertion {
             assertion: index,
             expr: assertion.expr.clone(),
             scope,
@@ -133,7 +133,7 @@ impl Watch {
     }
 
     /// Whether it fails with this second.
-    fn feed(&mut self, interval: &Interval, phases: &[Open], expects: &[Expect]) -> bool {
+    fn feed(&mut self, interval: &Interval, phases: &[OpenPhase], expects: &[Expect]) -> bool {
         let tallies = &interval.tally.phases;
         let open = |i: &usize| phases[*i].covers(interval, tallies[*i].counts.scheduled);
         let mut second: Option<Evidence> = None;

@@ -1,46 +1,20 @@
-//! The selftest can fail: with response times that count from the wrong moment, the scenes that are there to catch it do.
+//! The selftest can fail: with response times that count from the wrong moment, the scenarios that are there to catch it do.
 
 use smtpress::collector::Metric;
 use smtpress::collector::histogram::Hist;
 use smtpress::collector::snapshot::Measured;
-use smtpress::experiment::selftest::{Check, Part, Stage, Told, scenes};
-use smtpress::generator::{Local, RunError, Runner, Stop};
-use smtpress::listener::limits::{Delay, Limits, ReplyDelays, Stall};
-use smtpress::plan::Plan;
+use smtpress::command::selftest::LocalTestbed;
+use smtpress::experiment::selftest::{Check, Testbed, scenarios};
+use smtpress::generator::Stop;
 use tokio::sync::watch;
 
-struct Here;
-
-impl Stage for Here {
-    fn play(&mut self, plan: &Plan, part: &Part) -> Result<Told, RunError> {
-        let limits = Limits {
-            delays: ReplyDelays { body: Delay { min: part.body, max: part.body }, ..ReplyDelays::default() },
-            stall: part.stall.map(|(from, length)| Stall { from, length }),
-            temporary_error_rate: part.errors,
-            server_error_rate: part.errors,
-            max_connections_per_host: part.per_host,
-            ..Limits::default()
-        };
-        let listener = smtpress::listener::start("127.0.0.1:0".parse().unwrap(), limits, 7, 1).unwrap();
-        let (_ask, stop) = watch::channel(Stop::Run);
-        let mut local = Local::new(stop, "Mon, 23 Nov 2026 12:00:00 +0000".into())
-            .with_listener(listener.addr())
-            .with_stall(part.block);
-        let measured = local.run(plan, &mut ())?;
-        Ok(Told { measured, delivered: listener.stop().messages })
-    }
-
-    fn resident_bytes(&self) -> u64 {
-        smtpress::generator::resident_bytes()
-    }
-}
-
-fn play(name: &str) -> [Check; 2] {
-    let scene = scenes().into_iter().find(|scene| scene.name == name).unwrap();
-    let mut told = Here.play(&scene.plan, &scene.part).unwrap();
-    let right = scene.judge(&told);
-    anchor_at_start(&mut told.measured);
-    [right, scene.judge(&told)]
+fn measure(name: &str) -> [Check; 2] {
+    let scenario = scenarios().into_iter().find(|scenario| scenario.name == name).unwrap();
+    let (_ask, stop) = watch::channel(Stop::Run);
+    let mut observed = LocalTestbed { stop }.measure(&scenario.plan, &scenario.setting).unwrap();
+    let right = scenario.judge(&observed);
+    anchor_at_start(&mut observed.measured);
+    [right, scenario.judge(&observed)]
 }
 
 /// What a generator would have measured whose clock starts when an arrival starts, and not when it was scheduled: no lag, no
@@ -75,30 +49,30 @@ fn lower_bounds_hold(check: &Check) -> bool {
 
 #[test]
 fn the_capped_stall_catches_an_anchor_at_the_start() {
-    let [right, wrong] = play("capped stall");
+    let [right, wrong] = measure("capped stall");
     assert!(lower_bounds_hold(&right) && !lower_bounds_hold(&wrong), "{right:?} {wrong:?}");
 }
 
 #[test]
 fn the_exact_queue_catches_an_anchor_at_the_start() {
-    let [right, wrong] = play("exact queue");
+    let [right, wrong] = measure("exact queue");
     assert!(lower_bounds_hold(&right) && !lower_bounds_hold(&wrong), "{right:?} {wrong:?}");
 }
 
 #[test]
 fn the_blocked_generator_catches_an_anchor_at_the_start() {
-    let [right, wrong] = play("blocked generator");
+    let [right, wrong] = measure("blocked generator");
     assert!(lower_bounds_hold(&right) && !lower_bounds_hold(&wrong), "{right:?} {wrong:?}");
 }
 
 #[test]
 fn the_uncapped_stall_alone_would_not() {
-    let [right, wrong] = play("stall");
+    let [right, wrong] = measure("stall");
     assert!(lower_bounds_hold(&right) && lower_bounds_hold(&wrong), "{right:?} {wrong:?}");
 }
 
 #[test]
 fn failing_and_refused_messages_are_counted_once() {
-    let [check, _] = play("books");
+    let [check, _] = measure("books");
     assert!(check.holds(), "{check:?}");
 }

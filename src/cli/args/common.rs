@@ -11,7 +11,7 @@ use crate::report::RunDir;
 
 /// How a load in progress is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Progress {
+pub enum ProgressMode {
     /// Bars on a terminal, else log lines
     Auto,
     /// Bars
@@ -51,7 +51,7 @@ pub struct CommonArgs {
         env = "SMTPRESS_PROGRESS",
         help_heading = "Result"
     )]
-    pub progress: Option<Progress>,
+    pub progress: Option<ProgressMode>,
     /// Print only errors, and the result if --json - asks for it
     #[arg(short = 'q', long, help_heading = "Result")]
     pub quiet: bool,
@@ -59,8 +59,8 @@ pub struct CommonArgs {
 
 impl CommonArgs {
     /// How the load is shown.
-    pub fn shown(&self) -> Progress {
-        if self.quiet { Progress::None } else { self.progress.unwrap_or(Progress::Auto) }
+    pub fn shown(&self) -> ProgressMode {
+        if self.quiet { ProgressMode::None } else { self.progress.unwrap_or(ProgressMode::Auto) }
     }
 
     /// The directory of the run, made. Nothing is sent before it is there.

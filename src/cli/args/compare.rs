@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::common::Progress;
+use super::common::ProgressMode;
 
 pub const EXAMPLES: &str = "\
 Examples:
@@ -118,7 +118,7 @@ pub struct SeriesArgs {
     pub overwrite: bool,
     /// How to show progress on stderr [auto]
     #[arg(long, value_enum, value_name = "auto|bar|log|none", requires = "interleave")]
-    pub progress: Option<Progress>,
+    pub progress: Option<ProgressMode>,
     /// Print only warnings and errors of the runs
     #[arg(short = 'q', long, requires = "interleave")]
     pub quiet: bool,

@@ -6,8 +6,8 @@ use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Judged, MOST_RUNS};
-use crate::cli::args::common::{CommonArgs, Progress};
+use super::{MOST_RUNS, RunsToCompare};
+use crate::cli::args::common::{CommonArgs, ProgressMode};
 use crate::cli::args::compare::SeriesArgs;
 use crate::cli::args::{LoadArgs, RunArgs};
 use crate::cli::prepare::prepare;
@@ -29,40 +29,40 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 
 /// A side of the comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Side {
+enum SeriesSide {
     Base,
     Candidate,
 }
 
-impl Side {
+impl SeriesSide {
     const fn name(self) -> &'static str {
         match self {
-            Side::Base => "base",
-            Side::Candidate => "candidate",
+            SeriesSide::Base => "base",
+            SeriesSide::Candidate => "candidate",
         }
     }
 }
 
 /// The order of `n` runs a side: what drifts steadily with time adds the same to both.
-fn order(n: usize) -> impl Iterator<Item = Side> {
+fn order(n: usize) -> impl Iterator<Item = SeriesSide> {
     (0..n).flat_map(|pair| match pair % 2 {
-        0 => [Side::Base, Side::Candidate],
-        _ => [Side::Candidate, Side::Base],
+        0 => [SeriesSide::Base, SeriesSide::Candidate],
+        _ => [SeriesSide::Candidate, SeriesSide::Base],
     })
 }
 
 /// The runs that are there.
 #[derive(Default)]
-struct Kept {
+struct KeptRuns {
     base: Vec<PathBuf>,
     candidate: Vec<PathBuf>,
 }
 
-impl Kept {
-    fn of(&mut self, side: Side) -> &mut Vec<PathBuf> {
+impl KeptRuns {
+    fn of(&mut self, side: SeriesSide) -> &mut Vec<PathBuf> {
         match side {
-            Side::Base => &mut self.base,
-            Side::Candidate => &mut self.candidate,
+            SeriesSide::Base => &mut self.base,
+            SeriesSide::Candidate => &mut self.candidate,
         }
     }
 
@@ -96,7 +96,7 @@ pub fn carry(
     args: &SeriesArgs,
     forced: bool,
     screen: &Screen,
-) -> Result<Judged, CommandError> {
+) -> Result<RunsToCompare, CommandError> {
     if n == 0 || n > MOST_RUNS {
         return Err(CommandError::usage(format!("--interleave {n}: give 1 to {MOST_RUNS} runs a side")));
     }
@@ -104,11 +104,11 @@ pub fn carry(
     if pause > LONGEST_PAUSE {
         return Err(CommandError::usage(format!("--cooldown {}: rest one hour at most", args.cooldown)));
     }
-    let first = prepare(&asked(profile, args, Side::Base, args.seed.clone()))?;
+    let first = prepare(&asked(profile, args, SeriesSide::Base, args.seed.clone()))?;
     // Drawn once, if at all.
     let seed = Some(first.compiled.plan.seed.to_string());
-    let prepared = |side: Side| prepare(&asked(profile, args, side, seed.clone()));
-    let other = prepared(Side::Candidate)?;
+    let prepared = |side: SeriesSide| prepare(&asked(profile, args, side, seed.clone()));
+    let other = prepared(SeriesSide::Candidate)?;
     if first.compiled.load_sha256 != other.compiled.load_sha256 && !forced {
         return Err(CommandError::usage(format!(
             "{} and {} would not be asked the same (another protocol, TLS on one of them only, or one is embedded): their runs are not comparable; insist with --force",
@@ -138,7 +138,7 @@ pub fn carry(
         first.compiled.plan.seed,
         folder.path().display()
     ));
-    let mut kept = Kept::default();
+    let mut kept = KeptRuns::default();
     let mut notes = Vec::new();
     for (at, side) in order(n).enumerate() {
         if at > 0 && !pause.is_zero() {
@@ -177,7 +177,7 @@ pub fn carry(
         kept.of(side).push(path);
     }
     signals.over();
-    for side in [Side::Base, Side::Candidate] {
+    for side in [SeriesSide::Base, SeriesSide::Candidate] {
         if kept.of(side).is_empty() {
             return Err(CommandError::Failed(
                 ExitCode::Invalid,
@@ -193,22 +193,22 @@ pub fn carry(
     let named = |paths: Vec<PathBuf>| {
         paths.iter().filter_map(|path| Some(folder.path().join(path.file_name()?))).collect()
     };
-    Ok(Judged {
+    Ok(RunsToCompare {
         base: named(kept.base),
         candidate: named(kept.candidate),
         notes: notes.into_iter().map(|(_, note)| note).collect(),
     })
 }
 
-fn notes_of(notes: &[(Side, String)], side: Side) -> usize {
+fn notes_of(notes: &[(SeriesSide, String)], side: SeriesSide) -> usize {
     notes.iter().filter(|(of, _)| *of == side).count()
 }
 
 /// The profile against one of the targets, as `run` would be asked for it.
-fn asked(profile: &Path, args: &SeriesArgs, side: Side, seed: Option<String>) -> RunArgs {
+fn asked(profile: &Path, args: &SeriesArgs, side: SeriesSide, seed: Option<String>) -> RunArgs {
     let target = match side {
-        Side::Base => args.target.clone(),
-        Side::Candidate => args.candidate.clone(),
+        SeriesSide::Base => args.target.clone(),
+        SeriesSide::Candidate => args.candidate.clone(),
     };
     RunArgs {
         profile: Some(profile.to_owned()),
@@ -234,8 +234,8 @@ fn one(
     let plan = &prepared.compiled.plan;
     check_before_load(plan)?;
     let shown = match args.quiet {
-        true => Progress::None,
-        false => args.progress.unwrap_or(Progress::Auto),
+        true => ProgressMode::None,
+        false => args.progress.unwrap_or(ProgressMode::Auto),
     };
     let mut progress = ProgressDisplay::new(plan, shown, io::stderr().is_terminal(), screen);
     let run = LoadRun::begin(prepared, directory)?;
@@ -249,7 +249,7 @@ fn one(
 }
 
 /// The failure of a run amid others, with what is there of them.
-fn lost(failure: CommandError, kept: &Kept) -> CommandError {
+fn lost(failure: CommandError, kept: &KeptRuns) -> CommandError {
     match failure {
         CommandError::Failed(code, sentence) if kept.count() > 0 => CommandError::Failed(
             code,
@@ -259,7 +259,7 @@ fn lost(failure: CommandError, kept: &Kept) -> CommandError {
     }
 }
 
-fn interrupted(kept: &Kept, n: usize) -> CommandError {
+fn interrupted(kept: &KeptRuns, n: usize) -> CommandError {
     CommandError::Failed(
         ExitCode::Interrupted,
         format!(
@@ -284,10 +284,10 @@ mod tests {
     #[test]
     fn a_steady_drift_adds_the_same_to_both_sides_of_an_even_number() {
         for n in [2, 4, 6, 100] {
-            let sum = |wanted: Side| {
+            let sum = |wanted: SeriesSide| {
                 order(n).enumerate().filter(|(_, side)| *side == wanted).map(|(at, _)| at).sum::<usize>()
             };
-            assert_eq!(sum(Side::Base), sum(Side::Candidate), "{n}");
+            assert_eq!(sum(SeriesSide::Base), sum(SeriesSide::Candidate), "{n}");
         }
     }
 }

@@ -4,7 +4,7 @@ use crate::command::error::CommandError;
 use crate::experiment::capacity::{CapacityPlan, GoalBounds, GoalEnd, Knob, SearchEnd, SearchState};
 use crate::profile::error::nearest;
 use crate::profile::units::{Count, Quantity, Rate, Size, UnitError};
-use crate::verdict::search::InvalidReason;
+use crate::verdict::search::SearchReason;
 use crate::verdict::{AssertionResult, AssertionStatus, SearchVerdict};
 
 /// `[NAME:] >= 400/s`
@@ -115,9 +115,9 @@ pub fn judge(
 }
 
 /// Why no trial can be believed, if that is so.
-fn no_valid_trial(state: &SearchState) -> Option<InvalidReason> {
+fn no_valid_trial(state: &SearchState) -> Option<SearchReason> {
     let reasons: Option<Vec<_>> = state.records.iter().map(|record| record.invalid.first()).collect();
     reasons?
         .first()
-        .map(|reason| InvalidReason { code: reason.code.clone(), sentence: reason.sentence.clone() })
+        .map(|reason| SearchReason { code: reason.code.clone(), sentence: reason.sentence.clone() })
 }

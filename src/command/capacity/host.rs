@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::View;
+use super::CapacityView;
 use crate::collector::snapshot::{Hindrance, Interval, Measured};
 use crate::collector::tally::Tally;
 use crate::command::display::Display;
-use crate::command::messages::Messages;
+use crate::command::messages::MessageSink;
 use crate::experiment::capacity::{CapacityPlan, SearchEvent, SearchHost, SearchState, TrialRecord};
 use crate::generator::{Control, Local, Observer, RunError, Runner, Stop, clock};
 use crate::plan::Plan;
@@ -31,7 +31,7 @@ const MOST_TRANSCRIPTS: usize = 200;
 pub struct LocalHost<'a> {
     pub local: Local,
     pub stop: watch::Receiver<Stop>,
-    pub view: &'a View<'a>,
+    pub view: &'a CapacityView<'a>,
     pub directory: &'a RunDir,
     /// What is left of the search if it is cut off now.
     pub so_far: &'a dyn Fn(&SearchState) -> RunResult,
@@ -82,7 +82,7 @@ impl Runner for LocalHost<'_> {
 /// Shows what another looks at.
 struct Both<'a> {
     display: Box<dyn Display>,
-    messages: Messages,
+    messages: MessageSink,
     observer: &'a mut dyn Observer,
     lookout: Lookout,
     silent: &'a mut bool,

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::scenes::{plan, rate};
-use super::{Part, Stage, Told, all, quantile_ms};
+use super::scenarios::{plan, rate};
+use super::{ListenerSetting, ScenarioResult, Testbed, all, quantile_ms};
 use crate::collector::{Metric, Outcome};
 use crate::experiment::bracket::{Bracket, Steps};
 use crate::generator::runner::RunError;
@@ -41,20 +41,20 @@ pub struct Ceiling {
 ///
 /// # Errors
 /// smtpress itself cannot go on.
-pub fn ceilings(stage: &mut dyn Stage, descriptors: u64) -> Result<Ceiling, RunError> {
-    let mut ceiling = rate_ceiling(stage, f64::INFINITY)?;
-    let before = stage.resident_bytes();
+pub fn ceilings(testbed: &mut dyn Testbed, descriptors: u64) -> Result<Ceiling, RunError> {
+    let mut ceiling = rate_ceiling(testbed, f64::INFINITY)?;
+    let before = testbed.resident_bytes();
     let mut held = plan(
         LoadModel::Held { sessions: descriptors, rate: OPENING },
         Some(Duration::from_secs_f64(descriptors as f64 / OPENING + 1.0)),
         u32::try_from(descriptors).unwrap_or(u32::MAX),
     );
     held.phases[0].unit = Unit::Session;
-    let told = stage.play(&held, &Part::default())?;
+    let observed = testbed.measure(&held, &ListenerSetting::default())?;
     ceiling.sessions_asked = descriptors;
-    ceiling.sessions = told.measured.tally.phases[0].counts.arrivals.of(Outcome::Accepted);
+    ceiling.sessions = observed.measured.tally.phases[0].counts.arrivals.of(Outcome::Accepted);
     ceiling.bytes_per_session =
-        told.measured.health.peak_rss_bytes.saturating_sub(before) / ceiling.sessions.max(1);
+        observed.measured.health.peak_rss_bytes.saturating_sub(before) / ceiling.sessions.max(1);
     Ok(ceiling)
 }
 
@@ -62,13 +62,14 @@ pub fn ceilings(stage: &mut dyn Stage, descriptors: u64) -> Result<Ceiling, RunE
 ///
 /// # Errors
 /// smtpress itself cannot go on.
-pub fn rate_ceiling(stage: &mut dyn Stage, most: f64) -> Result<Ceiling, RunError> {
+pub fn rate_ceiling(testbed: &mut dyn Testbed, most: f64) -> Result<Ceiling, RunError> {
     let mut ceiling = Ceiling::default();
     let mut on_time = |per_second: f64, ceiling: &mut Ceiling| -> Result<bool, RunError> {
         for _ in 0..TRIES {
-            let told = stage.play(&plan(rate(per_second), Some(TRIAL), 200), &Part::default())?;
-            let lag = quantile_ms(&all(&told.measured, Metric::Lag), 0.99);
-            if lag < LAG_LIMIT && kept_up(&told) {
+            let observed =
+                testbed.measure(&plan(rate(per_second), Some(TRIAL), 200), &ListenerSetting::default())?;
+            let lag = quantile_ms(&all(&observed.measured, Metric::Lag), 0.99);
+            if lag < LAG_LIMIT && kept_up(&observed) {
                 (ceiling.rate_per_s, ceiling.lag_p99_ms) = (per_second, lag);
                 return Ok(true);
             }
@@ -86,8 +87,8 @@ pub fn rate_ceiling(stage: &mut dyn Stage, most: f64) -> Result<Ceiling, RunErro
 }
 
 /// Whether nearly all that was due was done, so that the rate was truly offered.
-fn kept_up(told: &Told) -> bool {
-    let counts = &told.measured.tally.phases[0].counts;
+fn kept_up(observed: &ScenarioResult) -> bool {
+    let counts = &observed.measured.tally.phases[0].counts;
     counts.arrivals.of(Outcome::Accepted) * 100 >= counts.scheduled * 99
 }
 
@@ -100,7 +101,7 @@ mod tests {
     use crate::plan::Plan;
 
     /// A machine that is in time up to a rate, keeps up to another, and holds so many sessions of 2 KiB.
-    struct Machine {
+    struct SimulatedMachine {
         in_time: f64,
         keeps_up: f64,
         holds: u64,
@@ -109,8 +110,8 @@ mod tests {
         played: u32,
     }
 
-    impl Stage for Machine {
-        fn play(&mut self, plan: &Plan, _: &Part) -> Result<Told, RunError> {
+    impl Testbed for SimulatedMachine {
+        fn measure(&mut self, plan: &Plan, _: &ListenerSetting) -> Result<ScenarioResult, RunError> {
             self.played += 1;
             let mut tally = Tally::new(1);
             let (asked, done) = match &plan.phases[0].load.model {
@@ -144,7 +145,7 @@ mod tests {
                 took: TRIAL,
                 transcripts: Vec::new(),
             };
-            Ok(Told { measured, delivered: done })
+            Ok(ScenarioResult { measured, delivered: done })
         }
 
         fn resident_bytes(&self) -> u64 {
@@ -154,7 +155,7 @@ mod tests {
 
     fn found(in_time: f64, keeps_up: f64, hiccups: &[u32]) -> Ceiling {
         let hiccups = hiccups.to_vec();
-        ceilings(&mut Machine { in_time, keeps_up, holds: 3000, hiccups, played: 0 }, 9000).unwrap()
+        ceilings(&mut SimulatedMachine { in_time, keeps_up, holds: 3000, hiccups, played: 0 }, 9000).unwrap()
     }
 
     #[test]
@@ -170,7 +171,8 @@ mod tests {
             assert!((found.lag_p99_ms - 0.9).abs() < 0.01, "{found:?}");
         }
         assert_eq!(found(1e9, 1e9, &[]).rate_per_s, STEPS.most, "no more is tried");
-        let mut machine = Machine { in_time: 1e9, keeps_up: 1e9, holds: 0, hiccups: vec![], played: 0 };
+        let mut machine =
+            SimulatedMachine { in_time: 1e9, keeps_up: 1e9, holds: 0, hiccups: vec![], played: 0 };
         assert_eq!(rate_ceiling(&mut machine, 5000.0).unwrap().rate_per_s, 8000.0);
         assert_eq!(machine.played, 3, "2,000, 4,000 and 8,000 a second");
         assert_eq!(found(0.0, 0.0, &[]).rate_per_s, 0.0, "a machine that is never in time");

@@ -9,7 +9,7 @@ use super::Compared;
 use crate::report::format;
 use crate::report::stored::RunResult;
 use crate::verdict::ExitCode;
-use crate::verdict::compare::{self, Measure, Row};
+use crate::verdict::compare::{self, Measure, MetricComparison};
 
 /// The version of the format that is written.
 const SCHEMA_VERSION: u32 = 1;
@@ -152,7 +152,7 @@ fn run((path, result): &(String, RunResult)) -> JsonRun<'_> {
     JsonRun { path, run_id: &result.run_id, started_at: &result.started_at, target: &result.target }
 }
 
-fn row(row: &Row) -> JsonRow<'_> {
+fn row(row: &MetricComparison) -> JsonRow<'_> {
     let finite = |value: f64| value.is_finite().then_some(value);
     let (base_median, candidate_median) = row.medians();
     let values = Values { base: &row.base, candidate: &row.candidate, base_median, candidate_median };

@@ -6,7 +6,7 @@ use super::Compared;
 use crate::report::format;
 use crate::report::stored::RunResult;
 use crate::report::view::{Cell, Column, ReportTable, Tone, Visibility};
-use crate::verdict::compare::{Comparison, Judgement, Measure, Row, measure_name};
+use crate::verdict::compare::{Comparison, Judgement, Measure, MetricComparison, measure_name};
 
 /// A comparison.
 #[derive(Clone, Debug)]
@@ -123,7 +123,7 @@ impl ComparedView {
 }
 
 impl ComparedRow {
-    fn of(i: usize, row: &Row) -> ComparedRow {
+    fn of(i: usize, row: &MetricComparison) -> ComparedRow {
         let at = |field: &str| format!("/metrics/{i}/{field}");
         let is_ratio = row.measure.is_ratio();
         let (values, form) = match row.measure {

@@ -9,7 +9,7 @@ use crate::report::compared::{self, Compared, ComparedRow, ComparedView};
 use crate::report::format;
 use crate::report::stored::RunResult;
 use crate::report::view::{Cell, Column, ReportTable};
-use crate::verdict::compare::{Judgement, Measure, Row};
+use crate::verdict::compare::{Judgement, Measure, MetricComparison};
 
 /// Where the labels of an axis of ratios may stand.
 const TICKS: [f64; 21] = [
@@ -77,23 +77,24 @@ struct Picture {
 }
 
 /// What made the verdict, the worst first.
-fn why(view: &ComparedView, rows: &[Row]) -> Vec<ComparedRow> {
+fn why(view: &ComparedView, rows: &[MetricComparison]) -> Vec<ComparedRow> {
     let order = [Judgement::Regressed, Judgement::Inconclusive, Judgement::Improved, Judgement::Equivalent];
-    let place = |(_, row): &(&ComparedRow, &Row)| order.iter().position(|one| *one == row.judgement);
-    let mut all: Vec<(&ComparedRow, &Row)> = view.rows.iter().zip(rows).collect();
+    let place =
+        |(_, row): &(&ComparedRow, &MetricComparison)| order.iter().position(|one| *one == row.judgement);
+    let mut all: Vec<(&ComparedRow, &MetricComparison)> = view.rows.iter().zip(rows).collect();
     all.sort_by_key(place);
     all.into_iter().map(|(row, _)| row.clone()).collect()
 }
 
-fn phases(view: &ComparedView, rows: &[Row]) -> Vec<ComparedPhase> {
-    let mut phases: Vec<(&str, Vec<(&ComparedRow, &Row)>)> = Vec::new();
+fn phases(view: &ComparedView, rows: &[MetricComparison]) -> Vec<ComparedPhase> {
+    let mut phases: Vec<(&str, Vec<(&ComparedRow, &MetricComparison)>)> = Vec::new();
     for (shown, row) in view.rows.iter().zip(rows) {
         match phases.iter_mut().find(|(name, _)| *name == row.phase) {
             Some((_, rows)) => rows.push((shown, row)),
             None => phases.push((&row.phase, vec![(shown, row)])),
         }
     }
-    let phase = |(_, rows): (&str, Vec<(&ComparedRow, &Row)>)| {
+    let phase = |(_, rows): (&str, Vec<(&ComparedRow, &MetricComparison)>)| {
         let ratios = rows.iter().filter(|(_, row)| row.measure.is_ratio()).map(|(_, row)| reach(row));
         let of_ratios = ratios.fold(0.0, f64::max).min(FURTHEST);
         ComparedPhase {
@@ -104,7 +105,7 @@ fn phases(view: &ComparedView, rows: &[Row]) -> Vec<ComparedPhase> {
     phases.into_iter().map(phase).collect()
 }
 
-fn pictured(shown: &ComparedRow, row: &Row, of_ratios: f64) -> PicturedRow {
+fn pictured(shown: &ComparedRow, row: &MetricComparison, of_ratios: f64) -> PicturedRow {
     PicturedRow {
         row: shown.clone(),
         sides: match row.measure {
@@ -116,7 +117,7 @@ fn pictured(shown: &ComparedRow, row: &Row, of_ratios: f64) -> PicturedRow {
 }
 
 /// How far from no change the picture of a row must reach, on the scale of its axis.
-fn reach(row: &Row) -> f64 {
+fn reach(row: &MetricComparison) -> f64 {
     let on_axis = |change: f64| axis(row.measure, change).abs();
     let ends = row.change.map_or([f64::NAN; 3], |change| [change.low, change.middle, change.high]);
     let furthest = ends.into_iter().filter(|end| end.is_finite()).map(on_axis);
@@ -133,7 +134,7 @@ fn margin_on_axis(measure: Measure) -> f64 {
     if measure.is_ratio() { measure.margin().ln_1p() } else { measure.margin() }
 }
 
-fn picture(row: &Row, reach: f64) -> Option<Picture> {
+fn picture(row: &MetricComparison, reach: f64) -> Option<Picture> {
     let change = row.change.filter(|change| change.middle.is_finite())?;
     // What lies beyond the edge ends there.
     let place = |on_axis: f64| (50.0 + on_axis / reach * 50.0).clamp(0.0, 100.0);

@@ -10,7 +10,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use sha2::{Digest, Sha256};
 
 use super::Measure;
-use super::sample::Sample;
+use super::sample::RunSample;
 
 /// How often is drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +49,12 @@ impl Drawn {
 }
 
 /// By [`Measure::ALL`]. `fixed`: the runs are taken as they are, and only blocks vary.
-pub(super) fn changes(base: &[Sample], candidate: &[Sample], fixed: bool, effort: Effort) -> Vec<Drawn> {
+pub(super) fn changes(
+    base: &[RunSample],
+    candidate: &[RunSample],
+    fixed: bool,
+    effort: Effort,
+) -> Vec<Drawn> {
     let (own, other) = (medians(base, fixed, effort), medians(candidate, fixed, effort));
     let of = |(at, measure): (usize, Measure)| {
         let mut drawn: Vec<f64> =
@@ -61,9 +66,9 @@ pub(super) fn changes(base: &[Sample], candidate: &[Sample], fixed: bool, effort
 }
 
 /// What the medians of a side might have been.
-fn medians(side: &[Sample], fixed: bool, effort: Effort) -> Vec<[f64; Measure::ALL.len()]> {
+fn medians(side: &[RunSample], fixed: bool, effort: Effort) -> Vec<[f64; Measure::ALL.len()]> {
     // In an order that does not hang on that of the arguments.
-    let mut runs: Vec<&Sample> = side.iter().collect();
+    let mut runs: Vec<&RunSample> = side.iter().collect();
     runs.sort_by_key(|run| run.digest);
     if runs.is_empty() || runs.iter().any(|run| run.pool.is_empty()) {
         return Vec::new();
@@ -83,7 +88,7 @@ fn medians(side: &[Sample], fixed: bool, effort: Effort) -> Vec<[f64; Measure::A
 }
 
 /// The runs of a side, whatever their order.
-pub(super) fn digests(side: &[Sample]) -> Vec<[u8; 32]> {
+pub(super) fn digests(side: &[RunSample]) -> Vec<[u8; 32]> {
     let mut digests: Vec<[u8; 32]> = side.iter().map(|run| run.digest).collect();
     digests.sort_unstable();
     digests

@@ -15,7 +15,7 @@ const MOST_BLOCKS: usize = 60;
 
 /// What was measured in one stretch of time.
 #[derive(Clone, Debug, Default)]
-pub struct Block {
+pub struct TimeBlock {
     /// Its length.
     pub length: Duration,
     /// The response times of what was accepted, and of what had no end, with (greatest value of the bucket, count).
@@ -28,8 +28,8 @@ pub struct Block {
     pub ended: u64,
 }
 
-impl Block {
-    fn add(&mut self, other: &Block) {
+impl TimeBlock {
+    fn add(&mut self, other: &TimeBlock) {
         self.length += other.length;
         self.response.extend_from_slice(&other.response);
         self.accepted += other.accepted;
@@ -40,7 +40,7 @@ impl Block {
 
 /// One phase of one run.
 #[derive(Clone, Debug, Default)]
-pub struct Course {
+pub struct RunBlocks {
     /// The denominator of its rates.
     pub window: Duration,
     /// The response times of what was accepted.
@@ -48,12 +48,12 @@ pub struct Course {
     /// Response times of which only a lower bound is known (M12).
     pub censored: Hist,
     /// Its blocks, in order.
-    pub blocks: Vec<Block>,
+    pub blocks: Vec<TimeBlock>,
 }
 
 /// What a run says of a metric.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Value {
+pub(super) enum MetricValue {
     Known(f64),
     /// Too few values (M18).
     Few,
@@ -63,21 +63,21 @@ pub(super) enum Value {
     Nothing,
 }
 
-impl Value {
+impl MetricValue {
     pub(super) fn known(self) -> Option<f64> {
-        if let Value::Known(value) = self { Some(value) } else { None }
+        if let MetricValue::Known(value) = self { Some(value) } else { None }
     }
 
-    pub(super) fn lack(self) -> Option<Value> {
+    pub(super) fn lack(self) -> Option<MetricValue> {
         (self.known().is_none()).then_some(self)
     }
 
     pub(super) fn words(self, measure: Measure) -> String {
         match (self, measure) {
-            (Value::Few, Measure::Response(q)) => {
+            (MetricValue::Few, Measure::Response(q)) => {
                 format!("too few values in a run (needs {})", needed(q))
             }
-            (Value::AtLeast, _) => "in a run it falls among arrivals without an end".to_owned(),
+            (MetricValue::AtLeast, _) => "in a run it falls among arrivals without an end".to_owned(),
             _ => "nothing was measured in a run".to_owned(),
         }
     }
@@ -85,9 +85,9 @@ impl Value {
 
 /// A run made ready.
 #[derive(Clone, Debug)]
-pub(super) struct Sample {
+pub(super) struct RunSample {
     /// By [`Measure::ALL`].
-    pub(super) values: Vec<Value>,
+    pub(super) values: Vec<MetricValue>,
     /// The same of runs that this one might have been, drawn from its blocks.
     pub(super) pool: Vec<[f64; Measure::ALL.len()]>,
     /// Of all that was measured.
@@ -96,8 +96,8 @@ pub(super) struct Sample {
     pub(super) blocks: usize,
 }
 
-impl Sample {
-    pub(super) fn new(course: &Course, effort: Effort) -> Sample {
+impl RunSample {
+    pub(super) fn new(course: &RunBlocks, effort: Effort) -> RunSample {
         let blocks = folded(&course.blocks);
         let dense = Dense::new(&blocks, course.window);
         let digest = digest(course.window, &blocks);
@@ -108,7 +108,7 @@ impl Sample {
             dense.values(&picks)
         };
         let pool = if blocks.is_empty() { Vec::new() } else { (0..effort.within).map(drawn).collect() };
-        Sample {
+        RunSample {
             values: Measure::ALL.map(|measure| value(course, measure)).to_vec(),
             pool,
             digest,
@@ -118,30 +118,34 @@ impl Sample {
 }
 
 /// What the whole run says.
-fn value(course: &Course, measure: Measure) -> Value {
-    let sum = |of: fn(&Block) -> u64| course.blocks.iter().map(of).sum::<u64>() as f64;
+fn value(course: &RunBlocks, measure: Measure) -> MetricValue {
+    let sum = |of: fn(&TimeBlock) -> u64| course.blocks.iter().map(of).sum::<u64>() as f64;
     match measure {
         Measure::Response(q) => {
             let found = course.response.quantiles_censored(&course.censored, &[q])[0];
             match found.status {
-                Status::Exact => Value::Known(found.value_ns as f64),
-                Status::AtLeast => Value::AtLeast,
-                Status::NotAvailable => Value::Few,
+                Status::Exact => MetricValue::Known(found.value_ns as f64),
+                Status::AtLeast => MetricValue::AtLeast,
+                Status::NotAvailable => MetricValue::Few,
             }
         }
-        Measure::AcceptedRate if course.window.is_zero() => Value::Nothing,
-        Measure::AcceptedRate => Value::Known(sum(|block| block.accepted) / course.window.as_secs_f64()),
-        Measure::UnexpectedRate if sum(|block| block.ended) == 0.0 => Value::Nothing,
-        Measure::UnexpectedRate => Value::Known(sum(|block| block.unexpected) / sum(|block| block.ended)),
+        Measure::AcceptedRate if course.window.is_zero() => MetricValue::Nothing,
+        Measure::AcceptedRate => {
+            MetricValue::Known(sum(|block| block.accepted) / course.window.as_secs_f64())
+        }
+        Measure::UnexpectedRate if sum(|block| block.ended) == 0.0 => MetricValue::Nothing,
+        Measure::UnexpectedRate => {
+            MetricValue::Known(sum(|block| block.unexpected) / sum(|block| block.ended))
+        }
     }
 }
 
 /// Neighbours joined until there are few enough; a rest of less than half a block goes to the one before.
-fn folded(blocks: &[Block]) -> Vec<Block> {
+fn folded(blocks: &[TimeBlock]) -> Vec<TimeBlock> {
     let joined = blocks.len().div_ceil(MOST_BLOCKS).max(1);
-    let mut folded: Vec<Block> = Vec::new();
+    let mut folded: Vec<TimeBlock> = Vec::new();
     for group in blocks.chunks(joined) {
-        let mut whole = Block::default();
+        let mut whole = TimeBlock::default();
         group.iter().for_each(|block| whole.add(block));
         match folded.last_mut() {
             Some(last) if whole.length * 2 < last.length => last.add(&whole),
@@ -151,7 +155,7 @@ fn folded(blocks: &[Block]) -> Vec<Block> {
     folded
 }
 
-fn digest(window: Duration, blocks: &[Block]) -> [u8; 32] {
+fn digest(window: Duration, blocks: &[TimeBlock]) -> [u8; 32] {
     let mut hash = Sha256::new();
     hash.update(window.as_nanos().to_le_bytes());
     for block in blocks {
@@ -169,7 +173,7 @@ fn digest(window: Duration, blocks: &[Block]) -> [u8; 32] {
 
 /// The blocks' distributions over one common list of values, so that drawing some is adding up their rows.
 struct Dense<'a> {
-    blocks: &'a [Block],
+    blocks: &'a [TimeBlock],
     /// Rising.
     values: Vec<u64>,
     /// By block, by value.
@@ -179,12 +183,12 @@ struct Dense<'a> {
 }
 
 impl Dense<'_> {
-    fn new(blocks: &[Block], window: Duration) -> Dense<'_> {
+    fn new(blocks: &[TimeBlock], window: Duration) -> Dense<'_> {
         let mut values: Vec<u64> =
             blocks.iter().flat_map(|block| block.response.iter().map(|one| one.0)).collect();
         values.sort_unstable();
         values.dedup();
-        let row = |block: &Block| {
+        let row = |block: &TimeBlock| {
             let mut counts = vec![0; values.len()];
             for (value, count) in &block.response {
                 counts[values.partition_point(|known| known < value)] += count;
@@ -204,7 +208,7 @@ impl Dense<'_> {
     /// By [`Measure::ALL`], of these blocks.
     fn values(&self, picks: &[usize]) -> [f64; Measure::ALL.len()] {
         let mut pooled = vec![0; self.values.len()];
-        let mut whole = Block::default();
+        let mut whole = TimeBlock::default();
         for block in picks {
             pooled.iter_mut().zip(&self.counts[*block]).for_each(|(own, other)| *own += other);
             let block = &self.blocks[*block];

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rand::{Rng, RngExt};
 
-use super::{BLOCK, Block, Course};
+use super::{BLOCK, RunBlocks, TimeBlock};
 use crate::collector::histogram::Hist;
 
 /// What is done to the times of a run.
@@ -26,9 +26,9 @@ fn normal(random: &mut impl Rng) -> f64 {
 }
 
 /// A run of so many blocks at this rate a second, all accepted.
-pub(super) fn run(random: &mut impl Rng, blocks: usize, rate: u64, truth: Truth) -> Course {
+pub(super) fn run(random: &mut impl Rng, blocks: usize, rate: u64, truth: Truth) -> RunBlocks {
     let own = truth.all.ln() + truth.run * normal(random);
-    let (mut second, mut course) = (0.0, Course::default());
+    let (mut second, mut course) = (0.0, RunBlocks::default());
     for _ in 0..blocks {
         let mut hist = Hist::default();
         for _ in 0..BLOCK.as_secs() {
@@ -42,7 +42,7 @@ pub(super) fn run(random: &mut impl Rng, blocks: usize, rate: u64, truth: Truth)
         }
         course.response.merge(&hist);
         let count = hist.count();
-        course.blocks.push(Block {
+        course.blocks.push(TimeBlock {
             length: BLOCK,
             response: hist.buckets().collect(),
             accepted: count,
@@ -56,6 +56,12 @@ pub(super) fn run(random: &mut impl Rng, blocks: usize, rate: u64, truth: Truth)
 }
 
 /// So many runs.
-pub(super) fn runs(random: &mut impl Rng, n: usize, blocks: usize, rate: u64, truth: Truth) -> Vec<Course> {
+pub(super) fn runs(
+    random: &mut impl Rng,
+    n: usize,
+    blocks: usize,
+    rate: u64,
+    truth: Truth,
+) -> Vec<RunBlocks> {
     (0..n).map(|_| run(random, blocks, rate, truth)).collect()
 }

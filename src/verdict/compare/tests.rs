@@ -11,11 +11,11 @@ const QUICK: Effort = Effort { within: 20, sides: 200 };
 const P50: Measure = Measure::Response(0.5);
 const P99: Measure = Measure::Response(0.99);
 
-fn sides(base: Vec<Course>, candidate: Vec<Course>) -> [Phase; 1] {
-    [Phase { name: "steady".into(), base, candidate }]
+fn sides(base: Vec<RunBlocks>, candidate: Vec<RunBlocks>) -> [PhaseRuns; 1] {
+    [PhaseRuns { name: "steady".into(), base, candidate }]
 }
 
-fn of(comparison: &Comparison, measure: Measure) -> &Row {
+fn of(comparison: &Comparison, measure: Measure) -> &MetricComparison {
     comparison.rows.iter().find(|row| row.measure == measure).unwrap()
 }
 
@@ -144,7 +144,7 @@ fn a_run_is_equivalent_to_itself_however_short_and_however_many() {
         assert_eq!(found.judgement, Judgement::Equivalent, "{found:?}");
         for row in &found.rows {
             let none = if row.measure.is_ratio() { 1.0 } else { 0.0 };
-            assert_eq!(row.change, Some(Change { middle: none, low: none, high: none }), "{row:?}");
+            assert_eq!(row.change, Some(ChangeInterval { middle: none, low: none, high: none }), "{row:?}");
         }
     }
 }

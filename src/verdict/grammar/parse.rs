@@ -12,7 +12,7 @@ pub(super) fn expr(text: &str) -> Result<Expr, GrammarError> {
     if words.is_empty() {
         return fault(end..end, "the expression is empty, it reads like `response p99 < 800ms`");
     }
-    let Some(at) = words.iter().position(Word::is_operator) else {
+    let Some(at) = words.iter().position(ExprWord::is_operator) else {
         return match words.get(2) {
             Some(word) => fault(word.span(), format!("expected an operator before `{}`", word.text)),
             None => fault(end..end, "an operator is missing: <, <=, >, >=, == or !="),
@@ -63,12 +63,12 @@ pub(super) fn expr(text: &str) -> Result<Expr, GrammarError> {
 
 /// A piece without blanks, either of operator signs or of none, and where it begins.
 #[derive(Clone, Copy)]
-struct Word<'a> {
+struct ExprWord<'a> {
     text: &'a str,
     start: usize,
 }
 
-impl Word<'_> {
+impl ExprWord<'_> {
     fn span(&self) -> Range<usize> {
         self.start..self.start + self.text.len()
     }
@@ -82,7 +82,7 @@ fn is_sign(c: char) -> bool {
     matches!(c, '<' | '>' | '=' | '!')
 }
 
-fn words(text: &str) -> Vec<Word<'_>> {
+fn words(text: &str) -> Vec<ExprWord<'_>> {
     let mut words = Vec::new();
     let mut start = 0;
     while let Some(first) = text[start..].chars().next() {
@@ -90,14 +90,14 @@ fn words(text: &str) -> Vec<Word<'_>> {
         let rest = &text[start..];
         let length = rest.find(|c| kind(c) != kind(first)).unwrap_or(rest.len());
         if !first.is_whitespace() {
-            words.push(Word { text: &rest[..length], start });
+            words.push(ExprWord { text: &rest[..length], start });
         }
         start += length;
     }
     words
 }
 
-fn operator(word: Word<'_>) -> Result<Operator, GrammarError> {
+fn operator(word: ExprWord<'_>) -> Result<Operator, GrammarError> {
     let known = Operator::ALL.iter().find(|(sign, _)| *sign == word.text);
     known.map(|(_, operator)| *operator).ok_or_else(|| GrammarError {
         span: word.span(),
@@ -112,7 +112,7 @@ fn operator(word: Word<'_>) -> Result<Operator, GrammarError> {
     })
 }
 
-fn subject(word: Word<'_>) -> Result<Subject, GrammarError> {
+fn subject(word: ExprWord<'_>) -> Result<Subject, GrammarError> {
     let (name, selector) = match word.text.split_once('[') {
         Some((name, selector)) => (name, Some(selector)),
         None => (word.text, None),
@@ -200,9 +200,9 @@ fn percentile(number: &str) -> Option<f64> {
 }
 
 fn aggregate_of_latency(
-    what: Word<'_>,
-    word: Word<'_>,
-    value: &Value<'_>,
+    what: ExprWord<'_>,
+    word: ExprWord<'_>,
+    value: &ParsedValue<'_>,
 ) -> Result<Option<Aggregate>, GrammarError> {
     if let Some(aggregate) = latency_aggregate(word.text) {
         return Ok(Some(aggregate));
@@ -227,9 +227,9 @@ fn aggregate_of_latency(
 }
 
 fn aggregate_of_count(
-    what: Word<'_>,
-    word: Word<'_>,
-    value: &Value<'_>,
+    what: ExprWord<'_>,
+    word: ExprWord<'_>,
+    value: &ParsedValue<'_>,
 ) -> Result<Option<Aggregate>, GrammarError> {
     match word.text {
         "count" => Ok(Some(Aggregate::Count)),
@@ -246,7 +246,7 @@ fn aggregate_of_count(
     }
 }
 
-fn unknown_aggregate<T>(word: Word<'_>, nearest: Option<&str>) -> Result<T, GrammarError> {
+fn unknown_aggregate<T>(word: ExprWord<'_>, nearest: Option<&str>) -> Result<T, GrammarError> {
     Err(GrammarError {
         span: word.span(),
         message: format!("unknown aggregate `{}`", word.text),
@@ -255,13 +255,13 @@ fn unknown_aggregate<T>(word: Word<'_>, nearest: Option<&str>) -> Result<T, Gram
 }
 
 /// A number and its unit, which may stand apart.
-struct Value<'a> {
-    number: Word<'a>,
+struct ParsedValue<'a> {
+    number: ExprWord<'a>,
     unit: &'a str,
     unit_start: usize,
 }
 
-fn value<'a>(words: &[Word<'a>], end: usize) -> Result<Value<'a>, GrammarError> {
+fn value<'a>(words: &[ExprWord<'a>], end: usize) -> Result<ParsedValue<'a>, GrammarError> {
     let Some(first) = words.first() else {
         return fault(end..end, "a value is missing after the operator");
     };
@@ -280,14 +280,14 @@ fn value<'a>(words: &[Word<'a>], end: usize) -> Result<Value<'a>, GrammarError> 
     if number.is_empty() {
         return fault(first.span(), format!("expected a number, found `{}`", first.text));
     }
-    Ok(Value { number: Word { text: number, start: first.start }, unit, unit_start })
+    Ok(ParsedValue { number: ExprWord { text: number, start: first.start }, unit, unit_start })
 }
 
 /// A unit: its name, and its size as a power of ten and a factor. The power is applied to the digits, so that `1.1%` is
 /// the number nearest to 0.011, and a share of exactly that compares equal.
-type Unit = (&'static str, i8, f64);
+type ValueUnit = (&'static str, i8, f64);
 
-const DURATIONS: [Unit; 8] = [
+const DURATIONS: [ValueUnit; 8] = [
     ("ns", 0, 1.0),
     ("us", 3, 1.0),
     ("µs", 3, 1.0),
@@ -297,9 +297,9 @@ const DURATIONS: [Unit; 8] = [
     ("min", 9, 60.0),
     ("h", 9, 3600.0),
 ];
-const PLAIN: [Unit; 3] = [("", 0, 1.0), ("k", 3, 1.0), ("m", 6, 1.0)];
-const SHARES: [Unit; 1] = [("%", -2, 1.0)];
-const RATES: [Unit; 5] = [
+const PLAIN: [ValueUnit; 3] = [("", 0, 1.0), ("k", 3, 1.0), ("m", 6, 1.0)];
+const SHARES: [ValueUnit; 1] = [("%", -2, 1.0)];
+const RATES: [ValueUnit; 5] = [
     ("/s", 0, 1.0),
     ("k/s", 3, 1.0),
     ("/m", 0, 1.0 / 60.0),
@@ -307,14 +307,14 @@ const RATES: [Unit; 5] = [
     ("/h", 0, 1.0 / 3600.0),
 ];
 
-impl Value<'_> {
+impl ParsedValue<'_> {
     /// In the unit of [`Expr::value`].
     fn read(&self, aggregate: Aggregate) -> Result<f64, GrammarError> {
         let scaled = |power: i8| format!("{}e{power}", self.number.text).parse::<f64>();
         if !scaled(0).is_ok_and(f64::is_finite) {
             return fault(self.number.span(), format!("`{}` is no number", self.number.text));
         }
-        let (units, kind, default): (&[Unit], _, _) = match aggregate {
+        let (units, kind, default): (&[ValueUnit], _, _) = match aggregate {
             Aggregate::Count => (&PLAIN, "a plain number, or one with k or m", ""),
             Aggregate::Share => (&SHARES, "a share in %", "%"),
             Aggregate::PerSecond => (&RATES, "a rate in %, /s, /m or /h", "/s"),

@@ -6,7 +6,7 @@ use super::super::search_plan::Knob;
 use super::*;
 use crate::collector::snapshot::{Gauges, Health};
 use crate::collector::tally::PhaseTally;
-use crate::experiment::selftest::scenes;
+use crate::experiment::selftest::scenarios;
 use crate::load::{Curve, Schedule, Shard, Think};
 use crate::mail::Size;
 use crate::plan::{Messages, Unit};
@@ -176,7 +176,7 @@ impl SearchHost for Virtual {
 
 /// A search of the rate for one objective.
 fn capacity(objective: &str) -> (CapacityPlan, Plan) {
-    let plan = scenes().remove(0).plan;
+    let plan = scenarios().remove(0).plan;
     let expr = Assertion::parse(objective).unwrap().expr;
     let capacity = CapacityPlan {
         knob: Knob::Rate,
@@ -237,7 +237,7 @@ fn the_backlog_of_a_trial_is_waited_for_and_not_taken_into_the_next() {
     capacity.cooldown_max = Duration::from_secs(2);
     let (mut host, mut state) = (Virtual::new(8, 20), begun(&capacity));
     search(&capacity, &plan, &mut host, &mut state).unwrap();
-    assert!(state.records[0].backlog_left, "and where that takes too long, it is told");
+    assert!(state.records[0].backlog_left, "and where that takes too long, it is observed");
 }
 
 #[test]

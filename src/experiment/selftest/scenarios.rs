@@ -1,8 +1,8 @@
-//! The scenes: a load, the listener's part, and what must come out.
+//! The scenarios: a load, the listener's setting, and what must come out.
 
 use std::time::Duration;
 
-use super::{Check, Figure, Part, Told, all, books, max_ms, quantile_ms};
+use super::{Check, Figure, ListenerSetting, ScenarioResult, all, max_ms, quantile_ms, reconciliation};
 use crate::collector::{Metric, Outcome};
 use crate::load::{self, Curve, LoadModel, Shard, Spacing};
 use crate::mail::{Size, Spec};
@@ -14,24 +14,24 @@ use crate::smtp::Script;
 const E_SHARE: f64 = 0.001;
 const E_MS: f64 = 5.0;
 
-/// One scene.
-pub struct Scene {
+/// One scenario.
+pub struct Scenario {
     /// Its name.
     pub name: &'static str,
     /// The load.
     pub plan: Plan,
-    /// The listener's part, and ours.
-    pub part: Part,
+    /// The listener's setting, and ours.
+    pub setting: ListenerSetting,
     /// What it shows.
     pub shows: &'static str,
-    judge: fn(&Told) -> Vec<Figure>,
+    judge: fn(&ScenarioResult) -> Vec<Figure>,
 }
 
-impl Scene {
-    /// Judges what the stage saw.
-    pub fn judge(&self, told: &Told) -> Check {
-        let mut figures = (self.judge)(told);
-        figures.extend(books(told));
+impl Scenario {
+    /// Judges what the testbed saw.
+    pub fn judge(&self, observed: &ScenarioResult) -> Check {
+        let mut figures = (self.judge)(observed);
+        figures.extend(reconciliation(observed));
         Check { name: self.name, shows: self.shows, figures }
     }
 }
@@ -58,7 +58,7 @@ pub(super) fn plan(load: LoadModel, length: Option<Duration>, max_sessions: u32)
         },
         reconnect: Default::default(),
         phases: vec![Phase {
-            name: "scene".into(),
+            name: "scenario".into(),
             model: "selftest".into(),
             load: load::PhaseLoad { model: load, length },
             unit: Unit::Message,
@@ -93,17 +93,20 @@ fn stalled(q: f64) -> f64 {
     bound - bound * E_SHARE - E_MS
 }
 
-/// All scenes, in the order in which they are played.
-pub fn scenes() -> Vec<Scene> {
-    let stall = Part { stall: Some((Duration::from_secs(8), Duration::from_secs(1))), ..Part::default() };
+/// All scenarios, in the order in which they are played.
+pub fn scenarios() -> Vec<Scenario> {
+    let stall = ListenerSetting {
+        stall: Some((Duration::from_secs(8), Duration::from_secs(1))),
+        ..ListenerSetting::default()
+    };
     vec![
-        Scene {
+        Scenario {
             name: "stall",
             shows: "a listener that stands still for 1 s is seen by every message that was due meanwhile (M1)",
             plan: plan(rate(200.0), seconds(20), 400),
-            part: stall,
-            judge: |told| {
-                let response = all(&told.measured, Metric::Response);
+            setting: stall,
+            judge: |observed| {
+                let response = all(&observed.measured, Metric::Response);
                 vec![
                     Figure::new("response p99", quantile_ms(&response, 0.99), "ms").at_least(stalled(0.99)),
                     Figure::new("response max", max_ms(&response), "ms")
@@ -111,14 +114,14 @@ pub fn scenes() -> Vec<Scene> {
                 ]
             },
         },
-        Scene {
+        Scenario {
             name: "capped stall",
             shows: "with 20 sessions only, the wait is in the response and not in the service time (M3)",
             plan: plan(rate(200.0), seconds(20), 20),
-            part: Part { body: Duration::from_millis(5), ..stall },
-            judge: |told| {
-                let response = all(&told.measured, Metric::Response);
-                let service = all(&told.measured, Metric::Service);
+            setting: ListenerSetting { body: Duration::from_millis(5), ..stall },
+            judge: |observed| {
+                let response = all(&observed.measured, Metric::Response);
+                let service = all(&observed.measured, Metric::Service);
                 vec![
                     Figure::new("response p99", quantile_ms(&response, 0.99), "ms").at_least(stalled(0.99)),
                     // 20 of 4,000 were under way when it stood still.
@@ -126,15 +129,15 @@ pub fn scenes() -> Vec<Scene> {
                 ]
             },
         },
-        Scene {
+        Scenario {
             name: "exact queue",
             shows: "20/s for 5 s on one session of 100 ms: the k-th waits k x 50 ms (M4)",
             plan: plan(rate(20.0), seconds(5), 1),
-            part: Part { body: Duration::from_millis(100), ..Part::default() },
-            judge: |told| {
+            setting: ListenerSetting { body: Duration::from_millis(100), ..ListenerSetting::default() },
+            judge: |observed| {
                 // Arrival k is due at 50k ms and done at 100(k + 1) ms: 100 + 50k, k from 0 to 99.
-                let response = all(&told.measured, Metric::Response);
-                let service = all(&told.measured, Metric::Service);
+                let response = all(&observed.measured, Metric::Response);
+                let service = all(&observed.measured, Metric::Service);
                 vec![
                     Figure::new("arrivals", response.count() as f64, "").at_least(100.0).at_most(100.0),
                     Figure::new("response p50", quantile_ms(&response, 0.5), "ms")
@@ -149,41 +152,42 @@ pub fn scenes() -> Vec<Scene> {
                 ]
             },
         },
-        Scene {
+        Scenario {
             name: "blocked generator",
             shows: "500 ms in which our own threads stand still are lag, and in the response (M5)",
             plan: plan(rate(200.0), seconds(4), 50),
-            part: Part {
+            setting: ListenerSetting {
                 block: Some((Duration::from_secs(2), Duration::from_millis(500))),
-                ..Part::default()
+                ..ListenerSetting::default()
             },
-            judge: |told| {
+            judge: |observed| {
                 vec![
-                    Figure::new("lag max", max_ms(&all(&told.measured, Metric::Lag)), "ms").at_least(495.0),
-                    Figure::new("response max", max_ms(&all(&told.measured, Metric::Response)), "ms")
+                    Figure::new("lag max", max_ms(&all(&observed.measured, Metric::Lag)), "ms")
+                        .at_least(495.0),
+                    Figure::new("response max", max_ms(&all(&observed.measured, Metric::Response)), "ms")
                         .at_least(495.0),
                 ]
             },
         },
-        Scene {
+        Scenario {
             name: "delay",
             shows: "a listener that waits 10 ms at the final dot is measured at 10 ms",
             plan: plan(rate(100.0), seconds(5), 50),
-            part: Part { body: Duration::from_millis(10), ..Part::default() },
-            judge: |told| {
-                let body = all(&told.measured, Metric::Step(crate::smtp::Step::Body));
+            setting: ListenerSetting { body: Duration::from_millis(10), ..ListenerSetting::default() },
+            judge: |observed| {
+                let body = all(&observed.measured, Metric::Step(crate::smtp::Step::Body));
                 let p50 = quantile_ms(&body, 0.5);
-                // The listener's own timer is a part of what is measured: it may be late, never early.
+                // The listener's own timer is a setting of what is measured: it may be late, never early.
                 vec![Figure::new("body p50", p50, "ms").at_least(10.0).at_most(10.0 * 1.01 + 0.2)]
             },
         },
-        Scene {
+        Scenario {
             name: "books",
             shows: "refused, failing and accepted messages are each counted once, and the listener agrees (M10, M10b)",
             plan: plan(rate(500.0), seconds(4), 30),
-            part: Part { errors: 0.1, per_host: Some(20), ..Part::default() },
-            judge: |told| {
-                let counts = &told.measured.tally.phases[0].counts;
+            setting: ListenerSetting { errors: 0.1, per_host: Some(20), ..ListenerSetting::default() },
+            judge: |observed| {
+                let counts = &observed.measured.tally.phases[0].counts;
                 vec![
                     Figure::new("accepted", counts.arrivals.of(Outcome::Accepted) as f64, "").at_least(1.0),
                     Figure::new("deferred", counts.arrivals.of(Outcome::Deferred) as f64, "").at_least(1.0),
