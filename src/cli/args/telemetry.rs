@@ -13,7 +13,7 @@ pub struct TelemetryArgs {
     /// Serve the report live, as in 127.0.0.1:8025; port 0: any
     #[arg(long, value_name = "ADDR", env = "SMTPRESS_DASHBOARD")]
     pub dashboard: Option<SocketAddr>,
-    /// Serve metrics to Prometheus, until 30s after the run (--linger)
+    /// Serve metrics to Prometheus; --linger 30s after the run
     #[arg(long, value_name = "ADDR", env = "SMTPRESS_PROMETHEUS")]
     pub prometheus: Option<SocketAddr>,
     /// How long the final metrics wait for a scrape [30s]
