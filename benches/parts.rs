@@ -34,7 +34,7 @@ fn schedule(bench: &mut Criterion) {
 }
 
 fn recording(bench: &mut Criterion) {
-    let mut group = bench.benchmark_group("books");
+    let mut group = bench.benchmark_group("recording");
     let mut recording = Recording::new();
     group.throughput(Throughput::Elements(1));
     group.bench_function("message", |b| b.iter(|| recording.message()));

@@ -11,7 +11,7 @@
 //! - No descriptor is held between two blocks: each block opens its file and looks whether it is still what was read
 //!   before the run (device, inode, length, time of change), before and after it reads. If not, the content is lost: a
 //!   message that is half old and half new is worse than none.
-//! - Only the name may be a pattern, not the folders before it: a profile of somebody else's must not walk the whole disk.
+//! - Only the name may be a pattern, not the folders before it: a profile from another person must not walk the whole disk.
 //! - Only regular files are opened, and never waited for: a FIFO or a device would hang.
 //! - Of a folder or a pattern, what is no message is passed over, counted and named: an empty file, an mbox, a file of
 //!   another name. A file that is named itself must be a message.

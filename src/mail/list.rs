@@ -4,7 +4,7 @@
 //! - Columns are separated by what the file uses: a first line `sep=;` says it, else tabs, semicolons or commas of its
 //!   first line do.
 //! - `Name <a@b.example>` and `<a@b.example>` are read as the address in them, and `<>` as the null reverse path.
-//! - All lines are read before anything is said: whoever corrects a list wants to know of all that is wrong with it.
+//! - All lines are read before an error is reported, so that one report lists all faults.
 
 use std::fmt;
 

@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use super::stage::{Listening, Running, Stage};
-use crate::runs::stage::ms;
+use crate::runs::testbed::ms;
 
 /// Closed loads, which have no schedule that they could be late for.
 const LOADS: [(&str, &str); 2] =

@@ -4,7 +4,7 @@ use smtpress::smtp::Step;
 
 use super::server::{Act, say, until};
 use super::{Case, play};
-use crate::runs::stage::ms;
+use crate::runs::testbed::ms;
 
 const STEPS: [Step; 7] =
     [Step::Greeting, Step::Hello, Step::Mail, Step::Rcpt, Step::Data, Step::Body, Step::Quit];

@@ -28,7 +28,7 @@ use smtpress::report::{BuildInput, RunResult, terminal};
 use smtpress::smtp::Step;
 use smtpress::smtp::script::{Pipelining, TlsMode};
 
-use crate::runs::stage::{Told, ms, phase, plan, run_against, shared};
+use crate::runs::testbed::{Told, ms, phase, plan, run_against, shared};
 use server::{Act, Server};
 
 /// How long a step waits where nothing depends on it.

@@ -6,7 +6,7 @@ use smtpress::smtp::script::Pipelining;
 
 use super::server::{Act, say, until};
 use super::{Case, play};
-use crate::runs::stage::ms;
+use crate::runs::testbed::ms;
 
 const OFFER: &str = "250-mx.test\r\n250 PIPELINING\r\n";
 

@@ -5,7 +5,7 @@ use smtpress::smtp::script::TlsMode;
 
 use super::server::{Act, say, until};
 use super::{Case, play};
-use crate::runs::stage::ms;
+use crate::runs::testbed::ms;
 use crate::tls::{ALWAYS, credential, of_a_client, server_config};
 
 const STEPS: [Step; 7] =

@@ -13,7 +13,7 @@ use smtpress::net::address::addresses::Addresses;
 use smtpress::net::address::origin::ClientAddress;
 use smtpress::smtp::script::{Timeouts, TlsMode};
 
-use crate::runs::stage::plan;
+use crate::runs::testbed::plan;
 
 pub const SECOND: Duration = Duration::from_secs(1);
 

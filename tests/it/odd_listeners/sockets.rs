@@ -22,7 +22,7 @@ use socket2::SockRef;
 
 use super::moody::{Listener, Sent};
 use super::{Drawn, drawn, from_environment};
-use crate::runs::stage::{ms, phase, plan, run_against, shared};
+use crate::runs::testbed::{ms, phase, plan, run_against, shared};
 use crate::tls::{ALWAYS, credential, server_config};
 
 /// How long nothing comes before the listener goes on by itself.

@@ -12,7 +12,7 @@ use smtpress::net::address::Target;
 use smtpress::plan::{Messages, Unit};
 
 use super::resolvers::Answers;
-use super::stage::{Stage, Told, phase, plan, shared};
+use super::testbed::{Testbed, Told, phase, plan, shared};
 
 /// Sessions of one message each, one after the other, to a name with these answers.
 fn run(sessions: u64, answers: &[&[&str]]) -> Told {
@@ -21,7 +21,7 @@ fn run(sessions: u64, answers: &[&[&str]]) -> Told {
     plan.threads = 1;
     let answer = |texts: &&[&str]| texts.iter().map(|text| text.parse::<IpAddr>().unwrap()).collect();
     let resolver = Some(Answers::new(answers.iter().map(answer).collect()));
-    Stage { resolver, ..Stage::default() }.run(&plan)
+    Testbed { resolver, ..Testbed::default() }.run(&plan)
 }
 
 fn at<'a>(told: &'a Told, address: &str) -> Option<&'a AddressCount> {
@@ -53,7 +53,7 @@ fn a_refusal_is_reported_whatever_else_fails_and_in_whatever_order() {
         plan.threads = 1;
         let answer = addresses.map(|text| text.parse().unwrap()).to_vec();
         let resolver = Some(Answers::new(vec![answer]));
-        let told = Stage { resolver, ..Stage::default() }.run(&plan);
+        let told = Testbed { resolver, ..Testbed::default() }.run(&plan);
         assert!(told.met("connect-refused") > 0 && told.of(Outcome::Refused) > 0, "{:?}", told.counts());
         assert_eq!(told.met("host-unreachable") + told.met("connect-timeout") + told.met("own-error"), 0);
         assert!(at(&told, "127.0.0.9").unwrap().failures > 0);
@@ -112,7 +112,7 @@ fn a_failure_to_connect_is_the_same_condition_in_a_run_and_of_a_probe() {
         let answers = vec![answer.iter().map(|text| text.parse().unwrap()).collect()];
         let mut plan = plan(vec![phase(shared(2, 1), None, Unit::Message)]);
         plan.allow = vec!["mx.recipient.example".to_owned()];
-        let told = Stage { resolver: Some(Answers::new(answers.clone())), ..Stage::default() }.run(&plan);
+        let told = Testbed { resolver: Some(Answers::new(answers.clone())), ..Testbed::default() }.run(&plan);
         assert!(told.met(condition.as_str()) > 0, "{condition}: {:?}", told.counts());
 
         plan.target = Target::smtp("mx.recipient.example", 25);

@@ -13,8 +13,8 @@ use smtpress::smtp::Step;
 
 use super::resolvers::Answers;
 use super::scribe;
-use super::stage::{
-    SECOND, Stage, UNITS, delayed, messages, ms, phase, plan, rate, run, run_against, side_by_side,
+use super::testbed::{
+    SECOND, Testbed, UNITS, delayed, messages, ms, phase, plan, rate, run, run_against, side_by_side,
 };
 
 /// A stall of S in T of load: the percentile q is S - (1 - q) T at least. The listener's thread may come to its stall late,
@@ -105,8 +105,8 @@ fn m5_our_own_stall_is_not_hidden() {
     plan.phases[0].max_sessions = 1;
     plan.threads = 1;
     let hold = ms(600);
-    let stage = Stage { resolver: Some(Answers::holding(hold)), ..Stage::default() };
-    let told = stage.run(&plan);
+    let testbed = Testbed { resolver: Some(Answers::holding(hold)), ..Testbed::default() };
+    let told = testbed.run(&plan);
     assert_eq!((told.of(Outcome::Accepted), told.counts().opened), (1000, 1));
     let lag = told.hist(Metric::Lag, Outcome::Accepted).max_ns();
     assert!(lag >= 590_000_000, "lag max {lag}");
@@ -134,7 +134,7 @@ fn m6_the_number_of_arrivals_is_exact() {
 fn m9_the_clock_starts_before_the_name_is_looked_up() {
     let mut plan = plan(vec![phase(rate(20.0), Some(2 * SECOND), Unit::Session)]);
     plan.messages = Messages::Fixed(1);
-    let told = Stage { resolver: Some(Answers::slow(ms(300))), ..Stage::default() }.run(&plan);
+    let told = Testbed { resolver: Some(Answers::slow(ms(300))), ..Testbed::default() }.run(&plan);
     let of = |metric| told.hist(metric, Outcome::Accepted);
     assert_eq!(of(Metric::Step(Step::Dns)).count(), 40);
     assert!(of(Metric::Step(Step::Dns)).min_ns() >= 300_000_000);

@@ -9,7 +9,7 @@ use smtpress::net::address::addresses::Addresses;
 use smtpress::net::address::origin::{ClientAddress, ProxyVersion};
 use smtpress::plan::{Messages, Unit};
 
-use super::stage::{SECOND, phase, plan, rate, run, shared};
+use super::testbed::{SECOND, phase, plan, rate, run, shared};
 
 #[test]
 fn shared_messages_are_all_accepted_once() {

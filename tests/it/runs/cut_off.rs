@@ -10,7 +10,9 @@ use smtpress::smtp::Step;
 
 use super::resolvers::Answers;
 use super::rude::{Rude, Rudeness};
-use super::stage::{SECOND, Stage, Told, UNITS, ms, phase, plan, rate, run_against, shared, side_by_side};
+use super::testbed::{
+    SECOND, Testbed, Told, UNITS, ms, phase, plan, rate, run_against, shared, side_by_side,
+};
 
 fn cut_off(unit: Unit) -> smtpress::plan::Plan {
     let mut plan = plan(vec![phase(rate(20.0), Some(ms(500)), unit)]);
@@ -56,7 +58,7 @@ fn at_each_step_of_a_session() {
 fn while_the_name_is_looked_up_or_the_connection_made() {
     side_by_side(UNITS, |unit| {
         let told =
-            Stage { resolver: Some(Answers::slow(20 * SECOND)), ..Stage::default() }.run(&cut_off(unit));
+            Testbed { resolver: Some(Answers::slow(20 * SECOND)), ..Testbed::default() }.run(&cut_off(unit));
         named(&told, Step::Dns, Condition::ConnectTimeout, &format!("dns {unit:?}"));
         // A queue of one connection that nobody takes: the SYNs of all others are lost.
         let full = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -78,7 +80,7 @@ fn sessions_of_a_closed_load_that_are_never_greeted() {
     // No arrival starts, and the reason is still reported.
     let limits = Limits { max_connections: Some(0), shown_by: RefusalForm::NoGreeting, ..Limits::default() };
     let stops = vec![(ms(2200), Stop::Now)];
-    let stage = Stage { limits, stops, ..Stage::default() };
-    let told = stage.run(&plan(vec![phase(shared(4, 2), None, Unit::Message)]));
+    let testbed = Testbed { limits, stops, ..Testbed::default() };
+    let told = testbed.run(&plan(vec![phase(shared(4, 2), None, Unit::Message)]));
     assert_eq!((told.met("no-greeting"), told.counts().scheduled), (2, 0), "{:?}", told.summary.conditions);
 }

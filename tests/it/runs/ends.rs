@@ -9,7 +9,7 @@ use smtpress::profile::{Context, Document, Purpose, compile};
 use smtpress::smtp::Step;
 use smtpress::verdict::AssertionStatus;
 
-use super::stage::{SECOND, delayed, ms, phase, plan, rate, run, sessions};
+use super::testbed::{SECOND, delayed, ms, phase, plan, rate, run, sessions};
 
 #[test]
 fn m11_time_outs_are_data() {

@@ -10,7 +10,7 @@ use smtpress::smtp::Step;
 use smtpress::smtp::extensions::{Chunking, DeliverBy, Dsn, Use, Wishes};
 use smtpress::smtp::script::{Aside, Pipelining, Protocol, Verify};
 
-use super::stage::{Told, phase, plan, run, shared};
+use super::testbed::{Told, phase, plan, run, shared};
 
 const ALL: Offers = Offers {
     pipelining: true,
@@ -94,7 +94,7 @@ fn every_parameter_is_taken_by_a_listener_that_offers_it_and_refused_by_none() {
         utf8: wanted,
         require_tls: wanted,
         dsn: Dsn { wanted, ret: Some("FULL"), envid: true, notify: Some("NEVER".into()), orcpt: true },
-        deliver_by: DeliverBy { wanted, within: super::stage::SECOND, ..DeliverBy::default() },
+        deliver_by: DeliverBy { wanted, within: super::testbed::SECOND, ..DeliverBy::default() },
     };
     for (wanted, limits) in [
         (Use::Require, Limits { max_message_size: Some(1 << 20), ..offering() }),

@@ -1,4 +1,4 @@
-//! Whatever the listener does wrong, the counts reconcile with each other and with the ledger (M10, M10b; the stage holds both to every run):
+//! Whatever the listener does wrong, the counts reconcile with each other and with the ledger (M10, M10b; the testbed checks both to every run):
 //! refusals in each way of showing, replies at each step, resets, closes, silence and nonsense, a death in mid-run.
 
 use smtpress::collector::Outcome;
@@ -8,8 +8,8 @@ use smtpress::smtp::Step;
 use smtpress::smtp::script::Pipelining;
 
 use super::rude::{Rude, Rudeness};
-use super::stage::{
-    SECOND, Stage, UNITS, delayed, messages, ms, phase, plan, rate, run, run_against, shared, side_by_side,
+use super::testbed::{
+    SECOND, Testbed, UNITS, delayed, messages, ms, phase, plan, rate, run, run_against, shared, side_by_side,
 };
 
 const STEPS: [Step; 6] = [Step::Greeting, Step::Hello, Step::Mail, Step::Rcpt, Step::Data, Step::Body];
@@ -144,7 +144,7 @@ fn a_listener_that_dies_in_mid_run() {
         plan.phases[0].graceful_stop = SECOND;
         plan.messages = messages(unit);
         let limits = delayed(|delays| delays.body = Delay::fixed(ms(20)));
-        let told = Stage { limits, dies: Some(SECOND), ..Stage::default() }.run(&plan);
+        let told = Testbed { limits, dies: Some(SECOND), ..Testbed::default() }.run(&plan);
         assert_eq!(told.counts().scheduled, 400);
         assert!(told.of(Outcome::Accepted) > 50, "{:?}", told.counts());
         assert!(told.of(Outcome::Refused) > 50, "{:?}", told.counts());

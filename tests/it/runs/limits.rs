@@ -8,7 +8,7 @@ use smtpress::load::LoadModel;
 use smtpress::plan::{Messages, Unit};
 use smtpress::smtp::Step;
 
-use super::stage::{
+use super::testbed::{
     SECOND, Told, UNITS, delayed, ms, phase, plan, rate, run, run_against, sessions, shared, side_by_side,
 };
 

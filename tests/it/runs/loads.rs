@@ -11,8 +11,8 @@ use smtpress::plan::{Messages, Unit};
 use smtpress::smtp::Step;
 use smtpress::smtp::script::{Manners, Quit};
 
-use super::stage::{
-    SECOND, Stage, UNITS, delayed, messages, ms, phase, plan, rate, run, run_against, sessions, shared,
+use super::testbed::{
+    SECOND, Testbed, UNITS, delayed, messages, ms, phase, plan, rate, run, run_against, sessions, shared,
     side_by_side,
 };
 
@@ -193,7 +193,8 @@ fn a_run_that_is_stopped_drains() {
             let mut plan = plan(vec![phase(load.clone(), Some(30 * SECOND), unit)]);
             plan.messages = Messages::Fixed(1);
             let limits = delayed(|delays| delays.body = Delay::fixed(ms(50)));
-            let told = Stage { limits, stops: vec![(ms(600), Stop::Drain)], ..Stage::default() }.run(&plan);
+            let told =
+                Testbed { limits, stops: vec![(ms(600), Stop::Drain)], ..Testbed::default() }.run(&plan);
             let what = format!("{load:?} {unit:?}: {:?}", told.counts());
             // What was in flight has ended well, and what waited did not start.
             assert_eq!(told.of(Outcome::Accepted), told.counts().started, "{what}");
@@ -214,7 +215,7 @@ fn a_second_stop_ends_all_at_once() {
         plan.script.timeouts.command = 60 * SECOND;
         let limits = delayed(|delays| delays.mail = Delay::fixed(40 * SECOND));
         let stops = vec![(ms(800), Stop::Drain), (ms(1200), Stop::Now)];
-        let told = Stage { limits, stops, ..Stage::default() }.run(&plan);
+        let told = Testbed { limits, stops, ..Testbed::default() }.run(&plan);
         assert_eq!(told.of(Outcome::Interrupted), 20, "{unit:?} {:?}", told.counts());
         assert_eq!(told.counts().scheduled, 20 + told.of(Outcome::Shed));
         assert!(told.measured.took < 6 * SECOND, "{:?}", told.measured.took);

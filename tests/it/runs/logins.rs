@@ -9,7 +9,7 @@ use smtpress::smtp::Step;
 use smtpress::smtp::auth::verify::Users;
 use smtpress::smtp::auth::{Login, Mechanism, Secret};
 
-use super::stage::{Told, phase, plan, run, shared};
+use super::testbed::{Told, phase, plan, run, shared};
 
 fn names(count: usize) -> impl Iterator<Item = (String, Secret)> {
     (0..count).map(|n| (format!("user{n}"), Secret::new(&format!("secret of {n}"))))

@@ -8,7 +8,7 @@ use smtpress::listener::limits::{Delay, Limits, Stall};
 use smtpress::plan::{Phase, Unit};
 use smtpress::smtp::script::Timeouts;
 
-use super::stage::{SECOND, delayed, ms, phase, plan, rate, run};
+use super::testbed::{SECOND, delayed, ms, phase, plan, rate, run};
 
 /// 0.1 % and 5 ms of these seconds.
 fn e(seconds: f64) -> f64 {

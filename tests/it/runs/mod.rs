@@ -7,7 +7,6 @@ mod cut_off;
 mod ends;
 mod extensions;
 mod faults;
-mod gate;
 mod limits;
 mod loads;
 mod logins;
@@ -22,4 +21,5 @@ mod same;
 mod scribe;
 #[cfg(feature = "dkim")]
 mod signed;
-pub mod stage;
+mod start_barrier;
+pub mod testbed;

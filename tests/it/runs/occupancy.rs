@@ -9,7 +9,7 @@ use smtpress::plan::{Messages, OnSaturation, Plan, Unit};
 use smtpress::smtp::Step;
 use smtpress::verdict::{Assertion, AssertionStatus, Verdict, Windows};
 
-use super::stage::{
+use super::testbed::{
     SECOND, Told, UNITS, delayed, messages, ms, phase, plan, rate, run, sessions, side_by_side,
 };
 

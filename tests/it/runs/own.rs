@@ -15,7 +15,7 @@ use smtpress::load::LoadModel;
 use smtpress::mail::{Body, Corpus, Order, files};
 use smtpress::plan::{Messages, Unit};
 
-use super::stage::{
+use super::testbed::{
     SECOND, UNITS, delayed, messages, ms, phase, plan, rate, run, run_against, sessions, shared,
 };
 

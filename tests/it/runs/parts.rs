@@ -4,7 +4,7 @@ use smtpress::collector::{Metric, Outcome};
 use smtpress::listener::limits::{Delay, Limits};
 use smtpress::plan::{Messages, Unit};
 
-use super::stage::{SECOND, Told, delayed, ms, phase, plan, rate, run, side_by_side};
+use super::testbed::{SECOND, Told, delayed, ms, phase, plan, rate, run, side_by_side};
 
 const GREETING_NS: u128 = 500_000_000;
 

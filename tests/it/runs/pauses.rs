@@ -9,7 +9,7 @@ use smtpress::plan::{Messages, Reconnect, Unit};
 use smtpress::smtp::Step;
 
 use super::rude::{Rude, Rudeness};
-use super::stage::{
+use super::testbed::{
     SECOND, Told, UNITS, delayed, ms, phase, plan, rate, run, run_against, sessions, shared, side_by_side,
 };
 

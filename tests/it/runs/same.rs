@@ -10,7 +10,7 @@ use smtpress::mail::{Body, Corpus, List, Mailboxes, Order, Reading, Size, Source
 use smtpress::plan::{Messages, Unit};
 
 use super::scribe::Scribe;
-use super::stage::{SECOND, phase, plan, rate, run, run_against, shared};
+use super::testbed::{SECOND, phase, plan, rate, run, run_against, shared};
 
 #[test]
 fn m27_any_number_of_threads_sends_the_same_messages() {

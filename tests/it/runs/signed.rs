@@ -15,7 +15,7 @@ use smtpress::mail::{Body, Signer, Size, Spec};
 use smtpress::plan::{Plan, Unit};
 
 use super::scribe::Scribe;
-use super::stage::{phase, plan, run, run_against, shared};
+use super::testbed::{phase, plan, run, run_against, shared};
 
 const RSA: (&str, &str) = (include_str!("../../data/dkim/rsa.pem"), include_str!("../../data/dkim/rsa.txt"));
 const ED25519: (&str, &str) =

@@ -10,7 +10,7 @@ use smtpress::collector::Outcome;
 use smtpress::net::address::tls::Credential;
 use smtpress::smtp::{Step, script};
 
-use super::super::runs::stage::{SECOND, Told, ms, run_against};
+use super::super::runs::testbed::{SECOND, Told, ms, run_against};
 use super::{ALWAYS, credential, one_by_one, server_config};
 
 /// A listener that does `serve` with each connection, for as long as the process lives.

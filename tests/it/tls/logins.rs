@@ -8,7 +8,7 @@ use smtpress::plan::Logins;
 use smtpress::smtp::auth::verify::Users;
 use smtpress::smtp::auth::{Login, Mechanism, Secret};
 
-use super::super::runs::stage::{run, side_by_side};
+use super::super::runs::testbed::{run, side_by_side};
 use super::{limits, one_by_one};
 
 /// One who logs in, and a listener that lets nobody else send, nor anybody log in in clear text.

@@ -15,7 +15,7 @@ use smtpress::listener::limits::{Limits, TlsMode};
 use smtpress::net::address::tls::Credential;
 use smtpress::plan::{Messages, Plan, Unit};
 
-use super::runs::stage::{phase, plan, shared};
+use super::runs::testbed::{phase, plan, shared};
 
 /// Messages over sessions that carry one each, one after the other, on one thread.
 fn one_by_one(messages: u64, tls: TlsMode) -> Plan {

@@ -11,7 +11,7 @@ use smtpress::plan::Unit;
 use smtpress::smtp::Step;
 use smtpress::smtp::script::Pipelining;
 
-use super::super::runs::stage::{SECOND, Stage, Told, phase, plan, run, shared, side_by_side};
+use super::super::runs::testbed::{SECOND, Testbed, Told, phase, plan, run, shared, side_by_side};
 use super::{ALWAYS, AUTHORITY, credential, limits, marked, of_a_client, one_by_one};
 
 /// Both ways to TLS, on either side.
@@ -303,7 +303,7 @@ fn held_tls_sessions_rest_and_leave() {
         let held = LoadModel::Held { sessions: 100, rate: 400.0 };
         let mut plan = plan(vec![phase(held, Some(SECOND), Unit::Session)]);
         plan.script.tls = client;
-        let told = Stage { limits: limits(server), ..Stage::default() }.run(&plan);
+        let told = Testbed { limits: limits(server), ..Testbed::default() }.run(&plan);
         assert_eq!((told.of(Outcome::Accepted), told.ledger.tls_sessions_peak), (100, 100));
         assert_eq!((told.ledger.sessions, told.counts().truncated), (0, 0), "all said goodbye");
     }

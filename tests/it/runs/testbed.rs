@@ -1,4 +1,4 @@
-//! A stage for whole runs: a plan with short names, a listener, and the laws that hold for every run.
+//! The testbed of whole runs: a plan with short names, a listener, and the checks of every run.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
@@ -221,7 +221,7 @@ fn info(phase: &Phase) -> PhaseInfo {
 
 /// Where a plan runs, and what happens meanwhile.
 #[derive(Clone, Debug, Default)]
-pub struct Stage {
+pub struct Testbed {
     pub limits: Limits,
     /// How the listener's name is resolved; without one the listener has an address only.
     pub resolver: Option<Arc<Answers>>,
@@ -231,7 +231,7 @@ pub struct Stage {
     pub dies: Option<Duration>,
 }
 
-impl Stage {
+impl Testbed {
     /// Runs `plan` and holds the laws of every run (M10, M10b) to it.
     pub fn run(self, plan: &Plan) -> Told {
         let listener = smtpress::listener::start("127.0.0.1:0".parse().unwrap(), self.limits, 7, 1).unwrap();
@@ -275,7 +275,7 @@ impl Stage {
 
 /// Runs `plan` against a listener with `limits`.
 pub fn run(plan: &Plan, limits: Limits) -> Told {
-    Stage { limits, ..Stage::default() }.run(plan)
+    Testbed { limits, ..Testbed::default() }.run(plan)
 }
 
 /// Runs `plan` against the listener there; `delivered` is asked when it is over. `None`: it is not known.

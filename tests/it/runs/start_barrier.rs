@@ -4,7 +4,7 @@ use smtpress::collector::{Metric, Outcome};
 use smtpress::listener::limits::Limits;
 use smtpress::plan::{Phase, Plan, Unit};
 
-use super::stage::{SECOND, Told, ms, phase, plan, run, shared};
+use super::testbed::{SECOND, Told, ms, phase, plan, run, shared};
 
 /// As many messages as sessions, and connections that come at their rate: the first sessions could carry all of it before
 /// the others are there.
