@@ -10,7 +10,7 @@ SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 
 
 def dialogues():
-    """The listener's and the client's octets of each dialogue."""
+    """The listener's and the client's bytes of each dialogue."""
     for path in sorted((TESTS / "dialogues").glob("*.txt")):
         for part in path.read_text(encoding="utf-8").split("\n== ")[1:]:
             said = {"S": b"", "C": b""}
@@ -44,10 +44,10 @@ def replies():
 def seeds():
     listener, client = zip(*dialogues())
     said = list(replies())
-    yield "reply", [b"\x02" + reply for reply in said[::5]] + [b"\x00" + octets for octets in listener]
-    yield "client", [bytes([n % 128, n * 37 % 256]) + octets for n, octets in enumerate(listener)]
+    yield "reply", [b"\x02" + reply for reply in said[::5]] + [b"\x00" + content for content in listener]
+    yield "client", [bytes([n % 128, n * 37 % 256]) + content for n, content in enumerate(listener)]
     for target in ("request", "server"):
-        yield target, [b"\x01" + octets for octets in client if octets] + [
+        yield target, [b"\x01" + content for content in client if content] + [
             b"\x00MAIL FROM:<@a,@b:\"x\\\" y\"@[IPv6:::1]> SIZE=1 BODY=8BITMIME\r\n",
             b"\x00EHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<a@b>\r\nRCPT TO:<no@b>\r\nDATA\r\nReceived: x\r\n\r\n..\r\n.\r\nQUIT\r\n",
             b"\x00EHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<a@b>\r\nBDAT 3\r\nabcBDAT 0 LAST\r\nAUTH PLAIN =\r\nXCLIENT ADDR=1.2.3.4\r\n",
@@ -90,5 +90,5 @@ def seeds():
 for target, inputs in seeds():
     folder = pathlib.Path(sys.argv[1]) / target
     folder.mkdir(parents=True, exist_ok=True)
-    for number, octets in enumerate(inputs):
-        (folder / f"seed-{number:04}").write_bytes(octets)
+    for number, content in enumerate(inputs):
+        (folder / f"seed-{number:04}").write_bytes(content)

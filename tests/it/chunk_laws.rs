@@ -1,5 +1,5 @@
-//! The laws of BDAT and LMTP, whatever the listener answers: every octet the client writes is a command in its place or the
-//! announced part of a chunk, no chunk follows one that was refused, and the books agree with what the listener holds.
+//! The laws of BDAT and LMTP, whatever the listener answers: every byte the client writes is a command in its place or the
+//! announced part of a chunk, no chunk follows one that was refused, and the counts agree with what the listener holds.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -43,12 +43,12 @@ enum Told {
     Quit,
 }
 
-/// A listener that reads what is written to the octet.
+/// A listener that reads what is written to the byte.
 #[derive(Debug, Default)]
 struct Listener {
     lmtp: bool,
     read: usize,
-    /// Octets of the chunk that are still to come.
+    /// Bytes of the chunk that are still to come.
     left: u64,
     unanswered: VecDeque<Told>,
     /// The transaction that is answered: MAIL was taken, so many recipients were, and a chunk was refused.
@@ -191,7 +191,7 @@ proptest! {
     })]
 
     #[test]
-    fn chunks_keep_the_protocol_and_the_books_with_any_listener(
+    fn chunks_keep_the_protocol_and_the_counts_with_any_listener(
         lmtp in any::<bool>(),
         pipelining in prop::sample::select(vec![Pipelining::Off, Pipelining::Auto, Pipelining::Full]),
         size in prop::sample::select(vec![1, 5, 9, 10, 18, 1000]),

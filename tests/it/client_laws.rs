@@ -2,7 +2,7 @@
 //!
 //! `virtual_wire` holds the laws of the seam (one `Transaction` for each `begin`, `Ended` once and then the close, no
 //! empty write, no busy loop, no step that ends before it starts). Here a moody listener holds those of the protocol: no
-//! command where RFC 5321 and RFC 2920 allow none, and books that agree: what it took is accepted or in doubt.
+//! command where RFC 5321 and RFC 2920 allow none, and counts that agree: what it took is accepted or in doubt.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -86,7 +86,7 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn the_client_keeps_the_protocol_and_the_books_with_any_listener(
+    fn the_client_keeps_the_protocol_and_the_counts_with_any_listener(
         hello in prop::sample::select(vec![Hello::Ehlo, Hello::Ehlo, Hello::Helo]),
         pipelining in prop::sample::select(vec![Pipelining::Off, Pipelining::Auto, Pipelining::Full, Pipelining::Require]),
         quit in prop::sample::select(vec![Quit::Clean, Quit::Close, Quit::Reset]),
@@ -238,7 +238,7 @@ enum Told {
     Quit,
 }
 
-/// A listener that takes what it is told by the book and answers as it likes.
+/// A listener that follows the protocol in what it takes and answers as it likes.
 #[derive(Debug, Default)]
 struct Listener {
     offers: bool,
@@ -421,7 +421,7 @@ impl Listener {
         self.unanswered.push_back(told);
     }
 
-    /// What it accepted was told as accepted, and what it may hold was told as accepted or in doubt.
+    /// What it accepted was reported as accepted, and what it may hold as accepted or in doubt.
     fn balance(&self, events: &[Event], cut_short: bool) {
         if self.lied {
             return;

@@ -1,7 +1,7 @@
 //! Runs the dialogues in `tests/dialogues/*.txt` against the client machine, under a virtual clock.
 //!
 //! Every dialogue runs with the listener's bytes as they stand, cut once at every byte position, and byte by byte:
-//! what is written, what is told and the close must be the same each time. `tests/dialogues/README.md` has the format.
+//! what is written, what is reported and the close must be the same each time. `tests/dialogues/README.md` has the format.
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
@@ -207,7 +207,7 @@ fn tell(event: &Event) -> String {
                 }
                 Some(Failure::NotOffered(Lacking::Extension(keyword))) => format!("lacks {keyword}"),
                 Some(Failure::NotOffered(what)) => format!("lacks {what:?}").to_lowercase(),
-                Some(Failure::Injected(octets)) => format!("injected {octets:?}"),
+                Some(Failure::Injected(bytes)) => format!("injected {bytes:?}"),
                 Some(Failure::Insecure(Insecure::Alert(alert))) => format!("alert {alert}"),
                 Some(Failure::Insecure(_)) => "insecure".into(),
                 Some(Failure::Lost(why)) => format!("lost {why}"),
@@ -222,7 +222,7 @@ fn tell(event: &Event) -> String {
         Event::SteppedDown { step, reply } => format!("{step} again {}", reply.code),
         Event::Established(_) => "established".into(),
         Event::Ready { early } => if *early { "ready early" } else { "ready" }.into(),
-        Event::Started(_) => "begun".into(),
+        Event::Started(_) => "started".into(),
         Event::Transaction { accepted, .. } => if *accepted { "accepted" } else { "lost" }.into(),
         Event::Ended { by_peer } => if *by_peer { "ended by peer" } else { "ended" }.into(),
     }

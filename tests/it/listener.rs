@@ -22,7 +22,7 @@ fn start(limits: Limits) -> Listener {
     listener::start("127.0.0.1:0".parse().unwrap(), limits, 7, 2).unwrap()
 }
 
-/// The ledger, once it says what is waited for (a close reaches the books a moment after it reaches the client).
+/// The ledger, once it says what is waited for (a close reaches the ledger a moment after it reaches the client).
 pub fn ledger_when(listener: &Listener, is: impl Fn(&LedgerSnapshot) -> bool) -> LedgerSnapshot {
     let begin = Instant::now();
     loop {
@@ -86,7 +86,7 @@ fn the_digest_does_not_depend_on_order_or_sessions() {
 }
 
 #[test]
-fn a_limit_of_connections_serves_exactly_so_many_and_lets_go_again() {
+fn a_limit_of_connections_serves_exactly_so_many_and_releases_its_slots() {
     let limits = Limits { max_connections_per_host: Some(5), ..Limits::default() };
     let listener = start(limits);
     let mut held: Vec<_> = (0..5).map(|_| Client::greeted(&listener)).collect();
@@ -199,7 +199,7 @@ fn a_stall_stops_everything_for_its_time() {
     std::thread::sleep((stall.from + Duration::from_millis(60)).saturating_sub(begin.elapsed()));
     client.say("NOOP");
     assert!(begin.elapsed() >= stall.from + stall.length, "{:?}", begin.elapsed());
-    // The kernel takes connections meanwhile; nobody greets them. Now somebody does.
+    // The kernel takes connections meanwhile; they are not greeted. Now they are.
     Client::greeted(&listener);
 }
 
@@ -220,7 +220,7 @@ fn a_forced_reply_stands_in_at_its_step() {
 }
 
 #[test]
-fn a_queue_takes_exactly_its_number_whoever_sends() {
+fn a_queue_takes_exactly_its_number_from_any_client() {
     let listener = start(Limits { queue_full_after: Some(3), ..Limits::default() });
     let mut clients: Vec<_> = (0..6).map(|_| Client::greeted(&listener)).collect();
     for line in &TRANSACTION[..3] {
@@ -247,7 +247,7 @@ fn a_message_is_never_delivered_without_its_reply() {
     drop(lost);
     ledger_when(&listener, |ledger| ledger.sessions == 0);
     assert_eq!(listener.ledger().messages, 0);
-    // Its place in the queue is free again.
+    // Its place in the queue is released.
     let mut client = Client::greeted(&listener);
     let last = TRANSACTION.iter().map(|line| client.say(line)).last();
     assert_eq!(last.as_deref(), Some("250 ok:  Message accepted"));
@@ -276,7 +276,7 @@ fn only_loopback_is_bound_unless_told() {
 }
 
 #[test]
-fn processor_time_is_told() {
+fn processor_time_is_reported() {
     let listener = start(Limits::default());
     let mut client = Client::greeted(&listener);
     let begin = Instant::now();

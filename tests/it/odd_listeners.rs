@@ -256,15 +256,15 @@ impl Drawn {
         let count = |of: fn(&Event) -> bool| wire.events.iter().filter(|event| of(event)).count();
         let accepted = count(|e| matches!(e, Event::Transaction { accepted: true, .. }));
         let in_doubt = count(|e| matches!(e, Event::Step { in_doubt: true, failure: Some(_), .. }));
-        assert_eq!(wire.told, wire.begun, "each message that was begun has its end");
-        Sums { begun: wire.begun, accepted, in_doubt, taken: listener.taken }
+        assert_eq!(wire.told, wire.started, "each message that was started has its end");
+        Sums { started: wire.started, accepted, in_doubt, taken: listener.taken }
     }
 }
 
 /// What became of the messages of a dialogue, or of many.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Sums {
-    begun: usize,
+    started: usize,
     accepted: usize,
     in_doubt: usize,
     /// By the listener's own ledger.
@@ -285,12 +285,12 @@ fn accepted_is_never_above_what_any_listener_took() {
     });
     let sums = std::cell::Cell::new(Sums::default());
     let held = runner.run(&drawn(), |drawn| {
-        let Sums { begun, accepted, in_doubt, taken } = drawn.hold();
+        let Sums { started, accepted, in_doubt, taken } = drawn.hold();
         prop_assert!(accepted <= taken, "{accepted} accepted, {taken} taken");
         prop_assert!(taken <= accepted + in_doubt, "{taken} taken, {accepted} accepted, {in_doubt} in doubt");
         let sum = sums.get();
         sums.set(Sums {
-            begun: sum.begun + begun,
+            started: sum.started + started,
             accepted: sum.accepted + accepted,
             in_doubt: sum.in_doubt + in_doubt,
             taken: sum.taken + taken,
@@ -300,9 +300,11 @@ fn accepted_is_never_above_what_any_listener_took() {
     if let Err(failure) = held {
         panic!("{failure}");
     }
-    let Sums { begun, accepted, in_doubt, taken } = sums.get();
-    let others = begun - accepted - in_doubt;
-    println!("{begun} begun: {accepted} accepted, {in_doubt} in doubt, {others} not accepted; {taken} taken");
+    let Sums { started, accepted, in_doubt, taken } = sums.get();
+    let others = started - accepted - in_doubt;
+    println!(
+        "{started} started: {accepted} accepted, {in_doubt} in doubt, {others} not accepted; {taken} taken"
+    );
     // It says something: most of what is taken is known to be.
     assert!(accepted > 0 && in_doubt > 0 && 2 * accepted > taken, "{accepted} {in_doubt} {taken}");
 }
@@ -331,7 +333,7 @@ fn nothing_is_in_doubt_with_a_listener_that_answers_each_once() {
                             joined: true,
                             odd: Vec::new(),
                         };
-                        let sums = Sums { begun: 4, accepted: 4, in_doubt: 0, taken: 4 };
+                        let sums = Sums { started: 4, accepted: 4, in_doubt: 0, taken: 4 };
                         assert_eq!(drawn.hold(), sums, "{drawn:?}");
                     }
                 }

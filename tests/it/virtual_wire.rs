@@ -113,8 +113,8 @@ pub struct Wire {
     pub secures: bool,
     /// The kernel takes nothing.
     pub holds: bool,
-    /// Transactions begun, and told as over.
-    pub begun: usize,
+    /// Transactions started, and told as over.
+    pub started: usize,
     pub told: usize,
     unwritten: bool,
     until: Option<Instant>,
@@ -136,7 +136,7 @@ impl Wire {
             events: Vec::new(),
             closed: None,
             holds: false,
-            begun: 0,
+            started: 0,
             told: 0,
             unwritten: false,
             until: None,
@@ -182,7 +182,7 @@ impl Wire {
                 }
                 Need::Close(how) => {
                     assert!(self.ended, "closed without Ended");
-                    assert_eq!(self.told, self.begun, "one Transaction for each begin");
+                    assert_eq!(self.told, self.started, "one Transaction for each begin");
                     assert!(self.closed.is_none_or(|before| before == how), "closed in two ways");
                     self.closed = Some(how);
                     return;
@@ -199,7 +199,7 @@ impl Wire {
             }
             Event::Transaction { .. } => {
                 self.told += 1;
-                assert!(self.told <= self.begun, "more transactions told than begun");
+                assert!(self.told <= self.started, "more transactions told than started");
             }
             Event::Ended { .. } => self.ended = true,
             Event::Ready { early } => {
@@ -223,7 +223,7 @@ impl Wire {
     }
 
     pub fn begin(&mut self, mail: Mail) {
-        self.begun += 1;
+        self.started += 1;
         self.client.begin(mail);
     }
 

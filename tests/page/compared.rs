@@ -86,7 +86,7 @@ fn every_figure_of_a_comparison_is_that_of_its_json() {
         let found = figures::compare(&mut browser, &json);
         assert!(found > 11 * metrics, "{found} figures of {metrics} metrics");
         assert_eq!(browser.value("document.querySelector('header .word').textContent"), word);
-        // Each interval is drawn, and told to those who do not see it.
+        // Each interval is drawn, and described for readers that do not see it.
         assert_eq!(browser.value("document.querySelectorAll('svg[role=img][aria-label]').length"), metrics);
         let carried = browser.value("document.querySelector('#json').textContent");
         let carried: Value = serde_json::from_str(carried.as_str().unwrap()).unwrap();

@@ -1,4 +1,4 @@
-//! What the page does in windows of several kinds, under a pointer, on paper, and with an hour of data.
+//! What the page does in windows of several kinds, under a pointer, in print, and with an hour of data.
 
 use std::path::Path;
 

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-/// A run directory with a warm-up, a steady load and a limit that bites.
+/// A run directory with a warm-up, a steady load and a limit that is enforced.
 pub const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/reports/golden/schema-1");
 
 /// A folder with pages.

@@ -20,7 +20,7 @@ fn accepted_is_taken(port: u16, loads: &[&str], taken: impl Fn() -> u64) {
     for flags in loads {
         let before = taken();
         let outcome = smtpress::run(port, &format!("-c 10 -n 200 {flags}"));
-        outcome.assert_books_balance();
+        outcome.assert_counts_reconcile();
         let counts = (outcome.count("accepted"), taken() - before);
         assert_eq!(counts, (200, 200), "{flags}: {:#}", outcome.result["conditions"]);
     }
@@ -55,7 +55,7 @@ fn accepted_is_what_haraka_stored() {
     accepted_is_taken(haraka.port, &["", KEPT], || haraka.stored());
     let before = haraka.stored();
     let outcome = smtpress::run(haraka.port, &format!("-c 4 -n 100 {FULL}"));
-    outcome.assert_books_balance();
+    outcome.assert_counts_reconcile();
     let (refused, sample) = outcome.condition("mail", "protocol-violation");
     assert!(sample.contains("503 Bad sequence of commands - pipelined after end of DATA"), "{sample}");
     assert_eq!((outcome.count("accepted"), haraka.stored() - before), (100 - refused, 100 - refused));
@@ -69,7 +69,7 @@ fn accepted_is_what_courier_took() {
     accepted_is_taken(courier.port, &["", KEPT], || courier.taken());
     let before = courier.taken();
     let outcome = smtpress::run(courier.port, &format!("-c 4 -n 12 {FULL} --set timeouts.command=1s"));
-    outcome.assert_books_balance();
+    outcome.assert_counts_reconcile();
     let (accepted, late) = (outcome.count("accepted"), outcome.count("timed_out"));
     assert!(late > 0, "{:#}", outcome.result["conditions"]);
     assert_eq!((accepted, accepted), (12 - late, courier.taken() - before));
@@ -85,7 +85,7 @@ fn limit_is_named(
 ) {
     let before = taken();
     let outcome = smtpress::run(port, &format!("{flags} --set timeouts.command=5s"));
-    outcome.assert_books_balance();
+    outcome.assert_counts_reconcile();
     let (count, sample) = outcome.condition(step, condition);
     assert!(count >= 1 && sample.contains(words), "{sample}");
     assert_eq!(outcome.count("accepted"), taken() - before);

@@ -10,7 +10,7 @@ use crate::smtpress;
 fn accepted_is_what_postfix_queued() {
     let Some(postfix) = Postfix::plain().start() else { return };
     let outcome = smtpress::run(postfix.port, "-c 20 -n 2000 --messages-per-session 0");
-    outcome.assert_books_balance();
+    outcome.assert_counts_reconcile();
     assert_eq!(outcome.count("accepted"), 2_000);
     assert_eq!(postfix.queued_in_the_end(2_000), 2_000);
 }
@@ -23,11 +23,11 @@ fn the_connection_limit_is_named() {
         return;
     };
     let outcome = smtpress::run(postfix.port, "-c 12 -n 400 --messages-per-session 0");
-    outcome.assert_books_balance();
+    outcome.assert_counts_reconcile();
     let (count, sample) = outcome.condition("greeting", "too-many-connections-from-host");
     assert!(count >= 1);
     assert!(sample.contains("421 4.7.0 postfix.test Error: too many connections from 127.0.0.1"), "{sample}");
-    // Refusals or not: the listener's books are ours.
+    // Refusals or not: the listener's counts are ours.
     let accepted = outcome.count("accepted");
     assert!(accepted >= 1);
     assert_eq!(postfix.queued_in_the_end(accepted), accepted);
@@ -39,7 +39,7 @@ fn the_connection_limit_is_named() {
 fn the_recipient_limit_is_named_and_the_message_goes_to_the_rest() {
     let Some(postfix) = Postfix::plain().set("smtpd_recipient_limit", 3).start() else { return };
     let outcome = smtpress::run(postfix.port, "-c 2 -n 20 --recipients 5");
-    outcome.assert_books_balance();
+    outcome.assert_counts_reconcile();
     let (count, sample) = outcome.condition("rcpt", "too-many-recipients");
     assert_eq!(count, 40, "two recipients of each of 20 messages");
     assert!(sample.contains("452 4.5.3 Error: too many recipients"), "{sample}");
@@ -59,7 +59,7 @@ fn the_recipient_limit_is_named_and_the_message_goes_to_the_rest() {
 fn the_size_limit_is_named_at_mail() {
     let Some(postfix) = Postfix::plain().set("message_size_limit", 10_000).start() else { return };
     let outcome = smtpress::run(postfix.port, "-c 2 -n 20 --size 20KiB --hello ehlo");
-    outcome.assert_books_balance();
+    outcome.assert_counts_reconcile();
     let (count, sample) = outcome.condition("mail", "message-size-exceeded");
     assert_eq!(count, 20);
     assert!(sample.contains("552 5.3.4 Message size exceeds fixed limit"), "{sample}");
@@ -73,7 +73,7 @@ fn the_size_limit_is_named_at_mail() {
 fn the_size_limit_is_named_at_the_end_of_the_content() {
     let Some(postfix) = Postfix::plain().set("message_size_limit", 10_000).start() else { return };
     let outcome = smtpress::run(postfix.port, "-c 2 -n 20 --size 20KiB --hello helo");
-    outcome.assert_books_balance();
+    outcome.assert_counts_reconcile();
     let (count, sample) = outcome.condition("body", "message-size-exceeded");
     assert_eq!(count, 20);
     assert!(sample.contains("552 5.3.4 Error: message file too big"), "{sample}");
@@ -93,12 +93,12 @@ fn from_clients(postfix: &Postfix, settings: &[&str]) -> smtpress::Outcome {
 fn limit_of_one_host(postfix: &Postfix, carrier: &[&str]) {
     let many = [&["target.sources=[\"127.0.3.0/24\"]"], carrier].concat();
     let outcome = from_clients(postfix, &many);
-    outcome.assert_books_balance();
+    outcome.assert_counts_reconcile();
     assert_eq!(outcome.count("accepted"), 400);
     assert!(postfix.log().contains("client=unknown[127.0.3."), "{}", postfix.log());
     let one = [&["target.sources=[\"127.0.4.1\"]"], carrier].concat();
     let outcome = from_clients(postfix, &one);
-    outcome.assert_books_balance();
+    outcome.assert_counts_reconcile();
     let (count, sample) = outcome.condition("greeting", "too-many-connections-from-host");
     assert!(count >= 1);
     assert!(sample.contains("421 4.7.0 postfix.test Error: too many connections from 127.0.4.1"), "{sample}");
@@ -119,7 +119,7 @@ fn clients_told_by_xclient_are_hosts_of_their_own() {
     let settings = Postfix::plain().set("smtpd_authorized_xclient_hosts", "127.0.0.1");
     let Some(postfix) = settings.start() else { return };
     let outcome = from_clients(&postfix, &["target.sources=[\"127.0.3.0/24\"]", "target.xclient=true"]);
-    outcome.assert_books_balance();
+    outcome.assert_counts_reconcile();
     assert_eq!(outcome.count("accepted"), 400);
     assert!(postfix.log().contains("client=unknown[127.0.3."), "{}", postfix.log());
     assert_eq!(postfix.queued_in_the_end(400), 400);

@@ -17,7 +17,7 @@ pub const PROGRAM: &str = "target/real-listeners/aiosmtpd/bin/python";
 pub struct Aiosmtpd {
     /// With STARTTLS, and AUTH behind it.
     pub starttls: u16,
-    /// With TLS from the first octet.
+    /// With TLS from the first byte.
     pub implicit: u16,
     /// LMTP.
     pub lmtp: u16,

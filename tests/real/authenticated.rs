@@ -1,4 +1,4 @@
-//! AUTH: who logs in rightly sends, who does not is told so and sends nothing. In clear text, because the profile says so; with
+//! AUTH: a right login sends, a wrong one is reported and sends nothing. In clear text, because the profile says so; with
 //! TLS in `encrypted`.
 
 use crate::dovecot::Dovecot;
@@ -23,7 +23,7 @@ fn who_logs_in_at_postfix_with_any_mechanism_sends() {
     let Some(postfix) = Postfix::plain().sasl(&dovecot).start() else { return };
     for (done, mechanism) in (1..).zip(OF_DOVECOT) {
         let outcome = smtpress::run(postfix.port, &format!("-c 3 -n 30 {}", clear_text(mechanism, "RIGHT")));
-        outcome.assert_books_balance();
+        outcome.assert_counts_reconcile();
         assert_eq!(outcome.count("accepted"), 30, "{mechanism}");
         assert_eq!(postfix.queued_in_the_end(30 * done), 30 * done);
         let said = format!(", sasl_method={}, sasl_username=load", mechanism.to_uppercase());
@@ -44,7 +44,7 @@ fn a_wrong_password_is_named_and_nothing_is_sent_to_postfix() {
             postfix.port,
             &format!("-c 2 -n 6 --set phase.load.unit=session {}", clear_text(mechanism, "WRONG")),
         );
-        outcome.assert_books_balance();
+        outcome.assert_counts_reconcile();
         let (count, sample) = outcome.condition("auth", "auth-failed");
         assert_eq!(count, 6, "{mechanism}");
         assert!(sample.contains("535 5.7.8 Error: authentication failed"), "{sample}");
@@ -57,11 +57,11 @@ fn a_wrong_password_is_named_and_nothing_is_sent_to_postfix() {
 // `A=plain:load` in the line of each message; 535 Incorrect authentication data
 // Table: Exim: AUTH
 #[test]
-fn who_logs_in_at_exim_sends_and_who_does_not_is_told_so() {
+fn a_right_login_at_exim_sends_and_a_wrong_one_is_reported() {
     let Some(exim) = Exim::plain().auth().start() else { return };
     for (driver, mechanism) in [("plain", "plain"), ("login", "login"), ("cram", "cram-md5")] {
         let outcome = smtpress::run(exim.port, &format!("-c 3 -n 30 {}", clear_text(mechanism, "RIGHT")));
-        outcome.assert_books_balance();
+        outcome.assert_counts_reconcile();
         assert_eq!(outcome.count("accepted"), 30, "{mechanism}");
         assert_eq!(exim.taken_with(&format!("A={driver}:load")), 30, "{}", exim.log());
         let before = exim.taken();
@@ -69,7 +69,7 @@ fn who_logs_in_at_exim_sends_and_who_does_not_is_told_so() {
             exim.port,
             &format!("-c 2 -n 6 --set phase.load.unit=session {}", clear_text(mechanism, "WRONG")),
         );
-        outcome.assert_books_balance();
+        outcome.assert_counts_reconcile();
         let (count, sample) = outcome.condition("auth", "auth-failed");
         assert_eq!(count, 6, "{mechanism}");
         assert!(sample.contains("535 Incorrect authentication data"), "{sample}");
@@ -85,13 +85,13 @@ fn what_is_submitted_to_dovecot_is_what_the_listener_behind_it_counts() {
     let Some(dovecot) = Dovecot::start(sink.port) else { return };
     let flags = format!("-c 4 -n 100 --messages-per-session 5 {}", clear_text("scram-sha-256", "RIGHT"));
     let outcome = smtpress::run(dovecot.submission, &flags);
-    outcome.assert_books_balance();
+    outcome.assert_counts_reconcile();
     assert_eq!((outcome.count("accepted"), sink.messages()), (100, 100), "{}", dovecot.log());
     let outcome = smtpress::run(
         dovecot.submission,
         &format!("-c 2 -n 4 --set phase.load.unit=session {}", clear_text("plain", "WRONG")),
     );
-    outcome.assert_books_balance();
+    outcome.assert_counts_reconcile();
     let (count, sample) = outcome.condition("auth", "auth-failed");
     assert_eq!(count, 4);
     assert!(sample.contains("535 5.7.8 Authentication failed"), "{sample}");

@@ -17,7 +17,7 @@ fn accepted_is_what_postfix_queued_from_chunks() {
         let Some(postfix) = Postfix::plain().start() else { return };
         let flags = format!("-c 5 -n 200 --messages-per-session 10 --pipelining {pipelining} {CHUNKS}");
         let outcome = smtpress::run(postfix.port, &flags);
-        outcome.assert_books_balance();
+        outcome.assert_counts_reconcile();
         assert_eq!((outcome.count("accepted"), postfix.queued_in_the_end(200)), (200, 200), "{pipelining}");
         assert_eq!((postfix.commands("bdat"), postfix.commands("data")), (1_000, 0));
     }
@@ -31,7 +31,7 @@ fn accepted_is_what_exim_took_in_chunks() {
         let Some(exim) = Exim::plain().start() else { return };
         let flags = format!("-c 5 -n 200 --messages-per-session 10 --pipelining {pipelining} {CHUNKS}");
         let outcome = smtpress::run(exim.port, &flags);
-        outcome.assert_books_balance();
+        outcome.assert_counts_reconcile();
         assert_eq!(
             (outcome.count("accepted"), exim.taken_with("K")),
             (200, 200),
@@ -48,7 +48,7 @@ fn what_dovecot_delivers_in_chunks_is_as_long_as_without() {
     let target = format!("lmtp://127.0.0.1:{}", dovecot.lmtp);
     let outcome =
         smtpress::run_at(&target, &format!("-c 3 -n 30 --set message.to=user0@dovecot.test {CHUNKS}"));
-    outcome.assert_books_balance();
+    outcome.assert_counts_reconcile();
     assert_eq!((outcome.count("accepted"), dovecot.delivered("user0")), (30, 30), "{}", dovecot.log());
 }
 
@@ -60,6 +60,6 @@ fn chunks_for_dovecot_submission_reach_the_listener_behind_it() {
     let login = smtpress::login("plain", "RIGHT");
     let flags = format!("-c 3 -n 30 {CHUNKS} {login} --set session.auth.allow_clear_text=true");
     let outcome = smtpress::run(dovecot.submission, &flags);
-    outcome.assert_books_balance();
+    outcome.assert_counts_reconcile();
     assert_eq!((outcome.count("accepted"), sink.messages()), (30, 30), "{}", dovecot.log());
 }

@@ -71,7 +71,7 @@ fn dies<L: Mortal>(start: impl Fn() -> Option<L>, signals: &[&str]) {
         }
         listener.processes().signal(signal);
         let outcome = run.wait();
-        outcome.assert_books_balance();
+        outcome.assert_counts_reconcile();
         outcome.assert_report_is_written();
         let (status, sentence) = outcome.asserted("done rate == 100%");
         assert_ne!(outcome.result["verdict"]["exit_code"], 0, "{what}: {sentence}");

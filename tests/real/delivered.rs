@@ -9,7 +9,7 @@ use crate::smtpress::{self, Outcome};
 /// Twenty messages over four sessions.
 fn twenty(target: &str, recipients: &str) -> Outcome {
     let outcome = smtpress::run_at(target, &format!("-c 4 -n 20 --messages-per-session 5 {recipients}"));
-    outcome.assert_books_balance();
+    outcome.assert_counts_reconcile();
     outcome
 }
 

@@ -12,7 +12,7 @@ use crate::smtpress::{PASSWORD, USER};
 
 pub const PROGRAM: &str = "/usr/sbin/dovecot";
 
-/// Users `user0` to `user4` have a mailbox; so has `full`, with room for almost nothing in it. Whoever logs in wrongly hears so at
+/// Users `user0` to `user4` have a mailbox; so has `full`, with room for almost nothing in it. A wrong login is refused at
 /// once, however often (the penalty of an address is off). ROOT, the ports and the rest in capitals are filled in.
 const SETTINGS: &str = "\
 base_dir = ROOT/run
@@ -87,7 +87,7 @@ pub struct Dovecot {
     pub lmtp: u16,
     /// Submission in clear text, with STARTTLS.
     pub submission: u16,
-    /// Submission with TLS from the first octet.
+    /// Submission with TLS from the first byte.
     pub submissions: u16,
     pub certificate: Certificate,
     pub processes: Processes,

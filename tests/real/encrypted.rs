@@ -1,4 +1,4 @@
-//! TLS: by STARTTLS and from the first octet, by the listener's own count of handshakes; and where there is none, nothing goes out.
+//! TLS: by STARTTLS and from the first byte, by the listener's own count of handshakes; and where there is none, nothing goes out.
 
 use crate::aiosmtpd::Aiosmtpd;
 use crate::certificate::Certificate;
@@ -20,7 +20,7 @@ fn both_ways(starttls: u16, implicit: u16) -> [(String, &'static str); 2] {
 /// A run that trusts this certificate alone.
 fn run(target: &str, certificate: &Certificate, flags: &str) -> Outcome {
     let outcome = smtpress::run_at(target, &format!("{flags} {}", certificate.trusted()));
-    outcome.assert_books_balance();
+    outcome.assert_counts_reconcile();
     outcome
 }
 
@@ -140,7 +140,7 @@ fn every_message_that_aiosmtpd_took_came_encrypted() {
 
 // Table: aiosmtpd: STARTTLS, AUTH
 #[test]
-fn who_logs_in_at_aiosmtpd_sends_and_who_does_not_is_told_so() {
+fn a_right_login_at_aiosmtpd_sends_and_a_wrong_one_is_reported() {
     let Some(aiosmtpd) = Aiosmtpd::start() else { return };
     let target = format!("smtp://127.0.0.1:{}", aiosmtpd.starttls);
     for (done, mechanism) in (1..).zip(["plain", "login"]) {
@@ -169,7 +169,7 @@ fn where_starttls_is_not_offered_nothing_goes_out() {
     let Some(exim) = Exim::plain().start() else { return };
     for port in [postfix.port, exim.port] {
         let outcome = smtpress::run(port, "-c 2 -n 6 --set phase.load.unit=session --tls starttls");
-        outcome.assert_books_balance();
+        outcome.assert_counts_reconcile();
         assert_eq!(outcome.condition("starttls", "tls-unavailable").0, 6);
         outcome.assert_nothing_went_out();
     }

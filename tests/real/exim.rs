@@ -72,7 +72,7 @@ pub struct Settings {
 /// A running Exim.
 pub struct Exim {
     pub port: u16,
-    /// Where TLS begins with the first octet, if it speaks TLS.
+    /// Where TLS begins with the first byte, if it speaks TLS.
     pub implicit: u16,
     pub processes: Processes,
     certificate: Option<Certificate>,
@@ -86,7 +86,7 @@ impl Settings {
         self
     }
 
-    /// STARTTLS on its port, and TLS from the first octet on another.
+    /// STARTTLS on its port, and TLS from the first byte on another.
     pub fn tls(mut self) -> Settings {
         self.tls = true;
         self.set("tls_advertise_hosts", "*")
@@ -170,7 +170,7 @@ impl Exim {
         self.taken_with("")
     }
 
-    /// Those whose line has this word, or a word that begins so: `K` came with BDAT, `L.` pipelined (not from the first octet on), `A=plain:load` after AUTH,
+    /// Those whose line has this word, or a word that begins so: `K` came with BDAT, `L.` pipelined (not from the first byte on), `A=plain:load` after AUTH,
     /// `X=` encrypted, `[127.0.3.` from there.
     pub fn taken_with(&self, word: &str) -> u64 {
         let is_it =

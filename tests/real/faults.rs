@@ -1,4 +1,4 @@
-//! Listeners that stand still or die in mid-run: the books balance all the same, and the report is written.
+//! Listeners that stand still or die in mid-run: the counts reconcile all the same, and the report is written.
 
 use std::thread;
 use std::time::Duration;
@@ -23,7 +23,7 @@ fn a_sink_that_stands_still_for_a_second_loses_nothing_and_the_second_is_seen() 
     thread::sleep(STALL);
     sink.processes.signal("CONT");
     let outcome = run.wait();
-    outcome.assert_books_balance();
+    outcome.assert_counts_reconcile();
     outcome.assert_report_is_written();
     assert_eq!((outcome.count("accepted"), sink.messages()), (20_000, 20_000));
     // The messages under way could not be answered before the listener went on: this much at least is certain.
@@ -47,7 +47,7 @@ fn m2_half_of_the_time(port: u16, taken: impl Fn() -> u64, signal: impl Fn(&str)
     thread::sleep(Duration::from_secs(STOPPED));
     signal("CONT");
     let outcome = run.wait();
-    outcome.assert_books_balance();
+    outcome.assert_counts_reconcile();
     assert_eq!(outcome.count("accepted"), RATE * LENGTH);
     // Where it stood still early enough, all of its standstill lies within the load.
     assert!(before < RATE * (LENGTH - STOPPED), "{before} messages were taken before it stood still");
@@ -82,7 +82,7 @@ fn a_postfix_that_stands_still_loses_nothing() {
     thread::sleep(STALL);
     postfix.processes.signal("CONT");
     let outcome = run.wait();
-    outcome.assert_books_balance();
+    outcome.assert_counts_reconcile();
     assert_eq!(outcome.count("accepted"), 2_000);
     assert_eq!(postfix.queued_in_the_end(2_000), 2_000);
 }
@@ -97,7 +97,7 @@ fn a_sink_that_is_killed_leaves_no_more_in_doubt_than_was_under_way() {
     let outcome = run.wait();
     let (accepted, in_doubt, counted) =
         (outcome.count("accepted"), outcome.count("in_doubt"), sink.messages());
-    outcome.assert_books_balance();
+    outcome.assert_counts_reconcile();
     outcome.assert_report_is_written();
     assert!(accepted < 20_000, "the run was over before the listener died");
     assert!(in_doubt <= 20, "{in_doubt} in doubt of 20 sessions");
@@ -117,7 +117,7 @@ fn an_exim_that_is_killed_has_what_was_accepted_in_its_log() {
     exim.processes.signal("KILL");
     let outcome = run.wait();
     let (accepted, in_doubt, taken) = (outcome.count("accepted"), outcome.count("in_doubt"), exim.taken());
-    outcome.assert_books_balance();
+    outcome.assert_counts_reconcile();
     outcome.assert_report_is_written();
     assert!(accepted < 5_000, "the run was over before the listener died");
     assert!(in_doubt <= 10, "{in_doubt} in doubt of 10 sessions");

@@ -45,8 +45,8 @@ impl Settings {
     }
 
     /// The size of a message.
-    pub fn size(mut self, octets: u64) -> Settings {
-        self.size = Some(octets);
+    pub fn size(mut self, bytes: u64) -> Settings {
+        self.size = Some(bytes);
         self
     }
 

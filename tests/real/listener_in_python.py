@@ -1,4 +1,4 @@
-"""aiosmtpd on three loopback ports: STARTTLS with AUTH, TLS from the first octet, LMTP. Says each message it has taken.
+"""aiosmtpd on three loopback ports: STARTTLS with AUTH, TLS from the first byte, LMTP. Says each message it has taken.
 
 Usage: listener_in_python.py CHAIN KEY USER PASSWORD STARTTLS_PORT IMPLICIT_PORT LMTP_PORT PROXIED_PORT
 """

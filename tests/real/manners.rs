@@ -15,7 +15,7 @@ const SILENCE: &str =
 fn a_client_that_is_silent_meets_the_time_out_of_postfix() {
     let Some(postfix) = Postfix::plain().set("smtpd_timeout", "1s").start() else { return };
     let outcome = smtpress::run(postfix.port, SILENCE);
-    outcome.assert_books_balance();
+    outcome.assert_counts_reconcile();
     let (count, sample) = outcome.condition("idle", "idle-timeout");
     assert_eq!((count, outcome.count("accepted")), (3, 0));
     assert!(sample.contains("421 4.4.2 postfix.test Error: timeout exceeded"), "{sample}");
@@ -28,7 +28,7 @@ fn a_client_that_is_silent_meets_the_time_out_of_postfix() {
 fn a_client_that_is_silent_meets_the_time_out_of_exim() {
     let Some(exim) = Exim::plain().set("smtp_receive_timeout", "1s").start() else { return };
     let outcome = smtpress::run(exim.port, SILENCE);
-    outcome.assert_books_balance();
+    outcome.assert_counts_reconcile();
     let (count, sample) = outcome.condition("idle", "idle-timeout");
     assert_eq!((count, outcome.count("accepted")), (3, 0));
     assert!(sample.contains("421 exim.test SMTP incoming data timeout - closing connection."), "{sample}");
@@ -37,7 +37,7 @@ fn a_client_that_is_silent_meets_the_time_out_of_exim() {
     assert_eq!(exim.taken(), 0);
 }
 
-// postscreen sends a line of its own at once (220-postfix.test ...) and waits for two seconds. To whoever speaks in them it
+// postscreen sends a line of its own at once (220-postfix.test ...) and waits for two seconds. To a client that speaks in them it
 // says then and there: 521 5.5.1 Protocol error. That ends the reply with another code than it began with, for which RFC 5321
 // 4.2.1 has no room.
 // Table: Postfix: postscreen
@@ -46,12 +46,12 @@ fn a_client_that_talks_before_the_greeting_is_refused_by_postscreen_and_another_
     let Some(postfix) = Postfix::plain().postscreen().start() else { return };
     let early = "-c 3 -n 3 --set target.sources=[\"127.0.5.1\"] --set session.misbehave.early_talk=true";
     let outcome = smtpress::run(postfix.port, early);
-    outcome.assert_books_balance();
+    outcome.assert_counts_reconcile();
     assert_eq!(outcome.count("accepted"), 0, "{}", postfix.log());
     let (count, sample) = outcome.condition("greeting", "protocol-violation");
     assert!(sample.contains("521 5.5.1 Protocol error"), "{sample}");
     assert_eq!(postfix.lines("]: PREGREET 19 after ") as u64, count, "{}", postfix.log());
     let outcome = smtpress::run(postfix.port, "-c 3 -n 3 --set target.sources=[\"127.0.6.1\"]");
-    outcome.assert_books_balance();
+    outcome.assert_counts_reconcile();
     assert_eq!((outcome.count("accepted"), postfix.queued_in_the_end(3)), (3, 3));
 }

@@ -1,5 +1,5 @@
 //! Certificates that OpenSSL takes and a TLS library may not: shown by `openssl s_server`. Without verification each session
-//! comes about, and what stands against the certificate is told; with it the obstacle is named as what it is.
+//! is made, and what is wrong with the certificate is reported; with it the failure is named as what it is.
 
 use std::io::Write;
 use std::net::TcpListener;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// The arguments of `openssl req -x509`; what is told without verification, and what with it.
+/// The arguments of `openssl req -x509`; what is reported without verification, and what with it.
 const ODD: [(&[&str], &str, &str); 7] = [
     (
         &["-newkey", "rsa:1024"],

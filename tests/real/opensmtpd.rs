@@ -42,7 +42,7 @@ pub struct Opensmtpd {
     /// With STARTTLS. Every handshake fails: Debian's build cannot use its key since OpenSSL 3 (OpenSMTPD issue 1171). AUTH,
     /// which it offers behind TLS only, is out of reach.
     pub starttls: u16,
-    /// With TLS from the first octet, of which the same is true.
+    /// With TLS from the first byte, of which the same is true.
     pub implicit: u16,
     /// Behind the PROXY protocol, version 2.
     pub proxied: u16,

@@ -62,7 +62,7 @@ pub struct Settings {
 /// A running Postfix.
 pub struct Postfix {
     pub port: u16,
-    /// Where TLS begins with the first octet, if it speaks TLS.
+    /// Where TLS begins with the first byte, if it speaks TLS.
     pub implicit: u16,
     pub processes: Processes,
     certificate: Option<Certificate>,
@@ -76,7 +76,7 @@ impl Settings {
         self
     }
 
-    /// STARTTLS on its port, and TLS from the first octet on another.
+    /// STARTTLS on its port, and TLS from the first byte on another.
     pub fn tls(mut self) -> Settings {
         self.tls = true;
         self.set("smtpd_tls_security_level", "may").set("smtpd_tls_loglevel", 1)

@@ -213,7 +213,7 @@ fn native_histograms_are_as_narrow_as_they_say() {
 }
 
 // Table: Prometheus: metrics scraped
-/// Whoever asks gets what it can read, and Prometheus' own checker finds nothing to say about the classic text.
+/// Each scraper gets a format that it can read, and Prometheus' own checker has no complaint about the classic text.
 #[test]
 fn promtool_finds_nothing_to_say() {
     const PROMTOOL: &[&str] = &["target/real-listeners/prometheus/usr/bin/promtool", "/usr/bin/promtool"];

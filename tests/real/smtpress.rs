@@ -226,7 +226,7 @@ impl Outcome {
 
     /// M10, exactly, for every phase.
     #[track_caller]
-    pub fn assert_books_balance(&self) {
+    pub fn assert_counts_reconcile(&self) {
         for phase in self.phases() {
             let started = number(phase, "started");
             assert_eq!(number(phase, "scheduled"), number(phase, "shed") + started, "{phase:#}");

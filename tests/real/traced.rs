@@ -28,7 +28,7 @@ fn assert_whole(transcript: &str, said: &[&str]) {
 const WITH_DATA: &[&str] = &["MAIL FROM:<", "RCPT TO:<", "DATA", "From: ", ".", "QUIT"];
 const WITH_BDAT: &[&str] = &["MAIL FROM:<", "RCPT TO:<", "BDAT 1024 LAST", "From: ", "QUIT"];
 
-/// By STARTTLS and from the first octet.
+/// By STARTTLS and from the first byte.
 #[track_caller]
 fn traced(starttls: u16, implicit: u16, certificate: &Certificate, message: &[&str], login: &str) {
     let trusted = certificate.trusted_by_trace();

@@ -1,4 +1,4 @@
-//! The client's machine as a whole: any octets, closes, silences and calls of its owner, under the laws of the seam.
+//! The client's machine as a whole: any bytes, closes, silences and calls of its owner, under the laws of the seam.
 
 #![no_main]
 
@@ -15,8 +15,8 @@ use smtpress::smtp::machine::{Closed, Insecure};
 use smtpress::smtp::script::{Hello, SessionIdentity, Pipelining, Quit, Script, TlsMode};
 use virtual_wire::{Mail, Owner, Wire};
 
-fuzz_target!(|octets: &[u8]| {
-    let [choice, more, moves @ ..] = octets else { return };
+fuzz_target!(|bytes: &[u8]| {
+    let [choice, more, moves @ ..] = bytes else { return };
     let script = Script {
         hello: if choice & 1 == 0 { Hello::Ehlo } else { Hello::Helo },
         name: "client.test".into(),
@@ -44,7 +44,7 @@ fuzz_target!(|octets: &[u8]| {
     {
         moves = rest;
         match next {
-            // Most octets are the listener's.
+            // Most bytes are the listener's.
             b'\x00' => wire.pass(Duration::from_secs(60)),
             b'\x01' => wire.pass(Duration::from_secs(4000)),
             b'\x02' => wire.holds = may_hold,
@@ -67,10 +67,10 @@ fuzz_target!(|octets: &[u8]| {
             b'\x0e' if wire.secures => wire.secured(Some(Insecure::ClearText(b"421 no\r\n".to_vec()))),
             _ => {
                 // Up to the next move of another kind, in one read.
-                let length = 1 + moves.iter().take_while(|octet| !matches!(octet, 0..=8 | 14)).count();
-                let start = octets.len() - moves.len() - 1;
-                wire.receive(&octets[start..start + length]);
-                moves = &octets[start + length..];
+                let length = 1 + moves.iter().take_while(|byte| !matches!(byte, 0..=8 | 14)).count();
+                let start = bytes.len() - moves.len() - 1;
+                wire.receive(&bytes[start..start + length]);
+                moves = &bytes[start + length..];
             }
         }
     }

@@ -7,7 +7,7 @@ use smtp_proto::{AUTH_LOGIN, AUTH_PLAIN, EXT_CHUNKING, EXT_PIPELINING, EXT_SIZE,
 use smtpress::smtp::hello::Offer;
 use smtpress::smtp::reply::{Reply, Scanner};
 
-/// CommandLines of these are what all of the world writes; the octets choose among them.
+/// Lines of these are what all of the world writes; the bytes choose among them.
 const KEYWORDS: [&str; 16] = [
     "PIPELINING",
     "pipelining",
@@ -55,11 +55,11 @@ fn ours_as_wire(text: &str) -> String {
     lines.iter().enumerate().map(wire).collect()
 }
 
-fuzz_target!(|octets: &[u8]| {
-    let mut input = octets;
+fuzz_target!(|bytes: &[u8]| {
+    let mut input = bytes;
     if let Some(Ok(raw)) = Scanner::default().scan(&mut input) {
         let offer = Offer::parse(&raw.to_reply());
         assert!(offer.auth.iter().all(|name| !name.is_empty()));
     }
-    agrees(octets);
+    agrees(bytes);
 });

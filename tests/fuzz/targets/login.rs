@@ -10,17 +10,17 @@ use smtpress::smtp::auth::{Login, Mechanism, Secret};
 
 static USERS: LazyLock<Arc<Users>> = LazyLock::new(|| Arc::new(Users::new([("u".to_owned(), Secret::new("p"))])));
 
-fuzz_target!(|octets: &[u8]| {
-    let Some((choice, octets)) = octets.split_first() else { return };
+fuzz_target!(|bytes: &[u8]| {
+    let Some((choice, bytes)) = bytes.split_first() else { return };
     let mechanism = Mechanism::ALL[usize::from(choice & 127) % Mechanism::ALL.len()];
-    let turns = octets.split(|octet| *octet == 0xff);
+    let turns = bytes.split(|byte| *byte == 0xff);
     if choice & 128 == 0 {
         let mut exchange = Login::new(mechanism, "u", Secret::new("p")).begin(None);
         // SCRAM goes on only with our own nonce in it, for which 0xfe stands.
         let initial = exchange.initial().unwrap_or_default();
-        let nonce = initial.rsplit(|octet| *octet == b'=').next().unwrap_or_default().to_vec();
+        let nonce = initial.rsplit(|byte| *byte == b'=').next().unwrap_or_default().to_vec();
         for challenge in turns {
-            let mut parts = challenge.split(|octet| *octet == 0xfe);
+            let mut parts = challenge.split(|byte| *byte == 0xfe);
             let mut challenge = parts.next().unwrap_or_default().to_vec();
             parts.for_each(|part| challenge.extend_from_slice(&[&nonce, part].concat()));
             // More rounds of hashing than these only take time.

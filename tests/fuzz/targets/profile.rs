@@ -22,9 +22,9 @@ fn try_all(text: &str, set: &str, purpose: Purpose) -> Result<(), ProfileError> 
     Ok(())
 }
 
-fuzz_target!(|octets: &[u8]| {
-    let Some((choice, octets)) = octets.split_first() else { return };
-    let Ok(text) = std::str::from_utf8(octets) else { return };
+fuzz_target!(|bytes: &[u8]| {
+    let Some((choice, bytes)) = bytes.split_first() else { return };
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
     // What names files of this machine would make the result depend on it, or read what has no end.
     if text.contains("file") || text.contains('/') && text.contains("csv") {
         return;

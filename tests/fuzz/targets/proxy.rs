@@ -1,4 +1,4 @@
-//! The PROXY header: any octets are a header or none, and not one octet beyond the header is taken.
+//! The PROXY header: any bytes are a header or none, and not one byte beyond the header is taken.
 
 #![no_main]
 
@@ -15,18 +15,18 @@ use tokio::runtime::Runtime;
 /// What follows a header.
 const REST: &[u8] = b"EHLO x\r\n";
 
-fuzz_target!(|octets: &[u8]| {
+fuzz_target!(|bytes: &[u8]| {
     thread_local! {
         static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
             tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
         });
     }
-    if octets.len() > 8000 {
+    if bytes.len() > 8000 {
         return;
     }
     let (mut client, server) = UnixStream::pair().expect("two sockets");
     server.set_nonblocking(true).expect("a socket");
-    client.write_all(&[octets, REST].concat()).expect("room for all of it");
+    client.write_all(&[bytes, REST].concat()).expect("room for all of it");
     client.shutdown(std::net::Shutdown::Write).expect("a socket");
     RUNTIME.with(|runtime| {
         runtime.block_on(async {
@@ -35,9 +35,9 @@ fuzz_target!(|octets: &[u8]| {
             let read = proxy::read(&mut stream, Duration::from_secs(60)).await;
             let mut rest = Vec::new();
             (&taken).read_to_end(&mut rest).expect("what is left, up to the end");
-            let header = octets.len() + REST.len() - rest.len();
+            let header = bytes.len() + REST.len() - rest.len();
             if read.is_ok() {
-                let whole = [octets, REST].concat();
+                let whole = [bytes, REST].concat();
                 let header = &whole[..header];
                 assert!(header.starts_with(b"PROXY ") && header.ends_with(b"\n") || header.len() >= 16);
             }

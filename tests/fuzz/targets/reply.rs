@@ -1,16 +1,16 @@
-//! The client's reply scanner: the same replies however the octets are cut, within its bounds; and what reads a reply
+//! The client's reply scanner: the same replies however the bytes are cut, within its bounds; and what reads a reply
 //! (its text, its condition, its wire form) takes any.
 
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use smtpress::condition::classify;
-use smtpress::smtp::reply::{RequestFault, Reply, Scanner};
+use smtpress::smtp::reply::{ReplyFault, Reply, Scanner};
 
-/// All replies in the octets when they come in pieces of this size, up to the first that is none.
-fn scan(octets: &[u8], piece: usize) -> Vec<Result<Reply, RequestFault>> {
+/// All replies in the bytes when they come in pieces of this size, up to the first that is none.
+fn scan(bytes: &[u8], piece: usize) -> Vec<Result<Reply, ReplyFault>> {
     let (mut scanner, mut found) = (Scanner::default(), Vec::new());
-    for mut input in octets.chunks(piece) {
+    for mut input in bytes.chunks(piece) {
         while !input.is_empty() {
             let before = input.len();
             let scanned = scanner.scan(&mut input).map(|scanned| scanned.map(|raw| raw.to_reply()));
@@ -32,11 +32,11 @@ fn scan(octets: &[u8], piece: usize) -> Vec<Result<Reply, RequestFault>> {
     found
 }
 
-fuzz_target!(|octets: &[u8]| {
-    let Some((piece, octets)) = octets.split_first() else { return };
-    let whole = scan(octets, octets.len().max(1));
-    assert_eq!(whole, scan(octets, 1));
-    assert_eq!(whole, scan(octets, usize::from(*piece) + 1));
+fuzz_target!(|bytes: &[u8]| {
+    let Some((piece, bytes)) = bytes.split_first() else { return };
+    let whole = scan(bytes, bytes.len().max(1));
+    assert_eq!(whole, scan(bytes, 1));
+    assert_eq!(whole, scan(bytes, usize::from(*piece) + 1));
     for reply in whole.into_iter().flatten() {
         assert!(reply.code < 1000 && !reply.lines.is_empty());
         let condition = classify(None, &reply, false);

@@ -1,4 +1,4 @@
-//! The listener's line reader and parser of commands: the same requests however the octets are cut, within its bounds.
+//! The listener's line reader and parser of commands: the same requests however the bytes are cut, within its bounds.
 
 #![no_main]
 
@@ -8,9 +8,9 @@ use smtpress::smtp::request::{CommandLines, MAX_AUTH_LINE, Request};
 const MOST: usize = 300;
 
 /// What each line is, as text.
-fn requests(octets: &[u8], piece: usize) -> Vec<String> {
+fn requests(bytes: &[u8], piece: usize) -> Vec<String> {
     let (mut lines, mut found) = (CommandLines::new(MOST), Vec::new());
-    for mut input in octets.chunks(piece) {
+    for mut input in bytes.chunks(piece) {
         while !input.is_empty() {
             let before = input.len();
             if let Some(line) = lines.next(&mut input) {
@@ -28,9 +28,9 @@ fn requests(octets: &[u8], piece: usize) -> Vec<String> {
     found
 }
 
-fuzz_target!(|octets: &[u8]| {
-    let Some((piece, octets)) = octets.split_first() else { return };
-    let whole = requests(octets, octets.len().max(1));
-    assert_eq!(whole, requests(octets, 1));
-    assert_eq!(whole, requests(octets, usize::from(*piece) + 1));
+fuzz_target!(|bytes: &[u8]| {
+    let Some((piece, bytes)) = bytes.split_first() else { return };
+    let whole = requests(bytes, bytes.len().max(1));
+    assert_eq!(whole, requests(bytes, 1));
+    assert_eq!(whole, requests(bytes, usize::from(*piece) + 1));
 });

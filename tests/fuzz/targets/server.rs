@@ -1,4 +1,4 @@
-//! The listener's machine: the same answers and the same content however a client's octets are cut.
+//! The listener's machine: the same answers and the same content however a client's bytes are cut.
 
 #![no_main]
 
@@ -39,8 +39,8 @@ impl Policy for Plain {
         }
     }
 
-    fn content(&mut self, octets: &[u8]) {
-        self.content.extend_from_slice(octets);
+    fn content(&mut self, bytes: &[u8]) {
+        self.content.extend_from_slice(bytes);
     }
 
     fn queued(&mut self, _now: Instant, step: Step, code: u16) {
@@ -53,12 +53,12 @@ impl Policy for Plain {
 }
 
 /// What a session says, and what it told its policy.
-fn session(octets: &[u8], piece: usize, now: Instant) -> (Vec<u8>, Vec<u8>, Vec<(Step, u16)>, u32, bool) {
+fn session(bytes: &[u8], piece: usize, now: Instant) -> (Vec<u8>, Vec<u8>, Vec<(Step, u16)>, u32, bool) {
     let bounds = ServerBounds { max_line: 200, idle: Some(Duration::from_secs(60)), ..ServerBounds::default() };
     let mut server = Server::new(Plain::default(), bounds);
     let mut said = Vec::new();
     let mut closed = settle(&mut server, now, &mut said);
-    for mut input in octets.chunks(piece) {
+    for mut input in bytes.chunks(piece) {
         while !input.is_empty() && !closed {
             let taken = server.handle_input(now, input);
             assert!(taken > 0, "all is written: it takes what comes");
@@ -81,14 +81,14 @@ fn settle(server: &mut Server<Plain>, now: Instant, said: &mut Vec<u8>) -> bool 
     }
 }
 
-fuzz_target!(|octets: &[u8]| {
-    let Some((piece, octets)) = octets.split_first() else { return };
+fuzz_target!(|bytes: &[u8]| {
+    let Some((piece, bytes)) = bytes.split_first() else { return };
     // What may only stand last in a group is answered by where the group ends.
-    if [&b"starttls"[..], b"xclient"].iter().any(|verb| octets.windows(verb.len()).any(|at| at.eq_ignore_ascii_case(verb))) {
+    if [&b"starttls"[..], b"xclient"].iter().any(|verb| bytes.windows(verb.len()).any(|at| at.eq_ignore_ascii_case(verb))) {
         return;
     }
     let now = Instant::now();
-    let whole = session(octets, octets.len().max(1), now);
-    assert_eq!(whole, session(octets, 1, now));
-    assert_eq!(whole, session(octets, usize::from(*piece) + 1, now));
+    let whole = session(bytes, bytes.len().max(1), now);
+    assert_eq!(whole, session(bytes, 1, now));
+    assert_eq!(whole, session(bytes, usize::from(*piece) + 1, now));
 });

@@ -27,13 +27,13 @@ fn peak(listener: &Listening) -> u64 {
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
-/// What a client does to the listener; then another is served, and the books show what was read.
+/// What a client does to the listener; then another is served, and its ledger shows what was read.
 fn survives(settings: &[&str], offend: impl FnOnce(SocketAddr)) -> serde_json::Value {
     let stage = Stage::new();
     let listener = Listening::with(&stage, settings);
     let before = peak(&listener);
     offend(listener.address);
-    // A place that was taken is free again soon.
+    // A slot that was taken is released soon.
     let served = (0..300).any(|_| {
         std::thread::sleep(Duration::from_millis(50));
         stage.run(&["trace", &listener.url()]).code == Some(0)
@@ -46,9 +46,9 @@ fn survives(settings: &[&str], offend: impl FnOnce(SocketAddr)) -> serde_json::V
     ledger
 }
 
-/// Writes so many octets of this, or until it is shut out.
-fn pour(mut stream: &TcpStream, octets: &[u8], total: usize) -> usize {
-    let piece = octets.repeat(1 << 20 >> octets.len().ilog2());
+/// Writes so many bytes of this, or until it is shut out.
+fn pour(mut stream: &TcpStream, bytes: &[u8], total: usize) -> usize {
+    let piece = bytes.repeat(1 << 20 >> bytes.len().ilog2());
     let mut sent = 0;
     while sent < total {
         match stream.write(&piece) {
@@ -118,7 +118,7 @@ fn replies_that_nobody_reads_are_not_kept() {
             let stream = connect(address);
             stream.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
             let sent = pour(&stream, command.as_bytes(), 256 << 20);
-            assert!(sent < 64 << 20, "{command:?}: it heard {sent} octets without being heard");
+            assert!(sent < 64 << 20, "{command:?}: it heard {sent} bytes without being heard");
         });
     }
 }
@@ -127,9 +127,9 @@ fn replies_that_nobody_reads_are_not_kept() {
 fn clients_that_trickle_take_a_place_and_no_more() {
     survives(&[], |address| {
         let mut slow: Vec<_> = (0..300).map(|_| connect(address)).collect();
-        for octet in b"EHLO slow.exam" {
+        for byte in b"EHLO slow.exam" {
             for stream in &mut slow {
-                stream.write_all(&[*octet]).unwrap();
+                stream.write_all(&[*byte]).unwrap();
             }
         }
         let mut quick = connect(address);

@@ -61,8 +61,8 @@ fn row(condition: &str, outcome: &str) -> impl Fn(Step) -> Option<String> {
     }
 }
 
-fn malformed(name: &str, octets: &'static [u8]) -> Vec<Case> {
-    at_each(name, |_| vec![Act::Say(octets.to_vec()), Act::Silence], row("malformed-reply", "malformed"))
+fn malformed(name: &str, bytes: &'static [u8]) -> Vec<Case> {
+    at_each(name, |_| vec![Act::Say(bytes.to_vec()), Act::Silence], row("malformed-reply", "malformed"))
 }
 
 /// How a connection that is lost counts.
@@ -97,7 +97,7 @@ fn no_reply_in_time() {
         cases.extend(impatient(at_each(name, |step| said(good(step)), late)));
     };
     late_at_each("silence", |_| vec![Act::Silence]);
-    late_at_each("an octet now and then", |_| vec![Act::Drip("250-and so on and on", ms(100)), Act::Silence]);
+    late_at_each("an byte now and then", |_| vec![Act::Drip("250-and so on and on", ms(100)), Act::Silence]);
     late_at_each("part of a reply", |code| vec![say(&format!("{code}-a\r\n{code}")), Act::Silence]);
     late_at_each("only CR ends the line", |code| vec![say(&format!("{code} a\r")), Act::Silence]);
     late_at_each("a reply after the time-out", |code| {
@@ -175,13 +175,13 @@ fn lines_with_different_codes() {
 #[test]
 fn listeners_that_never_stop() {
     let mut cases = Vec::new();
-    for (name, octets) in [
+    for (name, bytes) in [
         ("no end of a line", "250 and so on and so on "),
         ("no end of a reply", "250-more\r\n"),
         ("no end of NULs", "\0"),
         ("no end of empty lines", "\r\n"),
     ] {
-        cases.extend(at_each(name, |_| vec![Act::Flood(octets)], row("malformed-reply", "malformed")));
+        cases.extend(at_each(name, |_| vec![Act::Flood(bytes)], row("malformed-reply", "malformed")));
     }
     // 221 ends the session whatever follows.
     let unexpected = |step| match step {
@@ -255,7 +255,7 @@ fn replies_that_are_odd_and_good() {
         )
     };
     let mut cases = Vec::new();
-    cases.extend(well("octet by octet", |code| {
+    cases.extend(well("byte by byte", |code| {
         let text: &'static str = match code {
             220 => "220 mx.test\r\n",
             221 => "221 bye\r\n",
@@ -270,7 +270,7 @@ fn replies_that_are_odd_and_good() {
     cases.extend(well("a thousand lines", |code| {
         vec![say(&format!("{}{code} b\r\n", format!("{code}-line\r\n").repeat(1000)))]
     }));
-    cases.extend(well("eight-bit octets and NULs", |code| {
+    cases.extend(well("eight-bit bytes and NULs", |code| {
         vec![Act::Say(
             [format!("{code} ").as_bytes(), b"\xc3\xa9\xff\xfe\0\x07\x1b]0;owned\x07\r\n"].concat(),
         )]

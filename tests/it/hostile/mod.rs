@@ -1,7 +1,7 @@
 //! Listeners that misbehave at every step, in every way a socket allows, and clients that do so to our own listener.
 //!
 //! Each case is one run of one session against a listener that follows a script. What must hold of each: no panic, no hang,
-//! little memory (a listener that never stops talking is soon left alone), the books balance (M10, M10b), the outcome and
+//! little memory (a listener that never stops talking is soon left alone), the counts reconcile (M10, M10b), the outcome and
 //! the conditions are the right ones, and the report can be told without harm.
 //!
 //! A step waits for less than a second where the case is about that, and else for longer than any case may take: so no
@@ -35,7 +35,7 @@ use server::{Act, Server};
 const PATIENCE: Duration = Duration::from_secs(300);
 /// The most a case may take.
 const LONGEST: Duration = Duration::from_secs(60);
-/// The most octets that a listener gets rid of before it is left alone: the kernel's buffers hold some of it.
+/// The most bytes that a listener gets rid of before it is left alone: the kernel's buffers hold some of it.
 const MOST: u64 = 24 << 20;
 /// Cases that run at the same time: they wait more than they work.
 const AT_ONCE: usize = 10;
@@ -144,8 +144,8 @@ impl Case {
         let server = Server::start(self.script.clone(), self.narrow);
         let mut sent = 0;
         let told = run_against(&plan, server.addr, || {
-            let (taken, octets) = server.stop();
-            sent = octets;
+            let (taken, bytes) = server.stop();
+            sent = bytes;
             Some(taken)
         });
         let rows = rows(&told);
@@ -165,7 +165,7 @@ impl Case {
             wrong.push(format!("took {:?}", told.measured.took));
         }
         if sent > MOST {
-            wrong.push(format!("the listener got rid of {sent} octets"));
+            wrong.push(format!("the listener got rid of {sent} bytes"));
         }
         if let Some(harm) = harm(&plan, &told) {
             wrong.push(format!("the report does harm: {harm:?}"));
@@ -185,7 +185,7 @@ fn is_late_before(step: Step, rows: &str) -> bool {
         .is_some_and(|late: Step| late < step)
 }
 
-/// What was met, in the order of the books.
+/// What was met, in the order of the counts.
 fn rows(told: &Told) -> String {
     let rows = told.measured.tally.phases[0].conditions.iter().flat_map(|(key, row)| {
         let text = format!("{} {} {}", key.step, key.condition, key.outcome);

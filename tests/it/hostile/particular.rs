@@ -26,11 +26,11 @@ fn group(name: &str, script: Vec<Act>, expected: &str) -> Case {
 
 /// A session of two messages that writes content and the next group together.
 fn full(name: &str, script: Vec<Act>, expected: &str) -> Case {
-    let go = vec![say("250 ok\r\n250 ok\r\n354 go\r\n"), Act::Dot, Act::Hear("DATA")];
+    let ready = vec![say("250 ok\r\n250 ok\r\n354 go\r\n"), Act::Dot, Act::Hear("DATA")];
     Case {
         pipelining: Pipelining::Full,
         messages: 2,
-        ..Case::new(format!("full pipelining: {name}"), [grouped(), go, script].concat(), expected)
+        ..Case::new(format!("full pipelining: {name}"), [grouped(), ready, script].concat(), expected)
     }
 }
 
@@ -110,8 +110,8 @@ fn answers_out_of_turn() {
 
 #[test]
 fn answers_to_ehlo() {
-    let offer = |name: &str, octets: &[u8], expected: &str| {
-        let script = [until(Step::Hello), vec![Act::Say(octets.to_vec()), Act::Polite]].concat();
+    let offer = |name: &str, bytes: &[u8], expected: &str| {
+        let script = [until(Step::Hello), vec![Act::Say(bytes.to_vec()), Act::Polite]].concat();
         Case { pipelining: Pipelining::Full, ..Case::new(format!("EHLO: {name}"), script, expected) }
     };
     let many =
@@ -198,7 +198,7 @@ fn answers_to_groups() {
             polite("554 a\r\n503 b\r\n503 c\r\n503 d\r\n"),
             "mail rejected-unspecified rejected",
         ),
-        // Whoever asks for content although nobody is to get it gets a lone dot.
+        // A listener that asks for content without an accepted recipient gets a lone dot.
         group(
             "MAIL refused, 354",
             vec![

@@ -5,10 +5,10 @@ use smtpress::smtp::Step;
 use super::server::{Act, Server, say, until};
 use crate::commands::stage::Stage;
 
-/// The most memory a run of one session may take, in octets.
+/// The most memory a run of one session may take, in bytes.
 const MOST: u64 = 64 << 20;
 
-/// A run against a listener that follows this script; it is never accepted, and what it was told is told without harm.
+/// A run against a listener that follows this script; nothing is accepted, and its replies are printed escaped.
 fn run(name: &str, script: Vec<Act>, more: &[&str]) {
     let stage = Stage::new();
     let server = Server::start(script, true);
@@ -21,7 +21,7 @@ fn run(name: &str, script: Vec<Act>, more: &[&str]) {
     server.stop();
     let result = stage.json("r/result.json");
     let peak = result["generator"]["peak_rss_bytes"].as_u64().unwrap();
-    assert!((1 << 20..MOST).contains(&peak), "{name}: {peak} octets");
+    assert!((1 << 20..MOST).contains(&peak), "{name}: {peak} bytes");
     let phase = &result["phases"][0];
     assert_eq!((&phase["scheduled"], &phase["accepted"]), (&1.into(), &0.into()), "{name}: {phase}");
     let transcripts =

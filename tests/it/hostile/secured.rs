@@ -33,18 +33,18 @@ fn starttls(name: &str, script: Vec<Act>, expected: &str) -> Case {
 }
 
 /// A TLS record of this type.
-fn record(kind: u8, octets: &[u8]) -> Vec<u8> {
-    [&[kind, 3, 3], &u16::try_from(octets.len()).unwrap().to_be_bytes()[..], octets].concat()
+fn record(kind: u8, bytes: &[u8]) -> Vec<u8> {
+    [&[kind, 3, 3], &u16::try_from(bytes.len()).unwrap().to_be_bytes()[..], bytes].concat()
 }
 
 #[test]
 fn handshakes() {
-    let after_hello = |octets: Vec<u8>| vec![Act::Peek, Act::Beneath(octets), Act::Silence];
-    let go = |more: Vec<Act>| [vec![say("220 go\r\n")], more].concat();
+    let after_hello = |bytes: Vec<u8>| vec![Act::Peek, Act::Beneath(bytes), Act::Silence];
+    let ready = |more: Vec<Act>| [vec![say("220 go\r\n")], more].concat();
     let failed = "tls tls-failure refused";
     play(vec![
         implicit("silence", vec![Act::Silence], "tls reply-timeout timed-out").impatient(Step::Tls),
-        implicit("one octet of a record", after_hello(vec![22]), "tls reply-timeout timed-out")
+        implicit("one byte of a record", after_hello(vec![22]), "tls reply-timeout timed-out")
             .impatient(Step::Tls),
         implicit("half a record", after_hello(vec![22, 3, 3, 1, 0, 2, 0, 0]), "tls reply-timeout timed-out")
             .impatient(Step::Tls),
@@ -52,7 +52,7 @@ fn handshakes() {
         implicit("close with the hello unread", vec![Act::Peek], "tls connection-reset dropped"),
         implicit("reset", vec![Act::Peek, Act::Reset], "tls connection-reset dropped"),
         implicit("an alert", after_hello(ALERT.to_vec()), failed),
-        implicit("an alert of two octets too many", after_hello(record(21, &[2, 40, 0, 0])), failed),
+        implicit("an alert of two bytes too many", after_hello(record(21, &[2, 40, 0, 0])), failed),
         implicit(
             "a warning and then silence",
             after_hello(record(21, &[1, 112])),
@@ -124,7 +124,7 @@ fn handshakes() {
         ),
         starttls(
             "a second reply with the go-ahead",
-            go(vec![Act::Silence])
+            ready(vec![Act::Silence])
                 .into_iter()
                 .map(|act| match act {
                     Act::Say(_) => say("220 go\r\n250 injected\r\n"),
@@ -140,32 +140,36 @@ fn handshakes() {
         ),
         starttls(
             "clear text instead of a handshake",
-            go(vec![Act::Peek, say("250 ok\r\n"), Act::Silence]),
+            ready(vec![Act::Peek, say("250 ok\r\n"), Act::Silence]),
             failed,
         ),
         starttls(
             "421 instead of a handshake",
-            go(vec![Act::Peek, say("421 4.3.2 Service shutting down\r\n"), Act::Silence]),
+            ready(vec![Act::Peek, say("421 4.3.2 Service shutting down\r\n"), Act::Silence]),
             "tls service-shutting-down refused",
         ),
-        starttls("an alert", go(after_hello(ALERT.to_vec())), failed),
-        starttls("silence instead of a handshake", go(vec![Act::Silence]), "tls reply-timeout timed-out")
+        starttls("an alert", ready(after_hello(ALERT.to_vec())), failed),
+        starttls("silence instead of a handshake", ready(vec![Act::Silence]), "tls reply-timeout timed-out")
             .impatient(Step::Tls),
-        starttls("reset in the handshake", go(vec![Act::Peek, Act::Reset]), "tls connection-reset dropped"),
-        starttls("no end of a record", go(vec![Act::Peek, Act::Flood("\x16\x03\x03\x40\0")]), failed),
+        starttls(
+            "reset in the handshake",
+            ready(vec![Act::Peek, Act::Reset]),
+            "tls connection-reset dropped",
+        ),
+        starttls("no end of a record", ready(vec![Act::Peek, Act::Flood("\x16\x03\x03\x40\0")]), failed),
         starttls(
             "a greeting after the handshake",
-            go(vec![Act::Secure, say("220 again\r\n"), Act::Silence]),
+            ready(vec![Act::Secure, say("220 again\r\n"), Act::Silence]),
             "hello unexpected-reply malformed",
         ),
         starttls(
             "close after the handshake",
-            go(vec![Act::Secure, Act::HalfClose, Act::Silence]),
+            ready(vec![Act::Secure, Act::HalfClose, Act::Silence]),
             "hello connection-closed dropped",
         ),
         starttls(
             "silence after the handshake",
-            go(vec![Act::Secure, Act::Silence]),
+            ready(vec![Act::Secure, Act::Silence]),
             "hello reply-timeout timed-out",
         )
         .impatient(Step::Hello),
@@ -186,12 +190,12 @@ fn certificates_that_are_not_to_be_trusted() {
         let alone = name.contains("nobody");
         let config = server_config(&shown);
         // It goes on as if all were well, and must not be heard.
-        let go = vec![Act::SecureWith(config), say("220 mx.test\r\n"), Act::Polite];
+        let ready = vec![Act::SecureWith(config), say("220 mx.test\r\n"), Act::Polite];
         for mut case in [
-            implicit(&format!("a certificate {name}"), go.clone(), "tls tls-failure refused"),
+            implicit(&format!("a certificate {name}"), ready.clone(), "tls tls-failure refused"),
             starttls(
                 &format!("a certificate {name}"),
-                [vec![say("220 go\r\n")], go].concat(),
+                [vec![say("220 go\r\n")], ready].concat(),
                 "tls tls-failure refused",
             ),
         ] {
@@ -206,7 +210,7 @@ fn certificates_that_are_not_to_be_trusted() {
 fn handshakes_that_break_off() {
     let mut cases = Vec::new();
     // In the first record's head, at its end, in the hello of the server, and in what is encrypted already.
-    for octets in [1, 4, 5, 6, 9, 43, 127, 1000, 1400, usize::MAX] {
+    for bytes in [1, 4, 5, 6, 9, 43, 127, 1000, 1400, usize::MAX] {
         for (name, last, expected) in [
             ("a close", vec![Act::HalfClose, Act::Drain], "tls connection-closed dropped"),
             ("a reset", vec![Act::Pause(ms(50)), Act::Reset], "tls connection-reset dropped"),
@@ -214,8 +218,8 @@ fn handshakes_that_break_off() {
             ("no end of clear text", vec![Act::Flood("250 and so on\r\n")], "tls tls-failure refused"),
             ("no end of NULs", vec![Act::Flood("\0")], "tls tls-failure refused"),
         ] {
-            let name = format!("{octets} octets of a handshake and {name}");
-            let case = implicit(&name, [vec![Act::PartOfHandshake(octets)], last].concat(), expected);
+            let name = format!("{bytes} bytes of a handshake and {name}");
+            let case = implicit(&name, [vec![Act::PartOfHandshake(bytes)], last].concat(), expected);
             cases.push(if expected.contains("timed-out") { case.impatient(Step::Tls) } else { case });
         }
     }
@@ -224,23 +228,23 @@ fn handshakes_that_break_off() {
 
 #[test]
 fn handshakes_without_end() {
-    let slowly = |octets: &'static str| vec![Act::Peek, Act::Drip(octets, ms(50)), Act::Silence];
+    let slowly = |bytes: &'static str| vec![Act::Peek, Act::Drip(bytes, ms(50)), Act::Silence];
     let late = "tls reply-timeout timed-out";
     let mut cases = Vec::new();
-    for (name, octets) in [
+    for (name, bytes) in [
         (
-            "a record octet by octet",
+            "a record byte by byte",
             "\x16\x03\x03\x40\0\x02\0\x3f\x7c\x03\x03and so on and so on and so on and so on",
         ),
         (
             "alerts that only warn",
             "\x15\x03\x03\0\x02\x01\x5a\x15\x03\x03\0\x02\x01\x5a\x15\x03\x03\0\x02\x01\x5a",
         ),
-        ("clear text octet by octet", "and so on and so on and so on and so on and so on and so on"),
+        ("clear text byte by byte", "and so on and so on and so on and so on and so on and so on"),
     ] {
-        cases.push(implicit(name, slowly(octets), late).impatient(Step::Tls));
+        cases.push(implicit(name, slowly(bytes), late).impatient(Step::Tls));
         cases.push(
-            starttls(name, [vec![say("220 go\r\n")], slowly(octets)].concat(), late).impatient(Step::Tls),
+            starttls(name, [vec![say("220 go\r\n")], slowly(bytes)].concat(), late).impatient(Step::Tls),
         );
     }
     for step in [Step::Greeting, Step::Hello, Step::Mail, Step::Quit] {

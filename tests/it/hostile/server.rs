@@ -21,11 +21,11 @@ static CONFIG: LazyLock<Arc<ServerConfig>> = LazyLock::new(|| server_config(&CRE
 /// One move.
 #[derive(Clone, Debug)]
 pub enum Act {
-    /// Sends these octets in one write.
+    /// Sends these bytes in one write.
     Say(Vec<u8>),
-    /// Sends these octets one at a time, so far apart.
+    /// Sends these bytes one at a time, so far apart.
     Drip(&'static str, Duration),
-    /// Sends these octets again and again, until the client is gone.
+    /// Sends these bytes again and again, until the client is gone.
     Flood(&'static str),
     /// Reads lines up to one that begins with this.
     Hear(&'static str),
@@ -40,11 +40,11 @@ pub enum Act {
     Secure,
     /// The same with another certificate.
     SecureWith(Arc<ServerConfig>),
-    /// Answers the hello rightly, and sends so many octets of that; at most all but the last.
+    /// Answers the hello rightly, and sends so many bytes of that; at most all but the last.
     PartOfHandshake(usize),
     /// Asks for new keys again and again, until the client is gone.
     Rekey,
-    /// Sends these octets beneath TLS.
+    /// Sends these bytes beneath TLS.
     Beneath(Vec<u8>),
     /// Sends back what comes first.
     Echo,
@@ -91,18 +91,18 @@ pub fn say(text: &str) -> Act {
 
 /// How a session of the script was left.
 #[derive(Debug, Default)]
-struct Books {
+struct Counts {
     /// Messages taken.
     taken: AtomicU64,
-    /// Octets sent.
+    /// Bytes sent.
     sent: AtomicU64,
     over: AtomicBool,
 }
 
-/// A scripted listener; it ends when it is told to.
+/// A scripted listener; it ends on request.
 pub struct Server {
     pub addr: SocketAddr,
-    books: Arc<Books>,
+    counts: Arc<Counts>,
     thread: JoinHandle<()>,
 }
 
@@ -118,8 +118,8 @@ impl Server {
         socket.listen(16).unwrap();
         let socket = std::net::TcpListener::from(socket);
         let addr = socket.local_addr().unwrap();
-        let books = Arc::new(Books::default());
-        let kept = books.clone();
+        let counts = Arc::new(Counts::default());
+        let kept = counts.clone();
         let thread = std::thread::spawn(move || {
             for stream in socket.incoming() {
                 if kept.over.load(Ordering::Relaxed) {
@@ -129,15 +129,15 @@ impl Server {
                 drop(stream.and_then(|stream| Session::new(stream, &kept)?.play(&script)));
             }
         });
-        Server { addr, books, thread }
+        Server { addr, counts, thread }
     }
 
-    /// Ends it: how many messages it took, and how many octets it sent.
+    /// Ends it: how many messages it took, and how many bytes it sent.
     pub fn stop(self) -> (u64, u64) {
-        self.books.over.store(true, Ordering::Relaxed);
+        self.counts.over.store(true, Ordering::Relaxed);
         drop(TcpStream::connect(self.addr));
         self.thread.join().unwrap();
-        (self.books.taken.load(Ordering::Relaxed), self.books.sent.load(Ordering::Relaxed))
+        (self.counts.taken.load(Ordering::Relaxed), self.counts.sent.load(Ordering::Relaxed))
     }
 }
 
@@ -170,16 +170,16 @@ impl Read for Channel {
 
 struct Session<'a> {
     stream: BufReader<Channel>,
-    books: &'a Books,
+    counts: &'a Counts,
 }
 
 impl Session<'_> {
-    fn new(stream: TcpStream, books: &Books) -> io::Result<Session<'_>> {
+    fn new(stream: TcpStream, counts: &Counts) -> io::Result<Session<'_>> {
         stream.set_nodelay(true)?;
         // Neither a client that says nothing nor one that reads nothing may keep the test for ever.
         stream.set_read_timeout(Some(Duration::from_secs(90)))?;
         stream.set_write_timeout(Some(Duration::from_secs(90)))?;
-        Ok(Session { stream: BufReader::new(Channel::Clear(stream)), books })
+        Ok(Session { stream: BufReader::new(Channel::Clear(stream)), counts })
     }
 
     fn play(mut self, script: &[Act]) -> io::Result<()> {
@@ -188,15 +188,15 @@ impl Session<'_> {
 
     fn act(&mut self, act: &Act) -> io::Result<()> {
         match act {
-            Act::Say(octets) => self.send(octets),
-            Act::Drip(text, apart) => text.bytes().try_for_each(|octet| {
+            Act::Say(bytes) => self.send(bytes),
+            Act::Drip(text, apart) => text.bytes().try_for_each(|byte| {
                 std::thread::sleep(*apart);
-                self.send(&[octet])
+                self.send(&[byte])
             }),
             Act::Flood(text) => {
-                let octets = text.repeat((64 * 1024 / text.len()).max(1));
+                let bytes = text.repeat((64 * 1024 / text.len()).max(1));
                 loop {
-                    self.send(octets.as_bytes())?;
+                    self.send(bytes.as_bytes())?;
                 }
             }
             Act::Hear(start) => self.read_to(|line| line.starts_with(start.as_bytes())),
@@ -208,8 +208,8 @@ impl Session<'_> {
                 Ok(())
             }
             Act::Echo => {
-                let octets = self.stream.fill_buf()?.to_vec();
-                self.send(&octets)
+                let bytes = self.stream.fill_buf()?.to_vec();
+                self.send(&bytes)
             }
             Act::Secure => self.secure(&CONFIG),
             Act::SecureWith(config) => self.secure(config),
@@ -219,7 +219,7 @@ impl Session<'_> {
                 stream.conn.refresh_traffic_keys().unwrap();
                 stream.flush()?;
             },
-            Act::Beneath(octets) => self.stream.get_ref().socket()?.write_all(octets),
+            Act::Beneath(bytes) => self.stream.get_ref().socket()?.write_all(bytes),
             Act::Goodbye => match self.stream.get_mut() {
                 Channel::Secure(stream) => {
                     stream.conn.send_close_notify();
@@ -237,7 +237,7 @@ impl Session<'_> {
                 Ok(())
             }
             Act::Deaf => {
-                while !self.books.over.load(Ordering::Relaxed) {
+                while !self.counts.over.load(Ordering::Relaxed) {
                     std::thread::sleep(Duration::from_millis(5));
                 }
                 Ok(())
@@ -279,20 +279,20 @@ impl Session<'_> {
     }
 
     fn take(&self) -> io::Result<()> {
-        self.books.taken.fetch_add(1, Ordering::Relaxed);
+        self.counts.taken.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 
-    fn send(&mut self, octets: &[u8]) -> io::Result<()> {
+    fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         match self.stream.get_mut() {
-            Channel::Clear(socket) => socket.write_all(octets)?,
+            Channel::Clear(socket) => socket.write_all(bytes)?,
             Channel::Secure(stream) => {
-                stream.write_all(octets)?;
+                stream.write_all(bytes)?;
                 stream.flush()?;
             }
             Channel::Gone => {}
         }
-        self.books.sent.fetch_add(octets.len() as u64, Ordering::Relaxed);
+        self.counts.sent.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         Ok(())
     }
 

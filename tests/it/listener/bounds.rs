@@ -43,13 +43,13 @@ fn unknown_recipients_are_answered_so_often_and_the_next_ends_the_session() {
     }
 }
 
-/// A message of so many octets of content; at least 4.
-fn content(octets: usize) -> String {
-    format!("\r\n{}\r\n.", "x".repeat(octets - 4))
+/// A message of so many bytes of content; at least 4.
+fn content(bytes: usize) -> String {
+    format!("\r\n{}\r\n.", "x".repeat(bytes - 4))
 }
 
 #[test]
-fn a_session_accepts_so_many_octets_of_content() {
+fn a_session_accepts_so_many_bytes_of_content() {
     for (style, reply) in [
         (Dialect::Cisco, "452 #4.7.28 Session exceeded transfer quota"),
         (
@@ -156,14 +156,14 @@ fn a_tarpit_holds_back_the_replies_to_errors_from_its_number_on() {
 }
 
 #[test]
-fn a_path_may_have_so_many_octets() {
+fn a_path_may_have_so_many_bytes() {
     for (style, reply) in [
         (Dialect::Cisco, "553 #5.1.3 Path too long"),
         (Dialect::Postfix, "501 5.5.4 Error: path too long"),
         (Dialect::Exim, "501 path too long"),
     ] {
         let listener = start(Limits { style, max_path_length: Some(40), ..Limits::default() });
-        let path = |octets: usize| format!("<{}@b.example>", "x".repeat(octets - "<@b.example>".len()));
+        let path = |bytes: usize| format!("<{}@b.example>", "x".repeat(bytes - "<@b.example>".len()));
         let mut client = Client::greeted(&listener);
         assert_eq!(client.say(&format!("MAIL FROM:{}", path(41))), reply);
         assert_eq!(client.say(&format!("MAIL FROM:{} SIZE=1", path(40)))[..3], *"250");
@@ -180,7 +180,7 @@ fn a_path_may_have_so_many_octets() {
 }
 
 #[test]
-fn only_a_listener_that_was_told_so_takes_a_smuggled_message() {
+fn only_a_listener_that_is_set_so_takes_a_smuggled_message() {
     let ends =
         ["\n.\n", "\n.\r\n", "\r.\r", "\r\n.\r", "\r\n.\n", "\r.\r\n", "\r\n\0.\r\n", "\n.\r", "\r.\n"];
     for end in ends {

@@ -45,7 +45,7 @@ const MAIL: &str = TRANSACTION[0];
 const RCPT: &str = TRANSACTION[1];
 const BODY: &str = TRANSACTION[3];
 const MESSAGE: &[&str] = &[HELLO, MAIL, RCPT, "DATA", BODY];
-/// Over 64 octets.
+/// Over 64 bytes.
 const LONG: &str = "NOOP 345678901234567890123456789012345678901234567890123456789012345678901234567890";
 
 #[rustfmt::skip]
@@ -159,7 +159,7 @@ fn limits_and_clients_provoke_cisco_s_replies() {
         } else {
             assert_eq!(client.say("NOOP"), "250 ok", "row {}", provoked.row);
         }
-        // The books name what was shown.
+        // The ledger names what was shown.
         assert!(listener.ledger().refused.values().sum::<u64>() > 0, "row {}", provoked.row);
         drop(held);
     }

@@ -1,4 +1,4 @@
-//! A plain client that says what it is told: blocking, with a time-out, and no code of the crate's own client.
+//! A plain client that sends what a test gives it: blocking, with a time-out, and no code of the crate's own client.
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::TcpStream;

@@ -1,4 +1,4 @@
-//! Peers that speak for other clients: PROXY headers and XCLIENT, from those who are trusted and those who are not. And
+//! Peers that speak for other clients: PROXY headers and XCLIENT, trusted and not trusted. And
 //! clients of a unix socket, which have no address.
 
 use std::io::{Read, Write};
@@ -144,7 +144,7 @@ fn clients_of_a_unix_socket_have_no_address_and_are_one_host_to_nobody() {
     assert!(whole.ends_with("221 2.0.0 Bye\r\n"), "{whole}");
     let open: Vec<UnixStream> = (0..2).map(|_| UnixStream::connect(&path).unwrap()).collect();
     let ledger = ledger_when(&listener, |ledger| ledger.sessions == 2);
-    assert_eq!((ledger.sessions, ledger.host_sessions_peak), (2, 1), "only the one that was told");
+    assert_eq!((ledger.sessions, ledger.host_sessions_peak), (2, 1), "only the one that the header names");
     assert!(said("").contains("All server ports are busy"));
     drop(open);
     listener.stop();

@@ -206,7 +206,7 @@ fn accepted_is_never_above_what_any_listener_took_over_sockets() {
     let cases = (0..count as usize).map(|at| {
         let mut drawn = strategy.new_tree(&mut runner).unwrap().current();
         (drawn.tls, drawn.lmtp, drawn.pipelining) = (tls[at % 3], at / 3 % 2 == 1, groups[at / 6 % 3]);
-        // 300 octets in as many groups are no other dialogue than in four.
+        // 300 bytes in as many groups are no other dialogue than in four.
         drawn.chunk = drawn.chunk.max(100);
         drawn.keep_to_what_can_be_known();
         (at, drawn)
@@ -245,7 +245,7 @@ fn accepted_is_never_above_what_any_listener_took_over_sockets() {
         }
     });
     let [accepted, in_doubt, ended, taken] = *sums.lock().unwrap();
-    println!("{ended} begun: {accepted} accepted, {in_doubt} in doubt; {taken} taken");
+    println!("{ended} started: {accepted} accepted, {in_doubt} in doubt; {taken} taken");
     assert!(2 * accepted > taken, "{accepted} {in_doubt} {taken}");
     assert!(count < 100 || in_doubt > 0);
 }

@@ -1,4 +1,4 @@
-//! TLS through the binary: flags, files, exit codes, and what is told of it.
+//! TLS through the binary: flags, files, exit codes, and what is reported.
 
 use std::path::Path;
 
@@ -35,7 +35,7 @@ fn measured(stage: &Stage, out: &str, arguments: &[&str]) -> Value {
 }
 
 #[test]
-fn full_and_resumed_handshakes_are_told_apart() {
+fn full_and_resumed_handshakes_are_counted_apart() {
     let stage = Stage::new();
     stage.put("p.toml", profile("tls = \"implicit\"", ""));
     let told = measured(&stage, "out", &["p.toml"]);
@@ -69,7 +69,7 @@ fn a_stripped_starttls_sends_nothing_and_fails() {
 }
 
 #[test]
-fn a_certificate_that_is_not_verified_is_told_loudly() {
+fn a_certificate_that_is_not_verified_is_reported_loudly() {
     let stage = Stage::new();
     stage.put(
         "p.toml",
@@ -180,7 +180,7 @@ fn a_listener_that_speaks_starttls_serves_both() {
     assert_eq!((&ledger["messages"], &ledger["tls_handshakes"]), (&2.into(), &1.into()));
 }
 
-/// The most resident memory that a TLS session at rest may take, in octets.
+/// The most resident memory that a TLS session at rest may take, in bytes.
 const MOST_EACH: u64 = 30 << 10;
 
 #[test]
@@ -221,6 +221,6 @@ remove = true
         let ((few, less), (many, more)) = (peak(100), peak(800));
         assert!(many > few + 200, "{few} and {many} sessions at once");
         let each = more.saturating_sub(less) / (many - few);
-        assert!((1..MOST_EACH).contains(&each), "{each} octets each, resumption {resumption}");
+        assert!((1..MOST_EACH).contains(&each), "{each} bytes each, resumption {resumption}");
     }
 }

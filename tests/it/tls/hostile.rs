@@ -1,4 +1,4 @@
-//! Listeners that break TLS in each of its places: nothing hangs, nothing passes for what it is not, and the books balance.
+//! Listeners that break TLS in each of its places: nothing hangs, nothing passes for what it is not, and the counts reconcile.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -79,7 +79,7 @@ fn a_reply_injected_before_the_handshake_is_a_finding() {
     let apart = listener(|mut stream| {
         until_starttls(&stream)?;
         stream.write_all(b"220 go\r\n")?;
-        // Not before our side has begun its handshake.
+        // Not before our side has started its handshake.
         stream.read_exact(&mut [0])?;
         stream.write_all(b"250 injected.example\r\n")?;
         stream.read_to_end(&mut Vec::new()).map(drop)
@@ -94,8 +94,8 @@ fn a_refusal_in_clear_text_is_the_reply_it_is_however_it_comes() {
         stream.write_all(b"421 mx.example: Too many concurrent SMTP connections; please try again later\r\n")
     });
     let slowly = listener(|mut stream| {
-        for octet in b"421 mx.example: Too many concurrent SMTP connections; please try again later\r\n" {
-            stream.write_all(&[*octet])?;
+        for byte in b"421 mx.example: Too many concurrent SMTP connections; please try again later\r\n" {
+            stream.write_all(&[*byte])?;
             std::thread::sleep(ms(1));
         }
         stream.read_to_end(&mut Vec::new()).map(drop)

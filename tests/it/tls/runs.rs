@@ -18,7 +18,7 @@ use super::{ALWAYS, AUTHORITY, credential, limits, marked, of_a_client, one_by_o
 const WAYS: [(TlsMode, TlsMode); 2] =
     [(TlsMode::Starttls, TlsMode::Starttls), (TlsMode::Implicit, TlsMode::Implicit)];
 
-/// Full and resumed handshakes as our books have them.
+/// Full and resumed handshakes as our counts have them.
 fn handshakes(told: &Told) -> (u64, u64) {
     let rows = told.measured.tally.phases.iter().flat_map(|phase| &phase.handshakes);
     rows.fold(
@@ -118,7 +118,7 @@ fn each_worker_begins_with_a_full_handshake() {
 }
 
 #[test]
-fn a_certificate_that_is_not_trusted_ends_the_session_and_the_reason_is_told() {
+fn a_certificate_that_is_not_trusted_ends_the_session_and_the_reason_is_reported() {
     let other = certificate::made("mx.recipient.example").unwrap().chain;
     let names = ["mx.recipient.example", "127.0.0.1"];
     for (credential, trusted, reason) in [
