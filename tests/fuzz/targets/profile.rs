@@ -36,11 +36,14 @@ fuzz_target!(|bytes: &[u8]| {
         _ => Purpose::Run,
     };
     if let Err(error) = try_all(text, set, purpose) {
-        assert!(!error.message.is_empty());
         let shown = error.render(false);
         assert!(!shown.contains(|c: char| c.is_control() && c != '\n'), "{shown:?}");
-        let place = error.place.as_ref().unwrap_or_else(|| panic!("no place: {shown}"));
-        let (line, column) = place.line_and_column();
-        assert!(line > 0 && column > 0 && place.span.start <= place.text.len(), "{place:?}");
+        assert!(!error.faults().is_empty());
+        for fault in error.faults() {
+            assert!(!fault.message.is_empty());
+            let place = fault.place.as_ref().unwrap_or_else(|| panic!("no place: {shown}"));
+            let (line, column) = place.line_and_column();
+            assert!(line > 0 && column > 0 && place.span.start <= place.text.len(), "{place:?}");
+        }
     }
 });
