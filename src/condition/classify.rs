@@ -6,7 +6,7 @@
 use std::sync::LazyLock;
 
 use super::lexicon::{ConceptSet, ReplyConcepts};
-use super::rules::{RULES, Rule};
+use super::rules::{RULES, ReplyRule};
 use super::weights::{LEARNED, WordWeights};
 use super::{Condition, Group};
 use crate::condition::expect::UserRule;
@@ -111,7 +111,7 @@ impl Classifier {
     }
 }
 
-impl Rule {
+impl ReplyRule {
     fn holds(&self, sentence: ConceptSet, reply: &Reply) -> bool {
         !sentence.meets(self.none)
             && self.all.iter().all(|&set| sentence.meets(set))

@@ -8,7 +8,7 @@ use super::Condition;
 use super::lexicon::*;
 
 /// One rule.
-pub(super) struct Rule {
+pub(super) struct ReplyRule {
     /// What it concludes.
     pub(super) condition: Condition,
     /// The sentence must hold one concept of each.
@@ -24,7 +24,7 @@ pub(super) struct Rule {
 /// `Condition: [A | B, C] - [D] if [4, 550] at [7];` = one of A and B, and C, and no D, for a 4yz or a 550, with x.7.z.
 macro_rules! rules {
     ($($condition:ident: [$($($all:ident)|+),+] $(- [$($none:ident)|+])? $(if [$($code:literal),+])? $(at [$($subject:literal),+])?;)*) => {
-        &[$(Rule {
+        &[$(ReplyRule {
             condition: Condition::$condition,
             all: &[$(ConceptSet::NONE$(.or($all))+),+],
             none: ConceptSet::NONE$($(.or($none))+)?,
@@ -34,7 +34,7 @@ macro_rules! rules {
     };
 }
 
-pub(super) const RULES: &[Rule] = rules! {
+pub(super) const RULES: &[ReplyRule] = rules! {
     // Words that leave no doubt.
     BareCrLf: [SMTPLF];
     Greylisted: [GREYLIST];

@@ -69,7 +69,7 @@ pub struct LedgerSnapshot {
 /// The counters that all threads of the listener share.
 #[derive(Debug, Default)]
 pub(super) struct LedgerCounts {
-    open: Mutex<OpenSessions>,
+    open: Mutex<ServedSessions>,
     delivered: Mutex<DeliveredCounts>,
     message_tokens: Mutex<TokenBucket>,
     in_flight: AtomicU32,
@@ -91,7 +91,7 @@ pub(super) struct LedgerCounts {
 }
 
 #[derive(Debug, Default)]
-struct OpenSessions {
+struct ServedSessions {
     connections: u64,
     refused: u64,
     sessions: u64,
@@ -295,7 +295,7 @@ impl LedgerCounts {
     }
 }
 
-impl OpenSessions {
+impl ServedSessions {
     /// Sessions from one host.
     fn from(&self, host: IpAddr) -> u64 {
         self.hosts.get(&host).copied().unwrap_or(0)
