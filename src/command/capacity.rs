@@ -32,12 +32,15 @@ const TRUSTED: f64 = 0.8;
 /// Descriptors kept free of sessions.
 const SPARE: u64 = 200;
 
+/// Makes the display of one trial's load, and where its messages go; nothing if it is not to be seen.
+pub type TrialDisplay<'a> = dyn Fn(&Plan) -> Option<(Box<dyn Display>, MessageSink)> + 'a;
+
 /// How a search is shown.
 pub struct CapacityView<'a> {
     /// Each trial and its outcome.
     pub narration: MessageSink,
-    /// Shows the load of a trial, and the messages during it; nothing if it is not to be seen.
-    pub display: &'a dyn Fn(&Plan) -> Option<(Box<dyn Display>, MessageSink)>,
+    /// Shows the load of a trial.
+    pub display: &'a TrialDisplay<'a>,
 }
 
 /// A search before its first trial.

@@ -286,7 +286,7 @@ pub struct Note {
 
 impl Note {
     /// A sentence, made harmless.
-    pub fn new(text: impl AsRef<str>, tone: Tone) -> SectionPart {
+    pub fn everywhere(text: impl AsRef<str>, tone: Tone) -> SectionPart {
         Note::at(text, tone, Visibility::Everywhere)
     }
 

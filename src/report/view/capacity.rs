@@ -10,7 +10,7 @@ pub fn sections(result: &RunResult) -> Vec<Section> {
     let Some(capacity) = &result.capacity else { return Vec::new() };
     let trials = format::counted(capacity.trials.len() as u64, "trial");
     let mut goals: Vec<SectionPart> = goals(capacity).block().into_iter().collect();
-    goals.extend(capacity.ended_by.iter().map(|why| Note::new(why, Tone::Warning)));
+    goals.extend(capacity.ended_by.iter().map(|why| Note::everywhere(why, Tone::Warning)));
     let mut by_load: Vec<SectionPart> = by_load(capacity).block().into_iter().collect();
     by_load.extend(invalid(capacity));
     vec![
@@ -153,7 +153,7 @@ fn invalid(capacity: &Capacity) -> Vec<SectionPart> {
                 seen.push(&reason.code);
                 let text =
                     format!("trial {} is not counted, {}: {}", trial.number, reason.code, reason.sentence);
-                notes.push(Note::new(text, Tone::Warning));
+                notes.push(Note::everywhere(text, Tone::Warning));
             }
         }
     }

@@ -138,7 +138,7 @@ fn counts(phases: &[(usize, &StoredPhase)]) -> Vec<SectionPart> {
             "the counts of {} DO NOT RECONCILE: {scheduled} scheduled, {started} started, {shed} shed, {ended} ended",
             phase.name
         );
-        Note::new(text, Tone::Bad)
+        Note::everywhere(text, Tone::Bad)
     });
     let broken: Vec<SectionPart> = broken.collect();
     if !broken.is_empty() {

@@ -56,7 +56,7 @@ pub fn section(result: &RunResult) -> Section {
         if shed > 0 {
             let text =
                 format!("{} arrivals were shed: they never started and have no times", format::count(shed));
-            blocks.push(Note::new(text, Tone::Warning));
+            blocks.push(Note::everywhere(text, Tone::Warning));
         }
     }
     Section {
@@ -144,14 +144,14 @@ pub(super) fn missing<'a>(
             .iter()
             .map(|(q, needs)| format!("{} (needs {})", format::quantile(*q), format::count(*needs)))
             .collect();
-        notes.push(Note::new(format!("n/a: too few values for {}", needs.join(", ")), Tone::Quiet));
+        notes.push(Note::everywhere(format!("n/a: too few values for {}", needs.join(", ")), Tone::Quiet));
     }
     if censored > 0 {
         let text = format!(
             ">=: {} had no answer (timed out, in doubt, interrupted); they count with the time that they waited, but not in max",
             format::count(censored)
         );
-        notes.push(Note::new(text, Tone::Quiet));
+        notes.push(Note::everywhere(text, Tone::Quiet));
     }
     notes
 }
@@ -162,5 +162,5 @@ fn interval<'a>(mut metrics: impl Iterator<Item = &'a StoredMetric>) -> Option<S
     let p99 = metric.percentiles.iter().find(|own| (own.q - 0.99).abs() < 1e-9)?;
     let (low, high) = (format::duration(p99.low_ns? as f64), format::duration(p99.high_ns? as f64));
     let text = format!("response p99 lies between {low} and {high} (99 % confidence)");
-    (p99.status == PercentileStatus::Exact).then(|| Note::new(text, Tone::Quiet))
+    (p99.status == PercentileStatus::Exact).then(|| Note::everywhere(text, Tone::Quiet))
 }
