@@ -13,7 +13,9 @@ use super::show::{conclude, show};
 use crate::command::limit::{LimitSearch, Reporting};
 use crate::command::signals::Signals;
 use crate::command::{CommandError, Copies, MessageSink, Prepared};
-use crate::experiment::limit::{Bounds, LimitKind, LimitMeasure, LimitRequest, Selection, SelectionError};
+use crate::experiment::limit::{
+    LimitKind, LimitMeasure, LimitRequest, SearchBudget, Selection, SelectionError,
+};
 use crate::generator::{preflight, reachability};
 use crate::load::Shard;
 use crate::net::address::addresses::Addresses;
@@ -117,8 +119,8 @@ fn read<Q: Quantity>(flag: &str, text: Option<&str>) -> Result<Option<Q>, Comman
     text.map(|text| Q::read(text).map_err(wrong)).transpose()
 }
 
-fn bounds(args: &LimitArgs) -> Result<Bounds, CommandError> {
-    let mut bounds = Bounds::default();
+fn bounds(args: &LimitArgs) -> Result<SearchBudget, CommandError> {
+    let mut bounds = SearchBudget::default();
     if let Some(Count(sessions)) = read("--max-sessions", args.max_sessions.as_deref())? {
         bounds.sessions = sessions;
         bounds.connections = bounds.connections.max(sessions.saturating_mul(8));
@@ -126,8 +128,8 @@ fn bounds(args: &LimitArgs) -> Result<Bounds, CommandError> {
     if let Some(Count(messages)) = read("--max-messages", args.max_messages.as_deref())? {
         bounds.messages = messages;
     }
-    if let Some(Size(octets)) = read("--max-size", args.max_size.as_deref())? {
-        bounds.message_octets = octets;
+    if let Some(Size(bytes)) = read("--max-size", args.max_size.as_deref())? {
+        bounds.message_bytes = bytes;
     }
     if let Some(Time(wait)) = read("--wait", args.wait.as_deref())? {
         bounds.wait = wait;
@@ -169,7 +171,7 @@ fn request(args: &LimitArgs, prepared: &Prepared, loopback: bool) -> Result<Limi
 }
 
 /// What will be done, in words.
-fn outline(request: &LimitRequest, bounds: &Bounds, plan: &Plan) -> String {
+fn outline(request: &LimitRequest, bounds: &SearchBudget, plan: &Plan) -> String {
     let mut text = format!(
         "smtpress limit: {} against {}, in this order:\n",
         format::counted(request.kinds.len() as u64, "limit"),
@@ -185,8 +187,8 @@ fn outline(request: &LimitRequest, bounds: &Bounds, plan: &Plan) -> String {
         format::count(bounds.sessions),
         format::count(bounds.connections),
         format::count(bounds.messages),
-        format::bytes(bounds.message_octets),
-        format::bytes(bounds.octets),
+        format::bytes(bounds.message_bytes),
+        format::bytes(bounds.bytes),
         format::duration(bounds.wait.as_nanos() as f64),
         format::duration(bounds.time.as_nanos() as f64),
     ));

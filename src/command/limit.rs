@@ -12,7 +12,8 @@ use super::prepared::Prepared;
 use super::signals::Signals;
 use crate::condition::Classifier;
 use crate::experiment::limit::{
-    self, Bounds, Ended, Finding, LimitKind, LimitRequest, Outcome, Setting, Watch,
+    self, EndReason, LimitKind, LimitObserver, LimitRequest, LimitResult, LimitSetting, SearchBudget,
+    SearchOutcome,
 };
 use crate::generator::probe::{NetworkProbes, ProbeEvent, ProbeRefusal};
 use crate::generator::{Connector, Stop, clock};
@@ -28,7 +29,7 @@ pub struct LimitSearch {
     /// The limits, with their expected values.
     pub request: LimitRequest,
     /// What the search may spend.
-    pub bounds: Bounds,
+    pub bounds: SearchBudget,
     /// How long a reply may take.
     pub patience: Duration,
     /// A recipient that the listener refuses.
@@ -65,7 +66,7 @@ impl LimitSearch {
         let silent = silence::sentence(&plan.target, silence::first_step(plan));
         let messages = reporting.messages;
         probes.on_silence(move || messages.say(&format!("smtpress: {silent}")));
-        let setting = Setting {
+        let setting = LimitSetting {
             mail: plan.mail.clone(),
             seed: plan.seed,
             run_id: plan.run_id.clone(),
@@ -92,7 +93,7 @@ impl LimitSearch {
 /// The result of what was found until now.
 fn judged(
     prepared: &Prepared,
-    outcome: Outcome,
+    outcome: SearchOutcome,
     began: Instant,
     ledger: Option<serde_json::Value>,
 ) -> RunResult {
@@ -106,48 +107,48 @@ fn judged(
         verdict: verdict(&outcome, plan),
         ledger,
     });
-    result.limits = outcome.findings.into_iter().map(Into::into).collect();
+    result.limits = outcome.results.into_iter().map(Into::into).collect();
     result
 }
 
-fn verdict(outcome: &Outcome, plan: &Plan) -> SearchVerdict {
-    let reply = |refusal: &ProbeRefusal| limit::told(refusal.step, &refusal.event, None);
+fn verdict(outcome: &SearchOutcome, plan: &Plan) -> SearchVerdict {
+    let reply = |refusal: &ProbeRefusal| limit::reply_text(refusal.step, &refusal.event, None);
     match &outcome.ended {
-        None => SearchVerdict::complete(!outcome.findings.iter().any(Finding::fails)),
-        Some(Ended::Stopped) => SearchVerdict::stopped(),
-        Some(Ended::Unserved(refusal)) => {
+        None => SearchVerdict::complete(!outcome.results.iter().any(LimitResult::fails)),
+        Some(EndReason::Stopped) => SearchVerdict::stopped(),
+        Some(EndReason::Unserved(refusal)) => {
             let silent = matches!(refusal.event, ProbeEvent::Silence);
             let hint = silent.then(|| silence::sentence(&plan.target, refusal.step));
             SearchVerdict::not_served(&reply(refusal), hint.as_deref())
         }
-        Some(Ended::Lost(after, refusal)) => SearchVerdict::listener_lost(after.name(), &reply(refusal)),
-        Some(Ended::Own(why)) => SearchVerdict::own_failure(why),
-        Some(Ended::Fault(kind, why)) => SearchVerdict::fault(kind.name(), why),
-        Some(Ended::Spent(what)) => SearchVerdict::budget_spent(what),
+        Some(EndReason::Lost(after, refusal)) => SearchVerdict::listener_lost(after.name(), &reply(refusal)),
+        Some(EndReason::Own(why)) => SearchVerdict::own_failure(why),
+        Some(EndReason::Fault(kind, why)) => SearchVerdict::fault(kind.name(), why),
+        Some(EndReason::Spent(what)) => SearchVerdict::budget_spent(what),
     }
 }
 
 /// The result while the search goes on: what `report` finds if it is cut off.
-fn so_far(prepared: &Prepared, found: &[Finding], began: Instant) -> RunResult {
-    let outcome = Outcome { findings: found.to_vec(), ended: Some(Ended::Stopped) };
+fn so_far(prepared: &Prepared, found: &[LimitResult], began: Instant) -> RunResult {
+    let outcome = SearchOutcome { results: found.to_vec(), ended: Some(EndReason::Stopped) };
     judged(prepared, outcome, began, None)
 }
 
 /// Says which limit is next, and stores what was found so far.
 struct LimitWatcher<'a> {
     narration: &'a MessageSink,
-    found: Vec<Finding>,
-    keep: &'a dyn Fn(&[Finding]) -> Result<(), RunDirError>,
+    found: Vec<LimitResult>,
+    keep: &'a dyn Fn(&[LimitResult]) -> Result<(), RunDirError>,
     stop: watch::Receiver<Stop>,
 }
 
-impl Watch for LimitWatcher<'_> {
-    fn begins(&mut self, kind: LimitKind, index: usize, count: usize) {
+impl LimitObserver for LimitWatcher<'_> {
+    fn starts(&mut self, kind: LimitKind, index: usize, count: usize) {
         self.narration.say(&format!("  [{}/{count}] {}: {} ...", index + 1, kind.name(), kind.how()));
     }
 
-    fn found(&mut self, finding: &Finding) {
-        self.found.push(finding.clone());
+    fn measured(&mut self, result: &LimitResult) {
+        self.found.push(result.clone());
         // A full disk is reported at the end, when the result is stored.
         (self.keep)(&self.found).ok();
     }

@@ -3,5 +3,4 @@
 pub mod bracket;
 pub mod capacity;
 pub mod limit;
-pub mod search;
 pub mod selftest;

@@ -13,7 +13,7 @@
 //! - For the same reason an upper bound is asked again at the end until its bad trials exceed the good ones by
 //!   [`DOUBT`]: one listener that was disturbed twice must not set the answer far too low.
 //! - Where several goals want a trial, that at the lowest load is made (RFC 9971: lower loads first), and counts for all.
-//! - A trial that our own side spoilt says nothing about the listener. After [`TRIES`] of them at a load the generator can
+//! - A trial that this machine spoilt says nothing about the listener. After [`TRIES`] of them at a load the generator can
 //!   do no more, and the load bounds the search without being an upper bound.
 
 use serde::{Deserialize, Serialize};
@@ -23,7 +23,7 @@ use crate::experiment::bracket::{Bracket, Steps};
 
 /// By how many trials the bad ones exceed the good ones at an upper bound that is no longer doubted.
 pub const DOUBT: f64 = 4.0;
-/// So many trials that our own side spoilt are made at a load, before it counts as beyond the generator.
+/// So many trials that this machine spoilt are made at a load, before it counts as beyond the generator.
 pub const TRIES: usize = 3;
 /// The most trials at a load.
 const MOST_AT_LOAD: usize = 12;
@@ -64,7 +64,7 @@ pub struct TrialResult {
     pub load: f64,
     /// Its intended length, in seconds.
     pub seconds: f64,
-    /// What it says about each goal; nothing if our own side spoilt it.
+    /// What it says about each goal; nothing if this machine spoilt it.
     pub judged: Option<Vec<TrialVerdict>>,
 }
 
@@ -156,7 +156,7 @@ struct LoadTrials {
     load: f64,
     sums: Sums,
     trials: usize,
-    /// Trials that our own side spoilt.
+    /// Trials that this machine spoilt.
     spoilt: usize,
     /// A trial of the confirming length was good.
     confirmed: bool,
@@ -182,7 +182,7 @@ enum Wish {
 }
 
 impl Controller {
-    /// A search that has not begun.
+    /// A new search.
     pub fn new(rules: SearchRules) -> Controller {
         Controller { rules, trials: Vec::new() }
     }

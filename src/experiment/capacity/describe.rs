@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::record::{SearchState, TrialCondition, TrialRecord};
 use super::search_plan::CapacityPlan;
 
-/// Shares of a capacity at which its latency is told.
+/// Shares of a capacity at which its latency is reported.
 const SHARES: [f64; 3] = [0.1, 0.5, 0.9];
 /// A trial stands for a share if its load is no further from it than this factor.
 const NEAR: f64 = 1.5;

@@ -116,7 +116,7 @@ pub struct SearchState {
 pub const VERSION: u32 = 1;
 
 impl SearchState {
-    /// A search that has not begun.
+    /// A new search.
     pub fn new(controller: Controller, profile_sha256: String, run_id: String) -> SearchState {
         let (records, elapsed_s, base_ns) = (Vec::new(), 0.0, None);
         SearchState { version: VERSION, profile_sha256, run_id, controller, records, elapsed_s, base_ns }
@@ -136,7 +136,7 @@ fn info(phase: &Phase) -> PhaseInfo {
         name: phase.name.clone(),
         warmup: false,
         unit: phase.unit.as_str(),
-        // Little's law is for runs that are told in full.
+        // Little's law is for runs that are reported in full.
         steady: false,
         sheds: phase.on_saturation == OnSaturation::Drop,
         paced: phase.connect_rate.is_some(),

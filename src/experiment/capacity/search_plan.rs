@@ -20,7 +20,7 @@ pub enum Knob {
     Rate,
     /// Sessions at a time.
     Sessions,
-    /// Octets of a message.
+    /// Bytes of a message.
     Size,
 }
 

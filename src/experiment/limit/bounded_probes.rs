@@ -1,5 +1,5 @@
-//! The sessions of a search: each that was opened is closed, and its close seen, whatever way a search ends (M29b); and
-//! no wait goes beyond the time that the search has.
+//! The probes of a search within its time: each session that was opened is closed however the search ends (M29b), and no
+//! wait lasts longer than the search.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -16,15 +16,15 @@ const LAST_CLOSE: Duration = Duration::from_secs(1);
 /// All sessions of a search.
 pub(super) struct BoundedProbes<'a> {
     probes: &'a mut dyn Probes,
-    /// Sessions that were opened and not left.
+    /// Sessions that were opened and not closed.
     open: BTreeSet<Probe>,
-    /// When the time of the search is over.
+    /// The end of the search.
     deadline: Duration,
-    /// How long the listener may take to close a session that was left.
+    /// How long the listener may take to close a session after us.
     close_within: Duration,
-    /// A wait was cut short by the deadline: what was heard in it says nothing about the listener.
+    /// The deadline cut a wait short: what came in it says nothing about the listener.
     cut_short: bool,
-    /// When a session was last left, and how many were left whose close was not seen.
+    /// When a session was last closed, and how many closes of the listener were not seen.
     left_at: Duration,
     unseen: u64,
 }
@@ -52,17 +52,17 @@ impl<'a> BoundedProbes<'a> {
         self.deadline.saturating_sub(self.probes.now())
     }
 
-    /// Whether a wait was cut short since this was asked last.
+    /// Whether a wait was cut short since the last call.
     pub(super) fn was_cut_short(&mut self) -> bool {
         std::mem::take(&mut self.cut_short)
     }
 
-    /// When a session was last left.
+    /// When a session was last closed.
     pub(super) fn left_at(&self) -> Duration {
         self.left_at
     }
 
-    /// How many sessions were left whose close was not seen, since this was asked last.
+    /// How many closes of the listener were not seen since the last call.
     pub(super) fn unseen(&mut self) -> u64 {
         std::mem::take(&mut self.unseen)
     }
@@ -117,22 +117,22 @@ impl<'a> BoundedProbes<'a> {
         self.probes.offer(session)
     }
 
-    pub(super) fn send(&mut self, session: Probe, octets: &[u8]) {
-        self.probes.send(session, octets);
+    pub(super) fn send(&mut self, session: Probe, bytes: &[u8]) {
+        self.probes.send(session, bytes);
     }
 
     pub(super) fn receive(&mut self, session: Probe, within: Duration) -> ProbeOutcome {
         let left = self.left();
-        let met = self.probes.receive(session, within.min(left));
-        // Only a silence is shorter than it would have been.
-        if matches!(met.event, ProbeEvent::Silence) && within > left {
+        let outcome = self.probes.receive(session, within.min(left));
+        // Only a silence would have been longer.
+        if matches!(outcome.event, ProbeEvent::Silence) && within > left {
             self.cut_short = true;
         }
-        met
+        outcome
     }
 
-    pub(super) fn exchange(&mut self, session: Probe, octets: &[u8], within: Duration) -> ProbeOutcome {
-        self.send(session, octets);
+    pub(super) fn exchange(&mut self, session: Probe, bytes: &[u8], within: Duration) -> ProbeOutcome {
+        self.send(session, bytes);
         self.receive(session, within)
     }
 

@@ -10,7 +10,7 @@ use LimitKind::*;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LimitKind {
     /// A rule of the protocol that is broken on purpose.
-    Rule(Rule),
+    Rule(ProtocolRule),
     /// Messages of one session.
     MessagesPerSession,
     /// Bytes of all messages of one session.
@@ -41,7 +41,7 @@ pub enum LimitKind {
 
 /// A rule of the order of commands, or of their form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Rule {
+pub enum ProtocolRule {
     /// DATA without a recipient.
     DataBeforeRcpt,
     /// RCPT without a transaction.
@@ -177,7 +177,7 @@ const fn row(
     Row { kind, name, measure, unit, how, applies: Applies::Always }
 }
 
-const fn rule(rule: Rule, name: &'static str, how: &'static str) -> Row {
+const fn rule(rule: ProtocolRule, name: &'static str, how: &'static str) -> Row {
     row(Rule(rule), name, LimitMeasure::Rule, "reply", how)
 }
 
@@ -211,16 +211,16 @@ impl Row {
 /// what it may hold against the client, and the long waits last. The name is that of the condition that shows the limit;
 /// behind a dot stands which kind it is.
 const TABLE: &[Row] = &[
-    rule(Rule::DataBeforeRcpt, "rule.data-before-rcpt", "DATA before any RCPT"),
-    rule(Rule::RcptBeforeMail, "rule.rcpt-before-mail", "RCPT before MAIL"),
-    rule(Rule::MailBeforeHello, "rule.mail-before-hello", "MAIL before HELO or EHLO"),
-    rule(Rule::MailTwice, "rule.mail-twice", "MAIL within a transaction"),
-    rule(Rule::HelloWithoutName, "rule.hello-without-name", "EHLO without a name"),
-    rule(Rule::HelloTooLong, "rule.hello-too-long", "EHLO with a name of 300 bytes"),
-    rule(Rule::AuthTwice, "rule.auth-twice", "AUTH after a login").only(Applies::LoggedIn),
-    rule(Rule::StarttlsTwice, "rule.starttls-twice", "STARTTLS within TLS").only(Applies::Encrypted),
-    rule(Rule::UnknownCommand, "rule.unknown-command", "a command that does not exist"),
-    rule(Rule::Pipelining, "rule.pipelining", "MAIL, RCPT, DATA in one write"),
+    rule(ProtocolRule::DataBeforeRcpt, "rule.data-before-rcpt", "DATA before any RCPT"),
+    rule(ProtocolRule::RcptBeforeMail, "rule.rcpt-before-mail", "RCPT before MAIL"),
+    rule(ProtocolRule::MailBeforeHello, "rule.mail-before-hello", "MAIL before HELO or EHLO"),
+    rule(ProtocolRule::MailTwice, "rule.mail-twice", "MAIL within a transaction"),
+    rule(ProtocolRule::HelloWithoutName, "rule.hello-without-name", "EHLO without a name"),
+    rule(ProtocolRule::HelloTooLong, "rule.hello-too-long", "EHLO with a name of 300 bytes"),
+    rule(ProtocolRule::AuthTwice, "rule.auth-twice", "AUTH after a login").only(Applies::LoggedIn),
+    rule(ProtocolRule::StarttlsTwice, "rule.starttls-twice", "STARTTLS within TLS").only(Applies::Encrypted),
+    rule(ProtocolRule::UnknownCommand, "rule.unknown-command", "a command that does not exist"),
+    rule(ProtocolRule::Pipelining, "rule.pipelining", "MAIL, RCPT, DATA in one write"),
     count(
         MessagesPerSession,
         "too-many-messages-per-session",

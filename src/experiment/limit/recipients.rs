@@ -1,103 +1,103 @@
 //! The limit on recipients of a message: RCPT after RCPT, until one is refused, and what becomes of the others. Where none
 //! is refused the whole message decides: the limit may be enforced at DATA, or at the final dot.
 
-use super::field::{Field, Found, Halt, unreadable};
-use super::finding::Finding;
 use super::kind::LimitKind;
-use super::looks::{Look, MOST, bound, look};
-use crate::experiment::search::Search;
+use super::prober::{Halt, Probed, Prober, unreadable};
+use super::repeats::{MOST, Repeat, bound, repeat};
+use super::result::LimitResult;
+use super::value_search::ValueSearch;
 use crate::generator::probe::{Probe, ProbeOutcome};
 use crate::smtp::Step;
 
-/// Recipients of a message.
-pub(super) fn find(field: &mut Field<'_>, kind: LimitKind, finding: &mut Finding) -> Found<()> {
-    let most = bound(finding.expected, field.setting.bounds.messages, MOST);
-    look(field, kind, finding, |field, finding, first| {
-        let (session, served, refused) = envelope(field, most)?;
-        let Some(met) = refused else {
-            field.leave(session);
-            return later(field, finding, most, first);
+/// Measures the recipients of a message.
+pub(super) fn find(prober: &mut Prober<'_>, kind: LimitKind, result: &mut LimitResult) -> Probed<()> {
+    let most = bound(result.expected, prober.setting.bounds.messages, MOST);
+    repeat(prober, kind, result, |prober, result, first| {
+        let (session, served, refused) = envelope(prober, most)?;
+        let Some(outcome) = refused else {
+            prober.leave(session);
+            return later(prober, result, most, first);
         };
         if first {
-            field.shown(finding, Step::Rcpt, &met.event, session);
-            if finding.closed == Some(false) {
-                let sent = field.finish_message(session).is_ok();
-                finding.remark(match sent {
-                    true => "the message went to those that were accepted",
-                    false => "the message went to nobody, although some were accepted",
+            prober.shown(result, Step::Rcpt, &outcome.event, session);
+            if result.closed == Some(false) {
+                let sent = prober.finish_message(session).is_ok();
+                result.remark(match sent {
+                    true => "the message was accepted for the recipients that were",
+                    false => "the message was accepted for no recipient, although some recipients were",
                 });
-                finding.inside_alive = Some(sent && field.is_alive(session));
+                result.inside_alive = Some(sent && prober.is_alive(session));
             }
         }
-        field.leave(session);
-        Ok(Look { served, bit: true })
+        prober.leave(session);
+        Ok(Repeat { served, refused: true })
     })
 }
 
-/// A session with MAIL and as many RCPT as are accepted, at most `most`; how the next was refused.
-fn envelope(field: &mut Field<'_>, most: u64) -> Found<(Probe, u64, Option<ProbeOutcome>)> {
-    let session = field.enter()?;
-    let mailer = field.mailer(None, u32::try_from(most).unwrap_or(u32::MAX));
-    let letter = field.letter(&mailer);
-    let met = field.mail(session, &letter);
-    if met.code() / 100 != 2 {
-        return Err(Halt::Failed(Step::Mail, Box::new(met)));
+/// Opens a session with MAIL and as many RCPT as are accepted, at most `most`; returns how the next was refused.
+fn envelope(prober: &mut Prober<'_>, most: u64) -> Probed<(Probe, u64, Option<ProbeOutcome>)> {
+    let session = prober.enter()?;
+    let mailer = prober.mailer(None, u32::try_from(most).unwrap_or(u32::MAX));
+    let letter = prober.letter(&mailer);
+    let outcome = prober.mail(session, &letter);
+    if outcome.code() / 100 != 2 {
+        return Err(Halt::Failed(Step::Mail, Box::new(outcome)));
     }
     for (served, recipient) in (0..most).zip(&letter.recipients) {
-        field.afford()?;
-        let met = field.rcpt(session, &letter, recipient);
-        if met.code() / 100 == 2 {
+        prober.afford()?;
+        let outcome = prober.rcpt(session, &letter, recipient);
+        if outcome.code() / 100 == 2 {
             continue;
         }
-        unreadable(&met)?;
+        unreadable(&outcome)?;
         if served == 0 {
-            return Err(Halt::Failed(Step::Rcpt, Box::new(met)));
+            return Err(Halt::Failed(Step::Rcpt, Box::new(outcome)));
         }
-        return Ok((session, served, Some(met)));
+        return Ok((session, served, Some(outcome)));
     }
     Ok((session, most, None))
 }
 
-/// The limit as it shows after RCPT: the largest number of recipients with which a message is accepted.
-fn later(field: &mut Field<'_>, finding: &mut Finding, most: u64, first: bool) -> Found<Look> {
-    let mut search = Search::new(1, most, None);
+/// The limit if it is enforced after RCPT: the most recipients with which a message is accepted.
+fn later(prober: &mut Prober<'_>, result: &mut LimitResult, most: u64, first: bool) -> Probed<Repeat> {
+    let mut search = ValueSearch::new(1, most, None);
     // The largest first: where it is accepted nothing is to be searched.
     let mut next = Some(most);
     let mut shown = None;
     while let Some(count) = next {
-        finding.trials += 1;
-        let (session, accepted, refused) = envelope(field, count)?;
+        result.trials += 1;
+        let (session, accepted, refused) = envelope(prober, count)?;
         let came = match refused {
-            Some(met) => Err((Step::Rcpt, met)),
-            None => field.finish_message(session),
+            Some(outcome) => Err((Step::Rcpt, outcome)),
+            None => prober.finish_message(session),
         };
         search.tell(count, came.is_ok() && accepted == count);
-        if let Err((step, met)) = came {
-            unreadable(&met)?;
+        if let Err((step, outcome)) = came {
+            unreadable(&outcome)?;
             if count == 1 {
-                return Err(Halt::Failed(step, Box::new(met)));
+                return Err(Halt::Failed(step, Box::new(outcome)));
             }
             if first {
-                field.shown(finding, step, &met.event, session);
+                prober.shown(result, step, &outcome.event, session);
             }
             shown = Some(step);
         }
-        field.leave(session);
+        prober.leave(session);
         next = search.next();
     }
     match (search.found(), shown) {
         (Some(served), Some(step)) => {
-            finding.remark(format!("every recipient was accepted at RCPT: the limit is enforced at {step}"));
-            Ok(Look { served, bit: true })
+            result.remark(format!("every recipient was accepted at RCPT: the limit is enforced at {step}"));
+            Ok(Repeat { served, refused: true })
         }
-        (None, Some(_)) => Err(Halt::Foreign("its answers contradict each other".to_owned())),
+        (None, Some(_)) => Err(Halt::NotMeasurable("the replies contradict each other".to_owned())),
         _ => {
             if first {
-                finding.remark(
+                result.remark(
                     "a message to all of them was accepted; whether each of them gets it does not show in the dialogue",
                 );
             }
-            Ok(Look { served: most, bit: false })
+            Ok(Repeat { served: most, refused: false })
         }
     }
 }

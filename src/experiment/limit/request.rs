@@ -91,7 +91,7 @@ impl Selection<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::experiment::limit::kind::{Mistake, Rule, SessionScope};
+    use crate::experiment::limit::kind::{Mistake, ProtocolRule, SessionScope};
 
     fn names(list: &[&str]) -> Vec<String> {
         list.iter().map(|name| (*name).to_owned()).collect()
@@ -138,7 +138,7 @@ mod tests {
     fn names_and_families_are_found_and_left_out_wherever_the_target_is() {
         assert_eq!(found(&["too-many-auth-failures"], &[], &[LISTENER]), Ok(vec![LOGIN]));
         let rules = found(&["rule"], &["rule.auth-twice"], &[]).unwrap();
-        assert!(rules.len() == 9 && !rules.contains(&LimitKind::Rule(Rule::AuthTwice)));
+        assert!(rules.len() == 9 && !rules.contains(&LimitKind::Rule(ProtocolRule::AuthTwice)));
         assert_eq!(found(&["rule"], &["rule"], &[]), Err(SelectionError::Nothing));
         assert_eq!(found(&["rules"], &[], &[]), Err(SelectionError::UnknownToFind("rules".to_owned())));
         assert_eq!(found(&[], &["all"], &[]), Err(SelectionError::UnknownToSkip("all".to_owned())));

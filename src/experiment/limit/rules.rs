@@ -1,172 +1,184 @@
-//! The order of commands and their form: what a listener answers to what it should not take, against RFC 5321 and against
-//! the codes of Cisco's list.
+//! The order of commands and their form: how a listener answers what it should refuse, by RFC 5321 and by the codes of
+//! Cisco's list.
 
-use super::field::{Field, Found, Halt, Letter};
-use super::finding::{Finding, Verdict};
-use super::kind::Rule;
+use super::kind::ProtocolRule;
+use super::prober::{Halt, Letter, Probed, Prober};
+use super::result::{LimitResult, LimitVerdict};
 use crate::condition::Condition;
 use crate::condition::cisco;
 use crate::generator::probe::{Probe, ProbeEvent, ProbeOutcome};
 use crate::smtp::Step;
 use crate::smtp::command;
 
-/// What is right.
+/// The answer that is right.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Right {
+enum Requirement {
     /// A permanent refusal: 5yz.
     Refused,
     /// Either.
     Any,
-    /// Not refused.
+    /// No refusal.
     Taken,
 }
 
-/// One rule.
-pub(super) fn find(field: &mut Field<'_>, rule: Rule, finding: &mut Finding) -> Found<()> {
-    finding.trials = 1;
-    (finding.looked, finding.repeats) = (1, 1);
-    if rule == Rule::Pipelining {
-        return pipelining(field, finding);
+/// Measures one rule.
+pub(super) fn find(prober: &mut Prober<'_>, rule: ProtocolRule, result: &mut LimitResult) -> Probed<()> {
+    result.trials = 1;
+    (result.looked, result.repeats) = (1, 1);
+    if rule == ProtocolRule::Pipelining {
+        return pipelining(prober, result);
     }
-    let (session, step, met) = broken(field, rule)?;
+    let (session, step, outcome) = broken(prober, rule)?;
     let (right, meant, source) = match rule {
-        Rule::HelloWithoutName => (Right::Refused, Condition::SyntaxError, "RFC 5321 4.1.1.1"),
-        Rule::HelloTooLong => (Right::Any, Condition::SyntaxError, "RFC 5321 4.5.3.1.2"),
-        Rule::UnknownCommand => (Right::Refused, Condition::UnrecognizedCommand, "RFC 5321 4.2.4"),
-        Rule::AuthTwice => (Right::Refused, Condition::BadSequence, "RFC 4954 4"),
-        Rule::StarttlsTwice => (Right::Refused, Condition::BadSequence, "RFC 3207 4.2"),
-        // RFC 5321 4.1.1.1 lets a server take mail without a hello.
-        Rule::MailBeforeHello => (Right::Any, Condition::BadSequence, "RFC 5321 4.1.1.1"),
-        Rule::DataBeforeRcpt | Rule::RcptBeforeMail | Rule::MailTwice | Rule::Pipelining => {
-            (Right::Refused, Condition::BadSequence, "RFC 5321 4.1.4")
+        ProtocolRule::HelloWithoutName => (Requirement::Refused, Condition::SyntaxError, "RFC 5321 4.1.1.1"),
+        ProtocolRule::HelloTooLong => (Requirement::Any, Condition::SyntaxError, "RFC 5321 4.5.3.1.2"),
+        ProtocolRule::UnknownCommand => {
+            (Requirement::Refused, Condition::UnrecognizedCommand, "RFC 5321 4.2.4")
         }
+        ProtocolRule::AuthTwice => (Requirement::Refused, Condition::BadSequence, "RFC 4954 4"),
+        ProtocolRule::StarttlsTwice => (Requirement::Refused, Condition::BadSequence, "RFC 3207 4.2"),
+        // RFC 5321 4.1.1.1 lets a server take mail without a hello.
+        ProtocolRule::MailBeforeHello => (Requirement::Any, Condition::BadSequence, "RFC 5321 4.1.1.1"),
+        ProtocolRule::DataBeforeRcpt
+        | ProtocolRule::RcptBeforeMail
+        | ProtocolRule::MailTwice
+        | ProtocolRule::Pipelining => (Requirement::Refused, Condition::BadSequence, "RFC 5321 4.1.4"),
     };
-    conclude(field, finding, session, step, &met, right);
+    conclude(prober, result, session, step, &outcome, right);
     let codes = cisco_codes(meant);
-    if !codes.is_empty() && met.code() / 100 == 5 {
-        let same = codes.contains(&met.code());
+    if !codes.is_empty() && outcome.code() / 100 == 5 {
+        let same = codes.contains(&outcome.code());
         let list = codes.iter().map(u16::to_string).collect::<Vec<_>>().join(", ");
-        finding.remark(format!("{}Cisco's list has {list} for it", if same { "" } else { "differs: " }));
+        result.remark(format!("{}Cisco's list has {list} for it", if same { "" } else { "differs: " }));
     }
-    finding.remark(source);
-    field.leave(session);
+    result.remark(source);
+    prober.leave(session);
     Ok(())
 }
 
-/// Breaks a rule; what was met.
-fn broken(field: &mut Field<'_>, rule: Rule) -> Found<(Probe, Step, ProbeOutcome)> {
-    let mailer = field.mailer(None, 1);
-    let letter = field.letter(&mailer).with_data();
-    let script = &field.setting.script;
+/// Breaks a rule; returns the answer.
+fn broken(prober: &mut Prober<'_>, rule: ProtocolRule) -> Probed<(Probe, Step, ProbeOutcome)> {
+    let mailer = prober.mailer(None, 1);
+    let letter = prober.letter(&mailer).with_data();
+    let script = &prober.setting.script;
     let hello = command::hello_verb(script.protocol, script.hello);
-    let bare = matches!(rule, Rule::MailBeforeHello | Rule::HelloWithoutName | Rule::HelloTooLong);
-    let session = if bare { field.enter_bare()? } else { field.enter()? };
+    let bare = matches!(
+        rule,
+        ProtocolRule::MailBeforeHello | ProtocolRule::HelloWithoutName | ProtocolRule::HelloTooLong
+    );
+    let session = if bare { prober.enter_bare()? } else { prober.enter()? };
     let (step, line) = match rule {
-        Rule::DataBeforeRcpt => {
-            begin(field, session, &letter)?;
+        ProtocolRule::DataBeforeRcpt => {
+            begin(prober, session, &letter)?;
             (Step::Data, "DATA".to_owned())
         }
-        Rule::RcptBeforeMail => {
+        ProtocolRule::RcptBeforeMail => {
             let recipient = letter.recipients.first().map_or("", |to| to);
-            let met = field.rcpt(session, &letter, recipient);
-            return Ok((session, Step::Rcpt, met));
+            let outcome = prober.rcpt(session, &letter, recipient);
+            return Ok((session, Step::Rcpt, outcome));
         }
-        Rule::MailBeforeHello => {
-            let met = field.mail(session, &letter);
-            return Ok((session, Step::Mail, met));
+        ProtocolRule::MailBeforeHello => {
+            let outcome = prober.mail(session, &letter);
+            return Ok((session, Step::Mail, outcome));
         }
-        Rule::MailTwice => {
-            begin(field, session, &letter)?;
-            let met = field.mail(session, &letter);
-            return Ok((session, Step::Mail, met));
+        ProtocolRule::MailTwice => {
+            begin(prober, session, &letter)?;
+            let outcome = prober.mail(session, &letter);
+            return Ok((session, Step::Mail, outcome));
         }
-        Rule::HelloWithoutName => (Step::Hello, hello.to_owned()),
-        Rule::HelloTooLong => {
-            // Labels of at most 63 octets, so that only the whole is too long (255).
+        ProtocolRule::HelloWithoutName => (Step::Hello, hello.to_owned()),
+        ProtocolRule::HelloTooLong => {
+            // Labels of at most 63 bytes, so that only the whole is too long (255).
             (Step::Hello, format!("{hello} {}example", "long-name-of-a-client.".repeat(14)))
         }
-        Rule::AuthTwice => {
-            if !field.setting.logged_in {
-                return Err(Halt::Foreign("nobody logs in: give --auth and its flags".to_owned()));
+        ProtocolRule::AuthTwice => {
+            if !prober.setting.logged_in {
+                return Err(Halt::NotMeasurable(
+                    "the sessions do not log in: give --auth and its flags".to_owned(),
+                ));
             }
             (Step::Auth, "AUTH PLAIN AGEAYg==".to_owned())
         }
-        Rule::StarttlsTwice => {
-            if !field.is_encrypted() {
-                return Err(Halt::Foreign("the sessions are not encrypted: give --tls starttls".to_owned()));
+        ProtocolRule::StarttlsTwice => {
+            if !prober.is_encrypted() {
+                return Err(Halt::NotMeasurable(
+                    "the sessions are not encrypted: give --tls starttls".to_owned(),
+                ));
             }
             (Step::Starttls, "STARTTLS".to_owned())
         }
-        Rule::UnknownCommand | Rule::Pipelining => (Step::Command, "XYZZY plugh".to_owned()),
+        ProtocolRule::UnknownCommand | ProtocolRule::Pipelining => (Step::Command, "XYZZY plugh".to_owned()),
     };
-    let met = field.ask(session, &line);
-    Ok((session, step, met))
+    let outcome = prober.ask(session, &line);
+    Ok((session, step, outcome))
 }
 
 /// Begins a transaction, which has to be accepted.
-fn begin(field: &mut Field<'_>, session: Probe, letter: &Letter) -> Found<()> {
-    let met = field.mail(session, letter);
-    if met.code() / 100 == 2 { Ok(()) } else { Err(Halt::Failed(Step::Mail, Box::new(met))) }
+fn begin(prober: &mut Prober<'_>, session: Probe, letter: &Letter) -> Probed<()> {
+    let outcome = prober.mail(session, letter);
+    if outcome.code() / 100 == 2 { Ok(()) } else { Err(Halt::Failed(Step::Mail, Box::new(outcome))) }
 }
 
 fn conclude(
-    field: &mut Field<'_>,
-    finding: &mut Finding,
+    prober: &mut Prober<'_>,
+    result: &mut LimitResult,
     session: Probe,
     step: Step,
-    met: &ProbeOutcome,
-    right: Right,
+    outcome: &ProbeOutcome,
+    right: Requirement,
 ) {
-    field.shown(finding, step, &met.event, session);
-    let code = u64::from(met.code());
-    finding.exactly(code);
-    finding.verdict = match (&met.event, right) {
-        (ProbeEvent::Reply(reply), Right::Refused) if reply.code / 100 == 5 => Verdict::Found,
-        (ProbeEvent::Reply(reply), Right::Taken) if matches!(reply.code / 100, 2 | 3) => Verdict::Found,
-        (ProbeEvent::Reply(_), Right::Any) => Verdict::Found,
-        _ => Verdict::Differs,
+    prober.shown(result, step, &outcome.event, session);
+    let code = u64::from(outcome.code());
+    result.exactly(code);
+    result.verdict = match (&outcome.event, right) {
+        (ProbeEvent::Reply(reply), Requirement::Refused) if reply.code / 100 == 5 => LimitVerdict::Found,
+        (ProbeEvent::Reply(reply), Requirement::Taken) if matches!(reply.code / 100, 2 | 3) => {
+            LimitVerdict::Found
+        }
+        (ProbeEvent::Reply(_), Requirement::Any) => LimitVerdict::Found,
+        _ => LimitVerdict::Differs,
     };
-    if finding.verdict == Verdict::Differs && right == Right::Refused {
-        finding.remark("a 5yz is right here");
+    if result.verdict == LimitVerdict::Differs && right == Requirement::Refused {
+        result.remark("a 5yz is right here");
     }
-    if finding.expected.is_some_and(|expected| expected != code) {
-        finding.verdict = Verdict::Differs;
-    } else if finding.expected.is_some() {
-        finding.verdict = Verdict::AsExpected;
+    if result.expected.is_some_and(|expected| expected != code) {
+        result.verdict = LimitVerdict::Differs;
+    } else if result.expected.is_some() {
+        result.verdict = LimitVerdict::AsExpected;
     }
 }
 
 /// MAIL, RCPT and DATA in one write: each is answered, in order, whether or not PIPELINING is offered.
-fn pipelining(field: &mut Field<'_>, finding: &mut Finding) -> Found<()> {
-    let mailer = field.mailer(None, 1);
-    let letter = field.letter(&mailer).with_data();
-    let session = field.enter()?;
-    let offer = field.probes.offer(session);
-    field.probes.send(session, &field.group(session, &letter));
-    let patience = field.setting.patience;
-    let mut last = (Step::Mail, field.probes.receive(session, patience));
+fn pipelining(prober: &mut Prober<'_>, result: &mut LimitResult) -> Probed<()> {
+    let mailer = prober.mailer(None, 1);
+    let letter = prober.letter(&mailer).with_data();
+    let session = prober.enter()?;
+    let offer = prober.probes.offer(session);
+    prober.probes.send(session, &prober.group(session, &letter));
+    let patience = prober.setting.patience;
+    let mut last = (Step::Mail, prober.probes.receive(session, patience));
     for step in [Step::Rcpt, Step::Data] {
         if last.1.code() / 100 == 2 {
-            last = (step, field.probes.receive(session, patience));
+            last = (step, prober.probes.receive(session, patience));
         }
     }
     if matches!(last.1.code() / 100, 4 | 5) {
-        // One that is refused by itself as well is not refused for the group.
-        let control = field.enter()?;
-        let one_by_one = field.envelope(control, &letter);
-        field.leave(control);
-        one_by_one.map_err(|(step, met)| Halt::Failed(step, Box::new(met)))?;
+        // A command that is also refused by itself is not refused because of the group.
+        let control = prober.enter()?;
+        let one_by_one = prober.envelope(control, &letter);
+        prober.leave(control);
+        one_by_one.map_err(|(step, outcome)| Halt::Failed(step, Box::new(outcome)))?;
     }
-    finding.remark(if offer.pipelining { "PIPELINING is offered" } else { "PIPELINING is not offered" });
-    let right = if offer.pipelining { Right::Taken } else { Right::Any };
-    conclude(field, finding, session, last.0, &last.1, right);
+    result.remark(if offer.pipelining { "PIPELINING is offered" } else { "PIPELINING is not offered" });
+    let right = if offer.pipelining { Requirement::Taken } else { Requirement::Any };
+    conclude(prober, result, session, last.0, &last.1, right);
     if last.1.code() == 354 {
-        let met = field.probes.exchange(session, &letter.content, patience);
-        if met.code() / 100 != 2 {
-            finding.remark("the message behind it was not accepted");
+        let outcome = prober.probes.exchange(session, &letter.content, patience);
+        if outcome.code() / 100 != 2 {
+            result.remark("the message after it was not accepted");
         }
     }
-    field.leave(session);
+    prober.leave(session);
     Ok(())
 }
 

@@ -1,155 +1,162 @@
-//! Limits of a session on its messages and on their bytes: message after message, until one is not taken.
+//! Limits of a session on its messages and on their bytes: message after message, until one is not accepted.
 //!
 //! # Decisions
-//! - A session that takes so many messages and no more may count messages or bytes, and its reply may name either or
-//!   nothing. Which one it is is shown by messages of another size: the quantity that stays the same is the limit.
+//! - The listener may count messages or bytes, and its reply may name either or nothing. Messages of another size show which:
+//!   the quantity that stays the same is the limit.
 
-use super::field::{Field, Found, Halt, unreadable};
-use super::finding::{Finding, Verdict};
 use super::kind::LimitKind;
-use super::looks::{Look, MOST, bound, look, settle};
-use crate::experiment::search::Search;
+use super::prober::{Halt, Probed, Prober, unreadable};
+use super::repeats::{MOST, Repeat, bound, repeat, settle};
+use super::result::{LimitResult, LimitVerdict};
+use super::value_search::ValueSearch;
 use crate::generator::probe::{Probe, ProbeOutcome};
 use crate::smtp::Step;
 
 /// The sizes of the messages that fill a session, in bytes: the largest of which the first is taken.
 const PIECES: [u64; 4] = [64 << 10, 8 << 10, 2 << 10, 0];
 
-/// Messages that were taken in a session, how the next one was not, and the session.
-type Filled = (u64, Option<(Step, ProbeOutcome)>, Probe);
+/// Messages that were accepted in a session, how the next one was refused, and the session.
+type FilledSession = (u64, Option<(Step, ProbeOutcome)>, Probe);
 
-/// Sends messages of one size until one is not taken, or so many were.
-fn filled(field: &mut Field<'_>, size: u64, most: u64) -> Found<Filled> {
-    let mailer = field.mailer(Some(size), 1);
-    let session = field.enter()?;
+/// Sends messages of one size until one is not accepted, or `most` were.
+fn filled(prober: &mut Prober<'_>, size: u64, most: u64) -> Probed<FilledSession> {
+    let mailer = prober.mailer(Some(size), 1);
+    let session = prober.enter()?;
     for served in 0..most {
-        field.afford()?;
-        let letter = field.letter(&mailer);
-        if let Err((step, met)) = field.send(session, &letter) {
-            unreadable(&met)?;
-            return Ok((served, Some((step, met)), session));
+        prober.afford()?;
+        let letter = prober.letter(&mailer);
+        if let Err((step, outcome)) = prober.send(session, &letter) {
+            unreadable(&outcome)?;
+            return Ok((served, Some((step, outcome)), session));
         }
     }
     Ok((most, None, session))
 }
 
-/// Messages of a session.
-pub(super) fn messages(field: &mut Field<'_>, kind: LimitKind, finding: &mut Finding) -> Found<()> {
-    let most = bound(finding.expected, field.setting.bounds.messages, MOST);
-    let least = field.mailer(None, 1).minimum();
-    look(field, kind, finding, |field, finding, first| {
-        let (served, refused, session) = filled(field, least, most)?;
-        if let (true, Some((step, met))) = (first, &refused) {
-            shown(field, finding, session, *step, met, served)?;
+/// Measures the messages of a session.
+pub(super) fn messages(prober: &mut Prober<'_>, kind: LimitKind, result: &mut LimitResult) -> Probed<()> {
+    let most = bound(result.expected, prober.setting.bounds.messages, MOST);
+    let least = prober.mailer(None, 1).minimum();
+    repeat(prober, kind, result, |prober, result, first| {
+        let (served, refused, session) = filled(prober, least, most)?;
+        if let (true, Some((step, outcome))) = (first, &refused) {
+            shown(prober, result, session, *step, outcome, served)?;
         }
-        field.leave(session);
-        Ok(Look { served, bit: refused.is_some() })
+        prober.leave(session);
+        Ok(Repeat { served, refused: refused.is_some() })
     })?;
-    let Some(value) = finding.value.filter(|_| finding.repeats == finding.looked) else { return Ok(()) };
+    let Some(value) = result.value.filter(|_| result.repeats == result.looked) else { return Ok(()) };
     // Larger messages: a limit on bytes is met earlier.
-    let (served, refused, session) = filled(field, least.saturating_mul(2), value.saturating_add(1))?;
-    field.leave(session);
-    finding.trials += 1;
+    let (served, refused, session) = filled(prober, least.saturating_mul(2), value.saturating_add(1))?;
+    prober.leave(session);
+    result.trials += 1;
     if refused.is_some() && served < value {
-        finding.hidden(
+        result.hidden(
             value,
-            format!("of twice the size only {served} are taken: the session's bytes are limited first"),
+            format!("of twice the size only {served} are accepted: the session's bytes are limited first"),
         );
     }
     Ok(())
 }
 
-/// A message was not taken: how that showed, and whether a new session works.
+/// Enters how a message was refused, and measures whether a new session is served.
 fn shown(
-    field: &mut Field<'_>,
-    finding: &mut Finding,
+    prober: &mut Prober<'_>,
+    result: &mut LimitResult,
     session: Probe,
     step: Step,
-    met: &ProbeOutcome,
+    outcome: &ProbeOutcome,
     served: u64,
-) -> Found<()> {
+) -> Probed<()> {
     if served == 0 {
-        return Err(Halt::Failed(step, Box::new(met.clone())));
+        return Err(Halt::Failed(step, Box::new(outcome.clone())));
     }
-    field.shown(finding, step, &met.event, session);
-    field.leave(session);
-    let begun = field.probes.now();
-    match field.one_message() {
-        Ok(()) => finding.release_ms = Some((field.probes.now() - begun).as_secs_f64() * 1e3),
+    prober.shown(result, step, &outcome.event, session);
+    prober.leave(session);
+    let start = prober.probes.now();
+    match prober.one_message() {
+        Ok(()) => result.release_ms = Some((prober.probes.now() - start).as_secs_f64() * 1e3),
         Err(halt @ (Halt::Own(_) | Halt::Spent(_))) => return Err(halt),
-        Err(_) => finding.remark("a new session was not served either"),
+        Err(_) => result.remark("a new session was not served either"),
     }
     Ok(())
 }
 
 /// Whether a message of this size is served in a session of its own.
-fn is_served_alone(field: &mut Field<'_>, size: u64) -> Found<bool> {
-    let session = field.enter()?;
-    let mailer = field.mailer(Some(size), 1);
-    let letter = field.letter(&mailer);
-    let sent = field.send(session, &letter);
-    field.leave(session);
+fn is_served_alone(prober: &mut Prober<'_>, size: u64) -> Probed<bool> {
+    let session = prober.enter()?;
+    let mailer = prober.mailer(Some(size), 1);
+    let letter = prober.letter(&mailer);
+    let sent = prober.send(session, &letter);
+    prober.leave(session);
     Ok(sent.is_ok())
 }
 
-/// Bytes of a session: messages of one size until one is not taken, then the size of the last is searched to the byte.
-pub(super) fn octets(field: &mut Field<'_>, kind: LimitKind, finding: &mut Finding) -> Found<()> {
-    field.one_message()?;
-    let budget = field.setting.bounds.message_octets;
-    let most = bound(finding.expected, budget, field.setting.bounds.octets / 4);
-    let least = field.mailer(None, 1).minimum();
+/// Measures the bytes of a session: messages of one size until one is refused, then the size of the last to the byte.
+pub(super) fn bytes(prober: &mut Prober<'_>, kind: LimitKind, result: &mut LimitResult) -> Probed<()> {
+    prober.one_message()?;
+    let budget = prober.setting.bounds.message_bytes;
+    let most = bound(result.expected, budget, prober.setting.bounds.bytes / 4);
+    let least = prober.mailer(None, 1).minimum();
     // Small enough for a few, and large enough for not too many.
-    let largest = finding.expected.map_or(u64::MAX, |expected| (expected / 8).max(least));
+    let largest = result.expected.map_or(u64::MAX, |expected| (expected / 8).max(least));
     let mut filling = None;
     for piece in PIECES.map(|piece| piece.min(largest).max(least)) {
-        finding.trials += 1;
+        result.trials += 1;
         // The last message of a session is searched up to twice this size: it has to be served alone.
-        if piece > least && !is_served_alone(field, piece.saturating_mul(2).saturating_add(least))? {
+        if piece > least && !is_served_alone(prober, piece.saturating_mul(2).saturating_add(least))? {
             continue;
         }
-        let messages = (most / piece).saturating_add(1).min(field.setting.bounds.messages);
-        let (count, refused, session) = filled(field, piece, messages)?;
+        let messages = (most / piece).saturating_add(1).min(prober.setting.bounds.messages);
+        let (count, refused, session) = filled(prober, piece, messages)?;
         if count > 0 || piece == least {
             filling = Some((piece, count, refused, session));
             break;
         }
-        field.leave(session);
+        prober.leave(session);
     }
     let Some((piece, count, refused, session)) = filling else { return Ok(()) };
     let served = piece.saturating_mul(count);
-    let Some((step, met)) = refused else {
-        field.leave(session);
-        finding.unmet(served);
-        finding.judge(0);
+    let Some((step, outcome)) = refused else {
+        prober.leave(session);
+        result.not_reached(served);
+        result.judge(0);
         return Ok(());
     };
-    shown(field, finding, session, step, &met, count)?;
-    field.leave(session);
-    // Of another size: as many messages again, or as many bytes?
+    shown(prober, result, session, step, &outcome, count)?;
+    prober.leave(session);
+    // With another size: as many messages again, or as many bytes?
     let another = if piece > least.saturating_mul(2) { piece / 2 } else { piece.saturating_mul(2) };
-    let (again, refused, session) = filled(field, another, count.saturating_mul(4).saturating_add(4))?;
-    field.leave(session);
-    finding.trials += 1;
+    let (again, refused, session) = filled(prober, another, count.saturating_mul(4).saturating_add(4))?;
+    prober.leave(session);
+    result.trials += 1;
     if refused.is_none() || again == count && count > 1 {
         let remark = format!(
-            "of messages of {another} bytes as many are taken: their number is limited first, at {count}"
+            "of messages of {another} bytes as many are accepted: their number is limited first, at {count}"
         );
-        finding.hidden(served, remark);
+        result.hidden(served, remark);
         return Ok(());
     }
-    finding.between(served, served.saturating_add(piece - 1), "it was not looked for more closely");
-    closer(field, finding, piece, count, least)?;
-    settle(kind, finding, 0);
+    result.between(served, served.saturating_add(piece - 1), "it was not searched more closely");
+    closer(prober, result, piece, count, least)?;
+    settle(kind, result, 0);
     Ok(())
 }
 
 /// The largest last message of a session that is nearly full: to the byte.
-fn closer(field: &mut Field<'_>, finding: &mut Finding, piece: u64, count: u64, least: u64) -> Found<()> {
-    // One message is left out, so that the last is never too small to be one.
+fn closer(
+    prober: &mut Prober<'_>,
+    result: &mut LimitResult,
+    piece: u64,
+    count: u64,
+    least: u64,
+) -> Probed<()> {
+    // One message is left out, so that the last is never too small.
     let before = count.saturating_sub(1);
     let filled_up = before.saturating_mul(piece);
-    let guess = finding.expected.and_then(|expected| expected.checked_sub(filled_up));
-    let mut search = Search::new(piece, piece.saturating_mul(2).saturating_add(least), guess).known(piece);
+    let guess = result.expected.and_then(|expected| expected.checked_sub(filled_up));
+    let mut search =
+        ValueSearch::new(piece, piece.saturating_mul(2).saturating_add(least), guess).known(piece);
     let mut agreed = 0;
     let mut check = Vec::new();
     loop {
@@ -163,19 +170,19 @@ fn closer(field: &mut Field<'_>, finding: &mut Finding, piece: u64, count: u64, 
             },
         };
         let checking = search.next().is_none();
-        finding.trials += 1;
-        let session = field.enter()?;
-        let mailer = field.mailer(Some(piece), 1);
+        result.trials += 1;
+        let session = prober.enter()?;
+        let mailer = prober.mailer(Some(piece), 1);
         let mut served = true;
         for _ in 0..before {
-            field.afford()?;
-            let letter = field.letter(&mailer);
-            served = served && field.send(session, &letter).is_ok();
+            prober.afford()?;
+            let letter = prober.letter(&mailer);
+            served = served && prober.send(session, &letter).is_ok();
         }
-        let mailer = field.mailer(Some(last), 1);
-        let letter = field.letter(&mailer);
-        served = served && field.send(session, &letter).is_ok();
-        field.leave(session);
+        let mailer = prober.mailer(Some(last), 1);
+        let letter = prober.letter(&mailer);
+        served = served && prober.send(session, &letter).is_ok();
+        prober.leave(session);
         if checking {
             agreed += u64::from(served == (check.len() % 2 == 0));
             check.push(served);
@@ -183,16 +190,16 @@ fn closer(field: &mut Field<'_>, finding: &mut Finding, piece: u64, count: u64, 
             search.tell(last, served);
         }
     }
-    (finding.looked, finding.repeats) = (3, 1 + agreed / 2);
+    (result.looked, result.repeats) = (3, 1 + agreed / 2);
     match search.found().filter(|_| agreed == 4) {
         Some(last) => {
-            finding.inexact = None;
-            finding.exactly(filled_up.saturating_add(last));
-            finding.remark("bytes of content are counted, without commands and dots stuffed");
+            result.inexact = None;
+            result.exactly(filled_up.saturating_add(last));
+            result.remark("bytes of content are counted, without commands and dots stuffed");
         }
         None => {
-            finding.inexact = Some("it was not the same each time".to_owned());
-            finding.verdict = Verdict::Unstable;
+            result.inexact = Some("the repeats differ".to_owned());
+            result.verdict = LimitVerdict::Unstable;
         }
     }
     Ok(())

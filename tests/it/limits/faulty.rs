@@ -163,7 +163,7 @@ struct Session<'a> {
 /// How a dialogue ended.
 #[derive(PartialEq, Eq)]
 enum Over {
-    Ended,
+    EndReason,
     /// STARTTLS was granted.
     ToTls,
 }
@@ -263,7 +263,7 @@ impl Session<'_> {
                     drop(places);
                     if full {
                         say(wire.get_mut(), "421 4.7.0 mx.faulty.example Error: too many TLS sessions")?;
-                        return Ok(Over::Ended);
+                        return Ok(Over::EndReason);
                     }
                     say(wire.get_mut(), "220 2.0.0 Ready to start TLS")?;
                     return Ok(Over::ToTls);
@@ -279,7 +279,7 @@ impl Session<'_> {
                     // Before the reply: who has read it finds the place free.
                     self.leave();
                     say(wire.get_mut(), "221 2.0.0 Bye")?;
-                    return Ok(Over::Ended);
+                    return Ok(Over::EndReason);
                 }
                 _ => say(wire.get_mut(), "500 5.5.2 Error: command not recognized")?,
             }
@@ -370,10 +370,10 @@ mod shown {
         let (mut refused, code) = enter(&listener);
         assert_eq!(code, "421");
         assert!(refused.is_closed());
-        assert!(inside.iter_mut().all(lives), "those inside live on");
+        assert!(inside.iter_mut().all(lives), "the open sessions stay usable");
         inside.pop().unwrap().say("QUIT");
         assert_eq!(enter(&listener).1, "250");
-        wait_until("a place that was only closed is free again", || listener.inside() == LIMIT - 1);
+        wait_until("a place that was only closed is released", || listener.inside() == LIMIT - 1);
         assert_eq!(held(&listener, LIMIT).len(), 1);
     }
 
@@ -443,7 +443,7 @@ mod shown {
         };
         let secured: Vec<_> = (0..LIMIT).map(|_| secure().unwrap()).collect();
         assert_eq!(secure().unwrap_err()[..3], *"421", "they have a limit of their own");
-        wait_until("the place of the refused one is free again", || listener.inside() == LIMIT);
+        wait_until("the place of the refused one is released", || listener.inside() == LIMIT);
         // As many plain ones get in beside them.
         let plain = held(&listener, LIMIT + 2);
         assert_eq!((plain.len(), listener.inside()), (LIMIT, 2 * LIMIT));

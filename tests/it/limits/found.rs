@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use smtpress::experiment::limit::{Finding, ShownBy, Verdict};
+use smtpress::experiment::limit::{LimitResult, LimitVerdict, ShownBy};
 use smtpress::listener::limits::{
     Delay, EndOfData, ErrorDelay, Limits, Patterns, RateLimit, RefusalForm as Shows, StepTimeouts,
 };
@@ -20,9 +20,9 @@ fn drawn(seed: u64, low: u64, high: u64, count: usize) -> Vec<u64> {
 }
 
 /// It is found exactly, and not in more trials than a search may take.
-fn exact(finding: &Finding, value: u64) {
+fn exact(finding: &LimitResult, value: u64) {
     assert_eq!(finding.value, Some(value), "{finding:?}");
-    assert_eq!((finding.repeats, finding.verdict), (finding.looked, Verdict::Found), "{finding:?}");
+    assert_eq!((finding.repeats, finding.verdict), (finding.looked, LimitVerdict::Found), "{finding:?}");
     let most = 2.0 * (value.max(2) as f64).log2() + 10.0;
     assert!(finding.trials as f64 <= most, "{} trials: {finding:?}", finding.trials);
 }
@@ -73,7 +73,7 @@ fn m29_each_way_of_showing_is_a_finding_of_its_own() {
 fn m30_a_place_that_is_given_back_is_timed() {
     let limits = Limits { max_connections_per_host: Some(5), ..Limits::default() };
     let finding = find(limits, "too-many-connections-from-host", Some(5));
-    assert_eq!(finding.verdict, Verdict::AsExpected, "{finding:?}");
+    assert_eq!(finding.verdict, LimitVerdict::AsExpected, "{finding:?}");
     assert!(finding.release_ms.is_some_and(|ms| ms < 3000.0), "{finding:?}");
 }
 
@@ -97,11 +97,11 @@ fn the_limit_of_all_is_not_taken_for_that_of_a_host() {
     let finding = find(limits.clone(), "too-many-connections-from-host", None);
     assert_eq!(
         (finding.verdict, finding.value, finding.at_least),
-        (Verdict::NotReached, None, Some(12)),
+        (LimitVerdict::NotReached, None, Some(12)),
         "{finding:?}"
     );
     let finding = find(limits, "too-many-connections-from-host", Some(12));
-    assert_eq!(finding.verdict, Verdict::Obstructed, "never as expected: {finding:?}");
+    assert_eq!(finding.verdict, LimitVerdict::Obstructed, "never as expected: {finding:?}");
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn tls_sessions() {
         ..Limits::default()
     };
     let finding = find(limits, "too-many-tls-sessions", Some(9));
-    assert_eq!((finding.value, finding.verdict), (Some(9), Verdict::AsExpected), "{finding:?}");
+    assert_eq!((finding.value, finding.verdict), (Some(9), LimitVerdict::AsExpected), "{finding:?}");
     assert!(finding.remarks.iter().any(|remark| remark.contains("counted apart")), "{finding:?}");
 }
 
@@ -120,24 +120,24 @@ fn tls_sessions() {
 fn limits_of_a_session_and_of_a_message() {
     for seed in 10..14 {
         let value = drawn(seed, 2, 60, 8);
-        let octets = drawn(seed, 80_000, 300_000, 3);
+        let bytes = drawn(seed, 80_000, 300_000, 3);
         let limits = Limits {
             max_messages_per_session: Some(value[0] as u32),
             max_recipients: Some(value[1] as u32),
             max_bad_commands: Some(value[2] as u32),
             max_hops: Some(value[3] as u32),
-            max_message_size: Some(octets[0]),
-            max_header_size: Some(20_000 + octets[1] / 20),
-            max_line_length: Some(1000 + (octets[2] / 50) as u32),
+            max_message_size: Some(bytes[0]),
+            max_header_size: Some(20_000 + bytes[1] / 20),
+            max_line_length: Some(1000 + (bytes[2] / 50) as u32),
             ..Limits::default()
         };
         let expected = [
             ("too-many-messages-per-session", value[0]),
             ("too-many-recipients", value[1]),
-            ("message-size-exceeded", octets[0]),
-            ("message-size-exceeded.content", octets[0]),
-            ("header-size-exceeded", 20_000 + octets[1] / 20),
-            ("line-too-long.command", 1000 + octets[2] / 50),
+            ("message-size-exceeded", bytes[0]),
+            ("message-size-exceeded.content", bytes[0]),
+            ("header-size-exceeded", 20_000 + bytes[1] / 20),
+            ("line-too-long.command", 1000 + bytes[2] / 50),
             ("too-many-hops", value[3]),
             ("bad-command-limit-exceeded", value[2]),
             ("bad-command-limit-exceeded.syntax", value[2]),
@@ -145,7 +145,7 @@ fn limits_of_a_session_and_of_a_message() {
         let names: Vec<(&str, Option<u64>)> = expected.iter().map(|(name, _)| (*name, None)).collect();
         let outcome = search(limits, &names);
         assert_eq!(outcome.ended, None);
-        for (finding, (name, value)) in outcome.findings.iter().zip(expected) {
+        for (finding, (name, value)) in outcome.results.iter().zip(expected) {
             assert_eq!(finding.name, name);
             exact(finding, value);
             let (family, _) = name.split_once('.').unwrap_or((name, ""));
@@ -158,13 +158,13 @@ fn limits_of_a_session_and_of_a_message() {
 fn what_is_expected_is_confirmed_in_two_trials_and_what_differs_is_found_all_the_same() {
     let limits = Limits { max_message_size: Some(123_457), ..Limits::default() };
     let finding = find(limits.clone(), "message-size-exceeded.content", Some(123_457));
-    assert_eq!((finding.verdict, finding.trials), (Verdict::AsExpected, 2), "{finding:?}");
+    assert_eq!((finding.verdict, finding.trials), (LimitVerdict::AsExpected, 2), "{finding:?}");
     let finding = find(limits, "message-size-exceeded.content", Some(123_400));
-    assert_eq!((finding.verdict, finding.value), (Verdict::Differs, Some(123_457)), "{finding:?}");
+    assert_eq!((finding.verdict, finding.value), (LimitVerdict::Differs, Some(123_457)), "{finding:?}");
     let finding = find(Limits::default(), "too-many-recipients", Some(20));
     assert_eq!(
         (finding.verdict, finding.at_least, finding.at_most),
-        (Verdict::NotEnforced, Some(50), None),
+        (LimitVerdict::NotEnforced, Some(50), None),
         "{finding:?}"
     );
 }
@@ -182,19 +182,19 @@ fn times_to_the_second() {
         ("idle-timeout.body", None),
         ("connection-time-exceeded", Some(3000)),
     ];
-    for finding in search(limits, &names).findings {
+    for finding in search(limits, &names).results {
         let about = if finding.name == "connection-time-exceeded" { 3000 } else { 1000 };
         let value = finding.value.unwrap_or_else(|| panic!("{finding:?}"));
         // A busy machine sees it later; silence begins at the listener a little before the reply is read.
         assert!((about - 100..about + 900).contains(&value), "{finding:?}");
         assert_eq!((finding.code, finding.closed), (Some(421), Some(true)), "{finding:?}");
-        assert!(matches!(finding.verdict, Verdict::Found | Verdict::AsExpected), "{finding:?}");
+        assert!(matches!(finding.verdict, LimitVerdict::Found | LimitVerdict::AsExpected), "{finding:?}");
     }
 }
 
 /// A rate, on a machine that had time for it: where it says that its own sessions were too slow it is asked again.
-fn rate(limits: Limits, name: &str, expected: u64) -> Finding {
-    let own = |finding: &Finding| {
+fn rate(limits: Limits, name: &str, expected: u64) -> LimitResult {
+    let own = |finding: &LimitResult| {
         let is_own = |remark: &String| remark.contains("too slow") || remark.contains("stood still");
         finding.remarks.iter().any(is_own)
     };
@@ -208,11 +208,11 @@ fn rates_are_brackets_that_hold_the_truth() {
     let connections =
         Limits { connection_rate: Some(RateLimit { per_second: 4.0, burst: 12 }), ..Limits::default() };
     let finding = rate(connections, "connection-rate-limited", 240);
-    assert_eq!(finding.verdict, Verdict::AsExpected, "{finding:?}");
+    assert_eq!(finding.verdict, LimitVerdict::AsExpected, "{finding:?}");
     let messages =
         Limits { message_rate: Some(RateLimit { per_second: 5.0, burst: 20 }), ..Limits::default() };
     let finding = rate(messages, "rate-limited", 300);
-    assert_eq!(finding.verdict, Verdict::AsExpected, "{finding:?}");
+    assert_eq!(finding.verdict, LimitVerdict::AsExpected, "{finding:?}");
     assert!(finding.inexact.is_some() && finding.at_least < finding.at_most, "{finding:?}");
 }
 
@@ -221,7 +221,7 @@ fn a_rate_is_not_taken_for_a_limit_of_sessions_at_once() {
     // A few at a time are never too many at once.
     let limits = Limits { max_connections_per_host: Some(3), ..Limits::default() };
     let finding = find(limits, "connection-rate-limited", None);
-    assert_eq!(finding.verdict, Verdict::NotReached, "{finding:?}");
+    assert_eq!(finding.verdict, LimitVerdict::NotReached, "{finding:?}");
 }
 
 #[test]
@@ -233,7 +233,7 @@ fn a_slow_listener_is_searched_like_any_other() {
 }
 
 #[test]
-fn octets_of_a_session() {
+fn bytes_of_a_session() {
     for max in drawn(20, 40_000, 400_000, 2) {
         let limits = Limits { max_session_bytes: Some(max), ..Limits::default() };
         for expected in [None, Some(max)] {
@@ -265,9 +265,9 @@ fn what_a_client_may_get_wrong() {
     ];
     let plain = Limits { error_delay: None, ..limits.clone() };
     let names: Vec<(&str, Option<u64>)> = expected.iter().map(|(name, _)| (*name, None)).collect();
-    for (finding, (name, value)) in search(plain.clone(), &names).findings.iter().zip(expected) {
+    for (finding, (name, value)) in search(plain.clone(), &names).results.iter().zip(expected) {
         assert_eq!((finding.name.as_str(), finding.value), (name, Some(value)), "{finding:?}");
-        assert_eq!(finding.verdict, Verdict::Found, "{finding:?}");
+        assert_eq!(finding.verdict, LimitVerdict::Found, "{finding:?}");
     }
     exact(&find(plain, "too-many-invalid-recipients", None), value[0]);
     let held_back = Limits { max_invalid_recipients: Some(2), ..limits };
@@ -289,11 +289,11 @@ fn smuggling_is_told_from_its_refusal() {
     ]
     .map(|name| (name, None));
     let lenient = Limits { end_of_data: EndOfData::Lenient, ..Limits::default() };
-    let verdicts = |limits| search(limits, &names).findings.into_iter().map(|finding| finding.verdict);
-    assert_eq!(verdicts(lenient).collect::<Vec<_>>(), [Verdict::Unsafe; 7]);
-    assert_eq!(verdicts(Limits::default()).collect::<Vec<_>>(), [Verdict::Found; 7]);
+    let verdicts = |limits| search(limits, &names).results.into_iter().map(|finding| finding.verdict);
+    assert_eq!(verdicts(lenient).collect::<Vec<_>>(), [LimitVerdict::Unsafe; 7]);
+    assert_eq!(verdicts(Limits::default()).collect::<Vec<_>>(), [LimitVerdict::Found; 7]);
     let strict = Limits { reject_bare_cr_lf: true, ..Limits::default() };
-    assert_eq!(verdicts(strict).collect::<Vec<_>>(), [Verdict::Found; 7]);
+    assert_eq!(verdicts(strict).collect::<Vec<_>>(), [LimitVerdict::Found; 7]);
 }
 
 #[test]
@@ -316,7 +316,7 @@ fn the_time_out_of_each_step() {
         ("idle-timeout.body", Some(3000)),
     ];
     let outcome = search_at(listener.addr(), None, bounds(), &request(&names));
-    for finding in outcome.findings {
-        assert_eq!(finding.verdict, Verdict::AsExpected, "{finding:?}");
+    for finding in outcome.results {
+        assert_eq!(finding.verdict, LimitVerdict::AsExpected, "{finding:?}");
     }
 }

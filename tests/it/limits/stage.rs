@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
 use smtpress::condition::Classifier;
-use smtpress::experiment::limit::{self, Bounds, Finding, LimitKind, LimitRequest, Outcome, Setting};
+use smtpress::experiment::limit::{
+    self, LimitKind, LimitRequest, LimitResult, LimitSetting, SearchBudget, SearchOutcome,
+};
 use smtpress::generator::connector::{Connector, EmbeddedListener};
 use smtpress::generator::probe::NetworkProbes;
 use smtpress::listener::limits::Limits;
@@ -17,16 +19,16 @@ use crate::runs::testbed::plan;
 
 pub const SECOND: Duration = Duration::from_secs(1);
 
-/// Bounds that a test can afford.
-pub fn bounds() -> Bounds {
-    Bounds {
+/// SearchBudget that a test can afford.
+pub fn bounds() -> SearchBudget {
+    SearchBudget {
         sessions: 200,
         messages: 200,
-        message_octets: 4 << 20,
+        message_bytes: 4 << 20,
         wait: 2 * SECOND,
         release: 3 * SECOND,
         recovery: 3 * SECOND,
-        ..Bounds::default()
+        ..SearchBudget::default()
     }
 }
 
@@ -41,9 +43,9 @@ pub fn request(names: &[(&str, Option<u64>)]) -> LimitRequest {
 pub fn search_at(
     place: SocketAddr,
     certificate: Option<&CertificateDer<'static>>,
-    bounds: Bounds,
+    bounds: SearchBudget,
     request: &LimitRequest,
-) -> Outcome {
+) -> SearchOutcome {
     let mut plan = plan(Vec::new());
     plan.script.timeouts =
         Timeouts { connect: SECOND, greeting: SECOND, command: 3 * SECOND, ..Timeouts::default() };
@@ -51,7 +53,7 @@ pub fn search_at(
     plan.origin = ClientAddress::Bound(Addresses::parse(&["127.0.0.1-127.0.3.254"]).unwrap());
     let embedded = EmbeddedListener { place: place.into(), certificate: certificate.cloned() };
     let mut probes = NetworkProbes::new(&Connector::new(&plan, Some(&embedded)).unwrap()).unwrap();
-    let setting = Setting {
+    let setting = LimitSetting {
         mail: plan.mail.clone(),
         seed: 42,
         run_id: "test-run".into(),
@@ -67,7 +69,7 @@ pub fn search_at(
 }
 
 /// Searches a listener of these limits.
-pub fn search(limits: Limits, names: &[(&str, Option<u64>)]) -> Outcome {
+pub fn search(limits: Limits, names: &[(&str, Option<u64>)]) -> SearchOutcome {
     let listener = smtpress::listener::start("127.0.0.1:0".parse().unwrap(), limits, 7, 1).unwrap();
     let outcome = search_at(listener.addr(), listener.certificate(), bounds(), &request(names));
     listener.stop();
@@ -75,13 +77,13 @@ pub fn search(limits: Limits, names: &[(&str, Option<u64>)]) -> Outcome {
 }
 
 /// The one finding of a search for one limit.
-pub fn find(limits: Limits, name: &str, expected: Option<u64>) -> Finding {
+pub fn find(limits: Limits, name: &str, expected: Option<u64>) -> LimitResult {
     one(search(limits, &[(name, expected)]))
 }
 
 /// The only finding.
-pub fn one(outcome: Outcome) -> Finding {
-    assert_eq!(outcome.ended, None, "{:?}", outcome.findings);
-    let [finding] = <[Finding; 1]>::try_from(outcome.findings).unwrap();
+pub fn one(outcome: SearchOutcome) -> LimitResult {
+    assert_eq!(outcome.ended, None, "{:?}", outcome.results);
+    let [finding] = <[LimitResult; 1]>::try_from(outcome.results).unwrap();
     finding
 }

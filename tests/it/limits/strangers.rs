@@ -6,7 +6,7 @@ use std::time::Duration;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use smtpress::experiment::limit::{self, Finding, LimitKind, Outcome, Verdict};
+use smtpress::experiment::limit::{self, LimitKind, LimitResult, LimitVerdict, SearchOutcome};
 use smtpress::generator::probe::{CloseMode, OpenOutcome, Probe, ProbeOptions, ProbeOutcome, Probes, Spent};
 use smtpress::listener::limits::{Limits, Patterns};
 use smtpress::smtp::hello::Offer;
@@ -16,18 +16,18 @@ use super::drawn::listener::{At, Drawn, Limit, Rate, Shows, Simulated, Tarpit, W
 use super::drawn::setting;
 use super::stage::{bounds, request, search_at};
 
-fn search(drawn: &Drawn, names: &[(&str, Option<u64>)]) -> Outcome {
+fn search(drawn: &Drawn, names: &[(&str, Option<u64>)]) -> SearchOutcome {
     limit::search(&mut Simulated::new(drawn), &setting(), &request(names), &mut ())
 }
 
 /// What is found of one limit.
-fn find(drawn: &Drawn, name: &str, expected: Option<u64>) -> Finding {
+fn find(drawn: &Drawn, name: &str, expected: Option<u64>) -> LimitResult {
     let outcome = search(drawn, &[(name, expected)]);
-    assert_eq!(outcome.ended, None, "{:?}", outcome.findings);
-    outcome.findings.into_iter().next().unwrap()
+    assert_eq!(outcome.ended, None, "{:?}", outcome.results);
+    outcome.results.into_iter().next().unwrap()
 }
 
-fn says(finding: &Finding, words: &str) -> bool {
+fn says(finding: &LimitResult, words: &str) -> bool {
     finding.remarks.iter().any(|remark| remark.contains(words))
 }
 
@@ -49,13 +49,14 @@ fn n1_a_listener_that_refuses_every_recipient_costs_no_memory_and_ends_no_search
         .map(|kind| (kind.name(), None))
         .collect();
     let outcome = search(&drawn, &names);
-    assert_eq!((outcome.ended, outcome.findings.len()), (None, names.len()));
-    for finding in &outcome.findings {
+    assert_eq!((outcome.ended, outcome.results.len()), (None, names.len()));
+    for finding in &outcome.results {
         assert!(!finding.fails() && !finding.remarks.is_empty() | finding.at_least.is_some(), "{finding:?}");
     }
-    let path = outcome.findings.iter().find(|finding| finding.name == "line-too-long.path").unwrap();
+    let path = outcome.results.iter().find(|finding| finding.name == "line-too-long.path").unwrap();
     assert!(
-        path.verdict == Verdict::Obstructed && says(path, "user unknown") || says(path, "no longer than"),
+        path.verdict == LimitVerdict::Obstructed && says(path, "user unknown")
+            || says(path, "no longer than"),
         "{path:?}"
     );
 }
@@ -65,18 +66,18 @@ fn n2_what_cannot_be_found_is_obstructed_and_says_why() {
     // NOOP with an argument is refused whatever its length.
     let finding = find(&Drawn { noop_argument: 501, ..Drawn::open() }, "line-too-long.command", None);
     assert!(
-        finding.verdict == Verdict::Obstructed && says(&finding, "is answered 501 whatever its length"),
+        finding.verdict == LimitVerdict::Obstructed && says(&finding, "is answered 501 whatever its length"),
         "{finding:?}"
     );
     // And yet a limit is seen by a reply that is another one.
     let both =
         Drawn { noop_argument: 501, command_line: limited(700, 500, "line too long"), ..Drawn::open() };
     let finding = find(&both, "line-too-long.command", None);
-    assert_eq!((finding.value, finding.verdict), (Some(700), Verdict::Found), "{finding:?}");
+    assert_eq!((finding.value, finding.verdict), (Some(700), LimitVerdict::Found), "{finding:?}");
     // Short lines are refused.
     let short = Drawn { text_line: limited(20, 554, "line too long"), ..Drawn::open() };
     let finding = find(&short, "line-too-long", None);
-    assert_eq!(finding.verdict, Verdict::Obstructed, "{finding:?}");
+    assert_eq!(finding.verdict, LimitVerdict::Obstructed, "{finding:?}");
 }
 
 #[test]
@@ -88,10 +89,10 @@ fn n5_sessions_whose_quit_is_answered_late_do_not_count_in_the_next_search() {
         let names =
             [("bad-command-limit-exceeded.junk", None), ("too-many-recipients", None), (HOST, Some(33))];
         let outcome = search(&drawn, &names);
-        let finding = outcome.findings.last().unwrap();
+        let finding = outcome.results.last().unwrap();
         assert_eq!(
             (finding.value, finding.verdict),
-            (Some(33), Verdict::AsExpected),
+            (Some(33), LimitVerdict::AsExpected),
             "{late:?} {release:?}: {finding:?}"
         );
         assert_eq!((finding.repeats, finding.looked), (3, 3), "{finding:?}");
@@ -106,7 +107,7 @@ fn n7_a_recipient_limit_is_found_at_each_step_and_what_is_dropped_in_silence_is_
     };
     for (place, step) in [(At::Own, "rcpt"), (At::Later, "data"), (At::Dot, "body")] {
         let finding = find(&at(place), "too-many-recipients", Some(11));
-        assert_eq!((finding.value, finding.verdict), (Some(11), Verdict::AsExpected), "{finding:?}");
+        assert_eq!((finding.value, finding.verdict), (Some(11), LimitVerdict::AsExpected), "{finding:?}");
         assert_eq!(finding.step.as_deref(), Some(step), "{finding:?}");
     }
     let finding = find(&at(At::Dropped), "too-many-recipients", Some(11));
@@ -142,9 +143,9 @@ fn n8_one_limit_has_one_name() {
             3 => drawn.header = limit,
             _ => drawn.text_line = limit,
         }
-        for (index, finding) in search(&drawn, &names).findings.iter().enumerate() {
+        for (index, finding) in search(&drawn, &names).results.iter().enumerate() {
             let is_it = index == which;
-            assert_eq!(finding.verdict == Verdict::Found, is_it, "{shows:?}: {finding:?}");
+            assert_eq!(finding.verdict == LimitVerdict::Found, is_it, "{shows:?}: {finding:?}");
             assert_eq!(finding.value, is_it.then_some(most), "{shows:?}: {finding:?}");
         }
     }
@@ -156,7 +157,10 @@ fn n9_a_tarpit_is_no_limit() {
     for name in ["bad-command-limit-exceeded", "bad-command-limit-exceeded.junk", "too-many-auth-failures"] {
         let finding = find(&drawn, name, Some(25));
         assert!(
-            !matches!(finding.verdict, Verdict::AsExpected | Verdict::Found | Verdict::Differs),
+            !matches!(
+                finding.verdict,
+                LimitVerdict::AsExpected | LimitVerdict::Found | LimitVerdict::Differs
+            ),
             "{finding:?}"
         );
         assert!(finding.reply.is_none() && says(&finding, "replies are delayed"), "{finding:?}");
@@ -165,7 +169,7 @@ fn n9_a_tarpit_is_no_limit() {
         Drawn { unknown: Some(Limit { most: 4, shows: Shows::Silence, at: At::Own }), ..Drawn::open() };
     let finding = find(&silent, "bad-command-limit-exceeded", Some(4));
     assert!(
-        finding.verdict == Verdict::Obstructed && says(&finding, "no reply came to error 5"),
+        finding.verdict == LimitVerdict::Obstructed && says(&finding, "no reply came to error 5"),
         "{finding:?}"
     );
     assert_eq!(finding.reply, None);
@@ -190,14 +194,14 @@ fn n10_a_rate_is_a_narrow_bracket_that_holds_the_truth() {
             let (Some(low), Some(high)) = (finding.at_least, finding.at_most) else { panic!("{finding:?}") };
             assert!((low..=high).contains(&truth), "{kind:?} {most} in {seconds} s: {finding:?}");
             match finding.verdict {
-                Verdict::AsExpected => {}
-                Verdict::Unstable => {
+                LimitVerdict::AsExpected => {}
+                LimitVerdict::Unstable => {
                     wide.push(format!("{kind:?} {counts_refused} {most} in {seconds} s: {low} to {high}"))
                 }
                 _ => panic!("{finding:?}"),
             }
             let other = find(&drawn, "connection-rate-limited", Some(truth * 2));
-            assert_ne!(other.verdict, Verdict::AsExpected, "{other:?}");
+            assert_ne!(other.verdict, LimitVerdict::AsExpected, "{other:?}");
         }
     }
     // A bucket whose refill is as slow as its window leaves a bracket.
@@ -212,25 +216,28 @@ fn n11_what_is_answered_to_what_is_not_known_is_no_second_message() {
             ["lf-dot-lf", "lf-dot-crlf", "cr-dot-cr", "crlf-dot-cr", "crlf-dot-lf", "crlf-nul-dot-crlf"]
         {
             let finding = find(&drawn, &format!("bare-cr-lf.{name}"), None);
-            assert_eq!(finding.verdict, Verdict::Found, "{finding:?}");
+            assert_eq!(finding.verdict, LimitVerdict::Found, "{finding:?}");
         }
     }
     let drawn = Drawn { endings: vec![b"\n.\n"], unknown_code: 501, ..Drawn::open() };
-    assert_eq!(find(&drawn, "bare-cr-lf.lf-dot-lf", None).verdict, Verdict::Unsafe);
-    assert_eq!(find(&drawn, "bare-cr-lf.cr-dot-cr", None).verdict, Verdict::Found);
+    assert_eq!(find(&drawn, "bare-cr-lf.lf-dot-lf", None).verdict, LimitVerdict::Unsafe);
+    assert_eq!(find(&drawn, "bare-cr-lf.cr-dot-cr", None).verdict, LimitVerdict::Found);
 }
 
 #[test]
 fn n12_behaviour_decides_and_not_one_code() {
     let finding =
         find(&Drawn { noop: 500, noop_argument: 500, ..Drawn::open() }, "connection-time-exceeded", None);
-    assert_eq!(finding.verdict, Verdict::NotReached, "{finding:?}");
+    assert_eq!(finding.verdict, LimitVerdict::NotReached, "{finding:?}");
     let finding = find(&Drawn { encrypts_first: true, ..Drawn::open() }, "too-many-auth-failures", Some(3));
-    assert!(finding.verdict == Verdict::Obstructed && says(&finding, "encryption-required"), "{finding:?}");
+    assert!(
+        finding.verdict == LimitVerdict::Obstructed && says(&finding, "encryption-required"),
+        "{finding:?}"
+    );
     let logins = limited(6, 421, "4.7.0 too many failures");
     let finding =
         find(&Drawn { auth: vec!["CRAM-MD5"], logins, ..Drawn::open() }, "too-many-auth-failures", Some(6));
-    assert_eq!((finding.value, finding.verdict), (Some(6), Verdict::AsExpected), "{finding:?}");
+    assert_eq!((finding.value, finding.verdict), (Some(6), LimitVerdict::AsExpected), "{finding:?}");
 }
 
 #[test]
@@ -261,7 +268,7 @@ fn n13_a_close_that_comes_with_the_reply_or_a_little_later_is_seen() {
     );
     // A reply of ours that is too long to be read is no limit of the listener's.
     let finding = find(&Drawn { echoes_path: true, ..Drawn::open() }, "line-too-long.path", None);
-    assert_eq!(finding.verdict, Verdict::Obstructed, "{finding:?}");
+    assert_eq!(finding.verdict, LimitVerdict::Obstructed, "{finding:?}");
 }
 
 #[test]
@@ -270,11 +277,11 @@ fn n14_networks_idle_time_outs_and_line_ends_are_told_for_what_they_are() {
     let finding = find(&of_networks, "too-many-connections-to-listener", None);
     assert!(finding.value.is_none() && says(&finding, "counts networks"), "{finding:?}");
     let finding = find(&of_networks, HOST, Some(6));
-    assert_eq!((finding.value, finding.verdict), (Some(6), Verdict::AsExpected), "{finding:?}");
+    assert_eq!((finding.value, finding.verdict), (Some(6), LimitVerdict::AsExpected), "{finding:?}");
     assert!(says(&finding, "the limit counts networks"), "{finding:?}");
     let in_all = Drawn { in_all: limited(9, 421, "too many connections"), ..Drawn::open() };
     let finding = find(&in_all, "too-many-connections-to-listener", Some(9));
-    assert_eq!((finding.value, finding.verdict), (Some(9), Verdict::AsExpected), "{finding:?}");
+    assert_eq!((finding.value, finding.verdict), (Some(9), LimitVerdict::AsExpected), "{finding:?}");
     // An idle time-out that is shorter than the search.
     for idle in [2_000, 7_000, 20_000] {
         let drawn = Drawn {
@@ -283,15 +290,15 @@ fn n14_networks_idle_time_outs_and_line_ends_are_told_for_what_they_are() {
             ..per_host(12)
         };
         let finding = find(&drawn, HOST, Some(12));
-        assert_ne!(finding.verdict, Verdict::Unsafe, "{idle}: {finding:?}");
+        assert_ne!(finding.verdict, LimitVerdict::Unsafe, "{idle}: {finding:?}");
         assert!(
-            finding.verdict == Verdict::AsExpected || says(&finding, "ended while they were held"),
+            finding.verdict == LimitVerdict::AsExpected || says(&finding, "ended while they were held"),
             "{idle}: {finding:?}"
         );
     }
     let drawn = Drawn { counts_lf: true, size: limited(60_000, 552, "too big"), ..Drawn::open() };
     let finding = find(&drawn, "message-size-exceeded.content", Some(60_000));
-    assert_eq!((finding.value, finding.verdict), (Some(60_000), Verdict::AsExpected), "{finding:?}");
+    assert_eq!((finding.value, finding.verdict), (Some(60_000), LimitVerdict::AsExpected), "{finding:?}");
     assert!(says(&finding, "a line end as one byte"), "{finding:?}");
 }
 
@@ -303,7 +310,7 @@ fn n15_what_comes_three_times_at_the_same_count_is_the_limit_whatever_its_words(
     {
         let drawn = Drawn { messages: limited(13, 452, words), ..drawn.clone() };
         let finding = find(&drawn, "too-many-messages-per-session", Some(13));
-        assert_eq!((finding.value, finding.verdict), (Some(13), Verdict::AsExpected), "{finding:?}");
+        assert_eq!((finding.value, finding.verdict), (Some(13), LimitVerdict::AsExpected), "{finding:?}");
     }
     let mut probes = Simulated::new(&Drawn {
         tarpit: Some(Tarpit { from: 0, step: Duration::from_secs(3) }),
@@ -317,7 +324,7 @@ fn n15_what_comes_three_times_at_the_same_count_is_the_limit_whatever_its_words(
     let outcome = limit::search(&mut probes, &setting, &request(&all.collect::<Vec<_>>()), &mut ());
     let took = probes.now();
     assert!(took <= Duration::from_secs(122), "{took:?}");
-    assert!(matches!(outcome.ended, Some(limit::Ended::Spent("time"))), "{outcome:?}");
+    assert!(matches!(outcome.ended, Some(limit::EndReason::Spent("time"))), "{outcome:?}");
 }
 
 #[test]
@@ -328,7 +335,7 @@ fn n15_no_wait_with_sessions_held_goes_beyond_the_time_of_the_search() {
     setting.bounds.time = Duration::from_secs(30);
     let outcome = limit::search(&mut probes, &setting, &request(&[(HOST, Some(20))]), &mut ());
     assert!(probes.now() <= Duration::from_secs(32), "{:?}", probes.now());
-    assert!(matches!(outcome.ended, Some(limit::Ended::Spent("time"))), "{outcome:?}");
+    assert!(matches!(outcome.ended, Some(limit::EndReason::Spent("time"))), "{outcome:?}");
 }
 
 #[test]
@@ -339,7 +346,7 @@ fn n12_commands_are_not_taken_for_time_where_one_session_is_served_at_once() {
     assert!(finding.value.is_none() && says(&finding, "something else than time"), "{finding:?}");
     let lifetime = Some(Limit { most: 9_000, shows: Shows::Close, at: At::Own });
     let finding = find(&Drawn { lifetime, ..per_host(1) }, "connection-time-exceeded", Some(9_000));
-    assert_eq!(finding.verdict, Verdict::AsExpected, "{finding:?}");
+    assert_eq!(finding.verdict, LimitVerdict::AsExpected, "{finding:?}");
 }
 
 /// Names that are quick, with what the embedded listener below has.
@@ -386,12 +393,12 @@ fn n4_any_subset_in_any_order_gives_the_same_values() {
         names.truncate(die.random_range(1..=6));
         let outcome = search_at(listener.addr(), None, bounds(), &request(&names));
         let truth: BTreeMap<&str, u64> = QUICK.into();
-        for finding in &outcome.findings {
+        for finding in &outcome.results {
             let Some(value) = truth.get(finding.name.as_str()) else { continue };
             assert_eq!(finding.value, Some(*value), "seed {seed}, {names:?}: {finding:?}");
             assert_eq!(finding.repeats, finding.looked, "seed {seed}, {names:?}: {finding:?}");
         }
-        assert_eq!((outcome.ended, outcome.findings.len()), (None, names.len()), "seed {seed}, {names:?}");
+        assert_eq!((outcome.ended, outcome.results.len()), (None, names.len()), "seed {seed}, {names:?}");
     }
     listener.stop();
 }
@@ -399,7 +406,7 @@ fn n4_any_subset_in_any_order_gives_the_same_values() {
 #[test]
 fn n2_ten_thousand_listeners_that_answer_anything_to_anything_end_no_search_with_a_panic() {
     let mut setting = setting();
-    setting.bounds.message_octets = 32 << 10;
+    setting.bounds.message_bytes = 32 << 10;
     (setting.bounds.sessions, setting.bounds.messages) = (40, 40);
     setting.bounds.time = Duration::from_secs(20 * 60);
     let kinds: Vec<LimitKind> = LimitKind::all().collect();
@@ -408,8 +415,8 @@ fn n2_ten_thousand_listeners_that_answer_anything_to_anything_end_no_search_with
         let kind = kinds[usize::try_from(seed).unwrap() % kinds.len()];
         let expected = [None, Some(0), Some(7), Some(u64::MAX)][usize::try_from(seed / 64).unwrap() % 4];
         let outcome = limit::search(&mut probes, &setting, &request(&[(kind.name(), expected)]), &mut ());
-        assert!(!matches!(outcome.ended, Some(limit::Ended::Fault(..))), "seed {seed}: {outcome:?}");
-        assert!(outcome.findings.len() == 1 || outcome.ended.is_some(), "seed {seed}: {outcome:?}");
+        assert!(!matches!(outcome.ended, Some(limit::EndReason::Fault(..))), "seed {seed}: {outcome:?}");
+        assert!(outcome.results.len() == 1 || outcome.ended.is_some(), "seed {seed}: {outcome:?}");
         assert_eq!(probes.left_open(), 0, "seed {seed}: {outcome:?}");
     }
 }
@@ -424,8 +431,8 @@ impl Probes for Halting {
     fn offer(&self, session: Probe) -> Offer {
         self.0.offer(session)
     }
-    fn send(&mut self, session: Probe, octets: &[u8]) {
-        self.0.send(session, octets);
+    fn send(&mut self, session: Probe, bytes: &[u8]) {
+        self.0.send(session, bytes);
     }
     fn receive(&mut self, session: Probe, within: Duration) -> ProbeOutcome {
         self.1 += Duration::from_secs(1);
@@ -462,9 +469,9 @@ fn m5b_what_was_timed_while_the_machine_stood_still_is_not_known_and_nothing_is_
         [("too-many-recipients", Some(20)), ("idle-timeout", Some(9_000)), ("idle-timeout.mail", None)];
     let mut probes = Halting(Simulated::new(&drawn), Duration::ZERO);
     let outcome = limit::search(&mut probes, &setting(), &request(&names), &mut ());
-    assert_eq!(outcome.findings.len(), 3);
-    for finding in &outcome.findings {
-        assert!(finding.verdict == Verdict::Obstructed, "{finding:?}");
+    assert_eq!(outcome.results.len(), 3);
+    for finding in &outcome.results {
+        assert!(finding.verdict == LimitVerdict::Obstructed, "{finding:?}");
     }
-    assert!(says(&outcome.findings[0], "this machine stood still for"), "{:?}", outcome.findings[0]);
+    assert!(says(&outcome.results[0], "this machine stood still for"), "{:?}", outcome.results[0]);
 }

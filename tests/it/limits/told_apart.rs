@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use smtpress::experiment::limit::{Ended, Finding, Outcome, ShownBy, Verdict};
+use smtpress::experiment::limit::{EndReason, LimitResult, LimitVerdict, SearchOutcome, ShownBy};
 
 use super::faulty::{Fault, Faulty};
 use super::stage::{SECOND, bounds, one, request, search_at};
@@ -13,7 +13,7 @@ use super::stage::{SECOND, bounds, one, request, search_at};
 const HOST: &str = "too-many-connections-from-host";
 
 /// What is found of the limit of twelve sessions at a listener with this fault.
-fn sessions(fault: Fault) -> Finding {
+fn sessions(fault: Fault) -> LimitResult {
     let faulty = Faulty::start(12, fault);
     one(search_at(faulty.addr, None, bounds(), &request(&[(HOST, Some(12))])))
 }
@@ -23,7 +23,7 @@ fn without_a_fault_all_is_as_expected() {
     let finding = sessions(Fault::None);
     assert_eq!(
         (finding.verdict, finding.value, finding.repeats),
-        (Verdict::AsExpected, Some(12), 3),
+        (LimitVerdict::AsExpected, Some(12), 3),
         "{finding:?}"
     );
     assert_eq!((finding.inside_alive, finding.closed), (Some(true), Some(true)), "{finding:?}");
@@ -33,19 +33,19 @@ fn without_a_fault_all_is_as_expected() {
 fn m30_places_that_leak_are_never_given_back() {
     let faulty = Faulty::start(12, Fault::LeaksSlots);
     let outcome = search_at(faulty.addr, None, bounds(), &request(&[(HOST, Some(12))]));
-    let [finding] = &outcome.findings[..] else { panic!("{outcome:?}") };
-    assert_ne!(finding.verdict, Verdict::AsExpected, "{finding:?}");
+    let [finding] = &outcome.results[..] else { panic!("{outcome:?}") };
+    assert_ne!(finding.verdict, LimitVerdict::AsExpected, "{finding:?}");
     assert_eq!(finding.release_ms, None);
     assert!(finding.remarks.iter().any(|remark| remark == "release: never (3 s)"), "{finding:?}");
     // With all places gone nobody is served any more, and the search says so.
-    assert!(matches!(&outcome.ended, Some(Ended::Lost(kind, _)) if kind.name() == HOST), "{outcome:?}");
+    assert!(matches!(&outcome.ended, Some(EndReason::Lost(kind, _)) if kind.name() == HOST), "{outcome:?}");
 }
 
 #[test]
 fn a_limit_that_is_forgotten_under_load_is_unstable() {
     let finding = sessions(Fault::ForgetsUnderLoad);
     assert!(
-        matches!(finding.verdict, Verdict::Unstable | Verdict::NotEnforced | Verdict::Differs),
+        matches!(finding.verdict, LimitVerdict::Unstable | LimitVerdict::NotEnforced | LimitVerdict::Differs),
         "{finding:?}"
     );
     assert!(finding.fails(), "{finding:?}");
@@ -54,7 +54,7 @@ fn a_limit_that_is_forgotten_under_load_is_unstable() {
 #[test]
 fn a_limit_below_the_configured_one_differs() {
     let finding = sessions(Fault::RefusesBelow);
-    assert_eq!((finding.verdict, finding.value), (Verdict::Differs, Some(9)), "{finding:?}");
+    assert_eq!((finding.verdict, finding.value), (LimitVerdict::Differs, Some(9)), "{finding:?}");
 }
 
 #[test]
@@ -67,7 +67,7 @@ fn a_421_without_a_close_is_seen() {
 fn those_inside_who_are_thrown_out_are_missed() {
     let finding = sessions(Fault::KillsThoseInside);
     assert_eq!(finding.inside_alive, Some(false), "{finding:?}");
-    assert_eq!(finding.verdict, Verdict::Unsafe, "{finding:?}");
+    assert_eq!(finding.verdict, LimitVerdict::Unsafe, "{finding:?}");
 }
 
 #[test]
@@ -84,12 +84,12 @@ fn a_second_message_that_is_smuggled_in_is_unsafe() {
     let faulty = Faulty::start(12, Fault::TakesLfDotLf);
     let names = [("bare-cr-lf.lf-dot-lf", None), ("bare-cr-lf.crlf-dot-cr", None)];
     let outcome = search_at(faulty.addr, None, bounds(), &request(&names));
-    let verdicts: Vec<_> = outcome.findings.iter().map(|finding| finding.verdict).collect();
-    assert_eq!(verdicts, [Verdict::Unsafe, Verdict::Found], "{outcome:?}");
+    let verdicts: Vec<_> = outcome.results.iter().map(|finding| finding.verdict).collect();
+    assert_eq!(verdicts, [LimitVerdict::Unsafe, LimitVerdict::Found], "{outcome:?}");
 }
 
 /// What comes of a search for everything that takes no long wait.
-fn everything(addr: std::net::SocketAddr) -> Outcome {
+fn everything(addr: std::net::SocketAddr) -> SearchOutcome {
     let mut bounds = bounds();
     bounds.release = SECOND;
     search_at(addr, None, bounds, &request(&[(HOST, Some(12)), ("too-many-recipients", Some(100))]))
@@ -102,13 +102,22 @@ fn a_listener_that_is_down_or_dumb_is_never_as_expected() {
         listener.local_addr().unwrap()
     };
     let outcome = everything(down);
-    assert!(outcome.findings.is_empty() && matches!(outcome.ended, Some(Ended::Unserved(_))), "{outcome:?}");
+    assert!(
+        outcome.results.is_empty() && matches!(outcome.ended, Some(EndReason::Unserved(_))),
+        "{outcome:?}"
+    );
     let dumb = Faulty::start(12, Fault::NeverAnswers);
     let outcome = everything(dumb.addr);
-    assert!(outcome.findings.is_empty() && matches!(outcome.ended, Some(Ended::Unserved(_))), "{outcome:?}");
+    assert!(
+        outcome.results.is_empty() && matches!(outcome.ended, Some(EndReason::Unserved(_))),
+        "{outcome:?}"
+    );
     let full = Faulty::start(0, Fault::None);
     let outcome = everything(full.addr);
-    assert!(outcome.findings.is_empty() && matches!(outcome.ended, Some(Ended::Unserved(_))), "{outcome:?}");
+    assert!(
+        outcome.results.is_empty() && matches!(outcome.ended, Some(EndReason::Unserved(_))),
+        "{outcome:?}"
+    );
 }
 
 /// A listener that closes its socket while so many are inside, as Sendmail does: connections are refused.
@@ -151,13 +160,13 @@ impl Closing {
 
 /// Answers all lines that are there; false: it is over.
 fn answered((stream, read): &mut (TcpStream, Vec<u8>)) -> bool {
-    let mut octets = [0; 512];
-    match stream.read(&mut octets) {
+    let mut bytes = [0; 512];
+    match stream.read(&mut bytes) {
         Ok(0) => return false,
-        Ok(count) => read.extend_from_slice(&octets[..count]),
+        Ok(count) => read.extend_from_slice(&bytes[..count]),
         Err(error) => return error.kind() == std::io::ErrorKind::WouldBlock,
     }
-    while let Some(end) = read.iter().position(|octet| *octet == b'\n') {
+    while let Some(end) = read.iter().position(|byte| *byte == b'\n') {
         let line: Vec<u8> = read.drain(..=end).collect();
         let leaves = line.starts_with(b"QUIT");
         let said = stream.write_all(if leaves { b"221 bye\r\n" } else { b"250 ok\r\n" });
@@ -179,7 +188,7 @@ impl Drop for Closing {
 fn m29_a_listener_that_closes_its_socket_shows_no_connection() {
     let listener = Closing::start(7);
     let outcome = search_at(listener.addr, None, bounds(), &request(&[(HOST, None)]));
-    let finding = outcome.findings.first().unwrap_or_else(|| panic!("{outcome:?}"));
+    let finding = outcome.results.first().unwrap_or_else(|| panic!("{outcome:?}"));
     assert_eq!(finding.shown_by, Some(ShownBy::NoConnect), "{finding:?}");
     assert_eq!(finding.condition.as_deref(), Some("connect-refused"), "{finding:?}");
     assert_eq!(finding.step.as_deref(), Some("connect"), "{finding:?}");

@@ -121,7 +121,7 @@ fn the_generators_own_ceiling_is_never_told_as_the_listeners() {
 }
 
 #[test]
-fn a_trial_that_our_own_side_spoilt_is_made_again_and_says_nothing() {
+fn a_trial_that_this_machine_spoilt_is_made_again_and_says_nothing() {
     let mut controller = Controller::new(rules());
     let ask = controller.next().unwrap();
     let spoil = |controller: &mut Controller, ask: NextTrial| {

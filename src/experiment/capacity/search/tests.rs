@@ -6,7 +6,7 @@ use super::super::search_plan::Knob;
 use super::*;
 use crate::collector::snapshot::{Gauges, Health};
 use crate::collector::tally::PhaseTally;
-use crate::experiment::selftest::scenarios;
+use crate::experiment::selftest::scenes;
 use crate::load::{Curve, Schedule, Shard, Think};
 use crate::mail::Size;
 use crate::plan::{Messages, Unit};
@@ -17,9 +17,9 @@ struct Virtual {
     now: Duration,
     workers: Vec<Duration>,
     service: Duration,
-    /// What it takes besides from this size on, in nanoseconds an octet.
+    /// What it takes besides from this size on, in nanoseconds a byte.
     by_size: u64,
-    /// Trials that our own side spoils, by number.
+    /// Trials that this machine spoils, by number.
     spoilt: Vec<usize>,
     /// The user's command fails before this trial.
     hook_fails: Option<usize>,
@@ -176,7 +176,7 @@ impl SearchHost for Virtual {
 
 /// A search of the rate for one objective.
 fn capacity(objective: &str) -> (CapacityPlan, Plan) {
-    let plan = scenarios().remove(0).plan;
+    let plan = scenes().remove(0).plan;
     let expr = Assertion::parse(objective).unwrap().expr;
     let capacity = CapacityPlan {
         knob: Knob::Rate,
@@ -202,14 +202,14 @@ fn capacity(objective: &str) -> (CapacityPlan, Plan) {
     (capacity, plan)
 }
 
-fn begun(capacity: &CapacityPlan) -> SearchState {
+fn new_state(capacity: &CapacityPlan) -> SearchState {
     SearchState::new(Controller::new(capacity.rules.clone()), "sha".to_owned(), "run".to_owned())
 }
 
 #[test]
 fn eight_workers_of_20_ms_carry_400_a_second() {
     let (capacity, plan) = capacity("response p99 < 200ms");
-    let (mut host, mut state) = (Virtual::new(8, 20), begun(&capacity));
+    let (mut host, mut state) = (Virtual::new(8, 20), new_state(&capacity));
     assert_eq!(search(&capacity, &plan, &mut host, &mut state).unwrap(), SearchEnd::Complete);
     let found = state.controller.bounds(0);
     assert_eq!(found.ending, GoalEnd::Found);
@@ -227,7 +227,7 @@ fn eight_workers_of_20_ms_carry_400_a_second() {
 fn the_backlog_of_a_trial_is_waited_for_and_not_taken_into_the_next() {
     let (mut capacity, plan) = capacity("response p99 < 200ms");
     capacity.rules.start = 4000.0;
-    let (mut host, mut state) = (Virtual::new(8, 20), begun(&capacity));
+    let (mut host, mut state) = (Virtual::new(8, 20), new_state(&capacity));
     search(&capacity, &plan, &mut host, &mut state).unwrap();
     assert!(host.said.contains(&"cool-down".to_owned()), "{:?}", host.said);
     // After a second of ten times what it carries the listener has nine seconds to do.
@@ -235,9 +235,9 @@ fn the_backlog_of_a_trial_is_waited_for_and_not_taken_into_the_next() {
     assert!(first.cooldown_s > Some(3.0) && !first.backlog_left, "{first:?}");
     assert!(state.controller.bounds(0).lower >= Some(380.0), "the next trials do not suffer of it");
     capacity.cooldown_max = Duration::from_secs(2);
-    let (mut host, mut state) = (Virtual::new(8, 20), begun(&capacity));
+    let (mut host, mut state) = (Virtual::new(8, 20), new_state(&capacity));
     search(&capacity, &plan, &mut host, &mut state).unwrap();
-    assert!(state.records[0].backlog_left, "and where that takes too long, it is observed");
+    assert!(state.records[0].backlog_left, "and where that takes too long, it is reported");
 }
 
 #[test]
@@ -247,7 +247,7 @@ fn by_sessions_the_time_of_a_full_house_decides() {
     capacity.rules = SearchRules { start: 1.0, max: 1000.0, whole: true, ..capacity.rules };
     capacity.phase.load.model = LoadModel::Sessions { curve: Curve::constant(1.0), think: Think::default() };
     capacity.phase.unit = Unit::Session;
-    let (mut host, mut state) = (Virtual::new(8, 20), begun(&capacity));
+    let (mut host, mut state) = (Virtual::new(8, 20), new_state(&capacity));
     search(&capacity, &plan, &mut host, &mut state).unwrap();
     let found = state.controller.bounds(0);
     // Three rounds of eight: the 25th session waits for a fourth.
@@ -255,16 +255,16 @@ fn by_sessions_the_time_of_a_full_house_decides() {
 }
 
 #[test]
-fn by_size_the_time_of_an_octet_decides() {
+fn by_size_the_time_of_a_byte_decides() {
     let (mut capacity, plan) = capacity("response p99 < 100ms");
     capacity.knob = Knob::Size;
     capacity.rules = SearchRules { start: 1024.0, max: 1e7, whole: true, ..capacity.rules };
     capacity.phase.load.model = LoadModel::Rate { curve: Curve::constant(5.0), spacing: Spacing::Uniform };
     let mut host = Virtual { by_size: 100, ..Virtual::new(8, 20) };
-    let mut state = begun(&capacity);
+    let mut state = new_state(&capacity);
     search(&capacity, &plan, &mut host, &mut state).unwrap();
     let found = state.controller.bounds(0);
-    // 80 ms are 800,000 octets.
+    // 80 ms are 800,000 bytes.
     let (lower, upper) = (found.lower.unwrap(), found.upper.unwrap());
     assert!(lower <= 800_000.0 && upper > 799_000.0 && lower >= upper * 0.95, "{found:?}");
 }
@@ -274,7 +274,7 @@ fn what_our_own_side_spoilt_is_never_the_listeners() {
     let (capacity, plan) = capacity("response p99 < 200ms");
     let mut host =
         Virtual { spoilt: (1..).skip_while(|n| *n < 4).take(100).collect(), ..Virtual::new(8, 20) };
-    let mut state = begun(&capacity);
+    let mut state = new_state(&capacity);
     search(&capacity, &plan, &mut host, &mut state).unwrap();
     let found = state.controller.bounds(0);
     assert_eq!(found.upper, None, "not one of them made an upper bound: {found:?}");
@@ -286,7 +286,7 @@ fn a_failing_command_a_deadline_and_the_user_end_it_with_what_is_known() {
     let (mut capacity, plan) = capacity("response p99 < 200ms");
     capacity.between_trials = Some("flush".to_owned());
     let mut host = Virtual { hook_fails: Some(3), ..Virtual::new(8, 20) };
-    let mut state = begun(&capacity);
+    let mut state = new_state(&capacity);
     assert_eq!(
         search(&capacity, &plan, &mut host, &mut state).unwrap(),
         SearchEnd::Hook("it failed".to_owned())
@@ -294,11 +294,11 @@ fn a_failing_command_a_deadline_and_the_user_end_it_with_what_is_known() {
     assert_eq!(state.records.len(), 2);
     capacity.between_trials = None;
     capacity.deadline = Duration::from_secs(100);
-    let (mut host, mut state) = (Virtual::new(8, 20), begun(&capacity));
+    let (mut host, mut state) = (Virtual::new(8, 20), new_state(&capacity));
     assert_eq!(search(&capacity, &plan, &mut host, &mut state).unwrap(), SearchEnd::Deadline);
     assert!(!state.records.is_empty() && host.now <= Duration::from_secs(101), "{:?}", host.now);
     let mut host = Virtual { stops: Some(Duration::from_secs(70)), ..Virtual::new(8, 20) };
-    let mut state = begun(&capacity);
+    let mut state = new_state(&capacity);
     assert_eq!(search(&capacity, &plan, &mut host, &mut state).unwrap(), SearchEnd::Interrupted);
     assert_eq!(host.kept, state.records.len());
 }
@@ -306,10 +306,10 @@ fn a_failing_command_a_deadline_and_the_user_end_it_with_what_is_known() {
 #[test]
 fn a_search_that_goes_on_finds_what_it_would_have_found() {
     let (capacity, plan) = capacity("response p99 < 200ms");
-    let (mut host, mut whole) = (Virtual::new(8, 20), begun(&capacity));
+    let (mut host, mut whole) = (Virtual::new(8, 20), new_state(&capacity));
     search(&capacity, &plan, &mut host, &mut whole).unwrap();
     let hurried = CapacityPlan { deadline: Duration::from_secs(150), ..capacity.clone() };
-    let (mut host, mut state) = (Virtual::new(8, 20), begun(&hurried));
+    let (mut host, mut state) = (Virtual::new(8, 20), new_state(&hurried));
     assert_eq!(search(&hurried, &plan, &mut host, &mut state).unwrap(), SearchEnd::Deadline);
     let known = state.records.len();
     assert!(known > 0 && known < whole.records.len());

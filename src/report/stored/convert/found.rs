@@ -3,7 +3,7 @@
 use crate::experiment::capacity::describe::{Latency, Onset};
 use crate::experiment::capacity::goal::GoalVerdict;
 use crate::experiment::capacity::record::{TrialCondition, TrialFault, TrialRecord};
-use crate::experiment::limit::finding::{Finding, ShownBy, Verdict};
+use crate::experiment::limit::result::{LimitResult, LimitVerdict, ShownBy};
 use crate::report::stored::{
     StoredGoalVerdict, StoredLatency, StoredLimit, StoredLimitVerdict, StoredOnset, StoredShownBy,
     StoredTrial, StoredTrialCondition, StoredTrialFault,
@@ -20,21 +20,21 @@ macro_rules! carry {
     };
 }
 
-carry!(Finding => StoredLimit, own { verdict: own.verdict.into(), shown_by: own.shown_by.map(Into::into) }
+carry!(LimitResult => StoredLimit, own { verdict: own.verdict.into(), shown_by: own.shown_by.map(Into::into) }
     name value at_least at_most unit expected reply code enhanced condition step closed inside_alive release_ms
     trials repeats looked inexact window_ms delay_ms remarks);
 
-impl From<Verdict> for StoredLimitVerdict {
-    fn from(own: Verdict) -> StoredLimitVerdict {
+impl From<LimitVerdict> for StoredLimitVerdict {
+    fn from(own: LimitVerdict) -> StoredLimitVerdict {
         match own {
-            Verdict::AsExpected => StoredLimitVerdict::AsExpected,
-            Verdict::Differs => StoredLimitVerdict::Differs,
-            Verdict::NotReached => StoredLimitVerdict::NotReached,
-            Verdict::Unstable => StoredLimitVerdict::Unstable,
-            Verdict::NotEnforced => StoredLimitVerdict::NotEnforced,
-            Verdict::Unsafe => StoredLimitVerdict::Unsafe,
-            Verdict::Found => StoredLimitVerdict::Found,
-            Verdict::Obstructed => StoredLimitVerdict::Obstructed,
+            LimitVerdict::AsExpected => StoredLimitVerdict::AsExpected,
+            LimitVerdict::Differs => StoredLimitVerdict::Differs,
+            LimitVerdict::NotReached => StoredLimitVerdict::NotReached,
+            LimitVerdict::Unstable => StoredLimitVerdict::Unstable,
+            LimitVerdict::NotEnforced => StoredLimitVerdict::NotEnforced,
+            LimitVerdict::Unsafe => StoredLimitVerdict::Unsafe,
+            LimitVerdict::Found => StoredLimitVerdict::Found,
+            LimitVerdict::Obstructed => StoredLimitVerdict::Obstructed,
         }
     }
 }
@@ -77,17 +77,17 @@ mod tests {
     #[test]
     fn a_stored_limit_fails_where_the_found_one_does_and_reads_the_same() {
         for verdict in [
-            Verdict::AsExpected,
-            Verdict::Differs,
-            Verdict::NotReached,
-            Verdict::Unstable,
-            Verdict::NotEnforced,
-            Verdict::Unsafe,
-            Verdict::Found,
-            Verdict::Obstructed,
+            LimitVerdict::AsExpected,
+            LimitVerdict::Differs,
+            LimitVerdict::NotReached,
+            LimitVerdict::Unstable,
+            LimitVerdict::NotEnforced,
+            LimitVerdict::Unsafe,
+            LimitVerdict::Found,
+            LimitVerdict::Obstructed,
         ] {
             for expected in [None, Some(50)] {
-                let found = Finding { verdict, expected, ..Finding::default() };
+                let found = LimitResult { verdict, expected, ..LimitResult::default() };
                 let stored = StoredLimit::from(found.clone());
                 assert_eq!(stored.fails(), found.fails(), "{found:?}");
                 assert_eq!(stored.verdict.as_str(), verdict.as_str());

@@ -87,9 +87,9 @@ impl Probes for Chaos {
         Offer { pipelining: true, size, auth, ..Offer::default() }
     }
 
-    fn send(&mut self, session: Probe, octets: &[u8]) {
+    fn send(&mut self, session: Probe, bytes: &[u8]) {
         self.spend();
-        self.spent.bytes += octets.len() as u64;
+        self.spent.bytes += bytes.len() as u64;
         for _ in 0..*[0, 1, 1, 1, 1, 1, 1, 2, 3].choose(&mut self.die).unwrap() {
             let met = self.met();
             self.sessions[session.0].0.push_back(met);

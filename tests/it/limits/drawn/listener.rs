@@ -83,7 +83,7 @@ pub struct Drawn {
     pub per_host: Option<Limit>,
     pub per_network: Option<Limit>,
     pub in_all: Option<Limit>,
-    /// After a close, until the slot is free again.
+    /// After a close, until the slot is released.
     pub release: Duration,
     pub messages: Option<Limit>,
     pub session_bytes: Option<Limit>,
@@ -198,11 +198,11 @@ impl Counted {
                 served
             }
             Window::Fixed => {
-                let (begun, count) =
-                    self.window.filter(|(begun, _)| now < *begun + rate.window).unwrap_or((now, 0));
+                let (start, count) =
+                    self.window.filter(|(start, _)| now < *start + rate.window).unwrap_or((now, 0));
                 let served = count < rate.most;
                 let more = u64::from(served || rate.counts_refused);
-                self.window = Some((begun, count + more));
+                self.window = Some((start, count + more));
                 served
             }
             Window::Bucket => {
@@ -257,7 +257,7 @@ pub struct Simulated {
     leaving: Vec<(Duration, u64)>,
     connections: HashMap<u64, Counted>,
     messages: HashMap<u64, Counted>,
-    octets: u64,
+    sent_bytes: u64,
     opened: u64,
     /// More than this and it is the search that never ends.
     budget: u64,
@@ -276,7 +276,7 @@ impl Simulated {
             leaving: Vec::new(),
             connections: HashMap::new(),
             messages: HashMap::new(),
-            octets: 0,
+            sent_bytes: 0,
             opened: 0,
             budget: 3_000_000,
         }
@@ -420,7 +420,7 @@ impl Simulated {
                 one.in_data = false;
                 self.content(number, &content);
             } else {
-                let Some(at) = one.buffer.iter().position(|octet| *octet == b'\n') else { return };
+                let Some(at) = one.buffer.iter().position(|byte| *byte == b'\n') else { return };
                 let line: Vec<u8> = one.buffer.drain(..=at).collect();
                 self.command(number, &line);
             }
@@ -613,19 +613,19 @@ impl Simulated {
         one.mail = false;
         // Without the dots that were stuffed.
         let stuffed = content.windows(3).filter(|part| part == b"\n..").count() as u64;
-        let ends = content.iter().filter(|octet| **octet == b'\n').count() as u64;
-        let octets = content.len() as u64 - stuffed;
-        let size = if drawn.counts_lf { octets - ends } else { octets };
+        let ends = content.iter().filter(|byte| **byte == b'\n').count() as u64;
+        let length = content.len() as u64 - stuffed;
+        let size = if drawn.counts_lf { length - ends } else { length };
         let head = content.windows(4).position(|part| part == b"\r\n\r\n").map_or(content.len(), |at| at + 2);
         let longest =
-            content.split(|octet| *octet == b'\n').map(|line| line.len() as u64 + 1).max().unwrap_or(0);
+            content.split(|byte| *byte == b'\n').map(|line| line.len() as u64 + 1).max().unwrap_or(0);
         let hops =
             content[..head].windows(10).filter(|part| part.eq_ignore_ascii_case(b"\nReceived:")).count()
                 as u64
                 + u64::from(content.starts_with(b"Received:"));
-        let bare = |octet: u8, before: bool| {
+        let bare = |byte: u8, before: bool| {
             content.iter().enumerate().any(|(at, here)| {
-                *here == octet
+                *here == byte
                     && if before {
                         at == 0 || content[at - 1] != b'\r'
                     } else {
@@ -633,7 +633,7 @@ impl Simulated {
                     }
             })
         };
-        let bytes = one.bytes + octets;
+        let bytes = one.bytes + length;
         let (messages, surplus) = (one.messages + 1, one.surplus);
         let none = |limit: &Option<Limit>, is: bool| limit.clone().filter(|_| is);
         let met = [
@@ -688,8 +688,8 @@ fn end(one: &mut One, leaving: &mut Vec<(Duration, u64)>, at: Duration, release:
 impl Probes for Simulated {
     fn open(&mut self, ways: &[ProbeOptions], _: usize, within: Duration) -> Vec<OpenOutcome> {
         let until = self.now.saturating_add(within);
-        let begun = self.now;
-        let mut longest = begun;
+        let start = self.now;
+        let mut longest = start;
         let opened = ways
             .iter()
             .map(|way| {
@@ -699,8 +699,8 @@ impl Probes for Simulated {
                 let opened = self.connect(*way);
                 // They come at once: silence to one is waited for beside that to another.
                 longest = longest.max(self.now);
-                if self.now - begun > PATIENCE {
-                    self.now = begun + PATIENCE / 2;
+                if self.now - start > PATIENCE {
+                    self.now = start + PATIENCE / 2;
                 }
                 opened
             })
@@ -719,13 +719,13 @@ impl Probes for Simulated {
         }
     }
 
-    fn send(&mut self, session: Probe, octets: &[u8]) {
+    fn send(&mut self, session: Probe, bytes: &[u8]) {
         self.spend();
         self.advance(self.now);
-        self.octets += octets.len() as u64;
+        self.sent_bytes += bytes.len() as u64;
         let one = &mut self.sessions[session.0];
         one.active = self.now;
-        one.buffer.extend_from_slice(octets);
+        one.buffer.extend_from_slice(bytes);
         self.read(session.0);
     }
 
@@ -762,7 +762,7 @@ impl Probes for Simulated {
     fn close(&mut self, sessions: &[Probe], how: CloseMode, within: Duration) -> u64 {
         self.spend();
         let mut unseen = 0;
-        let begun = self.now;
+        let start = self.now;
         let mut last = self.now;
         for session in sessions {
             let one = &mut self.sessions[session.0];
@@ -771,17 +771,17 @@ impl Probes for Simulated {
                 one.events.clear();
                 self.read(session.0);
                 let one = &self.sessions[session.0];
-                let closed = one.events.back().map_or(begun, |(at, _)| *at);
-                if closed > begun + within {
+                let closed = one.events.back().map_or(start, |(at, _)| *at);
+                if closed > start + within {
                     unseen += 1;
                 }
-                last = last.max(closed.min(begun + within));
+                last = last.max(closed.min(start + within));
             }
             let one = &mut self.sessions[session.0];
             one.events.clear();
             one.buffer = Vec::new();
             if !one.over {
-                end(one, &mut self.leaving, begun + ROUND_TRIP, self.drawn.release);
+                end(one, &mut self.leaving, start + ROUND_TRIP, self.drawn.release);
             }
         }
         self.advance(last + ROUND_TRIP);
@@ -807,6 +807,6 @@ impl Probes for Simulated {
     }
 
     fn spent(&self) -> Spent {
-        Spent { connections: self.opened, bytes: self.octets }
+        Spent { connections: self.opened, bytes: self.sent_bytes }
     }
 }

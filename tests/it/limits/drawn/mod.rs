@@ -14,7 +14,8 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use smtpress::condition::Classifier;
 use smtpress::experiment::limit::{
-    self, Bounds, Finding, LimitKind, LimitMeasure, LimitRequest, Outcome, Setting, Verdict,
+    self, LimitKind, LimitMeasure, LimitRequest, LimitResult, LimitSetting, LimitVerdict, SearchBudget,
+    SearchOutcome,
 };
 use smtpress::mail::Spec;
 use smtpress::smtp::script::Script;
@@ -267,7 +268,7 @@ fn truth(drawn: &Drawn, kind: LimitKind) -> Option<u64> {
 }
 
 /// What of a finding is not true; `None`: nothing.
-fn untrue(drawn: &Drawn, kind: LimitKind, finding: &Finding) -> Option<String> {
+fn untrue(drawn: &Drawn, kind: LimitKind, finding: &LimitResult) -> Option<String> {
     let truth = truth(drawn, kind);
     // Times are told to the second, rates to one a minute; a line end may be one byte of a size.
     let (below, above) = match kind.name() {
@@ -281,8 +282,8 @@ fn untrue(drawn: &Drawn, kind: LimitKind, finding: &Finding) -> Option<String> {
     if let Some(end) = ENDINGS.iter().find(|(name, _)| kind.name().ends_with(&format!("bare-cr-lf.{name}"))) {
         let ends = drawn.endings.contains(&end.1);
         return match finding.verdict {
-            Verdict::Unsafe if !ends => Some("called unsafe".to_owned()),
-            Verdict::Found
+            LimitVerdict::Unsafe if !ends => Some("called unsafe".to_owned()),
+            LimitVerdict::Found
                 if ends
                     && finding.value == Some(0)
                     && finding.remarks.iter().any(|r| r.contains("one message")) =>
@@ -292,7 +293,7 @@ fn untrue(drawn: &Drawn, kind: LimitKind, finding: &Finding) -> Option<String> {
             _ => None,
         };
     }
-    if finding.verdict == Verdict::Unsafe {
+    if finding.verdict == LimitVerdict::Unsafe {
         return Some("called unsafe".to_owned());
     }
     if kind.measure() == LimitMeasure::Rule {
@@ -302,22 +303,22 @@ fn untrue(drawn: &Drawn, kind: LimitKind, finding: &Finding) -> Option<String> {
         && drawn.recipients.as_ref().is_some_and(|limit| limit.at == At::Dropped)
         && finding.remarks.iter().any(|remark| remark.contains("does not show in the dialogue"));
     match finding.verdict {
-        Verdict::Obstructed | Verdict::Unstable => finding
+        LimitVerdict::Obstructed | LimitVerdict::Unstable => finding
             .remarks
             .is_empty()
             .then_some(())
             .filter(|()| finding.inexact.is_none())
             .map(|()| "no reason is given".to_owned()),
         _ if in_silence => None,
-        Verdict::NotReached => finding
+        LimitVerdict::NotReached => finding
             .at_least
             .filter(|low| !is_at_least(*low))
             .map(|low| format!("{low} are said to be served")),
-        Verdict::NotEnforced => {
+        LimitVerdict::NotEnforced => {
             let expected = finding.expected.unwrap();
             truth.filter(|truth| *truth <= expected).map(|_| "it is enforced".to_owned())
         }
-        Verdict::Found | Verdict::AsExpected | Verdict::Differs => {
+        LimitVerdict::Found | LimitVerdict::AsExpected | LimitVerdict::Differs => {
             let (low, high) = (finding.at_least.unwrap_or(0), finding.at_most.unwrap_or(u64::MAX));
             if !is_at_least(low) || !is_at_most(high) {
                 return Some(format!("{low} to {high} is not where it is"));
@@ -327,20 +328,22 @@ fn untrue(drawn: &Drawn, kind: LimitKind, finding: &Finding) -> Option<String> {
             let is_rate = kind.measure() == LimitMeasure::Rate;
             let slack = below.max(above).max(if is_rate { truth / 20 } else { 0 });
             match finding.verdict {
-                Verdict::AsExpected if expected.abs_diff(truth) > slack && !wide => {
+                LimitVerdict::AsExpected if expected.abs_diff(truth) > slack && !wide => {
                     Some("it is not as expected".to_owned())
                 }
-                Verdict::AsExpected if wide && is_rate => Some("as expected by a wide bracket".to_owned()),
-                Verdict::Differs if expected == truth => Some("it does not differ".to_owned()),
+                LimitVerdict::AsExpected if wide && is_rate => {
+                    Some("as expected by a wide bracket".to_owned())
+                }
+                LimitVerdict::Differs if expected == truth => Some("it does not differ".to_owned()),
                 _ => None,
             }
         }
-        Verdict::Unsafe => None,
+        LimitVerdict::Unsafe => None,
     }
 }
 
-pub fn setting() -> Setting {
-    Setting {
+pub fn setting() -> LimitSetting {
+    LimitSetting {
         mail: Spec::default(),
         seed: 42,
         run_id: "test-run".into(),
@@ -350,12 +353,12 @@ pub fn setting() -> Setting {
         bad_recipient: None,
         classifier: Classifier::default(),
         patience: 10 * SECOND,
-        bounds: Bounds {
+        bounds: SearchBudget {
             sessions: 150,
             messages: 150,
-            message_octets: 256 << 10,
+            message_bytes: 256 << 10,
             time: 24 * 3600 * SECOND,
-            ..Bounds::default()
+            ..SearchBudget::default()
         },
     }
 }
@@ -386,7 +389,7 @@ fn asked(die: &mut Die, drawn: &Drawn) -> LimitRequest {
     LimitRequest { kinds, expected }
 }
 
-fn searched(drawn: &Drawn, request: &LimitRequest) -> (Outcome, usize) {
+fn searched(drawn: &Drawn, request: &LimitRequest) -> (SearchOutcome, usize) {
     let mut probes = Simulated::new(drawn);
     let outcome = limit::search(&mut probes, &setting(), request, &mut ());
     let left = probes.left_open();
@@ -394,7 +397,7 @@ fn searched(drawn: &Drawn, request: &LimitRequest) -> (Outcome, usize) {
 }
 
 /// A finding in one line.
-fn short(finding: &Finding) -> String {
+fn short(finding: &LimitResult) -> String {
     format!(
         "{} {:?} to {:?}, expected {:?}, by {:?} {:?}, {} of {}, window {:?}, alive {:?}, {:?} {:?}",
         finding.verdict,
@@ -413,9 +416,9 @@ fn short(finding: &Finding) -> String {
 }
 
 /// What is wrong with a listener's findings.
-fn faults(drawn: &Drawn, request: &LimitRequest, outcome: &Outcome, left: usize) -> Vec<String> {
+fn faults(drawn: &Drawn, request: &LimitRequest, outcome: &SearchOutcome, left: usize) -> Vec<String> {
     let mut faults = Vec::new();
-    for finding in &outcome.findings {
+    for finding in &outcome.results {
         let kind = request
             .kinds
             .iter()
@@ -457,11 +460,11 @@ fn nothing_untrue_is_said_of_a_thousand_drawn_listeners() {
         let drawn = drawn(&mut die);
         let request = asked(&mut die, &drawn);
         let (outcome, left) = searched(&drawn, &request);
-        for finding in &outcome.findings {
+        for finding in &outcome.results {
             let kind = request.kinds.iter().copied().find(|kind| kind.name() == finding.name);
             let Some(value) = kind.and_then(|kind| truth(&drawn, kind)) else { continue };
             known += 1;
-            if finding.at_most.is_some() && finding.verdict != Verdict::Unstable {
+            if finding.at_most.is_some() && finding.verdict != LimitVerdict::Unstable {
                 exact += 1;
             } else {
                 let reason = finding.remarks.last().map_or("", |remark| remark.as_str());

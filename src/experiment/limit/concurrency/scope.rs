@@ -1,46 +1,46 @@
-//! Whom a limit of sessions at once counts: one client, a network, or all.
+//! Which clients a limit of sessions at once counts together: one client, a network, or all.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Crowd, Room, is_whole};
+use super::{Clients, HeldSessions, counts_all};
 use crate::condition::Condition;
-use crate::experiment::limit::field::{Field, Found};
-use crate::experiment::limit::finding::Finding;
 use crate::experiment::limit::kind::{LimitKind, SessionScope};
+use crate::experiment::limit::prober::{Probed, Prober};
+use crate::experiment::limit::result::LimitResult;
 use crate::generator::probe::ProbeOptions;
 
-/// No more client addresses than this are looked at.
+/// The most client addresses that are used.
 const MOST_HOSTS: u64 = 1 << 16;
 
 /// Client addresses by their networks.
-fn networks(field: &Field<'_>) -> Vec<Vec<u64>> {
+fn networks(prober: &Prober<'_>) -> Vec<Vec<u64>> {
     let mut networks: BTreeMap<_, Vec<u64>> = BTreeMap::new();
-    for host in 0..field.probes.hosts().min(MOST_HOSTS) {
-        networks.entry(field.probes.network(host)).or_default().push(host);
+    for host in 0..prober.probes.hosts().min(MOST_HOSTS) {
+        networks.entry(prober.probes.network(host)).or_default().push(host);
     }
     networks.into_values().collect()
 }
 
-/// Client addresses in an order that takes one of each network in turn; the `count` first.
-pub(super) fn spread(field: &Field<'_>, count: u64) -> Vec<u64> {
-    let networks = networks(field);
+/// The first `count` client addresses, taking one of each network in turn.
+pub(super) fn spread(prober: &Prober<'_>, count: u64) -> Vec<u64> {
+    let networks = networks(prober);
     let turns = networks.iter().map(Vec::len).max().unwrap_or(0);
     let order = (0..turns).flat_map(|turn| networks.iter().filter_map(move |hosts| hosts.get(turn).copied()));
     order.take(usize::try_from(count).unwrap_or(usize::MAX)).collect()
 }
 
-impl Room<'_, '_> {
-    /// Whom the limit counts, shown by other clients and by the reply. True: it is another limit.
+impl HeldSessions<'_, '_> {
+    /// Which clients the limit counts, by other clients and by the reply. Returns whether it is another limit.
     pub(super) fn scope(
         &mut self,
         kind: LimitKind,
         scope: SessionScope,
-        finding: &mut Finding,
+        result: &mut LimitResult,
         served: u64,
-    ) -> Found<bool> {
-        let named = finding.condition.as_deref().and_then(|name| name.parse::<Condition>().ok());
-        let elsewhere = self.elsewhere(scope, finding)?;
+    ) -> Probed<bool> {
+        let named = result.condition.as_deref().and_then(|name| name.parse::<Condition>().ok());
+        let elsewhere = self.elsewhere(scope, result)?;
         let is_wanted = named == kind.condition();
         let other = named.filter(|named| {
             !is_wanted
@@ -53,43 +53,42 @@ impl Room<'_, '_> {
                 )
         });
         let foreign = match (elsewhere, other) {
-            // What happens weighs more than what is said.
+            // What happens outweighs what the reply says.
             (Some(true), _) | (None, None) => None,
-            // It may count networks, or call it so: what is said and what happens agree well enough.
+            // It may count networks: the reply and what happens agree well enough.
             (Some(false), None) if is_wanted => None,
             (Some(false), None) => Some("a limit that counts all clients"),
-            // Each client came from an address of its own: it is no limit of one address, whatever the reply says.
-            (None, Some(Condition::TooManyConnectionsFromHost)) if self.crowd == Crowd::ManyHosts => {
-                finding
-                    .remark("the reply speaks of one host, and each session came from an address of its own");
+            // Each client came from its own address: it is no limit of one address, whatever the reply says.
+            (None, Some(Condition::TooManyConnectionsFromHost)) if self.crowd == Clients::ManyHosts => {
+                result.remark("the reply names one host, but each session came from its own address");
                 None
             }
             (_, Some(other)) => Some(other.as_str()),
         };
-        // Two names for limits that count all clients: where nothing was expected, the one that the reply gives is right.
-        let is_other_name = is_whole(scope)
+        // Limits that count all clients have two names: where nothing was expected, the one in the reply is right.
+        let is_other_name = counts_all(scope)
             && matches!(
                 other,
                 Some(Condition::TooManyConnectionsToHost | Condition::TooManyConnectionsToListener)
             );
-        if let Some(other) = foreign.filter(|_| finding.expected.is_none() && is_other_name) {
-            finding.name = other.to_owned();
+        if let Some(other) = foreign.filter(|_| result.expected.is_none() && is_other_name) {
+            result.name = other.to_owned();
         } else if let Some(other) = foreign {
-            finding.hidden(served, format!("{other} was met first, at {served}"));
+            result.hidden(served, format!("{other} is enforced first, at {served}"));
             return Ok(true);
         }
         Ok(false)
     }
 
-    /// Whether clients from elsewhere are still served: of the same network, and of another. `None`: it cannot be asked.
-    fn elsewhere(&mut self, scope: SessionScope, finding: &mut Finding) -> Found<Option<bool>> {
-        let hosts = self.field.probes.hosts();
-        let of = |field: &Field<'_>, host: u64| field.probes.network(host);
-        if self.crowd == Crowd::ManyHosts {
-            let used = self.order.iter().take(self.held.len()).map(|host| of(self.field, *host));
+    /// Whether other clients are still served, of the same network and of another. `None`: it cannot be tried.
+    fn elsewhere(&mut self, scope: SessionScope, result: &mut LimitResult) -> Probed<Option<bool>> {
+        let hosts = self.prober.probes.hosts();
+        let of = |prober: &Prober<'_>, host: u64| prober.probes.network(host);
+        if self.crowd == Clients::ManyHosts {
+            let used = self.order.iter().take(self.held.len()).map(|host| of(self.prober, *host));
             let networks: BTreeSet<_> = used.collect();
             if networks.len() < 2 {
-                finding.remark(
+                result.remark(
                     "all client addresses are of one network (/24, or /64): whether the limit counts the network or all \
                      clients cannot be told",
                 );
@@ -99,47 +98,47 @@ impl Room<'_, '_> {
         if hosts < 2 || scope != SessionScope::Host {
             return Ok(None);
         }
-        let own = of(self.field, 0);
+        let own = of(self.prober, 0);
         let near = self.is_served(ProbeOptions { host: 1, ..ProbeOptions::default() })?;
         if near {
-            finding.remark("a client from another address was still served");
+            result.remark("a client from another address was still served");
             return Ok(Some(true));
         }
-        let far = (1..hosts.min(MOST_HOSTS)).find(|host| of(self.field, *host) != own);
+        let far = (1..hosts.min(MOST_HOSTS)).find(|host| of(self.prober, *host) != own);
         if own.is_some()
-            && of(self.field, 1) == own
+            && of(self.prober, 1) == own
             && let Some(far) = far
             && self.is_served(ProbeOptions { host: far, ..ProbeOptions::default() })?
         {
-            finding.remark(
+            result.remark(
                 "a client from another address of the same network was refused as well, one of another network was served: \
                  the limit counts networks",
             );
             return Ok(Some(true));
         }
-        finding.remark("a client from another address was refused as well");
+        result.remark("a client from another address was refused as well");
         Ok(Some(false))
     }
 
-    /// Whether the limit counts networks: then as many clients from fewer networks are not served. Where it does, the finding
-    /// is none of the whole listener.
-    pub(super) fn counts_networks(&mut self, finding: &mut Finding, served: u64) -> Found<bool> {
-        let mut networks = networks(self.field);
-        if networks.len() < 2 || finding.release_ms.is_none() {
+    /// Whether the limit counts networks: then as many clients from fewer networks are not served, and the limit is not one
+    /// of the whole listener.
+    pub(super) fn counts_networks(&mut self, result: &mut LimitResult, served: u64) -> Probed<bool> {
+        let mut networks = networks(self.prober);
+        if networks.len() < 2 || result.release_ms.is_none() {
             return Ok(false);
         }
         // The largest network first, and no more of them than are needed.
         networks.sort_by_key(|hosts| Reverse(hosts.len()));
         let packed = networks.concat();
         let mut least = served;
-        // Twice, and each time as many from several networks are served: what was left before may still count.
+        // Twice, and each time as many from several networks are served: closed sessions may still count.
         for _ in 0..2 {
             for few in [true, false] {
                 let spread = few.then(|| std::mem::replace(&mut self.order, packed.clone()));
                 self.empty();
-                self.field.settle();
+                self.prober.settle();
                 self.asked = 0;
-                finding.trials += 1;
+                result.trials += 1;
                 let (inside, refused) = self.come(served)?;
                 self.turn_away(refused);
                 if let Some(spread) = spread {
@@ -151,11 +150,11 @@ impl Room<'_, '_> {
                 least = least.min(inside);
             }
         }
-        finding.hidden(
+        result.hidden(
             served,
             format!(
-                "{least} were served from as few networks as can be, and {served} from many: a limit that counts networks was \
-                 met first"
+                "{least} were served from as few networks as possible, and {served} from many: a limit that counts networks is \
+                 enforced first"
             ),
         );
         Ok(true)

@@ -1,13 +1,13 @@
-//! What was found about one limit, as it is judged and stored.
+//! The result of one limit, with its verdict.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::kind::LimitKind;
 
-/// One limit that was looked for.
+/// The result of one limit.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Finding {
+pub struct LimitResult {
     /// The condition that shows it; behind a dot, of which kind it is, as in `line-too-long.command`.
     pub name: String,
     /// The largest that was still served; `null` if that is not known to the unit.
@@ -20,9 +20,9 @@ pub struct Finding {
     pub unit: String,
     /// What the administrator configured.
     pub expected: Option<u64>,
-    /// The finding.
-    pub verdict: Verdict,
-    /// By what it showed.
+    /// The verdict.
+    pub verdict: LimitVerdict,
+    /// How it showed.
     pub shown_by: Option<ShownBy>,
     /// The reply as it came.
     pub reply: Option<String>,
@@ -36,15 +36,15 @@ pub struct Finding {
     pub step: Option<String>,
     /// Whether the listener closed the connection with it.
     pub closed: Option<bool>,
-    /// Whether those inside the limit were still served while it bit.
+    /// Whether the open sessions stayed usable while one more was refused.
     pub inside_alive: Option<bool>,
-    /// How long after one inside had left a new one was served; `null`: it never was, or it was not tried.
+    /// How long after the end of an open session a new one was served; `null`: it never was, or it was not tried.
     pub release_ms: Option<f64>,
     /// Trials made.
     pub trials: u64,
-    /// How often it was found the same.
+    /// How many repeats agree.
     pub repeats: u64,
-    /// How often it was looked for.
+    /// How often it was measured.
     #[serde(default)]
     pub looked: u64,
     /// Why the value is not exact.
@@ -53,38 +53,38 @@ pub struct Finding {
     /// Limits by time: how long the window is, or how long until one more is served.
     #[serde(default)]
     pub window_ms: Option<f64>,
-    /// How long the listener held back its reply to the last error before the limit (a tarpit).
+    /// How long the listener delayed its reply to the last error before the limit (a tarpit).
     #[serde(default)]
     pub delay_ms: Option<f64>,
-    /// What else is to be known, in words.
+    /// Remarks, in words.
     #[serde(default)]
     pub remarks: Vec<String>,
 }
 
-/// What was found about a limit.
+/// The verdict of a limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum Verdict {
-    /// It bites where it was expected to.
+pub enum LimitVerdict {
+    /// It is enforced where it was expected.
     AsExpected,
-    /// It bites elsewhere.
+    /// It is enforced elsewhere.
     Differs,
-    /// It was not met up to the highest value tried.
+    /// It was not reached up to the highest value tried.
     NotReached,
-    /// It bites now here, now there.
+    /// Its repeats differ.
     Unstable,
     /// More than was configured is served.
     NotEnforced,
-    /// What is served here does harm.
+    /// What is served does harm.
     Unsafe,
-    /// It was found; nothing was expected of it.
+    /// It is known; nothing was expected.
     Found,
-    /// Something else was in the way, and nothing is known.
+    /// Something else prevented the measurement.
     #[default]
     Obstructed,
 }
 
-/// By what a limit showed.
+/// How a limit showed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ShownBy {
@@ -100,10 +100,15 @@ pub enum ShownBy {
     NoConnect,
 }
 
-impl Finding {
+impl LimitResult {
     /// Of this limit, with nothing known yet.
-    pub fn new(kind: LimitKind, expected: Option<u64>) -> Finding {
-        Finding { name: kind.name().to_owned(), unit: kind.unit().to_owned(), expected, ..Finding::default() }
+    pub fn new(kind: LimitKind, expected: Option<u64>) -> LimitResult {
+        LimitResult {
+            name: kind.name().to_owned(),
+            unit: kind.unit().to_owned(),
+            expected,
+            ..LimitResult::default()
+        }
     }
 
     /// The limit is known exactly.
@@ -117,15 +122,16 @@ impl Finding {
         self.inexact = Some(why.to_owned());
     }
 
-    /// It was not met up to here.
-    pub fn unmet(&mut self, tried: u64) {
+    /// It was not reached up to here.
+    pub fn not_reached(&mut self, tried: u64) {
         (self.value, self.at_least, self.at_most) = (None, Some(tried), None);
     }
 
-    /// Another limit was met first: this one is not known but to lie above `tried`, and why.
+    /// Another limit is enforced first: this one lies above `tried`, and why.
     pub fn hidden(&mut self, tried: u64, why: impl Into<String>) {
-        self.unmet(tried);
-        self.verdict = if self.expected.is_some() { Verdict::Obstructed } else { Verdict::NotReached };
+        self.not_reached(tried);
+        self.verdict =
+            if self.expected.is_some() { LimitVerdict::Obstructed } else { LimitVerdict::NotReached };
         self.remark(why);
     }
 
@@ -137,30 +143,32 @@ impl Finding {
         }
     }
 
-    /// Gives the verdict that follows from the bracket and from what was expected. `slack`: by how much the bracket may miss
-    /// what was expected and still hold it.
+    /// Gives the verdict that follows from the bracket and from what was expected. `slack`: how far the expected value may
+    /// lie outside of the bracket.
     pub fn judge(&mut self, slack: u64) {
         self.verdict = match (self.at_least, self.at_most, self.expected) {
-            (None, None, _) => Verdict::Obstructed,
+            (None, None, _) => LimitVerdict::Obstructed,
             (Some(tried), None, Some(expected)) if tried > expected.saturating_add(slack) => {
-                Verdict::NotEnforced
+                LimitVerdict::NotEnforced
             }
-            (_, None, _) => Verdict::NotReached,
-            (_, Some(_), None) => Verdict::Found,
+            (_, None, _) => LimitVerdict::NotReached,
+            (_, Some(_), None) => LimitVerdict::Found,
             (at_least, Some(at_most), Some(expected)) => {
                 let low = at_least.unwrap_or(0).saturating_sub(slack);
                 let holds = (low..=at_most.saturating_add(slack)).contains(&expected);
-                if holds { Verdict::AsExpected } else { Verdict::Differs }
+                if holds { LimitVerdict::AsExpected } else { LimitVerdict::Differs }
             }
         };
     }
 
-    /// Whether it speaks against the listener, or leaves open what was to be shown.
+    /// Whether it shows a fault of the listener, or does not confirm what was expected.
     pub fn fails(&self) -> bool {
         match self.verdict {
-            Verdict::AsExpected | Verdict::Found => false,
-            Verdict::NotReached | Verdict::Obstructed | Verdict::Unstable => self.expected.is_some(),
-            Verdict::Differs | Verdict::NotEnforced | Verdict::Unsafe => true,
+            LimitVerdict::AsExpected | LimitVerdict::Found => false,
+            LimitVerdict::NotReached | LimitVerdict::Obstructed | LimitVerdict::Unstable => {
+                self.expected.is_some()
+            }
+            LimitVerdict::Differs | LimitVerdict::NotEnforced | LimitVerdict::Unsafe => true,
         }
     }
 }
@@ -183,7 +191,7 @@ macro_rules! named {
     };
 }
 
-named!(Verdict {
+named!(LimitVerdict {
     AsExpected => "as-expected", Differs => "differs", NotReached => "not-reached", Unstable => "unstable",
     NotEnforced => "not-enforced", Unsafe => "unsafe", Found => "found", Obstructed => "obstructed",
 });
@@ -196,32 +204,36 @@ named!(ShownBy {
 mod tests {
     use super::*;
 
-    fn judged(at_least: Option<u64>, at_most: Option<u64>, expected: Option<u64>) -> Verdict {
-        let mut finding = Finding { at_least, at_most, expected, ..Finding::default() };
-        finding.judge(1);
-        finding.verdict
+    fn judged(at_least: Option<u64>, at_most: Option<u64>, expected: Option<u64>) -> LimitVerdict {
+        let mut result = LimitResult { at_least, at_most, expected, ..LimitResult::default() };
+        result.judge(1);
+        result.verdict
     }
 
     #[test]
     fn the_verdict_follows_from_the_bracket_and_the_expectation() {
-        assert_eq!(judged(Some(50), Some(50), Some(50)), Verdict::AsExpected);
-        assert_eq!(judged(Some(50), Some(50), Some(51)), Verdict::AsExpected, "the slack");
-        assert_eq!(judged(Some(50), Some(50), Some(52)), Verdict::Differs);
-        assert_eq!(judged(Some(40), Some(60), Some(50)), Verdict::AsExpected, "the bracket holds it");
-        assert_eq!(judged(Some(50), Some(50), None), Verdict::Found);
-        assert_eq!(judged(Some(100), None, Some(50)), Verdict::NotEnforced);
-        assert_eq!(judged(Some(50), None, Some(50)), Verdict::NotReached, "never as expected without a bite");
-        assert_eq!(judged(Some(100), None, None), Verdict::NotReached);
-        assert_eq!(judged(None, None, Some(50)), Verdict::Obstructed);
+        assert_eq!(judged(Some(50), Some(50), Some(50)), LimitVerdict::AsExpected);
+        assert_eq!(judged(Some(50), Some(50), Some(51)), LimitVerdict::AsExpected, "the slack");
+        assert_eq!(judged(Some(50), Some(50), Some(52)), LimitVerdict::Differs);
+        assert_eq!(judged(Some(40), Some(60), Some(50)), LimitVerdict::AsExpected, "the bracket holds it");
+        assert_eq!(judged(Some(50), Some(50), None), LimitVerdict::Found);
+        assert_eq!(judged(Some(100), None, Some(50)), LimitVerdict::NotEnforced);
+        assert_eq!(
+            judged(Some(50), None, Some(50)),
+            LimitVerdict::NotReached,
+            "never as expected without a refusal"
+        );
+        assert_eq!(judged(Some(100), None, None), LimitVerdict::NotReached);
+        assert_eq!(judged(None, None, Some(50)), LimitVerdict::Obstructed);
     }
 
     #[test]
     fn what_is_left_open_fails_only_where_something_was_expected() {
-        let fails = |verdict, expected| Finding { verdict, expected, ..Finding::default() }.fails();
-        assert!(fails(Verdict::Obstructed, Some(1)) && !fails(Verdict::Obstructed, None));
-        assert!(fails(Verdict::Unstable, Some(1)) && !fails(Verdict::Unstable, None));
-        assert!(fails(Verdict::NotReached, Some(1)) && !fails(Verdict::NotReached, None));
-        assert!(fails(Verdict::Unsafe, None) && fails(Verdict::Differs, Some(1)));
-        assert!(!fails(Verdict::AsExpected, Some(1)) && !fails(Verdict::Found, None));
+        let fails = |verdict, expected| LimitResult { verdict, expected, ..LimitResult::default() }.fails();
+        assert!(fails(LimitVerdict::Obstructed, Some(1)) && !fails(LimitVerdict::Obstructed, None));
+        assert!(fails(LimitVerdict::Unstable, Some(1)) && !fails(LimitVerdict::Unstable, None));
+        assert!(fails(LimitVerdict::NotReached, Some(1)) && !fails(LimitVerdict::NotReached, None));
+        assert!(fails(LimitVerdict::Unsafe, None) && fails(LimitVerdict::Differs, Some(1)));
+        assert!(!fails(LimitVerdict::AsExpected, Some(1)) && !fails(LimitVerdict::Found, None));
     }
 }

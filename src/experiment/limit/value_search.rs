@@ -4,32 +4,31 @@
 //! - What is expected is tried first, and the value after it: where the administrator is right, two trials say so.
 //! - Otherwise it doubles until something is refused, then halves the bracket: 2 log2(N) + 2 trials for a limit N.
 
-use super::bracket::{Bracket, Steps};
+use crate::experiment::bracket::{Bracket, Steps};
 
 /// A search over 0, 1, 2, ..., where everything up to the limit is served and nothing beyond it.
 #[derive(Clone, Debug)]
-pub struct Search {
+pub struct ValueSearch {
     bracket: Bracket<u64>,
     first: u64,
     /// Nothing above is tried.
     bound: u64,
-    /// The value that is thought to be the limit.
+    /// The expected limit.
     guess: Option<u64>,
-    trials: u64,
     contradicted: bool,
 }
 
-impl Search {
+impl ValueSearch {
     /// A search from `first` up to `bound`, both included. `guess`: the limit that is expected.
-    pub fn new(first: u64, bound: u64, guess: Option<u64>) -> Search {
+    pub fn new(first: u64, bound: u64, guess: Option<u64>) -> ValueSearch {
         let bracket = Bracket { good: Some(0), bad: None };
         let (first, guess) = (first.max(1), guess.filter(|guess| *guess <= bound));
-        Search { bracket, first, bound, guess, trials: 0, contradicted: false }
+        ValueSearch { bracket, first, bound, guess, contradicted: false }
     }
 
     /// Everything up to `value` is known to be served without a trial.
     #[must_use]
-    pub fn known(mut self, value: u64) -> Search {
+    pub fn known(mut self, value: u64) -> ValueSearch {
         self.bracket.good = self.bracket.good.max(Some(value));
         self
     }
@@ -57,7 +56,6 @@ impl Search {
 
     /// Takes the result of a trial.
     pub fn tell(&mut self, value: u64, served: bool) {
-        self.trials += 1;
         if served {
             self.contradicted |= self.bracket.bad.is_some_and(|bad| value >= bad);
             self.bracket.good = self.bracket.good.max(Some(value));
@@ -81,16 +79,6 @@ impl Search {
     pub fn found(&self) -> Option<u64> {
         self.at_most().filter(|most| *most == self.at_least() && !self.contradicted)
     }
-
-    /// A value was served, and another below it was not, or the other way round: there is no one limit.
-    pub fn is_contradicted(&self) -> bool {
-        self.contradicted
-    }
-
-    /// Trials told so far.
-    pub fn trials(&self) -> u64 {
-        self.trials
-    }
 }
 
 #[cfg(test)]
@@ -99,34 +87,38 @@ mod tests {
 
     use super::*;
 
-    fn run(search: &mut Search, limit: u64) {
+    /// Searches to the end; returns the number of trials.
+    fn run(search: &mut ValueSearch, limit: u64) -> u64 {
+        let mut trials = 0;
         while let Some(value) = search.next() {
             search.tell(value, value <= limit);
+            trials += 1;
         }
+        trials
     }
 
     proptest! {
         #[test]
         fn any_limit_is_found_exactly_in_few_trials(limit in 0u64..2_000_000, first in 1u64..100, guess in proptest::option::of(0u64..2_000_000)) {
-            let mut search = Search::new(first, 4_000_000, guess);
-            run(&mut search, limit);
+            let mut search = ValueSearch::new(first, 4_000_000, guess);
+            let trials = run(&mut search, limit);
             prop_assert_eq!(search.found(), Some(limit));
             let most = 2.0 * (limit.max(first) as f64).log2() + 10.0;
             // A guess that is far too large costs the way back from it.
             let most = most + guess.map_or(0.0, |guess| 2.0 + ((guess.max(1)) as f64).log2());
-            prop_assert!((search.trials() as f64) <= most, "{} trials for {limit}", search.trials());
+            prop_assert!((trials as f64) <= most, "{trials} trials for {limit}");
         }
 
         #[test]
         fn a_right_guess_takes_two_trials(limit in 1u64..1_000_000) {
-            let mut search = Search::new(1, 2_000_000, Some(limit));
-            run(&mut search, limit);
-            prop_assert_eq!((search.found(), search.trials()), (Some(limit), 2));
+            let mut search = ValueSearch::new(1, 2_000_000, Some(limit));
+            let trials = run(&mut search, limit);
+            prop_assert_eq!((search.found(), trials), (Some(limit), 2));
         }
 
         #[test]
         fn nothing_beyond_the_bound_is_tried(bound in 1u64..1000, limit in 0u64..2000, guess in proptest::option::of(0u64..3000)) {
-            let mut search = Search::new(1, bound, guess);
+            let mut search = ValueSearch::new(1, bound, guess);
             let mut tried = 0;
             while let Some(value) = search.next() {
                 tried = tried.max(value);
@@ -140,12 +132,12 @@ mod tests {
 
     #[test]
     fn answers_that_contradict_each_other_end_it_without_a_limit() {
-        let mut search = Search::new(1, 100, None);
+        let mut search = ValueSearch::new(1, 100, None);
         for (value, served) in [(1, true), (2, true), (4, true), (8, false), (6, true), (7, true)] {
             search.tell(value, served);
         }
         assert_eq!(search.found(), Some(7));
         search.tell(8, true);
-        assert!(search.is_contradicted() && search.found().is_none() && search.next().is_none());
+        assert!(search.contradicted && search.found().is_none() && search.next().is_none());
     }
 }

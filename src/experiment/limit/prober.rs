@@ -1,11 +1,10 @@
-//! Where limits are looked for: the probes, what they may spend, and the few moves that all searches are made of.
+//! What all searches for limits work with: the probes, the budget, and the steps of a dialogue.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::bounded_probes::BoundedProbes;
-use super::finding::{Finding, ShownBy};
-use super::times::Waits;
+use super::result::{LimitResult, ShownBy};
 use crate::condition::Classifier;
 use crate::condition::Condition;
 use crate::generator::probe::{
@@ -17,21 +16,21 @@ use crate::smtp::extensions::{Terms, Use, Wishes};
 use crate::smtp::script::{Script, TlsMode};
 use crate::smtp::{Closed, Content, Step};
 
-/// How long a listener that has refused may take to close the connection, to be seen closing it.
+/// How long a listener may take to close the connection after a refusal.
 const CLOSING: Duration = Duration::from_secs(2);
-/// How long it may take before it is asked whether it lives.
+/// How long it may take before a NOOP asks whether the session still works.
 const GLANCE: Duration = Duration::from_millis(50);
 
-/// So many times as long as usual is waited where a listener may delay its replies on purpose.
+/// Where a listener may delay its replies on purpose, the patience is so many times as long.
 pub(super) const PATIENT: u32 = 3;
-/// The first wait before a session that was refused is asked for again.
+/// The first wait before a refused session is tried again.
 const FIRST_RETRY: Duration = Duration::from_millis(20);
-/// What is waited beyond the time that a slot was seen to take.
+/// How long is waited beyond the measured release of a slot.
 const SETTLE: Duration = Duration::from_millis(50);
 
-/// What a search may spend, and how far it goes where nothing is expected.
+/// The budget of a search, and how far it goes where nothing is expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bounds {
+pub struct SearchBudget {
     /// Sessions held at once.
     pub sessions: u64,
     /// Connections in all.
@@ -39,27 +38,27 @@ pub struct Bounds {
     /// Messages, recipients or errors of one session.
     pub messages: u64,
     /// Octets of one message.
-    pub message_octets: u64,
+    pub message_bytes: u64,
     /// Octets sent in all.
-    pub octets: u64,
+    pub bytes: u64,
     /// How long silence is waited for where no time is expected.
     pub wait: Duration,
-    /// How long a place is waited for.
+    /// How long the release of a slot may take.
     pub release: Duration,
-    /// How long the listener is given after each kind to serve again: common windows are a minute.
+    /// How long the listener may take after each limit to serve again: common windows are a minute.
     pub recovery: Duration,
-    /// All of it.
+    /// The time of the whole search.
     pub time: Duration,
 }
 
-impl Default for Bounds {
+impl Default for SearchBudget {
     fn default() -> Self {
-        Bounds {
+        SearchBudget {
             sessions: 1000,
             connections: 20_000,
             messages: 1000,
-            message_octets: 64 << 20,
-            octets: 4 << 30,
+            message_bytes: 64 << 20,
+            bytes: 4 << 30,
             wait: Duration::from_secs(20),
             release: Duration::from_secs(30),
             recovery: Duration::from_secs(65),
@@ -68,12 +67,12 @@ impl Default for Bounds {
     }
 }
 
-/// What the searches work with.
+/// The settings of a search.
 #[derive(Debug)]
-pub struct Setting {
-    /// What the messages are; their size is the search's.
+pub struct LimitSetting {
+    /// The messages; the search sets their size.
     pub mail: Spec,
-    /// All randomness.
+    /// The seed of all randomness.
     pub seed: u64,
     /// Identifies the search in its messages.
     pub run_id: String,
@@ -81,81 +80,83 @@ pub struct Setting {
     pub date: String,
     /// The dialogue of the sessions.
     pub script: Script,
-    /// Somebody logs in.
+    /// Sessions log in.
     pub logged_in: bool,
-    /// A recipient that the listener does not accept; `None`: one of ours.
+    /// A recipient that the listener does not accept; `None`: a made-up one.
     pub bad_recipient: Option<String>,
-    /// Names what replies mean.
+    /// Classifies replies.
     pub classifier: Classifier,
     /// How long a reply may take.
     pub patience: Duration,
-    /// What may be spent.
-    pub bounds: Bounds,
+    /// The budget.
+    pub bounds: SearchBudget,
 }
 
-/// Why a search cannot go on.
+/// Why a measurement cannot continue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Halt {
-    /// The listener does not let in whom the search needs.
+    /// The listener does not serve a session that the search needs.
     Refused(Box<ProbeRefusal>),
-    /// A step that the search needs failed, and how.
+    /// A step that the search needs failed.
     Failed(Step, Box<ProbeOutcome>),
-    /// Our own side could not, and why.
+    /// This machine could not continue.
     Own(String),
-    /// What may be spent is spent.
+    /// The budget of this is used up.
     Spent(&'static str),
-    /// It does not apply to this listener, and why.
-    Foreign(String),
-    /// The search was told to stop.
+    /// The limit cannot be measured on this listener, and why.
+    NotMeasurable(String),
+    /// The user stopped the search.
     Stopped,
 }
 
-/// What a search does, and gives.
-pub type Found<T> = Result<T, Halt>;
+/// The result of a step of a measurement.
+pub type Probed<T> = Result<T, Halt>;
 
-/// The probes and the rules by which they move.
-pub struct Field<'a> {
+/// The probes of a search, with its settings and budget.
+pub struct Prober<'a> {
     pub(super) probes: BoundedProbes<'a>,
-    pub(super) setting: &'a Setting,
+    pub(super) setting: &'a LimitSetting,
     letters: u64,
-    pub(super) waits: Waits,
-    /// The longest time after which a slot was seen to be free again, as far as it is known.
+    /// The longest measured release of a slot; zero until one is known.
     pub(super) release: Duration,
 }
 
-impl<'a> Field<'a> {
-    /// A field for these probes.
-    pub fn new(probes: &'a mut dyn Probes, setting: &'a Setting) -> Field<'a> {
+impl<'a> Prober<'a> {
+    /// A prober over these probes.
+    pub fn new(probes: &'a mut dyn Probes, setting: &'a LimitSetting) -> Prober<'a> {
         let probes = BoundedProbes::new(probes, setting.bounds.time, setting.bounds.release);
-        Field { probes, setting, letters: 0, waits: Waits::default(), release: Duration::ZERO }
+        Prober { probes, setting, letters: 0, release: Duration::ZERO }
     }
 
-    /// What may be spent is not spent yet.
-    pub(super) fn afford(&self) -> Found<()> {
+    /// Checks the budget.
+    ///
+    /// # Errors
+    /// It is used up, or the user stopped the search.
+    pub(super) fn afford(&self) -> Probed<()> {
         let (spent, bounds) = (self.probes.spent(), &self.setting.bounds);
         match () {
             () if self.probes.is_stopped() => Err(Halt::Stopped),
             () if spent.connections >= bounds.connections => Err(Halt::Spent("connections")),
-            () if spent.bytes >= bounds.octets => Err(Halt::Spent("octets")),
+            () if spent.bytes >= bounds.bytes => Err(Halt::Spent("bytes")),
             () if self.probes.now() >= bounds.time => Err(Halt::Spent("time")),
             () => Ok(()),
         }
     }
 
-    /// Opens one session, as any client would.
-    pub(super) fn enter(&mut self) -> Found<Probe> {
+    /// Opens one session like any client.
+    pub(super) fn enter(&mut self) -> Probed<Probe> {
         self.enter_by(ProbeOptions::default())
     }
 
-    /// Opens one session. A refusal is waited out for as long as a listener may take to serve again: what was opened before
-    /// may still count, and only what lasts is in the way.
-    pub(super) fn enter_by(&mut self, way: ProbeOptions) -> Found<Probe> {
+    /// Opens one session. A refused one is tried again for as long as a listener may take to recover: sessions that were
+    /// closed before may still count.
+    pub(super) fn enter_by(&mut self, way: ProbeOptions) -> Probed<Probe> {
         self.enter_within(way, self.setting.bounds.recovery)
     }
 
-    /// The same; a refusal is waited out for `patience`.
-    pub(super) fn enter_within(&mut self, way: ProbeOptions, patience: Duration) -> Found<Probe> {
-        let begun = self.probes.now();
+    /// The same; a refused session is tried again for `patience`.
+    pub(super) fn enter_within(&mut self, way: ProbeOptions, patience: Duration) -> Probed<Probe> {
+        let start = self.probes.now();
         let mut wait = FIRST_RETRY;
         loop {
             self.afford()?;
@@ -169,7 +170,7 @@ impl<'a> Field<'a> {
                 None => return Err(Halt::Own("no session was opened".to_owned())),
             };
             self.probes.close(&[refusal.session], CloseMode::Close);
-            let waited = self.probes.now().saturating_sub(begun);
+            let waited = self.probes.now().saturating_sub(start);
             if waited >= patience {
                 return Err(Halt::Refused(Box::new(refusal)));
             }
@@ -179,19 +180,19 @@ impl<'a> Field<'a> {
         }
     }
 
-    /// Waits until what was left no longer counts: as long as a slot was seen to take, and some more.
+    /// Waits until closed sessions no longer count: one and a half times the measured release, and some more.
     pub(super) fn settle(&mut self) {
         let length = self.settling();
         self.probes.pause(length);
     }
 
-    /// How long that is from now on.
+    /// The rest of that wait.
     pub(super) fn settling(&self) -> Duration {
         let until = self.probes.left_at() + self.release.mul_f64(1.5) + SETTLE;
         if self.release.is_zero() { Duration::ZERO } else { until.saturating_sub(self.probes.now()) }
     }
 
-    /// Says a line and hears what it meets.
+    /// Sends a line and receives what comes next.
     pub(super) fn ask(&mut self, session: Probe, line: &str) -> ProbeOutcome {
         let line = [line.as_bytes(), b"\r\n"].concat();
         self.probes.exchange(session, &line, self.setting.patience)
@@ -216,7 +217,7 @@ impl<'a> Field<'a> {
         [&letter.mail(&terms)[..], &letter.rcpt(&terms, recipient), command::DATA].concat()
     }
 
-    /// What a session does of what a letter wants; nothing before the hello.
+    /// The extensions that a session uses for a letter; none before the hello.
     pub(super) fn terms(&self, session: Probe, letter: &Letter) -> Terms {
         // What is required and not offered fails the opening of the session.
         letter.wishes.agree(&self.probes.offer(session)).unwrap_or_default()
@@ -227,22 +228,22 @@ impl<'a> Field<'a> {
         self.setting.script.tls != TlsMode::None
     }
 
-    /// Whether a session still answers. Some listeners do not know NOOP: any reply is one but 421, which ends the session.
+    /// Whether a session still answers. Some listeners do not know NOOP: any reply counts but 421, which ends the session.
     pub(super) fn is_alive(&mut self, session: Probe) -> bool {
-        let met = self.ask(session, "NOOP");
-        met.code() > 0 && met.code() != 421
+        let outcome = self.ask(session, "NOOP");
+        outcome.code() > 0 && outcome.code() != 421
     }
 
-    /// What the sessions that have ended met; all are asked before any is heard. One that gives no reply may be slow.
+    /// The sessions that have ended, and how; all are asked before any reply is read. A missing reply may be a slow one.
     pub(super) fn dead(&mut self, sessions: &[Probe]) -> Vec<(Probe, ProbeOutcome)> {
         for session in sessions {
             self.probes.send(*session, b"NOOP\r\n");
         }
         let mut dead = Vec::new();
         for session in sessions {
-            let met = self.probes.receive(*session, self.setting.patience);
-            if met.code() == 421 || met.code() == 0 && !matches!(met.event, ProbeEvent::Silence) {
-                dead.push((*session, met));
+            let outcome = self.probes.receive(*session, self.setting.patience);
+            if outcome.code() == 421 || outcome.code() == 0 && !matches!(outcome.event, ProbeEvent::Silence) {
+                dead.push((*session, outcome));
             }
         }
         dead
@@ -252,7 +253,7 @@ impl<'a> Field<'a> {
         self.probes.close(&[session], CloseMode::Quit);
     }
 
-    /// Messages of this size, with this many recipients each; `None`: of the least size.
+    /// Messages of this size and number of recipients; `None`: of the least size.
     pub(super) fn mailer(&self, size: Option<u64>, recipients: u32) -> Arc<Mailer> {
         let mail = Spec { size: Size::Fixed(size.unwrap_or(0)), recipients, ..self.setting.mail.clone() };
         Arc::new(Mailer::new(&mail, self.setting.seed, &self.setting.run_id, &self.setting.date))
@@ -280,33 +281,33 @@ impl<'a> Field<'a> {
 
     /// MAIL and RCPT, one at a time.
     pub(super) fn envelope(&mut self, session: Probe, letter: &Letter) -> Result<(), (Step, ProbeOutcome)> {
-        let met = self.mail(session, letter);
-        expect(Step::Mail, met, 2)?;
+        let outcome = self.mail(session, letter);
+        expect(Step::Mail, outcome, 2)?;
         for recipient in &letter.recipients {
-            let met = self.rcpt(session, letter, recipient);
-            expect(Step::Rcpt, met, 2)?;
+            let outcome = self.rcpt(session, letter, recipient);
+            expect(Step::Rcpt, outcome, 2)?;
         }
         Ok(())
     }
 
-    /// DATA and these octets, which end as they are to end.
+    /// DATA, and these bytes with their end.
     pub(super) fn data(
         &mut self,
         session: Probe,
-        octets: &[u8],
+        bytes: &[u8],
     ) -> Result<ProbeOutcome, (Step, ProbeOutcome)> {
         expect(Step::Data, self.ask(session, "DATA"), 3)?;
-        Ok(self.probes.exchange(session, octets, self.setting.patience))
+        Ok(self.probes.exchange(session, bytes, self.setting.patience))
     }
 
-    /// DATA and a least message for an envelope that stands.
+    /// DATA and the smallest message, after an accepted envelope.
     pub(super) fn finish_message(&mut self, session: Probe) -> Result<(), (Step, ProbeOutcome)> {
         let mailer = self.mailer(None, 1);
         let letter = self.letter(&mailer);
         self.transfer(session, &letter).map(drop)
     }
 
-    /// A whole transaction; the reply to its end.
+    /// A whole transaction; returns the reply to its end.
     pub(super) fn send(
         &mut self,
         session: Probe,
@@ -316,7 +317,7 @@ impl<'a> Field<'a> {
         self.transfer(session, letter)
     }
 
-    /// The content of a letter whose envelope stands, with DATA or in chunks; the reply to its end.
+    /// The content of a letter after its envelope, with DATA or in chunks; returns the reply to its end.
     fn transfer(&mut self, session: Probe, letter: &Letter) -> Result<ProbeOutcome, (Step, ProbeOutcome)> {
         let Some(size) = self.terms(session, letter).chunk else {
             return expect(Step::Body, self.data(session, &letter.content)?, 2);
@@ -328,9 +329,10 @@ impl<'a> Field<'a> {
             let mut bytes = Vec::new();
             command::bdat(&mut bytes, length as u64, behind.is_empty());
             bytes.extend_from_slice(chunk);
-            let met = expect(Step::Body, self.probes.exchange(session, &bytes, self.setting.patience), 2)?;
+            let outcome =
+                expect(Step::Body, self.probes.exchange(session, &bytes, self.setting.patience), 2)?;
             if behind.is_empty() {
-                return Ok(met);
+                return Ok(outcome);
             }
             rest = behind;
         }
@@ -340,37 +342,38 @@ impl<'a> Field<'a> {
     ///
     /// # Errors
     /// It is not accepted.
-    pub(super) fn one_message(&mut self) -> Found<()> {
+    pub(super) fn one_message(&mut self) -> Probed<()> {
         let session = self.enter()?;
         let mailer = self.mailer(None, 1);
         let letter = self.letter(&mailer);
-        let sent = self.send(session, &letter).map_err(|(step, met)| Halt::Failed(step, Box::new(met)));
+        let sent =
+            self.send(session, &letter).map_err(|(step, outcome)| Halt::Failed(step, Box::new(outcome)));
         self.leave(session);
         sent.map(drop)
     }
 
-    /// What a reply, or what came in its place, means at a step.
+    /// The condition of a reply, or of what came in its place, at a step.
     pub(super) fn condition(&self, step: Step, by: &ProbeEvent) -> Option<Condition> {
         Some(by.condition(&self.setting.classifier, step))
     }
 
-    /// Enters into a finding how its limit showed, and whether the connection was closed with it.
-    pub(super) fn shown(&mut self, finding: &mut Finding, step: Step, by: &ProbeEvent, session: Probe) {
+    /// Enters into a result how its limit showed, and whether the listener closed the connection with it.
+    pub(super) fn shown(&mut self, result: &mut LimitResult, step: Step, by: &ProbeEvent, session: Probe) {
         let closed = matches!(by, ProbeEvent::Reply(_)).then(|| self.closes(session));
-        self.shown_with(finding, step, by, closed);
+        self.shown_with(result, step, by, closed);
     }
 
-    /// The same, where it is known whether the connection was closed with the reply.
+    /// The same, with a known `closed`.
     pub(super) fn shown_with(
         &self,
-        finding: &mut Finding,
+        result: &mut LimitResult,
         step: Step,
         by: &ProbeEvent,
         closed: Option<bool>,
     ) {
-        finding.step = Some(step.as_str().to_owned());
-        finding.condition = self.condition(step, by).map(|condition| condition.as_str().to_owned());
-        finding.shown_by = Some(match by {
+        result.step = Some(step.as_str().to_owned());
+        result.condition = self.condition(step, by).map(|condition| condition.as_str().to_owned());
+        result.shown_by = Some(match by {
             ProbeEvent::Reply(_) | ProbeEvent::Failed(..) => ShownBy::Reply,
             ProbeEvent::Closed(Closed::Eof) => ShownBy::Close,
             ProbeEvent::Closed(_) => ShownBy::Reset,
@@ -379,29 +382,31 @@ impl<'a> Field<'a> {
         });
         match by {
             ProbeEvent::Reply(reply) => {
-                finding.reply = Some(reply.to_string());
-                finding.code = Some(reply.code);
-                finding.enhanced = reply.enhanced.map(|code| code.to_string());
-                finding.closed = closed;
+                result.reply = Some(reply.to_string());
+                result.code = Some(reply.code);
+                result.enhanced = reply.enhanced.map(|code| code.to_string());
+                result.closed = closed;
             }
-            ProbeEvent::Failed(_, what) => finding.reply = Some(what.clone()),
-            ProbeEvent::Closed(_) => finding.closed = Some(true),
+            ProbeEvent::Failed(_, what) => result.reply = Some(what.clone()),
+            ProbeEvent::Closed(_) => result.closed = Some(true),
             ProbeEvent::Silence | ProbeEvent::NotConnected(_) => {}
         }
     }
 
-    /// Whether the listener closes the connection now, of itself; one that answers a NOOP does not. A reply that explains
-    /// the close is let pass.
+    /// Whether the listener closes the connection by itself; one that answers a NOOP does not. A 421 before the close is
+    /// passed over.
     pub(super) fn closes(&mut self, session: Probe) -> bool {
-        let mut met = self.probes.receive(session, GLANCE);
-        if matches!(met.event, ProbeEvent::Silence) {
+        let mut outcome = self.probes.receive(session, GLANCE);
+        if matches!(outcome.event, ProbeEvent::Silence) {
             self.probes.send(session, b"NOOP\r\n");
-            met = self.probes.receive(session, CLOSING);
+            outcome = self.probes.receive(session, CLOSING);
         }
         for _ in 0..3 {
-            match &met.event {
+            match &outcome.event {
                 ProbeEvent::Closed(_) => return true,
-                ProbeEvent::Reply(reply) if reply.code == 421 => met = self.probes.receive(session, CLOSING),
+                ProbeEvent::Reply(reply) if reply.code == 421 => {
+                    outcome = self.probes.receive(session, CLOSING)
+                }
                 _ => return false,
             }
         }
@@ -415,9 +420,9 @@ pub(super) struct Letter {
     pub(super) sender: String,
     pub(super) recipients: Vec<String>,
     pub(super) envelope_id: String,
-    /// With its dots stuffed, and its end.
+    /// With stuffed dots and the final dot.
     pub(super) content: Vec<u8>,
-    /// What is wanted of the listener's extensions.
+    /// The extensions to use.
     pub(super) wishes: Wishes,
 }
 
@@ -471,7 +476,7 @@ impl Letter {
         self
     }
 
-    /// The content with these octets in front of its header.
+    /// The content with these bytes in front of its header.
     pub(super) fn with_header(&self, fields: &[u8]) -> Letter {
         Letter { content: [fields, &self.content[..]].concat(), ..self.clone() }
     }
@@ -483,17 +488,17 @@ impl Letter {
     }
 }
 
-/// The content of a message without a line that begins with a dot: some listeners count the dots that are stuffed.
+/// The content of a message without lines that begin with a dot: some listeners count stuffed dots.
 fn content(message: &impl Content) -> Vec<u8> {
     let (mut out, mut offset) = (Vec::new(), 0);
     while offset < message.size() {
-        // Messages of words have no file to lose.
+        // A message of words reads no file, so that its body cannot fail.
         let Ok(next) = message.body(offset, &mut out) else { break };
         offset = next;
     }
     let (mut kept, mut line) = (0, 0);
     for at in 0..out.len() {
-        // The dot that was stuffed goes, and the one behind it becomes a letter.
+        // The stuffed dot is removed, and the one behind it becomes a letter.
         let is_stuffed = line == 0 && out[at..].starts_with(b"..");
         line = if out[at] == b'\n' { 0 } else { line + 1 };
         if is_stuffed {
@@ -508,19 +513,22 @@ fn content(message: &impl Content) -> Vec<u8> {
     out
 }
 
-/// What was met, if it is a reply of this class.
-fn expect(step: Step, met: ProbeOutcome, class: u16) -> Result<ProbeOutcome, (Step, ProbeOutcome)> {
-    if met.code() / 100 == class { Ok(met) } else { Err((step, met)) }
+/// The reply, if it is of this class.
+fn expect(step: Step, outcome: ProbeOutcome, class: u16) -> Result<ProbeOutcome, (Step, ProbeOutcome)> {
+    if outcome.code() / 100 == class { Ok(outcome) } else { Err((step, outcome)) }
 }
 
-/// What came is no reply, or nothing came although the connection lives: no refusal, and nothing to learn from.
-pub(super) fn unreadable(met: &ProbeOutcome) -> Found<()> {
-    match &met.event {
+/// Rejects what is neither a reply nor a close: it is no refusal.
+///
+/// # Errors
+/// The reply cannot be read, or none came although the connection is open.
+pub(super) fn unreadable(outcome: &ProbeOutcome) -> Probed<()> {
+    match &outcome.event {
         ProbeEvent::Failed(_, what) => {
-            Err(Halt::Foreign(format!("what came is no reply that can be read: {what}")))
+            Err(Halt::NotMeasurable(format!("the listener sent no valid reply: {what}")))
         }
         ProbeEvent::Silence => {
-            Err(Halt::Foreign("no reply came, and the connection was not closed".to_owned()))
+            Err(Halt::NotMeasurable("no reply came, and the connection was not closed".to_owned()))
         }
         ProbeEvent::Reply(_) | ProbeEvent::Closed(_) | ProbeEvent::NotConnected(_) => Ok(()),
     }

@@ -1,0 +1,486 @@
+//! Rate limits: sessions or messages one after the other as fast as they are served, so that no limit of sessions at once
+//! is reached; then silence, until one more is served.
+//!
+//! # Decisions
+//! - A round is a burst until one is refused, and silence until one more is served. It is measured from the first attempt of
+//!   the burst, which is the first to leave a sliding window, and with which a fixed one begins.
+//! - Sessions before a burst count too. So rounds follow each other, each after a silence as long as the recovery of the
+//!   one before, until two agree.
+//! - Refused attempts may count as well, so that attempts without pause would keep a window closed for ever. So the first
+//!   round tries after silences that double, and the next ones only a few times near the end of the window.
+//! - A window and a bucket differ in what is served once one more is served: as many as before, or one.
+//! - Slots that are released late look like a window. They differ once sessions are held for longer than it.
+//! - The value is a rate a minute, so that it can be compared with what was configured. It is as expected only if the
+//!   bracket is narrow.
+
+use std::time::Duration;
+
+use super::kind::LimitKind;
+use super::prober::{Halt, Probed, Prober, unreadable};
+use super::repeats::{MOST, bound, other_limit};
+use super::result::{LimitResult, LimitVerdict};
+use crate::generator::probe::{CloseMode, OpenOutcome, Probe, ProbeOptions, ProbeOutcome};
+use crate::smtp::Step;
+
+/// The first silence after a refusal; each is twice as long as the one before.
+const FIRST_SILENCE: Duration = Duration::from_millis(250);
+/// The longest wait for a recovery: common windows are a minute.
+const WINDOW: Duration = Duration::from_secs(130);
+/// The longest burst.
+const COUNTING: Duration = Duration::from_secs(20);
+/// The most rounds.
+const ROUNDS: u64 = 8;
+/// After so many rounds the sessions before the search no longer count.
+const SETTLED: u64 = 2;
+/// The most attempts near the end of a window.
+const QUESTIONS: u64 = 16;
+/// A bracket is narrow if its ends differ by no more than this factor, or by one a minute.
+const NARROW: f64 = 1.05;
+/// How far two measurements of one window may differ.
+const JITTER: Duration = Duration::from_millis(10);
+/// How much longer a window may last that is counted in whole seconds.
+const WHOLE: Duration = Duration::from_secs(1);
+/// Silence beyond the recovery, before the next round.
+const MARGIN: Duration = Duration::from_secs(1);
+/// So many refills show the rate of a bucket, or as many as come in this time.
+const REFILLS: u64 = 24;
+const FILLING: Duration = Duration::from_secs(40);
+
+/// What is counted, one after the other.
+trait RateProbe {
+    /// Tries one more; `Err`: how it was refused.
+    fn one(&mut self, prober: &mut Prober<'_>) -> Probed<Result<(), (Step, ProbeOutcome, Probe)>>;
+}
+
+/// Measures new connections by time.
+pub(super) fn connections(prober: &mut Prober<'_>, kind: LimitKind, result: &mut LimitResult) -> Probed<()> {
+    find(prober, kind, result, &mut ConnectionProbe)?;
+    if result.at_most.is_some() { held_count(prober, result) } else { Ok(()) }
+}
+
+/// Measures messages by time.
+pub(super) fn messages(prober: &mut Prober<'_>, kind: LimitKind, result: &mut LimitResult) -> Probed<()> {
+    find(prober, kind, result, &mut MessageProbe)
+}
+
+/// A listener may count its window in whole seconds: then it lasts up to one second longer than configured.
+fn whole_seconds(result: &mut LimitResult, served: u64, recovery: &Recovery) {
+    let seconds = recovery.least.as_secs();
+    // The precision of its end is added.
+    if seconds == 0 || recovery.most > Duration::from_secs(seconds) + WHOLE + recovery.most / 20 {
+        return;
+    }
+    let (low, high) = (result.at_least.unwrap_or(0), result.at_most.unwrap_or(0));
+    let rate = per_minute(served, Duration::from_secs(seconds));
+    let remark =
+        format!("{served} in {seconds} s are {rate} a minute, if its window is counted in whole seconds");
+    match result.expected {
+        _ if rate <= high => {}
+        None => {
+            result.between(low, rate, "its window may be counted in whole seconds");
+            result.remark(remark);
+        }
+        Some(expected) if result.verdict == LimitVerdict::Differs && expected.abs_diff(rate) <= 1 => {
+            result.between(low, rate.max(expected), "its window may be counted in whole seconds");
+            result.verdict = LimitVerdict::AsExpected;
+            result.remark(remark);
+        }
+        Some(expected) if result.verdict == LimitVerdict::Differs && (low..=rate).contains(&expected) => {
+            result.between(low, rate, "its window may be counted in whole seconds");
+            result.verdict = LimitVerdict::Unstable;
+            result.remark(remark);
+        }
+        Some(_) => {}
+    }
+}
+
+/// The time from the beginning of a burst until one more is served: longer than `least`, and at most `most`.
+#[derive(Clone, Copy, Debug)]
+struct Recovery {
+    least: Duration,
+    most: Duration,
+}
+
+impl Recovery {
+    fn is_narrow(self) -> bool {
+        self.most.as_secs_f64() <= self.least.as_secs_f64() * NARROW
+    }
+
+    /// What both say of the same window; `None`: they differ by more than a clock, a busy machine and `tolerance` explain.
+    fn and(self, other: Recovery, tolerance: Duration) -> Option<Recovery> {
+        let both = Recovery { least: self.least.max(other.least), most: self.most.min(other.most) };
+        if both.least < both.most {
+            return Some(both);
+        }
+        let either = Recovery { least: self.least.min(other.least), most: self.most.max(other.most) };
+        let apart = both.least - both.most;
+        (apart <= JITTER.max(either.most / 40).max(tolerance)).then_some(either)
+    }
+}
+
+fn find(
+    prober: &mut Prober<'_>,
+    kind: LimitKind,
+    result: &mut LimitResult,
+    item: &mut dyn RateProbe,
+) -> Probed<()> {
+    // As many as have to be served in a minute to show that more are allowed.
+    let most = bound(result.expected, prober.setting.bounds.messages, MOST);
+    result.trials += 1;
+    (result.looked, result.repeats) = (1, 1);
+    let first = burst(prober, item, most)?;
+    let Some((step, outcome, session)) = first.refused else {
+        // By the minute: a shorter burst shows no more than its own number.
+        let longer = first.took.max(Duration::from_secs(60));
+        result.not_reached(per_minute(first.served, longer));
+        let seconds = first.took.as_secs_f64();
+        result.remark(format!("{} {} in {seconds:.1} s reached no rate limit", first.served, unit(kind)));
+        result.judge(0);
+        return Ok(());
+    };
+    unreadable(&outcome)?;
+    prober.shown(result, step, &outcome.event, session);
+    prober.probes.close(&[session], CloseMode::Close);
+    if first.served == 0 {
+        return Err(Halt::Failed(step, Box::new(outcome)));
+    }
+    let mut known: Option<(u64, Recovery)> = None;
+    let mut burst = Burst { refused: None, ..first };
+    let mut agreed = false;
+    for round in 0..ROUNDS {
+        if round > 0 {
+            let window = known.map_or(Duration::ZERO, |(_, recovery)| recovery.most);
+            prober.probes.pause(window + MARGIN);
+            result.trials += 1;
+            burst = refused_burst(prober, item, most)?;
+        }
+        // A bucket that is not full yet serves another number each time, and takes as long for one more.
+        let before = known.filter(|(served, _)| *served == burst.served || round > SETTLED);
+        let Some(recovery) = recovery(prober, item, &burst, before.map(|(_, recovery)| recovery))? else {
+            return Err(Halt::NotMeasurable(format!(
+                "{} {} were served, and then none for {} s: the window is longer than the search waits",
+                burst.served,
+                unit(kind),
+                WINDOW.as_secs()
+            )));
+        };
+        if round == 0 {
+            result.release_ms = Some((recovery.most.saturating_sub(burst.took)).as_secs_f64() * 1e3);
+        }
+        // One that is counted in whole seconds lasts up to one longer.
+        let tolerance = if round > SETTLED { WHOLE } else { Duration::ZERO };
+        let both = before.and_then(|(_, before)| before.and(recovery, tolerance));
+        agreed = both.is_some();
+        let recovery = both.unwrap_or(recovery);
+        let before = before.map_or(0, |(served, _)| served);
+        known = Some((burst.served.max(before), recovery));
+        if agreed && recovery.is_narrow() {
+            break;
+        }
+    }
+    let Some((served, recovery)) = known.filter(|(served, _)| agreed && *served > 0) else {
+        if let Some(other) = other_limit(kind, result) {
+            let tried = per_minute(first.served, first.took.max(Duration::from_secs(60)));
+            result.hidden(tried, format!("{other} is enforced first, after {} {}", first.served, unit(kind)));
+            return Ok(());
+        }
+        return Err(Halt::NotMeasurable(format!(
+            "no two of {ROUNDS} rounds agree: after the last burst of {} one more was served within {:.1} s",
+            burst.served,
+            known.map_or(0.0, |(_, recovery)| recovery.most.as_secs_f64())
+        )));
+    };
+    // After a full window all of its number is served at once; of a bucket, only its refill.
+    prober.probes.pause(recovery.most + MARGIN);
+    result.trials += 1;
+    let whole = refused_burst(prober, item, most)?;
+    let until = whole.start + recovery.most.mul_f64(1.02) + whole.took;
+    prober.probes.pause(until.saturating_sub(prober.probes.now()));
+    let again = refused_burst(prober, item, most)?;
+    if again.served >= served && whole.took > recovery.most / 3 {
+        // The refill during so long a burst cannot be told from the first content.
+        result.between(
+            0,
+            per_minute(whole.served, recovery.least).max(1),
+            "a burst takes nearly as long as the window",
+        );
+        result.verdict = LimitVerdict::Unstable;
+        result.remark(format!(
+            "{} {} took {:.1} s, and one more was served {:.1} s after the first: they are too slow to show a window",
+            whole.served,
+            unit(kind),
+            whole.took.as_secs_f64(),
+            recovery.most.as_secs_f64()
+        ));
+        return Ok(());
+    }
+    if again.served >= served {
+        window(result, kind, served, &recovery);
+        narrow(result, recovery.is_narrow());
+        whole_seconds(result, served, &recovery);
+    } else if again.served > 0 && again.served * 2 <= served.max(2) {
+        bucket(prober, result, kind, item, first.served.max(served), &recovery)?;
+        narrow(result, false);
+    } else {
+        result.between(
+            0,
+            per_minute(first.served.max(served), recovery.least),
+            "neither a window nor a bucket",
+        );
+        result.verdict = LimitVerdict::Unstable;
+        result.remark(format!(
+            "{served} {} are served at once, and {} of them {:.1} s later",
+            unit(kind),
+            again.served,
+            recovery.most.as_secs_f64()
+        ));
+    }
+    Ok(())
+}
+
+/// Gives the verdict; a wide bracket confirms no expectation.
+fn narrow(result: &mut LimitResult, is_narrow: bool) {
+    result.judge(0);
+    let (Some(low), Some(high)) = (result.at_least, result.at_most) else { return };
+    let is_narrow = is_narrow || high <= low + 1 || high as f64 <= low as f64 * NARROW + 1.0;
+    if result.verdict == LimitVerdict::AsExpected && !is_narrow {
+        result.verdict = LimitVerdict::Unstable;
+        result.remark("the expected value lies within the bracket, which is too wide to confirm it");
+    }
+}
+
+/// When to try one more, since the burst began: a few times near the end of a known window, and no more than its number,
+/// because refused attempts may count as well; otherwise after silences that double.
+fn questions(burst: &Burst, known: Option<Recovery>) -> Vec<Duration> {
+    let mut at = Vec::new();
+    let mut next = burst.took + FIRST_SILENCE;
+    if let Some(known) = known {
+        let count = u32::try_from(burst.served.saturating_sub(1).clamp(1, QUESTIONS)).unwrap_or(1);
+        let step = (known.most - known.least) / (count + 1);
+        at.extend((1..=count + 1).map(|n| known.least + step * n));
+        next = known.most + known.most / 8;
+    }
+    let mut silence = FIRST_SILENCE.max(next / 4);
+    while next <= WINDOW + burst.took {
+        at.push(next);
+        silence *= 2;
+        next += silence;
+    }
+    at
+}
+
+/// Tries until one is served; `None`: none was.
+fn recovery(
+    prober: &mut Prober<'_>,
+    item: &mut dyn RateProbe,
+    burst: &Burst,
+    known: Option<Recovery>,
+) -> Probed<Option<Recovery>> {
+    // The last refusal is the one that ended the burst.
+    let mut least = burst.took;
+    for at in questions(burst, known) {
+        let until = burst.start + at;
+        prober.probes.pause(until.saturating_sub(prober.probes.now()));
+        let asked = prober.probes.now().saturating_sub(burst.start);
+        match item.one(prober)? {
+            Ok(()) => {
+                let most = prober.probes.now().saturating_sub(burst.start);
+                return Ok(Some(Recovery { least, most: most.max(least + Duration::from_millis(1)) }));
+            }
+            Err((_, outcome, session)) => {
+                prober.probes.close(&[session], CloseMode::Close);
+                unreadable(&outcome)?;
+                least = asked;
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// The attempts until one was refused.
+struct Burst {
+    start: Duration,
+    served: u64,
+    took: Duration,
+    refused: Option<(Step, ProbeOutcome, Probe)>,
+}
+
+fn burst(prober: &mut Prober<'_>, item: &mut dyn RateProbe, most: u64) -> Probed<Burst> {
+    let start = prober.probes.now();
+    let mut served = 0;
+    let refused = loop {
+        if served >= most || prober.probes.now() - start > COUNTING {
+            break None;
+        }
+        match item.one(prober)? {
+            Ok(()) => served += 1,
+            Err(refused) => break Some(refused),
+        }
+    };
+    Ok(Burst { start, served, took: prober.probes.now() - start, refused })
+}
+
+/// A burst whose last session is closed.
+fn refused_burst(prober: &mut Prober<'_>, item: &mut dyn RateProbe, most: u64) -> Probed<Burst> {
+    let mut burst = burst(prober, item, most)?;
+    if let Some((_, _, session)) = burst.refused.take() {
+        prober.probes.close(&[session], CloseMode::Close);
+    }
+    Ok(burst)
+}
+
+/// What is counted, without the minute.
+fn unit(kind: LimitKind) -> &'static str {
+    kind.unit().split(' ').next().unwrap_or_default()
+}
+
+fn per_minute(count: u64, time: Duration) -> u64 {
+    (count as f64 * 60.0 / time.as_secs_f64().max(1e-3)) as u64
+}
+
+/// Enters a window that serves so many.
+fn window(result: &mut LimitResult, kind: LimitKind, served: u64, recovery: &Recovery) {
+    result.window_ms = Some(recovery.most.as_secs_f64() * 1e3);
+    result.remark(format!(
+        "{served} {} are served in a window of {:.1} to {:.1} s",
+        unit(kind),
+        recovery.least.as_secs_f64(),
+        recovery.most.as_secs_f64()
+    ));
+    let (low, high) = (
+        per_minute(served, recovery.most),
+        (served as f64 * 60.0 / recovery.least.as_secs_f64().max(1e-3)).ceil(),
+    );
+    result.between(low, high as u64, "the length of the window is known only so far");
+}
+
+/// Measures the refill of a bucket, by attempts at intervals, so that few are refused.
+fn bucket(
+    prober: &mut Prober<'_>,
+    result: &mut LimitResult,
+    kind: LimitKind,
+    item: &mut dyn RateProbe,
+    full: u64,
+    recovery: &Recovery,
+) -> Probed<()> {
+    let step = (recovery.most / 8).max(Duration::from_millis(5));
+    let start = prober.probes.now();
+    // When the first and the last refill were served, and the refusal before each.
+    let (mut refills, mut first, mut last) = (0u64, (start, start), (start, start));
+    let mut missing = start;
+    while refills < REFILLS && prober.probes.now() - start < FILLING {
+        prober.probes.pause(step);
+        let asked = prober.probes.now();
+        match item.one(prober)? {
+            Ok(()) => {
+                refills += 1;
+                last = (missing, asked);
+                if refills == 1 {
+                    first = last;
+                }
+            }
+            Err((_, _, session)) => {
+                prober.probes.close(&[session], CloseMode::Close);
+                missing = asked;
+            }
+        }
+    }
+    if refills < 2 {
+        return Err(Halt::NotMeasurable(format!(
+            "{full} were served at once, and then only {refills} in {} s",
+            FILLING.as_secs()
+        )));
+    }
+    // Each refill came between two attempts.
+    let between = (refills - 1) as f64 * 60.0;
+    let (shortest, longest) = (last.0.saturating_sub(first.1), last.1.saturating_sub(first.0));
+    let (low, high) = (between / longest.as_secs_f64().max(1e-3), between / shortest.as_secs_f64().max(1e-3));
+    result.window_ms = Some(6e4 / ((low + high) / 2.0));
+    result.remark(format!(
+        "about {full} {} are served at once, and then {:.2} a second",
+        unit(kind),
+        (low + high) / 120.0
+    ));
+    result.between(low as u64, high.ceil() as u64, "refills are measured by attempts at intervals");
+    Ok(())
+}
+
+/// Whether sessions count for as long as they are open: then it is a limit of sessions at once whose slots are released
+/// late, and no rate limit.
+fn held_count(prober: &mut Prober<'_>, result: &mut LimitResult) -> Probed<()> {
+    let Some(window) = result.window_ms.map(|ms| Duration::from_secs_f64(ms / 1e3)) else { return Ok(()) };
+    prober.probes.pause(window + MARGIN);
+    result.trials += 1;
+    let before = refused_burst(prober, &mut ConnectionProbe, u64::MAX)?;
+    prober.probes.pause(window + MARGIN);
+    // Half of what is served; a bucket has its refill by then.
+    let hold = (before.served / 2).max(1);
+    let mut held = Vec::new();
+    for _ in 0..hold {
+        prober.afford()?;
+        match prober.probes.open(&[ProbeOptions::default()]).pop() {
+            Some(OpenOutcome::Open(session)) => held.push(session),
+            Some(OpenOutcome::Refused(refusal)) => prober.probes.close(&[refusal.session], CloseMode::Close),
+            _ => return Ok(()),
+        }
+    }
+    prober.probes.pause(window + MARGIN);
+    let dead = prober.dead(&held).len();
+    let beside = refused_burst(prober, &mut ConnectionProbe, before.served.saturating_add(1))?;
+    let kept = held.len() as u64;
+    prober.probes.close(&held, CloseMode::Quit);
+    if dead > 0 {
+        result.remark(
+            "open sessions ended by themselves: whether sessions at once are limited cannot be measured",
+        );
+        result.verdict = LimitVerdict::Unstable;
+    } else if beside.served + kept.div_ceil(2) <= before.served {
+        result.not_reached(0);
+        result.at_least = None;
+        result.verdict = LimitVerdict::Obstructed;
+        result.remark(format!(
+            "with {kept} open sessions only {} more were served, and {} without: sessions at once are limited first, and \
+             their slots are released late",
+            beside.served, before.served
+        ));
+    }
+    Ok(())
+}
+
+struct ConnectionProbe;
+
+impl RateProbe for ConnectionProbe {
+    fn one(&mut self, prober: &mut Prober<'_>) -> Probed<Result<(), (Step, ProbeOutcome, Probe)>> {
+        prober.afford()?;
+        match prober.probes.open(&[ProbeOptions::default()]).pop() {
+            Some(OpenOutcome::Open(session)) => {
+                prober.leave(session);
+                Ok(Ok(()))
+            }
+            Some(OpenOutcome::Refused(refusal)) => {
+                let outcome = ProbeOutcome { event: refusal.event, at: prober.probes.now() };
+                Ok(Err((refusal.step, outcome, refusal.session)))
+            }
+            Some(OpenOutcome::OwnFailure(why)) => Err(Halt::Own(why)),
+            None => Err(Halt::Own("no session was opened".to_owned())),
+        }
+    }
+}
+
+struct MessageProbe;
+
+impl RateProbe for MessageProbe {
+    fn one(&mut self, prober: &mut Prober<'_>) -> Probed<Result<(), (Step, ProbeOutcome, Probe)>> {
+        // Each in its own session: a limit of messages of a session is another one.
+        let session = prober.enter()?;
+        let mailer = prober.mailer(None, 1);
+        let letter = prober.letter(&mailer);
+        match prober.send(session, &letter) {
+            Ok(_) => {
+                prober.leave(session);
+                Ok(Ok(()))
+            }
+            Err((step, outcome)) => Ok(Err((step, outcome, session))),
+        }
+    }
+}

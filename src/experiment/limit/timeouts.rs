@@ -1,0 +1,317 @@
+//! Limits on time: how long a listener waits for a silent client at each point of a session, and how long a session may
+//! last whose client is not silent. All of them are waited for at once.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::kind::{IdlePoint, LimitKind, LimitMeasure};
+use super::prober::{Halt, Letter, Probed, Prober};
+use super::repeats::settle;
+use super::request::LimitRequest;
+use super::result::LimitResult;
+use crate::generator::probe::{CloseMode, Probe, ProbeEvent, ProbeOptions, ProbeOutcome};
+use crate::smtp::Step;
+use crate::smtp::script::TlsMode;
+
+/// How far a time may differ from what is expected, in milliseconds: listeners count in seconds.
+const SLACK: u64 = 1000;
+/// A session that ends earlier than this was not silent for too long.
+const AT_ONCE: Duration = Duration::from_millis(100);
+/// How long one session is read before the next.
+const GLANCE: Duration = Duration::from_millis(4);
+/// The time between two NOOPs of the two sessions that are not silent. If the session with more NOOPs ends earlier, the
+/// listener counts its commands, and not its time.
+const TRICKLE: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(2)];
+/// Two sessions end at the same age if their ages differ by no more than this.
+const SAME_AGE: Duration = Duration::from_secs(2);
+
+/// A session that has to wait.
+#[derive(Clone, Copy, Debug)]
+struct TimeWait {
+    kind: LimitKind,
+    /// How long.
+    length: Duration,
+    /// How often it sends a NOOP, if it does.
+    every: Option<Duration>,
+}
+
+/// The times that are requested, and their results once all of them were waited for.
+pub(super) struct TimeWaits {
+    requested: Vec<TimeWait>,
+    results: Option<BTreeMap<LimitKind, TimeResult>>,
+    /// How long this machine stood still meanwhile.
+    pub(super) stalled: Duration,
+}
+
+impl TimeWaits {
+    /// The times of a request; `wait` is how long silence lasts where nothing is expected.
+    pub(super) fn new(request: &LimitRequest, wait: Duration) -> TimeWaits {
+        let times = request.kinds.iter().copied().filter(|kind| kind.measure() == LimitMeasure::Time);
+        let requested = times.flat_map(|kind| {
+            let expected = request.expected.get(&kind).map(|ms| Duration::from_millis(*ms));
+            // Long enough to see that it is not enforced.
+            let length = expected.map_or(wait, |expected| expected + expected / 10 + Duration::from_secs(2));
+            let every = if kind == LimitKind::SessionTime { &TRICKLE.map(Some)[..] } else { &[None] };
+            every.iter().map(move |every| TimeWait { kind, length, every: *every }).collect::<Vec<_>>()
+        });
+        TimeWaits { requested: requested.collect(), results: None, stalled: Duration::ZERO }
+    }
+}
+
+/// The result of a session that waited.
+#[derive(Clone, Debug)]
+struct TimeResult {
+    /// The time since the last command, or since the opening if it sent NOOPs.
+    after: Duration,
+    /// What ended it; `None`: the wait ended first.
+    by: Option<ProbeOutcome>,
+    /// Whether the connection was closed with the reply that ended it.
+    closed: Option<bool>,
+    step: Step,
+    /// How often it sent a NOOP, if it did.
+    every: Option<Duration>,
+    /// Why it did not come to the point where it has to wait.
+    halted: Option<Halt>,
+}
+
+/// A session that waits.
+struct Waiting {
+    asked: TimeWait,
+    session: Probe,
+    since: Duration,
+    step: Step,
+    /// When it last sent a NOOP.
+    spoke: Duration,
+    /// When it was last known to be open, and whether a NOOP is unanswered.
+    lived: (Duration, bool),
+}
+
+/// Measures one of the times; the first of them waits for all.
+pub(super) fn find(
+    prober: &mut Prober<'_>,
+    waits: &mut TimeWaits,
+    kind: LimitKind,
+    result: &mut LimitResult,
+) -> Probed<()> {
+    let results = match waits.results.take() {
+        Some(results) => results,
+        None => {
+            let stalled = prober.probes.stalled();
+            let results = wait(prober, &std::mem::take(&mut waits.requested))?;
+            waits.stalled = prober.probes.stalled().saturating_sub(stalled);
+            results
+        }
+    };
+    let seen = waits.results.insert(results).get(&kind).cloned();
+    let Some(seen) = seen else { return Err(Halt::NotMeasurable("it was not waited for".to_owned())) };
+    if let Some(halt) = seen.halted {
+        return Err(halt);
+    }
+    // A session that ends before there was any silence has another reason.
+    if let Some(outcome) = seen.by.as_ref().filter(|_| seen.after < AT_ONCE) {
+        return Err(Halt::Failed(seen.step, Box::new(outcome.clone())));
+    }
+    result.trials = 1;
+    (result.looked, result.repeats) = (1, 1);
+    let ms = u64::try_from(seen.after.as_millis()).unwrap_or(u64::MAX);
+    match seen.by {
+        Some(outcome) => {
+            result.exactly(ms);
+            prober.shown_with(result, seen.step, &outcome.event, seen.closed);
+            if let ProbeEvent::Closed(_) = outcome.event {
+                result.remark("the connection was closed without a reply");
+            }
+        }
+        None => result.not_reached(ms),
+    }
+    settle(kind, result, SLACK);
+    Ok(())
+}
+
+/// Brings a session to each point, and waits for all at once.
+fn wait(prober: &mut Prober<'_>, asked: &[TimeWait]) -> Probed<BTreeMap<LimitKind, TimeResult>> {
+    let mut seen = BTreeMap::new();
+    let mut left = asked.to_vec();
+    // As many at once as the listener serves; the rest waits until these have ended.
+    while !left.is_empty() {
+        let (waiting, later) = begin_all(prober, &left, &mut seen)?;
+        left = later;
+        wait_for(prober, waiting, &mut seen)?;
+        prober.settle();
+    }
+    Ok(seen)
+}
+
+/// The sessions that wait at once, and the times for which the listener served no further session.
+fn begin_all(
+    prober: &mut Prober<'_>,
+    asked: &[TimeWait],
+    seen: &mut BTreeMap<LimitKind, TimeResult>,
+) -> Probed<(Vec<Waiting>, Vec<TimeWait>)> {
+    let (mut waiting, mut later) = (Vec::new(), Vec::new());
+    for one in asked {
+        let opened = prober.probes.now();
+        let patience = if waiting.is_empty() { prober.setting.bounds.recovery } else { Duration::ZERO };
+        match begin(prober, one.kind, patience) {
+            Ok((session, step)) => {
+                // The time of a session begins with its opening, silence after the last command.
+                let since = if one.every.is_some() { opened } else { prober.probes.now() };
+                waiting.push(Waiting {
+                    asked: *one,
+                    session,
+                    since,
+                    step,
+                    spoke: since,
+                    lived: (since, false),
+                });
+            }
+            Err(Halt::Own(why)) => return Err(Halt::Own(why)),
+            Err(Halt::Refused(_) | Halt::Failed(Step::Greeting, _)) if !waiting.is_empty() => {
+                later.push(*one)
+            }
+            Err(halt) => {
+                let halted = Some(halt);
+                let (after, step) = (Duration::ZERO, Step::Idle);
+                note(seen, one, TimeResult { after, by: None, closed: None, step, every: one.every, halted });
+            }
+        }
+    }
+    Ok((waiting, later))
+}
+
+/// Waits for all of them at once.
+fn wait_for(
+    prober: &mut Prober<'_>,
+    mut waiting: Vec<Waiting>,
+    seen: &mut BTreeMap<LimitKind, TimeResult>,
+) -> Probed<()> {
+    while !waiting.is_empty() {
+        prober.afford()?;
+        let mut still = Vec::new();
+        for mut one in waiting {
+            let outcome = prober.probes.receive(one.session, GLANCE);
+            let ended = match (&outcome.event, one.asked.every) {
+                (ProbeEvent::Silence, _) => false,
+                // The answer to a NOOP.
+                (ProbeEvent::Reply(reply), Some(_)) => {
+                    one.lived = (outcome.at, false);
+                    reply.code == 421
+                }
+                _ => true,
+            };
+            let now = prober.probes.now();
+            if ended || now >= one.since.saturating_add(one.asked.length) {
+                // While a NOOP is unanswered, it is only known when the session was last open.
+                let last = if one.lived.1 { one.lived.0 } else { now };
+                // What came before the wait began ended it at once.
+                let after = if ended { outcome.at } else { last }.saturating_sub(one.since);
+                let closed = (ended && outcome.reply().is_some()).then(|| prober.closes(one.session));
+                let by = ended.then_some(outcome);
+                // Where content is awaited, QUIT is content.
+                prober.probes.close(&[one.session], CloseMode::Close);
+                let (step, every) = (one.step, one.asked.every);
+                note(seen, &one.asked, TimeResult { after, by, closed, step, every, halted: None });
+                continue;
+            }
+            if one.asked.every.is_some_and(|every| !one.lived.1 && now - one.spoke >= every) {
+                (one.spoke, one.lived.1) = (now, true);
+                prober.probes.send(one.session, b"NOOP\r\n");
+            }
+            still.push(one);
+        }
+        waiting = still;
+    }
+    Ok(())
+}
+
+/// Notes the result of a session, combined with that of the same limit.
+fn note(seen: &mut BTreeMap<LimitKind, TimeResult>, asked: &TimeWait, one: TimeResult) {
+    let one = match seen.remove(&asked.kind) {
+        Some(other) => of_two(other, one),
+        None => one,
+    };
+    seen.insert(asked.kind, one);
+}
+
+/// Combines the results of the two sessions that sent more and fewer NOOPs.
+fn of_two(one: TimeResult, other: TimeResult) -> TimeResult {
+    let (often, seldom) = if one.every <= other.every { (one, other) } else { (other, one) };
+    if seldom.halted.is_some() {
+        return seldom;
+    }
+    // The one with more NOOPs ended earlier: their number is limited.
+    if often.by.is_some() && often.after + SAME_AGE < seldom.after {
+        let halt = Halt::NotMeasurable(format!(
+            "two sessions with a NOOP every {} and {} s did not end at the same age, but after {:.1} and {} {:.1} s: \
+             something else than time is counted",
+            TRICKLE[0].as_secs_f64(),
+            TRICKLE[1].as_secs_f64(),
+            often.after.as_secs_f64(),
+            if seldom.by.is_some() { "after" } else { "not within" },
+            seldom.after.as_secs_f64()
+        ));
+        return TimeResult { halted: Some(halt), ..often };
+    }
+    // The one with fewer NOOPs ended earlier: it was silent for too long.
+    often
+}
+
+/// A session that is silent from here on, and the step at which it is.
+fn begin(prober: &mut Prober<'_>, kind: LimitKind, patience: Duration) -> Probed<(Probe, Step)> {
+    if kind == LimitKind::IdleTimeout(IdlePoint::Greeting) {
+        return Ok((prober.enter_bare_within(patience)?, Step::Hello));
+    }
+    let session = prober.enter_within(ProbeOptions::default(), patience)?;
+    // A session whose time is measured is silent after the hello, but for its signs of life.
+    let LimitKind::IdleTimeout(point) = kind else { return Ok((session, Step::Idle)) };
+    let mailer = prober.mailer(None, 1);
+    let letter = prober.letter(&mailer).with_data();
+    let failed = |(step, outcome): (Step, ProbeOutcome)| Halt::Failed(step, Box::new(outcome));
+    let step = match point {
+        IdlePoint::Hello | IdlePoint::Greeting => Step::Idle,
+        IdlePoint::Mail => {
+            let alone = Letter { recipients: Vec::new(), ..letter };
+            prober.envelope(session, &alone).map_err(failed)?;
+            Step::Rcpt
+        }
+        IdlePoint::Rcpt => {
+            prober.envelope(session, &letter).map_err(failed)?;
+            Step::Data
+        }
+        IdlePoint::Data | IdlePoint::Body => {
+            prober.envelope(session, &letter).map_err(failed)?;
+            let outcome = prober.ask(session, "DATA");
+            if outcome.code() != 354 {
+                return Err(failed((Step::Data, outcome)));
+            }
+            if point == IdlePoint::Body {
+                prober.probes.send(session, letter.head());
+            }
+            Step::Body
+        }
+    };
+    Ok((session, step))
+}
+
+impl Prober<'_> {
+    /// A session that has read the greeting and sent nothing.
+    pub(super) fn enter_bare(&mut self) -> Probed<Probe> {
+        self.enter_bare_within(self.setting.bounds.recovery)
+    }
+
+    /// The same; a refused session is tried again for `patience`.
+    fn enter_bare_within(&mut self, patience: Duration) -> Probed<Probe> {
+        if self.setting.script.tls == TlsMode::Implicit {
+            return Err(Halt::NotMeasurable(
+                "the sessions are encrypted from the first byte: none is silent before the hello".to_owned(),
+            ));
+        }
+        let session = self.enter_within(ProbeOptions { bare: true, ..ProbeOptions::default() }, patience)?;
+        let outcome = self.probes.receive(session, self.setting.patience);
+        if outcome.code() == 220 {
+            return Ok(session);
+        }
+        self.probes.close(&[session], CloseMode::Close);
+        Err(Halt::Failed(Step::Greeting, Box::new(outcome)))
+    }
+}
