@@ -1,7 +1,7 @@
 //! What trials at one load say about it (RFC 9971, MLRsearch): whether it is a lower bound, an upper bound or undecided,
 //! and what it carried at least half of the time.
 //!
-//! Which load is tried next is the business of `controller`; what makes a trial good, that of `judge`.
+//! `controller` chooses the next load; `goal` says what makes a trial good.
 //!
 //! # Decisions
 //! - "Lost frame" reads "bad arrival", "forwarding rate" the rate of good arrivals. A trial's duration is the intended one:

@@ -1,6 +1,6 @@
 //! The search as a state machine: the results of trials in, the next trial out. It reads no clock and does no I/O.
 //!
-//! What is next follows from the trials so far and from nothing else, so that a stored search goes on where it was. What a
+//! The next trial follows from the trials so far and from nothing else, so that a stored search continues where it was. What a
 //! load is for a goal, `classify` says.
 //!
 //! # Decisions
@@ -13,8 +13,8 @@
 //! - For the same reason an upper bound is asked again at the end until its bad trials exceed the good ones by
 //!   [`DOUBT`]: one listener that was disturbed twice must not set the answer far too low.
 //! - Where several goals want a trial, that at the lowest load is made (RFC 9971: lower loads first), and counts for all.
-//! - A trial that this machine spoilt says nothing about the listener. After [`TRIES`] of them at a load the generator can
-//!   do no more, and the load bounds the search without being an upper bound.
+//! - A trial that this machine spoilt says nothing about the listener. After [`TRIES`] of them at a load the generator is at
+//!   its limit, and the load ends the search without being an upper bound.
 
 use serde::{Deserialize, Serialize};
 
@@ -118,7 +118,7 @@ pub enum GoalEnd {
     Found,
     /// The greatest load allowed still meets the goal.
     MaxReached,
-    /// The generator can do no more.
+    /// The generator is at its limit.
     GeneratorLimited,
     /// Even the lowest load tried misses the goal.
     NoneGood,

@@ -24,14 +24,14 @@ pub struct Latency {
     pub p99_ns: Option<u64>,
 }
 
-/// Where a condition was met first.
+/// Where a condition set in.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Onset {
-    /// The lowest load at which it was met.
+    /// The lowest load at which it occurred.
     pub from: f64,
-    /// The greatest load below that was tried without meeting it; `null`: there is none.
+    /// The greatest lower load that was tried without it; `null`: there is none.
     pub not_at: Option<f64>,
-    /// What was met there; the count is of the trial.
+    /// The condition; the count is of the trial.
     pub met: TrialCondition,
 }
 
@@ -53,7 +53,7 @@ pub fn latency(records: &[TrialRecord], capacity: f64) -> Vec<Latency> {
     SHARES.into_iter().filter_map(at).collect()
 }
 
-/// Each condition with the lowest load that met it, the lowest first.
+/// Each condition with the lowest load at which it occurred, the lowest first.
 pub fn onsets(records: &[TrialRecord]) -> Vec<Onset> {
     let mut found: Vec<Onset> = Vec::new();
     let mut rising: Vec<&TrialRecord> = records.iter().filter(|record| record.invalid.is_empty()).collect();
@@ -93,21 +93,21 @@ pub fn bound_by(capacity: &CapacityPlan, state: &SearchState, goal: usize) -> Op
             None => met.condition.clone(),
         },
         None if sum(&|record| record.shed) > 0 => "shed".to_owned(),
-        None => "without an end in time".to_owned(),
+        None => "not ended in time".to_owned(),
     };
     Some(match (slow, failed) {
         (_, 0) => {
             format!(
-                "time: what was bad at {} was accepted too late for {objective}",
+                "time: the bad arrivals at {} were accepted too late for {objective}",
                 capacity.format_load(upper)
             )
         }
         (0, _) => format!(
-            "failures: what was bad at {} was not accepted, mostly {why}",
+            "failures: the bad arrivals at {} were not accepted, mostly {why}",
             capacity.format_load(upper)
         ),
         _ => format!(
-            "both: of what was bad at {}, {} was too slow for {objective}, and {} was not accepted, mostly {why}",
+            "both: of the bad arrivals at {}, {} were too slow for {objective}, and {} were not accepted, mostly {why}",
             capacity.format_load(upper),
             share(slow),
             share(failed),

@@ -13,7 +13,7 @@ use crate::collector::tally::PhaseTally;
 use crate::collector::{Metric, Outcome};
 use crate::verdict::grammar::{Aggregate, Expr, Operator, Subject};
 
-/// What a load must meet.
+/// An objective that a load must meet.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Goal {
     /// Its name.
@@ -108,7 +108,7 @@ impl Goal {
         GoalVerdict { good, bad, failed, bad_share: share(bad, scheduled) }
     }
 
-    /// Judges a trial under way: something only if it can no longer become good, whatever still comes. `scheduled`: all
+    /// Judges a trial in progress: a verdict only if it can no longer become good, whatever still comes. `scheduled`: all
     /// that it will have had.
     pub fn is_lost(&self, tally: &PhaseTally, scheduled: u64) -> Option<GoalVerdict> {
         let arrivals = &tally.counts.arrivals;

@@ -1,4 +1,4 @@
-//! What is kept of each trial: enough for every report, and to go on with a search that was broken off.
+//! The record of each trial: enough for every report, and to continue an interrupted search.
 //!
 //! The types are those of `result.json` (`capacity.trials`) too. Durations are in the unit of their names, shares from 0 to 1.
 
@@ -31,9 +31,9 @@ pub struct TrialRecord {
     pub began_s: f64,
     /// It was ended as soon as no goal could be met any more.
     pub ended_early: bool,
-    /// Why it says more about us than about the listener, by name and in a sentence; then it counts for no goal.
+    /// Why it says more about the generator than about the listener; then it counts for no goal.
     pub invalid: Vec<TrialFault>,
-    /// Arrivals that became due.
+    /// Arrivals that were scheduled.
     pub scheduled: u64,
     /// Arrivals that started.
     pub started: u64,
@@ -41,11 +41,11 @@ pub struct TrialRecord {
     pub accepted: u64,
     /// Arrivals that were never started.
     pub shed: u64,
-    /// Arrivals that became due, a second.
+    /// Arrivals that were scheduled, a second.
     pub offered_per_s: f64,
     /// Arrivals that were accepted, a second.
     pub accepted_per_s: f64,
-    /// Arrivals under way, on average.
+    /// Arrivals in progress, on average.
     pub concurrency: f64,
     /// The most sessions open at once.
     pub peak_sessions: u64,
@@ -59,11 +59,11 @@ pub struct TrialRecord {
     pub max_ns: Option<u64>,
     /// By goal, in their order: whether it was met. Empty if the trial is invalid.
     pub goals: Vec<GoalVerdict>,
-    /// What failures and expected refusals meant.
+    /// The conditions of failures and expected refusals.
     pub conditions: Vec<TrialCondition>,
-    /// How long the listener took, after the trial, to be as fast as before the search; `null`: it was not waited for.
+    /// How long the listener took, after the trial, to be as fast as before the search; `null`: not measured.
     pub cooldown_s: Option<f64>,
-    /// It did not come back to that within the time allowed.
+    /// It did not become as fast within the time allowed.
     pub backlog_left: bool,
 }
 
@@ -76,7 +76,7 @@ pub struct TrialFault {
     pub sentence: String,
 }
 
-/// A condition that was met in a trial.
+/// A condition of a trial.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TrialCondition {
     /// What it means.
@@ -154,11 +154,13 @@ pub(super) fn record(
     measured: &Measured,
 ) -> TrialRecord {
     let summary = Summary::new(measured, &[info(phase)]);
-    let told = &summary.phases[0];
-    let counts = &told.counts;
-    let window_ns = told.window.as_nanos() as f64;
-    let response =
-        told.metrics.iter().find(|row| row.metric == Metric::Response && row.outcome == Outcome::Accepted);
+    let phase_summary = &summary.phases[0];
+    let counts = &phase_summary.counts;
+    let window_ns = phase_summary.window.as_nanos() as f64;
+    let response = phase_summary
+        .metrics
+        .iter()
+        .find(|row| row.metric == Metric::Response && row.outcome == Outcome::Accepted);
     let quantile = |q: f64| {
         let found = response?.quantiles.iter().find(|found| found.q == q)?;
         (found.status != Status::NotAvailable).then_some(found.value_ns)
@@ -188,10 +190,10 @@ pub(super) fn record(
         started: counts.started,
         accepted: counts.arrivals.of(Outcome::Accepted),
         shed: counts.arrivals.of(Outcome::Shed),
-        offered_per_s: told.offered_per_s,
-        accepted_per_s: told.accepted_per_s,
+        offered_per_s: phase_summary.offered_per_s,
+        accepted_per_s: phase_summary.accepted_per_s,
         concurrency: if window_ns > 0.0 { counts.in_flight_ns as f64 / window_ns } else { 0.0 },
-        peak_sessions: told.peak_sessions,
+        peak_sessions: phase_summary.peak_sessions,
         p50_ns: quantile(0.5),
         p90_ns: quantile(0.9),
         p99_ns: quantile(0.99),

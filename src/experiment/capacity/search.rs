@@ -1,6 +1,6 @@
-//! The search itself: warm-up, trials, cool-downs, until the controller has no more to ask or time is up.
+//! The search itself: warm-up, trials and cool-downs, until the controller has no next trial or the time is up.
 //!
-//! Where it happens (threads, clock, files, the screen, the user's command) is the [`SearchHost`]'s business.
+//! Threads, clock, files, the screen and the user's command belong to the [`SearchHost`].
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::generator::runner::{Control, Observer, RunError, Runner};
 use crate::load::{LoadModel, Spacing};
 use crate::plan::Plan;
 
-/// Probes that tell how fast the idle listener is.
+/// Probes that measure how fast the idle listener is.
 const BASE_PROBES: usize = 3;
 /// From probe to probe.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
@@ -23,12 +23,12 @@ const PROBE_EVERY: Duration = Duration::from_secs(1);
 const BACK: f64 = 1.2;
 const SLACK: Duration = Duration::from_millis(5);
 
-/// Where a search happens. A run is one trial, warm-up or probe.
+/// What a search runs on. A run is one trial, warm-up or probe.
 pub trait SearchHost: Runner {
-    /// How long the search has taken, with what it took before it was broken off.
+    /// How long the search has taken, with the time before an interruption.
     fn elapsed(&self) -> Duration;
 
-    /// Lets time pass; less if the user wants to stop.
+    /// Waits; less if the user wants to stop.
     fn wait(&mut self, time: Duration);
 
     /// Whether the user wants to stop.
@@ -40,30 +40,30 @@ pub trait SearchHost: Runner {
     /// It failed: how, in a sentence.
     fn between(&mut self, command: &str, number: usize) -> Result<(), String>;
 
-    /// Keeps what is known.
+    /// Stores the state.
     fn keep(&mut self, state: &SearchState);
 
-    /// Tells what happens.
+    /// Reports an event.
     fn notify(&mut self, event: SearchEvent<'_>, state: &SearchState);
 }
 
-/// What a search tells while it goes on.
+/// An event of a search in progress.
 #[derive(Clone, Debug)]
 pub enum SearchEvent<'a> {
-    /// The listener is warmed up.
+    /// The warm-up starts.
     WarmUp,
-    /// A trial begins.
+    /// A trial starts.
     Started(NextTrial),
-    /// A trial is over and judged.
+    /// A trial has ended, with its verdicts.
     Ended(&'a TrialRecord),
-    /// It is waited until the backlog is gone.
+    /// The search waits until the backlog is gone.
     CoolDown,
 }
 
-/// How a search came to its end.
+/// How a search ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SearchEnd {
-    /// There is nothing more to ask.
+    /// No trial is left to make.
     Complete,
     /// Another trial would not end in time.
     Deadline,
@@ -73,7 +73,7 @@ pub enum SearchEnd {
     Hook(String),
 }
 
-/// Searches on from `state` until the end. What it found is in `state`, whatever the end.
+/// Continues a search from `state` to its end. The results are in `state`, whatever the end.
 ///
 /// # Errors
 /// smtpress itself cannot go on.
@@ -141,7 +141,7 @@ impl Searcher<'_> {
         Ok(SearchEnd::Complete)
     }
 
-    /// Makes one trial; nothing if the user stopped it.
+    /// Makes one trial; `None`: the user stopped it.
     fn trial(
         &mut self,
         ask: &NextTrial,
@@ -180,12 +180,12 @@ impl Searcher<'_> {
         Ok(times.get(times.len() / 2).copied())
     }
 
-    /// Waits until the listener is as fast as before the search: how long that took, and whether it did not come about.
+    /// Waits until the listener is as fast as before the search: returns how long that took, and whether it did not happen.
     fn cool_down(&mut self, state: &SearchState) -> Result<(Option<f64>, bool), RunError> {
         let Some(base_ns) = state.base_ns else { return Ok((None, false)) };
         let allowed = Duration::from_nanos(base_ns).mul_f64(BACK) + SLACK;
         let began = self.host.elapsed();
-        let mut told = false;
+        let mut is_reported = false;
         loop {
             if self.host.stopped() {
                 return Ok((None, false));
@@ -199,14 +199,14 @@ impl Searcher<'_> {
             if waited >= self.capacity.cooldown_max {
                 return Ok((Some(waited.as_secs_f64()), true));
             }
-            if !std::mem::replace(&mut told, true) {
+            if !std::mem::replace(&mut is_reported, true) {
                 self.host.notify(SearchEvent::CoolDown, state);
             }
             self.host.wait((probed + PROBE_EVERY).saturating_sub(self.host.elapsed()));
         }
     }
 
-    /// The response time of one arrival alone; nothing if it was not accepted.
+    /// The response time of one arrival alone; `None`: it was not accepted.
     fn probe(&mut self) -> Result<Option<u64>, RunError> {
         self.probes += 1;
         let plan = self.capacity.probe(self.plan, self.probes);

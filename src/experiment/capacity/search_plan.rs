@@ -1,4 +1,4 @@
-//! What a search for the capacity is asked, and the plans of its trials: the knob that is turned, and all that stays.
+//! The settings of a search for the capacity, and the plans of its trials: what is varied, and all that stays.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use crate::plan::{Messages, Phase, Plan, Unit};
 
 /// How long a probe may take.
 const PROBE: Duration = Duration::from_secs(10);
-/// What arrivals that are due at the end of a trial have beyond their goal's limit before they are interrupted.
+/// The time beyond their goal's limit after which arrivals at the end of a trial are interrupted.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// What is turned.
+/// What is varied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Knob {
     /// Arrivals a second.
@@ -38,7 +38,7 @@ impl Knob {
 /// A search, fully decided.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CapacityPlan {
-    /// What is turned.
+    /// What is varied.
     pub knob: Knob,
     /// How it is searched.
     pub rules: SearchRules,
@@ -52,11 +52,11 @@ pub struct CapacityPlan {
     pub messages: Messages,
     /// How long the listener is warmed up.
     pub warmup: Duration,
-    /// How long is waited, at most, until the backlog of a trial is gone.
+    /// How long the backlog of a trial may take to be gone.
     pub cooldown_max: Duration,
     /// How long the search may take.
     pub deadline: Duration,
-    /// A command for between two trials.
+    /// A command to run between two trials.
     pub between_trials: Option<String>,
 }
 
@@ -83,7 +83,7 @@ impl CapacityPlan {
     /// The plan of the trial of this number (from 1) at this load.
     pub fn trial(&self, plan: &Plan, number: usize, load: f64, length: Duration) -> Plan {
         let mut trial = self.at(plan, load, length);
-        // Each trial draws anew, and its messages can be told from those of the others.
+        // Each trial draws anew, and its messages differ from those of the others.
         trial.seed = plan.seed.wrapping_add(number as u64);
         trial.run_id = format!("{}-{number}", plan.run_id);
         let patience = self.goals.iter().map(Goal::limit).max().unwrap_or_default() + GRACE;
