@@ -54,7 +54,7 @@ impl Searchable for f64 {
 
 /// How a search steps.
 #[derive(Clone, Copy, Debug)]
-pub struct Steps<T> {
+pub struct SearchSteps<T> {
     /// The first value.
     pub first: T,
     /// The greatest value.
@@ -83,7 +83,7 @@ impl<T: Searchable> Bracket<T> {
     pub const EMPTY: Bracket<T> = Bracket { good: None, bad: None };
 
     /// The value to try next; `None`: the bracket is as narrow as asked, or reaches as far as allowed.
-    pub fn next(&self, steps: &Steps<T>) -> Option<T> {
+    pub fn next(&self, steps: &SearchSteps<T>) -> Option<T> {
         let round = |value: T| least((steps.round)(value), steps.most);
         let next = match (self.good, self.bad) {
             (None, None) => round(steps.first),
@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     /// Searches to the end; what was tried, and what is known then.
-    fn run<T: Searchable>(steps: &Steps<T>, is_good: impl Fn(T) -> bool) -> (Vec<T>, Bracket<T>) {
+    fn run<T: Searchable>(steps: &SearchSteps<T>, is_good: impl Fn(T) -> bool) -> (Vec<T>, Bracket<T>) {
         let (mut bracket, mut tried) = (Bracket::EMPTY, Vec::new());
         while let Some(value) = bracket.next(steps) {
             tried.push(value);
@@ -123,14 +123,14 @@ mod tests {
         (tried, bracket)
     }
 
-    fn loads(first: f64, most: f64, width: f64) -> Steps<f64> {
-        Steps { first, most, least: first / 64.0, down: 4, width, round: |load| load }
+    fn loads(first: f64, most: f64, width: f64) -> SearchSteps<f64> {
+        SearchSteps { first, most, least: first / 64.0, down: 4, width, round: |load| load }
     }
 
     proptest! {
         #[test]
         fn a_count_is_found_exactly(limit in 0u64..2_000_000, first in 1u64..100, most in 1u64..4_000_000) {
-            let steps = Steps { first, most, least: 1, down: 2, width: 0.0, round: |count| count };
+            let steps = SearchSteps { first, most, least: 1, down: 2, width: 0.0, round: |count| count };
             let (tried, found) = run(&steps, |count| count <= limit);
             prop_assert!(tried.iter().all(|count| (1..=most).contains(count)));
             if limit >= most {
@@ -160,7 +160,7 @@ mod tests {
 
         #[test]
         fn nothing_that_is_known_is_tried_again(answers in proptest::collection::vec(any::<bool>(), 60)) {
-            let steps = Steps { round: f64::round, ..loads(10.0, 1000.0, 0.05) };
+            let steps = SearchSteps { round: f64::round, ..loads(10.0, 1000.0, 0.05) };
             let mut bracket = Bracket::EMPTY;
             let mut answers = answers.into_iter();
             while let (Some(load), Some(is_good)) = (bracket.next(&steps), answers.next()) {

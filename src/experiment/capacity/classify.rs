@@ -21,7 +21,7 @@ pub struct TrialVerdict {
 
 /// What a goal asks of the trials at a load, by time.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Weights {
+pub struct GoalWeights {
     /// A trial of at least so many seconds is full-length (goal final trial duration).
     pub full_s: f64,
     /// So many seconds of trials decide (goal duration sum).
@@ -32,7 +32,7 @@ pub struct Weights {
 
 /// What a load is for a goal (RFC 9971, load classification).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Class {
+pub enum LoadClass {
     /// It meets the goal, whatever trials would still come.
     Lower,
     /// It misses the goal, whatever trials would still come.
@@ -56,7 +56,7 @@ pub struct Sums {
 
 impl Sums {
     /// Adds a trial of so many seconds.
-    pub fn add(&mut self, weights: &Weights, seconds: f64, good: bool) {
+    pub fn add(&mut self, weights: &GoalWeights, seconds: f64, good: bool) {
         let sum = match (seconds >= weights.full_s, good) {
             (true, true) => &mut self.good_s,
             (true, false) => &mut self.bad_s,
@@ -72,7 +72,7 @@ impl Sums {
     }
 
     /// What the load is (RFC 9971, "Load Classification Logic").
-    pub fn class(&self, weights: &Weights) -> Class {
+    pub fn class(&self, weights: &GoalWeights) -> LoadClass {
         // Short trials count only as far as their bad ones are not made up for by their good ones.
         let balancing_s = self.short_good_s * weights.exceed / (1.0 - weights.exceed);
         let high_loss_s = self.bad_s + (self.short_bad_s - balancing_s).max(0.0);
@@ -80,18 +80,18 @@ impl Sums {
         let allowed_s = whole_s * weights.exceed;
         // All that is missing may turn out good, or bad.
         if high_loss_s > allowed_s {
-            Class::Upper
+            LoadClass::Upper
         } else if whole_s - self.good_s <= allowed_s {
-            Class::Lower
+            LoadClass::Lower
         } else {
-            Class::Undecided
+            LoadClass::Undecided
         }
     }
 }
 
 /// The conditional throughput of a load (RFC 9971): the load less the bad share that its full-length trials kept to for as
 /// much of the time as the goal asks. `trials` are (seconds, bad share).
-pub fn conditional_throughput(weights: &Weights, load: f64, trials: &[(f64, f64)]) -> f64 {
+pub fn conditional_throughput(weights: &GoalWeights, load: f64, trials: &[(f64, f64)]) -> f64 {
     let mut full: Vec<(f64, f64)> =
         trials.iter().filter(|(seconds, _)| *seconds >= weights.full_s).copied().collect();
     full.sort_by(|one, other| one.1.total_cmp(&other.1));
@@ -117,8 +117,8 @@ mod tests {
     use super::*;
 
     /// The goals of the RFC's example search, with the share of bad arrivals that each allows.
-    fn goals() -> [(&'static str, Weights, f64); 4] {
-        let goal = |full_s, sum_s, exceed| Weights { full_s, sum_s, exceed };
+    fn goals() -> [(&'static str, GoalWeights, f64); 4] {
+        let goal = |full_s, sum_s, exceed| GoalWeights { full_s, sum_s, exceed };
         [
             ("RFC2544", goal(60.0, 60.0, 0.0), 0.0),
             ("TST009", goal(60.0, 120.0, 0.5), 0.0),
@@ -136,7 +136,7 @@ mod tests {
     /// authors' library, a load with more than the goal's 20 % is an upper bound.
     #[test]
     fn rfc_9971_example_search_is_classified_as_its_rules_say() {
-        use Class::{Lower, Undecided, Upper};
+        use LoadClass::{Lower, Undecided, Upper};
         let expected = [
             [Undecided, Undecided, Undecided, Undecided],
             [Upper, Undecided, Undecided, Undecided],
@@ -183,25 +183,25 @@ mod tests {
 
     #[test]
     fn two_good_of_three_make_a_lower_bound_and_two_bad_an_upper_one() {
-        let weights = Weights { full_s: 20.0, sum_s: 60.0, exceed: 0.5 };
+        let weights = GoalWeights { full_s: 20.0, sum_s: 60.0, exceed: 0.5 };
         let class = |trials: &str| {
             let mut sums = Sums::default();
             trials.chars().for_each(|one| sums.add(&weights, 20.0, one == 'g'));
             sums.class(&weights)
         };
         for (trials, expected) in [
-            ("", Class::Undecided),
-            ("g", Class::Undecided),
-            ("b", Class::Undecided),
-            ("gb", Class::Undecided),
-            ("bg", Class::Undecided),
-            ("gg", Class::Lower),
-            ("bb", Class::Upper),
-            ("gbg", Class::Lower),
-            ("gbb", Class::Upper),
+            ("", LoadClass::Undecided),
+            ("g", LoadClass::Undecided),
+            ("b", LoadClass::Undecided),
+            ("gb", LoadClass::Undecided),
+            ("bg", LoadClass::Undecided),
+            ("gg", LoadClass::Lower),
+            ("bb", LoadClass::Upper),
+            ("gbg", LoadClass::Lower),
+            ("gbb", LoadClass::Upper),
             // With more than the sum, what is there decides; as much bad as good is allowed.
-            ("bbgg", Class::Lower),
-            ("ggbbb", Class::Upper),
+            ("bbgg", LoadClass::Lower),
+            ("ggbbb", LoadClass::Upper),
         ] {
             assert_eq!(class(trials), expected, "{trials}");
         }
@@ -209,7 +209,7 @@ mod tests {
 
     #[test]
     fn a_load_that_was_hardly_measured_has_no_throughput() {
-        let weights = Weights { full_s: 20.0, sum_s: 60.0, exceed: 0.5 };
+        let weights = GoalWeights { full_s: 20.0, sum_s: 60.0, exceed: 0.5 };
         assert_eq!(conditional_throughput(&weights, 100.0, &[(20.0, 0.0)]), 0.0);
         assert_eq!(conditional_throughput(&weights, 100.0, &[(20.0, 0.0), (20.0, 0.01)]), 99.0);
         assert_eq!(conditional_throughput(&weights, 100.0, &[]), 0.0);

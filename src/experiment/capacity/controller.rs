@@ -18,8 +18,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::classify::{Class, Sums, TrialVerdict, Weights, conditional_throughput};
-use crate::experiment::bracket::{Bracket, Steps};
+use super::classify::{GoalWeights, LoadClass, Sums, TrialVerdict, conditional_throughput};
+use crate::experiment::bracket::{Bracket, SearchSteps};
 
 /// By how many trials the bad ones exceed the good ones at an upper bound that is no longer doubted.
 pub const DOUBT: f64 = 4.0;
@@ -50,7 +50,7 @@ pub struct SearchRules {
     /// The generator is not trusted beyond this load.
     pub ceiling: Option<f64>,
     /// What decides at a load; a trial lasts `full_s`.
-    pub weights: Weights,
+    pub weights: GoalWeights,
     /// The length of the trial that confirms a lower bound, in seconds; 0: it is not confirmed.
     pub confirm_s: f64,
     /// How many goals there are.
@@ -220,16 +220,16 @@ impl Controller {
     pub fn bounds(&self, goal: usize) -> GoalBounds {
         let rows = self.rows(goal);
         let class = |row: &LoadTrials| row.sums.class(&self.rules.weights);
-        let upper = rows.iter().position(|row| class(row) == Class::Upper);
+        let upper = rows.iter().position(|row| class(row) == LoadClass::Upper);
         let below = &rows[..upper.unwrap_or(rows.len())];
-        let lower = below.iter().rev().find(|row| class(row) == Class::Lower);
+        let lower = below.iter().rev().find(|row| class(row) == LoadClass::Lower);
         let above = upper.map_or(&[][..], |upper| &rows[upper + 1..]);
         GoalBounds {
             lower: lower.map(|row| row.load),
             upper: upper.map(|upper| rows[upper].load),
             throughput: lower.map(|row| self.throughput(goal, row.load)),
             confirmed: lower.is_some_and(|row| row.confirmed || self.rules.confirm_s == 0.0),
-            inverted: above.iter().any(|row| class(row) == Class::Lower || row.sums.excess_s() < 0.0),
+            inverted: above.iter().any(|row| class(row) == LoadClass::Lower || row.sums.excess_s() < 0.0),
             ending: match self.wish(goal) {
                 Wish::SearchEnd(ending) => ending,
                 Wish::Trial(_) => GoalEnd::Unfinished,
@@ -238,9 +238,9 @@ impl Controller {
     }
 
     /// What a goal's trials make of a load.
-    pub fn class(&self, goal: usize, load: f64) -> Class {
+    pub fn class(&self, goal: usize, load: f64) -> LoadClass {
         let row = self.rows(goal).into_iter().find(|row| row.load == load);
-        row.map_or(Class::Undecided, |row| row.sums.class(&self.rules.weights))
+        row.map_or(LoadClass::Undecided, |row| row.sums.class(&self.rules.weights))
     }
 
     /// The gap that is being closed for a goal: the greatest load that seems good below the least that does not.
@@ -284,11 +284,11 @@ impl Controller {
     fn lean(&self, row: &LoadTrials) -> Lean {
         let excess_s = row.sums.excess_s();
         match row.sums.class(&self.rules.weights) {
-            Class::Lower => Lean::Good,
-            Class::Upper => Lean::Bad,
-            Class::Undecided if row.spoilt >= TRIES => Lean::Beyond,
-            Class::Undecided if excess_s < 0.0 => Lean::Good,
-            Class::Undecided => Lean::Open,
+            LoadClass::Lower => Lean::Good,
+            LoadClass::Upper => Lean::Bad,
+            LoadClass::Undecided if row.spoilt >= TRIES => Lean::Beyond,
+            LoadClass::Undecided if excess_s < 0.0 => Lean::Good,
+            LoadClass::Undecided => Lean::Open,
         }
     }
 
@@ -330,7 +330,7 @@ impl Controller {
         let full_s = rules.weights.full_s;
         let exhausted = |row: &LoadTrials| row.trials >= MOST_AT_LOAD || row.spoilt >= TRIES + MOST_AT_LOAD;
         let trial = |load, seconds, why| Wish::Trial(NextTrial { load, seconds, why });
-        if low.sums.class(&rules.weights) != Class::Lower {
+        if low.sums.class(&rules.weights) != LoadClass::Lower {
             return trial(low.load, full_s, Why::Classify);
         }
         if let Some(high) = high
@@ -349,7 +349,7 @@ impl Controller {
 
     /// The most trials that are made; a search that takes them all does not settle.
     pub fn most(&self) -> usize {
-        let Weights { full_s, sum_s, .. } = self.rules.weights;
+        let GoalWeights { full_s, sum_s, .. } = self.rules.weights;
         (MOST_BY_SUM * (sum_s / full_s).ceil().max(1.0)) as usize
     }
 
@@ -360,9 +360,9 @@ impl Controller {
     }
 
     /// How loads are stepped through.
-    fn steps(&self) -> Steps<f64> {
+    fn steps(&self) -> SearchSteps<f64> {
         let rules = &self.rules;
-        Steps {
+        SearchSteps {
             first: rules.start,
             most: self.top(),
             least: rules.start * FLOOR,

@@ -158,7 +158,7 @@ pub enum Applies {
 
 /// What is known of a limit before it is measured.
 #[derive(Debug)]
-struct Row {
+struct KindRow {
     kind: LimitKind,
     name: &'static str,
     measure: LimitMeasure,
@@ -173,44 +173,44 @@ const fn row(
     measure: LimitMeasure,
     unit: &'static str,
     how: &'static str,
-) -> Row {
-    Row { kind, name, measure, unit, how, applies: Applies::Always }
+) -> KindRow {
+    KindRow { kind, name, measure, unit, how, applies: Applies::Always }
 }
 
-const fn rule(rule: ProtocolRule, name: &'static str, how: &'static str) -> Row {
+const fn rule(rule: ProtocolRule, name: &'static str, how: &'static str) -> KindRow {
     row(Rule(rule), name, LimitMeasure::Rule, "reply", how)
 }
 
-const fn count(kind: LimitKind, name: &'static str, unit: &'static str, how: &'static str) -> Row {
+const fn count(kind: LimitKind, name: &'static str, unit: &'static str, how: &'static str) -> KindRow {
     row(kind, name, LimitMeasure::Count, unit, how)
 }
 
-const fn bytes(kind: LimitKind, name: &'static str, how: &'static str) -> Row {
+const fn bytes(kind: LimitKind, name: &'static str, how: &'static str) -> KindRow {
     row(kind, name, LimitMeasure::Bytes, "bytes", how)
 }
 
-const fn smuggling(end: &'static [u8], name: &'static str, how: &'static str) -> Row {
+const fn smuggling(end: &'static [u8], name: &'static str, how: &'static str) -> KindRow {
     row(Smuggling(end), name, LimitMeasure::Rule, "messages", how)
 }
 
-const fn rate(kind: LimitKind, name: &'static str, unit: &'static str, how: &'static str) -> Row {
+const fn rate(kind: LimitKind, name: &'static str, unit: &'static str, how: &'static str) -> KindRow {
     row(kind, name, LimitMeasure::Rate, unit, how)
 }
 
-const fn time(kind: LimitKind, name: &'static str, how: &'static str) -> Row {
+const fn time(kind: LimitKind, name: &'static str, how: &'static str) -> KindRow {
     row(kind, name, LimitMeasure::Time, "ms", how)
 }
 
-impl Row {
-    const fn only(self, applies: Applies) -> Row {
-        Row { applies, ..self }
+impl KindRow {
+    const fn only(self, applies: Applies) -> KindRow {
+        KindRow { applies, ..self }
     }
 }
 
 /// Every limit, in the order in which they are searched: what needs one session first, then what fills the listener, then
 /// what it may hold against the client, and the long waits last. The name is that of the condition that shows the limit;
 /// behind a dot stands which kind it is.
-const TABLE: &[Row] = &[
+const TABLE: &[KindRow] = &[
     rule(ProtocolRule::DataBeforeRcpt, "rule.data-before-rcpt", "DATA before any RCPT"),
     rule(ProtocolRule::RcptBeforeMail, "rule.rcpt-before-mail", "RCPT before MAIL"),
     rule(ProtocolRule::MailBeforeHello, "rule.mail-before-hello", "MAIL before HELO or EHLO"),
@@ -308,7 +308,7 @@ impl LimitKind {
         LimitKind::all().find(|kind| kind.name() == name)
     }
 
-    fn row(self) -> &'static Row {
+    fn row(self) -> &'static KindRow {
         TABLE.iter().find(|row| row.kind == self).expect("each limit has a row")
     }
 

@@ -23,7 +23,7 @@ const LONG_ENOUGH: Duration = Duration::from_secs(60);
 
 /// A mistake, and how it is made.
 #[derive(Clone, Copy)]
-struct Attempt {
+struct MistakeAttempt {
     mistake: Mistake,
     /// Logins by AUTH CRAM-MD5, because AUTH PLAIN is not offered.
     cram_md5: bool,
@@ -46,7 +46,7 @@ pub(super) fn find(
     result: &mut LimitResult,
 ) -> Probed<()> {
     let cram_md5 = mistake == Mistake::Login && login(prober)?;
-    let attempt = Attempt { mistake, cram_md5 };
+    let attempt = MistakeAttempt { mistake, cram_md5 };
     let most = bound(result.expected, prober.setting.bounds.messages, MOST);
     repeat(prober, kind, result, |prober, result, first| {
         let (session, letter) = prepare(prober, mistake)?;
@@ -106,7 +106,13 @@ pub(super) fn find(
 }
 
 /// Makes the mistake for the `n`-th time.
-fn make(prober: &mut Prober<'_>, session: Probe, attempt: Attempt, n: u64, letter: &Letter) -> ProbeOutcome {
+fn make(
+    prober: &mut Prober<'_>,
+    session: Probe,
+    attempt: MistakeAttempt,
+    n: u64,
+    letter: &Letter,
+) -> ProbeOutcome {
     // A listener that delays its replies is not one that gives none.
     let patience = prober.setting.patience * PATIENT;
     let line = match attempt.mistake {
@@ -130,7 +136,7 @@ fn make(prober: &mut Prober<'_>, session: Probe, attempt: Attempt, n: u64, lette
 }
 
 /// Whether the listener closes the connection after so many errors by itself, before another is made.
-fn closes_after(prober: &mut Prober<'_>, attempt: Attempt, count: u64) -> Probed<bool> {
+fn closes_after(prober: &mut Prober<'_>, attempt: MistakeAttempt, count: u64) -> Probed<bool> {
     let mistake = attempt.mistake;
     let (session, letter) = prepare(prober, mistake)?;
     for n in 0..count {

@@ -4,7 +4,7 @@
 //! - What is expected is tried first, and the value after it: where the administrator is right, two trials say so.
 //! - Otherwise it doubles until something is refused, then halves the bracket: 2 log2(N) + 2 trials for a limit N.
 
-use crate::experiment::bracket::{Bracket, Steps};
+use crate::experiment::bracket::{Bracket, SearchSteps};
 
 /// A search over 0, 1, 2, ..., where everything up to the limit is served and nothing beyond it.
 #[derive(Clone, Debug)]
@@ -40,7 +40,7 @@ impl ValueSearch {
         }
         let most = self.at_most().unwrap_or(self.bound);
         let guesses = self.guess.into_iter().flat_map(|guess| [guess, guess.saturating_add(1)]);
-        let steps = Steps {
+        let steps = SearchSteps {
             first: self.first,
             most: self.bound,
             least: 0,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::scenarios::{plan, rate};
 use super::{ListenerSetting, ScenarioResult, Testbed, all, quantile_ms};
 use crate::collector::{Metric, Outcome};
-use crate::experiment::bracket::{Bracket, Steps};
+use crate::experiment::bracket::{Bracket, SearchSteps};
 use crate::generator::runner::RunError;
 use crate::load::LoadModel;
 use crate::plan::Unit;
@@ -14,8 +14,8 @@ use crate::plan::Unit;
 pub const LAG_LIMIT: f64 = 1.0;
 /// Rates tried, messages a second: the first is doubled up to the greatest, or halved down to the least if it is too fast;
 /// then the gap is halved in log space, three times.
-const STEPS: Steps<f64> =
-    Steps { first: 2000.0, most: 256_000.0, least: 62.5, down: 2, width: 0.083, round: |rate| rate };
+const STEPS: SearchSteps<f64> =
+    SearchSteps { first: 2000.0, most: 256_000.0, least: 62.5, down: 2, width: 0.083, round: |rate| rate };
 /// How long a rate is tried, and how often: one hiccup of the machine is not the generator's ceiling.
 const TRIAL: Duration = Duration::from_millis(1500);
 const TRIES: u32 = 2;

@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use super::{rule, session};
-use crate::experiment::capacity::classify::Weights;
+use crate::experiment::capacity::classify::GoalWeights;
 use crate::experiment::capacity::goal::GoalError;
 use crate::experiment::capacity::{CapacityPlan, Goal, Knob, SearchRules};
 use crate::load::{self, Curve, LoadModel, Spacing};
@@ -61,7 +61,7 @@ pub(super) fn compile(
             width: written.width().0 / 100.0,
             whole: knob != Knob::Rate,
             ceiling: None,
-            weights: Weights { full_s: trial.as_secs_f64(), sum_s: sum.as_secs_f64(), exceed: EXCEED },
+            weights: GoalWeights { full_s: trial.as_secs_f64(), sum_s: sum.as_secs_f64(), exceed: EXCEED },
             confirm_s: confirm.as_secs_f64(),
             goals: goals.len(),
         },

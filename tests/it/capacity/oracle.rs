@@ -8,14 +8,14 @@ use std::process::{Command, Stdio};
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
-use smtpress::experiment::capacity::classify::{TrialVerdict, Weights};
+use smtpress::experiment::capacity::classify::{GoalWeights, TrialVerdict};
 use smtpress::experiment::capacity::controller::{Controller, SearchRules, TrialResult};
 
 const HISTORIES: u64 = 5000;
 
 /// Loads, lengths and losses of a search that could have been, in no sensible order.
 struct History {
-    weights: Weights,
+    weights: GoalWeights,
     allowed: Vec<f64>,
     trials: Vec<(u32, f64, u32)>,
 }
@@ -46,11 +46,11 @@ impl History {
             (load, lengths[random.next_u32() as usize % lengths.len()], lost)
         });
         let trials = trials.collect();
-        History { weights: Weights { full_s, sum_s, exceed }, allowed, trials }
+        History { weights: GoalWeights { full_s, sum_s, exceed }, allowed, trials }
     }
 
     fn to_json(&self) -> Value {
-        let Weights { full_s, sum_s, exceed } = self.weights;
+        let GoalWeights { full_s, sum_s, exceed } = self.weights;
         json!({ "full_s": full_s, "sum_s": sum_s, "exceed": exceed, "allowed": self.allowed, "trials": self.trials })
     }
 

@@ -19,7 +19,7 @@ fn rules() -> SearchRules {
         width: WIDTH,
         whole: false,
         ceiling: None,
-        weights: Weights { full_s: TRIAL_S, sum_s: 60.0, exceed: 0.5 },
+        weights: GoalWeights { full_s: TRIAL_S, sum_s: 60.0, exceed: 0.5 },
         confirm_s: 60.0,
         goals: 1,
     }

@@ -9,7 +9,7 @@ fn rules() -> SearchRules {
         width: 0.05,
         whole: false,
         ceiling: None,
-        weights: Weights { full_s: 20.0, sum_s: 60.0, exceed: 0.5 },
+        weights: GoalWeights { full_s: 20.0, sum_s: 60.0, exceed: 0.5 },
         confirm_s: 60.0,
         goals: 1,
     }
@@ -134,7 +134,7 @@ fn a_trial_that_this_machine_spoilt_is_made_again_and_says_nothing() {
     assert_eq!(again.load, 20.0);
     tell(&mut controller, again, &[400.0]);
     assert_eq!(controller.next().unwrap().load, 40.0, "two hiccups are no ceiling");
-    assert_eq!(controller.class(0, 20.0), Class::Undecided);
+    assert_eq!(controller.class(0, 20.0), LoadClass::Undecided);
     let after = play(&mut controller, &[400.0]);
     assert_eq!(controller.bounds(0).ending, GoalEnd::Found, "{after:?}");
 }

@@ -1,6 +1,6 @@
 //! Searches where time is virtual and the listener a queue with a known answer.
 
-use super::super::classify::Weights;
+use super::super::classify::GoalWeights;
 use super::super::controller::{Controller, GoalEnd, SearchRules};
 use super::super::search_plan::Knob;
 use super::*;
@@ -186,7 +186,7 @@ fn capacity(objective: &str) -> (CapacityPlan, Plan) {
             width: 0.05,
             whole: false,
             ceiling: None,
-            weights: Weights { full_s: 20.0, sum_s: 60.0, exceed: 0.5 },
+            weights: GoalWeights { full_s: 20.0, sum_s: 60.0, exceed: 0.5 },
             confirm_s: 60.0,
             goals: 1,
         },
