@@ -6,7 +6,7 @@ use super::super::search_plan::Knob;
 use super::*;
 use crate::collector::snapshot::{Gauges, Health};
 use crate::collector::tally::PhaseTally;
-use crate::experiment::selftest::scenes;
+use crate::experiment::selftest::scenarios;
 use crate::load::{Curve, Schedule, Shard, Think};
 use crate::mail::Size;
 use crate::plan::{Messages, Unit};
@@ -176,7 +176,7 @@ impl SearchHost for Virtual {
 
 /// A search of the rate for one objective.
 fn capacity(objective: &str) -> (CapacityPlan, Plan) {
-    let plan = scenes().remove(0).plan;
+    let plan = scenarios().remove(0).plan;
     let expr = Assertion::parse(objective).unwrap().expr;
     let capacity = CapacityPlan {
         knob: Knob::Rate,
