@@ -16,7 +16,7 @@ use crate::command::{CommandError, Copies, Display, MessageSink, Prepared};
 use crate::experiment::capacity::SearchEnd;
 use crate::load::Shard;
 use crate::plan::Plan;
-use crate::profile::overrides::{Origin, apply_in_order};
+use crate::profile::overrides::{OverrideOrigin, apply_in_order};
 use crate::profile::{Document, Override, Purpose};
 use crate::report::run_dir::RunDir;
 use crate::verdict::ExitCode;
@@ -74,7 +74,12 @@ fn prepared(args: &CapacityArgs) -> Result<Prepared, CommandError> {
     ]);
     if !args.goals.is_empty() {
         let goals = args.goals.iter().map(|goal| table(goal)).collect::<Vec<_>>().join(", ");
-        changes.push(Override::for_key(Origin::Flag, "--goal", "capacity.goals", &format!("[{goals}]")));
+        changes.push(Override::for_key(
+            OverrideOrigin::Flag,
+            "--goal",
+            "capacity.goals",
+            &format!("[{goals}]"),
+        ));
     }
     changes.extend(common(args));
     apply_in_order(&mut document, changes)?;
@@ -83,7 +88,7 @@ fn prepared(args: &CapacityArgs) -> Result<Prepared, CommandError> {
 
 fn common(args: &CapacityArgs) -> Vec<Override> {
     let seed = args.common.seed.as_ref();
-    let seed = seed.map(|seed| Override::for_key(Origin::Flag, "--seed", "seed", seed));
+    let seed = seed.map(|seed| Override::for_key(OverrideOrigin::Flag, "--seed", "seed", seed));
     let allowed = allowed(&args.common.allow_target);
     args.login.overrides().into_iter().chain(seed).chain(allowed).collect()
 }

@@ -21,7 +21,7 @@ use crate::load::Shard;
 use crate::net::address::addresses::Addresses;
 use crate::net::address::origin::ClientAddress;
 use crate::plan::Plan;
-use crate::profile::overrides::{Origin as From, apply_in_order};
+use crate::profile::overrides::{OverrideOrigin as From, apply_in_order};
 use crate::profile::units::{Count, Quantity, Size, Time};
 use crate::profile::{Override, Purpose};
 use crate::report::format;

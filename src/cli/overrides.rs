@@ -2,12 +2,12 @@
 
 use crate::command::CommandError;
 use crate::profile::Override;
-use crate::profile::overrides::Origin;
+use crate::profile::overrides::OverrideOrigin;
 
 /// The changes of flags whose values are texts: flag, key, value if it is given.
 pub fn flags(given: &[(&str, &str, &Option<String>)]) -> Vec<Override> {
     let change = |(flag, key, value): &(&str, &str, &Option<String>)| {
-        Some(Override::for_key(Origin::Flag, flag, key, &quoted(value.as_ref()?)))
+        Some(Override::for_key(OverrideOrigin::Flag, flag, key, &quoted(value.as_ref()?)))
     };
     given.iter().filter_map(change).collect()
 }
@@ -25,6 +25,7 @@ pub fn quoted(text: &str) -> String {
 /// The hosts beyond loopback that the command line allows.
 pub fn allowed(hosts: &[String]) -> Option<Override> {
     let list = hosts.iter().map(|host| quoted(host)).collect::<Vec<_>>().join(", ");
-    (!hosts.is_empty())
-        .then(|| Override::for_key(Origin::Flag, "--allow-target", "target.allow", &format!("[{list}]")))
+    (!hosts.is_empty()).then(|| {
+        Override::for_key(OverrideOrigin::Flag, "--allow-target", "target.allow", &format!("[{list}]"))
+    })
 }

@@ -14,7 +14,7 @@ use crate::load::Shard;
 use crate::profile::check::{self, Needs};
 use crate::profile::flags::{self, Given};
 use crate::profile::input;
-use crate::profile::overrides::{Origin, apply_in_order};
+use crate::profile::overrides::{OverrideOrigin, apply_in_order};
 use crate::profile::{Context, Document, Override, Purpose, compile};
 use crate::report::format;
 use crate::report::stored::json::MOST_INTEGER;
@@ -70,12 +70,16 @@ fn given(args: &RunArgs) -> Vec<Given> {
     ];
     let one = |(flag, value): (&'static str, &Option<String>)| {
         let id = flag.trim_start_matches('-').replace('-', "_");
-        let origin = if load.from_environment.contains(&id) { Origin::Environment } else { Origin::Flag };
+        let origin = if load.from_environment.contains(&id) {
+            OverrideOrigin::Environment
+        } else {
+            OverrideOrigin::Flag
+        };
         value.as_ref().map(|value| Given { flag, origin, value: value.clone() })
     };
     let asserts = args.asserts.iter().map(|expr| Given {
         flag: flags::ASSERT,
-        origin: Origin::Flag,
+        origin: OverrideOrigin::Flag,
         value: quoted(expr),
     });
     values.into_iter().filter_map(one).chain(asserts).collect()
@@ -104,7 +108,7 @@ fn from_flags(args: &RunArgs, given: &[Given]) -> Result<Document, CommandError>
         ("--open-first", load.open_first.as_deref() == Some("true")),
     ];
     if let Some((flag, _)) = of_pool.iter().find(|(_, given)| *given && closed) {
-        document.apply(Override::for_key(Origin::Flag, flag, "phase.0.unit", "message"))?;
+        document.apply(Override::for_key(OverrideOrigin::Flag, flag, "phase.0.unit", "message"))?;
     }
     Ok(document)
 }
@@ -194,7 +198,7 @@ pub fn check(args: &CheckArgs, screen: &Screen) -> Result<ExitCode, CommandError
     let mut document = read(Some(&args.profile))?;
     let mut changes = set(&args.set)?;
     if let Some(seed) = &args.seed {
-        changes.push(Override::for_key(Origin::Flag, "--seed", "seed", seed));
+        changes.push(Override::for_key(OverrideOrigin::Flag, "--seed", "seed", seed));
     }
     apply_in_order(&mut document, changes)?;
     let prepared = finish(&document, Purpose::Run, Shard::WHOLE, Some(&args.profile))?;

@@ -30,7 +30,7 @@ use crate::net::drive::{MachineOwner, Scratch, drive};
 use crate::net::proxy;
 use crate::net::tls::Security;
 use crate::plan::silence;
-use crate::profile::overrides::{Origin, apply_in_order};
+use crate::profile::overrides::{OverrideOrigin, apply_in_order};
 use crate::profile::{Document, Override, Purpose};
 use crate::report::format;
 use crate::smtp::auth::{Login, Redactor};
@@ -146,7 +146,8 @@ fn prepared(args: &TraceArgs) -> Result<Prepared, CommandError> {
             keys.push((flag, key.into(), "true".into()));
         }
     }
-    let keys = keys.iter().map(|(flag, key, value)| Override::for_key(Origin::Flag, flag, key, value));
+    let keys =
+        keys.iter().map(|(flag, key, value)| Override::for_key(OverrideOrigin::Flag, flag, key, value));
     let keys = keys.chain(args.login.overrides()).chain(allowed(&args.allow_target));
     apply_in_order(&mut document, keys)?;
     prepare::finish(&document, Purpose::Search, Shard::WHOLE, None)

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
-use super::error::{MOST_SHOWN, Place, ProfileError, ProfileFault, explain};
+use super::error::{MOST_SHOWN, ProfileError, ProfileFault, TextPlace, explain};
 use super::nearest::choose;
 use super::overrides::Override;
 use super::schema::Profile;
@@ -56,7 +56,7 @@ pub(super) use keys;
 
 /// A text that part of the tree comes from.
 #[derive(Clone, Debug)]
-struct Source {
+struct SourceText {
     origin: String,
     text: String,
     /// The number of its first byte in the row of all sources.
@@ -67,7 +67,7 @@ struct Source {
 #[derive(Clone, Debug)]
 pub struct Document {
     /// The file first, then one for each override.
-    sources: Vec<Source>,
+    sources: Vec<SourceText>,
     overrides: Vec<Override>,
 }
 
@@ -77,7 +77,7 @@ impl Document {
     /// # Errors
     /// Where it is no TOML.
     pub fn parse(name: &str, text: &str) -> Result<Document, ProfileError> {
-        let source = Source { origin: name.to_owned(), text: text.to_owned(), base: 0 };
+        let source = SourceText { origin: name.to_owned(), text: text.to_owned(), base: 0 };
         let document = Document { sources: vec![source], overrides: Vec::new() };
         document.tree()?;
         Ok(document)
@@ -89,7 +89,7 @@ impl Document {
     /// A path that leads nowhere, or a value that is no TOML. The document is then as it was.
     pub fn apply(&mut self, change: Override) -> Result<(), ProfileError> {
         let base = self.sources.last().map_or(0, |source| source.base + source.text.len() + 1);
-        self.sources.push(Source {
+        self.sources.push(SourceText {
             origin: change.origin.as_str().to_owned(),
             text: change.text.clone(),
             base,
@@ -119,7 +119,7 @@ impl Document {
         &'s self,
         root: &mut DeTable<'s>,
         change: &'s Override,
-        source: &'s Source,
+        source: &'s SourceText,
     ) -> Result<(), ProfileFault> {
         let at = |span: &Range<usize>| source.base + span.start..source.base + span.end;
         let wrong = |span: &Range<usize>, message: String, remedy: String| {
@@ -192,20 +192,20 @@ impl Document {
 
     /// Reads the tree as a profile. A key that cannot be read is left out, and the rest is read again, so that one fault
     /// does not hide another.
-    pub(super) fn read_what_can_be(&self) -> Reading {
-        let mut reading = Reading::default();
+    pub(super) fn read_what_can_be(&self) -> PartialProfile {
+        let mut reading = PartialProfile::default();
         let mut spans: Vec<Range<usize>> = Vec::new();
         while reading.faults.len() <= MOST_SHOWN {
             let mut root = match self.tree() {
                 Ok(root) => root,
-                Err(fault) => return Reading { faults: vec![fault], ..reading },
+                Err(fault) => return PartialProfile { faults: vec![fault], ..reading },
             };
             for way in &reading.left_out {
                 remove(root.get_mut(), way);
             }
             // The deserializer takes the tree; the place of an error is looked up in another.
             match Profile::deserialize(toml::de::Deserializer::from(root.clone())) {
-                Ok(profile) => return Reading { profile, ..reading },
+                Ok(profile) => return PartialProfile { profile, ..reading },
                 Err(error) => {
                     let span = error.span().unwrap_or_default();
                     // A value that lacks what was left out of it has one fault, not two.
@@ -225,12 +225,12 @@ impl Document {
     }
 
     /// Where the value of a key stands; if it is not given, the nearest table around it that is.
-    pub fn place(&self, path: &[Key]) -> Option<Place> {
+    pub fn place(&self, path: &[Key]) -> Option<TextPlace> {
         self.find(path, false)
     }
 
     /// Where a key itself stands; if it is not given, the nearest table around it that is.
-    pub fn place_of_key(&self, path: &[Key]) -> Option<Place> {
+    pub fn place_of_key(&self, path: &[Key]) -> Option<TextPlace> {
         self.find(path, true)
     }
 
@@ -276,10 +276,10 @@ impl Document {
     }
 
     /// The end of the file, for what is missing there.
-    pub(super) fn end(&self) -> Option<Place> {
+    pub(super) fn end(&self) -> Option<TextPlace> {
         let source = self.sources.first()?;
         let end = source.text.trim_end().len();
-        Some(Place {
+        Some(TextPlace {
             origin: source.origin.clone(),
             text: source.text.clone(),
             span: end..end,
@@ -294,7 +294,7 @@ impl Document {
         file.strip_suffix(".toml").unwrap_or(file)
     }
 
-    fn find(&self, path: &[Key], want_key: bool) -> Option<Place> {
+    fn find(&self, path: &[Key], want_key: bool) -> Option<TextPlace> {
         let root = self.tree().ok()?;
         let mut span = None;
         let mut table = Some(root.get_ref());
@@ -319,9 +319,9 @@ impl Document {
     }
 
     /// The source that a span lies in.
-    fn locate(&self, span: &Range<usize>) -> Option<Place> {
+    fn locate(&self, span: &Range<usize>) -> Option<TextPlace> {
         let source = self.sources.iter().rev().find(|source| source.base <= span.start)?;
-        Some(Place {
+        Some(TextPlace {
             origin: source.origin.clone(),
             text: source.text.clone(),
             span: span.start - source.base..span.end - source.base,
@@ -337,7 +337,7 @@ impl Document {
 
 /// What could be read of a profile.
 #[derive(Debug, Default)]
-pub(super) struct Reading {
+pub(super) struct PartialProfile {
     /// The profile without what could not be read.
     pub profile: Profile,
     /// Why something could not be read.

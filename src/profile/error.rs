@@ -8,7 +8,7 @@ use std::fmt;
 
 use super::nearest::choose;
 pub use super::nearest::nearest;
-pub use super::place::Place;
+pub use super::place::TextPlace;
 use super::redact;
 use super::units::REMEDY;
 
@@ -23,7 +23,7 @@ pub struct ProfileFault {
     /// What to do about it.
     pub remedy: Option<String>,
     /// Where; `None` if nothing was written that could be shown.
-    pub place: Option<Box<Place>>,
+    pub place: Option<Box<TextPlace>>,
 }
 
 impl fmt::Display for ProfileFault {
@@ -45,10 +45,10 @@ impl ProfileFault {
     pub(super) fn new(
         message: impl Into<String>,
         remedy: impl Into<String>,
-        place: Option<Place>,
+        place: Option<TextPlace>,
     ) -> ProfileFault {
         let remedy = Some(harmless(&remedy.into())).filter(|remedy| !remedy.is_empty());
-        let place = place.map(redact::place).map(|place| Place {
+        let place = place.map(redact::place).map(|place| TextPlace {
             origin: harmless(&place.origin),
             text: of_one_set_of_controls(&place.text),
             ..place
@@ -202,8 +202,8 @@ mod tests {
 
     use super::*;
 
-    fn place(text: &str, span: Range<usize>) -> Place {
-        Place { origin: "p.toml".to_owned(), text: text.to_owned(), span, base: 0 }
+    fn place(text: &str, span: Range<usize>) -> TextPlace {
+        TextPlace { origin: "p.toml".to_owned(), text: text.to_owned(), span, base: 0 }
     }
 
     #[test]

@@ -8,15 +8,15 @@
 //!   one flag it is the first that the phase's load takes: `--sessions` are the sessions of closed loads, the most sessions
 //!   of open ones.
 
-use super::document::{Document, Reading};
-use super::error::{Place, ProfileError, ProfileFault};
-use super::overrides::{Origin, Override};
+use super::document::{Document, PartialProfile};
+use super::error::{ProfileError, ProfileFault, TextPlace};
+use super::overrides::{Override, OverrideOrigin};
 use super::schema::Profile;
 use super::schema::message::Message;
 use super::schema::phase::Phase;
 use super::schema::session::Session;
 use super::schema::target::Target;
-use super::table::Table;
+use super::table::KeyTable;
 
 /// The flag of an assertion: each is one more.
 pub const ASSERT: &str = "--assert";
@@ -53,12 +53,12 @@ fn keys_of(
 }
 
 /// What the user wrote: the flag, or the variable that stands for it (`SMTPRESS_MESSAGES_PER_SESSION`).
-fn written(flag: &str, origin: Origin) -> String {
+fn written(flag: &str, origin: OverrideOrigin) -> String {
     match origin {
-        Origin::Environment => {
+        OverrideOrigin::Environment => {
             format!("SMTPRESS_{}", flag.trim_start_matches('-').replace('-', "_").to_uppercase())
         }
-        Origin::Set | Origin::Flag => flag.to_owned(),
+        OverrideOrigin::Set | OverrideOrigin::Flag => flag.to_owned(),
     }
 }
 
@@ -68,7 +68,7 @@ pub struct Given {
     /// Its long form, as in `--rate`.
     pub flag: &'static str,
     /// Where.
-    pub origin: Origin,
+    pub origin: OverrideOrigin,
     /// Its value, as a text.
     pub value: String,
 }
@@ -104,7 +104,7 @@ pub fn document(given: &[Given]) -> Document {
 /// A flag that no measured phase has a use for.
 pub fn overrides(document: &Document, given: &[Given]) -> Result<Vec<Override>, ProfileError> {
     // What cannot be read is reported when the document is compiled.
-    let Reading { profile, faults, .. } = document.read_what_can_be();
+    let PartialProfile { profile, faults, .. } = document.read_what_can_be();
     let mut asserts = profile.assert().len();
     let mut changes = Vec::new();
     for Given { flag, origin, value } in given {
@@ -122,7 +122,8 @@ pub fn overrides(document: &Document, given: &[Given]) -> Result<Vec<Override>, 
                 measured.filter_map(|(index, phase)| key_in(flag, phase).map(|key| (index, key))).collect();
             if keys.is_empty() && faults.is_empty() {
                 let text = format!("{name} {value}");
-                let place = Place { origin: origin.as_str().to_owned(), span: 0..name.len(), text, base: 0 };
+                let place =
+                    TextPlace { origin: origin.as_str().to_owned(), span: 0..name.len(), text, base: 0 };
                 return Err(ProfileFault::new(
                     format!("no measured phase of this profile has a use for {flag}"),
                     "change a key of a phase with --set phase.NAME.KEY=VALUE",
@@ -147,7 +148,7 @@ mod tests {
     fn given(flags: &[(&'static str, &str)]) -> Vec<Given> {
         let one = |(flag, value): &(&'static str, &str)| Given {
             flag,
-            origin: Origin::Flag,
+            origin: OverrideOrigin::Flag,
             value: (*value).to_owned(),
         };
         flags.iter().map(one).collect()

@@ -12,13 +12,13 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::document::Document;
-use super::error::{Place, ProfileError, ProfileFault};
+use super::error::{ProfileError, ProfileFault, TextPlace};
 
 /// One change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Override {
     /// Where it comes from.
-    pub(super) origin: Origin,
+    pub(super) origin: OverrideOrigin,
     /// The text as the user would write it.
     pub(super) text: String,
     /// Where the segments of the path stand in `text`; at least one.
@@ -29,7 +29,7 @@ pub struct Override {
 
 /// Where a change comes from; the order is the precedence, the last wins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Origin {
+pub enum OverrideOrigin {
     /// `--set`.
     Set,
     /// A `SMTPRESS_*` variable.
@@ -38,13 +38,13 @@ pub enum Origin {
     Flag,
 }
 
-impl Origin {
+impl OverrideOrigin {
     /// What stands in place of a file's name in errors.
     pub(super) const fn as_str(self) -> &'static str {
         match self {
-            Origin::Set => "--set",
-            Origin::Environment => "environment",
-            Origin::Flag => "command line",
+            OverrideOrigin::Set => "--set",
+            OverrideOrigin::Environment => "environment",
+            OverrideOrigin::Flag => "command line",
         }
     }
 }
@@ -56,7 +56,7 @@ impl Override {
     /// No `=`, or an empty path.
     pub fn set(argument: &str) -> Result<Override, ProfileError> {
         let wrong = |message: &str, span: Range<usize>| -> ProfileError {
-            let place = Place { origin: "--set".to_owned(), text: argument.to_owned(), span, base: 0 };
+            let place = TextPlace { origin: "--set".to_owned(), text: argument.to_owned(), span, base: 0 };
             ProfileFault::new(
                 message,
                 "write --set key=value, as in --set phase.steady.rate=200/s",
@@ -73,15 +73,15 @@ impl Override {
         }
         let start = path.len() + 1 + (value.len() - value.trim_start().len());
         let value = start..start + value.trim().len();
-        Ok(Override { origin: Origin::Set, text: argument.to_owned(), path: segments, value })
+        Ok(Override { origin: OverrideOrigin::Set, text: argument.to_owned(), path: segments, value })
     }
 
-    /// A flag or a variable that stands for a key: `Override::for_key(Origin::Flag, "--rate", "phase.0.rate", "200/s")`.
+    /// A flag or a variable that stands for a key: `Override::for_key(OverrideOrigin::Flag, "--rate", "phase.0.rate", "200/s")`.
     ///
     /// # Panics
     /// If the path is empty: paths are ours, not the user's.
-    pub fn for_key(origin: Origin, name: &str, path: &str, value: &str) -> Override {
-        let between = if origin == Origin::Flag { ' ' } else { '=' };
+    pub fn for_key(origin: OverrideOrigin, name: &str, path: &str, value: &str) -> Override {
+        let between = if origin == OverrideOrigin::Flag { ' ' } else { '=' };
         let head = format!("{name}{between}{value}");
         let value = head.len() - value.len()..head.len();
         // The path is not what the user wrote, but an error about it must find it: it stands behind the text.
@@ -96,7 +96,7 @@ impl Override {
     }
 
     /// Where it comes from.
-    pub fn origin(&self) -> Origin {
+    pub fn origin(&self) -> OverrideOrigin {
         self.origin
     }
 

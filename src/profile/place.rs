@@ -4,7 +4,7 @@ use std::ops::Range;
 
 /// Where something stands: in which text, and where in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct TextPlace {
     /// The file's name, or `--set`, or the flag's name.
     pub origin: String,
     /// The whole text of it.
@@ -15,7 +15,7 @@ pub struct Place {
     pub base: usize,
 }
 
-impl Place {
+impl TextPlace {
     /// Line and column, both from 1; the column in characters.
     pub fn line_and_column(&self) -> (usize, usize) {
         let before = self.text.get(..self.span.start).unwrap_or(&self.text);

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use regex::{Captures, Regex};
 
 use super::nearest::nearest;
-use super::place::Place;
+use super::place::TextPlace;
 
 /// A text of TOML, or a word without quotes.
 const VALUE: &str = r#""{3}[\s\S]*?"{3}|'{3}[\s\S]*?'{3}|"(?:[^"\\\n]|\\.)*"?|'[^'\n]*'?|[^\s,{}\[\]"'=]+"#;
@@ -31,7 +31,7 @@ pub fn sentence(text: &str) -> Cow<'_, str> {
 
 /// A place with stars for every value whose key names a secret, misspelt or not, and for the user and the password of
 /// every URL. As long as before, so that its span stays right.
-pub(super) fn place(place: Place) -> Place {
+pub(super) fn place(place: TextPlace) -> TextPlace {
     static PAIR: LazyLock<Regex> = LazyLock::new(|| pattern(&format!(r#"([\w-]+)(["']?\s*=\s*)({VALUE})"#)));
     static ANY: LazyLock<Regex> = LazyLock::new(|| pattern(&format!(r#"[\w+.-]+://[^\s"']*|{VALUE}|=+"#)));
     // What stands for the target alone: `--target user:password@host:25  # target.address`, `target.address=...`.
@@ -60,7 +60,7 @@ pub(super) fn place(place: Place) -> Place {
         value.find("://").map_or_else(|| value.to_owned(), |scheme| before_host(value, scheme + 3))
     });
     let text = text.into_owned();
-    Place { text, ..place }
+    TextPlace { text, ..place }
 }
 
 fn names_a_secret(key: &str) -> bool {
@@ -94,8 +94,8 @@ mod tests {
     use super::*;
     use std::ops::Range;
 
-    fn place(text: &str, span: Range<usize>) -> Place {
-        Place { origin: "p.toml".to_owned(), text: text.to_owned(), span, base: 0 }
+    fn place(text: &str, span: Range<usize>) -> TextPlace {
+        TextPlace { origin: "p.toml".to_owned(), text: text.to_owned(), span, base: 0 }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::schema::Profile;
 use super::schema::message::Message;
 use super::schema::phase::{Load, MAX_SESSIONS, Phase};
 use super::schema::target::Target;
-use super::table::Table;
+use super::table::KeyTable;
 use super::units::{Count, Level, Seed, Size};
 use super::value::Distribution;
 use crate::net::address::{Protocol, Target as Address};
@@ -29,7 +29,7 @@ pub fn fill(mut profile: Profile, seed: u64, name: &str) -> Profile {
     for (index, one) in profile.phase.iter_mut().flatten().enumerate() {
         phase(one, index);
     }
-    profile.assert.iter_mut().flatten().for_each(Table::fill);
+    profile.assert.iter_mut().flatten().for_each(KeyTable::fill);
     profile
 }
 

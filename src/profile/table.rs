@@ -34,7 +34,7 @@ use super::units::UnitError;
 use super::value;
 
 /// A table of keys, all optional.
-pub trait Table: Default {
+pub trait KeyTable: Default {
     /// The name in the JSON Schema.
     const NAME: &'static str;
     /// The names of its keys, in order.
@@ -56,7 +56,7 @@ pub trait Table: Default {
 }
 
 /// The words that a value may be.
-pub trait Word: Copy {
+pub trait Keyword: Copy {
     /// The word in the profile.
     fn word(self) -> &'static str;
 }
@@ -64,7 +64,7 @@ pub trait Word: Copy {
 /// Reads a table, key by key.
 pub(super) struct TableVisitor<T>(pub PhantomData<T>);
 
-impl<'de, T: Table> Visitor<'de> for TableVisitor<T> {
+impl<'de, T: KeyTable> Visitor<'de> for TableVisitor<T> {
     type Value = T;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -105,21 +105,21 @@ impl Visitor<'_> for KeyName {
 }
 
 /// Reads a value and checks its bounds.
-pub(super) struct Checked<T>(fn(&T) -> Result<(), UnitError>);
+pub(super) struct CheckedValue<T>(fn(&T) -> Result<(), UnitError>);
 
-impl<T> Checked<T> {
+impl<T> CheckedValue<T> {
     /// A value without bounds.
-    pub fn any() -> Checked<T> {
-        Checked(|_| Ok(()))
+    pub fn any() -> CheckedValue<T> {
+        CheckedValue(|_| Ok(()))
     }
 
     /// A value within these bounds.
-    pub fn within(self, check: fn(&T) -> Result<(), UnitError>) -> Checked<T> {
-        Checked(check)
+    pub fn within(self, check: fn(&T) -> Result<(), UnitError>) -> CheckedValue<T> {
+        CheckedValue(check)
     }
 }
 
-impl<'de, T: Deserialize<'de>> DeserializeSeed<'de> for Checked<T> {
+impl<'de, T: Deserialize<'de>> DeserializeSeed<'de> for CheckedValue<T> {
     type Value = T;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<T, D::Error> {
@@ -201,7 +201,7 @@ macro_rules! tables {
             )?)*
         }
 
-        impl $crate::profile::table::Table for $table {
+        impl $crate::profile::table::KeyTable for $table {
             const NAME: &'static str = stringify!($table);
             const KEYS: &'static [&'static str] =
                 &[$($crate::profile::table::key_name!($field $($name)?)),*];
@@ -213,9 +213,9 @@ macro_rules! tables {
                 name: &str,
                 map: &mut A,
             ) -> Result<(), A::Error> {
-                use $crate::profile::table::{Checked, key_name};
+                use $crate::profile::table::{CheckedValue, key_name};
                 $(if name == key_name!($field $($name)?) {
-                    let value = Checked::<$type>::any()$(.within(|value| ($check)(value)))?;
+                    let value = CheckedValue::<$type>::any()$(.within(|value| ($check)(value)))?;
                     self.$field = Some(map.next_value_seed(value)?);
                 })*
                 Ok(())
@@ -234,7 +234,7 @@ macro_rules! tables {
 
         impl<'de> serde::Deserialize<'de> for $table {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                use $crate::profile::table::{Table, TableVisitor};
+                use $crate::profile::table::{KeyTable, TableVisitor};
                 deserializer.deserialize_struct(Self::NAME, Self::KEYS, TableVisitor(std::marker::PhantomData))
             }
         }
@@ -285,7 +285,7 @@ macro_rules! words {
     (@for [$($doc:literal)*] $name:ident {
         $($(#[doc = $variant_doc:literal])* $variant:ident = $word:literal $(| $alias:literal)*,)*
     }) => {
-        impl $crate::profile::table::Word for $name {
+        impl $crate::profile::table::Keyword for $name {
             fn word(self) -> &'static str {
                 match self { $($name::$variant => $word,)* }
             }
@@ -293,7 +293,7 @@ macro_rules! words {
 
         impl serde::Serialize for $name {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.serialize_str($crate::profile::table::Word::word(*self))
+                serializer.serialize_str($crate::profile::table::Keyword::word(*self))
             }
         }
 
@@ -301,10 +301,10 @@ macro_rules! words {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 // serde's list of variants makes the error for a wrong word.
                 #[derive(serde::Deserialize)]
-                enum Written {
+                enum Spelled {
                     $(#[serde(rename = $word, $(alias = $alias),*)] $variant,)*
                 }
-                Ok(match Written::deserialize(deserializer)? { $(Written::$variant => $name::$variant,)* })
+                Ok(match Spelled::deserialize(deserializer)? { $(Spelled::$variant => $name::$variant,)* })
             }
         }
 

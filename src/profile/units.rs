@@ -406,7 +406,7 @@ impl fmt::Display for Level {
 
 /// What a capacity search turns: a rate, a number of sessions, or a size.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Setting {
+pub enum SearchSetting {
     /// Arrivals in a unit of time.
     Rate(Rate),
     /// Sessions at a time.
@@ -415,33 +415,33 @@ pub enum Setting {
     Size(Size),
 }
 
-impl Quantity for Setting {
+impl Quantity for SearchSetting {
     const NAME: &'static str = "Setting";
     const EXPECTED: &'static str =
         "a rate such as \"10/s\", a number of sessions such as 10, or a size such as \"4KiB\"";
     const PATTERN: &'static str = r"^\d+(\.\d+)?\s*([kKmMgG]i?)?[bB]?(/(s|sec|m|min|h))?$";
     const BARE: bool = true;
 
-    fn read(text: &str) -> Result<Setting, UnitError> {
+    fn read(text: &str) -> Result<SearchSetting, UnitError> {
         let told = |error: UnitError| UnitError { remedy: format!("write {}", Self::EXPECTED), ..error };
         if text.contains('/') {
-            Rate::read(text).map(Setting::Rate)
+            Rate::read(text).map(SearchSetting::Rate)
         } else if text.contains(['b', 'B', 'i']) {
-            Size::read(text).map(Setting::Size).map_err(told)
+            Size::read(text).map(SearchSetting::Size).map_err(told)
         } else {
-            Count::read(text).map(Setting::Sessions).map_err(told)
+            Count::read(text).map(SearchSetting::Sessions).map_err(told)
         }
     }
 }
 
-impl fmt::Display for Setting {
+impl fmt::Display for SearchSetting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Setting::Rate(rate) => rate.fmt(f),
-            Setting::Sessions(count) => count.fmt(f),
+            SearchSetting::Rate(rate) => rate.fmt(f),
+            SearchSetting::Sessions(count) => count.fmt(f),
             // As it is read again: a number without a unit is one of sessions.
-            Setting::Size(Size(octets)) if octets % 1024 != 0 || *octets == 0 => write!(f, "{octets}B"),
-            Setting::Size(size) => size.fmt(f),
+            SearchSetting::Size(Size(octets)) if octets % 1024 != 0 || *octets == 0 => write!(f, "{octets}B"),
+            SearchSetting::Size(size) => size.fmt(f),
         }
     }
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::nearest::{choose, nearest};
 use super::units::{
-    Count, Level, Percent, Quantity, REMEDY, Rate, Seed, Setting, Size, Time, TimeRange, UnitError,
+    Count, Level, Percent, Quantity, REMEDY, Rate, SearchSetting, Seed, Size, Time, TimeRange, UnitError,
 };
 use crate::condition::Condition;
 use crate::smtp::Step;
@@ -93,7 +93,7 @@ macro_rules! quantities {
     )*};
 }
 
-quantities!(Time, TimeRange, Rate, Count, Size, Percent, Level, Setting, Seed);
+quantities!(Time, TimeRange, Rate, Count, Size, Percent, Level, SearchSetting, Seed);
 
 /// Always the same, anything between two, or one of a weighted list.
 #[derive(Clone, Debug, PartialEq)]
@@ -101,9 +101,9 @@ pub enum Distribution<T> {
     /// Always this.
     Fixed(T),
     /// Anything from `min` to `max`.
-    Range(Range<T>),
+    Range(RangeTable<T>),
     /// Log-normal: many small ones and a long tail.
-    LogNormal(LogNormal<T>),
+    LogNormal(LogNormalTable<T>),
     /// One of these, by weight.
     Weighted(Vec<Share<T>>),
 }
@@ -113,8 +113,8 @@ impl<T: Quantity + Copy + PartialOrd> Distribution<T> {
     pub fn values(&self) -> Vec<T> {
         match self {
             Distribution::Fixed(value) => vec![*value],
-            Distribution::Range(Range { min, max }) => vec![*min, *max],
-            Distribution::LogNormal(LogNormal { median, min, max, .. }) => {
+            Distribution::Range(RangeTable { min, max }) => vec![*min, *max],
+            Distribution::LogNormal(LogNormalTable { median, min, max, .. }) => {
                 min.iter().copied().chain([*median, *max]).collect()
             }
             Distribution::Weighted(shares) => shares.iter().map(|share| share.value).collect(),
@@ -123,7 +123,7 @@ impl<T: Quantity + Copy + PartialOrd> Distribution<T> {
 
     fn check(&self) -> Result<(), UnitError> {
         match self {
-            Distribution::Range(Range { min, max }) if min > max => Err(UnitError::new(
+            Distribution::Range(RangeTable { min, max }) if min > max => Err(UnitError::new(
                 format!("the range begins at {min} and ends at {max}"),
                 "write the smaller value as `min`",
             )),
@@ -145,7 +145,7 @@ impl<T: Quantity + Copy + PartialOrd> Distribution<T> {
 /// Anything from `min` to `max`, both included, equally likely.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Range<T> {
+pub struct RangeTable<T> {
     /// The smallest.
     pub min: T,
     /// The largest.
@@ -156,7 +156,7 @@ pub struct Range<T> {
 /// that half lie within the bound: the median of what is drawn is the one that is stated.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct LogNormal<T> {
+pub struct LogNormalTable<T> {
     /// Half are smaller, half are larger.
     pub median: T,
     /// The standard deviation of the natural logarithm: 0.5 is narrow, 2 is wide.
@@ -189,11 +189,11 @@ impl<T> Spread<T> {
         match self {
             Spread { max: None, .. } => Err(missing("max")),
             Spread { median: Some(median), sigma: Some(sigma), min, max: Some(max) } => {
-                Ok(Distribution::LogNormal(LogNormal { median, sigma, min, max }))
+                Ok(Distribution::LogNormal(LogNormalTable { median, sigma, min, max }))
             }
             Spread { median: Some(_), .. } => Err(missing("sigma")),
             Spread { sigma: Some(_), .. } => Err(missing("median")),
-            Spread { min: Some(min), max: Some(max), .. } => Ok(Distribution::Range(Range { min, max })),
+            Spread { min: Some(min), max: Some(max), .. } => Ok(Distribution::Range(RangeTable { min, max })),
             Spread { min: None, .. } => Err(missing("min")),
         }
     }
@@ -272,8 +272,8 @@ impl<T: Quantity + JsonSchema> JsonSchema for Distribution<T> {
             "description": "always the same, { min, max }, { median, sigma, max }, or a list of { value, weight }",
             "anyOf": [
                 generator.subschema_for::<T>(),
-                generator.subschema_for::<Range<T>>(),
-                generator.subschema_for::<LogNormal<T>>(),
+                generator.subschema_for::<RangeTable<T>>(),
+                generator.subschema_for::<LogNormalTable<T>>(),
                 generator.subschema_for::<Vec<Share<T>>>(),
             ],
         })

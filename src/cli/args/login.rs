@@ -4,7 +4,7 @@ use clap::Args;
 
 use crate::cli::overrides::flags;
 use crate::profile::Override;
-use crate::profile::overrides::Origin;
+use crate::profile::overrides::OverrideOrigin;
 
 /// Who logs in, and how.
 #[derive(Debug, Default, Args)]
@@ -45,7 +45,7 @@ impl LoginArgs {
         ]);
         if self.allow_clear_text {
             let key = "session.auth.allow_clear_text";
-            changes.push(Override::for_key(Origin::Flag, "--allow-clear-text", key, "true"));
+            changes.push(Override::for_key(OverrideOrigin::Flag, "--allow-clear-text", key, "true"));
         }
         changes
     }

@@ -16,12 +16,12 @@ use crate::profile::error::ProfileFault;
 use crate::profile::input;
 use crate::profile::schema::auth::{Auth, Users};
 use crate::profile::schema::session::Session;
-use crate::profile::table::Table;
+use crate::profile::table::KeyTable;
 use crate::smtp::auth::{Login, Mechanism, Secret, verify};
 use crate::smtp::script::{Hello, Script, TlsMode};
 
 /// Where secrets come from.
-trait Source {
+trait SecretSource {
     /// The variable's value; an error says what is wrong with it.
     fn variable(&self, name: &str) -> Result<String, &'static str>;
     /// The file's content; an error says why there is none.
@@ -31,7 +31,7 @@ trait Source {
 /// The process's environment, and the files of the system.
 struct System;
 
-impl Source for System {
+impl SecretSource for System {
     fn variable(&self, name: &str) -> Result<String, &'static str> {
         // No variable has such a name, and asking for it would panic on some systems.
         if name.is_empty() || name.contains(['=', '\0']) {
@@ -73,7 +73,7 @@ fn logins(
     auth: &Auth,
     mut script: Script,
     target: &Target,
-    source: &dyn Source,
+    source: &dyn SecretSource,
 ) -> Result<(Script, Logins), ProfileFault> {
     let at = keys!["session", "auth"];
     let Some(mechanism) = auth.mechanism else {
@@ -106,7 +106,7 @@ fn logins(
             "write `tls = \"starttls\"` in [target], or say that it may: `allow_clear_text = true`",
         ));
     }
-    let reader = Reader { document, at: &at, source };
+    let reader = SecretReader { document, at: &at, source };
     let wants = Some(if mechanism.has_token() { "token" } else { "password" });
     let users = reader.users(&users_of(auth), wants)?;
     if auth.order.is_some() && users.len() < 2 {
@@ -130,7 +130,7 @@ fn logins(
 /// # Errors
 /// A secret that cannot be had.
 pub(super) fn known(document: &Document, users: &Users) -> Result<verify::Users, ProfileFault> {
-    let reader = Reader { document, at: &keys!["listener", "users"], source: &System };
+    let reader = SecretReader { document, at: &keys!["listener", "users"], source: &System };
     reader.users(users, None).map(verify::Users::new)
 }
 
@@ -142,13 +142,13 @@ fn users_of(auth: &Auth) -> Users {
 }
 
 /// Reads users and secrets, and names the key that leads to a wrong one.
-struct Reader<'a> {
+struct SecretReader<'a> {
     document: &'a Document,
     at: &'a [Key],
-    source: &'a dyn Source,
+    source: &'a dyn SecretSource,
 }
 
-impl Reader<'_> {
+impl SecretReader<'_> {
     fn error(&self, key: &'static str, message: impl Into<String>, remedy: &str) -> ProfileFault {
         let path: Vec<Key> = self.at.iter().cloned().chain([Key::from(key)]).collect();
         self.document.error_at(&path, message, remedy)

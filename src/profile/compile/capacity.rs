@@ -20,7 +20,7 @@ use crate::profile::error::ProfileFault;
 use crate::profile::schema::Profile;
 use crate::profile::schema::capacity::Capacity;
 use crate::profile::schema::phase::{GRACEFUL_STOP, MAX_SESSIONS};
-use crate::profile::units::{Count, Setting, Size, Time};
+use crate::profile::units::{Count, SearchSetting, Size, Time};
 
 /// Good and bad trials weigh the same (RFC 9971: goal exceed ratio).
 const EXCEED: f64 = 0.5;
@@ -36,7 +36,7 @@ pub(super) fn compile(
     phases: &[Phase],
     mail: &mail::Spec,
 ) -> Result<CapacityPlan, ProfileFault> {
-    let reader = Reader { document, written };
+    let reader = CapacityReader { document, written };
     let (knob, start, max) = reader.range()?;
     let (phase, of_phase) = reader.phase(profile, phases, knob, mail)?;
     let messages = session::messages(document, &profile.session(), std::slice::from_ref(&phase))?;
@@ -76,12 +76,12 @@ pub(super) fn compile(
     })
 }
 
-struct Reader<'d> {
+struct CapacityReader<'d> {
     document: &'d Document,
     written: &'d Capacity,
 }
 
-impl Reader<'_> {
+impl CapacityReader<'_> {
     fn error(
         &self,
         key: &'static str,
@@ -113,16 +113,17 @@ impl Reader<'_> {
     fn level(
         &self,
         key: &'static str,
-        level: Option<Setting>,
+        level: Option<SearchSetting>,
         knob: Knob,
     ) -> Result<Option<f64>, ProfileFault> {
         let value = match (knob, level) {
             (_, None) => return Ok(None),
-            (Knob::Rate, Some(Setting::Rate(rate))) => rate.hertz(),
-            (Knob::Sessions, Some(Setting::Sessions(Count(count)))) => count as f64,
-            (Knob::Size, Some(Setting::Size(Size(octets)) | Setting::Sessions(Count(octets)))) => {
-                octets as f64
-            }
+            (Knob::Rate, Some(SearchSetting::Rate(rate))) => rate.hertz(),
+            (Knob::Sessions, Some(SearchSetting::Sessions(Count(count)))) => count as f64,
+            (
+                Knob::Size,
+                Some(SearchSetting::Size(Size(octets)) | SearchSetting::Sessions(Count(octets))),
+            ) => octets as f64,
             (_, Some(level)) => {
                 let (what, example) = match knob {
                     Knob::Rate => ("rate", "\"20/s\""),

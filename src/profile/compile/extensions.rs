@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::profile::document::{Document, keys};
 use crate::profile::error::ProfileFault;
 use crate::profile::schema::session::{self, Ret, Session};
-use crate::profile::table::Word;
+use crate::profile::table::Keyword;
 use crate::smtp::extensions::{Chunking, DeliverBy, Dsn, Use, Wishes};
 use crate::smtp::script::{Hello, Pipelining};
 

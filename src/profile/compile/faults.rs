@@ -4,7 +4,7 @@
 //! - What could not be read is left out, and a table from which something is left out is not judged further: what it seems
 //!   to lack is what was misspelt. The same holds for what depends on such a table.
 
-use super::super::document::{Document, Key, Reading};
+use super::super::document::{Document, Key, PartialProfile};
 use super::super::error::{ProfileError, ProfileFault};
 use super::super::schema::Profile;
 
@@ -20,7 +20,7 @@ pub(super) struct Faults {
 impl Faults {
     /// Reads a document: what of it is a profile, and the faults of the rest.
     pub fn read(document: &Document) -> (Profile, Faults) {
-        let Reading { profile, faults, left_out } = document.read_what_can_be();
+        let PartialProfile { profile, faults, left_out } = document.read_what_can_be();
         (profile, Faults { found: faults, left_out })
     }
 

@@ -21,9 +21,9 @@ use crate::profile::document::{Document, Key, keys};
 use crate::profile::error::ProfileFault;
 use crate::profile::schema::Profile;
 use crate::profile::schema::message::{Message, OnBadLine};
-use crate::profile::table::{Table, Word};
+use crate::profile::table::{KeyTable, Keyword};
 use crate::profile::units::Size;
-use crate::profile::value::{Distribution, LogNormal, Range};
+use crate::profile::value::{Distribution, LogNormalTable, RangeTable};
 use crate::profile::{input, resolved};
 use crate::smtp::extensions::{Use, Wishes};
 use crate::smtp::{Content, Script};
@@ -83,17 +83,17 @@ pub(super) fn footprint(spec: &Spec) -> String {
 pub(super) fn compile(document: &Document, profile: &Profile, utf8: bool) -> Result<Spec, ProfileFault> {
     let written = profile.message();
     let rules = Rules { strict: written.strict_addresses(), utf8 };
-    Reader { document, written: &written, rules }.spec()
+    MessageReader { document, written: &written, rules }.spec()
 }
 
 /// The table on its way to a spec.
-struct Reader<'a> {
+struct MessageReader<'a> {
     document: &'a Document,
     written: &'a Message,
     rules: Rules,
 }
 
-impl Reader<'_> {
+impl MessageReader<'_> {
     fn wrong<T>(
         &self,
         key: &'static str,
@@ -243,8 +243,8 @@ impl Reader<'_> {
         }
         Ok(match size {
             Distribution::Fixed(Size(size)) => mail::Size::Fixed(size),
-            Distribution::Range(Range { min, max }) => mail::Size::Uniform { min: min.0, max: max.0 },
-            Distribution::LogNormal(LogNormal { median, sigma, min, max }) => {
+            Distribution::Range(RangeTable { min, max }) => mail::Size::Uniform { min: min.0, max: max.0 },
+            Distribution::LogNormal(LogNormalTable { median, sigma, min, max }) => {
                 mail::Size::LogNormal { median: median.0, sigma, min: min.map_or(0, |min| min.0), max: max.0 }
             }
             Distribution::Weighted(shares) => {

@@ -16,7 +16,7 @@ use crate::profile::error::ProfileFault;
 use crate::profile::nearest::choose;
 use crate::profile::schema::Profile;
 use crate::profile::schema::phase::{Load, Phase};
-use crate::profile::table::{Table, Word};
+use crate::profile::table::{KeyTable, Keyword};
 use crate::profile::units::{Count, Level, Time};
 
 /// The fastest rate of arrivals, a second: a hundred times what one core can start.
@@ -84,7 +84,7 @@ fn ordinal(index: usize) -> String {
 }
 
 /// One phase on its way into the plan.
-struct Reader<'d> {
+struct PhaseReader<'d> {
     document: &'d Document,
     phase: &'d Phase,
     index: usize,
@@ -109,7 +109,7 @@ fn compile(
             "add `load = \"constant-rate\"`, `rate = \"50/s\"` and `for = \"30s\"`",
         ));
     };
-    let reader = Reader { document, phase, index, load };
+    let reader = PhaseReader { document, phase, index, load };
     reader.superfluous()?;
     let length = reader.length(last)?;
     let load = reader.load(length, think)?;
@@ -158,7 +158,7 @@ fn compile(
     })
 }
 
-impl Reader<'_> {
+impl PhaseReader<'_> {
     fn error(
         &self,
         key: &'static str,

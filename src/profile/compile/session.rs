@@ -11,7 +11,7 @@ use crate::profile::error::ProfileFault;
 use crate::profile::schema::Profile;
 use crate::profile::schema::session::Session;
 use crate::profile::units::{Count, Time, TimeRange};
-use crate::profile::value::{Distribution, Range};
+use crate::profile::value::{Distribution, RangeTable};
 use crate::smtp::Script;
 use crate::smtp::script::{Hello, Protocol, Quit, Timeouts, Verify};
 
@@ -150,7 +150,7 @@ pub(super) fn messages(
         )),
         _ => Ok(match written {
             Distribution::Fixed(count) => Messages::Fixed(count.small()),
-            Distribution::Range(Range { min, max }) => {
+            Distribution::Range(RangeTable { min, max }) => {
                 Messages::Uniform { min: min.small(), max: max.small() }
             }
             Distribution::Weighted(shares) => {

@@ -16,7 +16,7 @@ use crate::profile::input;
 use crate::profile::schema::Profile;
 use crate::profile::schema::listener::Listener;
 use crate::profile::schema::target;
-use crate::profile::table::{Table, Word};
+use crate::profile::table::{KeyTable, Keyword};
 use crate::smtp::script::TlsMode;
 
 /// Whether and how sessions are encrypted: as `tls` says, or as the address does. `written`: without defaults.

@@ -3,7 +3,7 @@
 use crate::experiment::capacity::Knob;
 use crate::profile::bounds;
 use crate::profile::table::{tables, words};
-use crate::profile::units::{Percent, Setting, Time};
+use crate::profile::units::{Percent, SearchSetting, Time};
 
 words! {
     /// What a capacity search varies.
@@ -23,9 +23,9 @@ tables! {
         /// What is varied from trial to trial.
         by: Knob, or Knob::Rate;
         /// Where the search begins: a rate, a number of sessions or a size. Default 20/s, 1 or 4KiB.
-        start: Setting;
+        start: SearchSetting;
         /// Where it ends. Default 5000/s, 1000 or 64MiB.
-        max: Setting;
+        max: SearchSetting;
         /// How close its two bounds must come.
         width: Percent, or Percent(5.0), if bounds::width;
         /// How long a trial lasts.

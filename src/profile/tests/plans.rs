@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::super::check::{Has, Needs};
-use super::super::overrides::{Origin, apply_in_order};
+use super::super::overrides::{OverrideOrigin, apply_in_order};
 use super::super::{Document, Override, Purpose, compile, resolved, schema};
 use super::{compiled, context};
 use crate::condition::expect::When;
@@ -260,12 +260,15 @@ fn a_flag_outranks_the_environment_and_that_outranks_set() {
     let rate = |origin, rate| Override::for_key(origin, "--rate", "phase.storm.rate", rate);
     let mut document = Document::parse("p", &supported()).unwrap();
     let set = Override::set("phase.storm.rate=3/s").unwrap();
-    apply_in_order(&mut document, [rate(Origin::Flag, "1/s"), rate(Origin::Environment, "2/s"), set])
-        .unwrap();
+    apply_in_order(
+        &mut document,
+        [rate(OverrideOrigin::Flag, "1/s"), rate(OverrideOrigin::Environment, "2/s"), set],
+    )
+    .unwrap();
     assert_eq!(document.read().unwrap().phase()[1].rate.unwrap().to_string(), "1/s");
 
     let mut document = Document::parse("p", &supported()).unwrap();
-    document.apply(rate(Origin::Flag, "1")).unwrap();
+    document.apply(rate(OverrideOrigin::Flag, "1")).unwrap();
     let shown = document.read().unwrap_err();
     assert_eq!(shown.faults()[0].place.as_ref().unwrap().origin, "command line");
     assert!(shown.render(false).contains("--rate 1"), "{}", shown.render(false));

@@ -7,7 +7,7 @@ const SECRET: &str = "correct horse";
 /// One variable and some files.
 struct Made;
 
-impl Source for Made {
+impl SecretSource for Made {
     fn variable(&self, name: &str) -> Result<String, &'static str> {
         match name {
             "U" => Ok("load".to_owned()),
