@@ -198,7 +198,7 @@ pub struct Phase {
     pub connect_rate: Option<f64>,
     /// What becomes of an arrival when no session is free.
     pub on_saturation: OnSaturation,
-    /// All sessions of the pool are open before the first message is begun (closed loads of messages).
+    /// All sessions of the pool are open before the first message starts (closed loads of messages).
     pub open_first: bool,
     /// How long arrivals may take to end after the phase's end, before they are interrupted.
     pub graceful_stop: Duration,

@@ -1,9 +1,8 @@
-//! A listener that says nothing at first: a connection stands, and neither a greeting nor a TLS handshake follows. What that
-//! probably means is to be said while it can still be of use.
+//! A listener that says nothing at first: the connection is open, and neither a greeting nor a TLS handshake follows. The
+//! likely causes are reported while the run is still in progress.
 //!
 //! # Decisions
-//! - The cause is not looked for by a connection of its own: the listener would count it, and one that is slow because it is
-//!   full would be asked for one more.
+//! - No further connection is opened to find the cause: the listener would count it, and a full listener would get one more.
 
 use std::time::Duration;
 
@@ -15,10 +14,10 @@ use crate::net::address::{Target, Transport};
 use crate::smtp::Step;
 use crate::smtp::script::TlsMode;
 
-/// How long a first session is waited for in silence.
+/// How long a first session may stay without an answer.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Looks out for a first session that is answered nothing.
+/// Watches for a first session that gets no answer.
 #[derive(Debug)]
 pub struct Lookout {
     step: Step,
@@ -34,7 +33,7 @@ impl Lookout {
         Lookout { step, since: None, sentence: Some(sentence(&plan.target, step)) }
     }
 
-    /// A second is over, and `total` is everything up to its end. What is to be said now, if anything: once.
+    /// A second is over, and `total` is everything up to its end. Returns the sentence to report, once.
     pub fn second(&mut self, interval: &Interval, total: &Tally) -> Option<String> {
         if self.sentence.is_none() || !is_connected(total) {
             return None;
@@ -94,7 +93,7 @@ pub fn sentence(target: &Target, step: Step) -> String {
             let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
             let known = if *port == 465 { " (as port 465 does, RFC 8314)" } else { "" };
             format!(
-                "{}: if this port speaks TLS from the first octet{known}, use smtps://{host}:{port}; {others}",
+                "{}: if this port speaks TLS from the first byte{known}, use smtps://{host}:{port}; {others}",
                 silence("greeting")
             )
         }
@@ -130,20 +129,20 @@ mod tests {
     }
 
     #[test]
-    fn silence_is_told_once_and_five_seconds_after_the_first_connection() {
+    fn silence_is_reported_once_and_five_seconds_after_the_first_connection() {
         let mut lookout = lookout("smtp://127.0.0.1:465", Step::Greeting);
         let nothing = tally(&[]);
         let connected = tally(&[(Step::Connect, Outcome::Accepted, 1)]);
-        let told: Vec<bool> = (0..12)
+        let reported: Vec<bool> = (0..12)
             .map(|second| lookout.second(&interval(second), if second < 3 { &nothing } else { &connected }))
-            .map(|told| told.is_some())
+            .map(|sentence| sentence.is_some())
             .collect();
-        assert_eq!(told.iter().position(|told| *told), Some(7), "{told:?}");
-        assert_eq!(told.iter().filter(|told| **told).count(), 1);
+        assert_eq!(reported.iter().position(|reported| *reported), Some(7), "{reported:?}");
+        assert_eq!(reported.iter().filter(|reported| **reported).count(), 1);
     }
 
     #[test]
-    fn whoever_was_answered_anything_is_not_told() {
+    fn a_session_that_got_any_answer_is_not_reported() {
         for answer in [(Step::Greeting, Outcome::Accepted, 4900), (Step::Greeting, Outcome::Refused, 1)] {
             let mut lookout = lookout("smtp://127.0.0.1:25", Step::Greeting);
             let answered = tally(&[(Step::Connect, Outcome::Accepted, 1), answer]);

@@ -238,7 +238,7 @@ pub(super) fn workers(workers: &Count) -> Bound {
 }
 
 pub(super) fn share(percent: &Percent) -> Bound {
-    hold(percent.0 <= 100.0, format_args!("{percent} is more than always"), "write at most 100%")
+    hold(percent.0 <= 100.0, format_args!("{percent} is more than 100%"), "write at most 100%")
 }
 
 pub(super) fn rate(rate: &Rate) -> Bound {
@@ -253,7 +253,7 @@ pub(super) fn listener_burst(burst: &Count) -> Bound {
 /// Beyond the longest path of all the limit could never be met.
 pub(super) fn path(Size(bytes): &Size) -> Bound {
     let message =
-        format_args!("{bytes} octets are no limit: no path has more than {MAX_PATH} (RFC 5321 4.5.3.1.3)");
+        format_args!("{bytes} bytes are no limit: no path has more than {MAX_PATH} (RFC 5321 4.5.3.1.3)");
     hold(*bytes <= MAX_PATH as u64, message, &format!("write at most {MAX_PATH}"))
 }
 

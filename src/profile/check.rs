@@ -1,6 +1,6 @@
-//! What `smtpress check` tells of a compiled profile: what it needs of this machine, and a preview of its schedule.
+//! What `smtpress check` prints of a compiled profile: what it needs of this machine, and a preview of its schedule.
 //!
-//! Pure arithmetic: nothing is opened, and what the machine has is told by the caller.
+//! Pure arithmetic: nothing is opened, and the caller says what the machine has.
 
 mod pace;
 
@@ -56,7 +56,7 @@ pub struct Needs {
     pub ports: u64,
     /// Addresses that these ports are shared by: the sources that sessions are bound to, else 1.
     pub addresses: u64,
-    /// Memory in octets, roughly.
+    /// Memory in bytes, roughly.
     pub memory: u64,
     /// Arrivals that may wait at once, if the listener serves none.
     pub waiting: u64,
@@ -73,7 +73,7 @@ pub struct Has {
     pub descriptors: Option<u64>,
     /// Local ports for one target address.
     pub ports: Option<u64>,
-    /// Free memory in octets.
+    /// Free memory in bytes.
     pub memory: Option<u64>,
 }
 
@@ -227,7 +227,7 @@ pub fn preview(compiled: &Compiled, out: &mut impl io::Write) -> io::Result<()> 
             writeln!(out, "sources   {sources}: {}, bound in turn", count(sources))?
         }
         ClientAddress::Xclient(sources) => {
-            writeln!(out, "sources   {sources}: {}, told in turn by XCLIENT", count(sources))?;
+            writeln!(out, "sources   {sources}: {}, sent in turn by XCLIENT", count(sources))?;
         }
         ClientAddress::Proxied(version, sources) => {
             let version = match version {
@@ -334,6 +334,6 @@ fn first(phase: &load::PhaseLoad, index: usize, start: Duration, seed: u64) -> S
     times.join(", ")
 }
 
-fn mebibytes(octets: u64) -> String {
-    Size(octets.div_ceil(1 << 20) << 20).to_string()
+fn mebibytes(bytes: u64) -> String {
+    Size(bytes.div_ceil(1 << 20) << 20).to_string()
 }

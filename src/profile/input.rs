@@ -3,7 +3,7 @@
 //!
 //! # Decisions
 //! - A byte order mark is never content: with it a password is another password, and the first certificate of a file none.
-//! - UTF-16 is told by its mark, as spreadsheets and Windows write it. Without one nothing is guessed.
+//! - UTF-16 is recognised by its mark, as spreadsheets and Windows write it. Without one nothing is guessed.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -12,7 +12,7 @@ use std::path::Path;
 
 use encoding_rs::{Encoding, UTF_8};
 
-/// The largest file of a profile, of secrets, or of certificates, in octets.
+/// The largest file of a profile, of secrets, or of certificates, in bytes.
 pub const LARGEST: u64 = 64 << 20;
 /// A byte order mark in UTF-8.
 const MARK: &[u8] = "\u{feff}".as_bytes();

@@ -83,7 +83,7 @@ fn before_host(value: &str, start: usize) -> String {
     }
 }
 
-/// As many stars as the text has octets; line ends stay.
+/// As many stars as the text has bytes; line ends stay.
 fn stars(text: &str) -> String {
     text.bytes().map(|byte| if byte == b'\n' { '\n' } else { '*' }).collect()
 }

@@ -20,7 +20,7 @@
 //!
 //! # Decisions
 //! - A table is read here and not by a derive: an error of `check` then has the place of the value, as one of its type has.
-//! - Every field is an `Option`, so that "not given" can be told from "given as the default".
+//! - Every field is an `Option`, so that "not given" differs from "given as the default".
 
 use std::fmt;
 use std::marker::PhantomData;

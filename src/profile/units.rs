@@ -299,14 +299,13 @@ impl fmt::Display for Count {
     }
 }
 
-/// A number of octets.
+/// A number of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Size(pub u64);
 
 impl Quantity for Size {
     const NAME: &'static str = "Size";
-    const EXPECTED: &'static str =
-        "a size such as \"4KiB\", \"20MiB\", \"10MB\", or a plain number of octets";
+    const EXPECTED: &'static str = "a size such as \"4KiB\", \"20MiB\", \"10MB\", or a plain number of bytes";
     const PATTERN: &'static str = r"^\d+(\.\d+)?\s*([kKmMgG]i?)?[bB]?$";
     const BARE: bool = true;
 
@@ -404,14 +403,14 @@ impl fmt::Display for Level {
     }
 }
 
-/// What a capacity search turns: a rate, a number of sessions, or a size.
+/// What a capacity search varies: a rate, a number of sessions, or a size.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum SearchSetting {
     /// Arrivals in a unit of time.
     Rate(Rate),
     /// Sessions at a time.
     Sessions(Count),
-    /// Octets of a message.
+    /// Bytes of a message.
     Size(Size),
 }
 
@@ -423,13 +422,14 @@ impl Quantity for SearchSetting {
     const BARE: bool = true;
 
     fn read(text: &str) -> Result<SearchSetting, UnitError> {
-        let told = |error: UnitError| UnitError { remedy: format!("write {}", Self::EXPECTED), ..error };
+        let with_all_kinds =
+            |error: UnitError| UnitError { remedy: format!("write {}", Self::EXPECTED), ..error };
         if text.contains('/') {
             Rate::read(text).map(SearchSetting::Rate)
         } else if text.contains(['b', 'B', 'i']) {
-            Size::read(text).map(SearchSetting::Size).map_err(told)
+            Size::read(text).map(SearchSetting::Size).map_err(with_all_kinds)
         } else {
-            Count::read(text).map(SearchSetting::Sessions).map_err(told)
+            Count::read(text).map(SearchSetting::Sessions).map_err(with_all_kinds)
         }
     }
 }
@@ -440,7 +440,7 @@ impl fmt::Display for SearchSetting {
             SearchSetting::Rate(rate) => rate.fmt(f),
             SearchSetting::Sessions(count) => count.fmt(f),
             // As it is read again: a number without a unit is one of sessions.
-            SearchSetting::Size(Size(octets)) if octets % 1024 != 0 || *octets == 0 => write!(f, "{octets}B"),
+            SearchSetting::Size(Size(bytes)) if bytes % 1024 != 0 || *bytes == 0 => write!(f, "{bytes}B"),
             SearchSetting::Size(size) => size.fmt(f),
         }
     }

@@ -1,8 +1,8 @@
-//! The `[capacity]` table: what is turned, how far and how finely, and the goals. How it is searched is the business of
+//! The `[capacity]` table: what is varied, how far and how finely, and the goals. How it is searched is the business of
 //! `experiment::capacity`.
 //!
 //! # Decisions
-//! - A trial is the profile's first measured phase of the kind that is turned (arrivals at a rate, or sessions at a time)
+//! - A trial is the profile's first measured phase of the kind that is varied (arrivals at a rate, or sessions at a time)
 //!   with another rate or number, so that a run at the capacity does what its trials did. Without one: messages at an even
 //!   rate over at most 1,000 sessions, or sessions that begin again.
 
@@ -91,7 +91,7 @@ impl CapacityReader<'_> {
         self.document.error_at(&keys!["capacity", key], message, remedy)
     }
 
-    /// What is turned, from where to where.
+    /// What is varied, from where to where.
     fn range(&self) -> Result<(Knob, f64, f64), ProfileFault> {
         let knob = self.written.by();
         let (first, last): (f64, f64) = match knob {
@@ -120,10 +120,9 @@ impl CapacityReader<'_> {
             (_, None) => return Ok(None),
             (Knob::Rate, Some(SearchSetting::Rate(rate))) => rate.hertz(),
             (Knob::Sessions, Some(SearchSetting::Sessions(Count(count)))) => count as f64,
-            (
-                Knob::Size,
-                Some(SearchSetting::Size(Size(octets)) | SearchSetting::Sessions(Count(octets))),
-            ) => octets as f64,
+            (Knob::Size, Some(SearchSetting::Size(Size(bytes)) | SearchSetting::Sessions(Count(bytes)))) => {
+                bytes as f64
+            }
             (_, Some(level)) => {
                 let (what, example) = match knob {
                     Knob::Rate => ("rate", "\"20/s\""),
@@ -146,7 +145,7 @@ impl CapacityReader<'_> {
         Ok(Some(value))
     }
 
-    /// The load that is turned, and the index of the phase that it is.
+    /// The load that is varied, and the index of its phase in the profile.
     fn phase(
         &self,
         profile: &Profile,
@@ -207,7 +206,7 @@ impl CapacityReader<'_> {
     }
 }
 
-/// What is turned where the profile has no phase of the kind.
+/// The load of a trial where the profile has no phase of the kind.
 fn usual(knob: Knob, think: load::Think) -> Phase {
     let (load, unit, model) = match knob {
         Knob::Sessions => {

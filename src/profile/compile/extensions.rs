@@ -48,7 +48,7 @@ pub(super) fn wishes(document: &Document, session: &Session) -> Result<Wishes, P
     Ok(wishes)
 }
 
-/// What is required of a listener that is only told HELO can never be.
+/// A session that says HELO has no extensions: none can be required.
 fn helo_has_none(document: &Document, session: &Session, wishes: &Wishes) -> Result<(), ProfileFault> {
     let required = [
         (session.pipelining() == Pipelining::Require, keys!["session", "pipelining"].to_vec()),

@@ -1,4 +1,4 @@
-//! The faults of a profile that is being compiled: all that can be told apart are reported in one go.
+//! The faults of a profile that is being compiled: all that are independent of each other are reported in one go.
 //!
 //! # Decisions
 //! - What could not be read is left out, and a table from which something is left out is not judged further: what it seems

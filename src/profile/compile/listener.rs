@@ -141,7 +141,7 @@ fn unknown_recipients(document: &Document, listener: &Listener) -> Result<limits
         document.error_at(
             &keys!["listener", "unknown_recipients", index],
             format!("{:?} is no pattern of an address", texts[index]),
-            "write local@domain, with `*` for any octets: \"nobody*@*\"",
+            "write local@domain, with `*` for any characters: \"nobody*@*\"",
         )
     })?;
     if patterns.is_empty() && listener.max_invalid_recipients.is_some() {

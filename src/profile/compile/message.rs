@@ -28,7 +28,7 @@ use crate::profile::{input, resolved};
 use crate::smtp::extensions::{Use, Wishes};
 use crate::smtp::{Content, Script};
 
-/// The largest message in octets that a profile may ask for.
+/// The largest message in bytes that a profile may ask for.
 const LARGEST_MESSAGE: u64 = 1 << 31;
 /// The largest that is signed: it is rendered whole for that.
 const LARGEST_SIGNED: u64 = 64 << 20;
@@ -277,7 +277,7 @@ impl MessageReader<'_> {
         Ok(match (&self.written.attachments, text) {
             (Some(sizes), text) => Body::Attached {
                 text: text.unwrap_or_else(|| TEXT.to_owned()),
-                attachments: sizes.iter().map(|Size(octets)| *octets).collect(),
+                attachments: sizes.iter().map(|Size(bytes)| *bytes).collect(),
             },
             (None, Some(text)) => Body::Text { text, filled: self.written.size.is_some() },
             (None, None) => Body::Words,
@@ -333,7 +333,7 @@ pub(super) fn fits(document: &Document, mail: &Spec, phases: &[Phase]) -> Result
         Some(phase) if mail.names_session() => Err(document.error_at(
             &keys!["message"],
             format!(
-                "a template has `{{session}}`, and the messages of phase `{}` are served by whichever session is free: their octets would differ from run to run",
+                "a template has `{{session}}`, and the messages of phase `{}` are served by whichever session is free: their bytes would differ from run to run",
                 phase.name
             ),
             "write `{n}` instead, or give the phase `unit = \"session\"`",
@@ -370,8 +370,8 @@ pub(in crate::profile) fn describe(plan: &Plan) -> Vec<(&'static str, String)> {
         Body::Text { filled: true, .. } => format!("{sizes}{half} of text and words"),
         Body::Text { filled: false, .. } => "text".to_owned(),
         Body::Attached { attachments, .. } => {
-            let octets: u64 = attachments.iter().sum();
-            format!("text with {} attachments of {} together", attachments.len(), Size(octets))
+            let bytes: u64 = attachments.iter().sum();
+            format!("text with {} attachments of {} together", attachments.len(), Size(bytes))
         }
         Body::Files { corpus, order } => format!(
             "{} files of {}, {}, {}",
@@ -395,7 +395,7 @@ pub(in crate::profile) fn describe(plan: &Plan) -> Vec<(&'static str, String)> {
         ("messages", format!("{kind}{signed}, to {each} each")),
         ("  from", source(from)),
         ("  to", source(to)),
-        ("  first", format!("{} octets from <{sender}> to <{recipient}>", first.size())),
+        ("  first", format!("{} bytes from <{sender}> to <{recipient}>", first.size())),
     ]
 }
 
@@ -425,9 +425,8 @@ pub(in crate::profile) fn notes(plan: &Plan) -> Vec<String> {
         let small = Spec { size: mail::Size::Fixed(least.min(1 << 10)), ..plan.mail.clone() };
         let possible = Mailer::new(&small, plan.seed, &plan.run_id, SOME_DATE).minimum();
         if least < possible {
-            notes.push(format!(
-                "messages of {least} octets become {possible}, which is what the header needs"
-            ));
+            notes
+                .push(format!("messages of {least} bytes become {possible}, which is what the header needs"));
         }
     }
     if let Body::Files { corpus, .. } = &plan.mail.body {
@@ -435,14 +434,14 @@ pub(in crate::profile) fn notes(plan: &Plan) -> Vec<String> {
         let remarks = [
             (remarks.bare_lf, "lines that end in LF alone: they are sent with CRLF"),
             (remarks.bare_cr, "a CR that ends no line: it is sent as it is, and some listeners refuse it"),
-            (remarks.long_lines, "a line of more than 998 octets, which is more than RFC 5322 allows"),
+            (remarks.long_lines, "a line of more than 998 bytes, which is more than RFC 5322 allows"),
             (
                 remarks.eight_bit,
                 match plan.script.wishes.eight_bit {
                     Use::Off => {
-                        "octets above 127, which MAIL does not declare (`8bitmime = \"auto\"` in [session.extensions] does), and which a listener may refuse"
+                        "bytes above 127, which MAIL does not declare (`8bitmime = \"auto\"` in [session.extensions] does), and which a listener may refuse"
                     }
-                    _ => "octets above 127, which a listener without 8BITMIME may refuse",
+                    _ => "bytes above 127, which a listener without 8BITMIME may refuse",
                 },
             ),
             (

@@ -18,7 +18,7 @@ use crate::profile::units::{Count, Quantity, Rate, Size, Time, UnitError};
 use crate::profile::value::Plain;
 use crate::verdict::grammar::{Assertion, Subject};
 
-/// The largest limits that are looked for: octets, and a count.
+/// The largest limits that are looked for: bytes, and a count.
 const LARGEST_LIMIT: u64 = 1 << 30;
 const MOST_LIMIT: u64 = 1_000_000;
 

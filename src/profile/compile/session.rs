@@ -108,7 +108,7 @@ fn hello(document: &Document, session: &Session, protocol: Protocol) -> Result<H
     match session.hello() {
         Hello::Helo if protocol == Protocol::Lmtp => Err(document.error_at(
             &keys!["session", "hello"],
-            "LMTP knows neither HELO nor EHLO, and is told LHLO (RFC 2033 4.1)",
+            "LMTP has neither HELO nor EHLO; its hello is LHLO (RFC 2033 4.1)",
             "remove the key",
         )),
         hello => Ok(hello),

@@ -139,7 +139,7 @@ pub(super) struct OfListener {
     pub client_authorities: Option<Vec<CertificateDer<'static>>>,
 }
 
-/// The listener's side. The embedded listener speaks TLS as its clients do, unless it is told otherwise.
+/// The listener's side. The embedded listener speaks TLS as its clients do, unless `tls` says otherwise.
 ///
 /// # Errors
 /// A file that cannot be used, or keys without TLS.

@@ -127,7 +127,7 @@ tables! {
         warmup: bool, or false;
         /// The most sessions open at once. Default: 1000 for rates and bursts, else as many as the load asks for.
         max_sessions: Count, flag "--sessions";
-        /// Open all sessions before the first message is begun (constant-sessions and shared-messages of unit message).
+        /// Open all sessions before the first message starts (constant-sessions and shared-messages of unit message).
         /// The load is measured from then on; what the opening takes is part of `for`.
         open_first: bool, or false, flag "--open-first";
         /// The most connections opened in a time. Default: as the load asks.

@@ -62,7 +62,7 @@ words! {
     for Late {
         /// It is returned.
         Return = "return",
-        /// The sender is told.
+        /// The sender gets a report.
         Notify = "notify",
     }
     /// A command for its own sake.

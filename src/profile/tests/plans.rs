@@ -431,7 +431,7 @@ fn tls_is_what_key_and_address_say() {
     assert_eq!(
         of(embedded, stripped),
         (script::TlsMode::Starttls, script::TlsMode::None),
-        "unless it is told otherwise"
+        "unless `tls` says otherwise"
     );
     let smtps = "address = \"smtps://127.0.0.1:465\"";
     assert_eq!(of(smtps, ""), (script::TlsMode::Implicit, script::TlsMode::None));
@@ -441,7 +441,7 @@ fn tls_is_what_key_and_address_say() {
 }
 
 #[test]
-fn the_hash_of_the_load_is_that_of_what_is_asked_whoever_it_is_asked_of() {
+fn the_hash_of_the_load_does_not_depend_on_the_target() {
     const PHASE: &str = "[[phase]]\nload = \"shared-messages\"\nmessages = 9\nsessions = 2\n";
     let of = |target: &str, rest: &str| {
         compiled(&format!("schema = 1\nseed = 1\n[target]\n{target}\n{rest}\n{PHASE}"), &[])

@@ -47,7 +47,7 @@ fn what_is_no_profile() {
         ("a table where a list is", "[phase]\nload = \"constant-rate\"\n"),
         (
             "a target that is none",
-            "[target]\naddress = \"127.0.0.1:25\"\n[[phase]]\nload = \"constant-rate\"\nrate = \"1/s\"\nfor = \"1s\"\n",
+            "[target]\naddress = \"http://127.0.0.1:25\"\n[[phase]]\nload = \"constant-rate\"\nrate = \"1/s\"\nfor = \"1s\"\n",
         ),
     ]);
     insta::assert_snapshot!(seen);
@@ -76,7 +76,7 @@ fn unknown_keys_and_words() {
 fn values_of_the_wrong_kind() {
     let seen = seen(&[
         ("a duration without a unit", "graceful_stop = 30\n"),
-        ("a duration in octets", "graceful_stop = \"30KiB\"\n"),
+        ("a duration in bytes", "graceful_stop = \"30KiB\"\n"),
         ("a negative duration", "graceful_stop = \"-3s\"\n"),
         ("a rate without a time", "connect_rate = 50\n"),
         ("a size that is none", "[message]\nsize = \"big\"\n"),
@@ -196,7 +196,7 @@ fn what_does_not_fit_together() {
         ("a rule for every reply", "[[classify]]\ncondition = \"rate-limited\"\n"),
         ("a reply that is no reply", "[[classify]]\ncode = 421\ncondition = \"connect-refused\"\n"),
         ("a burst without its rate", "[listener]\nmessage_burst = 5\n"),
-        ("more often than always", "[listener]\nserver_error_rate = \"101%\"\n"),
+        ("more often than 100%", "[listener]\nserver_error_rate = \"101%\"\n"),
     ]);
     insta::assert_snapshot!(seen);
 }
@@ -300,7 +300,7 @@ fn overrides_that_lead_nowhere() {
         "phase.steady.rate.per=5",
         "message.size=[1, 2",
         "assert.0.expr=respons p99 < 1s",
-        "target.address=localhost",
+        "target.address=http://localhost",
     ] {
         let error = compiled(&format!("{TARGET}{PHASE}"), &[set]).expect_err(set);
         writeln!(seen, "## --set '{set}'\n{}\n", error.render(false)).unwrap();

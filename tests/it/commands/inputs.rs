@@ -93,7 +93,7 @@ fn lists_folders_and_addresses_as_people_have_them() {
     assert_eq!(result["phases"][0]["accepted"], 4);
     let said = stage.run(&["check", "p.toml"]);
     assert!(said.out.contains("note: 1 line of the list of recipients passed over"), "{}", said.out);
-    assert!(said.out.contains("1 file has octets above 127, which MAIL does not declare"), "{}", said.out);
+    assert!(said.out.contains("1 file has bytes above 127, which MAIL does not declare"), "{}", said.out);
     assert!(said.out.contains("1 file has lines that end in LF alone"), "{}", said.out);
 }
 
