@@ -8,8 +8,8 @@ use super::super::document::{Document, Key, PartialProfile};
 use super::super::error::{ProfileError, ProfileFault};
 use super::super::schema::Profile;
 
-/// The keys at the top that are no tables: nothing else depends on them.
-const SCALARS: [&str; 4] = ["schema", "name", "seed", "threads"];
+/// The keys at the top on which nothing else depends. A profile of another schema is not judged further.
+const SCALARS: [&str; 3] = ["name", "seed", "threads"];
 
 /// What is wrong so far.
 pub(super) struct Faults {
