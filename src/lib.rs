@@ -19,8 +19,8 @@
 //! | [`verdict`] | the judging: expressions, windows, exit code | condition, collector |
 //! | [`listener`] | the embedded listener: limits, behaviour, words of three products, ledger | smtp, net, condition, collector |
 //! | [`profile`] | TOML to plan: schema, units, overrides, errors with their place | plan and its parts, collector, verdict, experiment, listener::limits |
-//! | [`report`] | the telling: one result type, and everything that reads it | plan, collector, verdict, experiment |
-//! | [`telemetry`] | the telling while a run goes on: its page, its metrics | plan, collector, report |
+//! | [`report`] | output: one result type, one view, and a file for each format | plan, collector, verdict, experiment |
+//! | [`telemetry`] | exporters of a run in progress: its page, its metrics | plan, collector, report |
 //! | [`command`] | one life of a command: open outputs, check, run, store | all but cli |
 //! | [`cli`] | parses the command line and prints | all |
 //!

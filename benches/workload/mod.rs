@@ -25,7 +25,9 @@ use smtpress::condition::Condition;
 use smtpress::condition::classify;
 use smtpress::load::{Curve, LoadModel, PhaseLoad, Schedule, Shard, Spacing};
 use smtpress::mail::files::HELD;
-use smtpress::mail::{Body, Corpus, List, Mailboxes, Mailer, Message, Order, Reading, Size, Source, Spec};
+use smtpress::mail::{
+    Body, Corpus, List, Mailboxes, Mailer, Message, MessageSize, Order, Reading, Source, Spec,
+};
 use smtpress::smtp::reply::Scanner;
 use smtpress::smtp::script::{Pipelining, Script, Timeouts};
 use smtpress::smtp::{Content, Reply, Step};
@@ -146,7 +148,7 @@ fn spec() -> Spec {
         from: "load@sender.example".into(),
         to: "user{n}@recipient.example".into(),
         recipients: 1,
-        size: Size::Fixed(MESSAGE),
+        size: MessageSize::Fixed(MESSAGE),
         ..Spec::default()
     }
 }
@@ -215,7 +217,7 @@ impl Render {
                 to: listed,
                 headers: vec!["X-A: {session} {n:1..50} {random:8}".into()],
                 body,
-                size: Size::LogNormal { median: 20_000, sigma: 1.0, min: 1000, max: 200_000 },
+                size: MessageSize::LogNormal { median: 20_000, sigma: 1.0, min: 1000, max: 200_000 },
                 ..Spec::default()
             };
             let mailer = Arc::new(Mailer::new(&spec, SEED, "bench-run", DATE));

@@ -82,7 +82,7 @@ impl Cli {
         Ok(cli)
     }
 
-    /// The command with a help that fits a screen: variables and values are told once and in the names of values.
+    /// The command with a help that fits a screen: variables and values are named once and in the names of values.
     fn short() -> clap::Command {
         let brief = |arg: clap::Arg| match arg.get_action().takes_values() {
             true => arg.hide_env(true).hide_possible_values(true),

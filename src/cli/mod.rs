@@ -8,7 +8,6 @@ mod compare;
 mod limit;
 mod manual;
 mod overrides;
-mod paper;
 mod prepare;
 mod progress;
 mod report;
@@ -20,6 +19,7 @@ mod show;
 mod start;
 mod tables;
 mod trace;
+mod transcript;
 mod variables;
 
 use std::borrow::Cow;

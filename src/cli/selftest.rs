@@ -107,7 +107,7 @@ fn close(held: bool, ceiling: Option<&Ceiling>, screen: &Screen) -> Result<(), C
     if let Some(ceiling) = ceiling {
         writeln!(
             out,
-            "rate      {} messages a second with 99 % of them begun within {LAG_LIMIT} ms (p99 {}), listener on the same machine",
+            "rate      {} messages a second with 99 % of them started within {LAG_LIMIT} ms (p99 {}), listener on the same machine",
             format::count(ceiling.rate_per_s as u64),
             format::duration(ceiling.lag_p99_ms * 1e6),
         )?;

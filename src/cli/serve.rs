@@ -38,7 +38,7 @@ pub fn listen(args: &ListenArgs, screen: &Screen) -> Result<ExitCode, CommandErr
             let fingerprint = crate::listener::certificate::fingerprint(certificate);
             screen.note(&format!("smtpress: its certificate has the SHA-256 fingerprint {fingerprint}"));
         }
-        // Not before: whoever reads this line may send the signal at once.
+        // Not before: the reader of this line may send the signal at once.
         screen.note(&format!("smtpress: listening on {}; Ctrl-C ends it", listener.place()));
         let end = async {
             match length {

@@ -13,9 +13,9 @@ use serde_json::json;
 
 use super::args::TraceArgs;
 use super::overrides::{allowed, quoted};
-use super::paper::{Paper, Speaker};
 use super::prepare;
 use super::screen::Screen;
+use super::transcript::{Speaker, TranscriptWriter};
 use crate::command::prepared::embedded;
 use crate::command::signals::Requests;
 use crate::command::{CommandError, Prepared};
@@ -58,9 +58,13 @@ pub fn trace(args: &TraceArgs, screen: &Screen) -> Result<ExitCode, CommandError
     let out: Box<dyn Write> = if args.json { Box::new(std::io::sink()) } else { Box::new(screen.out()) };
     let mailer = Mailer::new(&plan.mail, plan.seed, &plan.run_id, &prepared.date());
     let messages = if args.no_message { 0 } else { 1 };
-    let mut session =
-        TracedSession::new(Paper::new(out, screen.colour_out(), args.full), mailer, messages, connector);
-    session.paper.title(&plan.target, session.connector.connector().endpoint());
+    let mut session = TracedSession::new(
+        TranscriptWriter::new(out, screen.colour_out(), args.full),
+        mailer,
+        messages,
+        connector,
+    );
+    session.transcript.title(&plan.target, session.connector.connector().endpoint());
     let reached = runtime.block_on(async {
         let mut requests = Requests::register()?;
         std::io::Result::Ok(tokio::select! {
@@ -70,12 +74,12 @@ pub fn trace(args: &TraceArgs, screen: &Screen) -> Result<ExitCode, CommandError
     })?;
     let done = session.accepted || args.no_message && !session.failed;
     session.close(reached, done);
-    let TracedSession { paper, steps, tls, lines, addresses, remarks, accepted, .. } = session;
+    let TracedSession { transcript, steps, tls, lines, addresses, remarks, accepted, .. } = session;
     if let Some(listener) = listener {
         listener.stop();
     }
     // A reader who went away takes nothing from what happened.
-    let written = paper.finish();
+    let written = transcript.finish();
     if args.json {
         let result = json!({ "target": plan.target.to_string(), "reached": reached.unwrap_or(!lines.is_empty()), "interrupted": reached.is_none(), "accepted": accepted, "tls": tls, "addresses": addresses, "remarks": remarks, "steps": steps, "lines": lines });
         writeln!(screen.out(), "{result:#}")?;
@@ -169,7 +173,7 @@ struct TracedSession {
     connector: Rc<ThreadConnector>,
     /// What is said on stderr if the listener says nothing, and until when it is waited.
     silence: Option<Silence>,
-    paper: Paper,
+    transcript: TranscriptWriter,
     /// What came and is no whole line yet.
     rest: Vec<u8>,
     /// Tells content from commands.
@@ -189,7 +193,12 @@ struct TracedSession {
 }
 
 impl TracedSession {
-    fn new(paper: Paper, mailer: Mailer, messages: u32, connector: ThreadConnector) -> TracedSession {
+    fn new(
+        transcript: TranscriptWriter,
+        mailer: Mailer,
+        messages: u32,
+        connector: ThreadConnector,
+    ) -> TracedSession {
         TracedSession {
             connector: Rc::new(connector),
             silence: None,
@@ -197,7 +206,7 @@ impl TracedSession {
             classifier: Classifier::new(Vec::new()),
             mailer: Arc::new(mailer),
             messages,
-            paper,
+            transcript,
             rest: Vec::new(),
             dialogue: Dialogue::default(),
             redactor: None,
@@ -287,7 +296,7 @@ impl TracedSession {
         for line in &lines {
             self.lines.push(json!({ "at_ns": nanos(at), "from": side.as_str(), "line": line }));
         }
-        self.paper.said(side, part, at, &lines);
+        self.transcript.said(side, part, at, &lines);
     }
 
     /// What a step took and what its end means.
@@ -297,7 +306,7 @@ impl TracedSession {
         if self.longest.is_none_or(|(longest, _)| took > longest) {
             self.longest = Some((took, step));
         }
-        self.paper.step(step, took, code, condition);
+        self.transcript.step(step, took, code, condition);
         self.steps.push(json!({
             "step": step.as_str(),
             "took_ns": nanos(took),
@@ -309,13 +318,13 @@ impl TracedSession {
     /// Something beside the steps.
     fn remark(&mut self, text: &str, good: bool) {
         let text = format::harmless(text);
-        self.paper.remark(&text, good);
+        self.transcript.remark(&text, good);
         self.remarks.push(text);
     }
 
     /// What the handshake came to.
     fn secured(&mut self, handshake: &Handshake) {
-        self.paper.remark(&failure_class::secured(handshake), handshake.untrusted.is_none());
+        self.transcript.remark(&failure_class::secured(handshake), handshake.untrusted.is_none());
         self.tls = Some(json!({
             "version": handshake.version,
             "suite": handshake.suite,
@@ -337,7 +346,7 @@ impl TracedSession {
             (_, false, _) if self.messages > 0 => "not accepted: the message was never sent",
             (_, false, _) => "not accepted",
         };
-        self.paper.end(word, done, total, self.longest);
+        self.transcript.end(word, done, total, self.longest);
     }
 }
 
@@ -390,7 +399,7 @@ impl MachineOwner<Client<Message>> for TracedSession {
                 self.remark(&failure_class::stepped_down(step, &reply), false);
             }
             Event::Mixed(_, reply) => {
-                self.paper.remark(&format!("lines with different codes: {}", mixed(&reply)), false);
+                self.transcript.remark(&format!("lines with different codes: {}", mixed(&reply)), false);
             }
             Event::Ready { early: true }
             | Event::Established(_)

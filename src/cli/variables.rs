@@ -2,7 +2,7 @@
 //!
 //! # Decisions
 //! - One that is nearly a known one is a slip of the pen, and refused: what was meant by it would silently not be done, and the
-//!   run that was not asked for might pass. One that is near to none may be somebody's own, and is named.
+//!   run that was not asked for might pass. One that is near to none may belong to another program, and is named.
 //! - A name that the profile or the command line mentions is known: logins name their variables themselves.
 
 use std::collections::BTreeSet;
@@ -18,7 +18,7 @@ const PREFIX: &str = "SMTPRESS_";
 /// Given to the command between two trials, which may be smtpress too.
 const OWN: &str = "SMTPRESS_TRIAL";
 
-/// Those of this process that nobody reads, as one sentence; `mentioned`: whether somebody names such a variable.
+/// Those of this process that nobody reads, as one sentence; `mentioned`: whether another place names such a variable.
 ///
 /// # Errors
 /// One of them is nearly one that is read.

@@ -1,4 +1,4 @@
-//! The contract's exit codes, and how a failure of smtpress is told.
+//! The contract's exit codes, and how a failure of smtpress is reported.
 
 use std::io;
 

@@ -44,7 +44,7 @@ impl Output {
     /// Removes a file that is there.
     pub fn clear(&self) {
         if let Output::File(path) = self {
-            // Where it cannot be removed it cannot be written either, and that is told then.
+            // Where it cannot be removed it cannot be written either, and that is reported then.
             fs::remove_file(path).ok();
         }
     }

@@ -78,7 +78,7 @@ impl Requests {
     }
 }
 
-/// Whether whoever started this process wants it to ignore a signal.
+/// Whether the parent process wants this one to ignore a signal.
 fn is_ignored(signal: i32) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
@@ -100,11 +100,11 @@ pub struct Signals {
 const RUNNING: u8 = 0;
 /// The files are being written; there is nothing to stop.
 const WRITING: u8 = 1;
-/// All is written; somebody may still want to hear of it.
+/// All is written; exporters may still be read.
 const LINGERING: u8 = 2;
 
 impl Signals {
-    /// Listens from now on. What happens is told by `messages`.
+    /// Listens from now on. What happens is reported by `messages`.
     ///
     /// # Errors
     /// No thread or no descriptor is left.
@@ -180,7 +180,7 @@ impl Signals {
         self.stage.store(WRITING, Ordering::Relaxed);
     }
 
-    /// All is written; whoever asks to stop now does not want to wait any longer.
+    /// All is written; a request to stop now ends the wait.
     pub fn linger(&self) {
         self.stage.store(LINGERING, Ordering::Relaxed);
     }

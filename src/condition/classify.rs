@@ -371,7 +371,7 @@ mod tests {
 
     /// A quota on what may be submitted is no full mailbox, and names that do not match are the DNS's business.
     #[test]
-    fn quotas_and_names_in_dns_are_told_from_their_neighbours() {
+    fn quotas_and_names_in_dns_are_distinguished_from_their_neighbours() {
         for text in [
             "554 5.2.0 STOREDRV.Submission.Exception:SubmissionQuotaExceededException; Failed to process message due to a permanent exception with message Cannot submit message.",
             "554 5.2.0 STOREDRV.Submission.Exception:SendQuotaExceededException; message could not be submitted",

@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn sentences_quotes_and_idioms_are_told_apart() {
+    fn sentences_quotes_and_idioms_are_distinguished() {
         let meaning = |text: &str| ReplyConcepts::of(&Reply::parse(text).unwrap());
         let two = meaning("421 Too many connections. Try later");
         assert_eq!(two.own.len(), 2);

@@ -53,7 +53,7 @@ pub trait Testbed {
     /// smtpress itself cannot go on.
     fn measure(&mut self, plan: &Plan, setting: &ListenerSetting) -> Result<ScenarioResult, RunError>;
 
-    /// The resident memory of the generator's process, in octets; 0 if unknown.
+    /// The resident memory of the generator's process, in bytes; 0 if unknown.
     fn resident_bytes(&self) -> u64;
 }
 

@@ -358,7 +358,7 @@ mod tests {
 
     /// The ledger's name of a refusal is the classifier's name of Cisco's reply, where the reply says enough.
     #[test]
-    fn the_books_and_the_classifier_agree_on_cisco_s_words() {
+    fn the_counts_and_the_classifier_agree_on_cisco_s_words() {
         let mut differ = Vec::new();
         for &saying in Saying::ALL {
             let Some(condition) = saying.condition() else { continue };

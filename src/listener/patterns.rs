@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_star_is_any_octets_and_case_does_not_count() {
+    fn a_star_is_any_bytes_and_case_does_not_count() {
         let patterns = Patterns::parse(&["nobody*@*", "A*b*@x.example", "exact@y.example"]).unwrap();
         for path in [
             "nobody@x.example",
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_an_address_is_told_by_its_place() {
+    fn what_cannot_be_an_address_is_reported_by_its_place() {
         assert_eq!(Patterns::parse(&["a@b", "nobody"]), Err(1));
         assert_eq!(Patterns::parse(&[""]), Err(0));
         assert_eq!(Patterns::parse(&["no body@*"]), Err(0));

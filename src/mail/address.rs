@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::template::{self, InvalidTemplate, TemplatePiece};
+use super::placeholder::{self, InvalidTemplate, TemplatePiece};
 
 /// What an address may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,11 +133,11 @@ impl InvalidAddress {
 /// Takes apart a pattern that is a mailbox (RFC 5321 4.1.2, 4.1.3) whatever its placeholders become.
 pub(super) fn parse(pattern: &str, rules: Rules) -> Result<Vec<TemplatePiece>, InvalidAddress> {
     let template = |reason| InvalidAddress::Template { pattern: pattern.into(), reason };
-    let pieces = template::parse(pattern).map_err(template)?;
+    let pieces = placeholder::parse(pattern).map_err(template)?;
     if pieces.contains(&TemplatePiece::Date) {
         return Err(InvalidAddress::Date(pattern.into()));
     }
-    check(&template::widest(&pieces), pattern, rules)?;
+    check(&placeholder::widest(&pieces), pattern, rules)?;
     Ok(pieces)
 }
 

@@ -15,6 +15,7 @@ pub mod files;
 mod filler;
 mod list;
 mod message;
+mod placeholder;
 mod random;
 pub mod sign;
 mod size;
@@ -28,14 +29,14 @@ pub use address::{InvalidAddress, Rules};
 pub use files::Corpus;
 pub use list::{BadLines, InvalidList, List, Reading, delimiter, line_of};
 pub use message::{Mailer, Message};
+pub use placeholder::InvalidTemplate;
 pub use sign::Signer;
 pub use size::InvalidSize;
-pub use template::InvalidTemplate;
 pub use text::{InvalidField, InvalidText};
 
 /// A message size in bytes, before dot stuffing.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Size {
+pub enum MessageSize {
     /// Always the same.
     Fixed(u64),
     /// Uniform between the two, both included.
@@ -60,13 +61,13 @@ pub enum Size {
     },
 }
 
-impl Size {
+impl MessageSize {
     /// The smallest and the largest there is.
     pub fn bounds(&self) -> (u64, u64) {
         match self {
-            Size::Fixed(size) => (*size, *size),
-            Size::Uniform { min, max } | Size::LogNormal { min, max, .. } => (*min, *max),
-            Size::Weighted(shares) => {
+            MessageSize::Fixed(size) => (*size, *size),
+            MessageSize::Uniform { min, max } | MessageSize::LogNormal { min, max, .. } => (*min, *max),
+            MessageSize::Weighted(shares) => {
                 let sizes = shares.iter().map(|share| share.0);
                 (sizes.clone().min().unwrap_or_default(), sizes.max().unwrap_or_default())
             }
@@ -154,7 +155,7 @@ pub struct Spec {
     /// Recipients of a message, at least one.
     pub recipients: u32,
     /// How large messages are, if they are made of words.
-    pub size: Size,
+    pub size: MessageSize,
     /// The subject, a template; `None`: one of ours.
     pub subject: Option<String>,
     /// Further header fields, `Name: value`, templates.
@@ -175,7 +176,7 @@ impl Default for Spec {
             from: "load@sender.example".into(),
             to: "user{n}@recipient.example".into(),
             recipients: 1,
-            size: Size::Fixed(4096),
+            size: MessageSize::Fixed(4096),
             subject: None,
             headers: Vec::new(),
             body: Body::Words,
@@ -292,7 +293,8 @@ impl Spec {
         let addresses = pattern(&self.from).into_iter().chain(pattern(&self.to));
         let mut templates = addresses.chain(self.subject.iter().chain(&self.headers).chain(text).cloned());
         templates.any(|text| {
-            template::parse(&text).is_ok_and(|pieces| pieces.contains(&template::TemplatePiece::Session))
+            placeholder::parse(&text)
+                .is_ok_and(|pieces| pieces.contains(&placeholder::TemplatePiece::Session))
         })
     }
 
@@ -301,7 +303,7 @@ impl Spec {
         match &self.to.source {
             Source::List(list) => list.longest(),
             Source::Pattern(pattern) => {
-                template::parse(pattern).map_or(0, |pieces| template::widest(&pieces).len() as u64)
+                placeholder::parse(pattern).map_or(0, |pieces| placeholder::widest(&pieces).len() as u64)
             }
         }
     }
@@ -382,12 +384,12 @@ struct Parts {
     subject: Option<text::HeaderField>,
     fields: Vec<text::HeaderField>,
     /// Of a body that has one.
-    text: Vec<template::TemplatePiece>,
+    text: Vec<placeholder::TemplatePiece>,
 }
 
 /// Mailboxes that have been checked.
 enum CheckedMailboxes {
-    Pattern(Vec<template::TemplatePiece>),
+    Pattern(Vec<placeholder::TemplatePiece>),
     List(Arc<List>),
 }
 

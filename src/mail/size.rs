@@ -2,7 +2,7 @@
 
 use rand_chacha::ChaCha8Rng;
 
-use super::Size;
+use super::MessageSize;
 use super::random::{self, MailDraw};
 
 /// Why no sizes can be drawn.
@@ -101,12 +101,12 @@ impl LogNormal {
 }
 
 impl Sampler {
-    pub(super) fn new(size: &Size) -> Result<Sampler, InvalidSize> {
+    pub(super) fn new(size: &MessageSize) -> Result<Sampler, InvalidSize> {
         match size {
-            Size::Fixed(size) => Ok(Sampler::Fixed(*size)),
-            &Size::Uniform { min, max } if min > max => Err(InvalidSize::Reversed { min, max }),
-            &Size::Uniform { min, max } => Ok(Sampler::Uniform { min, max }),
-            Size::Weighted(weights) => {
+            MessageSize::Fixed(size) => Ok(Sampler::Fixed(*size)),
+            &MessageSize::Uniform { min, max } if min > max => Err(InvalidSize::Reversed { min, max }),
+            &MessageSize::Uniform { min, max } => Ok(Sampler::Uniform { min, max }),
+            MessageSize::Weighted(weights) => {
                 let mut sum = 0.0;
                 let mut sums = Vec::with_capacity(weights.len());
                 for &(size, weight) in weights {
@@ -120,8 +120,8 @@ impl Sampler {
                 }
                 if sums.is_empty() { Err(InvalidSize::Empty) } else { Ok(Sampler::Weighted(sums)) }
             }
-            &Size::LogNormal { min, max, .. } if min > max => Err(InvalidSize::Reversed { min, max }),
-            &Size::LogNormal { median, sigma, min, max } => {
+            &MessageSize::LogNormal { min, max, .. } if min > max => Err(InvalidSize::Reversed { min, max }),
+            &MessageSize::LogNormal { median, sigma, min, max } => {
                 LogNormal::new(median, sigma, min, max).map(Sampler::LogNormal)
             }
         }

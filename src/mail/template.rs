@@ -1,4 +1,4 @@
-//! Texts with placeholders: how they are written, and their rendering, which copies and patches and allocates nothing.
+//! Texts with placeholders: their rendering, which copies and patches and allocates nothing. How they are written, `placeholder` says.
 //!
 //! What stands where in a message, `message` decides.
 //!
@@ -11,117 +11,14 @@ use std::sync::Arc;
 use rand_chacha::ChaCha8Rng;
 
 use super::list::List;
+use super::placeholder::{RUN_ID, TemplatePiece};
 use super::random::{self, MailDraw};
 use super::stuffed::{ContentForm, Stuffed};
-
-/// The most letters of one `{random:N}`.
-pub(super) const MOST_LETTERS: u8 = 64;
-/// The most bytes that a run id has in a template; what is longer is cut.
-pub(super) const RUN_ID: usize = 24;
 
 /// What `{random:N}` is written in.
 const LETTERS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 /// How many of them 64 random bits give.
 const LETTERS_OF_A_DRAW: u64 = 12;
-
-/// Why a text with placeholders is none.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidTemplate {
-    /// A brace without its partner.
-    #[error("has a `{{` that is not closed: write `{{n}}` for the number, and `{{{{` for the brace itself")]
-    Unclosed,
-    /// A placeholder that does not exist.
-    #[error(
-        "has the unknown placeholder `{{{0}}}`: known are `{{n}}`, `{{n:1..500}}`, `{{session}}`, `{{run}}`, `{{date}}` and `{{random:8}}`; write `{{{{` for the brace itself"
-    )]
-    Unknown(String),
-    /// A range of numbers that is none.
-    #[error("has the range `{{{0}}}`: write it from the smaller to the larger number, as in `{{n:1..500}}`")]
-    Range(String),
-    /// A number of random letters that cannot be.
-    #[error("has `{{{0}}}`: write 1 to {MOST_LETTERS} letters, as in `{{random:8}}`")]
-    Letters(String),
-}
-
-/// A part of a template as it is written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum TemplatePiece {
-    Text(String),
-    /// `{n}`, or `{n:low..high}`.
-    Number(Option<(u64, u64)>),
-    Session,
-    Run,
-    Date,
-    /// `{random:N}`.
-    Letters(u8),
-}
-
-/// Takes a text apart. `{{` stands for a brace, and so does `}}`.
-pub(super) fn parse(text: &str) -> Result<Vec<TemplatePiece>, InvalidTemplate> {
-    let (mut pieces, mut literal, mut rest) = (Vec::new(), String::new(), text);
-    while let Some(brace) = rest.find(['{', '}']) {
-        literal.push_str(&rest[..brace]);
-        rest = &rest[brace..];
-        if let Some(after) = rest.strip_prefix("{{").or_else(|| rest.strip_prefix('}')) {
-            literal.push_str(&rest[..1]);
-            rest = after.strip_prefix('}').filter(|_| rest.starts_with('}')).unwrap_or(after);
-            continue;
-        }
-        let (name, after) = rest[1..].split_once('}').ok_or(InvalidTemplate::Unclosed)?;
-        let piece = placeholder(name)?;
-        if !literal.is_empty() {
-            pieces.push(TemplatePiece::Text(std::mem::take(&mut literal)));
-        }
-        pieces.push(piece);
-        rest = after;
-    }
-    literal.push_str(rest);
-    if !literal.is_empty() {
-        pieces.push(TemplatePiece::Text(literal));
-    }
-    Ok(pieces)
-}
-
-fn placeholder(name: &str) -> Result<TemplatePiece, InvalidTemplate> {
-    match name.split_once(':') {
-        None => match name {
-            "n" => Ok(TemplatePiece::Number(None)),
-            "session" => Ok(TemplatePiece::Session),
-            "run" => Ok(TemplatePiece::Run),
-            "date" => Ok(TemplatePiece::Date),
-            "random" => Err(InvalidTemplate::Letters(name.into())),
-            _ => Err(InvalidTemplate::Unknown(name.chars().take(40).collect())),
-        },
-        Some(("n", range)) => {
-            let bounds =
-                range.split_once("..").and_then(|(low, high)| Some((low.parse().ok()?, high.parse().ok()?)));
-            match bounds {
-                Some((low, high)) if low <= high && high < u64::MAX => {
-                    Ok(TemplatePiece::Number(Some((low, high))))
-                }
-                _ => Err(InvalidTemplate::Range(name.into())),
-            }
-        }
-        Some(("random", letters)) => match letters.parse() {
-            Ok(letters) if (1..=MOST_LETTERS).contains(&letters) => Ok(TemplatePiece::Letters(letters)),
-            _ => Err(InvalidTemplate::Letters(name.into())),
-        },
-        Some(_) => Err(InvalidTemplate::Unknown(name.chars().take(40).collect())),
-    }
-}
-
-/// The longest that it can become, with stand-ins for what is not known yet.
-pub(super) fn widest(pieces: &[TemplatePiece]) -> String {
-    let widest = |piece: &TemplatePiece| match piece {
-        TemplatePiece::Text(text) => text.clone(),
-        TemplatePiece::Number(None) | TemplatePiece::Session => "9".repeat(20),
-        TemplatePiece::Number(Some((_, high))) => high.to_string(),
-        TemplatePiece::Run => "r".repeat(RUN_ID),
-        TemplatePiece::Date => "Thu, 01 Jan 1970 00:00:00 +0000".to_owned(),
-        TemplatePiece::Letters(letters) => "a".repeat(usize::from(*letters)),
-    };
-    pieces.iter().map(widest).collect()
-}
 
 /// Which number a placeholder means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -453,6 +350,7 @@ fn push_letters(number: u64, letters: u8, stream: &ChaCha8Rng, out: &mut Vec<u8>
 
 #[cfg(test)]
 mod tests {
+    use super::super::placeholder::{InvalidTemplate, parse};
     use super::*;
     use proptest::prelude::*;
 

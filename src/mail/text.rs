@@ -9,8 +9,9 @@ use mail_builder::headers::content_type::ContentType;
 use mail_builder::mime::{BodyPart, MimePart};
 use rand_chacha::rand_core::Rng;
 
+use super::placeholder::{self, InvalidTemplate, TemplatePiece};
 use super::random::{self, MailDraw};
-use super::template::{self, Binding, Draft, InvalidTemplate, Of, TemplatePiece};
+use super::template::{Binding, Draft, Of};
 
 /// The most bytes of a line, without its CRLF (RFC 5322 2.1.1).
 const LINE: usize = 998;
@@ -99,8 +100,8 @@ impl HeaderField {
                 InvalidField::Character(found)
             });
         }
-        let value = template::parse(value)?;
-        match name.len() + 2 + template::widest(&value).len() {
+        let value = placeholder::parse(value)?;
+        match name.len() + 2 + placeholder::widest(&value).len() {
             length if length > LINE => Err(InvalidField::Long(length)),
             _ => Ok(HeaderField { name: name.to_owned(), value }),
         }
@@ -152,7 +153,7 @@ pub(super) fn text(text: &str) -> Result<Vec<TemplatePiece>, InvalidText> {
             if !text.ends_with("\r\n") {
                 text.push_str("\r\n");
             }
-            Ok(template::parse(&text)?)
+            Ok(placeholder::parse(&text)?)
         }
     }
 }
@@ -166,7 +167,7 @@ struct WrittenText {
 
 impl WrittenText {
     fn new(pieces: &[TemplatePiece], binding: &mut Binding<'_>) -> WrittenText {
-        let widest = template::widest(pieces);
+        let widest = placeholder::widest(pieces);
         let plain = widest.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\t' | b'\r' | b'\n'))
             && widest.split("\r\n").all(|line| line.len() <= LINE && !line.contains('\r'));
         if plain {

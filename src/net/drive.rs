@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use tokio::io::ReadBuf;
 use tokio::time::Sleep;
 
+use super::closed::closed_by;
 use super::stream::Stream;
 use super::timer::Timers;
 use super::tls::{self, Security};
@@ -537,19 +538,5 @@ impl Wire<'_> {
             }
         }
         if self.poll_deadline(scratch, now, timer, cx) { Poll::Ready(()) } else { Poll::Pending }
-    }
-}
-
-pub(super) fn closed_by(error: &io::Error) -> Closed {
-    match error.kind() {
-        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionAborted => {
-            Closed::Reset
-        }
-        // Of a connection that was established the kernel says what ICMP said last, and else that time is up (tcp(7)).
-        io::ErrorKind::TimedOut
-        | io::ErrorKind::HostUnreachable
-        | io::ErrorKind::NetworkUnreachable
-        | io::ErrorKind::NetworkDown => Closed::Gone,
-        _ => Closed::Error(error.raw_os_error().unwrap_or(0)),
     }
 }

@@ -1,6 +1,7 @@
 //! The wire: names, connections and the one loop that moves bytes for a machine.
 
 pub mod address;
+mod closed;
 pub mod dial;
 pub mod drive;
 pub mod listen;

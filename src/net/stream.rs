@@ -10,7 +10,7 @@ use socket2::TcpKeepalive;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
-use super::drive::closed_by;
+use super::closed::closed_by;
 use super::tls::{Failed, Secured, Security, Shaking};
 use crate::smtp::machine::{Closed, Handshake};
 

@@ -343,7 +343,7 @@ fn failed(error: &io::Error, came: Option<String>) -> Failed {
         Some(Insecure::Broken(why)) => Failed::Insecure(Insecure::Broken(with(why))),
         Some(why) => Failed::Insecure(why),
         None if error.kind() == io::ErrorKind::UnexpectedEof => Failed::Closed(Closed::Eof),
-        None => Failed::Closed(super::drive::closed_by(error)),
+        None => Failed::Closed(super::closed::closed_by(error)),
     }
 }
 

@@ -14,14 +14,14 @@ use crate::condition::{Condition, Group};
 use crate::smtp::request::MAX_PATH;
 use crate::smtp::{Reply, Step};
 
-type Bound = Result<(), UnitError>;
+type ValueBound = Result<(), UnitError>;
 
 /// The most messages, steps or stages of some kind, and the longest BY= in seconds (RFC 2852 4.1: nine digits).
 const MOST_STEPS: u64 = 10_000;
 /// The finest that loads are searched to, as a share.
 const FINEST_PERCENT: f64 = 0.1;
 
-pub(super) fn hold(holds: bool, message: impl Display, remedy: &str) -> Bound {
+pub(super) fn hold(holds: bool, message: impl Display, remedy: &str) -> ValueBound {
     if holds { Ok(()) } else { Err(UnitError::new(message.to_string(), remedy)) }
 }
 
@@ -31,23 +31,23 @@ fn is_u32(count: u64) -> bool {
 
 // The profile.
 
-pub(super) fn schema(version: &u32) -> Bound {
+pub(super) fn schema(version: &u32) -> ValueBound {
     hold(*version == 1, "this version of smtpress reads profiles of schema 1 only", "write `schema = 1`")
 }
 
-pub(super) fn profile_name(name: &str) -> Bound {
+pub(super) fn profile_name(name: &str) -> ValueBound {
     let plain = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
     hold(plain, format_args!("{name:?} is no name"), "use letters, digits, `-`, `_` and `.`")
 }
 
-pub(super) fn threads(threads: &u32) -> Bound {
+pub(super) fn threads(threads: &u32) -> ValueBound {
     hold(*threads > 0, "0 threads do nothing", "write at least 1, or remove the key")?;
     let remedy = "as many as there are cores is best: remove the key";
     hold(*threads <= 1024, "more than 1024 threads", remedy)
 }
 
 /// A name that may stand in expressions, file names and tags.
-pub(super) fn plain_name(name: &str) -> Bound {
+pub(super) fn plain_name(name: &str) -> ValueBound {
     let plain = !name.is_empty()
         && name.len() <= 64
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
@@ -56,18 +56,18 @@ pub(super) fn plain_name(name: &str) -> Bound {
 
 // Sessions.
 
-pub(super) fn timeout(Time(time): &Time) -> Bound {
+pub(super) fn timeout(Time(time): &Time) -> ValueBound {
     hold(!time.is_zero(), "a time-out of 0 is over before it begins", "write a duration such as \"30s\"")
 }
 
 /// Any word is sent: a wrong HELO name is a thing to test. What would break the command line is not.
-pub(super) fn hello_name(name: &str) -> Bound {
+pub(super) fn hello_name(name: &str) -> ValueBound {
     let sendable = !name.is_empty() && name.len() <= 255 && name.bytes().all(|b| b.is_ascii_graphic());
     let message = format_args!("{name:?} cannot be said with HELO or EHLO");
     hold(sendable, message, "write a host name such as \"load.example\"")
 }
 
-pub(super) fn messages(messages: &Distribution<Count>) -> Bound {
+pub(super) fn messages(messages: &Distribution<Count>) -> ValueBound {
     let remedy = "write { min, max }, or a list of { value, weight }";
     let is_log_normal = matches!(messages, Distribution::LogNormal(_));
     messages.values().into_iter().try_for_each(|Count(n)| {
@@ -76,39 +76,39 @@ pub(super) fn messages(messages: &Distribution<Count>) -> Bound {
     hold(!is_log_normal, "a median and a spread are for sizes only", remedy)
 }
 
-pub(super) fn chunk(Size(size): &Size) -> Bound {
+pub(super) fn chunk(Size(size): &Size) -> ValueBound {
     hold(*size > 0, "a chunk of nothing carries nothing", "write a size such as \"64KiB\"")
 }
 
-pub(super) fn verify(Count(times): &Count) -> Bound {
+pub(super) fn verify(Count(times): &Count) -> ValueBound {
     let message = format_args!("{times} VRFY commands in a session");
     hold(is_u32(*times), message, "write a number below 2^32")
 }
 
-pub(super) fn factor(factor: &f64) -> Bound {
+pub(super) fn factor(factor: &f64) -> ValueBound {
     let remedy = "write a number such as 2, or 1 for pauses that are all the same";
     hold((1.0..=1000.0).contains(factor), "pauses grow by a factor between 1 and 1000", remedy)
 }
 
-pub(super) fn garbage(Count(lines): &Count) -> Bound {
+pub(super) fn garbage(Count(lines): &Count) -> ValueBound {
     let message = format_args!("{lines} lines of nonsense in a session");
     hold(*lines <= 1_000_000, message, "write at most 1,000,000")
 }
 
-pub(super) fn half_close(step: &Step) -> Bound {
+pub(super) fn half_close(step: &Step) -> ValueBound {
     let has_command =
         matches!(step, Step::Hello | Step::Mail | Step::Rcpt | Step::Data | Step::Body | Step::Quit);
     let message = format_args!("the sending side cannot be ended after `{step}`");
     hold(has_command, message, "choose hello, mail, rcpt, data, body or quit")
 }
 
-pub(super) fn silent_after(step: &Step) -> Bound {
+pub(super) fn silent_after(step: &Step) -> ValueBound {
     let is_last = matches!(step, Step::Dns | Step::Connect | Step::Quit | Step::Idle);
     let message = format_args!("there is nothing to be silent about after `{step}`");
     hold(!is_last, message, "choose greeting, hello, starttls, tls, auth, mail, rcpt, data or body")
 }
 
-pub(super) fn trickle(rate: &Rate) -> Bound {
+pub(super) fn trickle(rate: &Rate) -> ValueBound {
     let bytes = rate.hertz().round();
     let message = format_args!("a client that writes {bytes} bytes a second");
     hold((1.0..=1e9).contains(&bytes), message, "write at least 1/s and at most 1000000000/s")
@@ -116,48 +116,48 @@ pub(super) fn trickle(rate: &Rate) -> Bound {
 
 // Messages.
 
-pub(super) fn recipients(Count(recipients): &Count) -> Bound {
+pub(super) fn recipients(Count(recipients): &Count) -> ValueBound {
     let message = format_args!("{recipients} is no possible number of recipients");
     hold((1..=1_000_000).contains(recipients), message, "write 1 to 1000000")
 }
 
 // Phases.
 
-pub(super) fn some_time(Time(time): &Time) -> Bound {
+pub(super) fn some_time(Time(time): &Time) -> ValueBound {
     hold(!time.is_zero(), "no time at all", "write a duration such as \"30s\"")
 }
 
-pub(super) fn some_sessions(Count(sessions): &Count) -> Bound {
+pub(super) fn some_sessions(Count(sessions): &Count) -> ValueBound {
     hold(*sessions > 0, "no session at all", "write at least 1")
 }
 
-pub(super) fn some_messages(Count(messages): &Count) -> Bound {
+pub(super) fn some_messages(Count(messages): &Count) -> ValueBound {
     hold(*messages > 0, "no messages to share", "write a number such as \"10k\"")
 }
 
-pub(super) fn burst(Count(size): &Count) -> Bound {
+pub(super) fn burst(Count(size): &Count) -> ValueBound {
     hold(*size > 0, "a burst of nothing", "write a number such as 100")
 }
 
-pub(super) fn steps(Count(steps): &Count) -> Bound {
+pub(super) fn steps(Count(steps): &Count) -> ValueBound {
     let message = format_args!("{steps} is no possible number of steps");
     hold((1..=MOST_STEPS).contains(steps), message, "write 1 to 10000")
 }
 
-pub(super) fn stages<T>(stages: &[T]) -> Bound {
+pub(super) fn stages<T>(stages: &[T]) -> ValueBound {
     hold(!stages.is_empty(), "a ramp without a stage", "write [{ for = \"30s\", rate = \"100/s\" }]")?;
     let message = format_args!("{} stages of a ramp", stages.len());
     hold(stages.len() as u64 <= MOST_STEPS, message, "write at most 10000")
 }
 
-pub(super) fn connect_rate(rate: &Rate) -> Bound {
+pub(super) fn connect_rate(rate: &Rate) -> ValueBound {
     let message = "at a rate of 0 no session is ever opened";
     hold(rate.amount > 0.0, message, "write a rate such as \"50/s\"")
 }
 
 // Rules.
 
-pub(super) fn reply_code(code: &u16) -> Bound {
+pub(super) fn reply_code(code: &u16) -> ValueBound {
     let message = format_args!("{code} is no reply code");
     hold((200..=599).contains(code), message, "write a number from 200 to 599")
 }
@@ -172,17 +172,17 @@ pub(super) fn when(text: &str) -> Option<When> {
     }
 }
 
-pub(super) fn on_sessions(text: &str) -> Bound {
+pub(super) fn on_sessions(text: &str) -> ValueBound {
     let message = format_args!("`{text}` is no condition on sessions");
     hold(when(text).is_some(), message, "write `sessions > 50` or `sessions >= 51`")
 }
 
-pub(super) fn window(Time(window): &Time) -> Bound {
+pub(super) fn window(Time(window): &Time) -> ValueBound {
     let message = "a window shorter than the second that is measured";
     hold(*window >= Duration::from_secs(1), message, "write at least \"1s\"")
 }
 
-pub(super) fn condition_of_reply(condition: &Condition) -> Bound {
+pub(super) fn condition_of_reply(condition: &Condition) -> ValueBound {
     let is_reply = !matches!(condition.group(), Group::Transport | Group::Generator);
     let message = format_args!("`{condition}` is no reply, so no reply can mean it");
     hold(is_reply, message, "name a condition of a reply; `smtpress codes` lists them")
@@ -198,72 +198,72 @@ pub(super) fn regular_expression(pattern: &str) -> Result<Regex, UnitError> {
     })
 }
 
-pub(super) fn pattern(pattern: &str) -> Bound {
+pub(super) fn pattern(pattern: &str) -> ValueBound {
     regular_expression(pattern).map(drop)
 }
 
 // Capacity.
 
-pub(super) fn trial(Time(trial): &Time) -> Bound {
+pub(super) fn trial(Time(trial): &Time) -> ValueBound {
     hold(*trial >= Duration::from_secs(1), "a trial shorter than a second", "write at least \"1s\"")
 }
 
-pub(super) fn width(Percent(percent): &Percent) -> Bound {
+pub(super) fn width(Percent(percent): &Percent) -> ValueBound {
     let is_width = (FINEST_PERCENT..100.0).contains(percent);
     hold(is_width, "no width for two bounds", "write 0.1% to 99%")
 }
 
-pub(super) fn command(command: &str) -> Bound {
+pub(super) fn command(command: &str) -> ValueBound {
     hold(!command.trim().is_empty(), "a command without words", "write one, or remove the key")
 }
 
-pub(super) fn failures(Percent(percent): &Percent) -> Bound {
+pub(super) fn failures(Percent(percent): &Percent) -> ValueBound {
     hold(*percent < 100.0, "a goal that nothing can miss", "write less than 100%")
 }
 
 // The listener.
 
-pub(super) fn count(Count(n): &Count) -> Bound {
+pub(super) fn count(Count(n): &Count) -> ValueBound {
     let message = format_args!("{n} is more than a listener can count");
     hold(is_u32(*n), message, "write a number below 2^32")
 }
 
-pub(super) fn line(Size(n): &Size) -> Bound {
+pub(super) fn line(Size(n): &Size) -> ValueBound {
     count(&Count(*n))
 }
 
-pub(super) fn workers(workers: &Count) -> Bound {
+pub(super) fn workers(workers: &Count) -> ValueBound {
     hold(workers.0 > 0, "0 workers serve nothing", "write at least 1")?;
     count(workers)
 }
 
-pub(super) fn share(percent: &Percent) -> Bound {
+pub(super) fn share(percent: &Percent) -> ValueBound {
     hold(percent.0 <= 100.0, format_args!("{percent} is more than 100%"), "write at most 100%")
 }
 
-pub(super) fn rate(rate: &Rate) -> Bound {
+pub(super) fn rate(rate: &Rate) -> ValueBound {
     hold(rate.amount > 0.0, "a rate of 0 lets nothing through", "write a rate such as \"60/min\"")
 }
 
-pub(super) fn listener_burst(burst: &Count) -> Bound {
+pub(super) fn listener_burst(burst: &Count) -> ValueBound {
     hold(burst.0 > 0, "a burst of 0 lets nothing through", "write at least 1")?;
     count(burst)
 }
 
 /// Beyond the longest path of all the limit could never be met.
-pub(super) fn path(Size(bytes): &Size) -> Bound {
+pub(super) fn path(Size(bytes): &Size) -> ValueBound {
     let message =
         format_args!("{bytes} bytes are no limit: no path has more than {MAX_PATH} (RFC 5321 4.5.3.1.3)");
     hold(*bytes <= MAX_PATH as u64, message, &format!("write at most {MAX_PATH}"))
 }
 
-pub(super) fn reply_step(step: &Step) -> Bound {
+pub(super) fn reply_step(step: &Step) -> ValueBound {
     let message = format_args!("a listener does not reply at the step `{step}`");
     let remedy = super::nearest::choose(step.as_str(), &SPOKEN.map(Step::as_str), "write one of");
     hold(SPOKEN.contains(step), message, &remedy)
 }
 
-pub(super) fn reply(text: &str) -> Bound {
+pub(super) fn reply(text: &str) -> ValueBound {
     let remedy = "write a code and a text: \"452 4.3.1 queue full\"";
     Reply::parse(text).map(drop).map_err(|error| UnitError::new(format!("this is no reply: {error}"), remedy))
 }

@@ -90,7 +90,7 @@ pub fn accepted() -> RunResult {
     }
 }
 
-/// The limit of 50 connections a host bites; the embedded listener's ledger is there.
+/// The limit of 50 connections a host is enforced; the embedded listener's ledger is there.
 pub fn limit_enforced() -> RunResult {
     let mut result = accepted();
     result.target = "embedded".into();

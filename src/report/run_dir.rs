@@ -235,7 +235,7 @@ impl RunDir {
     /// plan's names.
     ///
     /// # Errors
-    /// When they cannot be begun.
+    /// When they cannot be started.
     pub fn record(&self, phases: &[String], started_at: Duration) -> Result<Recording, RunDirError> {
         Recording::begin(self.files(), phases, started_at)
     }

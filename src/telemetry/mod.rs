@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn every_teller_hears_every_second_and_the_end() {
+    fn every_exporter_gets_every_second_and_the_end() {
         let live =
             Exporters::start(vec![Box::new(Counting { waits: false }), Box::new(Counting { waits: false })])
                 .unwrap();
@@ -182,13 +182,13 @@ mod tests {
     }
 
     #[test]
-    fn whoever_has_had_enough_does_not_wait_for_one_that_goes_on() {
+    fn a_user_who_stops_does_not_wait_for_an_exporter_that_goes_on() {
         let live = Exporters::start(vec![Box::new(Counting { waits: true })]).unwrap();
         assert_eq!(live.over(&Arc::new(fixtures::accepted()), || true), Vec::<String>::new());
     }
 
     #[test]
-    fn without_tellers_there_is_nothing() {
+    fn without_exporters_there_is_nothing() {
         let live = Exporters::start(Vec::new()).unwrap();
         live.second(&second(0));
         assert!(live.thread.is_none());

@@ -1,4 +1,4 @@
-//! The few numbers that one assertion needs, gathered from the books, and its answer from them.
+//! The few numbers that one assertion needs, gathered from the counts, and its answer from them.
 //!
 //! Evidence adds up: over phases for an assertion about the whole run, over seconds for one about a window.
 //!
@@ -56,7 +56,7 @@ impl Answer {
 }
 
 impl Evidence {
-    /// From the books of one phase over this stretch of time.
+    /// From the counts of one phase over this stretch of time.
     pub(super) fn gather(expr: &Expr, expects: &[Expect], tally: &PhaseTally, window: Duration) -> Evidence {
         let mut found = Evidence { counts: tally.counts, window, ..Evidence::default() };
         match &expr.subject {

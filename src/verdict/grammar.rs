@@ -68,7 +68,7 @@ pub enum Subject {
     Latency(Metric, Option<Outcome>),
     /// Arrivals that became due.
     Scheduled,
-    /// Arrivals that were begun.
+    /// Arrivals that were started.
     Started,
     /// Arrivals that ended so.
     Arrivals(Outcome),
@@ -76,7 +76,7 @@ pub enum Subject {
     Unexpected,
     /// What was asked for, as far as it was done.
     Done,
-    /// Transactions begun.
+    /// Transactions that were started.
     Attempted,
     /// Transactions that ended so.
     Transactions(Outcome),

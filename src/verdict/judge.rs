@@ -4,7 +4,7 @@
 //! - When several things are true of a run, the one that says most about whether its numbers can be used comes first:
 //!   interrupted, invalid, nothing measured, an assertion failed. The results of all assertions are given in any case.
 //! - No assertion is judged when the user stopped the run: arrivals that the stop left waiting are shed, and what was asked for
-//!   was not done, through no fault of the listener. What was observed until then is told.
+//!   was not done, through no fault of the listener. What was observed until then is reported.
 //! - An assertion without data fails the run as a broken one does: a check that checked nothing must not look green.
 
 use std::collections::BTreeMap;

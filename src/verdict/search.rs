@@ -33,7 +33,7 @@ impl SearchVerdict {
         SearchVerdict { reason: Some(SearchReason { code: code.to_owned(), sentence }), ..self }
     }
 
-    /// Of a search that ran to its end; `as_expected`: no result speaks against the listener.
+    /// Of a search that ran to its end; `as_expected`: no limit is other than expected.
     pub fn complete(as_expected: bool) -> SearchVerdict {
         SearchVerdict::new(if as_expected { VerdictStatus::Pass } else { VerdictStatus::Fail })
     }

@@ -85,8 +85,8 @@ impl KeptRuns {
     }
 }
 
-/// Carries `n` runs a side of the profile and gives what is to be compared. Runs that are invalid are left out, and that is
-/// told, unless they are `forced` in.
+/// Carries `n` runs a side of the profile and gives what is to be compared. Runs that are invalid are left out, and a message says
+/// so, unless they are `forced` in.
 ///
 /// # Errors
 /// Whatever keeps a run from its load, and an interruption; what was measured until then is kept.

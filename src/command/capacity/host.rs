@@ -42,7 +42,7 @@ pub struct LocalHost<'a> {
     /// The first failure to keep the search.
     pub unkept: Option<RunDirError>,
     pub transcripts: Vec<(String, String)>,
-    /// How our own side fared, over all runs.
+    /// How the generator fared, over all runs.
     pub health: Generator,
     /// The CPU seconds that it could have used in them.
     pub allowed_s: f64,
@@ -50,7 +50,7 @@ pub struct LocalHost<'a> {
     pub hindrance: Option<Hindrance>,
     /// The next run is to be seen.
     pub seen: bool,
-    /// That the listener says nothing was told.
+    /// That the listener says nothing was reported.
     pub silent: bool,
 }
 
@@ -73,7 +73,7 @@ impl Runner for LocalHost<'_> {
         let kept = measured.transcripts.iter().map(|(stem, text)| (format!("{name}-{stem}"), text.clone()));
         let before = self.transcripts.len();
         self.transcripts.extend(kept.take(MOST_TRANSCRIPTS.saturating_sub(before)));
-        // They are written again at the end, and it is told if that fails.
+        // They are written again at the end, and a failure is reported then.
         self.directory.keep_transcripts(&self.transcripts[before..]).ok();
         Ok(measured)
     }
@@ -174,7 +174,7 @@ impl SearchHost for LocalHost<'_> {
 }
 
 impl LocalHost<'_> {
-    /// Adds up what our own side used.
+    /// Adds up what the generator used.
     fn own(&mut self, Measured { health, took, .. }: &Measured) {
         let own = &mut self.health;
         own.cpu_user_s += health.cpu_user_s;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::controller::SearchRules;
 use super::goal::Goal;
 use crate::load::{self, Curve, LoadModel, Shard, Think};
-use crate::mail::Size;
+use crate::mail::MessageSize;
 use crate::plan::{Messages, Phase, Plan, Unit};
 
 /// How long a probe may take.
@@ -118,7 +118,7 @@ impl CapacityPlan {
         let mut phase = self.phase.clone();
         let mut mail = plan.mail.clone();
         match self.knob {
-            Knob::Size => mail.size = Size::Fixed(load as u64),
+            Knob::Size => mail.size = MessageSize::Fixed(load as u64),
             Knob::Rate | Knob::Sessions => {
                 *phase.load.model.curve_mut().expect("the load that is varied follows a curve") =
                     Curve::constant(load);

@@ -50,7 +50,7 @@ pub(super) fn find(
     let most = bound(result.expected, prober.setting.bounds.messages, MOST);
     repeat(prober, kind, result, |prober, result, first| {
         let (session, letter) = prepare(prober, mistake)?;
-        let mut delays = ReplyDelays::default();
+        let mut delays = ObservedDelays::default();
         let mut last = None;
         let start = prober.probes.now();
         for served in 0..most {
@@ -152,7 +152,7 @@ fn closes_after(prober: &mut Prober<'_>, attempt: MistakeAttempt, count: u64) ->
 }
 
 /// No reply came to an error, although each was waited for longer than any before.
-fn silent(prober: &Prober<'_>, delays: &ReplyDelays, served: u64) -> Halt {
+fn silent(prober: &Prober<'_>, delays: &ObservedDelays, served: u64) -> Halt {
     let waited = prober.setting.patience * PATIENT;
     let slow = delays.from.map_or(String::new(), |from| {
         format!("; from error {from} on replies were delayed, the last by {:.1} s", delays.last.as_secs_f64())
@@ -242,14 +242,14 @@ fn login(prober: &mut Prober<'_>) -> Probed<bool> {
 
 /// How long the replies to errors took.
 #[derive(Default)]
-struct ReplyDelays {
+struct ObservedDelays {
     first: Option<Duration>,
     last: Duration,
     /// From which error on they were delayed.
     from: Option<u64>,
 }
 
-impl ReplyDelays {
+impl ObservedDelays {
     fn took(&mut self, n: u64, took: Duration) {
         let first = *self.first.get_or_insert(took);
         self.last = took;

@@ -10,7 +10,7 @@ use crate::condition::Condition;
 use crate::generator::probe::{
     CloseMode, OpenOutcome, Probe, ProbeEvent, ProbeOptions, ProbeOutcome, ProbeRefusal, Probes,
 };
-use crate::mail::{Mailer, Size, Spec};
+use crate::mail::{Mailer, MessageSize, Spec};
 use crate::smtp::command;
 use crate::smtp::extensions::{Terms, Use, Wishes};
 use crate::smtp::script::{Script, TlsMode};
@@ -37,9 +37,9 @@ pub struct SearchBudget {
     pub connections: u64,
     /// Messages, recipients or errors of one session.
     pub messages: u64,
-    /// Octets of one message.
+    /// Bytes of one message.
     pub message_bytes: u64,
-    /// Octets sent in all.
+    /// Bytes sent in all.
     pub bytes: u64,
     /// How long silence is waited for where no time is expected.
     pub wait: Duration,
@@ -255,7 +255,8 @@ impl<'a> Prober<'a> {
 
     /// Messages of this size and number of recipients; `None`: of the least size.
     pub(super) fn mailer(&self, size: Option<u64>, recipients: u32) -> Arc<Mailer> {
-        let mail = Spec { size: Size::Fixed(size.unwrap_or(0)), recipients, ..self.setting.mail.clone() };
+        let mail =
+            Spec { size: MessageSize::Fixed(size.unwrap_or(0)), recipients, ..self.setting.mail.clone() };
         Arc::new(Mailer::new(&mail, self.setting.seed, &self.setting.run_id, &self.setting.date))
     }
 

@@ -33,7 +33,7 @@ pub struct Ceiling {
     pub sessions: u64,
     /// Sessions that were asked for.
     pub sessions_asked: u64,
-    /// Resident memory a session, in octets, above the process before; 0 if unknown.
+    /// Resident memory a session, in bytes, above the process before; 0 if unknown.
     pub bytes_per_session: u64,
 }
 

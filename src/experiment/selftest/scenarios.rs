@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Check, Figure, ListenerSetting, ScenarioResult, all, max_ms, quantile_ms, reconciliation};
 use crate::collector::{Metric, Outcome};
 use crate::load::{self, Curve, LoadModel, Shard, Spacing};
-use crate::mail::{Size, Spec};
+use crate::mail::{MessageSize, Spec};
 use crate::net::address::Target;
 use crate::plan::{Messages, OnSaturation, Phase, Plan, Unit};
 use crate::smtp::Script;
@@ -53,7 +53,7 @@ pub(super) fn plan(load: LoadModel, length: Option<Duration>, max_sessions: u32)
             from: "load@sender.example".into(),
             to: "user{n}@recipient.example".into(),
             recipients: 1,
-            size: Size::Fixed(1024),
+            size: MessageSize::Fixed(1024),
             ..Spec::default()
         },
         reconnect: Default::default(),

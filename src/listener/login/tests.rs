@@ -181,7 +181,7 @@ fn session(login: &Login, limits: Limits, cut: Cut) -> (Served, Vec<Option<Failu
 }
 
 #[test]
-fn each_mechanism_logs_in_however_its_octets_are_cut() {
+fn each_mechanism_logs_in_however_its_bytes_are_cut() {
     for mechanism in Mechanism::ALL {
         let login = Login::new(mechanism, "load", Secret::new(SECRET));
         let (_, _, _, bytes) = session(&login, limits(), Cut::Nowhere);

@@ -2,13 +2,13 @@
 
 use super::*;
 use crate::mail::encode::tests::unstuff;
-use crate::mail::{List, Mailboxes, Reading, Size, Source};
+use crate::mail::{List, Mailboxes, MessageSize, Reading, Source};
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};
 
 const DATE: &str = "Thu, 01 Jan 2026 00:00:00 +0000";
 
-fn spec(recipients: u32, size: Size) -> Spec {
+fn spec(recipients: u32, size: MessageSize) -> Spec {
     let (from, to) = ("load{n}@sender.example".into(), "user{n}@recipient.example".into());
     Spec { from, to, recipients, size, ..Spec::default() }
 }
@@ -43,7 +43,7 @@ fn rendered(append: impl Fn(&mut Vec<u8>)) -> String {
 
 #[test]
 fn the_header_says_what_it_is() {
-    let message = mailer(&spec(1, Size::Fixed(600))).message(17);
+    let message = mailer(&spec(1, MessageSize::Fixed(600))).message(17);
     let content = String::from_utf8(content(&message)).unwrap();
     let (header, _) = content.split_once("\r\n\r\n").unwrap();
     let expected = [
@@ -63,7 +63,7 @@ fn the_header_says_what_it_is() {
 
 #[test]
 fn the_envelope_numbers_every_recipient_of_the_run() {
-    let message = mailer(&spec(3, Size::Fixed(600))).message(5);
+    let message = mailer(&spec(3, MessageSize::Fixed(600))).message(5);
     assert_eq!(rendered(|out| message.sender(out)), "load5@sender.example");
     let recipient = |index| rendered(|out| message.recipient(index, out));
     assert_eq!(
@@ -76,17 +76,17 @@ fn the_envelope_numbers_every_recipient_of_the_run() {
 
 #[test]
 fn a_null_reverse_path_has_a_header_from_the_mail_system() {
-    let message = mailer(&Spec { from: "".into(), ..spec(1, Size::Fixed(600)) }).message(1);
+    let message = mailer(&Spec { from: "".into(), ..spec(1, MessageSize::Fixed(600)) }).message(1);
     assert_eq!(rendered(|out| message.sender(out)), "");
     assert!(content(&message).starts_with(b"From: <mailer-daemon@smtpress.invalid>\r\n"));
 }
 
 #[test]
 fn every_size_is_exact_and_ends_in_one_crlf_pair() {
-    let minimum = mailer(&spec(1, Size::Fixed(0))).minimum();
+    let minimum = mailer(&spec(1, MessageSize::Fixed(0))).minimum();
     assert!((350..450).contains(&minimum), "{minimum}");
     for size in minimum..minimum + 800 {
-        let content = content(&mailer(&spec(1, Size::Fixed(size))).message(3));
+        let content = content(&mailer(&spec(1, MessageSize::Fixed(size))).message(3));
         assert_eq!(content.len() as u64, size);
         assert!(content.ends_with(b"\r\n"));
         let text = String::from_utf8(content).unwrap();
@@ -99,7 +99,7 @@ fn every_size_is_exact_and_ends_in_one_crlf_pair() {
 
 #[test]
 fn too_small_a_size_becomes_the_minimum_for_every_number() {
-    let mailer = mailer(&spec(1, Size::Fixed(10)));
+    let mailer = mailer(&spec(1, MessageSize::Fixed(10)));
     for n in [0, 9, 10, 12_345, u64::MAX] {
         let message = mailer.message(n);
         assert_eq!(message.size(), mailer.minimum());
@@ -109,20 +109,20 @@ fn too_small_a_size_becomes_the_minimum_for_every_number() {
 
 #[test]
 fn a_large_message_comes_in_pieces_and_exercises_stuffing() {
-    let message = mailer(&spec(1, Size::Fixed(3_000_001))).message(1);
+    let message = mailer(&spec(1, MessageSize::Fixed(3_000_001))).message(1);
     let (wire, offsets) = wire(&message);
     assert!(offsets.len() > 45 && offsets.is_sorted());
     let (content, _) = unstuff(&wire).unwrap();
     assert_eq!(content.len(), 3_000_001);
     let stuffed = wire.len() - END_OF_DATA.len() - content.len();
     assert!(stuffed > 4000, "{stuffed} dots were doubled");
-    let small = mailer(&spec(1, Size::Fixed(600))).message(1);
+    let small = mailer(&spec(1, MessageSize::Fixed(600))).message(1);
     assert!(self::wire(&small).0.windows(4).any(|four| four == b"\r\n.."));
 }
 
 #[test]
 fn content_follows_from_spec_seed_and_number() {
-    let uniform = spec(1, Size::Uniform { min: 1000, max: 9000 });
+    let uniform = spec(1, MessageSize::Uniform { min: 1000, max: 9000 });
     let message = |seed, n| content(&Arc::new(Mailer::new(&uniform, seed, "r", DATE)).message(n));
     assert_eq!(message(1, 5), message(1, 5));
     assert_ne!(message(1, 5), message(2, 5));
@@ -131,7 +131,7 @@ fn content_follows_from_spec_seed_and_number() {
 
 #[test]
 fn messages_never_change() {
-    let message = mailer(&spec(2, Size::Uniform { min: 1000, max: 200_000 })).message(7);
+    let message = mailer(&spec(2, MessageSize::Uniform { min: 1000, max: 200_000 })).message(7);
     let hash: [u8; 32] = Sha256::digest(content(&message)).into();
     assert_eq!(
         hash[..8],
@@ -142,7 +142,7 @@ fn messages_never_change() {
 
 #[test]
 fn nothing_can_be_injected_by_run_id_or_date() {
-    let mailer = Arc::new(Mailer::new(&spec(1, Size::Fixed(600)), 1, "a\r\nX: {n}>", "now\r\n\r\n."));
+    let mailer = Arc::new(Mailer::new(&spec(1, MessageSize::Fixed(600)), 1, "a\r\nX: {n}>", "now\r\n\r\n."));
     let content = String::from_utf8(content(&mailer.message(1))).unwrap();
     assert!(
         content.contains("Message-ID: <a--X---n--.1@smtpress.invalid>\r\nX-Smtpress-Run: a--X---n--\r\n")
@@ -153,7 +153,7 @@ fn nothing_can_be_injected_by_run_id_or_date() {
 #[test]
 fn a_spec_that_cannot_be_is_refused_in_clear_words() {
     let error = |spec: Spec| spec.check().unwrap_err().to_string();
-    let good = spec(1, Size::Fixed(600));
+    let good = spec(1, MessageSize::Fixed(600));
     assert_eq!(good.check(), Ok(()));
     assert_eq!(
         error(Spec { from: "bob".into(), ..good.clone() }),
@@ -163,9 +163,9 @@ fn a_spec_that_cannot_be_is_refused_in_clear_words() {
         error(Spec { to: "a{random:0}@b".into(), ..good.clone() }),
         "the recipient `a{random:0}@b` has `{random:0}`: write 1 to 64 letters, as in `{random:8}`"
     );
-    assert_eq!(error(spec(0, Size::Fixed(1))), "a message has no recipients: give it at least one");
+    assert_eq!(error(spec(0, MessageSize::Fixed(1))), "a message has no recipients: give it at least one");
     assert_eq!(
-        error(spec(1, Size::Uniform { min: 2, max: 1 })),
+        error(spec(1, MessageSize::Uniform { min: 2, max: 1 })),
         "the message size has a smallest value of 2 above its largest of 1: exchange them"
     );
 }
@@ -199,7 +199,7 @@ fn goes_on(message: &Message, whole: &[u8], offset: u64) {
 #[test]
 fn every_offset_of_small_messages_goes_on() {
     for size in 440..640 {
-        let message = mailer(&spec(1, Size::Fixed(size))).message(3);
+        let message = mailer(&spec(1, MessageSize::Fixed(size))).message(3);
         let whole = content(&message);
         (0..message.size()).for_each(|offset| goes_on(&message, &whole, offset));
     }
@@ -212,7 +212,7 @@ proptest! {
         n: u64,
         offset in 0_u64..200_000,
     ) {
-        let message = mailer(&spec(2, Size::Fixed(size))).message(n);
+        let message = mailer(&spec(2, MessageSize::Fixed(size))).message(n);
         goes_on(&message, &content(&message), offset % message.size());
     }
 }
@@ -235,7 +235,7 @@ fn checked(message: &Message) -> Vec<u8> {
 
 #[test]
 fn a_raw_piece_is_never_larger_than_it_may_be() {
-    let message = mailer(&spec(1, Size::Fixed(200_001))).message(3);
+    let message = mailer(&spec(1, MessageSize::Fixed(200_001))).message(3);
     let whole = content(&message);
     for limit in [1_u64, 7, 500, 4096, 100_000] {
         let (mut out, mut at) = (Vec::new(), 0);
@@ -269,7 +269,7 @@ fn templates_stand_in_every_place_and_the_size_is_exact() {
             subject: Some("{n} of {session}".into()),
             headers: vec!["X-Twice: {n} {n}".into(), "reply-to: {{{random:4}}}@x.example".into()],
             body: Body::Text { text: text.into(), filled },
-            ..spec(1, Size::Fixed(size))
+            ..spec(1, MessageSize::Fixed(size))
         };
         for n in [0, 9, 10, 99, 12_345, u64::MAX] {
             let message = mailer(&spec).message_of_session(n, 77);
@@ -298,7 +298,8 @@ fn templates_stand_in_every_place_and_the_size_is_exact() {
 #[test]
 fn the_users_field_takes_the_place_of_ours() {
     let headers = vec!["From: Load <a@b.example>".into(), "date: never".into(), "X-A: b".into()];
-    let content = text_of(&checked(&mailer(&Spec { headers, ..spec(1, Size::Fixed(600)) }).message(3)));
+    let content =
+        text_of(&checked(&mailer(&Spec { headers, ..spec(1, MessageSize::Fixed(600)) }).message(3)));
     assert!(
         content.starts_with("To: <user3@recipient.example>\r\nSubject: smtpress message 3\r\nMessage-ID:")
     );
@@ -310,7 +311,7 @@ fn the_users_field_takes_the_place_of_ours() {
 fn a_text_beyond_ascii_is_read_back() {
     let line = "Gr\u{fc}\u{df}e = {n}! \n.punkt {random:64}{random:64} \u{1f4e7}\n";
     let text = line.repeat(40) + &"x".repeat(2000);
-    let spec = Spec { body: Body::Text { text, filled: false }, ..spec(1, Size::Fixed(0)) };
+    let spec = Spec { body: Body::Text { text, filled: false }, ..spec(1, MessageSize::Fixed(0)) };
     let content = checked(&mailer(&spec).message(42));
     assert!(
         content.split(|byte| *byte == b'\n').all(|line| line.len() <= 79),
@@ -329,7 +330,7 @@ fn a_text_beyond_ascii_is_read_back() {
 fn attachments_are_read_back_with_their_sizes() {
     let sizes = [0, 1, 57, 58, 100 << 10, 300_001];
     let body = Body::Attached { text: "Message {n}\n.dot\n".into(), attachments: sizes.to_vec() };
-    let spec = Spec { body, ..spec(1, Size::Fixed(0)) };
+    let spec = Spec { body, ..spec(1, MessageSize::Fixed(0)) };
     let content = checked(&mailer(&spec).message(7));
     let parsed = mail_parser::MessageParser::new().parse(&content).unwrap();
     assert_eq!(parsed.subject(), Some("smtpress message 7"));
@@ -356,9 +357,12 @@ fn listed(list: &str, order: Order) -> Mailboxes {
 fn lists_are_used_in_turn_or_at_random() {
     let list = "a@x\nbb@x\nccc@x\ndddd@x\neeeee@x\n";
     let recipients = |order, n| -> Vec<String> {
-        let message =
-            mailer(&Spec { to: listed(list, order), from: listed(list, order), ..spec(2, Size::Fixed(600)) })
-                .message(n);
+        let message = mailer(&Spec {
+            to: listed(list, order),
+            from: listed(list, order),
+            ..spec(2, MessageSize::Fixed(600))
+        })
+        .message(n);
         checked(&message);
         (0..2).map(|index| rendered(|out| message.recipient(index, out))).collect()
     };
@@ -372,7 +376,8 @@ fn lists_are_used_in_turn_or_at_random() {
     assert_eq!(firsts.len(), 5);
     assert_eq!(drawn[..50], (0..50).map(|n| recipients(Order::Random, n)).collect::<Vec<_>>()[..]);
     // One recipient stands in the header too.
-    let one = mailer(&Spec { to: listed(list, Order::Random), ..spec(1, Size::Fixed(600)) }).message(8);
+    let one =
+        mailer(&Spec { to: listed(list, Order::Random), ..spec(1, MessageSize::Fixed(600)) }).message(8);
     let to = rendered(|out| one.recipient(0, out));
     assert!(text_of(&content(&one)).contains(&format!("\r\nTo: <{to}>\r\n")));
 }
@@ -380,7 +385,7 @@ fn lists_are_used_in_turn_or_at_random() {
 #[test]
 fn a_null_sender_of_a_list_is_null_in_the_envelope_and_the_mail_system_in_the_header() {
     let from = listed("<>\na@x.example\n", Order::InTurn);
-    let mailer = mailer(&Spec { from, ..spec(1, Size::Fixed(700)) });
+    let mailer = mailer(&Spec { from, ..spec(1, MessageSize::Fixed(700)) });
     for (n, sender, header) in [(0, "", "mailer-daemon@smtpress.invalid"), (1, "a@x.example", "a@x.example")]
     {
         let message = mailer.message(n);
@@ -403,7 +408,7 @@ fn files_are_sent_as_they_are_after_two_fields_of_ours() {
     let corpus = Arc::new(Corpus::read(folder.path()).unwrap());
     let of = |order| {
         let body = Body::Files { corpus: Arc::clone(&corpus), order };
-        mailer(&Spec { body, headers: vec!["X-A: {n}".into()], ..spec(1, Size::Fixed(0)) })
+        mailer(&Spec { body, headers: vec!["X-A: {n}".into()], ..spec(1, MessageSize::Fixed(0)) })
     };
     let in_turn = of(Order::InTurn);
     let ours = |n| format!("X-Smtpress-Run: run-1\r\nX-Smtpress-Seq: {n}\r\nX-A: {n}\r\n");
@@ -426,7 +431,7 @@ fn files_are_sent_as_they_are_after_two_fields_of_ours() {
 #[test]
 fn what_cannot_be_sent_is_refused_in_clear_words() {
     let error = |spec: Spec| spec.check().unwrap_err().to_string();
-    let good = spec(3, Size::Fixed(600));
+    let good = spec(3, MessageSize::Fixed(600));
     assert_eq!(
         error(Spec { to: listed("a@b\nc@d\n", Order::InTurn), ..good.clone() }),
         "a message has 3 recipients and the list 2: some would get it twice"

@@ -11,7 +11,7 @@ use mail_auth::common::verify::DomainKey;
 use sha2::{Digest, Sha256};
 
 use super::*;
-use crate::mail::{Body, Mailer, Message, Size, Spec};
+use crate::mail::{Body, Mailer, Message, MessageSize, Spec};
 use crate::smtp::Content;
 
 const RSA: (&str, &str) =
@@ -124,7 +124,7 @@ fn every_kind_of_message_is_signed_and_the_size_stays_exact() {
         ] {
             let spec = Spec {
                 body,
-                size: Size::Fixed(size.unwrap_or_default()),
+                size: MessageSize::Fixed(size.unwrap_or_default()),
                 subject: Some("{n}  {random:5}".into()),
                 headers: vec!["X-A: b".into()],
                 ..Spec::default()

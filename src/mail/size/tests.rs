@@ -2,19 +2,19 @@
 
 use super::*;
 
-fn draws(size: &Size, numbers: impl IntoIterator<Item = u64>) -> Vec<u64> {
+fn draws(size: &MessageSize, numbers: impl IntoIterator<Item = u64>) -> Vec<u64> {
     let (sampler, stream) = (Sampler::new(size).unwrap(), Sampler::stream(42));
     numbers.into_iter().map(|n| sampler.draw(&stream, n)).collect()
 }
 
 #[test]
 fn sizes_never_change_and_need_no_order() {
-    let uniform = Size::Uniform { min: 1000, max: 1_000_000 };
+    let uniform = MessageSize::Uniform { min: 1000, max: 1_000_000 };
     let mut golden = [8336, 609_867, 207_153, 459_858, 973_720];
     assert_eq!(draws(&uniform, [0, 1, 2, 3, 1 << 50]), golden, "a change here changes every seeded run");
     golden.reverse();
     assert_eq!(draws(&uniform, [1 << 50, 3, 2, 1, 0]), golden);
-    let weighted = Size::Weighted(vec![(1, 5.0), (2, 3.0), (3, 2.0)]);
+    let weighted = MessageSize::Weighted(vec![(1, 5.0), (2, 3.0), (3, 2.0)]);
     let golden = [1, 2, 1, 1, 1, 1, 2, 1, 1, 3, 2, 3, 1, 3, 1, 1];
     assert_eq!(draws(&weighted, 0..16), golden, "a change here changes every seeded run");
 }
@@ -39,7 +39,7 @@ fn quantiles_are_those_of_the_normal_distribution() {
 
 #[test]
 fn log_normal_sizes_have_their_median_their_spread_and_their_bounds() {
-    let whole = Size::LogNormal { median: 20_000, sigma: 1.0, min: 0, max: 1 << 31 };
+    let whole = MessageSize::LogNormal { median: 20_000, sigma: 1.0, min: 0, max: 1 << 31 };
     let mut sizes = draws(&whole, 0..20_000);
     // By the uniform draws of the same numbers (0.00734, 0.60948, ...) and a table of the normal distribution.
     let golden = [1743, 26_409, 8816, 18_058];
@@ -50,7 +50,7 @@ fn log_normal_sizes_have_their_median_their_spread_and_their_bounds() {
         let off = (sizes[rank] as f64 / expected).ln().abs();
         assert!(off < error, "rank {rank} is {}", sizes[rank]);
     }
-    let bounded = Size::LogNormal { median: 20_000, sigma: 1.0, min: 10_000, max: 40_000 };
+    let bounded = MessageSize::LogNormal { median: 20_000, sigma: 1.0, min: 10_000, max: 40_000 };
     let sizes = draws(&bounded, 0..20_000);
     assert!(sizes.iter().all(|size| (10_000..=40_000).contains(size)));
     // What was cut off has not gathered at the bounds.
@@ -67,7 +67,7 @@ proptest::proptest! {
         median in 1_000_u64..1_000_000, sigma in 0.05_f64..4.0, below in 0.0_f64..1.0, above in 1.0_f64..50.0, seed: u64,
     ) {
         let (min, max) = ((median as f64 * below) as u64, (median as f64 * above) as u64);
-        let size = Size::LogNormal { median, sigma, min, max };
+        let size = MessageSize::LogNormal { median, sigma, min, max };
         let (sampler, stream) = (Sampler::new(&size).unwrap(), Sampler::stream(seed));
         let sizes: Vec<u64> = (0..4000).map(|n| sampler.draw(&stream, n)).collect();
         proptest::prop_assert!(sizes.iter().all(|size| (min..=max).contains(size)));
@@ -81,17 +81,19 @@ proptest::proptest! {
 #[test]
 fn uniform_sizes_include_both_bounds() {
     let mut seen = [0_u32; 5];
-    draws(&Size::Uniform { min: 2, max: 4 }, 0..3000).iter().for_each(|&size| seen[size as usize] += 1);
+    draws(&MessageSize::Uniform { min: 2, max: 4 }, 0..3000)
+        .iter()
+        .for_each(|&size| seen[size as usize] += 1);
     assert!(seen[..2] == [0, 0] && seen[2..].iter().all(|count| (880..1120).contains(count)), "{seen:?}");
-    assert_eq!(draws(&Size::Uniform { min: 7, max: 7 }, 0..3), [7, 7, 7]);
-    assert_eq!(draws(&Size::Uniform { min: 0, max: u64::MAX }, 0..3).len(), 3);
-    assert_eq!(draws(&Size::Fixed(9), 0..2), [9, 9]);
+    assert_eq!(draws(&MessageSize::Uniform { min: 7, max: 7 }, 0..3), [7, 7, 7]);
+    assert_eq!(draws(&MessageSize::Uniform { min: 0, max: u64::MAX }, 0..3).len(), 3);
+    assert_eq!(draws(&MessageSize::Fixed(9), 0..2), [9, 9]);
 }
 
 #[test]
 fn weights_are_kept_and_no_weight_is_never_drawn() {
     let mut seen = [0_u32; 4];
-    let size = Size::Weighted(vec![(0, 0.0), (1, 10.0), (2, 0.0), (3, 30.0)]);
+    let size = MessageSize::Weighted(vec![(0, 0.0), (1, 10.0), (2, 0.0), (3, 30.0)]);
     draws(&size, 0..4000).iter().for_each(|&size| seen[size as usize] += 1);
     assert!(seen[0] == 0 && seen[2] == 0 && (880..1120).contains(&seen[1]), "{seen:?}");
     assert_eq!(Sampler::new(&size).unwrap().largest(), 3);
@@ -99,20 +101,23 @@ fn weights_are_kept_and_no_weight_is_never_drawn() {
 
 #[test]
 fn impossible_sizes_are_refused() {
-    let error = |size: Size| Sampler::new(&size).unwrap_err().to_string();
+    let error = |size: MessageSize| Sampler::new(&size).unwrap_err().to_string();
     assert_eq!(
-        error(Size::Uniform { min: 2, max: 1 }),
+        error(MessageSize::Uniform { min: 2, max: 1 }),
         "has a smallest value of 2 above its largest of 1: exchange them"
     );
     assert_eq!(
-        error(Size::Weighted(vec![(5, -1.0)])),
+        error(MessageSize::Weighted(vec![(5, -1.0)])),
         "has the weight -1 for 5 bytes: a weight is a number from 0"
     );
-    assert!(matches!(Sampler::new(&Size::Weighted(vec![(5, f64::NAN)])), Err(InvalidSize::Weight { .. })));
-    let log_normal = |median, sigma, min, max| error(Size::LogNormal { median, sigma, min, max });
+    assert!(matches!(
+        Sampler::new(&MessageSize::Weighted(vec![(5, f64::NAN)])),
+        Err(InvalidSize::Weight { .. })
+    ));
+    let log_normal = |median, sigma, min, max| error(MessageSize::LogNormal { median, sigma, min, max });
     assert_eq!(log_normal(5, 0.0, 1, 9), "has the spread 0: sigma is a number above 0 and at most 10");
     assert!(log_normal(5, f64::NAN, 1, 9).contains("the spread NaN"));
     assert_eq!(log_normal(5, 1.0, 6, 9), "has a median of 5 that is not between 6 and 9");
     assert_eq!(log_normal(5, 1.0, 9, 6), "has a smallest value of 9 above its largest of 6: exchange them");
-    assert_eq!(Sampler::new(&Size::Weighted(vec![(5, 0.0)])).unwrap_err(), InvalidSize::Empty);
+    assert_eq!(Sampler::new(&MessageSize::Weighted(vec![(5, 0.0)])).unwrap_err(), InvalidSize::Empty);
 }

@@ -231,7 +231,7 @@ impl MessageReader<'_> {
         Ok(Mailboxes { source, order })
     }
 
-    fn size(&self) -> Result<mail::Size, ProfileFault> {
+    fn size(&self) -> Result<mail::MessageSize, ProfileFault> {
         let largest = if self.written.dkim.is_some() { LARGEST_SIGNED } else { LARGEST_MESSAGE };
         let size = self.written.size.clone().unwrap_or(Distribution::Fixed(Size(0)));
         if let Some(beyond) = size.values().into_iter().find(|Size(size)| *size > largest) {
@@ -242,13 +242,20 @@ impl MessageReader<'_> {
             );
         }
         Ok(match size {
-            Distribution::Fixed(Size(size)) => mail::Size::Fixed(size),
-            Distribution::Range(RangeTable { min, max }) => mail::Size::Uniform { min: min.0, max: max.0 },
+            Distribution::Fixed(Size(size)) => mail::MessageSize::Fixed(size),
+            Distribution::Range(RangeTable { min, max }) => {
+                mail::MessageSize::Uniform { min: min.0, max: max.0 }
+            }
             Distribution::LogNormal(LogNormalTable { median, sigma, min, max }) => {
-                mail::Size::LogNormal { median: median.0, sigma, min: min.map_or(0, |min| min.0), max: max.0 }
+                mail::MessageSize::LogNormal {
+                    median: median.0,
+                    sigma,
+                    min: min.map_or(0, |min| min.0),
+                    max: max.0,
+                }
             }
             Distribution::Weighted(shares) => {
-                mail::Size::Weighted(shares.iter().map(|one| (one.value.0, one.weight)).collect())
+                mail::MessageSize::Weighted(shares.iter().map(|one| (one.value.0, one.weight)).collect())
             }
         })
     }
@@ -362,7 +369,7 @@ pub(in crate::profile) fn describe(plan: &Plan) -> Vec<(&'static str, String)> {
     };
     let sizes = spread(plan.mail.size.bounds());
     let half = match plan.mail.size {
-        mail::Size::LogNormal { median, .. } => format!(" (half of them up to {})", Size(median)),
+        mail::MessageSize::LogNormal { median, .. } => format!(" (half of them up to {})", Size(median)),
         _ => String::new(),
     };
     let kind = match body {
@@ -422,7 +429,7 @@ pub(in crate::profile) fn notes(plan: &Plan) -> Vec<String> {
     if is_sized {
         let (least, _) = plan.mail.size.bounds();
         // A mailer renders its filler once; one of the least size asked for knows the least possible as well.
-        let small = Spec { size: mail::Size::Fixed(least.min(1 << 10)), ..plan.mail.clone() };
+        let small = Spec { size: mail::MessageSize::Fixed(least.min(1 << 10)), ..plan.mail.clone() };
         let possible = Mailer::new(&small, plan.seed, &plan.run_id, SOME_DATE).minimum();
         if least < possible {
             notes

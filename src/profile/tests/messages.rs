@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use super::super::{Compiled, Document, Override, ProfileError, Purpose, check, compile};
 use super::context;
-use crate::mail::{Body, Mailer, Order, Size, Source};
+use crate::mail::{Body, Mailer, MessageSize, Order, Source};
 use crate::smtp::Content;
 
 const BEFORE: &str =
@@ -45,16 +45,16 @@ fn spec(keys: &str) -> crate::mail::Spec {
 
 #[test]
 fn a_size_is_the_default_only_without_anything_else() {
-    assert_eq!((spec("").size, spec("").body), (Size::Fixed(4096), Body::Words));
+    assert_eq!((spec("").size, spec("").body), (MessageSize::Fixed(4096), Body::Words));
     let text = |filled| Body::Text { text: "Dear {n},\n".into(), filled };
     assert_eq!(spec("text = \"Dear {n},\\n\"").body, text(false));
     assert_eq!(spec("text_file = \"text.txt\"").body, text(false));
     let both = spec("text_file = \"text.txt\"\nsize = \"2KiB\"");
-    assert_eq!((both.body, both.size), (text(true), Size::Fixed(2048)));
+    assert_eq!((both.body, both.size), (text(true), MessageSize::Fixed(2048)));
     let attached = spec("attachments = [\"100KiB\", 5]").body;
     assert!(matches!(attached, Body::Attached { attachments, .. } if attachments == [102_400, 5]));
     let log_normal = spec("size = { median = \"20KiB\", sigma = 1, max = \"10MiB\" }").size;
-    assert_eq!(log_normal, Size::LogNormal { median: 20_480, sigma: 1.0, min: 0, max: 10 << 20 });
+    assert_eq!(log_normal, MessageSize::LogNormal { median: 20_480, sigma: 1.0, min: 0, max: 10 << 20 });
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::condition::expect::When;
 use crate::experiment::limit::LimitKind;
 use crate::listener::limits::{self, Delay, Dialect};
 use crate::load::{Curve, LoadModel, Spacing, Think};
-use crate::mail::Size;
+use crate::mail::MessageSize;
 use crate::plan::{Messages, OnSaturation, Plan, Unit};
 use crate::smtp::Step;
 use crate::smtp::script::{Hello, Pipelining, Timeouts};
@@ -126,7 +126,7 @@ fn the_contracts_profile_parses_and_only_its_clear_text_is_refused() {
     assert_eq!((plan.name.as_str(), plan.seed, plan.threads), ("mx-rollout", 42, 2));
     assert_eq!(plan.script.timeouts, Timeouts::default());
     assert_eq!((plan.script.hello, plan.script.pipelining), (Hello::Ehlo, Pipelining::Auto));
-    assert_eq!((&plan.messages, &plan.mail.size), (&Messages::Fixed(1), &Size::Fixed(4096)));
+    assert_eq!((&plan.messages, &plan.mail.size), (&Messages::Fixed(1), &MessageSize::Fixed(4096)));
     assert!(plan.phases[0].warmup && !plan.phases[1].warmup);
     let LoadModel::Rate { curve, spacing } = &plan.phases[1].load.model else { panic!("a rate") };
     assert_eq!((curve, *spacing), (&Curve::constant(400.0), Spacing::Poisson));
@@ -217,7 +217,7 @@ fn distributions_are_read_in_all_three_forms() {
          [message]\nsize = {{ min = \"1KiB\", max = \"1MiB\" }}\n{phase}"
     ));
     assert_eq!(plan.messages, Messages::Weighted(vec![(1, 9.0), (10, 1.0)]));
-    assert_eq!(plan.mail.size, Size::Uniform { min: 1024, max: 1 << 20 });
+    assert_eq!(plan.mail.size, MessageSize::Uniform { min: 1024, max: 1 << 20 });
     let think = Think { min: Duration::from_secs(1), max: Duration::from_secs(3) };
     assert_eq!(plan.phases[0].load.model, LoadModel::Sessions { curve: Curve::constant(1.0), think });
 }
@@ -251,7 +251,7 @@ fn overrides_find_phases_by_name_and_number_and_the_last_wins() {
     assert!(matches!(&rates[0], LoadModel::Rate { curve, .. } if *curve == Curve::constant(10.0)));
     assert!(matches!(&rates[1], LoadModel::Rate { curve, .. } if *curve == Curve::constant(300.0)));
     assert_eq!((plan.messages, plan.name.as_str(), plan.threads), (Messages::Fixed(10), "other", 4));
-    assert_eq!(plan.mail.size, Size::Uniform { min: 1000, max: 2000 });
+    assert_eq!(plan.mail.size, MessageSize::Uniform { min: 1000, max: 2000 });
     assert_eq!(compiled.assertions.last().unwrap().expr.text, "rejected == 0");
 }
 

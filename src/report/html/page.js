@@ -348,7 +348,7 @@
         }
         ctx.restore();
       }] } };
-      const unit = by === "rate" ? "/s" : by === "size" ? " octets" : "";
+      const unit = by === "rate" ? "/s" : by === "size" ? " bytes" : "";
       const points = { points: { show: true, size: 7 } };
       return new uPlot({
         width: width(plot), height: 280, padding: [12, 24, 0, 0], cursor: { drag: { x: true, y: false }, focus: { prox: -1 } },

@@ -193,7 +193,7 @@ fn what_is_not_the_whole_is_refused_and_the_sentence_says_what_to_do() {
 }
 
 #[test]
-fn the_worst_of_any_shard_is_told_of_the_whole() {
+fn the_worst_of_any_shard_is_reported_of_the_whole() {
     let mut late = shard(1, 2, &[1; 10], &[]);
     late.validity = fixtures::invalid().validity;
     let whole = merged(vec![shard(0, 2, &[1; 10], &[]), late]);

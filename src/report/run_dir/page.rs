@@ -10,7 +10,7 @@ use crate::report::stored::RunResult;
 /// The name of the page in a run directory.
 pub const PAGE: &str = "report.html";
 
-/// The longest `conditions.csv` that a page carries whole, in octets: its chart needs less.
+/// The longest `conditions.csv` that a page carries whole, in bytes: its chart needs less.
 const LONGEST: usize = 500_000;
 
 /// The page of a run whose other files are in `directory`. What is not there or cannot be read is not on it.

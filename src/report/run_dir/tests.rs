@@ -214,7 +214,7 @@ fn only_what_runs_wrote_is_ever_removed() {
         assert!(why.contains(name.split('/').next().unwrap()), "{name}: {why}");
         assert!(run.join(name).exists() && run.join("result.json").is_file(), "{name}");
     }
-    // A result of somebody else, and a folder of known names without any.
+    // A result of another program, and a folder of known names without any.
     for text in
         [Some("{}"), Some("not JSON"), Some(r#"{"schema_version": 1, "tool": {"name": "other"}}"#), None]
     {
@@ -313,7 +313,7 @@ fn what_cannot_be_written_is_named_with_a_remedy() {
 }
 
 #[test]
-fn a_directory_that_goes_away_stops_nothing_and_is_told_at_the_end() {
+fn a_directory_that_goes_away_stops_nothing_and_is_reported_at_the_end() {
     let parent = tempfile::tempdir().unwrap();
     let mut directory = RunDir::create(Some(&parent.path().join("run")), false, "x", STARTED).unwrap();
     let mut recording = directory.record(&["steady".into()], STARTED).unwrap();

@@ -119,7 +119,7 @@ fn a_lenient_reader_takes_every_variant_and_a_strict_one_only_the_right_one() {
             let before = end.iter().position(|b| matches!(b, b'.' | 0)).unwrap();
             assert_eq!(content, [b"h: x\r\n\r\na", &end[..before]].concat(), "{end:?} in pieces of {piece}");
             assert_eq!(seen.map(|seen| seen.size), Some(content.len() as u64), "{end:?}");
-            // After a bare CR the LF is left to whoever reads next.
+            // After a bare CR the LF is left to the next reader.
             let lf = usize::from(end.ends_with(b".\r\n"));
             assert_eq!(left, b"rest\r\n.\r\n".len() + lf, "{end:?} in pieces of {piece}");
             let (_, _, left) = read(&wire, piece);

@@ -51,7 +51,7 @@ fn a_url_is_that_of_the_receiver_or_of_its_metrics() {
 }
 
 #[test]
-fn what_is_pushed_is_what_the_books_say() {
+fn what_is_pushed_is_what_was_counted() {
     let pushed = pushed();
     let resource = text(&pushed.resource.as_ref().unwrap().attributes);
     for (key, value) in

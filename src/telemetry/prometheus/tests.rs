@@ -171,7 +171,7 @@ fn the_end_waits_for_one_scrape_that_sees_the_final_values() {
 }
 
 #[test]
-fn a_wait_that_nobody_ends_is_told() {
+fn a_wait_that_nobody_ends_is_reported() {
     let (live, address, _says) = started(Duration::from_millis(1));
     ask(address, "/metrics");
     let said = live.over(&over(), || false);

@@ -196,7 +196,7 @@ fn refusals_and_lost_rate_are_regressions_and_missing_percentiles_no_answer() {
     let found = compare(&sides(base.clone(), silent.clone()), &[P99], QUICK);
     assert_eq!(found.judgement, Judgement::Inconclusive);
     assert!(found.rows[0].why.as_deref().unwrap().contains("needs 459"));
-    // Neither side can say it: it is left out, and that is told.
+    // Neither side can say it: it is left out, and that is reported.
     let found = compare(&sides(silent.clone(), silent), &[P99], QUICK);
     assert!(found.rows.is_empty() && found.notes[0].contains("response p99 left out"), "{found:?}");
 

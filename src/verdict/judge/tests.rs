@@ -28,13 +28,13 @@ fn infos() -> [PhaseInfo; 3] {
 /// By phase, accepted arrivals of so many nanoseconds.
 fn run(phases: [&[u64]; 3]) -> Measured {
     let mut tally = Tally::new(3);
-    for (books, values) in tally.phases.iter_mut().zip(phases) {
+    for (phase_tally, values) in tally.phases.iter_mut().zip(phases) {
         for ns in values {
-            books.counts.scheduled += 1;
-            books.counts.started += 1;
-            books.counts.arrivals.add(Outcome::Accepted);
+            phase_tally.counts.scheduled += 1;
+            phase_tally.counts.started += 1;
+            phase_tally.counts.arrivals.add(Outcome::Accepted);
             let key = (Metric::Response, Outcome::Accepted);
-            books.hists.entry(key).or_default().record(*ns);
+            phase_tally.hists.entry(key).or_default().record(*ns);
         }
     }
     Measured {

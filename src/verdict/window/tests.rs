@@ -21,11 +21,11 @@ fn info(name: &str, seconds: Option<u64>) -> PhaseInfo {
 /// One second of two phases; in each so many were accepted and so many deferred.
 fn second(start: u64, phases: [(u64, u64); 2]) -> Interval {
     let mut tally = Tally::new(2);
-    for (books, (accepted, deferred)) in tally.phases.iter_mut().zip(phases) {
-        books.counts.scheduled = accepted + deferred;
-        books.counts.started = accepted + deferred;
-        (0..accepted).for_each(|_| books.counts.arrivals.add(Outcome::Accepted));
-        (0..deferred).for_each(|_| books.counts.arrivals.add(Outcome::Deferred));
+    for (phase_tally, (accepted, deferred)) in tally.phases.iter_mut().zip(phases) {
+        phase_tally.counts.scheduled = accepted + deferred;
+        phase_tally.counts.started = accepted + deferred;
+        (0..accepted).for_each(|_| phase_tally.counts.arrivals.add(Outcome::Accepted));
+        (0..deferred).for_each(|_| phase_tally.counts.arrivals.add(Outcome::Deferred));
     }
     Interval {
         start: Duration::from_secs(start),

@@ -83,7 +83,8 @@ pub fn phrases(text: &str) -> Vec<Found> {
             let is_phrase = run.iter().zip(&parts).all(|(word, part)| word.text == *part)
                 && run.windows(2).all(|pair| is_gap(&text[pair[0].end..pair[1].start]));
             let line = run[0].line;
-            let is_quoted = OF_AN_RFC.contains(phrase) && lines[line - 1].contains("RFC");
+            let names_it = |of: &str| lines[line - 1].contains(of);
+            let is_quoted = OF_AN_RFC.contains(phrase) && (names_it("RFC") || names_it("octet-stream"));
             let end = run[parts.len() - 1].end;
             let around = [text[..run[0].start].chars().next_back(), text[end..].chars().next()];
             let is_name =

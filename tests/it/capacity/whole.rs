@@ -245,7 +245,7 @@ fn a_command_between_the_trials_that_fails_ends_the_search_with_what_is_known() 
 }
 
 #[test]
-fn what_cannot_be_searched_is_told_before_anything_is_sent() {
+fn what_cannot_be_searched_is_reported_before_anything_is_sent() {
     let stage = stage(1e6);
     stage.put("p.toml", profile("", "goals = [{ slo = \"response p99 < 30s\" }]"));
     let target = ["--target", "embedded"];

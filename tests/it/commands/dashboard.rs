@@ -46,7 +46,7 @@ fn status(answer: &str) -> &str {
     answer.split(' ').nth(1).unwrap_or_default()
 }
 
-/// Books that balance, of a run that was stopped.
+/// Counts that reconcile, of a run that was stopped.
 fn balanced(stage: &Stage) {
     let result = stage.json("r/result.json");
     assert_eq!(result["verdict"]["status"], "interrupted");

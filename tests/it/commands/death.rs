@@ -71,7 +71,7 @@ fn dies(load: &str, keys: &str, unit: &str, death: Signal) {
     let work = &phase["work"];
     assert!(work["done"].as_u64() < work["asked"].as_u64(), "{what}: {work}");
     assert_eq!(sentence.split("; ").nth(1), work["why"].as_str(), "{what}");
-    // M10, and M10b where somebody knows.
+    // M10, and M10b where the ledger knows.
     assert_eq!(sum(phase, &["scheduled"]), sum(phase, &["shed", "started"]), "{what}: {phase}");
     let outcomes = ["accepted", "expected", "deferred", "rejected", "refused", "dropped", "timed_out"];
     let others = ["in_doubt", "malformed", "interrupted"];

@@ -158,10 +158,10 @@ fn run(load: Load, meanwhile: impl FnOnce(&Hosts, Instant)) -> (Option<i32>, Val
     let listening = hosts.listen(&stage);
     stage.put("gone.toml", load.profile());
     let run = ["run", "gone.toml", "--allow-target", LISTENER, "-o", "r", "--progress", "log"];
-    let begun = clock::now();
+    let began = clock::now();
     let mut running = Hosts::start(&hosts.client, &stage, &run);
     running.hear(" 1 s ");
-    meanwhile(&hosts, begun);
+    meanwhile(&hosts, began);
     let said = running.end();
     drop(listening);
     (said.code, stage.json("r/result.json"))
@@ -176,10 +176,10 @@ fn vanishes(after: Duration) {
         for load in loads() {
             scope.spawn(move || {
                 let mut in_time = false;
-                let (code, result) = run(load, |hosts, begun| {
+                let (code, result) = run(load, |hosts, began| {
                     thread::sleep(after);
                     hosts.link("down");
-                    in_time = begun.elapsed() < Duration::from_secs(3);
+                    in_time = began.elapsed() < Duration::from_secs(3);
                 });
                 let done = asserted(&result, "done rate == 100%");
                 #[expect(clippy::print_stdout, reason = "a test that checks less says so")]

@@ -1,4 +1,4 @@
-//! Many clients from one machine: a limit of one host and a limit of the whole listener are told apart, whatever
+//! Many clients from one machine: a limit of one host and a limit of the whole listener are distinguished, whatever
 //! carries the client's address. And the wires that are no TCP over IPv4.
 
 use std::collections::BTreeMap;
@@ -179,7 +179,7 @@ fn xclient_that_is_not_offered_is_a_finding() {
     let said = stage.run(&["run", "x.toml", "-o", "r", "-q"]);
     assert_eq!(said.code, Some(99), "{}", said.err);
     let result = stage.json("r/result.json");
-    assert_eq!(result["phases"][0]["accepted"], 0, "no message goes out as somebody else");
+    assert_eq!(result["phases"][0]["accepted"], 0, "no message goes out under another name");
 }
 
 #[test]

@@ -191,10 +191,10 @@ fn a_load_that_outruns_the_listener_has_the_memory_that_check_states_and_heeds_s
     // What is under way may end in the grace; the second signal does not wait for it.
     running.signal(nix::sys::signal::Signal::SIGTERM);
     std::thread::sleep(std::time::Duration::from_millis(500));
-    let begun = Instant::now();
+    let began = Instant::now();
     running.signal(nix::sys::signal::Signal::SIGTERM);
     let said = running.end();
-    assert!(begun.elapsed() < std::time::Duration::from_secs(20), "{:?}", begun.elapsed());
+    assert!(began.elapsed() < std::time::Duration::from_secs(20), "{:?}", began.elapsed());
     assert_ne!(said.code, Some(0), "{}", said.err);
     let phase = &stage.json("r.json")["phases"][0];
     let of = |key: &str| phase[key].as_u64().unwrap();
@@ -228,9 +228,9 @@ fn many_phases_are_checked_in_a_time_that_grows_with_their_number() {
     let phase = "[[phase]]\nload = \"constant-rate\"\nrate = \"5/s\"\nfor = \"1s\"\n";
     let took = |phases: usize| {
         stage.put("p.toml", format!("[target]\naddress = \"embedded\"\n{}", phase.repeat(phases)));
-        let begun = Instant::now();
+        let began = Instant::now();
         stage.run(&["check", "p.toml"]).ended(0);
-        begun.elapsed()
+        began.elapsed()
     };
     let (few, many) = (took(2_000), took(20_000));
     // Ten times as many in about ten times as long; squares would be a hundred times.

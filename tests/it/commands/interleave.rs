@@ -194,7 +194,7 @@ fn what_cannot_be_done_is_said_before_anything_is_sent() {
     assert!(said.err.contains("--candidate"), "{}", said.err);
     let said = stage.run(&["compare", "nightly.toml"]).ended(2);
     assert!(said.err.contains("--against"), "{}", said.err);
-    assert!(!stage.path("series").exists(), "nothing was begun");
+    assert!(!stage.path("series").exists(), "nothing was started");
     assert_eq!(listening.ledger()["messages"], 0);
 }
 

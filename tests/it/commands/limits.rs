@@ -67,7 +67,7 @@ fn a_listener_that_refuses_everything_at_any_step_costs_no_memory_and_no_panic()
 }
 
 #[test]
-fn limits_can_be_left_out_by_name_and_a_name_that_is_none_is_told() {
+fn limits_can_be_left_out_by_name_and_a_name_that_is_none_is_reported() {
     let stage = Stage::new();
     let plan = ["limit", "--target", "embedded", "--plan", "--skip"];
     let said = stage.run(&[&plan[..], &["line-too-long,rule"]].concat());

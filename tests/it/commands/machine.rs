@@ -1,4 +1,4 @@
-//! Machines that do not let a socket have all that it should: the session goes on without, and that is told.
+//! Machines that do not let a socket have all that it should: the session goes on without, and that is reported.
 
 use std::process::Command;
 

@@ -7,7 +7,7 @@ use super::stage::Stage;
 
 const MESSAGES: u64 = 200_000;
 /// What may come late and is not the messages': a machine that grows busy shows sizes of times for the first time, each of
-/// which touches pages of its histogram in every copy. A hundred thousand messages that leave 40 octets each are more.
+/// which touches pages of its histogram in every copy. A hundred thousand messages that leave 40 bytes each are more.
 const PAGES_KIB: u64 = 2048;
 
 /// The resident memory of a process, in KiB; `None`: it is over.

@@ -22,7 +22,7 @@ fn warnings(result: &Value) -> String {
 }
 
 #[test]
-fn a_listener_that_knows_no_ehlo_is_told_helo_and_that_is_reported() {
+fn a_listener_that_knows_no_ehlo_is_reported_helo_and_that_is_reported() {
     for code in ["500 5.5.1 unrecognized", "502 5.5.1 not implemented", "504 no", "501 no", "503 no"] {
         let rude = Rude::start(&[("EHLO", code)]);
         let (said, result) = run(&rude.url(), &[]);
@@ -97,7 +97,7 @@ fn a_challenge_that_cannot_be_understood_is_no_wrong_password() {
 }
 
 #[test]
-fn the_reason_to_refuse_a_token_is_told() {
+fn the_reason_to_refuse_a_token_is_reported() {
     // {"status":"400","scope":"mail"}
     let reason = ("AUTH", "334 eyJzdGF0dXMiOiI0MDAiLCJzY29wZSI6Im1haWwifQ==");
     let traced = login("xoauth2", &[reason, ("AUTH2", "535 5.7.8 no")], 99).out;
@@ -109,7 +109,7 @@ fn the_reason_to_refuse_a_token_is_told() {
 }
 
 #[test]
-fn a_listener_that_says_nothing_is_told_while_it_is_waited_for() {
+fn a_listener_that_says_nothing_is_reported_while_it_is_waited_for() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("smtp://{}", silent.local_addr().unwrap());
     let hint = format!("use {}", url.replace("smtp://", "smtps://"));

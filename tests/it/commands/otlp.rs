@@ -113,7 +113,7 @@ fn what_is_pushed_last_is_the_result() {
 }
 
 #[test]
-fn a_receiver_that_is_bad_or_gone_is_told_and_changes_nothing() {
+fn a_receiver_that_is_bad_or_gone_is_reported_and_changes_nothing() {
     let (refusing, _pushed) =
         receiver("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     // Accepts and never answers: nobody takes it from the queue.

@@ -139,7 +139,7 @@ fn what_is_overwritten_is_replaced_as_a_whole_or_not_at_all() {
     running.end().ended(105);
     assert_ne!(run_id(&stage, "r"), first);
     assert_eq!(stage.list(""), ["few.toml", "r", "small.toml"]);
-    // One that is killed changes nothing, but its reader is told.
+    // One that is killed changes nothing, but its reader is reported.
     let second = run_id(&stage, "r");
     let mut running = stage.start(&["run", "small.toml", "--for", "60s", "-o", "r", "--overwrite"]);
     running.hear(" 1 s ");
@@ -207,14 +207,14 @@ fn what_a_killed_run_had_counted_is_there() {
     let url = listener.url();
     let arguments =
         ["run", "--target", &url, "-r", "100/s", "-z", "60s", "-o", "r", "--shard", "0/2", "--seed", "3"];
-    let begun = clock::now();
+    let began = clock::now();
     let mut running = stage.start(&arguments);
     running.hear(" 5 s ");
     let said = stage.run(&["report", "r"]).ended(105);
     assert!(said.out.contains("in-progress"), "{}", said.out);
     running.signal(Signal::SIGKILL);
     assert_eq!(running.end().code, None);
-    let lived = begun.elapsed().as_secs_f64();
+    let lived = began.elapsed().as_secs_f64();
     let result = cut_off(&stage, "r");
     let took = result["took_s"].as_f64().unwrap();
     assert!((5.0..=lived).contains(&took), "{took} of {lived}");
@@ -260,7 +260,7 @@ fn what_a_killed_run_had_counted_is_there() {
 }
 
 #[test]
-fn a_search_that_was_killed_is_told_with_what_it_had_found() {
+fn a_search_that_was_killed_is_reported_with_what_it_had_found() {
     let stage = Stage::new();
     let goal = [
         "--goal",
@@ -321,7 +321,7 @@ fn what_an_earlier_run_wrote_elsewhere_is_no_result_of_one_that_was_killed() {
     assert!(!stage.path("x.xml").exists());
 }
 
-/// Forbids a process to write files larger than this from now on: to whoever writes it is a disk that is nearly full.
+/// Forbids a process to write files larger than this from now on: its writer sees a disk that is nearly full.
 fn forbid_files_above(most: u64, process: u32) {
     let status = Command::new("prlimit")
         .args([format!("--pid={process}"), format!("--fsize={most}:{most}")])

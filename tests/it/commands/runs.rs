@@ -123,7 +123,7 @@ fn the_files_of_a_run_tell_one_story() {
 }
 
 #[test]
-fn an_assertion_that_fails_is_99_and_is_told() {
+fn an_assertion_that_fails_is_99_and_is_reported() {
     let stage = Stage::new();
     let said = stage.run(&["run", "few.toml", "--assert", "p50 < 1ns", "-o", "r"]).ended(99);
     let assertions = stage.json("r/result.json")["assertions"].clone();

@@ -48,7 +48,11 @@ fn the_helo_flow_is_shown_line_by_line_with_times_and_meanings() {
     }
     assert!(!said.out.contains("1970"), "the message is of today");
     let ledger = listener.ledger();
-    assert_eq!((&ledger["messages"], &ledger["connections"]), (&1.into(), &1.into()), "no knock before it");
+    assert_eq!(
+        (&ledger["messages"], &ledger["connections"]),
+        (&1.into(), &1.into()),
+        "no other connection before it"
+    );
 }
 
 #[test]
@@ -178,7 +182,7 @@ fn a_trace_is_of_every_kind_of_client() {
         .run(&["trace", "embedded", "--tls", "implicit", "--proxy", "v2", "--source", "192.0.2.7"])
         .ended(0)
         .out;
-    in_order(&secure, &["octets: from 192.0.2.7:", " to 127.0.0.1:", ", TLSv1.3]", "tls took", "S: 220"]);
+    in_order(&secure, &["bytes: from 192.0.2.7:", " to 127.0.0.1:", ", TLSv1.3]", "tls took", "S: 220"]);
     let told = stage.run(&["trace", "embedded", "--xclient", "--source", "192.0.2.7"]).ended(0).out;
     in_order(&told, &["C: EHLO", "C: XCLIENT ADDR=192.0.2.7 ", "S: 220", "C: EHLO", "C: MAIL"]);
     let json = stage.run(&["trace", "embedded", "--json", "--proxy", "v1", "--source", "192.0.2.7"]).ended(0);
@@ -235,7 +239,7 @@ fn a_listener_that_is_not_there_or_says_nothing() {
 }
 
 #[test]
-fn an_address_that_is_taken_is_told_with_a_remedy() {
+fn an_address_that_is_taken_is_reported_with_a_remedy() {
     let stage = Stage::new();
     let taken = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
     let address = taken.local_addr().unwrap().to_string();

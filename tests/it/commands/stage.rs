@@ -264,7 +264,7 @@ impl Listening {
         format!("smtp://{}", self.address)
     }
 
-    /// Ends it with Ctrl-C and reads its books.
+    /// Ends it with Ctrl-C and reads its ledger.
     pub fn ledger(self) -> Value {
         self.running.signal(Signal::SIGINT);
         self.running.end().ended(0).json()

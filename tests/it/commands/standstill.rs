@@ -107,7 +107,7 @@ impl Quota {
 
 impl Drop for Quota {
     fn drop(&mut self) {
-        // Whoever was in it is gone from it a moment after its end.
+        // A process that was in it is gone from it a moment after its end.
         for _ in 0..50 {
             if std::fs::remove_dir(&self.0).is_ok() {
                 return;

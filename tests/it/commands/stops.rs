@@ -16,7 +16,7 @@ fn interrupted(stage: &Stage, said: Said) -> serde_json::Value {
     let result = stage.json("r/result.json");
     assert_eq!(result["verdict"]["status"], "interrupted");
     // What the stop left waiting is shed, and what was asked for is not done: nobody's fault, and not judged.
-    assert!(!said.out.contains("FAILS") && said.out.contains("not judged"), "{}", said.out);
+    assert!(!said.out.contains("FAIL") && said.out.contains("not-judged"), "{}", said.out);
     for assertion in result["assertions"].as_array().unwrap() {
         assert_eq!(assertion["status"], "not-judged", "{assertion}");
     }
@@ -120,7 +120,7 @@ fn no_signal_ends_a_command_without_its_report() {
         let url = slow.url();
         let series = ["compare", "--interleave", "1", "long.toml", "--target", &url, "--candidate", &url];
         stage.put("long.toml", super::stage::SMALL.replace("\"1s\"", "\"60s\"").replace("embedded", &url));
-        for (command, begun, files) in [
+        for (command, began, files) in [
             (
                 &["limit", "--target", &url, "--find", "too-many-recipients", "-o", "l"][..],
                 "[1/1]",
@@ -146,7 +146,7 @@ fn no_signal_ends_a_command_without_its_report() {
             (&[&series[..], &["--runs", "s", "--progress", "log"]].concat(), " 1 s ", "s/base-1/result.json"),
         ] {
             let mut running = stage.start(command);
-            running.hear(begun);
+            running.hear(began);
             running.signal(signal);
             running.end().ended(105);
             assert_eq!(stage.json(files)["verdict"]["exit_code"], 105, "{files}");
@@ -267,7 +267,7 @@ fn a_start_is_a_moment_in_any_zone_and_never_one_without() {
 }
 
 #[test]
-fn a_start_in_the_past_is_told() {
+fn a_start_in_the_past_is_reported() {
     let stage = Stage::new();
     let said = stage.run(&["run", "few.toml", "--start-at", "2001-01-01T00:00:00Z", "-o", "a"]).ended(0);
     assert!(said.err.contains("warning") && said.err.contains("the load starts now"), "{}", said.err);

@@ -191,7 +191,7 @@ impl Drop for Full {
 }
 
 #[test]
-fn a_full_disk_is_told_before_the_run_or_after_it() {
+fn a_full_disk_is_reported_before_the_run_or_after_it() {
     let stage = Stage::new();
     let Some(_full) = Full::mount(&stage.path("full"), "32k") else { return };
     let said = stage.run(&["run", "small.toml", "-o", "full/r"]).ended(3);

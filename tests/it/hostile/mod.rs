@@ -21,7 +21,7 @@ use std::time::Duration;
 use rustls::pki_types::CertificateDer;
 use smtpress::collector::Outcome;
 use smtpress::load::LoadModel;
-use smtpress::mail::Size;
+use smtpress::mail::MessageSize;
 use smtpress::plan::{Messages, Plan, Unit};
 use smtpress::report::stored::json;
 use smtpress::report::{BuildInput, RunResult, terminal};
@@ -101,7 +101,7 @@ impl Case {
         plan.threads = 1;
         plan.messages = Messages::Fixed(if self.rests { 0 } else { self.messages });
         plan.mail.recipients = self.recipients;
-        plan.mail.size = Size::Fixed(self.size);
+        plan.mail.size = MessageSize::Fixed(self.size);
         plan.script.pipelining = self.pipelining;
         plan.script.tls = self.tls;
         plan.tls.authorities = Some(self.trusts.clone().unwrap_or_else(|| server::CREDENTIAL.chain.clone()));

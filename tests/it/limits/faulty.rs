@@ -38,7 +38,7 @@ pub enum Fault {
     /// LF.LF ends the data, as CRLF.CRLF does.
     TakesLfDotLf,
     /// When one is over the limit all that are inside lose their connections.
-    KillsThoseInside,
+    DropsOpenSessions,
     /// Nothing is ever said after the greeting.
     NeverAnswers,
 }
@@ -200,7 +200,7 @@ impl Session<'_> {
         };
         let mut places = self.house.places.lock().unwrap();
         if places.plain >= limit {
-            if self.house.fault == Fault::KillsThoseInside {
+            if self.house.fault == Fault::DropsOpenSessions {
                 for (stream, _) in places.open.values().filter(|(_, has_place)| *has_place) {
                     drop(stream.shutdown(Shutdown::Both));
                 }
@@ -363,7 +363,7 @@ mod shown {
     }
 
     #[test]
-    fn without_a_fault_the_limit_is_kept_and_lets_go() {
+    fn without_a_fault_the_limit_is_kept_and_released() {
         let listener = Faulty::start(LIMIT, Fault::None);
         let mut inside = held(&listener, LIMIT + 2);
         assert_eq!(inside.len(), LIMIT);
@@ -466,8 +466,8 @@ mod shown {
     }
 
     #[test]
-    fn those_inside_lose_their_connections() {
-        let listener = Faulty::start(LIMIT, Fault::KillsThoseInside);
+    fn the_open_sessions_lose_their_connections() {
+        let listener = Faulty::start(LIMIT, Fault::DropsOpenSessions);
         let mut inside = held(&listener, LIMIT);
         assert!(inside.iter_mut().all(lives));
         let (mut refused, code) = enter(&listener);

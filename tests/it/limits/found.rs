@@ -28,7 +28,7 @@ fn exact(finding: &LimitResult, value: u64) {
 }
 
 #[test]
-fn m28_sessions_of_a_host_to_the_last_and_those_inside_live_on() {
+fn m28_sessions_of_a_host_to_the_last_and_the_open_ones_stay_usable() {
     for max in drawn(1, 2, 120, 6).into_iter().chain([50]) {
         let limits = Limits { max_connections_per_host: Some(max as u32), ..Limits::default() };
         let finding = find(limits, "too-many-connections-from-host", None);
@@ -277,7 +277,7 @@ fn what_a_client_may_get_wrong() {
 }
 
 #[test]
-fn smuggling_is_told_from_its_refusal() {
+fn smuggling_is_distinguished_from_its_refusal() {
     let names = [
         "bare-cr-lf.lf-dot-lf",
         "bare-cr-lf.lf-dot-crlf",

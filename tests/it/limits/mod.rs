@@ -1,4 +1,4 @@
-//! Searches for limits: the embedded listener's are found exactly, faulty listeners are told apart, and nothing untrue is said
+//! Searches for limits: the embedded listener's are found exactly, faulty listeners are distinguished, and nothing untrue is said
 //! of a thousand that are drawn.
 
 mod drawn;

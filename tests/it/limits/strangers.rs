@@ -272,7 +272,7 @@ fn n13_a_close_that_comes_with_the_reply_or_a_little_later_is_seen() {
 }
 
 #[test]
-fn n14_networks_idle_time_outs_and_line_ends_are_told_for_what_they_are() {
+fn n14_networks_idle_time_outs_and_line_ends_are_reported_for_what_they_are() {
     let of_networks = Drawn { per_network: limited(6, 421, "too many connections"), ..Drawn::open() };
     let finding = find(&of_networks, "too-many-connections-to-listener", None);
     assert!(finding.value.is_none() && says(&finding, "counts networks"), "{finding:?}");

@@ -1,4 +1,4 @@
-//! Listeners with one fault each in how they keep a limit: each is told apart, and none is ever as expected.
+//! Listeners with one fault each in how they keep a limit: each is distinguished, and none is ever as expected.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -64,14 +64,14 @@ fn a_421_without_a_close_is_seen() {
 }
 
 #[test]
-fn those_inside_who_are_thrown_out_are_missed() {
-    let finding = sessions(Fault::KillsThoseInside);
+fn open_sessions_that_are_dropped_are_missed() {
+    let finding = sessions(Fault::DropsOpenSessions);
     assert_eq!(finding.inside_alive, Some(false), "{finding:?}");
     assert_eq!(finding.verdict, LimitVerdict::Unsafe, "{finding:?}");
 }
 
 #[test]
-fn tls_that_is_counted_apart_is_told() {
+fn tls_that_is_counted_apart_is_reported() {
     let faulty = Faulty::start(6, Fault::CountsTlsApart);
     let request = request(&[("too-many-tls-sessions", Some(6))]);
     let finding = one(search_at(faulty.addr, Some(&faulty.certificate), bounds(), &request));

@@ -12,7 +12,7 @@ use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{RngSeed, TestRunner};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use smtpress::generator::clock;
-use smtpress::mail::Size;
+use smtpress::mail::MessageSize;
 use smtpress::net::address::tls::Credential;
 use smtpress::plan::{Messages, Plan, Reconnect, Unit};
 use smtpress::smtp::auth::{Login, Mechanism, Secret};
@@ -184,7 +184,7 @@ fn a_plan(drawn: &Drawn) -> Plan {
         Messages::Unlimited
     };
     plan.mail.recipients = drawn.mails[0].0;
-    plan.mail.size = Size::Fixed(400);
+    plan.mail.size = MessageSize::Fixed(400);
     plan.tls.verify = false;
     plan.reconnect = Reconnect { first: ms(1), factor: 2.0, max: ms(20) };
     plan.threads = 1;

@@ -61,7 +61,7 @@ fn shards(stage: &Stage) {
 }
 
 #[test]
-fn shards_are_told_as_the_run_that_they_are() {
+fn shards_are_reported_as_the_run_that_they_are() {
     let stage = Stage::new();
     shards(&stage);
     let whole: Value = serde_json::from_str(&report(&stage, &["s0", "s1"], "json")).unwrap();
@@ -84,7 +84,7 @@ fn shards_are_told_as_the_run_that_they_are() {
     }
     let schema = stage.run(&["schema", "result"]).ended(0).json();
     assert!(jsonschema::validator_for(&schema).unwrap().is_valid(&whole));
-    // The time series says the same as the books.
+    // The time series says the same as the counts.
     let series = report(&stage, &["s0", "s1"], "csv");
     let mut rows = series.lines();
     let titles: Vec<&str> = rows.next().unwrap().split(',').collect();

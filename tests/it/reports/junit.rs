@@ -20,7 +20,7 @@ for path in sys.argv[2:]:
 /// What a stranger might say to get out of the place where it is shown.
 const HOSTILE: &str = "421 ]]>\"'<b x='y'>&amp; \u{0}\u{1b}[31m\u{b}\u{85}\u{2028}\u{fffe}\r\n421 </failure>";
 
-/// Reports of runs that pass, fail, and were told hostile things about a limit.
+/// Reports of runs that pass, fail, and hold hostile texts about a limit.
 fn reports(stage: &Stage) -> [&'static str; 3] {
     stage.run(&["run", "few.toml", "-q", "--junit", "good.xml", "-o", "good"]).ended(0);
     stage

@@ -1,4 +1,4 @@
-//! What is told of a stored run, read by readers that are not ours.
+//! What is reported of a stored run, read by readers that are not ours.
 
 mod forms;
 mod junit;

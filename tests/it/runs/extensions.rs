@@ -4,7 +4,7 @@ use smtpress::collector::Metric;
 use smtpress::collector::Outcome;
 use smtpress::condition::Condition;
 use smtpress::listener::limits::{Forced, Limits, Offers};
-use smtpress::mail::Size;
+use smtpress::mail::MessageSize;
 use smtpress::plan::{Plan, Unit};
 use smtpress::smtp::Step;
 use smtpress::smtp::extensions::{Chunking, DeliverBy, Dsn, Use, Wishes};
@@ -35,7 +35,7 @@ fn chunks(wanted: Use, bytes: u64) -> Chunking {
 fn some(pipelining: Pipelining, change: impl FnOnce(&mut Plan)) -> Plan {
     let mut plan = plan(vec![phase(shared(200, 8), None, Unit::Message)]);
     plan.script.pipelining = pipelining;
-    plan.mail.size = Size::Uniform { min: 600, max: 200_000 };
+    plan.mail.size = MessageSize::Uniform { min: 600, max: 200_000 };
     plan.mail.recipients = 2;
     change(&mut plan);
     plan

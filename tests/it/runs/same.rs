@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use smtpress::collector::Outcome;
 use smtpress::listener::limits::Limits;
-use smtpress::mail::{Body, Corpus, List, Mailboxes, Order, Reading, Size, Source};
+use smtpress::mail::{Body, Corpus, List, Mailboxes, MessageSize, Order, Reading, Source};
 use smtpress::plan::{Messages, Unit};
 
 use super::scribe::Scribe;
@@ -15,7 +15,9 @@ use super::testbed::{SECOND, phase, plan, rate, run, run_against, shared};
 #[test]
 fn m27_any_number_of_threads_sends_the_same_messages() {
     for unit in [Unit::Message, Unit::Session] {
-        for (size, recipients) in [(Size::Fixed(900), 1), (Size::Uniform { min: 700, max: 90_000 }, 3)] {
+        for (size, recipients) in
+            [(MessageSize::Fixed(900), 1), (MessageSize::Uniform { min: 700, max: 90_000 }, 3)]
+        {
             let mut digests = BTreeSet::new();
             for threads in [1, 2, 4] {
                 let mut plan =
@@ -56,7 +58,7 @@ fn m27_any_number_of_threads_sends_the_same_messages() {
         for threads in [1, 3] {
             let mut plan = plan(vec![phase(shared(40, 5), None, Unit::Message)]);
             plan.threads = threads;
-            plan.mail.size = Size::LogNormal { median: 2000, sigma: 1.0, min: 1000, max: 100_000 };
+            plan.mail.size = MessageSize::LogNormal { median: 2000, sigma: 1.0, min: 1000, max: 100_000 };
             plan.mail.headers = vec!["X-Drawn: {random:9}".into()];
             plan.mail.from = "{random:6}@sender.example".into();
             plan.mail.to = Mailboxes { source: Source::List(list.clone()), order: Order::Random };
@@ -97,7 +99,7 @@ fn two_runs_of_one_seed(unit: Unit, max_sessions: u32, body: &Body) {
         let mut plan = plan(vec![phase(rate(60.0), Some(SECOND / 2), unit)]);
         plan.phases[0].max_sessions = max_sessions;
         (plan.seed, plan.run_id) = (seed, run_id.into());
-        plan.mail.size = Size::Uniform { min: 900, max: 9_000 };
+        plan.mail.size = MessageSize::Uniform { min: 900, max: 9_000 };
         plan.mail.recipients = 2;
         plan.mail.body = body.clone();
         plan.mail.subject = Some("{n} {random:5}".into());

@@ -11,7 +11,7 @@ use mail_auth::common::verify::DomainKey;
 use mail_auth::{AuthenticatedMessage, DkimResult, MessageAuthenticator, Parameters, ResolverCache, Txt};
 use smtpress::collector::Outcome;
 use smtpress::listener::limits::Limits;
-use smtpress::mail::{Body, Signer, Size, Spec};
+use smtpress::mail::{Body, MessageSize, Signer, Spec};
 use smtpress::plan::{Plan, Unit};
 
 use super::scribe::Scribe;
@@ -89,7 +89,7 @@ fn signed(pem: &str, body: &Body, threads: u32) -> Plan {
     let mut plan = plan(vec![phase(shared(12, 3), None, Unit::Message)]);
     plan.threads = threads;
     plan.mail = Spec {
-        size: Size::Uniform { min: 1500, max: 30_000 },
+        size: MessageSize::Uniform { min: 1500, max: 30_000 },
         headers: vec!["X-Drawn: {random:9}".into()],
         body: body.clone(),
         dkim: Some(Arc::new(signer)),

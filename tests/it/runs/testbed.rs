@@ -15,7 +15,7 @@ use smtpress::generator::{Local, Runner, Stop};
 use smtpress::listener::ledger::LedgerSnapshot;
 use smtpress::listener::limits::{Limits, ReplyDelays};
 use smtpress::load::{Curve, LoadModel, Shard, Spacing, Think};
-use smtpress::mail::{Size, Spec};
+use smtpress::mail::{MessageSize, Spec};
 use smtpress::net::address::Target;
 use smtpress::plan::{Messages, OnSaturation, Phase, Plan, Unit};
 use smtpress::smtp::Script;
@@ -57,7 +57,7 @@ pub fn plan(phases: Vec<Phase>) -> Plan {
             from: "load@sender.example".into(),
             to: "user{n}@recipient.example".into(),
             recipients: 1,
-            size: Size::Fixed(1024),
+            size: MessageSize::Fixed(1024),
             ..Spec::default()
         },
         reconnect: Default::default(),

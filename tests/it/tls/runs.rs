@@ -5,7 +5,7 @@ use smtpress::collector::{Metric, Outcome};
 use smtpress::listener::certificate;
 use smtpress::listener::limits::{Limits, TlsMode};
 use smtpress::load::LoadModel;
-use smtpress::mail::Size;
+use smtpress::mail::MessageSize;
 use smtpress::net::address::tls::Version;
 use smtpress::plan::Unit;
 use smtpress::smtp::Step;
@@ -43,7 +43,7 @@ fn messages_arrive_as_they_were_sent_and_every_handshake_is_counted() {
             plan.script.pipelining = pipelining;
             plan.script.tls = client;
             plan.mail.recipients = 3;
-            plan.mail.size = Size::Uniform { min: 600, max: 300_000 };
+            plan.mail.size = MessageSize::Uniform { min: 600, max: 300_000 };
             run(&plan, limits(server))
         };
         let plain = of(TlsMode::None, TlsMode::None);
@@ -74,7 +74,7 @@ fn a_message_that_the_kernel_cannot_take_at_once_arrives_whole() {
         plan.script.tls = client;
         plan.script.timeouts.body = 60 * SECOND;
         // More than the buffers of both sockets hold.
-        plan.mail.size = Size::Fixed(7 << 20);
+        plan.mail.size = MessageSize::Fixed(7 << 20);
         run(&plan, limits(server))
     };
     let plain = of(TlsMode::None, TlsMode::None);

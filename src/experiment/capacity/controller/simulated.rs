@@ -121,7 +121,7 @@ fn a_soft_knee_is_never_put_beyond_what_the_workers_can_do() {
         assert!(matches!(found.ending, GoalEnd::Found), "{seed}: {found:?}");
         trials += done.trials().len() as u64;
     }
-    // Close to the knee a trial may turn out either way, so that some loads take a third one, and some a second look.
+    // Close to the knee a trial may turn out either way, so that some loads take a third one, and some a second repeat.
     assert!(trials / SEEDS <= 30, "{} trials on average", trials / SEEDS);
 }
 
@@ -146,7 +146,7 @@ fn of_noisy_trials_one_in_five_fails_for_no_reason_and_the_answer_stands() {
 }
 
 #[test]
-fn good_results_above_bad_ones_are_told_and_not_believed() {
+fn good_results_above_bad_ones_are_reported_and_not_believed() {
     for seed in 0..SEEDS {
         let random = &mut seeded(seed);
         let k = capacity(random).min(4000.0);

@@ -8,7 +8,7 @@ use crate::collector::snapshot::{Gauges, Health};
 use crate::collector::tally::PhaseTally;
 use crate::experiment::selftest::scenarios;
 use crate::load::{Curve, Schedule, Shard, Think};
-use crate::mail::Size;
+use crate::mail::MessageSize;
 use crate::plan::{Messages, Unit};
 use crate::verdict::Assertion;
 
@@ -60,7 +60,7 @@ impl Runner for Virtual {
         self.runs += 1;
         let phase = &plan.phases[0];
         let length = phase.load.length.unwrap();
-        let size = if let Size::Fixed(size) = plan.mail.size { size } else { 0 };
+        let size = if let MessageSize::Fixed(size) = plan.mail.size { size } else { 0 };
         // When each arrival is due: by the schedule, or as soon as its session is free.
         let mut tally = Tally::new(1);
         let (mut end, mut aborted_by, mut in_flight_ns) = (Duration::ZERO, None, 0u128);
@@ -110,7 +110,7 @@ impl Runner for Virtual {
         if number.is_some_and(|number| self.spoilt.contains(&number)) {
             tally.phases[0].counts.own_failures = 1;
         }
-        // Whoever is still waiting when patience is over leaves, and leaves the listener its work.
+        // A client that still waits when its patience is over leaves, and the listener keeps its work.
         let over = if aborted_by.is_some() { second } else { length };
         self.now += if phase.name == "probe" { end } else { end.clamp(over, over + phase.graceful_stop) };
         Ok(Measured {
@@ -270,7 +270,7 @@ fn by_size_the_time_of_a_byte_decides() {
 }
 
 #[test]
-fn what_our_own_side_spoilt_is_never_the_listeners() {
+fn what_the_generator_spoilt_is_never_the_listeners() {
     let (capacity, plan) = capacity("response p99 < 200ms");
     let mut host =
         Virtual { spoilt: (1..).skip_while(|n| *n < 4).take(100).collect(), ..Virtual::new(8, 20) };

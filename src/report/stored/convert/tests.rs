@@ -47,7 +47,7 @@ fn plan() -> Plan {
             from: "a@sender.example".into(),
             to: "b@recipient.example".into(),
             recipients: 1,
-            size: mail::Size::Fixed(1024),
+            size: mail::MessageSize::Fixed(1024),
             ..mail::Spec::default()
         },
         reconnect: Default::default(),

@@ -270,7 +270,7 @@ fn truth(drawn: &Drawn, kind: LimitKind) -> Option<u64> {
 /// What of a finding is not true; `None`: nothing.
 fn untrue(drawn: &Drawn, kind: LimitKind, finding: &LimitResult) -> Option<String> {
     let truth = truth(drawn, kind);
-    // Times are told to the second, rates to one a minute; a line end may be one byte of a size.
+    // Times are reported to the second, rates to one a minute; a line end may be one byte of a size.
     let (below, above) = match kind.name() {
         name if name.starts_with("idle") || name == "connection-time-exceeded" => (1000, 1000),
         "rate-limited" | "connection-rate-limited" => (1, 1),

@@ -1,4 +1,4 @@
-//! The paper that `trace` writes a session on: lines with their times, and below each exchange what it took and meant.
+//! The transcript that `trace` writes a session on: lines with their times, and below each exchange what it took and meant.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -33,8 +33,8 @@ impl Speaker {
     }
 }
 
-/// Where a session is written. A failure to write is kept for [`Paper::finish`]: the session goes on without it.
-pub struct Paper {
+/// Where a session is written. A failure to write is kept for [`TranscriptWriter::finish`]: the session goes on without it.
+pub struct TranscriptWriter {
     out: Box<dyn Write>,
     colour: bool,
     /// Whether content is shown whole.
@@ -42,10 +42,10 @@ pub struct Paper {
     broken: Option<io::Error>,
 }
 
-impl Paper {
+impl TranscriptWriter {
     /// An empty one.
-    pub fn new(out: Box<dyn Write>, colour: bool, full: bool) -> Paper {
-        Paper { out, colour, full, broken: None }
+    pub fn new(out: Box<dyn Write>, colour: bool, full: bool) -> TranscriptWriter {
+        TranscriptWriter { out, colour, full, broken: None }
     }
 
     /// Whom the session is with.
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_told_in_one_unit() {
+    fn times_are_reported_in_one_unit() {
         assert_eq!(millis(Duration::from_micros(1340)), "1.34 ms");
         assert_eq!(millis(Duration::from_secs(30)), "30000.00 ms");
     }
