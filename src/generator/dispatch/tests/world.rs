@@ -374,9 +374,12 @@ impl World {
             Some(arrival) => self.serve(slot, arrival),
             None => {
                 let quiet = self.dispatch.actions.is_empty();
-                if !self.dispatch.rest(self.now, slot) && quiet {
+                // What a wake-up of this very moment decides is no matter of the session.
+                let wakes = self.dispatch.next_wake().is_some_and(|wake| wake <= self.now);
+                if !self.dispatch.rest(self.now, slot) && quiet && !wakes {
                     self.dispatch.advance(self.now, &mut self.recorder);
-                    assert!(self.dispatch.actions.is_empty(), "there was something to decide");
+                    let actions = &self.dispatch.actions;
+                    assert!(actions.is_empty(), "there was something to decide: {actions:?}");
                 }
                 if self.chance(self.target.closes_idle) {
                     let birth = self.sessions[&slot].birth;
