@@ -1,4 +1,5 @@
-//! Showing that a run goes on: bars on a terminal, lines elsewhere. Always on stderr, never on a worker's thread.
+//! Shows the progress of a run: as bars on a terminal, else as log lines. The output goes to stderr and is never written by a
+//! worker's thread.
 
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use crate::command::{Display, MessageSink};
 use crate::plan::Plan;
 use crate::report::format;
 
-/// Log lines come no more often than this.
+/// The time between two log lines, in seconds of the run.
 const LOG_EVERY: u64 = 5;
 
 /// The progress of one run.
@@ -38,7 +39,7 @@ struct PhaseBar {
 }
 
 impl ProgressDisplay {
-    /// In the form asked for; bars if stderr is a terminal and nothing was asked.
+    /// Returns the display in the form of `asked`. `Auto` means bars if stderr is a terminal, else log lines.
     pub fn new(plan: &Plan, asked: ProgressMode, terminal: bool, screen: &Screen) -> ProgressDisplay {
         let mut start = Duration::ZERO;
         let phases: Vec<PhaseBar> = plan
@@ -60,14 +61,14 @@ impl ProgressDisplay {
         ProgressDisplay { form, screen: *screen, phases, seconds: 0 }
     }
 
-    /// Where messages go while the bars are there: above them.
+    /// Returns the sink for messages. It prints them above the bars if there are bars.
     pub fn messages(&self) -> MessageSink {
         let ProgressForm::Bars { all, .. } = &self.form else { return self.screen.messages() };
         let (screen, bars) = (self.screen, all.clone());
         MessageSink::new(move |line| {
             if bars.is_hidden() {
                 screen.note(line);
-            // `suspend` would end the process where the terminal is gone.
+            // Not `suspend`, which would panic if the terminal has been closed.
             } else if bars.println(line).is_err() {
                 bars.set_draw_target(ProgressDrawTarget::hidden());
             }
@@ -113,7 +114,7 @@ impl Display for ProgressDisplay {
                         }
                     }
                 }
-                // A full line would wrap when the terminal echoes ^C behind it, and the bars would lose their place.
+                // Six columns stay free: a ^C that the terminal echoes after a full line would wrap it and misplace the bars.
                 let width = self.screen.width_err().saturating_sub(6);
                 line.set_message(format::cut(&state(interval, total), width));
             }
@@ -126,18 +127,19 @@ impl Display for ProgressDisplay {
                 bar.finish_and_clear();
             }
             line.finish_and_clear();
-            // A terminal that is gone needs no clearing.
+            // A terminal that has been closed needs no clearing.
             all.clear().ok();
         }
     }
 }
 
 fn bars(phases: &[PhaseBar], colour: bool) -> ProgressForm {
-    // Nothing is drawn before all of it is there.
+    // Hidden until `begin`, when all bars have been added.
     let all = MultiProgress::with_draw_target(ProgressDrawTarget::hidden());
     let widest = phases.iter().map(|phase| phase.name.chars().count()).max().unwrap_or(0).min(20);
     let paint = if colour { ".cyan/dim" } else { "" };
-    // The first line is empty: a ^C that the terminal echoes moves the bars down by one, and would leave it behind.
+    // The first line is empty: a ^C that the terminal echoes moves the bars down by one line. The old first line then stays
+    // on the screen, and so it must not show a bar.
     let blank = ProgressStyle::with_template(" ").expect("the template is constant");
     let blank = all.add(ProgressBar::new(0).with_style(blank));
     let bars = phases
@@ -162,7 +164,7 @@ fn bars(phases: &[PhaseBar], colour: bool) -> ProgressForm {
     ProgressForm::Bars { all, blank, bars, line }
 }
 
-/// The second in a line: rates, what is under way, and the conditions that were met most.
+/// Returns one second of the run as a line: rates, arrivals in flight, sessions, and the two most frequent conditions so far.
 fn state(interval: &Interval, total: &Tally) -> String {
     let length = interval.length.as_secs_f64().max(1e-3);
     let sum = |of: &dyn Fn(&crate::collector::tally::Counts) -> u64| -> f64 {

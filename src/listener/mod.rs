@@ -1,11 +1,11 @@
 //! The embedded listener: a mail server with programmable limits, delays and refusals that keeps its own ledger.
 //!
-//! It accepts messages, digests and discards them; it never relays. It runs on threads of its own, each with its own
-//! runtime, so that its CPU time is measured apart from the generator's.
+//! It accepts each message, computes its digest and discards it; it never relays. It runs on threads of its own, each with
+//! its own runtime, so that its CPU time is measured apart from the generator's.
 //!
 //! # Decisions
-//! - All threads accept from one socket, so that one accept queue of known length stands before them.
-//! - A stall blocks the threads themselves: nothing is read, written or accepted, as under SIGSTOP.
+//! - All threads accept from one socket, so that there is a single accept queue, of known length.
+//! - A stall blocks the threads: nothing is read, written or accepted, as in a process that SIGSTOP has stopped.
 
 mod behaviour;
 pub mod certificate;
@@ -59,10 +59,10 @@ pub enum ListenError {
         "the listener may not bind {0}: it is no loopback address (set allow_remote = true in [listener] to allow it)"
     )]
     NotLoopback(SocketAddr),
-    /// The kernel refused the place.
+    /// The kernel refused to bind the address or path.
     #[error("cannot listen on {place}: {source}")]
     Bind {
-        /// The place.
+        /// The address or path.
         place: Bind,
         /// What the kernel says.
         source: io::Error,
@@ -73,15 +73,15 @@ pub enum ListenError {
     /// Its certificate cannot be written.
     #[error("cannot write the listener's certificate to {path}: {source}")]
     CertificateOut {
-        /// Where to.
+        /// The path.
         path: String,
         /// What the system says.
         source: io::Error,
     },
-    /// There is a file at the path of a unix socket, and it is no socket.
+    /// The path of a unix socket is occupied by a file that is not a socket.
     #[error("cannot listen on unix:{}: there is a file that is no socket, which is not replaced: remove it or choose another path", .0.display())]
     Occupied(PathBuf),
-    /// No thread or runtime.
+    /// A thread or its runtime could not be created.
     #[error("cannot start a listener thread: {0}")]
     Thread(io::Error),
 }
@@ -90,7 +90,7 @@ pub enum ListenError {
 #[derive(Debug)]
 pub struct Listener {
     certificate: Option<CertificateDer<'static>>,
-    /// Where it listens; a unix socket goes with it.
+    /// The bound socket. Dropping it also removes the file of a unix socket.
     socket: Listening,
     place: Bind,
     shared: Arc<ListenerState>,
@@ -105,7 +105,8 @@ struct Cpu {
     system: AtomicU64,
 }
 
-/// Starts a listener on `addr` (port 0: a free one) with so many threads (at least one). `seed` feeds its draws.
+/// Starts a listener on `addr` (port 0: any free port) with `threads` threads, at least one. `seed` determines its random
+/// draws.
 ///
 /// # Errors
 /// See [`ListenError`].
@@ -166,7 +167,7 @@ pub fn start_at(place: &Bind, limits: Limits, seed: u64, threads: usize) -> Resu
 }
 
 impl Listener {
-    /// Where it listens.
+    /// Returns the address or path that it listens on.
     pub fn place(&self) -> &Bind {
         &self.place
     }
@@ -194,7 +195,7 @@ impl Listener {
         ledger
     }
 
-    /// Processor time of its threads so far, in seconds: user, system. At most 50 ms old.
+    /// Returns the processor time of all its threads so far, in seconds: (user, system). The values are at most 50 ms old.
     pub fn cpu(&self) -> (f64, f64) {
         let sum = |of: fn(&Cpu) -> &AtomicU64| {
             self.threads.iter().map(|(cpu, _)| of(cpu).load(Relaxed)).sum::<u64>() as f64 / 1e6
@@ -211,7 +212,7 @@ impl Listener {
     fn end(&mut self) {
         self.stop.send_replace(true);
         for (_, thread) in self.threads.drain(..) {
-            // A thread that panicked has printed it.
+            // The error needs no report: a thread that panicked has already printed its message.
             drop(thread.join());
         }
     }
@@ -245,14 +246,14 @@ impl ListenerThread {
         let local = LocalSet::new();
         let cpu = Arc::clone(&self.cpu);
         local.block_on(runtime, self.serve());
-        // Open sessions end here and add what they counted.
+        // Drops the open sessions, which add their counts to the ledger.
         drop(local);
         cpu.publish();
     }
 
     async fn serve(mut self) {
         let Ok(socket) = self.socket.acceptor() else { return };
-        // Without a descriptor for them, delays are kept to the runtime's tick of 1 ms.
+        // Without a descriptor for precise timers, delays have the runtime's resolution of 1 ms.
         let scratch = Rc::new(Scratch::with_timers().unwrap_or_default());
         let ringing = Rc::clone(&scratch);
         tokio::task::spawn_local(async move { ringing.ring().await });
@@ -268,7 +269,7 @@ impl ListenerThread {
                         tokio::task::spawn_local(session(Arc::clone(&self.shared), stream, peer, scratch));
                     }
                     Err(_) => {
-                        // No descriptors left, most likely: asking again at once would only burn the processor.
+                        // Most likely no descriptors are left. An immediate retry would only waste processor time.
                         self.shared.counts.accept_errors.fetch_add(1, Relaxed);
                         tokio::time::sleep(Duration::from_millis(10)).await;
                     }
@@ -287,7 +288,7 @@ async fn session(
     let number = shared.number();
     let mut peer = Peer::new(address, &shared.limits);
     if peer.sends_header(&shared.limits) {
-        // In a box, for the sessions that have none.
+        // Boxed, so that the future of a session without a header stays small.
         match Box::pin(proxy::read(&mut stream, shared.limits.proxy_timeout)).await {
             Ok(Some(client)) => peer.speaks_for(client),
             Ok(None) => {}
@@ -332,7 +333,7 @@ impl Drop for ByteCounter {
     }
 }
 
-/// Blocks the thread for the window of silence, if there is one.
+/// Blocks the thread for the time of the configured stall, if there is one.
 async fn stall(shared: Arc<ListenerState>, start: Instant, stop: watch::Receiver<bool>) {
     let Some(window) = shared.limits.stall else { return };
     let from = start + window.from;
@@ -354,7 +355,7 @@ async fn publish(cpu: Arc<Cpu>) {
 }
 
 impl Cpu {
-    /// Notes what the calling thread used so far.
+    /// Stores the processor time that the calling thread has used so far.
     #[cfg(target_os = "linux")]
     fn publish(&self) {
         use nix::sys::resource::{UsageWho, getrusage};
@@ -367,7 +368,7 @@ impl Cpu {
         }
     }
 
-    /// Only Linux tells the time of one thread.
+    /// Does nothing: only Linux reports the processor time of a single thread.
     #[cfg(not(target_os = "linux"))]
     fn publish(&self) {}
 }

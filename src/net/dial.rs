@@ -1,12 +1,13 @@
-//! Opens a connection: name resolution, connect, PROXY header, and why it failed.
+//! Opens a connection: name resolution, connect, PROXY header, and the reason for a failure.
 //!
 //! # Decisions
-//! - The addresses of a name are tried in the resolver's order with its families in turn (RFC 8305 4), one after the other:
-//!   each has its share of the time that is left. They are not raced (RFC 8305 5): a listener that is slow to
-//!   accept would get a second connection while the first is pending, which is load that the profile does not ask for.
-//! - A session goes to the first address that answers, as those of real clients do. The load is not spread.
-//! - The safety rule is asked for the addresses of every connection. If one of them is not allowed nothing is sent to any,
-//!   as before the run: which of them is the listener that was meant cannot be known.
+//! - The addresses of a name are tried one after the other, in the resolver's order but with IPv4 and IPv6 alternating
+//!   (RFC 8305 4). Each address gets an equal share of the time that is left. Attempts do not overlap, unlike in RFC 8305 5: a
+//!   listener that is slow to accept would get a second connection while the first is pending, and the profile does not ask
+//!   for that load.
+//! - A session uses the first address that answers, as a real client does. The load is not spread over the addresses.
+//! - The safety rule is applied to the addresses of every connection. If one of them is not allowed, none is connected to, as
+//!   in the check before the run: it cannot be known which of them is the listener that was meant.
 
 mod fault;
 
@@ -31,12 +32,12 @@ use super::source;
 use super::stream::Stream;
 use crate::smtp::Step;
 
-/// How long until a unix socket whose queue is full is asked again.
+/// The pause before the next attempt to connect to a unix socket whose accept queue is full.
 const QUEUE_FULL: Duration = Duration::from_millis(1);
 
 /// Turns names into addresses.
 pub trait Resolve: fmt::Debug + Send + Sync {
-    /// The addresses of `host`, in the order to try them, with `port`.
+    /// Returns the addresses of `host` with `port`, in the order in which to try them.
     fn resolve<'a>(&'a self, host: &'a str, port: u16) -> LocalBoxFuture<'a, io::Result<Vec<SocketAddr>>>;
 }
 
@@ -65,7 +66,7 @@ pub enum Destination {
 }
 
 impl Endpoint {
-    /// The place, dialled as the system sees fit, within 30 s, and on loopback only.
+    /// Returns an endpoint with the defaults: the system's resolver and source address, 30 s, and loopback only.
     pub fn new(place: Destination) -> Endpoint {
         Endpoint {
             place,
@@ -110,17 +111,17 @@ pub struct Endpoint {
     pub place: Destination,
     /// Which addresses may be connected to.
     pub allowed: Allowed,
-    /// How names are resolved. A literal never is.
+    /// Resolves names; it is not asked for an address literal.
     pub resolver: Arc<dyn Resolve>,
-    /// For name resolution and connect together.
+    /// The maximum time for name resolution and connect together.
     pub timeout: Duration,
-    /// The client's address, as the listener sees it. Nothing but TCP has one to bind or to carry.
+    /// The client's address, as the listener sees it. A unix socket is not bound to it, and carries no PROXY header.
     pub origin: ClientAddress,
-    /// A PROXY header says that the client speaks TLS.
+    /// Whether a PROXY header says that the client speaks TLS.
     pub proxied_tls: bool,
 }
 
-/// One connection that was tried.
+/// One attempt to connect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attempt {
     /// Where.
@@ -129,16 +130,16 @@ pub struct Attempt {
     pub from: Instant,
     /// When it ended.
     pub to: Instant,
-    /// Why it failed; `None`: it is the connection.
+    /// Why it failed; `None`: this attempt became the connection.
     pub fault: Option<ConnectFault>,
 }
 
-/// What this machine does not let a socket have. The session goes on without.
+/// The socket options that this machine refuses. The session continues without them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Refused {
-    /// TCP_NODELAY: what is written in pieces may wait for a delayed acknowledgement.
+    /// TCP_NODELAY: without it, data that is written in pieces may wait for a delayed acknowledgement.
     pub no_delay: bool,
-    /// IP_BIND_ADDRESS_NO_PORT: a source address takes its port for all targets at once.
+    /// IP_BIND_ADDRESS_NO_PORT: without it, a bound socket occupies its local port for all targets, not only for its own.
     pub late_port: bool,
 }
 
@@ -147,22 +148,22 @@ pub struct Refused {
 pub struct Dialed {
     /// When the look-up began and ended; `None` for an address literal.
     pub dns: Option<(Instant, Instant)>,
-    /// When the connect began and ended, a header that goes out with it included; `None` if it never came to it.
+    /// When the connect began and ended, including the sending of a PROXY header; `None` if it never started.
     pub connect: Option<(Instant, Instant)>,
-    /// The addresses that were tried, in order; none of a unix socket.
+    /// The attempts, in order; empty for a unix socket.
     pub attempts: Vec<Attempt>,
-    /// What the socket could not have.
+    /// The socket options that were refused.
     pub refused: Refused,
-    /// What was sent before the session: a PROXY header.
+    /// The PROXY header that was sent before the session; empty if there was none.
     pub header: Vec<u8>,
-    /// The stream, or the step that failed and why: the most telling failure of all addresses. A reset is the greeting's
-    /// failure: it can only follow an established connection, and whether we learn of it before or after that is up to our
-    /// own speed.
+    /// The stream, or the step that failed and why. Of several addresses, it is the failure that says most about the listener.
+    /// A reset counts as a failure of the greeting, not of the connect: the connection was established before it. Whether the
+    /// connect itself reports the reset depends only on the speed of the generator.
     pub result: Result<Stream, (Step, ConnectFault)>,
 }
 
 impl Dialed {
-    /// The steps it came to, in order: when each began and ended, and why it failed if it did.
+    /// Returns the steps that were started, in order: when each started and ended, and why it failed if it did.
     pub fn steps(&self) -> impl Iterator<Item = (Step, Instant, Instant, Option<ConnectFault>)> {
         let failed = self.result.as_ref().err().copied();
         let reset = self.connect.filter(|_| failed.is_some_and(|(step, _)| step == Step::Greeting));
@@ -180,7 +181,7 @@ impl Dialed {
 }
 
 impl Dialed {
-    /// Why there is no connection, in words: at each address, if there are several.
+    /// Returns why there is no connection, in words. Several addresses are listed, each with its own reason.
     pub fn in_words(&self, fault: ConnectFault) -> String {
         if self.attempts.len() < 2 {
             return fault.to_string();
@@ -190,8 +191,8 @@ impl Dialed {
     }
 }
 
-/// Resolves and connects for the session `serial`. `now` reads the clock; `step` is the step that it is at, for an owner that
-/// does not wait to its end.
+/// Resolves and connects for the session `serial`. `now` reads the clock. `step` is set to the current step, so that a caller
+/// that cancels the dial knows how far it came.
 pub async fn dial(endpoint: &Endpoint, serial: u64, now: fn() -> Instant, step: &Cell<Step>) -> Dialed {
     let started = now();
     let mut dialed = Dialed {
@@ -246,7 +247,7 @@ pub async fn dial(endpoint: &Endpoint, serial: u64, now: fn() -> Instant, step: 
     dialed
 }
 
-/// The addresses with their families in turn, each address once (RFC 8305 4).
+/// Returns the addresses with IPv4 and IPv6 alternating, each address once (RFC 8305 4).
 fn in_turn(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let first_is_v4 = addresses.first().is_some_and(SocketAddr::is_ipv4);
     let (one, other): (Vec<SocketAddr>, Vec<SocketAddr>) =
@@ -266,10 +267,10 @@ fn in_turn(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     }
 }
 
-/// A connection that came about.
+/// An established connection.
 struct Connected {
     stream: Stream,
-    /// What went out first.
+    /// The PROXY header that was sent; empty if there was none.
     header: Vec<u8>,
     refused: Refused,
 }
@@ -283,10 +284,10 @@ async fn first_of(
     now: fn() -> Instant,
     attempts: &mut Vec<Attempt>,
 ) -> Result<Connected, ConnectFault> {
-    // Unless there is an address of a family that we have sources of.
+    // The failure that remains if every address is skipped, because no source address has its family.
     let mut failure = ConnectFault::Own(LocalFault::Source);
     for (tried, address) in addresses.iter().enumerate() {
-        // Each has its share of the time that is left: one that swallows our SYN must not hide those after it.
+        // An equal share of the time that is left: an address that never answers the SYN must leave time for the next ones.
         let shares = u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
         let from = now();
         let share = end.saturating_duration_since(from) / shares;
@@ -303,7 +304,7 @@ async fn first_of(
         attempts.push(Attempt { address: *address, from, to: now(), fault });
         match connected {
             Ok(connected) => return Ok(connected),
-            // One that resets us was reached.
+            // An address that resets the connection was reached: no other address is tried.
             Err(ConnectFault::Reset) => return Err(ConnectFault::Reset),
             Err(fault) => failure = failure.or_more_telling(fault),
         }
@@ -311,7 +312,7 @@ async fn first_of(
     Err(failure)
 }
 
-/// Connects to one address; the header goes out with it.
+/// Connects to one address, and sends the PROXY header if there is one.
 async fn connect(
     endpoint: &Endpoint,
     address: SocketAddr,
@@ -338,7 +339,7 @@ async fn connect(
     Ok(Connected { stream, header, refused })
 }
 
-/// At which step a connect failed.
+/// Returns the step that a failed connect counts for, and the failure.
 fn failed(fault: ConnectFault) -> (Step, ConnectFault) {
     match fault {
         ConnectFault::Reset => (Step::Greeting, ConnectFault::Reset),
@@ -351,7 +352,7 @@ async fn resolve(resolver: &dyn Resolve, host: &str, port: u16) -> Result<Vec<So
     match resolver.resolve(host, port).await {
         Ok(addresses) if addresses.is_empty() => Err(ConnectFault::NotResolved),
         Ok(addresses) => Ok(addresses),
-        // Without a descriptor for its socket a query says nothing about the name.
+        // If the query failed for lack of a resource of this machine, the failure says nothing about the name.
         Err(error) => Err(match error.raw_os_error().map(|_| ConnectFault::of(&error)) {
             Some(
                 own @ ConnectFault::Own(
@@ -363,21 +364,22 @@ async fn resolve(resolver: &dyn Resolve, host: &str, port: u16) -> Result<Vec<So
     }
 }
 
-/// A socket for a connection to `address`, bound to `source`; and whether its port is chosen when it connects.
+/// Returns a socket for a connection to `address`, bound to `source` if there is one, and whether the kernel chooses its port
+/// only when it connects.
 fn socket(address: SocketAddr, source: Option<IpAddr>) -> Result<(TcpSocket, bool), ConnectFault> {
     let Some(source) = source else {
         let made = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
         return made.map(|socket| (socket, true)).map_err(|error| ConnectFault::of(&error));
     };
     let bound = source::from(source).map_err(|error| match (error.kind(), ConnectFault::of(&error)) {
-        // It is none of this machine's.
+        // `source` is not an address of this machine.
         (io::ErrorKind::AddrNotAvailable, _) => ConnectFault::Own(LocalFault::Source),
         (_, fault) => fault,
     });
     bound.map(|bound| (TcpSocket::from_std_stream(bound.socket.into()), bound.late_port))
 }
 
-/// Connects as a balancer does: the client's address goes before everything else.
+/// Connects as a load balancer does: a PROXY header with the client's address is sent before anything else.
 async fn connect_proxied(
     address: SocketAddr,
     version: ProxyVersion,
@@ -388,7 +390,7 @@ async fn connect_proxied(
     let mut stream = connected.map_err(|error| ConnectFault::of_connect(&error, address))?;
     let header_sent = async {
         let local = stream.local_addr()?;
-        // The port is the connection's own, so that no two clients at one address have the same.
+        // The header carries the local port of the connection, so that no two clients at one address have the same port.
         let client = SocketAddr::new(source.unwrap_or(local.ip()), local.port());
         let header = proxy::header(version, client, address, tls)?;
         stream.write_all(&header).await?;
@@ -398,7 +400,8 @@ async fn connect_proxied(
     Ok((stream, header))
 }
 
-/// A unix socket whose queue is full says so at once, where TCP would wait: asked again until there is room.
+/// Connects to a unix socket. If its accept queue is full, the connect fails at once, where TCP would wait; it is repeated until
+/// there is room.
 async fn connect_unix(path: &Path) -> io::Result<Stream> {
     loop {
         match UnixStream::connect(path).await {

@@ -1,9 +1,9 @@
 //! The live page: the report of a run in progress, in a browser, with a button that stops the run.
 //!
 //! # Decisions
-//! - The page is the report's page with what is known so far. It is rendered once a second for all viewers, and only while
-//!   there are any. At the end it is the stored report.
-//! - Each update is the whole state, so a slow viewer misses states and never has a queue.
+//! - The page is the page of the report, with the values so far. It is rendered once a second for all viewers together, and
+//!   only while there is a viewer. At the end the stored report takes its place.
+//! - Each update carries the whole state. A slow viewer skips updates, and no queue grows for it.
 //! - `guard` decides which requests may view and stop the run, `serve` answers them.
 
 mod guard;
@@ -27,14 +27,14 @@ pub use guard::AccessToken;
 use guard::Guard;
 use serve::{LivePage, Serving};
 
-/// How long a viewer may take to read the end.
+/// The maximum time for viewers to fetch the final page after the end of the run.
 const LINGER: Duration = Duration::from_secs(2);
 
 /// The user's way to stop the run from the page.
 pub struct StopControl {
-    /// Asks the run to stop: arrivals in flight may end.
+    /// Asks the run to stop: no more arrivals start, and those in flight may end.
     pub ask: Box<dyn Fn() + Send + Sync>,
-    /// Whether it was asked to stop, by the page or by a signal.
+    /// Returns whether the run was asked to stop, by the page or by a signal.
     pub asked: Box<dyn Fn() -> bool + Send + Sync>,
 }
 
@@ -50,7 +50,7 @@ impl PageSocket {
     /// Returns a page on this port. With a `token` each request must carry it; without one the port must be on loopback.
     ///
     /// # Errors
-    /// The kernel's.
+    /// The kernel's errors.
     pub fn new(listener: TcpListener, token: Option<AccessToken>) -> io::Result<PageSocket> {
         listener.set_nonblocking(true)?;
         Ok(PageSocket { address: listener.local_addr()?, listener, token })
@@ -65,11 +65,11 @@ impl PageSocket {
 
 /// A live page of a run.
 pub struct Dashboard {
-    /// Where it is.
+    /// The port that serves the page.
     pub socket: PageSocket,
-    /// The run, of which nothing is known yet.
+    /// The state of the run, without any seconds yet.
     pub run: RunInProgress,
-    /// How it is stopped.
+    /// The user's way to stop the run.
     pub stop_control: StopControl,
     /// The run directory.
     pub files: PathBuf,
@@ -102,7 +102,7 @@ impl Exporter for Dashboard {
     }
 }
 
-/// The report as it is stored; made from the result alone if it could not be stored.
+/// Returns the stored report. If there is none, it is rendered from the result alone.
 fn report(files: &Path, result: &RunResult) -> String {
     std::fs::read_to_string(files.join(PAGE)).unwrap_or_else(|_| {
         let (profile, environment, timeline) = (None, None, None);

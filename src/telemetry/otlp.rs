@@ -1,13 +1,14 @@
 //! Metrics pushed to a receiver of OpenTelemetry: OTLP over HTTP, in protobuf, cumulative, with exponential histograms.
 //!
 //! # Decisions
-//! - The table is that of `metrics`. A name has a dot behind its first word and carries no unit and no `_total`: a
-//!   receiver that forwards it to Prometheus gets the very names that `prometheus` serves. What the run is (the table's info) stands in the
-//!   resource, not in a metric.
-//! - A push lasts no longer than `ANSWER`, which is less than the time between two: a receiver that is slow or gone makes
-//!   nothing grow and delays nothing. All values are cumulative, so a push that was lost is made good by the next one.
-//! - Once the run is over, all that is left takes no longer than `LAST`: a push under way is given up for the final one.
-//! - A push is a connection of its own. Only `http` is spoken; a collector on this machine speaks TLS to others.
+//! - The metrics are those of the table in `metrics`. A name has a dot after its first word, and neither a unit nor `_total`.
+//!   A receiver that forwards the metrics to Prometheus adds both, and so arrives at the names that `prometheus` serves.
+//!   The description of the run (`MetricKind::Info`) is sent as attributes of the resource, not as a metric.
+//! - A push takes at most `ANSWER`, which is shorter than the interval between two pushes. A receiver that is slow or
+//!   unreachable therefore neither delays the run nor lets a queue grow. All values are cumulative: the next push carries
+//!   what a lost push contained.
+//! - After the end of the run the exporter takes at most `LAST`. A push in progress is cancelled in favour of the final push.
+//! - Each push opens its own connection. Only `http` is supported; a collector on this machine can forward with TLS.
 
 use std::io;
 use std::net::SocketAddr;
@@ -47,14 +48,15 @@ use crate::collector::histogram::Hist;
 const EVERY: u64 = 5;
 /// A push that takes longer has failed.
 const ANSWER: Duration = Duration::from_secs(3);
-/// The last values are pushed so often before they are given up, and for no longer than this in all.
+/// The maximum number of attempts to push the final values.
 const LAST_TRIES: u32 = 3;
+/// The maximum time for all of these attempts together.
 const LAST: Duration = Duration::from_secs(2);
-/// Between two of these tries.
+/// The pause between two of these attempts.
 const PAUSE: Duration = Duration::from_millis(400);
-/// The longest answer that is read, in bytes; an answer has a few.
+/// The maximum length of an answer that is read, in bytes. A normal answer has a few bytes.
 const LONGEST_ANSWER: usize = 64 * 1024;
-/// Where OTLP over HTTP takes metrics, below the receiver's address.
+/// The path for metrics in OTLP over HTTP, relative to the receiver's URL.
 const PATH: &str = "v1/metrics";
 
 /// Where a receiver is: its URL, and the address that it was resolved to.
@@ -66,8 +68,8 @@ pub struct OtlpReceiver {
 }
 
 impl OtlpReceiver {
-    /// The URL of a receiver, as in `http://127.0.0.1:4318`; without a port it is 4318, and `/v1/metrics` is added as the
-    /// standard says. `resolve` finds the address of host and port.
+    /// Returns the receiver at `url`, such as `http://127.0.0.1:4318`. The default port is 4318. `/v1/metrics` is appended
+    /// to the path, as OTLP requires. `resolve` returns the address of a host and port.
     ///
     /// # Errors
     /// A sentence that says what is wrong with the URL.
@@ -75,7 +77,7 @@ impl OtlpReceiver {
         url: &str,
         resolve: impl Fn(&str, u16) -> io::Result<Option<SocketAddr>>,
     ) -> Result<OtlpReceiver, String> {
-        // What may hold a password is not said aloud.
+        // The error does not repeat a URL that may contain a password.
         let named = if url.contains('@') { "the URL".to_owned() } else { format!("{url:?}") };
         let wrong = |why: &str| format!("{named} is no receiver of OTLP: {why}, as in http://127.0.0.1:4318");
         let uri: Uri = url.parse().map_err(|_| wrong("give a URL"))?;
@@ -104,12 +106,12 @@ impl OtlpReceiver {
         Ok(OtlpReceiver { url, address })
     }
 
-    /// The address that is written to.
+    /// Returns the address that pushes connect to.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Pushes once.
+    /// Sends one request; fails after `ANSWER`.
     async fn push(&self, body: Vec<u8>) -> Result<(), String> {
         match timeout(ANSWER, self.ask(body)).await {
             Ok(answer) => answer,
@@ -131,7 +133,7 @@ impl OtlpReceiver {
             .header(header::CONNECTION, "close")
             .body(Full::new(Bytes::from(body)))
             .map_err(|error| told(&error))?;
-        // Driven beside the exchange, which sees its end; aborted when the exchange is given up.
+        // The task drives the connection during the exchange. Dropping the set aborts it when the exchange is cancelled.
         let mut driver = JoinSet::new();
         driver.spawn(connection);
         let answer = sender.send_request(request).await.map_err(|error| told(&error))?;
@@ -141,7 +143,7 @@ impl OtlpReceiver {
     }
 }
 
-/// What the answer of a receiver means (OTLP 1.9, "OTLP/HTTP response").
+/// Checks a receiver's answer: an error says that it did not take all values (OTLP 1.9, "OTLP/HTTP response").
 fn understood(status: StatusCode, body: &[u8]) -> Result<(), String> {
     if status != StatusCode::OK {
         return Err(format!("it answered {status}"));
@@ -163,7 +165,7 @@ pub struct Otlp {
 }
 
 impl Otlp {
-    /// To this receiver.
+    /// Returns an exporter that pushes to `receiver`.
     pub fn new(receiver: OtlpReceiver, info: RunInfo) -> Otlp {
         Otlp { receiver, info }
     }
@@ -179,7 +181,7 @@ impl Otlp {
             if metrics.is_over() {
                 break;
             }
-            // What has piled up meanwhile is pushed at once, not second by second.
+            // Seconds that wait in the channel are counted first: one push covers them all.
             if seconds.is_multiple_of(EVERY) && events.is_empty() {
                 let body = request(&metrics).encode_to_vec();
                 tokio::select! {
@@ -188,7 +190,7 @@ impl Otlp {
                 }
             }
         }
-        // Without its end the run could not be done.
+        // The channel closed without `RunEvent::Over`: the run failed, and there are no final values.
         let last = if metrics.is_over() { pushes.push_last(&metrics).await } else { Ok(()) };
         let (url, Pushes { made, failed, .. }) = (&receiver.url, pushes);
         match last {
@@ -205,7 +207,7 @@ impl Otlp {
     }
 }
 
-/// Hears what comes until the run is over.
+/// Receives events until the run is over.
 async fn end(events: &mut UnboundedReceiver<RunEvent>, metrics: &mut RunMetrics, seconds: &mut u64) {
     while let Some(what) = events.recv().await {
         metrics.hear(&what);
@@ -216,7 +218,7 @@ async fn end(events: &mut UnboundedReceiver<RunEvent>, metrics: &mut RunMetrics,
     }
 }
 
-/// What came of the pushes to a receiver.
+/// Pushes to a receiver, and counts those made and those that failed.
 struct Pushes<'a> {
     receiver: &'a OtlpReceiver,
     made: u32,
@@ -225,7 +227,7 @@ struct Pushes<'a> {
 
 impl Pushes<'_> {
     async fn once(&mut self, body: Vec<u8>) -> Result<(), String> {
-        // One that is given up before its end has failed.
+        // A push counts as failed until it succeeds, so that a cancelled push counts as failed.
         self.made += 1;
         self.failed += 1;
         let pushed = self.receiver.push(body).await;
@@ -233,7 +235,7 @@ impl Pushes<'_> {
         pushed
     }
 
-    /// Pushes the final values, again if need be, for as long as that may take.
+    /// Pushes the final values; retries a failed push up to `LAST_TRIES` attempts and within `LAST`.
     async fn push_last(&mut self, metrics: &RunMetrics) -> Result<(), String> {
         let body = request(metrics).encode_to_vec();
         let mut last = Err(format!("no answer within {} s", LAST.as_secs()));
@@ -259,7 +261,7 @@ impl Exporter for Otlp {
     }
 }
 
-/// All metrics as they stand.
+/// Returns the request that carries the current values of all metrics.
 fn request(run: &RunMetrics) -> ExportMetricsServiceRequest {
     let span = ObservedTime { from: nanoseconds(run.info().started_at), to: nanoseconds(run.time()) };
     let metrics = TABLE.iter().filter_map(|family| metric(family, &family.samples(run), span)).collect();
@@ -275,7 +277,7 @@ fn request(run: &RunMetrics) -> ExportMetricsServiceRequest {
     }
 }
 
-/// The time that values are of, in nanoseconds since the Unix epoch.
+/// The period that cumulative values cover, in nanoseconds since the Unix epoch.
 #[derive(Clone, Copy)]
 struct ObservedTime {
     from: u64,
@@ -330,7 +332,7 @@ fn metric(family: &MetricFamily, samples: &[MetricSample<'_>], span: ObservedTim
     let unit = match family.unit {
         Some(MetricUnit::Seconds) => "s",
         Some(MetricUnit::Bytes) => "By",
-        // Not "1", which says a ratio.
+        // Not "1", which would mean a ratio.
         None => "",
     };
     Some(Metric {
@@ -382,7 +384,8 @@ fn spread(
     })
 }
 
-/// The buckets side by side. Those of OpenTelemetry are named by their lower bound, ours by their upper one.
+/// Returns the buckets without gaps. OpenTelemetry's index stands for the lower bound of a bucket, the index of
+/// `buckets::exponential` for the upper bound: hence `first - 1`.
 fn positive(hist: &Hist) -> Buckets {
     let filled = buckets::exponential(hist);
     let (Some((first, _)), Some((last, _))) = (filled.first(), filled.last()) else {

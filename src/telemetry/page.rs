@@ -1,4 +1,4 @@
-//! The page of a run in progress: the report's page, in which nothing is judged and what is not known yet is not shown.
+//! The page of a run in progress: the page of the report, without judgements and without values that are not known yet.
 
 use crate::report::format;
 use crate::report::html::{self, LivePart, PageInput};
@@ -6,25 +6,25 @@ use crate::report::stored::{RunResult, StoredPhase};
 use crate::report::view::outcomes::{COUNTS, failed};
 use crate::report::view::{Cell, Head, ReportTable, Section, SectionPart, Tone, View};
 
-/// How far a run is.
+/// The progress of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct RunProgress {
-    /// How long the load is to take, if that is known, in seconds.
+    /// The planned duration of the load, in seconds; `None` if it is not known.
     pub planned_s: Option<f64>,
     /// The user has asked it to stop.
     pub stopping: bool,
-    /// Arrivals that are scheduled and wait.
+    /// Arrivals that were scheduled and wait for their start.
     pub waiting: u64,
     /// Arrivals that have started and not ended.
     pub in_flight: u64,
 }
 
-/// What the page has beside the report's.
+/// Returns what the live page has in addition to the page of the report. `whole`: the page, not only what changes in it.
 pub fn live_part(whole: bool) -> LivePart {
     LivePart { script: include_str!("page/live.js"), style: include_str!("page/live.css"), whole }
 }
 
-/// The page.
+/// Renders the page as HTML.
 pub fn write(input: PageInput<'_>, progress: RunProgress) -> String {
     let result = input.result;
     let mut view = View::of(result);
@@ -41,7 +41,7 @@ pub fn write(input: PageInput<'_>, progress: RunProgress) -> String {
     html::write_view(view, input)
 }
 
-/// The head of the page: that the run goes on, and how far it is.
+/// Returns the head of the page: that the run is in progress, and how far it has come.
 fn head(result: &RunResult, own: Head, progress: RunProgress) -> Head {
     let RunProgress { planned_s, stopping, .. } = progress;
     let took = format::seconds(result.took_s);
@@ -72,7 +72,7 @@ fn head(result: &RunResult, own: Head, progress: RunProgress) -> Head {
     }
 }
 
-/// No assertion is judged: what was observed so far is all that can be said.
+/// Replaces a verdict by a word that claims only what was observed so far, because nothing is judged before the end.
 fn open(word: &mut Cell) {
     *word = match word.tone {
         Tone::Good => Cell::words("so far").tone(Tone::Quiet),
@@ -81,7 +81,8 @@ fn open(word: &mut Cell) {
     };
 }
 
-/// Counts need not reconcile before the end: their column says what has not ended.
+/// Replaces the column that says whether the counts reconcile, which they need not do before the end. It shows the arrivals
+/// that have not ended.
 fn outcomes(result: &RunResult, section: &mut Section, progress: RunProgress) {
     section.lead = "So far: what waits or is in flight has not ended.";
     section.blocks.retain(|block| !matches!(block, SectionPart::Note(_)));
@@ -111,7 +112,7 @@ fn not_ended(phase: &StoredPhase) -> u64 {
     phase.scheduled.saturating_sub(ended)
 }
 
-/// What is known of the generator before the end.
+/// Keeps the rows on the generator whose values are known before the end.
 fn generator(block: &mut SectionPart) {
     if let SectionPart::Facts(table) = block {
         let known = ["lag p99", "own failures"];

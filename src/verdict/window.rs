@@ -1,10 +1,11 @@
-//! Assertions that watch the run while it lasts: over sliding windows, and those that end it.
+//! Assertions that are evaluated during the run: those over sliding windows, and those that may abort it.
 //!
 //! # Decisions
-//! - A window is made of whole seconds of an open phase: from the second of its first arrival for as long as arrivals are
-//!   due. The drain after it, when nothing is offered any more, would break every rate.
-//! - An assertion without a phase slides over all measured phases; a gap between two of them begins a new window.
-//! - An assertion with `abort` and no window is held against all of the phase so far.
+//! - A window consists of whole seconds of an open phase. A phase is open for its length, from the second
+//!   of its first scheduled arrival. A phase without a length is open in each second with scheduled arrivals. The drain does
+//!   not count: nothing is offered then, and each rate would fall.
+//! - The window of an assertion without a phase slides over all measured phases. A gap between two phases starts a new window.
+//! - An assertion with `abort` and no window is evaluated over everything in its phases so far.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use crate::collector::snapshot::Interval;
 use crate::collector::summary::PhaseInfo;
 use crate::condition::expect::Expect;
 
-/// Watches a run, a second at a time. The default watches nothing.
+/// Evaluates assertions during a run, once for each second. The default has no assertions.
 #[derive(Clone, Debug, Default)]
 pub struct Windows {
     watches: Vec<WatchedAssertion>,
@@ -25,7 +26,7 @@ pub struct Windows {
 }
 
 impl Windows {
-    /// For these assertions; those without window and `abort` are passed over.
+    /// Returns the evaluation of `assertions`. Those with neither a window nor `abort` are left out.
     pub fn new(assertions: &[Assertion], phases: &[PhaseInfo], expects: &[Expect]) -> Windows {
         let watched = |(index, assertion): (usize, &Assertion)| {
             if assertion.window.is_none() && !assertion.abort {
@@ -41,7 +42,7 @@ impl Windows {
         }
     }
 
-    /// Takes one second of the run. Returns the index of the assertion that ends it, if one does.
+    /// Adds one second of the run. Returns the index of the assertion that aborts the run, if one does.
     pub fn feed(&mut self, interval: &Interval) -> Option<usize> {
         let Windows { watches, expects, phases } = self;
         for (phase, tally) in phases.iter_mut().zip(&interval.tally.phases) {
@@ -59,7 +60,7 @@ impl Windows {
         ended_by
     }
 
-    /// What became of the assertion of this index: `None` if it does not depend on the course of the run.
+    /// Returns the answer of the assertion with this index. `None` means that the totals at the end of the run decide it.
     pub(super) fn answer(&self, assertion: usize) -> Option<Answer> {
         let watch = self.watches.iter().find(|watch| watch.assertion == assertion)?;
         if let Some(broken) = &watch.broken {
@@ -78,16 +79,16 @@ impl Windows {
     }
 }
 
-/// When a phase is open.
+/// The time in which a phase is open, for `covers`.
 #[derive(Clone, Debug)]
 struct OpenPhase {
-    /// The second of its first arrival.
+    /// The start of the second in which the first arrival was scheduled; `None` before it.
     since: Option<Duration>,
     length: Option<Duration>,
 }
 
 impl OpenPhase {
-    /// Whether this second lies wholly within the phase.
+    /// Returns whether the whole second lies in the time in which the phase is open.
     fn covers(&self, interval: &Interval, scheduled: u64) -> bool {
         let Some(since) = self.since else { return false };
         match self.length {
@@ -106,13 +107,13 @@ struct WatchedAssertion {
     window: Option<Duration>,
     abort: bool,
     grace: Duration,
-    /// The seconds of the window, or one entry that grows if there is no window.
+    /// One entry for each second of the window; without a window, one entry that sums up all seconds.
     seconds: VecDeque<Evidence>,
     /// The first failure.
     broken: Option<Answer>,
     /// The first window that could not be judged.
     unknown: Option<Answer>,
-    /// Windows in which it held.
+    /// The number of windows in which the assertion held.
     held: u64,
 }
 
@@ -132,7 +133,7 @@ impl WatchedAssertion {
         }
     }
 
-    /// Whether it fails with this second.
+    /// Adds a second. Returns whether the assertion fails for the first time with it.
     fn feed(&mut self, interval: &Interval, phases: &[OpenPhase], expects: &[Expect]) -> bool {
         let tallies = &interval.tally.phases;
         let open = |i: &usize| phases[*i].covers(interval, tallies[*i].counts.scheduled);

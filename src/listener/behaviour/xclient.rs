@@ -1,22 +1,23 @@
-//! XCLIENT at the listener: offered to trusted peers, who speak for other clients with it (Postfix's XCLIENT_README).
+//! XCLIENT at the listener: it is offered to trusted peers, which announce another client's address with it (Postfix's
+//! XCLIENT_README).
 
 use std::net::IpAddr;
 
 use super::{Behaviour, PolicyAnswer, RequestFault, Saying, SessionCounts, Step};
 
 impl Behaviour {
-    /// The answer to EHLO.
+    /// Returns the text of the reply to EHLO; it offers XCLIENT if the peer may use it.
     pub(super) fn offer(&self) -> String {
         let extensions = &self.shared.extensions[usize::from(self.secured)];
         if self.peer.may_tell(&self.shared.limits) {
-            // After the first line, which is the name and no extension.
+            // Inserted after the first line, which carries the listener's name and not an extension.
             extensions.replacen('\n', "\n250-XCLIENT NAME ADDR PORT PROTO HELO\n", 1)
         } else {
             extensions.clone()
         }
     }
 
-    /// XCLIENT: the session begins anew, as that of another client.
+    /// Answers XCLIENT: the session starts again at the greeting, as a session of the announced client.
     pub(super) fn xclient(&mut self, told: Option<IpAddr>) -> PolicyAnswer {
         let limits = &self.shared.limits;
         if !limits.xclient {
@@ -32,7 +33,7 @@ impl Behaviour {
                 return self.over(saying);
             }
             self.peer.speaks_for(client);
-            // The counts are those of a client's session.
+            // Counts and login belong to one client: they start again for the announced client.
             self.tally = SessionCounts::default();
             self.access.anew();
         }

@@ -1,12 +1,12 @@
-//! Checks the reply to a step after the opening: whether it fits, refuses, or is out of step.
+//! Checks the reply to a step after the opening: it fits the step, refuses it, or does not belong to it.
 
 use super::event::Failure;
 use crate::smtp::machine::{Closed, Insecure};
 use crate::smtp::reply::{RawReply, Scanner};
 use crate::smtp::step::Step;
 
-/// Whether a failure means that no more reaches the listener than what the kernel took: an orderly close still sends the
-/// rest.
+/// Returns whether a failure means that the listener receives at most what the kernel had taken by then. Other failures lead
+/// to an orderly close, which still sends the rest.
 pub(super) fn is_cut(failure: &Failure) -> bool {
     match failure {
         Failure::Missing { why, .. } => is_cut(why),
@@ -14,13 +14,14 @@ pub(super) fn is_cut(failure: &Failure) -> bool {
     }
 }
 
-/// Whether a failure means that the replies are out of step, or may be.
+/// Returns whether a failure means that it is no longer certain which command each reply answers.
 pub(super) fn is_strange(failure: &Failure) -> bool {
     matches!(failure, Failure::Malformed(_) | Failure::Unexpected(_) | Failure::Surplus(_))
 }
 
-/// What is wrong with a reply to `step` after the opening, if anything is. Only the first digit counts (RFC 5321 4.2),
-/// with three exceptions. Boxed: most replies fit, and each passes through several functions.
+/// Returns what is wrong with a reply to `step` after the opening; `None` if it fits. Only the first digit of the code counts
+/// (RFC 5321 4.2), except for 220, 221 and 354. The failure is boxed to keep the result small: most replies fit, and the result
+/// of each passes through several functions.
 pub(super) fn failure(step: Step, raw: RawReply<'_>) -> Option<Box<Failure>> {
     refusal(raw).or_else(|| match (raw.code, raw.code / 100) {
         _ if raw.is_contradictory() => Some(unexpected(raw)),
@@ -40,18 +41,18 @@ pub(super) fn unexpected(raw: RawReply<'_>) -> Box<Failure> {
     Box::new(Failure::Unexpected(raw.to_reply()))
 }
 
-/// A reply that answers no command.
+/// Returns the failure for a reply that answers no command.
 pub(super) fn surplus(raw: RawReply<'_>) -> Box<Failure> {
     Box::new(Failure::Surplus(raw.to_reply()))
 }
 
-/// Whether it is a reply that refuses.
+/// Returns whether the failure is a reply that refuses (4yz or 5yz).
 pub(super) fn is_refusal(failure: &Failure) -> bool {
     matches!(failure, Failure::Reply(_) | Failure::Challenged { .. })
 }
 
-/// Why there is no secure stream. A listener that refuses on its implicit-TLS port often does so in clear text: that is the
-/// reply it is.
+/// Returns the failure for a stream that did not become secure. A listener often refuses in clear text on its implicit-TLS
+/// port. That counts as a refusing reply, not as a TLS failure.
 pub(super) fn insecure(why: Insecure) -> Failure {
     let refused = match &why {
         Insecure::ClearText(bytes) => match Scanner::default().scan(&mut &bytes[..]) {

@@ -1,11 +1,12 @@
-//! Who may look at the live page, and who may stop the run.
+//! Decides which requests may read the live page, and which may stop the run.
 //!
 //! # Decisions
-//! - On loopback the danger is another page in the same browser. It can send requests here under a name of its own that leads
-//!   to this machine (so `Host` must name loopback, at any port: see `hosts`), and it can let a form be sent here (so a request
-//!   to stop must come from our own page, by `Origin` and `Sec-Fetch-Site`). What a browser always says, and says not, is
-//!   what tells: a program that says neither is none.
-//! - Beyond loopback a token is asked for, for everything. No foreign page knows it, and no name can be expected.
+//! - On loopback the danger is another page in the same browser. Its domain can resolve to 127.0.0.1 (DNS rebinding), so
+//!   `Host` must name loopback, at any port: see `hosts`. It can also submit a form to this port, so a request to stop must
+//!   come from the live page itself, according to `Origin` and `Sec-Fetch-Site`. A browser always sends at least one of the
+//!   two with such a request. A request with neither header comes from a program that is not a browser, and is admitted.
+//! - Beyond loopback every request must carry a token, which a foreign page does not know. `Host` is not checked there,
+//!   because the name of this machine is not known.
 
 use std::fmt;
 
@@ -17,22 +18,22 @@ use subtle::ConstantTimeEq;
 
 use crate::telemetry::hosts::is_loopback;
 
-/// What a stranger cannot guess.
+/// A random secret that a request must carry to be admitted beyond loopback.
 #[derive(Clone)]
 pub struct AccessToken(String);
 
 impl AccessToken {
-    /// Returns a token of these random bytes.
+    /// Returns a token that is made of `random`, in base64url.
     pub fn new(random: [u8; 32]) -> AccessToken {
         AccessToken(URL_SAFE_NO_PAD.encode(random))
     }
 
-    /// Returns its text for the URL.
+    /// Returns the token as text, for the URL.
     pub fn told(&self) -> &str {
         &self.0
     }
 
-    /// Whether this is it; takes as long for any guess of its length.
+    /// Returns whether `guess` is the token, in a time that does not depend on which characters are right.
     fn is(&self, guess: &str) -> bool {
         self.0.as_bytes().ct_eq(guess.as_bytes()).into()
     }
@@ -44,7 +45,7 @@ impl fmt::Debug for AccessToken {
     }
 }
 
-/// Why a request is refused, as a sentence.
+/// Why a request is refused: the status of the response, and a sentence for its body.
 pub type TurnedAway = (StatusCode, &'static str);
 
 const NO_TOKEN: TurnedAway = (
@@ -57,22 +58,23 @@ const OTHER_NAME: TurnedAway = (
 );
 const OTHER_PAGE: TurnedAway = (StatusCode::FORBIDDEN, "Only the live page itself may ask for this.");
 
-/// Lets in who may come in.
+/// Admits or refuses each request to the live page.
 #[derive(Debug)]
 pub struct Guard {
     token: Option<AccessToken>,
 }
 
 impl Guard {
-    /// Of a page on loopback; with a token that is all that is asked for, wherever the page is.
+    /// Returns the guard of a page on loopback, which checks `Host`. With a token the guard checks the token instead of
+    /// `Host`, on any address.
     pub fn new(token: Option<AccessToken>) -> Guard {
         Guard { token }
     }
 
-    /// Whether a request may be answered.
+    /// Checks whether a request may be answered.
     ///
     /// # Errors
-    /// Why not.
+    /// The reason why it may not.
     pub fn admit(&self, method: &Method, query: Option<&str>, headers: &HeaderMap) -> Result<(), TurnedAway> {
         let host = headers.get(HOST).and_then(text).unwrap_or_default();
         match &self.token {
@@ -80,7 +82,7 @@ impl Guard {
             None if !is_loopback(host) => return Err(OTHER_NAME),
             _ => {}
         }
-        // A link to the page may stand anywhere; all else is asked for by the page.
+        // A link on any site may open the page. All other requests of a browser must come from the page itself.
         let from = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
         let opened = headers.get("sec-fetch-mode").is_some_and(|mode| mode == "navigate");
         let reads = method == Method::GET || method == Method::HEAD;
@@ -104,7 +106,7 @@ fn text(value: &HeaderValue) -> Option<&str> {
     value.to_str().ok()
 }
 
-/// The token in a query.
+/// Returns the token that a query carries.
 fn given(query: Option<&str>) -> Option<&str> {
     query?.split('&').find_map(|part| part.strip_prefix("token="))
 }
@@ -166,7 +168,7 @@ mod tests {
             let headers = [&[("host", "localhost:8025")], more].concat();
             asked(&here(), Method::POST, None, &headers)
         };
-        // The page, and a program that is no browser.
+        // Admitted: the page itself, and programs that are not browsers.
         assert_eq!(post(&[("origin", "http://localhost:8025"), ("sec-fetch-site", "same-origin")]), None);
         assert_eq!(post(&[("origin", "http://localhost:8025")]), None);
         assert_eq!(post(&[]), None);
@@ -175,7 +177,7 @@ mod tests {
             &[("origin", "null")],
             &[("origin", "https://localhost:8025")],
             &[("origin", "http://localhost:8026")],
-            // One of our names, but not the one that was asked.
+            // A name of loopback, but not the one in `Host`.
             &[("origin", "http://127.0.0.1:8025")],
             &[("origin", "http://localhost:8025"), ("sec-fetch-site", "cross-site")],
             &[("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate")],
