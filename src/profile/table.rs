@@ -1,4 +1,4 @@
-//! How a key of the profile is declared: [`tables!`] for keys, [`words!`] for the words that a value may be.
+//! How a key of the profile is declared: `tables!` for keys, `words!` for the words that a value may be.
 //!
 //! ```text
 //! /// How long each step may take.
@@ -15,7 +15,7 @@
 //! - `key as "name"`: the name in TOML where it is no Rust name.
 //! - `= value`: the default, which the stored profile shows.
 //! - `or value`: the default, which the stored profile leaves out.
-//! - `if check`: the bounds, a function of [`super::bounds`].
+//! - `if check`: the bounds, a function of `super::bounds`.
 //! - `flag "--name"`: the flag of `smtpress run` that sets the key.
 //!
 //! # Decisions

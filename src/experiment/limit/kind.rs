@@ -1,4 +1,4 @@
-//! The limits that can be searched: [`TABLE`] has one row for each, with all that is known of it before it is measured.
+//! The limits that can be searched: `TABLE` has one row for each, with all that is known of it before it is measured.
 
 use std::fmt;
 
