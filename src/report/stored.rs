@@ -196,7 +196,7 @@ pub struct StoredPhase {
     pub window_s: f64,
     /// What an arrival is: `session` or `message`.
     pub unit: String,
-    /// Arrivals that became due.
+    /// Arrivals that were scheduled.
     pub scheduled: u64,
     /// Arrivals that never started.
     pub shed: u64,
@@ -220,9 +220,9 @@ pub struct StoredPhase {
     pub in_doubt: u64,
     /// The listener broke the protocol.
     pub malformed: u64,
-    /// Still under way when the run ended.
+    /// Still in flight when the run ended.
     pub interrupted: u64,
-    /// Arrivals that became due, a second of the window.
+    /// Arrivals that were scheduled, a second of the window.
     pub offered_per_s: f64,
     /// Arrivals that started within the window, a second of it.
     pub started_per_s: f64,
@@ -290,7 +290,7 @@ pub struct StoredWork {
     pub why: Option<String>,
 }
 
-/// What came after the window of a phase: the arrivals that were due in it and started or ended later.
+/// What came after the window of a phase: the arrivals that were scheduled in it and started or ended later.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Drained")]
 pub struct StoredDrained {
@@ -316,7 +316,7 @@ pub struct StoredDrained {
     pub in_doubt: u64,
     /// The listener broke the protocol.
     pub malformed: u64,
-    /// Still under way when the run ended.
+    /// Still in flight when the run ended.
     pub interrupted: u64,
     /// Transactions.
     pub transactions: StoredTransactions,
@@ -348,7 +348,7 @@ pub struct StoredTransactions {
     pub in_doubt: u64,
     /// The listener broke the protocol.
     pub malformed: u64,
-    /// Still under way when the run ended.
+    /// Still in flight when the run ended.
     pub interrupted: u64,
 }
 
@@ -467,7 +467,7 @@ pub struct Percentile {
 pub enum PercentileStatus {
     /// Measured.
     Exact,
-    /// A lower bound: it falls among arrivals that were still under way at the end (M12).
+    /// A lower bound: it falls among arrivals that were still in flight at the end (M12).
     AtLeast,
     /// Not enough values (M18).
     #[serde(rename = "n/a")]

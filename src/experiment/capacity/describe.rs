@@ -1,9 +1,6 @@
 //! What a search shows beyond its bounds: why a goal was missed, at which load conditions set in, and how latency grew.
 //! It describes what was measured and decides nothing.
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
 use super::record::{SearchState, TrialCondition, TrialRecord};
 use super::search_plan::CapacityPlan;
 
@@ -12,7 +9,7 @@ const SHARES: [f64; 3] = [0.1, 0.5, 0.9];
 /// A trial stands for a share if its load is no further from it than this factor.
 const NEAR: f64 = 1.5;
 /// The latency at a share of the capacity, from the trial whose load is nearest.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Latency {
     /// The share that was looked for.
     pub share: f64,
@@ -25,7 +22,7 @@ pub struct Latency {
 }
 
 /// Where a condition set in.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Onset {
     /// The lowest load at which it occurred.
     pub from: f64,

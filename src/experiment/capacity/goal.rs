@@ -45,7 +45,7 @@ pub enum GoalError {
 }
 
 /// What a trial says about a goal.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GoalVerdict {
     /// The goal was met.
     pub good: bool,

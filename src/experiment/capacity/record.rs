@@ -1,8 +1,8 @@
 //! The record of each trial: enough for every report, and to continue an interrupted search.
 //!
-//! The types are those of `result.json` (`capacity.trials`) too. Durations are in the unit of their names, shares from 0 to 1.
+//! It is stored with the state of a search; what `result.json` has of it, `report` converts. Durations are in the unit of
+//! their names, shares from 0 to 1.
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::controller::{Controller, NextTrial, TrialResult};
@@ -17,7 +17,7 @@ use crate::plan::{OnSaturation, Phase};
 const SAMPLE: usize = 300;
 
 /// One trial.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TrialRecord {
     /// Its number, from 1.
     pub number: usize,
@@ -68,7 +68,7 @@ pub struct TrialRecord {
 }
 
 /// A reason why a trial is invalid.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrialFault {
     /// `generator-lag`, `own-resource`, ...
     pub code: String,
@@ -77,7 +77,7 @@ pub struct TrialFault {
 }
 
 /// A condition of a trial.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrialCondition {
     /// What it means.
     pub condition: String,

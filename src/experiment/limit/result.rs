@@ -1,12 +1,9 @@
 //! The result of one limit, with its verdict.
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
 use super::kind::LimitKind;
 
 /// The result of one limit.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct LimitResult {
     /// The condition that shows it; behind a dot, of which kind it is, as in `line-too-long.command`.
     pub name: String,
@@ -45,25 +42,19 @@ pub struct LimitResult {
     /// How many repeats agree.
     pub repeats: u64,
     /// How often it was measured.
-    #[serde(default)]
     pub looked: u64,
     /// Why the value is not exact.
-    #[serde(default)]
     pub inexact: Option<String>,
     /// Limits by time: how long the window is, or how long until one more is served.
-    #[serde(default)]
     pub window_ms: Option<f64>,
     /// How long the listener delayed its reply to the last error before the limit (a tarpit).
-    #[serde(default)]
     pub delay_ms: Option<f64>,
     /// Remarks, in words.
-    #[serde(default)]
     pub remarks: Vec<String>,
 }
 
 /// The verdict of a limit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LimitVerdict {
     /// It is enforced where it was expected.
     AsExpected,
@@ -85,8 +76,7 @@ pub enum LimitVerdict {
 }
 
 /// How a limit showed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ShownBy {
     /// A reply.
     Reply,
@@ -163,42 +153,20 @@ impl LimitResult {
 
     /// Whether it shows a fault of the listener, or does not confirm what was expected.
     pub fn fails(&self) -> bool {
-        match self.verdict {
+        self.verdict.fails(self.expected.is_some())
+    }
+}
+
+impl LimitVerdict {
+    /// Whether it shows a fault of the listener, or does not confirm what was expected of the limit, if something was.
+    pub fn fails(self, is_expected: bool) -> bool {
+        match self {
             LimitVerdict::AsExpected | LimitVerdict::Found => false,
-            LimitVerdict::NotReached | LimitVerdict::Obstructed | LimitVerdict::Unstable => {
-                self.expected.is_some()
-            }
+            LimitVerdict::NotReached | LimitVerdict::Obstructed | LimitVerdict::Unstable => is_expected,
             LimitVerdict::Differs | LimitVerdict::NotEnforced | LimitVerdict::Unsafe => true,
         }
     }
 }
-
-/// Gives each variant of a plain enum its stored name, for text.
-macro_rules! named {
-    ($type:ident { $($variant:ident => $name:literal),* $(,)? }) => {
-        impl $type {
-            /// The name, as it is stored.
-            pub const fn as_str(self) -> &'static str {
-                match self { $($type::$variant => $name,)* }
-            }
-        }
-
-        impl std::fmt::Display for $type {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.pad(self.as_str())
-            }
-        }
-    };
-}
-
-named!(LimitVerdict {
-    AsExpected => "as-expected", Differs => "differs", NotReached => "not-reached", Unstable => "unstable",
-    NotEnforced => "not-enforced", Unsafe => "unsafe", Found => "found", Obstructed => "obstructed",
-});
-
-named!(ShownBy {
-    Reply => "reply", Reset => "reset", Close => "close", NoGreeting => "no-greeting", NoConnect => "no-connect",
-});
 
 #[cfg(test)]
 mod tests {

@@ -137,9 +137,9 @@ pub struct StoredTrial {
     pub began_s: f64,
     /// It was ended as soon as no goal could be met any more.
     pub ended_early: bool,
-    /// Why it says more about us than about the listener, by name and in a sentence; then it counts for no goal.
+    /// Why it says more about the generator than about the listener, by name and in a sentence; then it counts for no goal.
     pub invalid: Vec<StoredTrialFault>,
-    /// Arrivals that became due.
+    /// Arrivals that were scheduled.
     pub scheduled: u64,
     /// Arrivals that started.
     pub started: u64,
@@ -147,11 +147,11 @@ pub struct StoredTrial {
     pub accepted: u64,
     /// Arrivals that were never started.
     pub shed: u64,
-    /// Arrivals that became due, a second.
+    /// Arrivals that were scheduled, a second.
     pub offered_per_s: f64,
     /// Arrivals that were accepted, a second.
     pub accepted_per_s: f64,
-    /// Arrivals under way, on average.
+    /// Arrivals in flight, on average.
     pub concurrency: f64,
     /// The most sessions open at once.
     pub peak_sessions: u64,
@@ -239,21 +239,6 @@ pub struct StoredOnset {
     pub not_at: Option<f64>,
     /// What was met there; the count is of the trial.
     pub met: StoredTrialCondition,
-}
-
-impl StoredLimit {
-    /// Whether it fails the run: it differs from what was configured, or what was to be shown stays open.
-    pub fn fails(&self) -> bool {
-        match self.verdict {
-            StoredLimitVerdict::AsExpected | StoredLimitVerdict::Found => false,
-            StoredLimitVerdict::NotReached
-            | StoredLimitVerdict::Obstructed
-            | StoredLimitVerdict::Unstable => self.expected.is_some(),
-            StoredLimitVerdict::Differs | StoredLimitVerdict::NotEnforced | StoredLimitVerdict::Unsafe => {
-                true
-            }
-        }
-    }
 }
 
 named!(StoredLimitVerdict {

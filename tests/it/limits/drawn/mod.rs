@@ -399,7 +399,7 @@ fn searched(drawn: &Drawn, request: &LimitRequest) -> (SearchOutcome, usize) {
 /// A finding in one line.
 fn short(finding: &LimitResult) -> String {
     format!(
-        "{} {:?} to {:?}, expected {:?}, by {:?} {:?}, {} of {}, window {:?}, alive {:?}, {:?} {:?}",
+        "{:?} {:?} to {:?}, expected {:?}, by {:?} {:?}, {} of {}, window {:?}, alive {:?}, {:?} {:?}",
         finding.verdict,
         finding.at_least,
         finding.at_most,
@@ -469,7 +469,7 @@ fn nothing_untrue_is_said_of_a_thousand_drawn_listeners() {
             } else {
                 let reason = finding.remarks.last().map_or("", |remark| remark.as_str());
                 let reason: String = reason.chars().filter(|c| !c.is_ascii_digit()).take(90).collect();
-                *why.entry(format!("{} {} {reason}", finding.name, finding.verdict)).or_default() += 1;
+                *why.entry(format!("{} {:?} {reason}", finding.name, finding.verdict)).or_default() += 1;
                 if named.is_some() {
                     println!("{value}: {}", short(finding));
                 }
