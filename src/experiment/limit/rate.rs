@@ -42,6 +42,8 @@ const JITTER: Duration = Duration::from_millis(10);
 const WHOLE: Duration = Duration::from_secs(1);
 /// Silence beyond the recovery, before the next round.
 const MARGIN: Duration = Duration::from_secs(1);
+/// How often one more is tried after a recovery that served none.
+const LATER: u32 = 4;
 /// So many refills show the rate of a bucket, or as many as come in this time.
 const REFILLS: u64 = 24;
 const FILLING: Duration = Duration::from_secs(40);
@@ -196,7 +198,15 @@ fn find(
     let whole = refused_burst(prober, item, most)?;
     let until = whole.start + recovery.most.mul_f64(1.02) + whole.took;
     prober.probes.pause(until.saturating_sub(prober.probes.now()));
-    let again = refused_burst(prober, item, most)?;
+    let mut again = refused_burst(prober, item, most)?;
+    for _ in 0..LATER {
+        // What is left in a bucket after a refusal is part of one, so that its next may come up to a whole refill later.
+        if again.served > 0 {
+            break;
+        }
+        prober.probes.pause(recovery.most);
+        again = refused_burst(prober, item, most)?;
+    }
     if again.served >= served && whole.took > recovery.most / 3 {
         // The refill during so long a burst cannot be told from the first content.
         result.between(
