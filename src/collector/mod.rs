@@ -1,5 +1,6 @@
 //! Numbers only: counts, outcomes, histograms, and the summary of a run. It judges nothing and prints nothing.
 
+pub mod backlog;
 pub mod growth;
 pub mod histogram;
 pub mod metric;

@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::backlog::BacklogSample;
 use super::histogram::Hist;
 use super::snapshot::{Gauges, Snapshot};
 use super::tally::{AddressCount, ConditionKey, Counts, Covered, HandshakeKey, PhaseTally, Tally};
@@ -103,6 +104,17 @@ impl Recorder {
         Snapshot { worker: self.worker, second, tally, gauges, last }
     }
 
+    /// Arrivals of all phases that were scheduled until now, and those of them that ended or were shed.
+    pub fn backlog(&self) -> BacklogSample {
+        let mut all = BacklogSample::default();
+        for phase in &self.phases {
+            let counts = &phase.rest.counts;
+            all.offered += phase.before.offered + counts.scheduled;
+            all.finished += phase.before.finished + finished(counts);
+        }
+        all
+    }
+
     /// Takes back the memory of a snapshot that is no longer needed, whichever recorder made it.
     pub fn reclaim(&mut self, snapshot: Snapshot) {
         let mut tally = snapshot.tally;
@@ -130,9 +142,16 @@ const CELLS: usize = Metric::COUNT * Outcome::ALL.len();
 const EMPTY: u8 = u8::MAX;
 const _: () = assert!(CELLS < EMPTY as usize, "a slot number must fit beside the mark for none");
 
+/// Arrivals that ended or were shed.
+fn finished(counts: &Counts) -> u64 {
+    counts.arrivals.ended() + counts.arrivals.of(Outcome::Shed)
+}
+
 /// What was recorded of one phase since the last snapshot.
 #[derive(Debug)]
 struct PhaseRecorder {
+    /// Arrivals until the last snapshot.
+    before: BacklogSample,
     /// Everything but the distributions.
     rest: PhaseTally,
     /// By metric and outcome: the index in `filled`, or `EMPTY`.
@@ -142,7 +161,12 @@ struct PhaseRecorder {
 
 impl Default for PhaseRecorder {
     fn default() -> Self {
-        PhaseRecorder { rest: PhaseTally::default(), slots: [EMPTY; CELLS], filled: Vec::new() }
+        PhaseRecorder {
+            before: BacklogSample::default(),
+            rest: PhaseTally::default(),
+            slots: [EMPTY; CELLS],
+            filled: Vec::new(),
+        }
     }
 }
 
@@ -158,6 +182,8 @@ impl PhaseRecorder {
     }
 
     fn hand_over(&mut self, into: &mut PhaseTally) {
+        self.before.offered += self.rest.counts.scheduled;
+        self.before.finished += finished(&self.rest.counts);
         *into = std::mem::take(&mut self.rest);
         for ((metric, outcome), hist) in self.filled.drain(..) {
             self.slots[cell(metric, outcome)] = EMPTY;
@@ -207,6 +233,17 @@ mod tests {
         assert_eq!(second.tally.phases[1].counts, Counts::default());
         assert_eq!(second.tally.phases[1].hists.len(), 1);
         assert!(second.tally.phases[0].expects.is_empty());
+    }
+
+    #[test]
+    fn the_backlog_is_counted_over_all_phases_and_no_snapshot_takes_from_it() {
+        let mut recorder = Recorder::new(2, 0);
+        recorder.counts(0).scheduled += 5;
+        recorder.counts(1).scheduled += 2;
+        recorder.counts(1).arrivals.add(Outcome::Shed);
+        recorder.snapshot(0, Gauges::default(), false);
+        recorder.counts(1).arrivals.add(Outcome::Deferred);
+        assert_eq!(recorder.backlog(), BacklogSample { offered: 7, finished: 2 });
     }
 
     #[test]

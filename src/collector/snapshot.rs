@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::backlog::BacklogSeries;
 use super::tally::Tally;
 use super::work::Work;
 
@@ -143,6 +144,8 @@ pub struct Measured {
     pub gauges: Gauges,
     /// By phase index: the most sessions open at once.
     pub peak_sessions: Vec<u64>,
+    /// Arrivals offered and finished, over the run.
+    pub backlog: BacklogSeries,
     /// The resources that this process used.
     pub health: Health,
     /// The user stopped the run.

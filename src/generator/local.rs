@@ -20,6 +20,7 @@ use super::runner::{Control, Observer, RunError, Runner, Stop};
 use super::start_barrier::StartBarriers;
 use super::work::{self, Notes, PhaseWindow};
 use super::worker::{self, WorkerEvent, WorkerReport};
+use crate::collector::backlog::BacklogSeries;
 use crate::collector::snapshot::{Gauges, Hindrance, Interval, Measured, Snapshot};
 use crate::collector::tally::Tally;
 use crate::condition;
@@ -349,7 +350,9 @@ impl LocalRun {
             .map(JoinHandle::join)
             .filter(|ended| !matches!(ended, Ok(Ok(()))))
             .count();
-        let reports: Vec<WorkerReport> = self.reports.iter_mut().filter_map(Option::take).collect();
+        let mut reports: Vec<WorkerReport> = self.reports.iter_mut().filter_map(Option::take).collect();
+        let mut backlog = BacklogSeries::default();
+        reports.iter_mut().for_each(|report| backlog.add(std::mem::take(&mut report.backlog)));
         let mut starts = Vec::new();
         let mut windows = Vec::new();
         let mut held_back = Vec::new();
@@ -419,6 +422,7 @@ impl LocalRun {
         Measured {
             peak_sessions: (0..plan.phases.len()).map(peaks).collect(),
             gauges: self.gauges,
+            backlog,
             tally: self.total,
             windows,
             starts,

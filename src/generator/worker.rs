@@ -15,6 +15,7 @@ use super::loop_watch::LoopWatch;
 use super::runner::Stop;
 use super::session::Session;
 use super::session_pool::{Instruction, SessionPool};
+use crate::collector::backlog::BacklogSeries;
 use crate::collector::snapshot::{Gauges, Hindrance, Snapshot};
 use crate::load::Shard;
 use crate::net::timer::Alarm;
@@ -38,6 +39,7 @@ pub(super) struct WorkerReport {
     pub cpu: (Duration, Duration),
     /// By phase: what kept the thread from running.
     pub hindrances: Vec<Hindrance>,
+    pub backlog: BacklogSeries,
     pub account: FinalAccount,
 }
 
@@ -60,12 +62,12 @@ pub(super) fn run(
         SessionPool::new(context.clone(), accounting.clone(), index, shard).map_err(std::io::Error::other)?;
     let worker = WorkerLoop { index, context, accounting, pool: Rc::new(pool), sessions: LocalSet::new() };
     let looped = runtime.block_on(worker.sessions.run_until(worker.run_loop(events, emptied)));
-    let (hindrances, ended) = match looped {
-        Ok(hindrances) => (hindrances, Ok(())),
-        Err(error) => (Vec::new(), Err(error)),
+    let ((hindrances, backlog), ended) = match looped {
+        Ok(watched) => (watched, Ok(())),
+        Err(error) => (Default::default(), Err(error)),
     };
-    let report =
-        WorkerReport { worker: index, cpu: cpu_time(), hindrances, account: worker.accounting.finish() };
+    let account = worker.accounting.finish();
+    let report = WorkerReport { worker: index, cpu: cpu_time(), hindrances, backlog, account };
     // The receiver is only gone when the run is given up as a whole.
     events.send(WorkerEvent::Ended(Box::new(report))).ok();
     ended
@@ -82,12 +84,12 @@ struct WorkerLoop {
 
 impl WorkerLoop {
     /// Wakes when an arrival is scheduled, when a session reports something, at each second and when the run is stopped; and a
-    /// hundred times a second, to see whether it still does. Returns what kept it from that, by phase.
+    /// hundred times a second, to see whether it still does. Returns what kept it from that, by phase, and the backlog.
     async fn run_loop(
         &self,
         events: &SyncSender<WorkerEvent>,
         emptied: &Receiver<Snapshot>,
-    ) -> std::io::Result<Vec<Hindrance>> {
+    ) -> std::io::Result<(Vec<Hindrance>, BacklogSeries)> {
         let WorkerLoop { context, accounting, pool, .. } = self;
         let mut alarm = Alarm::new()?;
         let mut stop = context.stop.clone();
@@ -100,6 +102,7 @@ impl WorkerLoop {
         let mut second = 0;
         let mut stall = context.stall;
         let host = (self.index == 0).then(|| context.host.clone());
+        let mut backlog = BacklogSeries::default();
         let mut watch = LoopWatch::new(context.plan.phases.len(), host);
         loop {
             if let Some((_, length)) = stall.take_if(|(at, _)| *at <= context.now()) {
@@ -118,6 +121,9 @@ impl WorkerLoop {
             }
             self.act();
             let now = context.now();
+            if now >= backlog.due() {
+                backlog.take(now, accounting.recorder().backlog());
+            }
             if now.as_secs() > second {
                 events.send(WorkerEvent::Second(self.snapshot(now.as_secs() - 1, false))).ok();
                 let transcripts = accounting.take_transcripts();
@@ -129,7 +135,7 @@ impl WorkerLoop {
             }
             if pool.is_done(now) {
                 events.send(WorkerEvent::Second(self.snapshot(now.as_secs(), true))).ok();
-                return Ok(watch.finish(now));
+                return Ok((watch.finish(now), backlog));
             }
             let own = watch.due().min(Duration::from_secs(second + 1));
             let wake = pool.next_wake().map_or(own, |wake| wake.min(own));

@@ -19,8 +19,9 @@ use serde::{Deserialize, Serialize};
 
 use search::named;
 pub use search::{
-    Capacity, CapacityEnd, CapacityGoal, CapacityStatus, StoredGoalVerdict, StoredLatency, StoredLimit,
-    StoredLimitVerdict, StoredOnset, StoredShownBy, StoredTrial, StoredTrialCondition, StoredTrialFault,
+    Capacity, CapacityEnd, CapacityGoal, CapacityStatus, StoredBacklogGrowth, StoredGoalVerdict,
+    StoredLatency, StoredLimit, StoredLimitVerdict, StoredOnset, StoredShownBy, StoredSustained, StoredTrial,
+    StoredTrialCondition, StoredTrialFault,
 };
 
 /// The version of the format that is written, and the latest that is read.

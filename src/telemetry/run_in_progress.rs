@@ -48,6 +48,7 @@ impl RunInProgress {
             interrupted: false,
             aborted_by: None,
             took: Duration::ZERO,
+            backlog: Default::default(),
             transcripts: Vec::new(),
         };
         RunInProgress { description, measured, timeline: None, stopped: None }

@@ -38,6 +38,7 @@ fn run(phases: usize) -> Measured {
         aborted_by: None,
         began_at: Duration::ZERO,
         took: Duration::from_secs(10 * phases as u64),
+        backlog: Default::default(),
         transcripts: Vec::new(),
     }
 }

@@ -14,6 +14,8 @@ use crate::collector::snapshot::{Hindrance, Interval, Measured};
 use crate::collector::tally::Tally;
 use crate::command::display::Display;
 use crate::command::messages::MessageSink;
+use crate::experiment::capacity::describe;
+use crate::experiment::capacity::sustained::Sustained;
 use crate::experiment::capacity::{CapacityPlan, SearchEvent, SearchHost, SearchState, TrialRecord};
 use crate::generator::{Control, Local, Observer, RunError, Runner, Stop, clock};
 use crate::plan::Plan;
@@ -212,7 +214,14 @@ impl LocalHost<'_> {
         }
         let goals = self.asked.goals.iter().zip(&record.goals);
         let goals: Vec<String> = goals
-            .map(|(goal, verdict)| format!("{} {}", goal.name, if verdict.good { "good" } else { "BAD" }))
+            .map(|(goal, verdict)| {
+                let word = match (verdict.good, verdict.unsustained) {
+                    (true, _) => "good",
+                    (false, true) => "BAD (unsustained)",
+                    (false, false) => "BAD",
+                };
+                format!("{} {word}", goal.name)
+            })
             .collect();
         let (name, ns) = record.p99_ns.map_or(("max", record.max_ns), |ns| ("p99", Some(ns)));
         let time = ns.map_or("n/a".to_owned(), |ns| format::duration(ns as f64));
@@ -223,6 +232,9 @@ impl LocalHost<'_> {
             format::rate(record.accepted_per_s),
             format::share(missed, record.scheduled)
         );
+        if let Some(backlog) = record.backlog.filter(|backlog| backlog.verdict == Sustained::Unsustained) {
+            line.push_str(&format!("; backlog +{}", describe::in_words(&backlog)));
+        }
         if record.ended_early {
             line.push_str("; cut short");
         }

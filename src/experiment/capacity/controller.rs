@@ -341,7 +341,9 @@ impl Controller {
             let seconds = if high.refuted { rules.confirm_s.max(full_s) } else { full_s };
             return trial(high.load, seconds, Why::Classify);
         }
-        if rules.confirm_s > 0.0 && !low.confirmed && !exhausted(low) {
+        // However often it was asked in short: what it is in the long run only a long trial says.
+        let is_spent = exhausted(low) && (low.refuted || low.spoilt >= TRIES + MOST_AT_LOAD);
+        if rules.confirm_s > 0.0 && !low.confirmed && !is_spent {
             return trial(low.load, rules.confirm_s.max(full_s), Why::Confirm);
         }
         Wish::SearchEnd(ending)

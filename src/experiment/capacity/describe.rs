@@ -3,6 +3,7 @@
 
 use super::record::{SearchState, TrialCondition, TrialRecord};
 use super::search_plan::CapacityPlan;
+use super::sustained::BacklogGrowth;
 
 /// Shares of a capacity at which its latency is reported.
 const SHARES: [f64; 3] = [0.1, 0.5, 0.9];
@@ -74,8 +75,18 @@ pub fn onsets(records: &[TrialRecord]) -> Vec<Onset> {
 pub fn bound_by(capacity: &CapacityPlan, state: &SearchState, goal: usize) -> Option<String> {
     let upper = state.controller.bounds(goal).upper?;
     let missed = state.records.iter().filter(|record| record.load == upper);
-    let missed: Vec<&TrialRecord> =
-        missed.filter(|record| record.goals.get(goal).is_some_and(|verdict| !verdict.good)).collect();
+    let missed = missed.filter(|record| record.goals.get(goal).is_some_and(|verdict| !verdict.good));
+    let (grown, missed): (Vec<&TrialRecord>, Vec<&TrialRecord>) =
+        missed.partition(|record| record.goals[goal].unsustained);
+    if grown.len() > missed.len() {
+        let growth = grown.iter().max_by(|one, other| one.length_s.total_cmp(&other.length_s))?.backlog?;
+        return Some(format!(
+            "unsustained: at {} the backlog grew by {}, while {objective} was met",
+            capacity.format_load(upper),
+            in_words(&growth),
+            objective = capacity.goals[goal].objective,
+        ));
+    }
     let sum = |of: &dyn Fn(&TrialRecord) -> u64| missed.iter().map(|record| of(record)).sum::<u64>();
     let failed = sum(&|record| record.goals[goal].failed);
     let slow = sum(&|record| record.goals[goal].bad) - failed;
@@ -112,6 +123,19 @@ pub fn bound_by(capacity: &CapacityPlan, state: &SearchState, goal: usize) -> Op
     })
 }
 
+/// How a backlog grew, with its interval: `3.2/s (2.1 to 4.4/s)`.
+pub fn in_words(growth: &BacklogGrowth) -> String {
+    format!("{:.1}/s ({:.1} to {:.1}/s)", growth.per_s, growth.low_per_s, growth.high_per_s)
+}
+
+/// What the longest valid trial at a load says about its backlog. `None`: there is no such trial; without a growth: it is too
+/// short for any answer.
+pub fn backlog_at(state: &SearchState, load: f64) -> Option<(f64, Option<BacklogGrowth>)> {
+    let at = state.records.iter().filter(|record| record.load == load && record.invalid.is_empty());
+    let longest = at.max_by(|one, other| one.length_s.total_cmp(&other.length_s))?;
+    Some((longest.length_s, longest.backlog))
+}
+
 /// The condition that was met most in these trials.
 fn foremost<'a>(records: &[&'a TrialRecord]) -> Option<&'a TrialCondition> {
     let met = records.iter().flat_map(|record| &record.conditions).filter(|met| !met.expected);
@@ -144,6 +168,7 @@ pub(super) mod tests {
             p90_ns: None,
             p99_ns: Some((load * 1e5) as u64),
             max_ns: None,
+            backlog: None,
             goals: Vec::new(),
             conditions: Vec::new(),
             cooldown_s: None,

@@ -47,7 +47,7 @@ pub enum GoalError {
 /// What a trial says about a goal.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GoalVerdict {
-    /// The goal was met.
+    /// The goal was met, and the backlog did not grow.
     pub good: bool,
     /// Arrivals that were bad: not accepted, or too slow. In a trial that was ended early, those known by then.
     pub bad: u64,
@@ -55,6 +55,9 @@ pub struct GoalVerdict {
     pub failed: u64,
     /// The bad ones as a share of all that were scheduled.
     pub bad_share: f64,
+    /// The goal was met, and the trial is bad because its backlog grew.
+    #[serde(default)]
+    pub unsustained: bool,
 }
 
 impl From<GoalVerdict> for TrialVerdict {
@@ -105,7 +108,7 @@ impl Goal {
         let bad = scheduled.saturating_sub(accepted - self.slow(tally).min(accepted));
         let failed = scheduled.saturating_sub(accepted);
         let good = scheduled > 0 && self.allows(bad, failed, scheduled);
-        GoalVerdict { good, bad, failed, bad_share: share(bad, scheduled) }
+        GoalVerdict { good, bad, failed, bad_share: share(bad, scheduled), unsustained: false }
     }
 
     /// Judges a trial in progress: a verdict only if it can no longer become good, whatever still comes. `scheduled`: all
@@ -116,7 +119,13 @@ impl Goal {
         let failed = (arrivals.ended() + arrivals.of(Outcome::Shed)).saturating_sub(accepted);
         let bad = failed + self.slow(tally);
         let lost = scheduled > 0 && !self.allows(bad, failed, scheduled);
-        lost.then(|| GoalVerdict { good: false, bad, failed, bad_share: share(bad, scheduled) })
+        lost.then(|| GoalVerdict {
+            good: false,
+            bad,
+            failed,
+            bad_share: share(bad, scheduled),
+            unsustained: false,
+        })
     }
 
     fn allows(&self, bad: u64, failed: u64, scheduled: u64) -> bool {
@@ -177,7 +186,7 @@ mod tests {
         assert!(!p99.judge(&tally(0, 0, 0, 0, 0)).good, "nothing is no proof");
         assert_eq!(
             p99.judge(&tally(900, 50, 30, 20, 1000)),
-            GoalVerdict { good: false, bad: 100, failed: 50, bad_share: 0.1 }
+            GoalVerdict { good: false, bad: 100, failed: 50, bad_share: 0.1, unsustained: false }
         );
     }
 

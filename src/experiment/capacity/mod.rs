@@ -1,6 +1,6 @@
 //! The highest load that meets the goals, found as RFC 9971 (MLRsearch) says.
 //!
-//! `goal` says which arrivals are bad and whether a trial is, `classify` what trials mean for a load, `controller` which
+//! `goal` says which arrivals are bad and whether a trial is, `sustained` whether its backlog grows, `classify` what trials mean for a load, `controller` which
 //! trial is next; none of them knows a clock. `search_plan` makes plans of loads, `search` runs them where a [`SearchHost`] lets it,
 //! `record` is what is kept, and `describe` what can be said of it all.
 
@@ -11,6 +11,7 @@ pub mod goal;
 pub mod record;
 pub mod search;
 pub mod search_plan;
+pub mod sustained;
 
 pub use controller::{Controller, GoalBounds, GoalEnd, SearchRules};
 pub use goal::Goal;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::controller::{Controller, NextTrial, TrialResult};
 use super::goal::GoalVerdict;
+use super::sustained::{BacklogGrowth, Sustained};
 use crate::collector::histogram::Status;
 use crate::collector::snapshot::Measured;
 use crate::collector::summary::{PhaseInfo, Summary};
@@ -57,6 +58,8 @@ pub struct TrialRecord {
     pub p99_ns: Option<u64>,
     /// The longest of them.
     pub max_ns: Option<u64>,
+    /// How its backlog grew; `null`: it was not asked, the trial is invalid, cut short, or too short for any answer.
+    pub backlog: Option<BacklogGrowth>,
     /// By goal, in their order: whether it was met. Empty if the trial is invalid.
     pub goals: Vec<GoalVerdict>,
     /// The conditions of failures and expected refusals.
@@ -65,6 +68,18 @@ pub struct TrialRecord {
     pub cooldown_s: Option<f64>,
     /// It did not become as fast within the time allowed.
     pub backlog_left: bool,
+}
+
+impl TrialRecord {
+    /// Takes in how the backlog grew: if it did, the trial is bad for the goals that it met.
+    pub(super) fn judge_backlog(&mut self, backlog: Option<BacklogGrowth>) {
+        self.backlog = backlog;
+        if backlog.is_some_and(|backlog| backlog.verdict == Sustained::Unsustained) {
+            for goal in &mut self.goals {
+                goal.unsustained = std::mem::replace(&mut goal.good, false);
+            }
+        }
+    }
 }
 
 /// A reason why a trial is invalid.
@@ -198,6 +213,7 @@ pub(super) fn record(
         p90_ns: quantile(0.9),
         p99_ns: quantile(0.99),
         max_ns: response.map(|row| row.max_ns),
+        backlog: None,
         goals: Vec::new(),
         conditions: conditions.collect(),
         cooldown_s: None,

@@ -8,6 +8,7 @@ use super::controller::NextTrial;
 use super::goal::{Goal, GoalVerdict};
 use super::record::{SearchState, TrialRecord, record};
 use super::search_plan::CapacityPlan;
+use super::sustained;
 use crate::collector::snapshot::{Interval, Measured};
 use crate::collector::tally::Tally;
 use crate::collector::{Metric, Outcome};
@@ -39,6 +40,11 @@ pub trait SearchHost: Runner {
     /// # Errors
     /// It failed: how, in a sentence.
     fn between(&mut self, command: &str, number: usize) -> Result<(), String>;
+
+    /// What the listener has accepted and not delivered; `None`: that is not known.
+    fn queued(&self) -> Option<u64> {
+        None
+    }
 
     /// Stores the state.
     fn keep(&mut self, state: &SearchState);
@@ -126,7 +132,9 @@ impl Searcher<'_> {
                 return Ok(SearchEnd::Hook(reason));
             }
             self.host.notify(SearchEvent::Started(ask), state);
-            let Some(record) = self.trial(&ask, number, length)? else { return Ok(SearchEnd::Interrupted) };
+            let Some(record) = self.trial(&ask, number, length, state.base_ns)? else {
+                return Ok(SearchEnd::Interrupted);
+            };
             state.add(record);
             state.elapsed_s = self.host.elapsed().as_secs_f64();
             self.host.keep(state);
@@ -147,6 +155,7 @@ impl Searcher<'_> {
         ask: &NextTrial,
         number: usize,
         length: Duration,
+        base_ns: Option<u64>,
     ) -> Result<Option<TrialRecord>, RunError> {
         let plan = self.capacity.trial(self.plan, number, ask.load, length);
         let began_s = self.host.elapsed().as_secs_f64();
@@ -163,6 +172,10 @@ impl Searcher<'_> {
                 Some(lost) => lost,
                 None => self.capacity.goals.iter().map(|goal| goal.judge(tally)).collect(),
             };
+            if let (true, false, Some(ns)) = (self.capacity.judges_backlog(), record.ended_early, base_ns) {
+                let idle = Duration::from_nanos(ns);
+                record.judge_backlog(sustained::judge(&measured.backlog, ask.load, length, idle));
+            }
         }
         Ok(Some(record))
     }
@@ -180,7 +193,7 @@ impl Searcher<'_> {
         Ok(times.get(times.len() / 2).copied())
     }
 
-    /// Waits until the listener is as fast as before the search: returns how long that took, and whether it did not happen.
+    /// Waits until the listener is as fast as before the search, and its queue is empty: returns how long that took, and whether it did not happen.
     fn cool_down(&mut self, state: &SearchState) -> Result<(Option<f64>, bool), RunError> {
         let Some(base_ns) = state.base_ns else { return Ok((None, false)) };
         let allowed = Duration::from_nanos(base_ns).mul_f64(BACK) + SLACK;
@@ -193,7 +206,8 @@ impl Searcher<'_> {
             let probed = self.host.elapsed();
             let took = self.probe()?;
             let waited = self.host.elapsed().saturating_sub(began);
-            if took.is_some_and(|ns| Duration::from_nanos(ns) <= allowed) {
+            let is_empty = self.host.queued().is_none_or(|queued| queued == 0);
+            if is_empty && took.is_some_and(|ns| Duration::from_nanos(ns) <= allowed) {
                 return Ok((Some(waited.as_secs_f64()), false));
             }
             if waited >= self.capacity.cooldown_max {

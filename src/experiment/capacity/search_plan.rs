@@ -44,6 +44,8 @@ pub struct CapacityPlan {
     pub rules: SearchRules,
     /// What a load must meet.
     pub goals: Vec<Goal>,
+    /// A load whose backlog grows is bad: see [`CapacityPlan::judges_backlog`].
+    pub sustained: bool,
     /// The load of a trial, but for the knob.
     pub phase: Phase,
     /// The index of the profile's phase that it was taken from.
@@ -61,6 +63,12 @@ pub struct CapacityPlan {
 }
 
 impl CapacityPlan {
+    /// Whether a trial whose backlog grows is bad. Where something else than the rate is varied no load says how many arrivals
+    /// are to be finished a second.
+    pub fn judges_backlog(&self) -> bool {
+        self.sustained && self.knob == Knob::Rate
+    }
+
     /// The unit of loads.
     pub fn unit(&self) -> &'static str {
         match (self.knob, self.phase.unit) {

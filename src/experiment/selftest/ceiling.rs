@@ -143,6 +143,7 @@ mod tests {
                 interrupted: false,
                 aborted_by: None,
                 took: TRIAL,
+                backlog: Default::default(),
                 transcripts: Vec::new(),
             };
             Ok(ScenarioResult { measured, delivered: done })

@@ -66,6 +66,7 @@ pub(super) fn compile(
             goals: goals.len(),
         },
         goals,
+        sustained: written.sustained(),
         phase,
         of_phase,
         messages,

@@ -34,6 +34,9 @@ tables! {
         duration_sum: Time;
         /// How long the result is confirmed; 0: not at all. Default 60s.
         confirm: Time;
+        /// By rate: a load is too high as well when the arrivals that are not finished grow in number. false: they may, for bursts
+        /// that may queue.
+        sustained: bool, or true;
         /// How long the listener is warmed up before the first trial.
         warmup: Time, or Time::seconds(10);
         /// How long the listener may take to be as fast again as at rest, between two trials.

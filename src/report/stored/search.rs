@@ -163,6 +163,10 @@ pub struct StoredTrial {
     pub p99_ns: Option<u64>,
     /// The longest of them.
     pub max_ns: Option<u64>,
+    /// How the arrivals that were not finished grew in number; `null`: that was not asked, or the trial is invalid, cut short, or too
+    /// short for any answer.
+    #[serde(default)]
+    pub backlog: Option<StoredBacklogGrowth>,
     /// By goal, in their order: whether it was met. Empty if the trial is invalid.
     pub goals: Vec<StoredGoalVerdict>,
     /// What failures and expected refusals meant.
@@ -205,7 +209,7 @@ pub struct StoredTrialCondition {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "GoalVerdict")]
 pub struct StoredGoalVerdict {
-    /// The goal was met.
+    /// The goal was met, and the backlog did not grow.
     pub good: bool,
     /// Arrivals that were bad: not accepted, or too slow. In a trial that was ended early, those known by then.
     pub bad: u64,
@@ -213,6 +217,38 @@ pub struct StoredGoalVerdict {
     pub failed: u64,
     /// The bad ones as a share of all that were scheduled.
     pub bad_share: f64,
+    /// The goal was met, and the trial is bad because its backlog grew.
+    #[serde(default)]
+    pub unsustained: bool,
+}
+
+/// How a backlog grew, in arrivals a second, with the interval that holds the truth in 95 of 100 cases.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "BacklogGrowth")]
+pub struct StoredBacklogGrowth {
+    /// The growth.
+    pub per_s: f64,
+    /// The lower end.
+    pub low_per_s: f64,
+    /// The upper end.
+    pub high_per_s: f64,
+    /// What that says about the load.
+    pub verdict: StoredSustained,
+    /// A trial of about this length would decide; `null` where this one does.
+    pub needed_s: Option<f64>,
+}
+
+/// What the backlog says about a load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(rename = "Sustained")]
+pub enum StoredSustained {
+    /// It does not grow.
+    Sustained,
+    /// The lower end of its growth is above 1 % of the load.
+    Unsustained,
+    /// The interval is wider than 2 % of the load: the trial is too short to say.
+    Undecided,
 }
 
 /// The latency at a share of the capacity, from the trial whose load is nearest.
@@ -244,6 +280,10 @@ pub struct StoredOnset {
 named!(StoredLimitVerdict {
     AsExpected => "as-expected", Differs => "differs", NotReached => "not-reached", Unstable => "unstable",
     NotEnforced => "not-enforced", Unsafe => "unsafe", Found => "found", Obstructed => "obstructed",
+});
+
+named!(StoredSustained {
+    Sustained => "sustained", Unsustained => "unsustained", Undecided => "undecided",
 });
 
 named!(StoredShownBy {
@@ -307,7 +347,10 @@ pub struct CapacityGoal {
     /// Loads above the upper bound met the goal: the results are inverted, and the bounds those of the first miss.
     #[serde(default)]
     pub inverted: bool,
-    /// What bound first: time or failures, and which.
+    /// Whether the lower bound lasts, by its longest trial: `sustained` or `undecided`; `null`: that was not asked.
+    #[serde(default)]
+    pub sustained: Option<StoredSustained>,
+    /// What bound first: time, failures (and which) or a backlog that grows.
     #[serde(default)]
     pub bound_by: Option<String>,
     /// What is to be known of the result, in sentences.

@@ -3,7 +3,7 @@
 use super::claims::status_of_goal;
 use super::{Cell, Column, Note, ReportTable, Section, SectionPart, Tone, Visibility, amounts};
 use crate::report::format;
-use crate::report::stored::{Capacity, CapacityGoal, RunResult};
+use crate::report::stored::{Capacity, CapacityGoal, RunResult, StoredBacklogGrowth};
 
 /// The capacity of a run; empty sections if it was not looked for.
 pub fn sections(result: &RunResult) -> Vec<Section> {
@@ -106,6 +106,7 @@ fn by_load(capacity: &Capacity) -> ReportTable {
         Column::number("max").yields(3),
         Column::number("accepted").yields(1),
         Column::number("failed"),
+        Column::number("backlog growth").at(Visibility::Page),
     ];
     columns.extend(capacity.goals.iter().map(|goal| Column::words(&goal.name)));
     columns.extend([Column::words("for").yields(2), Column::number("sessions at most").at(Visibility::Page)]);
@@ -129,9 +130,11 @@ fn by_load(capacity: &Capacity) -> ReportTable {
             time(trial.max_ns, "max_ns"),
             Cell::rate(trial.accepted_per_s, at("accepted_per_s")),
             Cell::number(format::share(trial.scheduled.saturating_sub(trial.accepted), trial.scheduled)),
+            backlog_growth(trial.backlog.as_ref()),
         ];
         row.extend((0..capacity.goals.len()).map(|goal| match trial.goals.get(goal) {
             Some(verdict) if verdict.good => Cell::words("met").tone(Tone::Good),
+            Some(verdict) if verdict.unsustained => Cell::words("UNSUSTAINED").tone(Tone::Bad),
             Some(_) => Cell::words("MISSED").tone(Tone::Bad),
             None => Cell::words("invalid").tone(Tone::Warning),
         }));
@@ -141,6 +144,16 @@ fn by_load(capacity: &Capacity) -> ReportTable {
         table.row(row);
     }
     table
+}
+
+/// How a backlog grew, with its interval.
+fn backlog_growth(growth: Option<&StoredBacklogGrowth>) -> Cell {
+    let Some(growth) = growth else { return Cell::not_available() };
+    let text = format!("{:.1}/s ({:.1} to {:.1})", growth.per_s, growth.low_per_s, growth.high_per_s);
+    Cell::number(match growth.needed_s {
+        Some(needed_s) => format!("{text}, needs {}", format::seconds(needed_s)),
+        None => text,
+    })
 }
 
 /// Why trials are not counted, each reason once.

@@ -4,6 +4,7 @@ use super::super::classify::GoalWeights;
 use super::super::controller::{Controller, GoalEnd, SearchRules};
 use super::super::search_plan::Knob;
 use super::*;
+use crate::collector::backlog::{BacklogSample, BacklogSeries, EVERY};
 use crate::collector::snapshot::{Gauges, Health};
 use crate::collector::tally::PhaseTally;
 use crate::experiment::selftest::scenarios;
@@ -25,6 +26,8 @@ struct Virtual {
     hook_fails: Option<usize>,
     /// The user stops at this moment.
     stops: Option<Duration>,
+    /// The queue behind the listener is not empty before.
+    queued_until: Option<Duration>,
     said: Vec<String>,
     kept: usize,
     runs: usize,
@@ -40,6 +43,7 @@ impl Virtual {
             spoilt: Vec::new(),
             hook_fails: None,
             stops: None,
+            queued_until: None,
             said: Vec::new(),
             kept: 0,
             runs: 0,
@@ -71,6 +75,7 @@ impl Runner for Virtual {
         };
         let mut schedule = Schedule::new(std::slice::from_ref(&phase.load), plan.seed, Shard::WHOLE);
         let mut second = Duration::from_secs(1);
+        let (mut offered, mut finished) = (Vec::new(), Vec::new());
         loop {
             let due = if let LoadModel::Rate { .. } = phase.load.model {
                 let Some(arrival) = schedule.take(Duration::ZERO) else { break };
@@ -96,6 +101,8 @@ impl Runner for Virtual {
                 break;
             }
             let took = self.serve(self.now + due, size);
+            offered.push(due);
+            finished.push(due + took);
             file(&mut tally.phases[0], took);
             in_flight_ns += took.as_nanos();
             end = end.max(due + took);
@@ -115,6 +122,7 @@ impl Runner for Virtual {
         self.now += if phase.name == "probe" { end } else { end.clamp(over, over + phase.graceful_stop) };
         Ok(Measured {
             tally,
+            backlog: backlog(&offered, finished, length),
             windows: vec![length],
             starts: vec![Duration::ZERO],
             held_back: vec![false],
@@ -130,6 +138,18 @@ impl Runner for Virtual {
             transcripts: Vec::new(),
         })
     }
+}
+
+/// How the backlog of a trial would be sampled.
+fn backlog(offered: &[Duration], mut finished: Vec<Duration>, length: Duration) -> BacklogSeries {
+    finished.sort_unstable();
+    let mut series = BacklogSeries::default();
+    let until = |times: &[Duration], now| times.partition_point(|time| *time <= now) as u64;
+    for tenth in 0..=(length.as_millis() / EVERY.as_millis()) as u32 {
+        let now = EVERY * tenth;
+        series.take(now, BacklogSample { offered: until(offered, now), finished: until(&finished, now) });
+    }
+    series
 }
 
 fn file(tally: &mut PhaseTally, took: Duration) {
@@ -158,6 +178,10 @@ impl SearchHost for Virtual {
     fn between(&mut self, command: &str, number: usize) -> Result<(), String> {
         self.said.push(format!("{command} {number}"));
         if self.hook_fails == Some(number) { Err("it failed".to_owned()) } else { Ok(()) }
+    }
+
+    fn queued(&self) -> Option<u64> {
+        self.queued_until.map(|until| u64::from(self.now < until))
     }
 
     fn keep(&mut self, state: &SearchState) {
@@ -190,6 +214,7 @@ fn capacity(objective: &str) -> (CapacityPlan, Plan) {
             confirm_s: 60.0,
             goals: 1,
         },
+        sustained: true,
         goals: vec![Goal::new("goal", &expr, 0.0).unwrap()],
         phase: plan.phases[0].clone(),
         of_phase: None,
@@ -316,4 +341,43 @@ fn a_search_that_goes_on_finds_what_it_would_have_found() {
     let mut state: SearchState = serde_json::from_str(&serde_json::to_string(&state).unwrap()).unwrap();
     search(&capacity, &plan, &mut host, &mut state).unwrap();
     assert_eq!(state.controller, whole.controller);
+}
+
+/// 400/s are carried; a goal of 20 s is met for a minute at a third more.
+#[test]
+fn a_load_whose_backlog_grows_is_no_capacity_though_the_goal_is_met() {
+    let (mut capacity, plan) = capacity("response p99 < 20s");
+    let found = |capacity: &CapacityPlan| {
+        let (mut host, mut state) = (Virtual::new(8, 20), new_state(capacity));
+        search(capacity, &plan, &mut host, &mut state).unwrap();
+        state
+    };
+    let state = found(&capacity);
+    let bounds = state.controller.bounds(0);
+    assert!(bounds.lower >= Some(380.0) && bounds.lower <= Some(404.0) && bounds.confirmed, "{bounds:?}");
+    let missed = state.records.iter().find(|record| Some(record.load) == bounds.upper).unwrap();
+    assert!(missed.goals[0].unsustained && !missed.goals[0].good, "{missed:?}");
+    let growth = missed.backlog.unwrap();
+    assert!(
+        (growth.per_s - (missed.load - 400.0)).abs() < 0.05 * growth.per_s,
+        "{growth:?} at {}",
+        missed.load
+    );
+    let why = super::super::describe::bound_by(&capacity, &state, 0).unwrap();
+    assert!(why.starts_with("unsustained: at ") && why.contains("response p99 < 20s was met"), "{why}");
+    // A burst that may queue.
+    capacity.sustained = false;
+    let state = found(&capacity);
+    assert!(state.controller.bounds(0).lower > Some(404.0), "{:?}", state.controller.bounds(0));
+    assert!(state.records.iter().all(|record| record.backlog.is_none()));
+}
+
+#[test]
+fn the_next_trial_waits_until_the_queue_is_empty() {
+    let (capacity, plan) = capacity("response p99 < 200ms");
+    let mut host = Virtual { queued_until: Some(Duration::from_secs(75)), ..Virtual::new(8, 20) };
+    let mut state = new_state(&capacity);
+    search(&capacity, &plan, &mut host, &mut state).unwrap();
+    // The warm-up is over after ten seconds.
+    assert!(state.records[0].began_s >= 70.0, "{}", state.records[0].began_s);
 }

@@ -2,7 +2,7 @@
 
 use crate::experiment::capacity::controller::TRIES;
 use crate::experiment::capacity::{CapacityPlan, GoalBounds, GoalEnd, SearchEnd, SearchState, describe};
-use crate::report::stored::{Capacity, CapacityEnd, CapacityGoal, CapacityStatus};
+use crate::report::stored::{Capacity, CapacityEnd, CapacityGoal, CapacityStatus, StoredSustained};
 
 impl Capacity {
     /// What a search found, whatever its end.
@@ -56,6 +56,7 @@ fn goal(asked: &CapacityPlan, state: &SearchState, index: usize) -> CapacityGoal
         throughput: bounds.throughput,
         confirmed: bounds.confirmed,
         inverted: bounds.inverted,
+        sustained: sustained(asked, state, &bounds),
         bound_by: describe::bound_by(asked, state, index),
         notes: notes(asked, state, index, &bounds),
         latency: bounds
@@ -65,6 +66,29 @@ fn goal(asked: &CapacityPlan, state: &SearchState, index: usize) -> CapacityGoal
             .into_iter()
             .map(Into::into)
             .collect(),
+    }
+}
+
+/// Whether the lower bound lasts; `None`: that was not asked, or nothing is known of it.
+fn sustained(asked: &CapacityPlan, state: &SearchState, bounds: &GoalBounds) -> Option<StoredSustained> {
+    let lower = bounds.lower.filter(|_| asked.judges_backlog())?;
+    let (_, backlog) = describe::backlog_at(state, lower)?;
+    Some(backlog.map_or(StoredSustained::Undecided, |backlog| backlog.verdict.into()))
+}
+
+/// That a lower bound may not last, and which trial would decide.
+fn undecided(asked: &CapacityPlan, state: &SearchState, lower: f64) -> Option<String> {
+    let (length_s, backlog) = describe::backlog_at(state, lower)?;
+    let load = asked.format_load(lower);
+    match backlog {
+        None => Some(format!(
+            "whether {load} lasts is not known: a trial of {length_s} s is too short to say; raise `confirm`"
+        )),
+        Some(backlog) => Some(format!(
+            "whether {load} lasts is not decided: in {length_s} s the backlog grew by {}; raise `confirm` to {} s",
+            describe::in_words(&backlog),
+            backlog.needed_s?
+        )),
     }
 }
 
@@ -99,6 +123,9 @@ fn notes(asked: &CapacityPlan, state: &SearchState, index: usize, bounds: &GoalB
                 ));
             }
         }
+    }
+    if let Some(lower) = bounds.lower.filter(|_| asked.judges_backlog()) {
+        notes.extend(undecided(asked, state, lower));
     }
     if bounds.inverted {
         notes.push("results inverted: higher loads met the goal, which is not believed".to_owned());

@@ -3,10 +3,11 @@
 use crate::experiment::capacity::describe::{Latency, Onset};
 use crate::experiment::capacity::goal::GoalVerdict;
 use crate::experiment::capacity::record::{TrialCondition, TrialFault, TrialRecord};
+use crate::experiment::capacity::sustained::{BacklogGrowth, Sustained};
 use crate::experiment::limit::result::{LimitResult, LimitVerdict, ShownBy};
 use crate::report::stored::{
-    StoredGoalVerdict, StoredLatency, StoredLimit, StoredLimitVerdict, StoredOnset, StoredShownBy,
-    StoredTrial, StoredTrialCondition, StoredTrialFault,
+    StoredBacklogGrowth, StoredGoalVerdict, StoredLatency, StoredLimit, StoredLimitVerdict, StoredOnset,
+    StoredShownBy, StoredSustained, StoredTrial, StoredTrialCondition, StoredTrialFault,
 };
 
 /// Carries the fields of the same names over; those in braces are converted first.
@@ -50,7 +51,7 @@ impl StoredLimit {
     }
 }
 
-carry!(TrialRecord => StoredTrial, own { invalid: own.invalid.into_iter().map(Into::into).collect(), goals: own.goals.into_iter().map(Into::into).collect(), conditions: own.conditions.into_iter().map(Into::into).collect() }
+carry!(TrialRecord => StoredTrial, own { invalid: own.invalid.into_iter().map(Into::into).collect(), goals: own.goals.into_iter().map(Into::into).collect(), conditions: own.conditions.into_iter().map(Into::into).collect(), backlog: own.backlog.map(Into::into) }
     number load length_s why began_s ended_early scheduled started accepted shed offered_per_s accepted_per_s
     concurrency peak_sessions p50_ns p90_ns p99_ns max_ns cooldown_s backlog_left);
 
@@ -61,7 +62,12 @@ carry!(TrialCondition => StoredTrialCondition, own {}
     condition step code count expected sample);
 
 carry!(GoalVerdict => StoredGoalVerdict, own {}
-    good bad failed bad_share);
+    good bad failed bad_share unsustained);
+
+carry!(BacklogGrowth => StoredBacklogGrowth, own { verdict: own.verdict.into() }
+    per_s low_per_s high_per_s needed_s);
+
+same_variants!(Sustained, StoredSustained: Sustained Unsustained Undecided);
 
 carry!(Latency => StoredLatency, own {}
     share load p50_ns p99_ns);

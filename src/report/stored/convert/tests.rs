@@ -103,6 +103,7 @@ fn measured() -> Measured {
         aborted_by: None,
         began_at: Duration::ZERO,
         took: Duration::from_secs(21),
+        backlog: Default::default(),
         transcripts: vec![],
     }
 }
